@@ -1,0 +1,240 @@
+"""COCO's box metrics, equal to pycocotools' to six digits and an order of magnitude faster (hotcoco).
+
+Detections are one array (N, 7) float64: image id, x, y, width, height, score, category id. On disk they are COCO
+results: a JSON list of {"image_id", "category_id", "bbox": [x, y, width, height], "score"}.
+"""
+
+import dataclasses
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeAlias
+
+import hotcoco
+import msgspec
+import numpy as np
+from rich.table import Table
+
+from cascade_rcnn.data.annotations import Annotations
+from cascade_rcnn.errors import UserError
+
+Array: TypeAlias = np.ndarray
+
+IOU_THRESHOLDS = tuple(percent / 100 for percent in range(50, 100, 5))
+COLUMNS = 7  # image id, x, y, width, height, score, category id
+
+_LARGEST_ID = 2**53  # whole numbers beyond it are not exact in float64
+_RESULTS_FORM = 'give a JSON list of {"image_id", "category_id", "bbox": [x, y, width, height], "score"}'
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassMetrics:
+    """One class: AP in 0..1 (NaN without ground truth) and its number of ground-truth boxes, crowds left out."""
+
+    name: str
+    ap: float
+    ap50: float
+    ap75: float
+    boxes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """COCO's figures in 0..1; NaN where there is no ground truth (where pycocotools says -1).
+
+    `ap` is the mean over IoU 0.50:0.05:0.95, `precision_by_iou` the AP at each of the ten, `ar10` the average recall
+    with ten detections an image; small, medium and large are divided at areas 32 x 32 and 96 x 96.
+    """
+
+    ap: float
+    ap50: float
+    ap60: float
+    ap70: float
+    ap75: float
+    ap80: float
+    ap90: float
+    ap_small: float
+    ap_medium: float
+    ap_large: float
+    ar1: float
+    ar10: float
+    ar100: float
+    ar_small: float
+    ar_medium: float
+    ar_large: float
+    precision_by_iou: tuple[float, ...]
+    per_class: tuple[ClassMetrics, ...]
+    images: int
+    boxes: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; NaN becomes None."""
+        return _nan_to_none(dataclasses.asdict(self))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`, also after a round through JSON."""
+        by_iou = [_none_to_nan(value) for value in values["precision_by_iou"]]
+        classes = [ClassMetrics(**{k: _none_to_nan(v) for k, v in one.items()}) for one in values["per_class"]]
+        plain = {name: _none_to_nan(value) for name, value in values.items()}
+        return cls(**plain | {"precision_by_iou": tuple(by_iou), "per_class": tuple(classes)})
+
+    def table(self) -> Table:
+        """All figures in percent: a row for the whole set and one for each class."""
+        summary = ("ap", "ap50", "ap60", "ap70", "ap75", "ap80", "ap90", "ap_small", "ap_medium", "ap_large", "ar100")
+        heads = ("AP", "AP50", "AP60", "AP70", "AP75", "AP80", "AP90", "APs", "APm", "APl", "AR100")
+        table = Table(title=f"{self.images} images, {self.boxes} boxes")
+        table.add_column("class")
+        for head in ("boxes", *heads):
+            table.add_column(head, justify="right")
+        table.add_row("all", str(self.boxes), *(_percent(getattr(self, name)) for name in summary))
+        table.add_section()
+        for one in self.per_class:
+            table.add_row(one.name, str(one.boxes), *(_percent(getattr(one, name, None)) for name in summary))
+        return table
+
+
+def evaluate_boxes(ground_truth: Annotations, detections: Array, *, source: str | Path = "detections") -> Metrics:
+    """COCO's figures for detections (N, 7) float64, in any order; at most the best 100 an image and class count.
+
+    A ground-truth box marked `ignore` counts as a crowd: detections inside it are neither right nor wrong.
+    Raises UserError, naming `source` and the entry, for a detection that is not finite or of an unknown image or
+    category.
+    """
+    detections = np.ascontiguousarray(detections, dtype=np.float64)
+    _check(detections, ground_truth, source)
+    reference = _to_hotcoco(ground_truth)
+    evaluation = hotcoco.COCOeval(reference, reference.load_res(detections), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    results = evaluation.eval
+    assert results is not None  # accumulate() sets it
+    return _summarise(ground_truth, results["precision"], results["recall"], evaluation.params.cat_ids)
+
+
+def load_detections(path: str | Path) -> Array:
+    """Read COCO results into an array (N, 7) float64. Raises UserError for anything else in the file."""
+    path = Path(path)
+    try:
+        results = msgspec.json.decode(path.read_bytes(), type=list[_Result])
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; give a COCO results file") from None
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a COCO results file ({error}); {_RESULTS_FORM}") from None
+    rows = ((r.image_id, *r.bbox, r.score, r.category_id) for r in results)
+    return np.fromiter(rows, dtype=np.dtype((np.float64, COLUMNS)), count=len(results))
+
+
+def save_detections(path: str | Path, detections: Array) -> None:
+    """Write detections (N, 7) as COCO results, whole or not at all."""
+    path = Path(path)
+    results = [_Result(int(image), int(category), (x, y, w, h), score) for image, x, y, w, h, score, category in
+               np.asarray(detections, dtype=np.float64).tolist()]  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        unfinished.write_bytes(msgspec.json.encode(results))
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+class _Result(msgspec.Struct, gc=False):
+    image_id: int
+    category_id: int
+    bbox: tuple[float, float, float, float]
+    score: float
+
+
+def _check(detections: Array, ground_truth: Annotations, source: str | Path) -> None:
+    if detections.ndim != 2 or detections.shape[1] != COLUMNS:
+        raise UserError(f"{source}: an array of shape {detections.shape}; give (N, 7): image, x, y, w, h, score, class")
+    if (ground_truth.image_ids.abs() > _LARGEST_ID).any():
+        raise UserError(f"{ground_truth.source}: image ids beyond 2**53 are not supported; number the images from 1")
+    images, categories = detections[:, 0], detections[:, 6]
+    known_categories = np.array([category.id for category in ground_truth.categories], dtype=np.float64)
+    problems = (
+        (~np.isfinite(detections).all(axis=1), "a value that is not finite; remove it"),
+        ((detections[:, 3:5] < 0).any(axis=1), "a negative width or height; give boxes as x, y, width, height"),
+        (
+            ~np.isin(images, ground_truth.image_ids.numpy().astype(np.float64)),
+            f"an image id that is not in {ground_truth.source}",
+        ),
+        (~np.isin(categories, known_categories), f"a category id that is not in {ground_truth.source}"),
+    )
+    for wrong, what in problems:
+        if wrong.any():
+            entry = int(wrong.argmax())
+            row = detections[entry].tolist()
+            raise UserError(f"{source}: entry {entry} (image id {row[0]:g}, category id {row[6]:g}) has {what}")
+
+
+def _to_hotcoco(truth: Annotations) -> hotcoco.COCO:
+    sizes = zip(truth.image_ids.tolist(), truth.image_sizes.tolist(), strict=True)
+    category_ids = np.array([category.id for category in truth.categories], dtype=np.int64)
+    count = len(truth.boxes)
+    return hotcoco.COCO.from_arrays(
+        [{"id": identity, "height": height, "width": width} for identity, (height, width) in sizes],
+        [{"id": category.id, "name": category.name} for category in truth.categories],
+        np.repeat(truth.image_ids.numpy(), np.diff(truth.first.numpy())),
+        category_ids[truth.labels.numpy() - 1],
+        truth.boxes.numpy(),
+        ids=np.arange(1, count + 1),  # never 0, which pycocotools' matching takes for "unmatched"
+        area=truth.areas.numpy(),
+        iscrowd=truth.ignore.numpy(),
+    )
+
+
+def _summarise(truth: Annotations, precision: Array, recall: Array, category_ids: list[int]) -> Metrics:
+    """Precision (10 IoUs, 101 recalls, classes, 4 areas, 3 limits) and recall (10, classes, 4, 3) -> figures.
+
+    Areas are all, small, medium, large; limits are 1, 10 and 100 detections an image. -1 means no ground truth.
+    """
+    by_iou = tuple(_mean(at_iou) for at_iou in precision[..., 0, -1])
+    at = dict(zip(range(50, 100, 5), by_iou, strict=True))
+    real = truth.labels.numpy()[~truth.ignore.numpy()]
+    boxes = np.bincount(real, minlength=len(truth.categories) + 1)[1:].tolist()
+    rows = {category_id: precision[:, :, k, 0, -1] for k, category_id in enumerate(category_ids)}
+    classes = []
+    for category, count in zip(truth.categories, boxes, strict=True):
+        mine = rows[category.id]
+        figures = {"ap": _mean(mine), "ap50": _mean(mine[0]), "ap75": _mean(mine[5])}
+        classes.append(ClassMetrics(name=category.name, boxes=count, **figures))
+    names = ("all", "small", "medium", "large")
+    ap_by_area = {name: _mean(precision[..., area, -1]) for area, name in enumerate(names)}
+    ar_by_area = {name: _mean(recall[..., area, -1]) for area, name in enumerate(names)}
+    return Metrics(
+        ap=ap_by_area["all"], ap50=at[50], ap60=at[60], ap70=at[70], ap75=at[75], ap80=at[80], ap90=at[90],
+        ap_small=ap_by_area["small"], ap_medium=ap_by_area["medium"], ap_large=ap_by_area["large"],
+        ar1=_mean(recall[..., 0, 0]), ar10=_mean(recall[..., 0, 1]), ar100=ar_by_area["all"],
+        ar_small=ar_by_area["small"], ar_medium=ar_by_area["medium"], ar_large=ar_by_area["large"],
+        precision_by_iou=by_iou, per_class=tuple(classes), images=len(truth.image_ids), boxes=len(real),
+    )  # fmt: skip
+
+
+def _mean(values: Array) -> float:
+    known = values[values > -1]
+    return float(known.mean()) if known.size else math.nan
+
+
+def _percent(value: float | None) -> str:
+    if value is None:
+        return ""
+    return "-" if math.isnan(value) else f"{100 * value:.1f}"
+
+
+def _nan_to_none(value: Any) -> Any:
+    match value:
+        case float():
+            return None if math.isnan(value) else value
+        case dict():
+            return {key: _nan_to_none(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_nan_to_none(item) for item in value]
+        case _:
+            return value
+
+
+def _none_to_nan(value: Any) -> Any:
+    return math.nan if value is None else value

@@ -1,0 +1,301 @@
+"""Every figure against pycocotools to six digits: on real results, on random ones, on ones made to hit its corners."""
+
+import contextlib
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from rich.console import Console
+
+from cascade_rcnn.data.annotations import Annotations, Category, PackedStrings
+from cascade_rcnn.data.coco import load_coco
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.evaluation.coco import Metrics, evaluate_boxes, load_detections, save_detections
+
+DATA = Path(__file__).resolve().parents[2] / "../shared/data"
+
+STATS = (
+    "ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large",
+    "ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large",
+)  # fmt: skip
+CATEGORIES = [{"id": 2, "name": "dog"}, {"id": 7, "name": "cat"}, {"id": 90, "name": "owl"}]
+
+
+def dataset(annotations: list[dict[str, Any]], image_ids: list[int]) -> dict[str, Any]:
+    images = [{"id": identity, "height": 200, "width": 200} for identity in image_ids]
+    return {"images": images, "annotations": annotations, "categories": CATEGORIES}
+
+
+def annotation(identity: int, image: int, category: int, bbox: list[float], *, crowd: bool = False) -> dict[str, Any]:
+    where = {"id": identity, "image_id": image, "category_id": category}
+    return where | {"bbox": bbox, "area": bbox[2] * bbox[3], "iscrowd": int(crowd)}
+
+
+def to_annotations(coco: dict[str, Any]) -> Annotations:
+    label = {category["id"]: k for k, category in enumerate(coco["categories"], start=1)}
+    groups = [[a for a in coco["annotations"] if a["image_id"] == image["id"]] for image in coco["images"]]
+    flat = [a for group in groups for a in group]
+    return Annotations(
+        source="truth.json",
+        images_dir=Path(),
+        file_names=PackedStrings.pack([f"{image['id']}.jpg" for image in coco["images"]]),
+        notes=(),
+        image_ids=torch.tensor([image["id"] for image in coco["images"]], dtype=torch.int64),
+        image_sizes=torch.tensor([[i["height"], i["width"]] for i in coco["images"]], dtype=torch.int32).reshape(-1, 2),
+        first=torch.tensor([0, *np.cumsum([len(group) for group in groups])], dtype=torch.int64),
+        boxes=torch.tensor([a["bbox"] for a in flat], dtype=torch.float64).reshape(-1, 4),
+        areas=torch.tensor([a["area"] for a in flat], dtype=torch.float64),
+        labels=torch.tensor([label[a["category_id"]] for a in flat], dtype=torch.int32),
+        ignore=torch.tensor([bool(a["iscrowd"]) for a in flat], dtype=torch.bool),
+        ids=torch.tensor([a["id"] for a in flat], dtype=torch.int64),
+        categories=tuple(Category(id=c["id"], name=c["name"]) for c in coco["categories"]),
+    )
+
+
+def reference(coco: dict[str, Any], detections: np.ndarray) -> COCOeval:
+    keys = ("image_id", "category_id", "bbox", "area", "score")
+    rows = [
+        dict(zip(keys, (int(i), int(c), [x, y, w, h], w * h, s), strict=True)) | {"id": k, "iscrowd": 0}
+        for k, (i, x, y, w, h, s, c) in enumerate(detections.tolist(), start=1)
+    ]
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth, found = COCO(), COCO()
+        truth.dataset = coco
+        found.dataset = {"images": coco["images"], "categories": coco["categories"], "annotations": rows}
+        truth.createIndex()
+        found.createIndex()
+        evaluation = COCOeval(truth, found, "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation
+
+
+def mean(values: np.ndarray) -> float:
+    return float(values[values > -1].mean()) if (values > -1).any() else math.nan
+
+
+def assert_equal_to_pycocotools(
+    coco: dict[str, Any], detections: np.ndarray, truth: Annotations | None = None
+) -> Metrics:
+    mine = evaluate_boxes(truth or to_annotations(coco), detections)
+    theirs = reference(coco, detections)
+    stats = np.where(theirs.stats == -1, np.nan, theirs.stats)
+    np.testing.assert_allclose([getattr(mine, name) for name in STATS], stats, atol=1e-6)
+    precision = theirs.eval["precision"][:, :, :, 0, 2]
+    np.testing.assert_allclose(mine.precision_by_iou, [mean(at_iou) for at_iou in precision], atol=1e-6)
+    five = (mine.ap50, mine.ap60, mine.ap70, mine.ap80, mine.ap90)
+    np.testing.assert_array_equal(five, mine.precision_by_iou[::2])
+    np.testing.assert_array_equal(mine.ap75, mine.precision_by_iou[5])
+    for one, category in zip(mine.per_class, coco["categories"], strict=True):
+        values = precision[:, :, theirs.params.catIds.index(category["id"])]
+        expected = [mean(values), mean(values[0]), mean(values[5])]
+        np.testing.assert_allclose([one.ap, one.ap50, one.ap75], expected, atol=1e-6)
+        real = [a for a in coco["annotations"] if a["category_id"] == category["id"] and not a["iscrowd"]]
+        assert (one.name, one.boxes) == (category["name"], len(real))
+    assert mine.images == len(coco["images"])
+    assert mine.boxes == sum(one.boxes for one in mine.per_class)
+    return mine
+
+
+def test_published_numbers_of_real_results():
+    folder = DATA / "coco_eval"
+    if not folder.exists():
+        pytest.skip("no shared/data/coco_eval beside the repository")
+    truth_path, results_path = (next(folder.glob(pattern)) for pattern in ("*_100.json", "*_results.json"))
+    truth = load_coco(truth_path, folder)
+    detections = load_detections(results_path)
+    metrics = assert_equal_to_pycocotools(json.loads(truth_path.read_text()), detections, truth)
+    published = (0.505, 0.697, 0.573, 0.586, 0.519, 0.501, 0.387, 0.594, 0.595, 0.640, 0.566, 0.564)
+    assert [round(getattr(metrics, name), 3) for name in STATS] == list(published)
+    shuffled = np.random.default_rng(0).permutation(detections)
+    assert evaluate_boxes(truth, shuffled).ap == pytest.approx(metrics.ap, abs=1e-4)
+
+
+def test_ignore_without_crowd_is_an_ordinary_box(tmp_path):
+    """pycocotools overwrites a file's `ignore` with `iscrowd`."""
+    truth = dataset([annotation(1, 1, 7, [0, 0, 50, 50]), annotation(2, 1, 7, [99, 0, 50, 50]) | {"ignore": 1}], [1])
+    truth["images"][0]["file_name"] = "1.jpg"
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    found = np.array([[1, 0, 0, 50, 50, 0.9, 7]])
+    metrics = assert_equal_to_pycocotools(truth, found, load_coco(tmp_path / "truth.json", tmp_path))
+    assert (metrics.boxes, metrics.ar100) == (2, 0.5)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_sets_equal_pycocotools(seed):
+    """Boxes of all three sizes, crowds, empty images, images without detections, over 100 detections an image."""
+    rng = np.random.default_rng(seed)
+    image_ids = rng.permutation(50)[:8].tolist()
+    annotations: list[dict[str, Any]] = []
+    for image in image_ids[1:]:  # the first has none
+        for _ in range(rng.integers(0, 12)):
+            size = np.exp(rng.uniform(np.log(4), np.log(150), 2))
+            bbox = [*rng.uniform(0, 100, 2).tolist(), *size.tolist()]
+            category = [7, 2][rng.integers(2)]  # 90 has no ground truth
+            annotations.append(annotation(len(annotations) + 1, image, category, bbox, crowd=rng.random() < 0.15))
+    rows = []
+    for a in annotations:
+        for _ in range(rng.integers(0, 3)):
+            box = np.array(a["bbox"]) * rng.uniform(0.8, 1.2, 4)
+            category = a["category_id"] if rng.random() < 0.9 else 90
+            rows.append([a["image_id"], *box, round(rng.random(), 1), category])  # one digit: many ties
+    flood = rng.uniform(0, 100, (130, 4))
+    rows += [[image_ids[-1], *box, rng.random(), 7] for box in flood]
+    assert_equal_to_pycocotools(dataset(annotations, image_ids), np.array(rows))
+
+
+coordinate = st.sampled_from([0.0, 4.0, 10.0])
+side = st.sampled_from([0.0, 5.0, 10.0, 40.0, 100.0])
+box = st.tuples(coordinate, coordinate, side, side).map(list)
+image_id = st.sampled_from([0, 3, 11])
+category_id = st.sampled_from([7, 2])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    truth=st.lists(st.tuples(image_id, category_id, box, st.booleans()), max_size=8),
+    found=st.lists(
+        st.tuples(image_id, st.sampled_from([7, 2, 90]), box, st.sampled_from([0.1, 0.5, 0.9])), max_size=12
+    ),
+)
+def test_ties_and_empty_boxes_equal_pycocotools(truth, found):
+    annotations = [annotation(k, i, c, b, crowd=crowd) for k, (i, c, b, crowd) in enumerate(truth, start=1)]
+    detections = np.array([[i, *b, score, c] for i, c, b, score in found]).reshape(-1, 7)
+    assert_equal_to_pycocotools(dataset(annotations, [11, 0, 3]), detections)
+
+
+def test_hand_computed_values():
+    """Two boxes: one found exactly, one with IoU 0.8; a false box between them in score. No image is left out."""
+    truth = [annotation(1, 1, 7, [0, 0, 10, 10]), annotation(2, 2, 7, [50, 50, 100, 100])]
+    found = np.array([[1, 0, 0, 10, 10, 0.9, 7], [1, 60, 60, 5, 5, 0.8, 7], [2, 50, 50, 100, 80, 0.7, 7]])
+    metrics = evaluate_boxes(to_annotations(dataset(truth, [1, 2, 3])), found)
+    both, one = (51 * 1 + 50 * 2 / 3) / 101, 51 / 101  # recall 0.51..1 at precision 2/3, or not reached
+    expected = [both] * 7 + [one] * 3
+    np.testing.assert_allclose(metrics.precision_by_iou, expected, atol=1e-9)
+    np.testing.assert_allclose([metrics.ap_small, metrics.ap_large, metrics.ar100], [1, 0.7, 0.85], atol=1e-9)
+    assert math.isnan(metrics.ap_medium)
+    assert (metrics.images, metrics.boxes) == (3, 2)
+    assert [(c.name, c.boxes, math.isnan(c.ap)) for c in metrics.per_class] == [
+        ("dog", 0, True),
+        ("cat", 2, False),
+        ("owl", 0, True),
+    ]
+
+
+def test_annotation_id_zero_is_an_ordinary_id():
+    """pycocotools takes a match with annotation 0 for no match; here ids play no part."""
+    truth = dataset([annotation(0, 1, 7, [0, 0, 50, 50])], [1])
+    found = np.array([[1, 0, 0, 50, 50, 0.9, 7]])
+    assert evaluate_boxes(to_annotations(truth), found).ap == pytest.approx(1)
+    assert reference(truth, found).stats[0] == 0
+
+
+def test_nothing_found_and_nothing_to_find():
+    truth = dataset([annotation(1, 1, 7, [0, 0, 50, 50])], [1])
+    nothing = np.empty((0, 7))
+    assert evaluate_boxes(to_annotations(truth), nothing).ap == 0
+    empty = evaluate_boxes(to_annotations(dataset([], [1])), np.array([[1, 0, 0, 5, 5, 0.9, 7]]))
+    assert all(math.isnan(getattr(empty, name)) for name in STATS)
+    assert math.isnan(evaluate_boxes(to_annotations(dataset([], [])), nothing).ap)
+
+
+def test_a_detection_inside_an_ignored_region_is_neither_right_nor_wrong():
+    truth = [annotation(1, 1, 7, [0, 0, 20, 20]), annotation(2, 1, 7, [50, 50, 100, 100], crowd=True)]
+    found = np.array([[1, 60, 60, 10, 10, 0.9, 7], [1, 80, 80, 10, 10, 0.8, 7], [1, 0, 0, 20, 20, 0.7, 7]])
+    metrics = evaluate_boxes(to_annotations(dataset(truth, [1])), found)
+    assert (metrics.ap, metrics.boxes) == (pytest.approx(1), 1)
+
+
+def test_metrics_survive_json_and_print():
+    truth = [annotation(1, 1, 7, [0, 0, 10, 10]), annotation(2, 1, 2, [0, 0, 40, 40])]
+    metrics = evaluate_boxes(to_annotations(dataset(truth, [1])), np.array([[1, 0, 0, 10, 10, 0.9, 7]]))
+    text = json.dumps(metrics.to_dict(), allow_nan=False)
+    back = Metrics.from_dict(json.loads(text))
+    assert repr(back) == repr(metrics)  # equality would stumble over NaN
+    assert json.loads(text)["ap_large"] is None
+    with io.StringIO() as screen:
+        Console(file=screen, width=160).print(metrics.table())
+        lines = screen.getvalue().splitlines()
+    assert "1 images, 2 boxes" in lines[0]
+    (whole,) = (line for line in lines if "all" in line)
+    assert whole.count("50.0") == 8  # AP, AP50..AP90 and AR100
+    (owl,) = (line for line in lines if "owl" in line)
+    assert owl.split()[3] == "0"
+    assert owl.count("-") == 3
+
+
+def test_detections_survive_a_file(tmp_path):
+    rng = np.random.default_rng(0)
+    detections = np.concatenate([np.full((50, 1), 12345678901.0), rng.random((50, 5)), np.full((50, 1), 7)], axis=1)
+    path = tmp_path / "new" / "found.json"
+    save_detections(path, detections)
+    np.testing.assert_array_equal(load_detections(path), detections)
+    assert set(json.loads(path.read_text())[0]) == {"image_id", "category_id", "bbox", "score"}
+    save_detections(path, detections[:0])
+    assert load_detections(path).shape == (0, 7)
+    assert [p.name for p in path.parent.iterdir()] == ["found.json"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        '{"images": [], "annotations": []}',
+        '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1], "score": 0.5}]',
+        '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1]}]',
+        '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, NaN], "score": 0.5}]',
+        '[{"image_id": "1", "category_id": 1, "bbox": [0, 0, 1, 1], "score": 0.5}]',
+        b"\xff\xfe",
+    ],
+)
+def test_a_file_of_another_form_is_named(tmp_path, text):
+    path = tmp_path / "wrong.json"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError, match=r"wrong\.json: not a COCO results file \(.*\); give a JSON list") as caught:
+        load_detections(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"gone\.json: no such file"):
+        load_detections(tmp_path / "gone.json")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        (0, 99, r"entry 1 \(image id 99, category id 7\) has an image id that is not in truth.json"),
+        (6, 8, r"entry 1 \(image id 1, category id 8\) has a category id that is not in truth.json"),
+        (3, -1, "entry 1 .* has a negative width or height"),
+        (5, math.nan, "entry 1 .* has a value that is not finite"),
+        (2, math.inf, "entry 1 .* has a value that is not finite"),
+    ],
+)
+def test_a_wrong_detection_is_named(column, value, message):
+    truth = to_annotations(dataset([annotation(1, 1, 7, [0, 0, 50, 50])], [1]))
+    found = np.array([[1, 0, 0, 50, 50, 0.9, 7]] * 3)
+    found[1, column] = value
+    with pytest.raises(UserError, match="found.json: " + message):
+        evaluate_boxes(truth, found, source="found.json")
+
+
+def test_image_ids_that_the_array_cannot_hold_are_named():
+    truth = to_annotations(dataset([annotation(1, 2**53 + 1, 7, [0, 0, 50, 50])], [2**53 + 1]))
+    with pytest.raises(UserError, match=r"truth\.json: image ids beyond 2\*\*53"):
+        evaluate_boxes(truth, np.empty((0, 7)))
+
+
+def test_a_wrong_array_is_named():
+    with pytest.raises(UserError, match=r"detections: an array of shape \(3, 6\); give \(N, 7\)"):
+        evaluate_boxes(to_annotations(dataset([], [1])), np.zeros((3, 6)))
