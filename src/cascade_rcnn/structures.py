@@ -19,12 +19,12 @@ class Images(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """Ground truth of a batch."""
+    """Ground truth of a batch. G is at least 1: an image without objects has slots that are not valid."""
 
     boxes: Tensor  # (B, G, 4)
     labels: Tensor  # (B, G) int64, 1..M
     valid: Tensor  # (B, G) bool: an object to find
-    ignore: Tensor  # (B, G) bool: a crowd or ignored region; never both valid and ignored
+    ignore: Tensor | None  # (B, G) bool: a crowd region (then not valid); None where the batch has none
 
 
 class Proposals(NamedTuple):

@@ -1,0 +1,44 @@
+"""Cascade R-CNN for PyTorch: precise boxes, torchvision's detection contract.
+
+Names load on first use, so that `cascade-rcnn --help` does not wait for torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cascade_rcnn.config import Category, ModelConfig, ModelOptions, Stage
+    from cascade_rcnn.errors import UserError
+    from cascade_rcnn.models.build import build, create_model, list_models
+    from cascade_rcnn.models.detector import Detector
+
+__version__ = "0.1.0"
+__all__ = [
+    "Category",
+    "Detector",
+    "ModelConfig",
+    "ModelOptions",
+    "Stage",
+    "UserError",
+    "build",
+    "create_model",
+    "list_models",
+]
+
+_HOMES = {
+    "Category": "config",
+    "Detector": "models.detector",
+    "ModelConfig": "config",
+    "ModelOptions": "config",
+    "Stage": "config",
+    "UserError": "errors",
+    "build": "models.build",
+    "create_model": "models.build",
+    "list_models": "models.build",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"cascade_rcnn.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'cascade_rcnn' has no attribute '{name}'")

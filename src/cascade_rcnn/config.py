@@ -1,0 +1,276 @@
+"""What a model is, as data: frozen dataclasses that travel inside every checkpoint.
+
+The three `Semantics` presets state where the paper's text, its released code and the two large reimplementations part
+ways; everything else about a model (widths, stages, thresholds) is in `ModelConfig`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from cascade_rcnn.errors import UserError
+
+Std: TypeAlias = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage of the cascade: the quality u it is trained for (eq. 5) and how its targets are scaled (eq. 2)."""
+
+    iou: float = 0.5
+    std: Std = (0.1, 0.1, 0.2, 0.2)
+    mean: Std = (0.0, 0.0, 0.0, 0.0)
+    loss_weight: float = 1.0
+    lr_multiplier: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Semantics:
+    """The choices the paper's text leaves open."""
+
+    name: str
+    resample: bool  # later stages draw a new sample (True) or keep all boxes of stage 1
+    append_ground_truth: Literal[
+        "first", "every", "every-removed"
+    ]  # to the inputs of which stages; removed after each?
+    drop_near_ground_truth: float | None  # an input box with at least this IoU to a ground truth is not trained on
+    average_pooled_gradient: bool  # the gradient into the pooled features is divided by the number of stages
+    box_beta: float  # smooth L1's beta of the heads; 0 is L1
+    rpn_box_beta: float
+    rpn_min_match_iou: float  # an object's best anchor is positive only from this IoU on
+    rpn_rescue_reassigns: bool  # ... and then learns that object, not the one it overlaps most
+    rpn_drop_outside: bool  # anchors that cross the image's border are not trained on
+    clamp_shrink: bool  # dw and dh are clamped below too
+    clip_between_stages: bool
+    ensemble: Literal["probabilities", "logits"]  # what is averaged over the stages
+    ensemble_rois: Literal["last", "own"]  # all heads on the last stage's boxes, or each on its own
+
+
+PAPER = Semantics(
+    name="paper",
+    resample=False,
+    append_ground_truth="every",
+    drop_near_ground_truth=0.95,
+    average_pooled_gradient=False,
+    box_beta=1.0,
+    rpn_box_beta=1 / 9,
+    rpn_min_match_iou=0.0,
+    rpn_rescue_reassigns=False,
+    rpn_drop_outside=False,
+    clamp_shrink=False,
+    clip_between_stages=False,
+    ensemble="probabilities",
+    ensemble_rois="last",
+)
+DETECTRON2 = Semantics(
+    name="detectron2",
+    resample=False,
+    append_ground_truth="first",
+    drop_near_ground_truth=None,
+    average_pooled_gradient=True,
+    box_beta=0.0,
+    rpn_box_beta=0.0,
+    rpn_min_match_iou=0.0,
+    rpn_rescue_reassigns=False,
+    rpn_drop_outside=False,
+    clamp_shrink=False,
+    clip_between_stages=True,
+    ensemble="probabilities",
+    ensemble_rois="own",
+)
+MMDET = Semantics(
+    name="mmdet",
+    resample=True,
+    append_ground_truth="every-removed",
+    drop_near_ground_truth=None,
+    average_pooled_gradient=False,
+    box_beta=1.0,
+    rpn_box_beta=1 / 9,
+    rpn_min_match_iou=0.3,
+    rpn_rescue_reassigns=True,
+    rpn_drop_outside=True,
+    clamp_shrink=True,
+    clip_between_stages=True,
+    ensemble="logits",
+    ensemble_rois="own",
+)
+SEMANTICS = {preset.name: preset for preset in (PAPER, DETECTRON2, MMDET)}
+
+# The fourth stage's u is the paper's (section 5.4); its statistics were never published and continue the series.
+_IOUS = (0.5, 0.6, 0.7, 0.75)
+_CAFFE_STDS: tuple[Std, ...] = (
+    (0.1, 0.1, 0.2, 0.2),
+    (0.05, 0.05, 0.1, 0.1),
+    (0.033, 0.033, 0.067, 0.067),
+    (0.025, 0.025, 0.05, 0.05),
+)
+_DETECTRON2_STDS: tuple[Std, ...] = tuple((0.1 / t, 0.1 / t, 0.2 / t, 0.2 / t) for t in (1, 2, 3, 4))
+
+
+def preset_stages(semantics: str, number: int) -> tuple[Stage, ...]:
+    """The first `number` (1..4) stages of a preset: thresholds, target statistics, loss weights."""
+    if not 1 <= number <= 4:
+        raise UserError(f"stages={number}: a preset has 1 to 4 stages; give `stages` as Stage(...) objects for others")
+    halves = (1.0, 0.5, 0.25, 0.125)
+    weights = (1.0,) * 4 if semantics == "detectron2" else halves
+    multipliers = (1.0, 2.0, 4.0, 8.0) if semantics == "paper" else (1.0,) * 4
+    stds = _DETECTRON2_STDS if semantics == "detectron2" else _CAFFE_STDS
+    columns = zip(_IOUS, stds, weights, multipliers, strict=True)
+    return tuple(Stage(iou=u, std=s, loss_weight=w, lr_multiplier=m) for u, s, w, m in columns)[:number]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocess:
+    """Resizing and normalisation, done by the model (pixel values are scaled to 0..1 first)."""
+
+    min_size: tuple[int, ...] | None = (800,)  # short side; several: one is drawn per batch in training; None: keep
+    max_size: int = 1333  # the long side never exceeds this
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    bgr: bool = False
+    antialias: bool = False
+    divisor: int = 32  # padded height and width are multiples of this
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNet:
+    """A residual backbone. The published widths are stem 64, planes 64."""
+
+    depth: Literal[18, 34, 50, 101, 152] = 50
+    stem: int = 64
+    planes: int = 64
+    groups: int = 1
+    width_per_group: int = 64
+    stride_in_1x1: bool = False  # caffe style (detectron2's MSRA weights)
+    norm: Literal["frozen", "affine", "batch"] = "frozen"  # affine: fixed statistics, trained scale and shift
+    frozen_stages: int = 2  # 0 none, 1 the stem, 2 stem and layer1, ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anchors:
+    """One size a pyramid level, from P2 (stride 4) on."""
+
+    sizes: tuple[int, ...] = (32, 64, 128, 256, 512)
+    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)  # height / width
+    rounded: bool = False  # torchvision rounds the corners of its base anchors
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rpn:
+    """The region proposal network (H0)."""
+
+    anchors: Anchors = field(default_factory=Anchors)
+    pre_nms_train: int = 2000  # per level
+    pre_nms_test: int = 1000
+    post_nms_train: int = 1000  # per image
+    post_nms_test: int = 1000
+    nms_iou: float = 0.7
+    samples: int = 256
+    positive_fraction: float = 0.5
+    positive_iou: float = 0.7
+    negative_iou: float = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoIAlign:
+    """Region features: `resolution` x `resolution` bins, `sampling` x `sampling` points each (0: adaptive)."""
+
+    resolution: int = 7
+    sampling: int = 2
+    aligned: bool = True  # half-pixel correct; torchvision's detectors use False
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxHead:
+    """Two fully connected layers, a classifier and a box regressor."""
+
+    width: int = 1024
+    class_agnostic: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """RoIs per image that a stage is trained on."""
+
+    rois: int = 512
+    positive_fraction: float = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inference:
+    """From the last stage's output to detections."""
+
+    score_threshold: float = 0.05
+    nms_iou: float = 0.5
+    max_detections: int = 100
+    stage: int | None = None  # stop after this stage (1..T); None: after the last
+    ensemble: bool = True  # average the classifiers of stages 1..stage, or take that stage's alone
+
+
+@dataclass(frozen=True, kw_only=True)
+class Category:
+    """A class: its id in the data set and its name. Label l (1..M) is the l-th category."""
+
+    id: int
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Everything needed to build a detector; a checkpoint carries it as JSON."""
+
+    name: str
+    categories: tuple[Category, ...]
+    stages: tuple[Stage, ...]
+    semantics: Semantics = DETECTRON2
+    preprocess: Preprocess = field(default_factory=Preprocess)
+    backbone: ResNet = field(default_factory=ResNet)
+    pyramid_channels: int = 256
+    rpn: Rpn = field(default_factory=Rpn)
+    roi_align: RoIAlign = field(default_factory=RoIAlign)
+    head: BoxHead = field(default_factory=BoxHead)
+    sampling: Sampling = field(default_factory=Sampling)
+    inference: Inference = field(default_factory=Inference)
+
+    @property
+    def num_classes(self) -> int:
+        """M, without background."""
+        return len(self.categories)
+
+    def to_json(self) -> str:
+        """The config as JSON text."""
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "ModelConfig":
+        """Inverse of `to_json`. Raises UserError naming the field that does not fit."""
+        try:
+            return msgspec.json.decode(text, type=cls)
+        except msgspec.DecodeError as error:
+            raise UserError(f"the model config does not fit this version of cascade-rcnn: {error}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """What `create_model` can vary. `None` means: as the architecture or the semantics preset has it."""
+
+    semantics: Literal["paper", "detectron2", "mmdet"] = "detectron2"
+    stages: int | None = None  # T, 1 to 4
+    stage_ious: tuple[float, ...] | None = None  # u of each stage
+    stage_stds: tuple[Std, ...] | None = None  # target statistics of each stage
+    class_agnostic: bool = True
+    pyramid_channels: int = 256
+    head_width: int = 1024
+    anchor_sizes: tuple[int, ...] | None = None  # one a pyramid level, from P2 on
+    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    proposals: int = 1000  # boxes an image that enter the cascade
+    rois: int = 512  # ... of which this many are trained on
+    min_size: int | tuple[int, ...] | None = 800  # short side; several: drawn per batch in training; None: as it is
+    max_size: int = 1333
+    trainable_layers: int | None = None  # of the backbone's 5 (torchvision's count); 3 with pretrained weights, else 5
+    score_threshold: float | None = None
+    nms_iou: float = 0.5
+    max_detections: int = 100
+    test_stage: int | None = None  # detections are taken after this stage
+    ensemble: bool = True  # average the classifiers of all stages up to there

@@ -1,0 +1,34 @@
+"""The last step of every architecture: scored boxes -> detections.
+
+B images · K boxes · M classes · R regressors (1 or M) · D detections
+"""
+
+import torch
+from torch import Tensor
+
+from cascade_rcnn import boxes as box_ops
+from cascade_rcnn.config import Inference
+from cascade_rcnn.nms import keep_mask
+from cascade_rcnn.structures import Detections
+
+_CANDIDATES_PER_DETECTION = 40  # (box, class) pairs that enter NMS, best first, for each detection kept
+
+
+def select(boxes: Tensor, scores: Tensor, sizes: Tensor, config: Inference) -> Detections:
+    """Threshold, NMS within each class, best `max_detections`.
+
+    boxes (B, K, R, 4), scores (B, K, M), sizes (B, 2) -> D slots an image, boxes clipped to the image.
+    """
+    number, regressors, classes = boxes.shape[1], boxes.shape[2], scores.shape[2]
+    score = scores.flatten(1)
+    score, index = score.topk(min(score.shape[1], config.max_detections * _CANDIDATES_PER_DETECTION), dim=1)
+    label = index % classes
+    row = index // classes * regressors + (label if regressors > 1 else 0)
+    box = box_ops.gather(boxes.reshape(len(boxes), number * regressors, 4), row)
+    box = box_ops.clip(box, sizes)
+    valid = (score > config.score_threshold) & box.isfinite().all(dim=-1)
+    valid = keep_mask(box.nan_to_num(), score, label, valid, config.nms_iou)
+    score, order = torch.where(valid, score, 0.0).topk(min(config.max_detections, score.shape[1]), dim=1)
+    valid = valid.gather(1, order)
+    box = box_ops.gather(box, order).masked_fill(~valid[..., None], 0.0)
+    return Detections(box, score, torch.where(valid, label.gather(1, order) + 1, 0), valid)

@@ -1,0 +1,137 @@
+"""The two-stage detector: follow an image through `forward`.
+
+preprocess -> backbone -> pyramid -> RPN (proposals, H0) -> cascade (H1..HT) -> detections. B images · D detections.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, overload
+
+import torch
+from torch import Tensor, nn
+
+from cascade_rcnn import boxes as box_ops
+from cascade_rcnn.config import ModelConfig
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.heads.cascade import Cascade
+from cascade_rcnn.images import ImageLike, to_tensor
+from cascade_rcnn.models.preprocess import Preprocess
+from cascade_rcnn.models.rpn import RegionProposalNetwork
+from cascade_rcnn.structures import Detections, Images, Targets
+
+if TYPE_CHECKING:
+    import supervision
+
+
+class Detector(nn.Module):
+    """A two-stage detector with torchvision's detection contract.
+
+    In training mode `model(images, targets)` returns a dict of losses, in evaluation mode `model(images)` returns a
+    list of dicts `boxes` (N, 4) XYXY in pixels of the image given, `scores` (N,), `labels` (N,) in 1..M, best first.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        preprocess: Preprocess,
+        backbone: nn.Module,
+        pyramid: nn.Module,
+        rpn: RegionProposalNetwork,
+        roi_heads: Cascade,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.preprocess = preprocess
+        self.backbone = backbone
+        self.pyramid = pyramid
+        self.rpn = rpn
+        self.roi_heads = roi_heads
+
+    def forward(
+        self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]] | None = None
+    ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+        """Images (3, H, W), uint8 or floating point 0..1, of any size each; targets as torchvision's."""
+        if len(images) == 0:
+            raise UserError("the list of images is empty; give at least one image")
+        if self.training and (targets is None or len(targets) != len(images)):
+            raise UserError("in training mode the model needs targets, one dict an image; call model.eval() to detect")
+        batch = self.preprocess(list(images))
+        if self.training:
+            assert targets is not None
+            return self.losses(batch, self.preprocess.targets(list(targets), batch))
+        return to_list(self.detect(batch.pixels, batch.sizes), batch)
+
+    def features(self, pixels: Tensor) -> list[Tensor]:
+        """(B, 3, H, W), normalised -> the pyramid's maps."""
+        return self.pyramid(self.backbone(pixels))
+
+    def losses(self, images: Images, targets: Targets) -> dict[str, Tensor]:
+        """The losses of a dense batch, by name."""
+        features = self.features(images.pixels)
+        logits, deltas = self.rpn(features)
+        anchors = self.rpn.anchors(features)
+        proposals, _ = self.rpn.propose(anchors, logits, deltas, images.sizes)
+        return {
+            **self.rpn.loss(anchors, logits, deltas, targets, images.sizes),
+            **self.roi_heads.loss(features, proposals, targets, images.sizes),
+        }
+
+    def detect(self, pixels: Tensor, sizes: Tensor) -> Detections:
+        """The dense detector: (B, 3, H, W), sizes (B, 2) -> detections in pixels of this input."""
+        features = self.features(pixels)
+        logits, deltas = self.rpn(features)
+        proposals, _ = self.rpn.propose(self.rpn.anchors(features), logits, deltas, sizes)
+        return self.roi_heads(features, proposals, sizes)
+
+    @overload
+    def predict(self, images: ImageLike, threshold: float = 0.5) -> "supervision.Detections": ...
+    @overload
+    def predict(self, images: list[ImageLike], threshold: float = 0.5) -> "list[supervision.Detections]": ...
+
+    @torch.inference_mode()
+    def predict(
+        self, images: ImageLike | list[ImageLike], threshold: float = 0.5
+    ) -> "supervision.Detections | list[supervision.Detections]":
+        """Detect in a path, PIL image, RGB array (H, W, 3) or tensor (3, H, W), or in a list of them.
+
+        Returns `supervision.Detections` (a list for a list) of the boxes scored `threshold` or more; `class_id` counts
+        from 0 in the order of `class_names`, and `data["class_name"]` holds the names.
+        """
+        was_training = self.training
+        self.eval()
+        try:
+            found = [self([to_tensor(image)])[0] for image in (images if isinstance(images, list) else [images])]
+        finally:
+            self.train(was_training)
+        detections = [to_supervision(one, self.class_names, threshold) for one in found]
+        return detections if isinstance(images, list) else detections[0]
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of labels 1..M, in order."""
+        return [category.name for category in self.config.categories]
+
+
+def to_list(found: Detections, images: Images) -> list[dict[str, Tensor]]:
+    """The border on the way out: dense detections -> torchvision's dicts, in pixels of the original images."""
+    scale = (images.original_sizes / images.sizes).flip(-1).repeat(1, 2)
+    boxes = box_ops.clip(found.boxes * scale[:, None], images.original_sizes)
+    return [
+        {"boxes": box[valid], "scores": score[valid], "labels": label[valid]}
+        for box, score, label, valid in zip(boxes, found.scores, found.labels, found.valid, strict=True)
+    ]
+
+
+def to_supervision(found: dict[str, Tensor], class_names: Sequence[str], threshold: float) -> "supervision.Detections":
+    """One image's dict -> `supervision.Detections` of the boxes scored `threshold` or more."""
+    import numpy as np
+    import supervision
+
+    keep = found["scores"] >= threshold
+    class_id = found["labels"][keep].cpu().numpy() - 1
+    names = np.array(class_names, dtype=object)
+    return supervision.Detections(
+        xyxy=found["boxes"][keep].float().cpu().numpy(),
+        confidence=found["scores"][keep].float().cpu().numpy(),
+        class_id=class_id,
+        data={"class_name": names[class_id].astype(str)},
+    )

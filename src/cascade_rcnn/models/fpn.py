@@ -1,0 +1,32 @@
+"""The feature pyramid: C2..C5 -> P2..P5, and P6 where the RPN wants it (Lin et al. 2017)."""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+
+class FeaturePyramid(nn.Module):
+    """Lateral 1x1 convolutions, a top-down sum, 3x3 output convolutions; P6 is P5 at half resolution."""
+
+    strides = (4, 8, 16, 32, 64)
+
+    def __init__(self, inputs: Sequence[int], channels: int, levels: int) -> None:
+        super().__init__()
+        self.levels = levels
+        self.lateral = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in inputs)
+        self.output = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in inputs)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_uniform_(module.weight, a=1)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """[C2..C5], each (B, C_l, H_l, W_l) -> [P2, P3, P4, P5] or with P6, each (B, C, H_l, W_l)."""
+        merged = [lateral(x) for lateral, x in zip(self.lateral, maps, strict=True)]
+        for fine in range(len(merged) - 2, -1, -1):
+            merged[fine] = merged[fine] + F.interpolate(merged[fine + 1], size=merged[fine].shape[-2:], mode="nearest")
+        pyramid = [output(x) for output, x in zip(self.output, merged, strict=True)]
+        if self.levels > len(pyramid):
+            pyramid.append(F.max_pool2d(pyramid[-1], 1, 2))
+        return pyramid

@@ -1,0 +1,99 @@
+"""The border on the way in: lists of images and targets -> dense batches.
+
+Resizing, normalisation and padding are the model's, as in torchvision's detectors.
+"""
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from cascade_rcnn import boxes as box_ops
+from cascade_rcnn.config import Preprocess as PreprocessConfig
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.images import to_tensor
+from cascade_rcnn.structures import Images, Targets
+
+
+class Preprocess(nn.Module):
+    """Images of any size -> one padded batch, and their boxes along with them."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: PreprocessConfig, num_classes: int) -> None:
+        super().__init__()
+        self.config, self.num_classes = config, num_classes
+        self.register_buffer("mean", torch.tensor(config.mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(config.std)[:, None, None], persistent=False)
+
+    def forward(self, images: list[Tensor]) -> Images:
+        """Tensors (3, H_i, W_i), uint8 0..255 or floating point 0..1 -> a batch on the model's device."""
+        shortest = self._short_side()
+        originals = [tuple(to_tensor(image).shape[-2:]) for image in images]
+        resized = [self._resize(self._scale(image), shortest) for image in images]
+        multiple = self.config.divisor
+        height, width = (-(-max(image.shape[k] for image in resized) // multiple) * multiple for k in (1, 2))
+        pixels = self.mean.new_zeros((len(images), 3, height, width)).to(memory_format=torch.channels_last)
+        for slot, image in zip(pixels, resized, strict=True):
+            slot[:, : image.shape[1], : image.shape[2]] = (image - self.mean) / self.std
+        sizes = self.mean.new_tensor([image.shape[-2:] for image in resized])
+        return Images(pixels, sizes, self.mean.new_tensor(originals))
+
+    def _short_side(self) -> int | None:
+        sizes = self.config.min_size
+        if sizes is None:
+            return None
+        return sizes[int(torch.randint(len(sizes), ()))] if self.training and len(sizes) > 1 else sizes[-1]
+
+    def _scale(self, image: Tensor) -> Tensor:
+        scaled = image.to(self.mean.device, non_blocking=True)
+        scaled = scaled.to(self.mean.dtype) / 255 if image.dtype == torch.uint8 else scaled.to(self.mean.dtype)
+        return scaled.flip(0) if self.config.bgr else scaled
+
+    def _resize(self, image: Tensor, shortest: int | None) -> Tensor:
+        if shortest is None:
+            return image
+        size = resized_size(*image.shape[-2:], shortest, self.config.max_size)
+        if size == image.shape[-2:]:
+            return image
+        antialias = self.config.antialias
+        return F.interpolate(image[None], size=size, mode="bilinear", align_corners=False, antialias=antialias)[0]
+
+    def targets(self, targets: list[dict[str, Tensor]], images: Images) -> Targets:
+        """torchvision's target dicts (`boxes` (N, 4) XYXY, `labels` (N,) in 1..M, optional `iscrowd` (N,)) -> dense.
+
+        Boxes of no size are no objects. Raises UserError naming the entry that does not fit.
+        """
+        device = images.pixels.device
+        slots = max(1, *(len(target["boxes"]) for target in targets))
+        boxes = torch.zeros((len(targets), slots, 4))
+        labels = torch.zeros((len(targets), slots), dtype=torch.int64)
+        crowd = torch.zeros((len(targets), slots), dtype=torch.bool)
+        for k, target in enumerate(targets):
+            box, label = target["boxes"].reshape(-1, 4).float().cpu(), target["labels"].cpu()
+            self._check(k, box, label)
+            boxes[k, : len(box)], labels[k, : len(box)] = box, label
+            if "iscrowd" in target:
+                crowd[k, : len(box)] = target["iscrowd"].cpu().bool()
+        scale = (images.sizes / images.original_sizes).cpu().flip(-1).repeat(1, 2)
+        boxes = boxes * scale[:, None]
+        real = box_ops.nonempty(boxes)
+        ignore = (real & crowd).to(device) if bool(crowd.any()) else None
+        return Targets(boxes.to(device), labels.to(device), (real & ~crowd).to(device), ignore)
+
+    def _check(self, k: int, boxes: Tensor, labels: Tensor) -> None:
+        if len(boxes) != len(labels):
+            raise UserError(f"targets[{k}] has {len(boxes)} boxes and {len(labels)} labels; give one label a box")
+        if not bool(boxes.isfinite().all()):
+            raise UserError(f"targets[{k}]['boxes'] holds a coordinate that is not finite; give XYXY pixels")
+        if len(labels) and not (int(labels.min()) >= 1 and int(labels.max()) <= self.num_classes):
+            raise UserError(
+                f"targets[{k}]['labels'] lie in {int(labels.min())}..{int(labels.max())}, this model's in "
+                f"1..{self.num_classes} (0 is background); create it with num_classes={int(labels.max())} or map them"
+            )
+
+
+def resized_size(height: int, width: int, shortest: int, longest: int) -> tuple[int, int]:
+    """Height and width after scaling the short side to `shortest`, the long side to at most `longest`."""
+    scale = min(shortest / min(height, width), longest / max(height, width))
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))

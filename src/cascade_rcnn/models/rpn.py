@@ -1,0 +1,123 @@
+"""The region proposal network, H0 in Figure 3: which anchors hold an object, and where.
+
+B images · L levels · A anchors over all levels (a level's order is y, x, ratio) · K proposals · S samples
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from cascade_rcnn import boxes as box_ops
+from cascade_rcnn import losses
+from cascade_rcnn.config import Anchors, Rpn, Semantics
+from cascade_rcnn.nms import keep_mask
+from cascade_rcnn.quality import assign, sample
+from cascade_rcnn.structures import Proposals, Targets
+
+
+def base_anchors(config: Anchors, level: int) -> Tensor:
+    """The anchors of one level at the origin, (ratios, 4): area size^2, height / width = ratio."""
+    size = config.sizes[level]
+    rows = []
+    for ratio in config.ratios:
+        width, height = size / math.sqrt(ratio), size * math.sqrt(ratio)
+        rows.append((-width / 2, -height / 2, width / 2, height / 2))
+    anchors = torch.tensor(rows)
+    return anchors.round() if config.rounded else anchors
+
+
+def grid_anchors(base: Tensor, height: int, width: int, stride: int) -> Tensor:
+    """Anchors of a whole map, (height * width * ratios, 4), centred on multiples of the stride."""
+    y = torch.arange(height, device=base.device, dtype=base.dtype)[:, None, None].expand(height, width, 1)
+    x = torch.arange(width, device=base.device, dtype=base.dtype)[None, :, None].expand(height, width, 1)
+    shift = torch.cat([x, y, x, y], dim=-1) * stride
+    return (shift[:, :, None] + base).reshape(-1, 4)
+
+
+class RegionProposalNetwork(nn.Module):
+    """A 3x3 convolution shared over the levels, then objectness and box deltas for each anchor."""
+
+    def __init__(self, channels: int, strides: tuple[int, ...], config: Rpn, semantics: Semantics) -> None:
+        super().__init__()
+        self.config, self.semantics = config, semantics
+        self.strides = strides[: len(config.anchors.sizes)]
+        ratios = len(config.anchors.ratios)
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.objectness = nn.Conv2d(channels, ratios, 1)
+        self.deltas = nn.Conv2d(channels, ratios * 4, 1)
+        for module in (self.conv, self.objectness, self.deltas):
+            nn.init.normal_(module.weight, std=0.01)
+            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        for level in range(len(self.strides)):
+            self.register_buffer(f"base{level}", base_anchors(config.anchors, level), persistent=False)
+
+    def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Pyramid -> per level: objectness logits (B, A_l) and deltas (B, A_l, 4)."""
+        logits, deltas = [], []
+        for x in features[: len(self.strides)]:
+            x = F.relu(self.conv(x))
+            logits.append(self.objectness(x).permute(0, 2, 3, 1).flatten(1).float())
+            deltas.append(self.deltas(x).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, 4)).float())
+        return logits, deltas
+
+    def anchors(self, features: list[Tensor]) -> list[Tensor]:
+        """Per level (A_l, 4), in pixels of the network's input."""
+        return [
+            grid_anchors(self.get_buffer(f"base{level}"), *x.shape[-2:], stride)
+            for level, (x, stride) in enumerate(zip(features, self.strides, strict=False))
+        ]
+
+    @torch.no_grad()
+    def propose(
+        self, anchors: list[Tensor], logits: list[Tensor], deltas: list[Tensor], sizes: Tensor
+    ) -> tuple[Proposals, Tensor]:
+        """The best anchors of each level, decoded, clipped, after NMS within the level: proposals and their logits.
+
+        sizes (B, 2) height and width -> boxes (B, K, 4), valid (B, K), logits (B, K), best first.
+        """
+        pre = self.config.pre_nms_train if self.training else self.config.pre_nms_test
+        post = self.config.post_nms_train if self.training else self.config.post_nms_test
+        boxes, scores, levels = [], [], []
+        for level, (a, s, d) in enumerate(zip(anchors, logits, deltas, strict=True)):
+            s, index = s.topk(min(pre, s.shape[1]), dim=1)
+            boxes.append(box_ops.decode(a[index], box_ops.gather(d, index), self.semantics.clamp_shrink))
+            scores.append(s)
+            levels.append(torch.full_like(index, level))
+        box, score = box_ops.clip(torch.cat(boxes, dim=1), sizes), torch.cat(scores, dim=1)
+        valid = box_ops.nonempty(box) & score.isfinite()
+        valid = keep_mask(box, score, torch.cat(levels, dim=1), valid, self.config.nms_iou)
+        score, index = torch.where(valid, score, -torch.inf).topk(min(post, score.shape[1]), dim=1)
+        valid = score > -torch.inf
+        return Proposals(box_ops.gather(box, index).masked_fill(~valid[..., None], 0.0), valid), score
+
+    def loss(
+        self, anchors: list[Tensor], logits: list[Tensor], deltas: list[Tensor], targets: Targets, sizes: Tensor
+    ) -> dict[str, Tensor]:
+        """Objectness and localization risks over a sample of anchors, under torchvision's names."""
+        config = self.config
+        anchor = torch.cat(anchors).expand(len(sizes), -1, -1)
+        usable = torch.ones(anchor.shape[:2], dtype=torch.bool, device=anchor.device)
+        if self.semantics.rpn_drop_outside:
+            usable = (box_ops.clip(anchor, sizes) == anchor).all(dim=-1)
+        assignment = assign(
+            anchor,
+            usable,
+            targets,
+            positive_iou=config.positive_iou,
+            negative_iou=config.negative_iou,
+            rescue_from=self.semantics.rpn_min_match_iou,
+            rescue_reassigns=self.semantics.rpn_rescue_reassigns,
+        )
+        chosen = sample(assignment, config.samples, config.positive_fraction)
+        positive = assignment.positive.gather(1, chosen.index) & chosen.valid
+        truth = box_ops.gather(assignment.truth, chosen.index)
+        target = box_ops.encode(box_ops.gather(anchor, chosen.index), truth)
+        logit = torch.cat(logits, dim=1).gather(1, chosen.index)
+        delta = box_ops.gather(torch.cat(deltas, dim=1), chosen.index)
+        number = chosen.valid.sum().clamp(min=1)
+        return {
+            "loss_objectness": losses.objectness(logit, positive, chosen.valid, number),
+            "loss_rpn_box_reg": losses.localization(delta, target, positive, number, self.semantics.rpn_box_beta),
+        }
