@@ -6,7 +6,6 @@ results: a JSON list of {"image_id", "category_id", "bbox": [x, y, width, height
 
 import dataclasses
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeAlias
@@ -18,6 +17,7 @@ from rich.table import Table
 
 from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.files import replacing
 
 Array: TypeAlias = np.ndarray
 
@@ -127,17 +127,11 @@ def load_detections(path: str | Path) -> Array:
 
 
 def save_detections(path: str | Path, detections: Array) -> None:
-    """Write detections (N, 7) as COCO results, whole or not at all."""
-    path = Path(path)
-    results = [_Result(int(image), int(category), (x, y, w, h), score) for image, x, y, w, h, score, category in
-               np.asarray(detections, dtype=np.float64).tolist()]  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        unfinished.write_bytes(msgspec.json.encode(results))
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    """Write detections (N, 7) as COCO results, whole or not at all. Raises UserError where that cannot be done."""
+    rows = np.asarray(detections, dtype=np.float64).tolist()
+    results = [_Result(int(row[0]), int(row[6]), (row[1], row[2], row[3], row[4]), row[5]) for row in rows]
+    with replacing(path) as aside:
+        aside.write_bytes(msgspec.json.encode(results))
 
 
 class _Result(msgspec.Struct, gc=False):

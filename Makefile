@@ -1,0 +1,59 @@
+# Everything runs in .venv, which is made on first use and brought up to date when pyproject.toml changes.
+# Choose another interpreter with `make PYTHONS=/path/to/python`, another place with `make VENV=folder`.
+
+PYTHONS ?= python3.13 python3.12 python3.11 python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test test-slow lint clean
+
+help:
+	@echo "make quickstart   train, evaluate and draw on generated shapes; needs no data"
+	@echo "make test         ruff, pyright, import layers, then the tests"
+	@echo "make test-slow    the tests that take minutes"
+	@echo "make lint         the checks of 'make test' without the tests"
+	@echo "make clean        remove $(VENV) and caches"
+
+quickstart: $(READY)
+	$(BIN)/cascade-rcnn quickstart --output runs/quickstart
+
+test: lint
+	@$(BIN)/python -m pytest
+
+test-slow: $(READY)
+	@$(BIN)/python -m pytest -m slow --timeout 3600
+
+lint: $(READY)
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+	@$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+# An interpreter counts when it really starts (a version manager's shim may not) and can make environments.
+USABLE := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
+
+# torch and torchvision go first, newest of both, so that they always match.
+$(READY): pyproject.toml
+	@set -e; \
+	if ! $(BIN)/python -c "$(USABLE)" 2>/dev/null || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+		for python in $(PYTHONS) none; do \
+			if [ $$python = none ]; then \
+				echo "No usable Python among: $(PYTHONS). Install Python 3.11 or newer with its venv module" \
+					"(Debian, Ubuntu: apt install python3-venv), or name one: make PYTHONS=/path/to/python" >&2; \
+				exit 1; \
+			fi; \
+			if $$python -c "$(USABLE)" 2>/dev/null; then break; fi; \
+		done; \
+		echo "Making $(VENV) with $$($$python --version)"; \
+		$$python -m venv --clear $(VENV); \
+	fi
+	@echo "Installing into $(VENV): a few minutes and about 6 GB, most of it PyTorch"
+	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	@$(BIN)/python -m pip install --quiet torch torchvision
+	@$(BIN)/python -m pip install --quiet --editable . --group dev
+	@touch $@

@@ -1,0 +1,5 @@
+"""How good detections are."""
+
+from cascade_rcnn.evaluation.coco import ClassMetrics, Metrics, evaluate_boxes, load_detections, save_detections
+
+__all__ = ["ClassMetrics", "Metrics", "evaluate_boxes", "load_detections", "save_detections"]
