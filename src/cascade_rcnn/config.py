@@ -40,7 +40,7 @@ class Semantics:
     rpn_box_beta: float
     rpn_min_match_iou: float  # an object's best anchor is positive only from this IoU on
     rpn_rescue_reassigns: bool  # ... and then learns that object, not the one it overlaps most
-    rpn_drop_outside: bool  # anchors that cross the image's border are not trained on
+    rpn_anchors: Literal["all", "centre-inside", "inside"]  # which the RPN is trained on, by the image's border
     clamp_shrink: bool  # dw and dh are clamped below too
     clip_between_stages: bool
     ensemble: Literal["probabilities", "logits"]  # what is averaged over the stages
@@ -57,7 +57,7 @@ PAPER = Semantics(
     rpn_box_beta=1 / 9,
     rpn_min_match_iou=0.0,
     rpn_rescue_reassigns=False,
-    rpn_drop_outside=False,
+    rpn_anchors="all",
     clamp_shrink=False,
     clip_between_stages=False,
     ensemble="probabilities",
@@ -73,7 +73,7 @@ DETECTRON2 = Semantics(
     rpn_box_beta=0.0,
     rpn_min_match_iou=0.0,
     rpn_rescue_reassigns=False,
-    rpn_drop_outside=False,
+    rpn_anchors="all",
     clamp_shrink=False,
     clip_between_stages=True,
     ensemble="probabilities",
@@ -89,7 +89,7 @@ MMDET = Semantics(
     rpn_box_beta=1 / 9,
     rpn_min_match_iou=0.3,
     rpn_rescue_reassigns=True,
-    rpn_drop_outside=True,
+    rpn_anchors="inside",
     clamp_shrink=True,
     clip_between_stages=True,
     ensemble="logits",

@@ -16,6 +16,8 @@ from cascade_rcnn.nms import keep_mask
 from cascade_rcnn.quality import assign, sample
 from cascade_rcnn.structures import Proposals, Targets
 
+_PADDING = 32  # images are padded to multiples of this
+
 
 def base_anchors(config: Anchors, level: int) -> Tensor:
     """The anchors of one level at the origin, (ratios, 4): area size^2, height / width = ratio."""
@@ -98,12 +100,9 @@ class RegionProposalNetwork(nn.Module):
         """Objectness and localization risks over a sample of anchors, under torchvision's names."""
         config = self.config
         anchor = torch.cat(anchors).expand(len(sizes), -1, -1)
-        usable = torch.ones(anchor.shape[:2], dtype=torch.bool, device=anchor.device)
-        if self.semantics.rpn_drop_outside:
-            usable = (box_ops.clip(anchor, sizes) == anchor).all(dim=-1)
         assignment = assign(
             anchor,
-            usable,
+            self._usable(anchor, sizes),
             targets,
             positive_iou=config.positive_iou,
             negative_iou=config.negative_iou,
@@ -121,3 +120,15 @@ class RegionProposalNetwork(nn.Module):
             "loss_objectness": losses.objectness(logit, positive, chosen.valid, number),
             "loss_rpn_box_reg": losses.localization(delta, target, positive, number, self.semantics.rpn_box_beta),
         }
+
+    def _usable(self, anchors: Tensor, sizes: Tensor) -> Tensor:
+        """The anchors to train on, (B, A); as in mmdetection, the borders at the right and bottom are outside."""
+        limit = sizes.flip(-1)[:, None]  # (B, 1, 2): width and height
+        match self.semantics.rpn_anchors:
+            case "inside":
+                return (anchors[..., :2] >= 0).all(dim=-1) & (anchors[..., 2:] < limit).all(dim=-1)
+            case "centre-inside":  # of the padded image; centres lie on multiples of 4, so a pixel's slack is for rounding
+                limit = (limit / _PADDING).ceil() * _PADDING
+                return ((anchors[..., :2] + anchors[..., 2:]) / 2 < limit - 1).all(dim=-1)
+            case "all":
+                return torch.ones_like(anchors[..., 0], dtype=torch.bool)
