@@ -1,0 +1,180 @@
+"""Ground truth of a whole data set as a few tensors.
+
+There is no Python object per image or per box: worker processes share the columns, whether they are forked (nothing is
+copied on write, as no reference count is touched) or spawned (tensors travel through shared memory).
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cascade_rcnn.errors import UserError
+
+# Annotation files round to a hundredth of a pixel and labelling tools to half of one: neither is a mistake to report.
+_TOLERANCE = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Category:
+    """A class of objects: its id in the annotation file and its name."""
+
+    id: int
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class PackedStrings:
+    """A read-only sequence of strings in two tensors: UTF-8 bytes, and where each string starts."""
+
+    data: Tensor  # uint8
+    offsets: Tensor  # (N + 1,) int64
+
+    @classmethod
+    def pack(cls, strings: Sequence[str]) -> Self:
+        """Pack strings; file names that are not valid Unicode survive as `os.fsdecode` wrote them."""
+        encoded = [string.encode("utf-8", "surrogateescape") for string in strings]
+        offsets = np.zeros(len(encoded) + 1, np.int64)
+        np.cumsum([len(string) for string in encoded], out=offsets[1:])
+        return cls(torch.from_numpy(np.frombuffer(b"".join(encoded), np.uint8).copy()), torch.from_numpy(offsets))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, i: int) -> str:
+        if not 0 <= i < len(self):
+            raise IndexError(f"string {i} of {len(self)}")
+        start, end = self.offsets[i : i + 2].tolist()
+        return self.data[start:end].numpy().tobytes().decode("utf-8", "surrogateescape")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Annotations:
+    """N images with A boxes of M classes. Nothing is clipped or dropped: evaluation sees what the file holds."""
+
+    source: str  # what messages call it: a file or a folder
+    images_dir: Path
+    categories: tuple[Category, ...]  # sorted by id; label l (1..M) is categories[l - 1]
+    image_ids: Tensor  # (N,) int64
+    image_sizes: Tensor  # (N, 2) int32: height, width
+    file_names: PackedStrings  # N names relative to images_dir
+    first: Tensor  # (N + 1,) int64: the boxes of image i are rows first[i]:first[i + 1]
+    boxes: Tensor  # (A, 4) float64, XYWH in pixels as in the file
+    areas: Tensor  # (A,) float64, as in the file; w * h where it has none
+    labels: Tensor  # (A,) int32, 1..M
+    ignore: Tensor  # (A,) bool: COCO's iscrowd, PASCAL's difficult
+    ids: Tensor  # (A,) int64
+    notes: tuple[str, ...]  # one line about each kind of survivable problem
+
+    def __len__(self) -> int:
+        """How many images."""
+        return len(self.image_ids)
+
+    def path(self, i: int) -> Path:
+        """Where image i lies."""
+        return self.images_dir / self.file_names[i]
+
+    def rows(self, i: int) -> slice:
+        """The rows of image i's boxes."""
+        start, end = self.first[i : i + 2].tolist()
+        return slice(start, end)
+
+    def share_memory(self) -> Self:
+        """Move every column into shared memory, in place, and return self."""
+        for owner in (self, self.file_names):
+            for field in dataclasses.fields(owner):
+                value = getattr(owner, field.name)
+                if isinstance(value, Tensor):
+                    value.share_memory_()
+        return self
+
+
+def assemble(
+    *,
+    source: str | Path,
+    images_dir: Path,
+    categories: Sequence[Category],
+    image_ids: np.ndarray,
+    image_sizes: np.ndarray,
+    file_names: Sequence[str],
+    box_images: np.ndarray,
+    boxes: np.ndarray,
+    areas: np.ndarray,
+    labels: np.ndarray,
+    ignore: np.ndarray,
+    ids: np.ndarray,
+    notes: Sequence[str] = (),
+) -> Annotations:
+    """Put columns in any box order into the one form: sort boxes by image, check them, note what looks wrong.
+
+    box_images (A,) says which image (0..N-1) each box belongs to; the other shapes are those of `Annotations`.
+    Raises UserError where there is no image, no class, or a coordinate that is not a finite number.
+    """
+    if not len(image_ids):
+        raise UserError(f"{source}: there are no images in it; give a file or split with at least one")
+    if not categories:
+        raise UserError(f"{source}: there are no classes in it; name at least one")
+    boxes = boxes.reshape(-1, 4)
+    order = np.argsort(box_images, kind="stable")
+    box_images, boxes, labels = box_images[order], boxes[order], labels[order]
+    if not (finite := np.isfinite(boxes).all(axis=1)).all():
+        bad = int(np.argmin(finite))
+        name = file_names[box_images[bad]]
+        raise UserError(f"{source}: a box of {name} is {_show(boxes[bad])}; give four finite numbers or remove it")
+    first = np.zeros(len(image_ids) + 1, np.int64)
+    np.cumsum(np.bincount(box_images, minlength=len(image_ids)), out=first[1:])
+    found = _problems(image_sizes, file_names, box_images, boxes, labels)
+    return Annotations(
+        source=str(source),
+        images_dir=images_dir,
+        categories=tuple(categories),
+        image_ids=torch.from_numpy(image_ids.astype(np.int64)),
+        image_sizes=torch.from_numpy(image_sizes.reshape(-1, 2).astype(np.int32)),
+        file_names=PackedStrings.pack(file_names),
+        first=torch.from_numpy(first),
+        boxes=torch.from_numpy(boxes.astype(np.float64)),
+        areas=torch.from_numpy(areas[order].astype(np.float64)),
+        labels=torch.from_numpy(labels.astype(np.int32)),
+        ignore=torch.from_numpy(ignore[order].astype(np.bool_)),
+        ids=torch.from_numpy(ids[order].astype(np.int64)),
+        notes=tuple(f"{source}: {note}" for note in (*notes, *found)),
+    )
+
+
+def _problems(
+    sizes: np.ndarray, names: Sequence[str], box_images: np.ndarray, boxes: np.ndarray, labels: np.ndarray
+) -> list[str]:
+    """One line for each kind of problem that a training survives, with how many and the first example."""
+    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    limits = sizes[box_images, ::-1]
+    lost = (np.minimum(high, limits) <= np.maximum(low, 0)).any(axis=1)
+    reaching = ((low < -_TOLERANCE) | (high > limits + _TOLERANCE)).any(axis=1) & ~lost
+
+    order = np.lexsort((*boxes.T, labels, box_images))
+    columns = np.column_stack((box_images, labels, boxes))[order]
+    repeated = np.zeros(len(boxes), np.bool_)
+    repeated[order[1:]] = (columns[1:] == columns[:-1]).all(axis=1)
+
+    notes = []
+    for rows, text in (
+        (reaching, "boxes reach outside their image; training clips them"),
+        (lost, "boxes have no size or lie outside their image; training leaves them out"),
+        (repeated, "boxes repeat another of the same image and class; they are kept"),
+    ):
+        if count := int(rows.sum()):
+            k = int(np.argmax(rows))
+            height, width = sizes[box_images[k]]
+            example = f"{_show(boxes[k])} in {names[box_images[k]]}, {width} x {height}"
+            notes.append(f"{count} of {len(boxes)} {text} (first: {example})")
+    if empty := len(sizes) - len(np.unique(box_images)):
+        notes.append(f"{empty} of {len(sizes)} images have no boxes; they count as background")
+    return notes
+
+
+def _show(box: np.ndarray) -> str:
+    return "[" + ", ".join(f"{value:g}" for value in box) + "]"

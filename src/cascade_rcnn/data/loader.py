@@ -1,0 +1,162 @@
+"""Batches. Which images, in which order and with which seeds, is a pure function of (seed, epoch): a resumed training
+sees exactly what an uninterrupted one would have seen, whatever the number of workers.
+"""
+
+from collections.abc import Iterator
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from cascade_rcnn.data.dataset import DetectionDataset, Target
+from cascade_rcnn.errors import UserError
+
+Batch: TypeAlias = tuple[list[Tensor], list[Target]]
+
+
+class AspectBatchSampler(Sampler[list[tuple[int, int]]]):
+    """Lists of (index, seed): this rank's batches of the epoch that `set_epoch` named (0 at first).
+
+    Shuffled (training), a batch is all landscape or all portrait, which keeps padding small; batches are dealt out to
+    the ranks in turn, and some are repeated so that every rank has the same number. With drop_last every batch is
+    full; where a group would then never fill a batch, images are not grouped, so that none is left out for good.
+    In order (evaluation), nothing is grouped or repeated: ranks may have different numbers of batches, or none.
+    """
+
+    def __init__(
+        self,
+        image_sizes: Tensor,
+        *,
+        batch_size: int,
+        seed: int,
+        shuffle: bool,
+        drop_last: bool = False,
+        group_by_aspect: bool = True,
+        rank: int = 0,
+        world_size: int = 1,
+    ):
+        """image_sizes (N, 2): height and width of each image."""
+        height, width = image_sizes.unbind(1)
+        groups = (height > width).numpy().astype(np.int64)
+        counts = np.bincount(groups, minlength=2)
+        starved = drop_last and bool(((counts > 0) & (counts < batch_size)).any())
+        self.groups = groups if shuffle and group_by_aspect and not starved else np.zeros_like(groups)
+        self.batch_size, self.seed, self.shuffle, self.drop_last = batch_size, seed, shuffle, drop_last
+        self.rank, self.world_size = rank, world_size
+        self.set_epoch(0)
+        if not self._batch_count():
+            raise UserError(f"{len(groups)} images do not fill one batch of {batch_size}; make the batch smaller")
+
+    def set_epoch(self, epoch: int, skip_batches: int = 0) -> None:
+        """Choose the epoch to iterate, and how many of this rank's batches to leave out at its start."""
+        self.epoch, self.skip_batches = epoch, skip_batches
+
+    def __len__(self) -> int:
+        """This rank's batches in a whole epoch, those skipped included; the same in every epoch."""
+        total = self._batch_count()
+        return -(-total // self.world_size) if self.shuffle else len(range(self.rank, total, self.world_size))
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        rng = np.random.default_rng((self.seed, self.epoch))
+        batches = self._batches(rng)
+        seeds = rng.integers(2**63, size=len(self.groups))
+        for batch in batches[self.rank :: self.world_size][self.skip_batches :]:
+            yield list(zip(batch.tolist(), seeds[batch].tolist(), strict=True))
+
+    def _batches(self, rng: np.random.Generator) -> list[np.ndarray]:
+        """The batches of all ranks, in the order in which they are dealt out."""
+        if not self.shuffle:
+            return self._cut(np.arange(len(self.groups)))
+        order = rng.permutation(len(self.groups))
+        batches = [batch for group in (0, 1) for batch in self._cut(order[self.groups[order] == group])]
+        batches = [batches[i] for i in rng.permutation(len(batches))]
+        return [batches[i % len(batches)] for i in range(len(self) * self.world_size)]
+
+    def _cut(self, order: np.ndarray) -> list[np.ndarray]:
+        batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+        return batches[:-1] if self.drop_last and batches and len(batches[-1]) < self.batch_size else batches
+
+    def _batch_count(self) -> int:
+        counts = np.bincount(self.groups)
+        return int((counts // self.batch_size if self.drop_last else -(-counts // self.batch_size)).sum())
+
+
+class DetectionLoader(DataLoader):
+    """A DataLoader that yields (images, targets), two lists, and raises a worker's UserError as it was."""
+
+    batch_sampler: AspectBatchSampler
+
+    def set_epoch(self, epoch: int, skip_batches: int = 0) -> None:
+        """Choose what the next iteration yields; see `AspectBatchSampler.set_epoch`."""
+        self.batch_sampler.set_epoch(epoch, skip_batches)
+
+    def __iter__(self) -> Iterator[Batch]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        for batch in super().__iter__():
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+
+
+def make_loader(
+    dataset: DetectionDataset,
+    *,
+    batch_size: int,
+    workers: int,
+    seed: int,
+    shuffle: bool,
+    drop_last: bool = False,
+    rank: int = 0,
+    world_size: int = 1,
+    group_by_aspect: bool = True,
+) -> DetectionLoader:
+    """Batches of `batch_size` images for this rank; `workers` processes decode them (0: this one).
+
+    The loader's `set_epoch(epoch, skip_batches)` says which epoch comes next; without it every epoch is the same.
+    """
+    sampler = AspectBatchSampler(
+        dataset.annotations.image_sizes,
+        batch_size=batch_size,
+        seed=seed,
+        shuffle=shuffle,
+        drop_last=drop_last,
+        group_by_aspect=group_by_aspect,
+        rank=rank,
+        world_size=world_size,
+    )
+    return DetectionLoader(
+        _Samples(dataset),
+        batch_sampler=sampler,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        collate_fn=_collate,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator().manual_seed(seed),  # otherwise every epoch would draw from the global one
+    )
+
+
+class _Samples(Dataset):
+    """A batch of samples, or the UserError met: an exception would leave a worker as a traceback of many lines."""
+
+    def __init__(self, dataset: DetectionDataset):
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, Target]:
+        return self.dataset[index]
+
+    def __getitems__(self, indices: list[tuple[int, int]]) -> list[tuple[Tensor, Target]] | UserError:
+        try:
+            return [self.dataset[index] for index in indices]
+        except UserError as error:
+            return error
+
+
+def _collate(samples: list[tuple[Tensor, Target]] | UserError) -> Batch | UserError:
+    if isinstance(samples, UserError):
+        return samples
+    images, targets = zip(*samples, strict=True)
+    return list(images), list(targets)

@@ -1,0 +1,44 @@
+"""Training augmentation out of torchvision.transforms.v2. Resizing, multi-scale or not, belongs to the model.
+
+None of these transforms adds, drops or reorders boxes, so the per-box fields of a target stay in step.
+"""
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from cascade_rcnn.errors import UserError
+
+_BRIGHTNESS = 32  # levels of 255, added
+_CONTRAST = _SATURATION = (0.5, 1.5)  # factors
+_HUE = 18 / 180  # of the colour circle: 18 steps of the 180 that an 8-bit hue has
+
+
+def build_transforms(flip: float = 0.5, photometric: float = 0.0) -> v2.Compose:
+    """Horizontal flip with probability `flip`; brightness, contrast, saturation and hue, each with `photometric`.
+
+    Takes and returns (tv_tensors.Image (3, H, W) uint8, target). Raises UserError for no probabilities.
+    """
+    for name, probability in (("flip", flip), ("photometric", photometric)):
+        if not 0 <= probability <= 1:
+            raise UserError(f"{name} is {probability}; give a probability between 0 and 1")
+    steps: list[v2.Transform] = [v2.RandomHorizontalFlip(flip)]
+    if photometric > 0:
+        steps += [
+            v2.RandomApply([step], photometric)
+            for step in (
+                v2.Lambda(_shift_brightness, tv_tensors.Image),
+                v2.ColorJitter(contrast=_CONTRAST),
+                v2.ColorJitter(saturation=_SATURATION),
+                v2.ColorJitter(hue=_HUE),
+            )
+        ]
+    return v2.Compose(steps)
+
+
+def _shift_brightness(image: tv_tensors.Image) -> Tensor:
+    """Add one random number of levels to all pixels (torchvision's own adjustment multiplies instead)."""
+    shift = int(torch.randint(-_BRIGHTNESS, _BRIGHTNESS + 1, ()))
+    shifted = (image.as_subclass(Tensor).short() + shift).clamp_(0, 255).to(torch.uint8)
+    return tv_tensors.Image(shifted)

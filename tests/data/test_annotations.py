@@ -1,0 +1,111 @@
+import operator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing
+
+from cascade_rcnn.data.annotations import Category, PackedStrings, assemble
+from cascade_rcnn.errors import UserError
+
+
+def test_packed_strings_round_trip():
+    names = ["a.jpg", "", "folder/ö 日本.png", "bad\udcff.jpg"]
+    packed = PackedStrings.pack(names)
+    assert list(packed) == names
+    assert len(packed) == 4
+    with pytest.raises(IndexError):
+        packed[4]
+    with pytest.raises(IndexError):
+        packed[-1]
+    assert list(PackedStrings.pack([])) == []
+
+
+def test_boxes_are_sorted_by_image_and_keep_their_order_within():
+    annotations = assemble(
+        source="file",
+        images_dir=Path("images"),
+        categories=[Category(id=4, name="a"), Category(id=9, name="b")],
+        image_ids=np.array([7, 5, 6]),
+        image_sizes=np.array([[10, 20], [30, 40], [50, 60]]),
+        file_names=["x", "y", "z"],
+        box_images=np.array([2, 0, 2, 0]),
+        boxes=np.array([[1, 1, 1, 1], [2, 2, 2, 2], [3, 3, 3, 3], [4, 4, 4, 4]]),
+        areas=np.array([1, 4, 9, 16]),
+        labels=np.array([1, 2, 1, 2]),
+        ignore=np.array([True, False, False, True]),
+        ids=np.array([11, 12, 13, 14]),
+    )
+    assert annotations.first.tolist() == [0, 2, 2, 4]
+    assert annotations.boxes[:, 0].tolist() == [2, 4, 1, 3]
+    assert annotations.areas.tolist() == [4, 16, 1, 9]
+    assert annotations.labels.tolist() == [2, 2, 1, 1]
+    assert annotations.ignore.tolist() == [False, True, True, False]
+    assert annotations.ids.tolist() == [12, 14, 11, 13]
+    assert [annotations.rows(i) for i in range(3)] == [slice(0, 2), slice(2, 2), slice(2, 4)]
+    assert annotations.path(2) == Path("images/z")
+    assert len(annotations) == 3
+    assert annotations.boxes.dtype == torch.float64
+    assert annotations.labels.dtype == torch.int32
+
+
+def test_notes_count_each_problem_and_name_the_first(make_annotations):
+    annotations = make_annotations(
+        [(30, 40), (30, 40), (30, 40)],
+        [
+            [(0, 0, 40.4, 30), (1, 2, 3, 4), (-3, 0, 5, 5), (1, 2, 3, 4)],  # fine, fine, reaching, repeated
+            [(5, 5, 0, 3), (50, 0, 5, 5), (30, 0, 20, 5)],  # no size, outside, reaching
+            [],
+        ],
+    )
+    reaching, lost, repeated, empty = annotations.notes
+    assert reaching == (
+        "made: 2 of 7 boxes reach outside their image; training clips them (first: [-3, 0, 5, 5] in 0.png, 40 x 30)"
+    )
+    assert lost.startswith("made: 2 of 7 boxes have no size or lie outside their image; training leaves them out")
+    assert lost.endswith("(first: [5, 5, 0, 3] in 1.png, 40 x 30)")
+    assert repeated.startswith("made: 1 of 7 boxes repeat another of the same image and class; they are kept")
+    assert repeated.endswith("(first: [1, 2, 3, 4] in 0.png, 40 x 30)")
+    assert empty == "made: 1 of 3 images have no boxes; they count as background"
+    assert len(annotations.boxes) == 7
+
+
+def test_clean_annotations_have_no_notes(make_annotations):
+    assert make_annotations([(30, 40)], [[(0, 0, 40, 30), (0, 0, 40, 29)]]).notes == ()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_coordinates_that_are_no_numbers(make_annotations, one_line, bad):
+    with pytest.raises(UserError) as caught:
+        make_annotations([(30, 40), (30, 40)], [[(0, 0, 1, 1)], [(0, bad, 1, 1)]])
+    one_line(caught, "made", "1.png", f"{bad:g}")
+
+
+def test_no_images(make_annotations, one_line):
+    with pytest.raises(UserError) as caught:
+        make_annotations([])
+    one_line(caught, "made", "no images")
+
+
+def test_share_memory_moves_every_tensor(make_annotations):
+    annotations = make_annotations([(30, 40)])
+    assert annotations.share_memory() is annotations
+    tensors = [value for value in vars(annotations).values() if isinstance(value, torch.Tensor)]
+    assert len(tensors) == 8
+    assert all(tensor.is_shared() for tensor in (*tensors, annotations.file_names.data, annotations.file_names.offsets))
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_two_processes_see_the_same_storage(make_annotations, method):
+    """Each process is sent the whole object and sends one column back: what it sends is this process's own memory."""
+    annotations = make_annotations([(30, 40)], [[(1, 2, 3, 4)]]).share_memory()
+    with torch.multiprocessing.get_context(method).Pool(2) as pool:
+        tasks = [pool.apply_async(operator.attrgetter("labels", "file_names"), (annotations,)) for _ in range(2)]
+        for i, task in enumerate(tasks):
+            labels, names = task.get(timeout=120)
+            annotations.labels.fill_(50 + i)
+            assert labels.tolist() == [50 + i]
+            annotations.file_names.data[0] = ord("x") + i
+            assert names[0] == "xy"[i] + ".png"

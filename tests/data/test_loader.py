@@ -1,0 +1,209 @@
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cascade_rcnn.data.dataset import DetectionDataset
+from cascade_rcnn.data.loader import AspectBatchSampler, make_loader
+from cascade_rcnn.data.transforms import build_transforms
+from cascade_rcnn.errors import UserError
+
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+
+def _sizes(landscape: int, portrait: int) -> torch.Tensor:
+    """Portrait images come first, so that grouping is not an accident of the order."""
+    return torch.tensor([(60, 40)] * portrait + [(30, 40)] * landscape)
+
+
+def _sampler(sizes: torch.Tensor, **options) -> AspectBatchSampler:
+    return AspectBatchSampler(sizes, **({"batch_size": 4, "seed": 0, "shuffle": True} | options))
+
+
+def _indices(sampler: AspectBatchSampler) -> list[list[int]]:
+    return [[index for index, _ in batch] for batch in sampler]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    landscape=st.integers(0, 30),
+    portrait=st.integers(0, 30),
+    batch_size=st.integers(1, 7),
+    world_size=st.integers(1, 4),
+    epoch=st.integers(0, 3),
+)
+def test_training_batches(landscape, portrait, batch_size, world_size, epoch):
+    if not landscape + portrait:
+        return
+    ranks = [
+        _sampler(_sizes(landscape, portrait), batch_size=batch_size, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
+    for sampler in ranks:
+        sampler.set_epoch(epoch)
+    batches = [_indices(sampler) for sampler in ranks]
+    total = -(-landscape // batch_size) - (-portrait // batch_size)
+    assert {len(found) for found in batches} == {len(sampler) for sampler in ranks} == {-(-total // world_size)}
+    # In the order of dealing, the first `total` batches are all images once; the rest repeats some of these batches.
+    dealt = [batch for step in zip(*batches, strict=True) for batch in step]
+    assert sorted(index for batch in dealt[:total] for index in batch) == list(range(landscape + portrait))
+    assert all(batch in dealt[:total] for batch in dealt[total:])
+    for batch in dealt:
+        assert 1 <= len(batch) <= batch_size
+        assert len({index < portrait for index in batch}) == 1
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    sizes = _sizes(40, 20)
+    sampler = _sampler(sizes)
+    first = list(sampler)
+    assert list(sampler) == first == list(_sampler(sizes))
+    sampler.set_epoch(1)
+    second = list(sampler)
+    assert second != first
+    assert Counter(map(len, second)) == Counter(map(len, first))
+    assert list(_sampler(sizes, seed=1)) != first
+    sampler.set_epoch(0)
+    assert list(sampler) == first
+
+
+def test_seeds_differ_by_image_and_epoch_and_do_not_depend_on_the_world():
+    sizes = _sizes(40, 20)
+    sampler = _sampler(sizes)
+    epochs = []
+    for epoch in (0, 1):
+        sampler.set_epoch(epoch)
+        epochs.append(dict(pair for batch in sampler for pair in batch))
+    assert len({*epochs[0].values(), *epochs[1].values()}) == 120
+    halves = [_sampler(sizes, rank=rank, world_size=2) for rank in range(2)]
+    assert dict(pair for half in halves for batch in half for pair in batch) == epochs[0]
+
+
+def test_skipping_leaves_the_rest_as_it_was():
+    sampler = _sampler(_sizes(40, 21), rank=1, world_size=2)
+    sampler.set_epoch(3)
+    whole = list(sampler)
+    for skip in (0, 1, 5, len(whole)):
+        sampler.set_epoch(3, skip_batches=skip)
+        assert list(sampler) == whole[skip:]
+        assert len(sampler) == len(whole)
+    sampler.set_epoch(3)
+    assert list(sampler) == whole
+
+
+def test_drop_last_keeps_batches_full():
+    batches = _indices(_sampler(_sizes(10, 7), drop_last=True))
+    assert [len(batch) for batch in batches] == [4, 4, 4]
+    assert sorted(len({index < 7 for index in batch}) for batch in batches) == [1, 1, 1]
+
+
+def test_drop_last_never_leaves_a_small_group_out_for_good():
+    sampler = _sampler(_sizes(10, 3), drop_last=True)
+    seen = set()
+    for epoch in range(10):
+        sampler.set_epoch(epoch)
+        batches = _indices(sampler)
+        assert [len(batch) for batch in batches] == [4, 4, 4]
+        assert len(sampler) == 3
+        seen.update(index for batch in batches for index in batch)
+    assert seen == set(range(13))
+
+
+def test_too_few_images_for_a_full_batch(one_line):
+    with pytest.raises(UserError) as caught:
+        _sampler(_sizes(2, 1), drop_last=True)
+    one_line(caught, "3 images do not fill one batch of 4")
+
+
+def test_groups_may_mix():
+    batches = _indices(_sampler(_sizes(20, 20), group_by_aspect=False))
+    assert [len(batch) for batch in batches] == [4] * 10
+    assert any(len({index < 20 for index in batch}) == 2 for batch in batches)
+
+
+def test_evaluation_is_in_order_without_repetition():
+    assert _indices(_sampler(_sizes(5, 5), shuffle=False)) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    ranks = [_sampler(_sizes(5, 5), shuffle=False, rank=rank, world_size=4) for rank in range(4)]
+    assert [_indices(sampler) for sampler in ranks] == [[[0, 1, 2, 3]], [[4, 5, 6, 7]], [[8, 9]], []]
+    assert [len(sampler) for sampler in ranks] == [1, 1, 1, 0]
+
+
+@pytest.fixture
+def dataset(make_annotations, write_image, tmp_path) -> DetectionDataset:
+    sizes = [(60, 40)] * 5 + [(30, 40)] * 8
+    for i, (height, width) in enumerate(sizes):
+        write_image(tmp_path / f"{i}.png", width, height)
+    return DetectionDataset(
+        make_annotations(sizes, [[(1, 2, 3, 4)] * (i % 3) for i in range(13)]), build_transforms(0.5, 0.5)
+    )
+
+
+def _epoch(loader, epoch: int, skip_batches: int = 0) -> list:
+    loader.set_epoch(epoch, skip_batches)
+    return list(loader)
+
+
+def _assert_same(one: list, other: list) -> None:
+    assert len(one) == len(other)
+    for (images, targets), (other_images, other_targets) in zip(one, other, strict=True):
+        assert all(a.equal(b) for a, b in zip(images, other_images, strict=True))
+        for target, other_target in zip(targets, other_targets, strict=True):
+            assert target.keys() == other_target.keys()
+            assert all(target[key].equal(other_target[key]) for key in target)
+
+
+def test_batches_are_the_same_for_any_number_of_workers_and_after_a_resume(dataset):
+    alone = make_loader(dataset, batch_size=4, workers=0, seed=3, shuffle=True)
+    together = make_loader(dataset, batch_size=4, workers=2, seed=3, shuffle=True)
+    state = torch.get_rng_state()
+    expected = [_epoch(alone, epoch) for epoch in (0, 1)]
+    assert len(alone) == len(together) == len(expected[0]) == 4
+    images, targets = expected[0][0]
+    assert isinstance(images, list)
+    assert isinstance(targets, list)
+    with pytest.raises(AssertionError):
+        _assert_same(expected[0], expected[1])
+    # Workers persist: the second epoch's seeds must reach those of the first.
+    for epoch in (0, 1):
+        _assert_same(_epoch(together, epoch), expected[epoch])
+    _assert_same(_epoch(together, 1, skip_batches=2), expected[1][2:])
+    assert torch.get_rng_state().equal(state)
+
+
+def test_an_abandoned_epoch_leaves_nothing_behind(dataset):
+    loader = make_loader(dataset, batch_size=4, workers=1, seed=3, shuffle=True)
+    expected = _epoch(loader, 0)
+    next(iter(loader))
+    _assert_same(_epoch(loader, 0), expected)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_mistake_met_in_a_worker_arrives_as_its_one_line(dataset, tmp_path, one_line, workers):
+    (tmp_path / "6.png").write_text("no image")
+    loader = make_loader(dataset, batch_size=2, workers=workers, seed=0, shuffle=False)
+    batches = iter(loader)
+    assert [target["image_id"].item() for _ in range(3) for target in next(batches)[1]] == [
+        100,
+        101,
+        102,
+        103,
+        104,
+        105,
+    ]
+    with pytest.raises(UserError) as caught:
+        next(batches)
+    one_line(caught, "6.png", "does not open")
+    assert "Traceback" not in str(caught.value)
+
+
+def test_workers_run_one_thread(dataset):
+    dataset.transforms = _report_threads
+    loader = make_loader(dataset, batch_size=13, workers=1, seed=0, shuffle=False)
+    ((_, targets),) = loader
+    assert {target["threads"].item() for target in targets} == {1}
+
+
+def _report_threads(image, target):
+    return image, target | {"threads": torch.tensor(torch.get_num_threads())}

@@ -1,0 +1,130 @@
+from pathlib import Path
+
+import pytest
+
+from cascade_rcnn.data.image_files import check_images
+from cascade_rcnn.data.voc import load_voc
+from cascade_rcnn.errors import UserError
+
+
+def _object(name: str, corners: str, extra: str = "") -> str:
+    values = zip(("xmin", "ymin", "xmax", "ymax"), corners.split(), strict=True)
+    box = "".join(f"<{key}>{value}</{key}>" for key, value in values)
+    return f"<object><name>{name}</name>{extra}<bndbox>{box}</bndbox></object>"
+
+
+def _write(root: Path, stem: str, *objects: str, size: tuple[int, int] | None = (40, 30), file_name: str = "x") -> None:
+    (root / "Annotations").mkdir(parents=True, exist_ok=True)
+    text = f"<size><width>{size[0]}</width><height>{size[1]}</height></size>" if size else ""
+    text = f"<annotation><filename>{file_name}</filename>{text}{''.join(objects)}</annotation>"
+    (root / "Annotations" / f"{stem}.xml").write_text(text)
+
+
+def _split(root: Path, name: str, *stems: str) -> None:
+    (root / "ImageSets/Main").mkdir(parents=True, exist_ok=True)
+    (root / f"ImageSets/Main/{name}.txt").write_text("\n".join(stems) + "\n")
+
+
+@pytest.fixture
+def root(tmp_path, write_image) -> Path:
+    part = "<part><name>head</name><bndbox><xmin>9</xmin><ymin>9</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></part>"
+    _write(tmp_path, "b", _object("dog", "1 2 11 22"), _object("cat", "0.5 0 40 30", "<difficult>1</difficult>" + part))
+    _write(tmp_path, "a", _object("zebra", "3 4 5 6"), file_name="a.jpg")
+    _write(tmp_path, "c", size=(20, 50))
+    for stem, suffix in (("a", "jpg"), ("b", "png"), ("c", "png")):
+        write_image(tmp_path / f"JPEGImages/{stem}.{suffix}", 40, 30)
+    _split(tmp_path, "train", "b", "c")
+    _split(tmp_path, "val", "a")
+    return tmp_path
+
+
+def test_hand_made_folder(root):
+    annotations = load_voc(root, "train")
+    assert [(c.id, c.name) for c in annotations.categories] == [(1, "cat"), (2, "dog"), (3, "zebra")]
+    assert list(annotations.file_names) == ["b.png", "c.png"]  # found by stem: <filename> says x
+    assert annotations.image_sizes.tolist() == [[30, 40], [50, 20]]
+    assert annotations.first.tolist() == [0, 2, 2]
+    assert annotations.boxes.tolist() == [[1, 2, 10, 20], [0.5, 0, 39.5, 30]]  # corners as written
+    assert annotations.areas.tolist() == [200, 1185]
+    assert annotations.labels.tolist() == [2, 1]
+    assert annotations.ignore.tolist() == [False, True]
+    check_images(annotations)
+
+
+def test_splits_have_the_same_classes(root):
+    assert load_voc(root, "val").categories == load_voc(root, "train").categories
+    assert load_voc(root, "val").labels.tolist() == [3]
+
+
+def test_given_classes_fix_the_order(root):
+    annotations = load_voc(root, "train", classes=["dog", "cat"])
+    assert [c.name for c in annotations.categories] == ["dog", "cat"]
+    assert annotations.labels.tolist() == [1, 2]
+
+
+def test_a_folder_without_splits_is_one(root):
+    for path in (root / "ImageSets/Main").iterdir():
+        path.unlink()
+    assert list(load_voc(root).file_names) == ["a.jpg", "b.png", "c.png"]
+
+
+@pytest.mark.parametrize("size", [None, (0, 0)])
+def test_missing_size_comes_from_the_image(root, size):
+    _write(root, "a", _object("cat", "3 4 5 6"), size=size)
+    annotations = load_voc(root, "val")
+    assert annotations.image_sizes.tolist() == [[30, 40]]
+    assert any("1 xml files give no image size" in note for note in annotations.notes)
+
+
+def test_without_images_the_file_name_is_taken(root):
+    for path in (root / "JPEGImages").iterdir():
+        path.unlink()
+    assert list(load_voc(root, "val").file_names) == ["a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("<annotation>", ["does not parse", "no element found"]),
+        ('<!DOCTYPE x [<!ENTITY e "e">]><annotation>&e;</annotation>', ["does not parse"]),
+        (f"<annotation>{_object('', '1 2 3 4')}</annotation>", ["object 0 has no name"]),
+        (f"<annotation>{_object('cat', '1 2 x 4')}</annotation>", ["object 0, xmax is 'x'"]),
+        (f"<annotation>{_object('cat', '1 nan 3 4')}</annotation>", ["object 0, ymin is 'nan'"]),
+        ("<annotation><size><width>inf</width></size></annotation>", ["size is 'inf'"]),
+        ("<annotation><object><name>cat</name></object></annotation>", ["object 0, xmin is None"]),
+        ("<annotation><size><width>wide</width></size></annotation>", ["size is 'wide'"]),
+    ],
+)
+def test_each_bad_xml_is_one_line_that_names_it(root, one_line, text, parts):
+    (root / "Annotations/a.xml").write_text(text)
+    with pytest.raises(UserError) as caught:
+        load_voc(root, "train")
+    one_line(caught, "a.xml", *parts)
+
+
+def test_wrong_splits_and_classes(root, one_line):
+    with pytest.raises(UserError) as caught:
+        load_voc(root, "trainval")
+    one_line(caught, "no split 'trainval'", "train, val")
+    with pytest.raises(UserError) as caught:
+        load_voc(root)
+    one_line(caught, "which split?", "train, val")
+    with pytest.raises(UserError) as caught:
+        load_voc(root, "train", classes=["dog"])
+    one_line(caught, "b.xml", "class 'cat' is not among dog")
+    _split(root, "train", "b", "absent")
+    with pytest.raises(UserError) as caught:
+        load_voc(root, "train")
+    one_line(caught, "1 of 2 images", "first: absent")
+
+
+def test_bccd(shared):
+    splits = {split: load_voc(shared / "bccd", split) for split in ("train", "val", "test")}
+    assert {split: len(annotations) for split, annotations in splits.items()} == {"train": 205, "val": 87, "test": 72}
+    assert sum(len(annotations.boxes) for annotations in splits.values()) == 4888
+    notes = [note for annotations in splits.values() for note in annotations.notes]
+    assert len(notes) == 2  # two boxes have no size
+    assert all("1 of " in note and "no size" in note for note in notes)
+    for annotations in splits.values():
+        assert [c.name for c in annotations.categories] == ["Platelets", "RBC", "WBC"]
+        check_images(annotations)

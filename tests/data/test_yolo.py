@@ -1,0 +1,132 @@
+from pathlib import Path
+
+import pytest
+
+from cascade_rcnn.data.image_files import check_images
+from cascade_rcnn.data.yolo import load_yolo
+from cascade_rcnn.errors import UserError
+
+
+def _labels(root: Path, stem: str, text: str) -> None:
+    path = root / f"labels/train/{stem}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.fixture
+def root(tmp_path, write_image) -> Path:
+    (tmp_path / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [cat, dog]\n")
+    for name in ("train/a.png", "train/b.png", "val/c.png"):
+        write_image(tmp_path / "images" / name, 40, 80)
+    _labels(tmp_path, "a", "1 0.5 0.5 0.25 0.125\n\n0 0.25 0.25 0.5 0.5\n")
+    (tmp_path / "labels/val").mkdir()
+    (tmp_path / "labels/val/c.txt").write_text("0 0.1 0.2 0.6 0.3 0.4 0.9\n")
+    return tmp_path
+
+
+def test_hand_made_folder(root):
+    annotations = load_yolo(root, "train")
+    assert [(c.id, c.name) for c in annotations.categories] == [(0, "cat"), (1, "dog")]
+    assert list(annotations.file_names) == ["images/train/a.png", "images/train/b.png"]
+    assert annotations.image_sizes.tolist() == [[80, 40], [80, 40]]
+    assert annotations.first.tolist() == [0, 2, 2]
+    assert annotations.boxes.tolist() == [[15, 35, 10, 10], [0, 0, 20, 40]]
+    assert annotations.areas.tolist() == [100, 800]
+    assert annotations.labels.tolist() == [2, 1]
+    assert annotations.notes == (
+        f"{root / 'data.yaml'} (train): 1 of 2 images have no boxes; they count as background",
+    )
+    check_images(annotations)
+
+
+def test_polygon_becomes_its_bounding_box(root):
+    annotations = load_yolo(root / "data.yaml", "val")
+    assert annotations.boxes[0].tolist() == pytest.approx([4, 16, 20, 56])
+
+
+def test_rows_with_keypoints_keep_their_box(root):
+    (root / "data.yaml").write_text("train: images/train\nkpt_shape: [2, 3]\nnames: {0: person}\n")
+    _labels(root, "a", "0 0.5 0.5 0.25 0.125 0.1 0.1 2 0.9 0.9 2\n")
+    assert load_yolo(root, "train").boxes.tolist() == [[15, 35, 10, 10]]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path: .\ntrain: [images/train]\nnames: {0: cat, 1: dog}",
+        "path: /another/machine\ntrain: images/train\nnames: [cat, dog]",
+        "train: ../images/train\nnames: [cat, dog]",
+        "train: list.txt\nnames: [cat, dog]",
+    ],
+)
+def test_ways_to_name_the_images(root, text):
+    (root / "data.yaml").write_text(text)
+    (root / "list.txt").write_text("./images/train/a.png\n\nimages/train/b.png\n")
+    annotations = load_yolo(root, "train")
+    assert [annotations.path(i) for i in range(2)] == [root / "images/train/a.png", root / "images/train/b.png"]
+    assert annotations.labels.tolist() == [2, 1]
+
+
+def test_class_numbers_with_gaps(root):
+    (root / "data.yaml").write_text("train: images/train\nnames: {7: dog, 2: cat}")
+    _labels(root, "a", "7 0.5 0.5 0.25 0.125")
+    annotations = load_yolo(root, "train")
+    assert [(c.id, c.name) for c in annotations.categories] == [(2, "cat"), (7, "dog")]
+    assert annotations.labels.tolist() == [2]
+
+
+def test_labels_beside_the_images(tmp_path, write_image):
+    write_image(tmp_path / "train/a.png", 40, 80)
+    (tmp_path / "train/a.txt").write_text("0 0.5 0.5 0.25 0.125")
+    (tmp_path / "data.yaml").write_text("train: train\nnames: [cat]")
+    assert load_yolo(tmp_path, "train").boxes.tolist() == [[15, 35, 10, 10]]
+
+
+@pytest.mark.parametrize(
+    ("row", "parts"),
+    [
+        ("cat 0.5 0.5 0.1 0.1", ["'cat 0.5 0.5 0.1 0.1' is not a row of numbers"]),
+        ("0 0.5 0.5 0.1", ["4 numbers", "class cx cy w h"]),
+        ("0 0.5 0.5 0.1 0.1 0.9", ["6 numbers"]),
+        ("2 0.5 0.5 0.1 0.1", ["class 2 is not among the names"]),
+        ("0.5 0.5 0.5 0.1 0.1", ["the class is 0.5"]),
+        ("0 100 200 30 40", ["looks like pixels"]),
+        ("nan 0.5 0.5 0.1 0.1", ["the class is nan"]),
+    ],
+)
+def test_each_bad_row_is_one_line_that_names_it(root, one_line, row, parts):
+    _labels(root, "a", f"0 0.5 0.5 0.1 0.1\n{row}\n")
+    with pytest.raises(UserError) as caught:
+        load_yolo(root, "train")
+    one_line(caught, "a.txt:2", *parts)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("train: images/train\nnames: [cat\n", ["cannot be read"]),
+        ("just text", ["holds no keys"]),
+        ("train: images/train\nnc: 2", ["names is None"]),
+        ("val: images/val\nnames: [cat]", ["no split 'train'", "It has val"]),
+        ("train: images/absent\nnames: [cat]", ["images/absent does not exist"]),
+        ("train: labels\nnames: [cat]", ["labels holds no images"]),
+    ],
+)
+def test_each_bad_yaml_is_one_line_that_names_it(root, one_line, text, parts):
+    (root / "data.yaml").write_text(text)
+    with pytest.raises(UserError) as caught:
+        load_yolo(root, "train")
+    one_line(caught, "data.yaml", *parts)
+
+
+def test_missing_split_and_labels(root, tmp_path_factory, one_line):
+    with pytest.raises(UserError) as caught:
+        load_yolo(root, None)
+    one_line(caught, "which split?", "train, val")
+    (root / "labels/val/c.txt").unlink()
+    with pytest.raises(UserError) as caught:
+        load_yolo(root, "val")
+    one_line(caught, "no image of split val has a label file", str(root / "labels/val/c.txt"))
+    with pytest.raises(UserError) as caught:
+        load_yolo(tmp_path_factory.mktemp("empty"), "train")
+    one_line(caught, "no data.yaml")
