@@ -69,9 +69,9 @@ def clip(boxes: Tensor, sizes: Tensor) -> Tensor:
     return torch.minimum(boxes.clamp(min=0), limit)
 
 
-def nonempty(boxes: Tensor) -> Tensor:
-    """(..., 4) -> (...) bool: width and height are positive (False for NaN)."""
-    return (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
+def nonempty(boxes: Tensor, min_size: float = 0.0) -> Tensor:
+    """(..., 4) -> (...) bool: width and height are greater than `min_size` (False for NaN)."""
+    return (boxes[..., 2:] - boxes[..., :2] > min_size).all(dim=-1)
 
 
 def gather(values: Tensor, index: Tensor) -> Tensor:

@@ -130,6 +130,7 @@ class Preprocess:
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     bgr: bool = False
     antialias: bool = False
+    round_down: bool = False  # torchvision rounds resized heights and widths down, the others to the nearest
     divisor: int = 32  # padded height and width are multiples of this
 
 
@@ -144,6 +145,7 @@ class ResNet:
     width_per_group: int = 64
     stride_in_1x1: bool = False  # caffe style (detectron2's MSRA weights)
     norm: Literal["frozen", "affine", "batch"] = "frozen"  # affine: fixed statistics, trained scale and shift
+    norm_eps: float = 1e-5  # torchvision's own COCO weights: 0
     frozen_stages: int = 2  # 0 none, 1 the stem, 2 stem and layer1, ...
 
 
@@ -154,6 +156,7 @@ class Anchors:
     sizes: tuple[int, ...] = (32, 64, 128, 256, 512)
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)  # height / width
     rounded: bool = False  # torchvision rounds the corners of its base anchors
+    measured_stride: bool = False  # torchvision's stride: input size / map size, rounded down (P6: often below 64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +169,7 @@ class Rpn:
     post_nms_train: int = 1000  # per image
     post_nms_test: int = 1000
     nms_iou: float = 0.7
+    min_size: float = 0.0  # proposals up to this width or height are dropped
     samples: int = 256
     positive_fraction: float = 0.5
     positive_iou: float = 0.7
@@ -203,6 +207,7 @@ class Inference:
 
     score_threshold: float = 0.05
     nms_iou: float = 0.5
+    min_size: float = 0.0  # detections up to this width or height are dropped
     max_detections: int = 100
     stage: int | None = None  # stop after this stage (1..T); None: after the last
     ensemble: bool = True  # average the classifiers of stages 1..stage, or take that stage's alone

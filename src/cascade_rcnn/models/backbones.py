@@ -23,7 +23,7 @@ class FixedBatchNorm(nn.Module):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, channels: int, trained: bool, eps: float = 1e-5) -> None:
+    def __init__(self, channels: int, trained: bool, eps: float) -> None:
         super().__init__()
         self.eps = eps
         for name, value in (("weight", torch.ones(channels)), ("bias", torch.zeros(channels))):
@@ -51,8 +51,8 @@ def _conv_norm(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
 
 def _norm(config: ResNetConfig, channels: int) -> nn.Module:
     if config.norm == "batch":
-        return nn.BatchNorm2d(channels)
-    return FixedBatchNorm(channels, trained=config.norm == "affine")
+        return nn.BatchNorm2d(channels, eps=config.norm_eps)
+    return FixedBatchNorm(channels, trained=config.norm == "affine", eps=config.norm_eps)
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:

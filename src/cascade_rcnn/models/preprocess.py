@@ -53,7 +53,7 @@ class Preprocess(nn.Module):
     def _resize(self, image: Tensor, shortest: int | None) -> Tensor:
         if shortest is None:
             return image
-        size = resized_size(*image.shape[-2:], shortest, self.config.max_size)
+        size = resized_size(*image.shape[-2:], shortest, self.config.max_size, self.config.round_down)
         if size == image.shape[-2:]:
             return image
         antialias = self.config.antialias
@@ -93,7 +93,8 @@ class Preprocess(nn.Module):
             )
 
 
-def resized_size(height: int, width: int, shortest: int, longest: int) -> tuple[int, int]:
+def resized_size(height: int, width: int, shortest: int, longest: int, round_down: bool = False) -> tuple[int, int]:
     """Height and width after scaling the short side to `shortest`, the long side to at most `longest`."""
     scale = min(shortest / min(height, width), longest / max(height, width))
-    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+    half = 0.0 if round_down else 0.5
+    return max(1, int(height * scale + half)), max(1, int(width * scale + half))

@@ -89,7 +89,7 @@ class PyramidRoIAlign(nn.Module):
     def _adaptive(self, features: list[Tensor], boxes: Tensor) -> Tensor:
         """The peers' grid of ceil(size / S) points, by torchvision's kernel (which reads NCHW, in float32).
 
-        Every level pools every box; away from its own level a box has no size and so no points, and adds nothing.
+        Every level pools every box; away from its own level a box is made empty, which costs next to nothing.
         """
         level, bins = levels(boxes).flatten(), self.config.resolution
         image = torch.arange(len(boxes), device=boxes.device).repeat_interleave(boxes.shape[1])
@@ -98,6 +98,7 @@ class PyramidRoIAlign(nn.Module):
             own = boxes.flatten(0, 1) * (level == number)[:, None]
             rois = torch.cat([image[:, None].to(own.dtype), own], dim=1)
             pooled = roi_align(x.float().contiguous(), rois, bins, 1 / stride, 0, self.config.aligned)
+            pooled = pooled * (level == number)[:, None, None, None]  # not aligned, an empty box has a point
             total = pooled if total is None else total + pooled
         assert total is not None
         return total.permute(0, 2, 3, 1).reshape(len(rois), -1)

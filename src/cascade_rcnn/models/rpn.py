@@ -30,11 +30,12 @@ def base_anchors(config: Anchors, level: int) -> Tensor:
     return anchors.round() if config.rounded else anchors
 
 
-def grid_anchors(base: Tensor, height: int, width: int, stride: int) -> Tensor:
-    """Anchors of a whole map, (height * width * ratios, 4), centred on multiples of the stride."""
+def grid_anchors(base: Tensor, height: int, width: int, step_y: int, step_x: int) -> Tensor:
+    """Anchors of a whole map, (height * width * ratios, 4), centred on multiples of the steps."""
     y = torch.arange(height, device=base.device, dtype=base.dtype)[:, None, None].expand(height, width, 1)
     x = torch.arange(width, device=base.device, dtype=base.dtype)[None, :, None].expand(height, width, 1)
-    shift = torch.cat([x, y, x, y], dim=-1) * stride
+    x, y = x * step_x, y * step_y
+    shift = torch.cat([x, y, x, y], dim=-1)
     return (shift[:, :, None] + base).reshape(-1, 4)
 
 
@@ -66,10 +67,14 @@ class RegionProposalNetwork(nn.Module):
 
     def anchors(self, features: list[Tensor]) -> list[Tensor]:
         """Per level (A_l, 4), in pixels of the network's input."""
-        return [
-            grid_anchors(self.get_buffer(f"base{level}"), *x.shape[-2:], stride)
-            for level, (x, stride) in enumerate(zip(features, self.strides, strict=False))
-        ]
+        anchors = []
+        for level, (x, stride) in enumerate(zip(features, self.strides, strict=False)):
+            step_y = step_x = stride
+            if self.config.anchors.measured_stride:
+                step_y = features[0].shape[-2] * self.strides[0] // x.shape[-2]
+                step_x = features[0].shape[-1] * self.strides[0] // x.shape[-1]
+            anchors.append(grid_anchors(self.get_buffer(f"base{level}"), *x.shape[-2:], step_y, step_x))
+        return anchors
 
     @torch.no_grad()
     def propose(
@@ -88,7 +93,7 @@ class RegionProposalNetwork(nn.Module):
             scores.append(s)
             levels.append(torch.full_like(index, level))
         box, score = box_ops.clip(torch.cat(boxes, dim=1), sizes), torch.cat(scores, dim=1)
-        valid = box_ops.nonempty(box) & score.isfinite()
+        valid = box_ops.nonempty(box, self.config.min_size) & score.isfinite()
         valid = keep_mask(box, score, torch.cat(levels, dim=1), valid, self.config.nms_iou)
         score, index = torch.where(valid, score, -torch.inf).topk(min(post, score.shape[1]), dim=1)
         valid = score > -torch.inf
@@ -127,7 +132,7 @@ class RegionProposalNetwork(nn.Module):
         match self.semantics.rpn_anchors:
             case "inside":
                 return (anchors[..., :2] >= 0).all(dim=-1) & (anchors[..., 2:] < limit).all(dim=-1)
-            case "centre-inside":  # of the padded image; centres lie on multiples of 4, so a pixel's slack is for rounding
+            case "centre-inside":  # of the padded image; centres lie on multiples of 4: a pixel is for rounding
                 limit = (limit / _PADDING).ceil() * _PADDING
                 return ((anchors[..., :2] + anchors[..., 2:]) / 2 < limit - 1).all(dim=-1)
             case "all":
