@@ -4,14 +4,17 @@ The three `Semantics` presets state where the paper's text, its released code an
 ways; everything else about a model (widths, stages, thresholds) is in `ModelConfig`.
 """
 
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from cascade_rcnn.errors import UserError
 
 Std: TypeAlias = tuple[float, float, float, float]
+
+# What `load` and `predict` may change about a trained model.
+INFERENCE = ("min_size", "max_size", "score_threshold", "nms_iou", "max_detections", "test_stage", "ensemble")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,6 +249,26 @@ class ModelConfig:
     def to_json(self) -> str:
         """The config as JSON text."""
         return msgspec.json.encode(self).decode()
+
+    def with_inference(self, **changes: Any) -> "ModelConfig":
+        """A copy with other values of what does not touch the weights; raises UserError for anything else."""
+        preprocess, inference = {}, {}
+        for name, value in changes.items():
+            if name == "min_size":
+                preprocess[name] = (value,) if isinstance(value, int) else value
+            elif name == "max_size":
+                preprocess[name] = value
+            elif name in ("score_threshold", "nms_iou", "max_detections", "ensemble"):
+                inference[name] = value
+            elif name == "test_stage":
+                if value is not None and not 1 <= value <= len(self.stages):
+                    raise UserError(f"test_stage={value}: this model has stages 1 to {len(self.stages)}")
+                inference["stage"] = value
+            else:
+                raise UserError(f"'{name}' cannot be changed after training; the options are {', '.join(INFERENCE)}")
+        return replace(
+            self, preprocess=replace(self.preprocess, **preprocess), inference=replace(self.inference, **inference)
+        )
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "ModelConfig":

@@ -1,5 +1,14 @@
 """The one error for a user's mistake: what is wrong, where, and what to do, in one line."""
 
+import difflib
+from collections.abc import Sequence
+
 
 class UserError(ValueError):
     """A mistake the user can mend. The command line prints its one line and no traceback."""
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """The hint "; did you mean 'x'?" for a misspelt name, or nothing."""
+    match = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    return f"; did you mean '{match[0]}'?" if match else ""

@@ -27,9 +27,9 @@ class Assignment(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """The candidates a step trains on, as indices into N."""
+    """The candidates a step trains on."""
 
-    index: Tensor  # (B, S) int64
+    rows: Tensor  # (B, S) int64: which of the N
     valid: Tensor  # (B, S) bool
 
 

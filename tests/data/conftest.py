@@ -6,7 +6,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from cascade_rcnn.data.annotations import Annotations, Category, assemble
+from cascade_rcnn.config import Category
+from cascade_rcnn.data.annotations import Annotations, assemble
 
 SHARED = Path(__file__).resolve().parents[2] / "../shared/data"
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.multiprocessing
 
-from cascade_rcnn.data.annotations import Category, PackedStrings, assemble
+from cascade_rcnn.config import Category
+from cascade_rcnn.data.annotations import PackedStrings, assemble
 from cascade_rcnn.errors import UserError
 
 

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from cascade_rcnn.data.annotations import Category
+from cascade_rcnn.config import Category
 from cascade_rcnn.data.coco import load_coco, save_coco
 from cascade_rcnn.data.load import check_same_categories, load_annotations
 from cascade_rcnn.errors import UserError

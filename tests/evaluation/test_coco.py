@@ -16,7 +16,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from rich.console import Console
 
-from cascade_rcnn.data.annotations import Annotations, Category, PackedStrings
+from cascade_rcnn.config import Category
+from cascade_rcnn.data.annotations import Annotations, PackedStrings
 from cascade_rcnn.data.coco import load_coco
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation.coco import Metrics, evaluate_boxes, load_detections, save_detections

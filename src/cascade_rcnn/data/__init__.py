@@ -1,6 +1,7 @@
 """Ground truth from files, and batches of it."""
 
-from cascade_rcnn.data.annotations import Annotations, Category
+from cascade_rcnn.config import Category
+from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.data.coco import load_coco, save_coco
 from cascade_rcnn.data.dataset import DetectionDataset
 from cascade_rcnn.data.image_files import check_images

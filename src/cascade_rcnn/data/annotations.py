@@ -14,18 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cascade_rcnn.config import Category
 from cascade_rcnn.errors import UserError
 
 # Annotation files round to a hundredth of a pixel and labelling tools to half of one: neither is a mistake to report.
 _TOLERANCE = 0.5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Category:
-    """A class of objects: its id in the annotation file and its name."""
-
-    id: int
-    name: str
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,8 @@ import msgspec
 import numpy as np
 from msgspec import Meta, Struct
 
-from cascade_rcnn.data.annotations import Annotations, Category, assemble
+from cascade_rcnn.config import Category
+from cascade_rcnn.data.annotations import Annotations, assemble
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import replacing
 

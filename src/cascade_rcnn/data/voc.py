@@ -16,7 +16,8 @@ import defusedxml.ElementTree
 import numpy as np
 from defusedxml.common import DefusedXmlException
 
-from cascade_rcnn.data.annotations import Annotations, Category, assemble
+from cascade_rcnn.config import Category
+from cascade_rcnn.data.annotations import Annotations, assemble
 from cascade_rcnn.data.image_files import image_size
 from cascade_rcnn.errors import UserError
 

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
-from cascade_rcnn.data.annotations import Annotations, Category, assemble
+from cascade_rcnn.config import Category
+from cascade_rcnn.data.annotations import Annotations, assemble
 from cascade_rcnn.data.image_files import image_size, list_images
 from cascade_rcnn.errors import UserError
 

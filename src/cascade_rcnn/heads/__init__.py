@@ -1,0 +1,1 @@
+"""Detection heads and the ways to compose them."""

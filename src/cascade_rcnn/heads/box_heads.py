@@ -3,7 +3,7 @@
 B images · K boxes · D pooled features · M classes · R regressors: 1 (class-agnostic, the paper's) or M
 """
 
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cascade_rcnn.config import BoxHead

@@ -56,13 +56,13 @@ class Cascade(nn.Module):
             inputs, is_truth = self._append_truth(t, proposals, targets)
             assignment = assign(inputs.boxes, inputs.valid, targets, positive_iou=stage.iou)
             chosen = self._draw(t, assignment, is_truth)
-            boxes = box_ops.gather(inputs.boxes, chosen.index)
+            boxes = box_ops.gather(inputs.boxes, chosen.rows)
             output = StageOutput(boxes, *self.heads[t](self._pool_for_training(features, boxes)))
             suffix = f"_stage{t + 1}" if len(self.stages) > 1 else ""
             risks, labels = self._risks(t, output, assignment, chosen)
             total |= {f"{name}{suffix}": risk for name, risk in risks.items()}
             if t + 1 < len(self.stages):
-                proposals = self._resample(t, output, labels, chosen, is_truth.gather(1, chosen.index), sizes)
+                proposals = self._resample(t, output, labels, chosen, is_truth.gather(1, chosen.rows), sizes)
         return total
 
     def _append_truth(self, t: int, proposals: Proposals, targets: Targets) -> tuple[Proposals, Tensor]:
@@ -96,9 +96,9 @@ class Cascade(nn.Module):
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Equation 8 for one stage, and the labels (B, S) it was computed with."""
         stage = self.stages[t]
-        positive = assignment.positive.gather(1, chosen.index) & chosen.valid
-        labels = torch.where(positive, assignment.labels.gather(1, chosen.index), 0)
-        target = box_ops.encode(output.boxes, box_ops.gather(assignment.truth, chosen.index))
+        positive = assignment.positive.gather(1, chosen.rows) & chosen.valid
+        labels = torch.where(positive, assignment.labels.gather(1, chosen.rows), 0)
+        target = box_ops.encode(output.boxes, box_ops.gather(assignment.truth, chosen.rows))
         target = self._normalise(t, target)
         predicted = _of_class(output.deltas, labels)
         number = chosen.valid.sum().clamp(min=1)

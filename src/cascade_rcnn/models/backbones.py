@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.error import URLError
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cascade_rcnn.config import ResNet as ResNetConfig
@@ -40,9 +40,9 @@ class FixedBatchNorm(nn.Module):
         return scale, self.bias - self.running_mean * scale
 
 
-def _conv_norm(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
+def _conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
     """Convolution and normalisation; a fixed one is folded into the weights, which saves a pass over the map."""
-    if isinstance(norm, FixedBatchNorm):
+    if isinstance(norm, FixedBatchNorm) and isinstance(conv, nn.Conv2d):
         scale, shift = norm.affine()
         weight = conv.weight * scale[:, None, None, None]
         return F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)  # type: ignore[arg-type]
@@ -72,11 +72,12 @@ class _Block(nn.Module):
             first, second = (stride, 1) if config.stride_in_1x1 else (1, stride)
             middle = _conv(width, width, 3, second, config.groups)
             convs = [_conv(inputs, width, 1, first), middle, _conv(width, outputs, 1)]
-        self.length = len(convs)
-        for k, conv in enumerate(convs, start=1):
+        norms = [_norm(config, conv.out_channels) for conv in convs]
+        nn.init.constant_(norms[-1].weight, _RESIDUAL_GAIN)  # type: ignore[arg-type]
+        for k, (conv, norm) in enumerate(zip(convs, norms, strict=True), start=1):
             self.add_module(f"conv{k}", conv)
-            self.add_module(f"bn{k}", _norm(config, conv.out_channels))
-        nn.init.constant_(self.get_submodule(f"bn{self.length}").weight, _RESIDUAL_GAIN)  # type: ignore[arg-type]
+            self.add_module(f"bn{k}", norm)
+        self.names = [(f"conv{k}", f"bn{k}") for k in range(1, len(convs) + 1)]
         self.downsample = None
         if stride != 1 or inputs != outputs:
             self.downsample = nn.Sequential(_conv(inputs, outputs, 1, stride), _norm(config, outputs))
@@ -84,10 +85,10 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else _conv_norm(self.downsample[0], self.downsample[1], x)
-        for k in range(1, self.length + 1):
-            x = _conv_norm(self.get_submodule(f"conv{k}"), self.get_submodule(f"bn{k}"), x)
-            x = F.relu(x) if k < self.length else F.relu(x + shortcut)
-        return x
+        for conv, norm in self.names[:-1]:
+            x = F.relu(_conv_norm(getattr(self, conv), getattr(self, norm), x))
+        conv, norm = self.names[-1]
+        return F.relu(_conv_norm(getattr(self, conv), getattr(self, norm), x) + shortcut)
 
 
 class ResNet(nn.Module):
@@ -105,8 +106,9 @@ class ResNet(nn.Module):
             layer = nn.Sequential()
             for block in range(blocks):
                 stride = 2 if k > 1 and block == 0 else 1
-                layer.append(_Block(config, inputs, config.planes * 2 ** (k - 1), stride))
-                inputs = layer[-1].outputs
+                made = _Block(config, inputs, config.planes * 2 ** (k - 1), stride)
+                layer.append(made)
+                inputs = made.outputs
             self.add_module(f"layer{k}", layer)
             channels.append(inputs)
         self.channels = tuple(channels)

@@ -1,6 +1,5 @@
 """The only composer: a name and options -> a config -> a detector."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from cascade_rcnn.config import (
     Stage,
     preset_stages,
 )
-from cascade_rcnn.errors import UserError
+from cascade_rcnn.errors import UserError, nearest
 from cascade_rcnn.heads.box_heads import TwoLayerHead
 from cascade_rcnn.heads.cascade import Cascade
 from cascade_rcnn.models import backbones
@@ -75,12 +74,6 @@ def create_model(
     if weights_backbone is not None:
         backbones.load_pretrained(model.backbone, weights_backbone)  # type: ignore[arg-type]
     return model
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """The hint `; did you mean 'x'?`, or nothing."""
-    match = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    return f"; did you mean '{match[0]}'?" if match else ""
 
 
 def _categories(number: int | None, given: Sequence[Category | str] | None) -> tuple[Category, ...]:

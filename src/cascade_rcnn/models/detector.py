@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cascade_rcnn import boxes as box_ops
 from cascade_rcnn.config import ModelConfig
+from cascade_rcnn.drawing import to_supervision
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.heads.cascade import Cascade
 from cascade_rcnn.images import ImageLike, to_tensor
@@ -83,9 +84,9 @@ class Detector(nn.Module):
         return self.roi_heads(features, proposals, sizes)
 
     @overload
-    def predict(self, images: ImageLike, threshold: float = 0.5) -> "supervision.Detections": ...
-    @overload
     def predict(self, images: list[ImageLike], threshold: float = 0.5) -> "list[supervision.Detections]": ...
+    @overload
+    def predict(self, images: ImageLike, threshold: float = 0.5) -> "supervision.Detections": ...
 
     @torch.inference_mode()
     def predict(
@@ -119,19 +120,3 @@ def to_list(found: Detections, images: Images) -> list[dict[str, Tensor]]:
         {"boxes": box[valid], "scores": score[valid], "labels": label[valid]}
         for box, score, label, valid in zip(boxes, found.scores, found.labels, found.valid, strict=True)
     ]
-
-
-def to_supervision(found: dict[str, Tensor], class_names: Sequence[str], threshold: float) -> "supervision.Detections":
-    """One image's dict -> `supervision.Detections` of the boxes scored `threshold` or more."""
-    import numpy as np
-    import supervision
-
-    keep = found["scores"] >= threshold
-    class_id = found["labels"][keep].cpu().numpy() - 1
-    names = np.array(class_names, dtype=object)
-    return supervision.Detections(
-        xyxy=found["boxes"][keep].float().cpu().numpy(),
-        confidence=found["scores"][keep].float().cpu().numpy(),
-        class_id=class_id,
-        data={"class_name": names[class_id].astype(str)},
-    )

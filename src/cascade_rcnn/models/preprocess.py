@@ -4,7 +4,7 @@ Resizing, normalisation and padding are the model's, as in torchvision's detecto
 """
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cascade_rcnn import boxes as box_ops
@@ -23,13 +23,13 @@ class Preprocess(nn.Module):
     def __init__(self, config: PreprocessConfig, num_classes: int) -> None:
         super().__init__()
         self.config, self.num_classes = config, num_classes
-        self.register_buffer("mean", torch.tensor(config.mean)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(config.std)[:, None, None], persistent=False)
+        for name, values in (("mean", config.mean), ("std", config.std)):  # of bytes: whole pixel values stay exact
+            self.register_buffer(name, torch.tensor([255 * x for x in values])[:, None, None], persistent=False)
 
     def forward(self, images: list[Tensor]) -> Images:
         """Tensors (3, H_i, W_i), uint8 0..255 or floating point 0..1 -> a batch on the model's device."""
         shortest = self._short_side()
-        originals = [tuple(to_tensor(image).shape[-2:]) for image in images]
+        originals = [to_tensor(image).shape[-2:] for image in images]
         resized = [self._resize(self._scale(image), shortest) for image in images]
         multiple = self.config.divisor
         height, width = (-(-max(image.shape[k] for image in resized) // multiple) * multiple for k in (1, 2))
@@ -41,20 +41,21 @@ class Preprocess(nn.Module):
 
     def _short_side(self) -> int | None:
         sizes = self.config.min_size
-        if sizes is None:
+        if not sizes:
             return None
         return sizes[int(torch.randint(len(sizes), ()))] if self.training and len(sizes) > 1 else sizes[-1]
 
     def _scale(self, image: Tensor) -> Tensor:
-        scaled = image.to(self.mean.device, non_blocking=True)
-        scaled = scaled.to(self.mean.dtype) / 255 if image.dtype == torch.uint8 else scaled.to(self.mean.dtype)
+        scaled = image.to(self.mean.device, non_blocking=True).to(self.mean.dtype)
+        scaled = scaled if image.dtype == torch.uint8 else scaled * 255
         return scaled.flip(0) if self.config.bgr else scaled
 
     def _resize(self, image: Tensor, shortest: int | None) -> Tensor:
         if shortest is None:
             return image
-        size = resized_size(*image.shape[-2:], shortest, self.config.max_size, self.config.round_down)
-        if size == image.shape[-2:]:
+        height, width = image.shape[-2:]
+        size = resized_size(height, width, shortest, self.config.max_size, self.config.round_down)
+        if size == (height, width):
             return image
         antialias = self.config.antialias
         return F.interpolate(image[None], size=size, mode="bilinear", align_corners=False, antialias=antialias)[0]

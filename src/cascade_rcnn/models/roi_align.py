@@ -8,7 +8,7 @@ B images · K boxes · R = B * K · S bins a side · C channels · n sampling po
 """
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
@@ -101,4 +101,4 @@ class PyramidRoIAlign(nn.Module):
             pooled = pooled * (level == number)[:, None, None, None]  # not aligned, an empty box has a point
             total = pooled if total is None else total + pooled
         assert total is not None
-        return total.permute(0, 2, 3, 1).reshape(len(rois), -1)
+        return total.permute(0, 2, 3, 1).flatten(1)

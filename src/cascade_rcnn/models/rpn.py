@@ -6,7 +6,7 @@ B images · L levels · A anchors over all levels (a level's order is y, x, rati
 import math
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cascade_rcnn import boxes as box_ops
@@ -69,11 +69,12 @@ class RegionProposalNetwork(nn.Module):
         """Per level (A_l, 4), in pixels of the network's input."""
         anchors = []
         for level, (x, stride) in enumerate(zip(features, self.strides, strict=False)):
+            height, width = x.shape[-2:]
             step_y = step_x = stride
             if self.config.anchors.measured_stride:
-                step_y = features[0].shape[-2] * self.strides[0] // x.shape[-2]
-                step_x = features[0].shape[-1] * self.strides[0] // x.shape[-1]
-            anchors.append(grid_anchors(self.get_buffer(f"base{level}"), *x.shape[-2:], step_y, step_x))
+                step_y = features[0].shape[-2] * self.strides[0] // height
+                step_x = features[0].shape[-1] * self.strides[0] // width
+            anchors.append(grid_anchors(self.get_buffer(f"base{level}"), height, width, step_y, step_x))
         return anchors
 
     @torch.no_grad()
@@ -115,11 +116,11 @@ class RegionProposalNetwork(nn.Module):
             rescue_reassigns=self.semantics.rpn_rescue_reassigns,
         )
         chosen = sample(assignment, config.samples, config.positive_fraction)
-        positive = assignment.positive.gather(1, chosen.index) & chosen.valid
-        truth = box_ops.gather(assignment.truth, chosen.index)
-        target = box_ops.encode(box_ops.gather(anchor, chosen.index), truth)
-        logit = torch.cat(logits, dim=1).gather(1, chosen.index)
-        delta = box_ops.gather(torch.cat(deltas, dim=1), chosen.index)
+        positive = assignment.positive.gather(1, chosen.rows) & chosen.valid
+        truth = box_ops.gather(assignment.truth, chosen.rows)
+        target = box_ops.encode(box_ops.gather(anchor, chosen.rows), truth)
+        logit = torch.cat(logits, dim=1).gather(1, chosen.rows)
+        delta = box_ops.gather(torch.cat(deltas, dim=1), chosen.rows)
         number = chosen.valid.sum().clamp(min=1)
         return {
             "loss_objectness": losses.objectness(logit, positive, chosen.valid, number),

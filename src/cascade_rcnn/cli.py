@@ -1,0 +1,283 @@
+"""The command line: one verb a function. torch is imported by the verbs, not by this file."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+import tyro
+
+from cascade_rcnn.errors import UserError, nearest
+from cascade_rcnn.recipes import RECIPES, Recipe
+
+Precision = Literal["fp32", "bf16", "fp16"]
+Positional = tyro.conf.Positional
+
+
+def train(arguments: Sequence[str]) -> None:
+    """Train a model by a recipe: `train RECIPE --data.train train.json --data.val val.json`."""
+    if not arguments or arguments[0].startswith("-"):
+        _list_recipes()
+        sys.exit(0 if arguments and arguments[0] in ("-h", "--help") else 2)
+    name, *flags = arguments
+    if name not in RECIPES:
+        raise UserError(f"no recipe is called '{name}'{nearest(name, list(RECIPES))}; known: {', '.join(RECIPES)}")
+    default = RECIPES[name]()
+
+    def run(recipe: Annotated[Recipe, tyro.conf.arg(name="")] = default, *, resume: bool = False) -> None:
+        from cascade_rcnn.engine.curve import plot
+        from cascade_rcnn.engine.train import Interrupted
+        from cascade_rcnn.engine.train import train as run_training
+
+        try:
+            output = run_training(recipe, resume=resume)
+        except Interrupted as stop:
+            print(stop)
+            sys.exit(130)
+        if _is_first_process():
+            weights = output / ("best.safetensors" if (output / "best.safetensors").exists() else "last.safetensors")
+            print(f"learning curve: {plot(output)}")
+            print(f"weights: {weights}\nnext: cascade-rcnn predict --checkpoint {weights} --output found IMAGES...")
+
+    tyro.cli(run, prog=f"cascade-rcnn train {name}", description=RECIPES[name].__doc__, args=flags)
+
+
+def _is_first_process() -> bool:
+    import os
+
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+
+
+def _list_recipes() -> None:
+    print("usage: cascade-rcnn train RECIPE --data.train ANNOTATIONS [--flags; RECIPE --help lists them]\n\nrecipes:")
+    for name, recipe in RECIPES.items():
+        print(f"  {name:20} {(recipe.__doc__ or '').splitlines()[0]}")
+
+
+def evaluate(
+    *,
+    annotations: Path,
+    images: Path | None = None,
+    split: str | None = None,
+    checkpoint: Path | None = None,
+    detections: Path | None = None,
+    output: Path | None = None,
+    save_detections: Path | None = None,
+    batch_size: int = 1,
+    workers: int = 2,
+    device: str | None = None,
+    precision: Precision = "fp32",
+    min_size: int | None = None,
+) -> None:
+    """COCO's figures of a checkpoint, or of detections in COCO's results format.
+
+    Args:
+        annotations: Ground truth: a COCO json, a VOC folder or ImageSets file, a YOLO data.yaml.
+        images: Folder of the images, where the annotations do not say.
+        split: Which split, for VOC and YOLO folders.
+        checkpoint: The model to evaluate ...
+        detections: ... or the COCO results json to evaluate in its place.
+        output: Write the figures to this json.
+        save_detections: Write what the model found to this COCO results json.
+        batch_size: Images a step.
+        workers: Processes that decode images.
+        device: cpu, cuda, cuda:1; default: a GPU where there is one.
+        precision: Arithmetic of the network.
+        min_size: Resize the short side to this instead of the model's own.
+    """
+    from cascade_rcnn.data import check_images, load_annotations
+    from cascade_rcnn.evaluation import evaluate_boxes
+    from cascade_rcnn.evaluation.coco import load_detections
+    from cascade_rcnn.evaluation.coco import save_detections as write
+
+    if (checkpoint is None) == (detections is None):
+        raise UserError("give either --checkpoint (a model to run) or --detections (a COCO results json)")
+    truth = load_annotations(annotations, images, split)
+    _print_notes(truth.notes)
+    if detections is not None:
+        found, source = load_detections(detections), detections
+    else:
+        from cascade_rcnn.engine.evaluate import run_checkpoint
+
+        assert checkpoint is not None
+        check_images(truth)
+        inference = {} if min_size is None else {"min_size": min_size}
+        found, source = run_checkpoint(checkpoint, truth, batch_size, workers, device, precision, inference), checkpoint
+    if save_detections is not None:
+        write(save_detections, found)
+    metrics = evaluate_boxes(truth, found, source=source)
+    if output is not None:
+        _write_json(output, metrics.to_dict())
+    _print_table(metrics.table())
+
+
+def predict(
+    paths: Positional[list[str]],
+    /,
+    *,
+    checkpoint: Path,
+    output: Path,
+    threshold: float = 0.5,
+    pictures: bool = True,
+    annotations: Path | None = None,
+    batch_size: int = 1,
+    device: str | None = None,
+    precision: Precision = "fp32",
+    min_size: int | None = None,
+) -> None:
+    """Detect in files, folders and globs: COCO results and annotated pictures.
+
+    Args:
+        paths: Images, folders of images, or glob patterns.
+        checkpoint: The model.
+        output: Folder to write detections.json and pictures/ to.
+        threshold: Pictures show detections scored this or more (the json holds all).
+        pictures: Write annotated pictures.
+        annotations: A COCO json that gives the image ids by file name; default: 1, 2, ...
+        batch_size: Images a step.
+        device: cpu, cuda, cuda:1; default: a GPU where there is one.
+        precision: Arithmetic of the network.
+        min_size: Resize the short side to this instead of the model's own; 0 for no resizing.
+    """
+    from cascade_rcnn.engine.predict import Predictor, expand, first, predict_files
+
+    files = first(expand(paths))
+    inference = {} if min_size is None else {"min_size": min_size or None}
+    predictor = Predictor(checkpoint, device=device, precision=precision, **inference)
+    image_ids = None
+    if annotations is not None:
+        from cascade_rcnn.data import load_annotations
+
+        truth = load_annotations(annotations)
+        image_ids = {Path(truth.file_names[i]).name: int(truth.image_ids[i]) for i in range(len(truth))}
+    categories = [(c.id, c.name) for c in predictor.model.config.categories]
+    done, failed = predict_files(
+        predictor,
+        categories,
+        files,
+        output,
+        threshold=threshold,
+        batch_size=batch_size,
+        pictures=pictures,
+        image_ids=image_ids,
+        report=lambda line: print(line, file=sys.stderr),
+    )
+    print(f"{done} images: {output / 'detections.json'}" + (f", {output / 'pictures'}" if pictures else ""))
+    if failed:
+        raise UserError(f"{failed} of {done + failed} images did not open (named above); the others are done")
+
+
+def shapes(
+    folder: Positional[Path],
+    /,
+    *,
+    train: int = 400,
+    val: int = 100,
+    size: int = 256,
+    seed: int = 0,
+) -> None:
+    """Write the built-in data set `shapes` as COCO json and images, to try things on.
+
+    Args:
+        folder: Where to write it.
+        train: Training images.
+        val: Validation images.
+        size: Height and width in pixels.
+        seed: Another seed, another data set.
+    """
+    from cascade_rcnn.data.shapes import write_shapes
+
+    print(write_shapes(folder, train=train, val=val, size=size, seed=seed))
+
+
+def quickstart(*, output: Path = Path("runs/quickstart"), minutes: float = 4.0) -> None:
+    """Train, evaluate and look at a small cascade on `shapes`: a few minutes on a CPU, no network.
+
+    Args:
+        output: Folder for all of it.
+        minutes: How long to train, about.
+    """
+    from cascade_rcnn.engine.quickstart import run
+
+    _print_table(run(output, minutes).table())
+
+
+def doctor() -> None:
+    """Check this install: versions, compiled operators, GPU; prints the fix for what is broken."""
+    from cascade_rcnn.engine.doctor import examine
+
+    lines, advice = examine()
+    print("\n".join(lines))
+    if advice:
+        print("\nto do:\n" + "\n".join(f"- {line}" for line in advice))
+        sys.exit(1)
+    print("\nall is well")
+
+
+_VERBS: dict[str, Callable[..., None]] = {
+    verb.__name__: verb for verb in (train, evaluate, predict, shapes, quickstart, doctor)
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run `cascade-rcnn VERB ...`. A user's mistake ends with one line on stderr and exit code 1."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        _usage()
+        return
+    if arguments[0] == "--version":
+        from cascade_rcnn import __version__
+
+        print(__version__)
+        return
+    try:
+        _run(arguments[0], arguments[1:])
+    except UserError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except RuntimeError as error:
+        if "torchvision::" in str(error):  # the builds do not match, and torchvision cannot even be imported
+            _fail(f"torchvision does not fit this torch ({error}); run `cascade-rcnn doctor` for the fix")
+        raise
+
+
+def _run(name: str, arguments: Sequence[str]) -> None:
+    if name not in _VERBS:
+        raise UserError(f"no command is called '{name}'{nearest(name, list(_VERBS))}; known: {', '.join(_VERBS)}")
+    if name == "train":
+        train(arguments)
+    else:
+        tyro.cli(_VERBS[name], prog=f"cascade-rcnn {name}", args=list(arguments))
+
+
+def _usage() -> None:
+    print("usage: cascade-rcnn COMMAND ...   (COMMAND --help for its flags)\n\ncommands:")
+    for name, verb in _VERBS.items():
+        print(f"  {name:12} {(verb.__doc__ or '').splitlines()[0]}")
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)
+
+
+def _print_notes(notes: Sequence[str]) -> None:
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+def _print_table(table: object) -> None:
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def _write_json(path: Path, value: object) -> None:
+    import json
+
+    from cascade_rcnn.files import replacing
+
+    with replacing(path) as aside:
+        aside.write_text(json.dumps(value, indent=1))

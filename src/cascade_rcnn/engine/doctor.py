@@ -1,0 +1,70 @@
+"""Is this install sound? Exercises the compiled operators and says how to mend what is broken.
+
+Imports nothing of ours that imports torchvision: that import is what may fail.
+"""
+
+import platform
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+
+_PACKAGES = ("cascade-rcnn", "torch", "torchvision", "lightning-fabric", "hotcoco", "supervision", "numpy", "pillow")
+_REINSTALL = (
+    "torch and torchvision are of different builds. Reinstall both together, from one index:\n"
+    "    pip uninstall -y torch torchvision && pip install torch torchvision\n"
+    "    (for a CPU-only pair add --index-url with PyTorch's cpu index to the second command)"
+)
+
+
+def examine() -> tuple[list[str], list[str]]:
+    """Lines to print, and a line of advice for each thing that is broken (none: all is well)."""
+    lines = [f"python {platform.python_version()} on {platform.platform()}"]
+    advice = []
+    for package in _PACKAGES:
+        try:
+            lines.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            lines.append(f"{package} MISSING")
+            advice.append(f"{package} is not installed: pip install {package}")
+    for name, check in _checks():
+        try:
+            lines.append(f"{name}: {check()}")
+        except Exception as error:  # noqa: BLE001  whatever it is, it is what the user came to see
+            lines.append(f"{name}: FAILED ({str(error).splitlines()[0] if str(error) else type(error).__name__})")
+            advice.append(_advice(name, str(error)))
+    return lines, list(dict.fromkeys(advice))
+
+
+def _checks() -> Iterator[tuple[str, Callable[[], str]]]:
+    yield "import torch", lambda: __import__("torch").__version__
+    yield "import torchvision", lambda: __import__("torchvision").__version__
+    yield "operators on cpu", lambda: _operators("cpu")
+    yield "gpu", _gpu
+
+
+def _operators(device: str) -> str:
+    import torch
+    from torchvision.ops import nms, roi_align
+
+    boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0], [1.0, 1.0, 11.0, 11.0], [20.0, 20.0, 30.0, 30.0]], device=device)
+    kept = nms(boxes, torch.tensor([0.9, 0.8, 0.7], device=device), 0.5).tolist()
+    pooled = roi_align(torch.ones(1, 1, 32, 32, device=device), [boxes], 2, aligned=True)
+    if kept != [0, 2] or not torch.allclose(pooled, torch.ones_like(pooled)):
+        raise RuntimeError("nms or roi_align gives wrong results")
+    return "nms and roi_align give the right results"
+
+
+def _gpu() -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        return "none that torch can use; the CPU works, training is slow there"
+    bf16 = "with" if torch.cuda.is_bf16_supported() else "without"
+    return f"{torch.cuda.get_device_name()}, {bf16} bf16; {_operators('cuda')}"
+
+
+def _advice(name: str, error: str) -> str:
+    if "torchvision::" in error or "undefined symbol" in error or name in ("import torchvision", "operators on cpu"):
+        return _REINSTALL
+    if name == "gpu":
+        return "the GPU does not work with this torch: check `nvidia-smi`, and that torch's CUDA suits the driver"
+    return "reinstall torch: pip install --force-reinstall torch torchvision"

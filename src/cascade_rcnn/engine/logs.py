@@ -1,0 +1,109 @@
+"""What a training says while it runs: CSV and TensorBoard files, and a progress bar."""
+
+import csv
+import sys
+import time
+from pathlib import Path
+from typing import Self, TextIO
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from cascade_rcnn.files import replacing
+
+
+class MetricLog:
+    """A table of numbers by step, in `folder/name.csv` and, under the same names, in TensorBoard.
+
+    Opened at `step` (a resumed training), later rows of an earlier attempt are dropped.
+    """
+
+    def __init__(self, folder: Path, name: str, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.path = folder / f"{name}.csv"
+        self.name = name
+        kept = [row for row in read_csv(self.path) if row["step"] <= step]
+        self.columns = list(kept[0]) if kept else []
+        if self.path.exists():
+            with replacing(self.path) as aside, aside.open("w", newline="") as file:
+                self._write(file, kept, header=bool(kept))
+        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+
+    def add(self, step: int, values: dict[str, float]) -> None:
+        """Append one row."""
+        row = {"step": float(step), **values}
+        first = not self.columns
+        self.columns = self.columns or list(row)
+        with self.path.open("a", newline="") as file:
+            self._write(file, [row], header=first)
+        for key, value in values.items():
+            self.board.add_scalar(f"{self.name}/{key}", value, step)
+
+    def _write(self, file: TextIO, rows: list[dict[str, float]], *, header: bool) -> None:
+        writer = csv.DictWriter(file, self.columns)
+        if header:
+            writer.writeheader()
+        writer.writerows({key: f"{value:.8g}" for key, value in row.items()} for row in rows)
+
+    def close(self) -> None:
+        """Flush what TensorBoard has not written."""
+        self.board.close()
+
+
+def read_csv(path: Path) -> list[dict[str, float]]:
+    """Rows of numbers; none where there is no file. A torn last line is left out."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if None not in row.values() and None not in row]
+    return [{key: float(value) for key, value in row.items()} for row in rows]
+
+
+class ProgressBar:
+    """Images done, loss, images/s and time left; on a terminal a bar, elsewhere a line every half minute."""
+
+    _SECONDS_BETWEEN_LINES = 30.0
+
+    def __init__(self, title: str, total: int, *, shown: bool) -> None:
+        self.title, self.total, self.done = title, total, 0
+        self.shown, self.live = shown, shown and sys.stderr.isatty()
+        self.started = self.last_line = time.monotonic()
+        self._bar = _bar(disable=not self.live)
+        self._task = self._bar.add_task(title, total=total, text="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def advance(self, images: int, text: str) -> None:
+        """`images` more are done; `text` says how it goes."""
+        self.done += images
+        now = time.monotonic()
+        rate = self.done / max(1e-9, now - self.started)
+        text = f"{text}  {rate:.1f} images/s".strip()
+        self._bar.update(self._task, advance=images, text=text)
+        if self.shown and not self.live and now - self.last_line >= self._SECONDS_BETWEEN_LINES:
+            self.last_line = now
+            left = (self.total - self.done) / rate
+            print(
+                f"{self.title}  {self.done}/{self.total}  {text}  {left / 60:.1f} min left", file=sys.stderr, flush=True
+            )
+
+
+def _bar(*, disable: bool) -> Progress:
+    from rich.console import Console
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[text]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=disable,
+        transient=False,
+    )

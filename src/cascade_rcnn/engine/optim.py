@@ -1,0 +1,54 @@
+"""The optimizer of a training and its learning rate over time."""
+
+import math
+import re
+
+import torch
+from torch import nn
+
+from cascade_rcnn.config import Stage
+from cascade_rcnn.recipes import Optimizer
+
+
+def parameter_groups(model: nn.Module, stages: tuple[Stage, ...], weight_decay: float) -> list[dict]:
+    """Parameters by learning-rate multiplier (a stage's head may have its own) and weight decay.
+
+    Biases and normalisation (anything with one dimension) do not decay.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            head = re.match(r"roi_heads\.heads\.(\d+)\.", name)
+            multiplier = stages[int(head[1])].lr_multiplier if head else 1.0
+            decay = weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((multiplier, decay), []).append(parameter)
+    return [
+        {"params": parameters, "multiplier": multiplier, "weight_decay": decay}
+        for (multiplier, decay), parameters in groups.items()
+    ]
+
+
+def make_optimizer(groups: list[dict], config: Optimizer) -> torch.optim.Optimizer:
+    """SGD with momentum, or AdamW; `set_learning_rate` must be called before each step."""
+    if config.name == "adamw":
+        return torch.optim.AdamW(groups, lr=config.lr)
+    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
+
+
+def learning_rate(config: Optimizer, step: int, total_steps: int, images_per_step: int) -> float:
+    """The rate of update `step` (0 the first): linear in the batch, warmed up, then steps or a half cosine."""
+    rate = config.lr * images_per_step / config.lr_batch
+    progress = step / max(1, total_steps)
+    if config.schedule == "cosine":
+        rate *= 0.5 * (1 + math.cos(math.pi * progress))
+    else:
+        rate *= 0.1 ** sum(progress >= drop for drop in config.drops)
+    if step < config.warmup_steps:
+        rate *= config.warmup_factor + (1 - config.warmup_factor) * step / config.warmup_steps
+    return rate
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group its rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["multiplier"]

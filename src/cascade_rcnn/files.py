@@ -1,0 +1,27 @@
+"""Files are written aside and renamed, so that no reader ever meets half of one."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cascade_rcnn.errors import UserError
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a path to write to; it becomes `path` when the block succeeds and vanishes when it fails.
+
+    The folder is made if need be. Raises UserError when nothing can be written there.
+    """
+    path = Path(path)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield aside
+        aside.replace(path)
+    except (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError) as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another output") from None
+    finally:
+        if aside.is_file():
+            aside.unlink()

@@ -1,0 +1,190 @@
+"""Trainings by name: a function a recipe, returning a frozen config; its docstring says what to expect of it.
+
+Every field is a flag of `cascade-rcnn train RECIPE --...`. The paper's rows follow section 5.1.1 and 5.5.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cascade_rcnn.config import ModelOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What to train on: COCO json, PASCAL VOC or YOLO, recognised by the path."""
+
+    train: str = ""  # annotations: a COCO .json, a VOC folder or ImageSets .txt, a YOLO data.yaml
+    train_images: str | None = None  # folder of images, where the format does not say
+    train_split: str | None = None  # name of the split, for VOC and YOLO folders
+    val: str = ""  # likewise; empty: no evaluation
+    val_images: str | None = None
+    val_split: str | None = None
+    flip: float = 0.5  # probability of a horizontal flip
+    photometric: float = 0.0  # probability of each of brightness, contrast, saturation, hue
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """SGD or AdamW, and the learning rate over time."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.02  # for `lr_batch` images a step; scaled linearly to the batch there really is
+    lr_batch: int = 16
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    clip_norm: float = 35.0  # gradients longer than this are shortened to it
+    warmup_steps: int = 500
+    warmup_factor: float = 0.001  # the learning rate starts at this fraction
+    schedule: Literal["step", "cosine"] = "step"
+    drops: tuple[float, ...] = (2 / 3, 11 / 12)  # step: divide by 10 after these fractions of the training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One training, complete."""
+
+    model: str = "cascade_rcnn_resnet50_fpn"
+    weights_backbone: str | None = "imagenet"  # or a local file; None: random
+    init: str | None = None  # a checkpoint to start from; layers of other classes start anew
+    options: ModelOptions = field(default_factory=ModelOptions)
+    data: Data = field(default_factory=Data)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    epochs: int = 12
+    batch_size: int = 2  # images a device and step
+    accumulate: int = 1  # steps whose gradients are added up for one update
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    ema: float | None = None  # decay of the averaged weights, such as 0.9995; they are what is evaluated and saved
+    devices: int = 1  # processes, one a GPU (or CPU); torchrun overrides it
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: int = 2  # processes that decode images, for each device
+    evaluate_every: int = 1  # epochs
+    save_every: int = 0  # updates between saves of the training state besides those at each epoch's end; 0: none
+    seed: int = 0
+    output: str = "runs/train"
+
+
+def cascade_rcnn_r50() -> Recipe:
+    """FPN+ ResNet-50 with the three-stage cascade, COCO, the common 1x schedule.
+
+    cascade-rcnn train cascade_rcnn_r50 --devices 8 --data.train instances_train2017.json --data.val ...
+    8 GPUs x 2 images. Published AP of this schedule elsewhere: 40.3 (mmdetection), not yet measured here.
+    """
+    return Recipe(model="cascade_rcnn_resnet50_fpn", output="runs/cascade_rcnn_r50")
+
+
+def faster_rcnn_r50() -> Recipe:
+    """The baseline of `cascade_rcnn_r50`: same data, schedule and head, one stage.
+
+    cascade-rcnn train faster_rcnn_r50 --devices 8 --data.train instances_train2017.json --data.val ...
+    """
+    return Recipe(model="faster_rcnn_resnet50_fpn", output="runs/faster_rcnn_r50")
+
+
+def _paper(model: str, output: str) -> Recipe:
+    """Section 5.5: 280k iterations of 8 images, learning rate .005 divided by 10 at 160k and 240k, 512 RoIs."""
+    return Recipe(
+        model=model,
+        options=ModelOptions(semantics="paper", rois=512, max_size=1312),
+        optimizer=Optimizer(lr=0.005, lr_batch=8, drops=(160 / 280, 240 / 280)),
+        data=Data(photometric=0.5),
+        epochs=19,  # 118k images: 280k iterations of 8
+        batch_size=1,
+        output=output,
+    )
+
+
+def paper_cascade_r50() -> Recipe:
+    """Table 6, FPN+ ResNet-50 with cascade, as the authors trained it (AP 40.3 on COCO val).
+
+    cascade-rcnn train paper_cascade_r50 --devices 8 --data.train instances_train2017.json --data.val ...
+    8 GPUs x 1 image, 280k iterations; not yet measured here.
+    """
+    return _paper("cascade_rcnn_resnet50_fpn", "runs/paper_cascade_r50")
+
+
+def paper_faster_r50() -> Recipe:
+    """Table 6, FPN+ ResNet-50 baseline, as the authors trained it (AP 36.5 on COCO val)."""
+    return _paper("faster_rcnn_resnet50_fpn", "runs/paper_faster_r50")
+
+
+def paper_cascade_r101() -> Recipe:
+    """Table 6, FPN+ ResNet-101 with cascade, as the authors trained it (AP 42.7 on COCO val)."""
+    return _paper("cascade_rcnn_resnet101_fpn", "runs/paper_cascade_r101")
+
+
+def paper_faster_r101() -> Recipe:
+    """Table 6, FPN+ ResNet-101 baseline, as the authors trained it (AP 38.5 on COCO val)."""
+    return _paper("faster_rcnn_resnet101_fpn", "runs/paper_faster_r101")
+
+
+def finetune() -> Recipe:
+    """Your own data on one GPU: ResNet-50 from ImageNet, AdamW, cosine, averaged weights.
+
+    cascade-rcnn train finetune --data.train train.json --data.val val.json
+    A few hundred images are enough to start with; raise --epochs for fewer, lower it for tens of thousands.
+    """
+    return Recipe(
+        data=Data(photometric=0.5),
+        optimizer=Optimizer(
+            name="adamw", lr=1e-4, lr_batch=8, weight_decay=0.05, clip_norm=1.0, warmup_steps=100, schedule="cosine"
+        ),
+        epochs=24,
+        batch_size=8,
+        precision="bf16",
+        ema=0.998,
+        output="runs/finetune",
+    )
+
+
+def _small(model: str, output: str) -> Recipe:
+    return Recipe(
+        model=model,
+        options=ModelOptions(
+            pyramid_channels=64,
+            head_width=256,
+            anchor_sizes=(16, 32, 64, 128, 256),
+            proposals=300,
+            rois=128,
+            min_size=320,
+            max_size=544,
+        ),
+        optimizer=Optimizer(
+            name="adamw", lr=2e-4, lr_batch=8, weight_decay=0.05, clip_norm=1.0, warmup_steps=100, schedule="cosine"
+        ),
+        epochs=10,
+        batch_size=8,
+        precision="bf16",
+        ema=0.998,
+        evaluate_every=2,
+        output=output,
+    )
+
+
+def small() -> Recipe:
+    """A cascade that trains on a CPU: ResNet-18, narrow pyramid, images of 320 pixels.
+
+    cascade-rcnn train small --data.train train.json --data.val val.json --weights-backbone imagenet
+    """
+    return _small("cascade_rcnn_resnet18_fpn", "runs/small")
+
+
+def small_baseline() -> Recipe:
+    """The Faster R-CNN baseline of `small`: same data, schedule and head, one stage."""
+    return _small("faster_rcnn_resnet18_fpn", "runs/small_baseline")
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    recipe.__name__: recipe
+    for recipe in (
+        finetune,
+        small,
+        small_baseline,
+        cascade_rcnn_r50,
+        faster_rcnn_r50,
+        paper_cascade_r50,
+        paper_faster_r50,
+        paper_cascade_r101,
+        paper_faster_r101,
+    )
+}
