@@ -1,0 +1,6 @@
+"""Checkpoints of detectron2, mmdetection and torchvision in, and detectron2's out."""
+
+from cascade_rcnn.interop.convert import convert_checkpoint
+from cascade_rcnn.interop.detectron2 import to_detectron2
+
+__all__ = ["convert_checkpoint", "to_detectron2"]

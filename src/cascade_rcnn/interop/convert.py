@@ -1,0 +1,57 @@
+"""From a peer's checkpoint to a detector, whatever the peer."""
+
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, TypeAlias
+
+from cascade_rcnn.config import ModelConfig
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.interop import detectron2, mmdet, reader, torchvision
+from cascade_rcnn.interop.layout import State
+from cascade_rcnn.models.build import build
+from cascade_rcnn.models.detector import Detector
+
+Origin: TypeAlias = Literal["detectron2", "mmdet", "torchvision"]
+PEERS: dict[str, ModuleType] = {"detectron2": detectron2, "mmdet": mmdet, "torchvision": torchvision}
+
+
+def convert_checkpoint(source: Path, origin: Origin, config: Path | None = None) -> tuple[Detector, list[str]]:
+    """Build the detector of a peer's checkpoint file, in evaluation mode, with notes on what was left out or assumed.
+
+    `config` is the config that the peer trained with (detectron2: config.yaml, mmdet: config.py; an mmdet checkpoint
+    mostly holds it itself). Without one, shapes tell the architecture and the peer's stock settings the rest. Raises
+    UserError, in one line, for everything that does not convert whole.
+    """
+    if origin not in PEERS:
+        raise UserError(f"origin '{origin}' is unknown; give {', '.join(PEERS)}")
+    checkpoint = reader.read(source)
+    try:
+        _check_origin(checkpoint.state, origin)
+        settings, notes = PEERS[origin].read_settings(config, checkpoint.meta)
+        model_config, state = PEERS[origin].convert(checkpoint.state, settings)
+        model = build(model_config)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
+    model.load_state_dict(state, strict=False)  # complete but for counters of batches
+    return model.eval(), [*notes, *_notes(PEERS[origin], checkpoint.state, model_config, settings)]
+
+
+def _check_origin(state: State, origin: str) -> None:
+    found = next((peer for peer, module in PEERS.items() if any(re.match(module.SIGN, name) for name in state)), None)
+    if found is None:
+        raise UserError(f"no tensor is named as in a detector of {', '.join(PEERS)}; only those convert")
+    if found != origin:
+        raise UserError(f"this looks like {found}: --from {found}")
+
+
+def _notes(peer: ModuleType, state: State, config: ModelConfig, settings: Any) -> list[str]:
+    notes = []
+    masks = sum(re.match(peer.MASK, name) is not None for name in state)
+    if masks:
+        notes.append(f"the mask or keypoint head ({masks} tensors) is left out; boxes do not depend on it")
+    if config.categories[0].name == "class 1":
+        notes.append(f"the class names are not known; they are 'class 1' to 'class {config.num_classes}'")
+    elif settings is None:
+        notes.append(f"{config.num_classes} classes are taken for COCO's")
+    return notes

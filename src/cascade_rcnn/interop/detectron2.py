@@ -1,0 +1,243 @@
+"""detectron2's checkpoints: its names, its config file, and the way back."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cascade_rcnn.config import DETECTRON2, Anchors, Inference, ModelConfig, Preprocess, RoIAlign, Rpn, Sampling, Stage
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.interop import categories, layout
+from cascade_rcnn.interop.layout import Names, State
+from cascade_rcnn.models.detector import Detector
+
+_BODY: Names = (
+    ("backbone.conv1", "backbone.bottom_up.stem.conv1"),
+    ("backbone.bn1", "backbone.bottom_up.stem.conv1.norm"),
+    *((f"backbone.layer{k}.{{}}.conv{{}}", f"backbone.bottom_up.res{k + 1}.{{}}.conv{{}}") for k in range(1, 5)),
+    *((f"backbone.layer{k}.{{}}.bn{{}}", f"backbone.bottom_up.res{k + 1}.{{}}.conv{{}}.norm") for k in range(1, 5)),
+    *((f"backbone.layer{k}.{{}}.downsample.0", f"backbone.bottom_up.res{k + 1}.{{}}.shortcut") for k in range(1, 5)),
+    *(
+        (f"backbone.layer{k}.{{}}.downsample.1", f"backbone.bottom_up.res{k + 1}.{{}}.shortcut.norm")
+        for k in range(1, 5)
+    ),
+    *((f"pyramid.lateral.{k}", f"backbone.fpn_lateral{k + 2}") for k in range(4)),
+    *((f"pyramid.output.{k}", f"backbone.fpn_output{k + 2}") for k in range(4)),
+    ("rpn.conv", "proposal_generator.rpn_head.conv"),
+    ("rpn.objectness", "proposal_generator.rpn_head.objectness_logits"),
+    ("rpn.deltas", "proposal_generator.rpn_head.anchor_deltas"),
+)
+_CASCADE: Names = (
+    ("roi_heads.heads.{}.fc{}", "roi_heads.box_head.{}.fc{}"),
+    ("roi_heads.heads.{}.classifier", "roi_heads.box_predictor.{}.cls_score"),
+    ("roi_heads.heads.{}.regressor", "roi_heads.box_predictor.{}.bbox_pred"),
+)
+_SINGLE: Names = (
+    ("roi_heads.heads.0.fc{}", "roi_heads.box_head.fc{}"),
+    ("roi_heads.heads.0.classifier", "roi_heads.box_predictor.cls_score"),
+    ("roi_heads.heads.0.regressor", "roi_heads.box_predictor.bbox_pred"),
+)
+SIGN = r"backbone\.bottom_up\."
+NAMES: Names = (*_BODY, *_CASCADE, *_SINGLE)
+MASK = r"roi_heads\.mask_"
+IGNORED = rf"{MASK}|pixel_(mean|std)$|proposal_generator\.anchor_generator\.|.*\.num_batches_tracked$"
+
+# The settings read, as its Base-RCNN-FPN.yaml and defaults have them: what a config file leaves out.
+_STOCK: dict[str, Any] = {
+    "INPUT.FORMAT": "BGR",
+    "INPUT.MIN_SIZE_TEST": 800,
+    "INPUT.MAX_SIZE_TEST": 1333,
+    "INPUT.MIN_SIZE_TRAIN": [640, 672, 704, 736, 768, 800],
+    "MODEL.PIXEL_MEAN": [103.53, 116.28, 123.675],
+    "MODEL.PIXEL_STD": [1.0, 1.0, 1.0],
+    "MODEL.BACKBONE.FREEZE_AT": 2,
+    "MODEL.RESNETS.NORM": "FrozenBN",
+    "MODEL.RESNETS.STRIDE_IN_1X1": True,
+    "MODEL.ANCHOR_GENERATOR.SIZES": [[32], [64], [128], [256], [512]],
+    "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": [[0.5, 1.0, 2.0]],
+    "MODEL.RPN.PRE_NMS_TOPK_TRAIN": 2000,
+    "MODEL.RPN.PRE_NMS_TOPK_TEST": 1000,
+    "MODEL.RPN.POST_NMS_TOPK_TRAIN": 1000,
+    "MODEL.RPN.POST_NMS_TOPK_TEST": 1000,
+    "MODEL.RPN.NMS_THRESH": 0.7,
+    "MODEL.RPN.BATCH_SIZE_PER_IMAGE": 256,
+    "MODEL.RPN.POSITIVE_FRACTION": 0.5,
+    "MODEL.RPN.IOU_THRESHOLDS": [0.3, 0.7],
+    "MODEL.RPN.SMOOTH_L1_BETA": 0.0,
+    "MODEL.PROPOSAL_GENERATOR.MIN_SIZE": 0,
+    "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": 512,
+    "MODEL.ROI_HEADS.POSITIVE_FRACTION": 0.25,
+    "MODEL.ROI_HEADS.IOU_THRESHOLDS": [0.5],
+    "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.05,
+    "MODEL.ROI_HEADS.NMS_THRESH_TEST": 0.5,
+    "MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS": [10.0, 10.0, 5.0, 5.0],
+    "MODEL.ROI_BOX_HEAD.SMOOTH_L1_BETA": 0.0,
+    "MODEL.ROI_BOX_HEAD.POOLER_TYPE": "ROIAlignV2",
+    "MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO": 0,
+    "MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS": [[10, 10, 5, 5], [20, 20, 10, 10], [30, 30, 15, 15]],
+    "MODEL.ROI_BOX_CASCADE_HEAD.IOUS": [0.5, 0.6, 0.7],
+    "TEST.DETECTIONS_PER_IMAGE": 100,
+    "DATASETS.TRAIN": [],
+}
+# ... its Cascade R-CNN keeps more proposals in training
+_STOCK_CASCADE = {"MODEL.RPN.POST_NMS_TOPK_TRAIN": 2000}
+# ... its ResNeXt models come from other pretrained weights
+_STOCK_RESNEXT = {"MODEL.PIXEL_STD": [57.375, 57.12, 58.395], "MODEL.RESNETS.STRIDE_IN_1X1": False}
+# What there is no equivalent for has to be as here.
+_REQUIRED: dict[str, tuple[Any, ...]] = {
+    "MODEL.META_ARCHITECTURE": ("GeneralizedRCNN",),
+    "MODEL.FPN.FUSE_TYPE": ("sum",),
+    "MODEL.FPN.NORM": ("",),
+    "MODEL.ANCHOR_GENERATOR.OFFSET": (0.0,),
+    "MODEL.RESNETS.RES5_DILATION": (1,),
+    "MODEL.RESNETS.NORM": ("FrozenBN", "BN", "SyncBN", "nnSyncBN", "naiveSyncBN"),
+    "MODEL.RPN.BOUNDARY_THRESH": (-1,),
+    "MODEL.RPN.BBOX_REG_WEIGHTS": ([1.0, 1.0, 1.0, 1.0],),
+    "MODEL.RPN.BBOX_REG_LOSS_TYPE": ("smooth_l1",),
+    "MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE": ("smooth_l1",),
+    "MODEL.ROI_BOX_HEAD.POOLER_TYPE": ("ROIAlignV2", "ROIAlign"),
+    "MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE": (False,),
+}
+
+
+def read_settings(config: Path | None, meta: dict[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:
+    """The settings of a config file, None without one; and a note on what that means."""
+    if config is not None:
+        return read_config(config), []
+    return None, ["no config given: preprocessing, thresholds and training settings are detectron2's stock ones"]
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A config.yaml, with those it builds on, as {"MODEL.RPN.NMS_THRESH": 0.7, ...}. Raises UserError if unfit."""
+    flat = _read(path)
+    if not any(key.startswith("MODEL.") for key in flat):
+        raise UserError(f"{path}: no MODEL section; give the config.yaml that detectron2 writes next to its weights")
+    for key, allowed in _REQUIRED.items():
+        if flat.get(key, allowed[0]) not in allowed:
+            raise UserError(f"{path}: {key} is {flat[key]!r}; {' or '.join(map(repr, allowed))} converts")
+    return flat
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: not a readable YAML file ({reason}); give detectron2's config.yaml") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: no settings by name; give detectron2's config.yaml")
+    base = content.pop("_BASE_", None)
+    return (_read(path.parent / base) if isinstance(base, str) else {}) | _flat(content)
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def to_config(skeleton: ModelConfig, settings: dict[str, Any] | None) -> ModelConfig:
+    """What the shapes tell, completed by the settings of a config file (None: detectron2's stock settings)."""
+    get: dict[str, Any] = _STOCK | (_STOCK_CASCADE if len(skeleton.stages) > 1 else {})
+    get |= _STOCK_RESNEXT if skeleton.backbone.groups > 1 else {}
+    get |= settings or {}
+    norm = "frozen" if get["MODEL.RESNETS.NORM"] == "FrozenBN" else "batch"
+    dataset = "coco" if settings is None else " ".join(get["DATASETS.TRAIN"])
+    return replace(
+        skeleton,
+        categories=categories.of_dataset(dataset, skeleton.num_classes) or skeleton.categories,
+        stages=_stages(len(skeleton.stages), get),
+        semantics=replace(
+            DETECTRON2,
+            box_beta=float(get["MODEL.ROI_BOX_HEAD.SMOOTH_L1_BETA"]),
+            rpn_box_beta=float(get["MODEL.RPN.SMOOTH_L1_BETA"]),
+        ),
+        preprocess=Preprocess(
+            min_size=_min_size(get),
+            max_size=get["INPUT.MAX_SIZE_TEST"],
+            mean=tuple(x / 255 for x in get["MODEL.PIXEL_MEAN"]),
+            std=tuple(x / 255 for x in get["MODEL.PIXEL_STD"]),
+            bgr=get["INPUT.FORMAT"] == "BGR",
+            antialias=True,
+        ),
+        backbone=replace(
+            skeleton.backbone,
+            stride_in_1x1=get["MODEL.RESNETS.STRIDE_IN_1X1"],
+            norm=norm,
+            frozen_stages=get["MODEL.BACKBONE.FREEZE_AT"],
+        ),
+        rpn=_rpn(skeleton, get),
+        roi_align=RoIAlign(
+            resolution=skeleton.roi_align.resolution,
+            sampling=get["MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO"],
+            aligned=get["MODEL.ROI_BOX_HEAD.POOLER_TYPE"] == "ROIAlignV2",
+        ),
+        sampling=Sampling(
+            rois=get["MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE"],
+            positive_fraction=get["MODEL.ROI_HEADS.POSITIVE_FRACTION"],
+        ),
+        inference=Inference(
+            score_threshold=get["MODEL.ROI_HEADS.SCORE_THRESH_TEST"],
+            nms_iou=get["MODEL.ROI_HEADS.NMS_THRESH_TEST"],
+            max_detections=get["TEST.DETECTIONS_PER_IMAGE"],
+        ),
+    )
+
+
+def _min_size(get: dict[str, Any]) -> tuple[int, ...] | None:
+    """The short sides for training, the last of them for testing; None where images keep their size."""
+    test, train = get["INPUT.MIN_SIZE_TEST"], get["INPUT.MIN_SIZE_TRAIN"]
+    train = (train,) if isinstance(train, int) else tuple(train)
+    return None if test == 0 else train if train[-1] == test else (test,)
+
+
+def _stages(number: int, get: dict[str, Any]) -> tuple[Stage, ...]:
+    if number == 1:
+        ious, weights = get["MODEL.ROI_HEADS.IOU_THRESHOLDS"], [get["MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS"]]
+    else:
+        ious = get["MODEL.ROI_BOX_CASCADE_HEAD.IOUS"]
+        weights = get["MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS"]
+    if len(ious) != number or len(weights) != number:
+        raise UserError(
+            f"the checkpoint has {number} stages, its config {len(ious)}; give the config it was trained with"
+        )
+    return tuple(Stage(iou=u, std=(1 / x, 1 / y, 1 / w, 1 / h)) for u, (x, y, w, h) in zip(ious, weights, strict=True))
+
+
+def _rpn(skeleton: ModelConfig, get: dict[str, Any]) -> Rpn:
+    sizes, ratios = get["MODEL.ANCHOR_GENERATOR.SIZES"], get["MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS"]
+    if any(len(level) != 1 for level in sizes) or any(level != ratios[0] for level in ratios):
+        raise UserError("the config has several anchor sizes or differing ratios at a level; one size a level converts")
+    negative, positive = get["MODEL.RPN.IOU_THRESHOLDS"]
+    return replace(
+        skeleton.rpn,
+        anchors=Anchors(sizes=tuple(level[0] for level in sizes), ratios=tuple(ratios[0])),
+        pre_nms_train=get["MODEL.RPN.PRE_NMS_TOPK_TRAIN"],
+        pre_nms_test=get["MODEL.RPN.PRE_NMS_TOPK_TEST"],
+        post_nms_train=get["MODEL.RPN.POST_NMS_TOPK_TRAIN"],
+        post_nms_test=get["MODEL.RPN.POST_NMS_TOPK_TEST"],
+        nms_iou=get["MODEL.RPN.NMS_THRESH"],
+        min_size=get["MODEL.PROPOSAL_GENERATOR.MIN_SIZE"],
+        samples=get["MODEL.RPN.BATCH_SIZE_PER_IMAGE"],
+        positive_fraction=get["MODEL.RPN.POSITIVE_FRACTION"],
+        positive_iou=positive,
+        negative_iou=negative,
+    )
+
+
+def convert(state: State, settings: dict[str, Any] | None) -> tuple[ModelConfig, State]:
+    """detectron2's state dict and settings -> our config and state dict."""
+    ours = layout.our_names(state, NAMES, IGNORED)
+    config = to_config(layout.skeleton(ours), settings)
+    return config, layout.check(layout.relaid(ours, config, layout.LAYOUT_IN), config)
+
+
+def to_detectron2(model: Detector) -> State:
+    """The model's tensors under detectron2's names and in its layout, for its `DetectionCheckpointer`."""
+    rows = (*_BODY, *(_CASCADE if len(model.config.stages) > 1 else _SINGLE))
+    state = layout.relaid(model.state_dict(), model.config, layout.LAYOUT_OUT)
+    return {
+        layout.rename(name, rows) or name: t for name, t in state.items() if not name.endswith("num_batches_tracked")
+    }

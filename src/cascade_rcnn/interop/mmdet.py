@@ -1,0 +1,257 @@
+"""mmdetection's checkpoints (2.x and 3.x): its names and its config file."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cascade_rcnn.config import (
+    MMDET,
+    Anchors,
+    Category,
+    Inference,
+    ModelConfig,
+    Preprocess,
+    RoIAlign,
+    Rpn,
+    Sampling,
+    Stage,
+)
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.interop import categories, layout
+from cascade_rcnn.interop.layout import Names, State
+from cascade_rcnn.interop.python_config import Settings, assignments
+
+SIGN = r"(neck\.lateral_convs|roi_head\.bbox_head|rpn_head)\."
+_HEADS = {"fc1": "shared_fcs.0", "fc2": "shared_fcs.1", "classifier": "fc_cls", "regressor": "fc_reg"}
+NAMES: Names = (
+    *((f"backbone.{kind}1", f"backbone.{kind}1") for kind in ("conv", "bn")),
+    *((x, x) for x in (f"backbone.layer{{}}.{{}}.{kind}{{}}" for kind in ("conv", "bn", "downsample."))),
+    ("pyramid.lateral.{}", "neck.lateral_convs.{}.conv"),
+    ("pyramid.output.{}", "neck.fpn_convs.{}.conv"),
+    ("rpn.conv", "rpn_head.rpn_conv"),
+    ("rpn.objectness", "rpn_head.rpn_cls"),
+    ("rpn.deltas", "rpn_head.rpn_reg"),
+    *((f"roi_heads.heads.{{}}.{ours}", f"roi_head.bbox_head.{{}}.{theirs}") for ours, theirs in _HEADS.items()),
+    *((f"roi_heads.heads.0.{ours}", f"roi_head.bbox_head.{theirs}") for ours, theirs in _HEADS.items()),
+)
+MASK = r"roi_head\.mask_"
+IGNORED = rf"{MASK}|.*\.num_batches_tracked$|data_preprocessor\."
+
+# What there is no equivalent for has to be as here (where the config says anything of it).
+_REQUIRED: dict[str, tuple[Any, ...]] = {
+    "backbone.type": ("ResNet", "ResNeXt"),
+    "backbone.norm_cfg.type": ("BN", "SyncBN"),
+    "backbone.dcn": (None,),
+    "backbone.plugins": (None,),
+    "backbone.deep_stem": (False,),
+    "backbone.avg_down": (False,),
+    "backbone.dilations": ([1, 1, 1, 1],),
+    "neck.type": ("FPN",),
+    "neck.add_extra_convs": (False,),
+    "rpn_head.type": ("RPNHead",),
+    "rpn_head.anchor_generator.type": ("AnchorGenerator",),
+    "rpn_head.anchor_generator.center_offset": (0.0,),
+    "rpn_head.bbox_coder.target_stds": ([1.0, 1.0, 1.0, 1.0],),
+    "rpn_head.loss_cls.use_sigmoid": (True,),
+    "roi_head.bbox_roi_extractor.type": ("SingleRoIExtractor",),
+    "roi_head.bbox_roi_extractor.finest_scale": (56,),
+    "roi_head.bbox_roi_extractor.roi_layer.type": ("RoIAlign",),
+    "roi_head.bbox_head.loss_cls.use_sigmoid": (False,),
+    "roi_head.bbox_head.0.loss_cls.use_sigmoid": (False,),
+    "test_cfg.rcnn.nms.type": ("nms",),
+    "train_cfg.rpn.allowed_border": (0, -1),
+}
+
+
+def read_settings(config: Path | None, meta: dict[str, Any]) -> tuple[Settings | None, list[str]]:
+    """The settings of a config file, or else those in the checkpoint itself; None without either. And notes."""
+    text = meta.get("cfg", meta.get("config"))
+    if config is not None:
+        settings, notes = read_config(config), []
+    elif isinstance(text, str):
+        settings, notes = parse_config(text, "the config in the checkpoint"), ["settings are those in the checkpoint"]
+    else:
+        return None, ["no config given: preprocessing, thresholds and training settings are mmdet's stock ones"]
+    dataset = meta.get("dataset_meta", meta)
+    names = dataset.get("classes", dataset.get("CLASSES")) if isinstance(dataset, dict) else None
+    if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
+        settings.tree["classes"] = list(names)
+    return settings, notes
+
+
+def read_config(path: Path) -> Settings:
+    """A config.py, which is read and never run. Raises UserError where that does not do."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path}: not readable ({error}); give the config that mmdet writes into its work_dir"
+        ) from None
+    return parse_config(text, str(path))
+
+
+def parse_config(text: str, where: str) -> Settings:
+    """A config's text; `where` names it in errors."""
+    try:
+        values = assignments(text)
+    except ValueError as error:
+        raise UserError(
+            f"{where}: {error}; give the flat config that mmdet writes into its work_dir, with values only"
+        ) from None
+    if "_base_" in values:
+        raise UserError(
+            f"{where}: builds on {values['_base_']}; give the flat config that mmdet writes into its work_dir"
+        )
+    if not isinstance(values.get("model"), dict):
+        raise UserError(f"{where}: has no `model`; give the config of a detector")
+    for key in ("train_cfg", "test_cfg"):  # outside `model` in 2.x's first versions
+        values["model"].setdefault(key, values.get(key, {}))
+    settings = Settings(values)
+    for key, allowed in _REQUIRED.items():
+        found = settings(f"model.{key}", allowed[0])
+        if found not in allowed:
+            raise UserError(f"{where}: model.{key} is {found!r}; {' or '.join(map(repr, allowed))} converts")
+    return settings
+
+
+def to_config(skeleton: ModelConfig, settings: Settings | None) -> ModelConfig:
+    """What the shapes tell, completed by a config (None: the stock settings of mmdet's 1x schedules)."""
+    get = settings or Settings({})
+    cascade = len(skeleton.stages) > 1
+    norm_eval, trained = get("model.backbone.norm_eval", True), get("model.backbone.norm_cfg.requires_grad", True)
+    box_loss = get("model.roi_head.bbox_head.0.loss_bbox", get("model.roi_head.bbox_head.loss_bbox"))
+    return replace(
+        skeleton,
+        categories=_categories(skeleton, settings),
+        stages=tuple(_stage(t, len(skeleton.stages), get) for t in range(len(skeleton.stages))),
+        semantics=replace(
+            MMDET,
+            box_beta=_beta(box_loss, 1.0 if cascade else 0.0),
+            rpn_box_beta=_beta(get("model.rpn_head.loss_bbox"), 1 / 9 if cascade else 0.0),
+            rpn_min_match_iou=get("model.train_cfg.rpn.assigner.min_pos_iou", 0.3),
+            rpn_anchors=_ANCHORS_BY_BORDER[get("model.train_cfg.rpn.allowed_border", 0 if cascade else -1)],
+        ),
+        preprocess=_preprocess(get),
+        backbone=replace(
+            skeleton.backbone,
+            stride_in_1x1=get("model.backbone.style", "pytorch") == "caffe",
+            norm=("affine" if trained else "frozen") if norm_eval else "batch",
+            frozen_stages=get("model.backbone.frozen_stages", 1) + 1,
+        ),
+        rpn=_rpn(skeleton.rpn, get, 2000 if cascade else 1000),
+        roi_align=RoIAlign(
+            resolution=skeleton.roi_align.resolution,
+            sampling=get("model.roi_head.bbox_roi_extractor.roi_layer.sampling_ratio", 0),
+            aligned=get("model.roi_head.bbox_roi_extractor.roi_layer.aligned", True),
+        ),
+        sampling=Sampling(
+            rois=_rcnn(get, 0, "sampler.num", 512),
+            positive_fraction=_rcnn(get, 0, "sampler.pos_fraction", 0.25),
+        ),
+        inference=Inference(
+            score_threshold=get("model.test_cfg.rcnn.score_thr", 0.05),
+            nms_iou=get("model.test_cfg.rcnn.nms.iou_threshold", 0.5),
+            max_detections=get("model.test_cfg.rcnn.max_per_img", 100),
+        ),
+    )
+
+
+_STDS = ((0.1, 0.1, 0.2, 0.2), (0.05, 0.05, 0.1, 0.1), (0.033, 0.033, 0.067, 0.067))
+
+
+_ANCHORS_BY_BORDER = {0: "inside", -1: "centre-inside"}  # by allowed_border
+
+
+def _categories(skeleton: ModelConfig, settings: Settings | None) -> tuple[Category, ...]:
+    """By the names in the checkpoint or config, or else by the data set's type."""
+    if settings is None:
+        return categories.of_dataset("coco", skeleton.num_classes) or skeleton.categories
+    paths = ("classes", "metainfo.classes", "train_dataloader.dataset.metainfo.classes", "data.train.classes")
+    names = next((settings(path) for path in paths if isinstance(settings(path), list)), None)
+    if names and len(names) == skeleton.num_classes:
+        return categories.named(names)
+    return categories.of_dataset(str(settings("dataset_type")), skeleton.num_classes) or skeleton.categories
+
+
+def _rcnn(get: Settings, t: int, key: str, default: Any) -> Any:
+    """A training setting of stage t: train_cfg.rcnn is a list with several stages, a dict with one."""
+    return get(f"model.train_cfg.rcnn.{t}.{key}", get(f"model.train_cfg.rcnn.{key}", default))
+
+
+def _stage(t: int, number: int, get: Settings) -> Stage:
+    if number > len(_STDS) and get.tree == {}:
+        raise UserError(
+            f"the checkpoint has {number} stages, mmdet's stock models three; give its config with --config"
+        )
+    coder = get(f"model.roi_head.bbox_head.{t}.bbox_coder", get("model.roi_head.bbox_head.bbox_coder", {}))
+    return Stage(
+        iou=_rcnn(get, t, "assigner.pos_iou_thr", 0.5 + 0.1 * t),
+        std=tuple(coder.get("target_stds", _STDS[min(t, 2)])),
+        mean=tuple(coder.get("target_means", (0.0,) * 4)),
+        loss_weight=float(get(f"model.roi_head.stage_loss_weights.{t}", 0.5**t)),
+    )
+
+
+def _beta(loss: dict[str, Any] | None, default: float) -> float:
+    """Smooth L1's beta of a loss_bbox; 0 for L1."""
+    if loss is None:
+        return default
+    if loss.get("type") == "L1Loss":
+        return 0.0
+    if loss.get("type") != "SmoothL1Loss":
+        raise UserError(f"the config's box loss is {loss.get('type')}; L1Loss and SmoothL1Loss convert")
+    return float(loss.get("beta", 1.0))
+
+
+def _preprocess(get: Settings) -> Preprocess:
+    """`model.data_preprocessor` (3.x) or `img_norm_cfg` (2.x), and the test pipeline's Resize."""
+    norm = get("model.data_preprocessor", get("img_norm_cfg", {}))
+    rgb = norm.get("bgr_to_rgb", norm.get("to_rgb", True))
+    mean, std = norm.get("mean", (123.675, 116.28, 103.53)), norm.get("std", (58.395, 57.12, 57.375))
+    long, short = max(_scale(get)), min(_scale(get))
+    return Preprocess(
+        min_size=(short,),
+        max_size=long,
+        mean=tuple(x / 255 for x in mean),
+        std=tuple(x / 255 for x in std),
+        bgr=not rgb,
+    )
+
+
+def _scale(get: Settings) -> tuple[int, int]:
+    """The two sides that the test pipeline fits an image into, `scale` (3.x) or `img_scale` (2.x)."""
+    for step in get("test_pipeline", []):
+        scale = step.get("scale", step.get("img_scale"))
+        if isinstance(scale, list) and len(scale) == 2 and all(isinstance(side, int) for side in scale):
+            return scale[0], scale[1]
+    return 1333, 800
+
+
+def _rpn(rpn: Rpn, get: Settings, post_nms_train: int) -> Rpn:
+    generator = get("model.rpn_head.anchor_generator", {})
+    scales, strides = generator.get("scales", [8]), generator.get("strides", [4, 8, 16, 32, 64])
+    if len(scales) != 1:
+        raise UserError(f"the config has {len(scales)} anchor scales at a level; one converts")
+    return replace(
+        rpn,
+        anchors=Anchors(
+            sizes=tuple(scales[0] * s for s in strides), ratios=tuple(generator.get("ratios", (0.5, 1, 2)))
+        ),
+        pre_nms_train=get("model.train_cfg.rpn_proposal.nms_pre", 2000),
+        pre_nms_test=get("model.test_cfg.rpn.nms_pre", 1000),
+        post_nms_train=get("model.train_cfg.rpn_proposal.max_per_img", post_nms_train),
+        post_nms_test=get("model.test_cfg.rpn.max_per_img", 1000),
+        nms_iou=get("model.test_cfg.rpn.nms.iou_threshold", 0.7),
+        min_size=get("model.test_cfg.rpn.min_bbox_size", 0),
+        samples=get("model.train_cfg.rpn.sampler.num", 256),
+        positive_fraction=get("model.train_cfg.rpn.sampler.pos_fraction", 0.5),
+        positive_iou=get("model.train_cfg.rpn.assigner.pos_iou_thr", 0.7),
+        negative_iou=get("model.train_cfg.rpn.assigner.neg_iou_thr", 0.3),
+    )
+
+
+def convert(state: State, settings: Settings | None) -> tuple[ModelConfig, State]:
+    """mmdet's state dict and settings -> our config and state dict."""
+    ours = layout.our_names(state, NAMES, IGNORED)
+    config = to_config(layout.skeleton(ours), settings)
+    return config, layout.check(layout.relaid(ours, config, layout.LAYOUT_IN), config)

@@ -1,0 +1,169 @@
+"""Every tensor finds its place, both ways; what does not is named."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cascade_rcnn import create_model
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.interop import convert_checkpoint, detectron2, mmdet, to_detectron2
+from cascade_rcnn.interop.convert import PEERS
+
+SMALL = {"pyramid_channels": 8, "head_width": 16}
+
+
+def listed(file: Path) -> dict[str, Tensor]:
+    """A state dict of the names and shapes in a listing, without storage."""
+    state = {}
+    for line in file.read_text().splitlines():
+        if not line.startswith("#"):
+            name, shape, dtype, _ = line.split("\t")
+            sizes = [int(x) for x in shape.strip("()").split(",") if x.strip()]
+            state[name] = torch.empty(sizes, dtype=getattr(torch, dtype), device="meta")
+    return state
+
+
+@pytest.mark.parametrize("origin", ["detectron2", "mmdet"])
+@pytest.mark.parametrize("detector", ["cascade", "faster"])
+def test_stock_models_convert_whole_without_a_config(golden, origin, detector):
+    state = listed(golden / origin / f"state_dict_{detector}_r50.txt")
+    config, ours = PEERS[origin].convert(state, None)
+    assert config.name == f"{detector}_rcnn_resnet50_fpn"
+    assert (config.backbone.stem, config.backbone.planes, config.backbone.groups) == (64, 64, 1)
+    assert config.backbone.stride_in_1x1 == (origin == "detectron2")
+    assert (config.pyramid_channels, config.head.width, config.roi_align.resolution) == (256, 1024, 7)
+    assert config.head.class_agnostic == (detector == "cascade")
+    assert [c.name for c in config.categories][:3] == ["person", "bicycle", "car"]
+    assert (len(config.categories), config.categories[-1].id) == (80, 90)
+    kept = [name for name in state if not name.endswith("num_batches_tracked")]
+    assert len(ours) == len(kept)
+    assert sum(x.numel() for x in ours.values()) == sum(state[name].numel() for name in kept)
+
+
+@pytest.mark.parametrize(
+    "name", ["faster_rcnn_resnet18_fpn", "cascade_rcnn_resnet34_fpn", "cascade_rcnn_resnet101_fpn"]
+)
+def test_other_depths_are_told_by_their_shapes(name):
+    with torch.device("meta"):
+        model = create_model(name, num_classes=3)
+    config, state = detectron2.convert(to_detectron2(model), None)
+    assert config.name == name
+    assert state.keys() == {k for k in model.state_dict() if not k.endswith("num_batches_tracked")}
+
+
+def test_resnext_takes_its_stock_settings():
+    with torch.device("meta"):
+        model = create_model("cascade_rcnn_resnext101_32x8d_fpn", num_classes=80)
+    config, _ = detectron2.convert(to_detectron2(model), None)
+    assert (config.backbone.groups, config.backbone.width_per_group, config.backbone.depth) == (32, 8, 101)
+    assert not config.backbone.stride_in_1x1
+    assert config.preprocess.std == pytest.approx([57.375 / 255, 57.12 / 255, 58.395 / 255])
+
+
+@pytest.mark.parametrize("name", ["faster_rcnn_resnet18_fpn", "cascade_rcnn_resnet18_fpn"])
+@pytest.mark.parametrize("class_agnostic", [True, False])
+def test_to_detectron2_and_back_is_exact(name, class_agnostic):
+    model = create_model(name, num_classes=3, class_agnostic=class_agnostic, **SMALL)
+    config, state = detectron2.convert(to_detectron2(model), None)
+    assert config.head == model.config.head
+    assert state
+    assert all(torch.equal(state[name], model.state_dict()[name]) for name in state)
+
+
+def test_the_peers_names_come_back_as_they_were(golden):
+    for case in ("cascade_thin", "faster_thin"):
+        theirs = listed(golden / "detectron2" / f"state_dict_{case}.txt")
+        with torch.device("meta"):
+            options = {"pyramid_channels": 32, "head_width": 48, "class_agnostic": case == "cascade_thin"}
+            model = create_model(f"{case.split('_')[0]}_rcnn_resnet50_fpn", num_classes=20, **options)
+        assert to_detectron2(model).keys() == theirs.keys()
+
+
+@pytest.fixture
+def checkpoint(tmp_path) -> Iterator[tuple[Path, dict[str, Tensor]]]:
+    """A detectron2 checkpoint with a mask head and buffers of old versions."""
+    model = create_model("cascade_rcnn_resnet18_fpn", num_classes=3, **SMALL)
+    extra = {"roi_heads.mask_head.mask_fcn1.weight": torch.zeros(8, 8, 3, 3), "pixel_mean": torch.zeros(3, 1, 1)}
+    return tmp_path / "model.safetensors", to_detectron2(model) | extra
+
+
+def contiguous(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.contiguous() for name, tensor in state.items()}
+
+
+def test_a_mask_head_is_left_out_and_said_to_be(checkpoint):
+    file, state = checkpoint
+    save_file(contiguous(state), file)
+    model, notes = convert_checkpoint(file, "detectron2")
+    assert not model.training
+    assert [note.split()[0:4] for note in notes] == [
+        ["no", "config", "given:", "preprocessing,"],
+        ["the", "mask", "or", "keypoint"],
+        ["the", "class", "names", "are"],
+    ]
+    assert torch.equal(model.backbone.conv1.weight, state["backbone.bottom_up.stem.conv1.weight"])  # type: ignore[union-attr]
+
+
+def test_what_does_not_fit_is_named_in_one_line(checkpoint):
+    file, state = checkpoint
+    conv, fc = "backbone.bottom_up.res3.1.conv1.weight", "roi_heads.box_head.1.fc2.weight"
+    faults = {
+        r"'backbone\.layer2\.1\.conv2\.weight' is missing": {"backbone.bottom_up.res3.1.conv2.weight": None},
+        r"'roi_heads\.heads\.1\.fc2\.weight' is \(16, 17\) where the model has \(16, 16\)": {fc: torch.zeros(16, 17)},
+        r"holds 'roi_heads\.box_head\.0\.conv1\.weight' \(1,\), which has no place": {
+            "roi_heads.box_head.0.conv1.weight": torch.zeros(1)
+        },
+        r"'backbone\.layer1\.1\.conv3\.weight' is left over": {
+            "backbone.bottom_up.res2.1.conv3.weight": torch.zeros(1)
+        },
+        r"the backbone has \(2, 1, 2, 2\) blocks": {conv: None},
+        r"lacks what becomes 'pyramid\.lateral\.0\.weight'": {"backbone.fpn_lateral2.weight": None},
+    }
+    for message, change in faults.items():
+        changed = {name: x for name, x in (state | change).items() if x is not None}
+        save_file(contiguous(changed), file)
+        with pytest.raises(UserError, match=message) as caught:
+            convert_checkpoint(file, "detectron2")
+        assert str(caught.value).startswith(f"{file}: ")
+        assert "\n" not in str(caught.value)
+
+
+def test_another_origin_is_recognised(checkpoint):
+    file, state = checkpoint
+    save_file(contiguous(state), file)
+    for wrong in ("mmdet", "torchvision"):
+        with pytest.raises(UserError, match="this looks like detectron2: --from detectron2"):
+            convert_checkpoint(file, wrong)
+    save_file({"neck.lateral_convs.0.conv.weight": torch.zeros(1), "backbone.conv1.weight": torch.zeros(1)}, file)
+    with pytest.raises(UserError, match="this looks like mmdet: --from mmdet"):
+        convert_checkpoint(file, "detectron2")
+    save_file({"backbone.body.conv1.weight": torch.zeros(1)}, file)
+    with pytest.raises(UserError, match="this looks like torchvision: --from torchvision"):
+        convert_checkpoint(file, "mmdet")
+    save_file({"bbox_head.weight": torch.zeros(1)}, file)
+    with pytest.raises(UserError, match="no tensor is named as in a detector"):
+        convert_checkpoint(file, "mmdet")
+    with pytest.raises(UserError, match="origin 'keras' is unknown"):
+        convert_checkpoint(file, "keras")  # type: ignore[arg-type]
+
+
+def test_config_and_names_inside_an_mmdet_checkpoint_are_used(golden, tmp_path):
+    folder = golden / "mmdet" / "cascade_thin"
+    state = {
+        n: torch.zeros(x.shape, dtype=x.dtype)
+        for n, x in listed(golden / "mmdet" / "state_dict_cascade_thin.txt").items()
+    }
+    names = tuple(f"kind {k}" for k in range(20))
+    meta = {"cfg": (folder / "config.py").read_text().replace("score_thr=0.05", "score_thr=0.2"), "epoch": 12}
+    torch.save({"state_dict": state, "meta": meta | {"dataset_meta": {"classes": names}}}, tmp_path / "epoch_12.pth")
+    model, notes = convert_checkpoint(tmp_path / "epoch_12.pth", "mmdet")
+    assert notes == ["settings are those in the checkpoint"]
+    assert tuple(model.class_names) == names
+    assert model.config.inference.score_threshold == 0.2
+    assert model.config.stages[2].std == (0.033, 0.033, 0.067, 0.067)
+    stock = mmdet.to_config(model.config, None)
+    assert stock.inference.score_threshold == 0.05

@@ -1,0 +1,81 @@
+"""What a detectron2 config says comes along."""
+
+from dataclasses import replace
+
+import pytest
+
+from cascade_rcnn.config import ModelConfig, RoIAlign, Stage
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.interop.categories import coco
+from cascade_rcnn.interop.detectron2 import read_config, to_config
+
+FASTER = ModelConfig(name="faster_rcnn_resnet50_fpn", categories=coco(), stages=(Stage(),))
+CASCADE = replace(FASTER, stages=(Stage(),) * 3)
+
+
+def test_stock_settings():
+    config = to_config(CASCADE, None)
+    assert [stage.iou for stage in config.stages] == [0.5, 0.6, 0.7]
+    assert config.stages[2].std == pytest.approx((1 / 30, 1 / 30, 1 / 15, 1 / 15))
+    assert config.preprocess.bgr
+    assert config.preprocess.antialias
+    assert config.preprocess.mean == pytest.approx((103.53 / 255, 116.28 / 255, 123.675 / 255))
+    assert config.preprocess.std == pytest.approx((1 / 255,) * 3)
+    assert config.preprocess.min_size == (640, 672, 704, 736, 768, 800)
+    assert config.backbone.stride_in_1x1
+    assert config.roi_align == RoIAlign(sampling=0, aligned=True)
+    assert config.semantics.average_pooled_gradient
+    assert (config.rpn.post_nms_train, to_config(FASTER, None).rpn.post_nms_train) == (2000, 1000)
+
+
+def test_settings_of_a_file_and_of_those_it_builds_on(tmp_path):
+    (tmp_path / "base.yaml").write_text(
+        "MODEL:\n  RPN: {NMS_THRESH: 0.6, SMOOTH_L1_BETA: 0.5}\n  ROI_HEADS: {NUM_CLASSES: 9}"
+    )
+    (tmp_path / "config.yaml").write_text("""
+_BASE_: base.yaml
+MODEL:
+  RPN: {NMS_THRESH: 0.65}
+  RESNETS: {STRIDE_IN_1X1: false, NORM: BN}
+  BACKBONE: {FREEZE_AT: 0}
+  ANCHOR_GENERATOR: {SIZES: [[16], [32], [64], [128], [256]]}
+  ROI_BOX_HEAD: {SMOOTH_L1_BETA: 1.0, BBOX_REG_WEIGHTS: [5, 5, 2, 2], POOLER_TYPE: ROIAlign, POOLER_SAMPLING_RATIO: 2}
+  ROI_HEADS: {IOU_THRESHOLDS: [0.55], SCORE_THRESH_TEST: 0.3}
+INPUT: {FORMAT: RGB, MIN_SIZE_TEST: 640}
+TEST: {DETECTIONS_PER_IMAGE: 30}
+DATASETS: {TRAIN: [voc_2007_train]}
+""")
+    config = to_config(replace(FASTER, categories=FASTER.categories[:20]), read_config(tmp_path / "config.yaml"))
+    assert (config.rpn.nms_iou, config.semantics.rpn_box_beta, config.semantics.box_beta) == (0.65, 0.5, 1.0)
+    assert (config.backbone.stride_in_1x1, config.backbone.norm, config.backbone.frozen_stages) == (False, "batch", 0)
+    assert config.rpn.anchors.sizes == (16, 32, 64, 128, 256)
+    assert config.stages == (Stage(iou=0.55, std=(0.2, 0.2, 0.5, 0.5)),)
+    assert config.roi_align == RoIAlign(sampling=2, aligned=False)
+    assert (config.preprocess.bgr, config.preprocess.min_size) == (False, (640,))
+    assert (config.inference.score_threshold, config.inference.max_detections) == (0.3, 30)
+    assert config.categories[19].name == "tvmonitor"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("MODEL: {FPN: {NORM: GN}}", r"MODEL\.FPN\.NORM is 'GN'; '' converts"),
+        ("MODEL: {RESNETS: {RES5_DILATION: 2}}", r"RES5_DILATION is 2; 1 converts"),
+        ("SOLVER: {BASE_LR: 1}", "no MODEL section"),
+        ("_BASE_: elsewhere.yaml\nMODEL: {RPN: {NMS_THRESH: 0.6}}", r"elsewhere\.yaml: not a readable YAML file"),
+        ("MODEL: !!python/object/apply:os.getcwd []", "not a readable YAML file"),
+        ("- 1", "no settings by name"),
+    ],
+)
+def test_what_does_not_convert_is_refused_in_one_line(tmp_path, text, message):
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        read_config(tmp_path / "config.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_anchors_and_stages_have_to_fit():
+    with pytest.raises(UserError, match="one size a level"):
+        to_config(FASTER, {"MODEL.ANCHOR_GENERATOR.SIZES": [[32, 64], [128]]})
+    with pytest.raises(UserError, match="the checkpoint has 3 stages, its config 2"):
+        to_config(CASCADE, {"MODEL.ROI_BOX_CASCADE_HEAD.IOUS": [0.5, 0.6]})

@@ -1,0 +1,98 @@
+"""Losses and gradients are those of detectron2 and mmdetection, on their fixed proposals, with everything sampled."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from cascade_rcnn.interop import layout
+from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.structures import Images, Proposals, Targets
+
+
+class Batch(NamedTuple):
+    model: Detector
+    images: Images
+    targets: Targets
+    proposals: Proposals
+    features: list[Tensor]
+
+
+@pytest.fixture
+def batch(peer) -> Batch:
+    model = peer.build_unfolded(
+        sampling=replace(peer.config.sampling, rois=4096, positive_fraction=1.0),
+        rpn=replace(peer.config.rpn, samples=10**6, positive_fraction=1.0),
+    )
+    numbers = (0, 1)
+    images = model.preprocess([peer.train[f"image{i}_rgb"].permute(2, 0, 1) for i in numbers])
+    truth = [{"boxes": peer.train[f"gt_boxes{i}"], "labels": peer.train[f"gt_labels{i}"] + 1} for i in numbers]
+    given = [peer.train[f"proposals{i}"] for i in numbers]
+    boxes = torch.nn.utils.rnn.pad_sequence(given, batch_first=True)
+    valid = torch.arange(boxes.shape[1]) < torch.tensor([[len(x)] for x in given])
+    targets = model.preprocess.targets(truth, images)
+    return Batch(model, images, targets, Proposals(boxes, valid), model.features(images.pixels))
+
+
+def check_gradients(peer, model: Detector, kind: str) -> None:
+    """Norms of all gradients the peer has, and the whole of some."""
+    own = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    rows = peer.module.NAMES
+    renamed = {name: [layout.rename(name, [row]) for row in rows] for name in own}
+    ours = {theirs: name for name, candidates in renamed.items() for theirs in candidates if theirs}
+    names, norms = peer.names[f"gradnorm_{kind}_names"], peer.train[f"gradnorm_{kind}"]
+    assert {ours[name] for name in names} == own.keys()
+    found = torch.stack([own[ours[name]].norm() for name in names]).double()
+    torch.testing.assert_close(found, norms, rtol=2e-3, atol=1e-6 * float(norms.max()))  # ReLUs at zero flip
+    assert float(((found - norms) / norms.clamp(min=1e-9)).abs().median()) < 1e-4
+    relaid = layout.relaid(own, peer.config, layout.LAYOUT_OUT)
+    whole = {k.removeprefix(f"grad_{kind}/"): v for k, v in peer.train.items() if k.startswith(f"grad_{kind}/")}
+    assert whole
+    for name, expected in whole.items():
+        torch.testing.assert_close(relaid[ours[name]], expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("peer", [("mmdet", "cascade_thin")], indirect=True)
+def test_folded_batch_norm_has_the_same_gradients(peer):
+    """Folding changes nothing but the rounding: equal in double precision."""
+    pixels = torch.randn(1, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    grads = []
+    for model in (peer.build(), peer.build_unfolded()):
+        sum(x.square().mean() for x in model.double().backbone(pixels)).backward()
+        grads.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    torch.testing.assert_close(*grads, rtol=1e-8, atol=1e-12)
+
+
+def test_cascade_losses_and_gradients(peer, batch):
+    found = batch.model.roi_heads.loss(batch.features, batch.proposals, batch.targets, batch.images.sizes)
+    cascade = len(peer.config.stages) > 1
+    classify, localize = {
+        "detectron2": ("loss_cls", "loss_box_reg"),
+        "mmdet": ("loss_{}loss_cls", "loss_{}loss_bbox"),
+    }[peer.origin]
+    for t in range(len(peer.config.stages)):
+        for name, theirs in (("loss_classifier", classify), ("loss_box_reg", localize)):
+            theirs = theirs.format(f"s{t}." if cascade else "")
+            theirs += f"_stage{t}" if cascade and peer.origin == "detectron2" else ""
+            expected = peer.train[theirs]
+            torch.testing.assert_close(found[f"{name}_stage{t + 1}" if cascade else name], expected, rtol=1e-4, atol=0)
+    sum(found.values()).backward()
+    check_gradients(peer, batch.model, "heads")
+
+
+def test_rpn_losses_and_gradients(peer, batch):
+    rpn = batch.model.rpn
+    logits, deltas = rpn(batch.features)
+    anchors = rpn.anchors(batch.features)
+    found = rpn.loss(anchors, logits, deltas, batch.targets, batch.images.sizes)
+    if peer.origin == "detectron2":  # sums there; here divided by the anchors that are positive or negative
+        found = {name: loss * 2 * (16 + 15350.5) for name, loss in found.items()}
+        expected = peer.train["loss_rpn_cls_sum"], peer.train["loss_rpn_loc_sum"]
+    else:
+        expected = peer.train["loss_loss_rpn_cls"], peer.train["loss_loss_rpn_bbox"]
+    torch.testing.assert_close(found["loss_objectness"], expected[0], rtol=1e-4, atol=0)
+    torch.testing.assert_close(found["loss_rpn_box_reg"], expected[1], rtol=1e-4, atol=0)
+    sum(found.values()).backward()
+    check_gradients(peer, batch.model, "rpn")

@@ -1,0 +1,107 @@
+"""A converted `fasterrcnn_resnet50_fpn` detects what torchvision's own model detects."""
+
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.models.detection import FasterRCNN, fasterrcnn_resnet50_fpn
+
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.interop import torchvision as interop
+from cascade_rcnn.interop.convert import convert_checkpoint
+from cascade_rcnn.models.detector import Detector
+
+
+@pytest.fixture(scope="module")
+def peer() -> FasterRCNN:
+    """Random, with batch norm that keeps the maps finite and heads that do not say the same of every box."""
+    generator = torch.Generator().manual_seed(1)
+    model = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=6, min_size=160, max_size=250)
+    for name, value in model.state_dict().items():
+        if "running_var" in name:
+            value.uniform_(0.6, 1.4, generator=generator)
+        elif "running_mean" in name:
+            value.normal_(0, 0.1, generator=generator)
+        elif name.endswith("bn3.weight"):
+            value.uniform_(0.2, 0.4, generator=generator)
+        elif value.is_floating_point() and value.ndim > 1 and not name.startswith("backbone.body"):
+            gain = {"cls_logits": 20, "cls_score": 5, "bbox_pred": 5}.get(name.split(".")[-2], 1)
+            value.normal_(0, gain * float(value.std()), generator=generator)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def model(peer, tmp_path_factory) -> Detector:
+    file = tmp_path_factory.mktemp("weights") / "model.pth"
+    torch.save(peer.state_dict(), file)
+    converted, notes = convert_checkpoint(file, "torchvision")
+    assert notes == ["the class names are not known; they are 'class 1' to 'class 5'"]
+    preprocess = replace(converted.preprocess.config, min_size=(160,), max_size=250)
+    converted.preprocess.config = preprocess
+    return converted
+
+
+def photos() -> list[Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    coarse = [torch.rand(1, 3, 9, 9, generator=generator) for _ in range(2)]
+    return [F.interpolate(x, size=s, mode="bilinear")[0] for x, s in zip(coarse, [(130, 211), (170, 123)], strict=True)]
+
+
+@torch.no_grad()
+def test_same_network_input(peer, model):
+    theirs, _ = peer.transform(photos())
+    ours = model.preprocess(photos())
+    torch.testing.assert_close(ours.pixels.contiguous(), theirs.tensors, rtol=0, atol=1e-5)
+    assert ours.sizes.tolist() == [list(size) for size in theirs.image_sizes]
+
+
+@torch.no_grad()
+def test_same_anchors(peer, model):
+    images, _ = peer.transform(photos())
+    features = list(peer.backbone(images.tensors).values())
+    theirs = peer.rpn.anchor_generator(images, features)[0]
+    assert torch.equal(torch.cat(model.rpn.anchors(features)), theirs)  # P6: 53 pixels apart in one axis, not 64
+
+
+@torch.no_grad()
+def test_same_detections(peer, model):
+    for theirs, ours in zip(peer(photos()), model(photos()), strict=True):
+        assert len(theirs["boxes"]) > 50
+        assert len(theirs["labels"].unique()) > 1
+        assert torch.equal(ours["labels"], theirs["labels"])
+        torch.testing.assert_close(ours["boxes"], theirs["boxes"], rtol=0, atol=0.01)
+        torch.testing.assert_close(ours["scores"], theirs["scores"], rtol=0, atol=1e-4)
+
+
+def published(fixed: bool = True) -> dict[str, Tensor]:
+    """The names and shapes of torchvision's own COCO weights."""
+    with torch.device("meta"):
+        state = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None).state_dict()
+    return {name: value for name, value in state.items() if not (fixed and name.endswith("num_batches_tracked"))}
+
+
+def test_its_own_coco_weights_are_recognised():
+    config, _ = interop.convert(published())
+    assert config.backbone.norm_eps == 0
+    assert config.backbone.norm == "frozen"
+    assert [(c.id, c.name) for c in config.categories][:2] == [(1, "person"), (2, "bicycle")]
+    assert (config.categories[-1].id, config.categories[-1].name, len(config.categories)) == (90, "toothbrush", 90)
+    own, _ = interop.convert(published(fixed=False))
+    assert (own.backbone.norm, own.backbone.norm_eps, own.categories[0].name) == ("batch", 1e-5, "class 1")
+
+
+def test_files_from_before_0_13_have_the_same_tensors():
+    state = published()
+    old = {re.sub(r"(_blocks\.\d)\.0\.", r"\1.", name.replace("conv.0.0.", "conv.")): x for name, x in state.items()}
+    assert "rpn.head.conv.weight" in old
+    assert "backbone.fpn.inner_blocks.2.bias" in old
+    assert interop.convert(old)[1].keys() == interop.convert(state)[1].keys()
+
+
+def test_what_does_not_convert_is_named():
+    state = published() | {"roi_heads.box_head.0.0.weight": torch.zeros(256, 256, 3, 3)}
+    with pytest.raises(UserError, match=r"'roi_heads\.box_head\.0\.0\.weight' \(256, 256, 3, 3\), which has no place"):
+        interop.convert(state)
