@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cascade_rcnn import create_model
+from cascade_rcnn.engine.checkpoint import load, save
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop import convert_checkpoint, detectron2, mmdet, to_detectron2
 from cascade_rcnn.interop.convert import PEERS
@@ -149,6 +150,17 @@ def test_another_origin_is_recognised(checkpoint):
         convert_checkpoint(file, "mmdet")
     with pytest.raises(UserError, match="origin 'keras' is unknown"):
         convert_checkpoint(file, "keras")  # type: ignore[arg-type]
+
+
+def test_a_converted_model_is_saved_as_our_own(golden, tmp_path):
+    for origin, config in (("detectron2", "config.yaml"), ("mmdet", "config.py")):
+        folder = golden / origin / "cascade_thin"
+        model, notes = convert_checkpoint(folder / "weights.safetensors", origin, folder / config)
+        assert notes == ["the class names are not known; they are 'class 1' to 'class 20'"]
+        save(model, tmp_path / "model.safetensors")
+        loaded = load(tmp_path / "model.safetensors")
+        assert loaded.config == model.config
+        assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in model.state_dict().items())
 
 
 def test_config_and_names_inside_an_mmdet_checkpoint_are_used(golden, tmp_path):

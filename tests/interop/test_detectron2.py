@@ -54,6 +54,7 @@ DATASETS: {TRAIN: [voc_2007_train]}
     assert (config.preprocess.bgr, config.preprocess.min_size) == (False, (640,))
     assert (config.inference.score_threshold, config.inference.max_detections) == (0.3, 30)
     assert config.categories[19].name == "tvmonitor"
+    assert ModelConfig.from_json(config.to_json()) == config
 
 
 @pytest.mark.parametrize(

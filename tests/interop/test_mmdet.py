@@ -18,7 +18,7 @@ img_norm_cfg = dict(mean=[103.53, 116.28, 123.675], std=[1.0, 1.0, 1.0], to_rgb=
 model = dict(
     backbone=dict(type='ResNet', style='caffe', norm_cfg=norm, norm_eval=True, frozen_stages=-1),
     rpn_head=dict(type='RPNHead', loss_bbox=dict(type='SmoothL1Loss', beta=1.0 / 9.0),
-                  anchor_generator=dict(type='AnchorGenerator', scales=[4], ratios=[0.5, 1, 2], strides=[4, 8, 16])),
+                  anchor_generator=dict(type='AnchorGenerator', scales=[4.0], ratios=[0.5, 1, 2], strides=[4, 8, 16])),
     roi_head=dict(
         bbox_head=dict(loss_bbox=dict(type='L1Loss'), bbox_coder=dict(target_stds=[0.2, 0.2, 0.4, 0.4]))))
 train_cfg = dict(rpn=dict(allowed_border=-1), rcnn=dict(assigner=dict(pos_iou_thr=0.6), sampler=dict(num=128)))
@@ -58,6 +58,7 @@ def test_settings_of_version_2_caffe_style():
         50,
     )
     assert [c.name for c in config.categories] == ["a", "b"]
+    assert ModelConfig.from_json(config.to_json()) == config
 
 
 @pytest.mark.parametrize(

@@ -235,7 +235,7 @@ def _rpn(rpn: Rpn, get: Settings, post_nms_train: int) -> Rpn:
     return replace(
         rpn,
         anchors=Anchors(
-            sizes=tuple(scales[0] * s for s in strides), ratios=tuple(generator.get("ratios", (0.5, 1, 2)))
+            sizes=tuple(round(scales[0] * s) for s in strides), ratios=tuple(generator.get("ratios", (0.5, 1, 2)))
         ),
         pre_nms_train=get("model.train_cfg.rpn_proposal.nms_pre", 2000),
         pre_nms_test=get("model.test_cfg.rpn.nms_pre", 1000),
