@@ -1,5 +1,6 @@
 """What detectron2 and mmdetection computed with small models of theirs, kept in a folder beside the repository."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -80,3 +81,12 @@ def golden() -> Path:
     if not GOLDEN.exists():
         pytest.skip(f"the peers' outputs are not at {GOLDEN}")
     return GOLDEN
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Maps this small only wait for one another's threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
