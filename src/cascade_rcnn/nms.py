@@ -12,9 +12,10 @@ def keep_mask(boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, iou:
     Groups are kept apart by an offset, in float64 where no offset costs precision. Slots that are not valid become
     one and the same box, so that the first of them suppresses the others at once.
     """
-    extent = boxes.detach().abs().amax() + 1 if boxes.numel() else boxes.new_ones(())
-    spaced = boxes.double() + (groups + 1).unsqueeze(-1) * (2 * extent.double())
-    spaced = torch.where(valid.unsqueeze(-1), spaced, spaced.new_tensor([0.0, 0.0, 1.0, 1.0]) - 2 * extent.double())
+    real = valid.unsqueeze(-1)
+    boxes = torch.where(real, boxes.detach().double(), 0.0)  # whatever an invalid slot holds, NaN too, has no say
+    step = 2 * (boxes.abs().amax() + 1) if boxes.numel() else boxes.new_ones(())
+    spaced = torch.where(real, boxes + (groups + 1).unsqueeze(-1) * step, boxes.new_tensor([0.0, 0.0, 1.0, 1.0]) - step)
     scores = torch.where(valid, scores.float(), -torch.inf)
     # torchvision's kernels are quadratic in the boxes of a call, so each image has its own.
     kept = [_mask(b, s, iou) for b, s in zip(spaced, scores, strict=True)]

@@ -113,10 +113,10 @@ def sample(assignment: Assignment, number: int, positive_fraction: float) -> Sam
     With too few of either kind the sample is smaller (slots not valid). Positives come first.
     """
     positive, negative = assignment.positive, assignment.negative
-    number = min(number, positive.shape[1])
     quota = int(number * positive_fraction)
+    number = min(number, positive.shape[1])
     draw = torch.rand(positive.shape, device=positive.device)
-    chosen = _drawn(draw, positive, quota)
+    chosen = _drawn(draw, positive, min(quota, number))
     rank = torch.where(negative, draw, -1.0).masked_fill(chosen, 2.0)
     values, index = rank.topk(number, dim=1)
     return Sample(index, values >= 0)

@@ -27,7 +27,7 @@ def select(boxes: Tensor, scores: Tensor, sizes: Tensor, config: Inference) -> D
     box = box_ops.gather(boxes.reshape(len(boxes), number * regressors, 4), row)
     box = box_ops.clip(box, sizes)
     valid = (score > config.score_threshold) & box_ops.nonempty(box, config.min_size)
-    valid = keep_mask(box.nan_to_num(), score, label, valid, config.nms_iou)
+    valid = keep_mask(box, score, label, valid, config.nms_iou)
     score, order = torch.where(valid, score, 0.0).topk(min(config.max_detections, score.shape[1]), dim=1)
     valid = valid.gather(1, order)
     box = box_ops.gather(box, order).masked_fill(~valid[..., None], 0.0)
