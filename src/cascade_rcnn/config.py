@@ -114,7 +114,9 @@ _DETECTRON2_STDS: tuple[Std, ...] = tuple((0.1 / t, 0.1 / t, 0.2 / t, 0.2 / t) f
 def preset_stages(semantics: str, number: int) -> tuple[Stage, ...]:
     """The first `number` (1..4) stages of a preset: thresholds, target statistics, loss weights."""
     if not 1 <= number <= 4:
-        raise UserError(f"stages={number}: a preset has 1 to 4 stages; give `stages` as Stage(...) objects for others")
+        raise UserError(
+            f"stages={number}: a preset has 1 to 4 stages; for more build a ModelConfig with your own Stage(...)"
+        )
     halves = (1.0, 0.5, 0.25, 0.125)
     weights = (1.0,) * 4 if semantics == "detectron2" else halves
     multipliers = (1.0, 2.0, 4.0, 8.0) if semantics == "paper" else (1.0,) * 4

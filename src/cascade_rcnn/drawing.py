@@ -40,9 +40,9 @@ def draw(image: np.ndarray, detections: "supervision.Detections") -> PIL.Image.I
     supervision = _supervision()
     height, width = image.shape[:2]
     thickness = max(1, round(max(height, width) / 400))
-    names = detections.data.get("class_name", [])
-    confidence = detections.confidence if detections.confidence is not None else []
-    labels = [f"{name} {score:.2f}" for name, score in zip(names, confidence, strict=True)]
+    labels = [str(name) for name in detections.data["class_name"]]
+    if detections.confidence is not None:  # ground truth has none
+        labels = [f"{name} {score:.2f}" for name, score in zip(labels, detections.confidence, strict=True)]
     picture = supervision.BoxAnnotator(thickness=thickness).annotate(image.copy(), detections)
     scale = max(0.35, max(height, width) / 2000)
     picture = supervision.LabelAnnotator(text_scale=scale, text_padding=2).annotate(picture, detections, labels)

@@ -44,7 +44,7 @@ def to_tensor(image: ImageLike) -> Tensor:
             array = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
             if array.ndim != 3 or array.shape[2] != 3:
                 raise UserError(f"an image array has shape {image.shape}; give (height, width, 3) in RGB order")
-            return _check(torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1))
+            return _check(torch.from_numpy(np.array(array, order="C")).permute(2, 0, 1))  # PIL's arrays are read-only
         case Tensor():
             return _check(image)
         case _:
@@ -52,6 +52,8 @@ def to_tensor(image: ImageLike) -> Tensor:
 
 
 def _from_pil(image: PIL.Image.Image) -> Tensor:
+    if image.mode.startswith(("I", "F")):  # 16 or 32 bits a pixel: Pillow would clip at 255, mostly to white
+        raise UserError(f"an image has mode {image.mode}, more than 8 bits a pixel; scale its values to 8 bits first")
     upright = PIL.ImageOps.exif_transpose(image).convert("RGB")
     return torch.from_numpy(np.array(upright)).permute(2, 0, 1)
 

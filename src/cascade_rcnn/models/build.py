@@ -93,12 +93,16 @@ def model_config(
     """The config of a named architecture with these options."""
     if name not in _ARCHITECTURES:
         raise UserError(f"no model is called '{name}'{nearest(name, list_models())}; see cascade_rcnn.list_models()")
+    if options.semantics not in SEMANTICS:
+        raise UserError(f"semantics='{options.semantics}': it is one of {', '.join(SEMANTICS)}")
     default_stages, backbone = _ARCHITECTURES[name]
     trainable = options.trainable_layers if options.trainable_layers is not None else (3 if pretrained else 5)
     if not 0 <= trainable <= 5:
         raise UserError(f"trainable_layers={trainable}: the backbone has 5 layers; give 0 to 5")
     paper = options.semantics == "paper"
     sizes = options.anchor_sizes or ((32, 64, 128, 256) if paper else (32, 64, 128, 256, 512))
+    if len(sizes) > len(FeaturePyramid.strides):
+        raise UserError(f"anchor_sizes has {len(sizes)} entries; the pyramid has levels P2 to P6: give at most 5")
     threshold = options.score_threshold if options.score_threshold is not None else (0.001 if paper else 0.05)
     min_size = (options.min_size,) if isinstance(options.min_size, int) else options.min_size
     return ModelConfig(
@@ -130,7 +134,9 @@ def model_config(
 
 def _stages(default: int, options: ModelOptions) -> tuple[Stage, ...]:
     given = {len(x) for x in (options.stage_ious, options.stage_stds) if x is not None}
-    number = options.stages or (given.pop() if given else default)
+    number = options.stages
+    if number is None:
+        number = given.pop() if given else default
     if given - {number}:
         raise UserError(f"stages={number}, but stage_ious or stage_stds have {max(given)} entries; give one a stage")
     stages = list(preset_stages(options.semantics, number))

@@ -29,7 +29,7 @@ class Preprocess(nn.Module):
     def forward(self, images: list[Tensor]) -> Images:
         """Tensors (3, H_i, W_i), uint8 0..255 or floating point 0..1 -> a batch on the model's device."""
         shortest = self._short_side()
-        originals = [to_tensor(image).shape[-2:] for image in images]
+        images = [to_tensor(image) for image in images]
         resized = [self._resize(self._scale(image), shortest) for image in images]
         multiple = self.config.divisor
         height, width = (-(-max(image.shape[k] for image in resized) // multiple) * multiple for k in (1, 2))
@@ -37,7 +37,7 @@ class Preprocess(nn.Module):
         for slot, image in zip(pixels, resized, strict=True):
             slot[:, : image.shape[1], : image.shape[2]] = (image - self.mean) / self.std
         sizes = self.mean.new_tensor([image.shape[-2:] for image in resized])
-        return Images(pixels, sizes, self.mean.new_tensor(originals))
+        return Images(pixels, sizes, self.mean.new_tensor([image.shape[-2:] for image in images]))
 
     def _short_side(self) -> int | None:
         sizes = self.config.min_size
@@ -66,14 +66,15 @@ class Preprocess(nn.Module):
         Boxes of no size are no objects. Raises UserError naming the entry that does not fit.
         """
         device = images.pixels.device
+        for k, target in enumerate(targets):
+            self._check(k, target)
         slots = max(1, *(len(target["boxes"]) for target in targets))
         boxes = torch.zeros((len(targets), slots, 4))
         labels = torch.zeros((len(targets), slots), dtype=torch.int64)
         crowd = torch.zeros((len(targets), slots), dtype=torch.bool)
         for k, target in enumerate(targets):
-            box, label = target["boxes"].reshape(-1, 4).float().cpu(), target["labels"].cpu()
-            self._check(k, box, label)
-            boxes[k, : len(box)], labels[k, : len(box)] = box, label
+            box = target["boxes"].reshape(-1, 4).float().cpu()
+            boxes[k, : len(box)], labels[k, : len(box)] = box, target["labels"].cpu()
             if "iscrowd" in target:
                 crowd[k, : len(box)] = target["iscrowd"].cpu().bool()
         scale = (images.sizes / images.original_sizes).cpu().flip(-1).repeat(1, 2)
@@ -82,9 +83,18 @@ class Preprocess(nn.Module):
         ignore = (real & crowd).to(device) if bool(crowd.any()) else None
         return Targets(boxes.to(device), labels.to(device), (real & ~crowd).to(device), ignore)
 
-    def _check(self, k: int, boxes: Tensor, labels: Tensor) -> None:
-        if len(boxes) != len(labels):
-            raise UserError(f"targets[{k}] has {len(boxes)} boxes and {len(labels)} labels; give one label a box")
+    def _check(self, k: int, target: dict[str, Tensor]) -> None:
+        for name in ("boxes", "labels"):
+            if name not in target:
+                raise UserError(
+                    f"targets[{k}] has no '{name}'; give boxes (N, 4) and labels (N,), empty without objects"
+                )
+        boxes, labels = target["boxes"], target["labels"]
+        if boxes.numel() and (boxes.ndim != 2 or boxes.shape[1] != 4):
+            raise UserError(f"targets[{k}]['boxes'] has shape {tuple(boxes.shape)}; give (N, 4), XYXY pixels")
+        for name in ("labels", "iscrowd"):
+            if name in target and len(target[name]) != len(boxes):
+                raise UserError(f"targets[{k}] has {len(boxes)} boxes and {len(target[name])} {name}; give one a box")
         if not bool(boxes.isfinite().all()):
             raise UserError(f"targets[{k}]['boxes'] holds a coordinate that is not finite; give XYXY pixels")
         if len(labels) and not (int(labels.min()) >= 1 and int(labels.max()) <= self.num_classes):
