@@ -1,0 +1,157 @@
+"""Configs as data: presets, JSON there and back, what may be changed after training."""
+
+import json
+from dataclasses import FrozenInstanceError, fields
+
+import pytest
+
+from cascade_rcnn.config import (
+    INFERENCE,
+    SEMANTICS,
+    Category,
+    ModelConfig,
+    ModelOptions,
+    Stage,
+    preset_stages,
+)
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.models.build import list_models, model_config
+
+CATEGORIES = (Category(id=3, name="crack"), Category(id=90, name="Öse"))
+
+
+def config_of(name: str = "cascade_rcnn_resnet50_fpn", **options) -> ModelConfig:
+    return model_config(name, CATEGORIES, ModelOptions(**options), pretrained=True)
+
+
+@pytest.mark.parametrize("semantics", SEMANTICS)
+@pytest.mark.parametrize("name", list_models())
+def test_json_there_and_back(name, semantics):
+    config = config_of(name, semantics=semantics, min_size=(640, 800), test_stage=1)
+    assert ModelConfig.from_json(config.to_json()) == config
+    assert ModelConfig.from_json(config.to_json().encode()) == config
+    assert hash(ModelConfig.from_json(config.to_json())) == hash(config)
+
+
+def test_a_config_cannot_be_changed_in_place():
+    config = config_of()
+    with pytest.raises(FrozenInstanceError):
+        config.pyramid_channels = 8  # type: ignore[misc]
+
+
+def test_the_presets_by_the_published_tables():
+    """Thresholds of the paper; target scales: the released code's, and detectron2's weights (10, 20, 30)."""
+    for name in SEMANTICS:
+        assert [stage.iou for stage in preset_stages(name, 4)] == [0.5, 0.6, 0.7, 0.75]
+        assert preset_stages(name, 2) == preset_stages(name, 4)[:2]
+    assert [s.std for s in preset_stages("paper", 3)] == [
+        (0.1, 0.1, 0.2, 0.2),
+        (0.05, 0.05, 0.1, 0.1),
+        (0.033, 0.033, 0.067, 0.067),
+    ]
+    assert [1 / s.std[0] for s in preset_stages("detectron2", 3)] == pytest.approx([10, 20, 30])
+    assert [1 / s.std[2] for s in preset_stages("detectron2", 3)] == pytest.approx([5, 10, 15])
+    assert [s.loss_weight for s in preset_stages("paper", 3)] == [1, 0.5, 0.25]
+    assert [s.loss_weight for s in preset_stages("mmdet", 3)] == [1, 0.5, 0.25]
+    assert [s.loss_weight for s in preset_stages("detectron2", 3)] == [1, 1, 1]
+    assert [s.lr_multiplier for s in preset_stages("paper", 3)] == [1, 2, 4]
+
+
+def test_options_reach_the_config():
+    config = config_of(
+        semantics="paper",
+        stage_ious=(0.4, 0.5),
+        stage_stds=((1.0, 1.0, 1.0, 1.0), (0.5, 0.5, 0.5, 0.5)),
+        anchor_sizes=(8, 16, 32, 64, 128),
+        proposals=70,
+        trainable_layers=1,
+        min_size=320,
+        score_threshold=0.2,
+    )
+    assert [(s.iou, s.std[0]) for s in config.stages] == [(0.4, 1.0), (0.5, 0.5)]
+    assert config.rpn.anchors.sizes == (8, 16, 32, 64, 128)
+    assert (config.rpn.pre_nms_train, config.rpn.post_nms_train, config.rpn.post_nms_test) == (140, 70, 70)
+    assert config.backbone.frozen_stages == 4
+    assert config.preprocess.min_size == (320,)
+    assert config.inference.score_threshold == 0.2
+    assert config_of(semantics="paper").inference.score_threshold == 0.001
+    assert config_of().num_classes == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stages": 0}, "stages=0"),
+        ({"stages": 5}, "1 to 4 stages"),
+        ({"stages": 3, "stage_ious": (0.5, 0.6)}, "2 entries"),
+        ({"stage_ious": (0.5, 0.6), "stage_stds": ((1.0,) * 4,)}, "entries; give one a stage"),
+        ({"test_stage": 4}, "test_stage=4: this model has stages 1 to 3"),
+        ({"test_stage": 0}, "test_stage=0"),
+        ({"trainable_layers": 6}, "give 0 to 5"),
+        ({"semantics": "caffe"}, "semantics='caffe': it is one of paper, detectron2, mmdet"),
+        ({"anchor_sizes": (8, 16, 32, 64, 128, 256)}, "at most 5"),
+    ],
+)
+def test_options_that_do_not_fit_are_one_line(options, message):
+    with pytest.raises(UserError, match=message) as caught:
+        config_of(**options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("edit", "where"),
+    [
+        (lambda c: c.pop("stages"), "stages"),
+        (lambda c: c["backbone"].update(depth=19), "backbone.depth"),
+        (lambda c: c["stages"][1].update(iou="high"), r"stages\[1\]"),
+        (lambda c: c["semantics"].update(ensemble="best"), "semantics.ensemble"),
+    ],
+)
+def test_json_that_does_not_fit_names_the_field(edit, where):
+    value = json.loads(config_of().to_json())
+    edit(value)
+    with pytest.raises(UserError, match=where) as caught:
+        ModelConfig.from_json(json.dumps(value))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", b"\xff\xfe"])
+def test_text_that_is_no_config(text):
+    with pytest.raises(UserError, match="does not fit this version"):
+        ModelConfig.from_json(text)
+
+
+def test_with_inference_changes_what_it_says_and_nothing_else():
+    config = config_of()
+    changed = config.with_inference(
+        min_size=320, max_size=500, score_threshold=0.3, nms_iou=0.6, max_detections=7, test_stage=2, ensemble=False
+    )
+    assert (changed.preprocess.min_size, changed.preprocess.max_size) == ((320,), 500)
+    inference = changed.inference
+    assert (inference.score_threshold, inference.nms_iou, inference.max_detections) == (0.3, 0.6, 7)
+    assert (inference.stage, inference.ensemble) == (2, False)
+    for field in fields(ModelConfig):
+        if field.name not in ("preprocess", "inference"):
+            assert getattr(changed, field.name) == getattr(config, field.name)
+    assert config.with_inference() == config
+    assert config.with_inference(min_size=None).preprocess.min_size is None
+    assert changed.with_inference(test_stage=None).inference.stage is None
+
+
+def test_with_inference_refuses_the_rest():
+    with pytest.raises(UserError, match="'stages' cannot be changed after training") as caught:
+        config_of().with_inference(stages=2)
+    assert all(name in str(caught.value) for name in INFERENCE)
+    for stage in (0, 4):
+        with pytest.raises(UserError, match="this model has stages 1 to 3"):
+            config_of().with_inference(test_stage=stage)
+
+
+def test_every_option_of_inference_is_taken():
+    values = {"min_size": 64, "max_size": 90, "test_stage": 1, "ensemble": False}
+    for name in INFERENCE:
+        assert config_of().with_inference(**{name: values.get(name, 0.25)}) != config_of()
+
+
+def test_stages_of_ones_own():
+    assert Stage() == preset_stages("paper", 1)[0]

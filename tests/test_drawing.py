@@ -1,0 +1,48 @@
+"""Detections handed to supervision, and drawn."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from cascade_rcnn.drawing import draw, to_supervision
+
+FOUND = {
+    "boxes": torch.tensor([[10.0, 20, 50, 60], [5, 5, 9, 9], [0, 0, 100, 80]]),
+    "scores": torch.tensor([0.9, 0.5, 0.2]),
+    "labels": torch.tensor([2, 1, 2]),
+}
+
+
+def test_to_supervision_counts_classes_from_zero():
+    found = to_supervision(FOUND, ["cat", "dog"], 0.5)
+    assert found.xyxy.tolist() == FOUND["boxes"][:2].tolist()
+    assert found.class_id.tolist() == [1, 0]
+    assert found.data["class_name"].tolist() == ["dog", "cat"]
+    assert found.confidence.tolist() == pytest.approx([0.9, 0.5])  # the threshold itself is in
+
+
+def test_half_precision_and_nothing_found():
+    half = {name: value.half() if value.is_floating_point() else value for name, value in FOUND.items()}
+    assert to_supervision(half, ["cat", "dog"], 0.0).xyxy.dtype == np.float32
+    none = to_supervision(FOUND, ["cat", "dog"], 0.95)
+    assert len(none) == 0
+    assert none.xyxy.shape == (0, 4)
+
+
+@pytest.mark.parametrize("shape", [(100, 120), (30, 40), (900, 1300)])
+def test_draw_marks_the_box_and_leaves_the_image(shape):
+    image = np.zeros((*shape, 3), np.uint8)
+    detections = to_supervision({k: v[1:2] for k, v in FOUND.items()}, ["cat", "dog"], 0.0)
+    picture = draw(image, detections)
+    assert picture.size == shape[::-1]
+    assert np.asarray(picture)[5, 5:10].any()
+    assert not image.any()
+
+
+def test_draw_nothing_and_ground_truth():
+    image = np.zeros((50, 50, 3), np.uint8)
+    assert not np.asarray(draw(image, to_supervision(FOUND, ["cat", "dog"], 0.95))).any()
+    truth = replace(to_supervision(FOUND, ["cat", "dog"], 0.0), confidence=None)
+    assert np.asarray(draw(image, truth)).any()

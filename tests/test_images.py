@@ -1,0 +1,95 @@
+"""Whatever a user calls an image becomes the same tensor."""
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.images import read_image, to_tensor
+
+ARRAY = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
+EXPECTED = torch.from_numpy(ARRAY.copy()).permute(2, 0, 1)
+
+
+def test_every_form_gives_the_same_pixels(tmp_path):
+    path = tmp_path / "image.png"
+    picture = PIL.Image.fromarray(ARRAY)
+    picture.save(path)
+    read_only = np.asarray(picture)  # as PIL hands its pixels out
+    for image in (path, str(path), picture, ARRAY, read_only, EXPECTED, ARRAY[:, ::-1][:, ::-1]):
+        found = to_tensor(image)
+        assert found.dtype == torch.uint8
+        assert torch.equal(found, EXPECTED)
+
+
+def test_the_array_given_is_not_shared():
+    array = ARRAY.copy()
+    found = to_tensor(array)
+    array[:] = 0
+    assert torch.equal(found, EXPECTED)
+
+
+def test_grey_becomes_three_equal_channels():
+    grey = ARRAY[..., 0]
+    for image in (grey, PIL.Image.fromarray(grey)):
+        found = to_tensor(image)
+        assert found.shape == (3, 5, 7)
+        assert all(torch.equal(channel, torch.from_numpy(grey)) for channel in found)
+
+
+def test_floating_point_stays_as_it_is():
+    image = torch.rand(3, 4, 6)
+    assert to_tensor(image) is image
+    assert to_tensor(np.zeros((4, 6, 3), np.float32)).dtype == torch.float32
+
+
+def test_palette_and_alpha_are_converted(tmp_path):
+    for mode in ("P", "RGBA", "L", "1", "CMYK"):
+        path = tmp_path / f"{mode}.tif"
+        PIL.Image.new(mode, (6, 4)).save(path)
+        assert read_image(path).shape == (3, 4, 6)
+
+
+def test_a_photograph_on_its_side_is_turned(tmp_path):
+    picture = PIL.Image.new("RGB", (8, 4))
+    picture.putpixel((0, 0), (255, 0, 0))
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6  # shown rotated a quarter clockwise: the top left pixel comes to the top right
+    picture.save(tmp_path / "side.png", exif=exif)
+    found = read_image(tmp_path / "side.png")
+    assert found.shape == (3, 8, 4)
+    assert found[0, 0, 3] == 255
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((4, 6, 4), np.uint8), r"shape \(4, 6, 4\); give \(height, width, 3\)"),
+        (np.zeros((4, 6, 3), np.int32), "dtype torch.int32"),
+        (torch.zeros(1, 4, 6), r"shape \(1, 4, 6\); give \(3, height, width\)"),
+        (torch.zeros(3, 0, 6), "not empty"),
+        (torch.zeros(3, 4, 6, dtype=torch.int64), "dtype torch.int64"),
+        (torch.zeros(2, 3, 4, 6), "shape"),
+        (7, "of type int"),
+        (PIL.Image.fromarray(np.full((4, 6), 5000, np.uint16)), "mode I;16.*8 bits"),
+        (PIL.Image.new("F", (6, 4)), "mode F"),
+    ],
+)
+def test_what_is_no_image_is_one_line(image, message):
+    with pytest.raises(UserError, match=message) as caught:
+        to_tensor(image)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_do_not_open_are_named(tmp_path):
+    broken, deep, cut = tmp_path / "broken.jpg", tmp_path / "deep.png", tmp_path / "cut.png"
+    broken.write_bytes(b"no image at all")
+    PIL.Image.fromarray(np.full((4, 6), 5000, np.uint16)).save(deep)
+    PIL.Image.effect_noise((64, 64), 50).save(cut)
+    cut.write_bytes(cut.read_bytes()[:500])
+    for path in (tmp_path / "missing.png", tmp_path, broken, deep, cut):
+        with pytest.raises(UserError) as caught:
+            read_image(path)
+        assert str(caught.value).startswith(f"{path}: ")
+        assert "\n" not in str(caught.value)

@@ -1,0 +1,68 @@
+"""Every recipe describes a training that exists."""
+
+from dataclasses import FrozenInstanceError
+
+import msgspec
+import pytest
+
+from cascade_rcnn.config import Category
+from cascade_rcnn.models.build import list_models, model_config
+from cascade_rcnn.recipes import RECIPES, Recipe
+
+CATEGORIES = (Category(id=1, name="thing"),)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_names_a_model_and_explains_itself(name):
+    recipe = RECIPES[name]()
+    assert RECIPES[name].__name__ == name
+    assert recipe.model in list_models()
+    config = model_config(recipe.model, CATEGORIES, recipe.options, pretrained=recipe.weights_backbone is not None)
+    assert len(config.stages) == (1 if recipe.model.startswith("faster") else 3)
+    assert len((RECIPES[name].__doc__ or "").split()) > 8
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_frozen_data(name):
+    recipe = RECIPES[name]()
+    assert RECIPES[name]() == recipe
+    assert msgspec.json.decode(msgspec.json.encode(recipe), type=Recipe) == recipe
+    with pytest.raises(FrozenInstanceError):
+        recipe.epochs = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_schedule_fits_its_training(name):
+    recipe = RECIPES[name]()
+    assert all(0 < drop < 1 for drop in recipe.optimizer.drops)
+    assert list(recipe.optimizer.drops) == sorted(recipe.optimizer.drops)
+    assert recipe.evaluate_every <= recipe.epochs
+    assert 0 <= recipe.data.flip <= 1
+
+
+def test_outputs_do_not_collide():
+    outputs = [recipe().output for recipe in RECIPES.values()]
+    assert len(set(outputs)) == len(outputs)
+
+
+@pytest.mark.parametrize(
+    ("cascade", "baseline"),
+    [
+        ("cascade_rcnn_r50", "faster_rcnn_r50"),
+        ("paper_cascade_r50", "paper_faster_r50"),
+        ("paper_cascade_r101", "paper_faster_r101"),
+        ("small", "small_baseline"),
+    ],
+)
+def test_a_baseline_differs_from_its_cascade_in_the_model_alone(cascade, baseline):
+    one, other = (msgspec.to_builtins(RECIPES[name]()) for name in (cascade, baseline))
+    assert {key for key in one if one[key] != other[key]} == {"model", "output"}
+    assert one["model"].removeprefix("cascade_rcnn") == other["model"].removeprefix("faster_rcnn")
+
+
+def test_the_paper_s_schedule():
+    """Section 5.1.1 and 5.5: 280k iterations of 8 images; divided by 10 at 160k and 240k."""
+    recipe = RECIPES["paper_cascade_r50"]()
+    assert recipe.epochs * 118_287 / recipe.optimizer.lr_batch == pytest.approx(280_000, rel=0.01)
+    assert [drop * 280 for drop in recipe.optimizer.drops] == pytest.approx([160, 240])
+    assert recipe.options.rois == 512
