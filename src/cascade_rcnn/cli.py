@@ -26,7 +26,7 @@ def train(arguments: Sequence[str]) -> None:
 
     def run(recipe: Annotated[Recipe, tyro.conf.arg(name="")] = default, *, resume: bool = False) -> None:
         from cascade_rcnn.engine.curve import plot
-        from cascade_rcnn.engine.train import Interrupted
+        from cascade_rcnn.engine.interrupt import Interrupted
         from cascade_rcnn.engine.train import train as run_training
 
         try:
@@ -107,7 +107,9 @@ def evaluate(
         write(save_detections, found)
     metrics = evaluate_boxes(truth, found, source=source)
     if output is not None:
-        _write_json(output, metrics.to_dict())
+        from cascade_rcnn.files import write_json
+
+        write_json(output, metrics.to_dict())
     _print_table(metrics.table())
 
 
@@ -190,16 +192,16 @@ def shapes(
     print(write_shapes(folder, train=train, val=val, size=size, seed=seed))
 
 
-def quickstart(*, output: Path = Path("runs/quickstart"), minutes: float = 4.0) -> None:
+def quickstart(*, output: Path = Path("runs/quickstart"), epochs: int | None = None) -> None:
     """Train, evaluate and look at a small cascade on `shapes`: a few minutes on a CPU, no network.
 
     Args:
         output: Folder for all of it.
-        minutes: How long to train, about.
+        epochs: How long to train, in place of the recipe's.
     """
     from cascade_rcnn.engine.quickstart import run
 
-    _print_table(run(output, minutes).table())
+    _print_table(run(output, epochs).table())
 
 
 def doctor() -> None:
@@ -272,12 +274,3 @@ def _print_table(table: object) -> None:
     from rich.console import Console
 
     Console(width=None if sys.stdout.isatty() else 120).print(table)
-
-
-def _write_json(path: Path, value: object) -> None:
-    import json
-
-    from cascade_rcnn.files import replacing
-
-    with replacing(path) as aside:
-        aside.write_text(json.dumps(value, indent=1))

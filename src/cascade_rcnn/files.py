@@ -1,9 +1,11 @@
 """Files are written aside and renamed, so that no reader ever meets half of one."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from cascade_rcnn.errors import UserError
 
@@ -25,3 +27,19 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         if aside.is_file():
             aside.unlink()
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write a value as indented JSON, whole or not at all."""
+    with replacing(path) as aside:
+        aside.write_text(json.dumps(value, indent=1) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """The value in a JSON file. Raises UserError when it is missing or no JSON."""
+    try:
+        return json.loads(Path(path).read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; check the path") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a JSON file ({error})") from None

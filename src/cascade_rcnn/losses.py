@@ -4,7 +4,7 @@ Both are sums over the valid rows divided by `normalizer`; an all-masked batch g
 """
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
 

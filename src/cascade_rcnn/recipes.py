@@ -174,9 +174,37 @@ def small_baseline() -> Recipe:
     return _small("faster_rcnn_resnet18_fpn", "runs/small_baseline")
 
 
+def quickstart() -> Recipe:
+    """What `cascade-rcnn quickstart` trains: a narrow ResNet-18 from random weights on `shapes`, 160 pixels.
+
+    About 4 minutes on 2 cores of a server CPU.
+    """
+    return Recipe(
+        model="cascade_rcnn_resnet18_fpn",
+        weights_backbone=None,
+        options=ModelOptions(
+            pyramid_channels=64,
+            head_width=256,
+            anchor_sizes=(16, 32, 64, 128, 256),
+            proposals=200,
+            rois=96,
+            min_size=None,
+        ),
+        optimizer=Optimizer(
+            name="adamw", lr=1e-3, lr_batch=8, weight_decay=0.05, clip_norm=5.0, warmup_steps=50, schedule="cosine"
+        ),
+        epochs=16,
+        batch_size=8,
+        evaluate_every=4,
+        workers=1,
+        output="runs/quickstart",
+    )
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     recipe.__name__: recipe
     for recipe in (
+        quickstart,
         finetune,
         small,
         small_baseline,

@@ -72,6 +72,10 @@ class Annotations:
         """Where image i lies."""
         return self.images_dir / self.file_names[i]
 
+    def name_of(self, image_id: int) -> str:
+        """The file name of the image with this id."""
+        return self.file_names[int((self.image_ids == image_id).nonzero()[0])]
+
     def rows(self, i: int) -> slice:
         """The rows of image i's boxes."""
         start, end = self.first[i : i + 2].tolist()

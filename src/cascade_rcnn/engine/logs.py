@@ -14,14 +14,17 @@ from cascade_rcnn.files import replacing
 class MetricLog:
     """A table of numbers by step, in `folder/name.csv` and, under the same names, in TensorBoard.
 
-    Opened at `step` (a resumed training), later rows of an earlier attempt are dropped.
+    Opened at `step` (a resumed training), later rows of an earlier attempt are dropped. One that is not `active`
+    (all ranks but the first) keeps nothing.
     """
 
-    def __init__(self, folder: Path, name: str, step: int) -> None:
+    def __init__(self, folder: Path, name: str, step: int, *, active: bool = True) -> None:
+        self.path = folder / f"{name}.csv"
+        self.name, self.active = name, active
+        if not active:
+            return
         from torch.utils.tensorboard import SummaryWriter
 
-        self.path = folder / f"{name}.csv"
-        self.name = name
         kept = [row for row in read_csv(self.path) if row["step"] <= step]
         self.columns = list(kept[0]) if kept else []
         if self.path.exists():
@@ -31,6 +34,8 @@ class MetricLog:
 
     def add(self, step: int, values: dict[str, float]) -> None:
         """Append one row."""
+        if not self.active:
+            return
         row = {"step": float(step), **values}
         first = not self.columns
         self.columns = self.columns or list(row)
@@ -45,9 +50,12 @@ class MetricLog:
             writer.writeheader()
         writer.writerows({key: f"{value:.8g}" for key, value in row.items()} for row in rows)
 
-    def close(self) -> None:
-        """Flush what TensorBoard has not written."""
-        self.board.close()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.active:
+            self.board.close()
 
 
 def read_csv(path: Path) -> list[dict[str, float]]:

@@ -40,10 +40,11 @@ class Preprocess(nn.Module):
         return Images(pixels, sizes, self.mean.new_tensor([image.shape[-2:] for image in images]))
 
     def _short_side(self) -> int | None:
-        sizes = self.config.min_size
-        if not sizes:
+        sizes = self.config.min_size or ()
+        if len(sizes) == 0:
             return None
-        return sizes[int(torch.randint(len(sizes), ()))] if self.training and len(sizes) > 1 else sizes[-1]
+        drawn = int(torch.randint(len(sizes), ())) if self.training and len(sizes) > 1 else len(sizes) - 1
+        return sizes[drawn]
 
     def _scale(self, image: Tensor) -> Tensor:
         scaled = image.to(self.mean.device, non_blocking=True).to(self.mean.dtype)

@@ -1,0 +1,47 @@
+"""The quickstart: data, training, figures and pictures in a few minutes on a CPU, without a network."""
+
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from cascade_rcnn.data.shapes import write_shapes
+from cascade_rcnn.engine.curve import plot
+from cascade_rcnn.engine.predict import Predictor, expand, predict_files
+from cascade_rcnn.engine.train import train
+from cascade_rcnn.evaluation.coco import Metrics
+from cascade_rcnn.files import read_json
+from cascade_rcnn.recipes import RECIPES
+
+IMAGE_SIZE = 160
+_PICTURES = 12
+
+
+def run(output: Path, epochs: int | None = None) -> Metrics:
+    """Make `shapes`, train on it (continuing where an earlier run stopped), draw, and return the validation figures."""
+    print(f"1/3  the data set: {output / 'shapes'}")
+    data = write_shapes(output / "shapes", train=480, val=120, size=IMAGE_SIZE, seed=0)
+    recipe = RECIPES["quickstart"]()
+    recipe = replace(
+        recipe,
+        epochs=epochs or recipe.epochs,
+        output=str(output),
+        data=replace(recipe.data, train=str(data / "train.json"), val=str(data / "val.json")),
+    )
+    print(f"2/3  training {recipe.model} for {recipe.epochs} epochs")
+    train(recipe, resume=(output / "last.state.pt").exists())
+    print(f"3/3  learning curve: {plot(output)}")
+    predictor = Predictor(output / "best.safetensors", device="cpu")
+    categories = [(c.id, c.name) for c in predictor.model.config.categories]
+    images = islice(expand([data / "images" / "val"]), _PICTURES)
+    predict_files(predictor, categories, images, output / "found", threshold=0.5)
+    print(f"     pictures of {_PICTURES} validation images: {output / 'found' / 'pictures'}")
+    print(_NEXT.format(output=output))
+    return Metrics.from_dict(read_json(output / "best.json"))
+
+
+_NEXT = """
+what next:
+  cascade-rcnn predict --checkpoint {output}/best.safetensors --output found YOUR_IMAGES
+  cascade-rcnn train finetune --data.train train.json --data.val val.json      (a GPU)
+  cascade-rcnn train small --data.train train.json --data.val val.json         (a CPU)
+the figures of the best epoch:"""

@@ -1,0 +1,125 @@
+"""From a recipe to a training that is ready to run: processes, output folder, data, model, optimizer."""
+
+import json
+import os
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from cascade_rcnn.data import (
+    Annotations,
+    DetectionDataset,
+    build_transforms,
+    check_images,
+    check_same_categories,
+    load_annotations,
+    make_loader,
+)
+from cascade_rcnn.engine import checkpoint, optim
+from cascade_rcnn.engine.run import STATE, Run
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.files import read_json, write_json
+from cascade_rcnn.models.build import create_model
+from cascade_rcnn.recipes import Data, Recipe
+
+_PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+_MAY_CHANGE = ("output", "workers", "evaluate_every", "save_every")  # when resuming
+
+
+def launch(recipe: Recipe) -> Fabric:
+    """Start the processes (or join those of torchrun). Raises UserError for what this machine cannot do."""
+    for name in ("epochs", "batch_size", "accumulate", "devices", "evaluate_every"):
+        if getattr(recipe, name) < 1:
+            raise UserError(f"{name} is {getattr(recipe, name)}; give 1 or more")
+    if recipe.seed < 0:
+        raise UserError(f"seed is {recipe.seed}; give 0 or more")
+    gpu = torch.cuda.is_available() and recipe.accelerator != "cpu"
+    if recipe.accelerator == "cuda" and not gpu:
+        raise UserError("accelerator cuda: torch sees no GPU here; choose cpu, or look at `cascade-rcnn doctor`")
+    if recipe.precision == "fp16" and not gpu:
+        raise UserError("precision fp16 needs a GPU; choose bf16 or fp32 on a CPU")
+    devices = int(os.environ.get("LOCAL_WORLD_SIZE", recipe.devices))  # set by torchrun
+    if gpu and devices > torch.cuda.device_count():
+        raise UserError(f"devices is {devices}, but there are {torch.cuda.device_count()} GPUs; give at most that many")
+    nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
+    fabric = Fabric(
+        accelerator=recipe.accelerator,
+        devices=devices,
+        num_nodes=nodes,
+        strategy="ddp" if devices * nodes > 1 else "auto",
+        precision=_PRECISIONS[recipe.precision],  # type: ignore[arg-type]
+    )
+    fabric.launch()
+    return fabric
+
+
+def prepare(recipe: Recipe, fabric: Fabric, *, resume: bool) -> tuple[Run, list[str]]:
+    """The run, at its start or where it was left, and notes for the user."""
+    state = _claim(Path(recipe.output), recipe, fabric, resume=resume)
+    train_set, val, notes = _read_data(recipe.data)
+    torch.manual_seed(recipe.seed)
+    options = {option.name: getattr(recipe.options, option.name) for option in fields(recipe.options)}
+    model = create_model(
+        recipe.model, categories=train_set.categories, weights_backbone=recipe.weights_backbone, **options
+    )
+    if recipe.init is not None and (anew := checkpoint.initialise(model, recipe.init)):
+        notes.append(f"{recipe.init}: has other classes; {len(anew)} tensors of the box heads start anew")
+    groups = optim.parameter_groups(model, model.config.stages, recipe.optimizer.weight_decay)
+    wrapped, optimizer = fabric.setup(model, optim.make_optimizer(groups, recipe.optimizer))
+    averaged = None
+    if recipe.ema is not None:
+        averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
+    loader = make_loader(
+        DetectionDataset(train_set, build_transforms(recipe.data.flip, recipe.data.photometric)),
+        batch_size=recipe.batch_size,
+        workers=recipe.workers,
+        seed=recipe.seed,
+        shuffle=True,
+        drop_last=True,
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
+    )
+    run = Run(recipe, fabric, model, wrapped, optimizer, averaged, loader, train_set, val)  # type: ignore[arg-type]
+    torch.manual_seed(recipe.seed + 1 + fabric.global_rank)  # each rank draws its own samples
+    if state is not None:
+        run.restore(state)
+    return run, notes
+
+
+def _claim(output: Path, recipe: Recipe, fabric: Fabric, *, resume: bool) -> dict[str, Any] | None:
+    """Take the output folder: the saved state when resuming, else None. Never overwrites another training."""
+    settings = json.loads(json.dumps(asdict(recipe)))
+    if resume:
+        state, before = checkpoint.load_state(output / STATE), read_json(output / "recipe.json")
+        for name in settings.keys() - set(_MAY_CHANGE):
+            if before.get(name) != settings[name]:
+                raise UserError(
+                    f"{output}: this training began with {name} {before.get(name)}, not {settings[name]}; resume it "
+                    "with the same settings, or start anew in another --output"
+                )
+        return state
+    if (output / STATE).exists():
+        raise UserError(f"{output}: holds a training already; add --resume to continue it, or choose another --output")
+    fabric.barrier()
+    if fabric.is_global_zero:
+        write_json(output / "recipe.json", settings)
+    return None
+
+
+def _read_data(data: Data) -> tuple[Annotations, Annotations | None, list[str]]:
+    """Training and validation sets, checked, and notes about them."""
+    if not data.train:
+        raise UserError("nothing to train on: give --data.train ANNOTATIONS (COCO json, VOC folder or YOLO data.yaml)")
+    train_set = load_annotations(data.train, data.train_images, data.train_split)
+    check_images(train_set)
+    if not data.val:
+        return train_set, None, [*train_set.notes, "no --data.val is given: the training will not be evaluated"]
+    images = data.val_images or (data.train_images if data.val.endswith(".json") else None)
+    val = load_annotations(data.val, images, data.val_split)
+    check_images(val)
+    check_same_categories(train_set, val)
+    return train_set, val, [*train_set.notes, *val.notes]
