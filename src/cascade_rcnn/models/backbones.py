@@ -1,5 +1,6 @@
 """ResNet backbones: images in, the maps C2..C5 (strides 4, 8, 16, 32) out. Parameter names are torchvision's."""
 
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.error import URLError
@@ -12,6 +13,7 @@ from cascade_rcnn.config import ResNet as ResNetConfig
 from cascade_rcnn.errors import UserError
 
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+_MALFORMED = (LookupError, ValueError, TypeError, AttributeError, struct.error)  # what unpickling rubbish raises too
 _RESIDUAL_GAIN = 0.25  # initial scale of each residual branch: deep networks without statistics stay finite
 
 
@@ -188,7 +190,7 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such weights file") from None
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, *_MALFORMED) as error:
         reason = str(error).splitlines()[0] if str(error) else "unreadable"
         raise UserError(f"{path}: not a readable weights file ({reason}); give a .safetensors or .pth file") from None
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
