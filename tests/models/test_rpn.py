@@ -1,0 +1,172 @@
+"""Anchors by hand, proposals' properties, and what the RPN is trained on."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torchvision.ops import box_iou
+
+from cascade_rcnn.config import DETECTRON2, MMDET, PAPER, Anchors, Rpn
+from cascade_rcnn.models.rpn import RegionProposalNetwork, base_anchors, grid_anchors
+from cascade_rcnn.structures import Targets
+
+STRIDES = (4, 8, 16, 32, 64)
+SMALL = Rpn(
+    anchors=Anchors(sizes=(8, 16, 32)),
+    pre_nms_train=30,
+    pre_nms_test=20,
+    post_nms_train=25,
+    post_nms_test=15,
+    samples=32,
+)
+
+
+def features(images: int = 2, size: int = 64, channels: int = 6) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(images, channels, -(-size // s), -(-size // s), generator=generator) for s in STRIDES]
+
+
+def network(config: Rpn = SMALL, semantics=DETECTRON2) -> RegionProposalNetwork:
+    torch.manual_seed(0)
+    rpn = RegionProposalNetwork(6, STRIDES, config, semantics)
+    for layer in (rpn.conv, rpn.objectness, rpn.deltas):
+        torch.nn.init.normal_(layer.weight, std=0.2)
+    return rpn
+
+
+def test_base_anchors_by_hand():
+    """Area 32^2 each; ratio is height / width: sqrt(1/2), 1, sqrt(2)."""
+    root = math.sqrt(2)
+    expected = [
+        [-16 * root, -8 * root, 16 * root, 8 * root],
+        [-16, -16, 16, 16],
+        [-8 * root, -16 * root, 8 * root, 16 * root],
+    ]
+    torch.testing.assert_close(base_anchors(Anchors(), 0), torch.tensor(expected))
+    rounded = base_anchors(Anchors(rounded=True), 0)
+    assert rounded.tolist() == [[-23, -11, 23, 11], [-16, -16, 16, 16], [-11, -23, 11, 23]]
+
+
+def test_grid_anchors_go_row_by_row_and_ratio_by_ratio():
+    base = torch.tensor([[-1.0, -2, 1, 2], [-3, -3, 3, 3]])
+    found = grid_anchors(base, height=2, width=3, step_y=4, step_x=8)
+    assert found.shape == (12, 4)
+    assert found[:2].tolist() == base.tolist()  # centred on the corner of the image
+    assert found[2].tolist() == [7, -2, 9, 2]  # the next cell lies to the right
+    assert found[6].tolist() == [-1, 2, 1, 6]  # the next row 4 below
+
+
+def test_anchors_and_outputs_are_in_the_same_order():
+    """A bias for one ratio and a map that differs by cell: logits must line up with anchors."""
+    rpn = network()
+    maps = features(1)
+    logits, deltas = rpn(maps)
+    anchors = rpn.anchors(maps)
+    assert len(logits) == len(anchors) == 3
+    assert [len(a) for a in anchors] == [x.shape[1] for x in logits] == [d.shape[1] for d in deltas] == [768, 192, 48]
+    hidden = torch.relu(rpn.conv(maps[1]))
+    y, x, ratio = 3, 5, 2
+    row = (y * 8 + x) * 3 + ratio
+    torch.testing.assert_close(logits[1][0, row], rpn.objectness(hidden)[0, ratio, y, x])
+    torch.testing.assert_close(deltas[1][0, row], rpn.deltas(hidden)[0, 4 * ratio : 4 * ratio + 4, y, x])
+    centre = (anchors[1][row, :2] + anchors[1][row, 2:]) / 2
+    assert centre.tolist() == [x * 8, y * 8]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_proposals_are_clipped_sorted_and_apart(training):
+    rpn = network().train(training)
+    maps, sizes = features(), torch.tensor([[64.0, 64], [40, 50]])
+    proposals, logits = rpn.propose(rpn.anchors(maps), *rpn(maps), sizes)
+    assert proposals.boxes.shape == (2, 25 if training else 15, 4)
+    assert not proposals.boxes.requires_grad
+    for boxes, valid, logit, (height, width) in zip(*proposals, logits, sizes.tolist(), strict=True):
+        assert bool(valid.any())
+        assert valid.tolist() == sorted(valid.tolist(), reverse=True)  # the real ones first
+        assert logit[valid].tolist() == sorted(logit[valid].tolist(), reverse=True)
+        assert bool((logit[~valid] == -math.inf).all())
+        assert not boxes[~valid].any()
+        found = boxes[valid]
+        assert bool((found >= 0).all())
+        assert bool((found[:, 2] <= width).all())
+        assert bool((found[:, 3] <= height).all())
+        assert bool((found[:, 2:] > found[:, :2]).all())
+
+
+def test_nms_is_within_a_level_and_not_between():
+    config = replace(SMALL, anchors=Anchors(sizes=(16,), ratios=(1.0,)), pre_nms_test=300, post_nms_test=300)
+    rpn = network(config).eval()
+    maps = features(1)
+    proposals, _ = rpn.propose(rpn.anchors(maps), *rpn(maps), torch.tensor([[64.0, 64]]))
+    boxes = proposals.boxes[proposals.valid]
+    assert len(boxes) > 5
+    assert bool((box_iou(boxes, boxes).fill_diagonal_(0) <= 0.7 + 1e-6).all())
+    # two levels whose best anchors decode to the same box: both stay
+    anchors = [torch.tensor([[0.0, 0, 20, 20]])] * 2
+    both, _ = rpn.propose(anchors, [torch.ones(1, 1)] * 2, [torch.zeros(1, 1, 4)] * 2, torch.tensor([[64.0, 64]]))
+    assert both.valid.tolist() == [[True, True]]
+
+
+def test_fewer_anchors_than_slots():
+    rpn = network(replace(SMALL, pre_nms_test=1000, post_nms_test=1000)).eval()
+    maps = [torch.randn(1, 6, 1, 1) for _ in STRIDES]
+    proposals, logits = rpn.propose(rpn.anchors(maps), *rpn(maps), torch.tensor([[3.0, 3]]))
+    assert proposals.boxes.shape == (1, 9, 4)  # 3 levels x 1 cell x 3 ratios
+    assert logits.shape == proposals.valid.shape == (1, 9)
+
+
+def test_small_proposals_are_dropped_where_asked():
+    anchors = [torch.tensor([[0.0, 0, 5, 20], [30, 30, 50, 50]])]
+    output = [torch.zeros(1, 2)], [torch.zeros(1, 2, 4)]
+    sizes = torch.tensor([[64.0, 64]])
+    assert network().propose(anchors, *output, sizes)[0].valid.sum() == 2
+    assert network(replace(SMALL, min_size=5.0)).propose(anchors, *output, sizes)[0].valid.sum() == 1
+
+
+def test_outputs_that_are_not_numbers_are_left_out():
+    anchors = [torch.tensor([[0.0, 0, 5, 20], [30, 30, 50, 50], [10, 10, 20, 20]])]
+    logits = [torch.tensor([[math.nan, 1.0, 0.5]])]
+    deltas = [torch.tensor([[[0.0] * 4, [math.nan] * 4, [0.0] * 4]])]
+    proposals, _ = network().propose(anchors, logits, deltas, torch.tensor([[64.0, 64]]))
+    assert proposals.boxes[proposals.valid].tolist() == [[10, 10, 20, 20]]
+
+
+def one_object(box: list[float], valid: bool = True) -> Targets:
+    return Targets(torch.tensor([[box]]), torch.ones(1, 1, dtype=torch.int64), torch.tensor([[valid]]), None)
+
+
+def test_loss_by_hand():
+    """Two anchors: one on the object (IoU 0.8), one far away. L1: |dy| = 1/8 of the anchor's height, log 8/10."""
+    rpn = network(semantics=DETECTRON2)
+    anchors = [torch.tensor([[0.0, 0, 10, 10], [40, 40, 50, 50]])]
+    logits, deltas = [torch.tensor([[2.0, -1.0]])], [torch.zeros(1, 2, 4)]
+    found = rpn.loss(anchors, logits, deltas, one_object([0, 0, 10, 8]), torch.tensor([[64.0, 64]]))
+    sigmoid = [1 / (1 + math.exp(-2)), 1 / (1 + math.exp(1))]
+    expected = -(math.log(sigmoid[0]) + math.log(1 - sigmoid[1])) / 2
+    assert found["loss_objectness"].item() == pytest.approx(expected)
+    assert found["loss_rpn_box_reg"].item() == pytest.approx((0.1 + math.log(10 / 8)) / 2, rel=1e-5)
+
+
+def test_loss_without_objects_is_background_alone_and_reaches_every_weight():
+    rpn = network()
+    maps = features(1)
+    logits, deltas = rpn(maps)
+    found = rpn.loss(
+        rpn.anchors(maps), logits, deltas, one_object([0, 0, 0, 0], valid=False), torch.tensor([[64.0, 64]])
+    )
+    assert found["loss_objectness"].item() > 0
+    assert found["loss_rpn_box_reg"].item() == 0
+    sum(found.values()).backward()
+    assert all(p.grad is not None for p in rpn.parameters())
+
+
+@pytest.mark.parametrize(("semantics", "trained"), [(PAPER, True), (DETECTRON2, True), (MMDET, False)])
+def test_anchors_across_the_border(semantics, trained):
+    """Only mmdetection leaves them out; the lone anchor reaches 5 pixels beyond the image."""
+    rpn = network(semantics=semantics)
+    anchors = [torch.tensor([[-5.0, 0, 5, 10]])]
+    found = rpn.loss(
+        anchors, [torch.zeros(1, 1)], [torch.zeros(1, 1, 4)], one_object([40, 40, 50, 50]), torch.tensor([[64.0, 64]])
+    )
+    assert found["loss_objectness"].item() == pytest.approx(math.log(2) if trained else 0)
