@@ -17,7 +17,7 @@ from cascade_rcnn.config import RoIAlign as RoIAlignConfig
 
 _CANONICAL_SIZE = 224  # a box of this size is read from P4 (FPN, eq. 1)
 _FINEST, _COARSEST = 2, 5
-_FARTHEST = 1e8  # pixels; a box that is not a number or farther out has no cells to read
+_FARTHEST = 1e8  # pixels; a box that is not a number or reaches farther is read as one of no size
 
 
 def levels(boxes: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ class PyramidRoIAlign(nn.Module):
     def forward(self, features: list[Tensor], boxes: Tensor) -> Tensor:
         """[P2..P5 (B, C, H_l, W_l)], boxes (B, K, 4) in input pixels -> (B, K, S * S * C), bins row by row."""
         features, boxes = features[: len(self.strides)], boxes.detach().float()
-        boxes = torch.where(boxes.abs() <= _FARTHEST, boxes, 0.0)
+        boxes = torch.where((boxes.abs() <= _FARTHEST).all(dim=-1, keepdim=True), boxes, 0.0)
         pooled = self._adaptive(features, boxes) if self.config.sampling == 0 else self._gather(features, boxes)
         return pooled.view(*boxes.shape[:2], -1)
 
