@@ -1,0 +1,152 @@
+"""The detector as users meet it: torchvision's contract, and `predict`."""
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+from cascade_rcnn import UserError, create_model
+from cascade_rcnn.models.detector import Detector
+
+TINY = {"pyramid_channels": 16, "head_width": 32, "proposals": 50, "rois": 16}
+NAMES = ["cat", "dog", "hen"]
+
+
+def tiny(name: str = "cascade_rcnn_resnet18_fpn", **options) -> Detector:
+    torch.manual_seed(0)
+    return create_model(name, categories=NAMES, **(TINY | {"min_size": 64, "max_size": 128} | options))
+
+
+def image(height: int = 64, width: int = 96) -> torch.Tensor:
+    return torch.rand(3, height, width, generator=torch.Generator().manual_seed(height * width))
+
+
+def target(*boxes: list[float], label: int = 2) -> dict[str, torch.Tensor]:
+    return {"boxes": torch.tensor(boxes).reshape(-1, 4), "labels": torch.full((len(boxes),), label)}
+
+
+def test_training_gives_scalar_losses_by_torchvision_s_names():
+    losses = tiny("faster_rcnn_resnet18_fpn")([image(), image()], [target([5.0, 5, 40, 50]), target([8.0, 9, 60, 40])])
+    assert set(losses) == {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg"}
+    losses = tiny()([image(), image()], [target([5.0, 5, 40, 50]), target()])
+    heads = {f"{name}_stage{t}" for name in ("loss_classifier", "loss_box_reg") for t in (1, 2, 3)}
+    assert set(losses) == {"loss_objectness", "loss_rpn_box_reg"} | heads
+    assert all(x.ndim == 0 and x.requires_grad and bool(x.isfinite()) and x.item() >= 0 for x in losses.values())
+
+
+@torch.no_grad()
+def test_detections_lie_in_their_images_best_first():
+    model = tiny(score_threshold=0.0, max_detections=20).eval()
+    images = [image(40, 100), image(200, 80), image(64, 64)]
+    found = model(images)
+    assert len(found) == 3
+    for x, one in zip(images, found, strict=True):
+        height, width = x.shape[-2:]
+        assert set(one) == {"boxes", "scores", "labels"}
+        assert 0 < len(one["boxes"]) == len(one["scores"]) == len(one["labels"]) <= 20
+        assert one["boxes"].dtype == one["scores"].dtype == torch.float32
+        assert one["labels"].dtype == torch.int64
+        assert set(one["labels"].tolist()) <= {1, 2, 3}
+        assert one["scores"].tolist() == sorted(one["scores"].tolist(), reverse=True)
+        assert bool((one["boxes"][:, :2] >= 0).all())
+        assert bool((one["boxes"][:, 2:] <= torch.tensor([width, height])).all())
+        assert bool((one["boxes"][:, 2:] > one["boxes"][:, :2]).all())
+
+
+@torch.no_grad()
+def test_an_image_s_detections_do_not_depend_on_its_neighbours():
+    """With equal padding: a batch is a way to be fast, not another result."""
+    model = tiny(score_threshold=0.0, max_detections=10, min_size=None).eval()
+    images = [image(64, 96), image(50, 90), image(64, 70)]
+    together = model(images)
+    for x, one in zip(images, together, strict=True):
+        alone = model([x])[0]
+        torch.testing.assert_close(alone["scores"], one["scores"], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(alone["boxes"], one["boxes"], rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (2, 3)])
+def test_images_of_a_pixel(size):
+    model = tiny(score_threshold=0.0)
+    losses = model([image(*size)], [target([0.0, 0, 1, 1])])
+    assert all(bool(x.isfinite()) for x in losses.values())
+    with torch.no_grad():
+        found = model.eval()([image(*size)])[0]
+    assert bool((found["boxes"] <= torch.tensor([size[1], size[0]] * 2)).all())
+
+
+@pytest.mark.parametrize("semantics", ["paper", "detectron2", "mmdet"])
+def test_without_objects_every_trained_weight_gets_a_gradient(semantics):
+    model = tiny(semantics=semantics, class_agnostic=False)
+    losses = model([image(), image()], [target(), target()])
+    assert all(x.item() == 0 for name, x in losses.items() if "box_reg" in name)
+    sum(losses.values()).backward()
+    lacking = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert not lacking
+    assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)
+
+
+def test_targets_are_not_changed():
+    given = target([5.0, 5, 40, 50])
+    kept = given["boxes"].clone()
+    x = image(90, 40)
+    before = x.clone()
+    tiny()([x], [given])
+    assert torch.equal(given["boxes"], kept)
+    assert torch.equal(x, before)
+
+
+def test_calls_that_cannot_be_meant():
+    model = tiny()
+    with pytest.raises(UserError, match="needs targets"):
+        model([image()])
+    with pytest.raises(UserError, match="needs targets"):
+        model([image()], [])
+    with pytest.raises(UserError, match="empty"):
+        model([], [])
+    with pytest.raises(UserError, match="empty"):
+        model.eval()([])
+
+
+# -- predict -------------------------------------------------------------------------------------------------------
+
+
+def test_predict_takes_every_form_of_an_image(tmp_path):
+    model = tiny(score_threshold=0.0)
+    pixels = torch.randint(0, 256, (3, 50, 70), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    array = np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
+    picture = PIL.Image.fromarray(array)
+    picture.save(tmp_path / "image.png")
+    forms = [tmp_path / "image.png", str(tmp_path / "image.png"), picture, array, pixels]
+    expected = model.predict(pixels, threshold=0.0)
+    assert type(expected).__module__.startswith("supervision")
+    assert len(expected) > 0
+    for form in forms:
+        found = model.predict(form, threshold=0.0)
+        assert np.array_equal(found.xyxy, expected.xyxy)
+        assert np.array_equal(found.confidence, expected.confidence)
+    many = model.predict(forms, threshold=0.0)
+    assert isinstance(many, list)
+    assert [len(one) for one in many] == [len(expected)] * len(forms)
+    assert model.predict([]) == []
+
+
+def test_predict_names_classes_and_applies_the_threshold():
+    model = tiny(score_threshold=0.0)
+    found = model.predict(image(), threshold=0.0)
+    assert found.data["class_name"].tolist() == [NAMES[k] for k in found.class_id]
+    middle = float(np.median(found.confidence))
+    assert len(model.predict(image(), threshold=middle)) == int((found.confidence >= middle).sum())
+    assert model.class_names == NAMES
+
+
+def test_predict_leaves_the_mode_as_it_was(tmp_path):
+    model = tiny()
+    assert model.training
+    model.predict(image())
+    assert model.training
+    with pytest.raises(UserError, match="no such image"):
+        model.predict(tmp_path / "missing.png")
+    assert model.training
+    model.eval().predict(image())
+    assert not model.training

@@ -1,0 +1,156 @@
+"""Lists of images and targets -> dense batches: sizes by hand, values, errors."""
+
+import pytest
+import torch
+
+from cascade_rcnn.config import Preprocess as Config
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.models.preprocess import Preprocess, resized_size
+
+PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1 / 255, 1 / 255, 1 / 255)}  # pixel values come out as 0..255
+
+
+def module(classes: int = 3, **options) -> Preprocess:
+    return Preprocess(Config(**options), classes).eval()
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((480, 640), (800, 1067)),  # x 5/3: 1066.67
+        ((640, 480), (1067, 800)),
+        ((500, 500), (800, 800)),
+        ((300, 900), (444, 1333)),  # the long side is at its limit: x 1333/900, 444.3
+        ((1600, 1600), (800, 800)),
+        ((1, 2000), (1, 1333)),  # 0.67 rounds up
+        ((1, 9000), (1, 1333)),  # 0.15: never less than a pixel
+        ((1, 1), (800, 800)),
+    ],
+)
+def test_resized_sizes_by_hand(size, expected):
+    assert resized_size(*size, 800, 1333) == expected
+
+
+def test_batches_are_padded_with_zeros_to_a_multiple():
+    images = [torch.ones(3, 40, 90), torch.ones(3, 70, 50)]
+    for divisor, shape in ((32, (96, 96)), (1, (70, 90)), (64, (128, 128))):
+        batch = module(min_size=None, divisor=divisor, mean=(0.5, 0.5, 0.5))(images)
+        assert batch.pixels.shape == (2, 3, *shape)
+        assert batch.sizes.tolist() == batch.original_sizes.tolist() == [[40, 90], [70, 50]]
+        inside = torch.zeros(2, *shape, dtype=torch.bool)
+        inside[0, :40, :90] = inside[1, :70, :50] = True
+        assert bool((batch.pixels != 0).all(dim=1).eq(inside).all())  # the padding is the mean's value: 0
+
+
+def test_sizes_before_and_after():
+    batch = module(min_size=(64,), max_size=96)([torch.rand(3, 30, 40), torch.rand(3, 100, 20)])
+    assert batch.original_sizes.tolist() == [[30, 40], [100, 20]]
+    assert batch.sizes.tolist() == [[64, 85], [96, 19]]  # 85.3; 96 / 100 x 20 = 19.2
+    assert batch.pixels.shape == (2, 3, 96, 96)
+    assert batch.pixels.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_normalisation_by_hand():
+    image = torch.tensor([0, 51, 255], dtype=torch.uint8)[:, None, None].expand(3, 32, 32)
+    batch = module(min_size=None, mean=(0.5, 0.2, 0.0), std=(0.5, 1.0, 0.25))([image])
+    torch.testing.assert_close(batch.pixels[0, :, 0, 0], torch.tensor([-1.0, 0, 4]))
+
+
+def test_bytes_and_fractions_are_the_same_image():
+    image = torch.randint(0, 256, (3, 20, 31), dtype=torch.uint8)
+    preprocess = module(min_size=(40,))
+    expected = preprocess([image]).pixels
+    for other in (image.float() / 255, image.double() / 255):
+        found = preprocess([other]).pixels
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_bgr_turns_the_channels_and_mean_with_them():
+    """Mean and deviation are listed in the order of the network's channels."""
+    image = torch.tensor([10.0, 20, 30])[:, None, None].expand(3, 32, 32) / 255
+    found = module(min_size=None, bgr=True, mean=(30 / 255, 0, 0), std=PLAIN["std"])([image]).pixels
+    torch.testing.assert_close(found[0, :, 5, 5], torch.tensor([0.0, 20, 10]))
+
+
+def test_resizing_is_bilinear_without_corners():
+    """A step from 0 to 200 at twice the size: the new pixels lie a quarter and three quarters between the old."""
+    image = torch.tensor([0.0, 200]).expand(3, 2, 2) / 255
+    found = module(min_size=(4,), **PLAIN)([image]).pixels[0, 0, :4, :4]
+    torch.testing.assert_close(found, torch.tensor([0.0, 50, 150, 200]).expand(4, 4))
+
+
+def test_several_sizes_are_drawn_in_training_only():
+    preprocess = Preprocess(Config(min_size=(32, 48, 64), max_size=200), 1)
+    images = [torch.rand(3, 40, 40), torch.rand(3, 20, 20)]
+    torch.manual_seed(0)
+    drawn = [preprocess.train()(images).sizes.tolist() for _ in range(30)]
+    assert {size[0][0] for size in drawn} == {32, 48, 64}
+    assert all(size[0] == size[1] for size in drawn)  # one for the batch
+    assert {preprocess.eval()(images).sizes[0, 0].item() for _ in range(5)} == {64}
+
+
+def test_images_in_other_forms_and_wrong_ones():
+    array = torch.zeros(20, 30, 3, dtype=torch.uint8).numpy()
+    assert module(min_size=None)([array]).sizes.tolist() == [[20, 30]]
+    with pytest.raises(UserError, match="shape"):
+        module()([torch.zeros(20, 30)])
+
+
+# -- targets -------------------------------------------------------------------------------------------------------
+
+
+def dense(targets: list[dict], size: tuple[int, int] = (50, 100), **options):
+    preprocess = module(**({"min_size": None} | options))
+    return preprocess.targets(targets, preprocess([torch.zeros(3, *size) for _ in targets]))
+
+
+def target(boxes, labels, **more) -> dict[str, torch.Tensor]:
+    return {
+        "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        "labels": torch.tensor(labels).long(),
+    } | more
+
+
+def test_targets_are_scaled_and_padded():
+    found = dense([target([[10, 20, 30, 40], [0, 0, 100, 50]], [2, 3]), target([[1, 2, 3, 4]], [1])], min_size=(100,))
+    assert found.boxes.tolist() == [[[20, 40, 60, 80], [0, 0, 200, 100]], [[2, 4, 6, 8], [0, 0, 0, 0]]]
+    assert found.labels.tolist() == [[2, 3], [1, 0]]
+    assert found.valid.tolist() == [[True, True], [True, False]]
+    assert found.ignore is None
+
+
+def test_no_objects_leave_one_empty_slot():
+    for boxes in (torch.zeros(0, 4), torch.zeros(0)):
+        found = dense([{"boxes": boxes, "labels": torch.zeros(0, dtype=torch.int64)}])
+        assert found.boxes.shape == (1, 1, 4)
+        assert found.valid.tolist() == [[False]]
+
+
+def test_crowds_are_no_objects_and_degenerate_boxes_are_nothing():
+    boxes = [[0, 0, 10, 10], [20, 20, 40, 40], [5, 5, 5, 9], [9, 9, 3, 3], [50, 5, 50, 5]]
+    found = dense([target(boxes, [1] * 5, iscrowd=torch.tensor([0, 1, 0, 0, 1])), target([], [])])
+    assert found.valid.tolist() == [[True, False, False, False, False], [False] * 5]
+    assert found.ignore is not None
+    assert found.ignore.tolist() == [[False, True, False, False, False], [False] * 5]
+    assert dense([target(boxes, [1] * 5, iscrowd=torch.zeros(5))]).ignore is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (target([[0, 0, 9, 9]], [0]), r"targets\[1\]\['labels'\] lie in 0..0, this model's in 1..3"),
+        (target([[0, 0, 9, 9]], [4]), "num_classes=4"),
+        (target([[0, 0, 9, 9]], [1, 2]), r"targets\[1\] has 1 boxes and 2 labels"),
+        (target([[0, 0, 9, 9]], [1], iscrowd=torch.tensor([0, 1])), r"1 boxes and 2 iscrowd"),
+        (target([[0, 0, float("nan"), 9]], [1]), "not finite"),
+        (target([[0, 0, float("inf"), 9]], [1]), "not finite"),
+        ({"labels": torch.tensor([1])}, r"targets\[1\] has no 'boxes'"),
+        ({"boxes": torch.zeros(0, 4)}, r"targets\[1\] has no 'labels'"),
+        ({"boxes": torch.ones(4, 5), "labels": torch.ones(4).long()}, r"shape \(4, 5\); give \(N, 4\)"),
+    ],
+)
+def test_wrong_targets_are_one_line(wrong, message):
+    with pytest.raises(UserError, match=message) as caught:
+        dense([target([], []), wrong])
+    assert "\n" not in str(caught.value)
