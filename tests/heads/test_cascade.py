@@ -1,0 +1,317 @@
+"""Equations 7 and 8 by hand, with a pool that returns the boxes themselves and heads of known output."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cascade_rcnn import boxes as box_ops
+from cascade_rcnn import create_model
+from cascade_rcnn.config import DETECTRON2, MMDET, PAPER, SEMANTICS, BoxHead, Inference, Sampling, Stage, preset_stages
+from cascade_rcnn.heads.box_heads import TwoLayerHead
+from cascade_rcnn.heads.cascade import Cascade
+from cascade_rcnn.heads.detections import select
+from cascade_rcnn.structures import Proposals, Targets
+
+SIZES = torch.tensor([[100.0, 100]])
+ONE = [torch.ones(1)]  # the feature pyramid of the tests: a factor
+EVERYTHING = Inference(score_threshold=0.0)
+
+
+class Pool(nn.Module):
+    """A box's features are its coordinates; remembers the boxes it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[Tensor] = []
+
+    def forward(self, features: list[Tensor], boxes: Tensor) -> Tensor:
+        self.asked.append(boxes.detach().clone())
+        return features[0] * boxes.detach() / 100
+
+
+class Fixed(nn.Module):
+    """The same logits (M + 1,) and deltas (R, 4) for each box."""
+
+    def __init__(self, logits: list[float], deltas: list[list[float]]) -> None:
+        super().__init__()
+        self.logits, self.deltas = nn.Parameter(torch.tensor(logits)), nn.Parameter(torch.tensor(deltas))
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        front = pooled.shape[:2]
+        return self.logits.expand(*front, -1), self.deltas.expand(*front, -1, -1)
+
+
+def cascade(heads, semantics=DETECTRON2, stages=None, rois=16, inference=EVERYTHING) -> Cascade:
+    stages = stages or preset_stages(semantics.name, len(heads))
+    return Cascade(Pool(), heads, stages, semantics, Sampling(rois=rois, positive_fraction=0.5), inference)
+
+
+def random_heads(number: int = 3, classes: int = 2, agnostic: bool = True, spread: float = 1.0) -> list[TwoLayerHead]:
+    torch.manual_seed(0)
+    heads = [TwoLayerHead(4, classes, BoxHead(width=8, class_agnostic=agnostic)) for _ in range(number)]
+    for head in heads:
+        nn.init.normal_(head.regressor.weight, std=spread)
+        nn.init.normal_(head.classifier.weight, std=spread)
+    return heads
+
+
+def proposals_of(*boxes: list[float], valid: list[bool] | None = None) -> Proposals:
+    return Proposals(torch.tensor([boxes]), torch.tensor([valid or [True] * len(boxes)]))
+
+
+def targets_of(*boxes: list[float], labels: list[int] | None = None) -> Targets:
+    number = len(boxes)
+    return Targets(torch.tensor([boxes]), torch.tensor([labels or [1] * number]), torch.ones(1, number).bool(), None)
+
+
+def some_proposals(number: int = 12) -> Proposals:
+    generator = torch.Generator().manual_seed(3)
+    corners = torch.rand(1, number, 2, generator=generator) * 60
+    boxes = torch.cat([corners, corners + 10 + 30 * torch.rand(1, number, 2, generator=generator)], dim=-1)
+    return Proposals(boxes, torch.ones(1, number, dtype=torch.bool))
+
+
+def contains(boxes: Tensor, box: list[float]) -> bool:
+    return bool((boxes - torch.tensor(box)).abs().amax(dim=-1).lt(1e-3).any())
+
+
+# -- equation 7: inference -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("semantics", SEMANTICS.values(), ids=SEMANTICS)
+def test_each_stage_starts_from_the_boxes_of_the_one_before(semantics):
+    model = cascade(random_heads(spread=2.0), semantics)
+    outputs = model.run(ONE, some_proposals().boxes, SIZES, 3)
+    assert len(outputs) == 3
+    assert torch.equal(outputs[0].boxes, some_proposals().boxes)
+    for t in (0, 1):
+        scaled = outputs[t].deltas[:, :, 0] * torch.tensor(model.stages[t].std)
+        expected = box_ops.decode(outputs[t].boxes, scaled, semantics.clamp_shrink)
+        if semantics.clip_between_stages:
+            expected = expected.clamp(0, 100)
+        torch.testing.assert_close(outputs[t + 1].boxes, expected)
+    outside = (outputs[2].boxes < 0) | (outputs[2].boxes > 100)
+    assert bool(outside.any()) != semantics.clip_between_stages
+
+
+def test_statistics_scale_and_shift_the_deltas():
+    """A box of 10 x 20 at (5, 10) moves by (1 x 0.5 + 0.2) x 10 = 7 and (2 x 0.25 - 0.1) x 20 = 8."""
+    stage = Stage(std=(0.5, 0.25, 1.0, 1.0), mean=(0.2, -0.1, 0.0, 0.0))
+    model = cascade([Fixed([0.0, 0], [[1.0, 2, 0, 0]])], stages=[stage])
+    output = model.run(ONE, torch.tensor([[[0.0, 0, 10, 20]]]), SIZES, 1)[0]
+    torch.testing.assert_close(model.regress(0, output), torch.tensor([[[[7.0, 8, 17, 28]]]]))
+
+
+def test_a_class_s_own_regressor_moves_the_box_even_where_background_is_likelier():
+    """Class c moves by c tenths of its width; logits say background, then class 2."""
+    deltas = [[1.0, 0, 0, 0], [2, 0, 0, 0], [3, 0, 0, 0]]
+    model = cascade([Fixed([5.0, 0, 1, -1], deltas)] * 2, stages=preset_stages("mmdet", 2), semantics=MMDET)
+    outputs = model.run(ONE, torch.tensor([[[10.0, 10, 20, 20]]]), SIZES, 2)
+    torch.testing.assert_close(outputs[1].boxes, torch.tensor([[[12.0, 10, 22, 20]]]))
+    # each class's box of the last stage: 12 + c x 0.05 x 10
+    torch.testing.assert_close(model.regress(1, outputs[1])[0, 0, :, 0], torch.tensor([12.5, 13, 13.5]))
+
+
+@pytest.mark.parametrize("last", [1, 2, 3])
+@pytest.mark.parametrize("ensemble", [True, False])
+@pytest.mark.parametrize("semantics", SEMANTICS.values(), ids=SEMANTICS)
+@torch.no_grad()
+def test_stage_and_ensemble_by_hand(semantics, ensemble, last):
+    heads = random_heads()
+    model = cascade(heads, semantics, inference=Inference(stage=last, ensemble=ensemble, score_threshold=0.0))
+    outputs = model.run(ONE, some_proposals().boxes, SIZES, last)
+    logits = torch.stack([output.logits for output in outputs])
+    if semantics is PAPER:  # all heads look at the last stage's boxes
+        logits = torch.stack([head(outputs[-1].boxes / 100)[0] for head in heads[:last]])
+    if not ensemble:
+        expected = outputs[-1].logits.softmax(-1)
+    elif semantics is MMDET:
+        expected = logits.mean(0).softmax(-1)
+    else:
+        expected = logits.softmax(-1).mean(0)
+    torch.testing.assert_close(model.scores(ONE, outputs), expected[..., 1:])
+    found = model(ONE, some_proposals(), SIZES)
+    by_hand = select(model.regress(last - 1, outputs[-1]), expected[..., 1:], SIZES, model.inference)
+    for a, b in zip(found, by_hand, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_the_ensembles_differ():
+    """So that the test above tells them apart."""
+    outputs = [cascade(random_heads(), s)(ONE, some_proposals(), SIZES).scores for s in SEMANTICS.values()]
+    assert not torch.allclose(outputs[0], outputs[1], atol=1e-4)
+    assert not torch.allclose(outputs[1], outputs[2], atol=1e-4)
+
+
+def test_invalid_proposals_give_no_detections():
+    boxes = [[10.0, 10, 40, 40], [50, 50, 90, 90]]
+    model = cascade([Fixed([0.0, 1], [[0.0] * 4])] * 3)
+    found = model(ONE, proposals_of(*boxes, valid=[False, True]), SIZES)
+    assert found.boxes[found.valid].tolist() == [boxes[1]]
+    assert not model(ONE, proposals_of(*boxes, valid=[False, False]), SIZES).valid.any()
+
+
+# -- equation 8: training ------------------------------------------------------------------------------------------
+
+
+def test_one_stage_is_faster_rcnn():
+    options = {"pyramid_channels": 16, "head_width": 32, "proposals": 50, "rois": 16, "min_size": 64}
+    cascaded = create_model("cascade_rcnn_resnet18_fpn", 3, stages=1, **options)
+    plain = create_model("faster_rcnn_resnet18_fpn", 3, **options)
+    plain.load_state_dict(cascaded.state_dict())
+    image = torch.rand(3, 64, 64)
+    target = {"boxes": torch.tensor([[5.0, 6, 40, 50]]), "labels": torch.tensor([2])}
+    losses = []
+    for model in (cascaded, plain):
+        torch.manual_seed(0)
+        losses.append(model([image], [target]))
+    assert set(losses[0]) == {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg"}
+    assert {k: v.item() for k, v in losses[0].items()} == {k: v.item() for k, v in losses[1].items()}
+    with torch.no_grad():
+        one, other = cascaded.eval()([image])[0], plain.eval()([image])[0]
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_risks_by_hand():
+    """M = 2, logits ln(1, 2, 1): probabilities 1/4, 1/2, 1/4. One positive, one background, one invalid slot.
+
+    The positive (0, 0, 10, 10) lies at the object (0, 0, 10, 8): centre off by -1/10 of its height, height off by
+    ln 8/10; divided by the stage's std .1 and .2.
+    """
+    head = Fixed([0.0, math.log(2), 0], [[0.0] * 4])
+    stage = Stage(loss_weight=0.5)
+    for semantics, smooth in ((MMDET, lambda d: d - 0.5 if d >= 1 else d * d / 2), (DETECTRON2, abs)):
+        model = cascade([head], replace(semantics, append_ground_truth="first"), stages=[stage])
+        model.sampling = Sampling(rois=16, positive_fraction=1.0)
+        proposals = proposals_of([0.0, 0, 10, 10], [50, 50, 60, 60], [0, 0, 10, 8], valid=[True, True, False])
+        found = model.loss(ONE, proposals, targets_of([0.0, 0, 10, 8], labels=[1]), SIZES)
+        # with the appended ground truth itself there are three: two positives (p = 1/2), one background (p = 1/4)
+        classifier = (2 * math.log(2) + math.log(4)) / 3
+        regression = (smooth(0.1 / 0.1) + smooth(math.log(10 / 8) / 0.2)) / 3
+        assert found["loss_classifier"].item() == pytest.approx(0.5 * classifier, rel=1e-5)
+        assert found["loss_box_reg"].item() == pytest.approx(0.5 * regression, rel=1e-5)
+
+
+@pytest.mark.parametrize("semantics", SEMANTICS.values(), ids=SEMANTICS)
+def test_stages_are_weighted(semantics):
+    """Heads that say nothing risk ln(M + 1) each."""
+    model = cascade([Fixed([0.0, 0, 0], [[0.0] * 4]) for _ in range(3)], semantics)
+    found = model.loss(ONE, some_proposals(), targets_of([10.0, 10, 40, 40]), SIZES)
+    weights = [found[f"loss_classifier_stage{t}"].item() / math.log(3) for t in (1, 2, 3)]
+    assert weights == pytest.approx([1, 1, 1] if semantics is DETECTRON2 else [1, 0.5, 0.25])
+
+
+def test_training_stages_start_from_the_boxes_of_the_one_before():
+    model = cascade(random_heads(), DETECTRON2)
+    model.loss(ONE, some_proposals(), targets_of([10.0, 10, 40, 40]), SIZES)
+    asked = model.pool.asked
+    assert len(asked) == 3
+    for t in (0, 1):
+        deltas = model.heads[t](asked[t] / 100)[1][:, :, 0] * torch.tensor(model.stages[t].std)
+        expected = box_ops.decode(asked[t], deltas).clamp(0, 100)
+        real = box_ops.nonempty(asked[t + 1])
+        assert int(real.sum()) >= 12
+        torch.testing.assert_close(asked[t + 1][real], expected[real])
+
+
+@pytest.mark.parametrize(
+    ("semantics", "truth_itself", "truth_moved"),
+    [(PAPER, True, True), (DETECTRON2, False, True), (MMDET, True, False)],
+    ids=["paper", "detectron2", "mmdet"],
+)
+def test_where_ground_truth_joins_the_inputs(semantics, truth_itself, truth_moved):
+    """Stage 1 moves every box by a tenth of its width, so that appended ground truth arrives moved."""
+    truth = [20.0, 20, 60, 60]
+    model = cascade([Fixed([0.0, 0], [[1.0, 0, 0, 0]]), Fixed([0.0, 0], [[0.0] * 4])], semantics, rois=64)
+    model.loss(ONE, some_proposals(), targets_of(truth), SIZES)
+    first, second = model.pool.asked
+    assert contains(first, truth)
+    assert contains(second, truth) == truth_itself
+    assert contains(second, [24.0, 20, 64, 60]) == truth_moved
+
+
+@pytest.mark.parametrize("semantics", [PAPER, DETECTRON2], ids=["paper", "detectron2"])
+def test_later_stages_keep_every_box(semantics):
+    """12 proposals and 2 objects: 14 inputs; the paper's stages add the objects anew each time."""
+    model = cascade(random_heads(), semantics, rois=64)
+    model.sampling = Sampling(rois=64, positive_fraction=1.0)
+    model.loss(ONE, some_proposals(), targets_of([20.0, 20, 60, 60], [5, 50, 30, 90]), SIZES)
+    added = 2 if semantics is PAPER else 0
+    assert [x.shape[1] for x in model.pool.asked] == [14, 14 + added, 14 + 2 * added]
+
+
+def test_mmdetection_s_stages_sample_again():
+    model = cascade(random_heads(), MMDET, rois=8)
+    model.loss(ONE, some_proposals(), targets_of([20.0, 20, 60, 60]), SIZES)
+    assert [x.shape[1] for x in model.pool.asked] == [8, 8, 8]
+
+
+def test_inputs_at_the_ground_truth_are_dropped_where_asked():
+    """Heads that move nothing. The paper's second stage drops the proposal and the truth of stage 1 at IoU 1 and keeps
+    the one at IoU 0.8 and the truth appended anew: the same risk over 2 inputs that detectron2 divides by 3.
+    """
+    proposals = proposals_of([20.0, 20, 60, 60], [20.0, 20, 60, 52])
+    found = {}
+    for limit in (0.95, None):
+        semantics = replace(PAPER, drop_near_ground_truth=limit)
+        model = cascade([Fixed([0.0, 0], [[0.0] * 4]) for _ in range(2)], semantics)
+        model.sampling = Sampling(rois=16, positive_fraction=1.0)
+        found[limit] = model.loss(ONE, proposals, targets_of([20.0, 20, 60, 60]), SIZES)
+    assert found[0.95]["loss_box_reg_stage1"].item() == pytest.approx(found[None]["loss_box_reg_stage1"].item())
+    kept = {limit: losses["loss_box_reg_stage2"].item() for limit, losses in found.items()}
+    assert kept[0.95] / kept[None] == pytest.approx(4 / 2)  # of proposals 2, truth of stage 1, truth anew: 4
+
+
+def test_the_class_s_regressor_refines_in_training_too():
+    """A positive moves by its own class (2: two tenths), background by the likeliest class (3)."""
+    deltas = [[1.0, 0, 0, 0], [2, 0, 0, 0], [3, 0, 0, 0]]
+    heads = [Fixed([9.0, 0, 0, 1], deltas), Fixed([0.0, 0, 0, 0], deltas)]
+    model = cascade(heads, DETECTRON2)
+    model.loss(
+        ONE, proposals_of([10.0, 10, 20, 18], [60.0, 60, 70, 70]), targets_of([10.0, 10, 20, 20], labels=[2]), SIZES
+    )
+    assert contains(model.pool.asked[1], [12.0, 10, 22, 18])
+    assert contains(model.pool.asked[1], [63.0, 60, 73, 70])
+
+
+@pytest.mark.parametrize("stages", [1, 2, 3])
+def test_detectron2_shares_the_pooled_gradient_among_the_stages(stages):
+    gradients, weights, values = [], [], []
+    for average in (False, True):
+        model = cascade(random_heads(stages), replace(DETECTRON2, average_pooled_gradient=average))
+        factor = torch.ones(1, requires_grad=True)
+        torch.manual_seed(1)
+        total = sum(model.loss([factor], some_proposals(), targets_of([10.0, 10, 40, 40]), SIZES).values())
+        total.backward()
+        gradients.append(factor.grad.item())
+        weights.append(model.heads[0].fc1.weight.grad)
+        values.append(total.item())
+    assert gradients[1] == pytest.approx(gradients[0] / stages, rel=1e-4)
+    assert values[1] == pytest.approx(values[0], rel=1e-6)  # the value is the same
+    torch.testing.assert_close(weights[1], weights[0])  # and the heads' own gradients
+
+
+def test_no_gradient_flows_from_stage_to_stage():
+    """The boxes of a stage are its input, not a function it trains (Fast R-CNN's approximation, in every peer)."""
+    model = cascade(random_heads(), DETECTRON2)
+    found = model.loss(ONE, some_proposals(), targets_of([10.0, 10, 40, 40]), SIZES)
+    (found["loss_classifier_stage3"] + found["loss_box_reg_stage3"]).backward()
+    assert all(p.grad is None for head in model.heads[:2] for p in head.parameters())
+    assert all(p.grad is not None for p in model.heads[2].parameters())
+
+
+@pytest.mark.parametrize("semantics", SEMANTICS.values(), ids=SEMANTICS)
+def test_without_objects_or_proposals_risks_are_finite_and_reach_every_head(semantics):
+    nothing = Targets(torch.zeros(1, 1, 4), torch.zeros(1, 1).long(), torch.zeros(1, 1).bool(), None)
+    for valid in (True, False):
+        model = cascade(random_heads(agnostic=False), semantics)
+        proposals = some_proposals()._replace(valid=torch.full((1, 12), valid))
+        found = model.loss(ONE, proposals, nothing, SIZES)
+        sum(found.values()).backward()
+        assert all(bool(x.isfinite()) for x in found.values())
+        assert all(x.item() == 0 for name, x in found.items() if "box_reg" in name)
+        assert (found["loss_classifier_stage1"].item() > 0) == valid
+        assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.heads.parameters())
