@@ -22,8 +22,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield aside
         aside.replace(path)
-    except (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError) as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another output") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}); choose another output") from None
     finally:
         if aside.is_file():
             aside.unlink()

@@ -13,8 +13,9 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from cascade_rcnn.config import ResNet as Config
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.models.backbones import ResNet, load_pretrained, read_state
+from cascade_rcnn.models.backbones import ResNet, load_pretrained
 from cascade_rcnn.models.build import create_model
+from cascade_rcnn.tensor_files import read_state
 
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
 TINY = {"stem": 8, "planes": 8}

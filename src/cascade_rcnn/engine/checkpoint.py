@@ -3,7 +3,6 @@
 A training's state (weights, averaged weights, optimizer, position, random state) is one file more, for resuming.
 """
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import replacing
 from cascade_rcnn.models.build import build
 from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.tensor_files import DAMAGED, reason
 
 _KEY = "cascade_rcnn"
 _FORMAT = "1"
@@ -104,6 +104,6 @@ def load_state(path: str | Path) -> dict[str, Any]:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: there is no training to resume; leave out --resume") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: not a readable training state ({reason}); start anew in another --output") from None
+    except DAMAGED as error:
+        what = f"{path}: not a readable training state ({reason(error)}); start anew in another --output"
+        raise UserError(what) from None

@@ -47,6 +47,7 @@ def train(recipe: Recipe, *, resume: bool = False) -> Path:
             run.save_state()
     if fabric.is_global_zero:
         _write_results(run)
+    fabric.barrier()  # no process goes on before the files are there
     return run.output
 
 

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.tensor_files import DAMAGED, reason
 
 
 class Checkpoint(NamedTuple):
@@ -38,14 +38,9 @@ def read(path: Path) -> Checkpoint:
         raise UserError(f"{path}: no such checkpoint; check the path") from None
     except UserError:
         raise
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError, *_MALFORMED) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path}: not a readable checkpoint ({reason}); fetch the file again") from None
+    except DAMAGED as error:
+        raise UserError(f"{path}: not a readable checkpoint ({reason(error)}); fetch the file again") from None
     return _split(content, path)
-
-
-# What unpickling a damaged file raises, beside UnpicklingError.
-_MALFORMED = (ValueError, TypeError, AttributeError, KeyError, IndexError, ImportError, MemoryError)
 
 
 def _split(content: Any, path: Path) -> Checkpoint:

@@ -1,6 +1,5 @@
 """ResNet backbones: images in, the maps C2..C5 (strides 4, 8, 16, 32) out. Parameter names are torchvision's."""
 
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.error import URLError
@@ -11,9 +10,9 @@ from torch import Tensor, nn
 
 from cascade_rcnn.config import ResNet as ResNetConfig
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.tensor_files import read_state
 
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-_MALFORMED = (LookupError, ValueError, TypeError, AttributeError, struct.error)  # what unpickling rubbish raises too
 _RESIDUAL_GAIN = 0.25  # initial scale of each residual branch: deep networks without statistics stay finite
 
 
@@ -175,24 +174,3 @@ def _imagenet(config: ResNetConfig) -> Mapping[str, Tensor]:
             f"the ImageNet weights of {name} could not be downloaded ({error}); fetch {weights.url} on a machine with "
             "network and pass the file as weights_backbone=PATH (--weights-backbone PATH)"
         ) from None
-
-
-def read_state(path: Path) -> Mapping[str, Tensor]:
-    """Tensors by name from a .safetensors file or a .pth file (read without executing pickles)."""
-    import pickle
-
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such weights file") from None
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, *_MALFORMED) as error:
-        reason = str(error).splitlines()[0] if str(error) else "unreadable"
-        raise UserError(f"{path}: not a readable weights file ({reason}); give a .safetensors or .pth file") from None
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise UserError(f"{path}: not a table of tensors by name; save model.state_dict()")
-    return state

@@ -28,6 +28,8 @@ class Preprocess(nn.Module):
 
     def forward(self, images: list[Tensor]) -> Images:
         """Tensors (3, H_i, W_i), uint8 0..255 or floating point 0..1 -> a batch on the model's device."""
+        if self.mean.dtype != torch.float32:
+            raise UserError(f"the model's weights are {self.mean.dtype}; keep them float32 and use torch.autocast")
         shortest = self._short_side()
         images = [to_tensor(image) for image in images]
         resized = [self._resize(self._scale(image), shortest) for image in images]
@@ -98,6 +100,8 @@ class Preprocess(nn.Module):
                 raise UserError(f"targets[{k}] has {len(boxes)} boxes and {len(target[name])} {name}; give one a box")
         if not bool(boxes.isfinite().all()):
             raise UserError(f"targets[{k}]['boxes'] holds a coordinate that is not finite; give XYXY pixels")
+        if boxes.numel() and bool((boxes[:, 2:] < boxes[:, :2]).any()):
+            raise UserError(f"targets[{k}]['boxes'] holds a box with x2 < x1 or y2 < y1; give XYXY, not XYWH")
         if len(labels) and not (int(labels.min()) >= 1 and int(labels.max()) <= self.num_classes):
             raise UserError(
                 f"targets[{k}]['labels'] lie in {int(labels.min())}..{int(labels.max())}, this model's in "

@@ -1,0 +1,39 @@
+"""Files of tensors, read without executing what pickles ask for."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from cascade_rcnn.errors import UserError
+
+# What readers raise on a damaged file. UserError is a ValueError: catch it before these where it may pass.
+DAMAGED = (
+    *(SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError, MemoryError),
+    *(ValueError, TypeError, AttributeError, KeyError, IndexError, ImportError),
+)
+
+
+def reason(error: BaseException) -> str:
+    """The first line of an error, or its kind."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def read_state(path: Path) -> Mapping[str, Tensor]:
+    """Tensors by name from a .safetensors file, or from one that torch.save wrote. UserError for anything else."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such weights file") from None
+    except DAMAGED as error:
+        what = f"{path}: not a readable weights file ({reason(error)}); give a .safetensors or .pth file"
+        raise UserError(what) from None
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{path}: not a table of tensors by name; save model.state_dict()")
+    return state

@@ -1,0 +1,47 @@
+"""A data set and a training small enough for a test."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cascade_rcnn.config import ModelOptions
+from cascade_rcnn.data.shapes import write_shapes
+from cascade_rcnn.recipes import Data, Optimizer, Recipe
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """13 training and 5 validation images of 64 pixels."""
+    return write_shapes(tmp_path_factory.mktemp("shapes"), train=13, val=5, size=64, seed=3)
+
+
+@pytest.fixture
+def recipe(shapes: Path, tmp_path: Path) -> Recipe:
+    """Two epochs of a thin cascade on `shapes`, in this process alone."""
+    return Recipe(
+        model="cascade_rcnn_resnet18_fpn",
+        weights_backbone=None,
+        options=ModelOptions(
+            pyramid_channels=8, head_width=16, anchor_sizes=(8, 16, 32, 64, 128), proposals=40, rois=16, min_size=None
+        ),
+        data=Data(train=str(shapes / "train.json"), val=str(shapes / "val.json"), photometric=0.5),
+        optimizer=Optimizer(name="adamw", lr=1e-3, lr_batch=2, warmup_steps=2, schedule="cosine"),
+        epochs=2,
+        batch_size=2,
+        accelerator="cpu",
+        workers=0,
+        output=str(tmp_path / "run"),
+    )
+
+
+@pytest.fixture
+def detector(recipe: Recipe):
+    """An untrained detector for `shapes`, which still says something about every image."""
+    from dataclasses import asdict
+
+    from cascade_rcnn import create_model
+    from cascade_rcnn.data.shapes import CLASSES
+
+    options = asdict(replace(recipe.options, score_threshold=0.0))
+    return create_model(recipe.model, categories=CLASSES, **options).eval()

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from cascade_rcnn.config import Category
+from cascade_rcnn.data import load_annotations
+from cascade_rcnn.engine.checkpoint import save
+from cascade_rcnn.engine.evaluate import check_classes, detect, evaluation_loader, run_checkpoint
+from cascade_rcnn.errors import UserError
+
+
+@pytest.fixture
+def val(shapes):
+    return load_annotations(shapes / "val.json")
+
+
+def test_rows_are_the_models_detections_in_coco_form(detector, val):
+    rows = detect(detector, evaluation_loader(val, 2, 0), len(val), shown=False)
+    image = detector.predict(val.path(0), threshold=0.0)
+    mine = rows[rows[:, 0] == int(val.image_ids[0])]
+    assert rows.shape[1] == 7
+    assert set(rows[:, 0]) <= set(val.image_ids.tolist())
+    assert set(rows[:, 6]) <= {c.id for c in val.categories}
+    assert (rows[:, 3:5] >= 0).all()
+    # The batch pads its images, but they are all of one size here: alone or in a batch is the same.
+    corners = np.concatenate([mine[:, 1:3], mine[:, 1:3] + mine[:, 3:5]], axis=1)
+    np.testing.assert_allclose(np.sort(corners, axis=0), np.sort(image.xyxy, axis=0), atol=1e-2)
+
+
+def test_ranks_share_the_images(detector, val):
+    parts = [detect(detector, evaluation_loader(val, 2, 0, rank=r, world_size=2), 3, shown=False) for r in (0, 1)]
+    whole = detect(detector, evaluation_loader(val, 2, 0), 5, shown=False)
+    assert not set(parts[0][:, 0]) & set(parts[1][:, 0])
+    assert len(parts[0]) + len(parts[1]) == len(whole)
+
+
+def test_the_mode_of_the_model_is_left_as_it_was(detector, val):
+    detector.train()
+    detect(detector, evaluation_loader(val, 5, 0), 5, shown=False)
+    assert detector.training
+
+
+def test_other_classes_are_refused_in_one_line(detector, val, tmp_path):
+    check_classes(detector.config, val, "model")
+    object.__setattr__(val, "categories", (*val.categories[:-1], Category(id=4, name="moon")))
+    save(detector, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match=r"they differ \(first at id 4, '(moon|star)'\)") as error:
+        run_checkpoint(tmp_path / "model.safetensors", val, 1, 0, "cpu", "fp32", {})
+    assert "\n" not in str(error.value)
+
+
+def test_bf16_finds_about_the_same(detector, val, tmp_path):
+    save(detector, tmp_path / "model.safetensors")
+    full, half = (run_checkpoint(tmp_path / "model.safetensors", val, 1, 0, "cpu", p, {}) for p in ("fp32", "bf16"))
+    assert abs(full[:, 5].mean() - half[:, 5].mean()) < 0.01

@@ -1,0 +1,57 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from cascade_rcnn import create_model
+from cascade_rcnn.engine.optim import learning_rate, make_optimizer, parameter_groups, set_learning_rate
+from cascade_rcnn.recipes import Optimizer
+
+STEP = Optimizer(lr=0.02, lr_batch=16, warmup_steps=10, warmup_factor=0.1, schedule="step", drops=(0.5, 0.75))
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        (0, 0.002),  # a tenth
+        (5, 0.011),  # half-way up: 0.1 + 0.9 / 2 = 0.55
+        (10, 0.02),
+        (49, 0.02),
+        (50, 0.002),  # after half of the 100
+        (75, 0.0002),
+    ],
+)
+def test_step_schedule_by_hand(step, expected):
+    assert learning_rate(STEP, step, 100, 16) == pytest.approx(expected)
+
+
+def test_cosine_schedule_by_hand():
+    cosine = replace(STEP, schedule="cosine", warmup_steps=0)
+    rates = [learning_rate(cosine, step, 100, 16) for step in (0, 50, 100)]
+    assert rates == pytest.approx([0.02, 0.01, 0.0])
+
+
+def test_rate_is_linear_in_the_batch():
+    assert learning_rate(STEP, 20, 100, 4) == pytest.approx(0.02 / 4)
+
+
+def test_groups_hold_every_trained_parameter_once_with_its_multiplier_and_decay():
+    model = create_model("cascade_rcnn_resnet18_fpn", 2, semantics="paper", pyramid_channels=8, head_width=8)
+    groups = parameter_groups(model, model.config.stages, 0.1)
+    listed = [id(p) for group in groups for p in group["params"]]
+    assert sorted(listed) == sorted(id(p) for p in model.parameters() if p.requires_grad)
+    of = {id(p): group for group in groups for p in group["params"]}
+    heads = model.roi_heads.heads
+    assert [of[id(head.fc1.weight)]["multiplier"] for head in heads] == [1.0, 2.0, 4.0]  # the paper preset's
+    assert of[id(heads[0].fc1.weight)]["weight_decay"] == 0.1
+    assert of[id(heads[0].fc1.bias)]["weight_decay"] == 0.0
+    assert of[id(model.backbone.bn1.weight)]["weight_decay"] == 0.0
+
+
+@pytest.mark.parametrize(("name", "kind"), [("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)])
+def test_optimizer_and_its_rates(name, kind):
+    weight = torch.nn.Parameter(torch.ones(2, 2))
+    optimizer = make_optimizer([{"params": [weight], "multiplier": 4.0}], Optimizer(name=name))
+    set_learning_rate(optimizer, 0.5)
+    assert isinstance(optimizer, kind)
+    assert optimizer.param_groups[0]["lr"] == 2.0

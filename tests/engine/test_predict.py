@@ -1,0 +1,105 @@
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+from cascade_rcnn.engine.checkpoint import save
+from cascade_rcnn.engine.predict import Predictor, expand, first, predict_files
+from cascade_rcnn.errors import UserError
+
+CATEGORIES = [(7, "cat"), (9, "dog")]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three images, one of them broken, and a file that is none."""
+    place = tmp_path / "images"
+    (place / "deep").mkdir(parents=True)
+    for number, name in enumerate(("a.png", "deep/b.jpg")):
+        PIL.Image.new("RGB", (40, 30), (number * 90, 80, 20)).save(place / name)
+    (place / "broken.png").write_bytes(b"no image")
+    (place / "notes.txt").write_text("hello")
+    return place
+
+
+def one_dog(images):
+    """A predictor that finds a sure dog and an unsure cat in every image."""
+    found = {
+        "boxes": torch.tensor([[1.0, 2.0, 21.0, 12.0], [0.0, 0.0, 5.0, 5.0]]),
+        "scores": torch.tensor([0.9, 0.1]),
+        "labels": torch.tensor([2, 1]),
+    }
+    return [found for _ in images]
+
+
+def test_files_folders_and_globs_are_expanded(folder):
+    assert [p.name for p in expand([folder])] == ["a.png", "broken.png", "b.jpg"]
+    assert [p.name for p in expand([str(folder / "*.png")])] == ["a.png", "broken.png"]
+    assert [p.name for p in expand([str(folder / "**" / "*.jpg"), folder / "a.png"])] == ["b.jpg", "a.png"]
+    with pytest.raises(UserError, match="no image there"):
+        first(expand([folder / "nothing*.png"]))
+
+
+def test_results_and_pictures_are_written_and_a_broken_image_is_reported(folder, tmp_path):
+    lines: list[str] = []
+    counts = predict_files(one_dog, CATEGORIES, expand([folder]), tmp_path / "out", report=lines.append)
+    assert counts == (2, 1)
+    assert len(lines) == 1
+    assert "broken.png" in lines[0]
+    results = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert len(results) == 4
+    assert results[0] == {
+        "image_id": 1,
+        "file_name": "a.png",
+        "category_id": 9,
+        "bbox": [1.0, 2.0, 20.0, 10.0],
+        "score": 0.9,
+    }
+    picture = np.asarray(PIL.Image.open(tmp_path / "out" / "pictures" / "a.jpg"))
+    assert picture.shape == (30, 40, 3)
+    assert np.abs(picture.astype(int) - np.array([0, 80, 20])).max() > 60  # something is drawn
+
+
+def test_image_ids_come_from_annotations_by_file_name(folder, tmp_path):
+    ids = {"a.png": 41, "b.jpg": 17}
+    predict_files(one_dog, CATEGORIES, expand([folder]), tmp_path, pictures=False, image_ids=ids, report=lambda _: None)
+    assert {r["image_id"] for r in json.loads((tmp_path / "detections.json").read_text())} == {41, 17}
+    assert not (tmp_path / "pictures").exists()
+
+
+def test_it_streams(tmp_path):
+    """No image is read before those of the batches before it are done."""
+    events = []
+
+    def paths():
+        for number in range(6):
+            path = tmp_path / f"{number}.png"
+            PIL.Image.new("RGB", (8, 8)).save(path)
+            events.append(("path", number))
+            yield path
+
+    def predictor(images):
+        events.append(("found", len(images)))
+        return one_dog(images)
+
+    predict_files(predictor, CATEGORIES, paths(), tmp_path / "out", batch_size=2, pictures=False)
+    kinds = [kind for kind, _ in events]
+    assert kinds == ["path", "path", "found"] * 3
+
+
+def test_a_predictor_pickles_without_its_weights_and_agrees_with_the_model(detector, tmp_path):
+    save(detector, tmp_path / "model.safetensors")
+    predictor = Predictor(tmp_path / "model.safetensors", device="cpu", max_detections=5)
+    image = np.random.default_rng(0).integers(0, 255, (64, 72, 3), dtype=np.uint8)
+    found = predictor([image])[0]
+    assert len(found["boxes"]) <= 5
+    text = pickle.dumps(predictor)
+    assert len(text) < 2000
+    again = pickle.loads(text)([image])[0]
+    assert torch.equal(found["boxes"], again["boxes"])
+    whole = detector.predict(image, threshold=0.0)
+    np.testing.assert_allclose(found["scores"], whole.confidence[: len(found["scores"])], rtol=1e-5)

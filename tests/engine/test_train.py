@@ -1,0 +1,224 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from cascade_rcnn.engine import optim
+from cascade_rcnn.engine.checkpoint import load, load_state
+from cascade_rcnn.engine.interrupt import Interrupted
+from cascade_rcnn.engine.logs import read_csv
+from cascade_rcnn.engine.train import train
+from cascade_rcnn.errors import UserError
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load(folder / "last.safetensors").state_dict()
+
+
+def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """A real SIGINT to this process before update `step`."""
+    rate = optim.learning_rate
+
+    def with_signal(config, current, total, images):
+        if current == step:
+            os.kill(os.getpid(), signal.SIGINT)
+        return rate(config, current, total, images)
+
+    monkeypatch.setattr(optim, "learning_rate", with_signal)
+
+
+def test_a_training_leaves_models_logs_and_results(recipe):
+    output = train(recipe)
+    results = json.loads((output / "results.json").read_text())
+    assert results["updates"] == 12  # 13 images, batches of 2 and the odd one left out: 6 an epoch
+    assert results["images_per_second"] > 0
+    assert results["peak_memory_mb"] > 0
+    assert results["machine"]["torch"] == torch.__version__
+    steps = read_csv(output / "train.csv")
+    assert [row["step"] for row in steps] == list(range(1, 13))
+    parts = [name for name in steps[0] if name.startswith("loss_")]
+    assert len(parts) == 2 + 3 * 2  # the RPN's two, and two a stage
+    assert steps[0]["loss"] == pytest.approx(sum(steps[0][name] for name in parts), rel=1e-5)
+    assert len(read_csv(output / "evaluation.csv")) == 2
+    assert list((output / "tensorboard").glob("events*"))
+    best = json.loads((output / "best.json").read_text())
+    assert 0 <= best["ap"] <= 1
+    assert best["images"] == 5
+    assert next(c.name for c in load(output / "best.safetensors").config.categories) == "ellipse"
+
+
+@pytest.mark.parametrize("step", [3, 6, 8])  # within the first epoch, at its very end, within the second
+def test_resumed_weights_equal_uninterrupted_ones_to_the_bit(recipe, monkeypatch, tmp_path, step):
+    recipe = replace(recipe, ema=0.9, accumulate=1)
+    whole = weights(train(replace(recipe, output=str(tmp_path / "whole"))))
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, step)
+        with pytest.raises(Interrupted, match=r"--resume"):
+            train(recipe)
+    assert load_state(Path(recipe.output) / "last.state.pt")["position"]["step"] == step + 1
+    output = train(recipe, resume=True)
+    assert equal(weights(output), whole)
+    assert [row["step"] for row in read_csv(output / "train.csv")] == list(range(1, 13))
+
+
+def test_accumulation_makes_fewer_updates_of_more_images(recipe):
+    output = train(replace(recipe, accumulate=4, epochs=1))
+    rows = read_csv(output / "train.csv")
+    assert len(rows) == 2  # 6 batches: 4 and the remaining 2
+    assert rows[0]["lr"] == pytest.approx(1e-3 * 8 / 2 * 0.001, rel=1e-3)  # 8 images; the warm-up's first step
+
+
+def test_a_loss_that_is_not_finite_stops_names_the_images_and_leaves_the_last_good_state(recipe, monkeypatch):
+    output = Path(recipe.output)
+    rate = optim.learning_rate
+    monkeypatch.setattr(optim, "learning_rate", lambda c, step, t, i: 1e30 if step == 7 else rate(c, step, t, i))
+    with pytest.raises(UserError, match=r"not finite at update 9 .*train/\d+\.png") as error:
+        train(recipe)
+    assert "\n" not in str(error.value)
+    assert all(value.isfinite().all() for value in weights(output).values() if value.is_floating_point())
+    assert load_state(output / "last.state.pt")["position"]["epoch"] == 1
+
+
+def test_another_training_is_never_overwritten(recipe):
+    train(replace(recipe, epochs=1))
+    with pytest.raises(UserError, match="add --resume"):
+        train(recipe)
+    with pytest.raises(UserError, match="began with epochs 1, not 2"):
+        train(recipe, resume=True)
+    with pytest.raises(UserError, match="no training to resume"):
+        train(replace(recipe, output=recipe.output + "-other"), resume=True)
+
+
+def test_fine_tuning_keeps_what_fits_and_starts_other_classes_anew(recipe, tmp_path):
+    first = train(replace(recipe, epochs=1))
+    truth = json.loads(Path(recipe.data.train).read_text())
+    truth["categories"].append({"id": 9, "name": "hexagon"})
+    other = tmp_path / "more.json"
+    other.write_text(json.dumps(truth))
+    data = replace(recipe.data, train=str(other), train_images=str(Path(recipe.data.train).parent / "images"), val="")
+    start = replace(recipe, data=data, init=str(first / "last.safetensors"), output=str(tmp_path / "tuned"))
+    tuned = train(replace(start, epochs=1, optimizer=replace(recipe.optimizer, lr=0.0, weight_decay=0.0)))
+    before, after = weights(first), weights(tuned)
+    assert torch.equal(before["pyramid.output.0.weight"], after["pyramid.output.0.weight"])
+    assert after["roi_heads.heads.0.classifier.weight"].shape[0] == 6
+    with pytest.raises(UserError, match="another architecture"):
+        train(replace(start, model="cascade_rcnn_resnet34_fpn", output=str(tmp_path / "no")))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"precision": "fp16"}, "fp16 needs a GPU"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"model": "cascade_rcnn_resnet18"}, "did you mean 'cascade_rcnn_resnet18_fpn'"),
+    ],
+)
+def test_mistakes_in_a_recipe_are_one_line(recipe, changes, message):
+    with pytest.raises(UserError, match=message) as error:
+        train(replace(recipe, **changes))
+    assert "\n" not in str(error.value)
+
+
+WORKER = """
+import dataclasses, sys, torch, torch.distributed as dist
+from cascade_rcnn.config import ModelOptions
+from cascade_rcnn.engine.train import train
+from cascade_rcnn.recipes import RECIPES, Data
+
+data, output = sys.argv[1:]
+tiny = ModelOptions(pyramid_channels=8, head_width=16, anchor_sizes=(8, 16, 32, 64, 128), proposals=40, rois=16,
+                    min_size=None)
+recipe = dataclasses.replace(
+    RECIPES["quickstart"](), options=tiny, epochs=1, batch_size=2, workers=0, accelerator="cpu", output=output,
+    data=Data(train=data + "/train.json", val=data + "/val.json"), evaluate_every=1, ema=0.9)
+train(recipe)
+state = torch.load(output + "/last.state.pt", weights_only=True)
+assert len(state["random"]) == 2 and dist.get_world_size() == 2
+print("steps", state["position"]["step"], "images", state["position"]["images"], flush=True)
+"""
+
+
+@pytest.fixture
+def uneven(shapes: Path, tmp_path: Path) -> Path:
+    """13 images for 2 processes x 2, all but 3 without ground truth: some step has a rank with none."""
+    for split in ("train", "val"):
+        truth = json.loads((shapes / f"{split}.json").read_text())
+        kept = {image["id"] for image in truth["images"][:3]} if split == "train" else None
+        if kept is not None:
+            truth["annotations"] = [a for a in truth["annotations"] if a["image_id"] in kept]
+        (tmp_path / f"{split}.json").write_text(json.dumps(truth))
+    (tmp_path / "images").symlink_to(shapes / "images")
+    return tmp_path
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    plain = {k: v for k, v in os.environ.items() if not k.startswith(("RANK", "WORLD_SIZE", "LOCAL_", "MASTER_"))}
+    environment = plain | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment)
+
+
+def test_torchrun_trains_with_two_processes_on_uneven_batches_and_images_without_objects(uneven):
+    script = uneven / "worker.py"
+    script.write_text(WORKER)
+    done = run(
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node",
+            "2",
+            str(script),
+            str(uneven),
+            str(uneven / "run"),
+        ]
+    )
+    assert done.returncode == 0, done.stderr
+    # 13 images make 6 full batches of 2, so each of 2 ranks has 3
+    assert done.stdout.count("steps 3 images 12") == 2
+    results = json.loads((uneven / "run" / "results.json").read_text())
+    assert results["best"]["images"] == 5  # the 5 validation images, each counted once
+
+
+def test_devices_flag_trains_with_two_processes(uneven):
+    flags = [
+        "--devices",
+        "2",
+        "--accelerator",
+        "cpu",
+        "--workers",
+        "0",
+        "--epochs",
+        "1",
+        "--batch-size",
+        "2",
+        "--evaluate-every",
+        "1",
+    ]
+    options = [
+        "--options.pyramid-channels",
+        "8",
+        "--options.head-width",
+        "16",
+        "--options.proposals",
+        "40",
+        "--options.rois",
+        "16",
+    ]
+    data = ["--data.train", str(uneven / "train.json"), "--data.val", str(uneven / "val.json")]
+    command = [sys.executable, "-m", "cascade_rcnn", "train", "quickstart", *flags, *options, *data]
+    done = run([*command, "--output", str(uneven / "run")])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("weights: ") == 1  # said by one of the processes only
+    assert json.loads((uneven / "run" / "results.json").read_text())["updates"] == 3

@@ -1,0 +1,172 @@
+import json
+import re
+from pathlib import Path
+
+import PIL.Image
+import pytest
+
+from cascade_rcnn.cli import main
+from cascade_rcnn.recipes import RECIPES
+
+SHARED = Path(__file__).resolve().parents[1] / "../shared/data"
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 1) -> str:
+    """The one line on stderr of a command that a user got wrong."""
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == code
+    error = capsys.readouterr().err
+    lines = [line for line in error.splitlines() if not line.startswith("note: ")]
+    assert len(lines) == 1, error
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> Path:
+    """One image, one box, one class."""
+    PIL.Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    truth = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 40, "height": 30}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 3, "bbox": [5, 5, 20, 10], "area": 200, "iscrowd": 0}],
+        "categories": [{"id": 3, "name": "cat"}],
+    }
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps(truth))
+    return path
+
+
+def test_usage_and_version(capsys):
+    main(["--help"])
+    assert {"train", "evaluate", "predict", "doctor"} <= set(capsys.readouterr().out.split())
+    main(["--version"])
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("name", ["evaluate", "predict", "shapes", "quickstart", "doctor"])
+def test_every_verb_explains_its_flags(name, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([name, "--help"])
+    assert stopped.value.code == 0
+    assert f"cascade-rcnn {name}" in capsys.readouterr().out
+
+
+def test_train_lists_and_explains_its_recipes(capsys):
+    with pytest.raises(SystemExit):
+        main(["train"])
+    assert all(name in capsys.readouterr().out for name in RECIPES)
+    with pytest.raises(SystemExit):
+        main(["train", "small", "--help"])
+    text = capsys.readouterr().out
+    assert "--data.train" in text
+    assert "--optimizer.lr" in text
+
+
+def test_names_that_do_not_exist_suggest_the_nearest(capsys):
+    assert "did you mean 'evaluate'" in fails(capsys, "evalute")
+    assert "did you mean 'quickstart'" in fails(capsys, "train", "quikstart")
+    assert "did you mean 'cascade_rcnn_resnet18_fpn'" in fails(
+        capsys, "train", "small", "--model", "cascade_resnet18_fpn", "--weights-backbone", "None", *data(coco_json())
+    )
+
+
+_KEPT: list[Path] = []
+
+
+@pytest.fixture(autouse=True)
+def _keep(coco: Path) -> None:
+    _KEPT[:] = [coco]
+
+
+def coco_json() -> Path:
+    return _KEPT[0]
+
+
+def data(train: Path, val: Path | None = None) -> list[str]:
+    output = ["--output", str(train.parent / "run"), "--accelerator", "cpu", "--workers", "0", "--batch-size", "1"]
+    return ["--data.train", str(train), *(["--data.val", str(val)] if val else []), *output]
+
+
+def changed(coco: Path, **changes: object) -> Path:
+    path = coco.parent / "changed.json"
+    path.write_text(json.dumps(json.loads(coco.read_text()) | changes))
+    return path
+
+
+def test_bad_training_data_is_one_line(capsys, coco):
+    train = ("train", "small", "--weights-backbone", "None")
+    assert "no such file" in fails(capsys, *train, *data(coco.parent / "none.json"))
+    (coco.parent / "results.json").write_text('[{"image_id": 1}]')
+    assert "results.json" in fails(capsys, *train, *data(coco.parent / "results.json"))
+    image = {"id": 1, "file_name": "lost.png", "width": 40, "height": 30}
+    assert "lost.png" in fails(capsys, *train, *data(changed(coco, images=[image])))
+    other = changed(coco, categories=[{"id": 3, "name": "dog"}])
+    message = fails(capsys, *train, *data(coco, other))
+    assert "'cat'" in message
+    assert "'dog'" in message
+    (coco.parent / "broken.png").write_bytes(b"nothing")
+    image = {"id": 1, "file_name": "broken.png", "width": 40, "height": 30}
+    assert "broken.png: this image does not open" in fails(capsys, *train, *data(changed(coco, images=[image])))
+
+
+def test_weights_that_do_not_fit_are_one_line(capsys, coco):
+    message = fails(capsys, "train", "small", "--weights-backbone", str(coco.parent / "none.pth"), *data(coco))
+    assert "no such weights file" in message
+
+
+def test_evaluate_needs_a_model_or_detections(capsys, coco):
+    assert "either --checkpoint" in fails(capsys, "evaluate", "--annotations", str(coco))
+    assert "no such checkpoint" in fails(capsys, "evaluate", "--annotations", str(coco), "--checkpoint", "none.pt")
+    bad = coco.parent / "bad.json"
+    bad.write_text('[{"image_id": 5, "category_id": 3, "bbox": [1, 1, 2, 2], "score": 1}]')
+    assert "bad.json" in fails(capsys, "evaluate", "--annotations", str(coco), "--detections", str(bad))
+
+
+def test_predict_mistakes_are_one_line(capsys, coco):
+    output = str(coco.parent / "out")
+    flags = ("--checkpoint", "none.safetensors", "--output", output)
+    assert "no image there" in fails(capsys, "predict", str(coco.parent / "x*.png"), *flags)
+    assert "no such checkpoint" in fails(capsys, "predict", str(coco.parent / "a.png"), *flags)
+
+
+def test_a_torchvision_of_another_build_is_explained(capsys, monkeypatch):
+    def broken(*_: object) -> None:
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr("cascade_rcnn.cli._run", broken)
+    assert "cascade-rcnn doctor" in fails(capsys, "evaluate")
+
+
+def test_evaluate_detections_prints_and_writes_the_published_figures(capsys, tmp_path):
+    folder = SHARED / "coco_eval"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is absent")
+    truth = folder / "instances_val2014_100.json"
+    found = folder / "instances_val2014_fakebbox100_results.json"
+    main(["evaluate", "--annotations", str(truth), "--detections", str(found), "--output", str(tmp_path / "out.json")])
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert (round(written["ap"], 3), round(written["ap50"], 3), round(written["ap75"], 3)) == (0.505, 0.697, 0.573)
+    assert "50.5" in capsys.readouterr().out
+
+
+def test_train_evaluate_predict_end_to_end(capsys, tmp_path):
+    main(["shapes", str(tmp_path / "shapes"), "--train", "6", "--val", "3", "--size", "64"])
+    shapes, run = tmp_path / "shapes", tmp_path / "run"
+    tiny = ["--options.pyramid-channels", "8", "--options.head-width", "16", "--options.rois", "16"]
+    flags = ["--epochs", "1", "--batch-size", "2", "--workers", "0", "--accelerator", "cpu", "--output", str(run)]
+    sets = ["--data.train", str(shapes / "train.json"), "--data.val", str(shapes / "val.json")]
+    main(["train", "quickstart", *tiny, *flags, *sets])
+    assert "cascade-rcnn predict" in capsys.readouterr().out  # what to do next
+    assert (run / "curve.png").exists()
+    checkpoint = ["--checkpoint", str(run / "last.safetensors")]
+    figures, found = tmp_path / "figures.json", tmp_path / "found"
+    main(["evaluate", *checkpoint, "--annotations", str(shapes / "val.json"), "--output", str(figures),
+          "--save-detections", str(tmp_path / "dets.json"), "--workers", "0"])  # fmt: skip
+    again = tmp_path / "again.json"
+    main(["evaluate", "--annotations", str(shapes / "val.json"), "--detections", str(tmp_path / "dets.json"),
+          "--output", str(again)])  # fmt: skip
+    assert json.loads(figures.read_text()) == json.loads(again.read_text())
+    main(["predict", str(shapes / "images" / "val"), *checkpoint, "--output", str(found)])
+    assert len(list((found / "pictures").iterdir())) == 3
+    assert isinstance(json.loads((found / "detections.json").read_text()), list)
