@@ -4,7 +4,9 @@ from pathlib import Path
 
 import PIL.Image
 import pytest
+import torch
 
+import cascade_rcnn
 from cascade_rcnn.cli import main
 from cascade_rcnn.recipes import RECIPES
 
@@ -170,3 +172,29 @@ def test_train_evaluate_predict_end_to_end(capsys, tmp_path):
     main(["predict", str(shapes / "images" / "val"), *checkpoint, "--output", str(found)])
     assert len(list((found / "pictures").iterdir())) == 3
     assert isinstance(json.loads((found / "detections.json").read_text()), list)
+
+
+def test_convert_wants_a_direction_and_the_right_endings(capsys, tmp_path):
+    assert "either --from" in fails(capsys, "convert", "model.pth", "--output", "x.safetensors")
+    flags = ("--from", "torchvision")
+    assert "a .safetensors file" in fails(capsys, "convert", "model.pth", *flags, "--output", "x.pth")
+    missing = fails(capsys, "convert", "none.pth", *flags, "--output", str(tmp_path / "x.safetensors"))
+    assert "none.pth: no such checkpoint" in missing
+
+
+def test_convert_brings_in_and_takes_out(capsys, tmp_path):
+    golden = SHARED.parent / "golden" / "detectron2" / "cascade_thin"
+    if not golden.is_dir():
+        pytest.skip(f"{golden} is absent")
+    ours, theirs, again = (tmp_path / name for name in ("ours.safetensors", "theirs.pth", "again.safetensors"))
+    config = ("--config", str(golden / "config.yaml"))
+    main(["convert", str(golden / "weights.safetensors"), "--from", "detectron2", *config, "--output", str(ours)])
+    main(["convert", str(ours), "--to", "detectron2", "--output", str(theirs)])
+    main(["convert", str(theirs), "--from", "detectron2", *config, "--output", str(again)])
+    first, second = (cascade_rcnn.load(path) for path in (ours, again))
+    assert first.config == second.config
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    )
+    wrong = fails(capsys, "convert", str(theirs), "--from", "mmdet", "--output", str(again))
+    assert "this looks like detectron2: --from detectron2" in wrong

@@ -36,8 +36,10 @@ def test_draw_marks_the_box_and_leaves_the_image(shape):
     image = np.zeros((*shape, 3), np.uint8)
     detections = to_supervision({k: v[1:2] for k, v in FOUND.items()}, ["cat", "dog"], 0.0)
     picture = draw(image, detections)
-    assert picture.size == shape[::-1]
-    assert np.asarray(picture)[5, 5:10].any()
+    factor = picture.width // shape[1]
+    assert picture.size == (shape[1] * factor, shape[0] * factor)
+    assert factor == {120: 5, 40: 16, 1300: 1}[shape[1]]  # small ones are enlarged towards 640
+    assert np.asarray(picture)[5 * factor, 5 * factor : 9 * factor].any()
     assert not image.any()
 
 
@@ -46,3 +48,10 @@ def test_draw_nothing_and_ground_truth():
     assert not np.asarray(draw(image, to_supervision(FOUND, ["cat", "dog"], 0.95))).any()
     truth = replace(to_supervision(FOUND, ["cat", "dog"], 0.0), confidence=None)
     assert np.asarray(draw(image, truth)).any()
+
+
+def test_the_first_class_is_drawn_in_red():
+    image = np.zeros((640, 640, 3), np.uint8)
+    one = {"boxes": torch.tensor([[100.0, 100, 300, 300]]), "scores": torch.ones(1), "labels": torch.tensor([1])}
+    red, green, blue = np.asarray(draw(image, to_supervision(one, ["cat"], 0.0)))[200, 100]
+    assert red > 150 > max(green, blue)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cascade_rcnn.config import Category, ModelConfig, ModelOptions, Stage
+    from cascade_rcnn.engine.checkpoint import load, save
+    from cascade_rcnn.engine.predict import Predictor
     from cascade_rcnn.errors import UserError
     from cascade_rcnn.models.build import build, create_model, list_models
     from cascade_rcnn.models.detector import Detector
@@ -18,11 +20,14 @@ __all__ = [
     "Detector",
     "ModelConfig",
     "ModelOptions",
+    "Predictor",
     "Stage",
     "UserError",
     "build",
     "create_model",
     "list_models",
+    "load",
+    "save",
 ]
 
 _HOMES = {
@@ -30,11 +35,14 @@ _HOMES = {
     "Detector": "models.detector",
     "ModelConfig": "config",
     "ModelOptions": "config",
+    "Predictor": "engine.predict",
     "Stage": "config",
     "UserError": "errors",
     "build": "models.build",
     "create_model": "models.build",
     "list_models": "models.build",
+    "load": "engine.checkpoint",
+    "save": "engine.checkpoint",
 }
 
 

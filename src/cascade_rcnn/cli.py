@@ -169,6 +169,47 @@ def predict(
         raise UserError(f"{failed} of {done + failed} images did not open (named above); the others are done")
 
 
+def convert(
+    source: Positional[Path],
+    /,
+    *,
+    output: Path,
+    origin: Annotated[Literal["detectron2", "mmdet", "torchvision"] | None, tyro.conf.arg(name="from")] = None,
+    to: Literal["detectron2"] | None = None,
+    config: Path | None = None,
+) -> None:
+    """Bring in a checkpoint of detectron2, mmdetection or torchvision, or take one out to detectron2.
+
+    Args:
+        source: The checkpoint: a .pth, .pkl or .safetensors file.
+        output: The file to write: .safetensors with --from, .pth with --to.
+        origin: Whose checkpoint it is.
+        to: Write one of ours under this framework's names.
+        config: The config it was trained with (detectron2's yaml, mmdetection's py); without it the shapes tell the
+            architecture, and stock settings the rest.
+    """
+    if (origin is None) == (to is None):
+        raise UserError("give either --from (whose checkpoint comes in) or --to detectron2 (one of ours goes out)")
+    if origin is not None:
+        from cascade_rcnn.engine.checkpoint import save
+        from cascade_rcnn.interop import convert_checkpoint
+
+        if output.suffix != ".safetensors":
+            raise UserError(f"{output}: a converted model is a .safetensors file; name the output so")
+        model, notes = convert_checkpoint(source, origin, config)
+        _print_notes(notes)
+        save(model, output)
+        print(f"{output}: {model.config.name}, {model.config.num_classes} classes")
+        return
+    from cascade_rcnn.engine.checkpoint import load, save_state
+    from cascade_rcnn.interop import to_detectron2
+
+    if output.suffix != ".pth":
+        raise UserError(f"{output}: detectron2 reads .pth files; name the output so")
+    save_state(output, {"model": to_detectron2(load(source))})
+    print(f"{output}: for detectron2's DetectionCheckpointer")
+
+
 def shapes(
     folder: Positional[Path],
     /,
@@ -217,7 +258,7 @@ def doctor() -> None:
 
 
 _VERBS: dict[str, Callable[..., None]] = {
-    verb.__name__: verb for verb in (train, evaluate, predict, shapes, quickstart, doctor)
+    verb.__name__: verb for verb in (train, evaluate, predict, convert, shapes, quickstart, doctor)
 }
 
 

@@ -1,5 +1,6 @@
 """Detections as `supervision.Detections`, and as a picture."""
 
+import dataclasses
 import warnings
 from collections.abc import Sequence
 from types import ModuleType
@@ -11,6 +12,10 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     import supervision
+
+_LEGIBLE = 640  # pixels of the longer side that smaller pictures are enlarged towards
+# Ten colours that are told apart at a glance (Tableau's).
+_COLORS = "#d62728 #1f77b4 #2ca02c #ff7f0e #9467bd #17becf #e377c2 #bcbd22 #8c564b #7f7f7f".split()
 
 
 def _supervision() -> ModuleType:
@@ -36,14 +41,22 @@ def to_supervision(found: dict[str, Tensor], class_names: Sequence[str], thresho
 
 
 def draw(image: np.ndarray, detections: "supervision.Detections") -> PIL.Image.Image:
-    """Boxes, class names and scores on a copy of an RGB image (H, W, 3) uint8; sizes follow the image's."""
+    """Boxes, class names and scores on a copy of an RGB image (H, W, 3) uint8.
+
+    A small image is enlarged by a whole factor, so that names are legible and edges can be judged.
+    """
     supervision = _supervision()
-    height, width = image.shape[:2]
-    thickness = max(1, round(max(height, width) / 400))
+    factor = max(1, round(_LEGIBLE / max(image.shape[:2])))
+    height, width = (side * factor for side in image.shape[:2])
+    enlarged = PIL.Image.fromarray(image).resize((width, height), PIL.Image.Resampling.BICUBIC)
+    shown = dataclasses.replace(detections, xyxy=detections.xyxy * factor)
     labels = [str(name) for name in detections.data["class_name"]]
     if detections.confidence is not None:  # ground truth has none
         labels = [f"{name} {score:.2f}" for name, score in zip(labels, detections.confidence, strict=True)]
-    picture = supervision.BoxAnnotator(thickness=thickness).annotate(image.copy(), detections)
-    scale = max(0.35, max(height, width) / 2000)
-    picture = supervision.LabelAnnotator(text_scale=scale, text_padding=2).annotate(picture, detections, labels)
-    return PIL.Image.fromarray(picture)
+    colors = supervision.ColorPalette.from_hex(_COLORS)
+    side = max(height, width)
+    boxes = supervision.BoxAnnotator(colors, thickness=max(2, round(side / 400)))
+    names = supervision.LabelAnnotator(colors, text_scale=max(0.4, side / 2000), text_padding=2, smart_position=True)
+    picture = np.array(enlarged)[:, :, ::-1].copy()  # supervision paints in BGR
+    picture = names.annotate(boxes.annotate(picture, shown), shown, labels)
+    return PIL.Image.fromarray(picture[:, :, ::-1].copy())

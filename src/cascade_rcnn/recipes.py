@@ -53,7 +53,7 @@ class Recipe:
     epochs: int = 12
     batch_size: int = 2  # images a device and step
     accumulate: int = 1  # steps whose gradients are added up for one update
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: bf16 where the hardware has it
     ema: float | None = None  # decay of the averaged weights, such as 0.9995; they are what is evaluated and saved
     devices: int = 1  # processes, one a GPU (or CPU); torchrun overrides it
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
@@ -90,6 +90,7 @@ def _paper(model: str, output: str) -> Recipe:
         data=Data(photometric=0.5),
         epochs=19,  # 118k images: 280k iterations of 8
         batch_size=1,
+        precision="fp32",
         output=output,
     )
 
@@ -131,7 +132,6 @@ def finetune() -> Recipe:
         ),
         epochs=24,
         batch_size=8,
-        precision="bf16",
         ema=0.998,
         output="runs/finetune",
     )
@@ -154,7 +154,6 @@ def _small(model: str, output: str) -> Recipe:
         ),
         epochs=10,
         batch_size=8,
-        precision="bf16",
         ema=0.998,
         evaluate_every=2,
         output=output,
@@ -193,9 +192,10 @@ def quickstart() -> Recipe:
         optimizer=Optimizer(
             name="adamw", lr=1e-3, lr_batch=8, weight_decay=0.05, clip_norm=5.0, warmup_steps=50, schedule="cosine"
         ),
-        epochs=16,
+        epochs=9,
         batch_size=8,
-        evaluate_every=4,
+        ema=0.99,
+        evaluate_every=3,
         workers=1,
         output="runs/quickstart",
     )

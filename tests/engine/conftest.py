@@ -30,6 +30,7 @@ def recipe(shapes: Path, tmp_path: Path) -> Recipe:
         epochs=2,
         batch_size=2,
         accelerator="cpu",
+        precision="fp32",
         workers=0,
         output=str(tmp_path / "run"),
     )

@@ -60,7 +60,7 @@ def test_results_and_pictures_are_written_and_a_broken_image_is_reported(folder,
         "score": 0.9,
     }
     picture = np.asarray(PIL.Image.open(tmp_path / "out" / "pictures" / "a.jpg"))
-    assert picture.shape == (30, 40, 3)
+    assert picture.shape == (30 * 16, 40 * 16, 3)  # enlarged to be legible
     assert np.abs(picture.astype(int) - np.array([0, 80, 20])).max() > 60  # something is drawn
 
 

@@ -35,8 +35,9 @@ def run(output: Path, epochs: int | None = None) -> Metrics:
     images = islice(expand([data / "images" / "val"]), _PICTURES)
     predict_files(predictor, categories, images, output / "found", threshold=0.5)
     print(f"     pictures of {_PICTURES} validation images: {output / 'found' / 'pictures'}")
-    print(_NEXT.format(output=output))
-    return Metrics.from_dict(read_json(output / "best.json"))
+    best = read_json(output / "best.json")
+    print(_NEXT.format(output=output, epoch=best.pop("epoch")))
+    return Metrics.from_dict(best)
 
 
 _NEXT = """
@@ -44,4 +45,4 @@ what next:
   cascade-rcnn predict --checkpoint {output}/best.safetensors --output found YOUR_IMAGES
   cascade-rcnn train finetune --data.train train.json --data.val val.json      (a GPU)
   cascade-rcnn train small --data.train train.json --data.val val.json         (a CPU)
-the figures of the best epoch:"""
+the figures of the best epoch, {epoch}:"""

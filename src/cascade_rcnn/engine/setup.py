@@ -26,7 +26,7 @@ from cascade_rcnn.files import read_json, write_json
 from cascade_rcnn.models.build import create_model
 from cascade_rcnn.recipes import Data, Recipe
 
-_PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+_FABRIC = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 _MAY_CHANGE = ("output", "workers", "evaluate_every", "save_every")  # when resuming
 
 
@@ -45,16 +45,25 @@ def launch(recipe: Recipe) -> Fabric:
     devices = int(os.environ.get("LOCAL_WORLD_SIZE", recipe.devices))  # set by torchrun
     if gpu and devices > torch.cuda.device_count():
         raise UserError(f"devices is {devices}, but there are {torch.cuda.device_count()} GPUs; give at most that many")
+    precision = _native_precision(gpu) if recipe.precision == "auto" else recipe.precision
     nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
     fabric = Fabric(
         accelerator=recipe.accelerator,
         devices=devices,
         num_nodes=nodes,
         strategy="ddp" if devices * nodes > 1 else "auto",
-        precision=_PRECISIONS[recipe.precision],  # type: ignore[arg-type]
+        precision=_FABRIC[precision],  # type: ignore[arg-type]
     )
     fabric.launch()
     return fabric
+
+
+def _native_precision(gpu: bool) -> str:
+    """bf16 where the hardware computes in it, else fp32."""
+    if gpu:
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return "bf16" if any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "amx_tile", "bf16")) else "fp32"
 
 
 def prepare(recipe: Recipe, fabric: Fabric, *, resume: bool) -> tuple[Run, list[str]]:
