@@ -67,7 +67,7 @@ def evaluate(
     workers: int = 2,
     device: str | None = None,
     precision: Precision = "fp32",
-    min_size: int | None = None,
+    min_size: Literal["model"] | int | None = "model",
 ) -> None:
     """COCO's figures of a checkpoint, or of detections in COCO's results format.
 
@@ -83,7 +83,7 @@ def evaluate(
         workers: Processes that decode images.
         device: cpu, cuda, cuda:1; default: a GPU where there is one.
         precision: Arithmetic of the network.
-        min_size: Resize the short side to this instead of the model's own.
+        min_size: Resize the short side to this; None: not at all; model: as the model has it.
     """
     from cascade_rcnn.data import check_images, load_annotations
     from cascade_rcnn.evaluation import evaluate_boxes
@@ -101,7 +101,7 @@ def evaluate(
 
         assert checkpoint is not None
         check_images(truth)
-        inference = {} if min_size is None else {"min_size": min_size}
+        inference = {} if min_size == "model" else {"min_size": min_size}
         found, source = run_checkpoint(checkpoint, truth, batch_size, workers, device, precision, inference), checkpoint
     if save_detections is not None:
         write(save_detections, found)
@@ -125,7 +125,7 @@ def predict(
     batch_size: int = 1,
     device: str | None = None,
     precision: Precision = "fp32",
-    min_size: int | None = None,
+    min_size: Literal["model"] | int | None = "model",
 ) -> None:
     """Detect in files, folders and globs: COCO results and annotated pictures.
 
@@ -139,12 +139,12 @@ def predict(
         batch_size: Images a step.
         device: cpu, cuda, cuda:1; default: a GPU where there is one.
         precision: Arithmetic of the network.
-        min_size: Resize the short side to this instead of the model's own; 0 for no resizing.
+        min_size: Resize the short side to this; None: not at all; model: as the model has it.
     """
     from cascade_rcnn.engine.predict import Predictor, expand, first, predict_files
 
     files = first(expand(paths))
-    inference = {} if min_size is None else {"min_size": min_size or None}
+    inference = {} if min_size == "model" else {"min_size": min_size}
     predictor = Predictor(checkpoint, device=device, precision=precision, **inference)
     image_ids = None
     if annotations is not None:

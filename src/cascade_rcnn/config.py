@@ -14,7 +14,10 @@ from cascade_rcnn.errors import UserError
 Std: TypeAlias = tuple[float, float, float, float]
 
 # What `load` and `predict` may change about a trained model.
-INFERENCE = ("min_size", "max_size", "score_threshold", "nms_iou", "max_detections", "test_stage", "ensemble")
+INFERENCE = (
+    *("min_size", "max_size", "score_threshold", "nms_iou", "max_detections"),
+    *("test_stage", "ensemble", "ensemble_rois"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,6 +219,7 @@ class Inference:
     max_detections: int = 100
     stage: int | None = None  # stop after this stage (1..T); None: after the last
     ensemble: bool = True  # average the classifiers of stages 1..stage, or take that stage's alone
+    ensemble_rois: Literal["last", "own"] | None = None  # None: as the semantics have it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,7 +264,7 @@ class ModelConfig:
                 preprocess[name] = (value,) if isinstance(value, int) else value
             elif name == "max_size":
                 preprocess[name] = value
-            elif name in ("score_threshold", "nms_iou", "max_detections", "ensemble"):
+            elif name in ("score_threshold", "nms_iou", "max_detections", "ensemble", "ensemble_rois"):
                 inference[name] = value
             elif name == "test_stage":
                 if value is not None and not 1 <= value <= len(self.stages):
@@ -304,3 +308,4 @@ class ModelOptions:
     max_detections: int = 100
     test_stage: int | None = None  # detections are taken after this stage
     ensemble: bool = True  # average the classifiers of all stages up to there
+    ensemble_rois: Literal["last", "own"] | None = None  # all on the last stage's boxes, or each on its own

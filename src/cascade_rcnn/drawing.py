@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _LEGIBLE = 640  # pixels of the longer side that smaller pictures are enlarged towards
 # Ten colours that are told apart at a glance (Tableau's).
-_COLORS = "#d62728 #1f77b4 #2ca02c #ff7f0e #9467bd #17becf #e377c2 #bcbd22 #8c564b #7f7f7f".split()
+_COLORS = ["#d62728", "#1f77b4", "#2ca02c", "#ff7f0e", "#9467bd", "#17becf", "#e377c2", "#bcbd22", "#8c564b", "#7f7f7f"]
 
 
 def _supervision() -> ModuleType:

@@ -118,13 +118,15 @@ def test_a_class_s_own_regressor_moves_the_box_even_where_background_is_likelier
 @pytest.mark.parametrize("last", [1, 2, 3])
 @pytest.mark.parametrize("ensemble", [True, False])
 @pytest.mark.parametrize("semantics", SEMANTICS.values(), ids=SEMANTICS)
+@pytest.mark.parametrize("rois", ["last", "own", None])
 @torch.no_grad()
-def test_stage_and_ensemble_by_hand(semantics, ensemble, last):
+def test_stage_and_ensemble_by_hand(semantics, ensemble, last, rois):
     heads = random_heads()
-    model = cascade(heads, semantics, inference=Inference(stage=last, ensemble=ensemble, score_threshold=0.0))
+    inference = Inference(stage=last, ensemble=ensemble, ensemble_rois=rois, score_threshold=0.0)
+    model = cascade(heads, semantics, inference=inference)
     outputs = model.run(ONE, some_proposals().boxes, SIZES, last)
     logits = torch.stack([output.logits for output in outputs])
-    if semantics is PAPER:  # all heads look at the last stage's boxes
+    if rois == "last" or (rois is None and semantics is PAPER):  # all heads look at the last stage's boxes
         logits = torch.stack([head(outputs[-1].boxes / 100)[0] for head in heads[:last]])
     if not ensemble:
         expected = outputs[-1].logits.softmax(-1)

@@ -150,3 +150,14 @@ def test_predict_leaves_the_mode_as_it_was(tmp_path):
     assert model.training
     model.eval().predict(image())
     assert not model.training
+
+
+def test_predict_resizes_as_asked(monkeypatch):
+    detector = create_model("cascade_rcnn_resnet18_fpn", 2, pyramid_channels=8, head_width=8, min_size=64, proposals=20)
+    seen = []
+    detect = detector.detect
+    monkeypatch.setattr(detector, "detect", lambda pixels, sizes: seen.append(sizes.tolist()) or detect(pixels, sizes))
+    image = torch.rand(3, 50, 100)
+    for min_size in ("model", None, 96):
+        detector.predict(image, min_size=min_size)
+    assert seen == [[[64.0, 128.0]], [[50.0, 100.0]], [[96.0, 192.0]]]

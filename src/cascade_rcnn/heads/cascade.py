@@ -142,7 +142,7 @@ class Cascade(nn.Module):
         logits = [outputs[-1].logits]
         if self.inference.ensemble and len(outputs) > 1:
             logits = [output.logits for output in outputs]
-            if self.semantics.ensemble_rois == "last":
+            if (self.inference.ensemble_rois or self.semantics.ensemble_rois) == "last":
                 pooled = self.pool(features, outputs[-1].boxes)
                 logits[:-1] = [head(pooled)[0] for head in self.heads[: len(outputs) - 1]]
         if self.semantics.ensemble == "logits":

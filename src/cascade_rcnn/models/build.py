@@ -128,6 +128,7 @@ def model_config(
             max_detections=options.max_detections,
             stage=options.test_stage,
             ensemble=options.ensemble,
+            ensemble_rois=options.ensemble_rois,
         ),
     )
 

@@ -15,7 +15,7 @@ from cascade_rcnn.drawing import to_supervision
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.heads.cascade import Cascade
 from cascade_rcnn.images import ImageLike, to_tensor
-from cascade_rcnn.models.preprocess import Preprocess
+from cascade_rcnn.models.preprocess import MinSize, Preprocess
 from cascade_rcnn.models.rpn import RegionProposalNetwork
 from cascade_rcnn.structures import Detections, Images, Targets
 
@@ -84,26 +84,34 @@ class Detector(nn.Module):
         return self.roi_heads(features, proposals, sizes)
 
     @overload
-    def predict(self, images: list[ImageLike], threshold: float = 0.5) -> "list[supervision.Detections]": ...
+    def predict(
+        self, images: list[ImageLike], threshold: float = 0.5, min_size: MinSize = "model"
+    ) -> "list[supervision.Detections]": ...
     @overload
-    def predict(self, images: ImageLike, threshold: float = 0.5) -> "supervision.Detections": ...
+    def predict(
+        self, images: ImageLike, threshold: float = 0.5, min_size: MinSize = "model"
+    ) -> "supervision.Detections": ...
 
     @torch.inference_mode()
     def predict(
-        self, images: ImageLike | list[ImageLike], threshold: float = 0.5
+        self, images: ImageLike | list[ImageLike], threshold: float = 0.5, min_size: MinSize = "model"
     ) -> "supervision.Detections | list[supervision.Detections]":
         """Detect in a path, PIL image, RGB array (H, W, 3) or tensor (3, H, W), or in a list of them.
 
-        Returns `supervision.Detections` (a list for a list) of the boxes scored `threshold` or more; `class_id` counts
-        from 0 in the order of `class_names`, and `data["class_name"]` holds the names.
+        The short side is resized to `min_size` pixels (None: not at all; "model": as the model has it). Returns
+        `supervision.Detections` (a list for a list) of the boxes scored `threshold` or more; `class_id` counts from 0
+        in the order of `class_names`, and `data["class_name"]` holds the names.
         """
         was_training = self.training
         self.eval()
+        detections = []
         try:
-            found = [self([to_tensor(image)])[0] for image in (images if isinstance(images, list) else [images])]
+            for image in images if isinstance(images, list) else [images]:
+                batch = self.preprocess([to_tensor(image)], min_size)
+                (found,) = to_list(self.detect(batch.pixels, batch.sizes), batch)
+                detections.append(to_supervision(found, self.class_names, threshold))
         finally:
             self.train(was_training)
-        detections = [to_supervision(one, self.class_names, threshold) for one in found]
         return detections if isinstance(images, list) else detections[0]
 
     @property

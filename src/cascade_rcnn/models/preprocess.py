@@ -3,6 +3,8 @@
 Resizing, normalisation and padding are the model's, as in torchvision's detectors.
 """
 
+from typing import Literal, TypeAlias
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,6 +14,8 @@ from cascade_rcnn.config import Preprocess as PreprocessConfig
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images import to_tensor
 from cascade_rcnn.structures import Images, Targets
+
+MinSize: TypeAlias = int | Literal["model"] | None
 
 
 class Preprocess(nn.Module):
@@ -26,11 +30,14 @@ class Preprocess(nn.Module):
         for name, values in (("mean", config.mean), ("std", config.std)):  # of bytes: whole pixel values stay exact
             self.register_buffer(name, torch.tensor([255 * x for x in values])[:, None, None], persistent=False)
 
-    def forward(self, images: list[Tensor]) -> Images:
-        """Tensors (3, H_i, W_i), uint8 0..255 or floating point 0..1 -> a batch on the model's device."""
+    def forward(self, images: list[Tensor], min_size: MinSize = "model") -> Images:
+        """Tensors (3, H_i, W_i), uint8 0..255 or floating point 0..1 -> a batch on the model's device.
+
+        `min_size` is the short side to resize to, None for no resizing, "model" for the config's.
+        """
         if self.mean.dtype != torch.float32:
             raise UserError(f"the model's weights are {self.mean.dtype}; keep them float32 and use torch.autocast")
-        shortest = self._short_side()
+        shortest = self._short_side() if min_size == "model" else min_size
         images = [to_tensor(image) for image in images]
         resized = [self._resize(self._scale(image), shortest) for image in images]
         multiple = self.config.divisor
