@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -166,6 +167,27 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
     plain = {k: v for k, v in os.environ.items() if not k.startswith(("RANK", "WORLD_SIZE", "LOCAL_", "MASTER_"))}
     environment = plain | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment)
+
+
+def test_ctrl_c_in_a_terminal_saves_and_ends_cleanly(shapes, tmp_path):
+    """The signal reaches the whole process group, decoding workers included."""
+    flags = ["--accelerator", "cpu", "--workers", "1", "--batch-size", "2", "--epochs", "40", "--evaluate-every", "40"]
+    tiny = ["--options.pyramid-channels", "8", "--options.head-width", "16", "--options.rois", "16"]
+    sets = ["--data.train", str(shapes / "train.json"), "--data.val", str(shapes / "val.json")]
+    command = [sys.executable, "-m", "cascade_rcnn", "train", "quickstart", *flags, *tiny, *sets]
+    command += ["--output", str(tmp_path / "run")]
+    with subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as training:
+        deadline = time.monotonic() + 120
+        while len(read_csv(tmp_path / "run" / "train.csv")) < 3 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        os.killpg(training.pid, signal.SIGINT)
+        said, error = (text.decode() for text in training.communicate(timeout=120))
+    assert training.returncode == 130, error
+    assert "add --resume to continue" in said
+    assert "Traceback" not in error
+    done = load_state(tmp_path / "run" / "last.state.pt")["position"]["step"]
+    assert done >= 3
+    assert len(read_csv(tmp_path / "run" / "train.csv")) == done
 
 
 def test_torchrun_trains_with_two_processes_on_uneven_batches_and_images_without_objects(uneven):

@@ -2,6 +2,7 @@
 sees exactly what an uninterrupted one would have seen, whatever the number of workers.
 """
 
+import signal
 from collections.abc import Iterator
 from typing import TypeAlias
 
@@ -131,9 +132,16 @@ def make_loader(
         num_workers=workers,
         persistent_workers=workers > 0,
         collate_fn=_collate,
+        worker_init_fn=_leave_signals_to_the_main_process,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator().manual_seed(seed),  # otherwise every epoch would draw from the global one
     )
+
+
+def _leave_signals_to_the_main_process(_: int) -> None:
+    """Ctrl-C reaches every process of a terminal; a training ends its step first, and needs its workers for that."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class _Samples(Dataset):
