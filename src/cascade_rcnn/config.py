@@ -153,6 +153,7 @@ class ResNet:
     width_per_group: int = 64
     stride_in_1x1: bool = False  # caffe style (detectron2's MSRA weights)
     norm: Literal["frozen", "affine", "batch"] = "frozen"  # affine: fixed statistics, trained scale and shift
+    fold_norm: bool = True  # compute fixed statistics as part of the convolution; False rounds as the peers do
     norm_eps: float = 1e-5  # torchvision's own COCO weights: 0
     frozen_stages: int = 2  # 0 none, 1 the stem, 2 stem and layer1, ...
 

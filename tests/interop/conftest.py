@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.interop.convert import PEERS
@@ -38,14 +38,6 @@ class Peer:
         config = replace(self.config, preprocess=replace(self.config.preprocess, min_size=None))
         model = build(replace(config, **changes))
         model.load_state_dict(self.state, strict=False)
-        return model
-
-    def build_unfolded(self, **changes: object) -> Detector:
-        """... its fixed batch norm as passes of their own, as the peers have it: rounded at the same places."""
-        model = self.build(backbone=replace(self.config.backbone, norm="batch"), **changes)
-        for module in model.backbone.modules():
-            if isinstance(module, nn.BatchNorm2d) and self.config.backbone.norm == "frozen":
-                module.requires_grad_(False)
         return model.eval()
 
 

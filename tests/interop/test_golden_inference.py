@@ -1,8 +1,7 @@
 """The detector computes what detectron2 and mmdetection compute, from the image to the detections.
 
-These random weights amplify rounding: in double precision the maps are 2e-4 away from the peers' own, and as far from
-ours, whose fixed batch norm is folded into the convolutions. The tolerances allow for that, on any machine. The last
-test is the sharp one, batch norm not folded: it needs convolutions that round as where the peers ran.
+These random weights amplify rounding: in double precision the maps are 2e-4 away from the peers' own. The tolerances
+allow for that, on any machine. The last test is the sharp one: it needs convolutions that round as where the peers ran.
 """
 
 import pytest
@@ -27,7 +26,7 @@ def thinned(x: Tensor, level: int) -> Tensor:
 
 @pytest.fixture(scope="module")
 def model(peer) -> Detector:
-    return peer.build().eval()
+    return peer.build()
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +131,7 @@ def test_detections(peer, model, images):
 @torch.no_grad()
 def test_detections_to_the_last_digit(peer):
     torch.set_num_threads(2)  # as the peers ran
-    model = peer.build_unfolded()
+    model = peer.build()
     image = peer.infer["image_rgb"].permute(2, 0, 1)
     finest = model.features(model.preprocess([image]).pixels)[0]
     if float((thinned(finest, 2) - peer.infer["fpn_p2"]).abs().max()) > 3e-5:

@@ -22,7 +22,7 @@ class Batch(NamedTuple):
 
 @pytest.fixture
 def batch(peer) -> Batch:
-    model = peer.build_unfolded(
+    model = peer.build(
         sampling=replace(peer.config.sampling, rois=4096, positive_fraction=1.0),
         rpn=replace(peer.config.rpn, samples=10**6, positive_fraction=1.0),
     )
@@ -59,7 +59,8 @@ def test_folded_batch_norm_has_the_same_gradients(peer):
     """Folding changes nothing but the rounding: equal in double precision."""
     pixels = torch.randn(1, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     grads = []
-    for model in (peer.build(), peer.build_unfolded()):
+    for fold in (True, False):
+        model = peer.build(backbone=replace(peer.config.backbone, fold_norm=fold))
         sum(x.square().mean() for x in model.double().backbone(pixels)).backward()
         grads.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
     torch.testing.assert_close(*grads, rtol=1e-8, atol=1e-12)

@@ -166,6 +166,7 @@ def to_config(skeleton: ModelConfig, settings: dict[str, Any] | None) -> ModelCo
             skeleton.backbone,
             stride_in_1x1=get["MODEL.RESNETS.STRIDE_IN_1X1"],
             norm=norm,
+            fold_norm=False,
             frozen_stages=get["MODEL.BACKBONE.FREEZE_AT"],
         ),
         rpn=_rpn(skeleton, get),

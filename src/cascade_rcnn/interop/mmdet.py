@@ -136,6 +136,7 @@ def to_config(skeleton: ModelConfig, settings: Settings | None) -> ModelConfig:
             skeleton.backbone,
             stride_in_1x1=get("model.backbone.style", "pytorch") == "caffe",
             norm=("affine" if trained else "frozen") if norm_eval else "batch",
+            fold_norm=False,
             frozen_stages=get("model.backbone.frozen_stages", 1) + 1,
         ),
         rpn=_rpn(skeleton.rpn, get, 2000 if cascade else 1000),

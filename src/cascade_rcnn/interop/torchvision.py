@@ -57,6 +57,7 @@ def to_config(skeleton: ModelConfig, *, own_weights: bool, batch_norm: bool) -> 
         backbone=replace(
             skeleton.backbone,
             norm="batch" if batch_norm else "frozen",
+            fold_norm=False,
             norm_eps=0.0 if own_weights else 1e-5,
             frozen_stages=0 if batch_norm else 2,
         ),

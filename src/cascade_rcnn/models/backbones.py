@@ -24,9 +24,9 @@ class FixedBatchNorm(nn.Module):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, channels: int, trained: bool, eps: float) -> None:
+    def __init__(self, channels: int, *, trained: bool, folded: bool, eps: float) -> None:
         super().__init__()
-        self.eps = eps
+        self.folded, self.eps = folded, eps
         for name, value in (("weight", torch.ones(channels)), ("bias", torch.zeros(channels))):
             if trained:
                 self.register_parameter(name, nn.Parameter(value))
@@ -35,6 +35,10 @@ class FixedBatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
 
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same."""
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
     def affine(self) -> tuple[Tensor, Tensor]:
         """The scale (C,) and shift (C,) that it amounts to."""
         scale = self.weight * (self.running_var + self.eps).rsqrt()
@@ -42,8 +46,8 @@ class FixedBatchNorm(nn.Module):
 
 
 def _conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
-    """Convolution and normalisation; a fixed one is folded into the weights, which saves a pass over the map."""
-    if isinstance(norm, FixedBatchNorm) and isinstance(conv, nn.Conv2d):
+    """Convolution and normalisation; folding a fixed one into the weights saves a pass over the map."""
+    if isinstance(norm, FixedBatchNorm) and norm.folded and isinstance(conv, nn.Conv2d):
         scale, shift = norm.affine()
         weight = conv.weight * scale[:, None, None, None]
         return F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)  # type: ignore[arg-type]
@@ -53,7 +57,7 @@ def _conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
 def _norm(config: ResNetConfig, channels: int) -> nn.Module:
     if config.norm == "batch":
         return nn.BatchNorm2d(channels, eps=config.norm_eps)
-    return FixedBatchNorm(channels, trained=config.norm == "affine", eps=config.norm_eps)
+    return FixedBatchNorm(channels, trained=config.norm == "affine", folded=config.fold_norm, eps=config.norm_eps)
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
