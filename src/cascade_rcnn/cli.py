@@ -7,6 +7,7 @@ from typing import Annotated, Literal, NoReturn
 
 import tyro
 
+from cascade_rcnn.engine.interrupt import Interrupted
 from cascade_rcnn.errors import UserError, nearest
 from cascade_rcnn.recipes import RECIPES, Recipe
 
@@ -26,14 +27,9 @@ def train(arguments: Sequence[str]) -> None:
 
     def run(recipe: Annotated[Recipe, tyro.conf.arg(name="")] = default, *, resume: bool = False) -> None:
         from cascade_rcnn.engine.curve import plot
-        from cascade_rcnn.engine.interrupt import Interrupted
         from cascade_rcnn.engine.train import train as run_training
 
-        try:
-            output = run_training(recipe, resume=resume)
-        except Interrupted as stop:
-            print(stop)
-            sys.exit(130)
+        output = run_training(recipe, resume=resume)
         if _is_first_process():
             weights = output / ("best.safetensors" if (output / "best.safetensors").exists() else "last.safetensors")
             print(f"learning curve: {plot(output)}")
@@ -92,17 +88,20 @@ def evaluate(
 
     if (checkpoint is None) == (detections is None):
         raise UserError("give either --checkpoint (a model to run) or --detections (a COCO results json)")
-    truth = load_annotations(annotations, images, split)
-    _print_notes(truth.notes)
     if detections is not None:
+        truth = load_annotations(annotations, images, split)
         found, source = load_detections(detections), detections
     else:
+        from cascade_rcnn.engine.checkpoint import read_config
         from cascade_rcnn.engine.evaluate import run_checkpoint
 
         assert checkpoint is not None
+        classes = [category.name for category in read_config(checkpoint).categories]
+        truth = load_annotations(annotations, images, split, classes)
         check_images(truth)
         inference = {} if min_size == "model" else {"min_size": min_size}
         found, source = run_checkpoint(checkpoint, truth, batch_size, workers, device, precision, inference), checkpoint
+    _print_notes(truth.notes)
     if save_detections is not None:
         write(save_detections, found)
     metrics = evaluate_boxes(truth, found, source=source)
@@ -135,15 +134,17 @@ def predict(
         output: Folder to write detections.json and pictures/ to.
         threshold: Pictures show detections scored this or more (the json holds all).
         pictures: Write annotated pictures.
-        annotations: A COCO json that gives the image ids by file name; default: 1, 2, ...
+        annotations: Annotations that give the image ids, by file name below the folder given; default: 1, 2, ...
         batch_size: Images a step.
         device: cpu, cuda, cuda:1; default: a GPU where there is one.
         precision: Arithmetic of the network.
         min_size: Resize the short side to this; None: not at all; model: as the model has it.
     """
-    from cascade_rcnn.engine.predict import Predictor, expand, first, predict_files
+    from cascade_rcnn.engine.predict import Predictor, expand, predict_files
 
-    files = first(expand(paths))
+    files = expand(paths)
+    if batch_size < 1:
+        raise UserError(f"batch-size is {batch_size}; give 1 or more")
     inference = {} if min_size == "model" else {"min_size": min_size}
     predictor = Predictor(checkpoint, device=device, precision=precision, **inference)
     image_ids = None
@@ -151,7 +152,7 @@ def predict(
         from cascade_rcnn.data import load_annotations
 
         truth = load_annotations(annotations)
-        image_ids = {Path(truth.file_names[i]).name: int(truth.image_ids[i]) for i in range(len(truth))}
+        image_ids = {truth.file_names[i]: int(truth.image_ids[i]) for i in range(len(truth))}
     categories = [(c.id, c.name) for c in predictor.model.config.categories]
     done, failed = predict_files(
         predictor,
@@ -166,7 +167,7 @@ def predict(
     )
     print(f"{done} images: {output / 'detections.json'}" + (f", {output / 'pictures'}" if pictures else ""))
     if failed:
-        raise UserError(f"{failed} of {done + failed} images did not open (named above); the others are done")
+        raise UserError(f"{failed} of {done + failed} images were skipped (named above); the others are done")
 
 
 def convert(
@@ -275,8 +276,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     try:
         _run(arguments[0], arguments[1:])
-    except UserError as error:
+    except (UserError, OSError) as error:
         _fail(str(error))
+    except Interrupted as stop:
+        print(stop)
+        sys.exit(130)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

@@ -46,7 +46,7 @@ class Recipe:
 
     model: str = "cascade_rcnn_resnet50_fpn"
     weights_backbone: str | None = "imagenet"  # or a local file; None: random
-    init: str | None = None  # a checkpoint to start from; layers of other classes start anew
+    init: str | None = None  # a checkpoint to start from, in place of `model`, `options` and `weights_backbone`
     options: ModelOptions = field(default_factory=ModelOptions)
     data: Data = field(default_factory=Data)
     optimizer: Optimizer = field(default_factory=Optimizer)
@@ -54,7 +54,7 @@ class Recipe:
     batch_size: int = 2  # images a device and step
     accumulate: int = 1  # steps whose gradients are added up for one update
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: bf16 where the hardware has it
-    ema: float | None = None  # decay of the averaged weights, such as 0.9995; they are what is evaluated and saved
+    ema: float | None = None  # decay of the averaged weights, such as 0.998; they are what is evaluated and saved
     devices: int = 1  # processes, one a GPU (or CPU); torchrun overrides it
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int = 2  # processes that decode images, for each device

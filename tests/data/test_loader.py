@@ -117,12 +117,6 @@ def test_too_few_images_for_a_full_batch(one_line):
     one_line(caught, "3 images do not fill one batch of 4")
 
 
-def test_groups_may_mix():
-    batches = _indices(_sampler(_sizes(20, 20), group_by_aspect=False))
-    assert [len(batch) for batch in batches] == [4] * 10
-    assert any(len({index < 20 for index in batch}) == 2 for batch in batches)
-
-
 def test_evaluation_is_in_order_without_repetition():
     assert _indices(_sampler(_sizes(5, 5), shuffle=False)) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     ranks = [_sampler(_sizes(5, 5), shuffle=False, rank=rank, world_size=4) for rank in range(4)]

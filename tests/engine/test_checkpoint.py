@@ -5,7 +5,8 @@ import torch
 from safetensors.torch import save_file
 
 from cascade_rcnn import create_model
-from cascade_rcnn.engine.checkpoint import initialise, load, load_state, read, save, save_state
+from cascade_rcnn.config import Category
+from cascade_rcnn.engine.checkpoint import load, load_state, read, save, save_state, start_from
 from cascade_rcnn.errors import UserError
 
 
@@ -46,7 +47,7 @@ def broken(kind: str, good: Path, folder: Path) -> Path:
             save_file({"a": torch.zeros(1)}, path)
         case "mixed":  # one model's weights under another's config
             other = create_model("cascade_rcnn_resnet34_fpn", 4, pyramid_channels=8, head_width=16)
-            save(other, path, read(good)[1])
+            save_file(read(good)[1], path, metadata={"cascade_rcnn": other.config.to_json()})
     return path
 
 
@@ -69,12 +70,19 @@ def test_a_bad_checkpoint_is_one_line_that_names_it(detector, tmp_path, kind, me
     assert "\n" not in str(error.value)
 
 
-def test_initialise_takes_all_but_the_layers_of_other_classes(detector, tmp_path):
+def test_starting_from_a_checkpoint_keeps_all_but_the_layers_of_other_classes(detector, tmp_path):
     save(detector, tmp_path / "model.safetensors")
-    other = create_model("cascade_rcnn_resnet18_fpn", 7, pyramid_channels=8, head_width=16)
-    anew = initialise(other, tmp_path / "model.safetensors")
-    assert sorted(anew) == sorted(f"roi_heads.heads.{t}.classifier.{p}" for t in range(3) for p in ("weight", "bias"))
-    assert torch.equal(other.rpn.conv.weight, detector.rpn.conv.weight)
+    same, anew = start_from(tmp_path / "model.safetensors", detector.config.categories)
+    assert anew == 0
+    assert torch.equal(same.roi_heads.heads[2].classifier.weight, detector.roi_heads.heads[2].classifier.weight)
+    renamed = tuple(Category(id=c.id, name=c.name + "s") for c in detector.config.categories)  # as many, but others
+    for categories in (renamed, (*renamed, Category(id=9, name="moon"))):
+        other, anew = start_from(tmp_path / "model.safetensors", categories)
+        assert anew == 3 * 2  # weight and bias of three classifiers
+        assert other.config.categories == categories
+        assert torch.equal(other.rpn.conv.weight, detector.rpn.conv.weight)
+        before, after = (m.roi_heads.heads[0].classifier.weight for m in (detector, other))
+        assert before.shape != after.shape or not torch.equal(before, after)
 
 
 def test_training_state_round_trip_and_corruption(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cascade_rcnn import create_model
-from cascade_rcnn.engine.optim import learning_rate, make_optimizer, parameter_groups, set_learning_rate
+from cascade_rcnn.engine.optim import learning_rate, make_optimizer, moving_average, parameter_groups, set_learning_rate
 from cascade_rcnn.recipes import Optimizer
 
 STEP = Optimizer(lr=0.02, lr_batch=16, warmup_steps=10, warmup_factor=0.1, schedule="step", drops=(0.5, 0.75))
@@ -55,3 +55,14 @@ def test_optimizer_and_its_rates(name, kind):
     set_learning_rate(optimizer, 0.5)
     assert isinstance(optimizer, kind)
     assert optimizer.param_groups[0]["lr"] == 2.0
+
+
+def test_the_moving_average_forgets_a_random_start_and_then_keeps_its_decay():
+    update = moving_average(0.75)
+    mine, counter = torch.tensor([1.0]), torch.tensor(3)
+    update([mine, counter], [torch.tensor([2.0]), torch.tensor(8)], 1)
+    assert mine.item() == pytest.approx(1 * 2 / 11 + 2 * 9 / 11)  # (1 + 1) / (10 + 1) is kept
+    assert counter.item() == 8
+    mine.fill_(1.0)
+    update([mine], [torch.tensor([2.0])], torch.tensor(1000))
+    assert mine.item() == pytest.approx(0.75 + 2 * 0.25)

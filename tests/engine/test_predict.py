@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cascade_rcnn.engine.checkpoint import save
-from cascade_rcnn.engine.predict import Predictor, expand, first, predict_files
+from cascade_rcnn.engine.predict import Predictor, Source, expand, predict_files
 from cascade_rcnn.errors import UserError
 
 CATEGORIES = [(7, "cat"), (9, "dog")]
@@ -36,12 +36,19 @@ def one_dog(images):
     return [found for _ in images]
 
 
-def test_files_folders_and_globs_are_expanded(folder):
-    assert [p.name for p in expand([folder])] == ["a.png", "broken.png", "b.jpg"]
-    assert [p.name for p in expand([str(folder / "*.png")])] == ["a.png", "broken.png"]
-    assert [p.name for p in expand([str(folder / "**" / "*.jpg"), folder / "a.png"])] == ["b.jpg", "a.png"]
+def test_files_folders_and_globs_are_expanded_with_names_that_cannot_collide(folder):
+    assert [s.name for s in expand([folder])] == ["a.png", "broken.png", "deep/b.jpg"]
+    assert [s.name for s in expand([str(folder / "*.png")])] == ["a.png", "broken.png"]
+    assert [s.name for s in expand([str(folder / "**" / "*.jpg"), folder / "a.png"])] == ["deep/b.jpg", "a.png"]
+    assert [s.path for s in expand([str(folder / "deep")])] == [folder / "deep" / "b.jpg"]
+
+
+@pytest.mark.parametrize("wrong", ["nothing*.png", "nothing.png", "none"])
+def test_a_pattern_without_images_is_told_before_any_work(folder, wrong):
     with pytest.raises(UserError, match="no image there"):
-        first(expand([folder / "nothing*.png"]))
+        expand([folder, folder / wrong])
+    with pytest.raises(UserError, match="no image is named"):
+        expand([])
 
 
 def test_results_and_pictures_are_written_and_a_broken_image_is_reported(folder, tmp_path):
@@ -59,16 +66,38 @@ def test_results_and_pictures_are_written_and_a_broken_image_is_reported(folder,
         "bbox": [1.0, 2.0, 20.0, 10.0],
         "score": 0.9,
     }
-    picture = np.asarray(PIL.Image.open(tmp_path / "out" / "pictures" / "a.jpg"))
+    assert results[2]["image_id"] == 3  # the third that was named
+    picture = np.asarray(PIL.Image.open(tmp_path / "out" / "pictures" / "a.png"))
     assert picture.shape == (30 * 16, 40 * 16, 3)  # enlarged to be legible
     assert np.abs(picture.astype(int) - np.array([0, 80, 20])).max() > 60  # something is drawn
+    assert (tmp_path / "out" / "pictures" / "deep" / "b.jpg").exists()
 
 
-def test_image_ids_come_from_annotations_by_file_name(folder, tmp_path):
-    ids = {"a.png": 41, "b.jpg": 17}
-    predict_files(one_dog, CATEGORIES, expand([folder]), tmp_path, pictures=False, image_ids=ids, report=lambda _: None)
+def test_image_ids_come_from_annotations_by_file_name_and_others_are_skipped(folder, tmp_path):
+    lines: list[str] = []
+    ids = {"a.png": 41, "deep/b.jpg": 17}
+    (folder / "new.png").write_bytes((folder / "a.png").read_bytes())
+    counts = predict_files(
+        one_dog, CATEGORIES, expand([folder]), tmp_path, pictures=False, image_ids=ids, report=lines.append
+    )
+    assert counts == (2, 2)
+    assert any("name no 'new.png'" in line for line in lines)
     assert {r["image_id"] for r in json.loads((tmp_path / "detections.json").read_text())} == {41, 17}
     assert not (tmp_path / "pictures").exists()
+
+
+def test_ctrl_c_keeps_what_was_found(folder, tmp_path):
+    calls = []
+
+    def interrupted(images):
+        calls.append(len(images))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return one_dog(images)
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_files(interrupted, CATEGORIES, expand([folder]), tmp_path, pictures=False, report=lambda _: None)
+    assert {r["file_name"] for r in json.loads((tmp_path / "detections.json").read_text())} == {"a.png"}
 
 
 def test_it_streams(tmp_path):
@@ -80,7 +109,7 @@ def test_it_streams(tmp_path):
             path = tmp_path / f"{number}.png"
             PIL.Image.new("RGB", (8, 8)).save(path)
             events.append(("path", number))
-            yield path
+            yield Source(path, path.name)
 
     def predictor(images):
         events.append(("found", len(images)))

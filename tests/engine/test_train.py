@@ -108,12 +108,11 @@ def test_fine_tuning_keeps_what_fits_and_starts_other_classes_anew(recipe, tmp_p
     other.write_text(json.dumps(truth))
     data = replace(recipe.data, train=str(other), train_images=str(Path(recipe.data.train).parent / "images"), val="")
     start = replace(recipe, data=data, init=str(first / "last.safetensors"), output=str(tmp_path / "tuned"))
-    tuned = train(replace(start, epochs=1, optimizer=replace(recipe.optimizer, lr=0.0, weight_decay=0.0)))
+    still = replace(recipe.optimizer, lr=0.0, weight_decay=0.0)
+    tuned = train(replace(start, epochs=1, optimizer=still, model="as the checkpoint's", weights_backbone="imagenet"))
     before, after = weights(first), weights(tuned)
     assert torch.equal(before["pyramid.output.0.weight"], after["pyramid.output.0.weight"])
     assert after["roi_heads.heads.0.classifier.weight"].shape[0] == 6
-    with pytest.raises(UserError, match="another architecture"):
-        train(replace(start, model="cascade_rcnn_resnet34_fpn", output=str(tmp_path / "no")))
 
 
 @pytest.mark.parametrize(
@@ -122,6 +121,7 @@ def test_fine_tuning_keeps_what_fits_and_starts_other_classes_anew(recipe, tmp_p
         ({"precision": "fp16"}, "fp16 needs a GPU"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"seed": -1}, "seed is -1"),
+        ({"ema": 1.5}, "ema is 1.5"),
         ({"model": "cascade_rcnn_resnet18"}, "did you mean 'cascade_rcnn_resnet18_fpn'"),
     ],
 )
@@ -188,6 +188,24 @@ def test_ctrl_c_in_a_terminal_saves_and_ends_cleanly(shapes, tmp_path):
     done = load_state(tmp_path / "run" / "last.state.pt")["position"]["step"]
     assert done >= 3
     assert len(read_csv(tmp_path / "run" / "train.csv")) == done
+
+
+def test_a_broken_image_ends_the_training_with_its_name_and_nothing_lost(recipe, tmp_path):
+    truth = json.loads(Path(recipe.data.train).read_text())
+    images = Path(recipe.data.train).parent / "images"
+    (tmp_path / "images" / "train").mkdir(parents=True)
+    for image in truth["images"]:
+        (tmp_path / "images" / image["file_name"]).write_bytes((images / image["file_name"]).read_bytes())
+    name = truth["images"][4]["file_name"]
+    (tmp_path / "images" / name).write_bytes(b"broken")
+    (tmp_path / "train.json").write_text(json.dumps(truth))
+    broken = replace(recipe, data=replace(recipe.data, train=str(tmp_path / "train.json"), val=""), epochs=3)
+    with pytest.raises(UserError, match="this image does not open"):
+        train(broken)
+    done = load_state(Path(recipe.output) / "last.state.pt")["position"]["step"]
+    assert len(read_csv(Path(recipe.output) / "train.csv")) == done
+    (tmp_path / "images" / name).write_bytes((images / name).read_bytes())
+    assert len(read_csv(train(broken, resume=True) / "train.csv")) == 18
 
 
 def test_torchrun_trains_with_two_processes_on_uneven_batches_and_images_without_objects(uneven):

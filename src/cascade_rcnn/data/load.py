@@ -1,6 +1,7 @@
 """A path on the command line -> Annotations, whatever the format."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from cascade_rcnn.data.annotations import Annotations
@@ -11,7 +12,10 @@ from cascade_rcnn.errors import UserError
 
 
 def load_annotations(
-    annotations: str | Path, images: str | Path | None = None, split: str | None = None
+    annotations: str | Path,
+    images: str | Path | None = None,
+    split: str | None = None,
+    classes: Sequence[str] | None = None,
 ) -> Annotations:
     """Read ground truth and recognise its format by the path.
 
@@ -19,6 +23,7 @@ def load_annotations(
     - PASCAL VOC: a folder with Annotations/, and a split of its ImageSets/Main; or that split's .txt file.
     - YOLO: a data.yaml or a folder holding one, and a split of it.
 
+    `classes` names the classes where the format does not (VOC; default: those that its files mention).
     Raises UserError where the path is none of these or holds something wrong.
     """
     path = Path(annotations).expanduser()
@@ -35,9 +40,9 @@ def load_annotations(
     if path.suffix == ".txt" and path.absolute().parts[-3:-1] == ("ImageSets", "Main"):
         if split not in (None, path.stem):
             raise UserError(f"{path}: this file is the split {path.stem!r}; leave out the split {split!r}")
-        return load_voc(path.absolute().parents[2], path.stem, images_dir=images_dir)
+        return load_voc(path.absolute().parents[2], path.stem, images_dir=images_dir, classes=classes)
     if (path / "Annotations").is_dir():
-        return load_voc(path, split, images_dir=images_dir)
+        return load_voc(path, split, images_dir=images_dir, classes=classes)
     if path.suffix in (".yaml", ".yml") or any((path / name).is_file() for name in ("data.yaml", "data.yml")):
         if images_dir is not None:
             raise UserError(f"{path}: a YOLO data.yaml names its own image folders; leave out {images_dir}")

@@ -34,7 +34,6 @@ class AspectBatchSampler(Sampler[list[tuple[int, int]]]):
         seed: int,
         shuffle: bool,
         drop_last: bool = False,
-        group_by_aspect: bool = True,
         rank: int = 0,
         world_size: int = 1,
     ):
@@ -43,7 +42,7 @@ class AspectBatchSampler(Sampler[list[tuple[int, int]]]):
         groups = (height > width).numpy().astype(np.int64)
         counts = np.bincount(groups, minlength=2)
         starved = drop_last and bool(((counts > 0) & (counts < batch_size)).any())
-        self.groups = groups if shuffle and group_by_aspect and not starved else np.zeros_like(groups)
+        self.groups = groups if shuffle and not starved else np.zeros_like(groups)
         self.batch_size, self.seed, self.shuffle, self.drop_last = batch_size, seed, shuffle, drop_last
         self.rank, self.world_size = rank, world_size
         self.set_epoch(0)
@@ -110,7 +109,6 @@ def make_loader(
     drop_last: bool = False,
     rank: int = 0,
     world_size: int = 1,
-    group_by_aspect: bool = True,
 ) -> DetectionLoader:
     """Batches of `batch_size` images for this rank; `workers` processes decode them (0: this one).
 
@@ -122,7 +120,6 @@ def make_loader(
         seed=seed,
         shuffle=shuffle,
         drop_last=drop_last,
-        group_by_aspect=group_by_aspect,
         rank=rank,
         world_size=world_size,
     )

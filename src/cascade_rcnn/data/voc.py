@@ -20,6 +20,7 @@ from cascade_rcnn.config import Category
 from cascade_rcnn.data.annotations import Annotations, assemble
 from cascade_rcnn.data.image_files import image_size
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.images import EXTENSIONS
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
@@ -68,7 +69,8 @@ def load_voc(
 
 
 def _columns(source: Path, images_dir: Path, label: dict[str, int], records: dict[str, _Record]) -> Annotations:
-    present = {path.stem: path.name for path in images_dir.iterdir()} if images_dir.is_dir() else {}
+    files = images_dir.iterdir() if images_dir.is_dir() else ()
+    present = {path.stem: path.name for path in files if path.suffix.lower() in EXTENSIONS}
     # Many tools write a wrong <filename>: an image of the xml file's own name comes first.
     file_names = [present.get(stem, record.file_name or f"{stem}.jpg") for stem, record in records.items()]
     sizes = [
@@ -110,7 +112,7 @@ def _split_names(root: Path, split: str) -> list[str]:
 
 def _all_names(root: Path, files: dict[str, Path]) -> list[str]:
     if (splits := _splits(root)) != "none":
-        raise UserError(f"{root}: which split? It has {splits}")
+        raise UserError(f"{root}: which split? Give one of {splits} (--split, --data.train-split, --data.val-split)")
     return list(files)
 
 

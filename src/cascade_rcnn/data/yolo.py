@@ -34,7 +34,8 @@ def load_yolo(data: Path, split: str | None) -> Annotations:
     splits = [name for name in _SPLITS if config.get(name)]
     if split is None or not config.get(split):
         what = "which split?" if split is None else f"there is no split {split!r};"
-        raise UserError(f"{path}: {what} It has {', '.join(splits) or 'none'}")
+        known = ", ".join(splits) or "none"
+        raise UserError(f"{path}: {what} It has {known} (--split, --data.train-split, --data.val-split)")
     root = path.parent / str(config.get("path") or ".")
     root = root if root.is_dir() else path.parent  # `path` often names a folder of the machine that wrote the file
     categories = _categories(path, config.get("names"))

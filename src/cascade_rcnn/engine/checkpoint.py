@@ -3,15 +3,16 @@
 A training's state (weights, averaged weights, optimizer, position, random state) is one file more, for resuming.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cascade_rcnn.config import ModelConfig
+from cascade_rcnn.config import Category, ModelConfig
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import replacing
 from cascade_rcnn.models.build import build
@@ -22,18 +23,21 @@ _KEY = "cascade_rcnn"
 _FORMAT = "1"
 
 
-def save(model: Detector, path: str | Path, state: dict[str, Tensor] | None = None) -> None:
-    """Write a detector (or other weights `state` for it) with its config, whole or not at all."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in (state or model.state_dict()).items()}
+def save(model: Detector, path: str | Path) -> None:
+    """Write a detector with its config, whole or not at all. Raises UserError where that cannot be done."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     with replacing(path) as aside:
-        save_file(tensors, aside, metadata={_KEY: model.config.to_json(), "format": _FORMAT})
+        try:
+            save_file(tensors, aside, metadata={_KEY: model.config.to_json(), "format": _FORMAT})
+        except SafetensorError as error:  # a full disk, for one
+            raise UserError(f"{path}: cannot be written ({reason(error)}); choose another output") from None
 
 
 def load(path: str | Path, *, device: str | torch.device = "cpu", **inference: Any) -> Detector:
     """Read a detector, in evaluation mode.
 
     `inference` overrides what does not touch the weights: `min_size` (None: no resizing), `max_size`,
-    `score_threshold`, `nms_iou`, `max_detections`, `test_stage`, `ensemble`.
+    `score_threshold`, `nms_iou`, `max_detections`, `test_stage`, `ensemble`, `ensemble_rois`.
     Raises UserError naming the file when it is missing, corrupt, or not one of ours.
     """
     config, state = read(path)
@@ -44,23 +48,38 @@ def load(path: str | Path, *, device: str | torch.device = "cpu", **inference: A
 
 def read(path: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     """The config and weights in a checkpoint."""
+    config = read_config(path)
+    try:
+        return config, load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(path, error) from None
+
+
+def read_config(path: str | Path) -> ModelConfig:
+    """The config in a checkpoint, without its weights."""
     if not Path(path).is_file():
         raise UserError(f"{path}: no such checkpoint; check the path")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if _KEY not in metadata:
-                raise UserError(
-                    f"{path}: holds weights but no cascade-rcnn config; if it comes from detectron2, mmdetection or "
-                    "torchvision, convert it first"
-                )
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
+        raise _unreadable(path, error) from None
+    if _KEY not in metadata:
         raise UserError(
-            f"{path}: not a readable checkpoint ({error}); it may be truncated or of another format: copy it again or "
-            "use last.safetensors of the same training"
-        ) from None
-    return ModelConfig.from_json(metadata[_KEY]), state
+            f"{path}: holds weights but no cascade-rcnn config; bring checkpoints of detectron2, mmdetection or "
+            "torchvision in with `cascade-rcnn convert`"
+        )
+    try:
+        return ModelConfig.from_json(metadata[_KEY])
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _unreadable(path: str | Path, error: Exception) -> UserError:
+    return UserError(
+        f"{path}: not a readable checkpoint ({reason(error)}); it may be truncated or of another format: copy it "
+        "again, or use last.safetensors of the same training"
+    )
 
 
 def fill(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
@@ -74,28 +93,31 @@ def fill(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
     model.load_state_dict(state)
 
 
-def initialise(model: Detector, path: str | Path) -> list[str]:
-    """Start from a checkpoint whose classes may differ: the names of layers that did not fit and start anew.
+def start_from(path: str | Path, categories: tuple[Category, ...]) -> tuple[Detector, int]:
+    """A checkpoint's detector for other classes, to be fine-tuned; how many tensors do not carry over.
 
-    Raises UserError when the architectures differ in more than the classes.
+    Where the classes are the same, all do; else the classifiers (and class-specific regressors) start anew.
     """
-    _, state = read(path)
+    config, state = read(path)
+    model = build(replace(config, categories=categories))
     own = model.state_dict()
-    anew = [name for name in own if name not in state or state[name].shape != own[name].shape]
-    foreign = [name for name in anew if not any(part in name for part in ("classifier", "regressor"))]
-    foreign += [name for name in state if name not in own]
-    if foreign:
-        raise UserError(
-            f"{path}: another architecture than {model.config.name} (at {foreign[0]}); choose --model to fit"
-        )
-    model.load_state_dict({name: value for name, value in state.items() if name not in anew}, strict=False)
-    return anew
+    same = config.categories == categories
+    fits = {
+        name: value
+        for name, value in state.items()
+        if name in own and own[name].shape == value.shape and (same or ".classifier." not in name)
+    }
+    model.load_state_dict(fits, strict=False)
+    return model, len(own) - len(fits)
 
 
 def save_state(path: str | Path, state: dict[str, Any]) -> None:
     """Write a training's state (tensors and plain values), whole or not at all."""
     with replacing(path) as aside:
-        torch.save(state, aside)
+        try:
+            torch.save(state, aside)
+        except RuntimeError as error:
+            raise UserError(f"{path}: cannot be written ({reason(error)}); choose another output") from None
 
 
 def load_state(path: str | Path) -> dict[str, Any]:

@@ -24,6 +24,16 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     return nullcontext() if precision == "fp32" else torch.autocast(device.type, _DTYPES[precision])
 
 
+def choose_device(name: str | None) -> torch.device:
+    """The device of this name, or a GPU where there is one. Raises UserError when it is not there."""
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device {name}: not usable here ({str(error).splitlines()[0]}); give cpu or cuda") from None
+    return device
+
+
 def check_classes(config: ModelConfig, annotations: Annotations, checkpoint: str | Path) -> None:
     """Raise UserError unless the model knows exactly the classes of the ground truth, by id and name."""
     ours, theirs = set(config.categories), set(annotations.categories)
@@ -94,7 +104,7 @@ def run_checkpoint(
     inference: dict[str, Any],
 ) -> np.ndarray:
     """Detections (N, 7) of a checkpoint on all images; `inference` are `load`'s overrides."""
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = choose_device(device)
     model = load(path, device=place, **inference)
     check_classes(model.config, annotations, path)
     loader = evaluation_loader(annotations, batch_size, workers)

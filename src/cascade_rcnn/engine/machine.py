@@ -2,7 +2,6 @@
 
 import os
 import platform
-import resource
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +28,8 @@ def peak_memory_mb() -> float:
     """The most memory that this process has held so far: of the GPU where it uses one, else resident."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return torch.cuda.max_memory_allocated() / 2**20
+    import resource  # not on Windows
+
     unit = 2**20 if platform.system() == "Darwin" else 2**10  # bytes there, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 

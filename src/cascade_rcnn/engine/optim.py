@@ -2,9 +2,10 @@
 
 import math
 import re
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cascade_rcnn.config import Stage
 from cascade_rcnn.recipes import Optimizer
@@ -52,3 +53,21 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Give every group its rate."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["multiplier"]
+
+
+def moving_average(decay: float) -> Callable[..., None]:
+    """The update of `AveragedModel`: after n updates the average keeps min(decay, (1 + n) / (10 + n)) of itself.
+
+    So a short training averages over its last tenth rather than remember its random start.
+    """
+
+    @torch.no_grad()
+    def update(averaged: Sequence[Tensor], current: Sequence[Tensor], number: Tensor | int) -> None:
+        keep = min(decay, (1 + int(number)) / (10 + int(number)))
+        for mine, new in zip(averaged, current, strict=True):
+            if mine.is_floating_point():
+                mine.lerp_(new.to(mine.dtype), 1 - keep)
+            else:  # counters of batches
+                mine.copy_(new)
+
+    return update

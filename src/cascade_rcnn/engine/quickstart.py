@@ -6,7 +6,9 @@ from pathlib import Path
 
 from cascade_rcnn.data.shapes import write_shapes
 from cascade_rcnn.engine.curve import plot
+from cascade_rcnn.engine.interrupt import Interrupted
 from cascade_rcnn.engine.predict import Predictor, expand, predict_files
+from cascade_rcnn.engine.run import STATE
 from cascade_rcnn.engine.train import train
 from cascade_rcnn.evaluation.coco import Metrics
 from cascade_rcnn.files import read_json
@@ -28,7 +30,10 @@ def run(output: Path, epochs: int | None = None) -> Metrics:
         data=replace(recipe.data, train=str(data / "train.json"), val=str(data / "val.json")),
     )
     print(f"2/3  training {recipe.model} for {recipe.epochs} epochs")
-    train(recipe, resume=(output / "last.state.pt").exists())
+    try:
+        train(recipe, resume=(output / STATE).exists())
+    except Interrupted:
+        raise Interrupted("stopped, and saved: the same command continues") from None
     print(f"3/3  learning curve: {plot(output)}")
     predictor = Predictor(output / "best.safetensors", device="cpu")
     categories = [(c.id, c.name) for c in predictor.model.config.categories]

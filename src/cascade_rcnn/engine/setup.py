@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from cascade_rcnn.data import (
     Annotations,
@@ -32,11 +32,7 @@ _MAY_CHANGE = ("output", "workers", "evaluate_every", "save_every")  # when resu
 
 def launch(recipe: Recipe) -> Fabric:
     """Start the processes (or join those of torchrun). Raises UserError for what this machine cannot do."""
-    for name in ("epochs", "batch_size", "accumulate", "devices", "evaluate_every"):
-        if getattr(recipe, name) < 1:
-            raise UserError(f"{name} is {getattr(recipe, name)}; give 1 or more")
-    if recipe.seed < 0:
-        raise UserError(f"seed is {recipe.seed}; give 0 or more")
+    _check_numbers(recipe)
     gpu = torch.cuda.is_available() and recipe.accelerator != "cpu"
     if recipe.accelerator == "cuda" and not gpu:
         raise UserError("accelerator cuda: torch sees no GPU here; choose cpu, or look at `cascade-rcnn doctor`")
@@ -48,7 +44,7 @@ def launch(recipe: Recipe) -> Fabric:
     precision = _native_precision(gpu) if recipe.precision == "auto" else recipe.precision
     nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
     fabric = Fabric(
-        accelerator=recipe.accelerator,
+        accelerator="cuda" if gpu else "cpu",
         devices=devices,
         num_nodes=nodes,
         strategy="ddp" if devices * nodes > 1 else "auto",
@@ -56,6 +52,19 @@ def launch(recipe: Recipe) -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+def _check_numbers(recipe: Recipe) -> None:
+    for name in ("epochs", "batch_size", "accumulate", "devices", "evaluate_every"):
+        if getattr(recipe, name) < 1:
+            raise UserError(f"{name} is {getattr(recipe, name)}; give 1 or more")
+    if recipe.optimizer.lr_batch < 1:
+        raise UserError(f"optimizer.lr_batch is {recipe.optimizer.lr_batch}; give 1 or more")
+    for name, value in (("seed", recipe.seed), ("workers", recipe.workers), ("optimizer.lr", recipe.optimizer.lr)):
+        if value < 0:
+            raise UserError(f"{name} is {value}; give 0 or more")
+    if recipe.ema is not None and not 0 < recipe.ema < 1:
+        raise UserError(f"ema is {recipe.ema}; give a decay between 0 and 1, such as 0.998, or None")
 
 
 def _native_precision(gpu: bool) -> str:
@@ -71,17 +80,19 @@ def prepare(recipe: Recipe, fabric: Fabric, *, resume: bool) -> tuple[Run, list[
     state = _claim(Path(recipe.output), recipe, fabric, resume=resume)
     train_set, val, notes = _read_data(recipe.data)
     torch.manual_seed(recipe.seed)
-    options = {option.name: getattr(recipe.options, option.name) for option in fields(recipe.options)}
-    model = create_model(
-        recipe.model, categories=train_set.categories, weights_backbone=recipe.weights_backbone, **options
-    )
-    if recipe.init is not None and (anew := checkpoint.initialise(model, recipe.init)):
-        notes.append(f"{recipe.init}: has other classes; {len(anew)} tensors of the box heads start anew")
+    if recipe.init is None:
+        options = {option.name: getattr(recipe.options, option.name) for option in fields(recipe.options)}
+        model = create_model(
+            recipe.model, categories=train_set.categories, weights_backbone=recipe.weights_backbone, **options
+        )
+    else:
+        model, anew = checkpoint.start_from(recipe.init, train_set.categories)
+        notes.append(f"{recipe.init} gives the architecture and the weights; {anew} tensors start anew")
     groups = optim.parameter_groups(model, model.config.stages, recipe.optimizer.weight_decay)
     wrapped, optimizer = fabric.setup(model, optim.make_optimizer(groups, recipe.optimizer))
     averaged = None
     if recipe.ema is not None:
-        averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
+        averaged = AveragedModel(model, multi_avg_fn=optim.moving_average(recipe.ema), use_buffers=True)
     loader = make_loader(
         DetectionDataset(train_set, build_transforms(recipe.data.flip, recipe.data.photometric)),
         batch_size=recipe.batch_size,
@@ -128,7 +139,7 @@ def _read_data(data: Data) -> tuple[Annotations, Annotations | None, list[str]]:
     if not data.val:
         return train_set, None, [*train_set.notes, "no --data.val is given: the training will not be evaluated"]
     images = data.val_images or (data.train_images if data.val.endswith(".json") else None)
-    val = load_annotations(data.val, images, data.val_split)
+    val = load_annotations(data.val, images, data.val_split, [c.name for c in train_set.categories])
     check_images(val)
     check_same_categories(train_set, val)
     return train_set, val, [*train_set.notes, *val.notes]

@@ -2,13 +2,16 @@
 
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from cascade_rcnn.data.loader import Batch
 from cascade_rcnn.engine import machine, optim
 from cascade_rcnn.engine.evaluate import detect, evaluation_loader
 from cascade_rcnn.engine.interrupt import Interrupted, StopRequest
@@ -20,6 +23,7 @@ from cascade_rcnn.evaluation import Metrics, evaluate_boxes
 from cascade_rcnn.files import read_json, write_json
 from cascade_rcnn.recipes import Recipe
 
+T = TypeVar("T")
 _HEADLINE = ("ap", "ap50", "ap60", "ap70", "ap75", "ap80", "ap90", "ap_small", "ap_medium", "ap_large", "ar100")
 
 
@@ -65,7 +69,7 @@ def _epoch(run: Run, log: MetricLog, stop: StopRequest) -> None:
     seen: list[int] = []  # ids of its images
     clock = time.monotonic()
     with ProgressBar(f"epoch {here.epoch + 1}/{recipe.epochs}", left, shown=fabric.is_global_zero) as bar:
-        for images, targets in run.loader:
+        for images, targets in _batches(run):
             here.batch += 1
             complete = here.batch % recipe.accumulate == 0 or here.batch == len(run.loader)
             with fabric.no_backward_sync(run.wrapped, enabled=not complete):  # type: ignore[arg-type]
@@ -92,6 +96,42 @@ def _epoch(run: Run, log: MetricLog, stop: StopRequest) -> None:
                 )
 
 
+def _batches(run: Run) -> Iterator[Batch]:
+    """The loader's batches. A UserError of any rank's data ends all ranks together, with the state saved."""
+    batches = iter(run.loader)
+    while True:
+        batch, error = None, ""
+        try:
+            batch = next(batches, None)
+        except UserError as mistake:
+            error = str(mistake)
+        errors = _gather(run, error) if _any(run, bool(error)) else []
+        if errors:
+            if run.position.batch % run.recipe.accumulate == 0:
+                run.save_state()
+            raise UserError(next(filter(None, errors)))
+        if batch is None:
+            return
+        yield batch
+
+
+def _any(run: Run, flag: bool) -> bool:
+    """Whether the flag is set on any rank."""
+    if run.fabric.world_size == 1:
+        return flag
+    signal = torch.tensor([float(flag)], device=run.fabric.device)
+    dist.all_reduce(signal, op=dist.ReduceOp.MAX)
+    return bool(signal.item())
+
+
+def _gather(run: Run, mine: T) -> list[T]:
+    """Every rank's value, by rank."""
+    everyone = [mine] * run.fabric.world_size
+    if run.fabric.world_size > 1:
+        dist.all_gather_object(everyone, mine)
+    return everyone
+
+
 def _update(run: Run, losses: dict[str, Tensor], seen: list[int], *, asked: bool) -> bool:
     """One step of the optimizer. True if the user of any rank asked to stop; UserError if anything is not finite."""
     norm = run.fabric.clip_gradients(
@@ -101,6 +141,7 @@ def _update(run: Run, losses: dict[str, Tensor], seen: list[int], *, asked: bool
         error_if_nonfinite=False,
     )
     finite = torch.stack(list(losses.values())).isfinite().all()
+    mine = [] if finite else seen
     if run.recipe.precision != "fp16":  # whose scaler skips steps with infinite gradients by itself
         finite = finite & torch.as_tensor(norm).isfinite()
     signals = torch.stack([(~finite).float(), torch.full_like(finite, asked, dtype=torch.float32)])
@@ -108,7 +149,7 @@ def _update(run: Run, losses: dict[str, Tensor], seen: list[int], *, asked: bool
         dist.all_reduce(signals, op=dist.ReduceOp.MAX)
     broken, stopped = (bool(signal) for signal in signals.tolist())
     if broken:
-        raise UserError(_diagnosis(run, losses, seen if not finite else []))
+        raise UserError(_diagnosis(run, losses, mine, seen))
     run.optimizer.step()
     run.optimizer.zero_grad()
     if run.averaged is not None:
@@ -116,17 +157,15 @@ def _update(run: Run, losses: dict[str, Tensor], seen: list[int], *, asked: bool
     return stopped
 
 
-def _diagnosis(run: Run, losses: dict[str, Tensor], mine: list[int]) -> str:
-    """One line about a loss that is not finite: the images of this update, on whichever rank it was."""
-    culprits = [mine] * run.fabric.world_size
-    if run.fabric.world_size > 1:
-        dist.all_gather_object(culprits, mine)
-    names = [run.train_set.name_of(image) for one in culprits for image in one]
+def _diagnosis(run: Run, losses: dict[str, Tensor], mine: list[int], seen: list[int]) -> str:
+    """One line about a loss that is not finite: the images of the ranks that had it (all, if only the gradient is)."""
+    everyone, all_seen = _gather(run, mine), _gather(run, seen)
+    names = [run.train_set.name_of(image) for one in (everyone if any(everyone) else all_seen) for image in one]
     values = ", ".join(f"{name} {value.item():.3g}" for name, value in losses.items())
     return (
         f"the loss or its gradient is not finite at update {run.position.step + 1} ({values}) on images "
-        f"{', '.join(names)}; look at their annotations, or lower --optimizer.lr; the last good state is in "
-        f"{run.output}"
+        f"{', '.join(names)}; look at their annotations, or lower --optimizer.lr; the last good state, if "
+        f"an epoch was finished, is in {run.output}"
     )
 
 
@@ -148,11 +187,12 @@ def _validate(run: Run, scores: MetricLog) -> Metrics:
         val, recipe.batch_size, recipe.workers, rank=fabric.global_rank, world_size=fabric.world_size
     )
     share = -(-len(val) // fabric.world_size)
+    if fabric.world_size > 1:  # batch statistics differ between ranks; those of the first are saved
+        for buffer in run.evaluated.buffers():
+            dist.broadcast(buffer, src=0)
     found = detect(run.evaluated, loader, share, context=fabric.autocast, shown=fabric.is_global_zero)
     if fabric.world_size > 1:
-        parts: list[np.ndarray] = [found] * fabric.world_size
-        dist.all_gather_object(parts, found)
-        found = np.concatenate(parts)
+        found = np.concatenate(_gather(run, found))
     metrics = evaluate_boxes(val, found)
     headline = {name: getattr(metrics, name) for name in _HEADLINE}
     scores.add(run.position.step, headline)
