@@ -57,7 +57,8 @@ def test_every_verb_explains_its_flags(name, capsys):
 def test_train_lists_and_explains_its_recipes(capsys):
     with pytest.raises(SystemExit):
         main(["train"])
-    assert all(name in capsys.readouterr().out for name in RECIPES)
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in RECIPES)
     with pytest.raises(SystemExit):
         main(["train", "small", "--help"])
     text = capsys.readouterr().out

@@ -128,7 +128,7 @@ def test_no_objects_leave_one_empty_slot():
 
 
 def test_crowds_are_no_objects_and_degenerate_boxes_are_nothing():
-    boxes = [[0, 0, 10, 10], [20, 20, 40, 40], [5, 5, 5, 9], [9, 9, 3, 3], [50, 5, 50, 5]]
+    boxes = [[0, 0, 10, 10], [20, 20, 40, 40], [5, 5, 5, 9], [9, 9, 9, 9], [50, 5, 50, 5]]
     found = dense([target(boxes, [1] * 5, iscrowd=torch.tensor([0, 1, 0, 0, 1])), target([], [])])
     assert found.valid.tolist() == [[True, False, False, False, False], [False] * 5]
     assert found.ignore is not None
@@ -145,6 +145,7 @@ def test_crowds_are_no_objects_and_degenerate_boxes_are_nothing():
         (target([[0, 0, 9, 9]], [1], iscrowd=torch.tensor([0, 1])), r"1 boxes and 2 iscrowd"),
         (target([[0, 0, float("nan"), 9]], [1]), "not finite"),
         (target([[0, 0, float("inf"), 9]], [1]), "not finite"),
+        (target([[9, 9, 3, 3]], [1]), "give XYXY, not XYWH"),
         ({"labels": torch.tensor([1])}, r"targets\[1\] has no 'boxes'"),
         ({"boxes": torch.zeros(0, 4)}, r"targets\[1\] has no 'labels'"),
         ({"boxes": torch.ones(4, 5), "labels": torch.ones(4).long()}, r"shape \(4, 5\); give \(N, 4\)"),
