@@ -15,7 +15,7 @@ from cascade_rcnn.config import (
     preset_stages,
 )
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.models.build import list_models, model_config
+from cascade_rcnn.models.architectures import list_models, model_config
 
 CATEGORIES = (Category(id=3, name="crack"), Category(id=90, name="Öse"))
 
@@ -69,7 +69,7 @@ def test_options_reach_the_config():
         score_threshold=0.2,
     )
     assert [(s.iou, s.std[0]) for s in config.stages] == [(0.4, 1.0), (0.5, 0.5)]
-    assert config.rpn.anchors.sizes == (8, 16, 32, 64, 128)
+    assert config.rpn.anchors.sizes == (8, 16, 32, (64, 128))  # the paper's P5 has two
     assert (config.rpn.pre_nms_train, config.rpn.post_nms_train, config.rpn.post_nms_test) == (140, 70, 70)
     assert config.backbone.frozen_stages == 4
     assert config.preprocess.min_size == (320,)
@@ -82,6 +82,7 @@ def test_options_reach_the_config():
     ("options", "message"),
     [
         ({"stages": 0}, "stages=0"),
+        ({"iterations": 2}, "only iterative_bbox models iterate"),
         ({"stages": 5}, "1 to 4 stages"),
         ({"stages": 3, "stage_ious": (0.5, 0.6)}, "2 entries"),
         ({"stage_ious": (0.5, 0.6), "stage_stds": ((1.0,) * 4,)}, "entries; give one a stage"),
@@ -148,9 +149,49 @@ def test_with_inference_refuses_the_rest():
 
 
 def test_every_option_of_inference_is_taken():
-    values = {"min_size": 64, "max_size": 90, "test_stage": 1, "ensemble": False}
+    values = {"min_size": 64, "max_size": 90, "test_stage": 1, "ensemble": False, "iterations": 2, "survivors": 9}
+    config = config_of("faster_rcnn_resnet50_fpn")
     for name in INFERENCE:
-        assert config_of().with_inference(**{name: values.get(name, 0.25)}) != config_of()
+        assert config.with_inference(**{name: values.get(name, 0.25)}) != config
+
+
+def test_a_baseline_can_be_iterated_any_number_of_times():
+    baseline, iterative = config_of("faster_rcnn_vgg16"), config_of("iterative_bbox_vgg16", iterations=5)
+    changed = baseline.with_inference(iterations=5, test_stage=4)
+    assert (changed.method, changed.stages) == ("iterative", iterative.stages)
+    assert changed.stages == baseline.stages * 5
+    assert changed.with_inference(iterations=1, test_stage=None) == baseline
+    with pytest.raises(UserError, match="this model has stages 1 to 5"):
+        changed.with_inference(test_stage=6)
+    for name in ("cascade_rcnn_vgg16", "integral_loss_vgg16"):
+        with pytest.raises(UserError, match="only baselines iterate"):
+            config_of(name).with_inference(iterations=2)
+    with pytest.raises(UserError, match="give 1 or more"):
+        baseline.with_inference(iterations=0)
+
+
+def test_defaults_of_the_families():
+    """Section 5.1.1: images, heads and RoIs of each baseline; anchors and widths as released."""
+    fpn, vgg, rfcn = (config_of(name) for name in ("faster_rcnn_resnet50_fpn", "faster_rcnn_vgg16", "rfcn_resnet50"))
+    assert [c.head.width for c in (fpn, vgg, rfcn)] == [1024, 2048, 1024]
+    assert [c.sampling.rois for c in (fpn, vgg, rfcn)] == [512, 128, 256]
+    assert [c.preprocess.min_size for c in (fpn, vgg, rfcn)] == [(800,), (600,), (600,)]
+    assert [c.preprocess.max_size for c in (fpn, vgg, rfcn)] == [1333, 1000, 1000]
+    assert [c.rpn.anchors.levels for c in (vgg, rfcn)] == [((64, 128, 256, 512),)] * 2
+    assert [c.rpn.channels for c in (fpn, vgg, rfcn)] == [None, 512, 512]
+    assert config_of("rfcn_resnet50", min_size=None).preprocess.min_size is None
+    paper = config_of(semantics="paper").rpn
+    assert (paper.anchors.levels, paper.shared) == (((32,), (64,), (128,), (256, 512)), False)
+
+
+def test_configs_of_older_checkpoints_are_read():
+    """They know of no families, methods or anchors of several sizes."""
+    value = json.loads(config_of().to_json())
+    for part, names in (("backbone", ("family", "dilated")), ("rpn", ("channels", "shared")), ("head", ("kind",))):
+        for name in names:
+            del value[part][name]
+    del value["method"]
+    assert ModelConfig.from_json(json.dumps(value)) == config_of()
 
 
 def test_stages_of_ones_own():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision.ops import batched_nms
 
-from cascade_rcnn.nms import keep_mask
+from cascade_rcnn.nms import OPERATOR, keep_mask, single_call
 
 
 def random_case(seed: int, images: int, number: int, groups: int, size: float = 200.0):
@@ -83,3 +83,18 @@ def test_nothing_to_do():
     assert found.shape == (2, 0)
     boxes, scores, group, valid = random_case(0, images=2, number=5, groups=2)
     assert not keep_mask(boxes, scores, group, torch.zeros_like(valid), 0.5).any()
+
+
+@pytest.mark.parametrize("groups", [1, 5])
+def test_one_call_for_the_batch_keeps_the_same(groups):
+    case = random_case(7, images=3, number=60, groups=groups)
+    assert torch.equal(single_call(*case, 0.5), keep_mask(*case, 0.5))
+
+
+def test_one_call_keeps_nothing_where_nothing_is_valid():
+    boxes, scores, groups, valid = random_case(7, images=2, number=20, groups=3)
+    assert not single_call(boxes, scores, groups, torch.zeros_like(valid), 0.5).any()
+
+
+def test_the_operator_is_registered_soundly():
+    torch.library.opcheck(OPERATOR, (*random_case(0, images=2, number=10, groups=2), 0.5))

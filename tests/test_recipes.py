@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from cascade_rcnn.config import Category
-from cascade_rcnn.models.build import list_models, model_config
+from cascade_rcnn.models.architectures import list_models, model_config
 from cascade_rcnn.recipes import RECIPES, Recipe
 
 CATEGORIES = (Category(id=1, name="thing"),)
@@ -18,7 +18,7 @@ def test_a_recipe_names_a_model_and_explains_itself(name):
     assert RECIPES[name].__name__ == name
     assert recipe.model in list_models()
     config = model_config(recipe.model, CATEGORIES, recipe.options, pretrained=recipe.weights_backbone is not None)
-    assert len(config.stages) == (1 if recipe.model.startswith("faster") else 3)
+    assert len(config.stages) == (3 if recipe.model.startswith("cascade") else 1)
     assert len((RECIPES[name].__doc__ or "").split()) > 8
 
 
@@ -51,13 +51,19 @@ def test_outputs_do_not_collide():
         ("cascade_rcnn_r50", "faster_rcnn_r50"),
         ("paper_cascade_r50", "paper_faster_r50"),
         ("paper_cascade_r101", "paper_faster_r101"),
+        ("paper_cascade_vgg", "paper_faster_vgg"),
+        ("paper_cascade_rfcn_r50", "paper_rfcn_r50"),
+        ("paper_cascade_rfcn_r101", "paper_rfcn_r101"),
         ("small", "small_baseline"),
+        ("small_rfcn", "small_rfcn_baseline"),
+        ("small_vgg", "small_vgg_baseline"),
     ],
 )
 def test_a_baseline_differs_from_its_cascade_in_the_model_alone(cascade, baseline):
     one, other = (msgspec.to_builtins(RECIPES[name]()) for name in (cascade, baseline))
     assert {key for key in one if one[key] != other[key]} == {"model", "output"}
-    assert one["model"].removeprefix("cascade_rcnn") == other["model"].removeprefix("faster_rcnn")
+    kin = {one["model"].replace("cascade_rcnn", "faster_rcnn"), one["model"].removeprefix("cascade_")}
+    assert other["model"] in kin
 
 
 def test_the_paper_s_schedule():
@@ -66,3 +72,19 @@ def test_the_paper_s_schedule():
     assert recipe.epochs * 118_287 / recipe.optimizer.lr_batch == pytest.approx(280_000, rel=0.01)
     assert [drop * 280 for drop in recipe.optimizer.drops] == pytest.approx([160, 240])
     assert recipe.options.rois == 512
+
+
+@pytest.mark.parametrize(
+    ("name", "iterations", "gpus", "drops", "rois"),
+    [("paper_cascade_vgg", 100_000, 2, [60, 90], 128), ("paper_cascade_rfcn_r50", 280_000, 4, [160, 240], 256)],
+)
+def test_the_schedules_without_a_pyramid(name, iterations, gpus, drops, rois):
+    """Section 5.1.1; in whole epochs."""
+    recipe = RECIPES[name]()
+    assert recipe.optimizer.lr_batch == gpus * recipe.batch_size
+    assert recipe.epochs * 118_287 / recipe.optimizer.lr_batch == pytest.approx(iterations, rel=0.06)
+    assert [drop * iterations / 1000 for drop in recipe.optimizer.drops] == pytest.approx(drops)
+    assert recipe.optimizer.lr == 0.003
+    config = model_config(recipe.model, CATEGORIES, recipe.options, pretrained=True)
+    assert config.sampling.rois == rois
+    assert (config.preprocess.min_size, config.preprocess.max_size) == ((600,), 1000)

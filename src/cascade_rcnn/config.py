@@ -16,7 +16,7 @@ Std: TypeAlias = tuple[float, float, float, float]
 # What `load` and `predict` may change about a trained model.
 INFERENCE = (
     *("min_size", "max_size", "score_threshold", "nms_iou", "max_detections"),
-    *("test_stage", "ensemble", "ensemble_rois"),
+    *("test_stage", "ensemble", "ensemble_rois", "iterations", "survivors"),
 )
 
 
@@ -143,29 +143,36 @@ class Preprocess:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResNet:
-    """A residual backbone. The published widths are stem 64, planes 64."""
+class Backbone:
+    """A residual network, or VGG-16 (`depth` 16, `planes` and `frozen_stages` apply). The published widths are 64."""
 
-    depth: Literal[18, 34, 50, 101, 152] = 50
+    family: Literal["resnet", "vgg"] = "resnet"
+    depth: Literal[16, 18, 34, 50, 101, 152] = 50
     stem: int = 64
     planes: int = 64
+    dilated: bool = False  # the last layer at stride 16, its 3x3 convolutions dilated by 2 (R-FCN)
     groups: int = 1
     width_per_group: int = 64
     stride_in_1x1: bool = False  # caffe style (detectron2's MSRA weights)
     norm: Literal["frozen", "affine", "batch"] = "frozen"  # affine: fixed statistics, trained scale and shift
     fold_norm: bool = True  # compute fixed statistics as part of the convolution; False rounds as the peers do
     norm_eps: float = 1e-5  # torchvision's own COCO weights: 0
-    frozen_stages: int = 2  # 0 none, 1 the stem, 2 stem and layer1, ...
+    frozen_stages: int = 2  # 0 none, 1 the stem, 2 stem and layer1, ...; VGG: conv1, conv1 and conv2, ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Anchors:
-    """One size a pyramid level, from P2 (stride 4) on."""
+    """Sizes of each level (one, or several), from P2 (stride 4) on; without a pyramid there is one level, stride 16."""
 
-    sizes: tuple[int, ...] = (32, 64, 128, 256, 512)
+    sizes: tuple[int | tuple[int, ...], ...] = (32, 64, 128, 256, 512)
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)  # height / width
     rounded: bool = False  # torchvision rounds the corners of its base anchors
     measured_stride: bool = False  # torchvision's stride: input size / map size, rounded down (P6: often below 64)
+
+    @property
+    def levels(self) -> tuple[tuple[int, ...], ...]:
+        """The sizes of each level, one or several."""
+        return tuple((size,) if isinstance(size, int) else size for size in self.sizes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +180,8 @@ class Rpn:
     """The region proposal network (H0)."""
 
     anchors: Anchors = field(default_factory=Anchors)
+    channels: int | None = None  # of its 3x3 convolution; None: as many as the maps it reads
+    shared: bool = True  # one set of weights for all levels; the released code has one for each
     pre_nms_train: int = 2000  # per level
     pre_nms_test: int = 1000
     post_nms_train: int = 1000  # per image
@@ -196,8 +205,9 @@ class RoIAlign:
 
 @dataclass(frozen=True, kw_only=True)
 class BoxHead:
-    """Two fully connected layers, a classifier and a box regressor."""
+    """Two fully connected layers of `width` units, or R-FCN's 1x1 convolution of `width` channels and score maps."""
 
+    kind: Literal["two_layer", "rfcn"] = "two_layer"
     width: int = 1024
     class_agnostic: bool = True
 
@@ -221,6 +231,7 @@ class Inference:
     stage: int | None = None  # stop after this stage (1..T); None: after the last
     ensemble: bool = True  # average the classifiers of stages 1..stage, or take that stage's alone
     ensemble_rois: Literal["last", "own"] | None = None  # None: as the semantics have it
+    survivors: int | None = None  # boxes an image that go on after the first stage (early rejection); None: all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,11 +248,14 @@ class ModelConfig:
 
     name: str
     categories: tuple[Category, ...]
-    stages: tuple[Stage, ...]
+    stages: tuple[Stage, ...]  # of the iterative method: one and the same, as often as it is applied
+    # cascade: a head a stage (Figure 3 (a), (d)); iterative: one head, again and again (eq. 3, (b)); integral: one head
+    # with a classifier for each stage's u (eq. 6, (c))
+    method: Literal["cascade", "iterative", "integral"] = "cascade"
     semantics: Semantics = DETECTRON2
     preprocess: Preprocess = field(default_factory=Preprocess)
-    backbone: ResNet = field(default_factory=ResNet)
-    pyramid_channels: int = 256
+    backbone: Backbone = field(default_factory=Backbone)
+    pyramid_channels: int | None = 256  # None: no pyramid, the maps of stride 16
     rpn: Rpn = field(default_factory=Rpn)
     roi_align: RoIAlign = field(default_factory=RoIAlign)
     head: BoxHead = field(default_factory=BoxHead)
@@ -259,6 +273,9 @@ class ModelConfig:
 
     def with_inference(self, **changes: Any) -> "ModelConfig":
         """A copy with other values of what does not touch the weights; raises UserError for anything else."""
+        iterations = changes.pop("iterations", None)
+        if iterations is not None:
+            return self._iterated(iterations).with_inference(**changes)
         preprocess, inference = {}, {}
         for name, value in changes.items():
             if name == "min_size":
@@ -266,6 +283,10 @@ class ModelConfig:
             elif name == "max_size":
                 preprocess[name] = value
             elif name in ("score_threshold", "nms_iou", "max_detections", "ensemble", "ensemble_rois"):
+                inference[name] = value
+            elif name == "survivors":
+                if value is not None and value < 1:
+                    raise UserError(f"survivors={value}: give 1 or more, or None for all")
                 inference[name] = value
             elif name == "test_stage":
                 if value is not None and not 1 <= value <= len(self.stages):
@@ -276,6 +297,18 @@ class ModelConfig:
         return replace(
             self, preprocess=replace(self.preprocess, **preprocess), inference=replace(self.inference, **inference)
         )
+
+    def _iterated(self, number: int) -> "ModelConfig":
+        """The config of a baseline, its head applied that often (eq. 3); of one iteration, the baseline's own."""
+        if self.method != "iterative" and len(self.stages) > 1:
+            raise UserError(f"iterations={number}: this model has {len(self.stages)} stages; only baselines iterate")
+        if number < 1:
+            raise UserError(f"iterations={number}: give 1 or more")
+        inference = self.inference
+        if inference.stage is not None and inference.stage > number:
+            inference = replace(inference, stage=None)
+        method = "cascade" if number == 1 else "iterative"
+        return replace(self, method=method, stages=self.stages[:1] * number, inference=inference)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "ModelConfig":
@@ -292,21 +325,27 @@ class ModelOptions:
 
     semantics: Literal["paper", "detectron2", "mmdet"] = "detectron2"
     stages: int | None = None  # T, 1 to 4
-    stage_ious: tuple[float, ...] | None = None  # u of each stage
+    stage_ious: tuple[float, ...] | None = None  # u of each stage; integral loss: of each classifier, ascending
     stage_stds: tuple[Std, ...] | None = None  # target statistics of each stage
+    stage_means: tuple[Std, ...] | None = None
+    iterations: int | None = None  # iterative bbox: how often its head is applied; 3
     class_agnostic: bool = True
+    backbone_width: int | None = None  # channels of the backbone's first layers, doubling from there; 64
     pyramid_channels: int = 256
-    head_width: int = 1024
-    anchor_sizes: tuple[int, ...] | None = None  # one a pyramid level, from P2 on
+    rpn_channels: int | None = None  # of its 3x3 convolution; 512 without a pyramid, else as many as the pyramid's
+    head_width: int | None = None  # 1024 (fully connected units; R-FCN: channels), VGG 2048
+    anchor_sizes: tuple[int, ...] | None = None  # one a pyramid level, from P2 on; without a pyramid all on one level
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
-    proposals: int = 1000  # boxes an image that enter the cascade
-    rois: int = 512  # ... of which this many are trained on
-    min_size: int | tuple[int, ...] | None = 800  # short side; several: drawn per batch in training; None: as it is
-    max_size: int = 1333
+    proposals: int | None = None  # boxes an image that enter the cascade; 1000, without a pyramid 300
+    rois: int | None = None  # ... of which this many are trained on; 512, VGG 128, R-FCN 256
+    # short side; several: drawn per batch in training; None: images as they are; default: 800, without a pyramid 600
+    min_size: int | tuple[int, ...] | Literal["default"] | None = "default"
+    max_size: int | None = None  # long side; 1333, without a pyramid 1000
     trainable_layers: int | None = None  # of the backbone's 5 (torchvision's count); 3 with pretrained weights, else 5
     score_threshold: float | None = None
     nms_iou: float = 0.5
     max_detections: int = 100
-    test_stage: int | None = None  # detections are taken after this stage
+    test_stage: int | None = None  # detections are taken after this stage (iteration; integral: classifier)
     ensemble: bool = True  # average the classifiers of all stages up to there
     ensemble_rois: Literal["last", "own"] | None = None  # all on the last stage's boxes, or each on its own
+    survivors: int | None = None  # boxes an image that go on after the first stage (early rejection); None: all

@@ -9,6 +9,6 @@ class UserError(ValueError):
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """The hint "; did you mean 'x'?" for a misspelt name, or nothing."""
-    match = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    """The hint "; did you mean 'x'?" for a name cut short or misspelt, or nothing."""
+    match = [x for x in known if name and x.startswith(name)] or difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     return f"; did you mean '{match[0]}'?" if match else ""

@@ -1,8 +1,15 @@
-"""Non-maximum suppression of a whole batch, dense in and dense out."""
+"""Non-maximum suppression of a whole batch, dense in and dense out.
+
+One operator of static shapes, so that a graph that holds it has none that depends on data: torch.compile takes it
+whole, and an export replaces it (by `single_call`, or by the format's own operator).
+"""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import nms
+
+_BOXES_A_CALL = 16384  # their pairs take 32 MB as bits
 
 
 def keep_mask(boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, iou: float) -> Tensor:
@@ -12,16 +19,45 @@ def keep_mask(boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, iou:
     Groups are kept apart by an offset, in float64 where no offset costs precision. Slots that are not valid become
     one and the same box, so that the first of them suppresses the others at once.
     """
+    return torch.ops.cascade_rcnn.keep_mask(boxes.detach(), scores.detach(), groups, valid, iou)
+
+
+@torch.library.custom_op("cascade_rcnn::keep_mask", mutates_args=())
+def _keep_mask(boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, iou: float) -> Tensor:
+    if valid.numel() == 0:
+        return torch.empty_like(valid)
+    # torchvision's kernels are quadratic in the boxes of a call: on a CPU each image has its own, on a GPU a call costs
+    # more than its boxes, up to some number of them.
+    images = 1 if boxes.device.type == "cpu" else max(1, _BOXES_A_CALL // valid.shape[1])
+    parts = zip(*(x.split(images) for x in (boxes, scores, groups, valid)), strict=True)
+    return torch.cat([single_call(b, s, g, v, iou) for b, s, g, v in parts])
+
+
+@_keep_mask.register_fake
+def _(boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, iou: float) -> Tensor:
+    return torch.empty_like(valid)
+
+
+OPERATOR = torch.ops.cascade_rcnn.keep_mask.default  # its node in an exported graph
+
+
+def single_call(boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, iou: float) -> Tensor:
+    """`keep_mask` by torchvision's operator, once for all images: what a graph without ours can hold."""
+    image = torch.arange(boxes.shape[0], device=boxes.device)[:, None]
+    spaced = _spaced(boxes, groups + image * (groups.amax() + 1), valid).flatten(0, 1)
+    # torch.export takes it that NMS keeps two boxes at least: here are two, below all others.
+    two, unit = torch.arange(2, device=boxes.device)[:, None], torch.arange(4, device=boxes.device) // 2
+    alone = spaced.amin() - 4 + 2 * two + unit  # (no torch.tensor: a decomposition must not hold constants)
+    score = F.pad(torch.where(valid, scores.double(), -torch.inf).flatten(), (0, 2), value=-torch.inf)
+    index = nms(torch.cat([spaced, alone]), score, iou)
+    mask = torch.zeros(score.shape[0], dtype=torch.bool, device=boxes.device).index_fill(0, index, True)
+    return mask[:-2].view_as(valid) & valid
+
+
+def _spaced(boxes: Tensor, groups: Tensor, valid: Tensor) -> Tensor:
+    """The boxes, float64, with their groups apart."""
     real = valid.unsqueeze(-1)
-    boxes = torch.where(real, boxes.detach().double(), 0.0)  # whatever an invalid slot holds, NaN too, has no say
-    step = 2 * (boxes.abs().amax() + 1) if boxes.numel() else boxes.new_ones(())
-    spaced = torch.where(real, boxes + (groups + 1).unsqueeze(-1) * step, boxes.new_tensor([0.0, 0.0, 1.0, 1.0]) - step)
-    scores = torch.where(valid, scores.float(), -torch.inf)
-    # torchvision's kernels are quadratic in the boxes of a call, so each image has its own.
-    kept = [_mask(b, s, iou) for b, s in zip(spaced, scores, strict=True)]
-    return torch.stack(kept) & valid
-
-
-def _mask(boxes: Tensor, scores: Tensor, iou: float) -> Tensor:
-    index = nms(boxes, scores.to(boxes.dtype), iou)
-    return torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device).index_fill(0, index, True)
+    boxes = torch.where(real, boxes.double(), 0.0)  # whatever an invalid slot holds, NaN too, has no say
+    step = 2 * (boxes.abs().amax() + 1)
+    unit = torch.arange(4, device=boxes.device) // 2  # (0, 0, 1, 1)
+    return torch.where(real, boxes + (groups + 1).unsqueeze(-1) * step, unit - step)

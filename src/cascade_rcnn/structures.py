@@ -7,6 +7,7 @@ Boxes are absolute XYXY pixels of the network's input, float32.
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -32,6 +33,11 @@ class Proposals(NamedTuple):
 
     boxes: Tensor  # (B, K, 4)
     valid: Tensor  # (B, K) bool
+
+    def with_truth(self, targets: Targets) -> "Proposals":
+        """These and after them the ground truth, (B, K + G): what training adds, and Figure 5 (b) at inference."""
+        boxes = torch.cat([self.boxes, targets.boxes], dim=1)
+        return Proposals(boxes, torch.cat([self.valid, targets.valid], dim=1))
 
 
 class Detections(NamedTuple):

@@ -37,21 +37,25 @@ class Fixed(nn.Module):
 
     def __init__(self, logits: list[float], deltas: list[list[float]]) -> None:
         super().__init__()
+        self.pool = Pool()
         self.logits, self.deltas = nn.Parameter(torch.tensor(logits)), nn.Parameter(torch.tensor(deltas))
 
-    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        front = pooled.shape[:2]
+    def forward(self, features: list[Tensor], boxes: Tensor) -> tuple[Tensor, Tensor]:
+        front = self.pool(features, boxes).shape[:2]
         return self.logits.expand(*front, -1), self.deltas.expand(*front, -1, -1)
 
 
 def cascade(heads, semantics=DETECTRON2, stages=None, rois=16, inference=EVERYTHING) -> Cascade:
     stages = stages or preset_stages(semantics.name, len(heads))
-    return Cascade(Pool(), heads, stages, semantics, Sampling(rois=rois, positive_fraction=0.5), inference)
+    pool = Pool()
+    for head in heads:
+        head.pool = pool
+    return Cascade(heads, stages, semantics, Sampling(rois=rois, positive_fraction=0.5), inference)
 
 
 def random_heads(number: int = 3, classes: int = 2, agnostic: bool = True, spread: float = 1.0) -> list[TwoLayerHead]:
     torch.manual_seed(0)
-    heads = [TwoLayerHead(4, classes, BoxHead(width=8, class_agnostic=agnostic)) for _ in range(number)]
+    heads = [TwoLayerHead(Pool(), 4, classes, BoxHead(width=8, class_agnostic=agnostic)) for _ in range(number)]
     for head in heads:
         nn.init.normal_(head.regressor.weight, std=spread)
         nn.init.normal_(head.classifier.weight, std=spread)
@@ -127,7 +131,7 @@ def test_stage_and_ensemble_by_hand(semantics, ensemble, last, rois):
     outputs = model.run(ONE, some_proposals().boxes, SIZES, last)
     logits = torch.stack([output.logits for output in outputs])
     if rois == "last" or (rois is None and semantics is PAPER):  # all heads look at the last stage's boxes
-        logits = torch.stack([head(outputs[-1].boxes / 100)[0] for head in heads[:last]])
+        logits = torch.stack([head(ONE, outputs[-1].boxes)[0] for head in heads[:last]])
     if not ensemble:
         expected = outputs[-1].logits.softmax(-1)
     elif semantics is MMDET:
@@ -209,10 +213,10 @@ def test_stages_are_weighted(semantics):
 def test_training_stages_start_from_the_boxes_of_the_one_before():
     model = cascade(random_heads(), DETECTRON2)
     model.loss(ONE, some_proposals(), targets_of([10.0, 10, 40, 40]), SIZES)
-    asked = model.pool.asked
+    asked = list(model.heads[0].pool.asked)
     assert len(asked) == 3
     for t in (0, 1):
-        deltas = model.heads[t](asked[t] / 100)[1][:, :, 0] * torch.tensor(model.stages[t].std)
+        deltas = model.heads[t](ONE, asked[t])[1][:, :, 0] * torch.tensor(model.stages[t].std)
         expected = box_ops.decode(asked[t], deltas).clamp(0, 100)
         real = box_ops.nonempty(asked[t + 1])
         assert int(real.sum()) >= 12
@@ -229,7 +233,7 @@ def test_where_ground_truth_joins_the_inputs(semantics, truth_itself, truth_move
     truth = [20.0, 20, 60, 60]
     model = cascade([Fixed([0.0, 0], [[1.0, 0, 0, 0]]), Fixed([0.0, 0], [[0.0] * 4])], semantics, rois=64)
     model.loss(ONE, some_proposals(), targets_of(truth), SIZES)
-    first, second = model.pool.asked
+    first, second = model.heads[0].pool.asked
     assert contains(first, truth)
     assert contains(second, truth) == truth_itself
     assert contains(second, [24.0, 20, 64, 60]) == truth_moved
@@ -242,13 +246,13 @@ def test_later_stages_keep_every_box(semantics):
     model.sampling = Sampling(rois=64, positive_fraction=1.0)
     model.loss(ONE, some_proposals(), targets_of([20.0, 20, 60, 60], [5, 50, 30, 90]), SIZES)
     added = 2 if semantics is PAPER else 0
-    assert [x.shape[1] for x in model.pool.asked] == [14, 14 + added, 14 + 2 * added]
+    assert [x.shape[1] for x in model.heads[0].pool.asked] == [14, 14 + added, 14 + 2 * added]
 
 
 def test_mmdetection_s_stages_sample_again():
     model = cascade(random_heads(), MMDET, rois=8)
     model.loss(ONE, some_proposals(), targets_of([20.0, 20, 60, 60]), SIZES)
-    assert [x.shape[1] for x in model.pool.asked] == [8, 8, 8]
+    assert [x.shape[1] for x in model.heads[0].pool.asked] == [8, 8, 8]
 
 
 def test_inputs_at_the_ground_truth_are_dropped_where_asked():
@@ -275,8 +279,8 @@ def test_the_class_s_regressor_refines_in_training_too():
     model.loss(
         ONE, proposals_of([10.0, 10, 20, 18], [60.0, 60, 70, 70]), targets_of([10.0, 10, 20, 20], labels=[2]), SIZES
     )
-    assert contains(model.pool.asked[1], [12.0, 10, 22, 18])
-    assert contains(model.pool.asked[1], [63.0, 60, 73, 70])
+    assert contains(model.heads[0].pool.asked[1], [12.0, 10, 22, 18])
+    assert contains(model.heads[0].pool.asked[1], [63.0, 60, 73, 70])
 
 
 @pytest.mark.parametrize("stages", [1, 2, 3])
@@ -317,3 +321,42 @@ def test_without_objects_or_proposals_risks_are_finite_and_reach_every_head(sema
         assert all(x.item() == 0 for name, x in found.items() if "box_reg" in name)
         assert (found["loss_classifier_stage1"].item() > 0) == valid
         assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.heads.parameters())
+
+
+# -- early rejection ---------------------------------------------------------------------------------------------
+
+
+def test_as_many_survivors_as_proposals_change_nothing():
+    heads, proposals = random_heads(), some_proposals()
+    every = cascade(heads)(ONE, proposals, SIZES)
+    same = cascade(heads, inference=replace(EVERYTHING, survivors=12))(ONE, proposals, SIZES)
+    assert all(torch.equal(a, b) for a, b in zip(every, same, strict=True))
+
+
+def test_survivors_are_those_least_taken_for_background():
+    heads, proposals = random_heads(), some_proposals()
+    proposals = proposals._replace(valid=proposals.valid.index_fill(1, torch.tensor([2, 3]), False))
+    model = cascade(heads, inference=replace(EVERYTHING, survivors=5))
+    model(ONE, proposals, SIZES)
+    first, *later = model.heads[0].pool.asked
+    assert first.shape[1] == 12
+    assert [x.shape[1] for x in later] == [5, 5]
+    background = heads[0](ONE, proposals.boxes)[0].softmax(dim=-1)[0, :, 0]
+    background[[2, 3]] = math.inf
+    wanted = background.argsort()[:5]
+    out = model.run(ONE, proposals.boxes, SIZES, 2)[1].boxes[0, wanted]
+    torch.testing.assert_close(later[0][0], out)
+
+
+def test_what_is_rejected_is_not_detected():
+    heads, proposals = random_heads(), some_proposals()
+    found = cascade(heads, inference=replace(EVERYTHING, survivors=1, nms_iou=1.0))(ONE, proposals, SIZES)
+    assert len({tuple(box) for box in found.boxes[found.valid].tolist()}) == 1
+
+
+def test_a_single_stage_rejects_nothing():
+    heads, proposals = random_heads(1), some_proposals()
+    found = [
+        cascade(heads, inference=replace(EVERYTHING, survivors=n))(ONE, proposals, SIZES).valid.sum() for n in (1, None)
+    ]
+    assert found[0] == found[1] > 1

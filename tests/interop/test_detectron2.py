@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from cascade_rcnn import create_model
 from cascade_rcnn.config import ModelConfig, RoIAlign, Stage
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop.categories import coco
-from cascade_rcnn.interop.detectron2 import read_config, to_config
+from cascade_rcnn.interop.detectron2 import read_config, to_config, to_detectron2
 
 FASTER = ModelConfig(name="faster_rcnn_resnet50_fpn", categories=coco(), stages=(Stage(),))
 CASCADE = replace(FASTER, stages=(Stage(),) * 3)
@@ -73,6 +74,16 @@ def test_what_does_not_convert_is_refused_in_one_line(tmp_path, text, message):
     with pytest.raises(UserError, match=message) as caught:
         read_config(tmp_path / "config.yaml")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("rfcn_resnet18", {}), ("iterative_bbox_resnet18_fpn", {}), ("cascade_rcnn_resnet18_fpn", {"semantics": "paper"})],
+)
+def test_models_that_it_has_no_names_for(name, options):
+    model = create_model(name, 2, backbone_width=8, pyramid_channels=8, head_width=8, **options)
+    with pytest.raises(UserError, match="on a feature pyramid whose levels share the RPN"):
+        to_detectron2(model)
 
 
 def test_anchors_and_stages_have_to_fit():

@@ -91,7 +91,7 @@ def test_proposals(peer, model, features, images):
 @torch.no_grad()
 def test_roi_align(peer, model, features):
     boxes = peer.infer["stage0_in_boxes"][None, :8]
-    pooled = model.roi_heads.pool(features, boxes).view(8, 7, 7, -1).permute(0, 3, 1, 2)
+    pooled = model.roi_heads.heads[0].pool(features, boxes).view(8, 7, 7, -1).permute(0, 3, 1, 2)
     close(pooled, peer.infer["stage0_pooled_first8"], 6e-4)
 
 
@@ -100,7 +100,7 @@ def test_stages_and_ensemble(peer, model, features, images):
     cascade, outputs = model.roi_heads, []
     for t in range(len(peer.config.stages)):
         boxes = peer.infer[f"stage{t}_in_boxes"][None]
-        outputs.append(StageOutput(boxes, *cascade.heads[t](cascade.pool(features, boxes))))
+        outputs.append(StageOutput(boxes, *cascade.heads[t](features, boxes)))
         close(outputs[t].logits[0].roll(-1, dims=1), peer.infer[f"stage{t}_logits"], 2e-3)
         close(outputs[t].deltas[0].flatten(1), peer.infer[f"stage{t}_deltas"], 1e-3)
         if f"stage{t}_out_boxes" in peer.infer:

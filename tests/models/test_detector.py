@@ -7,6 +7,7 @@ import torch
 
 from cascade_rcnn import UserError, create_model
 from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.structures import Targets
 
 TINY = {"pyramid_channels": 16, "head_width": 32, "proposals": 50, "rois": 16}
 NAMES = ["cat", "dog", "hen"]
@@ -161,3 +162,82 @@ def test_predict_resizes_as_asked(monkeypatch):
     for min_size in ("model", None, 96):
         detector.predict(image, min_size=min_size)
     assert seen == [[[64.0, 128.0]], [[50.0, 100.0]], [[96.0, 192.0]]]
+
+
+# -- proposals from elsewhere ----------------------------------------------------------------------------------------
+
+OPTIONS = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 16, "proposals": 30, "rois": 16, "min_size": None}
+
+
+def moving(name: str, **options):
+    """A model whose heads move boxes about, in evaluation mode."""
+    torch.manual_seed(0)
+    model = create_model(name, 2, score_threshold=0.0, **(OPTIONS | options)).eval()
+    for head in model.roi_heads.heads:
+        torch.nn.init.normal_(head.regressor.weight, std=0.5)
+    return model
+
+
+PIXELS, SIZES = torch.randn(2, 3, 64, 96), torch.tensor([[64.0, 96], [50, 80]])
+
+
+@pytest.mark.parametrize("name", ["cascade_rcnn_resnet18_fpn", "iterative_bbox_rfcn_resnet18", "cascade_rcnn_vgg16"])
+@torch.no_grad()
+def test_stages_run_apart_as_together(name):
+    """Handing over what stage t puts out to stage t + 1 is what the model itself does."""
+    model = moving(name, ensemble=False)
+    whole = model.detect(PIXELS, SIZES)
+    for stage in (0, 1, 2):
+        proposals = model.refined(PIXELS, SIZES, stage)
+        apart = model.detect(PIXELS, SIZES, proposals, first=stage + 1)
+        assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(whole, apart, strict=True))
+
+
+@torch.no_grad()
+def test_one_model_s_proposals_go_to_the_heads_of_another():
+    """Figure 5 (a): a detector on the proposals of a cascade's stage."""
+    cascade, baseline = moving("cascade_rcnn_resnet18_fpn"), moving("rfcn_resnet18")
+    proposals = cascade.refined(PIXELS, SIZES, 2)
+    outputs = baseline.roi_heads.run(baseline.features(PIXELS), proposals.boxes, SIZES, 1)
+    found = baseline.detect(PIXELS, SIZES, proposals)
+    assert torch.equal(outputs[0].boxes, proposals.boxes)
+    assert bool(found.valid.any())
+    assert not torch.equal(found.boxes, baseline.detect(PIXELS, SIZES).boxes)
+
+
+@torch.no_grad()
+def test_ground_truth_joins_the_proposals():
+    """Figure 5 (b). Heads that move nothing find the object exactly where it is."""
+    model = moving("faster_rcnn_resnet18_fpn", nms_iou=1.0, max_detections=200)
+    torch.nn.init.zeros_(model.roi_heads.heads[0].regressor.weight)
+    truth = Targets(
+        torch.tensor([[[5.0, 6, 41, 50]]] * 2), torch.ones(2, 1).long(), torch.tensor([[True], [False]]), None
+    )
+    proposals = model.refined(PIXELS, SIZES, 0)
+    more = proposals.with_truth(truth)
+    assert more.boxes.shape[1] == proposals.boxes.shape[1] + 1
+    found = model.detect(PIXELS, SIZES, more)
+    hits = ((found.boxes - truth.boxes).abs().amax(-1) < 1e-3) & found.valid
+    assert hits.any(dim=1).tolist() == [True, False]  # the second image's slot is empty
+
+
+def test_stages_that_there_are_not():
+    model = moving("cascade_rcnn_resnet18_fpn", test_stage=2)
+    with pytest.raises(UserError, match="stages 3 to 2: this model runs stages 1 to 3"):
+        model.detect(PIXELS, SIZES, first=3)
+    with pytest.raises(UserError, match="stages 1 to 4"):
+        model.refined(PIXELS, SIZES, 4)
+
+
+def test_a_detector_for_inference_finds_the_same():
+    torch.manual_seed(0)
+    model = tiny(score_threshold=0.0).eval()
+    picture = torch.rand(3, 64, 96)
+    with torch.no_grad():
+        before = model([picture])[0]
+        assert model.for_inference() is model
+        after = model([picture])[0]
+    assert not any("bn" in name for name in model.state_dict())
+    assert not any(p.requires_grad for p in model.parameters())
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value, rtol=1e-4, atol=1e-3)

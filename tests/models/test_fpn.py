@@ -5,7 +5,7 @@ import torch
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from cascade_rcnn.models.fpn import FeaturePyramid
+from cascade_rcnn.models.fpn import FeaturePyramid, SingleScale
 
 INPUTS = (8, 16, 24, 32)
 
@@ -46,3 +46,11 @@ def test_coarse_maps_reach_the_fine_ones():
         x.grad = None
     FeaturePyramid(INPUTS, 12, 4)(features)[3].sum().backward()
     assert [x.grad is not None for x in features] == [False, False, False, True]  # but not the other way
+
+
+def test_without_a_pyramid_the_maps_of_stride_16_are_kept():
+    maps = [torch.zeros(1, c, 2, 2) for c in (1, 2, 3, 4)]
+    single = SingleScale((4, 8, 16, 16), (1, 2, 3, 4))
+    assert [x.shape[1] for x in single(maps)] == [3, 4] == list(single.channels)
+    assert single.strides == (16,)
+    assert not list(single.parameters())

@@ -11,15 +11,32 @@ from cascade_rcnn.engine import checkpoint
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.detector import Detector
 
-TINY = {"pyramid_channels": 16, "head_width": 32, "proposals": 50, "rois": 16, "min_size": 64, "max_size": 128}
+TINY = {"backbone_width": 16, "pyramid_channels": 16, "rpn_channels": 16, "head_width": 32}
+TINY |= {"proposals": 50, "rois": 16, "min_size": 64, "max_size": 128}
 CASCADE = "cascade_rcnn_resnet18_fpn"
+OTHERS = {  # options that mean something else to other methods and families
+    "iterative_bbox_resnet18_fpn": [{"iterations": 1}, {"iterations": 5, "test_stage": 4}, {"stage_ious": (0.6,)}],
+    "integral_loss_rfcn_resnet18": [
+        {"stage_ious": (0.5, 0.75)},
+        {"class_agnostic": False},
+        *({"test_stage": t, "ensemble": e} for t in (1, 3) for e in (True, False)),
+    ],
+    "cascade_rfcn_resnet18": [{"semantics": s, "class_agnostic": a} for s in ("paper", "mmdet") for a in (True, False)],
+    "cascade_rcnn_vgg16": [{"semantics": "paper"}, {"stages": 2, "anchor_sizes": (16, 32)}],
+}
 VARIANTS = (
     [{"semantics": s, "class_agnostic": a} for s in ("paper", "detectron2", "mmdet") for a in (True, False)]
     + [{"stages": t} for t in (1, 2, 3, 4)]
     + [{"semantics": s, "stages": 4, "class_agnostic": False} for s in ("paper", "mmdet")]
     + [{"test_stage": t, "ensemble": e} for t in (1, 2, 3) for e in (True, False)]
     + [{"semantics": s, "ensemble": False} for s in ("paper", "mmdet")]
-    + [{"stage_ious": (0.5, 0.55)}, {"anchor_sizes": (16, 32, 64)}, {"anchor_ratios": (1.0,)}, {"min_size": (48, 64)}]
+    + [
+        {"stage_ious": (0.5, 0.55)},
+        {"stages": 2, "stage_means": ((0.0, 0.1, 0.0, 0.0),) * 2},
+        {"anchor_sizes": (16, 32, 64)},
+        {"anchor_ratios": (1.0,)},
+        {"min_size": (48, 64)},
+    ]
 )
 
 
@@ -35,12 +52,12 @@ def targets() -> list[dict[str, torch.Tensor]]:
 
 
 def check(model: Detector, folder: Path) -> None:
-    """Forward, backward, an image without objects, detection, and a checkpoint that gives the same detections."""
+    """Losses, gradients, an image without objects, a checkpoint that gives the same detections, and `predict`."""
     losses = model.train()(images(), targets())
     assert all(x.ndim == 0 and bool(x.isfinite()) for x in losses.values())
-    assert {name[-1] for name in losses if "_stage" in name} == (
-        set() if len(model.config.stages) == 1 else {str(t + 1) for t in range(len(model.config.stages))}
-    )
+    trained = len(model.config.stages) if model.config.method == "cascade" else 1
+    numbers = {str(t + 1) for t in range(trained)} if trained > 1 else set()
+    assert {name[-1] for name in losses if "_stage" in name} == numbers
     total = torch.stack(list(losses.values())).sum()
     total.backward()
     for name, parameter in model.named_parameters():
@@ -55,6 +72,7 @@ def check(model: Detector, folder: Path) -> None:
         for one, other in zip(model.eval()(images()), loaded(images()), strict=True):
             assert len(one["boxes"]) > 0
             assert all(torch.equal(one[name], other[name]) for name in one)
+    assert len(loaded.predict(images()[0], threshold=0.0, min_size=64)) == len(loaded(images()[:1])[0]["boxes"])
 
 
 @pytest.mark.parametrize("name", list_models())
@@ -69,6 +87,30 @@ def test_every_option(options, tmp_path):
     check(create_model(CASCADE, 3, **(TINY | options)), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"), [(name, options) for name, all_of in OTHERS.items() for options in all_of]
+)
+def test_options_of_other_methods_and_families(name, options, tmp_path):
+    torch.manual_seed(0)
+    check(create_model(name, 3, **(TINY | options)), tmp_path)
+
+
+EVERY_KIND = [f"{method}_resnet18_fpn" for method in ("faster_rcnn", "cascade_rcnn", "iterative_bbox", "integral_loss")]
+EVERY_KIND += ["cascade_rcnn_vgg16", "cascade_rfcn_resnet18", "integral_loss_rfcn_resnet18"]
+
+
+@pytest.mark.parametrize("semantics", ["paper", "detectron2", "mmdet"])
+@pytest.mark.parametrize("name", EVERY_KIND)
+def test_a_batch_without_objects_reaches_every_parameter(name, semantics):
+    """So that no process of a distributed training waits for another."""
+    torch.manual_seed(0)
+    model = create_model(name, 3, semantics=semantics, **TINY)
+    losses = model(images(), [targets()[1]] * 2)
+    torch.stack(list(losses.values())).sum().backward()
+    assert all(bool(x.isfinite()) for x in losses.values())
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.parameters())
+
+
 def test_one_class_and_one_anchor(tmp_path):
     torch.manual_seed(0)
     model = create_model(CASCADE, 1, class_agnostic=False, **(TINY | {"proposals": 1, "rois": 1}))
@@ -76,11 +118,6 @@ def test_one_class_and_one_anchor(tmp_path):
     assert all(bool(x.isfinite()) for x in losses.values())
     with torch.no_grad():
         assert len(model.eval()(images())) == 2
-
-
-def test_names():
-    assert len(list_models()) == 12
-    assert list_models() == sorted(list_models())
 
 
 @pytest.mark.parametrize(
@@ -92,6 +129,13 @@ def test_names():
         (lambda: create_model(CASCADE, 2, categories=["a"]), "1 categories are given"),
         (lambda: create_model(CASCADE, 2, stage=3), "no option 'stage'; did you mean 'stages'"),
         (lambda: create_model(CASCADE, 2, semantics="caffe"), "semantics='caffe'"),
+        (lambda: create_model(CASCADE, 2, iterations=2), "only iterative_bbox models iterate"),
+        (lambda: create_model("iterative_bbox_vgg16", 2, stages=2), "stages=2: iterative_bbox models .*iterations"),
+        (lambda: create_model("iterative_bbox_vgg16", 2, iterations=0), "iterations=0: give 1 or more"),
+        (lambda: create_model("iterative_bbox_vgg16", 2, stage_ious=(0.5, 0.6)), "have 2 entries"),
+        (lambda: create_model("integral_loss_vgg16", 2, stages=2, **TINY), "stages=2: .*stage_ious"),
+        (lambda: create_model("integral_loss_vgg16", 2, stage_ious=(0.6, 0.5), **TINY), "in ascending order"),
+        (lambda: create_model("integral_loss_vgg16", 2, test_stage=4), "test_stage=4"),
     ],
 )
 def test_calls_that_do_not_fit_are_one_line(call, message):

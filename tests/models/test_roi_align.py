@@ -4,9 +4,10 @@ import math
 
 import pytest
 import torch
-from torchvision.ops import roi_align
+from torchvision.ops import ps_roi_align, roi_align
 
 from cascade_rcnn.config import RoIAlign
+from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.roi_align import PyramidRoIAlign, levels
 
 STRIDES = (4, 8, 16, 32)
@@ -141,3 +142,69 @@ def test_a_map_of_one_cell():
     torch.testing.assert_close(
         found[0, 1], torch.zeros_like(found[0, 1])
     )  # its points lie 1,429 pixels apart: none inside
+
+
+# -- a single level, and position-sensitive maps -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sampling", [2, 0])
+def test_with_one_level_every_box_is_read_from_it(sampling):
+    x, boxes = pyramid()[2], ordinary()
+    assert len(levels(boxes).unique()) > 2
+    found = PyramidRoIAlign(RoIAlign(sampling=sampling), (16,))([x, torch.full_like(x, math.nan)], boxes)
+    image = torch.arange(2.0).repeat_interleave(40)[:, None]
+    expected = roi_align(x, torch.cat([image, boxes.flatten(0, 1)], dim=1), 7, 1 / 16, sampling, True)
+    torch.testing.assert_close(found.view(80, 7, 7, -1).permute(0, 3, 1, 2), expected, rtol=1e-4, atol=1e-4)
+    assert not levels(boxes, (16,)).any()
+
+
+def sensitive(bins: int, channels: int, size: int = 20) -> torch.Tensor:
+    return torch.randn(2, bins * bins * channels, size, size + 1, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("sampling", [1, 2, 3])
+@pytest.mark.parametrize("bins", [3, 7])
+def test_position_sensitive_pooling_equals_torchvision(bins, sampling):
+    """Its kernel is half-pixel correct and has its channels the other way round: (C, S, S)."""
+    x = sensitive(bins, 5)
+    boxes = torch.cat([ordinary(), torch.tensor([[[-30.0, -20, 40, 50], [20, 20, 20, 20]]]).expand(2, -1, -1)], dim=1)
+    pool = PyramidRoIAlign(RoIAlign(resolution=bins, sampling=sampling), (16,), position_sensitive=True)
+    theirs = x.unflatten(1, (bins * bins, 5)).transpose(1, 2).flatten(1, 2)
+    expected = ps_roi_align(theirs, list(boxes), bins, 1 / 16, sampling)
+    found = pool([x], boxes).view(84, bins, bins, 5).permute(0, 3, 1, 2)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_position_sensitive_gradients_equal_torchvision_s():
+    x = sensitive(3, 4).requires_grad_()
+    theirs = x.detach().unflatten(1, (9, 4)).transpose(1, 2).flatten(1, 2).requires_grad_()
+    found = PyramidRoIAlign(RoIAlign(resolution=3), (16,), position_sensitive=True)([x], ordinary())
+    weight = torch.randn(80, 4, 3, 3, generator=torch.Generator().manual_seed(2))
+    (found.view(80, 3, 3, 4).permute(0, 3, 1, 2) * weight).sum().backward()
+    (ps_roi_align(theirs, list(ordinary()), 3, 1 / 16, 2) * weight).sum().backward()
+    assert x.grad is not None
+    assert theirs.grad is not None
+    torch.testing.assert_close(
+        x.grad, theirs.grad.unflatten(1, (4, 9)).transpose(1, 2).flatten(1, 2), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_position_sensitive_bins_read_their_own_channels_by_hand():
+    """2 x 2 bins, 1 channel; the maps are the constants 1, 2, 3, 4, so that each bin gives its own."""
+    x = torch.arange(1.0, 5)[None, :, None, None].expand(1, 4, 8, 8)
+    pool = PyramidRoIAlign(RoIAlign(resolution=2), (16,), position_sensitive=True)
+    assert pool([x], torch.tensor([[[16.0, 16, 80, 80]]])).tolist() == [[[1, 2, 3, 4]]]
+    # a map that is its column number: bins of a box over columns 1..4 lie at 1.5 and 3.5, less half a pixel
+    ramp = torch.arange(8.0).expand(1, 4, 8, 8)
+    torch.testing.assert_close(pool([ramp], torch.tensor([[[16.0, 16, 80, 80]]])), torch.tensor([[[1.5, 3.5] * 2]]))
+
+
+def test_position_sensitive_pooling_is_in_any_memory_format_the_same():
+    x, boxes = sensitive(7, 5), ordinary()
+    pool = PyramidRoIAlign(RoIAlign(), (16,), position_sensitive=True)
+    torch.testing.assert_close(pool([x.to(memory_format=torch.channels_last)], boxes), pool([x], boxes))
+
+
+def test_position_sensitive_pooling_has_no_adaptive_grid():
+    with pytest.raises(UserError, match="give sampling=1 or more"):
+        PyramidRoIAlign(RoIAlign(sampling=0), (16,), position_sensitive=True)

@@ -8,6 +8,7 @@ import torch
 from torchvision.ops import box_iou
 
 from cascade_rcnn.config import DETECTRON2, MMDET, PAPER, Anchors, Rpn
+from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.rpn import RegionProposalNetwork, base_anchors, grid_anchors
 from cascade_rcnn.structures import Targets
 
@@ -105,15 +106,18 @@ def test_nms_is_within_a_level_and_not_between():
     # two levels whose best anchors decode to the same box: both stay
     anchors = [torch.tensor([[0.0, 0, 20, 20]])] * 2
     both, _ = rpn.propose(anchors, [torch.ones(1, 1)] * 2, [torch.zeros(1, 1, 4)] * 2, torch.tensor([[64.0, 64]]))
-    assert both.valid.tolist() == [[True, True]]
+    assert both.valid.sum() == 2
+    assert both.valid[0, :2].all()
 
 
 def test_fewer_anchors_than_slots():
     rpn = network(replace(SMALL, pre_nms_test=1000, post_nms_test=1000)).eval()
     maps = [torch.randn(1, 6, 1, 1) for _ in STRIDES]
     proposals, logits = rpn.propose(rpn.anchors(maps), *rpn(maps), torch.tensor([[3.0, 3]]))
-    assert proposals.boxes.shape == (1, 9, 4)  # 3 levels x 1 cell x 3 ratios
-    assert logits.shape == proposals.valid.shape == (1, 9)
+    assert proposals.boxes.shape == (1, 1000, 4)
+    assert logits.shape == proposals.valid.shape == (1, 1000)
+    assert proposals.valid.sum() <= 9  # 3 levels x 1 cell x 3 ratios
+    assert bool((proposals.boxes[~proposals.valid] == 0).all())
 
 
 def test_small_proposals_are_dropped_where_asked():
@@ -170,3 +174,46 @@ def test_anchors_across_the_border(semantics, trained):
         anchors, [torch.zeros(1, 1)], [torch.zeros(1, 1, 4)], one_object([40, 40, 50, 50]), torch.tensor([[64.0, 64]])
     )
     assert found["loss_objectness"].item() == pytest.approx(math.log(2) if trained else 0)
+
+
+# -- several sizes at a level, and levels with their own weights -----------------------------------------------------
+
+
+def test_several_sizes_at_a_level_go_size_by_size():
+    base = base_anchors(Anchors(sizes=((16, 32),), ratios=(0.25, 1.0)), 0)
+    assert base.tolist() == [[-16, -4, 16, 4], [-8, -8, 8, 8], [-32, -8, 32, 8], [-16, -16, 16, 16]]
+
+
+def test_a_single_level_with_several_sizes():
+    config = replace(SMALL, anchors=Anchors(sizes=((8, 16, 32, 64),)), channels=10)
+    rpn = RegionProposalNetwork(6, (16,), config, DETECTRON2)
+    assert rpn.conv.weight.shape == (10, 6, 3, 3)  # type: ignore[union-attr]
+    x = torch.randn(1, 6, 3, 5)
+    maps = [x, torch.full_like(x, math.nan)]  # what follows is the heads'
+    logits, deltas = rpn(maps)
+    anchors = rpn.anchors(maps)
+    assert [a.shape for a in anchors] == [(3 * 5 * 12, 4)]
+    assert [s.shape for s in logits] == [(1, 180)]
+    assert [d.shape for d in deltas] == [(1, 180, 4)]
+    row = (1 * 5 + 2) * 12 + 7  # y 1, x 2, size 32, ratio 1
+    assert anchors[0][row].tolist() == [16, 0, 48, 32]
+    hidden = torch.relu(rpn.conv(x))
+    torch.testing.assert_close(logits[0][0, row], rpn.objectness(hidden)[0, 7, 1, 2])
+    torch.testing.assert_close(deltas[0][0, row], rpn.deltas(hidden)[0, 28:32, 1, 2])
+
+
+def test_levels_with_weights_of_their_own():
+    """The released code's: an RPN for each of P2..P5, and two sizes on the last."""
+    config = replace(SMALL, anchors=Anchors(sizes=(8, 16, (32, 64))), shared=False)
+    rpn = RegionProposalNetwork(6, STRIDES, config, PAPER)
+    maps = features(1)
+    logits, _ = rpn(maps)
+    assert [a.shape[0] for a in rpn.anchors(maps)] == [x.shape[1] for x in logits] == [768, 192, 16 * 6]
+    sum(x.sum() for x in logits[:1]).backward()
+    reached = {name for name, p in rpn.named_parameters() if p.grad is not None}
+    assert reached == {f"{layer}.0.{leaf}" for layer in ("conv", "objectness") for leaf in ("weight", "bias")}
+
+
+def test_shared_weights_need_as_many_sizes_at_each_level():
+    with pytest.raises(UserError, match=r"as many anchor sizes at each; it has \[3, 6\]"):
+        RegionProposalNetwork(6, STRIDES, Rpn(anchors=Anchors(sizes=(8, (16, 32)))), DETECTRON2)

@@ -103,8 +103,8 @@ def evaluate_boxes(ground_truth: Annotations, detections: Array, *, source: str 
     category.
     """
     detections = np.ascontiguousarray(detections, dtype=np.float64)
-    _check(detections, ground_truth, source)
-    reference = _to_hotcoco(ground_truth)
+    check_detections(detections, ground_truth, source)
+    reference = to_hotcoco(ground_truth)
     evaluation = hotcoco.COCOeval(reference, reference.load_res(detections), "bbox")
     evaluation.evaluate()
     evaluation.accumulate()
@@ -141,7 +141,8 @@ class _Result(msgspec.Struct, gc=False):
     score: float
 
 
-def _check(detections: Array, ground_truth: Annotations, source: str | Path) -> None:
+def check_detections(detections: Array, ground_truth: Annotations, source: str | Path) -> None:
+    """Raise UserError, naming `source` and the entry, for detections (N, 7) that cannot be evaluated."""
     if detections.ndim != 2 or detections.shape[1] != COLUMNS:
         raise UserError(f"{source}: an array of shape {detections.shape}; give (N, 7): image, x, y, w, h, score, class")
     if (ground_truth.image_ids.abs() > _LARGEST_ID).any():
@@ -164,7 +165,8 @@ def _check(detections: Array, ground_truth: Annotations, source: str | Path) -> 
             raise UserError(f"{source}: entry {entry} (image id {row[0]:g}, category id {row[6]:g}) has {what}")
 
 
-def _to_hotcoco(truth: Annotations) -> hotcoco.COCO:
+def to_hotcoco(truth: Annotations) -> hotcoco.COCO:
+    """The ground truth as the evaluator takes it."""
     sizes = zip(truth.image_ids.tolist(), truth.image_sizes.tolist(), strict=True)
     category_ids = np.array([category.id for category in truth.categories], dtype=np.int64)
     count = len(truth.boxes)

@@ -1,12 +1,12 @@
-"""The cascade: equations 7 and 8, Figure 3 (d). One class for (a), a single stage, and (d), T stages.
+"""The cascade: equations 7 and 8, Figure 3 (d). One class for (a), a single stage, (b), one head repeated, and (d).
 
 Stage t classifies the boxes b^t that reach it and regresses them to b^(t+1), in training and at inference alike.
 
-B images · K boxes · M classes · R regressors (1 or M) · T stages
+B images · K boxes · S sampled boxes · M classes · R regressors (1 or M) · T stages
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,13 @@ from torch import Tensor, nn
 from cascade_rcnn import boxes as box_ops
 from cascade_rcnn import losses
 from cascade_rcnn.config import Inference, Sampling, Semantics, Stage
+from cascade_rcnn.errors import UserError
 from cascade_rcnn.heads.detections import select
 from cascade_rcnn.quality import Assignment, Sample, assign, keep_all, sample
 from cascade_rcnn.structures import Detections, Proposals, Targets
+
+Features: TypeAlias = Any  # the pyramid's maps, or those as `read` lays them out: heads take both
+Read: TypeAlias = Callable[[list[Tensor]], Features]
 
 
 class StageOutput(NamedTuple):
@@ -27,21 +31,37 @@ class StageOutput(NamedTuple):
     deltas: Tensor  # (B, K, R, 4), normalised by the stage's statistics
 
 
+class TrainedOn(NamedTuple):
+    """What one stage is trained on in a step."""
+
+    output: StageOutput  # of the sampled boxes (B, S, 4)
+    labels: Tensor  # (B, S) int64, by the stage's u: the class, or 0
+    truth: Tensor  # (B, S, 4): the ground truth each is compared with
+    iou: Tensor  # (B, S): with it
+    valid: Tensor  # (B, S) bool
+
+
 class Cascade(nn.Module):
-    """T detection heads, one after the other."""
+    """T stages, one after the other. A head maps (features, boxes (B, K, 4)) to logits and deltas.
+
+    Stages may share a head: it is trained at the first of them.
+    """
 
     def __init__(
         self,
-        pool: nn.Module,
         heads: Sequence[nn.Module],
         stages: Sequence[Stage],
         semantics: Semantics,
         sampling: Sampling,
         inference: Inference,
+        read: Read = list,
     ) -> None:
+        """`read` lays out the pyramid as the heads take it, once for all of them."""
         super().__init__()
-        self.pool = pool
-        self.heads = nn.ModuleList(heads)
+        self.read = read
+        distinct = list(dict.fromkeys(heads))
+        self.heads = nn.ModuleList(distinct)
+        self.head_of = tuple(distinct.index(head) for head in heads)  # stage -> head
         self.stages = tuple(stages)
         self.semantics, self.sampling, self.inference = semantics, sampling, inference
         for t, stage in enumerate(self.stages):
@@ -52,27 +72,33 @@ class Cascade(nn.Module):
     def loss(self, features: list[Tensor], proposals: Proposals, targets: Targets, sizes: Tensor) -> dict[str, Tensor]:
         """Classification and localization risk of each stage; stage t is trained on what stage t-1 puts out."""
         total: dict[str, Tensor] = {}
-        for t, stage in enumerate(self.stages):
-            inputs, is_truth = self._append_truth(t, proposals, targets)
-            assignment = assign(inputs.boxes, inputs.valid, targets, positive_iou=stage.iou)
-            chosen = self._draw(t, assignment, is_truth)
-            boxes = box_ops.gather(inputs.boxes, chosen.rows)
-            output = StageOutput(boxes, *self.heads[t](self._pool_for_training(features, boxes)))
-            suffix = f"_stage{t + 1}" if len(self.stages) > 1 else ""
-            risks, labels = self._risks(t, output, assignment, chosen)
-            total |= {f"{name}{suffix}": risk for name, risk in risks.items()}
-            if t + 1 < len(self.stages):
-                proposals = self._resample(t, output, labels, chosen, is_truth.gather(1, chosen.rows), sizes)
+        for t, trained in enumerate(self.train_stages(features, proposals, targets, sizes)):
+            suffix = f"_stage{t + 1}" if len(self.heads) > 1 else ""
+            total |= {f"{name}{suffix}": risk for name, risk in self._risks(t, trained).items()}
         return total
+
+    def train_stages(
+        self, features: list[Tensor], proposals: Proposals, targets: Targets, sizes: Tensor
+    ) -> Iterator[TrainedOn]:
+        """What each stage in turn is trained on: a sample of its inputs, labelled by its u (eq. 5), and its output."""
+        if self.semantics.average_pooled_gradient and len(self.heads) > 1:
+            features = [_ShareGradient.apply(x, 1 / len(self.heads)) for x in features]  # type: ignore[misc]
+        features = self.read(features)
+        for t in range(len(self.heads)):
+            inputs, is_truth = self._append_truth(t, proposals, targets)
+            assignment = assign(inputs.boxes, inputs.valid, targets, positive_iou=self.stages[t].iou)
+            chosen = self._draw(t, assignment, is_truth)
+            trained = self._run_sample(t, features, inputs.boxes, assignment, chosen)
+            yield trained
+            if t + 1 < len(self.heads):
+                proposals = self._resample(t, trained, is_truth.gather(1, chosen.rows), sizes)
 
     def _append_truth(self, t: int, proposals: Proposals, targets: Targets) -> tuple[Proposals, Tensor]:
         """The stage's inputs, and which of them are ground truth."""
         is_truth = torch.zeros_like(proposals.valid)
         if t > 0 and self.semantics.append_ground_truth == "first":
             return proposals, is_truth
-        boxes = torch.cat([proposals.boxes, targets.boxes], dim=1)
-        valid = torch.cat([proposals.valid, targets.valid], dim=1)
-        return Proposals(boxes, valid), torch.cat([is_truth, targets.valid], dim=1)
+        return proposals.with_truth(targets), torch.cat([is_truth, targets.valid], dim=1)
 
     def _draw(self, t: int, assignment: Assignment, is_truth: Tensor) -> Sample:
         """The first stage samples; later ones keep what reaches them (section 5.1), or sample again."""
@@ -84,67 +110,102 @@ class Cascade(nn.Module):
             return sample(assignment, self.sampling.rois, self.sampling.positive_fraction)
         return keep_all(assignment)
 
-    def _pool_for_training(self, features: list[Tensor], boxes: Tensor) -> Tensor:
-        pooled = self.pool(features, boxes)
-        if self.semantics.average_pooled_gradient and len(self.stages) > 1:
-            share = 1 / len(self.stages)  # the value of `pooled`, a share of its gradient
-            pooled = pooled * share + pooled.detach() * (1 - share)
-        return pooled
-
-    def _risks(
-        self, t: int, output: StageOutput, assignment: Assignment, chosen: Sample
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """Equation 8 for one stage, and the labels (B, S) it was computed with."""
-        stage = self.stages[t]
+    def _run_sample(
+        self, t: int, features: Features, boxes: Tensor, assignment: Assignment, chosen: Sample
+    ) -> TrainedOn:
+        boxes = box_ops.gather(boxes, chosen.rows)
         positive = assignment.positive.gather(1, chosen.rows) & chosen.valid
-        labels = torch.where(positive, assignment.labels.gather(1, chosen.rows), 0)
-        target = box_ops.encode(output.boxes, box_ops.gather(assignment.truth, chosen.rows))
-        target = self._normalise(t, target)
-        predicted = _of_class(output.deltas, labels)
-        number = chosen.valid.sum().clamp(min=1)
-        classify = losses.classification(output.logits, labels, chosen.valid, number)
-        localize = losses.localization(predicted, target, positive, number, self.semantics.box_beta)
-        risks = {"loss_classifier": stage.loss_weight * classify, "loss_box_reg": stage.loss_weight * localize}
-        return risks, labels
+        return TrainedOn(
+            StageOutput(boxes, *self.heads[t](features, boxes)),
+            torch.where(positive, assignment.labels.gather(1, chosen.rows), 0),
+            box_ops.gather(assignment.truth, chosen.rows),
+            assignment.iou.gather(1, chosen.rows),
+            chosen.valid,
+        )
+
+    def _risks(self, t: int, trained: TrainedOn) -> dict[str, Tensor]:
+        """Equation 8 for one stage."""
+        stage, output = self.stages[t], trained.output
+        target = self._normalise(t, box_ops.encode(output.boxes, trained.truth))
+        predicted = _of_class(output.deltas, trained.labels)
+        number = trained.valid.sum().clamp(min=1)
+        classify = self._classification(trained, number)
+        localize = losses.localization(predicted, target, trained.labels > 0, number, self.semantics.box_beta)
+        return {"loss_classifier": stage.loss_weight * classify, "loss_box_reg": stage.loss_weight * localize}
+
+    def _classification(self, trained: TrainedOn, number: Tensor) -> Tensor:
+        return losses.classification(trained.output.logits, trained.labels, trained.valid, number)
 
     @torch.no_grad()
-    def _resample(
-        self, t: int, output: StageOutput, labels: Tensor, chosen: Sample, is_truth: Tensor, sizes: Tensor
-    ) -> Proposals:
+    def _resample(self, t: int, trained: TrainedOn, is_truth: Tensor, sizes: Tensor) -> Proposals:
         """The stage's output as the next stage's input (section 4.2): boxes moved, empty ones dropped."""
-        labels = torch.where(labels > 0, labels, _likeliest(output.logits))
-        boxes = self._refine(t, output, labels, sizes)
-        valid = chosen.valid & box_ops.nonempty(boxes)
+        labels = torch.where(trained.labels > 0, trained.labels, _likeliest(trained.output.logits))
+        boxes = self._refine(t, trained.output, labels, sizes)
+        valid = trained.valid & box_ops.nonempty(boxes)
         if self.semantics.append_ground_truth == "every-removed":
             valid = valid & ~is_truth
         return Proposals(boxes.masked_fill(~valid[..., None], 0.0), valid)
 
     # -- inference: equation 7 -----------------------------------------------------------------------------------
 
-    def forward(self, features: list[Tensor], proposals: Proposals, sizes: Tensor) -> Detections:
-        """Proposals -> detections, in pixels of the network's input."""
-        last = len(self.stages) if self.inference.stage is None else self.inference.stage
-        outputs = self.run(features, proposals.boxes, sizes, last)
-        scores = self.scores(features, outputs).masked_fill(~proposals.valid[..., None], 0.0)
-        return select(self.regress(last - 1, outputs[-1]), scores, sizes, self.inference)
+    def forward(self, features: list[Tensor], proposals: Proposals, sizes: Tensor, first: int = 1) -> Detections:
+        """Proposals, the inputs of stage `first` -> detections, in pixels of the network's input."""
+        self._check_stages(first, self.last)
+        features = self.read(features)
+        outputs, valid = self.run(features, proposals.boxes, sizes, first, first), proposals.valid
+        if self.last > first:
+            outputs[0], valid = self._survivors(outputs[0], valid)
+            outputs += self.run(features, self._next(first - 1, outputs[0], sizes), sizes, self.last, first + 1)
+        scores = self.scores(features, outputs, first).masked_fill(~valid[..., None], 0.0)
+        return select(self.regress(self.last - 1, outputs[-1]), scores, sizes, self.inference)
 
-    def run(self, features: list[Tensor], boxes: Tensor, sizes: Tensor, last: int) -> list[StageOutput]:
-        """Equation 7: stages 1..last on boxes (B, K, 4)."""
+    @property
+    def last(self) -> int:
+        """The stage whose boxes are the detections', 1..T."""
+        return len(self.stages) if self.inference.stage is None else self.inference.stage
+
+    def run(self, features: Features, boxes: Tensor, sizes: Tensor, last: int, first: int = 1) -> list[StageOutput]:
+        """Equation 7: stages first..last on boxes (B, K, 4)."""
+        self._check_stages(first, last)
         outputs = []
-        for t in range(last):
-            if t > 0:
-                boxes = self._refine(t - 1, outputs[-1], _likeliest(outputs[-1].logits), sizes)
-            outputs.append(StageOutput(boxes, *self.heads[t](self.pool(features, boxes))))
+        for t in range(first - 1, last):
+            if outputs:
+                boxes = self._next(t - 1, outputs[-1], sizes)
+            outputs.append(StageOutput(boxes, *self.heads[self.head_of[t]](features, boxes)))
         return outputs
 
-    def scores(self, features: list[Tensor], outputs: list[StageOutput]) -> Tensor:
-        """Class probabilities (B, K, M): the last stage's, or an ensemble of all that ran (Table 2)."""
+    def _check_stages(self, first: int, last: int) -> None:
+        if not 1 <= first <= last <= len(self.stages):
+            raise UserError(f"stages {first} to {last}: this model runs stages 1 to {len(self.stages)}, in order")
+
+    def _survivors(self, output: StageOutput, valid: Tensor) -> tuple[StageOutput, Tensor]:
+        """Early rejection: those that the first stage takes least for background go on, where a number is set."""
+        number = self.inference.survivors
+        if number is None or number >= valid.shape[1]:
+            return output, valid
+        likely = torch.where(valid, 1 - output.logits.softmax(dim=-1)[..., 0], -1.0)
+        rows = likely.topk(number, dim=1).indices
+        return StageOutput(*(box_ops.gather(x, rows) for x in output)), valid.gather(1, rows)
+
+    def refine(self, features: list[Tensor], proposals: Proposals, sizes: Tensor, last: int) -> Proposals:
+        """The boxes that stage `last` hands on, from the RPN's proposals (`last` 0: those themselves)."""
+        if last == 0:
+            return proposals
+        boxes = self._next(last - 1, self.run(self.read(features), proposals.boxes, sizes, last)[-1], sizes)
+        return Proposals(boxes, proposals.valid & box_ops.nonempty(boxes))
+
+    def scores(self, features: Features, outputs: list[StageOutput], first: int = 1) -> Tensor:
+        """Class probabilities (B, K, M): the last stage's, or an ensemble of all that ran from `first` on (Table 2)."""
         logits = [outputs[-1].logits]
-        if self.inference.ensemble and len(outputs) > 1:
+        if self.inference.ensemble and len(self.heads) > 1:
             logits = [output.logits for output in outputs]
             if (self.inference.ensemble_rois or self.semantics.ensemble_rois) == "last":
-                pooled = self.pool(features, outputs[-1].boxes)
-                logits[:-1] = [head(pooled)[0] for head in self.heads[: len(outputs) - 1]]
+                earlier = self.heads[first - 1 :][: len(outputs) - 1]
+                logits[:-1] = [head(features, outputs[-1].boxes)[0] for head in earlier]
+        return self._average(logits)
+
+    def _average(self, logits: list[Tensor]) -> Tensor:
+        """The classifiers' probabilities, averaged as the semantics have it: [(B, K, M + 1)] -> (B, K, M)."""
         if self.semantics.ensemble == "logits":
             return torch.stack(logits).mean(dim=0).softmax(dim=-1)[..., 1:]
         return torch.stack([x.softmax(dim=-1) for x in logits]).mean(dim=0)[..., 1:]
@@ -164,6 +225,22 @@ class Cascade(nn.Module):
         """b^(t+1), (B, K, 4): by the regressor of class `labels` (B, K) where each class has its own."""
         boxes = self.regress(t, output._replace(deltas=_of_class(output.deltas, labels)[:, :, None]))[:, :, 0]
         return box_ops.clip(boxes, sizes) if self.semantics.clip_between_stages else boxes
+
+    def _next(self, t: int, output: StageOutput, sizes: Tensor) -> Tensor:
+        return self._refine(t, output, _likeliest(output.logits), sizes)
+
+
+class _ShareGradient(torch.autograd.Function):
+    """The same values; a share of the gradient. Pooling is linear, so that it may divide the maps' for the boxes'."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, share: float) -> Tensor:
+        ctx.share = share
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0] * ctx.share, None
 
 
 def _of_class(deltas: Tensor, labels: Tensor) -> Tensor:

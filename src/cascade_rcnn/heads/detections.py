@@ -21,12 +21,12 @@ def select(boxes: Tensor, scores: Tensor, sizes: Tensor, config: Inference) -> D
 
     boxes (B, K, R, 4), scores (B, K, M), sizes (B, 2) -> D slots an image, boxes clipped to the image.
     """
-    number, regressors, classes = boxes.shape[1], boxes.shape[2], scores.shape[2]
+    regressors, classes = boxes.shape[2], scores.shape[2]
     score = scores.flatten(1)
     score, index = score.topk(min(score.shape[1], config.max_detections * _CANDIDATES_PER_DETECTION), dim=1)
     label = index % classes
     row = index // classes * regressors + (label if regressors > 1 else 0)
-    box = box_ops.gather(boxes.reshape(len(boxes), number * regressors, 4), row)
+    box = box_ops.gather(boxes.flatten(1, 2), row)
     box = box_ops.clip(box, sizes)
     valid = (score > config.score_threshold) & box_ops.nonempty(box, config.min_size)
     valid = keep_mask(box, score, label, valid, config.nms_iou)

@@ -236,7 +236,16 @@ def convert(state: State, settings: dict[str, Any] | None) -> tuple[ModelConfig,
 
 
 def to_detectron2(model: Detector) -> State:
-    """The model's tensors under detectron2's names and in its layout, for its `DetectionCheckpointer`."""
+    """The model's tensors under detectron2's names and in its layout, for its `DetectionCheckpointer`.
+
+    Raises UserError for a model that it has no names for.
+    """
+    config = model.config
+    if config.pyramid_channels is None or config.method != "cascade" or not config.rpn.shared:
+        raise UserError(
+            f"{config.name}: detectron2 takes Faster and Cascade R-CNN on a feature pyramid whose levels share the "
+            "RPN; other architectures (and models of the paper's semantics) do not convert"
+        )
     rows = (*_BODY, *(_CASCADE if len(model.config.stages) > 1 else _SINGLE))
     state = layout.relaid(model.state_dict(), model.config, layout.LAYOUT_OUT)
     return {

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from cascade_rcnn.config import Anchors, BoxHead, Category, ModelConfig, ResNet, RoIAlign, Rpn, Stage
+from cascade_rcnn.config import Anchors, Backbone, BoxHead, Category, ModelConfig, RoIAlign, Rpn, Stage
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.build import build
 
@@ -92,7 +92,7 @@ def _count(state: State, pattern: str) -> int:
     return number
 
 
-def _backbone(state: State) -> ResNet:
+def _backbone(state: State) -> Backbone:
     blocks = tuple(_count(state, f"backbone.layer{k}.{{}}.conv1.weight") for k in (1, 2, 3, 4))
     bottleneck = "backbone.layer1.0.conv3.weight" in state
     depth = _DEPTHS.get(("bottleneck" if bottleneck else "basic", blocks))
@@ -100,10 +100,10 @@ def _backbone(state: State) -> ResNet:
         raise UserError(f"the backbone has {blocks} blocks in its four layers; ResNet-18, 34, 50, 101 and 152 convert")
     stem = len(state["backbone.conv1.weight"])
     if not bottleneck:
-        return ResNet(depth=depth, stem=stem, planes=len(state["backbone.layer1.0.conv2.weight"]))  # type: ignore[arg-type]
+        return Backbone(depth=depth, stem=stem, planes=len(state["backbone.layer1.0.conv2.weight"]))  # type: ignore[arg-type]
     planes = len(state["backbone.layer1.0.conv3.weight"]) // 4
     width, per_group = state["backbone.layer1.0.conv2.weight"].shape[:2]
-    return ResNet(
+    return Backbone(
         depth=depth,  # type: ignore[arg-type]
         stem=stem,
         planes=planes,
@@ -115,13 +115,13 @@ def _backbone(state: State) -> ResNet:
 def fc1_in(weight: Tensor, config: ModelConfig) -> Tensor:
     """The first layer's inputs from the peers' order (channel, bin row, bin column) to ours (row, column, channel)."""
     side = config.roi_align.resolution
-    return weight.unflatten(1, (config.pyramid_channels, side, side)).permute(0, 2, 3, 1).flatten(1)
+    return weight.unflatten(1, (-1, side, side)).permute(0, 2, 3, 1).flatten(1)
 
 
 def fc1_out(weight: Tensor, config: ModelConfig) -> Tensor:
     """Inverse of `fc1_in`."""
     side = config.roi_align.resolution
-    return weight.unflatten(1, (side, side, config.pyramid_channels)).permute(0, 3, 1, 2).flatten(1)
+    return weight.unflatten(1, (side, side, -1)).permute(0, 3, 1, 2).flatten(1)
 
 
 def background_first(classifier: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from cascade_rcnn import boxes as box_ops
 from cascade_rcnn.config import Preprocess as PreprocessConfig
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images import to_tensor
+from cascade_rcnn.pixels import resized_size
 from cascade_rcnn.structures import Images, Targets
 
 MinSize: TypeAlias = int | Literal["model"] | None
@@ -114,10 +115,3 @@ class Preprocess(nn.Module):
                 f"targets[{k}]['labels'] lie in {int(labels.min())}..{int(labels.max())}, this model's in "
                 f"1..{self.num_classes} (0 is background); create it with num_classes={int(labels.max())} or map them"
             )
-
-
-def resized_size(height: int, width: int, shortest: int, longest: int, round_down: bool = False) -> tuple[int, int]:
-    """Height and width after scaling the short side to `shortest`, the long side to at most `longest`."""
-    scale = min(shortest / min(height, width), longest / max(height, width))
-    half = 0.0 if round_down else 0.5
-    return max(1, int(height * scale + half)), max(1, int(width * scale + half))

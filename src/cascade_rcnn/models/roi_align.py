@@ -1,73 +1,104 @@
-"""RoIAlign over a feature pyramid (He et al. 2017), written as one weighted gather.
+"""RoIAlign over a feature pyramid or a single map (He et al. 2017), written as one weighted gather.
 
 With a fixed sampling grid every output bin is a weighted sum of rows of the feature maps: 4 points x 4 bilinear
-corners = 16 rows for a 2x2 grid. All levels and images are packed into one table of rows, and `embedding_bag` forms
-all sums in one call: the same numbers as torchvision's kernel, several times faster on a CPU.
+corners = 16 rows for a 2x2 grid. All levels and images are packed into one table of rows, and `weighted_sum` forms
+all of them in one call: the same numbers as torchvision's kernel, several times faster on a CPU. Position-sensitive
+pooling (R-FCN) is the same gather, where each bin reads channels of its own.
 
 B images · K boxes · R = B * K · S bins a side · C channels · n sampling points a bin and side
 """
 
+import math
+from typing import NamedTuple
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
 from cascade_rcnn import boxes as box_ops
 from cascade_rcnn.config import RoIAlign as RoIAlignConfig
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.models.weighted_sum import weighted_sum
 
-_CANONICAL_SIZE = 224  # a box of this size is read from P4 (FPN, eq. 1)
-_FINEST, _COARSEST = 2, 5
+_CANONICAL_SIZE, _CANONICAL_LEVEL = 224, 4  # a box of this size is read from P4 (FPN, eq. 1)
+_COARSEST_STRIDE = 32  # boxes are read from P2..P5; P6 is the RPN's
 _FARTHEST = 1e8  # pixels; a box that is not a number or reaches farther is read as one of no size
 
 
-def levels(boxes: Tensor) -> Tensor:
-    """Which of P2..P5 a box is read from: (..., 4) -> (...) int64 in 0..3."""
+def levels(boxes: Tensor, strides: tuple[int, ...] = (4, 8, 16, 32)) -> Tensor:
+    """Which of the maps with these strides a box is read from: (..., 4) -> (...) int64, an index into `strides`."""
+    finest = int(math.log2(strides[0]))
     size = box_ops.area(boxes).sqrt()
-    level = torch.floor(4 + torch.log2(size / _CANONICAL_SIZE + 1e-8))
-    return level.clamp(_FINEST, _COARSEST).to(torch.int64) - _FINEST
+    level = torch.floor(_CANONICAL_LEVEL + torch.log2(size / _CANONICAL_SIZE + 1e-8))
+    return level.clamp(finest, finest + len(strides) - 1).to(torch.int64) - finest
+
+
+class Table(NamedTuple):
+    """Maps laid out for pooling, once for all boxes and stages that read them."""
+
+    maps: list[Tensor]  # (B, C, H_l, W_l) each
+    rows: Tensor  # (P, C): every cell of every map, image by image within a level
 
 
 class PyramidRoIAlign(nn.Module):
-    """Features of each box, from the level its size asks for."""
+    """Features of each box, from the level its size asks for; with a single stride all from the one map there is.
 
-    def __init__(self, config: RoIAlignConfig, strides: tuple[int, ...]) -> None:
+    `position_sensitive`: maps have S * S * C channels, bin by bin, and bin s of a box reads only the s-th C of them.
+    """
+
+    def __init__(self, config: RoIAlignConfig, strides: tuple[int, ...], *, position_sensitive: bool = False) -> None:
         super().__init__()
-        self.config = config
-        self.strides = strides[: _COARSEST - _FINEST + 1]
+        if position_sensitive and config.sampling == 0:
+            raise UserError("roi_align: position-sensitive pooling has no adaptive grid; give sampling=1 or more")
+        self.config, self.position_sensitive = config, position_sensitive
+        self.strides = tuple(stride for stride in strides if stride <= _COARSEST_STRIDE)
 
-    def forward(self, features: list[Tensor], boxes: Tensor) -> Tensor:
-        """[P2..P5 (B, C, H_l, W_l)], boxes (B, K, 4) in input pixels -> (B, K, S * S * C), bins row by row."""
-        features, boxes = features[: len(self.strides)], boxes.detach().float()
+    def table(self, features: list[Tensor]) -> Table:
+        """[P2..P5 (B, C, H_l, W_l)] -> what `forward` reads, to be shared between calls."""
+        maps = features[: len(self.strides)]
+        channels = maps[0].shape[1] // (self.config.resolution**2 if self.position_sensitive else 1)
+        if self.config.sampling == 0:
+            return Table(maps, maps[0].new_empty(0, channels))
+        return Table(maps, torch.cat([x.permute(0, 2, 3, 1).reshape(-1, channels) for x in maps]))
+
+    def forward(self, features: list[Tensor] | Table, boxes: Tensor) -> Tensor:
+        """[P2..P5 (B, C, H_l, W_l)], boxes (B, K, 4) in input pixels -> (B, K, S * S * C), bins row by row.
+
+        Position-sensitive maps are (B, S * S * C, H_l, W_l).
+        """
+        table = features if isinstance(features, Table) else self.table(features)
+        boxes = boxes.detach().float()
         boxes = torch.where((boxes.abs() <= _FARTHEST).all(dim=-1, keepdim=True), boxes, 0.0)
-        pooled = self._adaptive(features, boxes) if self.config.sampling == 0 else self._gather(features, boxes)
+        pooled = self._adaptive(table.maps, boxes) if self.config.sampling == 0 else self._gather(table, boxes)
         return pooled.view(*boxes.shape[:2], -1)
 
-    def _gather(self, features: list[Tensor], boxes: Tensor) -> Tensor:
-        bins, channels = self.config.resolution, features[0].shape[1]
-        rows = torch.cat([x.permute(0, 2, 3, 1).reshape(-1, channels) for x in features])
-        level = levels(boxes)
-        height, width, scale, start = self._tables(features, level)
-        image = torch.arange(len(boxes), device=boxes.device)[:, None]
+    def _gather(self, table: Table, boxes: Tensor) -> Tensor:
+        bins = self.config.resolution
+        level = levels(boxes, self.strides)
+        height, width, scale, start = self._of_level(table.maps, level)
+        image = torch.arange(boxes.shape[0], device=boxes.device)[:, None]
         base = (start + image * height * width).flatten()
         y_index, y_weight = self._axis(boxes[..., 1], boxes[..., 3], height, scale)  # (R, S, 2n)
         x_index, x_weight = self._axis(boxes[..., 0], boxes[..., 2], width, scale)
         y_index = base[:, None, None] + y_index * width.flatten()[:, None, None]
         index = y_index[:, :, None, :, None] + x_index[:, None, :, None, :]  # (R, S, S, 2n, 2n)
         weight = y_weight[:, :, None, :, None] * x_weight[:, None, :, None, :]
-        bags = (len(base) * bins * bins, -1)
-        return F.embedding_bag(index.view(bags), rows, per_sample_weights=weight.view(bags).to(rows.dtype), mode="sum")
+        if self.position_sensitive:  # rows are (pixel, bin)
+            own = torch.arange(bins * bins, device=index.device).view(bins, bins, 1, 1)
+            index = index * (bins * bins) + own
+        return weighted_sum(index.flatten(0, 2).flatten(1), table.rows, weight.flatten(0, 2).flatten(1))
 
-    def _tables(self, features: list[Tensor], level: Tensor) -> tuple[Tensor, ...]:
+    def _of_level(self, features: list[Tensor], level: Tensor) -> tuple[Tensor, ...]:
         """Height, width, scale and first row of each box's level, (B, K) each."""
-        height, width, start, total = [], [], [], 0
-        for x in features:
-            height.append(x.shape[-2])
-            width.append(x.shape[-1])
-            start.append(total)
-            total += len(x) * x.shape[-2] * x.shape[-1]
-        scale = torch.tensor([1 / s for s in self.strides], device=level.device)
-        whole = torch.tensor([height, width, start], device=level.device)
-        return whole[0][level], whole[1][level], scale[level], whole[2][level]
+        total = 0
+        height = width = start = torch.zeros_like(level)
+        scale = torch.zeros_like(level, dtype=torch.float32)
+        for number, (x, stride) in enumerate(zip(features, self.strides, strict=True)):
+            own = level == number
+            height, width = torch.where(own, x.shape[-2], height), torch.where(own, x.shape[-1], width)
+            scale, start = torch.where(own, 1 / stride, scale), torch.where(own, total, start)
+            total += x.shape[0] * x.shape[-2] * x.shape[-1]
+        return height, width, scale, start
 
     def _axis(self, low: Tensor, high: Tensor, limit: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         """Along one axis: the cells that each bin reads and their weights, (R, S, 2n) each; (B, K) in."""
@@ -86,15 +117,15 @@ class PyramidRoIAlign(nn.Module):
         fraction = position - first
         index = torch.stack([first, torch.minimum(first + 1, last)], dim=-1)
         weight = torch.stack([1 - fraction, fraction], dim=-1) * (inside / points).unsqueeze(-1)
-        return index.view(len(index), bins, -1), weight.view(len(index), bins, -1)
+        return index.flatten(1).unflatten(1, (bins, -1)), weight.flatten(1).unflatten(1, (bins, -1))
 
     def _adaptive(self, features: list[Tensor], boxes: Tensor) -> Tensor:
         """The peers' grid of ceil(size / S) points, by torchvision's kernel (which reads NCHW, in float32).
 
         Every level pools every box; away from its own level a box is made empty, which costs next to nothing.
         """
-        level, bins = levels(boxes).flatten(), self.config.resolution
-        image = torch.arange(len(boxes), device=boxes.device).repeat_interleave(boxes.shape[1])
+        level, bins = levels(boxes, self.strides).flatten(), self.config.resolution
+        image = torch.arange(boxes.shape[0], device=boxes.device)[:, None].expand(-1, boxes.shape[1]).flatten()
         total = None
         for number, (x, stride) in enumerate(zip(features, self.strides, strict=True)):
             own = boxes.flatten(0, 1) * (level == number)[:, None]
@@ -103,4 +134,4 @@ class PyramidRoIAlign(nn.Module):
             pooled = pooled * (level == number)[:, None, None, None]  # not aligned, an empty box has a point
             total = pooled if total is None else total + pooled
         assert total is not None
-        return total.permute(0, 2, 3, 1).flatten(1)
+        return total.permute(0, 2, 3, 1).flatten(1).to(features[0].dtype)

@@ -1,6 +1,6 @@
 """The region proposal network, H0 in Figure 3: which anchors hold an object, and where.
 
-B images · L levels · A anchors over all levels (a level's order is y, x, ratio) · K proposals · S samples
+B images · L levels · A anchors over all levels (a level's order is y, x, size, ratio) · K proposals · S samples
 """
 
 import math
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cascade_rcnn import boxes as box_ops
 from cascade_rcnn import losses
 from cascade_rcnn.config import Anchors, Rpn, Semantics
+from cascade_rcnn.errors import UserError
 from cascade_rcnn.nms import keep_mask
 from cascade_rcnn.quality import assign, sample
 from cascade_rcnn.structures import Proposals, Targets
@@ -20,18 +21,18 @@ _PADDING = 32  # images are padded to multiples of this
 
 
 def base_anchors(config: Anchors, level: int) -> Tensor:
-    """The anchors of one level at the origin, (ratios, 4): area size^2, height / width = ratio."""
-    size = config.sizes[level]
+    """The anchors of one level at the origin, (sizes * ratios, 4): area size^2, height / width = ratio."""
     rows = []
-    for ratio in config.ratios:
-        width, height = size / math.sqrt(ratio), size * math.sqrt(ratio)
-        rows.append((-width / 2, -height / 2, width / 2, height / 2))
+    for size in config.levels[level]:
+        for ratio in config.ratios:
+            width, height = size / math.sqrt(ratio), size * math.sqrt(ratio)
+            rows.append((-width / 2, -height / 2, width / 2, height / 2))
     anchors = torch.tensor(rows)
     return anchors.round() if config.rounded else anchors
 
 
 def grid_anchors(base: Tensor, height: int, width: int, step_y: int, step_x: int) -> Tensor:
-    """Anchors of a whole map, (height * width * ratios, 4), centred on multiples of the steps."""
+    """Anchors of a whole map, (height * width * len(base), 4), centred on multiples of the steps."""
     y = torch.arange(height, device=base.device, dtype=base.dtype)[:, None, None].expand(height, width, 1)
     x = torch.arange(width, device=base.device, dtype=base.dtype)[None, :, None].expand(height, width, 1)
     x, y = x * step_x, y * step_y
@@ -40,29 +41,39 @@ def grid_anchors(base: Tensor, height: int, width: int, step_y: int, step_x: int
 
 
 class RegionProposalNetwork(nn.Module):
-    """A 3x3 convolution shared over the levels, then objectness and box deltas for each anchor."""
+    """A 3x3 convolution, then objectness and box deltas for each anchor; shared over the levels, or one a level."""
 
     def __init__(self, channels: int, strides: tuple[int, ...], config: Rpn, semantics: Semantics) -> None:
         super().__init__()
         self.config, self.semantics = config, semantics
         self.strides = strides[: len(config.anchors.sizes)]
-        ratios = len(config.anchors.ratios)
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
-        self.objectness = nn.Conv2d(channels, ratios, 1)
-        self.deltas = nn.Conv2d(channels, ratios * 4, 1)
-        for module in (self.conv, self.objectness, self.deltas):
-            nn.init.normal_(module.weight, std=0.01)
-            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        anchors = [len(sizes) * len(config.anchors.ratios) for sizes in config.anchors.levels]
+        if config.shared and len(set(anchors)) > 1:
+            raise UserError(f"an RPN that its levels share needs as many anchor sizes at each; it has {anchors}")
+        width = config.channels or channels
+        self.conv = self._layers([nn.Conv2d(channels, width, 3, padding=1) for _ in anchors])
+        self.objectness = self._layers([nn.Conv2d(width, a, 1) for a in anchors])
+        self.deltas = self._layers([nn.Conv2d(width, 4 * a, 1) for a in anchors])
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=0.01)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
         for level in range(len(self.strides)):
             self.register_buffer(f"base{level}", base_anchors(config.anchors, level), persistent=False)
+
+    def _layers(self, of_level: list[nn.Module]) -> nn.Module:
+        return of_level[0] if self.config.shared else nn.ModuleList(of_level)
 
     def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Pyramid -> per level: objectness logits (B, A_l) and deltas (B, A_l, 4)."""
         logits, deltas = [], []
-        for x in features[: len(self.strides)]:
-            x = F.relu(self.conv(x))
-            logits.append(self.objectness(x).permute(0, 2, 3, 1).flatten(1).float())
-            deltas.append(self.deltas(x).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, 4)).float())
+        for level, x in enumerate(features[: len(self.strides)]):
+            conv, objectness, delta = (
+                m[level] if isinstance(m, nn.ModuleList) else m for m in (self.conv, self.objectness, self.deltas)
+            )
+            x = F.relu_(conv(x))
+            logits.append(objectness(x).permute(0, 2, 3, 1).flatten(1).float())
+            deltas.append(delta(x).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, 4)).float())
         return logits, deltas
 
     def anchors(self, features: list[Tensor]) -> list[Tensor]:
@@ -87,18 +98,25 @@ class RegionProposalNetwork(nn.Module):
         """
         pre = self.config.pre_nms_train if self.training else self.config.pre_nms_test
         post = self.config.post_nms_train if self.training else self.config.post_nms_test
-        boxes, scores, levels = [], [], []
-        for level, (a, s, d) in enumerate(zip(anchors, logits, deltas, strict=True)):
-            s, index = s.topk(min(pre, s.shape[1]), dim=1)
+        boxes, scores = [], []
+        for a, s, d in zip(anchors, logits, deltas, strict=True):
+            s, index = F.pad(s, (0, pre), value=-torch.inf).topk(pre, dim=1)  # as many slots whatever the image's size
+            index = index.clamp(max=a.shape[0] - 1)
             boxes.append(box_ops.decode(a[index], box_ops.gather(d, index), self.semantics.clamp_shrink))
             scores.append(s)
-            levels.append(torch.full_like(index, level))
         box, score = box_ops.clip(torch.cat(boxes, dim=1), sizes), torch.cat(scores, dim=1)
         valid = box_ops.nonempty(box, self.config.min_size) & score.isfinite()
-        valid = keep_mask(box, score, torch.cat(levels, dim=1), valid, self.config.nms_iou)
-        score, index = torch.where(valid, score, -torch.inf).topk(min(post, score.shape[1]), dim=1)
+        valid = self._nms_within_levels(box, score, valid, len(anchors))
+        score, index = torch.where(valid, score, -torch.inf).topk(min(post, pre * len(anchors)), dim=1)
         valid = score > -torch.inf
         return Proposals(box_ops.gather(box, index).masked_fill(~valid[..., None], 0.0), valid), score
+
+    def _nms_within_levels(self, boxes: Tensor, scores: Tensor, valid: Tensor, levels: int) -> Tensor:
+        """Which survive, (B, K): each image's levels, equally long, are as so many images to NMS."""
+        boxes, scores, own = (x.unflatten(1, (levels, -1)).flatten(0, 1) for x in (boxes, scores, valid))
+        return keep_mask(boxes, scores, torch.zeros_like(own, dtype=torch.int64), own, self.config.nms_iou).view_as(
+            valid
+        )
 
     def loss(
         self, anchors: list[Tensor], logits: list[Tensor], deltas: list[Tensor], targets: Targets, sizes: Tensor

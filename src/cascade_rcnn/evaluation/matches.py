@@ -1,0 +1,108 @@
+"""Which detections are right, by image: enough to compute AP again for any weighting of the images, quickly.
+
+D detections · N images · M classes · ten IoU thresholds, .50:.05:.95
+"""
+
+from typing import NamedTuple
+
+import hotcoco
+import numpy as np
+
+from cascade_rcnn.data.annotations import Annotations
+from cascade_rcnn.evaluation.coco import IOU_THRESHOLDS, Array, check_detections, to_hotcoco
+
+_RECALLS = np.linspace(0.0, 1.0, 101)
+_ALL = [0.0, 1e10]  # COCO's area range "all"
+
+
+class Matches(NamedTuple):
+    """Detections matched to the ground truth as COCO does, the best 100 of an image and class."""
+
+    image: Array  # (D,) int64: position of the image in the annotations
+    label: Array  # (D,) int64, 1..M
+    score: Array  # (D,) float
+    right: Array  # (D, 10) bool: matched to an object at this IoU
+    wrong: Array  # (D, 10) bool: to none; neither: inside a crowd
+    truth: Array  # (N, M) int64: objects to find
+
+
+def match(ground_truth: Annotations, detections: Array) -> tuple[Matches, Array]:
+    """The matches of detections (N, 7), and the row of `detections` that each is of.
+
+    Raises UserError for what `evaluate_boxes` refuses.
+    """
+    detections = np.ascontiguousarray(detections, dtype=np.float64)
+    check_detections(detections, ground_truth, "detections")
+    reference = to_hotcoco(ground_truth)
+    evaluation = hotcoco.COCOeval(reference, reference.load_res(detections), "bbox")
+    evaluation.params.area_rng = [_ALL]
+    evaluation.params.area_rng_lbl = ["all"]
+    evaluation.evaluate()
+    images = {int(identity): k for k, identity in enumerate(ground_truth.image_ids.tolist())}
+    labels = {category.id: k for k, category in enumerate(ground_truth.categories, start=1)}
+    columns: list[tuple[Array, ...]] = [_nothing()]
+    for one in evaluation.eval_imgs:
+        if one is not None and one["aRng"] == _ALL:
+            columns.append(_columns(one, images[one["image_id"]], labels[one["category_id"]]))
+    row, image, label, score, right, wrong = (np.concatenate(column) for column in zip(*columns, strict=True))
+    return Matches(image, label, score, right, wrong, count_objects(ground_truth)), row
+
+
+def _nothing() -> tuple[Array, ...]:
+    none, flags = np.zeros(0, np.int64), np.zeros((0, len(IOU_THRESHOLDS)), np.bool_)
+    return none, none, none, np.zeros(0), flags, flags
+
+
+def _columns(one: dict, image: int, label: int) -> tuple[Array, ...]:
+    """One image and class of hotcoco's `eval_imgs`, detection by detection; its ids count the rows from 1."""
+    number = len(one["dtIds"])
+    matched = np.array(one["dtMatched"], np.bool_).reshape(len(IOU_THRESHOLDS), number).T
+    ignored = np.array(one["dtIgnore"], np.bool_).reshape(len(IOU_THRESHOLDS), number).T
+    row = np.array(one["dtIds"], np.int64) - 1
+    place = np.full(number, image), np.full(number, label)
+    return row, *place, np.array(one["dtScores"], np.float64), matched & ~ignored, ~matched & ~ignored
+
+
+def count_objects(truth: Annotations) -> Array:
+    """Objects of each image and class that are not ignored, (N, M)."""
+    images, classes = len(truth), len(truth.categories)
+    image = np.repeat(np.arange(images), np.diff(truth.first.numpy()))
+    real = ~truth.ignore.numpy()
+    cell = image[real] * classes + truth.labels.numpy()[real] - 1
+    return np.bincount(cell, minlength=images * classes).reshape(images, classes)
+
+
+class AveragePrecision:
+    """AP at the ten IoUs for weights of the images: a weight of 2 is the image twice in the set, 0 is without it."""
+
+    def __init__(self, matches: Matches) -> None:
+        self.truth = matches.truth
+        order = np.argsort(-matches.score, kind="stable")
+        self._classes = []
+        for k in range(matches.truth.shape[1]):
+            rows = order[matches.label[order] == k + 1]
+            flags = (np.ascontiguousarray(x[rows].T.astype(np.float64)) for x in (matches.right, matches.wrong))
+            self._classes.append((k, matches.image[rows], *flags))
+
+    def __call__(self, weights: Array | None = None) -> Array:
+        """(10,): the mean over the classes that have objects; NaN where none has. `weights` (N,), default 1."""
+        weights = np.ones(len(self.truth)) if weights is None else weights
+        objects = weights @ self.truth
+        found = [
+            _of_class(right * weights[image], wrong * weights[image], float(objects[k]))
+            for k, image, right, wrong in self._classes
+            if objects[k] > 0
+        ]
+        return np.mean(found, axis=0) if found else np.full(len(IOU_THRESHOLDS), np.nan)
+
+
+def _of_class(right: Array, wrong: Array, objects: float) -> Array:
+    """Precision at 101 recalls, averaged: (10, D) by falling score -> (10,)."""
+    if right.shape[1] == 0:
+        return np.zeros(len(right))
+    hits, misses = right.cumsum(axis=1), wrong.cumsum(axis=1)
+    precision = hits / np.maximum(hits + misses, 1e-12)
+    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    envelope = np.concatenate([envelope, np.zeros((len(right), 1))], axis=1)  # recalls never reached
+    recall = hits / objects
+    return np.array([row[np.searchsorted(r, _RECALLS)].mean() for row, r in zip(envelope, recall, strict=True)])

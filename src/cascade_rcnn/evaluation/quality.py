@@ -1,0 +1,160 @@
+"""The quality of hypotheses: their IoU at each stage, and what each regressor is asked for and achieves.
+
+B images · K boxes · T stages · N_t boxes of stage t
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cascade_rcnn import boxes as box_ops
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.heads.cascade import Cascade, TrainedOn
+from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.quality import assign
+from cascade_rcnn.structures import Proposals, Targets
+
+Batches: TypeAlias = Iterable[tuple[list[Tensor], list[dict[str, Tensor]]]]
+
+_STEADY = 1000  # positives that a mean and a deviation to two digits take
+_IS_TRUTH = 0.9999  # an input of at least this IoU is the ground truth itself
+
+
+class RegressionTargets(NamedTuple):
+    """Of each stage, for the positives that it is trained on."""
+
+    deltas: list[np.ndarray]  # T of (N_t, 4): equation 2, not normalised
+    ious: list[np.ndarray]  # T of (N_t,): of the input box with the ground truth
+
+    @property
+    def mean(self) -> tuple[tuple[float, ...], ...]:
+        """As `ModelOptions.stage_means` takes it."""
+        return tuple(tuple(float(x) for x in stage.mean(axis=0)) for stage in self.deltas)
+
+    @property
+    def std(self) -> tuple[tuple[float, ...], ...]:
+        """As `ModelOptions.stage_stds` takes it."""
+        return tuple(tuple(float(x) for x in stage.std(axis=0)) for stage in self.deltas)
+
+    @property
+    def note(self) -> str | None:
+        """A warning where a stage has too few positives to go by."""
+        fewest = min(len(stage) for stage in self.deltas)
+        return f"a stage has only {fewest} positives; measure on more images" if fewest < _STEADY else None
+
+
+class StageSamples(NamedTuple):
+    """What each stage is trained on, the appended ground truth left out."""
+
+    ious: list[np.ndarray]  # T of (N_t,): IoU of the input box with its ground truth; 0 in an image without objects
+    deltas: list[np.ndarray]  # T of (N_t, 4): equation 2 to that ground truth, not normalised
+
+
+def regression_targets(detector: Detector, batches: Batches) -> RegressionTargets:
+    """Equation 2 from each stage's positives to their ground truth, over (images, targets) as training takes them.
+
+    Proposals, appended ground truth and samples are training's. Raises UserError where a stage has no positives.
+    """
+    number = len(detector.roi_heads.heads)
+    deltas: list[list[Tensor]] = [[] for _ in range(number)]
+    ious: list[list[Tensor]] = [[] for _ in range(number)]
+    for t, trained in _trained_on(detector, batches):
+        positive = trained.labels > 0
+        deltas[t].append(box_ops.encode(trained.output.boxes, trained.truth)[positive].cpu())
+        ious[t].append(trained.iou[positive].cpu())
+    if any(sum(map(len, stage)) == 0 for stage in deltas):
+        raise UserError("a stage has no positives on these images; measure on more, or with a model that is trained")
+    return RegressionTargets([torch.cat(x).numpy() for x in deltas], [torch.cat(x).numpy() for x in ious])
+
+
+def training_samples(detector: Detector, batches: Batches) -> StageSamples:
+    """The boxes that each stage is trained on (Figures 2 and 4): stage 1 a sample of the RPN's, then what it hands on.
+
+    Ground truth that is appended to the proposals (IoU 1) is left out: the figures show what detectors produce.
+    """
+    number = len(detector.roi_heads.heads)
+    ious = [[torch.zeros(0)] for _ in range(number)]
+    deltas = [[torch.zeros(0, 4)] for _ in range(number)]
+    for t, trained in _trained_on(detector, batches):
+        kept = trained.valid & (trained.iou < _IS_TRUTH)
+        ious[t].append(trained.iou[kept].clamp(min=0).cpu())
+        deltas[t].append(box_ops.encode(trained.output.boxes, trained.truth)[kept].cpu())
+    return StageSamples([torch.cat(x).numpy() for x in ious], [torch.cat(x).numpy() for x in deltas])
+
+
+@torch.no_grad()
+def _trained_on(detector: Detector, batches: Batches) -> Iterator[tuple[int, TrainedOn]]:
+    """Stage by stage, batch by batch: what training would see with these weights."""
+    with _as_in_training(detector):
+        for images, targets in batches:
+            batch = detector.preprocess(list(images))
+            truth = detector.preprocess.targets(list(targets), batch)
+            features = detector.features(batch.pixels)
+            proposals = detector.propose(features, batch.sizes)
+            yield from enumerate(detector.roi_heads.train_stages(features, proposals, truth, batch.sizes))
+
+
+@contextmanager
+def _as_in_training(detector: Detector) -> Iterator[None]:
+    """As many proposals as in training; batch norm keeps its statistics."""
+    was_training = detector.training
+    detector.eval()
+    detector.rpn.train()
+    try:
+        yield
+    finally:
+        detector.train(was_training)
+
+
+def trajectory(cascade: Cascade, features: list[Tensor], proposals: Proposals, sizes: Tensor) -> list[Tensor]:
+    """Each box's way through the stages, T + 1 of (B, K, 4), clipped to the image: the proposal, then every output."""
+    last = len(cascade.stages)
+    outputs = cascade.run(features, proposals.boxes, sizes, last)
+    regressed = cascade.regress(last - 1, outputs[-1])
+    if regressed.shape[2] > 1:  # a regressor for each class: that of the likeliest
+        likeliest = outputs[-1].logits[..., 1:].argmax(dim=-1)
+        regressed = regressed.gather(2, likeliest[..., None, None].expand(-1, -1, 1, 4))
+    return [box_ops.clip(boxes, sizes) for boxes in (*(output.boxes for output in outputs), regressed[:, :, 0])]
+
+
+class LocalizationCurve:
+    """IoU in -> IoU out (Figures 1 (c) and 7 (a)): proposals by their IoU with an object, in `BINS`.
+
+    For each bin and each step 0 (the proposal itself), 1, ..., T: the mean IoU with that same object, and how many
+    boxes that is the mean of.
+    """
+
+    BINS = np.linspace(0.5, 1.0, 11)
+
+    def __init__(self, steps: int) -> None:
+        self.count = np.zeros(len(self.BINS) - 1, np.int64)
+        self.total = np.zeros((steps + 1, len(self.BINS) - 1))
+
+    def add(self, boxes: list[Tensor], valid: Tensor, targets: Targets) -> None:
+        """Boxes as `trajectory` returns them, valid (B, K)."""
+        chosen = assign(boxes[0], valid, targets, positive_iou=float(self.BINS[0]))
+        number = np.digitize(chosen.iou[chosen.positive].double().cpu().numpy(), self.BINS[1:-1])
+        self.count += np.bincount(number, minlength=len(self.count))
+        for step, box in enumerate(boxes):
+            reached = _pairwise_iou(box, chosen.truth)[chosen.positive].double().cpu().numpy()
+            self.total[step] += np.bincount(number, weights=reached, minlength=len(self.count))
+
+    @property
+    def mean(self) -> np.ndarray:
+        """(T + 1, bins); NaN where a bin is empty. Row 0 is the mean IoU of the inputs."""
+        with np.errstate(invalid="ignore"):
+            return self.total / self.count
+
+    def to_dict(self) -> dict[str, list]:
+        """Plain JSON values; None where a bin is empty."""
+        mean = [[None if np.isnan(x) else float(x) for x in row] for row in self.mean]
+        return {"edges": self.BINS.tolist(), "count": self.count.tolist(), "mean": mean}
+
+
+def _pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
+    """(..., 4), (..., 4) -> (...): of each box with its partner."""
+    return box_ops.iou(a[..., None, :].float(), b[..., None, :].float())[..., 0, 0]

@@ -1,0 +1,51 @@
+"""Fixed batch normalisation as part of the convolution before it: what inference and exports run."""
+
+import torch
+from torch import Tensor, nn
+
+from cascade_rcnn.models.resnet import FixedBatchNorm
+
+
+@torch.no_grad()
+def fold_norms(model: nn.Module) -> None:
+    """Merge every normalisation with its convolution's weights, in place; the model can no longer be trained.
+
+    A convolution and its normalisation are neighbours: `convK` and `bnK`, or items 0 and 1 of a sequence.
+    """
+    for parent in list(model.modules()):
+        for name, conv in list(parent.named_children()):
+            partner = _partner(name)
+            norm = getattr(parent, partner, None)
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, FixedBatchNorm | nn.BatchNorm2d):
+                scale, shift = _affine(norm)
+                setattr(parent, name, _scaled(conv, scale, shift))
+                setattr(parent, partner, nn.Identity())
+
+
+def _partner(name: str) -> str:
+    return name.replace("conv", "bn") if name.startswith("conv") else str(int(name) + 1) if name.isdigit() else ""
+
+
+def _affine(norm: FixedBatchNorm | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    if isinstance(norm, FixedBatchNorm):
+        return norm.affine()
+    assert norm.running_var is not None
+    assert norm.running_mean is not None
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    return scale, norm.bias - norm.running_mean * scale
+
+
+def _scaled(conv: nn.Conv2d, scale: Tensor, shift: Tensor) -> nn.Conv2d:
+    made = nn.Conv2d(
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,  # type: ignore[arg-type]
+        conv.stride,  # type: ignore[arg-type]
+        conv.padding,  # type: ignore[arg-type]
+        conv.dilation,  # type: ignore[arg-type]
+        conv.groups,
+    )
+    made.weight.copy_(conv.weight * scale[:, None, None, None])
+    assert made.bias is not None
+    made.bias.copy_(shift)
+    return made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -1,0 +1,131 @@
+"""ResNet backbones: images in, the maps C2..C5 (strides 4, 8, 16, 32) out. Parameter names are torchvision's."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cascade_rcnn.config import Backbone
+
+_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+_RESIDUAL_GAIN = 0.25  # initial scale of each residual branch: deep networks without statistics stay finite
+
+
+class FixedBatchNorm(nn.Module):
+    """Batch normalisation with the statistics of pretraining; scale and shift are trained or fixed too."""
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int, *, trained: bool, folded: bool, eps: float) -> None:
+        super().__init__()
+        self.folded, self.eps = folded, eps
+        for name, value in (("weight", torch.ones(channels)), ("bias", torch.zeros(channels))):
+            if trained:
+                self.register_parameter(name, nn.Parameter(value))
+            else:
+                self.register_buffer(name, value)
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same."""
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """The scale (C,) and shift (C,) that it amounts to."""
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        return scale, self.bias - self.running_mean * scale
+
+
+def _conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
+    """Convolution and normalisation; folding a fixed one into the weights saves a pass over the map."""
+    if isinstance(norm, FixedBatchNorm) and norm.folded and isinstance(conv, nn.Conv2d):
+        scale, shift = norm.affine()
+        weight = conv.weight * scale[:, None, None, None]
+        return F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)  # type: ignore[arg-type]
+    return norm(conv(x))
+
+
+def _norm(config: Backbone, channels: int) -> nn.Module:
+    if config.norm == "batch":
+        return nn.BatchNorm2d(channels, eps=config.norm_eps)
+    return FixedBatchNorm(channels, trained=config.norm == "affine", folded=config.fold_norm, eps=config.norm_eps)
+
+
+def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, dilation: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2 * dilation, dilation, groups, bias=False)
+
+
+class _Block(nn.Module):
+    """A residual block: two 3x3 convolutions (depth 18, 34) or a 1x1-3x3-1x1 bottleneck."""
+
+    def __init__(self, config: Backbone, inputs: int, planes: int, stride: int, dilation: int) -> None:
+        super().__init__()
+        if config.depth < 50:
+            outputs = planes
+            convs = [_conv(inputs, planes, 3, stride, 1, dilation), _conv(planes, planes, 3, 1, 1, dilation)]
+        else:
+            outputs, width = planes * 4, planes * config.width_per_group // 64 * config.groups
+            first, second = (stride, 1) if config.stride_in_1x1 else (1, stride)
+            middle = _conv(width, width, 3, second, config.groups, dilation)
+            convs = [_conv(inputs, width, 1, first), middle, _conv(width, outputs, 1)]
+        norms = [_norm(config, conv.out_channels) for conv in convs]
+        nn.init.constant_(norms[-1].weight, _RESIDUAL_GAIN)  # type: ignore[arg-type]
+        for k, (conv, norm) in enumerate(zip(convs, norms, strict=True), start=1):
+            self.add_module(f"conv{k}", conv)
+            self.add_module(f"bn{k}", norm)
+        self.names = [(f"conv{k}", f"bn{k}") for k in range(1, len(convs) + 1)]
+        self.downsample = None
+        if stride != 1 or inputs != outputs:
+            self.downsample = nn.Sequential(_conv(inputs, outputs, 1, stride), _norm(config, outputs))
+        self.outputs = outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.downsample is None else _conv_norm(self.downsample[0], self.downsample[1], x)
+        for conv, norm in self.names[:-1]:
+            x = F.relu_(_conv_norm(getattr(self, conv), getattr(self, norm), x))
+        conv, norm = self.names[-1]
+        return F.relu_(_conv_norm(getattr(self, conv), getattr(self, norm), x).add_(shortcut))
+
+
+class ResNet(nn.Module):
+    """He et al. 2016 without the classifier; `channels` and `strides` are those of C2..C5."""
+
+    def __init__(self, config: Backbone) -> None:
+        super().__init__()
+        self.config = config
+        self.strides = (4, 8, 16, 16 if config.dilated else 32)
+        self.conv1 = nn.Conv2d(3, config.stem, 7, 2, 3, bias=False)
+        self.bn1 = _norm(config, config.stem)
+        inputs, channels = config.stem, []
+        for k, blocks in enumerate(_BLOCKS[config.depth], start=1):
+            layer = nn.Sequential()
+            dilated = config.dilated and k == 4  # all its blocks, as in R-FCN; torchvision's option spares the first
+            for block in range(blocks):
+                stride = 2 if k > 1 and block == 0 and not dilated else 1
+                made = _Block(config, inputs, config.planes * 2 ** (k - 1), stride, 2 if dilated else 1)
+                layer.append(made)
+                inputs = made.outputs
+            self.add_module(f"layer{k}", layer)
+            channels.append(inputs)
+        self.channels = tuple(channels)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self._freeze()
+
+    def _freeze(self) -> None:
+        parts = [nn.ModuleList([self.conv1, self.bn1]), *(self.get_submodule(f"layer{k}") for k in (1, 2, 3, 4))]
+        for part in parts[: self.config.frozen_stages]:
+            part.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) -> [C2, C3, C4, C5]."""
+        x = F.max_pool2d(F.relu_(_conv_norm(self.conv1, self.bn1, x)), 3, 2, 1)
+        maps = []
+        for k in (1, 2, 3, 4):
+            x = self.get_submodule(f"layer{k}")(x)
+            maps.append(x)
+        return maps

@@ -1,0 +1,38 @@
+"""VGG-16 up to conv5_3: images in, one map of stride 16 out. Parameter names are torchvision's."""
+
+from torch import Tensor, nn
+
+from cascade_rcnn.config import Backbone
+
+_CONVOLUTIONS = (2, 2, 3, 3, 3)  # of conv1..conv5
+_WIDTHS = (1, 2, 4, 8, 8)
+
+
+class VGG(nn.Module):
+    """Simonyan & Zisserman 2015 without the last pooling and the classifier, as in Fast R-CNN."""
+
+    strides = (16,)
+
+    def __init__(self, config: Backbone) -> None:
+        super().__init__()
+        self.config = config
+        self.features = nn.Sequential()
+        inputs, begins = 3, []
+        for convolutions, factor in zip(_CONVOLUTIONS, _WIDTHS, strict=True):
+            if begins:
+                self.features.append(nn.MaxPool2d(2))
+            begins.append(len(self.features))
+            for _ in range(convolutions):
+                self.features.append(nn.Conv2d(inputs, config.planes * factor, 3, padding=1))
+                self.features.append(nn.ReLU(inplace=True))
+                inputs = config.planes * factor
+        self.channels = (inputs,)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        self.features[: [*begins, len(self.features)][config.frozen_stages]].requires_grad_(False)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) -> [conv5_3], (B, C, H / 16, W / 16)."""
+        return [self.features(x)]

@@ -1,0 +1,73 @@
+"""Equation 3 by hand: the same head again and again."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cascade_rcnn import create_model
+from cascade_rcnn.config import DETECTRON2, SEMANTICS, Inference, Sampling, Stage
+from cascade_rcnn.engine import checkpoint
+from cascade_rcnn.heads.cascade import Cascade
+from cascade_rcnn.heads.iterative import iterative_bbox
+from cascade_rcnn.structures import Proposals, Targets
+
+SIZES = torch.tensor([[100.0, 100]])
+PROPOSALS = Proposals(torch.tensor([[[10.0, 10, 20, 20]]]), torch.ones(1, 1, dtype=torch.bool))
+TINY = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 16, "proposals": 40, "rois": 16, "min_size": None}
+
+
+class Right(nn.Module):
+    """Moves each box by its width; its class is likelier the farther right it lies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.delta = nn.Parameter(torch.tensor([1.0, 0, 0, 0]))
+
+    def forward(self, features: list[Tensor], boxes: Tensor) -> tuple[Tensor, Tensor]:
+        logits = torch.stack([torch.zeros_like(boxes[..., 0]), boxes[..., 0] / 100], dim=-1)
+        return logits, self.delta.expand(*boxes.shape[:2], 1, 4)
+
+
+def method(iterations: int, semantics=DETECTRON2, **inference) -> Cascade:
+    stage = Stage(std=(1.0, 1.0, 1.0, 1.0))
+    return iterative_bbox(
+        Right(), stage, iterations, semantics, Sampling(), Inference(score_threshold=0.0, **inference)
+    )
+
+
+@pytest.mark.parametrize("semantics", SEMANTICS.values(), ids=SEMANTICS)
+@pytest.mark.parametrize("iterations", [1, 2, 5])
+def test_a_box_moves_at_each_iteration_and_is_classified_where_the_last_one_finds_it(iterations, semantics):
+    found = method(iterations, semantics)([], PROPOSALS, SIZES)
+    left = 10.0 + 10 * iterations
+    torch.testing.assert_close(found.boxes[0, 0], torch.tensor([left, 10, left + 10, 20]))
+    assert found.scores[0, 0].item() == pytest.approx(torch.tensor((left - 10) / 100).sigmoid().item())
+
+
+def test_every_iteration_can_be_read():
+    lefts = [method(5, stage=t)([], PROPOSALS, SIZES).boxes[0, 0, 0].item() for t in (1, 2, 3, 4, 5)]
+    assert lefts == pytest.approx([20, 30, 40, 50, 60])
+
+
+def test_training_is_the_baseline_s():
+    truth = Targets(torch.tensor([[[11.0, 10, 21, 20]]]), torch.ones(1, 1).long(), torch.ones(1, 1).bool(), None)
+    one, three = (method(n).loss([], PROPOSALS, truth, SIZES) for n in (1, 3))
+    assert set(one) == {"loss_classifier", "loss_box_reg"}
+    assert {k: v.item() for k, v in one.items()} == {k: v.item() for k, v in three.items()}
+
+
+def test_a_baseline_s_checkpoint_is_iterated(tmp_path):
+    torch.manual_seed(0)
+    baseline = create_model("faster_rcnn_resnet18_fpn", 2, score_threshold=0.0, **TINY).eval()
+    nn.init.normal_(baseline.roi_heads.heads[0].regressor.weight, std=0.5)  # type: ignore[union-attr]
+    checkpoint.save(baseline, tmp_path / "baseline.safetensors")
+    image = [torch.rand(3, 64, 64)]
+    iterated = checkpoint.load(tmp_path / "baseline.safetensors", iterations=3)
+    assert iterated.config.method == "iterative"
+    once = checkpoint.load(tmp_path / "baseline.safetensors", iterations=3, test_stage=1)
+    with torch.no_grad():
+        expected, one, three = (model(image)[0]["boxes"] for model in (baseline, once, iterated))
+    assert torch.equal(one, expected)
+    assert not torch.equal(three, expected)
+    named = create_model("iterative_bbox_resnet18_fpn", 2, **TINY)
+    named.load_state_dict(baseline.state_dict())

@@ -1,0 +1,55 @@
+"""Names, and how large what they name is."""
+
+import pytest
+import torch
+
+from cascade_rcnn import create_model, list_models
+
+TABLE_6 = {  # MiB of float32, 80 classes
+    "faster_rcnn_vgg16": 278,
+    "cascade_rcnn_vgg16": 704,
+    "rfcn_resnet50": 133,
+    "cascade_rfcn_resnet50": 184,
+    "rfcn_resnet101": 206,
+    "cascade_rfcn_resnet101": 256,
+    "faster_rcnn_resnet50_fpn": 165,
+    "cascade_rcnn_resnet50_fpn": 272,
+    "faster_rcnn_resnet101_fpn": 238,
+    "cascade_rcnn_resnet101_fpn": 345,
+}
+
+
+def test_sizes_of_table_6(capsys):
+    """The column "param" of the paper's Table 6, within 3 %."""
+    sizes = {}
+    for name in TABLE_6:
+        with torch.device("meta"):
+            model = create_model(name, 80, semantics="paper")
+        sizes[name] = sum(p.numel() for p in model.parameters()) * 4 / 2**20
+    with capsys.disabled():
+        print("\nTable 6, param (MiB)             paper   here")
+        for name, published in TABLE_6.items():
+            print(f"{name:30} {published:7} {sizes[name]:6.1f}")
+    assert sizes == {name: pytest.approx(published, rel=0.03) for name, published in TABLE_6.items()}
+
+
+@pytest.mark.parametrize("prefix", ["", "iterative_bbox_", "integral_loss_"])
+def test_stages_own_their_heads_and_iterations_share_one(prefix):
+    """Of R-FCN the dilated layer is shared; a stage's own are its 1x1 convolution and score maps."""
+    with torch.device("meta"):
+        one = create_model(f"{prefix}rfcn_resnet50", 80)
+        three = create_model("cascade_rfcn_resnet50", 80)
+    size = {m: sum(p.numel() for p in m.roi_heads.parameters()) for m in (one, three)}
+    assert len(one.roi_heads.heads) == 1
+    own = 2048 * 1024 + 1024 + 1025 * 49 * (81 * (3 if prefix.startswith("integral") else 1) + 4)
+    assert size[one] == own
+    assert size[three] == 3 * (2048 * 1024 + 1024 + 1025 * 49 * 85)
+
+
+def test_names():
+    assert len(list_models()) == 48
+    assert list_models() == sorted(list_models())
+    asked = ["faster_rcnn_vgg16", "cascade_rcnn_vgg16", "iterative_bbox_vgg16", "iterative_bbox_resnet50_fpn"]
+    asked += ["integral_loss_resnet50_fpn", "cascade_rcnn_resnet101_fpn", "iterative_bbox_rfcn_resnet50"]
+    asked += [f"{prefix}rfcn_resnet{depth}" for prefix in ("", "cascade_") for depth in (50, 101)]
+    assert set(asked) <= set(list_models())

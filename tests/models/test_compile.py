@@ -1,0 +1,45 @@
+"""torch.compile takes the detector whole: no graph breaks, the same detections."""
+
+import pytest
+import torch
+
+from cascade_rcnn import create_model
+from cascade_rcnn.models.detector import Detector
+
+TINY = {"pyramid_channels": 16, "head_width": 32, "proposals": 50, "score_threshold": 0.0}
+
+
+@pytest.fixture
+def detector() -> Detector:
+    torch.manual_seed(0)
+    torch.compiler.reset()
+    return create_model("cascade_rcnn_resnet18_fpn", 3, **TINY).eval()
+
+
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.randn(2, 3, 64, 96), torch.tensor([[64.0, 96], [50, 90]])
+
+
+def test_there_is_no_graph_break(detector):
+    explanation = torch._dynamo.explain(detector.detect)(*batch())
+    assert explanation.graph_break_count == 0, explanation.break_reasons
+    assert explanation.graph_count == 1
+
+
+@torch.no_grad()
+def test_the_compiled_detector_finds_the_same(detector):
+    images = batch()
+    compiled = torch.compile(detector.detect, fullgraph=True, backend="aot_eager")
+    for one, other in zip(detector.detect(*images), compiled(*images), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-3)
+
+
+def test_the_dense_part_compiles_for_training_too(detector):
+    def dense(pixels: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        return detector.rpn(detector.features(pixels))
+
+    logits, deltas = torch.compile(dense, fullgraph=True, backend="aot_eager")(batch()[0])
+    total = torch.cat(logits, dim=1).sum() + torch.cat(deltas, dim=1).sum()
+    total.backward()
+    assert detector.rpn.conv.weight.grad is not None
+    assert bool(detector.rpn.conv.weight.grad.isfinite().all())
