@@ -5,11 +5,11 @@ from typing import TypeAlias
 
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
 import torch
 from torch import Tensor
 
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.pixels import from_array, from_pil, read_pixels
 
 ImageLike: TypeAlias = str | Path | PIL.Image.Image | np.ndarray | Tensor
 
@@ -21,13 +21,7 @@ def read_image(path: str | Path) -> Tensor:
 
     Raises UserError naming the file when it is missing or does not decode.
     """
-    try:
-        with PIL.Image.open(path) as image:
-            return _from_pil(image)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such image; check the path and the images folder") from None
-    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: this image does not open ({error}); replace it or remove it from the list") from None
+    return torch.from_numpy(read_pixels(path)).permute(2, 0, 1)
 
 
 def to_tensor(image: ImageLike) -> Tensor:
@@ -39,23 +33,14 @@ def to_tensor(image: ImageLike) -> Tensor:
         case str() | Path():
             return read_image(image)
         case PIL.Image.Image():
-            return _from_pil(image)
+            return torch.from_numpy(from_pil(image)).permute(2, 0, 1)
         case np.ndarray():
-            array = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
-            if array.ndim != 3 or array.shape[2] != 3:
-                raise UserError(f"an image array has shape {image.shape}; give (height, width, 3) in RGB order")
-            return _check(torch.from_numpy(np.array(array, order="C")).permute(2, 0, 1))  # PIL's arrays are read-only
+            copy = np.array(from_array(image), order="C")  # PIL's arrays are read-only
+            return _check(torch.from_numpy(copy).permute(2, 0, 1))
         case Tensor():
             return _check(image)
         case _:
             raise UserError(f"an image is of type {type(image).__name__}; give a path, PIL image, array or tensor")
-
-
-def _from_pil(image: PIL.Image.Image) -> Tensor:
-    if image.mode.startswith(("I", "F")):  # 16 or 32 bits a pixel: Pillow would clip at 255, mostly to white
-        raise UserError(f"an image has mode {image.mode}, more than 8 bits a pixel; scale its values to 8 bits first")
-    upright = PIL.ImageOps.exif_transpose(image).convert("RGB")
-    return torch.from_numpy(np.array(upright)).permute(2, 0, 1)
 
 
 def _check(image: Tensor) -> Tensor:

@@ -4,7 +4,8 @@ import pytest
 from cascade_rcnn.config import Category
 from cascade_rcnn.data import load_annotations
 from cascade_rcnn.engine.checkpoint import save
-from cascade_rcnn.engine.evaluate import check_classes, detect, evaluation_loader, run_checkpoint
+from cascade_rcnn.engine.evaluate import check_classes, detect, evaluation_loader, run_predictor
+from cascade_rcnn.engine.predictor import Predictor
 from cascade_rcnn.errors import UserError
 
 
@@ -44,11 +45,12 @@ def test_other_classes_are_refused_in_one_line(detector, val, tmp_path):
     object.__setattr__(val, "categories", (*val.categories[:-1], Category(id=4, name="moon")))
     save(detector, tmp_path / "model.safetensors")
     with pytest.raises(UserError, match=r"they differ \(first at id 4, '(moon|star)'\)") as error:
-        run_checkpoint(tmp_path / "model.safetensors", val, 1, 0, "cpu", "fp32", {})
+        run_predictor(Predictor(tmp_path / "model.safetensors", device="cpu"), val, 1, 0)
     assert "\n" not in str(error.value)
 
 
 def test_bf16_finds_about_the_same(detector, val, tmp_path):
     save(detector, tmp_path / "model.safetensors")
-    full, half = (run_checkpoint(tmp_path / "model.safetensors", val, 1, 0, "cpu", p, {}) for p in ("fp32", "bf16"))
+    predictors = [Predictor(tmp_path / "model.safetensors", device="cpu", precision=p) for p in ("fp32", "bf16")]
+    full, half = (run_predictor(predictor, val, 1, 0) for predictor in predictors)
     assert abs(full[:, 5].mean() - half[:, 5].mean()) < 0.01

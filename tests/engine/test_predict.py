@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from cascade_rcnn.engine.checkpoint import save
-from cascade_rcnn.engine.predict import Predictor, Source, expand, predict_files
+from cascade_rcnn.engine.predict import Source, expand, predict_files
+from cascade_rcnn.engine.predictor import Predictor
 from cascade_rcnn.errors import UserError
 
 CATEGORIES = [(7, "cat"), (9, "dog")]

@@ -25,6 +25,7 @@ def build_transforms(flip: float = 0.5, photometric: float = 0.0) -> v2.Compose:
             raise UserError(f"{name} is {probability}; give a probability between 0 and 1")
     steps: list[v2.Transform] = [v2.RandomHorizontalFlip(flip)]
     if photometric > 0:
+        steps.append(v2.Lambda(_contiguous, tv_tensors.Image))
         steps += [
             v2.RandomApply([step], photometric)
             for step in (
@@ -35,6 +36,11 @@ def build_transforms(flip: float = 0.5, photometric: float = 0.0) -> v2.Compose:
             )
         ]
     return v2.Compose(steps)
+
+
+def _contiguous(image: tv_tensors.Image) -> Tensor:
+    """Channel by channel in memory, where the steps that follow take half as long; decoders interleave the channels."""
+    return tv_tensors.Image(image.as_subclass(Tensor).contiguous())
 
 
 def _shift_brightness(image: tv_tensors.Image) -> Tensor:

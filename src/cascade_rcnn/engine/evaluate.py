@@ -3,35 +3,21 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import TypeAlias
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.data import Annotations, DetectionDataset, DetectionLoader, make_loader
 from cascade_rcnn.engine.checkpoint import load
 from cascade_rcnn.engine.logs import ProgressBar
+from cascade_rcnn.engine.predictor import Predictor, choose_device
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.evaluation.coco import COLUMNS
+from cascade_rcnn.evaluation.quality import RegressionTargets, regression_targets
 from cascade_rcnn.models.detector import Detector
-
-Precision = Literal["fp32", "bf16", "fp16"]
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def autocast(device: torch.device, precision: Precision) -> AbstractContextManager:
-    """The context in which a model runs at this precision."""
-    return nullcontext() if precision == "fp32" else torch.autocast(device.type, _DTYPES[precision])
-
-
-def choose_device(name: str | None) -> torch.device:
-    """The device of this name, or a GPU where there is one. Raises UserError when it is not there."""
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device {name}: not usable here ({str(error).splitlines()[0]}); give cpu or cuda") from None
-    return device
 
 
 def check_classes(config: ModelConfig, annotations: Annotations, checkpoint: str | Path) -> None:
@@ -45,37 +31,51 @@ def check_classes(config: ModelConfig, annotations: Annotations, checkpoint: str
         )
 
 
-@torch.inference_mode()
+Predict: TypeAlias = Callable[[list[Tensor]], list[dict[str, Tensor]]]  # torchvision's contract, in evaluation mode
+
+
 def detect(
     model: Detector,
     loader: DetectionLoader,
     number: int,
     *,
     context: Callable[[], AbstractContextManager] = nullcontext,
-    title: str = "evaluate",
     shown: bool = True,
 ) -> np.ndarray:
-    """Run a detector over a loader: (N, 7) float64 rows image id, x, y, w, h, score, category id.
+    """What a detector finds in the `number` images of a loader, as `collect` has it; its mode stays as it was."""
 
-    `number` is how many images the loader yields.
-    """
+    def predict(images: list[Tensor]) -> list[dict[str, Tensor]]:
+        with torch.inference_mode(), context():
+            return model(images)
+
     was_training = model.training
     model.eval()
-    categories = torch.tensor([0, *(c.id for c in model.config.categories)], dtype=torch.float64)
-    rows = [torch.zeros((0, 7), dtype=torch.float64)]
-    with ProgressBar(title, number, shown=shown) as bar:
-        for images, targets in loader:
-            with context():
-                found = model(images)
-            for one, target in zip(found, targets, strict=True):
-                box = one["boxes"].double().cpu()
-                image = target["image_id"].double().expand(len(box), 1)
-                score, category = one["scores"].double().cpu(), categories[one["labels"].cpu()]
-                rows.append(
-                    torch.cat([image, box[:, :2], box[:, 2:] - box[:, :2], score[:, None], category[:, None]], 1)
-                )
-            bar.advance(len(images), "")
+    found = collect(predict, model.config, loader, number, shown=shown)
     model.train(was_training)
+    return found
+
+
+def collect(
+    predict: Predict, config: ModelConfig, loader: DetectionLoader, number: int, *, shown: bool = True
+) -> np.ndarray:
+    """Detections in the `number` images of a loader: (N, 7) float64 rows image id, x, y, w, h, score, category id."""
+    rows = [np.zeros((0, COLUMNS))]
+    with ProgressBar("evaluate", number, shown=shown) as bar:
+        for images, targets in loader:
+            rows.append(coco_rows(predict(images), targets, config))
+            bar.advance(len(images), "")
+    return np.concatenate(rows)
+
+
+def coco_rows(found: list[dict[str, Tensor]], targets: list[dict[str, Tensor]], config: ModelConfig) -> np.ndarray:
+    """A batch's detections (torchvision's dicts) as rows image id, x, y, w, h, score, category id: (N, 7) float64."""
+    categories = torch.tensor([0, *(c.id for c in config.categories)], dtype=torch.float64)
+    rows = []
+    for one, target in zip(found, targets, strict=True):
+        box = one["boxes"].double().cpu()
+        image = target["image_id"].double().expand(len(box), 1)
+        score, category = one["scores"].double().cpu(), categories[one["labels"].cpu()]
+        rows.append(torch.cat([image, box[:, :2], box[:, 2:] - box[:, :2], score[:, None], category[:, None]], 1))
     return torch.cat(rows).numpy()
 
 
@@ -94,18 +94,19 @@ def evaluation_loader(
     )
 
 
-def run_checkpoint(
-    path: Path,
-    annotations: Annotations,
-    batch_size: int,
-    workers: int,
-    device: str | None,
-    precision: Precision,
-    inference: dict[str, Any],
-) -> np.ndarray:
-    """Detections (N, 7) of a checkpoint on all images; `inference` are `load`'s overrides."""
-    place = choose_device(device)
-    model = load(path, device=place, **inference)
-    check_classes(model.config, annotations, path)
+def run_predictor(predictor: Predictor, annotations: Annotations, batch_size: int, workers: int) -> np.ndarray:
+    """Detections (N, 7) of a checkpoint or exported file on all images."""
+    check_classes(predictor.config, annotations, predictor.path)
     loader = evaluation_loader(annotations, batch_size, workers)
-    return detect(model, loader, len(annotations), context=lambda: autocast(place, precision))
+    return collect(predictor, predictor.config, loader, len(annotations))
+
+
+def measure_targets(
+    path: Path, annotations: Annotations, batch_size: int, workers: int, device: str | None
+) -> RegressionTargets:
+    """What a checkpoint's stages are asked to regress on all images (Figure 2)."""
+    place = choose_device(device)
+    model = load(path, device=place)
+    check_classes(model.config, annotations, path)
+    torch.manual_seed(0)  # the first stage draws a sample
+    return regression_targets(model, evaluation_loader(annotations, batch_size, workers))

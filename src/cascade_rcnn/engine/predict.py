@@ -1,4 +1,4 @@
-"""Detecting in files: a picklable predictor, and a stream from paths to COCO results and pictures."""
+"""Detecting in files: a stream from paths to COCO results and pictures."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice, takewhile
@@ -7,55 +7,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 import PIL.Image
-import torch
 from torch import Tensor
 
 from cascade_rcnn.drawing import draw, to_supervision
-from cascade_rcnn.engine.checkpoint import load
-from cascade_rcnn.engine.evaluate import Precision, autocast, choose_device
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import replacing
-from cascade_rcnn.images import EXTENSIONS, ImageLike, read_image, to_tensor
-from cascade_rcnn.models.detector import Detector
-
-
-class Predictor:
-    """A detector by its checkpoint: a call maps a list of images to a list of dicts, as torchvision's detectors do.
-
-    It pickles as a path and a few settings and loads the model where it is first called, so that a pool of processes
-    or a Ray data pipeline can map it over shards.
-    """
-
-    def __init__(
-        self,
-        checkpoint: str | Path,
-        *,
-        device: str | None = None,
-        precision: Precision = "fp32",
-        **inference: Any,
-    ) -> None:
-        """`inference`: what `cascade_rcnn.load` may override. The device defaults to a GPU where there is one."""
-        self.checkpoint, self.device, self.inference = Path(checkpoint), device, inference
-        self.precision: Precision = precision
-        self._model: Detector | None = None
-
-    @property
-    def model(self) -> Detector:
-        """The detector, loaded on first use."""
-        if self._model is None:
-            self._model = load(self.checkpoint, device=choose_device(self.device), **self.inference)
-        return self._model
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_model": None}
-
-    @torch.inference_mode()
-    def __call__(self, images: list[ImageLike]) -> list[dict[str, Tensor]]:
-        """Paths, PIL images, arrays or tensors -> dicts `boxes` (N, 4), `scores` (N,), `labels` (N,), on the CPU."""
-        model = self.model
-        with autocast(next(model.parameters()).device, self.precision):
-            found = model([to_tensor(image) for image in images])
-        return [{name: value.cpu() for name, value in one.items()} for one in found]
+from cascade_rcnn.images import EXTENSIONS, ImageLike, read_image
 
 
 class Source(NamedTuple):

@@ -7,7 +7,8 @@ from pathlib import Path
 from cascade_rcnn.data.shapes import write_shapes
 from cascade_rcnn.engine.curve import plot
 from cascade_rcnn.engine.interrupt import Interrupted
-from cascade_rcnn.engine.predict import Predictor, expand, predict_files
+from cascade_rcnn.engine.predict import expand, predict_files
+from cascade_rcnn.engine.predictor import Predictor
 from cascade_rcnn.engine.run import STATE
 from cascade_rcnn.engine.train import train
 from cascade_rcnn.evaluation.coco import Metrics
@@ -36,7 +37,7 @@ def run(output: Path, epochs: int | None = None) -> Metrics:
         raise Interrupted("stopped, and saved: the same command continues") from None
     print(f"3/3  learning curve: {plot(output)}")
     predictor = Predictor(output / "best.safetensors", device="cpu")
-    categories = [(c.id, c.name) for c in predictor.model.config.categories]
+    categories = [(c.id, c.name) for c in predictor.config.categories]
     images = islice(expand([data / "images" / "val"]), _PICTURES)
     predict_files(predictor, categories, images, output / "found", threshold=0.5)
     print(f"     pictures of {_PICTURES} validation images: {output / 'found' / 'pictures'}")

@@ -55,16 +55,22 @@ def launch(recipe: Recipe) -> Fabric:
 
 
 def _check_numbers(recipe: Recipe) -> None:
-    for name in ("epochs", "batch_size", "accumulate", "devices", "evaluate_every"):
+    for name in ("epochs", "batch_size", "accumulate", "devices"):
         if getattr(recipe, name) < 1:
             raise UserError(f"{name} is {getattr(recipe, name)}; give 1 or more")
     if recipe.optimizer.lr_batch < 1:
         raise UserError(f"optimizer.lr_batch is {recipe.optimizer.lr_batch}; give 1 or more")
-    for name, value in (("seed", recipe.seed), ("workers", recipe.workers), ("optimizer.lr", recipe.optimizer.lr)):
+    for name, value in _from_zero(recipe):
         if value < 0:
             raise UserError(f"{name} is {value}; give 0 or more")
     if recipe.ema is not None and not 0 < recipe.ema < 1:
         raise UserError(f"ema is {recipe.ema}; give a decay between 0 and 1, such as 0.998, or None")
+
+
+def _from_zero(recipe: Recipe) -> list[tuple[str, float]]:
+    """What may be 0 but not less."""
+    names = ("seed", "workers", "evaluate_every")
+    return [*((name, getattr(recipe, name)) for name in names), ("optimizer.lr", recipe.optimizer.lr)]
 
 
 def _native_precision(gpu: bool) -> str:

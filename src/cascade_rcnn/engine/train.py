@@ -56,7 +56,7 @@ def train(recipe: Recipe, *, resume: bool = False) -> Path:
 
 
 def _is_due(recipe: Recipe, epoch: int) -> bool:
-    return epoch % recipe.evaluate_every == 0 or epoch == recipe.epochs
+    return recipe.evaluate_every > 0 and (epoch % recipe.evaluate_every == 0 or epoch == recipe.epochs)
 
 
 def _epoch(run: Run, log: MetricLog, stop: StopRequest) -> None:

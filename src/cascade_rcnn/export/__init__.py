@@ -1,0 +1,1 @@
+"""Models out: one graph, three formats, always verified."""

@@ -1,0 +1,214 @@
+"""From a checkpoint to a verified file: capture, write aside, compare, rename."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from cascade_rcnn.data import Annotations
+from cascade_rcnn.data.shapes import draw
+from cascade_rcnn.engine.checkpoint import load
+from cascade_rcnn.engine.evaluate import run_predictor
+from cascade_rcnn.engine.predictor import Predictor
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.evaluation import evaluate_boxes
+from cascade_rcnn.export import to_torch
+from cascade_rcnn.export.graph import DetectionGraph, capture
+from cascade_rcnn.export.verify import TOLERANCES, Difference, Found, compare
+from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.pixels import read_pixels
+from cascade_rcnn.runtime import Description, Runtime
+from cascade_rcnn.runtime.description import ExportPrecision
+from cascade_rcnn.runtime.runtime import LEAST, prepare
+
+Format = Literal["onnx", "torch-export", "openvino"]
+SUFFIX: dict[Format, str] = {"onnx": ".onnx", "torch-export": ".pt2", "openvino": ".xml"}
+_STRIDE = 32
+_EXTRA = "pip install 'cascade-rcnn[export]'"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to export, and what to verify it on."""
+
+    format: Format = "onnx"
+    precision: ExportPrecision = "fp32"
+    dynamic: bool = False  # any batch, height and width; else one image, fitted into `size`
+    size: tuple[int, int] | None = None  # (height, width); default: the model's short and long side
+    images: tuple[Path, ...] = ()  # default: a photograph and two generated scenes
+    validation: Annotations | None = None  # AP before and after; int8 needs it, and calibrates on its images
+    calibration: int = 128  # images
+    max_drop: float = 0.02  # AP that int8 may lose (0..1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What came of it."""
+
+    path: Path
+    megabytes: float
+    difference: Difference
+    ap: tuple[float, float] | None  # of the checkpoint and of the export
+
+
+def export(checkpoint: Path, output: Path, request: Request) -> Report:
+    """Export a checkpoint to `output`; the file appears only once it is verified.
+
+    Raises UserError for a request that cannot be met, an export beyond its tolerance, or an unwritable output.
+    """
+    _check(request, output)
+    detector = load(checkpoint)
+    description = Description(
+        config=detector.config,
+        precision=request.precision,
+        size=None if request.dynamic else _fixed_size(detector, request.size),
+    )
+    pictures = [read_pixels(path) for path in request.images] or _default_pictures()
+    with _aside(output) as path:
+        _write(detector, description, request, path)
+        difference = _difference(detector, Runtime(path), pictures)
+        if request.precision != "int8":  # whose detections differ, and are judged by their AP
+            difference.check(TOLERANCES[request.precision])
+        ap = _average_precision(checkpoint, path, request)
+        size = sum(file.stat().st_size for file in path.parent.iterdir())
+    return Report(path=output, megabytes=size / 1e6, difference=difference, ap=ap)
+
+
+def _check(request: Request, output: Path) -> None:
+    if output.suffix != SUFFIX[request.format]:
+        raise UserError(f"{output}: a file of format {request.format} ends in {SUFFIX[request.format]}; name it so")
+    if request.size is not None and request.dynamic:
+        raise UserError("--dynamic takes any size: leave out --size, or --dynamic")
+    if request.precision == "int8":
+        if request.format == "torch-export":
+            raise UserError("int8 runs in onnx and openvino files only; choose one of these formats")
+        if request.validation is None:
+            raise UserError("int8 needs images to calibrate on and to measure its AP: give --annotations")
+    needed = {"onnx": ["onnx", "onnxscript", "onnxruntime"], "torch-export": []}
+    needed["openvino"] = [*needed["onnx"], "openvino"]
+    packages = [*needed[request.format], *(["nncf"] if request.precision == "int8" else [])]
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        raise UserError(f"exporting needs {', '.join(missing)}; {_EXTRA}")
+
+
+def _fixed_size(detector: Detector, wanted: tuple[int, int] | None) -> tuple[int, int]:
+    """The height and width of a fixed input: what is wanted, else the model's landscape format."""
+    config = detector.config.preprocess
+    if wanted is None:
+        if config.min_size is None:
+            raise UserError("the model keeps every image's size: give --size HEIGHT WIDTH, or --dynamic")
+        wanted = (config.min_size[-1], config.max_size)
+    if min(wanted) < 1:
+        raise UserError(f"--size {wanted[0]} {wanted[1]}: give the height and width in pixels")
+    return max(LEAST, -(-wanted[0] // _STRIDE) * _STRIDE), max(LEAST, -(-wanted[1] // _STRIDE) * _STRIDE)
+
+
+def _default_pictures() -> list[np.ndarray]:
+    """A photograph that comes with matplotlib, upright and sideways, and generated scenes."""
+    import matplotlib
+
+    photo = read_pixels(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg")
+    scenes = [draw("val", k, size=size, seed=0).pixels for k, size in enumerate([(240, 320), (400, 300)])]
+    return [photo, np.ascontiguousarray(photo.swapaxes(0, 1)), *scenes]
+
+
+@contextmanager
+def _aside(output: Path) -> Iterator[Path]:
+    """A path of the same name in a folder of its own; what lies there moves beside `output` when all went well."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-", suffix=".tmp") as folder:
+            yield Path(folder) / output.name
+            for file in sorted(Path(folder).iterdir()):  # .bin before .xml: weights before what refers to them
+                file.replace(output.parent / file.name)
+    except OSError as error:
+        raise UserError(f"{output}: cannot be written ({error.strerror or error}); choose another output") from None
+
+
+def _write(detector: Detector, description: Description, request: Request, path: Path) -> None:
+    half = request.precision == "fp16" and request.format != "openvino"  # which stores halves and computes in float32
+    program = capture(DetectionGraph(detector, torch.float16 if half else torch.float32), description.size)
+    if request.format == "torch-export":
+        to_torch.write(program, description, path)
+        return
+    from cascade_rcnn.export import to_onnx
+
+    with tempfile.TemporaryDirectory() as folder:
+        steps = [lambda target: to_onnx.write(program, description, target)]
+        if request.precision == "int8":
+            from cascade_rcnn.export.quantize import quantize
+
+            steps.append(lambda target: quantize(Path(folder) / "0.onnx", _calibration(description, request), target))
+        if request.format == "openvino":
+            from cascade_rcnn.export import to_openvino
+
+            source = Path(folder) / f"{len(steps) - 1}.onnx"
+            steps.append(lambda target: to_openvino.write(source, description, target))
+        for number, step in enumerate(steps):
+            step(path if number == len(steps) - 1 else Path(folder) / f"{number}.onnx")
+
+
+def _calibration(description: Description, request: Request) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Inputs of the graph from images spread over the validation set."""
+    assert request.validation is not None
+    step = max(1, len(request.validation) // request.calibration)
+    for k in islice(range(0, len(request.validation), step), request.calibration):
+        picture = read_pixels(request.validation.path(k))
+        yield prepare([picture], description.config.preprocess, description.size)
+
+
+def _difference(detector: Detector, runtime: Runtime, pictures: list[np.ndarray]) -> Difference:
+    """Run both on each picture, and, where any batch goes, on two at once."""
+    batches = [[picture] for picture in pictures]
+    if runtime.description.size is None:
+        batches.append(pictures[:2])
+    expected, found = [], []
+    for batch in batches:
+        images, sizes = prepare(batch, runtime.config.preprocess, runtime.description.size)
+        expected += _split(_eager(detector, images, sizes))
+        found += _split(runtime.run(images, sizes))
+    difference = compare(expected, found)
+    if difference.expected == 0:
+        raise UserError("the model finds nothing in the images to verify on; give --images of what it was trained for")
+    return difference
+
+
+@torch.inference_mode()
+def _eager(detector: Detector, images: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    pixels = torch.from_numpy(images)
+    pixels = pixels.flip(1) if detector.config.preprocess.bgr else pixels
+    pixels = ((pixels - detector.preprocess.mean) / detector.preprocess.std).contiguous(
+        memory_format=torch.channels_last
+    )
+    found = detector.detect(pixels, torch.from_numpy(sizes))
+    return found.boxes.numpy(), found.scores.numpy(), found.labels.numpy()
+
+
+def _split(found: tuple[np.ndarray, np.ndarray, np.ndarray]) -> list[Found]:
+    """Each image's detections, without the empty slots."""
+    return [Found(b[label > 0], s[label > 0], label[label > 0]) for b, s, label in zip(*found, strict=True)]
+
+
+def _average_precision(checkpoint: Path, path: Path, request: Request) -> tuple[float, float] | None:
+    """AP of the checkpoint and of the export on the validation set. UserError where int8 lost too much."""
+    truth = request.validation
+    if truth is None:
+        return None
+    before, after = (
+        evaluate_boxes(truth, run_predictor(Predictor(file, device=device), truth, 1, 1)).ap
+        for file, device in ((checkpoint, "cpu"), (path, None))
+    )
+    if request.precision == "int8" and before - after > request.max_drop:
+        raise UserError(
+            f"int8 loses {before - after:.3f} of AP {before:.3f}, more than --max-drop {request.max_drop}; nothing was "
+            "written: calibrate on more images (--calibration), or use fp16"
+        )
+    return before, after

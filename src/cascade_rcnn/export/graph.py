@@ -1,0 +1,70 @@
+"""What is exported: the whole detector over a dense batch, from pixel values to detections.
+
+B images · D detections
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.runtime.runtime import LEAST
+
+_STRIDE = 32  # height and width are multiples of this
+
+
+class DetectionGraph(nn.Module):
+    """Normalisation, network, cascade and postprocessing, on a copy of the detector made for inference."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, detector: Detector, dtype: torch.dtype = torch.float32) -> None:
+        """`dtype` is that of the network's arithmetic; boxes and scores are computed in float32."""
+        super().__init__()
+        self.detector = deepcopy(detector).for_inference()
+        self.bgr, self.dtype = detector.config.preprocess.bgr, dtype
+        for name, values in (("mean", detector.preprocess.mean), ("std", detector.preprocess.std)):
+            self.register_buffer(name, values.clone(), persistent=False)
+        for part in (self.detector.backbone, self.detector.pyramid, self.detector.roi_heads.heads):
+            part.to(dtype)
+        for layer in self.detector.rpn.children():
+            layer.to(dtype)  # but not the anchors
+
+    def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Images (B, 3, H, W) float32 RGB 0..255, padded with the mean; sizes (B, 2): height and width of the content.
+
+        Returns boxes (B, D, 4) XYXY in pixels of this input, scores (B, D), labels (B, D); label 0: an empty slot.
+        """
+        images = images.flip(1) if self.bgr else images
+        pixels = ((images - self.mean) / self.std).to(self.dtype).contiguous(memory_format=torch.channels_last)
+        found = self.detector.detect(pixels, sizes)
+        return found.boxes, found.scores, found.labels
+
+
+def capture(graph: DetectionGraph, size: tuple[int, int] | None) -> ExportedProgram:
+    """The graph by torch.export, for one image of a fixed (H, W), or, with None, for any B, H and W."""
+    dynamic = size is None
+    height, width = (4 * _STRIDE, 5 * _STRIDE) if size is None else size  # any example will do
+    batch = 2 if dynamic else 1
+    example = (torch.zeros(batch, 3, height, width), torch.tensor([[height, width]] * batch, dtype=torch.float32))
+    shapes = None
+    if dynamic:
+        least = LEAST // _STRIDE
+        dims = {0: Dim("batch", min=1), 2: _STRIDE * Dim("height", min=least), 3: _STRIDE * Dim("width", min=least)}
+        shapes = (dims, {0: dims[0]})
+    with torch.no_grad(), quiet():
+        return torch.export.export(graph, example, dynamic_shapes=shapes)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Deprecations within the libraries that export are not the user's business."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,111 @@
+"""An .onnx file of standard operators: how those that ONNX lacks are spelled in it.
+
+B images · N boxes · G groups
+"""
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from onnx_ir.passes.common import CommonSubexpressionEliminationPass
+from onnxscript import opset18, optimizer
+from torch.export import ExportedProgram
+
+from cascade_rcnn import nms
+from cascade_rcnn.export.graph import quiet
+from cascade_rcnn.models import weighted_sum
+from cascade_rcnn.runtime.description import KEY, Description
+from cascade_rcnn.runtime.sessions import INPUTS, OUTPUTS
+
+_OPSET = 18
+op: Any = opset18  # whose types cannot say that an operator takes what another gives
+_NEVER = -3e38  # a score that no box has
+
+
+def write(program: ExportedProgram, description: Description, path: Path) -> None:
+    """Save the program as one file."""
+    with quiet():
+        made = torch.onnx.export(
+            program,
+            dynamo=True,
+            verbose=False,
+            optimize=False,  # it takes most of the time; engines have optimizers of their own
+            opset_version=_OPSET,
+            custom_translation_table=_TRANSLATIONS,
+            input_names=list(INPUTS),
+            output_names=list(OUTPUTS),
+        )
+    assert made is not None
+    optimizer.fold_constants(made.model, onnx_shape_inference=False)
+    optimizer.remove_unused_nodes(made.model)
+    CommonSubexpressionEliminationPass()(made.model)
+    model = made.model_proto
+    for node in model.graph.node:
+        # Which module a node came from is worth keeping; source lines and paths of this machine are not.
+        scopes = [p for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"]
+        del node.metadata_props[:]
+        node.metadata_props.extend(scopes)
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        del value.metadata_props[:]
+    model.producer_name = "cascade-rcnn"
+    onnx.helper.set_model_props(model, {KEY: description.to_json()})
+    onnx.save(model, path)
+
+
+def _keep_mask(boxes: Any, scores: Any, groups: Any, valid: Any, iou: float) -> Any:
+    """`nms.keep_mask` by ONNX's operator, which keeps images and classes apart by itself."""
+    number = op.Add(op.ReduceMax(groups, keepdims=0), op.Constant(value_int=1))
+    group = op.Range(op.Constant(value_int=0), number, op.Constant(value_int=1))
+    member = op.Equal(_unsqueeze(groups, 1), op.Unsqueeze(group, op.Constant(value_ints=[0, 2])))  # (B, G, N)
+    real = op.And(member, _unsqueeze(valid, 1))
+    never = op.Constant(value_float=_NEVER)
+    selected = op.NonMaxSuppression(
+        op.Where(_unsqueeze(valid, 2), boxes, op.Constant(value_float=0.0)),
+        op.Where(real, _unsqueeze(scores, 1), never),
+        op.Shape(boxes, start=1, end=2),
+        op.Constant(value_floats=[float(iou)]),
+        op.Constant(value_floats=[_NEVER / 2]),
+    )
+    place = op.Gather(selected, op.Constant(value_ints=[0, 2]), axis=1)  # image and box of each that is kept
+    ones = op.Expand(op.Constant(value_int=1), op.Shape(place, start=0, end=1))
+    kept = op.ScatterND(op.Expand(op.Constant(value_int=0), op.Shape(valid)), place, ones)
+    return op.And(op.Cast(kept, to=onnx.TensorProto.BOOL), valid)
+
+
+def _weighted_sum(index: Any, table: Any, weight: Any) -> Any:
+    """`weighted_sum` as one gather for each of the n: all at once would hold n times the result in memory."""
+    total = None
+    for k in range(index.shape[1]):
+        row = op.Gather(index, op.Constant(value_int=k), axis=1)
+        share = op.Gather(weight, op.Constant(value_ints=[k]), axis=1)
+        part = op.Mul(op.Gather(table, row, axis=0), share)
+        total = part if total is None else op.Add(total, part)
+    return total
+
+
+def _roi_align(features: Any, rois: Any, scale: float, height: int, width: int, sampling: int, aligned: bool) -> Any:
+    """torchvision's roi_align: ONNX takes the image's number apart from the box."""
+    image = op.Cast(op.Gather(rois, op.Constant(value_int=0), axis=1), to=onnx.TensorProto.INT64)
+    boxes = op.Gather(rois, op.Constant(value_ints=[1, 2, 3, 4]), axis=1)
+    return op.RoiAlign(
+        features,
+        boxes,
+        image,
+        coordinate_transformation_mode="half_pixel" if aligned else "output_half_pixel",
+        output_height=height,
+        output_width=width,
+        sampling_ratio=max(sampling, 0),
+        spatial_scale=scale,
+    )
+
+
+def _unsqueeze(value: Any, axis: int) -> Any:
+    return op.Unsqueeze(value, op.Constant(value_ints=[axis]))
+
+
+_TRANSLATIONS: dict[Any, Any] = {
+    nms.OPERATOR: _keep_mask,
+    weighted_sum.OPERATOR: _weighted_sum,
+    torch.ops.torchvision.roi_align.default: _roi_align,
+}

@@ -1,0 +1,14 @@
+"""An OpenVINO model, .xml and .bin, made from the .onnx file of the same graph."""
+
+from pathlib import Path
+
+from cascade_rcnn.runtime.description import KEY, Description
+
+
+def write(onnx_file: Path, description: Description, path: Path) -> None:
+    """Save `path` (.xml) and its weights beside it (.bin); fp16 is how the weights are stored."""
+    import openvino
+
+    model = openvino.convert_model(onnx_file)
+    model.set_rt_info(description.to_json(), [KEY])
+    openvino.save_model(model, path, compress_to_fp16=description.precision == "fp16")

@@ -1,0 +1,101 @@
+"""Does the exported file find what the detector finds? Both are run on the same pixels, and compared box by box.
+
+D detections
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from cascade_rcnn.errors import UserError
+
+_SAME = 0.8  # detections of one class that overlap this much are taken for the same
+
+
+class Found(NamedTuple):
+    """One image's detections."""
+
+    boxes: np.ndarray  # (D, 4)
+    scores: np.ndarray  # (D,)
+    labels: np.ndarray  # (D,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tolerance:
+    """How far an export may be from the detector."""
+
+    boxes: float  # pixels
+    scores: float
+    missing: float  # share of the detections that may have no counterpart
+
+
+TOLERANCES = {
+    "fp32": Tolerance(boxes=0.1, scores=1e-3, missing=0.01),
+    "fp16": Tolerance(boxes=2.0, scores=0.02, missing=0.05),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """The largest differences over some images."""
+
+    images: int = 0
+    expected: int = 0  # detections of the detector
+    found: int = 0  # ... and of the export
+    missing: int = 0  # of either, without a counterpart in the other
+    boxes: float = 0.0  # pixels
+    scores: float = 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.images} images, {self.found} of {self.expected} detections, {self.missing} without a counterpart; "
+            f"largest difference: boxes {self.boxes:.2g} px, scores {self.scores:.2g}"
+        )
+
+    def check(self, tolerance: Tolerance) -> None:
+        """Raise UserError where it is beyond the tolerance."""
+        allowed = tolerance.missing * (self.expected + self.found)
+        if self.boxes > tolerance.boxes or self.scores > tolerance.scores or self.missing > allowed:
+            raise UserError(
+                f"the exported file does not find what the model finds ({self}; allowed: {tolerance.boxes} px, "
+                f"{tolerance.scores}, {allowed:.0f} without a counterpart); nothing was written: try another format or "
+                "precision"
+            )
+
+
+def compare(expected: list[Found], found: list[Found]) -> Difference:
+    """Image by image: each detection is paired with the most overlapping one of its class that is left."""
+    boxes, scores, missing = 0.0, 0.0, 0
+    for one, other in zip(expected, found, strict=True):
+        pairs = _pairs(one, other)
+        missing += len(one.boxes) + len(other.boxes) - 2 * len(pairs)
+        for i, j in pairs:
+            boxes = max(boxes, float(np.abs(one.boxes[i] - other.boxes[j]).max()))
+            scores = max(scores, float(abs(one.scores[i] - other.scores[j])))
+    return Difference(
+        images=len(expected),
+        expected=sum(len(x.boxes) for x in expected),
+        found=sum(len(x.boxes) for x in found),
+        missing=missing,
+        boxes=boxes,
+        scores=scores,
+    )
+
+
+def _pairs(one: Found, other: Found) -> list[tuple[int, int]]:
+    overlap = _iou(one.boxes, other.boxes) * (one.labels[:, None] == other.labels)
+    pairs = []
+    for i in range(len(overlap)):  # best first
+        j = int(overlap[i].argmax()) if overlap.shape[1] else -1
+        if j >= 0 and overlap[i, j] >= _SAME:
+            pairs.append((i, j))
+            overlap[:, j] = 0
+    return pairs
+
+
+def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=2)
+    area_a, area_b = (np.clip(x[:, 2:] - x[:, :2], 0, None).prod(axis=1) for x in (a, b))
+    return shared / np.maximum(area_a[:, None] + area_b - shared, 1e-9)

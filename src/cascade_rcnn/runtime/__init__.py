@@ -1,0 +1,11 @@
+"""Detection with an exported file and without torch: onnxruntime or OpenVINO, numpy and Pillow.
+
+from cascade_rcnn.runtime import Runtime
+found = Runtime("model.onnx")(["photo.jpg"])
+"""
+
+from cascade_rcnn.runtime.description import Description
+from cascade_rcnn.runtime.runtime import Runtime
+from cascade_rcnn.runtime.sessions import SUFFIXES
+
+__all__ = ["SUFFIXES", "Description", "Runtime"]

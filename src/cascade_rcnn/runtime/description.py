@@ -1,0 +1,36 @@
+"""What an exported file says of itself, as JSON in the place its format has for such things."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from cascade_rcnn.config import ModelConfig
+from cascade_rcnn.errors import UserError
+
+KEY = "cascade_rcnn"
+
+ExportPrecision = Literal["fp32", "fp16", "int8"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """The model, and the shape of its input `images` (B, 3, H, W)."""
+
+    config: ModelConfig
+    precision: ExportPrecision = "fp32"
+    size: tuple[int, int] | None = None  # H, W that every image is fitted into, one at a time; None: any B, H, W
+
+    def to_json(self) -> str:
+        """As JSON text."""
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes | None, path: object) -> "Description":
+        """Inverse of `to_json`. Raises UserError naming the file."""
+        if not text:
+            raise UserError(f"{path}: not exported by cascade-rcnn (it describes no model); make it with `export`")
+        try:
+            return msgspec.json.decode(text, type=cls)
+        except msgspec.DecodeError as error:
+            raise UserError(f"{path}: exported by another version of cascade-rcnn ({error}); export again") from None

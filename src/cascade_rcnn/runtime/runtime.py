@@ -1,0 +1,103 @@
+"""An exported detector, from any image to detections: what `Detector` does around its dense graph, in numpy.
+
+B images · D detections
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import PIL.Image
+
+from cascade_rcnn.config import ModelConfig, Preprocess
+from cascade_rcnn.pixels import from_array, from_pil, read_pixels, resize, resized_size
+from cascade_rcnn.runtime.sessions import open_session
+
+Picture: TypeAlias = str | Path | PIL.Image.Image | np.ndarray
+
+LEAST = 96  # pixels of height and width that a graph of any size takes
+
+
+class Runtime:
+    """A file that `cascade-rcnn export` wrote; a call maps images to dicts of arrays.
+
+    `runtime(images)` returns, for each image, `boxes` (N, 4) XYXY in pixels of the image given, `scores` (N,),
+    `labels` (N,) in 1..M, best first: what `cascade_rcnn.load(...)` finds in the same images.
+    """
+
+    def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
+        """Open a .onnx, .xml (OpenVINO) or .pt2 (torch) file. Raises UserError when it cannot be used."""
+        self.path = Path(path)
+        self.description, self._run = open_session(self.path, threads)
+
+    @property
+    def config(self) -> ModelConfig:
+        """The model's config."""
+        return self.description.config
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of labels 1..M, in order."""
+        return [category.name for category in self.config.categories]
+
+    def __call__(self, images: Sequence[Picture]) -> list[dict[str, np.ndarray]]:
+        """Paths, PIL images, or RGB arrays (H, W, 3), uint8 or floating point 0..1, of any size each."""
+        arrays = [_to_array(image) for image in images]
+        if self.description.size is None:
+            return self._detect(arrays)
+        return [found for array in arrays for found in self._detect([array])]
+
+    def _detect(self, arrays: list[np.ndarray]) -> list[dict[str, np.ndarray]]:
+        pixels, sizes = prepare(arrays, self.config.preprocess, self.description.size)
+        boxes, scores, labels = self.run(pixels, sizes)
+        found = []
+        for k, array in enumerate(arrays):
+            real = labels[k] > 0
+            height, width = array.shape[:2]
+            scale = np.array([width, height] * 2, dtype=np.float32) / np.tile(sizes[k, ::-1], 2)
+            box = np.clip(boxes[k][real] * scale, 0, np.array([width, height] * 2, dtype=np.float32))
+            found.append({"boxes": box, "scores": scores[k][real], "labels": labels[k][real]})
+        return found
+
+    def run(self, images: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The graph itself: images (B, 3, H, W) float32 RGB 0..255, padded with the mean; sizes (B, 2) of the content.
+
+        Returns boxes (B, D, 4) in pixels of this input, scores (B, D), labels (B, D); label 0 is an empty slot.
+        """
+        return self._run(images, sizes)
+
+
+def prepare(
+    arrays: Sequence[np.ndarray], config: Preprocess, fixed: tuple[int, int] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images (H_i, W_i, 3) -> the graph's `images` (B, 3, H, W) and `sizes` (B, 2)."""
+    scaled = [array.astype(np.float32) * (1 if array.dtype == np.uint8 else 255) for array in arrays]
+    resized = [resize(x, fitted_size(x.shape[0], x.shape[1], config, fixed), config.antialias) for x in scaled]
+    height, width = fixed or (_padded(max(x.shape[k] for x in resized), config.divisor) for k in (0, 1))
+    fill = np.array(config.mean if not config.bgr else config.mean[::-1]) * 255
+    images = np.empty((len(arrays), 3, height, width), dtype=np.float32)
+    images[:] = fill.astype(np.float32)[:, None, None]
+    for slot, x in zip(images, resized, strict=True):
+        slot[:, : x.shape[0], : x.shape[1]] = x.transpose(2, 0, 1)
+    return images, np.array([x.shape[:2] for x in resized], dtype=np.float32)
+
+
+def fitted_size(height: int, width: int, config: Preprocess, fixed: tuple[int, int] | None) -> tuple[int, int]:
+    """The size an image is resized to: the model's rule, then, for a fixed input, small enough to fit."""
+    if config.min_size is not None:
+        height, width = resized_size(height, width, config.min_size[-1], config.max_size, config.round_down)
+    if fixed is not None and (height > fixed[0] or width > fixed[1]):
+        scale = min(fixed[0] / height, fixed[1] / width)
+        height, width = max(1, int(height * scale)), max(1, int(width * scale))
+    return height, width
+
+
+def _padded(length: int, divisor: int) -> int:
+    return max(LEAST, -(-length // divisor) * divisor)
+
+
+def _to_array(image: Picture) -> np.ndarray:
+    if isinstance(image, np.ndarray):
+        return from_array(image)
+    return from_pil(image) if isinstance(image, PIL.Image.Image) else read_pixels(image)

@@ -1,0 +1,99 @@
+"""One function a format: a file -> its description and a function that runs its graph.
+
+B images · D detections
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.runtime.description import KEY, Description
+
+# images (B, 3, H, W) float32, sizes (B, 2) float32 -> boxes (B, D, 4), scores (B, D), labels (B, D)
+Run: TypeAlias = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+INPUTS = ("images", "sizes")
+OUTPUTS = ("boxes", "scores", "labels")
+
+
+def _onnx(path: Path, threads: int | None) -> tuple[Description, Run]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    known = onnxruntime.get_available_providers()
+    providers = [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in known]
+    session = onnxruntime.InferenceSession(path, options, providers=providers)
+    metadata = session.get_modelmeta().custom_metadata_map
+
+    def run(images: np.ndarray, sizes: np.ndarray) -> Any:
+        return session.run(OUTPUTS, dict(zip(INPUTS, (images, sizes), strict=True)))
+
+    return Description.from_json(metadata.get(KEY), path), run
+
+
+def _openvino(path: Path, threads: int | None) -> tuple[Description, Run]:
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model(path)
+    text = model.get_rt_info(KEY).astype(str) if model.has_rt_info(KEY) else None
+    # Some processors would choose bf16 of themselves: the file says what it computes in.
+    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    if threads is not None:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    compiled = core.compile_model(model, "CPU", settings)
+    request = compiled.create_infer_request()
+
+    def run(images: np.ndarray, sizes: np.ndarray) -> Any:
+        found = request.infer(dict(zip(INPUTS, (images, sizes), strict=True)))
+        return tuple(np.array(found[name]) for name in OUTPUTS)
+
+    return Description.from_json(text, path), run
+
+
+def _torch_export(path: Path, threads: int | None) -> tuple[Description, Run]:
+    import torch
+    import torchvision  # noqa: F401  (its operators are in the graph)
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    text = {KEY: ""}
+    module = torch.export.load(path, extra_files=text).module()
+
+    def run(images: np.ndarray, sizes: np.ndarray) -> Any:
+        with torch.inference_mode():
+            return tuple(x.numpy() for x in module(torch.from_numpy(images), torch.from_numpy(sizes)))
+
+    return Description.from_json(text[KEY], path), run
+
+
+_OPENERS = {
+    ".onnx": (_onnx, "onnxruntime"),
+    ".xml": (_openvino, "openvino"),
+    ".pt2": (_torch_export, "torch torchvision"),
+}
+SUFFIXES = tuple(_OPENERS)
+
+
+def open_session(path: Path, threads: int | None = None) -> tuple[Description, Run]:
+    """Load an exported file. Raises UserError when it is missing, damaged, not ours, or its engine not installed."""
+    if path.suffix not in _OPENERS:
+        raise UserError(f"{path}: not an exported model; these end in {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; check the path")
+    opener, packages = _OPENERS[path.suffix]
+    try:
+        return opener(path, threads)
+    except ImportError as error:
+        raise UserError(f"{path}: needs {packages} ({error}); pip install {packages}") from None
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001  each engine has its own errors for a file it cannot read
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path}: not a readable exported model ({line}); export it again") from None

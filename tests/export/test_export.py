@@ -1,0 +1,233 @@
+"""Exports find what the detector finds, in every format, and nothing else gets a final name."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+from cascade_rcnn import Predictor, UserError, load, save
+from cascade_rcnn.cli import main
+from cascade_rcnn.data import load_annotations
+from cascade_rcnn.data.shapes import write_shapes
+from cascade_rcnn.export.export import SUFFIX, Format, Request, export
+from cascade_rcnn.runtime import Runtime
+
+from .conftest import make
+
+pytest.importorskip("onnxscript")
+pytest.importorskip("openvino")
+
+
+@pytest.fixture(scope="session")
+def export_once(checkpoint, tmp_path_factory) -> Callable[[Format], Path]:
+    """The cascade in a format, for images of any size."""
+
+    @cache
+    def exported(format_: Format) -> Path:
+        path = tmp_path_factory.mktemp("exported") / f"model{SUFFIX[format_]}"
+        report = export(checkpoint, path, Request(format=format_, dynamic=True))
+        assert report.path == path
+        assert report.difference.expected > 100
+        assert report.difference.missing == 0
+        assert report.difference.boxes < 0.01
+        assert report.megabytes == pytest.approx(sum(p.stat().st_size for p in path.parent.iterdir()) / 1e6)
+        return path
+
+    return exported
+
+
+@pytest.fixture(scope="session", params=["onnx", "openvino", "torch-export"])
+def exported(request, export_once) -> Path:
+    """Each format in turn."""
+    return export_once(request.param)
+
+
+def agree(found, expected) -> None:
+    assert len(found["boxes"]) == len(expected["boxes"]) > 0
+    np.testing.assert_allclose(found["boxes"], expected["boxes"], atol=0.01)
+    np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-5)
+    assert found["labels"].tolist() == expected["labels"].tolist()
+
+
+def test_the_runtime_finds_what_the_model_finds_in_images_of_any_size(exported, checkpoint, scene):
+    images = [scene(96, 128), scene(150, 100), scene(300, 500)]
+    with torch.inference_mode():
+        expected = load(checkpoint)([torch.from_numpy(x).permute(2, 0, 1) for x in images])
+    for found, one in zip(Runtime(exported)(images), expected, strict=True):
+        agree(found, {name: value.numpy() for name, value in one.items()})
+
+
+def test_a_predictor_takes_it_as_it_takes_a_checkpoint(exported, checkpoint, scene):
+    image = torch.from_numpy(scene(120, 90)).permute(2, 0, 1)
+    agree(Predictor(exported)([image])[0], Predictor(checkpoint, device="cpu")([image])[0])
+    assert Predictor(exported).config == load(checkpoint).config
+    with pytest.raises(UserError, match="keeps the settings, precision and device"):
+        Predictor(exported, min_size=200)
+
+
+def test_a_damaged_file_is_refused_in_one_line(exported, tmp_path):
+    for size in (0, 100, exported.stat().st_size // 2):
+        broken = tmp_path / f"broken{exported.suffix}"
+        broken.write_bytes(exported.read_bytes()[:size])
+        with pytest.raises(UserError, match=r"broken.*not a readable exported model|broken.*not exported by") as error:
+            Runtime(broken)
+        assert "\n" not in str(error.value)
+
+
+def test_no_path_of_this_machine_is_in_the_file(exported):
+    text = exported.read_bytes()
+    if exported.suffix != ".pt2":  # torch keeps its stack traces
+        assert str(Path(__file__).parents[2]).encode() not in text
+        assert b"site-packages" not in text
+
+
+@pytest.mark.parametrize("format_", ["onnx", "openvino"])
+def test_no_torch_is_imported(export_once, tmp_path, scene, format_):
+    path = export_once(format_)
+    np.save(tmp_path / "image.npy", scene(96, 128))
+    program = (
+        "import sys; sys.modules['torch'] = None; sys.modules['torchvision'] = None\n"
+        "import numpy; from cascade_rcnn.runtime import Runtime\n"
+        f"found = Runtime({str(path)!r})([numpy.load({str(tmp_path / 'image.npy')!r})])\n"
+        "print(len(found[0]['boxes']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0
+
+
+def test_a_picture_without_detections(exported):
+    found = Runtime(exported).run(np.zeros((1, 3, 96, 96), np.float32), np.zeros((1, 2), np.float32))
+    assert [x.shape[0] for x in found] == [1, 1, 1]
+    assert not found[2].any()
+    assert not found[0].any()
+
+
+def test_a_fixed_input_takes_images_that_fit_and_shrinks_others(checkpoint, tmp_path, scene):
+    path = tmp_path / "model.pt2"
+    export(checkpoint, path, Request(format="torch-export", size=(100, 150)))
+    runtime = Runtime(path)
+    assert runtime.description.size == (128, 160)  # multiples of 32
+    found = runtime([scene(96, 128), scene(200, 100)])
+    for one, (height, width) in zip(found, ((96, 128), (200, 100)), strict=True):
+        assert len(one["boxes"]) > 0
+        assert (one["boxes"] <= [width, height, width, height]).all()
+        assert one["boxes"][:, 2].max() > width / 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format_", ["onnx", "openvino", "torch-export"])
+def test_half_precision_is_smaller_and_close(checkpoint, tmp_path, format_):
+    sizes = {}
+    for precision in ("fp32", "fp16"):
+        path = tmp_path / f"{precision}{SUFFIX[format_]}"
+        sizes[precision] = export(
+            checkpoint, path, Request(format=format_, precision=precision, size=(96, 128))
+        ).megabytes
+    assert sizes["fp32"] - sizes["fp16"] > 0.4  # 0.26 million weights, and the graph
+
+
+@pytest.mark.slow
+def test_int8_is_calibrated_and_reports_its_ap(checkpoint, tmp_path):
+    val = load_annotations(write_shapes(tmp_path / "shapes", train=1, val=4, size=96) / "val.json")
+    path = tmp_path / "model.onnx"
+    request = Request(precision="int8", validation=val, calibration=2, size=(96, 96), max_drop=1.0)
+    report = export(checkpoint, path, request)
+    assert report.ap is not None
+    assert all(0 <= ap <= 1 for ap in report.ap)
+    assert Runtime(path).description.precision == "int8"
+    assert b"QuantizeLinear" in path.read_bytes()
+    with pytest.raises(UserError, match=r"int8 loses .* nothing was written"):
+        export(checkpoint, tmp_path / "worse.onnx", Request(**(vars(request) | {"max_drop": -1.0})))
+    assert not (tmp_path / "worse.onnx").exists()
+
+
+def test_an_export_that_differs_is_refused_and_leaves_nothing(checkpoint, tmp_path, monkeypatch):
+    from cascade_rcnn.export import to_torch
+
+    write = to_torch.write
+
+    def spoilt(program, description, path):
+        weights = program.state_dict["detector.rpn.deltas.weight"]
+        weights.add_(0.1)
+        write(program, description, path)
+
+    monkeypatch.setattr(to_torch, "write", spoilt)
+    (tmp_path / "model.pt2").write_text("the old one")
+    with pytest.raises(UserError, match="does not find what the model finds"):
+        export(checkpoint, tmp_path / "model.pt2", Request(format="torch-export", size=(96, 128)))
+    assert [p.name for p in tmp_path.iterdir()] == ["model.pt2"]
+    assert (tmp_path / "model.pt2").read_text() == "the old one"
+
+
+@pytest.mark.parametrize(
+    ("request_", "name", "message"),
+    [
+        (Request(format="openvino"), "model.onnx", r"format openvino ends in \.xml"),
+        (Request(dynamic=True, size=(96, 96)), "model.onnx", "leave out --size, or --dynamic"),
+        (Request(precision="int8"), "model.onnx", "give --annotations"),
+        (Request(format="torch-export", precision="int8"), "model.pt2", "onnx and openvino files only"),
+        (Request(size=(0, 96)), "model.onnx", "give the height and width in pixels"),
+        (Request(images=(Path("none.jpg"),)), "model.onnx", "none.jpg: no such image"),
+        (Request(), "file/model.onnx", "file/model.onnx: cannot be written"),
+    ],
+)
+def test_a_request_that_cannot_be_met_is_refused_at_once(checkpoint, tmp_path, request_, name, message):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(UserError, match=message):
+        export(checkpoint, tmp_path / name, request_)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_model_that_finds_nothing_cannot_be_verified(tmp_path):
+    model = make("faster_rcnn_resnet18_fpn")
+    model.roi_heads.heads[0].classifier.bias.data[0] = 50  # all background
+    save(model, tmp_path / "blind.safetensors")
+    with pytest.raises(UserError, match="finds nothing in the images to verify on"):
+        export(tmp_path / "blind.safetensors", tmp_path / "blind.pt2", Request(format="torch-export", size=(96, 96)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format_", ["onnx", "openvino", "torch-export"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("faster_rcnn_resnet18_fpn", {"class_agnostic": False}),
+        ("cascade_rcnn_resnet50_fpn", {"semantics": "paper"}),
+        ("cascade_rcnn_resnet18_fpn", {"semantics": "mmdet", "class_agnostic": False}),
+        ("cascade_rcnn_resnet18_fpn", {"stages": 4, "test_stage": 2}),
+        ("iterative_bbox_resnet18_fpn", {}),
+        ("integral_loss_resnet18_fpn", {}),
+        ("faster_rcnn_vgg16", {}),
+        ("cascade_rcnn_vgg16", {}),
+        ("rfcn_resnet18", {"class_agnostic": False}),
+        ("cascade_rfcn_resnet18", {}),
+    ],
+)
+def test_every_architecture(name, options, format_, tmp_path):
+    save(make(name, **options), tmp_path / "model.safetensors")
+    report = export(
+        tmp_path / "model.safetensors",
+        tmp_path / f"model{SUFFIX[format_]}",
+        Request(format=format_, dynamic=True),
+    )
+    assert report.difference.expected > 0
+
+
+def test_the_command_line_exports_and_predicts(checkpoint, exported, tmp_path, scene, capsys):
+    PIL.Image.fromarray(scene(96, 128)).save(tmp_path / "scene.png")
+    main(["predict", str(tmp_path / "scene.png"), "--checkpoint", str(exported), "--output", str(tmp_path / "found")])
+    rows = json.loads((tmp_path / "found" / "detections.json").read_text())
+    assert len(rows) > 0
+    assert {row["file_name"] for row in rows} == {"scene.png"}
+    assert (tmp_path / "found" / "pictures" / "scene.png").is_file()
+    with pytest.raises(SystemExit):
+        main(["export", str(checkpoint), "--precision", "int8"])
+    assert "give --annotations" in capsys.readouterr().err
