@@ -1,0 +1,154 @@
+"""What does an export give away, and what does it gain? Every format and precision beside the eager detector.
+
+Writes docs/results/export.md: for each model and format the largest difference, the file's size, the latency, and, for
+the trained --checkpoint on person_val.json of --data, its AP.
+"""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import cascade_rcnn
+from benchmarks.measure import Options, Task, interleaved, options, skip
+from benchmarks.photo import photograph
+from benchmarks.weights import prepare
+from cascade_rcnn.data import Annotations, load_annotations
+from cascade_rcnn.engine import machine
+from cascade_rcnn.engine.evaluate import run_predictor
+from cascade_rcnn.engine.predictor import Predictor
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.evaluation import evaluate_boxes
+from cascade_rcnn.export.export import SUFFIX, Format, Request, export
+from cascade_rcnn.files import replacing
+from cascade_rcnn.images import read_image
+from cascade_rcnn.pixels import read_pixels
+from cascade_rcnn.runtime import Runtime
+from cascade_rcnn.runtime.description import ExportPrecision
+
+_FORMATS: tuple[Format, ...] = ("onnx", "openvino", "torch-export")
+_PRECISIONS: tuple[ExportPrecision, ...] = ("fp32", "fp16", "int8")
+_HEAD = """# Exports
+
+Written by `python -m benchmarks.export`. Latency: median milliseconds of one image from pixels to detections, batch 1,
+two threads, the candidates taking turns; eager is `Predictor` on the checkpoint. Differences are the largest over a
+photograph, upright and sideways, and generated scenes (or, for the trained model, ten images of the validation set),
+against the eager detector in fp32; "missing" counts detections without a counterpart. AP: of the same images for all
+rows of a model.
+
+| model | format | differs: px | score | missing | MB | ms | AP |
+|---|---|---|---|---|---|---|---|
+"""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to export, and what to measure it on."""
+
+    name: str
+    checkpoint: Path
+    image: Path
+    truth: Annotations | None
+    precisions: tuple[ExportPrecision, ...]
+
+
+def main(given: Options) -> None:
+    lines = []
+    page = given.output.parent / "export.md"
+    with tempfile.TemporaryDirectory() as name:
+        for subject in [*_trained(given), *_untrained(given, Path(name))]:
+            lines += _measure(subject, Path(name), given)
+            _write(page, lines)
+    print(page.read_text())
+
+
+def _write(page: Path, lines: list[str]) -> None:
+    here = machine.describe()
+    where = f"{here['processor']}, {here['cores']} cores; torch {here['torch']}, {here['date']}."
+    with replacing(page) as aside:
+        aside.write_text(f"{_HEAD}{chr(10).join(lines)}\n\n{where}\n")
+
+
+def _trained(given: Options) -> list[Subject]:
+    if given.checkpoint is None or given.data is None:
+        skip("export", "the trained model's rows need --checkpoint FILE and --data FOLDER with person_val.json")
+        return []
+    truth = load_annotations(given.data / "person_val.json", given.data / "images")
+    name = f"{cascade_rcnn.load(given.checkpoint).config.name}, trained on persons (AP: {len(truth)} images)"
+    return [Subject(name, given.checkpoint, truth.path(0), truth, _PRECISIONS)]
+
+
+def _untrained(given: Options, folder: Path) -> list[Subject]:
+    """ResNet-50 at full size with weights that behave like trained ones; int8 and AP would mean nothing."""
+    task = given.inference if given.quick else Task((800, 1216))
+    image = photograph(task.size, given.image)
+    prepare(folder, image, task)
+    photo = folder / "photo.png"
+    import PIL.Image
+
+    PIL.Image.fromarray(image.permute(1, 2, 0).numpy()).save(photo)
+    names = {"cascade": "cascade_rcnn_resnet50_fpn", "faster": "faster_rcnn_resnet50_fpn"}
+    return [Subject(f"{name}, random", folder / f"{file}.safetensors", photo, None, ("fp32",))
+            for file, name in names.items()]  # fmt: skip
+
+
+def _measure(subject: Subject, folder: Path, given: Options) -> list[str]:
+    eager = Predictor(subject.checkpoint, device="cpu")
+    image = read_image(subject.image)
+    array = read_pixels(subject.image)
+    runs: dict[str, Callable[[], object]] = {"eager fp32": lambda: eager([image])}
+    cells: dict[str, list[str]] = {"eager fp32": ["", "", "", _megabytes([subject.checkpoint])]}
+    ap = {"eager fp32": _ap(eager, subject.truth)}
+    for format_ in _FORMATS:
+        for precision in subject.precisions:
+            if precision == "int8" and format_ == "torch-export":
+                continue
+            name, path = f"{format_} {precision}", folder / f"{precision}{SUFFIX[format_]}"
+            try:
+                report = export(subject.checkpoint, path, _request(subject, format_, precision, image))
+            except UserError as error:
+                cells[name] = [f"refused: {error}", "", "", ""]
+                continue
+            difference = report.difference
+            share = f"{difference.missing} of {difference.expected + difference.found}"
+            cells[name] = [f"{difference.boxes:.2g}", f"{difference.scores:.1g}", share, f"{report.megabytes:.1f}"]
+            runtime = Runtime(path, threads=given.threads)
+            runs[name] = lambda runtime=runtime: runtime([array])
+            ap[name] = _ap(Predictor(path), subject.truth)
+            print(subject.name, name, *cells[name], ap[name], flush=True)
+    torch.set_num_threads(given.threads)
+    times = interleaved(runs, given.repeats)
+    return [
+        f"| {subject.name} | {name} | {' | '.join(row)} | {1e3 * times[name]:.0f} | {ap[name]} |"
+        if name in times
+        else f"| {subject.name} | {name} | {' | '.join(row)} | | |"
+        for name, row in cells.items()
+    ]
+
+
+def _request(subject: Subject, format_: Format, precision: ExportPrecision, image: torch.Tensor) -> Request:
+    if subject.truth is None:
+        return Request(
+            format=format_, precision=precision, size=(image.shape[1], image.shape[2]), images=(subject.image,)
+        )
+    step = len(subject.truth) // 10
+    images = tuple(subject.truth.path(k * step) for k in range(10))
+    validation = subject.truth if precision == "int8" else None
+    return Request(format=format_, precision=precision, dynamic=True, images=images, validation=validation)
+
+
+def _ap(predictor: Predictor, truth: Annotations | None) -> str:
+    if truth is None:
+        return ""
+    return f"{100 * evaluate_boxes(truth, run_predictor(predictor, truth, 1, 1)).ap:.2f}"
+
+
+def _megabytes(files: list[Path]) -> str:
+    return f"{np.sum([file.stat().st_size for file in files]) / 1e6:.1f}"
+
+
+if __name__ == "__main__":
+    main(options(__doc__))

@@ -1,0 +1,167 @@
+"""How everything here is measured, and the form of the results.
+
+A time is the median of several runs after a warm-up. Candidates take turns (A B C A B C ...), so that whatever else the
+machine does hurts all of them alike; ratios between them are what counts. Peak memory and cold starts are measured in
+a fresh process each.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path("docs/results/performance")
+QUICK_RESULTS = Path("runs/benchmarks")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every candidate is given to do, once an image."""
+
+    size: tuple[int, int]  # height and width of the photograph
+    proposals: int = 1000  # boxes that enter the heads at inference; half as many are trained on
+    classes: int = 80
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The flags that all scripts share."""
+
+    quick: bool
+    repeats: int
+    threads: int
+    image: Path | None
+    data: Path | None
+    checkpoint: Path | None
+    compile: bool
+    output: Path
+
+    @property
+    def inference(self) -> Task:
+        """The task of detecting."""
+        return Task((128, 192), proposals=50) if self.quick else Task((800, 1216))
+
+    @property
+    def training(self) -> Task:
+        """The task of a training step."""
+        return Task((128, 128), proposals=50) if self.quick else Task((800, 800))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A figure with what it is compared to. `bound` is the most that the ratio (without one, the value) may be."""
+
+    what: str
+    value: float
+    unit: str
+    floor: float | None = None  # the least that this machine could take, in the same unit
+    ratio: float | None = None
+    against: str = ""  # what the ratio is taken to
+    bound: float | None = None
+    least: bool = False  # the bound is a least, not a most
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the target is met; None where there is none."""
+        if self.bound is None:
+            return None
+        figure = self.value if self.ratio is None else self.ratio
+        return figure >= self.bound if self.least else figure <= self.bound
+
+
+def options(description: str | None, arguments: list[str] | None = None) -> Options:
+    """Parse the command line, and set torch's threads."""
+    parser = argparse.ArgumentParser(description=description)
+    add_flags(parser)
+    given = vars(parser.parse_args(arguments))
+    quick = given["quick"]
+    given["repeats"] = given["repeats"] or (1 if quick else 7)
+    given["threads"] = given["threads"] or (1 if quick else 2)
+    given["output"] = given["output"] or (QUICK_RESULTS if quick else RESULTS)
+    import torch
+
+    torch.set_num_threads(given["threads"])
+    return Options(**given)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quick", action="store_true", help="seconds, at a small size: to see that it runs")
+    parser.add_argument("--repeats", type=int, help="timed runs a candidate (default: 7)")
+    parser.add_argument("--threads", type=int, help="of torch (default: 2)")
+    parser.add_argument("--image", type=Path, help="a photograph (default: matplotlib's sample)")
+    parser.add_argument("--data", type=Path, help="a folder with images/, person_train.json and person_val.json")
+    parser.add_argument("--checkpoint", type=Path, help="a trained model of the classes in --data")
+    parser.add_argument("--compile", action="store_true", help="a column for torch.compile")
+    parser.add_argument("--output", type=Path, help=f"folder for the results (default: {RESULTS})")
+
+
+def seconds(run: Callable[[], Any]) -> float:
+    """Wall-clock seconds of one call."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def interleaved(candidates: Mapping[str, Callable[[], Any]], repeats: int, warmup: int = 2) -> dict[str, float]:
+    """Median seconds of each candidate; they take turns."""
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    for turn in range(min(warmup, repeats) + repeats):
+        for name, run in candidates.items():
+            taken = seconds(run)
+            if turn >= min(warmup, repeats):
+                times[name].append(taken)
+    return {name: statistics.median(taken) for name, taken in times.items()}
+
+
+def fresh(function: str, **arguments: Any) -> Any:
+    """Call "module:function" of this package in a process of its own; arguments and result travel as JSON."""
+    module, name = function.split(":")
+    code = f"import json, sys; from benchmarks.{module} import {name}; r = {name}(**json.loads(sys.argv[1]))"
+    code += "; print('\\n' + json.dumps(r))"
+    done = subprocess.run([sys.executable, "-c", code, json.dumps(arguments, default=str)], stdout=subprocess.PIPE)
+    if done.returncode:
+        raise SystemExit(f"{function} with {arguments} failed (above)")
+    return json.loads(done.stdout.decode().splitlines()[-1])
+
+
+def peak_mb() -> float:
+    """The most resident memory that this process has held. (ru_maxrss would count the parent's, too.)"""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        lines = status.read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+    from cascade_rcnn.engine.machine import peak_memory_mb
+
+    return peak_memory_mb()
+
+
+def write(part: str, given: Options, rows: list[Row], notes: list[str] | None = None, **more: Any) -> None:
+    """Print the figures, and keep them as JSON beside the machine they were measured on."""
+    from cascade_rcnn.engine.machine import describe
+    from cascade_rcnn.files import write_json
+
+    for row in rows:
+        ratio = "" if row.ratio is None else f"   {row.ratio:.3g} x {row.against}"
+        print(f"{part}: {row.what:50} {row.value:10.4g} {row.unit}{ratio}", flush=True)
+    for note in notes or []:
+        print(f"{part}: {note}", flush=True)
+    content = {
+        "part": part,
+        "machine": describe() | {"threads": given.threads},
+        "quick": given.quick,
+        "repeats": given.repeats,
+        "rows": [asdict(row) for row in rows],
+        "notes": notes or [],
+    }
+    write_json(given.output / f"{part}.json", content | more)
+
+
+def skip(part: str, why: str) -> None:
+    """The one line of a part that cannot be measured here."""
+    print(f"{part}: not measured: {why}", flush=True)

@@ -1,0 +1,108 @@
+"""Run all measurements, or --only one, and write the page of results: performance.md beside the folder of figures.
+
+The figures of each part lie in a JSON file, so that one part can be measured again without the others;
+`--only page` measures nothing and writes the page anew.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import QUICK_RESULTS, RESULTS, Row, add_flags
+
+PARTS = {
+    "floor": "The machine",
+    "inference": "Inference",
+    "training_step": "Training step",
+    "memory": "Peak memory",
+    "accuracy": "What the fast modes cost",
+    "gpu": "GPU",
+    "loading": "Data loading",
+    "evaluation": "Evaluation",
+    "annotations": "Annotations of COCO's size",
+    "start": "Start",
+    "scaling": "Scaling",
+}
+_HEAD = """# Performance
+
+Written by `make bench`; the scripts are in `benchmarks/`, the figures in `docs/results/performance/`. Times are medians
+after a warm-up, the candidates taking turns; ratios are what counts. The floor is what this machine needs at least: for
+the networks, their floating-point operations at the rate that it reaches in large matrix products.
+"""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=[*PARTS, "page"], help="one part (page: none), in place of all")
+    add_flags(parser)
+    given = parser.parse_args(arguments)
+    folder = given.output or (QUICK_RESULTS if given.quick else RESULTS)
+    chosen = list(PARTS) if given.only is None else [part for part in PARTS if part == given.only]
+    failed = [part for part in chosen if subprocess.call([sys.executable, "-m", f"benchmarks.{part}", *_flags(given)])]
+    page = folder.parent / f"{folder.name}.md"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(render(folder))
+    print(page)
+    if failed:
+        sys.exit(f"failed (above): {', '.join(failed)}")
+
+
+def _flags(given: argparse.Namespace) -> list[str]:
+    """The flags that all scripts share, as they were given."""
+    flags = []
+    for name, value in vars(given).items():
+        if name != "only" and value not in (None, False):
+            flags += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    return flags
+
+
+def render(folder: Path) -> str:
+    """The page: a table for each part that was measured."""
+    lines = [_HEAD]
+    for part, title in PARTS.items():
+        path = folder / f"{part}.json"
+        lines.append(f"## {title}\n")
+        if not path.is_file():
+            lines.append("Not measured.\n")
+            continue
+        lines += _part(json.loads(path.read_text()))
+        if (folder / f"{part}.svg").is_file():
+            lines.append(f"![{title}]({folder.name}/{part}.svg)\n")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _part(content: dict[str, Any]) -> list[str]:
+    lines = ["**A trial at a small size: these figures mean nothing.**\n"] if content["quick"] else []
+    lines += ["| what | measured | floor | ratio | target | met |", "|---|---|---|---|---|---|"]
+    lines += [_line(Row(**row)) for row in content["rows"]]
+    if content.get("breakdown_ms"):
+        lines += ["", *_breakdown(content["breakdown_ms"])]
+    lines += ["", *(f"- {note}" for note in content["notes"])]
+    here = content["machine"]
+    where = f"{here['processor']}, {here['cores']} cores, {here['threads']} threads, GPU {here['gpu']}"
+    versions = f"Python {here['python']}, torch {here['torch']}, torchvision {here['torchvision']}"
+    return [*lines, "", f"{where}; {versions}; median of {content['repeats']}; {here['date']}.\n"]
+
+
+def _line(row: Row) -> str:
+    floor = "" if row.floor is None else f"{row.floor:.3g}"
+    ratio = "" if row.ratio is None else f"{row.ratio:.3g}" + (f" ({row.against})" if row.against else "")
+    target = "" if row.bound is None else f"{'≥' if row.least else '≤'} {row.bound:.3g}"
+    met = "" if row.met is None else ("yes" if row.met else "**no**")
+    return f"| {row.what} | {row.value:.4g} {row.unit} | {floor} | {ratio} | {target} | {met} |"
+
+
+def _breakdown(shares: dict[str, dict[str, float]]) -> list[str]:
+    """Milliseconds by part, a column a network."""
+    known = {name: parts for name, parts in shares.items() if parts}
+    lines = [f"| ms | {' | '.join(known)} |", "|---" * (1 + len(known)) + "|"]
+    for part in next(iter(known.values()), {}):
+        lines.append(f"| {part} | {' | '.join(f'{parts[part]:.0f}' for parts in known.values())} |")
+    return lines
+
+
+if __name__ == "__main__":
+    main()

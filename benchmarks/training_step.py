@@ -1,0 +1,58 @@
+"""How long does a training step take? Forward and backward, batch 1, 800 x 800, 80 classes, 8 objects."""
+
+import tempfile
+from functools import partial
+from pathlib import Path
+
+from benchmarks import networks
+from benchmarks.floor import matrix_rates, operations
+from benchmarks.inference import detectron2_time
+from benchmarks.measure import Options, Row, interleaved, options, write
+from benchmarks.photo import objects, photograph
+from benchmarks.weights import prepare
+
+_TARGETS = {"fp32": 0.65, "bf16": 0.40}  # of detectron2's time in fp32
+_OVERHEAD = 1.25
+
+
+def main(given: Options) -> None:
+    task = given.training
+    image, target = photograph(task.size, given.image), objects(task.size, task.classes)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        prepare(folder, image, task)
+        wanted = [name for name in networks.names() if "rejection" not in name]
+        loaded = {name: networks.load(name, folder, task) for name in wanted}
+    for name, network in loaded.items():
+        loss = network.step([image], [target])
+        if not loss.isfinite():
+            raise SystemExit(f"{name}: its loss is not finite")
+    rates = matrix_rates(given.quick)
+    runs = {
+        f"{name} {precision}": partial(network.step, [image], [target], precision)
+        for name, network in loaded.items()
+        for precision in (networks.PRECISIONS if networks.is_ours(name) else networks.PRECISIONS[:1])
+    }
+    flops = {name: operations(lambda n=network: n.step([image], [target])) for name, network in loaded.items()}
+    times = interleaved(runs, given.repeats)
+    reference, against = detectron2_time(times, "training")
+    rows = []
+    for name, taken in times.items():
+        network, precision = name.rsplit(" ", 1)
+        bound = _TARGETS[precision] if network == "cascade" else None
+        floor = 1e3 * flops[network] / rates[precision]
+        ratio = taken / reference
+        rows.append(
+            Row(what=name, value=1e3 * taken, unit="ms", floor=floor, ratio=ratio, against=against, bound=bound)
+        )
+    for precision in networks.PRECISIONS:
+        mine, base = times[f"cascade {precision}"], f"faster {precision}"
+        what = f"cascade {precision}: overhead"
+        rows.append(
+            Row(what=what, value=1e3 * mine, unit="ms", ratio=mine / times[base], against=base, bound=_OVERHEAD)
+        )
+    write("training_step", given, rows, gflop={name: count / 1e9 for name, count in flops.items()})
+
+
+if __name__ == "__main__":
+    main(options(__doc__))

@@ -1,0 +1,157 @@
+"""Random weights that behave like trained ones, the same for every framework.
+
+Timings on a plain random network mean nothing: activations overflow or vanish, and the number of proposals and
+detections is accidental. So, on a small copy of the photograph,
+- every batch norm of the backbone is given the statistics that it meets there;
+- every channel that the pyramid and the heads put out is scaled to mean 0 and a spread as in trained networks
+  (features 1, objectness 2, class logits 1.5, deltas 0.2 in the RPN and 0.5 of a standard deviation in the heads);
+- the bias of the background is set so that 1 % of the (box, class) pairs score above 0.05.
+`prepare` checks that all is finite.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import cascade_rcnn
+from benchmarks.measure import Task
+from cascade_rcnn.config import Category, ModelConfig, ModelOptions, preset_stages
+from cascade_rcnn.interop import layout
+from cascade_rcnn.interop import torchvision as torchvision_names
+from cascade_rcnn.models.build import build, model_config
+from cascade_rcnn.models.detector import Detector
+
+Layer: TypeAlias = nn.Conv2d | nn.Linear
+_SCORE, _PAIRS = 0.05, 0.01
+_CALIBRATION_SIZE = 160  # short side in pixels
+
+
+def config(name: str, task: Task, stages: int | None = None) -> ModelConfig:
+    """An architecture by name, as with pretrained weights: batch norm fixed, stem and first layer frozen."""
+    categories = tuple(Category(id=k, name=f"class {k}") for k in range(1, task.classes + 1))
+    options = ModelOptions(stages=stages, min_size=None, proposals=task.proposals, rois=rois(task))
+    return model_config(name, categories, options, pretrained=True)
+
+
+def rois(task: Task) -> int:
+    """Boxes an image that a stage is trained on: 512 of 1000."""
+    return min(512, task.proposals)
+
+
+def calibrated(settings: ModelConfig, image: Tensor, seed: int = 0) -> Detector:
+    """A detector with random weights, scaled as described above on this image (3, H, W) uint8."""
+    torch.manual_seed(seed)
+    trained = build(replace(settings, backbone=replace(settings.backbone, norm="batch")))
+    scale = _CALIBRATION_SIZE / min(image.shape[1:])
+    small = F.interpolate(image[None].float(), scale_factor=scale, mode="bilinear", antialias=True)[0].byte()
+    with torch.no_grad():
+        batch = trained.preprocess([small])
+        take_statistics(trained.backbone, lambda: trained.backbone(batch.pixels))
+        model = build(settings).eval()
+        state = trained.state_dict()
+        model.load_state_dict({name: state[name] for name in model.state_dict()})
+        maps = model.backbone(batch.pixels)
+        pyramid: Any = model.pyramid
+        rpn: Any = model.rpn
+        heads: Any = model.roi_heads.heads
+
+        def rest() -> None:
+            features = model.pyramid(maps)
+            logits, deltas = model.rpn(features)
+            proposals, _ = model.rpn.propose(model.rpn.anchors(features), logits, deltas, batch.sizes)
+            model.roi_heads(features, proposals, batch.sizes)
+
+        for layer in pyramid.output:
+            spread(layer, rest, 1.0)
+        spread(rpn.objectness, rest, 2.0)
+        spread(rpn.deltas, rest, 0.2)
+        for head in heads:
+            for layer, std in ((head.fc1, 1.0), (head.fc2, 1.0), (head.classifier, 1.5), (head.regressor, 0.5)):
+                spread(layer, rest, std)
+            set_background(head.classifier, rest)
+    return model
+
+
+def take_statistics(module: nn.Module, run: Callable[[], object]) -> None:
+    """Give every batch norm the statistics that it meets in `run`."""
+    norms = [norm for norm in module.modules() if isinstance(norm, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain average
+        norm.train()
+    run()
+    for norm in norms:
+        norm.eval()
+
+
+def _outputs(layer: Layer, run: Callable[[], object]) -> Tensor:
+    """What a convolution or linear layer puts out during `run`, (N, channels)."""
+    seen: list[Tensor] = []
+    handle = layer.register_forward_hook(lambda _module, _inputs, output: seen.append(output.float()))
+    run()
+    handle.remove()
+    dimension = 1 if isinstance(layer, nn.Conv2d) else -1
+    return torch.cat([x.movedim(dimension, -1).flatten(0, -2) for x in seen])
+
+
+def spread(layer: Layer, run: Callable[[], object], std: float) -> None:
+    """Scale and shift a layer so that each of its channels has mean 0 and this standard deviation during `run`."""
+    output = _outputs(layer, run)
+    scale = std / output.std(dim=0).clamp(min=1e-6)
+    shape = (-1,) + (1,) * (layer.weight.ndim - 1)
+    layer.weight *= scale.view(shape)
+    assert layer.bias is not None
+    layer.bias.copy_((layer.bias - output.mean(dim=0)) * scale)
+
+
+def set_background(classifier: nn.Linear, run: Callable[[], object]) -> None:
+    """Shift the background's logit (the first) so that a fixed share of the pairs scores above the threshold."""
+    logits = _outputs(classifier, run)
+    low, high = -20.0, 40.0
+    for _ in range(30):
+        middle = (low + high) / 2
+        shifted = torch.cat([logits[:, :1] + middle, logits[:, 1:]], dim=1)
+        above = (shifted.softmax(dim=1)[:, 1:] > _SCORE).float().mean()
+        low, high = (middle, high) if above > _PAIRS else (low, middle)
+    classifier.bias[0] += low
+
+
+def first_stage(cascade: Detector) -> Detector:
+    """The Faster R-CNN in a cascade: the same network with its first head alone."""
+    settings = replace(cascade.config, name="faster_rcnn", stages=preset_stages(cascade.config.semantics.name, 1))
+    faster = build(settings).eval()
+    state = cascade.state_dict()
+    faster.load_state_dict({name: state[name] for name in faster.state_dict()})
+    return faster
+
+
+def to_torchvision(faster: Detector) -> dict[str, Tensor]:
+    """The same network under torchvision's names; every class gets the one regressor that ours has."""
+    regressors = faster.config.num_classes + 1
+    theirs = {}
+    for name, value in faster.state_dict().items():
+        if name.endswith("fc1.weight"):
+            value = layout.fc1_out(value, faster.config)
+        if ".regressor." in name:
+            value = value.repeat(regressors, *(1,) * (value.ndim - 1))
+        theirs[layout.rename(name, torchvision_names.NAMES) or name] = value.contiguous()
+    return theirs
+
+
+def prepare(folder: Path, image: Tensor, task: Task) -> None:
+    """Write the photograph and the networks' weights to a folder, for all candidates to read."""
+    torch.save(image, folder / "photo.pth")
+    cascade = calibrated(config("cascade_rcnn_resnet50_fpn", task), image)
+    faster = first_stage(cascade)
+    cascade_rcnn.save(cascade, folder / "cascade.safetensors")
+    cascade_rcnn.save(faster, folder / "faster.safetensors")
+    torch.save(to_torchvision(faster), folder / "torchvision.pth")
+    for model in (cascade, faster):
+        (found,) = model([image])
+        if not all(value.isfinite().all() for value in found.values()) or not len(found["boxes"]):
+            raise SystemExit("the random network's detections are not finite, or there are none")

@@ -1,0 +1,97 @@
+"""Every script runs at its smallest size; no test asserts a time."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.measure import Row, interleaved
+from benchmarks.report import PARTS, main, render
+from benchmarks.scaling import exponent
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(part: str, output: Path, *flags: str) -> dict:
+    command = [sys.executable, "-m", f"benchmarks.{part}", "--quick", "--threads", "1", "--output", str(output), *flags]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    path = output / f"{part}.json"
+    return json.loads(path.read_text()) if path.is_file() else {"said": done.stdout}
+
+
+def test_the_floor(tmp_path):
+    check(run("floor", tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "part", ["inference", "training_step", "memory", "evaluation", "annotations", "start", "scaling"]
+)
+def test_a_part(part, tmp_path):
+    check(run(part, tmp_path))
+
+
+@pytest.mark.slow
+def test_data_loading(tmp_path):
+    from cascade_rcnn.data.shapes import write_shapes
+
+    write_shapes(tmp_path, train=64, val=8, size=64, seed=0)
+    (train,) = tmp_path.rglob("*train*.json")
+    train.rename(train.with_name("person_train.json"))
+    check(run("loading", tmp_path / "out", "--data", str(train.parent)))
+
+
+def check(content: dict) -> None:
+    assert content["quick"]
+    assert content["machine"]["processor"]
+    rows = [Row(**row) for row in content["rows"]]
+    assert rows
+    assert all(math.isfinite(row.value) for row in rows)
+
+
+@pytest.mark.parametrize(("part", "missing"), [("loading", "--data"), ("accuracy", "--checkpoint")])
+def test_what_cannot_be_measured_says_so_in_one_line(part, missing, tmp_path):
+    said = run(part, tmp_path)["said"]
+    assert missing in said
+    assert said.count("\n") == 1
+
+
+def test_candidates_take_turns_and_the_warm_up_does_not_count():
+    calls = []
+    times = interleaved({name: lambda n=name: calls.append(n) for name in "ab"}, repeats=3, warmup=2)
+    assert "".join(calls) == "ab" * 5
+    assert set(times) == {"a", "b"}
+
+
+def test_a_row_knows_whether_its_target_is_met():
+    assert Row(what="", value=3, unit="s").met is None
+    assert Row(what="", value=3, unit="s", bound=4).met
+    assert not Row(what="", value=3, unit="s", bound=4, least=True).met
+    assert not Row(what="", value=3, unit="s", ratio=0.7, bound=0.6).met
+
+
+@pytest.mark.parametrize("power", [0.5, 1, 2])
+def test_the_exponent_of_growth_does_not_depend_on_a_fixed_cost(power):
+    values = [0, 10, 40]
+    assert exponent(values, [1 + 0.1 * v**power for v in values]) == pytest.approx(power)
+    assert exponent(values, [100, 101, 104]) == 0
+
+
+def test_the_page_holds_every_part_and_its_figures(tmp_path):
+    row = {"what": "a thing", "value": 12.5, "unit": "ms", "floor": 5.0, "ratio": 0.5, "against": "peer", "bound": 0.4}
+    machine = dict.fromkeys(("processor", "cores", "threads", "gpu", "python", "torch", "torchvision", "date"), "x")
+    content = {"rows": [row], "notes": ["a note"], "machine": machine, "quick": False, "repeats": 7}
+    (tmp_path / "inference.json").write_text(json.dumps(content))
+    page = render(tmp_path)
+    assert "| a thing | 12.5 ms | 5 | 0.5 (peer) | ≤ 0.4 | **no** |" in page
+    assert "- a note" in page
+    assert page.count("\n## ") == len(PARTS)
+    assert page.count("Not measured.") == len(PARTS) - 1
+    main(["--only", "page", "--output", str(tmp_path / "performance")])
+    assert (tmp_path / "performance.md").is_file()
