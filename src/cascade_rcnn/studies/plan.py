@@ -1,0 +1,109 @@
+"""What a study would run and how long it would take: a few steps of each model, timed, for the whole."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from cascade_rcnn.data import Annotations
+from cascade_rcnn.data.loader import Batch
+from cascade_rcnn.engine import optim
+from cascade_rcnn.engine.evaluate import evaluation_loader
+from cascade_rcnn.engine.logs import read_csv
+from cascade_rcnn.engine.run import Run
+from cascade_rcnn.engine.setup import launch, prepare
+from cascade_rcnn.recipes import Recipe
+from cascade_rcnn.studies.experiments import Study, Task, read_data, tasks
+from cascade_rcnn.studies.measure import detect_and_localize
+from cascade_rcnn.studies.runs import Variant
+
+_WARM_UP, _STEPS = 1, 3  # updates
+_IMAGES = 4  # validation images
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What is left to do of a run, and for how long."""
+
+    task: Task
+    state: str
+    minutes: float
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Of a model on this machine."""
+
+    seconds_per_update: float
+    updates: int  # in its whole training
+    seconds_per_image: float  # to measure it in all its settings
+
+
+def plan(study: Study) -> list[Estimate]:
+    """Every run of the study; a model that has to be trained or measured is tried for a few steps."""
+    train_set, val = read_data(study.base)
+    speeds: dict[str, Speed] = {}
+    found = []
+    for task in tasks(study):
+        if task.is_done:
+            found.append(Estimate(task=task, state="done", minutes=0.0))
+            continue
+        if task.variant.name not in speeds:
+            speeds[task.variant.name] = probe(task.recipe, task.variant, train_set, val)
+        found.append(_estimate(task, speeds[task.variant.name], len(val)))
+    return found
+
+
+def _estimate(task: Task, speed: Speed, images: int) -> Estimate:
+    measuring = speed.seconds_per_image * images
+    if task.run.is_trained:
+        return Estimate(task=task, state="to measure", minutes=measuring / 60)
+    rows = read_csv(task.run.training / "train.csv") if task.run.is_begun else []
+    done = int(rows[-1]["step"]) if rows else 0
+    state = f"to resume at {100 * done // speed.updates} %" if done else "to train"
+    return Estimate(
+        task=task, state=state, minutes=(speed.seconds_per_update * (speed.updates - done) + measuring) / 60
+    )
+
+
+def probe(recipe: Recipe, variant: Variant, train_set: Annotations, val: Annotations) -> Speed:
+    """A few updates on the training data and a few validation images, as the study itself runs them."""
+    with TemporaryDirectory() as folder:
+        trial = replace(recipe, output=str(Path(folder) / "probe"))
+        fabric = launch(trial)
+        run, _ = prepare(trial, fabric, resume=False)
+        updates = run.total_steps
+        seconds = _time_updates(run)
+        batch = recipe.batch_size
+        loader = list(islice(evaluation_loader(val, batch, 0), -(-_IMAGES // batch)))
+        model = run.model.eval()
+        settings = [setting for setting in variant.settings if not setting.of_cascade]
+        start = time.perf_counter()
+        detect_and_localize(model, loader, settings, variant.localization_steps)
+        measured = time.perf_counter() - start
+    return Speed(seconds, updates, measured / max(1, sum(len(images) for images, _ in loader)))
+
+
+def _time_updates(run: Run) -> float:
+    """Seconds an update, at a learning rate of zero."""
+    run.model.train()
+    optim.set_learning_rate(run.optimizer, 0.0)
+    times, batches = [], _endless(run)
+    for _ in range(_WARM_UP + _STEPS):
+        start = time.perf_counter()
+        for _ in range(run.recipe.accumulate):
+            images, targets = next(batches)
+            run.fabric.backward(torch.stack(list(run.wrapped(images, targets).values())).sum())
+        run.optimizer.step()
+        run.optimizer.zero_grad()
+        times.append(time.perf_counter() - start)
+    return sum(times[_WARM_UP:]) / _STEPS
+
+
+def _endless(run: Run) -> Iterator[Batch]:
+    while True:
+        yield from run.loader

@@ -1,0 +1,124 @@
+"""Many settings in one pass are what each would be alone."""
+
+import numpy as np
+import pytest
+import torch
+
+from cascade_rcnn import create_model, save
+from cascade_rcnn.data import load_annotations
+from cascade_rcnn.data.shapes import CLASSES
+from cascade_rcnn.engine.checkpoint import load
+from cascade_rcnn.engine.evaluate import detect, evaluation_loader
+from cascade_rcnn.evaluation.quality import LocalizationCurve
+from cascade_rcnn.studies.measure import _stage, detect_and_localize, heads_for, samples, seconds_per_image
+from cascade_rcnn.studies.runs import DEFAULT, ITERATIVE, WITH_TRUTH, alone, crossed, ensemble, on_cascade
+
+TINY = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 16, "proposals": 30, "rois": 32, "min_size": None}
+
+
+@pytest.fixture
+def truth(base):
+    return load_annotations(base.data.val)
+
+
+def model(name: str = "cascade_rcnn_resnet18_fpn", seed: int = 0):
+    torch.manual_seed(seed)
+    return create_model(name, categories=CLASSES, score_threshold=0.0, **TINY).eval()
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("cascade_rcnn_resnet18_fpn", [ensemble(3), ensemble(2), alone(1), alone(2), alone(3)]),
+        ("integral_loss_resnet18_fpn", [DEFAULT, alone(1), alone(3)]),
+        ("faster_rcnn_resnet18_fpn", [DEFAULT, ITERATIVE]),
+    ],
+)
+def test_each_setting_is_as_if_loaded_with_it(name, settings, truth, tmp_path):
+    save(model(name), tmp_path / "model.safetensors")
+    whole = load(tmp_path / "model.safetensors")
+    found, _ = detect_and_localize(whole, evaluation_loader(truth, 2, 0), settings, 0)
+    for setting in settings:
+        single = load(tmp_path / "model.safetensors", **setting.inference)
+        np.testing.assert_array_equal(found[setting.name], detect(single, evaluation_loader(truth, 2, 0), 3))
+    assert len({values.tobytes() for values in found.values()}) == len(settings)
+
+
+def test_weights_are_shared_and_the_model_keeps_its_own_options():
+    whole = model()
+    heads = heads_for(whole, {"test_stage": 1, "ensemble": False})
+    assert heads.heads[0] is whole.roi_heads.heads[0]
+    assert (heads.inference.stage, whole.roi_heads.inference.stage) == (1, None)
+
+
+def test_other_proposals(truth):
+    """The cascade's boxes, the ground truth's, another stage's: `Detector.detect` with these proposals."""
+    single, cascade = model("faster_rcnn_resnet18_fpn"), model(seed=1)
+    settings = [WITH_TRUTH, on_cascade(3), DEFAULT]
+    found, _ = detect_and_localize(single, evaluation_loader(truth, 1, 0), settings, 0, cascade=cascade)
+    (image,), (target,) = next(iter(evaluation_loader(truth, 1, 0)))
+    batch = single.preprocess([image])
+    with torch.no_grad():
+        proposals = cascade.refined(batch.pixels, batch.sizes, 2)
+        expected = single.detect(batch.pixels, batch.sizes, proposals)
+    rows = found["on-cascade-inputs3"]
+    rows = rows[rows[:, 0] == int(target["image_id"])]
+    np.testing.assert_allclose(rows[:, 5], expected.scores[expected.valid], rtol=1e-5)
+    assert not np.array_equal(found["with-truth"], found["default"])
+
+
+def test_a_stage_on_another_stage_s_inputs(truth):
+    cascade = model()
+    found, _ = detect_and_localize(cascade, evaluation_loader(truth, 1, 0), [crossed(3, 2)], 0)
+    (image,), (target,) = next(iter(evaluation_loader(truth, 1, 0)))
+    batch = cascade.preprocess([image])
+    with torch.no_grad():
+        features = cascade.features(batch.pixels)
+        inputs = cascade.roi_heads.refine(features, cascade.propose(features, batch.sizes), batch.sizes, 1)
+        heads = heads_for(cascade, alone(3).inference)
+        expected = heads(features, inputs, batch.sizes, 3)
+    rows = found["stage3-on-inputs2"]
+    np.testing.assert_allclose(
+        rows[rows[:, 0] == int(target["image_id"]), 5], expected.scores[expected.valid], rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(("name", "steps"), [("cascade_rcnn_resnet18_fpn", 3), ("faster_rcnn_resnet18_fpn", 2)])
+def test_localization_has_a_row_for_each_step(name, steps, truth):
+    _, curve = detect_and_localize(model(name), evaluation_loader(truth, 2, 0), [], steps)
+    assert isinstance(curve, LocalizationCurve)
+    assert curve.total.shape == (steps + 1, 10)
+    assert curve.count.sum() > 0
+    inside = (curve.mean[0] >= curve.BINS[:-1] - 1e-6) & (curve.mean[0] <= curve.BINS[1:] + 1e-6)
+    assert (inside | (curve.count == 0)).all()
+
+
+def test_statistics_of_a_stage_by_hand():
+    """Six samples; of four with IoU >= .5 one is an outlier at u = .6."""
+    ious = np.array([0.0, 0.3, 0.55, 0.65, 0.75, 0.95])
+    deltas = np.zeros((6, 4))
+    deltas[2:, 0] = [0.9, 0.1, 0.2, 0.3]
+    found = _stage(ious, deltas, 0.6)
+    assert (found["samples"], found["near"], found["outliers"]) == (6, 4, 1)
+    assert found["percent_above"] == pytest.approx({"0.5": 400 / 6, "0.6": 300 / 6, "0.7": 200 / 6})
+    assert found["mean"] == pytest.approx([0.2, 0, 0, 0])
+    assert found["std"] == pytest.approx([np.sqrt(0.02 / 3), 0, 0, 0])
+    assert found["mean_with_outliers"] == pytest.approx([0.375, 0, 0, 0])
+    assert sum(found["histogram"]) == 6
+    assert found["histogram"][27] == 1  # .54 to .56
+    shown = {point[0]: outlier for point, outlier in zip(found["scatter"], found["scatter_is_outlier"], strict=True)}
+    assert shown == {0.9: True, 0.1: False, 0.2: False, 0.3: False}
+
+
+def test_a_stage_without_samples():
+    found = _stage(np.zeros(0), np.zeros((0, 4)), 0.7)
+    assert found["mean"] is None
+    assert found["percent_above"]["0.5"] is None
+
+
+def test_samples_and_speed(truth):
+    found = samples(model(), truth, number=2, batch_size=1, workers=0)
+    assert found["images"] == 2
+    assert [stage["u"] for stage in found["stages"]] == [0.5, 0.6, 0.7]
+    assert found == samples(model(), truth, number=2, batch_size=1, workers=0)  # the draw is fixed
+    assert seconds_per_image(model(), truth) > 0

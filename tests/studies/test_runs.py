@@ -1,0 +1,114 @@
+"""Which trainings tables and figures need."""
+
+from dataclasses import replace
+
+import pytest
+
+from cascade_rcnn.config import Category
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.models.architectures import model_config
+from cascade_rcnn.recipes import RECIPES
+from cascade_rcnn.studies.runs import ARTIFACTS, alone, choose, crossed, ensemble, variants
+
+SMALL = RECIPES["small"]()
+CATEGORIES = (Category(id=1, name="thing"),)
+
+
+def config(name: str, base=SMALL):
+    recipe = variants(base)[name].recipe
+    return model_config(recipe.model, CATEGORIES, recipe.options, pretrained=True)
+
+
+def test_every_table_and_figure_of_the_paper_is_there():
+    assert set(ARTIFACTS) == {*(f"table{k}" for k in range(1, 7)), *(f"figure{k}" for k in (1, 2, 4, 5, 6, 7))}
+    known = variants(SMALL)
+    assert {name for artifact in ARTIFACTS.values() for name in artifact.variants} == set(known)
+    assert next(iter(known)) == "cascade"  # what others are measured with comes first
+    assert all(name == variant.name for name, variant in known.items())
+
+
+def test_models_of_table_1():
+    assert variants(SMALL)["baseline"].recipe.model == "faster_rcnn_resnet18_fpn"
+    assert variants(SMALL)["integral"].recipe.model == "integral_loss_resnet18_fpn"
+    assert [stage.iou for stage in config("baseline").stages] == [0.5]
+    assert [stage.iou for stage in config("cascade").stages] == [0.5, 0.6, 0.7]
+    assert [stage.iou for stage in config("integral").stages] == [0.5, 0.6, 0.7]
+    assert config("integral").method == "integral"
+
+
+@pytest.mark.parametrize("base", ["small", "small_rfcn", "small_vgg_baseline", "paper_cascade_r50"])
+def test_the_cascade_is_the_recipe_s_own(base):
+    """Spelled out, the options say what they said before."""
+    recipe = RECIPES[base]()
+    name = variants(recipe)["cascade"].recipe.model
+    assert config("cascade", recipe) == model_config(name, CATEGORIES, recipe.options, pretrained=True)
+
+
+def test_table_3_and_4():
+    for name, ious, stds in (
+        ("cascade-plain", 1, 1),
+        ("cascade-iou-up", 3, 1),
+        ("cascade-stat", 1, 3),
+        ("cascade", 3, 3),
+    ):
+        stages = config(name).stages
+        assert len(stages) == 3
+        assert (len({s.iou for s in stages}), len({s.std for s in stages})) == (ious, stds)
+    assert [stage.iou for stage in config("cascade-4").stages] == [0.5, 0.6, 0.7, 0.75]
+    assert [stage.iou for stage in config("cascade-2").stages] == [0.5, 0.6]
+
+
+def test_figures_1_and_5_train_at_other_qualities():
+    assert [config(f"baseline-{p}").stages[0].iou for p in (60, 70)] == [0.6, 0.7]
+    assert config("baseline-70").stages[0].std == config("baseline").stages[0].std
+
+
+def test_measured_statistics_of_the_base_are_kept():
+    stds = ((0.2,) * 4, (0.1,) * 4, (0.05,) * 4)
+    base = replace(SMALL, options=replace(SMALL.options, stage_stds=stds))
+    assert [s.std for s in config("cascade", base).stages] == list(stds)
+    assert [s.std for s in config("cascade-plain", base).stages] == [stds[0]] * 3
+    assert config("baseline", base).stages[0].std == config("integral", base).stages[0].std == stds[0]
+    four = config("cascade-4", base).stages
+    assert [s.std for s in four[:3]] == list(stds)
+    assert four[3].std == config("cascade-4").stages[3].std
+
+
+def test_only_the_model_differs():
+    shared = {replace(v.recipe, model="", options=SMALL.options) for v in variants(SMALL).values()}
+    assert len(shared) == 1
+
+
+def test_settings():
+    assert crossed(2, 2) == alone(2)
+    assert (crossed(3, 1).first, crossed(3, 1).inputs) == (3, 1)
+    assert ensemble(2).inference == {"test_stage": 2, "ensemble": True, "ensemble_rois": "last"}
+    for variant in variants(SMALL).values():
+        names = [setting.name for setting in variant.settings]
+        assert len(set(names)) == len(names)
+
+
+def test_families_of_table_6():
+    found = variants(SMALL, {"small_vgg": "vgg.safetensors"})
+    assert found["small_vgg-cascade"].recipe.model == "cascade_rcnn_vgg16"
+    assert found["small_vgg-baseline"].recipe.model == "faster_rcnn_vgg16"
+    assert found["small_vgg-baseline"].recipe.weights_backbone == "vgg.safetensors"
+    assert found["small_vgg-baseline"].recipe.epochs == SMALL.epochs
+
+
+def test_mistakes():
+    with pytest.raises(UserError, match="did you mean 'table1'"):
+        choose(["tabel1"])
+    with pytest.raises(UserError, match="say what to run"):
+        choose([])
+    with pytest.raises(UserError, match="leave --init out"):
+        variants(replace(SMALL, init="model.safetensors"))
+    with pytest.raises(UserError, match=r"options\.stages is 2"):
+        variants(replace(SMALL, options=replace(SMALL.options, stages=2)))
+    with pytest.raises(UserError, match="no recipe is called"):
+        variants(SMALL, {"small_vg": None})
+
+
+def test_all_is_everything_once_in_the_paper_s_order():
+    assert [a.name for a in choose(["table2", "all", "table1"])] == list(ARTIFACTS)
+    assert [a.name for a in choose(["figure4", "table2"])] == ["table2", "figure4"]
