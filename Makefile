@@ -7,13 +7,15 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-slow lint clean
+.PHONY: help quickstart test test-slow lint bench clean
 
 help:
 	@echo "make quickstart   train, evaluate and draw on generated shapes; needs no data"
 	@echo "make test         ruff, pyright, import layers, then the tests"
 	@echo "make test-slow    the tests that take minutes"
 	@echo "make lint         the checks of 'make test' without the tests"
+	@echo "make bench        measure speed and memory, write docs/results/performance.md; ONLY=inference: that part;"
+	@echo "                  BENCH='--data FOLDER --checkpoint FILE': flags of benchmarks/report.py (--quick: a trial)"
 	@echo "make clean        remove $(VENV) and caches"
 
 quickstart: $(READY)
@@ -30,6 +32,9 @@ lint: $(READY)
 	@$(BIN)/ruff format --check
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 	@$(BIN)/lint-imports
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.report $(if $(ONLY),--only $(ONLY)) $(BENCH)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
@@ -55,5 +60,5 @@ $(READY): pyproject.toml
 	@echo "Installing into $(VENV): a few minutes and about 6 GB, most of it PyTorch"
 	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	@$(BIN)/python -m pip install --quiet torch torchvision
-	@$(BIN)/python -m pip install --quiet --editable . --group dev
+	@$(BIN)/python -m pip install --quiet --editable ".[export]" --group dev
 	@touch $@

@@ -46,7 +46,9 @@ def test_usage_and_version(capsys):
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("name", ["evaluate", "predict", "shapes", "quickstart", "doctor"])
+@pytest.mark.parametrize(
+    "name", ["evaluate", "statistics", "predict", "convert", "export", "shapes", "quickstart", "doctor"]
+)
 def test_every_verb_explains_its_flags(name, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([name, "--help"])

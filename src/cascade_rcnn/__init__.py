@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cascade_rcnn.config import Category, ModelConfig, ModelOptions, Stage
     from cascade_rcnn.engine.checkpoint import load, save
-    from cascade_rcnn.engine.predict import Predictor
+    from cascade_rcnn.engine.predictor import Predictor
     from cascade_rcnn.errors import UserError
-    from cascade_rcnn.models.build import build, create_model, list_models
+    from cascade_rcnn.models.architectures import list_models
+    from cascade_rcnn.models.build import build, create_model
     from cascade_rcnn.models.detector import Detector
 
 __version__ = "0.1.0"
@@ -35,12 +36,12 @@ _HOMES = {
     "Detector": "models.detector",
     "ModelConfig": "config",
     "ModelOptions": "config",
-    "Predictor": "engine.predict",
+    "Predictor": "engine.predictor",
     "Stage": "config",
     "UserError": "errors",
     "build": "models.build",
     "create_model": "models.build",
-    "list_models": "models.build",
+    "list_models": "models.architectures",
     "load": "engine.checkpoint",
     "save": "engine.checkpoint",
 }

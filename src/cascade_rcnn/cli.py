@@ -71,7 +71,7 @@ def evaluate(
         annotations: Ground truth: a COCO json, a VOC folder or ImageSets file, a YOLO data.yaml.
         images: Folder of the images, where the annotations do not say.
         split: Which split, for VOC and YOLO folders.
-        checkpoint: The model to evaluate ...
+        checkpoint: The model to evaluate, a checkpoint or an exported file ...
         detections: ... or the COCO results json to evaluate in its place.
         output: Write the figures to this json.
         save_detections: Write what the model found to this COCO results json.
@@ -92,15 +92,15 @@ def evaluate(
         truth = load_annotations(annotations, images, split)
         found, source = load_detections(detections), detections
     else:
-        from cascade_rcnn.engine.checkpoint import read_config
-        from cascade_rcnn.engine.evaluate import run_checkpoint
+        from cascade_rcnn.engine.evaluate import run_predictor
+        from cascade_rcnn.engine.predictor import Predictor
 
         assert checkpoint is not None
-        classes = [category.name for category in read_config(checkpoint).categories]
-        truth = load_annotations(annotations, images, split, classes)
-        check_images(truth)
         inference = {} if min_size == "model" else {"min_size": min_size}
-        found, source = run_checkpoint(checkpoint, truth, batch_size, workers, device, precision, inference), checkpoint
+        predictor = Predictor(checkpoint, device=device, precision=precision, **inference)
+        truth = load_annotations(annotations, images, split, [c.name for c in predictor.config.categories])
+        check_images(truth)
+        found, source = run_predictor(predictor, truth, batch_size, workers), checkpoint
     _print_notes(truth.notes)
     if save_detections is not None:
         write(save_detections, found)
@@ -110,6 +110,46 @@ def evaluate(
 
         write_json(output, metrics.to_dict())
     _print_table(metrics.table())
+
+
+def statistics(
+    *,
+    checkpoint: Path,
+    annotations: Path,
+    images: Path | None = None,
+    split: str | None = None,
+    batch_size: int = 1,
+    workers: int = 2,
+    device: str | None = None,
+) -> None:
+    """Measure mean and deviation of the regression targets at each stage, to train with them.
+
+    Args:
+        checkpoint: The model whose stages are measured.
+        annotations: Ground truth: a COCO json, a VOC folder or ImageSets file, a YOLO data.yaml.
+        images: Folder of the images, where the annotations do not say.
+        split: Which split, for VOC and YOLO folders.
+        batch_size: Images a step.
+        workers: Processes that decode images.
+        device: cpu, cuda, cuda:1; default: a GPU where there is one.
+    """
+    from cascade_rcnn.data import check_images, load_annotations
+    from cascade_rcnn.engine.checkpoint import read_config
+    from cascade_rcnn.engine.evaluate import measure_targets
+
+    classes = [category.name for category in read_config(checkpoint).categories]
+    truth = load_annotations(annotations, images, split, classes)
+    check_images(truth)
+    found = measure_targets(checkpoint, truth, batch_size, workers, device)
+    _print_notes([*truth.notes, *([found.note] if found.note else [])])
+    for t, (mean, std) in enumerate(zip(found.mean, found.std, strict=True), start=1):
+        print(f"stage {t}: mean {_decimals(mean)}  std {_decimals(std)}  ({len(found.deltas[t - 1])} positives)")
+    for name, rows in (("means", found.mean), ("stds", found.std)):
+        print(f"--options.stage-{name} {' '.join(map(_decimals, rows))}")
+
+
+def _decimals(row: Sequence[float]) -> str:
+    return " ".join(f"{x:.4f}" for x in row)
 
 
 def predict(
@@ -130,7 +170,7 @@ def predict(
 
     Args:
         paths: Images, folders of images, or glob patterns.
-        checkpoint: The model.
+        checkpoint: The model, a checkpoint or an exported file.
         output: Folder to write detections.json and pictures/ to.
         threshold: Pictures show detections scored this or more (the json holds all).
         pictures: Write annotated pictures.
@@ -140,7 +180,8 @@ def predict(
         precision: Arithmetic of the network.
         min_size: Resize the short side to this; None: not at all; model: as the model has it.
     """
-    from cascade_rcnn.engine.predict import Predictor, expand, predict_files
+    from cascade_rcnn.engine.predict import expand, predict_files
+    from cascade_rcnn.engine.predictor import Predictor
 
     files = expand(paths)
     if batch_size < 1:
@@ -153,7 +194,7 @@ def predict(
 
         truth = load_annotations(annotations)
         image_ids = {truth.file_names[i]: int(truth.image_ids[i]) for i in range(len(truth))}
-    categories = [(c.id, c.name) for c in predictor.model.config.categories]
+    categories = [(c.id, c.name) for c in predictor.config.categories]
     done, failed = predict_files(
         predictor,
         categories,
@@ -211,6 +252,73 @@ def convert(
     print(f"{output}: for detectron2's DetectionCheckpointer")
 
 
+def export(
+    checkpoint: Positional[Path],
+    /,
+    *,
+    format: Literal["onnx", "torch-export", "openvino"] = "onnx",  # noqa: A002
+    output: Path | None = None,
+    precision: Literal["fp32", "fp16", "int8"] = "fp32",
+    dynamic: bool = False,
+    size: tuple[int, int] | None = None,
+    images: tuple[Path, ...] = (),
+    annotations: Path | None = None,
+    annotation_images: Path | None = None,
+    split: str | None = None,
+    calibration: int = 128,
+    max_drop: float = 0.02,
+) -> None:
+    """Write a model for onnxruntime, OpenVINO or torch.export, and verify that it finds the same.
+
+    Args:
+        checkpoint: The model.
+        format: The kind of file: .onnx, .pt2 (torch-export) or .xml with .bin (openvino).
+        output: The file to write; default: the checkpoint's name with the format's suffix.
+        precision: Arithmetic of the network. int8 needs --annotations.
+        dynamic: Take any number of images of any size; else one image at a time, fitted into --size.
+        size: Height and width of the input; default: the model's short and long side.
+        images: Image files to verify on; default: a photograph and generated scenes.
+        annotations: Ground truth to measure the AP before and after with; int8 calibrates on its images.
+        annotation_images: Folder of the annotations' images, where they do not say.
+        split: Which split, for VOC and YOLO folders.
+        calibration: Images that int8 is calibrated on.
+        max_drop: AP (0..1) that int8 may lose.
+    """
+    from cascade_rcnn.data import check_images, load_annotations
+    from cascade_rcnn.engine.checkpoint import read_config
+    from cascade_rcnn.export.export import SUFFIX, Request
+    from cascade_rcnn.export.export import export as run
+
+    validation = None
+    if annotations is not None:
+        classes = [category.name for category in read_config(checkpoint).categories]
+        validation = load_annotations(annotations, annotation_images, split, classes)
+        check_images(validation)
+        _print_notes(validation.notes)
+    request = Request(
+        format=format,
+        precision=precision,
+        dynamic=dynamic,
+        size=size,
+        images=images,
+        validation=validation,
+        calibration=calibration,
+        max_drop=max_drop,
+    )
+    report = run(checkpoint, output or checkpoint.with_suffix(SUFFIX[format]), request)
+    print(f"{report.path}: {report.megabytes:.1f} MB, {format}, {precision}")
+    print(f"verified: {report.difference}")
+    if report.ap is not None:
+        print(f"AP {report.ap[0]:.4f} before, {report.ap[1]:.4f} after")
+
+
+def study(arguments: Sequence[str]) -> None:
+    """The paper's tables and figures on your data: `study list`, `plan`, `run`, `render`."""
+    from cascade_rcnn.studies.command import main as run
+
+    run(arguments)
+
+
 def shapes(
     folder: Positional[Path],
     /,
@@ -259,7 +367,8 @@ def doctor() -> None:
 
 
 _VERBS: dict[str, Callable[..., None]] = {
-    verb.__name__: verb for verb in (train, evaluate, predict, convert, shapes, quickstart, doctor)
+    verb.__name__: verb
+    for verb in (train, evaluate, statistics, predict, convert, export, study, shapes, quickstart, doctor)
 }
 
 
@@ -293,8 +402,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(name: str, arguments: Sequence[str]) -> None:
     if name not in _VERBS:
         raise UserError(f"no command is called '{name}'{nearest(name, list(_VERBS))}; known: {', '.join(_VERBS)}")
-    if name == "train":
-        train(arguments)
+    if name in ("train", "study"):  # they read their first words themselves
+        _VERBS[name](arguments)
     else:
         tyro.cli(_VERBS[name], prog=f"cascade-rcnn {name}", args=list(arguments))
 
