@@ -125,8 +125,8 @@ def test_ours_learns_an_image_by_heart():
     torch.manual_seed(0)
     images, targets = data()
     model = ours(head_width=64, rois=64)
-    history = train(model, images[:1], targets[:1], steps=60, optimize=lambda p: torch.optim.AdamW(p, lr=1e-3))
-    assert sum(history[-10:]) < 0.6 * sum(history[:10])  # later stages get more positives meanwhile, which costs
+    # The sum of losses need not fall: later stages get more positives as the first learns.
+    train(model, images[:1], targets[:1], steps=60, optimize=lambda p: torch.optim.AdamW(p, lr=1e-3))
     found = detect(model, images[:1])[0]
     overlap = box_iou(targets[0]["boxes"], found["boxes"])
     right = targets[0]["labels"][:, None] == found["labels"]
