@@ -29,11 +29,14 @@ def parameter_groups(model: nn.Module, stages: tuple[Stage, ...], weight_decay: 
     ]
 
 
-def make_optimizer(groups: list[dict], config: Optimizer) -> torch.optim.Optimizer:
-    """SGD with momentum, or AdamW; `set_learning_rate` must be called before each step."""
+def make_optimizer(groups: list[dict], config: Optimizer, *, fused: bool = True) -> torch.optim.Optimizer:
+    """SGD with momentum, or AdamW; `set_learning_rate` must be called before each step.
+
+    `fused`: one kernel for all parameters. With fp16's loss scaling it must be off, or gradients cannot be clipped.
+    """
     if config.name == "adamw":
-        return torch.optim.AdamW(groups, lr=config.lr)
-    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
+        return torch.optim.AdamW(groups, lr=config.lr, fused=fused)
+    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=fused)
 
 
 def learning_rate(config: Optimizer, step: int, total_steps: int, images_per_step: int) -> float:

@@ -15,7 +15,7 @@ from cascade_rcnn.evaluation.coco import Metrics
 from cascade_rcnn.files import read_json
 from cascade_rcnn.recipes import RECIPES
 
-IMAGE_SIZE = 160
+IMAGE_SIZE = 128
 _PICTURES = 12
 
 

@@ -95,7 +95,8 @@ def prepare(recipe: Recipe, fabric: Fabric, *, resume: bool) -> tuple[Run, list[
         model, anew = checkpoint.start_from(recipe.init, train_set.categories)
         notes.append(f"{recipe.init} gives the architecture and the weights; {anew} tensors start anew")
     groups = optim.parameter_groups(model, model.config.stages, recipe.optimizer.weight_decay)
-    wrapped, optimizer = fabric.setup(model, optim.make_optimizer(groups, recipe.optimizer))
+    built = optim.make_optimizer(groups, recipe.optimizer, fused=recipe.precision != "fp16")
+    wrapped, optimizer = fabric.setup(model, built)
     averaged = None
     if recipe.ema is not None:
         averaged = AveragedModel(model, multi_avg_fn=optim.moving_average(recipe.ema), use_buffers=True)
