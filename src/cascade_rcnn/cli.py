@@ -343,11 +343,11 @@ def shapes(
 
 
 def quickstart(*, output: Path = Path("runs/quickstart"), epochs: int | None = None) -> None:
-    """Train, evaluate and look at a small cascade on `shapes`: a few minutes on a CPU, no network.
+    """Train, evaluate and look at a small cascade on `shapes`: five minutes on a CPU, no network.
 
     Args:
         output: Folder for all of it.
-        epochs: How long to train, in place of the recipe's.
+        epochs: How long to train; by default what this machine does in about five minutes.
     """
     from cascade_rcnn.engine.quickstart import run
 

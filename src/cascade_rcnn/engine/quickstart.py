@@ -3,36 +3,46 @@
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from cascade_rcnn.data.shapes import write_shapes
 from cascade_rcnn.engine.curve import plot
 from cascade_rcnn.engine.interrupt import Interrupted
 from cascade_rcnn.engine.predict import expand, predict_files
 from cascade_rcnn.engine.predictor import Predictor
+from cascade_rcnn.engine.probe import seconds_per_update
 from cascade_rcnn.engine.run import STATE
+from cascade_rcnn.engine.setup import launch, prepare
 from cascade_rcnn.engine.train import train
 from cascade_rcnn.evaluation.coco import Metrics
 from cascade_rcnn.files import read_json
-from cascade_rcnn.recipes import RECIPES
+from cascade_rcnn.recipes import RECIPES, Recipe
 
-IMAGE_SIZE = 128
+IMAGE_SIZE = 160
+_TRAIN, _VAL = 480, 120  # images
+_TRAINING_SECONDS = 270.0  # with the evaluations and pictures the whole stays under six minutes
 _PICTURES = 12
 
 
 def run(output: Path, epochs: int | None = None) -> Metrics:
-    """Make `shapes`, train on it (continuing where an earlier run stopped), draw, and return the validation figures."""
+    """Make `shapes`, train on it (continuing where an earlier run stopped), draw, and return the validation figures.
+
+    Without `epochs` it trains as many as this machine does in about five minutes, at most the recipe's.
+    """
     print(f"1/3  the data set: {output / 'shapes'}")
-    data = write_shapes(output / "shapes", train=480, val=120, size=IMAGE_SIZE, seed=0)
+    data = write_shapes(output / "shapes", train=_TRAIN, val=_VAL, size=IMAGE_SIZE, seed=0)
     recipe = RECIPES["quickstart"]()
     recipe = replace(
         recipe,
-        epochs=epochs or recipe.epochs,
         output=str(output),
         data=replace(recipe.data, train=str(data / "train.json"), val=str(data / "val.json")),
     )
-    print(f"2/3  training {recipe.model} for {recipe.epochs} epochs")
+    begun = (output / STATE).exists()
+    if epochs is None:
+        epochs = read_json(output / "recipe.json")["epochs"] if begun else _affordable(recipe)
+    print(f"2/3  training {recipe.model} for {epochs} epochs")
     try:
-        train(recipe, resume=(output / STATE).exists())
+        train(replace(recipe, epochs=epochs), resume=begun)
     except Interrupted:
         raise Interrupted("stopped, and saved: the same command continues") from None
     print(f"3/3  learning curve: {plot(output)}")
@@ -44,6 +54,15 @@ def run(output: Path, epochs: int | None = None) -> Metrics:
     best = read_json(output / "best.json")
     print(_NEXT.format(output=output, epoch=best.pop("epoch")))
     return Metrics.from_dict(best)
+
+
+def _affordable(recipe: Recipe) -> int:
+    """The epochs that fit into the time, from a few timed updates; at least three."""
+    with TemporaryDirectory() as folder:
+        trial = replace(recipe, output=str(Path(folder) / "probe"))
+        run, _ = prepare(trial, launch(trial), resume=False)
+        seconds = seconds_per_update(run) * len(run.loader)
+    return max(3, min(recipe.epochs, int(_TRAINING_SECONDS / seconds)))
 
 
 _NEXT = """

@@ -148,7 +148,8 @@ def to_list(found: Detections, images: Images) -> list[dict[str, Tensor]]:
     """The border on the way out: dense detections -> torchvision's dicts, in pixels of the original images."""
     scale = (images.original_sizes / images.sizes).flip(-1).repeat(1, 2)
     boxes = box_ops.clip(found.boxes * scale[:, None], images.original_sizes)
+    numbers = found.valid.sum(dim=1).tolist()  # the valid slots are the first
     return [
-        {"boxes": box[valid], "scores": score[valid], "labels": label[valid]}
-        for box, score, label, valid in zip(boxes, found.scores, found.labels, found.valid, strict=True)
+        {"boxes": box[:n], "scores": score[:n], "labels": label[:n]}
+        for box, score, label, n in zip(boxes, found.scores, found.labels, numbers, strict=True)
     ]

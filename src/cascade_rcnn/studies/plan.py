@@ -1,27 +1,21 @@
 """What a study would run and how long it would take: a few steps of each model, timed, for the whole."""
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
-
 from cascade_rcnn.data import Annotations
-from cascade_rcnn.data.loader import Batch
-from cascade_rcnn.engine import optim
 from cascade_rcnn.engine.evaluate import evaluation_loader
 from cascade_rcnn.engine.logs import read_csv
-from cascade_rcnn.engine.run import Run
+from cascade_rcnn.engine.probe import seconds_per_update
 from cascade_rcnn.engine.setup import launch, prepare
 from cascade_rcnn.recipes import Recipe
 from cascade_rcnn.studies.experiments import Study, Task, read_data, tasks
 from cascade_rcnn.studies.measure import detect_and_localize
 from cascade_rcnn.studies.runs import Variant
 
-_WARM_UP, _STEPS = 1, 3  # updates
 _IMAGES = 4  # validation images
 
 
@@ -77,7 +71,7 @@ def probe(recipe: Recipe, variant: Variant, train_set: Annotations, val: Annotat
         fabric = launch(trial)
         run, _ = prepare(trial, fabric, resume=False)
         updates = run.total_steps
-        seconds = _time_updates(run)
+        seconds = seconds_per_update(run)
         batch = recipe.batch_size
         loader = list(islice(evaluation_loader(val, batch, 0), -(-_IMAGES // batch)))
         model = run.model.eval()
@@ -86,24 +80,3 @@ def probe(recipe: Recipe, variant: Variant, train_set: Annotations, val: Annotat
         detect_and_localize(model, loader, settings, variant.localization_steps)
         measured = time.perf_counter() - start
     return Speed(seconds, updates, measured / max(1, sum(len(images) for images, _ in loader)))
-
-
-def _time_updates(run: Run) -> float:
-    """Seconds an update, at a learning rate of zero."""
-    run.model.train()
-    optim.set_learning_rate(run.optimizer, 0.0)
-    times, batches = [], _endless(run)
-    for _ in range(_WARM_UP + _STEPS):
-        start = time.perf_counter()
-        for _ in range(run.recipe.accumulate):
-            images, targets = next(batches)
-            run.fabric.backward(torch.stack(list(run.wrapped(images, targets).values())).sum())
-        run.optimizer.step()
-        run.optimizer.zero_grad()
-        times.append(time.perf_counter() - start)
-    return sum(times[_WARM_UP:]) / _STEPS
-
-
-def _endless(run: Run) -> Iterator[Batch]:
-    while True:
-        yield from run.loader
