@@ -28,6 +28,8 @@ def main(given: Options) -> None:
             loaded = {
                 n: networks.load(n, Path(name), task) for n in networks.names() if n not in ("detectron2", "mmdet")
             }
+        if kind == "inference":
+            loaded = {n: networks.for_inference(network, "bf16") for n, network in loaded.items()}
         image = image.to(_DEVICE)
         target = {key: value.to(_DEVICE) for key, value in objects(task.size, task.classes).items()}
         for network in loaded.values():

@@ -1,8 +1,10 @@
 """How fast does a detector detect? Batch 1, 800 x 1216, 80 classes, 1000 proposals; and where does the time go?"""
 
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,11 +28,13 @@ def main(given: Options) -> None:
         prepare(folder, image, task)
         names = [*networks.names(), "faster, converted"]
         loaded = {name: networks.for_inference(networks.load(name, folder, task)) for name in names}
+        runs: dict[str, Callable[[], Any]] = {
+            f"{name} fp32": partial(_detect, network, image, "fp32") for name, network in loaded.items()
+        }
+        for name in filter(networks.is_ours, names):
+            lowered = networks.for_inference(networks.load(name, folder, task), "bf16")
+            runs[f"{name} bf16"] = partial(_detect, lowered, image, "bf16")
     rates = matrix_rates(given.quick)
-    runs = {}
-    for name, network in loaded.items():
-        for precision in networks.PRECISIONS if networks.is_ours(name) else networks.PRECISIONS[:1]:
-            runs[f"{name} {precision}"] = partial(_detect, network, image, precision)
     if given.compile:
         compiled = networks.ours(loaded["cascade"].model)
         compiled.model.detect = torch.compile(compiled.model.detect)  # type: ignore[method-assign]

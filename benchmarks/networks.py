@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import cascade_rcnn
 from benchmarks.measure import Task
 from cascade_rcnn.config import INFERENCE
-from cascade_rcnn.engine.predictor import Precision, autocast
+from cascade_rcnn.engine.predictor import DTYPES, Precision, autocast
 from cascade_rcnn.models.detector import Detector
 
 # Where detectron2 is not installed: its cascade over torchvision's fasterrcnn_resnet50_fpn, fp32 on two CPU threads.
@@ -84,10 +84,10 @@ def load(name: str, folder: Path, task: Task) -> Network:
             raise SystemExit(f"no candidate is called {name}")
 
 
-def for_inference(network: Network) -> Network:
-    """As `Predictor` runs ours."""
+def for_inference(network: Network, precision: Precision = "fp32") -> Network:
+    """As `Predictor` runs ours at this precision."""
     if isinstance(network.model, Detector):
-        network.model.for_inference()
+        network.model.for_inference(DTYPES[precision])
     return network
 
 

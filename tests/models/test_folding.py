@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from cascade_rcnn import create_model
 from cascade_rcnn.config import Backbone
-from cascade_rcnn.models.folding import fold_norms
+from cascade_rcnn.models.folding import fold_norms, lower_weights
 from cascade_rcnn.models.resnet import FixedBatchNorm, ResNet
 
 
@@ -26,3 +27,18 @@ def test_features_stay_and_norms_go(norm, depth):
     assert not any(isinstance(m, FixedBatchNorm | nn.BatchNorm2d) for m in network.modules())
     for one, other in zip(before, network(pixels), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["cascade_rcnn_resnet18_fpn", "cascade_rfcn_resnet18"])
+@torch.inference_mode()
+def test_lower_weights_compute_what_autocast_does(name):
+    torch.manual_seed(0)
+    detector = create_model(name, 3, pyramid_channels=16, head_width=32, proposals=50, min_size=None).eval()
+    image = [torch.rand(3, 64, 96)]
+    fold_norms(detector.backbone)
+    with torch.autocast("cpu", torch.bfloat16):
+        before = detector(image)[0]
+        lower_weights(detector, torch.bfloat16)
+        after = detector(image)[0]
+    assert detector.rpn.deltas.weight.dtype == torch.bfloat16
+    assert all(torch.equal(before[key], after[key]) for key in before)

@@ -17,12 +17,12 @@ from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.runtime import SUFFIXES, Runtime
 
 Precision = Literal["fp32", "bf16", "fp16"]
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager:
     """The context in which a model runs at this precision."""
-    return nullcontext() if precision == "fp32" else torch.autocast(device.type, _DTYPES[precision])
+    return nullcontext() if precision == "fp32" else torch.autocast(device.type, DTYPES[precision])
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -70,7 +70,8 @@ class Predictor:
         return self._model
 
     def _load(self) -> Detector:
-        return load(self.path, device=choose_device(self.device), **self.inference).for_inference()
+        model = load(self.path, device=choose_device(self.device), **self.inference)
+        return model.for_inference(DTYPES[self.precision])
 
     @property
     def config(self) -> ModelConfig:

@@ -16,7 +16,7 @@ from cascade_rcnn.drawing import to_supervision
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.heads.cascade import Cascade
 from cascade_rcnn.images import ImageLike, to_tensor
-from cascade_rcnn.models.folding import fold_norms
+from cascade_rcnn.models.folding import fold_norms, lower_weights
 from cascade_rcnn.models.preprocess import MinSize, Preprocess
 from cascade_rcnn.models.rpn import RegionProposalNetwork
 from cascade_rcnn.structures import Detections, Images, Proposals, Targets
@@ -63,12 +63,14 @@ class Detector(nn.Module):
             return self.losses(batch, self.preprocess.targets(list(targets), batch))
         return to_list(self.detect(batch.pixels, batch.sizes), batch)
 
-    def for_inference(self) -> Self:
+    def for_inference(self, dtype: torch.dtype = torch.float32) -> Self:
         """Fold fixed normalisation into the convolutions, in place: faster, the same detections, no more training.
 
-        Returns the detector itself.
+        With bfloat16 or float16 the weights are stored so; from then on call it under `torch.autocast` to that dtype,
+        which finds what it found before. Returns the detector itself.
         """
         fold_norms(self.backbone)
+        lower_weights(self, dtype)
         return self.eval().requires_grad_(False)
 
     def features(self, pixels: Tensor) -> list[Tensor]:

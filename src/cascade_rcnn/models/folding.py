@@ -1,4 +1,4 @@
-"""Fixed batch normalisation as part of the convolution before it: what inference and exports run."""
+"""What inference runs in place of what was trained: normalisation inside convolutions, weights of lower precision."""
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,13 @@ def fold_norms(model: nn.Module) -> None:
                 scale, shift = _affine(norm)
                 setattr(parent, name, _scaled(conv, scale, shift))
                 setattr(parent, partner, nn.Identity())
+
+
+def lower_weights(model: nn.Module, dtype: torch.dtype) -> None:
+    """Store the weights of convolutions and linear layers as autocast to `dtype` would cast them at every call."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.to(dtype)
 
 
 def _partner(name: str) -> str:
