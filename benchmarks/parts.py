@@ -1,5 +1,6 @@
 """Where a detection's time goes: clocks at the modules' doors, the rest by subtraction."""
 
+import re
 import statistics
 import time
 from collections.abc import Iterable
@@ -9,22 +10,22 @@ from torch import Tensor, nn
 from benchmarks.networks import Network
 
 _OURS = {
-    "preprocess": ["preprocess"],
-    "backbone": ["backbone"],
-    "pyramid": ["pyramid"],
-    "RPN convolutions": ["rpn"],
-    "RoI heads": ["roi_heads"],
-    "RoI features": ["roi_heads.pool"],
-    "box heads": ["roi_heads.heads"],
+    "preprocess": r"preprocess",
+    "backbone": r"backbone",
+    "pyramid": r"pyramid",
+    "RPN convolutions": r"rpn",
+    "RoI heads": r"roi_heads",
+    "RoI features": r"roi_heads\.heads\.\d+\.pool",  # inside the heads
+    "box heads": r"roi_heads\.heads\.\d+",
 }
 _TORCHVISION = {
-    "preprocess": ["transform"],
-    "backbone": ["backbone.body"],
-    "pyramid": ["backbone.fpn"],
-    "RPN convolutions": ["rpn.head"],
-    "RoI heads": ["roi_heads"],
-    "RoI features": ["roi_heads.box_roi_pool"],
-    "box heads": ["roi_heads.box_head", "roi_heads.box_predictor"],
+    "preprocess": r"transform",
+    "backbone": r"backbone\.body",
+    "pyramid": r"backbone\.fpn",
+    "RPN convolutions": r"rpn\.head",
+    "RoI heads": r"roi_heads",
+    "RoI features": r"roi_heads\.box_roi_pool",
+    "box heads": r"roi_heads\.box_(head|predictor)",
 }
 _OUTER = ("preprocess", "backbone", "pyramid", "RPN convolutions", "RoI heads")
 
@@ -46,29 +47,31 @@ class _Clock:
 
 def breakdown(network: Network, image: Tensor, repeats: int) -> dict[str, float]:
     """Milliseconds by part (medians); nothing for a model whose parts are not known here."""
-    known = dict(network.model.named_modules())
-    layout = next((x for x in (_OURS, _TORCHVISION) if all(n in known for names in x.values() for n in names)), None)
-    if layout is None:
+    for layout in (_OURS, _TORCHVISION):
+        modules = {part: _matching(network.model, pattern) for part, pattern in layout.items()}
+        if all(modules.values()):
+            break
+    else:
         return {}
     runs = []
     for _ in range(repeats):
-        clocks = {part: _Clock(_leaves(known, names)) for part, names in layout.items()}
+        clocks = {part: _Clock(found) for part, found in modules.items()}
         start = time.perf_counter()
         network.detect([image])
         total = time.perf_counter() - start
-        runs.append(_split({part: clock.seconds for part, clock in clocks.items()}, total))
+        seconds = {part: clock.seconds for part, clock in clocks.items()}
+        if layout is _OURS:
+            seconds["box heads"] -= seconds["RoI features"]
+        runs.append(_split(seconds, total))
         for clock in clocks.values():
             for handle in clock.handles:
                 handle.remove()
     return {part: 1e3 * statistics.median(run[part] for run in runs) for part in runs[0]}
 
 
-def _leaves(known: dict[str, nn.Module], names: list[str]) -> list[nn.Module]:
-    """The modules of these names; a list of modules is never called itself, its members are."""
-    found = []
-    for name in names:
-        found += list(known[name]) if isinstance(known[name], nn.ModuleList) else [known[name]]  # type: ignore[call-overload]
-    return found
+def _matching(model: nn.Module, pattern: str) -> list[nn.Module]:
+    """The modules of such names; one that goes by several is there once."""
+    return [module for name, module in model.named_modules() if re.fullmatch(pattern, name)]
 
 
 def _split(inside: dict[str, float], total: float) -> dict[str, float]:

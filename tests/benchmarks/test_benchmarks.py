@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from benchmarks import networks, parts
 from benchmarks.measure import Row, interleaved
 from benchmarks.report import PARTS, main, render
 from benchmarks.scaling import exponent
+from cascade_rcnn import create_model
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -95,3 +98,14 @@ def test_the_page_holds_every_part_and_its_figures(tmp_path):
     assert page.count("Not measured.") == len(PARTS) - 1
     main(["--only", "page", "--output", str(tmp_path / "performance")])
     assert (tmp_path / "performance.md").is_file()
+
+
+@pytest.mark.parametrize("name", ["cascade_rcnn_resnet18_fpn", "faster_rcnn_resnet18_fpn"])
+def test_the_parts_of_a_detection_are_known_and_add_up(name: str):
+    model = create_model(name, 3, pyramid_channels=16, head_width=32, proposals=20, min_size=None).for_inference()
+    found = parts.breakdown(networks.ours(model), torch.randint(0, 256, (3, 64, 96), dtype=torch.uint8), 2)
+    assert set(found) == {
+        *("preprocess", "backbone", "pyramid", "RPN convolutions", "RoI features", "box heads", "proposals"),
+        *("boxes, scores, NMS", "total"),
+    }
+    assert all(milliseconds > 0 for milliseconds in found.values())
