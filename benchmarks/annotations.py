@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.measure import Options, Row, fresh, options, seconds, write
 from benchmarks.synthetic import write_truth
-from cascade_rcnn.data import DetectionDataset
+from cascade_rcnn.data.dataset import DetectionDataset
 
 _SECONDS = 5.0
 _SHARE = 0.1  # of the columns' size: more than this in a worker would be a copy

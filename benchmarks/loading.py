@@ -9,7 +9,10 @@ from itertools import islice
 import torch
 
 from benchmarks.measure import Options, Row, options, seconds, skip, write
-from cascade_rcnn.data import Annotations, DetectionDataset, build_transforms, load_annotations, make_loader
+from cascade_rcnn.data import Annotations, load_annotations
+from cascade_rcnn.data.dataset import DetectionDataset
+from cascade_rcnn.data.loader import make_loader
+from cascade_rcnn.data.transforms import build_transforms
 from cascade_rcnn.engine import optim
 from cascade_rcnn.images import read_image
 from cascade_rcnn.models.build import build, model_config

@@ -60,7 +60,7 @@ def _flags(given: argparse.Namespace) -> list[str]:
 
 
 def render(folder: Path) -> str:
-    """The page: a table for each part that was measured."""
+    """The page: a table for each part that was measured; last the folder's remarks.md, written by hand."""
     lines = [_HEAD]
     for part, title in PARTS.items():
         path = folder / f"{part}.json"
@@ -71,6 +71,8 @@ def render(folder: Path) -> str:
         lines += _part(json.loads(path.read_text()))
         if (folder / f"{part}.svg").is_file():
             lines.append(f"![{title}]({folder.name}/{part}.svg)\n")
+    remarks = folder / "remarks.md"
+    lines += [remarks.read_text()] if remarks.is_file() else []
     return "\n".join(lines).rstrip() + "\n"
 
 

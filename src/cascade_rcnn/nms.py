@@ -7,7 +7,8 @@ whole, and an export replaces it (by `single_call`, or by the format's own opera
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import nms
+
+from cascade_rcnn.operators import nms
 
 _BOXES_A_CALL = 16384  # their pairs take 32 MB as bits
 

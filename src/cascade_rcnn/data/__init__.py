@@ -1,28 +1,21 @@
-"""Ground truth from files, and batches of it."""
+"""Ground truth from files; batches of it are made in `dataset`, `transforms` and `loader`."""
 
 from cascade_rcnn.config import Category
 from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.data.coco import load_coco, save_coco
-from cascade_rcnn.data.dataset import DetectionDataset
 from cascade_rcnn.data.image_files import check_images
 from cascade_rcnn.data.load import check_same_categories, load_annotations
-from cascade_rcnn.data.loader import DetectionLoader, make_loader
-from cascade_rcnn.data.transforms import build_transforms
 from cascade_rcnn.data.voc import load_voc
 from cascade_rcnn.data.yolo import load_yolo
 
 __all__ = [
     "Annotations",
     "Category",
-    "DetectionDataset",
-    "DetectionLoader",
-    "build_transforms",
     "check_images",
     "check_same_categories",
     "load_annotations",
     "load_coco",
     "load_voc",
     "load_yolo",
-    "make_loader",
     "save_coco",
 ]

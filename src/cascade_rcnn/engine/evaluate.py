@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from cascade_rcnn.config import ModelConfig
-from cascade_rcnn.data import Annotations, DetectionDataset, DetectionLoader, make_loader
+from cascade_rcnn.data import Annotations
+from cascade_rcnn.data.dataset import DetectionDataset
+from cascade_rcnn.data.loader import DetectionLoader, make_loader
 from cascade_rcnn.engine.checkpoint import load
 from cascade_rcnn.engine.logs import ProgressBar
 from cascade_rcnn.engine.predictor import Predictor, choose_device

@@ -15,7 +15,8 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from cascade_rcnn.data import Annotations, DetectionLoader
+from cascade_rcnn.data import Annotations
+from cascade_rcnn.data.loader import DetectionLoader
 from cascade_rcnn.engine import checkpoint
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import Metrics

@@ -10,15 +10,10 @@ import torch
 from lightning_fabric import Fabric
 from torch.optim.swa_utils import AveragedModel
 
-from cascade_rcnn.data import (
-    Annotations,
-    DetectionDataset,
-    build_transforms,
-    check_images,
-    check_same_categories,
-    load_annotations,
-    make_loader,
-)
+from cascade_rcnn.data import Annotations, check_images, check_same_categories, load_annotations
+from cascade_rcnn.data.dataset import DetectionDataset
+from cascade_rcnn.data.loader import make_loader
+from cascade_rcnn.data.transforms import build_transforms
 from cascade_rcnn.engine import checkpoint, optim
 from cascade_rcnn.engine.run import STATE, Run
 from cascade_rcnn.errors import UserError

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 
 import torch
+import torchvision  # noqa: F401  (for torch.export: the shapes of what its operators return)
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import roi_align
 
 from cascade_rcnn import boxes as box_ops
 from cascade_rcnn.config import RoIAlign as RoIAlignConfig
@@ -50,6 +49,10 @@ class PyramidRoIAlign(nn.Module):
         super().__init__()
         if position_sensitive and config.sampling == 0:
             raise UserError("roi_align: position-sensitive pooling has no adaptive grid; give sampling=1 or more")
+        if config.sampling == 0:
+            from torchvision.ops import roi_align  # takes as long to import as torch: only where it is needed
+
+            self._kernel = roi_align
         self.config, self.position_sensitive = config, position_sensitive
         self.strides = tuple(stride for stride in strides if stride <= _COARSEST_STRIDE)
 
@@ -130,7 +133,7 @@ class PyramidRoIAlign(nn.Module):
         for number, (x, stride) in enumerate(zip(features, self.strides, strict=True)):
             own = boxes.flatten(0, 1) * (level == number)[:, None]
             rois = torch.cat([image[:, None].to(own.dtype), own], dim=1)
-            pooled = roi_align(x.float().contiguous(), rois, bins, 1 / stride, 0, self.config.aligned)
+            pooled = self._kernel(x.float().contiguous(), rois, bins, 1 / stride, 0, self.config.aligned)
             pooled = pooled * (level == number)[:, None, None, None]  # not aligned, an empty box has a point
             total = pooled if total is None else total + pooled
         assert total is not None
