@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -171,6 +173,18 @@ def test_an_abandoned_epoch_leaves_nothing_behind(dataset):
     expected = _epoch(loader, 0)
     next(iter(loader))
     _assert_same(_epoch(loader, 0), expected)
+
+
+def test_a_process_that_ends_in_the_middle_of_an_epoch_does_not_wait_for_its_workers(dataset, tmp_path):
+    program = (
+        "import sys, torch; from cascade_rcnn.data.loader import make_loader\n"
+        "dataset = torch.load(sys.argv[1], weights_only=False)\n"
+        "loader = make_loader(dataset, batch_size=2, workers=1, seed=0, shuffle=False)\n"
+        "batches = iter(loader); next(batches)"
+    )
+    torch.save(dataset, tmp_path / "dataset.pt")
+    command = [sys.executable, "-c", program, str(tmp_path / "dataset.pt")]
+    subprocess.run(command, timeout=60, check=True)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

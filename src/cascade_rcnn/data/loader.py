@@ -2,7 +2,9 @@
 sees exactly what an uninterrupted one would have seen, whatever the number of workers.
 """
 
+import atexit
 import signal
+import weakref
 from collections.abc import Iterator
 from typing import TypeAlias
 
@@ -123,7 +125,7 @@ def make_loader(
         rank=rank,
         world_size=world_size,
     )
-    return DetectionLoader(
+    loader = DetectionLoader(
         _Samples(dataset),
         batch_sampler=sampler,
         num_workers=workers,
@@ -133,6 +135,15 @@ def make_loader(
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator().manual_seed(seed),  # otherwise every epoch would draw from the global one
     )
+    if workers:
+        atexit.register(_end_workers, weakref.ref(loader))
+    return loader
+
+
+def _end_workers(loader: weakref.ref[DetectionLoader]) -> None:
+    """A process that ends in the middle of an epoch waits for its workers, which do not listen to its SIGTERM."""
+    for worker in getattr(getattr(loader(), "_iterator", None), "_workers", ()):
+        worker.kill()
 
 
 def _leave_signals_to_the_main_process(_: int) -> None:
