@@ -7,7 +7,7 @@ import pytest
 import torch
 import torchvision
 
-from cascade_rcnn import operators
+from cascade_rcnn import create_model, operators, save
 
 
 def test_nms_is_torchvision_s():
@@ -30,6 +30,17 @@ def test_what_starts_often_starts_without_it(module: str):
     code = f"import sys, {module}; print(*({{'torchvision', 'torch._dynamo'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_the_first_prediction_does_not_wait_for_torch_s_compiler(tmp_path):
+    save(create_model("cascade_rcnn_resnet18_fpn", 2, backbone_width=8, pyramid_channels=8), tmp_path / "x.safetensors")
+    code = """
+import sys, numpy, cascade_rcnn
+cascade_rcnn.load(sys.argv[1]).predict(numpy.zeros((64, 64, 3), numpy.uint8))
+print(*({"torchvision", "torch._dynamo"} & set(sys.modules)))
+"""
+    command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "x.safetensors")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == []
 
 
 def test_where_the_library_is_not_found_torchvision_is_imported():

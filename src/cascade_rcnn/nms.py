@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cascade_rcnn.operators import nms
+from cascade_rcnn.operators import define, nms
 
 _BOXES_A_CALL = 16384  # their pairs take 32 MB as bits
 
@@ -20,10 +20,9 @@ def keep_mask(boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, iou:
     Groups are kept apart by an offset, in float64 where no offset costs precision. Slots that are not valid become
     one and the same box, so that the first of them suppresses the others at once.
     """
-    return torch.ops.cascade_rcnn.keep_mask(boxes.detach(), scores.detach(), groups, valid, iou)
+    return OPERATOR(boxes.detach(), scores.detach(), groups, valid, iou)
 
 
-@torch.library.custom_op("cascade_rcnn::keep_mask", mutates_args=())
 def _keep_mask(boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, iou: float) -> Tensor:
     if valid.numel() == 0:
         return torch.empty_like(valid)
@@ -34,12 +33,7 @@ def _keep_mask(boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, iou
     return torch.cat([single_call(b, s, g, v, iou) for b, s, g, v in parts])
 
 
-@_keep_mask.register_fake
-def _(boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, iou: float) -> Tensor:
-    return torch.empty_like(valid)
-
-
-OPERATOR = torch.ops.cascade_rcnn.keep_mask.default  # its node in an exported graph
+OPERATOR = define("keep_mask", _keep_mask, lambda boxes, scores, groups, valid, iou: torch.empty_like(valid))
 
 
 def single_call(boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, iou: float) -> Tensor:

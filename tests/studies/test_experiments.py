@@ -58,7 +58,7 @@ def test_what_a_run_leaves_is_enough_without_its_checkpoint(base, finished):
     record = read_json(folder / "training.json")
     assert record["model"] == "faster_rcnn_resnet18_fpn"
     assert record["data"]["val"]["images"] == 3
-    assert record["seconds_per_image"] > 0
+    assert record["training_seconds"] > 0
     assert record["size_mib"] > 0
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if "training/" not in path.as_posix()}
     assert {"metrics/iterations3.json", "detections/iterations3.npz", "localization.json", "speed.json"} <= files

@@ -8,10 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cascade_rcnn.operators import define, differentiate
+
 
 def weighted_sum(index: Tensor, table: Tensor, weight: Tensor) -> Tensor:
     """out[i] = sum over k of weight[i, k] * table[index[i, k]]; the table learns, the weights do not."""
-    return torch.ops.cascade_rcnn.weighted_sum(index, table, weight.detach().to(table.dtype))
+    return OPERATOR(index, table, weight.detach().to(table.dtype))
 
 
 def by_embedding_bag(index: Tensor, table: Tensor, weight: Tensor) -> Tensor:
@@ -19,17 +21,6 @@ def by_embedding_bag(index: Tensor, table: Tensor, weight: Tensor) -> Tensor:
     return F.embedding_bag(index, table, per_sample_weights=weight, mode="sum")
 
 
-@torch.library.custom_op("cascade_rcnn::weighted_sum", mutates_args=())
-def _weighted_sum(index: Tensor, table: Tensor, weight: Tensor) -> Tensor:
-    return by_embedding_bag(index, table, weight)
-
-
-@_weighted_sum.register_fake
-def _(index: Tensor, table: Tensor, weight: Tensor) -> Tensor:
-    return table.new_empty(index.shape[0], table.shape[1])
-
-
-@torch.library.custom_op("cascade_rcnn::weighted_sum_backward", mutates_args=())
 def _backward(index: Tensor, gradient: Tensor, weight: Tensor, rows: int) -> Tensor:
     """The table's gradient (P, C): row p sums the outputs that read it, found by sorting the index."""
     order = index.flatten().argsort()
@@ -41,11 +32,6 @@ def _backward(index: Tensor, gradient: Tensor, weight: Tensor, rows: int) -> Ten
     )
 
 
-@_backward.register_fake
-def _(index: Tensor, gradient: Tensor, weight: Tensor, rows: int) -> Tensor:
-    return gradient.new_empty(rows, gradient.shape[1])
-
-
 def _keep(ctx, inputs, output) -> None:
     index, table, weight = inputs
     ctx.save_for_backward(index, weight)
@@ -54,8 +40,15 @@ def _keep(ctx, inputs, output) -> None:
 
 def _gradients(ctx, gradient: Tensor) -> tuple[None, Tensor, None]:
     index, weight = ctx.saved_tensors
-    return None, torch.ops.cascade_rcnn.weighted_sum_backward(index, gradient, weight, ctx.rows), None
+    return None, _BACKWARD(index, gradient, weight, ctx.rows), None
 
 
-_weighted_sum.register_autograd(_gradients, setup_context=_keep)
-OPERATOR = torch.ops.cascade_rcnn.weighted_sum.default  # its node in an exported graph
+_BACKWARD = define(
+    "weighted_sum_backward",
+    _backward,
+    lambda index, gradient, weight, rows: gradient.new_empty(rows, gradient.shape[1]),
+)
+OPERATOR = define(
+    "weighted_sum", by_embedding_bag, lambda index, table, weight: table.new_empty(index.shape[0], table.shape[1])
+)
+differentiate(OPERATOR, _gradients, _keep)

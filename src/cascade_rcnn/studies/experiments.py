@@ -19,6 +19,7 @@ from cascade_rcnn.engine.train import train
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import evaluate_boxes
 from cascade_rcnn.files import read_json
+from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.recipes import Recipe
 from cascade_rcnn.studies import measure
 from cascade_rcnn.studies.runs import Artifact, Variant, variants
@@ -182,7 +183,6 @@ def _train(task: Task, train_set: Annotations, val: Annotations) -> None:
             "settings": settings_of(task.recipe),
             "data": {"train": _describe(train_set), "val": _describe(val)},
             "size_mib": sum(p.numel() for p in model.parameters()) * 4 / 2**20,
-            "seconds_per_image": 1 / max(1e-9, results["images_per_second"]),
             "process_peak_memory_mb": results["peak_memory_mb"],  # of this and all earlier runs of the process
             **{k: results[k] for k in ("epochs", "updates", "training_seconds", "machine")},
         },
@@ -212,7 +212,7 @@ def _measure(task: Task, study: Study, train_set: Annotations, val: Annotations,
             say(f"  {other} is not there: Figure 5 (a) will lack the cascade's boxes")
             settings = [s for s in settings if not s.of_cascade]
     if "speed" in task.missing:
-        run.write("speed.json", {"seconds_per_image": measure.seconds_per_image(model, val)} | _where(device))
+        run.write("speed.json", _speed(model, recipe, val) | {"device": str(device), "machine": machine.describe()})
     if "samples" in task.missing:
         run.write(
             "samples.json", measure.samples(model, train_set, study.sample_images, recipe.batch_size, recipe.workers)
@@ -229,5 +229,8 @@ def _measure(task: Task, study: Study, train_set: Annotations, val: Annotations,
         run.write(f"metrics/{name}.json", evaluate_boxes(val, detections).to_dict())
 
 
-def _where(device: Any) -> dict[str, Any]:
-    return {"device": str(device), "machine": machine.describe()}
+def _speed(model: Detector, recipe: Recipe, val: Annotations) -> dict[str, float]:
+    return {
+        "training_seconds_per_image": measure.training_seconds_per_image(recipe),
+        "test_seconds_per_image": measure.seconds_per_image(model, val),
+    }

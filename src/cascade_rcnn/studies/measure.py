@@ -7,8 +7,10 @@ import copy
 import statistics
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,11 +21,14 @@ from cascade_rcnn.data import Annotations
 from cascade_rcnn.data.loader import Batch
 from cascade_rcnn.engine.evaluate import coco_rows, evaluation_loader
 from cascade_rcnn.engine.logs import ProgressBar
+from cascade_rcnn.engine.probe import seconds_per_update
+from cascade_rcnn.engine.setup import launch, prepare
 from cascade_rcnn.evaluation.coco import COLUMNS
 from cascade_rcnn.evaluation.quality import LocalizationCurve, training_samples, trajectory
 from cascade_rcnn.heads.cascade import Cascade
 from cascade_rcnn.heads.iterative import iterative_bbox
 from cascade_rcnn.models.detector import Detector, to_list
+from cascade_rcnn.recipes import Recipe
 from cascade_rcnn.structures import Images, Proposals, Targets
 from cascade_rcnn.studies.runs import Setting
 
@@ -155,6 +160,14 @@ def _moments(deltas: np.ndarray) -> tuple[list[float] | None, list[float] | None
     if not len(deltas):
         return None, None
     return deltas.mean(axis=0).tolist(), deltas.std(axis=0).tolist()
+
+
+def training_seconds_per_image(recipe: Recipe) -> float:
+    """A few updates, timed by themselves: the clock of a whole training counts its pauses, too."""
+    with TemporaryDirectory() as folder:
+        trial = replace(recipe, output=str(Path(folder) / "probe"))
+        run, _ = prepare(trial, launch(trial), resume=False)
+        return seconds_per_update(run) / (recipe.batch_size * recipe.accumulate)
 
 
 @torch.inference_mode()

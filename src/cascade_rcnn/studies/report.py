@@ -107,14 +107,13 @@ def _machine(record: dict[str, Any]) -> str:
     return f"{machine['processor']}, {machine['cores']} cores, GPU {machine['gpu']}, torch {machine['torch']}"
 
 
-_RUN_HEADS = ("run", "seed", "model", "updates", "minutes", "s/img", "param MiB", "date")
+_RUN_HEADS = ("run", "seed", "model", "updates", "minutes", "param MiB", "date")
 
 
 def _run_row(record: dict[str, Any]) -> tuple[str, ...]:
     minutes = f"{record['training_seconds'] / 60:.1f}"
-    cost = f"{record['seconds_per_image']:.3f}", f"{record['size_mib']:.1f}"
-    date = record["machine"]["date"]
-    return record["title"], str(record["seed"]), record["model"], str(record["updates"]), minutes, *cost, date
+    size, date = f"{record['size_mib']:.1f}", record["machine"]["date"]
+    return record["title"], str(record["seed"]), record["model"], str(record["updates"]), minutes, size, date
 
 
 def _markdown(facts: dict[str, str], sections: Sequence[Section], runs: Grid, folder: Path) -> str:

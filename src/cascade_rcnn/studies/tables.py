@@ -122,8 +122,8 @@ def _figures(run: RunFolder, setting: str) -> dict[str, float] | None:
     if metrics is None or training is None:
         return None
     values = {name: getattr(metrics, name) for name in {*ABLATION, *OVERVIEW}}
-    test = math.nan if speed is None else speed["seconds_per_image"]
-    return values | {"train": training["seconds_per_image"], "test": test, "size": training["size_mib"]}
+    seconds = {kind: math.nan if speed is None else speed[f"{kind}_seconds_per_image"] for kind in ("training", "test")}
+    return values | {"train": seconds["training"], "test": seconds["test"], "size": training["size_mib"]}
 
 
 def _value(values: Sequence[float]) -> Value | None:
@@ -254,7 +254,7 @@ def table6(collect: Collector) -> Table:
     return Table(
         name="table6",
         title="Table 6: baseline detectors with and without cascade",
-        note="Section 5.6. Seconds an image: in training, whole steps at the training's batch; at test the median of "
+        note="Section 5.6. Seconds an image: in training, a few steps at the training's batch; at test the median of "
         "single images, from pixels to boxes. param: fp32 weights. The paper's times are of one Titan Xp, its AP of "
         "COCO val; other backbones and widths than the paper's stand in rows of their own.",
         heads=("detector", "cascade"),
