@@ -1,11 +1,12 @@
 """How do time and memory grow with the batch, proposals, stages, classes and ground-truth boxes?
 
-Each point is a process of its own. With the cost at the smallest, a middle and the largest value, the exponent of
-growth is that of cost = fixed + slope * x^exponent: 1 is linear. Where the cost grows by under a tenth over the whole
-range, noise is all there is to fit, and the curve counts as flat.
+Each point is a process of its own, which reads weights that another has prepared. With the cost at the smallest, a
+middle and the largest value, the exponent of growth is that of cost = fixed + slope * x^exponent: 1 is linear. Where
+the cost grows by under a tenth over the whole range, noise is all there is to fit, and the curve counts as flat.
 """
 
 import math
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,8 @@ def main(given: Options) -> None:
     size = (64, 96) if given.quick else (480, 640)
     for axis, (kind, values, quick) in _AXES.items():
         values = quick if given.quick else values
-        fixed = {"size": size, "proposals": 20 if given.quick else 1000, "classes": 80, "stages": 3, "batch": 1}
-        fixed |= {"objects": 8, "kind": kind, "repeats": given.repeats, "threads": given.threads}
-        points = [fresh("scaling:once", **(fixed | {axis: value})) for value in values]
+        fixed = {"proposals": 20 if given.quick else 1000, "classes": 80, "stages": 3, "batch": 1, "objects": 8}
+        points = [_point(kind, size, fixed | {axis: value}, given) for value in values]
         curves[axis] = {"values": values, **{key: [p[key] for p in points] for key in ("ms", "MB")}}  # type: ignore[dict-item]
         for key in ("ms", "MB"):
             what = f"{kind}, {axis} {values[0]} to {values[-1]}: {curves[axis][key][0]:.0f} to"
@@ -53,22 +53,44 @@ def exponent(values: list[int], costs: list[float]) -> float:
     return math.log(whole / part) / math.log((values[-1] - values[0]) / (values[middle] - values[0]))
 
 
-def once(kind: str, size: list[int], batch: int, objects: int, repeats: int, threads: int, **task: Any) -> dict:
-    """Median milliseconds and peak megabytes of a ResNet-50 cascade in this process."""
+def _point(kind: str, size: tuple[int, int], work: dict[str, int], given: Options) -> dict[str, float]:
+    """The cost of one choice of everything."""
+    network = {name: work[name] for name in ("proposals", "classes", "stages")}
+    load = {name: work[name] for name in ("classes", "batch", "objects")}
+    with tempfile.TemporaryDirectory() as folder:
+        file = f"{folder}/weights.safetensors"
+        fresh("scaling:prepare", file=file, size=size, **network)
+        timing = {"repeats": given.repeats, "threads": given.threads}
+        return fresh("scaling:once", kind=kind, file=file, size=size, **load, **timing)
+
+
+def prepare(file: str, size: list[int], stages: int, **task: Any) -> None:
+    """Write the weights of a ResNet-50 cascade."""
+    import cascade_rcnn
+    from benchmarks import photo, weights
+
+    work = Task((size[0], size[1]), **task)
+    settings = weights.config("cascade_rcnn_resnet50_fpn", work, stages)
+    cascade_rcnn.save(weights.calibrated(settings, photo.photograph(work.size)), file)
+
+
+def once(
+    kind: str, file: str, size: list[int], classes: int, batch: int, objects: int, repeats: int, threads: int
+) -> dict[str, float]:
+    """Median milliseconds and peak megabytes of these weights in this process."""
     import torch
 
-    from benchmarks import networks, photo, weights
+    import cascade_rcnn
+    from benchmarks import networks, photo
 
     torch.set_num_threads(threads)
-    stages = task.pop("stages")
-    work = Task((size[0], size[1]), **task)
-    image = photo.photograph(work.size)
-    settings = weights.config("cascade_rcnn_resnet50_fpn", work, stages)
-    network = networks.ours(weights.calibrated(settings, image))
-    target = photo.objects(work.size, work.classes, objects)
-    images, targets = [image] * batch, [target] * batch
-    run = (lambda: network.detect(images)) if kind == "inference" else (lambda: network.step(images, targets))
-    return {"ms": 1e3 * interleaved({"run": run}, repeats)["run"], "MB": peak_mb()}
+    network = networks.ours(cascade_rcnn.load(file))
+    images = [photo.photograph((size[0], size[1]))] * batch
+    if kind == "inference":
+        network = networks.for_inference(network)
+        return {"ms": 1e3 * interleaved({"run": lambda: network.detect(images)}, repeats)["run"], "MB": peak_mb()}
+    targets = [photo.objects((size[0], size[1]), classes, objects)] * batch
+    return {"ms": 1e3 * interleaved({"run": lambda: network.step(images, targets)}, repeats)["run"], "MB": peak_mb()}
 
 
 def draw(curves: dict[str, dict[str, list[float]]], path: Path) -> None:
