@@ -15,7 +15,7 @@ help:
 	@echo "make test-slow    the tests that take minutes"
 	@echo "make lint         the checks of 'make test' without the tests"
 	@echo "make bench        measure speed and memory, write docs/results/performance.md; ONLY=inference: that part;"
-	@echo "                  BENCH='--data FOLDER --checkpoint FILE': flags of benchmarks/report.py (--quick: a trial)"
+	@echo "                  BENCH='--data FOLDER --checkpoints FILE': flags of benchmarks/report.py (--quick: a trial)"
 	@echo "make clean        remove $(VENV) and caches"
 
 quickstart: $(READY)

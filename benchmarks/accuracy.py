@@ -1,4 +1,4 @@
-"""What do the fast modes cost in box AP? A trained --checkpoint on person_val.json of --data, in fp32 and faster."""
+"""What do the fast modes cost in box AP? The first of --checkpoints on person_val.json of --data, fp32 and faster."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ _MODES: dict[str, tuple[Precision, dict[str, Any], float]] = {  # precision, set
 def main(given: Options) -> None:
     path = None if given.data is None else given.data / "person_val.json"
     if path is None or given.checkpoint is None or not path.is_file():
-        skip("accuracy", "give --checkpoint FILE and --data FOLDER with person_val.json and images/")
+        skip("accuracy", "give --checkpoints FILE and --data FOLDER with person_val.json and images/")
         return
     truth = load_annotations(path)
 

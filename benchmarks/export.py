@@ -1,7 +1,7 @@
 """What does an export give away, and what does it gain? Every format and precision beside the eager detector.
 
 Writes docs/results/export.md: for each model and format the largest difference, the file's size, the latency, and, for
-the trained --checkpoint on person_val.json of --data, its AP.
+the trained --checkpoints on person_val.json of --data, its AP.
 """
 
 import tempfile
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import torch
 
 import cascade_rcnn
@@ -31,13 +32,21 @@ from cascade_rcnn.runtime.description import ExportPrecision
 
 _FORMATS: tuple[Format, ...] = ("onnx", "openvino", "torch-export")
 _PRECISIONS: tuple[ExportPrecision, ...] = ("fp32", "fp16", "int8")
+_SMALL = (
+    "faster_rcnn_vgg16",
+    "cascade_rcnn_vgg16",
+    "rfcn_resnet18",
+    "cascade_rfcn_resnet18",
+    "iterative_bbox_resnet18_fpn",
+    "integral_loss_resnet18_fpn",
+)
 _HEAD = """# Exports
 
 Written by `python -m benchmarks.export`. Latency: median milliseconds of one image from pixels to detections, batch 1,
-two threads, the candidates taking turns; eager is `Predictor` on the checkpoint. Differences are the largest over a
-photograph, upright and sideways, and generated scenes (or, for the trained model, ten images of the validation set),
-against the eager detector in fp32; "missing" counts detections without a counterpart. AP: of the same images for all
-rows of a model.
+two threads, the candidates taking turns; eager is `Predictor` on the checkpoint. Trained models: images of 320 pixels,
+differences over ten of the validation set, AP over all {images} of it. Random ones: a photograph of 800 x 1216 pixels,
+of 320 x 480 where marked "small". Differences are the largest, against the eager detector in fp32; "missing" counts
+detections without a counterpart.
 
 | model | format | differs: px | score | missing | MB | ms | AP |
 |---|---|---|---|---|---|---|---|
@@ -59,26 +68,30 @@ def main(given: Options) -> None:
     lines = []
     page = given.output.parent / "export.md"
     with tempfile.TemporaryDirectory() as name:
-        for subject in [*_trained(given), *_untrained(given, Path(name))]:
+        trained = _trained(given)
+        for subject in [*trained, *_untrained(given, Path(name)), *_small(given, Path(name))]:
             lines += _measure(subject, Path(name), given)
-            _write(page, lines)
+            _write(page, lines, len(trained[0].truth or ()) if trained else 0)
     print(page.read_text())
 
 
-def _write(page: Path, lines: list[str]) -> None:
+def _write(page: Path, lines: list[str], images: int) -> None:
     here = machine.describe()
     where = f"{here['processor']}, {here['cores']} cores; torch {here['torch']}, {here['date']}."
     with replacing(page) as aside:
-        aside.write_text(f"{_HEAD}{chr(10).join(lines)}\n\n{where}\n")
+        aside.write_text(f"{_HEAD.format(images=images)}{chr(10).join(lines)}\n\n{where}\n")
 
 
 def _trained(given: Options) -> list[Subject]:
-    if given.checkpoint is None or given.data is None:
-        skip("export", "the trained model's rows need --checkpoint FILE and --data FOLDER with person_val.json")
+    if not given.checkpoints or given.data is None:
+        skip("export", "the trained models' rows need --checkpoints FILE... and --data FOLDER with person_val.json")
         return []
     truth = load_annotations(given.data / "person_val.json", given.data / "images")
-    name = f"{cascade_rcnn.load(given.checkpoint).config.name}, trained on persons (AP: {len(truth)} images)"
-    return [Subject(name, given.checkpoint, truth.path(0), truth, _PRECISIONS)]
+    names = [f"{cascade_rcnn.load(path).config.name}, trained on persons" for path in given.checkpoints]
+    return [
+        Subject(name, path, truth.path(0), truth, _PRECISIONS)
+        for name, path in zip(names, given.checkpoints, strict=True)
+    ]
 
 
 def _untrained(given: Options, folder: Path) -> list[Subject]:
@@ -86,13 +99,28 @@ def _untrained(given: Options, folder: Path) -> list[Subject]:
     task = given.inference if given.quick else Task((800, 1216))
     image = photograph(task.size, given.image)
     prepare(folder, image, task)
-    photo = folder / "photo.png"
-    import PIL.Image
-
-    PIL.Image.fromarray(image.permute(1, 2, 0).numpy()).save(photo)
     names = {"cascade": "cascade_rcnn_resnet50_fpn", "faster": "faster_rcnn_resnet50_fpn"}
+    photo = _save_photo(image, folder / "photo.png")
     return [Subject(f"{name}, random", folder / f"{file}.safetensors", photo, None, ("fp32",))
             for file, name in names.items()]  # fmt: skip
+
+
+def _small(given: Options, folder: Path) -> list[Subject]:
+    """The other architectures, with random weights, as the small recipes have them."""
+    photo = _save_photo(photograph((320, 480), given.image), folder / "small.png")
+    subjects = []
+    for name in _SMALL:
+        torch.manual_seed(0)
+        options = {"pyramid_channels": 64, "head_width": 256, "proposals": 300, "min_size": None}
+        model = cascade_rcnn.create_model(name, 20, score_threshold=0.02, **options)
+        cascade_rcnn.save(model.eval(), folder / f"{name}.safetensors")
+        subjects.append(Subject(f"{name}, random, small", folder / f"{name}.safetensors", photo, None, ("fp32",)))
+    return subjects
+
+
+def _save_photo(image: torch.Tensor, path: Path) -> Path:
+    PIL.Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)
+    return path
 
 
 def _measure(subject: Subject, folder: Path, given: Options) -> list[str]:

@@ -38,9 +38,14 @@ class Options:
     threads: int
     image: Path | None
     data: Path | None
-    checkpoint: Path | None
+    checkpoints: list[Path]
     compile: bool
     output: Path
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The trained model, where one is wanted."""
+        return self.checkpoints[0] if self.checkpoints else None
 
     @property
     def inference(self) -> Task:
@@ -96,7 +101,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, help="of torch (default: 2)")
     parser.add_argument("--image", type=Path, help="a photograph (default: matplotlib's sample)")
     parser.add_argument("--data", type=Path, help="a folder with images/, person_train.json and person_val.json")
-    parser.add_argument("--checkpoint", type=Path, help="a trained model of the classes in --data")
+    parser.add_argument("--checkpoints", type=Path, nargs="+", default=[], help="trained models of --data's classes")
     parser.add_argument("--compile", action="store_true", help="a column for torch.compile")
     parser.add_argument("--output", type=Path, help=f"folder for the results (default: {RESULTS})")
 

@@ -54,8 +54,9 @@ def _flags(given: argparse.Namespace) -> list[str]:
     """The flags that all scripts share, as they were given."""
     flags = []
     for name, value in vars(given).items():
-        if name != "only" and value not in (None, False):
-            flags += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+        if name != "only" and value not in (None, False, []):
+            values = value if isinstance(value, list) else [] if value is True else [value]
+            flags += [f"--{name}", *map(str, values)]
     return flags
 
 

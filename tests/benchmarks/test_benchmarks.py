@@ -58,7 +58,7 @@ def check(content: dict) -> None:
     assert all(math.isfinite(row.value) for row in rows)
 
 
-@pytest.mark.parametrize(("part", "missing"), [("loading", "--data"), ("accuracy", "--checkpoint")])
+@pytest.mark.parametrize(("part", "missing"), [("loading", "--data"), ("accuracy", "--checkpoints")])
 def test_what_cannot_be_measured_says_so_in_one_line(part, missing, tmp_path):
     said = run(part, tmp_path)["said"]
     assert missing in said

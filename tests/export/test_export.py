@@ -1,6 +1,7 @@
 """Exports find what the detector finds, in every format, and nothing else gets a final name."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from cascade_rcnn.runtime import Runtime
 
 from .conftest import make
 
+onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 pytest.importorskip("openvino")
 
@@ -143,10 +145,26 @@ def test_int8_is_calibrated_and_reports_its_ap(checkpoint, tmp_path):
     assert report.ap is not None
     assert all(0 <= ap <= 1 for ap in report.ap)
     assert Runtime(path).description.precision == "int8"
-    assert b"QuantizeLinear" in path.read_bytes()
+    assert _quantized_layers(path) == {
+        *("backbone", "pyramid", "rpn.conv"),
+        *(f"roi_heads.heads.{t}.fc{k}" for t in (0, 1, 2) for k in (1, 2)),
+    }
     with pytest.raises(UserError, match=r"int8 loses .* nothing was written"):
         export(checkpoint, tmp_path / "worse.onnx", Request(**(vars(request) | {"max_drop": -1.0})))
     assert not (tmp_path / "worse.onnx").exists()
+
+
+def _quantized_layers(path: Path) -> set[str]:
+    """The parts of the detector whose weights an .onnx file holds in int8."""
+    graph = onnx.load(path).graph
+    made_by = {output: node.op_type for node in graph.node for output in node.output}
+    found = set()
+    for node in graph.node:
+        if node.op_type in ("Conv", "Gemm", "MatMul") and made_by.get(node.input[1]) == "DequantizeLinear":
+            scope = next(p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes")
+            part = re.search(r"'detector\.(backbone|pyramid|rpn\.\w+|roi_heads\.heads\.\d+\.\w+)\b", scope)
+            found.add(part[1] if part else scope)
+    return found
 
 
 def test_an_export_that_differs_is_refused_and_leaves_nothing(checkpoint, tmp_path, monkeypatch):
