@@ -46,9 +46,7 @@ def check_gradients(peer, model: Detector, kind: str) -> None:
     assert {ours[name] for name in names} == own.keys()
     found = torch.stack([own[ours[name]].norm() for name in names]).double()
     apart = ((found - norms).abs() - 1e-6 * norms.max()) / norms.clamp(min=1e-9)
-    # Where rounding flips a unit that lies at zero, one convolution's norm may differ more, as between processors.
-    assert int((apart > 1e-3).sum()) <= 1
-    assert float(apart.max()) < 2e-3
+    assert float(apart.max()) < 1e-3
     assert float(((found - norms) / norms.clamp(min=1e-9)).abs().median()) < 1e-4
     relaid = layout.relaid(own, peer.config, layout.LAYOUT_OUT)
     whole = {k.removeprefix(f"grad_{kind}/"): v for k, v in peer.train.items() if k.startswith(f"grad_{kind}/")}

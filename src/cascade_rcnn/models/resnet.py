@@ -30,7 +30,10 @@ class FixedBatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> the same."""
+        """(B, C, H, W) -> the same; rounded as detectron2 does, which has two ways where scale and shift are fixed."""
+        if x.requires_grad and not self.weight.requires_grad:
+            scale, shift = (value[:, None, None] for value in self.affine())
+            return x * scale + shift
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
     def affine(self) -> tuple[Tensor, Tensor]:
