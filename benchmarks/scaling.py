@@ -1,14 +1,15 @@
 """How do time and memory grow with the batch, proposals, stages, classes and ground-truth boxes?
 
-Each point is a process of its own, which reads weights that another has prepared. With the cost at the smallest, a
-middle and the largest value, the exponent of growth is that of cost = fixed + slope * x^exponent: 1 is linear. Where
-the cost grows by under a tenth over the whole range, noise is all there is to fit, and the curve counts as flat.
+Each point is a process of its own, which reads weights that another has prepared. The exponent of growth is that of
+cost = fixed + slope * x^exponent, fitted to all points by least squares: 1 is linear. Where the cost grows by under a
+tenth over the whole range, noise is all there is to fit, and the curve counts as flat.
 """
 
-import math
 import tempfile
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from benchmarks.measure import Options, Row, Task, fresh, interleaved, options, peak_mb, write
 
@@ -25,32 +26,38 @@ _FLAT = 1.1
 
 def main(given: Options) -> None:
     curves: dict[str, dict[str, list[float]]] = {}
-    rows = []
     size = (64, 96) if given.quick else (480, 640)
     for axis, (kind, values, quick) in _AXES.items():
         values = quick if given.quick else values
         fixed = {"proposals": 20 if given.quick else 1000, "classes": 80, "stages": 3, "batch": 1, "objects": 8}
         points = [_point(kind, size, fixed | {axis: value}, given) for value in values]
         curves[axis] = {"values": values, **{key: [p[key] for p in points] for key in ("ms", "MB")}}  # type: ignore[dict-item]
-        for key in ("ms", "MB"):
-            what = f"{kind}, {axis} {values[0]} to {values[-1]}: {curves[axis][key][0]:.0f} to"
-            power = exponent(values, curves[axis][key])
-            rows.append(
-                Row(what=what, value=curves[axis][key][-1], unit=key, ratio=power, against="exponent", bound=_MOST)
-            )
+    rows = [row(axis, curve, key) for axis, curve in curves.items() for key in ("ms", "MB")]
     write("scaling", given, rows, curves=curves)
     draw(curves, given.output / "scaling.svg")
 
 
+def row(axis: str, curve: dict[str, list[float]], key: str) -> Row:
+    """How fast time (ms) or memory (MB) grows along an axis."""
+    values, costs = [int(value) for value in curve["values"]], curve[key]
+    what = f"{_AXES[axis][0]}, {axis} {values[0]} to {values[-1]}: {costs[0]:.0f} to"
+    power = exponent(values, costs)
+    return Row(what=what, value=costs[-1], unit=key, ratio=power, against="exponent", bound=_MOST)
+
+
 def exponent(values: list[int], costs: list[float]) -> float:
-    """By the first, a middle and the last point; 0 for a curve that is flat or falls."""
-    middle = len(values) // 2
-    whole, part = costs[-1] - costs[0], costs[middle] - costs[0]
+    """Of the best fit, from 0.01 to 4; 0 for a curve that is flat or falls."""
     if costs[-1] < _FLAT * costs[0]:
         return 0.0
-    if part <= 0.02 * whole:  # all growth lies in the last part: compare with what is linear there
-        return math.log(costs[-1] / costs[middle]) / math.log(values[-1] / values[middle])
-    return math.log(whole / part) / math.log((values[-1] - values[0]) / (values[middle] - values[0]))
+    return min((power / 100 for power in range(1, 401)), key=lambda power: _misfit(power, values, costs))
+
+
+def _misfit(power: float, values: list[int], costs: list[float]) -> float:
+    """Sum of squares that the best fixed cost and slope leave."""
+    x, y = np.array(values, dtype=float) ** power, np.array(costs)
+    terms = np.stack([np.ones_like(x), x / x.max()], axis=1)
+    rest = y - terms @ np.linalg.lstsq(terms, y, rcond=None)[0]
+    return float(rest @ rest)
 
 
 def _point(kind: str, size: tuple[int, int], work: dict[str, int], given: Options) -> dict[str, float]:
