@@ -11,6 +11,7 @@ import numpy as np
 from cascade_rcnn.errors import UserError
 
 _SAME = 0.8  # detections of one class that overlap this much are taken for the same
+_LARGE = 100  # pixels: of a box whose longer side is more, that much more is tolerated
 
 
 class Found(NamedTuple):
@@ -25,7 +26,7 @@ class Found(NamedTuple):
 class Tolerance:
     """How far an export may be from the detector."""
 
-    boxes: float  # pixels
+    boxes: float  # pixels; of larger boxes, percent of the longer side
     scores: float
     missing: float  # share of the detections that may have no counterpart
 
@@ -45,6 +46,7 @@ class Difference:
     found: int = 0  # ... and of the export
     missing: int = 0  # of either, without a counterpart in the other
     boxes: float = 0.0  # pixels
+    shift: float = 0.0  # ... and as tolerances have it: of larger boxes, percent of the longer side
     scores: float = 0.0
 
     def __str__(self) -> str:
@@ -56,22 +58,24 @@ class Difference:
     def check(self, tolerance: Tolerance) -> None:
         """Raise UserError where it is beyond the tolerance."""
         allowed = tolerance.missing * (self.expected + self.found)
-        if self.boxes > tolerance.boxes or self.scores > tolerance.scores or self.missing > allowed:
+        if self.shift > tolerance.boxes or self.scores > tolerance.scores or self.missing > allowed:
             raise UserError(
-                f"the exported file does not find what the model finds ({self}; allowed: {tolerance.boxes} px, "
-                f"{tolerance.scores}, {allowed:.0f} without a counterpart); nothing was written: try another format or "
-                "precision"
+                f"the exported file does not find what the model finds ({self}; allowed: {tolerance.boxes} px, or "
+                f"percent of a larger box, {tolerance.scores}, {allowed:.0f} without a counterpart); nothing was "
+                "written: try another format or precision"
             )
 
 
 def compare(expected: list[Found], found: list[Found]) -> Difference:
     """Image by image: each detection is paired with the most overlapping one of its class that is left."""
-    boxes, scores, missing = 0.0, 0.0, 0
+    boxes, shift, scores, missing = 0.0, 0.0, 0.0, 0
     for one, other in zip(expected, found, strict=True):
         pairs = _pairs(one, other)
         missing += len(one.boxes) + len(other.boxes) - 2 * len(pairs)
         for i, j in pairs:
-            boxes = max(boxes, float(np.abs(one.boxes[i] - other.boxes[j]).max()))
+            apart = float(np.abs(one.boxes[i] - other.boxes[j]).max())
+            side = float((one.boxes[i, 2:] - one.boxes[i, :2]).max())
+            boxes, shift = max(boxes, apart), max(shift, apart * _LARGE / max(side, _LARGE))
             scores = max(scores, float(abs(one.scores[i] - other.scores[j])))
     return Difference(
         images=len(expected),
@@ -79,6 +83,7 @@ def compare(expected: list[Found], found: list[Found]) -> Difference:
         found=sum(len(x.boxes) for x in found),
         missing=missing,
         boxes=boxes,
+        shift=shift,
         scores=scores,
     )
 
