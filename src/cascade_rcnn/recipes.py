@@ -202,10 +202,10 @@ def _small(model: str, output: str) -> Recipe:
             max_size=544,
         ),
         optimizer=Optimizer(
-            name="adamw", lr=2e-4, lr_batch=8, weight_decay=0.05, clip_norm=1.0, warmup_steps=100, schedule="cosine"
+            name="adamw", lr=2e-4, lr_batch=4, weight_decay=0.05, clip_norm=1.0, warmup_steps=100, schedule="cosine"
         ),
         epochs=10,
-        batch_size=8,
+        batch_size=4,
         ema=0.998,
         evaluate_every=2,
         output=output,

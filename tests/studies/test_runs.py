@@ -89,11 +89,14 @@ def test_settings():
 
 
 def test_families_of_table_6():
-    found = variants(SMALL, {"small_vgg": "vgg.safetensors"})
+    base = replace(SMALL, options=replace(SMALL.options, semantics="paper"))
+    found = variants(base, {"small_vgg": "vgg.safetensors"})
     assert found["small_vgg-cascade"].recipe.model == "cascade_rcnn_vgg16"
     assert found["small_vgg-baseline"].recipe.model == "faster_rcnn_vgg16"
     assert found["small_vgg-baseline"].recipe.weights_backbone == "vgg.safetensors"
     assert found["small_vgg-baseline"].recipe.epochs == SMALL.epochs
+    assert found["small_vgg-baseline"].recipe.options.semantics == "paper"
+    assert found["small_vgg-baseline"].recipe.options.rpn_channels == 128  # the family's own
 
 
 def test_mistakes():

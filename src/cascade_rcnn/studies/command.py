@@ -96,7 +96,7 @@ def _with_study(verb: str, arguments: list[str]) -> None:
 
 
 def _base(flags: list[str]) -> tuple[Recipe, list[str]]:
-    """The recipe that `--recipe` names, with the study's own folder, and the other flags."""
+    """The recipe that `--recipe` names, with the paper's semantics and the study's own folder, and the other flags."""
     name, rest = "small", []
     words = iter(flags)
     for word in words:
@@ -108,7 +108,8 @@ def _base(flags: list[str]) -> tuple[Recipe, list[str]]:
             rest.append(word)
     if name not in RECIPES:
         raise UserError(f"no recipe is called '{name}'{nearest(name, list(RECIPES))}; known: {', '.join(RECIPES)}")
-    return replace(RECIPES[name](), output="runs/study"), rest
+    recipe = RECIPES[name]()
+    return replace(recipe, options=replace(recipe.options, semantics="paper"), output="runs/study"), rest
 
 
 def _go(

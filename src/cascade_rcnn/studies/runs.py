@@ -116,7 +116,8 @@ def on_cascade(inputs: int) -> Setting:
 def variants(base: Recipe, families: Mapping[str, str | None] | None = None) -> dict[str, Variant]:
     """The study's models, by name, all derived from one recipe. Order: what others' measurements need comes first.
 
-    `families` (Table 6): further recipes by name, with their backbones' weights; data and schedule are the base's.
+    `families` (Table 6): further recipes by name, with their backbones' weights; data, schedule and semantics are the
+    base's.
     """
     if base.init is not None:
         raise UserError(f"init is {base.init}: the study trains models by name; leave --init out")
@@ -128,7 +129,8 @@ def variants(base: Recipe, families: Mapping[str, str | None] | None = None) -> 
         if name not in RECIPES:
             raise UserError(f"no recipe is called '{name}'{nearest(name, list(RECIPES))}; --families takes recipes")
         own = RECIPES[name]()
-        found += _pair(f"{name}-", replace(base, model=own.model, options=own.options, weights_backbone=weights))
+        options = replace(own.options, semantics=base.options.semantics)
+        found += _pair(f"{name}-", replace(base, model=own.model, options=options, weights_backbone=weights))
     return {variant.name: variant for variant in found}
 
 
