@@ -26,11 +26,8 @@ class Matches(NamedTuple):
     truth: Array  # (N, M) int64: objects to find
 
 
-def match(ground_truth: Annotations, detections: Array) -> tuple[Matches, Array]:
-    """The matches of detections (N, 7), and the row of `detections` that each is of.
-
-    Raises UserError for what `evaluate_boxes` refuses.
-    """
+def match(ground_truth: Annotations, detections: Array) -> Matches:
+    """The matches of detections (N, 7). Raises UserError for what `evaluate_boxes` refuses."""
     detections = np.ascontiguousarray(detections, dtype=np.float64)
     check_detections(detections, ground_truth, "detections")
     reference = to_hotcoco(ground_truth)
@@ -44,23 +41,22 @@ def match(ground_truth: Annotations, detections: Array) -> tuple[Matches, Array]
     for one in evaluation.eval_imgs:
         if one is not None and one["aRng"] == _ALL:
             columns.append(_columns(one, images[one["image_id"]], labels[one["category_id"]]))
-    row, image, label, score, right, wrong = (np.concatenate(column) for column in zip(*columns, strict=True))
-    return Matches(image, label, score, right, wrong, count_objects(ground_truth)), row
+    image, label, score, right, wrong = (np.concatenate(column) for column in zip(*columns, strict=True))
+    return Matches(image, label, score, right, wrong, count_objects(ground_truth))
 
 
 def _nothing() -> tuple[Array, ...]:
     none, flags = np.zeros(0, np.int64), np.zeros((0, len(IOU_THRESHOLDS)), np.bool_)
-    return none, none, none, np.zeros(0), flags, flags
+    return none, none, np.zeros(0), flags, flags
 
 
 def _columns(one: dict, image: int, label: int) -> tuple[Array, ...]:
-    """One image and class of hotcoco's `eval_imgs`, detection by detection; its ids count the rows from 1."""
+    """One image and class of hotcoco's `eval_imgs`, detection by detection."""
     number = len(one["dtIds"])
     matched = np.array(one["dtMatched"], np.bool_).reshape(len(IOU_THRESHOLDS), number).T
     ignored = np.array(one["dtIgnore"], np.bool_).reshape(len(IOU_THRESHOLDS), number).T
-    row = np.array(one["dtIds"], np.int64) - 1
     place = np.full(number, image), np.full(number, label)
-    return row, *place, np.array(one["dtScores"], np.float64), matched & ~ignored, ~matched & ~ignored
+    return *place, np.array(one["dtScores"], np.float64), matched & ~ignored, ~matched & ~ignored
 
 
 def count_objects(truth: Annotations) -> Array:

@@ -79,10 +79,10 @@ def tasks(study: Study) -> list[Task]:
         count = max((study.seeds if a.every_seed else 1 for a in users), default=0)
         for seed in range(study.base.seed, study.base.seed + count):
             run = study.store.run(name, seed)
-            crossed = seed == study.base.seed and any(a.name == "figure5" for a in users)
+            figures = {a.name for a in users if not a.every_seed} if seed == study.base.seed else set()
             # Not evaluated on the way: the study does that at its end, in every setting.
             recipe = replace(variant.recipe, seed=seed, output=str(run.training), evaluate_every=0)
-            found.append(Task(run, variant, recipe, run.missing(variant, all_seeds_need=crossed)))
+            found.append(Task(run, variant, recipe, run.missing(variant, figures)))
     return sorted(found, key=lambda task: task.run.seed)  # whole tables with one seed first
 
 

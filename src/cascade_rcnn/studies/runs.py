@@ -14,6 +14,8 @@ from cascade_rcnn.recipes import RECIPES, Recipe
 
 T = TypeVar("T")
 QUALITIES = (0.5, 0.6, 0.7)  # U, section 5.1
+LOCALIZATION = {"figure1", "figure7"}  # the figures that show it
+SAMPLES = {"figure2", "figure4"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +28,7 @@ class Setting:
     first: int = 1  # the stage at which they enter this model
     of_cascade: bool = False  # the boxes are those of the run `cascade` of the same seed, not the model's own
     with_truth: bool = False  # the ground truth is added to them
+    figure: str | None = None  # the one figure that asks for it; None: tables do
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +39,8 @@ class Variant:
     title: str
     recipe: Recipe
     settings: tuple[Setting, ...]
-    localization_steps: int = 0  # Figures 1 (c) and 7 (a): apply the regressors this often; 0: not measured
-    samples: bool = False  # Figures 2 and 4: look at the training samples
+    localization_steps: int = 0  # for LOCALIZATION: apply the regressors this often; 0: not measured
+    samples: bool = False  # for SAMPLES: look at the training samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +99,7 @@ def alone(stage: int) -> Setting:
 
 DEFAULT = Setting(name="default")
 ITERATIVE = Setting(name="iterations3", inference={"iterations": 3})
-WITH_TRUTH = Setting(name="with-truth", with_truth=True)
+WITH_TRUTH = Setting(name="with-truth", with_truth=True, figure="figure5")
 
 
 def crossed(detector: int, inputs: int) -> Setting:
@@ -104,13 +107,17 @@ def crossed(detector: int, inputs: int) -> Setting:
     if detector == inputs:
         return alone(detector)
     return Setting(
-        name=f"stage{detector}-on-inputs{inputs}", inference=alone(detector).inference, inputs=inputs, first=detector
+        name=f"stage{detector}-on-inputs{inputs}",
+        inference=alone(detector).inference,
+        inputs=inputs,
+        first=detector,
+        figure="figure6",
     )
 
 
 def on_cascade(inputs: int) -> Setting:
     """Figure 5 (a), dashed: on the boxes that enter a stage of the cascade."""
-    return Setting(name=f"on-cascade-inputs{inputs}", inputs=inputs, of_cascade=True)
+    return Setting(name=f"on-cascade-inputs{inputs}", inputs=inputs, of_cascade=True, figure="figure5")
 
 
 def variants(base: Recipe, families: Mapping[str, str | None] | None = None) -> dict[str, Variant]:
@@ -176,7 +183,7 @@ def _singles(base: Recipe) -> list[Variant]:
         name="integral",
         title="integral loss, U = {.5, .6, .7}",
         recipe=_with_model(base, "integral_loss", replace(_cascade(base.options, 1), stages=None, stage_ious=ious)),
-        settings=(DEFAULT, alone(1), alone(2), alone(3)),
+        settings=(DEFAULT, *(replace(alone(k), figure="figure7") for k in (1, 2, 3))),
     )
     return [*found, integral]
 

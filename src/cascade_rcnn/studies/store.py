@@ -11,6 +11,7 @@ Folders of several machines and days are put together by copying them into one `
 """
 
 import zipfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from cascade_rcnn.evaluation import Metrics
 from cascade_rcnn.evaluation.coco import IOU_THRESHOLDS
 from cascade_rcnn.evaluation.matches import Matches, match
 from cascade_rcnn.files import read_json, replacing, write_json
-from cascade_rcnn.studies.runs import Variant
+from cascade_rcnn.studies.runs import LOCALIZATION, SAMPLES, Variant
 
 _BITS = 1 << np.arange(len(IOU_THRESHOLDS), dtype=np.uint16)
 
@@ -75,13 +76,14 @@ class RunFolder:
         path = self.path / "detections" / f"{setting}.npz"
         return read_matches(path) if path.is_file() else None
 
-    def missing(self, variant: Variant, *, all_seeds_need: bool) -> list[str]:
-        """What has yet to be measured: names of settings, and of files."""
-        files = {f"metrics/{s.name}.json": s.name for s in variant.settings if all_seeds_need or not s.of_cascade}
+    def missing(self, variant: Variant, figures: Collection[str]) -> list[str]:
+        """What has yet to be measured for tables and these figures: names of settings, and of files."""
+        wanted = (s for s in variant.settings if s.figure is None or s.figure in figures)
+        files = {f"metrics/{s.name}.json": s.name for s in wanted}
         files["speed.json"] = "speed"
-        if variant.localization_steps:
+        if variant.localization_steps and not LOCALIZATION.isdisjoint(figures):
             files["localization.json"] = "localization"
-        if variant.samples:
+        if variant.samples and not SAMPLES.isdisjoint(figures):
             files["samples.json"] = "samples"
         return [name for file, name in files.items() if not (self.path / file).is_file()]
 
@@ -113,16 +115,14 @@ class Store:
 
 
 def save_matches(path: Path, truth: Annotations, detections: np.ndarray) -> None:
-    """Write detections (N, 7) with what they are matched to, in 24 bytes each before compression."""
-    matches, row = match(truth, detections)
-    x, y, width, height = detections[row, 1:5].T
+    """Write what detections (N, 7) are matched to, in 14 bytes each before compression."""
+    matches = match(truth, detections)
     with replacing(path) as aside, aside.open("wb") as file:
         np.savez_compressed(
             file,
             image=matches.image.astype(np.uint32),
             label=matches.label.astype(np.uint16),
             score=matches.score.astype(np.float32),
-            box=np.stack([x, y, x + width, y + height], axis=1).astype(np.float32),
             right=(matches.right @ _BITS).astype(np.uint16),
             wrong=(matches.wrong @ _BITS).astype(np.uint16),
             truth=matches.truth.astype(np.uint16),
