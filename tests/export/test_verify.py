@@ -1,12 +1,14 @@
 """Differences by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.export.verify import Found, Tolerance, compare
+from cascade_rcnn.export.verify import TOLERANCES, Found, Tolerance, compare
 
-TOLERANCE = Tolerance(boxes=2.0, scores=0.02, missing=0.25)
+TOLERANCE = Tolerance(boxes=2.0, relative=True, scores=0.02, missing=0.25)
 
 
 def found(*boxes: tuple[float, float, float, float], score: float = 0.9, label: int = 1) -> Found:
@@ -24,13 +26,16 @@ def test_the_largest_differences():
     assert "2 of 2 detections, 0 without a counterpart; largest difference: boxes 1 px" in str(difference)
 
 
-def test_of_a_large_box_percent_count():
+def test_of_a_large_box_percent_count_where_the_tolerance_is_relative():
     difference = compare([found((0, 0, 400, 100))], [found((0, 0, 406, 100))])
     assert difference.boxes == 6
     assert difference.shift == pytest.approx(1.5)
     difference.check(TOLERANCE)
-    with pytest.raises(UserError, match=r"boxes 2\.5 px.*allowed: 2\.0 px, or percent of a larger box"):
+    with pytest.raises(UserError, match=r"boxes 2\.5 px.*allowed: 2\.0 px, 2\.0 % of boxes longer than 100"):
         compare([found((0, 0, 90, 90))], [found((0, 0, 92.5, 90))]).check(TOLERANCE)
+    with pytest.raises(UserError, match=r"boxes 6 px.*allowed: 2\.0 px, 0\.02"):
+        difference.check(replace(TOLERANCE, relative=False))
+    assert not TOLERANCES["fp32"].relative
 
 
 def test_detections_without_a_counterpart():

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from cascade_rcnn.studies.experiments import Study, read_data, tasks
 from cascade_rcnn.studies.plan import Speed, _estimate, plan, probe
-from cascade_rcnn.studies.runs import choose, variants
+from cascade_rcnn.studies.runs import choose
 
 
 def test_a_finished_study_takes_no_time(base, finished):
@@ -14,9 +14,8 @@ def test_a_finished_study_takes_no_time(base, finished):
 
 
 def test_a_probe_leaves_nothing_behind(base, tmp_path):
-    variant = variants(base)["baseline"]
-    recipe = replace(variant.recipe, output=str(tmp_path / "run"), epochs=3)
-    speed = probe(recipe, variant, *read_data(base))
+    (task,) = tasks(Study(base=replace(base, output=str(tmp_path), epochs=3), artifacts=choose(["figure2"])))
+    speed = probe(task, *read_data(base))
     assert speed.updates == 3 * 2
     assert speed.seconds_per_update > 0
     assert speed.seconds_per_image > 0

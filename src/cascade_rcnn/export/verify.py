@@ -11,7 +11,7 @@ import numpy as np
 from cascade_rcnn.errors import UserError
 
 _SAME = 0.8  # detections of one class that overlap this much are taken for the same
-_LARGE = 100  # pixels: of a box whose longer side is more, that much more is tolerated
+_LARGE = 100  # pixels, of the longer side
 
 
 class Found(NamedTuple):
@@ -26,14 +26,15 @@ class Found(NamedTuple):
 class Tolerance:
     """How far an export may be from the detector."""
 
-    boxes: float  # pixels; of larger boxes, percent of the longer side
+    boxes: float  # pixels
+    relative: bool  # ... of boxes longer than 100, percent of the longer side: what rounded features are off by
     scores: float
     missing: float  # share of the detections that may have no counterpart
 
 
 TOLERANCES = {
-    "fp32": Tolerance(boxes=0.1, scores=1e-3, missing=0.01),
-    "fp16": Tolerance(boxes=2.0, scores=0.02, missing=0.05),
+    "fp32": Tolerance(boxes=0.1, relative=False, scores=1e-3, missing=0.01),
+    "fp16": Tolerance(boxes=2.0, relative=True, scores=0.02, missing=0.05),
 }
 
 
@@ -46,7 +47,7 @@ class Difference:
     found: int = 0  # ... and of the export
     missing: int = 0  # of either, without a counterpart in the other
     boxes: float = 0.0  # pixels
-    shift: float = 0.0  # ... and as tolerances have it: of larger boxes, percent of the longer side
+    shift: float = 0.0  # ... and as a relative tolerance has it: of large boxes, percent of the longer side
     scores: float = 0.0
 
     def __str__(self) -> str:
@@ -58,11 +59,13 @@ class Difference:
     def check(self, tolerance: Tolerance) -> None:
         """Raise UserError where it is beyond the tolerance."""
         allowed = tolerance.missing * (self.expected + self.found)
-        if self.shift > tolerance.boxes or self.scores > tolerance.scores or self.missing > allowed:
+        boxes = self.shift if tolerance.relative else self.boxes
+        if boxes > tolerance.boxes or self.scores > tolerance.scores or self.missing > allowed:
+            large = f", {tolerance.boxes} % of boxes longer than {_LARGE}" if tolerance.relative else ""
             raise UserError(
-                f"the exported file does not find what the model finds ({self}; allowed: {tolerance.boxes} px, or "
-                f"percent of a larger box, {tolerance.scores}, {allowed:.0f} without a counterpart); nothing was "
-                "written: try another format or precision"
+                f"the exported file does not find what the model finds ({self}; allowed: {tolerance.boxes} px{large}, "
+                f"{tolerance.scores}, {allowed:.0f} without a counterpart); nothing was written: try another format or "
+                "precision"
             )
 
 

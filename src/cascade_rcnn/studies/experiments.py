@@ -22,7 +22,7 @@ from cascade_rcnn.files import read_json
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.recipes import Recipe
 from cascade_rcnn.studies import measure
-from cascade_rcnn.studies.runs import Artifact, Variant, variants
+from cascade_rcnn.studies.runs import Artifact, Setting, Variant, variants
 from cascade_rcnn.studies.store import RunFolder, Store, save_matches
 
 Say = Callable[[str], None]
@@ -54,6 +54,16 @@ class Task:
     variant: Variant
     recipe: Recipe
     missing: list[str]  # measurements; of a run that is trained
+
+    @property
+    def settings(self) -> list[Setting]:
+        """Those to measure."""
+        return [setting for setting in self.variant.settings if setting.name in self.missing]
+
+    @property
+    def localization_steps(self) -> int:
+        """How often to apply the regressors; 0: not."""
+        return self.variant.localization_steps if "localization" in self.missing else 0
 
     @property
     def is_done(self) -> bool:
@@ -204,7 +214,7 @@ def _measure(task: Task, study: Study, train_set: Annotations, val: Annotations,
     device = choose_device("cpu" if recipe.accelerator == "cpu" else None)
     model = load(run.checkpoint, device=device, **variant.settings[0].inference)
     other = study.store.run("cascade", run.seed).checkpoint
-    settings = [s for s in variant.settings if s.name in task.missing]
+    settings = task.settings
     cascade = None
     if any(s.of_cascade for s in settings):
         cascade = load(other, device=device) if other.is_file() else None
@@ -217,11 +227,12 @@ def _measure(task: Task, study: Study, train_set: Annotations, val: Annotations,
         run.write(
             "samples.json", measure.samples(model, train_set, study.sample_images, recipe.batch_size, recipe.workers)
         )
-    steps = variant.localization_steps if "localization" in task.missing else 0
-    if not settings and not steps:
+    if not settings and not task.localization_steps:
         return
     loader = evaluation_loader(val, recipe.batch_size, recipe.workers)
-    found, curve = measure.detect_and_localize(model, loader, settings, steps, cascade=cascade, number=len(val))
+    found, curve = measure.detect_and_localize(
+        model, loader, settings, task.localization_steps, cascade=cascade, number=len(val)
+    )
     if curve is not None:
         run.write("localization.json", curve.to_dict())
     for name, detections in found.items():

@@ -11,10 +11,8 @@ from cascade_rcnn.engine.evaluate import evaluation_loader
 from cascade_rcnn.engine.logs import read_csv
 from cascade_rcnn.engine.probe import seconds_per_update
 from cascade_rcnn.engine.setup import launch, prepare
-from cascade_rcnn.recipes import Recipe
 from cascade_rcnn.studies.experiments import Study, Task, read_data, tasks
 from cascade_rcnn.studies.measure import detect_and_localize
-from cascade_rcnn.studies.runs import Variant
 
 _IMAGES = 4  # validation images
 
@@ -40,15 +38,16 @@ class Speed:
 def plan(study: Study) -> list[Estimate]:
     """Every run of the study; a model that has to be trained or measured is tried for a few steps."""
     train_set, val = read_data(study.base)
-    speeds: dict[str, Speed] = {}
+    speeds: dict[tuple[str, ...], Speed] = {}  # further seeds have less to measure, and need a probe of their own
     found = []
     for task in tasks(study):
         if task.is_done:
             found.append(Estimate(task=task, state="done", minutes=0.0))
             continue
-        if task.variant.name not in speeds:
-            speeds[task.variant.name] = probe(task.recipe, task.variant, train_set, val)
-        found.append(_estimate(task, speeds[task.variant.name], len(val)))
+        work = (task.variant.name, *task.missing)
+        if work not in speeds:
+            speeds[work] = probe(task, train_set, val)
+        found.append(_estimate(task, speeds[work], len(val)))
     return found
 
 
@@ -64,8 +63,9 @@ def _estimate(task: Task, speed: Speed, images: int) -> Estimate:
     )
 
 
-def probe(recipe: Recipe, variant: Variant, train_set: Annotations, val: Annotations) -> Speed:
+def probe(task: Task, train_set: Annotations, val: Annotations) -> Speed:
     """A few updates on the training data and a few validation images, as the study itself runs them."""
+    recipe = task.recipe
     with TemporaryDirectory() as folder:
         trial = replace(recipe, output=str(Path(folder) / "probe"))
         fabric = launch(trial)
@@ -75,8 +75,8 @@ def probe(recipe: Recipe, variant: Variant, train_set: Annotations, val: Annotat
         batch = recipe.batch_size
         loader = list(islice(evaluation_loader(val, batch, 0), -(-_IMAGES // batch)))
         model = run.model.eval()
-        settings = [setting for setting in variant.settings if not setting.of_cascade]
+        settings = [setting for setting in task.settings if not setting.of_cascade]
         start = time.perf_counter()
-        detect_and_localize(model, loader, settings, variant.localization_steps)
+        detect_and_localize(model, loader, settings, task.localization_steps)
         measured = time.perf_counter() - start
     return Speed(seconds, updates, measured / max(1, sum(len(images) for images, _ in loader)))
