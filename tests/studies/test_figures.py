@@ -25,3 +25,16 @@ def test_the_scatter_is_small(finished, tmp_path):
     assert drawn.svg.stat().st_size < 1_000_000
     stages = read_json(tmp_path / "figure2.json")["stages"]
     assert [len(stage["scatter"]) <= 2000 for stage in stages] == [True] * 3
+
+
+def test_each_has_its_own_numbers_of_the_samples(finished, tmp_path):
+    numbers = {}
+    for name in ("figure2", "figure4"):
+        render(Store(finished), name, tmp_path)
+        numbers[name] = read_json(tmp_path / f"{name}.json")
+    measured = read_json(finished / "runs" / "cascade-seed0" / "samples.json")
+    assert numbers["figure4"]["edges"] == measured["edges"]
+    stages = (numbers["figure2"]["stages"], numbers["figure4"]["stages"], measured["stages"])
+    for two, four, both in zip(*stages, strict=True):
+        assert two | four == both
+        assert set(two) & set(four) == {"u"}

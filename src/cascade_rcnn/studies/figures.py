@@ -42,6 +42,7 @@ _SAMPLES = {
     "figure2": ("Figure 2: regression targets by stage", _FIGURE2),
     "figure4": ("Figure 4: IoU of the training samples by stage", _FIGURE4),
 }
+_OF_FIGURE4 = ("samples", "histogram", "percent_above")  # of a stage; the rest is Figure 2's
 FIGURES = tuple(sorted((*_CURVES, *_SAMPLES)))
 
 
@@ -73,9 +74,14 @@ def _render_samples(store: Store, name: str, folder: Path) -> Drawn:
         _write(folder / name, title, definition, {}, missing)
         return Drawn(name=name, title=title, definition=definition, svg=None, missing=missing)
     definition = f"{definition} {found['images']} images."
-    _write(folder / name, title, definition, found, ())
-    draw = drawing.draw_scatter if name == "figure2" else lambda s: drawing.draw_histograms(s, found["edges"])
-    drawing.save(draw(found["stages"]), folder / name)
+    stages, edges = found["stages"], found["edges"]
+    if name == "figure2":
+        numbers = {"stages": [{k: v for k, v in stage.items() if k not in _OF_FIGURE4} for stage in stages]}
+        drawing.save(drawing.draw_scatter(stages), folder / name)
+    else:
+        numbers = {"edges": edges, "stages": [{k: stage[k] for k in ("u", *_OF_FIGURE4)} for stage in stages]}
+        drawing.save(drawing.draw_histograms(stages, edges), folder / name)
+    _write(folder / name, title, definition, numbers, ())
     return Drawn(name=name, title=title, definition=definition, svg=folder / f"{name}.svg", missing=())
 
 
