@@ -86,6 +86,8 @@ def test_options_reach_the_config():
         ({"stages": 5}, "1 to 4 stages"),
         ({"stages": 3, "stage_ious": (0.5, 0.6)}, "2 entries"),
         ({"stage_ious": (0.5, 0.6), "stage_stds": ((1.0,) * 4,)}, "entries; give one a stage"),
+        ({"stage_ious": (0.5, 60)}, "stage_ious: 60 is not between 0 and 1"),
+        ({"stages": 1, "stage_stds": ((0.1, 0.1, 0.2, 0.0),)}, "stage_stds: .* has a deviation that is not above 0"),
         ({"test_stage": 4}, "test_stage=4: this model has stages 1 to 3"),
         ({"test_stage": 0}, "test_stage=0"),
         ({"trainable_layers": 6}, "give 0 to 5"),

@@ -28,7 +28,14 @@ class Stage:
     std: Std = (0.1, 0.1, 0.2, 0.2)
     mean: Std = (0.0, 0.0, 0.0, 0.0)
     loss_weight: float = 1.0
-    lr_multiplier: float = 1.0
+    lr_multiplier: float = 1.0  # of its head, to make up for the weight where the optimizer sees a loss's scale
+
+    def __post_init__(self) -> None:
+        """Raises UserError for what is no IoU, or no deviation."""
+        if not 0 < self.iou < 1:
+            raise UserError(f"stage_ious: {self.iou:g} is not between 0 and 1")
+        if not min(self.std) > 0:
+            raise UserError(f"stage_stds: {self.std} has a deviation that is not above 0")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,17 +11,19 @@ from cascade_rcnn.config import Stage
 from cascade_rcnn.recipes import Optimizer
 
 
-def parameter_groups(model: nn.Module, stages: tuple[Stage, ...], weight_decay: float) -> list[dict]:
+def parameter_groups(model: nn.Module, stages: tuple[Stage, ...], config: Optimizer) -> list[dict]:
     """Parameters by learning-rate multiplier (a stage's head may have its own) and weight decay.
 
+    A multiplier makes up for a small loss weight: with SGD the head learns as fast as without either. AdamW's steps do
+    not depend on a loss's scale, there is nothing to make up for, and multipliers are left out.
     Biases and normalisation (anything with one dimension) do not decay.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             head = re.match(r"roi_heads\.heads\.(\d+)\.", name)
-            multiplier = stages[int(head[1])].lr_multiplier if head else 1.0
-            decay = weight_decay if parameter.ndim > 1 else 0.0
+            multiplier = stages[int(head[1])].lr_multiplier if head and config.name == "sgd" else 1.0
+            decay = config.weight_decay if parameter.ndim > 1 else 0.0
             groups.setdefault((multiplier, decay), []).append(parameter)
     return [
         {"params": parameters, "multiplier": multiplier, "weight_decay": decay}

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from lightning_fabric import Fabric
 from torch.optim.swa_utils import AveragedModel
 
+from cascade_rcnn.config import Category
 from cascade_rcnn.data import Annotations, check_images, check_same_categories, load_annotations
 from cascade_rcnn.data.dataset import DetectionDataset
 from cascade_rcnn.data.loader import make_loader
@@ -19,6 +21,7 @@ from cascade_rcnn.engine.run import STATE, Run
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import read_json, write_json
 from cascade_rcnn.models.build import create_model
+from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.recipes import Data, Recipe
 
 _FABRIC = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -82,14 +85,11 @@ def prepare(recipe: Recipe, fabric: Fabric, *, resume: bool) -> tuple[Run, list[
     train_set, val, notes = _read_data(recipe.data)
     torch.manual_seed(recipe.seed)
     if recipe.init is None:
-        options = {option.name: getattr(recipe.options, option.name) for option in fields(recipe.options)}
-        model = create_model(
-            recipe.model, categories=train_set.categories, weights_backbone=recipe.weights_backbone, **options
-        )
+        model = build_model(recipe, train_set.categories)
     else:
         model, anew = checkpoint.start_from(recipe.init, train_set.categories)
         notes.append(f"{recipe.init} gives the architecture and the weights; {anew} tensors start anew")
-    groups = optim.parameter_groups(model, model.config.stages, recipe.optimizer.weight_decay)
+    groups = optim.parameter_groups(model, model.config.stages, recipe.optimizer)
     built = optim.make_optimizer(groups, recipe.optimizer, fused=recipe.precision != "fp16")
     wrapped, optimizer = fabric.setup(model, built)
     averaged = None
@@ -110,6 +110,12 @@ def prepare(recipe: Recipe, fabric: Fabric, *, resume: bool) -> tuple[Run, list[
     if state is not None:
         run.restore(state)
     return run, notes
+
+
+def build_model(recipe: Recipe, categories: Sequence[Category]) -> Detector:
+    """The model that `recipe` trains from its backbone's weights on."""
+    options = {option.name: getattr(recipe.options, option.name) for option in fields(recipe.options)}
+    return create_model(recipe.model, categories=categories, weights_backbone=recipe.weights_backbone, **options)
 
 
 def _claim(output: Path, recipe: Recipe, fabric: Fabric, *, resume: bool) -> dict[str, Any] | None:
