@@ -75,3 +75,13 @@ def test_without_objects_every_weight_has_a_gradient(semantics):
 def test_qualities_ascend():
     with pytest.raises(UserError, match="in ascending order"):
         method(stages=STAGES[::-1])
+
+
+def test_boxes_are_handed_on_by_the_class_that_the_classifiers_agree_on():
+    """Of two classes the first is the average's; its regressor moves by a tenth of the width, the other's by none."""
+    model = method()
+    likely = [0.0, 2, 1, 0, 1, 2, 0, 3, 1]  # classifier after classifier: background and the two classes
+    model.heads[0].logits = nn.Parameter(torch.tensor(likely))
+    model.heads[0].deltas = nn.Parameter(torch.tensor([[1.0, 0, 0, 0], [0.0, 0, 0, 0]]))
+    proposals = Proposals(torch.tensor([[[10.0, 10, 20, 20]]]), torch.ones(1, 1, dtype=torch.bool))
+    assert model.refine([], proposals, SIZES, 1).boxes[0, 0].tolist() == pytest.approx([11, 10, 21, 20])

@@ -47,6 +47,10 @@ class IntegralLoss(Cascade):
             total = total + losses.classification(logits, labels, trained.valid, number)
         return total
 
+    def _likeliest(self, logits: Tensor) -> Tensor:
+        """By the classifiers' average: (B, K, U * (M + 1)) -> (B, K) in 1..M."""
+        return self._average(list(self._split(logits))).argmax(dim=-1) + 1
+
     @property
     def last(self) -> int:
         """There is one stage, whichever classifiers are read."""
