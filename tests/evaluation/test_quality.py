@@ -103,6 +103,20 @@ def test_samples_by_hand(monkeypatch):
     np.testing.assert_allclose(np.sort(found.ious[0]), [0, 25 / 35, 31 / 39], atol=1e-6)
 
 
+def test_samples_do_not_count_what_a_stage_makes_of_ground_truth(monkeypatch):
+    """Stage 1 moves all boxes by a tenth of their width; of proposals, truth, and truth anew only the former count."""
+    cascade = model(semantics="paper", stages=3)
+    for head in cascade.roi_heads.heads:
+        torch.nn.init.zeros_(head.regressor.weight)  # type: ignore[union-attr]
+        head.regressor.bias.data[:] = torch.tensor([1.0, 0, 0, 0])  # type: ignore[index, union-attr]
+    given = Proposals(torch.tensor([[[9.0, 6, 44, 50], [50, 50, 60, 60]]]), torch.ones(1, 2, dtype=torch.bool))
+    monkeypatch.setattr(cascade, "propose", lambda *_: given)
+    found = training_samples(cascade, [([IMAGE], [{"boxes": TARGET["boxes"][:1], "labels": TARGET["labels"][:1]}])])
+    left = (9.0, 9 + 3.5, 9 + 3.5 + 1.75)  # standard deviations .1 and .05 of a width of 35
+    for ious, x in zip(found.ious, left, strict=True):
+        assert sorted(ious) == pytest.approx([0, (40 - x) / (x + 35 - 5)], abs=1e-5)
+
+
 @pytest.mark.parametrize("class_agnostic", [True, False])
 def test_a_trajectory_is_what_each_stage_hands_on(class_agnostic):
     cascade = model(class_agnostic=class_agnostic).eval()

@@ -21,7 +21,6 @@ from cascade_rcnn.structures import Proposals, Targets
 Batches: TypeAlias = Iterable[tuple[list[Tensor], list[dict[str, Tensor]]]]
 
 _STEADY = 1000  # positives that a mean and a deviation to two digits take
-_IS_TRUTH = 0.9999  # an input of at least this IoU is the ground truth itself
 
 
 class RegressionTargets(NamedTuple):
@@ -48,7 +47,7 @@ class RegressionTargets(NamedTuple):
 
 
 class StageSamples(NamedTuple):
-    """What each stage is trained on, the appended ground truth left out."""
+    """What each stage is trained on of the detector's own boxes, without ground truth that is appended."""
 
     ious: list[np.ndarray]  # T of (N_t,): IoU of the input box with its ground truth; 0 in an image without objects
     deltas: list[np.ndarray]  # T of (N_t, 4): equation 2 to that ground truth, not normalised
@@ -74,13 +73,14 @@ def regression_targets(detector: Detector, batches: Batches) -> RegressionTarget
 def training_samples(detector: Detector, batches: Batches) -> StageSamples:
     """The boxes that each stage is trained on (Figures 2 and 4): stage 1 a sample of the RPN's, then what it hands on.
 
-    Ground truth that is appended to the proposals (IoU 1) is left out: the figures show what detectors produce.
+    Ground truth that is appended to the proposals is left out, and what stages make of it: the figures show what the
+    detector produces from its own proposals.
     """
     number = len(detector.roi_heads.heads)
     ious = [[torch.zeros(0)] for _ in range(number)]
     deltas = [[torch.zeros(0, 4)] for _ in range(number)]
     for t, trained in _trained_on(detector, batches):
-        kept = trained.valid & (trained.iou < _IS_TRUTH)
+        kept = trained.valid & ~trained.from_truth
         ious[t].append(trained.iou[kept].clamp(min=0).cpu())
         deltas[t].append(box_ops.encode(trained.output.boxes, trained.truth)[kept].cpu())
     return StageSamples([torch.cat(x).numpy() for x in ious], [torch.cat(x).numpy() for x in deltas])
@@ -114,11 +114,8 @@ def trajectory(cascade: Cascade, features: list[Tensor], proposals: Proposals, s
     """Each box's way through the stages, T + 1 of (B, K, 4), clipped to the image: the proposal, then every output."""
     last = len(cascade.stages)
     outputs = cascade.run(features, proposals.boxes, sizes, last)
-    regressed = cascade.regress(last - 1, outputs[-1])
-    if regressed.shape[2] > 1:  # a regressor for each class: that of the likeliest
-        likeliest = outputs[-1].logits[..., 1:].argmax(dim=-1)
-        regressed = regressed.gather(2, likeliest[..., None, None].expand(-1, -1, 1, 4))
-    return [box_ops.clip(boxes, sizes) for boxes in (*(output.boxes for output in outputs), regressed[:, :, 0])]
+    last_boxes = cascade.hand_on(last - 1, outputs[-1], sizes)
+    return [box_ops.clip(boxes, sizes) for boxes in (*(output.boxes for output in outputs), last_boxes)]
 
 
 class LocalizationCurve:

@@ -39,6 +39,7 @@ class TrainedOn(NamedTuple):
     truth: Tensor  # (B, S, 4): the ground truth each is compared with
     iou: Tensor  # (B, S): with it
     valid: Tensor  # (B, S) bool
+    from_truth: Tensor  # (B, S) bool: appended ground truth, or what earlier stages have made of it
 
 
 class Cascade(nn.Module):
@@ -84,14 +85,17 @@ class Cascade(nn.Module):
         if self.semantics.average_pooled_gradient and len(self.heads) > 1:
             features = [_ShareGradient.apply(x, 1 / len(self.heads)) for x in features]  # type: ignore[misc]
         features = self.read(features)
+        from_truth = torch.zeros_like(proposals.valid)
         for t in range(len(self.heads)):
             inputs, is_truth = self._append_truth(t, proposals, targets)
+            from_truth = nn.functional.pad(from_truth, (0, is_truth.shape[1] - from_truth.shape[1])) | is_truth
             assignment = assign(inputs.boxes, inputs.valid, targets, positive_iou=self.stages[t].iou)
             chosen = self._draw(t, assignment, is_truth)
-            trained = self._run_sample(t, features, inputs.boxes, assignment, chosen)
+            from_truth = from_truth.gather(1, chosen.rows)
+            trained = self._run_sample(t, features, inputs.boxes, assignment, chosen, from_truth)
             yield trained
             if t + 1 < len(self.heads):
-                proposals = self._resample(t, trained, is_truth.gather(1, chosen.rows), sizes)
+                proposals = self._resample(t, trained, sizes)
 
     def _append_truth(self, t: int, proposals: Proposals, targets: Targets) -> tuple[Proposals, Tensor]:
         """The stage's inputs, and which of them are ground truth."""
@@ -111,7 +115,7 @@ class Cascade(nn.Module):
         return keep_all(assignment)
 
     def _run_sample(
-        self, t: int, features: Features, boxes: Tensor, assignment: Assignment, chosen: Sample
+        self, t: int, features: Features, boxes: Tensor, assignment: Assignment, chosen: Sample, from_truth: Tensor
     ) -> TrainedOn:
         boxes = box_ops.gather(boxes, chosen.rows)
         positive = assignment.positive.gather(1, chosen.rows) & chosen.valid
@@ -121,6 +125,7 @@ class Cascade(nn.Module):
             box_ops.gather(assignment.truth, chosen.rows),
             assignment.iou.gather(1, chosen.rows),
             chosen.valid,
+            from_truth,
         )
 
     def _risks(self, t: int, trained: TrainedOn) -> dict[str, Tensor]:
@@ -137,13 +142,13 @@ class Cascade(nn.Module):
         return losses.classification(trained.output.logits, trained.labels, trained.valid, number)
 
     @torch.no_grad()
-    def _resample(self, t: int, trained: TrainedOn, is_truth: Tensor, sizes: Tensor) -> Proposals:
+    def _resample(self, t: int, trained: TrainedOn, sizes: Tensor) -> Proposals:
         """The stage's output as the next stage's input (section 4.2): boxes moved, empty ones dropped."""
-        labels = torch.where(trained.labels > 0, trained.labels, _likeliest(trained.output.logits))
+        labels = torch.where(trained.labels > 0, trained.labels, self._likeliest(trained.output.logits))
         boxes = self._refine(t, trained.output, labels, sizes)
         valid = trained.valid & box_ops.nonempty(boxes)
         if self.semantics.append_ground_truth == "every-removed":
-            valid = valid & ~is_truth
+            valid = valid & ~trained.from_truth
         return Proposals(boxes.masked_fill(~valid[..., None], 0.0), valid)
 
     # -- inference: equation 7 -----------------------------------------------------------------------------------
@@ -155,7 +160,7 @@ class Cascade(nn.Module):
         outputs, valid = self.run(features, proposals.boxes, sizes, first, first), proposals.valid
         if self.last > first:
             outputs[0], valid = self._survivors(outputs[0], valid)
-            outputs += self.run(features, self._next(first - 1, outputs[0], sizes), sizes, self.last, first + 1)
+            outputs += self.run(features, self.hand_on(first - 1, outputs[0], sizes), sizes, self.last, first + 1)
         scores = self.scores(features, outputs, first).masked_fill(~valid[..., None], 0.0)
         return select(self.regress(self.last - 1, outputs[-1]), scores, sizes, self.inference)
 
@@ -170,7 +175,7 @@ class Cascade(nn.Module):
         outputs = []
         for t in range(first - 1, last):
             if outputs:
-                boxes = self._next(t - 1, outputs[-1], sizes)
+                boxes = self.hand_on(t - 1, outputs[-1], sizes)
             outputs.append(StageOutput(boxes, *self.heads[self.head_of[t]](features, boxes)))
         return outputs
 
@@ -191,7 +196,7 @@ class Cascade(nn.Module):
         """The boxes that stage `last` hands on, from the RPN's proposals (`last` 0: those themselves)."""
         if last == 0:
             return proposals
-        boxes = self._next(last - 1, self.run(self.read(features), proposals.boxes, sizes, last)[-1], sizes)
+        boxes = self.hand_on(last - 1, self.run(self.read(features), proposals.boxes, sizes, last)[-1], sizes)
         return Proposals(boxes, proposals.valid & box_ops.nonempty(boxes))
 
     def scores(self, features: Features, outputs: list[StageOutput], first: int = 1) -> Tensor:
@@ -226,8 +231,13 @@ class Cascade(nn.Module):
         boxes = self.regress(t, output._replace(deltas=_of_class(output.deltas, labels)[:, :, None]))[:, :, 0]
         return box_ops.clip(boxes, sizes) if self.semantics.clip_between_stages else boxes
 
-    def _next(self, t: int, output: StageOutput, sizes: Tensor) -> Tensor:
-        return self._refine(t, output, _likeliest(output.logits), sizes)
+    def hand_on(self, t: int, output: StageOutput, sizes: Tensor) -> Tensor:
+        """b^(t+1), (B, K, 4), from a stage's output: by the regressor of the likeliest class."""
+        return self._refine(t, output, self._likeliest(output.logits), sizes)
+
+    def _likeliest(self, logits: Tensor) -> Tensor:
+        """The most probable class that is not background: (B, K, M + 1) -> (B, K) in 1..M."""
+        return logits[..., 1:].argmax(dim=-1) + 1
 
 
 class _ShareGradient(torch.autograd.Function):
@@ -249,8 +259,3 @@ def _of_class(deltas: Tensor, labels: Tensor) -> Tensor:
         return deltas[:, :, 0]
     index = (labels - 1).clamp(min=0)[..., None, None].expand(-1, -1, 1, 4)
     return deltas.gather(2, index).squeeze(2)
-
-
-def _likeliest(logits: Tensor) -> Tensor:
-    """The most probable class that is not background: (B, K, M + 1) -> (B, K) in 1..M."""
-    return logits[..., 1:].argmax(dim=-1) + 1
