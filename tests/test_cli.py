@@ -2,12 +2,20 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import PIL.Image
 import pytest
 import torch
+import tyro
 
 import cascade_rcnn
+from cascade_rcnn import create_model
 from cascade_rcnn.cli import main
+from cascade_rcnn.config import ModelOptions
+from cascade_rcnn.data import load_annotations
+from cascade_rcnn.data.shapes import write_shapes
+from cascade_rcnn.engine import checkpoint
+from cascade_rcnn.engine.evaluate import measure_targets
 from cascade_rcnn.recipes import RECIPES
 
 SHARED = Path(__file__).resolve().parents[1] / "../shared/data"
@@ -175,6 +183,32 @@ def test_train_evaluate_predict_end_to_end(capsys, tmp_path):
     main(["predict", str(shapes / "images" / "val"), *checkpoint, "--output", str(found)])
     assert len(list((found / "pictures").iterdir())) == 3
     assert isinstance(json.loads((found / "detections.json").read_text()), list)
+
+
+def test_statistics_are_printed_as_the_flags_that_training_takes(capsys, tmp_path):
+    """A model that moves nothing, on two stages: the figures of its targets, and options that parse back to them."""
+    shapes = write_shapes(tmp_path / "shapes", train=3, val=1, size=64, seed=0)
+    truth = load_annotations(shapes / "train.json")
+    torch.manual_seed(0)
+    sizes = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 8, "min_size": None, "proposals": 500}
+    stages = {"stage_ious": (0.5, 0.55), "anchor_sizes": (8, 16, 24, 32, 48)}
+    model = create_model("cascade_rcnn_resnet18_fpn", categories=truth.categories, semantics="paper", **sizes, **stages)
+    for head in model.roi_heads.heads:
+        torch.nn.init.zeros_(head.regressor.weight)
+    checkpoint.save(model, tmp_path / "model.safetensors")
+    flags = ["--checkpoint", str(tmp_path / "model.safetensors"), "--annotations", str(shapes / "train.json")]
+    main(["statistics", *flags, "--workers", "0", "--device", "cpu"])
+    first, second, *options = capsys.readouterr().out.splitlines()
+    expected = measure_targets(tmp_path / "model.safetensors", truth, 1, 0, "cpu")
+    assert first.startswith("stage 1: mean ")
+    assert f"({len(expected.deltas[1])} positives)" in second
+    words = " ".join(options).replace("--options.", "--").split()
+    parsed = tyro.cli(ModelOptions, args=words)
+    assert np.array(parsed.stage_means) == pytest.approx(np.array(expected.mean), abs=1e-4)
+    assert np.array(parsed.stage_stds) == pytest.approx(np.array(expected.std), abs=1e-4)
+    assert np.array(parsed.stage_stds).shape == (2, 4)
+    assert "workers is -1; give 0 or more" in fails(capsys, "statistics", *flags, "--workers", "-1")
+    assert "batch_size is 0; give 1 or more" in fails(capsys, "statistics", *flags, "--batch-size", "0")
 
 
 def test_convert_wants_a_direction_and_the_right_endings(capsys, tmp_path):

@@ -74,6 +74,14 @@ def test_the_paper_s_schedule():
     assert recipe.options.rois == 512
 
 
+def test_the_schedule_of_the_ablations():
+    """Section 5.1.1: 120k iterations and 60k at a tenth of the rate, 8 GPUs with an image each, 256 RoIs."""
+    recipe = RECIPES["paper_ablation"]()
+    assert recipe.epochs * 118_287 / recipe.optimizer.lr_batch == pytest.approx(180_000, rel=0.02)
+    assert [drop * 180 for drop in recipe.optimizer.drops] == pytest.approx([120])
+    assert (recipe.optimizer.lr, recipe.options.rois, recipe.options.semantics) == (0.005, 256, "paper")
+
+
 @pytest.mark.parametrize(
     ("name", "iterations", "gpus", "drops", "rois"),
     [("paper_cascade_vgg", 100_000, 2, [60, 90], 128), ("paper_cascade_rfcn_r50", 280_000, 4, [160, 240], 256)],

@@ -115,7 +115,11 @@ def make_loader(
     """Batches of `batch_size` images for this rank; `workers` processes decode them (0: this one).
 
     The loader's `set_epoch(epoch, skip_batches)` says which epoch comes next; without it every epoch is the same.
+    Raises UserError for numbers that are too small.
     """
+    for name, number, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
+        if number < least:
+            raise UserError(f"{name} is {number}; give {least} or more")
     sampler = AspectBatchSampler(
         dataset.annotations.image_sizes,
         batch_size=batch_size,
