@@ -69,4 +69,6 @@ def test_mistakes(capsys, tmp_path):
     assert "2 families, but 1" in fails(
         capsys, "run", "table6", "--families", "small_vgg", "small_rfcn", "--family-weights", "x"
     )
+    assert "resamples is 0; give 1 or more" in fails(capsys, "run", "table1", "--resamples", "0")
+    assert "resamples is 0" in fails(capsys, "render", "--output", str(tmp_path), "--resamples", "0")
     assert "no finished runs" in fails(capsys, "render", "--output", str(tmp_path))

@@ -34,6 +34,16 @@ def test_figure_5_dashed_is_of_the_matching_stage(finished):
     assert curves[3].look == curves[1].look
 
 
+def test_a_figure_shows_the_first_seed_that_has_been_measured(finished, tmp_path):
+    for seed in (0, 1):
+        Store(tmp_path).run("cascade", seed).write("training.json", {})
+    metrics = Store(finished).run("cascade", 0).read("metrics/stage1.json")
+    Store(tmp_path).run("cascade", 1).write("metrics/stage1.json", metrics)
+    curve = figure6(Store(tmp_path))[0].curves[0]
+    assert curve.missing is None
+    assert list(curve.y) == pytest.approx([100 * x for x in metrics["precision_by_iou"]], abs=1e-3)
+
+
 def test_localization_leaves_thin_bins_out(tmp_path):
     run = Store(tmp_path).run("baseline", 0)
     run.write("training.json", {})

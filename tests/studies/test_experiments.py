@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from cascade_rcnn.engine import train as training
 from cascade_rcnn.engine.interrupt import Interrupted
@@ -13,6 +14,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import read_json, write_json
 from cascade_rcnn.studies import experiments
 from cascade_rcnn.studies.experiments import Study, fingerprint, read_data, run, tasks
+from cascade_rcnn.studies.plan import plan
 from cascade_rcnn.studies.runs import choose
 
 
@@ -118,6 +120,21 @@ def test_runs_of_other_settings_are_refused(base, finished):
         run(study(base, "table1", options=options), say=lambda _: None)
     with pytest.raises(UserError, match="was run on other val data"):
         run(study(base, "table1", data=data), say=lambda _: None)
+    with pytest.raises(UserError, match="was trained with epochs 1, not 3"):
+        plan(study(base, "table1", epochs=3))
+
+
+def test_what_does_not_fit_is_found_before_anything_is_trained(base, tmp_path, monkeypatch):
+    monkeypatch.setattr(experiments, "train", lambda *_, **__: pytest.fail("nothing was to be trained"))
+    torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    one = study(base, "table6", output=str(tmp_path))
+    for wrong in ("nowhere.pth", "other.pth"):
+        with pytest.raises(UserError, match=wrong):
+            run(replace(one, families={"small_vgg": str(tmp_path / wrong)}), say=lambda _: None)
+    with pytest.raises(UserError, match=r"small_vgg stand in Table 6 alone; ask for table6"):
+        run(replace(study(base, "table1", output=str(tmp_path)), families={"small_vgg": None}), say=lambda _: None)
+    with pytest.raises(UserError, match="sample-images is -5; give 1 or more"):
+        run(replace(one, sample_images=-5), say=lambda _: None)
 
 
 def test_other_machines_runs_are_welcome(base, finished):

@@ -57,8 +57,9 @@ def test_the_page_needs_no_other_file(report):
     assert page.count("data:image/svg+xml;base64,") == 6
     assert re.findall(r'(?:src|href)="(?!data:)', page) == []
     assert page.count("<table>") == page.count("</table>") == 6 + 5 + 1  # tables, differences, runs
-    for fact in ("train.json: 4 images", "1 epochs", "AMD|Intel|processor|arm", "seeds"):
-        assert re.search(fact, page)
+    record = read_json(report / "report.json")["runs"][0]
+    for fact in ("train.json: 4 images", "1 epochs", record["machine"]["torch"], "paper", "32-true", "0, 1"):
+        assert re.search(f"<(td|dd|li)[^>]*>[^<]*{re.escape(fact)}", page)
 
 
 def test_every_json_is_strict(report):
@@ -79,7 +80,8 @@ def test_a_report_of_one_table(finished, tmp_path):
     assert "Missing: cascade: samples." in text
     assert "## Table 3" not in text
     assert not (folder / "figures" / "figure2.png").exists()
-    assert (folder / "figures" / "figure1.png").exists()  # one of its three curves
+    assert (folder / "figures" / "figure2.json").exists()
+    assert not (folder / "figures" / "figure1.json").exists()  # one of its three curves, and not asked for
 
 
 def test_what_cannot_stand_in_one_report(finished, tmp_path):
@@ -91,3 +93,11 @@ def test_what_cannot_stand_in_one_report(finished, tmp_path):
         write_json(tmp_path / "runs" / f"{name}-seed0" / "training.json", record)
     with pytest.raises(UserError, match="baseline-seed0 and cascade-seed0 differ in epochs"):
         render(tmp_path)
+
+
+def test_a_figure_of_nothing_measured_is_numbers_alone(finished, tmp_path):
+    shutil.copytree(finished / "runs" / "baseline-seed0", tmp_path / "runs" / "baseline-seed0")
+    values = read_json(render(tmp_path, ["figure4"], resamples=1).parent / "report.json")
+    assert values["figures"] == [
+        {"name": "figure4", "title": values["figures"][0]["title"], "missing": ["cascade: samples"], "drawn": False}
+    ]

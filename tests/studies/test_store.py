@@ -34,15 +34,18 @@ def test_what_is_missing(base, tmp_path):
     known, run = variants(base), Store(tmp_path).run("baseline-60", 3)
     assert run.path == tmp_path / "runs" / "baseline-60-seed3"
     everything = run.missing(known["baseline-60"], {"figure1", "figure5"})
-    assert everything == ["default", "with-truth", "on-cascade-inputs2", "speed", "localization"]
-    assert run.missing(known["baseline-60"], {"figure1"}) == ["default", "speed", "localization"]
-    assert run.missing(known["cascade"], ()) == ["stages1-3", "stage1", "stage2", "stage3", "stages1-2", "speed"]
+    assert everything == ["default", "with-truth", "on-cascade-inputs2", "localization"]
+    assert run.missing(known["baseline-60"], {"figure1"}) == ["default", "localization"]
+    assert run.missing(known["cascade"], {"table1"}) == ["stages1-3", "stage1", "stage2", "stage3", "stages1-2"]
+    assert "speed" in run.missing(known["cascade"], {"table6"})
     assert "samples" in run.missing(known["cascade"], {"figure2"})
     assert "stage1-on-inputs2" in run.missing(known["cascade"], {"figure6"})
-    run.write("speed.json", {})
     run.write("metrics/default.json", {})
+    assert "default" in run.missing(known["baseline-60"], {"figure1"})  # half of it
+    (run.path / "detections").mkdir()
+    (run.path / "detections/default.npz").touch()
     assert run.missing(known["baseline-60"], {"figure1"}) == ["localization"]
-    assert run.read("localization.json") is run.metrics("with-truth") is run.matches("default") is None
+    assert run.read("localization.json") is run.metrics("with-truth") is run.matches("with-truth") is None
 
 
 def test_seeds_are_those_that_are_trained(tmp_path):

@@ -210,6 +210,7 @@ def _write_results(run: Run) -> None:
         "images_per_second": here.images / max(1e-9, here.seconds),
         "training_seconds": here.seconds,
         "peak_memory_mb": machine.peak_memory_mb(),
+        "precision": run.fabric.strategy.precision.precision,
         "best": read_json(best) if best.exists() else None,
         "machine": machine.describe(),
     }

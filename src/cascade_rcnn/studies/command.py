@@ -60,7 +60,13 @@ def render(*, output: Path, resamples: int = 500) -> None:
     from cascade_rcnn.studies.report import render as write
     from cascade_rcnn.studies.runs import ARTIFACTS
 
+    _check_resamples(resamples)
     print(f"report: {write(output, ARTIFACTS, resamples)}")
+
+
+def _check_resamples(number: int) -> None:
+    if number < 1:
+        raise UserError(f"resamples is {number}; give 1 or more")
 
 
 def _with_study(verb: str, arguments: list[str]) -> None:
@@ -124,6 +130,7 @@ def _go(
     from cascade_rcnn.studies.experiments import Study, run
     from cascade_rcnn.studies.runs import choose
 
+    _check_resamples(resamples)
     artifacts = choose(what)
     study = Study(base=recipe, artifacts=artifacts, seeds=seeds, families=families, sample_images=sample_images)
     if verb == "plan":

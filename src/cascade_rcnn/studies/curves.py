@@ -1,16 +1,18 @@
 """Figures 1 (c, d), 5, 6 and 7 in numbers: what each curve is, where it is computed, section by section.
 
-A figure is a list of panels, a panel a list of curves; all of it is plain JSON. Figures show one seed, the first.
+A figure is a list of panels, a panel a list of curves; all of it is plain JSON. Figures show one seed, the
+first that has been measured.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from cascade_rcnn.evaluation.coco import IOU_THRESHOLDS
 from cascade_rcnn.studies.store import RunFolder, Store
 
 QUALITY_NAMES = {"baseline": "u = .5", "baseline-60": "u = .6", "baseline-70": "u = .7"}
+T = TypeVar("T")
 _FEWEST = 10  # boxes that the mean of a bin is taken of
 
 
@@ -41,16 +43,15 @@ class Panel:
         return asdict(self)
 
 
-def _run(store: Store, variant: str) -> RunFolder | None:
-    """The run of a variant that figures show: the first seed's."""
-    seeds = store.seeds(variant)
-    return store.run(variant, seeds[0]) if seeds else None
+def first_measured(store: Store, variant: str, read: Callable[[RunFolder], T | None]) -> T | None:
+    """What `read` finds in the first seed's run that has it."""
+    found = (read(store.run(variant, seed)) for seed in store.seeds(variant))
+    return next((values for values in found if values is not None), None)
 
 
 def _detection(store: Store, variant: str, setting: str, label: str, look: int, *, dashed: bool = False) -> Curve:
     """AP (percent) over the IoU at which a detection counts as right (COCO's), with the mean in the legend."""
-    run = _run(store, variant)
-    metrics = None if run is None else run.metrics(setting)
+    metrics = first_measured(store, variant, lambda run: run.metrics(setting))
     if metrics is None:
         return Curve(label=label, look=look, dashed=dashed, missing=f"{variant}: {setting}")
     values = [round(100 * x, 3) for x in metrics.precision_by_iou]
@@ -62,8 +63,7 @@ def _localization(store: Store, variant: str, step: int, label: str, look: int, 
 
     Both with the object that the proposal overlaps most; proposals of the validation images of IoU >= .5.
     """
-    run = _run(store, variant)
-    found = None if run is None else run.read("localization.json")
+    found = first_measured(store, variant, lambda run: run.read("localization.json"))
     if found is None or len(found["mean"]) <= step:
         return Curve(label=label, look=look, dashed=dashed, missing=f"{variant}: localization")
     bins = zip(found["count"], found["mean"][0], found["mean"][step], strict=True)

@@ -15,6 +15,7 @@ from cascade_rcnn.engine.checkpoint import load
 from cascade_rcnn.engine.evaluate import evaluation_loader
 from cascade_rcnn.engine.interrupt import Interrupted
 from cascade_rcnn.engine.predictor import choose_device
+from cascade_rcnn.engine.setup import build_model
 from cascade_rcnn.engine.train import train
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import evaluate_boxes
@@ -22,7 +23,7 @@ from cascade_rcnn.files import read_json
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.recipes import Recipe
 from cascade_rcnn.studies import measure
-from cascade_rcnn.studies.runs import Artifact, Setting, Variant, variants
+from cascade_rcnn.studies.runs import Artifact, Setting, Variant, family_of, variants
 from cascade_rcnn.studies.store import RunFolder, Store, save_matches
 
 Say = Callable[[str], None]
@@ -75,6 +76,10 @@ def tasks(study: Study) -> list[Task]:
     """Every run that the tables and figures need, each once; a cascade before what is measured with its boxes."""
     if study.seeds < 1:
         raise UserError(f"seeds is {study.seeds}; give 1 or more")
+    if study.sample_images < 1:
+        raise UserError(f"sample-images is {study.sample_images}; give 1 or more")
+    if study.families and all(a.name != "table6" for a in study.artifacts):
+        raise UserError(f"the families {', '.join(study.families)} stand in Table 6 alone; ask for table6, too")
     if study.base.devices > 1:
         raise UserError(
             f"devices is {study.base.devices}: a study trains on one device a run; start it on each with other tables "
@@ -83,30 +88,20 @@ def tasks(study: Study) -> list[Task]:
     known = variants(study.base, study.families)
     found = []
     for name, variant in known.items():
-        users = [
-            a for a in study.artifacts if name in a.variants or (a.name == "table6" and _is_of_family(name, study))
-        ]
+        users = [a for a in study.artifacts if name in a.variants or (a.name == "table6" and family_of(name))]
         count = max((study.seeds if a.every_seed else 1 for a in users), default=0)
         for seed in range(study.base.seed, study.base.seed + count):
             run = study.store.run(name, seed)
-            figures = {a.name for a in users if not a.every_seed} if seed == study.base.seed else set()
+            asked = {a.name for a in users if a.every_seed or seed == study.base.seed}
             # Not evaluated on the way: the study does that at its end, in every setting.
             recipe = replace(variant.recipe, seed=seed, output=str(run.training), evaluate_every=0)
-            found.append(Task(run, variant, recipe, run.missing(variant, figures)))
+            found.append(Task(run, variant, recipe, run.missing(variant, asked)))
     return sorted(found, key=lambda task: task.run.seed)  # whole tables with one seed first
-
-
-def _is_of_family(name: str, study: Study) -> bool:
-    return any(name.startswith(f"{family}-") for family in study.families or {})
 
 
 def run(study: Study, say: Say = print) -> None:
     """Train and measure whatever is missing. Raises `Interrupted` when the user stops it; the same call goes on."""
-    todo = tasks(study)
-    train_set, val = read_data(study.base)
-    prints = {"train": fingerprint(train_set), "val": fingerprint(val)}
-    for task in todo:
-        _check_same_settings(task, prints)
+    todo, train_set, val = ready(study)
     say(f"{len(todo)} runs, {sum(task.is_done for task in todo)} of them done")
     for number, task in enumerate(todo, start=1):
         if task.is_done:
@@ -118,6 +113,19 @@ def run(study: Study, say: Say = print) -> None:
             _measure(task, study, train_set, val, say)
         else:
             say(f"  no checkpoint in {task.run.training}: {', '.join(task.missing)} cannot be measured")
+
+
+def ready(study: Study) -> tuple[list[Task], Annotations, Annotations]:
+    """The runs, training and validation set. Whatever does not fit is found here, before hours of training."""
+    todo = tasks(study)
+    train_set, val = read_data(study.base)
+    prints = {"train": fingerprint(train_set), "val": fingerprint(val)}
+    for task in todo:
+        _check_same_settings(task, prints)
+    untrained = {task.variant.name: task.recipe for task in todo if not task.run.is_trained}
+    for recipe in untrained.values():
+        build_model(recipe, train_set.categories)  # of its own weights: each family has others
+    return todo, train_set, val
 
 
 def read_data(base: Recipe) -> tuple[Annotations, Annotations]:
@@ -194,7 +202,7 @@ def _train(task: Task, train_set: Annotations, val: Annotations) -> None:
             "data": {"train": _describe(train_set), "val": _describe(val)},
             "size_mib": sum(p.numel() for p in model.parameters()) * 4 / 2**20,
             "process_peak_memory_mb": results["peak_memory_mb"],  # of this and all earlier runs of the process
-            **{k: results[k] for k in ("epochs", "updates", "training_seconds", "machine")},
+            **{k: results[k] for k in ("epochs", "updates", "training_seconds", "precision", "machine")},
         },
     )
 

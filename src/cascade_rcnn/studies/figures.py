@@ -3,23 +3,27 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascade_rcnn.files import write_json
 from cascade_rcnn.studies import curves, drawing
 from cascade_rcnn.studies.curves import Panel
 from cascade_rcnn.studies.store import Store
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Picture
+
 
 @dataclass(frozen=True, kw_only=True)
-class Drawn:
-    """A figure that has been written."""
+class Figure:
+    """A figure in numbers, ready to be written."""
 
     name: str
     title: str
     definition: str
-    svg: Path | None  # None: nothing of it has been measured
-    missing: tuple[str, ...]  # parts that have not
+    numbers: dict[str, Any]  # JSON values
+    missing: tuple[str, ...] = ()  # parts that have not been measured
+    draw: "Callable[[], Picture] | None"  # None: nothing of it has been measured
 
 
 _CURVES: dict[str, tuple[str, Callable[[Store], list[Panel]]]] = {
@@ -46,45 +50,53 @@ _OF_FIGURE4 = ("samples", "histogram", "percent_above")  # of a stage; the rest 
 FIGURES = tuple(sorted((*_CURVES, *_SAMPLES)))
 
 
-def render(store: Store, name: str, folder: Path) -> Drawn:
-    """Write `folder`/NAME.json, and .png and .svg unless nothing of it has been measured."""
-    return _render_curves(store, name, folder) if name in _CURVES else _render_samples(store, name, folder)
+def figure(store: Store, name: str) -> Figure:
+    """What has been measured of it."""
+    return _of_curves(store, name) if name in _CURVES else _of_samples(store, name)
 
 
-def _render_curves(store: Store, name: str, folder: Path) -> Drawn:
+def write(figure: Figure, folder: Path) -> Path | None:
+    """Write `folder`/NAME.json, .png and .svg; returns the drawing's path, None where nothing has been measured."""
+    path = folder / figure.name
+    values = {"title": figure.title, "definition": figure.definition, "missing": figure.missing, **figure.numbers}
+    write_json(path.with_suffix(".json"), values)
+    if figure.draw is None:
+        return None
+    drawing.save(figure.draw(), path)
+    return path.with_suffix(".svg")
+
+
+def _of_curves(store: Store, name: str) -> Figure:
     title, compute = _CURVES[name]
-    definition = " ".join((compute.__doc__ or "").split())
     panels = compute(store)
     every = [curve for panel in panels for curve in panel.curves]
-    missing = tuple(dict.fromkeys(curve.missing for curve in every if curve.missing is not None))
-    _write(folder / name, title, definition, {"panels": [panel.to_dict() for panel in panels]}, missing)
-    measured = any(curve.missing is None for curve in every)
-    if measured:
-        drawing.save(drawing.draw_curves(panels), folder / name)
-    svg = folder / f"{name}.svg" if measured else None
-    return Drawn(name=name, title=title, definition=definition, svg=svg, missing=missing)
+    return Figure(
+        name=name,
+        title=title,
+        definition=" ".join((compute.__doc__ or "").split()),
+        numbers={"panels": [panel.to_dict() for panel in panels]},
+        missing=tuple(dict.fromkeys(curve.missing for curve in every if curve.missing is not None)),
+        draw=None if all(curve.missing for curve in every) else lambda: drawing.draw_curves(panels),
+    )
 
 
-def _render_samples(store: Store, name: str, folder: Path) -> Drawn:
+def _of_samples(store: Store, name: str) -> Figure:
     title, definition = _SAMPLES[name]
-    runs = [store.run("cascade", seed) for seed in store.seeds("cascade")]
-    found = next((values for run in runs if (values := run.read("samples.json")) is not None), None)
+    found = curves.first_measured(store, "cascade", lambda run: run.read("samples.json"))
     if found is None:
         missing = ("cascade: samples",)
-        _write(folder / name, title, definition, {}, missing)
-        return Drawn(name=name, title=title, definition=definition, svg=None, missing=missing)
+        return Figure(name=name, title=title, definition=definition, numbers={}, missing=missing, draw=None)
     definition = f"{definition} {found['images']} images."
     stages, edges = found["stages"], found["edges"]
     if name == "figure2":
         numbers = {"stages": [{k: v for k, v in stage.items() if k not in _OF_FIGURE4} for stage in stages]}
-        drawing.save(drawing.draw_scatter(stages), folder / name)
-    else:
-        numbers = {"edges": edges, "stages": [{k: stage[k] for k in ("u", *_OF_FIGURE4)} for stage in stages]}
-        drawing.save(drawing.draw_histograms(stages, edges), folder / name)
-    _write(folder / name, title, definition, numbers, ())
-    return Drawn(name=name, title=title, definition=definition, svg=folder / f"{name}.svg", missing=())
-
-
-def _write(path: Path, title: str, definition: str, numbers: dict[str, Any], missing: tuple[str, ...]) -> None:
-    values = {"title": title, "definition": definition, "missing": missing, **numbers}
-    write_json(path.with_suffix(".json"), values)
+        return Figure(
+            name=name, title=title, definition=definition, numbers=numbers, draw=lambda: drawing.draw_scatter(stages)
+        )
+    return Figure(
+        name=name,
+        title=title,
+        definition=definition,
+        numbers={"edges": edges, "stages": [{k: stage[k] for k in ("u", *_OF_FIGURE4)} for stage in stages]},
+        draw=lambda: drawing.draw_histograms(stages, edges),
+    )

@@ -105,13 +105,13 @@ def detect_and_localize(
     heads = {setting.name: heads_for(model, setting.inference) for setting in settings}
     rows = {setting.name: [np.zeros((0, COLUMNS))] for setting in settings}
     curve = LocalizationCurve(steps) if steps else None
+    walked = heads_for(model, {"iterations": steps} if steps and len(model.config.stages) == 1 else {})
     for scene in scenes(model, batches, number):
         for setting in settings:
             inputs = _inputs(scene, model, cascade, setting)
             found = heads[setting.name](scene.features, inputs, scene.images.sizes, setting.first)
             rows[setting.name].append(coco_rows(to_list(found, scene.images), scene.targets, model.config))
         if curve is not None:
-            walked = heads_for(model, {"iterations": steps} if len(model.config.stages) == 1 else {})
             boxes = trajectory(walked, scene.features, scene.proposals, scene.images.sizes)
             curve.add(boxes, scene.proposals.valid, scene.truth)
     return {name: np.concatenate(found) for name, found in rows.items()}, curve

@@ -11,7 +11,7 @@ from cascade_rcnn.engine.evaluate import evaluation_loader
 from cascade_rcnn.engine.logs import read_csv
 from cascade_rcnn.engine.probe import seconds_per_update
 from cascade_rcnn.engine.setup import launch, prepare
-from cascade_rcnn.studies.experiments import Study, Task, read_data, tasks
+from cascade_rcnn.studies.experiments import Study, Task, ready
 from cascade_rcnn.studies.measure import detect_and_localize
 
 _IMAGES = 4  # validation images
@@ -37,10 +37,10 @@ class Speed:
 
 def plan(study: Study) -> list[Estimate]:
     """Every run of the study; a model that has to be trained or measured is tried for a few steps."""
-    train_set, val = read_data(study.base)
+    todo, train_set, val = ready(study)
     speeds: dict[tuple[str, ...], Speed] = {}  # further seeds have less to measure, and need a probe of their own
     found = []
-    for task in tasks(study):
+    for task in todo:
         if task.is_done:
             found.append(Estimate(task=task, state="done", minutes=0.0))
             continue

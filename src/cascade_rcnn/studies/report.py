@@ -11,14 +11,13 @@ from typing import Any
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import replacing, write_json
 from cascade_rcnn.studies import figures
+from cascade_rcnn.studies.alike import check_alike
 from cascade_rcnn.studies.bootstrap import RESAMPLES
-from cascade_rcnn.studies.figures import Drawn
+from cascade_rcnn.studies.figures import Figure
 from cascade_rcnn.studies.page import html_page
 from cascade_rcnn.studies.sections import Grid, Section, figure_section, table_section
 from cascade_rcnn.studies.store import Store
 from cascade_rcnn.studies.tables import TABLES, Collector, Table
-
-_OF_THE_MODEL = ("model", "options", "pretrained")  # settings that differ within a study
 
 
 def render(output: Path, asked: Iterable[str] = (), resamples: int = RESAMPLES) -> Path:
@@ -30,20 +29,21 @@ def render(output: Path, asked: Iterable[str] = (), resamples: int = RESAMPLES) 
     records: list[dict[str, Any]] = [run.read("training.json") for run in store.trained()]  # type: ignore[misc]
     if not records:
         raise UserError(f"{store.runs}: there are no finished runs; `cascade-rcnn study run` makes them")
-    _check_alike(records, store)
+    check_alike(records, store.runs)
     collect = Collector(store, resamples)
     tables = [table(collect) for table in TABLES.values()]
     tables = [table for table in tables if table.name in asked or _is_complete(table)]
-    drawn = [figures.render(store, name, report / "figures") for name in figures.FIGURES]
-    drawn = [figure for figure in drawn if figure.name in asked or not figure.missing]
-    sections = [*(table_section(table, resamples) for table in tables), *map(figure_section, drawn)]
+    found = [figures.figure(store, name) for name in figures.FIGURES]
+    found = [figure for figure in found if figure.name in asked or not figure.missing]
+    sections = [table_section(table, resamples) for table in tables]
+    sections += [figure_section(figure, figures.write(figure, report / "figures")) for figure in found]
     facts = _facts(records)
     runs = Grid(heads=tuple(_RUN_HEADS), rows=tuple(_run_row(record) for record in records))
     values = {
         "facts": facts,
         "runs": records,
         "tables": [asdict(t) for t in tables],
-        "figures": [_named(d) for d in drawn],
+        "figures": [_named(figure) for figure in found],
     }
     write_json(report / "report.json", values)
     _write(report / "report.md", _markdown(facts, sections, runs, report))
@@ -55,8 +55,9 @@ def _is_complete(table: Table) -> bool:
     return all(row.ours for row in table.rows if row.needs is not None)
 
 
-def _named(figure: Drawn) -> dict[str, Any]:
-    return {"name": figure.name, "title": figure.title, "missing": figure.missing, "drawn": figure.svg is not None}
+def _named(figure: Figure) -> dict[str, Any]:
+    drawn = figure.draw is not None
+    return {"name": figure.name, "title": figure.title, "missing": figure.missing, "drawn": drawn}
 
 
 def _write(path: Path, text: str) -> None:
@@ -64,29 +65,12 @@ def _write(path: Path, text: str) -> None:
         aside.write_text(text, encoding="utf-8")
 
 
-def _check_alike(records: Sequence[dict[str, Any]], store: Store) -> None:
-    """Runs of one report share data and schedule."""
-
-    def shared(record: dict[str, Any]) -> dict[str, Any]:
-        data = {f"{split} data": part["id"] for split, part in record["data"].items()}
-        return data | {k: v for k, v in record["settings"].items() if k not in _OF_THE_MODEL}
-
-    first = shared(records[0])
-    for record in records[1:]:
-        other = shared(record)
-        differing = [name for name in first if first[name] != other.get(name)]
-        if differing:
-            one, two = (f"{r['name']}-seed{r['seed']}" for r in (records[0], record))
-            raise UserError(
-                f"{store.runs}: {one} and {two} differ in {', '.join(differing)}; keep studies in folders of their own"
-            )
-
-
 def _facts(records: Sequence[dict[str, Any]]) -> dict[str, str]:
     """What a reader must know of the figures: data, schedule, seeds, machines, dates."""
     data, settings = records[0]["data"], records[0]["settings"]
     optimizer = settings["optimizer"]
     machines = {_machine(record) for record in records}
+    precisions = {record["precision"] for record in records}
     dates = sorted({record["machine"]["date"] for record in records})
     return {
         **{
@@ -96,6 +80,8 @@ def _facts(records: Sequence[dict[str, Any]]) -> dict[str, str]:
         "schedule": f"{settings['epochs']} epochs, batch {settings['batch_size'] * settings['accumulate']}, "
         f"{optimizer['name']}, learning rate {optimizer['lr']:g} for {optimizer['lr_batch']} images, "
         f"{optimizer['schedule']}; the last epoch's weights",
+        "semantics": settings["options"]["semantics"],
+        "precision": ", ".join(sorted(precisions)),
         "seeds": ", ".join(str(seed) for seed in sorted({record["seed"] for record in records})),
         "machine": "; ".join(sorted(machines)),
         "dates": dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}",

@@ -14,8 +14,9 @@ from cascade_rcnn.recipes import RECIPES, Recipe
 
 T = TypeVar("T")
 QUALITIES = (0.5, 0.6, 0.7)  # U, section 5.1
-LOCALIZATION = {"figure1", "figure7"}  # the figures that show it
+LOCALIZATION = {"figure1", "figure7"}  # the tables and figures that show it
 SAMPLES = {"figure2", "figure4"}
+SPEED = {"table6"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,11 @@ ARTIFACTS: dict[str, Artifact] = {
         ("figure7", "Iterative BBox and integral loss, looked into", ("baseline", "cascade", "integral")),
     )
 }
+
+
+def family_of(variant: str) -> str:
+    """The recipe that a variant's name begins with; empty: the study's base."""
+    return variant.rpartition("-")[0] if variant.endswith(("-cascade", "-baseline")) else ""
 
 
 def choose(names: Iterable[str]) -> list[Artifact]:

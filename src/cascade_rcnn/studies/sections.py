@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from cascade_rcnn.studies.figures import Drawn
+from cascade_rcnn.studies.figures import Figure
 from cascade_rcnn.studies.tables import HEADS, Row, Table, Value
 
 MISSING = "missing"
@@ -91,6 +91,6 @@ def _points(difference: float) -> str:
     return "0.0" if text in ("+0.0", "-0.0") else text
 
 
-def figure_section(figure: Drawn) -> Section:
-    """A figure with its definition."""
-    return Section(title=figure.title, note=figure.definition, figure=figure.svg, missing=figure.missing)
+def figure_section(figure: Figure, svg: Path | None) -> Section:
+    """A figure, as drawn in `svg`, with its definition."""
+    return Section(title=figure.title, note=figure.definition, figure=svg, missing=figure.missing)

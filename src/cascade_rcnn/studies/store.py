@@ -24,7 +24,7 @@ from cascade_rcnn.evaluation import Metrics
 from cascade_rcnn.evaluation.coco import IOU_THRESHOLDS
 from cascade_rcnn.evaluation.matches import Matches, match
 from cascade_rcnn.files import read_json, replacing, write_json
-from cascade_rcnn.studies.runs import LOCALIZATION, SAMPLES, Variant
+from cascade_rcnn.studies.runs import LOCALIZATION, SAMPLES, SPEED, Variant
 
 _BITS = 1 << np.arange(len(IOU_THRESHOLDS), dtype=np.uint16)
 
@@ -76,16 +76,17 @@ class RunFolder:
         path = self.path / "detections" / f"{setting}.npz"
         return read_matches(path) if path.is_file() else None
 
-    def missing(self, variant: Variant, figures: Collection[str]) -> list[str]:
-        """What has yet to be measured for tables and these figures: names of settings, and of files."""
-        wanted = (s for s in variant.settings if s.figure is None or s.figure in figures)
-        files = {f"metrics/{s.name}.json": s.name for s in wanted}
-        files["speed.json"] = "speed"
-        if variant.localization_steps and not LOCALIZATION.isdisjoint(figures):
-            files["localization.json"] = "localization"
-        if variant.samples and not SAMPLES.isdisjoint(figures):
-            files["samples.json"] = "samples"
-        return [name for file, name in files.items() if not (self.path / file).is_file()]
+    def missing(self, variant: Variant, asked: Collection[str]) -> list[str]:
+        """What has yet to be measured for the tables and figures asked for: names of settings, and of files."""
+        wanted = (s.name for s in variant.settings if s.figure is None or s.figure in asked)
+        files = {name: [f"metrics/{name}.json", f"detections/{name}.npz"] for name in wanted}
+        if not SPEED.isdisjoint(asked):
+            files["speed"] = ["speed.json"]
+        if variant.localization_steps and not LOCALIZATION.isdisjoint(asked):
+            files["localization"] = ["localization.json"]
+        if variant.samples and not SAMPLES.isdisjoint(asked):
+            files["samples"] = ["samples.json"]
+        return [name for name, needed in files.items() if not all((self.path / file).is_file() for file in needed)]
 
 
 class Store:
