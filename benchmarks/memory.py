@@ -34,7 +34,9 @@ def main(given: Options) -> None:
                     ratio=peak["peak"] / against, against=smallest, bound=bound)
             )  # fmt: skip
         absent = {name: value for name, value in _REFERENCE[kind].items() if name not in measured}
-        notes.append(f"{kind}: not installed here, so as measured elsewhere, in MB: {absent}")
+        if absent:
+            listed = ", ".join(f"{name} {megabytes} MB" for name, megabytes in absent.items())
+            notes.append(f"{kind}: not installed here, so as measured elsewhere: {listed}")
     notes.append(
         "the floor: a process that imports torch and torchvision, the weights, and in training their gradients"
     )

@@ -29,8 +29,10 @@ PARTS = {
 _HEAD = """# Performance
 
 Written by `make bench`; the scripts are in `benchmarks/`, the figures in `docs/results/performance/`. Times are medians
-after a warm-up, the candidates taking turns; ratios are what counts. The floor is what this machine needs at least: for
-the networks, their floating-point operations at the rate that it reaches in large matrix products.
+after a warm-up, the candidates taking turns; ratios are what counts. The floor, in the unit of what is measured, is
+what this machine needs at least: for the networks, their floating-point operations at the rate that it reaches in
+large matrix products. Targets are the project's own. detectron2 and mmdetection do not install beside this torch; where
+"detectron2" is what a ratio is to, its time is torchvision's by a factor that was measured elsewhere, once (beside it).
 """
 
 

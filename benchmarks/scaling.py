@@ -40,7 +40,7 @@ def main(given: Options) -> None:
 def row(axis: str, curve: dict[str, list[float]], key: str) -> Row:
     """How fast time (ms) or memory (MB) grows along an axis."""
     values, costs = [int(value) for value in curve["values"]], curve[key]
-    what = f"{_AXES[axis][0]}, {axis} {values[0]} to {values[-1]}: {costs[0]:.0f} to"
+    what = f"{_AXES[axis][0]}, {axis} {values[0]} to {values[-1]} (from {costs[0]:.0f} {key}), at the last"
     power = exponent(values, costs)
     return Row(what=what, value=costs[-1], unit=key, ratio=power, against="exponent", bound=_MOST)
 

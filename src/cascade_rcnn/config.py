@@ -40,7 +40,7 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Semantics:
-    """The choices the paper's text leaves open."""
+    """Where the paper's text, its released code and the large reimplementations differ, one choice a field."""
 
     name: str
     resample: bool  # later stages draw a new sample (True) or keep all boxes of stage 1

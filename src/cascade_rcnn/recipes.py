@@ -96,7 +96,7 @@ def _paper(model: str, output: str) -> Recipe:
 
 
 def paper_cascade_r50() -> Recipe:
-    """Table 6, FPN+ ResNet-50 with cascade, as the authors trained it (AP 40.3 on COCO val).
+    """Table 6, FPN+ ResNet-50 with cascade, by the authors' schedule; they published AP 40.3 on COCO val.
 
     cascade-rcnn train paper_cascade_r50 --devices 8 --data.train instances_train2017.json --data.val ...
     8 GPUs x 1 image, 280k iterations; not yet measured here.
@@ -105,22 +105,23 @@ def paper_cascade_r50() -> Recipe:
 
 
 def paper_faster_r50() -> Recipe:
-    """Table 6, FPN+ ResNet-50 baseline, as the authors trained it (AP 36.5 on COCO val)."""
+    """Table 6, FPN+ ResNet-50 baseline, by the authors' schedule; they published AP 36.5 on COCO val."""
     return _paper("faster_rcnn_resnet50_fpn", "runs/paper_faster_r50")
 
 
 def paper_cascade_r101() -> Recipe:
-    """Table 6, FPN+ ResNet-101 with cascade, as the authors trained it (AP 42.7 on COCO val)."""
+    """Table 6, FPN+ ResNet-101 with cascade, by the authors' schedule; they published AP 42.7 on COCO val."""
     return _paper("cascade_rcnn_resnet101_fpn", "runs/paper_cascade_r101")
 
 
 def paper_faster_r101() -> Recipe:
-    """Table 6, FPN+ ResNet-101 baseline, as the authors trained it (AP 38.5 on COCO val)."""
+    """Table 6, FPN+ ResNet-101 baseline, by the authors' schedule; they published AP 38.5 on COCO val."""
     return _paper("faster_rcnn_resnet101_fpn", "runs/paper_faster_r101")
 
 
 def paper_ablation() -> Recipe:
-    """The ablations of section 5 (Tables 1 to 4): the cascade on FPN+ ResNet-50 with 256 RoIs (AP 38.9 on COCO val).
+    """The ablations of section 5 (Tables 1 to 4): the cascade on FPN+ ResNet-50 with 256 RoIs;
+    the authors published AP 38.9 on COCO val.
 
     cascade-rcnn study run table1 --recipe paper_ablation --batch-size 8 --data.train instances_train2017.json ...
     180k iterations of 8 images (section 5.1.1), learning rate .005 divided by 10 at 120k; not yet measured here.
@@ -138,7 +139,7 @@ def _paper_vgg(model: str, output: str) -> Recipe:
 
 
 def paper_cascade_vgg() -> Recipe:
-    """Table 6, Faster R-CNN VGG-16 with cascade, as the authors trained it (AP 27.0 on COCO val).
+    """Table 6, Faster R-CNN VGG-16 with cascade, by the authors' schedule; they published AP 27.0 on COCO val.
 
     cascade-rcnn train paper_cascade_vgg --devices 2 --data.train instances_train2017.json --data.val ...
     2 GPUs x 4 images; the fully connected layers start from random weights (the paper's are pruned from ImageNet's).
@@ -147,7 +148,7 @@ def paper_cascade_vgg() -> Recipe:
 
 
 def paper_faster_vgg() -> Recipe:
-    """Table 6, Faster R-CNN VGG-16 baseline, as the authors trained it (AP 23.6 on COCO val)."""
+    """Table 6, Faster R-CNN VGG-16 baseline, by the authors' schedule; they published AP 23.6 on COCO val."""
     return _paper_vgg("faster_rcnn_vgg16", "runs/paper_faster_vgg")
 
 
@@ -159,7 +160,7 @@ def _paper_rfcn(model: str, output: str) -> Recipe:
 
 
 def paper_cascade_rfcn_r50() -> Recipe:
-    """Table 6, R-FCN ResNet-50 with cascade, as the authors trained it (AP 31.1 on COCO val).
+    """Table 6, R-FCN ResNet-50 with cascade, by the authors' schedule; they published AP 31.1 on COCO val.
 
     cascade-rcnn train paper_cascade_rfcn_r50 --devices 4 --data.train instances_train2017.json --data.val ...
     4 GPUs x 1 image, 266k iterations (whole epochs); not yet measured here.
@@ -168,17 +169,17 @@ def paper_cascade_rfcn_r50() -> Recipe:
 
 
 def paper_rfcn_r50() -> Recipe:
-    """Table 6, R-FCN ResNet-50 baseline, as the authors trained it (AP 27.0 on COCO val)."""
+    """Table 6, R-FCN ResNet-50 baseline, by the authors' schedule; they published AP 27.0 on COCO val."""
     return _paper_rfcn("rfcn_resnet50", "runs/paper_rfcn_r50")
 
 
 def paper_cascade_rfcn_r101() -> Recipe:
-    """Table 6, R-FCN ResNet-101 with cascade, as the authors trained it (AP 33.3 on COCO val)."""
+    """Table 6, R-FCN ResNet-101 with cascade, by the authors' schedule; they published AP 33.3 on COCO val."""
     return _paper_rfcn("cascade_rfcn_resnet101", "runs/paper_cascade_rfcn_r101")
 
 
 def paper_rfcn_r101() -> Recipe:
-    """Table 6, R-FCN ResNet-101 baseline, as the authors trained it (AP 30.3 on COCO val)."""
+    """Table 6, R-FCN ResNet-101 baseline, by the authors' schedule; they published AP 30.3 on COCO val."""
     return _paper_rfcn("rfcn_resnet101", "runs/paper_rfcn_r101")
 
 

@@ -38,7 +38,8 @@ def load(path: str | Path, *, device: str | torch.device = "cpu", **inference: A
     """Read a detector, in evaluation mode.
 
     `inference` overrides what does not touch the weights: `min_size` (None: no resizing), `max_size`,
-    `score_threshold`, `nms_iou`, `max_detections`, `test_stage`, `ensemble`, `ensemble_rois`.
+    `score_threshold`, `nms_iou`, `max_detections`, `test_stage`, `ensemble`, `ensemble_rois`, `iterations` (of a
+    baseline), `survivors` (early rejection).
     Raises UserError naming the file when it is missing, corrupt, or not one of ours.
     """
     config, state = read(path)
