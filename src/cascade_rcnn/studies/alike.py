@@ -10,9 +10,10 @@ from cascade_rcnn.studies.runs import family_of
 Record: TypeAlias = dict[str, Any]  # a training.json
 
 _OF_THE_MODEL = ("model", "options", "pretrained")  # settings that differ within a study
-_OF_THE_STAGES = {  # options that differ within a family
-    *("stages", "stage_ious", "stage_stds", "stage_means", "iterations", "test_stage", "ensemble", "ensemble_rois")
-}
+_OF_THE_STAGES = (  # options that differ within a family
+    *("stages", "stage_ious", "stage_stds", "stage_means"),
+    *("iterations", "test_stage", "ensemble", "ensemble_rois"),
+)
 
 
 def check_alike(records: Sequence[Record], folder: Path) -> None:
