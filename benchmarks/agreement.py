@@ -7,13 +7,15 @@ _SAME = 1.0  # pixels: two boxes of a class within this distance are one detecti
 
 
 def agreement(theirs: dict[str, Tensor], ours: dict[str, Tensor]) -> str:
-    """What share of their detections (torchvision's form) ours has, and the largest differences among those."""
+    """How many detections (torchvision's form) both have, and the largest differences among those."""
     distance = torch.cdist(theirs["boxes"].double(), ours["boxes"].double(), p=float("inf"))
     distance[theirs["labels"][:, None] != ours["labels"]] = float("inf")
-    nearest, partner = distance.min(dim=1)
+    nobody = torch.full((len(distance), 1), float("inf"), dtype=distance.dtype)
+    nearest, partner = torch.cat([distance, nobody], dim=1).min(dim=1)
     same = nearest <= _SAME
+    number = max(len(theirs["boxes"]), len(ours["boxes"]))
     if not same.any():
-        return f"none of {len(same)} detections is the same"
-    scores = (theirs["scores"] - ours["scores"][partner]).abs()[same].max().item()
-    counted = f"{int(same.sum())} of {len(same)} detections"
+        return f"none of {number} detections is the same"
+    scores = (theirs["scores"][same] - ours["scores"][partner[same]]).abs().max().item()
+    counted = f"{int(same.sum())} of {number} detections"
     return f"{counted} are the same, within {nearest[same].max():.1g} pixels and {scores:.1g} in score"

@@ -58,5 +58,6 @@ class PeerProcess:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
+            self._process.communicate()
             raise SystemExit(f"{self.name}: its process ended (why: above)")
         return json.loads(line)

@@ -29,7 +29,8 @@ def test_agreement_pairs_detections_of_a_class_whatever_their_order():
     assert agreement(theirs, ours) == "2 of 3 detections are the same, within 0.5 pixels and 0.1 in score"
     assert agreement(theirs, theirs) == "3 of 3 detections are the same, within 0 pixels and 0 in score"
     assert agreement(theirs, found((0, 3))) == "none of 3 detections is the same"
-    assert agreement(theirs, found()) == "none of 3 detections is the same"
+    assert agreement(found((0, 1)), theirs) == "1 of 3 detections are the same, within 0 pixels and 0 in score"
+    assert agreement(theirs, found()) == agreement(found(), theirs) == "none of 3 detections is the same"
 
 
 def test_every_ratio_is_to_a_peer_that_was_measured():
