@@ -10,6 +10,7 @@ import platform
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def main() -> None:
     folder = Path(given["folder"])
     peer = importlib.import_module(f"benchmarks.peers.{given['name']}_cascade").Peer(folder, Task(**given["task"]))
     known = calls(peer, given["name"], folder)
-    for line in ["versions", *sys.stdin]:
+    for line in chain(["versions"], sys.stdin):
         answers.write(json.dumps(known[line.strip()]()) + "\n")
         answers.flush()
 
