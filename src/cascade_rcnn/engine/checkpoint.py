@@ -134,7 +134,7 @@ def start_from(path: str | Path, categories: tuple[Category, ...], **sizes: Any)
         if name in own and own[name].shape == value.shape and (same or ".classifier." not in name)
     }
     model.load_state_dict(fits, strict=False)
-    return model.train(), len(own) - len(fits)
+    return model, len(own) - len(fits)
 
 
 def save_state(path: str | Path, state: dict[str, Any]) -> None:

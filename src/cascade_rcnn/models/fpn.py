@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cascade_rcnn.models.convolution import Conv2d
+
 
 class SingleScale(nn.Module):
     """No pyramid: the maps of stride 16 (VGG's conv5_3; C4, which the RPN reads, and dilated C5, which R-FCN does)."""
@@ -33,8 +35,8 @@ class FeaturePyramid(nn.Module):
         super().__init__()
         self.levels = levels
         self.channels = (channels,) * levels
-        self.lateral = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in inputs)
-        self.output = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in inputs)
+        self.lateral = nn.ModuleList(Conv2d(c, channels, 1) for c in inputs)
+        self.output = nn.ModuleList(Conv2d(channels, channels, 3, padding=1) for _ in inputs)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_uniform_(module.weight, a=1)

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cascade_rcnn.config import Backbone
+from cascade_rcnn.models.convolution import Conv2d, conv2d
 
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 _RESIDUAL_GAIN = 0.25  # initial scale of each residual branch: deep networks without statistics stay finite
@@ -47,7 +48,7 @@ def _conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
     if isinstance(norm, FixedBatchNorm) and norm.folded and isinstance(conv, nn.Conv2d):
         scale, shift = norm.affine()
         weight = conv.weight * scale[:, None, None, None]
-        return F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)  # type: ignore[arg-type]
+        return conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)  # type: ignore[arg-type]
     return norm(conv(x))
 
 
@@ -57,8 +58,8 @@ def _norm(config: Backbone, channels: int) -> nn.Module:
     return FixedBatchNorm(channels, trained=config.norm == "affine", folded=config.fold_norm, eps=config.norm_eps)
 
 
-def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, dilation: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2 * dilation, dilation, groups, bias=False)
+def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, dilation: int = 1) -> Conv2d:
+    return Conv2d(inputs, outputs, kernel, stride, kernel // 2 * dilation, dilation, groups, bias=False)
 
 
 class _Block(nn.Module):
@@ -100,7 +101,7 @@ class ResNet(nn.Module):
         super().__init__()
         self.config = config
         self.strides = (4, 8, 16, 16 if config.dilated else 32)
-        self.conv1 = nn.Conv2d(3, config.stem, 7, 2, 3, bias=False)
+        self.conv1 = Conv2d(3, config.stem, 7, 2, 3, bias=False)
         self.bn1 = _norm(config, config.stem)
         inputs, channels = config.stem, []
         for k, blocks in enumerate(_BLOCKS[config.depth], start=1):

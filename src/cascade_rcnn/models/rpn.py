@@ -13,6 +13,7 @@ from cascade_rcnn import boxes as box_ops
 from cascade_rcnn import losses
 from cascade_rcnn.config import Anchors, Rpn, Semantics
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.models.convolution import Conv2d
 from cascade_rcnn.nms import keep_mask
 from cascade_rcnn.quality import assign, sample
 from cascade_rcnn.structures import Proposals, Targets
@@ -51,9 +52,9 @@ class RegionProposalNetwork(nn.Module):
         if config.shared and len(set(anchors)) > 1:
             raise UserError(f"an RPN that its levels share needs as many anchor sizes at each; it has {anchors}")
         width = config.channels or channels
-        self.conv = self._layers([nn.Conv2d(channels, width, 3, padding=1) for _ in anchors])
-        self.objectness = self._layers([nn.Conv2d(width, a, 1) for a in anchors])
-        self.deltas = self._layers([nn.Conv2d(width, 4 * a, 1) for a in anchors])
+        self.conv = self._layers([Conv2d(channels, width, 3, padding=1) for _ in anchors])
+        self.objectness = self._layers([Conv2d(width, a, 1) for a in anchors])
+        self.deltas = self._layers([Conv2d(width, 4 * a, 1) for a in anchors])
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, std=0.01)

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from cascade_rcnn.config import Backbone
+from cascade_rcnn.models.convolution import Conv2d
 
 _CONVOLUTIONS = (2, 2, 3, 3, 3)  # of conv1..conv5
 _WIDTHS = (1, 2, 4, 8, 8)
@@ -23,7 +24,7 @@ class VGG(nn.Module):
                 self.features.append(nn.MaxPool2d(2))
             begins.append(len(self.features))
             for _ in range(convolutions):
-                self.features.append(nn.Conv2d(inputs, config.planes * factor, 3, padding=1))
+                self.features.append(Conv2d(inputs, config.planes * factor, 3, padding=1))
                 self.features.append(nn.ReLU(inplace=True))
                 inputs = config.planes * factor
         self.channels = (inputs,)

@@ -1,0 +1,67 @@
+"""Convolutions in channels-last memory, with NCHW's backward pass where that is the faster one.
+
+Channels last is the fastest layout everywhere but in one place: on a CPU without AVX-512, oneDNN's backward pass of
+kernels larger than 1x1 takes about twice as long in it as in NCHW. There, and only there, what a convolution's gradient
+is made of is copied to NCHW first; a 1x1 convolution's is a matrix product, which channels last has for nothing.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+Pair = tuple[int, int]
+
+
+def conv2d(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, dilation: Pair, groups: int
+) -> Tensor:
+    """`torch.nn.functional.conv2d`: the same values and gradients, whatever the layout of the backward pass."""
+    learns = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+    if learns and weight.shape[-1] > 1 and _is_slow(x):
+        return _NCHWBackward.apply(x, weight, bias, stride, padding, dilation, groups)  # type: ignore[return-value]
+    return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
+
+
+class Conv2d(nn.Conv2d):
+    """`torch.nn.Conv2d` by `conv2d`; padded with zeros."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
+        return conv2d(input, weight, bias, self.stride, self.padding, self.dilation, self.groups)  # type: ignore[arg-type]
+
+
+def _is_slow(x: Tensor) -> bool:
+    """In float32 on a CPU that torch uses without AVX-512 (so that ATEN_CPU_CAPABILITY counts)."""
+    if torch.compiler.is_compiling():  # which chooses layouts of its own
+        return False
+    plain = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    return plain and torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2")
+
+
+class _NCHWBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: Pair,
+        padding: Pair,
+        dilation: Pair,
+        groups: int,
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.geometry = (None if bias is None else list(bias.shape), stride, padding, dilation, False, (0, 0), groups)
+        return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        operands = (tensor.contiguous() for tensor in (gradient, *ctx.saved_tensors))
+        found = torch.ops.aten.convolution_backward(*operands, *ctx.geometry, ctx.needs_input_grad[:3])
+        of_x, of_weight, of_bias = (
+            g.contiguous(memory_format=torch.channels_last) if g is not None and g.ndim == 4 else g for g in found
+        )
+        return of_x, of_weight, of_bias, None, None, None, None
