@@ -55,7 +55,7 @@ def check_gradients(peer, model: Detector, kind: str) -> None:
         torch.testing.assert_close(relaid[ours[name]], expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
 
 
-@pytest.mark.parametrize("peer", [("mmdet", "cascade_thin")], indirect=True)
+@pytest.mark.parametrize("peer", ["mmdet-cascade"], indirect=True)
 def test_folded_batch_norm_has_the_same_gradients(peer):
     """Folding changes nothing but the rounding: equal in double precision."""
     pixels = torch.randn(1, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
