@@ -133,12 +133,9 @@ def test_detections(peer, model, images):
 
 
 @torch.no_grad()
-def test_detections_to_the_last_digit(peer, two_threads):
+def test_detections_to_the_last_digit(peer, rounds_alike, two_threads):
     """With two threads, as the peers ran."""
-    model = peer.build()
-    image = peer.infer["image_rgb"].permute(2, 0, 1)
-    finest = model.features(model.preprocess([image]).pixels)[0]
-    held = peer.infer["fpn_p2"]
-    if float((thinned(finest, held) - held).abs().max()) > 3e-5:
+    if not rounds_alike:
         pytest.skip("convolutions round here otherwise than where the peers ran (another processor)")
-    same_detections(peer, model([image])[0], peer.infer["final_boxes"], pixels=0.01, score=1e-4, but=0)
+    found = peer.build()([peer.infer["image_rgb"].permute(2, 0, 1)])[0]
+    same_detections(peer, found, peer.infer["final_boxes"], pixels=0.01, score=1e-4, but=0)
