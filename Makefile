@@ -1,8 +1,10 @@
 # Everything runs in .venv, which is made on first use and brought up to date when pyproject.toml changes.
-# Choose another interpreter with `make PYTHONS=/path/to/python`, another place with `make VENV=folder`.
+# Choose another interpreter with `make PYTHONS=/path/to/python`, another place with `make VENV=folder`, and how many
+# processes run the tests with `make test JOBS=4` (a core and 2 GB each).
 
 PYTHONS ?= python3.13 python3.12 python3.11 python3
 VENV ?= .venv
+JOBS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -28,7 +30,7 @@ starter: $(READY)
 	$(BIN)/python -m tools.starter $(PERSONS) $(BACKBONE)
 
 test: lint
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup
 
 test-slow: $(READY)
 	@$(BIN)/python -m pytest -m slow --timeout 3600

@@ -166,7 +166,8 @@ def test_evaluate_detections_prints_and_writes_the_published_figures(capsys, tmp
 def test_train_evaluate_predict_end_to_end(capsys, tmp_path):
     main(["shapes", str(tmp_path / "shapes"), "--train", "6", "--val", "3", "--size", "64"])
     shapes, run = tmp_path / "shapes", tmp_path / "run"
-    tiny = ["--options.pyramid-channels", "8", "--options.head-width", "16", "--options.rois", "16"]
+    tiny = ["--options.backbone-width", "8", "--options.pyramid-channels", "8", "--options.head-width", "16"]
+    tiny += ["--options.rois", "16"]
     flags = ["--epochs", "1", "--batch-size", "2", "--workers", "0", "--accelerator", "cpu", "--output", str(run)]
     sets = ["--data.train", str(shapes / "train.json"), "--data.val", str(shapes / "val.json")]
     main(["train", "shapes", *tiny, *flags, *sets])
@@ -220,12 +221,10 @@ def test_convert_wants_a_direction_and_the_right_endings(capsys, tmp_path):
 
 
 def test_convert_brings_in_and_takes_out(capsys, tmp_path):
-    golden = SHARED.parent / "golden" / "detectron2" / "cascade_thin"
-    if not golden.is_dir():
-        pytest.skip(f"{golden} is absent")
+    peer = Path(__file__).parent / "fixtures" / "peers" / "detectron2" / "cascade_thin"
     ours, theirs, again = (tmp_path / name for name in ("ours.safetensors", "theirs.pth", "again.safetensors"))
-    config = ("--config", str(golden / "config.yaml"))
-    main(["convert", str(golden / "weights.safetensors"), "--from", "detectron2", *config, "--output", str(ours)])
+    config = ("--config", str(peer / "config.yaml"))
+    main(["convert", str(peer / "weights.safetensors"), "--from", "detectron2", *config, "--output", str(ours)])
     main(["convert", str(ours), "--to", "detectron2", "--output", str(theirs)])
     main(["convert", str(theirs), "--from", "detectron2", *config, "--output", str(again)])
     first, second = (cascade_rcnn.load(path) for path in (ours, again))

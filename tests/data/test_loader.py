@@ -206,7 +206,7 @@ def test_a_mistake_met_in_a_worker_arrives_as_its_one_line(dataset, tmp_path, on
     assert "Traceback" not in str(caught.value)
 
 
-def test_workers_run_one_thread(dataset):
+def test_workers_run_one_thread(dataset, two_threads):
     dataset.transforms = _report_threads
     loader = make_loader(dataset, batch_size=13, workers=1, seed=0, shuffle=False)
     ((_, targets),) = loader

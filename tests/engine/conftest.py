@@ -23,7 +23,13 @@ def recipe(shapes: Path, tmp_path: Path) -> Recipe:
         model="cascade_rcnn_resnet18_fpn",
         weights_backbone=None,
         options=ModelOptions(
-            pyramid_channels=8, head_width=16, anchor_sizes=(8, 16, 32, 64, 128), proposals=40, rois=16, min_size=None
+            backbone_width=8,
+            pyramid_channels=8,
+            head_width=16,
+            anchor_sizes=(8, 16, 32, 64, 128),
+            proposals=40,
+            rois=16,
+            min_size=None,
         ),
         data=Data(train=str(shapes / "train.json"), val=str(shapes / "val.json"), photometric=0.5),
         optimizer=Optimizer(name="adamw", lr=1e-3, lr_batch=2, warmup_steps=2, schedule="cosine"),

@@ -46,7 +46,7 @@ def broken(kind: str, good: Path, folder: Path) -> Path:
         case "foreign":
             save_file({"a": torch.zeros(1)}, path)
         case "mixed":  # one model's weights under another's config
-            other = create_model("cascade_rcnn_resnet34_fpn", 4, pyramid_channels=8, head_width=16)
+            other = create_model("cascade_rcnn_resnet34_fpn", 4, backbone_width=8, pyramid_channels=8, head_width=16)
             save_file(read(good)[1], path, metadata={"cascade_rcnn": other.config.to_json()})
     return path
 

@@ -138,8 +138,8 @@ from cascade_rcnn.engine.train import train
 from cascade_rcnn.recipes import RECIPES, Data
 
 data, output = sys.argv[1:]
-tiny = ModelOptions(pyramid_channels=8, head_width=16, anchor_sizes=(8, 16, 32, 64, 128), proposals=40, rois=16,
-                    min_size=None)
+tiny = ModelOptions(backbone_width=8, pyramid_channels=8, head_width=16, anchor_sizes=(8, 16, 32, 64, 128),
+                    proposals=40, rois=16, min_size=None)
 recipe = dataclasses.replace(
     RECIPES["shapes"](), options=tiny, epochs=1, batch_size=2, workers=0, accelerator="cpu", output=output,
     data=Data(train=data + "/train.json", val=data + "/val.json"), evaluate_every=1, ema=0.9)
@@ -172,7 +172,8 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
 def test_ctrl_c_in_a_terminal_saves_and_ends_cleanly(shapes, tmp_path):
     """The signal reaches the whole process group, decoding workers included."""
     flags = ["--accelerator", "cpu", "--workers", "1", "--batch-size", "2", "--epochs", "40", "--evaluate-every", "40"]
-    tiny = ["--options.pyramid-channels", "8", "--options.head-width", "16", "--options.rois", "16"]
+    tiny = ["--options.backbone-width", "8", "--options.pyramid-channels", "8", "--options.head-width", "16"]
+    tiny += ["--options.rois", "16"]
     sets = ["--data.train", str(shapes / "train.json"), "--data.val", str(shapes / "val.json")]
     command = [sys.executable, "-m", "cascade_rcnn", "train", "shapes", *flags, *tiny, *sets]
     command += ["--output", str(tmp_path / "run")]
@@ -211,19 +212,8 @@ def test_a_broken_image_ends_the_training_with_its_name_and_nothing_lost(recipe,
 def test_torchrun_trains_with_two_processes_on_uneven_batches_and_images_without_objects(uneven):
     script = uneven / "worker.py"
     script.write_text(WORKER)
-    done = run(
-        [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            "--nproc-per-node",
-            "2",
-            str(script),
-            str(uneven),
-            str(uneven / "run"),
-        ]
-    )
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = run([*launch, str(script), str(uneven), str(uneven / "run")])
     assert done.returncode == 0, done.stderr
     # 13 images make 6 full batches of 2, so each of 2 ranks has 3
     assert done.stdout.count("steps 3 images 12") == 2
@@ -232,30 +222,9 @@ def test_torchrun_trains_with_two_processes_on_uneven_batches_and_images_without
 
 
 def test_devices_flag_trains_with_two_processes(uneven):
-    flags = [
-        "--devices",
-        "2",
-        "--accelerator",
-        "cpu",
-        "--workers",
-        "0",
-        "--epochs",
-        "1",
-        "--batch-size",
-        "2",
-        "--evaluate-every",
-        "1",
-    ]
-    options = [
-        "--options.pyramid-channels",
-        "8",
-        "--options.head-width",
-        "16",
-        "--options.proposals",
-        "40",
-        "--options.rois",
-        "16",
-    ]
+    flags = ["--devices", "2", "--accelerator", "cpu", "--workers", "0", "--epochs", "1", "--batch-size", "2"]
+    options = ["--options.backbone-width", "8", "--options.pyramid-channels", "8", "--options.head-width", "16"]
+    options += ["--options.proposals", "40", "--options.rois", "16", "--evaluate-every", "1"]
     data = ["--data.train", str(uneven / "train.json"), "--data.val", str(uneven / "val.json")]
     command = [sys.executable, "-m", "cascade_rcnn", "train", "shapes", *flags, *options, *data]
     done = run([*command, "--output", str(uneven / "run")])

@@ -30,6 +30,14 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detector of one stage, which is captured faster: for what does not depend on the stages."""
+    path = tmp_path_factory.mktemp("export") / "faster.safetensors"
+    save(make("faster_rcnn_resnet18_fpn"), path)
+    return path
+
+
+@pytest.fixture(scope="session")
 def scene() -> Callable[[int, int], np.ndarray]:
     """A generated picture (H, W, 3) of a size."""
     return lambda height, width: draw("val", 0, size=(height, width), seed=1).pixels

@@ -51,6 +51,11 @@ def exported(request, export_once) -> Path:
     return export_once(request.param)
 
 
+@pytest.fixture(scope="session")
+def runtime(exported) -> Runtime:
+    return Runtime(exported)
+
+
 def agree(found, expected) -> None:
     assert len(found["boxes"]) == len(expected["boxes"]) > 0
     np.testing.assert_allclose(found["boxes"], expected["boxes"], atol=0.01)
@@ -58,18 +63,19 @@ def agree(found, expected) -> None:
     assert found["labels"].tolist() == expected["labels"].tolist()
 
 
-def test_the_runtime_finds_what_the_model_finds_in_images_of_any_size(exported, checkpoint, scene):
+def test_the_runtime_finds_what_the_model_finds_in_images_of_any_size(runtime, checkpoint, scene):
     images = [scene(96, 128), scene(150, 100), scene(300, 500)]
     with torch.inference_mode():
         expected = load(checkpoint)([torch.from_numpy(x).permute(2, 0, 1) for x in images])
-    for found, one in zip(Runtime(exported)(images), expected, strict=True):
+    for found, one in zip(runtime(images), expected, strict=True):
         agree(found, {name: value.numpy() for name, value in one.items()})
 
 
 def test_a_predictor_takes_it_as_it_takes_a_checkpoint(exported, checkpoint, scene):
     image = torch.from_numpy(scene(120, 90)).permute(2, 0, 1)
-    agree(Predictor(exported)([image])[0], Predictor(checkpoint, device="cpu")([image])[0])
-    assert Predictor(exported).config == load(checkpoint).config
+    predictor = Predictor(exported)
+    agree(predictor([image])[0], Predictor(checkpoint, device="cpu")([image])[0])
+    assert predictor.config == load(checkpoint).config
     with pytest.raises(UserError, match="keeps the settings, precision and device"):
         Predictor(exported, min_size=200)
 
@@ -105,16 +111,16 @@ def test_no_torch_is_imported(export_once, tmp_path, scene, format_):
     assert int(done.stdout) > 0
 
 
-def test_a_picture_without_detections(exported):
-    found = Runtime(exported).run(np.zeros((1, 3, 96, 96), np.float32), np.zeros((1, 2), np.float32))
+def test_a_picture_without_detections(runtime):
+    found = runtime.run(np.zeros((1, 3, 96, 96), np.float32), np.zeros((1, 2), np.float32))
     assert [x.shape[0] for x in found] == [1, 1, 1]
     assert not found[2].any()
     assert not found[0].any()
 
 
-def test_a_fixed_input_takes_images_that_fit_and_shrinks_others(checkpoint, tmp_path, scene):
+def test_a_fixed_input_takes_images_that_fit_and_shrinks_others(single, tmp_path, scene):
     path = tmp_path / "model.pt2"
-    export(checkpoint, path, Request(format="torch-export", size=(100, 150)))
+    export(single, path, Request(format="torch-export", size=(100, 150)))
     runtime = Runtime(path)
     assert runtime.description.size == (128, 160)  # multiples of 32
     found = runtime([scene(96, 128), scene(200, 100)])
@@ -167,7 +173,7 @@ def _quantized_layers(path: Path) -> set[str]:
     return found
 
 
-def test_an_export_that_differs_is_refused_and_leaves_nothing(checkpoint, tmp_path, monkeypatch):
+def test_an_export_that_differs_is_refused_and_leaves_nothing(single, tmp_path, monkeypatch):
     from cascade_rcnn.export import to_torch
 
     write = to_torch.write
@@ -180,7 +186,7 @@ def test_an_export_that_differs_is_refused_and_leaves_nothing(checkpoint, tmp_pa
     monkeypatch.setattr(to_torch, "write", spoilt)
     (tmp_path / "model.pt2").write_text("the old one")
     with pytest.raises(UserError, match="does not find what the model finds"):
-        export(checkpoint, tmp_path / "model.pt2", Request(format="torch-export", size=(96, 128)))
+        export(single, tmp_path / "model.pt2", Request(format="torch-export", size=(96, 128)))
     assert [p.name for p in tmp_path.iterdir()] == ["model.pt2"]
     assert (tmp_path / "model.pt2").read_text() == "the old one"
 
@@ -239,7 +245,8 @@ def test_every_architecture(name, options, format_, tmp_path):
     assert report.difference.expected > 0
 
 
-def test_the_command_line_exports_and_predicts(checkpoint, exported, tmp_path, scene, capsys):
+def test_the_command_line_exports_and_predicts(checkpoint, export_once, tmp_path, scene, capsys):
+    exported = export_once("onnx")
     PIL.Image.fromarray(scene(96, 128)).save(tmp_path / "scene.png")
     main(["predict", str(tmp_path / "scene.png"), "--checkpoint", str(exported), "--output", str(tmp_path / "found")])
     rows = json.loads((tmp_path / "found" / "detections.json").read_text())

@@ -1,12 +1,12 @@
-"""What detectron2 and mmdetection computed with small models of theirs, kept in a folder beside the repository."""
+"""What detectron2 and mmdetection computed with small models of theirs: in `tests/fixtures/peers`, more beside the repository."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -17,8 +17,12 @@ from cascade_rcnn.interop.convert import PEERS
 from cascade_rcnn.models.build import build
 from cascade_rcnn.models.detector import Detector
 
-GOLDEN = Path(__file__).resolve().parents[2] / "../shared/golden"
-CASES = [(origin, case) for origin in ("detectron2", "mmdet") for case in ("cascade_thin", "faster_thin")]
+PEERS_FOLDER = Path(__file__).resolve().parents[1] / "fixtures" / "peers"
+WHOLE = Path(__file__).resolve().parents[2] / "../shared/golden"  # what the fixtures are thinned from, and Faster R-CNN
+PHOTOS = {"image_rgb": "coffee_320x480", "image0_rgb": "coffee_192x288", "image1_rgb": "astronaut_224x240"}
+CASES = {f"{origin}-cascade": PEERS_FOLDER / origin / "cascade_thin" for origin in PEERS if origin != "torchvision"}
+if WHOLE.is_dir():
+    CASES |= {f"{folder.parent.name}-{folder.name}-whole": folder for folder in sorted(WHOLE.glob("[dm]*/*_thin"))}
 
 
 @dataclass(frozen=True)
@@ -41,44 +45,46 @@ class Peer:
         return model.eval()
 
 
+def arrays(file: Path) -> tuple[dict[str, Tensor], dict[str, list[str]]]:
+    """Numbers and names of a recording; photos that it leaves out lie in the fixtures' folder."""
+    found = dict(np.load(file))
+    for name in ("image_rgb",) if file.stem.startswith("infer") else ("image0_rgb", "image1_rgb"):
+        if name not in found:
+            found[name] = np.array(PIL.Image.open(PEERS_FOLDER / f"{PHOTOS[name]}.png"))
+    numbers = {name: torch.from_numpy(value) for name, value in found.items() if value.dtype.kind != "U"}
+    return numbers, {name: value.tolist() for name, value in found.items() if value.dtype.kind == "U"}
+
+
 @cache
-def load(origin: str, case: str) -> Peer:
-    folder, module = GOLDEN / origin / case, PEERS[origin]
+def load(folder: Path) -> Peer:
+    origin = folder.parent.name
+    module = PEERS[origin]
     weights = {
         k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / "weights.safetensors").items()
     }
     config_file = folder / ("config.yaml" if origin == "detectron2" else "config.py")
     config, state = module.convert(weights, module.read_config(config_file))
-    infer, train = np.load(folder / "infer_coffee_320x480.npz"), np.load(folder / "train.npz")
-    return Peer(
-        origin,
-        module,
-        config,
-        state,
-        {k: torch.from_numpy(v) for k, v in infer.items()},
-        {k: torch.from_numpy(v) for k, v in train.items() if v.dtype.kind != "U"},
-        {k: v.tolist() for k, v in train.items() if v.dtype.kind == "U"},
-    )
+    infer, _ = arrays(folder / "infer_coffee_320x480.npz")
+    train, names = arrays(folder / "train.npz")
+    return Peer(origin, module, config, state, infer, train, names)
 
 
-@pytest.fixture(params=CASES, scope="session", ids=lambda case: "-".join(case))
+@pytest.fixture(params=CASES, scope="session")
 def peer(request: pytest.FixtureRequest) -> Peer:
-    if not GOLDEN.exists():
-        pytest.skip(f"the peers' outputs are not at {GOLDEN}")
-    return load(*request.param)
+    return load(CASES[request.param])
+
+
+@pytest.fixture(scope="session")
+def rounds_alike(peer: Peer) -> bool:
+    """Whether convolutions round here as where the peer ran: these random weights amplify what does not."""
+    model = peer.build()
+    with torch.no_grad():
+        finest = model.features(model.preprocess([peer.infer["image_rgb"].permute(2, 0, 1)]).pixels)[0]
+    held = peer.infer["fpn_p2"]
+    step = finest.shape[-1] // held.shape[-1]
+    return float((finest[:, :, ::step, ::step] - held).abs().max()) < 3e-5
 
 
 @pytest.fixture
-def golden() -> Path:
-    if not GOLDEN.exists():
-        pytest.skip(f"the peers' outputs are not at {GOLDEN}")
-    return GOLDEN
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Maps this small only wait for one another's threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def peers_folder() -> Path:
+    return PEERS_FOLDER

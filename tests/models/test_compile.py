@@ -6,7 +6,7 @@ import torch
 from cascade_rcnn import create_model
 from cascade_rcnn.models.detector import Detector
 
-TINY = {"pyramid_channels": 16, "head_width": 32, "proposals": 50, "score_threshold": 0.0}
+TINY = {"backbone_width": 8, "pyramid_channels": 16, "head_width": 32, "proposals": 50, "score_threshold": 0.0}
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from cascade_rcnn import UserError, create_model
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.structures import Targets
 
-TINY = {"pyramid_channels": 16, "head_width": 32, "proposals": 50, "rois": 16}
+TINY = {"backbone_width": 8, "pyramid_channels": 16, "head_width": 32, "proposals": 50, "rois": 16}
 NAMES = ["cat", "dog", "hen"]
 
 
@@ -154,7 +154,7 @@ def test_predict_leaves_the_mode_as_it_was(tmp_path):
 
 
 def test_predict_resizes_as_asked(monkeypatch):
-    detector = create_model("cascade_rcnn_resnet18_fpn", 2, pyramid_channels=8, head_width=8, min_size=64, proposals=20)
+    detector = create_model("cascade_rcnn_resnet18_fpn", 2, **(OPTIONS | {"min_size": 64}))
     seen = []
     detect = detector.detect
     monkeypatch.setattr(detector, "detect", lambda pixels, sizes: seen.append(sizes.tolist()) or detect(pixels, sizes))

@@ -33,7 +33,8 @@ def test_features_stay_and_norms_go(norm, depth):
 @torch.inference_mode()
 def test_lower_weights_compute_what_autocast_does(name):
     torch.manual_seed(0)
-    detector = create_model(name, 3, pyramid_channels=16, head_width=32, proposals=50, min_size=None).eval()
+    small = {"backbone_width": 8, "pyramid_channels": 16, "head_width": 32, "proposals": 50, "min_size": None}
+    detector = create_model(name, 3, **small).eval()
     image = [torch.rand(3, 64, 96)]
     fold_norms(detector.backbone)
     with torch.autocast("cpu", torch.bfloat16):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from torchvision.models import vgg
 
 from cascade_rcnn import create_model
 from cascade_rcnn.config import Backbone
@@ -22,7 +23,7 @@ def test_names_and_map_equal_torchvision_s():
         theirs = torchvision.models.vgg16().state_dict()
     assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items() if k.startswith("features.")}
     torch.manual_seed(0)
-    reference = torchvision.models.vgg16().features[:30].eval()
+    reference = vgg.make_layers(vgg.cfgs["D"])[:30].eval()  # VGG-16's convolutions, without its vast classifier
     ours = VGG(Backbone(family="vgg", depth=16)).eval()
     ours.features.load_state_dict(reference.state_dict())
     x = torch.randn(1, 3, 32, 48)

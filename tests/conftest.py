@@ -1,0 +1,27 @@
+"""For all tests, and the processes that they start: one thread. Models this small only wait for one another's threads."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
+
+TOGETHER = {"export", "studies"}  # folders whose tests share what takes long to make: one process runs them
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for folder in TOGETHER.intersection(item.path.parts):
+            item.add_marker(pytest.mark.xdist_group(folder))
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """For what depends on their number."""
+    import torch
+
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
