@@ -1,4 +1,4 @@
-"""For all tests, and the processes that they start: one thread. Models this small only wait for one another's threads."""
+"""All tests, and the processes that they start, run on one thread: models this small wait for other threads in vain."""
 
 import os
 from collections.abc import Iterator

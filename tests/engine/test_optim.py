@@ -9,6 +9,8 @@ from cascade_rcnn.recipes import Optimizer
 
 STEP = Optimizer(lr=0.02, lr_batch=16, warmup_steps=10, warmup_factor=0.1, schedule="step", drops=(0.5, 0.75))
 
+NARROW = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 8}
+
 
 @pytest.mark.parametrize(
     ("step", "expected"),
@@ -36,7 +38,7 @@ def test_rate_is_linear_in_the_batch():
 
 
 def test_groups_hold_every_trained_parameter_once_with_its_multiplier_and_decay():
-    model = create_model("cascade_rcnn_resnet18_fpn", 2, semantics="paper", backbone_width=8, pyramid_channels=8, head_width=8)
+    model = create_model("cascade_rcnn_resnet18_fpn", 2, semantics="paper", **NARROW)
     groups = parameter_groups(model, model.config.stages, Optimizer(weight_decay=0.1))
     listed = [id(p) for group in groups for p in group["params"]]
     assert sorted(listed) == sorted(id(p) for p in model.parameters() if p.requires_grad)
@@ -50,7 +52,7 @@ def test_groups_hold_every_trained_parameter_once_with_its_multiplier_and_decay(
 
 def test_multipliers_make_every_head_learn_at_one_rate():
     """Stage t's loss weighs 1 / 2^t, and its step is that of a loss of weight 1: by the multiplier or by itself."""
-    model = create_model("cascade_rcnn_resnet18_fpn", 2, semantics="paper", backbone_width=8, pyramid_channels=8, head_width=8)
+    model = create_model("cascade_rcnn_resnet18_fpn", 2, semantics="paper", **NARROW)
     stages = model.config.stages
     for config in (Optimizer(name="sgd", lr=1.0, momentum=0.0), Optimizer(name="adamw", lr=1.0)):
         weights = [head.fc1.weight for head in model.roi_heads.heads]

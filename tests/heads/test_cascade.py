@@ -164,7 +164,14 @@ def test_invalid_proposals_give_no_detections():
 
 
 def test_one_stage_is_faster_rcnn():
-    options = {"backbone_width": 8, "pyramid_channels": 16, "head_width": 32, "proposals": 50, "rois": 16, "min_size": 64}
+    options = {
+        "backbone_width": 8,
+        "pyramid_channels": 16,
+        "head_width": 32,
+        "proposals": 50,
+        "rois": 16,
+        "min_size": 64,
+    }
     cascaded = create_model("cascade_rcnn_resnet18_fpn", 3, stages=1, **options)
     plain = create_model("faster_rcnn_resnet18_fpn", 3, **options)
     plain.load_state_dict(cascaded.state_dict())

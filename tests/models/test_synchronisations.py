@@ -19,7 +19,14 @@ WAITING = {
     "aten::bincount",
     "aten::_to_copy",  # to another device
 }
-SMALL = {"backbone_width": 8, "pyramid_channels": 16, "head_width": 32, "proposals": 50, "rois": 16, "score_threshold": 0.0}
+SMALL = {
+    "backbone_width": 8,
+    "pyramid_channels": 16,
+    "head_width": 32,
+    "proposals": 50,
+    "rois": 16,
+    "score_threshold": 0.0,
+}
 NAMES = [
     "cascade_rcnn_resnet18_fpn",
     "iterative_bbox_resnet18_fpn",

@@ -58,8 +58,8 @@ class _NCHWBackward(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        operands = (tensor.contiguous() for tensor in (gradient, *ctx.saved_tensors))
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        operands = (tensor.contiguous() for tensor in (*gradients, *ctx.saved_tensors))
         found = torch.ops.aten.convolution_backward(*operands, *ctx.geometry, ctx.needs_input_grad[:3])
         of_x, of_weight, of_bias = (
             g.contiguous(memory_format=torch.channels_last) if g is not None and g.ndim == 4 else g for g in found
