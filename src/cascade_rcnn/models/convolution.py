@@ -58,7 +58,9 @@ class _NCHWBackward(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor | None, ...]:
         operands = (tensor.contiguous() for tensor in (*gradients, *ctx.saved_tensors))
         found = torch.ops.aten.convolution_backward(*operands, *ctx.geometry, ctx.needs_input_grad[:3])
         of_x, of_weight, of_bias = (
