@@ -1,4 +1,4 @@
-"""What detectron2 and mmdetection computed with small models: `tests/fixtures/peers`, and more beside the repository."""
+"""What detectron2 and mmdetection computed with small models: `tests/fixtures/peers`, and more beside the clone."""
 
 from dataclasses import dataclass, replace
 from functools import cache
