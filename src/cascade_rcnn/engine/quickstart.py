@@ -57,7 +57,8 @@ def run(output: Path) -> Metrics:
     print(f"3/3  found and true boxes side by side: {output / 'cells'}")
     print(f"     both at a glance: {output / 'overview.jpg'}\n     learning curve: {plot(output)}")
     best = read_json(output / "best.json")
-    print(_NEXT.format(command=_command(), output=output, cells=CELLS, photo=PHOTO, epoch=best.pop("epoch")))
+    places = {"output": output, "cells": _short(CELLS), "photo": _short(PHOTO)}
+    print(_NEXT.format(command=_command(), **places, epoch=best.pop("epoch")))
     return Metrics.from_dict(best)
 
 
@@ -98,6 +99,11 @@ def _without_scores(target: Target, names: list[str]) -> "supervision.Detections
 def _save(picture: PIL.Image.Image, path: Path) -> None:
     with replacing(path) as aside:
         picture.save(aside, format="JPEG", quality=90)
+
+
+def _short(path: Path) -> Path:
+    """As the user would type it from here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _command() -> str:
