@@ -15,7 +15,8 @@ from cascade_rcnn.data.loader import make_loader
 from cascade_rcnn.data.transforms import build_transforms
 from cascade_rcnn.engine import optim
 from cascade_rcnn.images import read_image
-from cascade_rcnn.models.build import build, model_config
+from cascade_rcnn.models.architectures import model_config
+from cascade_rcnn.models.build import build
 from cascade_rcnn.recipes import small
 
 _WAITING = 0.02

@@ -14,8 +14,8 @@ from cascade_rcnn.cli import main
 from cascade_rcnn.config import ModelOptions
 from cascade_rcnn.data import load_annotations
 from cascade_rcnn.data.shapes import write_shapes
-from cascade_rcnn.engine import checkpoint
 from cascade_rcnn.engine.evaluate import measure_targets
+from cascade_rcnn.models import checkpoint
 from cascade_rcnn.recipes import RECIPES
 
 SHARED = Path(__file__).resolve().parents[1] / "../shared/data"

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from cascade_rcnn.assets import STARTER
 from cascade_rcnn.data import load_annotations
-from cascade_rcnn.engine.checkpoint import load, save
 from cascade_rcnn.engine.evaluate import run_predictor
 from cascade_rcnn.engine.predictor import Predictor
 from cascade_rcnn.engine.run import STATE
@@ -19,6 +18,7 @@ from cascade_rcnn.engine.train import train
 from cascade_rcnn.evaluation import evaluate_boxes
 from cascade_rcnn.evaluation.coco import Metrics
 from cascade_rcnn.files import write_json
+from cascade_rcnn.models.checkpoint import load, save
 from cascade_rcnn.recipes import RECIPES
 
 RESULTS = Path("docs/results/starter.json")

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cascade_rcnn.config import Category, ModelConfig, ModelOptions, Stage
-    from cascade_rcnn.engine.checkpoint import load, save
     from cascade_rcnn.engine.predictor import Predictor
     from cascade_rcnn.errors import UserError
     from cascade_rcnn.models.architectures import list_models
-    from cascade_rcnn.models.build import build, create_model
+    from cascade_rcnn.models.build import build
+    from cascade_rcnn.models.checkpoint import load, save
+    from cascade_rcnn.models.create import create_model
     from cascade_rcnn.models.detector import Detector
 
 __version__ = "0.1.0"
@@ -40,10 +41,10 @@ _HOMES = {
     "Stage": "config",
     "UserError": "errors",
     "build": "models.build",
-    "create_model": "models.build",
+    "create_model": "models.create",
     "list_models": "models.architectures",
-    "load": "engine.checkpoint",
-    "save": "engine.checkpoint",
+    "load": "models.checkpoint",
+    "save": "models.checkpoint",
 }
 
 

@@ -134,8 +134,8 @@ def statistics(
         device: cpu, cuda, cuda:1; default: a GPU where there is one.
     """
     from cascade_rcnn.data import check_images, load_annotations
-    from cascade_rcnn.engine.checkpoint import read_config
     from cascade_rcnn.engine.evaluate import measure_targets
+    from cascade_rcnn.models.checkpoint import read_config
 
     classes = [category.name for category in read_config(checkpoint).categories]
     truth = load_annotations(annotations, images, split, classes)
@@ -233,8 +233,8 @@ def convert(
     if (origin is None) == (to is None):
         raise UserError("give either --from (whose checkpoint comes in) or --to detectron2 (one of ours goes out)")
     if origin is not None:
-        from cascade_rcnn.engine.checkpoint import save
         from cascade_rcnn.interop import convert_checkpoint
+        from cascade_rcnn.models.checkpoint import save
 
         if output.suffix != ".safetensors":
             raise UserError(f"{output}: a converted model is a .safetensors file; name the output so")
@@ -243,8 +243,8 @@ def convert(
         save(model, output)
         print(f"{output}: {model.config.name}, {model.config.num_classes} classes")
         return
-    from cascade_rcnn.engine.checkpoint import load, save_state
     from cascade_rcnn.interop import to_detectron2
+    from cascade_rcnn.models.checkpoint import load, save_state
 
     if output.suffix != ".pth":
         raise UserError(f"{output}: detectron2 reads .pth files; name the output so")
@@ -285,9 +285,9 @@ def export(
         max_drop: AP (0..1) that int8 may lose.
     """
     from cascade_rcnn.data import check_images, load_annotations
-    from cascade_rcnn.engine.checkpoint import read_config
     from cascade_rcnn.export.export import SUFFIX, Request
     from cascade_rcnn.export.export import export as run
+    from cascade_rcnn.models.checkpoint import read_config
 
     validation = None
     if annotations is not None:

@@ -3,10 +3,10 @@ import pytest
 
 from cascade_rcnn.config import Category
 from cascade_rcnn.data import load_annotations
-from cascade_rcnn.engine.checkpoint import save
 from cascade_rcnn.engine.evaluate import check_classes, detect, evaluation_loader, run_predictor
 from cascade_rcnn.engine.predictor import Predictor
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.models.checkpoint import save
 
 
 @pytest.fixture

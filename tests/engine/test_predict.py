@@ -7,10 +7,10 @@ import PIL.Image
 import pytest
 import torch
 
-from cascade_rcnn.engine.checkpoint import save
 from cascade_rcnn.engine.predict import Source, expand, predict_files
 from cascade_rcnn.engine.predictor import Predictor
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.models.checkpoint import save
 
 CATEGORIES = [(7, "cat"), (9, "dog")]
 

@@ -9,10 +9,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from cascade_rcnn import create_model
-from cascade_rcnn.engine.checkpoint import load, save
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop import convert_checkpoint, detectron2, mmdet, to_detectron2
 from cascade_rcnn.interop.convert import PEERS
+from cascade_rcnn.models.checkpoint import load, save
 
 SMALL = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 16}
 

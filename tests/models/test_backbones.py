@@ -11,7 +11,7 @@ from torch import nn
 from cascade_rcnn.config import Backbone as Config
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.backbones import load_pretrained
-from cascade_rcnn.models.build import create_model
+from cascade_rcnn.models.create import create_model
 from cascade_rcnn.models.resnet import ResNet
 from cascade_rcnn.tensor_files import read_state
 

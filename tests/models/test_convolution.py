@@ -56,7 +56,7 @@ def test_only_large_kernels_that_learn_in_float32_without_avx512(avx2, monkeypat
             layer(x).float().sum().backward()
         return len(avx2)
 
-    assert passes(1) == 0
+    assert passes(1) == 0  # of stride 1
     assert passes(3, dtype=torch.bfloat16) == 0
     assert passes(3) == 1
     with torch.no_grad():
@@ -79,3 +79,19 @@ def test_a_detector_s_gradients_are_the_same_on_both_processors(avx2, monkeypatc
         seen.append({name: parameter.grad for name, parameter in model.named_parameters()})
     assert len(avx2) >= 15
     torch.testing.assert_close(*seen, rtol=1e-3, atol=1e-5)
+
+
+def test_strided_1x1_on_few_channels_always_by_nchw(avx2, monkeypatch):
+    """In channels last it is oneDNN's to crash, at sizes like these."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    seen = []
+    for channels in (8, 16):
+        x = torch.randn(2, channels, 152, 256).contiguous(memory_format=torch.channels_last).requires_grad_()
+        weight = torch.randn(32, channels, 1, 1).to(memory_format=torch.channels_last)  # in either layout at once
+        out = conv2d(x, weight, None, (2, 2), (0, 0), (1, 1), 1)
+        (out * torch.arange(out.shape[-1])).sum().backward()
+        seen.append(len(avx2))
+        expected = torch.zeros_like(x)
+        expected[:, :, ::2, ::2] = (weight[:, :, 0, 0].sum(dim=0)[:, None, None] * torch.arange(out.shape[-1]))[None]
+        torch.testing.assert_close(x.grad, expected, rtol=1e-4, atol=1e-3)
+    assert seen == [1, 1]

@@ -7,9 +7,9 @@ import torch
 
 from cascade_rcnn import create_model, list_models
 from cascade_rcnn.config import ModelConfig
-from cascade_rcnn.engine import checkpoint
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.export.export import Request, export
+from cascade_rcnn.models import checkpoint
 from cascade_rcnn.models.detector import Detector
 
 TINY = {"backbone_width": 16, "pyramid_channels": 16, "rpn_channels": 16, "head_width": 32}

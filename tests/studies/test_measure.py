@@ -7,9 +7,9 @@ import torch
 from cascade_rcnn import create_model, save
 from cascade_rcnn.data import load_annotations
 from cascade_rcnn.data.shapes import CLASSES
-from cascade_rcnn.engine.checkpoint import load
 from cascade_rcnn.engine.evaluate import detect, evaluation_loader
 from cascade_rcnn.evaluation.quality import LocalizationCurve
+from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.studies.measure import _stage, detect_and_localize, heads_for, samples, seconds_per_image
 from cascade_rcnn.studies.runs import DEFAULT, ITERATIVE, WITH_TRUTH, alone, crossed, ensemble, on_cascade
 

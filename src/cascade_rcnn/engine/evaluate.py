@@ -13,12 +13,12 @@ from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.data.dataset import DetectionDataset
 from cascade_rcnn.data.loader import DetectionLoader, make_loader
-from cascade_rcnn.engine.checkpoint import load
 from cascade_rcnn.engine.logs import ProgressBar
 from cascade_rcnn.engine.predictor import Predictor, choose_device
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation.coco import COLUMNS
 from cascade_rcnn.evaluation.quality import RegressionTargets, regression_targets
+from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
 
 

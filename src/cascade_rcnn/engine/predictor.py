@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from cascade_rcnn.config import ModelConfig
-from cascade_rcnn.engine.checkpoint import load
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images import ImageLike, to_tensor
+from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.runtime import SUFFIXES, Runtime
 

@@ -14,7 +14,6 @@ import torch
 
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.data.shapes import draw
-from cascade_rcnn.engine.checkpoint import load
 from cascade_rcnn.engine.evaluate import run_predictor
 from cascade_rcnn.engine.predictor import Predictor
 from cascade_rcnn.errors import UserError
@@ -22,6 +21,7 @@ from cascade_rcnn.evaluation import evaluate_boxes
 from cascade_rcnn.export import to_torch
 from cascade_rcnn.export.graph import DetectionGraph, capture
 from cascade_rcnn.export.verify import TOLERANCES, Difference, Found, compare
+from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.pixels import read_pixels
 from cascade_rcnn.runtime import Description, Runtime

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 Pair = tuple[int, int]
+_NARROW = 16  # channels
 
 
 def conv2d(
@@ -20,7 +21,7 @@ def conv2d(
 ) -> Tensor:
     """`torch.nn.functional.conv2d`: the same values and gradients, whatever the layout of the backward pass."""
     learns = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
-    if learns and weight.shape[-1] > 1 and _is_slow(x):
+    if learns and _prefers_nchw(x, weight, stride):
         return _NCHWBackward.apply(x, weight, bias, stride, padding, dilation, groups)  # type: ignore[return-value]
     return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
 
@@ -32,12 +33,19 @@ class Conv2d(nn.Conv2d):
         return conv2d(input, weight, bias, self.stride, self.padding, self.dilation, self.groups)  # type: ignore[arg-type]
 
 
-def _is_slow(x: Tensor) -> bool:
-    """In float32 on a CPU that torch uses without AVX-512 (so that ATEN_CPU_CAPABILITY counts)."""
+def _prefers_nchw(x: Tensor, weight: Tensor, stride: Pair) -> bool:
+    """Whether a float32 backward pass on this CPU is slow in channels last, or, for very narrow maps, crashes.
+
+    Slow: kernels larger than 1x1 where torch uses no AVX-512 (ATEN_CPU_CAPABILITY counts). Crashing: with AVX-512,
+    oneDNN 3.12 writes beyond its memory for strided 1x1 kernels on fewer than 16 channels.
+    """
     if torch.compiler.is_compiling():  # which chooses layouts of its own
         return False
-    plain = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    return plain and torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2")
+    if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+        return False
+    if weight.shape[-1] == 1:
+        return stride[0] > 1 and x.shape[1] < _NARROW
+    return torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2")
 
 
 def _to_nchw(x: Tensor) -> Tensor:
@@ -72,7 +80,7 @@ class _NCHWBackward(torch.autograd.Function):
         ctx: Any, *gradients: Tensor
     ) -> tuple[Tensor | None, ...]:
         (gradient,), (x, weight) = gradients, ctx.saved_tensors
-        operands = _to_nchw(gradient), _to_nchw(x), weight.contiguous()
+        operands = _to_nchw(gradient), _to_nchw(x), weight.clone(memory_format=torch.contiguous_format)
         found = torch.ops.aten.convolution_backward(*operands, *ctx.geometry, ctx.needs_input_grad[:3])
         of_x, of_weight, of_bias = (
             g.contiguous(memory_format=torch.channels_last) if g is not None and g.ndim == 4 else g for g in found

@@ -11,7 +11,6 @@ import numpy as np
 
 from cascade_rcnn.data import Annotations, check_images, check_same_categories, load_annotations
 from cascade_rcnn.engine import machine
-from cascade_rcnn.engine.checkpoint import load
 from cascade_rcnn.engine.evaluate import evaluation_loader
 from cascade_rcnn.engine.interrupt import Interrupted
 from cascade_rcnn.engine.predictor import choose_device
@@ -20,6 +19,7 @@ from cascade_rcnn.engine.train import train
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import evaluate_boxes
 from cascade_rcnn.files import read_json
+from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.recipes import Recipe
 from cascade_rcnn.studies import measure

@@ -6,8 +6,18 @@ from safetensors.torch import save_file
 
 from cascade_rcnn import create_model
 from cascade_rcnn.config import Category
-from cascade_rcnn.engine.checkpoint import load, load_state, read, save, save_state, start_from
+from cascade_rcnn.data.shapes import CLASSES
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.models.checkpoint import load, load_state, read, save, save_state, start_from
+from cascade_rcnn.models.detector import Detector
+
+
+@pytest.fixture
+def detector() -> Detector:
+    """An untrained detector that still says something about every image."""
+    sizes = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 16, "min_size": None}
+    anchors = {"anchor_sizes": (8, 16, 32, 64, 128), "proposals": 40, "rois": 16, "score_threshold": 0.0}
+    return create_model("cascade_rcnn_resnet18_fpn", categories=CLASSES, **sizes, **anchors).eval()
 
 
 def test_a_loaded_detector_is_the_saved_one(detector, tmp_path):

@@ -1,0 +1,82 @@
+"""Detectors by name, or from weights: `create_model`."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from cascade_rcnn.config import Category, ModelOptions
+from cascade_rcnn.errors import UserError, nearest
+from cascade_rcnn.models.architectures import model_config
+from cascade_rcnn.models.backbones import load_pretrained
+from cascade_rcnn.models.build import build
+from cascade_rcnn.models.checkpoint import read_config, start_from
+from cascade_rcnn.models.detector import Detector
+
+
+def create_model(
+    name: str | None = None,
+    num_classes: int | None = None,
+    *,
+    categories: Sequence[Category | str] | None = None,
+    weights: str | Path | None = None,
+    weights_backbone: str | Path | None = None,
+    **options: Any,
+) -> Detector:
+    """Build a detector for M = `num_classes` classes, not counting background (timm's convention).
+
+    `categories` (names, or `Category` with the data set's ids) may stand in for `num_classes`. `weights_backbone` is
+    None (random, batch norm trained), "imagenet" (torchvision's IMAGENET1K_V1) or a local file; with weights the batch
+    norm, the stem and the first layer are frozen. `options` are the fields of `ModelOptions`. Raises UserError for a
+    name or option that does not exist, with the nearest that does.
+
+    `weights` is a whole detector to fine-tune instead, a checkpoint or "starter": it gives the architecture (`name` may
+    be left out) and all weights that fit these classes; without classes given it keeps its own. Of the options it takes
+    those of `load`, such as `min_size`.
+    """
+    if weights is not None:
+        return _from_checkpoint(name, num_classes, categories, weights, weights_backbone, options)
+    if name is None:
+        raise UserError("create_model needs a name (see cascade_rcnn.list_models()) or weights, such as 'starter'")
+    known = [f.name for f in fields(ModelOptions)]
+    for option in options:
+        if option not in known:
+            raise UserError(f"create_model has no option '{option}'{nearest(option, known)}; it has {', '.join(known)}")
+    config = model_config(
+        name, _categories(num_classes, categories), ModelOptions(**options), pretrained=weights_backbone is not None
+    )
+    model = build(config)
+    if weights_backbone is not None:
+        load_pretrained(model.backbone, weights_backbone)  # type: ignore[arg-type]
+    return model
+
+
+def _categories(number: int | None, given: Sequence[Category | str] | None) -> tuple[Category, ...]:
+    if given is None:
+        if number is None or number < 1:
+            raise UserError(f"num_classes={number}: give the number of classes without background, 1 or more")
+        return tuple(Category(id=k, name=f"class {k}") for k in range(1, number + 1))
+    categories = tuple(c if isinstance(c, Category) else Category(id=k, name=c) for k, c in enumerate(given, start=1))
+    if number is not None and number != len(categories):
+        raise UserError(f"num_classes={number}, but {len(categories)} categories are given; leave one of them out")
+    return categories
+
+
+def _from_checkpoint(
+    name: str | None,
+    num_classes: int | None,
+    categories: Sequence[Category | str] | None,
+    weights: str | Path,
+    weights_backbone: str | Path | None,
+    options: dict[str, Any],
+) -> Detector:
+    config = read_config(weights)
+    if name not in (None, config.name):
+        raise UserError(f"{weights} is a {config.name}, not a {name}; leave out the name, or give other weights")
+    if weights_backbone is not None:
+        raise UserError(
+            f"weights_backbone={weights_backbone}: {weights} has a backbone of its own; leave out one of them"
+        )
+    keeps = num_classes is None and categories is None
+    classes = config.categories if keeps else _categories(num_classes, categories)
+    return start_from(weights, classes, **options)[0]
