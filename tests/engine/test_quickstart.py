@@ -48,16 +48,17 @@ def short(cells: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def done(short: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[Path, str]:
+def done(
+    short: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, str]:
     """The output folder of a quickstart, and what it printed."""
+    monkeypatch.chdir(tmp_path)
     metrics = quickstart.run(tmp_path / "quick")
     assert 0 <= metrics.ap <= 1
     return tmp_path / "quick", capsys.readouterr().out
 
 
-def test_pictures_steps_and_a_second_run(
-    done: tuple[Path, str], cells: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-):
+def test_pictures_steps_and_a_second_run(done: tuple[Path, str], cells: Path, tmp_path: Path):
     output, said = done
     with PIL.Image.open(PHOTO) as photo, PIL.Image.open(output / "people.jpg") as people:
         assert people.size == photo.size
@@ -77,7 +78,6 @@ def test_pictures_steps_and_a_second_run(
 
     steps = [shlex.split(line.split("cascade_rcnn ", 1)[1]) for line in said.splitlines() if "-m cascade_rcnn " in line]
     assert [step[0] for step in steps] == ["predict", "evaluate", "train"]
-    monkeypatch.chdir(tmp_path)
     brief = ["--epochs", "1", "--workers", "0", "--evaluate-every", "0", "--options.min-size", "64"]
     for step in steps:
         main([*step, *(brief if step[0] == "train" else [])])
