@@ -3,7 +3,7 @@ import json
 import pytest
 
 from cascade_rcnn.data.coco import load_coco, save_coco
-from cascade_rcnn.data.image_files import check_images
+from cascade_rcnn.data.check import check_images
 from cascade_rcnn.errors import UserError
 
 

@@ -2,7 +2,7 @@ import PIL.Image
 import pytest
 
 from cascade_rcnn.data.coco import load_coco
-from cascade_rcnn.data.image_files import check_images, image_size, list_images
+from cascade_rcnn.data.image_files import list_images
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images import read_image
 

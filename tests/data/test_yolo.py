@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from cascade_rcnn.data.image_files import check_images
+from cascade_rcnn.data.check import check_images
 from cascade_rcnn.data.yolo import load_yolo
 from cascade_rcnn.errors import UserError
 

@@ -9,10 +9,11 @@ import msgspec
 import PIL.Image
 from torch import Tensor
 
+from cascade_rcnn.data.image_files import is_image, walk
 from cascade_rcnn.drawing import draw, to_supervision
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import replacing
-from cascade_rcnn.images import EXTENSIONS, ImageLike, read_image
+from cascade_rcnn.images import ImageLike, read_image
 
 
 class Source(NamedTuple):
@@ -41,7 +42,7 @@ def expand(patterns: Sequence[str | Path]) -> Iterator[Source]:
 
 def _matches(path: Path) -> Iterator[Source]:
     if path.is_dir():
-        return (Source(p, p.relative_to(path).as_posix()) for p in _walk(path))
+        return (Source(p, p.relative_to(path).as_posix()) for p in walk(path) if is_image(p))
     if path.is_file():
         return iter([Source(path, path.name)])
     pattern, root = path.relative_to(path.anchor), Path(path.anchor or ".")
@@ -51,14 +52,6 @@ def _matches(path: Path) -> Iterator[Source]:
     folder, rest = root.joinpath(*fixed), str(Path(*pattern.parts[len(fixed) :]))
     found = sorted(p for p in folder.glob(rest) if p.is_file())
     return (Source(p, p.relative_to(folder).as_posix()) for p in found)
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    for entry in sorted(folder.iterdir()):
-        if entry.is_dir():
-            yield from _walk(entry)
-        elif entry.suffix.lower() in EXTENSIONS:
-            yield entry
 
 
 def predict_files(
