@@ -89,7 +89,7 @@ def _identify(file: IO[bytes]) -> PIL.Image.Image:
 
 
 def read_pixels(path: str | Path | IO[bytes], max_megapixels: float | None = MAX_MEGAPIXELS) -> np.ndarray:
-    """Decode a file, or an open one, into uint8 RGB (H, W, 3), upright (EXIF orientation applied). 16 bits a pixel: see `from_pil`.
+    """Decode a file, or an open one, into uint8 RGB (H, W, 3), upright (EXIF orientation applied), as `from_pil`.
 
     Raises UserError naming the file when it is missing, does not decode or is larger than that (None: no limit).
     """

@@ -118,7 +118,8 @@ def make_loader(
 ) -> DetectionLoader:
     """Batches of `batch_size` images for this rank; `workers` processes decode them (0: this one).
 
-    With `replace_bad` (training) the next image stands in for one that does not decode. The loader's `set_epoch(epoch, skip_batches)` says which epoch comes next; without it every epoch is the same.
+    With `replace_bad` (for training) the next image stands in for one that does not decode. The loader's
+    `set_epoch(epoch, skip_batches)` says which epoch comes next; without it every epoch is the same.
     Raises UserError for numbers that are too small.
     """
     for name, number, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
