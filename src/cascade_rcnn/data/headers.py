@@ -16,6 +16,7 @@ from cascade_rcnn.pixels import from_pil, open_image
 
 _THREADS = 16  # most of the time goes into waiting, on a network's file system above all
 _TAIL = 64  # bytes; the marks of an image's end stand before at most a little padding
+_PNG_TAIL = 2**16  # where EXIF data behind the pixels is looked for
 
 
 class Header(NamedTuple):
@@ -44,15 +45,28 @@ def read_header(path: Path, max_megapixels: float | None = MAX_MEGAPIXELS) -> He
     Raises UserError naming the file when it is missing, no image, larger than that (None: no limit) or cut off.
     """
     with open_image(path, max_megapixels) as image:
-        turned = image.getexif().get(PIL.ExifTags.Base.Orientation, 1) >= 5
-        if image.format == "TIFF":  # whose size Pillow turns by itself
-            turned = False
-        size = (image.width, image.height) if turned else (image.height, image.width)
-        header = Header(size, image.mode)
+        whole, turned = _ends_well(image, image.fp), _is_turned(image, image.fp)  # type: ignore[attr-defined]
+        header = Header((image.width, image.height) if turned else (image.height, image.width), image.mode)
         # Numbers of more than 8 bits may have a range that is not read.
-        if image.mode in ("I", "F") or not _ends_well(image, image.fp):  # type: ignore[attr-defined]
+        if image.mode in ("I", "F") or not whole:
             from_pil(image)
         return header
+
+
+def _is_turned(image: PIL.Image.Image, file: IO[bytes]) -> bool:
+    """Whether the upright image has its width for height."""
+    if image.format == "TIFF":  # Pillow has turned its size
+        return False
+    if image.format == "PNG" and "exif" not in image.info:  # to look behind the pixels, Pillow decodes them
+        tail = _tail(file, _PNG_TAIL)
+        if b"eXIf" not in tail and b"Raw profile type exif" not in tail:
+            return False
+    return image.getexif().get(PIL.ExifTags.Base.Orientation, 1) >= 5
+
+
+def _tail(file: IO[bytes], number: int) -> bytes:
+    file.seek(max(0, file.seek(0, os.SEEK_END) - number))
+    return file.read()
 
 
 def _ends_well(image: PIL.Image.Image, file: IO[bytes]) -> bool:
@@ -60,8 +74,7 @@ def _ends_well(image: PIL.Image.Image, file: IO[bytes]) -> bool:
     length = file.seek(0, os.SEEK_END)
     if isinstance(image, PIL.TiffImagePlugin.TiffImageFile):
         return _parts_end(image.tag_v2) <= length
-    file.seek(max(0, length - _TAIL))
-    tail = file.read()
+    tail = _tail(file, _TAIL)
     match image.format:
         case "JPEG" | "MPO" | "JPEG2000":
             return b"\xff\xd9" in tail
