@@ -16,6 +16,7 @@ from cascade_rcnn.data import load_annotations
 from cascade_rcnn.data.shapes import write_shapes
 from cascade_rcnn.engine import checkpoint
 from cascade_rcnn.engine.evaluate import measure_targets
+from cascade_rcnn.errors import UserError
 from cascade_rcnn.recipes import RECIPES
 
 SHARED = Path(__file__).resolve().parents[1] / "../shared/data"
@@ -265,14 +266,8 @@ def test_bad_images_stop_an_evaluation_or_are_left_out(capsys, coco, tmp_path):
     model = create_model("faster_rcnn_resnet18_fpn", categories=classes, weights_backbone=None, **sizes)
     save(model, tmp_path / "m.safetensors")
     images = [{"id": i, "file_name": f"{'ab'[i - 1]}.png", "width": 40, "height": 30} for i in (1, 2)]
-    flags = [
-        "evaluate",
-        "--checkpoint",
-        str(tmp_path / "m.safetensors"),
-        "--annotations",
-        str(changed(coco, images=images)),
-    ]
-    flags += ["--workers", "0"]
+    flags = ["evaluate", "--checkpoint", str(tmp_path / "m.safetensors"), "--workers", "0"]
+    flags += ["--annotations", str(changed(coco, images=images))]
     assert "1 of 2 images cannot be used" in fails(capsys, *flags)
     main([*flags, "--bad-images", "skip"])
     written = capsys.readouterr()

@@ -210,7 +210,7 @@ def _broken(coco: dict, case: str) -> object:
         ("duplicate category", ["2 entries share the category id 7"]),
         ("nan", ["not valid JSON", "[1, NaN, 3, 4]"]),
         ("null", ["Expected `float`, got `null`", "$.annotations[0].bbox[1]"]),
-        ("text", ["Expected `array`, got `str`", "$.annotations[0].bbox"]),
+        ("text", ["Expected `array | null`, got `str`", "$.annotations[0].bbox"]),
         ("three numbers", ["annotations[0] has a bbox of 3 numbers", "write x, y, width, height"]),
         ("negative width", [">= 0", "$.images[0].width"]),
         ("huge id", ["$.annotations[0].image_id"]),

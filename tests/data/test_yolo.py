@@ -109,7 +109,7 @@ def test_each_bad_row_is_one_line_that_names_it(root, one_line, row, parts):
         ("train: images/train\nnames: &a [cat]\nb: *a", ["cannot be read", "it has aliases"]),
         ("train: images/train\nnames: " + "[" * 3000 + "]" * 3000, ["nested too deeply"]),
         ("train: images/train\nnc: 2", ["names is None"]),
-        ("val: images/val\nnames: [cat]", ["no split 'train'", "It has val"]),
+        ("val: images/val\nnames: [cat]", ["no split 'train'", "it has val"]),
         ("train: images/absent\nnames: [cat]", ["images/absent does not exist"]),
         ("train: labels\nnames: [cat]", ["labels holds no images"]),
     ],

@@ -46,9 +46,7 @@ def test_two_splits_are_never_one_folder_by_mistake(tmp_path):
 
 def test_darknet(tmp_path):
     (tmp_path / "obj_train_data").mkdir()
-    (tmp_path / "obj.data").write_text(
-        "classes = 2\ntrain = data/train.txt\nnames = data/obj.names\nbackup = backup/\n"
-    )
+    (tmp_path / "obj.data").write_text("classes = 2\ntrain = data/train.txt\nnames = data/obj.names\n")
     (tmp_path / "obj.names").write_text("cat\ndog\n")
     (tmp_path / "train.txt").write_text("data/obj_train_data/a.jpg\n")
     config = read_config(tmp_path)
