@@ -13,7 +13,7 @@ from cascade_rcnn.data.image_files import is_image, walk
 from cascade_rcnn.drawing import draw, to_supervision
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import replacing
-from cascade_rcnn.images import ImageLike, read_image
+from cascade_rcnn.images import MAX_MEGAPIXELS, ImageLike, read_image
 
 
 class Source(NamedTuple):
@@ -64,6 +64,7 @@ def predict_files(
     batch_size: int = 1,
     pictures: bool = True,
     image_ids: dict[str, int] | None = None,
+    max_megapixels: float = MAX_MEGAPIXELS,
     report: Callable[[str], None] = print,
 ) -> tuple[int, int]:
     """Detect in one batch after the other: `output/detections.json` and `output/pictures/`; (done, failed) images.
@@ -80,7 +81,9 @@ def predict_files(
         separator = b"\n"
         try:
             while chunk := list(islice(numbered, batch_size)):
-                opened = [one for number, source in chunk if (one := _open(source, number, image_ids, report))]
+                opened = [
+                    one for number, source in chunk if (one := _open(source, number, image_ids, max_megapixels, report))
+                ]
                 failed += len(chunk) - len(opened)
                 found = predictor([one.image for one in opened]) if opened else []
                 for one, detections in zip(opened, found, strict=True):
@@ -107,13 +110,17 @@ class _Opened(NamedTuple):
 
 
 def _open(
-    source: Source, number: int, image_ids: dict[str, int] | None, report: Callable[[str], None]
+    source: Source,
+    number: int,
+    image_ids: dict[str, int] | None,
+    max_megapixels: float,
+    report: Callable[[str], None],
 ) -> _Opened | None:
     image_id = number if image_ids is None else image_ids.get(source.name)
     try:
         if image_id is None:
             raise UserError(f"{source.path}: the annotations name no '{source.name}', so it has no image id")
-        return _Opened(read_image(source.path), image_id, source.name)
+        return _Opened(read_image(source.path, max_megapixels), image_id, source.name)
     except UserError as error:
         report(f"skipped: {error}")
         return None
