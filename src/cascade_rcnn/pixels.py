@@ -83,7 +83,7 @@ def _identify(file: IO[bytes]) -> PIL.Image.Image:
         file.seek(0)
         try:
             return factory(file, "")
-        except (SyntaxError, IndexError, TypeError, ValueError, struct.error):  # looked like it, and is not
+        except (SyntaxError, IndexError, TypeError, struct.error):  # looked like it, and is not
             continue
     raise OSError("it is none of " + ", ".join(FORMATS))
 

@@ -50,11 +50,14 @@ def leave_out(
 
     `problems` says for each image that cannot be used why: a line that begins with its path.
     """
-    missing = [i for i in problems if not os.path.exists(paths[i])]  # noqa: PTH110  pathlib raises for some names
+    # Not pathlib, which raises for names that are too long.
+    missing = {i: paths[i] for i in problems if not os.path.exists(paths[i])}  # noqa: PTH110
     parts = []
     if missing:
-        parts.append(f"{len(missing)} {'is' if len(missing) == 1 else 'are'} not there (first: {paths[missing[0]]})")
-    others = [line for i, line in problems.items() if i not in set(missing)]
+        parts.append(
+            f"{len(missing)} {'is' if len(missing) == 1 else 'are'} not there (first: {next(iter(missing.values()))})"
+        )
+    others = [line for i, line in problems.items() if i not in missing]
     parts += others[:_SHOWN] + ([f"and {len(others) - _SHOWN} more"] if len(others) > _SHOWN else [])
     count = f"{len(problems)} of {len(paths)} images cannot be used: {'; '.join(parts)}"
     if bad_images == "stop" or len(problems) == len(paths):

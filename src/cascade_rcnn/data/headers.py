@@ -1,6 +1,7 @@
 """What the headers of image files say, read in parallel and without decoding."""
 
 import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,7 @@ from cascade_rcnn.pixels import from_pil, open_image
 
 _THREADS = 16  # most of the time goes into waiting, on a network's file system above all
 _TAIL = 64  # bytes; the marks of an image's end stand before at most a little padding
+_one_at_a_time = threading.Lock()  # decoding takes memory
 _PNG_TAIL = 2**16  # where EXIF data behind the pixels is looked for
 
 
@@ -49,7 +51,8 @@ def read_header(path: Path, max_megapixels: float | None = MAX_MEGAPIXELS) -> He
         header = Header((image.width, image.height) if turned else (image.height, image.width), image.mode)
         # Numbers of more than 8 bits may have a range that is not read.
         if image.mode in ("I", "F") or not whole:
-            from_pil(image)
+            with _one_at_a_time:
+                from_pil(image)
         return header
 
 

@@ -38,12 +38,11 @@ class FileIndex:
 
     def __init__(self, folder: Path, files: Iterable[Path], *, stems: bool = False) -> None:
         """With `stems` names and files are compared without their suffixes."""
-        self._stems = stems
         self._entries: dict[str, list[_Entry]] = {}
         for path in files:
             relative = path.relative_to(folder)
-            entry = _Entry(parts_of(str(relative.with_suffix("") if stems else relative)), path)
-            self._entries.setdefault(entry.parts[-1], []).append(entry)
+            if parts := parts_of(str(relative.with_suffix("") if stems else relative)):
+                self._entries.setdefault(parts[-1], []).append(_Entry(parts, path))
 
     def find(self, name: str) -> Path | None:
         """The file of this name. Raises UserError where two fit alike."""
@@ -55,15 +54,16 @@ class FileIndex:
         parts = parts_of(name)
         if not parts:
             return None
+        base = re.split(r"[/\\]", name)[-1]
         scored = [
-            (common, entry.path.name == re.split(r"[/\\]", name)[-1], entry.path)
+            (common, entry.path.name == base, entry.path)
             for entry in self._entries.get(parts[-1], ())
             if (common := _common(entry.parts, parts)) in (len(entry.parts), len(parts)) or common > 1
         ]
-        best = [one for one in scored if one[:2] == max(scored)[:2]]
-        if len(best) > 1:
-            raise UserError(f"{name}: could be {best[0][2]} or {best[1][2]}; name it with its folder")
-        return best[0][2] if best else None
+        scored.sort(reverse=True)
+        if len(scored) > 1 and scored[0][:2] == scored[1][:2]:
+            raise UserError(f"{name}: could be {scored[1][2]} or {scored[0][2]}; name it with its folder")
+        return scored[0][2] if scored else None
 
 
 def _common(a: Sequence[str], b: Sequence[str]) -> int:
@@ -90,20 +90,15 @@ def locate(names: Sequence[str], folders: Sequence[tuple[Path, int | None]]) -> 
     Each folder comes with the depth to which it is searched for names that it has not (None: all the way).
     Raises UserError for names that fit two files.
     """
-    there = [folder for folder, _ in folders if folder.is_dir()]
-    if not there:
-        return Located(folders[0][0], list(names), [])
-    home, present = max(((folder, _present(folder, names)) for folder in there), key=lambda one: sum(one[1]))
-    absent = [i for i, is_there in enumerate(present) if not is_there]
-    if not absent:
-        return Located(home, list(names), [])
-    indexes = [
-        FileIndex(folder, (path for path in walk(folder, depth) if is_image(path)))
-        for folder, depth in folders
-        if folder.is_dir()
-    ]
-    found, first = list(names), None
-    count = 0
+    home, absent = folders[0][0], list(range(len(names)))
+    for folder, _ in folders:
+        others = _absent(folder, names)
+        if len(others) < len(absent):
+            home, absent = folder, others
+        if not absent:
+            return Located(home, list(names), [])
+    indexes = [_index(folder, depth) for folder, depth in folders if folder.is_dir()]
+    found, first, count = list(names), None, 0
     for i in absent:
         path = next((path for index in indexes if (path := index.find(names[i])) is not None), None)
         if path is not None:
@@ -113,23 +108,31 @@ def locate(names: Sequence[str], folders: Sequence[tuple[Path, int | None]]) -> 
     return Located(home, found, notes)
 
 
-def _present(folder: Path, names: Sequence[str]) -> list[bool]:
-    """Which names are files below a folder. Each folder is listed once: look-ups are slow on network file systems."""
-    listings: dict[Path, set[str]] = {}
+def _absent(folder: Path, names: Sequence[str]) -> list[int]:
+    """Which names are no files below a folder. Each folder is listed once: look-ups are slow on network file systems."""
+    listings: dict[str, set[str]] = {}
     found = []
-    for name in names:
-        path = folder / name
-        if path.parent not in listings:
-            listings[path.parent] = _listing(path.parent)
-        found.append(path.name in listings[path.parent])
+    for i, name in enumerate(names):
+        place, base = os.path.split(folder / name)
+        if place not in listings:
+            listings[place] = _listing(place)
+        if base not in listings[place]:
+            found.append(i)
     return found
 
 
-def _listing(folder: Path) -> set[str]:
+def _listing(folder: str) -> set[str]:
     try:
         return set(os.listdir(folder))  # noqa: PTH208  names are all that is needed
     except (OSError, ValueError):  # not there, too long, or no name at all
         return set()
+
+
+def _index(folder: Path, depth: int | None) -> FileIndex:
+    try:
+        return FileIndex(folder, [path for path in walk(folder, depth) if is_image(path)])
+    except UserError:  # a folder below that is not for us to read; what is missing for that is said as missing
+        return FileIndex(folder, [])
 
 
 def find_folder(name: str, bases: Sequence[Path]) -> Path | None:

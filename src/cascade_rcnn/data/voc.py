@@ -113,7 +113,9 @@ def _listed(path: Path, files: Mapping[str, Path]) -> tuple[list[str], list[str]
     A second column is that of VOC's lists of one class: 1 and 0 (difficult ones alone) have it, -1 has not.
     """
     index = FileIndex(Path(), [Path(name) for name in files])
-    found, missing, without = [], [], 0
+    found: list[str] = []
+    missing: list[str] = []
+    without = 0
     lines = [line for line in read_lines(path) if line]
     for line in lines:
         name, _, flag = line.rpartition(" ")
@@ -124,7 +126,10 @@ def _listed(path: Path, files: Mapping[str, Path]) -> tuple[list[str], list[str]
                 continue
         has_suffix = is_image(Path(line)) or line.endswith(".xml")
         xml = index.find(line) or (index.find(str(Path(line).with_suffix(""))) if has_suffix else None)
-        found, missing = (found, [*missing, line]) if xml is None else ([*found, xml.as_posix()], missing)
+        if xml is None:
+            missing.append(line)
+        else:
+            found.append(xml.as_posix())
     if missing:
         raise UserError(
             f"{path}: {len(missing)} of {len(lines)} images have no xml file (first: {missing[0]}); "
