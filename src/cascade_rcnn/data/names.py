@@ -109,7 +109,7 @@ def locate(names: Sequence[str], folders: Sequence[tuple[Path, int | None]]) -> 
 
 
 def _absent(folder: Path, names: Sequence[str]) -> list[int]:
-    """Which names are no files below a folder. Each folder is listed once: look-ups are slow on network file systems."""
+    """Which names are no files below a folder. Each folder is listed once: networks look up slowly."""
     listings: dict[str, set[str]] = {}
     found = []
     for i, name in enumerate(names):
