@@ -118,7 +118,7 @@ def load_detections(path: str | Path) -> Array:
     """Read COCO results into an array (N, 7) float64. Raises UserError for anything else in the file."""
     path = Path(path)
     try:
-        results = msgspec.json.decode(read_utf8(path), type=list[_Result])
+        results = msgspec.json.decode(read_utf8(path), type=list[_Result], strict=False)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path}: not a COCO results file ({error}); {_RESULTS_FORM}") from None
     rows = ((r.image_id, *r.bbox, r.score, r.category_id) for r in results)
