@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 
-from cascade_rcnn.drawing import draw, to_supervision
+from cascade_rcnn.drawing import draw, side_by_side, to_supervision
 
 FOUND = {
     "boxes": torch.tensor([[10.0, 20, 50, 60], [5, 5, 9, 9], [0, 0, 100, 80]]),
@@ -55,3 +56,12 @@ def test_the_first_class_is_drawn_in_red():
     one = {"boxes": torch.tensor([[100.0, 100, 300, 300]]), "scores": torch.ones(1), "labels": torch.tensor([1])}
     red, green, blue = np.asarray(draw(image, to_supervision(one, ["cat"], 0.0)))[200, 100]
     assert red > 150 > max(green, blue)
+
+
+def test_side_by_side_at_one_height_under_captions():
+    red, blue = PIL.Image.new("RGB", (200, 100), "red"), PIL.Image.new("RGB", (100, 100), "blue")
+    sheet = side_by_side([red, blue], ["found", "true"], 60)
+    assert sheet.size == (120 + 1 + 60, 60 + 4)
+    assert sheet.getpixel((60, 40)) == (255, 0, 0)
+    assert sheet.getpixel((150, 40)) == (0, 0, 255)
+    assert sheet.getpixel((60, 1)) != (255, 0, 0)

@@ -379,16 +379,15 @@ def shapes(
     print(write_shapes(folder, train=train, val=val, size=size, seed=seed))
 
 
-def quickstart(*, output: Path = Path("runs/quickstart"), epochs: int | None = None) -> None:
-    """Train, evaluate and look at a small cascade on `shapes`: five minutes on a CPU, no network.
+def quickstart(*, output: Path = Path("runs/quickstart")) -> None:
+    """Find people in a photo, then fine-tune, evaluate and look at a cascade on blood cells: minutes, on any CPU.
 
     Args:
         output: Folder for all of it.
-        epochs: How long to train; by default what this machine does in about five minutes.
     """
     from cascade_rcnn.engine.quickstart import run
 
-    _print_table(run(output, epochs).table())
+    _print_table(run(output).table())
 
 
 def doctor() -> None:

@@ -12,6 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from cascade_rcnn.assets import STARTER
+from cascade_rcnn.compact import pack, unpack
 from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import replacing
@@ -23,9 +25,13 @@ _KEY = "cascade_rcnn"
 _FORMAT = "1"
 
 
-def save(model: Detector, path: str | Path) -> None:
-    """Write a detector with its config, whole or not at all. Raises UserError where that cannot be done."""
+def save(model: Detector, path: str | Path, *, compact: bool = False) -> None:
+    """Write a detector with its config, whole or not at all; `compact`: weights in 8 bits, a quarter of the size.
+
+    Raises UserError where it cannot be written.
+    """
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    tensors = pack(tensors) if compact else tensors
     with replacing(path) as aside:
         try:
             save_file(tensors, aside, metadata={_KEY: model.config.to_json(), "format": _FORMAT})
@@ -34,7 +40,7 @@ def save(model: Detector, path: str | Path) -> None:
 
 
 def load(path: str | Path, *, device: str | torch.device = "cpu", **inference: Any) -> Detector:
-    """Read a detector, in evaluation mode.
+    """Read a detector, in evaluation mode: a file of ours, or "starter", the small one that comes with the package.
 
     `inference` overrides what does not touch the weights: `min_size` (None: no resizing), `max_size`,
     `score_threshold`, `nms_iou`, `max_detections`, `test_stage`, `ensemble`, `ensemble_rois`, `iterations` (of a
@@ -61,17 +67,24 @@ def read(path: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     """The config and weights in a checkpoint."""
     config = read_config(path)
     try:
-        return config, load_file(path)
+        return config, unpack(load_file(locate(path)))
     except (SafetensorError, OSError) as error:
         raise _unreadable(path, error) from None
 
 
+def locate(path: str | Path) -> Path:
+    """The file of a checkpoint: "starter" is the package's own. Raises UserError when it is missing."""
+    file = STARTER if str(path) == "starter" else Path(path)
+    if not file.is_file():
+        raise UserError(f"{path}: no such checkpoint; check the path, or give 'starter', the package's own")
+    return file
+
+
 def read_config(path: str | Path) -> ModelConfig:
     """The config in a checkpoint, without its weights."""
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such checkpoint; check the path")
+    found = locate(path)
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(found, framework="pt") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise _unreadable(path, error) from None

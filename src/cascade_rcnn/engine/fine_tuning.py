@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,13 +14,14 @@ from cascade_rcnn.models.build import build
 from cascade_rcnn.models.detector import Detector
 
 
-def start_from(path: str | Path, categories: tuple[Category, ...]) -> tuple[Detector, str]:
+def start_from(path: str | Path, categories: tuple[Category, ...], **sizes: Any) -> tuple[Detector, str]:
     """A checkpoint's detector for other classes, to be fine-tuned, and a line about what starts anew.
 
+    `sizes` (`min_size`, `max_size`) are the images' to train on, where they are not the checkpoint's.
     All weights carry over but those of single classes (in the classifiers, and in class-specific regressors): these go
     by the classes' names, and a class that the checkpoint does not know starts anew.
     """
-    trained = load(path)
+    trained = load(path, **sizes)
     config = trained.config
     model = build(replace(config, categories=categories))
     own = model.state_dict()  # the model's own memory
@@ -40,7 +42,7 @@ def start_from(path: str | Path, categories: tuple[Category, ...]) -> tuple[Dete
             own[name].copy_(value)
     known = {new for _, new in pairs}
     anew = [category.name for new, category in enumerate(categories) if new not in known]
-    return model, _note(anew, len(categories))
+    return model.train(), _note(anew, len(categories))
 
 
 def _carry(to: Tensor, source: Tensor, rows: Sequence[tuple[int, int]], outputs: tuple[int, int]) -> None:
