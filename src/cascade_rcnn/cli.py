@@ -200,7 +200,6 @@ def predict(
     device: str | None = None,
     precision: Precision = "fp32",
     min_size: Literal["model"] | int | None = "model",
-    max_megapixels: float = 179,
 ) -> None:
     """Detect in files, folders and globs: COCO results and annotated pictures.
 
@@ -215,7 +214,6 @@ def predict(
         device: cpu, cuda, cuda:1; default: a GPU where there is one.
         precision: Arithmetic of the network.
         min_size: Resize the short side to this; None: not at all; model: as the model has it.
-        max_megapixels: Larger images are skipped.
     """
     from cascade_rcnn.engine.predict import expand, predict_files
     from cascade_rcnn.engine.predictor import Predictor
@@ -241,7 +239,6 @@ def predict(
         batch_size=batch_size,
         pictures=pictures,
         image_ids=image_ids,
-        max_megapixels=max_megapixels,
         report=lambda line: print(line, file=sys.stderr),
     )
     print(f"{done} images: {output / 'detections.json'}" + (f", {output / 'pictures'}" if pictures else ""))

@@ -9,11 +9,10 @@ import msgspec
 import PIL.Image
 from torch import Tensor
 
-from cascade_rcnn.data.image_files import is_image, walk
 from cascade_rcnn.drawing import draw, to_supervision
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import replacing
-from cascade_rcnn.images import MAX_MEGAPIXELS, ImageLike, read_image
+from cascade_rcnn.images import EXTENSIONS, ImageLike, read_image
 
 
 class Source(NamedTuple):
@@ -42,7 +41,7 @@ def expand(patterns: Sequence[str | Path]) -> Iterator[Source]:
 
 def _matches(path: Path) -> Iterator[Source]:
     if path.is_dir():
-        return (Source(p, p.relative_to(path).as_posix()) for p in walk(path) if is_image(p))
+        return (Source(p, p.relative_to(path).as_posix()) for p in _walk(path))
     if path.is_file():
         return iter([Source(path, path.name)])
     pattern, root = path.relative_to(path.anchor), Path(path.anchor or ".")
@@ -52,6 +51,14 @@ def _matches(path: Path) -> Iterator[Source]:
     folder, rest = root.joinpath(*fixed), str(Path(*pattern.parts[len(fixed) :]))
     found = sorted(p for p in folder.glob(rest) if p.is_file())
     return (Source(p, p.relative_to(folder).as_posix()) for p in found)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir():
+            yield from _walk(entry)
+        elif entry.suffix.lower() in EXTENSIONS:
+            yield entry
 
 
 def predict_files(
@@ -64,7 +71,6 @@ def predict_files(
     batch_size: int = 1,
     pictures: bool = True,
     image_ids: dict[str, int] | None = None,
-    max_megapixels: float = MAX_MEGAPIXELS,
     report: Callable[[str], None] = print,
 ) -> tuple[int, int]:
     """Detect in one batch after the other: `output/detections.json` and `output/pictures/`; (done, failed) images.
@@ -81,9 +87,7 @@ def predict_files(
         separator = b"\n"
         try:
             while chunk := list(islice(numbered, batch_size)):
-                opened = [
-                    one for number, source in chunk if (one := _open(source, number, image_ids, max_megapixels, report))
-                ]
+                opened = [one for number, source in chunk if (one := _open(source, number, image_ids, report))]
                 failed += len(chunk) - len(opened)
                 found = predictor([one.image for one in opened]) if opened else []
                 for one, detections in zip(opened, found, strict=True):
@@ -110,17 +114,13 @@ class _Opened(NamedTuple):
 
 
 def _open(
-    source: Source,
-    number: int,
-    image_ids: dict[str, int] | None,
-    max_megapixels: float,
-    report: Callable[[str], None],
+    source: Source, number: int, image_ids: dict[str, int] | None, report: Callable[[str], None]
 ) -> _Opened | None:
     image_id = number if image_ids is None else image_ids.get(source.name)
     try:
         if image_id is None:
             raise UserError(f"{source.path}: the annotations name no '{source.name}', so it has no image id")
-        return _Opened(read_image(source.path, max_megapixels), image_id, source.name)
+        return _Opened(read_image(source.path), image_id, source.name)
     except UserError as error:
         report(f"skipped: {error}")
         return None
