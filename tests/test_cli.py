@@ -15,6 +15,7 @@ from cascade_rcnn.config import ModelOptions
 from cascade_rcnn.data import load_annotations
 from cascade_rcnn.data.shapes import write_shapes
 from cascade_rcnn.engine.evaluate import measure_targets
+from cascade_rcnn.errors import UserError
 from cascade_rcnn.models import checkpoint
 from cascade_rcnn.recipes import RECIPES
 
@@ -234,3 +235,41 @@ def test_convert_brings_in_and_takes_out(capsys, tmp_path):
     )
     wrong = fails(capsys, "convert", str(theirs), "--from", "mmdet", "--output", str(again))
     assert "this looks like detectron2: --from detectron2" in wrong
+
+
+def test_train_takes_a_folder_that_names_its_splits(capsys, coco, monkeypatch):
+    for split in ("train", "valid"):
+        (coco.parent / split).mkdir()
+        (coco.parent / split / "_annotations.coco.json").write_text(coco.read_text())
+    given = []
+
+    def train(recipe, *, resume):
+        given.append(recipe.data)
+        raise UserError("enough")
+
+    monkeypatch.setattr("cascade_rcnn.engine.train.train", train)
+    folder = str(coco.parent)
+    assert "enough" in fails(capsys, "train", "small", "--data", folder, "--data.flip", "0")
+    (data,) = given
+    assert (data.train, data.train_split, data.val, data.val_split) == (folder, "train", folder, "valid")
+    assert (data.flip, data.bad_images) == (0, "stop")
+
+
+def test_bad_images_stop_an_evaluation_or_are_left_out(capsys, coco, tmp_path):
+    from cascade_rcnn import create_model
+    from cascade_rcnn.config import Category
+    from cascade_rcnn.models.checkpoint import save
+
+    sizes = {"pyramid_channels": 8, "head_width": 8, "backbone_width": 8, "proposals": 4, "rois": 4, "min_size": 32}
+    classes = (Category(id=3, name="cat"),)
+    model = create_model("faster_rcnn_resnet18_fpn", categories=classes, weights_backbone=None, **sizes)
+    save(model, tmp_path / "m.safetensors")
+    images = [{"id": i, "file_name": f"{'ab'[i - 1]}.png", "width": 40, "height": 30} for i in (1, 2)]
+    flags = ["evaluate", "--checkpoint", str(tmp_path / "m.safetensors"), "--workers", "0"]
+    flags += ["--annotations", str(changed(coco, images=images))]
+    assert "1 of 2 images cannot be used" in fails(capsys, *flags)
+    main([*flags, "--bad-images", "skip"])
+    written = capsys.readouterr()
+    assert "they are left out" in written.err
+    assert "1 images, 1 boxes" in written.out
+    assert "cannot be used" in fails(capsys, *flags, "--bad-images", "skip", "--max-megapixels", "0.001")

@@ -72,8 +72,9 @@ def test_a_photograph_on_its_side_is_turned(tmp_path):
         (torch.zeros(3, 4, 6, dtype=torch.int64), "dtype torch.int64"),
         (torch.zeros(2, 3, 4, 6), "shape"),
         (7, "of type int"),
-        (PIL.Image.fromarray(np.full((4, 6), 5000, np.uint16)), "mode I;16.*8 bits"),
-        (PIL.Image.new("F", (6, 4)), "mode F"),
+        (PIL.Image.new("I", (6, 4), 70000), "mode I with values from 70000 to 70000; .*16-bit"),
+        (PIL.Image.new("F", (6, 4), 2.5), "mode F with values from 2.5 to 2.5; .*0..1 are read"),
+        (PIL.Image.new("RGB", (0, 4)), "not empty"),
     ],
 )
 def test_what_is_no_image_is_one_line(image, message):
@@ -83,9 +84,9 @@ def test_what_is_no_image_is_one_line(image, message):
 
 
 def test_files_that_do_not_open_are_named(tmp_path):
-    broken, deep, cut = tmp_path / "broken.jpg", tmp_path / "deep.png", tmp_path / "cut.png"
+    broken, deep, cut = tmp_path / "broken.jpg", tmp_path / "deep.tif", tmp_path / "cut.png"
     broken.write_bytes(b"no image at all")
-    PIL.Image.fromarray(np.full((4, 6), 5000, np.uint16)).save(deep)
+    PIL.Image.new("F", (6, 4), 255).save(deep)
     PIL.Image.effect_noise((64, 64), 50).save(cut)
     cut.write_bytes(cut.read_bytes()[:500])
     for path in (tmp_path / "missing.png", tmp_path, broken, deep, cut):

@@ -25,10 +25,24 @@ def train(arguments: Sequence[str]) -> None:
         raise UserError(f"no recipe is called '{name}'{nearest(name, list(RECIPES))}; known: {', '.join(RECIPES)}")
     default = RECIPES[name]()
 
-    def run(recipe: Annotated[Recipe, tyro.conf.arg(name="")] = default, *, resume: bool = False) -> None:
+    def run(
+        recipe: Annotated[Recipe, tyro.conf.arg(name="")] = default,
+        *,
+        folder: Annotated[Path | None, tyro.conf.arg(name="data")] = None,
+        resume: bool = False,
+    ) -> None:
+        """Train.
+
+        Args:
+            recipe: What to train.
+            folder: A data set that names its splits, in place of data.train and data.val with their splits.
+            resume: Continue the training that the output folder holds.
+        """
         from cascade_rcnn.engine.curve import plot
         from cascade_rcnn.engine.train import train as run_training
 
+        if folder is not None:
+            recipe = _with_data(recipe, folder)
         output = run_training(recipe, resume=resume)
         if _is_first_process():
             weights = output / ("best.safetensors" if (output / "best.safetensors").exists() else "last.safetensors")
@@ -36,6 +50,18 @@ def train(arguments: Sequence[str]) -> None:
             print(f"weights: {weights}\nnext: cascade-rcnn predict --checkpoint {weights} --output found IMAGES...")
 
     tyro.cli(run, prog=f"cascade-rcnn train {name}", description=RECIPES[name].__doc__, args=flags)
+
+
+def _with_data(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe on a data set that names its splits."""
+    from dataclasses import replace
+
+    from cascade_rcnn.data import training_splits
+
+    train_split, val_split = training_splits(folder)
+    val = str(folder) if val_split else ""
+    data = replace(recipe.data, train=str(folder), train_split=train_split, val=val, val_split=val_split)
+    return replace(recipe, data=data)
 
 
 def _is_first_process() -> bool:
@@ -64,13 +90,15 @@ def evaluate(
     device: str | None = None,
     precision: Precision = "fp32",
     min_size: Literal["model"] | int | None = "model",
+    bad_images: Literal["stop", "skip"] = "stop",
+    max_megapixels: float = 179,
 ) -> None:
     """COCO's figures of a checkpoint, or of detections in COCO's results format.
 
     Args:
-        annotations: Ground truth: a COCO json, a VOC folder or ImageSets file, a YOLO data.yaml.
+        annotations: Ground truth: a COCO json, a VOC folder or ImageSets file, a YOLO data.yaml, a folder of these.
         images: Folder of the images, where the annotations do not say.
-        split: Which split, for VOC and YOLO folders.
+        split: Which split, where there are several.
         checkpoint: The model to evaluate, a checkpoint or an exported file ...
         detections: ... or the COCO results json to evaluate in its place.
         output: Write the figures to this json.
@@ -80,6 +108,8 @@ def evaluate(
         device: cpu, cuda, cuda:1; default: a GPU where there is one.
         precision: Arithmetic of the network.
         min_size: Resize the short side to this; None: not at all; model: as the model has it.
+        bad_images: Images that cannot be used: say all and stop, or leave them out, of the figures too.
+        max_megapixels: Larger images cannot be used.
     """
     from cascade_rcnn.data import check_images, load_annotations
     from cascade_rcnn.evaluation import evaluate_boxes
@@ -89,7 +119,7 @@ def evaluate(
     if (checkpoint is None) == (detections is None):
         raise UserError("give either --checkpoint (a model to run) or --detections (a COCO results json)")
     if detections is not None:
-        truth = load_annotations(annotations, images, split)
+        truth = load_annotations(annotations, images, split, bad_images=bad_images)
         found, source = load_detections(detections), detections
     else:
         from cascade_rcnn.engine.evaluate import run_predictor
@@ -98,8 +128,9 @@ def evaluate(
         assert checkpoint is not None
         inference = {} if min_size == "model" else {"min_size": min_size}
         predictor = Predictor(checkpoint, device=device, precision=precision, **inference)
-        truth = load_annotations(annotations, images, split, [c.name for c in predictor.config.categories])
-        check_images(truth)
+        classes = [c.name for c in predictor.config.categories]
+        truth = load_annotations(annotations, images, split, classes, bad_images=bad_images)
+        truth = check_images(truth, bad_images=bad_images, max_megapixels=max_megapixels)
         found, source = run_predictor(predictor, truth, batch_size, workers), checkpoint
     _print_notes(truth.notes)
     if save_detections is not None:
@@ -121,25 +152,29 @@ def statistics(
     batch_size: int = 1,
     workers: int = 2,
     device: str | None = None,
+    bad_images: Literal["stop", "skip"] = "stop",
+    max_megapixels: float = 179,
 ) -> None:
     """Measure mean and deviation of the regression targets at each stage, to train with them.
 
     Args:
         checkpoint: The model whose stages are measured.
-        annotations: Ground truth: a COCO json, a VOC folder or ImageSets file, a YOLO data.yaml.
+        annotations: Ground truth: a COCO json, a VOC folder or ImageSets file, a YOLO data.yaml, a folder of these.
         images: Folder of the images, where the annotations do not say.
-        split: Which split, for VOC and YOLO folders.
+        split: Which split, where there are several.
         batch_size: Images a step.
         workers: Processes that decode images.
         device: cpu, cuda, cuda:1; default: a GPU where there is one.
+        bad_images: Images that cannot be used: say all and stop, or leave them out.
+        max_megapixels: Larger images cannot be used.
     """
     from cascade_rcnn.data import check_images, load_annotations
     from cascade_rcnn.engine.evaluate import measure_targets
     from cascade_rcnn.models.checkpoint import read_config
 
     classes = [category.name for category in read_config(checkpoint).categories]
-    truth = load_annotations(annotations, images, split, classes)
-    check_images(truth)
+    truth = load_annotations(annotations, images, split, classes, bad_images=bad_images)
+    truth = check_images(truth, bad_images=bad_images, max_megapixels=max_megapixels)
     found = measure_targets(checkpoint, truth, batch_size, workers, device)
     _print_notes([*truth.notes, *([found.note] if found.note else [])])
     for t, (mean, std) in enumerate(zip(found.mean, found.std, strict=True), start=1):
@@ -292,8 +327,7 @@ def export(
     validation = None
     if annotations is not None:
         classes = [category.name for category in read_config(checkpoint).categories]
-        validation = load_annotations(annotations, annotation_images, split, classes)
-        check_images(validation)
+        validation = check_images(load_annotations(annotations, annotation_images, split, classes))
         _print_notes(validation.notes)
     request = Request(
         format=format,

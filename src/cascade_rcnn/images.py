@@ -9,19 +9,20 @@ import torch
 from torch import Tensor
 
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.pixels import from_array, from_pil, read_pixels
+from cascade_rcnn.pixels import EXTENSIONS, MAX_MEGAPIXELS, from_array, from_pil, read_pixels
 
 ImageLike: TypeAlias = str | Path | PIL.Image.Image | np.ndarray | Tensor
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+__all__ = ["EXTENSIONS", "MAX_MEGAPIXELS", "ImageLike", "read_image", "to_tensor"]
 
 
-def read_image(path: str | Path) -> Tensor:
+def read_image(path: str | Path, max_megapixels: float | None = MAX_MEGAPIXELS) -> Tensor:
     """Decode a file into uint8 RGB (3, H, W), upright (EXIF orientation applied).
 
-    Raises UserError naming the file when it is missing or does not decode.
+    16-bit grey 0..65535 becomes 0..255, floating point must be 0..1. Raises UserError naming the file when it is
+    missing, does not decode or is larger than that (None: no limit).
     """
-    return torch.from_numpy(read_pixels(path)).permute(2, 0, 1)
+    return torch.from_numpy(read_pixels(path, max_megapixels)).permute(2, 0, 1)
 
 
 def to_tensor(image: ImageLike) -> Tensor:
@@ -33,7 +34,7 @@ def to_tensor(image: ImageLike) -> Tensor:
         case str() | Path():
             return read_image(image)
         case PIL.Image.Image():
-            return torch.from_numpy(from_pil(image)).permute(2, 0, 1)
+            return _check(torch.from_numpy(from_pil(image)).permute(2, 0, 1))
         case np.ndarray():
             copy = np.array(from_array(image), order="C")  # PIL's arrays are read-only
             return _check(torch.from_numpy(copy).permute(2, 0, 1))

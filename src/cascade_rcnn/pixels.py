@@ -3,34 +3,132 @@
 What `models/preprocess.py` does with torch, for the runtime that has none; both share the rule of sizes.
 """
 
+import struct
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import chain
 from pathlib import Path
+from typing import IO
 
 import numpy as np
+import PIL.ExifTags
 import PIL.Image
 import PIL.ImageOps
 
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.text_files import check_regular
+
+# What is read, by content: Pillow's formats that decode by themselves (others start programs: EPS, Ghostscript), and
+# the names such files have.
+FORMATS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+    "BMP": (".bmp",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "GIF": (".gif",),
+    "AVIF": (".avif",),
+    "JPEG2000": (".jp2", ".j2k", ".jpf", ".jpx", ".jpc", ".j2c"),
+}
+EXTENSIONS = frozenset(chain.from_iterable(FORMATS.values()))
+
+MAX_MEGAPIXELS = 179  # larger images are refused unless a caller says otherwise; Pillow's own limit
+_STRIP = 2**22  # pixels converted at a time
 
 
-def read_pixels(path: str | Path) -> np.ndarray:
-    """Decode a file into uint8 RGB (H, W, 3), upright (EXIF orientation applied).
+@contextmanager
+def open_image(
+    source: str | Path | IO[bytes], max_megapixels: float | None = MAX_MEGAPIXELS
+) -> Iterator[PIL.Image.Image]:
+    """Open an image (a path or an open file) of one of FORMATS, whatever its name; its header is read, no more.
 
-    Raises UserError naming the file when it is missing or does not decode.
+    Raises UserError naming the file when it is missing, no such image or larger than that (None: no limit), and for
+    whatever goes wrong while it is used.
     """
+    path = source if isinstance(source, str | Path) else getattr(source, "name", "the bytes given")
     try:
-        with PIL.Image.open(path) as image:
-            return from_pil(image)
+        with _file(source) as file:
+            image = _identify(file)
+            if max_megapixels is not None and image.width * image.height > max_megapixels * 1e6:
+                raise UserError(
+                    f"{path}: this image has {image.width} x {image.height} pixels, more than {max_megapixels:g} "
+                    "megapixels; cut it into tiles, or raise the limit (max-megapixels)"
+                )
+            yield image
+    except UserError as error:
+        raise error if str(error).startswith(f"{path}: ") else UserError(f"{path}: {error}") from None
     except FileNotFoundError:
         raise UserError(f"{path}: no such image; check the path and the images folder") from None
-    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: this image does not open ({error}); replace it or remove it from the list") from None
+    except Exception as error:  # noqa: BLE001  what decoders raise for bytes that they do not expect has no bounds
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: this image does not open ({reason}); replace it or remove it from the list") from None
+
+
+def _file(source: str | Path | IO[bytes]) -> AbstractContextManager[IO[bytes]]:
+    if not isinstance(source, str | Path):
+        return nullcontext(source)
+    check_regular(source)
+    return Path(source).open("rb")
+
+
+def _identify(file: IO[bytes]) -> PIL.Image.Image:
+    """As PIL.Image.open(formats=FORMATS), whose limit of pixels is the whole process's and not one call's."""
+    PIL.Image.init()
+    prefix = file.read(16)
+    for name in FORMATS:
+        factory, accept = PIL.Image.OPEN.get(name, (None, None))
+        if factory is None or (accept is not None and len(prefix) > 1 and accept(prefix) is not True):
+            continue
+        file.seek(0)
+        try:
+            return factory(file, "")
+        except (SyntaxError, IndexError, TypeError, struct.error):  # looked like it, and is not
+            continue
+    raise OSError("it is none of " + ", ".join(FORMATS))
+
+
+def read_pixels(path: str | Path | IO[bytes], max_megapixels: float | None = MAX_MEGAPIXELS) -> np.ndarray:
+    """Decode a file, or an open one, into uint8 RGB (H, W, 3), upright (EXIF orientation applied), as `from_pil`.
+
+    Raises UserError naming the file when it is missing, does not decode or is larger than that (None: no limit).
+    """
+    with open_image(path, max_megapixels) as image:
+        return from_pil(image)
 
 
 def from_pil(image: PIL.Image.Image) -> np.ndarray:
-    """A PIL image -> uint8 RGB (H, W, 3), upright. Raises UserError for more than 8 bits a pixel."""
-    if image.mode.startswith(("I", "F")):  # 16 or 32 bits a pixel: Pillow would clip at 255, mostly to white
-        raise UserError(f"an image has mode {image.mode}, more than 8 bits a pixel; scale its values to 8 bits first")
-    return np.array(PIL.ImageOps.exif_transpose(image).convert("RGB"))
+    """A PIL image -> uint8 RGB (H, W, 3), upright, without transparency.
+
+    16-bit grey 0..65535 becomes 0..255 (the high byte, as Pillow reads 16-bit colour); floating point is taken as
+    0..1. Raises UserError for values of no known range.
+    """
+    image.load()  # TIFF stands upright from here on
+    kind = image.format
+    if image.getexif().get(PIL.ExifTags.Base.Orientation, 1) != 1:
+        image = PIL.ImageOps.exif_transpose(image)
+    if image.mode[0] in "IF":
+        return from_array(_to_bytes(np.asarray(image), image.mode, kind))
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # straight to RGB, Pillow warns about the transparency
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, _STRIP // max(1, image.width))
+    for top in range(0, image.height, rows):  # Pillow's own conversion would hold the whole image three times
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        pixels[top : top + rows] = np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
+    return pixels
+
+
+def _to_bytes(values: np.ndarray, mode: str, kind: str | None) -> np.ndarray:
+    if mode.startswith("I;16") or (mode == "I" and kind in ("PNG", "PPM")):  # formats that scale to 16 bits
+        return (values >> 8).astype(np.uint8)
+    low, high = float(values.min()), float(values.max())
+    if mode == "F" and low >= 0 and high <= 1:
+        return (values * 255 + 0.5).astype(np.uint8)
+    raise UserError(
+        f"an image has mode {mode} with values from {low:g} to {high:g}; of more than 8 bits a pixel, 16-bit whole "
+        "numbers (0..65535) and floating point 0..1 are read: scale it to one of these and save it again"
+    )
 
 
 def from_array(image: np.ndarray) -> np.ndarray:

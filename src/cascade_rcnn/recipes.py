@@ -22,6 +22,8 @@ class Data:
     val_split: str | None = None
     flip: float = 0.5  # probability of a horizontal flip
     photometric: float = 0.0  # probability of each of brightness, contrast, saturation, hue
+    bad_images: Literal["stop", "skip"] = "stop"  # images that cannot be used: say all and stop, or leave them out
+    max_megapixels: float = 179  # larger images cannot be used
 
 
 @dataclass(frozen=True, kw_only=True)

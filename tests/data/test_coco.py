@@ -1,9 +1,10 @@
 import json
+import unicodedata
 
 import pytest
 
+from cascade_rcnn.data.check import check_images
 from cascade_rcnn.data.coco import load_coco, save_coco
-from cascade_rcnn.data.image_files import check_images
 from cascade_rcnn.errors import UserError
 
 
@@ -29,6 +30,115 @@ def test_optional_fields_may_be_null_or_boolean(write_coco, coco_dict, tmp_path)
     annotations = load_coco(write_coco(coco_dict), tmp_path)
     assert annotations.areas.tolist() == [200, 12, 56]
     assert annotations.ignore.tolist() == [False, True, False]
+
+
+def test_numbers_as_spreadsheets_and_forms_write_them(write_coco, coco_dict, tmp_path):
+    expected = load_coco(write_coco(coco_dict), tmp_path)
+    coco_dict["images"][0] |= {"id": 20.0, "width": "40", "height": 30.0}
+    coco_dict["images"][1] |= {"id": "10"}
+    coco_dict["annotations"][0] |= {"image_id": "10", "category_id": 7.0, "iscrowd": "1", "bbox": ["1", 2, 3, "4.0"]}
+    found = load_coco(write_coco(coco_dict), tmp_path)
+    for field in ("image_ids", "image_sizes", "boxes", "labels", "ignore"):
+        assert getattr(found, field).equal(getattr(expected, field)), field
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_byte_order_marks_are_read_over(write_coco, coco_dict, tmp_path, encoding):
+    path = write_coco(coco_dict)
+    path.write_text(path.read_text(), encoding=encoding)
+    assert load_coco(path, tmp_path).image_ids.tolist() == [20, 10]
+
+
+def test_sizes_that_are_missing_come_from_the_upright_images(write_coco, coco_dict, tmp_path, write_image, one_line):
+    del coco_dict["images"][0]["width"]
+    coco_dict["images"][1] |= {"width": 0, "height": 0}
+    write_image(tmp_path / "b.png", 40, 30)
+    with pytest.raises(UserError) as caught:
+        load_coco(write_coco(coco_dict))
+    one_line(caught, "boxes.json gives no sizes, so images are read: 1 of 2 images cannot be used: 1 is not there")
+    left = load_coco(write_coco(coco_dict), bad_images="skip")
+    assert (left.image_ids.tolist(), left.boxes.tolist()) == ([20], [[0.25, 0, 10, 20]])
+    write_image(tmp_path / "sub/a.png", 16, 24)
+    assert load_coco(write_coco(coco_dict)).image_sizes.tolist() == [[30, 40], [24, 16]]
+
+
+def test_boxes_that_are_missing_come_from_polygons_or_are_left_out(write_coco, coco_dict, tmp_path):
+    boxes = coco_dict["annotations"]
+    boxes[0] |= {"bbox": [], "segmentation": [[1, 2, 6, 2, 6, 9], [3, 1, 4, 1, 4, 5]]}
+    del boxes[1]["bbox"]
+    boxes[1]["segmentation"] = {"counts": [1, 2], "size": [3, 1]}
+    boxes[2]["segmentation"] = [[0, 0, 99, 0, 99, 99]]  # has its box
+    found = load_coco(write_coco(coco_dict), tmp_path)
+    assert found.boxes.tolist() == [[1, 1, 5, 8], [5, 6, 7, 8]]
+    assert found.ids.tolist() == [5, 7]
+    assert any("1 of 3 annotations have no bbox; their polygons' is taken" in note for note in found.notes)
+    assert any("1 of 3 annotations have neither bbox nor polygon (first: " in note for note in found.notes)
+
+
+def test_roboflows_grouping_class_is_left_out(write_coco, coco_dict, tmp_path):
+    coco_dict["categories"] = [
+        {"id": 0, "name": "pets", "supercategory": "none"},
+        {"id": 3, "name": "dog", "supercategory": "pets"},
+        {"id": 7, "name": "cat", "supercategory": "pets"},
+    ]
+    found = load_coco(write_coco(coco_dict), tmp_path)
+    assert [c.name for c in found.categories] == ["dog", "cat"]
+    assert found.labels.tolist() == [1, 2, 1]
+    assert "class 'pets' (id 0) only groups the others" in found.notes[0]
+    coco_dict["annotations"][0]["category_id"] = 0  # it has a box
+    assert len(load_coco(write_coco(coco_dict), tmp_path).categories) == 3
+    coco_dict["annotations"][0]["category_id"] = 7
+    coco_dict["categories"][1]["supercategory"] = "animal"  # it does not group all
+    assert len(load_coco(write_coco(coco_dict), tmp_path).categories) == 3
+
+
+def test_classes_of_one_name_are_mentioned(write_coco, coco_dict, tmp_path):
+    coco_dict["categories"][0]["name"] = "dog"
+    assert "two classes have the name 'dog'" in load_coco(write_coco(coco_dict), tmp_path).notes[0]
+
+
+def test_a_test_set_has_no_annotations(write_coco, coco_dict, tmp_path):
+    del coco_dict["annotations"]
+    found = load_coco(write_coco(coco_dict), tmp_path)
+    assert (found.image_ids.tolist(), len(found.boxes)) == ([20, 10], 0)
+
+
+@pytest.mark.parametrize(
+    ("json_name", "image"),
+    [
+        ("a.json", "b.png"),
+        ("a.json", "images/b.png"),
+        ("instances_default.json", "default/b.png"),
+        ("annotations/instances_default.json", "images/default/b.png"),
+        ("annotations/instances_train2017.json", "train2017/b.png"),
+        ("annotations/instances_x.json", "images/b.png"),
+        ("a.json", "images/deep/er/b.png"),
+    ],
+)
+def test_images_lie_where_the_tools_put_them(tmp_path, coco_dict, write_image, json_name, image):
+    write_image(tmp_path / image, 40, 30)
+    (tmp_path / json_name).parent.mkdir(exist_ok=True)
+    (tmp_path / json_name).write_text(json.dumps(coco_dict))
+    assert load_coco(tmp_path / json_name).path(0) == tmp_path / image
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("/content/drive/images/b.png", ""),
+        (r"C:\set\b.png", ""),
+        ("b%2Epng", ""),
+        (unicodedata.normalize("NFD", "ü/b.png"), unicodedata.normalize("NFC", "ü")),
+    ],
+)
+def test_names_of_other_machines(write_coco, coco_dict, tmp_path, write_image, name, folder):
+    write_image(tmp_path / "images" / folder / "b.png", 40, 30)
+    write_image(tmp_path / "images/sub/a.png", 16, 24)
+    coco_dict["images"][0]["file_name"] = name
+    annotations = load_coco(write_coco(coco_dict))
+    assert annotations.path(0).name == "b.png"
+    assert "1 of 2 images are found by the ends of their names" in annotations.notes[0]
+    check_images(annotations)
 
 
 def test_no_boxes(write_coco, coco_dict, tmp_path):
@@ -72,10 +182,8 @@ def _broken(coco: dict, case: str) -> object:
             first_box["bbox"] = "1 2 3 4"
         case "three numbers":
             first_box["bbox"] = [1, 2, 3]
-        case "no width":
-            del first_image["width"]
-        case "zero width":
-            first_image["width"] = 0
+        case "negative width":
+            first_image["width"] = -1
         case "huge id":
             first_box["image_id"] = 2**64
         case "no images":
@@ -84,6 +192,8 @@ def _broken(coco: dict, case: str) -> object:
             return coco | {"categories": [], "annotations": []}
         case "truncated":
             return json.dumps(coco)[:-5]
+        case "nested":
+            return '{"info": ' + "[" * 100_000
         case "not json":
             return "<annotation/>"
     return coco
@@ -100,14 +210,14 @@ def _broken(coco: dict, case: str) -> object:
         ("duplicate category", ["2 entries share the category id 7"]),
         ("nan", ["not valid JSON", "[1, NaN, 3, 4]"]),
         ("null", ["Expected `float`, got `null`", "$.annotations[0].bbox[1]"]),
-        ("text", ["Expected `array`, got `str`", "$.annotations[0].bbox"]),
-        ("three numbers", ["Expected `array` of length 4", "$.annotations[0].bbox"]),
-        ("no width", ["missing required field `width`", "$.images[0]"]),
-        ("zero width", [">= 1", "$.images[0].width"]),
+        ("text", ["Expected `array | null`, got `str`", "$.annotations[0].bbox"]),
+        ("three numbers", ["annotations[0] has a bbox of 3 numbers", "write x, y, width, height"]),
+        ("negative width", [">= 0", "$.images[0].width"]),
         ("huge id", ["$.annotations[0].image_id"]),
         ("no images", ["no images in it"]),
         ("no categories", ["no classes in it"]),
         ("truncated", ["not valid JSON", "truncated"]),
+        ("nested", ["nested too deeply"]),
         ("not json", ["not valid JSON", "<annotation/>"]),
     ],
 )

@@ -99,7 +99,7 @@ def test_image_of_another_size_than_annotated(annotations, write_image, tmp_path
     write_image(tmp_path / "0.png", 40, 30, exif=exif)
     with pytest.raises(UserError) as caught:
         DetectionDataset(annotations)[0]
-    one_line(caught, "0.png", "30 x 40", "made says 40 x 30", "EXIF")
+    one_line(caught, "0.png", "30 x 40", "annotated as 40 x 30", "EXIF")
 
 
 def test_missing_image(annotations, tmp_path, one_line):

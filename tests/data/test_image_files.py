@@ -1,10 +1,4 @@
-import PIL.Image
-import pytest
-
-from cascade_rcnn.data.coco import load_coco
-from cascade_rcnn.data.image_files import check_images, image_size, list_images
-from cascade_rcnn.errors import UserError
-from cascade_rcnn.images import read_image
+from cascade_rcnn.data.image_files import left_out, list_images, walk
 
 
 def test_list_images_is_sorted_recursive_and_leaves_other_files(tmp_path, write_image):
@@ -14,31 +8,43 @@ def test_list_images_is_sorted_recursive_and_leaves_other_files(tmp_path, write_
     assert list_images(tmp_path) == [tmp_path / "a/b.bmp", tmp_path / "a/c.JPG", tmp_path / "b.png"]
 
 
-@pytest.mark.parametrize("orientation", [1, 3, 5, 6, 8])
-def test_image_size_is_that_of_the_upright_image(tmp_path, write_image, orientation):
-    exif = PIL.Image.Exif()
-    exif[0x0112] = orientation
-    write_image(tmp_path / "a.jpg", 40, 30, exif=exif)
-    assert image_size(tmp_path / "a.jpg") == ((40, 30) if orientation >= 5 else (30, 40))
-    assert image_size(tmp_path / "a.jpg") == tuple(read_image(tmp_path / "a.jpg").shape[1:])
+def test_kinds_that_are_read(tmp_path):
+    for suffix in ("avif", "jp2", "gif", "jfif", "heic", "cr2", "txt"):
+        (tmp_path / f"a.{suffix}").touch()
+    assert [path.suffix for path in list_images(tmp_path)] == [".avif", ".gif", ".jfif", ".jp2"]
 
 
-def test_image_size_of_no_image(tmp_path, one_line):
-    (tmp_path / "a.jpg").write_text("text")
-    for name, part in (("a.jpg", "does not open"), ("absent.jpg", "no such image")):
-        with pytest.raises(UserError) as caught:
-            image_size(tmp_path / name)
-        one_line(caught, name, part)
+def test_pictures_that_are_not_read_are_counted(tmp_path):
+    for name in ("IMG_1.HEIC", "IMG_2.heic", "IMG_3.cr2", "a.jpg", "notes.txt"):
+        (tmp_path / name).touch()
+    (note,) = left_out(walk(tmp_path))
+    assert "2 .heic, 1 .cr2 (first: IMG_1.HEIC)" in note
+    assert left_out([tmp_path / "a.jpg"]) == []
 
 
-def test_missing_images_are_counted(tmp_path, write_coco, coco_dict, write_image, one_line):
-    annotations = load_coco(write_coco(coco_dict), tmp_path)
-    with pytest.raises(UserError) as caught:
-        check_images(annotations)
-    one_line(caught, "2 of 2 images", "first: b.png", str(tmp_path), "boxes.json")
-    write_image(tmp_path / "b.png", 4, 4)
-    with pytest.raises(UserError) as caught:
-        check_images(annotations)
-    one_line(caught, "1 of 2 images", "first: sub/a.png")
-    write_image(tmp_path / "sub/a.png", 4, 4)
-    check_images(annotations)
+def test_hidden_files_and_folders_are_never_data(tmp_path, write_image):
+    for name in ("a.png", "._a.png", ".ipynb_checkpoints/a-checkpoint.png", "sub/.thumbs/b.png"):
+        write_image(tmp_path / name, 4, 3)
+    assert list_images(tmp_path) == [tmp_path / "a.png"]
+    assert list_images(tmp_path / ".ipynb_checkpoints") != []  # named by the user
+
+
+def test_links_are_followed_once_and_never_in_circles(tmp_path, write_image):
+    write_image(tmp_path / "set/a/1.png", 4, 3)
+    write_image(tmp_path / "elsewhere/2.png", 4, 3)
+    for name, target in (
+        ("set/a/loop", "."),
+        ("set/a/up", ".."),
+        ("set/out", "../elsewhere"),
+        ("set/out_again", "../elsewhere"),
+        ("set/above", ".."),
+        ("elsewhere/back", "../set"),
+    ):
+        (tmp_path / name).symlink_to(target, target_is_directory=True)
+    assert list_images(tmp_path / "set") == [tmp_path / "set/a/1.png", tmp_path / "set/out/2.png"]
+
+
+def test_depth(tmp_path, write_image):
+    for name in ("0.png", "a/1.png", "a/b/2.png"):
+        write_image(tmp_path / name, 4, 3)
+    assert [path.name for path in walk(tmp_path, depth=1)] == ["0.png", "1.png"]

@@ -1,10 +1,14 @@
 import dataclasses
+import json
+import os
+from pathlib import Path
 
 import pytest
 
 from cascade_rcnn.config import Category
+from cascade_rcnn.data.check import check_images
 from cascade_rcnn.data.coco import load_coco, save_coco
-from cascade_rcnn.data.load import check_same_categories, load_annotations
+from cascade_rcnn.data.load import check_same_categories, load_annotations, training_splits
 from cascade_rcnn.errors import UserError
 
 XML = (
@@ -67,7 +71,8 @@ def test_voc_saved_as_coco_is_the_same(shared, tmp_path):
         (("absent.json",), "no such file or folder"),
         (("boxes.json", None, "train"), "leave out the split 'train'"),
         (("boxes.json", "absent"), "no such folder"),
-        (("empty",), "COCO .json file, a PASCAL VOC folder with Annotations/"),
+        (("empty",), "COCO .json file (or a folder of them), a PASCAL VOC folder with Annotations/"),
+        (("pipe.json",), "this is a pipe"),
         (("notes.txt",), "not one of the three known forms"),
         (("voc/ImageSets/Main/train.txt", None, "val"), "this file is the split 'train'"),
         (("data.yaml", "empty", "train"), "names its own image folders"),
@@ -77,6 +82,7 @@ def test_each_mistake_is_one_line(write_coco, coco_dict, tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     write_coco(coco_dict)
     (tmp_path / "empty").mkdir()
+    os.mkfifo(tmp_path / "pipe.json")
     (tmp_path / "voc/ImageSets/Main").mkdir(parents=True)
     for name in ("notes.txt", "voc/ImageSets/Main/train.txt", "data.yaml"):
         (tmp_path / name).write_text("a")
@@ -97,3 +103,96 @@ def test_categories_must_agree(write_coco, coco_dict, tmp_path, one_line):
         check_same_categories(train, dataclasses.replace(val, categories=train.categories[:1]))
     one_line(caught, "only train.json has 7 'cat'")
     assert "only val.json" not in str(caught.value)
+
+
+def _texts(folder: Path, texts: dict[str, str]) -> None:
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def _coco(file_name: str) -> str:
+    box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 10, 20]}
+    image = {"id": 1, "file_name": file_name, "width": 40, "height": 30}
+    return json.dumps({"images": [image], "annotations": [box], "categories": [{"id": 1, "name": "cat"}]})
+
+
+YOLO_ROW = "0 0.15 0.4 0.25 0.6666666666666666"  # x 1..11 of 40, y 2..22 of 30
+
+# What tools export: the files, and the image's place. Every one holds the box x 1, y 2, 10 x 20 of a cat.
+EXPORTS = {
+    "Roboflow COCO": ({"train/_annotations.coco.json": _coco("a.png")}, "train/a.png", "train"),
+    "Roboflow VOC": ({"train/a.xml": XML}, "train/a.png", "train"),
+    "Roboflow YOLO": (
+        {"data.yaml": "train: ../train/images\nnames: ['cat']", "train/labels/a.txt": YOLO_ROW},
+        "train/images/a.png",
+        "train",
+    ),
+    "CVAT COCO": ({"annotations/instances_default.json": _coco("a.png")}, "images/default/a.png", "default"),
+    "CVAT VOC": ({"Annotations/a.xml": XML, "ImageSets/Main/default.txt": "a\n"}, "JPEGImages/a.png", "default"),
+    "CVAT YOLO": (
+        {
+            "obj.data": "train = data/train.txt\nnames = data/obj.names\n",
+            "obj.names": "cat\n",
+            "train.txt": "data/obj_train_data/a.png\n",
+            "obj_train_data/a.txt": YOLO_ROW,
+        },
+        "obj_train_data/a.png",
+        "train",
+    ),
+    "CVAT YOLO with a yaml": (
+        {
+            "data.yaml": "path: .\ntrain: train.txt\nnames:\n  0: cat\n",
+            "train.txt": "data/images/train/a.png\n",
+            "labels/train/a.txt": YOLO_ROW,
+        },
+        "images/train/a.png",
+        "train",
+    ),
+    "Label Studio COCO": ({"result.json": _coco(r"images\\a.png")}, "images/a.png", "result"),
+    "Label Studio VOC": ({"Annotations/a.xml": XML}, "images/a.png", None),
+    "Label Studio YOLO": (
+        {"classes.txt": "cat\n", "notes.json": '{"categories": []}', "labels/a.txt": YOLO_ROW},
+        "images/a.png",
+        "all",
+    ),
+    "labelImg": ({"a.xml": XML}, "a.png", None),
+    "COCO": ({"annotations/instances_train2017.json": _coco("a.png")}, "train2017/a.png", "train2017"),
+}
+
+
+@pytest.mark.parametrize("tool", list(EXPORTS))
+def test_folders_as_tools_write_them(tmp_path, write_image, tool):
+    texts, image, split = EXPORTS[tool]
+    _texts(tmp_path, texts)
+    write_image(tmp_path / image, 40, 30)
+    annotations = check_images(load_annotations(tmp_path))
+    assert annotations.boxes[0].tolist() == pytest.approx([1, 2, 10, 20])
+    assert [c.name for c in annotations.categories] == ["cat"]
+    assert annotations.path(0) == tmp_path / image
+    assert training_splits(tmp_path) == (split, None)
+
+
+def test_training_splits_of_a_folder_that_names_them(tmp_path):
+    for split in ("train", "valid", "test"):
+        _texts(tmp_path, {f"{split}/_annotations.coco.json": _coco("a.png")})
+    assert training_splits(tmp_path) == ("train", "valid")
+    with pytest.raises(UserError, match="which split"):
+        load_annotations(tmp_path)
+    with pytest.raises(UserError, match=r"this is one split; give it as --data\.train"):
+        training_splits(tmp_path / "train/_annotations.coco.json")
+
+
+def test_hidden_files_are_never_data(tmp_path, write_image):
+    for name in ("a", "._a", ".ipynb_checkpoints/a-checkpoint"):
+        write_image(tmp_path / f"images/{name}.png", 40, 30)
+    _texts(
+        tmp_path,
+        {
+            "labels/a.txt": YOLO_ROW,
+            "labels/._a.txt": "\0",
+            "._data.yaml": "\0",
+            "data.yaml": "train: images\nnames: [cat]",
+        },
+    )
+    assert list(load_annotations(tmp_path).file_names) == ["images/a.png"]

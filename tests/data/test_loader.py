@@ -215,3 +215,25 @@ def test_workers_run_one_thread(dataset, two_threads):
 
 def _report_threads(image, target):
     return image, target | {"threads": torch.tensor(torch.get_num_threads())}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_next_image_stands_in_for_one_that_does_not_decode(make_annotations, write_image, tmp_path, workers):
+    for i in range(4):
+        write_image(tmp_path / f"{i}.png", 40 + i, 30)
+    annotations = make_annotations([(30, 40 + i) for i in range(4)])
+    broken = tmp_path / "1.png"
+    broken.write_bytes(broken.read_bytes()[:-40])
+    options = {"batch_size": 2, "workers": workers, "seed": 0, "shuffle": False}
+    found = [
+        image.shape[2]
+        for images, _ in make_loader(DetectionDataset(annotations), replace_bad=True, **options)
+        for image in images
+    ]
+    assert found == [40, 42, 42, 43]
+    with pytest.raises(UserError, match=r"1\.png"):
+        list(make_loader(DetectionDataset(annotations), **options))
+    for i in range(4):
+        (tmp_path / f"{i}.png").unlink()
+    with pytest.raises(UserError, match=r"0\.png: no such image"):
+        list(make_loader(DetectionDataset(annotations), replace_bad=True, **options))

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from cascade_rcnn.data.image_files import check_images
-from cascade_rcnn.data.voc import load_voc
+from cascade_rcnn.data.check import check_images
+from cascade_rcnn.data.voc import load_voc, voc_splits
 from cascade_rcnn.errors import UserError
 
 
@@ -32,7 +32,7 @@ def root(tmp_path, write_image) -> Path:
     _write(tmp_path, "a", _object("zebra", "3 4 5 6"), file_name="a.jpg")
     _write(tmp_path, "c", size=(20, 50))
     for stem, suffix in (("a", "jpg"), ("b", "png"), ("c", "png")):
-        write_image(tmp_path / f"JPEGImages/{stem}.{suffix}", 40, 30)
+        write_image(tmp_path / f"JPEGImages/{stem}.{suffix}", *((20, 50) if stem == "c" else (40, 30)))
     _split(tmp_path, "train", "b", "c")
     _split(tmp_path, "val", "a")
     return tmp_path
@@ -93,6 +93,9 @@ def test_without_images_the_file_name_is_taken(root):
         ("<annotation><size><width>inf</width></size></annotation>", ["size is 'inf'"]),
         ("<annotation><object><name>cat</name></object></annotation>", ["object 0, xmin is None"]),
         ("<annotation><size><width>wide</width></size></annotation>", ["size is 'wide'"]),
+        ("<annotation><size><width>1e300</width></size></annotation>", ["size is 1e+300", "in pixels"]),
+        ('<?xml version="1.0" encoding="klingon"?><annotation/>', ["does not parse"]),
+        ("<PAMDataset/>", ["no PASCAL VOC annotation but <PAMDataset>"]),
     ],
 )
 def test_each_bad_xml_is_one_line_that_names_it(root, one_line, text, parts):
@@ -115,7 +118,57 @@ def test_wrong_splits_and_classes(root, one_line):
     _split(root, "train", "b", "absent")
     with pytest.raises(UserError) as caught:
         load_voc(root, "train")
-    one_line(caught, "1 of 2 images", "first: absent")
+    one_line(caught, "train.txt: 1 of 2 images have no xml file", "first: absent")
+
+
+def _flat(folder: Path, stem: str, write_image, *objects: str) -> None:
+    _write(folder, stem, *objects, file_name=rf"C:\\photos\\{stem}.jpg")
+    (folder / f"Annotations/{stem}.xml").rename(folder / f"{stem}.xml")
+    (folder / "Annotations").rmdir()
+    write_image(folder / f"{stem}.jpg", 40, 30)
+
+
+def test_xml_files_beside_their_images(tmp_path, write_image):
+    _flat(tmp_path, "a", write_image, _object("cat", "1 2 11 22"))
+    for name in ("._a.xml", "a.tif.aux.xml"):
+        (tmp_path / name).write_text("<PAMDataset/>")
+    write_image(tmp_path / "unlabelled.jpg", 40, 30)
+    annotations = load_voc(tmp_path)
+    assert annotations.path(0) == tmp_path / "a.jpg"
+    assert annotations.boxes.tolist() == [[1, 2, 10, 20]]
+    assert "1 images have no xml file and are left out" in annotations.notes[0]
+    check_images(annotations)
+
+
+def test_a_folder_for_each_split(tmp_path, write_image):
+    _flat(tmp_path / "train", "a", write_image, _object("cat", "1 2 11 22"))
+    _flat(tmp_path / "valid", "a", write_image, _object("dog", "5 5 6 6"))
+    assert voc_splits(tmp_path) == ["train", "valid"]
+    annotations = load_voc(tmp_path, "val")
+    assert [c.name for c in annotations.categories] == ["cat", "dog"]
+    assert annotations.path(0) == tmp_path / "valid/a.jpg"
+    assert annotations.boxes.tolist() == [[5, 5, 1, 1]]
+
+
+def test_xml_files_in_folders_of_their_own(root, write_image):
+    (root / "Annotations/sub").mkdir()
+    (root / "Annotations/b.xml").rename(root / "Annotations/sub/b.xml")
+    _split(root, "train", "sub/b", "c.png")
+    assert list(load_voc(root, "train").file_names) == ["b.png", "c.png"]
+
+
+def test_lists_of_one_class(root):
+    (root / "ImageSets/Main/dog_train.txt").write_text("b  1\na -1\nc  0\n")
+    annotations = load_voc(root, "dog_train")
+    assert list(annotations.file_names) == ["b.png", "c.png"]
+    assert any("1 of 3 images are marked -1" in note for note in annotations.notes)
+    assert voc_splits(root) == ["train", "val", "dog_train"]
+
+
+def test_byte_order_marks_are_read_over(root):
+    for path in (root / "ImageSets/Main/train.txt", root / "Annotations/b.xml"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert list(load_voc(root, "train").file_names) == ["b.png", "c.png"]
 
 
 def test_bccd(shared):

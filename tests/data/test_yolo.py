@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from cascade_rcnn.data.image_files import check_images
+from cascade_rcnn.data.check import check_images
 from cascade_rcnn.data.yolo import load_yolo
 from cascade_rcnn.errors import UserError
 
@@ -106,8 +106,10 @@ def test_each_bad_row_is_one_line_that_names_it(root, one_line, row, parts):
     [
         ("train: images/train\nnames: [cat\n", ["cannot be read"]),
         ("just text", ["holds no keys"]),
+        ("train: images/train\nnames: &a [cat]\nb: *a", ["cannot be read", "it has aliases"]),
+        ("train: images/train\nnames: " + "[" * 3000 + "]" * 3000, ["nested too deeply"]),
         ("train: images/train\nnc: 2", ["names is None"]),
-        ("val: images/val\nnames: [cat]", ["no split 'train'", "It has val"]),
+        ("val: images/val\nnames: [cat]", ["no split 'train'", "it has val"]),
         ("train: images/absent\nnames: [cat]", ["images/absent does not exist"]),
         ("train: labels\nnames: [cat]", ["labels holds no images"]),
     ],
@@ -119,7 +121,7 @@ def test_each_bad_yaml_is_one_line_that_names_it(root, one_line, text, parts):
     one_line(caught, "data.yaml", *parts)
 
 
-def test_missing_split_and_labels(root, tmp_path_factory, one_line):
+def test_missing_split_and_labels(root, one_line):
     with pytest.raises(UserError) as caught:
         load_yolo(root, None)
     one_line(caught, "which split?", "train, val")
@@ -127,6 +129,56 @@ def test_missing_split_and_labels(root, tmp_path_factory, one_line):
     with pytest.raises(UserError) as caught:
         load_yolo(root, "val")
     one_line(caught, "no image of split val has a label file", str(root / "labels/val/c.txt"))
+
+
+def test_a_list_of_anything_else_is_not_shown(root, tmp_path_factory, one_line):
+    secret = tmp_path_factory.mktemp("etc") / "passwd"
+    secret.write_text("root:x:0:0:root\n")
+    (root / "data.yaml").write_text(f"train: {secret}\nnames: [cat]")
     with pytest.raises(UserError) as caught:
-        load_yolo(tmp_path_factory.mktemp("empty"), "train")
-    one_line(caught, "no data.yaml")
+        load_yolo(root, "train")
+    one_line(caught, "passwd is neither a folder of images nor a .txt")
+    secret.rename(secret.with_suffix(".txt"))
+    (root / "data.yaml").write_text(f"train: {secret.with_suffix('.txt')}\nnames: [cat]")
+    with pytest.raises(UserError) as caught:
+        load_yolo(root, "train")
+    one_line(caught, "passwd.txt: line 1 is no name of an image")
+    assert "root:x" not in str(caught.value)
+
+
+def test_lists_relative_to_another_root(root):
+    (root / "lists").mkdir()
+    (root / "lists/train.txt").write_text("data/images/train/a.png\nC:\\set\\images\\train\\b.png\n")
+    (root / "data.yaml").write_text("train: lists/train.txt\nnames: [cat, dog]")
+    annotations = load_yolo(root, "train")
+    assert [annotations.path(i) for i in range(2)] == [root / "images/train/a.png", root / "images/train/b.png"]
+    assert annotations.labels.tolist() == [2, 1]
+
+
+def test_images_that_cannot_be_read_are_said_together_or_left_out(root, write_image, one_line):
+    write_image(root / "images/train/0.png", 40, 80)
+    for name in ("a", "b"):
+        (root / f"images/train/{name}.png").write_text("text")
+    with pytest.raises(UserError) as caught:
+        load_yolo(root, "train")
+    one_line(caught, "2 of 3 images cannot be used", "a.png: this image", "b.png: this image")
+    kept = load_yolo(root, "train", bad_images="skip")
+    assert list(kept.file_names) == ["images/train/0.png"]
+    assert len(kept.boxes) == 0
+
+
+def test_pictures_that_are_not_read_are_mentioned(root):
+    (root / "images/train/IMG_1.HEIC").touch()
+    assert any("1 .heic (first: IMG_1.HEIC)" in note for note in load_yolo(root, "train").notes)
+
+
+@pytest.mark.parametrize("names", ["classes.txt", "obj.names", None])
+def test_folders_without_a_yaml(root, names):
+    (root / "data.yaml").unlink()
+    if names:
+        (root / names).write_text("cat\ndog\n")
+    annotations = load_yolo(root, "train")
+    assert [c.name for c in annotations.categories] == (["cat", "dog"] if names else ["0", "1"])
+    assert annotations.labels.tolist() == [2, 1]
+    given = load_yolo(root, "train", classes=["Katze", "Hund", "Maus"])
+    assert [c.name for c in given.categories] == (["cat", "dog"] if names else ["Katze", "Hund", "Maus"])

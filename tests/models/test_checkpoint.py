@@ -5,10 +5,9 @@ import torch
 from safetensors.torch import save_file
 
 from cascade_rcnn import create_model
-from cascade_rcnn.config import Category
 from cascade_rcnn.data.shapes import CLASSES
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.models.checkpoint import load, load_state, read, save, save_state, start_from
+from cascade_rcnn.models.checkpoint import load, load_state, read, save, save_state
 from cascade_rcnn.models.detector import Detector
 
 
@@ -78,21 +77,6 @@ def test_a_bad_checkpoint_is_one_line_that_names_it(detector, tmp_path, kind, me
         load(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
-
-
-def test_starting_from_a_checkpoint_keeps_all_but_the_layers_of_other_classes(detector, tmp_path):
-    save(detector, tmp_path / "model.safetensors")
-    same, anew = start_from(tmp_path / "model.safetensors", detector.config.categories)
-    assert anew == 0
-    assert torch.equal(same.roi_heads.heads[2].classifier.weight, detector.roi_heads.heads[2].classifier.weight)
-    renamed = tuple(Category(id=c.id, name=c.name + "s") for c in detector.config.categories)  # as many, but others
-    for categories in (renamed, (*renamed, Category(id=9, name="moon"))):
-        other, anew = start_from(tmp_path / "model.safetensors", categories)
-        assert anew == 3 * 2  # weight and bias of three classifiers
-        assert other.config.categories == categories
-        assert torch.equal(other.rpn.conv.weight, detector.rpn.conv.weight)
-        before, after = (m.roi_heads.heads[0].classifier.weight for m in (detector, other))
-        assert before.shape != after.shape or not torch.equal(before, after)
 
 
 def test_training_state_round_trip_and_corruption(tmp_path):

@@ -2,9 +2,9 @@
 
 from cascade_rcnn.config import Category
 from cascade_rcnn.data.annotations import Annotations
+from cascade_rcnn.data.check import check_images
 from cascade_rcnn.data.coco import load_coco, save_coco
-from cascade_rcnn.data.image_files import check_images
-from cascade_rcnn.data.load import check_same_categories, load_annotations
+from cascade_rcnn.data.load import check_same_categories, load_annotations, training_splits
 from cascade_rcnn.data.voc import load_voc
 from cascade_rcnn.data.yolo import load_yolo
 
@@ -18,4 +18,5 @@ __all__ = [
     "load_voc",
     "load_yolo",
     "save_coco",
+    "training_splits",
 ]

@@ -81,6 +81,20 @@ class Annotations:
         start, end = self.first[i : i + 2].tolist()
         return slice(start, end)
 
+    def with_notes(self, notes: Sequence[str]) -> Self:
+        """These with further notes, each about this source."""
+        return dataclasses.replace(self, notes=(*self.notes, *(f"{self.source}: {note}" for note in notes)))
+
+    def select(self, kept: np.ndarray) -> Self:
+        """Those images (N,) bool and their boxes; notes stay."""
+        images, counts = torch.from_numpy(np.flatnonzero(kept)), self.first.diff()
+        rows = torch.from_numpy(kept).repeat_interleave(counts)
+        names = PackedStrings.pack([self.file_names[i] for i in images.tolist()])
+        first = torch.cat((self.first[:1], counts[images].cumsum(0)))
+        columns = {name: getattr(self, name)[rows] for name in ("boxes", "areas", "labels", "ignore", "ids")}
+        sizes, ids = self.image_sizes[images], self.image_ids[images]
+        return dataclasses.replace(self, image_ids=ids, image_sizes=sizes, file_names=names, first=first, **columns)
+
     def share_memory(self) -> Self:
         """Move every column into shared memory, in place, and return self."""
         for owner in (self, self.file_names):

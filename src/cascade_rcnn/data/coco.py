@@ -1,8 +1,9 @@
 """COCO json <-> Annotations. https://cocodataset.org/#format-data"""
 
-from itertools import chain
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -10,71 +11,169 @@ from msgspec import Meta, Struct
 
 from cascade_rcnn.config import Category
 from cascade_rcnn.data.annotations import Annotations, assemble
+from cascade_rcnn.data.check import BadImages
+from cascade_rcnn.data.names import locate
+from cascade_rcnn.data.sizes import fill_sizes
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import replacing
+from cascade_rcnn.text_files import read_utf8
 
 _Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-_Length = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+_T = TypeVar("_T")
+_Length = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
 class _Image(Struct, gc=False):
     id: _Int64
     file_name: str
-    width: _Length
-    height: _Length
+    width: _Length | None = None
+    height: _Length | None = None
 
 
 class _Box(Struct, gc=False):
     image_id: _Int64
     category_id: _Int64
-    bbox: tuple[float, float, float, float]
+    bbox: list[float] | None = None
     id: _Int64 | None = None
     area: float | None = None
     iscrowd: int | bool | None = None
 
 
-class _Category(Struct, gc=False):
+class _Category(Struct, gc=False, omit_defaults=True):
     id: _Int64
     name: str
+    supercategory: Any = None
 
 
 class _File(Struct):
     images: list[_Image]
-    annotations: list[_Box]
     categories: list[_Category]
+    annotations: list[_Box] = []
 
 
-def load_coco(annotations: Path, images_dir: Path) -> Annotations:
+class _Outline(Struct, gc=False):
+    segmentation: Any = None
+
+
+class _Outlines(Struct):
+    annotations: list[_Outline]
+
+
+def load_coco(path: Path, images: Path | None = None, *, bad_images: BadImages = "stop") -> Annotations:
     """Read a COCO detection file; `area` (default w * h), `iscrowd` and `id` of its boxes are optional.
 
+    Images lie in `images`, or where the tools put them: beside the file, in `images`, or beside the file's folder.
+    Sizes that the file does not give come from them, boxes from polygons. Roboflow's grouping class is left out.
     Raises UserError naming the file and entry where it is missing, no COCO detection file, or contradicts itself.
     """
-    file = _decode(annotations)
-    categories = sorted((Category(id=c.id, name=c.name) for c in file.categories), key=lambda c: c.id)
-    image_ids = np.array([image.id for image in file.images], np.int64)
-    category_ids = np.array([category.id for category in categories], np.int64)
-    _check_unique(annotations, "image", image_ids)
-    _check_unique(annotations, "category", category_ids)
+    text = read_utf8(path)
+    file, notes = _with_boxes(path, text, _decode(path, text, _File))
+    categories, grouping = _categories(file)
+    _check_unique(path, "image", [image.id for image in file.images])
+    _check_unique(path, "category", [category.id for category in file.categories])
+    folder, names, found = locate([image.file_name for image in file.images], _folders(path, images))
+    sizes = np.array([(image.height or 0, image.width or 0) for image in file.images], np.int64).reshape(-1, 2)
+    measured = fill_sizes(str(path), [folder / name for name in names], sizes, bad_images)
 
-    rows = file.annotations
-    boxes = np.fromiter(chain.from_iterable(row.bbox for row in rows), np.float64, 4 * len(rows)).reshape(-1, 4)
+    kept = measured.kept
+    image_ids = np.array([image.id for image in file.images], np.int64)
+    dropped = set(image_ids[~kept].tolist())
+    rows = [row for row in file.annotations if row.image_id not in dropped]
+    boxes = np.array([row.bbox for row in rows], np.float64).reshape(-1, 4)
     areas = np.array([np.nan if row.area is None else row.area for row in rows], np.float64)
-    ids, notes = _box_ids(rows)
+    ids, renumbered = _box_ids(rows)
+    category_ids = np.array([category.id for category in categories], np.int64)
     return assemble(
-        source=annotations,
-        images_dir=images_dir,
+        source=path,
+        images_dir=folder,
         categories=categories,
-        image_ids=image_ids,
-        image_sizes=np.array([(image.height, image.width) for image in file.images], np.int32),
-        file_names=[image.file_name for image in file.images],
-        box_images=_positions(annotations, "image", [row.image_id for row in rows], image_ids),
+        image_ids=image_ids[kept],
+        image_sizes=measured.sizes[kept],
+        file_names=[name for name, keep in zip(names, kept, strict=True) if keep],
+        box_images=_positions(path, "image", [row.image_id for row in rows], image_ids[kept]),
         boxes=boxes,
         areas=np.where(np.isnan(areas), boxes[:, 2] * boxes[:, 3], areas),
-        labels=1 + _positions(annotations, "category", [row.category_id for row in rows], category_ids),
+        labels=1 + _positions(path, "category", [row.category_id for row in rows], category_ids),
         ignore=np.array([bool(row.iscrowd) for row in rows], np.bool_),
         ids=ids,
-        notes=notes,
+        notes=[*notes, *grouping, *_shared_names(file), *found, *measured.notes, *renumbered],
     )
+
+
+def _folders(path: Path, images: Path | None) -> list[tuple[Path, int | None]]:
+    """Where images may lie, likeliest first, and how deep each folder is searched."""
+    if images is not None:
+        return [(images, None)]
+    beside, above = path.parent, path.parent.parent
+    split = path.stem.partition("_")[2] or path.stem  # instances_train2017.json
+    return [
+        (beside, 1),
+        (beside / "images", None),
+        (beside / split, None),
+        *(
+            ((above / "images" / split, None), (above / split, None), (above / "images", None))
+            if beside.name.lower() == "annotations"  # COCO's own layout, CVAT's
+            else ()
+        ),
+    ]
+
+
+def _categories(file: _File) -> tuple[list[Category], list[str]]:
+    """The classes by id, without the one that Roboflow adds to group them, and notes."""
+    notes = []
+    given = sorted(file.categories, key=lambda c: c.id)
+    used = {row.category_id for row in file.annotations}
+    if len(given) > 1 and given[0].id not in used and given[0].supercategory in (None, "none"):
+        root, *others = given
+        if root.id == 0 and all(category.supercategory == root.name for category in others):
+            given = others
+            notes.append(f"class {root.name!r} (id 0) only groups the others and has no boxes; it is left out")
+    twice = [name for name, number in Counter(c.name for c in given).items() if number > 1]
+    if twice:
+        notes.append(f"two classes have the name {twice[0]!r}; they stay two")
+    return [Category(id=c.id, name=c.name) for c in given], notes
+
+
+def _shared_names(file: _File) -> list[str]:
+    counts = Counter(image.file_name for image in file.images)
+    shared = [name for name, number in counts.items() if number > 1]
+    what = f"{len(shared)} file names stand for several image ids each (first: {shared[0]!r})" if shared else ""
+    return [f"{what}; give each image its own file"] if shared else []
+
+
+def _with_boxes(path: Path, text: bytes, file: _File) -> tuple[_File, list[str]]:
+    """The file with a box in every annotation: that of its polygon where it has none, or left out; and notes."""
+    lengths = [len(row.bbox or ()) for row in file.annotations]
+    if odd := [k for k, length in enumerate(lengths) if length not in (0, 4)]:
+        raise UserError(
+            f"{path}: annotations[{odd[0]}] has a bbox of {lengths[odd[0]]} numbers; write x, y, width, height"
+        )
+    if all(lengths):
+        return file, []
+    outlines = _decode(path, text, _Outlines).annotations
+    empty = [k for k, length in enumerate(lengths) if not length]
+    for k in empty:
+        file.annotations[k].bbox = _bounds(outlines[k].segmentation)
+    lost = [k for k in empty if file.annotations[k].bbox is None]
+    file.annotations = [row for row in file.annotations if row.bbox is not None]
+    of_polygon, all_rows = len(empty) - len(lost), len(lengths)
+    notes = [f"{of_polygon} of {all_rows} annotations have no bbox; their polygons' is taken"] if of_polygon else []
+    if lost:
+        notes.append(
+            f"{len(lost)} of {all_rows} annotations have neither bbox nor polygon (first: annotations[{lost[0]}]); "
+            "they are left out"
+        )
+    return file, notes
+
+
+def _bounds(segmentation: Any) -> list[float] | None:
+    """x, y, width and height of a list of polygons, if it is one."""
+    try:
+        points = [float(number) for polygon in segmentation for number in polygon]
+        xs, ys = points[0::2], points[1::2]
+        return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
+    except (TypeError, ValueError):
+        return None
 
 
 def save_coco(annotations: Annotations, path: Path) -> None:
@@ -88,7 +187,7 @@ def save_coco(annotations: Annotations, path: Path) -> None:
             for i, id_ in enumerate(annotations.image_ids.tolist())
         ],
         annotations=[
-            _Box(image_id, annotations.categories[label - 1].id, tuple(box), id_, area, int(ignore))
+            _Box(image_id, annotations.categories[label - 1].id, box, id_, area, int(ignore))
             for image_id, box, label, id_, area, ignore in zip(
                 image_ids, *(column.tolist() for column in columns), strict=True
             )
@@ -99,13 +198,10 @@ def save_coco(annotations: Annotations, path: Path) -> None:
         aside.write_bytes(msgspec.json.encode(file))
 
 
-def _decode(path: Path) -> _File:
+def _decode(path: Path, text: bytes, kind: type[_T]) -> _T:
     try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot read this annotation file ({error.strerror}); check the path") from None
-    try:
-        return msgspec.json.decode(text, type=_File)
+        # Not strict: ids and sizes that a spreadsheet made floats (1.0) or a form made strings ("1") are numbers still.
+        return msgspec.json.decode(text, type=kind, strict=False)
     except msgspec.ValidationError as error:
         raise UserError(
             f"{path}: this is no COCO detection file: {error}; it needs images (id, file_name, width, height), "
@@ -113,6 +209,8 @@ def _decode(path: Path) -> _File:
         ) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: this is not valid JSON: {error}{_around(text, str(error))}; write it again") from None
+    except RecursionError:
+        raise UserError(f"{path}: this JSON is nested too deeply to be a COCO detection file; check the path") from None
 
 
 def _around(text: bytes, message: str) -> str:
@@ -124,12 +222,11 @@ def _around(text: bytes, message: str) -> str:
     return f" near {text[max(at - 20, 0) : at + 20].decode(errors='replace')!r}"
 
 
-def _check_unique(path: Path, kind: str, ids: np.ndarray) -> None:
-    unique, counts = np.unique(ids, return_counts=True)
-    if len(unique) < len(ids):
-        twice = unique[counts > 1][0]
-        entries = np.flatnonzero(ids == twice)
-        raise UserError(f"{path}: {len(entries)} entries share the {kind} id {twice}; every {kind} needs its own id")
+def _check_unique(path: Path, kind: str, ids: Sequence[int]) -> None:
+    counts = Counter(ids)
+    if len(counts) < len(ids):
+        twice, number = counts.most_common(1)[0]
+        raise UserError(f"{path}: {number} entries share the {kind} id {twice}; every {kind} needs its own id")
 
 
 def _positions(path: Path, kind: str, wanted: list[int], ids: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
 from cascade_rcnn.data.annotations import Annotations
+from cascade_rcnn.data.check import size_differs
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images import read_image
 
@@ -45,13 +46,10 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
 
     def _image(self, i: int) -> Tensor:
         path = self.annotations.path(i)
-        image = read_image(path)
+        image = read_image(path, max_megapixels=None)  # `check_images` has compared it with the caller's limit
         height, width = self.annotations.image_sizes[i].tolist()
         if image.shape[1:] != (height, width):
-            raise UserError(
-                f"{path}: the image is {image.shape[2]} x {image.shape[1]} when upright, but {self.annotations.source} "
-                f"says {width} x {height}; correct the annotation, or the image's EXIF orientation"
-            )
+            raise UserError(size_differs(path, (image.shape[1], image.shape[2]), (height, width)))
         return image
 
     def _target(self, i: int) -> Target:

@@ -1,52 +1,92 @@
-"""Image files without decoding them: which there are, how large they are, which are missing."""
+"""Which image files there are below a folder."""
 
 import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import PIL.Image
-
-from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images import EXTENSIONS
 
-_ORIENTATION = 0x0112  # EXIF tag; 5 to 8 turn the image by a quarter
+# Pictures that cameras and tools write and that are not read: to be mentioned where they lie among the others.
+UNREAD = frozenset(
+    [
+        ".heic",
+        ".heif",
+        ".hif",
+        ".jxl",
+        ".jxr",
+        ".cr2",
+        ".cr3",
+        ".nef",
+        ".arw",
+        ".dng",
+        ".orf",
+        ".rw2",
+        ".raf",
+        ".pef",
+        ".srw",
+        ".psd",
+        ".tga",
+        ".exr",
+        ".hdr",
+        ".svg",
+        ".eps",
+        ".dcm",
+        ".ico",
+    ]
+)
+
+
+def walk(folder: Path, depth: int | None = None) -> Iterator[Path]:
+    """Every file below a folder, sorted within each folder; `depth`: how many folders down (None: all the way).
+
+    Names that begin with a dot are left out: thumbnails, checkpoints and resource forks of other programs. Symbolic
+    links are followed, but none into the folder itself (a loop) and none twice. Raises UserError for a folder that
+    cannot be read.
+    """
+    yield from _walk(folder, Path(os.path.realpath(folder)), set(), depth)
+
+
+def _walk(folder: Path, root: Path, linked: set[Path], depth: int | None) -> Iterator[Path]:
+    try:
+        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise UserError(f"{folder}: this folder cannot be read ({error.strerror}); check it") from None
+    for entry in entries:
+        if not entry.is_dir():
+            yield entry
+            continue
+        if entry.is_symlink():
+            target = Path(os.path.realpath(entry))
+            if target.is_relative_to(root) or root.is_relative_to(target) or target in linked:
+                continue
+            linked.add(target)
+        if depth != 0:
+            yield from _walk(entry, root, linked, None if depth is None else depth - 1)
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Every image file below a folder, sorted."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
+    """Every image file below a folder, as `walk` has them."""
+    return [path for path in walk(folder) if is_image(path)]
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """Height and width of the upright image, from the header of its file.
-
-    Raises UserError naming the file when it is missing or is no image.
-    """
-    try:
-        with PIL.Image.open(path) as image:
-            turned = image.getexif().get(_ORIENTATION, 1) >= 5
-            return (image.width, image.height) if turned else (image.height, image.width)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such image; check the path and the images folder") from None
-    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: this image does not open ({error}); replace it or remove it from the list") from None
+def is_image(path: Path) -> bool:
+    """Whether a file's name is that of an image that can be read."""
+    return path.suffix.lower() in EXTENSIONS
 
 
-def check_images(annotations: Annotations) -> None:
-    """Raise one UserError with the number of missing image files and the first of them.
+def is_unread(path: Path) -> bool:
+    """Whether a file's name is that of a picture of a kind that cannot be read, such as HEIC."""
+    return path.suffix.lower() in UNREAD
 
-    Each folder is listed once: a look-up per file is slow on network file systems.
-    """
-    listings: dict[str, set[str]] = {}
-    missing = []
-    for name in annotations.file_names:
-        folder, base = os.path.split(annotations.images_dir / name)
-        if folder not in listings:
-            listings[folder] = set(os.listdir(folder)) if Path(folder).is_dir() else set()  # noqa: PTH208
-        if base not in listings[folder]:
-            missing.append(name)
-    if missing:
-        raise UserError(
-            f"{annotations.source}: {len(missing)} of {len(annotations)} images are not in {annotations.images_dir} "
-            f"(first: {missing[0]}); give the right images folder"
-        )
+
+def left_out(paths: Iterable[Path]) -> list[str]:
+    """A note about the pictures among these files that cannot be read, if there are any."""
+    pictures = [path for path in paths if is_unread(path)]
+    if not pictures:
+        return []
+    kinds = Counter(path.suffix.lower() for path in pictures)
+    counts = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
+    what = f"left out, as they are of kinds that are not read: {counts} (first: {pictures[0].name})"
+    return [f"{what}; convert them to JPEG or PNG"]

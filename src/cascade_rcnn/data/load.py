@@ -1,14 +1,20 @@
-"""A path on the command line -> Annotations, whatever the format."""
+"""A path on the command line -> Annotations, whatever the format. The one place that recognises formats."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from cascade_rcnn.data.annotations import Annotations
+from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.data.coco import load_coco
-from cascade_rcnn.data.voc import load_voc
+from cascade_rcnn.data.coco_folder import coco_files
+from cascade_rcnn.data.splits import choose, for_training
+from cascade_rcnn.data.voc import load_voc, voc_splits, xml_files
 from cascade_rcnn.data.yolo import load_yolo
+from cascade_rcnn.data.yolo_config import find_config, is_yolo_folder, read_config
 from cascade_rcnn.errors import UserError
+
+_Format: TypeAlias = Literal["coco", "coco folder", "voc", "voc list", "yolo"]
 
 
 def load_annotations(
@@ -16,40 +22,87 @@ def load_annotations(
     images: str | Path | None = None,
     split: str | None = None,
     classes: Sequence[str] | None = None,
+    *,
+    bad_images: BadImages = "stop",
 ) -> Annotations:
     """Read ground truth and recognise its format by the path.
 
-    - COCO: a .json file; `images` defaults to its folder, or the folder `images` beside it.
-    - PASCAL VOC: a folder with Annotations/, and a split of its ImageSets/Main; or that split's .txt file.
-    - YOLO: a data.yaml or a folder holding one, and a split of it.
+    - COCO: a .json file, or a folder of them and a split (Roboflow's train/_annotations.coco.json, COCO's and CVAT's
+      annotations/instances_train.json, train.json); `images` defaults to where these tools put them.
+    - PASCAL VOC: a folder with Annotations/, and a split of its ImageSets/Main; that split's .txt file; or a folder of
+      images with their xml files beside them, with or without folders for the splits.
+    - YOLO: a data.yaml or obj.data, or a folder with or without one, and a split of it.
 
-    `classes` names the classes where the format does not (VOC; default: those that its files mention).
+    `classes` names the classes where the format does not (VOC; default: those that its files mention). With
+    `bad_images="skip"` images that must be read for their sizes, and cannot be, are left out.
     Raises UserError where the path is none of these or holds something wrong.
     """
-    path = Path(annotations).expanduser()
-    images_dir = None if images is None else Path(images).expanduser()
-    if not path.exists():
-        raise UserError(f"{path}: no such file or folder; check the path of the annotations")
+    path, images_dir = Path(annotations).expanduser(), None if images is None else Path(images).expanduser()
     if images_dir is not None and not images_dir.is_dir():
         raise UserError(f"{images_dir}: no such folder; check the path of the images")
+    match _recognise(path):
+        case "coco":
+            if split is not None:
+                raise UserError(f"{path}: a COCO file is one split; leave out the split {split!r}")
+            return load_coco(path, images_dir, bad_images=bad_images)
+        case "coco folder":
+            files = coco_files(path)
+            return load_coco(files[choose(path, list(files), split)], images_dir, bad_images=bad_images)
+        case "voc list":
+            if split not in (None, path.stem):
+                raise UserError(f"{path}: this file is the split {path.stem!r}; leave out the split {split!r}")
+            path, split = path.absolute().parents[2], path.stem
+            return load_voc(path, split, images_dir=images_dir, classes=classes, bad_images=bad_images)
+        case "voc":
+            return load_voc(path, split, images_dir=images_dir, classes=classes, bad_images=bad_images)
+        case "yolo":
+            if images_dir is not None:
+                raise UserError(f"{path}: a YOLO data set names its own image folders; leave out {images_dir}")
+            return load_yolo(path, split, classes=classes, bad_images=bad_images)
 
-    if path.suffix == ".json":
-        if split is not None:
-            raise UserError(f"{path}: a COCO file is one split; leave out the split {split!r}")
-        return _load_coco(path, images_dir)
-    if path.suffix == ".txt" and path.absolute().parts[-3:-1] == ("ImageSets", "Main"):
-        if split not in (None, path.stem):
-            raise UserError(f"{path}: this file is the split {path.stem!r}; leave out the split {split!r}")
-        return load_voc(path.absolute().parents[2], path.stem, images_dir=images_dir, classes=classes)
-    if (path / "Annotations").is_dir():
-        return load_voc(path, split, images_dir=images_dir, classes=classes)
-    if path.suffix in (".yaml", ".yml") or any((path / name).is_file() for name in ("data.yaml", "data.yml")):
-        if images_dir is not None:
-            raise UserError(f"{path}: a YOLO data.yaml names its own image folders; leave out {images_dir}")
-        return load_yolo(path, split)
+
+def training_splits(folder: str | Path) -> tuple[str | None, str | None]:
+    """The splits of a folder (or data.yaml) to train on and to validate on, None where it has none.
+
+    Raises UserError where it is no data set of a known form, or several splits could be meant.
+    """
+    path = Path(folder).expanduser()
+    match _recognise(path):
+        case "coco folder":
+            splits = list(coco_files(path))
+        case "voc":
+            splits = voc_splits(path)
+        case "yolo":
+            splits = list(read_config(path).splits)
+        case _:
+            raise UserError(f"{path}: this is one split; give it as --data.train, and another as --data.val")
+    return for_training(path, splits) if splits else (None, None)
+
+
+def _recognise(path: Path) -> _Format:
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder; check the path of the annotations")
+    if not path.is_dir():
+        if path.suffix.lower() == ".json":
+            return "coco"
+        if path.suffix.lower() in (".yaml", ".yml", ".data"):
+            return "yolo"
+        if path.suffix == ".txt" and path.absolute().parts[-3:-1] == ("ImageSets", "Main"):
+            return "voc list"
+    elif (path / "Annotations").is_dir() and xml_files(path):
+        return "voc"
+    elif find_config(path) is not None:
+        return "yolo"
+    elif coco_files(path):
+        return "coco folder"
+    elif xml_files(path):
+        return "voc"
+    elif is_yolo_folder(path):
+        return "yolo"
     raise UserError(
-        f"{path}: not one of the three known forms; give a COCO .json file, a PASCAL VOC folder with Annotations/ "
-        "(or its ImageSets/Main/<split>.txt), or a YOLO data.yaml (or its folder)"
+        f"{path}: not one of the three known forms; give a COCO .json file (or a folder of them), a PASCAL VOC folder "
+        "with Annotations/ (or its ImageSets/Main/<split>.txt, or xml files beside images), or a YOLO data.yaml (or "
+        "its folder)"
     )
 
 
@@ -63,11 +116,3 @@ def check_same_categories(train: Annotations, val: Annotations) -> None:
         if only:
             lines.append(f"only {one.source} has {', '.join(only[:5])}" + (", ..." if len(only) > 5 else ""))
     raise UserError(f"training and validation classes differ: {'; '.join(lines)}; give both the same categories")
-
-
-def _load_coco(path: Path, images_dir: Path | None) -> Annotations:
-    annotations = load_coco(path, images_dir or path.parent)
-    beside = path.parent / "images"
-    if images_dir is None and beside.is_dir() and not annotations.path(0).exists():
-        return dataclasses.replace(annotations, images_dir=beside)
-    return annotations

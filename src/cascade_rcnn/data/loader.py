@@ -4,8 +4,10 @@ sees exactly what an uninterrupted one would have seen, whatever the number of w
 
 import atexit
 import signal
+import sys
 import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TypeAlias
 
 import numpy as np
@@ -16,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from cascade_rcnn.data.dataset import DetectionDataset, Target
 from cascade_rcnn.errors import UserError
 
+_TRIES = 10  # images that may stand in for a bad one
 Batch: TypeAlias = tuple[list[Tensor], list[Target]]
 
 
@@ -111,10 +114,12 @@ def make_loader(
     drop_last: bool = False,
     rank: int = 0,
     world_size: int = 1,
+    replace_bad: bool = False,
 ) -> DetectionLoader:
     """Batches of `batch_size` images for this rank; `workers` processes decode them (0: this one).
 
-    The loader's `set_epoch(epoch, skip_batches)` says which epoch comes next; without it every epoch is the same.
+    With `replace_bad` (for training) the next image stands in for one that does not decode. The loader's
+    `set_epoch(epoch, skip_batches)` says which epoch comes next; without it every epoch is the same.
     Raises UserError for numbers that are too small.
     """
     for name, number, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
@@ -130,7 +135,7 @@ def make_loader(
         world_size=world_size,
     )
     loader = DetectionLoader(
-        _Samples(dataset),
+        _Samples(dataset, replace_bad),
         batch_sampler=sampler,
         num_workers=workers,
         persistent_workers=workers > 0,
@@ -159,18 +164,31 @@ def _leave_signals_to_the_main_process(_: int) -> None:
 class _Samples(Dataset):
     """A batch of samples, or the UserError met: an exception would leave a worker as a traceback of many lines."""
 
-    def __init__(self, dataset: DetectionDataset):
-        self.dataset = dataset
+    def __init__(self, dataset: DetectionDataset, replace_bad: bool):
+        self.dataset, self.replace_bad = dataset, replace_bad
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, Target]:
-        return self.dataset[index]
+        i, seed = index
+        try:
+            return self.dataset[i, seed]
+        except UserError as error:
+            if not self.replace_bad:
+                raise
+            print(f"left out: {error}", file=sys.stderr)
+            return self._next(i, seed, error)
+
+    def _next(self, i: int, seed: int, error: UserError) -> tuple[Tensor, Target]:
+        for step in range(1, min(_TRIES, len(self))):
+            with suppress(UserError):
+                return self.dataset[(i + step) % len(self), seed]
+        raise error
 
     def __getitems__(self, indices: list[tuple[int, int]]) -> list[tuple[Tensor, Target]] | UserError:
         try:
-            return [self.dataset[index] for index in indices]
+            return [self[index] for index in indices]
         except UserError as error:
             return error
 

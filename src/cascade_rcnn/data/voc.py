@@ -1,5 +1,7 @@
 """PASCAL VOC folder -> Annotations: Annotations/*.xml, JPEGImages/, ImageSets/Main/<split>.txt.
 
+The xml files may also lie beside their images, in one folder (labelImg) or in one for each split (Roboflow).
+
 Coordinates are taken as written: the box goes from (xmin, ymin) to (xmax, ymax), with no -1 and no +1. PASCAL itself
 counted pixels from 1 and included the last one, but nearly all tools that write this format today write corners from 0.
 On PASCAL's own data boxes are thereby half a pixel too far right and down, and a pixel too small; training and
@@ -7,7 +9,7 @@ evaluation read them alike.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree.ElementTree import Element, ParseError
@@ -18,11 +20,16 @@ from defusedxml.common import DefusedXmlException
 
 from cascade_rcnn.config import Category
 from cascade_rcnn.data.annotations import Annotations, assemble
-from cascade_rcnn.data.image_files import image_size
+from cascade_rcnn.data.check import BadImages
+from cascade_rcnn.data.image_files import is_image, walk
+from cascade_rcnn.data.names import FileIndex
+from cascade_rcnn.data.sizes import fill_sizes
+from cascade_rcnn.data.splits import choose, is_split
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images import EXTENSIONS
+from cascade_rcnn.text_files import check_regular, read_lines
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_LARGEST = 2**31 - 1
 
 
 class _Object(NamedTuple):
@@ -33,12 +40,37 @@ class _Object(NamedTuple):
 
 class _Record(NamedTuple):
     file_name: str
-    size: tuple[int, int] | None  # height and width, where the file holds them
+    size: tuple[int, int]  # height and width; 0 where the file does not hold them
     objects: list[_Object]
 
 
+def xml_files(root: Path) -> dict[str, Path]:
+    """The annotation files of a VOC folder, or of one with xml files and images side by side, by their names."""
+    folder = _xml_folder(root)
+    # GDAL writes a.tif.aux.xml beside an aerial image.
+    files = (path for path in walk(folder) if path.suffix.lower() == ".xml" and not path.name.endswith(".aux.xml"))
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
+
+
+def _xml_folder(root: Path) -> Path:
+    return root / "Annotations" if (root / "Annotations").is_dir() else root
+
+
+def voc_splits(root: Path) -> list[str]:
+    """The splits of a VOC folder: the lists in ImageSets/Main, else folders called so; those of one class come last."""
+    lists = [path.stem for path in (root / "ImageSets" / "Main").glob("[!.]*.txt")]
+    if lists:
+        return sorted(lists, key=lambda name: (not is_split(name), name))
+    return sorted({top for name in xml_files(root) if is_split(top := name.split("/")[0]) and top != name})
+
+
 def load_voc(
-    root: Path, split: str | None = None, *, images_dir: Path | None = None, classes: Sequence[str] | None = None
+    root: Path,
+    split: str | None = None,
+    *,
+    images_dir: Path | None = None,
+    classes: Sequence[str] | None = None,
+    bad_images: BadImages = "stop",
 ) -> Annotations:
     """Read one split, or all xml files of a folder that has no splits.
 
@@ -46,15 +78,22 @@ def load_voc(
     fixes them and their order instead. Category ids are 1..M, `difficult` objects are ignored regions.
     Raises UserError naming the file and object that cannot be read, or the splits there are.
     """
-    files = {path.stem: path for path in sorted((root / "Annotations").glob("*.xml"))}
-    names = _split_names(root, split) if split is not None else _all_names(root, files)
-    if missing := [name for name in names if name not in files]:
-        raise UserError(
-            f"{root}: {len(missing)} of {len(names)} images of split {split} have no xml file (first: {missing[0]}); "
-            "add it to Annotations or take the name out of ImageSets/Main"
-        )
+    files, splits, notes = xml_files(root), voc_splits(root), []
+    if splits:
+        split = choose(root, splits, split)
+    elif split is not None:
+        raise UserError(f"{root}: there is no split {split!r}; it has none")
+    source = root
+    if splits and (listed := root / "ImageSets" / "Main" / f"{split}.txt").is_file():
+        source = listed
+        names, notes = _listed(listed, files)
+    elif splits:
+        source = root / str(split)
+        names = [name for name in files if name.startswith(f"{split}/")]
+    else:
+        names = list(files)
     if classes is None:
-        records = {stem: _read(path) for stem, path in files.items()}
+        records = {name: _read(path) for name, path in files.items()}
         classes = sorted({item.name for record in records.values() for item in record.objects})
     else:
         records = {name: _read(files[name]) for name in names}
@@ -63,73 +102,109 @@ def load_voc(
         if unknown := [item.name for item in records[name].objects if item.name not in label]:
             raise UserError(f"{files[name]}: class {unknown[0]!r} is not among {', '.join(classes)}; add or rename it")
     if images_dir is None:
-        images_dir = next((root / n for n in ("JPEGImages", "images") if (root / n).is_dir()), root / "JPEGImages")
-    source = root if split is None else root / "ImageSets" / "Main" / f"{split}.txt"
-    return _columns(source, images_dir, label, {name: records[name] for name in names})
+        default = root / "JPEGImages" if (root / "Annotations").is_dir() else root
+        images_dir = next((root / n for n in ("JPEGImages", "images") if (root / n).is_dir()), default)
+    return _columns(source, images_dir, label, {name: records[name] for name in names}, notes, bad_images)
 
 
-def _columns(source: Path, images_dir: Path, label: dict[str, int], records: dict[str, _Record]) -> Annotations:
-    files = images_dir.iterdir() if images_dir.is_dir() else ()
-    present = {path.stem: path.name for path in files if path.suffix.lower() in EXTENSIONS}
-    # Many tools write a wrong <filename>: an image of the xml file's own name comes first.
-    file_names = [present.get(stem, record.file_name or f"{stem}.jpg") for stem, record in records.items()]
-    sizes = [
-        record.size or image_size(images_dir / file_name)
-        for record, file_name in zip(records.values(), file_names, strict=True)
-    ]
-    unsized = sum(record.size is None for record in records.values())
-    objects = [(i, item) for i, record in enumerate(records.values()) for item in record.objects]
+def _listed(path: Path, files: Mapping[str, Path]) -> tuple[list[str], list[str]]:
+    """The xml files that a split's list names, and notes.
+
+    A second column is that of VOC's lists of one class: 1 and 0 (difficult ones alone) have it, -1 has not.
+    """
+    index = FileIndex(Path(), [Path(name) for name in files])
+    found: list[str] = []
+    missing: list[str] = []
+    without = 0
+    lines = [line for line in read_lines(path) if line]
+    for line in lines:
+        name, _, flag = line.rpartition(" ")
+        if flag in ("-1", "0", "1") and name:
+            line = name.strip()
+            if flag == "-1":
+                without += 1
+                continue
+        has_suffix = is_image(Path(line)) or line.endswith(".xml")
+        xml = index.find(line) or (index.find(str(Path(line).with_suffix(""))) if has_suffix else None)
+        if xml is None:
+            missing.append(line)
+        else:
+            found.append(xml.as_posix())
+    if missing:
+        raise UserError(
+            f"{path}: {len(missing)} of {len(lines)} images have no xml file (first: {missing[0]}); "
+            "add it to Annotations or take the name out of the list"
+        )
+    return found, [
+        f"{without} of {len(lines)} images are marked -1, without the class, and left out"
+    ] if without else []
+
+
+def _columns(
+    source: Path,
+    images_dir: Path,
+    label: dict[str, int],
+    records: dict[str, _Record],
+    notes: Sequence[str],
+    bad_images: BadImages,
+) -> Annotations:
+    images = [path for path in walk(images_dir) if is_image(path)] if images_dir.is_dir() else []
+    file_names = _image_names(images_dir, images, records)
+    given = np.array([record.size for record in records.values()], np.int64).reshape(-1, 2)
+    paths = [images_dir / name for name in file_names]
+    sizes, kept, skipped = fill_sizes(str(source), paths, given, bad_images)
+    unsized = int((given < 1).any(axis=1).sum())
+    found = [record for record, keep in zip(records.values(), kept, strict=True) if keep]
+    objects = [(i, item) for i, record in enumerate(found) for item in record.objects]
     corners = np.array([item.corners for _, item in objects], np.float64).reshape(-1, 4)
     boxes = np.concatenate((corners[:, :2], corners[:, 2:] - corners[:, :2]), axis=1)
+    lonely = set(images) - {images_dir / name for name in file_names} if source.is_dir() else set()
+    lonely = [path for path in lonely if path.is_relative_to(source)]
+    unlabelled = [f"{len(lonely)} images have no xml file and are left out (first: {min(lonely)})"] if lonely else []
+    sized = [f"{unsized} xml files give no image size; it is taken from the images"] if unsized else []
     return assemble(
         source=source,
         images_dir=images_dir,
         categories=[Category(id=i, name=name) for name, i in label.items()],
-        image_ids=np.arange(1, len(records) + 1),
-        image_sizes=np.array(sizes, np.int32),
-        file_names=file_names,
+        image_ids=np.arange(1, len(records) + 1)[kept],
+        image_sizes=sizes[kept],
+        file_names=[name for name, keep in zip(file_names, kept, strict=True) if keep],
         box_images=np.array([i for i, _ in objects], np.int64),
         boxes=boxes,
         areas=boxes[:, 2] * boxes[:, 3],
         labels=np.array([label[item.name] for _, item in objects], np.int32),
         ignore=np.array([item.difficult for _, item in objects], np.bool_),
         ids=np.arange(1, len(objects) + 1),
-        notes=[f"{unsized} xml files give no image size; it is taken from the images"] if unsized else (),
+        notes=[*notes, *sized, *unlabelled, *skipped],
     )
 
 
-def _split_names(root: Path, split: str) -> list[str]:
-    path = root / "ImageSets" / "Main" / f"{split}.txt"
-    try:
-        return [
-            line.strip()
-            for line in path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-            if line.strip()
-        ]
-    except FileNotFoundError:
-        raise UserError(f"{root}: there is no split {split!r}; it has {_splits(root)}") from None
-
-
-def _all_names(root: Path, files: dict[str, Path]) -> list[str]:
-    if (splits := _splits(root)) != "none":
-        raise UserError(f"{root}: which split? Give one of {splits} (--split, --data.train-split, --data.val-split)")
-    return list(files)
-
-
-def _splits(root: Path) -> str:
-    names = sorted(path.stem for path in (root / "ImageSets" / "Main").glob("*.txt"))
-    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") if names else "none"
+def _image_names(images_dir: Path, images: Sequence[Path], records: Mapping[str, _Record]) -> list[str]:
+    """The image of each xml file, relative to the folder: that of its own name, for many tools write a wrong one."""
+    by_stem, by_name = FileIndex(images_dir, images, stems=True), FileIndex(images_dir, images)
+    names = []
+    for stem, record in records.items():
+        image = by_stem.find(stem) or (by_name.find(record.file_name) if record.file_name else None)
+        names.append(str(image.relative_to(images_dir)) if image else record.file_name or f"{stem}.jpg")
+    return names
 
 
 def _read(path: Path) -> _Record:
     try:
+        check_regular(path)
         tree: Element = defusedxml.ElementTree.fromstring(path.read_bytes())
-    except (ParseError, DefusedXmlException, OSError, ValueError) as error:
+    except (ParseError, DefusedXmlException, OSError, ValueError, LookupError) as error:  # LookupError: the encoding
+        if isinstance(error, UserError):
+            raise
         raise UserError(f"{path}: this xml file does not parse ({error}); write it again or remove it") from None
-    size = tuple(round(_number(path, "size", tree.findtext(f"size/{name}") or "0")) for name in ("height", "width"))
+    if tree.tag.lower() != "annotation":
+        raise UserError(f"{path}: this is no PASCAL VOC annotation but <{tree.tag}>; remove it from the folder")
+    size = [round(_number(path, "size", tree.findtext(f"size/{name}") or "0")) for name in ("height", "width")]
+    if max(size) > _LARGEST:
+        raise UserError(f"{path}: size is {max(size):g}; write the image's height and width in pixels")
     return _Record(
         file_name=(tree.findtext("filename") or "").strip(),
-        size=(size[0], size[1]) if min(size) > 0 else None,
+        size=(size[0], size[1]) if min(size) > 0 else (0, 0),
         objects=[_read_object(path, i, item) for i, item in enumerate(tree.findall("object"))],
     )
 

@@ -1,22 +1,28 @@
 """YOLO folder -> Annotations: data.yaml, images/..., and labels/... that mirror them.
 
-data.yaml names the splits (folders of images, or text files listing them) and the classes. A label file has one row a
-box: `class cx cy w h`, or `class x1 y1 x2 y2 ...` for a polygon, of which the bounding box is taken; all in fractions
-of the image's width and height. An image without a label file is background.
+data.yaml names the splits (folders of images, or text files listing them) and the classes; Darknet's obj.data does too,
+and a folder without either has its splits as folders and its classes in classes.txt. A label file has one row a box:
+`class cx cy w h`, or `class x1 y1 x2 y2 ...` for a polygon, of which the bounding box is taken; all in fractions of the
+image's width and height. An image without a label file is background.
 """
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import yaml
 
 from cascade_rcnn.config import Category
 from cascade_rcnn.data.annotations import Annotations, assemble
-from cascade_rcnn.data.image_files import image_size, list_images
+from cascade_rcnn.data.check import BadImages
+from cascade_rcnn.data.image_files import is_image, left_out, walk
+from cascade_rcnn.data.names import locate
+from cascade_rcnn.data.sizes import fill_sizes
+from cascade_rcnn.data.splits import choose
+from cascade_rcnn.data.yolo_config import YoloConfig, read_config
 from cascade_rcnn.errors import UserError
-
-_SPLITS = ("train", "val", "test")
+from cascade_rcnn.text_files import read_lines
 
 
 class _Row(NamedTuple):
@@ -24,35 +30,45 @@ class _Row(NamedTuple):
     box: tuple[float, float, float, float]  # XYWH in fractions of the image
 
 
-def load_yolo(data: Path, split: str | None) -> Annotations:
-    """Read one split of a data.yaml, or of a folder that holds one. Category ids are the file's class numbers.
+def load_yolo(
+    data: Path, split: str | None, *, classes: Sequence[str] | None = None, bad_images: BadImages = "stop"
+) -> Annotations:
+    """Read one split of a data.yaml, or of a folder with or without one. Category ids are the file's class numbers.
 
-    Image sizes come from the headers of the image files. Raises UserError naming the file and line.
+    Image sizes come from the headers of the image files. `classes` names the classes where no file does. Raises
+    UserError naming the file and line.
     """
-    path = _yaml_in(data) if data.is_dir() else data
-    config = _read_yaml(path)
-    splits = [name for name in _SPLITS if config.get(name)]
-    if split is None or not config.get(split):
-        what = "which split?" if split is None else f"there is no split {split!r};"
-        known = ", ".join(splits) or "none"
-        raise UserError(f"{path}: {what} It has {known} (--split, --data.train-split, --data.val-split)")
-    root = path.parent / str(config.get("path") or ".")
-    root = root if root.is_dir() else path.parent  # `path` often names a folder of the machine that wrote the file
-    categories = _categories(path, config.get("names"))
-    entries = config[split] if isinstance(config[split], list) else [config[split]]
-    images = [image for entry in entries for image in _images(path, root, str(entry))]
+    config = read_config(data)
+    split = choose(config.path, list(config.splits), split)
+    images, notes = _images(config, split)
     labels = [_label_file(image) for image in images]
-    if images and not any(label.exists() for label in labels):
-        raise UserError(f"{path}: no image of split {split} has a label file (first: {labels[0]}); check the folders")
+    if not any(label.exists() for label in labels):
+        raise UserError(
+            f"{config.path}: no image of split {split} has a label file (first: {labels[0]}); check the folders"
+        )
+    source = f"{config.path} ({split})"
+    sizes, kept, skipped = fill_sizes(source, images, np.zeros((len(images), 2)), bad_images)
+    images = [image for image, keep in zip(images, kept, strict=True) if keep]
+    found = [_read_labels(label, config) for label, keep in zip(labels, kept, strict=True) if keep]
+    categories, unnamed = _categories(config, classes, found)
+    return _columns(source, config.root, categories, images, sizes[kept], found, [*notes, *unnamed, *skipped])
 
+
+def _columns(
+    source: str,
+    root: Path,
+    categories: Sequence[Category],
+    images: Sequence[Path],
+    sizes: np.ndarray,
+    rows: Sequence[Sequence[_Row]],
+    notes: Sequence[str],
+) -> Annotations:
     position = {category.id: i for i, category in enumerate(categories)}
-    rows = [_read_labels(label, position, has_keypoints="kpt_shape" in config) for label in labels]
-    sizes = np.array([image_size(image) for image in images], np.int32).reshape(-1, 2)
     box_images = np.repeat(np.arange(len(images)), [len(found) for found in rows])
     flat = [row for found in rows for row in found]
     boxes = np.array([row.box for row in flat], np.float64).reshape(-1, 4) * sizes[box_images][:, [1, 0, 1, 0]]
     return assemble(
-        source=f"{path} ({split})",
+        source=source,
         images_dir=root,
         categories=categories,
         image_ids=np.arange(1, len(images) + 1),
@@ -64,68 +80,76 @@ def load_yolo(data: Path, split: str | None) -> Annotations:
         labels=np.array([position[row.category] + 1 for row in flat], np.int32),
         ignore=np.zeros(len(flat), np.bool_),
         ids=np.arange(1, len(flat) + 1),
+        notes=notes,
     )
 
 
-def _yaml_in(folder: Path) -> Path:
-    for name in ("data.yaml", "data.yml"):
-        if (folder / name).is_file():
-            return folder / name
-    raise UserError(f"{folder}: there is no data.yaml in it; give the YOLO folder or its yaml file")
+def _categories(
+    config: YoloConfig, classes: Sequence[str] | None, rows: Sequence[Sequence[_Row]]
+) -> tuple[list[Category], list[str]]:
+    if config.names is not None:
+        return [Category(id=key, name=config.names[key]) for key in sorted(config.names)], []
+    number = 1 + max((row.category for found in rows for row in found), default=0)
+    if classes is not None and len(classes) >= number:
+        return [Category(id=i, name=name) for i, name in enumerate(classes)], []
+    note = f"no file names the classes; they are called 0 to {number - 1} (write their names to classes.txt)"
+    return [Category(id=i, name=str(i)) for i in range(number)], [note]
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: this yaml file cannot be read ({' '.join(str(error).split())}); mend it") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{path}: this yaml file holds no keys; it needs train, val and names")
-    return config
-
-
-def _categories(path: Path, names: object) -> list[Category]:
-    if isinstance(names, list):
-        names = dict(enumerate(names))
-    if not isinstance(names, dict) or not all(type(key) is int for key in names):
-        raise UserError(f"{path}: names is {names!r}; list the class names, or map class numbers to them")
-    return [Category(id=key, name=str(names[key])) for key in sorted(names)]
-
-
-def _images(path: Path, root: Path, entry: str) -> list[Path]:
-    # Some exports write ../train/images for a folder that lies beside data.yaml.
-    candidates = (root / entry, path.parent / entry, path.parent / entry.removeprefix("../"))
-    found = next((candidate for candidate in candidates if candidate.exists()), None)
-    if found is None:
-        raise UserError(f"{path}: {candidates[0]} does not exist; correct `path` or the split's folder")
-    if found.is_dir():
-        images = list_images(found)
-    else:
-        lines = found.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-        images = [found.parent / line.strip() for line in lines if line.strip()]
+def _images(config: YoloConfig, split: str) -> tuple[list[Path], list[str]]:
+    """The images of a split, and notes."""
+    images: list[Path] = []
+    notes: list[str] = []
+    for found in config.splits[split]:
+        if not found.exists():
+            raise UserError(f"{config.path}: {found} does not exist; correct `path` or the split's folder")
+        if found.is_dir():
+            files = list(walk(found))
+            images += [path for path in files if is_image(path)]
+            notes += left_out(files)
+        elif found.suffix != ".txt":
+            raise UserError(f"{config.path}: {found} is neither a folder of images nor a .txt that lists them")
+        else:
+            listed, more = _listed(found, config.root)
+            images, notes = images + listed, notes + more
     if not images:
-        raise UserError(f"{path}: {found} holds no images; correct `path` or the split's folder")
-    return images
+        raise UserError(
+            f"{config.path}: {config.splits[split][0]} holds no images; correct `path` or the split's folder"
+        )
+    return images, notes
+
+
+def _listed(path: Path, root: Path) -> tuple[list[Path], list[str]]:
+    """The images that a text file lists, relative to it, to the root, or to folders of another machine."""
+    lines = read_lines(path)
+    if odd := [i for i, line in enumerate(lines, start=1) if line and not is_image(Path(line))]:
+        raise UserError(f"{path}: line {odd[0]} is no name of an image; a list of images has one a line")
+    names = [line for line in lines if line]
+    if not names:
+        return [], []
+    folder, names, notes = locate(names, [(path.parent, 3), (root, 3)])
+    return [Path(os.path.normpath(folder / name)) for name in names], notes
 
 
 def _label_file(image: Path) -> Path:
-    """.../images/train/a.jpg -> .../labels/train/a.txt; beside the image where no folder is called images."""
-    parts = list(image.parts)
+    """.../images/train/a.jpg -> .../labels/train/a.txt; else the file beside the image."""
+    parts, beside = list(image.parts), image.with_suffix(".txt")
     for i in range(len(parts) - 2, -1, -1):
         if parts[i] == "images":
             parts[i] = "labels"
-            break
-    return Path(*parts).with_suffix(".txt")
+            mirrored = Path(*parts).with_suffix(".txt")
+            return beside if beside.exists() and not mirrored.exists() else mirrored
+    return beside
 
 
-def _read_labels(path: Path, known: dict[int, int], *, has_keypoints: bool) -> list[_Row]:
+def _read_labels(path: Path, config: YoloConfig) -> list[_Row]:
     if not path.exists():
         return []
     rows = []
-    for i, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-        if line.strip():
-            row = _parse(f"{path}:{i}", line, has_keypoints)
-            if row.category not in known:
+    for i, line in enumerate(read_lines(path), start=1):
+        if line:
+            row = _parse(f"{path}:{i}", line, config.has_keypoints)
+            if row.category < 0 or (config.names is not None and row.category not in config.names):
                 raise UserError(f"{path}:{i}: class {row.category} is not among the names of data.yaml; add it there")
             rows.append(row)
     return rows
@@ -135,9 +159,9 @@ def _parse(where: str, line: str, has_keypoints: bool) -> _Row:
     try:
         category, *values = [float(text) for text in line.split()]
     except ValueError:
-        raise UserError(f"{where}: {line.strip()[:60]!r} is not a row of numbers; write class cx cy w h") from None
+        raise UserError(f"{where}: {line[:60]!r} is not a row of numbers; write class cx cy w h") from None
     if any(abs(value) > 2 for value in (values[:4] if has_keypoints else values)):
-        raise UserError(f"{where}: {line.strip()[:60]!r} looks like pixels; write fractions of the image's size")
+        raise UserError(f"{where}: {line[:60]!r} looks like pixels; write fractions of the image's size")
     if not category.is_integer():
         raise UserError(f"{where}: the class is {category:g}; write its number from data.yaml")
     if len(values) == 4 or (has_keypoints and len(values) > 4):

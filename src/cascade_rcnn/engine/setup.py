@@ -23,6 +23,7 @@ from cascade_rcnn.files import read_json, write_json
 from cascade_rcnn.models import checkpoint
 from cascade_rcnn.models.create import create_model
 from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.models.fine_tuning import start_from
 from cascade_rcnn.recipes import Data, Recipe
 
 _FABRIC = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -90,8 +91,8 @@ def prepare(recipe: Recipe, fabric: Fabric, *, resume: bool) -> tuple[Run, list[
     if recipe.init is None:
         model = build_model(recipe, train_set.categories)
     else:
-        model, anew = checkpoint.start_from(recipe.init, train_set.categories, **_image_sizes(recipe.options))
-        notes.append(f"{recipe.init} gives the architecture and the weights; {anew} tensors start anew")
+        model, kept = start_from(recipe.init, train_set.categories, **_image_sizes(recipe.options))
+        notes.append(f"{recipe.init} gives the architecture and the weights; {kept}")
     groups = optim.parameter_groups(model, model.config.stages, recipe.optimizer)
     built = optim.make_optimizer(groups, recipe.optimizer, fused=recipe.precision != "fp16")
     wrapped, optimizer = fabric.setup(model, built)
@@ -107,6 +108,7 @@ def prepare(recipe: Recipe, fabric: Fabric, *, resume: bool) -> tuple[Run, list[
         drop_last=True,
         rank=fabric.global_rank,
         world_size=fabric.world_size,
+        replace_bad=recipe.data.bad_images == "skip",
     )
     run = Run(recipe, fabric, model, wrapped, optimizer, averaged, loader, train_set, val)  # type: ignore[arg-type]
     torch.manual_seed(recipe.seed + 1 + fabric.global_rank)  # each rank draws its own samples
@@ -147,16 +149,29 @@ def _claim(output: Path, recipe: Recipe, fabric: Fabric, *, resume: bool) -> dic
     return None
 
 
+def read_data(data: Data) -> tuple[Annotations, Annotations | None]:
+    """Training and validation set, all their images looked at. Raises UserError where they cannot be used."""
+    train_set = load_annotations(data.train, data.train_images, data.train_split, bad_images=data.bad_images)
+    if not len(train_set.boxes):
+        raise UserError(f"{train_set.source}: there are no boxes in it, and nothing to learn; check the annotations")
+    train_set = check_images(train_set, bad_images=data.bad_images, max_megapixels=data.max_megapixels)
+    if not data.val:
+        return train_set, None
+    images = data.val_images or (data.train_images if data.val.endswith(".json") else None)
+    classes = [category.name for category in train_set.categories]
+    val = load_annotations(data.val, images, data.val_split, classes, bad_images=data.bad_images)
+    check_same_categories(train_set, val)
+    return train_set, check_images(val, bad_images=data.bad_images, max_megapixels=data.max_megapixels)
+
+
 def _read_data(data: Data) -> tuple[Annotations, Annotations | None, list[str]]:
     """Training and validation sets, checked, and notes about them."""
     if not data.train:
-        raise UserError("nothing to train on: give --data.train ANNOTATIONS (COCO json, VOC folder or YOLO data.yaml)")
-    train_set = load_annotations(data.train, data.train_images, data.train_split)
-    check_images(train_set)
-    if not data.val:
+        raise UserError(
+            "nothing to train on: give --data FOLDER, or --data.train ANNOTATIONS (COCO json, VOC folder or YOLO "
+            "data.yaml)"
+        )
+    train_set, val = read_data(data)
+    if val is None:
         return train_set, None, [*train_set.notes, "no --data.val is given: the training will not be evaluated"]
-    images = data.val_images or (data.train_images if data.val.endswith(".json") else None)
-    val = load_annotations(data.val, images, data.val_split, [c.name for c in train_set.categories])
-    check_images(val)
-    check_same_categories(train_set, val)
     return train_set, val, [*train_set.notes, *val.notes]

@@ -18,6 +18,7 @@ from rich.table import Table
 from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import replacing
+from cascade_rcnn.text_files import read_utf8
 
 Array: TypeAlias = np.ndarray
 
@@ -117,10 +118,8 @@ def load_detections(path: str | Path) -> Array:
     """Read COCO results into an array (N, 7) float64. Raises UserError for anything else in the file."""
     path = Path(path)
     try:
-        results = msgspec.json.decode(path.read_bytes(), type=list[_Result])
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; give a COCO results file") from None
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        results = msgspec.json.decode(read_utf8(path), type=list[_Result], strict=False)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path}: not a COCO results file ({error}); {_RESULTS_FORM}") from None
     rows = ((r.image_id, *r.bbox, r.score, r.category_id) for r in results)
     return np.fromiter(rows, dtype=np.dtype((np.float64, COLUMNS)), count=len(results))

@@ -3,7 +3,6 @@
 A training's state (weights, averaged weights, optimizer, position, random state) is one file more, for resuming.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from cascade_rcnn.assets import STARTER
 from cascade_rcnn.compact import pack, unpack
-from cascade_rcnn.config import Category, ModelConfig
+from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import replacing
 from cascade_rcnn.models.build import build
@@ -116,25 +115,6 @@ def fill(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
             shapes = [tuple(x.shape) if x is not None else "nothing" for x in (there, here)]
             raise UserError(f"{path}: its weights do not fit its config at {name}: {shapes[0]}, expected {shapes[1]}")
     model.load_state_dict(state)
-
-
-def start_from(path: str | Path, categories: tuple[Category, ...], **sizes: Any) -> tuple[Detector, int]:
-    """A checkpoint's detector for other classes, to be fine-tuned; how many tensors do not carry over.
-
-    `sizes` (`min_size`, `max_size`) are the images' to train on, where they are not the checkpoint's.
-    Where the classes are the same, all do; else the classifiers (and class-specific regressors) start anew.
-    """
-    config, state = read(path)
-    model = build(replace(config.with_inference(**sizes), categories=categories))
-    own = model.state_dict()
-    same = config.categories == categories
-    fits = {
-        name: value
-        for name, value in state.items()
-        if name in own and own[name].shape == value.shape and (same or ".classifier." not in name)
-    }
-    model.load_state_dict(fits, strict=False)
-    return model, len(own) - len(fits)
 
 
 def save_state(path: str | Path, state: dict[str, Any]) -> None:

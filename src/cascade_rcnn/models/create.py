@@ -10,8 +10,9 @@ from cascade_rcnn.errors import UserError, nearest
 from cascade_rcnn.models.architectures import model_config
 from cascade_rcnn.models.backbones import load_pretrained
 from cascade_rcnn.models.build import build
-from cascade_rcnn.models.checkpoint import read_config, start_from
+from cascade_rcnn.models.checkpoint import read_config
 from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.models.fine_tuning import start_from
 
 
 def create_model(

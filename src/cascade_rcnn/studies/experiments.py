@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from cascade_rcnn.data import Annotations, check_images, check_same_categories, load_annotations
-from cascade_rcnn.engine import machine
+from cascade_rcnn.data import Annotations
+from cascade_rcnn.engine import machine, setup
 from cascade_rcnn.engine.evaluate import evaluation_loader
 from cascade_rcnn.engine.interrupt import Interrupted
 from cascade_rcnn.engine.predictor import choose_device
@@ -133,12 +133,8 @@ def read_data(base: Recipe) -> tuple[Annotations, Annotations]:
     data = base.data
     if not data.train or not data.val:
         raise UserError("a study needs data: give --data.train ANNOTATIONS and --data.val ANNOTATIONS")
-    train_set = load_annotations(data.train, data.train_images, data.train_split)
-    images = data.val_images or (data.train_images if data.val.endswith(".json") else None)
-    val = load_annotations(data.val, images, data.val_split, [c.name for c in train_set.categories])
-    check_same_categories(train_set, val)
-    check_images(train_set)
-    check_images(val)
+    train_set, val = setup.read_data(data)
+    assert val is not None  # there is data.val
     return train_set, val
 
 

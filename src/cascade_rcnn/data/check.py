@@ -1,0 +1,102 @@
+"""All images of a data set, looked at before anything is computed on them."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from cascade_rcnn.data.annotations import Annotations
+from cascade_rcnn.data.headers import Header, read_headers
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.images import MAX_MEGAPIXELS
+
+BadImages: TypeAlias = Literal["stop", "skip"]
+_SHOWN = 5
+_LARGE = 89  # megapixels from which on memory is worth a word
+_ADVICE = "mend or remove them, or have them left out (bad-images skip)"
+
+
+def check_images(
+    annotations: Annotations, *, bad_images: BadImages = "stop", max_megapixels: float = MAX_MEGAPIXELS
+) -> Annotations:
+    """Look at every image's header: present, readable, whole, of the annotated size, no larger than `max_megapixels`.
+
+    Returns the annotations with notes about what was seen; with `skip` without the images that cannot be used.
+    Raises one UserError about all of these with `stop`, and where no image is left.
+    """
+    paths = [annotations.path(i) for i in range(len(annotations))]
+    headers = read_headers(paths, max_megapixels)
+    problems: dict[int, str] = {}
+    for i, (header, annotated) in enumerate(zip(headers, annotations.image_sizes.tolist(), strict=True)):
+        if isinstance(header, UserError):
+            problems[i] = str(header)
+        elif header.size != tuple(annotated):
+            problems[i] = size_differs(paths[i], header.size, tuple(annotated))
+    for i, other in _repeated(paths).items():
+        problems.setdefault(i, f"{paths[i]}: two images share this file (ids {_ids(annotations, i, other)})")
+    found = annotations.with_notes(_remarks(headers))
+    if not problems:
+        return found
+    kept, note = leave_out(annotations.source, paths, problems, bad_images)
+    return found.select(kept).with_notes([note])
+
+
+def leave_out(
+    source: str, paths: Sequence[Path], problems: dict[int, str], bad_images: BadImages
+) -> tuple[np.ndarray, str]:
+    """Which of the images to keep (N,) bool, and a note; raises UserError instead with `stop`, or if none is left.
+
+    `problems` says for each image that cannot be used why: a line that begins with its path.
+    """
+    # Not pathlib, which raises for names that are too long.
+    missing = {i: paths[i] for i in problems if not os.path.exists(paths[i])}  # noqa: PTH110
+    parts = []
+    if missing:
+        parts.append(
+            f"{len(missing)} {'is' if len(missing) == 1 else 'are'} not there (first: {next(iter(missing.values()))})"
+        )
+    others = [line for i, line in problems.items() if i not in missing]
+    parts += others[:_SHOWN] + ([f"and {len(others) - _SHOWN} more"] if len(others) > _SHOWN else [])
+    count = f"{len(problems)} of {len(paths)} images cannot be used: {'; '.join(parts)}"
+    if bad_images == "stop" or len(problems) == len(paths):
+        hint = "give the right images folder" if len(missing) == len(paths) else _ADVICE
+        raise UserError(f"{source}: {count}; {hint}")
+    kept = np.ones(len(paths), np.bool_)
+    kept[list(problems)] = False
+    return kept, f"{count}; they are left out"
+
+
+def size_differs(path: Path, size: tuple[int, int], annotated: tuple[int, int]) -> str:
+    """One line about an image (height, width) that is of another size than annotated."""
+    return (
+        f"{path}: the image is {size[1]} x {size[0]} when upright, but annotated as {annotated[1]} x {annotated[0]}; "
+        "correct the annotation, or the image's EXIF orientation"
+    )
+
+
+def _repeated(paths: Sequence[Path]) -> dict[int, int]:
+    """Images whose file another image before them has."""
+    first: dict[Path, int] = {}
+    return {i: first[path] for i, path in enumerate(paths) if first.setdefault(path, i) != i}
+
+
+def _ids(annotations: Annotations, *images: int) -> str:
+    return " and ".join(str(number) for number in sorted(annotations.image_ids[list(images)].tolist()))
+
+
+def _remarks(headers: Sequence[Header | UserError]) -> list[str]:
+    read = [header for header in headers if isinstance(header, Header)]
+    notes = []
+    if deep := sum(header.mode[0] in "IF" for header in read):
+        notes.append(
+            f"{deep} of {len(headers)} images are grey of more than 8 bits; 0..65535 (floats 0..1) become 0..255"
+        )
+    megapixels = [header.size[0] * header.size[1] / 1e6 for header in read]
+    if large := sum(value > _LARGE for value in megapixels):
+        notes.append(
+            f"{large} of {len(headers)} images have more than {_LARGE} megapixels (largest: {max(megapixels):.0f}); "
+            f"reading the largest takes {max(megapixels) * 0.007:.1f} GB of memory; tiles take less"
+        )
+    return notes

@@ -1,0 +1,106 @@
+"""What the headers of image files say, read in parallel and without decoding."""
+
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import PIL.ExifTags
+import PIL.Image
+import PIL.TiffImagePlugin
+
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.images import MAX_MEGAPIXELS
+from cascade_rcnn.pixels import from_pil, open_image
+
+_THREADS = 16  # most of the time goes into waiting, on a network's file system above all
+_TAIL = 64  # bytes; the marks of an image's end stand before at most a little padding
+_one_at_a_time = threading.Lock()  # decoding takes memory
+_PNG_TAIL = 2**16  # where EXIF data behind the pixels is looked for
+
+
+class Header(NamedTuple):
+    """One image file."""
+
+    size: tuple[int, int]  # height and width of the upright image
+    mode: str  # Pillow's
+
+
+def read_headers(paths: Sequence[Path], max_megapixels: float | None = MAX_MEGAPIXELS) -> list[Header | UserError]:
+    """A header for each file, or the error that reading the image would raise."""
+
+    def read(path: Path) -> Header | UserError:
+        try:
+            return read_header(path, max_megapixels)
+        except UserError as error:
+            return error
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(read, paths))
+
+
+def read_header(path: Path, max_megapixels: float | None = MAX_MEGAPIXELS) -> Header:
+    """Read one header; where the file's end does not look like an image's, decode it to be sure.
+
+    Raises UserError naming the file when it is missing, no image, larger than that (None: no limit) or cut off.
+    """
+    with open_image(path, max_megapixels) as image:
+        whole, turned = _ends_well(image, image.fp), _is_turned(image, image.fp)  # type: ignore[attr-defined]
+        header = Header((image.width, image.height) if turned else (image.height, image.width), image.mode)
+        # Numbers of more than 8 bits may have a range that is not read.
+        if image.mode in ("I", "F") or not whole:
+            with _one_at_a_time:
+                from_pil(image)
+        return header
+
+
+def _is_turned(image: PIL.Image.Image, file: IO[bytes]) -> bool:
+    """Whether the upright image has its width for height."""
+    if image.format == "TIFF":  # Pillow has turned its size
+        return False
+    if image.format == "PNG" and "exif" not in image.info:  # to look behind the pixels, Pillow decodes them
+        tail = _tail(file, _PNG_TAIL)
+        if b"eXIf" not in tail and b"Raw profile type exif" not in tail:
+            return False
+    return image.getexif().get(PIL.ExifTags.Base.Orientation, 1) >= 5
+
+
+def _tail(file: IO[bytes], number: int) -> bytes:
+    file.seek(max(0, file.seek(0, os.SEEK_END) - number))
+    return file.read()
+
+
+def _ends_well(image: PIL.Image.Image, file: IO[bytes]) -> bool:
+    """Whether all of the image is there; False also where only decoding can tell."""
+    length = file.seek(0, os.SEEK_END)
+    if isinstance(image, PIL.TiffImagePlugin.TiffImageFile):
+        return _parts_end(image.tag_v2) <= length
+    tail = _tail(file, _TAIL)
+    match image.format:
+        case "JPEG" | "MPO" | "JPEG2000":
+            return b"\xff\xd9" in tail
+        case "PNG":
+            return b"IEND" in tail
+        case "GIF":
+            return tail.rstrip(b"\0").endswith(b";")
+        case "WEBP":
+            return _number_at(file, 4) + 8 <= length
+        case "BMP":
+            return 0 < _number_at(file, 2) <= length
+        case _:
+            return False
+
+
+def _parts_end(tags: PIL.TiffImagePlugin.ImageFileDirectory_v2) -> float:
+    """Where a TIFF's last strip or tile ends, by its tags."""
+    for offsets, counts in ((273, 279), (324, 325)):
+        if offsets in tags and counts in tags:
+            return max(a + b for a, b in zip(tags[offsets], tags[counts], strict=False))
+    return float("inf")
+
+
+def _number_at(file: IO[bytes], place: int) -> int:
+    file.seek(place)
+    return int.from_bytes(file.read(4), "little")

@@ -1,0 +1,158 @@
+"""What a YOLO data set says about itself: splits and class names, from data.yaml, obj.data, or its folders alone."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cascade_rcnn.data.image_files import is_image, walk
+from cascade_rcnn.data.names import find_folder, parts_of
+from cascade_rcnn.data.splits import is_split
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.text_files import read_lines, read_text
+
+_SPLITS = ("train", "val", "valid", "test")
+_YAML = (".yaml", ".yml")
+_NAME_FILES = ("classes.txt", "obj.names", "_darknet.labels")
+
+
+@dataclass(frozen=True)
+class YoloConfig:
+    """A data set's own description, with paths that are here."""
+
+    path: Path  # what messages call it
+    root: Path
+    splits: Mapping[str, list[Path]]  # folders of images, or files that list them
+    names: Mapping[int, str] | None  # None: no file names the classes
+    has_keypoints: bool = False
+
+
+def find_config(folder: Path) -> Path | None:
+    """The yaml (or Darknet's .data) file in a folder that describes a data set, if there is one."""
+    for name in ("data.yaml", "data.yml", "dataset.yaml", "obj.data"):
+        if (folder / name).is_file():
+            return folder / name
+    files = [path for path in sorted(folder.glob("[!.]*.y*ml")) if path.suffix in _YAML and path.is_file()]
+    return next((path for path in files if _describes(path)), None)
+
+
+def _describes(path: Path) -> bool:
+    try:
+        config = _read_yaml(path)
+    except UserError:
+        return False
+    return "names" in config and any(split in config for split in _SPLITS)
+
+
+def is_yolo_folder(folder: Path) -> bool:
+    """Whether a folder holds a YOLO data set, described or not: images with label files."""
+    if find_config(folder) is not None:
+        return True
+    files = [path for split in _folders(folder).values() for path in walk(split)]
+    texts = {path.with_suffix("") for path in files if path.suffix == ".txt"}
+    beside = any(path.with_suffix("") in texts for path in files if is_image(path))
+    return beside or any(path.suffix == ".txt" for path in _labels(folder))
+
+
+def _labels(folder: Path) -> Iterator[Path]:
+    for labels in (folder / "labels", *(path / "labels" for path in _folders(folder).values())):
+        if labels.is_dir():
+            yield from walk(labels)
+
+
+def read_config(data: Path) -> YoloConfig:
+    """Read a data.yaml, an obj.data, or a folder that holds one or neither.
+
+    Raises UserError for a file that cannot be read, or a folder without images.
+    """
+    path = find_config(data) if data.is_dir() else data
+    if path is None:
+        return _undescribed(data)
+    return _of_darknet(path) if path.suffix == ".data" else _of_yaml(path)
+
+
+def _of_yaml(path: Path) -> YoloConfig:
+    config = _read_yaml(path)
+    root = path.parent / str(config.get("path") or ".")
+    if not root.is_dir():  # `path` often names a folder of the machine that wrote the file, or of its working folder
+        root = find_folder(str(config["path"]), [path.parent]) or path.parent
+    entries = {split: config[split] for split in _SPLITS if config.get(split)}
+    splits = _found(path, root, {k: v if isinstance(v, list) else [v] for k, v in entries.items()})
+    return YoloConfig(path, root, splits, _names(path, config.get("names")), "kpt_shape" in config)
+
+
+def _of_darknet(path: Path) -> YoloConfig:
+    """Lines `key = value`: train, valid (list files) and names (a file with a class name a line)."""
+    pairs = (line.partition("=") for line in read_lines(path) if "=" in line)
+    config = {key.strip(): value.strip() for key, _, value in pairs}
+    splits = _found(path, path.parent, {split: [config[split]] for split in _SPLITS if config.get(split)})
+    named = find_folder(config.get("names", ""), [path.parent])
+    names = None if named is None or not named.is_file() else _names_in(named)
+    return YoloConfig(path, path.parent, splits, names)
+
+
+def _undescribed(folder: Path) -> YoloConfig:
+    files = (place / name for place in (folder, *_folders(folder).values()) for name in _NAME_FILES)
+    named = next((path for path in files if path.is_file()), None)
+    splits = {name: [path] for name, path in _folders(folder).items()}
+    return YoloConfig(folder, folder, splits, None if named is None else _names_in(named))
+
+
+def _folders(folder: Path) -> dict[str, Path]:
+    """The splits of a folder: those in images/, those at its top, or all of it."""
+    top = folder / "images" if (folder / "images").is_dir() else folder
+    found = {path.name: path for path in sorted(top.glob("[!.]*")) if path.is_dir() and is_split(path.name)}
+    return found or {"all": top}
+
+
+def _found(path: Path, root: Path, entries: Mapping[str, list[Any]]) -> dict[str, list[Path]]:
+    """The folders and list files that entries mean; those that are not here are said when their split is asked for."""
+    found: dict[str, list[Path]] = {}
+    meant: dict[Path, str] = {}
+    for split, named in entries.items():
+        for entry in map(str, named):
+            place = find_folder(entry, [root, path.parent]) or root / entry
+            first = meant.setdefault(place, entry)
+            if parts_of(first)[-2:] != parts_of(entry)[-2:]:  # train/images and valid/images, by their ends alone
+                raise UserError(f"{path}: {first} and {entry} are both found at {place}; correct `path`")
+            found.setdefault(split, []).append(place)
+    return found
+
+
+class _PlainLoader(yaml.BaseLoader):
+    """Everything is text as written (a class may be called `no`), and nothing stands for something else."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):  # a few lines of them can stand for billions of nodes
+            raise yaml.YAMLError("it has aliases (*name); write out what they stand for")
+        return super().compose_node(parent, index)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    text = read_text(path)
+    try:
+        config = yaml.load(text, Loader=_PlainLoader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        raise UserError(f"{path}: this yaml file cannot be read ({reason}); mend it") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: this yaml file holds no keys; it needs train, val and names")
+    return config
+
+
+def _names(path: Path, names: object) -> dict[int, str]:
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    try:
+        if isinstance(names, dict) and all(isinstance(name, str) for name in names.values()):
+            return {int(key): name for key, name in names.items()}
+    except ValueError:
+        pass
+    shown = repr(names)[:80]
+    raise UserError(f"{path}: names is {shown}; list the class names, or map class numbers to them")
+
+
+def _names_in(path: Path) -> dict[int, str]:
+    return dict(enumerate(line.strip() for line in read_text(path).strip().splitlines()))

@@ -1,0 +1,60 @@
+"""From a trained detector to one of other classes: what is known about a class goes with its name."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cascade_rcnn.config import Category
+from cascade_rcnn.models.build import build
+from cascade_rcnn.models.checkpoint import load
+from cascade_rcnn.models.detector import Detector
+
+
+def start_from(path: str | Path, categories: tuple[Category, ...], **sizes: Any) -> tuple[Detector, str]:
+    """A checkpoint's detector for other classes, to be fine-tuned, and a line about what starts anew.
+
+    `sizes` (`min_size`, `max_size`) are the images' to train on, where they are not the checkpoint's.
+    All weights carry over but those of single classes (in the classifiers, and in class-specific regressors): these go
+    by the classes' names, and a class that the checkpoint does not know starts anew.
+    """
+    trained = load(path, **sizes)
+    config = trained.config
+    model = build(replace(config, categories=categories))
+    own = model.state_dict()  # the model's own memory
+    pairs = [
+        (old, new)
+        for new, category in enumerate(categories)
+        for old in [next((i for i, c in enumerate(config.categories) if c.name == category.name), None)]
+        if old is not None
+    ]
+    for name, value in trained.state_dict().items():
+        if ".classifier." in name:  # background first; what tells it from other classes alone is of no use
+            rows = [(0, 0), *((old + 1, new + 1) for old, new in pairs)] if pairs else []
+            _carry(own[name], value, rows, (config.num_classes + 1, len(categories) + 1))
+        elif ".regressor." in name and not config.head.class_agnostic:
+            rows = [(4 * old + k, 4 * new + k) for old, new in pairs for k in range(4)]
+            _carry(own[name], value, rows, (4 * config.num_classes, 4 * len(categories)))
+        else:
+            own[name].copy_(value)
+    known = {new for _, new in pairs}
+    anew = [category.name for new, category in enumerate(categories) if new not in known]
+    return model.train(), _note(anew, len(categories))
+
+
+def _carry(to: Tensor, source: Tensor, rows: Sequence[tuple[int, int]], outputs: tuple[int, int]) -> None:
+    """Copy outputs (from, to), in place. A head has `outputs` of them (theirs, ours) for each bin or classifier."""
+    if rows:
+        old, new = (torch.tensor(column) for column in zip(*rows, strict=True))
+        theirs = source.reshape(-1, outputs[0], *source.shape[1:])
+        to.view(-1, outputs[1], *to.shape[1:])[:, new] = theirs[:, old]
+
+
+def _note(anew: Sequence[str], classes: int) -> str:
+    if not anew:
+        return "all classes keep their weights"
+    shown = ", ".join(repr(name) for name in anew[:5]) + (", ..." if len(anew) > 5 else "")
+    return f"{len(anew)} of {classes} classes start anew ({shown}), the others keep their weights by their names"

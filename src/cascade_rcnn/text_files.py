@@ -1,0 +1,56 @@
+"""Text as people's tools leave it: with or without a byte order mark, in UTF-8 or the UTF-16 of PowerShell."""
+
+import codecs
+import stat
+from pathlib import Path
+
+from cascade_rcnn.errors import UserError
+
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def check_regular(path: str | Path) -> None:
+    """Raise UserError for a folder, pipe or device, of which the latter would be waited for without end.
+
+    A path that does not exist raises FileNotFoundError.
+    """
+    mode = Path(path).stat().st_mode
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
+        raise UserError(f"{path}: this is {what}, not a file; give a file")
+
+
+def read_utf8(path: str | Path) -> bytes:
+    """The bytes of a text file without its byte order mark, UTF-16 made UTF-8; nothing else is checked.
+
+    Raises UserError naming the file when it cannot be read.
+    """
+    try:
+        check_regular(path)
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path}: cannot be read (No such file or directory); check the path") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}); check it") from None
+    if data.startswith(_UTF16):
+        try:
+            return data.decode("utf-16").encode()
+        except UnicodeError as error:
+            raise UserError(f"{path}: this is no text ({error}); save it as UTF-8") from None
+    return data.removeprefix(codecs.BOM_UTF8)
+
+
+def read_text(path: str | Path) -> str:
+    """A text file as `read_utf8` has it. Raises UserError naming the file when it is not UTF-8."""
+    try:
+        return read_utf8(path).decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: this is not UTF-8 text ({error.reason}); save it as UTF-8") from None
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """The lines of a list of file names, stripped; names that are not valid Unicode survive as `os.fsdecode` does it.
+
+    Empty lines stay, so that a line's number is its place.
+    """
+    return [line.strip() for line in read_utf8(path).decode("utf-8", "surrogateescape").splitlines()]

@@ -1,0 +1,69 @@
+import PIL.Image
+import PIL.ImageFile
+import pytest
+
+from cascade_rcnn.data.headers import read_header, read_headers
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.images import read_image
+
+KINDS = ("jpg", "png", "tif", "webp", "bmp", "ppm", "gif", "avif", "jp2")
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 5, 6, 8])
+@pytest.mark.parametrize("kind", ["jpg", "png", "tif", "webp"])
+def test_size_is_that_of_the_upright_image(tmp_path, write_image, kind, orientation):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    write_image(tmp_path / f"a.{kind}", 40, 30, exif=exif)
+    size = read_header(tmp_path / f"a.{kind}").size
+    assert size == ((40, 30) if orientation >= 5 else (30, 40))
+    assert size == tuple(read_image(tmp_path / f"a.{kind}").shape[1:])
+
+
+def test_size_of_no_image(tmp_path, one_line):
+    (tmp_path / "a.jpg").write_text("text")
+    for name, part in (("a.jpg", "does not open"), ("absent.jpg", "no such image")):
+        with pytest.raises(UserError) as caught:
+            read_header(tmp_path / name)
+        one_line(caught, name, part)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_image_cut_off_is_found_without_decoding_those_that_are_whole(tmp_path, kind, monkeypatch):
+    PIL.Image.init()
+    path = tmp_path / f"a.{kind}"
+    try:
+        PIL.Image.effect_noise((96, 64), 60).convert("RGB").save(path)
+    except (KeyError, ValueError, OSError):
+        pytest.skip(f"this Pillow does not write {kind}")
+    whole = path.read_bytes()
+    if kind not in ("ppm", "avif"):  # whose end shows only when they are decoded
+        with monkeypatch.context() as patch:
+            patch.setattr(PIL.ImageFile.ImageFile, "load", lambda _: pytest.fail("decoded"))
+            assert read_header(path).size == (64, 96)
+    assert read_header(path).size == (64, 96)
+    path.write_bytes(whole[: len(whole) * 3 // 4])
+    with pytest.raises(UserError, match=rf"a\.{kind}: "):
+        read_header(path)
+
+
+def test_what_follows_an_images_end_does_no_harm(tmp_path):
+    path = tmp_path / "a.jpg"
+    PIL.Image.effect_noise((40, 30), 60).save(path)
+    path.write_bytes(path.read_bytes() + bytes(5000))
+    assert read_header(path).size == (30, 40)
+
+
+def test_numbers_without_a_known_range_are_found(tmp_path):
+    PIL.Image.new("F", (4, 4), 300).save(tmp_path / "a.tif")
+    with pytest.raises(UserError, match=r"a\.tif: .*from 300 to 300"):
+        read_header(tmp_path / "a.tif")
+
+
+def test_many_come_in_order_each_with_its_own_error(tmp_path, write_image):
+    for i in range(40):
+        write_image(tmp_path / f"{i}.png", i + 1, 5)
+    (tmp_path / "7.png").write_bytes(b"")
+    found = read_headers([tmp_path / f"{i}.png" for i in range(40)])
+    assert isinstance(found[7], UserError)
+    assert [header.size for i, header in enumerate(found) if i != 7] == [(5, i + 1) for i in range(40) if i != 7]

@@ -1,0 +1,86 @@
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from cascade_rcnn.data.names import FileIndex, find_folder, locate
+from cascade_rcnn.errors import UserError
+
+
+def _index(*names: str) -> FileIndex:
+    return FileIndex(Path("root"), [Path("root") / name for name in names])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a/über 1.jpg",
+        unicodedata.normalize("NFD", "a/über 1.jpg"),
+        r"a\über 1.jpg",
+        r"C:\data\set\a\über 1.jpg",
+        "/home/other/a/über 1.jpg",
+        "file:///home/a/%C3%BCber%201.jpg",
+        "../a/über 1.jpg",
+        "über 1.jpg",
+        "A/ÜBER 1.JPG",
+        "/data/local-files/?d=a/über 1.jpg",
+    ],
+)
+def test_names_of_other_machines_are_found_by_their_ends(name):
+    files = _index("a/über 1.jpg", "b/other.jpg")
+    assert files.find(name) == Path("root/a/über 1.jpg")
+
+
+def test_the_longest_end_wins_and_letters_as_they_are():
+    files = _index("train/1.jpg", "val/1.jpg", "a.jpg", "A.jpg")
+    assert files.find("/x/val/1.jpg") == Path("root/val/1.jpg")
+    assert files.find("A.jpg") == Path("root/A.jpg")
+    with pytest.raises(UserError, match=r"1\.jpg: could be .*train.* or .*val"):
+        files.find("1.jpg")
+
+
+def test_a_file_of_another_folder_is_no_match():
+    files = _index("val/1.jpg", "2.jpg")
+    assert files.find("train/1.jpg") is None
+    assert files.find("train/3.jpg") is None
+    assert files.find("") is None
+    assert files.find("/x/train/2.jpg") == Path("root/2.jpg")  # all of the file's name is there
+
+
+def test_stems():
+    files = FileIndex(Path("root"), [Path("root/sub/p.1.JPG"), Path("root/p.jpg")], stems=True)
+    assert files.find("p.1") == Path("root/sub/p.1.JPG")
+    assert files.find("p") == Path("root/p.jpg")
+
+
+def test_locate_takes_the_folder_that_has_most_and_says_what_it_had_to_look_for(tmp_path, write_image):
+    for name in ("one/a.png", "two/a.png", "two/b.png", "two/deep/c.png"):
+        write_image(tmp_path / name, 4, 3)
+    folders = [(tmp_path / "none", None), (tmp_path / "one", None), (tmp_path / "two", None)]
+    folder, names, notes = locate(["a.png", "b.png", "x/c.png", "deep/c.png", "lost.png"], folders)
+    assert folder == tmp_path / "two"
+    assert names == ["a.png", "b.png", "x/c.png", "deep/c.png", "lost.png"]
+    assert notes == []
+    folder, names, notes = locate(["/x/a.png", "c.png"], folders[2:])
+    assert names == ["a.png", "deep/c.png"]
+    assert "2 of 2 images are found by the ends of their names" in notes[0]
+
+
+def test_locate_without_any_folder_leaves_names_alone(tmp_path):
+    assert locate(["a.png"], [(tmp_path / "none", None)]) == (tmp_path / "none", ["a.png"], [])
+
+
+def test_locate_looks_no_deeper_than_told(tmp_path, write_image):
+    write_image(tmp_path / "1/2/a.png", 4, 3)
+    assert locate(["a.png"], [(tmp_path, 1)]).names == ["a.png"]
+    assert locate(["a.png"], [(tmp_path, 2)]).names == ["1/2/a.png"]
+
+
+def test_folders_are_found_by_the_longest_end(tmp_path):
+    (tmp_path / "set/train").mkdir(parents=True)
+    (tmp_path / "train").mkdir()
+    assert find_folder("train", [tmp_path]) == tmp_path / "train"
+    assert find_folder("/content/set/train", [tmp_path]) == tmp_path / "set/train"
+    assert find_folder(r"C:\other\train", [tmp_path]) == tmp_path / "train"
+    assert find_folder("val", [tmp_path]) is None
+    assert find_folder("x" * 5000, [tmp_path]) is None

@@ -1,0 +1,61 @@
+"""What is known about a class goes with its name, whatever its place."""
+
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+
+from cascade_rcnn import create_model
+from cascade_rcnn.config import Category
+from cascade_rcnn.models.checkpoint import save
+from cascade_rcnn.models.fine_tuning import start_from
+
+
+def _named(*names: str) -> tuple[Category, ...]:
+    return tuple(Category(id=i, name=name) for i, name in enumerate(names, start=1))
+
+
+@pytest.fixture(params=["cascade_rcnn_resnet18_fpn", "cascade_rfcn_resnet18", "integral_loss_resnet18_fpn"])
+def trained(request, recipe, tmp_path):
+    options = replace(recipe.options, class_agnostic=False)
+    model = create_model(request.param, categories=_named("cat", "dog", "cow"), **asdict(options))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.uniform_()
+    save(model, tmp_path / "m.safetensors")
+    return model, tmp_path / "m.safetensors"
+
+
+def _rows(model, layer: str, classes: int) -> torch.Tensor:
+    """A head's outputs, class by class: (classes, ...), each with all its bins, classifiers and coordinates."""
+    weight = dict(model.named_parameters())[f"roi_heads.heads.0.{layer}.weight"]
+    inner = 1 if layer == "classifier" else 4
+    return weight.view(-1, classes, inner, *weight.shape[1:]).transpose(0, 1)
+
+
+def test_classes_keep_their_weights_by_name(trained):
+    before, path = trained
+    after, note = start_from(path, _named("cow", "emu", "cat", "ant"))
+    old, new = _rows(before, "classifier", 4), _rows(after, "classifier", 5)
+    assert torch.equal(new[[0, 1, 3]], old[[0, 3, 1]])  # background, cow, cat
+    assert new[[2, 4]].abs().max() < 0.2  # emu and ant: small random numbers, not 0 to 1
+    old, new = _rows(before, "regressor", 3), _rows(after, "regressor", 4)
+    assert torch.equal(new[[0, 2]], old[[2, 0]])
+    assert new[[1, 3]].abs().max() < 0.2
+    assert note == "2 of 4 classes start anew ('emu', 'ant'), the others keep their weights by their names"
+
+
+def test_as_many_other_classes_keep_nothing_of_the_old_ones(trained):
+    before, path = trained
+    after, _ = start_from(path, _named("emu", "ant", "bee"))
+    for layer, classes in (("classifier", 4), ("regressor", 3)):
+        assert _rows(after, layer, classes).abs().max() < 0.2
+    assert torch.equal(after.rpn.conv.weight, before.rpn.conv.weight)
+
+
+def test_the_same_classes_keep_all(trained):
+    before, path = trained
+    after, note = start_from(path, before.config.categories)
+    assert note == "all classes keep their weights"
+    expected = before.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in after.state_dict().items())

@@ -1,0 +1,33 @@
+"""Text of any tool; nothing that is waited for."""
+
+import os
+
+import pytest
+
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.text_files import read_lines, read_text, read_utf8
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_marks_are_read_over(tmp_path, encoding):
+    path = tmp_path / "a.txt"
+    path.write_bytes("Zürich\n\n b \n".encode(encoding))
+    assert read_text(path) == "Zürich\n\n b \n"
+    assert read_lines(path) == ["Zürich", "", "b"]
+
+
+def test_names_that_are_no_unicode_survive_in_lists_and_are_refused_elsewhere(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"caf\xe9.jpg\n")
+    assert os.fsencode(read_lines(path)[0]) == b"caf\xe9.jpg"
+    with pytest.raises(UserError, match=r"a\.txt: this is not UTF-8"):
+        read_text(path)
+
+
+@pytest.mark.parametrize(("name", "part"), [("pipe", "a pipe"), ("folder", "a folder"), ("none", "No such file")])
+def test_what_is_no_file_is_refused_at_once(tmp_path, name, part):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match=part) as caught:
+        read_utf8(tmp_path / name)
+    assert str(caught.value).startswith(f"{tmp_path / name}: ")
