@@ -20,11 +20,12 @@ from torch import Tensor, nn
 
 import cascade_rcnn
 from benchmarks.measure import Task
-from cascade_rcnn.config import Category, ModelConfig, ModelOptions, preset_stages
+from cascade_rcnn.config import Category, ModelConfig, ModelOptions
 from cascade_rcnn.interop import layout
 from cascade_rcnn.interop import torchvision as torchvision_names
 from cascade_rcnn.models.build import build, model_config
 from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.presets import preset_stages
 
 Layer: TypeAlias = nn.Conv2d | nn.Linear
 _SCORE, _PAIRS = 0.05, 0.01

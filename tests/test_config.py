@@ -7,15 +7,14 @@ import pytest
 
 from cascade_rcnn.config import (
     INFERENCE,
-    SEMANTICS,
     Category,
     ModelConfig,
     ModelOptions,
     Stage,
-    preset_stages,
 )
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.architectures import list_models, model_config
+from cascade_rcnn.presets import SEMANTICS, preset_stages
 
 CATEGORIES = (Category(id=3, name="crack"), Category(id=90, name="Öse"))
 

@@ -43,12 +43,14 @@ def assign(
     negative_iou: float | None = None,
     rescue_from: float | None = None,
     rescue_reassigns: bool = False,
+    min_object_size: float = 0.0,
 ) -> Assignment:
     """Label candidates by equation 5 with u = `positive_iou`; boxes (B, N, 4), valid (B, N).
 
     A candidate below `negative_iou` (default: u) is background, unless it lies mostly in an ignored region.
     With `rescue_from` (the RPN) every object's best candidates are positive too, if their IoU reaches it; they learn
     their own best object (detectron2) or, with `rescue_reassigns`, the rescued one (mmdetection).
+    Objects narrower or lower than `min_object_size` are not learnt: what would be positive for them is neither.
     """
     boxes = torch.where(valid[..., None], boxes, 0.0)
     best, index, best_of_truth = _best(boxes, targets)
@@ -60,9 +62,12 @@ def assign(
         positive, negative = positive | (rescued >= 0), negative & (rescued < 0)
     if targets.ignore is not None:
         negative = negative & ~_in_ignored_region(boxes, targets.boxes, targets.ignore)
+    truth = box_ops.gather(targets.boxes, index)
+    if min_object_size > 0:
+        positive = positive & (truth[..., 2:] - truth[..., :2] >= min_object_size).all(dim=-1)
     positive, negative = positive & valid, negative & valid
     labels = torch.where(positive, targets.labels.gather(1, index), 0)
-    return Assignment(labels, positive, negative, box_ops.gather(targets.boxes, index), best)
+    return Assignment(labels, positive, negative, truth, best)
 
 
 def _slices(number: int) -> Iterator[slice]:

@@ -37,7 +37,7 @@ def test_rate_is_linear_in_the_batch():
 
 def test_groups_hold_every_trained_parameter_once_with_its_multiplier_and_decay():
     model = create_model("cascade_rcnn_resnet18_fpn", 2, semantics="paper", pyramid_channels=8, head_width=8)
-    groups = parameter_groups(model, model.config.stages, Optimizer(weight_decay=0.1))
+    groups = parameter_groups(model, Optimizer(weight_decay=0.1))
     listed = [id(p) for group in groups for p in group["params"]]
     assert sorted(listed) == sorted(id(p) for p in model.parameters() if p.requires_grad)
     of = {id(p): group for group in groups for p in group["params"]}
@@ -55,7 +55,7 @@ def test_multipliers_make_every_head_learn_at_one_rate():
     for config in (Optimizer(name="sgd", lr=1.0, momentum=0.0), Optimizer(name="adamw", lr=1.0)):
         weights = [head.fc1.weight for head in model.roi_heads.heads]
         before = [weight.detach().clone() for weight in weights]
-        optimizer = make_optimizer(parameter_groups(model, stages, replace(config, weight_decay=0.0)), config)
+        optimizer = make_optimizer(parameter_groups(model, replace(config, weight_decay=0.0)), config)
         set_learning_rate(optimizer, 0.5)
         for weight, stage in zip(weights, stages, strict=True):
             weight.grad = torch.full_like(weight, stage.loss_weight)

@@ -5,10 +5,11 @@ import torch
 from torch import Tensor, nn
 
 from cascade_rcnn import create_model
-from cascade_rcnn.config import DETECTRON2, SEMANTICS, Inference, Sampling, Stage
+from cascade_rcnn.config import Inference, Sampling, Stage
 from cascade_rcnn.engine import checkpoint
 from cascade_rcnn.heads.cascade import Cascade
 from cascade_rcnn.heads.iterative import iterative_bbox
+from cascade_rcnn.presets import DETECTRON2, SEMANTICS
 from cascade_rcnn.structures import Proposals, Targets
 
 SIZES = torch.tensor([[100.0, 100]])
