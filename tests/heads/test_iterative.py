@@ -52,6 +52,7 @@ def test_every_iteration_can_be_read():
 
 def test_training_is_the_baseline_s():
     truth = Targets(torch.tensor([[[11.0, 10, 21, 20]]]), torch.ones(1, 1).long(), torch.ones(1, 1).bool(), None)
+    assert (method(3).trained, len(method(3).stages)) == (1, 3)
     one, three = (method(n).loss([], PROPOSALS, truth, SIZES) for n in (1, 3))
     assert set(one) == {"loss_classifier", "loss_box_reg"}
     assert {k: v.item() for k, v in one.items()} == {k: v.item() for k, v in three.items()}

@@ -62,7 +62,7 @@ def test_the_rows_of_table_3_are_trained_alike(finished, tables, tmp_path):
     assert [row.needs for row in tables["table3"].rows] == list(TABLE3)
     assert "AdamW" not in tables["table3"].note
     store = Store(tmp_path)
-    for name in [*TABLE3][:3] + ["cascade"]:
+    for name in (*[*TABLE3][:3], "cascade"):
         shutil.copytree(finished / "runs" / f"{name}-seed0", tmp_path / "runs" / f"{name}-seed0")
     assert [row.needs for row in TABLES["table3"](Collector(store, 2)).rows] == list(TABLE3)  # the last is missing
     for name in [*TABLE3][:3]:

@@ -179,7 +179,7 @@ def _check_together(get: Settings) -> None:
         raise UserError(f"model.rpn_head.anchor_generator.strides is {strides}; {_STRIDES} converts")
     for t, stage in enumerate(_stages(get("model.train_cfg.rcnn"))):
         positive, negative = (stage(f"assigner.{name}_iou_thr") for name in ("pos", "neg"))
-        if negative != positive:
+        if None not in (positive, negative) and negative != positive:
             raise UserError(
                 f"stage {t + 1} is trained with pos_iou_thr {positive} and neg_iou_thr {negative}; equal ones convert"
             )
