@@ -49,9 +49,8 @@ class Semantics:
 
     name: str = "detectron2"
     resample: bool = False  # later stages draw a new sample (True) or keep all boxes of stage 1
-    append_ground_truth: Literal["first", "every", "every-removed"] = (
-        "first"  # to the inputs of which stages; removed after each?
-    )
+    # to the inputs of which stages; removed after each?
+    append_ground_truth: Literal["first", "every", "every-removed"] = "first"
     # a stage hands no positive on that had this IoU with its object before it was moved (appended ground truth, mainly)
     drop_near_ground_truth: float | None = None
     average_pooled_gradient: bool = True  # the gradient into the pooled features is divided by the number of stages
