@@ -65,7 +65,7 @@ def _waiting(annotations: Annotations, steps: int) -> tuple[float, float]:
     """The recipe `small`, as it trains (random weights): share of the time spent waiting for data, and images/s."""
     recipe = small()
     model = build(model_config(recipe.model, annotations.categories, recipe.options, pretrained=True)).train()
-    groups = optim.parameter_groups(model, model.config.stages, recipe.optimizer)
+    groups = optim.parameter_groups(model, recipe.optimizer)
     optimizer = optim.make_optimizer(groups, recipe.optimizer)
     optim.set_learning_rate(optimizer, 1e-5)
     dataset = DetectionDataset(annotations, build_transforms(recipe.data.flip, recipe.data.photometric))

@@ -1,22 +1,25 @@
 """Configs as data: presets, JSON there and back, what may be changed after training."""
 
 import json
+import math
 from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
 
 import pytest
 
+from cascade_rcnn.checks import unknown
 from cascade_rcnn.config import (
     INFERENCE,
-    SEMANTICS,
     Category,
     ModelConfig,
     ModelOptions,
     Stage,
-    preset_stages,
 )
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.architectures import list_models, model_config
+from cascade_rcnn.presets import SEMANTICS, preset_stages
 
+FIXTURES = Path(__file__).parent / "fixtures"
 CATEGORIES = (Category(id=3, name="crack"), Category(id=90, name="Öse"))
 
 
@@ -55,6 +58,66 @@ def test_the_presets_by_the_published_tables():
     assert [s.loss_weight for s in preset_stages("mmdet", 3)] == [1, 0.5, 0.25]
     assert [s.loss_weight for s in preset_stages("detectron2", 3)] == [1, 1, 1]
     assert [s.lr_multiplier for s in preset_stages("paper", 3)] == [1, 2, 4]
+
+
+NUMBERS = ("pre_nms_train", "post_nms_train", "pre_nms_test", "post_nms_test")
+
+
+@pytest.mark.parametrize(
+    ("name", "semantics", "numbers"),
+    [
+        # detectron2: Base-RCNN-FPN.yaml, Misc/cascade_mask_rcnn_R_50_FPN_1x.yaml; mmdet: _base_/models/*rcnn_r50_fpn.py
+        ("faster_rcnn_resnet50_fpn", "detectron2", (2000, 1000, 1000, 1000)),
+        ("cascade_rcnn_resnet50_fpn", "detectron2", (2000, 2000, 1000, 1000)),
+        ("faster_rcnn_resnet50_fpn", "mmdet", (2000, 1000, 1000, 1000)),
+        ("cascade_rcnn_resnet50_fpn", "mmdet", (2000, 2000, 1000, 1000)),
+        # single heads are the plain baseline's
+        ("iterative_bbox_resnet50_fpn", "detectron2", (2000, 1000, 1000, 1000)),
+        ("integral_loss_resnet50_fpn", "mmdet", (2000, 1000, 1000, 1000)),
+        # the released code: 1,500 a level, all that survive in training
+        ("faster_rcnn_resnet50_fpn", "paper", (1500, 6000, 1000, 1000)),
+        ("cascade_rcnn_resnet50_fpn", "paper", (1500, 6000, 1000, 1000)),
+        ("cascade_rcnn_vgg16", "paper", (2000, 2000, 5000, 300)),
+        ("cascade_rfcn_resnet50", "mmdet", (4000, 4000, 3000, 300)),
+    ],
+)
+def test_proposals_of_the_presets(name, semantics, numbers):
+    rpn = config_of(name, semantics=semantics).rpn
+    assert tuple(getattr(rpn, field) for field in NUMBERS) == numbers
+
+
+def test_a_cascade_of_one_stage_is_the_plain_baseline():
+    assert config_of(stages=1).rpn == config_of("faster_rcnn_resnet50_fpn").rpn
+
+
+@pytest.mark.parametrize("semantics", SEMANTICS)
+def test_proposals_asked_for_win_over_the_preset(semantics):
+    for name, numbers in (
+        ("cascade_rcnn_resnet18_fpn", (600, 300, 300, 300)),
+        ("rfcn_resnet18", (3000, 1200, 3000, 300)),
+    ):
+        rpn = config_of(name, semantics=semantics, proposals=300).rpn
+        assert tuple(getattr(rpn, field) for field in NUMBERS) == numbers
+
+
+def test_the_rpn_of_the_paper_s_preset_is_the_released_code_s():
+    config = config_of(semantics="paper")
+    semantics, rpn = config.semantics, config.rpn
+    assert (semantics.rpn_box_beta, semantics.rpn_box_normalizer, semantics.rpn_by_level) == (1.0, "coordinates", True)
+    assert (semantics.rpn_min_match_iou, semantics.rpn_anchors, semantics.min_object_size) == (
+        0.2,
+        "mostly-inside",
+        5.0,
+    )
+    assert (rpn.samples, rpn.anchors.offset, rpn.min_size, semantics.bias_lr_multiplier) == (256, 0.5, 5.0, 2.0)
+    for name in ("detectron2", "mmdet"):
+        other = config_of(semantics=name)
+        assert (other.semantics.rpn_by_level, other.semantics.min_object_size, other.rpn.anchors.offset) == (
+            False,
+            0,
+            0,
+        )
+        assert (other.rpn.min_size, other.semantics.bias_lr_multiplier) == (0, 1)
 
 
 def test_options_reach_the_config():
@@ -104,10 +167,44 @@ def test_options_that_do_not_fit_are_one_line(options, message):
 @pytest.mark.parametrize(
     ("edit", "where"),
     [
-        (lambda c: c.pop("stages"), "stages"),
         (lambda c: c["backbone"].update(depth=19), "backbone.depth"),
         (lambda c: c["stages"][1].update(iou="high"), r"stages\[1\]"),
         (lambda c: c["semantics"].update(ensemble="best"), "semantics.ensemble"),
+        # fields that nothing reads
+        (lambda c: c.update(stagess=[]), "'stagess' that is not known; did you mean 'stages'"),
+        (
+            lambda c: c["rpn"].update(nms_thresh=0.7),
+            r"'rpn\.nms_thresh' that is not known",
+        ),
+        (lambda c: c["stages"][2].update(u=0.7), r"'stages\.2\.u' that is not known"),
+        (lambda c: c["rpn"]["anchors"].update(scales=[8]), r"'rpn\.anchors\.scales' that is not known"),
+        (lambda c: c["categories"][1].update(colour="red"), r"'categories\.1\.colour'"),
+        # values that no model can have
+        (lambda c: c["preprocess"].update(std=[0.2, 0, 0.2]), r"std=0: give more than 0.*preprocess"),
+        (lambda c: c["preprocess"].update(min_size=[0]), r"min_size=0: give 1 or more"),
+        (lambda c: c["preprocess"].update(min_size=[]), "min_size: give a size"),
+        (lambda c: c["preprocess"].update(max_size=-1), "max_size=-1"),
+        (lambda c: c["inference"].update(nms_iou=5), r"nms_iou=5: give 0 or more, at most 1 - at `\$\.inference`"),
+        (lambda c: c["inference"].update(score_threshold=-0.1), "score_threshold=-0.1"),
+        (lambda c: c["inference"].update(max_detections=0), "max_detections=0: give 1 or more"),
+        (lambda c: c["inference"].update(stage=9), "this model has stages 1 to 3"),
+        (lambda c: c["stages"][0].update(std=[0, 1, 1, 1]), "a deviation that is not above 0"),
+        (lambda c: c["stages"][0].update(loss_weight=-1), "loss_weight=-1"),
+        (lambda c: c["rpn"]["anchors"].update(sizes=[8] * 100_000), "100000 levels"),
+        (lambda c: c["rpn"]["anchors"].update(sizes=[list(range(1, 100_000))]), "up to 99999 sizes"),
+        (lambda c: c["rpn"]["anchors"].update(sizes=[]), "0 levels"),
+        (lambda c: c["rpn"]["anchors"].update(sizes=[0]), "sizes=0: give more than 0"),
+        (lambda c: c["rpn"]["anchors"].update(ratios=[0]), "ratios=0"),
+        (lambda c: c["rpn"].update(pre_nms_test=10**9), r"pre_nms_test=1e\+09"),
+        (lambda c: c["rpn"].update(nms_iou=-1), "nms_iou=-1"),
+        (lambda c: c["head"].update(width=10**9), "width"),
+        (lambda c: c["backbone"].update(planes=0), "planes=0"),
+        (lambda c: c["roi_align"].update(resolution=0), "resolution=0"),
+        (lambda c: c["sampling"].update(rois=0), "rois=0"),
+        (lambda c: c.update(categories=[]), "a model has one class or more"),
+        (lambda c: c.update(stages=[]), "stages: there are 0"),
+        (lambda c: c.update(stages=c["stages"] * 100), "stages: there are 300"),
+        (lambda c: c.update(pyramid_channels=0), "pyramid_channels=0"),
     ],
 )
 def test_json_that_does_not_fit_names_the_field(edit, where):
@@ -152,6 +249,7 @@ def test_with_inference_refuses_the_rest():
 
 def test_every_option_of_inference_is_taken():
     values = {"min_size": 64, "max_size": 90, "test_stage": 1, "ensemble": False, "iterations": 2, "survivors": 9}
+    values |= {"max_detections": 7, "ensemble_rois": "last"}
     config = config_of("faster_rcnn_resnet50_fpn")
     for name in INFERENCE:
         assert config.with_inference(**{name: values.get(name, 0.25)}) != config
@@ -194,6 +292,51 @@ def test_configs_of_older_checkpoints_are_read():
             del value[part][name]
     del value["method"]
     assert ModelConfig.from_json(json.dumps(value)) == config_of()
+
+
+def test_configs_of_format_1_are_read_and_keep_every_value():
+    """Of each method, family and preset, and converted ones, as the first published version wrote them."""
+    for value in json.loads((FIXTURES / "format1" / "configs.json").read_text(encoding="utf-8")).values():
+        again = json.loads(ModelConfig.from_json(json.dumps(value)).to_json())
+        assert unknown(value, again) is None
+        assert _of(again, value) == value
+
+
+def _of(found: object, asked: object) -> object:
+    """`found`, of it what `asked` has."""
+    if isinstance(found, dict) and isinstance(asked, dict):
+        return {name: _of(found[name], asked[name]) for name in asked}
+    if isinstance(found, list) and isinstance(asked, list):
+        return [_of(*pair) for pair in zip(found, asked, strict=True)]
+    return found
+
+
+def test_every_field_has_a_default_and_what_came_later_keeps_old_models_as_they_were():
+    assert ModelConfig.from_json("{}") == ModelConfig()
+    old = ModelConfig.from_json(json.dumps(json.loads((FIXTURES / "format1/configs.json").read_text())["fpn-paper"]))
+    assert old.semantics.name == "paper"
+    assert (old.semantics.rpn_by_level, old.semantics.min_object_size, old.semantics.bias_lr_multiplier) == (
+        False,
+        0,
+        1,
+    )
+    assert (old.semantics.rpn_box_normalizer, old.rpn.anchors.offset) == ("samples", 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"nms_iou": 5}, "nms_iou=5: give 0 or more, at most 1"),
+        ({"nms_iou": math.nan}, "nms_iou=nan"),
+        ({"min_size": 0}, "min_size=0: give 1 or more"),
+        ({"max_size": 0}, "max_size=0"),
+        ({"score_threshold": math.inf}, "score_threshold=inf"),
+        ({"max_detections": 0}, "max_detections=0"),
+    ],
+)
+def test_inference_out_of_range_is_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        config_of().with_inference(**changes)
 
 
 def test_stages_of_ones_own():

@@ -229,3 +229,15 @@ def test_keep_all_keeps_what_is_usable():
     chosen = keep_all(mixed(2, 1, 2))
     assert chosen.rows.tolist() == [[0, 1, 2, 3, 4]]
     assert chosen.valid.tolist() == [[True, True, True, False, False]]
+
+
+def test_a_small_object_takes_no_candidate_from_a_large_one():
+    """The candidate is the best for both; the small object, 4 x 4 inside it, is not learnt, and rescues nothing."""
+    boxes = torch.tensor([[[0.0, 0, 10, 10], [50, 50, 54, 54]]])
+    truth = targets_of([[0, 0, 10, 8], [6, 6, 10, 10], [50, 50, 54, 54]], labels=[1, 2, 3])
+    settings = {"positive_iou": 0.7, "negative_iou": 0.3, "rescue_from": 0.0, "rescue_reassigns": True}
+    found = assign(boxes, all_valid(boxes), truth, **settings, min_object_size=5.0)
+    assert found.labels.tolist() == [[1, 0]]
+    assert found.positive.tolist() == [[True, False]]
+    assert found.negative.tolist() == [[False, False]]
+    assert assign(boxes, all_valid(boxes), truth, **settings).labels.tolist() == [[2, 3]]

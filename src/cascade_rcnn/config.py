@@ -1,7 +1,7 @@
 """What a model is, as data: frozen dataclasses that travel inside every checkpoint.
 
-The three `Semantics` presets state where the paper's text, its released code and the two large reimplementations part
-ways; everything else about a model (widths, stages, thresholds) is in `ModelConfig`.
+Every field has a default, so that a checkpoint may lack those that came later; numbers that no model can have are
+refused where a config is made, so that none is built from them.
 """
 
 from dataclasses import dataclass, field, replace
@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from cascade_rcnn.checks import LEAST, MOST, check, unknown
 from cascade_rcnn.errors import UserError
 
 Std: TypeAlias = tuple[float, float, float, float]
@@ -34,105 +35,46 @@ class Stage:
         """Raises UserError for what is no IoU, or no deviation."""
         if not 0 < self.iou < 1:
             raise UserError(f"stage_ious: {self.iou:g} is not between 0 and 1")
-        if not min(self.std) > 0:
-            raise UserError(f"stage_stds: {self.std} has a deviation that is not above 0")
+        if not all(0 < x < MOST for x in self.std):
+            raise UserError(f"stage_stds: {self.std} has a deviation that is not above 0, or is no number")
+        check(self, mean=(-MOST, MOST), loss_weight=(0, MOST), lr_multiplier=(0, MOST))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Semantics:
-    """Where the paper's text, its released code and the large reimplementations differ, one choice a field."""
+    """Where the paper's text, its released code and the large reimplementations differ, one choice a field.
 
-    name: str
-    resample: bool  # later stages draw a new sample (True) or keep all boxes of stage 1
-    append_ground_truth: Literal[
-        "first", "every", "every-removed"
-    ]  # to the inputs of which stages; removed after each?
-    drop_near_ground_truth: float | None  # an input box with at least this IoU to a ground truth is not trained on
-    average_pooled_gradient: bool  # the gradient into the pooled features is divided by the number of stages
-    box_beta: float  # smooth L1's beta of the heads; 0 is L1
-    rpn_box_beta: float
-    rpn_min_match_iou: float  # an object's best anchor is positive only from this IoU on
-    rpn_rescue_reassigns: bool  # ... and then learns that object, not the one it overlaps most
-    rpn_anchors: Literal["all", "centre-inside", "inside"]  # which the RPN is trained on, by the image's border
-    clamp_shrink: bool  # dw and dh are clamped below too
-    clip_between_stages: bool
-    ensemble: Literal["probabilities", "logits"]  # what is averaged over the stages
-    ensemble_rois: Literal["last", "own"]  # all heads on the last stage's boxes, or each on its own
+    The defaults are detectron2's; what each preset chooses stands in presets.py.
+    """
 
+    name: str = "detectron2"
+    resample: bool = False  # later stages draw a new sample (True) or keep all boxes of stage 1
+    # to the inputs of which stages; removed after each?
+    append_ground_truth: Literal["first", "every", "every-removed"] = "first"
+    # a stage hands no positive on that had this IoU with its object before it was moved (appended ground truth, mainly)
+    drop_near_ground_truth: float | None = None
+    average_pooled_gradient: bool = True  # the gradient into the pooled features is divided by the number of stages
+    min_object_size: float = 0.0  # what overlaps an object narrower or lower than this is neither object nor background
+    box_beta: float = 0.0  # smooth L1's beta of the heads; 0 is L1
+    bias_lr_multiplier: float = 1.0  # of all biases, with SGD
+    rpn_box_beta: float = 0.0
+    # its box loss: a sum over the positives' coordinates, divided by the number of samples or of those coordinates
+    rpn_box_normalizer: Literal["samples", "coordinates"] = "samples"
+    rpn_by_level: bool = False  # each level has its own sample, and an equal share of samples and loss
+    rpn_min_match_iou: float = 0.0  # an object's best anchor is positive only from this IoU on
+    rpn_rescue_reassigns: bool = False  # ... and then learns that object, not the one it overlaps most
+    # which the RPN is trained on, by the image's border; mostly: at most a quarter of width and height lies beyond
+    rpn_anchors: Literal["all", "centre-inside", "mostly-inside", "inside"] = "all"
+    clamp_shrink: bool = False  # dw and dh are clamped below too
+    clip_between_stages: bool = True
+    ensemble: Literal["probabilities", "logits"] = "probabilities"  # what is averaged over the stages
+    ensemble_rois: Literal["last", "own"] = "own"  # all heads on the last stage's boxes, or each on its own
 
-PAPER = Semantics(
-    name="paper",
-    resample=False,
-    append_ground_truth="every",
-    drop_near_ground_truth=0.95,
-    average_pooled_gradient=False,
-    box_beta=1.0,
-    rpn_box_beta=1 / 9,
-    rpn_min_match_iou=0.0,
-    rpn_rescue_reassigns=False,
-    rpn_anchors="all",
-    clamp_shrink=False,
-    clip_between_stages=False,
-    ensemble="probabilities",
-    ensemble_rois="last",
-)
-DETECTRON2 = Semantics(
-    name="detectron2",
-    resample=False,
-    append_ground_truth="first",
-    drop_near_ground_truth=None,
-    average_pooled_gradient=True,
-    box_beta=0.0,
-    rpn_box_beta=0.0,
-    rpn_min_match_iou=0.0,
-    rpn_rescue_reassigns=False,
-    rpn_anchors="all",
-    clamp_shrink=False,
-    clip_between_stages=True,
-    ensemble="probabilities",
-    ensemble_rois="own",
-)
-MMDET = Semantics(
-    name="mmdet",
-    resample=True,
-    append_ground_truth="every-removed",
-    drop_near_ground_truth=None,
-    average_pooled_gradient=False,
-    box_beta=1.0,
-    rpn_box_beta=1 / 9,
-    rpn_min_match_iou=0.3,
-    rpn_rescue_reassigns=True,
-    rpn_anchors="inside",
-    clamp_shrink=True,
-    clip_between_stages=True,
-    ensemble="logits",
-    ensemble_rois="own",
-)
-SEMANTICS = {preset.name: preset for preset in (PAPER, DETECTRON2, MMDET)}
-
-# The fourth stage's u is the paper's (section 5.4); its statistics were never published and continue the series.
-_IOUS = (0.5, 0.6, 0.7, 0.75)
-_CAFFE_STDS: tuple[Std, ...] = (
-    (0.1, 0.1, 0.2, 0.2),
-    (0.05, 0.05, 0.1, 0.1),
-    (0.033, 0.033, 0.067, 0.067),
-    (0.025, 0.025, 0.05, 0.05),
-)
-_DETECTRON2_STDS: tuple[Std, ...] = tuple((0.1 / t, 0.1 / t, 0.2 / t, 0.2 / t) for t in (1, 2, 3, 4))
-
-
-def preset_stages(semantics: str, number: int) -> tuple[Stage, ...]:
-    """The first `number` (1..4) stages of a preset: thresholds, target statistics, loss weights."""
-    if not 1 <= number <= 4:
-        raise UserError(
-            f"stages={number}: a preset has 1 to 4 stages; for more build a ModelConfig with your own Stage(...)"
-        )
-    halves = (1.0, 0.5, 0.25, 0.125)
-    weights = (1.0,) * 4 if semantics == "detectron2" else halves
-    multipliers = (1.0, 2.0, 4.0, 8.0) if semantics == "paper" else (1.0,) * 4
-    stds = _DETECTRON2_STDS if semantics == "detectron2" else _CAFFE_STDS
-    columns = zip(_IOUS, stds, weights, multipliers, strict=True)
-    return tuple(Stage(iou=u, std=s, loss_weight=w, lr_multiplier=m) for u, s, w, m in columns)[:number]
+    def __post_init__(self) -> None:
+        """Raises UserError for a number that is out of range."""
+        check(self, drop_near_ground_truth=(0, 1), rpn_min_match_iou=(0, 1))
+        check(self, min_object_size=(0, MOST), bias_lr_multiplier=(0, MOST))
+        check(self, box_beta=(0, MOST), rpn_box_beta=(0, MOST))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +89,13 @@ class Preprocess:
     antialias: bool = False
     round_down: bool = False  # torchvision rounds resized heights and widths down, the others to the nearest
     divisor: int = 32  # padded height and width are multiples of this
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a size or deviation of 0, and the like."""
+        if self.min_size == ():
+            raise UserError("min_size: give a size, or None to keep images as they are")
+        check(self, min_size=(1, MOST), max_size=(1, MOST), divisor=(1, 1024))
+        check(self, mean=(-MOST, MOST), std=(LEAST, MOST))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +115,11 @@ class Backbone:
     norm_eps: float = 1e-5  # torchvision's own COCO weights: 0
     frozen_stages: int = 2  # 0 none, 1 the stem, 2 stem and layer1, ...; VGG: conv1, conv1 and conv2, ...
 
+    def __post_init__(self) -> None:
+        """Raises UserError for a width that no network has."""
+        check(self, stem=(1, 8192), planes=(1, 8192), groups=(1, 8192), width_per_group=(1, 8192))
+        check(self, norm_eps=(0, 1), frozen_stages=(0, 5))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Anchors:
@@ -175,6 +129,17 @@ class Anchors:
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)  # height / width
     rounded: bool = False  # torchvision rounds the corners of its base anchors
     measured_stride: bool = False  # torchvision's stride: input size / map size, rounded down (P6: often below 64)
+    offset: float = 0.0  # of the first anchor's centre from the corner, in strides; the released code: .5
+
+    def __post_init__(self) -> None:
+        """Raises UserError for more anchors than a map can have, and for sizes that are none."""
+        each = max((len(level) for level in self.levels), default=0)
+        if not (1 <= len(self.sizes) <= 5 and 1 <= each * len(self.ratios) <= 256 and all(self.levels)):
+            raise UserError(
+                f"anchors: {len(self.sizes)} levels of up to {each} sizes x {len(self.ratios)} ratios; give 1 to 5 "
+                "levels and at most 256 anchors at a place"
+            )
+        check(self, sizes=(LEAST, MOST), ratios=(1e-3, 1e3), offset=(0, 1))
 
     @property
     def levels(self) -> tuple[tuple[int, ...], ...]:
@@ -200,6 +165,12 @@ class Rpn:
     positive_iou: float = 0.7
     negative_iou: float = 0.3
 
+    def __post_init__(self) -> None:
+        """Raises UserError for a number that is out of range."""
+        check(self, channels=(1, 65536), samples=(1, MOST), min_size=(0, MOST), nms_iou=(0, 1))
+        check(self, **dict.fromkeys(("pre_nms_train", "pre_nms_test", "post_nms_train", "post_nms_test"), (1, MOST)))
+        check(self, **dict.fromkeys(("positive_fraction", "positive_iou", "negative_iou"), (0, 1)))
+
 
 @dataclass(frozen=True, kw_only=True)
 class RoIAlign:
@@ -208,6 +179,10 @@ class RoIAlign:
     resolution: int = 7
     sampling: int = 2
     aligned: bool = True  # half-pixel correct; torchvision's detectors use False
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a number that is out of range."""
+        check(self, resolution=(1, 64), sampling=(0, 64))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,6 +193,10 @@ class BoxHead:
     width: int = 1024
     class_agnostic: bool = True
 
+    def __post_init__(self) -> None:
+        """Raises UserError for a number that is out of range."""
+        check(self, width=(1, 65536))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
@@ -225,6 +204,10 @@ class Sampling:
 
     rois: int = 512
     positive_fraction: float = 0.25
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a number that is out of range."""
+        check(self, rois=(1, MOST), positive_fraction=(0, 1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,26 +223,31 @@ class Inference:
     ensemble_rois: Literal["last", "own"] | None = None  # None: as the semantics have it
     survivors: int | None = None  # boxes an image that go on after the first stage (early rejection); None: all
 
+    def __post_init__(self) -> None:
+        """Raises UserError for a number that is out of range."""
+        check(self, score_threshold=(0, 1), nms_iou=(0, 1), min_size=(0, MOST), max_detections=(1, 10000))
+        check(self, stage=(1, 100), survivors=(1, MOST))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Category:
     """A class: its id in the data set and its name. Label l (1..M) is the l-th category."""
 
-    id: int
-    name: str
+    id: int = 1
+    name: str = "class 1"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """Everything needed to build a detector; a checkpoint carries it as JSON."""
 
-    name: str
-    categories: tuple[Category, ...]
-    stages: tuple[Stage, ...]  # of the iterative method: one and the same, as often as it is applied
+    name: str = "faster_rcnn_resnet50_fpn"
+    categories: tuple[Category, ...] = (Category(),)
+    stages: tuple[Stage, ...] = (Stage(),)  # of the iterative method: one and the same, as often as it is applied
     # cascade: a head a stage (Figure 3 (a), (d)); iterative: one head, again and again (eq. 3, (b)); integral: one head
     # with a classifier for each stage's u (eq. 6, (c))
     method: Literal["cascade", "iterative", "integral"] = "cascade"
-    semantics: Semantics = DETECTRON2
+    semantics: Semantics = field(default_factory=Semantics)
     preprocess: Preprocess = field(default_factory=Preprocess)
     backbone: Backbone = field(default_factory=Backbone)
     pyramid_channels: int | None = 256  # None: no pyramid, the maps of stride 16
@@ -268,6 +256,17 @@ class ModelConfig:
     head: BoxHead = field(default_factory=BoxHead)
     sampling: Sampling = field(default_factory=Sampling)
     inference: Inference = field(default_factory=Inference)
+
+    def __post_init__(self) -> None:
+        """Raises UserError where there are no classes, or no stages, or not the one that is asked for."""
+        check(self, pyramid_channels=(1, 65536))
+        if not self.categories:
+            raise UserError("categories: there are none; a model has one class or more")
+        if not 1 <= len(self.stages) <= 100:
+            raise UserError(f"stages: there are {len(self.stages)}; a model has 1 to 100")
+        stage = self.inference.stage
+        if stage is not None and stage > len(self.stages):
+            raise UserError(f"test_stage={stage}: this model has stages 1 to {len(self.stages)}")
 
     @property
     def num_classes(self) -> int:
@@ -319,11 +318,18 @@ class ModelConfig:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "ModelConfig":
-        """Inverse of `to_json`. Raises UserError naming the field that does not fit."""
+        """Inverse of `to_json`. Raises UserError naming the field that does not fit, or is not known."""
         try:
-            return msgspec.json.decode(text, type=cls)
-        except msgspec.DecodeError as error:
+            given = msgspec.json.decode(text)
+            config = msgspec.convert(given, cls)
+        except (msgspec.DecodeError, RecursionError) as error:
             raise UserError(f"the model config does not fit this version of cascade-rcnn: {error}") from None
+        if (name := unknown(given, msgspec.to_builtins(config))) is not None:
+            raise UserError(
+                f"the model config does not fit this version of cascade-rcnn: it holds a field {name}; was the "
+                "checkpoint written by a newer version? then update the package"
+            )
+        return config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -343,7 +349,8 @@ class ModelOptions:
     head_width: int | None = None  # 1024 (fully connected units; R-FCN: channels), VGG 2048
     anchor_sizes: tuple[int, ...] | None = None  # one a pyramid level, from P2 on; without a pyramid all on one level
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
-    proposals: int | None = None  # boxes an image that enter the cascade; 1000, without a pyramid 300
+    # boxes an image that enter the cascade; 1000 (in training by the preset up to 6000), without a pyramid 300 (4000)
+    proposals: int | None = None
     rois: int | None = None  # ... of which this many are trained on; 512, VGG 128, R-FCN 256
     # short side; several: drawn per batch in training; None: images as they are; default: 800, without a pyramid 600
     min_size: int | tuple[int, ...] | Literal["default"] | None = "default"

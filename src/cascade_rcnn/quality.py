@@ -43,24 +43,27 @@ def assign(
     negative_iou: float | None = None,
     rescue_from: float | None = None,
     rescue_reassigns: bool = False,
+    min_object_size: float = 0.0,
 ) -> Assignment:
     """Label candidates by equation 5 with u = `positive_iou`; boxes (B, N, 4), valid (B, N).
 
     A candidate below `negative_iou` (default: u) is background, unless it lies mostly in an ignored region.
     With `rescue_from` (the RPN) every object's best candidates are positive too, if their IoU reaches it; they learn
     their own best object (detectron2) or, with `rescue_reassigns`, the rescued one (mmdetection).
+    Objects narrower or lower than `min_object_size` are not learnt: what would be positive for them is neither.
     """
     boxes = torch.where(valid[..., None], boxes, 0.0)
+    large = (targets.boxes[..., 2:] - targets.boxes[..., :2] >= min_object_size).all(dim=-1)
     best, index, best_of_truth = _best(boxes, targets)
     positive = best >= positive_iou
     negative = best < (positive_iou if negative_iou is None else negative_iou)
     if rescue_from is not None:
-        rescued = _rescued(boxes, targets, best_of_truth, rescue_from)
+        rescued = _rescued(boxes, targets._replace(valid=targets.valid & large), best_of_truth, rescue_from)
         index = torch.where(rescued >= 0, rescued, index) if rescue_reassigns else index
         positive, negative = positive | (rescued >= 0), negative & (rescued < 0)
     if targets.ignore is not None:
         negative = negative & ~_in_ignored_region(boxes, targets.boxes, targets.ignore)
-    positive, negative = positive & valid, negative & valid
+    positive, negative = positive & valid & large.gather(1, index), negative & valid
     labels = torch.where(positive, targets.labels.gather(1, index), 0)
     return Assignment(labels, positive, negative, box_ops.gather(targets.boxes, index), best)
 

@@ -5,6 +5,7 @@ import torch
 
 from cascade_rcnn import create_model
 from cascade_rcnn.engine.optim import learning_rate, make_optimizer, moving_average, parameter_groups, set_learning_rate
+from cascade_rcnn.heads.cascade import Cascade
 from cascade_rcnn.recipes import Optimizer
 
 STEP = Optimizer(lr=0.02, lr_batch=16, warmup_steps=10, warmup_factor=0.1, schedule="step", drops=(0.5, 0.75))
@@ -39,7 +40,7 @@ def test_rate_is_linear_in_the_batch():
 
 def test_groups_hold_every_trained_parameter_once_with_its_multiplier_and_decay():
     model = create_model("cascade_rcnn_resnet18_fpn", 2, semantics="paper", **NARROW)
-    groups = parameter_groups(model, model.config.stages, Optimizer(weight_decay=0.1))
+    groups = parameter_groups(model, Optimizer(weight_decay=0.1))
     listed = [id(p) for group in groups for p in group["params"]]
     assert sorted(listed) == sorted(id(p) for p in model.parameters() if p.requires_grad)
     of = {id(p): group for group in groups for p in group["params"]}
@@ -47,7 +48,21 @@ def test_groups_hold_every_trained_parameter_once_with_its_multiplier_and_decay(
     assert [of[id(head.fc1.weight)]["multiplier"] for head in heads] == [1.0, 2.0, 4.0]  # the paper preset's
     assert of[id(heads[0].fc1.weight)]["weight_decay"] == 0.1
     assert of[id(heads[0].fc1.bias)]["weight_decay"] == 0.0
+    assert [of[id(head.fc1.bias)]["multiplier"] for head in heads] == [2.0, 4.0, 8.0]  # biases twice as fast
+    assert of[id(model.rpn.conv[0].bias)]["multiplier"] == 2.0
+    assert of[id(model.rpn.conv[0].weight)]["multiplier"] == 1.0
     assert of[id(model.backbone.bn1.weight)]["weight_decay"] == 0.0
+
+
+def test_a_shared_head_has_the_multiplier_of_its_first_stage():
+    model = create_model("cascade_rcnn_resnet18_fpn", 2, semantics="paper", pyramid_channels=8, head_width=8)
+    old = model.roi_heads
+    a, b, _ = old.heads
+    model.roi_heads = Cascade([a, a, b], old.stages, old.semantics, old.sampling, old.inference, old.read)
+    for name, expected in (("sgd", [1.0, 4.0]), ("adamw", [1.0, 1.0])):
+        groups = parameter_groups(model, Optimizer(name=name))  # type: ignore[arg-type]
+        of = {id(p): group["multiplier"] for group in groups for p in group["params"]}
+        assert [of[id(head.fc1.weight)] for head in (a, b)] == expected
 
 
 def test_multipliers_make_every_head_learn_at_one_rate():
@@ -57,7 +72,7 @@ def test_multipliers_make_every_head_learn_at_one_rate():
     for config in (Optimizer(name="sgd", lr=1.0, momentum=0.0), Optimizer(name="adamw", lr=1.0)):
         weights = [head.fc1.weight for head in model.roi_heads.heads]
         before = [weight.detach().clone() for weight in weights]
-        optimizer = make_optimizer(parameter_groups(model, stages, replace(config, weight_decay=0.0)), config)
+        optimizer = make_optimizer(parameter_groups(model, replace(config, weight_decay=0.0)), config)
         set_learning_rate(optimizer, 0.5)
         for weight, stage in zip(weights, stages, strict=True):
             weight.grad = torch.full_like(weight, stage.loss_weight)

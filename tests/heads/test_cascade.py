@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from cascade_rcnn import boxes as box_ops
 from cascade_rcnn import create_model
-from cascade_rcnn.config import DETECTRON2, MMDET, PAPER, SEMANTICS, BoxHead, Inference, Sampling, Stage, preset_stages
+from cascade_rcnn.config import BoxHead, Inference, Sampling, Stage
 from cascade_rcnn.heads.box_heads import TwoLayerHead
 from cascade_rcnn.heads.cascade import Cascade
 from cascade_rcnn.heads.detections import select
+from cascade_rcnn.presets import DETECTRON2, MMDET, PAPER, SEMANTICS, preset_stages
 from cascade_rcnn.structures import Proposals, Targets
 
 SIZES = torch.tensor([[100.0, 100]])
@@ -232,11 +233,11 @@ def test_training_stages_start_from_the_boxes_of_the_one_before():
 
 @pytest.mark.parametrize(
     ("semantics", "truth_itself", "truth_moved"),
-    [(PAPER, True, True), (DETECTRON2, False, True), (MMDET, True, False)],
+    [(PAPER, True, False), (DETECTRON2, False, True), (MMDET, True, False)],
     ids=["paper", "detectron2", "mmdet"],
 )
 def test_where_ground_truth_joins_the_inputs(semantics, truth_itself, truth_moved):
-    """Stage 1 moves every box by a tenth of its width, so that appended ground truth arrives moved."""
+    """Stage 1 moves every box by a tenth of its width: appended ground truth, where it is handed on, arrives moved."""
     truth = [20.0, 20, 60, 60]
     model = cascade([Fixed([0.0, 0], [[1.0, 0, 0, 0]]), Fixed([0.0, 0], [[0.0] * 4])], semantics, rois=64)
     model.loss(ONE, some_proposals(), targets_of(truth), SIZES)
@@ -262,9 +263,9 @@ def test_mmdetection_s_stages_sample_again():
     assert [x.shape[1] for x in model.heads[0].pool.asked] == [8, 8, 8]
 
 
-def test_inputs_at_the_ground_truth_are_dropped_where_asked():
-    """Heads that move nothing. The paper's second stage drops the proposal and the truth of stage 1 at IoU 1 and keeps
-    the one at IoU 0.8 and the truth appended anew: the same risk over 2 inputs that detectron2 divides by 3.
+def test_positives_at_the_ground_truth_are_not_handed_on_where_asked():
+    """Heads that move nothing. The paper's first stage drops the proposal and the truth at IoU 1, and hands on the one
+    at IoU 0.8: with the truth appended anew, the same risk over 2 inputs that is else divided by 4.
     """
     proposals = proposals_of([20.0, 20, 60, 60], [20.0, 20, 60, 52])
     found = {}
@@ -276,6 +277,133 @@ def test_inputs_at_the_ground_truth_are_dropped_where_asked():
     assert found[0.95]["loss_box_reg_stage1"].item() == pytest.approx(found[None]["loss_box_reg_stage1"].item())
     kept = {limit: losses["loss_box_reg_stage2"].item() for limit, losses in found.items()}
     assert kept[0.95] / kept[None] == pytest.approx(4 / 2)  # of proposals 2, truth of stage 1, truth anew: 4
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"), [(0.95, [[20.0, 20, 60, 60]]), (None, [[20.0, 20, 60, 60], [24.0, 20, 64, 60]])]
+)
+def test_a_positive_s_place_before_it_moved_tells_whether_it_is_handed_on(limit, expected):
+    """Stage 1 moves every box right by a tenth of its width. The proposal, at IoU 36 / 44 = .82, comes to lie on the
+    object, and is handed on; the appended truth, at IoU 1, comes to lie at IoU .82, and is not. (By the IoU after the
+    move it would be the other way round.)
+    """
+    semantics = replace(PAPER, drop_near_ground_truth=limit, append_ground_truth="first")
+    model = cascade([Fixed([0.0, 0], [[1.0, 0, 0, 0]]), Fixed([0.0, 0], [[0.0] * 4])], semantics)
+    model.sampling = Sampling(rois=16, positive_fraction=1.0)
+    truth = targets_of([20.0, 20, 60, 60])
+    _, second = model.train_stages(ONE, proposals_of([16.0, 20, 56, 60]), truth, SIZES)
+    handed_on = second.output.boxes[second.valid]
+    torch.testing.assert_close(handed_on[handed_on[:, 0].argsort()], torch.tensor(expected))
+
+
+def test_a_background_box_is_handed_on_wherever_it_lies():
+    """The rule is for positives: with u = .99 a box at IoU .97 is background, and stays."""
+    semantics = replace(PAPER, append_ground_truth="first")
+    stages = [Stage(iou=0.99), Stage(iou=0.5)]
+    model = cascade([Fixed([0.0, 0], [[0.0] * 4]) for _ in range(2)], semantics, stages)
+    model.sampling = Sampling(rois=16, positive_fraction=0.5)
+    box = [20.0, 20, 60, 58.8]
+    seen = list(model.train_stages(ONE, proposals_of(box), targets_of([20.0, 20, 60, 60]), SIZES))
+    assert seen[1].output.boxes[seen[1].valid].tolist() == [pytest.approx(box)]
+
+
+def test_small_objects_are_neither_learnt_nor_background_where_asked():
+    """Two objects, 4 x 40 and 40 x 40, a box on each and one beside: two of the three are trained on."""
+    small, large = [10.0, 10, 14, 50], [20.0, 50, 60, 90]
+    for least, valid in (
+        (5.0, [[20.0, 50, 60, 90], [70, 0, 90, 20]]),
+        (0.0, [[10.0, 10, 14, 50], [20, 50, 60, 90], [70, 0, 90, 20]]),
+    ):
+        semantics = replace(DETECTRON2, min_object_size=least, append_ground_truth="first")
+        model = cascade([Fixed([0.0, 0], [[0.0] * 4])], semantics)
+        model.sampling = Sampling(rois=16, positive_fraction=1.0)
+        (seen,) = model.train_stages(
+            ONE, proposals_of(small, large, [70.0, 0, 90, 20]), targets_of(small, large), SIZES
+        )
+        assert sorted({tuple(box) for box in seen.output.boxes[seen.valid].tolist()}) == [tuple(box) for box in valid]
+
+
+# -- stages that share a head --------------------------------------------------------------------------------------
+
+
+def shared(semantics=DETECTRON2, **inference) -> tuple[Cascade, Fixed, Fixed]:
+    """Stages a, a, b: a moves boxes right by a tenth of their width (in stage 1's units), b not at all."""
+    a, b = Fixed([0.0, 1], [[1.0, 0, 0, 0]]), Fixed([0.0, 3], [[0.0] * 4])
+    stages = [Stage(iou=u, std=(s, s, 0.2, 0.2)) for u, s in ((0.5, 0.1), (0.6, 0.05), (0.7, 0.01))]
+    options = Inference(score_threshold=0.0, **inference)
+    model = Cascade([a, a, b], stages, semantics, Sampling(rois=16, positive_fraction=1.0), options)
+    return model, a, b
+
+
+def test_stages_that_share_a_head_are_trained_each_by_its_own_u_and_statistics():
+    """The proposal lies at IoU .57 of the object, and moves right to .70 and to .78; so does the appended truth."""
+    model, a, b = shared(replace(DETECTRON2, append_ground_truth="first"))
+    truth = targets_of([31.0, 20, 71, 60])
+    seen = list(model.train_stages(ONE, proposals_of([20.0, 20, 60, 60]), truth, SIZES))
+    assert len(seen) == 3
+    left = [trained.output.boxes[0, :, 0].min(dim=0) for trained in seen]
+    assert [x.values.item() for x in left] == pytest.approx([20, 24, 26])  # by .1, then by .05 of its width
+    ious = [trained.iou[0, x.indices].item() for trained, x in zip(seen, left, strict=True)]
+    assert ious == pytest.approx([29 / 51, 33 / 47, 35 / 45])
+    found = model.loss(ONE, proposals_of([20.0, 20, 60, 60]), truth, SIZES)
+    assert set(found) == {f"loss_{kind}_stage{t}" for kind in ("classifier", "box_reg") for t in (1, 2, 3)}
+    # of the proposal and the moved truth, each predicted 1 where b^t -> truth needs (truth - x) / 40 / std: L1
+    x = torch.tensor([[20.0, 31], [24, 35], [26, 37]])
+    for t, (std, predicted) in enumerate(((0.1, 1.0), (0.05, 1.0), (0.01, 0.0))):
+        expected = ((31 - x[t]) / 40 / std - predicted).abs().mean()
+        assert found[f"loss_box_reg_stage{t + 1}"].item() == pytest.approx(expected.item(), rel=1e-4)
+    sum(found.values()).backward()
+    assert a.deltas.grad is not None
+    assert b.deltas.grad is not None
+
+
+def test_a_shared_head_s_gradient_is_the_sum_of_its_stages():
+    grads = []
+    for names in (("stage1",), ("stage2",), ("stage1", "stage2"), ("stage1", "stage2", "stage3")):
+        model, a, _ = shared()
+        found = model.loss(ONE, some_proposals(), targets_of([20.0, 20, 60, 60]), SIZES)
+        sum(loss for name, loss in found.items() if name.endswith(names)).backward()
+        grads.append(a.logits.grad)
+    torch.testing.assert_close(grads[0] + grads[1], grads[2])
+    torch.testing.assert_close(grads[2], grads[3])
+
+
+def test_stages_that_share_a_head_run_it_where_they_stand():
+    model, *_ = shared()
+    outputs = model.run(ONE, torch.tensor([[[20.0, 20, 60, 60]]]), SIZES, 3)
+    assert [output.boxes[0, 0, 0].item() for output in outputs] == pytest.approx([20, 24, 26])
+    assert [output.logits[0, 0, 1].item() for output in outputs] == [1, 1, 3]
+    p, q = (torch.tensor(x).sigmoid().item() for x in (1.0, 3.0))
+    for rois in ("last", "own"):
+        model, *_ = shared(ensemble_rois=rois)
+        assert model.scores(ONE, outputs).item() == pytest.approx((2 * p + q) / 3)
+        assert model.scores(ONE, outputs[1:], first=2).item() == pytest.approx((p + q) / 2)
+    found = shared()[0](ONE, proposals_of([20.0, 20, 60, 60]), SIZES)
+    assert found.boxes[0, 0].tolist() == pytest.approx([26, 20, 66, 60])
+
+
+def test_the_pooled_gradient_is_shared_among_stages_not_heads():
+    gradients = []
+    for average in (False, True):
+        torch.manual_seed(0)
+        one, other = random_heads(2)
+        model = cascade(
+            [one, one, other], replace(DETECTRON2, average_pooled_gradient=average), preset_stages("detectron2", 3)
+        )
+        factor = torch.ones(1, requires_grad=True)
+        torch.manual_seed(1)
+        sum(model.loss([factor], some_proposals(), targets_of([10.0, 10, 40, 40]), SIZES).values()).backward()
+        gradients.append(factor.grad.item())
+    assert gradients[1] == pytest.approx(gradients[0] / 3, rel=1e-4)
+
+
+def test_stages_behind_the_trained_ones_only_run():
+    heads = random_heads(2)
+    stages = preset_stages("detectron2", 3)
+    model = Cascade([heads[0], heads[1], heads[1]], stages, DETECTRON2, Sampling(rois=16), EVERYTHING, trained=2)
+    found = model.loss(ONE, some_proposals(), targets_of([10.0, 10, 40, 40]), SIZES)
+    assert set(found) == {f"loss_{kind}_stage{t}" for kind in ("classifier", "box_reg") for t in (1, 2)}
+    assert len(model.run(ONE, some_proposals().boxes, SIZES, 3)) == 3
 
 
 def test_the_class_s_regressor_refines_in_training_too():

@@ -5,10 +5,11 @@ import torch
 from torch import Tensor, nn
 
 from cascade_rcnn import create_model
-from cascade_rcnn.config import DETECTRON2, SEMANTICS, Inference, Sampling, Stage
+from cascade_rcnn.config import Inference, Sampling, Stage
 from cascade_rcnn.heads.cascade import Cascade
 from cascade_rcnn.heads.iterative import iterative_bbox
 from cascade_rcnn.models import checkpoint
+from cascade_rcnn.presets import DETECTRON2, SEMANTICS
 from cascade_rcnn.structures import Proposals, Targets
 
 SIZES = torch.tensor([[100.0, 100]])
@@ -51,6 +52,7 @@ def test_every_iteration_can_be_read():
 
 def test_training_is_the_baseline_s():
     truth = Targets(torch.tensor([[[11.0, 10, 21, 20]]]), torch.ones(1, 1).long(), torch.ones(1, 1).bool(), None)
+    assert (method(3).trained, len(method(3).stages)) == (1, 3)
     one, three = (method(n).loss([], PROPOSALS, truth, SIZES) for n in (1, 3))
     assert set(one) == {"loss_classifier", "loss_box_reg"}
     assert {k: v.item() for k, v in one.items()} == {k: v.item() for k, v in three.items()}

@@ -115,7 +115,7 @@ def test_what_does_not_fit_is_named_in_one_line(checkpoint):
     faults = {
         r"'backbone\.layer2\.1\.conv2\.weight' is missing": {"backbone.bottom_up.res3.1.conv2.weight": None},
         r"'roi_heads\.heads\.1\.fc2\.weight' is \(16, 17\) where the model has \(16, 16\)": {fc: torch.zeros(16, 17)},
-        r"holds 'roi_heads\.box_head\.0\.conv1\.weight' \(1,\), which has no place": {
+        r"holds 'roi_heads\.box_head\.0\.conv1\.weight' \(1,\) \(of a box head with convolutions\)": {
             "roi_heads.box_head.0.conv1.weight": torch.zeros(1)
         },
         r"'backbone\.layer1\.1\.conv3\.weight' is left over": {
@@ -131,6 +131,28 @@ def test_what_does_not_fit_is_named_in_one_line(checkpoint):
             convert_checkpoint(file, "detectron2")
         assert str(caught.value).startswith(f"{file}: ")
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("origin", "name", "kind"),
+    [
+        ("detectron2", "backbone.simfp_2.0.weight", "ViTDet's plain vision transformer"),
+        ("detectron2", "backbone.net.pos_embed", "ViTDet's plain vision transformer"),
+        ("detectron2", "backbone.bottom_up.res2.0.conv2_offset.weight", "a deformable convolution"),
+        ("detectron2", "backbone.fpn_lateral2.norm.weight", "normalisation where there is none here"),
+        ("detectron2", "proposal_generator.rpn_head.conv.conv0.weight", "an RPN of several convolutions"),
+        ("mmdet", "backbone.stages.0.blocks.0.attn.w_msa.qkv.weight", "a Swin or another vision transformer"),
+        ("mmdet", "backbone.downsample_layers.0.0.weight", "a ConvNeXt"),
+        ("mmdet", "roi_head.bbox_head.0.shared_convs.0.conv.weight", "a box head with convolutions"),
+    ],
+)
+def test_what_a_foreign_tensor_belongs_to_is_said(tmp_path, origin, name, kind):
+    """Before what a config says, or that none is given."""
+    sign = {"detectron2": "proposal_generator.rpn_head.conv.weight", "mmdet": "rpn_head.rpn_conv.weight"}[origin]
+    save_file({sign: torch.zeros(1), name: torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match=rf"holds '{name}' \(1,\) \(of {kind}\), which has no place") as caught:
+        convert_checkpoint(tmp_path / "model.safetensors", origin, tmp_path / "config.py")
+    assert "\n" not in str(caught.value)
 
 
 def test_another_origin_is_recognised(checkpoint):

@@ -62,6 +62,22 @@ DATASETS: {TRAIN: [voc_2007_train]}
     ("text", "message"),
     [
         ("MODEL: {FPN: {NORM: GN}}", r"MODEL\.FPN\.NORM is 'GN'; '' converts"),
+        (
+            "MODEL: {BACKBONE: {NAME: build_swin_backbone}}",
+            r"NAME is 'build_swin_backbone'; 'build_resnet_fpn_backbone'",
+        ),
+        ("MODEL: {ROI_BOX_HEAD: {NUM_CONV: 4}}", r"NUM_CONV is 4; 0 converts"),
+        ("MODEL: {ROI_BOX_HEAD: {USE_FED_LOSS: true}}", r"USE_FED_LOSS is True; False converts"),
+        ("MODEL: {ROI_HEADS: {NAME: KRCNNROIHeads}}", r"NAME is 'KRCNNROIHeads'; 'StandardROIHeads' or"),
+        ("MODEL: {ROI_HEADS: {PROPOSAL_APPEND_GT: false}}", "PROPOSAL_APPEND_GT is False"),
+        ("MODEL: {RPN: {LOSS_WEIGHT: 2.0}}", r"LOSS_WEIGHT is 2\.0; 1\.0 converts"),
+        ("MODEL: {RPN: {IN_FEATURES: [p3, p4]}}", r"IN_FEATURES is \['p3', 'p4'\]"),
+        ("MODEL: {RESNETS: {DEFORM_ON_PER_STAGE: [false, true, true, true]}}", "DEFORM_ON_PER_STAGE"),
+        ("MODEL: {RPN: {NMS_TRESH: 0.6}}", r"MODEL\.RPN\.NMS_TRESH is 0\.6, which has no equivalent here"),
+        ("MODEL: {DETIC: {SCORE: 1}}", r"MODEL\.DETIC\.SCORE is 1, which has no equivalent"),
+        ("MODEL: {MASK_ON: true}\nTEST: {AUG: {ENABLED: true}}", r"TEST\.AUG\.ENABLED is True; False converts"),
+        ("MODEL: {MASK_ON: true}\nINPUT: {SQUARE_PAD: 1024}", r"INPUT\.SQUARE_PAD is 1024"),
+        ("_BASE_: config.yaml", "builds on more than 10 files, or on itself"),
         ("MODEL: {RESNETS: {RES5_DILATION: 2}}", r"RES5_DILATION is 2; 1 converts"),
         ("SOLVER: {BASE_LR: 1}", "no MODEL section"),
         ("_BASE_: elsewhere.yaml\nMODEL: {RPN: {NMS_THRESH: 0.6}}", r"elsewhere\.yaml: not a readable YAML file"),
@@ -74,6 +90,38 @@ def test_what_does_not_convert_is_refused_in_one_line(tmp_path, text, message):
     with pytest.raises(UserError, match=message) as caught:
         read_config(tmp_path / "config.yaml")
     assert "\n" not in str(caught.value)
+
+
+def test_what_does_not_touch_the_model_is_let_be(tmp_path):
+    (tmp_path / "config.yaml").write_text("""
+SOLVER: {BASE_LR: 0.01, AMP: {ENABLED: true}}
+DATALOADER: {NUM_WORKERS: 9}
+OUTPUT_DIR: elsewhere
+INPUT: {CROP: {ENABLED: true}, MAX_SIZE_TRAIN: 1000}
+MODEL:
+  ROI_HEADS: {NAME: CascadeROIHeads, NUM_CLASSES: 80}
+  ROI_MASK_HEAD: {NUM_CONV: 4}
+  RESNETS: {DEPTH: 101, NUM_GROUPS: 32}
+  ROI_BOX_HEAD: {NAME: FastRCNNConvFCHead, NUM_FC: 2, POOLER_RESOLUTION: 7, CLS_AGNOSTIC_BBOX_REG: true}
+""")
+    assert to_config(CASCADE, read_config(tmp_path / "config.yaml")) == replace(
+        to_config(CASCADE, None), categories=CASCADE.categories
+    )
+
+
+def test_sizes_from_a_range_and_anchors_off_the_corner(tmp_path):
+    (tmp_path / "config.yaml").write_text(
+        "MODEL: {ANCHOR_GENERATOR: {OFFSET: 0.5}}\nINPUT: {MIN_SIZE_TRAIN: [798, 800], MIN_SIZE_TRAIN_SAMPLING: range}"
+    )
+    config = to_config(FASTER, read_config(tmp_path / "config.yaml"))
+    assert config.rpn.anchors.offset == 0.5
+    assert config.preprocess.min_size == (798, 799, 800)
+
+
+def test_a_lazy_config_is_not_run(tmp_path):
+    (tmp_path / "config.py").write_text("from detectron2.config import LazyCall")
+    with pytest.raises(UserError, match=r"config\.py: a LazyConfig, which is Python to be run; .* ViTDet"):
+        read_config(tmp_path / "config.py")
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,10 @@ def test_settings_of_version_2_caffe_style():
     assert ModelConfig.from_json(config.to_json()) == config
 
 
+def _head(**settings: object) -> dict:
+    return {"roi_head": {"bbox_head": settings}}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -75,6 +79,38 @@ def test_settings_of_version_2_caffe_style():
         ("model = dict(neck=dict(type='PAFPN'))", r"model\.neck\.type is 'PAFPN'; 'FPN' converts"),
         ("model = dict(backbone=dict(norm_cfg=dict(type='GN')))", r"norm_cfg\.type is 'GN'"),
         ("model = dict(test_cfg=dict(rcnn=dict(nms=dict(type='soft_nms'))))", "'soft_nms'; 'nms' converts"),
+        (
+            f"model = {_head(cls_predictor_cfg={'type': 'NormedLinear', 'tempearture': 20})}",
+            "is 'NormedLinear'; 'Linear'",
+        ),
+        (f"model = {_head(loss_cls={'type': 'SeesawLoss', 'p': 0.8})}", "'SeesawLoss'; 'CrossEntropyLoss' converts"),
+        (f"model = {_head(loss_bbox={'type': 'GIoULoss'})}", "'GIoULoss'; 'L1Loss' or 'SmoothL1Loss' converts"),
+        (f"model = {_head(loss_bbox={'type': 'L1Loss', 'loss_weight': 10.0})}", r"loss_weight is 10\.0; 1\.0 converts"),
+        (f"model = {_head(reg_decoded_bbox=True)}", "reg_decoded_bbox is True; False converts"),
+        (f"model = {_head(temperature=2)}", r"bbox_head\.temperature is 2, which has no equivalent here"),
+        ("model = dict(roi_head=dict(type='DoubleHeadRoIHead'))", "'DoubleHeadRoIHead'; 'StandardRoIHead' or"),
+        ("model = dict(backbone=dict(dcn=dict(deform_groups=1, type='DCNv2')))", r"dcn\.type is 'DCNv2', which has no"),
+        ("model = dict(rpn_head=dict(num_convs=2))", "num_convs is 2; 1 converts"),
+        ("model = dict(rpn_head=dict(anchor_generator=dict(strides=[8, 16])))", r"strides is \[8, 16\]; \[4, 8"),
+        ("model = dict(train_cfg=dict(rcnn=dict(sampler=dict(type='OHEMSampler'))))", "'OHEMSampler'"),
+        (
+            "model = dict(train_cfg=dict(rcnn=dict(assigner=dict(pos_iou_thr=.5, neg_iou_thr=.4))))",
+            "neg_iou_thr 0.4; equal",
+        ),
+        (
+            f"model = dict(train_cfg=dict(rcnn={[{'sampler': {'num': n}} for n in (512, 256)]}))",
+            r"\[256, 512\]; one for all",
+        ),
+        (
+            "model = dict(train_cfg=dict(rpn_proposal=dict(nms_thr=0.8)))",
+            "the proposals' nms_iou is 0.8 in training and 0.7 at test",
+        ),
+        (
+            "model = dict()\ntest_pipeline = [dict(type='MultiScaleFlipAug', img_scale=[(1, 2), (3, 4)])]",
+            "tries several scales or flips",
+        ),
+        ("model = dict()\ntest_pipeline = [dict(type='Resize', scale=(900, 600))]", "their ratio kept"),
+        ("model = dict()\ntest_pipeline = [dict(type='Resize', scale_factor=2.0)]", "only a scale of two sides"),
     ],
 )
 def test_what_does_not_convert_is_refused_in_one_line(tmp_path, text, message):
@@ -85,7 +121,35 @@ def test_what_does_not_convert_is_refused_in_one_line(tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
-def test_other_box_losses_are_refused():
-    settings = parse_config("model = dict(roi_head=dict(bbox_head=dict(loss_bbox=dict(type='GIoULoss'))))", "config.py")
-    with pytest.raises(UserError, match="box loss is GIoULoss"):
-        to_config(FASTER, settings)
+def test_the_first_names_of_version_2():
+    text = """
+model = dict(rpn_head=dict(anchor_generator=dict(center_offset=0.5)))
+train_cfg = dict(rpn_proposal=dict(nms_across_levels=False, nms_pre=1500, nms_post=1500, max_num=1200, nms_thr=0.6))
+test_cfg = dict(rpn=dict(nms_pre=900, nms_post=900, max_num=800, nms_thr=0.6),
+                rcnn=dict(nms=dict(type='nms', iou_thr=.4)))
+img_norm_cfg = dict(mean=[0., 0., 0.], std=[1., 1., 1.], to_rgb=True)
+test_pipeline = [dict(type='MultiScaleFlipAug', img_scale=(700, 400), flip=False, transforms=[
+    dict(type='Resize', keep_ratio=True), dict(type='RandomFlip'),
+    dict(type='Normalize', mean=[51., 51., 51.], std=[255., 255., 255.], to_rgb=False)])]
+"""
+    config = to_config(FASTER, parse_config(text, "config.py"))
+    assert (config.rpn.pre_nms_train, config.rpn.post_nms_train) == (1500, 1200)
+    assert (config.rpn.pre_nms_test, config.rpn.post_nms_test, config.rpn.nms_iou) == (900, 800, 0.6)
+    assert (config.inference.nms_iou, config.rpn.anchors.offset) == (0.4, 0.5)
+    assert (config.preprocess.min_size, config.preprocess.max_size, config.preprocess.bgr) == ((400,), 700, True)
+    assert (config.preprocess.mean, config.preprocess.std) == ((0.2, 0.2, 0.2), (1.0, 1.0, 1.0))
+
+
+def test_a_loop_s_settings_are_not_the_model_s():
+    text = "model = dict(train_cfg=None)\ntrain_cfg = dict(type='EpochBasedTrainLoop', max_epochs=12)"
+    assert to_config(FASTER, parse_config(text, "config.py")).rpn.post_nms_train == 1000
+    assert parse_config("model = dict()\ntest_cfg = dict(type='TestLoop')", "config.py")("model.test_cfg") is None
+
+
+def test_match_low_quality_of_the_heads_converts_where_it_changes_nothing():
+    """Mask R-CNN's own configs have it, from the IoU on at which a box is positive anyway."""
+    assigner = "dict(match_low_quality=True, pos_iou_thr=.5, neg_iou_thr=.5, min_pos_iou={})"
+    text = f"model = dict(train_cfg=dict(rcnn=dict(assigner={assigner})))"
+    parse_config(text.format(0.5), "config.py")
+    with pytest.raises(UserError, match="match_low_quality"):
+        parse_config(text.format(0.3), "config.py")

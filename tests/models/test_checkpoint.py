@@ -1,3 +1,6 @@
+import copy
+import json
+import math
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ from cascade_rcnn.data.shapes import CLASSES
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.checkpoint import load, load_state, read, save, save_state
 from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.models.fine_tuning import start_from
 
 
 @pytest.fixture
@@ -17,6 +21,9 @@ def detector() -> Detector:
     sizes = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 16, "min_size": None}
     anchors = {"anchor_sizes": (8, 16, 32, 64, 128), "proposals": 40, "rois": 16, "score_threshold": 0.0}
     return create_model("cascade_rcnn_resnet18_fpn", categories=CLASSES, **sizes, **anchors).eval()
+
+
+FORMAT_1 = Path(__file__).parents[1] / "fixtures" / "format1"
 
 
 def test_a_loaded_detector_is_the_saved_one(detector, tmp_path):
@@ -29,6 +36,88 @@ def test_a_loaded_detector_is_the_saved_one(detector, tmp_path):
     assert not again.training
     assert len(before["boxes"]) > 0
     assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def picture() -> torch.Tensor:
+    """Three patterns, 72 x 90."""
+    y, x = torch.meshgrid(torch.arange(72.0), torch.arange(90.0), indexing="ij")
+    return torch.stack([(x * 7 + y * 3) % 256, (x * y / 9) % 256, ((x - 40) ** 2 + (y - 30) ** 2) % 256]) / 255
+
+
+def test_a_checkpoint_of_format_1_finds_what_it_found():
+    """Written by the first version; it has to load for ever."""
+    model = load(FORMAT_1 / "model.safetensors")
+    assert model.class_names == ["crack", "Öse"]
+    with torch.inference_mode():
+        (found,) = model([picture()])
+    expected = json.loads((FORMAT_1 / "detections.json").read_text())
+    assert found["labels"].tolist() == expected["labels"]
+    torch.testing.assert_close(found["scores"], torch.tensor(expected["scores"]), rtol=0, atol=1e-4)
+    torch.testing.assert_close(found["boxes"], torch.tensor(expected["boxes"]), rtol=0, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("2", r"was written by a newer cascade-rcnn \(format 2, this one reads up to 1\); update the package"),
+        ("9" * 99, "newer"),
+        ("new", "its format is 'new', which is no number"),
+        ("0", "its format is '0'"),
+    ],
+)
+def test_other_formats_are_refused(tmp_path, written, message):
+    config, state = read(FORMAT_1 / "model.safetensors")
+    save_file(state, tmp_path / "m.safetensors", metadata={"cascade_rcnn": config.to_json(), "format": written})
+    with pytest.raises(UserError, match=message) as error:
+        load(tmp_path / "m.safetensors")
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_fields_and_impossible_values_of_the_config_are_refused(tmp_path):
+    config, state = read(FORMAT_1 / "model.safetensors")
+    for change, message in (
+        ({"colour": 1}, "holds a field 'colour' that is not known; was the checkpoint written by a newer version"),
+        ({"inference": {"nms_iou": 5}}, "nms_iou=5: give 0 or more, at most 1"),
+        (
+            {"rpn": {"anchors": {"sizes": [8, [16, 32]]}}},
+            r"no model can be built of its config \(an RPN that its levels",
+        ),
+    ):
+        text = json.dumps(json.loads(config.to_json()) | change)
+        save_file(state, tmp_path / "m.safetensors", metadata={"cascade_rcnn": text})
+        with pytest.raises(UserError, match=message) as error:
+            load(tmp_path / "m.safetensors")
+        assert str(error.value).startswith(str(tmp_path / "m.safetensors"))
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("rpn.conv.0.weight", lambda x: x.fill_(math.nan), r"rpn\.conv\.0\.weight holds values from nan"),
+        ("rpn.conv.0.bias", lambda x: x.index_fill_(0, torch.tensor([1]), -math.inf), "holds values from -inf"),
+        ("roi_heads.heads.2.fc1.weight", lambda x: x.mul_(1e30), "no weights"),
+        ("backbone.bn1.running_var", lambda x: x.neg_(), r"is a variance and holds -1"),
+        ("backbone.conv1.weight", lambda x: x.half(), r"holds torch\.float16, expected torch\.float32"),
+        ("backbone.conv1.weight", lambda x: x.to(torch.int8), r"holds torch\.int8"),
+        ("backbone.bn1.num_batches_tracked", lambda x: x.float(), r"holds torch\.float32, expected torch\.int64"),
+    ],
+)
+def test_weights_that_are_none_are_refused(tmp_path, name, change, message):
+    config, state = read(FORMAT_1 / "model.safetensors")
+    state[name] = change(state[name].clone())
+    save_file(state, tmp_path / "m.safetensors", metadata={"cascade_rcnn": config.to_json()})
+    for use in (load, lambda path: start_from(path, config.categories)):
+        with pytest.raises(UserError, match=message) as error:
+            use(tmp_path / "m.safetensors")
+        assert str(error.value).startswith(str(tmp_path / "m.safetensors"))
+        assert "\n" not in str(error.value)
+
+
+def test_a_model_in_half_precision_is_saved_so_that_it_loads(detector, tmp_path):
+    save(copy.deepcopy(detector).half(), tmp_path / "model.safetensors")
+    weight = load(tmp_path / "model.safetensors").backbone.conv1.weight
+    assert torch.equal(weight, detector.backbone.conv1.weight.half().float())
 
 
 def test_what_does_not_touch_the_weights_can_be_overridden(detector, tmp_path):

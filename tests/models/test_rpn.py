@@ -7,9 +7,10 @@ import pytest
 import torch
 from torchvision.ops import box_iou
 
-from cascade_rcnn.config import DETECTRON2, MMDET, PAPER, Anchors, Rpn
+from cascade_rcnn.config import Anchors, Rpn
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.rpn import RegionProposalNetwork, base_anchors, grid_anchors
+from cascade_rcnn.presets import DETECTRON2, MMDET, PAPER
 from cascade_rcnn.structures import Targets
 
 STRIDES = (4, 8, 16, 32, 64)
@@ -165,15 +166,90 @@ def test_loss_without_objects_is_background_alone_and_reaches_every_weight():
     assert all(p.grad is not None for p in rpn.parameters())
 
 
-@pytest.mark.parametrize(("semantics", "trained"), [(PAPER, True), (DETECTRON2, True), (MMDET, False)])
+@pytest.mark.parametrize(("semantics", "trained"), [(PAPER, False), (DETECTRON2, True), (MMDET, False)])
 def test_anchors_across_the_border(semantics, trained):
-    """Only mmdetection leaves them out; the lone anchor reaches 5 pixels beyond the image."""
+    """Only detectron2 takes it; the lone anchor lies half beyond the image."""
     rpn = network(semantics=semantics)
     anchors = [torch.tensor([[-5.0, 0, 5, 10]])]
     found = rpn.loss(
         anchors, [torch.zeros(1, 1)], [torch.zeros(1, 1, 4)], one_object([40, 40, 50, 50]), torch.tensor([[64.0, 64]])
     )
     assert found["loss_objectness"].item() == pytest.approx(math.log(2) if trained else 0)
+
+
+def test_anchors_a_quarter_beyond_the_border_are_trained_on_where_asked():
+    """Anchors of 8 x 16 in an image 64 wide and 48 high: 2 pixels beyond at the sides, 4 above and below."""
+    rpn = network(semantics=PAPER)
+    rows = [
+        [-2, 4, 6, 20],
+        [-2.1, 4, 5.9, 20],
+        [57.9, 4, 65.9, 20],
+        [58, 4, 66, 20],
+        [4, -4, 12, 12],
+        [4, 36.1, 12, 52.1],
+    ]
+    usable = rpn._usable(torch.tensor([rows], dtype=torch.float32), torch.tensor([[48.0, 64]]))
+    assert usable.tolist() == [[True, False, True, False, True, False]]
+
+
+def test_anchors_half_a_stride_in():
+    config = replace(SMALL, anchors=Anchors(sizes=(8,), ratios=(1.0,), offset=0.5))
+    anchors = RegionProposalNetwork(6, (4,), config, PAPER).anchors([torch.zeros(1, 6, 2, 2)])[0]
+    assert anchors.tolist() == [[-2, -2, 6, 6], [2, -2, 10, 6], [-2, 2, 6, 10], [2, 2, 10, 10]]
+
+
+def test_loss_of_the_released_code_by_hand():
+    """Two levels of two anchors; one, 20 x 16, is on the object, 20 x 20: dy = 2 / 16, dh = log(20 / 16). Each level's
+    risks are averaged over its own samples, or its positive's 4 coordinates, and count half.
+    """
+    rpn = network(semantics=PAPER)
+    anchors = [
+        torch.tensor([[10.0, 10, 30, 26], [40, 40, 50, 50]]),
+        torch.tensor([[40.0, 10, 60, 30], [10, 40, 30, 60]]),
+    ]
+    logits, deltas = [torch.tensor([[2.0, -1.0]]), torch.tensor([[0.0, 1.0]])], [torch.zeros(1, 2, 4)] * 2
+    found = rpn.loss(anchors, logits, deltas, one_object([10, 10, 30, 30]), torch.tensor([[64.0, 64]]))
+
+    def miss(logit: float) -> float:
+        return math.log(1 + math.exp(-logit))
+
+    levels = [(miss(2) + miss(1)) / 2, (miss(0) + miss(-1)) / 2]
+    assert found["loss_objectness"].item() == pytest.approx(sum(levels) / 2, rel=1e-5)
+    boxes = 0.5 * (0.125**2 + math.log(20 / 16) ** 2) / 4
+    assert found["loss_rpn_box_reg"].item() == pytest.approx(boxes / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize(("by_level", "expected"), [(True, [4, 4]), (False, None)])
+def test_each_level_has_its_own_sample_where_asked(by_level, expected):
+    """8 samples of 4 background anchors on one level and 36 on the other."""
+    corners = (
+        8.0 * torch.cartesian_prod(torch.arange(2.0), torch.arange(2.0)),
+        8.0 * torch.cartesian_prod(torch.arange(6.0), torch.arange(6.0)),
+    )
+    anchors = [torch.cat([corner, corner + 4], dim=1) for corner in corners]
+    logits = [torch.zeros(1, len(a), requires_grad=True) for a in anchors]
+    rpn = network(replace(SMALL, samples=8), replace(DETECTRON2, rpn_by_level=by_level))
+    deltas = [torch.zeros(1, len(a), 4) for a in anchors]
+    found = rpn.loss(anchors, logits, deltas, one_object([50, 50, 60, 60]), torch.tensor([[64.0, 64]]))
+    found["loss_objectness"].backward()
+    drawn = [int((x.grad != 0).sum()) for x in logits if x.grad is not None]
+    assert drawn == expected if by_level else sum(drawn) == 8
+    assert found["loss_objectness"].item() == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize(("semantics", "trained"), [(PAPER, [3.0]), (DETECTRON2, [1.0, 3.0])])
+def test_anchors_on_small_objects(semantics, trained):
+    """An anchor on an object 4 pixels wide is neither object nor background to the released code."""
+    anchors = [torch.tensor([[10.0, 10, 14, 30], [40, 40, 50, 50]])]
+    found = network(semantics=semantics).loss(
+        anchors,
+        [torch.tensor([[1.0, -3.0]])],
+        [torch.zeros(1, 2, 4)],
+        one_object([10, 10, 14, 30]),
+        torch.tensor([[64.0, 64]]),
+    )
+    expected = sum(math.log(1 + math.exp(-x)) for x in trained) / len(trained)
+    assert found["loss_objectness"].item() == pytest.approx(expected, rel=1e-5)
 
 
 # -- several sizes at a level, and levels with their own weights -----------------------------------------------------

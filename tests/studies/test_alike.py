@@ -64,6 +64,8 @@ def test_a_family_has_options_of_its_own(records, tmp_path):
             r"cascade-seed1 differ in options\.stage_ious",
         ),
         ("integral", 0, {"pretrained": True}, "differ in pretrained"),
+        ("integral", 0, {"optimizer": {"name": "sgd"}}, "and integral-seed0 differ in optimizer"),
+        ("cascade-stat", 0, {"optimizer": {"name": "adamw"}}, "cascade-.* differ in optimizer"),
     ],
 )
 def test_what_differs_is_named(records, tmp_path, name, seed, settings, message):

@@ -51,6 +51,13 @@ def test_weights_are_shared_and_the_model_keeps_its_own_options():
     assert (heads.inference.stage, whole.roi_heads.inference.stage) == (1, None)
 
 
+def test_iterated_heads_read_the_pyramid_as_the_model_does():
+    baseline = model("faster_rcnn_resnet18_fpn")
+    heads = heads_for(baseline, {"iterations": 3})
+    assert heads.read == baseline.roi_heads.read
+    assert heads.read is not list
+
+
 def test_other_proposals(truth):
     """The cascade's boxes, the ground truth's, another stage's: `Detector.detect` with these proposals."""
     single, cascade = model("faster_rcnn_resnet18_fpn"), model(seed=1)

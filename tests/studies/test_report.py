@@ -32,7 +32,7 @@ def test_every_table_and_figure_is_in_every_form(report):
     values = read_json(report / "report.json")
     assert [table["name"] for table in values["tables"]] == [f"table{k}" for k in range(1, 7)]
     assert [figure["name"] for figure in values["figures"]] == [f"figure{k}" for k in (1, 2, 4, 5, 6, 7)]
-    assert len(values["runs"]) == 12
+    assert len(values["runs"]) == 13
     for text in ((report / "report.md").read_text(), (report / "report.html").read_text()):
         assert all(f"Table {k}: " in text for k in range(1, 7))
         assert all(f"Figure {k}" in text for k in (1, 2, 4, 5, 6, 7))

@@ -8,7 +8,7 @@ from cascade_rcnn.config import Category
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.architectures import model_config
 from cascade_rcnn.recipes import RECIPES
-from cascade_rcnn.studies.runs import ARTIFACTS, alone, choose, crossed, ensemble, variants
+from cascade_rcnn.studies.runs import ARTIFACTS, BY_SGD, TABLE3, alone, choose, crossed, ensemble, needed, variants
 
 SMALL = RECIPES["small"]()
 CATEGORIES = (Category(id=1, name="thing"),)
@@ -49,6 +49,7 @@ def test_table_3_and_4():
         ("cascade-plain", 1, 1),
         ("cascade-iou-up", 3, 1),
         ("cascade-stat", 1, 3),
+        ("cascade-sgd", 3, 3),
         ("cascade", 3, 3),
     ):
         stages = config(name).stages
@@ -75,8 +76,31 @@ def test_measured_statistics_of_the_base_are_kept():
 
 
 def test_only_the_model_differs():
-    shared = {replace(v.recipe, model="", options=SMALL.options) for v in variants(SMALL).values()}
-    assert len(shared) == 1
+    of_table3 = {name: replace(v.recipe, model="", options=SMALL.options) for name, v in variants(SMALL).items()}
+    by_sgd = {of_table3.pop(name) for name in TABLE3}
+    assert len(by_sgd) == len(set(of_table3.values())) == 1
+    (row,), (other,) = by_sgd, set(of_table3.values())
+    assert replace(row, optimizer=other.optimizer) == other  # and these in the optimizer alone
+
+
+def test_table_3_is_trained_by_sgd():
+    """AdamW divides a gradient by its own size, so that a target's scale, which statistics set, would not be seen."""
+    assert SMALL.optimizer.name == "adamw"
+    found = variants(SMALL)
+    for name in TABLE3:
+        optimizer = found[name].recipe.optimizer
+        assert (optimizer.name, optimizer.schedule) == ("sgd", SMALL.optimizer.schedule)
+    assert needed(ARTIFACTS["table3"], found) == tuple(TABLE3)
+    options = [replace(found[name].recipe.options, score_threshold=None) for name in (BY_SGD, "cascade")]
+    assert options[0] == options[1]
+
+
+def test_a_base_by_sgd_has_the_last_row_of_table_3_already():
+    base = RECIPES["paper_ablation"]()
+    found = variants(base)
+    assert BY_SGD not in found
+    assert needed(ARTIFACTS["table3"], found) == ("cascade-plain", "cascade-iou-up", "cascade-stat", "cascade")
+    assert {found[name].recipe.optimizer for name in needed(ARTIFACTS["table3"], found)} == {base.optimizer}
 
 
 def test_settings():

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from cascade_rcnn.config import Stage
+from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.recipes import Optimizer
 
 
-def parameter_groups(model: nn.Module, stages: tuple[Stage, ...], config: Optimizer) -> list[dict]:
-    """Parameters by learning-rate multiplier (a stage's head may have its own) and weight decay.
+def parameter_groups(model: Detector, config: Optimizer) -> list[dict]:
+    """Parameters by learning-rate multiplier (a stage's head may have its own, biases may) and weight decay.
 
     A multiplier makes up for a small loss weight: with SGD the head learns as fast as without either. AdamW's steps do
     not depend on a loss's scale, there is nothing to make up for, and multipliers are left out.
@@ -21,14 +22,21 @@ def parameter_groups(model: nn.Module, stages: tuple[Stage, ...], config: Optimi
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            head = re.match(r"roi_heads\.heads\.(\d+)\.", name)
-            multiplier = stages[int(head[1])].lr_multiplier if head and config.name == "sgd" else 1.0
+            multiplier = _multiplier(model, name) if config.name == "sgd" else 1.0
             decay = config.weight_decay if parameter.ndim > 1 else 0.0
             groups.setdefault((multiplier, decay), []).append(parameter)
     return [
         {"params": parameters, "multiplier": multiplier, "weight_decay": decay}
         for (multiplier, decay), parameters in groups.items()
     ]
+
+
+def _multiplier(model: Detector, name: str) -> float:
+    """Of a parameter; a head that stages share has that of the first of them."""
+    head = re.match(r"roi_heads\.heads\.(\d+)\.", name)
+    stage = model.roi_heads.stages[model.roi_heads.head_of.index(int(head[1]))] if head else Stage()
+    bias = model.config.semantics.bias_lr_multiplier if name.endswith(".bias") else 1.0
+    return stage.lr_multiplier * bias
 
 
 def make_optimizer(groups: list[dict], config: Optimizer, *, fused: bool = True) -> torch.optim.Optimizer:

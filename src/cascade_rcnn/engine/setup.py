@@ -93,7 +93,7 @@ def prepare(recipe: Recipe, fabric: Fabric, *, resume: bool) -> tuple[Run, list[
     else:
         model, kept = start_from(recipe.init, train_set.categories, **_image_sizes(recipe.options))
         notes.append(f"{recipe.init} gives the architecture and the weights; {kept}")
-    groups = optim.parameter_groups(model, model.config.stages, recipe.optimizer)
+    groups = optim.parameter_groups(model, recipe.optimizer)
     built = optim.make_optimizer(groups, recipe.optimizer, fused=recipe.precision != "fp16")
     wrapped, optimizer = fabric.setup(model, built)
     averaged = None

@@ -58,7 +58,7 @@ def regression_targets(detector: Detector, batches: Batches) -> RegressionTarget
 
     Proposals, appended ground truth and samples are training's. Raises UserError where a stage has no positives.
     """
-    number = len(detector.roi_heads.heads)
+    number = detector.roi_heads.trained
     deltas: list[list[Tensor]] = [[] for _ in range(number)]
     ious: list[list[Tensor]] = [[] for _ in range(number)]
     for t, trained in _trained_on(detector, batches):
@@ -76,7 +76,7 @@ def training_samples(detector: Detector, batches: Batches) -> StageSamples:
     Ground truth that is appended to the proposals is left out, and what stages make of it: the figures show what the
     detector produces from its own proposals.
     """
-    number = len(detector.roi_heads.heads)
+    number = detector.roi_heads.trained
     ious = [[torch.zeros(0)] for _ in range(number)]
     deltas = [[torch.zeros(0, 4)] for _ in range(number)]
     for t, trained in _trained_on(detector, batches):

@@ -45,7 +45,8 @@ class TrainedOn(NamedTuple):
 class Cascade(nn.Module):
     """T stages, one after the other. A head maps (features, boxes (B, K, 4)) to logits and deltas.
 
-    Stages may share a head: it is trained at the first of them.
+    Stages may share a head: each trains it by its own u and statistics. Only the first `trained` stages are trained
+    (None: all); those behind them only run, as the iterations of equation 3 do.
     """
 
     def __init__(
@@ -56,10 +57,12 @@ class Cascade(nn.Module):
         sampling: Sampling,
         inference: Inference,
         read: Read = list,
+        trained: int | None = None,
     ) -> None:
         """`read` lays out the pyramid as the heads take it, once for all of them."""
         super().__init__()
         self.read = read
+        self.trained = len(stages) if trained is None else trained
         distinct = list(dict.fromkeys(heads))
         self.heads = nn.ModuleList(distinct)
         self.head_of = tuple(distinct.index(head) for head in heads)  # stage -> head
@@ -68,13 +71,17 @@ class Cascade(nn.Module):
         for t, stage in enumerate(self.stages):
             self.register_buffer(f"statistics{t}", torch.tensor([stage.mean, stage.std]), persistent=False)
 
+    def head(self, t: int) -> nn.Module:
+        """The head of stage t (0 the first)."""
+        return self.heads[self.head_of[t]]
+
     # -- training: equation 8 ------------------------------------------------------------------------------------
 
     def loss(self, features: list[Tensor], proposals: Proposals, targets: Targets, sizes: Tensor) -> dict[str, Tensor]:
         """Classification and localization risk of each stage; stage t is trained on what stage t-1 puts out."""
         total: dict[str, Tensor] = {}
         for t, trained in enumerate(self.train_stages(features, proposals, targets, sizes)):
-            suffix = f"_stage{t + 1}" if len(self.heads) > 1 else ""
+            suffix = f"_stage{t + 1}" if self.trained > 1 else ""
             total |= {f"{name}{suffix}": risk for name, risk in self._risks(t, trained).items()}
         return total
 
@@ -82,19 +89,20 @@ class Cascade(nn.Module):
         self, features: list[Tensor], proposals: Proposals, targets: Targets, sizes: Tensor
     ) -> Iterator[TrainedOn]:
         """What each stage in turn is trained on: a sample of its inputs, labelled by its u (eq. 5), and its output."""
-        if self.semantics.average_pooled_gradient and len(self.heads) > 1:
-            features = [_ShareGradient.apply(x, 1 / len(self.heads)) for x in features]  # type: ignore[misc]
+        if self.semantics.average_pooled_gradient and self.trained > 1:
+            features = [_ShareGradient.apply(x, 1 / self.trained) for x in features]  # type: ignore[misc]
         features = self.read(features)
         from_truth = torch.zeros_like(proposals.valid)
-        for t in range(len(self.heads)):
+        for t in range(self.trained):
             inputs, is_truth = self._append_truth(t, proposals, targets)
             from_truth = nn.functional.pad(from_truth, (0, is_truth.shape[1] - from_truth.shape[1])) | is_truth
-            assignment = assign(inputs.boxes, inputs.valid, targets, positive_iou=self.stages[t].iou)
-            chosen = self._draw(t, assignment, is_truth)
+            u, least = self.stages[t].iou, self.semantics.min_object_size
+            assignment = assign(inputs.boxes, inputs.valid, targets, positive_iou=u, min_object_size=least)
+            chosen = self._draw(t, assignment)
             from_truth = from_truth.gather(1, chosen.rows)
             trained = self._run_sample(t, features, inputs.boxes, assignment, chosen, from_truth)
             yield trained
-            if t + 1 < len(self.heads):
+            if t + 1 < self.trained:
                 proposals = self._resample(t, trained, sizes)
 
     def _append_truth(self, t: int, proposals: Proposals, targets: Targets) -> tuple[Proposals, Tensor]:
@@ -104,12 +112,8 @@ class Cascade(nn.Module):
             return proposals, is_truth
         return proposals.with_truth(targets), torch.cat([is_truth, targets.valid], dim=1)
 
-    def _draw(self, t: int, assignment: Assignment, is_truth: Tensor) -> Sample:
+    def _draw(self, t: int, assignment: Assignment) -> Sample:
         """The first stage samples; later ones keep what reaches them (section 5.1), or sample again."""
-        limit = self.semantics.drop_near_ground_truth
-        if t > 0 and limit is not None:
-            far = (assignment.iou < limit) | is_truth
-            assignment = assignment._replace(positive=assignment.positive & far, negative=assignment.negative & far)
         if t == 0 or self.semantics.resample:
             return sample(assignment, self.sampling.rois, self.sampling.positive_fraction)
         return keep_all(assignment)
@@ -120,7 +124,7 @@ class Cascade(nn.Module):
         boxes = box_ops.gather(boxes, chosen.rows)
         positive = assignment.positive.gather(1, chosen.rows) & chosen.valid
         return TrainedOn(
-            StageOutput(boxes, *self.heads[t](features, boxes)),
+            StageOutput(boxes, *self.head(t)(features, boxes)),
             torch.where(positive, assignment.labels.gather(1, chosen.rows), 0),
             box_ops.gather(assignment.truth, chosen.rows),
             assignment.iou.gather(1, chosen.rows),
@@ -143,10 +147,15 @@ class Cascade(nn.Module):
 
     @torch.no_grad()
     def _resample(self, t: int, trained: TrainedOn, sizes: Tensor) -> Proposals:
-        """The stage's output as the next stage's input (section 4.2): boxes moved, empty ones dropped."""
+        """The stage's output as the next stage's input (section 4.2): boxes moved, empty ones dropped.
+
+        And, where the semantics say so, positives that were their object as good as exactly before they moved.
+        """
         labels = torch.where(trained.labels > 0, trained.labels, self._likeliest(trained.output.logits))
         boxes = self._refine(t, trained.output, labels, sizes)
         valid = trained.valid & box_ops.nonempty(boxes)
+        if self.semantics.drop_near_ground_truth is not None:
+            valid = valid & ~((trained.labels > 0) & (trained.iou >= self.semantics.drop_near_ground_truth))
         if self.semantics.append_ground_truth == "every-removed":
             valid = valid & ~trained.from_truth
         return Proposals(boxes.masked_fill(~valid[..., None], 0.0), valid)
@@ -176,7 +185,7 @@ class Cascade(nn.Module):
         for t in range(first - 1, last):
             if outputs:
                 boxes = self.hand_on(t - 1, outputs[-1], sizes)
-            outputs.append(StageOutput(boxes, *self.heads[self.head_of[t]](features, boxes)))
+            outputs.append(StageOutput(boxes, *self.head(t)(features, boxes)))
         return outputs
 
     def _check_stages(self, first: int, last: int) -> None:
@@ -200,13 +209,16 @@ class Cascade(nn.Module):
         return Proposals(boxes, proposals.valid & box_ops.nonempty(boxes))
 
     def scores(self, features: Features, outputs: list[StageOutput], first: int = 1) -> Tensor:
-        """Class probabilities (B, K, M): the last stage's, or an ensemble of all that ran from `first` on (Table 2)."""
+        """Class probabilities (B, K, M): the last stage's, or an ensemble of all that ran from `first` on (Table 2).
+
+        Where a single stage was trained there is one classifier, and the last stage's opinion is the only one.
+        """
         logits = [outputs[-1].logits]
-        if self.inference.ensemble and len(self.heads) > 1:
+        if self.inference.ensemble and self.trained > 1:
             logits = [output.logits for output in outputs]
             if (self.inference.ensemble_rois or self.semantics.ensemble_rois) == "last":
-                earlier = self.heads[first - 1 :][: len(outputs) - 1]
-                logits[:-1] = [head(features, outputs[-1].boxes)[0] for head in earlier]
+                earlier = range(first - 1, first + len(outputs) - 2)
+                logits[:-1] = [self.head(t)(features, outputs[-1].boxes)[0] for t in earlier]
         return self._average(logits)
 
     def _average(self, logits: list[Tensor]) -> Tensor:

@@ -20,4 +20,4 @@ def iterative_bbox(
     Every iteration can be read as a stage can (`test_stage`). Boxes are classified where the last one finds them: with
     one classifier there is no ensemble.
     """
-    return Cascade([head] * iterations, [stage] * iterations, semantics, sampling, inference, read)
+    return Cascade([head] * iterations, [stage] * iterations, semantics, sampling, inference, read, trained=1)

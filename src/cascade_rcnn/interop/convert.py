@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.interop import detectron2, mmdet, reader, torchvision
+from cascade_rcnn.interop import detectron2, layout, mmdet, reader, torchvision
 from cascade_rcnn.interop.layout import State
 from cascade_rcnn.models.build import build
 from cascade_rcnn.models.detector import Detector
@@ -28,6 +28,7 @@ def convert_checkpoint(source: Path, origin: Origin, config: Path | None = None)
     checkpoint = reader.read(source)
     try:
         _check_origin(checkpoint.state, origin)
+        layout.our_names(checkpoint.state, PEERS[origin].NAMES, PEERS[origin].IGNORED)  # before what the config says
         settings, notes = PEERS[origin].read_settings(config, checkpoint.meta)
         model_config, state = PEERS[origin].convert(checkpoint.state, settings)
         model = build(model_config)

@@ -4,13 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from cascade_rcnn.config import DETECTRON2, Anchors, Inference, ModelConfig, Preprocess, RoIAlign, Rpn, Sampling, Stage
+from cascade_rcnn.config import Anchors, Inference, ModelConfig, Preprocess, RoIAlign, Rpn, Sampling, Stage
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop import categories, layout
+from cascade_rcnn.interop.detectron2_config import STOCK, STOCK_CASCADE, STOCK_RESNEXT, read_config
 from cascade_rcnn.interop.layout import Names, State
 from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.presets import DETECTRON2
 
 _BODY: Names = (
     ("backbone.conv1", "backbone.bottom_up.stem.conv1"),
@@ -38,67 +38,10 @@ _SINGLE: Names = (
     ("roi_heads.heads.0.classifier", "roi_heads.box_predictor.cls_score"),
     ("roi_heads.heads.0.regressor", "roi_heads.box_predictor.bbox_pred"),
 )
-SIGN = r"backbone\.bottom_up\."
+SIGN = r"(backbone\.bottom_up|proposal_generator)\."
 NAMES: Names = (*_BODY, *_CASCADE, *_SINGLE)
 MASK = r"roi_heads\.mask_"
 IGNORED = rf"{MASK}|pixel_(mean|std)$|proposal_generator\.anchor_generator\.|.*\.num_batches_tracked$"
-
-# The settings read, as its Base-RCNN-FPN.yaml and defaults have them: what a config file leaves out.
-_STOCK: dict[str, Any] = {
-    "INPUT.FORMAT": "BGR",
-    "INPUT.MIN_SIZE_TEST": 800,
-    "INPUT.MAX_SIZE_TEST": 1333,
-    "INPUT.MIN_SIZE_TRAIN": [640, 672, 704, 736, 768, 800],
-    "MODEL.PIXEL_MEAN": [103.53, 116.28, 123.675],
-    "MODEL.PIXEL_STD": [1.0, 1.0, 1.0],
-    "MODEL.BACKBONE.FREEZE_AT": 2,
-    "MODEL.RESNETS.NORM": "FrozenBN",
-    "MODEL.RESNETS.STRIDE_IN_1X1": True,
-    "MODEL.ANCHOR_GENERATOR.SIZES": [[32], [64], [128], [256], [512]],
-    "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": [[0.5, 1.0, 2.0]],
-    "MODEL.RPN.PRE_NMS_TOPK_TRAIN": 2000,
-    "MODEL.RPN.PRE_NMS_TOPK_TEST": 1000,
-    "MODEL.RPN.POST_NMS_TOPK_TRAIN": 1000,
-    "MODEL.RPN.POST_NMS_TOPK_TEST": 1000,
-    "MODEL.RPN.NMS_THRESH": 0.7,
-    "MODEL.RPN.BATCH_SIZE_PER_IMAGE": 256,
-    "MODEL.RPN.POSITIVE_FRACTION": 0.5,
-    "MODEL.RPN.IOU_THRESHOLDS": [0.3, 0.7],
-    "MODEL.RPN.SMOOTH_L1_BETA": 0.0,
-    "MODEL.PROPOSAL_GENERATOR.MIN_SIZE": 0,
-    "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": 512,
-    "MODEL.ROI_HEADS.POSITIVE_FRACTION": 0.25,
-    "MODEL.ROI_HEADS.IOU_THRESHOLDS": [0.5],
-    "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.05,
-    "MODEL.ROI_HEADS.NMS_THRESH_TEST": 0.5,
-    "MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS": [10.0, 10.0, 5.0, 5.0],
-    "MODEL.ROI_BOX_HEAD.SMOOTH_L1_BETA": 0.0,
-    "MODEL.ROI_BOX_HEAD.POOLER_TYPE": "ROIAlignV2",
-    "MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO": 0,
-    "MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS": [[10, 10, 5, 5], [20, 20, 10, 10], [30, 30, 15, 15]],
-    "MODEL.ROI_BOX_CASCADE_HEAD.IOUS": [0.5, 0.6, 0.7],
-    "TEST.DETECTIONS_PER_IMAGE": 100,
-    "DATASETS.TRAIN": [],
-}
-# ... its Cascade R-CNN keeps more proposals in training
-_STOCK_CASCADE = {"MODEL.RPN.POST_NMS_TOPK_TRAIN": 2000}
-# ... its ResNeXt models come from other pretrained weights
-_STOCK_RESNEXT = {"MODEL.PIXEL_STD": [57.375, 57.12, 58.395], "MODEL.RESNETS.STRIDE_IN_1X1": False}
-# What there is no equivalent for has to be as here.
-_REQUIRED: dict[str, tuple[Any, ...]] = {
-    "MODEL.META_ARCHITECTURE": ("GeneralizedRCNN",),
-    "MODEL.FPN.FUSE_TYPE": ("sum",),
-    "MODEL.FPN.NORM": ("",),
-    "MODEL.ANCHOR_GENERATOR.OFFSET": (0.0,),
-    "MODEL.RESNETS.RES5_DILATION": (1,),
-    "MODEL.RESNETS.NORM": ("FrozenBN", "BN", "SyncBN", "nnSyncBN", "naiveSyncBN"),
-    "MODEL.RPN.BOUNDARY_THRESH": (-1,),
-    "MODEL.RPN.BBOX_REG_WEIGHTS": ([1.0, 1.0, 1.0, 1.0],),
-    "MODEL.RPN.BBOX_REG_LOSS_TYPE": ("smooth_l1",),
-    "MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE": ("smooth_l1",),
-    "MODEL.ROI_BOX_HEAD.POOLER_TYPE": ("ROIAlignV2", "ROIAlign"),
-    "MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE": (False,),
-}
 
 
 def read_settings(config: Path | None, meta: dict[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:
@@ -108,40 +51,10 @@ def read_settings(config: Path | None, meta: dict[str, Any]) -> tuple[dict[str, 
     return None, ["no config given: preprocessing, thresholds and training settings are detectron2's stock ones"]
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """A config.yaml, with those it builds on, as {"MODEL.RPN.NMS_THRESH": 0.7, ...}. Raises UserError if unfit."""
-    flat = _read(path)
-    if not any(key.startswith("MODEL.") for key in flat):
-        raise UserError(f"{path}: no MODEL section; give the config.yaml that detectron2 writes next to its weights")
-    for key, allowed in _REQUIRED.items():
-        if flat.get(key, allowed[0]) not in allowed:
-            raise UserError(f"{path}: {key} is {flat[key]!r}; {' or '.join(map(repr, allowed))} converts")
-    return flat
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: not a readable YAML file ({reason}); give detectron2's config.yaml") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: no settings by name; give detectron2's config.yaml")
-    base = content.pop("_BASE_", None)
-    return (_read(path.parent / base) if isinstance(base, str) else {}) | _flat(content)
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
-
-
 def to_config(skeleton: ModelConfig, settings: dict[str, Any] | None) -> ModelConfig:
     """What the shapes tell, completed by the settings of a config file (None: detectron2's stock settings)."""
-    get: dict[str, Any] = _STOCK | (_STOCK_CASCADE if len(skeleton.stages) > 1 else {})
-    get |= _STOCK_RESNEXT if skeleton.backbone.groups > 1 else {}
+    get: dict[str, Any] = STOCK | (STOCK_CASCADE if len(skeleton.stages) > 1 else {})
+    get |= STOCK_RESNEXT if skeleton.backbone.groups > 1 else {}
     get |= settings or {}
     norm = "frozen" if get["MODEL.RESNETS.NORM"] == "FrozenBN" else "batch"
     dataset = "coco" if settings is None else " ".join(get["DATASETS.TRAIN"])
@@ -191,6 +104,8 @@ def _min_size(get: dict[str, Any]) -> tuple[int, ...] | None:
     """The short sides for training, the last of them for testing; None where images keep their size."""
     test, train = get["INPUT.MIN_SIZE_TEST"], get["INPUT.MIN_SIZE_TRAIN"]
     train = (train,) if isinstance(train, int) else tuple(train)
+    if get["INPUT.MIN_SIZE_TRAIN_SAMPLING"] == "range":
+        train = tuple(range(min(train), max(train) + 1))
     return None if test == 0 else train if train[-1] == test else (test,)
 
 
@@ -214,7 +129,11 @@ def _rpn(skeleton: ModelConfig, get: dict[str, Any]) -> Rpn:
     negative, positive = get["MODEL.RPN.IOU_THRESHOLDS"]
     return replace(
         skeleton.rpn,
-        anchors=Anchors(sizes=tuple(level[0] for level in sizes), ratios=tuple(ratios[0])),
+        anchors=Anchors(
+            sizes=tuple(level[0] for level in sizes),
+            ratios=tuple(ratios[0]),
+            offset=get["MODEL.ANCHOR_GENERATOR.OFFSET"],
+        ),
         pre_nms_train=get["MODEL.RPN.PRE_NMS_TOPK_TRAIN"],
         pre_nms_test=get["MODEL.RPN.PRE_NMS_TOPK_TEST"],
         post_nms_train=get["MODEL.RPN.POST_NMS_TOPK_TRAIN"],

@@ -24,6 +24,15 @@ _DEPTHS: dict[tuple[str, tuple[int, ...]], int] = {
     ("bottleneck", (3, 4, 23, 3)): 101,
     ("bottleneck", (3, 8, 36, 3)): 152,
 }
+_FOREIGN = {  # what a tensor that has no place belongs to, by its name
+    r"backbone\.(simfp_|net\.)": "ViTDet's plain vision transformer",
+    r"backbone\..*\.attn\.|backbone\.(bottom_up\.)?patch_embed": "a Swin or another vision transformer",
+    r"backbone\.downsample_layers|depthwise_conv|\.gamma$": "a ConvNeXt",
+    r"conv_offset|conv2_offset": "a deformable convolution",
+    r"\.(conv|shortcut|lateral)\w*\.norm\.|\.gn\.": "normalisation where there is none here",
+    r"rpn.*\.conv\d|rpn_conv\.\d": "an RPN of several convolutions",
+    r"shared_convs|box_head\.(\d\.)?conv\d": "a box head with convolutions",
+}
 
 
 def rename(name: str, rows: Iterable[tuple[str, str]]) -> str | None:
@@ -48,9 +57,10 @@ def our_names(state: State, names: Names, ignored: str) -> State:
             continue
         ours = rename(name, rows)
         if ours is None:
+            kind = next((f" (of {kind})" for pattern, kind in _FOREIGN.items() if re.search(pattern, name)), "")
             raise UserError(
-                f"the checkpoint holds '{name}' {tuple(tensor.shape)}, which has no place in a Faster or Cascade R-CNN "
-                "on a feature pyramid; only ResNet and ResNeXt backbones and heads of two layers convert"
+                f"the checkpoint holds '{name}' {tuple(tensor.shape)}{kind}, which has no place in a Faster or Cascade "
+                "R-CNN on a feature pyramid; only ResNet and ResNeXt backbones and heads of two layers convert"
             )
         found[ours] = tensor
     return found

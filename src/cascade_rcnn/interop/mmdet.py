@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from cascade_rcnn.config import (
-    MMDET,
     Anchors,
     Category,
     Inference,
@@ -19,7 +18,9 @@ from cascade_rcnn.config import (
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop import categories, layout
 from cascade_rcnn.interop.layout import Names, State
-from cascade_rcnn.interop.python_config import Settings, assignments
+from cascade_rcnn.interop.mmdet_config import parse_config, pipeline, proposals, read_config, scale
+from cascade_rcnn.interop.python_config import Settings
+from cascade_rcnn.presets import MMDET
 
 SIGN = r"(neck\.lateral_convs|roi_head\.bbox_head|rpn_head)\."
 _HEADS = {"fc1": "shared_fcs.0", "fc2": "shared_fcs.1", "classifier": "fc_cls", "regressor": "fc_reg"}
@@ -37,31 +38,6 @@ NAMES: Names = (
 MASK = r"roi_head\.mask_"
 IGNORED = rf"{MASK}|.*\.num_batches_tracked$|data_preprocessor\."
 
-# What there is no equivalent for has to be as here (where the config says anything of it).
-_REQUIRED: dict[str, tuple[Any, ...]] = {
-    "backbone.type": ("ResNet", "ResNeXt"),
-    "backbone.norm_cfg.type": ("BN", "SyncBN"),
-    "backbone.dcn": (None,),
-    "backbone.plugins": (None,),
-    "backbone.deep_stem": (False,),
-    "backbone.avg_down": (False,),
-    "backbone.dilations": ([1, 1, 1, 1],),
-    "neck.type": ("FPN",),
-    "neck.add_extra_convs": (False,),
-    "rpn_head.type": ("RPNHead",),
-    "rpn_head.anchor_generator.type": ("AnchorGenerator",),
-    "rpn_head.anchor_generator.center_offset": (0.0,),
-    "rpn_head.bbox_coder.target_stds": ([1.0, 1.0, 1.0, 1.0],),
-    "rpn_head.loss_cls.use_sigmoid": (True,),
-    "roi_head.bbox_roi_extractor.type": ("SingleRoIExtractor",),
-    "roi_head.bbox_roi_extractor.finest_scale": (56,),
-    "roi_head.bbox_roi_extractor.roi_layer.type": ("RoIAlign",),
-    "roi_head.bbox_head.loss_cls.use_sigmoid": (False,),
-    "roi_head.bbox_head.0.loss_cls.use_sigmoid": (False,),
-    "test_cfg.rcnn.nms.type": ("nms",),
-    "train_cfg.rpn.allowed_border": (0, -1),
-}
-
 
 def read_settings(config: Path | None, meta: dict[str, Any]) -> tuple[Settings | None, list[str]]:
     """The settings of a config file, or else those in the checkpoint itself; None without either. And notes."""
@@ -77,41 +53,6 @@ def read_settings(config: Path | None, meta: dict[str, Any]) -> tuple[Settings |
     if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
         settings.tree["classes"] = list(names)
     return settings, notes
-
-
-def read_config(path: Path) -> Settings:
-    """A config.py, which is read and never run. Raises UserError where that does not do."""
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path}: not readable ({error}); give the config that mmdet writes into its work_dir"
-        ) from None
-    return parse_config(text, str(path))
-
-
-def parse_config(text: str, where: str) -> Settings:
-    """A config's text; `where` names it in errors."""
-    try:
-        values = assignments(text)
-    except ValueError as error:
-        raise UserError(
-            f"{where}: {error}; give the flat config that mmdet writes into its work_dir, with values only"
-        ) from None
-    if "_base_" in values:
-        raise UserError(
-            f"{where}: builds on {values['_base_']}; give the flat config that mmdet writes into its work_dir"
-        )
-    if not isinstance(values.get("model"), dict):
-        raise UserError(f"{where}: has no `model`; give the config of a detector")
-    for key in ("train_cfg", "test_cfg"):  # outside `model` in 2.x's first versions
-        values["model"].setdefault(key, values.get(key, {}))
-    settings = Settings(values)
-    for key, allowed in _REQUIRED.items():
-        found = settings(f"model.{key}", allowed[0])
-        if found not in allowed:
-            raise UserError(f"{where}: model.{key} is {found!r}; {' or '.join(map(repr, allowed))} converts")
-    return settings
 
 
 def to_config(skeleton: ModelConfig, settings: Settings | None) -> ModelConfig:
@@ -151,7 +92,7 @@ def to_config(skeleton: ModelConfig, settings: Settings | None) -> ModelConfig:
         ),
         inference=Inference(
             score_threshold=get("model.test_cfg.rcnn.score_thr", 0.05),
-            nms_iou=get("model.test_cfg.rcnn.nms.iou_threshold", 0.5),
+            nms_iou=get("model.test_cfg.rcnn.nms.iou_threshold", get("model.test_cfg.rcnn.nms.iou_thr", 0.5)),
             max_detections=get("model.test_cfg.rcnn.max_per_img", 100),
         ),
     )
@@ -205,27 +146,19 @@ def _beta(loss: dict[str, Any] | None, default: float) -> float:
 
 
 def _preprocess(get: Settings) -> Preprocess:
-    """`model.data_preprocessor` (3.x) or `img_norm_cfg` (2.x), and the test pipeline's Resize."""
-    norm = get("model.data_preprocessor", get("img_norm_cfg", {}))
+    """`model.data_preprocessor` (3.x), or the test pipeline's Normalize or `img_norm_cfg` (2.x); and its Resize."""
+    normalize = next((step for step in pipeline(get) if step.get("type") == "Normalize" and "mean" in step), None)
+    norm = get("model.data_preprocessor", normalize or get("img_norm_cfg", {}))
     rgb = norm.get("bgr_to_rgb", norm.get("to_rgb", True))
     mean, std = norm.get("mean", (123.675, 116.28, 103.53)), norm.get("std", (58.395, 57.12, 57.375))
-    long, short = max(_scale(get)), min(_scale(get))
+    sides = scale(get)
     return Preprocess(
-        min_size=(short,),
-        max_size=long,
+        min_size=(min(sides),),
+        max_size=max(sides),
         mean=tuple(x / 255 for x in mean),
         std=tuple(x / 255 for x in std),
         bgr=not rgb,
     )
-
-
-def _scale(get: Settings) -> tuple[int, int]:
-    """The two sides that the test pipeline fits an image into, `scale` (3.x) or `img_scale` (2.x)."""
-    for step in get("test_pipeline", []):
-        scale = step.get("scale", step.get("img_scale"))
-        if isinstance(scale, list) and len(scale) == 2 and all(isinstance(side, int) for side in scale):
-            return scale[0], scale[1]
-    return 1333, 800
 
 
 def _rpn(rpn: Rpn, get: Settings, post_nms_train: int) -> Rpn:
@@ -233,22 +166,29 @@ def _rpn(rpn: Rpn, get: Settings, post_nms_train: int) -> Rpn:
     scales, strides = generator.get("scales", [8]), generator.get("strides", [4, 8, 16, 32, 64])
     if len(scales) != 1:
         raise UserError(f"the config has {len(scales)} anchor scales at a level; one converts")
+    train, test = (proposals(get, part) for part in ("train_cfg.rpn_proposal", "test_cfg.rpn"))
     return replace(
         rpn,
         anchors=Anchors(
-            sizes=tuple(round(scales[0] * s) for s in strides), ratios=tuple(generator.get("ratios", (0.5, 1, 2)))
+            sizes=tuple(round(scales[0] * s) for s in strides),
+            ratios=tuple(generator.get("ratios", (0.5, 1, 2))),
+            offset=generator.get("center_offset", 0.0),
         ),
-        pre_nms_train=get("model.train_cfg.rpn_proposal.nms_pre", 2000),
-        pre_nms_test=get("model.test_cfg.rpn.nms_pre", 1000),
-        post_nms_train=get("model.train_cfg.rpn_proposal.max_per_img", post_nms_train),
-        post_nms_test=get("model.test_cfg.rpn.max_per_img", 1000),
-        nms_iou=get("model.test_cfg.rpn.nms.iou_threshold", 0.7),
-        min_size=get("model.test_cfg.rpn.min_bbox_size", 0),
+        pre_nms_train=_or(train["pre_nms"], 2000),
+        pre_nms_test=_or(test["pre_nms"], 1000),
+        post_nms_train=_or(train["post_nms"], post_nms_train),
+        post_nms_test=_or(test["post_nms"], 1000),
+        nms_iou=_or(test["nms_iou"], 0.7),
+        min_size=_or(test["min_size"], 0),
         samples=get("model.train_cfg.rpn.sampler.num", 256),
         positive_fraction=get("model.train_cfg.rpn.sampler.pos_fraction", 0.5),
         positive_iou=get("model.train_cfg.rpn.assigner.pos_iou_thr", 0.7),
         negative_iou=get("model.train_cfg.rpn.assigner.neg_iou_thr", 0.3),
     )
+
+
+def _or(value: Any, default: Any) -> Any:
+    return default if value is None else value
 
 
 def convert(state: State, settings: Settings | None) -> tuple[ModelConfig, State]:

@@ -4,10 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cascade_rcnn.config import DETECTRON2, Anchors, ModelConfig, Preprocess, RoIAlign, Rpn
+from cascade_rcnn.config import Anchors, ModelConfig, Preprocess, RoIAlign, Rpn
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop import categories, layout
 from cascade_rcnn.interop.layout import Names, State
+from cascade_rcnn.presets import DETECTRON2
 
 _HEAD = {"fc1": "box_head.fc6", "fc2": "box_head.fc7"} | {
     "classifier": "box_predictor.cls_score",

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from cascade_rcnn.config import (
-    SEMANTICS,
     Anchors,
     Backbone,
     BoxHead,
@@ -19,9 +18,9 @@ from cascade_rcnn.config import (
     Rpn,
     Sampling,
     Stage,
-    preset_stages,
 )
 from cascade_rcnn.errors import UserError, nearest
+from cascade_rcnn.presets import PROPOSALS, SEMANTICS, preset_stages
 
 Method = Literal["cascade", "iterative", "integral"]
 
@@ -35,7 +34,7 @@ class Family:
     pyramid: bool
     head: Literal["two_layer", "rfcn"] = "two_layer"
     head_width: int = 1024
-    proposals: int
+    proposals: dict[str, int] | None = None  # without a pyramid, of `Rpn`; None: as the semantics preset has them
     rois: int
     min_size: int
     max_size: int
@@ -52,7 +51,6 @@ _FPN = Family(
     names={method: f"{method}_{{}}_fpn" for method in _METHODS},
     backbones=_RESNETS | {"resnext101_32x8d": Backbone(depth=101, groups=32, width_per_group=8)},
     pyramid=True,
-    proposals=1000,
     rois=512,
     min_size=800,
     max_size=1333,
@@ -62,7 +60,7 @@ _VGG = Family(
     backbones={"vgg16": Backbone(family="vgg", depth=16)},
     pyramid=False,
     head_width=2048,
-    proposals=300,
+    proposals={"pre_nms_train": 2000, "post_nms_train": 2000, "pre_nms_test": 5000, "post_nms_test": 300},
     rois=128,
     min_size=600,
     max_size=1000,
@@ -77,7 +75,7 @@ _RFCN = Family(
     backbones={name: replace(backbone, dilated=True) for name, backbone in _RESNETS.items()},
     pyramid=False,
     head="rfcn",
-    proposals=300,
+    proposals={"pre_nms_train": 4000, "post_nms_train": 4000, "pre_nms_test": 3000, "post_nms_test": 300},
     rois=256,
     min_size=600,
     max_size=1000,
@@ -114,16 +112,17 @@ def model_config(
     if options.semantics not in SEMANTICS:
         raise UserError(f"semantics='{options.semantics}': it is one of {', '.join(SEMANTICS)}")
     family, method, backbone = _ARCHITECTURES[name]
+    stages = _stages(method, options)
     return ModelConfig(
         name=name,
         categories=categories,
-        stages=_stages(method, options),
+        stages=stages,
         method=_METHODS[method][0],
         semantics=SEMANTICS[options.semantics],
         preprocess=_preprocess(family, options),
         backbone=_backbone(backbone, options, pretrained),
         pyramid_channels=options.pyramid_channels if family.pyramid else None,
-        rpn=_rpn(family, options),
+        rpn=_rpn(family, options, several=_METHODS[method][0] == "cascade" and len(stages) > 1),
         head=BoxHead(
             kind=family.head, width=options.head_width or family.head_width, class_agnostic=options.class_agnostic
         ),
@@ -189,33 +188,43 @@ def _backbone(backbone: Backbone, options: ModelOptions, pretrained: bool) -> Ba
     return replace(backbone, stem=width, planes=width, norm=norm, frozen_stages=5 - trainable)
 
 
-def _rpn(family: Family, options: ModelOptions) -> Rpn:
+def _rpn(family: Family, options: ModelOptions, *, several: bool) -> Rpn:
     """Sizes, channels and weights as in the released code where there is no pyramid, or by `paper` semantics."""
-    number = options.proposals or family.proposals
-    if not family.pyramid:
-        return Rpn(
-            anchors=Anchors(sizes=(options.anchor_sizes or (64, 128, 256, 512),), ratios=options.anchor_ratios),
-            channels=options.rpn_channels or 512,
-            pre_nms_train=10 * number,
-            pre_nms_test=10 * number,
-            post_nms_train=4 * number,
-            post_nms_test=number,
-        )
     paper = options.semantics == "paper"
-    sizes: tuple[int | tuple[int, ...], ...] = options.anchor_sizes or (32, 64, 128, 256, 512)
+    return Rpn(
+        anchors=Anchors(
+            sizes=_anchor_sizes(family, options), ratios=options.anchor_ratios, offset=0.5 if paper else 0.0
+        ),
+        channels=options.rpn_channels or (None if family.pyramid else 512),
+        shared=not (paper and family.pyramid),
+        min_size=5.0 if paper else 0.0,
+        **_proposals(family, options, several),
+    )
+
+
+def _anchor_sizes(family: Family, options: ModelOptions) -> tuple[int | tuple[int, ...], ...]:
+    if not family.pyramid:
+        return (options.anchor_sizes or (64, 128, 256, 512),)
+    sizes = options.anchor_sizes or (32, 64, 128, 256, 512)
     if len(sizes) > _PYRAMID_LEVELS:
         raise UserError(f"anchor_sizes has {len(sizes)} entries; the pyramid has levels P2 to P6: give at most 5")
-    if paper and len(sizes) == _PYRAMID_LEVELS:
-        sizes = (*sizes[:3], options.anchor_sizes[3:] if options.anchor_sizes else (256, 512))  # both on P5
-    return Rpn(
-        anchors=Anchors(sizes=sizes, ratios=options.anchor_ratios),
-        channels=options.rpn_channels,
-        shared=not paper,
-        pre_nms_train=2 * number,
-        pre_nms_test=number,
-        post_nms_train=number,
-        post_nms_test=number,
-    )
+    if options.semantics == "paper" and len(sizes) == _PYRAMID_LEVELS:
+        return (*sizes[:3], sizes[3:])  # both on P5
+    return sizes
+
+
+def _proposals(family: Family, options: ModelOptions, several: bool) -> dict[str, int]:
+    """How many boxes enter NMS and leave it: by the user's number, the family's, or the preset's."""
+    number = options.proposals
+    if number is None:
+        return family.proposals or PROPOSALS[options.semantics, several]
+    into, kept = (2, 1) if family.pyramid else (10, 4)  # in training
+    return {
+        "pre_nms_train": into * number,
+        "pre_nms_test": number if family.pyramid else into * number,
+        "post_nms_train": kept * number,
+        "post_nms_test": number,
+    }
 
 
 def _inference(options: ModelOptions) -> Inference:

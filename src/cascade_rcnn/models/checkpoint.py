@@ -22,7 +22,8 @@ from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.tensor_files import DAMAGED, reason
 
 _KEY = "cascade_rcnn"
-_FORMAT = "1"
+_FORMAT = 1
+_ABSURD = 1e12  # no weight, and no statistic of an activation, comes near it
 
 
 def save(model: Detector, path: str | Path, *, compact: bool = False) -> None:
@@ -30,13 +31,19 @@ def save(model: Detector, path: str | Path, *, compact: bool = False) -> None:
 
     Raises UserError where it cannot be written.
     """
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    tensors = {name: _stored(value) for name, value in model.state_dict().items()}
     tensors = pack(tensors) if compact else tensors
     with replacing(path) as aside:
         try:
-            save_file(tensors, aside, metadata={_KEY: model.config.to_json(), "format": _FORMAT})
+            save_file(tensors, aside, metadata={_KEY: model.config.to_json(), "format": str(_FORMAT)})
         except SafetensorError as error:  # a full disk, for one
             raise UserError(f"{path}: cannot be written ({reason(error)}); choose another output") from None
+
+
+def _stored(value: Tensor) -> Tensor:
+    """A tensor as files hold it: float32, or integers."""
+    value = value.detach().cpu().contiguous()
+    return value.float() if value.is_floating_point() else value
 
 
 def load(path: str | Path, *, device: str | torch.device = "cpu", **inference: Any) -> Detector:
@@ -48,10 +55,19 @@ def load(path: str | Path, *, device: str | torch.device = "cpu", **inference: A
     Raises UserError naming the file when it is missing, corrupt, or not one of ours.
     """
     config, state = read(path)
+    config = config.with_inference(**inference)
     with _NoInit():
-        model = build(config.with_inference(**inference))
+        model = _built(config, path)
     fill(model, state, path)
     return model.to(device).eval()
+
+
+def _built(config: ModelConfig, path: str | Path) -> Detector:
+    """The detector of the config in a file. Raises UserError where there can be none, such as one beyond all memory."""
+    try:
+        return build(config)
+    except (ValueError, RuntimeError, MemoryError) as error:
+        raise UserError(f"{path}: no model can be built of its config ({reason(error)})") from None
 
 
 class _NoInit(TorchFunctionMode):
@@ -93,10 +109,21 @@ def read_config(path: str | Path) -> ModelConfig:
             f"{path}: holds weights but no cascade-rcnn config; bring checkpoints of detectron2, mmdetection or "
             "torchvision in with `cascade-rcnn convert`"
         )
+    _check_format(metadata.get("format", "1"), path)
     try:
         return ModelConfig.from_json(metadata[_KEY])
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def _check_format(written: str, path: str | Path) -> None:
+    if not written.isdecimal() or int(written) < 1:
+        raise UserError(f"{path}: its format is '{written[:20]}', which is no number; copy the file again")
+    if int(written) > _FORMAT:
+        raise UserError(
+            f"{path}: was written by a newer cascade-rcnn (format {written[:20]}, this one reads up to {_FORMAT}); "
+            "update the package"
+        )
 
 
 def _unreadable(path: str | Path, error: Exception) -> UserError:
@@ -107,14 +134,28 @@ def _unreadable(path: str | Path, error: Exception) -> UserError:
 
 
 def fill(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
-    """Load weights that must fit exactly. Raises UserError with the first difference."""
+    """Load weights that must fit exactly, and be numbers. Raises UserError with the first that is not so."""
     own = model.state_dict()
     for name in own.keys() | state.keys():
         here, there = own.get(name), state.get(name)
         if here is None or there is None or here.shape != there.shape:
             shapes = [tuple(x.shape) if x is not None else "nothing" for x in (there, here)]
             raise UserError(f"{path}: its weights do not fit its config at {name}: {shapes[0]}, expected {shapes[1]}")
+        _check_values(name, there, here.dtype, path)
     model.load_state_dict(state)
+
+
+def _check_values(name: str, value: Tensor, dtype: torch.dtype, path: str | Path) -> None:
+    if value.dtype != dtype:
+        raise UserError(f"{path}: {name} holds {value.dtype}, expected {dtype}; save the model again")
+    if value.is_floating_point() and value.numel() > 0:
+        least, most = (x.item() for x in value.aminmax())  # NaN where any is
+        if not -_ABSURD <= least <= most <= _ABSURD:
+            raise UserError(
+                f"{path}: {name} holds values from {least:g} to {most:g}, no weights; use another checkpoint"
+            )
+        if name.endswith("running_var") and least < 0:
+            raise UserError(f"{path}: {name} is a variance and holds {least:g}; use another checkpoint")
 
 
 def save_state(path: str | Path, state: dict[str, Any]) -> None:

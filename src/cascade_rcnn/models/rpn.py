@@ -15,7 +15,7 @@ from cascade_rcnn.config import Anchors, Rpn, Semantics
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.convolution import Conv2d
 from cascade_rcnn.nms import keep_mask
-from cascade_rcnn.quality import assign, sample
+from cascade_rcnn.quality import Assignment, assign, sample
 from cascade_rcnn.structures import Proposals, Targets
 
 _PADDING = 32  # images are padded to multiples of this
@@ -32,11 +32,11 @@ def base_anchors(config: Anchors, level: int) -> Tensor:
     return anchors.round() if config.rounded else anchors
 
 
-def grid_anchors(base: Tensor, height: int, width: int, step_y: int, step_x: int) -> Tensor:
-    """Anchors of a whole map, (height * width * len(base), 4), centred on multiples of the steps."""
+def grid_anchors(base: Tensor, height: int, width: int, step_y: int, step_x: int, offset: float = 0.0) -> Tensor:
+    """Anchors of a whole map, (height * width * len(base), 4), centred on (i + offset) x step."""
     y = torch.arange(height, device=base.device, dtype=base.dtype)[:, None, None].expand(height, width, 1)
     x = torch.arange(width, device=base.device, dtype=base.dtype)[None, :, None].expand(height, width, 1)
-    x, y = x * step_x, y * step_y
+    x, y = (x + offset) * step_x, (y + offset) * step_y
     shift = torch.cat([x, y, x, y], dim=-1)
     return (shift[:, :, None] + base).reshape(-1, 4)
 
@@ -86,7 +86,8 @@ class RegionProposalNetwork(nn.Module):
             if self.config.anchors.measured_stride:
                 step_y = features[0].shape[-2] * self.strides[0] // height
                 step_x = features[0].shape[-1] * self.strides[0] // width
-            anchors.append(grid_anchors(self.get_buffer(f"base{level}"), height, width, step_y, step_x))
+            base, offset = self.get_buffer(f"base{level}"), self.config.anchors.offset
+            anchors.append(grid_anchors(base, height, width, step_y, step_x, offset))
         return anchors
 
     @torch.no_grad()
@@ -123,7 +124,7 @@ class RegionProposalNetwork(nn.Module):
         self, anchors: list[Tensor], logits: list[Tensor], deltas: list[Tensor], targets: Targets, sizes: Tensor
     ) -> dict[str, Tensor]:
         """Objectness and localization risks over a sample of anchors, under torchvision's names."""
-        config = self.config
+        config, semantics = self.config, self.semantics
         anchor = torch.cat(anchors).expand(len(sizes), -1, -1)
         assignment = assign(
             anchor,
@@ -131,19 +132,41 @@ class RegionProposalNetwork(nn.Module):
             targets,
             positive_iou=config.positive_iou,
             negative_iou=config.negative_iou,
-            rescue_from=self.semantics.rpn_min_match_iou,
-            rescue_reassigns=self.semantics.rpn_rescue_reassigns,
+            rescue_from=semantics.rpn_min_match_iou,
+            rescue_reassigns=semantics.rpn_rescue_reassigns,
+            min_object_size=semantics.min_object_size,
         )
-        chosen = sample(assignment, config.samples, config.positive_fraction)
+        columns = (anchor, torch.cat(logits, dim=1), torch.cat(deltas, dim=1), assignment)
+        if not semantics.rpn_by_level:
+            return self._risks(*columns, config.samples)
+        total: dict[str, Tensor] = {}
+        numbers = [len(a) for a in anchors]
+        parts = [x.split(numbers, dim=1) for x in (*columns[:3], *assignment)]
+        for anchor, logit, delta, *assigned in zip(*parts, strict=True):
+            risks = self._risks(anchor, logit, delta, Assignment(*assigned), config.samples // len(numbers))
+            total = {name: total.get(name, 0.0) + risk / len(numbers) for name, risk in risks.items()}
+        return total
+
+    def _risks(
+        self, anchor: Tensor, logits: Tensor, deltas: Tensor, assignment: Assignment, samples: int
+    ) -> dict[str, Tensor]:
+        """Of some anchors (B, A, 4), by their logits (B, A) and deltas (B, A, 4), over `samples` of each image's."""
+        chosen = sample(assignment, samples, self.config.positive_fraction)
         positive = assignment.positive.gather(1, chosen.rows) & chosen.valid
         truth = box_ops.gather(assignment.truth, chosen.rows)
         target = box_ops.encode(box_ops.gather(anchor, chosen.rows), truth)
-        logit = torch.cat(logits, dim=1).gather(1, chosen.rows)
-        delta = box_ops.gather(torch.cat(deltas, dim=1), chosen.rows)
         number = chosen.valid.sum().clamp(min=1)
+        coordinates = 4 * positive.sum().clamp(min=1)
+        logit, delta = logits.gather(1, chosen.rows), box_ops.gather(deltas, chosen.rows)
         return {
             "loss_objectness": losses.objectness(logit, positive, chosen.valid, number),
-            "loss_rpn_box_reg": losses.localization(delta, target, positive, number, self.semantics.rpn_box_beta),
+            "loss_rpn_box_reg": losses.localization(
+                delta,
+                target,
+                positive,
+                coordinates if self.semantics.rpn_box_normalizer == "coordinates" else number,
+                self.semantics.rpn_box_beta,
+            ),
         }
 
     def _usable(self, anchors: Tensor, sizes: Tensor) -> Tensor:
@@ -152,6 +175,10 @@ class RegionProposalNetwork(nn.Module):
         match self.semantics.rpn_anchors:
             case "inside":
                 return (anchors[..., :2] >= 0).all(dim=-1) & (anchors[..., 2:] < limit).all(dim=-1)
+            case "mostly-inside":
+                margin = (anchors[..., 2:] - anchors[..., :2]) / 4
+                outside = (anchors[..., :2] < -margin) | (anchors[..., 2:] >= limit + margin)
+                return ~outside.any(dim=-1)
             case "centre-inside":  # of the padded image; centres lie on multiples of 4: a pixel is for rounding
                 limit = (limit / _PADDING).ceil() * _PADDING
                 return ((anchors[..., :2] + anchors[..., 2:]) / 2 < limit - 1).all(dim=-1)

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.studies.runs import family_of
+from cascade_rcnn.studies.runs import TABLE3, family_of
 
 Record: TypeAlias = dict[str, Any]  # a training.json
 
-_OF_THE_MODEL = ("model", "options", "pretrained")  # settings that differ within a study
+_OF_THE_MODEL = ("model", "options", "pretrained", "optimizer")  # settings that differ within a study
 _OF_THE_STAGES = (  # options that differ within a family
     *("stages", "stage_ious", "stage_stds", "stage_means"),
     *("iterations", "test_stage", "ensemble", "ensemble_rois"),
@@ -19,10 +19,12 @@ _OF_THE_STAGES = (  # options that differ within a family
 def check_alike(records: Sequence[Record], folder: Path) -> None:
     """All share data, schedule and semantics; the runs of a family their network; those of a variant their stages.
 
+    Table 3's rows share an optimizer, and all others do.
     Raises UserError naming two runs and the settings in which they differ.
     """
     groups: tuple[tuple[Callable[[Record], str], Callable[[Record], Record]], ...] = (
         (lambda record: "", _of_all),
+        (lambda record: str(record["name"] in TABLE3), lambda record: {"optimizer": record["settings"]["optimizer"]}),
         (lambda record: family_of(record["name"]), _of_a_family),
         (lambda record: record["name"], _of_a_variant),
     )

@@ -23,7 +23,7 @@ from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.recipes import Recipe
 from cascade_rcnn.studies import measure
-from cascade_rcnn.studies.runs import Artifact, Setting, Variant, family_of, variants
+from cascade_rcnn.studies.runs import Artifact, Setting, Variant, family_of, needed, variants
 from cascade_rcnn.studies.store import RunFolder, Store, save_matches
 
 Say = Callable[[str], None]
@@ -88,7 +88,7 @@ def tasks(study: Study) -> list[Task]:
     known = variants(study.base, study.families)
     found = []
     for name, variant in known.items():
-        users = [a for a in study.artifacts if name in a.variants or (a.name == "table6" and family_of(name))]
+        users = [a for a in study.artifacts if name in needed(a, known) or (a.name == "table6" and family_of(name))]
         count = max((study.seeds if a.every_seed else 1 for a in users), default=0)
         for seed in range(study.base.seed, study.base.seed + count):
             run = study.store.run(name, seed)

@@ -43,7 +43,8 @@ def heads_for(model: Detector, inference: Mapping[str, Any]) -> Cascade:
     if "iterations" in inference:
         stage, number = config.stages[0], len(config.stages)
         head = model.roi_heads.heads[0]
-        heads = iterative_bbox(head, stage, number, config.semantics, config.sampling, config.inference)
+        options = (config.semantics, config.sampling, config.inference, model.roi_heads.read)
+        heads = iterative_bbox(head, stage, number, *options)
         return heads.to(next(head.parameters()).device).eval()
     heads = copy.copy(model.roi_heads)
     heads.inference = config.inference

@@ -1,0 +1,135 @@
+"""detectron2's config.yaml: what of it is read, what has to be as its own detectors have it, what does not matter."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.interop.known import Known, leaves
+
+# The settings read, as its Base-RCNN-FPN.yaml and defaults have them: what a config file leaves out.
+STOCK: dict[str, Any] = {
+    "INPUT.FORMAT": "BGR",
+    "INPUT.MIN_SIZE_TEST": 800,
+    "INPUT.MAX_SIZE_TEST": 1333,
+    "INPUT.MIN_SIZE_TRAIN": [640, 672, 704, 736, 768, 800],
+    "INPUT.MIN_SIZE_TRAIN_SAMPLING": "choice",
+    "MODEL.PIXEL_MEAN": [103.53, 116.28, 123.675],
+    "MODEL.PIXEL_STD": [1.0, 1.0, 1.0],
+    "MODEL.BACKBONE.FREEZE_AT": 2,
+    "MODEL.RESNETS.NORM": "FrozenBN",
+    "MODEL.RESNETS.STRIDE_IN_1X1": True,
+    "MODEL.ANCHOR_GENERATOR.SIZES": [[32], [64], [128], [256], [512]],
+    "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": [[0.5, 1.0, 2.0]],
+    "MODEL.ANCHOR_GENERATOR.OFFSET": 0.0,
+    "MODEL.RPN.PRE_NMS_TOPK_TRAIN": 2000,
+    "MODEL.RPN.PRE_NMS_TOPK_TEST": 1000,
+    "MODEL.RPN.POST_NMS_TOPK_TRAIN": 1000,
+    "MODEL.RPN.POST_NMS_TOPK_TEST": 1000,
+    "MODEL.RPN.NMS_THRESH": 0.7,
+    "MODEL.RPN.BATCH_SIZE_PER_IMAGE": 256,
+    "MODEL.RPN.POSITIVE_FRACTION": 0.5,
+    "MODEL.RPN.IOU_THRESHOLDS": [0.3, 0.7],
+    "MODEL.RPN.SMOOTH_L1_BETA": 0.0,
+    "MODEL.PROPOSAL_GENERATOR.MIN_SIZE": 0,
+    "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": 512,
+    "MODEL.ROI_HEADS.POSITIVE_FRACTION": 0.25,
+    "MODEL.ROI_HEADS.IOU_THRESHOLDS": [0.5],
+    "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.05,
+    "MODEL.ROI_HEADS.NMS_THRESH_TEST": 0.5,
+    "MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS": [10.0, 10.0, 5.0, 5.0],
+    "MODEL.ROI_BOX_HEAD.SMOOTH_L1_BETA": 0.0,
+    "MODEL.ROI_BOX_HEAD.POOLER_TYPE": "ROIAlignV2",
+    "MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO": 0,
+    "MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS": [[10, 10, 5, 5], [20, 20, 10, 10], [30, 30, 15, 15]],
+    "MODEL.ROI_BOX_CASCADE_HEAD.IOUS": [0.5, 0.6, 0.7],
+    "TEST.DETECTIONS_PER_IMAGE": 100,
+    "DATASETS.TRAIN": [],
+}
+# ... its Cascade R-CNN keeps more proposals in training
+STOCK_CASCADE = {"MODEL.RPN.POST_NMS_TOPK_TRAIN": 2000}
+# ... its ResNeXt models come from other pretrained weights
+STOCK_RESNEXT = {"MODEL.PIXEL_STD": [57.375, 57.12, 58.395], "MODEL.RESNETS.STRIDE_IN_1X1": False}
+
+_REQUIRED: dict[str, tuple[Any, ...]] = {
+    "MODEL.META_ARCHITECTURE": ("GeneralizedRCNN",),
+    "MODEL.LOAD_PROPOSALS": (False,),
+    "MODEL.BACKBONE.NAME": ("build_resnet_fpn_backbone",),
+    "MODEL.FPN.FUSE_TYPE": ("sum",),
+    "MODEL.FPN.NORM": ("",),
+    "MODEL.FPN.IN_FEATURES": (["res2", "res3", "res4", "res5"],),
+    "MODEL.RESNETS.OUT_FEATURES": (["res2", "res3", "res4", "res5"],),
+    "MODEL.RESNETS.RES5_DILATION": (1,),
+    "MODEL.RESNETS.DEFORM_ON_PER_STAGE": ([False] * 4,),
+    "MODEL.RESNETS.NORM": ("FrozenBN", "BN", "SyncBN", "nnSyncBN", "naiveSyncBN"),
+    "MODEL.ANCHOR_GENERATOR.NAME": ("DefaultAnchorGenerator",),
+    "MODEL.PROPOSAL_GENERATOR.NAME": ("RPN",),
+    "MODEL.RPN.HEAD_NAME": ("StandardRPNHead",),
+    "MODEL.RPN.CONV_DIMS": ([-1],),
+    "MODEL.RPN.IN_FEATURES": (["p2", "p3", "p4", "p5", "p6"],),
+    "MODEL.RPN.IOU_LABELS": ([0, -1, 1],),
+    "MODEL.RPN.BOUNDARY_THRESH": (-1,),
+    "MODEL.RPN.BBOX_REG_WEIGHTS": ([1.0, 1.0, 1.0, 1.0],),
+    "MODEL.RPN.BBOX_REG_LOSS_TYPE": ("smooth_l1",),
+    "MODEL.RPN.BBOX_REG_LOSS_WEIGHT": (1.0,),
+    "MODEL.RPN.LOSS_WEIGHT": (1.0,),
+    "MODEL.ROI_HEADS.NAME": ("StandardROIHeads", "CascadeROIHeads"),
+    "MODEL.ROI_HEADS.IN_FEATURES": (["p2", "p3", "p4", "p5"],),
+    "MODEL.ROI_HEADS.IOU_LABELS": ([0, 1],),
+    "MODEL.ROI_HEADS.PROPOSAL_APPEND_GT": (True,),
+    "MODEL.ROI_BOX_HEAD.NAME": ("FastRCNNConvFCHead",),
+    "MODEL.ROI_BOX_HEAD.NUM_CONV": (0,),
+    "MODEL.ROI_BOX_HEAD.NUM_FC": (2,),
+    "MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE": ("smooth_l1",),
+    "MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_WEIGHT": (1.0,),
+    "MODEL.ROI_BOX_HEAD.POOLER_TYPE": ("ROIAlignV2", "ROIAlign"),
+    "MODEL.ROI_BOX_HEAD.TRAIN_ON_PRED_BOXES": (False,),
+    "MODEL.ROI_BOX_HEAD.USE_FED_LOSS": (False,),
+    "MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE": (False,),
+    "TEST.AUG.ENABLED": (False,),
+}
+_INERT = "|".join(
+    (
+        r"(SOLVER|DATALOADER|GLOBAL|TEST\.AUG|TEST\.PRECISE_BN|INPUT\.CROP)\.",
+        r"(VERSION|OUTPUT_DIR|SEED|CUDNN_BENCHMARK|VIS_PERIOD|FLOAT32_PRECISION)$",
+        r"DATASETS\.(TEST|PROPOSAL_FILES_|PRECOMPUTED_PROPOSAL_)",
+        r"INPUT\.(MAX_SIZE_TRAIN|RANDOM_FLIP|MASK_FORMAT)$",
+        r"TEST\.(EXPECTED_RESULTS|EVAL_PERIOD|KEYPOINT_OKS_SIGMAS)$",
+        r"MODEL\.(DEVICE|WEIGHTS|MASK_ON|KEYPOINT_ON)$",
+        r"MODEL\.(RETINANET|SEM_SEG_HEAD|PANOPTIC_FPN|ROI_MASK_HEAD|ROI_KEYPOINT_HEAD)\.",  # left out, or not used
+        r"MODEL\.RESNETS\.(DEPTH|NUM_GROUPS|WIDTH_PER_GROUP|\w+_OUT_CHANNELS)$",  # shapes tell
+        r"MODEL\.RESNETS\.DEFORM_(MODULATED|NUM_GROUPS)$",  # of none
+        r"MODEL\.(FPN\.OUT_CHANNELS|ROI_HEADS\.NUM_CLASSES|ANCHOR_GENERATOR\.ANGLES)$",
+        r"MODEL\.ROI_BOX_HEAD\.(FC_DIM|CONV_DIM|NORM|CLS_AGNOSTIC_BBOX_REG|POOLER_RESOLUTION|FED_LOSS_\w+)$",
+    )
+)
+_KNOWN = Known(read=STOCK.keys(), required=_REQUIRED, inert=_INERT)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A config.yaml, with those it builds on, as {"MODEL.RPN.NMS_THRESH": 0.7, ...}. Raises UserError if unfit."""
+    flat = _read(path)
+    if not any(key.startswith("MODEL.") for key in flat):
+        raise UserError(f"{path}: no MODEL section; give the config.yaml that detectron2 writes next to its weights")
+    _KNOWN.check(flat.items(), str(path))
+    return flat
+
+
+def _read(path: Path, depth: int = 0) -> dict[str, Any]:
+    if path.suffix == ".py":
+        raise UserError(
+            f"{path}: a LazyConfig, which is Python to be run; only a config.yaml is read (a model of a LazyConfig "
+            "alone, such as ViTDet, does not convert)"
+        )
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: not a readable YAML file ({reason}); give detectron2's config.yaml") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: no settings by name; give detectron2's config.yaml")
+    base = content.pop("_BASE_", None)
+    if depth > 10:
+        raise UserError(f"{path}: builds on more than 10 files, or on itself; give the one config.yaml that it writes")
+    return (_read(path.parent / base, depth + 1) if isinstance(base, str) else {}) | dict(leaves(content))

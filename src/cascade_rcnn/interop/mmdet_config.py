@@ -1,0 +1,251 @@
+"""mmdetection's config.py (2.x and 3.x): what of it is read, what has to be as its own detectors have it, what not."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.interop.known import Known, leaves
+from cascade_rcnn.interop.python_config import Settings, assignments
+
+_STRIDES = [4, 8, 16, 32, 64]
+_ONE = (1.0,)
+_SMOOTH = ("L1Loss", "SmoothL1Loss")
+# Of `model`; what both the RPN and the heads have stands below.
+_READ = (
+    *("backbone.norm_cfg.requires_grad", "backbone.norm_eval", "backbone.style", "backbone.frozen_stages"),
+    *("data_preprocessor.mean", "data_preprocessor.std", "data_preprocessor.bgr_to_rgb"),
+    *("rpn_head.anchor_generator.scales", "rpn_head.anchor_generator.ratios", "rpn_head.anchor_generator.strides"),
+    *("rpn_head.anchor_generator.center_offset", "rpn_head.loss_bbox.beta"),
+    *("roi_head.stage_loss_weights", "roi_head.bbox_head.loss_bbox.beta"),
+    *("roi_head.bbox_head.bbox_coder.target_means", "roi_head.bbox_head.bbox_coder.target_stds"),
+    *("roi_head.bbox_roi_extractor.roi_layer.sampling_ratio", "roi_head.bbox_roi_extractor.roi_layer.aligned"),
+    *(f"train_cfg.rpn.assigner.{name}" for name in ("pos_iou_thr", "neg_iou_thr", "min_pos_iou")),
+    *(f"train_cfg.rcnn.assigner.{name}" for name in ("pos_iou_thr", "neg_iou_thr", "min_pos_iou", "match_low_quality")),
+    *(f"train_cfg.{part}.sampler.{name}" for part in ("rpn", "rcnn") for name in ("num", "pos_fraction")),
+    *(f"{part}.{name}" for part in ("train_cfg.rpn_proposal", "test_cfg.rpn") for name in ("nms_pre", "min_bbox_size")),
+    *(f"{part}.max_per_img" for part in ("train_cfg.rpn_proposal", "test_cfg.rpn", "test_cfg.rcnn")),
+    *(f"{part}.max_num" for part in ("train_cfg.rpn_proposal", "test_cfg.rpn")),  # its name in 2.0
+    *(f"{part}.nms_thr" for part in ("train_cfg.rpn_proposal", "test_cfg.rpn")),  # likewise
+    *(f"{part}.nms.iou_threshold" for part in ("train_cfg.rpn_proposal", "test_cfg.rpn", "test_cfg.rcnn")),
+    *("test_cfg.rcnn.score_thr", "test_cfg.rcnn.nms.iou_thr"),
+)
+_REQUIRED: dict[str, tuple[Any, ...]] = {
+    "type": ("FasterRCNN", "CascadeRCNN", "MaskRCNN", "TwoStageDetector"),
+    "backbone.type": ("ResNet", "ResNeXt"),
+    "backbone.norm_cfg.type": ("BN", "SyncBN"),
+    "backbone.norm_cfg.eps": (1e-5,),
+    "backbone.conv_cfg": (None,),
+    "backbone.dcn": (None,),
+    "backbone.plugins": (None,),
+    "backbone.deep_stem": (False,),
+    "backbone.avg_down": (False,),
+    "backbone.in_channels": (3,),
+    "backbone.num_stages": (4,),
+    "backbone.out_indices": ([0, 1, 2, 3],),
+    "backbone.strides": ([1, 2, 2, 2],),
+    "backbone.dilations": ([1, 1, 1, 1],),
+    "neck.type": ("FPN",),
+    "neck.add_extra_convs": (False,),
+    "neck.relu_before_extra_convs": (False,),
+    "neck.start_level": (0,),
+    "neck.end_level": (-1,),
+    **{f"neck.{name}": (None,) for name in ("conv_cfg", "norm_cfg", "act_cfg")},
+    "neck.upsample_cfg.mode": ("nearest",),
+    "rpn_head.type": ("RPNHead",),
+    "rpn_head.num_convs": (1,),
+    "rpn_head.reg_decoded_bbox": (False,),
+    "rpn_head.anchor_generator.type": ("AnchorGenerator",),
+    "rpn_head.anchor_generator.scale_major": (True,),
+    "rpn_head.bbox_coder.target_means": ([0.0, 0.0, 0.0, 0.0],),
+    "rpn_head.bbox_coder.target_stds": ([1.0, 1.0, 1.0, 1.0],),
+    "rpn_head.loss_cls.use_sigmoid": (True,),
+    "roi_head.type": ("StandardRoIHead", "CascadeRoIHead"),
+    "roi_head.shared_head": (None,),
+    "roi_head.bbox_roi_extractor.type": ("SingleRoIExtractor",),
+    "roi_head.bbox_roi_extractor.finest_scale": (56,),
+    "roi_head.bbox_roi_extractor.featmap_strides": (_STRIDES[:4],),
+    "roi_head.bbox_roi_extractor.roi_layer.type": ("RoIAlign",),
+    "roi_head.bbox_roi_extractor.roi_layer.pool_mode": ("avg",),
+    "roi_head.bbox_head.type": ("Shared2FCBBoxHead", "ConvFCBBoxHead"),
+    **{f"roi_head.bbox_head.{name}.type": ("Linear",) for name in ("cls_predictor_cfg", "reg_predictor_cfg")},
+    **{f"roi_head.bbox_head.{name}": (True,) for name in ("with_cls", "with_reg")},
+    "roi_head.bbox_head.with_avg_pool": (False,),
+    "roi_head.bbox_head.reg_decoded_bbox": (False,),
+    "roi_head.bbox_head.custom_cls_channels": (False,),
+    "roi_head.bbox_head.loss_cls.use_sigmoid": (False,),
+    **{
+        f"{head}.{name}": values
+        for head in ("rpn_head", "roi_head.bbox_head")
+        for name, values in {
+            "bbox_coder.type": ("DeltaXYWHBBoxCoder",),
+            "bbox_coder.clip_border": (True,),
+            "bbox_coder.add_ctr_clamp": (False,),
+            "loss_cls.type": ("CrossEntropyLoss",),
+            "loss_cls.loss_weight": _ONE,
+            "loss_cls.class_weight": (None,),
+            "loss_bbox.type": _SMOOTH,
+            "loss_bbox.loss_weight": _ONE,
+        }.items()
+    },
+    "train_cfg.rpn.allowed_border": (0, -1),
+    "train_cfg.rpn.assigner.match_low_quality": (True,),
+    "train_cfg.rpn.sampler.add_gt_as_proposals": (False,),
+    "train_cfg.rcnn.sampler.add_gt_as_proposals": (True,),
+    **{
+        f"train_cfg.{part}.{name}": values
+        for part in ("rpn", "rcnn")
+        for name, values in {
+            "assigner.type": ("MaxIoUAssigner",),
+            "sampler.type": ("RandomSampler",),
+            "sampler.neg_pos_ub": (-1,),
+            "pos_weight": (-1,),
+        }.items()
+    },
+    **{f"{part}.nms.type": ("nms",) for part in ("train_cfg.rpn_proposal", "test_cfg.rpn", "test_cfg.rcnn")},
+    "data_preprocessor.type": ("DetDataPreprocessor",),
+    "data_preprocessor.pad_size_divisor": (32,),
+    "data_preprocessor.pad_value": (0,),
+    "data_preprocessor.rgb_to_bgr": (False,),
+    **{f"{part}.nms_across_levels": (False,) for part in ("train_cfg.rpn", "train_cfg.rpn_proposal", "test_cfg.rpn")},
+}
+_INERT = "|".join(
+    (
+        r"(\w+\.)*(init_cfg|pretrained|with_cp|debug)\b",
+        r"roi_head\.(mask_\w+|train_cfg|test_cfg)\b|rpn_head\.(train_cfg|test_cfg)\b",  # left out, or given again
+        r"backbone\.(depth|groups|base_width|base_channels|stem_channels|zero_init_residual|norm_cfg\.momentum)$",
+        r"backbone\.(stage_with_dcn)$",  # of none
+        r"neck\.(in_channels|out_channels|num_outs|no_norm_on_lateral)$",
+        r"rpn_head\.(in_channels|feat_channels|num_classes)$",
+        r"roi_head\.num_stages$|roi_head\.bbox_roi_extractor\.(out_channels|roi_layer\.(output_size|use_torchvision))$",
+        r"roi_head\.bbox_head\.(in_channels|fc_out_channels|roi_feat_size|num_classes|reg_class_agnostic)$",
+        r"roi_head\.bbox_head\.(num_shared_fcs|num_shared_convs|num_(cls|reg)_(fcs|convs)|conv_out_channels)$",  # names
+        r"data_preprocessor\.(pad_mask|mask_pad_value|pad_seg|seg_pad_value|boxtype2tensor|non_blocking)$",
+        r"data_preprocessor\.batch_augments\b",  # in training
+        r"train_cfg\.(rpn|rcnn)\.assigner\.(ignore_iof_thr|gpu_assign_thr|iou_calculator\.type)$",
+        r"train_cfg\.rcnn\.mask_size$|test_cfg\.rcnn\.mask_thr_binary$",
+        r"(train_cfg\.rpn_proposal|test_cfg\.rpn)\.nms_post$",  # not read by mmdetection either
+    )
+)
+_KNOWN = Known(
+    read={f"model.{name}" for name in _READ},
+    required={f"model.{name}": values for name, values in _REQUIRED.items()},
+    inert=rf"model\.({_INERT})",
+)
+
+
+def read_config(path: Path) -> Settings:
+    """A config.py, which is read and never run. Raises UserError where that does not do."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path}: not readable ({error}); give the config that mmdet writes into its work_dir"
+        ) from None
+    return parse_config(text, str(path))
+
+
+def parse_config(text: str, where: str) -> Settings:
+    """A config's text; `where` names it in errors."""
+    try:
+        values = assignments(text)
+    except ValueError as error:
+        raise UserError(
+            f"{where}: {error}; give the flat config that mmdet writes into its work_dir, with values only"
+        ) from None
+    if "_base_" in values:
+        raise UserError(
+            f"{where}: builds on {values['_base_']}; give the flat config that mmdet writes into its work_dir"
+        )
+    if not isinstance(values.get("model"), dict):
+        raise UserError(f"{where}: has no `model`; give the config of a detector")
+    for key in ("train_cfg", "test_cfg"):  # outside `model` in 2.x's first versions
+        outside = values.get(key)
+        if isinstance(outside, dict) and "type" not in outside:  # 3.x's has a type: it is the loop's
+            values["model"].setdefault(key, outside)
+    _KNOWN.check(leaves(values["model"], "model"), where)
+    settings = Settings(values)
+    try:
+        _check_together(settings)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    return settings
+
+
+def _check_together(get: Settings) -> None:
+    """What converts in one combination only."""
+    strides = get("model.rpn_head.anchor_generator.strides", _STRIDES)
+    if list(strides) != _STRIDES[: len(strides)]:
+        raise UserError(f"model.rpn_head.anchor_generator.strides is {strides}; {_STRIDES} converts")
+    for t, stage in enumerate(_stages(get("model.train_cfg.rcnn"))):
+        positive, negative = (stage(f"assigner.{name}_iou_thr") for name in ("pos", "neg"))
+        if None not in (positive, negative) and negative != positive:
+            raise UserError(
+                f"stage {t + 1} is trained with pos_iou_thr {positive} and neg_iou_thr {negative}; equal ones convert"
+            )
+        if stage("assigner.match_low_quality", False) and stage("assigner.min_pos_iou", 0.0) < positive:
+            raise UserError(f"stage {t + 1} is trained with match_low_quality; only without it, it converts")
+    for name in ("sampler.num", "sampler.pos_fraction"):
+        values = {stage(name) for stage in _stages(get("model.train_cfg.rcnn"))}
+        if len(values) > 1:
+            raise UserError(f"model.train_cfg.rcnn has several {name}, {sorted(values)}; one for all stages converts")
+    for name, default in (("nms_iou", 0.7), ("min_size", 0)):
+        train, test = (proposals(get, part)[name] for part in ("train_cfg.rpn_proposal", "test_cfg.rpn"))
+        if train is not None and (default if test is None else test) != train:
+            raise UserError(
+                f"the proposals' {name} is {train} in training and {default if test is None else test} at test; equal "
+                "ones convert"
+            )
+    scale(get)
+
+
+def _stages(rcnn: Any) -> list[Settings]:
+    """The training settings of each stage: a list with several stages, a dict with one."""
+    parts = rcnn if isinstance(rcnn, list) else [rcnn]
+    return [Settings(part) for part in parts if isinstance(part, dict) and part]
+
+
+def proposals(get: Settings, part: str) -> dict[str, Any]:
+    """What `train_cfg.rpn_proposal` or `test_cfg.rpn` says of proposals, by any version's names; else None."""
+    names = {
+        "pre_nms": ("nms_pre",),
+        "post_nms": ("max_per_img", "max_num"),
+        "nms_iou": ("nms.iou_threshold", "nms_thr"),
+        "min_size": ("min_bbox_size",),
+    }
+    found = {name: [get(f"model.{part}.{key}") for key in keys] for name, keys in names.items()}
+    return {name: next((x for x in values if x is not None), None) for name, values in found.items()}
+
+
+def pipeline(get: Settings) -> list[dict[str, Any]]:
+    """The steps of the test pipeline, one after the other, those inside others too."""
+    places = ("test_dataloader.dataset.pipeline", "test_pipeline", "data.test.pipeline")
+    steps = next((get(name) for name in places if isinstance(get(name), list)), [])
+    return [inner for step in steps for inner in _flat(step)]
+
+
+def _flat(step: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(step, dict):
+        yield step
+        for inner in step.get("transforms", []):
+            yield from _flat(inner)
+
+
+def scale(get: Settings) -> tuple[int, int]:
+    """The two sides that the test pipeline fits an image into. Raises UserError where it does anything else."""
+    found = (1333, 800)
+    for step in reversed(pipeline(get)):
+        sides = step.get("scale", step.get("img_scale"))
+        if step.get("flip") or (isinstance(sides, list) and sides and isinstance(sides[0], list)):
+            raise UserError(
+                f"the test pipeline tries several scales or flips ({step.get('type')}); a single one converts"
+            )
+        if step.get("scale_factor") or (
+            step.get("type") == "Resize" and not step.get("keep_ratio", "scale" not in step)
+        ):
+            raise UserError(
+                f"the test pipeline resizes by {step}; only a scale of two sides, their ratio kept, converts"
+            )
+        if isinstance(sides, list) and len(sides) == 2 and all(isinstance(side, int) for side in sides):
+            found = (sides[0], sides[1])
+    return found
