@@ -13,6 +13,7 @@ import torch
 from cascade_rcnn.engine import optim
 from cascade_rcnn.engine.interrupt import Interrupted
 from cascade_rcnn.engine.logs import read_csv
+from cascade_rcnn.engine.setup import prepare
 from cascade_rcnn.engine.train import train
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.checkpoint import load, load_state
@@ -146,7 +147,8 @@ recipe = dataclasses.replace(
 train(recipe)
 state = torch.load(output + "/last.state.pt", weights_only=True)
 assert len(state["random"]) == 2 and dist.get_world_size() == 2
-print("steps", state["position"]["step"], "images", state["position"]["images"], flush=True)
+step, images = state["position"]["step"], state["position"]["images"]
+sys.stdout.write(f"steps {step} images {images}\\n")  # in one piece, for the other process writes there too
 """
 
 
@@ -191,17 +193,23 @@ def test_ctrl_c_in_a_terminal_saves_and_ends_cleanly(shapes, tmp_path):
     assert len(read_csv(tmp_path / "run" / "train.csv")) == done
 
 
-def test_a_broken_image_ends_the_training_with_its_name_and_nothing_lost(recipe, tmp_path):
+def test_a_broken_image_ends_the_training_with_its_name_and_nothing_lost(recipe, tmp_path, monkeypatch):
     truth = json.loads(Path(recipe.data.train).read_text())
     images = Path(recipe.data.train).parent / "images"
     (tmp_path / "images" / "train").mkdir(parents=True)
     for image in truth["images"]:
         (tmp_path / "images" / image["file_name"]).write_bytes((images / image["file_name"]).read_bytes())
     name = truth["images"][4]["file_name"]
-    (tmp_path / "images" / name).write_bytes(b"broken")
     (tmp_path / "train.json").write_text(json.dumps(truth))
+
+    def prepare_and_break(*args, **kwargs):  # after all images were looked at
+        ready = prepare(*args, **kwargs)
+        (tmp_path / "images" / name).write_bytes(b"broken")
+        return ready
+
     broken = replace(recipe, data=replace(recipe.data, train=str(tmp_path / "train.json"), val=""), epochs=3)
-    with pytest.raises(UserError, match="this image does not open"):
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="this image does not open"):
+        patch.setattr("cascade_rcnn.engine.train.prepare", prepare_and_break)
         train(broken)
     done = load_state(Path(recipe.output) / "last.state.pt")["position"]["step"]
     assert len(read_csv(Path(recipe.output) / "train.csv")) == done

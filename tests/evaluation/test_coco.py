@@ -256,7 +256,7 @@ def test_detections_survive_a_file(tmp_path):
         '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1], "score": 0.5}]',
         '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1]}]',
         '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, NaN], "score": 0.5}]',
-        '[{"image_id": "1", "category_id": 1, "bbox": [0, 0, 1, 1], "score": 0.5}]',
+        '[{"image_id": "one", "category_id": 1, "bbox": [0, 0, 1, 1], "score": 0.5}]',
         b"\xff\xfe",
     ],
 )
@@ -269,7 +269,7 @@ def test_a_file_of_another_form_is_named(tmp_path, text):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"gone\.json: no such file"):
+    with pytest.raises(UserError, match=r"gone\.json: cannot be read \(No such file"):
         load_detections(tmp_path / "gone.json")
 
 

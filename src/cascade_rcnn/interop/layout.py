@@ -29,7 +29,7 @@ _FOREIGN = {  # what a tensor that has no place belongs to, by its name
     r"backbone\..*\.attn\.|backbone\.(bottom_up\.)?patch_embed": "a Swin or another vision transformer",
     r"backbone\.downsample_layers|depthwise_conv|\.gamma$": "a ConvNeXt",
     r"conv_offset|conv2_offset": "a deformable convolution",
-    r"\.(conv|shortcut|lateral)\w*\.norm\.|\.gn\.": "normalisation where there is none here",
+    r"\.(conv|shortcut|fpn_)\w*\.norm\.|\.gn\.": "normalisation where there is none here",
     r"rpn.*\.conv\d|rpn_conv\.\d": "an RPN of several convolutions",
     r"shared_convs|box_head\.(\d\.)?conv\d": "a box head with convolutions",
 }
