@@ -278,8 +278,8 @@ def convert(
         save(model, output)
         print(f"{output}: {model.config.name}, {model.config.num_classes} classes")
         return
+    from cascade_rcnn.engine.checkpoint import load, save_state
     from cascade_rcnn.interop import to_detectron2
-    from cascade_rcnn.models.checkpoint import load, save_state
 
     if output.suffix != ".pth":
         raise UserError(f"{output}: detectron2 reads .pth files; name the output so")

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from cascade_rcnn.engine import optim
+from cascade_rcnn.engine.checkpoint import load, load_state
 from cascade_rcnn.engine.interrupt import Interrupted
 from cascade_rcnn.engine.logs import read_csv
 from cascade_rcnn.engine.setup import prepare
 from cascade_rcnn.engine.train import train
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.models.checkpoint import load, load_state
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from cascade_rcnn import create_model
 from cascade_rcnn.data.shapes import CLASSES
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.models.checkpoint import load, load_state, read, save, save_state
+from cascade_rcnn.models.checkpoint import load, read, save
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.models.fine_tuning import start_from
 
@@ -166,11 +166,3 @@ def test_a_bad_checkpoint_is_one_line_that_names_it(detector, tmp_path, kind, me
         load(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
-
-
-def test_training_state_round_trip_and_corruption(tmp_path):
-    save_state(tmp_path / "s.pt", {"position": {"step": 3}, "random": [{"cpu": torch.get_rng_state()}]})
-    assert load_state(tmp_path / "s.pt")["position"] == {"step": 3}
-    (tmp_path / "s.pt").write_bytes((tmp_path / "s.pt").read_bytes()[:50])
-    with pytest.raises(UserError, match="not a readable training state"):
-        load_state(tmp_path / "s.pt")

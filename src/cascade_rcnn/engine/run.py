@@ -17,10 +17,10 @@ from torch.optim.swa_utils import AveragedModel
 
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.data.loader import DetectionLoader
+from cascade_rcnn.engine import checkpoint
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import Metrics
 from cascade_rcnn.files import write_json
-from cascade_rcnn.models import checkpoint
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.recipes import Recipe
 

@@ -16,11 +16,10 @@ from cascade_rcnn.data import Annotations, check_images, check_same_categories, 
 from cascade_rcnn.data.dataset import DetectionDataset
 from cascade_rcnn.data.loader import make_loader
 from cascade_rcnn.data.transforms import build_transforms
-from cascade_rcnn.engine import optim
+from cascade_rcnn.engine import checkpoint, optim
 from cascade_rcnn.engine.run import STATE, Run
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import read_json, write_json
-from cascade_rcnn.models import checkpoint
 from cascade_rcnn.models.create import create_model
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.models.fine_tuning import start_from

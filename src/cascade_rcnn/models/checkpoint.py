@@ -1,7 +1,4 @@
-"""Checkpoints. A model is one .safetensors file that carries its config; nothing is ever unpickled.
-
-A training's state (weights, averaged weights, optimizer, position, random state) is one file more, for resuming.
-"""
+"""Checkpoints: a model is one .safetensors file that carries its config; nothing is ever unpickled."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +16,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import replacing
 from cascade_rcnn.models.build import build
 from cascade_rcnn.models.detector import Detector
-from cascade_rcnn.tensor_files import DAMAGED, reason
+from cascade_rcnn.tensor_files import reason
 
 _KEY = "cascade_rcnn"
 _FORMAT = 1
@@ -156,23 +153,3 @@ def _check_values(name: str, value: Tensor, dtype: torch.dtype, path: str | Path
             )
         if name.endswith("running_var") and least < 0:
             raise UserError(f"{path}: {name} is a variance and holds {least:g}; use another checkpoint")
-
-
-def save_state(path: str | Path, state: dict[str, Any]) -> None:
-    """Write a training's state (tensors and plain values), whole or not at all."""
-    with replacing(path) as aside:
-        try:
-            torch.save(state, aside)
-        except RuntimeError as error:
-            raise UserError(f"{path}: cannot be written ({reason(error)}); choose another output") from None
-
-
-def load_state(path: str | Path) -> dict[str, Any]:
-    """Read a training's state, on the CPU. Raises UserError when it is missing or corrupt."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no training to resume; leave out --resume") from None
-    except DAMAGED as error:
-        what = f"{path}: not a readable training state ({reason(error)}); start anew in another --output"
-        raise UserError(what) from None

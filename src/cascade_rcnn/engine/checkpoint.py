@@ -1,0 +1,36 @@
+"""What a training writes: its models, and its state (weights, averaged weights, optimizer, position, random state).
+
+The state is one file, for resuming; nothing is ever unpickled.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.files import replacing
+from cascade_rcnn.models.checkpoint import load, save
+from cascade_rcnn.tensor_files import DAMAGED, reason
+
+__all__ = ["load", "load_state", "save", "save_state"]
+
+
+def save_state(path: str | Path, state: dict[str, Any]) -> None:
+    """Write a training's state (tensors and plain values), whole or not at all."""
+    with replacing(path) as aside:
+        try:
+            torch.save(state, aside)
+        except RuntimeError as error:
+            raise UserError(f"{path}: cannot be written ({reason(error)}); choose another output") from None
+
+
+def load_state(path: str | Path) -> dict[str, Any]:
+    """Read a training's state, on the CPU. Raises UserError when it is missing or corrupt."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no training to resume; leave out --resume") from None
+    except DAMAGED as error:
+        what = f"{path}: not a readable training state ({reason(error)}); start anew in another --output"
+        raise UserError(what) from None
