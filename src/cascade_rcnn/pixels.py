@@ -4,6 +4,7 @@ What `models/preprocess.py` does with torch, for the runtime that has none; both
 """
 
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import PIL.Image
@@ -11,9 +12,12 @@ import PIL.ImageOps
 
 from cascade_rcnn.errors import UserError
 
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+_BEYOND = 1.0  # floating point may leave 0..1 a little (filters ring); 0..255 is another unit
 
-def read_pixels(path: str | Path) -> np.ndarray:
-    """Decode a file into uint8 RGB (H, W, 3), upright (EXIF orientation applied).
+
+def read_pixels(path: str | Path | IO[bytes]) -> np.ndarray:
+    """Decode a file, or an open one, into uint8 RGB (H, W, 3), upright (EXIF orientation applied).
 
     Raises UserError naming the file when it is missing or does not decode.
     """
@@ -23,7 +27,8 @@ def read_pixels(path: str | Path) -> np.ndarray:
     except FileNotFoundError:
         raise UserError(f"{path}: no such image; check the path and the images folder") from None
     except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: this image does not open ({error}); replace it or remove it from the list") from None
+        name = path if isinstance(path, str | Path) else getattr(path, "name", "the bytes given")
+        raise UserError(f"{name}: this image does not open ({error}); replace it or remove it from the list") from None
 
 
 def from_pil(image: PIL.Image.Image) -> np.ndarray:
@@ -34,11 +39,25 @@ def from_pil(image: PIL.Image.Image) -> np.ndarray:
 
 
 def from_array(image: np.ndarray) -> np.ndarray:
-    """An array (H, W, 3) or grey (H, W) -> (H, W, 3). Raises UserError for any other shape."""
-    array = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
-    if array.ndim != 3 or array.shape[2] != 3:
-        raise UserError(f"an image array has shape {image.shape}; give (height, width, 3) in RGB order")
-    return array
+    """An array (H, W) or (H, W, 1 | 3 | 4) -> RGB (H, W, 3), uint8 0..255 or float32 0..1, without alpha.
+
+    uint8 stays as it is, uint16 is taken as 0..65535, floating point as 0..1. Raises UserError for anything else.
+    """
+    array = image[..., None] if image.ndim == 2 else image
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
+        raise UserError(f"an image array has shape {image.shape}; give (height, width, 3) in RGB order, not empty")
+    array = np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array[..., :3]
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == np.uint16:
+        return array.astype(np.float32) / 65535
+    if not np.issubdtype(array.dtype, np.floating):
+        raise UserError(f"an image array has dtype {array.dtype}; give uint8, uint16, or floating point 0..1")
+    if not (array.min() >= -_BEYOND and array.max() <= 1 + _BEYOND):
+        raise UserError(
+            f"an image array of {array.dtype} holds values {array.min():g} to {array.max():g}; give 0..1, or uint8"
+        )
+    return array.astype(np.float32, copy=False)
 
 
 def resized_size(height: int, width: int, shortest: int, longest: int, round_down: bool = False) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from cascade_rcnn.data.shapes import write_shapes
 from cascade_rcnn.engine.curve import plot
 from cascade_rcnn.engine.interrupt import Interrupted
-from cascade_rcnn.engine.predict import expand, predict_files
+from cascade_rcnn.engine.predict import Job, predict_files
 from cascade_rcnn.engine.predictor import Predictor
 from cascade_rcnn.engine.probe import seconds_per_update
 from cascade_rcnn.engine.run import STATE
@@ -16,6 +16,7 @@ from cascade_rcnn.engine.setup import launch, prepare
 from cascade_rcnn.engine.train import train
 from cascade_rcnn.evaluation.coco import Metrics
 from cascade_rcnn.files import read_json
+from cascade_rcnn.folders import expand
 from cascade_rcnn.recipes import RECIPES, Recipe
 
 IMAGE_SIZE = 160
@@ -47,9 +48,9 @@ def run(output: Path, epochs: int | None = None) -> Metrics:
         raise Interrupted("stopped, and saved: the same command continues") from None
     print(f"3/3  learning curve: {plot(output)}")
     predictor = Predictor(output / "best.safetensors", device="cpu")
-    categories = [(c.id, c.name) for c in predictor.config.categories]
     images = islice(expand([data / "images" / "val"]), _PICTURES)
-    predict_files(predictor, categories, images, output / "found", threshold=0.5)
+    job = Job(categories=predictor.config.categories, output=output / "found", overwrite=True)
+    predict_files(predictor.detect, images, job, _PICTURES)
     print(f"     pictures of {_PICTURES} validation images: {output / 'found' / 'pictures'}")
     best = read_json(output / "best.json")
     print(_NEXT.format(output=output, epoch=best.pop("epoch")))

@@ -111,7 +111,13 @@ class Preprocess(nn.Module):
         if boxes.numel() and bool((boxes[:, 2:] < boxes[:, :2]).any()):
             raise UserError(f"targets[{k}]['boxes'] holds a box with x2 < x1 or y2 < y1; give XYXY, not XYWH")
         if len(labels) and not (int(labels.min()) >= 1 and int(labels.max()) <= self.num_classes):
+            low, high = int(labels.min()), int(labels.max())
+            if low < 1:
+                advice = (
+                    "labels count from 1, 0 is background: leave such boxes out, or add 1 to labels that count from 0"
+                )
+            else:
+                advice = f"create it with num_classes={high} or map them"
             raise UserError(
-                f"targets[{k}]['labels'] lie in {int(labels.min())}..{int(labels.max())}, this model's in "
-                f"1..{self.num_classes} (0 is background); create it with num_classes={int(labels.max())} or map them"
+                f"targets[{k}]['labels'] lie in {low}..{high}, this model's in 1..{self.num_classes}; {advice}"
             )
