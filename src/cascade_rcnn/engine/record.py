@@ -36,6 +36,9 @@ class _Header(msgspec.Struct):
     format: int = 1
 
 
+_BEGINNING = b'{"settings":'
+
+
 class Record:
     """The images done, by name. Raises UserError where the folder holds another command's, or cannot be written."""
 
@@ -48,11 +51,15 @@ class Record:
             self._file = path.open("r+b" if path.exists() else "w+b")
         except OSError as error:
             raise self._unwritable(error) from None
-        self._lock()
-        settings = msgspec.json.decode(msgspec.json.encode(settings))
-        if overwrite or not self._read(settings):
-            self._file.truncate(0)
-            self._write([_Header(settings)])
+        try:
+            self._lock()
+            settings = msgspec.json.decode(msgspec.json.encode(settings))
+            if overwrite or not self._read(settings):
+                self._file.truncate(0)
+                self._write([_Header(settings)])
+        except UserError:
+            self._file.close()
+            raise
 
     def _lock(self) -> None:
         try:
@@ -69,8 +76,8 @@ class Record:
     def _read(self, settings: dict[str, Any]) -> bool:
         """Take in what there is; False where that is nothing."""
         line = self._file.readline()
-        if not line.endswith(b"\n"):
-            return False
+        if _BEGINNING.startswith(line[: len(_BEGINNING)]) and not line.endswith(b"\n"):
+            return False  # empty, or cut off
         try:
             before = msgspec.json.decode(line, type=_Header).settings
             for name in sorted(before.keys() | settings.keys()):

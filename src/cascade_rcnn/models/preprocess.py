@@ -15,6 +15,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.images import to_tensor
 from cascade_rcnn.pixels import resized_size
 from cascade_rcnn.structures import Images, Targets
+from cascade_rcnn.text import count
 
 MinSize: TypeAlias = int | Literal["model"] | None
 
@@ -105,7 +106,8 @@ class Preprocess(nn.Module):
             raise UserError(f"targets[{k}]['boxes'] has shape {tuple(boxes.shape)}; give (N, 4), XYXY pixels")
         for name in ("labels", "iscrowd"):
             if name in target and len(target[name]) != len(boxes):
-                raise UserError(f"targets[{k}] has {len(boxes)} boxes and {len(target[name])} {name}; give one a box")
+                number = count(len(boxes), "box")
+                raise UserError(f"targets[{k}] has {number} and {len(target[name])} {name}; give one a box")
         if not bool(boxes.isfinite().all()):
             raise UserError(f"targets[{k}]['boxes'] holds a coordinate that is not finite; give XYXY pixels")
         if boxes.numel() and bool((boxes[:, 2:] < boxes[:, :2]).any()):
