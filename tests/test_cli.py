@@ -1,5 +1,7 @@
 import json
+import os
 import re
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import torch
 import tyro
 
 import cascade_rcnn
-from cascade_rcnn import create_model
+from cascade_rcnn import cli, create_model
 from cascade_rcnn.cli import main
 from cascade_rcnn.config import ModelOptions
 from cascade_rcnn.data import load_annotations
@@ -17,6 +19,7 @@ from cascade_rcnn.data.shapes import write_shapes
 from cascade_rcnn.engine import checkpoint
 from cascade_rcnn.engine.evaluate import measure_targets
 from cascade_rcnn.evaluation import load_detections
+from cascade_rcnn.files import replacing
 from cascade_rcnn.recipes import RECIPES
 
 SHARED = Path(__file__).resolve().parents[1] / "../shared/data"
@@ -116,6 +119,21 @@ def empty(coco: Path) -> Path:
     path = coco.parent / "empty.json"
     path.write_text("[]")
     return path
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_leaves_no_half_file(capsys, tmp_path, monkeypatch, number):
+    def verb(_: list[str]) -> None:
+        with replacing(tmp_path / "out" / "file.json") as aside:
+            aside.write_text("half")
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setitem(cli._VERBS, "study", verb)
+    with pytest.raises(SystemExit) as stopped:
+        main(["study"])
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_crowded_images_are_noted(capsys, coco):

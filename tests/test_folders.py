@@ -51,18 +51,18 @@ def test_links_in_a_circle_end(folder):
     assert sorted(found) == ["a.png", "again/b.jpg", "again/c.JPG"]  # each folder once, under its first name
 
 
-def test_hidden_files_pipes_and_the_folder_left_out_are_passed_over(folder, tmp_path):
+def test_hidden_files_pipes_and_what_predict_drew_are_passed_over(folder):
     image(folder / ".ipynb_checkpoints" / "a.png")
     image(folder / "._a.png")
-    image(folder / "found" / "pictures" / "a.png")
+    drawn = image(folder / "found" / "pictures" / "z.png")
+    assert "found/pictures/z.png" in names(folder)  # somebody's own
+    (folder / "found" / "images.jsonl").write_text("")
     os.mkfifo(folder / "pipe.jpg")
     left_out = Counter[str]()
-    assert names(folder, without=folder / "found" / "pictures", left_out=left_out) == [
-        "a.png",
-        "deep/b.jpg",
-        "deep/c.JPG",
-    ]
+    assert names(folder, left_out=left_out) == ["a.png", "deep/b.jpg", "deep/c.JPG"]
+    assert left_out == {}
     assert names(folder / "*.png") == ["a.png"]
+    assert names(drawn.parent) == ["z.png"]  # asked for by name
     with pytest.raises(UserError, match="no image there"):
         expand([folder / "pipe.jpg"])
 

@@ -1,8 +1,7 @@
 """The command line: one verb a function. torch is imported by the verbs, not by this file."""
 
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -14,10 +13,7 @@ from cascade_rcnn.recipes import RECIPES, Recipe, read_recipe
 from cascade_rcnn.text import count, printable
 
 if TYPE_CHECKING:
-    from cascade_rcnn.data import Annotations
-    from cascade_rcnn.engine.predict import Counts
     from cascade_rcnn.evaluation import Metrics
-    from cascade_rcnn.folders import Source
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Positional = tyro.conf.Positional
@@ -233,10 +229,12 @@ def predict(
     """
     from cascade_rcnn.engine.predict import Job, predict_files
     from cascade_rcnn.engine.predictor import Predictor
+    from cascade_rcnn.folders import expand
 
     if batch_size < 1:
         raise UserError(f"batch-size is {batch_size}; give 1 or more")
-    _check_sources(paths, annotations)
+    if paths or annotations is None:
+        expand(paths)  # a mistake in them is said before the model is loaded
     overrides = _inference(min_size, max_detections=max_detections, nms_iou=nms)
     predictor = Predictor(checkpoint, device=device, precision=precision, trust=trust, **overrides)
     categories, truth = predictor.config.categories, None
@@ -247,70 +245,31 @@ def predict(
         _print_notes(truth.notes)
     status = checkpoint.stat()
     settings = {
-        "paths": paths,
-        "annotations": str(annotations),
+        "annotations": printable(str(annotations)),
         "split": split,
         "precision": precision,
         **overrides,
-        "checkpoint": str(checkpoint),
+        "checkpoint": printable(str(checkpoint)),
         "its size and time": (status.st_size, status.st_mtime_ns),
     }
     job = Job(
+        paths=paths,
+        truth=truth,
         categories=categories,
         output=output,
         threshold=threshold,
         batch_size=batch_size,
         pictures=pictures,
         formats=format,
-        find_id=_finder(truth),
         settings=settings,
         overwrite=overwrite,
     )
-    total, left_out = sum(1 for _ in _sources(paths, truth, output)), Counter[str]()
-    counts = predict_files(predictor.detect, _sources(paths, truth, output, left_out), job, total)
-    _print_counts(counts, left_out, output / "pictures" if pictures else None)
-
-
-def _check_sources(paths: Sequence[str], annotations: Path | None) -> None:
-    """Before a model is loaded for nothing."""
-    from cascade_rcnn.folders import expand
-
-    if paths or annotations is None:
-        expand(paths)
-
-
-def _sources(
-    paths: Sequence[str], truth: "Annotations | None", output: Path, left_out: "Counter[str] | None" = None
-) -> "Iterator[Source]":
-    from cascade_rcnn.folders import Source, expand
-
-    if truth is not None and not paths:
-        return (Source(truth.path(i), truth.file_names[i]) for i in range(len(truth)))
-    return expand(paths, without=output / "pictures", left_out=left_out)
-
-
-def _finder(truth: "Annotations | None") -> "Callable[[str], int | None] | None":
-    if truth is None:
-        return None
-    from cascade_rcnn.evaluation.detections import FileNames
-
-    return FileNames(truth).find
-
-
-def _print_counts(counts: "Counts", left_out: "Counter[str]", pictures: Path | None) -> None:
-    """What came of it, in a line; a failure where an image failed."""
-    if left_out:
-        kinds = ", ".join(f"{number} {suffix}" for suffix, number in sorted(left_out.items()))
-        _print_notes([f"left out, as they are not read: {kinds}; convert them to JPEG or PNG"])
-    if counts.unnamed:
-        _print_notes([f"left out, as the annotations do not name them: {count(counts.unnamed, 'image')}"])
-    before = f" ({counts.before} of them by earlier runs)" if counts.before else ""
-    places = ", ".join(str(path) for path in (*counts.files, *([pictures] if pictures else [])))
-    done = count(counts.done + counts.before, "image")
-    print(printable(f"{done}{before}, {count(counts.boxes, 'detection')}: {places}"))
-    if counts.failed:
-        whole = count(counts.done + counts.before + counts.failed, "image")
-        raise UserError(f"{counts.failed} of {whole} could not be used (named above); the others are done")
+    outcome = predict_files(predictor.detect, job)
+    _print_notes(outcome.notes)
+    print(printable(str(outcome)))
+    if outcome.failed:
+        whole = count(outcome.done + outcome.before + outcome.failed, "image")
+        raise UserError(f"{outcome.failed} of {whole} could not be used (named above); the others are done")
 
 
 def convert(

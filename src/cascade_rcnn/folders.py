@@ -20,6 +20,9 @@ _PICTURES = frozenset(
     )
 )
 
+# What `predict` writes into its output folder: the images with their boxes, and what is done.
+PICTURES, RECORD = "pictures", "images.jsonl"
+
 
 class Source(NamedTuple):
     """An image file, and its name in the results: relative to the folder that was given."""
@@ -33,19 +36,17 @@ def has_wildcard(path: Path) -> bool:
     return any(set("*?[") & set(part) for part in path.parts)
 
 
-def expand(
-    patterns: Sequence[str | Path], *, without: Path | None = None, left_out: Counter[str] | None = None
-) -> Iterator[Source]:
+def expand(patterns: Sequence[str | Path], *, left_out: Counter[str] | None = None) -> Iterator[Source]:
     """Image files, images below folders, and what globs match, lazily; sorted within a folder, each file once.
 
     Names are relative to the folder given, or to the common parent of several, so that no two are equal. Hidden files
-    and the folder `without` are passed over, a folder that links lead to twice is entered once. `left_out` counts, by
-    suffix, pictures of kinds that are not read. Raises UserError, before anything is yielded, for a path or pattern
-    without an image.
+    and the pictures that `predict` wrote are passed over, a folder that links lead to twice is entered once. `left_out`
+    counts, by suffix, pictures of kinds that are not read. Raises UserError, before anything is yielded, for a path or
+    pattern without an image.
     """
     if not patterns:
         raise UserError("no image is named; give image files, folders or glob patterns")
-    walk = _Walk(without, Counter() if left_out is None else left_out)
+    walk = _Walk(Counter() if left_out is None else left_out)
     parts = [(pattern, _parts(Path(pattern))) for pattern in patterns]
     base = os.path.commonpath([os.path.abspath(root) for _, (root, _) in parts])  # noqa: PTH100  (without "..")
     found = []
@@ -80,10 +81,10 @@ def _named(paths: Iterator[Path], base: str) -> Iterator[Source]:
 
 
 class _Walk:
-    """Images below folders; remembers which folders it was in."""
+    """Images below folders, and what was left out of them."""
 
-    def __init__(self, without: Path | None, left_out: Counter[str]) -> None:
-        self.left_out, self.without = left_out, without.resolve() if without else None
+    def __init__(self, left_out: Counter[str]) -> None:
+        self.left_out = left_out
 
     def images(self, root: Path, rest: str) -> Iterator[Path]:
         """All of a folder, one file of it, or what a pattern matches."""
@@ -101,11 +102,11 @@ class _Walk:
         except OSError:
             self.left_out["folders that cannot be read"] += 1
             return
-        if (status.st_dev, status.st_ino) in entered or (self.without and folder.resolve() == self.without):
+        if (status.st_dev, status.st_ino) in entered:
             return
         entered.add((status.st_dev, status.st_ino))
         for entry in entries:
-            if _is_hidden(entry, folder):
+            if _is_hidden(entry, folder) or (entry.name == PICTURES and (folder / RECORD).exists()):
                 continue
             if entry.is_dir():
                 yield from self._below(entry, entered)

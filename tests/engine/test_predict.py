@@ -14,10 +14,11 @@ import torch
 from pycocotools.coco import COCO
 
 from cascade_rcnn.config import Category
+from cascade_rcnn.data import load_coco
 from cascade_rcnn.engine.interrupt import Interrupted
-from cascade_rcnn.engine.predict import Counts, Job, predict_files
+from cascade_rcnn.engine.predict import Job, Outcome, predict_files
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.folders import Source, expand
+from cascade_rcnn.images import read_image
 
 CATEGORIES = (Category(id=7, name="cat"), Category(id=9, name="dog"))
 
@@ -48,10 +49,9 @@ class OneDog:
         return [{"boxes": boxes, "scores": torch.tensor([0.9, 0.1]), "labels": torch.tensor([2, 1])} for _ in images]
 
 
-def predict(detect, folder: Path, output: Path, lines: list[str] | None = None, **options) -> Counts:
+def predict(detect, folder: Path, output: Path, lines: list[str] | None = None, **options) -> Outcome:
     report = (lambda _: None) if lines is None else lines.append
-    job = Job(**{"categories": CATEGORIES, "output": output, "report": report} | options)
-    return predict_files(detect, expand([folder], without=output / "pictures"), job, 3)
+    return predict_files(detect, Job(paths=[folder], categories=CATEGORIES, output=output, report=report, **options))
 
 
 def found(output: Path) -> list[dict]:
@@ -60,10 +60,10 @@ def found(output: Path) -> list[dict]:
 
 def test_results_and_pictures_are_written_and_a_broken_image_is_reported(folder, tmp_path):
     lines: list[str] = []
-    counts = predict(OneDog(), folder, tmp_path / "out", lines)
-    assert counts == Counts(
-        done=2, before=0, failed=1, unnamed=0, boxes=4, files=[tmp_path / "out" / "detections.json"]
-    )
+    outcome = predict(OneDog(), folder, tmp_path / "out", lines)
+    files = [tmp_path / "out" / "detections.json", tmp_path / "out" / "pictures"]
+    assert outcome == Outcome(done=2, failed=1, boxes=4, files=files)
+    assert str(outcome).startswith("2 images, 4 detections: ")
     assert len(lines) == 1
     assert "broken.png" in lines[0]
     x1, y1, x2, y2 = (float(np.float32(v)) for v in OneDog.BOX)
@@ -95,15 +95,17 @@ def test_a_threshold_means_the_same_everywhere(folder, tmp_path, monkeypatch):
 
 
 def test_pycocotools_reads_the_results_beside_the_annotations_that_gave_the_ids(folder, tmp_path):
-    ids = {"a.png": 41, "deep/b.jpg": 17}
     (folder / "new.png").write_bytes((folder / "a.png").read_bytes())
-    counts = predict(OneDog(), folder, tmp_path / "out", pictures=False, find_id=ids.get)
-    assert (counts.done, counts.unnamed, counts.failed) == (2, 2, 0)
-    assert {row["image_id"] for row in found(tmp_path / "out")} == {41, 17}
-    assert not (tmp_path / "out" / "pictures").exists()
-    images = [{"id": k, "file_name": name, "width": 40, "height": 30} for name, k in ids.items()]
+    named = {"a.png": 41, "x/deep/b.jpg": 17}
+    images = [{"id": k, "file_name": name, "width": 40, "height": 30} for name, k in named.items()]
     categories = [{"id": one.id, "name": one.name} for one in CATEGORIES]
     (tmp_path / "truth.json").write_text(json.dumps({"images": images, "annotations": [], "categories": categories}))
+    truth = load_coco(tmp_path / "truth.json", folder)
+    outcome = predict(OneDog(), folder, tmp_path / "out", pictures=False, truth=truth)
+    assert (outcome.done, outcome.unnamed, outcome.failed) == (2, 2, 0)
+    assert outcome.notes == ["left out, as the annotations do not name them: 2 images"]
+    assert {row["image_id"] for row in found(tmp_path / "out")} == {41, 17}
+    assert not (tmp_path / "out" / "pictures").exists()
     with contextlib.redirect_stdout(io.StringIO()):
         theirs = COCO(str(tmp_path / "truth.json")).loadRes(str(tmp_path / "out" / "detections.json"))
     assert len(theirs.getAnnIds(imgIds=[17])) == 2
@@ -120,8 +122,8 @@ def test_a_signal_keeps_what_was_found_and_the_same_command_does_the_rest(folder
         predict(Stopped(), folder, tmp_path / "out", pictures=False)
     assert {row["file_name"] for row in found(tmp_path / "out")} == {"a.png"}
     rest = OneDog()
-    counts = predict(rest, folder, tmp_path / "out", pictures=False)
-    assert (rest.seen, counts.done, counts.before) == (1, 1, 1)
+    outcome = predict(rest, folder, tmp_path / "out", pictures=False)
+    assert (rest.seen, outcome.done, outcome.before) == (1, 1, 1)
     predict(OneDog(), folder, tmp_path / "whole", pictures=False)
     assert found(tmp_path / "out") == found(tmp_path / "whole")
 
@@ -152,8 +154,8 @@ def test_a_second_run_repeats_nothing_but_does_what_is_new_changed_or_mended(fol
     predict(OneDog(), folder, output)
     before = found(output)
     again = OneDog()
-    counts = predict(again, folder, output)
-    assert (again.seen, counts.done, counts.before, counts.failed) == (0, 0, 2, 1)
+    outcome = predict(again, folder, output)
+    assert (again.seen, outcome.done, outcome.before, outcome.failed) == (0, 0, 2, 1)
     assert found(output) == before
     PIL.Image.new("RGB", (20, 20)).save(folder / "broken.png")
     PIL.Image.new("RGB", (20, 20)).save(folder / "0.png")
@@ -179,8 +181,8 @@ def test_whatever_one_image_does_is_its_own_line(folder, tmp_path, error):
     for batch_size in (1, 4):
         lines: list[str] = []
         output = tmp_path / str(batch_size)
-        counts = predict(detect, folder, output, lines, batch_size=batch_size, pictures=False)
-        assert (counts.done, counts.failed) == (2, 2)
+        outcome = predict(detect, folder, output, lines, batch_size=batch_size, pictures=False)
+        assert (outcome.done, outcome.failed) == (2, 2)
         (line,) = (line for line in lines if "odd.png" in line)
         assert type(error).__name__ in line
         assert "\n" not in line
@@ -206,32 +208,30 @@ def test_names_that_no_unicode_or_too_long_a_picture_name_cost_nothing(folder, t
     except OSError:
         pytest.skip("this file system has Unicode names only")
     lines: list[str] = []
-    counts = predict(OneDog(), folder, tmp_path / "out", lines)
-    assert (counts.done, counts.failed) == (5, 1)
+    outcome = predict(OneDog(), folder, tmp_path / "out", lines)
+    assert (outcome.done, outcome.failed) == (5, 1)
     names = {row["file_name"] for row in found(tmp_path / "out")}
     assert {"caf\\udce9.png", strange[1], "esc\\x1b[31m.png"} < names
     assert predict(OneDog(), folder, tmp_path / "out").before == 5
 
 
-def test_it_streams(tmp_path):
+def test_it_streams(folder, tmp_path, monkeypatch):
     """No image is read before those of the batches before it are done."""
     events = []
 
-    def paths():
-        for number in range(6):
-            path = tmp_path / f"{number}.png"
-            PIL.Image.new("RGB", (8, 8)).save(path)
-            events.append(("path", number))
-            yield Source(path, path.name)
+    def read(path: Path):
+        events.append("read")
+        return read_image(path)
 
     def detect(images):
-        events.append(("found", len(images)))
+        events.append("found")
         return OneDog()(images)
 
-    job = Job(categories=CATEGORIES, output=tmp_path / "out", batch_size=2, pictures=False)
-    predict_files(detect, paths(), job, 6)
-    kinds = [kind for kind, _ in events]
-    assert kinds == ["path", "path", "found"] * 3
+    for number in range(4):
+        PIL.Image.new("RGB", (8, 8)).save(folder / "deep" / f"{number}.png")
+    monkeypatch.setattr("cascade_rcnn.engine.predict.read_image", read)
+    predict(detect, folder / "deep", tmp_path / "out", batch_size=2, pictures=False)
+    assert events == ["read", "read", "found"] * 2 + ["read", "found"]
 
 
 def test_a_full_disk_is_one_line_and_keeps_what_there_is(folder, tmp_path, monkeypatch):

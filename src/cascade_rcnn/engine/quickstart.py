@@ -48,9 +48,9 @@ def run(output: Path, epochs: int | None = None) -> Metrics:
         raise Interrupted("stopped, and saved: the same command continues") from None
     print(f"3/3  learning curve: {plot(output)}")
     predictor = Predictor(output / "best.safetensors", device="cpu")
-    images = islice(expand([data / "images" / "val"]), _PICTURES)
-    job = Job(categories=predictor.config.categories, output=output / "found", overwrite=True)
-    predict_files(predictor.detect, images, job, _PICTURES)
+    images = [source.path for source in islice(expand([data / "images" / "val"]), _PICTURES)]
+    job = Job(paths=images, categories=predictor.config.categories, output=output / "found", overwrite=True)
+    predict_files(predictor.detect, job)
     print(f"     pictures of {_PICTURES} validation images: {output / 'found' / 'pictures'}")
     best = read_json(output / "best.json")
     print(_NEXT.format(output=output, epoch=best.pop("epoch")))
