@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     import supervision
 
 
+@cache
 def load_supervision() -> ModuleType:
     """The library, imported on first use: it takes a second."""
     with warnings.catch_warnings():

@@ -98,14 +98,11 @@ def predict_files(detect: Detect, job: Job) -> Outcome:
     outcome = Outcome()
     with Record(job.output / RECORD, settings, overwrite=job.overwrite) as record, StopRequest() as stop:
         pending = Pending(job.paths, job.truth, record)
-        chosen = iter(pending)
-        with ProgressBar("predict", pending.total, shown=True) as bar:
-            while not stop.asked and (chunk := list(islice(chosen, job.batch_size))):
-                entries = _detect(detect, chunk, job)
-                record.add(entries)
-                outcome.failed += sum(entry.error is not None for entry in entries)
-                outcome.done += sum(entry.error is None for entry in entries)
-                bar.advance(len(chunk), "")
+        try:
+            _run(detect, job, pending, record, outcome, stop)
+        except OSError:
+            if not stop.asked:  # else the terminal has gone, and the progress bar's place with it
+                raise
         outcome.before, outcome.unnamed, outcome.left_out = pending.before, pending.unnamed, pending.left_out
         outcome.boxes = write_results(record, job)
         outcome.files = [job.output / "detections.json", *([job.output / PICTURES] if job.pictures else [])]
@@ -114,6 +111,17 @@ def predict_files(detect: Detect, job: Job) -> Outcome:
             raise Interrupted(f"stopped: {outcome.files[0]} holds {done}; the same command continues")
         outcome.files += write_formats(job.formats, record, job.categories, job.output, job.shown)
     return outcome
+
+
+def _run(detect: Detect, job: Job, pending: Pending, record: Record, outcome: Outcome, stop: StopRequest) -> None:
+    chosen = iter(pending)
+    with ProgressBar("predict", pending.total, shown=True) as bar:
+        while not stop.asked and (chunk := list(islice(chosen, job.batch_size))):
+            entries = _detect(detect, chunk, job)
+            record.add(entries)
+            outcome.failed += sum(entry.error is not None for entry in entries)
+            outcome.done += sum(entry.error is None for entry in entries)
+            bar.advance(len(chunk), "")
 
 
 def _detect(detect: Detect, chunk: list[Chosen], job: Job) -> list[Entry]:
