@@ -14,7 +14,7 @@ from torch import Tensor
 class Images(NamedTuple):
     """A batch of resized, normalised, padded images."""
 
-    pixels: Tensor  # (B, 3, H, W), channels_last
+    pixels: Tensor  # (B, 3, H, W)
     sizes: Tensor  # (B, 2) float: height and width of each image inside the padding
     original_sizes: Tensor  # (B, 2) float: height and width before resizing
 

@@ -48,7 +48,7 @@ def test_sizes_before_and_after():
     assert batch.original_sizes.tolist() == [[30, 40], [100, 20]]
     assert batch.sizes.tolist() == [[64, 85], [96, 19]]  # 85.3; 96 / 100 x 20 = 19.2
     assert batch.pixels.shape == (2, 3, 96, 96)
-    assert batch.pixels.is_contiguous(memory_format=torch.channels_last)
+    assert batch.pixels.is_contiguous()
 
 
 def test_normalisation_by_hand():

@@ -109,6 +109,18 @@ def test_gradients_equal_torchvision_s(sampling):
         torch.testing.assert_close(torch.zeros_like(a) if a.grad is None else a.grad, grad, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("aligned", [True, False])
+def test_the_adaptive_gather_equals_the_kernel_which_gpus_and_compilers_take(aligned, monkeypatch):
+    features, boxes = pyramid(), ordinary()
+    boxes[1, 0] = torch.tensor([-2000.0, -3000, 4000, 2500])  # more points than the gather takes
+    pool = PyramidRoIAlign(RoIAlign(sampling=0, aligned=aligned), STRIDES)
+    assert pool.table(features).rows is not None
+    gathered = pool(features, boxes)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert pool.table(features).rows is None
+    torch.testing.assert_close(gathered, pool(features, boxes), rtol=1e-4, atol=1e-4)
+
+
 def test_no_gradient_flows_into_the_boxes():
     boxes = ordinary().requires_grad_()
     features = [x.requires_grad_() for x in pyramid()]

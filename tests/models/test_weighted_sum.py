@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from cascade_rcnn.models.weighted_sum import OPERATOR, by_embedding_bag, weighted_sum
+from cascade_rcnn.models.weighted_sum import (
+    OPERATOR,
+    RAGGED_OPERATOR,
+    by_embedding_bag,
+    ragged_weighted_sum,
+    weighted_sum,
+)
 
 
 def case(dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -65,3 +71,38 @@ def test_the_operator_is_registered_soundly():
     index, table, weight = case(torch.float32)
     tests = ("test_schema", "test_autograd_registration", "test_faketensor")
     torch.library.opcheck(OPERATOR, (index, table.requires_grad_(), weight), test_utils=tests)
+
+
+# -- sums of different lengths -------------------------------------------------------------------------------------
+
+
+def test_ragged_by_hand():
+    table = torch.tensor([[1.0, 10], [2, 20], [3, 30]], requires_grad=True)
+    index, weight = torch.tensor([0, 2, 2, 1, 1]), torch.tensor([0.5, 1.0, 1.0, 2.0, 1.0])
+    out = ragged_weighted_sum(index, table, weight, torch.tensor([0, 2, 2, 5]))
+    assert out.tolist() == [[3.5, 35], [0, 0], [9, 90], [0, 0]]  # rows 0..1, none, 2..4, none
+    (out * torch.tensor([1.0, 5, 10, 7])[:, None]).sum().backward()
+    assert table.grad is not None
+    assert table.grad.tolist() == [[0.5, 0.5], [30, 30], [11, 11]]
+
+
+def test_ragged_sums_of_equal_length_are_the_others():
+    index, table, weight = case()
+    gradients = []
+    for out, leaf in (
+        (lambda t: weighted_sum(index, t, weight), table.clone().requires_grad_()),
+        (
+            lambda t: ragged_weighted_sum(index.flatten(), t, weight.flatten(), 4 * torch.arange(20)),
+            table.clone().requires_grad_(),
+        ),
+    ):
+        (out(leaf) * torch.arange(5)).square().sum().backward()
+        gradients.append(leaf.grad)
+    torch.testing.assert_close(*gradients)
+
+
+def test_the_ragged_operator_is_registered_soundly():
+    index, table, weight = case(torch.float32)
+    arguments = (index.flatten(), table.requires_grad_(), weight.flatten(), 4 * torch.arange(20))
+    tests = ("test_schema", "test_autograd_registration", "test_faketensor")
+    torch.library.opcheck(RAGGED_OPERATOR, arguments, test_utils=tests)

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Self, TextIO
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cascade_rcnn.files import replacing
 
@@ -68,12 +68,15 @@ def read_csv(path: Path) -> list[dict[str, float]]:
 
 
 class ProgressBar:
-    """Images done, loss, images/s and time left; on a terminal a bar, elsewhere a line every half minute."""
+    """Images done, loss, images/s and time left; on a terminal a bar, elsewhere a line every half minute or at the end.
+
+    The time left is that of the whole training: of this bar's images and of `later` ones.
+    """
 
     _SECONDS_BETWEEN_LINES = 30.0
 
-    def __init__(self, title: str, total: int, *, shown: bool) -> None:
-        self.title, self.total, self.done = title, total, 0
+    def __init__(self, title: str, total: int, *, shown: bool, later: int = 0) -> None:
+        self.title, self.total, self.later, self.done = title, total, later, 0
         self.shown, self.live = shown, shown and sys.stderr.isatty()
         self.started = self.last_line = time.monotonic()
         self._bar = _bar(disable=not self.live)
@@ -91,14 +94,20 @@ class ProgressBar:
         self.done += images
         now = time.monotonic()
         rate = self.done / max(1e-9, now - self.started)
-        text = f"{text}  {rate:.1f} images/s".strip()
+        left = (self.total - self.done + self.later) / rate
+        text = f"{text}  {rate:.1f} images/s  {_duration(left)} left".strip()
         self._bar.update(self._task, advance=images, text=text)
-        if self.shown and not self.live and now - self.last_line >= self._SECONDS_BETWEEN_LINES:
+        due = now - self.last_line >= self._SECONDS_BETWEEN_LINES or self.done == self.total
+        if self.shown and not self.live and due:
             self.last_line = now
-            left = (self.total - self.done) / rate
-            print(
-                f"{self.title}  {self.done}/{self.total}  {text}  {left / 60:.1f} min left", file=sys.stderr, flush=True
-            )
+            print(f"{self.title}  {self.done}/{self.total}  {text}", file=sys.stderr, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    """As a reader rounds it: 40 s, 12 min, 3.5 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _bar(*, disable: bool) -> Progress:
@@ -110,7 +119,6 @@ def _bar(*, disable: bool) -> Progress:
         MofNCompleteColumn(),
         TextColumn("{task.fields[text]}"),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
         console=Console(stderr=True),
         disable=disable,
         transient=False,

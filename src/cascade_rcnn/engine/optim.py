@@ -41,6 +41,17 @@ def make_optimizer(groups: list[dict], config: Optimizer, *, fused: bool = True)
     return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=fused)
 
 
+def match_layout(optimizer: torch.optim.Optimizer) -> None:
+    """Give the state of each parameter the parameter's memory layout, which depends on the machine.
+
+    The fused optimizers read both in memory order: a state saved in another layout would silently mix up its values.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter).copy_(value)
+
+
 def learning_rate(config: Optimizer, step: int, total_steps: int, images_per_step: int) -> float:
     """The rate of update `step` (0 the first): linear in the batch, warmed up, then steps or a half cosine."""
     rate = config.lr * images_per_step / config.lr_batch

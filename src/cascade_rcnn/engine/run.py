@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.data.loader import DetectionLoader
-from cascade_rcnn.engine import checkpoint
+from cascade_rcnn.engine import checkpoint, optim
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import Metrics
 from cascade_rcnn.files import write_json
@@ -113,6 +113,7 @@ class Run:
         if self.averaged is not None:
             self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
+        optim.match_layout(self.optimizer)
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.position = Position(**state["position"])
         _set_random_state(everyone[self.fabric.global_rank])

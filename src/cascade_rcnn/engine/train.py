@@ -68,7 +68,9 @@ def _epoch(run: Run, log: MetricLog, stop: StopRequest) -> None:
     losses: dict[str, Tensor] = {}  # of this update, averaged over its batches
     seen: list[int] = []  # ids of its images
     clock = time.monotonic()
-    with ProgressBar(f"epoch {here.epoch + 1}/{recipe.epochs}", left, shown=fabric.is_global_zero) as bar:
+    later = (recipe.epochs - here.epoch - 1) * len(run.loader) * recipe.batch_size * fabric.world_size
+    title = f"epoch {here.epoch + 1}/{recipe.epochs}"
+    with ProgressBar(title, left, shown=fabric.is_global_zero, later=later) as bar:
         for images, targets in _batches(run):
             here.batch += 1
             complete = here.batch % recipe.accumulate == 0 or here.batch == len(run.loader)

@@ -49,7 +49,7 @@ def create_model(
     model = build(config)
     if weights_backbone is not None:
         load_pretrained(model.backbone, weights_backbone)  # type: ignore[arg-type]
-    return model
+    return model.train()
 
 
 def _categories(number: int | None, given: Sequence[Category | str] | None) -> tuple[Category, ...]:

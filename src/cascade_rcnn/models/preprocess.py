@@ -44,7 +44,7 @@ class Preprocess(nn.Module):
         resized = [self._resize(self._scale(image), shortest) for image in images]
         multiple = self.config.divisor
         height, width = (-(-max(image.shape[k] for image in resized) // multiple) * multiple for k in (1, 2))
-        pixels = self.mean.new_zeros((len(images), 3, height, width)).to(memory_format=torch.channels_last)
+        pixels = self.mean.new_zeros((len(images), 3, height, width))  # the first convolution's weights set the layout
         for slot, image in zip(pixels, resized, strict=True):
             slot[:, : image.shape[1], : image.shape[2]] = (image - self.mean) / self.std
         sizes = self.mean.new_tensor([image.shape[-2:] for image in resized])

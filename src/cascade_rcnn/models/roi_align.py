@@ -3,7 +3,8 @@
 With a fixed sampling grid every output bin is a weighted sum of rows of the feature maps: 4 points x 4 bilinear
 corners = 16 rows for a 2x2 grid. All levels and images are packed into one table of rows, and `weighted_sum` forms
 all of them in one call: the same numbers as torchvision's kernel, several times faster on a CPU. Position-sensitive
-pooling (R-FCN) is the same gather, where each bin reads channels of its own.
+pooling (R-FCN) is the same gather, where each bin reads channels of its own. A grid that adapts to the box is a gather
+of as many rows as each bin needs; GPUs and compilers take torchvision's kernel for it.
 
 B images · K boxes · R = B * K · S bins a side · C channels · n sampling points a bin and side
 """
@@ -17,11 +18,13 @@ from torch import Tensor, nn
 from cascade_rcnn import boxes as box_ops
 from cascade_rcnn.config import RoIAlign as RoIAlignConfig
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.models.weighted_sum import weighted_sum
+from cascade_rcnn.models.adaptive_grid import grid_points, read_cells
+from cascade_rcnn.models.weighted_sum import ragged_weighted_sum, weighted_sum
 
 _CANONICAL_SIZE, _CANONICAL_LEVEL = 224, 4  # a box of this size is read from P4 (FPN, eq. 1)
 _COARSEST_STRIDE = 32  # boxes are read from P2..P5; P6 is the RPN's
 _FARTHEST = 1e8  # pixels; a box that is not a number or reaches farther is read as one of no size
+_MOST_POINTS = 16  # along an axis of a bin; a box with more is left to the kernel, which needs no memory for them
 
 
 def levels(boxes: Tensor, strides: tuple[int, ...] = (4, 8, 16, 32)) -> Tensor:
@@ -36,7 +39,7 @@ class Table(NamedTuple):
     """Maps laid out for pooling, once for all boxes and stages that read them."""
 
     maps: list[Tensor]  # (B, C, H_l, W_l) each
-    rows: Tensor  # (P, C): every cell of every map, image by image within a level
+    rows: Tensor | None  # (P, C): every cell of every map, image by image within a level; None: the kernel reads `maps`
 
 
 class PyramidRoIAlign(nn.Module):
@@ -59,10 +62,13 @@ class PyramidRoIAlign(nn.Module):
     def table(self, features: list[Tensor]) -> Table:
         """[P2..P5 (B, C, H_l, W_l)] -> what `forward` reads, to be shared between calls."""
         maps = features[: len(self.strides)]
-        channels = maps[0].shape[1] // (self.config.resolution**2 if self.position_sensitive else 1)
         if self.config.sampling == 0:
-            return Table(maps, maps[0].new_empty(0, channels))
-        return Table(maps, torch.cat([x.permute(0, 2, 3, 1).reshape(-1, channels) for x in maps]))
+            if maps[0].device.type != "cpu" or torch.compiler.is_compiling():
+                return Table([_for_kernel(x) for x in maps], None)
+            return Table(maps, _rows(maps, maps[0].shape[1]).float())
+        return Table(
+            maps, _rows(maps, maps[0].shape[1] // (self.config.resolution**2 if self.position_sensitive else 1))
+        )
 
     def forward(self, features: list[Tensor] | Table, boxes: Tensor) -> Tensor:
         """[P2..P5 (B, C, H_l, W_l)], boxes (B, K, 4) in input pixels -> (B, K, S * S * C), bins row by row.
@@ -72,10 +78,11 @@ class PyramidRoIAlign(nn.Module):
         table = features if isinstance(features, Table) else self.table(features)
         boxes = boxes.detach().float()
         boxes = torch.where((boxes.abs() <= _FARTHEST).all(dim=-1, keepdim=True), boxes, 0.0)
-        pooled = self._adaptive(table.maps, boxes) if self.config.sampling == 0 else self._gather(table, boxes)
+        pooled = self._adaptive(table, boxes) if self.config.sampling == 0 else self._gather(table, boxes)
         return pooled.view(*boxes.shape[:2], -1)
 
     def _gather(self, table: Table, boxes: Tensor) -> Tensor:
+        assert table.rows is not None
         bins = self.config.resolution
         level = levels(boxes, self.strides)
         height, width, scale, start = self._of_level(table.maps, level)
@@ -122,19 +129,49 @@ class PyramidRoIAlign(nn.Module):
         weight = torch.stack([1 - fraction, fraction], dim=-1) * (inside / points).unsqueeze(-1)
         return index.flatten(1).unflatten(1, (bins, -1)), weight.flatten(1).unflatten(1, (bins, -1))
 
-    def _adaptive(self, features: list[Tensor], boxes: Tensor) -> Tensor:
-        """The peers' grid of ceil(size / S) points, by torchvision's kernel (which reads NCHW, in float32).
+    def _adaptive(self, table: Table, boxes: Tensor) -> Tensor:
+        """The peers' grid of ceil(size / S) points, in float32 whatever the maps are: (R * S * S, C)."""
+        level, bins = levels(boxes, self.strides), self.config.resolution
+        image = torch.arange(boxes.shape[0], device=boxes.device)[:, None].expand_as(level)
+        dtype = table.maps[0].dtype
+        if table.rows is None:
+            return self._by_kernel(table.maps, boxes.flatten(0, 1), image.flatten(), level.flatten()).to(dtype)
+        height, width, scale, start = (x.flatten() for x in self._of_level(table.maps, level))
+        corners = boxes.flatten(0, 1) * scale[:, None] - (0.5 if self.config.aligned else 0.0)
+        low, length = corners[:, :2], corners[:, 2:] - corners[:, :2]
+        length = length if self.config.aligned else length.clamp(min=1)
+        points = grid_points(length, bins)
+        wide = (points > _MOST_POINTS).any(dim=1)
+        points = points.masked_fill(wide[:, None], 0)
+        base = start + image.flatten() * height * width
+        cells = read_cells(low, length, points, torch.stack([width, height], dim=1), base, bins)
+        pooled = ragged_weighted_sum(cells.rows, table.rows, cells.weight, cells.offsets)
+        if bool(wide.any()):
+            rows, maps = wide.nonzero()[:, 0], [_for_kernel(x) for x in table.maps]
+            one = self._by_kernel(maps, boxes.flatten(0, 1)[rows], image.flatten()[rows], level.flatten()[rows])
+            pooled = pooled.view(len(wide), -1).index_copy(0, rows, one)
+        return pooled.to(dtype)
+
+    def _by_kernel(self, maps: list[Tensor], boxes: Tensor, image: Tensor, level: Tensor) -> Tensor:
+        """The same by torchvision's kernel: boxes (R, 4), image (R,), level (R,) -> (R, S * S * C).
 
         Every level pools every box; away from its own level a box is made empty, which costs next to nothing.
         """
-        level, bins = levels(boxes, self.strides).flatten(), self.config.resolution
-        image = torch.arange(boxes.shape[0], device=boxes.device)[:, None].expand(-1, boxes.shape[1]).flatten()
         total = None
-        for number, (x, stride) in enumerate(zip(features, self.strides, strict=True)):
-            own = boxes.flatten(0, 1) * (level == number)[:, None]
-            rois = torch.cat([image[:, None].to(own.dtype), own], dim=1)
-            pooled = self._kernel(x.float().contiguous(), rois, bins, 1 / stride, 0, self.config.aligned)
-            pooled = pooled * (level == number)[:, None, None, None]  # not aligned, an empty box has a point
+        for number, (x, stride) in enumerate(zip(maps, self.strides, strict=True)):
+            own = (level == number)[:, None]
+            rois = torch.cat([image[:, None].to(boxes.dtype), boxes * own], dim=1)
+            pooled = self._kernel(x, rois, self.config.resolution, 1 / stride, 0, self.config.aligned)
+            pooled = pooled * own[..., None, None]  # not aligned, an empty box has a point
             total = pooled if total is None else total + pooled
         assert total is not None
-        return total.permute(0, 2, 3, 1).flatten(1).to(features[0].dtype)
+        return total.permute(0, 2, 3, 1).flatten(1)
+
+
+def _for_kernel(x: Tensor) -> Tensor:
+    """As torchvision's kernel reads a map: channel by channel, in float32."""
+    return x.float().contiguous()
+
+
+def _rows(maps: list[Tensor], channels: int) -> Tensor:
+    return torch.cat([x.permute(0, 2, 3, 1).reshape(-1, channels) for x in maps])

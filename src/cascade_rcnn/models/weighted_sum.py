@@ -1,7 +1,9 @@
-"""Sums of weighted rows of a table, as one operator: all of RoIAlign's arithmetic.
+"""Sums of weighted rows of a table, as operators: all of RoIAlign's arithmetic.
 
-An operator of its own so that its gradient is again such a sum (half the time of a scatter), and so that an export
-sees its shape: `index` (N, n) rows of `table` (P, C), `weight` (N, n) -> (N, C).
+Operators of their own so that their gradient is again such a sum (half the time of a scatter), and so that an export
+sees the shape of the first.
+
+P rows of a table · C channels · N sums · n rows in each · E rows in all sums together
 """
 
 import torch
@@ -12,8 +14,16 @@ from cascade_rcnn.operators import define, differentiate
 
 
 def weighted_sum(index: Tensor, table: Tensor, weight: Tensor) -> Tensor:
-    """out[i] = sum over k of weight[i, k] * table[index[i, k]]; the table learns, the weights do not."""
+    """Sum as many rows for each: index (N, n), table (P, C), weight (N, n) -> (N, C).
+
+    out[i] = sum over k of weight[i, k] * table[index[i, k]]; the table learns, the weights do not.
+    """
     return OPERATOR(index, table, weight.detach().to(table.dtype))
+
+
+def ragged_weighted_sum(index: Tensor, table: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
+    """The same where sum i has rows offsets[i] up to offsets[i + 1] of index (E,) and weight (E,); offsets (N,)."""
+    return RAGGED_OPERATOR(index, table, weight.detach().to(table.dtype), offsets)
 
 
 def by_embedding_bag(index: Tensor, table: Tensor, weight: Tensor) -> Tensor:
@@ -21,15 +31,34 @@ def by_embedding_bag(index: Tensor, table: Tensor, weight: Tensor) -> Tensor:
     return F.embedding_bag(index, table, per_sample_weights=weight, mode="sum")
 
 
-def _backward(index: Tensor, gradient: Tensor, weight: Tensor, rows: int) -> Tensor:
-    """The table's gradient (P, C): row p sums the outputs that read it, found by sorting the index."""
-    order = index.flatten().argsort()
-    counts = torch.bincount(index.flatten(), minlength=rows)
+def _ragged(index: Tensor, table: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
+    return F.embedding_bag(index, table, offsets, per_sample_weights=weight, mode="sum")
+
+
+def _backward(index: Tensor, gradient: Tensor, weight: Tensor, reader: Tensor, rows: int) -> Tensor:
+    """The table's gradient (P, C): row p sums the outputs that read it, found by sorting the index.
+
+    index (E,), weight (E,), reader (E,): which of the N sums each belongs to; gradient (N, C).
+    """
+    order = index.argsort()
+    counts = torch.bincount(index, minlength=rows)
     offsets = counts.cumsum(0) - counts
-    reader = order // index.shape[1]
-    return F.embedding_bag(
-        reader, gradient.contiguous(), offsets, per_sample_weights=weight.flatten()[order], mode="sum"
-    )
+    return F.embedding_bag(reader[order], gradient.contiguous(), offsets, per_sample_weights=weight[order], mode="sum")
+
+
+_BACKWARD = define(
+    "weighted_sum_backward",
+    _backward,
+    lambda index, gradient, weight, reader, rows: gradient.new_empty(rows, gradient.shape[1]),
+)
+OPERATOR = define(
+    "weighted_sum", by_embedding_bag, lambda index, table, weight: table.new_empty(index.shape[0], table.shape[1])
+)
+RAGGED_OPERATOR = define(
+    "ragged_weighted_sum",
+    _ragged,
+    lambda index, table, weight, offsets: table.new_empty(offsets.shape[0], table.shape[1]),
+)
 
 
 def _keep(ctx, inputs, output) -> None:
@@ -40,15 +69,22 @@ def _keep(ctx, inputs, output) -> None:
 
 def _gradients(ctx, gradient: Tensor) -> tuple[None, Tensor, None]:
     index, weight = ctx.saved_tensors
-    return None, _BACKWARD(index, gradient, weight, ctx.rows), None
+    reader = torch.arange(index.numel(), device=index.device) // max(1, index.shape[1])
+    return None, _BACKWARD(index.flatten(), gradient, weight.flatten(), reader, ctx.rows), None
 
 
-_BACKWARD = define(
-    "weighted_sum_backward",
-    _backward,
-    lambda index, gradient, weight, rows: gradient.new_empty(rows, gradient.shape[1]),
-)
-OPERATOR = define(
-    "weighted_sum", by_embedding_bag, lambda index, table, weight: table.new_empty(index.shape[0], table.shape[1])
-)
+def _keep_ragged(ctx, inputs, output) -> None:
+    index, table, weight, offsets = inputs
+    ctx.save_for_backward(index, weight, offsets)
+    ctx.rows = table.shape[0]
+
+
+def _ragged_gradients(ctx, gradient: Tensor) -> tuple[None, Tensor, None, None]:
+    index, weight, offsets = ctx.saved_tensors
+    lengths = torch.diff(offsets, append=offsets.new_tensor([index.shape[0]]))
+    reader = torch.repeat_interleave(torch.arange(len(offsets), device=index.device), lengths)
+    return None, _BACKWARD(index, gradient, weight, reader, ctx.rows), None, None
+
+
 differentiate(OPERATOR, _gradients, _keep)
+differentiate(RAGGED_OPERATOR, _ragged_gradients, _keep_ragged)
