@@ -238,9 +238,10 @@ def test_a_full_disk_is_one_line_and_keeps_what_there_is(folder, tmp_path, monke
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    predict(OneDog(), folder / "deep", tmp_path / "out", pictures=False)
+    predict(OneDog(), folder, tmp_path / "out", pictures=False)
+    PIL.Image.new("RGB", (8, 8)).save(folder / "new.png")
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match=r"cannot be written .No space left on device") as caught:
         predict(OneDog(), folder, tmp_path / "out", pictures=False)
     assert "\n" not in str(caught.value)
-    assert len(found(tmp_path / "out")) == 2
+    assert len(found(tmp_path / "out")) == 4

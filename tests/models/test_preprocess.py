@@ -95,7 +95,7 @@ def test_images_in_other_forms_and_wrong_ones():
     array = torch.zeros(20, 30, 3, dtype=torch.uint8).numpy()
     assert module(min_size=None)([array]).sizes.tolist() == [[20, 30]]
     with pytest.raises(UserError, match="shape"):
-        module()([torch.zeros(20, 30)])
+        module()([torch.zeros(2, 20, 30)])
 
 
 # -- targets -------------------------------------------------------------------------------------------------------

@@ -48,9 +48,10 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def _handle(handler: Callable[[int, Any], None]) -> dict[int, Any]:
-    """Set the handler, and return those before it. What is ignored (nohup) stays so."""
+    """Set the handler, and return those before it. Under nohup a SIGHUP stays ignored."""
+    numbers = [n for n in _NUMBERS if n == signal.SIGINT or signal.getsignal(n) != signal.SIG_IGN]
     try:
-        return {n: signal.signal(n, handler) for n in _NUMBERS if signal.getsignal(n) != signal.SIG_IGN}
+        return {n: signal.signal(n, handler) for n in numbers}
     except ValueError:  # not the main thread, where signals do not arrive
         return {}
 

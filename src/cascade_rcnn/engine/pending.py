@@ -35,7 +35,7 @@ class Pending:
         self.before = 0  # done by earlier runs
         self.unnamed = 0  # not among the images of `truth`
         self.left_out = Counter[str]()  # not read, by suffix
-        self.total = max(0, sum(1 for _ in self._sources(Counter())) - len(record.done))
+        self.total = sum(not record.has(printable(name), _stamp(path)) for path, name in self._sources(Counter()))
 
     def _sources(self, left_out: Counter[str]) -> Iterator[Source]:
         truth = self._truth

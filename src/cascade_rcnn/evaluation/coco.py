@@ -86,11 +86,11 @@ class Metrics:
         table = Table(
             title=f"{count(self.images, 'image')}, {count(self.boxes, 'box')}; figures from 0 to 1",
             box=SIMPLE_HEAD,
-            padding=(0, 1, 0, 0),
-            pad_edge=False,
+            padding=0,
+            show_edge=False,
         )
-        numbers = len(shown) * 6 + max(6, len(str(self.boxes)) + 1)  # whatever the names' width, no figure is cut
-        table.add_column("class", no_wrap=True, max_width=max(8, width - numbers - 4))
+        numbers = 6 * len(shown) + max(6, len(str(self.boxes)) + 1)  # a name may be cut, a figure never
+        table.add_column("class", no_wrap=True, max_width=max(8, width - numbers))
         table.add_column("boxes", justify="right", no_wrap=True)
         for one in shown:
             table.add_column(one.head, justify="right", no_wrap=True, min_width=5)
