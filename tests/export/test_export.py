@@ -65,7 +65,7 @@ def test_the_runtime_finds_what_the_model_finds_in_images_of_any_size(exported, 
     runtime = Runtime(exported, trust=True)
     for found, one in zip(runtime.detect(images), expected, strict=True):
         agree(found, {name: value.numpy() for name, value in one.items()})
-    same = load(checkpoint).predict(images, threshold=0.1)
+    same = load(checkpoint).predict(images, threshold=0.1, batch_size=3)
     for found, one in zip(runtime(images, threshold=0.1, batch_size=3), same, strict=True):
         np.testing.assert_allclose(found.xyxy, one.xyxy, atol=0.01)
         assert found.class_id.tolist() == one.class_id.tolist()
