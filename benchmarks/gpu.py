@@ -25,9 +25,7 @@ def main(given: Options) -> None:
         with tempfile.TemporaryDirectory() as name:
             image = photograph(task.size, given.image)
             prepare(Path(name), image, task)
-            loaded = {
-                n: networks.load(n, Path(name), task) for n in networks.names() if n not in ("detectron2", "mmdet")
-            }
+            loaded = {n: networks.load(n, Path(name), task) for n in networks.names()}
         if kind == "inference":
             loaded = {n: networks.for_inference(network, "bf16") for n, network in loaded.items()}
         image = image.to(_DEVICE)

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from benchmarks import networks, parts
+from benchmarks.agreement import agreement
 from benchmarks.floor import matrix_rates, operations
 from benchmarks.measure import Options, Row, interleaved, options, write
 from benchmarks.photo import photograph
 from benchmarks.weights import prepare
 from cascade_rcnn.engine.predictor import Precision
 
-_TARGETS = {"fp32": 0.60, "bf16": 0.28}  # of detectron2's time in fp32
+_REFERENCE = "torchvision v1 fp32"
 _OVERHEAD = {"cascade fp32": 1.22, "cascade bf16": 1.15, "cascade, early rejection fp32": 1.06}
 
 
@@ -26,13 +27,14 @@ def main(given: Options) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(folder, image, task)
-        names = [*networks.names(), "faster, converted"]
-        loaded = {name: networks.for_inference(networks.load(name, folder, task)) for name in names}
+        loaders = {name: partial(networks.load, name, folder, task) for name in networks.names()}
+        loaders["faster, converted"] = partial(networks.converted, "torchvision", folder, task)
+        loaded = {name: networks.for_inference(load()) for name, load in loaders.items()}
         runs: dict[str, Callable[[], Any]] = {
             f"{name} fp32": partial(_detect, network, image, "fp32") for name, network in loaded.items()
         }
-        for name in filter(networks.is_ours, names):
-            lowered = networks.for_inference(networks.load(name, folder, task), "bf16")
+        for name in filter(networks.is_ours, loaders):
+            lowered = networks.for_inference(loaders[name](), "bf16")
             runs[f"{name} bf16"] = partial(_detect, lowered, image, "bf16")
     rates = matrix_rates(given.quick)
     if given.compile:
@@ -48,7 +50,10 @@ def main(given: Options) -> None:
         for name, bound in _OVERHEAD.items() if name in times for base in [f"faster {name.split()[-1]}"]
     ]  # fmt: skip
     shares = {name: parts.breakdown(network, image, given.repeats) for name, network in loaded.items()}
-    notes = [_agreement(loaded, image), *_counts(loaded, image)]
+    found = {name: network.detect([image])[0] for name, network in loaded.items()}
+    notes = [str(task)]
+    notes += [f"torchvision v1 and faster, converted: {agreement(found['torchvision v1'], found['faster, converted'])}"]
+    notes += [f"{name}: {len(one['boxes'])} detections" for name, one in found.items()]
     write("inference", given, rows, notes, breakdown_ms=shares, gflop={k: v / 1e9 for k, v in flops.items()})
 
 
@@ -59,39 +64,14 @@ def _detect(network: networks.Network, image: Tensor, precision: Precision) -> l
 
 def _row(name: str, times: dict[str, float], flops: dict[str, int], rates: dict[str, float]) -> Row:
     network, precision = name.rsplit(" ", 1)
-    reference, against = detectron2_time(times, "inference")
     return Row(
         what=name,
         value=1e3 * times[name],
         unit="ms",
         floor=1e3 * flops[network.removesuffix(" compiled")] / rates[precision],
-        ratio=times[name] / reference,
-        against=against,
-        bound=_TARGETS[precision] if network == "cascade" else None,
+        ratio=times[name] / times[_REFERENCE],
+        against=_REFERENCE,
     )
-
-
-def detectron2_time(times: dict[str, float], kind: str) -> tuple[float, str]:
-    """Its cascade's seconds in fp32, measured or by its published ratio to torchvision's; and what to call that."""
-    if "detectron2 fp32" in times:
-        return times["detectron2 fp32"], "detectron2"
-    factor = networks.DETECTRON2_OVER_TORCHVISION[kind]
-    return factor * times["torchvision v1 fp32"], f"detectron2 ({factor} x torchvision v1)"
-
-
-def _agreement(loaded: dict[str, networks.Network], image: Tensor) -> str:
-    """Whether our network, converted from torchvision's, finds what torchvision's finds."""
-    ours, theirs = (loaded[name].detect([image])[0] for name in ("faster, converted", "torchvision v1"))
-    if len(ours["boxes"]) != len(theirs["boxes"]):
-        return f"torchvision v1 finds {len(theirs['boxes'])} objects, converted to ours {len(ours['boxes'])}"
-    boxes = (ours["boxes"] - theirs["boxes"]).abs().max().item()
-    scores = (ours["scores"] - theirs["scores"]).abs().max().item()
-    return f"torchvision v1 converted to ours: same detections within {boxes:.1g} pixels and {scores:.1g} in score"
-
-
-def _counts(loaded: dict[str, networks.Network], image: Tensor) -> list[str]:
-    found = {name: network.detect([image])[0] for name, network in loaded.items()}
-    return [f"{name}: {len(one['boxes'])} detections" for name, one in found.items() if isinstance(one, dict)]
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ a fresh process each.
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -18,6 +19,12 @@ from typing import Any
 
 RESULTS = Path("docs/results/performance")
 QUICK_RESULTS = Path("runs/benchmarks")
+RESTRICTED = "-restricted"  # ends the name of what was measured so, which stands beside the machine's own figures
+KINDS = ("inference", "training")
+PEERS = ("detectron2", "mmdet")  # measured where they are importable: here, or in the Python that --peer names
+# By these a processor is measured as an older one: ONEDNN_MAX_CPU_ISA=AVX2, MKL_ENABLE_INSTRUCTIONS=AVX2 and
+# ATEN_CPU_CAPABILITY=avx2 bind all of torch's products, convolutions and loops.
+_RESTRICTIONS = ("ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "ATEN_CPU_CAPABILITY")
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,9 @@ class Task:
     size: tuple[int, int]  # height and width of the photograph
     proposals: int = 1000  # boxes that enter the heads at inference; half as many are trained on
     classes: int = 80
+
+    def __str__(self) -> str:
+        return f"{self.size[0]} x {self.size[1]} pixels, batch 1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +50,19 @@ class Options:
     data: Path | None
     checkpoints: list[Path]
     compile: bool
+    peers: dict[str, Path]
+    kind: str | None
     output: Path
 
     @property
     def checkpoint(self) -> Path | None:
         """The trained model, where one is wanted."""
         return self.checkpoints[0] if self.checkpoints else None
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of work to measure."""
+        return (self.kind,) if self.kind else KINDS
 
     @property
     def inference(self) -> Task:
@@ -56,6 +73,11 @@ class Options:
     def training(self) -> Task:
         """The task of a training step."""
         return Task((128, 128), proposals=50) if self.quick else Task((800, 800))
+
+    @property
+    def beside_peers(self) -> Task:
+        """The task beside detectron2 and mmdetection: their size of image, in both kinds of work."""
+        return Task((128, 192), proposals=50) if self.quick else Task((800, 1333))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +111,7 @@ def options(description: str | None, arguments: list[str] | None = None) -> Opti
     given["repeats"] = given["repeats"] or (1 if quick else 7)
     given["threads"] = given["threads"] or (1 if quick else 2)
     given["output"] = given["output"] or (QUICK_RESULTS if quick else RESULTS)
+    given["peers"] = dict(_peer(text, parser) for text in given.pop("peer"))
     import torch
 
     torch.set_num_threads(given["threads"])
@@ -103,7 +126,19 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, help="a folder with images/, person_train.json and person_val.json")
     parser.add_argument("--checkpoints", type=Path, nargs="+", default=[], help="trained models of --data's classes")
     parser.add_argument("--compile", action="store_true", help="a column for torch.compile")
+    parser.add_argument("--kind", choices=KINDS, help="this kind of work alone, where a part measures both")
+    parser.add_argument(
+        "--peer", nargs="+", action="extend", default=[], metavar="NAME=PYTHON",
+        help=f"measure {' or '.join(PEERS)} in this Python, e.g. detectron2=/path/to/venv/bin/python",
+    )  # fmt: skip
     parser.add_argument("--output", type=Path, help=f"folder for the results (default: {RESULTS})")
+
+
+def _peer(text: str, parser: argparse.ArgumentParser) -> tuple[str, Path]:
+    name, _, python = text.partition("=")
+    if name not in PEERS or not Path(python).is_file():
+        parser.error(f"--peer {text}: give {' or '.join(f'{peer}=PYTHON' for peer in PEERS)}, a Python that is there")
+    return name, Path(python)
 
 
 def seconds(run: Callable[[], Any]) -> float:
@@ -156,15 +191,16 @@ def write(part: str, given: Options, rows: list[Row], notes: list[str] | None = 
         print(f"{part}: {row.what:50} {row.value:10.4g} {row.unit}{ratio}", flush=True)
     for note in notes or []:
         print(f"{part}: {note}", flush=True)
+    restrictions = {name: os.environ[name] for name in _RESTRICTIONS if name in os.environ}
     content = {
         "part": part,
-        "machine": describe() | {"threads": given.threads},
+        "machine": describe() | {"threads": given.threads, "restrictions": restrictions},
         "quick": given.quick,
         "repeats": given.repeats,
         "rows": [asdict(row) for row in rows],
         "notes": notes or [],
     }
-    write_json(given.output / f"{part}.json", content | more)
+    write_json(given.output / f"{part}{RESTRICTED if restrictions else ''}.json", content | more)
 
 
 def skip(part: str, why: str) -> None:

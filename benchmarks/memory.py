@@ -6,41 +6,57 @@ from typing import Any
 
 from benchmarks import networks
 from benchmarks.measure import Options, Row, Task, fresh, options, peak_mb, write
+from benchmarks.peers.process import PeerProcess, interpreters
 
-# Measured elsewhere (megabytes): whoever is not installed here stands in by these.
-_REFERENCE = {"inference": {"detectron2": 1716, "mmdet": 1531}, "training": {"detectron2": 2300, "mmdet": 2507}}
 _STEPS = 3
+_WORK = {"inference": "detect", "training": "step"}  # what a peer's process is asked for
 
 
 def main(given: Options) -> None:
-    rows, notes = [], []
-    for kind, task in (("inference", given.inference), ("training", given.training)):
-        peaks = {}
-        with tempfile.TemporaryDirectory() as name:
-            image = str(given.image) if given.image else None
-            fresh("memory:prepare", folder=name, size=task.size, proposals=task.proposals, image=image)
-            floor = fresh("memory:imports")
-            for candidate in networks.names():
-                if kind == "inference" or "rejection" not in candidate:
-                    place = {"folder": name, "size": task.size, "proposals": task.proposals, "threads": given.threads}
-                    peaks[candidate] = fresh("memory:once", candidate=candidate, kind=kind, **place)
-        measured = {name: peak["peak"] for name, peak in peaks.items() if not networks.is_ours(name)}
-        smallest = min(measured | _REFERENCE[kind], key=lambda peer: measured.get(peer) or _REFERENCE[kind][peer])
-        against = (_REFERENCE[kind] | measured)[smallest]
-        for candidate, peak in peaks.items():
-            bound = 1.0 if candidate == "cascade" else None
-            rows.append(
-                Row(what=f"{kind}: {candidate}", value=peak["peak"], unit="MB", floor=floor + peak["weights"],
-                    ratio=peak["peak"] / against, against=smallest, bound=bound)
-            )  # fmt: skip
-        absent = {name: value for name, value in _REFERENCE[kind].items() if name not in measured}
-        if absent:
-            listed = ", ".join(f"{name} {megabytes} MB" for name, megabytes in absent.items())
-            notes.append(f"{kind}: not installed here, so as measured elsewhere: {listed}")
-    notes.append(
-        "the floor: a process that imports torch and torchvision, the weights, and in training their gradients"
-    )
+    rows = []
+    tasks = {"inference": given.inference, "training": given.training}
+    for kind in given.kinds:
+        rows += _rows(kind, *_peaks(kind, tasks[kind], given))
+    notes = [f"{kind}: {tasks[kind]}" for kind in given.kinds]
+    notes += ["the floor: a process that imports torch and torchvision, the weights, and in training their gradients"]
     write("memory", given, rows, notes)
+
+
+def _peaks(kind: str, task: Task, given: Options) -> tuple[dict[str, float], dict[str, float]]:
+    """The peak of each candidate, and the floor of those in this Python, in megabytes."""
+    with tempfile.TemporaryDirectory() as name:
+        image = str(given.image) if given.image else None
+        fresh("memory:prepare", folder=name, size=task.size, proposals=task.proposals, image=image)
+        place = {"folder": name, "size": task.size, "proposals": task.proposals, "threads": given.threads}
+        candidates = [one for one in networks.names() if kind == "inference" or "rejection" not in one]
+        measured = {one: fresh("memory:once", candidate=one, kind=kind, **place) for one in candidates}
+        peaks = {one: found["peak"] for one, found in measured.items()}
+        imports = fresh("memory:imports")
+        floors = {one: imports + found["weights"] for one, found in measured.items()}
+        for peer, python in interpreters(given.peers).items():
+            with PeerProcess(peer, python, Path(name), task, given.threads) as process:
+                for _ in range(_STEPS):
+                    process.ask(_WORK[kind])
+                peaks[peer] = process.ask("peak")
+    return peaks, floors
+
+
+def _rows(kind: str, peaks: dict[str, float], floors: dict[str, float]) -> list[Row]:
+    """Against the other framework's detector that needs least."""
+    others = {name: peak for name, peak in peaks.items() if not networks.is_ours(name)}
+    smallest = min(others, key=lambda name: others[name])
+    return [
+        Row(
+            what=f"{kind}: {name}",
+            value=peak,
+            unit="MB",
+            floor=floors.get(name),
+            ratio=peak / others[smallest],
+            against=smallest,
+            bound=1.0 if name == "cascade" else None,
+        )
+        for name, peak in peaks.items()
+    ]
 
 
 def prepare(folder: str, size: tuple[int, int], proposals: int, image: str | None) -> None:
@@ -49,8 +65,7 @@ def prepare(folder: str, size: tuple[int, int], proposals: int, image: str | Non
     from benchmarks.weights import prepare
 
     prepare(Path(folder), photograph((size[0], size[1]), image), Task((size[0], size[1]), proposals))
-    if "torchvision v2" in networks.names():
-        networks.load("torchvision v2", Path(folder), Task((size[0], size[1]), proposals))  # writes its file
+    networks.load("torchvision v2", Path(folder), Task((size[0], size[1]), proposals))  # writes its file
 
 
 def imports() -> float:

@@ -1,9 +1,8 @@
-"""The candidates: our detectors and the peers' on the same weights, each behind the same two calls."""
+"""The candidates in this process: our detectors and torchvision's on the same weights, behind the same two calls."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,9 @@ import cascade_rcnn
 from benchmarks.measure import Task
 from cascade_rcnn.config import INFERENCE
 from cascade_rcnn.engine.predictor import DTYPES, Precision, autocast
+from cascade_rcnn.interop import convert_checkpoint
 from cascade_rcnn.models.detector import Detector
 
-# Where detectron2 is not installed: its cascade over torchvision's fasterrcnn_resnet50_fpn, fp32 on two CPU threads.
-DETECTRON2_OVER_TORCHVISION = {"inference": 1.31, "training": 1.62}
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 REJECTING: dict[str, Any] = {"survivors": 200}  # early rejection
 
@@ -45,10 +43,9 @@ def precise(image: Tensor, precision: Precision) -> AbstractContextManager:
 
 
 def names() -> list[str]:
-    """The candidates that can be built here; the peers last."""
+    """The candidates; torchvision's last."""
     rejecting = ["cascade, early rejection"] if set(REJECTING) <= set(INFERENCE) else []
-    installed = [name for name in ("detectron2", "mmdet") if find_spec(name)]
-    return ["cascade", "faster", *rejecting, "torchvision v1", "torchvision v2", *installed]
+    return ["cascade", "faster", *rejecting, "torchvision v1", "torchvision v2"]
 
 
 def is_ours(name: str) -> bool:
@@ -63,25 +60,23 @@ def load(name: str, folder: Path, task: Task) -> Network:
             return ours(cascade_rcnn.load(folder / f"{name}.safetensors"))
         case "cascade, early rejection":
             return ours(cascade_rcnn.load(folder / "cascade.safetensors", **REJECTING))
-        case "faster, converted":
-            from cascade_rcnn.interop import convert_checkpoint
-
-            converted, _ = convert_checkpoint(folder / "torchvision.pth", "torchvision")
-            rpn = replace(converted.config.rpn, pre_nms_test=task.proposals, post_nms_test=task.proposals)
-            model = cascade_rcnn.build(replace(converted.config.with_inference(min_size=None), rpn=rpn)).eval()
-            model.load_state_dict(converted.state_dict())
-            return ours(model)
         case "torchvision v1" | "torchvision v2":
-            from benchmarks import peers
+            from benchmarks.peers import torchvision_faster
 
-            build = peers.torchvision_v1 if name.endswith("1") else peers.torchvision_v2
+            build = torchvision_faster.v1 if name.endswith("1") else torchvision_faster.v2
             return _like_torchvision(build(folder, task), scale=1 / 255)
-        case "detectron2" | "mmdet":
-            from benchmarks import peers
-
-            return Network(*getattr(peers, name)(folder, task))
         case _:
             raise SystemExit(f"no candidate is called {name}")
+
+
+def converted(origin: str, folder: Path, task: Task) -> Network:
+    """Ours from the peer's checkpoint, and from the config that the peer has written beside it."""
+    config = next((folder / f"{origin}{end}" for end in (".yaml", ".py") if (folder / f"{origin}{end}").exists()), None)
+    model, _ = convert_checkpoint(folder / f"{origin}.pth", origin, config)  # type: ignore[arg-type]
+    rpn = replace(model.config.rpn, pre_nms_test=task.proposals, post_nms_test=task.proposals)
+    rebuilt = cascade_rcnn.build(replace(model.config.with_inference(min_size=None), rpn=rpn)).eval()
+    rebuilt.load_state_dict(model.state_dict())
+    return ours(rebuilt)
 
 
 def for_inference(network: Network, precision: Precision = "fp32") -> Network:

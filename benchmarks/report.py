@@ -1,7 +1,8 @@
 """Run all measurements, or --only one, and write the page of results: performance.md beside the folder of figures.
 
 The figures of each part lie in a JSON file, so that one part can be measured again without the others;
-`--only page` measures nothing and writes the page anew.
+`--only page` measures nothing and writes the page anew. What was measured with the processor restricted (to AVX2:
+ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 ATEN_CPU_CAPABILITY=avx2) has a file and a table of its own.
 """
 
 import argparse
@@ -11,12 +12,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import QUICK_RESULTS, RESULTS, Row, add_flags
+from benchmarks.measure import QUICK_RESULTS, RESTRICTED, RESULTS, Row, add_flags
 
 PARTS = {
     "floor": "The machine",
     "inference": "Inference",
     "training_step": "Training step",
+    "peers": "Beside detectron2 and mmdetection",
     "memory": "Peak memory",
     "accuracy": "What the fast modes cost",
     "gpu": "GPU",
@@ -31,8 +33,7 @@ _HEAD = """# Performance
 Written by `make bench`; the scripts are in `benchmarks/`, the figures in `docs/results/performance/`. Times are medians
 after a warm-up, the candidates taking turns; ratios are what counts. The floor, in the unit of what is measured, is
 what this machine needs at least: for the networks, their floating-point operations at the rate that it reaches in
-large matrix products. Targets are the project's own. detectron2 and mmdetection do not install beside this torch; where
-"detectron2" is what a ratio is to, its time is torchvision's by a factor that was measured elsewhere, once (beside it).
+large matrix products. Targets are the project's own. What a ratio is taken to was measured in the same run.
 """
 
 
@@ -66,12 +67,12 @@ def render(folder: Path) -> str:
     """The page: a table for each part that was measured; last the folder's remarks.md, written by hand."""
     lines = [_HEAD]
     for part, title in PARTS.items():
-        path = folder / f"{part}.json"
         lines.append(f"## {title}\n")
-        if not path.is_file():
+        paths = [path for end in ("", RESTRICTED) if (path := folder / f"{part}{end}.json").is_file()]
+        if not paths:
             lines.append("Not measured.\n")
-            continue
-        lines += _part(json.loads(path.read_text()))
+        for path in paths:
+            lines += _part(json.loads(path.read_text()))
         if (folder / f"{part}.svg").is_file():
             lines.append(f"![{title}]({folder.name}/{part}.svg)\n")
     remarks = folder / "remarks.md"
@@ -89,6 +90,8 @@ def _part(content: dict[str, Any]) -> list[str]:
     here = content["machine"]
     where = f"{here['processor']}, {here['cores']} cores, {here['threads']} threads, GPU {here['gpu']}"
     versions = f"Python {here['python']}, torch {here['torch']}, torchvision {here['torchvision']}"
+    restrictions = ", ".join(f"{name}={value}" for name, value in here.get("restrictions", {}).items())
+    where = f"{where}, **restricted by {restrictions}**" if restrictions else where
     return [*lines, "", f"{where}; {versions}; median of {content['repeats']}; {here['date']}.\n"]
 
 

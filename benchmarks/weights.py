@@ -20,9 +20,12 @@ from torch import Tensor, nn
 
 import cascade_rcnn
 from benchmarks.measure import Task
+from benchmarks.photo import objects
 from cascade_rcnn.config import Category, ModelConfig, ModelOptions, preset_stages
 from cascade_rcnn.interop import layout
+from cascade_rcnn.interop import mmdet as mmdet_names
 from cascade_rcnn.interop import torchvision as torchvision_names
+from cascade_rcnn.interop.detectron2 import to_detectron2
 from cascade_rcnn.models.build import build, model_config
 from cascade_rcnn.models.detector import Detector
 
@@ -143,14 +146,23 @@ def to_torchvision(faster: Detector) -> dict[str, Tensor]:
     return theirs
 
 
+def to_mmdet(model: Detector) -> dict[str, Tensor]:
+    """The same network under mmdetection's names and in its layout."""
+    state = layout.relaid(model.state_dict(), model.config, layout.LAYOUT_OUT)
+    return {layout.rename(name, mmdet_names.NAMES) or name: value for name, value in state.items()}
+
+
 def prepare(folder: Path, image: Tensor, task: Task) -> None:
-    """Write the photograph and the networks' weights to a folder, for all candidates to read."""
+    """Write the photograph, its objects and the networks' weights to a folder, for all candidates to read."""
     torch.save(image, folder / "photo.pth")
+    torch.save(objects(task.size, task.classes), folder / "objects.pth")
     cascade = calibrated(config("cascade_rcnn_resnet50_fpn", task), image)
     faster = first_stage(cascade)
     cascade_rcnn.save(cascade, folder / "cascade.safetensors")
     cascade_rcnn.save(faster, folder / "faster.safetensors")
     torch.save(to_torchvision(faster), folder / "torchvision.pth")
+    torch.save(to_detectron2(cascade), folder / "detectron2.pth")
+    torch.save(to_mmdet(cascade), folder / "mmdet.pth")
     for model in (cascade, faster):
         (found,) = model([image])
         if not all(value.isfinite().all() for value in found.values()) or not len(found["boxes"]):

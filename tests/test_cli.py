@@ -232,7 +232,7 @@ def test_train_evaluate_predict_end_to_end(capsys, tmp_path):
     tiny = ["--options.pyramid-channels", "8", "--options.head-width", "16", "--options.rois", "16"]
     flags = ["--epochs", "1", "--batch-size", "2", "--workers", "0", "--accelerator", "cpu", "--output", str(run)]
     sets = ["--data.train", str(shapes / "train.json"), "--data.val", str(shapes / "val.json")]
-    main(["train", "quickstart", *tiny, *flags, *sets])
+    main(["train", "shapes", *tiny, *flags, *sets])
     assert "cascade-rcnn predict" in capsys.readouterr().out  # what to do next
     assert (run / "curve.png").exists()
     checkpoint = ["--checkpoint", str(run / "last.safetensors")]

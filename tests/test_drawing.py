@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
+import PIL.Image
 import pytest
 
-from cascade_rcnn.drawing import draw
+from cascade_rcnn.drawing import draw, side_by_side
 from cascade_rcnn.results import to_supervision
 
 FOUND = {
@@ -39,3 +40,12 @@ def test_the_first_class_is_drawn_in_red():
     one = {"boxes": np.array([[100.0, 100, 300, 300]]), "scores": np.ones(1), "labels": np.array([1])}
     red, green, blue = np.asarray(draw(image, to_supervision(one, ["cat"], 0.0)))[200, 100]
     assert red > 150 > max(green, blue)
+
+
+def test_side_by_side_at_one_height_under_captions():
+    red, blue = PIL.Image.new("RGB", (200, 100), "red"), PIL.Image.new("RGB", (100, 100), "blue")
+    sheet = side_by_side([red, blue], ["found", "true"], 60)
+    assert sheet.size == (120 + 1 + 60, 60 + 4)
+    assert sheet.getpixel((60, 40)) == (255, 0, 0)
+    assert sheet.getpixel((150, 40)) == (0, 0, 255)
+    assert sheet.getpixel((60, 1)) != (255, 0, 0)

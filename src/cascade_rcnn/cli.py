@@ -227,6 +227,7 @@ def predict(
         overwrite: Begin anew in a folder that holds what another command found.
         trust: Open a .pt2 file, which runs whatever its author put in.
     """
+    from cascade_rcnn.engine.checkpoint import locate
     from cascade_rcnn.engine.predict import Job, predict_files
     from cascade_rcnn.engine.predictor import Predictor
     from cascade_rcnn.folders import expand
@@ -243,7 +244,7 @@ def predict(
 
         truth = load_annotations(annotations, images, split, [category.name for category in categories])
         _print_notes(truth.notes)
-    status = checkpoint.stat()
+    status = locate(checkpoint).stat()
     settings = {
         "annotations": printable(str(annotations)),
         "split": split,
@@ -403,16 +404,15 @@ def shapes(
     print(write_shapes(folder, train=train, val=val, size=size, seed=seed))
 
 
-def quickstart(*, output: Path = Path("runs/quickstart"), epochs: int | None = None) -> None:
-    """Train, evaluate and look at a small cascade on `shapes`: five minutes on a CPU, no network.
+def quickstart(*, output: Path = Path("runs/quickstart")) -> None:
+    """Find people in a photo, then fine-tune, evaluate and look at a cascade on blood cells: minutes, on any CPU.
 
     Args:
         output: Folder for all of it.
-        epochs: How long to train; by default what this machine does in about five minutes.
     """
     from cascade_rcnn.engine.quickstart import run
 
-    _print_table(run(output, epochs))
+    _print_table(run(output))
 
 
 def doctor() -> None:

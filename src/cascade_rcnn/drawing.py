@@ -1,10 +1,13 @@
 """Detections as a picture."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
 
 from cascade_rcnn.results import load_supervision
 
@@ -36,3 +39,18 @@ def draw(image: np.ndarray, detections: "supervision.Detections") -> PIL.Image.I
     picture = np.array(enlarged)[:, :, ::-1].copy()  # supervision paints in BGR
     picture = names.annotate(boxes.annotate(picture, shown), shown, labels)
     return PIL.Image.fromarray(picture[:, :, ::-1].copy())
+
+
+def side_by_side(pictures: Sequence[PIL.Image.Image], captions: Sequence[str], height: int) -> PIL.Image.Image:
+    """Pictures scaled to one height (pixels), left to right, each under its caption."""
+    scaled = [p.resize((round(p.width * height / p.height), height), PIL.Image.Resampling.LANCZOS) for p in pictures]
+    font = PIL.ImageFont.load_default(size=height // 24)
+    band, gap = height // 15, height // 60
+    width = sum(p.width for p in scaled) + gap * (len(scaled) - 1)
+    sheet = PIL.Image.new("RGB", (width, height + band), "white")
+    pen, left = PIL.ImageDraw.Draw(sheet), 0
+    for picture, caption in zip(scaled, captions, strict=True):
+        pen.text((left, band // 2), caption, fill="black", font=font, anchor="lm")
+        sheet.paste(picture, (left, band))
+        left += picture.width + gap
+    return sheet

@@ -96,6 +96,12 @@ def test_the_page_holds_every_part_and_its_figures(tmp_path):
     assert "- a note" in page
     assert page.count("\n## ") == len(PARTS)
     assert page.count("Not measured.") == len(PARTS) - 1
+    assert "restricted" not in page
+    content["machine"] |= {"restrictions": {"ATEN_CPU_CAPABILITY": "avx2"}}
+    (tmp_path / "inference-restricted.json").write_text(json.dumps(content))
+    page = render(tmp_path)
+    assert page.count("| a thing |") == 2
+    assert page.count("**restricted by ATEN_CPU_CAPABILITY=avx2**") == 1
     main(["--only", "page", "--output", str(tmp_path / "performance")])
     assert (tmp_path / "performance.md").is_file()
 

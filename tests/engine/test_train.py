@@ -141,7 +141,7 @@ data, output = sys.argv[1:]
 tiny = ModelOptions(pyramid_channels=8, head_width=16, anchor_sizes=(8, 16, 32, 64, 128), proposals=40, rois=16,
                     min_size=None)
 recipe = dataclasses.replace(
-    RECIPES["quickstart"](), options=tiny, epochs=1, batch_size=2, workers=0, accelerator="cpu", output=output,
+    RECIPES["shapes"](), options=tiny, epochs=1, batch_size=2, workers=0, accelerator="cpu", output=output,
     data=Data(train=data + "/train.json", val=data + "/val.json"), evaluate_every=1, ema=0.9)
 train(recipe)
 state = torch.load(output + "/last.state.pt", weights_only=True)
@@ -174,7 +174,7 @@ def test_ctrl_c_in_a_terminal_saves_and_ends_cleanly(shapes, tmp_path):
     flags = ["--accelerator", "cpu", "--workers", "1", "--batch-size", "2", "--epochs", "40", "--evaluate-every", "40"]
     tiny = ["--options.pyramid-channels", "8", "--options.head-width", "16", "--options.rois", "16"]
     sets = ["--data.train", str(shapes / "train.json"), "--data.val", str(shapes / "val.json")]
-    command = [sys.executable, "-m", "cascade_rcnn", "train", "quickstart", *flags, *tiny, *sets]
+    command = [sys.executable, "-m", "cascade_rcnn", "train", "shapes", *flags, *tiny, *sets]
     command += ["--output", str(tmp_path / "run")]
     with subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as training:
         deadline = time.monotonic() + 120
@@ -257,7 +257,7 @@ def test_devices_flag_trains_with_two_processes(uneven):
         "16",
     ]
     data = ["--data.train", str(uneven / "train.json"), "--data.val", str(uneven / "val.json")]
-    command = [sys.executable, "-m", "cascade_rcnn", "train", "quickstart", *flags, *options, *data]
+    command = [sys.executable, "-m", "cascade_rcnn", "train", "shapes", *flags, *options, *data]
     done = run([*command, "--output", str(uneven / "run")])
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("weights: ") == 1  # said by one of the processes only

@@ -18,7 +18,7 @@ def flags(base) -> list[str]:
     """The fixture's study as a user would ask for it."""
     options = base.options
     return [
-        *("--recipe", "quickstart", "--data.train", base.data.train, "--data.val", base.data.val, "--epochs", "1"),
+        *("--recipe", "shapes", "--data.train", base.data.train, "--data.val", base.data.val, "--epochs", "1"),
         *("--options.backbone-width", "8", "--options.pyramid-channels", "8", "--options.head-width", "16"),
         *("--options.anchor-sizes", *map(str, options.anchor_sizes), "--options.proposals", "30"),
         *("--options.rois", "16", "--batch-size", "2", "--accelerator", "cpu", "--precision", "fp32"),

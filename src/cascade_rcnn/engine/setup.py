@@ -11,7 +11,7 @@ import torch
 from lightning_fabric import Fabric
 from torch.optim.swa_utils import AveragedModel
 
-from cascade_rcnn.config import Category
+from cascade_rcnn.config import Category, ModelOptions
 from cascade_rcnn.data import Annotations, check_images, check_same_categories, load_annotations
 from cascade_rcnn.data.dataset import DetectionDataset
 from cascade_rcnn.data.loader import make_loader
@@ -76,7 +76,9 @@ def _native_precision(gpu: bool) -> str:
     if gpu:
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return "bf16" if any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "amx_tile", "bf16")) else "fp32"
+    wide = torch.backends.cpu.get_cpu_capability().startswith("AVX512")  # what torch uses, not what there is
+    names = ("avx512_bf16", "amx_bf16", "amx_tile") if wide else ("bf16",)
+    return "bf16" if any(known.get(name) for name in names) else "fp32"
 
 
 def prepare(recipe: Recipe, fabric: Fabric, *, resume: bool) -> tuple[Run, list[str]]:
@@ -87,7 +89,7 @@ def prepare(recipe: Recipe, fabric: Fabric, *, resume: bool) -> tuple[Run, list[
     if recipe.init is None:
         model = build_model(recipe, train_set.categories)
     else:
-        model, anew = checkpoint.start_from(recipe.init, train_set.categories)
+        model, anew = checkpoint.start_from(recipe.init, train_set.categories, **_image_sizes(recipe.options))
         notes.append(f"{recipe.init} gives the architecture and the weights; {anew} tensors start anew")
     groups = optim.parameter_groups(model, model.config.stages, recipe.optimizer)
     built = optim.make_optimizer(groups, recipe.optimizer, fused=recipe.precision != "fp16")
@@ -110,6 +112,12 @@ def prepare(recipe: Recipe, fabric: Fabric, *, resume: bool) -> tuple[Run, list[
     if state is not None:
         run.restore(state)
     return run, notes
+
+
+def _image_sizes(options: ModelOptions) -> dict[str, Any]:
+    """The sizes that a recipe asks for; without any, those of the checkpoint that it starts from."""
+    sizes = {} if options.min_size == "default" else {"min_size": options.min_size}
+    return sizes if options.max_size is None else sizes | {"max_size": options.max_size}
 
 
 def build_model(recipe: Recipe, categories: Sequence[Category]) -> Detector:

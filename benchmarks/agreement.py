@@ -1,0 +1,21 @@
+"""Do two detectors find the same?"""
+
+import torch
+from torch import Tensor
+
+_SAME = 1.0  # pixels: two boxes of a class within this distance are one detection
+
+
+def agreement(theirs: dict[str, Tensor], ours: dict[str, Tensor]) -> str:
+    """How many detections (torchvision's form) both have, and the largest differences among those."""
+    distance = torch.cdist(theirs["boxes"].double(), ours["boxes"].double(), p=float("inf"))
+    distance[theirs["labels"][:, None] != ours["labels"]] = float("inf")
+    nobody = torch.full((len(distance), 1), float("inf"), dtype=distance.dtype)
+    nearest, partner = torch.cat([distance, nobody], dim=1).min(dim=1)
+    same = nearest <= _SAME
+    number = max(len(theirs["boxes"]), len(ours["boxes"]))
+    if not same.any():
+        return f"none of {number} detections is the same"
+    scores = (theirs["scores"][same] - ours["scores"][partner[same]]).abs().max().item()
+    counted = f"{int(same.sum())} of {number} detections"
+    return f"{counted} are the same, within {nearest[same].max():.1g} pixels and {scores:.1g} in score"

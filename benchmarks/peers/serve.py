@@ -1,0 +1,58 @@
+"""The far side: a peer's detector in its own Python, which does what it is asked, one JSON line after the other.
+
+Nothing of cascade_rcnn is imported here.
+"""
+
+import importlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.measure import Task, peak_mb
+
+
+def main() -> None:
+    given = json.loads(sys.argv[1])
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print must not get among the answers
+    torch.set_num_threads(given["threads"])
+    folder = Path(given["folder"])
+    peer = importlib.import_module(f"benchmarks.peers.{given['name']}_cascade").Peer(folder, Task(**given["task"]))
+    known = calls(peer, given["name"], folder)
+    for line in ["versions", *sys.stdin]:
+        answers.write(json.dumps(known[line.strip()]()) + "\n")
+        answers.flush()
+
+
+def calls(peer: Any, name: str, folder: Path) -> dict[str, Callable[[], Any]]:
+    """What can be asked for, by name."""
+    image = torch.load(folder / "photo.pth", weights_only=True)
+    target = torch.load(folder / "objects.pth", weights_only=True)
+
+    def detect() -> None:
+        peer.detect(image)
+
+    def found() -> None:
+        torch.save(peer.detect(image)(), folder / f"{name}_found.pth")
+
+    def step() -> float:
+        peer.model.zero_grad(set_to_none=True)
+        loss = peer.loss(image, target)
+        loss.backward()
+        return loss.item()
+
+    def versions() -> str:
+        return f"{name} {version(name)}, torch {torch.__version__}, Python {platform.python_version()}"
+
+    return {"detect": detect, "found": found, "step": step, "versions": versions, "peak": peak_mb}
+
+
+if __name__ == "__main__":
+    main()
