@@ -50,7 +50,7 @@ def main(given: Options) -> None:
 def ours(truth: str, found: str) -> dict[str, float]:
     """Our evaluation in this process."""
     from cascade_rcnn.data.coco import load_coco
-    from cascade_rcnn.evaluation.coco import evaluate_boxes, load_detections
+    from cascade_rcnn.evaluation import evaluate_boxes, load_detections
 
     before, start = peak_mb(), time.perf_counter()
     metrics = evaluate_boxes(load_coco(Path(truth), Path()), load_detections(found))

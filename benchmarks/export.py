@@ -127,7 +127,7 @@ def _measure(subject: Subject, folder: Path, given: Options) -> list[str]:
     eager = Predictor(subject.checkpoint, device="cpu")
     image = read_image(subject.image)
     array = read_pixels(subject.image)
-    runs: dict[str, Callable[[], object]] = {"eager fp32": lambda: eager([image])}
+    runs: dict[str, Callable[[], object]] = {"eager fp32": lambda: eager.detect([image])}
     cells: dict[str, list[str]] = {"eager fp32": ["", "", "", _megabytes([subject.checkpoint])]}
     ap = {"eager fp32": _ap(eager, subject.truth)}
     for format_ in _FORMATS:
@@ -143,9 +143,9 @@ def _measure(subject: Subject, folder: Path, given: Options) -> list[str]:
             difference = report.difference
             share = f"{difference.missing} of {difference.expected + difference.found}"
             cells[name] = [f"{difference.boxes:.2g}", f"{difference.scores:.1g}", share, f"{report.megabytes:.1f}"]
-            runtime = Runtime(path, threads=given.threads)
-            runs[name] = lambda runtime=runtime: runtime([array])
-            ap[name] = _ap(Predictor(path), subject.truth)
+            runtime = Runtime(path, threads=given.threads, trust=True)
+            runs[name] = lambda runtime=runtime: runtime.detect([array])
+            ap[name] = _ap(Predictor(path, trust=True), subject.truth)
             print(subject.name, name, *cells[name], ap[name], flush=True)
     torch.set_num_threads(given.threads)
     times = interleaved(runs, given.repeats)

@@ -1,5 +1,7 @@
 import json
+import os
 import re
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +11,15 @@ import torch
 import tyro
 
 import cascade_rcnn
-from cascade_rcnn import create_model
+from cascade_rcnn import cli, create_model
 from cascade_rcnn.cli import main
 from cascade_rcnn.config import ModelOptions
 from cascade_rcnn.data import load_annotations
 from cascade_rcnn.data.shapes import write_shapes
 from cascade_rcnn.engine.evaluate import measure_targets
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.evaluation import load_detections
+from cascade_rcnn.files import replacing
 from cascade_rcnn.models import checkpoint
 from cascade_rcnn.recipes import RECIPES
 
@@ -78,11 +82,70 @@ def test_train_lists_and_explains_its_recipes(capsys):
 
 
 def test_names_that_do_not_exist_suggest_the_nearest(capsys):
-    assert "did you mean 'evaluate'" in fails(capsys, "evalute")
-    assert "did you mean 'quickstart'" in fails(capsys, "train", "quikstart")
+    assert "did you mean 'evaluate'" in fails(capsys, "evalute", code=2)
+    assert "did you mean 'quickstart'" in fails(capsys, "train", "quikstart", code=2)
+    assert "did you mean 'plan'" in fails(capsys, "study", "plam", code=2)
     assert "did you mean 'cascade_rcnn_resnet18_fpn'" in fails(
         capsys, "train", "small", "--model", "cascade_resnet18_fpn", "--weights-backbone", "None", *data(coco_json())
     )
+
+
+@pytest.mark.parametrize("words", [["detect"], ["x"], ["train", "resnet"], ["study", "everything"]])
+def test_a_name_that_is_near_nothing_suggests_nothing(capsys, words):
+    message = fails(capsys, *words, code=2)
+    assert "did you mean" not in message
+    assert "; known: " in message or "; it has " in message
+
+
+@pytest.mark.parametrize("words", [["evaluate"], ["predict"], ["statistics"], ["export", "x"], ["doctor"]])
+def test_unknown_flags_end_with_code_2(capsys, words):
+    with pytest.raises(SystemExit) as stopped:
+        main([*words, "--no-such-flag", "1"])
+    assert stopped.value.code == 2
+    assert "no-such-flag" in capsys.readouterr().err
+
+
+def test_names_cannot_steer_the_terminal(capsys, coco):
+    truth = changed(coco, categories=[{"id": 3, "name": "[/red]\x1b[31m"}])
+    main(["evaluate", "--annotations", str(truth), "--detections", str(empty(coco))])
+    assert "[/red]\\x1b[31m" in capsys.readouterr().out
+    message = fails(
+        capsys, "evaluate", "--annotations", str(coco.parent / "\x1b]0;title\x07.json"), "--detections", "x"
+    )
+    assert "\\x1b]0;title" in message
+    assert "\x1b" not in message
+
+
+def empty(coco: Path) -> Path:
+    path = coco.parent / "empty.json"
+    path.write_text("[]")
+    return path
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_leaves_no_half_file(capsys, tmp_path, monkeypatch, number):
+    def verb(_: list[str]) -> None:
+        with replacing(tmp_path / "out" / "file.json") as aside:
+            aside.write_text("half")
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setitem(cli._VERBS, "study", verb)
+    with pytest.raises(SystemExit) as stopped:
+        main(["study"])
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_crowded_images_are_noted(capsys, coco):
+    box = {"image_id": 1, "category_id": 3, "bbox": [5, 5, 20, 10], "area": 200, "iscrowd": 0}
+    truth = changed(coco, annotations=[box | {"id": k} for k in range(1, 102)])
+    main(["evaluate", "--annotations", str(truth), "--detections", str(empty(coco))])
+    assert "a.png has 101 objects of one; raise --max-detections" in capsys.readouterr().err
+    main(["evaluate", "--annotations", str(truth), "--detections", str(empty(coco)), "--max-detections", "101"])
+    assert "raise --max-detections" not in capsys.readouterr().err
+    flags = ("--detections", str(empty(coco)), "--max-detections", "0")
+    assert "max-detections is 0" in fails(capsys, "evaluate", "--annotations", str(truth), *flags)
 
 
 _KEPT: list[Path] = []
@@ -161,7 +224,7 @@ def test_evaluate_detections_prints_and_writes_the_published_figures(capsys, tmp
     main(["evaluate", "--annotations", str(truth), "--detections", str(found), "--output", str(tmp_path / "out.json")])
     written = json.loads((tmp_path / "out.json").read_text())
     assert (round(written["ap"], 3), round(written["ap50"], 3), round(written["ap75"], 3)) == (0.505, 0.697, 0.573)
-    assert "50.5" in capsys.readouterr().out
+    assert "0.505" in capsys.readouterr().out
 
 
 def test_train_evaluate_predict_end_to_end(capsys, tmp_path):
@@ -182,9 +245,86 @@ def test_train_evaluate_predict_end_to_end(capsys, tmp_path):
     main(["evaluate", "--annotations", str(shapes / "val.json"), "--detections", str(tmp_path / "dets.json"),
           "--output", str(again)])  # fmt: skip
     assert json.loads(figures.read_text()) == json.loads(again.read_text())
+    capsys.readouterr()
     main(["predict", str(shapes / "images" / "val"), *checkpoint, "--output", str(found)])
     assert len(list((found / "pictures").iterdir())) == 3
-    assert isinstance(json.loads((found / "detections.json").read_text()), list)
+    rows = json.loads((found / "detections.json").read_text())
+    assert capsys.readouterr().out.startswith(f"3 images, {len(rows)} detection")
+    # The settings that it wrote train again, and longer trainings are shown the way.
+    again = ["train", str(run / "recipe.json"), "--data.val", "", "--output", str(tmp_path / "again")]
+    main(again)
+    before, after = (json.loads((folder / "recipe.json").read_text()) for folder in (run, tmp_path / "again"))
+    assert {name for name in before if before[name] != after[name]} == {"data", "output"}
+    longer = ["train", str(run / "recipe.json"), "--epochs", "2"]
+    capsys.readouterr()
+    message = fails(capsys, *longer, "--resume")
+    assert f"--init {run / 'last.safetensors'}" in message
+    main([*longer, "--init", str(run / "last.safetensors"), "--output", str(tmp_path / "longer")])
+    assert json.loads((tmp_path / "longer" / "results.json").read_text())["epochs"] == 2
+
+
+@pytest.mark.parametrize("content", ["[]", '{"model": 5}', '{"epochs": "x"}', "{", '{"optimizer": {"lr": []}}'])
+def test_another_json_is_no_recipe(capsys, tmp_path, content):
+    path = tmp_path / "recipe.json"
+    path.write_text(content)
+    assert "recipe.json: not " in fails(capsys, "train", str(path))
+
+
+@pytest.fixture
+def voc(tmp_path: Path) -> Path:
+    """Five images of `shapes` as VOC, three of them in the split `test`, not in alphabetical order."""
+    truth = load_annotations(write_shapes(tmp_path / "shapes", train=5, val=1, size=64) / "train.json")
+    root = tmp_path / "voc"
+    for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (root / name).mkdir(parents=True)
+    for i in range(5):
+        (root / "JPEGImages" / f"{i}.png").write_bytes(truth.path(i).read_bytes())
+        rows = zip(truth.boxes[truth.rows(i)].tolist(), truth.labels[truth.rows(i)].tolist(), strict=True)
+        objects = "".join(
+            f"<object><name>{truth.categories[label - 1].name}</name><bndbox><xmin>{x}</xmin><ymin>{y}</ymin>"
+            f"<xmax>{x + w}</xmax><ymax>{y + h}</ymax></bndbox></object>"
+            for (x, y, w, h), label in rows
+        )
+        size = "<size><width>64</width><height>64</height></size>"
+        xml = f"<annotation><filename>{i}.png</filename>{size}{objects}</annotation>"
+        (root / "Annotations" / f"{i}.xml").write_text(xml)
+    (root / "ImageSets" / "Main" / "test.txt").write_text("4\n0\n3\n")
+    return root
+
+
+def test_predictions_evaluate_to_the_figures_of_their_checkpoint_to_the_last_digit(capsys, tmp_path, voc):
+    truth = load_annotations(voc, split="test")
+    torch.manual_seed(0)
+    sizes = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 8, "proposals": 50, "score_threshold": 0.0}
+    model = create_model("cascade_rcnn_resnet18_fpn", categories=truth.categories, min_size=64, **sizes)
+    checkpoint.save(model, tmp_path / "model.safetensors")
+    flags = ["--checkpoint", str(tmp_path / "model.safetensors"), "--device", "cpu"]
+    split = ["--annotations", str(voc), "--split", "test"]
+    saved = tmp_path / "saved.json"
+    main(["evaluate", *flags, *split, "--workers", "0", "--output", str(tmp_path / "1.json"),
+          "--save-detections", str(saved)])  # fmt: skip
+    expected = json.loads((tmp_path / "1.json").read_text())
+    assert expected["ap"] > 0
+    only = tmp_path / "only"  # the images of the split and no others, whose ids are then 1, 2, 3 by name
+    only.mkdir()
+    for name in ("0.png", "3.png", "4.png"):
+        (only / name).write_bytes((voc / "JPEGImages" / name).read_bytes())
+    by_split, by_both, by_folder = split, [str(voc / "JPEGImages"), *split], [str(only)]
+    for number, sources in enumerate((by_split, by_both, by_folder)):
+        found = tmp_path / f"found{number}"
+        main(["predict", *sources, *flags, "--output", str(found), "--no-pictures"])
+        figures = tmp_path / f"figures{number}.json"
+        main(["evaluate", *split, "--detections", str(found / "detections.json"), "--output", str(figures)])
+        assert json.loads(figures.read_text()) == expected
+        mine, theirs = (load_detections(path, truth) for path in (found / "detections.json", saved))
+        assert sorted(mine.tolist()) == sorted(theirs.tolist())
+    assert "do not name them: 2 images" in capsys.readouterr().err
+    main(["predict", str(voc / "JPEGImages"), *flags, "--output", str(tmp_path / "all"), "--no-pictures"])
+    capsys.readouterr()
+    refused = fails(capsys, "evaluate", *split, "--detections", str(tmp_path / "all" / "detections.json"))
+    assert "1.png is not an image of" in refused
+    missing = fails(capsys, "predict", *flags, "--annotations", str(voc), "--output", str(tmp_path / "x"))
+    assert "--split" in missing
 
 
 def test_statistics_are_printed_as_the_flags_that_training_takes(capsys, tmp_path):

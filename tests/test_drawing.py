@@ -1,35 +1,19 @@
-"""Detections handed to supervision, and drawn."""
+"""Detections, drawn."""
 
 from dataclasses import replace
 
 import numpy as np
 import PIL.Image
 import pytest
-import torch
 
-from cascade_rcnn.drawing import draw, side_by_side, to_supervision
+from cascade_rcnn.drawing import draw, side_by_side
+from cascade_rcnn.results import to_supervision
 
 FOUND = {
-    "boxes": torch.tensor([[10.0, 20, 50, 60], [5, 5, 9, 9], [0, 0, 100, 80]]),
-    "scores": torch.tensor([0.9, 0.5, 0.2]),
-    "labels": torch.tensor([2, 1, 2]),
+    "boxes": np.array([[10.0, 20, 50, 60], [5, 5, 9, 9], [0, 0, 100, 80]]),
+    "scores": np.array([0.9, 0.5, 0.2]),
+    "labels": np.array([2, 1, 2]),
 }
-
-
-def test_to_supervision_counts_classes_from_zero():
-    found = to_supervision(FOUND, ["cat", "dog"], 0.5)
-    assert found.xyxy.tolist() == FOUND["boxes"][:2].tolist()
-    assert found.class_id.tolist() == [1, 0]
-    assert found.data["class_name"].tolist() == ["dog", "cat"]
-    assert found.confidence.tolist() == pytest.approx([0.9, 0.5])  # the threshold itself is in
-
-
-def test_half_precision_and_nothing_found():
-    half = {name: value.half() if value.is_floating_point() else value for name, value in FOUND.items()}
-    assert to_supervision(half, ["cat", "dog"], 0.0).xyxy.dtype == np.float32
-    none = to_supervision(FOUND, ["cat", "dog"], 0.95)
-    assert len(none) == 0
-    assert none.xyxy.shape == (0, 4)
 
 
 @pytest.mark.parametrize("shape", [(100, 120), (30, 40), (900, 1300)])
@@ -53,7 +37,7 @@ def test_draw_nothing_and_ground_truth():
 
 def test_the_first_class_is_drawn_in_red():
     image = np.zeros((640, 640, 3), np.uint8)
-    one = {"boxes": torch.tensor([[100.0, 100, 300, 300]]), "scores": torch.ones(1), "labels": torch.tensor([1])}
+    one = {"boxes": np.array([[100.0, 100, 300, 300]]), "scores": np.ones(1), "labels": np.array([1])}
     red, green, blue = np.asarray(draw(image, to_supervision(one, ["cat"], 0.0)))[200, 100]
     assert red > 150 > max(green, blue)
 

@@ -65,9 +65,9 @@ def test_a_photograph_on_its_side_is_turned(tmp_path):
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (np.zeros((4, 6, 4), np.uint8), r"shape \(4, 6, 4\); give \(height, width, 3\)"),
-        (np.zeros((4, 6, 3), np.int32), "dtype torch.int32"),
-        (torch.zeros(1, 4, 6), r"shape \(1, 4, 6\); give \(3, height, width\)"),
+        (np.zeros((4, 6, 2), np.uint8), r"shape \(4, 6, 2\); give \(height, width, 3\)"),
+        (np.zeros((4, 6, 3), np.int32), "dtype int32"),
+        (torch.zeros(2, 4, 6), r"shape \(2, 4, 6\); give \(3, height, width\)"),
         (torch.zeros(3, 0, 6), "not empty"),
         (torch.zeros(3, 4, 6, dtype=torch.int64), "dtype torch.int64"),
         (torch.zeros(2, 3, 4, 6), "shape"),

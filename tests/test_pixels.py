@@ -51,8 +51,8 @@ def test_grey_becomes_three_channels():
 
 
 def test_what_is_no_image_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"shape \(2, 3, 4\); give \(height, width, 3\)"):
-        from_array(np.zeros((2, 3, 4)))
+    with pytest.raises(UserError, match=r"shape \(2, 3, 5\); give \(height, width, 3\)"):
+        from_array(np.zeros((2, 3, 5)))
     with pytest.raises(UserError, match="no such image"):
         read_pixels(tmp_path / "nothing.png")
     (tmp_path / "text.png").write_text("text")

@@ -3,27 +3,29 @@
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import tyro
 
-from cascade_rcnn.engine.interrupt import Interrupted
-from cascade_rcnn.errors import UserError, nearest
-from cascade_rcnn.recipes import RECIPES, Recipe
+from cascade_rcnn.engine.interrupt import Interrupted, ending_cleanly
+from cascade_rcnn.errors import UsageError, UserError, nearest
+from cascade_rcnn.recipes import RECIPES, Recipe, read_recipe
+from cascade_rcnn.text import count, printable
+
+if TYPE_CHECKING:
+    from cascade_rcnn.evaluation import Metrics
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Positional = tyro.conf.Positional
 
 
 def train(arguments: Sequence[str]) -> None:
-    """Train a model by a recipe: `train RECIPE --data.train train.json --data.val val.json`."""
+    """Train a model by a recipe, or a run's recipe.json: `train RECIPE --data.train train.json --data.val val.json`."""
     if not arguments or arguments[0].startswith("-"):
         _list_recipes()
         sys.exit(0 if arguments and arguments[0] in ("-h", "--help") else 2)
     name, *flags = arguments
-    if name not in RECIPES:
-        raise UserError(f"no recipe is called '{name}'{nearest(name, list(RECIPES))}; known: {', '.join(RECIPES)}")
-    default = RECIPES[name]()
+    default = _find_recipe(name)
 
     def run(
         recipe: Annotated[Recipe, tyro.conf.arg(name="")] = default,
@@ -49,7 +51,19 @@ def train(arguments: Sequence[str]) -> None:
             print(f"learning curve: {plot(output)}")
             print(f"weights: {weights}\nnext: cascade-rcnn predict --checkpoint {weights} --output found IMAGES...")
 
-    tyro.cli(run, prog=f"cascade-rcnn train {name}", description=RECIPES[name].__doc__, args=flags)
+    description = RECIPES[name].__doc__ if name in RECIPES else f"The training that {name} describes."
+    tyro.cli(run, prog=f"cascade-rcnn train {name}", description=description, args=flags)
+
+
+def _find_recipe(name: str) -> Recipe:
+    if name in RECIPES:
+        return RECIPES[name]()
+    if name.endswith(".json"):
+        return read_recipe(Path(name))
+    raise UsageError(
+        f"no recipe is called '{name}'{nearest(name, list(RECIPES))}; known: {', '.join(RECIPES)}, or a training's "
+        "recipe.json"
+    )
 
 
 def _with_data(recipe: Recipe, folder: Path) -> Recipe:
@@ -92,6 +106,8 @@ def evaluate(
     min_size: Literal["model"] | int | None = "model",
     bad_images: Literal["stop", "skip"] = "stop",
     max_megapixels: float = 179,
+    max_detections: int = 100,
+    trust: bool = False,
 ) -> None:
     """COCO's figures of a checkpoint, or of detections in COCO's results format.
 
@@ -110,37 +126,48 @@ def evaluate(
         min_size: Resize the short side to this; None: not at all; model: as the model has it.
         bad_images: Images that cannot be used: say all and stop, or leave them out, of the figures too.
         max_megapixels: Larger images cannot be used.
+        max_detections: Of an image and class, the best that count; COCO's figures have 100.
+        trust: Open a .pt2 file, which runs whatever its author put in.
     """
     from cascade_rcnn.data import check_images, load_annotations
-    from cascade_rcnn.evaluation import evaluate_boxes
-    from cascade_rcnn.evaluation.coco import load_detections
-    from cascade_rcnn.evaluation.coco import save_detections as write
+    from cascade_rcnn.evaluation import evaluate_boxes, load_detections
+    from cascade_rcnn.evaluation import save_detections as write
+    from cascade_rcnn.evaluation.coco import LIMIT, crowding_note
 
+    if max_detections < 1:
+        raise UserError(f"max-detections is {max_detections}; give 1 or more")
     if (checkpoint is None) == (detections is None):
         raise UserError("give either --checkpoint (a model to run) or --detections (a COCO results json)")
     if detections is not None:
         truth = load_annotations(annotations, images, split, bad_images=bad_images)
-        found, source = load_detections(detections), detections
+        found, source = load_detections(detections, truth), detections
     else:
         from cascade_rcnn.engine.evaluate import run_predictor
         from cascade_rcnn.engine.predictor import Predictor
 
         assert checkpoint is not None
-        inference = {} if min_size == "model" else {"min_size": min_size}
-        predictor = Predictor(checkpoint, device=device, precision=precision, **inference)
-        classes = [c.name for c in predictor.config.categories]
-        truth = load_annotations(annotations, images, split, classes, bad_images=bad_images)
+        limit = max_detections if max_detections > LIMIT else None
+        predictor = Predictor(
+            checkpoint, device=device, precision=precision, trust=trust, **_inference(min_size, max_detections=limit)
+        )
+        truth = load_annotations(annotations, images, split, predictor.class_names, bad_images=bad_images)
         truth = check_images(truth, bad_images=bad_images, max_megapixels=max_megapixels)
         found, source = run_predictor(predictor, truth, batch_size, workers), checkpoint
-    _print_notes(truth.notes)
+    _print_notes([*truth.notes, *filter(None, [crowding_note(truth, max_detections)])])
     if save_detections is not None:
-        write(save_detections, found)
-    metrics = evaluate_boxes(truth, found, source=source)
+        write(save_detections, found, truth)
+    metrics = evaluate_boxes(truth, found, source=source, limit=max_detections)
     if output is not None:
         from cascade_rcnn.files import write_json
 
         write_json(output, metrics.to_dict())
-    _print_table(metrics.table())
+    _print_table(metrics)
+
+
+def _inference(min_size: Literal["model"] | int | None, **others: float | None) -> dict[str, Any]:
+    """What the flags override of the model's settings."""
+    given = {name: value for name, value in others.items() if value is not None}
+    return given if min_size == "model" else {"min_size": min_size, **given}
 
 
 def statistics(
@@ -178,7 +205,9 @@ def statistics(
     found = measure_targets(checkpoint, truth, batch_size, workers, device)
     _print_notes([*truth.notes, *([found.note] if found.note else [])])
     for t, (mean, std) in enumerate(zip(found.mean, found.std, strict=True), start=1):
-        print(f"stage {t}: mean {_decimals(mean)}  std {_decimals(std)}  ({len(found.deltas[t - 1])} positives)")
+        print(
+            f"stage {t}: mean {_decimals(mean)}  std {_decimals(std)}  ({count(len(found.deltas[t - 1]), 'positive')})"
+        )
     for name, rows in (("means", found.mean), ("stds", found.std)):
         print(f"--options.stage-{name} {' '.join(map(_decimals, rows))}")
 
@@ -188,62 +217,94 @@ def _decimals(row: Sequence[float]) -> str:
 
 
 def predict(
-    paths: Positional[list[str]],
+    paths: Positional[tuple[str, ...]] = (),
     /,
     *,
     checkpoint: Path,
     output: Path,
-    threshold: float = 0.5,
+    threshold: float | None = None,
+    max_detections: int | None = None,
+    nms: float | None = None,
     pictures: bool = True,
+    format: tuple[Literal["coco", "cvat", "label-studio", "yolo"], ...] = (),  # noqa: A002
     annotations: Path | None = None,
+    images: Path | None = None,
+    split: str | None = None,
     batch_size: int = 1,
     device: str | None = None,
     precision: Precision = "fp32",
     min_size: Literal["model"] | int | None = "model",
+    overwrite: bool = False,
+    trust: bool = False,
 ) -> None:
-    """Detect in files, folders and globs: COCO results and annotated pictures.
+    """Detect in files, folders and globs: COCO results, annotated pictures, labelling tools' files.
+
+    The same command continues where it was stopped, and does only what is new.
 
     Args:
-        paths: Images, folders of images, or glob patterns.
+        paths: Images, folders of images, or glob patterns; none: the images of --annotations.
         checkpoint: The model, a checkpoint or an exported file.
-        output: Folder to write detections.json and pictures/ to.
-        threshold: Pictures show detections scored this or more (the json holds all).
+        output: Folder to write detections.json, images.jsonl and pictures/ to.
+        threshold: Keep detections scored this or more, everywhere; default: detections.json holds all that the model
+            finds, pictures and --format what is scored 0.5 or more.
+        max_detections: Detections of an image, at most; default: as the model has it.
+        nms: Of two detections of a class that overlap more than this, the better stays; default: as the model has it.
         pictures: Write annotated pictures.
-        annotations: Annotations that give the image ids, by file name below the folder given; default: 1, 2, ...
+        format: Also write what these read: coco (FiftyOne, CVAT, supervision), cvat, label-studio, yolo.
+        annotations: Annotations that give the image ids, by file name; default: 1, 2, ...
+        images: Folder of the annotations' images, where they do not say.
+        split: Which split of the annotations, for VOC and YOLO folders.
         batch_size: Images a step.
         device: cpu, cuda, cuda:1; default: a GPU where there is one.
         precision: Arithmetic of the network.
         min_size: Resize the short side to this; None: not at all; model: as the model has it.
+        overwrite: Begin anew in a folder that holds what another command found.
+        trust: Open a .pt2 file, which runs whatever its author put in.
     """
-    from cascade_rcnn.engine.predict import expand, predict_files
+    from cascade_rcnn.engine.predict import Job, predict_files
     from cascade_rcnn.engine.predictor import Predictor
+    from cascade_rcnn.folders import expand
+    from cascade_rcnn.models.checkpoint import locate
 
-    files = expand(paths)
     if batch_size < 1:
         raise UserError(f"batch-size is {batch_size}; give 1 or more")
-    inference = {} if min_size == "model" else {"min_size": min_size}
-    predictor = Predictor(checkpoint, device=device, precision=precision, **inference)
-    image_ids = None
+    if paths or annotations is None:
+        expand(paths)  # a mistake in them is said before the model is loaded
+    overrides = _inference(min_size, max_detections=max_detections, nms_iou=nms)
+    predictor = Predictor(checkpoint, device=device, precision=precision, trust=trust, **overrides)
+    categories, truth = predictor.config.categories, None
     if annotations is not None:
         from cascade_rcnn.data import load_annotations
 
-        truth = load_annotations(annotations)
-        image_ids = {truth.file_names[i]: int(truth.image_ids[i]) for i in range(len(truth))}
-    categories = [(c.id, c.name) for c in predictor.config.categories]
-    done, failed = predict_files(
-        predictor,
-        categories,
-        files,
-        output,
+        truth = load_annotations(annotations, images, split, [category.name for category in categories])
+        _print_notes(truth.notes)
+    status = locate(checkpoint).stat()
+    settings = {
+        "annotations": printable(str(annotations)),
+        "split": split,
+        "precision": precision,
+        **overrides,
+        "checkpoint": printable(str(checkpoint)),
+        "its size and time": (status.st_size, status.st_mtime_ns),
+    }
+    job = Job(
+        paths=paths,
+        truth=truth,
+        categories=categories,
+        output=output,
         threshold=threshold,
         batch_size=batch_size,
         pictures=pictures,
-        image_ids=image_ids,
-        report=lambda line: print(line, file=sys.stderr),
+        formats=format,
+        settings=settings,
+        overwrite=overwrite,
     )
-    print(f"{done} images: {output / 'detections.json'}" + (f", {output / 'pictures'}" if pictures else ""))
-    if failed:
-        raise UserError(f"{failed} of {done + failed} images were skipped (named above); the others are done")
+    outcome = predict_files(predictor.detect, job)
+    _print_notes(outcome.notes)
+    print(printable(str(outcome)))
+    if outcome.failed:
+        whole = count(outcome.done + outcome.before + outcome.failed, "image")
+        raise UserError(f"{outcome.failed} of {whole} could not be used (named above); the others are done")
 
 
 def convert(
@@ -276,7 +337,7 @@ def convert(
         model, notes = convert_checkpoint(source, origin, config)
         _print_notes(notes)
         save(model, output)
-        print(f"{output}: {model.config.name}, {model.config.num_classes} classes")
+        print(f"{output}: {model.config.name}, {count(model.config.num_classes, 'class')}")
         return
     from cascade_rcnn.engine.checkpoint import load, save_state
     from cascade_rcnn.interop import to_detectron2
@@ -384,7 +445,7 @@ def quickstart(*, output: Path = Path("runs/quickstart")) -> None:
     """
     from cascade_rcnn.engine.quickstart import run
 
-    _print_table(run(output).table())
+    _print_table(run(output))
 
 
 def doctor() -> None:
@@ -417,24 +478,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(__version__)
         return
     try:
-        _run(arguments[0], arguments[1:])
+        with ending_cleanly():
+            _run(arguments[0], arguments[1:])
     except (UserError, OSError) as error:
-        _fail(str(error))
+        _fail(str(error), 2 if isinstance(error, UsageError) else 1)
     except Interrupted as stop:
-        print(stop)
+        print(printable(str(stop)))
         sys.exit(130)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except RuntimeError as error:
         if "torchvision::" in str(error):  # the builds do not match, and torchvision cannot even be imported
-            _fail(f"torchvision does not fit this torch ({error}); run `cascade-rcnn doctor` for the fix")
+            _fail(f"torchvision does not fit this torch ({error}); run `cascade-rcnn doctor` for the fix", 1)
         raise
 
 
 def _run(name: str, arguments: Sequence[str]) -> None:
     if name not in _VERBS:
-        raise UserError(f"no command is called '{name}'{nearest(name, list(_VERBS))}; known: {', '.join(_VERBS)}")
+        raise UsageError(f"no command is called '{name}'{nearest(name, list(_VERBS))}; known: {', '.join(_VERBS)}")
     if name in ("train", "study"):  # they read their first words themselves
         _VERBS[name](arguments)
     else:
@@ -447,17 +509,18 @@ def _usage() -> None:
         print(f"  {name:12} {(verb.__doc__ or '').splitlines()[0]}")
 
 
-def _fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(1)
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"error: {printable(message)}", file=sys.stderr)
+    sys.exit(code)
 
 
 def _print_notes(notes: Sequence[str]) -> None:
     for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {printable(note)}", file=sys.stderr)
 
 
-def _print_table(table: object) -> None:
+def _print_table(metrics: "Metrics") -> None:
     from rich.console import Console
 
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(metrics.table(console.width))

@@ -1,16 +1,15 @@
-"""Detections as `supervision.Detections`, and as a picture."""
+"""Detections as a picture."""
 
 import dataclasses
-import warnings
 from collections.abc import Sequence
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
-from torch import Tensor
+
+from cascade_rcnn.results import load_supervision
 
 if TYPE_CHECKING:
     import supervision
@@ -20,34 +19,12 @@ _LEGIBLE = 640  # pixels of the longer side that smaller pictures are enlarged t
 _COLORS = ["#d62728", "#1f77b4", "#2ca02c", "#ff7f0e", "#9467bd", "#17becf", "#e377c2", "#bcbd22", "#8c564b", "#7f7f7f"]
 
 
-def _supervision() -> ModuleType:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*OpenCV.*")  # its NumPy fallback does all that is needed here
-        import supervision
-    return supervision
-
-
-def to_supervision(found: dict[str, Tensor], class_names: Sequence[str], threshold: float) -> "supervision.Detections":
-    """One image's `boxes` (N, 4), `scores` (N,), `labels` (N,) in 1..M -> those scored `threshold` or more.
-
-    `class_id` counts from 0, as supervision's tools expect; `data["class_name"]` holds the names.
-    """
-    keep = found["scores"] >= threshold
-    class_id = found["labels"][keep].cpu().numpy() - 1
-    return _supervision().Detections(
-        xyxy=found["boxes"][keep].float().cpu().numpy(),
-        confidence=found["scores"][keep].float().cpu().numpy(),
-        class_id=class_id,
-        data={"class_name": np.array(class_names, dtype=str)[class_id]},
-    )
-
-
 def draw(image: np.ndarray, detections: "supervision.Detections") -> PIL.Image.Image:
     """Boxes, class names and scores on a copy of an RGB image (H, W, 3) uint8.
 
     A small image is enlarged by a whole factor, so that names are legible and edges can be judged.
     """
-    supervision = _supervision()
+    supervision = load_supervision()
     factor = max(1, round(_LEGIBLE / max(image.shape[:2])))
     height, width = (side * factor for side in image.shape[:2])
     enlarged = PIL.Image.fromarray(image).resize((width, height), PIL.Image.Resampling.BICUBIC)

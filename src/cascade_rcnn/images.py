@@ -1,17 +1,14 @@
-"""Anything a user calls an image -> a uint8 RGB tensor (3, H, W)."""
+"""Anything a user calls an image -> an RGB tensor (3, H, W)."""
 
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
-import PIL.Image
 import torch
 from torch import Tensor
 
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.pixels import EXTENSIONS, MAX_MEGAPIXELS, from_array, from_pil, read_pixels
-
-ImageLike: TypeAlias = str | Path | PIL.Image.Image | np.ndarray | Tensor
+from cascade_rcnn.inputs import ImageLike, to_array
+from cascade_rcnn.pixels import EXTENSIONS, MAX_MEGAPIXELS, read_pixels
 
 __all__ = ["EXTENSIONS", "MAX_MEGAPIXELS", "ImageLike", "read_image", "to_tensor"]
 
@@ -26,27 +23,23 @@ def read_image(path: str | Path, max_megapixels: float | None = MAX_MEGAPIXELS) 
 
 
 def to_tensor(image: ImageLike) -> Tensor:
-    """A path, PIL image, numpy array (H, W, 3) or (H, W) RGB, or tensor (3, H, W) -> tensor (3, H, W).
+    """Whatever `inputs` calls one image -> tensor (3, H, W), uint8 0..255 or floating point 0..1.
 
-    uint8 stays uint8 (0..255); floating point is taken as 0..1, as torchvision's detectors take it.
+    A tensor stays on its device.
     """
-    match image:
-        case str() | Path():
-            return read_image(image)
-        case PIL.Image.Image():
-            return _check(torch.from_numpy(from_pil(image)).permute(2, 0, 1))
-        case np.ndarray():
-            copy = np.array(from_array(image), order="C")  # PIL's arrays are read-only
-            return _check(torch.from_numpy(copy).permute(2, 0, 1))
-        case Tensor():
-            return _check(image)
-        case _:
-            raise UserError(f"an image is of type {type(image).__name__}; give a path, PIL image, array or tensor")
+    if isinstance(image, Tensor):
+        return _three_channels(image)
+    copy = np.array(to_array(image), order="C")  # PIL's arrays are read-only, and the caller's are the caller's
+    return torch.from_numpy(copy).permute(2, 0, 1)
 
 
-def _check(image: Tensor) -> Tensor:
-    if image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
+def _three_channels(image: Tensor) -> Tensor:
+    planes = image[None] if image.ndim == 2 else image
+    if planes.ndim != 3 or planes.shape[0] not in (1, 3, 4) or 0 in planes.shape:
         raise UserError(f"an image tensor has shape {tuple(image.shape)}; give (3, height, width), not empty")
+    planes = planes.expand(3, -1, -1) if len(planes) == 1 else planes[:3]
+    if image.dtype == torch.uint16:
+        return planes.float() / 65535
     if image.dtype != torch.uint8 and not image.is_floating_point():
-        raise UserError(f"an image has dtype {image.dtype}; give uint8 (0..255) or floating point (0..1)")
-    return image
+        raise UserError(f"an image has dtype {image.dtype}; give uint8 (0..255), uint16 or floating point (0..1)")
+    return image if planes.shape == image.shape else planes

@@ -34,6 +34,7 @@ FORMATS = {
 EXTENSIONS = frozenset(chain.from_iterable(FORMATS.values()))
 
 MAX_MEGAPIXELS = 179  # larger images are refused unless a caller says otherwise; Pillow's own limit
+_BEYOND = 1.0  # floating point may leave 0..1 a little (filters ring); 0..255 is another unit
 _STRIP = 2**22  # pixels converted at a time
 
 
@@ -132,11 +133,25 @@ def _to_bytes(values: np.ndarray, mode: str, kind: str | None) -> np.ndarray:
 
 
 def from_array(image: np.ndarray) -> np.ndarray:
-    """An array (H, W, 3) or grey (H, W) -> (H, W, 3). Raises UserError for any other shape."""
-    array = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
-    if array.ndim != 3 or array.shape[2] != 3:
-        raise UserError(f"an image array has shape {image.shape}; give (height, width, 3) in RGB order")
-    return array
+    """An array (H, W) or (H, W, 1 | 3 | 4) -> RGB (H, W, 3), uint8 0..255 or float32 0..1, without alpha.
+
+    uint8 stays as it is, uint16 is taken as 0..65535, floating point as 0..1. Raises UserError for anything else.
+    """
+    array = image[..., None] if image.ndim == 2 else image
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
+        raise UserError(f"an image array has shape {image.shape}; give (height, width, 3) in RGB order, not empty")
+    array = np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array[..., :3]
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == np.uint16:
+        return array.astype(np.float32) / 65535
+    if not np.issubdtype(array.dtype, np.floating):
+        raise UserError(f"an image array has dtype {array.dtype}; give uint8, uint16, or floating point 0..1")
+    if not (array.min() >= -_BEYOND and array.max() <= 1 + _BEYOND):
+        raise UserError(
+            f"an image array of {array.dtype} holds values {array.min():g} to {array.max():g}; give 0..1, or uint8"
+        )
+    return array.astype(np.float32, copy=False)
 
 
 def resized_size(height: int, width: int, shortest: int, longest: int, round_down: bool = False) -> tuple[int, int]:

@@ -5,9 +5,14 @@ Every field is a flag of `cascade-rcnn train RECIPE --...`. The paper's rows fol
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from cascade_rcnn.config import ModelOptions
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.files import read_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -383,3 +388,11 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         paper_rfcn_r101,
     )
 }
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe that a training wrote as recipe.json. Raises UserError for anything else in the file."""
+    try:
+        return msgspec.convert(read_json(path), Recipe)
+    except msgspec.ValidationError as error:
+        raise UserError(f"{path}: not the recipe.json of a training ({error}); give one, or a recipe's name") from None

@@ -86,10 +86,9 @@ def test_pictures_steps_and_a_second_run(done: tuple[Path, str], cells: Path, tm
 
 
 def test_the_starter_finds_the_three_people():
-    (found,) = Predictor("starter", device="cpu")([PHOTO])
-    sure = found["boxes"][found["scores"] >= 0.8]
-    assert len(sure) == 3
-    assert sure[:, 3].min() > 400  # all reach to the lower edge of the photo
+    found = Predictor("starter", device="cpu")(PHOTO, threshold=0.8)
+    assert len(found) == 3
+    assert found.xyxy[:, 3].min() > 400  # all reach to the lower edge of the photo
 
 
 def test_what_travels_with_the_package_is_small():

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from cascade_rcnn.config import Category
 from cascade_rcnn.data.annotations import Annotations, PackedStrings
 from cascade_rcnn.data.coco import load_coco
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.evaluation.coco import Metrics, evaluate_boxes, load_detections, save_detections
+from cascade_rcnn.evaluation.coco import Metrics, crowding_note, evaluate_boxes
+from cascade_rcnn.evaluation.detections import load_detections
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 
@@ -225,52 +227,61 @@ def test_metrics_survive_json_and_print():
     assert repr(back) == repr(metrics)  # equality would stumble over NaN
     assert json.loads(text)["ap_large"] is None
     with io.StringIO() as screen:
-        Console(file=screen, width=160).print(metrics.table())
+        Console(file=screen, width=160).print(metrics.table(160))
         lines = screen.getvalue().splitlines()
-    assert "1 images, 2 boxes" in lines[0]
+    assert "1 image, 2 boxes; figures from 0 to 1" in lines[0]
     (whole,) = (line for line in lines if "all" in line)
-    assert whole.count("50.0") == 8  # AP, AP50..AP90 and AR100
+    assert whole.count("0.500") == 10  # AP, AP50..AP90, AR1, AR10 and AR100
     (owl,) = (line for line in lines if "owl" in line)
-    assert owl.split()[3] == "0"
+    assert owl.split()[1] == "0"
     assert owl.count("-") == 3
 
 
-def test_detections_survive_a_file(tmp_path):
-    rng = np.random.default_rng(0)
-    detections = np.concatenate([np.full((50, 1), 12345678901.0), rng.random((50, 5)), np.full((50, 1), 7)], axis=1)
-    path = tmp_path / "new" / "found.json"
-    save_detections(path, detections)
-    np.testing.assert_array_equal(load_detections(path), detections)
-    assert set(json.loads(path.read_text())[0]) == {"image_id", "category_id", "bbox", "score"}
-    save_detections(path, detections[:0])
-    assert load_detections(path).shape == (0, 7)
-    assert [p.name for p in path.parent.iterdir()] == ["found.json"]
+def printed(metrics: Metrics, width: int) -> list[str]:
+    with io.StringIO() as screen:
+        Console(file=screen, width=width).print(metrics.table(width))
+        return [line.rstrip() for line in screen.getvalue().splitlines()]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "{}",
-        '{"images": [], "annotations": []}',
-        '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1], "score": 0.5}]',
-        '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1]}]',
-        '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, NaN], "score": 0.5}]',
-        '[{"image_id": "one", "category_id": 1, "bbox": [0, 0, 1, 1], "score": 0.5}]',
-        b"\xff\xfe",
-    ],
-)
-def test_a_file_of_another_form_is_named(tmp_path, text):
-    path = tmp_path / "wrong.json"
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(UserError, match=r"wrong\.json: not a COCO results file \(.*\); give a JSON list") as caught:
-        load_detections(path)
-    assert "\n" not in str(caught.value)
+def test_the_table_cuts_no_figure_at_80_columns_and_tells_more_at_120():
+    truth = [annotation(1, 1, 7, [0, 0, 10, 10]), annotation(2, 1, 2, [0, 0, 40, 40])]
+    metrics = evaluate_boxes(to_annotations(dataset(truth, [1])), np.array([[1, 0, 0, 10, 10, 0.9, 7]]))
+    long = replace(metrics.per_class[0], name="a class with a name of more than forty letters", boxes=1234567)
+    metrics = replace(metrics, boxes=98765432, per_class=(long, *metrics.per_class[1:]))
+    heads = {}
+    for width in (80, 120):
+        lines = printed(metrics, width)
+        assert max(map(len, lines)) <= width
+        (whole,) = (line for line in lines if line.startswith("all"))
+        assert "98765432" in whole
+        assert "…" not in whole
+        heads[width] = next(line for line in lines if line.startswith("class")).split()
+        assert len(whole.split()) == len(heads[width])
+    assert heads[80] == ["class", "boxes", "AP", "AP50", "AP75", "AP90", "APs", "APm", "APl", "AR100"]
+    assert set(heads[80]) < set(heads[120])
+    assert {"AP60", "AP70", "AP80", "AR1", "AR10"} <= set(heads[120])
 
 
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"gone\.json: cannot be read \(No such file"):
-        load_detections(tmp_path / "gone.json")
+@pytest.mark.parametrize("name", ["[/red]", "[bold]", "[link=x]y", "\x1b[31mred"])
+def test_a_class_name_is_text_whatever_markup_it_looks_like(name):
+    metrics = evaluate_boxes(to_annotations(dataset([annotation(1, 1, 7, [0, 0, 10, 10])], [1])), np.zeros((0, 7)))
+    named = replace(metrics, per_class=(replace(metrics.per_class[0], name=name),))
+    text = "\n".join(printed(named, 120))
+    assert name.replace("\x1b", "\\x1b") in text
+    assert "\x1b" not in text
+
+
+def test_more_objects_than_detections_that_count_are_said_and_counted_on_demand():
+    corners = [(x, y) for x in range(0, 240, 20) for y in range(0, 200, 20)]  # 120
+    truth = to_annotations(dataset([annotation(k, 1, 7, [x, y, 10, 10]) for k, (x, y) in enumerate(corners, 1)], [1]))
+    found = np.array([[1, x, y, 10, 10, 0.9, 7] for x, y in corners])
+    capped = evaluate_boxes(truth, found)
+    assert capped.ar100 == pytest.approx(100 / 120)
+    note = crowding_note(truth)
+    assert note is not None
+    assert "has 120 objects" in note
+    assert evaluate_boxes(truth, found, limit=120).ap == pytest.approx(1)
+    assert crowding_note(truth, 120) is None
 
 
 @pytest.mark.parametrize(

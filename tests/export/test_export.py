@@ -53,7 +53,7 @@ def exported(request, export_once) -> Path:
 
 @pytest.fixture(scope="session")
 def runtime(exported) -> Runtime:
-    return Runtime(exported)
+    return Runtime(exported, trust=True)
 
 
 def agree(found, expected) -> None:
@@ -67,14 +67,19 @@ def test_the_runtime_finds_what_the_model_finds_in_images_of_any_size(runtime, c
     images = [scene(96, 128), scene(150, 100), scene(300, 500)]
     with torch.inference_mode():
         expected = load(checkpoint)([torch.from_numpy(x).permute(2, 0, 1) for x in images])
-    for found, one in zip(runtime(images), expected, strict=True):
+    for found, one in zip(runtime.detect(images), expected, strict=True):
         agree(found, {name: value.numpy() for name, value in one.items()})
+    same = load(checkpoint).predict(images, threshold=0.1, batch_size=3)
+    for found, one in zip(runtime(images, threshold=0.1, batch_size=3), same, strict=True):
+        np.testing.assert_allclose(found.xyxy, one.xyxy, atol=0.01)
+        assert found.class_id.tolist() == one.class_id.tolist()
+        assert found.data["class_name"].tolist() == one.data["class_name"].tolist()
 
 
 def test_a_predictor_takes_it_as_it_takes_a_checkpoint(exported, checkpoint, scene):
     image = torch.from_numpy(scene(120, 90)).permute(2, 0, 1)
-    predictor = Predictor(exported)
-    agree(predictor([image])[0], Predictor(checkpoint, device="cpu")([image])[0])
+    predictor = Predictor(exported, trust=True)
+    agree(predictor.detect([image])[0], Predictor(checkpoint, device="cpu").detect([image])[0])
     assert predictor.config == load(checkpoint).config
     with pytest.raises(UserError, match="keeps the settings, precision and device"):
         Predictor(exported, min_size=200)
@@ -85,7 +90,7 @@ def test_a_damaged_file_is_refused_in_one_line(exported, tmp_path):
         broken = tmp_path / f"broken{exported.suffix}"
         broken.write_bytes(exported.read_bytes()[:size])
         with pytest.raises(UserError, match=r"broken.*not a readable exported model|broken.*not exported by") as error:
-            Runtime(broken)
+            Runtime(broken, trust=True)
         assert "\n" not in str(error.value)
 
 
@@ -103,8 +108,8 @@ def test_no_torch_is_imported(export_once, tmp_path, scene, format_):
     program = (
         "import sys; sys.modules['torch'] = None; sys.modules['torchvision'] = None\n"
         "import numpy; from cascade_rcnn.runtime import Runtime\n"
-        f"found = Runtime({str(path)!r})([numpy.load({str(tmp_path / 'image.npy')!r})])\n"
-        "print(len(found[0]['boxes']))"
+        f"found = Runtime({str(path)!r})([numpy.load({str(tmp_path / 'image.npy')!r})], threshold=0.0)\n"
+        "print(len(found[0]))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -121,9 +126,9 @@ def test_a_picture_without_detections(runtime):
 def test_a_fixed_input_takes_images_that_fit_and_shrinks_others(single, tmp_path, scene):
     path = tmp_path / "model.pt2"
     export(single, path, Request(format="torch-export", size=(100, 150)))
-    runtime = Runtime(path)
+    runtime = Runtime(path, trust=True)
     assert runtime.description.size == (128, 160)  # multiples of 32
-    found = runtime([scene(96, 128), scene(200, 100)])
+    found = runtime.detect([scene(96, 128), scene(200, 100)])
     for one, (height, width) in zip(found, ((96, 128), (200, 100)), strict=True):
         assert len(one["boxes"]) > 0
         assert (one["boxes"] <= [width, height, width, height]).all()
@@ -248,7 +253,8 @@ def test_every_architecture(name, options, format_, tmp_path):
 def test_the_command_line_exports_and_predicts(checkpoint, export_once, tmp_path, scene, capsys):
     exported = export_once("onnx")
     PIL.Image.fromarray(scene(96, 128)).save(tmp_path / "scene.png")
-    main(["predict", str(tmp_path / "scene.png"), "--checkpoint", str(exported), "--output", str(tmp_path / "found")])
+    main(["predict", str(tmp_path / "scene.png"), "--checkpoint", str(exported), "--trust",
+          "--output", str(tmp_path / "found")])  # fmt: skip
     rows = json.loads((tmp_path / "found" / "detections.json").read_text())
     assert len(rows) > 0
     assert {row["file_name"] for row in rows} == {"scene.png"}

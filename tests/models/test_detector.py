@@ -1,5 +1,8 @@
 """The detector as users meet it: torchvision's contract, and `predict`."""
 
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+
 import numpy as np
 import PIL.Image
 import pytest
@@ -139,6 +142,30 @@ def test_predict_names_classes_and_applies_the_threshold():
     middle = float(np.median(found.confidence))
     assert len(model.predict(image(), threshold=middle)) == int((found.confidence >= middle).sum())
     assert model.class_names == NAMES
+
+
+def test_predict_folds_and_batches_many_and_finds_the_same():
+    model = tiny(score_threshold=0.0).eval()
+    pixels = torch.randint(0, 256, (5, 3, 50, 70), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    expected = [model.predict(one, threshold=0.0) for one in pixels]
+    norms = sum(isinstance(module, torch.nn.Identity) for module in model.modules())
+    for batch_size in (None, 1, 2, 5):
+        for found, one in zip(model.predict(pixels, threshold=0.0, batch_size=batch_size), expected, strict=True):
+            np.testing.assert_allclose(found.xyxy, one.xyxy, atol=1e-2)
+    assert norms == sum(isinstance(module, torch.nn.Identity) for module in model.modules())
+
+
+def test_predict_among_threads_is_right_on_a_model_in_training_mode():
+    model = tiny(score_threshold=0.0)
+    pictures = [image(64, width) for width in (64, 80, 96, 112)]
+    expected = [deepcopy(model).eval().predict(one, threshold=0.0) for one in pictures]
+    modes = [module.training for module in model.train().modules()]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda one: model.predict(one, threshold=0.0), pictures * 4))
+    for one, other in zip(found, expected * 4, strict=True):
+        assert np.array_equal(one.xyxy, other.xyxy)
+        assert np.array_equal(one.confidence, other.confidence)
+    assert [module.training for module in model.modules()] == modes
 
 
 def test_predict_leaves_the_mode_as_it_was(tmp_path):

@@ -95,7 +95,7 @@ def test_images_in_other_forms_and_wrong_ones():
     array = torch.zeros(20, 30, 3, dtype=torch.uint8).numpy()
     assert module(min_size=None)([array]).sizes.tolist() == [[20, 30]]
     with pytest.raises(UserError, match="shape"):
-        module()([torch.zeros(20, 30)])
+        module()([torch.zeros(2, 20, 30)])
 
 
 # -- targets -------------------------------------------------------------------------------------------------------
@@ -140,10 +140,13 @@ def test_crowds_are_no_objects_and_degenerate_boxes_are_nothing():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (target([[0, 0, 9, 9]], [0]), r"targets\[1\]\['labels'\] lie in 0..0, this model's in 1..3"),
+        (
+            target([[0, 0, 9, 9]], [0]),
+            r"targets\[1\]\['labels'\] lie in 0..0, this model's in 1..3; labels count fr",
+        ),
         (target([[0, 0, 9, 9]], [4]), "num_classes=4"),
-        (target([[0, 0, 9, 9]], [1, 2]), r"targets\[1\] has 1 boxes and 2 labels"),
-        (target([[0, 0, 9, 9]], [1], iscrowd=torch.tensor([0, 1])), r"1 boxes and 2 iscrowd"),
+        (target([[0, 0, 9, 9]], [1, 2]), r"targets\[1\] has 1 box and 2 labels"),
+        (target([[0, 0, 9, 9]], [1], iscrowd=torch.tensor([0, 1])), r"1 box and 2 iscrowd"),
         (target([[0, 0, float("nan"), 9]], [1]), "not finite"),
         (target([[0, 0, float("inf"), 9]], [1]), "not finite"),
         (target([[9, 9, 3, 3]], [1]), "give XYXY, not XYWH"),

@@ -1,12 +1,21 @@
 """What surrounds the graph, in numpy, is what surrounds the detector in torch."""
 
+import os
+import pickle
+import warnings
+import zipfile
+from pathlib import Path
+
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 
-from cascade_rcnn import UserError, create_model
+from cascade_rcnn import Predictor, UserError, create_model
+from cascade_rcnn.cli import main
 from cascade_rcnn.config import Preprocess
 from cascade_rcnn.runtime import Description, Runtime
+from cascade_rcnn.runtime.description import KEY
 from cascade_rcnn.runtime.runtime import fitted_size, prepare
 from cascade_rcnn.runtime.sessions import SUFFIXES, open_session
 
@@ -59,10 +68,10 @@ def test_a_description_survives_json():
 def test_files_that_are_not_ours_are_refused_in_one_line(tmp_path, suffix):
     path = tmp_path / f"file{suffix}"
     with pytest.raises(UserError, match="no such file"):
-        Runtime(path)
+        Runtime(path, trust=True)
     path.write_bytes(b"rubbish" * 100)
     with pytest.raises(UserError, match="not a readable exported model") as error:
-        Runtime(path)
+        Runtime(path, trust=True)
     assert "\n" not in str(error.value)
     with pytest.raises(UserError, match="not an exported model"):
         Runtime(tmp_path / "file.txt")
@@ -84,3 +93,74 @@ def test_a_missing_engine_is_named_with_its_install(tmp_path, monkeypatch):
     (tmp_path / "model.onnx").write_bytes(b"")
     with pytest.raises(UserError, match="pip install onnxruntime"):
         open_session(tmp_path / "model.onnx")
+
+
+class Marks:
+    """Unpickled, it leaves a file behind."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Path:
+    """A .pt2 file whose sample inputs are a pickle that writes the file `marker`."""
+
+    class Graph(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images + 1
+
+    good, evil = tmp_path / "good.pt2", tmp_path / "evil.pt2"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(Graph(), (torch.zeros(2),))
+        torch.export.save(program, good, extra_files={KEY: ""})
+    with zipfile.ZipFile(good) as source, zipfile.ZipFile(evil, "w") as target:
+        for name in source.namelist():
+            payload = source.read(name)
+            target.writestr(name, pickle.dumps(Marks(tmp_path / "marker")) if "sample_inputs" in name else payload)
+    return evil
+
+
+def test_a_pt2_file_is_not_opened_without_trust(hostile, tmp_path, capsys):
+    """It could run anything: torch unpickles, evaluates and loads what is in it."""
+    openers = (lambda: Runtime(hostile), lambda: Predictor(hostile).config, lambda: open_session(hostile))
+    for opener in openers:
+        with pytest.raises(UserError, match=r"evil\.pt2: a \.pt2 file is a program.*--trust.*trust=True") as error:
+            opener()
+        assert "\n" not in str(error.value)
+    PIL.Image.new("RGB", (9, 9)).save(tmp_path / "image.png")
+    flags = ["--checkpoint", str(hostile), "--output", str(tmp_path / "out")]
+    for command in (["predict", str(tmp_path / "image.png"), *flags], ["evaluate", "--annotations", "x.json", *flags]):
+        with pytest.raises(SystemExit):
+            main(command)
+        assert "a .pt2 file is a program" in capsys.readouterr().err
+    assert not (tmp_path / "marker").exists()
+
+
+def test_the_danger_is_real(hostile, tmp_path):
+    with pytest.raises(UserError, match="not a readable exported model"):
+        open_session(hostile, trust=True)
+    assert (tmp_path / "marker").exists()
+
+
+def test_a_forked_child_is_told_what_to_do(tmp_path, monkeypatch):
+    """The engine's threads stay behind in the parent: a child would wait for them for ever."""
+    description = Description(config=create_model("faster_rcnn_resnet18_fpn", 2, min_size=None).config)
+    empty = (np.zeros((1, 0, 4), np.float32), np.zeros((1, 0), np.float32), np.zeros((1, 0), np.int64))
+    monkeypatch.setattr("cascade_rcnn.runtime.runtime.open_session", lambda *_, **__: (description, lambda *_: empty))
+    runtime = Runtime(tmp_path / "model.onnx")
+    assert len(runtime(pictures()[0])) == 0
+    again = pickle.loads(pickle.dumps(runtime))
+    assert (again.path, again.threads, again.trust) == (runtime.path, None, False)
+    child = os.fork()
+    if child == 0:
+        try:
+            runtime(pictures()[0])
+        except UserError as error:
+            os._exit(0 if "by 'spawn'" in str(error) else 2)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -100,7 +100,7 @@ def run_predictor(predictor: Predictor, annotations: Annotations, batch_size: in
     """Detections (N, 7) of a checkpoint or exported file on all images."""
     check_classes(predictor.config, annotations, predictor.path)
     loader = evaluation_loader(annotations, batch_size, workers)
-    return collect(predictor, predictor.config, loader, len(annotations))
+    return collect(predictor.detect, predictor.config, loader, len(annotations))
 
 
 def measure_targets(

@@ -1,29 +1,61 @@
-"""Ctrl-C, once: finish the step, save, end. Twice: end at once."""
+"""Signals that ask a process to end: Ctrl-C, a scheduler's SIGTERM, the SIGHUP of a terminal that closes."""
 
 import signal
-from typing import Self
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Self
+
+_NUMBERS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class Interrupted(Exception):  # noqa: N818  not an error: the user asked for it
-    """The user stopped the training; its state is saved."""
+    """The user stopped the command; what it did is saved."""
 
 
 class StopRequest:
-    """Inside the block SIGINT (Ctrl-C) and SIGTERM (a scheduler) set `asked`; a second one interrupts."""
+    """Inside the block a signal sets `asked`, and the step is finished first; a second one interrupts at once."""
 
     def __init__(self) -> None:
         self.asked = False
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._before = _handle(self._ask)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        _restore(self._before)
 
     def _ask(self, number: int, frame: object) -> None:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        print("\nstopping after this step; once more to stop at once", flush=True)
+        with suppress(OSError):  # the terminal may be what has gone
+            print("\nstopping after this step; once more to stop at once", flush=True)
+
+
+@contextmanager
+def ending_cleanly() -> Iterator[None]:
+    """Inside the block every such signal is a KeyboardInterrupt, so that half-written files are taken away."""
+    before = _handle(_interrupt)
+    try:
+        yield
+    finally:
+        _restore(before)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _handle(handler: Callable[[int, Any], None]) -> dict[int, Any]:
+    """Set the handler, and return those before it. Under nohup a SIGHUP stays ignored."""
+    numbers = [n for n in _NUMBERS if n == signal.SIGINT or signal.getsignal(n) != signal.SIG_IGN]
+    try:
+        return {n: signal.signal(n, handler) for n in numbers}
+    except ValueError:  # not the main thread, where signals do not arrive
+        return {}
+
+
+def _restore(before: dict[int, Any]) -> None:
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -1,20 +1,25 @@
 """A picklable predictor over images: a checkpoint or an exported file by its path."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images import ImageLike, to_tensor
+from cascade_rcnn.images import to_tensor
+from cascade_rcnn.inputs import ImageLike, spread
 from cascade_rcnn.models.checkpoint import load
-from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.models.detector import Detector, to_numpy
+from cascade_rcnn.results import to_supervision
 from cascade_rcnn.runtime import SUFFIXES, Runtime
+
+if TYPE_CHECKING:
+    import supervision
 
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -36,7 +41,7 @@ def choose_device(name: str | None) -> torch.device:
 
 
 class Predictor:
-    """A detector by its file: a call maps a list of images to a list of dicts, as torchvision's detectors do.
+    """A detector by its file: `predictor(images)` gives `supervision.Detections`, as `Detector.predict` does.
 
     It pickles as a path and a few settings and loads the model where it is first called, so that a pool of processes
     or a Ray data pipeline can map it over shards.
@@ -48,16 +53,18 @@ class Predictor:
         *,
         device: str | None = None,
         precision: Precision = "fp32",
+        trust: bool = False,
         **inference: Any,
     ) -> None:
         """A checkpoint, or a file that `cascade-rcnn export` wrote (.onnx, .xml, .pt2).
 
         The device defaults to a GPU where there is one; `inference`: what `cascade_rcnn.load` may override. An
-        exported file has all of that built in: UserError where it is asked to change.
+        exported file has all of that built in: UserError where it is asked to change. `trust` as `Runtime` has it.
         """
-        self.path, self.device, self.inference = Path(path), device, inference
+        self.path, self.device, self.inference, self.trust = Path(path), device, inference, trust
         self.precision: Precision = precision
         self._model: Detector | Runtime | None = None
+        self._process = os.getpid()
         if self.path.suffix in SUFFIXES and (inference or precision != "fp32" or device not in (None, "cpu")):
             raise UserError(f"{path}: an exported file keeps the settings, precision and device it was exported with")
 
@@ -66,7 +73,8 @@ class Predictor:
         """The detector, loaded on first use."""
         if self._model is None:
             exported = self.path.suffix in SUFFIXES
-            self._model = Runtime(self.path) if exported else self._load()
+            self._model = Runtime(self.path, trust=self.trust) if exported else self._load()
+            self._process = os.getpid()
         return self._model
 
     def _load(self) -> Detector:
@@ -78,20 +86,51 @@ class Predictor:
         """The model's config."""
         return self.model.config
 
+    @property
+    def class_names(self) -> list[str]:
+        """Names of labels 1..M, in order."""
+        return [category.name for category in self.config.categories]
+
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_model": None}
 
+    @overload
+    def __call__(
+        self, images: ImageLike, threshold: float = 0.5, batch_size: int | None = None
+    ) -> "supervision.Detections": ...
+    @overload
+    def __call__(
+        self, images: list, threshold: float = 0.5, batch_size: int | None = None
+    ) -> "list[supervision.Detections]": ...
+    @overload
+    def __call__(
+        self, images: Iterator, threshold: float = 0.5, batch_size: int | None = None
+    ) -> "Iterator[supervision.Detections]": ...
+
+    def __call__(self, images: Any, threshold: float = 0.5, batch_size: int | None = None) -> Any:
+        """Detect in an image, or in several, as `Detector.predict` does, and in the same forms."""
+
+        def detect(batch: list[ImageLike]) -> "list[supervision.Detections]":
+            found = self.detect([to_tensor(image) for image in batch])
+            return [to_supervision(to_numpy(one), self.class_names, threshold) for one in found]
+
+        model = self.model
+        gpu = isinstance(model, Detector) and model.preprocess.mean.is_cuda
+        return spread(images).map(detect, (8 if gpu else 1) if batch_size is None else batch_size)
+
     @torch.inference_mode()
-    def __call__(self, images: Sequence[ImageLike]) -> list[dict[str, Tensor]]:
-        """Paths, PIL images, arrays or tensors -> dicts `boxes` (N, 4), `scores` (N,), `labels` (N,), on the CPU."""
-        model, tensors = self.model, [to_tensor(image) for image in images]
+    def detect(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+        """Tensors (3, H, W) in one batch -> all that the model finds, as torchvision has it, on the CPU.
+
+        Dicts `boxes` (N, 4) XYXY in pixels of the image given, `scores` (N,), `labels` (N,) in 1..M, best first.
+        """
+        model = self.model
         if isinstance(model, Runtime):
-            found = model([_to_array(image) for image in tensors])
+            found = model.detect([image.permute(1, 2, 0).cpu().numpy() for image in images])
             return [{name: torch.from_numpy(value) for name, value in one.items()} for one in found]
-        with autocast(next(model.parameters()).device, self.precision):
-            found = model(tensors)
+        if self._process != os.getpid():  # a forked child has none of torch's threads, and would wait for them
+            torch.set_num_threads(1)
+            self._process = os.getpid()
+        with autocast(model.preprocess.mean.device, self.precision):
+            found = model(images)
         return [{name: value.cpu() for name, value in one.items()} for one in found]
-
-
-def _to_array(image: Tensor) -> np.ndarray:
-    return image.permute(1, 2, 0).cpu().numpy()

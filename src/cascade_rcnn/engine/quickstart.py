@@ -16,7 +16,7 @@ import torch
 from cascade_rcnn.assets import CELLS, PHOTO
 from cascade_rcnn.data import Annotations, load_annotations
 from cascade_rcnn.data.dataset import DetectionDataset, Target
-from cascade_rcnn.drawing import draw, side_by_side, to_supervision
+from cascade_rcnn.drawing import draw, side_by_side
 from cascade_rcnn.engine.curve import plot
 from cascade_rcnn.engine.interrupt import Interrupted
 from cascade_rcnn.engine.predictor import Predictor
@@ -25,7 +25,9 @@ from cascade_rcnn.engine.train import train
 from cascade_rcnn.evaluation.coco import Metrics
 from cascade_rcnn.files import read_json, replacing
 from cascade_rcnn.images import read_image
+from cascade_rcnn.models.detector import to_numpy
 from cascade_rcnn.recipes import RECIPES
+from cascade_rcnn.results import to_supervision
 
 if TYPE_CHECKING:
     import supervision
@@ -65,9 +67,7 @@ def run(output: Path) -> Metrics:
 def _find_people(output: Path) -> PIL.Image.Image:
     predictor = Predictor("starter", device="cpu")
     image = read_image(PHOTO)
-    (found,) = predictor([image])
-    names = [category.name for category in predictor.config.categories]
-    picture = draw(image.permute(1, 2, 0).numpy(), to_supervision(found, names, _PEOPLE))
+    picture = draw(image.permute(1, 2, 0).numpy(), predictor(image, threshold=_PEOPLE))
     _save(picture, output / "people.jpg")
     return picture
 
@@ -80,8 +80,7 @@ def _draw_cells(output: Path, truth: Annotations) -> PIL.Image.Image:
     dataset = DetectionDataset(truth)
     for i in range(min(_PICTURES, len(dataset))):
         image, target = dataset[i]
-        (found,) = predictor([image])
-        shown = to_supervision(found, names, _CELLS)
+        shown = predictor(image, threshold=_CELLS)
         pixels = image.permute(1, 2, 0).numpy()
         left = draw(pixels, shown)
         right = draw(pixels, _without_scores(target, names))
@@ -93,7 +92,8 @@ def _draw_cells(output: Path, truth: Annotations) -> PIL.Image.Image:
 
 
 def _without_scores(target: Target, names: list[str]) -> "supervision.Detections":
-    return replace(to_supervision(target | {"scores": torch.ones(len(target["labels"]))}, names, 0.0), confidence=None)
+    found = to_numpy(target | {"scores": torch.ones(len(target["labels"]))})
+    return replace(to_supervision(found, names, 0.0), confidence=None)
 
 
 def _save(picture: PIL.Image.Image, path: Path) -> None:

@@ -135,9 +135,12 @@ def _claim(output: Path, recipe: Recipe, fabric: Fabric, *, resume: bool) -> dic
         state, before = checkpoint.load_state(output / STATE), read_json(output / "recipe.json")
         for name in settings.keys() - set(_MAY_CHANGE):
             if before.get(name) != settings[name]:
+                way = "resume it with the same settings, or start anew in another --output"
+                if name == "epochs":  # whose learning rates are already spent on the epochs planned
+                    last = output / "last.safetensors"
+                    way = f"to train longer, start a training from its end: --init {last} in another --output"
                 raise UserError(
-                    f"{output}: this training began with {name} {before.get(name)}, not {settings[name]}; resume it "
-                    "with the same settings, or start anew in another --output"
+                    f"{output}: this training began with {name} {before.get(name)}, not {settings[name]}; {way}"
                 )
         return state
     if (output / STATE).exists():

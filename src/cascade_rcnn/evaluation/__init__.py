@@ -1,5 +1,6 @@
 """How good detections are."""
 
-from cascade_rcnn.evaluation.coco import ClassMetrics, Metrics, evaluate_boxes, load_detections, save_detections
+from cascade_rcnn.evaluation.coco import ClassMetrics, Metrics, evaluate_boxes
+from cascade_rcnn.evaluation.detections import load_detections, save_detections
 
 __all__ = ["ClassMetrics", "Metrics", "evaluate_boxes", "load_detections", "save_detections"]

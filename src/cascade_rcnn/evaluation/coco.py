@@ -1,32 +1,31 @@
 """COCO's box metrics, equal to pycocotools' to six digits and an order of magnitude faster (hotcoco).
 
-Detections are one array (N, 7) float64: image id, x, y, width, height, score, category id. On disk they are COCO
-results: a JSON list of {"image_id", "category_id", "bbox": [x, y, width, height], "score"}.
+Detections are one array (N, 7) float64: image id, x, y, width, height, score, category id.
 """
 
 import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import hotcoco
-import msgspec
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.files import replacing
-from cascade_rcnn.text_files import read_utf8
+from cascade_rcnn.text import count, printable
 
 Array: TypeAlias = np.ndarray
 
 IOU_THRESHOLDS = tuple(percent / 100 for percent in range(50, 100, 5))
+LIMIT = 100  # detections of an image and class that count, by COCO's rule
 COLUMNS = 7  # image id, x, y, width, height, score, category id
 
 _LARGEST_ID = 2**53  # whole numbers beyond it are not exact in float64
-_RESULTS_FORM = 'give a JSON list of {"image_id", "category_id", "bbox": [x, y, width, height], "score"}'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,23 +80,47 @@ class Metrics:
         plain = {name: _none_to_nan(value) for name, value in values.items()}
         return cls(**plain | {"precision_by_iou": tuple(by_iou), "per_class": tuple(classes)})
 
-    def table(self) -> Table:
-        """All figures in percent: a row for the whole set and one for each class."""
-        summary = ("ap", "ap50", "ap60", "ap70", "ap75", "ap80", "ap90", "ap_small", "ap_medium", "ap_large", "ar100")
-        heads = ("AP", "AP50", "AP60", "AP70", "AP75", "AP80", "AP90", "APs", "APm", "APl", "AR100")
-        table = Table(title=f"{self.images} images, {self.boxes} boxes")
-        table.add_column("class")
-        for head in ("boxes", *heads):
-            table.add_column(head, justify="right")
-        table.add_row("all", str(self.boxes), *(_percent(getattr(self, name)) for name in summary))
+    def table(self, width: int = 80) -> Table:
+        """The figures, 0..1, in a table of at most `width` columns: a row for the whole set and one for each class."""
+        shown = [one for one in _COLUMNS if width >= _WIDE or one.always]
+        table = Table(
+            title=f"{count(self.images, 'image')}, {count(self.boxes, 'box')}; figures from 0 to 1",
+            box=SIMPLE_HEAD,
+            padding=0,
+            show_edge=False,
+        )
+        numbers = 6 * len(shown) + max(6, len(str(self.boxes)) + 1)  # a name may be cut, a figure never
+        table.add_column("class", no_wrap=True, max_width=max(8, width - numbers))
+        table.add_column("boxes", justify="right", no_wrap=True)
+        for one in shown:
+            table.add_column(one.head, justify="right", no_wrap=True, min_width=5)
+        table.add_row("all", str(self.boxes), *(_figure(getattr(self, one.name)) for one in shown))
         table.add_section()
-        for one in self.per_class:
-            table.add_row(one.name, str(one.boxes), *(_percent(getattr(one, name, None)) for name in summary))
+        for row in self.per_class:  # a name is text, whatever markup it looks like
+            figures = (_figure(getattr(row, one.name, None)) for one in shown)
+            table.add_row(Text(printable(row.name)), str(row.boxes), *figures)
         return table
 
 
-def evaluate_boxes(ground_truth: Annotations, detections: Array, *, source: str | Path = "detections") -> Metrics:
-    """COCO's figures for detections (N, 7) float64, in any order; at most the best 100 an image and class count.
+class _Column(NamedTuple):
+    head: str
+    name: str
+    always: bool = True  # or in a wide table only
+
+
+_WIDE = 110
+_COLUMNS = (
+    *(_Column("AP", "ap"), _Column("AP50", "ap50"), _Column("AP60", "ap60", False), _Column("AP70", "ap70", False)),
+    *(_Column("AP75", "ap75"), _Column("AP80", "ap80", False), _Column("AP90", "ap90"), _Column("APs", "ap_small")),
+    *(_Column("APm", "ap_medium"), _Column("APl", "ap_large"), _Column("AR1", "ar1", False)),
+    *(_Column("AR10", "ar10", False), _Column("AR100", "ar100")),
+)
+
+
+def evaluate_boxes(
+    ground_truth: Annotations, detections: Array, *, source: str | Path = "detections", limit: int = LIMIT
+) -> Metrics:
+    """COCO's figures for detections (N, 7) float64, in any order; at most the best `limit` an image and class count.
 
     A ground-truth box marked `ignore` counts as a crowd: detections inside it are neither right nor wrong.
     Raises UserError, naming `source` and the entry, for a detection that is not finite or of an unknown image or
@@ -107,6 +130,7 @@ def evaluate_boxes(ground_truth: Annotations, detections: Array, *, source: str 
     check_detections(detections, ground_truth, source)
     reference = to_hotcoco(ground_truth)
     evaluation = hotcoco.COCOeval(reference, reference.load_res(detections), "bbox")
+    evaluation.params.max_dets = [1, 10, limit]
     evaluation.evaluate()
     evaluation.accumulate()
     results = evaluation.eval
@@ -114,30 +138,18 @@ def evaluate_boxes(ground_truth: Annotations, detections: Array, *, source: str 
     return _summarise(ground_truth, results["precision"], results["recall"], evaluation.params.cat_ids)
 
 
-def load_detections(path: str | Path) -> Array:
-    """Read COCO results into an array (N, 7) float64. Raises UserError for anything else in the file."""
-    path = Path(path)
-    try:
-        results = msgspec.json.decode(read_utf8(path), type=list[_Result], strict=False)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"{path}: not a COCO results file ({error}); {_RESULTS_FORM}") from None
-    rows = ((r.image_id, *r.bbox, r.score, r.category_id) for r in results)
-    return np.fromiter(rows, dtype=np.dtype((np.float64, COLUMNS)), count=len(results))
-
-
-def save_detections(path: str | Path, detections: Array) -> None:
-    """Write detections (N, 7) as COCO results, whole or not at all. Raises UserError where that cannot be done."""
-    rows = np.asarray(detections, dtype=np.float64).tolist()
-    results = [_Result(int(row[0]), int(row[6]), (row[1], row[2], row[3], row[4]), row[5]) for row in rows]
-    with replacing(path) as aside:
-        aside.write_bytes(msgspec.json.encode(results))
-
-
-class _Result(msgspec.Struct, gc=False):
-    image_id: int
-    category_id: int
-    bbox: tuple[float, float, float, float]
-    score: float
+def crowding_note(truth: Annotations, limit: int = LIMIT) -> str | None:
+    """A warning where an image has more objects of a class than detections count: they cannot all be found."""
+    image = np.repeat(np.arange(len(truth)), np.diff(truth.first.numpy()))
+    real = ~truth.ignore.numpy()
+    cells, numbers = np.unique(np.stack([image[real], truth.labels.numpy()[real]]), axis=1, return_counts=True)
+    if not len(numbers) or numbers.max() <= limit:
+        return None
+    name = truth.file_names[int(cells[0, numbers.argmax()])]
+    return (
+        f"only the {limit} best detections of an image and class count, but {name} has {numbers.max()} objects of one; "
+        "raise --max-detections to count them all"
+    )
 
 
 def check_detections(detections: Array, ground_truth: Annotations, source: str | Path) -> None:
@@ -192,10 +204,10 @@ def _summarise(truth: Annotations, precision: Array, recall: Array, category_ids
     boxes = np.bincount(real, minlength=len(truth.categories) + 1)[1:].tolist()
     rows = {category_id: precision[:, :, k, 0, -1] for k, category_id in enumerate(category_ids)}
     classes = []
-    for category, count in zip(truth.categories, boxes, strict=True):
+    for category, number in zip(truth.categories, boxes, strict=True):
         mine = rows[category.id]
         figures = {"ap": _mean(mine), "ap50": _mean(mine[0]), "ap75": _mean(mine[5])}
-        classes.append(ClassMetrics(name=category.name, boxes=count, **figures))
+        classes.append(ClassMetrics(name=category.name, boxes=number, **figures))
     names = ("all", "small", "medium", "large")
     ap_by_area = {name: _mean(precision[..., area, -1]) for area, name in enumerate(names)}
     ar_by_area = {name: _mean(recall[..., area, -1]) for area, name in enumerate(names)}
@@ -213,10 +225,10 @@ def _mean(values: Array) -> float:
     return float(known.mean()) if known.size else math.nan
 
 
-def _percent(value: float | None) -> str:
+def _figure(value: float | None) -> str:
     if value is None:
         return ""
-    return "-" if math.isnan(value) else f"{100 * value:.1f}"
+    return "-" if math.isnan(value) else f"{value:.3f}"
 
 
 def _nan_to_none(value: Any) -> Any:

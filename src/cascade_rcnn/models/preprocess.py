@@ -15,6 +15,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.images import to_tensor
 from cascade_rcnn.pixels import resized_size
 from cascade_rcnn.structures import Images, Targets
+from cascade_rcnn.text import count
 
 MinSize: TypeAlias = int | Literal["model"] | None
 
@@ -105,13 +106,20 @@ class Preprocess(nn.Module):
             raise UserError(f"targets[{k}]['boxes'] has shape {tuple(boxes.shape)}; give (N, 4), XYXY pixels")
         for name in ("labels", "iscrowd"):
             if name in target and len(target[name]) != len(boxes):
-                raise UserError(f"targets[{k}] has {len(boxes)} boxes and {len(target[name])} {name}; give one a box")
+                number = count(len(boxes), "box")
+                raise UserError(f"targets[{k}] has {number} and {len(target[name])} {name}; give one a box")
         if not bool(boxes.isfinite().all()):
             raise UserError(f"targets[{k}]['boxes'] holds a coordinate that is not finite; give XYXY pixels")
         if boxes.numel() and bool((boxes[:, 2:] < boxes[:, :2]).any()):
             raise UserError(f"targets[{k}]['boxes'] holds a box with x2 < x1 or y2 < y1; give XYXY, not XYWH")
         if len(labels) and not (int(labels.min()) >= 1 and int(labels.max()) <= self.num_classes):
+            low, high = int(labels.min()), int(labels.max())
+            if low < 1:
+                advice = (
+                    "labels count from 1, 0 is background: leave such boxes out, or add 1 to labels that count from 0"
+                )
+            else:
+                advice = f"create it with num_classes={high} or map them"
             raise UserError(
-                f"targets[{k}]['labels'] lie in {int(labels.min())}..{int(labels.max())}, this model's in "
-                f"1..{self.num_classes} (0 is background); create it with num_classes={int(labels.max())} or map them"
+                f"targets[{k}]['labels'] lie in {low}..{high}, this model's in 1..{self.num_classes}; {advice}"
             )

@@ -1,7 +1,7 @@
 """Detection with an exported file and without torch: onnxruntime or OpenVINO, numpy and Pillow.
 
 from cascade_rcnn.runtime import Runtime
-found = Runtime("model.onnx")(["photo.jpg"])
+detections = Runtime("model.onnx")("photo.jpg")  # supervision.Detections
 """
 
 from cascade_rcnn.runtime.description import Description

@@ -3,33 +3,46 @@
 B images · D detections
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-import PIL.Image
 
 from cascade_rcnn.config import ModelConfig, Preprocess
-from cascade_rcnn.pixels import from_array, from_pil, read_pixels, resize, resized_size
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.inputs import ImageLike, spread, to_array
+from cascade_rcnn.pixels import resize, resized_size
+from cascade_rcnn.results import to_supervision
 from cascade_rcnn.runtime.sessions import open_session
 
-Picture: TypeAlias = str | Path | PIL.Image.Image | np.ndarray
+if TYPE_CHECKING:
+    import supervision
 
 LEAST = 96  # pixels of height and width that a graph of any size takes
 
 
 class Runtime:
-    """A file that `cascade-rcnn export` wrote; a call maps images to dicts of arrays.
+    """A file that `cascade-rcnn export` wrote; a call detects in images, without torch.
 
-    `runtime(images)` returns, for each image, `boxes` (N, 4) XYXY in pixels of the image given, `scores` (N,),
-    `labels` (N,) in 1..M, best first: what `cascade_rcnn.load(...)` finds in the same images.
+    `runtime(images)` gives `supervision.Detections`, those that `cascade_rcnn.load(...).predict(images)` gives.
     """
 
-    def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
-        """Open a .onnx, .xml (OpenVINO) or .pt2 (torch) file. Raises UserError when it cannot be used."""
-        self.path = Path(path)
-        self.description, self._run = open_session(self.path, threads)
+    def __init__(self, path: str | Path, *, threads: int | None = None, trust: bool = False) -> None:
+        """Open a .onnx, .xml (OpenVINO) or .pt2 (torch) file. Raises UserError when it cannot be used.
+
+        A .pt2 file is a program, and opening it runs whatever its author put in: give `trust` for those you made.
+        """
+        self.path, self.threads, self.trust = Path(path), threads, trust
+        self.description, self._run = open_session(self.path, threads, trust=trust)
+        self._process = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "threads": self.threads, "trust": self.trust}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)
 
     @property
     def config(self) -> ModelConfig:
@@ -41,14 +54,37 @@ class Runtime:
         """Names of labels 1..M, in order."""
         return [category.name for category in self.config.categories]
 
-    def __call__(self, images: Sequence[Picture]) -> list[dict[str, np.ndarray]]:
-        """Paths, PIL images, or RGB arrays (H, W, 3), uint8 or floating point 0..1, of any size each."""
-        arrays = [_to_array(image) for image in images]
+    @overload
+    def __call__(self, images: ImageLike, threshold: float = 0.5, batch_size: int = 1) -> "supervision.Detections": ...
+    @overload
+    def __call__(self, images: list, threshold: float = 0.5, batch_size: int = 1) -> "list[supervision.Detections]": ...
+    @overload
+    def __call__(
+        self, images: Iterator, threshold: float = 0.5, batch_size: int = 1
+    ) -> "Iterator[supervision.Detections]": ...
+
+    def __call__(self, images: Any, threshold: float = 0.5, batch_size: int = 1) -> Any:
+        """Detect in an image, or in several: whatever `cascade_rcnn.inputs` describes, as `Detector.predict` does.
+
+        A file with a fixed input takes one image at a time, whatever `batch_size` says.
+        """
+
+        def detect(batch: list[ImageLike]) -> "list[supervision.Detections]":
+            found = self.detect([to_array(image) for image in batch])
+            return [to_supervision(one, self.class_names, threshold) for one in found]
+
+        return spread(images).map(detect, batch_size)
+
+    def detect(self, arrays: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
+        """RGB arrays (H, W, 3), uint8 or floating point 0..1 -> all that the model finds, as torchvision has it.
+
+        Dicts `boxes` (N, 4) XYXY in pixels of the image given, `scores` (N,), `labels` (N,) in 1..M, best first.
+        """
         if self.description.size is None:
             return self._detect(arrays)
         return [found for array in arrays for found in self._detect([array])]
 
-    def _detect(self, arrays: list[np.ndarray]) -> list[dict[str, np.ndarray]]:
+    def _detect(self, arrays: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
         pixels, sizes = prepare(arrays, self.config.preprocess, self.description.size)
         boxes, scores, labels = self.run(pixels, sizes)
         found = []
@@ -65,6 +101,11 @@ class Runtime:
 
         Returns boxes (B, D, 4) in pixels of this input, scores (B, D), labels (B, D); label 0 is an empty slot.
         """
+        if self._process != os.getpid():
+            raise UserError(
+                f"{self.path}: was opened before this process was forked, and the engine's threads stayed behind; "
+                "start processes by 'spawn' (multiprocessing.get_context('spawn'))"
+            )
         return self._run(images, sizes)
 
 
@@ -95,9 +136,3 @@ def fitted_size(height: int, width: int, config: Preprocess, fixed: tuple[int, i
 
 def _padded(length: int, divisor: int) -> int:
     return max(LEAST, -(-length // divisor) * divisor)
-
-
-def _to_array(image: Picture) -> np.ndarray:
-    if isinstance(image, np.ndarray):
-        return from_array(image)
-    return from_pil(image) if isinstance(image, PIL.Image.Image) else read_pixels(image)

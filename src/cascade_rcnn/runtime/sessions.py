@@ -81,12 +81,21 @@ _OPENERS = {
 SUFFIXES = tuple(_OPENERS)
 
 
-def open_session(path: Path, threads: int | None = None) -> tuple[Description, Run]:
-    """Load an exported file. Raises UserError when it is missing, damaged, not ours, or its engine not installed."""
+def open_session(path: Path, threads: int | None = None, *, trust: bool = False) -> tuple[Description, Run]:
+    """Load an exported file. Raises UserError when it is missing, damaged, not ours, or its engine not installed.
+
+    Opening a .pt2 file can run any code: torch unpickles parts of it, evaluates strings in it and loads libraries from
+    it. It is not touched without `trust`. .onnx and .xml files are data.
+    """
     if path.suffix not in _OPENERS:
         raise UserError(f"{path}: not an exported model; these end in {', '.join(SUFFIXES)}")
     if not path.is_file():
         raise UserError(f"{path}: no such file; check the path")
+    if path.suffix == ".pt2" and not trust:
+        raise UserError(
+            f"{path}: a .pt2 file is a program, and opening it runs whatever its author put in; if you trust it, say "
+            "so (--trust, in Python trust=True), else use .onnx or .xml, which are data"
+        )
     opener, packages = _OPENERS[path.suffix]
     try:
         return opener(path, threads)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from cascade_rcnn.errors import UserError, nearest
+from cascade_rcnn.errors import UsageError, UserError, nearest
 from cascade_rcnn.recipes import RECIPES, Recipe
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> None:
         tyro.cli(render, prog="cascade-rcnn study render", args=rest)
     else:
         known = ("list", "plan", "run", "render")
-        raise UserError(f"study has no command '{verb}'{nearest(verb, list(known))}; it has {', '.join(known)}")
+        raise UsageError(f"study has no command '{verb}'{nearest(verb, list(known))}; it has {', '.join(known)}")
 
 
 def _list() -> None:
@@ -113,7 +113,7 @@ def _base(flags: list[str]) -> tuple[Recipe, list[str]]:
         else:
             rest.append(word)
     if name not in RECIPES:
-        raise UserError(f"no recipe is called '{name}'{nearest(name, list(RECIPES))}; known: {', '.join(RECIPES)}")
+        raise UsageError(f"no recipe is called '{name}'{nearest(name, list(RECIPES))}; known: {', '.join(RECIPES)}")
     recipe = RECIPES[name]()
     return replace(recipe, options=replace(recipe.options, semantics="paper"), output="runs/study"), rest
 

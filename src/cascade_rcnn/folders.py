@@ -1,0 +1,125 @@
+"""Files, folders and glob patterns -> image files and their names; no torch."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import chain, takewhile
+from pathlib import Path
+from typing import NamedTuple
+
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.pixels import EXTENSIONS
+
+# Pictures of kinds that are not read, or not here: said when they are passed over.
+_PICTURES = frozenset(
+    f".{kind}"
+    for kind in (
+        *("apng", "arw", "avif", "cr2", "cr3", "dcm", "dds", "dng", "eps", "exr", "gif", "hdr", "heic", "heif", "ico"),
+        *("j2k", "jfif", "jp2", "jpe", "jpf", "jpx", "jxl", "nef", "orf", "pbm", "pcx", "pfm", "pnm", "psd", "raf"),
+        *("raw", "rw2", "svg", "svs", "tga", "xcf"),
+    )
+)
+
+# What `predict` writes into its output folder: the images with their boxes, and what is done.
+PICTURES, RECORD = "pictures", "images.jsonl"
+
+
+class Source(NamedTuple):
+    """An image file, and its name in the results: relative to the folder that was given."""
+
+    path: Path
+    name: str
+
+
+def has_wildcard(path: Path) -> bool:
+    """Whether it is a glob pattern."""
+    return any(set("*?[") & set(part) for part in path.parts)
+
+
+def expand(patterns: Sequence[str | Path], *, left_out: Counter[str] | None = None) -> Iterator[Source]:
+    """Image files, images below folders, and what globs match, lazily; sorted within a folder, each file once.
+
+    Names are relative to the folder given, or to the common parent of several, so that no two are equal. Hidden files
+    and the pictures that `predict` wrote are passed over, a folder that links lead to twice is entered once. `left_out`
+    counts, by suffix, pictures of kinds that are not read. Raises UserError, before anything is yielded, for a path or
+    pattern without an image.
+    """
+    if not patterns:
+        raise UserError("no image is named; give image files, folders or glob patterns")
+    walk = _Walk(Counter() if left_out is None else left_out)
+    parts = [(pattern, _parts(Path(pattern))) for pattern in patterns]
+    base = os.path.commonpath([os.path.abspath(root) for _, (root, _) in parts])  # noqa: PTH100  (without "..")
+    found = []
+    for pattern, (root, rest) in parts:
+        paths = walk.images(root, rest)
+        head = next(paths, None)
+        if head is None:
+            raise UserError(f"{pattern}: no image there; give image files, folders or glob patterns")
+        found.append(chain([head], paths))
+    return _named(chain.from_iterable(found), base)
+
+
+def _parts(path: Path) -> tuple[Path, str]:
+    """The folder that names are relative to, and the file or pattern in it; empty: all of the folder."""
+    if path.is_dir():
+        return path, ""
+    if path.exists():
+        return path.parent, path.name
+    fixed = list(takewhile(lambda part: not has_wildcard(Path(part)), path.parts))
+    if len(fixed) == len(path.parts):  # no wildcard: a path that does not exist
+        return path.parent, path.name
+    return Path(*fixed), str(Path(*path.parts[len(fixed) :]))
+
+
+def _named(paths: Iterator[Path], base: str) -> Iterator[Source]:
+    seen: set[str] = set()
+    for path in paths:
+        name = Path(os.path.relpath(path, base)).as_posix()
+        if name not in seen:
+            seen.add(name)
+            yield Source(path, name)
+
+
+class _Walk:
+    """Images below folders, and what was left out of them."""
+
+    def __init__(self, left_out: Counter[str]) -> None:
+        self.left_out = left_out
+
+    def images(self, root: Path, rest: str) -> Iterator[Path]:
+        """All of a folder, one file of it, or what a pattern matches."""
+        if not rest:
+            return self._below(root, set())
+        if (root / rest).is_file():
+            return iter([root / rest])  # named by the user: opened, whatever its suffix
+        if not has_wildcard(Path(rest)):
+            return iter(())
+        return (path for path in sorted(root.glob(rest)) if not _is_hidden(path, root) and self._is_image(path))
+
+    def _below(self, folder: Path, entered: set[tuple[int, int]]) -> Iterator[Path]:
+        try:
+            status, entries = folder.stat(), sorted(folder.iterdir())
+        except OSError:
+            self.left_out["folders that cannot be read"] += 1
+            return
+        if (status.st_dev, status.st_ino) in entered:
+            return
+        entered.add((status.st_dev, status.st_ino))
+        for entry in entries:
+            if _is_hidden(entry, folder) or (entry.name == PICTURES and (folder / RECORD).exists()):
+                continue
+            if entry.is_dir():
+                yield from self._below(entry, entered)
+            elif self._is_image(entry):
+                yield entry
+
+    def _is_image(self, path: Path) -> bool:
+        suffix = path.suffix.lower()
+        known = suffix in EXTENSIONS
+        if not known and suffix in _PICTURES:
+            self.left_out[suffix] += 1
+        return known and path.is_file()  # a pipe would be waited for
+
+
+def _is_hidden(path: Path, root: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(root).parts)

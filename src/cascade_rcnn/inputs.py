@@ -1,0 +1,96 @@
+"""Anything a user calls an image, or several: one reader for `Detector.predict`, `Predictor` and `Runtime`; no torch.
+
+One image: a path, the bytes of a file, a file object, a PIL image, an array (H, W), (H, W, 1 | 3 | 4) or a tensor
+(H, W), (1 | 3 | 4, H, W). Several: a list of those, a folder, a glob pattern, an array (B, H, W, C), a tensor
+(B, C, H, W). A stream: any other iterable, such as a generator. Values are uint8 0..255, uint16 0..65535 or floating
+point 0..1; colours RGB; a fourth channel (alpha) is left out.
+"""
+
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from os import PathLike, fspath
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import PIL.Image
+
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.folders import expand, has_wildcard
+from cascade_rcnn.pixels import from_array, from_pil, read_pixels
+
+if TYPE_CHECKING:
+    import supervision
+    from torch import Tensor
+
+ImageLike: TypeAlias = "str | PathLike[str] | bytes | bytearray | IO[bytes] | PIL.Image.Image | np.ndarray | Tensor"
+Detect: TypeAlias = "Callable[[list[Any]], list[supervision.Detections]]"
+Found: TypeAlias = "supervision.Detections | list[supervision.Detections] | Iterator[supervision.Detections]"
+
+_FORMS = "give a path, bytes, a file object, a PIL image, an array or a tensor"
+
+
+def to_array(image: ImageLike) -> np.ndarray:
+    """One image -> RGB (H, W, 3), uint8 0..255 or float32 0..1. Raises UserError for what is none."""
+    match image:
+        case str() | PathLike():
+            return read_pixels(fspath(image))
+        case bytes() | bytearray():
+            return read_pixels(io.BytesIO(image))
+        case PIL.Image.Image():
+            return from_pil(image)
+        case np.ndarray():
+            return from_array(image)
+    if is_tensor(image):
+        array = image.detach().cpu().numpy()  # type: ignore[union-attr]
+        return from_array(array if array.ndim == 2 else np.moveaxis(array, 0, -1))
+    if hasattr(image, "read"):
+        return read_pixels(image)  # type: ignore[arg-type]
+    raise UserError(f"an image is of type {type(image).__name__}; {_FORMS}")
+
+
+def is_tensor(image: object) -> bool:
+    """A torch tensor, told without importing torch."""
+    return type(image).__module__.partition(".")[0] == "torch" and hasattr(image, "detach")
+
+
+class Given(NamedTuple):
+    """Images one by one, and how many were given: one, a list of them, or a stream."""
+
+    images: Iterator[ImageLike]
+    number: Literal["one", "list", "stream"]
+
+    def map(self, detect: Detect, batch_size: int) -> "Found":
+        """One image gives its detections, several a list of them, a stream an iterator that holds one batch at a time.
+
+        `detect` maps a batch to its detections; `metadata["path"]` of an image given by its path is set here.
+        """
+        if batch_size < 1:
+            raise UserError(f"batch_size is {batch_size}; give 1 or more")
+        found = _stream(self.images, detect, batch_size)
+        return next(found) if self.number == "one" else list(found) if self.number == "list" else found
+
+
+def spread(images: Any) -> Given:
+    """What a user gave as images. Raises UserError where it is none."""
+    if isinstance(images, str | PathLike):
+        path = Path(fspath(images))
+        if path.is_dir() or (has_wildcard(path) and not path.exists()):
+            return Given((source.path for source in expand([path])), "list")
+        return Given(iter([images]), "one")
+    if isinstance(images, np.ndarray) or is_tensor(images):
+        return Given(iter(images), "list") if images.ndim == 4 else Given(iter([images]), "one")
+    if isinstance(images, bytes | bytearray | PIL.Image.Image) or hasattr(images, "read"):
+        return Given(iter([images]), "one")  # type: ignore[list-item]
+    if isinstance(images, Iterable):
+        return Given(iter(images), "list" if isinstance(images, Sequence) else "stream")
+    raise UserError(f"images are of type {type(images).__name__}; {_FORMS}, or several of them")
+
+
+def _stream(images: Iterator[ImageLike], detect: Detect, batch_size: int) -> "Iterator[supervision.Detections]":
+    while batch := list(islice(images, batch_size)):
+        for image, found in zip(batch, detect(batch), strict=True):
+            if isinstance(image, str | PathLike):
+                found.metadata["path"] = fspath(image)
+            yield found

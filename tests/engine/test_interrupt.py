@@ -1,0 +1,43 @@
+"""Signals: a step is finished first, or files are taken away; what is ignored stays ignored."""
+
+import os
+import signal
+from contextlib import ExitStack
+
+import pytest
+
+from cascade_rcnn.engine.interrupt import StopRequest, ending_cleanly
+
+NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_the_first_signal_asks_and_the_second_interrupts(number, capsys):
+    before = signal.getsignal(number)
+    with StopRequest() as stop:
+        os.kill(os.getpid(), number)
+        assert stop.asked
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+    assert signal.getsignal(number) == before
+    assert "stopping after this step" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_signal_runs_what_tidies_up(number):
+    with ExitStack() as tidying:
+        tidied = []
+        tidying.callback(lambda: tidied.append(number))
+        with pytest.raises(KeyboardInterrupt), ending_cleanly():
+            os.kill(os.getpid(), number)
+    assert tidied == [number]
+
+
+def test_nohup_is_respected():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop, ending_cleanly():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert not stop.asked
+    finally:
+        signal.signal(signal.SIGHUP, before)

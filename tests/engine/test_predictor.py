@@ -1,0 +1,68 @@
+"""A predictor is its file: it pickles small, survives a fork, and finds what the model finds, in every form."""
+
+import os
+import pickle
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from cascade_rcnn.engine.predictor import Predictor
+from cascade_rcnn.models.checkpoint import save
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (64, 72, 3), dtype=np.uint8)
+
+
+def test_it_pickles_without_its_weights_and_finds_what_the_model_finds(detector, tmp_path, image):
+    save(detector, tmp_path / "model.safetensors")
+    predictor = Predictor(tmp_path / "model.safetensors", device="cpu", max_detections=5)
+    found = predictor(image, threshold=0.0)
+    assert 0 < len(found) <= 5
+    text = pickle.dumps(predictor)
+    assert len(text) < 2000
+    again = pickle.loads(text)(image, threshold=0.0)
+    assert np.array_equal(found.xyxy, again.xyxy)
+    whole = detector.predict(image, threshold=0.0)
+    np.testing.assert_allclose(found.confidence, whole.confidence[: len(found)], rtol=1e-5)
+    assert found.class_id.tolist() == whole.class_id[: len(found)].tolist()
+    assert type(found) is type(whole)
+
+
+def test_forms_of_images_and_of_results_are_those_of_the_model(detector, tmp_path, image):
+    save(detector, tmp_path / "model.safetensors")
+    predictor = Predictor(tmp_path / "model.safetensors", device="cpu")
+    many = [image, torch.from_numpy(image).permute(2, 0, 1), image[..., 0]]
+    for make in (lambda: many, lambda: np.stack([image, image]), lambda: iter(many)):
+        ours, theirs = predictor(make(), threshold=0.0), detector.predict(make(), threshold=0.0)
+        assert isinstance(ours, list) == isinstance(theirs, list)
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(one.xyxy, other.xyxy, atol=1e-3)
+    assert len(predictor(many, threshold=2.0)[0]) == 0
+
+
+def test_a_forked_child_does_not_wait_for_threads_that_it_has_not(detector, tmp_path, image):
+    save(detector, tmp_path / "model.safetensors")
+    predictor = Predictor(tmp_path / "model.safetensors", device="cpu")
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        expected = len(predictor(image, threshold=0.0))
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if len(predictor(image, threshold=0.0)) == expected else 3)
+        for _ in range(600):
+            pid, status = os.waitpid(child, os.WNOHANG)
+            if pid:
+                break
+            time.sleep(0.1)
+        else:
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+            pytest.fail("the child hangs")
+        assert os.waitstatus_to_exitcode(status) == 0
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,127 @@
+"""Detections in files: exact, and matched to the ground truth by the names of images and classes."""
+
+import contextlib
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+
+from cascade_rcnn.data import load_coco
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.evaluation.detections import load_detections, save_detections
+
+NAMES = {10: "x/a.jpg", 20: "x/b.jpg", 30: "y/b.jpg"}
+CATEGORIES = [{"id": 3, "name": "cat"}, {"id": 5, "name": "dog"}]
+
+
+@pytest.fixture
+def truth(tmp_path: Path):
+    images = [{"id": k, "file_name": name, "width": 40, "height": 30} for k, name in NAMES.items()]
+    content = {"images": images, "annotations": [], "categories": CATEGORIES}
+    (tmp_path / "truth.json").write_text(json.dumps(content))
+    return load_coco(tmp_path / "truth.json", tmp_path)
+
+
+def results(tmp_path: Path, *rows: dict) -> Path:
+    path = tmp_path / "found.json"
+    path.write_text(json.dumps([{"bbox": [1, 2, 3, 4], "score": 0.5, "category_id": 3} | row for row in rows]))
+    return path
+
+
+def test_detections_survive_a_file(tmp_path):
+    rng = np.random.default_rng(0)
+    detections = np.concatenate([np.full((50, 1), 12345678901.0), rng.random((50, 5)), np.full((50, 1), 7)], axis=1)
+    path = tmp_path / "new" / "found.json"
+    save_detections(path, detections)
+    np.testing.assert_array_equal(load_detections(path), detections)
+    assert set(json.loads(path.read_text())[0]) == {"image_id", "category_id", "bbox", "score"}
+    save_detections(path, detections[:0])
+    assert load_detections(path).shape == (0, 7)
+    assert [p.name for p in path.parent.iterdir()] == ["found.json"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        '{"images": [], "annotations": []}',
+        '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1], "score": 0.5}]',
+        '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1]}]',
+        '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, NaN], "score": 0.5}]',
+        '{"annotations": [{"image_id": 1}]}',
+        '[{"image_id": "1", "category_id": 1, "bbox": [0, 0, 1, 1], "score": 0.5}]',
+        b"\xff\xfe",
+    ],
+)
+def test_a_file_of_another_form_is_named(tmp_path, text):
+    path = tmp_path / "wrong.json"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError, match=r"wrong\.json: not a COCO results file \(.*\); give a JSON list") as caught:
+        load_detections(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"gone\.json: no such file"):
+        load_detections(tmp_path / "gone.json")
+
+
+def test_images_are_matched_by_name_whatever_their_ids(truth, tmp_path):
+    """`predict` counts the images of a folder; 1 would be no image, or another one."""
+    rows = [{"image_id": 1, "file_name": "x/b.jpg"}, {"image_id": 10, "file_name": "a.jpg"}, {"image_id": 20}]
+    path = results(tmp_path, *rows, {"file_name": "photos/y/b.jpg"}, rows[1])
+    assert load_detections(path, truth)[:, 0].tolist() == [20, 10, 20, 30, 10]
+    assert load_detections(results(tmp_path, {"image_id": 7, "file_name": "z.jpg"}))[:, 0].tolist() == [7]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"image_id": 10, "file_name": "c.jpg"}], "c.jpg is not an image of .*truth.json; evaluate on annotations of"),
+        ([{"image_id": 10, "file_name": "a.png"}], "a.png is not an image of"),
+        ([{"image_id": 10, "file_name": "b.jpg"}], "b.jpg: 2 images of .* have this name"),
+        ([{"file_name": "x/a.jpg"}, {"file_name": "a.jpg"}], "a.jpg: it and x/a.jpg would be the same image"),
+        ([{}], "entry 0 says neither image_id nor file_name"),
+        ([{"image_id": 10, "category_name": "bird"}], "entry 0 is of class 'bird', which .* does not have"),
+        ([{"image_id": 10, "category_id": None}], "entry 0 says no category_id"),
+    ],
+)
+def test_what_cannot_be_matched_is_refused(truth, tmp_path, rows, message):
+    with pytest.raises(UserError, match=r"found\.json: " + message) as caught:
+        load_detections(results(tmp_path, *rows), truth)
+    assert "\n" not in str(caught.value)
+
+
+def test_classes_are_matched_by_name_whatever_their_ids(truth, tmp_path):
+    rows = [
+        {"image_id": 10, "category_id": k, "category_name": name} for k, name in ((3, "dog"), (1, "cat"), (5, "dog"))
+    ]
+    assert load_detections(results(tmp_path, *rows, {"image_id": 10}), truth)[:, 6].tolist() == [5, 3, 5, 3]
+
+
+def test_saved_with_names_the_file_still_means_the_same_to_pycocotools(truth, tmp_path):
+    detections = np.array([[20, 1, 2, 3.3, 4, 0.7, 5], [10, 0, 0, 9, 9, 0.1, 3]])
+    save_detections(tmp_path / "found.json", detections, truth)
+    rows = json.loads((tmp_path / "found.json").read_text())
+    assert [(row["file_name"], row["category_name"]) for row in rows] == [("x/b.jpg", "dog"), ("x/a.jpg", "cat")]
+    np.testing.assert_array_equal(load_detections(tmp_path / "found.json", truth), detections)
+    with contextlib.redirect_stdout(io.StringIO()):
+        theirs = COCO(str(tmp_path / "truth.json")).loadRes(str(tmp_path / "found.json"))
+    assert [(a["image_id"], a["category_id"], a["score"]) for a in theirs.dataset["annotations"]] == [
+        (20, 5, 0.7),
+        (10, 3, 0.1),
+    ]
+
+
+def test_names_are_the_same_however_they_are_encoded(tmp_path):
+    """Umlauts of macOS are two characters, backslashes come from Windows."""
+    images = [{"id": k, "file_name": n, "width": 4, "height": 3} for k, n in enumerate(("u\u0308.jpg", "s/t.jpg"), 1)]
+    content = {"images": images, "annotations": [], "categories": CATEGORIES}
+    (tmp_path / "truth.json").write_text(json.dumps(content))
+    truth = load_coco(tmp_path / "truth.json", tmp_path)
+    path = results(tmp_path, {"file_name": "\u00fc.jpg"}, {"file_name": "s\\t.jpg"})
+    assert load_detections(path, truth)[:, 0].tolist() == [1, 2]

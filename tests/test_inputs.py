@@ -1,0 +1,136 @@
+"""One reader of everything that is an image, or several."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.inputs import spread, to_array
+from cascade_rcnn.results import to_supervision
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+TENSOR = torch.from_numpy(PIXELS.copy()).permute(2, 0, 1)
+GREY = PIXELS[..., :1].repeat(3, axis=2)
+
+
+@pytest.fixture
+def png(tmp_path: Path) -> Path:
+    path = tmp_path / "image.png"
+    PIL.Image.fromarray(PIXELS).save(path)
+    return path
+
+
+def test_every_form_gives_the_same_bytes(png):
+    alpha = np.concatenate([PIXELS, np.full((5, 7, 1), 9, np.uint8)], axis=2)
+    forms = [png, str(png), png.read_bytes(), bytearray(png.read_bytes()), io.BytesIO(png.read_bytes())]
+    forms += [PIL.Image.open(png), PIL.Image.fromarray(alpha), PIXELS, alpha, TENSOR]
+    forms += [torch.from_numpy(alpha).permute(2, 0, 1)]
+    for form in forms:
+        found = to_array(form)
+        assert found.dtype == np.uint8
+        np.testing.assert_array_equal(found, PIXELS)
+    with png.open("rb") as file:
+        np.testing.assert_array_equal(to_array(file), PIXELS)
+
+
+def test_one_channel_becomes_three():
+    for form in (PIXELS[..., 0], PIXELS[..., :1], TENSOR[0], TENSOR[:1], PIL.Image.fromarray(PIXELS[..., 0])):
+        np.testing.assert_array_equal(to_array(form), GREY)
+
+
+def test_other_units_by_hand():
+    deep = np.array([[0, 257, 65535]], np.uint16)
+    np.testing.assert_allclose(to_array(deep)[0, :, 0], [0, 1 / 255, 1], rtol=1e-6)
+    np.testing.assert_allclose(to_array(torch.from_numpy(deep))[0, :, 0], [0, 1 / 255, 1], rtol=1e-6)
+    for kind in (np.float16, np.float32, np.float64):
+        found = to_array(np.array([[0, 0.5, 1]], kind))
+        assert found.dtype == np.float32
+        assert found[0, :, 2].tolist() == [0, 0.5, 1]
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((4, 6, 2), np.uint8), r"shape \(4, 6, 2\)"),
+        (np.zeros((3, 40, 60), np.uint8), r"shape \(3, 40, 60\); give \(height, width, 3\)"),
+        (np.zeros((0, 6, 3), np.uint8), "not empty"),
+        (np.zeros((4, 6, 3), np.int32), "dtype int32"),
+        (np.full((4, 6, 3), 200.0), "values 200 to 200; give 0..1"),
+        (np.full((4, 6, 3), np.nan), "values nan"),
+        (b"no image", "the bytes given: this image does not open"),
+        (7, "of type int"),
+        ({"a": 1}, "of type dict"),
+    ],
+)
+def test_what_is_no_image_is_one_line(image, message):
+    with pytest.raises(UserError, match=message) as caught:
+        to_array(image)
+    assert "\n" not in str(caught.value)
+
+
+def brightness(batch):
+    """A detector that finds one box as wide as the image is bright."""
+    found = []
+    for image in batch:
+        boxes = np.array([[0, 0, to_array(image).mean(), 1]], np.float32)
+        one = {"boxes": boxes, "scores": np.ones(1), "labels": np.array([1])}
+        found.append(to_supervision(one, ["thing"], 0.5))
+    return found
+
+
+def widths(found) -> list[float]:
+    return [float(one.xyxy[0, 2]) for one in found]
+
+
+def test_one_image_gives_its_detections_and_its_path(png):
+    for form in (png, str(png), png.read_bytes(), PIL.Image.open(png), PIXELS, TENSOR):
+        found = spread(form).map(brightness, 4)
+        assert widths([found]) == pytest.approx([PIXELS.mean()])
+    assert spread(png).map(brightness, 1).metadata == {"path": str(png)}
+    assert spread(PIXELS).map(brightness, 1).metadata == {}
+
+
+def test_several_give_a_list_whatever_holds_them(png, tmp_path):
+    (tmp_path / "other").mkdir()
+    PIL.Image.fromarray(PIXELS // 2).save(tmp_path / "other" / "b.png")
+    both = [PIXELS, PIXELS // 2]
+    expected = pytest.approx([x.mean() for x in both])
+    forms = [both, tuple(both), np.stack(both), torch.from_numpy(np.stack(both)).permute(0, 3, 1, 2), tmp_path]
+    forms += [str(tmp_path / "**" / "*.png"), [png, tmp_path / "other" / "b.png"]]
+    for form in forms:
+        for batch_size in (1, 2, 3):
+            found = spread(form).map(brightness, batch_size)
+            assert isinstance(found, list)
+            assert widths(found) == expected
+    assert spread([]).map(brightness, 1) == []
+
+
+def test_a_stream_gives_an_iterator_that_reads_no_further_than_it_must():
+    read = []
+
+    def images() -> Iterator[np.ndarray]:
+        for k in range(6):
+            read.append(k)
+            yield np.full((2, 2, 3), k, np.uint8)
+
+    found = spread(images()).map(brightness, 2)
+    assert read == []
+    assert widths([next(found), next(found)]) == [0, 1]
+    assert read == [0, 1]
+    assert widths(found) == [2, 3, 4, 5]
+
+
+def test_mistakes_about_several_are_one_line(tmp_path):
+    with pytest.raises(UserError, match="images are of type int; give a path"):
+        spread(7)
+    with pytest.raises(UserError, match="batch_size is 0"):
+        spread([PIXELS]).map(brightness, 0)
+    with pytest.raises(UserError, match="no image there"):
+        spread(tmp_path)
+    with pytest.raises(UserError, match="no such image"):
+        spread(str(tmp_path / "gone.jpg")).map(brightness, 1)
