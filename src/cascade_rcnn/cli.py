@@ -26,22 +26,21 @@ def train(arguments: Sequence[str]) -> None:
     default = RECIPES[name]()
 
     def run(recipe: Annotated[Recipe, tyro.conf.arg(name="")] = default, *, resume: bool = False) -> None:
+        from cascade_rcnn.engine import ranks
         from cascade_rcnn.engine.curve import plot
         from cascade_rcnn.engine.train import train as run_training
 
-        output = run_training(recipe, resume=resume)
-        if _is_first_process():
+        try:
+            output = run_training(recipe, resume=resume)
+        except (UserError, Interrupted):
+            ranks.let_the_first_speak()
+            raise
+        if ranks.is_first():
             weights = output / ("best.safetensors" if (output / "best.safetensors").exists() else "last.safetensors")
             print(f"learning curve: {plot(output)}")
             print(f"weights: {weights}\nnext: cascade-rcnn predict --checkpoint {weights} --output found IMAGES...")
 
     tyro.cli(run, prog=f"cascade-rcnn train {name}", description=RECIPES[name].__doc__, args=flags)
-
-
-def _is_first_process() -> bool:
-    import os
-
-    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
 
 
 def _list_recipes() -> None:

@@ -51,7 +51,7 @@ def test_a_training_leaves_models_logs_and_results(recipe):
     assert len(parts) == 2 + 3 * 2  # the RPN's two, and two a stage
     assert steps[0]["loss"] == pytest.approx(sum(steps[0][name] for name in parts), rel=1e-5)
     assert len(read_csv(output / "evaluation.csv")) == 2
-    assert list((output / "tensorboard").glob("events*"))
+    assert list((output / "tensorboard" / "train").glob("events*"))
     best = json.loads((output / "best.json").read_text())
     assert 0 <= best["ap"] <= 1
     assert best["images"] == 5

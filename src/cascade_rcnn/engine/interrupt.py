@@ -1,7 +1,11 @@
 """Ctrl-C, once: finish the step, save, end. Twice: end at once."""
 
 import signal
+from contextlib import suppress
 from typing import Self
+
+# SIGHUP, which a closed terminal sends, does not exist on Windows.
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class Interrupted(Exception):  # noqa: N818  not an error: the user asked for it
@@ -9,13 +13,17 @@ class Interrupted(Exception):  # noqa: N818  not an error: the user asked for it
 
 
 class StopRequest:
-    """Inside the block SIGINT (Ctrl-C) and SIGTERM (a scheduler) set `asked`; a second one interrupts."""
+    """Inside the block SIGINT (Ctrl-C), SIGTERM (a scheduler) and SIGHUP (a closed terminal) set `asked`.
+
+    A second one interrupts. A signal that the process was started to ignore (nohup) stays ignored.
+    """
 
     def __init__(self) -> None:
         self.asked = False
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._ask) for number in heard}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -26,4 +34,5 @@ class StopRequest:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        print("\nstopping after this step; once more to stop at once", flush=True)
+        with suppress(OSError):  # the terminal may be gone
+            print("\nstopping after this step; once more to stop at once", flush=True)
