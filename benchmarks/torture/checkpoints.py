@@ -147,8 +147,8 @@ class Checkpoints:
         return f"{name} holds {odd}", self._same
 
     def _write(self, path: Path, tensors: dict[str, Tensor], config: str) -> None:
-        """With everything else that the metadata says, but a checksum, which would find all of it."""
-        others = {key: value for key, value in self.metadata.items() if key not in (_KEY, "checksum")}
+        """With everything else that the metadata says."""
+        others = {key: value for key, value in self.metadata.items() if key != _KEY}
         save_file({k: v.contiguous() for k, v in tensors.items()}, path, metadata={**others, _KEY: config})
 
 

@@ -11,7 +11,7 @@ from cascade_rcnn.engine.interrupt import Interrupted
 from cascade_rcnn.engine.predict import expand, predict_files
 from cascade_rcnn.engine.predictor import Predictor
 from cascade_rcnn.engine.probe import seconds_per_update
-from cascade_rcnn.engine.run import STATE
+from cascade_rcnn.engine.run import holds_state
 from cascade_rcnn.engine.setup import launch, prepare
 from cascade_rcnn.engine.train import train
 from cascade_rcnn.evaluation.coco import Metrics
@@ -37,7 +37,7 @@ def run(output: Path, epochs: int | None = None) -> Metrics:
         output=str(output),
         data=replace(recipe.data, train=str(data / "train.json"), val=str(data / "val.json")),
     )
-    begun = (output / STATE).exists()
+    begun = holds_state(output)
     if epochs is None:
         epochs = read_json(output / "recipe.json")["epochs"] if begun else _affordable(recipe)
     print(f"2/3  training {recipe.model} for {epochs} epochs")

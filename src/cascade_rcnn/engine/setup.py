@@ -9,6 +9,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch.optim.swa_utils import AveragedModel
@@ -22,6 +23,7 @@ from cascade_rcnn.engine import checkpoint, optim, ranks
 from cascade_rcnn.engine.fingerprint import fingerprint
 from cascade_rcnn.engine.run import STATE, Run, holds_state, read_state
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.evaluation.coco import COLUMNS, evaluate_boxes
 from cascade_rcnn.files import locked, read_json, remove_leftovers, write_json
 from cascade_rcnn.models.build import create_model
 from cascade_rcnn.models.detector import Detector
@@ -204,4 +206,5 @@ def _read_data(data: Data) -> tuple[Annotations, Annotations | None, list[str]]:
     val = load_annotations(data.val, images, data.val_split, [c.name for c in train_set.categories])
     check_images(val)
     check_same_categories(train_set, val)
+    evaluate_boxes(val, np.zeros((0, COLUMNS)))  # what cannot be evaluated says so now, not after an epoch
     return train_set, val, [*train_set.notes, *val.notes]
