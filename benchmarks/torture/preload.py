@@ -4,7 +4,7 @@ import importlib
 import warnings
 
 _MODULES = (
-    *("torch.utils.tensorboard", "matplotlib.pyplot", "cascade_rcnn.cli", "cascade_rcnn.engine.train"),
+    *("tensorboard.summary.writer.record_writer", "matplotlib.pyplot", "cascade_rcnn.cli", "cascade_rcnn.engine.train"),
     *("cascade_rcnn.engine.curve", "cascade_rcnn.engine.predict", "cascade_rcnn.engine.predictor"),
     *("cascade_rcnn.export.export", "benchmarks.torture.commands"),
 )

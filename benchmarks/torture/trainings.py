@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,7 @@ def _board_differs(output: Path) -> str | None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     for name, column in (("train", "loss"), ("evaluation", "ap")):
+        logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it tells of every resumption
         reader = EventAccumulator(str(output / "tensorboard" / name), size_guidance={"scalars": 0})
         reader.Reload()
         tag = f"{name}/{column}"

@@ -13,7 +13,7 @@ from cascade_rcnn import boxes as box_ops
 from cascade_rcnn.structures import Targets
 
 CROWD_COVERAGE = 0.5  # a candidate this far inside an ignored region is neither object nor background
-_PAIRS = 2**22  # of objects and candidates that are compared at a time
+_PAIRS = 2**24  # of objects and candidates that are compared at a time
 
 
 class Assignment(NamedTuple):
@@ -65,7 +65,7 @@ def assign(
 
 
 def _slices(objects: int, candidates: int) -> Iterator[slice]:
-    """Objects compared at a time: memory stays bounded however many an image has, and on a CPU within its caches."""
+    """Objects compared at a time: memory stays bounded however many an image has."""
     step = max(1, _PAIRS // max(1, candidates))
     return (slice(start, start + step) for start in range(0, objects, step))
 

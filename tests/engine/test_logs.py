@@ -82,10 +82,10 @@ def test_tensorboard_shows_both_curves_after_a_resume(tmp_path):
     assert curve(board / "evaluation", "evaluation/ap") == [(2, 0.25), (4, 0.5), (6, 0.75)]
 
 
-def test_flushed_rows_are_with_tensorboard_too(tmp_path):
+def test_rows_are_with_tensorboard_at_once(tmp_path):
     with MetricLog(tmp_path, "train", 0) as log:
         log.add(1, {"loss": 0.5})
-        log.flush()
+        log.sync()
         assert curve(tmp_path / "tensorboard" / "train", "train/loss") == [(1, 0.5)]
 
 

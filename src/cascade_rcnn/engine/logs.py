@@ -10,6 +10,7 @@ from typing import Self, TextIO
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from cascade_rcnn.engine.board import EventFile
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import replacing, sync, unwritable
 
@@ -26,8 +27,6 @@ class MetricLog:
         self.name, self.active = name, active
         if not active:
             return
-        from torch.utils.tensorboard import SummaryWriter
-
         kept = list(_until(step, _rows(self.path)))
         self.columns = list(kept[0]) if kept else []
         if self.path.exists():
@@ -35,7 +34,7 @@ class MetricLog:
                 self._write(file, kept, header=bool(kept))
         # A folder each: when a reader comes to `purge_step`, it drops later points of everything in the folder.
         try:
-            self.board = SummaryWriter(str(folder / "tensorboard" / name), purge_step=step + 1)
+            self.board = EventFile(folder / "tensorboard" / name, purge_step=step + 1)
         except OSError as error:
             raise unwritable(folder / "tensorboard", error) from None
 
@@ -49,19 +48,18 @@ class MetricLog:
         try:
             with self.path.open("a", newline="") as file:
                 self._write(file, [row], header=first)
-            for key, value in values.items():
-                self.board.add_scalar(f"{self.name}/{key}", value, step)
+            self.board.add(step, {f"{self.name}/{key}": value for key, value in values.items()})
         except OSError as error:
             raise unwritable(self.path, error) from None
 
-    def flush(self) -> None:
+    def sync(self) -> None:
         """Wait until all rows are on the disk."""
         if not self.active:
             return
         try:
             if self.path.exists():
                 sync(self.path)
-            self.board.flush()
+            self.board.sync()
         except OSError as error:
             raise unwritable(self.path, error) from None
 

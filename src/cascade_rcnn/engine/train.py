@@ -69,7 +69,7 @@ def _fit(run: Run) -> None:
 
 def _save(run: Run, log: MetricLog) -> None:
     """The state, after what it counts as done."""
-    log.flush()
+    log.sync()
     run.save_state()
 
 
