@@ -67,6 +67,8 @@ def test_between_the_two_renames_the_one_before_is_the_last(tmp_path):
         state(position={"epoch": 1}),
         state(position=POSITION | {"more": 1}),
         state(position=POSITION | {"step": "6"}),
+        state(random=3),
+        state(data=[]),
         {name: value for name, value in state().items() if name != "position"},
         {name: value for name, value in state().items() if name != "optimizer"},
     ],

@@ -1,5 +1,6 @@
 """Ctrl-C, once: finish the step, save, end. Twice: end at once."""
 
+import os
 import signal
 from contextlib import suppress
 from typing import Self
@@ -35,4 +36,4 @@ class StopRequest:
             raise KeyboardInterrupt
         self.asked = True
         with suppress(OSError):  # the terminal may be gone
-            print("\nstopping after this step; once more to stop at once", flush=True)
+            os.write(1, b"\nstopping after this step; once more to stop at once\n")  # print may be what was interrupted

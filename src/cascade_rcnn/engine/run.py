@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.data.loader import DetectionLoader
 from cascade_rcnn.engine import checkpoint
-from cascade_rcnn.engine.fingerprint import Fingerprint, check_same
+from cascade_rcnn.engine.fingerprint import Fingerprint
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import Metrics
 from cascade_rcnn.files import write_json
@@ -111,6 +111,7 @@ class Run:
                 "data": self.data,
             }
             checkpoint.save_state(self.output / STATE, state, backup=self.output / PREVIOUS)
+        self.fabric.barrier()  # no process ends before it is written
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue where `state` was saved. Raises UserError where it does not belong to this training."""
@@ -120,8 +121,6 @@ class Run:
                 raise UserError(
                     f"{self.output}: was trained by {len(everyone)} processes; resume --devices {len(everyone)}"
                 )
-            if state["data"] is not None:
-                check_same(state["data"], self.data, self.output)
             self.model.load_state_dict(state["model"])
             if self.averaged is not None:
                 self.averaged.load_state_dict(state["averaged"])
@@ -170,6 +169,8 @@ def _read_state(path: Path) -> dict[str, Any]:
         or _PARTS - state.keys()
         or position.keys() != known
         or not all(isinstance(value, int | float) for value in position.values())
+        or not isinstance(state["random"], list)
+        or not isinstance(state["data"], dict | None)
     ):
         raise UserError(f"{path}: not a training state of this version; start anew in another --output")
     return state

@@ -20,7 +20,7 @@ from cascade_rcnn.data.dataset import DetectionDataset
 from cascade_rcnn.data.loader import make_loader
 from cascade_rcnn.data.transforms import build_transforms
 from cascade_rcnn.engine import checkpoint, optim, ranks
-from cascade_rcnn.engine.fingerprint import fingerprint
+from cascade_rcnn.engine.fingerprint import check_same, fingerprint
 from cascade_rcnn.engine.run import STATE, Run, holds_state, read_state
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation.coco import COLUMNS, evaluate_boxes
@@ -133,6 +133,9 @@ def prepare(recipe: Recipe, fabric: Fabric, *, resume: bool) -> tuple[Run, list[
         _check_settings(output, settings)
     train_set, val, data_notes = _read_data(recipe.data)
     notes += data_notes
+    data = fingerprint(train_set, val)
+    if state is not None and state["data"] is not None:
+        check_same(state["data"], data, output)
     torch.manual_seed(recipe.seed)
     if recipe.init is None:
         model = build_model(recipe, train_set.categories)
@@ -155,7 +158,6 @@ def prepare(recipe: Recipe, fabric: Fabric, *, resume: bool) -> tuple[Run, list[
         rank=fabric.global_rank,
         world_size=fabric.world_size,
     )
-    data = fingerprint(train_set, val)
     run = Run(recipe, fabric, model, wrapped, optimizer, averaged, loader, train_set, val, data)  # type: ignore[arg-type]
     torch.manual_seed(recipe.seed + 1 + fabric.global_rank)  # each rank draws its own samples
     if state is not None:
@@ -176,7 +178,7 @@ def _check_settings(output: Path, settings: dict[str, Any]) -> None:
     began = read_json(output / "recipe.json")
     if not isinstance(began, dict):
         raise UserError(f"{output / 'recipe.json'}: not a recipe; put back the file that the training wrote there")
-    before = _flat(json.loads(json.dumps(asdict(Recipe()))) | began)  # a setting newer than the file has its default
+    before = _flat(json.loads(json.dumps(asdict(Recipe())))) | _flat(began)  # what is newer than the file: defaults
     for name, value in _flat(settings).items():
         if name not in _MAY_CHANGE and before.get(name) != value:
             longer = name == "epochs" and "; to train longer, start another with --init last.safetensors"
