@@ -109,7 +109,7 @@ class Faults:
 
     def full_disk(self) -> None:
         """The disk is full in the second epoch; then there is room again."""
-        with self._disk("full disk", 300_000) as disk:
+        with self._disk("full disk", 64_000) as disk:
             if disk is None:
                 return
             output = disk / "run"
@@ -126,7 +126,7 @@ class Faults:
 
     def read_only_folder(self) -> None:
         """The output folder becomes read-only, as a failing disk does."""
-        with self._disk("read-only folder", 300_000) as disk:
+        with self._disk("read-only folder", 64_000) as disk:
             if disk is None:
                 return
             output = disk / "run"

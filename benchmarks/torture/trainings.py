@@ -16,8 +16,19 @@ from cascade_rcnn.data.shapes import write_shapes
 from cascade_rcnn.engine.checkpoint import load, load_state
 
 _TINY = (
-    *("--options.pyramid-channels", "8", "--options.head-width", "16", "--options.proposals", "40"),
-    *("--options.rois", "16", "--accelerator", "cpu", "--precision", "fp32", "--batch-size", "2"),
+    *("--options.backbone-width", "8", "--options.pyramid-channels", "8", "--options.head-width", "16"),
+    *(
+        "--options.proposals",
+        "40",
+        "--options.rois",
+        "16",
+        "--accelerator",
+        "cpu",
+        "--precision",
+        "fp32",
+        "--batch-size",
+        "2",
+    ),
     *("--options.anchor-sizes", "8", "16", "32", "64", "128"),
 )
 _CLOCKS = ("images_per_s", "seconds", "training_seconds", "images_per_second", "peak_memory_mb", "machine")
