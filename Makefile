@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart starter test test-slow lint bench clean
+.PHONY: help quickstart starter test test-slow lint bench torture clean
 
 help:
 	@echo "make quickstart   find people in a photo, fine-tune on blood cells, evaluate, draw; needs no data"
@@ -19,6 +19,8 @@ help:
 	@echo "make lint         the checks of 'make test' without the tests"
 	@echo "make bench        measure speed and memory, write docs/results/performance.md; ONLY=inference: that part;"
 	@echo "                  BENCH='--data FOLDER --checkpoints FILE': flags of benchmarks/report.py (--quick: a trial)"
+	@echo "make torture      kills, failing disks, mutated files; docs/results/torture.md; fails if anything is lost or wrong;"
+	@echo "                  TORTURE='--quick' or '--only coco train': flags of benchmarks/torture"
 	@echo "make clean        remove $(VENV) and caches"
 
 quickstart: $(READY)
@@ -43,6 +45,9 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.report $(if $(ONLY),--only $(ONLY)) $(BENCH)
+
+torture: $(READY)
+	$(BIN)/python -m benchmarks.torture $(TORTURE)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,9 +1,12 @@
-"""Files appear whole or not at all."""
+"""Files appear whole or not at all, and a folder has one writer."""
+
+import os
+from pathlib import Path
 
 import pytest
 
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.files import read_json, replacing, write_json
+from cascade_rcnn.files import locked, read_json, remove_leftovers, replacing, write_json
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path):
@@ -66,3 +69,85 @@ def test_json_that_cannot_be_read(tmp_path):
             read_json(path)
         assert str(caught.value).startswith(f"{path}: ")
         assert "\n" not in str(caught.value)
+
+
+def test_what_was_there_before_becomes_the_backup(tmp_path):
+    path, backup = tmp_path / "state", tmp_path / "before"
+    for content in ("first", "second", "third"):
+        with replacing(path, backup=backup) as aside:
+            aside.write_text(content)
+    assert (path.read_text(), backup.read_text()) == ("third", "second")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["before", "state"]
+
+
+def test_the_content_is_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
+    events = []
+    sync, rename = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (events.append(os.fstat(descriptor).st_size), sync(descriptor)))
+    monkeypatch.setattr(Path, "replace", lambda path, target: (events.append("renamed"), rename(path, target))[1])
+    with replacing(tmp_path / "file") as aside:
+        aside.write_text("whole")
+    assert events[:2] == [5, "renamed"]
+    assert len(events) == 3  # and then the folder
+
+
+def test_leftovers_of_killed_processes_are_removed_and_nothing_else(tmp_path):
+    names = (".last.safetensors.123.tmp", "mine.tmp", ".hidden", "last.safetensors", ".notes.tmp")
+    for name in names:
+        (tmp_path / name).write_text("")
+    (tmp_path / ".folder.7.tmp").mkdir()
+    remove_leftovers(tmp_path)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {*names[1:], ".folder.7.tmp"}
+
+
+def in_another_process(run) -> str:
+    """What `run` returns, or the UserError's line, in a forked process."""
+    here, there = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            said = run()
+        except UserError as error:
+            said = str(error)
+        os.write(there, said.encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(there)
+    with os.fdopen(here) as answer:
+        return answer.read()
+
+
+def test_a_folder_has_one_writer(tmp_path):
+    def lock() -> str:
+        with locked(tmp_path / "run"):
+            return "locked"
+
+    with locked(tmp_path / "run"):
+        said = in_another_process(lock)
+        assert said.startswith(f"{tmp_path / 'run'}: another process ({os.getpid()} on ")
+        assert "\n" not in said
+        in_another_process(lambda: "a child that ends does not open the lock")
+        assert "another process" in in_another_process(lock)
+    assert in_another_process(lock) == "locked"
+
+
+def test_the_lock_of_a_killed_process_is_gone_though_its_children_live(tmp_path):
+    ready, go = os.pipe()
+    child = os.fork()
+    if not child:
+        with locked(tmp_path):
+            if not os.fork():  # as a process that decodes images
+                os.read(ready, 1)
+                os._exit(0)
+            os._exit(0)  # no chance to unlock
+    os.waitpid(child, 0)
+    with locked(tmp_path):
+        pass
+    os.write(go, b"x")
+
+
+def test_a_folder_that_cannot_be_locked_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"), locked(tmp_path / "file"):
+        pass

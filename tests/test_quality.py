@@ -4,6 +4,7 @@ import pytest
 import torch
 from torchvision.ops import box_iou
 
+from cascade_rcnn import quality
 from cascade_rcnn.quality import Assignment, assign, keep_all, sample
 from cascade_rcnn.structures import Targets
 
@@ -57,7 +58,9 @@ def test_higher_u_makes_fewer_positives():
 
 
 @pytest.mark.parametrize("number", [3, 64, 65, 200])
-def test_many_objects_equal_a_plain_loop(number):
+@pytest.mark.parametrize("pairs", [1, 64 * 50, quality._PAIRS])  # one object at a time, 64, all
+def test_many_objects_equal_a_plain_loop(number, pairs, monkeypatch):
+    monkeypatch.setattr(quality, "_PAIRS", pairs)
     generator = torch.Generator().manual_seed(number)
     corners = torch.rand(2, number + 50, 2, generator=generator) * 90
     every = torch.cat([corners, corners + 2 + 25 * torch.rand(2, number + 50, 2, generator=generator)], dim=-1)
@@ -72,6 +75,14 @@ def test_many_objects_equal_a_plain_loop(number):
         assert torch.equal(found.truth[b], truth[b][index])
         assert torch.equal(found.labels[b], torch.where(best >= 0.5, labels[b][index], 0))
         assert torch.equal(found.positive[b], best >= 0.5)
+    rescued = assign(
+        boxes, all_valid(boxes), Targets(truth, labels, valid_truth, None), positive_iou=0.5, rescue_from=0.1
+    )
+    for b in range(2):
+        overlap = box_iou(boxes[b], truth[b]).masked_fill(~valid_truth[b], -1.0)
+        top = overlap.amax(dim=0)
+        expected = ((overlap == top) & (top >= 0.1)).any(dim=1) | (overlap >= 0.5).any(dim=1)
+        assert torch.equal(rescued.positive[b], expected)
 
 
 def test_without_ground_truth_everything_is_background():

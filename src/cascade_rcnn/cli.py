@@ -40,13 +40,18 @@ def train(arguments: Sequence[str]) -> None:
             folder: A data set that names its splits, in place of data.train and data.val with their splits.
             resume: Continue the training that the output folder holds.
         """
+        from cascade_rcnn.engine import ranks
         from cascade_rcnn.engine.curve import plot
         from cascade_rcnn.engine.train import train as run_training
 
-        if folder is not None:
-            recipe = _with_data(recipe, folder)
-        output = run_training(recipe, resume=resume)
-        if _is_first_process():
+        try:
+            if folder is not None:
+                recipe = _with_data(recipe, folder)
+            output = run_training(recipe, resume=resume)
+        except (UserError, Interrupted):
+            ranks.let_the_first_speak()
+            raise
+        if ranks.is_first():
             weights = output / ("best.safetensors" if (output / "best.safetensors").exists() else "last.safetensors")
             print(f"learning curve: {plot(output)}")
             print(f"weights: {weights}\nnext: cascade-rcnn predict --checkpoint {weights} --output found IMAGES...")
@@ -76,12 +81,6 @@ def _with_data(recipe: Recipe, folder: Path) -> Recipe:
     val = str(folder) if val_split else ""
     data = replace(recipe.data, train=str(folder), train_split=train_split, val=val, val_split=val_split)
     return replace(recipe, data=data)
-
-
-def _is_first_process() -> bool:
-    import os
-
-    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
 
 
 def _list_recipes() -> None:

@@ -1,20 +1,29 @@
-"""Files are written aside and renamed, so that no reader ever meets half of one."""
+"""Files are written aside, brought to the disk and renamed, so that no reader, not even after a power loss, meets half
+of one; and a folder has one writer.
+"""
 
+import errno
 import json
 import os
+import platform
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from cascade_rcnn.errors import UserError
 
+_LOCK = ".lock"
+_ASIDE = re.compile(r"\..+\.\d+\.tmp")
+
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path, *, backup: str | Path | None = None) -> Iterator[Path]:
     """Yield a path to write to; it becomes `path` when the block succeeds and vanishes when it fails.
 
-    The folder is made if need be. Raises UserError when nothing can be written there.
+    The folder is made if need be. What was `path` before becomes `backup`, where one is named.
+    Raises UserError when nothing can be written there.
     """
     path = Path(path)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -24,12 +33,85 @@ def replacing(path: str | Path) -> Iterator[Path]:
         mode = aside.stat().st_mode  # what the user's umask allows; some writers are stricter
         yield aside
         aside.chmod(mode)
+        sync(aside)
+        if backup is not None and path.exists():
+            path.replace(backup)
         aside.replace(path)
+        _sync_folder(path.parent)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}); choose another output") from None
+        raise unwritable(path, error) from None
     finally:
-        if aside.is_file():
-            aside.unlink()
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+
+
+def unwritable(path: str | Path, error: OSError) -> UserError:
+    """The one line about a file that cannot be written."""
+    return UserError(f"{path}: cannot be written ({error.strerror or error}); choose another output")
+
+
+def sync(path: Path) -> None:
+    """Wait until the file's content is on the disk."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring a rename to the disk, where the system can."""
+    with suppress(OSError):  # Windows opens no folders, and some network file systems sync none
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what killed processes were writing aside; for a folder that nobody else writes to (see `locked`)."""
+    for path in folder.iterdir():
+        if _ASIDE.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Be the folder's only writer inside the block; it is made if need be. The lock ends with the process, however.
+
+    Raises UserError where another process holds it. Systems and file systems that know no locks do without.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / _LOCK).open("a+")
+    except OSError as error:
+        raise unwritable(folder, error) from None
+    with file:
+        if not _lock(file.fileno()):
+            file.seek(0)
+            raise UserError(
+                f"{folder}: another process ({file.read().strip()}) is writing there; wait for its end, or choose "
+                "another --output"
+            )
+        with suppress(OSError):  # a full disk: the lock holds without its holder's name
+            file.truncate(0)
+            file.write(f"{os.getpid()} on {platform.node()}")
+            file.flush()
+        yield
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock for this process, its forked children left out. False if another has it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EACCES, errno.EAGAIN)
+    return True
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -44,5 +126,7 @@ def read_json(path: str | Path) -> Any:
         return json.loads(Path(path).read_text())
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; check the path") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path}: not a JSON file ({error})") from None

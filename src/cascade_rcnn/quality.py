@@ -13,7 +13,7 @@ from cascade_rcnn import boxes as box_ops
 from cascade_rcnn.structures import Targets
 
 CROWD_COVERAGE = 0.5  # a candidate this far inside an ignored region is neither object nor background
-_CHUNK = 64  # objects compared at a time: memory stays linear in N however many an image has
+_PAIRS = 2**24  # of objects and candidates that are compared at a time
 
 
 class Assignment(NamedTuple):
@@ -54,11 +54,10 @@ def assign(
     """
     boxes = torch.where(valid[..., None], boxes, 0.0)
     large = (targets.boxes[..., 2:] - targets.boxes[..., :2] >= min_object_size).all(dim=-1)
-    best, index, best_of_truth = _best(boxes, targets)
+    best, index, rescued = _compare(boxes, targets, rescue_from, large)
     positive = best >= positive_iou
     negative = best < (positive_iou if negative_iou is None else negative_iou)
-    if rescue_from is not None:
-        rescued = _rescued(boxes, targets._replace(valid=targets.valid & large), best_of_truth, rescue_from)
+    if rescued is not None:
         index = torch.where(rescued >= 0, rescued, index) if rescue_reassigns else index
         positive, negative = positive | (rescued >= 0), negative & (rescued < 0)
     if targets.ignore is not None:
@@ -68,43 +67,44 @@ def assign(
     return Assignment(labels, positive, negative, box_ops.gather(targets.boxes, index), best)
 
 
-def _slices(number: int) -> Iterator[slice]:
-    return (slice(start, start + _CHUNK) for start in range(0, number, _CHUNK))
+def _slices(objects: int, candidates: int) -> Iterator[slice]:
+    """Objects compared at a time: memory stays bounded however many an image has."""
+    step = max(1, _PAIRS // max(1, candidates))
+    return (slice(start, start + step) for start in range(0, objects, step))
 
 
-def _best(boxes: Tensor, targets: Targets) -> tuple[Tensor, Tensor, Tensor]:
-    """Each box's best IoU (B, N) and its object's index (B, N); each object's best IoU (B, G). Ties: the first."""
+def _compare(
+    boxes: Tensor, targets: Targets, rescue_from: float | None, large: Tensor
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Each box's best IoU (B, N) and its object's index (B, N). Ties: the first.
+
+    With `rescue_from` also, (B, N), the last object, of those that are `large` (B, G), for which this box is (or ties
+    for) the best of all, with an IoU above 0 and of at least that; else -1.
+    """
     best = boxes.new_full(boxes.shape[:2], -1.0)
     index = torch.zeros(boxes.shape[:2], dtype=torch.int64, device=boxes.device)
-    best_of_truth = []
-    for part in _slices(targets.boxes.shape[1]):
+    rescued = None if rescue_from is None else torch.full_like(index, -1)
+    for part in _slices(targets.boxes.shape[1], boxes.shape[1]):
         overlap = box_ops.iou(targets.boxes[:, part], boxes)  # (B, G', N)
         overlap = overlap.masked_fill_(~targets.valid[:, part, None], -1.0)
         part_best, part_index = overlap.max(dim=1)
         better = part_best > best
         best = torch.where(better, part_best, best)
         index = torch.where(better, part_index + part.start, index)
-        best_of_truth.append(overlap.amax(dim=2))
-    return best, index, torch.cat(best_of_truth, dim=1)
-
-
-def _rescued(boxes: Tensor, targets: Targets, best_of_truth: Tensor, at_least: float) -> Tensor:
-    """(B, N): the last object for which this candidate is (or ties for) the best, with IoU > 0; else -1."""
-    wanted = targets.valid & (best_of_truth > 0) & (best_of_truth >= at_least)
-    bound = torch.where(wanted, best_of_truth, 2.0)
-    found = torch.full(boxes.shape[:2], -1, dtype=torch.int64, device=boxes.device)
-    for part in _slices(targets.boxes.shape[1]):
-        hit = box_ops.iou(targets.boxes[:, part], boxes) >= bound[:, part, None]  # (B, G', N)
-        number = torch.arange(part.start, part.start + hit.shape[1], device=boxes.device)
-        found = torch.maximum(found, torch.where(hit, number[:, None], -1).amax(dim=1))
-    return found
+        if rescued is not None and rescue_from is not None:
+            top = overlap.amax(dim=2, keepdim=True)
+            wanted = (top > 0) & (top >= rescue_from) & large[:, part, None]
+            hit = overlap >= torch.where(wanted, top, 2.0)
+            number = torch.arange(part.start, part.start + hit.shape[1], device=boxes.device)
+            rescued = torch.maximum(rescued, torch.where(hit, number[:, None], -1).amax(dim=1))
+    return best, index, rescued
 
 
 def _in_ignored_region(boxes: Tensor, truth: Tensor, ignore: Tensor) -> Tensor:
     """(B, N): at least half of the candidate lies in one ignored region."""
     inside = [
         ((box_ops.covered(truth[:, part], boxes) >= CROWD_COVERAGE) & ignore[:, part, None]).any(dim=1)
-        for part in _slices(truth.shape[1])
+        for part in _slices(truth.shape[1], boxes.shape[1])
     ]
     return torch.stack(inside).any(dim=0)
 

@@ -1,3 +1,6 @@
+import multiprocessing
+import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -204,6 +207,20 @@ def test_a_mistake_met_in_a_worker_arrives_as_its_one_line(dataset, tmp_path, on
         next(batches)
     one_line(caught, "6.png", "does not open")
     assert "Traceback" not in str(caught.value)
+
+
+def test_a_killed_worker_is_one_line_where_its_batch_is_waited_for(dataset, monkeypatch, one_line):
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.2)
+    handler, others = signal.getsignal(signal.SIGCHLD), set(multiprocessing.active_children())
+    batches = iter(make_loader(dataset, batch_size=1, workers=1, seed=0, shuffle=False))
+    next(batches)
+    (worker,) = set(multiprocessing.active_children()) - others
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.join()
+    assert signal.getsignal(signal.SIGCHLD) == handler  # or the next line would raise anywhere
+    with pytest.raises(UserError) as caught:
+        list(batches)
+    one_line(caught, "a process that decodes images has died", "--workers")
 
 
 def test_workers_run_one_thread(dataset, two_threads):

@@ -1,5 +1,7 @@
 import json
+import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,13 +12,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from cascade_rcnn.engine import optim
+from cascade_rcnn.engine import checkpoint, optim
 from cascade_rcnn.engine.checkpoint import load, load_state
 from cascade_rcnn.engine.interrupt import Interrupted
 from cascade_rcnn.engine.logs import read_csv
 from cascade_rcnn.engine.setup import prepare
 from cascade_rcnn.engine.train import train
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.recipes import Data, Optimizer
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -52,7 +55,7 @@ def test_a_training_leaves_models_logs_and_results(recipe):
     assert len(parts) == 2 + 3 * 2  # the RPN's two, and two a stage
     assert steps[0]["loss"] == pytest.approx(sum(steps[0][name] for name in parts), rel=1e-5)
     assert len(read_csv(output / "evaluation.csv")) == 2
-    assert list((output / "tensorboard").glob("events*"))
+    assert list((output / "tensorboard" / "train").glob("events*"))
     best = json.loads((output / "best.json").read_text())
     assert 0 <= best["ap"] <= 1
     assert best["images"] == 5
@@ -91,11 +94,136 @@ def test_a_loss_that_is_not_finite_stops_names_the_images_and_leaves_the_last_go
     assert load_state(output / "last.state.pt")["position"]["epoch"] == 1
 
 
+def own_data(recipe, folder: Path):
+    """The recipe with a copy of its data that a test may damage."""
+    shutil.copytree(Path(recipe.data.train).parent, folder)
+    return replace(recipe, data=replace(recipe.data, train=str(folder / "train.json"), val=str(folder / "val.json")))
+
+
+def test_an_epoch_is_saved_before_it_is_evaluated_and_the_evaluation_is_made_up_for(recipe, monkeypatch, tmp_path):
+    whole = train(replace(recipe, output=str(tmp_path / "whole")))
+    recipe = own_data(recipe, tmp_path / "data")
+    images, output = tmp_path / "data" / "images" / "val", Path(recipe.output)
+    rate = optim.learning_rate
+
+    def vanish(config, step, total, size):
+        if step == 8:  # in the second epoch, after all was checked
+            images.rename(tmp_path / "away")
+        return rate(config, step, total, size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optim, "learning_rate", vanish)
+        with pytest.raises(UserError, match="no such image"):
+            train(recipe)
+    position = load_state(output / "last.state.pt")["position"]
+    assert (position["epoch"], position["step"], position["evaluated"]) == (2, 12, 6)
+    assert len(read_csv(output / "evaluation.csv")) == 1
+    (tmp_path / "away").rename(images)
+    train(recipe, resume=True)
+    assert (output / "evaluation.csv").read_text() == (whole / "evaluation.csv").read_text()
+    assert equal(weights(output), weights(whole))
+    best = [load(folder / "best.safetensors").state_dict() for folder in (output, whole)]
+    assert equal(*best)
+
+
+class Killed(BaseException):
+    """Nothing catches it, and nothing is tidied up after it."""
+
+
+def die_at(monkeypatch: pytest.MonkeyPatch, name: str, number: int, when: str) -> None:
+    """End before or after the renaming to `name` of that number."""
+    rename, seen = os.replace, []
+
+    def dying(source, target):
+        seen.extend([target] if Path(target).name == name else [])
+        last = len(seen) == number and Path(target).name == name
+        if not last or when == "after":
+            rename(source, target)
+        if last:
+            monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
+            raise Killed
+
+    monkeypatch.setattr(os, "replace", dying)
+
+
+@pytest.mark.parametrize(
+    ("name", "when"),
+    [
+        ("best.safetensors", "after"),
+        ("best.json", "before"),
+        ("last.state.pt", "before"),
+        ("previous.state.pt", "after"),
+    ],
+)
+def test_a_kill_around_any_renaming_changes_nothing_in_the_end(recipe, monkeypatch, tmp_path, name, when):
+    """At the last renaming to `name` before results.json the process ends as if killed: its aside stays."""
+    recipe = replace(recipe, save_every=3, epochs=1)
+    whole, output = train(replace(recipe, output=str(tmp_path / "whole"))), Path(recipe.output)
+    with monkeypatch.context() as patch:
+        die_at(patch, name, 1 if name.startswith("best") else 2, when)
+        with pytest.raises(Killed):
+            train(recipe)
+    assert bool(list(output.glob(".*.tmp"))) == (name != "best.safetensors")  # that one was renamed
+    train(recipe, resume=bool(list(output.glob("*.state.pt"))))
+    assert not list(output.glob(".*.tmp"))
+    assert (output / "evaluation.csv").read_text() == (whole / "evaluation.csv").read_text()
+    assert [row["loss"] for row in read_csv(output / "train.csv")] == [
+        row["loss"] for row in read_csv(whole / "train.csv")
+    ]
+    assert json.loads((output / "best.json").read_text()) == json.loads((whole / "best.json").read_text())
+    for model in ("best.safetensors", "last.safetensors"):
+        assert equal(load(output / model).state_dict(), load(whole / model).state_dict())
+
+
+def test_a_training_resumes_where_its_data_has_moved_but_not_on_other_data(recipe, monkeypatch, tmp_path):
+    recipe = own_data(recipe, tmp_path / "here")
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 3)
+        with pytest.raises(Interrupted):
+            train(recipe)
+    (tmp_path / "here").rename(tmp_path / "there")
+    there = tmp_path / "there" / "train.json"
+    moved = replace(recipe, data=replace(recipe.data, train=str(there), val=str(there.with_name("val.json"))))
+    good = there.read_text()
+    truth = json.loads(good)
+    truth["annotations"][0]["bbox"][2] += 1
+    there.write_text(json.dumps(truth))
+    with pytest.raises(UserError, match="the training boxes are not those that this training began with"):
+        train(moved, resume=True)
+    there.write_text(good)
+    output = train(moved, resume=True)
+    assert json.loads((output / "recipe.json").read_text())["data"]["train"] == str(there)
+    with pytest.raises(UserError, match=r"began with data\.flip 0\.5, not 0\.25"):
+        train(replace(moved, data=replace(moved.data, flip=0.25)), resume=True)
+
+
+def test_files_of_a_training_that_are_damaged_are_one_line_each(recipe):
+    output = train(replace(recipe, epochs=1))
+    recipe = replace(recipe, epochs=1)
+    for name, content, message in (
+        ("recipe.json", b"[1, 2]", r"recipe\.json: not a recipe"),
+        ("recipe.json", b"\xff\xfe", r"recipe\.json: not a JSON file"),
+        ("train.csv", b"step,loss\n1,\xff\xfe\n", r"train\.csv: line 2 is not a row"),
+    ):
+        good = (output / name).read_bytes()
+        (output / name).write_bytes(content)
+        with pytest.raises(UserError, match=message) as error:
+            train(recipe, resume=True)
+        assert "\n" not in str(error.value)
+        (output / name).write_bytes(good)
+    state = load_state(output / "last.state.pt")
+    (output / "previous.state.pt").unlink()
+    checkpoint.save_state(output / "last.state.pt", state | {"model": {"nothing": torch.zeros(1)}})
+    with pytest.raises(UserError, match=r"last\.state\.pt: does not fit this training") as error:
+        train(recipe, resume=True)
+    assert "\n" not in str(error.value)
+
+
 def test_another_training_is_never_overwritten(recipe):
     train(replace(recipe, epochs=1))
     with pytest.raises(UserError, match="add --resume"):
         train(recipe)
-    with pytest.raises(UserError, match="began with epochs 1, not 2"):
+    with pytest.raises(UserError, match=r"began with epochs 1, not 2; .*--init last\.safetensors"):
         train(recipe, resume=True)
     with pytest.raises(UserError, match="no training to resume"):
         train(replace(recipe, output=recipe.output + "-other"), resume=True)
@@ -123,7 +251,18 @@ def test_fine_tuning_keeps_what_fits_and_starts_other_classes_anew(recipe, tmp_p
         ({"batch_size": 0}, "batch_size is 0"),
         ({"seed": -1}, "seed is -1"),
         ({"ema": 1.5}, "ema is 1.5"),
+        ({"save_every": -1}, "save_every is -1"),
         ({"model": "cascade_rcnn_resnet18"}, "did you mean 'cascade_rcnn_resnet18_fpn'"),
+        ({"optimizer": Optimizer(lr=math.nan)}, r"optimizer\.lr is nan; give 0 or more"),
+        ({"optimizer": Optimizer(lr=math.inf)}, r"optimizer\.lr is inf; give 0 or more"),
+        ({"optimizer": Optimizer(lr_batch=0)}, r"optimizer\.lr_batch is 0; give 1 or more"),
+        ({"optimizer": Optimizer(momentum=2)}, r"optimizer\.momentum is 2; give 0 to 1"),
+        ({"optimizer": Optimizer(weight_decay=math.nan)}, r"optimizer\.weight_decay is nan"),
+        ({"optimizer": Optimizer(warmup_factor=-1)}, r"optimizer\.warmup_factor is -1"),
+        ({"optimizer": Optimizer(clip_norm=math.nan)}, r"optimizer\.clip_norm is nan; give more than 0"),
+        ({"optimizer": Optimizer(drops=(0.5, math.nan))}, r"optimizer\.drops is nan; give 0 to 1"),
+        ({"data": Data(train="x", flip=math.nan)}, r"data\.flip is nan; give 0 to 1"),
+        ({"data": Data(train="x", photometric=7)}, r"data\.photometric is 7; give 0 to 1"),
     ],
 )
 def test_mistakes_in_a_recipe_are_one_line(recipe, changes, message):

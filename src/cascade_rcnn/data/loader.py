@@ -5,6 +5,7 @@ sees exactly what an uninterrupted one would have seen, whatever the number of w
 import atexit
 import signal
 import sys
+import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import suppress
@@ -98,10 +99,34 @@ class DetectionLoader(DataLoader):
         self.batch_sampler.set_epoch(epoch, skip_batches)
 
     def __iter__(self) -> Iterator[Batch]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        for batch in super().__iter__():
+        batches = self._start()
+        while True:
+            try:
+                batch = next(batches, None)
+            except RuntimeError as error:
+                if "DataLoader worker" not in str(error):
+                    raise
+                raise UserError(
+                    "a process that decodes images has died (killed, or out of memory); give fewer --workers (0: none)"
+                ) from None
+            if batch is None:
+                return
             if isinstance(batch, UserError):
                 raise batch
             yield batch
+
+    def _start(self) -> Iterator[Batch | UserError]:
+        """An iterator, its processes started. Their death is noticed where a batch of theirs is waited for.
+
+        torch's own handler of SIGCHLD would raise wherever the main thread happens to be: in the middle of an update,
+        or at the program's end, when they are killed on purpose.
+        """
+        if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
+            return super().__iter__()
+        handler = signal.getsignal(signal.SIGCHLD)
+        batches = super().__iter__()
+        signal.signal(signal.SIGCHLD, handler)
+        return batches
 
 
 def make_loader(
@@ -157,8 +182,9 @@ def _end_workers(loader: weakref.ref[DetectionLoader]) -> None:
 
 def _leave_signals_to_the_main_process(_: int) -> None:
     """Ctrl-C reaches every process of a terminal; a training ends its step first, and needs its workers for that."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):  # Windows has no SIGHUP
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 class _Samples(Dataset):

@@ -3,6 +3,7 @@
 The state is one file, for resuming; nothing is ever unpickled.
 """
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from cascade_rcnn.tensor_files import DAMAGED, reason
 __all__ = ["load", "load_state", "save", "save_state"]
 
 
-def save_state(path: str | Path, state: dict[str, Any]) -> None:
-    """Write a training's state (tensors and plain values), whole or not at all."""
-    with replacing(path) as aside:
+def save_state(path: str | Path, state: dict[str, Any], *, backup: str | Path | None = None) -> None:
+    """Write a training's state (tensors and plain values), whole or not at all; the one before becomes `backup`."""
+    with replacing(path, backup=backup) as aside:
         try:
             torch.save(state, aside)
         except RuntimeError as error:
@@ -26,11 +27,14 @@ def save_state(path: str | Path, state: dict[str, Any]) -> None:
 
 
 def load_state(path: str | Path) -> dict[str, Any]:
-    """Read a training's state, on the CPU. Raises UserError when it is missing or corrupt."""
+    """Read a training's state, on the CPU. Raises UserError when it is missing or corrupt, be it in one bit."""
     try:
+        with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums it has written
+            if (damaged := archive.testzip()) is not None:
+                raise EOFError(f"{damaged} is damaged")
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: there is no training to resume; leave out --resume") from None
-    except DAMAGED as error:
+    except (*DAMAGED, zipfile.BadZipFile, NotImplementedError) as error:
         what = f"{path}: not a readable training state ({reason(error)}); start anew in another --output"
         raise UserError(what) from None

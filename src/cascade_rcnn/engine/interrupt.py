@@ -1,11 +1,13 @@
 """Signals that ask a process to end: Ctrl-C, a scheduler's SIGTERM, the SIGHUP of a terminal that closes."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Self
 
-_NUMBERS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+# SIGHUP, which a closed terminal sends, does not exist on Windows.
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class Interrupted(Exception):  # noqa: N818  not an error: the user asked for it
@@ -30,7 +32,7 @@ class StopRequest:
             raise KeyboardInterrupt
         self.asked = True
         with suppress(OSError):  # the terminal may be what has gone
-            print("\nstopping after this step; once more to stop at once", flush=True)
+            os.write(1, b"\nstopping after this step; once more to stop at once\n")  # print may be what was interrupted
 
 
 @contextmanager
@@ -48,10 +50,10 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def _handle(handler: Callable[[int, Any], None]) -> dict[int, Any]:
-    """Set the handler, and return those before it. Under nohup a SIGHUP stays ignored."""
-    numbers = [n for n in _NUMBERS if n == signal.SIGINT or signal.getsignal(n) != signal.SIG_IGN]
+    """Set the handler, and return those before it. One that the process was started to ignore (nohup) stays ignored."""
+    heard = [n for n in SIGNALS if n == signal.SIGINT or signal.getsignal(n) != signal.SIG_IGN]
     try:
-        return {n: signal.signal(n, handler) for n in numbers}
+        return {n: signal.signal(n, handler) for n in heard}
     except ValueError:  # not the main thread, where signals do not arrive
         return {}
 

@@ -20,7 +20,7 @@ from cascade_rcnn.drawing import draw, side_by_side
 from cascade_rcnn.engine.curve import plot
 from cascade_rcnn.engine.interrupt import Interrupted
 from cascade_rcnn.engine.predictor import Predictor
-from cascade_rcnn.engine.run import STATE
+from cascade_rcnn.engine.run import holds_state
 from cascade_rcnn.engine.train import train
 from cascade_rcnn.evaluation.coco import Metrics
 from cascade_rcnn.files import read_json, replacing
@@ -51,7 +51,7 @@ def run(output: Path) -> Metrics:
     data = replace(recipe.data, train=str(CELLS / "train.json"), val=str(CELLS / "val.json"))
     print(f"2/3  fine-tuning it on blood cells, {recipe.epochs} epochs")
     try:
-        train(replace(recipe, output=str(output), data=data), resume=(output / STATE).exists())
+        train(replace(recipe, output=str(output), data=data), resume=holds_state(output))
     except Interrupted:
         raise Interrupted("stopped, and saved: the same command continues") from None
     cells = _draw_cells(output, load_annotations(CELLS / "val.json"))

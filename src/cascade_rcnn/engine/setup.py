@@ -1,12 +1,15 @@
 """From a recipe to a training that is ready to run: processes, output folder, data, model, optimizer."""
 
 import json
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch.optim.swa_utils import AveragedModel
@@ -16,17 +19,23 @@ from cascade_rcnn.data import Annotations, check_images, check_same_categories, 
 from cascade_rcnn.data.dataset import DetectionDataset
 from cascade_rcnn.data.loader import make_loader
 from cascade_rcnn.data.transforms import build_transforms
-from cascade_rcnn.engine import checkpoint, optim
-from cascade_rcnn.engine.run import STATE, Run
+from cascade_rcnn.engine import optim, ranks
+from cascade_rcnn.engine.fingerprint import check_same, fingerprint
+from cascade_rcnn.engine.run import STATE, Run, holds_state, read_state
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.files import read_json, write_json
+from cascade_rcnn.evaluation.coco import COLUMNS, evaluate_boxes
+from cascade_rcnn.files import locked, read_json, remove_leftovers, write_json
 from cascade_rcnn.models.create import create_model
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.models.fine_tuning import start_from
 from cascade_rcnn.recipes import Data, Recipe
 
 _FABRIC = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-_MAY_CHANGE = ("output", "workers", "evaluate_every", "save_every")  # when resuming
+# When resuming; that the data is the same, wherever it lies now, is seen by its fingerprint.
+_MAY_CHANGE = frozenset(
+    {"output", "workers", "evaluate_every", "save_every"}
+    | {f"data.{name}{more}" for name in ("train", "val") for more in ("", "_images", "_split")}
+)
 
 
 def launch(recipe: Recipe) -> Fabric:
@@ -49,27 +58,39 @@ def launch(recipe: Recipe) -> Fabric:
         strategy="ddp" if devices * nodes > 1 else "auto",
         precision=_FABRIC[precision],  # type: ignore[arg-type]
     )
+    if (cluster := getattr(fabric.strategy, "cluster_environment", None)) is not None:
+        ranks.start(devices, externally=cluster.creates_processes_externally)
     fabric.launch()
     return fabric
 
 
 def _check_numbers(recipe: Recipe) -> None:
+    """Every number of the recipe within its range, NaN within none."""
+    optimizer, data = recipe.optimizer, recipe.data
     for name in ("epochs", "batch_size", "accumulate", "devices"):
-        if getattr(recipe, name) < 1:
-            raise UserError(f"{name} is {getattr(recipe, name)}; give 1 or more")
-    if recipe.optimizer.lr_batch < 1:
-        raise UserError(f"optimizer.lr_batch is {recipe.optimizer.lr_batch}; give 1 or more")
-    for name, value in _from_zero(recipe):
-        if value < 0:
-            raise UserError(f"{name} is {value}; give 0 or more")
+        _check(name, getattr(recipe, name), least=1)
+    for name in ("seed", "workers", "evaluate_every", "save_every"):
+        _check(name, getattr(recipe, name), least=0)
+    _check("optimizer.lr_batch", optimizer.lr_batch, least=1)
+    for name in ("lr", "weight_decay", "warmup_steps"):
+        _check(f"optimizer.{name}", getattr(optimizer, name), least=0)
+    for name in ("momentum", "warmup_factor"):
+        _check(f"optimizer.{name}", getattr(optimizer, name), least=0, most=1)
+    for drop in optimizer.drops:
+        _check("optimizer.drops", drop, least=0, most=1)
+    for name in ("flip", "photometric"):
+        _check(f"data.{name}", getattr(data, name), least=0, most=1)
+    if not optimizer.clip_norm > 0:
+        raise UserError(f"optimizer.clip_norm is {optimizer.clip_norm}; give more than 0 (inf: no clipping)")
     if recipe.ema is not None and not 0 < recipe.ema < 1:
         raise UserError(f"ema is {recipe.ema}; give a decay between 0 and 1, such as 0.998, or None")
 
 
-def _from_zero(recipe: Recipe) -> list[tuple[str, float]]:
-    """What may be 0 but not less."""
-    names = ("seed", "workers", "evaluate_every")
-    return [*((name, getattr(recipe, name)) for name in names), ("optimizer.lr", recipe.optimizer.lr)]
+def _check(name: str, value: float, *, least: float, most: float = math.inf) -> None:
+    if not (least <= value <= most and math.isfinite(value)):
+        raise UserError(
+            f"{name} is {value}; give " + (f"{least} or more" if most == math.inf else f"{least} to {most}")
+        )
 
 
 def _native_precision(gpu: bool) -> str:
@@ -82,10 +103,42 @@ def _native_precision(gpu: bool) -> str:
     return "bf16" if any(known.get(name) for name in names) else "fp32"
 
 
+@contextmanager
+def claim(output: Path, fabric: Fabric, *, resume: bool) -> Iterator[None]:
+    """Inside the block the folder is this training's alone. UserError where it is another's, or what it holds is."""
+    if resume and not holds_state(output):
+        raise UserError(f"{output / STATE}: there is no training to resume; leave out --resume")
+    fabric.barrier()
+    with ExitStack() as stack:
+        refusal = ""
+        if fabric.is_global_zero:
+            try:
+                stack.enter_context(locked(output))
+                if not resume and holds_state(output):
+                    raise UserError(
+                        f"{output}: holds a training already; add --resume to continue it, or choose another --output"
+                    )
+                remove_leftovers(output)
+            except UserError as error:
+                refusal = str(error)
+        refusal = fabric.broadcast(refusal)
+        if refusal:
+            raise UserError(refusal)
+        yield
+
+
 def prepare(recipe: Recipe, fabric: Fabric, *, resume: bool) -> tuple[Run, list[str]]:
-    """The run, at its start or where it was left, and notes for the user."""
-    state = _claim(Path(recipe.output), recipe, fabric, resume=resume)
-    train_set, val, notes = _read_data(recipe.data)
+    """The run, at its start or where it was left, and notes for the user. `claim` the output folder first."""
+    output, state, notes = Path(recipe.output), None, []
+    settings = json.loads(json.dumps(asdict(recipe)))
+    if resume:
+        state, notes = read_state(output)
+        _check_settings(output, settings)
+    train_set, val, data_notes = _read_data(recipe.data)
+    notes += data_notes
+    data = fingerprint(train_set, val)
+    if state is not None and state["data"] is not None:
+        check_same(state["data"], data, output)
     torch.manual_seed(recipe.seed)
     if recipe.init is None:
         model = build_model(recipe, train_set.categories)
@@ -109,10 +162,12 @@ def prepare(recipe: Recipe, fabric: Fabric, *, resume: bool) -> tuple[Run, list[
         world_size=fabric.world_size,
         replace_bad=recipe.data.bad_images == "skip",
     )
-    run = Run(recipe, fabric, model, wrapped, optimizer, averaged, loader, train_set, val)  # type: ignore[arg-type]
+    run = Run(recipe, fabric, model, wrapped, optimizer, averaged, loader, train_set, val, data)  # type: ignore[arg-type]
     torch.manual_seed(recipe.seed + 1 + fabric.global_rank)  # each rank draws its own samples
     if state is not None:
         run.restore(state)
+    if fabric.is_global_zero:
+        write_json(output / "recipe.json", settings)
     return run, notes
 
 
@@ -128,27 +183,27 @@ def build_model(recipe: Recipe, categories: Sequence[Category]) -> Detector:
     return create_model(recipe.model, categories=categories, weights_backbone=recipe.weights_backbone, **options)
 
 
-def _claim(output: Path, recipe: Recipe, fabric: Fabric, *, resume: bool) -> dict[str, Any] | None:
-    """Take the output folder: the saved state when resuming, else None. Never overwrites another training."""
-    settings = json.loads(json.dumps(asdict(recipe)))
-    if resume:
-        state, before = checkpoint.load_state(output / STATE), read_json(output / "recipe.json")
-        for name in settings.keys() - set(_MAY_CHANGE):
-            if before.get(name) != settings[name]:
-                way = "resume it with the same settings, or start anew in another --output"
-                if name == "epochs":  # whose learning rates are already spent on the epochs planned
-                    last = output / "last.safetensors"
-                    way = f"to train longer, start a training from its end: --init {last} in another --output"
-                raise UserError(
-                    f"{output}: this training began with {name} {before.get(name)}, not {settings[name]}; {way}"
-                )
-        return state
-    if (output / STATE).exists():
-        raise UserError(f"{output}: holds a training already; add --resume to continue it, or choose another --output")
-    fabric.barrier()
-    if fabric.is_global_zero:
-        write_json(output / "recipe.json", settings)
-    return None
+def _check_settings(output: Path, settings: dict[str, Any]) -> None:
+    """Raise UserError naming a setting that is not what the training in `output` began with."""
+    began = read_json(output / "recipe.json")
+    if not isinstance(began, dict):
+        raise UserError(f"{output / 'recipe.json'}: not a recipe; put back the file that the training wrote there")
+    before = _flat(json.loads(json.dumps(asdict(Recipe())))) | _flat(began)  # what is newer than the file: defaults
+    for name, value in _flat(settings).items():
+        if name not in _MAY_CHANGE and before.get(name) != value:
+            way = "resume it with the same settings, or start anew in another --output"
+            if name == "epochs":  # whose learning rates are already spent on the epochs planned
+                last = output / "last.safetensors"
+                way = f"to train longer, start a training from its end: --init {last} in another --output"
+            raise UserError(f"{output}: this training began with {name} {before.get(name)}, not {value}; {way}")
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"optimizer": {"lr": 1}} -> {"optimizer.lr": 1}."""
+    flat = {}
+    for name, value in settings.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
 
 
 def read_data(data: Data) -> tuple[Annotations, Annotations | None]:
@@ -163,7 +218,9 @@ def read_data(data: Data) -> tuple[Annotations, Annotations | None]:
     classes = [category.name for category in train_set.categories]
     val = load_annotations(data.val, images, data.val_split, classes, bad_images=data.bad_images)
     check_same_categories(train_set, val)
-    return train_set, check_images(val, bad_images=data.bad_images, max_megapixels=data.max_megapixels)
+    val = check_images(val, bad_images=data.bad_images, max_megapixels=data.max_megapixels)
+    evaluate_boxes(val, np.zeros((0, COLUMNS)))  # what cannot be evaluated says so now, not after an epoch
+    return train_set, val
 
 
 def _read_data(data: Data) -> tuple[Annotations, Annotations | None, list[str]]:

@@ -12,12 +12,12 @@ import torch.distributed as dist
 from torch import Tensor
 
 from cascade_rcnn.data.loader import Batch
-from cascade_rcnn.engine import machine, optim
+from cascade_rcnn.engine import machine, optim, ranks
 from cascade_rcnn.engine.evaluate import detect, evaluation_loader
 from cascade_rcnn.engine.interrupt import Interrupted, StopRequest
 from cascade_rcnn.engine.logs import MetricLog, ProgressBar
 from cascade_rcnn.engine.run import Run
-from cascade_rcnn.engine.setup import launch, prepare
+from cascade_rcnn.engine.setup import claim, launch, prepare
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import Metrics, evaluate_boxes
 from cascade_rcnn.files import read_json, write_json
@@ -34,25 +34,54 @@ def train(recipe: Recipe, *, resume: bool = False) -> Path:
     With `resume` it continues where `output` stands; on a CPU the weights equal an uninterrupted run's to the bit.
     """
     fabric = launch(recipe)
-    run, notes = prepare(recipe, fabric, resume=resume)
-    for note in notes:
-        fabric.print(f"note: {note}")
-    here, active = run.position, fabric.is_global_zero
+    try:
+        with claim(Path(recipe.output), fabric, resume=resume):
+            run, notes = prepare(recipe, fabric, resume=resume)
+            for note in notes:
+                fabric.print(f"note: {note}")
+            _fit(run)
+            if fabric.is_global_zero:
+                _write_results(run)
+            fabric.barrier()  # no process goes on before the files are there
+            return run.output
+    except RuntimeError as error:
+        if fabric.world_size > 1 and (lost := ranks.lost(error)) is not None:
+            raise lost from None
+        raise
+
+
+def _fit(run: Run) -> None:
+    """The epochs that are left, each saved before it is evaluated: an evaluation may fail, and is done again."""
+    here, active = run.position, run.fabric.is_global_zero
     with (
         MetricLog(run.output, "train", here.step, active=active) as log,
-        MetricLog(run.output, "evaluation", here.step, active=active) as scores,
+        MetricLog(run.output, "evaluation", here.evaluated, active=active) as scores,
         StopRequest() as stop,
     ):
-        while here.epoch < recipe.epochs:
+        _evaluate(run, scores)
+        while here.epoch < run.recipe.epochs:
             _epoch(run, log, stop)
             here.epoch, here.batch = here.epoch + 1, 0
-            metrics = _validate(run, scores) if _is_due(recipe, here.epoch) and run.val is not None else None
-            run.save_models(metrics)
-            run.save_state()
-    if fabric.is_global_zero:
-        _write_results(run)
-    fabric.barrier()  # no process goes on before the files are there
-    return run.output
+            run.save_last()
+            _save(run, log)
+            _evaluate(run, scores)
+
+
+def _save(run: Run, log: MetricLog) -> None:
+    """The state, after what it counts as done."""
+    log.sync()
+    run.save_state()
+
+
+def _evaluate(run: Run, scores: MetricLog) -> None:
+    """Measure and keep the model, where an epoch is complete and its evaluation due and not yet done."""
+    here = run.position
+    due = here.epoch > 0 and here.batch == 0 and _is_due(run.recipe, here.epoch)
+    if run.val is None or not due or here.evaluated == here.step:
+        return
+    run.save_best(_validate(run, scores))
+    here.evaluated = here.step
+    _save(run, scores)
 
 
 def _is_due(recipe: Recipe, epoch: int) -> bool:
@@ -71,7 +100,7 @@ def _epoch(run: Run, log: MetricLog, stop: StopRequest) -> None:
     later = (recipe.epochs - here.epoch - 1) * len(run.loader) * recipe.batch_size * fabric.world_size
     title = f"epoch {here.epoch + 1}/{recipe.epochs}"
     with ProgressBar(title, left, shown=fabric.is_global_zero, later=later) as bar:
-        for images, targets in _batches(run):
+        for images, targets in _batches(run, log):
             here.batch += 1
             complete = here.batch % recipe.accumulate == 0 or here.batch == len(run.loader)
             with fabric.no_backward_sync(run.wrapped, enabled=not complete):  # type: ignore[arg-type]
@@ -90,7 +119,7 @@ def _epoch(run: Run, log: MetricLog, stop: StopRequest) -> None:
             bar.advance(len(seen) * fabric.world_size, f"loss {_log(log, run, rate, losses):.3f}")
             losses, seen = {}, []
             if stopped or (recipe.save_every and here.step % recipe.save_every == 0):
-                run.save_state()
+                _save(run, log)
             if stopped:
                 raise Interrupted(
                     f"stopped in epoch {here.epoch + 1} after {here.step} updates; all is saved in {run.output}: "
@@ -98,7 +127,7 @@ def _epoch(run: Run, log: MetricLog, stop: StopRequest) -> None:
                 )
 
 
-def _batches(run: Run) -> Iterator[Batch]:
+def _batches(run: Run, log: MetricLog) -> Iterator[Batch]:
     """The loader's batches. A UserError of any rank's data ends all ranks together, with the state saved."""
     batches = iter(run.loader)
     while True:
@@ -110,7 +139,7 @@ def _batches(run: Run) -> Iterator[Batch]:
         errors = _gather(run, error) if _any(run, bool(error)) else []
         if errors:
             if run.position.batch % run.recipe.accumulate == 0:
-                run.save_state()
+                _save(run, log)
             raise UserError(next(filter(None, errors)))
         if batch is None:
             return

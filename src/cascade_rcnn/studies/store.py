@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from cascade_rcnn.data import Annotations
+from cascade_rcnn.engine.run import holds_state
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import Metrics
 from cascade_rcnn.evaluation.coco import IOU_THRESHOLDS
@@ -55,7 +56,7 @@ class RunFolder:
     @property
     def is_begun(self) -> bool:
         """Whether there is a training to resume."""
-        return (self.training / "last.state.pt").is_file()
+        return holds_state(self.training)
 
     def read(self, file: str) -> Any | None:
         """The value in a JSON file of the run; None where it has not been measured."""

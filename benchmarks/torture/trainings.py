@@ -1,0 +1,129 @@
+"""A training of seconds, and whether another left exactly the same behind."""
+
+import csv
+import io
+import json
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from cascade_rcnn.data.shapes import write_shapes
+from cascade_rcnn.engine.checkpoint import load, load_state
+
+_TINY = (
+    *("--options.backbone-width", "8", "--options.pyramid-channels", "8", "--options.head-width", "16"),
+    *(
+        "--options.proposals",
+        "40",
+        "--options.rois",
+        "16",
+        "--accelerator",
+        "cpu",
+        "--precision",
+        "fp32",
+        "--batch-size",
+        "2",
+    ),
+    *("--options.anchor-sizes", "8", "16", "32", "64", "128"),
+)
+_CLOCKS = ("images_per_s", "seconds", "training_seconds", "images_per_second", "peak_memory_mb", "machine")
+
+
+def write_data(folder: Path) -> Path:
+    """12 images to train on, 4 to validate."""
+    return write_shapes(folder, train=12, val=4, size=64, seed=5)
+
+
+def training(data: Path, output: Path, *more: str) -> list[str]:
+    """The command: two epochs of six updates, a state every second update, an evaluation an epoch."""
+    sets = ("--data.train", str(data / "train.json"), "--data.val", str(data / "val.json"))
+    often = ("--epochs", "2", "--evaluate-every", "1", "--save-every", "2", "--workers", "0", "--ema", "0.9")
+    return ["train", "quickstart", *sets, *often, *_TINY, "--output", str(output), *more]
+
+
+def resumable(output: Path) -> tuple[str, ...]:
+    """The flag that continues what is there, where something is."""
+    return ("--resume",) if list(output.glob("*.state.pt")) else ()
+
+
+def broken_files(output: Path) -> str | None:
+    """A file of a training that was killed a moment ago and is not whole."""
+    try:
+        for path in sorted(output.glob("*.safetensors")):
+            load(path)
+        for path in sorted(output.glob("*.json")):
+            json.loads(path.read_text())
+        for path in sorted(output.glob("*.state.pt")):
+            load_state(path)
+    except ValueError as error:
+        return f"after a kill: {error}"
+    return None
+
+
+def difference(reference: Path, output: Path) -> str | None:
+    """What a training has left that an undisturbed one would not have, clocks aside."""
+    left = [path.name for path in output.iterdir() if path.name.endswith(".tmp")]
+    if left:
+        return f"{', '.join(left)} is left"
+    missing = {path.name for path in reference.iterdir()} - {path.name for path in output.iterdir()}
+    if missing:
+        return f"{', '.join(sorted(missing))} is missing"
+    for name in ("last.safetensors", "best.safetensors"):
+        if _weights(reference / name) != _weights(output / name) or not _equal(
+            load_file(reference / name), load_file(output / name)
+        ):
+            return f"{name} differs"
+    for name in ("train.csv", "evaluation.csv"):
+        if (here := _rows(output / name)) != (there := _rows(reference / name)):
+            return f"{name} differs: {len(here)} rows, undisturbed {len(there)}"
+    for name in ("best.json", "results.json"):
+        if not _equal(*(json.loads((folder / name).read_text()) for folder in (reference, output))):
+            return f"{name} differs"
+    states = [load_state(folder / "last.state.pt") for folder in (reference, output)]
+    if not _equal(*states):
+        return "last.state.pt differs"
+    return _board_differs(output)
+
+
+def _weights(path: Path) -> dict[str, str]:
+    with safe_open(path, framework="pt") as file:
+        return file.metadata()
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """To the bit, clocks aside."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(key in _CLOCKS or _equal(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(map(_equal, a, b))
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) else bool(a == b)
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    text = io.StringIO(path.read_text())
+    return [{k: v for k, v in row.items() if k not in _CLOCKS} for row in csv.DictReader(text)]
+
+
+def _board_differs(output: Path) -> str | None:
+    """Whether TensorBoard's own reader finds the curves of the csv files."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for name, column in (("train", "loss"), ("evaluation", "ap")):
+        logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it tells of every resumption
+        reader = EventAccumulator(str(output / "tensorboard" / name), size_guidance={"scalars": 0})
+        reader.Reload()
+        tag = f"{name}/{column}"
+        points = reader.Scalars(tag) if tag in reader.Tags()["scalars"] else []
+        rows = [(int(float(row["step"])), float(row[column])) for row in _rows(output / f"{name}.csv")]
+        same = len(points) == len(rows) and all(
+            point.step == step and math.isclose(point.value, value, rel_tol=1e-5, abs_tol=1e-7)
+            for point, (step, value) in zip(points, rows, strict=False)
+        )
+        if not same:
+            return f"TensorBoard's {tag} has {len(points)} points, {name}.csv {len(rows)} rows, or they differ"
+    return None

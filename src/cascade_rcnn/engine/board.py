@@ -1,0 +1,53 @@
+"""TensorBoard's event files, written in the thread that asks.
+
+torch's SummaryWriter writes in another, which prints its traceback when a disk is full, and loses what a kill finds
+in its queue.
+"""
+
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+from cascade_rcnn.files import sync
+
+
+class EventFile:
+    """Scalars by step, in a new file of `folder`. A reader that comes to it drops points from `purge_step` on.
+
+    Raises OSError where nothing can be written.
+    """
+
+    def __init__(self, folder: Path, purge_step: int) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore[attr-defined]
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        folder.mkdir(parents=True, exist_ok=True)
+        # Readers take the files of a folder by their names' order.
+        self.path = folder / f"events.out.tfevents.{time.time_ns()}.{platform.node()}.{os.getpid()}"
+        self._file = self.path.open("wb")
+        self._records = RecordWriter(self._file)
+        self._write(Event(file_version="brain.Event:2"))
+        self._write(Event(step=purge_step, session_log=SessionLog(status=SessionLog.START)))
+
+    def add(self, step: int, values: dict[str, float]) -> None:
+        """A point of each curve."""
+        from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[attr-defined]
+        from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
+
+        points = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+        self._write(Event(step=step, summary=Summary(value=points)))
+
+    def _write(self, event: Any) -> None:  # a protobuf message
+        event.wall_time = time.time()
+        self._records.write(event.SerializeToString())
+        self._file.flush()
+
+    def sync(self) -> None:
+        """Wait until all points are on the disk."""
+        sync(self.path)
+
+    def close(self) -> None:
+        """No more points."""
+        self._file.close()

@@ -1,0 +1,103 @@
+"""The processes of one training on this machine: started together, watched, ended together with one line.
+
+Lightning's own launcher would end all by SIGKILL, without a word, when one of them dies.
+"""
+
+import atexit
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+from cascade_rcnn.errors import UserError
+
+_PARENT = "CASCADE_RCNN_PARENT"  # the first process's id, known to the others
+_LOST = ("connection closed by peer", "connection reset", "broken pipe", "gloo", "nccl")
+_PATIENCE = 5.0  # seconds in which who knows better may speak
+
+
+def start(devices: int, *, externally: bool) -> None:
+    """Run this command once more for each rank but the first, which this process becomes.
+
+    It does nothing in a process that was so started, nor where something else (`externally`) starts them.
+    """
+    parent = int(os.environ.get(_PARENT, "0"))
+    if parent and os.getppid() == parent:
+        threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    if parent or externally:
+        return
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0", "LOCAL_RANK": "0"}
+    os.environ.update(shared)
+    environment = os.environ | {_PARENT: str(os.getpid())}
+    ranks = [
+        subprocess.Popen(_this_command(), env=environment | {"LOCAL_RANK": str(rank)}) for rank in range(1, devices)
+    ]
+    atexit.register(_end, ranks)
+    threading.Thread(target=_watch, args=(ranks,), daemon=True).start()
+
+
+def _this_command() -> list[str]:
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is None:
+        return [sys.executable, *sys.argv]
+    return [sys.executable, "-m", spec.name.removesuffix(".__main__"), *sys.argv[1:]]
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def _watch(ranks: Sequence[subprocess.Popen]) -> None:
+    """End the training when one of its processes has died: the others would wait for it for ever."""
+    while not any(code := [rank.poll() for rank in ranks]):
+        if all(value == 0 for value in code):
+            return
+        time.sleep(0.2)
+    number, died = next((i, value) for i, value in enumerate(code, start=1) if value)
+    if died > 0:  # it said why, and so does this process in a moment if it has met the same
+        time.sleep(_PATIENCE)
+    how = f"was killed by signal {-died}" if died < 0 else f"ended with exit code {died}"
+    advice = "it may have run out of memory; --resume goes on from the last state that was saved"
+    print(f"error: process {number} of this training {how}; {advice}", file=sys.stderr, flush=True)
+    _end(ranks)
+    os._exit(1)  # the main thread may wait in a collective operation, which nothing else interrupts
+
+
+def _end(ranks: Sequence[subprocess.Popen]) -> None:
+    for rank in ranks:
+        if rank.poll() is None:
+            rank.kill()
+
+
+def _follow(parent: int) -> None:
+    """End with the first process, however it ended."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
+
+
+def is_first() -> bool:
+    """Whether this process speaks for all."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+
+
+def let_the_first_speak() -> None:
+    """In another rank that has met what all have met: wait until the first has said it and ended all."""
+    if not is_first():
+        time.sleep(_PATIENCE)
+
+
+def lost(error: RuntimeError) -> UserError | None:
+    """The one line about an error of communication between ranks; None for any other error."""
+    text = str(error)
+    if not any(sign in text.lower() for sign in _LOST):
+        return None
+    time.sleep(_PATIENCE)  # the watching thread knows which process it was
+    what = (text.splitlines() or [""])[0]
+    return UserError(f"another process of this training is gone ({what}); --resume goes on from the last saved state")

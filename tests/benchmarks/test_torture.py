@@ -1,0 +1,184 @@
+"""The campaign finds what it is made to find, and runs."""
+
+import dataclasses
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.torture import annotations, areas, images, page
+from benchmarks.torture.__main__ import main
+from benchmarks.torture.annotations import Coco
+from benchmarks.torture.areas import run_area
+from benchmarks.torture.mutations import BYTES, mutate_bytes, mutate_tree
+from benchmarks.torture.outcomes import Outcome, Tally, Verdict, judge
+from cascade_rcnn.errors import UserError
+
+
+def fail(error: BaseException) -> None:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("run", "outcome"),
+    [
+        (lambda: None, Outcome.RIGHT),
+        (lambda: "a box too many", Outcome.WRONG),
+        (lambda: fail(UserError("a.json: no")), Outcome.REFUSED),
+        (lambda: fail(UserError("a.json:\nno")), Outcome.TRACEBACK),
+        (lambda: fail(KeyError("x")), Outcome.TRACEBACK),
+        (lambda: fail(MemoryError()), Outcome.TRACEBACK),
+        (lambda: fail(RecursionError()), Outcome.TRACEBACK),
+        (lambda: fail(SystemExit(1)), Outcome.TRACEBACK),
+    ],
+)
+def test_every_end_of_a_case_is_told_apart(run, outcome):
+    assert judge("case", run).outcome is outcome
+
+
+def spin() -> None:
+    while True:
+        time.process_time()
+
+
+def test_a_case_that_does_not_end_is_a_hang():
+    assert judge("case", spin, seconds=0.05).outcome is Outcome.HANG
+
+
+class Odd:
+    """An area whose third case crashes, whose fourth blocks, and whose fifth is wrong."""
+
+    name = "odd"
+
+    def prepare(self, folder: Path) -> None:
+        self.left = ["right", "right", "crash", "block", "wrong", "right"]
+
+    def case(self, random, folder):
+        what = self.left[random.bit_generator.seed_seq.entropy[1]]  # the seed of case i is [seed, i]
+        return what, {"right": lambda: None, "wrong": lambda: "wrong", "crash": lambda: os._exit(9), "block": block}[
+            what
+        ]
+
+
+def block() -> None:
+    time.sleep(1000)  # no processor time
+
+
+def test_an_area_survives_crashes_and_hangs_of_its_child(tmp_path, monkeypatch):
+    monkeypatch.setattr(areas, "WALL_SECONDS", 3.0)
+    tally = run_area(Odd(), 6, 0, tmp_path)
+    assert dict(tally.counts) == {
+        Outcome.REFUSED: 0,
+        Outcome.RIGHT: 3,
+        Outcome.TRACEBACK: 1,
+        Outcome.HANG: 1,
+        Outcome.WRONG: 1,
+    }
+    assert [fault.said for fault in tally.faults] == [
+        "the process died with exit code 9",
+        "no answer within 3 s",
+        "wrong",
+    ]
+
+
+def test_a_reader_that_moves_a_box_or_loses_one_is_found_out(tmp_path, monkeypatch):
+    load = annotations.load_annotations
+
+    def moving(path):
+        found = load(path)
+        return dataclasses.replace(found, boxes=found.boxes + 1)
+
+    def losing(path):
+        found = load(path)
+        first = found.first.clone()
+        first[-1] -= 1
+        columns = {name: getattr(found, name)[:-1] for name in ("boxes", "labels", "areas", "ignore", "ids")}
+        return dataclasses.replace(found, first=first, notes=(), **columns)
+
+    area = Coco()
+    area.prepare(tmp_path)
+    (tmp_path / "good.json").write_text(json.dumps(area.good))
+    tree = json.loads((tmp_path / "good.json").read_text())
+    for reader, wrong in ((load, None), (moving, "is not in the file"), (losing, "left out without a note")):
+        said = annotations.wrong(reader(tmp_path / "good.json"), *annotations._coco_boxes(tree))
+        assert said is None if wrong is None else wrong in str(said)
+
+
+def test_pixels_that_differ_are_found_out():
+    good = np.zeros((4, 5, 3), np.uint8)
+    other = good.copy()
+    other[1, 2] = 9
+    assert images._differs(good, good) is None
+    assert images._differs(other, good) == "1 of 20 pixels differ"
+    assert images._differs(good[:2], good) == "(2, 5, 3) in place of (4, 5, 3)"
+
+
+def test_every_admitted_kind_of_image_can_be_written(tmp_path):
+    assert images.not_covered() == []
+    for suffix in images.suffixes():
+        area = images.Images(suffix)
+        area.prepare(tmp_path)
+        for data, pixels in area.good:
+            _, run = area._reading(
+                tmp_path / f"good{suffix}", data, lambda found, p=pixels: images._differs(found, p), ""
+            )
+            assert run() is None
+
+
+def test_mutations_are_the_same_for_the_same_seed_and_change_something():
+    data, tree = bytes(range(48, 112)) * 3, {"a": [1, {"b": "x"}], "c": 2.5}
+    for number in range(50):
+        first, again = (mutate_bytes(np.random.default_rng(number), data) for _ in range(2))
+        assert first == again
+        trees = [mutate_tree(np.random.default_rng(number), tree) for _ in range(2)]
+        assert repr(trees[0]) == repr(trees[1])
+    assert sum(mutate_bytes(np.random.default_rng(n), data)[1] != data for n in range(50)) > 45
+    assert tree == {"a": [1, {"b": "x"}], "c": 2.5}
+    assert len({mutation.__name__ for mutation in BYTES}) == len(BYTES)
+
+
+def test_the_page_tells_the_counts_the_faults_and_the_lines():
+    tally = Tally("annotations: COCO")
+    for verdict in (
+        Verdict("coco 0/1", Outcome.REFUSED, "a.json: no\x1b[31m"),
+        Verdict("coco 0/2", Outcome.RIGHT),
+        Verdict("coco 0/3", Outcome.WRONG, "a box moved"),
+    ):
+        tally.add(verdict)
+    tally.skipped.append("a full disk: not root")
+    machine = dict.fromkeys(("processor", "cores", "gpu", "python", "torch", "torchvision", "date"), "x")
+    content = {"machine": machine, "quick": False, "seed": 0, "seconds": 61.0, "areas": [tally.to_dict()]}
+    text = page.render(json.loads(json.dumps(content)))
+    assert "| annotations: COCO | 3 | 1 | 1 | 0 | 0 | 1 |" in text
+    assert "- `coco 0/3`: silently wrong: `a box moved`" in text
+    assert r"- `a.json: no\x1b[31m`" in text
+    assert "Not tried: `a full disk: not root`" in text
+
+
+def test_a_campaign_fails_by_a_fault_and_writes_its_table_all_the_same(tmp_path, monkeypatch):
+    def broken(path, **_):
+        raise KeyError(path)
+
+    monkeypatch.setattr(annotations, "load_annotations", broken)
+    with pytest.raises(SystemExit) as stopped:
+        main(["--quick", "--only", "coco", "--cases", "3", "--output", str(tmp_path)])
+    assert stopped.value.code == "3 faults"
+    written = json.loads((tmp_path / "torture.json").read_text())
+    assert written["areas"][0]["counts"]["traceback"] == 3
+    assert (tmp_path / "torture.md").read_text().count("KeyError") == 3
+
+
+def test_a_few_of_each_kind(tmp_path):
+    main(["--quick", "--only", "coco", "voc", "yolo", ".jpg", ".png", ".tif", "states", "--output", str(tmp_path)])
+    written = json.loads((tmp_path / "torture.json").read_text())
+    assert written["quick"]
+    assert all(sum(area["counts"].values()) > 10 for area in written["areas"])
+    assert sum(area["counts"]["refused in one line"] for area in written["areas"]) > 30
+
+
+@pytest.mark.slow
+def test_kills_and_faults(tmp_path):
+    main(["--quick", "--only", "train", "predict", "export", "faults", "--output", str(tmp_path)])
