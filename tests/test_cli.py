@@ -289,6 +289,7 @@ def voc(tmp_path: Path) -> Path:
         xml = f"<annotation><filename>{i}.png</filename>{size}{objects}</annotation>"
         (root / "Annotations" / f"{i}.xml").write_text(xml)
     (root / "ImageSets" / "Main" / "test.txt").write_text("4\n0\n3\n")
+    (root / "ImageSets" / "Main" / "train.txt").write_text("1\n2\n")
     return root
 
 
@@ -411,5 +412,5 @@ def test_bad_images_stop_an_evaluation_or_are_left_out(capsys, coco, tmp_path):
     main([*flags, "--bad-images", "skip"])
     written = capsys.readouterr()
     assert "they are left out" in written.err
-    assert "1 images, 1 boxes" in written.out
+    assert "1 image, 1 box" in written.out
     assert "cannot be used" in fails(capsys, *flags, "--bad-images", "skip", "--max-megapixels", "0.001")

@@ -24,7 +24,7 @@ def test_names_that_are_no_unicode_survive_in_lists_and_are_refused_elsewhere(tm
         read_text(path)
 
 
-@pytest.mark.parametrize(("name", "part"), [("pipe", "a pipe"), ("folder", "a folder"), ("none", "No such file")])
+@pytest.mark.parametrize(("name", "part"), [("pipe", "a pipe"), ("folder", "a folder"), ("none", "no such file")])
 def test_what_is_no_file_is_refused_at_once(tmp_path, name, part):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()

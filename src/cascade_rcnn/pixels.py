@@ -104,6 +104,8 @@ def from_pil(image: PIL.Image.Image) -> np.ndarray:
     16-bit grey 0..65535 becomes 0..255 (the high byte, as Pillow reads 16-bit colour); floating point is taken as
     0..1. Raises UserError for values of no known range.
     """
+    if 0 in image.size:
+        raise UserError(f"an image has size {image.size}; give one that is not empty")
     image.load()  # TIFF stands upright from here on
     kind = image.format
     if image.getexif().get(PIL.ExifTags.Base.Orientation, 1) != 1:

@@ -29,7 +29,7 @@ def read_utf8(path: str | Path) -> bytes:
         check_regular(path)
         data = Path(path).read_bytes()
     except FileNotFoundError:
-        raise UserError(f"{path}: cannot be read (No such file or directory); check the path") from None
+        raise UserError(f"{path}: no such file; check the path") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}); check it") from None
     if data.startswith(_UTF16):

@@ -231,7 +231,7 @@ def test_each_mistake_is_one_line_that_names_the_file_and_entry(write_coco, coco
 def test_missing_file(tmp_path, one_line):
     with pytest.raises(UserError) as caught:
         load_coco(tmp_path / "absent.json", tmp_path)
-    one_line(caught, "absent.json", "No such file", "check the path")
+    one_line(caught, "absent.json", "no such file", "check the path")
 
 
 def test_save_and_load_again(write_coco, coco_dict, tmp_path):

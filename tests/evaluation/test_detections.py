@@ -40,6 +40,8 @@ def test_detections_survive_a_file(tmp_path):
     assert set(json.loads(path.read_text())[0]) == {"image_id", "category_id", "bbox", "score"}
     save_detections(path, detections[:0])
     assert load_detections(path).shape == (0, 7)
+    path.write_text('[{"image_id": "1", "category_id": 2.0, "bbox": [3, 4, 5, 6], "score": 0.5}]')  # as annotations may
+    assert load_detections(path).tolist() == [[1, 3, 4, 5, 6, 0.5, 2]]
     assert [p.name for p in path.parent.iterdir()] == ["found.json"]
 
 
@@ -53,7 +55,7 @@ def test_detections_survive_a_file(tmp_path):
         '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1]}]',
         '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, NaN], "score": 0.5}]',
         '{"annotations": [{"image_id": 1}]}',
-        '[{"image_id": "1", "category_id": 1, "bbox": [0, 0, 1, 1], "score": 0.5}]',
+        '[{"image_id": "one", "category_id": 1, "bbox": [0, 0, 1, 1], "score": 0.5}]',
         b"\xff\xfe",
     ],
 )

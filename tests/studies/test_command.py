@@ -6,10 +6,10 @@ from cascade_rcnn.cli import main
 from cascade_rcnn.studies.runs import ARTIFACTS
 
 
-def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 1) -> str:
     with pytest.raises(SystemExit) as stopped:
         main(["study", *arguments])
-    assert stopped.value.code == 1
+    assert stopped.value.code == code
     (line,) = capsys.readouterr().err.splitlines()
     return line
 
@@ -61,10 +61,10 @@ def test_plan_run_and_render(base, tmp_path, capsys):
 
 
 def test_mistakes(capsys, tmp_path):
-    assert "did you mean 'run'" in fails(capsys, "rum")
+    assert "did you mean 'render'" in fails(capsys, "rendr", code=2)
     assert "did you mean 'table1'" in fails(capsys, "run", "tabel1")
     assert "say what to run" in fails(capsys, "run", "--seeds", "2")
-    assert "no recipe is called 'smal'" in fails(capsys, "run", "all", "--recipe", "smal")
+    assert "no recipe is called 'smal'" in fails(capsys, "run", "all", "--recipe", "smal", code=2)
     assert "a study needs data" in fails(capsys, "run", "table1", "--recipe=small")
     assert "2 families, but 1" in fails(
         capsys, "run", "table6", "--families", "small_vgg", "small_rfcn", "--family-weights", "x"
