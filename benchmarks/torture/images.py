@@ -22,6 +22,7 @@ _SIZE = (23, 17)  # width, height
 _VARIANTS: dict[str, list[tuple[str, dict]]] = {
     ".jpg": [("RGB", {"quality": 80}), ("L", {}), ("CMYK", {}), ("RGB", {"progressive": True})],
     ".png": [(mode, {}) for mode in ("RGB", "L", "RGBA", "P", "1", "LA")],
+    ".apng": [("RGB", {"save_all": True}), ("P", {})],
     ".bmp": [(mode, {}) for mode in ("RGB", "L", "P", "1")],
     ".webp": [("RGB", {}), ("RGB", {"lossless": True}), ("RGBA", {})],
     ".tif": [
@@ -34,12 +35,14 @@ _VARIANTS: dict[str, list[tuple[str, dict]]] = {
     ],
     ".ppm": [("RGB", {})],
     ".pgm": [("L", {})],
+    ".pbm": [("1", {})],
     ".gif": [("P", {}), ("L", {})],
-    ".jp2": [("RGB", {}), ("L", {})],
+    ".jp2": [("RGB", {}), ("L", {}), ("RGB", {"no_jp2": True})],
+    ".mpo": [("RGB", {"save_all": True}), ("RGB", {})],
     ".avif": [("RGB", {})],
 }
-_SAME_AS = dict.fromkeys((".jpeg", ".jfif", ".jpe"), ".jpg") | dict.fromkeys((".j2k", ".jpx", ".jpf"), ".jp2")
-_SAME_AS |= {".tiff": ".tif", ".pnm": ".ppm", ".dib": ".bmp"}
+_SAME_AS = dict.fromkeys((".jpeg", ".jfif", ".jpe"), ".jpg") | {".tiff": ".tif", ".pnm": ".ppm"}
+_SAME_AS |= dict.fromkeys((".j2k", ".jpx", ".jpf", ".jpc", ".j2c"), ".jp2")
 _FOREIGN = {  # what a name may hide
     "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(/tmp/owned) (w) file\nshowpage\n%%EOF\n",
     "xbm": b"#define a_width 8\n#define a_height 1\nstatic char a_bits[] = {\n0xff };\n",

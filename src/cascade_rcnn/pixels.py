@@ -15,6 +15,7 @@ import PIL.ExifTags
 import PIL.Image
 import PIL.ImageOps
 
+from cascade_rcnn import jpeg2000
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.text_files import check_regular
 
@@ -56,6 +57,8 @@ def open_image(
                     f"{path}: this image has {image.width} x {image.height} pixels, more than {max_megapixels:g} "
                     "megapixels; cut it into tiles, or raise the limit (max-megapixels)"
                 )
+            if image.format == "JPEG2000" and not jpeg2000.is_whole(file):
+                raise OSError("it is cut off")
             yield image
     except UserError as error:
         raise error if str(error).startswith(f"{path}: ") else UserError(f"{path}: {error}") from None

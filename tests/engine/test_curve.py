@@ -19,7 +19,7 @@ def test_a_picture_with_and_without_evaluation(tmp_path):
 def test_every_loss_of_every_stage_has_a_line_of_its_own(tmp_path, monkeypatch):
     names = ["loss_objectness", *(f"loss_{kind}_stage{t}" for t in (1, 2, 3) for kind in ("classifier", "box_reg"))]
     rows = [",".join(["1", "3.0", *["0.5"] * len(names)]), ",".join(["2", "2.0", *["0.25"] * len(names)])]
-    (tmp_path / "train.csv").write_text("\n".join([",".join(["step", "loss", *names]), *rows]))
+    (tmp_path / "train.csv").write_text("\n".join([",".join(["step", "loss", *names]), *rows, ""]))
     drawn = []
     monkeypatch.setattr(Axes, "plot", lambda self, x, y, **how: drawn.append((how["label"], list(y))))
     monkeypatch.setattr(Axes, "legend", lambda self, **how: None)

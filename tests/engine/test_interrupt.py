@@ -12,7 +12,7 @@ NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_the_first_signal_asks_and_the_second_interrupts(number, capsys):
+def test_the_first_signal_asks_and_the_second_interrupts(number, capfd):
     before = signal.getsignal(number)
     with StopRequest() as stop:
         os.kill(os.getpid(), number)
@@ -20,7 +20,7 @@ def test_the_first_signal_asks_and_the_second_interrupts(number, capsys):
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
     assert signal.getsignal(number) == before
-    assert "stopping after this step" in capsys.readouterr().out
+    assert "stopping after this step" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("number", NUMBERS)
