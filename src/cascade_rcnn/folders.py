@@ -10,13 +10,12 @@ from typing import NamedTuple
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.pixels import EXTENSIONS
 
-# Pictures of kinds that are not read, or not here: said when they are passed over.
+# Pictures of kinds that are not read: said when they are passed over.
 _PICTURES = frozenset(
     f".{kind}"
     for kind in (
-        *("apng", "arw", "avif", "cr2", "cr3", "dcm", "dds", "dng", "eps", "exr", "gif", "hdr", "heic", "heif", "ico"),
-        *("j2k", "jfif", "jp2", "jpe", "jpf", "jpx", "jxl", "nef", "orf", "pbm", "pcx", "pfm", "pnm", "psd", "raf"),
-        *("raw", "rw2", "svg", "svs", "tga", "xcf"),
+        *("arw", "cr2", "cr3", "dcm", "dds", "dng", "eps", "exr", "hdr", "heic", "heif", "ico", "jxl", "nef", "orf"),
+        *("pcx", "pfm", "psd", "raf", "raw", "rw2", "svg", "svs", "tga", "xcf"),
     )
 )
 
