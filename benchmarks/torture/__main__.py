@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from benchmarks.torture import kills, page
 from benchmarks.torture.annotations import Coco, Voc, Yolo
@@ -58,6 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     started = time.monotonic()
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the commands that are started
+    torch.set_num_threads(1)  # the children that judge are forked, and threads do not survive that
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
         parts = campaigns(given, Path(folder))
         if unknown := set(given.only or ()) - parts.keys():
