@@ -96,9 +96,11 @@ def test_leftovers_of_killed_processes_are_removed_and_nothing_else(tmp_path):
     for name in names:
         (tmp_path / name).write_text("")
     (tmp_path / ".folder.7.tmp").mkdir()
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / ".a.png.8.tmp").write_text("")
     remove_leftovers(tmp_path)
-    left = {path.name for path in tmp_path.iterdir()}
-    assert left == {*names[1:], ".folder.7.tmp"}
+    left = {path.name for path in tmp_path.rglob("*")}
+    assert left == {*names[1:], ".folder.7.tmp", "pictures"}
 
 
 def in_another_process(run) -> str:

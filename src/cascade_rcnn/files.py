@@ -70,8 +70,8 @@ def _sync_folder(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete what killed processes were writing aside; for a folder that nobody else writes to (see `locked`)."""
-    for path in folder.iterdir():
+    """Delete what killed processes were writing aside, in the folder and below; nobody else may be writing there."""
+    for path in folder.rglob(".*.tmp"):
         if _ASIDE.fullmatch(path.name) and path.is_file():
             path.unlink(missing_ok=True)
 

@@ -143,9 +143,13 @@ def test_a_process_that_is_killed_loses_one_batch_at_most(folder, tmp_path):
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     assert not (tmp_path / "out" / "detections.json").exists()
+    half = tmp_path / "out" / "pictures" / "deep" / ".b.jpg.1.tmp"  # what it might have been writing
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"")
     rest = OneDog()
     assert predict(rest, folder, tmp_path / "out", pictures=False).before == 1
     assert rest.seen == 1
+    assert not half.exists()
     assert {row["file_name"] for row in found(tmp_path / "out")} == {"a.png", "deep/b.jpg"}
 
 

@@ -26,7 +26,7 @@ from cascade_rcnn.engine.pending import Chosen, Pending
 from cascade_rcnn.engine.record import Entry, Record
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation.detections import Result
-from cascade_rcnn.files import replacing
+from cascade_rcnn.files import remove_leftovers, replacing
 from cascade_rcnn.folders import PICTURES, RECORD
 from cascade_rcnn.images import read_image
 from cascade_rcnn.models.detector import to_numpy
@@ -97,6 +97,7 @@ def predict_files(detect: Detect, job: Job) -> Outcome:
     settings = job.settings | {"paths": paths, "threshold": job.threshold, "pictures": job.pictures}
     outcome = Outcome()
     with Record(job.output / RECORD, settings, overwrite=job.overwrite) as record, StopRequest() as stop:
+        remove_leftovers(job.output)  # of a run that was killed
         pending = Pending(job.paths, job.truth, record)
         try:
             _run(detect, job, pending, record, outcome, stop)
