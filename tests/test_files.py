@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.files import locked, read_json, remove_leftovers, replacing, write_json
+from cascade_rcnn.files import folder_aside, locked, read_json, remove_leftovers, replacing, write_json
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path):
@@ -101,6 +101,22 @@ def test_leftovers_of_killed_processes_are_removed_and_nothing_else(tmp_path):
     remove_leftovers(tmp_path)
     left = {path.name for path in tmp_path.rglob("*")}
     assert left == {*names[1:], ".folder.7.tmp", "pictures"}
+
+
+def test_a_folder_aside_takes_away_those_of_the_dead_alone(tmp_path):
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    dead, alive, other = (
+        tmp_path / f".{name}.tmp" for name in (f"m.onnx.{child}", f"m.onnx.{os.getppid()}", "m.onnx.x")
+    )
+    for folder in (dead, alive, other):
+        folder.mkdir()
+        (folder / "half").write_text("")
+    with folder_aside(tmp_path / "m.onnx") as folder:
+        (folder / "m.onnx").write_text("")
+    assert list(tmp_path.iterdir()) == [alive]
 
 
 def in_another_process(run) -> str:

@@ -43,7 +43,7 @@ def training(data: Path, output: Path, *more: str) -> list[str]:
     """The command: two epochs of six updates, a state every second update, an evaluation an epoch."""
     sets = ("--data.train", str(data / "train.json"), "--data.val", str(data / "val.json"))
     often = ("--epochs", "2", "--evaluate-every", "1", "--save-every", "2", "--workers", "0", "--ema", "0.9")
-    return ["train", "quickstart", *sets, *often, *_TINY, "--output", str(output), *more]
+    return ["train", "shapes", *sets, *often, *_TINY, "--output", str(output), *more]
 
 
 def resumable(output: Path) -> tuple[str, ...]:

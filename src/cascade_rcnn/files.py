@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -43,6 +44,36 @@ def replacing(path: str | Path, *, backup: str | Path | None = None) -> Iterator
     finally:
         with suppress(OSError):
             aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_aside(path: Path) -> Iterator[Path]:
+    """A new folder beside `path` for what will stand there, gone when the block ends.
+
+    Those of processes that were killed are removed first.
+    """
+    for left in path.parent.glob(f".{path.name}.*.tmp"):
+        if left.is_dir() and not _is_running(left.name.split(".")[-2]):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_running(process: str) -> bool:
+    """Whether there may be a process of this number."""
+    if os.name == "nt":  # where asking is sending a signal
+        return True
+    try:
+        os.kill(int(process), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:  # someone else's
+        return True
+    return True
 
 
 def unwritable(path: str | Path, error: OSError) -> UserError:

@@ -21,6 +21,7 @@ from cascade_rcnn.evaluation import evaluate_boxes
 from cascade_rcnn.export import to_torch
 from cascade_rcnn.export.graph import DetectionGraph, capture
 from cascade_rcnn.export.verify import TOLERANCES, Difference, Found, compare
+from cascade_rcnn.files import folder_aside
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.pixels import read_pixels
@@ -125,9 +126,9 @@ def _aside(output: Path) -> Iterator[Path]:
     """A path of the same name in a folder of its own; what lies there moves beside `output` when all went well."""
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-", suffix=".tmp") as folder:
-            yield Path(folder) / output.name
-            for file in sorted(Path(folder).iterdir()):  # .bin before .xml: weights before what refers to them
+        with folder_aside(output) as folder:
+            yield folder / output.name
+            for file in sorted(folder.iterdir()):  # .bin before .xml: weights before what refers to them
                 file.replace(output.parent / file.name)
     except OSError as error:
         raise UserError(f"{output}: cannot be written ({error.strerror or error}); choose another output") from None
