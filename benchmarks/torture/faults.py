@@ -125,13 +125,14 @@ class Faults:
         self._refused("the output folder removed", self._train(output, disturbance=disturbance))
 
     def read_only_folder(self) -> None:
-        """The output folder becomes read-only, as a failing disk does."""
+        """The disk is read-only when a training that was stopped shall go on, or another begin."""
         with self._disk("read-only folder", 64_000) as disk:
             if disk is None:
                 return
             output = disk / "run"
-            disturbance = Disturbance(step=_STEP, action=remount, arguments=(disk, "ro"))
-            self._refused("the output folder read-only", self._train(output, disturbance=disturbance))
+            self._train(output, disturbance=Disturbance(step=_STEP, action=os.kill, arguments=(0, signal.SIGKILL)))
+            remount(disk, "ro")  # which takes that no file is open there
+            self._refused("the output folder read-only", self._train(output))
             self._refused("a read-only output folder", self._train(disk / "another"))
             remount(disk, "rw")
             self._recovers("the output folder read-only", output)
@@ -283,7 +284,7 @@ def halve(folder: Path) -> None:
 
 
 def remount(disk: Path, how: str) -> None:
-    """Make a disk read-only (ro), whatever is open there, or writable (rw)."""
+    """Make a disk read-only (ro) or writable (rw)."""
     remounted, read_only = 32, 1  # MS_REMOUNT, MS_RDONLY
     flags = remounted | (read_only if how == "ro" else 0)
     libc = ctypes.CDLL(None, use_errno=True)

@@ -76,9 +76,14 @@ def _is_running(process: str) -> bool:
     return True
 
 
+class NoRoomError(UserError):
+    """Nothing can be written there, whatever its name: the disk is full, read-only or failing."""
+
+
 def unwritable(path: str | Path, error: OSError) -> UserError:
     """The one line about a file that cannot be written."""
-    return UserError(f"{path}: cannot be written ({error.strerror or error}); choose another output")
+    kind = NoRoomError if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO) else UserError
+    return kind(f"{path}: cannot be written ({error.strerror or error}); choose another output")
 
 
 def sync(path: Path) -> None:

@@ -249,3 +249,16 @@ def test_a_full_disk_is_one_line_and_keeps_what_there_is(folder, tmp_path, monke
         predict(OneDog(), folder, tmp_path / "out", pictures=False)
     assert "\n" not in str(caught.value)
     assert len(found(tmp_path / "out")) == 4
+
+
+def test_a_picture_that_finds_no_room_stops_the_run_and_is_drawn_by_the_next(folder, tmp_path, monkeypatch, capsys):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PIL.Image.Image, "save", full)
+        with pytest.raises(UserError, match=r"pictures/a\.png: cannot be written .No space left on device"):
+            predict(OneDog(), folder, tmp_path / "out")
+    assert "no picture" not in capsys.readouterr().err
+    assert predict(OneDog(), folder, tmp_path / "out").before == 0
+    assert (tmp_path / "out" / "pictures" / "a.png").exists()

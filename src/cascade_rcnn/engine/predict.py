@@ -26,7 +26,7 @@ from cascade_rcnn.engine.pending import Chosen, Pending
 from cascade_rcnn.engine.record import Entry, Record
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation.detections import Result
-from cascade_rcnn.files import remove_leftovers, replacing
+from cascade_rcnn.files import NoRoomError, remove_leftovers, replacing
 from cascade_rcnn.folders import PICTURES, RECORD
 from cascade_rcnn.images import read_image
 from cascade_rcnn.models.detector import to_numpy
@@ -172,6 +172,8 @@ def _entry(one: Chosen, image: Tensor, found: dict[str, Tensor], job: Job) -> En
             names = [category.name for category in job.categories]
             shown = to_supervision(to_numpy(found), names, job.shown)
             _save_picture(draw(image.permute(1, 2, 0).numpy(), shown), job.output / PICTURES / one.name)
+        except NoRoomError:  # for any other picture, too, nor for what is found
+            raise
         except Exception as error:  # noqa: BLE001  a name too long for the disk, for example
             job.report(f"no picture of {one.path}: {_line(error)}")
     # In float64 from here on, as evaluation has it: the figures of the file are the figures of the model.

@@ -1,8 +1,10 @@
 """From a recipe to a training that is ready to run: processes, output folder, data, model, optimizer."""
 
 import json
+import logging
 import math
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, fields
@@ -49,6 +51,9 @@ def launch(recipe: Recipe) -> Fabric:
     devices = int(os.environ.get("LOCAL_WORLD_SIZE", recipe.devices))  # set by torchrun
     if gpu and devices > torch.cuda.device_count():
         raise UserError(f"devices is {devices}, but there are {torch.cuda.device_count()} GPUs; give at most that many")
+    if devices > 1:
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # six lines about who has joined
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")  # of 1x1 kernels
     precision = _native_precision(gpu) if recipe.precision == "auto" else recipe.precision
     nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
     fabric = Fabric(
