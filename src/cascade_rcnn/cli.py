@@ -408,7 +408,7 @@ def export(
 
 def study(arguments: Sequence[str]) -> None:
     """The paper's tables and figures on your data: `study list`, `plan`, `run`, `render`."""
-    from cascade_rcnn.studies.command import main as run
+    from cascade_rcnn_study.command import main as run
 
     run(arguments)
 

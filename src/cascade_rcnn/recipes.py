@@ -3,10 +3,10 @@
 Every field is a flag of `cascade-rcnn train RECIPE --...`. The paper's rows follow section 5.1.1 and 5.5.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -396,3 +396,11 @@ def read_recipe(path: Path) -> Recipe:
         return msgspec.convert(read_json(path), Recipe)
     except msgspec.ValidationError as error:
         raise UserError(f"{path}: not the recipe.json of a training ({error}); give one, or a recipe's name") from None
+
+
+def flattened(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Name nested settings as the command line does: {"optimizer": {"lr": 1}} -> {"optimizer.lr": 1}."""
+    flat = {}
+    for name, value in settings.items():
+        flat |= flattened(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat

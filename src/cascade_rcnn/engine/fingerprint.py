@@ -23,21 +23,18 @@ def _marks(annotations: Annotations) -> Fingerprint:
     names = [PurePosixPath(name.replace("\\", "/")).name for name in annotations.file_names]
     columns = ("first", "boxes", "areas", "labels", "ignore")
     return {
-        "classes": [len(classes), _digest(repr(classes))],
-        "images": [len(names), _digest(repr(names), *_bytes(annotations, "image_ids", "image_sizes"))],
-        "boxes": [len(annotations.boxes), _digest("", *_bytes(annotations, *columns))],
+        "classes": [len(classes), digest(annotations, text=repr(classes))],
+        "images": [len(names), digest(annotations, "image_ids", "image_sizes", text=repr(names))],
+        "boxes": [len(annotations.boxes), digest(annotations, *columns)],
     }
 
 
-def _bytes(annotations: Annotations, *columns: str) -> list[bytes]:
-    return [np.ascontiguousarray(getattr(annotations, name).numpy()).tobytes() for name in columns]
-
-
-def _digest(text: str, *columns: bytes) -> str:
-    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape"))
+def digest(annotations: Annotations, *columns: str, text: str = "") -> str:
+    """Hash a text and columns of the annotations."""
+    whole = hashlib.sha256(text.encode("utf-8", "surrogateescape"))
     for column in columns:
-        digest.update(column)
-    return digest.hexdigest()
+        whole.update(np.ascontiguousarray(getattr(annotations, column).numpy()).tobytes())
+    return whole.hexdigest()
 
 
 def check_same(before: Fingerprint, now: Fingerprint, output: Path) -> None:

@@ -28,7 +28,7 @@ from cascade_rcnn.files import locked, read_json, remove_leftovers, write_json
 from cascade_rcnn.models.create import create_model
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.models.fine_tuning import start_from
-from cascade_rcnn.recipes import Data, Recipe
+from cascade_rcnn.recipes import Data, Recipe, flattened
 
 _FABRIC = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 # When resuming; that the data is the same, wherever it lies now, is seen by its fingerprint.
@@ -134,7 +134,7 @@ def prepare(recipe: Recipe, fabric: Fabric, *, resume: bool) -> tuple[Run, list[
     if resume:
         state, notes = read_state(output)
         _check_settings(output, settings)
-    train_set, val, data_notes = _read_data(recipe.data)
+    train_set, val, data_notes = read_data(recipe.data)
     notes += data_notes
     data = fingerprint(train_set, val)
     if state is not None and state["data"] is not None:
@@ -188,8 +188,9 @@ def _check_settings(output: Path, settings: dict[str, Any]) -> None:
     began = read_json(output / "recipe.json")
     if not isinstance(began, dict):
         raise UserError(f"{output / 'recipe.json'}: not a recipe; put back the file that the training wrote there")
-    before = _flat(json.loads(json.dumps(asdict(Recipe())))) | _flat(began)  # what is newer than the file: defaults
-    for name, value in _flat(settings).items():
+    defaults = flattened(json.loads(json.dumps(asdict(Recipe()))))  # of settings that are newer than the file
+    before = defaults | flattened(began)
+    for name, value in flattened(settings).items():
         if name not in _MAY_CHANGE and before.get(name) != value:
             way = "resume it with the same settings, or start anew in another --output"
             if name == "epochs":  # whose learning rates are already spent on the epochs planned
@@ -198,39 +199,26 @@ def _check_settings(output: Path, settings: dict[str, Any]) -> None:
             raise UserError(f"{output}: this training began with {name} {before.get(name)}, not {value}; {way}")
 
 
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"optimizer": {"lr": 1}} -> {"optimizer.lr": 1}."""
-    flat = {}
-    for name, value in settings.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
+def read_data(data: Data) -> tuple[Annotations, Annotations | None, list[str]]:
+    """Read the training and validation sets, check all their images, and return them with notes for the user.
 
-
-def read_data(data: Data) -> tuple[Annotations, Annotations | None]:
-    """Training and validation set, all their images looked at. Raises UserError where they cannot be used."""
+    Raises UserError where they cannot be used.
+    """
+    if not data.train:
+        raise UserError(
+            "nothing to train on: give --data FOLDER, or --data.train ANNOTATIONS (COCO json, VOC folder or YOLO "
+            "data.yaml)"
+        )
     train_set = load_annotations(data.train, data.train_images, data.train_split, bad_images=data.bad_images)
     if not len(train_set.boxes):
         raise UserError(f"{train_set.source}: there are no boxes in it, and nothing to learn; check the annotations")
     train_set = check_images(train_set, bad_images=data.bad_images, max_megapixels=data.max_megapixels)
     if not data.val:
-        return train_set, None
+        return train_set, None, [*train_set.notes, "no --data.val is given: the training will not be evaluated"]
     images = data.val_images or (data.train_images if data.val.endswith(".json") else None)
     classes = [category.name for category in train_set.categories]
     val = load_annotations(data.val, images, data.val_split, classes, bad_images=data.bad_images)
     check_same_categories(train_set, val)
     val = check_images(val, bad_images=data.bad_images, max_megapixels=data.max_megapixels)
     evaluate_boxes(val, np.zeros((0, COLUMNS)))  # what cannot be evaluated says so now, not after an epoch
-    return train_set, val
-
-
-def _read_data(data: Data) -> tuple[Annotations, Annotations | None, list[str]]:
-    """Training and validation sets, checked, and notes about them."""
-    if not data.train:
-        raise UserError(
-            "nothing to train on: give --data FOLDER, or --data.train ANNOTATIONS (COCO json, VOC folder or YOLO "
-            "data.yaml)"
-        )
-    train_set, val = read_data(data)
-    if val is None:
-        return train_set, None, [*train_set.notes, "no --data.val is given: the training will not be evaluated"]
     return train_set, val, [*train_set.notes, *val.notes]
