@@ -7,7 +7,7 @@ import pytest
 
 from cascade_rcnn.config import ModelOptions
 from cascade_rcnn.data.shapes import write_shapes
-from cascade_rcnn.recipes import Data, Optimizer, Recipe
+from cascade_rcnn.recipes import DataConfig, OptimizerConfig, Recipe
 
 
 @pytest.fixture(scope="session")
@@ -31,8 +31,8 @@ def recipe(shapes: Path, tmp_path: Path) -> Recipe:
             rois=16,
             min_size=None,
         ),
-        data=Data(train=str(shapes / "train.json"), val=str(shapes / "val.json"), photometric=0.5),
-        optimizer=Optimizer(name="adamw", lr=1e-3, lr_batch=2, warmup_steps=2, schedule="cosine"),
+        data=DataConfig(train=str(shapes / "train.json"), val=str(shapes / "val.json"), photometric=0.5),
+        optimizer=OptimizerConfig(name="adamw", lr=1e-3, lr_batch=2, warmup_steps=2, schedule="cosine"),
         epochs=2,
         batch_size=2,
         accelerator="cpu",

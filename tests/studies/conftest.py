@@ -6,7 +6,7 @@ import pytest
 
 from cascade_rcnn.config import ModelOptions
 from cascade_rcnn.data.shapes import write_shapes
-from cascade_rcnn.recipes import Data, Optimizer, Recipe
+from cascade_rcnn.recipes import DataConfig, OptimizerConfig, Recipe
 from cascade_rcnn.studies.experiments import Study, run
 from cascade_rcnn.studies.runs import choose
 
@@ -28,8 +28,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
             min_size=None,
             score_threshold=0.0,
         ),
-        data=Data(train=str(data / "train.json"), val=str(data / "val.json")),
-        optimizer=Optimizer(name="adamw", lr=1e-3, lr_batch=2, warmup_steps=1, schedule="cosine"),
+        data=DataConfig(train=str(data / "train.json"), val=str(data / "val.json")),
+        optimizer=OptimizerConfig(name="adamw", lr=1e-3, lr_batch=2, warmup_steps=1, schedule="cosine"),
         epochs=1,
         batch_size=2,
         accelerator="cpu",

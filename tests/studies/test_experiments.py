@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from cascade_rcnn.engine import train as training
 from cascade_rcnn.engine.interrupt import Interrupted
+from cascade_rcnn.engine.training import train as training
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import read_json, write_json
 from cascade_rcnn.studies import experiments

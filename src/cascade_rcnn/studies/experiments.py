@@ -10,12 +10,13 @@ import msgspec
 import numpy as np
 
 from cascade_rcnn.data import Annotations
-from cascade_rcnn.engine import machine, setup
+from cascade_rcnn.engine import environment
 from cascade_rcnn.engine.evaluate import evaluation_loader
 from cascade_rcnn.engine.interrupt import Interrupted
 from cascade_rcnn.engine.predictor import choose_device
-from cascade_rcnn.engine.setup import build_model
-from cascade_rcnn.engine.train import train
+from cascade_rcnn.engine.training import data as training_data
+from cascade_rcnn.engine.training.prepare import build_model
+from cascade_rcnn.engine.training.train import train
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import evaluate_boxes
 from cascade_rcnn.files import read_json
@@ -133,9 +134,9 @@ def read_data(base: Recipe) -> tuple[Annotations, Annotations]:
     data = base.data
     if not data.train or not data.val:
         raise UserError("a study needs data: give --data.train ANNOTATIONS and --data.val ANNOTATIONS")
-    train_set, val = setup.read_data(data)
-    assert val is not None  # there is data.val
-    return train_set, val
+    sets = training_data.read_data(data)
+    assert sets.val is not None  # there is data.val
+    return sets.train.annotations, sets.val.annotations
 
 
 def fingerprint(truth: Annotations) -> str:
@@ -226,7 +227,7 @@ def _measure(task: Task, study: Study, train_set: Annotations, val: Annotations,
             say(f"  {other} is not there: Figure 5 (a) will lack the cascade's boxes")
             settings = [s for s in settings if not s.of_cascade]
     if "speed" in task.missing:
-        run.write("speed.json", _speed(model, recipe, val) | {"device": str(device), "machine": machine.describe()})
+        run.write("speed.json", _speed(model, recipe, val) | {"device": str(device), "machine": environment.describe()})
     if "samples" in task.missing:
         run.write(
             "samples.json", measure.samples(model, train_set, study.sample_images, recipe.batch_size, recipe.workers)

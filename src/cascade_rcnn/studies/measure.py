@@ -20,9 +20,10 @@ from torch import Tensor
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.data.loader import Batch
 from cascade_rcnn.engine.evaluate import coco_rows, evaluation_loader
-from cascade_rcnn.engine.logs import ProgressBar
-from cascade_rcnn.engine.probe import seconds_per_update
-from cascade_rcnn.engine.setup import launch, prepare
+from cascade_rcnn.engine.progress import ProgressBar
+from cascade_rcnn.engine.training.launch import launch
+from cascade_rcnn.engine.training.prepare import prepare
+from cascade_rcnn.engine.training.timing import seconds_per_update
 from cascade_rcnn.evaluation.coco import COLUMNS
 from cascade_rcnn.evaluation.quality import LocalizationCurve, training_samples, trajectory
 from cascade_rcnn.heads.cascade import Cascade

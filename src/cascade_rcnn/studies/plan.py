@@ -8,9 +8,10 @@ from tempfile import TemporaryDirectory
 
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.engine.evaluate import evaluation_loader
-from cascade_rcnn.engine.logs import read_csv
-from cascade_rcnn.engine.probe import seconds_per_update
-from cascade_rcnn.engine.setup import launch, prepare
+from cascade_rcnn.engine.training.launch import launch
+from cascade_rcnn.engine.training.metric_log import read_csv
+from cascade_rcnn.engine.training.prepare import prepare
+from cascade_rcnn.engine.training.timing import seconds_per_update
 from cascade_rcnn.studies.experiments import Study, Task, ready
 from cascade_rcnn.studies.measure import detect_and_localize
 

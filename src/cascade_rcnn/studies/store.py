@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from cascade_rcnn.data import Annotations
-from cascade_rcnn.engine.run import holds_state
+from cascade_rcnn.engine.training.state import holds_state
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import Metrics
 from cascade_rcnn.evaluation.coco import IOU_THRESHOLDS
