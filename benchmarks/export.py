@@ -18,7 +18,7 @@ from benchmarks.measure import Options, Task, interleaved, options, skip
 from benchmarks.photo import photograph
 from benchmarks.weights import prepare
 from cascade_rcnn.data import Annotations, load_annotations
-from cascade_rcnn.engine import machine
+from cascade_rcnn.engine import environment
 from cascade_rcnn.engine.evaluate import run_predictor
 from cascade_rcnn.engine.predictor import Predictor
 from cascade_rcnn.errors import UserError
@@ -76,7 +76,7 @@ def main(given: Options) -> None:
 
 
 def _write(page: Path, lines: list[str], images: int) -> None:
-    here = machine.describe()
+    here = environment.describe()
     where = f"{here['processor']}, {here['cores']} cores; torch {here['torch']}, {here['date']}."
     with replacing(page) as aside:
         aside.write_text(f"{_HEAD.format(images=images)}{chr(10).join(lines)}\n\n{where}\n")

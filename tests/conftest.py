@@ -35,7 +35,7 @@ def two_threads() -> Iterator[None]:
 def thin_recipe() -> "Recipe":
     """One epoch of a thin cascade on a CPU, in this process alone; `data` and `output` are left to the test."""
     from cascade_rcnn.config import ModelOptions
-    from cascade_rcnn.recipes import Optimizer, Recipe
+    from cascade_rcnn.recipes import OptimizerConfig, Recipe
 
     return Recipe(
         model="cascade_rcnn_resnet18_fpn",
@@ -49,7 +49,7 @@ def thin_recipe() -> "Recipe":
             rois=16,
             min_size=None,
         ),
-        optimizer=Optimizer(name="adamw", lr=1e-3, lr_batch=2, warmup_steps=2, schedule="cosine"),
+        optimizer=OptimizerConfig(name="adamw", lr=1e-3, lr_batch=2, warmup_steps=2, schedule="cosine"),
         epochs=1,
         batch_size=2,
         accelerator="cpu",

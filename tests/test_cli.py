@@ -388,7 +388,7 @@ def test_train_takes_a_folder_that_names_its_splits(capsys, coco, monkeypatch):
         given.append(recipe.data)
         raise UserError("enough")
 
-    monkeypatch.setattr("cascade_rcnn.engine.train.train", train)
+    monkeypatch.setattr("cascade_rcnn.engine.training.train.train", train)
     folder = str(coco.parent)
     assert "enough" in fails(capsys, "train", "small", "--data", folder, "--data.flip", "0")
     (data,) = given

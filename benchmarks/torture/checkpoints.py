@@ -20,7 +20,7 @@ from benchmarks.torture.mutations import Random, cut, flip, mutate_bytes, mutate
 from cascade_rcnn import create_model
 from cascade_rcnn.config import Category
 from cascade_rcnn.engine.checkpoint import load, save
-from cascade_rcnn.engine.run import PREVIOUS, STATE, read_state
+from cascade_rcnn.engine.training.state import PREVIOUS, STATE, read_state
 from cascade_rcnn.models.detector import Detector
 
 _KEY = "cascade_rcnn"

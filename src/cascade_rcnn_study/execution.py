@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import torch
 
-from cascade_rcnn.engine import machine
+from cascade_rcnn.engine import environment
 from cascade_rcnn.engine.evaluate import evaluation_loader
 from cascade_rcnn.engine.interrupt import Interrupted
 from cascade_rcnn.engine.predictor import choose_device
-from cascade_rcnn.engine.train import train
+from cascade_rcnn.engine.training.train import train
 from cascade_rcnn.evaluation import evaluate_boxes
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
@@ -63,7 +63,7 @@ def _measure(run: PlannedRun, prepared: PreparedStudy, say: Say) -> None:
             "training_seconds_per_image": training_seconds_per_image(recipe),
             "test_seconds_per_image": detection_seconds_per_image(model, prepared.val),
         }
-        folder.write("speed.json", speed | {"device": str(device), "machine": machine.describe()})
+        folder.write("speed.json", speed | {"device": str(device), "machine": environment.describe()})
     if "samples" in run.missing:
         number = prepared.study.sample_images
         samples = sample_statistics(model, prepared.train_set, number, recipe.batch_size, recipe.workers)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from cascade_rcnn.data import Annotations
-from cascade_rcnn.engine.setup import build_model, read_data
+from cascade_rcnn.engine.training.data import read_data
+from cascade_rcnn.engine.training.prepare import build_model
 from cascade_rcnn.errors import UserError
 from cascade_rcnn_study.study import PlannedRun, Study, planned_runs
 from cascade_rcnn_study.training_record import check_reusable, data_id
@@ -24,8 +25,9 @@ def prepare_study(study: Study) -> PreparedStudy:
     runs = planned_runs(study)
     if not study.base.data.train or not study.base.data.val:
         raise UserError("a study needs data: give --data.train ANNOTATIONS and --data.val ANNOTATIONS")
-    train_set, val, _ = read_data(study.base.data)
-    assert val is not None  # data.val is given
+    sets = read_data(study.base.data)
+    assert sets.val is not None  # data.val is given
+    train_set, val = sets.train.annotations, sets.val.annotations
     data = {"train": data_id(train_set), "val": data_id(val)}
     for run in runs:
         check_reusable(run.folder, run.recipe, data)

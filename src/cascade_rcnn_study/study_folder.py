@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cascade_rcnn.engine.run import holds_state
+from cascade_rcnn.engine.training.state import holds_state
 from cascade_rcnn.evaluation import Metrics
 from cascade_rcnn.evaluation.matches import Matches
 from cascade_rcnn.files import read_json, write_json

@@ -6,8 +6,8 @@ from itertools import islice
 
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.engine.evaluate import evaluation_loader
-from cascade_rcnn.engine.logs import read_csv
-from cascade_rcnn.engine.trial_run import seconds_per_update, trial_run
+from cascade_rcnn.engine.training.metric_log import read_csv
+from cascade_rcnn.engine.training.trial_run import seconds_per_update, trial_run
 from cascade_rcnn_study.evaluation import detect_and_localize
 from cascade_rcnn_study.preparation import prepare_study
 from cascade_rcnn_study.study import PlannedRun, Study

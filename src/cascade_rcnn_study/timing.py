@@ -8,7 +8,7 @@ import torch
 
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.engine.evaluate import evaluation_loader
-from cascade_rcnn.engine.trial_run import seconds_per_update, trial_run
+from cascade_rcnn.engine.training.trial_run import seconds_per_update, trial_run
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.recipes import Recipe
 

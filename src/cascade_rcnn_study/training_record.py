@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from cascade_rcnn.data import Annotations
-from cascade_rcnn.engine.fingerprint import digest
+from cascade_rcnn.engine.training.fingerprint import digest
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import read_json
 from cascade_rcnn.models.checkpoint import load

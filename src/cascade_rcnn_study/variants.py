@@ -11,7 +11,7 @@ from cascade_rcnn.config import ModelOptions
 from cascade_rcnn.errors import UserError, nearest
 from cascade_rcnn.models.architectures import sibling
 from cascade_rcnn.presets import preset_stages
-from cascade_rcnn.recipes import RECIPES, Optimizer, Recipe
+from cascade_rcnn.recipes import RECIPES, OptimizerConfig, Recipe
 from cascade_rcnn_study.evaluation_settings import (
     DEFAULT,
     ITERATIVE,
@@ -158,7 +158,7 @@ def _by_sgd(base: Recipe) -> Recipe:
     own = base.optimizer
     if own.name == "sgd":
         return base
-    sgd = replace(Optimizer(), warmup_steps=own.warmup_steps, schedule=own.schedule, drops=own.drops)
+    sgd = replace(OptimizerConfig(), warmup_steps=own.warmup_steps, schedule=own.schedule, drops=own.drops)
     return replace(base, optimizer=sgd)
 
 

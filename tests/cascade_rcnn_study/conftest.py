@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from cascade_rcnn.data.shapes import CLASSES, write_shapes
-from cascade_rcnn.engine.setup import build_model
+from cascade_rcnn.engine.training.prepare import build_model
 from cascade_rcnn.models.detector import Detector
-from cascade_rcnn.recipes import Data, Recipe
+from cascade_rcnn.recipes import DataConfig, Recipe
 from cascade_rcnn_study.artifacts import choose
 from cascade_rcnn_study.execution import run_study
 from cascade_rcnn_study.study import Study
@@ -21,7 +21,7 @@ def base(thin_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Recip
     return replace(
         thin_recipe,
         options=replace(thin_recipe.options, score_threshold=0.0),
-        data=Data(train=str(data / "train.json"), val=str(data / "val.json")),
+        data=DataConfig(train=str(data / "train.json"), val=str(data / "val.json")),
         output=str(tmp_path_factory.mktemp("study") / "study"),
     )
 

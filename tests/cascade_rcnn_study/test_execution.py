@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cascade_rcnn.engine import train as training
 from cascade_rcnn.engine.interrupt import Interrupted
+from cascade_rcnn.engine.training import epoch
 from cascade_rcnn_study import execution
 from cascade_rcnn_study.artifacts import choose
 from cascade_rcnn_study.execution import run_study
@@ -74,14 +74,14 @@ def test_without_the_cascade_s_checkpoint_only_its_boxes_are_missing(base, finis
 def test_an_interrupted_training_run_is_resumed(base, tmp_path, monkeypatch):
     """Ctrl-C in the first update; the same call continues from there and ends where an uninterrupted one does."""
     one = study(base, "figure4", output=str(tmp_path / "a"), epochs=2)
-    original = training._update
+    original = epoch._update
 
     def press(*arguments, **flags):
         os.kill(os.getpid(), signal.SIGINT)
         return original(*arguments, **flags | {"asked": True})
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_update", press)
+        patch.setattr(epoch, "_update", press)
         with pytest.raises(Interrupted, match="run the same command to continue"):
             run_quietly(one)
     (planned,) = planned_runs(one)

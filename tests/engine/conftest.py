@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cascade_rcnn.data.shapes import write_shapes
-from cascade_rcnn.recipes import Data, Recipe
+from cascade_rcnn.recipes import DataConfig, Recipe
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +18,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def recipe(thin_recipe: Recipe, shapes: Path, tmp_path: Path) -> Recipe:
     """Two epochs of a thin cascade on `shapes`."""
-    data = Data(train=str(shapes / "train.json"), val=str(shapes / "val.json"), photometric=0.5)
+    data = DataConfig(train=str(shapes / "train.json"), val=str(shapes / "val.json"), photometric=0.5)
     return replace(thin_recipe, data=data, epochs=2, output=str(tmp_path / "run"))
 
 
