@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +20,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for folder in TOGETHER.intersection(item.path.parts):
             item.add_marker(pytest.mark.xdist_group(folder))
+
+
+@pytest.fixture(scope="session")
+def peers_folder() -> Path:
+    """What detectron2 and mmdetection computed with small models."""
+    folder = Path(__file__).parent / "fixtures" / "peers"
+    if not folder.is_dir():
+        pytest.skip("tests/fixtures/peers is missing: a source distribution leaves it out, the repository has it")
+    return folder
 
 
 @pytest.fixture

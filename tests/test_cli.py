@@ -362,8 +362,8 @@ def test_convert_wants_a_direction_and_the_right_endings(capsys, tmp_path):
     assert "none.pth: no such checkpoint" in missing
 
 
-def test_convert_brings_in_and_takes_out(capsys, tmp_path):
-    peer = Path(__file__).parent / "fixtures" / "peers" / "detectron2" / "cascade_thin"
+def test_convert_brings_in_and_takes_out(capsys, peers_folder, tmp_path):
+    peer = peers_folder / "detectron2" / "cascade_thin"
     ours, theirs, again = (tmp_path / name for name in ("ours.safetensors", "theirs.pth", "again.safetensors"))
     config = ("--config", str(peer / "config.yaml"))
     main(["convert", str(peer / "weights.safetensors"), "--from", "detectron2", *config, "--output", str(ours)])

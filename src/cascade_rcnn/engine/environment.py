@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from cascade_rcnn import __version__
+
 
 def describe() -> dict[str, str | int]:
     """Processor, cores, GPU, versions and today's date, for the record beside a measurement."""
@@ -20,7 +22,7 @@ def describe() -> dict[str, str | int]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": version("torchvision"),
-        "cascade_rcnn": version("cascade-rcnn"),
+        "cascade_rcnn": __version__,
     }
 
 
