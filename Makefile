@@ -1,15 +1,17 @@
 # Everything runs in .venv, which is made on first use and brought up to date when pyproject.toml changes.
 # Choose another interpreter with `make PYTHONS=/path/to/python`, another place with `make VENV=folder`, and how many
-# processes run the tests with `make test JOBS=4` (a core and 2 GB each).
+# processes run the tests with `make test JOBS=4` (a core and 2 GB each). TORCH is what pip is given for torch and
+# torchvision: `make test TORCH="torch~=2.11.0 torchvision~=0.26.0"`.
 
 PYTHONS ?= python3.13 python3.12 python3.11 python3
 VENV ?= .venv
 JOBS ?= 2
+TORCH ?= torch torchvision
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart starter test test-slow lint bench torture clean
+.PHONY: help quickstart starter test test-slow lint package bench torture clean
 
 help:
 	@echo "make quickstart   find people in a photo, fine-tune on blood cells, evaluate, draw; needs no data"
@@ -17,6 +19,7 @@ help:
 	@echo "make test         ruff, pyright, import layers, then the tests"
 	@echo "make test-slow    the tests that take minutes"
 	@echo "make lint         the checks of 'make test' without the tests"
+	@echo "make package      sdist and wheel in dist/; installs the wheel in a fresh environment, runs 'cascade-rcnn doctor'"
 	@echo "make bench        measure speed and memory, write docs/results/performance.md; ONLY=inference: that part;"
 	@echo "                  BENCH='--data FOLDER --checkpoints FILE': flags of benchmarks/report.py (--quick: a trial)"
 	@echo "make torture      kills, failing disks, mutated files; docs/results/torture.md; fails if anything is lost or wrong;"
@@ -43,6 +46,14 @@ lint: $(READY)
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 	@$(BIN)/lint-imports
 
+package: $(READY)
+	@rm -rf dist build/installed
+	@$(BIN)/python -m build
+	@$(BIN)/python -m venv build/installed
+	@build/installed/bin/python -m pip install --quiet $(TORCH)
+	@build/installed/bin/python -m pip install --quiet dist/*.whl
+	@build/installed/bin/cascade-rcnn doctor
+
 bench: $(READY)
 	$(BIN)/python -m benchmarks.report $(if $(ONLY),--only $(ONLY)) $(BENCH)
 
@@ -55,7 +66,7 @@ clean:
 # An interpreter counts when it really starts (a version manager's shim may not) and can make environments.
 USABLE := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
 
-# torch and torchvision go first, newest of both, so that they always match.
+# torch and torchvision go first and together, so that they always match.
 $(READY): pyproject.toml
 	@set -e; \
 	if ! $(BIN)/python -c "$(USABLE)" 2>/dev/null || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
@@ -72,6 +83,6 @@ $(READY): pyproject.toml
 	fi
 	@echo "Installing into $(VENV): a few minutes and about 6 GB, most of it PyTorch"
 	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	@$(BIN)/python -m pip install --quiet torch torchvision
+	@$(BIN)/python -m pip install --quiet $(TORCH)
 	@$(BIN)/python -m pip install --quiet --editable ".[export]" --group dev
 	@touch $@

@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.measure import Options, Row, fresh, options, seconds, write
 from benchmarks.synthetic import write_truth
-from cascade_rcnn.data.dataset import DetectionDataset
+from cascade_rcnn.data.dataset import Dataset
 
 _SECONDS = 5.0
 _SHARE = 0.1  # of the columns' size: more than this in a worker would be a copy
@@ -52,7 +52,7 @@ def load(path: str) -> dict[str, float]:
     for method in ("fork", "spawn"):
         context = multiprocessing.get_context(method)
         queue = context.SimpleQueue()
-        dataset = DetectionDataset(annotations)
+        dataset = Dataset(annotations)
         worker = context.Process(  # pyright: ignore[reportAttributeAccessIssue]
             target=_read_all, args=(dataset, queue)
         )
@@ -62,7 +62,7 @@ def load(path: str) -> dict[str, float]:
     return found
 
 
-def _read_all(dataset: DetectionDataset, queue: "multiprocessing.SimpleQueue[float]") -> None:
+def _read_all(dataset: Dataset, queue: "multiprocessing.SimpleQueue[float]") -> None:
     """In a worker: by how many megabytes its private memory grows while it reads every target once."""
     for i in range(8):  # what the first reads set up once is no copy of the data
         dataset._target(i)

@@ -18,7 +18,7 @@ from benchmarks.measure import Options, Task, interleaved, options, skip
 from benchmarks.photo import photograph
 from benchmarks.weights import prepare
 from cascade_rcnn.data import Annotations, load_annotations
-from cascade_rcnn.engine import machine
+from cascade_rcnn.engine import environment
 from cascade_rcnn.engine.evaluate import run_predictor
 from cascade_rcnn.engine.predictor import Predictor
 from cascade_rcnn.errors import UserError
@@ -42,11 +42,11 @@ _SMALL = (
 )
 _HEAD = """# Exports
 
-Written by `python -m benchmarks.export`. Latency: median milliseconds of one image from pixels to detections, batch 1,
-two threads, the candidates taking turns; eager is `Predictor` on the checkpoint. Trained models: images of 320 pixels,
-differences over ten of the validation set, AP over all {images} of it. Random ones: a photograph of 800 x 1216 pixels,
-of 320 x 480 where marked "small". Differences are the largest, against the eager detector in fp32; "missing" counts
-detections without a counterpart.
+Written by `python -m benchmarks.export`. Latency is the median in milliseconds for one image from pixels to detections,
+at batch size 1 on two threads, with the candidates taking turns; eager is `Predictor` on the checkpoint. Trained models
+are run on images of 320 pixels: differences over ten validation images, AP over all {images}. Models with random
+weights are run on a photograph of 800 x 1216 pixels, or 320 x 480 if marked "small". Differences are the largest ones
+from the eager detector in fp32; "missing" counts detections without a counterpart.
 
 | model | format | differs: px | score | missing | MB | ms | AP |
 |---|---|---|---|---|---|---|---|
@@ -76,7 +76,7 @@ def main(given: Options) -> None:
 
 
 def _write(page: Path, lines: list[str], images: int) -> None:
-    here = machine.describe()
+    here = environment.describe()
     where = f"{here['processor']}, {here['cores']} cores; torch {here['torch']}, {here['date']}."
     with replacing(page) as aside:
         aside.write_text(f"{_HEAD.format(images=images)}{chr(10).join(lines)}\n\n{where}\n")

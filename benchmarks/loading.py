@@ -10,10 +10,10 @@ import torch
 
 from benchmarks.measure import Options, Row, options, seconds, skip, write
 from cascade_rcnn.data import Annotations, load_annotations
-from cascade_rcnn.data.dataset import DetectionDataset
+from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.loader import make_loader
 from cascade_rcnn.data.transforms import build_transforms
-from cascade_rcnn.engine import optim
+from cascade_rcnn.engine.training import optim
 from cascade_rcnn.images import read_image
 from cascade_rcnn.models.architectures import model_config
 from cascade_rcnn.models.build import build
@@ -51,7 +51,7 @@ def _decoding(annotations: Annotations, number: int) -> float:
 
 def _one_worker(annotations: Annotations, photometric: float, batches: int, size: int = 8) -> float:
     """Images a second out of one worker process: decoded, augmented, batched and handed over."""
-    dataset = DetectionDataset(annotations, build_transforms(0.5, photometric))
+    dataset = Dataset(annotations, build_transforms(0.5, photometric))
     loader = make_loader(dataset, batch_size=size, workers=1, seed=0, shuffle=True, drop_last=True)
     stream = iter(loader)
     for _ in range(_IN_FLIGHT):
@@ -68,7 +68,7 @@ def _waiting(annotations: Annotations, steps: int) -> tuple[float, float]:
     groups = optim.parameter_groups(model, recipe.optimizer)
     optimizer = optim.make_optimizer(groups, recipe.optimizer)
     optim.set_learning_rate(optimizer, 1e-5)
-    dataset = DetectionDataset(annotations, build_transforms(recipe.data.flip, recipe.data.photometric))
+    dataset = Dataset(annotations, build_transforms(recipe.data.flip, recipe.data.photometric))
     loader = make_loader(
         dataset, batch_size=recipe.batch_size, workers=recipe.workers, seed=0, shuffle=True, drop_last=True
     )

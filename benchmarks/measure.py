@@ -176,14 +176,14 @@ def peak_mb() -> float:
     if status.is_file():
         lines = status.read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
-    from cascade_rcnn.engine.machine import peak_memory_mb
+    from cascade_rcnn.engine.environment import peak_memory_mb
 
     return peak_memory_mb()
 
 
 def write(part: str, given: Options, rows: list[Row], notes: list[str] | None = None, **more: Any) -> None:
     """Print the figures, and keep them as JSON beside the machine they were measured on."""
-    from cascade_rcnn.engine.machine import describe
+    from cascade_rcnn.engine.environment import describe
     from cascade_rcnn.files import write_json
 
     for row in rows:

@@ -30,10 +30,11 @@ PARTS = {
 }
 _HEAD = """# Performance
 
-Written by `make bench`; the scripts are in `benchmarks/`, the figures in `docs/results/performance/`. Times are medians
-after a warm-up, the candidates taking turns; ratios are what counts. The floor, in the unit of what is measured, is
-what this machine needs at least: for the networks, their floating-point operations at the rate that it reaches in
-large matrix products. Targets are the project's own. What a ratio is taken to was measured in the same run.
+Written by `make bench`; the scripts are in `benchmarks/`, the raw numbers in `docs/results/performance/`. Times are
+medians after a warm-up, with the candidates taking turns; ratios are what counts. The floor is the least that this
+machine needs, in the unit of the measurement: for the networks, their floating-point operations at the rate that it
+reaches in large matrix products. Targets are the project's own. The denominator of each ratio was measured in the same
+run.
 """
 
 

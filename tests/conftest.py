@@ -2,12 +2,17 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from cascade_rcnn.recipes import Recipe
+
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
 
-TOGETHER = {"export", "studies"}  # folders whose tests share what takes long to make: one process runs them
+TOGETHER = {"export", "cascade_rcnn_study"}  # folders whose tests share what takes long to make: one process runs them
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -15,6 +20,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for folder in TOGETHER.intersection(item.path.parts):
             item.add_marker(pytest.mark.xdist_group(folder))
+
+
+@pytest.fixture(scope="session")
+def peers_folder() -> Path:
+    """What detectron2 and mmdetection computed with small models."""
+    folder = Path(__file__).parent / "fixtures" / "peers"
+    if not folder.is_dir():
+        pytest.skip("tests/fixtures/peers is missing: a source distribution leaves it out, the repository has it")
+    return folder
 
 
 @pytest.fixture
@@ -25,3 +39,30 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def thin_recipe() -> "Recipe":
+    """One epoch of a thin cascade on a CPU, in this process alone; `data` and `output` are left to the test."""
+    from cascade_rcnn.config import ModelOptions
+    from cascade_rcnn.recipes import OptimizerConfig, Recipe
+
+    return Recipe(
+        model="cascade_rcnn_resnet18_fpn",
+        weights_backbone=None,
+        options=ModelOptions(
+            backbone_width=8,
+            pyramid_channels=8,
+            head_width=16,
+            anchor_sizes=(8, 16, 32, 64, 128),
+            proposals=40,
+            rois=16,
+            min_size=None,
+        ),
+        optimizer=OptimizerConfig(name="adamw", lr=1e-3, lr_batch=2, warmup_steps=2, schedule="cosine"),
+        epochs=1,
+        batch_size=2,
+        accelerator="cpu",
+        precision="fp32",
+        workers=0,
+    )

@@ -11,7 +11,8 @@ from pathlib import Path
 import cascade_rcnn
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = sorted((ROOT / "src" / "cascade_rcnn").rglob("*.py"))
+PACKAGES = {path.name for path in (ROOT / "src").iterdir() if (path / "__init__.py").is_file()}
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
 
 
 def run(code: str) -> str:
@@ -41,13 +42,19 @@ def test_what_is_imported_is_declared():
             if isinstance(node, ast.ImportFrom):
                 assert node.level == 0, f"{path}: a relative import"
                 names = [node.module or ""]
-            for top in {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"cascade_rcnn"}:
+            for top in {name.split(".")[0] for name in names} - sys.stdlib_module_names - PACKAGES:
                 # A module of an extra that is not installed here is known by its own name.
                 offered = {normal(distribution) for distribution in providers.get(top, [top])}
                 assert offered & declared, f"{path}: {top} is not among the dependencies"
 
 
-def test_help_comes_without_torch():
+def test_every_package_is_in_the_wheel():
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert set(wheel["packages"]) == {f"src/{name}" for name in PACKAGES}
+    assert all((ROOT / "src" / name / "py.typed").is_file() for name in PACKAGES)
+
+
+def test_help_comes_without_torch_or_the_study():
     code = """
 import sys
 from cascade_rcnn.cli import main
@@ -56,7 +63,8 @@ try:
     main()
 except SystemExit as exit:
     assert not exit.code, exit.code
-assert "torch" not in sys.modules, "torch was imported"
+late = {"torch", "cascade_rcnn_study"} & sys.modules.keys()
+assert not late, f"{late} imported"
 """
     assert "train" in run(code)
 

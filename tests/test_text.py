@@ -23,3 +23,4 @@ def test_what_steers_a_terminal_is_spelled_out(text, shown):
 def test_nouns_agree_with_their_number():
     assert [count(n, "image") for n in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
     assert (count(1, "box"), count(2, "box"), count(3, "class")) == ("1 box", "2 boxes", "3 classes")
+    assert (count(2, "epoch"), count(2, "batch")) == ("2 epochs", "2 batches")

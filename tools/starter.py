@@ -13,8 +13,8 @@ from cascade_rcnn.assets import STARTER
 from cascade_rcnn.data import load_annotations
 from cascade_rcnn.engine.evaluate import run_predictor
 from cascade_rcnn.engine.predictor import Predictor
-from cascade_rcnn.engine.run import STATE
-from cascade_rcnn.engine.train import train
+from cascade_rcnn.engine.training.state import STATE
+from cascade_rcnn.engine.training.train import train
 from cascade_rcnn.evaluation import evaluate_boxes
 from cascade_rcnn.evaluation.coco import Metrics
 from cascade_rcnn.files import write_json

@@ -84,7 +84,7 @@ def _run(name: str, part: Callable[[], Tally]) -> Tally:
 
 
 def _write(given: argparse.Namespace, tallies: list[Tally], seconds: float) -> Path:
-    from cascade_rcnn.engine.machine import describe
+    from cascade_rcnn.engine.environment import describe
 
     if missing := not_covered():
         tallies[-1].skipped.append(f"images of {', '.join(missing)}: the campaign cannot write them")

@@ -16,11 +16,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from benchmarks.torture.areas import Case
+from benchmarks.torture.equality import identical
 from benchmarks.torture.mutations import Random, cut, flip, mutate_bytes, mutate_tree, one
 from cascade_rcnn import create_model
 from cascade_rcnn.config import Category
 from cascade_rcnn.engine.checkpoint import load, save
-from cascade_rcnn.engine.run import PREVIOUS, STATE, read_state
+from cascade_rcnn.engine.training.state import PREVIOUS, STATE, read_state
 from cascade_rcnn.models.detector import Detector
 
 _KEY = "cascade_rcnn"
@@ -229,18 +230,11 @@ class States:
         if random.random() < 0.3:
             before.write_bytes(self.data)
             what += ", the one before it whole"
-        return what, lambda: None if _equal(read_state(folder)[0], self.good) else "another state was read"
+        return what, lambda: None if identical(read_state(folder)[0], self.good) else "another state was read"
 
     def _wrong(self, state: dict[str, Any], part: str, odd: Any) -> str | None:
         """A state with an odd part may be read where restoring it is what refuses; never without the part."""
         if part not in state:
             return f"read without {part}"
-        return "read with an odd position" if part == "position" and not _equal(state[part], self.good[part]) else None
-
-
-def _equal(a: Any, b: Any) -> bool:
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(_equal(a[key], b[key]) for key in a)
-    if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(map(_equal, a, b))
-    return torch.equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else bool(a == b)
+        same = part != "position" or identical(state[part], self.good[part])
+        return None if same else "read with an odd position"

@@ -113,7 +113,7 @@ def _arm(disturbance: Disturbance, mark: str) -> None:
     if disturbance.renames:
         os.replace, os.rename = (_dying(rename, disturbance.renames, mark) for rename in (os.replace, os.rename))
     if disturbance.step is not None:
-        from cascade_rcnn.engine import optim
+        from cascade_rcnn.engine.training import optim
 
         rate = optim.learning_rate
 

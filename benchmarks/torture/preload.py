@@ -4,8 +4,17 @@ import importlib
 import warnings
 
 _MODULES = (
-    *("tensorboard.summary.writer.record_writer", "matplotlib.pyplot", "cascade_rcnn.cli", "cascade_rcnn.engine.train"),
-    *("cascade_rcnn.engine.curve", "cascade_rcnn.engine.predict", "cascade_rcnn.engine.predictor"),
+    *(
+        "tensorboard.summary.writer.record_writer",
+        "matplotlib.pyplot",
+        "cascade_rcnn.cli",
+        "cascade_rcnn.engine.training.train",
+    ),
+    *(
+        "cascade_rcnn.engine.training.learning_curve",
+        "cascade_rcnn.engine.prediction.detect_files",
+        "cascade_rcnn.engine.predictor",
+    ),
     *("cascade_rcnn.export.export", "benchmarks.torture.commands"),
 )
 

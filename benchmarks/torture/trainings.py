@@ -6,12 +6,11 @@ import json
 import logging
 import math
 from pathlib import Path
-from typing import Any
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from benchmarks.torture.equality import identical
 from cascade_rcnn.data.shapes import write_shapes
 from cascade_rcnn.engine.checkpoint import load, load_state
 
@@ -74,34 +73,24 @@ def difference(reference: Path, output: Path) -> str | None:
     if missing:
         return f"{', '.join(sorted(missing))} is missing"
     for name in ("last.safetensors", "best.safetensors"):
-        if _weights(reference / name) != _weights(output / name) or not _equal(
-            load_file(reference / name), load_file(output / name)
-        ):
+        there, here = reference / name, output / name
+        if _metadata(there) != _metadata(here) or not identical(load_file(there), load_file(here)):
             return f"{name} differs"
     for name in ("train.csv", "evaluation.csv"):
         if (here := _rows(output / name)) != (there := _rows(reference / name)):
             return f"{name} differs: {len(here)} rows, undisturbed {len(there)}"
     for name in ("best.json", "results.json"):
-        if not _equal(*(json.loads((folder / name).read_text()) for folder in (reference, output))):
+        if not identical(*(json.loads((folder / name).read_text()) for folder in (reference, output)), ignored=_CLOCKS):
             return f"{name} differs"
     states = [load_state(folder / "last.state.pt") for folder in (reference, output)]
-    if not _equal(*states):
+    if not identical(*states, ignored=_CLOCKS):
         return "last.state.pt differs"
     return _board_differs(output)
 
 
-def _weights(path: Path) -> dict[str, str]:
+def _metadata(path: Path) -> dict[str, str]:
     with safe_open(path, framework="pt") as file:
         return file.metadata()
-
-
-def _equal(a: Any, b: Any) -> bool:
-    """To the bit, clocks aside."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(key in _CLOCKS or _equal(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        return len(a) == len(b) and all(map(_equal, a, b))
-    return torch.equal(a, b) if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) else bool(a == b)
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -40,18 +40,18 @@ def train(arguments: Sequence[str]) -> None:
             folder: A data set that names its splits, in place of data.train and data.val with their splits.
             resume: Continue the training that the output folder holds.
         """
-        from cascade_rcnn.engine import ranks
-        from cascade_rcnn.engine.curve import plot
-        from cascade_rcnn.engine.train import train as run_training
+        from cascade_rcnn.engine.training import processes
+        from cascade_rcnn.engine.training.learning_curve import plot
+        from cascade_rcnn.engine.training.train import train as run_training
 
         try:
             if folder is not None:
                 recipe = _with_data(recipe, folder)
             output = run_training(recipe, resume=resume)
         except (UserError, Interrupted):
-            ranks.let_the_first_speak()
+            processes.let_the_first_speak()
             raise
-        if ranks.is_first():
+        if processes.is_first():
             weights = output / ("best.safetensors" if (output / "best.safetensors").exists() else "last.safetensors")
             print(f"learning curve: {plot(output)}")
             print(f"weights: {weights}\nnext: cascade-rcnn predict --checkpoint {weights} --output found IMAGES...")
@@ -260,7 +260,7 @@ def predict(
         overwrite: Begin anew in a folder that holds what another command found.
         trust: Open a .pt2 file, which runs whatever its author put in.
     """
-    from cascade_rcnn.engine.predict import Job, predict_files
+    from cascade_rcnn.engine.prediction.detect_files import Job, predict_files
     from cascade_rcnn.engine.predictor import Predictor
     from cascade_rcnn.folders import expand
     from cascade_rcnn.models.checkpoint import locate
@@ -408,7 +408,7 @@ def export(
 
 def study(arguments: Sequence[str]) -> None:
     """The paper's tables and figures on your data: `study list`, `plan`, `run`, `render`."""
-    from cascade_rcnn.studies.command import main as run
+    from cascade_rcnn_study.command import main as run
 
     run(arguments)
 

@@ -20,7 +20,7 @@ _PICTURES = frozenset(
 )
 
 # What `predict` writes into its output folder: the images with their boxes, and what is done.
-PICTURES, RECORD = "pictures", "images.jsonl"
+PICTURES, JOURNAL = "pictures", "images.jsonl"
 
 
 class Source(NamedTuple):
@@ -105,7 +105,7 @@ class _Walk:
             return
         entered.add((status.st_dev, status.st_ino))
         for entry in entries:
-            if _is_hidden(entry, folder) or (entry.name == PICTURES and (folder / RECORD).exists()):
+            if _is_hidden(entry, folder) or (entry.name == PICTURES and (folder / JOURNAL).exists()):
                 continue
             if entry.is_dir():
                 yield from self._below(entry, entered)

@@ -3,10 +3,10 @@
 Every field is a flag of `cascade-rcnn train RECIPE --...`. The paper's rows follow section 5.1.1 and 5.5.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -16,7 +16,7 @@ from cascade_rcnn.files import read_json
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data:
+class DataConfig:
     """What to train on: COCO json, PASCAL VOC or YOLO, recognised by the path."""
 
     train: str = ""  # annotations: a COCO .json, a VOC folder or ImageSets .txt, a YOLO data.yaml
@@ -32,7 +32,7 @@ class Data:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Optimizer:
+class OptimizerConfig:
     """SGD or AdamW, and the learning rate over time."""
 
     name: Literal["sgd", "adamw"] = "sgd"
@@ -55,8 +55,8 @@ class Recipe:
     weights_backbone: str | None = "imagenet"  # or a local file; None: random
     init: str | None = None  # a checkpoint to start from, in place of `model`, `options` and `weights_backbone`
     options: ModelOptions = field(default_factory=ModelOptions)
-    data: Data = field(default_factory=Data)
-    optimizer: Optimizer = field(default_factory=Optimizer)
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     epochs: int = 12
     batch_size: int = 2  # images a device and step
     accumulate: int = 1  # steps whose gradients are added up for one update
@@ -93,8 +93,8 @@ def _paper(model: str, output: str) -> Recipe:
     return Recipe(
         model=model,
         options=ModelOptions(semantics="paper", rois=512, max_size=1312),
-        optimizer=Optimizer(lr=0.005, lr_batch=8, drops=(160 / 280, 240 / 280)),
-        data=Data(photometric=0.5),
+        optimizer=OptimizerConfig(lr=0.005, lr_batch=8, drops=(160 / 280, 240 / 280)),
+        data=DataConfig(photometric=0.5),
         epochs=19,  # 118k images: 280k iterations of 8
         batch_size=1,
         precision="fp32",
@@ -196,8 +196,8 @@ def finetune() -> Recipe:
     A few hundred images are enough to start with; raise --epochs for fewer, lower it for tens of thousands.
     """
     return Recipe(
-        data=Data(photometric=0.5),
-        optimizer=Optimizer(
+        data=DataConfig(photometric=0.5),
+        optimizer=OptimizerConfig(
             name="adamw", lr=1e-4, lr_batch=8, weight_decay=0.05, clip_norm=1.0, warmup_steps=100, schedule="cosine"
         ),
         epochs=24,
@@ -219,7 +219,7 @@ def _small(model: str, output: str) -> Recipe:
             min_size=320,
             max_size=544,
         ),
-        optimizer=Optimizer(
+        optimizer=OptimizerConfig(
             name="adamw", lr=2e-4, lr_batch=4, weight_decay=0.05, clip_norm=1.0, warmup_steps=100, schedule="cosine"
         ),
         epochs=10,
@@ -298,8 +298,8 @@ def starter() -> Recipe:
             min_size=(224, 272, 320),
             max_size=544,
         ),
-        data=Data(photometric=0.5),
-        optimizer=Optimizer(
+        data=DataConfig(photometric=0.5),
+        optimizer=OptimizerConfig(
             name="adamw", lr=4e-4, lr_batch=4, weight_decay=0.05, clip_norm=1.0, warmup_steps=100, schedule="cosine"
         ),
         epochs=10,
@@ -320,7 +320,7 @@ def quickstart() -> Recipe:
     return Recipe(
         init="starter",
         options=ModelOptions(min_size=None),
-        optimizer=Optimizer(
+        optimizer=OptimizerConfig(
             name="adamw", lr=8e-4, lr_batch=4, weight_decay=0.05, clip_norm=5.0, warmup_steps=20, schedule="cosine"
         ),
         epochs=5,
@@ -348,7 +348,7 @@ def shapes() -> Recipe:
             rois=64,
             min_size=None,
         ),
-        optimizer=Optimizer(
+        optimizer=OptimizerConfig(
             name="adamw", lr=1e-3, lr_batch=4, weight_decay=0.05, clip_norm=5.0, warmup_steps=100, schedule="cosine"
         ),
         epochs=12,
@@ -396,3 +396,11 @@ def read_recipe(path: Path) -> Recipe:
         return msgspec.convert(read_json(path), Recipe)
     except msgspec.ValidationError as error:
         raise UserError(f"{path}: not the recipe.json of a training ({error}); give one, or a recipe's name") from None
+
+
+def flattened(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Name nested settings as the command line does: {"optimizer": {"lr": 1}} -> {"optimizer.lr": 1}."""
+    flat = {}
+    for name, value in settings.items():
+        flat |= flattened(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat

@@ -10,6 +10,7 @@ def printable(text: str) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """`1 image`, `2 images`, `2 boxes`."""
-    plural = f"{noun}es" if noun.endswith(("x", "s", "ch")) else f"{noun}s"
+    """`1 image`, `2 images`, `2 boxes`, `2 epochs`."""
+    hissing = noun.endswith(("x", "s", "ch")) and not noun.endswith("epoch")
+    plural = f"{noun}es" if hissing else f"{noun}s"
     return f"{number} {noun if number == 1 else plural}"

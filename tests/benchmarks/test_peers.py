@@ -63,8 +63,7 @@ def test_mmdet_gets_the_weights_that_convert_back():
     model = create_model("cascade_rcnn_resnet18_fpn", 3, pyramid_channels=16, head_width=32)
     _, state = mmdet.convert(to_mmdet(model), None)
     own = {name: value for name, value in model.state_dict().items() if "num_batches" not in name}
-    assert state.keys() == own.keys()
-    assert all(torch.equal(state[name], value) for name, value in own.items())
+    torch.testing.assert_close(dict(state), own, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("wrong", ["torchvision=" + sys.executable, "detectron2", "mmdet=/no/such/python"])

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.torture import annotations, areas, images, page
 from benchmarks.torture.__main__ import main
 from benchmarks.torture.annotations import Coco
 from benchmarks.torture.areas import run_area
+from benchmarks.torture.equality import identical
 from benchmarks.torture.mutations import BYTES, mutate_bytes, mutate_tree
 from benchmarks.torture.outcomes import Outcome, Tally, Verdict, judge
 from cascade_rcnn.errors import UserError
@@ -182,3 +184,14 @@ def test_a_few_of_each_kind(tmp_path):
 @pytest.mark.slow
 def test_kills_and_faults(tmp_path):
     main(["--quick", "--only", "train", "predict", "export", "faults", "--output", str(tmp_path)])
+
+
+def test_states_are_compared_to_the_bit():
+    state = {"weights": [torch.zeros(2), (1, "a")], "seconds": 1.0}
+    assert identical(state, {"weights": [torch.zeros(2), [1, "a"]], "seconds": 1.0})
+    assert not identical(state, {"weights": [torch.tensor([0.0, 1e-30]), (1, "a")], "seconds": 1.0})
+    assert not identical(state, {"weights": [torch.zeros(2)], "seconds": 1.0})
+    assert not identical(state, state | {"more": None})
+    later = state | {"seconds": 2.0}
+    assert not identical(state, later)
+    assert identical([state], [later], ignored=("seconds",))

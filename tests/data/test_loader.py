@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascade_rcnn.data.dataset import DetectionDataset
+from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.loader import AspectBatchSampler, make_loader
 from cascade_rcnn.data.transforms import build_transforms
 from cascade_rcnn.errors import UserError
@@ -130,13 +130,11 @@ def test_evaluation_is_in_order_without_repetition():
 
 
 @pytest.fixture
-def dataset(make_annotations, write_image, tmp_path) -> DetectionDataset:
+def dataset(make_annotations, write_image, tmp_path) -> Dataset:
     sizes = [(60, 40)] * 5 + [(30, 40)] * 8
     for i, (height, width) in enumerate(sizes):
         write_image(tmp_path / f"{i}.png", width, height)
-    return DetectionDataset(
-        make_annotations(sizes, [[(1, 2, 3, 4)] * (i % 3) for i in range(13)]), build_transforms(0.5, 0.5)
-    )
+    return Dataset(make_annotations(sizes, [[(1, 2, 3, 4)] * (i % 3) for i in range(13)]), build_transforms(0.5, 0.5))
 
 
 def _epoch(loader, epoch: int, skip_batches: int = 0) -> list:
@@ -244,13 +242,13 @@ def test_the_next_image_stands_in_for_one_that_does_not_decode(make_annotations,
     options = {"batch_size": 2, "workers": workers, "seed": 0, "shuffle": False}
     found = [
         image.shape[2]
-        for images, _ in make_loader(DetectionDataset(annotations), replace_bad=True, **options)
+        for images, _ in make_loader(Dataset(annotations), replace_bad=True, **options)
         for image in images
     ]
     assert found == [40, 42, 42, 43]
     with pytest.raises(UserError, match=r"1\.png"):
-        list(make_loader(DetectionDataset(annotations), **options))
+        list(make_loader(Dataset(annotations), **options))
     for i in range(4):
         (tmp_path / f"{i}.png").unlink()
     with pytest.raises(UserError, match=r"0\.png: no such image"):
-        list(make_loader(DetectionDataset(annotations), replace_bad=True, **options))
+        list(make_loader(Dataset(annotations), replace_bad=True, **options))

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cascade_rcnn.config import ModelOptions
 from cascade_rcnn.data.shapes import write_shapes
-from cascade_rcnn.recipes import Data, Optimizer, Recipe
+from cascade_rcnn.recipes import DataConfig, Recipe
 
 
 @pytest.fixture(scope="session")
@@ -17,29 +16,10 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def recipe(shapes: Path, tmp_path: Path) -> Recipe:
-    """Two epochs of a thin cascade on `shapes`, in this process alone."""
-    return Recipe(
-        model="cascade_rcnn_resnet18_fpn",
-        weights_backbone=None,
-        options=ModelOptions(
-            backbone_width=8,
-            pyramid_channels=8,
-            head_width=16,
-            anchor_sizes=(8, 16, 32, 64, 128),
-            proposals=40,
-            rois=16,
-            min_size=None,
-        ),
-        data=Data(train=str(shapes / "train.json"), val=str(shapes / "val.json"), photometric=0.5),
-        optimizer=Optimizer(name="adamw", lr=1e-3, lr_batch=2, warmup_steps=2, schedule="cosine"),
-        epochs=2,
-        batch_size=2,
-        accelerator="cpu",
-        precision="fp32",
-        workers=0,
-        output=str(tmp_path / "run"),
-    )
+def recipe(thin_recipe: Recipe, shapes: Path, tmp_path: Path) -> Recipe:
+    """Two epochs of a thin cascade on `shapes`."""
+    data = DataConfig(train=str(shapes / "train.json"), val=str(shapes / "val.json"), photometric=0.5)
+    return replace(thin_recipe, data=data, epochs=2, output=str(tmp_path / "run"))
 
 
 @pytest.fixture

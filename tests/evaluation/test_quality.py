@@ -65,7 +65,7 @@ def test_the_model_is_left_as_it_was():
     regression_targets(cascade, [([IMAGE], [TARGET])])
     assert cascade.training
     assert cascade.rpn.training
-    assert all(torch.equal(value, before[name]) for name, value in cascade.state_dict().items())
+    torch.testing.assert_close(dict(cascade.state_dict()), before, rtol=0, atol=0)
 
 
 def test_too_little_to_measure():

@@ -70,7 +70,7 @@ def load(folder: Path) -> Peer:
 
 
 @pytest.fixture(params=CASES, scope="session")
-def peer(request: pytest.FixtureRequest) -> Peer:
+def peer(request: pytest.FixtureRequest, peers_folder: Path) -> Peer:
     return load(CASES[request.param])
 
 
@@ -83,8 +83,3 @@ def rounds_alike(peer: Peer) -> bool:
     held = peer.infer["fpn_p2"]
     step = finest.shape[-1] // held.shape[-1]
     return float((finest[:, :, ::step, ::step] - held).abs().max()) < 3e-5
-
-
-@pytest.fixture
-def peers_folder() -> Path:
-    return PEERS_FOLDER

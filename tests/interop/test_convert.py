@@ -182,7 +182,7 @@ def test_a_converted_model_is_saved_as_our_own(peers_folder, tmp_path):
         save(model, tmp_path / "model.safetensors")
         loaded = load(tmp_path / "model.safetensors")
         assert loaded.config == model.config
-        assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in model.state_dict().items())
+        torch.testing.assert_close(loaded.state_dict(), model.state_dict(), rtol=0, atol=0)
 
 
 def test_config_and_names_inside_an_mmdet_checkpoint_are_used(peers_folder, tmp_path):

@@ -68,7 +68,7 @@ def test_weights_of_another_depth(tmp_path):
     assert "not weights of a ResNet-18" in refusal(path)
     assert "is missing" in refusal(path, depth=50)
     wider = saved(tmp_path / "wider.pth", **{"conv1.weight": torch.zeros(16, 3, 7, 7)})
-    assert "conv1.weight: (16, 3, 7, 7) in the file, (8, 3, 7, 7) here" in refusal(wider)
+    assert "'conv1.weight' is (16, 3, 7, 7) where the model has (8, 3, 7, 7)" in refusal(wider)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])

@@ -1,35 +1,54 @@
 """Annotations and image files as a torch data set with torchvision's detection targets."""
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from copy import copy
+from typing import Self
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
-from torchvision import tv_tensors
+from torch.utils.data import Dataset as TorchDataset
 
 from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.data.check import size_differs
+from cascade_rcnn.data.seeding import seeded
+from cascade_rcnn.data.targets import Target, Transforms, apply, inside, plain
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images import read_image
 
-Target: TypeAlias = dict[str, Tensor]
-Transforms: TypeAlias = Callable[[Any, Any], tuple[Any, Any]]  # of torchvision.transforms.v2: (image, target)
-PER_BOX = ("boxes", "labels", "area", "iscrowd")
 
+class Dataset(TorchDataset[tuple[Tensor, Target]]):
+    """Images and targets of `Annotations`, as torchvision's detectors take them.
 
-class DetectionDataset(Dataset[tuple[Tensor, Target]]):
-    """`dataset[i]` or `dataset[i, seed]` is an image, uint8 (3, H, W), and its target:
+    `dataset[i]` or `dataset[i, seed]` is an image, uint8 (3, H, W), and its target: boxes (G, 4) float32 XYXY inside
+    the image, labels (G,) int64 of 1..M, area (G,) float32 as in the file, iscrowd (G,) int64 (1 for every ignored
+    box), image_id () int64. Boxes of no size inside the image are left out. With a seed, `transforms` (of
+    torchvision.transforms.v2) draw from it alone, so that a sample depends on nothing but (index, seed), and the
+    caller's random state stays as it was.
 
-    boxes (G, 4) float32 XYXY inside the image, labels (G,) int64 of 1..M, area (G,) float32 as in the file,
-    iscrowd (G,) int64 (1 for every ignored box), image_id () int64.
-    Boxes of no size inside the image are left out. With a seed, `transforms` draw from it alone, so that a sample
-    depends on nothing but (index, seed), and the caller's random state stays as it was.
+    >>> dataset = Dataset(load_annotations("shapes/val.json"))
+    >>> image, target = dataset[0]
+    >>> image.shape, image.dtype
+    (torch.Size([3, 96, 96]), torch.uint8)
+    >>> sorted(target)
+    ['area', 'boxes', 'image_id', 'iscrowd', 'labels']
+
+    A loader for a training loop of your own:
+
+    >>> from torch.utils.data import DataLoader
+    >>> loader = DataLoader(dataset, batch_size=2, collate_fn=lambda batch: tuple(zip(*batch)))
+    >>> images, targets = next(iter(loader))
+    >>> len(images), len(targets)
+    (2, 2)
     """
 
-    def __init__(self, annotations: Annotations, transforms: Transforms | None = None):
+    def __init__(self, annotations: Annotations, transforms: Transforms | None = None) -> None:
         self.annotations = annotations
         self.transforms = transforms
+
+    def with_transforms(self, transforms: Transforms | None) -> Self:
+        """The same samples, transformed by these instead."""
+        other = copy(self)
+        other.transforms = transforms
+        return other
 
     def __len__(self) -> int:
         return len(self.annotations)
@@ -37,12 +56,16 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
     def __getitem__(self, index: int | tuple[int, int]) -> tuple[Tensor, Target]:
         """Raise UserError naming an image file that is missing, broken, or of another size than annotated."""
         i, seed = index if isinstance(index, tuple) else (index, None)
-        image = self._image(i)
-        target = _inside(self._target(i), *image.shape[1:])
-        if self.transforms is None:
-            return image, target
-        image, target = _transform(self.transforms, image, target, seed)
-        return image, _inside(target, *image.shape[1:])
+        with seeded(seed):
+            image, target = self._read(i)
+            target = inside(target, *image.shape[1:])
+            if self.transforms is not None:
+                image, target = apply(self.transforms, image, target)
+        return image, plain(target)
+
+    def _read(self, i: int) -> tuple[Tensor, Target]:
+        """Image and target as they are annotated."""
+        return self._image(i), self._target(i)
 
     def _image(self, i: int) -> Tensor:
         path = self.annotations.path(i)
@@ -62,29 +85,3 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
             "iscrowd": self.annotations.ignore[rows].long(),
             "image_id": self.annotations.image_ids[i].clone(),
         }
-
-
-def _transform(transforms: Transforms, image: Tensor, target: Target, seed: int | None) -> tuple[Tensor, Target]:
-    boxes = tv_tensors.BoundingBoxes(  # pyright: ignore[reportCallIssue]
-        target["boxes"], format="XYXY", canvas_size=(image.shape[1], image.shape[2])
-    )
-    sample = tv_tensors.Image(image), target | {"boxes": boxes}
-    if seed is None:
-        image, target = transforms(*sample)
-    else:
-        # Not torch.manual_seed, which would also seed the GPU's generator in a process that trains on it.
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            image, target = transforms(*sample)
-    return image.as_subclass(Tensor), {key: value.as_subclass(Tensor) for key, value in target.items()}
-
-
-def _inside(target: Target, height: int, width: int) -> Target:
-    """Clip boxes to the image and drop those without size from every per-box field."""
-    lengths = {key: len(target[key]) for key in PER_BOX}
-    if len(set(lengths.values())) > 1:
-        raise UserError(f"the transforms left {lengths}; a transform that drops boxes must drop from all of these")
-    xs, ys = target["boxes"][:, 0::2].clamp(0, width), target["boxes"][:, 1::2].clamp(0, height)
-    boxes = torch.stack((xs, ys), dim=2).flatten(1)
-    keep = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
-    return target | {key: (boxes if key == "boxes" else target[key])[keep] for key in PER_BOX}

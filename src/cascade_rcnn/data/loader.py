@@ -14,9 +14,11 @@ from typing import TypeAlias
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Dataset as TorchDataset
 
-from cascade_rcnn.data.dataset import DetectionDataset, Target
+from cascade_rcnn.data.dataset import Dataset
+from cascade_rcnn.data.targets import Target
 from cascade_rcnn.errors import UserError
 
 _TRIES = 10  # images that may stand in for a bad one
@@ -130,7 +132,7 @@ class DetectionLoader(DataLoader):
 
 
 def make_loader(
-    dataset: DetectionDataset,
+    dataset: Dataset,
     *,
     batch_size: int,
     workers: int,
@@ -187,10 +189,10 @@ def _leave_signals_to_the_main_process(_: int) -> None:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
-class _Samples(Dataset):
+class _Samples(TorchDataset):
     """A batch of samples, or the UserError met: an exception would leave a worker as a traceback of many lines."""
 
-    def __init__(self, dataset: DetectionDataset, replace_bad: bool):
+    def __init__(self, dataset: Dataset, replace_bad: bool):
         self.dataset, self.replace_bad = dataset, replace_bad
 
     def __len__(self) -> int:

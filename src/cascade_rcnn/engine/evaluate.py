@@ -11,10 +11,10 @@ from torch import Tensor
 
 from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.data import Annotations
-from cascade_rcnn.data.dataset import DetectionDataset
+from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.loader import DetectionLoader, make_loader
-from cascade_rcnn.engine.logs import ProgressBar
 from cascade_rcnn.engine.predictor import Predictor, choose_device
+from cascade_rcnn.engine.progress import ProgressBar
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation.coco import COLUMNS
 from cascade_rcnn.evaluation.quality import RegressionTargets, regression_targets
@@ -82,11 +82,11 @@ def coco_rows(found: list[dict[str, Tensor]], targets: list[dict[str, Tensor]], 
 
 
 def evaluation_loader(
-    annotations: Annotations, batch_size: int, workers: int, *, rank: int = 0, world_size: int = 1
+    data: Annotations | Dataset, batch_size: int, workers: int, *, rank: int = 0, world_size: int = 1
 ) -> DetectionLoader:
     """Images in order, each once over all ranks."""
     return make_loader(
-        DetectionDataset(annotations),
+        Dataset(data) if isinstance(data, Annotations) else data,
         batch_size=batch_size,
         workers=workers,
         seed=0,

@@ -15,13 +15,14 @@ import torch
 
 from cascade_rcnn.assets import CELLS, PHOTO
 from cascade_rcnn.data import Annotations, load_annotations
-from cascade_rcnn.data.dataset import DetectionDataset, Target
+from cascade_rcnn.data.dataset import Dataset
+from cascade_rcnn.data.targets import Target
 from cascade_rcnn.drawing import draw, side_by_side
-from cascade_rcnn.engine.curve import plot
 from cascade_rcnn.engine.interrupt import Interrupted
 from cascade_rcnn.engine.predictor import Predictor
-from cascade_rcnn.engine.run import holds_state
-from cascade_rcnn.engine.train import train
+from cascade_rcnn.engine.training.learning_curve import plot
+from cascade_rcnn.engine.training.state import holds_state
+from cascade_rcnn.engine.training.train import train
 from cascade_rcnn.evaluation.coco import Metrics
 from cascade_rcnn.files import read_json, replacing
 from cascade_rcnn.images import read_image
@@ -77,7 +78,7 @@ def _draw_cells(output: Path, truth: Annotations) -> PIL.Image.Image:
     predictor = Predictor(output / "best.safetensors", device="cpu")
     names = [category.name for category in truth.categories]
     most, best = -1, None
-    dataset = DetectionDataset(truth)
+    dataset = Dataset(truth)
     for i in range(min(_PICTURES, len(dataset))):
         image, target = dataset[i]
         shown = predictor(image, threshold=_CELLS)

@@ -13,6 +13,7 @@ from torch import Tensor
 from cascade_rcnn.config import Anchors, Backbone, BoxHead, Category, ModelConfig, RoIAlign, Rpn, Stage
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.build import build
+from cascade_rcnn.state_dicts import mismatch
 
 State: TypeAlias = dict[str, Tensor]
 Names: TypeAlias = Sequence[tuple[str, str]]  # (our module, the peer's module); {} is a number, the same in both
@@ -171,16 +172,6 @@ def check(state: State, config: ModelConfig) -> State:
     """
     with torch.device("meta"):
         own = {k: v for k, v in build(config).state_dict().items() if not k.endswith("num_batches_tracked")}
-    wrong = [f"'{name}' is missing" for name in own if name not in state]
-    wrong += [f"'{name}' is left over" for name in state if name not in own]
-    wrong += [
-        f"'{name}' is {tuple(state[name].shape)} where the model has {tuple(own[name].shape)}"
-        for name in own.keys() & state.keys()
-        if state[name].shape != own[name].shape
-    ]
-    if wrong:
-        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        raise UserError(
-            f"the checkpoint does not fit the model its shapes and config describe: {sorted(wrong)[0]}{more}"
-        )
+    if wrong := mismatch(state, own):
+        raise UserError(f"the checkpoint does not fit the model its shapes and config describe: {wrong}")
     return {name: state[name].float() for name in own}

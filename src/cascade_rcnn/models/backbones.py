@@ -10,6 +10,7 @@ from cascade_rcnn.config import Backbone
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.resnet import ResNet
 from cascade_rcnn.models.vgg import VGG
+from cascade_rcnn.state_dicts import mismatch
 from cascade_rcnn.tensor_files import read_state
 
 _CLASSIFIERS = ("fc.", "classifier.")  # of torchvision's ResNet and VGG
@@ -33,18 +34,10 @@ def load_pretrained(backbone: ResNet | VGG, source: str | Path) -> None:
         if not k.startswith(_CLASSIFIERS) and not k.endswith("num_batches_tracked")
     }
     own = {k: v for k, v in backbone.state_dict().items() if not k.endswith("num_batches_tracked")}
-    wrong = [f"{k} is missing" for k in own if k not in state] + [f"{k} is unknown" for k in state if k not in own]
-    both = own.keys() & state.keys()
-    wrong += [
-        f"{k}: {tuple(state[k].shape)} in the file, {tuple(own[k].shape)} here"
-        for k in both
-        if own[k].shape != state[k].shape
-    ]
-    if wrong:
-        count = f" (and {len(wrong) - 1} more differences)" if len(wrong) > 1 else ""
+    if wrong := mismatch(state, own):
         raise UserError(
             f"{source}: these are not weights of a {type(backbone).__name__}-{backbone.config.depth}: "
-            f"{wrong[0]}{count}; give the file of the backbone that the model's name says"
+            f"{wrong}; give the file of the backbone that the model's name says"
         )
     backbone.load_state_dict(state, strict=False)
 

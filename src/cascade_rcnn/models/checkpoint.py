@@ -16,6 +16,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import replacing
 from cascade_rcnn.models.build import build
 from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.state_dicts import mismatch
 from cascade_rcnn.tensor_files import reason
 
 _KEY = "cascade_rcnn"
@@ -133,12 +134,10 @@ def _unreadable(path: str | Path, error: Exception) -> UserError:
 def fill(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
     """Load weights that must fit exactly, and be numbers. Raises UserError with the first that is not so."""
     own = model.state_dict()
-    for name in own.keys() | state.keys():
-        here, there = own.get(name), state.get(name)
-        if here is None or there is None or here.shape != there.shape:
-            shapes = [tuple(x.shape) if x is not None else "nothing" for x in (there, here)]
-            raise UserError(f"{path}: its weights do not fit its config at {name}: {shapes[0]}, expected {shapes[1]}")
-        _check_values(name, there, here.dtype, path)
+    if wrong := mismatch(state, own):
+        raise UserError(f"{path}: its weights do not fit its config: {wrong}")
+    for name, value in state.items():
+        _check_values(name, value, own[name].dtype, path)
     model.load_state_dict(state)
 
 

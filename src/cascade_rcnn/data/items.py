@@ -1,0 +1,93 @@
+"""The border to data sets of others: an item of theirs -> an image and a target as we have them."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+
+from cascade_rcnn.data.targets import Target, to_xyxy
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.images import to_tensor
+
+_WRAP = "torchvision's own data sets give it after torchvision.datasets.wrap_dataset_for_transforms_v2(dataset)"
+
+
+@runtime_checkable
+class DetectionData(Protocol):
+    """A data set as torchvision's detectors are trained on: `data[i]` is (image, target).
+
+    The image is a PIL image, an array (H, W, 3) or a tensor (3, H, W). The target is a dict: boxes (G, 4), XYXY in
+    pixels or `tv_tensors.BoundingBoxes` of any format, and labels (G,), which count from 1; perhaps iscrowd (G,),
+    area (G,), image_id, masks, and any tensor with a row a box. Of an image without objects it may be empty.
+
+    >>> isinstance([(torch.zeros(3, 8, 8), {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0)})], DetectionData)
+    True
+    """
+
+    def __len__(self) -> int:
+        """How many images."""
+        ...
+
+    def __getitem__(self, index: int, /) -> Any:
+        """Image and target `index`."""
+        ...
+
+
+def name_of(source: DetectionData) -> str:
+    """What messages call a data set."""
+    return type(source).__name__
+
+
+def read_item(source: DetectionData, i: int) -> tuple[Tensor, Target]:
+    """Image (3, H, W) and target: boxes XYXY, labels as they are, area, iscrowd, and every other tensor.
+
+    Raises UserError naming the item where it is not what `DetectionData` says.
+    """
+    name, item = f"{name_of(source)}, item {i}", source[i]
+    if not (isinstance(item, tuple | list) and len(item) == 2 and isinstance(item[1], Mapping)):
+        raise UserError(f"{name}: is no pair (image, target) with a dict of boxes and labels; {_WRAP}")
+    image, given = item
+    if not given.keys() & {"boxes", "labels"}:  # torchvision's way to say that there is nothing
+        given = {**given, "boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
+    if missing := {"boxes", "labels"} - given.keys():
+        raise UserError(f"{name}: its target has {', '.join(map(str, given))}, but no {missing.pop()}; {_WRAP}")
+    try:
+        return to_tensor(image).as_subclass(Tensor), _target(given)
+    except (UserError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{name}: {str(error).splitlines()[0]}") from None
+
+
+def _target(given: Mapping[Any, Any]) -> Target:
+    boxes, labels = to_xyxy(torch.as_tensor(given["boxes"])), torch.as_tensor(given["labels"])
+    if not boxes.numel() and not labels.numel():
+        boxes, labels = boxes.reshape(0, 4), labels.reshape(0).long()
+    if boxes.shape != (len(boxes), 4) or labels.shape != (len(boxes),) or labels.is_floating_point():
+        shapes = f"boxes {tuple(boxes.shape)} and labels {tuple(labels.shape)} of {labels.dtype}"
+        raise UserError(f"its target has {shapes}; give (G, 4) and (G,) of torch.int64")
+    if not boxes.isfinite().all():
+        raise UserError(f"a box is {boxes[~boxes.isfinite().all(1)][0].tolist()}; give four finite numbers")
+    others = {str(name): value for name, value in given.items() if isinstance(value, Tensor)}
+    if isinstance(identity := given.get("image_id"), int):
+        others["image_id"] = torch.tensor(identity)
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
+    target = others | {
+        "boxes": boxes,
+        "labels": labels.as_subclass(Tensor).long(),
+        "area": _column(given, "area", area),
+        "iscrowd": _column(given, "iscrowd", torch.zeros(len(boxes), dtype=torch.int64)),
+    }
+    if "masks" in target and not isinstance(target["masks"], tv_tensors.TVTensor):
+        target["masks"] = tv_tensors.Mask(target["masks"])  # so that transforms move it with its box
+    return target
+
+
+def _column(given: Mapping[Any, Any], name: str, default: Tensor) -> Tensor:
+    """A number a box, or the default where there are none."""
+    if name not in given:
+        return default
+    column = torch.as_tensor(given[name])
+    if column.shape != default.shape:
+        raise UserError(f"its target has {name} {tuple(column.shape)}; give one a box, {tuple(default.shape)}")
+    return column.as_subclass(Tensor).to(default.dtype)

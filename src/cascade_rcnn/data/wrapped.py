@@ -1,0 +1,146 @@
+"""A data set of the user's as one of ours: its annotations are collected in one pass over it."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from cascade_rcnn.config import Category
+from cascade_rcnn.data.annotations import Annotations, assemble
+from cascade_rcnn.data.dataset import Dataset
+from cascade_rcnn.data.items import DetectionData, name_of, read_item
+from cascade_rcnn.data.seeding import seeded
+from cascade_rcnn.data.targets import Target
+from cascade_rcnn.errors import UserError
+
+Labels: TypeAlias = Mapping[int, Category]  # what the labels of a data set mean
+
+
+class WrappedDataset(Dataset):
+    """The samples of a `Dataset`, with whatever the user's targets hold besides; labels are 1..M of the annotations.
+
+    What the data set itself draws at random follows the sample's seed; without transforms, as for evaluation, item i
+    is always the one that its annotations were collected from.
+    """
+
+    def __init__(self, source: DetectionData, annotations: Annotations, labels: Labels) -> None:
+        super().__init__(annotations)
+        self.source = source
+        number = {category: k for k, category in enumerate(annotations.categories, start=1)}
+        self._numbers = {label: number[category] for label, category in labels.items()}
+
+    def _read(self, i: int) -> tuple[Tensor, Target]:
+        with seeded(i if self.transforms is None else None):
+            image, target = read_item(self.source, i)
+        labels = torch.tensor([self._numbers[label] for label in target["labels"].tolist()], dtype=torch.int64)
+        return image, target | {"labels": labels, "image_id": self.annotations.image_ids[i].clone()}
+
+
+def collect(
+    source: DetectionData,
+    labels: Labels | None = None,
+    *,
+    workers: int = 0,
+    advance: Callable[[int], None] = lambda images: None,
+) -> WrappedDataset:
+    """Read every item once, by `workers` processes: the sizes of the images, their boxes and labels.
+
+    `labels` None: from 1 to the largest there is, without names. `advance` is called as items are done. Raises
+    UserError naming an item that is not right, or has a label that is not among `labels`.
+    """
+    items: list[_Item] = []
+    for item in DataLoader(_Items(source), batch_size=None, num_workers=workers, collate_fn=_unchanged):
+        if isinstance(item, UserError):
+            raise item
+        items.append(item)
+        advance(1)
+    if not items:
+        raise UserError(f"{name_of(source)}: there are no items in it")
+    if labels is None:
+        most = max((int(item.labels.max(initial=1)) for item in items), default=1)
+        labels = {k: Category(id=k, name=f"class {k}") for k in range(1, most + 1)}
+    _check_labels(source, items, labels)
+    return WrappedDataset(source, _assemble(source, items, labels), labels)
+
+
+class _Item(NamedTuple):
+    size: tuple[int, int]  # height, width
+    boxes: np.ndarray  # (G, 4) XYWH
+    labels: np.ndarray
+    areas: np.ndarray
+    crowd: np.ndarray
+    image_id: int | None
+
+
+class _Items(TorchDataset):
+    """What is kept of each item, or the UserError met: an exception would leave a worker as many lines."""
+
+    def __init__(self, source: DetectionData) -> None:
+        self.source = source
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, i: int) -> _Item | UserError:
+        try:
+            with seeded(i):
+                image, target = read_item(self.source, i)
+        except UserError as error:
+            return error
+        boxes = target["boxes"].double().numpy()
+        boxes[:, 2:] -= boxes[:, :2]
+        return _Item(
+            size=(image.shape[1], image.shape[2]),
+            boxes=boxes,
+            labels=target["labels"].numpy(),
+            areas=target["area"].numpy(),
+            crowd=target["iscrowd"].numpy(),
+            image_id=_image_id(target),
+        )
+
+
+def _image_id(target: Target) -> int | None:
+    identity = target.get("image_id")
+    whole = identity is not None and identity.numel() == 1 and not identity.is_floating_point()
+    return int(identity) if whole else None  # type: ignore[arg-type]
+
+
+def _unchanged(item: Any) -> Any:
+    return item
+
+
+def _check_labels(source: DetectionData, items: list[_Item], labels: Labels) -> None:
+    for i, item in enumerate(items):
+        if odd := set(item.labels.tolist()) - labels.keys():
+            known = ", ".join(map(str, sorted(labels)[:10])) + (", ..." if len(labels) > 10 else "")
+            raise UserError(
+                f"{name_of(source)}, item {i}: label {min(odd)} is not among {known} (0 is background); name all "
+                "classes: classes={label: name}"
+            )
+
+
+def _assemble(source: DetectionData, items: list[_Item], labels: Labels) -> Annotations:
+    categories = sorted(set(labels.values()), key=lambda category: category.id)
+    number = {label: categories.index(category) + 1 for label, category in labels.items()}
+    ids = [item.image_id for item in items]
+    unique = None not in ids and len(set(ids)) == len(ids)
+    found = np.concatenate([item.labels for item in items])
+    return assemble(
+        source=name_of(source),
+        images_dir=Path(),
+        categories=categories,
+        image_ids=np.array(ids if unique else range(len(items))),
+        image_sizes=np.array([item.size for item in items]),
+        file_names=[f"item {i}" for i in range(len(items))],
+        box_images=np.repeat(np.arange(len(items)), [len(item.boxes) for item in items]),
+        boxes=np.concatenate([item.boxes for item in items]),
+        areas=np.concatenate([item.areas for item in items]),
+        labels=np.array([number[label] for label in found.tolist()], dtype=np.int64),
+        ignore=np.concatenate([item.crowd for item in items]),
+        ids=np.arange(1, len(found) + 1),
+    )

@@ -1,0 +1,72 @@
+"""Data that a Python program gives as objects: annotations, or a data set of any torchvision style."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from cascade_rcnn.config import Category
+from cascade_rcnn.data import Annotations, check_images
+from cascade_rcnn.data.check import BadImages
+from cascade_rcnn.data.dataset import Dataset
+from cascade_rcnn.data.items import DetectionData, name_of
+from cascade_rcnn.data.wrapped import Labels, collect
+from cascade_rcnn.engine.progress import ProgressBar
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.images import MAX_MEGAPIXELS
+
+Given: TypeAlias = Annotations | DetectionData
+Classes: TypeAlias = Sequence[str] | Mapping[int, str]  # the names of labels 1, 2, ...; or of the labels there are
+
+
+def check_given(given: Any) -> None:
+    """Raise UserError for what is neither annotations nor a data set."""
+    if not isinstance(given, Annotations | DetectionData) or isinstance(given, str | bytes | Mapping):
+        raise UserError(
+            f"data is of type {type(given).__name__}; give a path, annotations (cascade_rcnn.load_annotations), or a "
+            "data set with len(data) and data[i] -> (image, target)"
+        )
+
+
+def has_labels(given: Any) -> bool:
+    """Whether it is a data set that says labels, and not what they mean."""
+    return not isinstance(given, Annotations | Dataset)
+
+
+def meaning(classes: Classes | None, categories: Sequence[Category] | None) -> Labels | None:
+    """What the labels of a data set mean: by their names; else label l is the l-th category; None: nothing is known.
+
+    Raises UserError where `categories` are given, and a name is not among them.
+    """
+    if classes is None:
+        return None if categories is None else dict(enumerate(categories, start=1))
+    names = dict(classes) if isinstance(classes, Mapping) else dict(enumerate(classes, start=1))
+    if categories is None:
+        return {label: Category(id=label, name=name) for label, name in names.items()}
+    known = {category.name: category for category in categories}
+    if unknown := [name for name in names.values() if name not in known]:
+        raise UserError(f"classes: {unknown[0]!r} is not among {', '.join(map(repr, list(known)[:10]))}")
+    return {label: known[name] for label, name in names.items()}
+
+
+def as_dataset(
+    given: Given,
+    labels: Labels | None = None,
+    *,
+    bad_images: BadImages = "stop",
+    max_megapixels: float = MAX_MEGAPIXELS,
+    workers: int = 0,
+    shown: bool = True,
+) -> Dataset:
+    """A data set without transforms of ours, every image of it looked at; `labels` as `collect` has them.
+
+    Raises UserError where something cannot be used.
+    """
+    check_given(given)
+    if type(given) is Dataset:
+        if given.transforms is None:
+            given = given.annotations
+        else:
+            labels = meaning(None, given.annotations.categories)
+    if isinstance(given, Annotations):
+        return Dataset(check_images(given, bad_images=bad_images, max_megapixels=max_megapixels))
+    with ProgressBar(f"reading {name_of(given)}", len(given), shown=shown) as bar:
+        return collect(given, labels, workers=workers, advance=lambda images: bar.advance(images, ""))

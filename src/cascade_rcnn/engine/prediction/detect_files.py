@@ -1,0 +1,216 @@
+"""Detecting in files: a stream from paths to COCO results, pictures and other tools' forms.
+
+Every image's result is on the disk before the next batch begins (`journal.py`): nothing that was found is lost by what
+happens later, and the same command goes on where an earlier one was stopped.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import PIL.Image
+from torch import Tensor
+
+from cascade_rcnn.config import Category
+from cascade_rcnn.data import Annotations
+from cascade_rcnn.drawing import draw
+from cascade_rcnn.engine.interrupt import Interrupted, StopRequest
+from cascade_rcnn.engine.prediction.journal import Entry, Journal
+from cascade_rcnn.engine.prediction.labelling import Format, write_formats
+from cascade_rcnn.engine.prediction.pending_images import Chosen, PendingImages
+from cascade_rcnn.engine.progress import ProgressBar
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.evaluation.detections import Result
+from cascade_rcnn.files import NoRoomError, remove_leftovers, replacing
+from cascade_rcnn.folders import JOURNAL, PICTURES
+from cascade_rcnn.images import read_image
+from cascade_rcnn.models.detector import to_numpy
+from cascade_rcnn.results import to_supervision
+from cascade_rcnn.text import count, printable
+
+_SHOWN = 0.5  # what people look at (pictures, labelling tools) begins at this score, where no threshold is given
+
+Detect = Callable[[list[Tensor]], list[dict[str, Tensor]]]  # torchvision's contract
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What to detect in, how, and what to write."""
+
+    paths: Sequence[str | Path] = ()  # images, folders, glob patterns; none: the images of `truth`
+    truth: Annotations | None = None  # gives image ids by name, and others are left out; None: 1, 2, ...
+    categories: Sequence[Category]
+    output: Path
+    threshold: float | None = None  # None: detections.json holds all that the model finds, people are shown from .5 on
+    batch_size: int = 1
+    pictures: bool = True
+    formats: Sequence[Format] = ()
+    settings: dict[str, Any] = field(default_factory=dict)  # what else makes it the same command
+    overwrite: bool = False
+    report: Callable[[str], None] = lambda line: print(printable(line), file=sys.stderr)
+
+    @property
+    def shown(self) -> float:
+        """The score from which on people are shown a detection."""
+        return _SHOWN if self.threshold is None else self.threshold
+
+
+@dataclass
+class Outcome:
+    """What came of the images."""
+
+    done: int = 0  # by this call
+    before: int = 0  # by earlier calls
+    failed: int = 0
+    unnamed: int = 0  # the annotations do not name them
+    left_out: Counter[str] = field(default_factory=Counter)  # of kinds that are not read
+    boxes: int = 0  # in all images
+    files: list[Path] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        before = f" ({self.before} of them by earlier runs)" if self.before else ""
+        places = ", ".join(str(path) for path in self.files)
+        return f"{count(self.done + self.before, 'image')}{before}, {count(self.boxes, 'detection')}: {places}"
+
+    @property
+    def notes(self) -> list[str]:
+        """A line about each kind of image that was left out."""
+        kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(self.left_out.items()))
+        unread = [f"left out, as they are not read: {kinds}; convert them to JPEG or PNG"] if kinds else []
+        unnamed = f"left out, as the annotations do not name them: {count(self.unnamed, 'image')}"
+        return [*unread, *([unnamed] if self.unnamed else [])]
+
+
+def predict_files(detect: Detect, job: Job) -> Outcome:
+    """Detect in one batch after the other: `detections.json`, `images.jsonl` and `pictures/` in the output folder.
+
+    Memory does not grow with the images, but for their names. An image that fails in whatever way is reported, noted in
+    images.jsonl and left out. On Ctrl-C, SIGTERM or SIGHUP it finishes the batch, writes detections.json and raises
+    Interrupted. Images that an earlier call with the same settings has done are not done again.
+    """
+    paths = [printable(str(path)) for path in job.paths]
+    settings = job.settings | {"paths": paths, "threshold": job.threshold, "pictures": job.pictures}
+    outcome = Outcome()
+    with Journal(job.output / JOURNAL, settings, overwrite=job.overwrite) as journal, StopRequest() as stop:
+        remove_leftovers(job.output)  # of a run that was killed
+        pending = PendingImages(job.paths, job.truth, journal)
+        try:
+            _run(detect, job, pending, journal, outcome, stop)
+        except OSError:
+            if not stop.asked:  # else the terminal has gone, and the progress bar's place with it
+                raise
+        outcome.before, outcome.unnamed, outcome.left_out = pending.before, pending.unnamed, pending.left_out
+        outcome.boxes = write_results(journal, job)
+        outcome.files = [job.output / "detections.json", *([job.output / PICTURES] if job.pictures else [])]
+        if stop.asked:
+            done = count(outcome.done + outcome.before, "image")
+            raise Interrupted(f"stopped: {outcome.files[0]} holds {done}; the same command continues")
+        outcome.files += write_formats(job.formats, journal, job.categories, job.output, job.shown)
+    return outcome
+
+
+def _run(
+    detect: Detect, job: Job, pending: PendingImages, journal: Journal, outcome: Outcome, stop: StopRequest
+) -> None:
+    chosen = iter(pending)
+    with ProgressBar("predict", pending.total, shown=True) as bar:
+        while not stop.asked and (chunk := list(islice(chosen, job.batch_size))):
+            entries = _detect(detect, chunk, job)
+            journal.add(entries)
+            outcome.failed += sum(entry.error is not None for entry in entries)
+            outcome.done += sum(entry.error is None for entry in entries)
+            bar.advance(len(chunk), "")
+
+
+def _detect(detect: Detect, chunk: list[Chosen], job: Job) -> list[Entry]:
+    """The entries of a batch; where it fails as a whole, of its images one by one."""
+    opened: list[tuple[Chosen, Tensor]] = []
+    entries: dict[str, Entry] = {}
+    for one in chunk:
+        try:
+            opened.append((one, read_image(one.path)))
+        except Exception as error:  # noqa: BLE001  whatever a file does to its decoder concerns that file alone
+            entries[one.name] = _failure(one, error, job)
+    for one, image, found in _found(detect, opened):
+        if isinstance(found, Exception):
+            entries[one.name] = _failure(one, found, job)
+        else:
+            entries[one.name] = _entry(one, image, found, job)
+    return [entries[one.name] for one in chunk]
+
+
+def _found(
+    detect: Detect, opened: list[tuple[Chosen, Tensor]]
+) -> list[tuple[Chosen, Tensor, dict[str, Tensor] | Exception]]:
+    try:
+        found: list[Any] = detect([image for _, image in opened]) if opened else []
+    except Exception as error:  # noqa: BLE001  memory that one large image takes, for example
+        if len(opened) > 1:
+            return [row for one in opened for row in _found(detect, [one])]
+        found = [error]
+    return [(one, image, result) for (one, image), result in zip(opened, found, strict=True)]
+
+
+def _failure(one: Chosen, error: Exception, job: Job) -> Entry:
+    text = str(error) if isinstance(error, UserError) else f"{one.path}: {type(error).__name__} ({_line(error)})"
+    job.report(f"skipped: {text}")
+    return Entry(file_name=one.name, image_id=one.image_id, stamp=one.stamp, error=printable(text))
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no more is known"])[0]
+
+
+def _entry(one: Chosen, image: Tensor, found: dict[str, Tensor], job: Job) -> Entry:
+    if job.threshold is not None:
+        found = {name: column[found["scores"] >= job.threshold] for name, column in found.items()}
+    if job.pictures:
+        try:
+            names = [category.name for category in job.categories]
+            shown = to_supervision(to_numpy(found), names, job.shown)
+            _save_picture(draw(image.permute(1, 2, 0).numpy(), shown), job.output / PICTURES / one.name)
+        except NoRoomError:  # for any other picture, too, nor for what is found
+            raise
+        except Exception as error:  # noqa: BLE001  a name too long for the disk, for example
+            job.report(f"no picture of {one.path}: {_line(error)}")
+    # In float64 from here on, as evaluation has it: the figures of the file are the figures of the model.
+    boxes = found["boxes"].double()
+    boxes[:, 2:] -= boxes[:, :2]
+    return Entry(
+        file_name=one.name,
+        image_id=one.image_id,
+        stamp=one.stamp,
+        height=image.shape[1],
+        width=image.shape[2],
+        boxes=[(x, y, w, h) for x, y, w, h in boxes.tolist()],
+        scores=found["scores"].double().tolist(),
+        category_ids=[job.categories[label - 1].id for label in found["labels"].tolist()],
+    )
+
+
+def _save_picture(picture: PIL.Image.Image, path: Path) -> None:
+    """Under the image's own name; what is neither JPEG nor PNG becomes PNG."""
+    jpeg = path.suffix.lower() in (".jpg", ".jpeg")
+    path = path if jpeg or path.suffix.lower() == ".png" else path.with_name(f"{path.name}.png")
+    with replacing(path) as aside:
+        picture.save(aside, **({"format": "JPEG", "quality": 92} if jpeg else {"format": "PNG"}))
+
+
+def write_results(journal: Journal, job: Job) -> int:
+    """`detections.json` from the journal, whole or not at all; the number of detections."""
+    names = {category.id: category.name for category in job.categories}
+    number = 0
+    with replacing(job.output / "detections.json") as aside, aside.open("wb") as file:
+        file.write(b"[")
+        for entry in journal.entries():
+            for box, score, category in zip(entry.boxes, entry.scores, entry.category_ids, strict=True):
+                row = Result(box, score, entry.image_id, entry.file_name, category, names[category])
+                file.write((b",\n" if number else b"\n") + msgspec.json.encode(row))
+                number += 1
+        file.write(b"\n]\n")
+    return number

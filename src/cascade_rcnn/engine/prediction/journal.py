@@ -1,0 +1,143 @@
+r"""What `predict` has done so far: `images.jsonl`, a line an image, appended and flushed to the disk batch by batch.
+
+The first line holds the settings, so that only the same command continues. Of several lines about one image (it was
+unreadable, or has changed since) the last one holds; a line that was cut off is dropped.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from cascade_rcnn.errors import UserError
+
+Box = tuple[float, float, float, float]
+
+
+class Entry(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """One image: what was found in it, all columns of one length, or why nothing could be."""
+
+    file_name: str
+    image_id: int
+    stamp: tuple[int, int] = (0, 0)  # size and time of change of the file
+    height: int = 0
+    width: int = 0
+    boxes: list[Box] = []  # x, y, width, height
+    scores: list[float] = []
+    category_ids: list[int] = []
+    error: str | None = None
+
+
+class _Header(msgspec.Struct):
+    settings: dict[str, Any]
+    format: int = 1
+
+
+_BEGINNING = b'{"settings":'
+
+
+class Journal:
+    """The images done, by name. Raises UserError where the folder holds another command's, or cannot be written."""
+
+    def __init__(self, path: Path, settings: dict[str, Any], *, overwrite: bool = False) -> None:
+        """Open or begin the file; `overwrite` begins anew."""
+        self.path = path
+        self.done: dict[str, tuple[int, int, tuple[int, int], bool]] = {}  # name -> place, id, stamp, succeeded
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("r+b" if path.exists() else "w+b")
+        except OSError as error:
+            raise self._unwritable(error) from None
+        try:
+            self._lock()
+            settings = msgspec.json.decode(msgspec.json.encode(settings))
+            if overwrite or not self._read(settings):
+                self._file.truncate(0)
+                self._write([_Header(settings)])
+        except UserError:
+            self._file.close()
+            raise
+
+    def _lock(self) -> None:
+        try:
+            import fcntl
+        except ImportError:  # not on this system
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{self.path.parent}: another predict is writing there; choose another --output") from None
+        except OSError:  # a file system without locks
+            return
+
+    def _read(self, settings: dict[str, Any]) -> bool:
+        """Take in what there is; False where that is nothing."""
+        line = self._file.readline()
+        if _BEGINNING.startswith(line[: len(_BEGINNING)]) and not line.endswith(b"\n"):
+            return False  # empty, or cut off
+        try:
+            before = msgspec.json.decode(line, type=_Header).settings
+            for name in sorted(before.keys() | settings.keys()):
+                if (then := before.get(name)) != (now := settings.get(name)):
+                    raise UserError(
+                        f"{self.path.parent}: holds what another command found ({name} {then}, not {now}); choose "
+                        "another --output, or --overwrite it"
+                    )
+            place = self._file.tell()
+            while (line := self._file.readline()).endswith(b"\n"):
+                self._note(msgspec.json.decode(line, type=Entry), place)
+                place = self._file.tell()
+        except msgspec.MsgspecError as error:
+            raise UserError(
+                f"{self.path}: not a record of `predict` ({error}); choose another --output, or --overwrite it"
+            ) from None
+        self._file.truncate(place)
+        return True
+
+    def _note(self, entry: Entry, place: int) -> None:
+        self.done[entry.file_name] = place, entry.image_id, entry.stamp, entry.error is None
+
+    def has(self, name: str, stamp: tuple[int, int]) -> bool:
+        """Whether this image is done, and the same file as then."""
+        return name in self.done and self.done[name][2:] == (stamp, True)
+
+    def id_of(self, name: str) -> int | None:
+        """The id that an image has had."""
+        return self.done[name][1] if name in self.done else None
+
+    def add(self, entries: list[Entry]) -> None:
+        """Append images, and see them onto the disk."""
+        for entry, place in zip(entries, self._write(entries), strict=True):
+            self._note(entry, place)
+
+    def _write(self, lines: list[Any]) -> list[int]:
+        try:
+            place = self._file.seek(0, os.SEEK_END)
+            encoded = [msgspec.json.encode(line) + b"\n" for line in lines]
+            self._file.write(b"".join(encoded))
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._unwritable(error) from None
+        return [place + sum(map(len, encoded[:k])) for k in range(len(encoded))]
+
+    def entries(self) -> Iterator[Entry]:
+        """The images, one at a time, by id, the failed ones too."""
+        for place, *_ in sorted(self.done.values(), key=lambda one: one[1]):
+            self._file.seek(place)
+            yield msgspec.json.decode(self._file.readline(), type=Entry)
+
+    def _unwritable(self, error: OSError) -> UserError:
+        return UserError(f"{self.path}: cannot be written ({error.strerror or error}); what is done so far stays")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        try:
+            self._file.close()
+        except OSError:  # a full disk refuses what was buffered once more
+            return

@@ -1,0 +1,72 @@
+"""Which images are still to be done, and what their ids are."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from cascade_rcnn.data import Annotations
+from cascade_rcnn.engine.prediction.journal import Journal
+from cascade_rcnn.evaluation.detections import FileNames
+from cascade_rcnn.folders import Source, expand
+from cascade_rcnn.text import printable
+
+
+class Chosen(NamedTuple):
+    """An image to be done."""
+
+    path: Path
+    name: str  # in the results
+    image_id: int
+    stamp: tuple[int, int]  # size and time of change of its file
+
+
+class PendingImages:
+    """Iterates, lazily and once, over the images that a journal does not hold yet; counts those that it passes over."""
+
+    def __init__(self, paths: Sequence[str | Path], truth: Annotations | None, journal: Journal) -> None:
+        """Files, folders and patterns (none: the images of `truth`). With `truth` ids are by name, else 1, 2, ...
+
+        Raises UserError for a path without images.
+        """
+        self._paths, self._truth, self._journal = paths, truth, journal
+        self._ids = FileNames(truth) if truth is not None else None
+        self._next = 1 + max((identity for _, identity, *_ in journal.done.values()), default=0)
+        self.before = 0  # done by earlier runs
+        self.unnamed = 0  # not among the images of `truth`
+        self.left_out = Counter[str]()  # not read, by suffix
+        self.total = sum(not journal.has(printable(name), _stamp(path)) for path, name in self._sources(Counter()))
+
+    def _sources(self, left_out: Counter[str]) -> Iterator[Source]:
+        truth = self._truth
+        if truth is None or self._paths:
+            return expand(self._paths, left_out=left_out)
+        return (Source(truth.path(i), truth.file_names[i]) for i in range(len(truth)))
+
+    def __iter__(self) -> Iterator[Chosen]:
+        for path, real in self._sources(self.left_out):
+            name, stamp = printable(real), _stamp(path)
+            if self._journal.has(name, stamp):
+                self.before += 1
+                continue
+            identity = self._identity(real, name)
+            if identity is None:
+                self.unnamed += 1
+            else:
+                yield Chosen(path, name, identity, stamp)
+
+    def _identity(self, real: str, name: str) -> int | None:
+        if self._ids is not None:
+            return self._ids.find(real)
+        identity = self._journal.id_of(name)
+        if identity is None:
+            identity, self._next = self._next, self._next + 1
+        return identity
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns

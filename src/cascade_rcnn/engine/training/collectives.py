@@ -1,0 +1,26 @@
+"""What the processes of a training tell each other."""
+
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from lightning_fabric import Fabric
+
+T = TypeVar("T")
+
+
+def gather(fabric: Fabric, mine: T) -> list[T]:
+    """Every rank's value, by rank."""
+    everyone = [mine] * fabric.world_size
+    if fabric.world_size > 1:
+        dist.all_gather_object(everyone, mine)
+    return everyone
+
+
+def any_rank(fabric: Fabric, flag: bool) -> bool:
+    """Whether the flag is set on any rank."""
+    if fabric.world_size == 1:
+        return flag
+    signal = torch.tensor([float(flag)], device=fabric.device)
+    dist.all_reduce(signal, op=dist.ReduceOp.MAX)
+    return bool(signal.item())

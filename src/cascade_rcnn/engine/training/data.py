@@ -1,0 +1,93 @@
+"""What a training reads: from the paths of a recipe, or from what a Python program gives instead."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cascade_rcnn.data import Annotations, check_same_categories, load_annotations
+from cascade_rcnn.data.dataset import Dataset
+from cascade_rcnn.data.targets import Transforms
+from cascade_rcnn.data.transforms import build_transforms
+from cascade_rcnn.engine.datasets import Classes, Given, as_dataset, meaning
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.evaluation.coco import COLUMNS, evaluate_boxes
+from cascade_rcnn.recipes import DataConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """What stands in for the data and the augmentation that a recipe names."""
+
+    train: Given | None = None
+    val: Given | None = None
+    classes: Classes | None = None  # the names of a data set's labels
+    transforms: Transforms | None = None  # of torchvision.transforms.v2, in place of the recipe's
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """The sets of a training, all looked at."""
+
+    train: Dataset  # with its transforms
+    val: Dataset | None
+
+    @property
+    def notes(self) -> list[str]:
+        """For the user."""
+        train = self.train.annotations.notes
+        if self.val is None:
+            return [*train, "no --data.val is given: the training will not be evaluated"]
+        return [*train, *self.val.annotations.notes]
+
+
+def read_data(
+    data: DataConfig, sources: Sources | None = None, *, workers: int = 0, shown: bool = True
+) -> TrainingData:
+    """Both sets. Raises UserError where they cannot be used. `shown`: the progress of a pass over a data set."""
+    sources = sources or Sources()
+    checks = {
+        "bad_images": data.bad_images,
+        "max_megapixels": data.max_megapixels,
+        "workers": workers,
+        "shown": shown,
+    }
+    train = as_dataset(_given_train(data, sources), meaning(sources.classes, None), **checks)
+    _check_boxes(train.annotations)
+    given = _given_val(data, sources, train.annotations)
+    val = None
+    if given is not None:
+        val = as_dataset(given, meaning(sources.classes, train.annotations.categories), **checks)
+        # What cannot be evaluated says so now, not after an epoch.
+        evaluate_boxes(val.annotations, np.zeros((0, COLUMNS)))
+    transforms = sources.transforms or build_transforms(data.flip, data.photometric)
+    return TrainingData(train=train.with_transforms(transforms), val=val)
+
+
+def _given_train(data: DataConfig, sources: Sources) -> Given:
+    if sources.train is not None:
+        return sources.train
+    if not data.train:
+        raise UserError(
+            "nothing to train on: give --data FOLDER, or --data.train ANNOTATIONS (COCO json, VOC folder or YOLO "
+            "data.yaml)"
+        )
+    annotations = load_annotations(data.train, data.train_images, data.train_split, bad_images=data.bad_images)
+    _check_boxes(annotations)  # before its images are looked at
+    return annotations
+
+
+def _check_boxes(annotations: Annotations) -> None:
+    if not len(annotations.boxes):
+        raise UserError(f"{annotations.source}: there are no boxes in it, and nothing to learn; check the annotations")
+
+
+def _given_val(data: DataConfig, sources: Sources, train: Annotations) -> Given | None:
+    val = sources.val
+    if val is None and data.val:
+        images = data.val_images or (data.train_images if data.val.endswith(".json") else None)
+        classes = [category.name for category in train.categories]
+        val = load_annotations(data.val, images, data.val_split, classes, bad_images=data.bad_images)
+    known = val if isinstance(val, Annotations) else getattr(val, "annotations", None)
+    if isinstance(known, Annotations):
+        check_same_categories(train, known)
+    return val

@@ -1,0 +1,49 @@
+"""What a training was begun on, in a few numbers, so that it is never resumed on something else unnoticed."""
+
+import hashlib
+from pathlib import Path, PurePosixPath
+from typing import TypeAlias
+
+import numpy as np
+
+from cascade_rcnn.data import Annotations
+from cascade_rcnn.errors import UserError
+
+Fingerprint: TypeAlias = dict[str, list]  # "training classes" and so on: how many, and a digest
+
+
+def fingerprint(train: Annotations, val: Annotations | None) -> Fingerprint:
+    """Classes, images and boxes of both sets. It depends on what they hold, not on where they lie."""
+    marks = {f"training {name}": mark for name, mark in _marks(train).items()}
+    return marks | ({} if val is None else {f"validation {name}": mark for name, mark in _marks(val).items()})
+
+
+def _marks(annotations: Annotations) -> Fingerprint:
+    classes = [(category.id, category.name) for category in annotations.categories]
+    names = [PurePosixPath(name.replace("\\", "/")).name for name in annotations.file_names]
+    columns = ("first", "boxes", "areas", "labels", "ignore")
+    return {
+        "classes": [len(classes), digest(annotations, text=repr(classes))],
+        "images": [len(names), digest(annotations, "image_ids", "image_sizes", text=repr(names))],
+        "boxes": [len(annotations.boxes), digest(annotations, *columns)],
+    }
+
+
+def digest(annotations: Annotations, *columns: str, text: str = "") -> str:
+    """Hash a text and columns of the annotations."""
+    whole = hashlib.sha256(text.encode("utf-8", "surrogateescape"))
+    for column in columns:
+        whole.update(np.ascontiguousarray(getattr(annotations, column).numpy()).tobytes())
+    return whole.hexdigest()
+
+
+def check_same(before: Fingerprint, now: Fingerprint, output: Path) -> None:
+    """Raise UserError naming the first kind of thing that is no longer what it was."""
+    for name in dict.fromkeys([*before, *now]):
+        old, new = before.get(name, [0, ""]), now.get(name, [0, ""])
+        if old != new:
+            how = f"{new[0]}, then {old[0]}" if new[0] != old[0] else f"{new[0]}, as then, but others"
+            raise UserError(
+                f"{output}: the {name} are not those that this training began with ({how}); resume it on the same "
+                "data (which may lie elsewhere), or start anew in another --output"
+            )

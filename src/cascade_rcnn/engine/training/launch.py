@@ -1,0 +1,83 @@
+"""The processes of a training, and the folder that is theirs alone."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+
+from cascade_rcnn.engine.training import processes
+from cascade_rcnn.engine.training.settings import check_numbers
+from cascade_rcnn.engine.training.state import STATE, holds_state
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.files import locked, remove_leftovers
+from cascade_rcnn.recipes import Recipe
+
+_FABRIC = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+def launch(recipe: Recipe) -> Fabric:
+    """Start the processes (or join those of torchrun). Raises UserError for what this machine cannot do."""
+    check_numbers(recipe)
+    gpu = torch.cuda.is_available() and recipe.accelerator != "cpu"
+    if recipe.accelerator == "cuda" and not gpu:
+        raise UserError("accelerator cuda: torch sees no GPU here; choose cpu, or look at `cascade-rcnn doctor`")
+    if recipe.precision == "fp16" and not gpu:
+        raise UserError("precision fp16 needs a GPU; choose bf16 or fp32 on a CPU")
+    devices = int(os.environ.get("LOCAL_WORLD_SIZE", recipe.devices))  # set by torchrun
+    if gpu and devices > torch.cuda.device_count():
+        raise UserError(f"devices is {devices}, but there are {torch.cuda.device_count()} GPUs; give at most that many")
+    if devices > 1:
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # six lines about who has joined
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")  # of 1x1 kernels
+    precision = _native_precision(gpu) if recipe.precision == "auto" else recipe.precision
+    nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
+    fabric = Fabric(
+        accelerator="cuda" if gpu else "cpu",
+        devices=devices,
+        num_nodes=nodes,
+        strategy="ddp" if devices * nodes > 1 else "auto",
+        precision=_FABRIC[precision],  # type: ignore[arg-type]
+    )
+    if (cluster := getattr(fabric.strategy, "cluster_environment", None)) is not None:
+        processes.start(devices, externally=cluster.creates_processes_externally)
+    fabric.launch()
+    return fabric
+
+
+def _native_precision(gpu: bool) -> str:
+    """bf16 where the hardware computes in it, else fp32."""
+    if gpu:
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    wide = torch.backends.cpu.get_cpu_capability().startswith("AVX512")  # what torch uses, not what there is
+    names = ("avx512_bf16", "amx_bf16", "amx_tile") if wide else ("bf16",)
+    return "bf16" if any(known.get(name) for name in names) else "fp32"
+
+
+@contextmanager
+def claim(output: Path, fabric: Fabric, *, resume: bool) -> Iterator[None]:
+    """Inside the block the folder is this training's alone. UserError where it is another's, or what it holds is."""
+    if resume and not holds_state(output):
+        raise UserError(f"{output / STATE}: there is no training to resume; leave out --resume")
+    fabric.barrier()
+    with ExitStack() as stack:
+        refusal = ""
+        if fabric.is_global_zero:
+            try:
+                stack.enter_context(locked(output))
+                if not resume and holds_state(output):
+                    raise UserError(
+                        f"{output}: holds a training already; add --resume to continue it, or choose another --output"
+                    )
+                remove_leftovers(output)
+            except UserError as error:
+                refusal = str(error)
+        refusal = fabric.broadcast(refusal)
+        if refusal:
+            raise UserError(refusal)
+        yield

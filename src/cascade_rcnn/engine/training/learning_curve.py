@@ -1,0 +1,75 @@
+"""A training's learning curve as a picture, from its CSV files."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cascade_rcnn.engine.training.metric_log import read_csv
+from cascade_rcnn.files import replacing
+
+_KINDS = {  # of losses: what the legend calls them, and their colour
+    "objectness": ("RPN objectness", "tab:green"),
+    "rpn_box_reg": ("RPN boxes", "tab:olive"),
+    "classifier": ("classes", "tab:blue"),
+    "box_reg": ("boxes", "tab:red"),
+}
+_LINES = ("-", "--", ":", "-.")  # of stages
+
+
+def plot(folder: Path) -> Path:
+    """Smoothed losses, a line a stage, and AP where the training was evaluated, over updates -> `folder/curve.png`."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    losses, scores = read_csv(folder / "train.csv"), read_csv(folder / "evaluation.csv")
+    figure, axes = plt.subplots(1, 2 if scores else 1, figsize=(10 if scores else 5.5, 4.5), squeeze=False)
+    left = axes[0, 0]
+    steps = np.array([row["step"] for row in losses])
+    left.plot(steps, _smooth(_column(losses, "loss")), label="all", color="black", linewidth=2)
+    for name in (key for key in losses[0] if key.startswith("loss_")):
+        left.plot(steps, _smooth(_column(losses, name)), label=_label(name), **_style(name))
+    left.set(xlabel="updates", ylabel="loss", yscale="log", title="Training loss (running mean)")
+    left.legend(fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.15))
+    if scores:
+        right = axes[0, 1]
+        for name in ("ap", "ap50", "ap75", "ap90"):
+            right.plot(
+                [row["step"] for row in scores], [row[name] for row in scores], "o-", markersize=3, label=name.upper()
+            )
+        right.set(xlabel="updates", ylabel="average precision", ylim=(0, 1), title="Validation")
+        right.legend(fontsize=8)
+    for axis in axes.flat:
+        axis.grid(alpha=0.3)
+    figure.tight_layout()
+    with replacing(folder / "curve.png") as aside:
+        figure.savefig(aside, format="png", dpi=130)
+    plt.close(figure)
+    return folder / "curve.png"
+
+
+def _label(name: str) -> str:
+    """loss_box_reg_stage2 -> boxes, stage 2"""
+    kind, _, stage = name.removeprefix("loss_").partition("_stage")
+    return _KINDS.get(kind, (kind, ""))[0] + (f", stage {stage}" if stage else "")
+
+
+def _style(name: str) -> dict[str, Any]:
+    """A colour for each kind of loss, and another kind of line for each stage."""
+    kind, _, stage = name.removeprefix("loss_").partition("_stage")
+    color = _KINDS.get(kind, ("", "tab:gray"))[1]
+    return {"color": color, "linewidth": 1, "linestyle": _LINES[(int(stage or 1) - 1) % len(_LINES)]}
+
+
+def _column(rows: list[dict[str, float]], key: str) -> np.ndarray:
+    return np.array([row[key] for row in rows])
+
+
+def _smooth(values: np.ndarray, width: int = 20) -> np.ndarray:
+    """Mean of the last `width` values at each place."""
+    total = np.cumsum(np.insert(values, 0, 0.0))
+    last = np.arange(1, len(values) + 1)
+    start = np.maximum(0, last - width)
+    return (total[last] - total[start]) / (last - start)

@@ -1,0 +1,92 @@
+"""From a recipe to a training that is ready to run, at its start or where it was left."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch.optim.swa_utils import AveragedModel
+
+from cascade_rcnn.config import Category, ModelOptions
+from cascade_rcnn.data.loader import make_loader
+from cascade_rcnn.engine.training import optim
+from cascade_rcnn.engine.training.data import Sources, read_data
+from cascade_rcnn.engine.training.fingerprint import check_same, fingerprint
+from cascade_rcnn.engine.training.settings import as_json, check_unchanged
+from cascade_rcnn.engine.training.state import TrainingState, read_state
+from cascade_rcnn.files import write_json
+from cascade_rcnn.models.create import create_model
+from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.models.fine_tuning import start_from
+from cascade_rcnn.recipes import Recipe
+
+
+def prepare(
+    recipe: Recipe, fabric: Fabric, *, resume: bool, sources: Sources | None = None
+) -> tuple[TrainingState, list[str]]:
+    """The training, at its start or where it was left, and notes for the user. `claim` the output folder first."""
+    output, saved, notes = Path(recipe.output), None, []
+    if resume:
+        saved, notes = read_state(output)
+        check_unchanged(output, as_json(recipe))
+    data = read_data(recipe.data, sources, workers=recipe.workers, shown=fabric.is_global_zero)
+    marks = fingerprint(data.train.annotations, None if data.val is None else data.val.annotations)
+    if saved is not None and saved["data"] is not None:
+        check_same(saved["data"], marks, output)
+    torch.manual_seed(recipe.seed)
+    model, more = _model(recipe, data.train.annotations.categories)
+    groups = optim.parameter_groups(model, recipe.optimizer)
+    built = optim.make_optimizer(groups, recipe.optimizer, fused=recipe.precision != "fp16")
+    wrapped, optimizer = fabric.setup(model, built)
+    averaged = None
+    if recipe.ema is not None:
+        averaged = AveragedModel(model, multi_avg_fn=optim.moving_average(recipe.ema), use_buffers=True)
+    loader = make_loader(
+        data.train,
+        batch_size=recipe.batch_size,
+        workers=recipe.workers,
+        seed=recipe.seed,
+        shuffle=True,
+        drop_last=True,
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
+        replace_bad=recipe.data.bad_images == "skip",
+    )
+    state = TrainingState(
+        recipe=recipe,
+        fabric=fabric,
+        model=model,
+        wrapped=wrapped,
+        optimizer=optimizer,  # type: ignore[arg-type]
+        averaged=averaged,
+        loader=loader,
+        data=data,
+        fingerprint=marks,
+    )
+    torch.manual_seed(recipe.seed + 1 + fabric.global_rank)  # each rank draws its own samples
+    if saved is not None:
+        state.restore(saved)
+    if fabric.is_global_zero:
+        write_json(output / "recipe.json", as_json(recipe))
+    return state, [*notes, *data.notes, *more]
+
+
+def _model(recipe: Recipe, categories: tuple[Category, ...]) -> tuple[Detector, list[str]]:
+    if recipe.init is None:
+        return build_model(recipe, categories), []
+    model, kept = start_from(recipe.init, categories, **_image_sizes(recipe.options))
+    return model, [f"{recipe.init} gives the architecture and the weights; {kept}"]
+
+
+def _image_sizes(options: ModelOptions) -> dict[str, Any]:
+    """The sizes that a recipe asks for; without any, those of the checkpoint that it starts from."""
+    sizes = {} if options.min_size == "default" else {"min_size": options.min_size}
+    return sizes if options.max_size is None else sizes | {"max_size": options.max_size}
+
+
+def build_model(recipe: Recipe, categories: Sequence[Category]) -> Detector:
+    """The model that `recipe` trains from its backbone's weights on."""
+    options = {option.name: getattr(recipe.options, option.name) for option in fields(recipe.options)}
+    return create_model(recipe.model, categories=categories, weights_backbone=recipe.weights_backbone, **options)

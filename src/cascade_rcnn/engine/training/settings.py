@@ -1,0 +1,66 @@
+"""The numbers of a recipe: within their ranges, and when a training is resumed the ones that it began with."""
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.files import read_json
+from cascade_rcnn.recipes import Recipe, flattened
+
+# When resuming; that the data is the same, wherever it lies now, is seen by its fingerprint.
+_MAY_CHANGE = frozenset(
+    {"output", "workers", "evaluate_every", "save_every"}
+    | {f"data.{name}{more}" for name in ("train", "val") for more in ("", "_images", "_split")}
+)
+
+
+def as_json(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as recipe.json has it."""
+    return json.loads(json.dumps(asdict(recipe)))
+
+
+def check_numbers(recipe: Recipe) -> None:
+    """Every number of the recipe within its range, NaN within none."""
+    optimizer, data = recipe.optimizer, recipe.data
+    for name in ("epochs", "batch_size", "accumulate", "devices"):
+        _check(name, getattr(recipe, name), least=1)
+    for name in ("seed", "workers", "evaluate_every", "save_every"):
+        _check(name, getattr(recipe, name), least=0)
+    _check("optimizer.lr_batch", optimizer.lr_batch, least=1)
+    for name in ("lr", "weight_decay", "warmup_steps"):
+        _check(f"optimizer.{name}", getattr(optimizer, name), least=0)
+    for name in ("momentum", "warmup_factor"):
+        _check(f"optimizer.{name}", getattr(optimizer, name), least=0, most=1)
+    for drop in optimizer.drops:
+        _check("optimizer.drops", drop, least=0, most=1)
+    for name in ("flip", "photometric"):
+        _check(f"data.{name}", getattr(data, name), least=0, most=1)
+    if not optimizer.clip_norm > 0:
+        raise UserError(f"optimizer.clip_norm is {optimizer.clip_norm}; give more than 0 (inf: no clipping)")
+    if recipe.ema is not None and not 0 < recipe.ema < 1:
+        raise UserError(f"ema is {recipe.ema}; give a decay between 0 and 1, such as 0.998, or None")
+
+
+def _check(name: str, value: float, *, least: float, most: float = math.inf) -> None:
+    if not (least <= value <= most and math.isfinite(value)):
+        raise UserError(
+            f"{name} is {value}; give " + (f"{least} or more" if most == math.inf else f"{least} to {most}")
+        )
+
+
+def check_unchanged(output: Path, settings: dict[str, Any]) -> None:
+    """Raise UserError naming a setting that is not what the training in `output` began with."""
+    began = read_json(output / "recipe.json")
+    if not isinstance(began, dict):
+        raise UserError(f"{output / 'recipe.json'}: not a recipe; put back the file that the training wrote there")
+    before = flattened(as_json(Recipe())) | flattened(began)  # what is newer than the file: defaults
+    for name, value in flattened(settings).items():
+        if name not in _MAY_CHANGE and before.get(name) != value:
+            way = "resume it with the same settings, or start anew in another --output"
+            if name == "epochs":  # whose learning rates are already spent on the epochs planned
+                last = output / "last.safetensors"
+                way = f"to train longer, start a training from its end: --init {last} in another --output"
+            raise UserError(f"{output}: this training began with {name} {before.get(name)}, not {value}; {way}")

@@ -1,0 +1,186 @@
+"""The state of a training: what the loop works on, and how it is saved and restored.
+
+Files of the output folder: recipe.json, last.safetensors and best.safetensors (models), best.json (figures),
+last.state.pt (all that resuming needs, in one file, so that it is never half new) and the one before it.
+The state is written last: whatever an interruption leaves half done, it says, and is done again.
+"""
+
+import math
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from lightning_fabric import Fabric
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from cascade_rcnn.data.loader import DetectionLoader
+from cascade_rcnn.engine import checkpoint
+from cascade_rcnn.engine.training.data import TrainingData
+from cascade_rcnn.engine.training.fingerprint import Fingerprint
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.evaluation import Metrics
+from cascade_rcnn.files import write_json
+from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.recipes import Recipe
+from cascade_rcnn.tensor_files import DAMAGED, reason
+
+STATE, PREVIOUS = "last.state.pt", "previous.state.pt"
+_PARTS = frozenset({"model", "averaged", "optimizer", "precision", "position", "random", "data"})
+
+
+@dataclass
+class Position:
+    """Where a training stands."""
+
+    epoch: int = 0
+    batch: int = 0  # this rank's batches done in the epoch
+    step: int = 0  # updates done
+    evaluated: int = 0  # updates done at the last evaluation; all its files are written
+    best_ap: float = -1.0
+    seconds: float = 0.0  # spent training, evaluation left out
+    images: int = 0  # trained on, over all ranks
+
+
+@dataclass(kw_only=True)
+class TrainingState:
+    """What the loop works on."""
+
+    recipe: Recipe
+    fabric: Fabric
+    model: Detector
+    wrapped: nn.Module  # the model as it must be called: with autocast, under DDP
+    optimizer: torch.optim.Optimizer
+    averaged: AveragedModel | None
+    loader: DetectionLoader
+    data: TrainingData
+    fingerprint: Fingerprint  # of the data
+    position: Position = field(default_factory=Position)
+
+    @property
+    def output(self) -> Path:
+        """The folder for everything."""
+        return Path(self.recipe.output)
+
+    @property
+    def evaluated(self) -> Detector:
+        """The model that is evaluated and kept: the averaged one where there is one."""
+        return self.model if self.averaged is None else cast(Detector, self.averaged.module)
+
+    @property
+    def total_steps(self) -> int:
+        """Updates in the whole training."""
+        return math.ceil(len(self.loader) / self.recipe.accumulate) * self.recipe.epochs
+
+    @property
+    def images_per_step(self) -> int:
+        """Images in an update, over all ranks."""
+        return self.recipe.batch_size * self.recipe.accumulate * self.fabric.world_size
+
+    def save_last(self) -> None:
+        """The model as it is now."""
+        if self.fabric.is_global_zero:
+            checkpoint.save(self.evaluated, self.output / "last.safetensors")
+
+    def save_best(self, metrics: Metrics) -> None:
+        """The model as it is now with its figures, if they are better than any before."""
+        if not metrics.ap > self.position.best_ap:
+            return
+        self.position.best_ap = metrics.ap
+        if self.fabric.is_global_zero:
+            checkpoint.save(self.evaluated, self.output / "best.safetensors")
+            write_json(self.output / "best.json", {"epoch": self.position.epoch, **metrics.to_dict()})
+
+    def save(self) -> None:
+        """Everything that an uninterrupted training would have had at this point. All ranks must call it."""
+        random = _random_state()
+        everyone = [random] * self.fabric.world_size
+        if self.fabric.world_size > 1:
+            dist.all_gather_object(everyone, random)
+        if self.fabric.is_global_zero:
+            state: dict[str, Any] = {
+                "model": self.model.state_dict(),
+                "averaged": None if self.averaged is None else self.averaged.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "precision": self.fabric.strategy.precision.state_dict(),
+                "position": asdict(self.position),
+                "random": everyone,
+                "data": self.fingerprint,
+            }
+            checkpoint.save_state(self.output / STATE, state, backup=self.output / PREVIOUS)
+        self.fabric.barrier()  # no process ends before it is written
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue where `state` was saved. Raises UserError where it does not belong to this training."""
+        try:
+            everyone = state["random"]
+            if len(everyone) != self.fabric.world_size:
+                raise UserError(
+                    f"{self.output}: was trained by {len(everyone)} processes; resume --devices {len(everyone)}"
+                )
+            self.model.load_state_dict(state["model"])
+            if self.averaged is not None:
+                self.averaged.load_state_dict(state["averaged"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.fabric.strategy.precision.load_state_dict(state["precision"])
+            self.position = Position(**state["position"])
+            _set_random_state(everyone[self.fabric.global_rank])
+        except UserError:
+            raise
+        except DAMAGED as error:
+            raise UserError(
+                f"{self.output / STATE}: does not fit this training ({reason(error)}); start anew in another --output"
+            ) from None
+
+
+def holds_state(output: Path) -> bool:
+    """Whether there is a training in the folder that could be resumed."""
+    return (output / STATE).exists() or (output / PREVIOUS).exists()
+
+
+def read_state(output: Path) -> tuple[dict[str, Any], list[str]]:
+    """The newest state that is whole, and notes for the user. Raises UserError where none is."""
+    notes = []
+    try:
+        state = _read_state(output / STATE)
+    except UserError as error:
+        if not (output / PREVIOUS).exists():
+            raise
+        state = _read_state(output / PREVIOUS)
+        if (output / STATE).exists():  # else the process was killed between two renames, and this is the newest
+            notes.append(f"{str(error).rpartition(';')[0]}; going on from {PREVIOUS}, the state before it")
+    if state["data"] is None:
+        notes.append(f"{output}: whether the data is still the same cannot be seen, an earlier version began this")
+    return state, notes
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    state = checkpoint.load_state(path)
+    position = state.get("position") if isinstance(state, dict) else None
+    if isinstance(position, dict) and "data" not in state:  # format 1 kept no fingerprint, and was saved evaluated
+        position = {**position, "evaluated": position.get("step")}
+        state |= {"data": None, "position": position}
+    known = {entry.name for entry in fields(Position)}
+    if (
+        not isinstance(position, dict)
+        or _PARTS - state.keys()
+        or position.keys() != known
+        or not all(isinstance(value, int | float) for value in position.values())
+        or not isinstance(state["random"], list)
+        or not isinstance(state["data"], dict | None)
+    ):
+        raise UserError(f"{path}: not a training state of this version; start anew in another --output")
+    return state
+
+
+def _random_state() -> dict[str, torch.Tensor]:
+    state = {"cpu": torch.get_rng_state()}
+    return state | {"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else state
+
+
+def _set_random_state(state: dict[str, torch.Tensor]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])

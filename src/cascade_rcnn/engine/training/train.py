@@ -1,0 +1,139 @@
+"""Training: one visible loop on Lightning Fabric."""
+
+from pathlib import Path
+
+import numpy as np
+import torch.distributed as dist
+
+from cascade_rcnn.engine import environment
+from cascade_rcnn.engine.evaluate import detect, evaluation_loader
+from cascade_rcnn.engine.interrupt import StopRequest
+from cascade_rcnn.engine.training import processes
+from cascade_rcnn.engine.training.callbacks import EpochEnd, Hooks
+from cascade_rcnn.engine.training.collectives import gather
+from cascade_rcnn.engine.training.data import Sources
+from cascade_rcnn.engine.training.epoch import run_epoch, save
+from cascade_rcnn.engine.training.launch import claim, launch
+from cascade_rcnn.engine.training.metric_log import MetricLog
+from cascade_rcnn.engine.training.prepare import prepare
+from cascade_rcnn.engine.training.settings import as_json
+from cascade_rcnn.engine.training.state import TrainingState
+from cascade_rcnn.evaluation import Metrics, evaluate_boxes
+from cascade_rcnn.files import read_json, write_json
+from cascade_rcnn.recipes import Recipe
+
+_HEADLINE = ("ap", "ap50", "ap60", "ap70", "ap75", "ap80", "ap90", "ap_small", "ap_medium", "ap_large", "ar100")
+
+
+def train(recipe: Recipe, *, resume: bool = False, sources: Sources | None = None, hooks: Hooks | None = None) -> Path:
+    """Run a recipe to its end and return the folder with its checkpoints, logs and results.json.
+
+    Raises UserError for a mistake in the recipe or its data, `Interrupted` when stopped by the user (state saved).
+    With `resume` it continues where `output` stands; on a CPU the weights equal an uninterrupted run's to the bit.
+    """
+    hooks = hooks or Hooks()
+    fabric = launch(recipe)
+    try:
+        with claim(Path(recipe.output), fabric, resume=resume):
+            state, notes = prepare(recipe, fabric, resume=resume, sources=sources)
+            for note in notes:
+                fabric.print(f"note: {note}")
+            with hooks.open(as_json(recipe), active=fabric.is_global_zero):
+                _fit(state, hooks)
+            if fabric.is_global_zero:
+                _write_results(state)
+            fabric.barrier()  # no process goes on before the files are there
+            return state.output
+    except RuntimeError as error:
+        if fabric.world_size > 1 and (lost := processes.lost(error)) is not None:
+            raise lost from None
+        raise
+
+
+def _fit(state: TrainingState, hooks: Hooks) -> None:
+    """The epochs that are left, each saved before it is evaluated: an evaluation may fail, and is done again."""
+    here, active = state.position, state.fabric.is_global_zero
+    with (
+        MetricLog(state.output, "train", here.step, active=active, loggers=hooks.loggers) as log,
+        MetricLog(state.output, "evaluation", here.evaluated, active=active, loggers=hooks.loggers) as scores,
+        StopRequest() as stop,
+    ):
+        metrics = _evaluate(state, scores)
+        ended = metrics is not None and _tell(state, hooks, metrics)
+        while here.epoch < state.recipe.epochs and not ended:
+            run_epoch(state, log, stop, hooks)
+            here.epoch, here.batch = here.epoch + 1, 0
+            state.save_last()
+            save(state, log)
+            ended = _tell(state, hooks, _evaluate(state, scores))
+
+
+def _tell(state: TrainingState, hooks: Hooks, metrics: Metrics | None) -> bool:
+    """The callbacks that an epoch is complete; whether one of them ends the training."""
+    here, ended = state.position, False
+    if state.fabric.is_global_zero:
+        end = EpochEnd(
+            model=state.evaluated,
+            epoch=here.epoch,
+            epochs=state.recipe.epochs,
+            step=here.step,
+            metrics=metrics,
+            output=state.output,
+        )
+        ended = hooks.epoch(end)
+    return state.fabric.broadcast(ended)
+
+
+def _evaluate(state: TrainingState, scores: MetricLog) -> Metrics | None:
+    """Measure and keep the model, where an epoch is complete and its evaluation due and not yet done."""
+    here = state.position
+    due = here.epoch > 0 and here.batch == 0 and _is_due(state.recipe, here.epoch)
+    if state.data.val is None or not due or here.evaluated == here.step:
+        return None
+    metrics = _validate(state, scores)
+    state.save_best(metrics)
+    here.evaluated = here.step
+    save(state, scores)
+    return metrics
+
+
+def _is_due(recipe: Recipe, epoch: int) -> bool:
+    return recipe.evaluate_every > 0 and (epoch % recipe.evaluate_every == 0 or epoch == recipe.epochs)
+
+
+def _validate(state: TrainingState, scores: MetricLog) -> Metrics:
+    """COCO's figures on the validation set, the same on every rank."""
+    fabric, val, recipe = state.fabric, state.data.val, state.recipe
+    assert val is not None
+    loader = evaluation_loader(
+        val, recipe.batch_size, recipe.workers, rank=fabric.global_rank, world_size=fabric.world_size
+    )
+    share = -(-len(val) // fabric.world_size)
+    if fabric.world_size > 1:  # batch statistics differ between ranks; those of the first are saved
+        for buffer in state.evaluated.buffers():
+            dist.broadcast(buffer, src=0)
+    found = detect(state.evaluated, loader, share, context=fabric.autocast, shown=fabric.is_global_zero)
+    if fabric.world_size > 1:
+        found = np.concatenate(gather(fabric, found))
+    metrics = evaluate_boxes(val.annotations, found)
+    headline = {name: getattr(metrics, name) for name in _HEADLINE}
+    scores.add(state.position.step, headline)
+    fabric.print(f"epoch {state.position.epoch}: " + ", ".join(f"{k} {v:.3f}" for k, v in headline.items()))
+    return metrics
+
+
+def _write_results(state: TrainingState) -> None:
+    """results.json: what was reached, how fast, with how much memory, and where."""
+    best, here = state.output / "best.json", state.position
+    results = {
+        "model": state.recipe.model,
+        "epochs": here.epoch,
+        "updates": here.step,
+        "images_per_second": here.images / max(1e-9, here.seconds),
+        "training_seconds": here.seconds,
+        "peak_memory_mb": environment.peak_memory_mb(),
+        "precision": state.fabric.strategy.precision.precision,
+        "best": read_json(best) if best.exists() else None,
+        "machine": environment.describe(),
+    }
+    write_json(state.output / "results.json", results)

@@ -1,0 +1,72 @@
+"""The tables and figures of the paper: which variants each is made of, and what is measured of them."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from cascade_rcnn.errors import UserError, nearest
+from cascade_rcnn_study.variants import BY_SGD, TABLE3, Variant
+
+_LOCALIZATION = {"figure1", "figure7"}  # show localization curves
+_SAMPLES = {"figure2", "figure4"}  # show training samples
+_SPEED = {"table6"}  # shows times
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A table or figure and the variants it is made of."""
+
+    name: str
+    title: str
+    variants: tuple[str, ...]
+
+    @property
+    def every_seed(self) -> bool:
+        """Whether it is computed over all seeds, as tables are; figures show the first."""
+        return self.name.startswith("table")
+
+
+ARTIFACTS: dict[str, Artifact] = {
+    name: Artifact(name=name, title=title, variants=variants)
+    for name, title, variants in (
+        ("table1", "Comparison with iterative BBox and integral loss", ("baseline", "integral", "cascade")),
+        ("table2", "Stage performance of the cascade", ("baseline", "cascade")),
+        ("table3", "Increasing IoU thresholds, regression statistics", tuple(TABLE3)),
+        ("table4", "Number of stages", ("baseline", "cascade-2", "cascade", "cascade-4")),
+        ("table5", "Comparison with the state of the art (published rows)", ()),
+        ("table6", "Baseline detectors with and without cascade", ("baseline", "cascade")),
+        ("figure1", "Localization and detection by IoU threshold", ("baseline", "baseline-60", "baseline-70")),
+        ("figure2", "Distribution of the regression targets by stage", ("cascade",)),
+        ("figure4", "IoU of the training samples by stage", ("cascade",)),
+        ("figure5", "Detectors on other proposals", ("cascade", "baseline", "baseline-60", "baseline-70")),
+        ("figure6", "Detectors of all stages on the inputs of all stages", ("cascade",)),
+        ("figure7", "Iterative BBox and integral loss in detail", ("baseline", "cascade", "integral")),
+    )
+}
+
+
+def choose(names: Iterable[str]) -> list[Artifact]:
+    """Return tables and figures by name, all of them for `all`. Raises UserError for an unknown name."""
+    names = list(names)
+    if not names:
+        raise UserError(f"say what to run: {', '.join(ARTIFACTS)}, or all")
+    for name in names:
+        if name != "all" and name not in ARTIFACTS:
+            raise UserError(f"no table or figure is called '{name}'{nearest(name, list(ARTIFACTS))}; see `study list`")
+    return [artifact for name, artifact in ARTIFACTS.items() if name in names or "all" in names]
+
+
+def needed(artifact: Artifact, known: Mapping[str, Variant]) -> tuple[str, ...]:
+    """Return the variants of an artifact under their names in a study whose variants are `known`."""
+    return tuple("cascade" if name == BY_SGD and name not in known else name for name in artifact.variants)
+
+
+def measurements(variant: Variant, asked: Collection[str]) -> list[str]:
+    """List what the tables and figures asked for measure of a variant: settings, `speed`, `localization`, `samples`."""
+    names = [setting.name for setting in variant.settings if setting.figure is None or setting.figure in asked]
+    if not _SPEED.isdisjoint(asked):
+        names.append("speed")
+    if variant.localization_steps and not _LOCALIZATION.isdisjoint(asked):
+        names.append("localization")
+    if variant.samples and not _SAMPLES.isdisjoint(asked):
+        names.append("samples")
+    return names

@@ -1,0 +1,154 @@
+"""`cascade-rcnn study list | plan | run | render`."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from cascade_rcnn.errors import UsageError, UserError, nearest
+from cascade_rcnn.recipes import RECIPES, Recipe
+
+if TYPE_CHECKING:
+    from cascade_rcnn_study.study import Study
+
+_USAGE = """usage: cascade-rcnn study COMMAND ...
+
+commands:
+  list                 list the tables and figures with the models that each needs
+  plan WHAT... FLAGS   show which runs are missing and how long they will take, from a short trial of each model
+  run WHAT... FLAGS    train and measure what is missing, then write the report
+  render --output DIR  write the report from finished runs; needs no data
+
+WHAT: names from the list, or all. FLAGS: --data.train ANNOTATIONS --data.val ANNOTATIONS [--seeds 3] [--output DIR]
+[--recipe NAME, default small; and the flags of that recipe, such as --epochs: see `cascade-rcnn train NAME --help`]"""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run a subcommand. Raises UserError for a mistake, `Interrupted` when the user stops it."""
+    verb, rest = (arguments[0], list(arguments[1:])) if arguments else ("--help", [])
+    if verb in ("-h", "--help"):
+        print(_USAGE)
+    elif verb == "list":
+        _list()
+    elif verb in ("plan", "run"):
+        _plan_or_run(verb, rest)
+    elif verb == "render":
+        tyro.cli(render, prog="cascade-rcnn study render", args=rest)
+    else:
+        known = ("list", "plan", "run", "render")
+        raise UsageError(f"study has no command '{verb}'{nearest(verb, known)}; known: {', '.join(known)}")
+
+
+def _list() -> None:
+    from cascade_rcnn_study.artifacts import ARTIFACTS
+    from cascade_rcnn_study.variants import variants
+
+    titles = {name: variant.title for name, variant in variants(RECIPES["small"]()).items()}
+    for artifact in ARTIFACTS.values():
+        print(f"{artifact.name:9} {artifact.title}")
+        print(f"          {'; '.join(titles[name] for name in artifact.variants) or 'nothing to train'}")
+
+
+def render(*, output: Path, resamples: int = 500) -> None:
+    """Write OUTPUT/report from OUTPUT/runs and mark what is missing.
+
+    Args:
+        output: Folder of the study.
+        resamples: Resamples of the validation images for the confidence intervals.
+    """
+    from cascade_rcnn_study.artifacts import ARTIFACTS
+
+    _check_resamples(resamples)
+    _render(output, ARTIFACTS, resamples)
+
+
+def _render(output: Path, asked: Iterable[str], resamples: int) -> None:
+    from cascade_rcnn_study.report import render as write
+
+    print(f"report: {write(output, asked, resamples)}")
+
+
+def _check_resamples(number: int) -> None:
+    if number < 1:
+        raise UserError(f"resamples is {number}; give 1 or more")
+
+
+def _plan_or_run(verb: str, arguments: list[str]) -> None:
+    number = next((k for k, text in enumerate(arguments) if text.startswith("-")), len(arguments))
+    names, flags = arguments[:number], arguments[number:]
+    default, flags = _take_recipe(flags)
+
+    def study(
+        recipe: Annotated[Recipe, tyro.conf.arg(name="")] = default,
+        *,
+        seeds: int = 1,
+        families: tuple[str, ...] = (),
+        family_weights: tuple[str, ...] = (),
+        sample_images: int = 300,
+        resamples: int = 500,
+    ) -> None:
+        """Reproduce the tables and figures of the paper on your data.
+
+        Args:
+            recipe: The recipe that all models of the study share.
+            seeds: Training runs of each model in a table, from --seed on; figures show the first.
+            families: More recipes for Table 6, such as small_vgg small_rfcn.
+            family_weights: Backbone weights (a file) for each of the families; default: --weights-backbone.
+            sample_images: Training images measured for Figures 2 and 4.
+            resamples: Resamples of the validation images for the confidence intervals.
+        """
+        if family_weights and len(family_weights) != len(families):
+            raise UserError(f"{len(families)} families, but {len(family_weights)} family-weights; give one for each")
+        weights = family_weights or (recipe.weights_backbone,) * len(families)
+        _check_resamples(resamples)
+        found = _study(names, recipe, seeds, dict(zip(families, weights, strict=True)), sample_images)
+        if verb == "plan":
+            _plan(found)
+        else:
+            _run(found, resamples)
+
+    tyro.cli(study, prog=f"cascade-rcnn study {verb} WHAT... [--recipe NAME]", args=flags)
+
+
+def _take_recipe(flags: list[str]) -> tuple[Recipe, list[str]]:
+    """Return the recipe named by `--recipe`, with the paper's semantics and another output, and the other flags."""
+    name, rest = "small", []
+    words = iter(flags)
+    for word in words:
+        if word == "--recipe":
+            name = next(words, "")
+        elif word.startswith("--recipe="):
+            name = word.partition("=")[2]
+        else:
+            rest.append(word)
+    if name not in RECIPES:
+        raise UsageError(f"no recipe is called '{name}'{nearest(name, list(RECIPES))}; known: {', '.join(RECIPES)}")
+    recipe = RECIPES[name]()
+    return replace(recipe, options=replace(recipe.options, semantics="paper"), output="runs/study"), rest
+
+
+def _study(
+    names: Sequence[str], recipe: Recipe, seeds: int, families: dict[str, str | None], sample_images: int
+) -> "Study":
+    from cascade_rcnn_study.artifacts import choose
+    from cascade_rcnn_study.study import Study
+
+    return Study(base=recipe, artifacts=choose(names), seeds=seeds, families=families, sample_images=sample_images)
+
+
+def _plan(study: "Study") -> None:
+    from cascade_rcnn_study.time_estimates import estimate_times
+
+    found = estimate_times(study)
+    for one in found:
+        print(f"{one.run.folder.path.name:22} {one.state:18} {one.minutes:8.1f} min  {one.run.variant.title}")
+    print(f"{len(found)} runs, {sum(one.minutes for one in found) / 60:.1f} hours on this machine")
+
+
+def _run(study: "Study", resamples: int) -> None:
+    from cascade_rcnn_study.execution import run_study
+
+    run_study(study)
+    _render(study.folder.output, [artifact.name for artifact in study.artifacts], resamples)

@@ -1,0 +1,102 @@
+"""Evaluate a checkpoint in all its settings in one pass: backbone and RPN run once for all of them."""
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cascade_rcnn.data.loader import Batch
+from cascade_rcnn.engine.evaluate import coco_rows
+from cascade_rcnn.engine.progress import ProgressBar
+from cascade_rcnn.evaluation.coco import COLUMNS
+from cascade_rcnn.evaluation.quality import LocalizationCurve, trajectory
+from cascade_rcnn.heads.cascade import Cascade
+from cascade_rcnn.heads.iterative import iterative_bbox
+from cascade_rcnn.models.detector import Detector, to_list
+from cascade_rcnn.structures import Images, Proposals, Targets
+from cascade_rcnn_study.evaluation_settings import EvaluationSetting
+
+
+def heads_for(model: Detector, inference: Mapping[str, Any]) -> Cascade:
+    """Return the heads of a detector with other inference options; they share its weights."""
+    config = model.config.with_inference(**inference)
+    if "iterations" in inference:
+        stage, number = config.stages[0], len(config.stages)
+        head = model.roi_heads.heads[0]
+        options = (config.semantics, config.sampling, config.inference, model.roi_heads.read)
+        heads = iterative_bbox(head, stage, number, *options)
+        return heads.to(next(head.parameters()).device).eval()
+    heads = copy.copy(model.roi_heads)
+    heads.inference = config.inference
+    return heads
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A batch of images with all that is computed before the heads."""
+
+    images: Images
+    features: list[Tensor]
+    proposals: Proposals  # the RPN's
+    truth: Targets
+    targets: list[dict[str, Tensor]]
+    stage_inputs: dict[tuple[bool, int], Proposals]  # (of the cascade? else of the model; stage) -> its inputs
+
+
+def scenes(model: Detector, batches: Iterable[Batch], number: int) -> Iterator[Scene]:
+    """Run backbone and RPN batch by batch, with a progress bar over `number` images (0: none)."""
+    with ProgressBar("measure", number, shown=number > 0) as bar:
+        for images, targets in batches:
+            batch = model.preprocess(images)
+            features = model.features(batch.pixels)
+            proposals = model.propose(features, batch.sizes)
+            truth = model.preprocess.targets(targets, batch)
+            yield Scene(batch, features, proposals, truth, targets, {(False, 1): proposals})
+            bar.advance(len(images), "")
+
+
+def _inputs(scene: Scene, model: Detector, cascade: Detector | None, setting: EvaluationSetting) -> Proposals:
+    """Return the boxes that a setting starts from, computed once for all settings."""
+    key = (setting.of_cascade, setting.inputs)
+    if key not in scene.stage_inputs:
+        pixels, sizes, last = scene.images.pixels, scene.images.sizes, setting.inputs - 1
+        if setting.of_cascade:
+            assert cascade is not None
+            scene.stage_inputs[key] = cascade.refined(pixels, sizes, last)
+        else:
+            scene.stage_inputs[key] = model.roi_heads.refine(scene.features, scene.proposals, sizes, last)
+    proposals = scene.stage_inputs[key]
+    return proposals.with_truth(scene.truth) if setting.with_truth else proposals
+
+
+@torch.inference_mode()
+def detect_and_localize(
+    model: Detector,
+    batches: Iterable[Batch],
+    settings: Sequence[EvaluationSetting],
+    steps: int,
+    *,
+    cascade: Detector | None = None,
+    number: int = 0,
+) -> tuple[dict[str, np.ndarray], LocalizationCurve | None]:
+    """Return the detections (N, 7) of each setting and the localization curve over `steps` steps (0: None).
+
+    `cascade` refines the boxes of settings with `of_cascade`; the progress bar counts up to `number` images.
+    """
+    heads = {setting.name: heads_for(model, setting.inference) for setting in settings}
+    rows = {setting.name: [np.zeros((0, COLUMNS))] for setting in settings}
+    curve = LocalizationCurve(steps) if steps else None
+    regressors = heads_for(model, {"iterations": steps} if steps and len(model.config.stages) == 1 else {})
+    for scene in scenes(model, batches, number):
+        for setting in settings:
+            inputs = _inputs(scene, model, cascade, setting)
+            found = heads[setting.name](scene.features, inputs, scene.images.sizes, setting.first)
+            rows[setting.name].append(coco_rows(to_list(found, scene.images), scene.targets, model.config))
+        if curve is not None:
+            boxes = trajectory(regressors, scene.features, scene.proposals, scene.images.sizes)
+            curve.add(boxes, scene.proposals.valid, scene.truth)
+    return {name: np.concatenate(found) for name, found in rows.items()}, curve

@@ -1,0 +1,100 @@
+"""Train and measure what a study lacks."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from cascade_rcnn.engine import environment
+from cascade_rcnn.engine.evaluate import evaluation_loader
+from cascade_rcnn.engine.interrupt import Interrupted
+from cascade_rcnn.engine.predictor import choose_device
+from cascade_rcnn.engine.training.train import train
+from cascade_rcnn.evaluation import evaluate_boxes
+from cascade_rcnn.models.checkpoint import load
+from cascade_rcnn.models.detector import Detector
+from cascade_rcnn_study.evaluation import detect_and_localize
+from cascade_rcnn_study.match_files import save_matches
+from cascade_rcnn_study.preparation import PreparedStudy, prepare_study
+from cascade_rcnn_study.sample_statistics import sample_statistics
+from cascade_rcnn_study.study import PlannedRun, Study
+from cascade_rcnn_study.timing import detection_seconds_per_image, training_seconds_per_image
+from cascade_rcnn_study.training_record import write_record
+
+Say = Callable[[str], None]
+
+
+def run_study(study: Study, say: Say = print) -> None:
+    """Train and measure whatever is missing.
+
+    Raises `Interrupted` when the user stops it; the same call then continues from there.
+    """
+    prepared = prepare_study(study)
+    runs = prepared.runs
+    say(f"{len(runs)} runs, {sum(run.is_done for run in runs)} of them done")
+    for number, run in enumerate(runs, start=1):
+        if run.is_done:
+            continue
+        say(f"run {number}/{len(runs)}: {run.variant.title}, seed {run.folder.seed}")
+        if not run.folder.is_trained:
+            _train(run, prepared)
+        if run.folder.checkpoint.is_file():
+            _measure(run, prepared, say)
+        else:
+            say(f"  no checkpoint in {run.folder.training}: {', '.join(run.missing)} cannot be measured")
+
+
+def _train(run: PlannedRun, prepared: PreparedStudy) -> None:
+    try:
+        train(run.recipe, resume=run.folder.is_begun)
+    except Interrupted:
+        raise Interrupted("stopped and saved; run the same command to continue") from None
+    write_record(run.folder, run.variant, run.recipe, prepared.train_set, prepared.val)
+
+
+def _measure(run: PlannedRun, prepared: PreparedStudy, say: Say) -> None:
+    """Write the missing measurements of a trained run."""
+    folder, recipe = run.folder, run.recipe
+    device = choose_device("cpu" if recipe.accelerator == "cpu" else None)
+    model = load(folder.checkpoint, device=device, **run.variant.settings[0].inference)
+    run, cascade = _with_cascade(run, prepared, device, say)
+    if "speed" in run.missing:
+        speed = {
+            "training_seconds_per_image": training_seconds_per_image(recipe),
+            "test_seconds_per_image": detection_seconds_per_image(model, prepared.val),
+        }
+        folder.write("speed.json", speed | {"device": str(device), "machine": environment.describe()})
+    if "samples" in run.missing:
+        number = prepared.study.sample_images
+        samples = sample_statistics(model, prepared.train_set, number, recipe.batch_size, recipe.workers)
+        folder.write("samples.json", samples)
+    if run.settings or run.localization_steps:
+        _evaluate(run, prepared, model, cascade)
+
+
+def _with_cascade(
+    run: PlannedRun, prepared: PreparedStudy, device: torch.device, say: Say
+) -> tuple[PlannedRun, Detector | None]:
+    """Load the cascade whose boxes the run is evaluated on; without its checkpoint, drop the settings that need it."""
+    settings = [setting.name for setting in run.settings if setting.of_cascade]
+    if not settings:
+        return run, None
+    checkpoint = prepared.study.folder.run("cascade", run.folder.seed).checkpoint
+    if checkpoint.is_file():
+        return run, load(checkpoint, device=device)
+    say(f"  {checkpoint} does not exist: Figure 5 (a) will lack the curves on the cascade's boxes")
+    return replace(run, missing=[name for name in run.missing if name not in settings]), None
+
+
+def _evaluate(run: PlannedRun, prepared: PreparedStudy, model: Detector, cascade: Detector | None) -> None:
+    """Write localization curves, detections and metrics, all from one pass over the validation images."""
+    val, folder = prepared.val, run.folder
+    loader = evaluation_loader(val, run.recipe.batch_size, run.recipe.workers)
+    found, curve = detect_and_localize(
+        model, loader, run.settings, run.localization_steps, cascade=cascade, number=len(val)
+    )
+    if curve is not None:
+        folder.write("localization.json", curve.to_dict())
+    for name, detections in found.items():
+        save_matches(folder.detections(name), val, detections)
+        folder.write_metrics(name, evaluate_boxes(val, detections))

@@ -1,0 +1,102 @@
+"""The figures of the paper: their numbers in JSON, their plots in PNG and SVG, and what they show in words."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cascade_rcnn.files import write_json
+from cascade_rcnn_study import curves, plots
+from cascade_rcnn_study.curves import Panel
+from cascade_rcnn_study.study_folder import StudyFolder
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Plot
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A figure as numbers, ready to be written."""
+
+    name: str
+    title: str
+    definition: str
+    numbers: dict[str, Any]  # plain JSON values
+    missing: tuple[str, ...] = ()  # parts that have not been measured
+    plot: "Callable[[], Plot] | None"  # None: none of it has been measured
+
+
+_CURVES: dict[str, tuple[str, Callable[[StudyFolder], list[Panel]]]] = {
+    "figure1": ("Figure 1 (c, d): localization and detection by IoU threshold", curves.figure1),
+    "figure5": ("Figure 5: detectors on better proposals", curves.figure5),
+    "figure6": ("Figure 6: detectors of all stages on the inputs of all stages", curves.figure6),
+    "figure7": ("Figure 7: iterative BBox and integral loss", curves.figure7),
+}
+_FIGURE2 = (
+    "Section 3.1: equation 2, not normalised, from the boxes that a stage is trained on to their ground truth, on "
+    "training images, for boxes of IoU >= .5. Red: outliers, whose IoU is below the stage's u. Mean and standard "
+    "deviation are those of the other boxes. Appended ground truth is left out."
+)
+_FIGURE4 = (
+    "Section 4.2: IoU of the boxes that a stage is trained on with their ground truth, on training images: at stage 1 "
+    "the sampled proposals of the RPN, at later stages the boxes that reach them. Red: percentage of all samples with "
+    "at least that IoU. Appended ground truth is left out."
+)
+_SAMPLES = {
+    "figure2": ("Figure 2: regression targets by stage", _FIGURE2),
+    "figure4": ("Figure 4: IoU of the training samples by stage", _FIGURE4),
+}
+_OF_FIGURE4 = ("samples", "histogram", "percent_above")  # numbers of a stage; the others belong to Figure 2
+FIGURES = tuple(sorted((*_CURVES, *_SAMPLES)))
+
+
+def figure(folder: StudyFolder, name: str) -> Figure:
+    """Make a figure from what has been measured."""
+    return _of_curves(folder, name) if name in _CURVES else _of_samples(folder, name)
+
+
+def write(figure: Figure, folder: Path) -> Path | None:
+    """Write NAME.json, .png and .svg to `folder`; return the path of the SVG, None if nothing has been measured."""
+    path = folder / figure.name
+    values = {"title": figure.title, "definition": figure.definition, "missing": figure.missing, **figure.numbers}
+    write_json(path.with_suffix(".json"), values)
+    if figure.plot is None:
+        return None
+    plots.save(figure.plot(), path)
+    return path.with_suffix(".svg")
+
+
+def _of_curves(folder: StudyFolder, name: str) -> Figure:
+    title, compute = _CURVES[name]
+    panels = compute(folder)
+    every = [curve for panel in panels for curve in panel.curves]
+    return Figure(
+        name=name,
+        title=title,
+        definition=" ".join((compute.__doc__ or "").split()),
+        numbers={"panels": [panel.to_dict() for panel in panels]},
+        missing=tuple(dict.fromkeys(curve.missing for curve in every if curve.missing is not None)),
+        plot=None if all(curve.missing for curve in every) else lambda: plots.plot_curves(panels),
+    )
+
+
+def _of_samples(folder: StudyFolder, name: str) -> Figure:
+    title, definition = _SAMPLES[name]
+    found = curves.first_measured(folder, "cascade", lambda run: run.read("samples.json"))
+    if found is None:
+        missing = ("cascade: samples",)
+        return Figure(name=name, title=title, definition=definition, numbers={}, missing=missing, plot=None)
+    definition = f"{definition} {found['images']} images."
+    stages, edges = found["stages"], found["edges"]
+    if name == "figure2":
+        numbers = {"stages": [{k: v for k, v in stage.items() if k not in _OF_FIGURE4} for stage in stages]}
+        return Figure(
+            name=name, title=title, definition=definition, numbers=numbers, plot=lambda: plots.plot_scatter(stages)
+        )
+    return Figure(
+        name=name,
+        title=title,
+        definition=definition,
+        numbers={"edges": edges, "stages": [{k: stage[k] for k in ("u", *_OF_FIGURE4)} for stage in stages]},
+        plot=lambda: plots.plot_histograms(stages, edges),
+    )

@@ -1,0 +1,37 @@
+"""All that can be checked before hours of training: the data, finished runs, the models' weights."""
+
+from dataclasses import dataclass
+
+from cascade_rcnn.data import Annotations
+from cascade_rcnn.engine.training.data import read_data
+from cascade_rcnn.engine.training.prepare import build_model
+from cascade_rcnn.errors import UserError
+from cascade_rcnn_study.study import PlannedRun, Study, planned_runs
+from cascade_rcnn_study.training_record import check_reusable, data_id
+
+
+@dataclass(frozen=True)
+class PreparedStudy:
+    """A study with its runs and its data."""
+
+    study: Study
+    runs: list[PlannedRun]
+    train_set: Annotations
+    val: Annotations
+
+
+def prepare_study(study: Study) -> PreparedStudy:
+    """Plan the runs and read the data. Raises UserError for whatever a run would fail on later."""
+    runs = planned_runs(study)
+    if not study.base.data.train or not study.base.data.val:
+        raise UserError("a study needs data: give --data.train ANNOTATIONS and --data.val ANNOTATIONS")
+    sets = read_data(study.base.data)
+    assert sets.val is not None  # data.val is given
+    train_set, val = sets.train.annotations, sets.val.annotations
+    data = {"train": data_id(train_set), "val": data_id(val)}
+    for run in runs:
+        check_reusable(run.folder, run.recipe, data)
+    untrained = {run.variant.name: run.recipe for run in runs if not run.folder.is_trained}
+    for recipe in untrained.values():
+        build_model(recipe, train_set.categories)  # fails if its backbone weights do not fit
+    return PreparedStudy(study, runs, train_set, val)

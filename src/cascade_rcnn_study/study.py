@@ -1,0 +1,85 @@
+"""A study as the user asks for it, and the runs that it needs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.recipes import Recipe
+from cascade_rcnn_study.artifacts import Artifact, measurements, needed
+from cascade_rcnn_study.evaluation_settings import EvaluationSetting
+from cascade_rcnn_study.study_folder import RunFolder, StudyFolder
+from cascade_rcnn_study.variants import Variant, family_of, variants
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """The tables and figures to make, and the recipe that their models share."""
+
+    base: Recipe  # recipe of the cascade; `output` is the folder of the study, `seed` the first seed
+    artifacts: Sequence[Artifact]
+    seeds: int = 1
+    families: dict[str, str | None] | None = None  # further recipes for Table 6, with their backbone weights
+    sample_images: int = 300  # training images measured for Figures 2 and 4
+
+    @property
+    def folder(self) -> StudyFolder:
+        """The runs of the study."""
+        return StudyFolder(Path(self.base.output))
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run that a study needs, with the measurements that it still lacks."""
+
+    folder: RunFolder
+    variant: Variant
+    recipe: Recipe
+    missing: list[str]  # settings, `localization`, `samples`, `speed`
+
+    @property
+    def settings(self) -> list[EvaluationSetting]:
+        """The settings still to evaluate."""
+        return [setting for setting in self.variant.settings if setting.name in self.missing]
+
+    @property
+    def localization_steps(self) -> int:
+        """How often to apply the regressors for the localization curves; 0 if they are not missing."""
+        return self.variant.localization_steps if "localization" in self.missing else 0
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the run is trained and nothing is missing."""
+        return self.folder.is_trained and not self.missing
+
+
+def planned_runs(study: Study) -> list[PlannedRun]:
+    """List the runs that the tables and figures need, each once and a cascade before those evaluated on its boxes."""
+    _check(study)
+    known = variants(study.base, study.families)
+    found = []
+    for name, variant in known.items():
+        users = [a for a in study.artifacts if name in needed(a, known) or (a.name == "table6" and family_of(name))]
+        count = max((study.seeds if a.every_seed else 1 for a in users), default=0)
+        for seed in range(study.base.seed, study.base.seed + count):
+            run = study.folder.run(name, seed)
+            asked = {a.name for a in users if a.every_seed or seed == study.base.seed}
+            # No evaluation while training: the study evaluates the last checkpoint in every setting.
+            recipe = replace(variant.recipe, seed=seed, output=str(run.training), evaluate_every=0)
+            missing = [one for one in measurements(variant, asked) if not run.has(one)]
+            found.append(PlannedRun(run, variant, recipe, missing))
+    return sorted(found, key=lambda planned: planned.folder.seed)  # first whole tables with one seed
+
+
+def _check(study: Study) -> None:
+    if study.seeds < 1:
+        raise UserError(f"seeds is {study.seeds}; give 1 or more")
+    if study.sample_images < 1:
+        raise UserError(f"sample-images is {study.sample_images}; give 1 or more")
+    if study.families and all(a.name != "table6" for a in study.artifacts):
+        raise UserError(f"the families {', '.join(study.families)} appear in Table 6 only; ask for table6 as well")
+    if study.base.devices > 1:
+        raise UserError(
+            f"devices is {study.base.devices}: a study trains each run on one device; start one study a device, with "
+            "other tables or seeds and an --output of its own, and copy the runs into one folder"
+        )

@@ -1,0 +1,103 @@
+"""The rows of tables: our metrics over seeds, the paper's, and our difference to a reference row."""
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+
+from cascade_rcnn_study.bootstrap import Difference, paired_difference, resample
+from cascade_rcnn_study.published import ABLATION, COST, OVERVIEW
+from cascade_rcnn_study.study_folder import RECORD, RunFolder, StudyFolder
+
+
+@dataclass(frozen=True)
+class Value:
+    """A metric over seeds: AP in percent, time in seconds, size in MiB."""
+
+    mean: float
+    std: float | None  # None with one seed
+    seeds: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A row of a table; columns by name."""
+
+    labels: tuple[str, ...]
+    ours: Mapping[str, Value] = field(default_factory=dict)  # empty: not measured
+    paper: Mapping[str, float] = field(default_factory=dict)  # empty: not in the paper
+    difference: Mapping[str, Difference] = field(default_factory=dict)  # to the reference row, on its images and seeds
+    needs: str | None = None  # the variant to train for `ours`; None: a row of the paper alone
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a row is made from: a variant evaluated in a setting."""
+
+    variant: str
+    setting: str
+
+
+class RowBuilder:
+    """Makes rows from the runs of a study, and resamples each run once."""
+
+    def __init__(self, folder: StudyFolder, resamples: int) -> None:
+        self.folder = folder
+        self.resampled: Callable[[RunFolder, str], np.ndarray | None] = cache(self._resample)
+        self.resamples = resamples
+
+    def _resample(self, run: RunFolder, setting: str) -> np.ndarray | None:
+        matches = run.matches(setting)
+        return None if matches is None else resample(matches, self.resamples)
+
+    def row(
+        self,
+        labels: Sequence[str],
+        source: Source,
+        paper: Mapping[str, float],
+        columns: Sequence[str],
+        reference: Source | None = None,
+    ) -> Row:
+        """Make a row from all seeds that have been measured, and compare it with the reference."""
+        per_seed = [_measured(run, source.setting) for run in self.folder.of(source.variant)]
+        known = [values for values in per_seed if values is not None]
+        ours = {name: _over_seeds([values[name] for values in known]) for name in columns}
+        difference = {} if reference is None or reference == source else self._difference(source, reference, columns)
+        return Row(
+            labels=tuple(labels),
+            ours={name: value for name, value in ours.items() if value is not None},
+            paper=paper,
+            difference=difference,
+            needs=source.variant,
+        )
+
+    def _difference(self, source: Source, reference: Source, columns: Sequence[str]) -> dict[str, Difference]:
+        """Compare two sources on the seeds that both have."""
+        ours, theirs = [], []
+        for seed in sorted({*self.folder.seeds(source.variant)} & {*self.folder.seeds(reference.variant)}):
+            a = self.resampled(self.folder.run(source.variant, seed), source.setting)
+            b = self.resampled(self.folder.run(reference.variant, seed), reference.setting)
+            if a is not None and b is not None:
+                ours, theirs = [*ours, a], [*theirs, b]
+        names = [name for name in columns if name in ABLATION or name == "ap75"]
+        return {name: paired_difference(ours, theirs, name) for name in names} if ours else {}
+
+
+def _measured(run: RunFolder, setting: str) -> dict[str, float] | None:
+    """Return all columns of a run, NaN for times that are missing; None if the setting has not been measured."""
+    metrics, record, speed = run.metrics(setting), run.read(RECORD), run.read("speed.json")
+    if metrics is None or record is None:
+        return None
+    values = {name: 100 * getattr(metrics, name) for name in {*ABLATION, *OVERVIEW}}
+    train, test = (math.nan if speed is None else speed[f"{kind}_seconds_per_image"] for kind in ("training", "test"))
+    return values | dict(zip(COST, (train, test, record["size_mib"]), strict=True))
+
+
+def _over_seeds(values: Sequence[float]) -> Value | None:
+    known = [x for x in values if not math.isnan(x)]
+    if not known:
+        return None
+    return Value(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None, len(known))

@@ -1,0 +1,78 @@
+"""training.json: with which settings and data a run was trained, where, and how long it took."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+
+from cascade_rcnn.data import Annotations
+from cascade_rcnn.engine.training.fingerprint import digest
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.files import read_json
+from cascade_rcnn.models.checkpoint import load
+from cascade_rcnn.recipes import Recipe, flattened
+from cascade_rcnn_study.study_folder import RECORD, RunFolder
+from cascade_rcnn_study.variants import Variant
+
+Record: TypeAlias = dict[str, Any]
+# Fields of a recipe that may differ between the runs of a table: they depend on the machine, or on the seed.
+_MAY_DIFFER = ("output", "workers", "accelerator", "precision", "evaluate_every", "save_every", "seed")
+_MIB = 2**20
+
+
+def settings_of(recipe: Recipe) -> Record:
+    """Return a recipe as plain JSON values, without what may differ from machine to machine."""
+    values = {k: v for k, v in msgspec.json.decode(msgspec.json.encode(recipe)).items() if k not in _MAY_DIFFER}
+    weights = values.pop("weights_backbone")
+    data = {name: values["data"][name] for name in ("flip", "photometric")}
+    return values | {"data": data, "pretrained": weights is not None}
+
+
+def data_id(truth: Annotations) -> str:
+    """Identify a data set by its images and boxes, wherever its files are."""
+    return digest(truth, "image_ids", "first", "boxes", "labels", "ignore")[:16]
+
+
+def check_reusable(run: RunFolder, recipe: Recipe, data: Mapping[str, str]) -> None:
+    """Raise UserError if a trained run differs in its data (split -> `data_id`) or settings from those asked for."""
+    record = run.read(RECORD)
+    if record is None:
+        return
+    for split, asked in data.items():
+        if record["data"][split]["id"] != asked:
+            raise UserError(f"{run.path}: its {split} data differs from yours; choose another --output")
+    there = flattened(record["settings"])
+    for name, value in flattened(settings_of(recipe)).items():
+        if there.get(name) != value:
+            raise UserError(
+                f"{run.path}: was trained with {name} {there.get(name)}, not {value}; choose another --output"
+            )
+
+
+def write_record(run: RunFolder, variant: Variant, recipe: Recipe, train_set: Annotations, val: Annotations) -> None:
+    """Write training.json at the end of a training run, which also marks the run as trained."""
+    results = read_json(run.training / "results.json")
+    weights = sum(p.numel() for p in load(run.checkpoint).parameters())
+    record = {
+        "name": run.name,
+        "title": variant.title,
+        "seed": run.seed,
+        "model": recipe.model,
+        "settings": settings_of(recipe),
+        "data": {"train": _describe(train_set), "val": _describe(val)},
+        "size_mib": weights * 4 / _MIB,
+        "process_peak_memory_mb": results["peak_memory_mb"],  # since the process began, over all its runs
+        **{k: results[k] for k in ("epochs", "updates", "training_seconds", "precision", "machine")},
+    }
+    run.write(RECORD, record)
+
+
+def _describe(truth: Annotations) -> Record:
+    return {
+        "name": Path(truth.source).name,
+        "id": data_id(truth),
+        "images": len(truth),
+        "boxes": int((~truth.ignore).sum()),
+        "classes": len(truth.categories),
+    }

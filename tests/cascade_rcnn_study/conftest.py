@@ -1,0 +1,40 @@
+"""A whole study, as small as it can be: run once, examined by many tests."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cascade_rcnn.data.shapes import CLASSES, write_shapes
+from cascade_rcnn.engine.training.prepare import build_model
+from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.recipes import DataConfig, Recipe
+from cascade_rcnn_study.artifacts import choose
+from cascade_rcnn_study.execution import run_study
+from cascade_rcnn_study.study import Study
+
+
+@pytest.fixture(scope="session")
+def base(thin_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    """One epoch of four images of 32 pixels for a thin cascade."""
+    data = write_shapes(tmp_path_factory.mktemp("data") / "shapes", train=4, val=3, size=32, seed=3)
+    return replace(
+        thin_recipe,
+        options=replace(thin_recipe.options, score_threshold=0.0),
+        data=DataConfig(train=str(data / "train.json"), val=str(data / "val.json")),
+        output=str(tmp_path_factory.mktemp("study") / "study"),
+    )
+
+
+@pytest.fixture(scope="session")
+def untrained(base: Recipe) -> Detector:
+    """The cascade of the base recipe with random weights."""
+    return build_model(base, CLASSES).eval()
+
+
+@pytest.fixture(scope="session")
+def finished(base: Recipe) -> Path:
+    """The folder of a study that has been run: everything with one seed, Table 2 with two."""
+    run_study(Study(base=base, artifacts=choose(["all"])), say=lambda _: None)
+    run_study(Study(base=base, artifacts=choose(["table2"]), seeds=2), say=lambda _: None)
+    return Path(base.output)

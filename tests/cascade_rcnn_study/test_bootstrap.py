@@ -1,0 +1,78 @@
+"""The paired bootstrap over images."""
+
+import time
+
+import numpy as np
+import pytest
+
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.evaluation.matches import Matches
+from cascade_rcnn_study.bootstrap import column, paired_difference, resample
+
+
+def one_object_an_image(right: np.ndarray) -> Matches:
+    """An object and a detection in each image; right (N,) says whether it hits, at every IoU."""
+    flags = right.astype(bool)[:, None].repeat(10, axis=1)
+    number = len(right)
+    image = np.arange(number)
+    score = np.where(right, 0.9, 0.1)  # hits first: precision 1 as far as recall goes
+    return Matches(image, np.ones(number, np.int64), score, flags, ~flags, np.ones((number, 1), np.int64))
+
+
+def test_the_first_row_is_the_set_itself():
+    found = resample(one_object_an_image(np.array([1, 1, 1, 0])), number=20)
+    assert found.shape == (21, 10)
+    np.testing.assert_allclose(found[0], 76 / 101)  # recall .75 reaches 0, .01, ..., .75
+
+
+def test_the_spread_is_the_binomial_s():
+    """With one object an image AP is about the share of images that are hit: deviation sqrt(p (1 - p) / N)."""
+    right = np.arange(400) < 240
+    found = column(resample(one_object_an_image(right), number=400), "ap")
+    assert found[1:].std() == pytest.approx(np.sqrt(0.6 * 0.4 / 400), rel=0.15)
+
+
+def test_a_model_does_not_differ_from_itself():
+    a = resample(one_object_an_image(np.arange(30) % 3 > 0), number=30)
+    assert paired_difference([a, a], [a, a], "ap") == (0, 0, 0)
+
+
+def test_pairing_removes_what_both_share():
+    """Of 100 images b hits 5 more than a: the interval is of those 5, much narrower than either's own."""
+    a, b = (resample(one_object_an_image(np.arange(100) < hits), number=400) for hits in (60, 65))
+    found = paired_difference([b], [a], "ap50")
+    assert found.mean == pytest.approx(5 / 101, abs=1e-9)
+    assert 0 <= found.low < 0.02
+    assert 0.07 < found.high < 0.12
+    own = np.percentile(column(b, "ap50")[1:], [2.5, 97.5])
+    assert found.high - found.low < (own[1] - own[0]) / 1.5
+
+
+def test_seeds_are_averaged():
+    a, b, c = (resample(one_object_an_image(np.arange(50) < hits), number=10) for hits in (10, 20, 30))
+    assert paired_difference([b, c], [a, a], "ap").mean == pytest.approx(15 / 50, abs=0.01)
+
+
+def test_columns():
+    by_iou = np.arange(10)[None] / 10
+    assert column(by_iou, "ap")[0] == pytest.approx(0.45)
+    assert column(by_iou, "ap50")[0] == 0
+    assert column(by_iou, "ap75")[0] == 0.5
+    assert column(by_iou, "ap90")[0] == 0.8
+
+
+def test_different_resamples_are_refused():
+    a, b = (resample(one_object_an_image(np.ones(4)), number=n) for n in (3, 4))
+    with pytest.raises(UserError, match="different numbers of resamples"):
+        paired_difference([a], [b], "ap")
+
+
+def test_it_is_quick():
+    """200 resamples of 464 images with 40 detections each take seconds."""
+    rng = np.random.default_rng(0)
+    image = np.repeat(np.arange(464), 40)
+    right = rng.random((len(image), 10)) < 0.1
+    truth = np.full((464, 1), 4)
+    start = time.perf_counter()
+    resample(Matches(image, np.ones_like(image), rng.random(len(image)), right, ~right, truth), number=200)
+    assert time.perf_counter() - start < 30

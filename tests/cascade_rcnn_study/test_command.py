@@ -1,0 +1,74 @@
+"""`cascade-rcnn study`."""
+
+import pytest
+
+from cascade_rcnn.cli import main
+from cascade_rcnn_study.artifacts import ARTIFACTS
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 1) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        main(["study", *arguments])
+    assert stopped.value.code == code
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def flags(base) -> list[str]:
+    """Ask for the study of the fixture as a user would."""
+    options = base.options
+    return [
+        *("--recipe", "shapes", "--data.train", base.data.train, "--data.val", base.data.val, "--epochs", "1"),
+        *("--options.backbone-width", "8", "--options.pyramid-channels", "8", "--options.head-width", "16"),
+        *("--options.anchor-sizes", *map(str, options.anchor_sizes), "--options.proposals", "30"),
+        *("--options.rois", "16", "--batch-size", "2", "--accelerator", "cpu", "--precision", "fp32"),
+        *("--workers", "0", "--resamples", "3", "--sample-images", "2"),
+    ]
+
+
+def test_usage_and_list(capsys):
+    main(["study"])
+    assert "study COMMAND" in capsys.readouterr().out
+    main(["study", "list"])
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in ARTIFACTS)
+    assert "integral loss" in listed
+
+
+def test_run_explains_its_flags(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["study", "run", "--help"])
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    assert all(flag in text for flag in ("--seeds", "--families", "--data.train", "--epochs", "--output"))
+    assert "runs/study" in text
+
+
+def test_plan_run_and_render(base, tmp_path, capsys):
+    output = str(tmp_path / "study")
+    main(["study", "plan", "table2", *flags(base), "--output", output])
+    assert "2 runs" in capsys.readouterr().out
+    main(["study", "run", "table2", "figure4", *flags(base), "--output", output])
+    said = capsys.readouterr().out
+    assert "run 2/2: baseline" in said
+    assert (tmp_path / "study/report/report.html").is_file()
+    assert "## Table 3" not in (tmp_path / "study/report/report.md").read_text()
+    main(["study", "plan", "table2", *flags(base), "--output", output])
+    assert "done" in capsys.readouterr().out
+    main(["study", "render", "--output", output, "--resamples", "3"])
+    assert "report.html" in capsys.readouterr().out
+    assert "## Table 3" in (tmp_path / "study/report/report.md").read_text()
+
+
+def test_mistakes(capsys, tmp_path):
+    assert "did you mean 'render'" in fails(capsys, "rendr", code=2)
+    assert "did you mean 'table1'" in fails(capsys, "run", "tabel1")
+    assert "say what to run" in fails(capsys, "run", "--seeds", "2")
+    assert "no recipe is called 'smal'" in fails(capsys, "run", "all", "--recipe", "smal", code=2)
+    assert "a study needs data" in fails(capsys, "run", "table1", "--recipe=small")
+    assert "2 families, but 1" in fails(
+        capsys, "run", "table6", "--families", "small_vgg", "small_rfcn", "--family-weights", "x"
+    )
+    assert "resamples is 0; give 1 or more" in fails(capsys, "run", "table1", "--resamples", "0")
+    assert "resamples is 0" in fails(capsys, "render", "--output", str(tmp_path), "--resamples", "0")
+    assert "no finished runs" in fails(capsys, "render", "--output", str(tmp_path))

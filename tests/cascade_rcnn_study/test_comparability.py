@@ -1,0 +1,73 @@
+"""Runs that differ in what a report does not compare are named."""
+
+import copy
+
+import pytest
+
+from cascade_rcnn.errors import UserError
+from cascade_rcnn_study.comparability import check_comparable
+from cascade_rcnn_study.study_folder import StudyFolder
+
+
+@pytest.fixture
+def records(finished):
+    return [run.read("training.json") for run in StudyFolder(finished).trained()]
+
+
+def changed(records, name: str, seed: int, **settings):
+    """Return the records with settings of one run changed; options are given as option_NAME."""
+    found = copy.deepcopy(records)
+    (record,) = (r for r in found if (r["name"], r["seed"]) == (name, seed))
+    for key, value in settings.items():
+        place = record["settings"]["options"] if key.startswith("option_") else record["settings"]
+        assert place[key.removeprefix("option_")] != value
+        place[key.removeprefix("option_")] = value
+    return found
+
+
+def as_family(records, name: str):
+    """Add the pair again, as that of a family."""
+    pair = [copy.deepcopy(r) | {"name": f"{name}-{r['name']}"} for r in records if r["name"] in ("baseline", "cascade")]
+    return [*records, *pair]
+
+
+def test_the_runs_of_a_study_are_comparable(records, tmp_path):
+    check_comparable(records, tmp_path)
+    check_comparable(as_family(records, "small_vgg"), tmp_path)
+
+
+def test_a_family_has_options_of_its_own(records, tmp_path):
+    found = as_family(records, "small_vgg")
+    for seed in (0, 1):
+        for name in ("small_vgg-baseline", "small_vgg-cascade"):
+            found = changed(found, name, seed, option_head_width=99)
+    check_comparable(found, tmp_path)
+    with pytest.raises(UserError, match=r"small_vgg-baseline-seed0 and .* differ in options\.rois"):
+        check_comparable(changed(found, "small_vgg-baseline", 0, option_rois=99), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "seed", "settings", "message"),
+    [
+        ("cascade", 1, {"epochs": 9}, "baseline-seed0 and cascade-seed1 differ in epochs"),
+        ("cascade", 1, {"option_semantics": "mmdet"}, r"differ in options\.semantics"),
+        (
+            "cascade-2",
+            0,
+            {"option_head_width": 99},
+            r"and cascade-2-seed0 differ in options\.head_width",
+        ),
+        (
+            "cascade",
+            1,
+            {"option_stage_ious": [0.5, 0.5, 0.5]},
+            r"cascade-seed1 differ in options\.stage_ious",
+        ),
+        ("integral", 0, {"pretrained": True}, "differ in pretrained"),
+        ("integral", 0, {"optimizer": {"name": "sgd"}}, "and integral-seed0 differ in optimizer"),
+        ("cascade-stat", 0, {"optimizer": {"name": "adamw"}}, "cascade-.* differ in optimizer"),
+    ],
+)
+def test_what_differs_is_named(records, tmp_path, name, seed, settings, message):
+    with pytest.raises(UserError, match=message):
+        check_comparable(changed(records, name, seed, **settings), tmp_path)

@@ -1,0 +1,108 @@
+"""Settings evaluated in one pass give what each would give alone."""
+
+import numpy as np
+import pytest
+import torch
+
+from cascade_rcnn import create_model, save
+from cascade_rcnn.data import load_annotations
+from cascade_rcnn.data.shapes import CLASSES
+from cascade_rcnn.engine.evaluate import detect, evaluation_loader
+from cascade_rcnn.evaluation.quality import LocalizationCurve
+from cascade_rcnn.models.checkpoint import load
+from cascade_rcnn_study.evaluation import detect_and_localize, heads_for
+from cascade_rcnn_study.evaluation_settings import (
+    DEFAULT,
+    ITERATIVE,
+    WITH_TRUTH,
+    ensemble,
+    on_cascade_inputs,
+    single_stage,
+    stage_on_inputs,
+)
+
+TINY = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 16, "proposals": 30, "rois": 32, "min_size": None}
+
+
+@pytest.fixture
+def truth(base):
+    return load_annotations(base.data.val)
+
+
+def model(name: str = "cascade_rcnn_resnet18_fpn", seed: int = 0):
+    torch.manual_seed(seed)
+    return create_model(name, categories=CLASSES, score_threshold=0.0, **TINY).eval()
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("cascade_rcnn_resnet18_fpn", [ensemble(3), ensemble(2), single_stage(1), single_stage(2), single_stage(3)]),
+        ("integral_loss_resnet18_fpn", [DEFAULT, single_stage(1), single_stage(3)]),
+        ("faster_rcnn_resnet18_fpn", [DEFAULT, ITERATIVE]),
+    ],
+)
+def test_each_setting_is_as_if_loaded_with_it(name, settings, truth, tmp_path):
+    save(model(name), tmp_path / "model.safetensors")
+    whole = load(tmp_path / "model.safetensors")
+    found, _ = detect_and_localize(whole, evaluation_loader(truth, 2, 0), settings, 0)
+    for setting in settings:
+        single = load(tmp_path / "model.safetensors", **setting.inference)
+        np.testing.assert_array_equal(found[setting.name], detect(single, evaluation_loader(truth, 2, 0), 3))
+    assert len({values.tobytes() for values in found.values()}) == len(settings)
+
+
+def test_weights_are_shared_and_the_model_keeps_its_own_options():
+    whole = model()
+    heads = heads_for(whole, {"test_stage": 1, "ensemble": False})
+    assert heads.heads[0] is whole.roi_heads.heads[0]
+    assert (heads.inference.stage, whole.roi_heads.inference.stage) == (1, None)
+
+
+def test_iterated_heads_read_the_pyramid_as_the_model_does():
+    baseline = model("faster_rcnn_resnet18_fpn")
+    heads = heads_for(baseline, {"iterations": 3})
+    assert heads.read == baseline.roi_heads.read
+    assert heads.read is not list
+
+
+def test_other_proposals(truth):
+    """A setting on the cascade's boxes is `Detector.detect` with these proposals."""
+    single, cascade = model("faster_rcnn_resnet18_fpn"), model(seed=1)
+    settings = [WITH_TRUTH, on_cascade_inputs(3), DEFAULT]
+    found, _ = detect_and_localize(single, evaluation_loader(truth, 1, 0), settings, 0, cascade=cascade)
+    (image,), (target,) = next(iter(evaluation_loader(truth, 1, 0)))
+    batch = single.preprocess([image])
+    with torch.no_grad():
+        proposals = cascade.refined(batch.pixels, batch.sizes, 2)
+        expected = single.detect(batch.pixels, batch.sizes, proposals)
+    rows = found["on-cascade-inputs3"]
+    rows = rows[rows[:, 0] == int(target["image_id"])]
+    np.testing.assert_allclose(rows[:, 5], expected.scores[expected.valid], rtol=1e-5)
+    assert not np.array_equal(found["with-truth"], found["default"])
+
+
+def test_a_stage_on_another_stage_s_inputs(truth):
+    cascade = model()
+    found, _ = detect_and_localize(cascade, evaluation_loader(truth, 1, 0), [stage_on_inputs(3, 2)], 0)
+    (image,), (target,) = next(iter(evaluation_loader(truth, 1, 0)))
+    batch = cascade.preprocess([image])
+    with torch.no_grad():
+        features = cascade.features(batch.pixels)
+        inputs = cascade.roi_heads.refine(features, cascade.propose(features, batch.sizes), batch.sizes, 1)
+        heads = heads_for(cascade, single_stage(3).inference)
+        expected = heads(features, inputs, batch.sizes, 3)
+    rows = found["stage3-on-inputs2"]
+    np.testing.assert_allclose(
+        rows[rows[:, 0] == int(target["image_id"]), 5], expected.scores[expected.valid], rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(("name", "steps"), [("cascade_rcnn_resnet18_fpn", 3), ("faster_rcnn_resnet18_fpn", 2)])
+def test_localization_has_a_row_for_each_step(name, steps, truth):
+    _, curve = detect_and_localize(model(name), evaluation_loader(truth, 2, 0), [], steps)
+    assert isinstance(curve, LocalizationCurve)
+    assert curve.total.shape == (steps + 1, 10)
+    assert curve.count.sum() > 0
+    inside = (curve.mean[0] >= curve.BINS[:-1] - 1e-6) & (curve.mean[0] <= curve.BINS[1:] + 1e-6)
+    assert (inside | (curve.count == 0)).all()

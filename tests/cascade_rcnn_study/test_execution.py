@@ -1,0 +1,102 @@
+"""What is missing is trained and measured, once; finished runs are left alone."""
+
+import os
+import shutil
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cascade_rcnn.engine.interrupt import Interrupted
+from cascade_rcnn.engine.training import epoch
+from cascade_rcnn_study import execution
+from cascade_rcnn_study.artifacts import choose
+from cascade_rcnn_study.execution import run_study
+from cascade_rcnn_study.study import Study, planned_runs
+
+
+def study(base, *names: str, **changes) -> Study:
+    return Study(base=replace(base, **changes), artifacts=choose(names))
+
+
+def run_quietly(one: Study) -> list[str]:
+    said: list[str] = []
+    run_study(one, say=said.append)
+    return said
+
+
+def test_a_finished_study_trains_and_measures_nothing(base, finished, monkeypatch):
+    for name in ("train", "_measure"):
+        monkeypatch.setattr(execution, name, lambda *_, **__: pytest.fail("nothing was to be done"))
+    assert run_quietly(study(base, "all")) == ["11 runs, 11 of them done"]
+
+
+def test_a_run_leaves_all_that_reports_need(finished):
+    folder = finished / "runs" / "baseline-seed0"
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if "training/" not in path.as_posix()}
+    assert {"metrics/iterations3.json", "detections/iterations3.npz", "localization.json", "speed.json"} <= files
+    assert not (folder / "training" / "best.safetensors").exists()  # not chosen on the validation set
+
+
+def test_a_lost_measurement_is_made_again_without_training(base, finished, monkeypatch):
+    folder = finished / "runs" / "integral-seed0"
+    before = (folder / "metrics" / "stage2.json").read_text()
+    (folder / "metrics" / "stage2.json").unlink()
+    monkeypatch.setattr(execution, "train", lambda *_, **__: pytest.fail("it is trained"))
+    run_quietly(study(base, "figure7"))
+    assert (folder / "metrics" / "stage2.json").read_text() == before
+
+
+def without_checkpoints(finished: Path, output: Path) -> None:
+    shutil.copytree(finished / "runs", output / "runs", ignore=shutil.ignore_patterns("training"))
+
+
+def test_without_its_checkpoint_a_measurement_stays_missing(base, finished, tmp_path):
+    without_checkpoints(finished, tmp_path)
+    (tmp_path / "runs" / "cascade-seed0" / "samples.json").unlink()
+    said = run_quietly(study(base, "figure2", "table1", output=str(tmp_path)))
+    assert "samples cannot be measured" in said[-1]
+
+
+def test_without_the_cascade_s_checkpoint_only_its_boxes_are_missing(base, finished, tmp_path):
+    without_checkpoints(finished, tmp_path)
+    single = tmp_path / "runs" / "baseline-60-seed0"
+    shutil.copytree(finished / "runs" / "baseline-60-seed0" / "training", single / "training")
+    for name in ("default", "on-cascade-inputs2"):
+        (single / "metrics" / f"{name}.json").unlink()
+    said = run_quietly(study(base, "figure5", output=str(tmp_path)))
+    assert "Figure 5 (a) will lack the curves on the cascade's boxes" in said[-1]
+    assert (single / "metrics" / "default.json").is_file()
+    assert not (single / "metrics" / "on-cascade-inputs2.json").exists()
+
+
+def test_an_interrupted_training_run_is_resumed(base, tmp_path, monkeypatch):
+    """Ctrl-C in the first update; the same call continues from there and ends where an uninterrupted one does."""
+    one = study(base, "figure4", output=str(tmp_path / "a"), epochs=2)
+    original = epoch._update
+
+    def press(*arguments, **flags):
+        os.kill(os.getpid(), signal.SIGINT)
+        return original(*arguments, **flags | {"asked": True})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(epoch, "_update", press)
+        with pytest.raises(Interrupted, match="run the same command to continue"):
+            run_quietly(one)
+    (planned,) = planned_runs(one)
+    assert planned.folder.is_begun
+    assert not planned.folder.is_trained
+    run_quietly(one)
+    assert planned_runs(one)[0].is_done
+    other = study(base, "figure4", output=str(tmp_path / "b"), epochs=2)
+    run_quietly(other)
+    metrics = [Path(s.base.output) / "runs/cascade-seed0/metrics/stages1-3.json" for s in (one, other)]
+    assert metrics[0].read_text() == metrics[1].read_text()
+
+
+def test_what_does_not_fit_is_found_before_anything_is_trained(base, tmp_path, monkeypatch):
+    monkeypatch.setattr(execution, "train", lambda *_, **__: pytest.fail("nothing was to be trained"))
+    one = study(base, "table6", output=str(tmp_path))
+    with pytest.raises(ValueError, match=r"nowhere\.pth"):
+        run_quietly(replace(one, families={"small_vgg": str(tmp_path / "nowhere.pth")}))

@@ -1,0 +1,47 @@
+"""A figure's files."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from cascade_rcnn.files import read_json
+from cascade_rcnn_study.artifacts import ARTIFACTS
+from cascade_rcnn_study.figures import FIGURES, figure, write
+from cascade_rcnn_study.plots import plot_scatter
+from cascade_rcnn_study.study_folder import StudyFolder
+
+
+def test_the_figures_are_the_paper_s():
+    assert set(FIGURES) == {name for name in ARTIFACTS if name.startswith("figure")}
+
+
+def test_nothing_measured_is_numbers_without_a_picture(tmp_path):
+    for name in FIGURES:
+        found = figure(StudyFolder(tmp_path), name)
+        assert found.missing
+        assert write(found, tmp_path / "figures") is None
+        assert read_json(tmp_path / "figures" / f"{name}.json")["missing"] == list(found.missing)
+    assert not list((tmp_path / "figures").glob("*.png"))
+
+
+def test_the_scatter_is_small(finished, tmp_path):
+    """However many boxes there are: the SVG holds the points as pixels."""
+    found = figure(StudyFolder(finished), "figure2")
+    points = np.random.default_rng(0).normal(0, 0.1, (20_000, 4)).tolist()
+    stages = [stage | {"scatter": points, "scatter_is_outlier": [False] * 20_000} for stage in found.numbers["stages"]]
+    svg = write(replace(found, plot=lambda: plot_scatter(stages)), tmp_path)
+    assert svg is not None
+    assert svg.stat().st_size < 1_000_000
+
+
+def test_each_has_its_own_numbers_of_the_samples(finished, tmp_path):
+    numbers = {}
+    for name in ("figure2", "figure4"):
+        write(figure(StudyFolder(finished), name), tmp_path)
+        numbers[name] = read_json(tmp_path / f"{name}.json")
+    measured = read_json(finished / "runs" / "cascade-seed0" / "samples.json")
+    assert numbers["figure4"]["edges"] == measured["edges"]
+    stages = (numbers["figure2"]["stages"], numbers["figure4"]["stages"], measured["stages"])
+    for two, four, both in zip(*stages, strict=True):
+        assert two | four == both
+        assert set(two) & set(four) == {"u"}

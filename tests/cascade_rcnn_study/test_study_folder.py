@@ -1,0 +1,37 @@
+"""The files that runs leave."""
+
+from cascade_rcnn.files import write_json
+from cascade_rcnn_study.study_folder import StudyFolder
+
+
+def test_a_setting_is_measured_when_both_its_files_are_there(tmp_path):
+    run = StudyFolder(tmp_path).run("baseline-60", 3)
+    assert run.path == tmp_path / "runs" / "baseline-60-seed3"
+    write_json(run.path / "metrics" / "default.json", {})
+    assert not run.has("default")
+    run.detections("default").parent.mkdir()
+    run.detections("default").touch()
+    assert run.has("default")
+
+
+def test_other_measurements_are_one_file_each(tmp_path):
+    run = StudyFolder(tmp_path).run("cascade", 0)
+    for name in ("localization", "samples", "speed"):
+        assert not run.has(name)
+        run.write(f"{name}.json", {})
+        assert run.has(name)
+
+
+def test_what_has_not_been_measured_is_none(tmp_path):
+    run = StudyFolder(tmp_path).run("cascade", 0)
+    assert run.read("localization.json") is run.metrics("with-truth") is run.matches("with-truth") is None
+
+
+def test_seeds_are_those_that_are_trained(tmp_path):
+    folder = StudyFolder(tmp_path)
+    for name, seed in (("cascade", 2), ("cascade", 10), ("cascade-2", 0)):
+        folder.run(name, seed).write("training.json", {})
+    (folder.run("cascade", 5).path).mkdir()
+    assert folder.seeds("cascade") == [2, 10]
+    assert [(run.name, run.seed) for run in folder.trained()] == [("cascade", 2), ("cascade", 10), ("cascade-2", 0)]
+    assert StudyFolder(tmp_path / "none").trained() == []

@@ -1,0 +1,84 @@
+"""The tables of the paper, with our rows."""
+
+import math
+import shutil
+
+import pytest
+
+from cascade_rcnn_study.study_folder import StudyFolder
+from cascade_rcnn_study.tables import TABLES, RowBuilder
+from cascade_rcnn_study.variants import TABLE3
+
+ROWS = {"table1": 4, "table2": 6, "table3": 4, "table4": 5, "table5": 13, "table6": 12}
+
+
+@pytest.fixture(scope="module")
+def tables(finished):
+    rows = RowBuilder(StudyFolder(finished), resamples=5)
+    return {name: table(rows) for name, table in TABLES.items()}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_row_is_there_with_finite_numbers(name, tables):
+    table = tables[name]
+    assert len(table.rows) == ROWS[name]
+    for row in table.rows:
+        assert len(row.labels) == len(table.heads)
+        assert row.ours or row.paper
+        assert bool(row.ours) == (row.needs is not None)
+        assert all(math.isfinite(value.mean) for value in row.ours.values())
+        assert set(row.ours) | set(row.paper) <= set(table.columns)
+        assert all(math.isfinite(x) and d.low <= d.high for d in row.difference.values() for x in d)
+    compared = [bool(row.difference) for row in table.rows if row.ours]
+    assert sum(compared) == {"table5": 0, "table6": 1}.get(name, len(compared) - 1)
+
+
+def test_the_paper_s_rows_are_in_its_order(tables):
+    assert [row.paper["ap"] for row in tables["table1"].rows] == [34.9, 35.4, 35.4, 38.9]
+    assert [row.paper["ap90"] for row in tables["table3"].rows] == [10.7, 13.1, 13.1, 15.8]
+    assert [row.paper["ap"] for row in tables["table4"].rows] == [34.9, 38.2, 38.9, 38.9, 38.6]
+    assert [row.labels for row in tables["table2"].rows] == [("1",), ("2",), ("3",), ("1~2",), ("1~3",), ("baseline",)]
+    assert tables["table6"].rows[-1].paper == {
+        "train": 0.41,
+        "test": 0.14,
+        "size": 345,
+        "ap": 42.7,
+        "ap50": 61.6,
+        "ap75": 46.6,
+        "ap_small": 23.8,
+        "ap_medium": 46.2,
+        "ap_large": 57.4,
+    }
+
+
+def test_a_run_has_the_same_metrics_in_every_table(tables):
+    rows = [tables["table1"].rows[3], tables["table2"].rows[4], tables["table4"].rows[2]]
+    assert len({row.ours["ap"] for row in rows}) == 1
+    assert tables["table6"].rows[1].ours["ap"] == rows[0].ours["ap"]
+
+
+def test_the_rows_of_table_3_share_their_optimizer(finished, tables, tmp_path):
+    """They are trained with SGD here, and the last is missing without a run of its own; if all rows were trained like
+    the study's cascade, that is the last row.
+    """
+    assert [row.needs for row in tables["table3"].rows] == list(TABLE3)
+    assert "AdamW" not in tables["table3"].note
+    folder = StudyFolder(tmp_path)
+    for name in (*[*TABLE3][:3], "cascade"):
+        shutil.copytree(finished / "runs" / f"{name}-seed0", tmp_path / "runs" / f"{name}-seed0")
+    assert [row.needs for row in TABLES["table3"](RowBuilder(folder, 2)).rows] == list(TABLE3)  # the last is missing
+    for name in [*TABLE3][:3]:
+        run = folder.run(name, 0)
+        record = run.read("training.json")
+        record["settings"]["optimizer"] = folder.run("cascade", 0).read("training.json")["settings"]["optimizer"]
+        run.write("training.json", record)
+    found = TABLES["table3"](RowBuilder(folder, 2))
+    assert found.rows[3].needs == "cascade"
+    assert found.rows[3].ours["ap"].mean == 100 * folder.run("cascade", 0).metrics("stages1-3").ap
+    assert "with AdamW" in found.note
+
+
+def test_table_6_has_a_row_for_each_model_that_is_missing(tmp_path):
+    rows = TABLES["table6"](RowBuilder(StudyFolder(tmp_path), resamples=2)).rows
+    assert len(rows) == ROWS["table6"]
+    assert [row.needs for row in rows[:3]] == ["baseline", "cascade", None]

@@ -1,0 +1,47 @@
+"""training.json, and how finished runs are recognised by it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cascade_rcnn.data import load_annotations
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.files import read_json, write_json
+from cascade_rcnn_study.study_folder import StudyFolder
+from cascade_rcnn_study.training_record import check_reusable, data_id, settings_of
+
+
+def test_a_record_says_what_was_trained_on_what(finished):
+    record = StudyFolder(finished).run("baseline", 0).read("training.json")
+    assert record["model"] == "faster_rcnn_resnet18_fpn"
+    assert record["data"]["val"]["images"] == 3
+    assert record["training_seconds"] > 0
+    assert record["size_mib"] > 0
+
+
+def test_an_id_is_of_the_content(base, tmp_path):
+    val = load_annotations(base.data.val)
+    assert data_id(load_annotations(base.data.train)) != data_id(val)
+    write_json(tmp_path / "moved.json", read_json(base.data.val))
+    moved = load_annotations(tmp_path / "moved.json", Path(base.data.val).parent / "images")
+    assert data_id(moved) == data_id(val)
+
+
+def test_settings_leave_out_the_machine_and_the_seed(base):
+    elsewhere = replace(base, workers=7, accelerator="cuda", precision="bf16", output="there", seed=9, save_every=1)
+    assert settings_of(elsewhere) == settings_of(base)
+    assert settings_of(replace(base, weights_backbone="a.pth"))["pretrained"] is True
+    assert settings_of(replace(base, batch_size=3)) != settings_of(base)
+
+
+def test_a_run_that_differs_is_not_reused(base, tmp_path):
+    run = StudyFolder(tmp_path).run("cascade", 0)
+    check_reusable(run, base, {"val": "a"})  # not trained
+    run.write("training.json", {"settings": settings_of(base), "data": {"val": {"id": "a"}}})
+    check_reusable(run, base, {"val": "a"})
+    with pytest.raises(UserError, match="cascade-seed0: its val data differs from yours; choose another --output"):
+        check_reusable(run, base, {"val": "b"})
+    slower = replace(base, optimizer=replace(base.optimizer, lr=5e-4))
+    with pytest.raises(UserError, match=r"was trained with optimizer\.lr 0\.001, not 0\.0005"):
+        check_reusable(run, slower, {"val": "a"})

@@ -1,0 +1,95 @@
+"""Items of data sets of others, in all the forms in which torchvision has them."""
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from torchvision import tv_tensors
+
+from cascade_rcnn.data.items import DetectionData, read_item
+from cascade_rcnn.errors import UserError
+
+IMAGE = torch.zeros(3, 20, 30, dtype=torch.uint8)
+BOXES = torch.tensor([[1.0, 2, 11, 12], [3, 4, 8, 9]])
+LABELS = torch.tensor([3, 7])
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        IMAGE,
+        tv_tensors.Image(IMAGE),
+        IMAGE.float(),
+        PIL.Image.new("RGB", (30, 20)),
+        PIL.Image.new("L", (30, 20)),
+        np.zeros((20, 30, 3), np.uint8),
+    ],
+)
+def test_images(image):
+    pixels, _ = read_item([(image, {"boxes": BOXES, "labels": LABELS})], 0)
+    assert type(pixels) is torch.Tensor
+    assert pixels.shape == (3, 20, 30)
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        BOXES,
+        BOXES.int(),
+        BOXES.tolist(),
+        BOXES.numpy(),
+        tv_tensors.BoundingBoxes([[1, 2, 10, 10], [3, 4, 5, 5]], format="XYWH", canvas_size=(20, 30)),  # pyright: ignore[reportCallIssue]
+    ],
+)
+def test_boxes(boxes):
+    _, target = read_item([(IMAGE, {"boxes": boxes, "labels": [3, 7], "image_id": 5, "name": "x"})], 0)
+    assert target["boxes"].equal(BOXES)
+    assert target["labels"].tolist() == [3, 7]
+    assert target["area"].tolist() == [100, 25]
+    assert target["iscrowd"].tolist() == [0, 0]
+    assert target["image_id"].item() == 5
+    assert "name" not in target
+
+
+def test_what_is_given_besides_is_kept():
+    given = {"boxes": BOXES, "labels": LABELS, "area": [9, 8], "iscrowd": torch.tensor([True, False])}
+    _, target = read_item([(IMAGE, given | {"masks": torch.ones(2, 20, 30), "score": torch.ones(2)})], 0)
+    assert target["area"].tolist() == [9, 8]
+    assert target["iscrowd"].tolist() == [1, 0]
+    assert isinstance(target["masks"], tv_tensors.Mask)
+    assert target["score"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("target", [{}, {"image_id": 3}, {"boxes": [], "labels": []}])
+def test_an_image_without_objects(target):
+    _, target = read_item([(IMAGE, target)], 0)
+    assert target["boxes"].shape == (0, 4)
+    assert target["labels"].shape == (0,)
+    assert target["labels"].dtype == torch.int64
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        (IMAGE, "no pair"),
+        ((IMAGE, [{"bbox": [1, 2, 3, 4]}]), "wrap_dataset_for_transforms_v2"),
+        ((IMAGE, {"boxes": BOXES, "label": LABELS}), "its target has boxes, label, but no labels"),
+        ((IMAGE, {"boxes": BOXES, "labels": LABELS[:1]}), r"boxes \(2, 4\) and labels \(1,\)"),
+        ((IMAGE, {"boxes": BOXES, "labels": LABELS.float()}), "torch.float32"),
+        ((IMAGE, {"boxes": BOXES[:, :3], "labels": LABELS}), r"boxes \(2, 3\)"),
+        ((IMAGE, {"boxes": BOXES / 0, "labels": LABELS}), "a box is .*inf"),
+        ((IMAGE, {"boxes": BOXES, "labels": ["cat", "dog"]}), "list, item 0: "),
+        ((IMAGE, {"boxes": BOXES, "labels": LABELS, "area": [1]}), r"area \(1,\)"),
+        ((IMAGE.long(), {"boxes": BOXES, "labels": LABELS}), "dtype torch.int64"),
+    ],
+)
+def test_mistakes_name_the_item_in_one_line(item, message):
+    with pytest.raises(UserError, match=message) as error:
+        read_item([item], 0)
+    assert str(error.value).startswith("list, item 0: ")
+    assert "\n" not in str(error.value)
+
+
+def test_the_protocol_is_what_lists_and_data_sets_have():
+    assert isinstance([], DetectionData)
+    assert not isinstance(iter([]), DetectionData)

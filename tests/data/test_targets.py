@@ -1,0 +1,111 @@
+"""What has a row a box stays with its box, whatever transforms do."""
+
+import pytest
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from cascade_rcnn.data.targets import apply, inside, per_box, to_xyxy
+from cascade_rcnn.errors import UserError
+
+SIZE = (40, 60)
+BOXES = torch.tensor([[2.0, 4, 12, 14], [30, 20, 50, 38], [40, 2, 58, 12], [5, 25, 15, 35]])
+
+
+def sample() -> tuple[Tensor, dict[str, Tensor]]:
+    """Each box has its own colour, mask and number."""
+    image, masks = torch.zeros(3, *SIZE, dtype=torch.uint8), torch.zeros(4, *SIZE, dtype=torch.bool)
+    for k, (left, top, right, bottom) in enumerate(BOXES.int().tolist()):
+        image[:, top:bottom, left:right] = 50 * (k + 1)
+        masks[k, top:bottom, left:right] = True
+    target = {
+        "boxes": BOXES.clone(),
+        "labels": torch.arange(1, 5),
+        "iscrowd": torch.tensor([0, 1, 0, 1]),
+        "colour": 50 * torch.arange(1, 5),
+        "masks": tv_tensors.Mask(masks),
+        "image_id": torch.tensor(9),
+        "size": torch.tensor(SIZE),
+    }
+    return image, target
+
+
+def check(image: Tensor, target: dict[str, Tensor]) -> int:
+    """Every box lies on its colour, and all its other rows are its own."""
+    for k, box in enumerate(target["boxes"].round().int().tolist()):
+        row = int(target["labels"][k]) - 1
+        centre = (box[1] + box[3]) // 2, (box[0] + box[2]) // 2
+        assert int(image[0][centre]) == 50 * (row + 1) == int(target["colour"][k])
+        assert target["masks"][k][centre]
+        assert int(target["iscrowd"][k]) == row % 2
+    assert int(target["image_id"]) == 9
+    return len(target["boxes"])
+
+
+@pytest.mark.parametrize(
+    "transforms",
+    [
+        v2.RandomHorizontalFlip(1),
+        v2.Compose([v2.Resize((80, 120)), v2.SanitizeBoundingBoxes()]),
+        v2.ConvertBoundingBoxFormat("CXCYWH"),
+        v2.Compose([v2.RandomHorizontalFlip(1), v2.ToDtype(torch.float32)]),
+    ],
+)
+def test_all_boxes_stay(transforms):
+    image, target = apply(transforms, *sample())
+    assert check(image, target) == 4
+    assert type(target["boxes"]) is Tensor
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("sanitize", [True, False])
+def test_what_is_cropped_away_goes_in_every_field(seed, sanitize):
+    torch.manual_seed(seed)
+    crop = v2.RandomIoUCrop(sampler_options=[0.5])
+    transforms = v2.Compose([crop, v2.SanitizeBoundingBoxes()]) if sanitize else crop
+    image, target = apply(transforms, *sample())
+    left = check(image, target)
+    assert {len(target[name]) for name in per_box(target)} == {left}
+
+
+def test_sanitizing_with_a_getter_of_one_s_own():
+    several = v2.SanitizeBoundingBoxes(
+        min_size=11, labels_getter=lambda both: (both[1]["labels"], both[1]["iscrowd"], both[1]["colour"])
+    )
+    image, target = apply(several, *sample())
+    assert check(image, target) == 1  # the second box; the others have a side of 10
+    assert target["labels"].tolist() == [2]
+
+
+def test_fields_that_no_longer_fit_are_refused():
+    def drop(image: Tensor, target: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        return image, target | {"boxes": target["boxes"][:2]}
+
+    with pytest.raises(UserError, match=r"left .*'boxes': 2, 'labels': 4"):
+        apply(drop, *sample())
+
+
+def test_a_transform_may_replace_all_fields():
+    def mosaic(image: Tensor, target: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        doubled = {name: torch.cat([target[name]] * 2) for name in per_box(target)}
+        return image, target | doubled
+
+    image, target = apply(mosaic, *sample())
+    assert check(image, target) == 8
+
+
+def test_clipping_drops_a_row_everywhere_and_keeps_kinds():
+    _, target = sample()
+    target["boxes"][0] += 100
+    left = inside(target, *SIZE)
+    assert left["labels"].tolist() == [2, 3, 4]
+    assert left["colour"].tolist() == [100, 150, 200]
+    assert isinstance(left["masks"], tv_tensors.Mask)
+    assert left["size"].tolist() == [*SIZE]
+
+
+def test_boxes_say_their_form():
+    boxes = tv_tensors.BoundingBoxes([[2, 4, 10, 10]], format="XYWH", canvas_size=SIZE)  # pyright: ignore[reportCallIssue]
+    assert to_xyxy(boxes).tolist() == [[2, 4, 12, 14]]
+    assert to_xyxy(torch.tensor([[2, 4, 12, 14]])).tolist() == [[2, 4, 12, 14]]

@@ -1,0 +1,265 @@
+"""A stream from files to results: exact, and nothing that was found is ever lost or done twice."""
+
+import contextlib
+import io
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from pycocotools.coco import COCO
+
+from cascade_rcnn.config import Category
+from cascade_rcnn.data import load_coco
+from cascade_rcnn.engine.interrupt import Interrupted
+from cascade_rcnn.engine.prediction.detect_files import Job, Outcome, predict_files
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.images import read_image
+
+CATEGORIES = (Category(id=7, name="cat"), Category(id=9, name="dog"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three images, one of them broken, and a file that is none."""
+    place = tmp_path / "images"
+    (place / "deep").mkdir(parents=True)
+    for number, name in enumerate(("a.png", "deep/b.jpg")):
+        PIL.Image.new("RGB", (40, 30), (number * 90, 80, 20)).save(place / name)
+    (place / "broken.png").write_bytes(b"no image")
+    (place / "notes.txt").write_text("hello")
+    return place
+
+
+class OneDog:
+    """A detector that finds a sure dog and an unsure cat in every image, and remembers how many it saw."""
+
+    BOX = (1.1, 2.3, 21.7, 12.9)
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def __call__(self, images):
+        self.seen += len(images)
+        boxes = torch.tensor([self.BOX, (0.0, 0.0, 5.0, 5.0)])
+        return [{"boxes": boxes, "scores": torch.tensor([0.9, 0.1]), "labels": torch.tensor([2, 1])} for _ in images]
+
+
+def predict(detect, folder: Path, output: Path, lines: list[str] | None = None, **options) -> Outcome:
+    report = (lambda _: None) if lines is None else lines.append
+    return predict_files(detect, Job(paths=[folder], categories=CATEGORIES, output=output, report=report, **options))
+
+
+def found(output: Path) -> list[dict]:
+    return json.loads((output / "detections.json").read_text())
+
+
+def test_results_and_pictures_are_written_and_a_broken_image_is_reported(folder, tmp_path):
+    lines: list[str] = []
+    outcome = predict(OneDog(), folder, tmp_path / "out", lines)
+    files = [tmp_path / "out" / "detections.json", tmp_path / "out" / "pictures"]
+    assert outcome == Outcome(done=2, failed=1, boxes=4, files=files)
+    assert str(outcome).startswith("2 images, 4 detections: ")
+    assert len(lines) == 1
+    assert "broken.png" in lines[0]
+    x1, y1, x2, y2 = (float(np.float32(v)) for v in OneDog.BOX)
+    first, second, third, _ = found(tmp_path / "out")
+    assert first == {
+        "bbox": [x1, y1, x2 - x1, y2 - y1],  # to the last digit
+        "score": float(np.float32(0.9)),
+        "image_id": 1,
+        "file_name": "a.png",
+        "category_id": 9,
+        "category_name": "dog",
+    }
+    assert (second["category_name"], third["file_name"], third["image_id"]) == ("cat", "deep/b.jpg", 3)
+    picture = np.asarray(PIL.Image.open(tmp_path / "out" / "pictures" / "a.png"))
+    assert picture.shape == (30 * 16, 40 * 16, 3)  # enlarged to be legible
+    assert np.abs(picture.astype(int) - np.array([0, 80, 20])).max() > 60  # something is drawn
+    assert (tmp_path / "out" / "pictures" / "deep" / "b.jpg").exists()
+
+
+def test_a_threshold_means_the_same_everywhere(folder, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(
+        "cascade_rcnn.engine.prediction.detect_files.draw",
+        lambda image, one: shown.append(len(one)) or PIL.Image.new("L", (2, 2)),
+    )
+    for name, threshold, boxes in (("default", None, 4), ("half", 0.5, 2), ("low", 0.05, 4), ("high", 0.95, 0)):
+        shown.clear()
+        assert predict(OneDog(), folder, tmp_path / name, threshold=threshold).boxes == boxes
+        assert sum(shown) == (2 if threshold is None else boxes)
+
+
+def test_pycocotools_reads_the_results_beside_the_annotations_that_gave_the_ids(folder, tmp_path):
+    (folder / "new.png").write_bytes((folder / "a.png").read_bytes())
+    named = {"a.png": 41, "x/deep/b.jpg": 17}
+    images = [{"id": k, "file_name": name, "width": 40, "height": 30} for name, k in named.items()]
+    categories = [{"id": one.id, "name": one.name} for one in CATEGORIES]
+    (tmp_path / "truth.json").write_text(json.dumps({"images": images, "annotations": [], "categories": categories}))
+    truth = load_coco(tmp_path / "truth.json", folder)
+    outcome = predict(OneDog(), folder, tmp_path / "out", pictures=False, truth=truth)
+    assert (outcome.done, outcome.unnamed, outcome.failed) == (2, 2, 0)
+    assert outcome.notes == ["left out, as the annotations do not name them: 2 images"]
+    assert {row["image_id"] for row in found(tmp_path / "out")} == {41, 17}
+    assert not (tmp_path / "out" / "pictures").exists()
+    with contextlib.redirect_stdout(io.StringIO()):
+        theirs = COCO(str(tmp_path / "truth.json")).loadRes(str(tmp_path / "out" / "detections.json"))
+    assert len(theirs.getAnnIds(imgIds=[17])) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_keeps_what_was_found_and_the_same_command_does_the_rest(folder, tmp_path, number):
+    class Stopped(OneDog):
+        def __call__(self, images):
+            os.kill(os.getpid(), number)
+            return super().__call__(images)
+
+    with pytest.raises(Interrupted, match="holds 1 image; the same command continues"):
+        predict(Stopped(), folder, tmp_path / "out", pictures=False)
+    assert {row["file_name"] for row in found(tmp_path / "out")} == {"a.png"}
+    rest = OneDog()
+    outcome = predict(rest, folder, tmp_path / "out", pictures=False)
+    assert (rest.seen, outcome.done, outcome.before) == (1, 1, 1)
+    predict(OneDog(), folder, tmp_path / "whole", pictures=False)
+    assert found(tmp_path / "out") == found(tmp_path / "whole")
+
+
+def test_a_process_that_is_killed_loses_one_batch_at_most(folder, tmp_path):
+    child = os.fork()
+    if child == 0:
+        calls = []
+
+        def killed(images):
+            calls.append(len(images))
+            if len(calls) == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return OneDog()(images)
+
+        predict(killed, folder, tmp_path / "out", pictures=False)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert not (tmp_path / "out" / "detections.json").exists()
+    half = tmp_path / "out" / "pictures" / "deep" / ".b.jpg.1.tmp"  # what it might have been writing
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"")
+    rest = OneDog()
+    assert predict(rest, folder, tmp_path / "out", pictures=False).before == 1
+    assert rest.seen == 1
+    assert not half.exists()
+    assert {row["file_name"] for row in found(tmp_path / "out")} == {"a.png", "deep/b.jpg"}
+
+
+def test_a_second_run_repeats_nothing_but_does_what_is_new_changed_or_mended(folder, tmp_path):
+    output = folder / "out"  # inside the input: its pictures are no input
+    predict(OneDog(), folder, output)
+    before = found(output)
+    again = OneDog()
+    outcome = predict(again, folder, output)
+    assert (again.seen, outcome.done, outcome.before, outcome.failed) == (0, 0, 2, 1)
+    assert found(output) == before
+    PIL.Image.new("RGB", (20, 20)).save(folder / "broken.png")
+    PIL.Image.new("RGB", (20, 20)).save(folder / "0.png")
+    PIL.Image.new("RGB", (44, 33)).save(folder / "a.png")
+    predict(again, folder, output)
+    assert again.seen == 3
+    ids = {row["file_name"]: row["image_id"] for row in found(output)}
+    assert ids == {"a.png": 1, "broken.png": 2, "deep/b.jpg": 3, "0.png": 4}  # ids stay
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), OSError("device"), RuntimeError("CUDA out of memory\nat x"), KeyError("x")]
+)
+def test_whatever_one_image_does_is_its_own_line(folder, tmp_path, error):
+    """Alone or in a batch: the others are done."""
+    PIL.Image.new("RGB", (17, 17)).save(folder / "odd.png")
+
+    def detect(images):
+        if any(image.shape[1:] == (17, 17) for image in images):
+            raise error
+        return OneDog()(images)
+
+    for batch_size in (1, 4):
+        lines: list[str] = []
+        output = tmp_path / str(batch_size)
+        outcome = predict(detect, folder, output, lines, batch_size=batch_size, pictures=False)
+        assert (outcome.done, outcome.failed) == (2, 2)
+        (line,) = (line for line in lines if "odd.png" in line)
+        assert type(error).__name__ in line
+        assert "\n" not in line
+        assert {row["file_name"] for row in found(output)} == {"a.png", "deep/b.jpg"}
+
+
+def test_a_decoder_that_fails_in_its_own_way_is_the_images_line(folder, tmp_path, monkeypatch):
+    def read(path: Path):
+        raise MemoryError
+
+    monkeypatch.setattr("cascade_rcnn.engine.prediction.detect_files.read_image", read)
+    lines: list[str] = []
+    assert predict(OneDog(), folder, tmp_path / "out", lines).failed == 3
+    assert all("MemoryError" in line for line in lines)
+    assert found(tmp_path / "out") == []
+
+
+def test_names_that_no_unicode_or_too_long_a_picture_name_cost_nothing(folder, tmp_path):
+    strange = [os.fsdecode(b"caf\xe9.png"), "n" * 251 + ".png", "esc\x1b[31m.png"]
+    try:
+        for name in strange:
+            (folder / name).write_bytes((folder / "a.png").read_bytes())
+    except OSError:
+        pytest.skip("this file system has Unicode names only")
+    lines: list[str] = []
+    outcome = predict(OneDog(), folder, tmp_path / "out", lines)
+    assert (outcome.done, outcome.failed) == (5, 1)
+    names = {row["file_name"] for row in found(tmp_path / "out")}
+    assert {"caf\\udce9.png", strange[1], "esc\\x1b[31m.png"} < names
+    assert predict(OneDog(), folder, tmp_path / "out").before == 5
+
+
+def test_it_streams(folder, tmp_path, monkeypatch):
+    """No image is read before those of the batches before it are done."""
+    events = []
+
+    def read(path: Path):
+        events.append("read")
+        return read_image(path)
+
+    def detect(images):
+        events.append("found")
+        return OneDog()(images)
+
+    for number in range(4):
+        PIL.Image.new("RGB", (8, 8)).save(folder / "deep" / f"{number}.png")
+    monkeypatch.setattr("cascade_rcnn.engine.prediction.detect_files.read_image", read)
+    predict(detect, folder / "deep", tmp_path / "out", batch_size=2, pictures=False)
+    assert events == ["read", "read", "found"] * 2 + ["read", "found"]
+
+
+def test_a_full_disk_is_one_line_and_keeps_what_there_is(folder, tmp_path, monkeypatch):
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    predict(OneDog(), folder, tmp_path / "out", pictures=False)
+    PIL.Image.new("RGB", (8, 8)).save(folder / "new.png")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"cannot be written .No space left on device") as caught:
+        predict(OneDog(), folder, tmp_path / "out", pictures=False)
+    assert "\n" not in str(caught.value)
+    assert len(found(tmp_path / "out")) == 4
+
+
+def test_a_picture_that_finds_no_room_stops_the_run_and_is_drawn_by_the_next(folder, tmp_path, monkeypatch, capsys):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PIL.Image.Image, "save", full)
+        with pytest.raises(UserError, match=r"pictures/a\.png: cannot be written .No space left on device"):
+            predict(OneDog(), folder, tmp_path / "out")
+    assert "no picture" not in capsys.readouterr().err
+    assert predict(OneDog(), folder, tmp_path / "out").before == 0
+    assert (tmp_path / "out" / "pictures" / "a.png").exists()

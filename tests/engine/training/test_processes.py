@@ -1,0 +1,89 @@
+"""Processes of a training that end each other, with one line."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from cascade_rcnn.engine.training import processes
+
+PROGRAM = """
+import subprocess, sys, threading, time
+from cascade_rcnn.engine.training import processes
+processes._PATIENCE = 0.2
+commands = {commands}
+started = [subprocess.Popen(["/bin/sh", "-c", command]) for command in commands]
+print(*(rank.pid for rank in started), flush=True)
+threading.Thread(target=processes._watch, args=(started,), daemon=True).start()
+time.sleep({wait})
+"""
+
+
+def watch(*commands: str, wait: float = 250) -> subprocess.CompletedProcess[str]:
+    program = PROGRAM.format(commands=commands, wait=wait)
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=280)
+
+
+@pytest.mark.parametrize(
+    ("command", "how"), [("kill -9 $$", "process 2 of this training was killed by signal 9"), ("exit 3", "exit code 3")]
+)
+def test_one_that_dies_ends_all_with_one_line(command, how):
+    done = watch("exec sleep 250", command)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: process 2 of this training")
+    assert how in done.stderr
+    other = int(done.stdout.split()[0])
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and alive(other):
+        time.sleep(0.05)
+    assert not alive(other)
+
+
+def alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_nothing_is_said_when_all_end_well():
+    done = watch("true", "true", wait=0.5)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_only_lost_contact_is_another_process_s_death(monkeypatch):
+    monkeypatch.setattr(processes, "_PATIENCE", 0.0)
+    lost = processes.lost(RuntimeError("[/pytorch/gloo/pair.cc:534] Connection closed by peer [127.0.0.1]\nmore"))
+    assert lost is not None
+    assert "\n" not in str(lost)
+    assert "--resume" in str(lost)
+    assert processes.lost(RuntimeError("mat1 and mat2 shapes cannot be multiplied (3x4 and 5x6)")) is None
+
+
+def test_the_first_process_is_known_by_its_rank(monkeypatch):
+    for name in ("RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    assert processes.is_first()
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert not processes.is_first()
+    monkeypatch.setenv("RANK", "0")
+    assert processes.is_first()
+
+
+def test_where_something_else_starts_the_processes_nothing_is_started(monkeypatch):
+    monkeypatch.setattr(subprocess, "Popen", None)
+    processes.start(4, externally=True)
+    monkeypatch.setenv("CASCADE_RCNN_PARENT", "1")  # started by one that is no longer this one's parent
+    processes.start(4, externally=False)
+
+
+def test_a_rank_ends_with_the_first_process():
+    # 1 is not its parent
+    program = "from cascade_rcnn.engine.training import processes; processes._follow(1); print('went on')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=250)
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, b"")
