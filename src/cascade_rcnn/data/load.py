@@ -61,6 +61,12 @@ def load_annotations(
             return load_yolo(path, split, classes=classes, bad_images=bad_images)
 
 
+def is_one_split(annotations: str | Path) -> bool:
+    """Whether it is a file of annotations, and not a data set that names its splits."""
+    path = Path(annotations).expanduser()
+    return _recognise(path) in ("coco", "voc list")
+
+
 def training_splits(folder: str | Path) -> tuple[str | None, str | None]:
     """The splits of a folder (or data.yaml) to train on and to validate on, None where it has none.
 

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.files import write_json
 from cascade_rcnn.text import count, printable
 
 Array: TypeAlias = np.ndarray
@@ -71,6 +72,10 @@ class Metrics:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; NaN becomes None."""
         return _nan_to_none(dataclasses.asdict(self))
+
+    def save(self, path: str | Path) -> None:
+        """Write them as JSON, whole or not at all."""
+        write_json(Path(path), self.to_dict())
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

@@ -1,7 +1,7 @@
 """Checkpoints: a model is one .safetensors file that carries its config; nothing is ever unpickled."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,6 +16,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import replacing
 from cascade_rcnn.models.build import build
 from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.models.options import InferenceOptions
 from cascade_rcnn.tensor_files import reason
 
 _KEY = "cascade_rcnn"
@@ -43,7 +44,7 @@ def _stored(value: Tensor) -> Tensor:
     return value.float() if value.is_floating_point() else value
 
 
-def load(path: str | Path, *, device: str | torch.device = "cpu", **inference: Any) -> Detector:
+def load(path: str | Path, *, device: str | torch.device = "cpu", **inference: Unpack[InferenceOptions]) -> Detector:
     """Read a detector, in evaluation mode: a file of ours, or "starter", the small one that comes with the package.
 
     `inference` overrides what does not touch the weights: `min_size` (None: no resizing), `max_size`,

@@ -7,7 +7,7 @@ import torch.distributed as dist
 
 from cascade_rcnn.engine import environment
 from cascade_rcnn.engine.evaluate import detect, evaluation_loader
-from cascade_rcnn.engine.interrupt import StopRequest
+from cascade_rcnn.engine.interrupt import Interrupted, StopRequest
 from cascade_rcnn.engine.training import processes
 from cascade_rcnn.engine.training.callbacks import EpochEnd, Hooks
 from cascade_rcnn.engine.training.collectives import gather
@@ -18,6 +18,7 @@ from cascade_rcnn.engine.training.metric_log import MetricLog
 from cascade_rcnn.engine.training.prepare import prepare
 from cascade_rcnn.engine.training.settings import as_json
 from cascade_rcnn.engine.training.state import TrainingState
+from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import Metrics, evaluate_boxes
 from cascade_rcnn.files import read_json, write_json
 from cascade_rcnn.recipes import Recipe
@@ -44,6 +45,9 @@ def train(recipe: Recipe, *, resume: bool = False, sources: Sources | None = Non
                 _write_results(state)
             fabric.barrier()  # no process goes on before the files are there
             return state.output
+    except (UserError, Interrupted):
+        processes.let_the_first_speak()
+        raise
     except RuntimeError as error:
         if fabric.world_size > 1 and (lost := processes.lost(error)) is not None:
             raise lost from None
