@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cascade_rcnn.api.convert import convert_checkpoint, save_detectron2
     from cascade_rcnn.api.evaluate import evaluate, evaluate_detections
     from cascade_rcnn.api.export import export_model
     from cascade_rcnn.api.predict import predict_files
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from cascade_rcnn.engine.training.callbacks import Callback, EpochEnd, StepEnd
     from cascade_rcnn.errors import UserError
     from cascade_rcnn.evaluation.coco import ClassMetrics, Metrics
-    from cascade_rcnn.interop.convert import convert_checkpoint
     from cascade_rcnn.models.architectures import list_models
     from cascade_rcnn.models.build import build
     from cascade_rcnn.models.checkpoint import load, save
@@ -70,6 +70,7 @@ __all__ = [
     "load_annotations",
     "predict_files",
     "save",
+    "save_detectron2",
     "target_statistics",
     "train",
     "write_shapes",
@@ -99,7 +100,7 @@ _HOMES = {
     "UserError": "errors",
     "build": "models.build",
     "build_transforms": "data.transforms",
-    "convert_checkpoint": "interop.convert",
+    "convert_checkpoint": "api.convert",
     "create_model": "models.create",
     "evaluate": "api.evaluate",
     "evaluate_detections": "api.evaluate",
@@ -110,6 +111,7 @@ _HOMES = {
     "load_annotations": "data.load",
     "predict_files": "api.predict",
     "save": "models.checkpoint",
+    "save_detectron2": "api.convert",
     "target_statistics": "api.statistics",
     "train": "api.train",
     "write_shapes": "data.shapes",

@@ -111,6 +111,7 @@ def evaluate(
             split=split,
             bad_images=bad_images,
             max_detections=max_detections,
+            save_detections=save_detections,
         )
     else:
         assert checkpoint is not None
@@ -278,25 +279,18 @@ def convert(
     """
     if (origin is None) == (to is None):
         raise UserError("give either --from (whose checkpoint comes in) or --to detectron2 (one of ours goes out)")
-    if origin is not None:
-        from cascade_rcnn.api.notes import tell
-        from cascade_rcnn.interop import convert_checkpoint
-        from cascade_rcnn.models.checkpoint import save
+    from cascade_rcnn.api import convert as api
+    from cascade_rcnn.models.checkpoint import save
 
-        if output.suffix != ".safetensors":
-            raise UserError(f"{output}: a converted model is a .safetensors file; name the output so")
-        model, notes = convert_checkpoint(source, origin, config)
-        tell(notes)
-        save(model, output)
-        print(f"{output}: {model.config.name}, {count(model.config.num_classes, 'class')}")
+    if origin is None:
+        api.save_detectron2(source, output)
+        print(f"{output}: for detectron2's DetectionCheckpointer")
         return
-    from cascade_rcnn.engine.checkpoint import load, save_state
-    from cascade_rcnn.interop import to_detectron2
-
-    if output.suffix != ".pth":
-        raise UserError(f"{output}: detectron2 reads .pth files; name the output so")
-    save_state(output, {"model": to_detectron2(load(source))})
-    print(f"{output}: for detectron2's DetectionCheckpointer")
+    if output.suffix != ".safetensors":
+        raise UserError(f"{output}: a converted model is a .safetensors file; name the output so")
+    model = api.convert_checkpoint(source, origin, config=config)
+    save(model, output)
+    print(f"{output}: {model.config.name}, {count(model.config.num_classes, 'class')}")
 
 
 def export(

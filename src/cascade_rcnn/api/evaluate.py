@@ -36,8 +36,9 @@ def evaluate(
 ) -> Metrics:
     """COCO's metrics of a model.
 
-    `model` is a `Detector`, `Predictor` or `Runtime`, or the path of a checkpoint or exported file. `data` is a path in any form that `load_annotations` reads (`images` and `split` as there), `Annotations`, or a
-    data set of any torchvision style (`DetectionData`), whose labels are the model's 1..M, or by their names `classes`.
+    `model` is a `Detector`, `Predictor` or `Runtime`, or the path of a checkpoint or exported file. `data` is a path
+    in any form that `load_annotations` reads (`images` and `split` as there), `Annotations`, or a data set of any
+    torchvision style (`DetectionData`), whose labels are the model's 1..M, or by their names `classes`.
 
     `device` (default: a GPU where there is one), `precision` and `min_size` are of a model given by its path.
     `max_detections` of an image and class count, 100 by COCO's rule. `bad_images="skip"` leaves out images that cannot
@@ -78,12 +79,13 @@ def evaluate_detections(
     split: str | None = None,
     bad_images: BadImages = "stop",
     max_detections: int = LIMIT,
+    save_detections: str | Path | None = None,
 ) -> Metrics:
     """COCO's metrics of detections in a file of COCO's results form, whoever has written it.
 
     `annotations`, `images` and `split` are as `load_annotations` has them; `max_detections` of an image and class
-    count. Entries that say `file_name` and `category_name` (ours do) are matched by these. Raises UserError naming
-    the entry that is wrong.
+    count. Entries that say `file_name` and `category_name` (ours do) are matched by these, and written to
+    `save_detections` with the ids that the annotations have. Raises UserError naming the entry that is wrong.
 
     >>> _ = evaluate("starter", "people.json", workers=0, save_detections="people_found.json")
     >>> evaluate_detections("people_found.json", "people.json").images
@@ -93,6 +95,8 @@ def evaluate_detections(
         annotations = load_annotations(annotations, images, split, bad_images=bad_images)
     _tell(annotations, max_detections)
     found = load_detections(detections, annotations)
+    if save_detections is not None:
+        write(save_detections, found, annotations)
     return evaluate_boxes(annotations, found, source=detections, limit=max_detections)
 
 

@@ -30,11 +30,11 @@ Data: TypeAlias = str | Path | Annotations | DetectionData
 class TrainingResult:
     """What a training left in its folder.
 
-    >>> result = train("shapes", data="shapes", epochs=1, output="runs/result")
+    >>> result = train("recipe.json", data="shapes", epochs=1, output="runs/result")
     >>> result.weights.name, result.metrics.images
     ('best.safetensors', 4)
     >>> result.model.class_names
-    ['rectangle', 'ellipse', 'triangle', 'ring']
+    ['ellipse', 'rectangle', 'triangle', 'star']
     """
 
     output: Path
@@ -80,14 +80,14 @@ def train(
     Returns the folder, the weights and the metrics of the best epoch, and the model. Raises UserError for a mistake,
     `Interrupted` when Ctrl-C stopped it, all saved.
 
-    >>> result = train("shapes", data="shapes", epochs=1, output="runs/first")
+    >>> result = train("recipe.json", data="shapes", epochs=1, output="runs/first")
     >>> sorted(path.name for path in result.output.glob("*.safetensors"))
     ['best.safetensors', 'last.safetensors']
 
     >>> from torchvision.transforms import v2
     >>> dataset = Dataset(load_annotations("shapes/train.json"))
     >>> result = train(
-    ...     "shapes", data=dataset, transforms=v2.RandomVerticalFlip(), output="runs/second",
+    ...     "recipe.json", data=dataset, transforms=v2.RandomVerticalFlip(), output="runs/second",
     ...     epochs=1, optimizer={"lr": 5e-4},
     ... )
     >>> result.metrics is None  # no validation set

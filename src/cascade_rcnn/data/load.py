@@ -36,6 +36,9 @@ def load_annotations(
     `classes` names the classes where the format does not (VOC; default: those that its files mention). With
     `bad_images="skip"` images that must be read for their sizes, and cannot be, are left out.
     Raises UserError where the path is none of these or holds something wrong.
+
+    >>> len(load_annotations("shapes/train.json")), len(load_annotations("shapes", split="val"))
+    (6, 4)
     """
     path, images_dir = Path(annotations).expanduser(), None if images is None else Path(images).expanduser()
     if images_dir is not None and not images_dir.is_dir():

@@ -46,6 +46,13 @@ class Predictor:
 
     It pickles as a path and a few settings and loads the model where it is first called, so that a pool of processes
     or a Ray data pipeline can map it over shards.
+
+    >>> predictor = Predictor("starter", min_size=320)
+    >>> len(predictor("photo.jpg")) > 0
+    True
+    >>> import pickle
+    >>> len(pickle.dumps(predictor)) < 1000
+    True
     """
 
     def __init__(

@@ -28,6 +28,8 @@ def save(model: Detector, path: str | Path, *, compact: bool = False) -> None:
     """Write a detector with its config, whole or not at all; `compact`: weights in 8 bits, a quarter of the size.
 
     Raises UserError where it cannot be written.
+
+    >>> save(load("starter"), "copy.safetensors")
     """
     tensors = {name: _stored(value) for name, value in model.state_dict().items()}
     tensors = pack(tensors) if compact else tensors
@@ -51,6 +53,10 @@ def load(path: str | Path, *, device: str | torch.device = "cpu", **inference: U
     `score_threshold`, `nms_iou`, `max_detections`, `test_stage`, `ensemble`, `ensemble_rois`, `iterations` (of a
     baseline), `survivors` (early rejection).
     Raises UserError naming the file when it is missing, corrupt, or not one of ours.
+
+    >>> model = load("starter", score_threshold=0.3)
+    >>> model.class_names
+    ['person']
     """
     config, state = read(path)
     config = config.with_inference(**inference)

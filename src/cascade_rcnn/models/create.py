@@ -35,6 +35,14 @@ def create_model(
     `weights` is a whole detector to fine-tune instead, a checkpoint or "starter": it gives the architecture (`name` may
     be left out) and all weights that fit these classes; without classes given it keeps its own. Of the options it takes
     those of `load`, such as `min_size`.
+
+    >>> model = create_model("cascade_rcnn_resnet18_fpn", num_classes=3, head_width=256)
+    >>> target = {"boxes": torch.tensor([[8.0, 8, 40, 40]]), "labels": torch.tensor([2])}
+    >>> losses = model([torch.rand(3, 64, 64)], [target])
+    >>> len(losses)  # the RPN's two, and two of each of three stages
+    8
+    >>> create_model(weights="starter", categories=["bolt", "nut"]).class_names
+    ['bolt', 'nut']
     """
     if weights is not None:
         return _from_checkpoint(name, num_classes, categories, weights, weights_backbone, dict(options))

@@ -27,6 +27,10 @@ class Runtime:
     """A file that `cascade-rcnn export` wrote; a call detects in images, without torch.
 
     `runtime(images)` gives `supervision.Detections`, those that `cascade_rcnn.load(...).predict(images)` gives.
+
+    >>> runtime = Runtime("starter.pt2", trust=True)
+    >>> len(runtime("photo.jpg")) > 0
+    True
     """
 
     def __init__(self, path: str | Path, *, threads: int | None = None, trust: bool = False) -> None:

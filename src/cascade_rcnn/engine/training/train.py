@@ -1,5 +1,6 @@
 """Training: one visible loop on Lightning Fabric."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import Metrics, evaluate_boxes
 from cascade_rcnn.files import read_json, write_json
 from cascade_rcnn.recipes import Recipe
+from cascade_rcnn.text import printable
 
 _HEADLINE = ("ap", "ap50", "ap60", "ap70", "ap75", "ap80", "ap90", "ap_small", "ap_medium", "ap_large", "ar100")
 
@@ -38,7 +40,7 @@ def train(recipe: Recipe, *, resume: bool = False, sources: Sources | None = Non
         with claim(Path(recipe.output), fabric, resume=resume):
             state, notes = prepare(recipe, fabric, resume=resume, sources=sources)
             for note in notes:
-                fabric.print(f"note: {note}")
+                fabric.print(f"note: {printable(note)}", file=sys.stderr)
             with hooks.open(as_json(recipe), active=fabric.is_global_zero):
                 _fit(state, hooks)
             if fabric.is_global_zero:
@@ -122,7 +124,8 @@ def _validate(state: TrainingState, scores: MetricLog) -> Metrics:
     metrics = evaluate_boxes(val.annotations, found)
     headline = {name: getattr(metrics, name) for name in _HEADLINE}
     scores.add(state.position.step, headline)
-    fabric.print(f"epoch {state.position.epoch}: " + ", ".join(f"{k} {v:.3f}" for k, v in headline.items()))
+    shown = ", ".join(f"{name} {value:.3f}" for name, value in headline.items())
+    fabric.print(f"epoch {state.position.epoch}: {shown}", file=sys.stderr)
     return metrics
 
 
