@@ -108,11 +108,11 @@ class Predictor:
     ) -> "supervision.Detections": ...
     @overload
     def __call__(
-        self, images: list, threshold: float = 0.5, batch_size: int | None = None
+        self, images: list[Any], threshold: float = 0.5, batch_size: int | None = None
     ) -> "list[supervision.Detections]": ...
     @overload
     def __call__(
-        self, images: Iterator, threshold: float = 0.5, batch_size: int | None = None
+        self, images: Iterator[Any], threshold: float = 0.5, batch_size: int | None = None
     ) -> "Iterator[supervision.Detections]": ...
 
     def __call__(self, images: Any, threshold: float = 0.5, batch_size: int | None = None) -> Any:

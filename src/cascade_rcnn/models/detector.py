@@ -125,11 +125,11 @@ class Detector(nn.Module):
     ) -> "supervision.Detections": ...
     @overload
     def predict(
-        self, images: list, threshold: float = 0.5, min_size: MinSize = "model", batch_size: int | None = None
+        self, images: list[Any], threshold: float = 0.5, min_size: MinSize = "model", batch_size: int | None = None
     ) -> "list[supervision.Detections]": ...
     @overload
     def predict(
-        self, images: Iterator, threshold: float = 0.5, min_size: MinSize = "model", batch_size: int | None = None
+        self, images: Iterator[Any], threshold: float = 0.5, min_size: MinSize = "model", batch_size: int | None = None
     ) -> "Iterator[supervision.Detections]": ...
 
     def predict(

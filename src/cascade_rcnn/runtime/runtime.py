@@ -61,10 +61,12 @@ class Runtime:
     @overload
     def __call__(self, images: ImageLike, threshold: float = 0.5, batch_size: int = 1) -> "supervision.Detections": ...
     @overload
-    def __call__(self, images: list, threshold: float = 0.5, batch_size: int = 1) -> "list[supervision.Detections]": ...
+    def __call__(
+        self, images: list[Any], threshold: float = 0.5, batch_size: int = 1
+    ) -> "list[supervision.Detections]": ...
     @overload
     def __call__(
-        self, images: Iterator, threshold: float = 0.5, batch_size: int = 1
+        self, images: Iterator[Any], threshold: float = 0.5, batch_size: int = 1
     ) -> "Iterator[supervision.Detections]": ...
 
     def __call__(self, images: Any, threshold: float = 0.5, batch_size: int = 1) -> Any:
