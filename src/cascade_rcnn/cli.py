@@ -383,7 +383,7 @@ def quickstart(*, output: Path = Path("runs/quickstart")) -> None:
     Args:
         output: Folder for all of it.
     """
-    from cascade_rcnn.engine.quickstart import run
+    from cascade_rcnn.api.quickstart import run
 
     _print_table(run(output))
 
