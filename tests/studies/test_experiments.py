@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cascade_rcnn.engine.interrupt import Interrupted
-from cascade_rcnn.engine.training import train as training
+from cascade_rcnn.engine.training import epoch
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import read_json, write_json
 from cascade_rcnn.studies import experiments
@@ -90,14 +90,14 @@ def test_without_its_checkpoint_a_measurement_stays_missing(base, finished, tmp_
 def test_an_interrupted_training_is_resumed(base, tmp_path, monkeypatch):
     """Ctrl-C in the first update; the same call goes on from there and ends where an uninterrupted one does."""
     one = study(base, "figure4", output=str(tmp_path / "a"), epochs=2)
-    original = training._update
+    original = epoch._update
 
     def press(*arguments, **flags):
         os.kill(os.getpid(), signal.SIGINT)
         return original(*arguments, **flags | {"asked": True})
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_update", press)
+        patch.setattr(epoch, "_update", press)
         with pytest.raises(Interrupted, match="the same command continues"):
             run(one, say=lambda _: None)
     (task,) = tasks(one)
