@@ -31,6 +31,10 @@ def test_the_package_is_pure_python():
     assert {path.suffix for path in code} == {".py", ".typed"}
 
 
+def test_every_folder_of_code_is_a_package():
+    assert {path.parent for path in SOURCES} == {path.parent for path in SOURCES if path.name == "__init__.py"}
+
+
 def test_what_is_imported_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = [entry for group in project.get("optional-dependencies", {}).values() for entry in group]

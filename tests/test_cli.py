@@ -382,11 +382,11 @@ def test_train_takes_a_folder_that_names_its_splits(capsys, coco, monkeypatch):
         (coco.parent / split / "_annotations.coco.json").write_text(coco.read_text())
     given = []
 
-    def train(recipe, *, resume):
+    def train(recipe, **_):
         given.append(recipe.data)
         raise UserError("enough")
 
-    monkeypatch.setattr("cascade_rcnn.engine.training.train.train", train)
+    monkeypatch.setattr("cascade_rcnn.api.train.run_training", train)
     folder = str(coco.parent)
     assert "enough" in fails(capsys, "train", "small", "--data", folder, "--data.flip", "0")
     (data,) = given

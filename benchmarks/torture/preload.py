@@ -8,14 +8,14 @@ _MODULES = (
         "tensorboard.summary.writer.record_writer",
         "matplotlib.pyplot",
         "cascade_rcnn.cli",
-        "cascade_rcnn.engine.training.train",
+        "cascade_rcnn.api.train",
     ),
     *(
-        "cascade_rcnn.engine.training.learning_curve",
-        "cascade_rcnn.engine.prediction.detect_files",
-        "cascade_rcnn.engine.predictor",
+        "cascade_rcnn.api.export",
+        "cascade_rcnn.api.predict",
+        "cascade_rcnn.api.evaluate",
     ),
-    *("cascade_rcnn.export.export", "benchmarks.torture.commands"),
+    "benchmarks.torture.commands",
 )
 
 with warnings.catch_warnings():

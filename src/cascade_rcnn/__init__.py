@@ -7,44 +7,114 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cascade_rcnn.api.convert import convert_checkpoint, save_detectron2
+    from cascade_rcnn.api.evaluate import evaluate, evaluate_detections
+    from cascade_rcnn.api.export import export_model
+    from cascade_rcnn.api.predict import predict_files
+    from cascade_rcnn.api.recipes import find_recipe
+    from cascade_rcnn.api.statistics import target_statistics
+    from cascade_rcnn.api.train import TrainingResult, train
     from cascade_rcnn.config import Category, ModelConfig, ModelOptions, Stage
+    from cascade_rcnn.data.annotations import Annotations
+    from cascade_rcnn.data.dataset import Dataset
+    from cascade_rcnn.data.items import DetectionData
+    from cascade_rcnn.data.load import load_annotations
+    from cascade_rcnn.data.shapes import write_shapes
+    from cascade_rcnn.data.transforms import build_transforms
+    from cascade_rcnn.engine.interrupt import Interrupted
     from cascade_rcnn.engine.predictor import Predictor
+    from cascade_rcnn.engine.training.callbacks import Callback, EpochEnd, StepEnd
     from cascade_rcnn.errors import UserError
+    from cascade_rcnn.evaluation.coco import ClassMetrics, Metrics
     from cascade_rcnn.models.architectures import list_models
     from cascade_rcnn.models.build import build
     from cascade_rcnn.models.checkpoint import load, save
     from cascade_rcnn.models.create import create_model
     from cascade_rcnn.models.detector import Detector
+    from cascade_rcnn.recipes import DataConfig, OptimizerConfig, Recipe
+    from cascade_rcnn.runtime import Runtime
 
 __version__ = "0.1.0"
 __all__ = [
+    "Annotations",
+    "Callback",
     "Category",
+    "ClassMetrics",
+    "DataConfig",
+    "Dataset",
+    "DetectionData",
     "Detector",
+    "EpochEnd",
+    "Interrupted",
+    "Metrics",
     "ModelConfig",
     "ModelOptions",
+    "OptimizerConfig",
     "Predictor",
+    "Recipe",
+    "Runtime",
     "Stage",
+    "StepEnd",
+    "TrainingResult",
     "UserError",
     "build",
+    "build_transforms",
+    "convert_checkpoint",
     "create_model",
+    "evaluate",
+    "evaluate_detections",
+    "export_model",
+    "find_recipe",
     "list_models",
     "load",
+    "load_annotations",
+    "predict_files",
     "save",
+    "save_detectron2",
+    "target_statistics",
+    "train",
+    "write_shapes",
 ]
 
 _HOMES = {
+    "Annotations": "data.annotations",
+    "Callback": "engine.training.callbacks",
     "Category": "config",
+    "ClassMetrics": "evaluation.coco",
+    "DataConfig": "recipes",
+    "Dataset": "data.dataset",
+    "DetectionData": "data.items",
     "Detector": "models.detector",
+    "EpochEnd": "engine.training.callbacks",
+    "Interrupted": "engine.interrupt",
+    "Metrics": "evaluation.coco",
     "ModelConfig": "config",
     "ModelOptions": "config",
+    "OptimizerConfig": "recipes",
     "Predictor": "engine.predictor",
+    "Recipe": "recipes",
+    "Runtime": "runtime",
     "Stage": "config",
+    "StepEnd": "engine.training.callbacks",
+    "TrainingResult": "api.train",
     "UserError": "errors",
     "build": "models.build",
+    "build_transforms": "data.transforms",
+    "convert_checkpoint": "api.convert",
     "create_model": "models.create",
+    "evaluate": "api.evaluate",
+    "evaluate_detections": "api.evaluate",
+    "export_model": "api.export",
+    "find_recipe": "api.recipes",
     "list_models": "models.architectures",
     "load": "models.checkpoint",
+    "load_annotations": "data.load",
+    "predict_files": "api.predict",
     "save": "models.checkpoint",
+    "save_detectron2": "api.convert",
+    "target_statistics": "api.statistics",
+    "train": "api.train",
+    "write_shapes": "data.shapes",
 }
 
 
@@ -52,3 +122,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(f"cascade_rcnn.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'cascade_rcnn' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

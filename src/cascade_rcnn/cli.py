@@ -3,13 +3,14 @@
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import tyro
 
+from cascade_rcnn.api.recipes import find_recipe
 from cascade_rcnn.engine.interrupt import Interrupted, ending_cleanly
 from cascade_rcnn.errors import UsageError, UserError, nearest
-from cascade_rcnn.recipes import RECIPES, Recipe, read_recipe
+from cascade_rcnn.recipes import RECIPES, Recipe
 from cascade_rcnn.text import count, printable
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def train(arguments: Sequence[str]) -> None:
         _list_recipes()
         sys.exit(0 if arguments and arguments[0] in ("-h", "--help") else 2)
     name, *flags = arguments
-    default = _find_recipe(name)
+    default = find_recipe(name)
 
     def run(
         recipe: Annotated[Recipe, tyro.conf.arg(name="")] = default,
@@ -40,47 +41,17 @@ def train(arguments: Sequence[str]) -> None:
             folder: A data set that names its splits, in place of data.train and data.val with their splits.
             resume: Continue the training that the output folder holds.
         """
-        from cascade_rcnn.engine.training import processes
-        from cascade_rcnn.engine.training.learning_curve import plot
-        from cascade_rcnn.engine.training.train import train as run_training
+        from cascade_rcnn.api.train import train as run_training
+        from cascade_rcnn.engine.training.processes import is_first
 
-        try:
-            if folder is not None:
-                recipe = _with_data(recipe, folder)
-            output = run_training(recipe, resume=resume)
-        except (UserError, Interrupted):
-            processes.let_the_first_speak()
-            raise
-        if processes.is_first():
-            weights = output / ("best.safetensors" if (output / "best.safetensors").exists() else "last.safetensors")
-            print(f"learning curve: {plot(output)}")
+        result = run_training(recipe, data=folder, resume=resume)
+        if is_first():
+            weights = result.weights
+            print(f"learning curve: {result.plot()}")
             print(f"weights: {weights}\nnext: cascade-rcnn predict --checkpoint {weights} --output found IMAGES...")
 
     description = RECIPES[name].__doc__ if name in RECIPES else f"The training that {name} describes."
     tyro.cli(run, prog=f"cascade-rcnn train {name}", description=description, args=flags)
-
-
-def _find_recipe(name: str) -> Recipe:
-    if name in RECIPES:
-        return RECIPES[name]()
-    if name.endswith(".json"):
-        return read_recipe(Path(name))
-    raise UsageError(
-        f"no recipe is called '{name}'{nearest(name, list(RECIPES))}; known: {', '.join(RECIPES)}, or a training's "
-        "recipe.json"
-    )
-
-
-def _with_data(recipe: Recipe, folder: Path) -> Recipe:
-    """The recipe on a data set that names its splits."""
-    from dataclasses import replace
-
-    from cascade_rcnn.data import training_splits
-
-    train_split, val_split = training_splits(folder)
-    val = str(folder) if val_split else ""
-    data = replace(recipe.data, train=str(folder), train_split=train_split, val=val, val_split=val_split)
-    return replace(recipe, data=data)
 
 
 def _list_recipes() -> None:
@@ -128,45 +99,41 @@ def evaluate(
         max_detections: Of an image and class, the best that count; COCO's figures have 100.
         trust: Open a .pt2 file, which runs whatever its author put in.
     """
-    from cascade_rcnn.data import check_images, load_annotations
-    from cascade_rcnn.evaluation import evaluate_boxes, load_detections
-    from cascade_rcnn.evaluation import save_detections as write
-    from cascade_rcnn.evaluation.coco import LIMIT, crowding_note
+    from cascade_rcnn.api import evaluate as api
 
-    if max_detections < 1:
-        raise UserError(f"max-detections is {max_detections}; give 1 or more")
     if (checkpoint is None) == (detections is None):
         raise UserError("give either --checkpoint (a model to run) or --detections (a COCO results json)")
     if detections is not None:
-        truth = load_annotations(annotations, images, split, bad_images=bad_images)
-        found, source = load_detections(detections, truth), detections
-    else:
-        from cascade_rcnn.engine.evaluate import run_predictor
-        from cascade_rcnn.engine.predictor import Predictor
-
-        assert checkpoint is not None
-        limit = max_detections if max_detections > LIMIT else None
-        predictor = Predictor(
-            checkpoint, device=device, precision=precision, trust=trust, **_inference(min_size, max_detections=limit)
+        metrics = api.evaluate_detections(
+            detections,
+            annotations,
+            images=images,
+            split=split,
+            bad_images=bad_images,
+            max_detections=max_detections,
+            save_detections=save_detections,
         )
-        truth = load_annotations(annotations, images, split, predictor.class_names, bad_images=bad_images)
-        truth = check_images(truth, bad_images=bad_images, max_megapixels=max_megapixels)
-        found, source = run_predictor(predictor, truth, batch_size, workers), checkpoint
-    _print_notes([*truth.notes, *filter(None, [crowding_note(truth, max_detections)])])
-    if save_detections is not None:
-        write(save_detections, found, truth)
-    metrics = evaluate_boxes(truth, found, source=source, limit=max_detections)
+    else:
+        assert checkpoint is not None
+        metrics = api.evaluate(
+            checkpoint,
+            annotations,
+            images=images,
+            split=split,
+            batch_size=batch_size,
+            workers=workers,
+            device=device,
+            precision=precision,
+            min_size=min_size,
+            bad_images=bad_images,
+            max_megapixels=max_megapixels,
+            max_detections=max_detections,
+            save_detections=save_detections,
+            trust=trust,
+        )
     if output is not None:
-        from cascade_rcnn.files import write_json
-
-        write_json(output, metrics.to_dict())
+        metrics.save(output)
     _print_table(metrics)
-
-
-def _inference(min_size: Literal["model"] | int | None, **others: float | None) -> dict[str, Any]:
-    """What the flags override of the model's settings."""
-    given = {name: value for name, value in others.items() if value is not None}
-    return given if min_size == "model" else {"min_size": min_size, **given}
 
 
 def statistics(
@@ -194,15 +161,19 @@ def statistics(
         bad_images: Images that cannot be used: say all and stop, or leave them out.
         max_megapixels: Larger images cannot be used.
     """
-    from cascade_rcnn.data import check_images, load_annotations
-    from cascade_rcnn.engine.evaluate import measure_targets
-    from cascade_rcnn.models.checkpoint import read_config
+    from cascade_rcnn.api.statistics import target_statistics
 
-    classes = [category.name for category in read_config(checkpoint).categories]
-    truth = load_annotations(annotations, images, split, classes, bad_images=bad_images)
-    truth = check_images(truth, bad_images=bad_images, max_megapixels=max_megapixels)
-    found = measure_targets(checkpoint, truth, batch_size, workers, device)
-    _print_notes([*truth.notes, *([found.note] if found.note else [])])
+    found = target_statistics(
+        checkpoint,
+        annotations,
+        images=images,
+        split=split,
+        batch_size=batch_size,
+        workers=workers,
+        device=device,
+        bad_images=bad_images,
+        max_megapixels=max_megapixels,
+    )
     for t, (mean, std) in enumerate(zip(found.mean, found.std, strict=True), start=1):
         print(
             f"stage {t}: mean {_decimals(mean)}  std {_decimals(std)}  ({count(len(found.deltas[t - 1]), 'positive')})"
@@ -260,50 +231,31 @@ def predict(
         overwrite: Begin anew in a folder that holds what another command found.
         trust: Open a .pt2 file, which runs whatever its author put in.
     """
-    from cascade_rcnn.engine.prediction.detect_files import Job, predict_files
-    from cascade_rcnn.engine.predictor import Predictor
-    from cascade_rcnn.folders import expand
-    from cascade_rcnn.models.checkpoint import locate
+    from cascade_rcnn.api.predict import predict_files
 
-    if batch_size < 1:
-        raise UserError(f"batch-size is {batch_size}; give 1 or more")
-    if paths or annotations is None:
-        expand(paths)  # a mistake in them is said before the model is loaded
-    overrides = _inference(min_size, max_detections=max_detections, nms_iou=nms)
-    predictor = Predictor(checkpoint, device=device, precision=precision, trust=trust, **overrides)
-    categories, truth = predictor.config.categories, None
-    if annotations is not None:
-        from cascade_rcnn.data import load_annotations
-
-        truth = load_annotations(annotations, images, split, [category.name for category in categories])
-        _print_notes(truth.notes)
-    status = locate(checkpoint).stat()
-    settings = {
-        "annotations": printable(str(annotations)),
-        "split": split,
-        "precision": precision,
-        **overrides,
-        "checkpoint": printable(str(checkpoint)),
-        "its size and time": (status.st_size, status.st_mtime_ns),
-    }
-    job = Job(
-        paths=paths,
-        truth=truth,
-        categories=categories,
+    summary = predict_files(
+        checkpoint,
+        paths,
         output=output,
         threshold=threshold,
-        batch_size=batch_size,
+        max_detections=max_detections,
+        nms_iou=nms,
         pictures=pictures,
         formats=format,
-        settings=settings,
+        annotations=annotations,
+        images=images,
+        split=split,
+        batch_size=batch_size,
+        device=device,
+        precision=precision,
+        min_size=min_size,
         overwrite=overwrite,
+        trust=trust,
     )
-    outcome = predict_files(predictor.detect, job)
-    _print_notes(outcome.notes)
-    print(printable(str(outcome)))
-    if outcome.failed:
-        whole = count(outcome.done + outcome.before + outcome.failed, "image")
-        raise UserError(f"{outcome.failed} of {whole} could not be used (named above); the others are done")
+    print(printable(str(summary)))
+    if summary.failed:
+        whole = count(summary.done + summary.before + summary.failed, "image")
+        raise UserError(f"{summary.failed} of {whole} could not be used (named above); the others are done")
 
 
 def convert(
@@ -327,24 +279,18 @@ def convert(
     """
     if (origin is None) == (to is None):
         raise UserError("give either --from (whose checkpoint comes in) or --to detectron2 (one of ours goes out)")
-    if origin is not None:
-        from cascade_rcnn.interop import convert_checkpoint
-        from cascade_rcnn.models.checkpoint import save
+    from cascade_rcnn.api import convert as api
+    from cascade_rcnn.models.checkpoint import save
 
-        if output.suffix != ".safetensors":
-            raise UserError(f"{output}: a converted model is a .safetensors file; name the output so")
-        model, notes = convert_checkpoint(source, origin, config)
-        _print_notes(notes)
-        save(model, output)
-        print(f"{output}: {model.config.name}, {count(model.config.num_classes, 'class')}")
+    if origin is None:
+        api.save_detectron2(source, output)
+        print(f"{output}: for detectron2's DetectionCheckpointer")
         return
-    from cascade_rcnn.engine.checkpoint import load, save_state
-    from cascade_rcnn.interop import to_detectron2
-
-    if output.suffix != ".pth":
-        raise UserError(f"{output}: detectron2 reads .pth files; name the output so")
-    save_state(output, {"model": to_detectron2(load(source))})
-    print(f"{output}: for detectron2's DetectionCheckpointer")
+    if output.suffix != ".safetensors":
+        raise UserError(f"{output}: a converted model is a .safetensors file; name the output so")
+    model = api.convert_checkpoint(source, origin, config=config)
+    save(model, output)
+    print(f"{output}: {model.config.name}, {count(model.config.num_classes, 'class')}")
 
 
 def export(
@@ -379,27 +325,22 @@ def export(
         calibration: Images that int8 is calibrated on.
         max_drop: AP (0..1) that int8 may lose.
     """
-    from cascade_rcnn.data import check_images, load_annotations
-    from cascade_rcnn.export.export import SUFFIX, Request
-    from cascade_rcnn.export.export import export as run
-    from cascade_rcnn.models.checkpoint import read_config
+    from cascade_rcnn.api.export import export_model
 
-    validation = None
-    if annotations is not None:
-        classes = [category.name for category in read_config(checkpoint).categories]
-        validation = check_images(load_annotations(annotations, annotation_images, split, classes))
-        _print_notes(validation.notes)
-    request = Request(
+    report = export_model(
+        checkpoint,
+        output,
         format=format,
         precision=precision,
         dynamic=dynamic,
         size=size,
         images=images,
-        validation=validation,
+        annotations=annotations,
+        annotation_images=annotation_images,
+        split=split,
         calibration=calibration,
         max_drop=max_drop,
     )
-    report = run(checkpoint, output or checkpoint.with_suffix(SUFFIX[format]), request)
     print(f"{report.path}: {report.megabytes:.1f} MB, {format}, {precision}")
     print(f"verified: {report.difference}")
     if report.ap is not None:
@@ -442,7 +383,7 @@ def quickstart(*, output: Path = Path("runs/quickstart")) -> None:
     Args:
         output: Folder for all of it.
     """
-    from cascade_rcnn.engine.quickstart import run
+    from cascade_rcnn.api.quickstart import run
 
     _print_table(run(output))
 
@@ -511,11 +452,6 @@ def _usage() -> None:
 def _fail(message: str, code: int) -> NoReturn:
     print(f"error: {printable(message)}", file=sys.stderr)
     sys.exit(code)
-
-
-def _print_notes(notes: Sequence[str]) -> None:
-    for note in notes:
-        print(f"note: {printable(note)}", file=sys.stderr)
 
 
 def _print_table(metrics: "Metrics") -> None:

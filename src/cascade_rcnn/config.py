@@ -23,7 +23,11 @@ INFERENCE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One stage of the cascade: the quality u it is trained for (eq. 5) and how its targets are scaled (eq. 2)."""
+    """One stage of the cascade: the quality u it is trained for (eq. 5) and how its targets are scaled (eq. 2).
+
+    >>> [stage.iou for stage in load("starter").config.stages]
+    [0.5, 0.6, 0.7]
+    """
 
     iou: float = 0.5
     std: Std = (0.1, 0.1, 0.2, 0.2)
@@ -231,7 +235,11 @@ class Inference:
 
 @dataclass(frozen=True, kw_only=True)
 class Category:
-    """A class: its id in the data set and its name. Label l (1..M) is the l-th category."""
+    """A class: its id in the data set and its name. Label l (1..M) is the l-th category.
+
+    >>> Category(id=18, name="dog").name
+    'dog'
+    """
 
     id: int = 1
     name: str = "class 1"
@@ -239,7 +247,12 @@ class Category:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """Everything needed to build a detector; a checkpoint carries it as JSON."""
+    """Everything needed to build a detector; a checkpoint carries it as JSON.
+
+    >>> config = load("starter").config
+    >>> config.name, config.num_classes
+    ('cascade_rcnn_resnet18_fpn', 1)
+    """
 
     name: str = "faster_rcnn_resnet50_fpn"
     categories: tuple[Category, ...] = (Category(),)
@@ -334,7 +347,11 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """What `create_model` can vary. `None` means: as the architecture or the semantics preset has it."""
+    """What `create_model` can vary. `None` means: as the architecture or the semantics preset has it.
+
+    >>> options = ModelOptions(stages=2, min_size=(640, 800))
+    >>> recipe = Recipe(model="cascade_rcnn_resnet50_fpn", options=options)
+    """
 
     semantics: Literal["paper", "detectron2", "mmdet"] = "detectron2"
     stages: int | None = None  # T, 1 to 4

@@ -7,7 +7,12 @@ _NEAR = 0.7  # of 1: two letters of seven may differ
 
 
 class UserError(ValueError):
-    """A mistake the user can mend. The command line prints its one line and no traceback."""
+    """A mistake the user can mend. The command line prints its one line and no traceback.
+
+    >>> create_model("cascade_rcnn_resnet5_fpn", 3)
+    Traceback (most recent call last):
+    cascade_rcnn.errors.UserError: no model is called 'cascade_rcnn_resnet5_fpn'; did you mean ...
+    """
 
 
 class UsageError(UserError):

@@ -17,7 +17,11 @@ from cascade_rcnn.files import read_json
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """What to train on: COCO json, PASCAL VOC or YOLO, recognised by the path."""
+    """What to train on: COCO json, PASCAL VOC or YOLO, recognised by the path.
+
+    >>> DataConfig(train="shapes/train.json", val="shapes/val.json", flip=0.0).val_split is None
+    True
+    """
 
     train: str = ""  # annotations: a COCO .json, a VOC folder or ImageSets .txt, a YOLO data.yaml
     train_images: str | None = None  # folder of images, where the format does not say
@@ -33,7 +37,11 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """SGD or AdamW, and the learning rate over time."""
+    """SGD or AdamW, and the learning rate over time.
+
+    >>> OptimizerConfig(name="adamw", lr=1e-4, schedule="cosine").warmup_steps
+    500
+    """
 
     name: Literal["sgd", "adamw"] = "sgd"
     lr: float = 0.02  # for `lr_batch` images a step; scaled linearly to the batch there really is
@@ -49,7 +57,13 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One training, complete."""
+    """One training, complete.
+
+    >>> from dataclasses import replace
+    >>> recipe = replace(find_recipe("small"), epochs=3, batch_size=8)
+    >>> recipe.model, recipe.epochs
+    ('cascade_rcnn_resnet18_fpn', 3)
+    """
 
     model: str = "cascade_rcnn_resnet50_fpn"
     weights_backbone: str | None = "imagenet"  # or a local file; None: random

@@ -53,3 +53,12 @@ def test_names():
     asked += ["integral_loss_resnet50_fpn", "cascade_rcnn_resnet101_fpn", "iterative_bbox_rfcn_resnet50"]
     asked += [f"{prefix}rfcn_resnet{depth}" for prefix in ("", "cascade_") for depth in (50, 101)]
     assert set(asked) <= set(list_models())
+
+
+def test_models_are_listed_by_patterns():
+    everything = list_models()
+    assert list_models("*") == everything == sorted(everything)
+    assert list_models("cascade_rcnn_resnet18*") == ["cascade_rcnn_resnet18_fpn"]
+    both = list_models("*rfcn*") + [name for name in everything if "rfcn" not in name]
+    assert sorted(both) == everything
+    assert list_models("resnet") == []

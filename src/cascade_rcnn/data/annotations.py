@@ -48,7 +48,14 @@ class PackedStrings:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Annotations:
-    """N images with A boxes of M classes. Nothing is clipped or dropped: evaluation sees what the file holds."""
+    """N images with A boxes of M classes. Nothing is clipped or dropped: evaluation sees what the file holds.
+
+    >>> annotations = load_annotations("shapes/val.json")
+    >>> len(annotations), [category.name for category in annotations.categories]
+    (4, ['ellipse', 'rectangle', 'triangle', 'star'])
+    >>> annotations.boxes[annotations.rows(0)].shape[1], annotations.path(0).name  # XYWH of the first image
+    (4, '000001.png')
+    """
 
     source: str  # what messages call it: a file or a folder
     images_dir: Path

@@ -36,6 +36,9 @@ def load_annotations(
     `classes` names the classes where the format does not (VOC; default: those that its files mention). With
     `bad_images="skip"` images that must be read for their sizes, and cannot be, are left out.
     Raises UserError where the path is none of these or holds something wrong.
+
+    >>> len(load_annotations("shapes/train.json")), len(load_annotations("shapes", split="val"))
+    (6, 4)
     """
     path, images_dir = Path(annotations).expanduser(), None if images is None else Path(images).expanduser()
     if images_dir is not None and not images_dir.is_dir():
@@ -59,6 +62,12 @@ def load_annotations(
             if images_dir is not None:
                 raise UserError(f"{path}: a YOLO data set names its own image folders; leave out {images_dir}")
             return load_yolo(path, split, classes=classes, bad_images=bad_images)
+
+
+def is_one_split(annotations: str | Path) -> bool:
+    """Whether it is a file of annotations, and not a data set that names its splits."""
+    path = Path(annotations).expanduser()
+    return _recognise(path) in ("coco", "voc list")
 
 
 def training_splits(folder: str | Path) -> tuple[str | None, str | None]:

@@ -71,13 +71,19 @@ class _Raster(NamedTuple):
 
 
 def write_shapes(
-    folder: Path, *, train: int = 400, val: int = 100, size: int | tuple[int, int] = 256, seed: int = 0
+    folder: str | Path, *, train: int = 400, val: int = 100, size: int | tuple[int, int] = 256, seed: int = 0
 ) -> Path:
-    """Write the set as COCO: `folder`/{train,val}.json with images in `folder`/images/{train,val}; returns `folder`.
+    """Write the built-in data set as COCO: `folder`/{train,val}.json with images in `folder`/images/{train,val}.
 
-    `size` is a side or (height, width), at least 32. A folder that already holds this very set is left alone. The set
-    appears whole or not at all. Raises UserError for a bad argument or a folder with anything else in it.
+    Returns the folder. `size` is a side or (height, width), at least 32. A folder that already holds this very set is
+    left alone. The set appears whole or not at all. Raises UserError for a bad argument or a folder with anything else
+    in it.
+
+    >>> folder = write_shapes("more_shapes", train=2, val=1, size=64)
+    >>> sorted(path.name for path in folder.glob("*.json"))
+    ['shapes.json', 'train.json', 'val.json']
     """
+    folder = Path(folder)
     height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < SMALLEST_SIDE:
         raise UserError(f"shapes: size {height}x{width} is too small; give at least {SMALLEST_SIDE} pixels a side")

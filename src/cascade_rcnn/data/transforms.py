@@ -19,6 +19,10 @@ def build_transforms(flip: float = 0.5, photometric: float = 0.0) -> v2.Compose:
     """Horizontal flip with probability `flip`; brightness, contrast, saturation and hue, each with `photometric`.
 
     Takes and returns (tv_tensors.Image (3, H, W) uint8, target). Raises UserError for no probabilities.
+
+    >>> from torchvision.transforms import v2
+    >>> transforms = v2.Compose([build_transforms(flip=0.5, photometric=0.5), v2.RandomVerticalFlip()])
+    >>> image, target = Dataset(load_annotations("shapes/train.json"), transforms)[0]
     """
     for name, probability in (("flip", flip), ("photometric", photometric)):
         if not 0 <= probability <= 1:

@@ -26,9 +26,10 @@ def check_given(given: Any) -> None:
         )
 
 
-def has_labels(given: Any) -> bool:
-    """Whether it is a data set that says labels, and not what they mean."""
-    return not isinstance(given, Annotations | Dataset)
+def check_names(classes: Classes | None, *given: Given | None) -> None:
+    """Raise UserError where there are names for classes, but no data set that says labels alone."""
+    if classes is not None and all(isinstance(one, Annotations | Dataset | None) for one in given):
+        raise UserError("classes: the annotations name their own; leave it out")
 
 
 def meaning(classes: Classes | None, categories: Sequence[Category] | None) -> Labels | None:

@@ -104,7 +104,7 @@ def run_predictor(predictor: Predictor, annotations: Annotations, batch_size: in
 
 
 def measure_targets(
-    path: Path, annotations: Annotations, batch_size: int, workers: int, device: str | None
+    path: str | Path, annotations: Annotations, batch_size: int, workers: int, device: str | None
 ) -> RegressionTargets:
     """What a checkpoint's stages are asked to regress on all images (Figure 2)."""
     place = choose_device(device)

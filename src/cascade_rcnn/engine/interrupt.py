@@ -11,7 +11,13 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 
 
 class Interrupted(Exception):  # noqa: N818  not an error: the user asked for it
-    """The user stopped the command; what it did is saved."""
+    """The user stopped it by Ctrl-C (or a scheduler by SIGTERM); what it did is saved, and the same call continues.
+
+    >>> try:
+    ...     result = train("recipe.json", data="shapes", output="runs/stopped", epochs=1)
+    ... except Interrupted as stop:
+    ...     print(stop)  # ... add --resume (resume=True) to continue
+    """
 
 
 class StopRequest:

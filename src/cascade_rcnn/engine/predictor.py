@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from cascade_rcnn.images import to_tensor
 from cascade_rcnn.inputs import ImageLike, spread
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector, to_numpy
+from cascade_rcnn.models.options import InferenceOptions
 from cascade_rcnn.results import to_supervision
 from cascade_rcnn.runtime import SUFFIXES, Runtime
 
@@ -45,6 +46,13 @@ class Predictor:
 
     It pickles as a path and a few settings and loads the model where it is first called, so that a pool of processes
     or a Ray data pipeline can map it over shards.
+
+    >>> predictor = Predictor("starter", min_size=320)
+    >>> len(predictor("photo.jpg")) > 0
+    True
+    >>> import pickle
+    >>> len(pickle.dumps(predictor)) < 1000
+    True
     """
 
     def __init__(
@@ -54,7 +62,7 @@ class Predictor:
         device: str | None = None,
         precision: Precision = "fp32",
         trust: bool = False,
-        **inference: Any,
+        **inference: Unpack[InferenceOptions],
     ) -> None:
         """A checkpoint, or a file that `cascade-rcnn export` wrote (.onnx, .xml, .pt2).
 
@@ -100,11 +108,11 @@ class Predictor:
     ) -> "supervision.Detections": ...
     @overload
     def __call__(
-        self, images: list, threshold: float = 0.5, batch_size: int | None = None
+        self, images: list[Any], threshold: float = 0.5, batch_size: int | None = None
     ) -> "list[supervision.Detections]": ...
     @overload
     def __call__(
-        self, images: Iterator, threshold: float = 0.5, batch_size: int | None = None
+        self, images: Iterator[Any], threshold: float = 0.5, batch_size: int | None = None
     ) -> "Iterator[supervision.Detections]": ...
 
     def __call__(self, images: Any, threshold: float = 0.5, batch_size: int | None = None) -> Any:
@@ -126,11 +134,16 @@ class Predictor:
         """
         model = self.model
         if isinstance(model, Runtime):
-            found = model.detect([image.permute(1, 2, 0).cpu().numpy() for image in images])
-            return [{name: torch.from_numpy(value) for name, value in one.items()} for one in found]
+            return detect_with_runtime(model, images)
         if self._process != os.getpid():  # a forked child has none of torch's threads, and would wait for them
             torch.set_num_threads(1)
             self._process = os.getpid()
         with autocast(model.preprocess.mean.device, self.precision):
             found = model(images)
         return [{name: value.cpu() for name, value in one.items()} for one in found]
+
+
+def detect_with_runtime(runtime: Runtime, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+    """Tensors (3, H, W) -> what an exported model finds, as `Predictor.detect` has it."""
+    found = runtime.detect([image.permute(1, 2, 0).cpu().numpy() for image in images])
+    return [{name: torch.from_numpy(value) for name, value in one.items()} for one in found]

@@ -3,6 +3,7 @@
 A name is a method of Figure 3 with a family of section 5.1.1 and its backbone.
 """
 
+import fnmatch
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -89,9 +90,13 @@ _ARCHITECTURES = {
 _PYRAMID_LEVELS = 5
 
 
-def list_models() -> list[str]:
-    """The names that `create_model` knows."""
-    return sorted(_ARCHITECTURES)
+def list_models(pattern: str = "*") -> list[str]:
+    """The names that `create_model` knows and that match a pattern, as of files: `*` stands for anything.
+
+    >>> list_models("cascade*resnet50*")
+    ['cascade_rcnn_resnet50_fpn', 'cascade_rfcn_resnet50']
+    """
+    return sorted(fnmatch.filter(_ARCHITECTURES, pattern))
 
 
 def sibling(name: str, method: str) -> str:

@@ -20,7 +20,12 @@ from cascade_rcnn.models.rpn import RegionProposalNetwork
 
 
 def build(config: ModelConfig) -> Detector:
-    """The detector of a config, with random weights, in channels_last memory."""
+    """The detector of a config, with random weights, in channels_last memory.
+
+    >>> config = load("starter").config
+    >>> build(config).class_names
+    ['person']
+    """
     backbone = build_backbone(config.backbone)
     if config.pyramid_channels is None:
         pyramid = SingleScale(backbone.strides, backbone.channels)

@@ -1,7 +1,7 @@
 """Checkpoints: a model is one .safetensors file that carries its config; nothing is ever unpickled."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,6 +16,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import replacing
 from cascade_rcnn.models.build import build
 from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.models.options import InferenceOptions
 from cascade_rcnn.state_dicts import mismatch
 from cascade_rcnn.tensor_files import reason
 
@@ -28,6 +29,8 @@ def save(model: Detector, path: str | Path, *, compact: bool = False) -> None:
     """Write a detector with its config, whole or not at all; `compact`: weights in 8 bits, a quarter of the size.
 
     Raises UserError where it cannot be written.
+
+    >>> save(load("starter"), "copy.safetensors")
     """
     tensors = {name: _stored(value) for name, value in model.state_dict().items()}
     tensors = pack(tensors) if compact else tensors
@@ -44,13 +47,17 @@ def _stored(value: Tensor) -> Tensor:
     return value.float() if value.is_floating_point() else value
 
 
-def load(path: str | Path, *, device: str | torch.device = "cpu", **inference: Any) -> Detector:
+def load(path: str | Path, *, device: str | torch.device = "cpu", **inference: Unpack[InferenceOptions]) -> Detector:
     """Read a detector, in evaluation mode: a file of ours, or "starter", the small one that comes with the package.
 
     `inference` overrides what does not touch the weights: `min_size` (None: no resizing), `max_size`,
     `score_threshold`, `nms_iou`, `max_detections`, `test_stage`, `ensemble`, `ensemble_rois`, `iterations` (of a
     baseline), `survivors` (early rejection).
     Raises UserError naming the file when it is missing, corrupt, or not one of ours.
+
+    >>> model = load("starter", score_threshold=0.3)
+    >>> model.class_names
+    ['person']
     """
     config, state = read(path)
     config = config.with_inference(**inference)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from cascade_rcnn.config import Category, ModelOptions
 from cascade_rcnn.errors import UserError, nearest
@@ -13,6 +13,7 @@ from cascade_rcnn.models.build import build
 from cascade_rcnn.models.checkpoint import read_config
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.models.fine_tuning import start_from
+from cascade_rcnn.models.options import CreateOptions
 
 
 def create_model(
@@ -22,7 +23,7 @@ def create_model(
     categories: Sequence[Category | str] | None = None,
     weights: str | Path | None = None,
     weights_backbone: str | Path | None = None,
-    **options: Any,
+    **options: Unpack[CreateOptions],
 ) -> Detector:
     """Build a detector for M = `num_classes` classes, not counting background (timm's convention).
 
@@ -34,9 +35,17 @@ def create_model(
     `weights` is a whole detector to fine-tune instead, a checkpoint or "starter": it gives the architecture (`name` may
     be left out) and all weights that fit these classes; without classes given it keeps its own. Of the options it takes
     those of `load`, such as `min_size`.
+
+    >>> model = create_model("cascade_rcnn_resnet18_fpn", num_classes=3, head_width=256)
+    >>> target = {"boxes": torch.tensor([[8.0, 8, 40, 40]]), "labels": torch.tensor([2])}
+    >>> losses = model([torch.rand(3, 64, 64)], [target])
+    >>> len(losses)  # the RPN's two, and two of each of three stages
+    8
+    >>> create_model(weights="starter", categories=["bolt", "nut"]).class_names
+    ['bolt', 'nut']
     """
     if weights is not None:
-        return _from_checkpoint(name, num_classes, categories, weights, weights_backbone, options)
+        return _from_checkpoint(name, num_classes, categories, weights, weights_backbone, dict(options))
     if name is None:
         raise UserError("create_model needs a name (see cascade_rcnn.list_models()) or weights, such as 'starter'")
     known = [f.name for f in fields(ModelOptions)]

@@ -33,6 +33,13 @@ class Detector(nn.Module):
 
     In training mode `model(images, targets)` returns a dict of losses, in evaluation mode `model(images)` returns a
     list of dicts `boxes` (N, 4) XYXY in pixels of the image given, `scores` (N,), `labels` (N,) in 1..M, best first.
+
+    >>> model = load("starter")
+    >>> sorted(model([torch.rand(3, 120, 160)])[0])
+    ['boxes', 'labels', 'scores']
+    >>> people = model.predict("photo.jpg")  # supervision.Detections
+    >>> set(people.data["class_name"].tolist())
+    {'person'}
     """
 
     def __init__(
@@ -118,11 +125,11 @@ class Detector(nn.Module):
     ) -> "supervision.Detections": ...
     @overload
     def predict(
-        self, images: list, threshold: float = 0.5, min_size: MinSize = "model", batch_size: int | None = None
+        self, images: list[Any], threshold: float = 0.5, min_size: MinSize = "model", batch_size: int | None = None
     ) -> "list[supervision.Detections]": ...
     @overload
     def predict(
-        self, images: Iterator, threshold: float = 0.5, min_size: MinSize = "model", batch_size: int | None = None
+        self, images: Iterator[Any], threshold: float = 0.5, min_size: MinSize = "model", batch_size: int | None = None
     ) -> "Iterator[supervision.Detections]": ...
 
     def predict(

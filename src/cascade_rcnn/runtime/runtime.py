@@ -27,6 +27,10 @@ class Runtime:
     """A file that `cascade-rcnn export` wrote; a call detects in images, without torch.
 
     `runtime(images)` gives `supervision.Detections`, those that `cascade_rcnn.load(...).predict(images)` gives.
+
+    >>> runtime = Runtime("starter.pt2", trust=True)
+    >>> len(runtime("photo.jpg")) > 0
+    True
     """
 
     def __init__(self, path: str | Path, *, threads: int | None = None, trust: bool = False) -> None:
@@ -57,10 +61,12 @@ class Runtime:
     @overload
     def __call__(self, images: ImageLike, threshold: float = 0.5, batch_size: int = 1) -> "supervision.Detections": ...
     @overload
-    def __call__(self, images: list, threshold: float = 0.5, batch_size: int = 1) -> "list[supervision.Detections]": ...
+    def __call__(
+        self, images: list[Any], threshold: float = 0.5, batch_size: int = 1
+    ) -> "list[supervision.Detections]": ...
     @overload
     def __call__(
-        self, images: Iterator, threshold: float = 0.5, batch_size: int = 1
+        self, images: Iterator[Any], threshold: float = 0.5, batch_size: int = 1
     ) -> "Iterator[supervision.Detections]": ...
 
     def __call__(self, images: Any, threshold: float = 0.5, batch_size: int = 1) -> Any:

@@ -16,7 +16,7 @@ from pycocotools.coco import COCO
 from cascade_rcnn.config import Category
 from cascade_rcnn.data import load_coco
 from cascade_rcnn.engine.interrupt import Interrupted
-from cascade_rcnn.engine.prediction.detect_files import Job, Outcome, predict_files
+from cascade_rcnn.engine.prediction.detect_files import PredictionJob, PredictionSummary, detect_in_files
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images import read_image
 
@@ -49,9 +49,11 @@ class OneDog:
         return [{"boxes": boxes, "scores": torch.tensor([0.9, 0.1]), "labels": torch.tensor([2, 1])} for _ in images]
 
 
-def predict(detect, folder: Path, output: Path, lines: list[str] | None = None, **options) -> Outcome:
+def predict(detect, folder: Path, output: Path, lines: list[str] | None = None, **options) -> PredictionSummary:
     report = (lambda _: None) if lines is None else lines.append
-    return predict_files(detect, Job(paths=[folder], categories=CATEGORIES, output=output, report=report, **options))
+    return detect_in_files(
+        detect, PredictionJob(paths=[folder], categories=CATEGORIES, output=output, report=report, **options)
+    )
 
 
 def found(output: Path) -> list[dict]:
@@ -60,10 +62,10 @@ def found(output: Path) -> list[dict]:
 
 def test_results_and_pictures_are_written_and_a_broken_image_is_reported(folder, tmp_path):
     lines: list[str] = []
-    outcome = predict(OneDog(), folder, tmp_path / "out", lines)
+    summary = predict(OneDog(), folder, tmp_path / "out", lines)
     files = [tmp_path / "out" / "detections.json", tmp_path / "out" / "pictures"]
-    assert outcome == Outcome(done=2, failed=1, boxes=4, files=files)
-    assert str(outcome).startswith("2 images, 4 detections: ")
+    assert summary == PredictionSummary(done=2, failed=1, boxes=4, files=files)
+    assert str(summary).startswith("2 images, 4 detections: ")
     assert len(lines) == 1
     assert "broken.png" in lines[0]
     x1, y1, x2, y2 = (float(np.float32(v)) for v in OneDog.BOX)
@@ -102,9 +104,9 @@ def test_pycocotools_reads_the_results_beside_the_annotations_that_gave_the_ids(
     categories = [{"id": one.id, "name": one.name} for one in CATEGORIES]
     (tmp_path / "truth.json").write_text(json.dumps({"images": images, "annotations": [], "categories": categories}))
     truth = load_coco(tmp_path / "truth.json", folder)
-    outcome = predict(OneDog(), folder, tmp_path / "out", pictures=False, truth=truth)
-    assert (outcome.done, outcome.unnamed, outcome.failed) == (2, 2, 0)
-    assert outcome.notes == ["left out, as the annotations do not name them: 2 images"]
+    summary = predict(OneDog(), folder, tmp_path / "out", pictures=False, truth=truth)
+    assert (summary.done, summary.unnamed, summary.failed) == (2, 2, 0)
+    assert summary.notes == ["left out, as the annotations do not name them: 2 images"]
     assert {row["image_id"] for row in found(tmp_path / "out")} == {41, 17}
     assert not (tmp_path / "out" / "pictures").exists()
     with contextlib.redirect_stdout(io.StringIO()):
@@ -123,8 +125,8 @@ def test_a_signal_keeps_what_was_found_and_the_same_command_does_the_rest(folder
         predict(Stopped(), folder, tmp_path / "out", pictures=False)
     assert {row["file_name"] for row in found(tmp_path / "out")} == {"a.png"}
     rest = OneDog()
-    outcome = predict(rest, folder, tmp_path / "out", pictures=False)
-    assert (rest.seen, outcome.done, outcome.before) == (1, 1, 1)
+    summary = predict(rest, folder, tmp_path / "out", pictures=False)
+    assert (rest.seen, summary.done, summary.before) == (1, 1, 1)
     predict(OneDog(), folder, tmp_path / "whole", pictures=False)
     assert found(tmp_path / "out") == found(tmp_path / "whole")
 
@@ -159,8 +161,8 @@ def test_a_second_run_repeats_nothing_but_does_what_is_new_changed_or_mended(fol
     predict(OneDog(), folder, output)
     before = found(output)
     again = OneDog()
-    outcome = predict(again, folder, output)
-    assert (again.seen, outcome.done, outcome.before, outcome.failed) == (0, 0, 2, 1)
+    summary = predict(again, folder, output)
+    assert (again.seen, summary.done, summary.before, summary.failed) == (0, 0, 2, 1)
     assert found(output) == before
     PIL.Image.new("RGB", (20, 20)).save(folder / "broken.png")
     PIL.Image.new("RGB", (20, 20)).save(folder / "0.png")
@@ -186,8 +188,8 @@ def test_whatever_one_image_does_is_its_own_line(folder, tmp_path, error):
     for batch_size in (1, 4):
         lines: list[str] = []
         output = tmp_path / str(batch_size)
-        outcome = predict(detect, folder, output, lines, batch_size=batch_size, pictures=False)
-        assert (outcome.done, outcome.failed) == (2, 2)
+        summary = predict(detect, folder, output, lines, batch_size=batch_size, pictures=False)
+        assert (summary.done, summary.failed) == (2, 2)
         (line,) = (line for line in lines if "odd.png" in line)
         assert type(error).__name__ in line
         assert "\n" not in line
@@ -213,8 +215,8 @@ def test_names_that_no_unicode_or_too_long_a_picture_name_cost_nothing(folder, t
     except OSError:
         pytest.skip("this file system has Unicode names only")
     lines: list[str] = []
-    outcome = predict(OneDog(), folder, tmp_path / "out", lines)
-    assert (outcome.done, outcome.failed) == (5, 1)
+    summary = predict(OneDog(), folder, tmp_path / "out", lines)
+    assert (summary.done, summary.failed) == (5, 1)
     names = {row["file_name"] for row in found(tmp_path / "out")}
     assert {"caf\\udce9.png", strange[1], "esc\\x1b[31m.png"} < names
     assert predict(OneDog(), folder, tmp_path / "out").before == 5

@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import pytest
 
 from cascade_rcnn.engine.training import processes
+from cascade_rcnn.errors import UserError
 
 PROGRAM = """
 import subprocess, sys, threading, time
@@ -87,3 +89,11 @@ def test_a_rank_ends_with_the_first_process():
     program = "from cascade_rcnn.engine.training import processes; processes._follow(1); print('went on')"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=250)
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, b"")
+
+
+def test_a_notebook_cannot_be_started_once_more(monkeypatch):
+    monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    with pytest.raises(UserError, match="several devices need a program"):
+        processes.start(2, externally=False)
+    assert "MASTER_PORT" not in os.environ

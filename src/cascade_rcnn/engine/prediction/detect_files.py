@@ -39,7 +39,7 @@ Detect = Callable[[list[Tensor]], list[dict[str, Tensor]]]  # torchvision's cont
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class PredictionJob:
     """What to detect in, how, and what to write."""
 
     paths: Sequence[str | Path] = ()  # images, folders, glob patterns; none: the images of `truth`
@@ -61,7 +61,7 @@ class Job:
 
 
 @dataclass
-class Outcome:
+class PredictionSummary:
     """What came of the images."""
 
     done: int = 0  # by this call
@@ -86,7 +86,7 @@ class Outcome:
         return [*unread, *([unnamed] if self.unnamed else [])]
 
 
-def predict_files(detect: Detect, job: Job) -> Outcome:
+def detect_in_files(detect: Detect, job: PredictionJob) -> PredictionSummary:
     """Detect in one batch after the other: `detections.json`, `images.jsonl` and `pictures/` in the output folder.
 
     Memory does not grow with the images, but for their names. An image that fails in whatever way is reported, noted in
@@ -95,39 +95,44 @@ def predict_files(detect: Detect, job: Job) -> Outcome:
     """
     paths = [printable(str(path)) for path in job.paths]
     settings = job.settings | {"paths": paths, "threshold": job.threshold, "pictures": job.pictures}
-    outcome = Outcome()
+    summary = PredictionSummary()
     with Journal(job.output / JOURNAL, settings, overwrite=job.overwrite) as journal, StopRequest() as stop:
         remove_leftovers(job.output)  # of a run that was killed
         pending = PendingImages(job.paths, job.truth, journal)
         try:
-            _run(detect, job, pending, journal, outcome, stop)
+            _run(detect, job, pending, journal, summary, stop)
         except OSError:
             if not stop.asked:  # else the terminal has gone, and the progress bar's place with it
                 raise
-        outcome.before, outcome.unnamed, outcome.left_out = pending.before, pending.unnamed, pending.left_out
-        outcome.boxes = write_results(journal, job)
-        outcome.files = [job.output / "detections.json", *([job.output / PICTURES] if job.pictures else [])]
+        summary.before, summary.unnamed, summary.left_out = pending.before, pending.unnamed, pending.left_out
+        summary.boxes = write_results(journal, job)
+        summary.files = [job.output / "detections.json", *([job.output / PICTURES] if job.pictures else [])]
         if stop.asked:
-            done = count(outcome.done + outcome.before, "image")
-            raise Interrupted(f"stopped: {outcome.files[0]} holds {done}; the same command continues")
-        outcome.files += write_formats(job.formats, journal, job.categories, job.output, job.shown)
-    return outcome
+            done = count(summary.done + summary.before, "image")
+            raise Interrupted(f"stopped: {summary.files[0]} holds {done}; the same command continues")
+        summary.files += write_formats(job.formats, journal, job.categories, job.output, job.shown)
+    return summary
 
 
 def _run(
-    detect: Detect, job: Job, pending: PendingImages, journal: Journal, outcome: Outcome, stop: StopRequest
+    detect: Detect,
+    job: PredictionJob,
+    pending: PendingImages,
+    journal: Journal,
+    summary: PredictionSummary,
+    stop: StopRequest,
 ) -> None:
     chosen = iter(pending)
     with ProgressBar("predict", pending.total, shown=True) as bar:
         while not stop.asked and (chunk := list(islice(chosen, job.batch_size))):
             entries = _detect(detect, chunk, job)
             journal.add(entries)
-            outcome.failed += sum(entry.error is not None for entry in entries)
-            outcome.done += sum(entry.error is None for entry in entries)
+            summary.failed += sum(entry.error is not None for entry in entries)
+            summary.done += sum(entry.error is None for entry in entries)
             bar.advance(len(chunk), "")
 
 
-def _detect(detect: Detect, chunk: list[Chosen], job: Job) -> list[Entry]:
+def _detect(detect: Detect, chunk: list[Chosen], job: PredictionJob) -> list[Entry]:
     """The entries of a batch; where it fails as a whole, of its images one by one."""
     opened: list[tuple[Chosen, Tensor]] = []
     entries: dict[str, Entry] = {}
@@ -156,7 +161,7 @@ def _found(
     return [(one, image, result) for (one, image), result in zip(opened, found, strict=True)]
 
 
-def _failure(one: Chosen, error: Exception, job: Job) -> Entry:
+def _failure(one: Chosen, error: Exception, job: PredictionJob) -> Entry:
     text = str(error) if isinstance(error, UserError) else f"{one.path}: {type(error).__name__} ({_line(error)})"
     job.report(f"skipped: {text}")
     return Entry(file_name=one.name, image_id=one.image_id, stamp=one.stamp, error=printable(text))
@@ -166,7 +171,7 @@ def _line(error: Exception) -> str:
     return (str(error).strip().splitlines() or ["no more is known"])[0]
 
 
-def _entry(one: Chosen, image: Tensor, found: dict[str, Tensor], job: Job) -> Entry:
+def _entry(one: Chosen, image: Tensor, found: dict[str, Tensor], job: PredictionJob) -> Entry:
     if job.threshold is not None:
         found = {name: column[found["scores"] >= job.threshold] for name, column in found.items()}
     if job.pictures:
@@ -201,7 +206,7 @@ def _save_picture(picture: PIL.Image.Image, path: Path) -> None:
         picture.save(aside, **({"format": "JPEG", "quality": 92} if jpeg else {"format": "PNG"}))
 
 
-def write_results(journal: Journal, job: Job) -> int:
+def write_results(journal: Journal, job: PredictionJob) -> int:
     """`detections.json` from the journal, whole or not at all; the number of detections."""
     names = {category.id: category.name for category in job.categories}
     number = 0

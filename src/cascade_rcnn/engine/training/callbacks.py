@@ -1,7 +1,7 @@
 """Where a Python program takes part in a training: callbacks, and loggers of other tools."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -71,7 +71,8 @@ class Hooks:
         """Tell the loggers of the settings, and at the block's end how it went; in the first process only."""
         loggers = self.loggers if active else ()
         for logger in loggers:
-            logger.log_hyperparams(settings)
+            with suppress(NotImplementedError):  # Fabric's CSVLogger has none
+                logger.log_hyperparams(settings)
         try:
             yield
         except BaseException:

@@ -57,6 +57,7 @@ def read_data(
     val = None
     if given is not None:
         val = as_dataset(given, meaning(sources.classes, train.annotations.categories), **checks)
+        check_same_categories(train.annotations, val.annotations)
         # What cannot be evaluated says so now, not after an epoch.
         evaluate_boxes(val.annotations, np.zeros((0, COLUMNS)))
     transforms = sources.transforms or build_transforms(data.flip, data.photometric)

@@ -30,19 +30,22 @@ def start(devices: int, *, externally: bool) -> None:
         threading.Thread(target=_follow, args=(parent,), daemon=True).start()
     if parent or externally:
         return
+    command = _this_command()
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0", "LOCAL_RANK": "0"}
     os.environ.update(shared)
     environment = os.environ | {_PARENT: str(os.getpid())}
-    ranks = [
-        subprocess.Popen(_this_command(), env=environment | {"LOCAL_RANK": str(rank)}) for rank in range(1, devices)
-    ]
+    ranks = [subprocess.Popen(command, env=environment | {"LOCAL_RANK": str(rank)}) for rank in range(1, devices)]
     atexit.register(_end, ranks)
     threading.Thread(target=_watch, args=(ranks,), daemon=True).start()
 
 
 def _this_command() -> list[str]:
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    """What started this process. Raises UserError where it was no program, but a notebook, say."""
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
     if spec is None:
+        if not hasattr(main, "__file__"):
+            raise UserError("several devices need a program that can be started once for each; put this in a file")
         return [sys.executable, *sys.argv]
     return [sys.executable, "-m", spec.name.removesuffix(".__main__"), *sys.argv[1:]]
 

@@ -1,5 +1,6 @@
 """Training: one visible loop on Lightning Fabric."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch.distributed as dist
 
 from cascade_rcnn.engine import environment
 from cascade_rcnn.engine.evaluate import detect, evaluation_loader
-from cascade_rcnn.engine.interrupt import StopRequest
+from cascade_rcnn.engine.interrupt import Interrupted, StopRequest
 from cascade_rcnn.engine.training import processes
 from cascade_rcnn.engine.training.callbacks import EpochEnd, Hooks
 from cascade_rcnn.engine.training.collectives import gather
@@ -18,9 +19,11 @@ from cascade_rcnn.engine.training.metric_log import MetricLog
 from cascade_rcnn.engine.training.prepare import prepare
 from cascade_rcnn.engine.training.settings import as_json
 from cascade_rcnn.engine.training.state import TrainingState
+from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import Metrics, evaluate_boxes
 from cascade_rcnn.files import read_json, write_json
 from cascade_rcnn.recipes import Recipe
+from cascade_rcnn.text import printable
 
 _HEADLINE = ("ap", "ap50", "ap60", "ap70", "ap75", "ap80", "ap90", "ap_small", "ap_medium", "ap_large", "ar100")
 
@@ -37,13 +40,16 @@ def train(recipe: Recipe, *, resume: bool = False, sources: Sources | None = Non
         with claim(Path(recipe.output), fabric, resume=resume):
             state, notes = prepare(recipe, fabric, resume=resume, sources=sources)
             for note in notes:
-                fabric.print(f"note: {note}")
+                fabric.print(f"note: {printable(note)}", file=sys.stderr)
             with hooks.open(as_json(recipe), active=fabric.is_global_zero):
                 _fit(state, hooks)
             if fabric.is_global_zero:
                 _write_results(state)
             fabric.barrier()  # no process goes on before the files are there
             return state.output
+    except (UserError, Interrupted):
+        processes.let_the_first_speak()
+        raise
     except RuntimeError as error:
         if fabric.world_size > 1 and (lost := processes.lost(error)) is not None:
             raise lost from None
@@ -118,7 +124,8 @@ def _validate(state: TrainingState, scores: MetricLog) -> Metrics:
     metrics = evaluate_boxes(val.annotations, found)
     headline = {name: getattr(metrics, name) for name in _HEADLINE}
     scores.add(state.position.step, headline)
-    fabric.print(f"epoch {state.position.epoch}: " + ", ".join(f"{k} {v:.3f}" for k, v in headline.items()))
+    shown = ", ".join(f"{name} {value:.3f}" for name, value in headline.items())
+    fabric.print(f"epoch {state.position.epoch}: {shown}", file=sys.stderr)
     return metrics
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
+from cascade_rcnn.api import quickstart
 from cascade_rcnn.assets import CELLS, PHOTO, STARTER
 from cascade_rcnn.cli import main
 from cascade_rcnn.data import load_annotations
-from cascade_rcnn.engine import quickstart
 from cascade_rcnn.engine.predictor import Predictor
 from cascade_rcnn.files import read_json, write_json
 from cascade_rcnn.models.checkpoint import read_config

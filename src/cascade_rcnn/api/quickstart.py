@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import PIL.Image
 import torch
 
+from cascade_rcnn.api.train import train
 from cascade_rcnn.assets import CELLS, PHOTO
 from cascade_rcnn.data import Annotations, load_annotations
 from cascade_rcnn.data.dataset import Dataset
@@ -20,9 +21,7 @@ from cascade_rcnn.data.targets import Target
 from cascade_rcnn.drawing import draw, side_by_side
 from cascade_rcnn.engine.interrupt import Interrupted
 from cascade_rcnn.engine.predictor import Predictor
-from cascade_rcnn.engine.training.learning_curve import plot
 from cascade_rcnn.engine.training.state import holds_state
-from cascade_rcnn.engine.training.train import train
 from cascade_rcnn.evaluation.coco import Metrics
 from cascade_rcnn.files import read_json, replacing
 from cascade_rcnn.images import read_image
@@ -49,16 +48,16 @@ def run(output: Path) -> Metrics:
         f"1/3  people found by the starter, {time.monotonic() - started:.0f} s from the start: {output / 'people.jpg'}"
     )
     recipe = RECIPES["quickstart"]()
-    data = replace(recipe.data, train=str(CELLS / "train.json"), val=str(CELLS / "val.json"))
     print(f"2/3  fine-tuning it on blood cells, {recipe.epochs} epochs")
     try:
-        train(replace(recipe, output=str(output), data=data), resume=holds_state(output))
+        data = {"train": str(CELLS / "train.json"), "val": str(CELLS / "val.json")}
+        result = train(recipe, data=data, output=output, resume=holds_state(output))
     except Interrupted:
         raise Interrupted("stopped, and saved: the same command continues") from None
     cells = _draw_cells(output, load_annotations(CELLS / "val.json"))
     _save(side_by_side([people, cells], _CAPTIONS, _HEIGHT), output / "overview.jpg")
     print(f"3/3  found and true boxes side by side: {output / 'cells'}")
-    print(f"     both at a glance: {output / 'overview.jpg'}\n     learning curve: {plot(output)}")
+    print(f"     both at a glance: {output / 'overview.jpg'}\n     learning curve: {result.plot()}")
     best = read_json(output / "best.json")
     places = {"output": output, "cells": _short(CELLS), "photo": _short(PHOTO)}
     print(_NEXT.format(command=_command(), **places, epoch=best.pop("epoch")))

@@ -1,0 +1,42 @@
+"""Checkpoints of other projects in, and detectron2's out."""
+
+from pathlib import Path
+
+from cascade_rcnn import interop
+from cascade_rcnn.api.notes import tell
+from cascade_rcnn.engine.checkpoint import save_state
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.interop.convert import Origin
+from cascade_rcnn.models.checkpoint import load
+from cascade_rcnn.models.detector import Detector
+
+
+def convert_checkpoint(source: str | Path, origin: Origin, *, config: str | Path | None = None) -> Detector:
+    """The detector of a checkpoint of detectron2, mmdetection ("mmdet") or torchvision, in evaluation mode.
+
+    `config` is the one that it was trained with (detectron2's yaml, mmdetection's py); without it the shapes tell the
+    architecture, and stock settings the rest. `save` keeps it. Raises UserError, in one line, for everything that does
+    not convert whole.
+
+    >>> ours = create_model("cascade_rcnn_resnet18_fpn", 80, backbone_width=8, pyramid_channels=8, head_width=8)
+    >>> save_detectron2(ours, "detectron2.pth")
+    >>> model = convert_checkpoint("detectron2.pth", "detectron2")
+    >>> save(model, "model.safetensors")
+    """
+    model, notes = interop.convert_checkpoint(Path(source), origin, None if config is None else Path(config))
+    tell(notes)
+    return model
+
+
+def save_detectron2(model: Detector | str | Path, path: str | Path) -> None:
+    """Write a detector, or a checkpoint's, as a .pth file for detectron2's DetectionCheckpointer.
+
+    Raises UserError where detectron2 has nothing like it.
+
+    >>> model = create_model("faster_rcnn_resnet18_fpn", 80, backbone_width=8, pyramid_channels=8, head_width=8)
+    >>> save_detectron2(model, "faster.pth")
+    """
+    if Path(path).suffix != ".pth":
+        raise UserError(f"{path}: detectron2 reads .pth files; name the output so")
+    detector = model if isinstance(model, Detector) else load(model)
+    save_state(path, {"model": interop.to_detectron2(detector)})

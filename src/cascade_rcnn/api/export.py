@@ -1,0 +1,57 @@
+"""A checkpoint as a file for onnxruntime, OpenVINO or torch.export."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cascade_rcnn.api.notes import tell
+from cascade_rcnn.data import check_images, load_annotations
+from cascade_rcnn.export.export import SUFFIX, Format, Report, Request, export
+from cascade_rcnn.models.checkpoint import read_config
+from cascade_rcnn.runtime.description import ExportPrecision
+
+
+def export_model(
+    checkpoint: str | Path,
+    output: str | Path | None = None,
+    *,
+    format: Format = "onnx",  # noqa: A002
+    precision: ExportPrecision = "fp32",
+    dynamic: bool = False,
+    size: tuple[int, int] | None = None,
+    images: Sequence[str | Path] = (),
+    annotations: str | Path | None = None,
+    annotation_images: str | Path | None = None,
+    split: str | None = None,
+    calibration: int = 128,
+    max_drop: float = 0.02,
+) -> Report:
+    """Write a model for onnxruntime ("onnx"), OpenVINO or torch ("torch-export"), and verify that it finds the same.
+
+    `output` defaults to the checkpoint's name with the format's suffix. A `dynamic` file takes any number of images of
+    any size, else one at a time, fitted into `size` (height, width; default: the model's short and long side). It is
+    compared with the checkpoint on `images` (default: a photograph and generated scenes). `annotations` (with
+    `annotation_images` and `split` as `load_annotations` has them) measure the AP before and after: int8 needs them,
+    is calibrated on `calibration` of their images, and may lose `max_drop` of AP. Raises UserError where the file is
+    not the model, and writes none.
+
+    >>> report = export_model("starter", "exported.pt2", format="torch-export", size=(160, 160))
+    >>> report.path.name, report.difference.missing
+    ('exported.pt2', 0)
+    """
+    validation = None
+    if annotations is not None:
+        classes = [category.name for category in read_config(checkpoint).categories]
+        validation = check_images(load_annotations(annotations, annotation_images, split, classes))
+        tell(validation.notes)
+    request = Request(
+        format=format,
+        precision=precision,
+        dynamic=dynamic,
+        size=size,
+        images=tuple(Path(path) for path in images),
+        validation=validation,
+        calibration=calibration,
+        max_drop=max_drop,
+    )
+    file = Path(checkpoint)
+    return export(file, file.with_suffix(SUFFIX[format]) if output is None else Path(output), request)

@@ -1,0 +1,108 @@
+"""A model in whatever form a user has it."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from cascade_rcnn.config import ModelConfig
+from cascade_rcnn.engine.predictor import Precision, Predictor, detect_with_runtime
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.models.checkpoint import locate
+from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.runtime import Runtime
+from cascade_rcnn.text import printable
+
+Model: TypeAlias = Detector | Predictor | Runtime | str | Path
+MinSize: TypeAlias = Literal["model"] | int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A model that detects, and what messages and records call it."""
+
+    name: str
+    config: ModelConfig
+    detect: Callable[[list[Tensor]], list[dict[str, Tensor]]]  # torchvision's contract; on the CPU
+    settings: dict[str, Any]  # what tells it from another
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of labels 1..M, in order."""
+        return [category.name for category in self.config.categories]
+
+
+def open_model(
+    model: Model,
+    *,
+    device: str | None = None,
+    precision: Precision = "fp32",
+    min_size: MinSize = "model",
+    trust: bool = False,
+    **inference: float | None,
+) -> Opened:
+    """A detector, predictor or runtime as it is; or a checkpoint or exported file by its path, with these settings.
+
+    Of `inference` what is None stays as the model has it. Raises UserError where an object is to be changed.
+    """
+    changes: dict[str, Any] = {name: value for name, value in inference.items() if value is not None}
+    changes |= {} if min_size == "model" else {"min_size": min_size}
+    if isinstance(model, str | Path):
+        return _of_predictor(Predictor(str(model), device=device, precision=precision, trust=trust, **changes))
+    others = {"device": device is not None, "precision": precision != "fp32", "trust": trust}
+    if changed := [*changes, *(name for name, given in others.items() if given)]:
+        raise UserError(f"{changed[0]}: a model given as an object stays as it is; give the path of its file instead")
+    match model:
+        case Predictor():
+            return _of_predictor(model)
+        case Runtime():
+            return Opened(
+                name=str(model.path),
+                config=model.config,
+                detect=partial(detect_with_runtime, model),
+                settings={"precision": "fp32", **_file(model.path)},
+            )
+        case Detector():
+            return Opened(
+                name="the model",
+                config=model.config,
+                detect=partial(_detect, model),
+                settings={"precision": "fp32", "weights": _digest(model)},
+            )
+    raise UserError(f"a model is of type {type(model).__name__}; give a path, a Detector, a Predictor or a Runtime")
+
+
+def _of_predictor(predictor: Predictor) -> Opened:
+    return Opened(
+        name=str(predictor.path),
+        config=predictor.config,
+        detect=predictor.detect,
+        settings={"precision": predictor.precision, **predictor.inference, **_file(predictor.path)},
+    )
+
+
+def _file(path: Path) -> dict[str, Any]:
+    status = locate(path).stat()
+    return {"checkpoint": printable(str(path)), "its size and time": (status.st_size, status.st_mtime_ns)}
+
+
+def _digest(model: Detector) -> str:
+    """The same for the same model, wherever and whenever it lives."""
+    digest = hashlib.sha256(model.config.to_json().encode())
+    for name, value in model.state_dict().items():
+        digest.update(name.encode() + value.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
+@torch.inference_mode()
+def _detect(model: Detector, images: list[Tensor]) -> list[dict[str, Tensor]]:
+    """Whatever its mode, which stays."""
+    was_training = model.training
+    found = model.eval()(images)
+    model.train(was_training)
+    return [{name: value.cpu() for name, value in one.items()} for one in found]

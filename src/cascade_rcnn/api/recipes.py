@@ -1,0 +1,81 @@
+"""A recipe by its name or file, and with some of its fields changed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypedDict, TypeVar, get_type_hints
+
+import msgspec
+
+from cascade_rcnn.config import ModelOptions
+from cascade_rcnn.errors import UsageError, UserError, nearest
+from cascade_rcnn.recipes import RECIPES, OptimizerConfig, Recipe, read_recipe
+
+C = TypeVar("C")
+
+
+class RecipeOverrides(TypedDict, total=False):
+    """The fields of `Recipe`, but for its data; of `options` and `optimizer` a dict changes what it names."""
+
+    model: str
+    weights_backbone: str | Path | None
+    init: str | Path | None
+    options: ModelOptions | Mapping[str, Any]
+    optimizer: OptimizerConfig | Mapping[str, Any]
+    epochs: int
+    batch_size: int
+    accumulate: int
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    ema: float | None
+    devices: int
+    accelerator: Literal["auto", "cpu", "cuda"]
+    workers: int
+    evaluate_every: int
+    save_every: int
+    seed: int
+    output: str | Path
+
+
+def find_recipe(name: str | Path) -> Recipe:
+    """The recipe of this name, or of a training's recipe.json. Raises UserError with the nearest name there is.
+
+    >>> find_recipe("small").model
+    'cascade_rcnn_resnet18_fpn'
+    """
+    name = str(name)
+    if name in RECIPES:
+        return RECIPES[name]()
+    if name.endswith(".json"):
+        return read_recipe(Path(name))
+    raise UsageError(
+        f"no recipe is called '{name}'{nearest(name, list(RECIPES))}; known: {', '.join(RECIPES)}, or a training's "
+        "recipe.json"
+    )
+
+
+def with_changes(config: C, changes: Mapping[str, Any], prefix: str = "") -> C:
+    """A copy with other values; a mapping changes the fields of a part. Raises UserError naming a field that is none.
+
+    >>> with_changes(find_recipe("small"), {"epochs": 3, "optimizer": {"lr": 1e-3}}).optimizer.lr
+    0.001
+    """
+    types = get_type_hints(type(config))
+    values = {name: getattr(config, name) for name in types}
+    for name, value in changes.items():
+        if name not in types:
+            what = f"{prefix}{name}"
+            raise UserError(f"no setting is called '{what}'{nearest(name, list(types))}; there are {', '.join(types)}")
+        part = values[name]
+        if isinstance(value, Mapping) and hasattr(part, "__match_args__"):
+            values[name] = with_changes(part, value, f"{prefix}{name}.")
+        else:
+            values[name] = _converted(value, types[name], f"{prefix}{name}")
+    return type(config)(**values)
+
+
+def _converted(value: Any, kind: Any, name: str) -> Any:
+    if isinstance(kind, type) and isinstance(value, kind):
+        return value
+    try:
+        return msgspec.convert(str(value) if isinstance(value, Path) else value, kind)
+    except msgspec.ValidationError as error:
+        raise UserError(f"{name} is {value!r}: {error}") from None

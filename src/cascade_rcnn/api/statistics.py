@@ -1,0 +1,39 @@
+"""The statistics of the regression targets at each stage."""
+
+from pathlib import Path
+
+from cascade_rcnn.api.notes import tell
+from cascade_rcnn.data import check_images, load_annotations
+from cascade_rcnn.data.check import BadImages
+from cascade_rcnn.engine.evaluate import measure_targets
+from cascade_rcnn.evaluation.quality import RegressionTargets
+from cascade_rcnn.models.checkpoint import read_config
+
+
+def target_statistics(
+    checkpoint: str | Path,
+    annotations: str | Path,
+    *,
+    images: str | Path | None = None,
+    split: str | None = None,
+    batch_size: int = 1,
+    workers: int = 2,
+    device: str | None = None,
+    bad_images: BadImages = "stop",
+    max_megapixels: float = 179,
+) -> RegressionTargets:
+    """Measure what each stage of a checkpoint is asked to regress, to train with its mean and deviation.
+
+    `annotations`, `images` and `split` are as `load_annotations` has them. Returns the targets, with `mean` and `std`
+    as the options `stage_means` and `stage_stds` take them.
+
+    >>> targets = target_statistics("starter", "people.json", workers=0)
+    >>> len(targets.mean), len(targets.std[0])
+    (3, 4)
+    """
+    classes = [category.name for category in read_config(checkpoint).categories]
+    truth = load_annotations(annotations, images, split, classes, bad_images=bad_images)
+    truth = check_images(truth, bad_images=bad_images, max_megapixels=max_megapixels)
+    found = measure_targets(checkpoint, truth, batch_size, workers, device)
+    tell([*truth.notes, *([found.note] if found.note else [])])
+    return found

@@ -1,0 +1,149 @@
+"""Training from Python, and what comes of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias, Unpack
+
+from lightning_fabric.loggers.logger import Logger
+
+from cascade_rcnn.api.recipes import RecipeOverrides, find_recipe, with_changes
+from cascade_rcnn.data import Annotations, is_one_split, training_splits
+from cascade_rcnn.data.items import DetectionData
+from cascade_rcnn.data.targets import Transforms
+from cascade_rcnn.engine.datasets import Classes, check_given, check_names
+from cascade_rcnn.engine.training.callbacks import Callback, Hooks
+from cascade_rcnn.engine.training.data import Sources
+from cascade_rcnn.engine.training.learning_curve import plot
+from cascade_rcnn.engine.training.train import train as run_training
+from cascade_rcnn.evaluation import Metrics
+from cascade_rcnn.files import read_json
+from cascade_rcnn.models.checkpoint import load
+from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.recipes import DataConfig, Recipe
+
+Data: TypeAlias = str | Path | Annotations | DetectionData
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """What a training left in its folder.
+
+    >>> result = train("recipe.json", data="shapes", epochs=1, output="runs/result")
+    >>> result.weights.name, result.metrics.images
+    ('best.safetensors', 4)
+    >>> result.model.class_names
+    ['ellipse', 'rectangle', 'triangle', 'star']
+    """
+
+    output: Path
+    weights: Path  # of the best epoch; where none was evaluated, of the last
+    metrics: Metrics | None  # of the best epoch; None where none was evaluated
+
+    @cached_property
+    def model(self) -> Detector:
+        """The detector of `weights`, in evaluation mode on the CPU; `cascade_rcnn.load` has more choices."""
+        return load(self.weights)
+
+    def plot(self) -> Path:
+        """Draw the learning curve, losses and AP over updates, and return its file."""
+        return plot(self.output)
+
+
+def train(
+    recipe: Recipe | str | Path | None = None,
+    *,
+    data: Data | DataConfig | Mapping[str, Any] | None = None,
+    val: Data | None = None,
+    classes: Classes | None = None,
+    transforms: Transforms | None = None,
+    callbacks: Sequence[Callback] = (),
+    logger: Logger | Sequence[Logger] = (),
+    resume: bool = False,
+    **overrides: Unpack[RecipeOverrides],
+) -> TrainingResult:
+    """Train a detector.
+
+    `recipe` is a `Recipe`, a name (`cascade-rcnn train` lists them), or the recipe.json of a training; default:
+    "finetune". Keywords change its fields, and a dict those of a part: `epochs=5, optimizer={"lr": 1e-4}`.
+
+    `data` and `val` are paths (a folder that names its splits gives both; COCO json, VOC, YOLO), `Annotations`, or
+    data sets of any torchvision style (`DetectionData`), which are read once before the training begins. `classes`
+    names their labels: a list (labels 1, 2, ...) or a dict. A `DataConfig`, or a dict of its fields, says more.
+
+    `transforms` (torchvision.transforms.v2) take the place of the recipe's flip and colours; `build_transforms` gives
+    those, to be put before your own. Resizing and normalisation are the model's. `callbacks` are told of every update
+    and epoch; a `logger` (any of Lightning's) gets the metrics. With `resume` it goes on where `output` stands, on the
+    same data and settings. With several `devices` the program is started once for each.
+
+    Returns the folder, the weights and the metrics of the best epoch, and the model. Raises UserError for a mistake,
+    `Interrupted` when Ctrl-C stopped it, all saved.
+
+    >>> result = train("recipe.json", data="shapes", epochs=1, output="runs/first")
+    >>> sorted(path.name for path in result.output.glob("*.safetensors"))
+    ['best.safetensors', 'last.safetensors']
+
+    >>> from torchvision.transforms import v2
+    >>> dataset = Dataset(load_annotations("shapes/train.json"))
+    >>> result = train(
+    ...     "recipe.json", data=dataset, transforms=v2.RandomVerticalFlip(), output="runs/second",
+    ...     epochs=1, optimizer={"lr": 5e-4},
+    ... )
+    >>> result.metrics is None  # no validation set
+    True
+    """
+    chosen = recipe if isinstance(recipe, Recipe) else find_recipe("finetune" if recipe is None else recipe)
+    chosen = with_changes(chosen, overrides)
+    if isinstance(data, DataConfig | Mapping):
+        chosen, data = with_changes(chosen, {"data": data}), None
+    config, train_set, val_set = _sets(chosen.data, data, val)
+    if transforms is not None:
+        config = replace(config, flip=0.0, photometric=0.0)
+    check_names(classes, train_set, val_set)
+    sources = Sources(train=train_set, val=val_set, classes=classes, transforms=transforms)
+    hooks = Hooks(callbacks=callbacks, loggers=(logger,) if isinstance(logger, Logger) else tuple(logger))
+    output = run_training(replace(chosen, data=config), resume=resume, sources=sources, hooks=hooks)
+    return _result(output)
+
+
+def _sets(
+    config: DataConfig, data: Data | None, val: Data | None
+) -> tuple[DataConfig, Annotations | DetectionData | None, Annotations | DetectionData | None]:
+    """The recipe's data with the paths among those given, and the objects among them."""
+    objects: list[Annotations | DetectionData | None] = [None, None]
+    if isinstance(data, str | Path):
+        config = _with_paths(config, Path(data), splits=val is None)
+    elif data is not None:
+        objects[0] = data
+        config = replace(config, train=_source(data), train_images=None, train_split=None)
+        config = config if val is not None else replace(config, val="", val_images=None, val_split=None)
+    if isinstance(val, str | Path):
+        config = replace(config, val=str(val), val_images=None, val_split=None)
+    elif val is not None:
+        objects[1] = val
+        config = replace(config, val=_source(val), val_images=None, val_split=None)
+    return config, objects[0], objects[1]
+
+
+def _source(given: Any) -> str:
+    """What recipe.json says of an object."""
+    check_given(given)
+    return given.source if isinstance(given, Annotations) else type(given).__name__
+
+
+def _with_paths(config: DataConfig, path: Path, *, splits: bool) -> DataConfig:
+    """The recipe on this path; one that names its splits gives the validation set too, where none is given."""
+    split, val_split = (None, None) if is_one_split(path) else training_splits(path)
+    config = replace(config, train=str(path), train_split=split)
+    if not splits:
+        return config
+    return replace(config, val=str(path) if val_split else "", val_split=val_split)
+
+
+def _result(output: Path) -> TrainingResult:
+    best, weights = output / "best.json", output / "best.safetensors"
+    if not weights.exists():
+        return TrainingResult(output=output, weights=output / "last.safetensors", metrics=None)
+    figures = {name: value for name, value in read_json(best).items() if name != "epoch"}
+    return TrainingResult(output=output, weights=weights, metrics=Metrics.from_dict(figures))

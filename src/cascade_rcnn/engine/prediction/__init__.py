@@ -1,0 +1,1 @@
+"""Detecting in files, on the disk batch by batch."""

@@ -1,0 +1,50 @@
+"""The keywords of `create_model` and `load`, with their types."""
+
+from typing import Literal, TypedDict
+
+from cascade_rcnn.config import Std
+
+
+class InferenceOptions(TypedDict, total=False):
+    """What can be changed about a trained model: `config.INFERENCE`."""
+
+    min_size: int | tuple[int, ...] | None  # short side in pixels; None: images as they are
+    max_size: int  # long side
+    score_threshold: float
+    nms_iou: float
+    max_detections: int
+    test_stage: int | None  # take the detections after this stage; None: the last
+    ensemble: bool  # average the classifiers of all stages up to there
+    ensemble_rois: Literal["last", "own"] | None  # all on the last stage's boxes, or each on its own
+    iterations: int  # of a baseline: apply its head that often
+    survivors: int | None  # boxes an image that go on after the first stage; None: all
+
+
+class CreateOptions(TypedDict, total=False):
+    """What `create_model` can vary: the fields of `ModelOptions`, where they are explained."""
+
+    semantics: Literal["paper", "detectron2", "mmdet"]
+    stages: int | None
+    stage_ious: tuple[float, ...] | None
+    stage_stds: tuple[Std, ...] | None
+    stage_means: tuple[Std, ...] | None
+    iterations: int | None
+    class_agnostic: bool
+    backbone_width: int | None
+    pyramid_channels: int
+    rpn_channels: int | None
+    head_width: int | None
+    anchor_sizes: tuple[int, ...] | None
+    anchor_ratios: tuple[float, ...]
+    proposals: int | None
+    rois: int | None
+    min_size: int | tuple[int, ...] | Literal["default"] | None
+    max_size: int | None
+    trainable_layers: int | None
+    score_threshold: float | None
+    nms_iou: float
+    max_detections: int
+    test_stage: int | None
+    ensemble: bool
+    ensemble_rois: Literal["last", "own"] | None
+    survivors: int | None

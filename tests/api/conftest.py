@@ -1,0 +1,63 @@
+"""A data set, and a training of a second on it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import cascade_rcnn
+from cascade_rcnn import Dataset, Recipe, load_annotations
+from cascade_rcnn.config import ModelOptions
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """8 training and 4 validation images of 64 pixels."""
+    return cascade_rcnn.write_shapes(tmp_path_factory.mktemp("api") / "shapes", train=8, val=4, size=64, seed=3)
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Recipe:
+    """One epoch of a thin cascade; no data."""
+    options = ModelOptions(
+        backbone_width=8,
+        pyramid_channels=8,
+        head_width=8,
+        anchor_sizes=(8, 16, 32, 64, 128),
+        proposals=30,
+        rois=8,
+        min_size=None,
+    )
+    base = cascade_rcnn.find_recipe("shapes")
+    return replace(
+        base,
+        options=options,
+        epochs=1,
+        batch_size=2,
+        workers=0,
+        accelerator="cpu",
+        precision="fp32",
+        evaluate_every=1,
+        output=str(tmp_path / "run"),
+    )
+
+
+class Plain:
+    """A data set as people write them: nothing of ours but what it reads from."""
+
+    def __init__(self, path: Path, size: int | None = None) -> None:
+        self.inner = Dataset(load_annotations(path))
+        self.size = len(self.inner) if size is None else size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        image, target = self.inner[i]
+        return image, {name: target[name] for name in ("boxes", "labels", "image_id")}
+
+
+@pytest.fixture
+def plain(shapes: Path) -> dict[str, Plain]:
+    return {split: Plain(shapes / f"{split}.json") for split in ("train", "val")}

@@ -1,0 +1,35 @@
+"""Checkpoints out to detectron2 and back, from Python."""
+
+import pytest
+import torch
+
+from cascade_rcnn import UserError, convert_checkpoint, create_model, load, save, save_detectron2
+
+
+@pytest.fixture
+def detector():
+    return create_model("cascade_rcnn_resnet18_fpn", 80, backbone_width=8, pyramid_channels=8, head_width=8)
+
+
+def test_there_and_back(detector, tmp_path):
+    save(detector, tmp_path / "ours.safetensors")
+    save_detectron2(detector, tmp_path / "object.pth")
+    save_detectron2(str(tmp_path / "ours.safetensors"), str(tmp_path / "file.pth"))
+    weights = load(tmp_path / "ours.safetensors").state_dict()
+    for name in ("object", "file"):
+        back = convert_checkpoint(str(tmp_path / f"{name}.pth"), "detectron2")
+        assert not back.training
+        for key, value in back.state_dict().items():
+            if not key.endswith(("num_batches_tracked", "mean", "std")):
+                torch.testing.assert_close(value, weights[key])
+
+
+def test_notes_are_told_and_mistakes_are_one_line(detector, tmp_path, capsys):
+    save_detectron2(detector, tmp_path / "theirs.pth")
+    capsys.readouterr()
+    convert_checkpoint(tmp_path / "theirs.pth", "detectron2")
+    assert "note: " in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"detectron2 reads \.pth files"):
+        save_detectron2(detector, tmp_path / "theirs.safetensors")
+    with pytest.raises(UserError, match="this looks like detectron2"):
+        convert_checkpoint(tmp_path / "theirs.pth", "mmdet")

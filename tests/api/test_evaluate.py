@@ -1,0 +1,82 @@
+"""A model in every form on data in every form gives the same metrics."""
+
+import pytest
+import torch
+
+from cascade_rcnn import (
+    Dataset,
+    Predictor,
+    UserError,
+    create_model,
+    evaluate,
+    evaluate_detections,
+    load_annotations,
+    save,
+)
+
+
+@pytest.fixture
+def detector(recipe, shapes):
+    """Untrained, and still it says something about every image."""
+    torch.manual_seed(0)
+    options = vars(recipe.options) | {"score_threshold": 0.0}
+    categories = load_annotations(shapes / "val.json").categories
+    return create_model(recipe.model, categories=categories, **options)
+
+
+def test_all_forms_of_models_and_data(detector, shapes, plain, tmp_path):
+    save(detector, tmp_path / "model.safetensors")
+    path = shapes / "val.json"
+    found = tmp_path / "found.json"
+    expected = evaluate(tmp_path / "model.safetensors", path, workers=0, save_detections=found)
+    assert expected.images == 4
+    truth = load_annotations(path)
+    for model in (str(tmp_path / "model.safetensors"), Predictor(tmp_path / "model.safetensors")):
+        assert evaluate(model, path, workers=0) == expected
+    as_it_is = evaluate(detector, path, workers=0)
+    assert as_it_is.ap == pytest.approx(expected.ap, abs=1e-3)  # a file's normalisation is folded, and rounds otherwise
+    assert detector.training
+    for data in (truth, Dataset(truth), plain["val"]):
+        assert evaluate(detector, data, workers=0) == as_it_is
+    assert evaluate(detector, shapes, split="val", workers=0) == as_it_is
+    assert evaluate_detections(found, truth) == expected
+    assert evaluate_detections(str(found), path, save_detections=tmp_path / "again.json") == expected
+    assert (tmp_path / "again.json").read_bytes() == found.read_bytes()
+
+
+def test_labels_by_their_names(detector, plain, shapes):
+    expected = evaluate(detector, shapes / "val.json", workers=0)
+    names = detector.class_names
+
+    class Shuffled:
+        def __len__(self):
+            return len(plain["val"])
+
+        def __getitem__(self, i):
+            image, target = plain["val"][i]
+            return image, target | {"labels": 10 * target["labels"]}
+
+    labels = {10 * k: name for k, name in enumerate(names, start=1)}
+    assert evaluate(detector, Shuffled(), classes=labels, workers=0) == expected
+    with pytest.raises(UserError, match=r"Shuffled, item 0: label \d+ is not among 1, 2, 3, 4"):
+        evaluate(detector, Shuffled(), workers=0)
+
+
+def test_mistakes_are_one_line(detector, shapes, plain):
+    path = shapes / "val.json"
+    for arguments, message in (
+        ({"device": "cpu"}, "device: a model given as an object stays as it is"),
+        ({"min_size": 64}, "min_size: a model given as an object"),
+        ({"precision": "bf16"}, "precision: a model given as an object"),
+        ({"max_detections": 0}, "max-detections is 0"),
+        ({"classes": ["a"]}, "the annotations name their own"),
+    ):
+        with pytest.raises(UserError, match=message):
+            evaluate(detector, path, workers=0, **arguments)
+    with pytest.raises(UserError, match="a model is of type int"):
+        evaluate(3, path)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(UserError, match="data is of type int"):
+        evaluate(detector, 3)  # pyright: ignore[reportArgumentType]
+    two = create_model("faster_rcnn_resnet18_fpn", 2, backbone_width=8, pyramid_channels=8, head_width=8)
+    with pytest.raises(UserError, match="the model: the model has 2 classes"):
+        evaluate(two, path, workers=0)

@@ -1,0 +1,68 @@
+"""The code of docs/python.md runs, section by section, with a thinner model."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cascade_rcnn import recipes
+from cascade_rcnn.config import ModelOptions
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "python.md"
+FIRST, SLOW = "First steps", {"Compiled", "Over many processes"}
+
+
+def sections() -> dict[str, list[str]]:
+    """The code of each section that has some."""
+    titles = re.split(r"^## (.+)$", PAGE.read_text(), flags=re.M)[1:]
+    code = {
+        title: re.findall(r"```python\n(.*?)```", text, flags=re.S)
+        for title, text in zip(titles[::2], titles[1::2], strict=True)
+    }
+    return {title: blocks for title, blocks in code.items() if blocks}
+
+
+def run(blocks: list[str], names: dict[str, Any]) -> None:
+    for block in blocks:
+        exec(compile(block, str(PAGE), "exec"), names)
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The folder and the names that the first section leaves."""
+    folder = tmp_path_factory.mktemp("page")
+    names: dict[str, Any] = {"__name__": "page"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        thin(patch)
+        run(sections()[FIRST], names)
+    return folder, names
+
+
+def thin(patch: pytest.MonkeyPatch) -> None:
+    """The recipe `shapes` in a second."""
+    options = ModelOptions(backbone_width=8, pyramid_channels=8, head_width=8, proposals=30, rois=8, min_size=None)
+    recipe = replace(recipes.shapes(), options=options, workers=0, accelerator="cpu", evaluate_every=1)
+    patch.setitem(recipes.RECIPES, "shapes", lambda: recipe)
+
+
+def others() -> list[Any]:
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in sections() if name != FIRST]
+
+
+def test_the_first_section_leaves_what_it_says(session):
+    folder, names = session
+    assert (folder / "runs" / "first" / "best.safetensors").is_file()
+    assert (folder / "metrics.json").is_file()
+    assert names["found"].xyxy.shape[1] == 4
+
+
+@pytest.mark.filterwarnings("ignore")  # of Lightning's advice
+@pytest.mark.parametrize("title", others())
+def test_the_other_sections_run(session, monkeypatch, title):
+    folder, names = session
+    monkeypatch.chdir(folder)
+    thin(monkeypatch)
+    run(sections()[title], dict(names))
