@@ -44,9 +44,9 @@ _HEAD = """# Exports
 
 Written by `python -m benchmarks.export`. Latency is the median in milliseconds for one image from pixels to detections,
 at batch size 1 on two threads, with the candidates taking turns; eager is `Predictor` on the checkpoint. Trained models
-are run on images of 320 pixels: differences over ten validation images, AP over all {images}. Models with random weights
-are run on a photograph of 800 x 1216 pixels, or 320 x 480 if marked "small". Differences are the largest ones from the
-eager detector in fp32; "missing" counts detections without a counterpart.
+are run on images of 320 pixels: differences over ten validation images, AP over all {images}. Models with random
+weights are run on a photograph of 800 x 1216 pixels, or 320 x 480 if marked "small". Differences are the largest ones
+from the eager detector in fp32; "missing" counts detections without a counterpart.
 
 | model | format | differs: px | score | missing | MB | ms | AP |
 |---|---|---|---|---|---|---|---|
