@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from cascade_rcnn.config import Category, ModelConfig, ModelOptions, Stage
     from cascade_rcnn.engine.predictor import Predictor
     from cascade_rcnn.errors import UserError
+    from cascade_rcnn.hub.huggingface import push_to_hub
     from cascade_rcnn.models.architectures import list_models
     from cascade_rcnn.models.build import build
     from cascade_rcnn.models.checkpoint import load, save
@@ -29,6 +30,7 @@ __all__ = [
     "create_model",
     "list_models",
     "load",
+    "push_to_hub",
     "save",
 ]
 
@@ -44,6 +46,7 @@ _HOMES = {
     "create_model": "models.create",
     "list_models": "models.architectures",
     "load": "models.checkpoint",
+    "push_to_hub": "hub.huggingface",
     "save": "models.checkpoint",
 }
 
