@@ -115,9 +115,10 @@ def _continue(url: str, part: Path, report: Report, patience: Patience) -> None:
                 return
             _forget(part)
             raise _Broken("the server has no such range") from None
+        answer = f"the server answers {error.code} {' '.join(str(error.reason).split())}"
         if error.code in _PASSING:
-            raise _Broken(f"the server answers {error.code} {error.reason}") from None
-        raise Unreachable(f"{url}: the server answers {error.code} {error.reason}") from None
+            raise _Broken(answer) from None
+        raise Unreachable(f"{url}: {answer}") from None
     except urllib.error.URLError as error:
         if isinstance(error.reason, _LASTING) or getattr(error.reason, "errno", None) in _AWAY:
             raise Unreachable(f"{url}: cannot be reached ({error.reason})") from None
