@@ -78,6 +78,8 @@ class _Machine:
         self.calls: dict[str, Callable[..., Any]] = {
             "collections.OrderedDict": lambda: {},
             "_codecs.encode": self._encoded,
+            "__builtin__.bytes": lambda: b"",  # how protocols 0 to 2 write no bytes
+            "__builtin__.bytes": lambda: b"",  # how protocols 0 to 2 write no bytes
             "numpy.dtype": lambda code, *_: _Type(code),
             "numpy.ndarray": self._not_called,
             "numpy.core.multiarray._reconstruct": lambda *_: self._new(),
