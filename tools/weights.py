@@ -9,6 +9,7 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "weights.md"
 
 
 def main() -> None:
+    """Replace the list by what the converters say today."""
     page = PAGE.read_text()
     listed = "\n".join(as_markdown(entries(every=True)))
     PAGE.write_text(re.sub(r"^\| box AP .*?(?=\n\n|\Z)", lambda _: listed, page, count=1, flags=re.S | re.M))

@@ -13,8 +13,27 @@ from cascade_rcnn.interop.reader import read
 
 _OPCODES = bytes(range(0x28, 0x7E)) + bytes(range(0x80, 0x99))
 _PIECES = (
-    *(b"cos\nsystem\n", b"cbuiltins\neval\n", b"\x8c\x02os\x8c\x06system\x93", b"cnumpy\nndarray\n", b"cnumpy\ndtype\n"),
-    *(b"R", b"b", b"\x81", b"\x92", b"h\x00", b"j\xff\xff\xff\xff", b"r\xff\xff\xff\xff", b"\x94", b"(", b"t", b"2", b"0"),
+    *(
+        b"cos\nsystem\n",
+        b"cbuiltins\neval\n",
+        b"\x8c\x02os\x8c\x06system\x93",
+        b"cnumpy\nndarray\n",
+        b"cnumpy\ndtype\n",
+    ),
+    *(
+        b"R",
+        b"b",
+        b"\x81",
+        b"\x92",
+        b"h\x00",
+        b"j\xff\xff\xff\xff",
+        b"r\xff\xff\xff\xff",
+        b"\x94",
+        b"(",
+        b"t",
+        b"2",
+        b"0",
+    ),
     *(b"\x8a\xff", b"\x8b\xff\xff\xff\x7f", b"\x8e" + b"\xff" * 8, b"B\xff\xff\xff\xff", b"}", b"]", b"\x85", b"\x86"),
 )
 
@@ -32,7 +51,13 @@ class _Malicious:
 def bases(made: Path) -> list[bytes]:
     """Good pickles of every protocol, and some that would make the folder `made`."""
     table = OrderedDict(weight=np.arange(6, dtype=np.float32).reshape(2, 3), bias=np.ones(2, ">f8"))
-    good = {"model": table, "__author__": "someone", "log": [1, 2.5, None, True, ("a", -7)], "lr": np.float32(0.1), "epoch": np.int64(3)}
+    good = {
+        "model": table,
+        "__author__": "someone",
+        "log": [1, 2.5, None, True, ("a", -7)],
+        "lr": np.float32(0.1),
+        "epoch": np.int64(3),
+    }
     bad = {"model": {"weight": np.zeros(3, np.float32), "x": _Malicious(made)}, "meta": [_Malicious(made)]}
     return [pickle.dumps(content, protocol) for content in (good, good, bad) for protocol in range(6)]
 

@@ -420,7 +420,9 @@ def export(
         max_drop=max_drop,
     )
     if output is None:  # a name has dots, and no folder
-        output = checkpoint.with_suffix(SUFFIX[format]) if checkpoint.is_file() else Path(checkpoint.name + SUFFIX[format])
+        output = (
+            checkpoint.with_suffix(SUFFIX[format]) if checkpoint.is_file() else Path(checkpoint.name + SUFFIX[format])
+        )
     report = run(checkpoint, output, request)
     print(f"{report.path}: {report.megabytes:.1f} MB, {format}, {precision}")
     print(f"verified: {report.difference}")

@@ -30,7 +30,7 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         pass
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self.site.headers.append(self.headers)
         how, _, what = (self.site.plan.pop(0) if self.site.plan else "serve").partition(" ")
         data = self.site.files.get(self.path)

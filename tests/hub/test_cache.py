@@ -27,7 +27,9 @@ def test_the_folder(variables, expected, monkeypatch):
     assert cache_folder() == Path(expected)
 
 
-@pytest.mark.parametrize(("value", "expected"), [("1", True), ("yes", True), ("0", False), ("False", False), ("", False)])
+@pytest.mark.parametrize(
+    ("value", "expected"), [("1", True), ("yes", True), ("0", False), ("False", False), ("", False)]
+)
 def test_offline(value, expected, monkeypatch):
     monkeypatch.setenv("CASCADE_RCNN_OFFLINE", value)
     assert is_offline() is expected

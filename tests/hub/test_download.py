@@ -11,7 +11,7 @@ import pytest
 
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.hub import download as module
-from cascade_rcnn.hub.download import Patience, Rejected, Unreachable, download, matches
+from cascade_rcnn.hub.download import Patience, RejectedError, UnreachableError, download, matches
 
 DATA = bytes(range(256)) * 300
 DIGEST = ("sha256", hashlib.sha256(DATA).hexdigest()[:8])
@@ -53,14 +53,14 @@ def test_redirections_are_followed(site, url, file):
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher:x"])
 def test_redirections_elsewhere_are_refused(site, url, file, target):
     site.plan = [f"redirect {target}"]
-    with pytest.raises(Unreachable, match=f"leads to {target}, which is not over http|'{target}' is not allowed"):
+    with pytest.raises(UnreachableError, match=f"leads to {target}, which is not over http|'{target}' is not allowed"):
         download(url, file, patience=QUICK)
     assert not file.exists()
 
 
 def test_no_redirection_leaves_encryption():
     request = Request("https://a.example/x")
-    with pytest.raises(Unreachable, match="not over https"):
+    with pytest.raises(UnreachableError, match="not over https"):
         module._Redirects().redirect_request(request, None, 302, "", Message(), "http://a.example/x")
     followed = module._Redirects().redirect_request(Request("http://a/x"), None, 302, "", Message(), "https://b/x")
     assert followed.full_url == "https://b/x"
@@ -68,7 +68,7 @@ def test_no_redirection_leaves_encryption():
 
 def test_endless_redirections_end(site, url, file):
     site.plan = ["redirect /x.pth"] * 50
-    with pytest.raises(Unreachable, match="302") as caught:
+    with pytest.raises(UnreachableError, match="302") as caught:
         download(url, file, patience=QUICK)
     assert len(str(caught.value).splitlines()) == 1
     assert len(site.headers) < 10
@@ -87,7 +87,7 @@ def test_what_breaks_off_is_continued_where_it_was(site, url, file):
 
 def test_the_next_call_continues_too(site, url, file):
     site.plan = ["cut", "503", "503"]
-    with pytest.raises(Unreachable, match="broke off 3 times, last by: the server answers 503"):
+    with pytest.raises(UnreachableError, match="broke off 3 times, last by: the server answers 503"):
         download(url, file, DIGEST, patience=QUICK)
     assert not file.exists()
     download(url, file, DIGEST, patience=QUICK)
@@ -98,7 +98,7 @@ def test_the_next_call_continues_too(site, url, file):
 def test_a_file_that_changes_meanwhile_comes_anew(site, url, file):
     site.versions["/x.pth"], site.files["/x.pth"] = '"one"', b"old" * 1000
     site.plan = ["cut", "503", "503"]
-    with pytest.raises(Unreachable):
+    with pytest.raises(UnreachableError):
         download(url, file, patience=QUICK)
     site.versions["/x.pth"], site.files["/x.pth"] = '"two"', DATA
     download(url, file, patience=QUICK)  # without a hash it is the version alone that tells
@@ -136,14 +136,16 @@ def test_a_part_longer_than_the_file_is_dropped(site, url, file):
 
 def test_another_file_is_rejected_and_kept_aside(site, url, file):
     site.files["/x.pth"] = b"<html>log in to this network</html>"
-    with pytest.raises(Rejected, match=rf"rejected-x\.pth: came from {url}, and its sha256 does not begin with") as caught:
+    with pytest.raises(
+        RejectedError, match=rf"rejected-x\.pth: came from {url}, and its sha256 does not begin with"
+    ) as caught:
         download(url, file, DIGEST, patience=QUICK)
     assert len(str(caught.value).splitlines()) == 1
     assert [path.name for path in file.parent.iterdir()] == ["rejected-x.pth"]
 
 
 def test_a_missing_file_is_said_at_once(site, file):
-    with pytest.raises(Unreachable, match="the server answers 404"):
+    with pytest.raises(UnreachableError, match="the server answers 404"):
         download(f"{site.host}/none.pth", file, patience=QUICK)
     assert len(site.headers) == 1
 
@@ -184,7 +186,7 @@ def test_a_file_without_end_is_stopped(site, url, file):
 def test_nobody_there_is_said_at_once(file):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
-        with pytest.raises(Unreachable, match="cannot be reached .*refused"):
+        with pytest.raises(UnreachableError, match=r"cannot be reached .*refused"):
             download(f"http://127.0.0.1:{taken.getsockname()[1]}/x", file, patience=Patience(pause=60))
 
 
@@ -205,7 +207,9 @@ def test_a_full_disk_keeps_what_has_come(site, url, tmp_path, monkeypatch):
         pytest.skip("no file system can be mounted here")
     try:
         monkeypatch.setattr(module.shutil, "disk_usage", lambda path: _usage(10**9))  # another process takes the room
-        with pytest.raises(UserError, match="cannot be written \\(No space left on device\\); make room there, or name"):
+        with pytest.raises(
+            UserError, match="cannot be written \\(No space left on device\\); make room there, or name"
+        ):
             download(url, small / "x.pth", DIGEST, patience=QUICK)
         came = (small / "x.pth.part").stat().st_size
         assert 0 < came < len(DATA)

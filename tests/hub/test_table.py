@@ -52,7 +52,12 @@ def test_figures_are_in_percent():
 
 def test_how_many_there_are():
     assert Counter(row.publisher for row in ROWS) == {
-        **{"detectron2": 14, "vitdet": 16, "mmdet": 113, "swin": 6, "convnext": 6, "torchvision": 4}
+        "detectron2": 14,
+        "vitdet": 16,
+        "mmdet": 113,
+        "swin": 6,
+        "convnext": 6,
+        "torchvision": 4,
     }
 
 
@@ -114,7 +119,9 @@ def test_the_config_of_what_converts_makes_a_config_of_ours(row, skeletons):
         settings, _ = peer.read_settings(file, {})
     config = peer.to_config(skeletons[row.source.origin, "cascade" in row.name], settings)
     assert config.preprocess.min_size[-1] == 800
-    assert config.backbone.stride_in_1x1 == ("caffe" in row.backbone or (row.publisher == "detectron2" and "X" not in row.backbone))
+    assert config.backbone.stride_in_1x1 == (
+        "caffe" in row.backbone or (row.publisher == "detectron2" and "X" not in row.backbone)
+    )
     assert [stage.iou for stage in config.stages] == ([0.5, 0.6, 0.7] if "cascade" in row.name else [0.5])
 
 

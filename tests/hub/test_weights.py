@@ -73,7 +73,9 @@ def shelf(site, cache, files, monkeypatch) -> None:
         origin: Publisher(origin=p.origin, host=site.host, page=p.page, licence=p.licence, hash=p.hash)
         for origin, p in REAL.publishers.items()
     }
-    local = Table(conversion=1, publishers=publishers, bases=REAL.bases, weights=(*thin, rows["mmdet/htc_r50_fpn_1x_coco"]))
+    local = Table(
+        conversion=1, publishers=publishers, bases=REAL.bases, weights=(*thin, rows["mmdet/htc_r50_fpn_1x_coco"])
+    )
     monkeypatch.setattr(tables, "table", lambda: local)
     monkeypatch.setattr(weights, "table", lambda: local)
 
@@ -124,7 +126,9 @@ def test_a_file_of_that_name_comes_first(tmp_path, monkeypatch, site):
 
 
 def test_what_does_not_convert_is_said_before_it_is_fetched(site):
-    with pytest.raises(UserError, match=r"mmdet/htc_r50_fpn_1x_coco does not convert: model.type is 'HybridTaskCascade'"):
+    with pytest.raises(
+        UserError, match=r"mmdet/htc_r50_fpn_1x_coco does not convert: model.type is 'HybridTaskCascade'"
+    ):
         load("mmdet/htc_r50_fpn_1x_coco")
     assert site.headers == []
 
@@ -149,13 +153,17 @@ def test_without_a_network_the_way_by_hand_is_said_and_works(name, site, cache, 
 def test_a_file_brought_by_hand_that_is_not_whole_is_refused(cache, files):
     (cache / "originals").mkdir(parents=True)
     (cache / "originals" / files["mmdet"].name).write_bytes(files["mmdet"].read_bytes()[:-1])
-    with pytest.raises(UserError, match="its sha256 does not begin with .*, so it is not whole; fetch it again from http"):
+    with pytest.raises(
+        UserError, match=r"its sha256 does not begin with .*, so it is not whole; fetch it again from http"
+    ):
         load("mmdet/thin")
 
 
 def test_an_unreachable_host_says_the_way_by_hand(site, cache):
     site.plan = ["403"]
-    with pytest.raises(UserError, match="the server answers 403 Forbidden; fetch it by other means and put it into") as caught:
+    with pytest.raises(
+        UserError, match="the server answers 403 Forbidden; fetch it by other means and put it into"
+    ) as caught:
         load("mmdet/thin")
     assert str(caught.value).endswith(f"{cache / 'originals'} as it is named, then give --offline")
 
@@ -163,7 +171,9 @@ def test_an_unreachable_host_says_the_way_by_hand(site, cache):
 def test_a_damaged_file_is_refused_with_a_way_out(site, cache, files):
     path = f"/detectron2/{files['detectron2'].name}"
     site.files[path] = site.files[path][:-10] + b"0123456789"
-    with pytest.raises(UserError, match=r"rejected-model_final_\w+\.pkl: came from .* as its name says; to use it") as caught:
+    with pytest.raises(
+        UserError, match=r"rejected-model_final_\w+\.pkl: came from .* as its name says; to use it"
+    ) as caught:
         load("detectron2/thin")
     assert str(caught.value).endswith("cascade-rcnn convert --from detectron2")
     assert not list(cache.rglob("*.safetensors"))

@@ -77,7 +77,9 @@ def attacks() -> dict[str, bytes]:
     """What makes Python's own unpickler run something, take hours or take all memory."""
     doubled = b"(t" + b"q\x00h\x00\x86" * 60  # a tuple of itself twice, sixty times over
     array = pickle.dumps(np.arange(1000, dtype=">f8"), 2)
-    latin1 = b"c_codecs\nencode\nq\x01X" + struct.pack("<I", 60000) + b"a" * 60000 + b"X\x06\x00\x00\x00latin1\x86q\x020"
+    latin1 = (
+        b"c_codecs\nencode\nq\x01X" + struct.pack("<I", 60000) + b"a" * 60000 + b"X\x06\x00\x00\x00latin1\x86q\x020"
+    )
     return {
         "a key of tuples that takes years to hash": b"}" + doubled + b"K\x01s.",
         "a type of tuples that takes years to print": b"cnumpy\ndtype\n" + doubled + b"\x85R.",
@@ -172,4 +174,14 @@ def assert_plain(value: object, seen: set[int]) -> None:
     elif isinstance(value, PickledArray):
         assert value.value.dtype.kind in "biuf"
     else:
-        assert type(value).__name__ in ("str", "int", "float", "bool", "NoneType", "bytes", "memoryview", "_Name", "_Type")
+        assert type(value).__name__ in (
+            "str",
+            "int",
+            "float",
+            "bool",
+            "NoneType",
+            "bytes",
+            "memoryview",
+            "_Name",
+            "_Type",
+        )

@@ -27,15 +27,15 @@ _LASTING = (socket.gaierror, ssl.SSLCertVerificationError, ConnectionRefusedErro
 _AWAY = {errno.ENETUNREACH, errno.EHOSTUNREACH}
 
 
-class Unreachable(UserError):
+class UnreachableError(UserError):
     """The network or the server does not give the file; it may be brought by other means."""
 
 
-class Rejected(UserError):
+class RejectedError(UserError):
     """The file came whole, and is not the one it should be."""
 
 
-class _Broken(Exception):
+class _BrokenError(Exception):
     """This try failed; another may do."""
 
 
@@ -55,12 +55,12 @@ def download(
     digest: tuple[str, str] | None = None,
     *,
     report: Report = lambda done, total: None,
-    patience: Patience = Patience(),  # noqa: B008  (frozen)
+    patience: Patience = Patience(),
 ) -> None:
     """Fetch `url` into `file`, which is there only when it is whole. `digest`: a kind of hash and its first digits.
 
-    What has arrived stays in `file`.part and is continued by the next call. Raises `Unreachable` where it cannot be
-    had, `Rejected` where it has another hash (it stays as rejected-`file`), UserError where it cannot be written or is
+    What has arrived stays in `file`.part and is continued by the next call. Raises `UnreachableError` where it cannot be
+    had, `RejectedError` where it has another hash (it stays as rejected-`file`), UserError where it cannot be written or is
     too large.
     """
     part = file.with_name(f"{file.name}.part")
@@ -72,7 +72,7 @@ def download(
     if digest is not None and not matches(part, digest):
         rejected = file.with_name(f"rejected-{file.name}")
         _rename(part, rejected)
-        raise Rejected(f"{rejected}: came from {url}, and its {digest[0]} does not begin with {digest[1]}")
+        raise RejectedError(f"{rejected}: came from {url}, and its {digest[0]} does not begin with {digest[1]}")
     sync(part)
     _rename(part, file)
 
@@ -85,14 +85,14 @@ def matches(file: Path, digest: tuple[str, str]) -> bool:
 
 
 def _try_often(url: str, part: Path, report: Report, patience: Patience) -> None:
-    for attempt in range(patience.tries):
+    for attempt in range(1, patience.tries + 1):
         try:
             return _continue(url, part, report, patience)
-        except _Broken as error:
-            reason = str(error)
-        if attempt + 1 < patience.tries:
-            time.sleep(patience.pause * 2**attempt)
-    raise Unreachable(f"{url}: broke off {patience.tries} times, last by: {reason}")
+        except _BrokenError as error:
+            if attempt == patience.tries:
+                raise UnreachableError(f"{url}: broke off {attempt} times, last by: {error}") from None
+        time.sleep(patience.pause * 2 ** (attempt - 1))
+    raise ValueError(f"tries={patience.tries}")
 
 
 def _continue(url: str, part: Path, report: Report, patience: Patience) -> None:
@@ -114,17 +114,17 @@ def _continue(url: str, part: Path, report: Report, patience: Patience) -> None:
             if error.headers.get("Content-Range") == f"bytes */{have}":
                 return
             _forget(part)
-            raise _Broken("the server has no such range") from None
+            raise _BrokenError("the server has no such range") from None
         answer = f"the server answers {error.code} {' '.join(str(error.reason).split())}"
         if error.code in _PASSING:
-            raise _Broken(answer) from None
-        raise Unreachable(f"{url}: {answer}") from None
+            raise _BrokenError(answer) from None
+        raise UnreachableError(f"{url}: {answer}") from None
     except urllib.error.URLError as error:
         if isinstance(error.reason, _LASTING) or getattr(error.reason, "errno", None) in _AWAY:
-            raise Unreachable(f"{url}: cannot be reached ({error.reason})") from None
-        raise _Broken(str(error.reason)) from None
+            raise UnreachableError(f"{url}: cannot be reached ({error.reason})") from None
+        raise _BrokenError(str(error.reason)) from None
     except (http.client.HTTPException, OSError) as error:
-        raise _Broken(str(error) or type(error).__name__) from None
+        raise _BrokenError(str(error) or type(error).__name__) from None
 
 
 def _begin(answer: Any, part: Path, have: int, url: str, patience: Patience) -> tuple[int, int | None]:
@@ -135,7 +135,7 @@ def _begin(answer: Any, part: Path, have: int, url: str, patience: Patience) -> 
         start = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
         if start is None or int(start[1]) != have:
             _forget(part)
-            raise _Broken("the server sent another range")
+            raise _BrokenError("the server sent another range")
     else:
         _forget(part)
         have = 0
@@ -168,7 +168,7 @@ def _receive(answer: Any, part: Path, have: int, total: int | None, report: Repo
                 raise _no_room(part, error.strerror or str(error)) from None
             report(have, total)
     if total is not None and have < total:
-        raise _Broken(f"{have} of {total} bytes came")
+        raise _BrokenError(f"{have} of {total} bytes came")
 
 
 def _opened(part: Path) -> IO[bytes]:
@@ -214,8 +214,8 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     max_repeats = 2
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        """The request at the new address. Raises `Unreachable` where it is of another kind."""
+        """The request at the new address. Raises `UnreachableError` where it is of another kind."""
         old, new = (urlsplit(url).scheme.lower() for url in (req.full_url, newurl))
         if new not in ("https", old):
-            raise Unreachable(f"{req.full_url}: leads to {newurl}, which is not over {old}")
+            raise UnreachableError(f"{req.full_url}: leads to {newurl}, which is not over {old}")
         return super().redirect_request(req, fp, code, msg, headers, newurl)

@@ -21,7 +21,7 @@ pipeline_tag: object-detection
 ---
 # {name}
 
-A {architecture} of {classes} classes for [cascade-rcnn](https://pypi.org/project/cascade-rcnn/):
+A {architecture} of {classes} classes for the Python package cascade-rcnn:
 
 ```python
 import cascade_rcnn
@@ -38,7 +38,7 @@ def is_address(text: str) -> bool:
 
 
 def fetch(address: str) -> Path:
-    """The file at hf://owner/name[@revision][/file], from the library's own cache or fetched; default: model.safetensors.
+    """The file at hf://owner/name[@revision][/file] (default: model.safetensors), fetched into the library's own cache.
 
     Raises UserError where there is none, or no way to it.
     """
@@ -49,7 +49,7 @@ def fetch(address: str) -> Path:
     hub = _library()
     try:
         return Path(hub.hf_hub_download(repository, file, revision=revision, local_files_only=is_offline()))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  (of whichever HTTP client the library has)
         raise _failed(f"hf://{repository}/{file}", error) from None
 
 
@@ -71,7 +71,7 @@ def push_to_hub(model: "Detector | str | Path", repository: str, *, private: boo
             if not api.file_exists(repository, "README.md"):
                 (Path(folder) / "README.md").write_text(_card(repository, detector), encoding="utf-8")
             api.upload_folder(repo_id=repository, folder_path=folder, commit_message=f"Add a {detector.config.name}")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (likewise)
             raise _failed(repository, error) from None
     return f"hf://{repository}"
 

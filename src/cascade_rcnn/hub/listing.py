@@ -53,7 +53,9 @@ def as_lines(listed: Sequence[Entry]) -> list[str]:
     """A table, the longest column last, and what is not in it."""
     rows = [_HEADS, *(_cells(e) for e in listed)]
     widths = [max(len(row[k]) for row in rows) for k in range(len(_HEADS) - 1)]
-    lines = ["  ".join([*(f"{cell:{width}}" for cell, width in zip(row, widths, strict=False)), row[-1]]) for row in rows]
+    lines = [
+        "  ".join([*(f"{cell:{width}}" for cell, width in zip(row, widths, strict=False)), row[-1]]) for row in rows
+    ]
     parts = Counter(e["converts"] for e in listed)
     rest = len(published()) - len(listed)
     more = f"; {count(rest, 'other')} cannot be used yet: --all" if rest else ""

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from cascade_rcnn.errors import UserError, nearest
 from cascade_rcnn.hub import huggingface
 from cascade_rcnn.hub.cache import OFFLINE, alone, cache_folder, is_offline
-from cascade_rcnn.hub.download import Rejected, Report, Unreachable, download, matches
+from cascade_rcnn.hub.download import RejectedError, Report, UnreachableError, download, matches
 from cascade_rcnn.hub.peers import config_file, outcome
 from cascade_rcnn.hub.table import Published, published, table
 from cascade_rcnn.interop.convert import convert_checkpoint
@@ -33,7 +33,9 @@ def resolve(name: str) -> Path:
         return huggingface.fetch(name)
     if name in published():
         return fetch(published()[name])
-    hint = nearest(name, list(published())) or "; check the path, or give 'starter' or what `cascade-rcnn weights` lists"
+    hint = (
+        nearest(name, list(published())) or "; check the path, or give 'starter' or what `cascade-rcnn weights` lists"
+    )
     raise UserError(f"{name}: no such checkpoint{hint}")
 
 
@@ -80,9 +82,9 @@ def _original(row: Published, say: Say) -> Path:
     try:
         with _progress(row.file) as report:
             download(row.url, file, row.digest, report=report)
-    except Unreachable as error:
+    except UnreachableError as error:
         raise UserError(f"{error}; fetch it {by_hand}, then give --offline") from None
-    except Rejected as error:
+    except RejectedError as error:
         raise UserError(
             f"{error} as its name says; to use it all the same: cascade-rcnn convert --from {row.source.origin}"
         ) from None

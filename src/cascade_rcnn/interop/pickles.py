@@ -76,9 +76,8 @@ class _Machine:
         self.arrays: list[PickledArray] = []
         self.to_make = 2 * len(content) + 1024  # bytes; a pickle holds each array's own
         self.calls: dict[str, Callable[..., Any]] = {
-            "collections.OrderedDict": lambda: {},
+            "collections.OrderedDict": dict,
             "_codecs.encode": self._encoded,
-            "__builtin__.bytes": lambda: b"",  # how protocols 0 to 2 write no bytes
             "__builtin__.bytes": lambda: b"",  # how protocols 0 to 2 write no bytes
             "numpy.dtype": lambda code, *_: _Type(code),
             "numpy.ndarray": self._not_called,

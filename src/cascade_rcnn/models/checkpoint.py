@@ -44,8 +44,9 @@ def _stored(value: Tensor) -> Tensor:
 
 
 def load(path: str | Path, *, device: str | torch.device = "cpu", **inference: Any) -> Detector:
-    """Read a detector, in evaluation mode: a file of ours, "starter", the small one that comes with the package, the name
-    of a published one (`cascade-rcnn weights` lists them), or hf://owner/name; these are fetched on first use.
+    """Read a detector, in evaluation mode: a file of ours, or "starter", the small one that comes with the package.
+
+    A published one's name, which `cascade-rcnn weights` lists, or hf://owner/name is fetched on first use.
 
     `inference` overrides what does not touch the weights: `min_size` (None: no resizing), `max_size`,
     `score_threshold`, `nms_iou`, `max_detections`, `test_stage`, `ensemble`, `ensemble_rois`, `iterations` (of a
