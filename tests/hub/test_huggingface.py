@@ -122,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         pass
 
-    def do_HEAD(self) -> None:  # noqa: N802
+    def do_HEAD(self) -> None:
         known = re.fullmatch(r"/someone/cats/resolve/(main|v1)/model\.safetensors", self.path)
         self.send_response(200 if known else 404)
         if known:
@@ -133,7 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("X-Error-Code", "EntryNotFound")
         self.end_headers()
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self.do_HEAD()
         self.wfile.write(self.data)
 
@@ -149,9 +149,7 @@ def endpoint(monkeypatch, tmp_path, model):
     thread.start()
     host = f"http://127.0.0.1:{server.server_address[1]}"
     monkeypatch.setattr(constants, "ENDPOINT", host)
-    monkeypatch.setattr(
-        constants, "HUGGINGFACE_CO_URL_TEMPLATE", host + "/{repo_id}/resolve/{revision}/{filename}"
-    )
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", host + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.delenv("CASCADE_RCNN_OFFLINE", raising=False)
     yield host

@@ -73,6 +73,18 @@ def test_how_python_2_wrote_arrays(tmp_path):
     assert read_pickle(file_of(tmp_path, data)).value.tolist() == [1.5, -2.0]
 
 
+def _colliding(number: int) -> bytes:
+    """Keys that are multiples of what Python divides by to hash a number, and values."""
+    keys = (((2**61 - 1) * k).to_bytes(16, "little") for k in range(1, number + 1))
+    return b"".join(b"\x8a\x10" + key + b"N" for key in keys)
+
+
+def array_of_sides(sides: bytes) -> bytes:
+    """An array without bytes that has these sides."""
+    start = b"\x80\x03cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R(K\x01("
+    return start + sides + b"tcnumpy\ndtype\nX\x02\x00\x00\x00f4K\x00K\x01\x87R\x89C\x00tb."
+
+
 def attacks() -> dict[str, bytes]:
     """What makes Python's own unpickler run something, take hours or take all memory."""
     doubled = b"(t" + b"q\x00h\x00\x86" * 60  # a tuple of itself twice, sixty times over
@@ -84,6 +96,9 @@ def attacks() -> dict[str, bytes]:
         "a key of tuples that takes years to hash": b"}" + doubled + b"K\x01s.",
         "a type of tuples that takes years to print": b"cnumpy\ndtype\n" + doubled + b"\x85R.",
         "an encoding that takes years to print": b"c_codecs\nencode\nX\x01\x00\x00\x00a" + doubled + b"\x86R.",
+        "keys whose hashes are all equal": b"}(" + _colliding(40_000) + b"u.",
+        "sides beyond all memory": array_of_sides(b"K\x00" + b"J\xff\xff\xff\x7f" * 3),
+        "sides beyond all numbers": array_of_sides(b"K\x00\x8a\x10" + b"\x7f" * 16),
         "bytes beyond the file": b"\x8e" + struct.pack("<Q", 2**62) + b"x.",
         "text beyond the file": b"X" + struct.pack("<I", 2**32 - 1) + b"x.",
         "a negative length": b"T" + struct.pack("<i", -5) + b"x.",

@@ -18,7 +18,8 @@ import numpy as np
 
 from cascade_rcnn.errors import UserError
 
-_MOST_STEPS = 2_000_000  # a file of a thousand tensors takes 30,000
+_MOST_STEPS = 500_000  # a file of a thousand tensors takes 30,000
+_MOST = 2**31  # of a side, and of a number as a key: larger ones can be chosen such that their hashes are equal
 _TYPES = {"b1", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)), "f2", "f4", "f8"}
 _NUMBERS = {"K": "<B", "M": "<H", "J": "<i", "G": ">d"}  # opcode -> the form of a number
 _TEXTS = {"X": "<I", "\x8c": "<B", "\x8d": "<Q"}  # opcode -> the form of the length before it
@@ -210,8 +211,8 @@ class _Machine:
         """Set keys and values, one after the other, in the dict on top."""
         table = self._last(dict)
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if not isinstance(key, str | int):  # nested tuples take their time to be hashed
-                raise pickle.UnpicklingError(f"a key is a {type(key).__name__}, no text or number")
+            if not (isinstance(key, str) or (isinstance(key, int) and abs(key) < _MOST)):  # tuples may take years
+                raise pickle.UnpicklingError(f"a key is {_shown(key)}, no text or small number")
             table[key] = value
 
     # -- what arrays consist of ------------------------------------------------------------------------------------
@@ -249,7 +250,7 @@ class _Machine:
         data = data.encode("latin1") if isinstance(data, str) else data  # Python 2 wrote strings
         if not isinstance(data, bytes | memoryview) or not isinstance(kind, _Type):
             raise pickle.UnpicklingError("an array has no bytes, or no type")
-        sides = isinstance(shape, tuple) and len(shape) <= 32 and all(type(side) is int and side >= 0 for side in shape)
+        sides = isinstance(shape, tuple) and len(shape) <= 32 and all(type(x) is int and 0 <= x < _MOST for x in shape)
         stored = np.dtype(kind.order + kind.code)
         if not sides or math.prod(shape) * stored.itemsize != len(data):
             raise pickle.UnpicklingError("an array's shape does not fit its bytes")

@@ -97,7 +97,7 @@ def locate(path: str | Path) -> Path:
         return file
     from cascade_rcnn.hub.weights import resolve  # late: what is fetched is converted, for which models are built
 
-    return resolve(str(path))
+    return resolve(path.as_posix() if isinstance(path, Path) else path)
 
 
 def read_config(path: str | Path) -> ModelConfig:

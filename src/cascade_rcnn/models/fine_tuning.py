@@ -42,7 +42,7 @@ def start_from(path: str | Path, categories: tuple[Category, ...], **sizes: Any)
             own[name].copy_(value)
     known = {new for _, new in pairs}
     anew = [category.name for new, category in enumerate(categories) if new not in known]
-    return model.train(), _note(anew, len(categories))
+    return model.train(), _note(anew, len(categories), boxes_too=config.head.class_agnostic)
 
 
 def _carry(to: Tensor, source: Tensor, rows: Sequence[tuple[int, int]], outputs: tuple[int, int]) -> None:
@@ -53,8 +53,10 @@ def _carry(to: Tensor, source: Tensor, rows: Sequence[tuple[int, int]], outputs:
         to.view(-1, outputs[1], *to.shape[1:])[:, new] = theirs[:, old]
 
 
-def _note(anew: Sequence[str], classes: int) -> str:
+def _note(anew: Sequence[str], classes: int, *, boxes_too: bool) -> str:
     if not anew:
         return "all classes keep their weights"
     shown = ", ".join(repr(name) for name in anew[:5]) + (", ..." if len(anew) > 5 else "")
-    return f"{len(anew)} of {classes} classes start anew ({shown}), the others keep their weights by their names"
+    others = ", the others keep their weights by their names" if len(anew) < classes else ""
+    below = "backbone, RPN and box regressors" if boxes_too else "backbone and RPN"
+    return f"{len(anew)} of {classes} classes start anew ({shown}){others}; {below} keep theirs"
