@@ -1,4 +1,4 @@
-"""Mutated pickles of arrays, benign and malicious: none runs anything, and what is read as arrays has the bytes it says."""
+"""Mutated pickles of arrays, benign and malicious: none runs anything or makes more than the file holds."""
 
 import os
 import pickle
@@ -81,7 +81,7 @@ def mutate(random: Random, good: list[bytes]) -> bytes:
 
 
 class Pickles:
-    """Files as detectron2's model zoo has them."""
+    """Files as detectron2's model zoo has them; and some that would run something."""
 
     name = "pickles"
 
@@ -100,7 +100,7 @@ class Pickles:
                 state = read(path).state
             finally:
                 if self.made.exists():
-                    return "RUN: the file made a folder"
+                    raise RuntimeError("something in the file was run")
             held = sum(value.numel() * value.element_size() for value in state.values())
             return f"{held} bytes of arrays from {path.stat().st_size}" if held > path.stat().st_size else None
 

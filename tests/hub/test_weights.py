@@ -189,6 +189,7 @@ def test_a_new_conversion_does_not_take_what_an_older_one_kept(site, cache, monk
     assert (cache / "weights" / "2" / "mmdet" / "thin.safetensors").is_file()
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # from Python 3.12 on
 def test_several_processes_at_once_fetch_once(site, cache):
     site.plan = ["slow"]
     context = multiprocessing.get_context("fork")

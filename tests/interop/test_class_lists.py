@@ -1,4 +1,4 @@
-"""From each peer's detector of COCO's classes to other classes: the rows that go along are those of the peer's own file."""
+"""From each peer's detector of COCO's classes to other classes: the rows that go along are those of the peer's file."""
 
 import re
 from typing import Any

@@ -108,7 +108,7 @@ def attacks() -> dict[str, bytes]:
         "a hundred thousand lines without end": b"V" * 100_000,
         "many encoded copies": latin1 + b"(" + b"h\x01h\x02R" * 20_000 + b"l.",
         "lists in lists in lists": b"]" * 50_000 + b"a" * 49_999 + b".",
-        "nothing but marks": b"(" * 300_000 + b".",
+        "nothing but marks": b"(" * 100_000 + b".",
         "an array of shape 2**62": array.replace(b"M\xe8\x03", b"\x8a\x08" + struct.pack("<q", 2**62), 1),
         "a persistent object": b"Px\n.",
         "an extension": b"\x82\x01.",
@@ -154,7 +154,7 @@ def test_arrays_cannot_hold_more_than_the_file(tmp_path):
         read_pickle(file_of(tmp_path, out.getvalue()))
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(4))
 def test_mutated_pickles_are_read_or_refused(seed, tmp_path):
     """A thousand a seed; `make torture` does many more."""
     canary = tmp_path / "made"
