@@ -60,7 +60,7 @@ def test_the_list_for_programs(cache, kept, capsys):
         "backbone": "R50",
         "dataset": "COCO",
         "cached": False,
-        "megabytes": None,
+        "megabytes": 288,
         "url": "https://dl.fbaipublicfiles.com/detectron2/Misc/cascade_mask_rcnn_R_50_FPN_3x/144998488/model_final_480dd8.pkl",
     }
     assert found[NAME]["cached"] is True

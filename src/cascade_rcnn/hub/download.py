@@ -130,9 +130,9 @@ def _continue(url: str, part: Path, report: Report, patience: Patience) -> None:
 def _begin(answer: Any, part: Path, have: int, url: str, patience: Patience) -> tuple[int, int | None]:
     """Where this answer's bytes go, and how many the file has in all; what is here is dropped if it starts anew."""
     length = answer.headers.get("Content-Length", "")
-    coming = int(length) if length.isdecimal() else None
+    coming = int(length) if re.fullmatch(r"\d{1,18}", length) else None
     if answer.status == 206:
-        start = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
+        start = re.match(r"bytes (\d{1,18})-", answer.headers.get("Content-Range", ""))
         if start is None or int(start[1]) != have:
             _forget(part)
             raise _BrokenError("the server sent another range")

@@ -40,7 +40,7 @@ class Published(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     dataset: str
     box_ap: float  # COCO's, in percent, as published
     mask_ap: float | None = None
-    megabytes: float | None = None  # where it is stated
+    megabytes: float | None = None  # of the file as stated, or of the tensors that its config makes
     config: PeerConfig | None = None
     tensors: tuple[str, ...] = ()  # without a config: names that tell the architecture
 
