@@ -114,6 +114,8 @@ def attacks() -> dict[str, bytes]:
         "an extension": b"\x82\x01.",
         "an object by class and state": b"cposix\nsystem\n)\x81.",
         "an instance": b"(S'id'\niposix\nsystem\n.",
+        "a name of two lines": b"\x8c\x02os\x8c\x07sys\ntem\x93.",
+        "a tensor's name of two lines": b"}\x8c\x07wei\nght]s.",
         "a name with dots": b"\x8c\x07builtins\x8c\x04eval\x93.",
         "an attribute of what is allowed": b"\x8c\x05numpy\x8c\x0cdtype.__new__\x93.",
         "a class in place of an array": b"cnumpy\nndarray\nK\x01\x85R.",

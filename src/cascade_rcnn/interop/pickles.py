@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.text import printable
 
 _MOST_STEPS = 500_000  # a file of a thousand tensors takes 30,000
 _MOST = 2**31  # of a side, and of a number as a key: larger ones can be chosen such that their hashes are equal
@@ -224,7 +225,8 @@ class _Machine:
             name, module = self._pop(str), self._pop(str)
         full = f"{module}.{name}".replace("numpy._core.", "numpy.core.", 1)  # numpy 2 and 1
         if full not in self.calls:
-            raise UserError(f"refused, the file asks for '{full[:200]}', which is no array and might run code")
+            asked = printable(full[:200])
+            raise UserError(f"refused, the file asks for '{asked}', which is no array and might run code")
         return _Name(full)
 
     def _call(self) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop.pickles import PickledArray, read_pickle
 from cascade_rcnn.tensor_files import DAMAGED, reason
+from cascade_rcnn.text import printable
 
 
 class Checkpoint(NamedTuple):
@@ -52,7 +53,8 @@ def _split(content: Any, path: Path) -> Checkpoint:
     for name, value in table.items():
         tensor = torch.from_numpy(value.value) if isinstance(value, PickledArray) else value
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise UserError(f"{path}: '{name}' is a {type(value).__name__}, no tensor; save the model's state_dict()")
+            what = f"'{printable(str(name)[:200])}' is a {type(value).__name__}"
+            raise UserError(f"{path}: {what}, no tensor; save the model's state_dict()")
         state[name] = tensor
     meta = content.get("meta") if key else None
     return Checkpoint(state, dict(meta) if isinstance(meta, Mapping) else {})
