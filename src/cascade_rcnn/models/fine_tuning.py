@@ -31,18 +31,20 @@ def start_from(path: str | Path, categories: tuple[Category, ...], **sizes: Any)
         for old in [next((i for i, c in enumerate(config.categories) if c.name == category.name), None)]
         if old is not None
     ]
+    boxes_too = True
     for name, value in trained.state_dict().items():
         if ".classifier." in name:  # background first; what tells it from other classes alone is of no use
             rows = [(0, 0), *((old + 1, new + 1) for old, new in pairs)] if pairs else []
             _carry(own[name], value, rows, (config.num_classes + 1, len(categories) + 1))
         elif ".regressor." in name and not config.head.class_agnostic:
+            boxes_too = False
             rows = [(4 * old + k, 4 * new + k) for old, new in pairs for k in range(4)]
             _carry(own[name], value, rows, (4 * config.num_classes, 4 * len(categories)))
         else:
             own[name].copy_(value)
     known = {new for _, new in pairs}
     anew = [category.name for new, category in enumerate(categories) if new not in known]
-    return model.train(), _note(anew, len(categories), boxes_too=config.head.class_agnostic)
+    return model.train(), _note(anew, len(categories), boxes_too=boxes_too)
 
 
 def _carry(to: Tensor, source: Tensor, rows: Sequence[tuple[int, int]], outputs: tuple[int, int]) -> None:
