@@ -37,9 +37,9 @@ def start_from(path: str | Path, categories: tuple[Category, ...], **sizes: Any)
             rows = [(0, 0), *((old + 1, new + 1) for old, new in pairs)] if pairs else []
             _carry(own[name], value, rows, (config.num_classes + 1, len(categories) + 1))
         elif ".regressor." in name and not config.head.class_agnostic:
-            boxes_too = False
             rows = [(4 * old + k, 4 * new + k) for old, new in pairs for k in range(4)]
             _carry(own[name], value, rows, (4 * config.num_classes, 4 * len(categories)))
+            boxes_too = False
         else:
             own[name].copy_(value)
     known = {new for _, new in pairs}
