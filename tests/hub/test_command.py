@@ -33,7 +33,7 @@ def test_the_list_says_what_is_usable_and_what_is_here(cache, kept, capsys):
     assert head.split() == ["box", "AP", "mask", "AP", "MB", "cached", "backbone", "data", "licence", "name"]
     names = [row.split()[-1] for row in rows]
     assert len(names) == len(set(names))
-    assert names[0] == "mmdet/cascade-mask-rcnn_x101-64x4d_fpn_ms-3x_coco"
+    assert [published()[name].box_ap for name in names] == sorted((published()[n].box_ap for n in names), reverse=True)
     (mine,) = [row for row in rows if row.endswith(f" {NAME}")]
     assert "yes" in mine.split()
     assert sum("yes" in row.split() for row in rows) == 1
@@ -123,5 +123,5 @@ def test_a_training_starts_from_a_name(kept, tmp_path, capsys):
     flags = ["--epochs", "1", "--batch-size", "2", "--workers", "0", "--output", str(tmp_path / "run")]
     main(["train", "small", "--init", NAME, "--data", str(data), *flags])
     config: ModelConfig = read_config(tmp_path / "run" / "last.safetensors")
-    assert (config.name, config.pyramid_channels) == (kept[1].name, 8)
+    assert config.name == kept[1].name  # not the recipe's own
     assert f"{NAME} gives the architecture and the weights; 4 of 4 classes start anew" in "".join(capsys.readouterr())
