@@ -19,6 +19,7 @@ from benchmarks.torture.commands import Commands
 from benchmarks.torture.faults import Faults
 from benchmarks.torture.images import Images, not_covered, suffixes
 from benchmarks.torture.outcomes import Tally
+from benchmarks.torture.pickles import Pickles
 from benchmarks.torture.trainings import write_data
 
 RESULTS = Path("docs/results")
@@ -29,7 +30,8 @@ def areas() -> dict[str, tuple[Area, int, int]]:
     """Mutated files: their number of cases, and that of a trial."""
     parts: dict[str, tuple[Area, int, int]] = {kind.__name__.lower(): (kind(), 1000, 25) for kind in (Coco, Voc, Yolo)}
     parts |= {suffix: (Images(suffix), 4000, 25) for suffix in suffixes()}
-    return parts | {"checkpoints": (Checkpoints(), 500, 6), "states": (States(), 500, 15)}
+    parts |= {"checkpoints": (Checkpoints(), 500, 6), "states": (States(), 500, 15)}
+    return parts | {"pickles": (Pickles(), 20_000, 200)}
 
 
 def campaigns(given: argparse.Namespace, folder: Path) -> dict[str, Callable[[], Tally]]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cascade_rcnn.engine.training.callbacks import Callback, EpochEnd, StepEnd
     from cascade_rcnn.errors import UserError
     from cascade_rcnn.evaluation.coco import ClassMetrics, Metrics
+    from cascade_rcnn.hub.huggingface import push_to_hub
     from cascade_rcnn.models.architectures import list_models
     from cascade_rcnn.models.build import build
     from cascade_rcnn.models.checkpoint import load, save
@@ -69,6 +70,7 @@ __all__ = [
     "load",
     "load_annotations",
     "predict_files",
+    "push_to_hub",
     "save",
     "save_detectron2",
     "target_statistics",
@@ -110,6 +112,7 @@ _HOMES = {
     "load": "models.checkpoint",
     "load_annotations": "data.load",
     "predict_files": "api.predict",
+    "push_to_hub": "hub.huggingface",
     "save": "models.checkpoint",
     "save_detectron2": "api.convert",
     "target_statistics": "api.statistics",

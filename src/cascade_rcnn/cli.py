@@ -1,5 +1,6 @@
 """The command line: one verb a function. torch is imported by the verbs, not by this file."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -293,6 +294,25 @@ def convert(
     print(f"{output}: {model.config.name}, {count(model.config.num_classes, 'class')}")
 
 
+def weights(name: Positional[str] = "", /, *, json: bool = False, all: bool = False) -> None:  # noqa: A002
+    """List the published detectors that are known by name, or fetch one and print where it lies.
+
+    Args:
+        name: The detector, or hf://owner/name; none: list them.
+        json: Print JSON.
+        all: List those that do not convert too, and why.
+    """
+    from cascade_rcnn.hub.listing import as_json, as_lines, entries, entry
+    from cascade_rcnn.models.checkpoint import locate
+
+    if name:
+        path = locate(name)
+        print(as_json({"name": name, "path": str(path)} | entry(name)) if json else path)
+        return
+    listed = entries(every=all)
+    print(as_json(listed) if json else "\n".join(as_lines(listed)))
+
+
 def export(
     checkpoint: Positional[Path],
     /,
@@ -402,7 +422,7 @@ def doctor() -> None:
 
 _VERBS: dict[str, Callable[..., None]] = {
     verb.__name__: verb
-    for verb in (train, evaluate, statistics, predict, convert, export, study, shapes, quickstart, doctor)
+    for verb in (train, evaluate, statistics, predict, weights, convert, export, study, shapes, quickstart, doctor)
 }
 
 
@@ -417,6 +437,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         print(__version__)
         return
+    if "--offline" in arguments:
+        os.environ["CASCADE_RCNN_OFFLINE"] = "1"  # of the processes that are started, too
+        arguments = [argument for argument in arguments if argument != "--offline"]
     try:
         with ending_cleanly():
             _run(arguments[0], arguments[1:])
@@ -444,7 +467,7 @@ def _run(name: str, arguments: Sequence[str]) -> None:
 
 
 def _usage() -> None:
-    print("usage: cascade-rcnn COMMAND ...   (COMMAND --help for its flags)\n\ncommands:")
+    print("usage: cascade-rcnn COMMAND ...   (COMMAND --help for its flags; --offline: fetch nothing)\n\ncommands:")
     for name, verb in _VERBS.items():
         print(f"  {name:12} {(verb.__doc__ or '').splitlines()[0]}")
 

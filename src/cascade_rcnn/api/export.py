@@ -54,4 +54,6 @@ def export_model(
         max_drop=max_drop,
     )
     file = Path(checkpoint)
-    return export(file, file.with_suffix(SUFFIX[format]) if output is None else Path(output), request)
+    if output is None:  # a published name has dots, and no folder
+        output = file.with_suffix(SUFFIX[format]) if file.is_file() else Path(file.name + SUFFIX[format])
+    return export(file, Path(output), request)

@@ -1,9 +1,13 @@
-"""What travels with the package: a small trained detector, a set of blood cells, a photo. README.md says whence."""
+"""What travels with the package: a small trained detector, a table of published ones, a set of blood cells, a photo.
+
+README.md says whence.
+"""
 
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
 
 STARTER = _FOLDER / "starter.safetensors"  # finds people; trained to be fine-tuned
+PUBLISHED = _FOLDER / "published.json"  # detectors that others publish: their address, AP, terms and settings
 CELLS = _FOLDER / "cells"  # COCO json: train.json, val.json, images/
 PHOTO = _FOLDER / "people.jpg"

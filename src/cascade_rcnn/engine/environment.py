@@ -3,12 +3,11 @@
 import os
 import platform
 from datetime import UTC, datetime
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
-
-from cascade_rcnn import __version__
 
 
 def describe() -> dict[str, str | int]:
@@ -20,9 +19,9 @@ def describe() -> dict[str, str | int]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "gpu": gpu,
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": torch.import_module("cascade_rcnn").__version__,
         "torchvision": version("torchvision"),
-        "cascade_rcnn": __version__,
+        "cascade_rcnn": import_module("cascade_rcnn").__version__,
     }
 
 

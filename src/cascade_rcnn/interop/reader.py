@@ -1,4 +1,4 @@
-"""Reads the peers' checkpoint files. Nothing in them is run: what a pickle may build is listed here.
+"""Reads the peers' checkpoint files. Nothing in them is run.
 
 `.safetensors`; `.pth`, `.pt` (torch.save); `.pkl` (detectron2's model zoo: a pickled dict of numpy arrays).
 """
@@ -6,18 +6,18 @@
 import pickle
 import re
 import warnings
-from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.interop.pickles import PickledArray, read_pickle
 from cascade_rcnn.tensor_files import DAMAGED, reason
+from cascade_rcnn.text import printable
 
 
 class Checkpoint(NamedTuple):
@@ -51,9 +51,10 @@ def _split(content: Any, path: Path) -> Checkpoint:
     table = content if key is None else content[key]
     state = {}
     for name, value in table.items():
-        tensor = torch.from_numpy(value.value) if isinstance(value, _Array) else value
+        tensor = torch.from_numpy(value.value) if isinstance(value, PickledArray) else value
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise UserError(f"{path}: '{name}' is a {type(value).__name__}, no tensor; save the model's state_dict()")
+            what = f"'{printable(str(name)[:200])}' is a {type(value).__name__}"
+            raise UserError(f"{path}: {what}, no tensor; save the model's state_dict()")
         state[name] = tensor
     meta = content.get("meta") if key else None
     return Checkpoint(state, dict(meta) if isinstance(meta, Mapping) else {})
@@ -97,84 +98,8 @@ def _read_torch(path: Path) -> Any:
         raise UserError(f"{path}: refused, the file asks for {what}") from None
 
 
-# -- pickle ------------------------------------------------------------------------------------------------------
-#
-# numpy's own constructors are not for strangers: `ndarray` takes any bytes for pointers to objects, as does a dtype
-# that is told to. So the numbers are read here from what a pickled array consists of: type code, shape and bytes.
-
-
-class _Dtype:
-    """Stands in for numpy.dtype: a type of numbers."""
-
-    def __init__(self, code: str, *_: Any) -> None:
-        if not re.fullmatch(r"[biuf][1248]", code):
-            raise pickle.UnpicklingError(f"an array has the type {code!r}, no numbers")
-        self.code, self.order = code, "="
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.order = "<" if state[1] == "<" else ">" if state[1] == ">" else "="
-
-    def read(self, data: Any, shape: Any, order: str) -> np.ndarray:
-        data = data.encode("latin1") if isinstance(data, str) else data  # Python 2 wrote strings
-        numbers = np.frombuffer(data, f"{self.order}{self.code}").reshape(shape, order="F" if order == "F" else "C")
-        return numbers.astype(numbers.dtype.newbyteorder("="))
-
-
-class _Array:
-    """Stands in for numpy.ndarray."""
-
-    value: np.ndarray
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        _, shape, dtype, fortran, data = state
-        self.value = dtype.read(data, shape, "F" if fortran else "C")
-
-
-def _reconstruct(*_: Any) -> _Array:
-    return _Array()
-
-
-def _frombuffer(data: Any, dtype: _Dtype, shape: Any, order: str, *_: Any) -> _Array:
-    array = _Array()
-    array.value = dtype.read(data, shape, order)
-    return array
-
-
-def _scalar(dtype: _Dtype, data: Any) -> Any:
-    return dtype.read(data, (), "C")[()]
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    """How protocol 2 writes bytes; `_codecs.encode` itself would look up any codec."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"an array is encoded as {encoding}")
-    return text.encode("latin1")
-
-
-_STAND_INS = {
-    "collections.OrderedDict": OrderedDict,
-    "_codecs.encode": _latin1,
-    "numpy.ndarray": _Array,
-    "numpy.dtype": _Dtype,
-    "numpy.core.multiarray._reconstruct": _reconstruct,
-    "numpy.core.multiarray.scalar": _scalar,
-    "numpy.core.numeric._frombuffer": _frombuffer,
-}
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Builds containers and arrays of numbers, nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        full = f"{module}.{name}".replace("numpy._core.", "numpy.core.")  # numpy 2 and 1
-        if full not in _STAND_INS:
-            raise UserError(f"refused, the file asks for '{module}.{name}', which is no array and might run code")
-        return _STAND_INS[full]
-
-
 def _read_pickle(path: Path) -> Any:
-    with path.open("rb") as file:
-        try:
-            return _ArrayUnpickler(file, encoding="latin1").load()
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from None
+    try:
+        return read_pickle(path)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None

@@ -50,6 +50,8 @@ def _stored(value: Tensor) -> Tensor:
 def load(path: str | Path, *, device: str | torch.device = "cpu", **inference: Unpack[InferenceOptions]) -> Detector:
     """Read a detector, in evaluation mode: a file of ours, or "starter", the small one that comes with the package.
 
+    A published one's name, which `cascade-rcnn weights` lists, or hf://owner/name is fetched on first use.
+
     `inference` overrides what does not touch the weights: `min_size` (None: no resizing), `max_size`,
     `score_threshold`, `nms_iou`, `max_detections`, `test_stage`, `ensemble`, `ensemble_rois`, `iterations` (of a
     baseline), `survivors` (early rejection).
@@ -94,11 +96,16 @@ def read(path: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
 
 
 def locate(path: str | Path) -> Path:
-    """The file of a checkpoint: "starter" is the package's own. Raises UserError when it is missing."""
+    """The file of a checkpoint, fetched if need be: "starter", a path, a published detector's name, or hf://owner/name.
+
+    Raises UserError when it is missing.
+    """
     file = STARTER if str(path) == "starter" else Path(path)
-    if not file.is_file():
-        raise UserError(f"{path}: no such checkpoint; check the path, or give 'starter', the package's own")
-    return file
+    if file.is_file():
+        return file
+    from cascade_rcnn.hub.weights import resolve  # late: what is fetched is converted, for which models are built
+
+    return resolve(path.as_posix() if isinstance(path, Path) else path)
 
 
 def read_config(path: str | Path) -> ModelConfig:

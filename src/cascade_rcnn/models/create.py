@@ -32,9 +32,9 @@ def create_model(
     norm, the stem and the first layer are frozen. `options` are the fields of `ModelOptions`. Raises UserError for a
     name or option that does not exist, with the nearest that does.
 
-    `weights` is a whole detector to fine-tune instead, a checkpoint or "starter": it gives the architecture (`name` may
-    be left out) and all weights that fit these classes; without classes given it keeps its own. Of the options it takes
-    those of `load`, such as `min_size`.
+    `weights` is a whole detector to fine-tune instead, a checkpoint or a name as `load` takes them: it gives the
+    architecture (`name` may be left out) and all weights that fit these classes; without classes given it keeps its
+    own. Of the options it takes those of `load`, such as `min_size`.
 
     >>> model = create_model("cascade_rcnn_resnet18_fpn", num_classes=3, head_width=256)
     >>> target = {"boxes": torch.tensor([[8.0, 8, 40, 40]]), "labels": torch.tensor([2])}

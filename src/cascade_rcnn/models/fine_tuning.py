@@ -31,6 +31,7 @@ def start_from(path: str | Path, categories: tuple[Category, ...], **sizes: Any)
         for old in [next((i for i, c in enumerate(config.categories) if c.name == category.name), None)]
         if old is not None
     ]
+    boxes_too = True
     for name, value in trained.state_dict().items():
         if ".classifier." in name:  # background first; what tells it from other classes alone is of no use
             rows = [(0, 0), *((old + 1, new + 1) for old, new in pairs)] if pairs else []
@@ -38,11 +39,12 @@ def start_from(path: str | Path, categories: tuple[Category, ...], **sizes: Any)
         elif ".regressor." in name and not config.head.class_agnostic:
             rows = [(4 * old + k, 4 * new + k) for old, new in pairs for k in range(4)]
             _carry(own[name], value, rows, (4 * config.num_classes, 4 * len(categories)))
+            boxes_too = False
         else:
             own[name].copy_(value)
     known = {new for _, new in pairs}
     anew = [category.name for new, category in enumerate(categories) if new not in known]
-    return model.train(), _note(anew, len(categories))
+    return model.train(), _note(anew, len(categories), boxes_too=boxes_too)
 
 
 def _carry(to: Tensor, source: Tensor, rows: Sequence[tuple[int, int]], outputs: tuple[int, int]) -> None:
@@ -53,8 +55,10 @@ def _carry(to: Tensor, source: Tensor, rows: Sequence[tuple[int, int]], outputs:
         to.view(-1, outputs[1], *to.shape[1:])[:, new] = theirs[:, old]
 
 
-def _note(anew: Sequence[str], classes: int) -> str:
+def _note(anew: Sequence[str], classes: int, *, boxes_too: bool) -> str:
     if not anew:
         return "all classes keep their weights"
     shown = ", ".join(repr(name) for name in anew[:5]) + (", ..." if len(anew) > 5 else "")
-    return f"{len(anew)} of {classes} classes start anew ({shown}), the others keep their weights by their names"
+    others = ", the others keep their weights by their names" if len(anew) < classes else ""
+    below = "backbone, RPN and box regressors" if boxes_too else "backbone and RPN"
+    return f"{len(anew)} of {classes} classes start anew ({shown}){others}; {below} keep theirs"

@@ -1,0 +1,1 @@
+"""Detectors that others publish, by name: fetched on first use, converted, kept."""

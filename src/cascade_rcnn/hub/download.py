@@ -1,0 +1,221 @@
+"""Fetches a large file over HTTP: continued where it broke off, tried several times, checked against its hash."""
+
+import errno
+import hashlib
+import http.client
+import re
+import shutil
+import socket
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, TypeAlias
+from urllib.parse import urlsplit
+
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.files import sync
+
+Report: TypeAlias = Callable[[int, int | None], None]  # bytes that are there, and of how many if that is known
+_BLOCK = 1 << 20
+_PASSING = {408, 425, 429, 500, 502, 503, 504}  # answers that may be others soon
+_LASTING = (socket.gaierror, ssl.SSLCertVerificationError, ConnectionRefusedError)
+_AWAY = {errno.ENETUNREACH, errno.EHOSTUNREACH}
+
+
+class UnreachableError(UserError):
+    """The network or the server does not give the file; it may be brought by other means."""
+
+
+class RejectedError(UserError):
+    """The file came whole, and is not the one it should be."""
+
+
+class _BrokenError(Exception):
+    """This try failed; another may do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long and how often to try, and how large a file may be."""
+
+    timeout: float = 30.0  # seconds without a byte
+    tries: int = 5
+    pause: float = 1.0  # seconds before the second try; doubled each time
+    most: int = 8 << 30  # bytes
+
+
+def download(
+    url: str,
+    file: Path,
+    digest: tuple[str, str] | None = None,
+    *,
+    report: Report = lambda done, total: None,
+    patience: Patience = Patience(),
+) -> None:
+    """Fetch `url` into `file`, which is there only when it is whole. `digest`: a kind of hash and its first digits.
+
+    What has arrived stays in `file`.part and is continued by the next call. Raises `UnreachableError` where the file
+    cannot be had, `RejectedError` where it has another hash (it stays as rejected-`file`), UserError where it cannot be
+    written or is too large.
+    """
+    part = file.with_name(f"{file.name}.part")
+    resumed = part.exists()
+    _try_often(url, part, report, patience)
+    if digest is not None and resumed and not matches(part, digest):  # its beginning may be of another version
+        _forget(part)
+        _try_often(url, part, report, patience)
+    if digest is not None and not matches(part, digest):
+        rejected = file.with_name(f"rejected-{file.name}")
+        _rename(part, rejected)
+        raise RejectedError(f"{rejected}: came from {url}, and its {digest[0]} does not begin with {digest[1]}")
+    sync(part)
+    _rename(part, file)
+
+
+def matches(file: Path, digest: tuple[str, str]) -> bool:
+    """Whether the file's hash begins with these digits."""
+    with file.open("rb") as content:
+        found = hashlib.file_digest(content, lambda: hashlib.new(digest[0], usedforsecurity=False))
+    return found.hexdigest().startswith(digest[1])
+
+
+def _try_often(url: str, part: Path, report: Report, patience: Patience) -> None:
+    for attempt in range(1, patience.tries + 1):
+        try:
+            return _continue(url, part, report, patience)
+        except _BrokenError as error:
+            if attempt == patience.tries:
+                raise UnreachableError(f"{url}: broke off {attempt} times, last by: {error}") from None
+        time.sleep(patience.pause * 2 ** (attempt - 1))
+    raise ValueError(f"tries={patience.tries}")
+
+
+def _continue(url: str, part: Path, report: Report, patience: Patience) -> None:
+    """Ask for what is missing, and append it."""
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"User-Agent": "cascade-rcnn", "Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+        if version := _version_file(part).read_text().strip() if _version_file(part).exists() else "":
+            headers["If-Range"] = version  # a file that has changed comes from its beginning
+    opener = urllib.request.build_opener(_Redirects())
+    try:
+        with opener.open(urllib.request.Request(url, headers=headers), timeout=patience.timeout) as answer:
+            have, total = _begin(answer, part, have, url, patience)
+            _receive(answer, part, have, total, report, patience)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 416:  # nothing from there on: it is all here, or what is here is not its beginning
+            if error.headers.get("Content-Range") == f"bytes */{have}":
+                return
+            _forget(part)
+            raise _BrokenError("the server has no such range") from None
+        answer = f"the server answers {error.code} {' '.join(str(error.reason).split())}"
+        if error.code in _PASSING:
+            raise _BrokenError(answer) from None
+        raise UnreachableError(f"{url}: {answer}") from None
+    except urllib.error.URLError as error:
+        if isinstance(error.reason, _LASTING) or getattr(error.reason, "errno", None) in _AWAY:
+            raise UnreachableError(f"{url}: cannot be reached ({error.reason})") from None
+        raise _BrokenError(str(error.reason)) from None
+    except (http.client.HTTPException, OSError) as error:
+        raise _BrokenError(str(error) or type(error).__name__) from None
+
+
+def _begin(answer: Any, part: Path, have: int, url: str, patience: Patience) -> tuple[int, int | None]:
+    """Where this answer's bytes go, and how many the file has in all; what is here is dropped if it starts anew."""
+    length = answer.headers.get("Content-Length", "")
+    coming = int(length) if re.fullmatch(r"\d{1,18}", length) else None
+    if answer.status == 206:
+        start = re.match(r"bytes (\d{1,18})-", answer.headers.get("Content-Range", ""))
+        if start is None or int(start[1]) != have:
+            _forget(part)
+            raise _BrokenError("the server sent another range")
+    else:
+        _forget(part)
+        have = 0
+    total = None if coming is None else have + coming
+    if total is not None and total > patience.most:
+        raise UserError(f"{url}: {total} bytes, more than the {patience.most} that are taken; fetch it by other means")
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(part.parent).free
+        if have == 0 and (version := _version(answer.headers)):
+            _version_file(part).write_text(version)
+    except OSError as error:
+        raise _no_room(part, error.strerror or str(error)) from None
+    if coming is not None and coming > free:
+        raise _no_room(part, f"{coming / 1e6:.0f} MB are to come, {free / 1e6:.0f} MB are free")
+    return have, total
+
+
+def _receive(answer: Any, part: Path, have: int, total: int | None, report: Report, patience: Patience) -> None:
+    with _opened(part) as file:
+        report(have, total)
+        while block := answer.read1(_BLOCK):
+            have += len(block)
+            if have > patience.most:
+                raise UserError(f"{part}: more than {patience.most} bytes came; fetch the file by other means")
+            try:
+                file.write(block)
+                file.flush()
+            except OSError as error:
+                raise _no_room(part, error.strerror or str(error)) from None
+            report(have, total)
+    if total is not None and have < total:
+        raise _BrokenError(f"{have} of {total} bytes came")
+
+
+def _opened(part: Path) -> IO[bytes]:
+    try:
+        return part.open("ab")
+    except OSError as error:
+        raise _no_room(part, error.strerror or str(error)) from None
+
+
+def _no_room(part: Path, reason: str) -> UserError:
+    return UserError(
+        f"{part.parent}: cannot be written ({reason}); make room there, or name another folder in CASCADE_RCNN_CACHE: "
+        "the same command continues"
+    )
+
+
+def _version_file(part: Path) -> Path:
+    """Which version of the file the part is of, as the server names it."""
+    return part.with_name(f"{part.name}.version")
+
+
+def _version(headers: Any) -> str | None:
+    """What `If-Range` takes: a strong ETag, or a date."""
+    tag = headers.get("ETag", "")
+    return headers.get("Last-Modified") if not tag or tag.startswith("W/") else tag
+
+
+def _forget(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    _version_file(part).unlink(missing_ok=True)
+
+
+def _rename(part: Path, file: Path) -> None:
+    part.replace(file)
+    with suppress(OSError):
+        _version_file(part).unlink()
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a few redirections, none of which leaves encryption."""
+
+    max_redirections = 5
+    max_repeats = 2
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        """The request at the new address. Raises `UnreachableError` where it is of another kind."""
+        old, new = (urlsplit(url).scheme.lower() for url in (req.full_url, newurl))
+        if new not in ("https", old):
+            raise UnreachableError(f"{req.full_url}: leads to {newurl}, which is not over {old}")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)

@@ -1,0 +1,91 @@
+"""Checkpoints in repositories of the Hugging Face Hub: `hf://owner/name`, and the way there. Needs the extra `hub`."""
+
+import re
+import tempfile
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.hub.cache import is_offline
+from cascade_rcnn.tensor_files import reason
+
+if TYPE_CHECKING:
+    from cascade_rcnn.models.detector import Detector
+
+FILE = "model.safetensors"
+_ADDRESS = re.compile(r"hf:/{1,2}([\w.-]+/[\w.-]+)(?:@([\w.-]+))?(?:/(.+))?")  # one slash: what a Path leaves of two
+_CARD = """---
+library_name: cascade-rcnn
+pipeline_tag: object-detection
+---
+# {name}
+
+A {architecture} of {classes} classes for the Python package cascade-rcnn:
+
+```python
+import cascade_rcnn
+
+model = cascade_rcnn.load("hf://{name}")
+detections = model.predict("photo.jpg")
+```
+"""
+
+
+def is_address(text: str) -> bool:
+    """Whether it begins as `hf://` does."""
+    return text.startswith("hf:/")
+
+
+def fetch(address: str) -> Path:
+    """The file at hf://owner/name[@revision][/file] (default: model.safetensors), fetched into the library's own cache.
+
+    Raises UserError where there is none, or no way to it.
+    """
+    found = _ADDRESS.fullmatch(address)
+    if found is None:
+        raise UserError(f"{address}: no address on the Hub; give hf://owner/name, hf://owner/name@revision/file")
+    repository, revision, file = found[1], found[2], found[3] or FILE
+    hub = _library()
+    try:
+        return Path(hub.hf_hub_download(repository, file, revision=revision, local_files_only=is_offline()))
+    except Exception as error:  # noqa: BLE001  (of whichever HTTP client the library has)
+        raise _failed(f"hf://{repository}/{file}", error) from None
+
+
+def push_to_hub(model: "Detector | str | Path", repository: str, *, private: bool = False) -> str:
+    """Put a detector, or a checkpoint by its path, into `owner/name` on the Hub, which is made if need be.
+
+    A model card is written where there is none. Returns the address that `load` takes. Raises UserError where the Hub
+    does not take it; log in with `hf auth login`.
+    """
+    from cascade_rcnn.models.checkpoint import load, save
+
+    hub = _library()
+    detector = load(model) if isinstance(model, str | Path) else model
+    with tempfile.TemporaryDirectory() as folder:
+        save(detector, Path(folder) / FILE)
+        try:
+            api = hub.HfApi()
+            api.create_repo(repository, private=private, exist_ok=True)
+            if not api.file_exists(repository, "README.md"):
+                (Path(folder) / "README.md").write_text(_card(repository, detector), encoding="utf-8")
+            api.upload_folder(repo_id=repository, folder_path=folder, commit_message=f"Add a {detector.config.name}")
+        except Exception as error:  # noqa: BLE001  (likewise)
+            raise _failed(repository, error) from None
+    return f"hf://{repository}"
+
+
+def _card(repository: str, detector: "Detector") -> str:
+    return _CARD.format(name=repository, architecture=detector.config.name, classes=detector.config.num_classes)
+
+
+def _library() -> Any:
+    try:
+        return import_module("huggingface_hub")
+    except ModuleNotFoundError:
+        raise UserError("the Hub needs huggingface_hub; pip install 'cascade-rcnn[hub]'") from None
+
+
+def _failed(what: str, error: Exception) -> UserError:
+    return UserError(f"{what}: {reason(error)}; check the name, the network and `hf auth whoami`")

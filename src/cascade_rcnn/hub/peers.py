@@ -1,0 +1,56 @@
+"""What becomes of a published detector here: computed by the converters, so that it changes with them."""
+
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+import yaml
+
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.hub.table import Published
+from cascade_rcnn.interop import layout
+from cascade_rcnn.interop.convert import PEERS
+
+_A_MASK_HEAD = ("roi_heads.mask_head.mask_fcn1.weight", "roi_head.mask_head.0.convs.0.conv.weight")
+
+
+class Outcome(NamedTuple):
+    """How much of a published detector converts, and why no more."""
+
+    part: Literal["whole", "boxes", "none"]
+    reason: str = ""
+
+
+def outcome(row: Published) -> Outcome:
+    """What the converter takes of a detector, by its config or, without one, by the names of its tensors."""
+    peer = PEERS[row.source.origin]
+    with config_file(row) as config:
+        try:
+            layout.our_names({name: torch.empty(0) for name in row.tensors}, peer.NAMES, peer.IGNORED)
+            peer.read_settings(config, {})
+        except UserError as error:
+            reason = str(error).removeprefix(f"{config}: ").replace(" (0,)", "")  # the tensors here have no shape
+            return Outcome("none", re.split("; |, which has no ", reason)[0])
+    if row.mask_ap is not None and any(re.match(peer.IGNORED, name) for name in _A_MASK_HEAD):
+        return Outcome("boxes", "the mask head is left out")
+    return Outcome("whole")
+
+
+@contextmanager
+def config_file(row: Published) -> Iterator[Path | None]:
+    """The peer's config as a file of the peer's own form, inside the block; None where the table has none."""
+    settings = row.settings()
+    if settings is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        if row.source.origin == "detectron2":
+            path, text = Path(folder) / "config.yaml", yaml.safe_dump(settings)
+        else:
+            path, text = Path(folder) / "config.py", "".join(f"{key} = {value!r}\n" for key, value in settings.items())
+        path.write_text(text, encoding="utf-8")
+        yield path

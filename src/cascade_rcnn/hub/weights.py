@@ -1,0 +1,112 @@
+"""From a name to a checkpoint of ours: fetched on first use, converted, kept."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeAlias
+
+from cascade_rcnn.errors import UserError, nearest
+from cascade_rcnn.hub import huggingface
+from cascade_rcnn.hub.cache import OFFLINE, alone, cache_folder, is_offline
+from cascade_rcnn.hub.download import RejectedError, Report, UnreachableError, download, matches
+from cascade_rcnn.hub.peers import config_file, outcome
+from cascade_rcnn.hub.table import Published, published, table
+from cascade_rcnn.interop.convert import convert_checkpoint
+from cascade_rcnn.models.checkpoint import save
+from cascade_rcnn.text import printable
+
+Say: TypeAlias = Callable[[str], None]
+
+
+def say(line: str) -> None:
+    """Print a note to stderr, as the command line does."""
+    print(f"note: {printable(line)}", file=sys.stderr, flush=True)
+
+
+def resolve(name: str) -> Path:
+    """The file of a published detector, or of `hf://owner/name`; fetched on first use.
+
+    Raises UserError for what is neither, and where it cannot be had.
+    """
+    if huggingface.is_address(name):
+        return huggingface.fetch(name)
+    if name in published():
+        return fetch(published()[name])
+    hint = (
+        nearest(name, list(published())) or "; check the path, or give 'starter' or what `cascade-rcnn weights` lists"
+    )
+    raise UserError(f"{name}: no such checkpoint{hint}")
+
+
+def place(row: Published) -> Path:
+    """Where a detector is kept once it is converted."""
+    return cache_folder() / "weights" / str(table().conversion) / f"{row.name}.safetensors"
+
+
+def fetch(row: Published, say: Say = say) -> Path:
+    """A published detector as a checkpoint of ours; what there is to know at its first use is said.
+
+    Raises UserError, in one line, where it does not convert or cannot be had.
+    """
+    kept = place(row)
+    if kept.is_file():
+        return kept
+    found = outcome(row)
+    if found.part == "none":
+        raise UserError(f"{row.name} does not convert: {found.reason}; `cascade-rcnn weights` lists those that do")
+    with alone(kept, say):
+        if not kept.is_file():  # another process may have been here
+            original = _original(row, say)
+            say(f"{row.name}: licence of the weights: {row.source.licence}; see {row.source.page}")
+            _convert(row, original, kept, say)
+            with suppress(OSError):
+                original.unlink()
+    return kept
+
+
+def _original(row: Published, say: Say) -> Path:
+    """The publisher's file: the one that someone has put there, or downloaded."""
+    file = cache_folder() / "originals" / row.file
+    if file.is_file():
+        if row.digest is not None and not matches(file, row.digest):
+            raise UserError(
+                f"{file}: its {row.digest[0]} does not begin with {row.digest[1]}, so it is not whole; fetch it again "
+                f"from {row.url}, or delete it"
+            )
+        return file
+    by_hand = f"by other means and put it into {file.parent} as it is named"
+    if is_offline():
+        raise UserError(f"{row.name} is not here, and --offline or {OFFLINE} is given: fetch {row.url} {by_hand}")
+    say(f"fetching {row.url}")
+    try:
+        with _progress(row.file) as report:
+            download(row.url, file, row.digest, report=report)
+    except UnreachableError as error:
+        raise UserError(f"{error}; fetch it {by_hand}, then give --offline") from None
+    except RejectedError as error:
+        raise UserError(
+            f"{error} as its name says; to use it all the same: cascade-rcnn convert --from {row.source.origin}"
+        ) from None
+    return file
+
+
+def _convert(row: Published, original: Path, kept: Path, say: Say) -> None:
+    with config_file(row) as config:
+        model, notes = convert_checkpoint(original, row.source.origin, config)
+    for note in notes:
+        say(f"{row.name}: {note}")
+    save(model, kept)
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Report]:
+    """A line on stderr that shows how much has come, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = ("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(printable(name), total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
