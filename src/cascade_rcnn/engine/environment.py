@@ -19,7 +19,7 @@ def describe() -> dict[str, str | int]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "gpu": gpu,
         "python": platform.python_version(),
-        "torch": torch.import_module("cascade_rcnn").__version__,
+        "torch": torch.__version__,
         "torchvision": version("torchvision"),
         "cascade_rcnn": import_module("cascade_rcnn").__version__,
     }
