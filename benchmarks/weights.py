@@ -29,7 +29,7 @@ from cascade_rcnn.interop.detectron2 import to_detectron2
 from cascade_rcnn.models.architectures import model_config
 from cascade_rcnn.models.build import build
 from cascade_rcnn.models.detector import Detector
-from cascade_rcnn.presets import preset_stages
+from cascade_rcnn.config.presets import preset_stages
 
 Layer: TypeAlias = nn.Conv2d | nn.Linear
 _SCORE, _PAIRS = 0.05, 0.01

@@ -17,7 +17,7 @@ from cascade_rcnn.config import (
 )
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.architectures import list_models, model_config
-from cascade_rcnn.presets import SEMANTICS, preset_stages
+from cascade_rcnn.config.presets import SEMANTICS, preset_stages
 
 FIXTURES = Path(__file__).parent / "fixtures"
 CATEGORIES = (Category(id=3, name="crack"), Category(id=90, name="Öse"))

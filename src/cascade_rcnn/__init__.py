@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cascade_rcnn.config import Category, ModelConfig, ModelOptions, Stage
+    from cascade_rcnn.config import Category, ModelConfig, ModelOptions, StageConfig
     from cascade_rcnn.engine.predictor import Predictor
     from cascade_rcnn.errors import UserError
     from cascade_rcnn.models.architectures import list_models
@@ -23,7 +23,7 @@ __all__ = [
     "ModelConfig",
     "ModelOptions",
     "Predictor",
-    "Stage",
+    "StageConfig",
     "UserError",
     "build",
     "create_model",
@@ -38,7 +38,7 @@ _HOMES = {
     "ModelConfig": "config",
     "ModelOptions": "config",
     "Predictor": "engine.predictor",
-    "Stage": "config",
+    "StageConfig": "config",
     "UserError": "errors",
     "build": "models.build",
     "create_model": "models.create",

@@ -13,7 +13,7 @@ from cascade_rcnn.config import BoxHead, Inference, Sampling, Stage
 from cascade_rcnn.heads.box_heads import TwoLayerHead
 from cascade_rcnn.heads.cascade import Cascade
 from cascade_rcnn.heads.detections import select
-from cascade_rcnn.presets import DETECTRON2, MMDET, PAPER, SEMANTICS, preset_stages
+from cascade_rcnn.config.presets import DETECTRON2, MMDET, PAPER, SEMANTICS, preset_stages
 from cascade_rcnn.structures import Proposals, Targets
 
 SIZES = torch.tensor([[100.0, 100]])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cascade_rcnn.config import Inference, Sampling, Stage
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.heads.integral import IntegralLoss
-from cascade_rcnn.presets import DETECTRON2, MMDET, SEMANTICS
+from cascade_rcnn.config.presets import DETECTRON2, MMDET, SEMANTICS
 from cascade_rcnn.structures import Proposals, Targets
 
 SIZES = torch.tensor([[100.0, 100]])

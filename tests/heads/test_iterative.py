@@ -9,7 +9,7 @@ from cascade_rcnn.config import Inference, Sampling, Stage
 from cascade_rcnn.heads.cascade import Cascade
 from cascade_rcnn.heads.iterative import iterative_bbox
 from cascade_rcnn.models import checkpoint
-from cascade_rcnn.presets import DETECTRON2, SEMANTICS
+from cascade_rcnn.config.presets import DETECTRON2, SEMANTICS
 from cascade_rcnn.structures import Proposals, Targets
 
 SIZES = torch.tensor([[100.0, 100]])

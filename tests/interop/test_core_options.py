@@ -10,7 +10,7 @@ from cascade_rcnn.config import Anchors, RoIAlign, Rpn
 from cascade_rcnn.models.roi_align import PyramidRoIAlign
 from cascade_rcnn.models.rpn import RegionProposalNetwork
 from cascade_rcnn.pixels import resized_size
-from cascade_rcnn.presets import MMDET
+from cascade_rcnn.config.presets import MMDET
 
 
 @pytest.mark.parametrize("aligned", [True, False])

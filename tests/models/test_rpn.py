@@ -10,7 +10,7 @@ from torchvision.ops import box_iou
 from cascade_rcnn.config import Anchors, Rpn
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.rpn import RegionProposalNetwork, base_anchors, grid_anchors
-from cascade_rcnn.presets import DETECTRON2, MMDET, PAPER
+from cascade_rcnn.config.presets import DETECTRON2, MMDET, PAPER
 from cascade_rcnn.structures import Targets
 
 STRIDES = (4, 8, 16, 32, 64)

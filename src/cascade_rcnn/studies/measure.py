@@ -29,7 +29,7 @@ from cascade_rcnn.heads.cascade import Cascade
 from cascade_rcnn.heads.iterative import iterative_bbox
 from cascade_rcnn.models.detector import Detector, to_list
 from cascade_rcnn.recipes import Recipe
-from cascade_rcnn.structures import Images, Proposals, Targets
+from cascade_rcnn.structures import ImageBatch, Proposals, Targets
 from cascade_rcnn.studies.runs import Setting
 
 _SCATTER = 2000  # points a stage that Figure 2 shows
@@ -42,8 +42,8 @@ def heads_for(model: Detector, inference: Mapping[str, Any]) -> Cascade:
     config = model.config.with_inference(**inference)
     if "iterations" in inference:
         stage, number = config.stages[0], len(config.stages)
-        head = model.roi_heads.heads[0]
-        options = (config.semantics, config.sampling, config.inference, model.roi_heads.read)
+        own, head = model.roi_heads, model.roi_heads.heads[0]
+        options = (own.box_loss, config.semantics, config.sampling, config.inference, own.lay_out)
         heads = iterative_bbox(head, stage, number, *options)
         return heads.to(next(head.parameters()).device).eval()
     heads = copy.copy(model.roi_heads)
@@ -55,7 +55,7 @@ def heads_for(model: Detector, inference: Mapping[str, Any]) -> Cascade:
 class Scene:
     """A batch of images as far as the heads."""
 
-    images: Images
+    images: ImageBatch
     features: list[Tensor]
     proposals: Proposals  # the RPN's
     truth: Targets
@@ -82,9 +82,9 @@ def _inputs(scene: Scene, model: Detector, cascade: Detector | None, setting: Se
         pixels, sizes, last = scene.images.pixels, scene.images.sizes, setting.inputs - 1
         if setting.of_cascade:
             assert cascade is not None
-            scene.handed_on[key] = cascade.refined(pixels, sizes, last)
+            scene.handed_on[key] = cascade.proposals_after(last, pixels, sizes)
         else:
-            scene.handed_on[key] = model.roi_heads.refine(scene.features, scene.proposals, sizes, last)
+            scene.handed_on[key] = model.roi_heads.proposals_after(last, scene.features, scene.proposals, sizes)
     proposals = scene.handed_on[key]
     return proposals.with_truth(scene.truth) if setting.with_truth else proposals
 
