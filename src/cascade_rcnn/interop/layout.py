@@ -173,6 +173,8 @@ def _backbone(state: State) -> ResNetConfig:
 def fc1_in(weight: Tensor, config: ModelConfig) -> Tensor:
     """The first layer's inputs from the peers' order (channel, bin row, bin column) to ours (row, column, channel)."""
     side = config.roi_align.resolution
+    if weight.shape[1] % side**2:
+        return weight  # it fits no model, which `check` says
     return weight.unflatten(1, (-1, side, side)).permute(0, 2, 3, 1).flatten(1)
 
 

@@ -154,7 +154,7 @@ def _norm(seen: NormConfig | None, layer: dict[str, Any] | None) -> NormConfig |
 def _backbone_norm(seen: NormConfig, get: Settings) -> NormConfig:
     norm = _norm(seen, get("model.backbone.norm_cfg"))
     assert norm is not None
-    if norm.kind == "batch" and get("model.backbone.norm_eval", True):
+    if norm.kind != "group" and get("model.backbone.norm_eval", True):
         norm = replace(norm, kind="affine" if get("model.backbone.norm_cfg.requires_grad", True) else "frozen")
     return norm
 
