@@ -71,7 +71,7 @@ def test_covered_by_hand():
     """The fraction of the second box that lies in the first, whatever the first's size."""
     crowd = torch.tensor([[0.0, 0, 100, 100]])
     boxes = torch.tensor([[90.0, 0, 110, 10], [10, 10, 20, 20], [200, 200, 210, 210], [7, 7, 7, 9]])
-    assert box_ops.covered(crowd, boxes).tolist() == [[0.5, 1, 0, 0]]
+    assert box_ops.intersection_over_area(crowd, boxes).tolist() == [[0.5, 1, 0, 0]]
 
 
 def test_encode_by_hand():

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cascade_rcnn.api.recipes import find_recipe
     from cascade_rcnn.api.statistics import target_statistics
     from cascade_rcnn.api.train import TrainingResult, train
-    from cascade_rcnn.config import Category, ModelConfig, ModelOptions, Stage
+    from cascade_rcnn.config import Category, ModelConfig, ModelOptions, StageConfig
     from cascade_rcnn.data.annotations import Annotations
     from cascade_rcnn.data.dataset import Dataset
     from cascade_rcnn.data.items import DetectionData
@@ -54,7 +54,7 @@ __all__ = [
     "Predictor",
     "Recipe",
     "Runtime",
-    "Stage",
+    "StageConfig",
     "StepEnd",
     "TrainingResult",
     "UserError",
@@ -96,7 +96,7 @@ _HOMES = {
     "Predictor": "engine.predictor",
     "Recipe": "recipes",
     "Runtime": "runtime",
-    "Stage": "config",
+    "StageConfig": "config",
     "StepEnd": "engine.training.callbacks",
     "TrainingResult": "api.train",
     "UserError": "errors",

@@ -33,7 +33,7 @@ def iou(a: Tensor, b: Tensor) -> Tensor:
     return shared.div_(union.clamp_(min=1e-12))
 
 
-def covered(a: Tensor, b: Tensor) -> Tensor:
+def intersection_over_area(a: Tensor, b: Tensor) -> Tensor:
     """The fraction of each b that lies in a (COCO's overlap with a crowd), (..., N, 4), (..., M, 4) -> (..., N, M)."""
     return _intersection(a, b).div_(area(b)[..., None, :].clamp(min=1e-12))
 

@@ -17,7 +17,7 @@ from cascade_rcnn.evaluation.quality import LocalizationCurve, trajectory
 from cascade_rcnn.heads.cascade import Cascade
 from cascade_rcnn.heads.iterative import iterative_bbox
 from cascade_rcnn.models.detector import Detector, to_list
-from cascade_rcnn.structures import Images, Proposals, Targets
+from cascade_rcnn.structures import ImageBatch, Proposals, Targets
 from cascade_rcnn_study.evaluation_settings import EvaluationSetting
 
 
@@ -27,7 +27,8 @@ def heads_for(model: Detector, inference: Mapping[str, Any]) -> Cascade:
     if "iterations" in inference:
         stage, number = config.stages[0], len(config.stages)
         head = model.roi_heads.heads[0]
-        options = (config.semantics, config.sampling, config.inference, model.roi_heads.read)
+        own = model.roi_heads
+        options = (own.box_loss, config.semantics, config.sampling, config.inference, own.lay_out)
         heads = iterative_bbox(head, stage, number, *options)
         return heads.to(next(head.parameters()).device).eval()
     heads = copy.copy(model.roi_heads)
@@ -39,7 +40,7 @@ def heads_for(model: Detector, inference: Mapping[str, Any]) -> Cascade:
 class Scene:
     """A batch of images with all that is computed before the heads."""
 
-    images: Images
+    images: ImageBatch
     features: list[Tensor]
     proposals: Proposals  # the RPN's
     truth: Targets
@@ -66,9 +67,9 @@ def _inputs(scene: Scene, model: Detector, cascade: Detector | None, setting: Ev
         pixels, sizes, last = scene.images.pixels, scene.images.sizes, setting.inputs - 1
         if setting.of_cascade:
             assert cascade is not None
-            scene.stage_inputs[key] = cascade.refined(pixels, sizes, last)
+            scene.stage_inputs[key] = cascade.proposals_after(last, pixels, sizes)
         else:
-            scene.stage_inputs[key] = model.roi_heads.refine(scene.features, scene.proposals, sizes, last)
+            scene.stage_inputs[key] = model.roi_heads.proposals_after(last, scene.features, scene.proposals, sizes)
     proposals = scene.stage_inputs[key]
     return proposals.with_truth(scene.truth) if setting.with_truth else proposals
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from cascade_rcnn.config import ModelOptions
+from cascade_rcnn.config.presets import preset_stages
 from cascade_rcnn.errors import UserError, nearest
 from cascade_rcnn.models.architectures import sibling
-from cascade_rcnn.presets import preset_stages
 from cascade_rcnn.recipes import RECIPES, OptimizerConfig, Recipe
 from cascade_rcnn_study.evaluation_settings import (
     DEFAULT,

@@ -62,8 +62,8 @@ def test_weights_are_shared_and_the_model_keeps_its_own_options():
 def test_iterated_heads_read_the_pyramid_as_the_model_does():
     baseline = model("faster_rcnn_resnet18_fpn")
     heads = heads_for(baseline, {"iterations": 3})
-    assert heads.read == baseline.roi_heads.read
-    assert heads.read is not list
+    assert heads.lay_out == baseline.roi_heads.lay_out
+    assert heads.lay_out is not list
 
 
 def test_other_proposals(truth):
@@ -74,7 +74,7 @@ def test_other_proposals(truth):
     (image,), (target,) = next(iter(evaluation_loader(truth, 1, 0)))
     batch = single.preprocess([image])
     with torch.no_grad():
-        proposals = cascade.refined(batch.pixels, batch.sizes, 2)
+        proposals = cascade.proposals_after(2, batch.pixels, batch.sizes)
         expected = single.detect(batch.pixels, batch.sizes, proposals)
     rows = found["on-cascade-inputs3"]
     rows = rows[rows[:, 0] == int(target["image_id"])]
@@ -89,7 +89,7 @@ def test_a_stage_on_another_stage_s_inputs(truth):
     batch = cascade.preprocess([image])
     with torch.no_grad():
         features = cascade.features(batch.pixels)
-        inputs = cascade.roi_heads.refine(features, cascade.propose(features, batch.sizes), batch.sizes, 1)
+        inputs = cascade.roi_heads.proposals_after(1, features, cascade.propose(features, batch.sizes), batch.sizes)
         heads = heads_for(cascade, single_stage(3).inference)
         expected = heads(features, inputs, batch.sizes, 3)
     rows = found["stage3-on-inputs2"]

@@ -127,7 +127,7 @@ def test_a_trajectory_is_what_each_stage_hands_on(class_agnostic):
         found = trajectory(cascade.roi_heads, features, proposals, batch.sizes)
         assert len(found) == 4
         for stage, boxes in enumerate(found):
-            expected = cascade.roi_heads.refine(features, proposals, batch.sizes, stage).boxes
+            expected = cascade.roi_heads.proposals_after(stage, features, proposals, batch.sizes).boxes
             torch.testing.assert_close(boxes, box_ops.clip(expected, batch.sizes))
 
 

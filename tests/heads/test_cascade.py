@@ -1,7 +1,6 @@
 """Equations 7 and 8 by hand, with a pool that returns the boxes themselves and heads of known output."""
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -9,16 +8,19 @@ from torch import Tensor, nn
 
 from cascade_rcnn import boxes as box_ops
 from cascade_rcnn import create_model
-from cascade_rcnn.config import BoxHead, Inference, Sampling, Stage
-from cascade_rcnn.heads.box_heads import TwoLayerHead
+from cascade_rcnn.config import ConvFCHeadConfig, InferenceConfig, SamplingConfig, StageConfig, replace
+from cascade_rcnn.config.presets import PRESETS, find_preset, preset_stages
 from cascade_rcnn.heads.cascade import Cascade
+from cascade_rcnn.heads.conv_fc import ConvFCHead
 from cascade_rcnn.heads.detections import select
-from cascade_rcnn.presets import DETECTRON2, MMDET, PAPER, SEMANTICS, preset_stages
+from cascade_rcnn.losses import SmoothL1Loss
 from cascade_rcnn.structures import Proposals, Targets
 
+SEMANTICS = {name: preset.semantics for name, preset in PRESETS.items()}
+PAPER, DETECTRON2, MMDET = (SEMANTICS[name] for name in ("paper", "detectron2", "mmdet"))
 SIZES = torch.tensor([[100.0, 100]])
 ONE = [torch.ones(1)]  # the feature pyramid of the tests: a factor
-EVERYTHING = Inference(score_threshold=0.0)
+EVERYTHING = InferenceConfig(score_threshold=0.0)
 
 
 class Pool(nn.Module):
@@ -30,7 +32,7 @@ class Pool(nn.Module):
 
     def forward(self, features: list[Tensor], boxes: Tensor) -> Tensor:
         self.asked.append(boxes.detach().clone())
-        return features[0] * boxes.detach() / 100
+        return (features[0] * boxes.detach() / 100).flatten(0, 1)[:, :, None, None]
 
 
 class Fixed(nn.Module):
@@ -42,7 +44,8 @@ class Fixed(nn.Module):
         self.logits, self.deltas = nn.Parameter(torch.tensor(logits)), nn.Parameter(torch.tensor(deltas))
 
     def forward(self, features: list[Tensor], boxes: Tensor) -> tuple[Tensor, Tensor]:
-        front = self.pool(features, boxes).shape[:2]
+        self.pool(features, boxes)
+        front = boxes.shape[:2]
         return self.logits.expand(*front, -1), self.deltas.expand(*front, -1, -1)
 
 
@@ -51,12 +54,19 @@ def cascade(heads, semantics=DETECTRON2, stages=None, rois=16, inference=EVERYTH
     pool = Pool()
     for head in heads:
         head.pool = pool
-    return Cascade(heads, stages, semantics, Sampling(rois=rois, positive_fraction=0.5), inference)
+    loss = SmoothL1Loss(find_preset(semantics.name).box_loss)
+    return Cascade(heads, stages, loss, semantics, SamplingConfig(rois=rois, positive_fraction=0.5), inference)
 
 
-def random_heads(number: int = 3, classes: int = 2, agnostic: bool = True, spread: float = 1.0) -> list[TwoLayerHead]:
+def losses_of(model: Cascade, *given) -> dict[str, Tensor]:
+    """Of features, proposals, targets and sizes."""
+    return model.loss(list(model.train_stages(*given)))
+
+
+def random_heads(number: int = 3, classes: int = 2, agnostic: bool = True, spread: float = 1.0) -> list[ConvFCHead]:
     torch.manual_seed(0)
-    heads = [TwoLayerHead(Pool(), 4, classes, BoxHead(width=8, class_agnostic=agnostic)) for _ in range(number)]
+    config = ConvFCHeadConfig(width=8, class_agnostic=agnostic)
+    heads = [ConvFCHead(Pool(), 4, 1, classes, config) for _ in range(number)]
     for head in heads:
         nn.init.normal_(head.regressor.weight, std=spread)
         nn.init.normal_(head.classifier.weight, std=spread)
@@ -104,10 +114,10 @@ def test_each_stage_starts_from_the_boxes_of_the_one_before(semantics):
 
 def test_statistics_scale_and_shift_the_deltas():
     """A box of 10 x 20 at (5, 10) moves by (1 x 0.5 + 0.2) x 10 = 7 and (2 x 0.25 - 0.1) x 20 = 8."""
-    stage = Stage(std=(0.5, 0.25, 1.0, 1.0), mean=(0.2, -0.1, 0.0, 0.0))
+    stage = StageConfig(std=(0.5, 0.25, 1.0, 1.0), mean=(0.2, -0.1, 0.0, 0.0))
     model = cascade([Fixed([0.0, 0], [[1.0, 2, 0, 0]])], stages=[stage])
     output = model.run(ONE, torch.tensor([[[0.0, 0, 10, 20]]]), SIZES, 1)[0]
-    torch.testing.assert_close(model.regress(0, output), torch.tensor([[[[7.0, 8, 17, 28]]]]))
+    torch.testing.assert_close(model.decode(1, output), torch.tensor([[[[7.0, 8, 17, 28]]]]))
 
 
 def test_a_class_s_own_regressor_moves_the_box_even_where_background_is_likelier():
@@ -117,7 +127,7 @@ def test_a_class_s_own_regressor_moves_the_box_even_where_background_is_likelier
     outputs = model.run(ONE, torch.tensor([[[10.0, 10, 20, 20]]]), SIZES, 2)
     torch.testing.assert_close(outputs[1].boxes, torch.tensor([[[12.0, 10, 22, 20]]]))
     # each class's box of the last stage: 12 + c x 0.05 x 10
-    torch.testing.assert_close(model.regress(1, outputs[1])[0, 0, :, 0], torch.tensor([12.5, 13, 13.5]))
+    torch.testing.assert_close(model.decode(2, outputs[1])[0, 0, :, 0], torch.tensor([12.5, 13, 13.5]))
 
 
 @pytest.mark.parametrize("last", [1, 2, 3])
@@ -127,7 +137,7 @@ def test_a_class_s_own_regressor_moves_the_box_even_where_background_is_likelier
 @torch.no_grad()
 def test_stage_and_ensemble_by_hand(semantics, ensemble, last, rois):
     heads = random_heads()
-    inference = Inference(stage=last, ensemble=ensemble, ensemble_rois=rois, score_threshold=0.0)
+    inference = InferenceConfig(stage=last, ensemble=ensemble, ensemble_rois=rois, score_threshold=0.0)
     model = cascade(heads, semantics, inference=inference)
     outputs = model.run(ONE, some_proposals().boxes, SIZES, last)
     logits = torch.stack([output.logits for output in outputs])
@@ -141,7 +151,7 @@ def test_stage_and_ensemble_by_hand(semantics, ensemble, last, rois):
         expected = logits.softmax(-1).mean(0)
     torch.testing.assert_close(model.scores(ONE, outputs), expected[..., 1:])
     found = model(ONE, some_proposals(), SIZES)
-    by_hand = select(model.regress(last - 1, outputs[-1]), expected[..., 1:], SIZES, model.inference)
+    by_hand = select(model.decode(last, outputs[-1]), expected[..., 1:], SIZES, model.inference)
     for a, b in zip(found, by_hand, strict=True):
         torch.testing.assert_close(a, b)
 
@@ -196,12 +206,12 @@ def test_risks_by_hand():
     ln 8/10; divided by the stage's std .1 and .2.
     """
     head = Fixed([0.0, math.log(2), 0], [[0.0] * 4])
-    stage = Stage(loss_weight=0.5)
+    stage = StageConfig(loss_weight=0.5)
     for semantics, smooth in ((MMDET, lambda d: d - 0.5 if d >= 1 else d * d / 2), (DETECTRON2, abs)):
         model = cascade([head], replace(semantics, append_ground_truth="first"), stages=[stage])
-        model.sampling = Sampling(rois=16, positive_fraction=1.0)
+        model.sampling = SamplingConfig(rois=16, positive_fraction=1.0)
         proposals = proposals_of([0.0, 0, 10, 10], [50, 50, 60, 60], [0, 0, 10, 8], valid=[True, True, False])
-        found = model.loss(ONE, proposals, targets_of([0.0, 0, 10, 8], labels=[1]), SIZES)
+        found = losses_of(model, ONE, proposals, targets_of([0.0, 0, 10, 8], labels=[1]), SIZES)
         # with the appended ground truth itself there are three: two positives (p = 1/2), one background (p = 1/4)
         classifier = (2 * math.log(2) + math.log(4)) / 3
         regression = (smooth(0.1 / 0.1) + smooth(math.log(10 / 8) / 0.2)) / 3
@@ -213,14 +223,14 @@ def test_risks_by_hand():
 def test_stages_are_weighted(semantics):
     """Heads that say nothing risk ln(M + 1) each."""
     model = cascade([Fixed([0.0, 0, 0], [[0.0] * 4]) for _ in range(3)], semantics)
-    found = model.loss(ONE, some_proposals(), targets_of([10.0, 10, 40, 40]), SIZES)
+    found = losses_of(model, ONE, some_proposals(), targets_of([10.0, 10, 40, 40]), SIZES)
     weights = [found[f"loss_classifier_stage{t}"].item() / math.log(3) for t in (1, 2, 3)]
     assert weights == pytest.approx([1, 1, 1] if semantics is DETECTRON2 else [1, 0.5, 0.25])
 
 
 def test_training_stages_start_from_the_boxes_of_the_one_before():
     model = cascade(random_heads(), DETECTRON2)
-    model.loss(ONE, some_proposals(), targets_of([10.0, 10, 40, 40]), SIZES)
+    losses_of(model, ONE, some_proposals(), targets_of([10.0, 10, 40, 40]), SIZES)
     asked = list(model.heads[0].pool.asked)
     assert len(asked) == 3
     for t in (0, 1):
@@ -240,7 +250,7 @@ def test_where_ground_truth_joins_the_inputs(semantics, truth_itself, truth_move
     """Stage 1 moves every box by a tenth of its width: appended ground truth, where it is handed on, arrives moved."""
     truth = [20.0, 20, 60, 60]
     model = cascade([Fixed([0.0, 0], [[1.0, 0, 0, 0]]), Fixed([0.0, 0], [[0.0] * 4])], semantics, rois=64)
-    model.loss(ONE, some_proposals(), targets_of(truth), SIZES)
+    losses_of(model, ONE, some_proposals(), targets_of(truth), SIZES)
     first, second = model.heads[0].pool.asked
     assert contains(first, truth)
     assert contains(second, truth) == truth_itself
@@ -251,15 +261,15 @@ def test_where_ground_truth_joins_the_inputs(semantics, truth_itself, truth_move
 def test_later_stages_keep_every_box(semantics):
     """12 proposals and 2 objects: 14 inputs; the paper's stages add the objects anew each time."""
     model = cascade(random_heads(), semantics, rois=64)
-    model.sampling = Sampling(rois=64, positive_fraction=1.0)
-    model.loss(ONE, some_proposals(), targets_of([20.0, 20, 60, 60], [5, 50, 30, 90]), SIZES)
+    model.sampling = SamplingConfig(rois=64, positive_fraction=1.0)
+    losses_of(model, ONE, some_proposals(), targets_of([20.0, 20, 60, 60], [5, 50, 30, 90]), SIZES)
     added = 2 if semantics is PAPER else 0
     assert [x.shape[1] for x in model.heads[0].pool.asked] == [14, 14 + added, 14 + 2 * added]
 
 
 def test_mmdetection_s_stages_sample_again():
     model = cascade(random_heads(), MMDET, rois=8)
-    model.loss(ONE, some_proposals(), targets_of([20.0, 20, 60, 60]), SIZES)
+    losses_of(model, ONE, some_proposals(), targets_of([20.0, 20, 60, 60]), SIZES)
     assert [x.shape[1] for x in model.heads[0].pool.asked] == [8, 8, 8]
 
 
@@ -272,8 +282,8 @@ def test_positives_at_the_ground_truth_are_not_handed_on_where_asked():
     for limit in (0.95, None):
         semantics = replace(PAPER, drop_near_ground_truth=limit)
         model = cascade([Fixed([0.0, 0], [[0.0] * 4]) for _ in range(2)], semantics)
-        model.sampling = Sampling(rois=16, positive_fraction=1.0)
-        found[limit] = model.loss(ONE, proposals, targets_of([20.0, 20, 60, 60]), SIZES)
+        model.sampling = SamplingConfig(rois=16, positive_fraction=1.0)
+        found[limit] = losses_of(model, ONE, proposals, targets_of([20.0, 20, 60, 60]), SIZES)
     assert found[0.95]["loss_box_reg_stage1"].item() == pytest.approx(found[None]["loss_box_reg_stage1"].item())
     kept = {limit: losses["loss_box_reg_stage2"].item() for limit, losses in found.items()}
     assert kept[0.95] / kept[None] == pytest.approx(4 / 2)  # of proposals 2, truth of stage 1, truth anew: 4
@@ -289,7 +299,7 @@ def test_a_positive_s_place_before_it_moved_tells_whether_it_is_handed_on(limit,
     """
     semantics = replace(PAPER, drop_near_ground_truth=limit, append_ground_truth="first")
     model = cascade([Fixed([0.0, 0], [[1.0, 0, 0, 0]]), Fixed([0.0, 0], [[0.0] * 4])], semantics)
-    model.sampling = Sampling(rois=16, positive_fraction=1.0)
+    model.sampling = SamplingConfig(rois=16, positive_fraction=1.0)
     truth = targets_of([20.0, 20, 60, 60])
     _, second = model.train_stages(ONE, proposals_of([16.0, 20, 56, 60]), truth, SIZES)
     handed_on = second.output.boxes[second.valid]
@@ -299,9 +309,9 @@ def test_a_positive_s_place_before_it_moved_tells_whether_it_is_handed_on(limit,
 def test_a_background_box_is_handed_on_wherever_it_lies():
     """The rule is for positives: with u = .99 a box at IoU .97 is background, and stays."""
     semantics = replace(PAPER, append_ground_truth="first")
-    stages = [Stage(iou=0.99), Stage(iou=0.5)]
+    stages = [StageConfig(iou=0.99), StageConfig(iou=0.5)]
     model = cascade([Fixed([0.0, 0], [[0.0] * 4]) for _ in range(2)], semantics, stages)
-    model.sampling = Sampling(rois=16, positive_fraction=0.5)
+    model.sampling = SamplingConfig(rois=16, positive_fraction=0.5)
     box = [20.0, 20, 60, 58.8]
     seen = list(model.train_stages(ONE, proposals_of(box), targets_of([20.0, 20, 60, 60]), SIZES))
     assert seen[1].output.boxes[seen[1].valid].tolist() == [pytest.approx(box)]
@@ -316,7 +326,7 @@ def test_small_objects_are_neither_learnt_nor_background_where_asked():
     ):
         semantics = replace(DETECTRON2, min_object_size=least, append_ground_truth="first")
         model = cascade([Fixed([0.0, 0], [[0.0] * 4])], semantics)
-        model.sampling = Sampling(rois=16, positive_fraction=1.0)
+        model.sampling = SamplingConfig(rois=16, positive_fraction=1.0)
         (seen,) = model.train_stages(
             ONE, proposals_of(small, large, [70.0, 0, 90, 20]), targets_of(small, large), SIZES
         )
@@ -329,9 +339,10 @@ def test_small_objects_are_neither_learnt_nor_background_where_asked():
 def shared(semantics=DETECTRON2, **inference) -> tuple[Cascade, Fixed, Fixed]:
     """Stages a, a, b: a moves boxes right by a tenth of their width (in stage 1's units), b not at all."""
     a, b = Fixed([0.0, 1], [[1.0, 0, 0, 0]]), Fixed([0.0, 3], [[0.0] * 4])
-    stages = [Stage(iou=u, std=(s, s, 0.2, 0.2)) for u, s in ((0.5, 0.1), (0.6, 0.05), (0.7, 0.01))]
-    options = Inference(score_threshold=0.0, **inference)
-    model = Cascade([a, a, b], stages, semantics, Sampling(rois=16, positive_fraction=1.0), options)
+    stages = [StageConfig(iou=u, std=(s, s, 0.2, 0.2)) for u, s in ((0.5, 0.1), (0.6, 0.05), (0.7, 0.01))]
+    options = InferenceConfig(score_threshold=0.0, **inference)
+    loss = SmoothL1Loss(find_preset(semantics.name).box_loss)
+    model = Cascade([a, a, b], stages, loss, semantics, SamplingConfig(rois=16, positive_fraction=1.0), options)
     return model, a, b
 
 
@@ -345,7 +356,7 @@ def test_stages_that_share_a_head_are_trained_each_by_its_own_u_and_statistics()
     assert [x.values.item() for x in left] == pytest.approx([20, 24, 26])  # by .1, then by .05 of its width
     ious = [trained.iou[0, x.indices].item() for trained, x in zip(seen, left, strict=True)]
     assert ious == pytest.approx([29 / 51, 33 / 47, 35 / 45])
-    found = model.loss(ONE, proposals_of([20.0, 20, 60, 60]), truth, SIZES)
+    found = losses_of(model, ONE, proposals_of([20.0, 20, 60, 60]), truth, SIZES)
     assert set(found) == {f"loss_{kind}_stage{t}" for kind in ("classifier", "box_reg") for t in (1, 2, 3)}
     # of the proposal and the moved truth, each predicted 1 where b^t -> truth needs (truth - x) / 40 / std: L1
     x = torch.tensor([[20.0, 31], [24, 35], [26, 37]])
@@ -361,7 +372,7 @@ def test_a_shared_head_s_gradient_is_the_sum_of_its_stages():
     grads = []
     for names in (("stage1",), ("stage2",), ("stage1", "stage2"), ("stage1", "stage2", "stage3")):
         model, a, _ = shared()
-        found = model.loss(ONE, some_proposals(), targets_of([20.0, 20, 60, 60]), SIZES)
+        found = losses_of(model, ONE, some_proposals(), targets_of([20.0, 20, 60, 60]), SIZES)
         sum(loss for name, loss in found.items() if name.endswith(names)).backward()
         grads.append(a.logits.grad)
     torch.testing.assert_close(grads[0] + grads[1], grads[2])
@@ -392,7 +403,7 @@ def test_the_pooled_gradient_is_shared_among_stages_not_heads():
         )
         factor = torch.ones(1, requires_grad=True)
         torch.manual_seed(1)
-        sum(model.loss([factor], some_proposals(), targets_of([10.0, 10, 40, 40]), SIZES).values()).backward()
+        sum(losses_of(model, [factor], some_proposals(), targets_of([10.0, 10, 40, 40]), SIZES).values()).backward()
         gradients.append(factor.grad.item())
     assert gradients[1] == pytest.approx(gradients[0] / 3, rel=1e-4)
 
@@ -400,8 +411,9 @@ def test_the_pooled_gradient_is_shared_among_stages_not_heads():
 def test_stages_behind_the_trained_ones_only_run():
     heads = random_heads(2)
     stages = preset_stages("detectron2", 3)
-    model = Cascade([heads[0], heads[1], heads[1]], stages, DETECTRON2, Sampling(rois=16), EVERYTHING, trained=2)
-    found = model.loss(ONE, some_proposals(), targets_of([10.0, 10, 40, 40]), SIZES)
+    loss, sampling = SmoothL1Loss(find_preset("detectron2").box_loss), SamplingConfig(rois=16)
+    model = Cascade([heads[0], heads[1], heads[1]], stages, loss, DETECTRON2, sampling, EVERYTHING, trained=2)
+    found = losses_of(model, ONE, some_proposals(), targets_of([10.0, 10, 40, 40]), SIZES)
     assert set(found) == {f"loss_{kind}_stage{t}" for kind in ("classifier", "box_reg") for t in (1, 2)}
     assert len(model.run(ONE, some_proposals().boxes, SIZES, 3)) == 3
 
@@ -411,9 +423,8 @@ def test_the_class_s_regressor_refines_in_training_too():
     deltas = [[1.0, 0, 0, 0], [2, 0, 0, 0], [3, 0, 0, 0]]
     heads = [Fixed([9.0, 0, 0, 1], deltas), Fixed([0.0, 0, 0, 0], deltas)]
     model = cascade(heads, DETECTRON2)
-    model.loss(
-        ONE, proposals_of([10.0, 10, 20, 18], [60.0, 60, 70, 70]), targets_of([10.0, 10, 20, 20], labels=[2]), SIZES
-    )
+    proposals = proposals_of([10.0, 10, 20, 18], [60.0, 60, 70, 70])
+    losses_of(model, ONE, proposals, targets_of([10.0, 10, 20, 20], labels=[2]), SIZES)
     assert contains(model.heads[0].pool.asked[1], [12.0, 10, 22, 18])
     assert contains(model.heads[0].pool.asked[1], [63.0, 60, 73, 70])
 
@@ -425,7 +436,7 @@ def test_detectron2_shares_the_pooled_gradient_among_the_stages(stages):
         model = cascade(random_heads(stages), replace(DETECTRON2, average_pooled_gradient=average))
         factor = torch.ones(1, requires_grad=True)
         torch.manual_seed(1)
-        total = sum(model.loss([factor], some_proposals(), targets_of([10.0, 10, 40, 40]), SIZES).values())
+        total = sum(losses_of(model, [factor], some_proposals(), targets_of([10.0, 10, 40, 40]), SIZES).values())
         total.backward()
         gradients.append(factor.grad.item())
         weights.append(model.heads[0].fc1.weight.grad)
@@ -438,7 +449,7 @@ def test_detectron2_shares_the_pooled_gradient_among_the_stages(stages):
 def test_no_gradient_flows_from_stage_to_stage():
     """The boxes of a stage are its input, not a function it trains (Fast R-CNN's approximation, in every peer)."""
     model = cascade(random_heads(), DETECTRON2)
-    found = model.loss(ONE, some_proposals(), targets_of([10.0, 10, 40, 40]), SIZES)
+    found = losses_of(model, ONE, some_proposals(), targets_of([10.0, 10, 40, 40]), SIZES)
     (found["loss_classifier_stage3"] + found["loss_box_reg_stage3"]).backward()
     assert all(p.grad is None for head in model.heads[:2] for p in head.parameters())
     assert all(p.grad is not None for p in model.heads[2].parameters())
@@ -450,7 +461,7 @@ def test_without_objects_or_proposals_risks_are_finite_and_reach_every_head(sema
     for valid in (True, False):
         model = cascade(random_heads(agnostic=False), semantics)
         proposals = some_proposals()._replace(valid=torch.full((1, 12), valid))
-        found = model.loss(ONE, proposals, nothing, SIZES)
+        found = losses_of(model, ONE, proposals, nothing, SIZES)
         sum(found.values()).backward()
         assert all(bool(x.isfinite()) for x in found.values())
         assert all(x.item() == 0 for name, x in found.items() if "box_reg" in name)
@@ -465,7 +476,7 @@ def test_as_many_survivors_as_proposals_change_nothing():
     heads, proposals = random_heads(), some_proposals()
     every = cascade(heads)(ONE, proposals, SIZES)
     same = cascade(heads, inference=replace(EVERYTHING, survivors=12))(ONE, proposals, SIZES)
-    assert all(torch.equal(a, b) for a, b in zip(every, same, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(every[:4], same[:4], strict=True))
 
 
 def test_survivors_are_those_least_taken_for_background():

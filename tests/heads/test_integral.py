@@ -6,14 +6,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cascade_rcnn.config import Inference, Sampling, Stage
+from cascade_rcnn.config import InferenceConfig, SamplingConfig, SmoothL1Config, StageConfig
+from cascade_rcnn.config.presets import PRESETS
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.heads.integral import IntegralLoss
-from cascade_rcnn.presets import DETECTRON2, MMDET, SEMANTICS
+from cascade_rcnn.losses import SmoothL1Loss
 from cascade_rcnn.structures import Proposals, Targets
 
+SEMANTICS = {name: preset.semantics for name, preset in PRESETS.items()}
+DETECTRON2, MMDET = SEMANTICS["detectron2"], SEMANTICS["mmdet"]
+L1 = SmoothL1Loss(SmoothL1Config())
 SIZES = torch.tensor([[100.0, 100]])
-STAGES = tuple(Stage(iou=u) for u in (0.5, 0.6, 0.7))
+STAGES = tuple(StageConfig(iou=u) for u in (0.5, 0.6, 0.7))
 # probabilities of background and the one class: 1/2 1/2, 1/4 3/4, 3/4 1/4
 LOGITS = (0.0, 0.0, 0.0, math.log(3), math.log(3), 0.0)
 
@@ -28,8 +32,12 @@ class Fixed(nn.Module):
 
 
 def method(semantics=DETECTRON2, stages=STAGES, **inference) -> IntegralLoss:
-    sampling = Sampling(rois=16, positive_fraction=1.0)
-    return IntegralLoss(Fixed(), stages, semantics, sampling, Inference(score_threshold=0.0, **inference))
+    sampling = SamplingConfig(rois=16, positive_fraction=1.0)
+    return IntegralLoss(Fixed(), stages, L1, semantics, sampling, InferenceConfig(score_threshold=0.0, **inference))
+
+
+def losses_of(model: IntegralLoss, proposals: Proposals, targets: Targets) -> dict[str, Tensor]:
+    return model.loss(list(model.train_stages([], proposals, targets, SIZES)))
 
 
 def test_each_classifier_learns_by_its_own_u_and_the_regressor_by_the_lowest():
@@ -37,7 +45,7 @@ def test_each_classifier_learns_by_its_own_u_and_the_regressor_by_the_lowest():
     boxes = torch.tensor([[[0.0, 0, 10, 6.5], [0, 0, 10, 5.5], [50, 50, 60, 60]]])
     proposals = Proposals(boxes, torch.ones(1, 3, dtype=torch.bool))
     truth = Targets(torch.tensor([[[0.0, 0, 10, 10]]]), torch.ones(1, 1).long(), torch.ones(1, 1).bool(), None)
-    found = method().loss([], proposals, truth, SIZES)
+    found = losses_of(method(), proposals, truth)
     half, quarter, most = -math.log(1 / 2), -math.log(1 / 4), -math.log(3 / 4)
     expected = (4 * half) + (2 * most + 2 * quarter) + (1 * quarter + 3 * most)
     assert found["loss_classifier"].item() == pytest.approx(expected / 4, rel=1e-5)
@@ -69,7 +77,7 @@ def test_without_objects_every_weight_has_a_gradient(semantics):
     nothing = Targets(torch.zeros(1, 1, 4), torch.zeros(1, 1).long(), torch.zeros(1, 1).bool(), None)
     model = method(semantics)
     proposals = Proposals(torch.tensor([[[10.0, 10, 20, 20]]]), torch.ones(1, 1, dtype=torch.bool))
-    sum(model.loss([], proposals, nothing, SIZES).values()).backward()
+    sum(losses_of(model, proposals, nothing).values()).backward()
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.parameters())
 
 
@@ -85,4 +93,4 @@ def test_boxes_are_handed_on_by_the_class_that_the_classifiers_agree_on():
     model.heads[0].logits = nn.Parameter(torch.tensor(likely))
     model.heads[0].deltas = nn.Parameter(torch.tensor([[1.0, 0, 0, 0], [0.0, 0, 0, 0]]))
     proposals = Proposals(torch.tensor([[[10.0, 10, 20, 20]]]), torch.ones(1, 1, dtype=torch.bool))
-    assert model.refine([], proposals, SIZES, 1).boxes[0, 0].tolist() == pytest.approx([11, 10, 21, 20])
+    assert model.proposals_after(1, [], proposals, SIZES).boxes[0, 0].tolist() == pytest.approx([11, 10, 21, 20])

@@ -5,13 +5,17 @@ import torch
 from torch import Tensor, nn
 
 from cascade_rcnn import create_model
-from cascade_rcnn.config import Inference, Sampling, Stage
+from cascade_rcnn.config import InferenceConfig, SamplingConfig, SmoothL1Config, StageConfig
+from cascade_rcnn.config.presets import PRESETS
 from cascade_rcnn.heads.cascade import Cascade
 from cascade_rcnn.heads.iterative import iterative_bbox
+from cascade_rcnn.losses import SmoothL1Loss
 from cascade_rcnn.models import checkpoint
-from cascade_rcnn.presets import DETECTRON2, SEMANTICS
 from cascade_rcnn.structures import Proposals, Targets
 
+SEMANTICS = {name: preset.semantics for name, preset in PRESETS.items()}
+DETECTRON2 = SEMANTICS["detectron2"]
+L1 = SmoothL1Loss(SmoothL1Config())
 SIZES = torch.tensor([[100.0, 100]])
 PROPOSALS = Proposals(torch.tensor([[[10.0, 10, 20, 20]]]), torch.ones(1, 1, dtype=torch.bool))
 TINY = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 16, "proposals": 40, "rois": 16, "min_size": None}
@@ -30,9 +34,9 @@ class Right(nn.Module):
 
 
 def method(iterations: int, semantics=DETECTRON2, **inference) -> Cascade:
-    stage = Stage(std=(1.0, 1.0, 1.0, 1.0))
+    stage = StageConfig(std=(1.0, 1.0, 1.0, 1.0))
     return iterative_bbox(
-        Right(), stage, iterations, semantics, Sampling(), Inference(score_threshold=0.0, **inference)
+        Right(), stage, iterations, L1, semantics, SamplingConfig(), InferenceConfig(score_threshold=0.0, **inference)
     )
 
 
@@ -50,10 +54,14 @@ def test_every_iteration_can_be_read():
     assert lefts == pytest.approx([20, 30, 40, 50, 60])
 
 
+def losses_of(model: Cascade, truth: Targets) -> dict[str, Tensor]:
+    return model.loss(list(model.train_stages([], PROPOSALS, truth, SIZES)))
+
+
 def test_training_is_the_baseline_s():
     truth = Targets(torch.tensor([[[11.0, 10, 21, 20]]]), torch.ones(1, 1).long(), torch.ones(1, 1).bool(), None)
     assert (method(3).trained, len(method(3).stages)) == (1, 3)
-    one, three = (method(n).loss([], PROPOSALS, truth, SIZES) for n in (1, 3))
+    one, three = (losses_of(method(n), truth) for n in (1, 3))
     assert set(one) == {"loss_classifier", "loss_box_reg"}
     assert {k: v.item() for k, v in one.items()} == {k: v.item() for k, v in three.items()}
 

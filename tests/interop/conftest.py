@@ -1,6 +1,6 @@
 """What detectron2 and mmdetection computed with small models: `tests/fixtures/peers`, and more beside the clone."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cascade_rcnn.config import ModelConfig
+from cascade_rcnn.config import ModelConfig, replace
 from cascade_rcnn.interop.convert import PEERS
 from cascade_rcnn.models.build import build
 from cascade_rcnn.models.detector import Detector

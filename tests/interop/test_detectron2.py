@@ -1,17 +1,23 @@
 """What a detectron2 config says comes along."""
 
-from dataclasses import replace
-
 import pytest
 
 from cascade_rcnn import create_model
-from cascade_rcnn.config import ModelConfig, RoIAlign, Stage
+from cascade_rcnn.config import (
+    IoULossConfig,
+    ModelConfig,
+    ResNetConfig,
+    RoIAlignConfig,
+    SmoothL1Config,
+    StageConfig,
+    replace,
+)
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop.categories import coco
 from cascade_rcnn.interop.detectron2 import read_config, to_config, to_detectron2
 
-FASTER = ModelConfig(name="faster_rcnn_resnet50_fpn", categories=coco(), stages=(Stage(),))
-CASCADE = replace(FASTER, stages=(Stage(),) * 3)
+FASTER = ModelConfig(name="faster_rcnn_resnet50_fpn", categories=coco(), stages=(StageConfig(),))
+CASCADE = replace(FASTER, stages=(StageConfig(),) * 3)
 
 
 def test_stock_settings():
@@ -23,8 +29,9 @@ def test_stock_settings():
     assert config.preprocess.mean == pytest.approx((103.53 / 255, 116.28 / 255, 123.675 / 255))
     assert config.preprocess.std == pytest.approx((1 / 255,) * 3)
     assert config.preprocess.min_size == (640, 672, 704, 736, 768, 800)
+    assert isinstance(config.backbone, ResNetConfig)
     assert config.backbone.stride_in_1x1
-    assert config.roi_align == RoIAlign(sampling=0, aligned=True)
+    assert config.roi_align == RoIAlignConfig(sampling=0, aligned=True)
     assert config.semantics.average_pooled_gradient
     assert (config.rpn.post_nms_train, to_config(FASTER, None).rpn.post_nms_train) == (2000, 1000)
 
@@ -47,11 +54,14 @@ TEST: {DETECTIONS_PER_IMAGE: 30}
 DATASETS: {TRAIN: [voc_2007_train]}
 """)
     config = to_config(replace(FASTER, categories=FASTER.categories[:20]), read_config(tmp_path / "config.yaml"))
-    assert (config.rpn.nms_iou, config.semantics.rpn_box_beta, config.semantics.box_beta) == (0.65, 0.5, 1.0)
-    assert (config.backbone.stride_in_1x1, config.backbone.norm, config.backbone.frozen_stages) == (False, "batch", 0)
+    assert config.rpn.nms_iou == 0.65
+    assert (config.rpn.box_loss, config.box_loss) == (SmoothL1Config(beta=0.5), SmoothL1Config(beta=1.0))
+    backbone = config.backbone
+    assert isinstance(backbone, ResNetConfig)
+    assert (backbone.stride_in_1x1, backbone.norm.kind, backbone.frozen_stages) == (False, "batch", 0)
     assert config.rpn.anchors.sizes == (16, 32, 64, 128, 256)
-    assert config.stages == (Stage(iou=0.55, std=(0.2, 0.2, 0.5, 0.5)),)
-    assert config.roi_align == RoIAlign(sampling=2, aligned=False)
+    assert config.stages == (StageConfig(iou=0.55, std=(0.2, 0.2, 0.5, 0.5)),)
+    assert config.roi_align == RoIAlignConfig(sampling=2, aligned=False)
     assert (config.preprocess.bgr, config.preprocess.min_size) == (False, (640,))
     assert (config.inference.score_threshold, config.inference.max_detections) == (0.3, 30)
     assert config.categories[19].name == "tvmonitor"
@@ -61,12 +71,12 @@ DATASETS: {TRAIN: [voc_2007_train]}
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("MODEL: {FPN: {NORM: GN}}", r"MODEL\.FPN\.NORM is 'GN'; '' converts"),
+        ("MODEL: {FPN: {NORM: LN}}", r"MODEL\.FPN\.NORM is 'LN'; '' or 'FrozenBN'"),
         (
             "MODEL: {BACKBONE: {NAME: build_swin_backbone}}",
             r"NAME is 'build_swin_backbone'; 'build_resnet_fpn_backbone'",
         ),
-        ("MODEL: {ROI_BOX_HEAD: {NUM_CONV: 4}}", r"NUM_CONV is 4; 0 converts"),
+        ("MODEL: {ROI_BOX_HEAD: {NORM: LN}}", r"ROI_BOX_HEAD\.NORM is 'LN'; '' or 'FrozenBN'"),
         ("MODEL: {ROI_BOX_HEAD: {USE_FED_LOSS: true}}", r"USE_FED_LOSS is True; False converts"),
         ("MODEL: {ROI_HEADS: {NAME: KRCNNROIHeads}}", r"NAME is 'KRCNNROIHeads'; 'StandardROIHeads' or"),
         ("MODEL: {ROI_HEADS: {PROPOSAL_APPEND_GT: false}}", "PROPOSAL_APPEND_GT is False"),
@@ -139,3 +149,12 @@ def test_anchors_and_stages_have_to_fit():
         to_config(FASTER, {"MODEL.ANCHOR_GENERATOR.SIZES": [[32, 64], [128]]})
     with pytest.raises(UserError, match="the checkpoint has 3 stages, its config 2"):
         to_config(CASCADE, {"MODEL.ROI_BOX_CASCADE_HEAD.IOUS": [0.5, 0.6]})
+
+
+def test_losses_of_decoded_boxes(tmp_path):
+    text = (
+        "MODEL: {ROI_BOX_HEAD: {BBOX_REG_LOSS_TYPE: giou, BBOX_REG_LOSS_WEIGHT: 2.0}, RPN: {BBOX_REG_LOSS_TYPE: ciou}}"
+    )
+    (tmp_path / "config.yaml").write_text(text)
+    config = to_config(FASTER, read_config(tmp_path / "config.yaml"))
+    assert (config.box_loss, config.rpn.box_loss) == (IoULossConfig(weight=2.0), IoULossConfig(kind="ciou"))

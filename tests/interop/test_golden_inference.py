@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from cascade_rcnn import boxes as box_ops
-from cascade_rcnn.heads.cascade import StageOutput
 from cascade_rcnn.models.detector import Detector, to_list
-from cascade_rcnn.structures import Images
+from cascade_rcnn.structures import ImageBatch, StageOutput
 
 
 def close(found: Tensor, expected: Tensor, tolerance: float) -> None:
@@ -31,7 +30,7 @@ def model(peer) -> Detector:
 
 
 @pytest.fixture(scope="module")
-def images(peer, model) -> Images:
+def images(peer, model) -> ImageBatch:
     return model.preprocess([peer.infer["image_rgb"].permute(2, 0, 1)])
 
 
@@ -95,7 +94,7 @@ def test_proposals(peer, model, features, images):
 @torch.no_grad()
 def test_roi_align(peer, model, features):
     boxes = peer.infer["stage0_in_boxes"][None, :8]
-    pooled = model.roi_heads.heads[0].pool(features, boxes).view(8, 7, 7, -1).permute(0, 3, 1, 2)
+    pooled = model.roi_heads.heads[0].pool(features, boxes)
     close(pooled, peer.infer["stage0_pooled_first8"], 6e-4)
 
 
@@ -108,7 +107,7 @@ def test_stages_and_ensemble(peer, model, features, images):
         close(outputs[t].logits[0].roll(-1, dims=1), peer.infer[f"stage{t}_logits"], 2e-3)
         close(outputs[t].deltas[0].flatten(1), peer.infer[f"stage{t}_deltas"], 1e-3)
         if f"stage{t}_out_boxes" in peer.infer:
-            refined = cascade.regress(t, outputs[t])[:, :, 0]
+            refined = cascade.decode(t + 1, outputs[t])[:, :, 0]
             refined = box_ops.clip(refined, images.sizes) if peer.origin == "mmdet" else refined
             close(refined[0], peer.infer[f"stage{t}_out_boxes"], 0.02)
     close(cascade.scores(features, outputs)[0], peer.infer["mean_probs"][:, :-1], 3e-4)

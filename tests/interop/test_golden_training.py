@@ -4,21 +4,21 @@ In double precision the gradients' norms are up to 7e-3 away from the peers' own
 that rounds convolutions as theirs did 2e-4: a ten times larger tolerance is for those that do not.
 """
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
 
+from cascade_rcnn.config import ResNetConfig, replace
 from cascade_rcnn.interop import layout
 from cascade_rcnn.models.detector import Detector
-from cascade_rcnn.structures import Images, Proposals, Targets
+from cascade_rcnn.structures import ImageBatch, Proposals, Targets
 
 
 class Batch(NamedTuple):
     model: Detector
-    images: Images
+    images: ImageBatch
     targets: Targets
     proposals: Proposals
     features: list[Tensor]
@@ -67,25 +67,28 @@ def test_folded_batch_norm_has_the_same_gradients(peer):
     pixels = torch.randn(1, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     grads = []
     for fold in (True, False):
-        model = peer.build(backbone=replace(peer.config.backbone, fold_norm=fold))
+        own = peer.config.backbone
+        assert isinstance(own, ResNetConfig)
+        model = peer.build(backbone=replace(own, norm=replace(own.norm, folded=fold)))
         sum(x.square().mean() for x in model.double().backbone(pixels)).backward()
         grads.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
     torch.testing.assert_close(*grads, rtol=1e-8, atol=1e-12)
 
 
 def test_cascade_losses_and_gradients(peer, batch, rounds_alike):
-    found = batch.model.roi_heads.loss(batch.features, batch.proposals, batch.targets, batch.images.sizes)
-    cascade = len(peer.config.stages) > 1
+    cascade = batch.model.roi_heads
+    found = cascade.loss(list(cascade.train_stages(batch.features, batch.proposals, batch.targets, batch.images.sizes)))
+    several = len(peer.config.stages) > 1
     classify, localize = {
         "detectron2": ("loss_cls", "loss_box_reg"),
         "mmdet": ("loss_{}loss_cls", "loss_{}loss_bbox"),
     }[peer.origin]
     for t in range(len(peer.config.stages)):
         for name, theirs in (("loss_classifier", classify), ("loss_box_reg", localize)):
-            theirs = theirs.format(f"s{t}." if cascade else "")
-            theirs += f"_stage{t}" if cascade and peer.origin == "detectron2" else ""
+            theirs = theirs.format(f"s{t}." if several else "")
+            theirs += f"_stage{t}" if several and peer.origin == "detectron2" else ""
             expected = peer.train[theirs]
-            torch.testing.assert_close(found[f"{name}_stage{t + 1}" if cascade else name], expected, rtol=1e-4, atol=0)
+            torch.testing.assert_close(found[f"{name}_stage{t + 1}" if several else name], expected, rtol=1e-4, atol=0)
     sum(found.values()).backward()
     check_gradients(peer, batch.model, "heads", rounds_alike)
 

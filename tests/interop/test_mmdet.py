@@ -1,16 +1,14 @@
 """What an mmdetection config says comes along, and nothing in it is run."""
 
-from dataclasses import replace
-
 import pytest
 
-from cascade_rcnn.config import ModelConfig, Stage
+from cascade_rcnn.config import IoULossConfig, ModelConfig, ResNetConfig, SmoothL1Config, StageConfig, replace
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop.categories import coco
 from cascade_rcnn.interop.mmdet import parse_config, read_config, to_config
 
-FASTER = ModelConfig(name="faster_rcnn_resnet50_fpn", categories=coco(), stages=(Stage(),))
-CASCADE = replace(FASTER, stages=(Stage(),) * 3)
+FASTER = ModelConfig(name="faster_rcnn_resnet50_fpn", categories=coco(), stages=(StageConfig(),))
+CASCADE = replace(FASTER, stages=(StageConfig(),) * 3)
 OLD = """
 '''A config of version 2.'''
 norm = dict(type='BN', requires_grad=False)
@@ -32,9 +30,10 @@ def test_stock_settings():
     cascade, faster = to_config(CASCADE, None), to_config(FASTER, None)
     assert [stage.loss_weight for stage in cascade.stages] == [1.0, 0.5, 0.25]
     assert cascade.stages[2].std == (0.033, 0.033, 0.067, 0.067)
-    assert (cascade.semantics.box_beta, faster.semantics.box_beta) == (1.0, 0.0)
-    assert (cascade.semantics.rpn_anchors, faster.semantics.rpn_anchors) == ("inside", "centre-inside")
-    assert (cascade.backbone.norm, cascade.backbone.frozen_stages) == ("affine", 2)
+    assert (cascade.box_loss, faster.box_loss) == (SmoothL1Config(beta=1.0), SmoothL1Config())
+    assert (cascade.rpn.trained_anchors, faster.rpn.trained_anchors) == ("inside", "centre-inside")
+    assert isinstance(cascade.backbone, ResNetConfig)
+    assert (cascade.backbone.norm.kind, cascade.backbone.frozen_stages) == ("affine", 2)
     assert not cascade.preprocess.bgr
     assert not cascade.backbone.stride_in_1x1
     assert cascade.rpn.anchors.sizes == (32, 64, 128, 256, 512)
@@ -43,14 +42,16 @@ def test_stock_settings():
 
 def test_settings_of_version_2_caffe_style():
     config = to_config(replace(FASTER, categories=FASTER.categories[:2]), parse_config(OLD, "config.py"))
-    assert (config.backbone.stride_in_1x1, config.backbone.norm, config.backbone.frozen_stages) == (True, "frozen", 0)
+    backbone = config.backbone
+    assert isinstance(backbone, ResNetConfig)
+    assert (backbone.stride_in_1x1, backbone.norm.kind, backbone.frozen_stages) == (True, "frozen", 0)
     assert config.preprocess.bgr
     assert config.preprocess.mean == pytest.approx((103.53 / 255, 116.28 / 255, 123.675 / 255))
     assert (config.preprocess.min_size, config.preprocess.max_size) == ((600,), 1000)
-    assert config.semantics.rpn_box_beta == pytest.approx(1 / 9)
-    assert config.semantics.box_beta == 0
+    assert config.rpn.box_loss == SmoothL1Config(beta=1.0 / 9.0)
+    assert config.box_loss == SmoothL1Config()
     assert config.rpn.anchors.sizes == (16, 32, 64)
-    assert config.stages == (Stage(iou=0.6, std=(0.2, 0.2, 0.4, 0.4)),)
+    assert config.stages == (StageConfig(iou=0.6, std=(0.2, 0.2, 0.4, 0.4)),)
     assert config.sampling.rois == 128
     assert (config.inference.score_threshold, config.inference.nms_iou, config.inference.max_detections) == (
         0.01,
@@ -77,20 +78,23 @@ def _head(**settings: object) -> dict:
         ("_base_ = ['../base.py']\nmodel = dict()", r"builds on \['../base.py'\]; give the flat config"),
         ("x = 1", "has no `model`"),
         ("model = dict(neck=dict(type='PAFPN'))", r"model\.neck\.type is 'PAFPN'; 'FPN' converts"),
-        ("model = dict(backbone=dict(norm_cfg=dict(type='GN')))", r"norm_cfg\.type is 'GN'"),
+        ("model = dict(backbone=dict(norm_cfg=dict(type='LN')))", r"norm_cfg\.type is 'LN'"),
         ("model = dict(test_cfg=dict(rcnn=dict(nms=dict(type='soft_nms'))))", "'soft_nms'; 'nms' converts"),
         (
             f"model = {_head(cls_predictor_cfg={'type': 'NormedLinear', 'tempearture': 20})}",
             "is 'NormedLinear'; 'Linear'",
         ),
         (f"model = {_head(loss_cls={'type': 'SeesawLoss', 'p': 0.8})}", "'SeesawLoss'; 'CrossEntropyLoss' converts"),
-        (f"model = {_head(loss_bbox={'type': 'GIoULoss'})}", "'GIoULoss'; 'L1Loss' or 'SmoothL1Loss' converts"),
-        (f"model = {_head(loss_bbox={'type': 'L1Loss', 'loss_weight': 10.0})}", r"loss_weight is 10\.0; 1\.0 converts"),
-        (f"model = {_head(reg_decoded_bbox=True)}", "reg_decoded_bbox is True; False converts"),
+        (f"model = {_head(loss_bbox={'type': 'BalancedL1Loss'})}", "'BalancedL1Loss'; 'L1Loss' or 'SmoothL1Loss' or"),
+        (f"model = {_head(loss_bbox={'type': 'GIoULoss'})}", "reg_decoded_bbox is False with a GIoULoss; decoded"),
+        (f"model = {_head(reg_decoded_bbox=True)}", "reg_decoded_bbox is True with a L1Loss; decoded boxes convert"),
+        (
+            "model = dict(roi_head=dict(bbox_head=[dict(loss_bbox=dict(type='L1Loss')), dict()]))",
+            "several loss_bbox; one for all",
+        ),
         (f"model = {_head(temperature=2)}", r"bbox_head\.temperature is 2, which has no equivalent here"),
         ("model = dict(roi_head=dict(type='DoubleHeadRoIHead'))", "'DoubleHeadRoIHead'; 'StandardRoIHead' or"),
         ("model = dict(backbone=dict(dcn=dict(deform_groups=1, type='DCNv2')))", r"dcn\.type is 'DCNv2', which has no"),
-        ("model = dict(rpn_head=dict(num_convs=2))", "num_convs is 2; 1 converts"),
         ("model = dict(rpn_head=dict(anchor_generator=dict(strides=[8, 16])))", r"strides is \[8, 16\]; \[4, 8"),
         ("model = dict(train_cfg=dict(rcnn=dict(sampler=dict(type='OHEMSampler'))))", "'OHEMSampler'"),
         (
@@ -153,3 +157,11 @@ def test_match_low_quality_of_the_heads_converts_where_it_changes_nothing():
     parse_config(text.format(0.5), "config.py")
     with pytest.raises(UserError, match="match_low_quality"):
         parse_config(text.format(0.3), "config.py")
+
+
+def test_losses_of_decoded_boxes_and_weights_of_losses():
+    head = "dict(reg_decoded_bbox=True, loss_bbox=dict(type='GIoULoss', loss_weight=10.0))"
+    text = f"model = dict(roi_head=dict(bbox_head=[{head}, {head}, {head}]))"
+    assert to_config(CASCADE, parse_config(text, "config.py")).box_loss == IoULossConfig(kind="giou", weight=10.0)
+    text = "model = dict(rpn_head=dict(loss_bbox=dict(type='L1Loss', loss_weight=2.0)))"
+    assert to_config(FASTER, parse_config(text, "config.py")).rpn.box_loss == SmoothL1Config(weight=2.0)

@@ -59,7 +59,7 @@ def test_a_checkpoint_of_format_1_finds_what_it_found():
 @pytest.mark.parametrize(
     ("written", "message"),
     [
-        ("2", r"was written by a newer cascade-rcnn \(format 2, this one reads up to 1\); update the package"),
+        ("3", r"was written by a newer cascade-rcnn \(format 3, this one reads up to 2\); update the package"),
         ("9" * 99, "newer"),
         ("new", "its format is 'new', which is no number"),
         ("0", "its format is '0'"),
@@ -76,7 +76,7 @@ def test_other_formats_are_refused(tmp_path, written, message):
 def test_unknown_fields_and_impossible_values_of_the_config_are_refused(tmp_path):
     config, state = read(FORMAT_1 / "model.safetensors")
     for change, message in (
-        ({"colour": 1}, "holds a field 'colour' that is not known; was the checkpoint written by a newer version"),
+        ({"colour": 1}, "unknown field `colour`; was the checkpoint written by a newer version"),
         ({"inference": {"nms_iou": 5}}, "nms_iou=5: give 0 or more, at most 1"),
         (
             {"rpn": {"anchors": {"sizes": [8, [16, 32]]}}},
@@ -84,7 +84,7 @@ def test_unknown_fields_and_impossible_values_of_the_config_are_refused(tmp_path
         ),
     ):
         text = json.dumps(json.loads(config.to_json()) | change)
-        save_file(state, tmp_path / "m.safetensors", metadata={"cascade_rcnn": text})
+        save_file(state, tmp_path / "m.safetensors", metadata={"cascade_rcnn": text, "format": "2"})
         with pytest.raises(UserError, match=message) as error:
             load(tmp_path / "m.safetensors")
         assert str(error.value).startswith(str(tmp_path / "m.safetensors"))
@@ -106,7 +106,7 @@ def test_unknown_fields_and_impossible_values_of_the_config_are_refused(tmp_path
 def test_weights_that_are_none_are_refused(tmp_path, name, change, message):
     config, state = read(FORMAT_1 / "model.safetensors")
     state[name] = change(state[name].clone())
-    save_file(state, tmp_path / "m.safetensors", metadata={"cascade_rcnn": config.to_json()})
+    save_file(state, tmp_path / "m.safetensors", metadata={"cascade_rcnn": config.to_json(), "format": "2"})
     for use in (load, lambda path: start_from(path, config.categories)):
         with pytest.raises(UserError, match=message) as error:
             use(tmp_path / "m.safetensors")
@@ -145,7 +145,7 @@ def broken(kind: str, good: Path, folder: Path) -> Path:
             save_file({"a": torch.zeros(1)}, path)
         case "mixed":  # one model's weights under another's config
             other = create_model("cascade_rcnn_resnet34_fpn", 4, backbone_width=8, pyramid_channels=8, head_width=16)
-            save_file(read(good)[1], path, metadata={"cascade_rcnn": other.config.to_json()})
+            save_file(read(good)[1], path, metadata={"cascade_rcnn": other.config.to_json(), "format": "2"})
     return path
 
 

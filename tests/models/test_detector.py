@@ -215,16 +215,16 @@ def test_stages_run_apart_as_together(name):
     model = moving(name, ensemble=False)
     whole = model.detect(PIXELS, SIZES)
     for stage in (0, 1, 2):
-        proposals = model.refined(PIXELS, SIZES, stage)
+        proposals = model.proposals_after(stage, PIXELS, SIZES)
         apart = model.detect(PIXELS, SIZES, proposals, first=stage + 1)
-        assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(whole, apart, strict=True))
+        assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(whole[:4], apart[:4], strict=True))
 
 
 @torch.no_grad()
 def test_one_model_s_proposals_go_to_the_heads_of_another():
     """Figure 5 (a): a detector on the proposals of a cascade's stage."""
     cascade, baseline = moving("cascade_rcnn_resnet18_fpn"), moving("rfcn_resnet18")
-    proposals = cascade.refined(PIXELS, SIZES, 2)
+    proposals = cascade.proposals_after(2, PIXELS, SIZES)
     outputs = baseline.roi_heads.run(baseline.features(PIXELS), proposals.boxes, SIZES, 1)
     found = baseline.detect(PIXELS, SIZES, proposals)
     assert torch.equal(outputs[0].boxes, proposals.boxes)
@@ -240,7 +240,7 @@ def test_ground_truth_joins_the_proposals():
     truth = Targets(
         torch.tensor([[[5.0, 6, 41, 50]]] * 2), torch.ones(2, 1).long(), torch.tensor([[True], [False]]), None
     )
-    proposals = model.refined(PIXELS, SIZES, 0)
+    proposals = model.proposals_after(0, PIXELS, SIZES)
     more = proposals.with_truth(truth)
     assert more.boxes.shape[1] == proposals.boxes.shape[1] + 1
     found = model.detect(PIXELS, SIZES, more)
@@ -253,7 +253,7 @@ def test_stages_that_there_are_not():
     with pytest.raises(UserError, match="stages 3 to 2: this model runs stages 1 to 3"):
         model.detect(PIXELS, SIZES, first=3)
     with pytest.raises(UserError, match="stages 1 to 4"):
-        model.refined(PIXELS, SIZES, 4)
+        model.proposals_after(4, PIXELS, SIZES)
 
 
 def test_a_detector_for_inference_finds_the_same():

@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from cascade_rcnn import create_model
-from cascade_rcnn.config import Backbone
+from cascade_rcnn.config import NormConfig, ResNetConfig
+from cascade_rcnn.layers.normalization import FixedBatchNorm
+from cascade_rcnn.models.backbones.resnet import ResNet
 from cascade_rcnn.models.folding import fold_norms, lower_weights
-from cascade_rcnn.models.resnet import FixedBatchNorm, ResNet
 
 
 @pytest.mark.parametrize("norm", ["frozen", "affine", "batch"])
@@ -15,7 +16,7 @@ from cascade_rcnn.models.resnet import FixedBatchNorm, ResNet
 @torch.no_grad()
 def test_features_stay_and_norms_go(norm, depth):
     torch.manual_seed(0)
-    network = ResNet(Backbone(depth=depth, stem=8, planes=8, norm=norm)).eval()
+    network = ResNet(ResNetConfig(depth=depth, stem=8, planes=8, norm=NormConfig(kind=norm))).eval()
     for module in network.modules():
         if isinstance(module, FixedBatchNorm | nn.BatchNorm2d):
             module.running_mean.normal_()

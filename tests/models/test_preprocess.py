@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cascade_rcnn.config import Preprocess as Config
+from cascade_rcnn.config import PreprocessConfig as Config
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.preprocess import Preprocess
 from cascade_rcnn.pixels import resized_size
@@ -11,8 +11,8 @@ from cascade_rcnn.pixels import resized_size
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1 / 255, 1 / 255, 1 / 255)}  # pixel values come out as 0..255
 
 
-def module(classes: int = 3, **options) -> Preprocess:
-    return Preprocess(Config(**options), classes).eval()
+def module(classes: int = 3, divisor: int = 32, extra_targets: tuple[str, ...] = (), **options) -> Preprocess:
+    return Preprocess(Config(**options), classes, divisor, extra_targets).eval()
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_resizing_is_bilinear_without_corners():
 
 
 def test_several_sizes_are_drawn_in_training_only():
-    preprocess = Preprocess(Config(min_size=(32, 48, 64), max_size=200), 1)
+    preprocess = Preprocess(Config(min_size=(32, 48, 64), max_size=200), 1, 32)
     images = [torch.rand(3, 40, 40), torch.rand(3, 20, 20)]
     torch.manual_seed(0)
     drawn = [preprocess.train()(images).sizes.tolist() for _ in range(30)]
@@ -159,3 +159,21 @@ def test_wrong_targets_are_one_line(wrong, message):
     with pytest.raises(UserError, match=message) as caught:
         dense([target([], []), wrong])
     assert "\n" not in str(caught.value)
+
+
+def test_what_tasks_learn_from_is_carried_along_with_the_boxes():
+    model = module(min_size=None, extra_targets=("names",))
+    images = model([torch.rand(3, 40, 40)] * 2)
+    rows = [torch.tensor([[1, 2], [3, 4]]), torch.zeros(0, 2, dtype=torch.int64)]
+    given = [
+        {"boxes": torch.tensor([[0.0, 0, 9, 9]]).repeat(len(x), 1), "labels": torch.ones(len(x)).long(), "names": x}
+        for x in rows
+    ]
+    found = model.targets(given, images).extras["names"]
+    assert found.tolist() == [[[1, 2], [3, 4]], [[0, 0], [0, 0]]]
+    del given[1]["names"]
+    with pytest.raises(UserError, match=r"targets\[1\] has no 'names'; give boxes .*, names \(N, ...\)"):
+        model.targets(given, images)
+    given[1]["names"] = torch.zeros(3, 2)
+    with pytest.raises(UserError, match=r"has 0 boxes and 3 names"):
+        model.targets(given, images)

@@ -1,21 +1,21 @@
 """Anchors by hand, proposals' properties, and what the RPN is trained on."""
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
 from torchvision.ops import box_iou
 
-from cascade_rcnn.config import Anchors, Rpn
+from cascade_rcnn.config import AnchorConfig, RPNConfig, SmoothL1Config, replace
+from cascade_rcnn.config.presets import DETECTRON2, MMDET, PAPER, Preset
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.losses import SmoothL1Loss
 from cascade_rcnn.models.rpn import RegionProposalNetwork, base_anchors, grid_anchors
-from cascade_rcnn.presets import DETECTRON2, MMDET, PAPER
 from cascade_rcnn.structures import Targets
 
 STRIDES = (4, 8, 16, 32, 64)
-SMALL = Rpn(
-    anchors=Anchors(sizes=(8, 16, 32)),
+SMALL = RPNConfig(
+    anchors=AnchorConfig(sizes=(8, 16, 32)),
     pre_nms_train=30,
     pre_nms_test=20,
     post_nms_train=25,
@@ -29,9 +29,18 @@ def features(images: int = 2, size: int = 64, channels: int = 6) -> list[torch.T
     return [torch.randn(images, channels, -(-size // s), -(-size // s), generator=generator) for s in STRIDES]
 
 
-def network(config: Rpn = SMALL, semantics=DETECTRON2) -> RegionProposalNetwork:
+TRAINING = ("low_quality_iou", "low_quality_reassigns", "by_level", "trained_anchors", "box_loss", "box_normalizer")
+
+
+def rpn_of(config: RPNConfig, strides: tuple[int, ...] = STRIDES, preset: Preset = DETECTRON2) -> RegionProposalNetwork:
+    assert isinstance(config.box_loss, SmoothL1Config)
+    return RegionProposalNetwork(6, strides, config, SmoothL1Loss(config.box_loss), preset.semantics, padding=32)
+
+
+def network(config: RPNConfig = SMALL, preset: Preset = DETECTRON2) -> RegionProposalNetwork:
+    """An RPN with random weights, trained as the preset has it."""
     torch.manual_seed(0)
-    rpn = RegionProposalNetwork(6, STRIDES, config, semantics)
+    rpn = rpn_of(replace(config, **{name: getattr(preset.rpn, name) for name in TRAINING}), preset=preset)
     for layer in (rpn.conv, rpn.objectness, rpn.deltas):
         torch.nn.init.normal_(layer.weight, std=0.2)
     return rpn
@@ -45,8 +54,8 @@ def test_base_anchors_by_hand():
         [-16, -16, 16, 16],
         [-8 * root, -16 * root, 8 * root, 16 * root],
     ]
-    torch.testing.assert_close(base_anchors(Anchors(), 0), torch.tensor(expected))
-    rounded = base_anchors(Anchors(rounded=True), 0)
+    torch.testing.assert_close(base_anchors(AnchorConfig(), 0), torch.tensor(expected))
+    rounded = base_anchors(AnchorConfig(rounded=True), 0)
     assert rounded.tolist() == [[-23, -11, 23, 11], [-16, -16, 16, 16], [-11, -23, 11, 23]]
 
 
@@ -97,7 +106,7 @@ def test_proposals_are_clipped_sorted_and_apart(training):
 
 
 def test_nms_is_within_a_level_and_not_between():
-    config = replace(SMALL, anchors=Anchors(sizes=(16,), ratios=(1.0,)), pre_nms_test=300, post_nms_test=300)
+    config = replace(SMALL, anchors=AnchorConfig(sizes=(16,), ratios=(1.0,)), pre_nms_test=300, post_nms_test=300)
     rpn = network(config).eval()
     maps = features(1)
     proposals, _ = rpn.propose(rpn.anchors(maps), *rpn(maps), torch.tensor([[64.0, 64]]))
@@ -143,7 +152,7 @@ def one_object(box: list[float], valid: bool = True) -> Targets:
 
 def test_loss_by_hand():
     """Two anchors: one on the object (IoU 0.8), one far away. L1: |dy| = 1/8 of the anchor's height, log 8/10."""
-    rpn = network(semantics=DETECTRON2)
+    rpn = network()
     anchors = [torch.tensor([[0.0, 0, 10, 10], [40, 40, 50, 50]])]
     logits, deltas = [torch.tensor([[2.0, -1.0]])], [torch.zeros(1, 2, 4)]
     found = rpn.loss(anchors, logits, deltas, one_object([0, 0, 10, 8]), torch.tensor([[64.0, 64]]))
@@ -166,10 +175,10 @@ def test_loss_without_objects_is_background_alone_and_reaches_every_weight():
     assert all(p.grad is not None for p in rpn.parameters())
 
 
-@pytest.mark.parametrize(("semantics", "trained"), [(PAPER, False), (DETECTRON2, True), (MMDET, False)])
-def test_anchors_across_the_border(semantics, trained):
+@pytest.mark.parametrize(("preset", "trained"), [(PAPER, False), (DETECTRON2, True), (MMDET, False)])
+def test_anchors_across_the_border(preset, trained):
     """Only detectron2 takes it; the lone anchor lies half beyond the image."""
-    rpn = network(semantics=semantics)
+    rpn = network(preset=preset)
     anchors = [torch.tensor([[-5.0, 0, 5, 10]])]
     found = rpn.loss(
         anchors, [torch.zeros(1, 1)], [torch.zeros(1, 1, 4)], one_object([40, 40, 50, 50]), torch.tensor([[64.0, 64]])
@@ -179,7 +188,7 @@ def test_anchors_across_the_border(semantics, trained):
 
 def test_anchors_a_quarter_beyond_the_border_are_trained_on_where_asked():
     """Anchors of 8 x 16 in an image 64 wide and 48 high: 2 pixels beyond at the sides, 4 above and below."""
-    rpn = network(semantics=PAPER)
+    rpn = network(preset=PAPER)
     rows = [
         [-2, 4, 6, 20],
         [-2.1, 4, 5.9, 20],
@@ -193,8 +202,8 @@ def test_anchors_a_quarter_beyond_the_border_are_trained_on_where_asked():
 
 
 def test_anchors_half_a_stride_in():
-    config = replace(SMALL, anchors=Anchors(sizes=(8,), ratios=(1.0,), offset=0.5))
-    anchors = RegionProposalNetwork(6, (4,), config, PAPER).anchors([torch.zeros(1, 6, 2, 2)])[0]
+    config = replace(SMALL, anchors=AnchorConfig(sizes=(8,), ratios=(1.0,), offset=0.5))
+    anchors = rpn_of(config, (4,)).anchors([torch.zeros(1, 6, 2, 2)])[0]
     assert anchors.tolist() == [[-2, -2, 6, 6], [2, -2, 10, 6], [-2, 2, 6, 10], [2, 2, 10, 10]]
 
 
@@ -202,7 +211,7 @@ def test_loss_of_the_released_code_by_hand():
     """Two levels of two anchors; one, 20 x 16, is on the object, 20 x 20: dy = 2 / 16, dh = log(20 / 16). Each level's
     risks are averaged over its own samples, or its positive's 4 coordinates, and count half.
     """
-    rpn = network(semantics=PAPER)
+    rpn = network(preset=PAPER)
     anchors = [
         torch.tensor([[10.0, 10, 30, 26], [40, 40, 50, 50]]),
         torch.tensor([[40.0, 10, 60, 30], [10, 40, 30, 60]]),
@@ -228,7 +237,7 @@ def test_each_level_has_its_own_sample_where_asked(by_level, expected):
     )
     anchors = [torch.cat([corner, corner + 4], dim=1) for corner in corners]
     logits = [torch.zeros(1, len(a), requires_grad=True) for a in anchors]
-    rpn = network(replace(SMALL, samples=8), replace(DETECTRON2, rpn_by_level=by_level))
+    rpn = rpn_of(replace(SMALL, samples=8, by_level=by_level))
     deltas = [torch.zeros(1, len(a), 4) for a in anchors]
     found = rpn.loss(anchors, logits, deltas, one_object([50, 50, 60, 60]), torch.tensor([[64.0, 64]]))
     found["loss_objectness"].backward()
@@ -237,11 +246,11 @@ def test_each_level_has_its_own_sample_where_asked(by_level, expected):
     assert found["loss_objectness"].item() == pytest.approx(math.log(2))
 
 
-@pytest.mark.parametrize(("semantics", "trained"), [(PAPER, [3.0]), (DETECTRON2, [1.0, 3.0])])
-def test_anchors_on_small_objects(semantics, trained):
+@pytest.mark.parametrize(("preset", "trained"), [(PAPER, [3.0]), (DETECTRON2, [1.0, 3.0])])
+def test_anchors_on_small_objects(preset, trained):
     """An anchor on an object 4 pixels wide is neither object nor background to the released code."""
     anchors = [torch.tensor([[10.0, 10, 14, 30], [40, 40, 50, 50]])]
-    found = network(semantics=semantics).loss(
+    found = network(preset=preset).loss(
         anchors,
         [torch.tensor([[1.0, -3.0]])],
         [torch.zeros(1, 2, 4)],
@@ -256,13 +265,13 @@ def test_anchors_on_small_objects(semantics, trained):
 
 
 def test_several_sizes_at_a_level_go_size_by_size():
-    base = base_anchors(Anchors(sizes=((16, 32),), ratios=(0.25, 1.0)), 0)
+    base = base_anchors(AnchorConfig(sizes=((16, 32),), ratios=(0.25, 1.0)), 0)
     assert base.tolist() == [[-16, -4, 16, 4], [-8, -8, 8, 8], [-32, -8, 32, 8], [-16, -16, 16, 16]]
 
 
 def test_a_single_level_with_several_sizes():
-    config = replace(SMALL, anchors=Anchors(sizes=((8, 16, 32, 64),)), channels=10)
-    rpn = RegionProposalNetwork(6, (16,), config, DETECTRON2)
+    config = replace(SMALL, anchors=AnchorConfig(sizes=((8, 16, 32, 64),)), channels=10)
+    rpn = rpn_of(config, (16,))
     assert rpn.conv.weight.shape == (10, 6, 3, 3)  # type: ignore[union-attr]
     x = torch.randn(1, 6, 3, 5)
     maps = [x, torch.full_like(x, math.nan)]  # what follows is the heads'
@@ -280,8 +289,8 @@ def test_a_single_level_with_several_sizes():
 
 def test_levels_with_weights_of_their_own():
     """The released code's: an RPN for each of P2..P5, and two sizes on the last."""
-    config = replace(SMALL, anchors=Anchors(sizes=(8, 16, (32, 64))), shared=False)
-    rpn = RegionProposalNetwork(6, STRIDES, config, PAPER)
+    config = replace(SMALL, anchors=AnchorConfig(sizes=(8, 16, (32, 64))), shared=False)
+    rpn = rpn_of(config)
     maps = features(1)
     logits, _ = rpn(maps)
     assert [a.shape[0] for a in rpn.anchors(maps)] == [x.shape[1] for x in logits] == [768, 192, 16 * 6]
@@ -292,4 +301,15 @@ def test_levels_with_weights_of_their_own():
 
 def test_shared_weights_need_as_many_sizes_at_each_level():
     with pytest.raises(UserError, match=r"as many anchor sizes at each; it has \[3, 6\]"):
-        RegionProposalNetwork(6, STRIDES, Rpn(anchors=Anchors(sizes=(8, (16, 32)))), DETECTRON2)
+        rpn_of(RPNConfig(anchors=AnchorConfig(sizes=(8, (16, 32)))))
+
+
+def test_several_convolutions_follow_one_another():
+    rpn = rpn_of(replace(SMALL, convs=2, channels=10))
+    names = [f"conv.{k}.{leaf}" for k in (0, 1) for leaf in ("weight", "bias")]
+    assert [name for name, _ in rpn.named_parameters()][:4] == names
+    maps = features(1)
+    first, second = rpn.conv  # type: ignore[misc]
+    hidden = torch.relu(second(torch.relu(first(maps[0]))))
+    expected = rpn.objectness(hidden).permute(0, 2, 3, 1).flatten(1)
+    torch.testing.assert_close(rpn(maps)[0][0], expected)

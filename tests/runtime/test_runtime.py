@@ -13,7 +13,7 @@ import torch
 
 from cascade_rcnn import Predictor, UserError, create_model
 from cascade_rcnn.cli import main
-from cascade_rcnn.config import Preprocess
+from cascade_rcnn.config import PreprocessConfig
 from cascade_rcnn.runtime import Description, Runtime
 from cascade_rcnn.runtime.description import KEY
 from cascade_rcnn.runtime.runtime import fitted_size, prepare
@@ -37,24 +37,24 @@ def test_inputs_are_the_detectors_before_normalisation(min_size):
 
 
 def test_bgr_models_are_padded_with_their_mean_in_rgb():
-    config = Preprocess(min_size=None, mean=(0.1, 0.2, 0.3), bgr=True)
+    config = PreprocessConfig(min_size=None, mean=(0.1, 0.2, 0.3), bgr=True)
     images, _ = prepare([np.zeros((96, 100, 3), np.uint8)], config, None)
     assert images[0, :, 0, -1].tolist() == pytest.approx([0.3 * 255, 0.2 * 255, 0.1 * 255])
 
 
 def test_floating_point_pictures_are_0_to_1():
     image = pictures()[0]
-    whole, _ = prepare([image], Preprocess(), None)
-    fraction, _ = prepare([image.astype(np.float32) / 255], Preprocess(), None)
+    whole, _ = prepare([image], PreprocessConfig(), None)
+    fraction, _ = prepare([image.astype(np.float32) / 255], PreprocessConfig(), None)
     np.testing.assert_allclose(whole, fraction, atol=1e-3)
 
 
 def test_fitted_sizes_by_hand():
-    config = Preprocess(min_size=(100,), max_size=150)
+    config = PreprocessConfig(min_size=(100,), max_size=150)
     assert fitted_size(200, 400, config, None) == (75, 150)
     assert fitted_size(200, 400, config, (96, 160)) == (75, 150)
     assert fitted_size(400, 200, config, (96, 160)) == (96, 48)  # upright, into a landscape input
-    assert fitted_size(10, 5000, Preprocess(min_size=None), (96, 160)) == (1, 160)
+    assert fitted_size(10, 5000, PreprocessConfig(min_size=None), (96, 160)) == (1, 160)
 
 
 def test_a_description_survives_json():

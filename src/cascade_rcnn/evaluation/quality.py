@@ -13,10 +13,10 @@ from torch import Tensor
 
 from cascade_rcnn import boxes as box_ops
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.heads.cascade import Cascade, TrainedOn
+from cascade_rcnn.heads.cascade import Cascade
+from cascade_rcnn.matching import match
 from cascade_rcnn.models.detector import Detector
-from cascade_rcnn.quality import assign
-from cascade_rcnn.structures import Proposals, Targets
+from cascade_rcnn.structures import Proposals, Targets, TrainedOn
 
 Batches: TypeAlias = Iterable[tuple[list[Tensor], list[dict[str, Tensor]]]]
 
@@ -114,7 +114,7 @@ def trajectory(cascade: Cascade, features: list[Tensor], proposals: Proposals, s
     """Each box's way through the stages, T + 1 of (B, K, 4), clipped to the image: the proposal, then every output."""
     last = len(cascade.stages)
     outputs = cascade.run(features, proposals.boxes, sizes, last)
-    last_boxes = cascade.hand_on(last - 1, outputs[-1], sizes)
+    last_boxes = cascade.refine(last, outputs[-1], sizes)
     return [box_ops.clip(boxes, sizes) for boxes in (*(output.boxes for output in outputs), last_boxes)]
 
 
@@ -133,11 +133,12 @@ class LocalizationCurve:
 
     def add(self, boxes: list[Tensor], valid: Tensor, targets: Targets) -> None:
         """Boxes as `trajectory` returns them, valid (B, K)."""
-        chosen = assign(boxes[0], valid, targets, positive_iou=float(self.BINS[0]))
-        number = np.digitize(chosen.iou[chosen.positive].double().cpu().numpy(), self.BINS[1:-1])
+        matches = match(boxes[0], valid, targets, positive_iou=float(self.BINS[0]))
+        truth = box_ops.gather(targets.boxes, matches.matched)
+        number = np.digitize(matches.iou[matches.positive].double().cpu().numpy(), self.BINS[1:-1])
         self.count += np.bincount(number, minlength=len(self.count))
         for step, box in enumerate(boxes):
-            reached = _pairwise_iou(box, chosen.truth)[chosen.positive].double().cpu().numpy()
+            reached = _pairwise_iou(box, truth)[matches.positive].double().cpu().numpy()
             self.total[step] += np.bincount(number, weights=reached, minlength=len(self.count))
 
     @property

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from cascade_rcnn.config import replace
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.data.shapes import draw
 from cascade_rcnn.engine.evaluate import run_predictor
@@ -31,7 +32,6 @@ from cascade_rcnn.runtime.runtime import LEAST, prepare
 
 Format = Literal["onnx", "torch-export", "openvino"]
 SUFFIX: dict[Format, str] = {"onnx": ".onnx", "torch-export": ".pt2", "openvino": ".xml"}
-_STRIDE = 32
 _EXTRA = "pip install 'cascade-rcnn[export]'"
 
 
@@ -66,8 +66,10 @@ def export(checkpoint: Path, output: Path, request: Request) -> Report:
     """
     _check(request, output)
     detector = load(checkpoint)
+    config = detector.config
+    preprocess = replace(config.preprocess, divisor=detector.preprocess.divisor)
     description = Description(
-        config=detector.config,
+        config=replace(config, preprocess=preprocess),
         precision=request.precision,
         size=None if request.dynamic else _fixed_size(detector, request.size),
     )
@@ -109,7 +111,8 @@ def _fixed_size(detector: Detector, wanted: tuple[int, int] | None) -> tuple[int
         wanted = (config.min_size[-1], config.max_size)
     if min(wanted) < 1:
         raise UserError(f"--size {wanted[0]} {wanted[1]}: give the height and width in pixels")
-    return max(LEAST, -(-wanted[0] // _STRIDE) * _STRIDE), max(LEAST, -(-wanted[1] // _STRIDE) * _STRIDE)
+    stride = detector.preprocess.divisor
+    return max(LEAST, -(-wanted[0] // stride) * stride), max(LEAST, -(-wanted[1] // stride) * stride)
 
 
 def _default_pictures() -> list[np.ndarray]:

@@ -16,8 +16,6 @@ from torch.export import Dim, ExportedProgram
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.runtime.runtime import LEAST
 
-_STRIDE = 32  # height and width are multiples of this
-
 
 class DetectionGraph(nn.Module):
     """Normalisation, network, cascade and postprocessing, on a copy of the detector made for inference."""
@@ -51,13 +49,14 @@ class DetectionGraph(nn.Module):
 def capture(graph: DetectionGraph, size: tuple[int, int] | None) -> ExportedProgram:
     """The graph by torch.export, for one image of a fixed (H, W), or, with None, for any B, H and W."""
     dynamic = size is None
-    height, width = (4 * _STRIDE, 5 * _STRIDE) if size is None else size  # any example will do
+    stride = graph.detector.preprocess.divisor  # height and width are multiples of it
+    height, width = (4 * stride, 5 * stride) if size is None else size  # any example will do
     batch = 2 if dynamic else 1
     example = (torch.zeros(batch, 3, height, width), torch.tensor([[height, width]] * batch, dtype=torch.float32))
     shapes = None
     if dynamic:
-        least = LEAST // _STRIDE
-        dims = {0: Dim("batch", min=1), 2: _STRIDE * Dim("height", min=least), 3: _STRIDE * Dim("width", min=least)}
+        least = -(-LEAST // stride)
+        dims = {0: Dim("batch", min=1), 2: stride * Dim("height", min=least), 3: stride * Dim("width", min=least)}
         shapes = (dims, {0: dims[0]})
     with torch.no_grad(), quiet():
         return torch.export.export(graph, example, dynamic_shapes=shapes)

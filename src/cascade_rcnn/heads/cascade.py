@@ -1,45 +1,29 @@
 """The cascade: equations 7 and 8, Figure 3 (d). One class for (a), a single stage, (b), one head repeated, and (d).
 
-Stage t classifies the boxes b^t that reach it and regresses them to b^(t+1), in training and at inference alike.
+Stage t (1..T) classifies the boxes b^t that reach it and regresses them to b^(t+1), in training and at inference alike.
 
 B images · K boxes · S sampled boxes · M classes · R regressors (1 or M) · T stages
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from cascade_rcnn import boxes as box_ops
 from cascade_rcnn import losses
-from cascade_rcnn.config import Inference, Sampling, Semantics, Stage
+from cascade_rcnn.box_coder import BoxCoder
+from cascade_rcnn.config import InferenceConfig, SamplingConfig, SemanticsConfig, StageConfig
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.heads.detections import select
-from cascade_rcnn.quality import Assignment, Sample, assign, keep_all, sample
-from cascade_rcnn.structures import Detections, Proposals, Targets
+from cascade_rcnn.matching import Matches, match
+from cascade_rcnn.protocols import BoxLoss
+from cascade_rcnn.sampling import Sample, keep_all, sample
+from cascade_rcnn.structures import Detections, Proposals, StageOutput, Targets, TrainedOn
 
-Features: TypeAlias = Any  # the pyramid's maps, or those as `read` lays them out: heads take both
-Read: TypeAlias = Callable[[list[Tensor]], Features]
-
-
-class StageOutput(NamedTuple):
-    """What one stage saw and said."""
-
-    boxes: Tensor  # (B, K, 4): its input b^t
-    logits: Tensor  # (B, K, M + 1), background first
-    deltas: Tensor  # (B, K, R, 4), normalised by the stage's statistics
-
-
-class TrainedOn(NamedTuple):
-    """What one stage is trained on in a step."""
-
-    output: StageOutput  # of the sampled boxes (B, S, 4)
-    labels: Tensor  # (B, S) int64, by the stage's u: the class, or 0
-    truth: Tensor  # (B, S, 4): the ground truth each is compared with
-    iou: Tensor  # (B, S): with it
-    valid: Tensor  # (B, S) bool
-    from_truth: Tensor  # (B, S) bool: appended ground truth, or what earlier stages have made of it
+Features: TypeAlias = Any  # the pyramid's maps, or those as `lay_out` has them: heads take both
+LayOut: TypeAlias = Callable[[list[Tensor]], Features]
 
 
 class Cascade(nn.Module):
@@ -52,38 +36,36 @@ class Cascade(nn.Module):
     def __init__(
         self,
         heads: Sequence[nn.Module],
-        stages: Sequence[Stage],
-        semantics: Semantics,
-        sampling: Sampling,
-        inference: Inference,
-        read: Read = list,
+        stages: Sequence[StageConfig],
+        box_loss: BoxLoss,
+        semantics: SemanticsConfig,
+        sampling: SamplingConfig,
+        inference: InferenceConfig,
+        lay_out: LayOut = list,
         trained: int | None = None,
     ) -> None:
-        """`read` lays out the pyramid as the heads take it, once for all of them."""
+        """`lay_out` turns the pyramid into what the heads pool from, once for all of them."""
         super().__init__()
-        self.read = read
+        self.lay_out = lay_out
         self.trained = len(stages) if trained is None else trained
         distinct = list(dict.fromkeys(heads))
         self.heads = nn.ModuleList(distinct)
-        self.head_of = tuple(distinct.index(head) for head in heads)  # stage -> head
+        self.head_of = tuple(distinct.index(head) for head in heads)  # by stage
         self.stages = tuple(stages)
+        self.box_loss = box_loss
         self.semantics, self.sampling, self.inference = semantics, sampling, inference
-        for t, stage in enumerate(self.stages):
-            self.register_buffer(f"statistics{t}", torch.tensor([stage.mean, stage.std]), persistent=False)
+        clamp = semantics.clamp_shrink
+        self.coders = nn.ModuleList(BoxCoder(stage.mean, stage.std, clamp_shrink=clamp) for stage in stages)
 
     def head(self, t: int) -> nn.Module:
-        """The head of stage t (0 the first)."""
-        return self.heads[self.head_of[t]]
+        """The head of stage t."""
+        return self.heads[self.head_of[t - 1]]
+
+    def coder(self, t: int) -> BoxCoder:
+        """The coder of stage t: equation 2 with its statistics."""
+        return self.coders[t - 1]  # type: ignore[return-value]
 
     # -- training: equation 8 ------------------------------------------------------------------------------------
-
-    def loss(self, features: list[Tensor], proposals: Proposals, targets: Targets, sizes: Tensor) -> dict[str, Tensor]:
-        """Classification and localization risk of each stage; stage t is trained on what stage t-1 puts out."""
-        total: dict[str, Tensor] = {}
-        for t, trained in enumerate(self.train_stages(features, proposals, targets, sizes)):
-            suffix = f"_stage{t + 1}" if self.trained > 1 else ""
-            total |= {f"{name}{suffix}": risk for name, risk in self._risks(t, trained).items()}
-        return total
 
     def train_stages(
         self, features: list[Tensor], proposals: Proposals, targets: Targets, sizes: Tensor
@@ -91,56 +73,79 @@ class Cascade(nn.Module):
         """What each stage in turn is trained on: a sample of its inputs, labelled by its u (eq. 5), and its output."""
         if self.semantics.average_pooled_gradient and self.trained > 1:
             features = [_ShareGradient.apply(x, 1 / self.trained) for x in features]  # type: ignore[misc]
-        features = self.read(features)
+        features = self.lay_out(features)
         from_truth = torch.zeros_like(proposals.valid)
-        for t in range(self.trained):
+        for t in range(1, self.trained + 1):
             inputs, is_truth = self._append_truth(t, proposals, targets)
             from_truth = nn.functional.pad(from_truth, (0, is_truth.shape[1] - from_truth.shape[1])) | is_truth
-            u, least = self.stages[t].iou, self.semantics.min_object_size
-            assignment = assign(inputs.boxes, inputs.valid, targets, positive_iou=u, min_object_size=least)
-            chosen = self._draw(t, assignment)
+            u, least = self.stages[t - 1].iou, self.semantics.min_object_size
+            matches = match(inputs.boxes, inputs.valid, targets, positive_iou=u, min_object_size=least)
+            chosen = self._draw(t, matches)
             from_truth = from_truth.gather(1, chosen.rows)
-            trained = self._run_sample(t, features, inputs.boxes, assignment, chosen, from_truth)
+            trained = self._run_sample(t, features, inputs.boxes, matches, chosen, targets, from_truth)
             yield trained
-            if t + 1 < self.trained:
+            if t < self.trained:
                 proposals = self._resample(t, trained, sizes)
+
+    def loss(self, trained: Sequence[TrainedOn]) -> dict[str, Tensor]:
+        """Classification and localization risk of each stage, from what `train_stages` yields."""
+        total: dict[str, Tensor] = {}
+        for t, one in enumerate(trained, start=1):
+            suffix = f"_stage{t}" if self.trained > 1 else ""
+            total |= {f"{name}{suffix}": risk for name, risk in self._risks(t, one).items()}
+        return total
 
     def _append_truth(self, t: int, proposals: Proposals, targets: Targets) -> tuple[Proposals, Tensor]:
         """The stage's inputs, and which of them are ground truth."""
         is_truth = torch.zeros_like(proposals.valid)
-        if t > 0 and self.semantics.append_ground_truth == "first":
+        if t > 1 and self.semantics.append_ground_truth == "first":
             return proposals, is_truth
         return proposals.with_truth(targets), torch.cat([is_truth, targets.valid], dim=1)
 
-    def _draw(self, t: int, assignment: Assignment) -> Sample:
+    def _draw(self, t: int, matches: Matches) -> Sample:
         """The first stage samples; later ones keep what reaches them (section 5.1), or sample again."""
-        if t == 0 or self.semantics.resample:
-            return sample(assignment, self.sampling.rois, self.sampling.positive_fraction)
-        return keep_all(assignment)
+        if t == 1 or self.semantics.resample:
+            return sample(matches, self.sampling.rois, self.sampling.positive_fraction)
+        return keep_all(matches)
 
     def _run_sample(
-        self, t: int, features: Features, boxes: Tensor, assignment: Assignment, chosen: Sample, from_truth: Tensor
+        self,
+        t: int,
+        features: Features,
+        boxes: Tensor,
+        matches: Matches,
+        chosen: Sample,
+        targets: Targets,
+        from_truth: Tensor,
     ) -> TrainedOn:
-        boxes = box_ops.gather(boxes, chosen.rows)
-        positive = assignment.positive.gather(1, chosen.rows) & chosen.valid
+        boxes = box_ops.gather(boxes, chosen.rows).masked_fill(~chosen.valid[..., None], 0.0)
+        positive = matches.positive.gather(1, chosen.rows) & chosen.valid
+        matched = matches.matched.gather(1, chosen.rows)
         return TrainedOn(
-            StageOutput(boxes, *self.head(t)(features, boxes)),
-            torch.where(positive, assignment.labels.gather(1, chosen.rows), 0),
-            box_ops.gather(assignment.truth, chosen.rows),
-            assignment.iou.gather(1, chosen.rows),
-            chosen.valid,
-            from_truth,
+            output=StageOutput(boxes, *self.head(t)(features, boxes)),
+            labels=torch.where(positive, matches.labels.gather(1, chosen.rows), 0),
+            matched=matched,
+            truth=box_ops.gather(targets.boxes, matched),
+            iou=matches.iou.gather(1, chosen.rows),
+            valid=chosen.valid,
+            from_truth=from_truth,
         )
 
     def _risks(self, t: int, trained: TrainedOn) -> dict[str, Tensor]:
         """Equation 8 for one stage."""
-        stage, output = self.stages[t], trained.output
-        target = self._normalise(t, box_ops.encode(output.boxes, trained.truth))
-        predicted = _of_class(output.deltas, trained.labels)
         number = trained.valid.sum().clamp(min=1)
+        localize = losses.localization(
+            self.box_loss,
+            _of_class(trained.output.deltas, trained.labels),
+            trained.output.boxes,
+            trained.truth,
+            self.coder(t),
+            mask=trained.labels > 0,
+            normalizer=number,
+        )
+        weight = self.stages[t - 1].loss_weight
         classify = self._classification(trained, number)
-        localize = losses.localization(predicted, target, trained.labels > 0, number, self.semantics.box_beta)
-        return {"loss_classifier": stage.loss_weight * classify, "loss_box_reg": stage.loss_weight * localize}
+        return {"loss_classifier": weight * classify, "loss_box_reg": weight * localize}
 
     def _classification(self, trained: TrainedOn, number: Tensor) -> Tensor:
         return losses.classification(trained.output.logits, trained.labels, trained.valid, number)
@@ -152,7 +157,7 @@ class Cascade(nn.Module):
         And, where the semantics say so, positives that were their object as good as exactly before they moved.
         """
         labels = torch.where(trained.labels > 0, trained.labels, self._likeliest(trained.output.logits))
-        boxes = self._refine(t, trained.output, labels, sizes)
+        boxes = self.refine(t, trained.output, sizes, labels)
         valid = trained.valid & box_ops.nonempty(boxes)
         if self.semantics.drop_near_ground_truth is not None:
             valid = valid & ~((trained.labels > 0) & (trained.iou >= self.semantics.drop_near_ground_truth))
@@ -165,26 +170,26 @@ class Cascade(nn.Module):
     def forward(self, features: list[Tensor], proposals: Proposals, sizes: Tensor, first: int = 1) -> Detections:
         """Proposals, the inputs of stage `first` -> detections, in pixels of the network's input."""
         self._check_stages(first, self.last)
-        features = self.read(features)
+        features = self.lay_out(features)
         outputs, valid = self.run(features, proposals.boxes, sizes, first, first), proposals.valid
         if self.last > first:
             outputs[0], valid = self._survivors(outputs[0], valid)
-            outputs += self.run(features, self.hand_on(first - 1, outputs[0], sizes), sizes, self.last, first + 1)
+            outputs += self.run(features, self.refine(first, outputs[0], sizes), sizes, self.last, first + 1)
         scores = self.scores(features, outputs, first).masked_fill(~valid[..., None], 0.0)
-        return select(self.regress(self.last - 1, outputs[-1]), scores, sizes, self.inference)
+        return select(self.decode(self.last, outputs[-1]), scores, sizes, self.inference)
 
     @property
     def last(self) -> int:
-        """The stage whose boxes are the detections', 1..T."""
+        """The stage whose boxes are the detections'."""
         return len(self.stages) if self.inference.stage is None else self.inference.stage
 
     def run(self, features: Features, boxes: Tensor, sizes: Tensor, last: int, first: int = 1) -> list[StageOutput]:
         """Equation 7: stages first..last on boxes (B, K, 4)."""
         self._check_stages(first, last)
-        outputs = []
-        for t in range(first - 1, last):
+        outputs: list[StageOutput] = []
+        for t in range(first, last + 1):
             if outputs:
-                boxes = self.hand_on(t - 1, outputs[-1], sizes)
+                boxes = self.refine(t - 1, outputs[-1], sizes)
             outputs.append(StageOutput(boxes, *self.head(t)(features, boxes)))
         return outputs
 
@@ -201,11 +206,12 @@ class Cascade(nn.Module):
         rows = likely.topk(number, dim=1).indices
         return StageOutput(*(box_ops.gather(x, rows) for x in output)), valid.gather(1, rows)
 
-    def refine(self, features: list[Tensor], proposals: Proposals, sizes: Tensor, last: int) -> Proposals:
-        """The boxes that stage `last` hands on, from the RPN's proposals (`last` 0: those themselves)."""
-        if last == 0:
+    def proposals_after(self, t: int, features: list[Tensor], proposals: Proposals, sizes: Tensor) -> Proposals:
+        """What stage t hands on, from the RPN's proposals (t = 0: those themselves)."""
+        if t == 0:
             return proposals
-        boxes = self.hand_on(last - 1, self.run(self.read(features), proposals.boxes, sizes, last)[-1], sizes)
+        outputs = self.run(self.lay_out(features), proposals.boxes, sizes, t)
+        boxes = self.refine(t, outputs[-1], sizes)
         return Proposals(boxes, proposals.valid & box_ops.nonempty(boxes))
 
     def scores(self, features: Features, outputs: list[StageOutput], first: int = 1) -> Tensor:
@@ -217,7 +223,7 @@ class Cascade(nn.Module):
         if self.inference.ensemble and self.trained > 1:
             logits = [output.logits for output in outputs]
             if (self.inference.ensemble_rois or self.semantics.ensemble_rois) == "last":
-                earlier = range(first - 1, first + len(outputs) - 2)
+                earlier = range(first, first + len(outputs) - 1)
                 logits[:-1] = [self.head(t)(features, outputs[-1].boxes)[0] for t in earlier]
         return self._average(logits)
 
@@ -229,23 +235,15 @@ class Cascade(nn.Module):
 
     # -- both ----------------------------------------------------------------------------------------------------
 
-    def regress(self, t: int, output: StageOutput) -> Tensor:
-        """The boxes a stage puts out, one per regressor: (B, K, R, 4), not clipped."""
-        mean, std = self.get_buffer(f"statistics{t}")
-        return box_ops.decode(output.boxes[:, :, None], output.deltas * std + mean, self.semantics.clamp_shrink)
+    def decode(self, t: int, output: StageOutput) -> Tensor:
+        """The boxes of all regressors of stage t, not clipped: (B, K, R, 4)."""
+        return self.coder(t).decode(output.boxes[:, :, None], output.deltas)
 
-    def _normalise(self, t: int, deltas: Tensor) -> Tensor:
-        mean, std = self.get_buffer(f"statistics{t}")
-        return (deltas - mean) / std
-
-    def _refine(self, t: int, output: StageOutput, labels: Tensor, sizes: Tensor) -> Tensor:
-        """b^(t+1), (B, K, 4): by the regressor of class `labels` (B, K) where each class has its own."""
-        boxes = self.regress(t, output._replace(deltas=_of_class(output.deltas, labels)[:, :, None]))[:, :, 0]
+    def refine(self, t: int, output: StageOutput, sizes: Tensor, labels: Tensor | None = None) -> Tensor:
+        """b^(t+1), (B, K, 4): by the regressor of class `labels` (B, K), or of the likeliest class."""
+        labels = self._likeliest(output.logits) if labels is None else labels
+        boxes = self.coder(t).decode(output.boxes, _of_class(output.deltas, labels))
         return box_ops.clip(boxes, sizes) if self.semantics.clip_between_stages else boxes
-
-    def hand_on(self, t: int, output: StageOutput, sizes: Tensor) -> Tensor:
-        """b^(t+1), (B, K, 4), from a stage's output: by the regressor of the likeliest class."""
-        return self._refine(t, output, self._likeliest(output.logits), sizes)
 
     def _likeliest(self, logits: Tensor) -> Tensor:
         """The most probable class that is not background: (B, K, M + 1) -> (B, K) in 1..M."""

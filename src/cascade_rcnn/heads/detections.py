@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from cascade_rcnn import boxes as box_ops
-from cascade_rcnn.config import Inference
+from cascade_rcnn.config import InferenceConfig
 from cascade_rcnn.nms import keep_mask
 from cascade_rcnn.structures import Detections
 
@@ -16,7 +16,7 @@ from cascade_rcnn.structures import Detections
 _CANDIDATES_PER_DETECTION = 40
 
 
-def select(boxes: Tensor, scores: Tensor, sizes: Tensor, config: Inference) -> Detections:
+def select(boxes: Tensor, scores: Tensor, sizes: Tensor, config: InferenceConfig) -> Detections:
     """Threshold, NMS within each class, best `max_detections`.
 
     boxes (B, K, R, 4), scores (B, K, M), sizes (B, 2) -> D slots an image, boxes clipped to the image.

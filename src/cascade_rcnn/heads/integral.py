@@ -4,14 +4,16 @@ B images · K boxes · S samples · M classes · U qualities, ascending
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cascade_rcnn import losses
-from cascade_rcnn.config import Inference, Sampling, Semantics, Stage
+from cascade_rcnn.config import StageConfig
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.heads.cascade import Cascade, Features, Read, StageOutput, TrainedOn
+from cascade_rcnn.heads.cascade import Cascade, Features
+from cascade_rcnn.structures import StageOutput, TrainedOn
 
 
 class IntegralLoss(Cascade):
@@ -21,16 +23,9 @@ class IntegralLoss(Cascade):
     average, or with `ensemble` off the t-th alone).
     """
 
-    def __init__(
-        self,
-        head: nn.Module,
-        stages: Sequence[Stage],
-        semantics: Semantics,
-        sampling: Sampling,
-        inference: Inference,
-        read: Read = list,
-    ) -> None:
-        super().__init__([head], stages[:1], semantics, sampling, inference, read)
+    def __init__(self, head: nn.Module, stages: Sequence[StageConfig], *common: Any) -> None:
+        """A stage for each classifier's u; `common` is what `Cascade` takes after its stages, up to `lay_out`."""
+        super().__init__([head], stages[:1], *common)
         self.ious = tuple(stage.iou for stage in stages)
         if list(self.ious) != sorted(self.ious):
             raise UserError(f"stage_ious={self.ious}: the integral loss takes them in ascending order")

@@ -1,16 +1,30 @@
 """detectron2's checkpoints: its names, its config file, and the way back."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cascade_rcnn.config import Anchors, Inference, ModelConfig, Preprocess, RoIAlign, Rpn, Sampling, Stage
+from cascade_rcnn.config import (
+    AnchorConfig,
+    BoxLossConfig,
+    FPNConfig,
+    InferenceConfig,
+    IoULossConfig,
+    ModelConfig,
+    NormConfig,
+    PreprocessConfig,
+    RoIAlignConfig,
+    RPNConfig,
+    SamplingConfig,
+    SmoothL1Config,
+    StageConfig,
+    replace,
+)
+from cascade_rcnn.config.presets import DETECTRON2
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop import categories, layout
 from cascade_rcnn.interop.detectron2_config import STOCK, STOCK_CASCADE, STOCK_RESNEXT, read_config
 from cascade_rcnn.interop.layout import Names, State
 from cascade_rcnn.models.detector import Detector
-from cascade_rcnn.presets import DETECTRON2
 
 _BODY: Names = (
     ("backbone.conv1", "backbone.bottom_up.stem.conv1"),
@@ -24,17 +38,24 @@ _BODY: Names = (
     ),
     *((f"pyramid.lateral.{k}", f"backbone.fpn_lateral{k + 2}") for k in range(4)),
     *((f"pyramid.output.{k}", f"backbone.fpn_output{k + 2}") for k in range(4)),
+    *((f"pyramid.lateral_norm.{k}", f"backbone.fpn_lateral{k + 2}.norm") for k in range(4)),
+    *((f"pyramid.output_norm.{k}", f"backbone.fpn_output{k + 2}.norm") for k in range(4)),
     ("rpn.conv", "proposal_generator.rpn_head.conv"),
+    ("rpn.conv.{}", "proposal_generator.rpn_head.conv.conv{}"),
     ("rpn.objectness", "proposal_generator.rpn_head.objectness_logits"),
     ("rpn.deltas", "proposal_generator.rpn_head.anchor_deltas"),
 )
 _CASCADE: Names = (
     ("roi_heads.heads.{}.fc{}", "roi_heads.box_head.{}.fc{}"),
+    ("roi_heads.heads.{}.conv{}", "roi_heads.box_head.{}.conv{}"),
+    ("roi_heads.heads.{}.bn{}", "roi_heads.box_head.{}.conv{}.norm"),
     ("roi_heads.heads.{}.classifier", "roi_heads.box_predictor.{}.cls_score"),
     ("roi_heads.heads.{}.regressor", "roi_heads.box_predictor.{}.bbox_pred"),
 )
 _SINGLE: Names = (
     ("roi_heads.heads.0.fc{}", "roi_heads.box_head.fc{}"),
+    ("roi_heads.heads.0.conv{}", "roi_heads.box_head.conv{}"),
+    ("roi_heads.heads.0.bn{}", "roi_heads.box_head.conv{}.norm"),
     ("roi_heads.heads.0.classifier", "roi_heads.box_predictor.cls_score"),
     ("roi_heads.heads.0.regressor", "roi_heads.box_predictor.bbox_pred"),
 )
@@ -53,21 +74,17 @@ def read_settings(config: Path | None, meta: dict[str, Any]) -> tuple[dict[str, 
 
 def to_config(skeleton: ModelConfig, settings: dict[str, Any] | None) -> ModelConfig:
     """What the shapes tell, completed by the settings of a config file (None: detectron2's stock settings)."""
+    backbone, pyramid, head = layout.parts(skeleton)
     get: dict[str, Any] = STOCK | (STOCK_CASCADE if len(skeleton.stages) > 1 else {})
-    get |= STOCK_RESNEXT if skeleton.backbone.groups > 1 else {}
+    get |= STOCK_RESNEXT if backbone.groups > 1 else {}
     get |= settings or {}
-    norm = "frozen" if get["MODEL.RESNETS.NORM"] == "FrozenBN" else "batch"
     dataset = "coco" if settings is None else " ".join(get["DATASETS.TRAIN"])
     return replace(
         skeleton,
         categories=categories.of_dataset(dataset, skeleton.num_classes) or skeleton.categories,
         stages=_stages(len(skeleton.stages), get),
-        semantics=replace(
-            DETECTRON2,
-            box_beta=float(get["MODEL.ROI_BOX_HEAD.SMOOTH_L1_BETA"]),
-            rpn_box_beta=float(get["MODEL.RPN.SMOOTH_L1_BETA"]),
-        ),
-        preprocess=Preprocess(
+        semantics=DETECTRON2.semantics,
+        preprocess=PreprocessConfig(
             min_size=_min_size(get),
             max_size=get["INPUT.MAX_SIZE_TEST"],
             mean=tuple(x / 255 for x in get["MODEL.PIXEL_MEAN"]),
@@ -76,28 +93,44 @@ def to_config(skeleton: ModelConfig, settings: dict[str, Any] | None) -> ModelCo
             antialias=True,
         ),
         backbone=replace(
-            skeleton.backbone,
+            backbone,
             stride_in_1x1=get["MODEL.RESNETS.STRIDE_IN_1X1"],
-            norm=norm,
-            fold_norm=False,
+            norm=_norm(get["MODEL.RESNETS.NORM"], backbone.norm),
             frozen_stages=get["MODEL.BACKBONE.FREEZE_AT"],
         ),
+        pyramid=replace(pyramid, norm=_norm(get["MODEL.FPN.NORM"], pyramid.norm)),
         rpn=_rpn(skeleton, get),
-        roi_align=RoIAlign(
+        box_head=replace(head, norm=_norm(get["MODEL.ROI_BOX_HEAD.NORM"], head.norm)),
+        box_loss=_box_loss(get, "MODEL.ROI_BOX_HEAD"),
+        roi_align=RoIAlignConfig(
             resolution=skeleton.roi_align.resolution,
             sampling=get["MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO"],
             aligned=get["MODEL.ROI_BOX_HEAD.POOLER_TYPE"] == "ROIAlignV2",
         ),
-        sampling=Sampling(
+        sampling=SamplingConfig(
             rois=get["MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE"],
             positive_fraction=get["MODEL.ROI_HEADS.POSITIVE_FRACTION"],
         ),
-        inference=Inference(
+        inference=InferenceConfig(
             score_threshold=get["MODEL.ROI_HEADS.SCORE_THRESH_TEST"],
             nms_iou=get["MODEL.ROI_HEADS.NMS_THRESH_TEST"],
             max_detections=get["TEST.DETECTIONS_PER_IMAGE"],
         ),
     )
+
+
+def _norm(name: str, seen: NormConfig | None) -> NormConfig | None:
+    """The layer that detectron2's `get_norm` makes of a name, where the tensors show one at all."""
+    if seen is None or not name:
+        return seen
+    return NormConfig(kind="frozen" if name == "FrozenBN" else "group" if name == "GN" else "batch", folded=False)
+
+
+def _box_loss(get: dict[str, Any], part: str) -> BoxLossConfig:
+    kind, weight = get[f"{part}.BBOX_REG_LOSS_TYPE"], float(get[f"{part}.BBOX_REG_LOSS_WEIGHT"])
+    if kind == "smooth_l1":
+        return SmoothL1Config(beta=float(get[f"{part}.SMOOTH_L1_BETA"]), weight=weight)
+    return IoULossConfig(kind=kind, weight=weight)
 
 
 def _min_size(get: dict[str, Any]) -> tuple[int, ...] | None:
@@ -109,7 +142,7 @@ def _min_size(get: dict[str, Any]) -> tuple[int, ...] | None:
     return None if test == 0 else train if train[-1] == test else (test,)
 
 
-def _stages(number: int, get: dict[str, Any]) -> tuple[Stage, ...]:
+def _stages(number: int, get: dict[str, Any]) -> tuple[StageConfig, ...]:
     if number == 1:
         ious, weights = get["MODEL.ROI_HEADS.IOU_THRESHOLDS"], [get["MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS"]]
     else:
@@ -119,17 +152,18 @@ def _stages(number: int, get: dict[str, Any]) -> tuple[Stage, ...]:
         raise UserError(
             f"the checkpoint has {number} stages, its config {len(ious)}; give the config it was trained with"
         )
-    return tuple(Stage(iou=u, std=(1 / x, 1 / y, 1 / w, 1 / h)) for u, (x, y, w, h) in zip(ious, weights, strict=True))
+    stds = [(1 / x, 1 / y, 1 / w, 1 / h) for x, y, w, h in weights]
+    return tuple(StageConfig(iou=u, std=std) for u, std in zip(ious, stds, strict=True))
 
 
-def _rpn(skeleton: ModelConfig, get: dict[str, Any]) -> Rpn:
+def _rpn(skeleton: ModelConfig, get: dict[str, Any]) -> RPNConfig:
     sizes, ratios = get["MODEL.ANCHOR_GENERATOR.SIZES"], get["MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS"]
     if any(len(level) != 1 for level in sizes) or any(level != ratios[0] for level in ratios):
         raise UserError("the config has several anchor sizes or differing ratios at a level; one size a level converts")
     negative, positive = get["MODEL.RPN.IOU_THRESHOLDS"]
     return replace(
         skeleton.rpn,
-        anchors=Anchors(
+        anchors=AnchorConfig(
             sizes=tuple(level[0] for level in sizes),
             ratios=tuple(ratios[0]),
             offset=get["MODEL.ANCHOR_GENERATOR.OFFSET"],
@@ -144,6 +178,7 @@ def _rpn(skeleton: ModelConfig, get: dict[str, Any]) -> Rpn:
         positive_fraction=get["MODEL.RPN.POSITIVE_FRACTION"],
         positive_iou=positive,
         negative_iou=negative,
+        box_loss=_box_loss(get, "MODEL.RPN"),
     )
 
 
@@ -160,7 +195,7 @@ def to_detectron2(model: Detector) -> State:
     Raises UserError for a model that it has no names for.
     """
     config = model.config
-    if config.pyramid_channels is None or config.method != "cascade" or not config.rpn.shared:
+    if not isinstance(config.pyramid, FPNConfig) or config.method != "cascade" or not config.rpn.shared:
         raise UserError(
             f"{config.name}: detectron2 takes Faster and Cascade R-CNN on a feature pyramid whose levels share the "
             "RPN; other architectures (and models of the paper's semantics) do not convert"

@@ -8,6 +8,9 @@ import yaml
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop.known import Known, leaves
 
+_NORMS = ("FrozenBN", "BN", "SyncBN", "nnSyncBN", "naiveSyncBN", "GN")
+_LOSSES = ("smooth_l1", "giou", "diou", "ciou")
+
 # The settings read, as its Base-RCNN-FPN.yaml and defaults have them: what a config file leaves out.
 STOCK: dict[str, Any] = {
     "INPUT.FORMAT": "BGR",
@@ -18,6 +21,7 @@ STOCK: dict[str, Any] = {
     "MODEL.PIXEL_MEAN": [103.53, 116.28, 123.675],
     "MODEL.PIXEL_STD": [1.0, 1.0, 1.0],
     "MODEL.BACKBONE.FREEZE_AT": 2,
+    "MODEL.FPN.NORM": "",
     "MODEL.RESNETS.NORM": "FrozenBN",
     "MODEL.RESNETS.STRIDE_IN_1X1": True,
     "MODEL.ANCHOR_GENERATOR.SIZES": [[32], [64], [128], [256], [512]],
@@ -31,6 +35,8 @@ STOCK: dict[str, Any] = {
     "MODEL.RPN.BATCH_SIZE_PER_IMAGE": 256,
     "MODEL.RPN.POSITIVE_FRACTION": 0.5,
     "MODEL.RPN.IOU_THRESHOLDS": [0.3, 0.7],
+    "MODEL.RPN.BBOX_REG_LOSS_TYPE": "smooth_l1",
+    "MODEL.RPN.BBOX_REG_LOSS_WEIGHT": 1.0,
     "MODEL.RPN.SMOOTH_L1_BETA": 0.0,
     "MODEL.PROPOSAL_GENERATOR.MIN_SIZE": 0,
     "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": 512,
@@ -39,6 +45,9 @@ STOCK: dict[str, Any] = {
     "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.05,
     "MODEL.ROI_HEADS.NMS_THRESH_TEST": 0.5,
     "MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS": [10.0, 10.0, 5.0, 5.0],
+    "MODEL.ROI_BOX_HEAD.NORM": "",
+    "MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE": "smooth_l1",
+    "MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_WEIGHT": 1.0,
     "MODEL.ROI_BOX_HEAD.SMOOTH_L1_BETA": 0.0,
     "MODEL.ROI_BOX_HEAD.POOLER_TYPE": "ROIAlignV2",
     "MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO": 0,
@@ -57,32 +66,28 @@ _REQUIRED: dict[str, tuple[Any, ...]] = {
     "MODEL.LOAD_PROPOSALS": (False,),
     "MODEL.BACKBONE.NAME": ("build_resnet_fpn_backbone",),
     "MODEL.FPN.FUSE_TYPE": ("sum",),
-    "MODEL.FPN.NORM": ("",),
+    "MODEL.FPN.NORM": ("", *_NORMS),
     "MODEL.FPN.IN_FEATURES": (["res2", "res3", "res4", "res5"],),
     "MODEL.RESNETS.OUT_FEATURES": (["res2", "res3", "res4", "res5"],),
     "MODEL.RESNETS.RES5_DILATION": (1,),
     "MODEL.RESNETS.DEFORM_ON_PER_STAGE": ([False] * 4,),
-    "MODEL.RESNETS.NORM": ("FrozenBN", "BN", "SyncBN", "nnSyncBN", "naiveSyncBN"),
+    "MODEL.RESNETS.NORM": _NORMS,
     "MODEL.ANCHOR_GENERATOR.NAME": ("DefaultAnchorGenerator",),
     "MODEL.PROPOSAL_GENERATOR.NAME": ("RPN",),
     "MODEL.RPN.HEAD_NAME": ("StandardRPNHead",),
-    "MODEL.RPN.CONV_DIMS": ([-1],),
     "MODEL.RPN.IN_FEATURES": (["p2", "p3", "p4", "p5", "p6"],),
     "MODEL.RPN.IOU_LABELS": ([0, -1, 1],),
     "MODEL.RPN.BOUNDARY_THRESH": (-1,),
     "MODEL.RPN.BBOX_REG_WEIGHTS": ([1.0, 1.0, 1.0, 1.0],),
-    "MODEL.RPN.BBOX_REG_LOSS_TYPE": ("smooth_l1",),
-    "MODEL.RPN.BBOX_REG_LOSS_WEIGHT": (1.0,),
+    "MODEL.RPN.BBOX_REG_LOSS_TYPE": _LOSSES,
     "MODEL.RPN.LOSS_WEIGHT": (1.0,),
     "MODEL.ROI_HEADS.NAME": ("StandardROIHeads", "CascadeROIHeads"),
     "MODEL.ROI_HEADS.IN_FEATURES": (["p2", "p3", "p4", "p5"],),
     "MODEL.ROI_HEADS.IOU_LABELS": ([0, 1],),
     "MODEL.ROI_HEADS.PROPOSAL_APPEND_GT": (True,),
     "MODEL.ROI_BOX_HEAD.NAME": ("FastRCNNConvFCHead",),
-    "MODEL.ROI_BOX_HEAD.NUM_CONV": (0,),
-    "MODEL.ROI_BOX_HEAD.NUM_FC": (2,),
-    "MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE": ("smooth_l1",),
-    "MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_WEIGHT": (1.0,),
+    "MODEL.ROI_BOX_HEAD.NORM": ("", *_NORMS),
+    "MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE": _LOSSES,
     "MODEL.ROI_BOX_HEAD.POOLER_TYPE": ("ROIAlignV2", "ROIAlign"),
     "MODEL.ROI_BOX_HEAD.TRAIN_ON_PRED_BOXES": (False,),
     "MODEL.ROI_BOX_HEAD.USE_FED_LOSS": (False,),
@@ -101,7 +106,8 @@ _INERT = "|".join(
         r"MODEL\.RESNETS\.(DEPTH|NUM_GROUPS|WIDTH_PER_GROUP|\w+_OUT_CHANNELS)$",  # shapes tell
         r"MODEL\.RESNETS\.DEFORM_(MODULATED|NUM_GROUPS)$",  # of none
         r"MODEL\.(FPN\.OUT_CHANNELS|ROI_HEADS\.NUM_CLASSES|ANCHOR_GENERATOR\.ANGLES)$",
-        r"MODEL\.ROI_BOX_HEAD\.(FC_DIM|CONV_DIM|NORM|CLS_AGNOSTIC_BBOX_REG|POOLER_RESOLUTION|FED_LOSS_\w+)$",
+        r"MODEL\.RPN\.CONV_DIMS$",  # shapes tell these, too
+        r"MODEL\.ROI_BOX_HEAD\.(NUM_CONV|NUM_FC|FC_DIM|CONV_DIM|CLS_AGNOSTIC_BBOX_REG|POOLER_RESOLUTION|FED_LOSS_\w+)$",
     )
 )
 _KNOWN = Known(read=STOCK.keys(), required=_REQUIRED, inert=_INERT)

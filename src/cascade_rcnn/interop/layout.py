@@ -10,7 +10,18 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from cascade_rcnn.config import Anchors, Backbone, BoxHead, Category, ModelConfig, RoIAlign, Rpn, Stage
+from cascade_rcnn.config import (
+    AnchorConfig,
+    Category,
+    ConvFCHeadConfig,
+    FPNConfig,
+    ModelConfig,
+    NormConfig,
+    ResNetConfig,
+    RoIAlignConfig,
+    RPNConfig,
+    StageConfig,
+)
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.build import build
 from cascade_rcnn.state_dicts import mismatch
@@ -30,9 +41,6 @@ _FOREIGN = {  # what a tensor that has no place belongs to, by its name
     r"backbone\..*\.attn\.|backbone\.(bottom_up\.)?patch_embed": "a Swin or another vision transformer",
     r"backbone\.downsample_layers|depthwise_conv|\.gamma$": "a ConvNeXt",
     r"conv_offset|conv2_offset": "a deformable convolution",
-    r"\.(conv|shortcut|fpn_)\w*\.norm\.|\.gn\.": "normalisation where there is none here",
-    r"rpn.*\.conv\d|rpn_conv\.\d": "an RPN of several convolutions",
-    r"shared_convs|box_head\.(\d\.)?conv\d": "a box head with convolutions",
 }
 
 
@@ -61,9 +69,12 @@ def our_names(state: State, names: Names, ignored: str) -> State:
             kind = next((f" (of {kind})" for pattern, kind in _FOREIGN.items() if re.search(pattern, name)), "")
             raise UserError(
                 f"the checkpoint holds '{name}' {tuple(tensor.shape)}{kind}, which has no place in a Faster or Cascade "
-                "R-CNN on a feature pyramid; only ResNet and ResNeXt backbones and heads of two layers convert"
+                "R-CNN on a feature pyramid; only ResNet and ResNeXt backbones and heads of convolutions and fully "
+                "connected layers convert"
             )
         found[ours] = tensor
+    if "rpn.conv.1.weight" not in found:  # the only one of several has no number here
+        found = {name.replace("rpn.conv.0.", "rpn.conv."): tensor for name, tensor in found.items()}
     return found
 
 
@@ -79,45 +90,82 @@ def _skeleton(state: State) -> ModelConfig:
     backbone = _backbone(state)
     stages = _count(state, "roi_heads.heads.{}.classifier.weight")
     classes = len(state["roi_heads.heads.0.classifier.weight"]) - 1
-    channels = len(state["pyramid.lateral.0.weight"])
-    width, inputs = state["roi_heads.heads.0.fc1.weight"].shape
-    regressed = len(state["roi_heads.heads.0.regressor.weight"])
+    pyramid = FPNConfig(channels=len(state["pyramid.lateral.0.weight"]), norm=_norm(state, "pyramid.lateral_norm.0"))
+    head, inputs = _box_head(state)
+    channels = head.conv_channels if head.convs else pyramid.channels
     kind = f"resnext{backbone.depth}" if backbone.groups > 1 else f"resnet{backbone.depth}"
     return ModelConfig(
         name=f"{'cascade' if stages > 1 else 'faster'}_rcnn_{kind}_fpn",
         categories=tuple(Category(id=k, name=f"class {k}") for k in range(1, classes + 1)),
-        stages=(Stage(),) * stages,
+        stages=(StageConfig(),) * stages,
         backbone=backbone,
-        pyramid_channels=channels,
-        rpn=Rpn(anchors=Anchors(ratios=(1.0,) * len(state["rpn.objectness.weight"]))),
-        roi_align=RoIAlign(resolution=round((inputs / channels) ** 0.5)),
-        head=BoxHead(width=width, class_agnostic=regressed == 4),
+        pyramid=pyramid,
+        rpn=RPNConfig(
+            anchors=AnchorConfig(ratios=(1.0,) * len(state["rpn.objectness.weight"])),
+            convs=max(1, _count(state, "rpn.conv.{}.weight")),
+        ),
+        roi_align=RoIAlignConfig(resolution=round((inputs / channels) ** 0.5)),
+        box_head=head,
     )
 
 
-def _count(state: State, pattern: str) -> int:
-    """How many of the names pattern.format(0), pattern.format(1), ... there are."""
+def parts(skeleton: ModelConfig) -> tuple[ResNetConfig, FPNConfig, ConvFCHeadConfig]:
+    """Its backbone, pyramid and box head, of the kinds that the converters know."""
+    backbone, pyramid, head = skeleton.backbone, skeleton.pyramid, skeleton.box_head
+    assert isinstance(backbone, ResNetConfig)
+    assert isinstance(pyramid, FPNConfig)
+    assert isinstance(head, ConvFCHeadConfig)
+    return backbone, pyramid, head
+
+
+def _box_head(state: State) -> tuple[ConvFCHeadConfig, int]:
+    """The head of a stage, and how many numbers its first fully connected layer reads."""
+    head = "roi_heads.heads.0."
+    convs, fcs = (_count(state, f"{head}{kind}{{}}.weight", first=1) for kind in ("conv", "fc"))
+    reader = state[f"{head}fc1.weight" if fcs else f"{head}classifier.weight"]
+    config = ConvFCHeadConfig(
+        convs=convs,
+        conv_channels=len(state[f"{head}conv1.weight"]) if convs else 256,
+        norm=_norm(state, f"{head}bn1"),
+        fcs=fcs,
+        width=len(reader) if fcs else 1024,
+        class_agnostic=len(state[f"{head}regressor.weight"]) == 4,
+    )
+    return config, reader.shape[1]
+
+
+def _norm(state: State, name: str) -> NormConfig | None:
+    """Of the layer with this name: batch normalisation has statistics, group normalisation has none."""
+    if f"{name}.weight" not in state:
+        return None
+    return NormConfig(kind="batch" if f"{name}.running_mean" in state else "group")
+
+
+def _count(state: State, pattern: str, first: int = 0) -> int:
+    """How many of the names pattern.format(first), pattern.format(first + 1), ... there are."""
     number = 0
-    while pattern.format(number) in state:
+    while pattern.format(first + number) in state:
         number += 1
     return number
 
 
-def _backbone(state: State) -> Backbone:
+def _backbone(state: State) -> ResNetConfig:
     blocks = tuple(_count(state, f"backbone.layer{k}.{{}}.conv1.weight") for k in (1, 2, 3, 4))
     bottleneck = "backbone.layer1.0.conv3.weight" in state
     depth = _DEPTHS.get(("bottleneck" if bottleneck else "basic", blocks))
     if depth is None:
         raise UserError(f"the backbone has {blocks} blocks in its four layers; ResNet-18, 34, 50, 101 and 152 convert")
-    stem = len(state["backbone.conv1.weight"])
+    stem, norm = len(state["backbone.conv1.weight"]), _norm(state, "backbone.bn1") or NormConfig()
     if not bottleneck:
-        return Backbone(depth=depth, stem=stem, planes=len(state["backbone.layer1.0.conv2.weight"]))  # type: ignore[arg-type]
+        planes = len(state["backbone.layer1.0.conv2.weight"])
+        return ResNetConfig(depth=depth, stem=stem, planes=planes, norm=norm)  # type: ignore[arg-type]
     planes = len(state["backbone.layer1.0.conv3.weight"]) // 4
     width, per_group = state["backbone.layer1.0.conv2.weight"].shape[:2]
-    return Backbone(
+    return ResNetConfig(
         depth=depth,  # type: ignore[arg-type]
         stem=stem,
         planes=planes,
+        norm=norm,
         groups=width // per_group,
         width_per_group=per_group * 64 // planes,
     )
@@ -126,6 +174,8 @@ def _backbone(state: State) -> Backbone:
 def fc1_in(weight: Tensor, config: ModelConfig) -> Tensor:
     """The first layer's inputs from the peers' order (channel, bin row, bin column) to ours (row, column, channel)."""
     side = config.roi_align.resolution
+    if weight.shape[1] % side**2:
+        return weight  # it fits no model, which `check` says
     return weight.unflatten(1, (-1, side, side)).permute(0, 2, 3, 1).flatten(1)
 
 

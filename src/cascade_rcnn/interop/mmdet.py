@@ -1,39 +1,52 @@
 """mmdetection's checkpoints (2.x and 3.x): its names and its config file."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cascade_rcnn.config import (
-    Anchors,
+    AnchorConfig,
+    BoxLossConfig,
     Category,
-    Inference,
+    InferenceConfig,
+    IoULossConfig,
     ModelConfig,
-    Preprocess,
-    RoIAlign,
-    Rpn,
-    Sampling,
-    Stage,
+    NormConfig,
+    PreprocessConfig,
+    RoIAlignConfig,
+    RPNConfig,
+    SamplingConfig,
+    SmoothL1Config,
+    StageConfig,
+    replace,
 )
+from cascade_rcnn.config.presets import MMDET
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop import categories, layout
 from cascade_rcnn.interop.layout import Names, State
-from cascade_rcnn.interop.mmdet_config import parse_config, pipeline, proposals, read_config, scale
+from cascade_rcnn.interop.mmdet_config import IOU_LOSSES, parse_config, pipeline, proposals, read_config, scale
 from cascade_rcnn.interop.python_config import Settings
-from cascade_rcnn.presets import MMDET
 
 SIGN = r"(neck\.lateral_convs|roi_head\.bbox_head|rpn_head)\."
-_HEADS = {"fc1": "shared_fcs.0", "fc2": "shared_fcs.1", "classifier": "fc_cls", "regressor": "fc_reg"}
+_KINDS = (("conv", "conv"), ("bn", "bn"), ("bn", "gn"))  # ours and theirs, which tells apart what normalises
+_HEADS = (
+    *((f"{ours}{k}", f"shared_convs.{k - 1}.{theirs}") for k in range(1, 9) for ours, theirs in _KINDS),
+    *((f"fc{k}", f"shared_fcs.{k - 1}") for k in range(1, 5)),
+    *(("classifier", "fc_cls"), ("regressor", "fc_reg")),
+)
 NAMES: Names = (
-    *((f"backbone.{kind}1", f"backbone.{kind}1") for kind in ("conv", "bn")),
-    *((x, x) for x in (f"backbone.layer{{}}.{{}}.{kind}{{}}" for kind in ("conv", "bn", "downsample."))),
+    *((f"backbone.{ours}1", f"backbone.{theirs}1") for ours, theirs in _KINDS),
+    *((f"backbone.layer{{}}.{{}}.{ours}{{}}", f"backbone.layer{{}}.{{}}.{theirs}{{}}") for ours, theirs in _KINDS),
+    ("backbone.layer{}.{}.downsample.{}", "backbone.layer{}.{}.downsample.{}"),
     ("pyramid.lateral.{}", "neck.lateral_convs.{}.conv"),
     ("pyramid.output.{}", "neck.fpn_convs.{}.conv"),
+    *(("pyramid.lateral_norm.{}", f"neck.lateral_convs.{{}}.{kind}") for kind in ("bn", "gn")),
+    *(("pyramid.output_norm.{}", f"neck.fpn_convs.{{}}.{kind}") for kind in ("bn", "gn")),
     ("rpn.conv", "rpn_head.rpn_conv"),
+    ("rpn.conv.{}", "rpn_head.rpn_conv.{}.conv"),
     ("rpn.objectness", "rpn_head.rpn_cls"),
     ("rpn.deltas", "rpn_head.rpn_reg"),
-    *((f"roi_heads.heads.{{}}.{ours}", f"roi_head.bbox_head.{{}}.{theirs}") for ours, theirs in _HEADS.items()),
-    *((f"roi_heads.heads.0.{ours}", f"roi_head.bbox_head.{theirs}") for ours, theirs in _HEADS.items()),
+    *((f"roi_heads.heads.{{}}.{ours}", f"roi_head.bbox_head.{{}}.{theirs}") for ours, theirs in _HEADS),
+    *((f"roi_heads.heads.0.{ours}", f"roi_head.bbox_head.{theirs}") for ours, theirs in _HEADS),
 )
 MASK = r"roi_head\.mask_"
 IGNORED = rf"{MASK}|.*\.num_batches_tracked$|data_preprocessor\."
@@ -58,39 +71,35 @@ def read_settings(config: Path | None, meta: dict[str, Any]) -> tuple[Settings |
 def to_config(skeleton: ModelConfig, settings: Settings | None) -> ModelConfig:
     """What the shapes tell, completed by a config (None: the stock settings of mmdet's 1x schedules)."""
     get = settings or Settings({})
+    backbone, pyramid, box_head = layout.parts(skeleton)
     cascade = len(skeleton.stages) > 1
-    norm_eval, trained = get("model.backbone.norm_eval", True), get("model.backbone.norm_cfg.requires_grad", True)
-    box_loss = get("model.roi_head.bbox_head.0.loss_bbox", get("model.roi_head.bbox_head.loss_bbox"))
+    head = Settings(get("model.roi_head.bbox_head.0", get("model.roi_head.bbox_head", {})))
     return replace(
         skeleton,
         categories=_categories(skeleton, settings),
         stages=tuple(_stage(t, len(skeleton.stages), get) for t in range(len(skeleton.stages))),
-        semantics=replace(
-            MMDET,
-            box_beta=_beta(box_loss, 1.0 if cascade else 0.0),
-            rpn_box_beta=_beta(get("model.rpn_head.loss_bbox"), 1 / 9 if cascade else 0.0),
-            rpn_min_match_iou=get("model.train_cfg.rpn.assigner.min_pos_iou", 0.3),
-            rpn_anchors=_ANCHORS_BY_BORDER[get("model.train_cfg.rpn.allowed_border", 0 if cascade else -1)],
-        ),
+        semantics=MMDET.semantics,
         preprocess=_preprocess(get),
         backbone=replace(
-            skeleton.backbone,
+            backbone,
             stride_in_1x1=get("model.backbone.style", "pytorch") == "caffe",
-            norm=("affine" if trained else "frozen") if norm_eval else "batch",
-            fold_norm=False,
+            norm=_backbone_norm(backbone.norm, get),
             frozen_stages=get("model.backbone.frozen_stages", 1) + 1,
         ),
-        rpn=_rpn(skeleton.rpn, get, 2000 if cascade else 1000),
-        roi_align=RoIAlign(
+        pyramid=replace(pyramid, norm=_norm(pyramid.norm, get("model.neck.norm_cfg"))),
+        rpn=_rpn(skeleton.rpn, get, cascade=cascade),
+        box_head=replace(box_head, norm=_norm(box_head.norm, head("norm_cfg"))),
+        box_loss=_box_loss(head("loss_bbox"), 1.0 if cascade else 0.0),
+        roi_align=RoIAlignConfig(
             resolution=skeleton.roi_align.resolution,
             sampling=get("model.roi_head.bbox_roi_extractor.roi_layer.sampling_ratio", 0),
             aligned=get("model.roi_head.bbox_roi_extractor.roi_layer.aligned", True),
         ),
-        sampling=Sampling(
+        sampling=SamplingConfig(
             rois=_rcnn(get, 0, "sampler.num", 512),
             positive_fraction=_rcnn(get, 0, "sampler.pos_fraction", 0.25),
         ),
-        inference=Inference(
+        inference=InferenceConfig(
             score_threshold=get("model.test_cfg.rcnn.score_thr", 0.05),
             nms_iou=get("model.test_cfg.rcnn.nms.iou_threshold", get("model.test_cfg.rcnn.nms.iou_thr", 0.5)),
             max_detections=get("model.test_cfg.rcnn.max_per_img", 100),
@@ -120,13 +129,13 @@ def _rcnn(get: Settings, t: int, key: str, default: Any) -> Any:
     return get(f"model.train_cfg.rcnn.{t}.{key}", get(f"model.train_cfg.rcnn.{key}", default))
 
 
-def _stage(t: int, number: int, get: Settings) -> Stage:
+def _stage(t: int, number: int, get: Settings) -> StageConfig:
     if number > len(_STDS) and get.tree == {}:
         raise UserError(
             f"the checkpoint has {number} stages, mmdet's stock models three; give its config with --config"
         )
     coder = get(f"model.roi_head.bbox_head.{t}.bbox_coder", get("model.roi_head.bbox_head.bbox_coder", {}))
-    return Stage(
+    return StageConfig(
         iou=_rcnn(get, t, "assigner.pos_iou_thr", 0.5 + 0.1 * t),
         std=tuple(coder.get("target_stds", _STDS[min(t, 2)])),
         mean=tuple(coder.get("target_means", (0.0,) * 4)),
@@ -134,25 +143,44 @@ def _stage(t: int, number: int, get: Settings) -> Stage:
     )
 
 
-def _beta(loss: dict[str, Any] | None, default: float) -> float:
-    """Smooth L1's beta of a loss_bbox; 0 for L1."""
+def _norm(seen: NormConfig | None, layer: dict[str, Any] | None) -> NormConfig | None:
+    """What the tensors show of a layer, completed by its norm_cfg."""
+    if seen is None:
+        return None
+    groups = (layer or {}).get("num_groups", seen.groups)
+    return replace(seen, groups=groups, eps=float((layer or {}).get("eps", 1e-5)), folded=False)
+
+
+def _backbone_norm(seen: NormConfig, get: Settings) -> NormConfig:
+    norm = _norm(seen, get("model.backbone.norm_cfg"))
+    assert norm is not None
+    if norm.kind != "group" and get("model.backbone.norm_eval", True):
+        norm = replace(norm, kind="affine" if get("model.backbone.norm_cfg.requires_grad", True) else "frozen")
+    return norm
+
+
+def _box_loss(loss: dict[str, Any] | None, default: float) -> BoxLossConfig:
+    """Of a loss_bbox: L1, smooth L1 (`default`: its beta where there is none), or of decoded boxes."""
     if loss is None:
-        return default
-    if loss.get("type") == "L1Loss":
-        return 0.0
-    if loss.get("type") != "SmoothL1Loss":
-        raise UserError(f"the config's box loss is {loss.get('type')}; L1Loss and SmoothL1Loss convert")
-    return float(loss.get("beta", 1.0))
+        return SmoothL1Config(beta=default)
+    weight, kind = float(loss.get("loss_weight", 1.0)), loss.get("type")
+    if kind == "L1Loss":
+        return SmoothL1Config(weight=weight)
+    if kind == "SmoothL1Loss":
+        return SmoothL1Config(beta=float(loss.get("beta", 1.0)), weight=weight)
+    if kind in IOU_LOSSES:
+        return IoULossConfig(kind=IOU_LOSSES[kind], weight=weight)
+    raise UserError(f"the config's box loss is {kind}; L1Loss, SmoothL1Loss and {', '.join(IOU_LOSSES)} convert")
 
 
-def _preprocess(get: Settings) -> Preprocess:
+def _preprocess(get: Settings) -> PreprocessConfig:
     """`model.data_preprocessor` (3.x), or the test pipeline's Normalize or `img_norm_cfg` (2.x); and its Resize."""
     normalize = next((step for step in pipeline(get) if step.get("type") == "Normalize" and "mean" in step), None)
     norm = get("model.data_preprocessor", normalize or get("img_norm_cfg", {}))
     rgb = norm.get("bgr_to_rgb", norm.get("to_rgb", True))
     mean, std = norm.get("mean", (123.675, 116.28, 103.53)), norm.get("std", (58.395, 57.12, 57.375))
     sides = scale(get)
-    return Preprocess(
+    return PreprocessConfig(
         min_size=(min(sides),),
         max_size=max(sides),
         mean=tuple(x / 255 for x in mean),
@@ -161,7 +189,7 @@ def _preprocess(get: Settings) -> Preprocess:
     )
 
 
-def _rpn(rpn: Rpn, get: Settings, post_nms_train: int) -> Rpn:
+def _rpn(rpn: RPNConfig, get: Settings, *, cascade: bool) -> RPNConfig:
     generator = get("model.rpn_head.anchor_generator", {})
     scales, strides = generator.get("scales", [8]), generator.get("strides", [4, 8, 16, 32, 64])
     if len(scales) != 1:
@@ -169,14 +197,14 @@ def _rpn(rpn: Rpn, get: Settings, post_nms_train: int) -> Rpn:
     train, test = (proposals(get, part) for part in ("train_cfg.rpn_proposal", "test_cfg.rpn"))
     return replace(
         rpn,
-        anchors=Anchors(
+        anchors=AnchorConfig(
             sizes=tuple(round(scales[0] * s) for s in strides),
             ratios=tuple(generator.get("ratios", (0.5, 1, 2))),
             offset=generator.get("center_offset", 0.0),
         ),
         pre_nms_train=_or(train["pre_nms"], 2000),
         pre_nms_test=_or(test["pre_nms"], 1000),
-        post_nms_train=_or(train["post_nms"], post_nms_train),
+        post_nms_train=_or(train["post_nms"], 2000 if cascade else 1000),
         post_nms_test=_or(test["post_nms"], 1000),
         nms_iou=_or(test["nms_iou"], 0.7),
         min_size=_or(test["min_size"], 0),
@@ -184,6 +212,10 @@ def _rpn(rpn: Rpn, get: Settings, post_nms_train: int) -> Rpn:
         positive_fraction=get("model.train_cfg.rpn.sampler.pos_fraction", 0.5),
         positive_iou=get("model.train_cfg.rpn.assigner.pos_iou_thr", 0.7),
         negative_iou=get("model.train_cfg.rpn.assigner.neg_iou_thr", 0.3),
+        low_quality_iou=get("model.train_cfg.rpn.assigner.min_pos_iou", 0.3),
+        low_quality_reassigns=MMDET.rpn.low_quality_reassigns,
+        trained_anchors=_ANCHORS_BY_BORDER[get("model.train_cfg.rpn.allowed_border", 0 if cascade else -1)],
+        box_loss=_box_loss(get("model.rpn_head.loss_bbox"), 1 / 9 if cascade else 0.0),
     )
 
 

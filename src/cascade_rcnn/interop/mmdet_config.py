@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop.known import Known, leaves
@@ -10,9 +10,15 @@ from cascade_rcnn.interop.python_config import Settings, assignments
 
 _STRIDES = [4, 8, 16, 32, 64]
 _ONE = (1.0,)
-_SMOOTH = ("L1Loss", "SmoothL1Loss")
+IOU_LOSSES: dict[str, Literal["giou", "diou", "ciou"]] = {"GIoULoss": "giou", "DIoULoss": "diou", "CIoULoss": "ciou"}
+_BOX_LOSSES = ("L1Loss", "SmoothL1Loss", *IOU_LOSSES)
+_NORMS = ("BN", "SyncBN", "MMSyncBN", "GN")
 # Of `model`; what both the RPN and the heads have stands below.
 _READ = (
+    *(f"{part}.norm_cfg.num_groups" for part in ("backbone", "neck", "roi_head.bbox_head")),
+    *(f"{part}.norm_cfg.eps" for part in ("backbone", "neck", "roi_head.bbox_head")),
+    *(f"{head}.loss_bbox.loss_weight" for head in ("rpn_head", "roi_head.bbox_head")),
+    *("roi_head.bbox_head.reg_decoded_bbox",),
     *("backbone.norm_cfg.requires_grad", "backbone.norm_eval", "backbone.style", "backbone.frozen_stages"),
     *("data_preprocessor.mean", "data_preprocessor.std", "data_preprocessor.bgr_to_rgb"),
     *("rpn_head.anchor_generator.scales", "rpn_head.anchor_generator.ratios", "rpn_head.anchor_generator.strides"),
@@ -33,8 +39,7 @@ _READ = (
 _REQUIRED: dict[str, tuple[Any, ...]] = {
     "type": ("FasterRCNN", "CascadeRCNN", "MaskRCNN", "TwoStageDetector"),
     "backbone.type": ("ResNet", "ResNeXt"),
-    "backbone.norm_cfg.type": ("BN", "SyncBN"),
-    "backbone.norm_cfg.eps": (1e-5,),
+    **{f"{part}.norm_cfg.type": _NORMS for part in ("backbone", "neck", "roi_head.bbox_head")},
     "backbone.conv_cfg": (None,),
     "backbone.dcn": (None,),
     "backbone.plugins": (None,),
@@ -50,10 +55,10 @@ _REQUIRED: dict[str, tuple[Any, ...]] = {
     "neck.relu_before_extra_convs": (False,),
     "neck.start_level": (0,),
     "neck.end_level": (-1,),
-    **{f"neck.{name}": (None,) for name in ("conv_cfg", "norm_cfg", "act_cfg")},
+    **{f"neck.{name}": (None,) for name in ("conv_cfg", "act_cfg")},
+    "neck.no_norm_on_lateral": (False,),
     "neck.upsample_cfg.mode": ("nearest",),
     "rpn_head.type": ("RPNHead",),
-    "rpn_head.num_convs": (1,),
     "rpn_head.reg_decoded_bbox": (False,),
     "rpn_head.anchor_generator.type": ("AnchorGenerator",),
     "rpn_head.anchor_generator.scale_major": (True,),
@@ -67,11 +72,12 @@ _REQUIRED: dict[str, tuple[Any, ...]] = {
     "roi_head.bbox_roi_extractor.featmap_strides": (_STRIDES[:4],),
     "roi_head.bbox_roi_extractor.roi_layer.type": ("RoIAlign",),
     "roi_head.bbox_roi_extractor.roi_layer.pool_mode": ("avg",),
-    "roi_head.bbox_head.type": ("Shared2FCBBoxHead", "ConvFCBBoxHead"),
+    "roi_head.bbox_head.type": ("Shared2FCBBoxHead", "Shared4Conv1FCBBoxHead", "ConvFCBBoxHead"),
+    **{f"roi_head.bbox_head.{name}": (0,) for name in ("num_cls_convs", "num_cls_fcs", "num_reg_convs", "num_reg_fcs")},
+    "roi_head.bbox_head.conv_cfg": (None,),
     **{f"roi_head.bbox_head.{name}.type": ("Linear",) for name in ("cls_predictor_cfg", "reg_predictor_cfg")},
     **{f"roi_head.bbox_head.{name}": (True,) for name in ("with_cls", "with_reg")},
     "roi_head.bbox_head.with_avg_pool": (False,),
-    "roi_head.bbox_head.reg_decoded_bbox": (False,),
     "roi_head.bbox_head.custom_cls_channels": (False,),
     "roi_head.bbox_head.loss_cls.use_sigmoid": (False,),
     **{
@@ -84,8 +90,7 @@ _REQUIRED: dict[str, tuple[Any, ...]] = {
             "loss_cls.type": ("CrossEntropyLoss",),
             "loss_cls.loss_weight": _ONE,
             "loss_cls.class_weight": (None,),
-            "loss_bbox.type": _SMOOTH,
-            "loss_bbox.loss_weight": _ONE,
+            "loss_bbox.type": _BOX_LOSSES,
         }.items()
     },
     "train_cfg.rpn.allowed_border": (0, -1),
@@ -115,11 +120,11 @@ _INERT = "|".join(
         r"roi_head\.(mask_\w+|train_cfg|test_cfg)\b|rpn_head\.(train_cfg|test_cfg)\b",  # left out, or given again
         r"backbone\.(depth|groups|base_width|base_channels|stem_channels|zero_init_residual|norm_cfg\.momentum)$",
         r"backbone\.(stage_with_dcn)$",  # of none
-        r"neck\.(in_channels|out_channels|num_outs|no_norm_on_lateral)$",
-        r"rpn_head\.(in_channels|feat_channels|num_classes)$",
+        r"neck\.(in_channels|out_channels|num_outs)$|(neck|roi_head\.bbox_head)\.norm_cfg\.requires_grad$",
+        r"rpn_head\.(in_channels|feat_channels|num_classes|num_convs)$",
         r"roi_head\.num_stages$|roi_head\.bbox_roi_extractor\.(out_channels|roi_layer\.(output_size|use_torchvision))$",
         r"roi_head\.bbox_head\.(in_channels|fc_out_channels|roi_feat_size|num_classes|reg_class_agnostic)$",
-        r"roi_head\.bbox_head\.(num_shared_fcs|num_shared_convs|num_(cls|reg)_(fcs|convs)|conv_out_channels)$",  # names
+        r"roi_head\.bbox_head\.(num_shared_fcs|num_shared_convs|conv_out_channels)$",  # names
         r"data_preprocessor\.(pad_mask|mask_pad_value|pad_seg|seg_pad_value|boxtype2tensor|non_blocking)$",
         r"data_preprocessor\.batch_augments\b",  # in training
         r"train_cfg\.(rpn|rcnn)\.assigner\.(ignore_iof_thr|gpu_assign_thr|iou_calculator\.type)$",
@@ -197,6 +202,23 @@ def _check_together(get: Settings) -> None:
                 "ones convert"
             )
     scale(get)
+    _check_box_losses(get)
+
+
+def _check_box_losses(get: Settings) -> None:
+    """One loss for all stages; on decoded boxes where, and only where, it is one of them."""
+    heads = get("model.roi_head.bbox_head", {})
+    heads = [Settings(head) for head in (heads if isinstance(heads, list) else [heads])]
+    losses = [head("loss_bbox") for head in heads]
+    if any(loss != losses[0] for loss in losses):
+        raise UserError("the stages have several loss_bbox; one for all stages converts")
+    for head, where in ((heads[0], "roi_head.bbox_head"), (Settings(get("model.rpn_head", {})), "rpn_head")):
+        decoded, kind = bool(head("reg_decoded_bbox", False)), head("loss_bbox.type", "L1Loss")
+        if decoded != (kind in IOU_LOSSES):
+            raise UserError(
+                f"model.{where}.reg_decoded_bbox is {decoded} with a {kind}; decoded boxes convert with "
+                f"{', '.join(IOU_LOSSES)}, and only with these"
+            )
 
 
 def _stages(rcnn: Any) -> list[Settings]:

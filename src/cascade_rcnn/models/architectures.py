@@ -4,24 +4,35 @@ A name is a method of Figure 3 with a family of section 5.1.1 and its backbone.
 """
 
 import fnmatch
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from dataclasses import replace as replace_options
 from typing import Literal
 
 from cascade_rcnn.config import (
-    Anchors,
-    Backbone,
-    BoxHead,
+    BackboneConfig,
+    BoxHeadConfig,
+    BoxLossConfig,
     Category,
-    Inference,
+    ConvFCHeadConfig,
+    FPNConfig,
+    InferenceConfig,
+    IoULossConfig,
     ModelConfig,
     ModelOptions,
-    Preprocess,
-    Rpn,
-    Sampling,
-    Stage,
+    NormConfig,
+    PreprocessConfig,
+    PyramidConfig,
+    ResNetConfig,
+    RFCNHeadConfig,
+    RPNConfig,
+    SamplingConfig,
+    SingleScaleConfig,
+    StageConfig,
+    VGGConfig,
+    replace,
 )
+from cascade_rcnn.config.presets import Preset, find_preset, preset_stages
 from cascade_rcnn.errors import UserError, nearest
-from cascade_rcnn.presets import PROPOSALS, SEMANTICS, preset_stages
 
 Method = Literal["cascade", "iterative", "integral"]
 
@@ -31,14 +42,17 @@ class Family:
     """What the models of one baseline have in common: the defaults of `ModelOptions`."""
 
     names: dict[str, str]  # method of `_METHODS` -> pattern of the model's name
-    backbones: dict[str, Backbone]
-    pyramid: bool
-    head: Literal["two_layer", "rfcn"] = "two_layer"
-    head_width: int = 1024
-    proposals: dict[str, int] | None = None  # without a pyramid, of `Rpn`; None: as the semantics preset has them
+    backbones: dict[str, BackboneConfig]
+    pyramid: PyramidConfig
+    box_head: BoxHeadConfig
+    rpn_channels: int | None = None
+    proposals: dict[str, int] | None = None  # of `RPNConfig`; None: as the preset has them
+    train_proposals: tuple[int, int] = (2, 1)  # into NMS and out of it, for each that is kept at test
+    test_proposals: int = 1  # into NMS, for each that is kept
     rois: int
     min_size: int
     max_size: int
+    divisor: int | None = None  # padded images are multiples of it; None: of the backbone's coarsest stride
 
 
 _METHODS: dict[str, tuple[Method, int]] = {  # and how many stages, iterations or classifiers
@@ -47,24 +61,29 @@ _METHODS: dict[str, tuple[Method, int]] = {  # and how many stages, iterations o
     "iterative_bbox": ("iterative", 3),
     "integral_loss": ("integral", 3),
 }
-_RESNETS = {f"resnet{depth}": Backbone(depth=depth) for depth in (18, 34, 50, 101, 152)}
+_RESNETS: dict[str, ResNetConfig] = {f"resnet{depth}": ResNetConfig(depth=depth) for depth in (18, 34, 50, 101, 152)}
 _FPN = Family(
     names={method: f"{method}_{{}}_fpn" for method in _METHODS},
-    backbones=_RESNETS | {"resnext101_32x8d": Backbone(depth=101, groups=32, width_per_group=8)},
-    pyramid=True,
+    backbones={**_RESNETS, "resnext101_32x8d": ResNetConfig(depth=101, groups=32, width_per_group=8)},
+    pyramid=FPNConfig(),
+    box_head=ConvFCHeadConfig(),
     rois=512,
     min_size=800,
     max_size=1333,
 )
 _VGG = Family(
     names={method: f"{method}_{{}}" for method in _METHODS},
-    backbones={"vgg16": Backbone(family="vgg", depth=16)},
-    pyramid=False,
-    head_width=2048,
+    backbones={"vgg16": VGGConfig()},
+    pyramid=SingleScaleConfig(),
+    box_head=ConvFCHeadConfig(width=2048),
+    rpn_channels=512,
     proposals={"pre_nms_train": 2000, "post_nms_train": 2000, "pre_nms_test": 5000, "post_nms_test": 300},
+    train_proposals=(10, 4),
+    test_proposals=10,
     rois=128,
     min_size=600,
     max_size=1000,
+    divisor=32,
 )
 _RFCN = Family(
     names={
@@ -74,12 +93,16 @@ _RFCN = Family(
         "integral_loss": "integral_loss_rfcn_{}",
     },
     backbones={name: replace(backbone, dilated=True) for name, backbone in _RESNETS.items()},
-    pyramid=False,
-    head="rfcn",
+    pyramid=SingleScaleConfig(),
+    box_head=RFCNHeadConfig(),
+    rpn_channels=512,
     proposals={"pre_nms_train": 4000, "post_nms_train": 4000, "pre_nms_test": 3000, "post_nms_test": 300},
+    train_proposals=(10, 4),
+    test_proposals=10,
     rois=256,
     min_size=600,
     max_size=1000,
+    divisor=32,
 )
 _ARCHITECTURES = {
     pattern.format(name): (family, method, backbone)
@@ -87,7 +110,6 @@ _ARCHITECTURES = {
     for method, pattern in family.names.items()
     for name, backbone in family.backbones.items()
 }
-_PYRAMID_LEVELS = 5
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -101,42 +123,42 @@ def list_models(pattern: str = "*") -> list[str]:
 
 def sibling(name: str, method: str) -> str:
     """The model of the same baseline and backbone by another method: faster_rcnn, cascade_rcnn, integral_loss, ..."""
-    if name not in _ARCHITECTURES:
-        raise UserError(f"no model is called '{name}'{nearest(name, list_models())}; see cascade_rcnn.list_models()")
-    family, _, backbone = _ARCHITECTURES[name]
+    family, _, backbone = _find(name)
     (suffix,) = [key for key, value in family.backbones.items() if value == backbone]
     return family.names[method].format(suffix)
+
+
+def _find(name: str) -> tuple[Family, str, BackboneConfig]:
+    if name not in _ARCHITECTURES:
+        raise UserError(f"no model is called '{name}'{nearest(name, list_models())}; see cascade_rcnn.list_models()")
+    return _ARCHITECTURES[name]
 
 
 def model_config(
     name: str, categories: tuple[Category, ...], options: ModelOptions, *, pretrained: bool
 ) -> ModelConfig:
     """The config of a named architecture with these options."""
-    if name not in _ARCHITECTURES:
-        raise UserError(f"no model is called '{name}'{nearest(name, list_models())}; see cascade_rcnn.list_models()")
-    if options.semantics not in SEMANTICS:
-        raise UserError(f"semantics='{options.semantics}': it is one of {', '.join(SEMANTICS)}")
-    family, method, backbone = _ARCHITECTURES[name]
+    family, method, backbone = _find(name)
+    preset = find_preset(options.semantics)
     stages = _stages(method, options)
     return ModelConfig(
         name=name,
         categories=categories,
         stages=stages,
         method=_METHODS[method][0],
-        semantics=SEMANTICS[options.semantics],
+        semantics=preset.semantics,
         preprocess=_preprocess(family, options),
         backbone=_backbone(backbone, options, pretrained),
-        pyramid_channels=options.pyramid_channels if family.pyramid else None,
-        rpn=_rpn(family, options, several=_METHODS[method][0] == "cascade" and len(stages) > 1),
-        head=BoxHead(
-            kind=family.head, width=options.head_width or family.head_width, class_agnostic=options.class_agnostic
-        ),
-        sampling=Sampling(rois=options.rois or family.rois),
-        inference=_inference(options),
+        pyramid=_pyramid(family.pyramid, options),
+        rpn=_rpn(family, preset, options, several=_METHODS[method][0] == "cascade" and len(stages) > 1),
+        box_head=_box_head(name, family.box_head, options),
+        box_loss=_box_loss(preset, options),
+        sampling=SamplingConfig(rois=options.rois or family.rois),
+        inference=_inference(preset, options),
     )
 
 
-def _stages(method: str, options: ModelOptions) -> tuple[Stage, ...]:
+def _stages(method: str, options: ModelOptions) -> tuple[StageConfig, ...]:
     kind, default = _METHODS[method]
     if kind != "iterative" and options.iterations is not None:
         raise UserError(f"iterations={options.iterations}: only iterative_bbox models iterate; others have stages")
@@ -149,17 +171,17 @@ def _stages(method: str, options: ModelOptions) -> tuple[Stage, ...]:
         number = default if options.iterations is None else options.iterations
         if number < 1:
             raise UserError(f"iterations={number}: give 1 or more")
-        stages = _cascade_stages(1, replace(options, stages=1)) * number
+        stages = _cascade_stages(1, replace_options(options, stages=1)) * number
     else:
         ious = options.stage_ious or tuple(stage.iou for stage in preset_stages(options.semantics, default))
-        (only,) = _cascade_stages(1, replace(options, stages=1, stage_ious=None))
+        (only,) = _cascade_stages(1, replace_options(options, stages=1, stage_ious=None))
         stages = tuple(replace(only, iou=u) for u in ious)
     if options.test_stage is not None and not 1 <= options.test_stage <= len(stages):
         raise UserError(f"test_stage={options.test_stage}: this model has stages 1 to {len(stages)}")
     return stages
 
 
-def _cascade_stages(default: int, options: ModelOptions) -> tuple[Stage, ...]:
+def _cascade_stages(default: int, options: ModelOptions) -> tuple[StageConfig, ...]:
     columns = {"iou": options.stage_ious, "std": options.stage_stds, "mean": options.stage_means}
     given = {len(x) for x in columns.values() if x is not None}
     number = options.stages
@@ -176,66 +198,89 @@ def _cascade_stages(default: int, options: ModelOptions) -> tuple[Stage, ...]:
     return stages
 
 
-def _preprocess(family: Family, options: ModelOptions) -> Preprocess:
+def _preprocess(family: Family, options: ModelOptions) -> PreprocessConfig:
     min_size = family.min_size if options.min_size == "default" else options.min_size
-    return Preprocess(
+    return PreprocessConfig(
         min_size=(min_size,) if isinstance(min_size, int) else min_size,
         max_size=options.max_size or family.max_size,
+        divisor=family.divisor,
     )
 
 
-def _backbone(backbone: Backbone, options: ModelOptions, pretrained: bool) -> Backbone:
+def _backbone(backbone: BackboneConfig, options: ModelOptions, pretrained: bool) -> BackboneConfig:
     trainable = options.trainable_layers if options.trainable_layers is not None else (3 if pretrained else 5)
     if not 0 <= trainable <= 5:
         raise UserError(f"trainable_layers={trainable}: the backbone has 5 layers; give 0 to 5")
-    width = options.backbone_width or backbone.planes
-    norm = "frozen" if pretrained else "batch"
-    return replace(backbone, stem=width, planes=width, norm=norm, frozen_stages=5 - trainable)
+    backbone = replace(backbone, planes=options.backbone_width or backbone.planes, frozen_stages=5 - trainable)
+    if isinstance(backbone, ResNetConfig):
+        norm = NormConfig(kind="frozen" if pretrained else "batch")
+        backbone = replace(backbone, stem=backbone.planes, norm=norm)
+    return backbone
 
 
-def _rpn(family: Family, options: ModelOptions, *, several: bool) -> Rpn:
-    """Sizes, channels and weights as in the released code where there is no pyramid, or by `paper` semantics."""
-    paper = options.semantics == "paper"
-    return Rpn(
-        anchors=Anchors(
-            sizes=_anchor_sizes(family, options), ratios=options.anchor_ratios, offset=0.5 if paper else 0.0
-        ),
-        channels=options.rpn_channels or (None if family.pyramid else 512),
-        shared=not (paper and family.pyramid),
-        min_size=5.0 if paper else 0.0,
-        **_proposals(family, options, several),
+def _norm(options: ModelOptions) -> NormConfig | None:
+    return None if options.norm is None else NormConfig(kind=options.norm)
+
+
+def _pyramid(pyramid: PyramidConfig, options: ModelOptions) -> PyramidConfig:
+    if isinstance(pyramid, SingleScaleConfig):
+        return pyramid
+    return replace(pyramid, channels=options.pyramid_channels, norm=_norm(options))
+
+
+def _box_head(name: str, head: BoxHeadConfig, options: ModelOptions) -> BoxHeadConfig:
+    head = replace(head, width=options.head_width or head.width, class_agnostic=options.class_agnostic)
+    if options.head == "2fc":
+        return head
+    if not isinstance(head, ConvFCHeadConfig):
+        raise UserError(f"head='{options.head}': {name} has a head of its own; leave the option out")
+    return replace(head, convs=4, conv_channels=options.pyramid_channels, fcs=1, norm=_norm(options))
+
+
+def _box_loss(preset: Preset, options: ModelOptions) -> BoxLossConfig:
+    if options.box_loss == "smooth_l1":
+        return preset.box_loss
+    return IoULossConfig(kind=options.box_loss, weight=preset.iou_loss_weight)
+
+
+def _rpn(family: Family, preset: Preset, options: ModelOptions, *, several: bool) -> RPNConfig:
+    """As the preset has it on a pyramid; without one, there is but one level, and the family says how many boxes."""
+    pyramid = isinstance(family.pyramid, FPNConfig)
+    sizes = _anchor_sizes(preset.rpn_levels, options) if pyramid else (options.anchor_sizes or (64, 128, 256, 512),)
+    return replace(
+        preset.rpn,
+        anchors=replace(preset.rpn.anchors, sizes=sizes, ratios=options.anchor_ratios),
+        convs=options.rpn_convs,
+        channels=options.rpn_channels or family.rpn_channels,
+        shared=preset.rpn.shared or not pyramid,
+        **_proposals(family, preset, options, several),
     )
 
 
-def _anchor_sizes(family: Family, options: ModelOptions) -> tuple[int | tuple[int, ...], ...]:
-    if not family.pyramid:
-        return (options.anchor_sizes or (64, 128, 256, 512),)
+def _anchor_sizes(levels: int, options: ModelOptions) -> tuple[int | tuple[int, ...], ...]:
     sizes = options.anchor_sizes or (32, 64, 128, 256, 512)
-    if len(sizes) > _PYRAMID_LEVELS:
+    if len(sizes) > 5:
         raise UserError(f"anchor_sizes has {len(sizes)} entries; the pyramid has levels P2 to P6: give at most 5")
-    if options.semantics == "paper" and len(sizes) == _PYRAMID_LEVELS:
-        return (*sizes[:3], sizes[3:])  # both on P5
-    return sizes
+    return sizes if len(sizes) <= levels else (*sizes[: levels - 1], sizes[levels - 1 :])
 
 
-def _proposals(family: Family, options: ModelOptions, several: bool) -> dict[str, int]:
+def _proposals(family: Family, preset: Preset, options: ModelOptions, several: bool) -> dict[str, int]:
     """How many boxes enter NMS and leave it: by the user's number, the family's, or the preset's."""
     number = options.proposals
     if number is None:
-        return family.proposals or PROPOSALS[options.semantics, several]
-    into, kept = (2, 1) if family.pyramid else (10, 4)  # in training
+        return family.proposals or ({"post_nms_train": preset.cascade_proposals} if several else {})
+    into, kept = family.train_proposals
     return {
         "pre_nms_train": into * number,
-        "pre_nms_test": number if family.pyramid else into * number,
+        "pre_nms_test": family.test_proposals * number,
         "post_nms_train": kept * number,
         "post_nms_test": number,
     }
 
 
-def _inference(options: ModelOptions) -> Inference:
-    default = 0.001 if options.semantics == "paper" else 0.05
-    return Inference(
-        score_threshold=default if options.score_threshold is None else options.score_threshold,
+def _inference(preset: Preset, options: ModelOptions) -> InferenceConfig:
+    return InferenceConfig(
+        score_threshold=preset.score_threshold if options.score_threshold is None else options.score_threshold,
         nms_iou=options.nms_iou,
         max_detections=options.max_detections,
         stage=options.test_stage,

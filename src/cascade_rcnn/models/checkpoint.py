@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 from cascade_rcnn.assets import STARTER
 from cascade_rcnn.compact import pack, unpack
 from cascade_rcnn.config import ModelConfig
+from cascade_rcnn.config.migrations import FORMAT
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import replacing
 from cascade_rcnn.models.build import build
@@ -21,7 +22,6 @@ from cascade_rcnn.state_dicts import mismatch
 from cascade_rcnn.tensor_files import reason
 
 _KEY = "cascade_rcnn"
-_FORMAT = 1
 _ABSURD = 1e12  # no weight, and no statistic of an activation, comes near it
 
 
@@ -36,7 +36,7 @@ def save(model: Detector, path: str | Path, *, compact: bool = False) -> None:
     tensors = pack(tensors) if compact else tensors
     with replacing(path) as aside:
         try:
-            save_file(tensors, aside, metadata={_KEY: model.config.to_json(), "format": str(_FORMAT)})
+            save_file(tensors, aside, metadata={_KEY: model.config.to_json(), "format": str(FORMAT)})
         except SafetensorError as error:  # a full disk, for one
             raise UserError(f"{path}: cannot be written ({reason(error)}); choose another output") from None
 
@@ -121,21 +121,22 @@ def read_config(path: str | Path) -> ModelConfig:
             f"{path}: holds weights but no cascade-rcnn config; bring checkpoints of detectron2, mmdetection or "
             "torchvision in with `cascade-rcnn convert`"
         )
-    _check_format(metadata.get("format", "1"), path)
     try:
-        return ModelConfig.from_json(metadata[_KEY])
+        return ModelConfig.from_json(metadata[_KEY], _format(metadata.get("format", "1"), path))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 
 
-def _check_format(written: str, path: str | Path) -> None:
+def _format(written: str, path: str | Path) -> int:
+    """The format of a file. Raises UserError where it is none, or a later one than is known here."""
     if not written.isdecimal() or int(written) < 1:
         raise UserError(f"{path}: its format is '{written[:20]}', which is no number; copy the file again")
-    if int(written) > _FORMAT:
+    if int(written) > FORMAT:
         raise UserError(
-            f"{path}: was written by a newer cascade-rcnn (format {written[:20]}, this one reads up to {_FORMAT}); "
+            f"{path}: was written by a newer cascade-rcnn (format {written[:20]}, this one reads up to {FORMAT}); "
             "update the package"
         )
+    return int(written)
 
 
 def _unreadable(path: str | Path, error: Exception) -> UserError:

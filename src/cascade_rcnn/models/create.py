@@ -8,7 +8,7 @@ from typing import Any, Unpack
 from cascade_rcnn.config import Category, ModelOptions
 from cascade_rcnn.errors import UserError, nearest
 from cascade_rcnn.models.architectures import model_config
-from cascade_rcnn.models.backbones import load_pretrained
+from cascade_rcnn.models.backbones.pretrained import load_pretrained
 from cascade_rcnn.models.build import build
 from cascade_rcnn.models.checkpoint import read_config
 from cascade_rcnn.models.detector import Detector
@@ -57,7 +57,7 @@ def create_model(
     )
     model = build(config)
     if weights_backbone is not None:
-        load_pretrained(model.backbone, weights_backbone)  # type: ignore[arg-type]
+        load_pretrained(model.backbone, config.backbone, weights_backbone)
     return model
 
 

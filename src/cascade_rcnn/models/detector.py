@@ -22,7 +22,7 @@ from cascade_rcnn.models.folding import fold_norms, lower_weights
 from cascade_rcnn.models.preprocess import MinSize, Preprocess
 from cascade_rcnn.models.rpn import RegionProposalNetwork
 from cascade_rcnn.results import to_supervision
-from cascade_rcnn.structures import Detections, Images, Proposals, Targets
+from cascade_rcnn.structures import Detections, ImageBatch, Proposals, Targets
 
 if TYPE_CHECKING:
     import supervision
@@ -50,7 +50,9 @@ class Detector(nn.Module):
         pyramid: nn.Module,
         rpn: RegionProposalNetwork,
         roi_heads: Cascade,
+        tasks: Sequence[nn.Module] = (),
     ) -> None:
+        """tasks: what more each region is asked (`RoITask`), trained on what the cascade's stages are."""
         super().__init__()
         self.config = config
         self.preprocess = preprocess
@@ -58,6 +60,7 @@ class Detector(nn.Module):
         self.pyramid = pyramid
         self.rpn = rpn
         self.roi_heads = roi_heads
+        self.tasks = nn.ModuleList(tasks)
 
     def forward(
         self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]] | None = None
@@ -79,7 +82,7 @@ class Detector(nn.Module):
         With bfloat16 or float16 the weights are stored so; from then on call it under `torch.autocast` to that dtype,
         which finds what it found before. Returns the detector itself.
         """
-        fold_norms(self.backbone)
+        fold_norms(self)
         lower_weights(self, dtype)
         return self.eval().requires_grad_(False)
 
@@ -87,16 +90,18 @@ class Detector(nn.Module):
         """(B, 3, H, W), normalised -> the pyramid's maps."""
         return self.pyramid(self.backbone(pixels))
 
-    def losses(self, images: Images, targets: Targets) -> dict[str, Tensor]:
+    def losses(self, images: ImageBatch, targets: Targets) -> dict[str, Tensor]:
         """The losses of a dense batch, by name."""
         features = self.features(images.pixels)
         logits, deltas = self.rpn(features)
         anchors = self.rpn.anchors(features)
         proposals, _ = self.rpn.propose(anchors, logits, deltas, images.sizes)
-        return {
-            **self.rpn.loss(anchors, logits, deltas, targets, images.sizes),
-            **self.roi_heads.loss(features, proposals, targets, images.sizes),
-        }
+        losses = self.rpn.loss(anchors, logits, deltas, targets, images.sizes)
+        trained = list(self.roi_heads.train_stages(features, proposals, targets, images.sizes))
+        losses |= self.roi_heads.loss(trained)
+        for task in self.tasks:
+            losses |= task.loss(features, trained, targets)  # type: ignore[operator]
+        return losses
 
     def propose(self, features: list[Tensor], sizes: Tensor) -> Proposals:
         """The RPN's proposals, from the pyramid's maps."""
@@ -108,16 +113,19 @@ class Detector(nn.Module):
         """The dense detector: (B, 3, H, W), sizes (B, 2) -> detections in pixels of this input.
 
         Proposals given (another model's, another stage's, with ground truth) stand in for the RPN's and enter stage
-        `first`: `detect(pixels, sizes, other.refined(pixels, sizes, 2))`.
+        `first`: `detect(pixels, sizes, other.proposals_after(2, pixels, sizes))`.
         """
         features = self.features(pixels)
         proposals = self.propose(features, sizes) if proposals is None else proposals
-        return self.roi_heads(features, proposals, sizes, first)
+        found = self.roi_heads(features, proposals, sizes, first)
+        for task in self.tasks:
+            found = task(features, found)
+        return found
 
-    def refined(self, pixels: Tensor, sizes: Tensor, stage: int) -> Proposals:
-        """The boxes that stage 1..T puts out, in pixels of this input; `stage` 0: the RPN's proposals."""
+    def proposals_after(self, t: int, pixels: Tensor, sizes: Tensor) -> Proposals:
+        """The boxes that stage t (1..T) hands on, in pixels of this input; t = 0: the RPN's proposals."""
         features = self.features(pixels)
-        return self.roi_heads.refine(features, self.propose(features, sizes), sizes, stage)
+        return self.roi_heads.proposals_after(t, features, self.propose(features, sizes), sizes)
 
     @overload
     def predict(
@@ -161,7 +169,7 @@ class Detector(nn.Module):
             return self
         model = deepcopy(self).eval()
         if fold:
-            fold_norms(model.backbone)
+            fold_norms(model)
         return model
 
     @property
@@ -170,14 +178,19 @@ class Detector(nn.Module):
         return [category.name for category in self.config.categories]
 
 
-def to_list(found: Detections, images: Images) -> list[dict[str, Tensor]]:
+def to_list(found: Detections, images: ImageBatch) -> list[dict[str, Tensor]]:
     """The border on the way out: dense detections -> torchvision's dicts, in pixels of the original images."""
     scale = (images.original_sizes / images.sizes).flip(-1).repeat(1, 2)
     boxes = box_ops.clip(found.boxes * scale[:, None], images.original_sizes)
     numbers = found.valid.sum(dim=1).tolist()  # the valid slots are the first
     return [
-        {"boxes": box[:n], "scores": score[:n], "labels": label[:n]}
-        for box, score, label, n in zip(boxes, found.scores, found.labels, numbers, strict=True)
+        {
+            "boxes": boxes[i, :n],
+            "scores": found.scores[i, :n],
+            "labels": found.labels[i, :n],
+            **{name: values[i, :n] for name, values in found.extras.items()},
+        }
+        for i, n in enumerate(numbers)
     ]
 
 

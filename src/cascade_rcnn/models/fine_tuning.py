@@ -1,14 +1,13 @@
 """From a trained detector to one of other classes: what is known about a class goes with its name."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from cascade_rcnn.config import Category
+from cascade_rcnn.config import Category, replace
 from cascade_rcnn.models.build import build
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
@@ -36,7 +35,7 @@ def start_from(path: str | Path, categories: tuple[Category, ...], **sizes: Any)
         if ".classifier." in name:  # background first; what tells it from other classes alone is of no use
             rows = [(0, 0), *((old + 1, new + 1) for old, new in pairs)] if pairs else []
             _carry(own[name], value, rows, (config.num_classes + 1, len(categories) + 1))
-        elif ".regressor." in name and not config.head.class_agnostic:
+        elif ".regressor." in name and not config.box_head.class_agnostic:
             rows = [(4 * old + k, 4 * new + k) for old, new in pairs for k in range(4)]
             _carry(own[name], value, rows, (4 * config.num_classes, 4 * len(categories)))
             boxes_too = False

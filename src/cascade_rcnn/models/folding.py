@@ -3,23 +3,32 @@
 import torch
 from torch import Tensor, nn
 
-from cascade_rcnn.models.resnet import FixedBatchNorm
+from cascade_rcnn.layers.normalization import FixedBatchNorm
 
 
 @torch.no_grad()
 def fold_norms(model: nn.Module) -> None:
-    """Merge every normalisation with its convolution's weights, in place; the model can no longer be trained.
+    """Merge every batch normalisation with its convolution's weights, in place; the model can no longer be trained.
 
-    A convolution and its normalisation are neighbours: `convK` and `bnK`, or items 0 and 1 of a sequence.
+    A convolution and its normalisation are neighbours: `convK` and `bnK`, items 0 and 1 of a sequence, or items K of
+    the lists `NAME` and `NAME_norm`.
     """
     for parent in list(model.modules()):
-        for name, conv in list(parent.named_children()):
-            partner = _partner(name)
-            norm = getattr(parent, partner, None)
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, FixedBatchNorm | nn.BatchNorm2d):
-                scale, shift = _affine(norm)
-                setattr(parent, name, _scaled(conv, scale, shift))
-                setattr(parent, partner, nn.Identity())
+        for name, child in list(parent.named_children()):
+            norms = getattr(parent, f"{name}_norm", None)
+            if isinstance(child, nn.ModuleList) and isinstance(norms, nn.ModuleList):
+                for k in range(len(child)):
+                    _fold(child, str(k), norms, str(k))
+            else:
+                _fold(parent, name, parent, _partner(name))
+
+
+def _fold(parent: nn.Module, name: str, norms: nn.Module, partner: str) -> None:
+    conv, norm = getattr(parent, name), getattr(norms, partner, None)
+    if isinstance(conv, nn.Conv2d) and isinstance(norm, FixedBatchNorm | nn.BatchNorm2d):
+        scale, shift = _affine(norm)
+        setattr(parent, name, _scaled(conv, scale, shift))
+        setattr(norms, partner, nn.Identity())
 
 
 def lower_weights(model: nn.Module, dtype: torch.dtype) -> None:

@@ -3,6 +3,7 @@
 Resizing, normalisation and padding are the model's, as in torchvision's detectors.
 """
 
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import torch
@@ -10,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cascade_rcnn import boxes as box_ops
-from cascade_rcnn.config import Preprocess as PreprocessConfig
+from cascade_rcnn.config import PreprocessConfig
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images import to_tensor
 from cascade_rcnn.pixels import resized_size
-from cascade_rcnn.structures import Images, Targets
+from cascade_rcnn.structures import ImageBatch, Targets
 from cascade_rcnn.text import count
 
 MinSize: TypeAlias = int | Literal["model"] | None
@@ -26,13 +27,17 @@ class Preprocess(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, config: PreprocessConfig, num_classes: int) -> None:
+    def __init__(
+        self, config: PreprocessConfig, num_classes: int, divisor: int, extra_targets: Sequence[str] = ()
+    ) -> None:
+        """Height and width are padded to multiples of `divisor`; `extra_targets` are carried along with the boxes."""
         super().__init__()
-        self.config, self.num_classes = config, num_classes
+        self.config, self.num_classes, self.divisor = config, num_classes, divisor
+        self.extra_targets = tuple(extra_targets)
         for name, values in (("mean", config.mean), ("std", config.std)):  # of bytes: whole pixel values stay exact
             self.register_buffer(name, torch.tensor([255 * x for x in values])[:, None, None], persistent=False)
 
-    def forward(self, images: list[Tensor], min_size: MinSize = "model") -> Images:
+    def forward(self, images: list[Tensor], min_size: MinSize = "model") -> ImageBatch:
         """Tensors (3, H_i, W_i), uint8 0..255 or floating point 0..1 -> a batch on the model's device.
 
         `min_size` is the short side to resize to, None for no resizing, "model" for the config's.
@@ -42,13 +47,13 @@ class Preprocess(nn.Module):
         shortest = self._short_side() if min_size == "model" else min_size
         images = [to_tensor(image) for image in images]
         resized = [self._resize(self._scale(image), shortest) for image in images]
-        multiple = self.config.divisor
+        multiple = self.divisor
         height, width = (-(-max(image.shape[k] for image in resized) // multiple) * multiple for k in (1, 2))
         pixels = self.mean.new_zeros((len(images), 3, height, width)).to(memory_format=torch.channels_last)
         for slot, image in zip(pixels, resized, strict=True):
             slot[:, : image.shape[1], : image.shape[2]] = (image - self.mean) / self.std
         sizes = self.mean.new_tensor([image.shape[-2:] for image in resized])
-        return Images(pixels, sizes, self.mean.new_tensor([image.shape[-2:] for image in images]))
+        return ImageBatch(pixels, sizes, self.mean.new_tensor([image.shape[-2:] for image in images]))
 
     def _short_side(self) -> int | None:
         sizes = self.config.min_size or ()
@@ -72,7 +77,7 @@ class Preprocess(nn.Module):
         antialias = self.config.antialias
         return F.interpolate(image[None], size=size, mode="bilinear", align_corners=False, antialias=antialias)[0]
 
-    def targets(self, targets: list[dict[str, Tensor]], images: Images) -> Targets:
+    def targets(self, targets: list[dict[str, Tensor]], images: ImageBatch) -> Targets:
         """torchvision's target dicts (`boxes` (N, 4) XYXY, `labels` (N,) in 1..M, optional `iscrowd` (N,)) -> dense.
 
         Boxes of no size are no objects. Raises UserError naming the entry that does not fit.
@@ -93,18 +98,20 @@ class Preprocess(nn.Module):
         boxes = boxes * scale[:, None]
         real = box_ops.nonempty(boxes)
         ignore = (real & crowd).to(device) if bool(crowd.any()) else None
-        return Targets(boxes.to(device), labels.to(device), (real & ~crowd).to(device), ignore)
+        extras = {name: _padded([target[name] for target in targets], slots, device) for name in self.extra_targets}
+        return Targets(boxes.to(device), labels.to(device), (real & ~crowd).to(device), ignore, extras)
 
     def _check(self, k: int, target: dict[str, Tensor]) -> None:
-        for name in ("boxes", "labels"):
+        for name in ("boxes", "labels", *self.extra_targets):
             if name not in target:
+                others = "".join(f", {extra} (N, ...)" for extra in self.extra_targets)
                 raise UserError(
-                    f"targets[{k}] has no '{name}'; give boxes (N, 4) and labels (N,), empty without objects"
+                    f"targets[{k}] has no '{name}'; give boxes (N, 4) and labels (N,){others}, empty without objects"
                 )
         boxes, labels = target["boxes"], target["labels"]
         if boxes.numel() and (boxes.ndim != 2 or boxes.shape[1] != 4):
             raise UserError(f"targets[{k}]['boxes'] has shape {tuple(boxes.shape)}; give (N, 4), XYXY pixels")
-        for name in ("labels", "iscrowd"):
+        for name in ("labels", "iscrowd", *self.extra_targets):
             if name in target and len(target[name]) != len(boxes):
                 number = count(len(boxes), "box")
                 raise UserError(f"targets[{k}] has {number} and {len(target[name])} {name}; give one a box")
@@ -123,3 +130,12 @@ class Preprocess(nn.Module):
             raise UserError(
                 f"targets[{k}]['labels'] lie in {low}..{high}, this model's in 1..{self.num_classes}; {advice}"
             )
+
+
+def _padded(columns: list[Tensor], slots: int, device: torch.device) -> Tensor:
+    """One entry of all targets, (N, ...) each -> (B, slots, ...)."""
+    shape = columns[0].shape[1:]
+    table = torch.zeros((len(columns), slots, *shape), dtype=columns[0].dtype, device=device)
+    for row, column in zip(table, columns, strict=True):
+        row[: len(column)] = column
+    return table

@@ -16,13 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from cascade_rcnn import boxes as box_ops
-from cascade_rcnn.config import RoIAlign as RoIAlignConfig
+from cascade_rcnn.config import RoIAlignConfig
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.adaptive_grid import grid_points, read_cells
 from cascade_rcnn.models.weighted_sum import ragged_weighted_sum, weighted_sum
 
 _CANONICAL_SIZE, _CANONICAL_LEVEL = 224, 4  # a box of this size is read from P4 (FPN, eq. 1)
-_COARSEST_STRIDE = 32  # boxes are read from P2..P5; P6 is the RPN's
 _FARTHEST = 1e8  # pixels; a box that is not a number or reaches farther is read as one of no size
 _MOST_POINTS = 16  # along an axis of a bin; a box with more is left to the kernel, which needs no memory for them
 
@@ -49,6 +48,7 @@ class PyramidRoIAlign(nn.Module):
     """
 
     def __init__(self, config: RoIAlignConfig, strides: tuple[int, ...], *, position_sensitive: bool = False) -> None:
+        """strides: of the maps that boxes are read from, the first of those given."""
         super().__init__()
         if position_sensitive and config.sampling == 0:
             raise UserError("roi_align: position-sensitive pooling has no adaptive grid; give sampling=1 or more")
@@ -57,7 +57,7 @@ class PyramidRoIAlign(nn.Module):
 
             self._kernel = roi_align
         self.config, self.position_sensitive = config, position_sensitive
-        self.strides = tuple(stride for stride in strides if stride <= _COARSEST_STRIDE)
+        self.strides = strides
 
     def table(self, features: list[Tensor]) -> Table:
         """[P2..P5 (B, C, H_l, W_l)] -> what `forward` reads, to be shared between calls."""
@@ -71,7 +71,7 @@ class PyramidRoIAlign(nn.Module):
         )
 
     def forward(self, features: list[Tensor] | Table, boxes: Tensor) -> Tensor:
-        """[P2..P5 (B, C, H_l, W_l)], boxes (B, K, 4) in input pixels -> (B, K, S * S * C), bins row by row.
+        """[P2..P5 (B, C, H_l, W_l)], boxes (B, K, 4) in input pixels -> (R, C, S, S), channels last in memory.
 
         Position-sensitive maps are (B, S * S * C, H_l, W_l).
         """
@@ -79,7 +79,8 @@ class PyramidRoIAlign(nn.Module):
         boxes = boxes.detach().float()
         boxes = torch.where((boxes.abs() <= _FARTHEST).all(dim=-1, keepdim=True), boxes, 0.0)
         pooled = self._adaptive(table, boxes) if self.config.sampling == 0 else self._gather(table, boxes)
-        return pooled.view(*boxes.shape[:2], -1)
+        bins = self.config.resolution
+        return pooled.view(boxes.shape[0] * boxes.shape[1], bins, bins, -1).permute(0, 3, 1, 2)
 
     def _gather(self, table: Table, boxes: Tensor) -> Tensor:
         assert table.rows is not None

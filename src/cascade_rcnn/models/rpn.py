@@ -11,17 +11,18 @@ from torch import Tensor, nn
 
 from cascade_rcnn import boxes as box_ops
 from cascade_rcnn import losses
-from cascade_rcnn.config import Anchors, Rpn, Semantics
+from cascade_rcnn.box_coder import BoxCoder
+from cascade_rcnn.config import AnchorConfig, RPNConfig, SemanticsConfig
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.models.convolution import Conv2d
+from cascade_rcnn.layers.convolution import Conv2d
+from cascade_rcnn.matching import Matches, match
 from cascade_rcnn.nms import keep_mask
-from cascade_rcnn.quality import Assignment, assign, sample
+from cascade_rcnn.protocols import BoxLoss
+from cascade_rcnn.sampling import sample
 from cascade_rcnn.structures import Proposals, Targets
 
-_PADDING = 32  # images are padded to multiples of this
 
-
-def base_anchors(config: Anchors, level: int) -> Tensor:
+def base_anchors(config: AnchorConfig, level: int) -> Tensor:
     """The anchors of one level at the origin, (sizes * ratios, 4): area size^2, height / width = ratio."""
     rows = []
     for size in config.levels[level]:
@@ -42,17 +43,30 @@ def grid_anchors(base: Tensor, height: int, width: int, step_y: int, step_x: int
 
 
 class RegionProposalNetwork(nn.Module):
-    """A 3x3 convolution, then objectness and box deltas for each anchor; shared over the levels, or one a level."""
+    """3x3 convolutions, then objectness and box deltas for each anchor; shared over the levels, or one set a level."""
 
-    def __init__(self, channels: int, strides: tuple[int, ...], config: Rpn, semantics: Semantics) -> None:
+    def __init__(
+        self,
+        channels: int,
+        strides: tuple[int, ...],
+        config: RPNConfig,
+        box_loss: BoxLoss,
+        semantics: SemanticsConfig,
+        padding: int,
+    ) -> None:
+        """channels, strides: of the maps, of which it reads as many as there are levels of anchors.
+
+        padding: height and width of padded images are multiples of it.
+        """
         super().__init__()
-        self.config, self.semantics = config, semantics
+        self.config, self.semantics, self.box_loss, self.padding = config, semantics, box_loss, padding
+        self.coder = BoxCoder(clamp_shrink=semantics.clamp_shrink)
         self.strides = strides[: len(config.anchors.sizes)]
         anchors = [len(sizes) * len(config.anchors.ratios) for sizes in config.anchors.levels]
         if config.shared and len(set(anchors)) > 1:
             raise UserError(f"an RPN that its levels share needs as many anchor sizes at each; it has {anchors}")
         width = config.channels or channels
-        self.conv = self._layers([Conv2d(channels, width, 3, padding=1) for _ in anchors])
+        self.conv = self._layers([_tower(channels, width, config.convs) for _ in anchors])
         self.objectness = self._layers([Conv2d(width, a, 1) for a in anchors])
         self.deltas = self._layers([Conv2d(width, 4 * a, 1) for a in anchors])
         for module in self.modules():
@@ -72,7 +86,8 @@ class RegionProposalNetwork(nn.Module):
             conv, objectness, delta = (
                 m[level] if isinstance(m, nn.ModuleList) else m for m in (self.conv, self.objectness, self.deltas)
             )
-            x = F.relu_(conv(x))
+            for layer in conv if isinstance(conv, nn.Sequential) else [conv]:
+                x = F.relu_(layer(x))
             logits.append(objectness(x).permute(0, 2, 3, 1).flatten(1).float())
             deltas.append(delta(x).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, 4)).float())
         return logits, deltas
@@ -104,7 +119,7 @@ class RegionProposalNetwork(nn.Module):
         for a, s, d in zip(anchors, logits, deltas, strict=True):
             s, index = F.pad(s, (0, pre), value=-torch.inf).topk(pre, dim=1)  # as many slots whatever the image's size
             index = index.clamp(max=a.shape[0] - 1)
-            boxes.append(box_ops.decode(a[index], box_ops.gather(d, index), self.semantics.clamp_shrink))
+            boxes.append(self.coder.decode(a[index], box_ops.gather(d, index)))
             scores.append(s)
         box, score = box_ops.clip(torch.cat(boxes, dim=1), sizes), torch.cat(scores, dim=1)
         valid = box_ops.nonempty(box, self.config.min_size) & score.isfinite()
@@ -124,55 +139,54 @@ class RegionProposalNetwork(nn.Module):
         self, anchors: list[Tensor], logits: list[Tensor], deltas: list[Tensor], targets: Targets, sizes: Tensor
     ) -> dict[str, Tensor]:
         """Objectness and localization risks over a sample of anchors, under torchvision's names."""
-        config, semantics = self.config, self.semantics
+        config = self.config
         anchor = torch.cat(anchors).expand(len(sizes), -1, -1)
-        assignment = assign(
+        matches = match(
             anchor,
             self._usable(anchor, sizes),
             targets,
             positive_iou=config.positive_iou,
             negative_iou=config.negative_iou,
-            rescue_from=semantics.rpn_min_match_iou,
-            rescue_reassigns=semantics.rpn_rescue_reassigns,
-            min_object_size=semantics.min_object_size,
+            low_quality_iou=config.low_quality_iou,
+            low_quality_reassigns=config.low_quality_reassigns,
+            min_object_size=self.semantics.min_object_size,
         )
-        columns = (anchor, torch.cat(logits, dim=1), torch.cat(deltas, dim=1), assignment)
-        if not semantics.rpn_by_level:
-            return self._risks(*columns, config.samples)
+        columns = (anchor, torch.cat(logits, dim=1), torch.cat(deltas, dim=1), matches)
+        if not config.by_level:
+            return self._risks(*columns, targets, config.samples)
         total: dict[str, Tensor] = {}
         numbers = [len(a) for a in anchors]
-        parts = [x.split(numbers, dim=1) for x in (*columns[:3], *assignment)]
-        for anchor, logit, delta, *assigned in zip(*parts, strict=True):
-            risks = self._risks(anchor, logit, delta, Assignment(*assigned), config.samples // len(numbers))
+        parts = [x.split(numbers, dim=1) for x in (*columns[:3], *matches)]
+        for anchor, logit, delta, *matched in zip(*parts, strict=True):
+            risks = self._risks(anchor, logit, delta, Matches(*matched), targets, config.samples // len(numbers))
             total = {name: total.get(name, 0.0) + risk / len(numbers) for name, risk in risks.items()}
         return total
 
     def _risks(
-        self, anchor: Tensor, logits: Tensor, deltas: Tensor, assignment: Assignment, samples: int
+        self, anchor: Tensor, logits: Tensor, deltas: Tensor, matches: Matches, targets: Targets, samples: int
     ) -> dict[str, Tensor]:
         """Of some anchors (B, A, 4), by their logits (B, A) and deltas (B, A, 4), over `samples` of each image's."""
-        chosen = sample(assignment, samples, self.config.positive_fraction)
-        positive = assignment.positive.gather(1, chosen.rows) & chosen.valid
-        truth = box_ops.gather(assignment.truth, chosen.rows)
-        target = box_ops.encode(box_ops.gather(anchor, chosen.rows), truth)
+        chosen = sample(matches, samples, self.config.positive_fraction)
+        positive = matches.positive.gather(1, chosen.rows) & chosen.valid
         number = chosen.valid.sum().clamp(min=1)
         coordinates = 4 * positive.sum().clamp(min=1)
-        logit, delta = logits.gather(1, chosen.rows), box_ops.gather(deltas, chosen.rows)
         return {
-            "loss_objectness": losses.objectness(logit, positive, chosen.valid, number),
+            "loss_objectness": losses.objectness(logits.gather(1, chosen.rows), positive, chosen.valid, number),
             "loss_rpn_box_reg": losses.localization(
-                delta,
-                target,
-                positive,
-                coordinates if self.semantics.rpn_box_normalizer == "coordinates" else number,
-                self.semantics.rpn_box_beta,
+                self.box_loss,
+                box_ops.gather(deltas, chosen.rows),
+                box_ops.gather(anchor, chosen.rows),
+                box_ops.gather(targets.boxes, matches.matched.gather(1, chosen.rows)),
+                self.coder,
+                mask=positive,
+                normalizer=coordinates if self.config.box_normalizer == "coordinates" else number,
             ),
         }
 
     def _usable(self, anchors: Tensor, sizes: Tensor) -> Tensor:
         """The anchors to train on, (B, A); as in mmdetection, the borders at the right and bottom are outside."""
         limit = sizes.flip(-1)[:, None]  # (B, 1, 2): width and height
-        match self.semantics.rpn_anchors:
+        match self.config.trained_anchors:
             case "inside":
                 return (anchors[..., :2] >= 0).all(dim=-1) & (anchors[..., 2:] < limit).all(dim=-1)
             case "mostly-inside":
@@ -180,7 +194,12 @@ class RegionProposalNetwork(nn.Module):
                 outside = (anchors[..., :2] < -margin) | (anchors[..., 2:] >= limit + margin)
                 return ~outside.any(dim=-1)
             case "centre-inside":  # of the padded image; centres lie on multiples of 4: a pixel is for rounding
-                limit = (limit / _PADDING).ceil() * _PADDING
+                limit = (limit / self.padding).ceil() * self.padding
                 return ((anchors[..., :2] + anchors[..., 2:]) / 2 < limit - 1).all(dim=-1)
             case "all":
                 return torch.ones_like(anchors[..., 0], dtype=torch.bool)
+
+
+def _tower(channels: int, width: int, convs: int) -> nn.Module:
+    layers = [Conv2d(width if k else channels, width, 3, padding=1) for k in range(convs)]
+    return layers[0] if convs == 1 else nn.Sequential(*layers)

@@ -1,11 +1,12 @@
 """What an exported file says of itself, as JSON in the place its format has for such things."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from cascade_rcnn.config import ModelConfig
+from cascade_rcnn.config.migrations import FORMAT, migrate
 from cascade_rcnn.errors import UserError
 
 KEY = "cascade_rcnn"
@@ -23,7 +24,7 @@ class Description:
 
     def to_json(self) -> str:
         """As JSON text."""
-        return msgspec.json.encode(self).decode()
+        return msgspec.json.encode({"format": FORMAT, **msgspec.to_builtins(self)}).decode()
 
     @classmethod
     def from_json(cls, text: str | bytes | None, path: object) -> "Description":
@@ -31,6 +32,8 @@ class Description:
         if not text:
             raise UserError(f"{path}: not exported by cascade-rcnn (it describes no model); make it with `export`")
         try:
-            return msgspec.json.decode(text, type=cls)
-        except msgspec.DecodeError as error:
+            given = msgspec.json.decode(text, type=dict[str, Any])
+            given["config"] = migrate(given["config"], given.pop("format", 1))
+            return msgspec.convert(given, cls)
+        except (msgspec.MsgspecError, KeyError, TypeError) as error:
             raise UserError(f"{path}: exported by another version of cascade-rcnn ({error}); export again") from None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from cascade_rcnn.config import ModelConfig, Preprocess
+from cascade_rcnn.config import ModelConfig, PreprocessConfig
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.inputs import ImageLike, spread, to_array
 from cascade_rcnn.pixels import resize, resized_size
@@ -116,7 +116,7 @@ class Runtime:
 
 
 def prepare(
-    arrays: Sequence[np.ndarray], config: Preprocess, fixed: tuple[int, int] | None
+    arrays: Sequence[np.ndarray], config: PreprocessConfig, fixed: tuple[int, int] | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Images (H_i, W_i, 3) -> the graph's `images` (B, 3, H, W) and `sizes` (B, 2)."""
     scaled = [array.astype(np.float32) * (1 if array.dtype == np.uint8 else 255) for array in arrays]
@@ -130,7 +130,7 @@ def prepare(
     return images, np.array([x.shape[:2] for x in resized], dtype=np.float32)
 
 
-def fitted_size(height: int, width: int, config: Preprocess, fixed: tuple[int, int] | None) -> tuple[int, int]:
+def fitted_size(height: int, width: int, config: PreprocessConfig, fixed: tuple[int, int] | None) -> tuple[int, int]:
     """The size an image is resized to: the model's rule, then, for a fixed input, small enough to fit."""
     if config.min_size is not None:
         height, width = resized_size(height, width, config.min_size[-1], config.max_size, config.round_down)
@@ -140,5 +140,6 @@ def fitted_size(height: int, width: int, config: Preprocess, fixed: tuple[int, i
     return height, width
 
 
-def _padded(length: int, divisor: int) -> int:
+def _padded(length: int, divisor: int | None) -> int:
+    assert divisor is not None  # an exported file says it
     return max(LEAST, -(-length // divisor) * divisor)

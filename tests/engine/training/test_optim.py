@@ -64,7 +64,9 @@ def test_a_shared_head_has_the_multiplier_of_its_first_stage():
     model = create_model("cascade_rcnn_resnet18_fpn", 2, semantics="paper", pyramid_channels=8, head_width=8)
     old = model.roi_heads
     a, b, _ = old.heads
-    model.roi_heads = Cascade([a, a, b], old.stages, old.semantics, old.sampling, old.inference, old.read)
+    model.roi_heads = Cascade(
+        [a, a, b], old.stages, old.box_loss, old.semantics, old.sampling, old.inference, old.lay_out
+    )
     for name, expected in (("sgd", [1.0, 4.0]), ("adamw", [1.0, 1.0])):
         groups = parameter_groups(model, OptimizerConfig(name=name))  # type: ignore[arg-type]
         of = {id(p): group["multiplier"] for group in groups for p in group["params"]}

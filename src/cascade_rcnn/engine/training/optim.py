@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from cascade_rcnn.config import Stage
+from cascade_rcnn.config import StageConfig
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.recipes import OptimizerConfig
 
@@ -34,7 +34,7 @@ def parameter_groups(model: Detector, config: OptimizerConfig) -> list[dict]:
 def _multiplier(model: Detector, name: str) -> float:
     """Of a parameter; a head that stages share has that of the first of them."""
     head = re.match(r"roi_heads\.heads\.(\d+)\.", name)
-    stage = model.roi_heads.stages[model.roi_heads.head_of.index(int(head[1]))] if head else Stage()
+    stage = model.roi_heads.stages[model.roi_heads.head_of.index(int(head[1]))] if head else StageConfig()
     bias = model.config.semantics.bias_lr_multiplier if name.endswith(".bias") else 1.0
     return stage.lr_multiplier * bias
 

@@ -8,11 +8,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from cascade_rcnn.config import Backbone as Config
+from cascade_rcnn.config import NormConfig
+from cascade_rcnn.config import ResNetConfig as Config
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.models.backbones import load_pretrained
+from cascade_rcnn.models.backbones.pretrained import load_pretrained
+from cascade_rcnn.models.backbones.resnet import ResNet
 from cascade_rcnn.models.create import create_model
-from cascade_rcnn.models.resnet import ResNet
 from cascade_rcnn.tensor_files import read_state
 
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
@@ -33,7 +34,7 @@ def test_a_file_is_read_without_its_classifier(tmp_path, suffix, dtype):
     classifier = {"fc.weight": torch.zeros(10, 64), "fc.bias": torch.zeros(10)}
     path = saved(tmp_path / f"weights{suffix}", dtype=dtype, **classifier)
     backbone = ResNet(Config(depth=18, **TINY))
-    load_pretrained(backbone, path)
+    load_pretrained(backbone, backbone.config, path)
     for name, value in read_state(path).items():
         if not name.startswith("fc."):
             loaded = backbone.state_dict()[name]
@@ -44,14 +45,15 @@ def test_a_file_is_read_without_its_classifier(tmp_path, suffix, dtype):
 def test_weights_of_batch_norm_fill_frozen_and_trained_ones(tmp_path):
     """Files count batches (`num_batches_tracked`); fixed statistics do not."""
     path = tmp_path / "weights.pth"
-    torch.save(ResNet(Config(depth=18, norm="batch", **TINY)).state_dict(), path)
+    torch.save(ResNet(Config(depth=18, norm=NormConfig(kind="batch"), **TINY)).state_dict(), path)
     for norm in ("frozen", "affine", "batch"):
-        load_pretrained(ResNet(Config(depth=18, norm=norm, **TINY)), path)
+        config = Config(depth=18, norm=NormConfig(kind=norm), **TINY)
+        load_pretrained(ResNet(config), config, path)
 
 
 def refusal(path: Path | str, depth: int = 18) -> str:
     with pytest.raises(UserError) as caught:
-        load_pretrained(ResNet(Config(depth=depth, **TINY)), path)
+        load_pretrained(ResNet(Config(depth=depth, **TINY)), Config(depth=depth, **TINY), path)
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
     assert "\n" not in message
@@ -65,7 +67,7 @@ def test_a_missing_file(tmp_path):
 
 def test_weights_of_another_depth(tmp_path):
     path = saved(tmp_path / "weights.safetensors", depth=34)
-    assert "not weights of a ResNet-18" in refusal(path)
+    assert "not weights of a resnet18" in refusal(path)
     assert "is missing" in refusal(path, depth=50)
     wider = saved(tmp_path / "wider.pth", **{"conv1.weight": torch.zeros(16, 3, 7, 7)})
     assert "'conv1.weight' is (16, 3, 7, 7) where the model has (8, 3, 7, 7)" in refusal(wider)

@@ -8,9 +8,10 @@ from torch import nn
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.ops import FrozenBatchNorm2d
 
-from cascade_rcnn.config import Backbone as Config
-from cascade_rcnn.models.backbones import load_pretrained
-from cascade_rcnn.models.resnet import ResNet
+from cascade_rcnn.config import NormConfig
+from cascade_rcnn.config import ResNetConfig as Config
+from cascade_rcnn.models.backbones.pretrained import load_pretrained
+from cascade_rcnn.models.backbones.resnet import ResNet
 
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
 TINY = {"stem": 8, "planes": 8}
@@ -34,8 +35,8 @@ def test_features_equal_torchvision_s(depth, norm, tmp_path):
     layer = FrozenBatchNorm2d if norm == "frozen" else nn.BatchNorm2d
     theirs = random_statistics(getattr(torchvision.models, f"resnet{depth}")(norm_layer=layer)).eval()
     save_file(theirs.state_dict(), tmp_path / "weights.safetensors")
-    ours = ResNet(Config(depth=depth, norm=norm)).eval()
-    load_pretrained(ours, tmp_path / "weights.safetensors")
+    ours = ResNet(Config(depth=depth, norm=NormConfig(kind=norm))).eval()
+    load_pretrained(ours, ours.config, tmp_path / "weights.safetensors")
     image = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         expected = IntermediateLayerGetter(theirs, {name: name for name in LAYERS})(image)
@@ -49,14 +50,15 @@ def test_features_equal_torchvision_s(depth, norm, tmp_path):
 def test_a_grouped_backbone_has_torchvision_s_shapes():
     with torch.device("meta"):
         theirs = torchvision.models.resnext101_32x8d().state_dict()
-        ours = ResNet(Config(depth=101, groups=32, width_per_group=8, norm="batch")).state_dict()
+        ours = ResNet(Config(depth=101, groups=32, width_per_group=8, norm=NormConfig(kind="batch"))).state_dict()
     assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items() if "fc." not in k}
 
 
 def test_folding_fixed_statistics_equals_normalising():
     """`affine`: fixed statistics, trained scale and shift; evaluated batch norm with the same numbers agrees."""
     torch.manual_seed(0)
-    folded, plain = ResNet(Config(depth=18, norm="affine", **TINY)), ResNet(Config(depth=18, norm="batch", **TINY))
+    kinds = (NormConfig(kind="affine"), NormConfig(kind="batch"))
+    folded, plain = (ResNet(Config(depth=18, norm=norm, **TINY)) for norm in kinds)
     plain.load_state_dict(random_statistics(folded).state_dict(), strict=False)
     image = torch.randn(1, 3, 64, 64)
     for a, b in zip(folded(image), plain.eval()(image), strict=True):
@@ -82,7 +84,7 @@ def test_stride_in_the_first_or_the_middle_convolution():
 
 @pytest.mark.parametrize("frozen", range(6))
 def test_freezing(frozen):
-    backbone = ResNet(Config(depth=18, norm="affine", frozen_stages=frozen, **TINY))
+    backbone = ResNet(Config(depth=18, norm=NormConfig(kind="affine"), frozen_stages=frozen, **TINY))
     parts = ["conv1", "layer1", "layer2", "layer3", "layer4"]
     for number, part in enumerate(parts):
         trained = {p.requires_grad for p in backbone.get_submodule(part).parameters()}
@@ -91,7 +93,7 @@ def test_freezing(frozen):
 
 
 def test_frozen_statistics_do_not_move_in_training():
-    backbone = ResNet(Config(depth=18, norm="frozen", **TINY)).train()
+    backbone = ResNet(Config(depth=18, norm=NormConfig(kind="frozen"), **TINY)).train()
     before = {k: v.clone() for k, v in backbone.named_buffers()}
     backbone(torch.randn(2, 3, 64, 64))
     assert all(torch.equal(v, before[k]) for k, v in backbone.named_buffers())
@@ -114,8 +116,8 @@ def test_random_weights_keep_values_in_range(depth):
 def test_a_dilated_last_layer_keeps_stride_16_and_torchvision_s_names(depth):
     """torchvision's option dilates all blocks of the layer but the first; R-FCN's dilates that too."""
     torch.manual_seed(0)
-    ours = ResNet(Config(depth=depth, norm="batch", dilated=True, **TINY)).eval()
-    plain = ResNet(Config(depth=depth, norm="batch", **TINY))
+    ours = ResNet(Config(depth=depth, norm=NormConfig(kind="batch"), dilated=True, **TINY)).eval()
+    plain = ResNet(Config(depth=depth, norm=NormConfig(kind="batch"), **TINY))
     assert ours.state_dict().keys() == plain.state_dict().keys()
     assert ours.strides == (4, 8, 16, 16)
     x = torch.randn(1, 3, 64, 96)
@@ -131,7 +133,7 @@ def test_a_dilated_resnet_equals_torchvision_s():
     reference = torchvision.models.resnet50(replace_stride_with_dilation=[False, False, True]).eval()
     first = reference.layer4[0].conv2
     first.dilation = first.padding = (2, 2)  # as R-FCN has it
-    ours = ResNet(Config(depth=50, norm="batch", dilated=True)).eval()
+    ours = ResNet(Config(depth=50, norm=NormConfig(kind="batch"), dilated=True)).eval()
     ours.load_state_dict({k: v for k, v in reference.state_dict().items() if not k.startswith("fc.")})
     x = torch.randn(1, 3, 64, 64)
     body = torch.nn.Sequential(*list(reference.children())[:8])

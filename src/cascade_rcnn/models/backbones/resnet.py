@@ -1,61 +1,14 @@
 """ResNet backbones: images in, the maps C2..C5 (strides 4, 8, 16, 32) out. Parameter names are torchvision's."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cascade_rcnn.config import Backbone
-from cascade_rcnn.models.convolution import Conv2d, conv2d
+from cascade_rcnn.config import ResNetConfig
+from cascade_rcnn.layers.convolution import Conv2d
+from cascade_rcnn.layers.normalization import conv_norm, make_norm
 
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 _RESIDUAL_GAIN = 0.25  # initial scale of each residual branch: deep networks without statistics stay finite
-
-
-class FixedBatchNorm(nn.Module):
-    """Batch normalisation with the statistics of pretraining; scale and shift are trained or fixed too."""
-
-    weight: Tensor
-    bias: Tensor
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(self, channels: int, *, trained: bool, folded: bool, eps: float) -> None:
-        super().__init__()
-        self.folded, self.eps = folded, eps
-        for name, value in (("weight", torch.ones(channels)), ("bias", torch.zeros(channels))):
-            if trained:
-                self.register_parameter(name, nn.Parameter(value))
-            else:
-                self.register_buffer(name, value)
-        self.register_buffer("running_mean", torch.zeros(channels))
-        self.register_buffer("running_var", torch.ones(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> the same; rounded as detectron2 does, which has two ways where scale and shift are fixed."""
-        if x.requires_grad and not self.weight.requires_grad:
-            scale, shift = (value[:, None, None] for value in self.affine())
-            return x * scale + shift
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-
-    def affine(self) -> tuple[Tensor, Tensor]:
-        """The scale (C,) and shift (C,) that it amounts to."""
-        scale = self.weight * (self.running_var + self.eps).rsqrt()
-        return scale, self.bias - self.running_mean * scale
-
-
-def _conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
-    """Convolution and normalisation; folding a fixed one into the weights saves a pass over the map."""
-    if isinstance(norm, FixedBatchNorm) and norm.folded and isinstance(conv, nn.Conv2d):
-        scale, shift = norm.affine()
-        weight = conv.weight * scale[:, None, None, None]
-        return conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)  # type: ignore[arg-type]
-    return norm(conv(x))
-
-
-def _norm(config: Backbone, channels: int) -> nn.Module:
-    if config.norm == "batch":
-        return nn.BatchNorm2d(channels, eps=config.norm_eps)
-    return FixedBatchNorm(channels, trained=config.norm == "affine", folded=config.fold_norm, eps=config.norm_eps)
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, dilation: int = 1) -> Conv2d:
@@ -65,7 +18,7 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int =
 class _Block(nn.Module):
     """A residual block: two 3x3 convolutions (depth 18, 34) or a 1x1-3x3-1x1 bottleneck."""
 
-    def __init__(self, config: Backbone, inputs: int, planes: int, stride: int, dilation: int) -> None:
+    def __init__(self, config: ResNetConfig, inputs: int, planes: int, stride: int, dilation: int) -> None:
         super().__init__()
         if config.depth < 50:
             outputs = planes
@@ -75,7 +28,7 @@ class _Block(nn.Module):
             first, second = (stride, 1) if config.stride_in_1x1 else (1, stride)
             middle = _conv(width, width, 3, second, config.groups, dilation)
             convs = [_conv(inputs, width, 1, first), middle, _conv(width, outputs, 1)]
-        norms = [_norm(config, conv.out_channels) for conv in convs]
+        norms = [make_norm(config.norm, conv.out_channels) for conv in convs]
         nn.init.constant_(norms[-1].weight, _RESIDUAL_GAIN)  # type: ignore[arg-type]
         for k, (conv, norm) in enumerate(zip(convs, norms, strict=True), start=1):
             self.add_module(f"conv{k}", conv)
@@ -83,26 +36,26 @@ class _Block(nn.Module):
         self.names = [(f"conv{k}", f"bn{k}") for k in range(1, len(convs) + 1)]
         self.downsample = None
         if stride != 1 or inputs != outputs:
-            self.downsample = nn.Sequential(_conv(inputs, outputs, 1, stride), _norm(config, outputs))
+            self.downsample = nn.Sequential(_conv(inputs, outputs, 1, stride), make_norm(config.norm, outputs))
         self.outputs = outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        shortcut = x if self.downsample is None else _conv_norm(self.downsample[0], self.downsample[1], x)
+        shortcut = x if self.downsample is None else conv_norm(self.downsample[0], self.downsample[1], x)
         for conv, norm in self.names[:-1]:
-            x = F.relu_(_conv_norm(getattr(self, conv), getattr(self, norm), x))
+            x = F.relu_(conv_norm(getattr(self, conv), getattr(self, norm), x))
         conv, norm = self.names[-1]
-        return F.relu_(_conv_norm(getattr(self, conv), getattr(self, norm), x).add_(shortcut))
+        return F.relu_(conv_norm(getattr(self, conv), getattr(self, norm), x).add_(shortcut))
 
 
 class ResNet(nn.Module):
     """He et al. 2016 without the classifier; `channels` and `strides` are those of C2..C5."""
 
-    def __init__(self, config: Backbone) -> None:
+    def __init__(self, config: ResNetConfig) -> None:
         super().__init__()
         self.config = config
         self.strides = (4, 8, 16, 16 if config.dilated else 32)
         self.conv1 = Conv2d(3, config.stem, 7, 2, 3, bias=False)
-        self.bn1 = _norm(config, config.stem)
+        self.bn1 = make_norm(config.norm, config.stem)
         inputs, channels = config.stem, []
         for k, blocks in enumerate(_BLOCKS[config.depth], start=1):
             layer = nn.Sequential()
@@ -127,7 +80,7 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(B, 3, H, W) -> [C2, C3, C4, C5]."""
-        x = F.max_pool2d(F.relu_(_conv_norm(self.conv1, self.bn1, x)), 3, 2, 1)
+        x = F.max_pool2d(F.relu_(conv_norm(self.conv1, self.bn1, x)), 3, 2, 1)
         maps = []
         for k in (1, 2, 3, 4):
             x = self.get_submodule(f"layer{k}")(x)

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from cascade_rcnn import create_model
-from cascade_rcnn.models import convolution
-from cascade_rcnn.models.convolution import Conv2d, conv2d
+from cascade_rcnn.layers import convolution
+from cascade_rcnn.layers.convolution import Conv2d, conv2d
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from cascade_rcnn.config import Backbone
-from cascade_rcnn.models.convolution import Conv2d
+from cascade_rcnn.config import VGGConfig
+from cascade_rcnn.layers.convolution import Conv2d
 
 _CONVOLUTIONS = (2, 2, 3, 3, 3)  # of conv1..conv5
 _WIDTHS = (1, 2, 4, 8, 8)
@@ -14,7 +14,7 @@ class VGG(nn.Module):
 
     strides = (16,)
 
-    def __init__(self, config: Backbone) -> None:
+    def __init__(self, config: VGGConfig) -> None:
         super().__init__()
         self.config = config
         self.features = nn.Sequential()

@@ -1,11 +1,11 @@
-"""Labels by IoU (equation 5) by hand and against a plain loop; and the training sample drawn from them."""
+"""Labels by IoU (equation 5) by hand and against a plain loop."""
 
 import pytest
 import torch
 from torchvision.ops import box_iou
 
-from cascade_rcnn import quality
-from cascade_rcnn.quality import Assignment, assign, keep_all, sample
+from cascade_rcnn import matching
+from cascade_rcnn.matching import match
 from cascade_rcnn.structures import Targets
 
 
@@ -33,17 +33,17 @@ def candidates(*widths: float) -> torch.Tensor:
 def test_equation_5_by_hand_with_inclusive_thresholds():
     truth = targets_of([[0, 0, 10, 10], [100, 100, 120, 120]], labels=[3, 7])
     boxes = torch.cat([candidates(5, 4.9, 10), torch.tensor([[[100.0, 100, 120, 112], [50, 50, 60, 60]]])], dim=1)
-    found = assign(boxes, all_valid(boxes), truth, positive_iou=0.5)
+    found = match(boxes, all_valid(boxes), truth, positive_iou=0.5)
     torch.testing.assert_close(found.iou, torch.tensor([[0.5, 0.49, 1, 0.6, 0]]))
     assert found.labels.tolist() == [[3, 0, 3, 7, 0]]
     assert found.positive.tolist() == [[True, False, True, True, False]]
     assert found.negative.tolist() == [[False, True, False, False, True]]
-    assert found.truth[0, 3].tolist() == [100, 100, 120, 120]
+    assert truth.boxes[0, found.matched[0, 3]].tolist() == [100, 100, 120, 120]
 
 
 def test_between_the_two_thresholds_a_candidate_is_neither():
     boxes = candidates(2, 2.5, 6, 7.5)
-    found = assign(boxes, all_valid(boxes), targets_of([[0, 0, 10, 10]]), positive_iou=0.75, negative_iou=0.25)
+    found = match(boxes, all_valid(boxes), targets_of([[0, 0, 10, 10]]), positive_iou=0.75, negative_iou=0.25)
     assert found.positive.tolist() == [[False, False, False, True]]
     assert found.negative.tolist() == [[True, False, False, False]]  # 0.25 is not below 0.25
 
@@ -51,53 +51,53 @@ def test_between_the_two_thresholds_a_candidate_is_neither():
 def test_higher_u_makes_fewer_positives():
     boxes = candidates(*range(1, 11))
     number = [
-        int(assign(boxes, all_valid(boxes), targets_of([[0, 0, 10, 10]]), positive_iou=u).positive.sum())
+        int(match(boxes, all_valid(boxes), targets_of([[0, 0, 10, 10]]), positive_iou=u).positive.sum())
         for u in (0.5, 0.75)
     ]
     assert number == [6, 3]  # widths 5..10 and 8..10
 
 
 @pytest.mark.parametrize("number", [3, 64, 65, 200])
-@pytest.mark.parametrize("pairs", [1, 64 * 50, quality._PAIRS])  # one object at a time, 64, all
+@pytest.mark.parametrize("pairs", [1, 64 * 50, matching._PAIRS])  # one object at a time, 64, all
 def test_many_objects_equal_a_plain_loop(number, pairs, monkeypatch):
-    monkeypatch.setattr(quality, "_PAIRS", pairs)
+    monkeypatch.setattr(matching, "_PAIRS", pairs)
     generator = torch.Generator().manual_seed(number)
     corners = torch.rand(2, number + 50, 2, generator=generator) * 90
     every = torch.cat([corners, corners + 2 + 25 * torch.rand(2, number + 50, 2, generator=generator)], dim=-1)
     truth, boxes = every[:, :number], every[:, number:]
     labels = torch.randint(1, 9, (2, number), generator=generator)
     valid_truth = torch.rand(2, number, generator=generator) < 0.9
-    found = assign(boxes, all_valid(boxes), Targets(truth, labels, valid_truth, None), positive_iou=0.5)
+    found = match(boxes, all_valid(boxes), Targets(truth, labels, valid_truth, None), positive_iou=0.5)
     for b in range(2):
         overlap = box_iou(boxes[b], truth[b]).masked_fill(~valid_truth[b], -1.0)
         best, index = overlap.max(dim=1)
         torch.testing.assert_close(found.iou[b], best)
-        assert torch.equal(found.truth[b], truth[b][index])
+        assert torch.equal(found.matched[b], index)
         assert torch.equal(found.labels[b], torch.where(best >= 0.5, labels[b][index], 0))
         assert torch.equal(found.positive[b], best >= 0.5)
-    rescued = assign(
-        boxes, all_valid(boxes), Targets(truth, labels, valid_truth, None), positive_iou=0.5, rescue_from=0.1
+    found = match(
+        boxes, all_valid(boxes), Targets(truth, labels, valid_truth, None), positive_iou=0.5, low_quality_iou=0.1
     )
     for b in range(2):
         overlap = box_iou(boxes[b], truth[b]).masked_fill(~valid_truth[b], -1.0)
         top = overlap.amax(dim=0)
         expected = ((overlap == top) & (top >= 0.1)).any(dim=1) | (overlap >= 0.5).any(dim=1)
-        assert torch.equal(rescued.positive[b], expected)
+        assert torch.equal(found.positive[b], expected)
 
 
 def test_without_ground_truth_everything_is_background():
     boxes = candidates(5, 10)
-    found = assign(boxes, all_valid(boxes), no_truth(), positive_iou=0.7, negative_iou=0.3, rescue_from=0.0)
+    found = match(boxes, all_valid(boxes), no_truth(), positive_iou=0.7, negative_iou=0.3, low_quality_iou=0.0)
     assert found.iou.tolist() == [[-1, -1]]
     assert not found.positive.any()
     assert found.negative.all()
     assert found.labels.tolist() == [[0, 0]]
 
 
-def test_invalid_candidates_are_neither_and_rescue_nothing():
+def test_invalid_candidates_are_neither_and_no_object_s_best():
     boxes = candidates(10, 6)
     valid = torch.tensor([[False, True]])
-    found = assign(boxes, valid, targets_of([[0, 0, 10, 10]]), positive_iou=0.7, negative_iou=0.3, rescue_from=0.0)
+    found = match(boxes, valid, targets_of([[0, 0, 10, 10]]), positive_iou=0.7, negative_iou=0.3, low_quality_iou=0.0)
     assert found.positive.tolist() == [[False, True]]  # the best of those that count
     assert found.negative.tolist() == [[False, False]]
 
@@ -115,27 +115,27 @@ def test_crowd_regions_absorb_background_but_no_objects():
             ]
         ]
     )
-    found = assign(boxes, all_valid(boxes), truth, positive_iou=0.5)
+    found = match(boxes, all_valid(boxes), truth, positive_iou=0.5)
     assert found.labels.tolist() == [[2, 0, 0, 0, 0]]
     assert found.positive.tolist() == [[True, False, False, False, False]]
     assert found.negative.tolist() == [[False, False, False, True, False]]
 
 
-def test_every_best_candidate_is_rescued_ties_included():
+def test_every_best_candidate_is_positive_ties_included():
     boxes = torch.tensor([[[0.0, 0, 10, 6], [0, 4, 10, 10], [0, 0, 10, 5], [60, 60, 70, 70]]])  # .6, .6, .5, 0
-    found = assign(
-        boxes, all_valid(boxes), targets_of([[0, 0, 10, 10]]), positive_iou=0.7, negative_iou=0.3, rescue_from=0.0
+    found = match(
+        boxes, all_valid(boxes), targets_of([[0, 0, 10, 10]]), positive_iou=0.7, negative_iou=0.3, low_quality_iou=0.0
     )
     assert found.positive.tolist() == [[True, True, False, False]]
     assert found.negative.tolist() == [[False, False, False, True]]
 
 
-def test_rescue_needs_its_iou_and_never_zero():
+def test_a_low_quality_match_needs_its_iou_and_never_zero():
     boxes = candidates(2, 1)
     truth = targets_of([[0, 0, 10, 10], [500, 500, 510, 510]])  # nothing overlaps the second
 
-    def positives(rescue_from):
-        found = assign(boxes, all_valid(boxes), truth, positive_iou=0.7, negative_iou=0.3, rescue_from=rescue_from)
+    def positives(at_least):
+        found = match(boxes, all_valid(boxes), truth, positive_iou=0.7, negative_iou=0.3, low_quality_iou=at_least)
         return found.positive.tolist()
 
     assert positives(0.0) == [[True, False]]
@@ -143,112 +143,46 @@ def test_rescue_needs_its_iou_and_never_zero():
 
 
 @pytest.mark.parametrize(("reassigns", "label"), [(False, 1), (True, 2)])
-def test_whom_a_rescued_candidate_learns(reassigns, label):
+def test_whom_a_low_quality_match_learns(reassigns, label):
     """It overlaps the first object most (0.8), but is also the best candidate of the second."""
     boxes = torch.tensor([[[0.0, 0, 10, 10], [0, 0, 10, 8]]])
     truth = targets_of([[0, 0, 10, 8], [0, 0, 12.5, 10]], labels=[1, 2])
     # IoU with the objects: candidate 1 (0.8, 0.8), candidate 2 (1, 0.64): candidate 1 is the best of object 2
-    found = assign(
+    found = match(
         boxes,
         all_valid(boxes),
         truth,
         positive_iou=0.9,
         negative_iou=0.3,
-        rescue_from=0.0,
-        rescue_reassigns=reassigns,
+        low_quality_iou=0.0,
+        low_quality_reassigns=reassigns,
     )
     assert found.labels.tolist() == [[label, 1]]
-    assert found.truth[0, 0].tolist() == truth.boxes[0, label - 1].tolist()
+    assert found.matched[0, 0].item() == label - 1
 
 
 def test_reassignment_goes_to_the_last_of_several_objects():
     """mmdetection overwrites object by object; 70 objects lie in two parts of the comparison."""
     truth = targets_of([[0, 0, 10, 10]] * 70, labels=list(range(1, 71)))
-    found = assign(
+    found = match(
         candidates(6),
         torch.ones(1, 1, dtype=torch.bool),
         truth,
         positive_iou=0.7,
         negative_iou=0.3,
-        rescue_from=0.3,
-        rescue_reassigns=True,
+        low_quality_iou=0.3,
+        low_quality_reassigns=True,
     )
     assert found.labels.tolist() == [[70]]
 
 
-# -- sampling ------------------------------------------------------------------------------------------------------
-
-
-def assignment_of(positive: list[bool], negative: list[bool]) -> Assignment:
-    p, n = torch.tensor([positive]), torch.tensor([negative])
-    nothing = torch.zeros(1, len(positive))
-    return Assignment(p.long(), p, n, torch.zeros(1, len(positive), 4), nothing)
-
-
-def drawn(assignment: Assignment, number: int, fraction: float) -> tuple[int, int, int]:
-    """Numbers of positives, negatives and empty slots; what is chosen must be usable and chosen once."""
-    chosen = sample(assignment, number, fraction)
-    rows = chosen.rows[0][chosen.valid[0]]
-    assert len(set(rows.tolist())) == len(rows)
-    positive = assignment.positive[0][rows]
-    assert bool((positive | assignment.negative[0][rows]).all())
-    assert positive.tolist() == sorted(positive.tolist(), reverse=True)  # positives first
-    return int(positive.sum()), int((~positive).sum()), int((~chosen.valid).sum())
-
-
-def mixed(positives: int, negatives: int, neither: int = 0) -> Assignment:
-    return assignment_of(
-        [True] * positives + [False] * (negatives + neither),
-        [False] * positives + [True] * negatives + [False] * neither,
-    )
-
-
-def test_quota_and_fill():
-    assert drawn(mixed(50, 50, 20), 16, 0.25) == (4, 12, 0)
-    assert drawn(mixed(2, 50, 20), 16, 0.25) == (2, 14, 0)  # background fills what positives leave
-    assert drawn(mixed(50, 3, 20), 16, 0.25) == (4, 3, 9)  # positives do not fill what background leaves
-    assert drawn(mixed(0, 50), 16, 0.25) == (0, 16, 0)
-    assert drawn(mixed(0, 0, 30), 16, 0.25) == (0, 0, 16)
-
-
-def test_the_quota_is_a_fraction_of_what_was_asked_for():
-    """With fewer candidates than slots all fit, as far as the quota of 64 / 4 positives allows."""
-    assert drawn(mixed(10, 10), 64, 0.25) == (10, 10, 0)
-    assert drawn(mixed(20, 4), 64, 0.25) == (16, 4, 4)
-
-
-def test_draws_are_uniform():
-    torch.manual_seed(0)
-    assignment = mixed(8, 24, 4)
-    count = torch.zeros(36)
-    for _ in range(600):
-        chosen = sample(assignment, 16, 0.25)
-        count[chosen.rows[0][chosen.valid[0]]] += 1
-    # 4 of 8 positives, 12 of 24 negatives: each half of the time (standard deviation 12)
-    assert bool(((count[:32] - 300).abs() < 60).all())
-    assert count[32:].tolist() == [0] * 4
-
-
-def test_images_of_a_batch_are_drawn_apart():
-    positive = torch.tensor([[True, True, False, False], [False, False, False, False]])
-    negative = torch.tensor([[False, False, True, False], [False, False, False, True]])
-    chosen = sample(Assignment(positive.long(), positive, negative, torch.zeros(2, 4, 4), torch.zeros(2, 4)), 4, 0.5)
-    assert [sorted(r[v].tolist()) for r, v in zip(chosen.rows, chosen.valid, strict=True)] == [[0, 1, 2], [3]]
-
-
-def test_keep_all_keeps_what_is_usable():
-    chosen = keep_all(mixed(2, 1, 2))
-    assert chosen.rows.tolist() == [[0, 1, 2, 3, 4]]
-    assert chosen.valid.tolist() == [[True, True, True, False, False]]
-
-
 def test_a_small_object_takes_no_candidate_from_a_large_one():
-    """The candidate is the best for both; the small object, 4 x 4 inside it, is not learnt, and rescues nothing."""
+    """The candidate is the best for both; the small object, 4 x 4 inside it, is not learnt, and matches nothing."""
     boxes = torch.tensor([[[0.0, 0, 10, 10], [50, 50, 54, 54]]])
     truth = targets_of([[0, 0, 10, 8], [6, 6, 10, 10], [50, 50, 54, 54]], labels=[1, 2, 3])
-    settings = {"positive_iou": 0.7, "negative_iou": 0.3, "rescue_from": 0.0, "rescue_reassigns": True}
-    found = assign(boxes, all_valid(boxes), truth, **settings, min_object_size=5.0)
+    settings = {"positive_iou": 0.7, "negative_iou": 0.3, "low_quality_iou": 0.0, "low_quality_reassigns": True}
+    found = match(boxes, all_valid(boxes), truth, **settings, min_object_size=5.0)
     assert found.labels.tolist() == [[1, 0]]
     assert found.positive.tolist() == [[True, False]]
     assert found.negative.tolist() == [[False, False]]
-    assert assign(boxes, all_valid(boxes), truth, **settings).labels.tolist() == [[2, 3]]
+    assert match(boxes, all_valid(boxes), truth, **settings).labels.tolist() == [[2, 3]]

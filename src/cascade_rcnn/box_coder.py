@@ -1,0 +1,30 @@
+"""Equation 2 with a stage's statistics: the one place where deltas are normalised, and boxes made of them."""
+
+import torch
+from torch import Tensor, nn
+
+from cascade_rcnn import boxes as box_ops
+from cascade_rcnn.config import Std
+
+
+class BoxCoder(nn.Module):
+    """Boxes and ground truth <-> normalised deltas; without arguments the RPN's, which are not normalised."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, mean: Std = (0.0, 0.0, 0.0, 0.0), std: Std = (1.0, 1.0, 1.0, 1.0), *, clamp_shrink: bool = False
+    ) -> None:
+        super().__init__()
+        self.clamp_shrink = clamp_shrink
+        self.register_buffer("mean", torch.tensor(mean), persistent=False)
+        self.register_buffer("std", torch.tensor(std), persistent=False)
+
+    def encode(self, boxes: Tensor, truth: Tensor) -> Tensor:
+        """The normalised distance vectors from boxes to truth: (..., 4), (..., 4) -> (..., 4)."""
+        return (box_ops.encode(boxes, truth) - self.mean) / self.std
+
+    def decode(self, boxes: Tensor, deltas: Tensor) -> Tensor:
+        """The boxes moved by normalised deltas, not clipped: (..., 4), (..., 4) -> (..., 4)."""
+        return box_ops.decode(boxes, deltas.float() * self.std + self.mean, self.clamp_shrink)

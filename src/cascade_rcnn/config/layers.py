@@ -1,0 +1,22 @@
+"""Configs of what the parts of a network are made of."""
+
+from typing import Literal
+
+from cascade_rcnn.config.checks import Config, check
+
+
+class NormConfig(Config, frozen=True, kw_only=True):
+    """A normalisation layer.
+
+    `frozen`: batch statistics, scale and shift are all constants; `affine`: only the statistics are; `batch`: nothing
+    is; `group`: group normalisation (Wu & He 2018).
+    """
+
+    kind: Literal["frozen", "affine", "batch", "group"] = "frozen"
+    groups: int = 32  # of `group`
+    eps: float = 1e-5  # torchvision's own COCO weights: 0
+    folded: bool = True  # compute constant statistics as part of the convolution; False rounds as the peers do
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a number that is out of range."""
+        check(self, groups=(1, 8192), eps=(0, 1))

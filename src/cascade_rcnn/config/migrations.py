@@ -1,0 +1,67 @@
+"""Configs of older checkpoint formats, brought to today's: one function a step, on plain JSON values."""
+
+from collections.abc import Callable
+from typing import Any
+
+from cascade_rcnn.errors import UserError
+
+Json = dict[str, Any]
+
+
+def _from_1(old: Json) -> Json:
+    """Format 1 described every backbone, head and loss by one class, and had the RPN's choices in `semantics`."""
+    new = dict(old)
+    semantics = dict(old.get("semantics", {}))
+    rpn = dict(old.get("rpn", {}))
+    for before, after in _RPN_OF_SEMANTICS.items():
+        if before in semantics:
+            rpn[after] = semantics.pop(before)
+    if "rpn_box_beta" in semantics:
+        rpn["box_loss"] = {"type": "smooth_l1", "beta": semantics.pop("rpn_box_beta")}
+    if "box_beta" in semantics:
+        new["box_loss"] = {"type": "smooth_l1", "beta": semantics.pop("box_beta")}
+    new |= {"semantics": semantics, "rpn": rpn, "preprocess": {"divisor": 32, **old.get("preprocess", {})}}
+    new["backbone"] = _backbone_from_1(dict(old.get("backbone", {})))
+    channels = new.pop("pyramid_channels", 256)
+    new["pyramid"] = {"type": "single_scale"} if channels is None else {"type": "fpn", "channels": channels}
+    head = dict(new.pop("head", {}))
+    kind = head.pop("kind", "two_layer")
+    new["box_head"] = {"type": "rfcn" if kind == "rfcn" else "conv_fc", **head}
+    return new
+
+
+_RPN_OF_SEMANTICS = {
+    "rpn_box_normalizer": "box_normalizer",
+    "rpn_by_level": "by_level",
+    "rpn_min_match_iou": "low_quality_iou",
+    "rpn_rescue_reassigns": "low_quality_reassigns",
+    "rpn_anchors": "trained_anchors",
+}
+
+
+def _backbone_from_1(old: Json) -> Json:
+    if old.get("family") == "vgg":
+        return {"type": "vgg", **{name: old[name] for name in ("planes", "frozen_stages") if name in old}}
+    old.pop("family", None)
+    norm = {"kind": "norm", "eps": "norm_eps", "folded": "fold_norm"}
+    return {
+        "type": "resnet",
+        "norm": {after: old.pop(before) for after, before in norm.items() if before in old},
+        **old,
+    }
+
+
+_STEPS: tuple[Callable[[Json], Json], ...] = (_from_1,)  # the k-th (from 1) leads from format k to k + 1
+FORMAT = len(_STEPS) + 1
+
+
+def migrate(config: Json, format: int) -> Json:  # noqa: A002
+    """The config of a file of that format, as today's would have it. Raises UserError where it is none."""
+    if not isinstance(config, dict):
+        raise UserError("the model config is no JSON object; copy the checkpoint again")
+    try:
+        for step in _STEPS[format - 1 :]:
+            config = step(config)
+    except (TypeError, ValueError, AttributeError) as error:  # a part that is no object
+        raise UserError(f"the model config does not fit format {format} ({error}); copy the checkpoint again") from None
+    return config

@@ -1,0 +1,24 @@
+"""Configs of what stands between the backbone and the heads."""
+
+from typing import TypeAlias
+
+from cascade_rcnn.config.checks import Config, check
+from cascade_rcnn.config.layers import NormConfig
+
+
+class FPNConfig(Config, frozen=True, kw_only=True, tag="fpn"):
+    """A feature pyramid (Lin et al. 2017)."""
+
+    channels: int = 256
+    norm: NormConfig | None = None  # after each of its convolutions, which then have no bias
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a width that no network has."""
+        check(self, channels=(1, 65536))
+
+
+class SingleScaleConfig(Config, frozen=True, kw_only=True, tag="single_scale"):
+    """No pyramid: the backbone's maps of stride 16, as they are."""
+
+
+PyramidConfig: TypeAlias = FPNConfig | SingleScaleConfig

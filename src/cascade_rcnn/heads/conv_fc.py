@@ -1,0 +1,75 @@
+"""The box head of convolutions and fully connected layers: FPN's has two of the latter, strong baselines 4 and 1.
+
+B images · K boxes · R = B * K rows · C channels · S bins a side · M classes
+U classifiers side by side (1, but for the integral loss), background first in each
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cascade_rcnn import boxes as box_ops
+from cascade_rcnn.config import ConvFCHeadConfig
+from cascade_rcnn.layers.convolution import Conv2d
+from cascade_rcnn.layers.normalization import RoIBatchNorm2d, make_norm
+
+
+class ConvFCHead(nn.Module):
+    """Pooled features -> 3x3 convolutions -> fully connected layers -> classifiers of M + 1 and a box regressor.
+
+    `pool` turns (features, boxes) into (R, C, S, S).
+    """
+
+    def __init__(
+        self,
+        pool: nn.Module,
+        channels: int,
+        bins: int,
+        num_classes: int,
+        config: ConvFCHeadConfig,
+        *,
+        classifiers: int = 1,
+    ) -> None:
+        """channels: C of the pooled features; bins: S * S."""
+        super().__init__()
+        self.pool, self.config = pool, config
+        self._add_convs(channels)
+        inputs = (config.conv_channels if config.convs else channels) * bins
+        for k in range(1, config.fcs + 1):
+            self.add_module(f"fc{k}", nn.Linear(inputs, config.width))
+            inputs = config.width
+        self.classifier = nn.Linear(inputs, classifiers * (num_classes + 1))
+        self.regressor = nn.Linear(inputs, 4 * (1 if config.class_agnostic else num_classes))
+        hidden = [self.get_submodule(f"fc{k}") for k in range(1, config.fcs + 1)]
+        for layer in hidden:
+            nn.init.kaiming_uniform_(layer.weight, a=1)  # type: ignore[arg-type]
+        nn.init.normal_(self.classifier.weight, std=0.01)
+        nn.init.normal_(self.regressor.weight, std=0.001)
+        for layer in (*hidden, self.classifier, self.regressor):
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    def _add_convs(self, channels: int) -> None:
+        config = self.config
+        for k in range(1, config.convs + 1):
+            conv = Conv2d(channels, config.conv_channels, 3, padding=1, bias=config.norm is None)
+            nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+            if conv.bias is not None:
+                nn.init.zeros_(conv.bias)
+            self.add_module(f"conv{k}", conv)
+            if config.norm is not None:
+                self.add_module(f"bn{k}", make_norm(config.norm, config.conv_channels, of_rois=True))
+            channels = config.conv_channels
+
+    def forward(self, features: list[Tensor], boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Boxes (B, K, 4) -> logits (B, K, U * (M + 1)); normalised deltas (B, K, R, 4); both float32."""
+        x = self.pool(features, boxes)
+        for k in range(1, self.config.convs + 1):
+            x = getattr(self, f"conv{k}")(x)
+            if self.config.norm is not None:
+                norm = getattr(self, f"bn{k}")
+                x = norm(x, box_ops.nonempty(boxes).flatten()) if isinstance(norm, RoIBatchNorm2d) else norm(x)
+            x = F.relu_(x)
+        x = x.permute(0, 2, 3, 1).flatten(1)  # row by row, channels last: as it lies in memory
+        for k in range(1, self.config.fcs + 1):
+            x = F.relu_(getattr(self, f"fc{k}")(x))
+        logits, deltas = (layer(x).float().unflatten(0, boxes.shape[:2]) for layer in (self.classifier, self.regressor))
+        return logits, deltas.unflatten(-1, (-1, 4))

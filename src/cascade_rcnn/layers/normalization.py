@@ -1,0 +1,106 @@
+"""Normalisation layers by their config, and convolutions that take constant ones into their weights.
+
+C channels
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cascade_rcnn.config import NormConfig
+from cascade_rcnn.layers.convolution import conv2d
+
+
+def make_norm(config: NormConfig, channels: int, *, of_rois: bool = False) -> nn.Module:
+    """The layer of a config; `of_rois`: it normalises the features of boxes, of which some slots are empty."""
+    match config.kind:
+        case "batch":
+            return (RoIBatchNorm2d if of_rois else nn.BatchNorm2d)(channels, eps=config.eps)
+        case "group":
+            return GroupNorm(config.groups, channels, eps=config.eps)
+        case "frozen" | "affine":
+            return FixedBatchNorm(channels, trained=config.kind == "affine", folded=config.folded, eps=config.eps)
+
+
+class FixedBatchNorm(nn.Module):
+    """Batch normalisation with the statistics of pretraining; scale and shift are trained or fixed too."""
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int, *, trained: bool, folded: bool, eps: float) -> None:
+        super().__init__()
+        self.folded, self.eps = folded, eps
+        for name, value in (("weight", torch.ones(channels)), ("bias", torch.zeros(channels))):
+            if trained:
+                self.register_parameter(name, nn.Parameter(value))
+            else:
+                self.register_buffer(name, value)
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same; rounded as detectron2 does, which has two ways where scale and shift are fixed."""
+        if x.requires_grad and not self.weight.requires_grad:
+            scale, shift = (value[:, None, None] for value in self.affine())
+            return x * scale + shift
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """The scale (C,) and shift (C,) that it amounts to."""
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        return scale, self.bias - self.running_mean * scale
+
+
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation whose statistics are exact in channels-last memory, too.
+
+    torch's kernel takes the variance there for the mean square less the squared mean, and loses a digit at every layer.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """(B, C, H, W) -> the same."""
+        if x.device.type != "cpu" or torch.compiler.is_compiling():
+            return super().forward(x)
+        batch, channels, height, width = x.shape
+        values = x.float()
+        rows = values.permute(0, 2, 3, 1).reshape(batch, height * width, self.num_groups, -1)
+        var, mean = torch.var_mean(rows, dim=(1, 3), correction=0)  # (B, groups)
+        scale = self.weight.view(self.num_groups, -1) * (var + self.eps).rsqrt()[..., None]
+        shift = self.bias.view(self.num_groups, -1) - mean[..., None] * scale
+        normalised = torch.addcmul(shift.view(batch, channels, 1, 1), values, scale.view(batch, channels, 1, 1))
+        return normalised.to(x.dtype)
+
+
+class RoIBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation over the features of boxes: empty slots are normalised, but not counted."""
+
+    def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:  # pyright: ignore
+        """(R, C, S, S), present (R,) bool -> (R, C, S, S)."""
+        if not self.training or present is None:
+            return super().forward(x)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        values, weight = x.float(), present.float()[:, None, None, None]
+        number = (weight.sum() * x.shape[2] * x.shape[3]).clamp(min=1)
+        mean = (values * weight).sum(dim=(0, 2, 3)) / number
+        var = ((values - mean[:, None, None]).square() * weight).sum(dim=(0, 2, 3)) / number
+        with torch.no_grad():
+            assert self.num_batches_tracked is not None
+            self.num_batches_tracked.add_(1)
+            momentum = 0.1 if self.momentum is None else self.momentum
+            self.running_mean.lerp_(mean, momentum)
+            self.running_var.lerp_(var * number / (number - 1).clamp(min=1), momentum)
+        scale = self.weight * (var + self.eps).rsqrt()
+        return (values * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]).to(x.dtype)
+
+
+def conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
+    """Convolution and normalisation; folding a fixed one into the weights saves a pass over the map."""
+    if isinstance(norm, FixedBatchNorm) and norm.folded and isinstance(conv, nn.Conv2d):
+        scale, shift = norm.affine()
+        weight = conv.weight * scale[:, None, None, None]
+        return conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)  # type: ignore[arg-type]
+    return norm(conv(x))

@@ -1,0 +1,56 @@
+"""The four seams of the detector. An inhabitant is one new file, a config type, and a line in models/build.py.
+
+B images · L maps · K boxes · M classes · R regressors: 1 (class-agnostic) or M
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from cascade_rcnn.box_coder import BoxCoder
+from cascade_rcnn.structures import Detections, Targets, TrainedOn
+
+
+class Backbone(Protocol):
+    """Pixels to feature maps."""
+
+    channels: tuple[int, ...]  # of each map
+    strides: tuple[int, ...]  # of each map, ascending; the images' padding follows from the last
+
+    def __call__(self, pixels: Tensor, /) -> list[Tensor]:
+        """(B, 3, H, W), normalised -> L of (B, channels[l], H / strides[l], W / strides[l])."""
+        ...
+
+
+class BoxHead(Protocol):
+    """Features and boxes to classes and deltas; it pools for itself."""
+
+    def __call__(self, features: list[Tensor], boxes: Tensor, /) -> tuple[Tensor, Tensor]:
+        """Boxes (B, K, 4) -> logits (B, K, M + 1), background first; normalised deltas (B, K, R, 4); float32.
+
+        Boxes of no size are empty slots: what they give is not used.
+        """
+        ...
+
+
+class BoxLoss(Protocol):
+    """The localization loss of single boxes, on encoded deltas or decoded boxes."""
+
+    def __call__(self, deltas: Tensor, boxes: Tensor, truth: Tensor, coder: BoxCoder, /) -> Tensor:
+        """Normalised deltas (..., 4) of boxes (..., 4) against truth (..., 4) -> (...)."""
+        ...
+
+
+class RoITask(Protocol):
+    """What more a region is asked: its mask, its keypoints. Trained on what the stages were, asked about detections."""
+
+    targets: tuple[str, ...]  # the entries of a target dict that it learns from, one row an object
+
+    def loss(self, features: list[Tensor], trained: Sequence[TrainedOn], targets: Targets, /) -> dict[str, Tensor]:
+        """Its losses by name; `targets.extras` holds its entries (B, G, ...), `trained` the stages in order."""
+        ...
+
+    def __call__(self, features: list[Tensor], found: Detections, /) -> Detections:
+        """The same detections with more in `extras`, (B, D, ...) by name."""
+        ...
