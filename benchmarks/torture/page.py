@@ -1,6 +1,7 @@
 """The table of a campaign, as JSON and as a page."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,10 @@ _SHOWN = 12  # faults and refusals of an area
 def write(results: Path, content: dict[str, Any]) -> Path:
     """`results`/torture.json and, beside it, torture.md."""
     results.mkdir(parents=True, exist_ok=True)
+    for tally in content["areas"]:
+        tally["refusals"] = {_placeless(line): case for line, case in tally["refusals"].items()}
+        shown = _kinds(tally["refusals"])
+        tally["refusals"] = {line: tally["refusals"][line] for line in shown}
     (results / "torture.json").write_text(json.dumps(content, indent=1) + "\n")
     page = results / "torture.md"
     page.write_text(render(content))
@@ -63,6 +68,11 @@ def _kinds(refusals: dict[str, str]) -> list[str]:
         words = [word for word in line.split() if word.isalpha()]
         kinds.setdefault(" ".join(words[:6]), line)
     return list(kinds.values())[:_SHOWN]
+
+
+def _placeless(line: str) -> str:
+    """Without the temporary folder that the campaign worked in."""
+    return re.sub(r"/\S*?/torture-\w+/", "", line)
 
 
 def _code(text: str) -> str:
