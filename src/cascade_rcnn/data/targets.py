@@ -47,6 +47,7 @@ def apply(transforms: Transforms, image: Tensor, target: Target) -> tuple[Tensor
     labels = target["labels"].as_subclass(_Labels)
     labels.rows = torch.arange(number)
     image, changed = transforms(tv_tensors.Image(image), target | {"boxes": boxes, "labels": labels})
+    changed = dict(changed)  # the transform may keep its own
     rows = getattr(changed["labels"], "rows", None)
     if rows is not None and len(rows) != number:
         late = [name for name in fields if len(changed[name]) == number]
