@@ -115,9 +115,7 @@ def test_what_does_not_fit_is_named_in_one_line(checkpoint):
     faults = {
         r"'backbone\.layer2\.1\.conv2\.weight' is missing": {"backbone.bottom_up.res3.1.conv2.weight": None},
         r"'roi_heads\.heads\.1\.fc2\.weight' is \(16, 17\) where the model has \(16, 16\)": {fc: torch.zeros(16, 17)},
-        r"'roi_heads\.heads\.0\.conv1\.weight' is \(1,\) where the model has": {
-            "roi_heads.box_head.0.conv1.weight": torch.zeros(1)
-        },
+        r"'roi_heads\.heads\.0\.conv1\.bias' is missing": {"roi_heads.box_head.0.conv1.weight": torch.zeros(1)},
         r"'backbone\.layer1\.1\.conv3\.weight' is left over": {
             "backbone.bottom_up.res2.1.conv3.weight": torch.zeros(1)
         },

@@ -12,7 +12,6 @@ from typing import Literal
 import numpy as np
 import torch
 
-from cascade_rcnn.config import replace
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.data.shapes import draw
 from cascade_rcnn.engine.evaluate import run_predictor
@@ -66,10 +65,9 @@ def export(checkpoint: Path, output: Path, request: Request) -> Report:
     """
     _check(request, output)
     detector = load(checkpoint)
-    config = detector.config
-    preprocess = replace(config.preprocess, divisor=detector.preprocess.divisor)
     description = Description(
-        config=replace(config, preprocess=preprocess),
+        config=detector.config,
+        divisor=detector.preprocess.divisor,
         precision=request.precision,
         size=None if request.dynamic else _fixed_size(detector, request.size),
     )
@@ -166,7 +164,7 @@ def _calibration(description: Description, request: Request) -> Iterator[tuple[n
     step = max(1, len(request.validation) // request.calibration)
     for k in islice(range(0, len(request.validation), step), request.calibration):
         picture = read_pixels(request.validation.path(k))
-        yield prepare([picture], description.config.preprocess, description.size)
+        yield prepare([picture], description.config.preprocess, description.size, description.divisor)
 
 
 def _difference(detector: Detector, runtime: Runtime, pictures: list[np.ndarray]) -> Difference:
@@ -176,7 +174,7 @@ def _difference(detector: Detector, runtime: Runtime, pictures: list[np.ndarray]
         batches.append(pictures[:2])
     expected, found = [], []
     for batch in batches:
-        images, sizes = prepare(batch, runtime.config.preprocess, runtime.description.size)
+        images, sizes = prepare(batch, runtime.config.preprocess, runtime.description.size, runtime.description.divisor)
         expected += _split(_eager(detector, images, sizes))
         found += _split(runtime.run(images, sizes))
     difference = compare(expected, found)

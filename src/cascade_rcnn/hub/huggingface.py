@@ -58,6 +58,9 @@ def push_to_hub(model: "Detector | str | Path", repository: str, *, private: boo
 
     A model card is written where there is none. Returns the address that `load` takes. Raises UserError where the Hub
     does not take it; log in with `hf auth login`.
+
+    >>> push_to_hub("starter", "me/people")  # doctest: +SKIP
+    'hf://me/people'
     """
     from cascade_rcnn.models.checkpoint import load, save
 

@@ -20,6 +20,7 @@ class Description:
 
     config: ModelConfig
     precision: ExportPrecision = "fp32"
+    divisor: int = 32  # any H and W are multiples of it
     size: tuple[int, int] | None = None  # H, W that every image is fitted into, one at a time; None: any B, H, W
 
     def to_json(self) -> str:

@@ -91,7 +91,7 @@ class Runtime:
         return [found for array in arrays for found in self._detect([array])]
 
     def _detect(self, arrays: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
-        pixels, sizes = prepare(arrays, self.config.preprocess, self.description.size)
+        pixels, sizes = prepare(arrays, self.config.preprocess, self.description.size, self.description.divisor)
         boxes, scores, labels = self.run(pixels, sizes)
         found = []
         for k, array in enumerate(arrays):
@@ -116,12 +116,12 @@ class Runtime:
 
 
 def prepare(
-    arrays: Sequence[np.ndarray], config: PreprocessConfig, fixed: tuple[int, int] | None
+    arrays: Sequence[np.ndarray], config: PreprocessConfig, fixed: tuple[int, int] | None, divisor: int = 32
 ) -> tuple[np.ndarray, np.ndarray]:
     """Images (H_i, W_i, 3) -> the graph's `images` (B, 3, H, W) and `sizes` (B, 2)."""
     scaled = [array.astype(np.float32) * (1 if array.dtype == np.uint8 else 255) for array in arrays]
     resized = [resize(x, fitted_size(x.shape[0], x.shape[1], config, fixed), config.antialias) for x in scaled]
-    height, width = fixed or (_padded(max(x.shape[k] for x in resized), config.divisor) for k in (0, 1))
+    height, width = fixed or (_padded(max(x.shape[k] for x in resized), divisor) for k in (0, 1))
     fill = np.array(config.mean if not config.bgr else config.mean[::-1]) * 255
     images = np.empty((len(arrays), 3, height, width), dtype=np.float32)
     images[:] = fill.astype(np.float32)[:, None, None]
@@ -140,6 +140,5 @@ def fitted_size(height: int, width: int, config: PreprocessConfig, fixed: tuple[
     return height, width
 
 
-def _padded(length: int, divisor: int | None) -> int:
-    assert divisor is not None  # an exported file says it
+def _padded(length: int, divisor: int) -> int:
     return max(LEAST, -(-length // divisor) * divisor)
