@@ -83,7 +83,8 @@ class RoIBatchNorm2d(nn.BatchNorm2d):
             return super().forward(x)
         assert self.running_mean is not None
         assert self.running_var is not None
-        values, weight = x.float(), present.float()[:, None, None, None]
+        values = x.to(self.running_mean.dtype)
+        weight = present.to(values.dtype)[:, None, None, None]
         number = (weight.sum() * x.shape[2] * x.shape[3]).clamp(min=1)
         mean = (values * weight).sum(dim=(0, 2, 3)) / number
         var = ((values - mean[:, None, None]).square() * weight).sum(dim=(0, 2, 3)) / number
