@@ -26,7 +26,10 @@ CASES = {
     "d2_cascade_mask_gn": "detectron2",
 }
 BATCH_STATISTICS = ("mm_faster_4conv1fc_syncbn", "tv_maskrcnn_v2")
-pytestmark = pytest.mark.skipif(not RECORDED.is_dir(), reason="the peers' outputs are not beside this clone")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not RECORDED.is_dir(), reason="the peers' outputs are not beside this clone"),
+]
 
 
 @cache
@@ -104,8 +107,8 @@ def test_losses_and_gradients_of_the_heads(name, two_threads):
     norms = held["gradnorm_box"].double()
     found = torch.stack([own[ours_of[key]].norm() for key in names["gradnorm_box_names"]]).double()
     apart = (found - norms).abs() / norms.clamp(min=1e-3 * float(norms.max()))
-    # Batch statistics of two small images amplify rounding: convolutions by another library move these gradients by 5e-3
-    # (median) and 6e-2 (worst).
+    # Batch statistics of two small images amplify rounding: convolutions by another library move these gradients by
+    # 5e-3 (median) and 6e-2 (worst).
     noise = 10.0 if name in BATCH_STATISTICS else 1.0
     assert float(apart.median()) < noise * 1e-3
     assert float(apart.max()) < noise * 2e-2

@@ -44,3 +44,31 @@ def test_lower_weights_compute_what_autocast_does(name):
         after = detector(image)[0]
     assert detector.rpn.deltas.weight.dtype == torch.bfloat16
     assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_a_pyramid_s_and_a_head_s_batch_norms_are_folded_too():
+    torch.manual_seed(0)
+    model = create_model(
+        "faster_rcnn_resnet18_fpn",
+        2,
+        backbone_width=8,
+        pyramid_channels=8,
+        head_width=8,
+        head="4conv1fc",
+        norm="batch",
+        min_size=None,
+        score_threshold=0.0,
+        proposals=20,
+    ).train()
+    image, target = torch.rand(3, 64, 64), {"boxes": torch.tensor([[8.0, 8, 40, 40]]), "labels": torch.tensor([1])}
+    model([image], [target])  # gives every normalisation statistics of its own
+    model.eval()
+    with torch.inference_mode():
+        features = model.features(model.preprocess([image]).pixels)
+        boxes = torch.tensor([[[4.0, 4, 40, 50], [10, 10, 60, 60]]])
+        expected = (*features, *model.roi_heads.heads[0](features, boxes))
+        fold_norms(model)
+        again = model.features(model.preprocess([image]).pixels)
+        found = (*again, *model.roi_heads.heads[0](again, boxes))
+    assert not [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)

@@ -1,0 +1,58 @@
+"""Normalisation layers against torch's own."""
+
+import pytest
+import torch
+from torch import nn
+
+from cascade_rcnn.config import NormConfig
+from cascade_rcnn.layers.normalization import FixedBatchNorm, GroupNorm, RoIBatchNorm2d, make_norm
+
+
+@pytest.mark.parametrize(
+    ("kind", "layer"),
+    [("frozen", FixedBatchNorm), ("affine", FixedBatchNorm), ("batch", nn.BatchNorm2d), ("group", GroupNorm)],
+)
+def test_kinds(kind, layer):
+    norm = make_norm(NormConfig(kind=kind, groups=2, eps=0.25), 8)
+    assert type(norm) is layer
+    assert norm.eps == 0.25
+    trained = {name for name, _ in norm.named_parameters()}
+    assert trained == (set() if kind == "frozen" else {"weight", "bias"})
+    of_rois = make_norm(NormConfig(kind=kind, groups=2), 8, of_rois=True)
+    assert isinstance(of_rois, RoIBatchNorm2d) == (kind == "batch")
+
+
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+def test_group_norm_is_exact_in_any_memory_format(memory):
+    """Far from zero, where a variance taken as a difference of squares would lose its digits."""
+    torch.manual_seed(0)
+    x = (torch.randn(2, 8, 9, 7) + 300).to(memory_format=memory)
+    norm, reference = GroupNorm(4, 8), nn.GroupNorm(4, 8).double()
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    reference.load_state_dict(norm.state_dict())
+    torch.testing.assert_close(norm(x).double(), reference(x.double()), rtol=1e-4, atol=1e-4)
+    assert norm(x).is_contiguous(memory_format=torch.channels_last) or memory is torch.contiguous_format
+
+
+def test_group_norm_has_torch_s_gradients():
+    torch.manual_seed(0)
+    ours, theirs = (torch.randn(1, 6, 5, 4, generator=torch.Generator().manual_seed(1)).requires_grad_() for _ in "ab")
+    norm, reference = GroupNorm(3, 6), nn.GroupNorm(3, 6)
+    norm(ours).square().sum().backward()
+    reference(theirs).square().sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(norm.weight.grad, reference.weight.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_half_precision_goes_in_and_out():
+    x = torch.randn(1, 4, 3, 3, dtype=torch.bfloat16)
+    assert GroupNorm(2, 4)(x).dtype == torch.bfloat16
+    assert RoIBatchNorm2d(4).train()(x, torch.ones(1, dtype=torch.bool)).dtype == torch.bfloat16
+
+
+def test_a_batch_of_empty_slots_is_finite():
+    norm = RoIBatchNorm2d(4).train()
+    found = norm(torch.randn(3, 4, 2, 2), torch.zeros(3, dtype=torch.bool))
+    assert bool(found.isfinite().all())
+    assert bool(norm.running_var.isfinite().all())
