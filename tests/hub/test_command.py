@@ -95,7 +95,7 @@ def test_a_name_that_is_none(cache, capsys):
 
 
 def test_an_export_of_a_name_lies_in_the_working_folder(kept, capsys, monkeypatch, tmp_path):
-    from cascade_rcnn.export import export as module
+    from cascade_rcnn.api import export as module
 
     asked = []
 
