@@ -119,3 +119,9 @@ def test_coco_person_boxes_lie_inside_their_images(shared):
         assert (target["boxes"][:, 2:] <= limits).all()
         assert (target["boxes"][:, 2:] > target["boxes"][:, :2]).all()
         assert 1 <= target["labels"].min() <= target["labels"].max() <= 80
+
+
+def test_the_former_name_leads_to_the_same_class():
+    from cascade_rcnn.data import dataset
+
+    assert dataset.DetectionDataset is dataset.Dataset

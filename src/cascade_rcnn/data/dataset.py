@@ -85,3 +85,6 @@ class Dataset(TorchDataset[tuple[Tensor, Target]]):
             "iscrowd": self.annotations.ignore[rows].long(),
             "image_id": self.annotations.image_ids[i].clone(),
         }
+
+
+DetectionDataset = Dataset  # its name in version 0.1
