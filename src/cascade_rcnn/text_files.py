@@ -30,6 +30,8 @@ def read_utf8(path: str | Path) -> bytes:
         data = Path(path).read_bytes()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; check the path") from None
+    except UserError:
+        raise
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}); check it") from None
     if data.startswith(_UTF16):
