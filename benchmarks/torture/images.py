@@ -44,7 +44,7 @@ _VARIANTS: dict[str, list[tuple[str, dict]]] = {
 _SAME_AS = dict.fromkeys((".jpeg", ".jfif", ".jpe"), ".jpg") | {".tiff": ".tif", ".pnm": ".ppm"}
 _SAME_AS |= dict.fromkeys((".j2k", ".jpx", ".jpf", ".jpc", ".j2c"), ".jp2")
 _FOREIGN = {  # what a name may hide
-    "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(/tmp/owned) (w) file\nshowpage\n%%EOF\n",
+    "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(owned) (w) file\nshowpage\n%%EOF\n",
     "xbm": b"#define a_width 8\n#define a_height 1\nstatic char a_bits[] = {\n0xff };\n",
     "text": b"hello, I am no image\n",
 }

@@ -147,7 +147,7 @@ def test_no_boxes(write_coco, coco_dict, tmp_path):
     assert annotations.first.tolist() == [0, 0, 0]
 
 
-@pytest.mark.parametrize(("change", "note"), [("drop", "1 boxes have no id"), ("repeat", "some boxes share an id")])
+@pytest.mark.parametrize(("change", "note"), [("drop", "1 box without an id"), ("repeat", "some boxes share an id")])
 def test_unusable_box_ids_are_numbered_anew(write_coco, coco_dict, tmp_path, change, note):
     if change == "drop":
         del coco_dict["annotations"][1]["id"]

@@ -73,7 +73,7 @@ def test_missing_size_comes_from_the_image(root, size):
     _write(root, "a", _object("cat", "3 4 5 6"), size=size)
     annotations = load_voc(root, "val")
     assert annotations.image_sizes.tolist() == [[30, 40]]
-    assert any("1 xml files give no image size" in note for note in annotations.notes)
+    assert any("without an image size, which is taken from the image: 1 xml file" in note for note in annotations.notes)
 
 
 def test_without_images_the_file_name_is_taken(root):
@@ -136,7 +136,7 @@ def test_xml_files_beside_their_images(tmp_path, write_image):
     annotations = load_voc(tmp_path)
     assert annotations.path(0) == tmp_path / "a.jpg"
     assert annotations.boxes.tolist() == [[1, 2, 10, 20]]
-    assert "1 images have no xml file and are left out" in annotations.notes[0]
+    assert "left out, without an xml file: 1 image (first" in annotations.notes[0]
     check_images(annotations)
 
 

@@ -16,6 +16,7 @@ from cascade_rcnn.data.names import locate
 from cascade_rcnn.data.sizes import fill_sizes
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import replacing
+from cascade_rcnn.text import count
 from cascade_rcnn.text_files import read_utf8
 
 _Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
@@ -247,5 +248,7 @@ def _box_ids(rows: list[_Box]) -> tuple[np.ndarray, list[str]]:
     given = [row.id for row in rows if row.id is not None]
     if len(set(given)) == len(rows):
         return np.array(given, np.int64), []
-    why = f"{len(rows) - len(given)} boxes have no id" if len(given) < len(rows) else "some boxes share an id"
+    why = (
+        f"{count(len(rows) - len(given), 'box')} without an id" if len(given) < len(rows) else "some boxes share an id"
+    )
     return np.arange(1, len(rows) + 1), [f"{why}; all are numbered anew from 1"]

@@ -20,6 +20,7 @@ from torch.utils.data import Dataset as TorchDataset
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.targets import Target
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.text import count
 
 _TRIES = 10  # images that may stand in for a bad one
 Batch: TypeAlias = tuple[list[Tensor], list[Target]]
@@ -55,7 +56,9 @@ class AspectBatchSampler(Sampler[list[tuple[int, int]]]):
         self.rank, self.world_size = rank, world_size
         self.set_epoch(0)
         if not self._batch_count():
-            raise UserError(f"{len(groups)} images do not fill one batch of {batch_size}; make the batch smaller")
+            raise UserError(
+                f"{count(len(groups), 'image')} cannot fill one batch of {batch_size}; make the batch smaller"
+            )
 
     def set_epoch(self, epoch: int, skip_batches: int = 0) -> None:
         """Choose the epoch to iterate, and how many of this rank's batches to leave out at its start."""

@@ -26,6 +26,7 @@ from cascade_rcnn.data.names import FileIndex
 from cascade_rcnn.data.sizes import fill_sizes
 from cascade_rcnn.data.splits import choose, is_split
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.text import count
 from cascade_rcnn.text_files import check_regular, read_lines
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -160,8 +161,10 @@ def _columns(
     boxes = np.concatenate((corners[:, :2], corners[:, 2:] - corners[:, :2]), axis=1)
     lonely = set(images) - {images_dir / name for name in file_names} if source.is_dir() else set()
     lonely = [path for path in lonely if path.is_relative_to(source)]
-    unlabelled = [f"{len(lonely)} images have no xml file and are left out (first: {min(lonely)})"] if lonely else []
-    sized = [f"{unsized} xml files give no image size; it is taken from the images"] if unsized else []
+    unlabelled = (
+        [f"left out, without an xml file: {count(len(lonely), 'image')} (first: {min(lonely)})"] if lonely else []
+    )
+    sized = [f"without an image size, which is taken from the image: {count(unsized, 'xml file')}"] if unsized else []
     return assemble(
         source=source,
         images_dir=images_dir,

@@ -20,6 +20,7 @@ from cascade_rcnn.evaluation.coco import COLUMNS
 from cascade_rcnn.evaluation.quality import RegressionTargets, regression_targets
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.text import count
 
 
 def check_classes(config: ModelConfig, annotations: Annotations, checkpoint: str | Path) -> None:
@@ -28,8 +29,9 @@ def check_classes(config: ModelConfig, annotations: Annotations, checkpoint: str
     if ours != theirs:
         odd = min(ours ^ theirs, key=lambda category: category.id)
         raise UserError(
-            f"{checkpoint}: the model has {len(ours)} classes, {annotations.source} {len(theirs)}, and they differ "
-            f"(first at id {odd.id}, '{odd.name}'); evaluate on annotations with the classes that it was trained on"
+            f"{checkpoint}: the model has {count(len(ours), 'class')}, {annotations.source} {len(theirs)}, and they "
+            f"differ (first at id {odd.id}, '{odd.name}'); evaluate on annotations with the classes that it was "
+            "trained on"
         )
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.text import count
 
 _SAME = 0.8  # detections of one class that overlap this much are taken for the same
 _LARGE = 100  # pixels, of the longer side
@@ -52,8 +53,8 @@ class Difference:
 
     def __str__(self) -> str:
         return (
-            f"{self.images} images, {self.found} of {self.expected} detections, {self.missing} without a counterpart; "
-            f"largest difference: boxes {self.boxes:.2g} px, scores {self.scores:.2g}"
+            f"{count(self.images, 'image')}, {self.found} of {self.expected} detections, {self.missing} without a "
+            f"counterpart; largest difference: boxes {self.boxes:.2g} px, scores {self.scores:.2g}"
         )
 
     def check(self, tolerance: Tolerance) -> None:

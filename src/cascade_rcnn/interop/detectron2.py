@@ -25,6 +25,7 @@ from cascade_rcnn.interop import categories, layout
 from cascade_rcnn.interop.detectron2_config import STOCK, STOCK_CASCADE, STOCK_RESNEXT, read_config
 from cascade_rcnn.interop.layout import Names, State
 from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.text import count
 
 _BODY: Names = (
     ("backbone.conv1", "backbone.bottom_up.stem.conv1"),
@@ -150,7 +151,7 @@ def _stages(number: int, get: dict[str, Any]) -> tuple[StageConfig, ...]:
         weights = get["MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS"]
     if len(ious) != number or len(weights) != number:
         raise UserError(
-            f"the checkpoint has {number} stages, its config {len(ious)}; give the config it was trained with"
+            f"the checkpoint has {count(number, 'stage')}, its config {len(ious)}; give the config it was trained with"
         )
     stds = [(1 / x, 1 / y, 1 / w, 1 / h) for x, y, w, h in weights]
     return tuple(StageConfig(iou=u, std=std) for u, std in zip(ious, stds, strict=True))
