@@ -248,7 +248,7 @@ class Yolo:
         _write_images(folder / "images" / "train")
         (folder / "labels" / "train").mkdir(parents=True, exist_ok=True)
         names = "".join(f"  {i}: {name}\n" for i, name in enumerate(_NAMES))
-        self.good = {folder / "data.yaml": f"path: {folder}\ntrain: images/train\nval: images/train\nnames:\n{names}"}
+        self.good = {folder / "data.yaml": f"path: .\ntrain: images/train\nval: images/train\nnames:\n{names}"}
         for i, (width, height) in enumerate(_SIZES):
             rows = (
                 f"{c} {(x + w / 2) / width:.6f} {(y + h / 2) / height:.6f} {w / width:.6f} {h / height:.6f}\n"
@@ -283,7 +283,7 @@ def _yolo_wrong(found: Annotations, folder: Path) -> str | None:
     try:
         config = yaml.safe_load((folder / "data.yaml").read_text("utf-8-sig"))
         names = config["names"]
-        names = dict(enumerate(names)) if isinstance(names, list) else names
+        names = dict(enumerate(names)) if isinstance(names, list) else {int(key): name for key, name in names.items()}
         boxes = sum((_yolo_boxes(folder, i, names) for i in range(len(_SIZES))), Counter[_Box]())
     except (ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         return f"accepted, but a plain reader finds {type(error).__name__}: {error}"

@@ -190,6 +190,8 @@ def _broken(coco: dict, case: str) -> object:
             return coco | {"images": [], "annotations": []}
         case "no categories":
             return coco | {"categories": [], "annotations": []}
+        case "nameless category":
+            coco["categories"].append({"id": 12, "name": " "})
         case "truncated":
             return json.dumps(coco)[:-5]
         case "nested":
@@ -216,6 +218,7 @@ def _broken(coco: dict, case: str) -> object:
         ("huge id", ["$.annotations[0].image_id"]),
         ("no images", ["no images in it"]),
         ("no categories", ["no classes in it"]),
+        ("nameless category", ["the class with id 12 has no name", "give it one"]),
         ("truncated", ["not valid JSON", "truncated"]),
         ("nested", ["nested too deeply"]),
         ("not json", ["not valid JSON", "<annotation/>"]),

@@ -112,6 +112,8 @@ def test_each_bad_row_is_one_line_that_names_it(root, one_line, row, parts):
         ("val: images/val\nnames: [cat]", ["no split 'train'", "it has val"]),
         ("train: images/absent\nnames: [cat]", ["images/absent does not exist"]),
         ("train: labels\nnames: [cat]", ["labels holds no images"]),
+        ("train: images/train\nnames:\n  0: cat\n  1:\n", ["the class with id 1 has no name"]),
+        ("train: images/train\nnames: [cat, '']", ["the class with id 1 has no name"]),
     ],
 )
 def test_each_bad_yaml_is_one_line_that_names_it(root, one_line, text, parts):

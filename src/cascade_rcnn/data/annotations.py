@@ -131,12 +131,15 @@ def assemble(
     """Put columns in any box order into the one form: sort boxes by image, check them, note what looks wrong.
 
     box_images (A,) says which image (0..N-1) each box belongs to; the other shapes are those of `Annotations`.
-    Raises UserError where there is no image, no class, or a coordinate that is not a finite number.
+    Raises UserError where there is no image, no class, a class without a name, or a coordinate that is not finite.
     """
     if not len(image_ids):
         raise UserError(f"{source}: there are no images in it; give a file or split with at least one")
     if not categories:
         raise UserError(f"{source}: there are no classes in it; name at least one")
+    for category in categories:
+        if not category.name.strip():
+            raise UserError(f"{source}: the class with id {category.id} has no name; give it one")
     boxes = boxes.reshape(-1, 4)
     order = np.argsort(box_images, kind="stable")
     box_images, boxes, labels = box_images[order], boxes[order], labels[order]
