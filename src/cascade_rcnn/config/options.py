@@ -39,6 +39,8 @@ class ModelOptions:
     max_size: int | None = None  # long side; 1333, without a pyramid 1000
     # of the backbone, counted from its output (ResNets and VGG have 5); default: 3 of those if pretrained, else all
     trainable_layers: int | None = None
+    drop_path: float | None = None  # stochastic depth: rate of the last block, rising from 0; None: as published
+    checkpointing: bool = False  # compute the blocks of the backbone again in the backward pass: less memory, slower
     score_threshold: float | None = None
     nms_iou: float = 0.5
     max_detections: int = 100

@@ -212,6 +212,11 @@ def _backbone(backbone: BackboneConfig, options: ModelOptions, pretrained: bool)
         backbone = backbone.resized(options.backbone_width)
     if not pretrained:
         backbone = backbone.untrained()
+    changes = {"drop_path": options.drop_path, "checkpointing": options.checkpointing or None}
+    for name, value in changes.items():
+        if value is not None and name not in backbone.__struct_fields__:
+            raise UserError(f"{name}={value}: {backbone.label} has no such option; leave it out")
+    backbone = replace(backbone, **{name: value for name, value in changes.items() if value is not None})
     trainable, layers = options.trainable_layers, backbone.layers
     if trainable is None:
         return backbone
