@@ -15,6 +15,7 @@ from cascade_rcnn.interop import layout
 from cascade_rcnn.interop.convert import names_at
 from cascade_rcnn.interop.renaming import relaid, rename
 from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.models.rpn import gathered
 from cascade_rcnn.structures import ImageBatch, Proposals, Targets
 
 
@@ -99,7 +100,7 @@ def test_rpn_losses_and_gradients(peer, batch, rounds_alike):
     rpn = batch.model.rpn
     logits, deltas = rpn(batch.features)
     anchors = rpn.anchors(batch.features)
-    found = rpn.loss(anchors, logits, deltas, batch.targets, batch.images.sizes)
+    found = rpn.loss(anchors, gathered(logits, deltas), batch.targets, batch.images.sizes)
     if peer.origin == "detectron2":  # sums there; here divided by the anchors that are positive or negative
         found = {name: loss * 2 * (16 + 15350.5) for name, loss in found.items()}
         expected = peer.train["loss_rpn_cls_sum"], peer.train["loss_rpn_loc_sum"]

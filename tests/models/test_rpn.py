@@ -6,11 +6,12 @@ import pytest
 import torch
 from torchvision.ops import box_iou
 
+from cascade_rcnn import create_model
 from cascade_rcnn.config import AnchorConfig, RPNConfig, SmoothL1Config, replace
 from cascade_rcnn.config.presets import DETECTRON2, MMDET, PAPER, Preset
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.losses import SmoothL1Loss
-from cascade_rcnn.models.rpn import RegionProposalNetwork, base_anchors, grid_anchors
+from cascade_rcnn.models.rpn import RegionProposalNetwork, base_anchors, gathered, grid_anchors
 from cascade_rcnn.structures import Targets
 
 STRIDES = (4, 8, 16, 32, 64)
@@ -155,7 +156,7 @@ def test_loss_by_hand():
     rpn = network()
     anchors = [torch.tensor([[0.0, 0, 10, 10], [40, 40, 50, 50]])]
     logits, deltas = [torch.tensor([[2.0, -1.0]])], [torch.zeros(1, 2, 4)]
-    found = rpn.loss(anchors, logits, deltas, one_object([0, 0, 10, 8]), torch.tensor([[64.0, 64]]))
+    found = rpn.loss(anchors, gathered(logits, deltas), one_object([0, 0, 10, 8]), torch.tensor([[64.0, 64]]))
     sigmoid = [1 / (1 + math.exp(-2)), 1 / (1 + math.exp(1))]
     expected = -(math.log(sigmoid[0]) + math.log(1 - sigmoid[1])) / 2
     assert found["loss_objectness"].item() == pytest.approx(expected)
@@ -167,7 +168,7 @@ def test_loss_without_objects_is_background_alone_and_reaches_every_weight():
     maps = features(1)
     logits, deltas = rpn(maps)
     found = rpn.loss(
-        rpn.anchors(maps), logits, deltas, one_object([0, 0, 0, 0], valid=False), torch.tensor([[64.0, 64]])
+        rpn.anchors(maps), gathered(logits, deltas), one_object([0, 0, 0, 0], valid=False), torch.tensor([[64.0, 64]])
     )
     assert found["loss_objectness"].item() > 0
     assert found["loss_rpn_box_reg"].item() == 0
@@ -181,7 +182,10 @@ def test_anchors_across_the_border(preset, trained):
     rpn = network(preset=preset)
     anchors = [torch.tensor([[-5.0, 0, 5, 10]])]
     found = rpn.loss(
-        anchors, [torch.zeros(1, 1)], [torch.zeros(1, 1, 4)], one_object([40, 40, 50, 50]), torch.tensor([[64.0, 64]])
+        anchors,
+        gathered([torch.zeros(1, 1)], [torch.zeros(1, 1, 4)]),
+        one_object([40, 40, 50, 50]),
+        torch.tensor([[64.0, 64]]),
     )
     assert found["loss_objectness"].item() == pytest.approx(math.log(2) if trained else 0)
 
@@ -217,7 +221,7 @@ def test_loss_of_the_released_code_by_hand():
         torch.tensor([[40.0, 10, 60, 30], [10, 40, 30, 60]]),
     ]
     logits, deltas = [torch.tensor([[2.0, -1.0]]), torch.tensor([[0.0, 1.0]])], [torch.zeros(1, 2, 4)] * 2
-    found = rpn.loss(anchors, logits, deltas, one_object([10, 10, 30, 30]), torch.tensor([[64.0, 64]]))
+    found = rpn.loss(anchors, gathered(logits, deltas), one_object([10, 10, 30, 30]), torch.tensor([[64.0, 64]]))
 
     def miss(logit: float) -> float:
         return math.log(1 + math.exp(-logit))
@@ -239,7 +243,7 @@ def test_each_level_has_its_own_sample_where_asked(by_level, expected):
     logits = [torch.zeros(1, len(a), requires_grad=True) for a in anchors]
     rpn = rpn_of(replace(SMALL, samples=8, by_level=by_level))
     deltas = [torch.zeros(1, len(a), 4) for a in anchors]
-    found = rpn.loss(anchors, logits, deltas, one_object([50, 50, 60, 60]), torch.tensor([[64.0, 64]]))
+    found = rpn.loss(anchors, gathered(logits, deltas), one_object([50, 50, 60, 60]), torch.tensor([[64.0, 64]]))
     found["loss_objectness"].backward()
     drawn = [int((x.grad != 0).sum()) for x in logits if x.grad is not None]
     assert drawn == expected if by_level else sum(drawn) == 8
@@ -252,8 +256,7 @@ def test_anchors_on_small_objects(preset, trained):
     anchors = [torch.tensor([[10.0, 10, 14, 30], [40, 40, 50, 50]])]
     found = network(preset=preset).loss(
         anchors,
-        [torch.tensor([[1.0, -3.0]])],
-        [torch.zeros(1, 2, 4)],
+        gathered([torch.tensor([[1.0, -3.0]])], [torch.zeros(1, 2, 4)]),
         one_object([10, 10, 14, 30]),
         torch.tensor([[64.0, 64]]),
     )
@@ -313,3 +316,47 @@ def test_several_convolutions_follow_one_another():
     hidden = torch.relu(second(torch.relu(first(maps[0]))))
     expected = rpn.objectness(hidden).permute(0, 2, 3, 1).flatten(1)
     torch.testing.assert_close(rpn(maps)[0][0], expected)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [SMALL, replace(SMALL, convs=2), replace(SMALL, shared=False)],
+    ids=["one", "two", "unshared"],
+)
+def test_some_anchors_have_the_outputs_and_gradients_that_they_have_among_all(config):
+    """On maps of 16 x 20 and less, corners included; the other anchors' part in every gradient is zero."""
+    rpn = rpn_of(config)
+    for parameter in rpn.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    maps = [torch.randn(2, 6, 16 // 2**k, 20 // 2**k, requires_grad=True) for k in range(3)]
+    total = sum(len(level) for level in rpn.anchors(maps))
+    rows = torch.tensor([[0, total - 1, 59, 60, 777], [1, 959, 960, 961, 500]])
+    found, expected = rpn.at(maps, rows), gathered(*rpn(maps))(rows)
+    wanted = [*rpn.parameters(), *maps]
+    gradients = []
+    for logits, deltas in (found, expected):
+        loss = (logits.sin() + deltas.square().sum(-1)).sum()
+        gradients.append(torch.autograd.grad(loss, wanted))
+    for one, other in zip((*found, *gradients[0]), (*expected, *gradients[1]), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_a_large_sample_is_read_from_all_anchors(monkeypatch):
+    rpn = network()
+    maps = features(1)
+    calls = []
+    monkeypatch.setattr(rpn, "forward", lambda x: calls.append(x) or RegionProposalNetwork.forward(rpn, x))
+    rpn.at(maps, torch.arange(2)[None])
+    assert not calls
+    rpn.at(maps, torch.arange(200)[None])
+    assert len(calls) == 1
+
+
+def test_the_weights_learn_under_autocast():
+    """Proposals are computed first, of the same weights, whose casts autocast keeps for the step."""
+    model = create_model("cascade_rcnn_resnet18_fpn", 2, backbone_width=8, pyramid_channels=16, head_width=16, rois=8)
+    target = {"boxes": torch.tensor([[8.0, 8, 60, 60]]), "labels": torch.tensor([2])}
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = model([torch.rand(3, 128, 192)], [target])
+    sum(losses.values()).backward()
+    assert all(float(p.grad.abs().max()) > 0 for p in model.rpn.parameters())

@@ -6,6 +6,7 @@ B images · D detections
 
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
@@ -93,10 +94,8 @@ class Detector(nn.Module):
     def losses(self, images: ImageBatch, targets: Targets) -> dict[str, Tensor]:
         """The losses of a dense batch, by name."""
         features = self.features(images.pixels)
-        logits, deltas = self.rpn(features)
-        anchors = self.rpn.anchors(features)
-        proposals, _ = self.rpn.propose(anchors, logits, deltas, images.sizes)
-        losses = self.rpn.loss(anchors, logits, deltas, targets, images.sizes)
+        proposals = self.propose(features, images.sizes)  # constants: no gradient flows into them
+        losses = self.rpn.loss(self.rpn.anchors(features), partial(self.rpn.at, features), targets, images.sizes)
         trained = list(self.roi_heads.train_stages(features, proposals, targets, images.sizes))
         losses |= self.roi_heads.loss(trained)
         for task in self.tasks:

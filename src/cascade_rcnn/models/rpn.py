@@ -4,6 +4,8 @@ B images · L levels · A anchors over all levels (a level's order is y, x, size
 """
 
 import math
+from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +20,7 @@ from cascade_rcnn.layers.convolution import Conv2d
 from cascade_rcnn.matching import Matches, match
 from cascade_rcnn.nms import keep_mask
 from cascade_rcnn.protocols import BoxLoss
-from cascade_rcnn.sampling import sample
+from cascade_rcnn.sampling import Sample, sample
 from cascade_rcnn.structures import Proposals, Targets
 
 
@@ -40,6 +42,16 @@ def grid_anchors(base: Tensor, height: int, width: int, step_y: int, step_x: int
     x, y = (x + offset) * step_x, (y + offset) * step_y
     shift = torch.cat([x, y, x, y], dim=-1)
     return (shift[:, :, None] + base).reshape(-1, 4)
+
+
+Outputs: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]  # rows (B, S) of A -> logits (B, S), deltas (B, S, 4)
+_WORTHWHILE = 2  # computing some anchors apart costs about this many times their part of the whole
+
+
+def gathered(logits: list[Tensor], deltas: list[Tensor]) -> Outputs:
+    """Those that `forward` computed of all anchors."""
+    logit, delta = torch.cat(logits, dim=1), torch.cat(deltas, dim=1)
+    return lambda rows: (logit.gather(1, rows), box_ops.gather(delta, rows))
 
 
 class RegionProposalNetwork(nn.Module):
@@ -79,18 +91,47 @@ class RegionProposalNetwork(nn.Module):
     def _layers(self, of_level: list[nn.Module]) -> nn.Module:
         return of_level[0] if self.config.shared else nn.ModuleList(of_level)
 
+    def _of_level(self, level: int) -> tuple[list[nn.Conv2d], nn.Conv2d, nn.Conv2d]:
+        """Its 3x3 convolutions, and the two outputs."""
+        conv, objectness, deltas = (
+            m[level] if isinstance(m, nn.ModuleList) else m for m in (self.conv, self.objectness, self.deltas)
+        )
+        return list(conv) if isinstance(conv, nn.Sequential) else [conv], objectness, deltas  # type: ignore[list-item]
+
     def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Pyramid -> per level: objectness logits (B, A_l) and deltas (B, A_l, 4)."""
         logits, deltas = [], []
         for level, x in enumerate(features[: len(self.strides)]):
-            conv, objectness, delta = (
-                m[level] if isinstance(m, nn.ModuleList) else m for m in (self.conv, self.objectness, self.deltas)
-            )
-            for layer in conv if isinstance(conv, nn.Sequential) else [conv]:
+            convs, objectness, delta = self._of_level(level)
+            for layer in convs:
                 x = F.relu_(layer(x))
             logits.append(objectness(x).permute(0, 2, 3, 1).flatten(1).float())
             deltas.append(delta(x).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, 4)).float())
         return logits, deltas
+
+    def at(self, features: list[Tensor], rows: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` gives for some anchors only, rows (B, S) of the A: logits (B, S) and deltas (B, S, 4).
+
+        A training step learns from a few hundred of a hundred thousand; the others' part in its backward pass is zero.
+        """
+        maps = features[: len(self.strides)]
+        if _WORTHWHILE * len(maps) * rows.shape[1] > sum(x[0, 0].numel() for x in maps):
+            return gathered(*self(features))(rows)
+        logits, deltas, start = 0.0, 0.0, 0
+        for level, x in enumerate(maps):
+            convs, objectness, delta = self._of_level(level)
+            height, width, each = *x.shape[-2:], objectness.out_channels
+            number, row = height * width * each, rows - start
+            here, row = (row >= 0) & (row < number), row.clamp(0, number - 1)
+            cell, kind = row // each, (row % each)[..., None]
+            hidden = _convolved(convs, x, cell // width, cell % width)  # (B, S, C)
+            logit = F.linear(hidden, objectness.weight.flatten(1), objectness.bias).gather(2, kind)[..., 0]
+            of_kinds = F.linear(hidden, delta.weight.flatten(1), delta.bias).unflatten(2, (-1, 4))
+            moved = of_kinds.gather(2, kind[..., None].expand(-1, -1, 1, 4))[:, :, 0]
+            logits = torch.where(here, logit.float(), logits)
+            deltas = torch.where(here[..., None], moved.float(), deltas)
+            start += number
+        return logits, deltas  # type: ignore[return-value]
 
     def anchors(self, features: list[Tensor]) -> list[Tensor]:
         """Per level (A_l, 4), in pixels of the network's input."""
@@ -135,9 +176,7 @@ class RegionProposalNetwork(nn.Module):
             valid
         )
 
-    def loss(
-        self, anchors: list[Tensor], logits: list[Tensor], deltas: list[Tensor], targets: Targets, sizes: Tensor
-    ) -> dict[str, Tensor]:
+    def loss(self, anchors: list[Tensor], outputs: Outputs, targets: Targets, sizes: Tensor) -> dict[str, Tensor]:
         """Objectness and localization risks over a sample of anchors, under torchvision's names."""
         config = self.config
         anchor = torch.cat(anchors).expand(len(sizes), -1, -1)
@@ -151,30 +190,37 @@ class RegionProposalNetwork(nn.Module):
             low_quality_reassigns=config.low_quality_reassigns,
             min_object_size=self.semantics.min_object_size,
         )
-        columns = (anchor, torch.cat(logits, dim=1), torch.cat(deltas, dim=1), matches)
-        if not config.by_level:
-            return self._risks(*columns, targets, config.samples)
-        total: dict[str, Tensor] = {}
-        numbers = [len(a) for a in anchors]
-        parts = [x.split(numbers, dim=1) for x in (*columns[:3], *matches)]
-        for anchor, logit, delta, *matched in zip(*parts, strict=True):
-            risks = self._risks(anchor, logit, delta, Matches(*matched), targets, config.samples // len(numbers))
-            total = {name: total.get(name, 0.0) + risk / len(numbers) for name, risk in risks.items()}
-        return total
+        samples = self._samples(matches, [len(a) for a in anchors])
+        numbers = [chosen.rows.shape[1] for chosen in samples]
+        logits, deltas = outputs(torch.cat([chosen.rows for chosen in samples], dim=1))
+        risks = [
+            self._risks(anchor, logit, delta, matches, targets, chosen)
+            for chosen, logit, delta in zip(samples, logits.split(numbers, 1), deltas.split(numbers, 1), strict=True)
+        ]
+        return {name: torch.stack([risk[name] for risk in risks]).mean() for name in risks[0]}
+
+    def _samples(self, matches: Matches, numbers: list[int]) -> list[Sample]:
+        """One of all anchors, or one per level; a level has `numbers[l]` of them."""
+        numbers = numbers if self.config.by_level else [sum(numbers)]
+        samples, start = [], 0
+        for number, *part in zip(numbers, *(x.split(numbers, dim=1) for x in matches), strict=True):
+            chosen = sample(Matches(*part), self.config.samples // len(numbers), self.config.positive_fraction)
+            samples.append(Sample(chosen.rows + start, chosen.valid))
+            start += number
+        return samples
 
     def _risks(
-        self, anchor: Tensor, logits: Tensor, deltas: Tensor, matches: Matches, targets: Targets, samples: int
+        self, anchor: Tensor, logits: Tensor, deltas: Tensor, matches: Matches, targets: Targets, chosen: Sample
     ) -> dict[str, Tensor]:
-        """Of some anchors (B, A, 4), by their logits (B, A) and deltas (B, A, 4), over `samples` of each image's."""
-        chosen = sample(matches, samples, self.config.positive_fraction)
+        """Of a sample of the anchors (B, A, 4), by its logits (B, S) and deltas (B, S, 4)."""
         positive = matches.positive.gather(1, chosen.rows) & chosen.valid
         number = chosen.valid.sum().clamp(min=1)
         coordinates = 4 * positive.sum().clamp(min=1)
         return {
-            "loss_objectness": losses.objectness(logits.gather(1, chosen.rows), positive, chosen.valid, number),
+            "loss_objectness": losses.objectness(logits, positive, chosen.valid, number),
             "loss_rpn_box_reg": losses.localization(
                 self.box_loss,
-                box_ops.gather(deltas, chosen.rows),
+                deltas,
                 box_ops.gather(anchor, chosen.rows),
                 box_ops.gather(targets.boxes, matches.matched.gather(1, chosen.rows)),
                 self.coder,
@@ -198,6 +244,22 @@ class RegionProposalNetwork(nn.Module):
                 return ((anchors[..., :2] + anchors[..., 2:]) / 2 < limit - 1).all(dim=-1)
             case "all":
                 return torch.ones_like(anchors[..., 0], dtype=torch.bool)
+
+
+def _convolved(convs: list[nn.Conv2d], x: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """3x3 convolutions with ReLU of a map (B, C, H, W), at some places (B, S) only -> (B, S, C')."""
+    batch, _, height, width = x.shape
+    around = torch.arange(-len(convs), len(convs) + 1, device=x.device)
+    y, x_ = row[..., None, None] + around[:, None], column[..., None, None] + around
+    inside = ((y >= 0) & (y < height) & (x_ >= 0) & (x_ < width))[..., None]  # beyond, every layer reads zeros
+    cell = y.clamp(0, height - 1) * width + x_.clamp(0, width - 1)
+    cell = cell + torch.arange(batch, device=x.device)[:, None, None, None] * (height * width)
+    patch = x.permute(0, 2, 3, 1).flatten(0, 2).index_select(0, cell.flatten()).unflatten(0, cell.shape)
+    for conv in convs:
+        windows = (patch * inside).unfold(2, 3, 1).unfold(3, 3, 1)  # (B, S, n, n, C, 3, 3)
+        patch = F.relu(F.linear(windows.flatten(4), conv.weight.flatten(1), conv.bias))
+        inside = inside[:, :, 1:-1, 1:-1]
+    return patch.flatten(2)
 
 
 def _tower(channels: int, width: int, convs: int) -> nn.Module:
