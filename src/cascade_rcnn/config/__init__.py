@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from cascade_rcnn.config.backbones import BackboneConfig, ResNetConfig, VGGConfig
+from cascade_rcnn.config.backbones import BackboneConfig, DeformableConfig, ResNetConfig, VGGConfig
 from cascade_rcnn.config.checks import Config
 from cascade_rcnn.config.heads import (
     BoxHeadConfig,
@@ -30,6 +30,7 @@ __all__ = [
     "Category",
     "Config",
     "ConvFCHeadConfig",
+    "DeformableConfig",
     "FPNConfig",
     "InferenceConfig",
     "IoULossConfig",

@@ -30,6 +30,18 @@ class AnyBackboneConfig(Config, frozen=True, kw_only=True):
         return replace(self, frozen_stages=0)
 
 
+class DeformableConfig(Config, frozen=True, kw_only=True):
+    """Deformable convolutions in place of the 3x3 ones of bottlenecks; `modulated`: their second version (DCNv2)."""
+
+    modulated: bool = False
+    groups: int = 1  # parts of the channels with offsets of their own
+    layers: tuple[Literal[1, 2, 3, 4], ...] = (2, 3, 4)  # which of layer1 to layer4
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a number that is out of range."""
+        check(self, groups=(1, 8192))
+
+
 class ResNetConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="resnet"):
     """A residual network (He et al. 2016), or ResNeXt with more than one group."""
 
@@ -42,6 +54,7 @@ class ResNetConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="resnet"):
     groups: int = 1
     width_per_group: int = 64
     stride_in_1x1: bool = False  # caffe style (detectron2's MSRA weights)
+    deformable: DeformableConfig | None = None  # None: no convolution is
     norm: NormConfig = NormConfig()
     frozen_stages: int = 2  # 0 none, 1 the stem, 2 stem and layer1, ...
 
@@ -49,10 +62,13 @@ class ResNetConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="resnet"):
         """Raises UserError for a width that no network has."""
         check(self, stem=(1, 8192), planes=(1, 8192), groups=(1, 8192), width_per_group=(1, 8192))
         check(self, frozen_stages=(0, self.layers))
+        if self.deformable is not None and self.depth < 50:
+            raise UserError(f"deformable: resnet{self.depth} has no bottlenecks; take a depth of 50, 101 or 152")
 
     @property
     def label(self) -> str:  # noqa: D102
-        return f"resnext{self.depth}" if self.groups > 1 else f"resnet{self.depth}"
+        name = f"resnext{self.depth}" if self.groups > 1 else f"resnet{self.depth}"
+        return name if self.deformable is None else f"{name}_{'dcnv2' if self.deformable.modulated else 'dcn'}"
 
     def resized(self, width: int) -> Self:  # noqa: D102
         return replace(self, stem=width, planes=width)

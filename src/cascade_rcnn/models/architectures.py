@@ -14,6 +14,7 @@ from cascade_rcnn.config import (
     BoxLossConfig,
     Category,
     ConvFCHeadConfig,
+    DeformableConfig,
     FPNConfig,
     InferenceConfig,
     IoULossConfig,
@@ -62,9 +63,17 @@ _METHODS: dict[str, tuple[Method, int]] = {  # and how many stages, iterations o
     "integral_loss": ("integral", 3),
 }
 _RESNETS: dict[str, ResNetConfig] = {f"resnet{depth}": ResNetConfig(depth=depth) for depth in (18, 34, 50, 101, 152)}
+_DEFORMABLE: dict[str, ResNetConfig] = {
+    f"resnet{depth}_dcnv2": ResNetConfig(depth=depth, deformable=DeformableConfig(modulated=True))
+    for depth in (50, 101)
+}
 _FPN = Family(
     names={method: f"{method}_{{}}_fpn" for method in _METHODS},
-    backbones={**_RESNETS, "resnext101_32x8d": ResNetConfig(depth=101, groups=32, width_per_group=8)},
+    backbones={
+        **_RESNETS,
+        **_DEFORMABLE,
+        "resnext101_32x8d": ResNetConfig(depth=101, groups=32, width_per_group=8),
+    },
     pyramid=FPNConfig(),
     box_head=ConvFCHeadConfig(),
     rois=512,

@@ -8,8 +8,9 @@ from torch import nn
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.ops import FrozenBatchNorm2d
 
-from cascade_rcnn.config import NormConfig, VGGConfig
+from cascade_rcnn.config import DeformableConfig, NormConfig, VGGConfig
 from cascade_rcnn.config import ResNetConfig as Config
+from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.backbones.pretrained import load_pretrained
 from cascade_rcnn.models.backbones.resnet import ResNet
 from cascade_rcnn.models.build import build_backbone
@@ -142,7 +143,28 @@ def test_a_dilated_resnet_equals_torchvision_s():
         torch.testing.assert_close(ours(x)[-1], body(x), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("config", [Config(depth=50, **TINY), VGGConfig(planes=4)], ids=lambda config: config.label)
+def test_deformable_layers_start_as_ordinary_ones_from_the_same_file(tmp_path):
+    """torchvision's weights have no offsets: they begin with none, and the maps are the plain network's."""
+    torch.manual_seed(0)
+    plain, moving = (ResNet(Config(depth=50, deformable=d, **TINY)) for d in (None, DeformableConfig(layers=(3, 4))))
+    save_file(plain.state_dict(), tmp_path / "weights.safetensors")
+    load_pretrained(moving, moving.config, tmp_path / "weights.safetensors")
+    assert {name.split(".")[0] for name in moving.state_dict() if ".offset." in name} == {"layer3", "layer4"}
+    image = torch.randn(1, 3, 64, 64)
+    for one, other in zip(plain(image), moving(image), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_two_convolutions_a_block_are_not_deformable():
+    with pytest.raises(UserError, match="resnet18 has no bottlenecks"):
+        Config(depth=18, deformable=DeformableConfig())
+
+
+@pytest.mark.parametrize(
+    "config",
+    [Config(depth=50, **TINY), Config(depth=50, deformable=DeformableConfig(), **TINY), VGGConfig(planes=4)],
+    ids=lambda config: config.label,
+)
 def test_the_layers_of_a_backbone_hold_every_parameter_once(config):
     backbone = build_backbone(config)
     layers = backbone.layers()

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cascade_rcnn.config import NormConfig, ResNetConfig, replace
+from cascade_rcnn.config import DeformableConfig, NormConfig, ResNetConfig, replace
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop.backbones.family import Family, Peer
 from cascade_rcnn.interop.known import Known
@@ -38,7 +38,28 @@ def _describe(state: State) -> ResNetConfig:
         norm=norm,
         groups=width // per_group,
         width_per_group=per_group * 64 // planes,
+        deformable=_deformable(state),
     )
+
+
+def _deformable(state: State) -> DeformableConfig | None:
+    """Each group has two numbers for each of nine taps, or three; where both are possible, a config says which."""
+    found = {k: state.get(f"backbone.layer{k}.0.conv2.offset.weight") for k in (1, 2, 3, 4)}
+    numbers = {k: len(offset) for k, offset in found.items() if offset is not None}
+    if not numbers:
+        return None
+    number = max(numbers.values())
+    modulated = number % 18 > 0
+    groups = max(1, number // (27 if modulated else 18))
+    return DeformableConfig(layers=tuple(numbers), modulated=modulated, groups=groups)  # type: ignore[arg-type]
+
+
+def _said_of(seen: DeformableConfig | None, *, modulated: bool) -> DeformableConfig | None:
+    """Of as many numbers, what the config makes of them."""
+    if seen is None or seen.modulated == modulated:
+        return seen
+    numbers = seen.groups * (3 if seen.modulated else 2)
+    return replace(seen, modulated=modulated, groups=max(1, numbers // (3 if modulated else 2)))
 
 
 _DETECTRON2: Names = (
@@ -46,6 +67,10 @@ _DETECTRON2: Names = (
     ("backbone.bn1", "backbone.bottom_up.stem.conv1.norm"),
     *((f"backbone.layer{k}.{{}}.conv{{}}", f"backbone.bottom_up.res{k + 1}.{{}}.conv{{}}") for k in range(1, 5)),
     *((f"backbone.layer{k}.{{}}.bn{{}}", f"backbone.bottom_up.res{k + 1}.{{}}.conv{{}}.norm") for k in range(1, 5)),
+    *(
+        (f"backbone.layer{k}.{{}}.conv2.offset", f"backbone.bottom_up.res{k + 1}.{{}}.conv2_offset")
+        for k in range(1, 5)
+    ),
     *((f"backbone.layer{k}.{{}}.downsample.0", f"backbone.bottom_up.res{k + 1}.{{}}.shortcut") for k in range(1, 5)),
     *(
         (f"backbone.layer{k}.{{}}.downsample.1", f"backbone.bottom_up.res{k + 1}.{{}}.shortcut.norm")
@@ -61,15 +86,19 @@ def _from_detectron2(seen: ResNetConfig, get: dict[str, Any]) -> ResNetConfig:
         seen,
         stride_in_1x1=get["MODEL.RESNETS.STRIDE_IN_1X1"],
         norm=norm,
+        deformable=_said_of(seen.deformable, modulated=get["MODEL.RESNETS.DEFORM_MODULATED"]),
         frozen_stages=get["MODEL.BACKBONE.FREEZE_AT"],
     )
 
 
 def _stock(seen: ResNetConfig) -> dict[str, Any]:
-    """ResNeXt starts from other pretrained weights."""
-    if seen.groups == 1:
-        return {}
-    return {"MODEL.PIXEL_STD": [57.375, 57.12, 58.395], "MODEL.RESNETS.STRIDE_IN_1X1": False}
+    """ResNeXt starts from other pretrained weights; what the tensors show of offsets holds."""
+    stock: dict[str, Any] = {}
+    if seen.groups > 1:
+        stock |= {"MODEL.PIXEL_STD": [57.375, 57.12, 58.395], "MODEL.RESNETS.STRIDE_IN_1X1": False}
+    if seen.deformable:
+        stock["MODEL.RESNETS.DEFORM_MODULATED"] = seen.deformable.modulated
+    return stock
 
 
 _KINDS = (("conv", "conv"), ("bn", "bn"), ("bn", "gn"))  # ours and mmdetection's, which tells apart what normalises
@@ -77,6 +106,7 @@ _MMDET: Names = (
     *((f"backbone.{ours}1", f"backbone.{theirs}1") for ours, theirs in _KINDS),
     *((f"backbone.layer{{}}.{{}}.{ours}{{}}", f"backbone.layer{{}}.{{}}.{theirs}{{}}") for ours, theirs in _KINDS),
     ("backbone.layer{}.{}.downsample.{}", "backbone.layer{}.{}.downsample.{}"),
+    ("backbone.layer{}.{}.conv2.offset", "backbone.layer{}.{}.conv2.conv_offset"),
 )
 _MMDET_KNOWN = Known(
     read={
@@ -86,6 +116,8 @@ _MMDET_KNOWN = Known(
         "norm_cfg.type": ("BN", "SyncBN", "MMSyncBN", "GN"),
         "conv_cfg": (None,),
         "dcn": (None,),
+        "dcn.type": ("DCN", "DCNv2"),
+        "dcn.fallback_on_stride": (False,),
         "plugins": (None,),
         "deep_stem": (False,),
         "avg_down": (False,),
@@ -96,12 +128,12 @@ _MMDET_KNOWN = Known(
         "dilations": ([1, 1, 1, 1],),
     },
     inert=r"(depth|groups|base_width|base_channels|stem_channels|zero_init_residual|norm_cfg\.momentum)$"
-    r"|stage_with_dcn$",  # of none
+    r"|stage_with_dcn$|dcn\.(deform_groups|deformable_groups)$",  # shapes tell
 )
 
 
 def _from_mmdet(seen: ResNetConfig, get: Settings) -> ResNetConfig:
-    norm = mmdet_norm(seen.norm, get("model.backbone.norm_cfg"))
+    norm, dcn = mmdet_norm(seen.norm, get("model.backbone.norm_cfg")), get("model.backbone.dcn.type")
     assert norm is not None
     if norm.kind != "group" and get("model.backbone.norm_eval", True):
         norm = replace(norm, kind="affine" if get("model.backbone.norm_cfg.requires_grad", True) else "frozen")
@@ -109,6 +141,7 @@ def _from_mmdet(seen: ResNetConfig, get: Settings) -> ResNetConfig:
         seen,
         stride_in_1x1=get("model.backbone.style", "pytorch") == "caffe",
         norm=norm,
+        deformable=_said_of(seen.deformable, modulated=dcn == "DCNv2") if dcn else seen.deformable,
         frozen_stages=get("model.backbone.frozen_stages", 1) + 1,
     )
 
