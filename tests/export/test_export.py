@@ -15,7 +15,7 @@ import torch
 
 from cascade_rcnn import Predictor, UserError, load, save
 from cascade_rcnn.cli import main
-from cascade_rcnn.config import DeformableConfig, replace
+from cascade_rcnn.config import ContextConfig, DeformableConfig, replace
 from cascade_rcnn.data import load_annotations
 from cascade_rcnn.data.shapes import write_shapes
 from cascade_rcnn.export.export import SUFFIX, Format, Request, export
@@ -267,13 +267,14 @@ def test_the_command_line_exports_and_predicts(checkpoint, export_once, tmp_path
 
 
 @pytest.mark.parametrize("format_", ["onnx", "openvino", "torch-export"])
-def test_deformable_convolutions(tmp_path, format_):
-    """Two groups of offsets with masks, which move every tap."""
+def test_deformable_convolutions_and_context(tmp_path, format_):
+    """Two groups of offsets with masks, which move every tap; a context that adds something."""
     plain = make("faster_rcnn_resnet50_dcnv2_fpn").config
-    backbone = replace(plain.backbone, deformable=DeformableConfig(modulated=True, groups=2, layers=(4,)))
+    moving = DeformableConfig(modulated=True, groups=2, layers=(4,))
+    backbone = replace(plain.backbone, deformable=moving, context=ContextConfig(layers=(4,)))
     model = build(replace(plain, backbone=backbone)).eval()
     for name, parameter in model.named_parameters():
-        if ".offset." in name:
+        if ".offset." in name or ".context." in name:
             torch.nn.init.normal_(parameter, std=0.1)
     save(model, tmp_path / "model.safetensors")
     output = tmp_path / f"exported{SUFFIX[format_]}"

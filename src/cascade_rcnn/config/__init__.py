@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from cascade_rcnn.config.backbones import BackboneConfig, DeformableConfig, ResNetConfig, VGGConfig
+from cascade_rcnn.config.backbones import BackboneConfig, ContextConfig, DeformableConfig, ResNetConfig, VGGConfig
 from cascade_rcnn.config.checks import Config
 from cascade_rcnn.config.heads import (
     BoxHeadConfig,
@@ -29,6 +29,7 @@ __all__ = [
     "BoxLossConfig",
     "Category",
     "Config",
+    "ContextConfig",
     "ConvFCHeadConfig",
     "DeformableConfig",
     "FPNConfig",

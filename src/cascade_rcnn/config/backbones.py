@@ -42,6 +42,17 @@ class DeformableConfig(Config, frozen=True, kw_only=True):
         check(self, groups=(1, 8192))
 
 
+class ContextConfig(Config, frozen=True, kw_only=True):
+    """A global context block at the end of bottlenecks (GCNet); `ratio`: of its inner channels to the block's."""
+
+    ratio: float = 0.25
+    layers: tuple[Literal[1, 2, 3, 4], ...] = (2, 3, 4)  # which of layer1 to layer4
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a number that is out of range."""
+        check(self, ratio=(0, 1))
+
+
 class ResNetConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="resnet"):
     """A residual network (He et al. 2016), or ResNeXt with more than one group."""
 
@@ -55,6 +66,7 @@ class ResNetConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="resnet"):
     width_per_group: int = 64
     stride_in_1x1: bool = False  # caffe style (detectron2's MSRA weights)
     deformable: DeformableConfig | None = None  # None: no convolution is
+    context: ContextConfig | None = None
     norm: NormConfig = NormConfig()
     frozen_stages: int = 2  # 0 none, 1 the stem, 2 stem and layer1, ...
 
@@ -62,13 +74,16 @@ class ResNetConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="resnet"):
         """Raises UserError for a width that no network has."""
         check(self, stem=(1, 8192), planes=(1, 8192), groups=(1, 8192), width_per_group=(1, 8192))
         check(self, frozen_stages=(0, self.layers))
-        if self.deformable is not None and self.depth < 50:
-            raise UserError(f"deformable: resnet{self.depth} has no bottlenecks; take a depth of 50, 101 or 152")
+        for name in ("deformable", "context"):
+            if getattr(self, name) is not None and self.depth < 50:
+                raise UserError(f"{name}: resnet{self.depth} has no bottlenecks; take a depth of 50, 101 or 152")
 
     @property
     def label(self) -> str:  # noqa: D102
         name = f"resnext{self.depth}" if self.groups > 1 else f"resnet{self.depth}"
-        return name if self.deformable is None else f"{name}_{'dcnv2' if self.deformable.modulated else 'dcn'}"
+        if self.deformable is not None:
+            name += "_dcnv2" if self.deformable.modulated else "_dcn"
+        return name if self.context is None else f"{name}_gc"
 
     def resized(self, width: int) -> Self:  # noqa: D102
         return replace(self, stem=width, planes=width)

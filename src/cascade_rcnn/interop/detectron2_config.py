@@ -61,7 +61,7 @@ STOCK: dict[str, Any] = {
 STOCK_CASCADE = {"MODEL.RPN.POST_NMS_TOPK_TRAIN": 2000}
 
 _REQUIRED: dict[str, tuple[Any, ...]] = {
-    "MODEL.META_ARCHITECTURE": ("GeneralizedRCNN",),
+    "MODEL.META_ARCHITECTURE": ("GeneralizedRCNN", "PanopticFPN"),
     "MODEL.LOAD_PROPOSALS": (False,),
     "MODEL.BACKBONE.NAME": ("build_resnet_fpn_backbone",),
     "MODEL.FPN.FUSE_TYPE": ("sum",),

@@ -8,7 +8,7 @@ from torch import nn
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.ops import FrozenBatchNorm2d
 
-from cascade_rcnn.config import DeformableConfig, NormConfig, VGGConfig
+from cascade_rcnn.config import ContextConfig, DeformableConfig, NormConfig, VGGConfig
 from cascade_rcnn.config import ResNetConfig as Config
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.backbones.pretrained import load_pretrained
@@ -143,26 +143,37 @@ def test_a_dilated_resnet_equals_torchvision_s():
         torch.testing.assert_close(ours(x)[-1], body(x), rtol=1e-4, atol=1e-4)
 
 
-def test_deformable_layers_start_as_ordinary_ones_from_the_same_file(tmp_path):
-    """torchvision's weights have no offsets: they begin with none, and the maps are the plain network's."""
+@pytest.mark.parametrize(
+    ("part", "added"), [("deformable", DeformableConfig(layers=(3, 4))), ("context", ContextConfig(layers=(3, 4)))]
+)
+def test_what_is_added_to_a_network_of_torchvision_begins_without_effect(part, added, tmp_path):
     torch.manual_seed(0)
-    plain, moving = (ResNet(Config(depth=50, deformable=d, **TINY)) for d in (None, DeformableConfig(layers=(3, 4))))
+    plain, more = (ResNet(Config(depth=50, **{part: value}, **TINY)) for value in (None, added))
     save_file(plain.state_dict(), tmp_path / "weights.safetensors")
-    load_pretrained(moving, moving.config, tmp_path / "weights.safetensors")
-    assert {name.split(".")[0] for name in moving.state_dict() if ".offset." in name} == {"layer3", "layer4"}
+    load_pretrained(more, more.config, tmp_path / "weights.safetensors")
+    new = more.state_dict().keys() - plain.state_dict().keys()
+    assert {name.split(".")[0] for name in new} == {"layer3", "layer4"}
     image = torch.randn(1, 3, 64, 64)
-    for one, other in zip(plain(image), moving(image), strict=True):
+    maps = more(image)
+    for one, other in zip(plain(image), maps, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    maps[-1].sum().backward()
+    assert any(float(more.get_parameter(name).grad.abs().max()) > 0 for name in new)
 
 
-def test_two_convolutions_a_block_are_not_deformable():
+@pytest.mark.parametrize("part", [{"deformable": DeformableConfig()}, {"context": ContextConfig()}])
+def test_two_convolutions_a_block_take_neither(part):
     with pytest.raises(UserError, match="resnet18 has no bottlenecks"):
-        Config(depth=18, deformable=DeformableConfig())
+        Config(depth=18, **part)
 
 
 @pytest.mark.parametrize(
     "config",
-    [Config(depth=50, **TINY), Config(depth=50, deformable=DeformableConfig(), **TINY), VGGConfig(planes=4)],
+    [
+        Config(depth=50, **TINY),
+        Config(depth=50, deformable=DeformableConfig(), context=ContextConfig(), **TINY),
+        VGGConfig(planes=4),
+    ],
     ids=lambda config: config.label,
 )
 def test_the_layers_of_a_backbone_hold_every_parameter_once(config):

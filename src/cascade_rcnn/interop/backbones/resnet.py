@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cascade_rcnn.config import DeformableConfig, NormConfig, ResNetConfig, replace
+from cascade_rcnn.config import ContextConfig, DeformableConfig, NormConfig, ResNetConfig, replace
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop.backbones.family import Family, Peer
 from cascade_rcnn.interop.known import Known
@@ -39,7 +39,14 @@ def _describe(state: State) -> ResNetConfig:
         groups=width // per_group,
         width_per_group=per_group * 64 // planes,
         deformable=_deformable(state),
+        context=_context(state),
     )
+
+
+def _context(state: State) -> ContextConfig | None:
+    found = {k: state.get(f"backbone.layer{k}.0.context.fc1.weight") for k in (1, 2, 3, 4)}
+    ratios = {k: weight.shape[0] / weight.shape[1] for k, weight in found.items() if weight is not None}
+    return ContextConfig(layers=tuple(ratios), ratio=min(ratios.values())) if ratios else None  # type: ignore[arg-type]
 
 
 def _deformable(state: State) -> DeformableConfig | None:
@@ -101,12 +108,17 @@ def _stock(seen: ResNetConfig) -> dict[str, Any]:
     return stock
 
 
+_CONTEXT = (("fc1", 0), ("norm", 1), ("fc2", 3))
 _KINDS = (("conv", "conv"), ("bn", "bn"), ("bn", "gn"))  # ours and mmdetection's, which tells apart what normalises
 _MMDET: Names = (
     *((f"backbone.{ours}1", f"backbone.{theirs}1") for ours, theirs in _KINDS),
     *((f"backbone.layer{{}}.{{}}.{ours}{{}}", f"backbone.layer{{}}.{{}}.{theirs}{{}}") for ours, theirs in _KINDS),
     ("backbone.layer{}.{}.downsample.{}", "backbone.layer{}.{}.downsample.{}"),
     ("backbone.layer{}.{}.conv2.offset", "backbone.layer{}.{}.conv2.conv_offset"),
+    *(
+        (f"backbone.layer{{}}.{{}}.context.{ours}", f"backbone.layer{{}}.{{}}.context_block.{theirs}")
+        for ours, theirs in (("attention", "conv_mask"), *((n, f"channel_add_conv.{k}") for n, k in _CONTEXT))
+    ),
 )
 _MMDET_KNOWN = Known(
     read={
@@ -118,7 +130,10 @@ _MMDET_KNOWN = Known(
         "dcn": (None,),
         "dcn.type": ("DCN", "DCNv2"),
         "dcn.fallback_on_stride": (False,),
-        "plugins": (None,),
+        "plugins.cfg.type": ("ContextBlock",),
+        "plugins.cfg.pooling_type": ("att",),
+        "plugins.cfg.fusion_types": (["channel_add"],),
+        "plugins.position": ("after_conv3",),
         "deep_stem": (False,),
         "avg_down": (False,),
         "in_channels": (3,),
@@ -128,7 +143,7 @@ _MMDET_KNOWN = Known(
         "dilations": ([1, 1, 1, 1],),
     },
     inert=r"(depth|groups|base_width|base_channels|stem_channels|zero_init_residual|norm_cfg\.momentum)$"
-    r"|stage_with_dcn$|dcn\.(deform_groups|deformable_groups)$",  # shapes tell
+    r"|stage_with_dcn$|dcn\.(deform_groups|deformable_groups)$|plugins\.(stages|cfg\.ratio)$",  # shapes tell
 )
 
 
@@ -164,6 +179,7 @@ FAMILY = Family(
         "mmdet": Peer(
             sign=r"backbone\.layer1\.",
             names=_MMDET,
+            layout_in={r".*\.context\.norm\.(weight|bias)": lambda values, _: values.flatten()},  # (C, 1, 1) there
             complete=_from_mmdet,
             types=("ResNet", "ResNeXt"),
             known=_MMDET_KNOWN,

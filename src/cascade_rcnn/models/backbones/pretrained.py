@@ -13,7 +13,7 @@ from cascade_rcnn.tensor_files import read_state
 
 _CLASSIFIERS = ("fc.", "classifier.")  # of torchvision's ResNet and VGG
 
-_OFFSETS = ".offset."
+_ADDED = (".offset.", ".context.")  # to a network of ImageNet; without weights they begin as if they were not there
 
 
 def load_pretrained(backbone: nn.Module, config: BackboneConfig, source: str | Path) -> None:
@@ -29,8 +29,9 @@ def load_pretrained(backbone: nn.Module, config: BackboneConfig, source: str | P
         if not k.startswith(_CLASSIFIERS) and not k.endswith("num_batches_tracked")
     }
     own = {k: v for k, v in backbone.state_dict().items() if not k.endswith("num_batches_tracked")}
-    if not any(_OFFSETS in name for name in state):  # as ordinary convolutions, deformable ones begin
-        own = {k: v for k, v in own.items() if _OFFSETS not in k}
+    for part in _ADDED:
+        if not any(part in name for name in state):
+            own = {k: v for k, v in own.items() if part not in k}
     if wrong := mismatch(state, own):
         raise UserError(
             f"{source}: these are not weights of a {_torchvision_name(config)}: {wrong}; give the file of the backbone "

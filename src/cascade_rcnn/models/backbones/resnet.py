@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cascade_rcnn.config import ResNetConfig
+from cascade_rcnn.layers.context import GlobalContext
 from cascade_rcnn.layers.convolution import Conv2d
 from cascade_rcnn.layers.deformable import DeformableConv2d
 from cascade_rcnn.layers.normalization import conv_norm, make_norm
@@ -50,6 +51,9 @@ class _Block(nn.Module):
         self.downsample = None
         if stride != 1 or inputs != outputs:
             self.downsample = nn.Sequential(_conv(inputs, outputs, 1, stride), make_norm(config.norm, outputs))
+        self.context = None
+        if config.context is not None and layer in config.context.layers:
+            self.context = GlobalContext(outputs, max(1, int(outputs * config.context.ratio)))
         self.outputs = outputs
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,7 +61,9 @@ class _Block(nn.Module):
         for conv, norm in self.names[:-1]:
             x = F.relu_(conv_norm(getattr(self, conv), getattr(self, norm), x))
         conv, norm = self.names[-1]
-        return F.relu_(conv_norm(getattr(self, conv), getattr(self, norm), x).add_(shortcut))
+        x = conv_norm(getattr(self, conv), getattr(self, norm), x)
+        x = x if self.context is None else self.context(x)
+        return F.relu_(x.add_(shortcut))
 
 
 class ResNet(nn.Module):
@@ -87,6 +93,8 @@ class ResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, DeformableConv2d):
                 module.reset_offsets()
+            elif isinstance(module, GlobalContext):
+                module.reset_effect()
 
     def layers(self) -> Sequence[nn.Module]:
         """The stem and the four layers."""
