@@ -222,10 +222,12 @@ def _backbone(backbone: BackboneConfig, options: ModelOptions, pretrained: bool)
     if not pretrained:
         backbone = backbone.untrained()
     changes = {"drop_path": options.drop_path, "checkpointing": options.checkpointing or None}
-    for name, value in changes.items():
-        if value is not None and name not in backbone.__struct_fields__:
+    for name, value in {**changes, "backbone_norm": options.backbone_norm}.items():
+        if value is not None and name.removeprefix("backbone_") not in backbone.__struct_fields__:
             raise UserError(f"{name}={value}: {backbone.label} has no such option; leave it out")
     backbone = replace(backbone, **{name: value for name, value in changes.items() if value is not None})
+    if options.backbone_norm is not None:
+        backbone = replace(backbone, norm=NormConfig(kind=options.backbone_norm))
     trainable, layers = options.trainable_layers, backbone.layers
     if trainable is None:
         return backbone
