@@ -47,7 +47,7 @@ def test_stages_own_their_heads_and_iterations_share_one(prefix):
 
 
 def test_names():
-    assert len(list_models()) == 56
+    assert len(list_models()) == 64
     assert list_models() == sorted(list_models())
     asked = ["faster_rcnn_vgg16", "cascade_rcnn_vgg16", "iterative_bbox_vgg16", "iterative_bbox_resnet50_fpn"]
     asked += ["integral_loss_resnet50_fpn", "cascade_rcnn_resnet101_fpn", "iterative_bbox_rfcn_resnet50"]

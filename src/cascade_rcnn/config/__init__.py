@@ -2,7 +2,14 @@
 
 from msgspec.structs import replace
 
-from cascade_rcnn.config.backbones import BackboneConfig, ContextConfig, DeformableConfig, ResNetConfig, VGGConfig
+from cascade_rcnn.config.backbones import (
+    BackboneConfig,
+    ContextConfig,
+    DeformableConfig,
+    RegNetConfig,
+    ResNetConfig,
+    VGGConfig,
+)
 from cascade_rcnn.config.checks import Config
 from cascade_rcnn.config.heads import (
     BoxHeadConfig,
@@ -42,6 +49,7 @@ __all__ = [
     "PyramidConfig",
     "RFCNHeadConfig",
     "RPNConfig",
+    "RegNetConfig",
     "ResNetConfig",
     "RoIAlignConfig",
     "SamplingConfig",

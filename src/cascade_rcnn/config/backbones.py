@@ -93,6 +93,36 @@ class ResNetConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="resnet"):
         return replace(self, frozen_stages=0, norm=NormConfig(kind="batch"))
 
 
+class RegNetConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="regnet"):
+    """A RegNetX (Radosavovic et al. 2020); by default the one of 3.2 GFLOPs."""
+
+    layers: ClassVar[int] = 5  # that can be frozen: the stem and four stages
+
+    stem: int = 32
+    widths: tuple[int, int, int, int] = (96, 192, 432, 1008)  # channels of each stage
+    depths: tuple[int, int, int, int] = (2, 6, 15, 2)  # blocks
+    group_width: int = 48  # channels of a group of its 3x3 convolutions
+    norm: NormConfig = NormConfig()
+    frozen_stages: int = 2  # 0 none, 1 the stem, 2 stem and the first stage, ...
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a width that no network has."""
+        check(self, stem=(1, 8192), widths=(1, 65536), depths=(1, 1000), group_width=(1, 8192))
+        check(self, frozen_stages=(0, self.layers))
+        for width in self.widths:
+            if width % min(width, self.group_width):
+                raise UserError(f"widths: {width} is no multiple of group_width={self.group_width}")
+
+    def resized(self, width: int) -> Self:  # noqa: D102
+        group = max(1, self.group_width * width // self.stem)
+        widths = tuple(max(1, round(w * width / self.stem / group)) * group for w in self.widths)
+        return replace(self, stem=width, widths=widths, group_width=group)
+
+    def untrained(self) -> Self:
+        """Return a copy to be trained from random weights: nothing is frozen, statistics are the batch's."""
+        return replace(self, frozen_stages=0, norm=NormConfig(kind="batch"))
+
+
 class VGGConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="vgg"):
     """VGG-16 up to conv5_3 (Simonyan & Zisserman 2015)."""
 
@@ -113,4 +143,4 @@ class VGGConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="vgg"):
         return replace(self, planes=width)
 
 
-BackboneConfig: TypeAlias = ResNetConfig | VGGConfig
+BackboneConfig: TypeAlias = RegNetConfig | ResNetConfig | VGGConfig

@@ -23,6 +23,7 @@ from cascade_rcnn.config import (
     NormConfig,
     PreprocessConfig,
     PyramidConfig,
+    RegNetConfig,
     ResNetConfig,
     RFCNHeadConfig,
     RPNConfig,
@@ -67,11 +68,16 @@ _DEFORMABLE: dict[str, ResNetConfig] = {
     f"resnet{depth}_dcnv2": ResNetConfig(depth=depth, deformable=DeformableConfig(modulated=True))
     for depth in (50, 101)
 }
+_REGNETS: dict[str, BackboneConfig] = {
+    "regnet_x_800mf": RegNetConfig(widths=(64, 128, 288, 672), depths=(1, 3, 7, 5), group_width=16),
+    "regnet_x_3_2gf": RegNetConfig(widths=(96, 192, 432, 1008), depths=(2, 6, 15, 2), group_width=48),
+}
 _FPN = Family(
     names={method: f"{method}_{{}}_fpn" for method in _METHODS},
     backbones={
         **_RESNETS,
         **_DEFORMABLE,
+        **_REGNETS,
         "resnext101_32x8d": ResNetConfig(depth=101, groups=32, width_per_group=8),
     },
     pyramid=FPNConfig(),

@@ -6,7 +6,7 @@ from cascade_rcnn.config import ContextConfig, DeformableConfig, NormConfig, Res
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop.backbones.family import Family, Peer
 from cascade_rcnn.interop.known import Known
-from cascade_rcnn.interop.norms import detectron2_norm, mmdet_norm, seen_norm
+from cascade_rcnn.interop.norms import detectron2_norm, mmdet_fixed, mmdet_norm, seen_norm
 from cascade_rcnn.interop.python_config import Settings
 from cascade_rcnn.interop.renaming import Names, State, number_of
 
@@ -150,12 +150,10 @@ _MMDET_KNOWN = Known(
 def _from_mmdet(seen: ResNetConfig, get: Settings) -> ResNetConfig:
     norm, dcn = mmdet_norm(seen.norm, get("model.backbone.norm_cfg")), get("model.backbone.dcn.type")
     assert norm is not None
-    if norm.kind != "group" and get("model.backbone.norm_eval", True):
-        norm = replace(norm, kind="affine" if get("model.backbone.norm_cfg.requires_grad", True) else "frozen")
     return replace(
         seen,
         stride_in_1x1=get("model.backbone.style", "pytorch") == "caffe",
-        norm=norm,
+        norm=mmdet_fixed(norm, get),
         deformable=_said_of(seen.deformable, modulated=dcn == "DCNv2") if dcn else seen.deformable,
         frozen_stages=get("model.backbone.frozen_stages", 1) + 1,
     )

@@ -6,13 +6,14 @@ from urllib.error import URLError
 
 from torch import Tensor, nn
 
-from cascade_rcnn.config import BackboneConfig, ResNetConfig, VGGConfig
+from cascade_rcnn.config import BackboneConfig, RegNetConfig, ResNetConfig, VGGConfig
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.state_dicts import mismatch
 from cascade_rcnn.tensor_files import read_state
 
 _CLASSIFIERS = ("fc.", "classifier.")  # of torchvision's ResNet and VGG
 
+_REGNETS = {(64, 128, 288, 672): "regnet_x_800mf", (96, 192, 432, 1008): "regnet_x_3_2gf"}  # by their widths
 _ADDED = (".offset.", ".context.")  # to a network of ImageNet; without weights they begin as if they were not there
 
 
@@ -44,6 +45,8 @@ def _torchvision_name(config: BackboneConfig) -> str:
     match config:
         case VGGConfig():
             return "vgg16"
+        case RegNetConfig():
+            return _REGNETS.get(config.widths, f"regnet_x of {config.widths} channels")
         case ResNetConfig(groups=1):
             return f"resnet{config.depth}"
         case ResNetConfig():
@@ -53,6 +56,8 @@ def _torchvision_name(config: BackboneConfig) -> str:
 def _imagenet(name: str) -> Mapping[str, Tensor]:
     import torchvision
 
+    if name not in torchvision.models.list_models():
+        raise UserError(f"torchvision has no weights of a {name}; give a file of them, or a network that it has")
     weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
     try:
         return weights.get_state_dict(progress=False, check_hash=True)
