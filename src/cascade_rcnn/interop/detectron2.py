@@ -186,4 +186,8 @@ def to_detectron2(model: Detector) -> State:
     backbone = backbones.of_config("detectron2", config.backbone)
     rows = (*backbone.names, *_BODY, *(_CASCADE if len(model.config.stages) > 1 else _SINGLE))
     state = relaid(model.state_dict(), model.config, {**layout.LAYOUT_OUT, **backbone.layout_out})
-    return {rename(name, rows) or name: t for name, t in state.items() if not name.endswith("num_batches_tracked")}
+    state = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
+    theirs = {name: rename(name, rows) for name in state}
+    if missing := [name for name, other in theirs.items() if other is None]:
+        raise UserError(f"{config.name}: detectron2 has no place for '{missing[0]}' ({len(missing)} such tensors)")
+    return {str(theirs[name]): tensor for name, tensor in state.items()}

@@ -99,10 +99,12 @@ def _from_detectron2(seen: ResNetConfig, get: dict[str, Any]) -> ResNetConfig:
 
 
 def _stock(seen: ResNetConfig) -> dict[str, Any]:
-    """ResNeXt starts from other pretrained weights; what the tensors show of offsets holds."""
+    """ResNeXt and group norm start from other pretrained weights; what the tensors show of offsets holds."""
     stock: dict[str, Any] = {}
     if seen.groups > 1:
         stock |= {"MODEL.PIXEL_STD": [57.375, 57.12, 58.395], "MODEL.RESNETS.STRIDE_IN_1X1": False}
+    if seen.norm.kind == "group":
+        stock |= {"MODEL.RESNETS.NORM": "GN", "MODEL.RESNETS.STRIDE_IN_1X1": False}
     if seen.deformable:
         stock["MODEL.RESNETS.DEFORM_MODULATED"] = seen.deformable.modulated
     return stock
