@@ -15,9 +15,11 @@ import torch
 
 from cascade_rcnn import Predictor, UserError, load, save
 from cascade_rcnn.cli import main
+from cascade_rcnn.config import ContextConfig, DeformableConfig, replace
 from cascade_rcnn.data import load_annotations
 from cascade_rcnn.data.shapes import write_shapes
 from cascade_rcnn.export.export import SUFFIX, Format, Request, export
+from cascade_rcnn.models.build import build
 from cascade_rcnn.runtime import Runtime
 
 from .conftest import make
@@ -262,3 +264,21 @@ def test_the_command_line_exports_and_predicts(checkpoint, export_once, tmp_path
     with pytest.raises(SystemExit):
         main(["export", str(checkpoint), "--precision", "int8"])
     assert "give --annotations" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("format_", ["onnx", "openvino", "torch-export"])
+def test_deformable_convolutions_and_context(tmp_path, format_):
+    """Two groups of offsets with masks, which move every tap; a context that adds something."""
+    plain = make("faster_rcnn_resnet50_dcnv2_fpn").config
+    moving = DeformableConfig(modulated=True, groups=2, layers=(4,))
+    backbone = replace(plain.backbone, deformable=moving, context=ContextConfig(layers=(4,)))
+    model = build(replace(plain, backbone=backbone)).eval()
+    for name, parameter in model.named_parameters():
+        if ".offset." in name or ".context." in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    save(model, tmp_path / "model.safetensors")
+    output = tmp_path / f"exported{SUFFIX[format_]}"
+    report = export(tmp_path / "model.safetensors", output, Request(format=format_, dynamic=True))
+    assert report.difference.expected > 100
+    assert report.difference.missing == 0
+    assert report.difference.boxes < 0.01

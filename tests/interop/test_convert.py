@@ -9,9 +9,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from cascade_rcnn import create_model
+from cascade_rcnn.config import ContextConfig, DeformableConfig, replace
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop import convert_checkpoint, detectron2, mmdet, to_detectron2
 from cascade_rcnn.interop.convert import PEERS
+from cascade_rcnn.models.build import build
 from cascade_rcnn.models.checkpoint import load, save
 
 SMALL = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 16}
@@ -63,6 +65,47 @@ def test_resnext_takes_its_stock_settings():
     assert (config.backbone.groups, config.backbone.width_per_group, config.backbone.depth) == (32, 8, 101)
     assert not config.backbone.stride_in_1x1
     assert config.preprocess.std == pytest.approx([57.375 / 255, 57.12 / 255, 58.395 / 255])
+
+
+@pytest.mark.parametrize("modulated", [False, True])
+def test_deformable_convolutions_and_group_norm_keep_their_kind_and_names(modulated):
+    """As in detectron2's X152-32x8d: the offsets' convolution lies beside the one that they move."""
+    with torch.device("meta"):
+        plain = create_model("cascade_rcnn_resnet50_fpn", num_classes=80, backbone_norm="group", norm="group").config
+        deformable = DeformableConfig(modulated=modulated, layers=(3, 4), groups=2 if modulated else 1)
+        model = build(replace(plain, backbone=replace(plain.backbone, deformable=deformable)))
+    theirs = to_detectron2(model)
+    assert theirs["backbone.bottom_up.res4.0.conv2_offset.weight"].shape == (54 if modulated else 18, 256, 3, 3)
+    assert "backbone.bottom_up.res4.0.conv2.norm.weight" in theirs
+    theirs["sem_seg_head.predictor.weight"] = torch.empty(54, 128, 1, 1, device="meta")
+    settings = {"MODEL.RESNETS.NORM": "GN", "MODEL.RESNETS.DEFORM_MODULATED": modulated}
+    config, state = detectron2.convert(theirs, settings)
+    assert config.backbone.deformable == deformable
+    assert config.backbone.norm.kind == config.pyramid.norm.kind == "group"
+    assert state.keys() == model.state_dict().keys()
+
+
+def test_group_norm_takes_its_stock_settings():
+    with torch.device("meta"):
+        model = create_model("cascade_rcnn_resnet50_fpn", num_classes=80, backbone_norm="group")
+    config, _ = detectron2.convert(to_detectron2(model), None)
+    assert (config.backbone.norm.kind, config.backbone.stride_in_1x1) == ("group", False)
+
+
+def test_what_detectron2_lacks_is_not_given_to_it():
+    with torch.device("meta"):
+        plain = create_model("cascade_rcnn_resnet50_fpn", num_classes=2).config
+        model = build(replace(plain, backbone=replace(plain.backbone, context=ContextConfig())))
+    with pytest.raises(UserError, match=r"detectron2 has no place for 'backbone\.layer2\.0\.context"):
+        to_detectron2(model)
+
+
+def test_a_panoptic_model_s_segmentation_is_left_out_and_said_to_be(tmp_path):
+    state = to_detectron2(create_model("cascade_rcnn_resnet18_fpn", num_classes=3, **SMALL))
+    save_file(contiguous(state | {"sem_seg_head.predictor.bias": torch.zeros(54)}), tmp_path / "model.safetensors")
+    model, notes = convert_checkpoint(tmp_path / "model.safetensors", "detectron2")
+    assert any(note.startswith("the semantic segmentation of a panoptic model is left out") for note in notes)
+    assert not any("seg" in name for name in model.state_dict())
 
 
 @pytest.mark.parametrize("name", ["faster_rcnn_resnet18_fpn", "cascade_rcnn_resnet18_fpn"])
@@ -136,7 +179,6 @@ def test_what_does_not_fit_is_named_in_one_line(checkpoint):
     [
         ("detectron2", "backbone.simfp_2.0.weight", "ViTDet's plain vision transformer"),
         ("detectron2", "backbone.net.pos_embed", "ViTDet's plain vision transformer"),
-        ("detectron2", "backbone.bottom_up.res2.0.conv2_offset.weight", "a deformable convolution"),
         ("mmdet", "backbone.stages.0.blocks.0.attn.w_msa.qkv.weight", "a Swin or another vision transformer"),
         ("mmdet", "backbone.downsample_layers.0.0.weight", "a ConvNeXt"),
     ],

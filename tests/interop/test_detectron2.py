@@ -82,7 +82,6 @@ DATASETS: {TRAIN: [voc_2007_train]}
         ("MODEL: {ROI_HEADS: {PROPOSAL_APPEND_GT: false}}", "PROPOSAL_APPEND_GT is False"),
         ("MODEL: {RPN: {LOSS_WEIGHT: 2.0}}", r"LOSS_WEIGHT is 2\.0; 1\.0 converts"),
         ("MODEL: {RPN: {IN_FEATURES: [p3, p4]}}", r"IN_FEATURES is \['p3', 'p4'\]"),
-        ("MODEL: {RESNETS: {DEFORM_ON_PER_STAGE: [false, true, true, true]}}", "DEFORM_ON_PER_STAGE"),
         ("MODEL: {RPN: {NMS_TRESH: 0.6}}", r"MODEL\.RPN\.NMS_TRESH is 0\.6, which has no equivalent here"),
         ("MODEL: {DETIC: {SCORE: 1}}", r"MODEL\.DETIC\.SCORE is 1, which has no equivalent"),
         ("MODEL: {MASK_ON: true}\nTEST: {AUG: {ENABLED: true}}", r"TEST\.AUG\.ENABLED is True; False converts"),

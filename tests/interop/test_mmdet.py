@@ -94,7 +94,10 @@ def _head(**settings: object) -> dict:
         ),
         (f"model = {_head(temperature=2)}", r"bbox_head\.temperature is 2, which has no equivalent here"),
         ("model = dict(roi_head=dict(type='DoubleHeadRoIHead'))", "'DoubleHeadRoIHead'; 'StandardRoIHead' or"),
-        ("model = dict(backbone=dict(dcn=dict(deform_groups=1, type='DCNv2')))", r"dcn\.type is 'DCNv2', which has no"),
+        (
+            "model = dict(backbone=dict(dcn=dict(deform_groups=1, type='DCNv3')))",
+            r"dcn\.type is 'DCNv3'; 'DCN' or 'DCNv2' converts",
+        ),
         ("model = dict(rpn_head=dict(anchor_generator=dict(strides=[8, 16])))", r"strides is \[8, 16\]; \[4, 8"),
         ("model = dict(train_cfg=dict(rcnn=dict(sampler=dict(type='OHEMSampler'))))", "'OHEMSampler'"),
         (

@@ -47,7 +47,7 @@ def test_stages_own_their_heads_and_iterations_share_one(prefix):
 
 
 def test_names():
-    assert len(list_models()) == 48
+    assert len(list_models()) == 64
     assert list_models() == sorted(list_models())
     asked = ["faster_rcnn_vgg16", "cascade_rcnn_vgg16", "iterative_bbox_vgg16", "iterative_bbox_resnet50_fpn"]
     asked += ["integral_loss_resnet50_fpn", "cascade_rcnn_resnet101_fpn", "iterative_bbox_rfcn_resnet50"]
@@ -68,3 +68,21 @@ def test_models_are_listed_by_patterns():
 def test_options_that_a_backbone_lacks_are_refused(option, value):
     with pytest.raises(UserError, match=f"{option}={value}: resnet50 has no such option"):
         create_model("cascade_rcnn_resnet50_fpn", 1, **{option: value})
+
+
+@pytest.mark.parametrize("kind", ["frozen", "affine", "batch", "group"])
+def test_the_backbone_s_norm_is_the_one_asked_for(kind):
+    with torch.device("meta"):
+        model = create_model("cascade_rcnn_resnet50_fpn", 2, backbone_norm=kind)
+        plain = create_model("cascade_rcnn_resnet50_fpn", 2)
+    assert model.config.backbone.norm.kind == kind
+    assert plain.config.backbone.norm.kind == "batch"
+    assert ("backbone.bn1.running_mean" in model.state_dict()) == (kind != "group")
+    trained = {name for name, _ in model.backbone.named_parameters()}
+    assert ("layer1.0.bn1.weight" in trained) == (kind != "frozen")
+    assert model.config.pyramid == plain.config.pyramid
+
+
+def test_a_network_without_norms_has_none_to_choose():
+    with pytest.raises(UserError, match="backbone_norm=group: vgg16 has no such option"):
+        create_model("cascade_rcnn_vgg16", 1, backbone_norm="group")

@@ -5,18 +5,19 @@ import torch
 from torch import nn
 
 from cascade_rcnn import create_model
-from cascade_rcnn.config import NormConfig, ResNetConfig
+from cascade_rcnn.config import DeformableConfig, NormConfig, ResNetConfig
 from cascade_rcnn.layers.normalization import FixedBatchNorm
 from cascade_rcnn.models.backbones.resnet import ResNet
 from cascade_rcnn.models.folding import fold_norms, lower_weights
 
 
 @pytest.mark.parametrize("norm", ["frozen", "affine", "batch"])
-@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize(("depth", "deformable"), [(18, None), (50, None), (50, DeformableConfig(modulated=True))])
 @torch.no_grad()
-def test_features_stay_and_norms_go(norm, depth):
+def test_features_stay_and_norms_go(norm, depth, deformable):
     torch.manual_seed(0)
-    network = ResNet(ResNetConfig(depth=depth, stem=8, planes=8, norm=NormConfig(kind=norm))).eval()
+    config = ResNetConfig(depth=depth, stem=8, planes=8, deformable=deformable, norm=NormConfig(kind=norm))
+    network = ResNet(config).eval()
     for module in network.modules():
         if isinstance(module, FixedBatchNorm | nn.BatchNorm2d):
             module.running_mean.normal_()

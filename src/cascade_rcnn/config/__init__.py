@@ -2,7 +2,14 @@
 
 from msgspec.structs import replace
 
-from cascade_rcnn.config.backbones import BackboneConfig, ResNetConfig, VGGConfig
+from cascade_rcnn.config.backbones import (
+    BackboneConfig,
+    ContextConfig,
+    DeformableConfig,
+    RegNetConfig,
+    ResNetConfig,
+    VGGConfig,
+)
 from cascade_rcnn.config.checks import Config
 from cascade_rcnn.config.heads import (
     BoxHeadConfig,
@@ -29,7 +36,9 @@ __all__ = [
     "BoxLossConfig",
     "Category",
     "Config",
+    "ContextConfig",
     "ConvFCHeadConfig",
+    "DeformableConfig",
     "FPNConfig",
     "InferenceConfig",
     "IoULossConfig",
@@ -40,6 +49,7 @@ __all__ = [
     "PyramidConfig",
     "RFCNHeadConfig",
     "RPNConfig",
+    "RegNetConfig",
     "ResNetConfig",
     "RoIAlignConfig",
     "SamplingConfig",

@@ -30,6 +30,29 @@ class AnyBackboneConfig(Config, frozen=True, kw_only=True):
         return replace(self, frozen_stages=0)
 
 
+class DeformableConfig(Config, frozen=True, kw_only=True):
+    """Deformable convolutions in place of the 3x3 ones of bottlenecks; `modulated`: their second version (DCNv2)."""
+
+    modulated: bool = False
+    groups: int = 1  # parts of the channels with offsets of their own
+    layers: tuple[Literal[1, 2, 3, 4], ...] = (2, 3, 4)  # which of layer1 to layer4
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a number that is out of range."""
+        check(self, groups=(1, 8192))
+
+
+class ContextConfig(Config, frozen=True, kw_only=True):
+    """A global context block at the end of bottlenecks (GCNet); `ratio`: of its inner channels to the block's."""
+
+    ratio: float = 0.25
+    layers: tuple[Literal[1, 2, 3, 4], ...] = (2, 3, 4)  # which of layer1 to layer4
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a number that is out of range."""
+        check(self, ratio=(0, 1))
+
+
 class ResNetConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="resnet"):
     """A residual network (He et al. 2016), or ResNeXt with more than one group."""
 
@@ -42,6 +65,8 @@ class ResNetConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="resnet"):
     groups: int = 1
     width_per_group: int = 64
     stride_in_1x1: bool = False  # caffe style (detectron2's MSRA weights)
+    deformable: DeformableConfig | None = None  # None: no convolution is
+    context: ContextConfig | None = None
     norm: NormConfig = NormConfig()
     frozen_stages: int = 2  # 0 none, 1 the stem, 2 stem and layer1, ...
 
@@ -49,13 +74,49 @@ class ResNetConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="resnet"):
         """Raises UserError for a width that no network has."""
         check(self, stem=(1, 8192), planes=(1, 8192), groups=(1, 8192), width_per_group=(1, 8192))
         check(self, frozen_stages=(0, self.layers))
+        for name in ("deformable", "context"):
+            if getattr(self, name) is not None and self.depth < 50:
+                raise UserError(f"{name}: resnet{self.depth} has no bottlenecks; take a depth of 50, 101 or 152")
 
     @property
     def label(self) -> str:  # noqa: D102
-        return f"resnext{self.depth}" if self.groups > 1 else f"resnet{self.depth}"
+        name = f"resnext{self.depth}" if self.groups > 1 else f"resnet{self.depth}"
+        if self.deformable is not None:
+            name += "_dcnv2" if self.deformable.modulated else "_dcn"
+        return name if self.context is None else f"{name}_gc"
 
     def resized(self, width: int) -> Self:  # noqa: D102
         return replace(self, stem=width, planes=width)
+
+    def untrained(self) -> Self:
+        """Return a copy to be trained from random weights: nothing is frozen, statistics are the batch's."""
+        return replace(self, frozen_stages=0, norm=NormConfig(kind="batch"))
+
+
+class RegNetConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="regnet"):
+    """A RegNetX (Radosavovic et al. 2020); by default the one of 3.2 GFLOPs."""
+
+    layers: ClassVar[int] = 5  # that can be frozen: the stem and four stages
+
+    stem: int = 32
+    widths: tuple[int, int, int, int] = (96, 192, 432, 1008)  # channels of each stage
+    depths: tuple[int, int, int, int] = (2, 6, 15, 2)  # blocks
+    group_width: int = 48  # channels of a group of its 3x3 convolutions
+    norm: NormConfig = NormConfig()
+    frozen_stages: int = 2  # 0 none, 1 the stem, 2 stem and the first stage, ...
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a width that no network has."""
+        check(self, stem=(1, 8192), widths=(1, 65536), depths=(1, 1000), group_width=(1, 8192))
+        check(self, frozen_stages=(0, self.layers))
+        for width in self.widths:
+            if width % min(width, self.group_width):
+                raise UserError(f"widths: {width} is no multiple of group_width={self.group_width}")
+
+    def resized(self, width: int) -> Self:  # noqa: D102
+        group = max(1, self.group_width * width // self.stem)
+        widths = tuple(max(1, round(w * width / self.stem / group)) * group for w in self.widths)
+        return replace(self, stem=width, widths=widths, group_width=group)
 
     def untrained(self) -> Self:
         """Return a copy to be trained from random weights: nothing is frozen, statistics are the batch's."""
@@ -82,4 +143,4 @@ class VGGConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="vgg"):
         return replace(self, planes=width)
 
 
-BackboneConfig: TypeAlias = ResNetConfig | VGGConfig
+BackboneConfig: TypeAlias = RegNetConfig | ResNetConfig | VGGConfig

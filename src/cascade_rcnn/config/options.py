@@ -28,6 +28,8 @@ class ModelOptions:
     head: Literal["2fc", "4conv1fc"] = "2fc"  # layers of the box head, fully connected and convolutional (not R-FCN's)
     head_width: int | None = None  # 1024 (fully connected units; R-FCN: channels), VGG 2048
     norm: Literal["batch", "group"] | None = None  # normalisation in the pyramid and in the box head's convolutions
+    # ... and in the backbone, where it has a choice; default: its statistics are fixed if pretrained, else of the batch
+    backbone_norm: Literal["frozen", "affine", "batch", "group"] | None = None
     box_loss: Literal["smooth_l1", "giou", "diou", "ciou"] = "smooth_l1"  # of the box heads
     anchor_sizes: tuple[int, ...] | None = None  # one a pyramid level, from P2 on; without a pyramid all on one level
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)

@@ -100,6 +100,49 @@ def _roi_align(features: Any, rois: Any, scale: float, height: int, width: int, 
     )
 
 
+def _deform_conv2d(x: Any, weight: Any, offset: Any, mask: Any, bias: Any, *geometry: int) -> Any:
+    """torchvision's deform_conv2d by sampling every tap, then a 1x1 convolution: DeformConv is not in every engine."""
+    *steps, groups, parts, masked = geometry  # stride, padding, dilation (each of rows, columns)
+    outputs, channels, rows, columns = weight.shape
+    taps = rows * columns
+    height, width = (op.Shape(offset, start=axis, end=axis + 1) for axis in (2, 3))
+    apart = _reshape(offset, -1, taps, 2, height, width)  # (B parts, K, 2, H', W')
+    sizes, places = (op.Shape(x, start=axis, end=axis + 1) for axis in (3, 2)), []
+    for axis, size in zip((1, 0), sizes, strict=True):  # x, then y, as a grid has them
+        stride, padding, dilation = steps[axis::2]
+        start = op.Mul(_range((height, width)[axis]), op.Constant(value_float=float(stride)))
+        taken = [k % columns if axis else k // columns for k in range(taps)]
+        moved = op.Constant(value_floats=[float(k * dilation - padding) for k in taken])
+        at = op.Add(_reshape(moved, 1, taps, 1, 1), _reshape(start, 1, 1, *((1, -1) if axis else (-1, 1))))
+        at = op.Add(op.Gather(apart, op.Constant(value_int=axis), axis=2), at)
+        at = op.Div(op.Add(op.Mul(at, op.Constant(value_float=2.0)), op.Constant(value_float=1.0)), _float(size))
+        places.append(_unsqueeze(op.Sub(at, op.Constant(value_float=1.0)), 4))
+    grid = _reshape(op.Concat(*places, axis=4), op.Shape(apart, start=0, end=1), -1, width, 2)
+    whole = _reshape(x, -1, channels * groups // parts, op.Shape(x, start=2, end=3), op.Shape(x, start=3, end=4))
+    sampled = op.GridSample(whole, grid, align_corners=0, mode="bilinear", padding_mode="zeros")
+    if masked:
+        sampled = op.Mul(sampled, _reshape(mask, op.Shape(apart, start=0, end=1), 1, -1, width))
+    sampled = _reshape(sampled, -1, channels * groups * taps, height, width)
+    kernel = _reshape(weight, outputs, channels * taps, 1, 1)
+    return op.Conv(sampled, kernel, bias, group=groups, kernel_shape=[1, 1])
+
+
+def _reshape(value: Any, *shape: Any) -> Any:
+    """Sizes are numbers, or shapes of one axis."""
+    return op.Reshape(
+        value, op.Concat(*(op.Constant(value_ints=[s]) if isinstance(s, int) else s for s in shape), axis=0)
+    )
+
+
+def _range(length: Any) -> Any:
+    """0, 1, ... of a shape of one axis, as floats."""
+    return _float(op.Range(op.Constant(value_int=0), op.Squeeze(length), op.Constant(value_int=1)))
+
+
+def _float(value: Any) -> Any:
+    return op.Cast(value, to=onnx.TensorProto.FLOAT)
+
+
 def _unsqueeze(value: Any, axis: int) -> Any:
     return op.Unsqueeze(value, op.Constant(value_ints=[axis]))
 
@@ -108,4 +151,5 @@ _TRANSLATIONS: dict[Any, Any] = {
     nms.OPERATOR: _keep_mask,
     weighted_sum.OPERATOR: _weighted_sum,
     torch.ops.torchvision.roi_align.default: _roi_align,
+    torch.ops.torchvision.deform_conv2d.default: _deform_conv2d,
 }

@@ -58,6 +58,8 @@ def _notes(peer: ModuleType, state: State, config: ModelConfig, settings: Any) -
     masks = sum(re.match(peer.MASK, name) is not None for name in state)
     if masks:
         notes.append(f"the mask or keypoint head ({masks} tensors) is left out; boxes do not depend on it")
+    if any(name.startswith("sem_seg_head.") for name in state):
+        notes.append("the semantic segmentation of a panoptic model is left out; boxes do not depend on it")
     if config.categories[0].name == "class 1":
         notes.append(f"the class names are not known; they are 'class 1' to 'class {config.num_classes}'")
     elif settings is None:

@@ -54,7 +54,7 @@ _SINGLE: Names = (
 SIGN = r"(backbone\.bottom_up|proposal_generator)\."
 NAMES: Names = (*_BODY, *_CASCADE, *_SINGLE)
 MASK = r"roi_heads\.mask_"
-IGNORED = rf"{MASK}|pixel_(mean|std)$|proposal_generator\.anchor_generator\.|.*\.num_batches_tracked$"
+IGNORED = rf"{MASK}|sem_seg_head\.|pixel_(mean|std)$|proposal_generator\.anchor_generator\.|.*\.num_batches_tracked$"
 
 
 def read_settings(config: Path | None, meta: dict[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:
@@ -186,4 +186,8 @@ def to_detectron2(model: Detector) -> State:
     backbone = backbones.of_config("detectron2", config.backbone)
     rows = (*backbone.names, *_BODY, *(_CASCADE if len(model.config.stages) > 1 else _SINGLE))
     state = relaid(model.state_dict(), model.config, {**layout.LAYOUT_OUT, **backbone.layout_out})
-    return {rename(name, rows) or name: t for name, t in state.items() if not name.endswith("num_batches_tracked")}
+    state = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
+    theirs = {name: rename(name, rows) for name in state}
+    if missing := [name for name, other in theirs.items() if other is None]:
+        raise UserError(f"{config.name}: detectron2 has no place for '{missing[0]}' ({len(missing)} such tensors)")
+    return {str(theirs[name]): tensor for name, tensor in state.items()}

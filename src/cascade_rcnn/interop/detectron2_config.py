@@ -24,6 +24,7 @@ STOCK: dict[str, Any] = {
     "MODEL.FPN.NORM": "",
     "MODEL.RESNETS.NORM": "FrozenBN",
     "MODEL.RESNETS.STRIDE_IN_1X1": True,
+    "MODEL.RESNETS.DEFORM_MODULATED": False,
     "MODEL.ANCHOR_GENERATOR.SIZES": [[32], [64], [128], [256], [512]],
     "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": [[0.5, 1.0, 2.0]],
     "MODEL.ANCHOR_GENERATOR.OFFSET": 0.0,
@@ -60,7 +61,7 @@ STOCK: dict[str, Any] = {
 STOCK_CASCADE = {"MODEL.RPN.POST_NMS_TOPK_TRAIN": 2000}
 
 _REQUIRED: dict[str, tuple[Any, ...]] = {
-    "MODEL.META_ARCHITECTURE": ("GeneralizedRCNN",),
+    "MODEL.META_ARCHITECTURE": ("GeneralizedRCNN", "PanopticFPN"),
     "MODEL.LOAD_PROPOSALS": (False,),
     "MODEL.BACKBONE.NAME": ("build_resnet_fpn_backbone",),
     "MODEL.FPN.FUSE_TYPE": ("sum",),
@@ -68,7 +69,6 @@ _REQUIRED: dict[str, tuple[Any, ...]] = {
     "MODEL.FPN.IN_FEATURES": (["res2", "res3", "res4", "res5"],),
     "MODEL.RESNETS.OUT_FEATURES": (["res2", "res3", "res4", "res5"],),
     "MODEL.RESNETS.RES5_DILATION": (1,),
-    "MODEL.RESNETS.DEFORM_ON_PER_STAGE": ([False] * 4,),
     "MODEL.RESNETS.NORM": _NORMS,
     "MODEL.ANCHOR_GENERATOR.NAME": ("DefaultAnchorGenerator",),
     "MODEL.PROPOSAL_GENERATOR.NAME": ("RPN",),
@@ -102,7 +102,7 @@ _INERT = "|".join(
         r"MODEL\.(DEVICE|WEIGHTS|MASK_ON|KEYPOINT_ON)$",
         r"MODEL\.(RETINANET|SEM_SEG_HEAD|PANOPTIC_FPN|ROI_MASK_HEAD|ROI_KEYPOINT_HEAD)\.",  # left out, or not used
         r"MODEL\.RESNETS\.(DEPTH|NUM_GROUPS|WIDTH_PER_GROUP|\w+_OUT_CHANNELS)$",  # shapes tell
-        r"MODEL\.RESNETS\.DEFORM_(MODULATED|NUM_GROUPS)$",  # of none
+        r"MODEL\.RESNETS\.DEFORM_(ON_PER_STAGE|NUM_GROUPS)$",
         r"MODEL\.(FPN\.OUT_CHANNELS|ROI_HEADS\.NUM_CLASSES|ANCHOR_GENERATOR\.ANGLES)$",
         r"MODEL\.RPN\.CONV_DIMS$",  # shapes tell these, too
         r"MODEL\.ROI_BOX_HEAD\.(NUM_CONV|NUM_FC|FC_DIM|CONV_DIM|CLS_AGNOSTIC_BBOX_REG|POOLER_RESOLUTION|FED_LOSS_\w+)$",

@@ -30,7 +30,6 @@ _FOREIGN = {  # what a tensor that has no place belongs to, by its name
     r"backbone\.(simfp_|net\.)": "ViTDet's plain vision transformer",
     r"backbone\..*\.attn\.|backbone\.(bottom_up\.)?patch_embed": "a Swin or another vision transformer",
     r"backbone\.downsample_layers|depthwise_conv|\.gamma$": "a ConvNeXt",
-    r"conv_offset|conv2_offset": "a deformable convolution",
 }
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from cascade_rcnn.config import NormConfig, replace
+from cascade_rcnn.interop.python_config import Settings
 from cascade_rcnn.interop.renaming import State
 
 
@@ -26,3 +27,10 @@ def mmdet_norm(seen: NormConfig | None, layer: dict[str, Any] | None) -> NormCon
         return None
     groups = (layer or {}).get("num_groups", seen.groups)
     return replace(seen, groups=groups, eps=float((layer or {}).get("eps", 1e-5)), folded=False)
+
+
+def mmdet_fixed(norm: NormConfig, get: Settings) -> NormConfig:
+    """What mmdetection's `norm_eval` makes of a backbone's batch normalisation: statistics that stay."""
+    if norm.kind == "group" or not get("model.backbone.norm_eval", True):
+        return norm
+    return replace(norm, kind="affine" if get("model.backbone.norm_cfg.requires_grad", True) else "frozen")

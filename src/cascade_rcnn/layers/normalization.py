@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cascade_rcnn.config import NormConfig
-from cascade_rcnn.layers.convolution import conv2d
 
 
 def make_norm(config: NormConfig, channels: int, *, of_rois: bool = False) -> nn.Module:
@@ -103,5 +102,5 @@ def conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
     if isinstance(norm, FixedBatchNorm) and norm.folded and isinstance(conv, nn.Conv2d):
         scale, shift = norm.affine()
         weight = conv.weight * scale[:, None, None, None]
-        return conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)  # type: ignore[arg-type]
+        return conv._conv_forward(x, weight, shift)
     return norm(conv(x))

@@ -14,6 +14,7 @@ from cascade_rcnn.config import (
     BoxLossConfig,
     Category,
     ConvFCHeadConfig,
+    DeformableConfig,
     FPNConfig,
     InferenceConfig,
     IoULossConfig,
@@ -22,6 +23,7 @@ from cascade_rcnn.config import (
     NormConfig,
     PreprocessConfig,
     PyramidConfig,
+    RegNetConfig,
     ResNetConfig,
     RFCNHeadConfig,
     RPNConfig,
@@ -62,9 +64,22 @@ _METHODS: dict[str, tuple[Method, int]] = {  # and how many stages, iterations o
     "integral_loss": ("integral", 3),
 }
 _RESNETS: dict[str, ResNetConfig] = {f"resnet{depth}": ResNetConfig(depth=depth) for depth in (18, 34, 50, 101, 152)}
+_DEFORMABLE: dict[str, ResNetConfig] = {
+    f"resnet{depth}_dcnv2": ResNetConfig(depth=depth, deformable=DeformableConfig(modulated=True))
+    for depth in (50, 101)
+}
+_REGNETS: dict[str, BackboneConfig] = {
+    "regnet_x_800mf": RegNetConfig(widths=(64, 128, 288, 672), depths=(1, 3, 7, 5), group_width=16),
+    "regnet_x_3_2gf": RegNetConfig(widths=(96, 192, 432, 1008), depths=(2, 6, 15, 2), group_width=48),
+}
 _FPN = Family(
     names={method: f"{method}_{{}}_fpn" for method in _METHODS},
-    backbones={**_RESNETS, "resnext101_32x8d": ResNetConfig(depth=101, groups=32, width_per_group=8)},
+    backbones={
+        **_RESNETS,
+        **_DEFORMABLE,
+        **_REGNETS,
+        "resnext101_32x8d": ResNetConfig(depth=101, groups=32, width_per_group=8),
+    },
     pyramid=FPNConfig(),
     box_head=ConvFCHeadConfig(),
     rois=512,
@@ -213,10 +228,12 @@ def _backbone(backbone: BackboneConfig, options: ModelOptions, pretrained: bool)
     if not pretrained:
         backbone = backbone.untrained()
     changes = {"drop_path": options.drop_path, "checkpointing": options.checkpointing or None}
-    for name, value in changes.items():
-        if value is not None and name not in backbone.__struct_fields__:
+    for name, value in {**changes, "backbone_norm": options.backbone_norm}.items():
+        if value is not None and name.removeprefix("backbone_") not in backbone.__struct_fields__:
             raise UserError(f"{name}={value}: {backbone.label} has no such option; leave it out")
     backbone = replace(backbone, **{name: value for name, value in changes.items() if value is not None})
+    if options.backbone_norm is not None:
+        backbone = replace(backbone, norm=NormConfig(kind=options.backbone_norm))
     trainable, layers = options.trainable_layers, backbone.layers
     if trainable is None:
         return backbone

@@ -13,6 +13,7 @@ from cascade_rcnn.config import (
     FPNConfig,
     IoULossConfig,
     ModelConfig,
+    RegNetConfig,
     ResNetConfig,
     RFCNHeadConfig,
     SingleScaleConfig,
@@ -25,6 +26,7 @@ from cascade_rcnn.heads.integral import IntegralLoss
 from cascade_rcnn.heads.iterative import iterative_bbox
 from cascade_rcnn.heads.rfcn import RFCNHead
 from cascade_rcnn.losses import IoULoss, SmoothL1Loss
+from cascade_rcnn.models.backbones.regnet import RegNet
 from cascade_rcnn.models.backbones.resnet import ResNet
 from cascade_rcnn.models.backbones.vgg import VGG
 from cascade_rcnn.models.detector import Detector
@@ -62,7 +64,7 @@ def _rfcn(config: ModelConfig, pyramid: Pyramid) -> tuple[HeadMaker, LayOut]:
 
 
 # A config's type -> what builds it. Backbones and box losses take the config alone.
-BACKBONES: dict[type, Callable[[Any], Any]] = {ResNetConfig: ResNet, VGGConfig: VGG}
+BACKBONES: dict[type, Callable[[Any], Any]] = {RegNetConfig: RegNet, ResNetConfig: ResNet, VGGConfig: VGG}
 PYRAMIDS: dict[type, Callable[..., Pyramid]] = {FPNConfig: _fpn, SingleScaleConfig: _single_scale}
 BOX_HEADS: dict[type, Callable[[ModelConfig, Pyramid], tuple[HeadMaker, LayOut]]] = {
     ConvFCHeadConfig: _conv_fc,

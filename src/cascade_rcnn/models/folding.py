@@ -1,5 +1,7 @@
 """What inference runs in place of what was trained: normalisation inside convolutions, weights of lower precision."""
 
+from copy import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -52,16 +54,9 @@ def _affine(norm: FixedBatchNorm | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 
 
 def _scaled(conv: nn.Conv2d, scale: Tensor, shift: Tensor) -> nn.Conv2d:
-    made = nn.Conv2d(
-        conv.in_channels,
-        conv.out_channels,
-        conv.kernel_size,  # type: ignore[arg-type]
-        conv.stride,  # type: ignore[arg-type]
-        conv.padding,  # type: ignore[arg-type]
-        conv.dilation,  # type: ignore[arg-type]
-        conv.groups,
-    )
-    made.weight.copy_(conv.weight * scale[:, None, None, None])
-    assert made.bias is not None
-    made.bias.copy_(shift)
+    made = copy(conv)  # of whatever kind it is
+    made._parameters = {
+        "weight": nn.Parameter(conv.weight * scale[:, None, None, None]),
+        "bias": nn.Parameter(shift),
+    }
     return made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

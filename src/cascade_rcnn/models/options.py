@@ -37,6 +37,7 @@ class CreateOptions(TypedDict, total=False):
     head: Literal["2fc", "4conv1fc"]
     head_width: int | None
     norm: Literal["batch", "group"] | None
+    backbone_norm: Literal["frozen", "affine", "batch", "group"] | None
     box_loss: Literal["smooth_l1", "giou", "diou", "ciou"]
     anchor_sizes: tuple[int, ...] | None
     anchor_ratios: tuple[float, ...]

@@ -8,8 +8,9 @@ from torch import nn
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.ops import FrozenBatchNorm2d
 
-from cascade_rcnn.config import NormConfig, VGGConfig
+from cascade_rcnn.config import ContextConfig, DeformableConfig, NormConfig, VGGConfig
 from cascade_rcnn.config import ResNetConfig as Config
+from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.backbones.pretrained import load_pretrained
 from cascade_rcnn.models.backbones.resnet import ResNet
 from cascade_rcnn.models.build import build_backbone
@@ -142,7 +143,39 @@ def test_a_dilated_resnet_equals_torchvision_s():
         torch.testing.assert_close(ours(x)[-1], body(x), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("config", [Config(depth=50, **TINY), VGGConfig(planes=4)], ids=lambda config: config.label)
+@pytest.mark.parametrize(
+    ("part", "added"), [("deformable", DeformableConfig(layers=(3, 4))), ("context", ContextConfig(layers=(3, 4)))]
+)
+def test_what_is_added_to_a_network_of_torchvision_begins_without_effect(part, added, tmp_path):
+    torch.manual_seed(0)
+    plain, more = (ResNet(Config(depth=50, **{part: value}, **TINY)) for value in (None, added))
+    save_file(plain.state_dict(), tmp_path / "weights.safetensors")
+    load_pretrained(more, more.config, tmp_path / "weights.safetensors")
+    new = more.state_dict().keys() - plain.state_dict().keys()
+    assert {name.split(".")[0] for name in new} == {"layer3", "layer4"}
+    image = torch.randn(1, 3, 64, 64)
+    maps = more(image)
+    for one, other in zip(plain(image), maps, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    maps[-1].sum().backward()
+    assert any(float(more.get_parameter(name).grad.abs().max()) > 0 for name in new)
+
+
+@pytest.mark.parametrize("part", [{"deformable": DeformableConfig()}, {"context": ContextConfig()}])
+def test_two_convolutions_a_block_take_neither(part):
+    with pytest.raises(UserError, match="resnet18 has no bottlenecks"):
+        Config(depth=18, **part)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Config(depth=50, **TINY),
+        Config(depth=50, deformable=DeformableConfig(), context=ContextConfig(), **TINY),
+        VGGConfig(planes=4),
+    ],
+    ids=lambda config: config.label,
+)
 def test_the_layers_of_a_backbone_hold_every_parameter_once(config):
     backbone = build_backbone(config)
     layers = backbone.layers()

@@ -4,20 +4,20 @@ import re
 
 from cascade_rcnn.config import BackboneConfig
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.interop.backbones import resnet
+from cascade_rcnn.interop.backbones import regnet, resnet
 from cascade_rcnn.interop.backbones.family import Family, Peer
 from cascade_rcnn.interop.renaming import State
 
-FAMILIES: tuple[Family, ...] = (resnet.FAMILY,)
+FAMILIES: tuple[Family, ...] = (regnet.FAMILY, resnet.FAMILY)
 
 
 def find(origin: str, state: State) -> Family:
-    """Return the family that a peer's tensors belong to; where none is recognised the first, whose names then miss."""
+    """Return the family that a peer's tensors belong to; where none is recognised ResNet's, whose names then miss."""
     for family in FAMILIES:
         peer = family.peers.get(origin)
-        if peer and any(re.match(peer.sign, name) for name in state):
+        if peer and any(re.match(peer.sign, name) for name in state) and peer.shown(state):
             return family
-    return FAMILIES[0]
+    return resnet.FAMILY
 
 
 def converts(origin: str, config: BackboneConfig) -> bool:

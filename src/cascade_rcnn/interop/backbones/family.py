@@ -17,6 +17,7 @@ class Peer:
 
     sign: str  # a pattern of tensor names that only this family has
     names: Names
+    shown: Callable[[State], bool] = lambda _: True  # where names are those of another family: what shapes tell
     layout_in: Layout = field(default_factory=dict)  # from the peer's layout to ours; with our names
     layout_out: Layout = field(default_factory=dict)
     complete: Completed = lambda seen, _: seen

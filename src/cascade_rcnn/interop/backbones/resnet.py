@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from cascade_rcnn.config import NormConfig, ResNetConfig, replace
+from cascade_rcnn.config import ContextConfig, DeformableConfig, NormConfig, ResNetConfig, replace
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop.backbones.family import Family, Peer
 from cascade_rcnn.interop.known import Known
-from cascade_rcnn.interop.norms import detectron2_norm, mmdet_norm, seen_norm
+from cascade_rcnn.interop.norms import detectron2_norm, mmdet_fixed, mmdet_norm, seen_norm
 from cascade_rcnn.interop.python_config import Settings
 from cascade_rcnn.interop.renaming import Names, State, number_of
 
@@ -38,7 +38,35 @@ def _describe(state: State) -> ResNetConfig:
         norm=norm,
         groups=width // per_group,
         width_per_group=per_group * 64 // planes,
+        deformable=_deformable(state),
+        context=_context(state),
     )
+
+
+def _context(state: State) -> ContextConfig | None:
+    found = {k: state.get(f"backbone.layer{k}.0.context.fc1.weight") for k in (1, 2, 3, 4)}
+    ratios = {k: weight.shape[0] / weight.shape[1] for k, weight in found.items() if weight is not None}
+    return ContextConfig(layers=tuple(ratios), ratio=min(ratios.values())) if ratios else None  # type: ignore[arg-type]
+
+
+def _deformable(state: State) -> DeformableConfig | None:
+    """Each group has two numbers for each of nine taps, or three; where both are possible, a config says which."""
+    found = {k: state.get(f"backbone.layer{k}.0.conv2.offset.weight") for k in (1, 2, 3, 4)}
+    numbers = {k: len(offset) for k, offset in found.items() if offset is not None}
+    if not numbers:
+        return None
+    number = max(numbers.values())
+    modulated = number % 18 > 0
+    groups = max(1, number // (27 if modulated else 18))
+    return DeformableConfig(layers=tuple(numbers), modulated=modulated, groups=groups)  # type: ignore[arg-type]
+
+
+def _said_of(seen: DeformableConfig | None, *, modulated: bool) -> DeformableConfig | None:
+    """Of as many numbers, what the config makes of them."""
+    if seen is None or seen.modulated == modulated:
+        return seen
+    numbers = seen.groups * (3 if seen.modulated else 2)
+    return replace(seen, modulated=modulated, groups=max(1, numbers // (3 if modulated else 2)))
 
 
 _DETECTRON2: Names = (
@@ -46,6 +74,10 @@ _DETECTRON2: Names = (
     ("backbone.bn1", "backbone.bottom_up.stem.conv1.norm"),
     *((f"backbone.layer{k}.{{}}.conv{{}}", f"backbone.bottom_up.res{k + 1}.{{}}.conv{{}}") for k in range(1, 5)),
     *((f"backbone.layer{k}.{{}}.bn{{}}", f"backbone.bottom_up.res{k + 1}.{{}}.conv{{}}.norm") for k in range(1, 5)),
+    *(
+        (f"backbone.layer{k}.{{}}.conv2.offset", f"backbone.bottom_up.res{k + 1}.{{}}.conv2_offset")
+        for k in range(1, 5)
+    ),
     *((f"backbone.layer{k}.{{}}.downsample.0", f"backbone.bottom_up.res{k + 1}.{{}}.shortcut") for k in range(1, 5)),
     *(
         (f"backbone.layer{k}.{{}}.downsample.1", f"backbone.bottom_up.res{k + 1}.{{}}.shortcut.norm")
@@ -61,22 +93,34 @@ def _from_detectron2(seen: ResNetConfig, get: dict[str, Any]) -> ResNetConfig:
         seen,
         stride_in_1x1=get["MODEL.RESNETS.STRIDE_IN_1X1"],
         norm=norm,
+        deformable=_said_of(seen.deformable, modulated=get["MODEL.RESNETS.DEFORM_MODULATED"]),
         frozen_stages=get["MODEL.BACKBONE.FREEZE_AT"],
     )
 
 
 def _stock(seen: ResNetConfig) -> dict[str, Any]:
-    """ResNeXt starts from other pretrained weights."""
-    if seen.groups == 1:
-        return {}
-    return {"MODEL.PIXEL_STD": [57.375, 57.12, 58.395], "MODEL.RESNETS.STRIDE_IN_1X1": False}
+    """ResNeXt and group norm start from other pretrained weights; what the tensors show of offsets holds."""
+    stock: dict[str, Any] = {}
+    if seen.groups > 1:
+        stock |= {"MODEL.PIXEL_STD": [57.375, 57.12, 58.395], "MODEL.RESNETS.STRIDE_IN_1X1": False}
+    if seen.norm.kind == "group":
+        stock |= {"MODEL.RESNETS.NORM": "GN", "MODEL.RESNETS.STRIDE_IN_1X1": False}
+    if seen.deformable:
+        stock["MODEL.RESNETS.DEFORM_MODULATED"] = seen.deformable.modulated
+    return stock
 
 
+_CONTEXT = (("fc1", 0), ("norm", 1), ("fc2", 3))
 _KINDS = (("conv", "conv"), ("bn", "bn"), ("bn", "gn"))  # ours and mmdetection's, which tells apart what normalises
 _MMDET: Names = (
     *((f"backbone.{ours}1", f"backbone.{theirs}1") for ours, theirs in _KINDS),
     *((f"backbone.layer{{}}.{{}}.{ours}{{}}", f"backbone.layer{{}}.{{}}.{theirs}{{}}") for ours, theirs in _KINDS),
     ("backbone.layer{}.{}.downsample.{}", "backbone.layer{}.{}.downsample.{}"),
+    ("backbone.layer{}.{}.conv2.offset", "backbone.layer{}.{}.conv2.conv_offset"),
+    *(
+        (f"backbone.layer{{}}.{{}}.context.{ours}", f"backbone.layer{{}}.{{}}.context_block.{theirs}")
+        for ours, theirs in (("attention", "conv_mask"), *((n, f"channel_add_conv.{k}") for n, k in _CONTEXT))
+    ),
 )
 _MMDET_KNOWN = Known(
     read={
@@ -86,7 +130,12 @@ _MMDET_KNOWN = Known(
         "norm_cfg.type": ("BN", "SyncBN", "MMSyncBN", "GN"),
         "conv_cfg": (None,),
         "dcn": (None,),
-        "plugins": (None,),
+        "dcn.type": ("DCN", "DCNv2"),
+        "dcn.fallback_on_stride": (False,),
+        "plugins.cfg.type": ("ContextBlock",),
+        "plugins.cfg.pooling_type": ("att",),
+        "plugins.cfg.fusion_types": (["channel_add"],),
+        "plugins.position": ("after_conv3",),
         "deep_stem": (False,),
         "avg_down": (False,),
         "in_channels": (3,),
@@ -96,19 +145,18 @@ _MMDET_KNOWN = Known(
         "dilations": ([1, 1, 1, 1],),
     },
     inert=r"(depth|groups|base_width|base_channels|stem_channels|zero_init_residual|norm_cfg\.momentum)$"
-    r"|stage_with_dcn$",  # of none
+    r"|stage_with_dcn$|dcn\.(deform_groups|deformable_groups)$|plugins\.(stages|cfg\.ratio)$",  # shapes tell
 )
 
 
 def _from_mmdet(seen: ResNetConfig, get: Settings) -> ResNetConfig:
-    norm = mmdet_norm(seen.norm, get("model.backbone.norm_cfg"))
+    norm, dcn = mmdet_norm(seen.norm, get("model.backbone.norm_cfg")), get("model.backbone.dcn.type")
     assert norm is not None
-    if norm.kind != "group" and get("model.backbone.norm_eval", True):
-        norm = replace(norm, kind="affine" if get("model.backbone.norm_cfg.requires_grad", True) else "frozen")
     return replace(
         seen,
         stride_in_1x1=get("model.backbone.style", "pytorch") == "caffe",
-        norm=norm,
+        norm=mmdet_fixed(norm, get),
+        deformable=_said_of(seen.deformable, modulated=dcn == "DCNv2") if dcn else seen.deformable,
         frozen_stages=get("model.backbone.frozen_stages", 1) + 1,
     )
 
@@ -131,6 +179,7 @@ FAMILY = Family(
         "mmdet": Peer(
             sign=r"backbone\.layer1\.",
             names=_MMDET,
+            layout_in={r".*\.context\.norm\.(weight|bias)": lambda values, _: values.flatten()},  # (C, 1, 1) there
             complete=_from_mmdet,
             types=("ResNet", "ResNeXt"),
             known=_MMDET_KNOWN,

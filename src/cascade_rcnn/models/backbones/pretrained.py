@@ -6,12 +6,15 @@ from urllib.error import URLError
 
 from torch import Tensor, nn
 
-from cascade_rcnn.config import BackboneConfig, ResNetConfig, VGGConfig
+from cascade_rcnn.config import BackboneConfig, RegNetConfig, ResNetConfig, VGGConfig
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.state_dicts import mismatch
 from cascade_rcnn.tensor_files import read_state
 
 _CLASSIFIERS = ("fc.", "classifier.")  # of torchvision's ResNet and VGG
+
+_REGNETS = {(64, 128, 288, 672): "regnet_x_800mf", (96, 192, 432, 1008): "regnet_x_3_2gf"}  # by their widths
+_ADDED = (".offset.", ".context.")  # to a network of ImageNet; without weights they begin as if they were not there
 
 
 def load_pretrained(backbone: nn.Module, config: BackboneConfig, source: str | Path) -> None:
@@ -27,6 +30,9 @@ def load_pretrained(backbone: nn.Module, config: BackboneConfig, source: str | P
         if not k.startswith(_CLASSIFIERS) and not k.endswith("num_batches_tracked")
     }
     own = {k: v for k, v in backbone.state_dict().items() if not k.endswith("num_batches_tracked")}
+    for part in _ADDED:
+        if not any(part in name for name in state):
+            own = {k: v for k, v in own.items() if part not in k}
     if wrong := mismatch(state, own):
         raise UserError(
             f"{source}: these are not weights of a {_torchvision_name(config)}: {wrong}; give the file of the backbone "
@@ -39,6 +45,8 @@ def _torchvision_name(config: BackboneConfig) -> str:
     match config:
         case VGGConfig():
             return "vgg16"
+        case RegNetConfig():
+            return _REGNETS.get(config.widths, f"regnet_x of {config.widths} channels")
         case ResNetConfig(groups=1):
             return f"resnet{config.depth}"
         case ResNetConfig():
@@ -48,6 +56,8 @@ def _torchvision_name(config: BackboneConfig) -> str:
 def _imagenet(name: str) -> Mapping[str, Tensor]:
     import torchvision
 
+    if name not in torchvision.models.list_models():
+        raise UserError(f"torchvision has no weights of a {name}; give a file of them, or a network that it has")
     weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
     try:
         return weights.get_state_dict(progress=False, check_hash=True)

@@ -6,7 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cascade_rcnn.config import ResNetConfig
+from cascade_rcnn.layers.context import GlobalContext
 from cascade_rcnn.layers.convolution import Conv2d
+from cascade_rcnn.layers.deformable import DeformableConv2d
 from cascade_rcnn.layers.normalization import conv_norm, make_norm
 
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -17,18 +19,28 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int =
     return Conv2d(inputs, outputs, kernel, stride, kernel // 2 * dilation, dilation, groups, bias=False)
 
 
+def _middle(config: ResNetConfig, layer: int, width: int, stride: int, dilation: int) -> Conv2d:
+    """The 3x3 convolution of a bottleneck of layer1 to layer4."""
+    deformable = config.deformable
+    if deformable is None or layer not in deformable.layers:
+        return _conv(width, width, 3, stride, config.groups, dilation)
+    geometry = (width, width, 3, stride, dilation, dilation, config.groups)
+    return DeformableConv2d(*geometry, bias=False, offset_groups=deformable.groups, modulated=deformable.modulated)
+
+
 class _Block(nn.Module):
     """A residual block: two 3x3 convolutions (depth 18, 34) or a 1x1-3x3-1x1 bottleneck."""
 
-    def __init__(self, config: ResNetConfig, inputs: int, planes: int, stride: int, dilation: int) -> None:
+    def __init__(self, config: ResNetConfig, layer: int, inputs: int, stride: int, dilation: int) -> None:
         super().__init__()
+        planes = config.planes * 2 ** (layer - 1)
         if config.depth < 50:
             outputs = planes
             convs = [_conv(inputs, planes, 3, stride, 1, dilation), _conv(planes, planes, 3, 1, 1, dilation)]
         else:
             outputs, width = planes * 4, planes * config.width_per_group // 64 * config.groups
             first, second = (stride, 1) if config.stride_in_1x1 else (1, stride)
-            middle = _conv(width, width, 3, second, config.groups, dilation)
+            middle = _middle(config, layer, width, second, dilation)
             convs = [_conv(inputs, width, 1, first), middle, _conv(width, outputs, 1)]
         norms = [make_norm(config.norm, conv.out_channels) for conv in convs]
         nn.init.constant_(norms[-1].weight, _RESIDUAL_GAIN)  # type: ignore[arg-type]
@@ -39,6 +51,9 @@ class _Block(nn.Module):
         self.downsample = None
         if stride != 1 or inputs != outputs:
             self.downsample = nn.Sequential(_conv(inputs, outputs, 1, stride), make_norm(config.norm, outputs))
+        self.context = None
+        if config.context is not None and layer in config.context.layers:
+            self.context = GlobalContext(outputs, max(1, int(outputs * config.context.ratio)))
         self.outputs = outputs
 
     def forward(self, x: Tensor) -> Tensor:
@@ -46,7 +61,9 @@ class _Block(nn.Module):
         for conv, norm in self.names[:-1]:
             x = F.relu_(conv_norm(getattr(self, conv), getattr(self, norm), x))
         conv, norm = self.names[-1]
-        return F.relu_(conv_norm(getattr(self, conv), getattr(self, norm), x).add_(shortcut))
+        x = conv_norm(getattr(self, conv), getattr(self, norm), x)
+        x = x if self.context is None else self.context(x)
+        return F.relu_(x.add_(shortcut))
 
 
 class ResNet(nn.Module):
@@ -64,7 +81,7 @@ class ResNet(nn.Module):
             dilated = config.dilated and k == 4  # all its blocks, as in R-FCN; torchvision's option spares the first
             for block in range(blocks):
                 stride = 2 if k > 1 and block == 0 and not dilated else 1
-                made = _Block(config, inputs, config.planes * 2 ** (k - 1), stride, 2 if dilated else 1)
+                made = _Block(config, k, inputs, stride, 2 if dilated else 1)
                 layer.append(made)
                 inputs = made.outputs
             self.add_module(f"layer{k}", layer)
@@ -73,6 +90,11 @@ class ResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        for module in self.modules():
+            if isinstance(module, DeformableConv2d):
+                module.reset_offsets()
+            elif isinstance(module, GlobalContext):
+                module.reset_effect()
 
     def layers(self) -> Sequence[nn.Module]:
         """The stem and the four layers."""
