@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from cascade_rcnn.config.backbones import BackboneConfig, ResNetConfig, VGGConfig
+from cascade_rcnn.config.backbones import BackboneConfig, ResNetConfig, VGGConfig, ViTConfig
 from cascade_rcnn.config.checks import Config
 from cascade_rcnn.config.heads import (
     BoxHeadConfig,
@@ -18,7 +18,7 @@ from cascade_rcnn.config.layers import NormConfig
 from cascade_rcnn.config.losses import BoxLossConfig, IoULossConfig, SmoothL1Config
 from cascade_rcnn.config.model import INFERENCE, Category, InferenceConfig, ModelConfig, PreprocessConfig
 from cascade_rcnn.config.options import ModelOptions
-from cascade_rcnn.config.pyramids import FPNConfig, PyramidConfig, SingleScaleConfig
+from cascade_rcnn.config.pyramids import FPNConfig, PyramidConfig, SimplePyramidConfig, SingleScaleConfig
 from cascade_rcnn.config.rpn import AnchorConfig, RPNConfig
 
 __all__ = [
@@ -44,10 +44,12 @@ __all__ = [
     "RoIAlignConfig",
     "SamplingConfig",
     "SemanticsConfig",
+    "SimplePyramidConfig",
     "SingleScaleConfig",
     "SmoothL1Config",
     "StageConfig",
     "Std",
     "VGGConfig",
+    "ViTConfig",
     "replace",
 ]
