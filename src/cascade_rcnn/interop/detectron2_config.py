@@ -8,7 +8,7 @@ import yaml
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop.known import Known, leaves
 
-_NORMS = ("FrozenBN", "BN", "SyncBN", "nnSyncBN", "naiveSyncBN", "GN")
+_NORMS = ("FrozenBN", "BN", "SyncBN", "nnSyncBN", "naiveSyncBN", "GN", "LN")
 _LOSSES = ("smooth_l1", "giou", "diou", "ciou")
 
 # The settings read, as its Base-RCNN-FPN.yaml and defaults have them: what a config file leaves out.
@@ -18,6 +18,7 @@ STOCK: dict[str, Any] = {
     "INPUT.MAX_SIZE_TEST": 1333,
     "INPUT.MIN_SIZE_TRAIN": [640, 672, 704, 736, 768, 800],
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": "choice",
+    "INPUT.SQUARE_PAD": 0,  # to squares of this side; 0: to rectangles. detectron2 has it in Python alone
     "MODEL.PIXEL_MEAN": [103.53, 116.28, 123.675],
     "MODEL.PIXEL_STD": [1.0, 1.0, 1.0],
     "MODEL.BACKBONE.FREEZE_AT": 2,

@@ -29,7 +29,7 @@ class ViT(nn.Module):
         self.config, self.channels = config, (config.width,)
         self.pos_embed = nn.Parameter(torch.zeros(1, config.pretrained_grid**2, config.width))
         self.patch_embed = nn.ModuleDict({"proj": Conv2d(3, config.width, _PATCH, _PATCH)})
-        rates = torch.linspace(0, config.drop_path, config.depth).tolist()
+        rates = [config.drop_path * k / max(1, config.depth - 1) for k in range(config.depth)]
         self.blocks = nn.ModuleList(_Block(config, k in config.global_blocks, rate) for k, rate in enumerate(rates))
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         for module in self.modules():
