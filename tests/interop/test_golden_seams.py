@@ -1,4 +1,4 @@
-"""Group and batch normalisation, heads of convolutions, GIoU, an RPN of two convolutions: as the peers compute them.
+"""Normalisation of all kinds, heads of convolutions, GIoU, an RPN of two convolutions, ViTDet: as the peers compute them.
 
 What the peers computed lies beside the clone, and is too large to travel with it.
 """
@@ -24,7 +24,9 @@ CASES = {
     "mm_faster_4conv1fc_syncbn": "mmdet",
     "tv_maskrcnn_v2": "torchvision",
     "d2_cascade_mask_gn": "detectron2",
+    "d2_vitdet": "detectron2",
 }
+STOCK = ("d2_vitdet",)  # whose settings are the peer's for such a network: no config is needed
 BATCH_STATISTICS = ("mm_faster_4conv1fc_syncbn", "tv_maskrcnn_v2")
 pytestmark = [
     pytest.mark.slow,
@@ -36,6 +38,7 @@ pytestmark = [
 def converted(name: str) -> Detector:
     folder = RECORDED / name
     config = next((file for file in (folder / "config.yaml", folder / "config.py") if file.exists()), None)
+    config = None if name in STOCK else config
     model, _ = convert_checkpoint(folder / "weights.safetensors", CASES[name], config)  # type: ignore[arg-type]
     return model
 
@@ -70,8 +73,10 @@ def test_detections(name, two_threads):
 def training(name: str) -> tuple[Detector, dict[str, Tensor], dict[str, list[str]], dict[str, Tensor]]:
     """The model in training mode, its losses of heads and RPN with everything sampled, and what the peer recorded."""
     base = converted(name).config
+    changes = {"backbone": replace(base.backbone, drop_path=0.0)} if hasattr(base.backbone, "drop_path") else {}
     model = rebuilt(
         name,
+        **changes,
         sampling=replace(base.sampling, rois=4096, positive_fraction=1.0),
         rpn=replace(base.rpn, samples=10**6, positive_fraction=1.0),
     ).train()

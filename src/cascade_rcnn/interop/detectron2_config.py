@@ -109,7 +109,8 @@ _INERT = "|".join(
         r"MODEL\.ROI_BOX_HEAD\.(NUM_CONV|NUM_FC|FC_DIM|CONV_DIM|CLS_AGNOSTIC_BBOX_REG|POOLER_RESOLUTION|FED_LOSS_\w+)$",
     )
 )
-_KNOWN = Known(read=STOCK.keys(), required=_REQUIRED, inert=_INERT)
+_OF_BACKBONES = ("MODEL.VIT.DROP_PATH",)  # read where the backbone is one that has them
+_KNOWN = Known(read=(*STOCK, *_OF_BACKBONES), required=_REQUIRED, inert=_INERT)
 
 
 def read_config(path: Path) -> dict[str, Any]:
