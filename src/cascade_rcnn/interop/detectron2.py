@@ -72,7 +72,7 @@ def to_config(skeleton: ModelConfig, settings: dict[str, Any] | None) -> ModelCo
     pyramid, head = layout.parts(skeleton)
     if settings is None and skeleton.num_classes == _LVIS:
         raise UserError(
-            f"detectors of {_LVIS} classes, LVIS's, have softmax or sigmoid scores, and no tensor tells which: give the "
+            f"detectors of LVIS's {_LVIS} classes have softmax or sigmoid scores, and no tensor tells which; give the "
             "config that it was trained with"
         )
     get: dict[str, Any] = STOCK | (STOCK_CASCADE if len(skeleton.stages) > 1 else {})
@@ -185,7 +185,9 @@ def to_detectron2(model: Detector) -> State:
     Raises UserError for a model that it has no names for.
     """
     config = model.config
-    fits = isinstance(config.pyramid, FPNConfig | SimplePyramidConfig) and config.method == "cascade" and config.rpn.shared
+    fits = (
+        isinstance(config.pyramid, FPNConfig | SimplePyramidConfig) and config.method == "cascade" and config.rpn.shared
+    )
     if not (fits and backbones.converts("detectron2", config.backbone)):
         raise UserError(
             f"{config.name}: detectron2 takes Faster and Cascade R-CNN on a feature pyramid whose levels share the "

@@ -72,10 +72,11 @@ def _skeleton(state: State, family: Family) -> ModelConfig:
     stages = number_of(state, "roi_heads.heads.{}.classifier.weight")
     classes = len(state["roi_heads.heads.0.classifier.weight"]) - 1
     pyramid = _pyramid(state)
+    suffix = "_fpn" if isinstance(pyramid, FPNConfig) else ""
     head, inputs = _box_head(state)
     channels = head.conv_channels if head.convs else pyramid.channels
     return ModelConfig(
-        name=f"{'cascade' if stages > 1 else 'faster'}_rcnn_{backbone.label}{'_fpn' if isinstance(pyramid, FPNConfig) else ''}",
+        name=f"{'cascade' if stages > 1 else 'faster'}_rcnn_{backbone.label}{suffix}",
         categories=tuple(Category(id=k, name=f"class {k}") for k in range(1, classes + 1)),
         stages=(StageConfig(),) * stages,
         backbone=backbone,

@@ -266,9 +266,7 @@ def _box_head(name: str, head: BoxHeadConfig, options: ModelOptions) -> BoxHeadC
     convs, fcs = {None: (head.convs, head.fcs), "2fc": (0, 2), "4conv1fc": (4, 1)}[options.head]
     if convs == 0:
         return replace(head, convs=0, fcs=fcs, norm=None)
-    return replace(
-        head, convs=convs, conv_channels=options.pyramid_channels, fcs=fcs, norm=_norm(options) or head.norm
-    )
+    return replace(head, convs=convs, conv_channels=options.pyramid_channels, fcs=fcs, norm=_norm(options) or head.norm)
 
 
 def _box_loss(preset: Preset, options: ModelOptions) -> BoxLossConfig:

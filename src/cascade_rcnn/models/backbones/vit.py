@@ -121,7 +121,7 @@ class _Attention(nn.Module):
 
 
 def relative_positions(table: Tensor, length: int) -> Tensor:
-    """The entries (2 L - 1, d) of distances, interpolated to a line of `length`: (length, length, d), by query and key."""
+    """The entries (2 L - 1, d) of distances, interpolated to those of a line: (length, length, d), by query and key."""
     resized = F.interpolate(table.t()[None], size=2 * length - 1, mode="linear", align_corners=False)[0].t()
     place = torch.arange(length, device=table.device)
     return resized[place[:, None] - place[None, :] + length - 1]
