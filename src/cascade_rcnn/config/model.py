@@ -52,9 +52,7 @@ class PreprocessConfig(Config, frozen=True, kw_only=True):
     bgr: bool = False
     antialias: bool = False
     round_down: bool = False  # torchvision rounds resized heights and widths down, the others to the nearest
-    divisor: int | None = (
-        None  # padded height and width are multiples of it; None: the coarsest stride of backbone and pyramid
-    )
+    divisor: int | None = None  # of padded height and width; None: the coarsest stride of backbone and pyramid
     square: int | None = None  # images are padded to a square of this side, or of what is needed; None: to a rectangle
 
     def __post_init__(self) -> None:

@@ -36,7 +36,7 @@ class ModelOptions:
     # boxes an image that enter the cascade; 1000 (in training by the preset up to 6000), without a pyramid 300 (4000)
     proposals: int | None = None
     rois: int | None = None  # ... of which this many are trained on; 512, VGG 128, R-FCN 256
-    # short side; several: drawn per batch in training; None: as images are; default: 800, without a pyramid 600, ViT 1024
+    # short side; several: drawn per batch in training; None: as they are; default: 800, without a pyramid 600, ViT 1024
     min_size: int | tuple[int, ...] | Literal["default"] | None = "default"
     max_size: int | None = None  # long side; 1333, without a pyramid 1000, ViT 1024
     # of the backbone, counted from its output (ResNets and VGG have 5); default: 3 of those if pretrained, else all

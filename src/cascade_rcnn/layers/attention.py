@@ -7,17 +7,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_PLACES = 1024  # from here on one head at a time: the biases of all of them together take a gigabyte at 64 x 64
 
+def attend(q: Tensor, k: Tensor, v: Tensor, of_rows: Tensor, of_columns: Tensor, *, by_head: bool = False) -> Tensor:
+    """Attention of (B, heads, N, d) with biases by the key's row (B, heads, N, H) and column (B, heads, N, W).
 
-def attend(q: Tensor, k: Tensor, v: Tensor, of_rows: Tensor, of_columns: Tensor) -> Tensor:
-    """Attention of (B, heads, N, d) with biases by the key's row (B, heads, N, H) and column (B, heads, N, W)."""
+    `by_head`, for large grids: one head at a time, as the biases of all of them together take a gigabyte at 64 x 64.
+    """
     if torch.is_grad_enabled() and q.requires_grad:
         return _without_table(q, k, v, of_rows, of_columns)
-    return _with_table(q, k, v, of_rows, of_columns)
+    return _with_table((q, k, v, of_rows, of_columns), by_head)
 
 
-def _with_table(q: Tensor, k: Tensor, v: Tensor, of_rows: Tensor, of_columns: Tensor) -> Tensor:
+def _with_table(inputs: tuple[Tensor, ...], by_head: bool) -> Tensor:
     """The biases (N, N) of a head as a mask: what is fastest, where no gradients keep them."""
 
     def some(*heads: Tensor) -> Tensor:
@@ -25,9 +26,7 @@ def _with_table(q: Tensor, k: Tensor, v: Tensor, of_rows: Tensor, of_columns: Te
         mask = (of_rows[..., :, None] + of_columns[..., None, :]).flatten(-2)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
-    rows, columns = of_rows.shape[-1], of_columns.shape[-1]
-    inputs = (q, k, v, of_rows, of_columns)
-    if rows * columns < _PLACES:
+    if not by_head:
         return some(*inputs)
     return torch.cat([some(*head) for head in zip(*(x.split(1, dim=1) for x in inputs), strict=True)], dim=1)
 

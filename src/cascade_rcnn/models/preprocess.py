@@ -52,9 +52,8 @@ class Preprocess(nn.Module):
         pixels = self.mean.new_zeros((len(images), 3, height, width)).to(memory_format=torch.channels_last)
         for slot, image in zip(pixels, resized, strict=True):
             slot[:, : image.shape[1], : image.shape[2]] = (image - self.mean) / self.std
-        return ImageBatch(
-            pixels, self.mean.new_tensor(sizes), self.mean.new_tensor([image.shape[-2:] for image in images])
-        )
+        given = [image.shape[-2:] for image in images]
+        return ImageBatch(pixels, self.mean.new_tensor(sizes), self.mean.new_tensor(given))
 
     def _short_side(self) -> int | None:
         sizes = self.config.min_size or ()

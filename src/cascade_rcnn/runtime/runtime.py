@@ -121,9 +121,8 @@ def prepare(
     """Images (H_i, W_i, 3) -> the graph's `images` (B, 3, H, W) and `sizes` (B, 2)."""
     scaled = [array.astype(np.float32) * (1 if array.dtype == np.uint8 else 255) for array in arrays]
     resized = [resize(x, fitted_size(x.shape[0], x.shape[1], config, fixed), config.antialias) for x in scaled]
-    height, width = fixed or (
-        max(LEAST, side) for side in padded_size([x.shape for x in resized], divisor, config.square)
-    )
+    padded = padded_size([x.shape for x in resized], divisor, config.square)
+    height, width = fixed or (max(LEAST, side) for side in padded)
     fill = np.array(config.mean if not config.bgr else config.mean[::-1]) * 255
     images = np.empty((len(arrays), 3, height, width), dtype=np.float32)
     images[:] = fill.astype(np.float32)[:, None, None]

@@ -34,17 +34,18 @@ def naive(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Ten
     return ((q @ k.transpose(-2, -1)) / q.shape[-1] ** 0.5 + bias).softmax(-1) @ v
 
 
-@pytest.mark.parametrize("grid", [(2, 3), (32, 33)])  # the larger one goes head by head
-def test_attention_with_and_without_gradients(grid):
+@pytest.mark.parametrize("by_head", [False, True])
+def test_attention_with_and_without_gradients(by_head):
     torch.manual_seed(0)
-    places = grid[0] * grid[1]
+    grid = (5, 3)
+    places = 15
     q, k, v = (torch.randn(1, 2, places, 4, requires_grad=True) for _ in range(3))
     rows, columns = (torch.randn(1, 2, places, length, requires_grad=True) for length in grid)
     inputs = (q, k, v, rows, columns)
     expected = naive(*inputs)
     with torch.no_grad():
-        torch.testing.assert_close(attend(*inputs), expected, rtol=1e-4, atol=1e-5)
-    found = attend(*inputs)
+        torch.testing.assert_close(attend(*inputs, by_head=by_head), expected, rtol=1e-4, atol=1e-5)
+    found = attend(*inputs, by_head=by_head)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     weight = torch.randn_like(found)
     ours, theirs = (torch.autograd.grad((x * weight).sum(), inputs) for x in (found, expected))
@@ -201,3 +202,37 @@ def test_imagenet_is_mae_s(monkeypatch):
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="nobody offers weights of this size"):
         load_pretrained(torch.nn.Module(), TINY, "imagenet")
+
+
+# -- export --------------------------------------------------------------------------------------------------------
+
+
+def captured(vit: ViT) -> torch.export.ExportedProgram:
+    """For any height and width in patches."""
+    height, width = (16 * torch.export.Dim(name, min=2, max=64) for name in ("height", "width"))
+    with torch.no_grad():
+        return torch.export.export(vit, (torch.randn(1, 3, 80, 112),), dynamic_shapes=({2: height, 3: width},))
+
+
+def test_capture_for_any_size(tmp_path):
+    vit = network()
+    torch.export.save(captured(vit), tmp_path / "vit.pt2")
+    program = torch.export.load(tmp_path / "vit.pt2").module()
+    for size in ((48, 96), (80, 112), (64, 144)):
+        image = torch.randn(1, 3, *size)
+        with torch.no_grad():
+            torch.testing.assert_close(program(image)[0], vit(image)[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_onnx_for_any_size(tmp_path):
+    pytest.importorskip("onnxscript")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    vit = network()
+    torch.onnx.export(captured(vit), (), tmp_path / "vit.onnx", verbose=False)
+    session = onnxruntime.InferenceSession(tmp_path / "vit.onnx")
+    for size in ((48, 96), (80, 112), (64, 144)):
+        image = torch.randn(1, 3, *size)
+        (found,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
+        with torch.no_grad():
+            torch.testing.assert_close(torch.from_numpy(found), vit(image)[0], rtol=1e-4, atol=1e-4)

@@ -95,7 +95,8 @@ class _Attention(nn.Module):
         grid = q.unflatten(2, side)
         of_rows = torch.einsum("bnhwd,hkd->bnhwk", grid, relative_positions(self.rel_pos_h, side[0]))
         of_columns = torch.einsum("bnhwd,wkd->bnhwk", grid, relative_positions(self.rel_pos_w, side[1]))
-        found = attend(q, k, v, of_rows.flatten(2, 3), of_columns.flatten(2, 3))
+        biases = of_rows.flatten(2, 3), of_columns.flatten(2, 3)
+        found = attend(q, k, v, *biases, by_head=self.window is None)
         found = found.transpose(1, 2).flatten(2)  # (B, N, C)
         return self.proj(self._joined(found, height, width) if self.window else found.unflatten(1, side))
 
@@ -115,9 +116,14 @@ class _Attention(nn.Module):
     def _joined(self, x: Tensor, height: int, width: int) -> Tensor:
         """(B * windows, N, C) -> (B, H, W, C)."""
         assert self.window is not None
-        rows, columns = (-(-length // self.window) for length in (height, width))
+        rows, columns = self._number(height), self._number(width)
         x = x.unflatten(1, (self.window, self.window)).unflatten(0, (-1, rows, columns))
         return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)[:, :height, :width]
+
+    def _number(self, length: int) -> int:
+        """How many windows it takes; of positive numbers alone, as ONNX rounds quotients of others towards zero."""
+        assert self.window is not None
+        return (length + self.window - 1) // self.window
 
 
 def relative_positions(table: Tensor, length: int) -> Tensor:
