@@ -202,37 +202,3 @@ def test_imagenet_is_mae_s(monkeypatch):
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="nobody offers weights of this size"):
         load_pretrained(torch.nn.Module(), TINY, "imagenet")
-
-
-# -- export --------------------------------------------------------------------------------------------------------
-
-
-def captured(vit: ViT) -> torch.export.ExportedProgram:
-    """For any height and width in patches."""
-    height, width = (16 * torch.export.Dim(name, min=2, max=64) for name in ("height", "width"))
-    with torch.no_grad():
-        return torch.export.export(vit, (torch.randn(1, 3, 80, 112),), dynamic_shapes=({2: height, 3: width},))
-
-
-def test_capture_for_any_size(tmp_path):
-    vit = network()
-    torch.export.save(captured(vit), tmp_path / "vit.pt2")
-    program = torch.export.load(tmp_path / "vit.pt2").module()
-    for size in ((48, 96), (80, 112), (64, 144)):
-        image = torch.randn(1, 3, *size)
-        with torch.no_grad():
-            torch.testing.assert_close(program(image)[0], vit(image)[0], rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.slow
-def test_onnx_for_any_size(tmp_path):
-    pytest.importorskip("onnxscript")
-    onnxruntime = pytest.importorskip("onnxruntime")
-    vit = network()
-    torch.onnx.export(captured(vit), (), tmp_path / "vit.onnx", verbose=False)
-    session = onnxruntime.InferenceSession(tmp_path / "vit.onnx")
-    for size in ((48, 96), (80, 112), (64, 144)):
-        image = torch.randn(1, 3, *size)
-        (found,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
-        with torch.no_grad():
-            torch.testing.assert_close(torch.from_numpy(found), vit(image)[0], rtol=1e-4, atol=1e-4)
