@@ -4,7 +4,7 @@ What `models/preprocess.py` does with torch, for the runtime that has none; both
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain
 from pathlib import Path
@@ -164,6 +164,17 @@ def resized_size(height: int, width: int, shortest: int, longest: int, round_dow
     scale = min(shortest / min(height, width), longest / max(height, width))
     half = 0.0 if round_down else 0.5
     return max(1, int(height * scale + half)), max(1, int(width * scale + half))
+
+
+def padded_size(sizes: Iterable[Sequence[int]], divisor: int, square: int | None = None) -> tuple[int, int]:
+    """The height and width, multiples of `divisor`, that images (height, width, ...) of these sizes are padded to.
+
+    With `square` they are equal, and at least that.
+    """
+    height, width = (max(lengths) for lengths in zip(*(size[:2] for size in sizes), strict=True))
+    if square is not None:
+        height = width = max(height, width, square)
+    return -(-height // divisor) * divisor, -(-width // divisor) * divisor
 
 
 def resize(image: np.ndarray, size: tuple[int, int], antialias: bool = False) -> np.ndarray:

@@ -34,6 +34,8 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
     except DAMAGED as error:
         what = f"{path}: not a readable weights file ({reason(error)}); give a .safetensors or .pth file"
         raise UserError(what) from None
+    if isinstance(state, Mapping) and state.keys() == {"model"}:  # a masked autoencoder's file
+        state = state["model"]
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"{path}: not a table of tensors by name; save model.state_dict()")
     return state

@@ -9,6 +9,8 @@ import pytest
 from safetensors.torch import load_file
 from torchvision.models import detection
 
+from cascade_rcnn import create_model
+from cascade_rcnn.config import ConvFCHeadConfig, NormConfig, SimplePyramidConfig, ViTConfig, replace
 from cascade_rcnn.hub.listing import as_markdown, entries
 from cascade_rcnn.hub.peers import config_file, outcome
 from cascade_rcnn.hub.table import published, table
@@ -115,7 +117,11 @@ def skeletons():
     return found
 
 
-@pytest.mark.parametrize("row", [r for r in ROWS if r.config and outcome(r).part != "none"], ids=lambda row: row.name)
+CONVERTED = [row for row in ROWS if row.config and outcome(row).part != "none"]
+VITDET = [row for row in CONVERTED if row.config.base == "detectron2/vitdet"]
+
+
+@pytest.mark.parametrize("row", [row for row in CONVERTED if row not in VITDET], ids=lambda row: row.name)
 def test_the_config_of_what_converts_makes_a_config_of_ours(row, skeletons):
     peer = PEERS[row.source.origin]
     with config_file(row) as file:
@@ -126,6 +132,32 @@ def test_the_config_of_what_converts_makes_a_config_of_ours(row, skeletons):
         "caffe" in row.backbone or (row.publisher == "detectron2" and not re.search("X|GN", row.backbone))
     )
     assert [stage.iou for stage in config.stages] == ([0.5, 0.6, 0.7] if "cascade" in row.name else [0.5])
+
+
+@pytest.mark.parametrize("row", VITDET, ids=lambda row: row.name)
+def test_the_config_of_a_plain_transformer_makes_a_config_of_ours(row, skeletons):
+    with config_file(row) as file:
+        settings, _ = PEERS["detectron2"].read_settings(file, {})
+    norm = NormConfig(kind="group")  # what tensors tell, which are those of layer normalisation too
+    head = ConvFCHeadConfig(convs=4, norm=norm, fcs=1)
+    seen = replace(
+        skeletons["detectron2", True],
+        backbone=ViTConfig(drop_path=0.0),
+        pyramid=SimplePyramidConfig(norm=norm),
+        box_head=head,
+    )
+    config = PEERS["detectron2"].to_config(seen, settings)
+    own = create_model("cascade_rcnn_vit_b", 1, backbone_width=16, pyramid_channels=16, head_width=32).config
+    assert config.preprocess.std == pytest.approx(own.preprocess.std)
+    assert config.preprocess == replace(own.preprocess, antialias=True, std=config.preprocess.std)
+    assert (config.pyramid.norm, config.box_head.norm) == (NormConfig.of("layer"),) * 2
+    assert config.backbone.drop_path == {"ViT-B": 0.1, "ViT-L": 0.4, "ViT-H": 0.5}[row.backbone]
+    assert config.rpn.post_nms_train == own.rpn.post_nms_train == 1000
+
+
+def test_sigmoid_scores_are_refused():
+    for name in ("detectron2/cascade_mask_rcnn_vitdet_b_100ep_lvis", "detectron2/cascade_mask_rcnn_vitdet_h_75ep_lvis"):
+        assert outcome(published()[name]).reason == "MODEL.ROI_BOX_HEAD.USE_FED_LOSS is True"
 
 
 def test_what_cannot_convert_is_refused_for_its_own_reason():

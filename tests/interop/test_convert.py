@@ -177,8 +177,6 @@ def test_what_does_not_fit_is_named_in_one_line(checkpoint):
 @pytest.mark.parametrize(
     ("origin", "name", "kind"),
     [
-        ("detectron2", "backbone.simfp_2.0.weight", "ViTDet's plain vision transformer"),
-        ("detectron2", "backbone.net.pos_embed", "ViTDet's plain vision transformer"),
         ("mmdet", "backbone.stages.0.blocks.0.attn.w_msa.qkv.weight", "a Swin or another vision transformer"),
         ("mmdet", "backbone.downsample_layers.0.0.weight", "a ConvNeXt"),
     ],

@@ -71,12 +71,12 @@ DATASETS: {TRAIN: [voc_2007_train]}
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("MODEL: {FPN: {NORM: LN}}", r"MODEL\.FPN\.NORM is 'LN'; '' or 'FrozenBN'"),
+        ("MODEL: {FPN: {NORM: IN}}", r"MODEL\.FPN\.NORM is 'IN'; '' or 'FrozenBN'"),
         (
             "MODEL: {BACKBONE: {NAME: build_swin_backbone}}",
             r"NAME is 'build_swin_backbone'; 'build_resnet_fpn_backbone'",
         ),
-        ("MODEL: {ROI_BOX_HEAD: {NORM: LN}}", r"ROI_BOX_HEAD\.NORM is 'LN'; '' or 'FrozenBN'"),
+        ("MODEL: {ROI_BOX_HEAD: {NORM: IN}}", r"ROI_BOX_HEAD\.NORM is 'IN'; '' or 'FrozenBN'"),
         ("MODEL: {ROI_BOX_HEAD: {USE_FED_LOSS: true}}", r"USE_FED_LOSS is True; False converts"),
         ("MODEL: {ROI_HEADS: {NAME: KRCNNROIHeads}}", r"NAME is 'KRCNNROIHeads'; 'StandardROIHeads' or"),
         ("MODEL: {ROI_HEADS: {PROPOSAL_APPEND_GT: false}}", "PROPOSAL_APPEND_GT is False"),
@@ -85,7 +85,7 @@ DATASETS: {TRAIN: [voc_2007_train]}
         ("MODEL: {RPN: {NMS_TRESH: 0.6}}", r"MODEL\.RPN\.NMS_TRESH is 0\.6, which has no equivalent here"),
         ("MODEL: {DETIC: {SCORE: 1}}", r"MODEL\.DETIC\.SCORE is 1, which has no equivalent"),
         ("MODEL: {MASK_ON: true}\nTEST: {AUG: {ENABLED: true}}", r"TEST\.AUG\.ENABLED is True; False converts"),
-        ("MODEL: {MASK_ON: true}\nINPUT: {SQUARE_PAD: 1024}", r"INPUT\.SQUARE_PAD is 1024"),
+        ("MODEL: {MASK_ON: true}\nINPUT: {SQUARE_PADDING: 1024}", r"INPUT\.SQUARE_PADDING is 1024"),
         ("_BASE_: config.yaml", "builds on more than 10 files, or on itself"),
         ("MODEL: {RESNETS: {RES5_DILATION: 2}}", r"RES5_DILATION is 2; 1 converts"),
         ("SOLVER: {BASE_LR: 1}", "no MODEL section"),

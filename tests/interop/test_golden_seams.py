@@ -1,4 +1,4 @@
-"""Group and batch norm, deformable convolutions, heads of convolutions, GIoU, an RPN of two: as the peers compute them.
+"""Normalisation of all kinds, deformable convolutions, heads of convolutions, GIoU, ViTDet: as the peers compute them.
 
 What the peers computed lies beside the clone, and is too large to travel with it.
 """
@@ -24,10 +24,12 @@ CASES = {
     "mm_faster_4conv1fc_syncbn": "mmdet",
     "tv_maskrcnn_v2": "torchvision",
     "d2_cascade_mask_gn": "detectron2",
+    "d2_vitdet": "detectron2",
 }
 # Offsets of up to 10 pixels in random maps amplify rounding a thousandfold a layer: their last maps are not even the
 # same by mmdetection in float32 and in float64. Before that, they are.
 DEFORMABLE = ("mm_dcn_cascade", "mm_dcnv2_faster")
+STOCK = ("d2_vitdet",)  # whose settings are the peer's for such a network: no config is needed
 BATCH_STATISTICS = ("mm_faster_4conv1fc_syncbn", "tv_maskrcnn_v2")
 pytestmark = [
     pytest.mark.slow,
@@ -39,6 +41,7 @@ pytestmark = [
 def converted(name: str) -> Detector:
     folder, origin = RECORDED / name, CASES.get(name, "mmdet")
     config = next((file for file in (folder / "config.yaml", folder / "config.py") if file.exists()), None)
+    config = None if name in STOCK else config
     model, _ = convert_checkpoint(folder / "weights.safetensors", origin, config)  # type: ignore[arg-type]
     return model
 
@@ -85,8 +88,10 @@ def test_deformable_convolutions_before_they_amplify(name, two_threads):
 def training(name: str) -> tuple[Detector, dict[str, Tensor], dict[str, list[str]], dict[str, Tensor]]:
     """The model in training mode, its losses of heads and RPN with everything sampled, and what the peer recorded."""
     base = converted(name).config
+    changes = {"backbone": replace(base.backbone, drop_path=0.0)} if hasattr(base.backbone, "drop_path") else {}
     model = rebuilt(
         name,
+        **changes,
         sampling=replace(base.sampling, rois=4096, positive_fraction=1.0),
         rpn=replace(base.rpn, samples=10**6, positive_fraction=1.0),
     ).train()
@@ -134,3 +139,35 @@ THEIRS = {
     "mmdet": lambda kind, t, n: f"loss_{f's{t}.' if n > 1 else ''}loss_{'cls' if kind == 'cls' else 'bbox'}",
     "torchvision": lambda kind, t, n: "loss_classifier" if kind == "cls" else "loss_box_reg",
 }
+
+
+@pytest.mark.parametrize("name", [name for name, peer in CASES.items() if peer == "detectron2"])
+def test_losses_and_gradients_of_the_rpn(name, two_threads):
+    """detectron2's are recorded as sums over all anchors; ours are means."""
+    base = converted(name).config
+    changes = {"backbone": replace(base.backbone, drop_path=0.0)} if hasattr(base.backbone, "drop_path") else {}
+    model = rebuilt(name, rpn=replace(base.rpn, samples=10**6, positive_fraction=1.0), **changes).train()
+    with np.load(RECORDED / name / "train.npz") as file:
+        held = {key: torch.from_numpy(file[key]) for key in file.files if file[key].dtype.kind != "U"}
+        names = file["gradnorm_rpn_names"].tolist()
+    images = model.preprocess([held[f"image{i}_rgb"].permute(2, 0, 1) for i in (0, 1)])
+    truth = [{"boxes": held[f"gt_boxes{i}"], "labels": held[f"gt_labels{i}"] + 1} for i in (0, 1)]
+    features = model.features(images.pixels)
+    logits, deltas = model.rpn(features)
+    anchors = model.rpn.anchors(features)
+    targets = model.preprocess.targets(truth, images)
+    losses = model.rpn.loss(anchors, logits, deltas, targets, images.sizes)
+    number = held["loss_rpn_cls_sum"] / losses["loss_objectness"].detach()
+    expected = held["loss_rpn_loc_sum"].float()
+    torch.testing.assert_close(losses["loss_rpn_box_reg"] * number, expected, rtol=5e-4, atol=0)
+    anchor_number = sum(len(a) for a in anchors) * 2
+    assert 0.9 * anchor_number < float(number) <= anchor_number * 1.001
+    (sum(losses.values()) * number).backward()
+    own = {key: p.grad for key, p in model.named_parameters() if p.grad is not None}
+    rows = names_at("detectron2", model.config)
+    ours_of = {new: key for key in own for row in rows if (new := rename(key, [row]))}
+    norms = held["gradnorm_rpn"].double()
+    found = torch.stack([own[ours_of[key]].norm() for key in names]).double()
+    apart = (found - norms).abs() / norms.clamp(min=1e-3 * float(norms.max()))
+    assert float(apart.median()) < 1e-3
+    assert float(apart.max()) < 2e-2

@@ -5,12 +5,18 @@ import torch
 from torch import nn
 
 from cascade_rcnn.config import NormConfig
-from cascade_rcnn.layers.normalization import FixedBatchNorm, GroupNorm, RoIBatchNorm2d, make_norm
+from cascade_rcnn.layers.normalization import FixedBatchNorm, GroupNorm, LayerNorm2d, RoIBatchNorm2d, make_norm
 
 
 @pytest.mark.parametrize(
     ("kind", "layer"),
-    [("frozen", FixedBatchNorm), ("affine", FixedBatchNorm), ("batch", nn.BatchNorm2d), ("group", GroupNorm)],
+    [
+        ("frozen", FixedBatchNorm),
+        ("affine", FixedBatchNorm),
+        ("batch", nn.BatchNorm2d),
+        ("group", GroupNorm),
+        ("layer", LayerNorm2d),
+    ],
 )
 def test_kinds(kind, layer):
     norm = make_norm(NormConfig(kind=kind, groups=2, eps=0.25), 8)
@@ -43,6 +49,18 @@ def test_group_norm_has_torch_s_gradients():
     reference(theirs).square().sum().backward()
     torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(norm.weight.grad, reference.weight.grad, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+def test_layer_norm_is_over_the_channels_of_each_place(memory):
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, 3, 4).to(memory_format=memory)
+    norm = make_norm(NormConfig.of("layer"), 5)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    mean, var = x.mean(1, keepdim=True), x.var(1, correction=0, keepdim=True)
+    expected = (x - mean) / (var + 1e-6).sqrt() * norm.weight[:, None, None] + norm.bias[:, None, None]
+    torch.testing.assert_close(norm(x), expected)
 
 
 def test_half_precision_goes_in_and_out():

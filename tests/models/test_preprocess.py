@@ -177,3 +177,13 @@ def test_what_tasks_learn_from_is_carried_along_with_the_boxes():
     given[1]["names"] = torch.zeros(3, 2)
     with pytest.raises(UserError, match=r"has 0 boxes and 3 names"):
         model.targets(given, images)
+
+
+def test_padding_to_a_square():
+    """Of the side that the config says, or, where an image is larger, of what holds it."""
+    for size, side in (((40, 60), 64), ((40, 70), 96)):
+        preprocess = Preprocess(Config(min_size=None, square=64), 1, 32)
+        batch = preprocess([torch.ones(3, *size)])
+        assert batch.pixels.shape == (1, 3, side, side)
+        assert batch.sizes.tolist() == [list(size)]
+        assert not batch.pixels[..., size[0] :, :].any()

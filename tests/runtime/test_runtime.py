@@ -14,6 +14,7 @@ import torch
 from cascade_rcnn import Predictor, UserError, create_model
 from cascade_rcnn.cli import main
 from cascade_rcnn.config import PreprocessConfig
+from cascade_rcnn.models.preprocess import Preprocess
 from cascade_rcnn.runtime import Description, Runtime
 from cascade_rcnn.runtime.description import KEY
 from cascade_rcnn.runtime.runtime import fitted_size, prepare
@@ -34,6 +35,13 @@ def test_inputs_are_the_detectors_before_normalisation(min_size):
     normalised = (torch.from_numpy(images) - model.preprocess.mean) / model.preprocess.std
     torch.testing.assert_close(normalised, batch.pixels, rtol=1e-4, atol=1e-4)
     assert bool((normalised[0, :, int(sizes[0, 0]) :] == 0).all())  # padding is exactly the mean
+
+
+def test_squares_are_the_detectors():
+    config = PreprocessConfig(min_size=None, square=256)
+    batch = Preprocess(config, 1, 32)([torch.from_numpy(x).permute(2, 0, 1) for x in pictures()])
+    images, _ = prepare(pictures(), config, None)
+    assert images.shape == batch.pixels.shape == (2, 3, 256, 256)
 
 
 def test_bgr_models_are_padded_with_their_mean_in_rgb():

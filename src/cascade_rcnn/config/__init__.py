@@ -9,6 +9,7 @@ from cascade_rcnn.config.backbones import (
     RegNetConfig,
     ResNetConfig,
     VGGConfig,
+    ViTConfig,
 )
 from cascade_rcnn.config.checks import Config
 from cascade_rcnn.config.heads import (
@@ -25,7 +26,7 @@ from cascade_rcnn.config.layers import NormConfig
 from cascade_rcnn.config.losses import BoxLossConfig, IoULossConfig, SmoothL1Config
 from cascade_rcnn.config.model import INFERENCE, Category, InferenceConfig, ModelConfig, PreprocessConfig
 from cascade_rcnn.config.options import ModelOptions
-from cascade_rcnn.config.pyramids import FPNConfig, PyramidConfig, SingleScaleConfig
+from cascade_rcnn.config.pyramids import FPNConfig, PyramidConfig, SimplePyramidConfig, SingleScaleConfig
 from cascade_rcnn.config.rpn import AnchorConfig, RPNConfig
 
 __all__ = [
@@ -54,10 +55,12 @@ __all__ = [
     "RoIAlignConfig",
     "SamplingConfig",
     "SemanticsConfig",
+    "SimplePyramidConfig",
     "SingleScaleConfig",
     "SmoothL1Config",
     "StageConfig",
     "Std",
     "VGGConfig",
+    "ViTConfig",
     "replace",
 ]

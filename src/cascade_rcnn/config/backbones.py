@@ -143,4 +143,41 @@ class VGGConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="vgg"):
         return replace(self, planes=width)
 
 
-BackboneConfig: TypeAlias = RegNetConfig | ResNetConfig | VGGConfig
+class ViTConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="vit"):
+    """A plain vision transformer that attends within windows but for a few blocks (ViTDet, Li et al. 2022)."""
+
+    width: int = 768  # channels
+    depth: int = 12  # blocks
+    heads: int = 12
+    window: int = 14  # patches a side that attend to one another
+    global_blocks: tuple[int, ...] = (2, 5, 8, 11)  # where all patches do
+    grid: int = 64  # patches a side of the images it is trained on, by which relative positions are known
+    pretrained_grid: int = 14  # ... it was pretrained on, by which absolute positions are
+    drop_path: float = 0.1  # stochastic depth: rate of the last block, rising from 0
+    checkpointing: bool = False  # compute the blocks again in the backward pass: less memory, slower
+
+    def __post_init__(self) -> None:
+        """Raises UserError for numbers that no network has."""
+        check(self, width=(1, 8192), depth=(1, 512), heads=(1, 8192), window=(1, 1024))
+        check(self, grid=(1, 1024), pretrained_grid=(1, 1024), drop_path=(0, 1), frozen_stages=(0, self.layers))
+        check(self, global_blocks=(0, self.depth - 1))
+        if self.width % self.heads:
+            raise UserError(f"heads={self.heads}: give a number that divides the width of {self.width}")
+
+    @property
+    def layers(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The patches' embedding, and each block."""
+        return self.depth + 1
+
+    @property
+    def label(self) -> str:  # noqa: D102
+        sizes = {(768, 12): "b", (1024, 24): "l", (1280, 32): "h"}
+        return f"vit_{sizes.get((self.width, self.depth), f'{self.width}x{self.depth}')}"
+
+    def resized(self, width: int) -> Self:
+        """Return a copy of `width` channels, its heads about as wide as they were."""
+        most = max(1, width * self.heads // self.width)
+        return replace(self, width=width, heads=next(h for h in range(most, 0, -1) if width % h == 0))
+
+
+BackboneConfig: TypeAlias = RegNetConfig | ResNetConfig | VGGConfig | ViTConfig

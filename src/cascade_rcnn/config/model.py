@@ -52,13 +52,14 @@ class PreprocessConfig(Config, frozen=True, kw_only=True):
     bgr: bool = False
     antialias: bool = False
     round_down: bool = False  # torchvision rounds resized heights and widths down, the others to the nearest
-    divisor: int | None = None  # padded height and width are multiples of it; None: the backbone's coarsest stride
+    divisor: int | None = None  # of padded height and width; None: the coarsest stride of backbone and pyramid
+    square: int | None = None  # images are padded to a square of this side, or of what is needed; None: to a rectangle
 
     def __post_init__(self) -> None:
         """Raises UserError for a size or deviation of 0, and the like."""
         if self.min_size == ():
             raise UserError("min_size: give a size, or None to keep images as they are")
-        check(self, min_size=(1, MOST), max_size=(1, MOST), divisor=(1, 1024))
+        check(self, min_size=(1, MOST), max_size=(1, MOST), divisor=(1, 1024), square=(1, MOST))
         check(self, mean=(-MOST, MOST), std=(LEAST, MOST))
 
 

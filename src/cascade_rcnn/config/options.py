@@ -24,10 +24,12 @@ class ModelOptions:
     backbone_width: int | None = None  # channels of the backbone's first layers, doubling from there; 64
     pyramid_channels: int = 256
     rpn_channels: int | None = None  # of its 3x3 convolution; 512 without a pyramid, else as many as the pyramid's
-    rpn_convs: int = 1  # 3x3 convolutions of the RPN
-    head: Literal["2fc", "4conv1fc"] = "2fc"  # layers of the box head, fully connected and convolutional (not R-FCN's)
+    rpn_convs: int | None = None  # 3x3 convolutions of the RPN; 1, with a simple pyramid 2
+    # layers of the box head, fully connected and convolutional (not R-FCN's); 2fc, with a simple pyramid 4conv1fc
+    head: Literal["2fc", "4conv1fc"] | None = None
     head_width: int | None = None  # 1024 (fully connected units; R-FCN: channels), VGG 2048
-    norm: Literal["batch", "group"] | None = None  # normalisation in the pyramid and in the box head's convolutions
+    # normalisation in the pyramid and in the box head convolutions; none, with a simple pyramid layer
+    norm: Literal["batch", "group", "layer"] | None = None
     # ... and in the backbone, where it has a choice; default: its statistics are fixed if pretrained, else of the batch
     backbone_norm: Literal["frozen", "affine", "batch", "group"] | None = None
     box_loss: Literal["smooth_l1", "giou", "diou", "ciou"] = "smooth_l1"  # of the box heads
@@ -36,9 +38,9 @@ class ModelOptions:
     # boxes an image that enter the cascade; 1000 (in training by the preset up to 6000), without a pyramid 300 (4000)
     proposals: int | None = None
     rois: int | None = None  # ... of which this many are trained on; 512, VGG 128, R-FCN 256
-    # short side; several: drawn per batch in training; None: images as they are; default: 800, without a pyramid 600
+    # short side; several: drawn per batch in training; None: as they are; default: 800, without a pyramid 600, ViT 1024
     min_size: int | tuple[int, ...] | Literal["default"] | None = "default"
-    max_size: int | None = None  # long side; 1333, without a pyramid 1000
+    max_size: int | None = None  # long side; 1333, without a pyramid 1000, ViT 1024
     # of the backbone, counted from its output (ResNets and VGG have 5); default: 3 of those if pretrained, else all
     trainable_layers: int | None = None
     drop_path: float | None = None  # stochastic depth: rate of the last block, rising from 0; None: as published

@@ -17,8 +17,19 @@ class FPNConfig(Config, frozen=True, kw_only=True, tag="fpn"):
         check(self, channels=(1, 65536))
 
 
+class SimplePyramidConfig(Config, frozen=True, kw_only=True, tag="simple"):
+    """ViTDet's simple feature pyramid (Li et al. 2022): all levels from one map of stride 16."""
+
+    channels: int = 256
+    norm: NormConfig | None = NormConfig.of("layer")  # after each of its convolutions, which then have no bias
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a width that no network has."""
+        check(self, channels=(1, 65536))
+
+
 class SingleScaleConfig(Config, frozen=True, kw_only=True, tag="single_scale"):
     """No pyramid: the backbone's maps of stride 16, as they are."""
 
 
-PyramidConfig: TypeAlias = FPNConfig | SingleScaleConfig
+PyramidConfig: TypeAlias = FPNConfig | SimplePyramidConfig | SingleScaleConfig

@@ -14,6 +14,7 @@ from cascade_rcnn.config import (
     RoIAlignConfig,
     RPNConfig,
     SamplingConfig,
+    SimplePyramidConfig,
     SmoothL1Config,
     StageConfig,
     replace,
@@ -51,6 +52,7 @@ _SINGLE: Names = (
     ("roi_heads.heads.0.classifier", "roi_heads.box_predictor.cls_score"),
     ("roi_heads.heads.0.regressor", "roi_heads.box_predictor.bbox_pred"),
 )
+_LVIS = 1203
 SIGN = r"(backbone\.bottom_up|proposal_generator)\."
 NAMES: Names = (*_BODY, *_CASCADE, *_SINGLE)
 MASK = r"roi_heads\.mask_"
@@ -68,6 +70,11 @@ def to_config(skeleton: ModelConfig, settings: dict[str, Any] | None) -> ModelCo
     """What the shapes tell, completed by the settings of a config file (None: detectron2's stock settings)."""
     backbone = backbones.of_config("detectron2", skeleton.backbone)
     pyramid, head = layout.parts(skeleton)
+    if settings is None and skeleton.num_classes == _LVIS:
+        raise UserError(
+            f"detectors of LVIS's {_LVIS} classes have softmax or sigmoid scores, and no tensor tells which; give the "
+            "config that it was trained with"
+        )
     get: dict[str, Any] = STOCK | (STOCK_CASCADE if len(skeleton.stages) > 1 else {})
     get |= {**backbone.stock(skeleton.backbone), **(settings or {})}
     dataset = "coco" if settings is None else " ".join(get["DATASETS.TRAIN"])
@@ -83,6 +90,7 @@ def to_config(skeleton: ModelConfig, settings: dict[str, Any] | None) -> ModelCo
             std=tuple(x / 255 for x in get["MODEL.PIXEL_STD"]),
             bgr=get["INPUT.FORMAT"] == "BGR",
             antialias=True,
+            square=get["INPUT.SQUARE_PAD"] or None,
         ),
         backbone=backbone.complete(skeleton.backbone, get),
         pyramid=replace(pyramid, norm=detectron2_norm(get["MODEL.FPN.NORM"], pyramid.norm)),
@@ -177,7 +185,9 @@ def to_detectron2(model: Detector) -> State:
     Raises UserError for a model that it has no names for.
     """
     config = model.config
-    fits = isinstance(config.pyramid, FPNConfig) and config.method == "cascade" and config.rpn.shared
+    fits = (
+        isinstance(config.pyramid, FPNConfig | SimplePyramidConfig) and config.method == "cascade" and config.rpn.shared
+    )
     if not (fits and backbones.converts("detectron2", config.backbone)):
         raise UserError(
             f"{config.name}: detectron2 takes Faster and Cascade R-CNN on a feature pyramid whose levels share the "

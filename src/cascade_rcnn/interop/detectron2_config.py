@@ -8,7 +8,7 @@ import yaml
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop.known import Known, leaves
 
-_NORMS = ("FrozenBN", "BN", "SyncBN", "nnSyncBN", "naiveSyncBN", "GN")
+_NORMS = ("FrozenBN", "BN", "SyncBN", "nnSyncBN", "naiveSyncBN", "GN", "LN")
 _LOSSES = ("smooth_l1", "giou", "diou", "ciou")
 
 # The settings read, as its Base-RCNN-FPN.yaml and defaults have them: what a config file leaves out.
@@ -18,6 +18,7 @@ STOCK: dict[str, Any] = {
     "INPUT.MAX_SIZE_TEST": 1333,
     "INPUT.MIN_SIZE_TRAIN": [640, 672, 704, 736, 768, 800],
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": "choice",
+    "INPUT.SQUARE_PAD": 0,  # to squares of this side; 0: to rectangles. detectron2 has it in Python alone
     "MODEL.PIXEL_MEAN": [103.53, 116.28, 123.675],
     "MODEL.PIXEL_STD": [1.0, 1.0, 1.0],
     "MODEL.BACKBONE.FREEZE_AT": 2,
@@ -108,7 +109,8 @@ _INERT = "|".join(
         r"MODEL\.ROI_BOX_HEAD\.(NUM_CONV|NUM_FC|FC_DIM|CONV_DIM|CLS_AGNOSTIC_BBOX_REG|POOLER_RESOLUTION|FED_LOSS_\w+)$",
     )
 )
-_KNOWN = Known(read=STOCK.keys(), required=_REQUIRED, inert=_INERT)
+_OF_BACKBONES = ("MODEL.VIT.DROP_PATH",)  # read where the backbone is one that has them
+_KNOWN = Known(read=(*STOCK, *_OF_BACKBONES), required=_REQUIRED, inert=_INERT)
 
 
 def read_config(path: Path) -> dict[str, Any]:

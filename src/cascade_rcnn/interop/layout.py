@@ -16,6 +16,7 @@ from cascade_rcnn.config import (
     ModelConfig,
     RoIAlignConfig,
     RPNConfig,
+    SimplePyramidConfig,
     StageConfig,
 )
 from cascade_rcnn.errors import UserError
@@ -27,7 +28,6 @@ from cascade_rcnn.models.build import build
 from cascade_rcnn.state_dicts import mismatch
 
 _FOREIGN = {  # what a tensor that has no place belongs to, by its name
-    r"backbone\.(simfp_|net\.)": "ViTDet's plain vision transformer",
     r"backbone\..*\.attn\.|backbone\.(bottom_up\.)?patch_embed": "a Swin or another vision transformer",
     r"backbone\.downsample_layers|depthwise_conv|\.gamma$": "a ConvNeXt",
 }
@@ -70,12 +70,12 @@ def _skeleton(state: State, family: Family) -> ModelConfig:
     backbone = family.describe(state)
     stages = number_of(state, "roi_heads.heads.{}.classifier.weight")
     classes = len(state["roi_heads.heads.0.classifier.weight"]) - 1
-    norm = seen_norm(state, "pyramid.lateral_norm.0")
-    pyramid = FPNConfig(channels=len(state["pyramid.lateral.0.weight"]), norm=norm)
+    pyramid = _pyramid(state)
+    suffix = "_fpn" if isinstance(pyramid, FPNConfig) else ""
     head, inputs = _box_head(state)
     channels = head.conv_channels if head.convs else pyramid.channels
     return ModelConfig(
-        name=f"{'cascade' if stages > 1 else 'faster'}_rcnn_{backbone.label}_fpn",
+        name=f"{'cascade' if stages > 1 else 'faster'}_rcnn_{backbone.label}{suffix}",
         categories=tuple(Category(id=k, name=f"class {k}") for k in range(1, classes + 1)),
         stages=(StageConfig(),) * stages,
         backbone=backbone,
@@ -89,10 +89,15 @@ def _skeleton(state: State, family: Family) -> ModelConfig:
     )
 
 
-def parts(skeleton: ModelConfig) -> tuple[FPNConfig, ConvFCHeadConfig]:
+def _pyramid(state: State) -> FPNConfig | SimplePyramidConfig:
+    kind = SimplePyramidConfig if "pyramid.scale.0.0.weight" in state else FPNConfig
+    return kind(channels=len(state["pyramid.lateral.0.weight"]), norm=seen_norm(state, "pyramid.lateral_norm.0"))
+
+
+def parts(skeleton: ModelConfig) -> tuple[FPNConfig | SimplePyramidConfig, ConvFCHeadConfig]:
     """Its pyramid and box head, of the kinds that the converters know."""
     pyramid, head = skeleton.pyramid, skeleton.box_head
-    assert isinstance(pyramid, FPNConfig)
+    assert isinstance(pyramid, FPNConfig | SimplePyramidConfig)
     assert isinstance(head, ConvFCHeadConfig)
     return pyramid, head
 

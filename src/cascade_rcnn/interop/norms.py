@@ -18,6 +18,8 @@ def detectron2_norm(name: str, seen: NormConfig | None) -> NormConfig | None:
     """Return the layer that detectron2's `get_norm` makes of a name, where the tensors show one at all."""
     if seen is None or not name:
         return seen
+    if name == "LN":
+        return NormConfig.of("layer")
     return NormConfig(kind="frozen" if name == "FrozenBN" else "group" if name == "GN" else "batch", folded=False)
 
 

@@ -17,6 +17,8 @@ def make_norm(config: NormConfig, channels: int, *, of_rois: bool = False) -> nn
             return (RoIBatchNorm2d if of_rois else nn.BatchNorm2d)(channels, eps=config.eps)
         case "group":
             return GroupNorm(config.groups, channels, eps=config.eps)
+        case "layer":
+            return LayerNorm2d(channels, eps=config.eps)
         case "frozen" | "affine":
             return FixedBatchNorm(channels, trained=config.kind == "affine", folded=config.folded, eps=config.eps)
 
@@ -71,6 +73,14 @@ class GroupNorm(nn.GroupNorm):
         shift = self.bias.view(self.num_groups, -1) - mean[..., None] * scale
         normalised = torch.addcmul(shift.view(batch, channels, 1, 1), values, scale.view(batch, channels, 1, 1))
         return normalised.to(x.dtype)
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """Layer normalisation over the channels of each place of a map; in channels-last memory they lie together."""
+
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """(B, C, H, W) -> the same."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class RoIBatchNorm2d(nn.BatchNorm2d):

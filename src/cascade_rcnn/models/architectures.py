@@ -28,9 +28,11 @@ from cascade_rcnn.config import (
     RFCNHeadConfig,
     RPNConfig,
     SamplingConfig,
+    SimplePyramidConfig,
     SingleScaleConfig,
     StageConfig,
     VGGConfig,
+    ViTConfig,
     replace,
 )
 from cascade_rcnn.config.presets import Preset, find_preset, preset_stages
@@ -47,6 +49,7 @@ class Family:
     backbones: dict[str, BackboneConfig]
     pyramid: PyramidConfig
     box_head: BoxHeadConfig
+    rpn_convs: int = 1
     rpn_channels: int | None = None
     proposals: dict[str, int] | None = None  # of `RPNConfig`; None: as the preset has them
     train_proposals: tuple[int, int] = (2, 1)  # into NMS and out of it, for each that is kept at test
@@ -54,7 +57,8 @@ class Family:
     rois: int
     min_size: int
     max_size: int
-    divisor: int | None = None  # padded images are multiples of it; None: of the backbone's coarsest stride
+    divisor: int | None = None  # padded images are multiples of it; None: of the coarsest stride
+    square: bool = False  # images are padded to squares of `max_size`
 
 
 _METHODS: dict[str, tuple[Method, int]] = {  # and how many stages, iterations or classifiers
@@ -119,9 +123,25 @@ _RFCN = Family(
     max_size=1000,
     divisor=32,
 )
+_VIT = Family(
+    names={method: f"{method}_{{}}" for method in _METHODS},
+    backbones={
+        "vit_b": ViTConfig(),
+        "vit_l": ViTConfig(width=1024, depth=24, heads=16, global_blocks=(5, 11, 17, 23), drop_path=0.4),
+        "vit_h": ViTConfig(width=1280, depth=32, heads=16, global_blocks=(7, 15, 23, 31), drop_path=0.5),
+    },
+    pyramid=SimplePyramidConfig(),
+    box_head=ConvFCHeadConfig(convs=4, norm=NormConfig.of("layer"), fcs=1),
+    rpn_convs=2,
+    proposals={"post_nms_train": 1000},
+    rois=512,
+    min_size=1024,
+    max_size=1024,
+    square=True,
+)
 _ARCHITECTURES = {
     pattern.format(name): (family, method, backbone)
-    for family in (_FPN, _VGG, _RFCN)
+    for family in (_FPN, _VGG, _RFCN, _VIT)
     for method, pattern in family.names.items()
     for name, backbone in family.backbones.items()
 }
@@ -215,10 +235,12 @@ def _cascade_stages(default: int, options: ModelOptions) -> tuple[StageConfig, .
 
 def _preprocess(family: Family, options: ModelOptions) -> PreprocessConfig:
     min_size = family.min_size if options.min_size == "default" else options.min_size
+    max_size = options.max_size or family.max_size
     return PreprocessConfig(
         min_size=(min_size,) if isinstance(min_size, int) else min_size,
-        max_size=options.max_size or family.max_size,
+        max_size=max_size,
         divisor=family.divisor,
+        square=max_size if family.square else None,
     )
 
 
@@ -243,22 +265,25 @@ def _backbone(backbone: BackboneConfig, options: ModelOptions, pretrained: bool)
 
 
 def _norm(options: ModelOptions) -> NormConfig | None:
-    return None if options.norm is None else NormConfig(kind=options.norm)
+    return None if options.norm is None else NormConfig.of(options.norm)
 
 
 def _pyramid(pyramid: PyramidConfig, options: ModelOptions) -> PyramidConfig:
     if isinstance(pyramid, SingleScaleConfig):
         return pyramid
-    return replace(pyramid, channels=options.pyramid_channels, norm=_norm(options))
+    return replace(pyramid, channels=options.pyramid_channels, norm=_norm(options) or pyramid.norm)
 
 
 def _box_head(name: str, head: BoxHeadConfig, options: ModelOptions) -> BoxHeadConfig:
     head = replace(head, width=options.head_width or head.width, class_agnostic=options.class_agnostic)
-    if options.head == "2fc":
-        return head
     if not isinstance(head, ConvFCHeadConfig):
-        raise UserError(f"head='{options.head}': {name} has a head of its own; leave the option out")
-    return replace(head, convs=4, conv_channels=options.pyramid_channels, fcs=1, norm=_norm(options))
+        if options.head == "4conv1fc":
+            raise UserError(f"head='{options.head}': {name} has a head of its own; leave the option out")
+        return head
+    convs, fcs = {None: (head.convs, head.fcs), "2fc": (0, 2), "4conv1fc": (4, 1)}[options.head]
+    if convs == 0:
+        return replace(head, convs=0, fcs=fcs, norm=None)
+    return replace(head, convs=convs, conv_channels=options.pyramid_channels, fcs=fcs, norm=_norm(options) or head.norm)
 
 
 def _box_loss(preset: Preset, options: ModelOptions) -> BoxLossConfig:
@@ -269,12 +294,12 @@ def _box_loss(preset: Preset, options: ModelOptions) -> BoxLossConfig:
 
 def _rpn(family: Family, preset: Preset, options: ModelOptions, *, several: bool) -> RPNConfig:
     """As the preset has it on a pyramid; without one, there is but one level, and the family says how many boxes."""
-    pyramid = isinstance(family.pyramid, FPNConfig)
+    pyramid = not isinstance(family.pyramid, SingleScaleConfig)
     sizes = _anchor_sizes(preset.rpn_levels, options) if pyramid else (options.anchor_sizes or (64, 128, 256, 512),)
     return replace(
         preset.rpn,
         anchors=replace(preset.rpn.anchors, sizes=sizes, ratios=options.anchor_ratios),
-        convs=options.rpn_convs,
+        convs=options.rpn_convs or family.rpn_convs,
         channels=options.rpn_channels or family.rpn_channels,
         shared=preset.rpn.shared or not pyramid,
         **_proposals(family, preset, options, several),

@@ -16,9 +16,11 @@ from cascade_rcnn.config import (
     RegNetConfig,
     ResNetConfig,
     RFCNHeadConfig,
+    SimplePyramidConfig,
     SingleScaleConfig,
     SmoothL1Config,
     VGGConfig,
+    ViTConfig,
 )
 from cascade_rcnn.heads.cascade import Cascade, LayOut
 from cascade_rcnn.heads.conv_fc import ConvFCHead
@@ -29,13 +31,15 @@ from cascade_rcnn.losses import IoULoss, SmoothL1Loss
 from cascade_rcnn.models.backbones.regnet import RegNet
 from cascade_rcnn.models.backbones.resnet import ResNet
 from cascade_rcnn.models.backbones.vgg import VGG
+from cascade_rcnn.models.backbones.vit import ViT
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.models.fpn import FeaturePyramid, SingleScale
 from cascade_rcnn.models.preprocess import Preprocess
 from cascade_rcnn.models.roi_align import PyramidRoIAlign
 from cascade_rcnn.models.rpn import RegionProposalNetwork
+from cascade_rcnn.models.simple_pyramid import SimplePyramid
 
-Pyramid: TypeAlias = FeaturePyramid | SingleScale
+Pyramid: TypeAlias = FeaturePyramid | SimplePyramid | SingleScale
 HeadMaker: TypeAlias = Callable[..., nn.Module]  # of one head; `classifiers`: how many it has side by side
 
 
@@ -43,6 +47,11 @@ def _fpn(config: ModelConfig, channels: Sequence[int], strides: Sequence[int]) -
     assert isinstance(config.pyramid, FPNConfig)
     levels = max(len(strides), len(config.rpn.anchors.sizes))
     return FeaturePyramid(channels, strides, config.pyramid, levels)
+
+
+def _simple(config: ModelConfig, channels: Sequence[int], strides: Sequence[int]) -> SimplePyramid:
+    assert isinstance(config.pyramid, SimplePyramidConfig)
+    return SimplePyramid(channels[-1], strides[-1], config.pyramid, len(config.rpn.anchors.sizes))
 
 
 def _single_scale(config: ModelConfig, channels: Sequence[int], strides: Sequence[int]) -> SingleScale:
@@ -64,8 +73,17 @@ def _rfcn(config: ModelConfig, pyramid: Pyramid) -> tuple[HeadMaker, LayOut]:
 
 
 # A config's type -> what builds it. Backbones and box losses take the config alone.
-BACKBONES: dict[type, Callable[[Any], Any]] = {RegNetConfig: RegNet, ResNetConfig: ResNet, VGGConfig: VGG}
-PYRAMIDS: dict[type, Callable[..., Pyramid]] = {FPNConfig: _fpn, SingleScaleConfig: _single_scale}
+BACKBONES: dict[type, Callable[[Any], Any]] = {
+    RegNetConfig: RegNet,
+    ResNetConfig: ResNet,
+    VGGConfig: VGG,
+    ViTConfig: ViT,
+}
+PYRAMIDS: dict[type, Callable[..., Pyramid]] = {
+    FPNConfig: _fpn,
+    SimplePyramidConfig: _simple,
+    SingleScaleConfig: _single_scale,
+}
 BOX_HEADS: dict[type, Callable[[ModelConfig, Pyramid], tuple[HeadMaker, LayOut]]] = {
     ConvFCHeadConfig: _conv_fc,
     RFCNHeadConfig: _rfcn,
@@ -82,7 +100,7 @@ def build(config: ModelConfig) -> Detector:
     """
     backbone = build_backbone(config.backbone)
     pyramid = PYRAMIDS[type(config.pyramid)](config, backbone.channels, backbone.strides)
-    divisor = config.preprocess.divisor or max(backbone.strides)
+    divisor = config.preprocess.divisor or max(*backbone.strides, pyramid.strides[pyramid.pooled - 1])
     rpn = RegionProposalNetwork(
         pyramid.channels[0], pyramid.strides, config.rpn, _box_loss(config.rpn.box_loss), config.semantics, divisor
     )

@@ -33,10 +33,10 @@ class CreateOptions(TypedDict, total=False):
     backbone_width: int | None
     pyramid_channels: int
     rpn_channels: int | None
-    rpn_convs: int
-    head: Literal["2fc", "4conv1fc"]
+    rpn_convs: int | None
+    head: Literal["2fc", "4conv1fc"] | None
     head_width: int | None
-    norm: Literal["batch", "group"] | None
+    norm: Literal["batch", "group", "layer"] | None
     backbone_norm: Literal["frozen", "affine", "batch", "group"] | None
     box_loss: Literal["smooth_l1", "giou", "diou", "ciou"]
     anchor_sizes: tuple[int, ...] | None

@@ -14,7 +14,7 @@ from cascade_rcnn import boxes as box_ops
 from cascade_rcnn.config import PreprocessConfig
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images import to_tensor
-from cascade_rcnn.pixels import resized_size
+from cascade_rcnn.pixels import padded_size, resized_size
 from cascade_rcnn.structures import ImageBatch, Targets
 from cascade_rcnn.text import count
 
@@ -47,13 +47,13 @@ class Preprocess(nn.Module):
         shortest = self._short_side() if min_size == "model" else min_size
         images = [to_tensor(image) for image in images]
         resized = [self._resize(self._scale(image), shortest) for image in images]
-        multiple = self.divisor
-        height, width = (-(-max(image.shape[k] for image in resized) // multiple) * multiple for k in (1, 2))
+        sizes = [image.shape[-2:] for image in resized]
+        height, width = padded_size(sizes, self.divisor, self.config.square)
         pixels = self.mean.new_zeros((len(images), 3, height, width)).to(memory_format=torch.channels_last)
         for slot, image in zip(pixels, resized, strict=True):
             slot[:, : image.shape[1], : image.shape[2]] = (image - self.mean) / self.std
-        sizes = self.mean.new_tensor([image.shape[-2:] for image in resized])
-        return ImageBatch(pixels, sizes, self.mean.new_tensor([image.shape[-2:] for image in images]))
+        given = [image.shape[-2:] for image in images]
+        return ImageBatch(pixels, self.mean.new_tensor(sizes), self.mean.new_tensor(given))
 
     def _short_side(self) -> int | None:
         sizes = self.config.min_size or ()

@@ -13,7 +13,7 @@ import numpy as np
 from cascade_rcnn.config import ModelConfig, PreprocessConfig
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.inputs import ImageLike, spread, to_array
-from cascade_rcnn.pixels import resize, resized_size
+from cascade_rcnn.pixels import padded_size, resize, resized_size
 from cascade_rcnn.results import to_supervision
 from cascade_rcnn.runtime.sessions import open_session
 
@@ -121,7 +121,8 @@ def prepare(
     """Images (H_i, W_i, 3) -> the graph's `images` (B, 3, H, W) and `sizes` (B, 2)."""
     scaled = [array.astype(np.float32) * (1 if array.dtype == np.uint8 else 255) for array in arrays]
     resized = [resize(x, fitted_size(x.shape[0], x.shape[1], config, fixed), config.antialias) for x in scaled]
-    height, width = fixed or (_padded(max(x.shape[k] for x in resized), divisor) for k in (0, 1))
+    padded = padded_size([x.shape for x in resized], divisor, config.square)
+    height, width = fixed or (max(LEAST, side) for side in padded)
     fill = np.array(config.mean if not config.bgr else config.mean[::-1]) * 255
     images = np.empty((len(arrays), 3, height, width), dtype=np.float32)
     images[:] = fill.astype(np.float32)[:, None, None]
@@ -138,7 +139,3 @@ def fitted_size(height: int, width: int, config: PreprocessConfig, fixed: tuple[
         scale = min(fixed[0] / height, fixed[1] / width)
         height, width = max(1, int(height * scale)), max(1, int(width * scale))
     return height, width
-
-
-def _padded(length: int, divisor: int) -> int:
-    return max(LEAST, -(-length // divisor) * divisor)

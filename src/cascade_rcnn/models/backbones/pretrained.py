@@ -1,29 +1,39 @@
-"""Weights that backbones are pretrained with: torchvision's, or a file of its names."""
+"""Weights that backbones are pretrained with: torchvision's, or a masked autoencoder's; or a file of their names."""
 
 from collections.abc import Mapping
+from math import isqrt
 from pathlib import Path
 from urllib.error import URLError
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cascade_rcnn.config import BackboneConfig, RegNetConfig, ResNetConfig, VGGConfig
+from cascade_rcnn.config import BackboneConfig, RegNetConfig, ResNetConfig, VGGConfig, ViTConfig
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.state_dicts import mismatch
 from cascade_rcnn.tensor_files import read_state
 
 _CLASSIFIERS = ("fc.", "classifier.")  # of torchvision's ResNet and VGG
+_BEYOND_BLOCKS = ("cls_token", "mask_token", "norm.", "fc_norm.", "head.", "decoder_")  # of a ViT, what no detector has
+_MAE = "https://dl.fbaipublicfiles.com/detectron2/ImageNetPretrained/MAE/mae_pretrain_vit_{}.pth"
+_MAE_SIZES = {(768, 12): "base", (1024, 24): "large", (1280, 32): "huge_p14to16"}  # by width and depth
 
 _REGNETS = {(64, 128, 288, 672): "regnet_x_800mf", (96, 192, 432, 1008): "regnet_x_3_2gf"}  # by their widths
 _ADDED = (".offset.", ".context.")  # to a network of ImageNet; without weights they begin as if they were not there
 
 
 def load_pretrained(backbone: nn.Module, config: BackboneConfig, source: str | Path) -> None:
-    """Fill a backbone from "imagenet" (torchvision's IMAGENET1K_V1) or a local .safetensors or .pth file.
+    """Fill a backbone from "imagenet" (torchvision's IMAGENET1K_V1, ViT: MAE's) or a local .safetensors or .pth file.
 
-    V1 on purpose: the V2 weights cost several AP in short detection schedules. A file holds torchvision's names; its
-    classifier is ignored. Raises UserError when the weights cannot be had or do not fit.
+    V1 on purpose: the V2 weights cost several AP in short detection schedules. A file holds torchvision's names, or for
+    ViT those of timm and MAE; its classifier is ignored. Raises UserError when the weights cannot be had or do not fit.
     """
-    state = _imagenet(_torchvision_name(config)) if str(source) == "imagenet" else read_state(Path(source))
+    if isinstance(config, ViTConfig):
+        state = _mae(config) if str(source) == "imagenet" else read_state(Path(source))
+        state = _of_plain_vit(state, backbone)
+    else:
+        state = _imagenet(_usual_name(config)) if str(source) == "imagenet" else read_state(Path(source))
     state = {
         k: v.float()
         for k, v in state.items()
@@ -35,13 +45,31 @@ def load_pretrained(backbone: nn.Module, config: BackboneConfig, source: str | P
             own = {k: v for k, v in own.items() if part not in k}
     if wrong := mismatch(state, own):
         raise UserError(
-            f"{source}: these are not weights of a {_torchvision_name(config)}: {wrong}; give the file of the backbone "
+            f"{source}: these are not weights of a {_usual_name(config)}: {wrong}; give the file of the backbone "
             "that the model's name says"
         )
     backbone.load_state_dict(state, strict=False)
 
 
-def _torchvision_name(config: BackboneConfig) -> str:
+def _of_plain_vit(state: Mapping[str, Tensor], backbone: nn.Module) -> dict[str, Tensor]:
+    """Weights of an image classifier or autoencoder, as the detector's backbone has them.
+
+    The positions' embedding loses its class token and gets the backbone's grid. Relative positions, which these
+    networks have none of, stay as they are: zero.
+    """
+    own = backbone.state_dict()
+    found = {name: value for name, value in state.items() if not name.startswith(_BEYOND_BLOCKS)}
+    positions = found.get("pos_embed")
+    if positions is not None and positions.ndim == 3 and positions.shape[2] == own["pos_embed"].shape[2]:
+        side, wanted = isqrt(positions.shape[1]), isqrt(own["pos_embed"].shape[1])
+        table = positions[:, -(side**2) :].float().unflatten(1, (side, side)).permute(0, 3, 1, 2)
+        if side != wanted:
+            table = F.interpolate(table, size=(wanted, wanted), mode="bicubic", align_corners=False)
+        found["pos_embed"] = table.flatten(2).transpose(1, 2).contiguous()
+    return {name: value for name, value in own.items() if ".rel_pos_" in name} | found
+
+
+def _usual_name(config: BackboneConfig) -> str:
     match config:
         case VGGConfig():
             return "vgg16"
@@ -51,6 +79,8 @@ def _torchvision_name(config: BackboneConfig) -> str:
             return f"resnet{config.depth}"
         case ResNetConfig():
             return f"resnext{config.depth}_{config.groups}x{config.width_per_group}d"
+        case ViTConfig():
+            return config.label
 
 
 def _imagenet(name: str) -> Mapping[str, Tensor]:
@@ -62,7 +92,24 @@ def _imagenet(name: str) -> Mapping[str, Tensor]:
     try:
         return weights.get_state_dict(progress=False, check_hash=True)
     except (URLError, OSError, RuntimeError) as error:
-        raise UserError(
-            f"the ImageNet weights of {name} could not be downloaded ({error}); fetch {weights.url} on a machine with "
-            "network and pass the file as weights_backbone=PATH (--weights-backbone PATH)"
-        ) from None
+        raise _missing(name, weights.url, error) from None
+
+
+def _mae(config: ViTConfig) -> Mapping[str, Tensor]:
+    """What ViTDet starts from: masked autoencoders (He et al. 2022)."""
+    size = _MAE_SIZES.get((config.width, config.depth))
+    if size is None:
+        raise UserError(f"{config.label}: nobody offers weights of this size; give a file as weights_backbone=PATH")
+    url = _MAE.format(size)
+    try:
+        state = torch.hub.load_state_dict_from_url(url, map_location="cpu", progress=False, weights_only=True)
+    except (URLError, OSError, RuntimeError) as error:
+        raise _missing(config.label, url, error) from None
+    return state.get("model", state)
+
+
+def _missing(name: str, url: str, error: Exception) -> UserError:
+    return UserError(
+        f"the ImageNet weights of {name} could not be downloaded ({error}); fetch {url} on a machine with network and "
+        "pass the file as weights_backbone=PATH (--weights-backbone PATH)"
+    )
