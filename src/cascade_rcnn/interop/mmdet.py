@@ -56,7 +56,7 @@ def read_settings(config: Path | None, meta: dict[str, Any]) -> tuple[Settings |
     """The settings of a config file, or else those in the checkpoint itself; None without either. And notes."""
     text = meta.get("cfg", meta.get("config"))
     if config is not None:
-        settings, notes = read_config(config), []
+        settings, notes = read_config(config)
     elif isinstance(text, str):
         settings, notes = parse_config(text, "the config in the checkpoint"), ["settings are those in the checkpoint"]
     else:
