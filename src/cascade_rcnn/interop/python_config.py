@@ -112,7 +112,7 @@ class Reader:
         there = self.bring(statement)
         for alias in statement.names:
             if alias.name == "*":
-                self.scope.names.update({name: x for name, x in there.items() if not name.startswith("_")})
+                self.scope.names.update({name: x for name, x in there.items() if not name.startswith("__")})
             else:
                 self.scope.names[alias.asname or alias.name] = get(there, alias.name)
 

@@ -59,14 +59,14 @@ def tree(value: Any, budget: Budget) -> Any:
     return [tree(item, budget) for item in value] if isinstance(value, list) else value
 
 
-def merge(changes: dict[str, Any], base: Mapping[str, Any]) -> Tree:
-    """Settings with changes, dicts within dicts, as mmengine does it. Raises ValueError where a dict meets another value."""
+def merge(changes: Mapping[Any, Any], base: Mapping[Any, Any]) -> Tree:
+    """Settings with changes, dicts within dicts; one that says `_delete_=True` replaces what was there."""
     merged = Tree(base)
     for key, value in changes.items():
-        if isinstance(value, dict) and key in merged and not value.pop("_delete_", False):
-            if not isinstance(merged[key], dict):
-                raise ValueError(f"gives '{key}' settings, which is {kind(merged[key])} in its base; add _delete_=True")
-            merged[key] = merge(value, merged[key])
+        if isinstance(value, dict):
+            below = merged.get(key)
+            kept = below if isinstance(below, dict) and not value.get("_delete_") else {}
+            merged[key] = merge({k: x for k, x in value.items() if k != "_delete_"}, kept)
         else:
             merged[key] = value
     return merged
