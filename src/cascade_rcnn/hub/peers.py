@@ -5,13 +5,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import yaml
 
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.hub.table import Published
+from cascade_rcnn.hub.table import Published, published
 from cascade_rcnn.interop import layout
 from cascade_rcnn.interop.convert import PEERS
 
@@ -49,9 +49,34 @@ def config_file(row: Published) -> Iterator[Path | None]:
         yield None
         return
     with tempfile.TemporaryDirectory() as folder:
-        if row.source.origin == "detectron2":
+        if not any(isinstance(value, dict) for value in settings.values()):
             path, text = Path(folder) / "config.yaml", yaml.safe_dump(settings)
         else:
             path, text = Path(folder) / "config.py", "".join(f"{key} = {value!r}\n" for key, value in settings.items())
         path.write_text(text, encoding="utf-8")
         yield path
+
+
+def stock(name: str, origin: str = "mmdet") -> Published | None:
+    """The published detector that a config is named after, whichever of - and _ the name has; or None."""
+    wanted = name.replace("-", "_")
+    rows = (row for row in published().values() if row.source.origin == origin and row.config is not None)
+    return next((r for r in rows if wanted in (r.name.replace("-", "_"), r.name.partition("/")[2].replace("-", "_"))), None)
+
+
+def stock_settings(name: str) -> dict[str, Any] | None:
+    """The settings of a published detector of mmdetection, by its config's name; or None."""
+    row = stock(name)
+    return None if row is None else row.settings()
+
+
+@contextmanager
+def found_config(config: str | Path, origin: str) -> Iterator[Path]:
+    """A config by its path or, where no file lies there, by the name of a published detector; inside the block."""
+    row = None if Path(config).exists() else stock(str(config), origin)
+    if row is None:
+        yield Path(config)
+    else:
+        with config_file(row) as path:
+            assert path is not None
+            yield path

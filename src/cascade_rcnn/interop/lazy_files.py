@@ -1,10 +1,12 @@
 """detectron2's LazyConfig files: Python whose calls, `L(FPN)(out_channels=256)`, are settings. None of them is run."""
 
 import ast
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cascade_rcnn.assets import LAZY_CONFIGS
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop.python_config import described, parse, read_statements
 from cascade_rcnn.interop.python_values import Budget, Foreign, Tree, get, tree
@@ -12,6 +14,7 @@ from cascade_rcnn.interop.python_values import Budget, Foreign, Tree, get, tree
 _LAZY_CALL = ("detectron2.config.LazyCall", "detectron2.config.lazy.LazyCall")
 _GET_CONFIG = ("detectron2.model_zoo.get_config", "detectron2.model_zoo.model_zoo.get_config")
 _CREATE = "omegaconf.OmegaConf.create"
+_TRAINING = ("common/train.py", "common/optim.py", "common/coco_schedule.py")  # how it was trained, which is not read
 _DEEPEST = 20  # files in a chain, and references to references
 _A_FILE = 500  # of the budget
 
@@ -47,18 +50,20 @@ class _Files:
             raise UserError(f"{path}: not readable ({error}); give the LazyConfig that it was trained with") from None
 
         def bring(statement: ast.ImportFrom) -> dict[str, Any]:
-            file = path.parents[statement.level - 1] / f"{(statement.module or '').replace('.', '/')}.py"
-            if not file.is_file():
-                raise UserError(f"{path}: builds on {file}, which is not there; put it there")
-            return self.read(file, (*chain, path))
+            module = f"{(statement.module or '').replace('.', '/')}.py"
+            file = path.resolve().parents[statement.level - 1] / module
+            return self.read(file, (*chain, path)) if file.is_file() else self.stock(module, path)
 
         def call(function: Foreign, args: list[Any], kwargs: dict[str, Any]) -> Any:
             if function.name in _LAZY_CALL and len(args) == 1 and isinstance(args[0], Foreign):
                 return Foreign("", {"": args[0]})  # a class that waits for its arguments
             if function.call is not None and "" in function.call:
+                if args:
+                    raise ValueError("gives a LazyCall arguments without a name")
                 return tree({**kwargs, "_target_": function.call[""]}, self.budget)
             if function.name in _GET_CONFIG and args and isinstance(args[0], str):
-                return self.read(_stock(path, args[0]), (*chain, path))
+                file = _beside(path, args[0])
+                return self.read(file, (*chain, path)) if file else self.stock(args[0], path)
             if function.name == _CREATE:
                 return tree(args[0] if args else {}, self.budget)
             arguments = {"_args_": args, **kwargs} if args else kwargs
@@ -73,18 +78,27 @@ class _Files:
         except ValueError as error:
             raise UserError(f"{path}: {error}; a LazyConfig is read here, not run") from None
 
+    def stock(self, name: str, path: Path) -> Any:
+        """What one of detectron2's own files says, where that is known."""
+        known = json.loads(LAZY_CONFIGS.read_bytes())
+        if name in known:
+            return tree(known[name], self.budget)
+        if name in _TRAINING:
+            return Foreign(name)
+        raise UserError(f"{path}: builds on {name}, which is not there; put it where it says")
 
-def _stock(path: Path, name: str) -> Path:
-    """A file of detectron2's own configs, beside the one that asks for it or above."""
-    for folder in path.resolve().parents:
-        for file in (folder / name, folder / "configs" / name):
-            if file.is_file():
-                return file
-    raise UserError(f"{path}: builds on detectron2's {name}; put its folder configs/{name.split('/')[0]} beside the file")
+
+def _beside(path: Path, name: str) -> Path | None:
+    """A file of detectron2's own configs, in a folder that the asking file is in or in `configs` there."""
+    files = (file for folder in path.resolve().parents for file in (folder / name, folder / "configs" / name))
+    return next((file for file in files if file.is_file()), None)
 
 
-def resolved(root: Any, budget: Budget) -> Any:
-    """Settings whose references, "${..num_classes}", are what they refer to. Raises ValueError for one to nothing."""
+def resolved(root: dict[str, Any], budget: Budget) -> dict[str, Any]:
+    """Settings whose references, "${..num_classes}", are what they refer to.
+
+    Raises ValueError for one to nothing in `model` or `dataloader`; other names are left out then.
+    """
 
     def walk(value: Any, above: tuple[Any, ...], depth: int) -> Any:
         budget.spend(1)
@@ -103,4 +117,11 @@ def resolved(root: Any, budget: Budget) -> Any:
             way = (*way, get(way[-1], int(key) if isinstance(way[-1], list) else key))
         return walk(way[-1], way[:-1], depth + 1)
 
-    return walk(root, (), 0)
+    found = {}
+    for name, value in root.items():
+        try:
+            found[name] = walk(value, (root,), 0)
+        except ValueError:
+            if name in ("model", "dataloader"):
+                raise
+    return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cascade_rcnn.interop.python_expressions import Scope
-from cascade_rcnn.interop.python_values import Budget, Foreign, Tree, get, tree
+from cascade_rcnn.interop.python_values import Budget, Foreign, Name, Tree, get, tree
 
 _LONGEST = 4_000_000  # characters of a file
 
@@ -49,7 +49,7 @@ class Reader:
     """Takes in the statements of one file."""
 
     scope: Scope
-    bring: Callable[[ast.ImportFrom], dict[str, Any]]  # the names of another config
+    bring: Callable[[ast.ImportFrom], Any]  # the names of another config
     relative: bool  # whether a relative import is of a config anywhere, not in `with read_base()` alone
 
     def run(self, statements: list[ast.stmt]) -> None:
@@ -111,7 +111,7 @@ class Reader:
     def _bring(self, statement: ast.ImportFrom) -> None:
         there = self.bring(statement)
         for alias in statement.names:
-            if alias.name == "*":
+            if alias.name == "*" and isinstance(there, dict):
                 self.scope.names.update({name: x for name, x in there.items() if not name.startswith("__")})
             else:
                 self.scope.names[alias.asname or alias.name] = get(there, alias.name)
@@ -141,7 +141,7 @@ def read_statements(
     budget: Budget,
     *,
     call: Callable[[Foreign, list[Any], dict[str, Any]], Any],
-    bring: Callable[[ast.ImportFrom], dict[str, Any]],
+    bring: Callable[[ast.ImportFrom], Any],
     relative: bool = False,
     deep: bool = True,
 ) -> Tree:
@@ -158,7 +158,7 @@ def read_statements(
 def described(value: Any, name: Callable[[str], str]) -> Any:
     """Plain values: what is foreign becomes its name, a call of it a dict of its arguments."""
     if isinstance(value, Foreign):
-        return name(value.name) if value.call is None else described(value.call, name)
+        return Name(name(value.name)) if value.call is None else described(value.call, name)
     if isinstance(value, dict):
         return {key: described(item, name) for key, item in value.items()}
     return [described(item, name) for item in value] if isinstance(value, list) else value

@@ -62,7 +62,9 @@ class Scope:
         raise ValueError(f"line {node.lineno} holds '{_shown(node)}', which is no plain value")
 
     def arithmetic(self, op: ast.operator, left: Any, right: Any) -> Any:
-        """Of two numbers, or the sum or multiple of lists and texts."""
+        """Of two numbers, or the sum or multiple of lists and texts; with something foreign it is foreign."""
+        if isinstance(left, Foreign) or isinstance(right, Foreign):
+            return Foreign(f"{type(op).__name__}({kind(left)}, {kind(right)})")
         if isinstance(op, ast.Mult) and isinstance(right, list | str):
             left, right = right, left
         if isinstance(op, ast.Mult) and isinstance(left, list | str) and isinstance(right, int):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-LIMIT = 1_000_000  # values in a config with all that it builds on; the largest one that is published makes 60 000
+LIMIT = 400_000  # values in a config with all that it builds on; the largest one that is published makes 60 000
 
 
 class Budget:
@@ -38,6 +38,10 @@ class Foreign:
     def attribute(self, name: str) -> "Foreign":
         """What it holds under a name."""
         return Foreign(f"{self.name}.{name}" if self.call is None else f"{self.name}().{name}")
+
+
+class Name(str):
+    """What stands in settings for something foreign."""
 
 
 def get(owner: Any, key: Any) -> Any:
