@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cascade_rcnn.assets import LAZY_CONFIGS
-from cascade_rcnn.config import ModelConfig, StageConfig, replace
+from cascade_rcnn.config import ModelConfig, SmoothL1Config, StageConfig, replace
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.hub.peers import config_file
 from cascade_rcnn.hub.table import published
@@ -150,11 +150,12 @@ model.roi_heads.box_predictors[2].box2box_transform.weights = (40, 40, 20, 20)
     )
     assert found.preprocess.std == pytest.approx((0.225, 0.224, 0.229))
     assert (found.rpn.pre_nms_train, found.rpn.pre_nms_test, found.rpn.nms_iou) == (900, 800, 0.6)
-    assert (found.rpn.box_loss.beta, found.rpn.anchors.ratios) == (0.1, (0.4, 1.0, 2.5))
+    assert (found.rpn.box_loss, found.rpn.anchors.ratios) == (SmoothL1Config(beta=0.1), (0.4, 1.0, 2.5))
     assert [stage.iou for stage in found.stages] == [0.625, 0.725, 0.825]
     assert found.stages[2].std == (1 / 40, 1 / 40, 1 / 20, 1 / 20)
     assert (found.inference.max_detections, found.inference.score_threshold) == (300, 0.02)
-    assert (found.roi_align.sampling, found.backbone.frozen_stages, found.backbone.stride_in_1x1) == (2, 2, False)
+    assert found.roi_align.sampling == 2
+    assert found.backbone == replace(to_config(CASCADE, None).backbone, frozen_stages=2, stride_in_1x1=False)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,7 @@ model.roi_heads.box_predictors[2].box2box_transform.weights = (40, 40, 20, 20)
         ("model.roi_heads.box_predictors[1].test_nms_thresh = 0.4", "the stages' box heads differ in more than IoU"),
         ("model.backbone.fuse_type = 'avg'", r"model\.backbone\.fuse_type is 'avg'; 'sum' converts"),
         ("model.roi_heads.soft_nms = L(B)(x=1)", r"model\.roi_heads\.soft_nms\._target_ is 'B', which has no equiv"),
-        ("model.pixel_mean = A.MEAN", r"pixel_mean is detectron2\.modeling\.A\.MEAN, which comes from outside"),
+        ("model.pixel_mean = A.MEAN", r"pixel_mean is detectron2\.modeling\.A\.MEAN, which comes from elsewhere"),
         ("model.backbone.bottom_up = L(A)(out_features=[1])", r"model\.backbone\.bottom_up\._target_ is 'A'; 'ResNet'"),
         ("model.backbone.bottom_up.stages.dilation = 2", r"bottom_up\.stages\.dilation is 2, which has no equiv"),
         ("dataloader = dict(test=dict(mapper=dict(augmentations=[L(B)()])))", "images are tested with B"),

@@ -121,7 +121,8 @@ def _write(folder: Path, **files: str) -> Path:
 def test_a_child_changes_what_it_builds_on(tmp_path):
     child = _write(
         tmp_path,
-        base__model="norm = dict(type='BN')\nmodel = dict(neck=dict(type='FPN', norm=norm, outs=5), heads=[1, 2], old=3)",
+        base__model="norm = dict(type='BN')\n"
+        "model = dict(neck=dict(type='FPN', norm=norm, outs=5), heads=[1, 2], old=3)",
         base__data="pipeline = [dict(type='Resize', scale=(4, 3))]",
         child="""
 _base_ = ['base/model.py', './base/data.py']
@@ -150,7 +151,8 @@ def test_a_child_may_change_its_base_in_place(tmp_path):
     child = _write(
         tmp_path,
         base="model = dict(a=dict(b=1, c=2), d=4)",
-        child="_base_ = 'base.py'\npart = _base_.model\npart.a.update(dict(b=5))\npart.pop('d')\nmodel = dict(_delete_=True, x=part)",
+        child="_base_ = 'base.py'\npart = _base_.model\npart.a.update(dict(b=5))\npart.pop('d')\n"
+        "model = dict(_delete_=True, x=part)",
     )
     assert read(child)[0]["model"] == {"x": {"a": {"b": 5, "c": 2}}}
 
@@ -158,7 +160,8 @@ def test_a_child_may_change_its_base_in_place(tmp_path):
 def test_inheritance_by_imports(tmp_path):
     child = _write(
         tmp_path,
-        base__model="from mmdet.models import ResNet\nmodel = dict(body=dict(type=ResNet, depth=50), heads=[dict(a=1)], z=1)",
+        base__model="from mmdet.models import ResNet\n"
+        "model = dict(body=dict(type=ResNet, depth=50), heads=[dict(a=1)], z=1)",
         child="""
 from mmengine.config import read_base
 with read_base():

@@ -22,8 +22,8 @@ from cascade_rcnn.config.presets import DETECTRON2
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop import backbones, categories, detectron2_config, layout, lazy_config
 from cascade_rcnn.interop.detectron2_config import STOCK, STOCK_CASCADE
-from cascade_rcnn.interop.norms import detectron2_norm
 from cascade_rcnn.interop.mmdet_files import Stock, nothing
+from cascade_rcnn.interop.norms import detectron2_norm
 from cascade_rcnn.interop.renaming import Names, State, relaid, rename
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.text import count

@@ -29,9 +29,12 @@ class Known:
                     raise UserError(f"{where}: {prefix}{name} is {value!r}; {' or '.join(map(repr, allowed))} converts")
         for name, value in said:
             if name in self.read and _is_foreign(value):
-                raise UserError(f"{where}: {prefix}{name} is {value}, which comes from outside of the config; write it out")
+                raise UserError(
+                    f"{where}: {prefix}{name} is {value}, which comes from elsewhere; write its value there"
+                )
         lost = [s for s in said if s[0] not in {*self.read, *self.required} and not re.match(self.inert, s[0])]
-        for name, value in sorted(lost, key=lambda setting: not setting[0].endswith(("type", "_target_"))):  # what it is, then how
+        lost.sort(key=lambda setting: not setting[0].endswith(("type", "_target_")))  # what it is, then how
+        for name, value in lost:
             raise UserError(
                 f"{where}: {prefix}{name} is {value!r}, which has no equivalent here; where it does not touch what the "
                 "model finds, take it out of the file"

@@ -156,7 +156,7 @@ def _singular(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain(name: str, value: Any) -> Any:
-    """A class without the module that it comes from, which detectron2 may move; a norm that is a function by its name."""
+    """A class without its module, which detectron2 may move; the name of a norm that is a function."""
     if name.endswith("norm") and isinstance(value, str) and "NaiveSyncBatchNorm(" in value:
         return "naiveSyncBN"
     return value.rpartition(".")[2] if name.endswith("_target_") and isinstance(value, str) else value

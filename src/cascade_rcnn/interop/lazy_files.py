@@ -70,9 +70,7 @@ class _Files:
             return Foreign(function.name, {"_target_": function.name, **arguments})
 
         try:
-            return read_statements(
-                statements, {}, self.budget, call=call, bring=bring, relative=True, deep=False
-            )
+            return read_statements(statements, {}, self.budget, call=call, bring=bring, relative=True, deep=False)
         except UserError:
             raise
         except ValueError as error:

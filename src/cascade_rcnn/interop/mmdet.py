@@ -22,9 +22,9 @@ from cascade_rcnn.config.presets import MMDET
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop import backbones, categories, layout
 from cascade_rcnn.interop.mmdet_config import IOU_LOSSES, parse_config, pipeline, proposals, read_config, scale
+from cascade_rcnn.interop.mmdet_files import Stock, nothing
 from cascade_rcnn.interop.norms import mmdet_norm
 from cascade_rcnn.interop.python_config import Settings
-from cascade_rcnn.interop.mmdet_files import Stock, nothing
 from cascade_rcnn.interop.renaming import Names, State, relaid
 
 SIGN = r"(neck\.lateral_convs|roi_head\.bbox_head|rpn_head)\."

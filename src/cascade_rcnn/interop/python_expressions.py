@@ -161,7 +161,7 @@ class Scope:
         if name == "update":
             self._update(owner, dict(*args, **kwargs))
         elif name == "merge" and isinstance(owner, Tree):
-            merged = merge({"": tree(*args, self.budget)}, {"": owner})[""]
+            merged = merge({"": tree(dict(*args, **kwargs), self.budget)}, {"": owner})[""]
             owner.clear()
             owner.update(merged)
         else:
