@@ -10,8 +10,8 @@ from cascade_rcnn.interop.mmdet_files import read
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    options = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 8, "trainable_layers": 5}
-    save_detectron2(create_model("cascade_rcnn_resnet18_fpn", 80, **options), tmp_path / "model.pth")
+    model = create_model("cascade_rcnn_resnet18_fpn", 80, backbone_width=8, pyramid_channels=8, head_width=8)
+    save_detectron2(model, tmp_path / "model.pth")
     return tmp_path / "model.pth"
 
 

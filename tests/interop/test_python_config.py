@@ -57,6 +57,8 @@ def test_what_a_config_means(text, expected):
         ("x = f'{1:>999999999}'", "line 1 holds '"),
         ("x = 1 / 0", "line 1: division by zero"),
         ("x = [1][5]", "line 1: list index out of range"),
+        ("x = 1\ndel x.y", "line 2: 'int' object has no attribute 'pop'"),
+        ("x = [1].keys()", "line 1: type object 'list' has no attribute 'keys'"),
         ("x = b'a'", "no plain value"),
         ("x = 2j", "no plain value"),
         ("x = (1", r"line 1: '\(' was never closed"),

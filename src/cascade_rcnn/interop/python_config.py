@@ -59,7 +59,7 @@ class Reader:
                 self._take(statement)
             except RecursionError:
                 raise ValueError(f"line {statement.lineno} is nested too deeply") from None
-            except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+            except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
                 reason = " ".join(str(error).split())
                 raise ValueError(
                     reason if reason.startswith("line ") else f"line {statement.lineno}: {reason}"
