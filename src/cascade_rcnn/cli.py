@@ -266,7 +266,7 @@ def convert(
     output: Path,
     origin: Annotated[Literal["detectron2", "mmdet", "torchvision"] | None, tyro.conf.arg(name="from")] = None,
     to: Literal["detectron2"] | None = None,
-    config: Path | None = None,
+    config: str | None = None,
 ) -> None:
     """Bring in a checkpoint of detectron2, mmdetection or torchvision, or take one out to detectron2.
 
@@ -275,8 +275,9 @@ def convert(
         output: The file to write: .safetensors with --from, .pth with --to.
         origin: Whose checkpoint it is.
         to: Write one of ours under this framework's names.
-        config: The config it was trained with (detectron2's yaml, mmdetection's py); without it the shapes tell the
-            architecture, and stock settings the rest.
+        config: The config it was trained with (detectron2's yaml or LazyConfig, mmdetection's py), or the name of a
+            published detector that has the same; without it the shapes tell the architecture, and stock settings the
+            rest.
     """
     if (origin is None) == (to is None):
         raise UserError("give either --from (whose checkpoint comes in) or --to detectron2 (one of ours goes out)")

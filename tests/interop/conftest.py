@@ -63,7 +63,7 @@ def load(folder: Path) -> Peer:
         k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / "weights.safetensors").items()
     }
     config_file = folder / ("config.yaml" if origin == "detectron2" else "config.py")
-    config, state = module.convert(weights, module.read_config(config_file))
+    config, state = module.convert(weights, module.read_settings(config_file, {})[0])
     infer, _ = arrays(folder / "infer_coffee_320x480.npz")
     train, names = arrays(folder / "train.npz")
     return Peer(origin, module, config, state, infer, train, names)

@@ -14,7 +14,8 @@ from cascade_rcnn.config import (
 )
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop.categories import coco
-from cascade_rcnn.interop.detectron2 import read_config, to_config, to_detectron2
+from cascade_rcnn.interop.detectron2 import to_config, to_detectron2
+from cascade_rcnn.interop.detectron2_config import read_config
 
 FASTER = ModelConfig(name="faster_rcnn_resnet50_fpn", categories=coco(), stages=(StageConfig(),))
 CASCADE = replace(FASTER, stages=(StageConfig(),) * 3)
@@ -89,7 +90,14 @@ DATASETS: {TRAIN: [voc_2007_train]}
         ("_BASE_: config.yaml", "builds on more than 10 files, or on itself"),
         ("MODEL: {RESNETS: {RES5_DILATION: 2}}", r"RES5_DILATION is 2; 1 converts"),
         ("SOLVER: {BASE_LR: 1}", "no MODEL section"),
-        ("_BASE_: elsewhere.yaml\nMODEL: {RPN: {NMS_THRESH: 0.6}}", r"elsewhere\.yaml: not a readable YAML file"),
+        ("_BASE_: elsewhere.yaml\nMODEL: {RPN: {NMS_THRESH: 0.6}}", r"builds on elsewhere\.yaml, which is not there"),
+        ("_BASE_: detectron2://a/b.yaml", "builds on detectron2://a/b.yaml; only a file does"),
+        ("_BASE_: [a.yaml]", r"builds on \['a.yaml'\]; only a file does"),
+        (
+            "b0: &b0 [1, 1]\n" + "".join(f"b{k}: &b{k} [*b{k - 1}, *b{k - 1}]\n" for k in range(1, 40)),
+            "more values than any config needs",
+        ),
+        ("[" * 5000, "not a readable YAML file"),
         ("MODEL: !!python/object/apply:os.getcwd []", "not a readable YAML file"),
         ("- 1", "no settings by name"),
     ],
@@ -127,10 +135,24 @@ def test_sizes_from_a_range_and_anchors_off_the_corner(tmp_path):
     assert config.preprocess.min_size == (798, 799, 800)
 
 
-def test_a_lazy_config_is_not_run(tmp_path):
-    (tmp_path / "config.py").write_text("from detectron2.config import LazyCall")
-    with pytest.raises(UserError, match=r"config\.py: a LazyConfig, which is Python to be run; .* ViTDet"):
-        read_config(tmp_path / "config.py")
+def test_texts_that_are_python_are_what_they_say(tmp_path):
+    (tmp_path / "base.yaml").write_text("INPUT:\n  MIN_SIZE_TRAIN: (640, 800)\n  FORMAT: RGB\nMODEL: {WEIGHTS: 'é(1'}")
+    (tmp_path / "config.yaml").write_text("_BASE_: ./base.yaml\nMODEL: {RPN: {SMOOTH_L1_BETA: 1e-1}}")
+    found = read_config(tmp_path / "config.yaml")
+    assert found == {
+        "INPUT.MIN_SIZE_TRAIN": [640, 800],
+        "INPUT.FORMAT": "RGB",
+        "MODEL.WEIGHTS": "é(1",
+        "MODEL.RPN.SMOOTH_L1_BETA": 0.1,
+    }
+
+
+def test_a_base_below_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "base.yaml").write_text("MODEL: {RPN: {NMS_THRESH: 0.6}}")
+    (tmp_path / "config.yaml").write_text("_BASE_: ~/base.yaml")
+    assert read_config(tmp_path / "config.yaml") == {"MODEL.RPN.NMS_THRESH": 0.6}
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """Checkpoints of other projects in, and detectron2's out."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from cascade_rcnn import interop
 from cascade_rcnn.api.notes import tell
 from cascade_rcnn.engine.checkpoint import save_state
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.hub.peers import found_config, stock_settings
 from cascade_rcnn.interop.convert import Origin
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
@@ -14,8 +16,9 @@ from cascade_rcnn.models.detector import Detector
 def convert_checkpoint(source: str | Path, origin: Origin, *, config: str | Path | None = None) -> Detector:
     """The detector of a checkpoint of detectron2, mmdetection ("mmdet") or torchvision, in evaluation mode.
 
-    `config` is the one that it was trained with (detectron2's yaml, mmdetection's py); without it the shapes tell the
-    architecture, and stock settings the rest. `save` keeps it. Raises UserError, in one line, for everything that does
+    `config` is the one that it was trained with: detectron2's yaml or LazyConfig, mmdetection's py, or the name of a
+    published detector that has the same; none of them is run. Without it the shapes tell the architecture, and stock
+    settings the rest. `save` keeps it. Raises UserError, in one line, for everything that does
     not convert whole.
 
     >>> ours = create_model("cascade_rcnn_resnet18_fpn", 80, backbone_width=8, pyramid_channels=8, head_width=8)
@@ -23,7 +26,8 @@ def convert_checkpoint(source: str | Path, origin: Origin, *, config: str | Path
     >>> model = convert_checkpoint("detectron2.pth", "detectron2")
     >>> save(model, "model.safetensors")
     """
-    model, notes = interop.convert_checkpoint(Path(source), origin, None if config is None else Path(config))
+    with nullcontext() if config is None else found_config(config, origin) as file:
+        model, notes = interop.convert_checkpoint(Path(source), origin, file, stock_settings)
     tell(notes)
     return model
 

@@ -9,5 +9,6 @@ _FOLDER = Path(__file__).parent
 
 STARTER = _FOLDER / "starter.safetensors"  # finds people; trained to be fine-tuned
 PUBLISHED = _FOLDER / "published.json"  # detectors that others publish: their address, AP, terms and settings
+LAZY_CONFIGS = _FOLDER / "lazy_configs.json"  # what the files say that detectron2's LazyConfigs build on
 CELLS = _FOLDER / "cells"  # COCO json: train.json, val.json, images/
 PHOTO = _FOLDER / "people.jpg"

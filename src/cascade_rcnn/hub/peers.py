@@ -5,13 +5,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import yaml
 
-from cascade_rcnn.errors import UserError
-from cascade_rcnn.hub.table import Published
+from cascade_rcnn.errors import UserError, nearest
+from cascade_rcnn.hub.table import Published, published
 from cascade_rcnn.interop import layout
 from cascade_rcnn.interop.convert import PEERS
 
@@ -49,9 +49,44 @@ def config_file(row: Published) -> Iterator[Path | None]:
         yield None
         return
     with tempfile.TemporaryDirectory() as folder:
-        if row.source.origin == "detectron2":
+        if not any(isinstance(value, dict) for value in settings.values()):
             path, text = Path(folder) / "config.yaml", yaml.safe_dump(settings)
         else:
             path, text = Path(folder) / "config.py", "".join(f"{key} = {value!r}\n" for key, value in settings.items())
         path.write_text(text, encoding="utf-8")
+        yield path
+
+
+def stock(name: str, origin: str) -> Published | None:
+    """The published detector of this origin that a config is named after, - and _ being the same; or None."""
+    wanted = name.replace("-", "_")
+    for row in published().values():
+        names = (row.name.replace("-", "_"), row.name.partition("/")[2].replace("-", "_"))
+        if wanted in names and row.source.origin == origin and row.config is not None:
+            return row
+    return None
+
+
+def stock_settings(name: str) -> dict[str, Any] | None:
+    """The settings of a published detector of mmdetection, by its config's name; or None."""
+    row = stock(name, "mmdet")
+    return None if row is None else row.settings()
+
+
+@contextmanager
+def found_config(config: str | Path, origin: str) -> Iterator[Path]:
+    """A config by its path or, where no file lies there, by the name of a published detector; inside the block.
+
+    Raises UserError where it is neither.
+    """
+    if Path(config).exists():
+        yield Path(config)
+        return
+    row = stock(str(config), origin)
+    if row is None:
+        known = [row.name for row in published().values() if row.source.origin == origin and row.config is not None]
+        hint = nearest(str(config), known) or "; `cascade-rcnn weights --all` lists the names"
+        raise UserError(f"{config}: neither a file nor the name of a published detector of {origin}{hint}")
+    with config_file(row) as path:
+        assert path is not None
         yield path

@@ -66,11 +66,11 @@ class Published(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return (self.source.hash, found[1]) if found and self.source.hash else None
 
     def settings(self) -> dict[str, Any] | None:
-        """The peer's config: nested for mmdetection, by dotted names for detectron2; None where there is none."""
+        """The peer's config: by dotted names for a config.yaml, nested for a config.py; None where there is none."""
         if self.config is None:
             return None
         base = copy.deepcopy(table().bases[self.config.base])
-        if self.source.origin == "detectron2":
+        if not any(isinstance(value, dict) for value in base.values()):
             return {name: value for name, value in (base | self.config.changes).items() if value is not None}
         for path, value in self.config.changes.items():
             _change(base, path.split("."), value)

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop import backbones, detectron2, layout, mmdet, reader, torchvision
+from cascade_rcnn.interop.mmdet_files import Stock, nothing
 from cascade_rcnn.interop.renaming import Names, State
 from cascade_rcnn.models.build import build
 from cascade_rcnn.models.detector import Detector
@@ -16,12 +17,15 @@ Origin: TypeAlias = Literal["detectron2", "mmdet", "torchvision"]
 PEERS: dict[str, ModuleType] = {"detectron2": detectron2, "mmdet": mmdet, "torchvision": torchvision}
 
 
-def convert_checkpoint(source: Path, origin: Origin, config: Path | None = None) -> tuple[Detector, list[str]]:
+def convert_checkpoint(
+    source: Path, origin: Origin, config: Path | None = None, stock: Stock = nothing
+) -> tuple[Detector, list[str]]:
     """Build the detector of a peer's checkpoint file, in evaluation mode, with notes on what was left out or assumed.
 
-    `config` is the config that the peer trained with (detectron2: config.yaml, mmdet: config.py; an mmdet checkpoint
-    mostly holds it itself). Without one, shapes tell the architecture and the peer's stock settings the rest. Raises
-    UserError, in one line, for everything that does not convert whole.
+    `config` is the config that the peer trained with (detectron2: config.yaml or a LazyConfig, mmdet: config.py; an
+    mmdet checkpoint mostly holds it itself). Without one, shapes tell the architecture and the peer's stock settings
+    the rest. `stock` gives the settings of published detectors that a config builds on. Raises UserError, in one line,
+    for everything that does not convert whole.
     """
     if origin not in PEERS:
         raise UserError(f"origin '{origin}' is unknown; give {', '.join(PEERS)}")
@@ -31,7 +35,7 @@ def convert_checkpoint(source: Path, origin: Origin, config: Path | None = None)
         layout.our_names(
             origin, checkpoint.state, PEERS[origin].NAMES, PEERS[origin].IGNORED
         )  # before what the config says
-        settings, notes = PEERS[origin].read_settings(config, checkpoint.meta)
+        settings, notes = PEERS[origin].read_settings(config, checkpoint.meta, stock)
         model_config, state = PEERS[origin].convert(checkpoint.state, settings)
         model = build(model_config)
     except UserError as error:

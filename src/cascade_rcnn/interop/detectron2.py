@@ -21,8 +21,9 @@ from cascade_rcnn.config import (
 )
 from cascade_rcnn.config.presets import DETECTRON2
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.interop import backbones, categories, layout
-from cascade_rcnn.interop.detectron2_config import STOCK, STOCK_CASCADE, read_config
+from cascade_rcnn.interop import backbones, categories, detectron2_config, layout, lazy_config
+from cascade_rcnn.interop.detectron2_config import STOCK, STOCK_CASCADE
+from cascade_rcnn.interop.mmdet_files import Stock, nothing
 from cascade_rcnn.interop.norms import detectron2_norm
 from cascade_rcnn.interop.renaming import Names, State, relaid, rename
 from cascade_rcnn.models.detector import Detector
@@ -59,10 +60,12 @@ MASK = r"roi_heads\.mask_"
 IGNORED = rf"{MASK}|sem_seg_head\.|pixel_(mean|std)$|proposal_generator\.anchor_generator\.|.*\.num_batches_tracked$"
 
 
-def read_settings(config: Path | None, meta: dict[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:
+def read_settings(
+    config: Path | None, meta: dict[str, Any], stock: Stock = nothing
+) -> tuple[dict[str, Any] | None, list[str]]:
     """The settings of a config file, None without one; and a note on what that means."""
     if config is not None:
-        return read_config(config), []
+        return (lazy_config if config.suffix == ".py" else detectron2_config).read_config(config), []
     return None, ["no config given: preprocessing, thresholds and training settings are detectron2's stock ones"]
 
 

@@ -1,5 +1,6 @@
 """detectron2's config.yaml: what of it is read, what has to be as its own detectors have it, what does not matter."""
 
+import ast
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import yaml
 
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop.known import Known, leaves
+from cascade_rcnn.interop.python_values import Budget, tree
 
 _NORMS = ("FrozenBN", "BN", "SyncBN", "nnSyncBN", "naiveSyncBN", "GN", "LN")
 _LOSSES = ("smooth_l1", "giou", "diou", "ciou")
@@ -109,8 +111,7 @@ _INERT = "|".join(
         r"MODEL\.ROI_BOX_HEAD\.(NUM_CONV|NUM_FC|FC_DIM|CONV_DIM|CLS_AGNOSTIC_BBOX_REG|POOLER_RESOLUTION|FED_LOSS_\w+)$",
     )
 )
-_OF_BACKBONES = ("MODEL.VIT.DROP_PATH",)  # read where the backbone is one that has them
-_KNOWN = Known(read=(*STOCK, *_OF_BACKBONES), required=_REQUIRED, inert=_INERT)
+_KNOWN = Known(read=STOCK.keys(), required=_REQUIRED, inert=_INERT)
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -123,19 +124,34 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def _read(path: Path, depth: int = 0) -> dict[str, Any]:
-    if path.suffix == ".py":
-        raise UserError(
-            f"{path}: a LazyConfig, which is Python to be run; only a config.yaml is read (a model of a LazyConfig "
-            "alone, such as ViTDet, does not convert)"
-        )
+    if depth > 10:
+        raise UserError(f"{path}: builds on more than 10 files, or on itself; give the one config.yaml that it writes")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = tree(yaml.safe_load(path.read_text(encoding="utf-8")), Budget())
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: not a readable YAML file ({reason}); give detectron2's config.yaml") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: no settings by name; give detectron2's config.yaml")
     base = content.pop("_BASE_", None)
-    if depth > 10:
-        raise UserError(f"{path}: builds on more than 10 files, or on itself; give the one config.yaml that it writes")
-    return (_read(path.parent / base, depth + 1) if isinstance(base, str) else {}) | dict(leaves(content))
+    return (_base(path, base, depth) if base else {}) | {key: _decoded(value) for key, value in leaves(content)}
+
+
+def _base(path: Path, base: Any, depth: int) -> dict[str, Any]:
+    """What a config builds on: a file by its place relative to it, or below ~."""
+    if not isinstance(base, str) or "://" in base:
+        raise UserError(f"{path}: builds on {str(base)[:80]}; only a file does, put it beside this one")
+    file = path.parent / Path(base).expanduser()
+    if not file.is_file():
+        raise UserError(f"{path}: builds on {base}, which is not there; put it where it says")
+    return _read(file, depth + 1)
+
+
+def _decoded(value: Any) -> Any:
+    """A text that is a Python literal is that, as detectron2 has it: "(640, 800)"."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return dict(leaves(ast.literal_eval(value)))[""]
+    except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError):
+        return value

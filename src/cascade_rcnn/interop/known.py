@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.interop.python_values import Name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +27,14 @@ class Known:
             for name, value in said:
                 if name == wanted and value not in allowed:
                     raise UserError(f"{where}: {prefix}{name} is {value!r}; {' or '.join(map(repr, allowed))} converts")
+        for name, value in said:
+            if name in self.read and _is_foreign(value):
+                raise UserError(
+                    f"{where}: {prefix}{name} is {value}, which comes from elsewhere; write its value there"
+                )
         lost = [s for s in said if s[0] not in {*self.read, *self.required} and not re.match(self.inert, s[0])]
-        for name, value in sorted(lost, key=lambda setting: not setting[0].endswith("type")):  # what it is, then how
+        lost.sort(key=lambda setting: not setting[0].endswith(("type", "_target_")))  # what it is, then how
+        for name, value in lost:
             raise UserError(
                 f"{where}: {prefix}{name} is {value!r}, which has no equivalent here; where it does not touch what the "
                 "model finds, take it out of the file"
@@ -47,6 +54,10 @@ def leaves(tree: Any, name: str = "") -> Iterable[tuple[str, Any]]:
             yield from leaves(item, name)
     else:
         yield name, _plain(tree)
+
+
+def _is_foreign(value: Any) -> bool:
+    return any(map(_is_foreign, value)) if isinstance(value, list) else isinstance(value, Name)
 
 
 def _plain(value: Any) -> Any:

@@ -22,6 +22,7 @@ from cascade_rcnn.config.presets import MMDET
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop import backbones, categories, layout
 from cascade_rcnn.interop.mmdet_config import IOU_LOSSES, parse_config, pipeline, proposals, read_config, scale
+from cascade_rcnn.interop.mmdet_files import Stock, nothing
 from cascade_rcnn.interop.norms import mmdet_norm
 from cascade_rcnn.interop.python_config import Settings
 from cascade_rcnn.interop.renaming import Names, State, relaid
@@ -49,11 +50,13 @@ MASK = r"roi_head\.mask_"
 IGNORED = rf"{MASK}|.*\.num_batches_tracked$|data_preprocessor\."
 
 
-def read_settings(config: Path | None, meta: dict[str, Any]) -> tuple[Settings | None, list[str]]:
+def read_settings(
+    config: Path | None, meta: dict[str, Any], stock: Stock = nothing
+) -> tuple[Settings | None, list[str]]:
     """The settings of a config file, or else those in the checkpoint itself; None without either. And notes."""
     text = meta.get("cfg", meta.get("config"))
     if config is not None:
-        settings, notes = read_config(config), []
+        settings, notes = read_config(config, stock)
     elif isinstance(text, str):
         settings, notes = parse_config(text, "the config in the checkpoint"), ["settings are those in the checkpoint"]
     else:

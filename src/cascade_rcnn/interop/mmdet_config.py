@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.interop import mmdet_files
 from cascade_rcnn.interop.backbones import mmdet_type
 from cascade_rcnn.interop.known import Known, leaves
-from cascade_rcnn.interop.python_config import Settings, assignments
+from cascade_rcnn.interop.python_config import Settings
 
 _STRIDES = [4, 8, 16, 32, 64]
 _ONE = (1.0,)
@@ -125,29 +126,22 @@ _KNOWN = Known(
 )
 
 
-def read_config(path: Path) -> Settings:
-    """A config.py, which is read and never run. Raises UserError where that does not do."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path}: not readable ({error}); give the config that mmdet writes into its work_dir"
-        ) from None
-    return parse_config(text, str(path))
+def read_config(path: Path, stock: mmdet_files.Stock = mmdet_files.nothing) -> tuple[Settings, list[str]]:
+    """A config.py with what it builds on, which is read and never run; and notes on what it was taken from.
+
+    Raises UserError where that does not do.
+    """
+    values, notes = mmdet_files.read(path, stock)
+    return check(values, str(path)), notes
 
 
 def parse_config(text: str, where: str) -> Settings:
     """A config's text; `where` names it in errors."""
-    try:
-        values = assignments(text)
-    except ValueError as error:
-        raise UserError(
-            f"{where}: {error}; give the flat config that mmdet writes into its work_dir, with values only"
-        ) from None
-    if "_base_" in values:
-        raise UserError(
-            f"{where}: builds on {values['_base_']}; give the flat config that mmdet writes into its work_dir"
-        )
+    return check(mmdet_files.read_text(text, where), where)
+
+
+def check(values: dict[str, Any], where: str) -> Settings:
+    """Settings by name, once they have been looked through for what would be lost."""
     if not isinstance(values.get("model"), dict):
         raise UserError(f"{where}: has no `model`; give the config of a detector")
     for key in ("train_cfg", "test_cfg"):  # outside `model` in 2.x's first versions

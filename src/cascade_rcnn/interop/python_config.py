@@ -1,9 +1,15 @@
-"""Reads a config that is written as Python, without running it."""
+"""Reads a config that is written as Python, without running it: its statements, one after the other."""
 
 import ast
-import operator
+import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
+
+from cascade_rcnn.interop.python_expressions import Scope
+from cascade_rcnn.interop.python_values import Budget, Foreign, Name, Tree, get, tree
+
+_LONGEST = 4_000_000  # characters of a file
 
 
 class Settings:
@@ -25,53 +31,144 @@ class Settings:
         return node
 
 
-def assignments(text: str) -> dict[str, Any]:
-    """The values by name that a text of plain assignments gives. Raises ValueError for anything else in it."""
-    values: dict[str, Any] = {}
+def parse(text: str) -> list[ast.stmt]:
+    """The statements of a text. Raises ValueError where it is no Python, or too much of it."""
+    if len(text) > _LONGEST:
+        raise ValueError(f"is longer than {_LONGEST} characters")
     try:
-        for statement in ast.parse(text).body:
-            match statement:
-                case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                    values[name] = _value(value, values)
-                case ast.Expr(value=ast.Constant()):
-                    pass  # a docstring
-                case _:
-                    raise ValueError(f"line {statement.lineno} is no assignment")
-    except (SyntaxError, ArithmeticError, RecursionError) as error:
-        raise ValueError(str(error)) from None
-    return values
+        with warnings.catch_warnings(action="ignore"):  # of escapes that mean nothing
+            return ast.parse(text).body
+    except SyntaxError as error:
+        raise ValueError(f"line {error.lineno}: {error.msg}") from None
+    except (RecursionError, MemoryError):
+        raise ValueError("is nested too deeply") from None
 
 
-_ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-}
+@dataclass(frozen=True)
+class Reader:
+    """Takes in the statements of one file."""
+
+    scope: Scope
+    bring: Callable[[ast.ImportFrom], Any]  # the names of another config
+    relative: bool  # whether a relative import is of a config anywhere, not in `with read_base()` alone
+
+    def run(self, statements: list[ast.stmt]) -> None:
+        """Take in statements. Raises ValueError, with the line, for one that does anything but make values."""
+        for statement in statements:
+            try:
+                self._take(statement)
+            except RecursionError:
+                raise ValueError(f"line {statement.lineno} is nested too deeply") from None
+            except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
+                reason = " ".join(str(error).split())
+                raise ValueError(
+                    reason if reason.startswith("line ") else f"line {statement.lineno}: {reason}"
+                ) from None
+
+    def _take(self, statement: ast.stmt) -> None:
+        scope = self.scope
+        match statement:
+            case ast.Assign(targets=targets, value=node):
+                value = scope.value(node)
+                for target in targets:
+                    scope.bind(target, value)
+            case ast.AnnAssign(target=target, value=ast.expr() as node):
+                scope.bind(target, scope.value(node))
+            case ast.AugAssign(target=target, op=op, value=node):
+                self._change(target, op, scope.value(node))
+            case ast.Delete(targets=targets):
+                for target in targets:
+                    self._delete(target)
+            case ast.Expr(value=node):
+                if _acts(scope.value(node)):
+                    raise ValueError(f"calls '{ast.unparse(node)[:60]}', which is not run here")
+            case ast.For(target=target, iter=node, body=body, orelse=[]):
+                for item in scope.sequence(node):
+                    scope.bind(target, item)
+                    self.run(body)
+            case ast.Import(names=aliases):
+                for alias in aliases:
+                    scope.names[alias.asname or alias.name.partition(".")[0]] = Foreign(
+                        alias.name if alias.asname else alias.name.partition(".")[0]
+                    )
+            case ast.ImportFrom() if self.relative and statement.level:
+                self._bring(statement)
+            case ast.ImportFrom(module=module, names=aliases):
+                for alias in aliases:
+                    scope.names[alias.asname or alias.name] = Foreign(f"{module or ''}.{alias.name}".strip("."))
+            case ast.With(items=[ast.withitem(context_expr=ast.Call(func=ast.Name(id="read_base")))], body=body):
+                for inner in body:
+                    if not isinstance(inner, ast.ImportFrom):
+                        raise ValueError(f"line {inner.lineno} is no 'from ... import', which read_base() is for")
+                    self._bring(inner)
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                scope.names[name] = Foreign(name)
+            case ast.Pass():
+                pass
+            case _:
+                raise ValueError(f"line {statement.lineno} is no assignment")
+
+    def _bring(self, statement: ast.ImportFrom) -> None:
+        there = self.bring(statement)
+        for alias in statement.names:
+            if alias.name == "*" and isinstance(there, dict):
+                self.scope.names.update({name: x for name, x in there.items() if not name.startswith("__")})
+            else:
+                self.scope.names[alias.asname or alias.name] = get(there, alias.name)
+
+    def _change(self, target: ast.expr, op: ast.operator, value: Any) -> None:
+        before = self.scope.value(target)
+        if isinstance(op, ast.Add) and isinstance(before, list):  # in place, as whoever shares it sees
+            before[:] = self.scope.arithmetic(op, before, value)
+        else:
+            self.scope.bind(target, self.scope.arithmetic(op, before, value))
+
+    def _delete(self, target: ast.expr) -> None:
+        match target:
+            case ast.Name(id=name):
+                del self.scope.names[name]
+            case ast.Attribute(value=owner, attr=name):
+                self.scope.value(owner).pop(name)
+            case ast.Subscript(value=owner, slice=key):
+                self.scope.value(owner).pop(self.scope.value(key))
+            case _:
+                raise ValueError(f"line {target.lineno} deletes what is no name")
 
 
-def _value(node: ast.expr, names: dict[str, Any]) -> Any:
-    """The value of an expression of constants, containers, dict(...), numbers' arithmetic and earlier names."""
-    match node:
-        case ast.Constant(value=value):
-            return value
-        case ast.List(elts=items) | ast.Tuple(elts=items) | ast.Set(elts=items):
-            return [_value(item, names) for item in items]
-        case ast.Dict(keys=keys, values=values) if all(key is not None for key in keys):
-            return {_value(k, names): _value(v, names) for k, v in zip(keys, values, strict=True) if k is not None}
-        case ast.Call(func=ast.Name(id="dict"), args=[], keywords=pairs) if all(pair.arg for pair in pairs):
-            return {str(pair.arg): _value(pair.value, names) for pair in pairs}
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_number(operand, names)
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
-            return _ARITHMETIC[type(op)](_number(left, names), _number(right, names))
-        case ast.Name(id=name) if name in names:
-            return names[name]
-    raise ValueError(f"line {node.lineno} holds '{ast.unparse(node)[:60]}', which is no plain value")
+def read_statements(
+    statements: list[ast.stmt],
+    names: dict[str, Any],
+    budget: Budget,
+    *,
+    call: Callable[[Foreign, list[Any], dict[str, Any]], Any],
+    bring: Callable[[ast.ImportFrom], Any],
+    relative: bool = False,
+    deep: bool = True,
+) -> Tree:
+    """The names that statements make beyond those given, by value."""
+    scope = Scope(dict(names), budget, call, deep)
+    Reader(scope, bring, relative).run(statements)
+    found = {name: value for name, value in scope.names.items() if name not in names and not name.startswith("__")}
+    try:
+        return tree(found, budget)
+    except RecursionError:
+        raise ValueError("is nested too deeply, or in itself") from None
 
 
-def _number(node: ast.expr, names: dict[str, Any]) -> int | float:
-    value = _value(node, names)
-    if not isinstance(value, int | float):
-        raise ValueError(f"line {node.lineno} calculates with {value!r}")
-    return value
+def described(value: Any, name: Callable[[str], str]) -> Any:
+    """Plain values: what is foreign becomes its name, a call of it a dict of its arguments."""
+    if isinstance(value, Foreign):
+        return Name(name(value.name)) if value.call is None else described(value.call, name)
+    if isinstance(value, dict):
+        return {key: described(item, name) for key, item in value.items()}
+    return [described(item, name) for item in value] if isinstance(value, list) else value
+
+
+def _acts(value: Any) -> bool:
+    """Whether a statement's value is the call of something foreign with settings, which it may change."""
+    return any(
+        isinstance(x, Foreign)
+        and x.call is not None
+        and any(isinstance(y, dict | list) for y in (*x.call.get("_args_", []), *x.call.values()))
+        for x in (value if isinstance(value, list) else [value])
+    )

@@ -17,6 +17,7 @@ from cascade_rcnn.config import (
 from cascade_rcnn.config.presets import DETECTRON2
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop import categories, layout
+from cascade_rcnn.interop.mmdet_files import Stock, nothing
 from cascade_rcnn.interop.renaming import Layout, Names, State, relaid
 
 _BLOCKS = (("lateral", "inner"), ("output", "layer"))
@@ -47,7 +48,7 @@ SEMANTICS = replace(DETECTRON2.semantics, name="torchvision")
 _LOSS = SmoothL1Config(beta=1 / 9)
 
 
-def read_settings(config: Path | None, meta: dict[str, Any]) -> tuple[None, list[str]]:
+def read_settings(config: Path | None, meta: dict[str, Any], stock: Stock = nothing) -> tuple[None, list[str]]:
     """Nothing: torchvision has no config files. Raises UserError where one is given."""
     if config is not None:
         raise UserError("torchvision has no config files; leave --config out")

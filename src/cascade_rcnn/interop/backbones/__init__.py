@@ -32,7 +32,19 @@ def of_config(origin: str, config: BackboneConfig) -> Peer:
 
 def mmdet_type(kind: str) -> Peer:
     """Return what is known of a `backbone.type` of mmdetection. Raises UserError for one that does not convert."""
-    known = {name: f.peers["mmdet"] for f in FAMILIES if "mmdet" in f.peers for name in f.peers["mmdet"].types}
+    return _of_type("mmdet", kind, "model.backbone.type")
+
+
+def lazy_type(kind: str, name: str) -> Peer:
+    """Return what is known of a backbone's class in a LazyConfig, where it stands under this name.
+
+    Raises UserError for one that does not convert.
+    """
+    return _of_type("detectron2", kind, name)
+
+
+def _of_type(origin: str, kind: str, name: str) -> Peer:
+    known = {kind: f.peers[origin] for f in FAMILIES if origin in f.peers for kind in f.peers[origin].types}
     if kind not in known:
-        raise UserError(f"model.backbone.type is {kind!r}; {' or '.join(map(repr, known))} converts")
+        raise UserError(f"{name} is {kind!r}; {' or '.join(map(repr, known))} converts")
     return known[kind]

@@ -21,8 +21,9 @@ class Peer:
     layout_in: Layout = field(default_factory=dict)  # from the peer's layout to ours; with our names
     layout_out: Layout = field(default_factory=dict)
     complete: Completed = lambda seen, _: seen
-    types: tuple[str, ...] = ()  # mmdetection: what `backbone.type` may be
-    known: Known = NOTHING  # mmdetection: settings below `model.backbone`
+    # mmdetection: what `backbone.type` may be; detectron2: the class in a LazyConfig
+    types: tuple[str, ...] = ()
+    known: Known = NOTHING  # mmdetection: settings below `model.backbone`; detectron2: below that class
     # detectron2: what its stock settings are with this backbone, where they differ from those of Base-RCNN-FPN.yaml
     stock: Callable[[Any], Mapping[str, Any]] = lambda _: {}
 

@@ -86,15 +86,39 @@ _DETECTRON2: Names = (
 )
 
 
+_LAZY = "model.backbone.bottom_up."
+_LAZY_NORMS = ("FrozenBN", "BN", "SyncBN", "nnSyncBN", "naiveSyncBN", "GN")
+_LAZY_KNOWN = Known(
+    read={"freeze_at", "stages.stride_in_1x1"},
+    required={
+        "stem._target_": ("BasicStem",),
+        "stem.in_channels": (3,),
+        "stages._target_": ("make_default_stages",),
+        **{f"{part}.norm": _LAZY_NORMS for part in ("stem", "stages")},
+        "out_features": (["res2", "res3", "res4", "res5"],),
+    },
+    inert=r"stem\.out_channels$|stages\.(depth|num_groups|width_per_group|in_channels|out_channels)$",  # shapes tell
+)
+
+
 def _from_detectron2(seen: ResNetConfig, get: dict[str, Any]) -> ResNetConfig:
-    norm = detectron2_norm(get["MODEL.RESNETS.NORM"], seen.norm)
+    said = {name.removeprefix(_LAZY): value for name, value in get.items() if name.startswith(_LAZY)}
+    if said:  # a LazyConfig, which has the class's own defaults
+        named, stride = said.get("stages.norm", "BN"), said.get("stages.stride_in_1x1", False)
+        frozen = said.get("freeze_at", 0)
+        if said.get("stem.norm", "BN") != named:
+            raise UserError(f"the config's stem has {said.get('stem.norm')}, its stages {named}; one norm converts")
+    else:
+        named, stride = get["MODEL.RESNETS.NORM"], get["MODEL.RESNETS.STRIDE_IN_1X1"]
+        frozen = get["MODEL.BACKBONE.FREEZE_AT"]
+    norm = detectron2_norm(named, seen.norm)
     assert norm is not None
     return replace(
         seen,
-        stride_in_1x1=get["MODEL.RESNETS.STRIDE_IN_1X1"],
+        stride_in_1x1=stride,
         norm=norm,
         deformable=_said_of(seen.deformable, modulated=get["MODEL.RESNETS.DEFORM_MODULATED"]),
-        frozen_stages=get["MODEL.BACKBONE.FREEZE_AT"],
+        frozen_stages=frozen,
     )
 
 
@@ -174,7 +198,12 @@ FAMILY = Family(
     describe=_describe,
     peers={
         "detectron2": Peer(
-            sign=r"backbone\.bottom_up\.res2\.", names=_DETECTRON2, complete=_from_detectron2, stock=_stock
+            sign=r"backbone\.bottom_up\.res2\.",
+            names=_DETECTRON2,
+            complete=_from_detectron2,
+            stock=_stock,
+            types=("ResNet",),
+            known=_LAZY_KNOWN,
         ),
         "mmdet": Peer(
             sign=r"backbone\.layer1\.",

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cascade_rcnn.config import ModelConfig, ViTConfig, replace
 from cascade_rcnn.interop.backbones.family import Family, Peer
+from cascade_rcnn.interop.known import Known
 from cascade_rcnn.interop.renaming import Names, State, number_of
 
 _PATCH = 16
@@ -80,6 +81,28 @@ def _stock(seen: ViTConfig) -> dict[str, Any]:
     }
 
 
+_BODY = "model.backbone.net"  # its place in a LazyConfig
+_KNOWN = Known(
+    read={"drop_path_rate"},
+    required={
+        "patch_size": (_PATCH,),
+        "in_chans": (3,),
+        "mlp_ratio": (4, 4.0),
+        "qkv_bias": (True,),
+        "norm_layer._target_": ("partial",),
+        "norm_layer._args_": (["torch.nn.LayerNorm"], ["torch.nn.modules.normalization.LayerNorm"]),
+        "norm_layer.eps": (1e-6,),
+        "use_abs_pos": (True,),
+        "use_rel_pos": (True,),
+        "residual_block_indexes": ([],),
+        "pretrain_use_cls_token": (True,),
+        "out_feature": ("last_feat",),
+    },
+    # tables of positions tell
+    inert=r"(img_size|embed_dim|depth|num_heads|window_size|window_block_indexes|pretrain_img_size)$"
+    r"|(use_act_checkpoint|rel_pos_zero_init)$",
+)
+
 # The simple pyramid's rows come first: at detectron2 its tensors are not those of the FPN that the same names have.
 FAMILY = Family(
     config=ViTConfig,
@@ -90,7 +113,9 @@ FAMILY = Family(
             names=(*_of_pyramid(), *_NAMES),
             layout_in={r"backbone\.pos_embed": _without_class},
             layout_out={r"backbone\.pos_embed": _with_class},
-            complete=lambda seen, get: replace(seen, drop_path=get.get("MODEL.VIT.DROP_PATH", seen.drop_path)),
+            complete=lambda seen, get: replace(seen, drop_path=get.get(f"{_BODY}.drop_path_rate", seen.drop_path)),
+            types=("ViT",),
+            known=_KNOWN,
             stock=_stock,
         )
     },

@@ -1,0 +1,125 @@
+"""detectron2's LazyConfig files: Python whose calls, `L(FPN)(out_channels=256)`, are settings. None of them is run."""
+
+import ast
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cascade_rcnn.assets import LAZY_CONFIGS
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.interop.python_config import described, parse, read_statements
+from cascade_rcnn.interop.python_values import Budget, Foreign, Tree, get, tree
+
+_LAZY_CALL = ("detectron2.config.LazyCall", "detectron2.config.lazy.LazyCall")
+_GET_CONFIG = ("detectron2.model_zoo.get_config", "detectron2.model_zoo.model_zoo.get_config")
+_CREATE = "omegaconf.OmegaConf.create"
+_TRAINING = ("common/train.py", "common/optim.py", "common/coco_schedule.py")  # how it was trained, which is not read
+_DEEPEST = 20  # files in a chain, and references to references
+_A_FILE = 500  # of the budget
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What a LazyConfig file says by name, with the files that it builds on.
+
+    A call is a dict of its arguments with the class's dotted name as `_target_`, as detectron2's `LazyConfig.save`
+    writes it. Raises UserError, in one line, where that does not follow from the texts alone.
+    """
+    files = _Files()
+    try:
+        return resolved(described(files.read(path, ()), str), files.budget)
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+@dataclass
+class _Files:
+    budget: Budget = field(default_factory=Budget)
+
+    def read(self, path: Path, chain: tuple[Path, ...]) -> Tree:
+        """The settings of a file; `chain` are those that build on it."""
+        path = path.resolve() if chain else path
+        if path in (file.resolve() for file in chain) or len(chain) > _DEEPEST:
+            raise UserError(f"{chain[0]}: builds on itself, by way of {path.name}")
+        try:
+            self.budget.spend(_A_FILE)
+            statements = parse(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: not readable ({error}); give the LazyConfig that it was trained with") from None
+
+        def bring(statement: ast.ImportFrom) -> dict[str, Any]:
+            module = f"{(statement.module or '').replace('.', '/')}.py"
+            file = path.resolve().parents[statement.level - 1] / module
+            return self.read(file, (*chain, path)) if file.is_file() else self.stock(module, path)
+
+        def call(function: Foreign, args: list[Any], kwargs: dict[str, Any]) -> Any:
+            if function.name in _LAZY_CALL and len(args) == 1 and isinstance(args[0], Foreign):
+                return Foreign("", {"": args[0]})  # a class that waits for its arguments
+            if function.call is not None and "" in function.call:
+                if args:
+                    raise ValueError("gives a LazyCall arguments without a name")
+                return tree({**kwargs, "_target_": function.call[""]}, self.budget)
+            if function.name in _GET_CONFIG and args and isinstance(args[0], str):
+                file = _beside(path, args[0])
+                return self.read(file, (*chain, path)) if file else self.stock(args[0], path)
+            if function.name == _CREATE:
+                return tree(args[0] if args else {}, self.budget)
+            arguments = {"_args_": args, **kwargs} if args else kwargs
+            return Foreign(function.name, {"_target_": function.name, **arguments})
+
+        try:
+            return read_statements(statements, {}, self.budget, call=call, bring=bring, relative=True, deep=False)
+        except UserError:
+            raise
+        except ValueError as error:
+            raise UserError(f"{path}: {error}; a LazyConfig is read here, not run") from None
+
+    def stock(self, name: str, path: Path) -> Any:
+        """What one of detectron2's own files says, where that is known."""
+        known = json.loads(LAZY_CONFIGS.read_bytes())
+        if name in known:
+            return tree(known[name], self.budget)
+        if name in _TRAINING:
+            return Foreign(name)
+        raise UserError(f"{path}: builds on {name}, which is not there; put it where it says")
+
+
+def _beside(path: Path, name: str) -> Path | None:
+    """A file of detectron2's own configs, in a folder that the asking file is in or in `configs` there."""
+    files = (file for folder in path.resolve().parents for file in (folder / name, folder / "configs" / name))
+    return next((file for file in files if file.is_file()), None)
+
+
+def resolved(root: dict[str, Any], budget: Budget) -> dict[str, Any]:
+    """Settings whose references, "${..num_classes}", are what they refer to.
+
+    Raises ValueError for one to nothing in `model` or `dataloader`; other names are left out then.
+    """
+
+    def walk(value: Any, above: tuple[Any, ...], depth: int) -> Any:
+        budget.spend(1)
+        if isinstance(value, dict):
+            return {key: walk(item, (*above, value), depth) for key, item in value.items()}
+        if isinstance(value, list):
+            return [walk(item, (*above, value), depth) for item in value]
+        if not (isinstance(value, str) and value.startswith("${")):
+            return value
+        path = value.removeprefix("${").removesuffix("}")
+        dots = len(path) - len(path.lstrip("."))
+        if depth > _DEEPEST or dots > len(above):
+            raise ValueError(f"'{value}' refers to nothing")
+        way = above[: len(above) - dots + 1] if dots else above[:1]
+        for key in path[dots:].split("."):
+            way = (*way, get(way[-1], int(key) if isinstance(way[-1], list) else key))
+        return walk(way[-1], way[:-1], depth + 1)
+
+    found = {}
+    for name, value in root.items():
+        try:
+            found[name] = walk(value, (root,), 0)
+        except ValueError:
+            if name in ("model", "dataloader"):
+                raise
+    return found

@@ -1,0 +1,90 @@
+"""The values in a config that is written as Python: settings, what is imported, and how much there may be."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+LIMIT = 400_000  # values in a config with all that it builds on; the largest one that is published makes 60 000
+
+
+class Budget:
+    """Counts what is computed, over all files of one config."""
+
+    def __init__(self) -> None:
+        self.left = LIMIT
+
+    def spend(self, number: int) -> None:
+        """Raises ValueError once too much is spent."""
+        self.left -= number
+        if self.left < 0:
+            raise ValueError("makes more values than any config needs")
+
+
+class Tree(dict[Any, Any]):
+    """Settings that several files of a config share: what is set in them is copied."""
+
+    def copy(self) -> "Tree":
+        """One whose parts are the same."""
+        return Tree(self)
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """What is imported or defined: known by its dotted name; or what a call of it gives, known by the call."""
+
+    name: str
+    call: dict[str, Any] | None = None
+
+    def attribute(self, name: str) -> "Foreign":
+        """What it holds under a name."""
+        return Foreign(f"{self.name}.{name}" if self.call is None else f"{self.name}().{name}")
+
+
+class Name(str):
+    """What stands in settings for something foreign."""
+
+
+def get(owner: Any, key: Any) -> Any:
+    """The part of a value that an attribute or index names."""
+    if isinstance(owner, Foreign):
+        return owner.attribute(str(key))
+    if isinstance(owner, dict) and key_of(key) in owner:
+        return owner[key]
+    if isinstance(owner, list | str) and isinstance(key, int):
+        return owner[key]
+    raise ValueError(f"asks for '{key}', which is not there")
+
+
+def tree(value: Any, budget: Budget) -> Any:
+    """A copy whose dicts are trees, and shared with nothing."""
+    budget.spend(1)
+    if isinstance(value, dict):
+        return Tree({key: tree(item, budget) for key, item in value.items()})
+    return [tree(item, budget) for item in value] if isinstance(value, list) else value
+
+
+def merge(changes: Mapping[Any, Any], base: Mapping[Any, Any]) -> Tree:
+    """Settings with changes, dicts within dicts; one that says `_delete_=True` replaces what was there."""
+    merged = Tree(base)
+    for key, value in changes.items():
+        if isinstance(value, dict):
+            below = merged.get(key)
+            kept = below if isinstance(below, dict) and not value.get("_delete_") else {}
+            merged[key] = merge({k: x for k, x in value.items() if k != "_delete_"}, kept)
+        else:
+            merged[key] = value
+    return merged
+
+
+def key_of(value: Any) -> Any:
+    """A dict's key: text, or a number."""
+    if not isinstance(value, str | int | float | None):
+        raise ValueError(f"has {kind(value)} for a key")
+    return value
+
+
+def kind(value: Any) -> str:
+    """A value as an error names it; what holds others may be too large to be written."""
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "a dict"
+    return f"'{value.name[:60]}'" if isinstance(value, Foreign) else repr(value)[:60]
