@@ -31,6 +31,9 @@ class DataConfig:
     val_split: str | None = None
     flip: float = 0.5  # probability of a horizontal flip
     photometric: float = 0.0  # probability of each of brightness, contrast, saturation, hue
+    # large-scale jitter: images of so much of the canvas to so much, cropped where larger, such as 0.1 2.0; None: none
+    jitter: tuple[float, float] | None = None
+    jitter_size: int = 1024  # side of its canvas in pixels; train with this as min_size and max_size too
     bad_images: Literal["stop", "skip"] = "stop"  # images that cannot be used: say all and stop, or leave them out
     max_megapixels: float = 179  # larger images cannot be used
 
@@ -51,6 +54,7 @@ class OptimizerConfig:
     clip_norm: float = 35.0  # gradients longer than this are shortened to it
     warmup_steps: int = 500
     warmup_factor: float = 0.001  # the learning rate starts at this fraction
+    layer_decay: float = 1.0  # a layer of the backbone learns at this fraction of the rate of the one above it
     schedule: Literal["step", "cosine"] = "step"
     drops: tuple[float, ...] = (2 / 3, 11 / 12)  # step: divide by 10 after these fractions of the training
 

@@ -99,7 +99,7 @@ def train(
         chosen, data = with_changes(chosen, {"data": data}), None
     config, train_set, val_set = _sets(chosen.data, data, val)
     if transforms is not None:
-        config = replace(config, flip=0.0, photometric=0.0)
+        config = replace(config, flip=0.0, photometric=0.0, jitter=None)
     check_names(classes, train_set, val_set)
     sources = Sources(train=train_set, val=val_set, classes=classes, transforms=transforms)
     hooks = Hooks(callbacks=callbacks, loggers=(logger,) if isinstance(logger, Logger) else tuple(logger))

@@ -60,7 +60,9 @@ def read_data(
         check_same_categories(train.annotations, val.annotations)
         # What cannot be evaluated says so now, not after an epoch.
         evaluate_boxes(val.annotations, np.zeros((0, COLUMNS)))
-    transforms = sources.transforms or build_transforms(data.flip, data.photometric)
+    transforms = sources.transforms or build_transforms(
+        data.flip, data.photometric, data.jitter, data.jitter_size
+    )
     return TrainingData(train=train.with_transforms(transforms), val=val)
 
 
