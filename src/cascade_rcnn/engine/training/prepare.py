@@ -76,14 +76,15 @@ def prepare(
 def _model(recipe: Recipe, categories: tuple[Category, ...]) -> tuple[Detector, list[str]]:
     if recipe.init is None:
         return build_model(recipe, categories), []
-    model, kept = start_from(recipe.init, categories, **_image_sizes(recipe.options))
+    model, kept = start_from(recipe.init, categories, **applied_to_start(recipe.options))
     return model, [f"{recipe.init} gives the architecture and the weights; {kept}"]
 
 
-def _image_sizes(options: ModelOptions) -> dict[str, Any]:
-    """The sizes that a recipe asks for; without any, those of the checkpoint that it starts from."""
-    sizes = {} if options.min_size == "default" else {"min_size": options.min_size}
-    return sizes if options.max_size is None else sizes | {"max_size": options.max_size}
+def applied_to_start(options: ModelOptions) -> dict[str, Any]:
+    """The image sizes and anchors that a recipe asks for; without any, those of the checkpoint that it starts from."""
+    default = ModelOptions()
+    names = ("min_size", "max_size", "anchor_sizes", "anchor_ratios")
+    return {name: value for name in names if (value := getattr(options, name)) != getattr(default, name)}
 
 
 def build_model(recipe: Recipe, categories: Sequence[Category]) -> Detector:
