@@ -16,19 +16,25 @@ class Known:
     required: Mapping[str, Collection[Any]]  # what there is no equivalent for: the values that convert
     inert: str  # a pattern of names: training schedules, parts that are left out, what the tensors' shapes tell anyway
 
-    def check(self, settings: Iterable[tuple[str, Any]], where: str) -> None:
-        """Raises UserError for the first setting that would be lost; None says nothing."""
+    def check(self, settings: Iterable[tuple[str, Any]], where: str, prefix: str = "") -> None:
+        """Raises UserError for the first setting that would be lost; None says nothing.
+
+        Errors name a setting with `prefix`, the place that the names count from.
+        """
         said = [(name, value) for name, value in settings if value is not None]
         for wanted, allowed in self.required.items():
             for name, value in said:
                 if name == wanted and value not in allowed:
-                    raise UserError(f"{where}: {name} is {value!r}; {' or '.join(map(repr, allowed))} converts")
+                    raise UserError(f"{where}: {prefix}{name} is {value!r}; {' or '.join(map(repr, allowed))} converts")
         lost = [s for s in said if s[0] not in {*self.read, *self.required} and not re.match(self.inert, s[0])]
         for name, value in sorted(lost, key=lambda setting: not setting[0].endswith("type")):  # what it is, then how
             raise UserError(
-                f"{where}: {name} is {value!r}, which has no equivalent here; where it does not touch what the model "
-                "finds, take it out of the file"
+                f"{where}: {prefix}{name} is {value!r}, which has no equivalent here; where it does not touch what the "
+                "model finds, take it out of the file"
             )
+
+
+NOTHING = Known(read=(), required={}, inert="(?!)")
 
 
 def leaves(tree: Any, name: str = "") -> Iterable[tuple[str, Any]]:
