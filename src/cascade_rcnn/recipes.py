@@ -14,6 +14,9 @@ from cascade_rcnn.config import ModelOptions
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import read_json
 
+# Options that hold for a checkpoint to start from, too; it decides the others.
+APPLIED_TO_START = ("min_size", "max_size", "anchor_sizes", "anchor_ratios")
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:

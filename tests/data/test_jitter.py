@@ -94,8 +94,8 @@ def test_boxes_follow_pixels_at_any_scale_and_shape(scale, shape):
         if len(kept["boxes"]) and (found := (changed[0] > 130)).any():
             x1, y1, x2, y2 = kept["boxes"][0].tolist()
             rows, columns = found.nonzero(as_tuple=True)
-            assert x1 - 1.5 <= columns.min() and columns.max() + 1 <= x2 + 1.5
-            assert y1 - 1.5 <= rows.min() and rows.max() + 1 <= y2 + 1.5
+            assert min(columns.min() - x1, rows.min() - y1) >= -1.5
+            assert max(columns.max() + 1 - x2, rows.max() + 1 - y2) <= 1.5
 
 
 def test_an_image_without_boxes_stays_one():

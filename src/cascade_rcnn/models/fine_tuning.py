@@ -78,7 +78,9 @@ def _anchor_note(old: AnchorConfig, new: AnchorConfig) -> str:
     sizes = ", ".join(str(size) for level in new.levels for size in level)
     ratios = ", ".join(f"{ratio:g}" for ratio in new.ratios)
     same = [len(level) * len(new.ratios) for level in new.levels] == [len(x) * len(old.ratios) for x in old.levels]
-    rpn = "the RPN's outputs keep their weights" if same else "the RPN's outputs start anew, for their number is another"
+    rpn = (
+        "the RPN's outputs keep their weights" if same else "the RPN's outputs start anew, for their number is another"
+    )
     return f"; anchors are of {sizes} pixels and height / width {ratios}: {rpn}"
 
 

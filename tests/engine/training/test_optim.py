@@ -115,12 +115,12 @@ class _Layered(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.positions = torch.nn.Parameter(torch.zeros(2, 3))
         self.stem, self.low, self.high = (torch.nn.Linear(2, 2) for _ in range(3))
-        self.no_decay = {"positions"}
+        self.stem.positions = torch.nn.Parameter(torch.zeros(2, 3))
+        self.no_decay = {"stem.positions"}
 
     def layers(self):
-        return [[self.positions, *self.stem.parameters()], list(self.low.parameters()), list(self.high.parameters())]
+        return [self.stem, self.low, self.high]
 
 
 def _layered_model() -> torch.nn.Module:
@@ -138,7 +138,7 @@ def test_layers_learn_the_slower_the_nearer_they_are_to_the_pixels(name, last_he
     assert sorted(of) == sorted(id(p) for p in model.parameters() if p.requires_grad)
     weights = [model.backbone.stem.weight, model.backbone.low.weight, model.backbone.high.weight]
     assert [of[id(weight)]["multiplier"] for weight in weights] == [0.125, 0.25, 0.5]
-    assert of[id(model.backbone.positions)]["multiplier"] == 0.125
+    assert of[id(model.backbone.stem.positions)]["multiplier"] == 0.125
     assert [of[id(m.weight)]["multiplier"] for m in (model.rpn.conv[0], model.roi_heads.heads[0].fc1)] == [1, 1]
     assert of[id(model.roi_heads.heads[2].fc1.weight)]["multiplier"] == last_head
 
@@ -151,5 +151,5 @@ def test_what_a_backbone_names_does_not_decay():
         for p in g["params"]
     }
     backbone = model.backbone
-    decays = [of[id(p)] for p in (backbone.positions, backbone.stem.weight, backbone.stem.bias)]
+    decays = [of[id(p)] for p in (backbone.stem.positions, backbone.stem.weight, backbone.stem.bias)]
     assert decays == [0.0, 0.1, 0.0]

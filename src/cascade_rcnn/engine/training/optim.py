@@ -48,7 +48,7 @@ def _layer_multipliers(backbone: Any, decay: float) -> dict[nn.Parameter, float]
     if decay == 1:
         return {}
     layers = backbone.layers()
-    return {parameter: decay ** (len(layers) - k) for k, layer in enumerate(layers) for parameter in layer}
+    return {p: decay ** (len(layers) - k) for k, layer in enumerate(layers) for p in layer.parameters()}
 
 
 def make_optimizer(groups: list[dict], config: OptimizerConfig, *, fused: bool = True) -> torch.optim.Optimizer:

@@ -42,7 +42,9 @@ def check_numbers(recipe: Recipe) -> None:
     if data.jitter is not None:
         check_jitter(data.jitter, data.jitter_size)
     if not 0 < optimizer.layer_decay <= 1:
-        raise UserError(f"optimizer.layer_decay is {optimizer.layer_decay}; give a fraction, such as 0.7, or 1 for none")
+        raise UserError(
+            f"optimizer.layer_decay is {optimizer.layer_decay}; give a fraction, such as 0.7, or 1 for none"
+        )
     if not optimizer.clip_norm > 0:
         raise UserError(f"optimizer.clip_norm is {optimizer.clip_norm}; give more than 0 (inf: no clipping)")
     if recipe.ema is not None and not 0 < recipe.ema < 1:
