@@ -60,7 +60,7 @@ class LargeScaleJitter(v2.Transform):
         cut = [min(height, self.size), min(width, self.size)]
         changed = functional.resize(inpt, [height, width], antialias=True)
         changed = functional.crop(changed, top, left, *cut)
-        fill = _GREY if isinstance(inpt, tv_tensors.Image) else 0
+        fill: Any = _GREY if isinstance(inpt, tv_tensors.Image) else 0
         return functional.pad(changed, [0, 0, self.size - cut[1], self.size - cut[0]], fill=fill)
 
 

@@ -66,8 +66,8 @@ def _anchors(old: AnchorConfig, sizes: tuple[int, ...] | None, ratios: tuple[flo
             raise UserError(
                 f"anchor_sizes are {len(sizes)}, and the RPN to start from has {levels} levels; give one for each"
             )
-        shared = sizes[levels - 1 :]
-        old = replace(old, sizes=(*sizes[: levels - 1], shared if len(shared) > 1 else shared[0]))
+        last = sizes[-1] if len(sizes) == levels else sizes[levels - 1 :]
+        old = replace(old, sizes=(*sizes[: levels - 1], last))
     return old if ratios is None else replace(old, ratios=ratios)
 
 
