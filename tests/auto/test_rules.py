@@ -136,6 +136,13 @@ def test_anchors_change_where_the_start_s_do_not_fit_and_the_reason_says_what_it
     assert why["options.anchor_ratios"].endswith(f"{number} in place of 1, so the RPN's outputs start anew")
 
 
+def test_anchors_of_one_s_own_stay_whatever_the_boxes():
+    base = replace(finetune(), options=replace(finetune().options, anchor_sizes=(1, 2, 3, 4, 5)))
+    recipe, why = chosen(data(box=(400, 20)), GPU, PUBLISHED, base)
+    assert recipe.options.anchor_sizes == (1, 2, 3, 4, 5)
+    assert not any("anchor" in name for name in why)
+
+
 def test_what_is_given_stays_and_the_rest_goes_with_it():
     recipe, why = chosen(data(), CPU, STARTER, epochs=3, batch_size=8)
     assert (recipe.epochs, recipe.batch_size) == (3, 8)

@@ -12,7 +12,7 @@ import numpy as np
 
 from cascade_rcnn.auto.anchors import ENOUGH, IOU, fitting
 from cascade_rcnn.auto.survey import Survey
-from cascade_rcnn.config import AnchorConfig
+from cascade_rcnn.config import AnchorConfig, ModelOptions
 from cascade_rcnn.recipes import OptimizerConfig, Recipe
 from cascade_rcnn.text import count
 
@@ -139,10 +139,12 @@ def _short_side(data: Survey, machine: Machine, usual: int, longest: int) -> tup
 
 def _anchors(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[Choice]:
     """Other ones only where those of the start do not fit."""
-    levels = start.anchors.levels
+    levels, options, default = start.anchors.levels, recipe.options, ModelOptions()
+    if (options.anchor_sizes, options.anchor_ratios) != (default.anchor_sizes, default.anchor_ratios):
+        return []  # sizes and ratios go together, and the user has some
     if len(levels) > 1 and any(len(level) > 1 for level in levels[:-1]):
         return []  # several a level cannot be told by options
-    shortest, longest = recipe.options.min_size, recipe.options.max_size
+    shortest, longest = options.min_size, options.max_size
     last = shortest[-1] if isinstance(shortest, tuple) else shortest
     side = last if isinstance(last, int) else start.min_size
     shapes = data.shapes if side is None else data.resized(side, longest or start.max_size)
