@@ -2,6 +2,7 @@ import json
 import os
 import re
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,39 @@ def test_train_lists_and_explains_its_recipes(capsys):
     text = capsys.readouterr().out
     assert "--data.train" in text
     assert "--optimizer.lr" in text
+
+
+def test_train_auto_is_listed_explained_and_keeps_the_flags_that_are_given(capsys, monkeypatch):
+    from cascade_rcnn.api import train as api
+
+    with pytest.raises(SystemExit):
+        main(["train"])
+    assert "\n  auto " in capsys.readouterr().out
+    asked = []
+    monkeypatch.setattr(api, "train", lambda recipe, **how: asked.append((recipe, how)) or sys.exit(0))
+    flags = [
+        "--epochs",
+        "3",
+        "--options.min-size=320",
+        "--options.no-class-agnostic",
+        "--data.flip",
+        "0",
+        "--init",
+        "starter",
+    ]
+    with pytest.raises(SystemExit):
+        main(["train", "auto", "--data.train", "FOLDER.json", *flags])
+    ((recipe, how),) = asked
+    data = how.pop("data")
+    assert (recipe, data.train, data.flip) == ("auto", "FOLDER.json", 0.0)
+    options = {"min_size": 320, "class_agnostic": False}
+    assert how == {"resume": False, "epochs": 3, "init": "starter", "options": options}
+
+
+def test_a_flag_that_the_start_decides_is_refused(capsys):
+    message = fails(capsys, "train", "finetune", "--weights-backbone", "resnet.pth", "--data", "x.json")
+    assert "weights_backbone is given" in message
+    assert "--init None" in message
 
 
 def test_names_that_do_not_exist_suggest_the_nearest(capsys):

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cascade_rcnn.api.auto import AutoRecipe, auto_recipe
     from cascade_rcnn.api.convert import convert_checkpoint, save_detectron2
     from cascade_rcnn.api.evaluate import evaluate, evaluate_detections
     from cascade_rcnn.api.export import export_model
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Annotations",
+    "AutoRecipe",
     "Callback",
     "Category",
     "ClassMetrics",
@@ -58,6 +60,7 @@ __all__ = [
     "StepEnd",
     "TrainingResult",
     "UserError",
+    "auto_recipe",
     "build",
     "build_transforms",
     "convert_checkpoint",
@@ -80,6 +83,7 @@ __all__ = [
 
 _HOMES = {
     "Annotations": "data.annotations",
+    "AutoRecipe": "api.auto",
     "Callback": "engine.training.callbacks",
     "Category": "config",
     "ClassMetrics": "evaluation.coco",
@@ -100,6 +104,7 @@ _HOMES = {
     "StepEnd": "engine.training.callbacks",
     "TrainingResult": "api.train",
     "UserError": "errors",
+    "auto_recipe": "api.auto",
     "build": "models.build",
     "build_transforms": "data.transforms",
     "convert_checkpoint": "api.convert",

@@ -4,11 +4,11 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import tyro
 
-from cascade_rcnn.api.recipes import find_recipe
+from cascade_rcnn.api.recipes import check_start, find_recipe, names_of
 from cascade_rcnn.engine.interrupt import Interrupted, ending_cleanly
 from cascade_rcnn.errors import UsageError, UserError, nearest
 from cascade_rcnn.recipes import RECIPES, Recipe
@@ -27,7 +27,7 @@ def train(arguments: Sequence[str]) -> None:
         _list_recipes()
         sys.exit(0 if arguments and arguments[0] in ("-h", "--help") else 2)
     name, *flags = arguments
-    default = find_recipe(name)
+    default = _auto_base() if name == "auto" else find_recipe(name)
 
     def run(
         recipe: Annotated[Recipe, tyro.conf.arg(name="")] = default,
@@ -42,21 +42,56 @@ def train(arguments: Sequence[str]) -> None:
             folder: A data set that names its splits, in place of data.train and data.val with their splits.
             resume: Continue the training that the output folder holds.
         """
+
         from cascade_rcnn.api.train import train as run_training
+        from cascade_rcnn.api.train import with_paths
         from cascade_rcnn.engine.training.processes import is_first
 
-        result = run_training(recipe, data=folder, resume=resume)
+        given = _given(recipe, flags)
+        if name == "auto":
+            data = recipe.data if folder is None else with_paths(recipe.data, folder, splits=True)
+            result = run_training("auto", data=data, resume=resume, **given)
+        else:
+            check_start(recipe, names_of(given))
+            result = run_training(recipe, data=folder, resume=resume)
         if is_first():
             weights = result.weights
             print(f"learning curve: {result.plot()}")
             print(f"weights: {weights}\nnext: cascade-rcnn predict --checkpoint {weights} --output found IMAGES...")
 
-    description = RECIPES[name].__doc__ if name in RECIPES else f"The training that {name} describes."
+    description = _AUTO if name == "auto" else f"The training that {name} describes."
+    description = RECIPES[name].__doc__ if name in RECIPES else description
     tyro.cli(run, prog=f"cascade-rcnn train {name}", description=description, args=flags)
+
+
+_AUTO = "Your own data: start, sizes, anchors, batch, rates and epochs chosen by the data and the machine."
+
+
+def _auto_base() -> Recipe:
+    from cascade_rcnn.api.auto import base
+
+    return base()
+
+
+def _given(recipe: Recipe, flags: Sequence[str]) -> dict[str, Any]:
+    """The recipe's settings among the flags, parts nested, with their values; but for its data."""
+    found: dict[str, Any] = {}
+    for word in flags:
+        part, _, field = word.partition("=")[0].removeprefix("--").replace("-", "_").partition(".")
+        if not word.startswith("--") or part == "data" or not hasattr(recipe, part):
+            continue
+        value = getattr(recipe, part)
+        if field:
+            field = field if hasattr(value, field) else field.removeprefix("no_")  # of a flag without a value
+            found.setdefault(part, {})[field] = getattr(value, field)
+        else:
+            found[part] = value
+    return found
 
 
 def _list_recipes() -> None:
     print("usage: cascade-rcnn train RECIPE --data.train ANNOTATIONS [--flags; RECIPE --help lists them]\n\nrecipes:")
+    print(f"  {'auto':20} {_AUTO}")
     for name, recipe in RECIPES.items():
         print(f"  {name:20} {(recipe.__doc__ or '').splitlines()[0]}")
 

@@ -55,7 +55,7 @@ def variants(base: Recipe, families: Mapping[str, str | None] | None = None) -> 
     schedule and semantics are those of `base`.
     """
     if base.init is not None:
-        raise UserError(f"init is {base.init}: a study trains models by name; leave --init out")
+        raise UserError(f"init is {base.init}: a study trains models by name; give --init None")
     for name in ("stages", "stage_ious", "iterations", "test_stage"):
         if (value := getattr(base.options, name)) is not None:
             raise UserError(f"options.{name} is {value}: the study sets it for each model; leave it out")

@@ -117,7 +117,7 @@ def test_families_of_table_6():
 
 
 def test_mistakes():
-    with pytest.raises(UserError, match="leave --init out"):
+    with pytest.raises(UserError, match="give --init None"):
         variants(replace(SMALL, init="model.safetensors"))
     with pytest.raises(UserError, match=r"options\.stages is 2"):
         variants(replace(SMALL, options=replace(SMALL.options, stages=2)))

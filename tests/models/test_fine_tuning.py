@@ -5,6 +5,7 @@ import torch
 
 from cascade_rcnn import create_model
 from cascade_rcnn.config import Category
+from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.checkpoint import save
 from cascade_rcnn.models.fine_tuning import start_from
 
@@ -58,3 +59,37 @@ def test_the_same_classes_keep_all(trained):
     after, note = start_from(path, before.config.categories)
     assert note == "all classes keep their weights"
     torch.testing.assert_close(after.state_dict(), before.state_dict(), rtol=0, atol=0)
+
+
+def test_other_anchors_of_the_same_number_keep_the_rpn(trained):
+    before, path = trained
+    several = len(before.config.rpn.anchors.sizes) > 1
+    sizes = (8, 16, 32, 64, 128) if several else (8, 16, 32, 64)
+    after, note = start_from(path, before.config.categories, anchor_sizes=sizes, anchor_ratios=(0.25, 0.5, 1.0))
+    assert after.config.rpn.anchors.sizes == (sizes if several else (sizes,))
+    assert after.config.rpn.anchors.ratios == (0.25, 0.5, 1.0)
+    assert note.endswith(
+        f"; anchors are of {', '.join(map(str, sizes))} pixels and height / width 0.25, 0.5, 1: the RPN's outputs keep "
+        "their weights"
+    )
+    torch.testing.assert_close(after.state_dict(), before.state_dict(), rtol=0, atol=0)
+
+
+def test_another_number_of_anchors_starts_the_rpn_s_outputs_anew_and_nothing_else(trained):
+    before, path = trained
+    after, note = start_from(path, before.config.categories, anchor_ratios=(0.5, 1.0, 2.0, 4.0))
+    assert note.endswith("the RPN's outputs start anew, for their number is another")
+    old, new = before.state_dict(), after.state_dict()
+    other = {name for name in old if old[name].shape != new[name].shape}
+    assert other
+    assert all(name.startswith("rpn.") for name in other)
+    for name in old.keys() - other:
+        assert torch.equal(old[name], new[name])
+    assert len(after.eval()([torch.rand(3, 64, 64)])) == 1
+
+
+def test_too_few_anchor_sizes_are_refused(tmp_path):
+    model = create_model("faster_rcnn_resnet18_fpn", 1, backbone_width=8, pyramid_channels=8, head_width=16)
+    save(model, tmp_path / "m.safetensors")
+    with pytest.raises(UserError, match="anchor_sizes are 2, and the RPN to start from has 5 levels"):
+        start_from(tmp_path / "m.safetensors", model.config.categories, anchor_sizes=(16, 32))

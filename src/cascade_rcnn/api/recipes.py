@@ -1,6 +1,6 @@
 """A recipe by its name or file, and with some of its fields changed."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar, get_type_hints
 
@@ -8,7 +8,7 @@ import msgspec
 
 from cascade_rcnn.config import ModelOptions
 from cascade_rcnn.errors import UsageError, UserError, nearest
-from cascade_rcnn.recipes import RECIPES, OptimizerConfig, Recipe, read_recipe
+from cascade_rcnn.recipes import APPLIED_TO_START, RECIPES, OptimizerConfig, Recipe, read_recipe
 
 C = TypeVar("C")
 
@@ -42,6 +42,8 @@ def find_recipe(name: str | Path) -> Recipe:
     'cascade_rcnn_resnet18_fpn'
     """
     name = str(name)
+    if name == "auto":
+        raise UsageError("recipe auto is chosen by the data: cascade_rcnn.auto_recipe(annotations) returns it")
     if name in RECIPES:
         return RECIPES[name]()
     if name.endswith(".json"):
@@ -50,6 +52,33 @@ def find_recipe(name: str | Path) -> Recipe:
         f"no recipe is called '{name}'{nearest(name, list(RECIPES))}; known: {', '.join(RECIPES)}, or a training's "
         "recipe.json"
     )
+
+
+def names_of(overrides: Mapping[str, Any]) -> set[str]:
+    """The settings that keywords give, by dotted names; a whole `ModelOptions` gives what is not as by default."""
+    names = set()
+    for name, value in overrides.items():
+        if isinstance(value, Mapping):
+            names |= {f"{name}.{part}" for part in names_of(value)}
+        elif isinstance(value, ModelOptions | OptimizerConfig):
+            parts, default = get_type_hints(type(value)), type(value)()
+            names |= {f"{name}.{part}" for part in parts if getattr(value, part) != getattr(default, part)}
+        else:
+            names.add(name)
+    return names
+
+
+def check_start(recipe: Recipe, given: Collection[str]) -> None:
+    """Raise UserError naming a `given` setting that has no effect, as the checkpoint to start from decides it."""
+    if recipe.init is None:
+        return
+    decided = {"model", "weights_backbone", *(f"options.{name}" for name in get_type_hints(ModelOptions))}
+    for name in sorted(decided - {f"options.{name}" for name in APPLIED_TO_START}):
+        if name in given:
+            raise UserError(
+                f"{name} is given, but the training starts from {recipe.init}, which has its own; leave it out, or "
+                "start from a backbone's weights: --init None"
+            )
 
 
 def with_changes(config: C, changes: Mapping[str, Any], prefix: str = "") -> C:

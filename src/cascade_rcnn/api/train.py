@@ -1,5 +1,6 @@
 """Training from Python, and what comes of it."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -8,20 +9,23 @@ from typing import Any, TypeAlias, Unpack
 
 from lightning_fabric.loggers.logger import Logger
 
-from cascade_rcnn.api.recipes import RecipeOverrides, find_recipe, with_changes
+from cascade_rcnn.api.auto import base, by_data
+from cascade_rcnn.api.recipes import RecipeOverrides, check_start, find_recipe, names_of, with_changes
 from cascade_rcnn.data import Annotations, is_one_split, training_splits
 from cascade_rcnn.data.items import DetectionData
 from cascade_rcnn.data.targets import Transforms
-from cascade_rcnn.engine.datasets import Classes, check_given, check_names
+from cascade_rcnn.engine.datasets import Classes, Given, as_dataset, check_given, check_names, meaning
 from cascade_rcnn.engine.training.callbacks import Callback, Hooks
-from cascade_rcnn.engine.training.data import Sources
+from cascade_rcnn.engine.training.data import Sources, given_train
 from cascade_rcnn.engine.training.learning_curve import plot
+from cascade_rcnn.engine.training.processes import is_first
 from cascade_rcnn.engine.training.train import train as run_training
 from cascade_rcnn.evaluation import Metrics
 from cascade_rcnn.files import read_json
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
-from cascade_rcnn.recipes import DataConfig, Recipe
+from cascade_rcnn.recipes import DataConfig, Recipe, read_recipe
+from cascade_rcnn.text import printable
 
 Data: TypeAlias = str | Path | Annotations | DetectionData
 
@@ -66,7 +70,8 @@ def train(
     """Train a detector.
 
     `recipe` is a `Recipe`, a name (`cascade-rcnn train` lists them), or the recipe.json of a training; default:
-    "finetune". Keywords change its fields, and a dict those of a part: `epochs=5, optimizer={"lr": 1e-4}`.
+    "finetune". "auto" chooses by the data, prints what and why, and keeps what keywords give.
+    Keywords change its fields, and a dict those of a part: `epochs=5, optimizer={"lr": 1e-4}`.
 
     `data` and `val` are paths (a folder that names its splits gives both; COCO json, VOC, YOLO), `Annotations`, or
     data sets of any torchvision style (`DetectionData`), which are read once before the training begins. `classes`
@@ -93,18 +98,45 @@ def train(
     >>> result.metrics is None  # no validation set
     True
     """
-    chosen = recipe if isinstance(recipe, Recipe) else find_recipe("finetune" if recipe is None else recipe)
-    chosen = with_changes(chosen, overrides)
+    auto = recipe == "auto" and not resume
+    given = names_of(overrides)
+    chosen = with_changes(_begin(recipe, overrides, resume=resume), overrides)
     if isinstance(data, DataConfig | Mapping):
         chosen, data = with_changes(chosen, {"data": data}), None
     config, train_set, val_set = _sets(chosen.data, data, val)
     if transforms is not None:
-        config = replace(config, flip=0.0, photometric=0.0)
+        config = replace(config, flip=0.0, photometric=0.0, jitter=None)
     check_names(classes, train_set, val_set)
+    chosen = replace(chosen, data=config)
+    if auto:
+        chosen = _sized(chosen, given, train_set, classes)
+    check_start(chosen, given)
     sources = Sources(train=train_set, val=val_set, classes=classes, transforms=transforms)
     hooks = Hooks(callbacks=callbacks, loggers=(logger,) if isinstance(logger, Logger) else tuple(logger))
-    output = run_training(replace(chosen, data=config), resume=resume, sources=sources, hooks=hooks)
+    output = run_training(chosen, resume=resume, sources=sources, hooks=hooks)
     return _result(output)
+
+
+def _begin(recipe: Recipe | str | Path | None, overrides: RecipeOverrides, *, resume: bool) -> Recipe:
+    """The recipe before its changes. What "auto" has chosen is chosen: a training that goes on has it in its folder."""
+    if isinstance(recipe, Recipe):
+        return recipe
+    if recipe != "auto":
+        return find_recipe("finetune" if recipe is None else recipe)
+    if not resume:
+        return base()
+    written = Path(overrides.get("output", base().output)) / "recipe.json"
+    return read_recipe(written) if written.is_file() else base()  # which the training refuses, in its own words
+
+
+def _sized(recipe: Recipe, given: set[str], train_set: Given | None, classes: Classes | None) -> Recipe:
+    """By the annotations of the training set; the choices are printed."""
+    found = given_train(recipe.data, Sources(train=train_set))
+    annotations = as_dataset(found, meaning(classes, None)).annotations
+    chosen = by_data(recipe, given, annotations)
+    if is_first():
+        print(*map(printable, str(chosen).splitlines()), sep="\n", file=sys.stderr)
+    return chosen.recipe
 
 
 def _sets(
@@ -113,7 +145,7 @@ def _sets(
     """The recipe's data with the paths among those given, and the objects among them."""
     objects: list[Annotations | DetectionData | None] = [None, None]
     if isinstance(data, str | Path):
-        config = _with_paths(config, Path(data), splits=val is None)
+        config = with_paths(config, Path(data), splits=val is None)
     elif data is not None:
         objects[0] = data
         config = replace(config, train=_source(data), train_images=None, train_split=None)
@@ -132,7 +164,7 @@ def _source(given: Any) -> str:
     return given.source if isinstance(given, Annotations) else type(given).__name__
 
 
-def _with_paths(config: DataConfig, path: Path, *, splits: bool) -> DataConfig:
+def with_paths(config: DataConfig, path: Path, *, splits: bool) -> DataConfig:
     """The recipe on this path; one that names its splits gives the validation set too, where none is given."""
     split, val_split = (None, None) if is_one_split(path) else training_splits(path)
     config = replace(config, train=str(path), train_split=split)

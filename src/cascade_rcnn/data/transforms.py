@@ -1,4 +1,4 @@
-"""Training augmentation out of torchvision.transforms.v2. Resizing, multi-scale or not, belongs to the model.
+"""Training augmentation out of torchvision.transforms.v2. Resizing to the size to train on belongs to the model.
 
 None of these transforms adds, drops or reorders boxes, so the per-box fields of a target stay in step.
 """
@@ -8,6 +8,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from cascade_rcnn.data.jitter import LargeScaleJitter
 from cascade_rcnn.errors import UserError
 
 _BRIGHTNESS = 32  # levels of 255, added
@@ -15,10 +16,16 @@ _CONTRAST = _SATURATION = (0.5, 1.5)  # factors
 _HUE = 18 / 180  # of the colour circle: 18 steps of the 180 that an 8-bit hue has
 
 
-def build_transforms(flip: float = 0.5, photometric: float = 0.0) -> v2.Compose:
+def build_transforms(
+    flip: float = 0.5,
+    photometric: float = 0.0,
+    jitter: tuple[float, float] | None = None,
+    jitter_size: int = 1024,
+) -> v2.Compose:
     """Horizontal flip with probability `flip`; brightness, contrast, saturation and hue, each with `photometric`.
 
-    Takes and returns (tv_tensors.Image (3, H, W) uint8, target). Raises UserError for no probabilities.
+    `jitter` is the range of `LargeScaleJitter`, whose canvas has sides of `jitter_size`; None: none.
+    Takes and returns (tv_tensors.Image (3, H, W) uint8, target). Raises UserError for numbers that cannot be.
 
     >>> from torchvision.transforms import v2
     >>> transforms = v2.Compose([build_transforms(flip=0.5, photometric=0.5), v2.RandomVerticalFlip()])
@@ -39,6 +46,8 @@ def build_transforms(flip: float = 0.5, photometric: float = 0.0) -> v2.Compose:
                 v2.ColorJitter(hue=_HUE),
             )
         ]
+    if jitter is not None:
+        steps.append(LargeScaleJitter(jitter, jitter_size))
     return v2.Compose(steps)
 
 

@@ -7,22 +7,33 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cascade_rcnn.config import Category, replace
+from cascade_rcnn.config import AnchorConfig, Category, replace
+from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.build import build
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
 
 
-def start_from(path: str | Path, categories: tuple[Category, ...], **sizes: Any) -> tuple[Detector, str]:
+def start_from(
+    path: str | Path,
+    categories: tuple[Category, ...],
+    *,
+    anchor_sizes: tuple[int, ...] | None = None,
+    anchor_ratios: tuple[float, ...] | None = None,
+    **sizes: Any,
+) -> tuple[Detector, str]:
     """A checkpoint's detector for other classes, to be fine-tuned, and a line about what starts anew.
 
-    `sizes` (`min_size`, `max_size`) are the images' to train on, where they are not the checkpoint's.
+    `sizes` (`min_size`, `max_size`) are the images' to train on, the anchors those of the RPN, as `ModelOptions` have
+    them, where they are not the checkpoint's.
     All weights carry over but those of single classes (in the classifiers, and in class-specific regressors): these go
-    by the classes' names, and a class that the checkpoint does not know starts anew.
+    by the classes' names, and a class that the checkpoint does not know starts anew. So do the RPN's outputs, where
+    the number of anchors at a place is another.
     """
     trained = load(path, **sizes)
     config = trained.config
-    model = build(replace(config, categories=categories))
+    anchors = _anchors(config.rpn.anchors, anchor_sizes, anchor_ratios)
+    model = build(replace(config, categories=categories, rpn=replace(config.rpn, anchors=anchors)))
     own = model.state_dict()  # the model's own memory
     pairs = [
         (old, new)
@@ -39,11 +50,38 @@ def start_from(path: str | Path, categories: tuple[Category, ...], **sizes: Any)
             rows = [(4 * old + k, 4 * new + k) for old, new in pairs for k in range(4)]
             _carry(own[name], value, rows, (4 * config.num_classes, 4 * len(categories)))
             boxes_too = False
-        else:
+        elif own[name].shape == value.shape:
             own[name].copy_(value)
     known = {new for _, new in pairs}
     anew = [category.name for new, category in enumerate(categories) if new not in known]
-    return model.train(), _note(anew, len(categories), boxes_too=boxes_too)
+    note = _note(anew, len(categories), boxes_too=boxes_too)
+    return model.train(), note + _anchor_note(config.rpn.anchors, anchors)
+
+
+def _anchors(old: AnchorConfig, sizes: tuple[int, ...] | None, ratios: tuple[float, ...] | None) -> AnchorConfig:
+    """Other sizes on the same levels, the last of which takes what is left over; other ratios."""
+    if sizes is not None:
+        levels = len(old.sizes)
+        if len(sizes) < levels:
+            raise UserError(
+                f"anchor_sizes are {len(sizes)}, and the RPN to start from has {levels} levels; give one for each"
+            )
+        last = sizes[-1] if len(sizes) == levels else sizes[levels - 1 :]
+        old = replace(old, sizes=(*sizes[: levels - 1], last))
+    return old if ratios is None else replace(old, ratios=ratios)
+
+
+def _anchor_note(old: AnchorConfig, new: AnchorConfig) -> str:
+    """Nothing, where they are the same."""
+    if (old.levels, old.ratios) == (new.levels, new.ratios):
+        return ""
+    sizes = ", ".join(str(size) for level in new.levels for size in level)
+    ratios = ", ".join(f"{ratio:g}" for ratio in new.ratios)
+    same = [len(level) * len(new.ratios) for level in new.levels] == [len(x) * len(old.ratios) for x in old.levels]
+    rpn = (
+        "the RPN's outputs keep their weights" if same else "the RPN's outputs start anew, for their number is another"
+    )
+    return f"; anchors are of {sizes} pixels and height / width {ratios}: {rpn}"
 
 
 def _carry(to: Tensor, source: Tensor, rows: Sequence[tuple[int, int]], outputs: tuple[int, int]) -> None:

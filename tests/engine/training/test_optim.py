@@ -108,3 +108,48 @@ def test_the_moving_average_forgets_a_random_start_and_then_keeps_its_decay():
     mine.fill_(1.0)
     update([mine], [torch.tensor([2.0])], torch.tensor(1000))
     assert mine.item() == pytest.approx(0.75 + 2 * 0.25)
+
+
+class _Layered(torch.nn.Module):
+    """A backbone of three layers; the lowest holds a table of positions."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.low, self.high = (torch.nn.Linear(2, 2) for _ in range(3))
+        self.stem.positions = torch.nn.Parameter(torch.zeros(2, 3))
+        self.no_decay = {"stem.positions"}
+
+    def layers(self):
+        return [self.stem, self.low, self.high]
+
+
+def _layered_model() -> torch.nn.Module:
+    model = create_model("cascade_rcnn_resnet18_fpn", 2, semantics="paper", **NARROW)
+    model.backbone = _Layered()
+    return model
+
+
+@pytest.mark.parametrize(("name", "last_head"), [("adamw", 1.0), ("sgd", 4.0)])
+def test_layers_learn_the_slower_the_nearer_they_are_to_the_pixels(name, last_head):
+    """A power of the decay for each layer above, the heads among them: .5, .25, .125."""
+    model = _layered_model()
+    groups = parameter_groups(model, OptimizerConfig(name=name, layer_decay=0.5, weight_decay=0.1))  # type: ignore
+    of = {id(p): group for group in groups for p in group["params"]}
+    assert sorted(of) == sorted(id(p) for p in model.parameters() if p.requires_grad)
+    weights = [model.backbone.stem.weight, model.backbone.low.weight, model.backbone.high.weight]
+    assert [of[id(weight)]["multiplier"] for weight in weights] == [0.125, 0.25, 0.5]
+    assert of[id(model.backbone.stem.positions)]["multiplier"] == 0.125
+    assert [of[id(m.weight)]["multiplier"] for m in (model.rpn.conv[0], model.roi_heads.heads[0].fc1)] == [1, 1]
+    assert of[id(model.roi_heads.heads[2].fc1.weight)]["multiplier"] == last_head
+
+
+def test_what_a_backbone_names_does_not_decay():
+    model = _layered_model()
+    of = {
+        id(p): g["weight_decay"]
+        for g in parameter_groups(model, OptimizerConfig(name="adamw", weight_decay=0.1))
+        for p in g["params"]
+    }
+    backbone = model.backbone
+    decays = [of[id(p)] for p in (backbone.stem.positions, backbone.stem.weight, backbone.stem.bias)]
+    assert decays == [0.0, 0.1, 0.0]

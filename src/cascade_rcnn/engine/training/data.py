@@ -51,7 +51,7 @@ def read_data(
         "workers": workers,
         "shown": shown,
     }
-    train = as_dataset(_given_train(data, sources), meaning(sources.classes, None), **checks)
+    train = as_dataset(given_train(data, sources), meaning(sources.classes, None), **checks)
     _check_boxes(train.annotations)
     given = _given_val(data, sources, train.annotations)
     val = None
@@ -60,11 +60,12 @@ def read_data(
         check_same_categories(train.annotations, val.annotations)
         # What cannot be evaluated says so now, not after an epoch.
         evaluate_boxes(val.annotations, np.zeros((0, COLUMNS)))
-    transforms = sources.transforms or build_transforms(data.flip, data.photometric)
+    transforms = sources.transforms or build_transforms(data.flip, data.photometric, data.jitter, data.jitter_size)
     return TrainingData(train=train.with_transforms(transforms), val=val)
 
 
-def _given_train(data: DataConfig, sources: Sources) -> Given:
+def given_train(data: DataConfig, sources: Sources) -> Given:
+    """What is trained on: the object that is given, or the annotations of the recipe's path."""
     if sources.train is not None:
         return sources.train
     if not data.train:

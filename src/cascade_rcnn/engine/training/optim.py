@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +18,16 @@ def parameter_groups(model: Detector, config: OptimizerConfig) -> list[dict]:
 
     A multiplier makes up for a small loss weight: with SGD the head learns as fast as without either. AdamW's steps do
     not depend on a loss's scale, there is nothing to make up for, and multipliers are left out.
-    Biases and normalisation (anything with one dimension) do not decay.
+    `layer_decay` makes the backbone's layers learn the slower the nearer they are to the pixels.
+    Biases and normalisation (anything with one dimension), and what the backbone names, do not decay.
     """
+    layers = _layer_multipliers(model.backbone, config.layer_decay)
+    spared = {f"backbone.{name}" for name in getattr(model.backbone, "no_decay", ())}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            multiplier = _multiplier(model, name) if config.name == "sgd" else 1.0
-            decay = config.weight_decay if parameter.ndim > 1 else 0.0
+            multiplier = layers.get(parameter, 1.0) * (_multiplier(model, name) if config.name == "sgd" else 1.0)
+            decay = config.weight_decay if parameter.ndim > 1 and name not in spared else 0.0
             groups.setdefault((multiplier, decay), []).append(parameter)
     return [
         {"params": parameters, "multiplier": multiplier, "weight_decay": decay}
@@ -37,6 +41,14 @@ def _multiplier(model: Detector, name: str) -> float:
     stage = model.roi_heads.stages[model.roi_heads.head_of.index(int(head[1]))] if head else StageConfig()
     bias = model.config.semantics.bias_lr_multiplier if name.endswith(".bias") else 1.0
     return stage.lr_multiplier * bias
+
+
+def _layer_multipliers(backbone: Any, decay: float) -> dict[nn.Parameter, float]:
+    """Of the backbone's parameters: `decay` once for each layer above theirs, of which the heads are the last."""
+    if decay == 1:
+        return {}
+    layers = backbone.layers()
+    return {p: decay ** (len(layers) - k) for k, layer in enumerate(layers) for p in layer.parameters()}
 
 
 def make_optimizer(groups: list[dict], config: OptimizerConfig, *, fused: bool = True) -> torch.optim.Optimizer:

@@ -20,7 +20,7 @@ from cascade_rcnn.files import write_json
 from cascade_rcnn.models.create import create_model
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.models.fine_tuning import start_from
-from cascade_rcnn.recipes import Recipe
+from cascade_rcnn.recipes import APPLIED_TO_START, Recipe
 
 
 def prepare(
@@ -76,14 +76,14 @@ def prepare(
 def _model(recipe: Recipe, categories: tuple[Category, ...]) -> tuple[Detector, list[str]]:
     if recipe.init is None:
         return build_model(recipe, categories), []
-    model, kept = start_from(recipe.init, categories, **_image_sizes(recipe.options))
+    model, kept = start_from(recipe.init, categories, **_applied_to_start(recipe.options))
     return model, [f"{recipe.init} gives the architecture and the weights; {kept}"]
 
 
-def _image_sizes(options: ModelOptions) -> dict[str, Any]:
-    """The sizes that a recipe asks for; without any, those of the checkpoint that it starts from."""
-    sizes = {} if options.min_size == "default" else {"min_size": options.min_size}
-    return sizes if options.max_size is None else sizes | {"max_size": options.max_size}
+def _applied_to_start(options: ModelOptions) -> dict[str, Any]:
+    """The image sizes and anchors that a recipe asks for; without any, those of the checkpoint that it starts from."""
+    default = ModelOptions()
+    return {name: value for name in APPLIED_TO_START if (value := getattr(options, name)) != getattr(default, name)}
 
 
 def build_model(recipe: Recipe, categories: Sequence[Category]) -> Detector:

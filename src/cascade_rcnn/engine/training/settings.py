@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from cascade_rcnn.data.jitter import check_jitter
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import read_json
 from cascade_rcnn.recipes import Recipe, flattened
@@ -38,6 +39,12 @@ def check_numbers(recipe: Recipe) -> None:
         _check("optimizer.drops", drop, least=0, most=1)
     for name in ("flip", "photometric"):
         _check(f"data.{name}", getattr(data, name), least=0, most=1)
+    if data.jitter is not None:
+        check_jitter(data.jitter, data.jitter_size)
+    if not 0 < optimizer.layer_decay <= 1:
+        raise UserError(
+            f"optimizer.layer_decay is {optimizer.layer_decay}; give a fraction, such as 0.7, or 1 for none"
+        )
     if not optimizer.clip_norm > 0:
         raise UserError(f"optimizer.clip_norm is {optimizer.clip_norm}; give more than 0 (inf: no clipping)")
     if recipe.ema is not None and not 0 < recipe.ema < 1:

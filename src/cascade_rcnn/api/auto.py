@@ -1,0 +1,104 @@
+"""A recipe chosen by the data and the machine: `train auto`."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Unpack
+
+import torch
+
+from cascade_rcnn.api.recipes import RecipeOverrides, names_of, with_changes
+from cascade_rcnn.auto.rules import Choice, Machine, Start, choose
+from cascade_rcnn.auto.survey import survey
+from cascade_rcnn.config import Category, ModelConfig
+from cascade_rcnn.data import Annotations
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.models.architectures import model_config
+from cascade_rcnn.models.checkpoint import locate, read_config
+from cascade_rcnn.recipes import RECIPES, Recipe, finetune
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoRecipe:
+    """What was chosen for a data set; `print` shows each setting as a flag, and why it is so.
+
+    >>> chosen = auto_recipe(load_annotations("shapes/train.json"), init="starter", epochs=3, accelerator="cpu")
+    >>> chosen.recipe.batch_size, chosen.choices[0].why
+    (4, 'given')
+    """
+
+    recipe: Recipe
+    choices: tuple[Choice, ...]
+    data: str  # a line about the data
+    warnings: tuple[str, ...]
+
+    def __str__(self) -> str:
+        width = max(len(choice.flag) for choice in self.choices)
+        lines = [f"  {choice.flag:{width}}  {choice.why}" for choice in self.choices]
+        return "\n".join([f"auto: {self.data}", *lines, *(f"  {line}" for line in self.warnings)])
+
+
+def auto_recipe(annotations: Annotations, **overrides: Unpack[RecipeOverrides]) -> AutoRecipe:
+    """Choose start, image sizes, anchors, batch, learning rate and epochs by the data and this machine.
+
+    Keywords are settings of your own, as `train` takes them; the others are chosen to go with them. Starts from the
+    published cascade of recipe `finetune`, which is fetched on first use; on a CPU, where it cannot be had, from the
+    starter. Raises UserError where there is nothing to learn, or nothing to start from.
+
+    >>> annotations = load_annotations("shapes/train.json")
+    >>> auto_recipe(annotations, init="starter", accelerator="cpu").recipe.optimizer.lr
+    0.0008
+    """
+    return by_data(with_changes(base(), overrides), names_of(overrides), annotations)
+
+
+def base() -> Recipe:
+    """What no rule changes."""
+    return replace(finetune(), output="runs/auto")
+
+
+def by_data(recipe: Recipe, given: Collection[str], annotations: Annotations) -> AutoRecipe:
+    """A recipe whose `given` settings stay."""
+    data, machine = survey(annotations), _machine(recipe)
+    start = _start(recipe, given, machine, annotations.categories)
+    chosen, choices = choose(recipe, given, data, machine, start)
+    return AutoRecipe(recipe=chosen, choices=tuple(choices), data=str(data), warnings=tuple(data.warnings))
+
+
+def _machine(recipe: Recipe) -> Machine:
+    """The whole memory of the first GPU, not what is free of it: every process of a training sees the same."""
+    if recipe.accelerator == "cpu" or not torch.cuda.is_available():
+        return Machine()
+    return Machine(gpu_memory=torch.cuda.get_device_properties(0).total_memory / 2**30)
+
+
+def _start(recipe: Recipe, given: Collection[str], machine: Machine, categories: tuple[Category, ...]) -> Start:
+    if "init" in given and recipe.init is not None:
+        return _of(recipe.init, read_config(recipe.init), "given")
+    if "init" in given or "model" in given or "weights_backbone" in given:
+        config = model_config(recipe.model, categories, recipe.options, pretrained=recipe.weights_backbone is not None)
+        return _of(None, config, f"{recipe.model} is trained from its backbone's weights")
+    name = finetune().init
+    assert name is not None
+    try:
+        locate(name)
+    except UserError as error:
+        if machine.gpu_memory is not None:
+            raise UserError(f"{error}; or start from another model: --init FILE") from None
+        return _of("starter", read_config("starter"), f"a CPU, and {name} is not here; --init NAME for another")
+    return _of(name, read_config(name), "the strongest published cascade with a ResNet-50")
+
+
+def _of(init: str | None, config: ModelConfig, why: str) -> Start:
+    recipes = {name: make() for name, make in RECIPES.items()}
+    known = next((name for name, recipe in recipes.items() if init is not None and recipe.init == init), "finetune")
+    sizes = config.preprocess.min_size
+    return Start(
+        why=why,
+        init=init,
+        min_size=None if sizes is None else sizes[-1],
+        max_size=config.preprocess.max_size,
+        anchors=config.rpn.anchors,
+        known_as=known,
+        optimizer=recipes[known].optimizer,
+        batch_size=recipes[known].batch_size,
+    )

@@ -1,0 +1,228 @@
+"""From what is known about data, machine and start to the settings of a training, each with its reason. Pure.
+
+A rule sees the recipe as the rules before it left it, the user's own settings among them, and returns its choices.
+"""
+
+import math
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from cascade_rcnn.auto.anchors import ENOUGH, IOU, fitting
+from cascade_rcnn.auto.survey import Survey
+from cascade_rcnn.config import AnchorConfig, ModelOptions
+from cascade_rcnn.recipes import OptimizerConfig, Recipe
+from cascade_rcnn.text import count
+
+_SMALL = 16  # pixels: what the smallest boxes should measure in the network's input
+_GRAIN = 32  # image sizes are multiples of it
+_PASSES = 12  # epochs, where that is neither too few nor too many updates
+_UPDATES = {"cpu": (300, 1500), "gpu": (1500, 20_000)}
+_CPU_SIDE, _CPU_BATCH = 480, 4
+# Rules of thumb, not measured: largest short side by GB of GPU memory; GB an image of 800 x 1333 pixels takes.
+_GPU_SIDES = ((24.0, 1280), (12.0, 1024), (8.0, 800), (0.0, 640))
+_IMAGE_GB, _SPARE_GB = 3.0, 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What there is to compute with."""
+
+    gpu_memory: float | None = None  # GB of one GPU; None: a CPU
+
+    def __str__(self) -> str:
+        return "a CPU" if self.gpu_memory is None else f"a GPU of {self.gpu_memory:.0f} GB"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """The model that the training starts from."""
+
+    why: str
+    init: str | None  # a checkpoint; None: a backbone's weights
+    min_size: int | None  # short side of images; None: as they are
+    max_size: int
+    anchors: AnchorConfig
+    known_as: str  # the recipe that starts there too
+    optimizer: OptimizerConfig  # ... and its
+    batch_size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A setting, as recipes name it, and why it is so."""
+
+    name: str
+    value: Any
+    why: str
+
+    @property
+    def flag(self) -> str:
+        """As the command line takes it."""
+        values = self.value if isinstance(self.value, tuple) else (self.value,)
+        shown = " ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
+        return f"--{self.name.replace('_', '-')} {shown}"
+
+
+Rule: TypeAlias = Callable[[Recipe, Survey, Machine, Start], list[Choice]]
+
+
+def choose(
+    recipe: Recipe, given: Collection[str], data: Survey, machine: Machine, start: Start
+) -> tuple[Recipe, list[Choice]]:
+    """The recipe with all that is chosen, and the choices in order; what is `given` stays, by its name."""
+    choices = []
+    for rule in RULES:
+        for choice in rule(recipe, data, machine, start):
+            if choice.name in given:
+                choices.append(replace(choice, value=value_of(recipe, choice.name), why="given"))
+            else:
+                recipe = _with(recipe, choice.name, choice.value)
+                choices.append(choice)
+    return recipe, choices
+
+
+def value_of(recipe: Any, name: str) -> Any:
+    """The setting of a dotted name."""
+    for part in name.split("."):
+        recipe = getattr(recipe, part)
+    return recipe
+
+
+def _with(config: Any, name: str, value: Any) -> Any:
+    part, _, rest = name.partition(".")
+    return replace(config, **{part: _with(getattr(config, part), rest, value) if rest else value})
+
+
+def _init(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[Choice]:
+    return [Choice(name="init", value=start.init, why=start.why)]
+
+
+def _image_sizes(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[Choice]:
+    """As the start has them, but larger for small boxes, and not beyond what images and machine have."""
+    if recipe.data.jitter is not None:
+        side, why = recipe.data.jitter_size, "the jitter's canvas"
+        return [Choice(name=f"options.{name}", value=side, why=why) for name in ("min_size", "max_size")]
+    if start.min_size is None:
+        return [Choice(name="options.min_size", value=None, why="images stay as they are, as where it starts from")]
+    side, why = _short_side(data, machine, start.min_size, start.max_size)
+    step = _GRAIN // 2
+    sizes = (*(step * round(side * part / step) for part in (0.7, 0.85)), side)
+    longest = round(side * start.max_size / start.min_size)
+    return [
+        Choice(name="options.min_size", value=sizes, why=f"{why}; in training one of three sizes is drawn"),
+        Choice(name="options.max_size", value=longest, why="in proportion, as where it starts from"),
+    ]
+
+
+def _short_side(data: Survey, machine: Machine, usual: int, longest: int) -> tuple[int, str]:
+    shapes = data.resized(usual, longest)
+    small = float(np.quantile(np.sqrt(shapes.prod(axis=1)), 0.05))
+    if machine.gpu_memory is None:
+        most = _CPU_SIDE
+    else:
+        most = next(side for memory, side in _GPU_SIDES if machine.gpu_memory >= memory)
+    twice = max(_GRAIN, _GRAIN * round(2 * data.short_side / _GRAIN))
+    wanted = usual if small >= _SMALL else _GRAIN * math.ceil(usual * _SMALL / small / _GRAIN)
+    side = min(wanted, most, twice)
+    sizes = f"at {usual} one box in 20 is below {small:.0f} pixels"
+    if side == usual:
+        return side, f"as where it starts from; {sizes}"
+    if side == wanted:
+        return side, f"{sizes}, and should be of {_SMALL}"
+    if side == most:
+        return side, f"the most for {machine}; {sizes}"
+    return side, f"twice the images' own {data.short_side:.0f}, beyond which there is nothing to see"
+
+
+def _anchors(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[Choice]:
+    """Other ones only where those of the start do not fit."""
+    levels, options, default = start.anchors.levels, recipe.options, ModelOptions()
+    if (options.anchor_sizes, options.anchor_ratios) != (default.anchor_sizes, default.anchor_ratios):
+        return []  # sizes and ratios go together, and the user has some
+    if len(levels) > 1 and any(len(level) > 1 for level in levels[:-1]):
+        return []  # several a level cannot be told by options
+    shortest, longest = options.min_size, options.max_size
+    last = shortest[-1] if isinstance(shortest, tuple) else shortest
+    side = last if isinstance(last, int) else start.min_size
+    shapes = data.shapes if side is None else data.resized(side, longest or start.max_size)
+    sizes, ratios = tuple(size for level in levels for size in level), start.anchors.ratios
+    found = fitting(shapes, sizes, ratios)
+    covers = f"{100 * found.share:.0f} % of the boxes have an anchor of IoU {IOU:g}"
+    if (found.sizes, found.ratios) == (sizes, ratios):
+        enough = "" if found.share >= ENOUGH else ", and no others fit better"
+        return [Choice(name="options.anchor_sizes", value=None, why=f"those where it starts from: {covers}{enough}")]
+    choices = [Choice(name="options.anchor_sizes", value=found.sizes, why=covers)]
+    if found.ratios != ratios:
+        same = len(found.ratios) == len(ratios)
+        why = "height / width of the boxes; " + (
+            "as many as before, so the RPN keeps its weights"
+            if same
+            else f"{len(found.ratios)} in place of {len(ratios)}, so the RPN's outputs start anew"
+        )
+        choices.append(Choice(name="options.anchor_ratios", value=found.ratios, why=why))
+    return choices
+
+
+def _batch(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[Choice]:
+    if machine.gpu_memory is None:
+        batch, why = min(_CPU_BATCH, start.batch_size), "a CPU"
+    else:
+        shortest = recipe.options.min_size
+        side = max(shortest) if isinstance(shortest, tuple) else shortest
+        side = side if isinstance(side, int) else (start.min_size or 800)
+        each = _IMAGE_GB * (side / 800) ** 2
+        fits = max(1, int((machine.gpu_memory - _SPARE_GB) / each))
+        batch = min(start.batch_size, 2 ** int(math.log2(fits)))
+        why = f"{machine}, about {each:.1f} GB an image"
+    if data.images < batch:
+        batch, why = data.images, "there are no more images"
+    return [Choice(name="batch_size", value=batch, why=why)]
+
+
+def _optimizer(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[Choice]:
+    """The rate always; of the others what the recipe that starts there has otherwise."""
+    batch = _images_a_step(recipe)
+    rate = start.optimizer.lr * batch / start.optimizer.lr_batch
+    why = f"for {start.optimizer.lr_batch} images, as recipe `{start.known_as}`; {rate:g} for the {batch} of a step"
+    choices = [Choice(name="optimizer.lr", value=start.optimizer.lr, why=why)]
+    for field in fields(OptimizerConfig):
+        value = getattr(start.optimizer, field.name)
+        if field.name not in ("lr", "warmup_steps") and value != getattr(recipe.optimizer, field.name):
+            choices.append(Choice(name=f"optimizer.{field.name}", value=value, why=f"as `{start.known_as}`"))
+    return choices
+
+
+def _schedule(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[Choice]:
+    """Epochs by a number of updates within bounds."""
+    each = _updates_an_epoch(recipe, data)
+    low, high = _UPDATES["cpu" if machine.gpu_memory is None else "gpu"]
+    epochs = max(1, round(min(max(_PASSES * each, low), high) / each))
+    why = f"{count(epochs * each, 'update')} of {count(_images_a_step(recipe), 'image')}"
+    why += f"; on {machine} {low} to {high}" if epochs != _PASSES else ""
+    return [Choice(name="epochs", value=epochs, why=why)]
+
+
+def _pace(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[Choice]:
+    """What depends on the length of the training."""
+    updates = recipe.epochs * _updates_an_epoch(recipe, data)
+    warmup = min(start.optimizer.warmup_steps, max(1, updates // 10))
+    decay = round(min(max(1 - 10 / updates, 0.9), 0.9998), 4)
+    return [
+        Choice(name="optimizer.warmup_steps", value=warmup, why="a tenth of the updates at most"),
+        Choice(name="ema", value=decay, why="averages the weights over a tenth of the updates"),
+        Choice(name="evaluate_every", value=-(-recipe.epochs // 10), why="ten evaluations at most"),
+    ]
+
+
+def _images_a_step(recipe: Recipe) -> int:
+    return recipe.batch_size * recipe.accumulate * recipe.devices
+
+
+def _updates_an_epoch(recipe: Recipe, data: Survey) -> int:
+    return max(1, data.images // _images_a_step(recipe))
+
+
+RULES: tuple[Rule, ...] = (_init, _image_sizes, _anchors, _batch, _optimizer, _schedule, _pace)

@@ -1,0 +1,73 @@
+"""What a recipe needs to know about annotations: how many, how large, of which shapes and classes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cascade_rcnn.data.annotations import Annotations
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.text import count
+
+_RARE = 20  # boxes: a class with fewer is hardly learned
+_NAMED = 5  # classes that a line names
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Survey:
+    """N images and the A boxes that are learned from, those of regions to ignore left out."""
+
+    sizes: np.ndarray  # (N, 2): height and width of the images
+    shapes: np.ndarray  # (A, 2): width and height of the boxes inside their images, more than 0
+    owners: np.ndarray  # (A,): the image of each box
+    classes: dict[str, int]  # boxes of each class
+
+    @property
+    def images(self) -> int:
+        """N."""
+        return len(self.sizes)
+
+    @property
+    def short_side(self) -> float:
+        """The median of the images."""
+        return float(np.median(self.sizes.min(axis=1)))
+
+    def resized(self, shortest: int, longest: int) -> np.ndarray:
+        """Width and height (A, 2) of the boxes once their images are resized as the model does it."""
+        scale = np.minimum(shortest / self.sizes.min(axis=1), longest / self.sizes.max(axis=1))
+        return self.shapes * scale[self.owners, None]
+
+    def __str__(self) -> str:
+        height, width = np.median(self.sizes, axis=0)
+        alike = "" if (self.sizes == self.sizes[0]).all() else "about "
+        ordered = sorted(self.classes.items(), key=lambda item: -item[1])
+        named = ", ".join(f"{name} {number}" for name, number in ordered[:_NAMED])
+        more = ", ..." if len(ordered) > _NAMED else ""
+        images = f"{count(self.images, 'image')} of {alike}{width:g} x {height:g} pixels"
+        return f"{images}, {count(len(self.shapes), 'box')} of {count(len(ordered), 'class')} ({named}{more})"
+
+    @property
+    def warnings(self) -> list[str]:
+        """What no setting mends."""
+        rare = [f"{name} {number}" for name, number in self.classes.items() if number < _RARE]
+        named = ", ".join(rare[:_NAMED]) + (", ..." if len(rare) > _NAMED else "")
+        return [f"fewer than {_RARE} boxes, and little to be expected: {named}"] if rare else []
+
+
+def survey(annotations: Annotations) -> Survey:
+    """Look at annotations. Raises UserError where no box can be learned from."""
+    sizes = annotations.image_sizes.numpy().astype(np.float64)
+    owners = np.repeat(np.arange(len(sizes)), annotations.first.diff().numpy())
+    low, extent = np.split(annotations.boxes.numpy(), 2, axis=1)
+    limits = sizes[owners, ::-1]
+    shapes = np.clip(low + extent, 0, limits) - np.clip(low, 0, limits)
+    learned = (shapes > 0).all(axis=1) & ~annotations.ignore.numpy()
+    if not learned.any():
+        raise UserError(f"{annotations.source}: there are no boxes in it, and nothing to learn; check the annotations")
+    numbers = np.bincount(annotations.labels.numpy()[learned] - 1, minlength=len(annotations.categories))
+    names = [category.name for category in annotations.categories]
+    return Survey(
+        sizes=sizes,
+        shapes=shapes[learned],
+        owners=owners[learned],
+        classes=dict(zip(names, numbers.tolist(), strict=True)),
+    )

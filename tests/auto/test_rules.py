@@ -1,0 +1,168 @@
+"""Data and machine in, settings out: computed by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cascade_rcnn.auto.rules import Machine, Start, choose
+from cascade_rcnn.auto.survey import Survey
+from cascade_rcnn.config import AnchorConfig
+from cascade_rcnn.recipes import Recipe, finetune, quickstart
+
+CPU, GPU = Machine(), Machine(gpu_memory=24.0)
+STARTER = Start(
+    why="a CPU",
+    init="starter",
+    min_size=320,
+    max_size=544,
+    anchors=AnchorConfig(sizes=(16, 32, 64, (128, 256))),
+    known_as="quickstart",
+    optimizer=quickstart().optimizer,
+    batch_size=4,
+)
+PUBLISHED = Start(
+    why="published",
+    init="a cascade",
+    min_size=800,
+    max_size=1333,
+    anchors=AnchorConfig(),
+    known_as="finetune",
+    optimizer=finetune().optimizer,
+    batch_size=8,
+)
+
+
+def data(images: int = 200, height: int = 480, width: int = 640, box: tuple[float, float] = (64, 64)) -> Survey:
+    """One box an image."""
+    return Survey(
+        sizes=np.full((images, 2), (height, width), float),
+        shapes=np.full((images, 2), box, float),
+        owners=np.arange(images),
+        classes={"thing": images},
+    )
+
+
+def chosen(
+    survey: Survey, machine: Machine, start: Start, recipe: Recipe | None = None, **given
+) -> tuple[Recipe, dict]:
+    recipe = replace(recipe or finetune(), **given)
+    found, choices = choose(recipe, given, survey, machine, start)
+    return found, {choice.name: choice.why for choice in choices}
+
+
+def test_two_hundred_images_on_a_cpu():
+    recipe, why = chosen(data(), CPU, STARTER)
+    assert recipe.init == "starter"
+    assert (recipe.options.min_size, recipe.options.max_size) == ((224, 272, 320), 544)
+    assert recipe.options.anchor_sizes is None
+    assert (recipe.batch_size, recipe.optimizer) == (4, quickstart().optimizer)
+    assert (recipe.epochs, why["epochs"]) == (12, "600 updates of 4 images")
+    assert (recipe.ema, recipe.evaluate_every) == (round(1 - 10 / 600, 4), 2)
+
+
+def test_the_same_on_a_gpu():
+    recipe, why = chosen(data(), GPU, PUBLISHED)
+    assert (recipe.options.min_size, recipe.options.max_size) == ((560, 672, 800), 1333)
+    assert recipe.batch_size == 4  # 22 GB at 3 an image: 7, and 4 is the power of two below
+    assert recipe.epochs == 30  # 50 updates an epoch, 12 of which are 600; 1500 at least
+    assert why["epochs"] == "1500 updates of 4 images; on a GPU of 24 GB 1500 to 20000"
+    assert why["optimizer.lr"] == "for 8 images, as recipe `finetune`; 5e-05 for the 4 of a step"
+    assert recipe.optimizer.lr == 1e-4
+    assert recipe.evaluate_every == 3
+
+
+@pytest.mark.parametrize(
+    ("images", "machine", "epochs"),
+    [
+        (40, CPU, 30),  # 10 updates an epoch; 300 at least
+        (200, CPU, 12),
+        (2000, CPU, 3),  # 500 an epoch; 1500 at most
+        (40_000, CPU, 1),  # one epoch is the least
+        (8000, GPU, 10),  # 2000 an epoch; 20,000 at most
+        (3000, GPU, 12),
+    ],
+)
+def test_epochs_keep_the_updates_within_bounds(images, machine, epochs):
+    assert chosen(data(images), machine, replace(PUBLISHED, batch_size=4))[0].epochs == epochs
+
+
+@pytest.mark.parametrize(
+    ("images", "machine", "sizes", "reason"),
+    [
+        # at 320 of 480 boxes of 15 pixels are of 10: 16 would be at 512, a CPU's most is 480
+        ({"box": (15, 15)}, CPU, (336, 416, 480), "the most for a CPU"),
+        # of 18 they are of 12: 16 at 426.7, 448 in steps of 32
+        ({"box": (18, 18)}, CPU, (320, 384, 448), "should be of 16"),
+        ({"height": 96, "width": 96, "box": (40, 40)}, CPU, (128, 160, 192), "twice the images' own 96"),
+        ({}, CPU, (224, 272, 320), "as where it starts from"),
+    ],
+)
+def test_image_sizes_by_the_smallest_boxes_the_images_and_the_machine(images, machine, sizes, reason):
+    recipe, why = chosen(data(**images), machine, STARTER)
+    assert recipe.options.min_size == sizes
+    assert recipe.options.max_size == round(sizes[-1] * 544 / 320)
+    assert reason in why["options.min_size"]
+
+
+def test_a_published_cascade_on_a_cpu_takes_smaller_images():
+    recipe, why = chosen(data(), CPU, PUBLISHED)
+    assert recipe.options.min_size == (336, 416, 480)
+    assert recipe.batch_size == 4
+    assert why["options.min_size"].startswith("the most for a CPU")
+
+
+def test_images_that_stay_as_they_are():
+    recipe, _ = chosen(data(), CPU, replace(STARTER, min_size=None))
+    assert recipe.options.min_size is None
+
+
+def test_with_jitter_images_are_as_large_as_its_canvas():
+    base = replace(finetune(), data=replace(finetune().data, jitter=(0.1, 2.0), jitter_size=512))
+    recipe, _ = chosen(data(), GPU, PUBLISHED, base)
+    assert (recipe.options.min_size, recipe.options.max_size) == (512, 512)
+
+
+def test_anchors_change_where_the_start_s_do_not_fit_and_the_reason_says_what_it_costs():
+    recipe, why = chosen(data(box=(400, 20)), GPU, PUBLISHED)
+    assert recipe.options.anchor_ratios == (0.05, 0.05, 0.05)
+    assert why["options.anchor_ratios"].endswith("as many as before, so the RPN keeps its weights")
+    assert why["options.anchor_sizes"] == "100 % of the boxes have an anchor of IoU 0.5"
+    one = replace(PUBLISHED, anchors=AnchorConfig(ratios=(1.0,)))
+    shapes = np.array([[64 * 2.0**-k, 64 * 2.0**k] for k in np.linspace(-2, 2, 20)] * 10)
+    recipe, why = chosen(replace(data(), shapes=shapes), GPU, one)
+    number = len(recipe.options.anchor_ratios)
+    assert number > 1
+    assert why["options.anchor_ratios"].endswith(f"{number} in place of 1, so the RPN's outputs start anew")
+
+
+def test_anchors_of_one_s_own_stay_whatever_the_boxes():
+    base = replace(finetune(), options=replace(finetune().options, anchor_sizes=(1, 2, 3, 4, 5)))
+    recipe, why = chosen(data(box=(400, 20)), GPU, PUBLISHED, base)
+    assert recipe.options.anchor_sizes == (1, 2, 3, 4, 5)
+    assert not any("anchor" in name for name in why)
+
+
+def test_what_is_given_stays_and_the_rest_goes_with_it():
+    recipe, why = chosen(data(), CPU, STARTER, epochs=3, batch_size=8)
+    assert (recipe.epochs, recipe.batch_size) == (3, 8)
+    assert (why["epochs"], why["batch_size"]) == ("given", "given")
+    assert recipe.ema == 0.9  # 75 updates, 25 an epoch: a tenth would be .8667, and .9 is the least
+    assert recipe.optimizer.warmup_steps == 7
+    assert why["optimizer.lr"].endswith("0.0016 for the 8 of a step")
+
+
+def test_few_images_fill_a_batch():
+    recipe, why = chosen(data(3), CPU, STARTER)
+    assert (recipe.batch_size, why["batch_size"]) == (3, "there are no more images")
+    assert recipe.epochs == 300
+
+
+def test_choices_are_flags():
+    _, choices = choose(finetune(), (), data(), CPU, STARTER)
+    assert [choice.flag for choice in choices][:4] == [
+        "--init starter",
+        "--options.min-size 224 272 320",
+        "--options.max-size 544",
+        "--options.anchor-sizes None",
+    ]

@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cascade_rcnn import Category, UserError
+from cascade_rcnn.auto.survey import survey
+from cascade_rcnn.data.annotations import Annotations, assemble
+
+
+def _annotations(boxes: list, ignore: list[bool] | None = None) -> Annotations:
+    """Two images of 100 x 50 (width, height) and 200 x 100; all boxes are in the second but the first."""
+    return assemble(
+        source="a.json",
+        images_dir=Path(),
+        categories=(Category(id=1, name="nut"), Category(id=2, name="bolt")),
+        image_ids=np.array([1, 2]),
+        image_sizes=np.array([[50, 100], [100, 200]]),
+        file_names=["a", "b"],
+        box_images=np.array([0] + [1] * (len(boxes) - 1)),
+        boxes=np.array(boxes, float),
+        areas=np.ones(len(boxes)),
+        labels=np.ones(len(boxes), np.int64),
+        ignore=np.array(ignore or [False] * len(boxes)),
+        ids=np.arange(len(boxes)),
+    )
+
+
+def test_boxes_are_those_inside_their_images_that_are_learned_from():
+    found = survey(
+        _annotations([[90, 10, 20, 20], [0, 0, 8, 4], [0, 0, 9, 9], [300, 0, 5, 5]], [False] * 2 + [True, False])
+    )
+    assert found.shapes.tolist() == [[10, 20], [8, 4]]  # clipped; ignored; outside
+    assert found.classes == {"nut": 2, "bolt": 0}
+    assert found.short_side == 75
+    # to a short side of 100: twice for the first, once for the second; at most 150: 1.5 and .75
+    assert found.resized(100, 1000).tolist() == [[20, 40], [8, 4]]
+    assert found.resized(100, 150).tolist() == [[15, 30], [6, 3]]
+    assert str(found) == "2 images of about 150 x 75 pixels, 2 boxes of 2 classes (nut 2, bolt 0)"
+    assert found.warnings == ["fewer than 20 boxes, and little to be expected: nut 2, bolt 0"]
+
+
+def test_without_a_box_to_learn_from_there_is_nothing_to_choose_by():
+    with pytest.raises(UserError, match=r"a\.json: there are no boxes in it"):
+        survey(_annotations([[0, 0, 9, 9]], [True]))
