@@ -157,7 +157,7 @@ def test_the_config_of_a_plain_transformer_makes_a_config_of_ours(row, skeletons
 
 def test_sigmoid_scores_are_refused():
     for name in ("detectron2/cascade_mask_rcnn_vitdet_b_100ep_lvis", "detectron2/cascade_mask_rcnn_vitdet_h_75ep_lvis"):
-        assert outcome(published()[name]).reason == "MODEL.ROI_BOX_HEAD.USE_FED_LOSS is True"
+        assert outcome(published()[name]).reason == "model.roi_heads.box_predictor.use_sigmoid_ce is True"
 
 
 def test_what_cannot_convert_is_refused_for_its_own_reason():
