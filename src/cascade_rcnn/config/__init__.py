@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from cascade_rcnn.config.backbones import BackboneConfig, ResNetConfig, VGGConfig
+from cascade_rcnn.config.backbones import BackboneConfig, OwnBackboneConfig, ResNetConfig, TimmConfig, VGGConfig
 from cascade_rcnn.config.checks import Config
 from cascade_rcnn.config.heads import (
     BoxHeadConfig,
@@ -36,6 +36,7 @@ __all__ = [
     "ModelConfig",
     "ModelOptions",
     "NormConfig",
+    "OwnBackboneConfig",
     "PreprocessConfig",
     "PyramidConfig",
     "RFCNHeadConfig",
@@ -48,6 +49,7 @@ __all__ = [
     "SmoothL1Config",
     "StageConfig",
     "Std",
+    "TimmConfig",
     "VGGConfig",
     "replace",
 ]

@@ -21,6 +21,8 @@ class ModelOptions:
     stage_means: tuple[Std, ...] | None = None
     iterations: int | None = None  # iterative bbox: how often its head is applied; 3
     class_agnostic: bool = True
+    # in place of the one that the name says: resnet101, ..., or timm/NAME for a network of timm; of _fpn models
+    backbone: str | None = None
     backbone_width: int | None = None  # channels of the backbone's first layers, doubling from there; 64
     pyramid_channels: int = 256
     rpn_channels: int | None = None  # of its 3x3 convolution; 512 without a pyramid, else as many as the pyramid's

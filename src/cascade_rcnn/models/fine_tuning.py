@@ -11,18 +11,22 @@ from cascade_rcnn.config import Category, replace
 from cascade_rcnn.models.build import build
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.protocols import Backbone
 
 
-def start_from(path: str | Path, categories: tuple[Category, ...], **sizes: Any) -> tuple[Detector, str]:
+def start_from(
+    path: str | Path, categories: tuple[Category, ...], backbone: Backbone | None = None, **sizes: Any
+) -> tuple[Detector, str]:
     """A checkpoint's detector for other classes, to be fine-tuned, and a line about what starts anew.
 
-    `sizes` (`min_size`, `max_size`) are the images' to train on, where they are not the checkpoint's.
+    `sizes` (`min_size`, `max_size`) are the images' to train on, where they are not the checkpoint's; `backbone` is as
+    `load` has it.
     All weights carry over but those of single classes (in the classifiers, and in class-specific regressors): these go
     by the classes' names, and a class that the checkpoint does not know starts anew.
     """
-    trained = load(path, **sizes)
+    trained = load(path, backbone=backbone, **sizes)
     config = trained.config
-    model = build(replace(config, categories=categories))
+    model = build(replace(config, categories=categories), backbone)
     own = model.state_dict()  # the model's own memory
     pairs = [
         (old, new)

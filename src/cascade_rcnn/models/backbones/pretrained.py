@@ -1,4 +1,4 @@
-"""Weights that backbones are pretrained with: torchvision's, or a file of its names."""
+"""Weights that backbones are pretrained with: torchvision's or timm's, or a file of their names."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,8 +6,9 @@ from urllib.error import URLError
 
 from torch import Tensor, nn
 
-from cascade_rcnn.config import BackboneConfig, ResNetConfig, VGGConfig
+from cascade_rcnn.config import BackboneConfig, OwnBackboneConfig, ResNetConfig, TimmConfig, VGGConfig
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.models.backbones.timm import Timm, load_weights
 from cascade_rcnn.state_dicts import mismatch
 from cascade_rcnn.tensor_files import read_state
 
@@ -15,11 +16,17 @@ _CLASSIFIERS = ("fc.", "classifier.")  # of torchvision's ResNet and VGG
 
 
 def load_pretrained(backbone: nn.Module, config: BackboneConfig, source: str | Path) -> None:
-    """Fill a backbone from "imagenet" (torchvision's IMAGENET1K_V1) or a local .safetensors or .pth file.
+    """Fill a backbone from "imagenet" (torchvision's IMAGENET1K_V1; timm's) or a local .safetensors or .pth file.
 
     V1 on purpose: the V2 weights cost several AP in short detection schedules. A file holds torchvision's names; its
     classifier is ignored. Raises UserError when the weights cannot be had or do not fit.
     """
+    if isinstance(config, TimmConfig):
+        assert isinstance(backbone, Timm)
+        load_weights(backbone, source)
+        return
+    if isinstance(config, OwnBackboneConfig):
+        raise UserError(f"weights_backbone={source}: the backbone is your own; load its weights before it is given")
     state = _imagenet(_torchvision_name(config)) if str(source) == "imagenet" else read_state(Path(source))
     state = {
         k: v.float()
@@ -35,7 +42,7 @@ def load_pretrained(backbone: nn.Module, config: BackboneConfig, source: str | P
     backbone.load_state_dict(state, strict=False)
 
 
-def _torchvision_name(config: BackboneConfig) -> str:
+def _torchvision_name(config: ResNetConfig | VGGConfig) -> str:
     match config:
         case VGGConfig():
             return "vgg16"
