@@ -12,6 +12,8 @@ from cascade_rcnn.errors import UserError
 class AnyBackboneConfig(Config, frozen=True, kw_only=True):
     """What the config of every backbone has."""
 
+    folds: ClassVar[bool] = True  # its convolutions and their normalisation are named as models/folding.py reads them
+
     frozen_stages: int = 0  # so many of the layers, from the pixels on, keep their pretrained weights
 
     @property
@@ -83,6 +85,8 @@ class VGGConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="vgg"):
 class TimmConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="timm"):
     """A network of timm, by its name there."""
 
+    folds: ClassVar[bool] = False
+
     model: str = "resnet50"  # after a dot the tag of its weights may stand: convnext_tiny.in12k_ft_in1k
     # its batch normalisation: all is constant, the statistics are, or nothing is; other kinds are trained as they are
     norm: Literal["frozen", "affine", "batch"] = "frozen"
@@ -104,6 +108,8 @@ class TimmConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="timm"):
 
 class OwnBackboneConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="own"):
     """A module of the user's own, of which no more is known; models that have it are built with it at hand."""
+
+    folds: ClassVar[bool] = False
 
     channels: tuple[int, ...] = ()  # of its maps
     strides: tuple[int, ...] = ()

@@ -119,8 +119,9 @@ def _same(fresh: Mapping[str, Tensor], filled: Mapping[str, Tensor]) -> list[str
 
 def _unusable(config: TimmConfig, source: str | Path, error: Exception) -> UserError:
     if str(source) != "imagenet":
-        lines = str(error).splitlines()  # the first says only that there are errors
-        return UserError(f"{source}: these are not weights of {config.label}: {lines[min(1, len(lines) - 1)].strip()}")
+        lines = str(error).splitlines() or [""]  # the first says only that there are errors
+        what = f"{error} is missing" if isinstance(error, KeyError) else lines[min(1, len(lines) - 1)].strip()
+        return UserError(f"{source}: these are not weights of {config.label}: {what}")
     cfg = _library().get_pretrained_cfg(config.model)
     if cfg is None or not cfg.has_weights:
         known = _library().list_pretrained(f"{config.model.split('.')[0]}.*")
