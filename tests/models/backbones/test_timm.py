@@ -197,19 +197,19 @@ def test_an_architecture_s_backbone_can_be_changed():
     assert sibling("cascade_rcnn_fpn", "faster_rcnn") == "faster_rcnn_fpn"
 
 
+EXPORTS = [("test_convnext", "torch-export", False)]  # and, for images of any size:
+EXPORTS += [(network, form, True) for network in NETWORKS for form in ("onnx", "openvino")]
+
+
 @pytest.mark.parametrize(
-    "format_", ["torch-export", *(pytest.param(f, marks=pytest.mark.slow) for f in ("onnx", "openvino"))]
+    ("network", "format_", "dynamic"), [pytest.param(*x, marks=[pytest.mark.slow] * x[2]) for x in EXPORTS]
 )
-@pytest.mark.parametrize(
-    "network", ["test_convnext", *(pytest.param(n, marks=pytest.mark.slow) for n in ("test_byobnet", "test_mambaout"))]
-)
-def test_it_exports(network, format_, tmp_path):
-    """To a file that takes any size."""
+def test_it_exports(network, format_, dynamic, tmp_path):
     pytest.importorskip("openvino")
     model = make(network, "faster_rcnn_fpn", score_threshold=0.02).eval()
     save(model, tmp_path / "model.safetensors")
     output = (tmp_path / "model").with_suffix(SUFFIX[format_])
-    report = export(tmp_path / "model.safetensors", output, Request(format=format_, dynamic=True))
+    report = export(tmp_path / "model.safetensors", output, Request(format=format_, dynamic=dynamic))
     assert report.difference.expected > 10
     assert report.difference.missing == 0
 
@@ -285,7 +285,7 @@ def test_pretrained_networks_keep_their_statistics_and_others_learn_them(tmp_pat
 
 def test_files_of_something_else(tmp_path):
     other = trained(tmp_path / "resnet.safetensors", "test_resnet")
-    with pytest.raises(UserError, match="these are not weights of timm/test_convnext: .*is missing") as caught:
+    with pytest.raises(UserError, match=r"these are not weights of timm/test_convnext: .*is missing") as caught:
         make("test_convnext", weights_backbone=other)
     assert str(caught.value).startswith(f"{other}: ")
     wide = trained(tmp_path / "convnext.safetensors", "convnext_atto")
