@@ -39,7 +39,8 @@ class ModelOptions:
     # short side; several: drawn per batch in training; None: images as they are; default: 800, without a pyramid 600
     min_size: int | tuple[int, ...] | Literal["default"] | None = "default"
     max_size: int | None = None  # long side; 1333, without a pyramid 1000
-    # of the backbone, counted from its output (ResNets and VGG have 5); default: 3 of those if pretrained, else all
+    # of the backbone, counted from its output (ResNets and VGG have 5); default: 3 of those if pretrained, else all;
+    # timm's networks have about one a block, all of which are trained by default
     trainable_layers: int | None = None
     drop_path: float | None = None  # stochastic depth: rate of the last block, rising from 0; None: as published
     checkpointing: bool = False  # compute the blocks of the backbone again in the backward pass: less memory, slower

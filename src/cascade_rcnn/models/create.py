@@ -30,9 +30,9 @@ def create_model(
     """Build a detector for M = `num_classes` classes, not counting background (timm's convention).
 
     `categories` (names, or `Category` with the data set's ids) may stand in for `num_classes`. `weights_backbone` is
-    None (random, batch norm trained), "imagenet" (torchvision's IMAGENET1K_V1) or a local file; with weights the batch
-    norm, the stem and the first layer are frozen. `options` are the fields of `ModelOptions`. Raises UserError for a
-    name or option that does not exist, with the nearest that does.
+    None (random, batch norm trained), "imagenet" (torchvision's IMAGENET1K_V1, timm's own) or a local file; with
+    weights batch norm is frozen, and of a ResNet or VGG the stem and the first layer. `options` are the fields of
+    `ModelOptions`. Raises UserError for a name or option that does not exist, with the nearest that does.
 
     `backbone` takes the place of the one that the name says, which may then be left out ("cascade_rcnn_fpn"): a name,
     "timm/NAME" for a network of timm, or a module of your own as `protocols.Backbone` has it.
@@ -46,6 +46,8 @@ def create_model(
     >>> losses = model([torch.rand(3, 64, 64)], [target])
     >>> len(losses)  # the RPN's two, and two of each of three stages
     8
+    >>> create_model("cascade_rcnn_fpn", 3, backbone="resnet18", head_width=256).config.name
+    'cascade_rcnn_resnet18_fpn'
     >>> create_model(weights="starter", categories=["bolt", "nut"]).class_names
     ['bolt', 'nut']
     """

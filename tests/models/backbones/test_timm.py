@@ -10,8 +10,10 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cascade_rcnn import create_model, load, save
-from cascade_rcnn.config import ModelConfig, TimmConfig
+from cascade_rcnn import create_model, find_recipe, load, save
+from cascade_rcnn.api.recipes import with_changes
+from cascade_rcnn.config import Category, ModelConfig, TimmConfig
+from cascade_rcnn.engine.training.prepare import build_model
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.export.export import SUFFIX, Request, export
 from cascade_rcnn.models.architectures import sibling
@@ -212,6 +214,14 @@ def test_it_exports(network, format_, dynamic, tmp_path):
     report = export(tmp_path / "model.safetensors", output, Request(format=format_, dynamic=dynamic))
     assert report.difference.expected > 10
     assert report.difference.missing == 0
+
+
+def test_recipes_take_it_as_an_option():
+    """cascade-rcnn train shapes --options.backbone timm/test_resnet"""
+    recipe = with_changes(find_recipe("shapes"), {"options": {"backbone": "timm/test_resnet"}})
+    model = build_model(recipe, [Category(name="star")])
+    assert isinstance(model.backbone, Timm)
+    assert (model.config.name, model.class_names) == ("cascade_rcnn_fpn", ["star"])
 
 
 @pytest.mark.parametrize(
