@@ -231,7 +231,7 @@ def test_recipes_take_it_as_an_option():
         ("test_resnet.r160_in", "no network 'test_resnet.r160_in'; did you mean 'test_resnet.r160_in1k'"),
         ("test_vit.laion", r"no network 'test_vit.laion'; known: test_vit.r160_in1k"),
         ("test_vit", "timm/test_vit: its maps have strides 16; a pyramid needs 8, 16 and 32"),
-        ("coat_tiny", r"timm/coat_tiny: cannot take an image of 96 x 160 pixels \(Input height"),
+        ("maxvit_tiny_tf_224", r"timm/maxvit_tiny_tf_224: cannot take an image of 96 x 160 pixels \(height"),
     ],
 )
 def test_networks_that_are_none_or_cannot_be_backbones(network, message):
