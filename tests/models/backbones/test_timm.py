@@ -104,6 +104,16 @@ def test_maps_equal_timm_s():
         torch.testing.assert_close(backbone(pixels), expected)
 
 
+@pytest.mark.parametrize("network", NETWORKS)
+def test_memory_formats_change_no_map(network):
+    backbone = with_statistics(Timm(TimmConfig(model=network))).eval()
+    pixels = torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        expected = backbone(pixels)
+        other = backbone.to(memory_format=torch.channels_last)(pixels.to(memory_format=torch.channels_last))  # type: ignore
+    torch.testing.assert_close(other, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_layers_are_those_whose_learning_rates_timm_decays():
     """The stem, then each block, with the downsampling before it: stages of 1, 2, 4 and 2 blocks."""
     backbone = Timm(TimmConfig(model="test_convnext"))
