@@ -273,9 +273,10 @@ def _backbone(
 
 def _count_layers(backbone: BackboneConfig, own: Backbone | None) -> int:
     backbone = replace(backbone, frozen_stages=0)
+    if own is not None:
+        return len(layers(own, backbone))
     with torch.device("meta"):
-        built = build_backbone(backbone, own)
-    return len(layers(built, backbone))
+        return len(layers(build_backbone(backbone), backbone))
 
 
 def _norm(options: ModelOptions) -> NormConfig | None:

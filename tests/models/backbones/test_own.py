@@ -45,6 +45,7 @@ def images() -> list[Tensor]:
 
 def test_it_is_the_detector_s_backbone_and_learns():
     backbone = Plain()
+    backbone.bn1.eval()
     before = backbone.conv1.weight.clone()
     model = make(backbone)
     assert model.backbone is backbone
@@ -53,6 +54,7 @@ def test_it_is_the_detector_s_backbone_and_learns():
     assert model.config.name == "cascade_rcnn_fpn"
     assert model.pyramid.strides == (8, 16, 32, 64, 128)
     assert backbone.training
+    assert not backbone.bn1.training
     boxes = torch.tensor([[5.0, 6, 40, 50]])
     sum(model(images(), [{"boxes": boxes, "labels": torch.tensor([2])}] * 2).values()).backward()
     assert all(p.grad is not None for p in model.parameters())

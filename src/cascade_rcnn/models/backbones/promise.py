@@ -38,7 +38,7 @@ def _numbers(backbone: nn.Module, name: str, label: str) -> tuple[int, ...]:
 
 def _maps(backbone: nn.Module, label: str, height: int, width: int) -> list[Tensor]:
     place = next((parameter.device for parameter in backbone.parameters()), torch.device("cpu"))
-    was_training = backbone.training
+    modes = [(module, module.training) for module in backbone.modules()]
     try:
         with torch.no_grad():
             maps = backbone.eval()(torch.zeros((1, 3, height, width), device=place))
@@ -48,7 +48,9 @@ def _maps(backbone: nn.Module, label: str, height: int, width: int) -> list[Tens
             f"any size, padded to multiples of {height // 3}: choose a network that takes them"
         ) from None
     finally:
-        backbone.train(was_training)
+        backbone.train(modes[0][1])
+        for module, training in modes:
+            module.training = training
     if not isinstance(maps, list | tuple) or not all(isinstance(x, Tensor) for x in maps):
         raise UserError(f"{label}: gives {type(maps).__name__}; give the maps as a list of tensors (B, C, H, W)")
     return list(maps)
