@@ -75,7 +75,7 @@ def step(
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    given: Any = {"checkpointing": checkpointing} | (options or {})
+    given: dict[str, Any] = {"checkpointing": checkpointing} | (options or {})
     model = create_model("cascade_rcnn_fpn", _CLASSES, backbone=backbone, **given)
     height, width = size
     boxes = torch.tensor([[0.1, 0.1, 0.4, 0.6], [0.3, 0.2, 0.7, 0.6]]) * torch.tensor([width, height, width, height])
@@ -96,7 +96,8 @@ def _model(backbone: str, options: Any) -> Any:
     from cascade_rcnn import create_model
 
     torch.manual_seed(0)
-    model = create_model("cascade_rcnn_fpn", _CLASSES, backbone=backbone, **(options or {}))
+    given: dict[str, Any] = options or {}
+    model = create_model("cascade_rcnn_fpn", _CLASSES, backbone=backbone, **given)
     for module in model.backbone.modules():
         if isinstance(module, _BatchNorm):
             module.momentum = None  # the mean over the batches
