@@ -474,7 +474,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(__version__)
         return
     if "--offline" in arguments:
-        os.environ["CASCADE_RCNN_OFFLINE"] = "1"  # of the processes that are started, too
+        for library in ("CASCADE_RCNN", "HF_HUB"):  # the Hub's, by which timm fetches; in processes started here, too
+            os.environ[f"{library}_OFFLINE"] = "1"
         arguments = [argument for argument in arguments if argument != "--offline"]
     try:
         with ending_cleanly():

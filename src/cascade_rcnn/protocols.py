@@ -13,14 +13,25 @@ from cascade_rcnn.structures import Detections, Targets, TrainedOn
 
 
 class Backbone(Protocol):
-    """Pixels to feature maps."""
+    """Pixels to feature maps; a torch.nn.Module."""
 
-    channels: tuple[int, ...]  # of each map
-    strides: tuple[int, ...]  # of each map, ascending; the images' padding follows from the last
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Of each map."""
+        ...
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Of each map, ascending; the images' padding follows from the last."""
+        ...
 
     def __call__(self, pixels: Tensor, /) -> list[Tensor]:
         """(B, 3, H, W), normalised -> L of (B, channels[l], H / strides[l], W / strides[l])."""
         ...
+
+
+class LayeredBackbone(Backbone, Protocol):
+    """A backbone that says in which order its parameters come; all of the package's do."""
 
     def layers(self) -> Sequence[nn.Module]:
         """The parts of the network from the pixels on, which together hold all parameters.

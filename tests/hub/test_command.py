@@ -75,7 +75,8 @@ def test_one_is_printed_by_its_path(kept, capsys):
 
 @pytest.mark.parametrize("position", [0, 1, 3])
 def test_offline_nothing_is_fetched(position, cache, capsys, monkeypatch):
-    monkeypatch.setenv("CASCADE_RCNN_OFFLINE", "")  # which the command sets, and monkeypatch takes back
+    for name in ("CASCADE_RCNN_OFFLINE", "HF_HUB_OFFLINE"):
+        monkeypatch.setenv(name, "")  # which the command sets, and monkeypatch takes back
     arguments = ["weights", "torchvision/fasterrcnn_resnet50_fpn", "--json"]
     arguments.insert(position, "--offline")
     with pytest.raises(SystemExit):

@@ -2,12 +2,15 @@
 
 from typing import Any, get_args, get_type_hints
 
+from cascade_rcnn import create_model
 from cascade_rcnn.config import INFERENCE, ModelOptions
 from cascade_rcnn.models.options import CreateOptions, InferenceOptions
+from cascade_rcnn.protocols import Backbone
 
 
 def test_create_model_takes_the_fields_of_model_options():
-    assert get_type_hints(CreateOptions) == get_type_hints(ModelOptions)
+    assert alternatives(get_type_hints(create_model)["backbone"]) == {str, Backbone, type(None)}
+    assert get_type_hints(CreateOptions) | {"backbone": str | None} == get_type_hints(ModelOptions)
 
 
 def alternatives(kind: Any) -> set[Any]:

@@ -11,7 +11,7 @@ from typing import assert_type
 
 import torch
 from supervision import Detections
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms import v2
 
 import cascade_rcnn
@@ -113,6 +113,22 @@ def predict(model: Detector, frames: Iterator[Tensor]) -> None:
         print(error)
     else:
         assert_type(summary.failed, int)
+
+
+class Backbone(nn.Module):
+    """A backbone without `layers`."""
+
+    channels, strides = (16,), (16,)
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        return [pixels]
+
+
+def own_backbone() -> Detector:
+    cascade_rcnn.create_model("cascade_rcnn_fpn", 3, backbone="timm/resnet18")
+    cascade_rcnn.create_model("cascade_rcnn_fpn", 3, backbone=nn.Identity())  # pyright: ignore[reportArgumentType]
+    cascade_rcnn.save(cascade_rcnn.create_model("cascade_rcnn_fpn", 3, backbone=Backbone()), "own.safetensors")
+    return cascade_rcnn.load("own.safetensors", backbone=Backbone())
 
 
 def loop(model: Detector) -> None:

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal, Self, TypeAlias
 
 from msgspec.structs import replace
 
-from cascade_rcnn.config.checks import Config, check
+from cascade_rcnn.config.checks import MOST, Config, check
 from cascade_rcnn.config.layers import NormConfig
 from cascade_rcnn.errors import UserError
 
@@ -12,7 +12,7 @@ from cascade_rcnn.errors import UserError
 class AnyBackboneConfig(Config, frozen=True, kw_only=True):
     """What the config of every backbone has."""
 
-    layers: ClassVar[int] = 0  # that can be frozen: those of `Backbone.layers`
+    folds: ClassVar[bool] = True  # its convolutions and their normalisation are named as models/folding.py reads them
 
     frozen_stages: int = 0  # so many of the layers, from the pixels on, keep their pretrained weights
 
@@ -28,6 +28,10 @@ class AnyBackboneConfig(Config, frozen=True, kw_only=True):
     def untrained(self) -> Self:
         """Return a copy to be trained from random weights: nothing is frozen."""
         return replace(self, frozen_stages=0)
+
+    def normalised(self, kind: Literal["frozen", "affine", "batch", "group"]) -> Self:
+        """Return a copy with another normalisation, where the backbone has a choice."""
+        return replace(self, norm=NormConfig(kind=kind))
 
 
 class DeformableConfig(Config, frozen=True, kw_only=True):
@@ -180,4 +184,51 @@ class ViTConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="vit"):
         return replace(self, width=width, heads=next(h for h in range(most, 0, -1) if width % h == 0))
 
 
-BackboneConfig: TypeAlias = RegNetConfig | ResNetConfig | VGGConfig | ViTConfig
+class TimmConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="timm"):
+    """A network of timm, by its name there."""
+
+    folds: ClassVar[bool] = False
+
+    model: str = "resnet50"  # after a dot the tag of its weights may stand: convnext_tiny.in12k_ft_in1k
+    # its batch normalisation: all is constant, the statistics are, or nothing is; other kinds are trained as they are
+    norm: Literal["frozen", "affine", "batch"] = "frozen"
+    drop_path: float = 0.0  # stochastic depth: rate of the last block, rising from 0
+    checkpointing: bool = False  # compute the blocks again in the backward pass: less memory, slower
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a rate that is none."""
+        check(self, drop_path=(0, 1), frozen_stages=(0, MOST))
+
+    @property
+    def label(self) -> str:  # noqa: D102
+        return f"timm/{self.model}"
+
+    def normalised(self, kind: Literal["frozen", "affine", "batch", "group"]) -> Self:
+        """Return a copy whose batch normalisation is trained, or not. Raises UserError for another layer."""
+        if kind == "group":
+            raise UserError(f"backbone_norm=group: {self.label} has its own layers; give frozen, affine or batch")
+        return replace(self, norm=kind)
+
+    def untrained(self) -> Self:
+        """Return a copy to be trained from random weights: nothing is frozen, statistics are the batch's."""
+        return replace(self, frozen_stages=0, norm="batch")
+
+
+class OwnBackboneConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="own"):
+    """A module of the user's own, of which no more is known; models that have it are built with it at hand."""
+
+    folds: ClassVar[bool] = False
+
+    channels: tuple[int, ...] = ()  # of its maps
+    strides: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a number that is out of range."""
+        check(self, channels=(1, MOST), strides=(1, 1024), frozen_stages=(0, MOST))
+
+    @property
+    def label(self) -> str:  # noqa: D102
+        return "backbone of your own"
+
+
+BackboneConfig: TypeAlias = RegNetConfig | ResNetConfig | VGGConfig | ViTConfig | TimmConfig | OwnBackboneConfig

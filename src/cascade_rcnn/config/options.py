@@ -21,6 +21,8 @@ class ModelOptions:
     stage_means: tuple[Std, ...] | None = None
     iterations: int | None = None  # iterative bbox: how often its head is applied; 3
     class_agnostic: bool = True
+    # in place of the one that the name says: resnet101, ..., or timm/NAME for a network of timm; of _fpn models
+    backbone: str | None = None
     backbone_width: int | None = None  # channels of the backbone's first layers, doubling from there; 64
     pyramid_channels: int = 256
     rpn_channels: int | None = None  # of its 3x3 convolution; 512 without a pyramid, else as many as the pyramid's
@@ -41,7 +43,8 @@ class ModelOptions:
     # short side; several: drawn per batch in training; None: as they are; default: 800, without a pyramid 600, ViT 1024
     min_size: int | tuple[int, ...] | Literal["default"] | None = "default"
     max_size: int | None = None  # long side; 1333, without a pyramid 1000, ViT 1024
-    # of the backbone, counted from its output (ResNets and VGG have 5); default: 3 of those if pretrained, else all
+    # of the backbone, counted from its output (ResNets and VGG have 5); default: 3 of those if pretrained, else all;
+    # networks of timm have about one for each block, all of which are trained by default
     trainable_layers: int | None = None
     drop_path: float | None = None  # stochastic depth: rate of the last block, rising from 0; None: as published
     checkpointing: bool = False  # compute the blocks of the backbone again in the backward pass: less memory, slower

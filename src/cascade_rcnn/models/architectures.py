@@ -6,7 +6,9 @@ A name is a method of Figure 3 with a family of section 5.1.1 and its backbone.
 import fnmatch
 from dataclasses import dataclass
 from dataclasses import replace as replace_options
-from typing import Literal
+from typing import Any, Literal
+
+import torch
 
 from cascade_rcnn.config import (
     BackboneConfig,
@@ -21,6 +23,7 @@ from cascade_rcnn.config import (
     ModelConfig,
     ModelOptions,
     NormConfig,
+    OwnBackboneConfig,
     PreprocessConfig,
     PyramidConfig,
     RegNetConfig,
@@ -31,12 +34,17 @@ from cascade_rcnn.config import (
     SimplePyramidConfig,
     SingleScaleConfig,
     StageConfig,
+    TimmConfig,
     VGGConfig,
     ViTConfig,
     replace,
 )
 from cascade_rcnn.config.presets import Preset, find_preset, preset_stages
 from cascade_rcnn.errors import UserError, nearest
+from cascade_rcnn.models.backbones.promise import check_promise
+from cascade_rcnn.models.backbones.timm import examine
+from cascade_rcnn.models.build import build_backbone, layers
+from cascade_rcnn.protocols import Backbone
 
 Method = Literal["cascade", "iterative", "integral"]
 
@@ -145,10 +153,14 @@ _ARCHITECTURES = {
     for method, pattern in family.names.items()
     for name, backbone in family.backbones.items()
 }
+_WITHOUT_BACKBONE = {pattern.format("").replace("__", "_"): (_FPN, method) for method, pattern in _FPN.names.items()}
+_OF_TIMM = "timm/"
 
 
 def list_models(pattern: str = "*") -> list[str]:
     """The names that `create_model` knows and that match a pattern, as of files: `*` stands for anything.
+
+    With the option `backbone`, there are also those without one, such as cascade_rcnn_fpn.
 
     >>> list_models("cascade*resnet50*")
     ['cascade_rcnn_resnet50_fpn', 'cascade_rfcn_resnet50']
@@ -158,6 +170,8 @@ def list_models(pattern: str = "*") -> list[str]:
 
 def sibling(name: str, method: str) -> str:
     """The model of the same baseline and backbone by another method: faster_rcnn, cascade_rcnn, integral_loss, ..."""
+    if name in _WITHOUT_BACKBONE:
+        return next(other for other, (_, of) in _WITHOUT_BACKBONE.items() if of == method)
     family, _, backbone = _find(name)
     (suffix,) = [key for key, value in family.backbones.items() if value == backbone]
     return family.names[method].format(suffix)
@@ -165,15 +179,38 @@ def sibling(name: str, method: str) -> str:
 
 def _find(name: str) -> tuple[Family, str, BackboneConfig]:
     if name not in _ARCHITECTURES:
+        if name in _WITHOUT_BACKBONE:
+            raise UserError(f"{name} needs a backbone: give backbone='resnet50', 'timm/NAME' or a module of your own")
         raise UserError(f"no model is called '{name}'{nearest(name, list_models())}; see cascade_rcnn.list_models()")
     return _ARCHITECTURES[name]
 
 
+def _choose(name: str, backbone: str | OwnBackboneConfig | None) -> tuple[str, Family, str, BackboneConfig]:
+    """The model of a name, with another backbone than the name says where one is given."""
+    if backbone is None:
+        return (name, *_find(name))
+    family, method = _WITHOUT_BACKBONE.get(name) or _find(name)[:2]
+    if not isinstance(family.pyramid, FPNConfig):
+        raise UserError(f"backbone={backbone}: {name} has one of its own; models with a pyramid take others")
+    if isinstance(backbone, str) and not backbone.startswith(_OF_TIMM):
+        if backbone not in family.backbones:
+            known = list(family.backbones)
+            raise UserError(
+                f"no backbone is called '{backbone}'{nearest(backbone, known)}; there are {', '.join(known)}, "
+                "timm/NAME for a network of timm, and modules of your own"
+            )
+        return family.names[method].format(backbone), family, method, family.backbones[backbone]
+    unnamed = next(other for other, found in _WITHOUT_BACKBONE.items() if found == (family, method))
+    config = TimmConfig(model=backbone.removeprefix(_OF_TIMM)) if isinstance(backbone, str) else backbone
+    return unnamed, family, method, config
+
+
 def model_config(
-    name: str, categories: tuple[Category, ...], options: ModelOptions, *, pretrained: bool
+    name: str, categories: tuple[Category, ...], options: ModelOptions, *, pretrained: bool, own: Backbone | None = None
 ) -> ModelConfig:
-    """The config of a named architecture with these options."""
-    family, method, backbone = _find(name)
+    """The config of a named architecture with these options; `own` is a backbone that the user has made."""
+    given = options.backbone if own is None else _described(own)
+    name, family, method, backbone = _choose(name, given)
     preset = find_preset(options.semantics)
     stages = _stages(method, options)
     return ModelConfig(
@@ -182,8 +219,8 @@ def model_config(
         stages=stages,
         method=_METHODS[method][0],
         semantics=preset.semantics,
-        preprocess=_preprocess(family, options),
-        backbone=_backbone(backbone, options, pretrained),
+        preprocess=_preprocess(family, options, backbone),
+        backbone=_backbone(backbone, options, pretrained, own),
         pyramid=_pyramid(family.pyramid, options),
         rpn=_rpn(family, preset, options, several=_METHODS[method][0] == "cascade" and len(stages) > 1),
         box_head=_box_head(name, family.box_head, options),
@@ -233,18 +270,26 @@ def _cascade_stages(default: int, options: ModelOptions) -> tuple[StageConfig, .
     return stages
 
 
-def _preprocess(family: Family, options: ModelOptions) -> PreprocessConfig:
+def _preprocess(family: Family, options: ModelOptions, backbone: BackboneConfig) -> PreprocessConfig:
     min_size = family.min_size if options.min_size == "default" else options.min_size
     max_size = options.max_size or family.max_size
-    return PreprocessConfig(
+    config = PreprocessConfig(
         min_size=(min_size,) if isinstance(min_size, int) else min_size,
         max_size=max_size,
         divisor=family.divisor,
         square=max_size if family.square else None,
     )
+    return replace(config, **examine(backbone)) if isinstance(backbone, TimmConfig) else config
 
 
-def _backbone(backbone: BackboneConfig, options: ModelOptions, pretrained: bool) -> BackboneConfig:
+def _described(own: Any) -> OwnBackboneConfig:
+    check_promise(own, OwnBackboneConfig().label)
+    return OwnBackboneConfig(channels=tuple(own.channels), strides=tuple(own.strides))
+
+
+def _backbone(
+    backbone: BackboneConfig, options: ModelOptions, pretrained: bool, own: Backbone | None
+) -> BackboneConfig:
     if options.backbone_width is not None:
         backbone = backbone.resized(options.backbone_width)
     if not pretrained:
@@ -255,13 +300,22 @@ def _backbone(backbone: BackboneConfig, options: ModelOptions, pretrained: bool)
             raise UserError(f"{name}={value}: {backbone.label} has no such option; leave it out")
     backbone = replace(backbone, **{name: value for name, value in changes.items() if value is not None})
     if options.backbone_norm is not None:
-        backbone = replace(backbone, norm=NormConfig(kind=options.backbone_norm))
-    trainable, layers = options.trainable_layers, backbone.layers
+        backbone = backbone.normalised(options.backbone_norm)
+    trainable = options.trainable_layers
     if trainable is None:
         return backbone
-    if not 0 <= trainable <= layers:
-        raise UserError(f"trainable_layers={trainable}: the backbone has {layers} layers; give 0 to {layers}")
-    return replace(backbone, frozen_stages=layers - trainable)
+    number = _count_layers(backbone, own)
+    if not 0 <= trainable <= number:
+        raise UserError(f"trainable_layers={trainable}: the backbone has {number} layers; give 0 to {number}")
+    return replace(backbone, frozen_stages=number - trainable)
+
+
+def _count_layers(backbone: BackboneConfig, own: Backbone | None) -> int:
+    backbone = replace(backbone, frozen_stages=0)
+    if own is not None:
+        return len(layers(own, backbone))
+    with torch.device("meta"):
+        return len(layers(build_backbone(backbone), backbone))
 
 
 def _norm(options: ModelOptions) -> NormConfig | None:

@@ -13,23 +13,28 @@ from cascade_rcnn.config import (
     FPNConfig,
     IoULossConfig,
     ModelConfig,
+    OwnBackboneConfig,
     RegNetConfig,
     ResNetConfig,
     RFCNHeadConfig,
     SimplePyramidConfig,
     SingleScaleConfig,
     SmoothL1Config,
+    TimmConfig,
     VGGConfig,
     ViTConfig,
 )
+from cascade_rcnn.errors import UserError
 from cascade_rcnn.heads.cascade import Cascade, LayOut
 from cascade_rcnn.heads.conv_fc import ConvFCHead
 from cascade_rcnn.heads.integral import IntegralLoss
 from cascade_rcnn.heads.iterative import iterative_bbox
 from cascade_rcnn.heads.rfcn import RFCNHead
 from cascade_rcnn.losses import IoULoss, SmoothL1Loss
+from cascade_rcnn.models.backbones.promise import check_promise
 from cascade_rcnn.models.backbones.regnet import RegNet
 from cascade_rcnn.models.backbones.resnet import ResNet
+from cascade_rcnn.models.backbones.timm import Timm
 from cascade_rcnn.models.backbones.vgg import VGG
 from cascade_rcnn.models.backbones.vit import ViT
 from cascade_rcnn.models.detector import Detector
@@ -38,6 +43,7 @@ from cascade_rcnn.models.preprocess import Preprocess
 from cascade_rcnn.models.roi_align import PyramidRoIAlign
 from cascade_rcnn.models.rpn import RegionProposalNetwork
 from cascade_rcnn.models.simple_pyramid import SimplePyramid
+from cascade_rcnn.protocols import Backbone
 
 Pyramid: TypeAlias = FeaturePyramid | SimplePyramid | SingleScale
 HeadMaker: TypeAlias = Callable[..., nn.Module]  # of one head; `classifiers`: how many it has side by side
@@ -78,6 +84,7 @@ BACKBONES: dict[type, Callable[[Any], Any]] = {
     ResNetConfig: ResNet,
     VGGConfig: VGG,
     ViTConfig: ViT,
+    TimmConfig: Timm,
 }
 PYRAMIDS: dict[type, Callable[..., Pyramid]] = {
     FPNConfig: _fpn,
@@ -91,14 +98,16 @@ BOX_HEADS: dict[type, Callable[[ModelConfig, Pyramid], tuple[HeadMaker, LayOut]]
 BOX_LOSSES: dict[type, Callable[[Any], Any]] = {SmoothL1Config: SmoothL1Loss, IoULossConfig: IoULoss}
 
 
-def build(config: ModelConfig) -> Detector:
+def build(config: ModelConfig, own: Backbone | None = None) -> Detector:
     """The detector of a config, with random weights, in channels_last memory.
+
+    `own` is the backbone where the config says that it is the user's, and keeps its weights.
 
     >>> config = load("starter").config
     >>> build(config).class_names
     ['person']
     """
-    backbone = build_backbone(config.backbone)
+    backbone = build_backbone(config.backbone, own)
     pyramid = PYRAMIDS[type(config.pyramid)](config, backbone.channels, backbone.strides)
     divisor = config.preprocess.divisor or max(*backbone.strides, pyramid.strides[pyramid.pooled - 1])
     rpn = RegionProposalNetwork(
@@ -110,12 +119,37 @@ def build(config: ModelConfig) -> Detector:
     return detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def build_backbone(config: BackboneConfig) -> Any:
+def build_backbone(config: BackboneConfig, own: Backbone | None = None) -> Any:
     """The backbone of a config, its first layers frozen as the config says."""
-    backbone = BACKBONES[type(config)](config)
-    for layer in backbone.layers()[: config.frozen_stages]:
-        layer.requires_grad_(False)
+    backbone = _checked(config, own) if isinstance(config, OwnBackboneConfig) else BACKBONES[type(config)](config)
+    if config.frozen_stages > 0:
+        for layer in layers(backbone, config)[: config.frozen_stages]:
+            layer.requires_grad_(False)
     return backbone
+
+
+def _checked(config: OwnBackboneConfig, own: Any) -> Any:
+    if own is None:
+        raise UserError("the backbone is a module of your own; give it: load(path, backbone=module)")
+    check_promise(own, config.label)
+    found = (tuple(own.channels), tuple(own.strides))
+    if found != (config.channels, config.strides):
+        raise UserError(
+            f"{config.label}: its channels and strides are {found[0]} and {found[1]}, where the model was made with "
+            f"{config.channels} and {config.strides}"
+        )
+    return own
+
+
+def layers(backbone: Any, config: BackboneConfig) -> Sequence[nn.Module]:
+    """The layers of a backbone. Raises UserError where it names none, or fewer than are frozen."""
+    if not hasattr(backbone, "layers"):
+        raise UserError(f"{config.label}: it has no layers() that say what can be frozen; leave trainable_layers out")
+    found = backbone.layers()
+    if config.frozen_stages > len(found):
+        number = len(found)
+        raise UserError(f"frozen_stages={config.frozen_stages}: {config.label} has {number} layers; give 0 to {number}")
+    return found
 
 
 def _box_loss(config: Any) -> Any:

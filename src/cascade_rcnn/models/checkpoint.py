@@ -11,13 +11,14 @@ from torch.overrides import TorchFunctionMode
 
 from cascade_rcnn.assets import STARTER
 from cascade_rcnn.compact import pack, unpack
-from cascade_rcnn.config import ModelConfig
+from cascade_rcnn.config import ModelConfig, OwnBackboneConfig
 from cascade_rcnn.config.migrations import FORMAT
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import replacing
 from cascade_rcnn.models.build import build
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.models.options import InferenceOptions
+from cascade_rcnn.protocols import Backbone
 from cascade_rcnn.state_dicts import mismatch
 from cascade_rcnn.tensor_files import reason
 
@@ -47,14 +48,21 @@ def _stored(value: Tensor) -> Tensor:
     return value.float() if value.is_floating_point() else value
 
 
-def load(path: str | Path, *, device: str | torch.device = "cpu", **inference: Unpack[InferenceOptions]) -> Detector:
+def load(
+    path: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    backbone: Backbone | None = None,
+    **inference: Unpack[InferenceOptions],
+) -> Detector:
     """Read a detector, in evaluation mode: a file of ours, or "starter", the small one that comes with the package.
 
     A published one's name, which `cascade-rcnn weights` lists, or hf://owner/name is fetched on first use.
 
     `inference` overrides what does not touch the weights: `min_size` (None: no resizing), `max_size`,
     `score_threshold`, `nms_iou`, `max_detections`, `test_stage`, `ensemble`, `ensemble_rois`, `iterations` (of a
-    baseline), `survivors` (early rejection).
+    baseline), `survivors` (early rejection). `backbone` is a module like the one that the detector was made with, where
+    that was the user's own; the checkpoint's weights go into it.
     Raises UserError naming the file when it is missing, corrupt, or not one of ours.
 
     >>> model = load("starter", score_threshold=0.3)
@@ -64,15 +72,19 @@ def load(path: str | Path, *, device: str | torch.device = "cpu", **inference: U
     config, state = read(path)
     config = config.with_inference(**inference)
     with _NoInit():
-        model = _built(config, path)
+        model = _built(config, path, backbone)
     fill(model, state, path)
     return model.to(device).eval()
 
 
-def _built(config: ModelConfig, path: str | Path) -> Detector:
+def _built(config: ModelConfig, path: str | Path, backbone: Backbone | None) -> Detector:
     """The detector of the config in a file. Raises UserError where there can be none, such as one beyond all memory."""
+    if backbone is not None and not isinstance(config.backbone, OwnBackboneConfig):
+        raise UserError(f"{path}: its backbone is a {config.backbone.label}; leave out backbone=")
+    if backbone is None and isinstance(config.backbone, OwnBackboneConfig):
+        raise UserError(f"{path}: its backbone is a module of somebody's own; give it: load(path, backbone=module)")
     try:
-        return build(config)
+        return build(config, backbone)
     except (ValueError, RuntimeError, MemoryError) as error:
         raise UserError(f"{path}: no model can be built of its config ({reason(error)})") from None
 

@@ -14,6 +14,7 @@ from cascade_rcnn.models.checkpoint import read_config
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.models.fine_tuning import start_from
 from cascade_rcnn.models.options import CreateOptions
+from cascade_rcnn.protocols import Backbone
 
 
 def create_model(
@@ -23,14 +24,18 @@ def create_model(
     categories: Sequence[Category | str] | None = None,
     weights: str | Path | None = None,
     weights_backbone: str | Path | None = None,
+    backbone: str | Backbone | None = None,
     **options: Unpack[CreateOptions],
 ) -> Detector:
     """Build a detector for M = `num_classes` classes, not counting background (timm's convention).
 
     `categories` (names, or `Category` with the data set's ids) may stand in for `num_classes`. `weights_backbone` is
-    None (random, batch norm trained), "imagenet" (torchvision's IMAGENET1K_V1) or a local file; with weights the batch
-    norm, the stem and the first layer are frozen. `options` are the fields of `ModelOptions`. Raises UserError for a
-    name or option that does not exist, with the nearest that does.
+    None (random, batch norm trained), "imagenet" (torchvision's IMAGENET1K_V1, timm's own) or a local file; with
+    weights batch norm is frozen, and of a ResNet or VGG the stem and the first layer. `options` are the fields of
+    `ModelOptions`. Raises UserError for a name or option that does not exist, with the nearest that does.
+
+    `backbone` takes the place of the one that the name says, which may then be left out ("cascade_rcnn_fpn"): a name,
+    "timm/NAME" for a network of timm, or a module of your own as `protocols.Backbone` has it.
 
     `weights` is a whole detector to fine-tune instead, a checkpoint or a name as `load` takes them: it gives the
     architecture (`name` may be left out) and all weights that fit these classes; without classes given it keeps its
@@ -41,21 +46,28 @@ def create_model(
     >>> losses = model([torch.rand(3, 64, 64)], [target])
     >>> len(losses)  # the RPN's two, and two of each of three stages
     8
+    >>> create_model("cascade_rcnn_fpn", 3, backbone="resnet18", head_width=256).config.name
+    'cascade_rcnn_resnet18_fpn'
     >>> create_model(weights="starter", categories=["bolt", "nut"]).class_names
     ['bolt', 'nut']
     """
     if weights is not None:
-        return _from_checkpoint(name, num_classes, categories, weights, weights_backbone, dict(options))
+        if weights_backbone is not None:
+            raise UserError(
+                f"weights_backbone={weights_backbone}: {weights} has a backbone of its own; leave out one of them"
+            )
+        return _from_checkpoint(name, num_classes, categories, weights, backbone, dict(options))
     if name is None:
         raise UserError("create_model needs a name (see cascade_rcnn.list_models()) or weights, such as 'starter'")
     known = [f.name for f in fields(ModelOptions)]
     for option in options:
         if option not in known:
             raise UserError(f"create_model has no option '{option}'{nearest(option, known)}; it has {', '.join(known)}")
-    config = model_config(
-        name, _categories(num_classes, categories), ModelOptions(**options), pretrained=weights_backbone is not None
-    )
-    model = build(config)
+    classes, pretrained = _categories(num_classes, categories), weights_backbone is not None
+    named = backbone if isinstance(backbone, str) else None
+    own = None if isinstance(backbone, str) else backbone
+    config = model_config(name, classes, ModelOptions(backbone=named, **options), pretrained=pretrained, own=own)
+    model = build(config, own)
     if weights_backbone is not None:
         load_pretrained(model.backbone, config.backbone, weights_backbone)
     return model
@@ -77,16 +89,14 @@ def _from_checkpoint(
     num_classes: int | None,
     categories: Sequence[Category | str] | None,
     weights: str | Path,
-    weights_backbone: str | Path | None,
+    backbone: str | Backbone | None,
     options: dict[str, Any],
 ) -> Detector:
     config = read_config(weights)
     if name not in (None, config.name):
         raise UserError(f"{weights} is a {config.name}, not a {name}; leave out the name, or give other weights")
-    if weights_backbone is not None:
-        raise UserError(
-            f"weights_backbone={weights_backbone}: {weights} has a backbone of its own; leave out one of them"
-        )
+    if isinstance(backbone, str):
+        raise UserError(f"backbone={backbone}: {weights} has one of its own; leave out one of them")
     keeps = num_classes is None and categories is None
     classes = config.categories if keeps else _categories(num_classes, categories)
-    return start_from(weights, classes, **options)[0]
+    return start_from(weights, classes, backbone, **options)[0]

@@ -83,7 +83,7 @@ class Detector(nn.Module):
         With bfloat16 or float16 the weights are stored so; from then on call it under `torch.autocast` to that dtype,
         which finds what it found before. Returns the detector itself.
         """
-        fold_norms(self)
+        self._fold()
         lower_weights(self, dtype)
         return self.eval().requires_grad_(False)
 
@@ -168,8 +168,13 @@ class Detector(nn.Module):
             return self
         model = deepcopy(self).eval()
         if fold:
-            fold_norms(model)
+            model._fold()
         return model
+
+    def _fold(self) -> None:
+        for part in self.children():
+            if part is not self.backbone or self.config.backbone.folds:
+                fold_norms(part)
 
     @property
     def class_names(self) -> list[str]:

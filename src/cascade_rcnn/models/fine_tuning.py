@@ -12,11 +12,13 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.build import build
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.protocols import Backbone
 
 
 def start_from(
     path: str | Path,
     categories: tuple[Category, ...],
+    backbone: Backbone | None = None,
     *,
     anchor_sizes: tuple[int, ...] | None = None,
     anchor_ratios: tuple[float, ...] | None = None,
@@ -25,15 +27,15 @@ def start_from(
     """A checkpoint's detector for other classes, to be fine-tuned, and a line about what starts anew.
 
     `sizes` (`min_size`, `max_size`) are the images' to train on, the anchors those of the RPN, as `ModelOptions` have
-    them, where they are not the checkpoint's.
+    them, where they are not the checkpoint's; `backbone` is as `load` has it.
     All weights carry over but those of single classes (in the classifiers, and in class-specific regressors): these go
     by the classes' names, and a class that the checkpoint does not know starts anew. So do the RPN's outputs, where
     the number of anchors at a place is another.
     """
-    trained = load(path, **sizes)
+    trained = load(path, backbone=backbone, **sizes)
     config = trained.config
     anchors = _anchors(config.rpn.anchors, anchor_sizes, anchor_ratios)
-    model = build(replace(config, categories=categories, rpn=replace(config.rpn, anchors=anchors)))
+    model = build(replace(config, categories=categories, rpn=replace(config.rpn, anchors=anchors)), backbone)
     own = model.state_dict()  # the model's own memory
     pairs = [
         (old, new)

@@ -21,7 +21,7 @@ class InferenceOptions(TypedDict, total=False):
 
 
 class CreateOptions(TypedDict, total=False):
-    """What `create_model` can vary: the fields of `ModelOptions`, where they are explained."""
+    """What `create_model` can vary: the fields of `ModelOptions`, where they are explained, but for `backbone`."""
 
     semantics: Literal["paper", "detectron2", "mmdet"]
     stages: int | None

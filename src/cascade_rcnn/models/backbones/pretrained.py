@@ -1,4 +1,4 @@
-"""Weights that backbones are pretrained with: torchvision's, or a masked autoencoder's; or a file of their names."""
+"""Pretrained weights of backbones: torchvision's, timm's or a masked autoencoder's; or a file with their names."""
 
 from collections.abc import Mapping
 from math import isqrt
@@ -9,8 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cascade_rcnn.config import BackboneConfig, RegNetConfig, ResNetConfig, VGGConfig, ViTConfig
+from cascade_rcnn.config import (
+    BackboneConfig,
+    OwnBackboneConfig,
+    RegNetConfig,
+    ResNetConfig,
+    TimmConfig,
+    VGGConfig,
+    ViTConfig,
+)
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.models.backbones.timm import Timm, load_weights
 from cascade_rcnn.state_dicts import mismatch
 from cascade_rcnn.tensor_files import read_state
 
@@ -24,11 +33,17 @@ _ADDED = (".offset.", ".context.")  # to a network of ImageNet; without weights 
 
 
 def load_pretrained(backbone: nn.Module, config: BackboneConfig, source: str | Path) -> None:
-    """Fill a backbone from "imagenet" (torchvision's IMAGENET1K_V1, ViT: MAE's) or a local .safetensors or .pth file.
+    """Fill a backbone from "imagenet" (torchvision's IMAGENET1K_V1, timm's, ViT: MAE's) or a .safetensors or .pth file.
 
     V1 on purpose: the V2 weights cost several AP in short detection schedules. A file holds torchvision's names, or for
     ViT those of timm and MAE; its classifier is ignored. Raises UserError when the weights cannot be had or do not fit.
     """
+    if isinstance(config, TimmConfig):
+        assert isinstance(backbone, Timm)
+        load_weights(backbone, source)
+        return
+    if isinstance(config, OwnBackboneConfig):
+        raise UserError(f"weights_backbone={source}: the backbone is your own; load its weights before it is given")
     if isinstance(config, ViTConfig):
         state = _mae(config) if str(source) == "imagenet" else read_state(Path(source))
         state = _of_plain_vit(state, backbone)
@@ -79,7 +94,7 @@ def _usual_name(config: BackboneConfig) -> str:
             return f"resnet{config.depth}"
         case ResNetConfig():
             return f"resnext{config.depth}_{config.groups}x{config.width_per_group}d"
-        case ViTConfig():
+        case _:
             return config.label
 
 

@@ -1,0 +1,208 @@
+"""Networks of timm that give maps of several strides. Parameter names are timm's, below `network`.
+
+Needs the extra `timm`, which is imported where such a network is built.
+"""
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from cascade_rcnn.config import TimmConfig
+from cascade_rcnn.errors import UserError, nearest
+from cascade_rcnn.models.backbones.promise import check_promise
+from cascade_rcnn.tensor_files import read_state, reason
+
+_STRIDES, _LEAST = (4, 8, 16, 32), {8, 16, 32}
+_ANY_SIZE = {"dynamic_img_size": True, "strict_img_size": False}  # what networks of fixed size need, where they can
+
+
+class Timm(nn.Module):
+    """A network without its classifier; `channels` and `strides` are those of its maps of stride 4 to 32."""
+
+    def __init__(self, config: TimmConfig) -> None:
+        """Raises UserError where timm has no such network, or it has no such maps or options."""
+        super().__init__()
+        self.config = config
+        plain = _plain(config)
+        try:
+            self.network = _library().create_model(config.model, **_options(plain, config))
+        except (RuntimeError, AssertionError, TypeError) as error:
+            raise UserError(f"{config.label}: timm gives no maps of it ({reason(error)}); choose another") from None
+        self.channels = tuple(self.network.feature_info.channels())
+        self.strides = tuple(self.network.feature_info.reduction())
+        names = _names(plain, self.network)
+        self._groups = _groups(plain, self.network, names)
+        skipped = plain.no_weight_decay() if hasattr(plain, "no_weight_decay") else ()
+        self.no_decay = {f"network.{names[name]}" for name in skipped if name in names}
+        if config.norm == "frozen":
+            for norm in self._norms():
+                norm.requires_grad_(False)
+        self.train()
+
+    def layers(self) -> Sequence[nn.Module]:
+        """The groups by which timm decays learning rates, which are as a rule the stem and each block."""
+        parameters = dict(self.network.named_parameters())
+        return [nn.ParameterList(parameters[name] for name in group) for group in self._groups]
+
+    def train(self, mode: bool = True) -> "Timm":
+        """Constant statistics stay what they are in training, and outside of it nothing is computed twice."""
+        super().train(mode)
+        if self.config.norm != "batch":
+            for norm in self._norms():
+                norm.eval()
+        if self.config.checkpointing:
+            self._checkpoint(mode)
+        return self
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) -> maps (B, C_l, H / s_l, W / s_l), the finest first."""
+        maps = self.network(x)  # type: ignore[operator]
+        channels_last = str(getattr(self.network, "output_fmt", "NCHW")).endswith("NHWC")
+        return [x.permute(0, 3, 1, 2) if channels_last else x for x in maps]
+
+    def _norms(self) -> Iterable[nn.Module]:
+        return (module for module in self.network.modules() if isinstance(module, _BatchNorm))
+
+    def _checkpoint(self, enable: bool) -> None:
+        network = self.network if hasattr(self.network, "set_grad_checkpointing") else self.network.model
+        try:
+            network.set_grad_checkpointing(enable)  # type: ignore[operator]
+        except (AssertionError, AttributeError):
+            raise UserError(f"checkpointing=True: {self.config.label} has no such option; leave it out") from None
+
+
+def examine(config: TimmConfig) -> dict[str, tuple[float, ...]]:
+    """The mean and std of colours (0..1) that a network is made for. UserError where it cannot be a backbone."""
+    with torch.device("meta"):
+        backbone = Timm(config)
+    check_promise(backbone, config.label)
+    cfg: Any = backbone.network.pretrained_cfg
+    return {name: tuple(cfg[name]) for name in ("mean", "std")}
+
+
+def load_weights(backbone: Timm, source: str | Path) -> None:
+    """Fill a network with the weights that its name says ("imagenet"), by timm's own means, or with those of a file.
+
+    The file's names may be any that timm reads. Raises UserError when weights cannot be had, or do not fit.
+    """
+    config, overlay = backbone.config, {}
+    if str(source) != "imagenet":
+        overlay = {"state_dict": dict(read_state(Path(source)))}
+    timm, options = _library(), _options(_plain(config), config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        fresh = timm.create_model(config.model, **options)
+        torch.manual_seed(0)
+        try:
+            filled = timm.create_model(config.model, pretrained=True, pretrained_cfg_overlay=overlay, **options)
+        except Exception as error:  # noqa: BLE001  (of whichever HTTP client the Hub's library has)
+            raise _unusable(config, source, error) from None
+    left = _same(fresh.state_dict(), filled.state_dict())
+    if left:
+        raise UserError(
+            f"{source}: these are not weights of {config.label}: '{left[0]}' is missing"
+            + (f" (and {len(left) - 1} more)" if len(left) > 1 else "")
+        )
+    backbone.network.load_state_dict(filled.state_dict())
+
+
+def _same(fresh: Mapping[str, Tensor], filled: Mapping[str, Tensor]) -> list[str]:
+    """The tensors that loading left as they were drawn: timm passes over those that a file lacks."""
+    return [name for name, value in filled.items() if value.ndim > 1 and torch.equal(value, fresh[name])]
+
+
+def _unusable(config: TimmConfig, source: str | Path, error: Exception) -> UserError:
+    if str(source) != "imagenet":
+        lines = str(error).splitlines() or [""]  # the first says only that there are errors
+        what = f"{error} is missing" if isinstance(error, KeyError) else lines[min(1, len(lines) - 1)].strip()
+        return UserError(f"{source}: these are not weights of {config.label}: {what}")
+    cfg = _library().get_pretrained_cfg(config.model)
+    if cfg is None or not cfg.has_weights:
+        known = _library().list_pretrained(f"{config.model.split('.')[0]}.*")
+        others = f"there are some of {', '.join(known)}" if known else "give a file, or weights_backbone=None"
+        return UserError(f"timm has no weights for {config.label}; {others}")
+    place = f"https://huggingface.co/{cfg.hf_hub_id}/resolve/main/model.safetensors" if cfg.hf_hub_id else cfg.url
+    return UserError(
+        f"the weights of {config.label} could not be downloaded ({reason(error)}); fetch {place} on a machine with "
+        "network and pass the file as weights_backbone=PATH (--weights-backbone PATH)"
+    )
+
+
+def _library() -> ModuleType:
+    try:
+        import timm
+    except ModuleNotFoundError:
+        raise UserError("networks of timm need timm; pip install 'cascade-rcnn[timm]'") from None
+    return timm
+
+
+def _plain(config: TimmConfig) -> Any:
+    """The network as timm has it, without memory. Raises UserError with the nearest name where there is none."""
+    timm, name = _library(), config.model
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        raise UserError(f"timm has no network '{name}'{nearest(name, timm.list_models())}; see timm.list_models()")
+    tagged = timm.list_pretrained(f"{architecture}.*")
+    if tag and name not in tagged:
+        known = f"; known: {', '.join(tagged)}" if tagged else f"; it has {architecture} without weights"
+        hint = nearest(name, tagged) or known
+        raise UserError(f"timm has no network '{name}'{hint}")
+    with torch.device("meta"):
+        return timm.create_model(name)
+
+
+def _indices(plain: nn.Module, label: str) -> list[int]:
+    """Of the last map of each stride that a pyramid reads."""
+    found = {info["reduction"]: k for k, info in enumerate(getattr(plain, "feature_info", ()))}
+    if not found.keys() >= _LEAST:
+        strides = ", ".join(map(str, found)) or "none"
+        raise UserError(
+            f"{label}: its maps have strides {strides}; a pyramid needs 8, 16 and 32, better 4 too: choose another"
+        )
+    return [found[stride] for stride in _STRIDES if stride in found]
+
+
+def _options(plain: nn.Module, config: TimmConfig) -> dict[str, Any]:
+    """What the network is told to give maps of images of any size, as far as it can be told."""
+    takes = inspect.signature(type(plain).__init__).parameters
+    options: dict[str, Any] = {"features_only": True, "out_indices": _indices(plain, config.label)}
+    options |= {name: value for name, value in _ANY_SIZE.items() if name in takes}
+    if config.drop_path > 0:
+        if "drop_path_rate" not in takes:
+            raise UserError(f"drop_path={config.drop_path}: {config.label} has no such option; leave it out")
+        options["drop_path_rate"] = config.drop_path
+    return options
+
+
+def _names(plain: nn.Module, network: nn.Module) -> dict[str, str]:
+    """What parameters of the whole network are called where it gives maps."""
+    there = {name for name, _ in network.named_parameters()}
+    return {
+        name: called
+        for name, _ in plain.named_parameters()
+        for called in (name, name.replace(".", "_", 1), f"model.{name}", f"body.{name}")
+        if called in there
+    }
+
+
+def _groups(plain: Any, network: nn.Module, names: Mapping[str, str]) -> list[list[str]]:
+    """Parameters by layer, from the pixels on: as timm groups them, or by the parts that images go through in turn."""
+    parameters = [name for name, _ in network.named_parameters()]
+    of: dict[str, Any] = {}
+    if hasattr(plain, "group_matcher"):
+        matched = _library().models.group_parameters(plain, plain.group_matcher(coarse=False), reverse=True)
+        of = {names[name]: group for name, group in matched.items() if name in names}
+    if not of.keys() >= set(parameters):
+        depth = 1 + all(name.startswith(("model.", "body.")) for name in parameters)
+        parts = {".".join(name.split(".")[:depth]): None for name in parameters}
+        of = {name: list(parts).index(".".join(name.split(".")[:depth])) for name in parameters}
+    groups: dict[Any, list[str]] = {}
+    for name in parameters:
+        groups.setdefault(of[name], []).append(name)
+    return [groups[key] for key in sorted(groups)]
