@@ -22,6 +22,7 @@ RECORDED = Path(__file__).resolve().parents[2] / "../shared/golden/extended"
 CASES = {
     "mm_gn_giou_cascade": "mmdet",
     "mm_faster_4conv1fc_syncbn": "mmdet",
+    "mm_swin_cascade": "mmdet",
     "tv_maskrcnn_v2": "torchvision",
     "d2_cascade_mask_gn": "detectron2",
 }

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from cascade_rcnn.config.backbones import BackboneConfig, ResNetConfig, VGGConfig
+from cascade_rcnn.config.backbones import SWINS, BackboneConfig, ResNetConfig, SwinConfig, VGGConfig
 from cascade_rcnn.config.checks import Config
 from cascade_rcnn.config.heads import (
     BoxHeadConfig,
@@ -23,6 +23,7 @@ from cascade_rcnn.config.rpn import AnchorConfig, RPNConfig
 
 __all__ = [
     "INFERENCE",
+    "SWINS",
     "AnchorConfig",
     "BackboneConfig",
     "BoxHeadConfig",
@@ -48,6 +49,7 @@ __all__ = [
     "SmoothL1Config",
     "StageConfig",
     "Std",
+    "SwinConfig",
     "VGGConfig",
     "replace",
 ]

@@ -8,6 +8,8 @@ from cascade_rcnn.config.checks import Config, check
 from cascade_rcnn.config.layers import NormConfig
 from cascade_rcnn.errors import UserError
 
+MOST_DROPPED = 0.99  # of stochastic depth
+
 
 class AnyBackboneConfig(Config, frozen=True, kw_only=True):
     """What the config of every backbone has."""
@@ -82,4 +84,41 @@ class VGGConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="vgg"):
         return replace(self, planes=width)
 
 
-BackboneConfig: TypeAlias = ResNetConfig | VGGConfig
+Depths: TypeAlias = tuple[int, int, int, int]  # blocks of each stage
+SWINS: dict[str, tuple[int, Depths]] = {  # the published ones: channels of the first stage, depths
+    "swin_t": (96, (2, 2, 6, 2)),
+    "swin_s": (96, (2, 2, 18, 2)),
+    "swin_b": (128, (2, 2, 18, 2)),
+    "swin_l": (192, (2, 2, 18, 2)),
+}
+
+
+class SwinConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="swin"):
+    """A Swin transformer (Liu et al. 2021); channels and heads double from stage to stage."""
+
+    layers: ClassVar[int] = 5  # that can be frozen: the patch embedding, stage 1, ...
+
+    width: int = 96  # channels of the first stage
+    depths: Depths = (2, 2, 6, 2)
+    heads: int = 3  # of the first stage
+    window: int = 7  # tokens a side
+    drop_path: float = 0.0  # stochastic depth: rate of the last block, rising from 0
+    checkpointing: bool = False  # compute each block again in the backward pass
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a width that no network has."""
+        check(self, width=(1, 8192), depths=(1, 1000), heads=(1, 8192), window=(2, 100))
+        check(self, drop_path=(0, MOST_DROPPED), frozen_stages=(0, self.layers))
+        if self.width % self.heads:
+            raise UserError(f"width={self.width} is no multiple of heads={self.heads}; give one that is")
+
+    @property
+    def label(self) -> str:  # noqa: D102
+        return next((name for name, size in SWINS.items() if size == (self.width, self.depths)), "swin")
+
+    def resized(self, width: int) -> Self:
+        """Return a copy of this width; a head has 32 channels, as in all published ones, where that comes out even."""
+        return replace(self, width=width, heads=1 if width % 32 else width // 32)
+
+
+BackboneConfig: TypeAlias = ResNetConfig | VGGConfig | SwinConfig

@@ -9,6 +9,7 @@ from dataclasses import replace as replace_options
 from typing import Literal
 
 from cascade_rcnn.config import (
+    SWINS,
     BackboneConfig,
     BoxHeadConfig,
     BoxLossConfig,
@@ -28,6 +29,7 @@ from cascade_rcnn.config import (
     SamplingConfig,
     SingleScaleConfig,
     StageConfig,
+    SwinConfig,
     VGGConfig,
     replace,
 )
@@ -62,9 +64,14 @@ _METHODS: dict[str, tuple[Method, int]] = {  # and how many stages, iterations o
     "integral_loss": ("integral", 3),
 }
 _RESNETS: dict[str, ResNetConfig] = {f"resnet{depth}": ResNetConfig(depth=depth) for depth in (18, 34, 50, 101, 152)}
+_DROP_PATHS = {"swin_t": 0.2, "swin_s": 0.2, "swin_b": 0.3, "swin_l": 0.4}  # as published for 3x (L: 50 epochs)
+_SWINS = {
+    name: SwinConfig(width=width, depths=depths, heads=width // 32, drop_path=_DROP_PATHS[name])
+    for name, (width, depths) in SWINS.items()
+}
 _FPN = Family(
     names={method: f"{method}_{{}}_fpn" for method in _METHODS},
-    backbones={**_RESNETS, "resnext101_32x8d": ResNetConfig(depth=101, groups=32, width_per_group=8)},
+    backbones={**_RESNETS, "resnext101_32x8d": ResNetConfig(depth=101, groups=32, width_per_group=8), **_SWINS},
     pyramid=FPNConfig(),
     box_head=ConvFCHeadConfig(),
     rois=512,

@@ -17,6 +17,7 @@ from cascade_rcnn.config import (
     RFCNHeadConfig,
     SingleScaleConfig,
     SmoothL1Config,
+    SwinConfig,
     VGGConfig,
 )
 from cascade_rcnn.heads.cascade import Cascade, LayOut
@@ -26,6 +27,7 @@ from cascade_rcnn.heads.iterative import iterative_bbox
 from cascade_rcnn.heads.rfcn import RFCNHead
 from cascade_rcnn.losses import IoULoss, SmoothL1Loss
 from cascade_rcnn.models.backbones.resnet import ResNet
+from cascade_rcnn.models.backbones.swin import Swin
 from cascade_rcnn.models.backbones.vgg import VGG
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.models.fpn import FeaturePyramid, SingleScale
@@ -62,7 +64,7 @@ def _rfcn(config: ModelConfig, pyramid: Pyramid) -> tuple[HeadMaker, LayOut]:
 
 
 # A config's type -> what builds it. Backbones and box losses take the config alone.
-BACKBONES: dict[type, Callable[[Any], Any]] = {ResNetConfig: ResNet, VGGConfig: VGG}
+BACKBONES: dict[type, Callable[[Any], Any]] = {ResNetConfig: ResNet, SwinConfig: Swin, VGGConfig: VGG}
 PYRAMIDS: dict[type, Callable[..., Pyramid]] = {FPNConfig: _fpn, SingleScaleConfig: _single_scale}
 BOX_HEADS: dict[type, Callable[[ModelConfig, Pyramid], tuple[HeadMaker, LayOut]]] = {
     ConvFCHeadConfig: _conv_fc,
