@@ -23,10 +23,11 @@ CASES = {
     "mm_gn_giou_cascade": "mmdet",
     "mm_faster_4conv1fc_syncbn": "mmdet",
     "mm_swin_cascade": "mmdet",
+    "mm_convnext_cascade_mask": "mmdet",
     "tv_maskrcnn_v2": "torchvision",
     "d2_cascade_mask_gn": "detectron2",
 }
-BATCH_STATISTICS = ("mm_faster_4conv1fc_syncbn", "tv_maskrcnn_v2")
+BATCH_STATISTICS = ("mm_faster_4conv1fc_syncbn", "mm_convnext_cascade_mask", "tv_maskrcnn_v2")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not RECORDED.is_dir(), reason="the peers' outputs are not beside this clone"),

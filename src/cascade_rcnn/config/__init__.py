@@ -2,7 +2,15 @@
 
 from msgspec.structs import replace
 
-from cascade_rcnn.config.backbones import SWINS, BackboneConfig, ResNetConfig, SwinConfig, VGGConfig
+from cascade_rcnn.config.backbones import (
+    CONVNEXTS,
+    SWINS,
+    BackboneConfig,
+    ConvNeXtConfig,
+    ResNetConfig,
+    SwinConfig,
+    VGGConfig,
+)
 from cascade_rcnn.config.checks import Config
 from cascade_rcnn.config.heads import (
     BoxHeadConfig,
@@ -22,6 +30,7 @@ from cascade_rcnn.config.pyramids import FPNConfig, PyramidConfig, SingleScaleCo
 from cascade_rcnn.config.rpn import AnchorConfig, RPNConfig
 
 __all__ = [
+    "CONVNEXTS",
     "INFERENCE",
     "SWINS",
     "AnchorConfig",
@@ -31,6 +40,7 @@ __all__ = [
     "Category",
     "Config",
     "ConvFCHeadConfig",
+    "ConvNeXtConfig",
     "FPNConfig",
     "InferenceConfig",
     "IoULossConfig",

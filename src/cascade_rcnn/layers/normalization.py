@@ -54,6 +54,14 @@ class FixedBatchNorm(nn.Module):
         return scale, self.bias - self.running_mean * scale
 
 
+class LayerNorm2d(nn.LayerNorm):
+    """Layer normalisation over the channels of each place of a map; in channels-last memory they lie together."""
+
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """(B, C, H, W) -> the same."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
 class GroupNorm(nn.GroupNorm):
     """Group normalisation whose statistics are exact in channels-last memory, too.
 

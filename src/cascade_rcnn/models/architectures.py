@@ -9,12 +9,14 @@ from dataclasses import replace as replace_options
 from typing import Literal
 
 from cascade_rcnn.config import (
+    CONVNEXTS,
     SWINS,
     BackboneConfig,
     BoxHeadConfig,
     BoxLossConfig,
     Category,
     ConvFCHeadConfig,
+    ConvNeXtConfig,
     FPNConfig,
     InferenceConfig,
     IoULossConfig,
@@ -64,14 +66,23 @@ _METHODS: dict[str, tuple[Method, int]] = {  # and how many stages, iterations o
     "integral_loss": ("integral", 3),
 }
 _RESNETS: dict[str, ResNetConfig] = {f"resnet{depth}": ResNetConfig(depth=depth) for depth in (18, 34, 50, 101, 152)}
-_DROP_PATHS = {"swin_t": 0.2, "swin_s": 0.2, "swin_b": 0.3, "swin_l": 0.4}  # as published for 3x (L: 50 epochs)
 _SWINS = {
-    name: SwinConfig(width=width, depths=depths, heads=width // 32, drop_path=_DROP_PATHS[name])
-    for name, (width, depths) in SWINS.items()
+    name: SwinConfig(width=SWINS[name][0], depths=SWINS[name][1], heads=SWINS[name][0] // 32, drop_path=rate)
+    for name, rate in {"swin_t": 0.2, "swin_s": 0.2, "swin_b": 0.3, "swin_l": 0.4}.items()  # as published, with masks
+}
+_CONVNEXT_RATES = {"tiny": 0.4, "small": 0.6, "base": 0.7, "large": 0.7, "xlarge": 0.8}  # likewise
+_CONVNEXTS = {
+    name: ConvNeXtConfig(width=width, depths=depths, drop_path=_CONVNEXT_RATES[name.removeprefix("convnext_")])
+    for name, (width, depths) in CONVNEXTS.items()
 }
 _FPN = Family(
     names={method: f"{method}_{{}}_fpn" for method in _METHODS},
-    backbones={**_RESNETS, "resnext101_32x8d": ResNetConfig(depth=101, groups=32, width_per_group=8), **_SWINS},
+    backbones={
+        **_RESNETS,
+        "resnext101_32x8d": ResNetConfig(depth=101, groups=32, width_per_group=8),
+        **_SWINS,
+        **_CONVNEXTS,
+    },
     pyramid=FPNConfig(),
     box_head=ConvFCHeadConfig(),
     rois=512,

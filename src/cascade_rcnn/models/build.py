@@ -10,6 +10,7 @@ from torch import nn
 from cascade_rcnn.config import (
     BackboneConfig,
     ConvFCHeadConfig,
+    ConvNeXtConfig,
     FPNConfig,
     IoULossConfig,
     ModelConfig,
@@ -26,6 +27,7 @@ from cascade_rcnn.heads.integral import IntegralLoss
 from cascade_rcnn.heads.iterative import iterative_bbox
 from cascade_rcnn.heads.rfcn import RFCNHead
 from cascade_rcnn.losses import IoULoss, SmoothL1Loss
+from cascade_rcnn.models.backbones.convnext import ConvNeXt
 from cascade_rcnn.models.backbones.resnet import ResNet
 from cascade_rcnn.models.backbones.swin import Swin
 from cascade_rcnn.models.backbones.vgg import VGG
@@ -64,7 +66,12 @@ def _rfcn(config: ModelConfig, pyramid: Pyramid) -> tuple[HeadMaker, LayOut]:
 
 
 # A config's type -> what builds it. Backbones and box losses take the config alone.
-BACKBONES: dict[type, Callable[[Any], Any]] = {ResNetConfig: ResNet, SwinConfig: Swin, VGGConfig: VGG}
+BACKBONES: dict[type, Callable[[Any], Any]] = {
+    ConvNeXtConfig: ConvNeXt,
+    ResNetConfig: ResNet,
+    SwinConfig: Swin,
+    VGGConfig: VGG,
+}
 PYRAMIDS: dict[type, Callable[..., Pyramid]] = {FPNConfig: _fpn, SingleScaleConfig: _single_scale}
 BOX_HEADS: dict[type, Callable[[ModelConfig, Pyramid], tuple[HeadMaker, LayOut]]] = {
     ConvFCHeadConfig: _conv_fc,

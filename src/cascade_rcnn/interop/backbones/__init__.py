@@ -4,11 +4,11 @@ import re
 
 from cascade_rcnn.config import BackboneConfig
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.interop.backbones import resnet, swin
+from cascade_rcnn.interop.backbones import convnext, resnet, swin
 from cascade_rcnn.interop.backbones.family import Family, Peer
 from cascade_rcnn.interop.renaming import State
 
-FAMILIES: tuple[Family, ...] = (resnet.FAMILY, swin.FAMILY, swin.AUTHORS)
+FAMILIES: tuple[Family, ...] = (resnet.FAMILY, swin.FAMILY, swin.AUTHORS, convnext.FAMILY, convnext.AUTHORS)
 
 
 def find(origin: str, state: State) -> Family:
