@@ -6,27 +6,33 @@ from urllib.error import URLError
 
 from torch import Tensor, nn
 
-from cascade_rcnn.config import BackboneConfig, ResNetConfig, VGGConfig
+from cascade_rcnn.config import BackboneConfig, ConvNeXtConfig, ResNetConfig, SwinConfig, VGGConfig
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.models.backbones.authors_names import as_torchvision_s
 from cascade_rcnn.state_dicts import mismatch
 from cascade_rcnn.tensor_files import read_state
 
-_CLASSIFIERS = ("fc.", "classifier.")  # of torchvision's ResNet and VGG
+_CLASSIFIERS = ("fc.", "classifier.", "head.", "norm.")
+_COMPUTED = ("num_batches_tracked", "relative_position_index", "attn_mask")
+_OF_DETECTORS = "output_norm."  # which classifiers do not have
 
 
 def load_pretrained(backbone: nn.Module, config: BackboneConfig, source: str | Path) -> None:
     """Fill a backbone from "imagenet" (torchvision's IMAGENET1K_V1) or a local .safetensors or .pth file.
 
-    V1 on purpose: the V2 weights cost several AP in short detection schedules. A file holds torchvision's names; its
-    classifier is ignored. Raises UserError when the weights cannot be had or do not fit.
+    V1 on purpose: the V2 weights cost several AP in short detection schedules. A file holds torchvision's names, or of
+    Swin and ConvNeXt the authors' or timm's; its classifier is ignored. Raises UserError when the weights cannot be had
+    or do not fit.
     """
     state = _imagenet(_torchvision_name(config)) if str(source) == "imagenet" else read_state(Path(source))
     state = {
         k: v.float()
-        for k, v in state.items()
-        if not k.startswith(_CLASSIFIERS) and not k.endswith("num_batches_tracked")
+        for k, v in as_torchvision_s(state).items()
+        if not k.startswith(_CLASSIFIERS) and not k.endswith(_COMPUTED)
     }
-    own = {k: v for k, v in backbone.state_dict().items() if not k.endswith("num_batches_tracked")}
+    own = backbone.state_dict()
+    optional = {k for k in own if k.endswith(_COMPUTED) or (k.startswith(_OF_DETECTORS) and k not in state)}
+    own = {k: v for k, v in own.items() if k not in optional}
     if wrong := mismatch(state, own):
         raise UserError(
             f"{source}: these are not weights of a {_torchvision_name(config)}: {wrong}; give the file of the backbone "
@@ -39,6 +45,8 @@ def _torchvision_name(config: BackboneConfig) -> str:
     match config:
         case VGGConfig():
             return "vgg16"
+        case SwinConfig() | ConvNeXtConfig():
+            return config.label
         case ResNetConfig(groups=1):
             return f"resnet{config.depth}"
         case ResNetConfig():
@@ -48,7 +56,13 @@ def _torchvision_name(config: BackboneConfig) -> str:
 def _imagenet(name: str) -> Mapping[str, Tensor]:
     import torchvision
 
-    weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
+    try:
+        weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
+    except ValueError:
+        raise UserError(
+            f"torchvision has no ImageNet weights of {name}; pass a file of its authors' or timm's as "
+            "weights_backbone=PATH (--weights-backbone PATH)"
+        ) from None
     try:
         return weights.get_state_dict(progress=False, check_hash=True)
     except (URLError, OSError, RuntimeError) as error:

@@ -36,21 +36,21 @@ class _WindowAttention(nn.Module):
 
     def forward(self, x: Tensor, apart: Tensor) -> Tensor:
         """(B, H, W, C), apart (R * L, 1, N, N) -> (B, H, W, C); the map is padded with zeros, which take part."""
-        _, height, width, channels = x.shape
+        batch, height, width, channels = x.shape
         rows, columns = (-(-side // self.window) for side in (height, width))
         x = F.pad(x, (0, 0, 0, columns * self.window - width, 0, rows * self.window - height))
         if self.shift:
             x = x.roll((-self.shift, -self.shift), dims=(1, 2))
         x = x.unflatten(1, (rows, self.window)).unflatten(3, (columns, self.window)).transpose(2, 3)
         tokens = x.reshape(-1, self.window**2, channels)  # (B * R * L, N, C)
-        tokens = self.proj(self._attend(self.qkv(tokens), apart))
-        x = tokens.view(-1, rows, columns, self.window, self.window, channels).transpose(2, 3)
-        x = x.reshape(-1, rows * self.window, columns * self.window, channels)
+        tokens = self.proj(self._attend(self.qkv(tokens), apart, batch))
+        x = tokens.view(batch, rows, columns, self.window, self.window, channels).transpose(2, 3)
+        x = x.reshape(batch, rows * self.window, columns * self.window, channels)
         if self.shift:
             x = x.roll((self.shift, self.shift), dims=(1, 2))
         return x[:, :height, :width]
 
-    def _attend(self, qkv: Tensor, apart: Tensor) -> Tensor:
+    def _attend(self, qkv: Tensor, apart: Tensor, batch: int) -> Tensor:
         """(B * R * L, N, 3 * C) -> (B * R * L, N, C)."""
         number = self.window**2
         query, key, value = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
@@ -58,7 +58,7 @@ class _WindowAttention(nn.Module):
         bias = bias.view(number, number, self.heads).permute(2, 0, 1)[None].contiguous()  # (1, heads, N, N)
         if self.shift:
             bias = bias + apart.to(bias.dtype)
-            bias = bias.expand(len(query) // len(apart), *bias.shape).flatten(0, 1)
+            bias = bias.expand(batch, *bias.shape).flatten(0, 1)
         found = F.scaled_dot_product_attention(query, key, value, bias)
         return found.transpose(1, 2).flatten(2)
 
@@ -113,11 +113,11 @@ class _PatchMerging(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H / 2, W / 2, 2 * C); an odd side is padded with zeros."""
-        _, height, width, channels = x.shape
+        batch, height, width, channels = x.shape
         rows, columns = (-(-side // 2) for side in (height, width))
         x = F.pad(x, (0, 0, 0, columns * 2 - width, 0, rows * 2 - height))
         x = x.unflatten(1, (rows, 2)).unflatten(3, (columns, 2)).permute(0, 1, 3, 4, 2, 5)
-        return self.reduction(self.norm(x.reshape(-1, rows, columns, 4 * channels)))
+        return self.reduction(self.norm(x.reshape(batch, rows, columns, 4 * channels)))
 
 
 class Swin(nn.Module):
