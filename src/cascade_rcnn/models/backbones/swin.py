@@ -37,7 +37,7 @@ class _WindowAttention(nn.Module):
     def forward(self, x: Tensor, apart: Tensor) -> Tensor:
         """(B, H, W, C), apart (R * L, 1, N, N) -> (B, H, W, C); the map is padded with zeros, which take part."""
         batch, height, width, channels = x.shape
-        rows, columns = (-(-side // self.window) for side in (height, width))
+        rows, columns = (_windows(side, self.window) for side in (height, width))
         x = F.pad(x, (0, 0, 0, columns * self.window - width, 0, rows * self.window - height))
         if self.shift:
             x = x.roll((-self.shift, -self.shift), dims=(1, 2))
@@ -63,6 +63,11 @@ class _WindowAttention(nn.Module):
         return found.transpose(1, 2).flatten(2)
 
 
+def _windows(side: int, window: int) -> int:
+    """How many windows cover a side; ONNX divides negative numbers, as in -(-side // window), otherwise than Python."""
+    return (side + window - 1) // window
+
+
 def _relative_positions(window: int) -> Tensor:
     """For each pair of tokens of a window the row of the bias table, (N * N,)."""
     place = torch.arange(window)
@@ -76,7 +81,7 @@ def _apart(height: int, width: int, window: int, shift: int, device: torch.devic
 
     It moves the map's first `shift` rows and columns to its end, into the last windows.
     """
-    rows, columns = (-(-side // window) for side in (height, width))
+    rows, columns = (_windows(side, window) for side in (height, width))
     moved = torch.arange(window, device=device) >= window - shift
     differ = moved[:, None] != moved  # (window, window)
     by_row = differ.repeat_interleave(window, 0).repeat_interleave(window, 1)  # (N, N)
@@ -114,7 +119,7 @@ class _PatchMerging(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H / 2, W / 2, 2 * C); an odd side is padded with zeros."""
         batch, height, width, channels = x.shape
-        rows, columns = (-(-side // 2) for side in (height, width))
+        rows, columns = (_windows(side, 2) for side in (height, width))
         x = F.pad(x, (0, 0, 0, columns * 2 - width, 0, rows * 2 - height))
         x = x.unflatten(1, (rows, 2)).unflatten(3, (columns, 2)).permute(0, 1, 3, 4, 2, 5)
         return self.reduction(self.norm(x.reshape(batch, rows, columns, 4 * channels)))
