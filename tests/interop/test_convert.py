@@ -137,7 +137,7 @@ def test_what_does_not_fit_is_named_in_one_line(checkpoint):
         ("detectron2", "backbone.simfp_2.0.weight", "ViTDet's plain vision transformer"),
         ("detectron2", "backbone.net.pos_embed", "ViTDet's plain vision transformer"),
         ("detectron2", "backbone.bottom_up.res2.0.conv2_offset.weight", "a deformable convolution"),
-        ("mmdet", "backbone.stages.0.blocks.0.attn.w_msa.qkv.weight", "a Swin or another vision transformer"),
+        ("mmdet", "backbone.patch_embed.conv.weight", "a Swin or another vision transformer"),
         ("mmdet", "backbone.downsample_layers.0.0.weight", "a ConvNeXt"),
     ],
 )
