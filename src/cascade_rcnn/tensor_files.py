@@ -24,7 +24,10 @@ def reason(error: BaseException) -> str:
 
 
 def read_state(path: Path) -> Mapping[str, Tensor]:
-    """Tensors by name from a .safetensors file, or from one that torch.save wrote. UserError for anything else."""
+    """Tensors by name from a .safetensors file, or from one that torch.save wrote. UserError for anything else.
+
+    What authors of backbones publish has them under `model`.
+    """
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -34,7 +37,7 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
     except DAMAGED as error:
         what = f"{path}: not a readable weights file ({reason(error)}); give a .safetensors or .pth file"
         raise UserError(what) from None
-    if isinstance(state, Mapping) and state.keys() == {"model"}:  # a masked autoencoder's file
+    if isinstance(state, Mapping) and isinstance(state.get("model"), Mapping):
         state = state["model"]
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"{path}: not a table of tensors by name; save model.state_dict()")

@@ -240,6 +240,8 @@ def test_a_model_that_finds_nothing_cannot_be_verified(tmp_path):
         ("cascade_rcnn_vgg16", {}),
         ("rfcn_resnet18", {"class_agnostic": False}),
         ("cascade_rfcn_resnet18", {}),
+        ("cascade_rcnn_swin_t_fpn", {}),
+        ("cascade_rcnn_convnext_tiny_fpn", {}),
     ],
 )
 def test_every_architecture(name, options, format_, tmp_path):

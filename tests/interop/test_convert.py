@@ -177,7 +177,7 @@ def test_what_does_not_fit_is_named_in_one_line(checkpoint):
 @pytest.mark.parametrize(
     ("origin", "name", "kind"),
     [
-        ("mmdet", "backbone.stages.0.blocks.0.attn.w_msa.qkv.weight", "a Swin or another vision transformer"),
+        ("mmdet", "backbone.patch_embed.conv.weight", "a Swin or another vision transformer"),
         ("mmdet", "backbone.downsample_layers.0.0.weight", "a ConvNeXt"),
     ],
 )

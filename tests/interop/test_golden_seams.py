@@ -22,6 +22,8 @@ RECORDED = Path(__file__).resolve().parents[2] / "../shared/golden/extended"
 CASES = {
     "mm_gn_giou_cascade": "mmdet",
     "mm_faster_4conv1fc_syncbn": "mmdet",
+    "mm_swin_cascade": "mmdet",
+    "mm_convnext_cascade_mask": "mmdet",
     "tv_maskrcnn_v2": "torchvision",
     "d2_cascade_mask_gn": "detectron2",
     "d2_vitdet": "detectron2",
@@ -30,7 +32,7 @@ CASES = {
 # same by mmdetection in float32 and in float64. Before that, they are.
 DEFORMABLE = ("mm_dcn_cascade", "mm_dcnv2_faster")
 STOCK = ("d2_vitdet",)  # whose settings are the peer's for such a network: no config is needed
-BATCH_STATISTICS = ("mm_faster_4conv1fc_syncbn", "tv_maskrcnn_v2")
+BATCH_STATISTICS = ("mm_faster_4conv1fc_syncbn", "mm_convnext_cascade_mask", "tv_maskrcnn_v2")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not RECORDED.is_dir(), reason="the peers' outputs are not beside this clone"),

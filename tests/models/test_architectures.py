@@ -47,10 +47,11 @@ def test_stages_own_their_heads_and_iterations_share_one(prefix):
 
 
 def test_names():
-    assert len(list_models()) == 76
+    assert len(list_models()) == 76 + 4 * (4 + 5)  # Swin transformers and ConvNeXts, by each method
     assert list_models() == sorted(list_models())
     asked = ["faster_rcnn_vgg16", "cascade_rcnn_vgg16", "iterative_bbox_vgg16", "iterative_bbox_resnet50_fpn"]
     asked += ["integral_loss_resnet50_fpn", "cascade_rcnn_resnet101_fpn", "iterative_bbox_rfcn_resnet50"]
+    asked += [f"{kind}_rcnn_{name}_fpn" for kind in ("faster", "cascade") for name in ("swin_l", "convnext_xlarge")]
     asked += [f"{prefix}rfcn_resnet{depth}" for prefix in ("", "cascade_") for depth in (50, 101)]
     asked += [f"{method}_vit_{size}" for method in ("faster_rcnn", "cascade_rcnn") for size in "blh"]
     assert set(asked) <= set(list_models())

@@ -85,15 +85,24 @@ def check_export(folder: Path) -> None:
 
 EVERY_KIND = [f"{method}_resnet18_fpn" for method in ("faster_rcnn", "cascade_rcnn", "iterative_bbox", "integral_loss")]
 EVERY_KIND += ["cascade_rcnn_vgg16", "cascade_rfcn_resnet18", "integral_loss_rfcn_resnet18"]
+OF_STAGES = {*list_models("*swin*"), *list_models("*convnext*")}  # in the default tests one of each
+USUAL = sorted({*list_models()} - OF_STAGES | {"cascade_rcnn_swin_t_fpn", "faster_rcnn_convnext_tiny_fpn"})
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", USUAL)
 def test_every_architecture(name, tmp_path):
     """Exported is one of a kind, here; the others, whose backbones are deeper, below."""
     torch.manual_seed(0)
     check(create_model(name, 3, **TINY), tmp_path)
     if name in EVERY_KIND:
         check_export(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted({*list_models()} - {*USUAL}))
+def test_every_other_architecture(name, tmp_path):
+    torch.manual_seed(0)
+    check(create_model(name, 3, **TINY), tmp_path)
 
 
 @pytest.mark.slow

@@ -3,12 +3,16 @@
 from msgspec.structs import replace
 
 from cascade_rcnn.config.backbones import (
+    CONVNEXTS,
+    SWINS,
     BackboneConfig,
     ContextConfig,
+    ConvNeXtConfig,
     DeformableConfig,
     OwnBackboneConfig,
     RegNetConfig,
     ResNetConfig,
+    SwinConfig,
     TimmConfig,
     VGGConfig,
     ViTConfig,
@@ -32,7 +36,9 @@ from cascade_rcnn.config.pyramids import FPNConfig, PyramidConfig, SimplePyramid
 from cascade_rcnn.config.rpn import AnchorConfig, RPNConfig
 
 __all__ = [
+    "CONVNEXTS",
     "INFERENCE",
+    "SWINS",
     "AnchorConfig",
     "BackboneConfig",
     "BoxHeadConfig",
@@ -41,6 +47,7 @@ __all__ = [
     "Config",
     "ContextConfig",
     "ConvFCHeadConfig",
+    "ConvNeXtConfig",
     "DeformableConfig",
     "FPNConfig",
     "InferenceConfig",
@@ -63,6 +70,7 @@ __all__ = [
     "SmoothL1Config",
     "StageConfig",
     "Std",
+    "SwinConfig",
     "TimmConfig",
     "VGGConfig",
     "ViTConfig",

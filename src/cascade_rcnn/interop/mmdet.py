@@ -47,7 +47,7 @@ NAMES: Names = (
     *((f"roi_heads.heads.0.{ours}", f"roi_head.bbox_head.{theirs}") for ours, theirs in _HEADS),
 )
 MASK = r"roi_head\.mask_"
-IGNORED = rf"{MASK}|.*\.num_batches_tracked$|data_preprocessor\."
+IGNORED = rf"{MASK}|.*\.(num_batches_tracked|relative_position_index)$|data_preprocessor\."
 
 
 def read_settings(

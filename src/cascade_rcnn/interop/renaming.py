@@ -9,18 +9,21 @@ from torch import Tensor
 from cascade_rcnn.config import ModelConfig
 
 State: TypeAlias = dict[str, Tensor]
-Names: TypeAlias = Sequence[tuple[str, str]]  # (our module, the peer's module); {} is a number, the same in both
+# (our module, the peer's module), or of a tensor that has another name in it, too; {} is a number, the same in both
+Names: TypeAlias = Sequence[tuple[str, str]]
 Change: TypeAlias = Callable[[Tensor, ModelConfig], Tensor]
 Layout: TypeAlias = Mapping[str, Change]  # pattern of our names -> what is done to those tensors
 
 
 def rename(name: str, rows: Iterable[tuple[str, str]]) -> str | None:
-    """Return the name in the second column of a tensor whose module stands in the first; None where it does not."""
+    """Return the name in the second column of a tensor that, or whose module, stands in the first; else None."""
     module, _, leaf = name.rpartition(".")
     for source, target in rows:
-        match = re.fullmatch(re.escape(source).replace(r"\{\}", r"(\d+)"), module)
-        if match:
+        pattern = re.escape(source).replace(r"\{\}", r"(\d+)")
+        if match := re.fullmatch(pattern, module):
             return f"{target.format(*match.groups())}.{leaf}"
+        if match := re.fullmatch(pattern, name):
+            return target.format(*match.groups())
     return None
 
 

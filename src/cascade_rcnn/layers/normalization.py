@@ -55,6 +55,14 @@ class FixedBatchNorm(nn.Module):
         return scale, self.bias - self.running_mean * scale
 
 
+class LayerNorm2d(nn.LayerNorm):
+    """Layer normalisation over the channels of each place of a map; in channels-last memory they lie together."""
+
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """(B, C, H, W) -> the same."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
 class GroupNorm(nn.GroupNorm):
     """Group normalisation whose statistics are exact in channels-last memory, too.
 
@@ -73,14 +81,6 @@ class GroupNorm(nn.GroupNorm):
         shift = self.bias.view(self.num_groups, -1) - mean[..., None] * scale
         normalised = torch.addcmul(shift.view(batch, channels, 1, 1), values, scale.view(batch, channels, 1, 1))
         return normalised.to(x.dtype)
-
-
-class LayerNorm2d(nn.LayerNorm):
-    """Layer normalisation over the channels of each place of a map; in channels-last memory they lie together."""
-
-    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """(B, C, H, W) -> the same."""
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class RoIBatchNorm2d(nn.BatchNorm2d):

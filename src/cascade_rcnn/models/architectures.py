@@ -11,11 +11,14 @@ from typing import Any, Literal
 import torch
 
 from cascade_rcnn.config import (
+    CONVNEXTS,
+    SWINS,
     BackboneConfig,
     BoxHeadConfig,
     BoxLossConfig,
     Category,
     ConvFCHeadConfig,
+    ConvNeXtConfig,
     DeformableConfig,
     FPNConfig,
     InferenceConfig,
@@ -34,6 +37,7 @@ from cascade_rcnn.config import (
     SimplePyramidConfig,
     SingleScaleConfig,
     StageConfig,
+    SwinConfig,
     TimmConfig,
     VGGConfig,
     ViTConfig,
@@ -84,6 +88,15 @@ _REGNETS: dict[str, BackboneConfig] = {
     "regnet_x_800mf": RegNetConfig(widths=(64, 128, 288, 672), depths=(1, 3, 7, 5), group_width=16),
     "regnet_x_3_2gf": RegNetConfig(widths=(96, 192, 432, 1008), depths=(2, 6, 15, 2), group_width=48),
 }
+_SWINS = {
+    name: SwinConfig(width=SWINS[name][0], depths=SWINS[name][1], heads=SWINS[name][0] // 32, drop_path=rate)
+    for name, rate in {"swin_t": 0.2, "swin_s": 0.2, "swin_b": 0.3, "swin_l": 0.4}.items()  # as published, with masks
+}
+_CONVNEXT_RATES = {"tiny": 0.4, "small": 0.6, "base": 0.7, "large": 0.7, "xlarge": 0.8}  # likewise
+_CONVNEXTS = {
+    name: ConvNeXtConfig(width=width, depths=depths, drop_path=_CONVNEXT_RATES[name.removeprefix("convnext_")])
+    for name, (width, depths) in CONVNEXTS.items()
+}
 _FPN = Family(
     names={method: f"{method}_{{}}_fpn" for method in _METHODS},
     backbones={
@@ -91,6 +104,8 @@ _FPN = Family(
         **_DEFORMABLE,
         **_REGNETS,
         "resnext101_32x8d": ResNetConfig(depth=101, groups=32, width_per_group=8),
+        **_SWINS,
+        **_CONVNEXTS,
     },
     pyramid=FPNConfig(),
     box_head=ConvFCHeadConfig(),

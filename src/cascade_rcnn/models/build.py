@@ -10,6 +10,7 @@ from torch import nn
 from cascade_rcnn.config import (
     BackboneConfig,
     ConvFCHeadConfig,
+    ConvNeXtConfig,
     FPNConfig,
     IoULossConfig,
     ModelConfig,
@@ -20,6 +21,7 @@ from cascade_rcnn.config import (
     SimplePyramidConfig,
     SingleScaleConfig,
     SmoothL1Config,
+    SwinConfig,
     TimmConfig,
     VGGConfig,
     ViTConfig,
@@ -31,9 +33,11 @@ from cascade_rcnn.heads.integral import IntegralLoss
 from cascade_rcnn.heads.iterative import iterative_bbox
 from cascade_rcnn.heads.rfcn import RFCNHead
 from cascade_rcnn.losses import IoULoss, SmoothL1Loss
+from cascade_rcnn.models.backbones.convnext import ConvNeXt
 from cascade_rcnn.models.backbones.promise import check_promise
 from cascade_rcnn.models.backbones.regnet import RegNet
 from cascade_rcnn.models.backbones.resnet import ResNet
+from cascade_rcnn.models.backbones.swin import Swin
 from cascade_rcnn.models.backbones.timm import Timm
 from cascade_rcnn.models.backbones.vgg import VGG
 from cascade_rcnn.models.backbones.vit import ViT
@@ -80,11 +84,13 @@ def _rfcn(config: ModelConfig, pyramid: Pyramid) -> tuple[HeadMaker, LayOut]:
 
 # A config's type -> what builds it. Backbones and box losses take the config alone.
 BACKBONES: dict[type, Callable[[Any], Any]] = {
+    ConvNeXtConfig: ConvNeXt,
     RegNetConfig: RegNet,
     ResNetConfig: ResNet,
+    SwinConfig: Swin,
+    TimmConfig: Timm,
     VGGConfig: VGG,
     ViTConfig: ViT,
-    TimmConfig: Timm,
 }
 PYRAMIDS: dict[type, Callable[..., Pyramid]] = {
     FPNConfig: _fpn,

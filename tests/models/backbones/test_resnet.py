@@ -8,7 +8,7 @@ from torch import nn
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.ops import FrozenBatchNorm2d
 
-from cascade_rcnn.config import ContextConfig, DeformableConfig, NormConfig, VGGConfig
+from cascade_rcnn.config import ContextConfig, ConvNeXtConfig, DeformableConfig, NormConfig, SwinConfig, VGGConfig
 from cascade_rcnn.config import ResNetConfig as Config
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.backbones.pretrained import load_pretrained
@@ -167,17 +167,31 @@ def test_two_convolutions_a_block_take_neither(part):
         Config(depth=18, **part)
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        Config(depth=50, **TINY),
-        Config(depth=50, deformable=DeformableConfig(), context=ContextConfig(), **TINY),
-        VGGConfig(planes=4),
-    ],
-    ids=lambda config: config.label,
-)
+EVERY = [
+    *(Config(depth=50, **TINY), VGGConfig(planes=4)),
+    Config(depth=50, deformable=DeformableConfig(), context=ContextConfig(), **TINY),
+    *(SwinConfig(width=8, heads=1), ConvNeXtConfig(width=8), ConvNeXtConfig(width=8, depths=(1, 1, 5, 1))),
+    ConvNeXtConfig(width=8, depths=(1, 1, 2, 1)),
+]
+
+
+@pytest.mark.parametrize("config", EVERY, ids=lambda config: config.label)
 def test_the_layers_of_a_backbone_hold_every_parameter_once(config):
     backbone = build_backbone(config)
     layers = backbone.layers()
     assert len(layers) == config.layers
-    assert [id(p) for layer in layers for p in layer.parameters()] == [id(p) for p in backbone.parameters()]
+    held = [id(p) for layer in layers for p in layer.parameters()]
+    assert sorted(held) == sorted(id(p) for p in backbone.parameters())
+
+
+@pytest.mark.parametrize("config", EVERY, ids=lambda config: config.label)
+@torch.inference_mode()
+def test_memory_format_never_changes_a_backbone_s_maps(config):
+    torch.manual_seed(0)
+    backbone = build_backbone(config).eval()
+    pixels = torch.randn(2, 3, 64, 96)
+    expected = backbone(pixels)
+    other = backbone.to(memory_format=torch.channels_last)(pixels.to(memory_format=torch.channels_last))
+    for one, same, channels, stride in zip(other, expected, backbone.channels, backbone.strides, strict=True):
+        assert one.shape == (2, channels, 64 // stride, 96 // stride)
+        torch.testing.assert_close(one, same, rtol=1e-4, atol=1e-4 * float(same.abs().max()))

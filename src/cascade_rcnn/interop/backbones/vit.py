@@ -64,9 +64,8 @@ def _with_class(table: Tensor, _: ModelConfig) -> Tensor:
     return torch.cat([torch.zeros_like(table[:, :1]), table], dim=1)
 
 
-def _stock(seen: ViTConfig) -> dict[str, Any]:
-    """What the configs of ViTDet have in common."""
-    side = seen.grid * _PATCH
+def stock(side: int) -> dict[str, Any]:
+    """What the configs of the ViTDet project have in common, for images padded to squares of this side."""
     return {
         "INPUT.FORMAT": "RGB",
         "INPUT.MIN_SIZE_TEST": side,
@@ -116,7 +115,7 @@ FAMILY = Family(
             complete=lambda seen, get: replace(seen, drop_path=get.get(f"{_BODY}.drop_path_rate", seen.drop_path)),
             types=("ViT",),
             known=_KNOWN,
-            stock=_stock,
+            stock=lambda seen: stock(seen.grid * _PATCH),
         )
     },
 )

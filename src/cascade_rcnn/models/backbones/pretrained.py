@@ -19,24 +19,26 @@ from cascade_rcnn.config import (
     ViTConfig,
 )
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.models.backbones.authors_names import as_torchvision_s
 from cascade_rcnn.models.backbones.timm import Timm, load_weights
 from cascade_rcnn.state_dicts import mismatch
 from cascade_rcnn.tensor_files import read_state
 
-_CLASSIFIERS = ("fc.", "classifier.")  # of torchvision's ResNet and VGG
+_CLASSIFIERS = ("fc.", "classifier.", "head.", "norm.")
+_COMPUTED = ("num_batches_tracked", "relative_position_index", "attn_mask")
+_ABSENT = ("output_norm.", ".offset.", ".context.")  # from classifiers: without weights they begin as if not there
 _BEYOND_BLOCKS = ("cls_token", "mask_token", "norm.", "fc_norm.", "head.", "decoder_")  # of a ViT, what no detector has
 _MAE = "https://dl.fbaipublicfiles.com/detectron2/ImageNetPretrained/MAE/mae_pretrain_vit_{}.pth"
 _MAE_SIZES = {(768, 12): "base", (1024, 24): "large", (1280, 32): "huge_p14to16"}  # by width and depth
-
 _REGNETS = {(64, 128, 288, 672): "regnet_x_800mf", (96, 192, 432, 1008): "regnet_x_3_2gf"}  # by their widths
-_ADDED = (".offset.", ".context.")  # to a network of ImageNet; without weights they begin as if they were not there
 
 
 def load_pretrained(backbone: nn.Module, config: BackboneConfig, source: str | Path) -> None:
     """Fill a backbone from "imagenet" (torchvision's IMAGENET1K_V1, timm's, ViT: MAE's) or a .safetensors or .pth file.
 
-    V1 on purpose: the V2 weights cost several AP in short detection schedules. A file holds torchvision's names, or for
-    ViT those of timm and MAE; its classifier is ignored. Raises UserError when the weights cannot be had or do not fit.
+    V1 on purpose: the V2 weights cost several AP in short detection schedules. A file holds torchvision's names, those
+    of timm and MAE for ViT, or those of timm and the authors for Swin and ConvNeXt; its classifier is ignored. Raises
+    UserError when the weights cannot be had or do not fit.
     """
     if isinstance(config, TimmConfig):
         assert isinstance(backbone, Timm)
@@ -49,13 +51,10 @@ def load_pretrained(backbone: nn.Module, config: BackboneConfig, source: str | P
         state = _of_plain_vit(state, backbone)
     else:
         state = _imagenet(_usual_name(config)) if str(source) == "imagenet" else read_state(Path(source))
-    state = {
-        k: v.float()
-        for k, v in state.items()
-        if not k.startswith(_CLASSIFIERS) and not k.endswith("num_batches_tracked")
-    }
-    own = {k: v for k, v in backbone.state_dict().items() if not k.endswith("num_batches_tracked")}
-    for part in _ADDED:
+        state = as_torchvision_s(state)
+    state = {k: v.float() for k, v in state.items() if not k.startswith(_CLASSIFIERS) and not k.endswith(_COMPUTED)}
+    own = {k: v for k, v in backbone.state_dict().items() if not k.endswith(_COMPUTED)}
+    for part in _ABSENT:
         if not any(part in name for name in state):
             own = {k: v for k, v in own.items() if part not in k}
     if wrong := mismatch(state, own):
@@ -101,9 +100,13 @@ def _usual_name(config: BackboneConfig) -> str:
 def _imagenet(name: str) -> Mapping[str, Tensor]:
     import torchvision
 
-    if name not in torchvision.models.list_models():
-        raise UserError(f"torchvision has no weights of a {name}; give a file of them, or a network that it has")
-    weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
+    try:
+        weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
+    except ValueError:
+        raise UserError(
+            f"torchvision has no ImageNet weights of {name}; pass a file of its authors' or timm's as "
+            "weights_backbone=PATH (--weights-backbone PATH)"
+        ) from None
     try:
         return weights.get_state_dict(progress=False, check_hash=True)
     except (URLError, OSError, RuntimeError) as error:

@@ -1,0 +1,47 @@
+"""What deep networks of equal blocks have in common: stochastic depth, memory for time, NHWC inside."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (Huang et al. 2016): in training, a residual branch is left out for some images of a batch."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, ...) -> the same, zero for a share `rate` of the B and larger for the others."""
+        if not self.training or self.rate == 0:
+            return x
+        kept = torch.rand((len(x),) + (1,) * (x.ndim - 1), device=x.device) >= self.rate
+        return x * (kept / (1 - self.rate)).to(x.dtype)
+
+
+def drop_rates(last: float, depths: Sequence[int]) -> list[list[float]]:
+    """A rate for each block of each stage, rising in equal steps from 0 to `last`.
+
+    >>> drop_rates(0.3, (1, 3))
+    [[0.0], [0.1, 0.2, 0.3]]
+    """
+    steps, number = max(1, sum(depths) - 1), iter(range(sum(depths)))
+    return [[last * next(number) / steps for _ in range(depth)] for depth in depths]
+
+
+def run(block: Callable[..., Tensor], *inputs: Tensor | None, again: bool) -> Tensor:
+    """The block's output; `again`: where it is trained, it is computed again in the backward pass instead of kept."""
+    if not (again and torch.is_grad_enabled()):
+        return block(*inputs)
+    return checkpoint(block, *inputs, use_reentrant=False)  # type: ignore[no-any-return]
+
+
+class ToNHWC(nn.Module):
+    """(B, C, H, W) -> (B, H, W, C): a view, and contiguous where the memory was channels_last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the class says."""
+        return x.permute(0, 2, 3, 1)

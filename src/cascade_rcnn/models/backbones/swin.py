@@ -1,0 +1,172 @@
+"""Swin transformers: images in, maps of strides 4, 8, 16 and 32 out. Parameter names are torchvision's.
+
+Inside, maps are (B, H, W, C). Windows are those of the authors' detector, of mmdetection and of detectron2: where a
+map is no larger than a window, every other block still shifts it (torchvision's does not; it is the same network for
+maps of more than a window a side).
+
+B images · C channels · N tokens of a window · R rows and L columns of windows
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cascade_rcnn.config import SwinConfig
+from cascade_rcnn.layers.blocks import DropPath, ToNHWC, drop_rates, run
+from cascade_rcnn.layers.convolution import Conv2d
+
+_APART = -100.0  # added to the attention between tokens that only a shift brought into the same window
+
+
+class _WindowAttention(nn.Module):
+    """Self-attention within windows, with a learned bias for each relative position; `shift`: windows are moved."""
+
+    relative_position_index: Tensor
+
+    def __init__(self, channels: int, heads: int, window: int, shift: int) -> None:
+        super().__init__()
+        self.heads, self.window, self.shift = heads, window, shift
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.proj = nn.Linear(channels, channels)
+        self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
+        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+        self.register_buffer("relative_position_index", _relative_positions(window), persistent=False)
+
+    def forward(self, x: Tensor, apart: Tensor) -> Tensor:
+        """(B, H, W, C), apart (R * L, 1, N, N) -> (B, H, W, C); the map is padded with zeros, which take part."""
+        batch, height, width, channels = x.shape
+        rows, columns = (_windows(side, self.window) for side in (height, width))
+        x = F.pad(x, (0, 0, 0, columns * self.window - width, 0, rows * self.window - height))
+        if self.shift:
+            x = x.roll((-self.shift, -self.shift), dims=(1, 2))
+        x = x.unflatten(1, (rows, self.window)).unflatten(3, (columns, self.window)).transpose(2, 3)
+        tokens = x.reshape(-1, self.window**2, channels)  # (B * R * L, N, C)
+        tokens = self.proj(self._attend(self.qkv(tokens), apart, batch))
+        x = tokens.view(batch, rows, columns, self.window, self.window, channels).transpose(2, 3)
+        x = x.reshape(batch, rows * self.window, columns * self.window, channels)
+        if self.shift:
+            x = x.roll((self.shift, self.shift), dims=(1, 2))
+        return x[:, :height, :width]
+
+    def _attend(self, qkv: Tensor, apart: Tensor, batch: int) -> Tensor:
+        """(B * R * L, N, 3 * C) -> (B * R * L, N, C)."""
+        number = self.window**2
+        query, key, value = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        bias = self.relative_position_bias_table[self.relative_position_index]
+        bias = bias.view(number, number, self.heads).permute(2, 0, 1)[None].contiguous()  # (1, heads, N, N)
+        if self.shift:
+            bias = bias + apart.to(bias.dtype)
+            bias = bias.expand(batch, *bias.shape).flatten(0, 1)
+        found = F.scaled_dot_product_attention(query, key, value, bias)
+        return found.transpose(1, 2).flatten(2)
+
+
+def _windows(side: int, window: int) -> int:
+    """How many windows cover a side; ONNX divides negative numbers, as in -(-side // window), otherwise than Python."""
+    return (side + window - 1) // window
+
+
+def _relative_positions(window: int) -> Tensor:
+    """For each pair of tokens of a window the row of the bias table, (N * N,)."""
+    place = torch.arange(window)
+    rows, columns = (x.flatten() for x in torch.meshgrid(place, place, indexing="ij"))
+    down, right = (x[:, None] - x[None] + window - 1 for x in (rows, columns))
+    return (down * (2 * window - 1) + right).flatten()
+
+
+def _apart(height: int, width: int, window: int, shift: int, device: torch.device) -> Tensor:
+    """What keeps apart the tokens that a shift brought together, (R * L, 1, N, N).
+
+    It moves the map's first `shift` rows and columns to its end, into the last windows.
+    """
+    rows, columns = (_windows(side, window) for side in (height, width))
+    moved = torch.arange(window, device=device) >= window - shift
+    differ = moved[:, None] != moved  # (window, window)
+    by_row = differ.repeat_interleave(window, 0).repeat_interleave(window, 1)  # (N, N)
+    by_column = differ.repeat(window, window)
+    last_row = (torch.arange(rows, device=device) == rows - 1)[:, None, None, None]
+    last_column = (torch.arange(columns, device=device) == columns - 1)[None, :, None, None]
+    return (((last_row & by_row) | (last_column & by_column)) * _APART).flatten(0, 1)[:, None]
+
+
+class _Block(nn.Module):
+    """Attention and two fully connected layers, each a residual branch on normalised tokens."""
+
+    def __init__(self, channels: int, heads: int, window: int, shift: int, drop: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(channels)
+        self.attn = _WindowAttention(channels, heads, window, shift)
+        self.drop_path = DropPath(drop)
+        self.norm2 = nn.LayerNorm(channels)
+        # with the places of torchvision's, which have a dropout after each
+        self.mlp = nn.ModuleDict({"0": nn.Linear(channels, 4 * channels), "3": nn.Linear(4 * channels, channels)})
+
+    def forward(self, x: Tensor, apart: Tensor) -> Tensor:
+        x = x + self.drop_path(self.attn(self.norm1(x), apart))
+        return x + self.drop_path(self.mlp["3"](F.gelu(self.mlp["0"](self.norm2(x)))))
+
+
+class _PatchMerging(nn.Module):
+    """Four neighbouring tokens become one of twice as many channels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.reduction = nn.Linear(4 * channels, 2 * channels, bias=False)
+        self.norm = nn.LayerNorm(4 * channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) -> (B, H / 2, W / 2, 2 * C); an odd side is padded with zeros."""
+        batch, height, width, channels = x.shape
+        rows, columns = (_windows(side, 2) for side in (height, width))
+        x = F.pad(x, (0, 0, 0, columns * 2 - width, 0, rows * 2 - height))
+        x = x.unflatten(1, (rows, 2)).unflatten(3, (columns, 2)).permute(0, 1, 3, 4, 2, 5)
+        return self.reduction(self.norm(x.reshape(batch, rows, columns, 4 * channels)))
+
+
+class Swin(nn.Module):
+    """Liu et al. 2021 without the classifier, and with a normalisation of each map, as its detectors have it."""
+
+    strides = (4, 8, 16, 32)
+
+    def __init__(self, config: SwinConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.channels = tuple(config.width * 2**k for k in range(4))
+        self.features = nn.ModuleList(
+            [nn.Sequential(Conv2d(3, config.width, 4, 4), ToNHWC(), nn.LayerNorm(config.width))]
+        )
+        for k, rates in enumerate(drop_rates(config.drop_path, config.depths)):
+            if k:
+                self.features.append(_PatchMerging(self.channels[k - 1]))
+            shifts = [config.window // 2 if block % 2 else 0 for block in range(len(rates))]
+            self.features.append(
+                nn.ModuleList(
+                    _Block(self.channels[k], config.heads * 2**k, config.window, shift, rate)
+                    for shift, rate in zip(shifts, rates, strict=True)
+                )
+            )
+        self.output_norm = nn.ModuleList(nn.LayerNorm(channels) for channels in self.channels)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def layers(self) -> Sequence[nn.Module]:
+        """The patch embedding and the four stages, each with the merging before it and the normalisation after it."""
+        stages = [self.features[1], *(nn.ModuleList(self.features[k : k + 2]) for k in (2, 4, 6))]
+        ends = zip(stages, self.output_norm, strict=True)
+        return [self.features[0], *(nn.ModuleList([stage, norm]) for stage, norm in ends)]
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) -> four maps, each (B, C_k, H / 2**k, W / 2**k) from a quarter of H and W on."""
+        x, maps, again = self.features[0](x), [], self.config.checkpointing and self.training
+        for k, norm in enumerate(self.output_norm):
+            x = self.features[2 * k](x) if k else x
+            apart = _apart(x.shape[1], x.shape[2], self.config.window, self.config.window // 2, x.device)
+            for block in self.features[2 * k + 1]:  # type: ignore[attr-defined]
+                x = run(block, x, apart, again=again)
+            maps.append(norm(x).permute(0, 3, 1, 2))
+        return maps
