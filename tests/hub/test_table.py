@@ -10,7 +10,15 @@ from safetensors.torch import load_file
 from torchvision.models import detection
 
 from cascade_rcnn import create_model
-from cascade_rcnn.config import ConvFCHeadConfig, NormConfig, SimplePyramidConfig, ViTConfig, replace
+from cascade_rcnn.config import (
+    ConvFCHeadConfig,
+    FPNConfig,
+    NormConfig,
+    SimplePyramidConfig,
+    SwinConfig,
+    ViTConfig,
+    replace,
+)
 from cascade_rcnn.hub.listing import as_markdown, entries
 from cascade_rcnn.hub.peers import config_file, outcome
 from cascade_rcnn.hub.table import published, table
@@ -118,7 +126,7 @@ def skeletons():
 
 
 CONVERTED = [row for row in ROWS if row.config and outcome(row).part != "none"]
-VITDET = [row for row in CONVERTED if row.config.base == "detectron2/vitdet"]
+VITDET = [row for row in CONVERTED if row.config.base in ("detectron2/vitdet", "detectron2/mvitv2")]
 
 
 @pytest.mark.parametrize("row", [row for row in CONVERTED if row not in VITDET], ids=lambda row: row.name)
@@ -134,16 +142,20 @@ def test_the_config_of_what_converts_makes_a_config_of_ours(row, skeletons):
     assert [stage.iou for stage in config.stages] == ([0.5, 0.6, 0.7] if "cascade" in row.name else [0.5])
 
 
+DROP_PATH = {"ViT-B": 0.1, "ViT-L": 0.4, "ViT-H": 0.5, "Swin-B": 0.4, "Swin-L": 0.4}  # as their configs have it
+
+
 @pytest.mark.parametrize("row", VITDET, ids=lambda row: row.name)
-def test_the_config_of_a_plain_transformer_makes_a_config_of_ours(row, skeletons):
+def test_the_config_of_a_transformer_makes_a_config_of_ours(row, skeletons):
     with config_file(row) as file:
         settings, _ = PEERS["detectron2"].read_settings(file, {})
     norm = NormConfig(kind="group")  # what tensors tell, which are those of layer normalisation too
     head = ConvFCHeadConfig(convs=4, norm=norm, fcs=1)
+    plain = row.backbone.startswith("ViT")
     seen = replace(
         skeletons["detectron2", True],
-        backbone=ViTConfig(drop_path=0.0),
-        pyramid=SimplePyramidConfig(norm=norm),
+        backbone=ViTConfig(drop_path=0.0) if plain else SwinConfig(),
+        pyramid=SimplePyramidConfig(norm=norm) if plain else FPNConfig(norm=norm),
         box_head=head,
     )
     config = PEERS["detectron2"].to_config(seen, settings)
@@ -151,7 +163,7 @@ def test_the_config_of_a_plain_transformer_makes_a_config_of_ours(row, skeletons
     assert config.preprocess.std == pytest.approx(own.preprocess.std)
     assert config.preprocess == replace(own.preprocess, antialias=True, std=config.preprocess.std)
     assert (config.pyramid.norm, config.box_head.norm) == (NormConfig.of("layer"),) * 2
-    assert config.backbone.drop_path == {"ViT-B": 0.1, "ViT-L": 0.4, "ViT-H": 0.5}[row.backbone]
+    assert config.backbone.drop_path == DROP_PATH[row.backbone]
     assert config.rpn.post_nms_train == own.rpn.post_nms_train == 1000
 
 

@@ -58,9 +58,9 @@ SIGN = r"(backbone\.bottom_up|proposal_generator)\."
 NAMES: Names = (*_BODY, *_CASCADE, *_SINGLE)
 MASK = r"roi_heads\.mask_"
 _COMPUTED = (
-    r"pixel_(mean|std)$|proposal_generator\\.anchor_generator\\.|.*\\.(num_batches_tracked|relative_position_index)$"
+    r"pixel_(mean|std)$|proposal_generator\.anchor_generator\.|.*\.(num_batches_tracked|relative_position_index)$"
 )
-IGNORED = rf"{MASK}|sem_seg_head\\.|{_COMPUTED}"
+IGNORED = rf"{MASK}|sem_seg_head\.|{_COMPUTED}"
 
 
 def read_settings(

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from cascade_rcnn.config import (
     BackboneConfig,
+    ConvNeXtConfig,
     OwnBackboneConfig,
     RegNetConfig,
     ResNetConfig,
+    SwinConfig,
     TimmConfig,
     VGGConfig,
     ViTConfig,
@@ -51,7 +53,7 @@ def load_pretrained(backbone: nn.Module, config: BackboneConfig, source: str | P
         state = _of_plain_vit(state, backbone)
     else:
         state = _imagenet(_usual_name(config)) if str(source) == "imagenet" else read_state(Path(source))
-        state = as_torchvision_s(state)
+        state = as_torchvision_s(state) if isinstance(config, SwinConfig | ConvNeXtConfig) else state
     state = {k: v.float() for k, v in state.items() if not k.startswith(_CLASSIFIERS) and not k.endswith(_COMPUTED)}
     own = {k: v for k, v in backbone.state_dict().items() if not k.endswith(_COMPUTED)}
     for part in _ABSENT:
