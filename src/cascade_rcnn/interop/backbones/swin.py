@@ -93,13 +93,18 @@ def _from_mmdet(seen: SwinConfig, get: Settings) -> SwinConfig:
 
 
 def _stock(_: SwinConfig) -> dict[str, Any]:
-    """As in the configs of its ViTDet project, the only ones with this backbone."""
+    """What the configs of its ViTDet project have in common, the only ones with this backbone."""
     return {
         "INPUT.FORMAT": "RGB",
         "INPUT.MIN_SIZE_TEST": 1024,
+        "INPUT.MIN_SIZE_TRAIN": [1024],
         "INPUT.MAX_SIZE_TEST": 1024,
+        "INPUT.SQUARE_PAD": 1024,
         "MODEL.PIXEL_MEAN": [123.675, 116.28, 103.53],
         "MODEL.PIXEL_STD": [58.395, 57.12, 57.375],
+        "MODEL.FPN.NORM": "LN",
+        "MODEL.ROI_BOX_HEAD.NORM": "LN",
+        "MODEL.RPN.POST_NMS_TOPK_TRAIN": 1000,
     }
 
 
