@@ -39,7 +39,7 @@ def train(arguments: Sequence[str]) -> None:
 
         Args:
             recipe: What to train.
-            folder: A data set that names its splits, in place of data.train and data.val with their splits.
+            folder: A dataset that names its splits, in place of data.train and data.val with their splits.
             resume: Continue the training that the output folder holds.
         """
         from cascade_rcnn.api.train import train as run_training
@@ -90,9 +90,9 @@ def evaluate(
         detections: ... or the COCO results json to evaluate in its place.
         output: Write the figures to this json.
         save_detections: Write what the model found to this COCO results json.
-        batch_size: Images a step.
+        batch_size: Images per step.
         workers: Processes that decode images.
-        device: cpu, cuda, cuda:1; default: a GPU where there is one.
+        device: cpu, cuda, cuda:1; default: a GPU if there is one.
         precision: Arithmetic of the network.
         min_size: Resize the short side to this; None: not at all; model: as the model has it.
         bad_images: Images that cannot be used: say all and stop, or leave them out, of the figures too.
@@ -156,9 +156,9 @@ def statistics(
         annotations: Ground truth: a COCO json, a VOC folder or ImageSets file, a YOLO data.yaml, a folder of these.
         images: Folder of the images, where the annotations do not say.
         split: Which split, where there are several.
-        batch_size: Images a step.
+        batch_size: Images per step.
         workers: Processes that decode images.
-        device: cpu, cuda, cuda:1; default: a GPU where there is one.
+        device: cpu, cuda, cuda:1; default: a GPU if there is one.
         bad_images: Images that cannot be used: say all and stop, or leave them out.
         max_megapixels: Larger images cannot be used.
     """
@@ -225,8 +225,8 @@ def predict(
         annotations: Annotations that give the image ids, by file name; default: 1, 2, ...
         images: Folder of the annotations' images, where they do not say.
         split: Which split of the annotations, for VOC and YOLO folders.
-        batch_size: Images a step.
-        device: cpu, cuda, cuda:1; default: a GPU where there is one.
+        batch_size: Images per step.
+        device: cpu, cuda, cuda:1; default: a GPU if there is one.
         precision: Arithmetic of the network.
         min_size: Resize the short side to this; None: not at all; model: as the model has it.
         overwrite: Begin anew in a folder that holds what another command found.
@@ -383,14 +383,14 @@ def shapes(
     size: int = 256,
     seed: int = 0,
 ) -> None:
-    """Write the built-in data set `shapes` as COCO json and images, to try things on.
+    """Write the built-in dataset `shapes` as COCO json and images, to try things on.
 
     Args:
         folder: Where to write it.
         train: Training images.
         val: Validation images.
         size: Height and width in pixels.
-        seed: Another seed, another data set.
+        seed: Another seed, another dataset.
     """
     from cascade_rcnn.data.shapes import write_shapes
 

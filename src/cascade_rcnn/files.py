@@ -116,7 +116,7 @@ def remove_leftovers(folder: Path) -> None:
 def locked(folder: Path) -> Iterator[None]:
     """Be the folder's only writer inside the block; it is made if need be. The lock ends with the process, however.
 
-    Raises UserError where another process holds it. Systems and file systems that know no locks do without.
+    Raises UserError if another process holds it. Systems and file systems that know no locks do without.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -151,7 +151,7 @@ def _lock(descriptor: int) -> bool:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write a value as indented JSON, whole or not at all."""
+    """Write a value as indented JSON, atomically."""
     with replacing(path) as aside:
         aside.write_text(json.dumps(value, indent=1) + "\n")
 

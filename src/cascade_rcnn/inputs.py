@@ -73,7 +73,7 @@ class Given(NamedTuple):
 
 
 def spread(images: Any) -> Given:
-    """What a user gave as images. Raises UserError where it is none."""
+    """What a user gave as images. Raises UserError if it is none."""
     if isinstance(images, str | PathLike):
         path = Path(fspath(images))
         if path.is_dir() or (has_wildcard(path) and not path.exists()):

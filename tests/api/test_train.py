@@ -51,7 +51,7 @@ def test_a_folder_gives_both_sets_and_keywords_change_the_recipe(recipe, shapes)
 
 
 def test_every_form_of_the_same_data_trains_the_same(recipe, shapes, plain, tmp_path):
-    """Paths, annotations, our data set and one of anybody's: the same images in the same order, to the bit."""
+    """Paths, annotations, our dataset and one of anybody's: the same images in the same order, to the bit."""
     classes = [category.name for category in load_annotations(shapes / "train.json").categories]
     forms = {
         "paths": {"data": shapes / "train.json", "val": str(shapes / "val.json")},

@@ -1,4 +1,4 @@
-"""Items of data sets of others, in all the forms in which torchvision has them."""
+"""Items of datasets of others, in all the forms in which torchvision has them."""
 
 import numpy as np
 import PIL.Image

@@ -1,4 +1,4 @@
-"""Data sets of others as ours: what is collected from them, and what their samples become."""
+"""Datasets of others as ours: what is collected from them, and what their samples become."""
 
 import json
 import random

@@ -61,7 +61,7 @@ def test_a_checkpoint_of_format_1_finds_what_it_found():
     [
         ("3", r"was written by a newer cascade-rcnn \(format 3, this one reads up to 2\); update the package"),
         ("9" * 99, "newer"),
-        ("new", "its format is 'new', which is no number"),
+        ("new", "its format is 'new', which is not a number"),
         ("0", "its format is '0'"),
     ],
 )
@@ -80,7 +80,7 @@ def test_unknown_fields_and_impossible_values_of_the_config_are_refused(tmp_path
         ({"inference": {"nms_iou": 5}}, "nms_iou=5: give 0 or more, at most 1"),
         (
             {"rpn": {"anchors": {"sizes": [8, [16, 32]]}}},
-            r"no model can be built of its config \(an RPN that its levels",
+            r"cannot build a model from its config \(an RPN shared",
         ),
     ):
         text = json.dumps(json.loads(config.to_json()) | change)

@@ -31,7 +31,7 @@ def convert_checkpoint(source: str | Path, origin: Origin, *, config: str | Path
 def save_detectron2(model: Detector | str | Path, path: str | Path) -> None:
     """Write a detector, or a checkpoint's, as a .pth file for detectron2's DetectionCheckpointer.
 
-    Raises UserError where detectron2 has nothing like it.
+    Raises UserError if detectron2 has nothing like it.
 
     >>> model = create_model("faster_rcnn_resnet18_fpn", 80, backbone_width=8, pyramid_channels=8, head_width=8)
     >>> save_detectron2(model, "faster.pth")

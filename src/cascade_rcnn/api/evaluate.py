@@ -1,4 +1,4 @@
-"""How good a model is on a data set."""
+"""How good a model is on a dataset."""
 
 from pathlib import Path
 
@@ -37,19 +37,19 @@ def evaluate(
     """COCO's metrics of a model.
 
     `model` is a `Detector`, `Predictor` or `Runtime`, or the path of a checkpoint or exported file. `data` is a path
-    in any form that `load_annotations` reads (`images` and `split` as there), `Annotations`, or a data set of any
+    in any form that `load_annotations` reads (`images` and `split` as there), `Annotations`, or a dataset of any
     torchvision style (`DetectionData`), whose labels are the model's 1..M, or by their names `classes`.
 
-    `device` (default: a GPU where there is one), `precision` and `min_size` are of a model given by its path.
+    `device` (default: a GPU if there is one), `precision` and `min_size` are of a model given by its path.
     `max_detections` of an image and class count, 100 by COCO's rule. `bad_images="skip"` leaves out images that cannot
     be used, of the metrics too. `save_detections` is a file to write what was found to, and `trust` as `Runtime` has
-    it. Raises UserError where model and data do not fit, or something cannot be read.
+    it. Raises UserError if model and data do not fit, or something cannot be read.
 
     >>> metrics = evaluate("starter", "people.json", workers=0)
     >>> round(metrics.ap50, 2)
     1.0
 
-    A data set of your own: here a list of one image, without anybody.
+    A dataset of your own: here a list of one image, without anybody.
 
     >>> empty = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
     >>> evaluate(load("starter"), [(torch.zeros(3, 64, 64), empty)], workers=0).images
@@ -83,7 +83,7 @@ def evaluate_detections(
 ) -> Metrics:
     """COCO's metrics of detections in a file of COCO's results form, whoever has written it.
 
-    `annotations`, `images` and `split` are as `load_annotations` has them; `max_detections` of an image and class
+    `annotations`, `images` and `split` are as `load_annotations` takes them; `max_detections` of an image and class
     count. Entries that say `file_name` and `category_name` (ours do) are matched by these, and written to
     `save_detections` with the ids that the annotations have. Raises UserError naming the entry that is wrong.
 

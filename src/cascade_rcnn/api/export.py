@@ -30,8 +30,8 @@ def export_model(
     `output` defaults to the checkpoint's name with the format's suffix. A `dynamic` file takes any number of images of
     any size, else one at a time, fitted into `size` (height, width; default: the model's short and long side). It is
     compared with the checkpoint on `images` (default: a photograph and generated scenes). `annotations` (with
-    `annotation_images` and `split` as `load_annotations` has them) measure the AP before and after: int8 needs them,
-    is calibrated on `calibration` of their images, and may lose `max_drop` of AP. Raises UserError where the file is
+    `annotation_images` and `split` as `load_annotations` takes them) measure the AP before and after: int8 needs them,
+    is calibrated on `calibration` of their images, and may lose `max_drop` of AP. Raises UserError if the file is
     not the model, and writes none.
 
     >>> report = export_model("starter", "exported.pt2", format="torch-export", size=(160, 160))

@@ -48,7 +48,7 @@ def open_model(
 ) -> Opened:
     """A detector, predictor or runtime as it is; or a checkpoint or exported file by its path, with these settings.
 
-    Of `inference` what is None stays as the model has it. Raises UserError where an object is to be changed.
+    Of `inference` what is None stays as the model has it. Raises UserError if an object is to be changed.
     """
     changes: dict[str, Any] = {name: value for name, value in inference.items() if value is not None}
     changes |= {} if min_size == "model" else {"min_size": min_size}

@@ -38,7 +38,7 @@ def predict_files(
 
     `model` is a `Detector`, `Predictor` or `Runtime`, or the path of a checkpoint or exported file, to which alone
     `device`, `precision`, `min_size`, `max_detections` and `nms_iou` apply. Without `paths` the images are those of
-    `annotations` (with `images` and `split` as `load_annotations` has them), which also give the image ids.
+    `annotations` (with `images` and `split` as `load_annotations` takes them), which also give the image ids.
 
     Detections scored `threshold` or more are kept; default: detections.json holds all that the model finds, pictures
     and `formats` (coco, cvat, label-studio, yolo: files for labelling tools) what is scored 0.5 or more. The same call

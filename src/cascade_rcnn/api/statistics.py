@@ -24,7 +24,7 @@ def target_statistics(
 ) -> RegressionTargets:
     """Measure what each stage of a checkpoint is asked to regress, to train with its mean and deviation.
 
-    `annotations`, `images` and `split` are as `load_annotations` has them. Returns the targets, with `mean` and `std`
+    `annotations`, `images` and `split` are as `load_annotations` takes them. Returns the targets, with `mean` and `std`
     as the options `stage_means` and `stage_stds` take them.
 
     >>> targets = target_statistics("starter", "people.json", workers=0)

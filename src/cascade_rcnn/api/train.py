@@ -69,7 +69,7 @@ def train(
     "finetune". Keywords change its fields, and a dict those of a part: `epochs=5, optimizer={"lr": 1e-4}`.
 
     `data` and `val` are paths (a folder that names its splits gives both; COCO json, VOC, YOLO), `Annotations`, or
-    data sets of any torchvision style (`DetectionData`), which are read once before the training begins. `classes`
+    datasets of any torchvision style (`DetectionData`), which are read once before the training begins. `classes`
     names their labels: a list (labels 1, 2, ...) or a dict. A `DataConfig`, or a dict of its fields, says more.
 
     `transforms` (torchvision.transforms.v2) take the place of the recipe's flip and colours; `build_transforms` gives

@@ -56,7 +56,7 @@ FORMAT = len(_STEPS) + 1
 
 
 def migrate(config: Json, format: int) -> Json:  # noqa: A002
-    """The config of a file of that format, as today's would have it. Raises UserError where it is none."""
+    """The config of a file of that format, as today's would have it. Raises UserError if it is none."""
     if not isinstance(config, dict):
         raise UserError("the model config is no JSON object; copy the checkpoint again")
     try:

@@ -32,7 +32,7 @@ INFERENCE = (
 
 
 class Category(Config, frozen=True, kw_only=True):
-    """A class: its id in the data set and its name. Label l (1..M) is the l-th category.
+    """A class: its id in the dataset and its name. Label l (1..M) is the l-th category.
 
     >>> Category(id=18, name="dog").name
     'dog'
@@ -106,7 +106,7 @@ class ModelConfig(Config, frozen=True, kw_only=True):
     inference: InferenceConfig = InferenceConfig()
 
     def __post_init__(self) -> None:
-        """Raises UserError where there are no classes, or no stages, or not the one that is asked for."""
+        """Raises UserError if there are no classes, or no stages, or not the one that is asked for."""
         if not self.categories:
             raise UserError("categories: there are none; a model has one class or more")
         if not 1 <= len(self.stages) <= 100:

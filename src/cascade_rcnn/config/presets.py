@@ -114,7 +114,7 @@ PRESETS = {preset.name: preset for preset in (PAPER, DETECTRON2, MMDET)}
 
 
 def find_preset(name: str) -> Preset:
-    """The preset of that name. Raises UserError where there is none."""
+    """The preset of that name. Raises UserError if there is none."""
     if name not in PRESETS:
         raise UserError(f"semantics='{name}': it is one of {', '.join(PRESETS)}")
     return PRESETS[name]

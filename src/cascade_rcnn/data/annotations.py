@@ -1,4 +1,4 @@
-"""Ground truth of a whole data set as a few tensors.
+"""Ground truth of a whole dataset as a few tensors.
 
 There is no Python object per image or per box: worker processes share the columns, whether they are forked (nothing is
 copied on write, as no reference count is touched) or spawned (tensors travel through shared memory).
@@ -131,7 +131,7 @@ def assemble(
     """Put columns in any box order into the one form: sort boxes by image, check them, note what looks wrong.
 
     box_images (A,) says which image (0..N-1) each box belongs to; the other shapes are those of `Annotations`.
-    Raises UserError where there is no image, no class, a class without a name, or a coordinate that is not finite.
+    Raises UserError if there is no image, no class, a class without a name, or a coordinate that is not finite.
     """
     if not len(image_ids):
         raise UserError(f"{source}: there are no images in it; give a file or split with at least one")

@@ -1,4 +1,4 @@
-"""All images of a data set, looked at before anything is computed on them."""
+"""All images of a dataset, looked at before anything is computed on them."""
 
 import os
 from collections.abc import Sequence

@@ -11,7 +11,7 @@ _HEAD = 2**20  # bytes in which a COCO file names one of these keys
 
 
 def coco_files(folder: Path) -> dict[str, Path]:
-    """The COCO files of a data set by their splits: a folder in each split, or files called after it."""
+    """The COCO files of a dataset by their splits: a folder in each split, or files called after it."""
     in_folders = {path.parent.name: path for path in sorted(folder.glob(f"[!.]*/{_ROBOFLOW}"))}
     if in_folders:
         return in_folders

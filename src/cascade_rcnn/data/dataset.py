@@ -1,4 +1,4 @@
-"""Annotations and image files as a torch data set with torchvision's detection targets."""
+"""Annotations and image files as a torch dataset with torchvision's detection targets."""
 
 from copy import copy
 from typing import Self

@@ -1,4 +1,4 @@
-"""The border to data sets of others: an item of theirs -> an image and a target as we have them."""
+"""The border to datasets of others: an item of theirs -> an image and a target as we have them."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
@@ -11,12 +11,12 @@ from cascade_rcnn.data.targets import Target, to_xyxy
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images import to_tensor
 
-_WRAP = "torchvision's own data sets give it after torchvision.datasets.wrap_dataset_for_transforms_v2(dataset)"
+_WRAP = "torchvision's own datasets give it after torchvision.datasets.wrap_dataset_for_transforms_v2(dataset)"
 
 
 @runtime_checkable
 class DetectionData(Protocol):
-    """A data set as torchvision's detectors are trained on: `data[i]` is (image, target).
+    """A dataset as torchvision's detectors are trained on: `data[i]` is (image, target).
 
     The image is a PIL image, an array (H, W, 3) or a tensor (3, H, W). The target is a dict: boxes (G, 4), XYXY in
     pixels or `tv_tensors.BoundingBoxes` of any format, and labels (G,), which count from 1; perhaps iscrowd (G,),
@@ -36,7 +36,7 @@ class DetectionData(Protocol):
 
 
 def name_of(source: DetectionData) -> str:
-    """What messages call a data set."""
+    """What messages call a dataset."""
     return type(source).__name__
 
 

@@ -35,7 +35,7 @@ def load_annotations(
 
     `classes` names the classes where the format does not (VOC; default: those that its files mention). With
     `bad_images="skip"` images that must be read for their sizes, and cannot be, are left out.
-    Raises UserError where the path is none of these or holds something wrong.
+    Raises UserError if the path is none of these or holds something wrong.
 
     >>> len(load_annotations("shapes/train.json")), len(load_annotations("shapes", split="val"))
     (6, 4)
@@ -60,12 +60,12 @@ def load_annotations(
             return load_voc(path, split, images_dir=images_dir, classes=classes, bad_images=bad_images)
         case "yolo":
             if images_dir is not None:
-                raise UserError(f"{path}: a YOLO data set names its own image folders; leave out {images_dir}")
+                raise UserError(f"{path}: a YOLO dataset names its own image folders; leave out {images_dir}")
             return load_yolo(path, split, classes=classes, bad_images=bad_images)
 
 
 def is_one_split(annotations: str | Path) -> bool:
-    """Whether it is a file of annotations, and not a data set that names its splits."""
+    """Whether it is a file of annotations, and not a dataset that names its splits."""
     path = Path(annotations).expanduser()
     return _recognise(path) in ("coco", "voc list")
 
@@ -73,7 +73,7 @@ def is_one_split(annotations: str | Path) -> bool:
 def training_splits(folder: str | Path) -> tuple[str | None, str | None]:
     """The splits of a folder (or data.yaml) to train on and to validate on, None where it has none.
 
-    Raises UserError where it is no data set of a known form, or several splits could be meant.
+    Raises UserError if it is no dataset of a known form, or several splits could be meant.
     """
     path = Path(folder).expanduser()
     match _recognise(path):

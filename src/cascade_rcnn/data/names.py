@@ -45,7 +45,7 @@ class FileIndex:
                 self._entries.setdefault(parts[-1], []).append(_Entry(parts, path))
 
     def find(self, name: str) -> Path | None:
-        """The file of this name. Raises UserError where two fit alike."""
+        """The file of this name. Raises UserError if two fit alike."""
         if (found := self._find(name)) is None and "%" in name:
             return self._find(unquote(name))
         return found
@@ -77,7 +77,7 @@ def _common(a: Sequence[str], b: Sequence[str]) -> int:
 
 
 class Located(NamedTuple):
-    """Where the images of a data set are."""
+    """Where the images of a dataset are."""
 
     folder: Path
     names: list[str]  # relative to the folder, or absolute; as given where there is no such file
@@ -136,7 +136,7 @@ def _index(folder: Path, depth: int | None) -> FileIndex:
 
 
 def find_folder(name: str, bases: Sequence[Path]) -> Path | None:
-    """A file or folder that a data set names, below one of the bases, else by the longest end of its name there."""
+    """A file or folder that a dataset names, below one of the bases, else by the longest end of its name there."""
     for base in bases:
         if _exists(base / name):
             return base / name

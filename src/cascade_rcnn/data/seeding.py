@@ -17,7 +17,7 @@ def seeded(seed: int | None) -> Iterator[None]:
     if seed is None:
         yield
         return
-    python, array = random.getstate(), np.random.get_state()  # noqa: NPY002  what data sets of others draw from
+    python, array = random.getstate(), np.random.get_state()  # noqa: NPY002  what datasets of others draw from
     # Not torch.manual_seed, which would also seed the GPU's generator in a process that trains on it.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

@@ -73,7 +73,7 @@ class _Raster(NamedTuple):
 def write_shapes(
     folder: str | Path, *, train: int = 400, val: int = 100, size: int | tuple[int, int] = 256, seed: int = 0
 ) -> Path:
-    """Write the built-in data set as COCO: `folder`/{train,val}.json with images in `folder`/images/{train,val}.
+    """Write the built-in dataset as COCO: `folder`/{train,val}.json with images in `folder`/images/{train,val}.
 
     Returns the folder. `size` is a side or (height, width), at least 32. A folder that already holds this very set is
     left alone. The set appears whole or not at all. Raises UserError for a bad argument or a folder with anything else

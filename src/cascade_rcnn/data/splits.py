@@ -1,4 +1,4 @@
-"""Splits: what data sets call their parts, and which is meant."""
+"""Splits: what datasets call their parts, and which is meant."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +35,7 @@ def choose(source: str | Path, splits: Sequence[str], wanted: str | None) -> str
 
 
 def for_training(source: str | Path, splits: Sequence[str]) -> tuple[str, str | None]:
-    """The splits to train on and to validate on (None where there is none). Raises UserError where it is not clear."""
+    """The splits to train on and to validate on (None where there is none). Raises UserError if it is not clear."""
     train = choose(source, splits, None if len(splits) == 1 else "train")
     others = [name for name in splits if name != train]
     has_validation = any(name.lower().rstrip("0123456789_-.") in _SAME[1] for name in others)

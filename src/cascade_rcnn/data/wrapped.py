@@ -1,4 +1,4 @@
-"""A data set of the user's as one of ours: its annotations are collected in one pass over it."""
+"""A dataset of the user's as one of ours: its annotations are collected in one pass over it."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,13 +18,13 @@ from cascade_rcnn.data.seeding import seeded
 from cascade_rcnn.data.targets import Target
 from cascade_rcnn.errors import UserError
 
-Labels: TypeAlias = Mapping[int, Category]  # what the labels of a data set mean
+Labels: TypeAlias = Mapping[int, Category]  # what the labels of a dataset mean
 
 
 class WrappedDataset(Dataset):
     """The samples of a `Dataset`, with whatever the user's targets hold besides; labels are 1..M of the annotations.
 
-    What the data set itself draws at random follows the sample's seed; without transforms, as for evaluation, item i
+    What the dataset itself draws at random follows the sample's seed; without transforms, as for evaluation, item i
     is always the one that its annotations were collected from.
     """
 

@@ -1,4 +1,4 @@
-"""What a YOLO data set says about itself: splits and class names, from data.yaml, obj.data, or its folders alone."""
+"""What a YOLO dataset says about itself: splits and class names, from data.yaml, obj.data, or its folders alone."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _NAME_FILES = ("classes.txt", "obj.names", "_darknet.labels")
 
 @dataclass(frozen=True)
 class YoloConfig:
-    """A data set's own description, with paths that are here."""
+    """A dataset's own description, with paths that are here."""
 
     path: Path  # what messages call it
     root: Path
@@ -30,7 +30,7 @@ class YoloConfig:
 
 
 def find_config(folder: Path) -> Path | None:
-    """The yaml (or Darknet's .data) file in a folder that describes a data set, if there is one."""
+    """The yaml (or Darknet's .data) file in a folder that describes a dataset, if there is one."""
     for name in ("data.yaml", "data.yml", "dataset.yaml", "obj.data"):
         if (folder / name).is_file():
             return folder / name
@@ -47,7 +47,7 @@ def _describes(path: Path) -> bool:
 
 
 def is_yolo_folder(folder: Path) -> bool:
-    """Whether a folder holds a YOLO data set, described or not: images with label files."""
+    """Whether a folder holds a YOLO dataset, described or not: images with label files."""
     if find_config(folder) is not None:
         return True
     files = [path for split in _folders(folder).values() for path in walk(split)]

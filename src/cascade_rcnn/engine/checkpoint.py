@@ -18,7 +18,7 @@ __all__ = ["load", "load_state", "save", "save_state"]
 
 
 def save_state(path: str | Path, state: dict[str, Any], *, backup: str | Path | None = None) -> None:
-    """Write a training's state (tensors and plain values), whole or not at all; the one before becomes `backup`."""
+    """Write a training's state (tensors and plain values), atomically; the one before becomes `backup`."""
     with replacing(path, backup=backup) as aside:
         try:
             torch.save(state, aside)

@@ -1,4 +1,4 @@
-"""Data that a Python program gives as objects: annotations, or a data set of any torchvision style."""
+"""Data that a Python program gives as objects: annotations, or a dataset of any torchvision style."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
@@ -18,24 +18,24 @@ Classes: TypeAlias = Sequence[str] | Mapping[int, str]  # the names of labels 1,
 
 
 def check_given(given: Any) -> None:
-    """Raise UserError for what is neither annotations nor a data set."""
+    """Raise UserError for what is neither annotations nor a dataset."""
     if not isinstance(given, Annotations | DetectionData) or isinstance(given, str | bytes | Mapping):
         raise UserError(
             f"data is of type {type(given).__name__}; give a path, annotations (cascade_rcnn.load_annotations), or a "
-            "data set with len(data) and data[i] -> (image, target)"
+            "dataset with len(data) and data[i] -> (image, target)"
         )
 
 
 def check_names(classes: Classes | None, *given: Given | None) -> None:
-    """Raise UserError where there are names for classes, but no data set that says labels alone."""
+    """Raise UserError if there are names for classes, but no dataset that says labels alone."""
     if classes is not None and all(isinstance(one, Annotations | Dataset | None) for one in given):
         raise UserError("classes: the annotations name their own; leave it out")
 
 
 def meaning(classes: Classes | None, categories: Sequence[Category] | None) -> Labels | None:
-    """What the labels of a data set mean: by their names; else label l is the l-th category; None: nothing is known.
+    """What the labels of a dataset mean: by their names; else label l is the l-th category; None: nothing is known.
 
-    Raises UserError where `categories` are given, and a name is not among them.
+    Raises UserError if `categories` are given, and a name is not among them.
     """
     if classes is None:
         return None if categories is None else dict(enumerate(categories, start=1))
@@ -57,9 +57,9 @@ def as_dataset(
     workers: int = 0,
     shown: bool = True,
 ) -> Dataset:
-    """A data set without transforms of ours, every image of it looked at; `labels` as `collect` has them.
+    """A dataset without transforms of ours, every image of it looked at; `labels` as `collect` has them.
 
-    Raises UserError where something cannot be used.
+    Raises UserError if something cannot be used.
     """
     check_given(given)
     if type(given) is Dataset:

@@ -1,4 +1,4 @@
-"""A model over a data set: detections as one array, and COCO's figures of them."""
+"""A model over a dataset: detections as one array, and COCO's figures of them."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext

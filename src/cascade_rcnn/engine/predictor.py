@@ -32,7 +32,7 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 
 
 def choose_device(name: str | None) -> torch.device:
-    """The device of this name, or a GPU where there is one. Raises UserError when it is not there."""
+    """The device of this name, or a GPU if there is one. Raises UserError when it is not there."""
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.empty(0, device=device)
@@ -66,8 +66,8 @@ class Predictor:
     ) -> None:
         """A checkpoint, or a file that `cascade-rcnn export` wrote (.onnx, .xml, .pt2).
 
-        The device defaults to a GPU where there is one; `inference`: what `cascade_rcnn.load` may override. An
-        exported file has all of that built in: UserError where it is asked to change. `trust` as `Runtime` has it.
+        The device defaults to a GPU if there is one; `inference`: what `cascade_rcnn.load` may override. An
+        exported file has all of that built in: UserError if it is asked to change. `trust` as `Runtime` has it.
         """
         self.path, self.device, self.inference, self.trust = Path(path), device, inference, trust
         self.precision: Precision = precision

@@ -84,7 +84,7 @@ class Metrics:
         return _nan_to_none(dataclasses.asdict(self))
 
     def save(self, path: str | Path) -> None:
-        """Write them as JSON, whole or not at all."""
+        """Write them as JSON, atomically."""
         write_json(Path(path), self.to_dict())
 
     @classmethod

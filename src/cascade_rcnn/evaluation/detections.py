@@ -52,9 +52,9 @@ def load_detections(path: str | Path, truth: Annotations | None = None) -> Array
 
 
 def save_detections(path: str | Path, detections: Array, truth: Annotations | None = None) -> None:
-    """Write detections (N, 7) as COCO results, whole or not at all; with the names that `truth` has for their ids.
+    """Write detections (N, 7) as COCO results, atomically; with the names that `truth` has for their ids.
 
-    Raises UserError where that cannot be done.
+    Raises UserError if that cannot be done.
     """
     names, classes = {}, {}
     if truth is not None:
@@ -82,7 +82,7 @@ class FileNames:
     def find(self, name: str) -> int | None:
         """The id of the image of this name, else of the one that agrees with it as far as the shorter name goes.
 
-        None where there is none. Raises UserError where there are several, or where another name was the same image.
+        None where there is none. Raises UserError if there are several, or where another name was the same image.
         """
         wanted = _parts(name)
         known = self._by_base.get(wanted[-1], ())

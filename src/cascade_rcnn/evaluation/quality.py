@@ -56,7 +56,7 @@ class StageSamples(NamedTuple):
 def regression_targets(detector: Detector, batches: Batches) -> RegressionTargets:
     """Equation 2 from each stage's positives to their ground truth, over (images, targets) as training takes them.
 
-    Proposals, appended ground truth and samples are training's. Raises UserError where a stage has no positives.
+    Proposals, appended ground truth and samples are training's. Raises UserError if a stage has no positives.
     """
     number = detector.roi_heads.trained
     deltas: list[list[Tensor]] = [[] for _ in range(number)]

@@ -200,7 +200,7 @@ def _split(found: tuple[np.ndarray, np.ndarray, np.ndarray]) -> list[Found]:
 
 
 def _average_precision(checkpoint: Path, path: Path, request: Request) -> tuple[float, float] | None:
-    """AP of the checkpoint and of the export on the validation set. UserError where int8 lost too much."""
+    """AP of the checkpoint and of the export on the validation set. UserError if int8 lost too much."""
     truth = request.validation
     if truth is None:
         return None

@@ -58,7 +58,7 @@ class Difference:
         )
 
     def check(self, tolerance: Tolerance) -> None:
-        """Raise UserError where it is beyond the tolerance."""
+        """Raise UserError if it is beyond the tolerance."""
         allowed = tolerance.missing * (self.expected + self.found)
         boxes = self.shift if tolerance.relative else self.boxes
         if boxes > tolerance.boxes or self.scores > tolerance.scores or self.missing > allowed:

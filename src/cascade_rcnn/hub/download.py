@@ -60,7 +60,7 @@ def download(
     """Fetch `url` into `file`, which is there only when it is whole. `digest`: a kind of hash and its first digits.
 
     What has arrived stays in `file`.part and is continued by the next call. Raises `UnreachableError` where the file
-    cannot be had, `RejectedError` where it has another hash (it stays as rejected-`file`), UserError where it cannot be
+    cannot be had, `RejectedError` where it has another hash (it stays as rejected-`file`), UserError if it cannot be
     written or is too large.
     """
     part = file.with_name(f"{file.name}.part")

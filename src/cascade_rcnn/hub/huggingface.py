@@ -40,7 +40,7 @@ def is_address(text: str) -> bool:
 def fetch(address: str) -> Path:
     """The file at hf://owner/name[@revision][/file] (default: model.safetensors), fetched into the library's own cache.
 
-    Raises UserError where there is none, or no way to it.
+    Raises UserError if there is none, or no way to it.
     """
     found = _ADDRESS.fullmatch(address)
     if found is None:
@@ -56,7 +56,7 @@ def fetch(address: str) -> Path:
 def push_to_hub(model: "Detector | str | Path", repository: str, *, private: bool = False) -> str:
     """Put a detector, or a checkpoint by its path, into `owner/name` on the Hub, which is made if need be.
 
-    A model card is written where there is none. Returns the address that `load` takes. Raises UserError where the Hub
+    A model card is written where there is none. Returns the address that `load` takes. Raises UserError if the Hub
     does not take it; log in with `hf auth login`.
 
     >>> push_to_hub("starter", "me/people")  # doctest: +SKIP

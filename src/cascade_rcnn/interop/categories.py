@@ -1,4 +1,4 @@
-"""Class names and ids of the data sets that published checkpoints were trained on."""
+"""Class names and ids of the datasets that published checkpoints were trained on."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ def named(names: Sequence[str]) -> tuple[Category, ...]:
 
 
 def of_dataset(dataset: str, number: int) -> tuple[Category, ...] | None:
-    """The categories of a data set by what its name contains, where there are `number` of them; else None."""
+    """The categories of a dataset by what its name contains, where there are `number` of them; else None."""
     if "coco" in dataset.lower() and number == 80:
         return coco()
     if "voc" in dataset.lower() and number == len(VOC):

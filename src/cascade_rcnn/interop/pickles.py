@@ -60,7 +60,7 @@ def _shown(value: Any) -> str:
 def read_pickle(path: Path) -> Any:
     """What a pickle holds; arrays are `PickledArray`.
 
-    Raises UserError where it asks for anything that might run, pickle.UnpicklingError and others of `DAMAGED` where it
+    Raises UserError if it asks for anything that might run, pickle.UnpicklingError and others of `DAMAGED` where it
     is broken.
     """
     with path.open("rb") as file:

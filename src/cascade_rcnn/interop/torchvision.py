@@ -52,7 +52,7 @@ _LOSS = SmoothL1Config(beta=1 / 9)
 
 
 def read_settings(config: Path | None, meta: dict[str, Any]) -> tuple[None, list[str]]:
-    """Nothing: torchvision has no config files. Raises UserError where one is given."""
+    """Nothing: torchvision has no config files. Raises UserError if one is given."""
     if config is not None:
         raise UserError("torchvision has no config files; leave --config out")
     return None, []

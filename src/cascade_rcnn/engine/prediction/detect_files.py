@@ -207,7 +207,7 @@ def _save_picture(picture: PIL.Image.Image, path: Path) -> None:
 
 
 def write_results(journal: Journal, job: PredictionJob) -> int:
-    """`detections.json` from the journal, whole or not at all; the number of detections."""
+    """`detections.json` from the journal, atomically; the number of detections."""
     names = {category.id: category.name for category in job.categories}
     number = 0
     with replacing(job.output / "detections.json") as aside, aside.open("wb") as file:

@@ -40,7 +40,7 @@ _BEGINNING = b'{"settings":'
 
 
 class Journal:
-    """The images done, by name. Raises UserError where the folder holds another command's, or cannot be written."""
+    """The images done, by name. Raises UserError if the folder holds another command's, or cannot be written."""
 
     def __init__(self, path: Path, settings: dict[str, Any], *, overwrite: bool = False) -> None:
         """Open or begin the file; `overwrite` begins anew."""

@@ -23,9 +23,9 @@ def write_formats(
 ) -> list[Path]:
     """Write the detections scored `threshold` or more, and the images without any, once for each format.
 
-    coco: `coco.json`, a COCO data set (FiftyOne, CVAT, Roboflow and supervision's `DetectionDataset` read it);
+    coco: `coco.json`, a COCO dataset (FiftyOne, CVAT, Roboflow and supervision's `DetectionDataset` read it);
     cvat: `cvat.xml`, CVAT for images 1.1; label-studio: `label_studio.json`, tasks with predictions, and the labelling
-    interface beside it; yolo: the folder `yolo`, label files and data.yaml. Raises UserError where a form cannot hold
+    interface beside it; yolo: the folder `yolo`, label files and data.yaml. Raises UserError if a form cannot hold
     the images.
     """
     made = []

@@ -20,7 +20,7 @@ class Sources:
 
     train: Given | None = None
     val: Given | None = None
-    classes: Classes | None = None  # the names of a data set's labels
+    classes: Classes | None = None  # the names of a dataset's labels
     transforms: Transforms | None = None  # of torchvision.transforms.v2, in place of the recipe's
 
 
@@ -43,7 +43,7 @@ class TrainingData:
 def read_data(
     data: DataConfig, sources: Sources | None = None, *, workers: int = 0, shown: bool = True
 ) -> TrainingData:
-    """Both sets. Raises UserError where they cannot be used. `shown`: the progress of a pass over a data set."""
+    """Both sets. Raises UserError if they cannot be used. `shown`: the progress of a pass over a dataset."""
     sources = sources or Sources()
     checks = {
         "bad_images": data.bad_images,

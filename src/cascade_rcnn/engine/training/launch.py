@@ -61,7 +61,7 @@ def _native_precision(gpu: bool) -> str:
 
 @contextmanager
 def claim(output: Path, fabric: Fabric, *, resume: bool) -> Iterator[None]:
-    """Inside the block the folder is this training's alone. UserError where it is another's, or what it holds is."""
+    """Inside the block the folder is this training's alone. UserError if it is another's, or what it holds is."""
     if resume and not holds_state(output):
         raise UserError(f"{output / STATE}: there is no training to resume; leave out --resume")
     fabric.barrier()

@@ -17,7 +17,7 @@ class MetricLog:
     """A table of numbers by step, in `folder/name.csv` and, under the same names, in TensorBoard and the `loggers`.
 
     Opened at `step` (a resumed training), later rows of an earlier attempt are dropped. One that is not `active`
-    (all ranks but the first) keeps nothing. Raises UserError where it cannot write, or a row up to `step` is damaged.
+    (all ranks but the first) keeps nothing. Raises UserError if it cannot write, or a row up to `step` is damaged.
     """
 
     def __init__(

@@ -40,7 +40,7 @@ def start(devices: int, *, externally: bool) -> None:
 
 
 def _this_command() -> list[str]:
-    """What started this process. Raises UserError where it was no program, but a notebook, say."""
+    """What started this process. Raises UserError if it was no program, but a notebook, say."""
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
     if spec is None:

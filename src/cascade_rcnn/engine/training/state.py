@@ -113,7 +113,7 @@ class TrainingState:
         self.fabric.barrier()  # no process ends before it is written
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue where `state` was saved. Raises UserError where it does not belong to this training."""
+        """Continue where `state` was saved. Raises UserError if it does not belong to this training."""
         try:
             everyone = state["random"]
             if len(everyone) != self.fabric.world_size:
@@ -141,7 +141,7 @@ def holds_state(output: Path) -> bool:
 
 
 def read_state(output: Path) -> tuple[dict[str, Any], list[str]]:
-    """The newest state that is whole, and notes for the user. Raises UserError where none is."""
+    """The newest state that is whole, and notes for the user. Raises UserError if none is."""
     notes = []
     try:
         state = _read_state(output / STATE)
