@@ -1,9 +1,9 @@
-"""Anything a user calls an image, or several: one reader for `Detector.predict`, `Predictor` and `Runtime`; no torch.
+"""Images in any form, one reader for `Detector.predict`, `Predictor` and `Runtime`; does not import torch.
 
-One image: a path, the bytes of a file, a file object, a PIL image, an array (H, W), (H, W, 1 | 3 | 4) or a tensor
-(H, W), (1 | 3 | 4, H, W). Several: a list of those, a folder, a glob pattern, an array (B, H, W, C), a tensor
-(B, C, H, W). A stream: any other iterable, such as a generator. Values are uint8 0..255, uint16 0..65535 or floating
-point 0..1; colours RGB; a fourth channel (alpha) is left out.
+One image: a path, the bytes of a file, a file object, a PIL image, an array (H, W) or (H, W, 1 | 3 | 4), or a tensor
+(H, W) or (1 | 3 | 4, H, W). Several images: a list of those, a folder, a glob pattern, an array (B, H, W, C) or a
+tensor (B, C, H, W). A stream: any other iterable, such as a generator. Values are uint8 0..255, uint16 0..65535 or
+floating point 0..1; channels are RGB, and a fourth channel (alpha) is dropped.
 """
 
 import io
@@ -32,7 +32,7 @@ _FORMS = "give a path, bytes, a file object, a PIL image, an array or a tensor"
 
 
 def to_array(image: ImageLike) -> np.ndarray:
-    """One image -> RGB (H, W, 3), uint8 0..255 or float32 0..1. Raises UserError for what is none."""
+    """Convert an image to RGB (H, W, 3), uint8 0..255 or float32 0..1. Raises UserError for anything else."""
     match image:
         case str() | PathLike():
             return read_pixels(fspath(image))
@@ -51,20 +51,21 @@ def to_array(image: ImageLike) -> np.ndarray:
 
 
 def is_tensor(image: object) -> bool:
-    """A torch tensor, told without importing torch."""
+    """Return whether the object is a torch tensor, without importing torch."""
     return type(image).__module__.partition(".")[0] == "torch" and hasattr(image, "detach")
 
 
 class Given(NamedTuple):
-    """Images one by one, and how many were given: one, a list of them, or a stream."""
+    """An iterator over images, and how they were given: one, a list, or a stream."""
 
     images: Iterator[ImageLike]
     number: Literal["one", "list", "stream"]
 
     def map(self, detect: Detect, batch_size: int) -> "Found":
-        """One image gives its detections, several a list of them, a stream an iterator that holds one batch at a time.
+        """Return the detections of one image, a list for several, or an iterator holding one batch at a time for a
+        stream.
 
-        `detect` maps a batch to its detections; `metadata["path"]` of an image given by its path is set here.
+        `detect` maps a batch to its detections; `metadata["path"]` is set here for images given by path.
         """
         if batch_size < 1:
             raise UserError(f"batch_size is {batch_size}; give 1 or more")
@@ -73,7 +74,7 @@ class Given(NamedTuple):
 
 
 def spread(images: Any) -> Given:
-    """What a user gave as images. Raises UserError if it is none."""
+    """Interpret the user's images. Raises UserError if they are not images."""
     if isinstance(images, str | PathLike):
         path = Path(fspath(images))
         if path.is_dir() or (has_wildcard(path) and not path.exists()):

@@ -1,4 +1,4 @@
-"""Files of tensors, read without executing what pickles ask for."""
+"""Reading of tensor files without executing pickled code."""
 
 import pickle
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cascade_rcnn.errors import UserError
 
-# What readers raise on a damaged file. UserError is a ValueError: catch it before these where it may pass.
+# Raised by readers for damaged files. UserError is a ValueError: catch it first if it should pass.
 DAMAGED = (
     *(SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError, MemoryError),
     *(ValueError, TypeError, AttributeError, KeyError, IndexError, ImportError),
@@ -19,12 +19,12 @@ DAMAGED = (
 
 
 def reason(error: BaseException) -> str:
-    """The first line of an error, or its kind."""
+    """Return the first line of an error, or its type."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def read_state(path: Path) -> Mapping[str, Tensor]:
-    """Tensors by name from a .safetensors file, or from one that torch.save wrote. UserError for anything else."""
+    """Read tensors by name from a .safetensors file or a torch.save file. Raises UserError for anything else."""
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

@@ -1,4 +1,4 @@
-"""Checkpoints of other projects in, and detectron2's out."""
+"""Conversion of checkpoints from other frameworks, and to detectron2."""
 
 from pathlib import Path
 
@@ -12,11 +12,11 @@ from cascade_rcnn.models.detector import Detector
 
 
 def convert_checkpoint(source: str | Path, origin: Origin, *, config: str | Path | None = None) -> Detector:
-    """The detector of a checkpoint of detectron2, mmdetection ("mmdet") or torchvision, in evaluation mode.
+    """Convert a checkpoint of detectron2, mmdetection ("mmdet") or torchvision to a detector in evaluation mode.
 
-    `config` is the one that it was trained with (detectron2's yaml, mmdetection's py); without it the shapes tell the
-    architecture, and stock settings the rest. `save` keeps it. Raises UserError, in one line, for everything that does
-    not convert whole.
+    `config` is the config that it was trained with (detectron2's yaml, mmdetection's py); without it, the architecture
+    is inferred from the tensor shapes, and other settings are the framework's defaults. Use `save` to store the result.
+    Raises UserError for anything that cannot be converted completely.
 
     >>> ours = create_model("cascade_rcnn_resnet18_fpn", 80, backbone_width=8, pyramid_channels=8, head_width=8)
     >>> save_detectron2(ours, "detectron2.pth")
@@ -29,9 +29,9 @@ def convert_checkpoint(source: str | Path, origin: Origin, *, config: str | Path
 
 
 def save_detectron2(model: Detector | str | Path, path: str | Path) -> None:
-    """Write a detector, or a checkpoint's, as a .pth file for detectron2's DetectionCheckpointer.
+    """Write a detector or checkpoint as a .pth file for detectron2's DetectionCheckpointer.
 
-    Raises UserError if detectron2 has nothing like it.
+    Raises UserError if detectron2 has no equivalent.
 
     >>> model = create_model("faster_rcnn_resnet18_fpn", 80, backbone_width=8, pyramid_channels=8, head_width=8)
     >>> save_detectron2(model, "faster.pth")

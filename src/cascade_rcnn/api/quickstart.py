@@ -1,6 +1,6 @@
-"""The quickstart: what the package's starter finds at once, and what it becomes on other data within minutes, on a CPU.
+"""The quickstart: detect with the starter, then fine-tune it on other data within minutes on a CPU.
 
-No network and no data of the user's: the starter, a photo and a set of blood cells travel with the package.
+It needs neither network nor data: the starter, a photo and a dataset of blood cells are included in the package.
 """
 
 import shutil
@@ -32,15 +32,15 @@ from cascade_rcnn.results import to_supervision
 if TYPE_CHECKING:
     import supervision
 
-_PEOPLE, _CELLS = 0.8, 0.5  # the least score that pictures show
+_PEOPLE, _CELLS = 0.8, 0.5  # minimum scores shown in pictures
 _PICTURES = 12
-_HEIGHT = 480  # pixels of a picture's height
+_HEIGHT = 480  # of pictures, in pixels
 
 
 def run(output: Path) -> Metrics:
     """Find people in a photo, fine-tune on blood cells, evaluate and draw; returns the metrics on held-out images.
 
-    A second run continues where the first was stopped.
+    Another run resumes an interrupted one.
     """
     started = time.monotonic()
     people = _find_people(output)
@@ -73,7 +73,7 @@ def _find_people(output: Path) -> PIL.Image.Image:
 
 
 def _draw_cells(output: Path, truth: Annotations) -> PIL.Image.Image:
-    """Pictures of held-out images, what was found beside what is true; returns the one with the most objects found."""
+    """Draw held-out images, detections beside ground truth; returns the picture with the most detections."""
     predictor = Predictor(output / "best.safetensors", device="cpu")
     names = [category.name for category in truth.categories]
     most, best = -1, None
@@ -102,12 +102,12 @@ def _save(picture: PIL.Image.Image, path: Path) -> None:
 
 
 def _short(path: Path) -> Path:
-    """As the user would type it from here."""
+    """Return the path as the user would type it from here."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _command() -> str:
-    """The command as the user can type it again."""
+    """Return the command as the user can type it again."""
     here = Path(sys.argv[0])
     if here.name != "cascade-rcnn":
         return f"{Path(sys.executable)} -m cascade_rcnn"

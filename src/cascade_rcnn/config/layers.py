@@ -1,4 +1,4 @@
-"""Configs of what the parts of a network are made of."""
+"""Configs of layers."""
 
 from typing import Literal
 
@@ -8,14 +8,14 @@ from cascade_rcnn.config.checks import Config, check
 class NormConfig(Config, frozen=True, kw_only=True):
     """A normalisation layer.
 
-    `frozen`: batch statistics, scale and shift are all constants; `affine`: only the statistics are; `batch`: nothing
-    is; `group`: group normalisation (Wu & He 2018).
+    `frozen`: batch norm with constant statistics, scale and shift; `affine`: only the statistics are constant; `batch`:
+    regular batch norm; `group`: group normalisation (Wu & He 2018).
     """
 
     kind: Literal["frozen", "affine", "batch", "group"] = "frozen"
-    groups: int = 32  # of `group`
-    eps: float = 1e-5  # torchvision's own COCO weights: 0
-    folded: bool = True  # compute constant statistics as part of the convolution; False rounds as the peers do
+    groups: int = 32  # for `group`
+    eps: float = 1e-5  # 0 for torchvision's own COCO weights
+    folded: bool = True  # fold constant statistics into the convolution; False rounds like other implementations
 
     def __post_init__(self) -> None:
         """Raises UserError for a number that is out of range."""

@@ -1,4 +1,4 @@
-"""A path on the command line -> Annotations, whatever the format. The one place that recognises formats."""
+"""Load annotations of any supported format. The only place that recognises formats."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,17 +25,17 @@ def load_annotations(
     *,
     bad_images: BadImages = "stop",
 ) -> Annotations:
-    """Read ground truth and recognise its format by the path.
+    """Read ground truth, with its format detected from the path.
 
     - COCO: a .json file, or a folder of them and a split (Roboflow's train/_annotations.coco.json, COCO's and CVAT's
-      annotations/instances_train.json, train.json); `images` defaults to where these tools put them.
+      annotations/instances_train.json, train.json); `images` defaults to where these tools put images.
     - PASCAL VOC: a folder with Annotations/, and a split of its ImageSets/Main; that split's .txt file; or a folder of
       images with their xml files beside them, with or without folders for the splits.
     - YOLO: a data.yaml or obj.data, or a folder with or without one, and a split of it.
 
-    `classes` names the classes where the format does not (VOC; default: those that its files mention). With
-    `bad_images="skip"` images that must be read for their sizes, and cannot be, are left out.
-    Raises UserError if the path is none of these or holds something wrong.
+    `classes` names the classes if the format does not (VOC; default: those found in its files). With
+    `bad_images="skip"`, images that must be read for their sizes, but cannot be, are skipped.
+    Raises UserError if the path is none of these or has invalid content.
 
     >>> len(load_annotations("shapes/train.json")), len(load_annotations("shapes", split="val"))
     (6, 4)
@@ -65,15 +65,15 @@ def load_annotations(
 
 
 def is_one_split(annotations: str | Path) -> bool:
-    """Whether it is a file of annotations, and not a dataset that names its splits."""
+    """Return whether this is a single annotation file, not a dataset with splits."""
     path = Path(annotations).expanduser()
     return _recognise(path) in ("coco", "voc list")
 
 
 def training_splits(folder: str | Path) -> tuple[str | None, str | None]:
-    """The splits of a folder (or data.yaml) to train on and to validate on, None where it has none.
+    """Return the splits of a folder (or data.yaml) for training and validation, None if there are none.
 
-    Raises UserError if it is no dataset of a known form, or several splits could be meant.
+    Raises UserError if it is not a known dataset format, or the splits are ambiguous.
     """
     path = Path(folder).expanduser()
     match _recognise(path):
@@ -116,7 +116,7 @@ def _recognise(path: Path) -> _Format:
 
 
 def check_same_categories(train: Annotations, val: Annotations) -> None:
-    """Raise UserError naming the classes that only one of the two has, by id and name."""
+    """Raise UserError naming the classes, by id and name, that only one of the two has."""
     if train.categories == val.categories:
         return
     lines = []

@@ -1,6 +1,6 @@
-"""Is this install sound? Exercises the compiled operators and says how to mend what is broken.
+"""Diagnosis of the installation: exercises the compiled operators and explains how to fix what is broken.
 
-Imports nothing of ours that imports torchvision: that import is what may fail.
+Does not import modules that need torchvision, since that import may fail.
 """
 
 import platform
@@ -16,7 +16,7 @@ _REINSTALL = (
 
 
 def examine() -> tuple[list[str], list[str]]:
-    """Lines to print, and a line of advice for each thing that is broken (none: all is well)."""
+    """Return lines to print, and advice for each thing that is broken (none if everything works)."""
     lines = [f"python {platform.python_version()} on {platform.platform()}"]
     advice = []
     for package in _PACKAGES:
@@ -28,7 +28,7 @@ def examine() -> tuple[list[str], list[str]]:
     for name, check in _checks():
         try:
             lines.append(f"{name}: {check()}")
-        except Exception as error:  # noqa: BLE001  whatever it is, it is what the user came to see
+        except Exception as error:  # noqa: BLE001  any error is worth showing
             lines.append(f"{name}: FAILED ({str(error).splitlines()[0] if str(error) else type(error).__name__})")
             advice.append(_advice(name, str(error)))
     return lines, list(dict.fromkeys(advice))

@@ -1,7 +1,7 @@
-"""Detections as a file: COCO results, a list of {"image_id", "category_id", "bbox": [x, y, width, height], "score"}.
+"""Files of detections: COCO results, a list of {"image_id", "category_id", "bbox": [x, y, width, height], "score"}.
 
-Ours also say `file_name` and `category_name`, which other readers (pycocotools' loadRes) pass over, and by which they
-are matched to ground truth that counts its images and classes in another way.
+Files written here also contain `file_name` and `category_name`, which other readers (pycocotools' loadRes) ignore, and
+which match them to ground truth with different ids.
 """
 
 import unicodedata
@@ -22,7 +22,7 @@ _FORM = 'give a JSON list of {"image_id", "category_id", "bbox": [x, y, width, h
 
 
 class Result(msgspec.Struct, gc=False, omit_defaults=True):
-    """One detection of a results file."""
+    """One detection in a results file."""
 
     bbox: tuple[float, float, float, float]
     score: float
@@ -35,8 +35,8 @@ class Result(msgspec.Struct, gc=False, omit_defaults=True):
 def load_detections(path: str | Path, truth: Annotations | None = None) -> Array:
     """Read COCO results into (N, 7) float64: image id, x, y, width, height, score, category id.
 
-    With `truth`, entries that say `file_name` or `category_name` get the ids that it has for them, whatever ids they
-    say themselves. Raises UserError for anything else in the file, and for a name that `truth` does not have.
+    With `truth`, entries with `file_name` or `category_name` get the corresponding ids of `truth`, whatever their own
+    ids. Raises UserError for any other content, and for names that are not in `truth`.
     """
     path = Path(path)
     try:
@@ -52,9 +52,9 @@ def load_detections(path: str | Path, truth: Annotations | None = None) -> Array
 
 
 def save_detections(path: str | Path, detections: Array, truth: Annotations | None = None) -> None:
-    """Write detections (N, 7) as COCO results, atomically; with the names that `truth` has for their ids.
+    """Write detections (N, 7) as COCO results, atomically, with the names that `truth` has for their ids.
 
-    Raises UserError if that cannot be done.
+    Raises UserError if they cannot be written.
     """
     names, classes = {}, {}
     if truth is not None:
@@ -69,20 +69,20 @@ def save_detections(path: str | Path, detections: Array, truth: Annotations | No
 
 
 class FileNames:
-    """Finds images of the ground truth by the file names of another listing, which may begin at another folder."""
+    """Finds images of the ground truth by file names that may be relative to another folder."""
 
     def __init__(self, truth: Annotations) -> None:
         self.source = truth.source
         self._by_base: dict[str, list[tuple[tuple[str, ...], int]]] = defaultdict(list)
-        self._names: dict[int, str] = {}  # of the other listing, by the image that they were found to be
+        self._names: dict[int, str] = {}  # the names found so far, by the image that they match
         for i, image in enumerate(truth.image_ids.tolist()):
             parts = _parts(truth.file_names[i])
             self._by_base[parts[-1]].append((parts, image))
 
     def find(self, name: str) -> int | None:
-        """The id of the image of this name, else of the one that agrees with it as far as the shorter name goes.
+        """Return the id of the image with this name, else of the image such that one name is a suffix of the other.
 
-        None where there is none. Raises UserError if there are several, or where another name was the same image.
+        None if there is none. Raises UserError if there are several, or if another name matched the same image.
         """
         wanted = _parts(name)
         known = self._by_base.get(wanted[-1], ())

@@ -1,4 +1,4 @@
-"""From a name to a checkpoint of ours: fetched on first use, converted, kept."""
+"""From a name to a checkpoint: downloaded on first use, converted and cached."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -25,9 +25,9 @@ def say(line: str) -> None:
 
 
 def resolve(name: str) -> Path:
-    """The file of a published detector, or of `hf://owner/name`; fetched on first use.
+    """Return the file of a published detector or `hf://owner/name`, downloaded on first use.
 
-    Raises UserError for what is neither, and where it cannot be had.
+    Raises UserError for other names, or if the file cannot be downloaded.
     """
     if huggingface.is_address(name):
         return huggingface.fetch(name)
@@ -40,14 +40,14 @@ def resolve(name: str) -> Path:
 
 
 def place(row: Published) -> Path:
-    """Where a detector is kept once it is converted."""
+    """Return the cached file of a converted detector."""
     return cache_folder() / "weights" / str(table().conversion) / f"{row.name}.safetensors"
 
 
 def fetch(row: Published, say: Say = say) -> Path:
-    """A published detector as a checkpoint of ours; what there is to know at its first use is said.
+    """Download and convert a published detector; on first use, its licence and conversion notes are reported.
 
-    Raises UserError, in one line, where it does not convert or cannot be had.
+    Raises UserError if it cannot be converted or downloaded.
     """
     kept = place(row)
     if kept.is_file():
@@ -56,7 +56,7 @@ def fetch(row: Published, say: Say = say) -> Path:
     if found.part == "none":
         raise UserError(f"{row.name} does not convert: {found.reason}; `cascade-rcnn weights` lists those that do")
     with alone(kept, say):
-        if not kept.is_file():  # another process may have been here
+        if not kept.is_file():  # another process may have created it meanwhile
             original = _original(row, say)
             say(f"{row.name}: licence of the weights: {row.source.licence}; see {row.source.page}")
             _convert(row, original, kept, say)
@@ -66,7 +66,7 @@ def fetch(row: Published, say: Say = say) -> Path:
 
 
 def _original(row: Published, say: Say) -> Path:
-    """The publisher's file: the one that someone has put there, or downloaded."""
+    """Return the publisher's file, either provided by the user or downloaded."""
     file = cache_folder() / "originals" / row.file
     if file.is_file():
         if row.digest is not None and not matches(file, row.digest):
@@ -101,7 +101,7 @@ def _convert(row: Published, original: Path, kept: Path, say: Say) -> None:
 
 @contextmanager
 def _progress(name: str) -> Iterator[Report]:
-    """A line on stderr that shows how much has come, where that is a terminal."""
+    """Show download progress on stderr if it is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 

@@ -1,4 +1,4 @@
-"""From a peer's checkpoint to a detector, whatever the peer."""
+"""Conversion of any supported framework's checkpoint to a detector."""
 
 import re
 from pathlib import Path
@@ -17,24 +17,24 @@ PEERS: dict[str, ModuleType] = {"detectron2": detectron2, "mmdet": mmdet, "torch
 
 
 def convert_checkpoint(source: Path, origin: Origin, config: Path | None = None) -> tuple[Detector, list[str]]:
-    """Build the detector of a peer's checkpoint file, in evaluation mode, with notes on what was left out or assumed.
+    """Convert a checkpoint file to a detector in evaluation mode; also returns notes on what was left out or assumed.
 
-    `config` is the config that the peer trained with (detectron2: config.yaml, mmdet: config.py; an mmdet checkpoint
-    mostly holds it itself). Without one, shapes tell the architecture and the peer's stock settings the rest. Raises
-    UserError, in one line, for everything that does not convert whole.
+    `config` is the framework's training config (detectron2: config.yaml, mmdet: config.py; mmdet checkpoints usually
+    contain it). Without one, the architecture is inferred from the tensor shapes, and other settings are the
+    framework's defaults. Raises UserError for anything that cannot be converted completely.
     """
     if origin not in PEERS:
         raise UserError(f"origin '{origin}' is unknown; give {', '.join(PEERS)}")
     checkpoint = reader.read(source)
     try:
         _check_origin(checkpoint.state, origin)
-        layout.our_names(checkpoint.state, PEERS[origin].NAMES, PEERS[origin].IGNORED)  # before what the config says
+        layout.our_names(checkpoint.state, PEERS[origin].NAMES, PEERS[origin].IGNORED)  # before checking the config
         settings, notes = PEERS[origin].read_settings(config, checkpoint.meta)
         model_config, state = PEERS[origin].convert(checkpoint.state, settings)
         model = build(model_config)
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
-    model.load_state_dict(state, strict=False)  # complete but for counters of batches
+    model.load_state_dict(state, strict=False)  # complete except for batch counters
     return model.eval(), [*notes, *_notes(PEERS[origin], checkpoint.state, model_config, settings)]
 
 

@@ -1,4 +1,4 @@
-"""Reads a config that is written as Python, without running it."""
+"""Reader of configs written in Python, without running them."""
 
 import ast
 import operator
@@ -7,13 +7,13 @@ from typing import Any
 
 
 class Settings:
-    """A nested config, read by dotted path: `settings("roi_head.num_stages", 1)`."""
+    """A nested config, accessed by dotted path: `settings("roi_head.num_stages", 1)`."""
 
     def __init__(self, tree: Any) -> None:
         self.tree = tree
 
     def __call__(self, path: str, default: Any = None) -> Any:
-        """The value at a path of keys and indices, or the default where there is none."""
+        """Return the value at a path of keys and indices, or the default if there is none."""
         node = self.tree
         for key in path.split("."):
             if isinstance(node, list) and key.isdecimal() and int(key) < len(node):
@@ -26,7 +26,7 @@ class Settings:
 
 
 def assignments(text: str) -> dict[str, Any]:
-    """The values by name that a text of plain assignments gives. Raises ValueError for anything else in it."""
+    """Parse a text of plain assignments to values by name. Raises ValueError for anything else in it."""
     values: dict[str, Any] = {}
     try:
         for statement in ast.parse(text).body:
@@ -51,7 +51,7 @@ _ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
 
 
 def _value(node: ast.expr, names: dict[str, Any]) -> Any:
-    """The value of an expression of constants, containers, dict(...), numbers' arithmetic and earlier names."""
+    """Evaluate an expression of constants, containers, dict(...), arithmetic on numbers and earlier names."""
     match node:
         case ast.Constant(value=value):
             return value

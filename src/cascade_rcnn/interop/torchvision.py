@@ -1,4 +1,4 @@
-"""torchvision's checkpoints: `fasterrcnn_resnet50_fpn`, its `_v2` and their kin."""
+"""torchvision's checkpoints: `fasterrcnn_resnet50_fpn`, its `_v2` and related models."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from cascade_rcnn.interop.layout import Names, State
 _BLOCKS = (("lateral", "inner"), ("output", "layer"))
 _HEAD = (
     *(("fc1", "box_head.fc6"), ("fc2", "box_head.fc7")),
-    # "v2": four convolutions with normalisation, then (behind what flattens) one layer
+    # "v2": four convolutions with normalisation, then (after flattening) one linear layer
     *((f"{kind}{k + 1}", f"box_head.{k}.{i}") for k in range(4) for i, kind in enumerate(("conv", "bn"))),
     *(("fc1", "box_head.5"), ("classifier", "box_predictor.cls_score"), ("regressor", "box_predictor.bbox_pred")),
 )
@@ -52,17 +52,17 @@ _LOSS = SmoothL1Config(beta=1 / 9)
 
 
 def read_settings(config: Path | None, meta: dict[str, Any]) -> tuple[None, list[str]]:
-    """Nothing: torchvision has no config files. Raises UserError if one is given."""
+    """Return no settings: torchvision has no config files. Raises UserError if one is given."""
     if config is not None:
         raise UserError("torchvision has no config files; leave --config out")
     return None, []
 
 
 def to_config(skeleton: ModelConfig, *, own_weights: bool, batch_norm: bool) -> ModelConfig:
-    """What the shapes tell, completed by torchvision's defaults.
+    """Complete the architecture inferred from tensor shapes with torchvision's defaults.
 
-    `own_weights`: trained by torchvision itself on COCO; `batch_norm`: batch norm was trained, else its statistics are
-    fixed (and their eps is 0 in torchvision's own weights).
+    `own_weights`: published by torchvision, trained on COCO; `batch_norm`: batch norm was trained, otherwise its
+    statistics are fixed (with an eps of 0 in torchvision's own weights).
     """
     backbone, _, _ = layout.parts(skeleton)
     norm = NormConfig(kind="batch" if batch_norm else "frozen", folded=False)
@@ -90,10 +90,10 @@ def to_config(skeleton: ModelConfig, *, own_weights: bool, batch_norm: bool) -> 
 
 
 def convert(state: State, settings: None = None) -> tuple[ModelConfig, State]:
-    """torchvision's state dict (it has no config file) -> our config and state dict."""
+    """Convert torchvision's state dict (there is no config file) to a config and state dict."""
     ours = layout.our_names(state, NAMES, IGNORED)
     skeleton = layout.skeleton(ours)
     batch_norm = any(name.endswith("num_batches_tracked") for name in state)
-    # COCO's 90 ids: weights that torchvision publishes. For those with fixed batch norm its code sets eps to 0.
+    # COCO's 90 ids: weights published by torchvision. Its code sets eps to 0 for those with fixed batch norm.
     config = to_config(skeleton, own_weights=skeleton.num_classes == 90, batch_norm=batch_norm)
     return config, layout.check(layout.relaid(ours, config, LAYOUT), config)

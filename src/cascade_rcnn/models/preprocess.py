@@ -122,9 +122,7 @@ class Preprocess(nn.Module):
         if len(labels) and not (int(labels.min()) >= 1 and int(labels.max()) <= self.num_classes):
             low, high = int(labels.min()), int(labels.max())
             if low < 1:
-                advice = (
-                    "labels start at 1, 0 is background: remove such boxes, or add 1 to labels that start at 0"
-                )
+                advice = "labels start at 1, 0 is background: remove such boxes, or add 1 to labels that start at 0"
             else:
                 advice = f"create it with num_classes={high} or map them"
             raise UserError(

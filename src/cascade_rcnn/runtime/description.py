@@ -1,4 +1,4 @@
-"""What an exported file says of itself, as JSON in the place its format has for such things."""
+"""The metadata of an exported file, stored as JSON in its format's own metadata field."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,11 +20,11 @@ class Description:
 
     config: ModelConfig
     precision: ExportPrecision = "fp32"
-    divisor: int = 32  # any H and W are multiples of it
-    size: tuple[int, int] | None = None  # H, W that every image is fitted into, one at a time; None: any B, H, W
+    divisor: int = 32  # H and W are multiples of it
+    size: tuple[int, int] | None = None  # fixed H, W that images are fitted into, one at a time; None: any B, H, W
 
     def to_json(self) -> str:
-        """As JSON text."""
+        """Return the description as JSON."""
         return msgspec.json.encode({"format": FORMAT, **msgspec.to_builtins(self)}).decode()
 
     @classmethod
