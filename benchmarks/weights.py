@@ -24,9 +24,9 @@ from benchmarks.photo import objects
 from cascade_rcnn.config import Category, ModelConfig, ModelOptions
 from cascade_rcnn.config.presets import preset_stages
 from cascade_rcnn.interop import layout
-from cascade_rcnn.interop import mmdet as mmdet_names
-from cascade_rcnn.interop import torchvision as torchvision_names
+from cascade_rcnn.interop.convert import names_at
 from cascade_rcnn.interop.detectron2 import to_detectron2
+from cascade_rcnn.interop.renaming import relaid, rename
 from cascade_rcnn.models.architectures import model_config
 from cascade_rcnn.models.build import build
 from cascade_rcnn.models.detector import Detector
@@ -138,20 +138,21 @@ def first_stage(cascade: Detector) -> Detector:
 def to_torchvision(faster: Detector) -> dict[str, Tensor]:
     """The same network under torchvision's names; every class gets the one regressor that ours has."""
     regressors = faster.config.num_classes + 1
-    theirs = {}
+    theirs, names = {}, names_at("torchvision", faster.config)
     for name, value in faster.state_dict().items():
         if name.endswith("fc1.weight"):
             value = layout.fc1_out(value, faster.config)
         if ".regressor." in name:
             value = value.repeat(regressors, *(1,) * (value.ndim - 1))
-        theirs[layout.rename(name, torchvision_names.NAMES) or name] = value.contiguous()
+        theirs[rename(name, names) or name] = value.contiguous()
     return theirs
 
 
 def to_mmdet(model: Detector) -> dict[str, Tensor]:
     """The same network under mmdetection's names and in its layout."""
-    state = layout.relaid(model.state_dict(), model.config, layout.LAYOUT_OUT)
-    return {layout.rename(name, mmdet_names.NAMES) or name: value for name, value in state.items()}
+    names = names_at("mmdet", model.config)
+    state = relaid(model.state_dict(), model.config, layout.LAYOUT_OUT)
+    return {rename(name, names) or name: value for name, value in state.items()}
 
 
 def prepare(folder: Path, image: Tensor, task: Task) -> None:

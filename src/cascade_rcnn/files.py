@@ -1,5 +1,6 @@
-"""Atomic file writes: files are written aside, synced to disk and renamed, so that no reader ever sees half a file,
-even after a power loss. A folder has a single writer.
+"""Atomic file writes, and locks on folders.
+
+Files are written aside, synced to disk and renamed, so that no reader ever sees half a file, even after a power loss.
 """
 
 import errno
@@ -114,8 +115,7 @@ def remove_leftovers(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Be the folder's only writer inside the block; it is created if needed. The lock ends with the process, in any
-    case.
+    """Lock the folder inside the block, creating it if needed. The lock ends with the process at the latest.
 
     Raises UserError if another process holds it. There is no lock on systems and file systems that do not support it.
     """

@@ -62,8 +62,7 @@ class Given(NamedTuple):
     number: Literal["one", "list", "stream"]
 
     def map(self, detect: Detect, batch_size: int) -> "Found":
-        """Return the detections of one image, a list for several, or an iterator holding one batch at a time for a
-        stream.
+        """Return the detections of one image, a list for several, or an iterator for a stream, batch by batch.
 
         `detect` maps a batch to its detections; `metadata["path"]` is set here for images given by path.
         """

@@ -6,7 +6,7 @@ B images · L maps · K boxes · M classes · R regressors: 1 (class-agnostic) o
 from collections.abc import Sequence
 from typing import Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from cascade_rcnn.box_coder import BoxCoder
 from cascade_rcnn.structures import Detections, Targets, TrainedOn
@@ -20,6 +20,13 @@ class Backbone(Protocol):
 
     def __call__(self, pixels: Tensor, /) -> list[Tensor]:
         """(B, 3, H, W), normalised -> L of (B, channels[l], H / strides[l], W / strides[l])."""
+        ...
+
+    def layers(self) -> Sequence[nn.Module]:
+        """The parts of the network from the pixels on, which together hold all parameters.
+
+        The first ones can be frozen, and layer-wise learning rates rise from the first to the last.
+        """
         ...
 
 

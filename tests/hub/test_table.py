@@ -108,9 +108,10 @@ def skeletons():
     found = {}
     for origin in ("detectron2", "mmdet"):
         state = load_file(FIXTURES / origin / "cascade_thin" / "weights.safetensors")
-        ours = layout.our_names(state, PEERS[origin].NAMES, PEERS[origin].IGNORED)
-        found[origin, True] = layout.skeleton(ours)
-        found[origin, False] = layout.skeleton({k: v for k, v in ours.items() if not re.search(r"heads\.[12]\.", k)})
+        family, ours = layout.our_names(origin, state, PEERS[origin].NAMES, PEERS[origin].IGNORED)
+        found[origin, True] = layout.skeleton(ours, family)
+        single = {k: v for k, v in ours.items() if not re.search(r"heads\.[12]\.", k)}
+        found[origin, False] = layout.skeleton(single, family)
     return found
 
 

@@ -10,9 +10,10 @@ from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
 from cascade_rcnn import create_model
 from cascade_rcnn.config import Category
-from cascade_rcnn.interop import categories, layout, mmdet, torchvision
-from cascade_rcnn.interop.convert import convert_checkpoint
+from cascade_rcnn.interop import categories, layout
+from cascade_rcnn.interop.convert import convert_checkpoint, names_at
 from cascade_rcnn.interop.detectron2 import to_detectron2
+from cascade_rcnn.interop.renaming import relaid, rename
 from cascade_rcnn.models.checkpoint import save
 from cascade_rcnn.models.fine_tuning import start_from
 
@@ -40,8 +41,8 @@ def in_the_peers_form(origin: str) -> dict[str, Tensor]:
     if origin == "detectron2":
         return to_detectron2(built)
     if origin == "mmdet":
-        state = layout.relaid(built.state_dict(), built.config, layout.LAYOUT_OUT)
-        return {layout.rename(name, mmdet.NAMES) or name: value for name, value in state.items()}
+        state = relaid(built.state_dict(), built.config, layout.LAYOUT_OUT)
+        return {rename(name, names_at("mmdet", built.config)) or name: value for name, value in state.items()}
     found = {}
     for name, value in built.state_dict().items():
         if name.endswith("num_batches_tracked"):  # fixed batch norm, as in the weights that torchvision publishes
@@ -49,7 +50,7 @@ def in_the_peers_form(origin: str) -> dict[str, Tensor]:
         value = layout.fc1_out(value, built.config) if name.endswith("fc1.weight") else value
         if ".regressor." in name:  # the background's come first there, unused
             value = torch.cat([value.new_zeros(4, *value.shape[1:]), value])
-        found[layout.rename(name, torchvision.NAMES) or name] = value
+        found[rename(name, names_at("torchvision", built.config)) or name] = value
     return found
 
 

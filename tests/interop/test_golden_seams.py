@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from cascade_rcnn.config import replace
-from cascade_rcnn.interop import layout
-from cascade_rcnn.interop.convert import PEERS, convert_checkpoint
+from cascade_rcnn.interop.convert import convert_checkpoint, names_at
+from cascade_rcnn.interop.renaming import rename
 from cascade_rcnn.models.build import build
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.structures import Proposals
@@ -102,8 +102,8 @@ def test_losses_and_gradients_of_the_heads(name, two_threads):
             found = losses[f"{ours}_stage{t + 1}" if stages > 1 else ours]
             torch.testing.assert_close(found, expected.float(), rtol=2e-4, atol=0)
     own = {key: p.grad for key, p in model.named_parameters() if p.grad is not None}
-    rows = PEERS[CASES[name]].NAMES
-    ours_of = {new: key for key in own for row in rows if (new := layout.rename(key, [row]))}
+    rows = names_at(CASES[name], model.config)
+    ours_of = {new: key for key in own for row in rows if (new := rename(key, [row]))}
     norms = held["gradnorm_box"].double()
     found = torch.stack([own[ours_of[key]].norm() for key in names["gradnorm_box_names"]]).double()
     apart = (found - norms).abs() / norms.clamp(min=1e-3 * float(norms.max()))

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from cascade_rcnn.config import ResNetConfig, replace
 from cascade_rcnn.interop import layout
+from cascade_rcnn.interop.convert import names_at
+from cascade_rcnn.interop.renaming import relaid, rename
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.structures import ImageBatch, Proposals, Targets
 
@@ -44,8 +46,8 @@ def check_gradients(peer, model: Detector, kind: str, rounds_alike: bool) -> Non
     """Norms of all gradients the peer has, and the whole of some."""
     tolerance = 1e-3 if rounds_alike else 1e-2
     own = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    rows = peer.module.NAMES
-    renamed = {name: [layout.rename(name, [row]) for row in rows] for name in own}
+    rows = names_at(peer.origin, model.config)
+    renamed = {name: [rename(name, [row]) for row in rows] for name in own}
     ours = {theirs: name for name, candidates in renamed.items() for theirs in candidates if theirs}
     names, norms = peer.names[f"gradnorm_{kind}_names"], peer.train[f"gradnorm_{kind}"]
     assert {ours[name] for name in names} == own.keys()
@@ -53,12 +55,12 @@ def check_gradients(peer, model: Detector, kind: str, rounds_alike: bool) -> Non
     apart = ((found - norms).abs() - 1e-6 * norms.max()) / norms.clamp(min=1e-9)
     assert float(apart.max()) < tolerance
     assert float(((found - norms) / norms.clamp(min=1e-9)).abs().median()) < tolerance / 10
-    relaid = layout.relaid(own, peer.config, layout.LAYOUT_OUT)
+    in_layout = relaid(own, peer.config, layout.LAYOUT_OUT)
     whole = {k.removeprefix(f"grad_{kind}/"): v for k, v in peer.train.items() if k.startswith(f"grad_{kind}/")}
     assert whole
     for name, expected in whole.items():
         atol = tolerance * float(expected.abs().max())
-        torch.testing.assert_close(relaid[ours[name]], expected, rtol=tolerance, atol=atol)
+        torch.testing.assert_close(in_layout[ours[name]], expected, rtol=tolerance, atol=atol)
 
 
 @pytest.mark.parametrize("peer", ["mmdet-cascade"], indirect=True)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cascade_rcnn import create_model, list_models
+from cascade_rcnn import UserError, create_model, list_models
 
 TABLE_6 = {  # MiB of float32, 80 classes
     "faster_rcnn_vgg16": 278,
@@ -62,3 +62,9 @@ def test_models_are_listed_by_patterns():
     both = list_models("*rfcn*") + [name for name in everything if "rfcn" not in name]
     assert sorted(both) == everything
     assert list_models("resnet") == []
+
+
+@pytest.mark.parametrize(("option", "value"), [("drop_path", 0.1), ("checkpointing", True)])
+def test_options_that_a_backbone_lacks_are_refused(option, value):
+    with pytest.raises(UserError, match=f"{option}={value}: resnet50 has no such option"):
+        create_model("cascade_rcnn_resnet50_fpn", 1, **{option: value})

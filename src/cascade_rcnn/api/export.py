@@ -25,8 +25,7 @@ def export_model(
     calibration: int = 128,
     max_drop: float = 0.02,
 ) -> Report:
-    """Export a model for onnxruntime ("onnx"), OpenVINO or torch ("torch-export"), and verify that its detections
-    match.
+    """Export a model for onnxruntime ("onnx"), OpenVINO or torch ("torch-export"), and verify its detections.
 
     `output` defaults to the checkpoint's name with the format's suffix. A `dynamic` file accepts batches of any size
     and images of any size, otherwise one image at a time, fitted into `size` (height, width; default: the model's short

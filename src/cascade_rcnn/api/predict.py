@@ -34,8 +34,9 @@ def predict_files(
     overwrite: bool = False,
     trust: bool = False,
 ) -> PredictionSummary:
-    """Detect objects in files, folders and glob patterns; writes `detections.json`, `images.jsonl`, `pictures/` to
-    `output`.
+    """Detect objects in files, folders and glob patterns, and write the results to the folder `output`.
+
+    It contains `detections.json`, `images.jsonl` and `pictures/`.
 
     `model` is a `Detector`, `Predictor` or `Runtime`, or the path of a checkpoint or exported file; `device`,
     `precision`, `min_size`, `max_detections` and `nms_iou` only apply to paths. `paths` defaults to the images of

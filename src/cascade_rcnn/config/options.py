@@ -37,7 +37,10 @@ class ModelOptions:
     # short side; several: drawn per batch in training; None: images as they are; default: 800, without a pyramid 600
     min_size: int | tuple[int, ...] | Literal["default"] | None = "default"
     max_size: int | None = None  # long side; 1333, without a pyramid 1000
-    trainable_layers: int | None = None  # of the backbone's 5 (torchvision's count); 3 with pretrained weights, else 5
+    # of the backbone, counted from its output (ResNets and VGG have 5); default: 3 of those if pretrained, else all
+    trainable_layers: int | None = None
+    drop_path: float | None = None  # stochastic depth: rate of the last block, rising from 0; None: as published
+    checkpointing: bool = False  # compute the blocks of the backbone again in the backward pass: less memory, slower
     score_threshold: float | None = None
     nms_iou: float = 0.5
     max_detections: int = 100

@@ -1,5 +1,7 @@
-"""Data loading. The images, their order and seeds are a pure function of (seed, epoch): a resumed training run sees
-exactly what an uninterrupted one would have seen, whatever the number of workers.
+"""Data loading.
+
+The images, their order and seeds are a pure function of (seed, epoch): a resumed training run sees exactly what an
+uninterrupted one would have seen, whatever the number of workers.
 """
 
 import atexit

@@ -71,8 +71,7 @@ def regression_targets(detector: Detector, batches: Batches) -> RegressionTarget
 
 
 def training_samples(detector: Detector, batches: Batches) -> StageSamples:
-    """Collect the boxes that each stage is trained on (Figures 2 and 4): sampled proposals, then earlier stages'
-    outputs.
+    """Collect the boxes that each stage is trained on (Figures 2 and 4): proposals, then earlier stages' outputs.
 
     Ground truth appended to the proposals, and boxes refined from it, are left out: the figures show what the detector
     produces from its own proposals.

@@ -36,8 +36,7 @@ class DetectionGraph(nn.Module):
             layer.to(dtype)  # but not the anchors
 
     def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Detect in images (B, 3, H, W), float32 RGB 0..255, padded with the mean; sizes (B, 2): height and width
-        inside.
+        """Detect in images (B, 3, H, W), float32 RGB 0..255, padded with the mean; sizes (B, 2) before padding.
 
         Returns boxes (B, D, 4) XYXY in pixels of this input, scores (B, D), labels (B, D); label 0 marks empty slots.
         """

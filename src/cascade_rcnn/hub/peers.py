@@ -30,7 +30,8 @@ def outcome(row: Published) -> Outcome:
     peer = PEERS[row.source.origin]
     with config_file(row) as config:
         try:
-            layout.our_names({name: torch.empty(0) for name in row.tensors}, peer.NAMES, peer.IGNORED)
+            tensors = {name: torch.empty(0) for name in row.tensors}
+            layout.our_names(row.source.origin, tensors, peer.NAMES, peer.IGNORED)
             peer.read_settings(config, {})
         except UserError as error:
             reason = str(error).removeprefix(f"{config}: ").replace(" (0,)", "")  # the tensors have no shapes here

@@ -7,8 +7,8 @@ from typing import Any, Literal, TypeAlias
 
 from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.interop import detectron2, layout, mmdet, reader, torchvision
-from cascade_rcnn.interop.layout import State
+from cascade_rcnn.interop import backbones, detectron2, layout, mmdet, reader, torchvision
+from cascade_rcnn.interop.renaming import Names, State
 from cascade_rcnn.models.build import build
 from cascade_rcnn.models.detector import Detector
 
@@ -28,7 +28,9 @@ def convert_checkpoint(source: Path, origin: Origin, config: Path | None = None)
     checkpoint = reader.read(source)
     try:
         _check_origin(checkpoint.state, origin)
-        layout.our_names(checkpoint.state, PEERS[origin].NAMES, PEERS[origin].IGNORED)  # before checking the config
+        layout.our_names(
+            origin, checkpoint.state, PEERS[origin].NAMES, PEERS[origin].IGNORED
+        )  # before checking the config
         settings, notes = PEERS[origin].read_settings(config, checkpoint.meta)
         model_config, state = PEERS[origin].convert(checkpoint.state, settings)
         model = build(model_config)
@@ -36,6 +38,11 @@ def convert_checkpoint(source: Path, origin: Origin, config: Path | None = None)
         raise UserError(f"{source}: {error}") from None
     model.load_state_dict(state, strict=False)  # complete except for batch counters
     return model.eval(), [*notes, *_notes(PEERS[origin], checkpoint.state, model_config, settings)]
+
+
+def names_at(origin: Origin, config: ModelConfig) -> Names:
+    """Return the rows (our module, the peer's module) of all that a model of this config may hold."""
+    return (*backbones.of_config(origin, config.backbone).names, *PEERS[origin].NAMES)
 
 
 def _check_origin(state: State, origin: str) -> None:

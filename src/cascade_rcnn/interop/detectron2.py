@@ -10,7 +10,6 @@ from cascade_rcnn.config import (
     InferenceConfig,
     IoULossConfig,
     ModelConfig,
-    NormConfig,
     PreprocessConfig,
     RoIAlignConfig,
     RPNConfig,
@@ -21,22 +20,14 @@ from cascade_rcnn.config import (
 )
 from cascade_rcnn.config.presets import DETECTRON2
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.interop import categories, layout
-from cascade_rcnn.interop.detectron2_config import STOCK, STOCK_CASCADE, STOCK_RESNEXT, read_config
-from cascade_rcnn.interop.layout import Names, State
+from cascade_rcnn.interop import backbones, categories, layout
+from cascade_rcnn.interop.detectron2_config import STOCK, STOCK_CASCADE, read_config
+from cascade_rcnn.interop.norms import detectron2_norm
+from cascade_rcnn.interop.renaming import Names, State, relaid, rename
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.text import count
 
 _BODY: Names = (
-    ("backbone.conv1", "backbone.bottom_up.stem.conv1"),
-    ("backbone.bn1", "backbone.bottom_up.stem.conv1.norm"),
-    *((f"backbone.layer{k}.{{}}.conv{{}}", f"backbone.bottom_up.res{k + 1}.{{}}.conv{{}}") for k in range(1, 5)),
-    *((f"backbone.layer{k}.{{}}.bn{{}}", f"backbone.bottom_up.res{k + 1}.{{}}.conv{{}}.norm") for k in range(1, 5)),
-    *((f"backbone.layer{k}.{{}}.downsample.0", f"backbone.bottom_up.res{k + 1}.{{}}.shortcut") for k in range(1, 5)),
-    *(
-        (f"backbone.layer{k}.{{}}.downsample.1", f"backbone.bottom_up.res{k + 1}.{{}}.shortcut.norm")
-        for k in range(1, 5)
-    ),
     *((f"pyramid.lateral.{k}", f"backbone.fpn_lateral{k + 2}") for k in range(4)),
     *((f"pyramid.output.{k}", f"backbone.fpn_output{k + 2}") for k in range(4)),
     *((f"pyramid.lateral_norm.{k}", f"backbone.fpn_lateral{k + 2}.norm") for k in range(4)),
@@ -75,10 +66,10 @@ def read_settings(config: Path | None, meta: dict[str, Any]) -> tuple[dict[str, 
 
 def to_config(skeleton: ModelConfig, settings: dict[str, Any] | None) -> ModelConfig:
     """What the shapes tell, completed by the settings of a config file (None: detectron2's stock settings)."""
-    backbone, pyramid, head = layout.parts(skeleton)
+    backbone = backbones.of_config("detectron2", skeleton.backbone)
+    pyramid, head = layout.parts(skeleton)
     get: dict[str, Any] = STOCK | (STOCK_CASCADE if len(skeleton.stages) > 1 else {})
-    get |= STOCK_RESNEXT if backbone.groups > 1 else {}
-    get |= settings or {}
+    get |= {**backbone.stock(skeleton.backbone), **(settings or {})}
     dataset = "coco" if settings is None else " ".join(get["DATASETS.TRAIN"])
     return replace(
         skeleton,
@@ -93,15 +84,10 @@ def to_config(skeleton: ModelConfig, settings: dict[str, Any] | None) -> ModelCo
             bgr=get["INPUT.FORMAT"] == "BGR",
             antialias=True,
         ),
-        backbone=replace(
-            backbone,
-            stride_in_1x1=get["MODEL.RESNETS.STRIDE_IN_1X1"],
-            norm=_norm(get["MODEL.RESNETS.NORM"], backbone.norm),
-            frozen_stages=get["MODEL.BACKBONE.FREEZE_AT"],
-        ),
-        pyramid=replace(pyramid, norm=_norm(get["MODEL.FPN.NORM"], pyramid.norm)),
+        backbone=backbone.complete(skeleton.backbone, get),
+        pyramid=replace(pyramid, norm=detectron2_norm(get["MODEL.FPN.NORM"], pyramid.norm)),
         rpn=_rpn(skeleton, get),
-        box_head=replace(head, norm=_norm(get["MODEL.ROI_BOX_HEAD.NORM"], head.norm)),
+        box_head=replace(head, norm=detectron2_norm(get["MODEL.ROI_BOX_HEAD.NORM"], head.norm)),
         box_loss=_box_loss(get, "MODEL.ROI_BOX_HEAD"),
         roi_align=RoIAlignConfig(
             resolution=skeleton.roi_align.resolution,
@@ -118,13 +104,6 @@ def to_config(skeleton: ModelConfig, settings: dict[str, Any] | None) -> ModelCo
             max_detections=get["TEST.DETECTIONS_PER_IMAGE"],
         ),
     )
-
-
-def _norm(name: str, seen: NormConfig | None) -> NormConfig | None:
-    """The layer that detectron2's `get_norm` makes of a name, where the tensors show one at all."""
-    if seen is None or not name:
-        return seen
-    return NormConfig(kind="frozen" if name == "FrozenBN" else "group" if name == "GN" else "batch", folded=False)
 
 
 def _box_loss(get: dict[str, Any], part: str) -> BoxLossConfig:
@@ -185,9 +164,11 @@ def _rpn(skeleton: ModelConfig, get: dict[str, Any]) -> RPNConfig:
 
 def convert(state: State, settings: dict[str, Any] | None) -> tuple[ModelConfig, State]:
     """detectron2's state dict and settings -> our config and state dict."""
-    ours = layout.our_names(state, NAMES, IGNORED)
-    config = to_config(layout.skeleton(ours), settings)
-    return config, layout.check(layout.relaid(ours, config, layout.LAYOUT_IN), config)
+    family, ours = layout.our_names("detectron2", state, NAMES, IGNORED)
+    config = to_config(layout.skeleton(ours, family), settings)
+    return config, layout.check(
+        relaid(ours, config, {**layout.LAYOUT_IN, **family.peers["detectron2"].layout_in}), config
+    )
 
 
 def to_detectron2(model: Detector) -> State:
@@ -196,13 +177,13 @@ def to_detectron2(model: Detector) -> State:
     Raises UserError for a model that it has no names for.
     """
     config = model.config
-    if not isinstance(config.pyramid, FPNConfig) or config.method != "cascade" or not config.rpn.shared:
+    fits = isinstance(config.pyramid, FPNConfig) and config.method == "cascade" and config.rpn.shared
+    if not (fits and backbones.converts("detectron2", config.backbone)):
         raise UserError(
             f"{config.name}: detectron2 takes Faster and Cascade R-CNN on a feature pyramid whose levels share the "
             "RPN; other architectures (and models of the paper's semantics) do not convert"
         )
-    rows = (*_BODY, *(_CASCADE if len(model.config.stages) > 1 else _SINGLE))
-    state = layout.relaid(model.state_dict(), model.config, layout.LAYOUT_OUT)
-    return {
-        layout.rename(name, rows) or name: t for name, t in state.items() if not name.endswith("num_batches_tracked")
-    }
+    backbone = backbones.of_config("detectron2", config.backbone)
+    rows = (*backbone.names, *_BODY, *(_CASCADE if len(model.config.stages) > 1 else _SINGLE))
+    state = relaid(model.state_dict(), model.config, {**layout.LAYOUT_OUT, **backbone.layout_out})
+    return {rename(name, rows) or name: t for name, t in state.items() if not name.endswith("num_batches_tracked")}

@@ -58,8 +58,6 @@ STOCK: dict[str, Any] = {
 }
 # ... its Cascade R-CNN keeps more proposals in training
 STOCK_CASCADE = {"MODEL.RPN.POST_NMS_TOPK_TRAIN": 2000}
-# ... its ResNeXt models come from other pretrained weights
-STOCK_RESNEXT = {"MODEL.PIXEL_STD": [57.375, 57.12, 58.395], "MODEL.RESNETS.STRIDE_IN_1X1": False}
 
 _REQUIRED: dict[str, tuple[Any, ...]] = {
     "MODEL.META_ARCHITECTURE": ("GeneralizedRCNN",),

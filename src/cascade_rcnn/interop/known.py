@@ -16,19 +16,25 @@ class Known:
     required: Mapping[str, Collection[Any]]  # settings without an equivalent: the only values that can be converted
     inert: str  # a pattern of names: training schedules, unsupported parts, and what tensor shapes determine anyway
 
-    def check(self, settings: Iterable[tuple[str, Any]], where: str) -> None:
-        """Raise UserError for the first setting that would be lost; None counts as unset."""
+    def check(self, settings: Iterable[tuple[str, Any]], where: str, prefix: str = "") -> None:
+        """Raise UserError for the first setting that would be lost; None counts as unset.
+
+        `prefix` is prepended to the setting's name in errors.
+        """
         said = [(name, value) for name, value in settings if value is not None]
         for wanted, allowed in self.required.items():
             for name, value in said:
                 if name == wanted and value not in allowed:
-                    raise UserError(f"{where}: {name} is {value!r}; {' or '.join(map(repr, allowed))} converts")
+                    raise UserError(f"{where}: {prefix}{name} is {value!r}; {' or '.join(map(repr, allowed))} converts")
         lost = [s for s in said if s[0] not in {*self.read, *self.required} and not re.match(self.inert, s[0])]
         for name, value in sorted(lost, key=lambda setting: not setting[0].endswith("type")):  # types first
             raise UserError(
-                f"{where}: {name} is {value!r}, which has no equivalent here; where it does not touch what the model "
-                "finds, take it out of the file"
+                f"{where}: {prefix}{name} is {value!r}, which has no equivalent here; where it does not touch what the "
+                "model finds, take it out of the file"
             )
+
+
+NOTHING = Known(read=(), required={}, inert="(?!)")
 
 
 def leaves(tree: Any, name: str = "") -> Iterable[tuple[str, Any]]:

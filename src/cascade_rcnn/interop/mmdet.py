@@ -10,7 +10,6 @@ from cascade_rcnn.config import (
     InferenceConfig,
     IoULossConfig,
     ModelConfig,
-    NormConfig,
     PreprocessConfig,
     RoIAlignConfig,
     RPNConfig,
@@ -21,10 +20,11 @@ from cascade_rcnn.config import (
 )
 from cascade_rcnn.config.presets import MMDET
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.interop import categories, layout
-from cascade_rcnn.interop.layout import Names, State
+from cascade_rcnn.interop import backbones, categories, layout
 from cascade_rcnn.interop.mmdet_config import IOU_LOSSES, parse_config, pipeline, proposals, read_config, scale
+from cascade_rcnn.interop.norms import mmdet_norm
 from cascade_rcnn.interop.python_config import Settings
+from cascade_rcnn.interop.renaming import Names, State, relaid
 
 SIGN = r"(neck\.lateral_convs|roi_head\.bbox_head|rpn_head)\."
 _KINDS = (("conv", "conv"), ("bn", "bn"), ("bn", "gn"))  # ours and theirs, which tells apart what normalises
@@ -34,9 +34,6 @@ _HEADS = (
     *(("classifier", "fc_cls"), ("regressor", "fc_reg")),
 )
 NAMES: Names = (
-    *((f"backbone.{ours}1", f"backbone.{theirs}1") for ours, theirs in _KINDS),
-    *((f"backbone.layer{{}}.{{}}.{ours}{{}}", f"backbone.layer{{}}.{{}}.{theirs}{{}}") for ours, theirs in _KINDS),
-    ("backbone.layer{}.{}.downsample.{}", "backbone.layer{}.{}.downsample.{}"),
     ("pyramid.lateral.{}", "neck.lateral_convs.{}.conv"),
     ("pyramid.output.{}", "neck.fpn_convs.{}.conv"),
     *(("pyramid.lateral_norm.{}", f"neck.lateral_convs.{{}}.{kind}") for kind in ("bn", "gn")),
@@ -71,7 +68,8 @@ def read_settings(config: Path | None, meta: dict[str, Any]) -> tuple[Settings |
 def to_config(skeleton: ModelConfig, settings: Settings | None) -> ModelConfig:
     """What the shapes tell, completed by a config (None: the stock settings of mmdet's 1x schedules)."""
     get = settings or Settings({})
-    backbone, pyramid, box_head = layout.parts(skeleton)
+    backbone = backbones.of_config("mmdet", skeleton.backbone)
+    pyramid, box_head = layout.parts(skeleton)
     cascade = len(skeleton.stages) > 1
     head = Settings(get("model.roi_head.bbox_head.0", get("model.roi_head.bbox_head", {})))
     return replace(
@@ -80,15 +78,10 @@ def to_config(skeleton: ModelConfig, settings: Settings | None) -> ModelConfig:
         stages=tuple(_stage(t, len(skeleton.stages), get) for t in range(len(skeleton.stages))),
         semantics=MMDET.semantics,
         preprocess=_preprocess(get),
-        backbone=replace(
-            backbone,
-            stride_in_1x1=get("model.backbone.style", "pytorch") == "caffe",
-            norm=_backbone_norm(backbone.norm, get),
-            frozen_stages=get("model.backbone.frozen_stages", 1) + 1,
-        ),
-        pyramid=replace(pyramid, norm=_norm(pyramid.norm, get("model.neck.norm_cfg"))),
+        backbone=backbone.complete(skeleton.backbone, get),
+        pyramid=replace(pyramid, norm=mmdet_norm(pyramid.norm, get("model.neck.norm_cfg"))),
         rpn=_rpn(skeleton.rpn, get, cascade=cascade),
-        box_head=replace(box_head, norm=_norm(box_head.norm, head("norm_cfg"))),
+        box_head=replace(box_head, norm=mmdet_norm(box_head.norm, head("norm_cfg"))),
         box_loss=_box_loss(head("loss_bbox"), 1.0 if cascade else 0.0),
         roi_align=RoIAlignConfig(
             resolution=skeleton.roi_align.resolution,
@@ -141,22 +134,6 @@ def _stage(t: int, number: int, get: Settings) -> StageConfig:
         mean=tuple(coder.get("target_means", (0.0,) * 4)),
         loss_weight=float(get(f"model.roi_head.stage_loss_weights.{t}", 0.5**t)),
     )
-
-
-def _norm(seen: NormConfig | None, layer: dict[str, Any] | None) -> NormConfig | None:
-    """What the tensors show of a layer, completed by its norm_cfg."""
-    if seen is None:
-        return None
-    groups = (layer or {}).get("num_groups", seen.groups)
-    return replace(seen, groups=groups, eps=float((layer or {}).get("eps", 1e-5)), folded=False)
-
-
-def _backbone_norm(seen: NormConfig, get: Settings) -> NormConfig:
-    norm = _norm(seen, get("model.backbone.norm_cfg"))
-    assert norm is not None
-    if norm.kind != "group" and get("model.backbone.norm_eval", True):
-        norm = replace(norm, kind="affine" if get("model.backbone.norm_cfg.requires_grad", True) else "frozen")
-    return norm
 
 
 def _box_loss(loss: dict[str, Any] | None, default: float) -> BoxLossConfig:
@@ -225,6 +202,7 @@ def _or(value: Any, default: Any) -> Any:
 
 def convert(state: State, settings: Settings | None) -> tuple[ModelConfig, State]:
     """mmdet's state dict and settings -> our config and state dict."""
-    ours = layout.our_names(state, NAMES, IGNORED)
-    config = to_config(layout.skeleton(ours), settings)
-    return config, layout.check(layout.relaid(ours, config, layout.LAYOUT_IN), config)
+    family, ours = layout.our_names("mmdet", state, NAMES, IGNORED)
+    config = to_config(layout.skeleton(ours, family), settings)
+    changes = {**layout.LAYOUT_IN, **family.peers["mmdet"].layout_in}
+    return config, layout.check(relaid(ours, config, changes), config)

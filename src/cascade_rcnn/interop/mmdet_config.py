@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.interop.backbones import mmdet_type
 from cascade_rcnn.interop.known import Known, leaves
 from cascade_rcnn.interop.python_config import Settings, assignments
 
@@ -15,11 +16,9 @@ _BOX_LOSSES = ("L1Loss", "SmoothL1Loss", *IOU_LOSSES)
 _NORMS = ("BN", "SyncBN", "MMSyncBN", "GN")
 # Of `model`; what both the RPN and the heads have stands below.
 _READ = (
-    *(f"{part}.norm_cfg.num_groups" for part in ("backbone", "neck", "roi_head.bbox_head")),
-    *(f"{part}.norm_cfg.eps" for part in ("backbone", "neck", "roi_head.bbox_head")),
+    *(f"{part}.norm_cfg.{name}" for part in ("neck", "roi_head.bbox_head") for name in ("num_groups", "eps")),
     *(f"{head}.loss_bbox.loss_weight" for head in ("rpn_head", "roi_head.bbox_head")),
     *("roi_head.bbox_head.reg_decoded_bbox",),
-    *("backbone.norm_cfg.requires_grad", "backbone.norm_eval", "backbone.style", "backbone.frozen_stages"),
     *("data_preprocessor.mean", "data_preprocessor.std", "data_preprocessor.bgr_to_rgb"),
     *("rpn_head.anchor_generator.scales", "rpn_head.anchor_generator.ratios", "rpn_head.anchor_generator.strides"),
     *("rpn_head.anchor_generator.center_offset", "rpn_head.loss_bbox.beta"),
@@ -38,18 +37,7 @@ _READ = (
 )
 _REQUIRED: dict[str, tuple[Any, ...]] = {
     "type": ("FasterRCNN", "CascadeRCNN", "MaskRCNN", "TwoStageDetector"),
-    "backbone.type": ("ResNet", "ResNeXt"),
-    **{f"{part}.norm_cfg.type": _NORMS for part in ("backbone", "neck", "roi_head.bbox_head")},
-    "backbone.conv_cfg": (None,),
-    "backbone.dcn": (None,),
-    "backbone.plugins": (None,),
-    "backbone.deep_stem": (False,),
-    "backbone.avg_down": (False,),
-    "backbone.in_channels": (3,),
-    "backbone.num_stages": (4,),
-    "backbone.out_indices": ([0, 1, 2, 3],),
-    "backbone.strides": ([1, 2, 2, 2],),
-    "backbone.dilations": ([1, 1, 1, 1],),
+    **{f"{part}.norm_cfg.type": _NORMS for part in ("neck", "roi_head.bbox_head")},
     "neck.type": ("FPN",),
     "neck.add_extra_convs": (False,),
     "neck.relu_before_extra_convs": (False,),
@@ -118,8 +106,6 @@ _INERT = "|".join(
     (
         r"(\w+\.)*(init_cfg|pretrained|with_cp|debug)\b",
         r"roi_head\.(mask_\w+|train_cfg|test_cfg)\b|rpn_head\.(train_cfg|test_cfg)\b",  # left out, or given again
-        r"backbone\.(depth|groups|base_width|base_channels|stem_channels|zero_init_residual|norm_cfg\.momentum)$",
-        r"backbone\.(stage_with_dcn)$",  # of none
         r"neck\.(in_channels|out_channels|num_outs)$|(neck|roi_head\.bbox_head)\.norm_cfg\.requires_grad$",
         r"rpn_head\.(in_channels|feat_channels|num_classes|num_convs)$",
         r"roi_head\.num_stages$|roi_head\.bbox_roi_extractor\.(out_channels|roi_layer\.(output_size|use_torchvision))$",
@@ -168,13 +154,26 @@ def parse_config(text: str, where: str) -> Settings:
         outside = values.get(key)
         if isinstance(outside, dict) and "type" not in outside:  # 3.x's has a type: it is the loop's
             values["model"].setdefault(key, outside)
-    _KNOWN.check(leaves(values["model"], "model"), where)
+    _check_known(values["model"], where)
     settings = Settings(values)
     try:
         _check_together(settings)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     return settings
+
+
+def _check_known(model: dict[str, Any], where: str) -> None:
+    """What the model is comes first, then its backbone, then the rest."""
+    backbone = model.get("backbone")
+    _KNOWN.check([("model.type", model.get("type"))], where)
+    if isinstance(backbone, dict):
+        try:
+            known = mmdet_type(str(backbone.get("type", "ResNet"))).known
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+        known.check(leaves({k: v for k, v in backbone.items() if k != "type"}), where, "model.backbone.")
+    _KNOWN.check(leaves({name: value for name, value in model.items() if name != "backbone"}, "model"), where)
 
 
 def _check_together(get: Settings) -> None:

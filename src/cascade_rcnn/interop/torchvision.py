@@ -8,6 +8,7 @@ from cascade_rcnn.config import (
     ModelConfig,
     NormConfig,
     PreprocessConfig,
+    ResNetConfig,
     RoIAlignConfig,
     RPNConfig,
     SmoothL1Config,
@@ -16,7 +17,7 @@ from cascade_rcnn.config import (
 from cascade_rcnn.config.presets import DETECTRON2
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop import categories, layout
-from cascade_rcnn.interop.layout import Names, State
+from cascade_rcnn.interop.renaming import Layout, Names, State, relaid
 
 _BLOCKS = (("lateral", "inner"), ("output", "layer"))
 _HEAD = (
@@ -27,11 +28,6 @@ _HEAD = (
 )
 SIGN = r"backbone\.body\."
 NAMES: Names = (
-    *((f"backbone.{kind}1", f"backbone.body.{kind}1") for kind in ("conv", "bn")),
-    *(
-        (f"backbone.layer{{}}.{{}}.{kind}{{}}", f"backbone.body.layer{{}}.{{}}.{kind}{{}}")
-        for kind in ("conv", "bn", "downsample.")
-    ),
     # the second of each pair: files from before torchvision 0.13
     *(("pyramid.lateral.{}", f"backbone.fpn.inner_blocks.{{}}{end}") for end in (".0", "")),
     *(("pyramid.output.{}", f"backbone.fpn.layer_blocks.{{}}{end}") for end in (".0", "")),
@@ -43,7 +39,7 @@ NAMES: Names = (
 )
 MASK = r"roi_heads\.(mask|keypoint)_"
 IGNORED = rf"{MASK}|.*\.num_batches_tracked$"
-LAYOUT: dict[str, layout.Change] = {
+LAYOUT: Layout = {
     r"roi_heads\.heads\.0\.fc1\.weight": layout.fc1_in,
     r"roi_heads\.heads\.0\.regressor\.(weight|bias)": lambda rows, _: rows[4:],  # background comes first, unused
 }
@@ -64,7 +60,7 @@ def to_config(skeleton: ModelConfig, *, own_weights: bool, batch_norm: bool) -> 
     `own_weights`: published by torchvision, trained on COCO; `batch_norm`: batch norm was trained, otherwise its
     statistics are fixed (with an eps of 0 in torchvision's own weights).
     """
-    backbone, _, _ = layout.parts(skeleton)
+    assert isinstance(skeleton.backbone, ResNetConfig)
     norm = NormConfig(kind="batch" if batch_norm else "frozen", folded=False)
     return replace(
         skeleton,
@@ -72,7 +68,7 @@ def to_config(skeleton: ModelConfig, *, own_weights: bool, batch_norm: bool) -> 
         semantics=SEMANTICS,
         preprocess=PreprocessConfig(round_down=True, divisor=32),
         backbone=replace(
-            backbone,
+            skeleton.backbone,
             norm=replace(norm, eps=0.0) if own_weights and not batch_norm else norm,
             frozen_stages=0 if batch_norm else 2,
         ),
@@ -91,9 +87,9 @@ def to_config(skeleton: ModelConfig, *, own_weights: bool, batch_norm: bool) -> 
 
 def convert(state: State, settings: None = None) -> tuple[ModelConfig, State]:
     """Convert torchvision's state dict (there is no config file) to a config and state dict."""
-    ours = layout.our_names(state, NAMES, IGNORED)
-    skeleton = layout.skeleton(ours)
+    family, ours = layout.our_names("torchvision", state, NAMES, IGNORED)
+    skeleton = layout.skeleton(ours, family)
     batch_norm = any(name.endswith("num_batches_tracked") for name in state)
     # COCO's 90 ids: weights published by torchvision. Its code sets eps to 0 for those with fixed batch norm.
     config = to_config(skeleton, own_weights=skeleton.num_classes == 90, batch_norm=batch_norm)
-    return config, layout.check(layout.relaid(ours, config, LAYOUT), config)
+    return config, layout.check(relaid(ours, config, LAYOUT), config)

@@ -208,14 +208,21 @@ def _preprocess(family: Family, options: ModelOptions) -> PreprocessConfig:
 
 
 def _backbone(backbone: BackboneConfig, options: ModelOptions, pretrained: bool) -> BackboneConfig:
-    trainable = options.trainable_layers if options.trainable_layers is not None else (3 if pretrained else 5)
-    if not 0 <= trainable <= 5:
-        raise UserError(f"trainable_layers={trainable}: the backbone has 5 layers; give 0 to 5")
-    backbone = replace(backbone, planes=options.backbone_width or backbone.planes, frozen_stages=5 - trainable)
-    if isinstance(backbone, ResNetConfig):
-        norm = NormConfig(kind="frozen" if pretrained else "batch")
-        backbone = replace(backbone, stem=backbone.planes, norm=norm)
-    return backbone
+    if options.backbone_width is not None:
+        backbone = backbone.resized(options.backbone_width)
+    if not pretrained:
+        backbone = backbone.untrained()
+    changes = {"drop_path": options.drop_path, "checkpointing": options.checkpointing or None}
+    for name, value in changes.items():
+        if value is not None and name not in backbone.__struct_fields__:
+            raise UserError(f"{name}={value}: {backbone.label} has no such option; leave it out")
+    backbone = replace(backbone, **{name: value for name, value in changes.items() if value is not None})
+    trainable, layers = options.trainable_layers, backbone.layers
+    if trainable is None:
+        return backbone
+    if not 0 <= trainable <= layers:
+        raise UserError(f"trainable_layers={trainable}: the backbone has {layers} layers; give 0 to {layers}")
+    return replace(backbone, frozen_stages=layers - trainable)
 
 
 def _norm(options: ModelOptions) -> NormConfig | None:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from cascade_rcnn.config import (
+    BackboneConfig,
     ConvFCHeadConfig,
     FPNConfig,
     IoULossConfig,
@@ -77,7 +78,7 @@ def build(config: ModelConfig) -> Detector:
     >>> build(config).class_names
     ['person']
     """
-    backbone = BACKBONES[type(config.backbone)](config.backbone)
+    backbone = build_backbone(config.backbone)
     pyramid = PYRAMIDS[type(config.pyramid)](config, backbone.channels, backbone.strides)
     divisor = config.preprocess.divisor or max(backbone.strides)
     rpn = RegionProposalNetwork(
@@ -87,6 +88,14 @@ def build(config: ModelConfig) -> Detector:
     preprocess = Preprocess(config.preprocess, config.num_classes, divisor)
     detector = Detector(config, preprocess, backbone, pyramid, rpn, roi_heads)
     return detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def build_backbone(config: BackboneConfig) -> Any:
+    """The backbone of a config, its first layers frozen as the config says."""
+    backbone = BACKBONES[type(config)](config)
+    for layer in backbone.layers()[: config.frozen_stages]:
+        layer.requires_grad_(False)
+    return backbone
 
 
 def _box_loss(config: Any) -> Any:

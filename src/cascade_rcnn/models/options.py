@@ -45,6 +45,8 @@ class CreateOptions(TypedDict, total=False):
     min_size: int | tuple[int, ...] | Literal["default"] | None
     max_size: int | None
     trainable_layers: int | None
+    drop_path: float | None
+    checkpointing: bool
     score_threshold: float | None
     nms_iou: float
     max_detections: int

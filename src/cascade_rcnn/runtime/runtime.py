@@ -106,8 +106,7 @@ class Runtime:
         return found
 
     def run(self, images: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Run the graph itself on images (B, 3, H, W), float32 RGB 0..255, padded with the mean; sizes (B, 2) inside
-        it.
+        """Run the graph on images (B, 3, H, W), float32 RGB 0..255, padded with the mean; sizes (B, 2) before padding.
 
         Returns boxes (B, D, 4) in pixels of this input, scores (B, D), labels (B, D); label 0 marks empty slots.
         """

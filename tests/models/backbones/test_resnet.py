@@ -8,10 +8,11 @@ from torch import nn
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.ops import FrozenBatchNorm2d
 
-from cascade_rcnn.config import NormConfig
+from cascade_rcnn.config import NormConfig, VGGConfig
 from cascade_rcnn.config import ResNetConfig as Config
 from cascade_rcnn.models.backbones.pretrained import load_pretrained
 from cascade_rcnn.models.backbones.resnet import ResNet
+from cascade_rcnn.models.build import build_backbone
 
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
 TINY = {"stem": 8, "planes": 8}
@@ -84,7 +85,7 @@ def test_stride_in_the_first_or_the_middle_convolution():
 
 @pytest.mark.parametrize("frozen", range(6))
 def test_freezing(frozen):
-    backbone = ResNet(Config(depth=18, norm=NormConfig(kind="affine"), frozen_stages=frozen, **TINY))
+    backbone = build_backbone(Config(depth=18, norm=NormConfig(kind="affine"), frozen_stages=frozen, **TINY))
     parts = ["conv1", "layer1", "layer2", "layer3", "layer4"]
     for number, part in enumerate(parts):
         trained = {p.requires_grad for p in backbone.get_submodule(part).parameters()}
@@ -139,3 +140,11 @@ def test_a_dilated_resnet_equals_torchvision_s():
     body = torch.nn.Sequential(*list(reference.children())[:8])
     with torch.no_grad():
         torch.testing.assert_close(ours(x)[-1], body(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("config", [Config(depth=50, **TINY), VGGConfig(planes=4)], ids=lambda config: config.label)
+def test_the_layers_of_a_backbone_hold_every_parameter_once(config):
+    backbone = build_backbone(config)
+    layers = backbone.layers()
+    assert len(layers) == config.layers
+    assert [id(p) for layer in layers for p in layer.parameters()] == [id(p) for p in backbone.parameters()]

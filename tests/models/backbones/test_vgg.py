@@ -13,6 +13,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.backbones.pretrained import load_pretrained
 from cascade_rcnn.models.backbones.resnet import ResNet
 from cascade_rcnn.models.backbones.vgg import VGG
+from cascade_rcnn.models.build import build_backbone
 
 THIN = VGGConfig(planes=4, frozen_stages=0)
 WEIGHTS = Path(__file__).resolve().parents[2] / "../shared/weights/vgg16_features.safetensors"
@@ -44,7 +45,7 @@ def test_one_map_of_stride_16():
 @pytest.mark.parametrize(("frozen", "layers"), [(0, 0), (1, 2), (2, 4), (3, 7), (5, 13)])
 def test_frozen_stages_are_the_first_groups_of_convolutions(frozen, layers):
     """2, 2, 3, 3 and 3 convolutions."""
-    backbone = VGG(VGGConfig(planes=4, frozen_stages=frozen))
+    backbone = build_backbone(VGGConfig(planes=4, frozen_stages=frozen))
     trained = [p.requires_grad for name, p in backbone.named_parameters() if name.endswith("weight")]
     assert trained == [False] * layers + [True] * (13 - layers)
 

@@ -1,5 +1,7 @@
 """ResNet backbones: images in, the maps C2..C5 (strides 4, 8, 16, 32) out. Parameter names are torchvision's."""
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -71,12 +73,10 @@ class ResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        self._freeze()
 
-    def _freeze(self) -> None:
-        parts = [nn.ModuleList([self.conv1, self.bn1]), *(self.get_submodule(f"layer{k}") for k in (1, 2, 3, 4))]
-        for part in parts[: self.config.frozen_stages]:
-            part.requires_grad_(False)
+    def layers(self) -> Sequence[nn.Module]:
+        """The stem and the four layers."""
+        return [nn.ModuleList([self.conv1, self.bn1]), *(self.get_submodule(f"layer{k}") for k in (1, 2, 3, 4))]
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(B, 3, H, W) -> [C2, C3, C4, C5]."""

@@ -1,5 +1,7 @@
 """VGG-16 up to conv5_3: images in, one map of stride 16 out. Parameter names are torchvision's."""
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from cascade_rcnn.config import VGGConfig
@@ -32,7 +34,12 @@ class VGG(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
-        self.features[: [*begins, len(self.features)][config.frozen_stages]].requires_grad_(False)
+        self._begins = begins
+
+    def layers(self) -> Sequence[nn.Module]:
+        """conv1 to conv5, each with the pooling before it."""
+        ends = [*self._begins[1:], len(self.features)]
+        return [self.features[begin:end] for begin, end in zip(self._begins, ends, strict=True)]
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(B, 3, H, W) -> [conv5_3], (B, C, H / 16, W / 16)."""
