@@ -51,7 +51,7 @@ def train(arguments: Sequence[str]) -> None:
             print(f"learning curve: {result.plot()}")
             print(f"weights: {weights}\nnext: cascade-rcnn predict --checkpoint {weights} --output found IMAGES...")
 
-    description = RECIPES[name].__doc__ if name in RECIPES else f"The training that {name} describes."
+    description = RECIPES[name].__doc__ if name in RECIPES else f"The training run described by {name}."
     tyro.cli(run, prog=f"cascade-rcnn train {name}", description=description, args=flags)
 
 
@@ -255,7 +255,7 @@ def predict(
     print(printable(str(summary)))
     if summary.failed:
         whole = count(summary.done + summary.before + summary.failed, "image")
-        raise UserError(f"{summary.failed} of {whole} could not be used (named above); the others are done")
+        raise UserError(f"{summary.failed} of {whole} could not be used (see above); the others are done")
 
 
 def convert(
@@ -278,16 +278,16 @@ def convert(
             inferred from the tensor shapes, and other settings are the framework's defaults.
     """
     if (origin is None) == (to is None):
-        raise UserError("give either --from (whose checkpoint comes in) or --to detectron2 (one of ours goes out)")
+        raise UserError("give either --from (the checkpoint's framework) or --to detectron2")
     from cascade_rcnn.api import convert as api
     from cascade_rcnn.models.checkpoint import save
 
     if origin is None:
         api.save_detectron2(source, output)
-        print(f"{output}: for detectron2's DetectionCheckpointer")
+        print(f"{output}: load it with detectron2's DetectionCheckpointer")
         return
     if output.suffix != ".safetensors":
-        raise UserError(f"{output}: a converted model is a .safetensors file; name the output so")
+        raise UserError(f"{output}: a converted model is a .safetensors file; use this suffix for the output")
     model = api.convert_checkpoint(source, origin, config=config)
     save(model, output)
     print(f"{output}: {model.config.name}, {count(model.config.num_classes, 'class')}")
@@ -416,7 +416,7 @@ def doctor() -> None:
     if advice:
         print("\nto do:\n" + "\n".join(f"- {line}" for line in advice))
         sys.exit(1)
-    print("\nall is well")
+    print("\neverything works")
 
 
 _VERBS: dict[str, Callable[..., None]] = {
@@ -452,13 +452,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)
     except RuntimeError as error:
         if "torchvision::" in str(error):  # mismatched builds: torchvision cannot even be imported
-            _fail(f"torchvision does not fit this torch ({error}); run `cascade-rcnn doctor` for the fix", 1)
+            _fail(
+                f"torchvision does not match this version of torch ({error}); run `cascade-rcnn doctor` for the fix", 1
+            )
         raise
 
 
 def _run(name: str, arguments: Sequence[str]) -> None:
     if name not in _VERBS:
-        raise UsageError(f"no command is called '{name}'{nearest(name, list(_VERBS))}; known: {', '.join(_VERBS)}")
+        raise UsageError(f"there is no command '{name}'{nearest(name, list(_VERBS))}; known: {', '.join(_VERBS)}")
     if name in ("train", "study"):  # these parse their own first arguments
         _VERBS[name](arguments)
     else:
@@ -466,7 +468,7 @@ def _run(name: str, arguments: Sequence[str]) -> None:
 
 
 def _usage() -> None:
-    print("usage: cascade-rcnn COMMAND ...   (COMMAND --help for its flags; --offline: fetch nothing)\n\ncommands:")
+    print("usage: cascade-rcnn COMMAND ...   (COMMAND --help for its flags; --offline: download nothing)\n\ncommands:")
     for name, verb in _VERBS.items():
         print(f"  {name:12} {(verb.__doc__ or '').splitlines()[0]}")
 

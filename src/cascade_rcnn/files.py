@@ -128,7 +128,7 @@ def locked(folder: Path) -> Iterator[None]:
         if not _lock(file.fileno()):
             file.seek(0)
             raise UserError(
-                f"{folder}: another process ({file.read().strip()}) is writing there; wait for its end, or choose "
+                f"{folder}: another process ({file.read().strip()}) is writing there; wait for it to finish, or choose "
                 "another --output"
             )
         with suppress(OSError):  # the disk is full: the lock works without its owner's name

@@ -44,7 +44,7 @@ def expand(patterns: Sequence[str | Path], *, left_out: Counter[str] | None = No
     path or pattern without images.
     """
     if not patterns:
-        raise UserError("no image is named; give image files, folders or glob patterns")
+        raise UserError("no images given; give image files, folders or glob patterns")
     walk = _Walk(Counter() if left_out is None else left_out)
     parts = [(pattern, _parts(Path(pattern))) for pattern in patterns]
     base = os.path.commonpath([os.path.abspath(root) for _, (root, _) in parts])  # noqa: PTH100  (without "..")
@@ -53,7 +53,7 @@ def expand(patterns: Sequence[str | Path], *, left_out: Counter[str] | None = No
         paths = walk.images(root, rest)
         head = next(paths, None)
         if head is None:
-            raise UserError(f"{pattern}: no image there; give image files, folders or glob patterns")
+            raise UserError(f"{pattern}: no images found; give image files, folders or glob patterns")
         found.append(chain([head], paths))
     return _named(chain.from_iterable(found), base)
 

@@ -47,7 +47,7 @@ def to_array(image: ImageLike) -> np.ndarray:
         return from_array(array if array.ndim == 2 else np.moveaxis(array, 0, -1))
     if hasattr(image, "read"):
         return read_pixels(image)  # type: ignore[arg-type]
-    raise UserError(f"an image is of type {type(image).__name__}; {_FORMS}")
+    raise UserError(f"cannot read an image from {type(image).__name__}; {_FORMS}")
 
 
 def is_tensor(image: object) -> bool:
@@ -85,7 +85,7 @@ def spread(images: Any) -> Given:
         return Given(iter([images]), "one")  # type: ignore[list-item]
     if isinstance(images, Iterable):
         return Given(iter(images), "list" if isinstance(images, Sequence) else "stream")
-    raise UserError(f"images are of type {type(images).__name__}; {_FORMS}, or several of them")
+    raise UserError(f"cannot read images from {type(images).__name__}; {_FORMS}, or several of them")
 
 
 def _stream(images: Iterator[ImageLike], detect: Detect, batch_size: int) -> "Iterator[supervision.Detections]":

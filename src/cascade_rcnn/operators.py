@@ -1,5 +1,6 @@
-"""Operators with a fast start-up: custom ones, and torchvision's compiled ones without its Python code, which takes
-longer to import than torch.
+"""Operators with a fast start-up: custom ones, and torchvision's compiled ones.
+
+torchvision's Python code, which takes longer to import than torch, is not imported.
 
 `torch.compile` and `torch.export` of graphs with torchvision's operators need torchvision fully imported.
 """
@@ -16,8 +17,7 @@ _OURS = torch.library.Library("cascade_rcnn", "FRAGMENT")
 
 
 def define(name: str, function: Callable[..., Tensor], shape: Callable[..., Tensor]) -> Any:
-    """Register a function of tensors as an operator, opaque to compilers; `shape` returns an empty result for its
-    inputs.
+    """Register a function of tensors as an operator, opaque to compilers; `shape` returns an empty result.
 
     `torch.library.custom_op` does the same, but imports torch's compiler on its first call: one second of start-up
     time.

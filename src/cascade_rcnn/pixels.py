@@ -66,7 +66,7 @@ def open_image(
         raise UserError(f"{path}: no such image; check the path and the images folder") from None
     except Exception as error:  # noqa: BLE001  decoders may raise anything on malformed data
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path}: this image does not open ({reason}); replace it or remove it from the list") from None
+        raise UserError(f"{path}: cannot open this image ({reason}); replace it or remove it from the list") from None
 
 
 def _file(source: str | Path | IO[bytes]) -> AbstractContextManager[IO[bytes]]:
@@ -132,8 +132,8 @@ def _to_bytes(values: np.ndarray, mode: str, kind: str | None) -> np.ndarray:
     if mode == "F" and low >= 0 and high <= 1:
         return (values * 255 + 0.5).astype(np.uint8)
     raise UserError(
-        f"an image has mode {mode} with values from {low:g} to {high:g}; of more than 8 bits a pixel, 16-bit whole "
-        "numbers (0..65535) and floating point 0..1 are read: scale it to one of these and save it again"
+        f"an image has mode {mode} with values from {low:g} to {high:g}; with more than 8 bits per pixel, only "
+        "16-bit integers (0..65535) and floating point 0..1 are supported: convert it to one of these"
     )
 
 
@@ -154,7 +154,7 @@ def from_array(image: np.ndarray) -> np.ndarray:
         raise UserError(f"an image array has dtype {array.dtype}; give uint8, uint16, or floating point 0..1")
     if not (array.min() >= -_BEYOND and array.max() <= 1 + _BEYOND):
         raise UserError(
-            f"an image array of {array.dtype} holds values {array.min():g} to {array.max():g}; give 0..1, or uint8"
+            f"an image array of {array.dtype} has values from {array.min():g} to {array.max():g}; give 0..1, or uint8"
         )
     return array.astype(np.float32, copy=False)
 

@@ -409,7 +409,7 @@ def read_recipe(path: Path) -> Recipe:
     try:
         return msgspec.convert(read_json(path), Recipe)
     except msgspec.ValidationError as error:
-        raise UserError(f"{path}: not the recipe.json of a training ({error}); give one, or a recipe's name") from None
+        raise UserError(f"{path}: not a training run's recipe.json ({error}); give one, or a recipe's name") from None
 
 
 def flattened(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,5 +1,7 @@
-"""Dense batches. There are no lists inside the model: every image of a batch has the same number of slots,
-and `valid` marks the real ones.
+"""Dense batches.
+
+There are no lists inside the model: every image of a batch has the same number of slots, and `valid` marks the real
+ones.
 
 B images · K proposals · G ground-truth boxes · D detections · M classes (label 0 is background, 1..M are classes)
 Boxes are absolute XYXY pixels of the network's input, float32.

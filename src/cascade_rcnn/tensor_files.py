@@ -35,5 +35,5 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
         what = f"{path}: not a readable weights file ({reason(error)}); give a .safetensors or .pth file"
         raise UserError(what) from None
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{path}: not a table of tensors by name; save model.state_dict()")
+        raise UserError(f"{path}: not a dict of tensors by name; save model.state_dict()")
     return state

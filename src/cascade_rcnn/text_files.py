@@ -38,7 +38,7 @@ def read_utf8(path: str | Path) -> bytes:
         try:
             return data.decode("utf-16").encode()
         except UnicodeError as error:
-            raise UserError(f"{path}: this is no text ({error}); save it as UTF-8") from None
+            raise UserError(f"{path}: this is not text ({error}); save it as UTF-8") from None
     return data.removeprefix(codecs.BOM_UTF8)
 
 

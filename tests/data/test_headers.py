@@ -22,7 +22,7 @@ def test_size_is_that_of_the_upright_image(tmp_path, write_image, kind, orientat
 
 def test_size_of_no_image(tmp_path, one_line):
     (tmp_path / "a.jpg").write_text("text")
-    for name, part in (("a.jpg", "does not open"), ("absent.jpg", "no such image")):
+    for name, part in (("a.jpg", "cannot open"), ("absent.jpg", "no such image")):
         with pytest.raises(UserError) as caught:
             read_header(tmp_path / name)
         one_line(caught, name, part)

@@ -81,7 +81,7 @@ def test_a_predictor_takes_it_as_it_takes_a_checkpoint(exported, checkpoint, sce
     predictor = Predictor(exported, trust=True)
     agree(predictor.detect([image])[0], Predictor(checkpoint, device="cpu").detect([image])[0])
     assert predictor.config == load(checkpoint).config
-    with pytest.raises(UserError, match="keeps the settings, precision and device"):
+    with pytest.raises(UserError, match="settings, precision and device"):
         Predictor(exported, min_size=200)
 
 
@@ -190,7 +190,7 @@ def test_an_export_that_differs_is_refused_and_leaves_nothing(single, tmp_path, 
 
     monkeypatch.setattr(to_torch, "write", spoilt)
     (tmp_path / "model.pt2").write_text("the old one")
-    with pytest.raises(UserError, match="does not find what the model finds"):
+    with pytest.raises(UserError, match="detections differ from the model's"):
         export(single, tmp_path / "model.pt2", Request(format="torch-export", size=(96, 128)))
     assert [p.name for p in tmp_path.iterdir()] == ["model.pt2"]
     assert (tmp_path / "model.pt2").read_text() == "the old one"
@@ -219,7 +219,7 @@ def test_a_model_that_finds_nothing_cannot_be_verified(tmp_path):
     model = make("faster_rcnn_resnet18_fpn")
     model.roi_heads.heads[0].classifier.bias.data[0] = 50  # all background
     save(model, tmp_path / "blind.safetensors")
-    with pytest.raises(UserError, match="finds nothing in the images to verify on"):
+    with pytest.raises(UserError, match="detects nothing in the images to verify on"):
         export(tmp_path / "blind.safetensors", tmp_path / "blind.pt2", Request(format="torch-export", size=(96, 96)))
 
 

@@ -69,10 +69,10 @@ def _head(**settings: object) -> dict:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("import os\nmodel = dict()", "line 1 is no assignment"),
-        ("model = dict(x=__import__('os').getcwd())", "which is no plain value"),
-        ("model = dict(x=open('file'))", r"line 1 holds 'open\('file'\)', which is no plain value"),
-        ("model = dict(x=[1] * 10**9)", "no plain value|calculates with"),
+        ("import os\nmodel = dict()", "line 1 is not an assignment"),
+        ("model = dict(x=__import__('os').getcwd())", "which is not a plain value"),
+        ("model = dict(x=open('file'))", r"line 1 contains 'open\('file'\)', which is not a plain value"),
+        ("model = dict(x=[1] * 10**9)", "not a plain value|calculates with"),
         ("model = dict(x=1 / 0)", "division by zero"),
         ("model = dict(", "was never closed"),
         ("_base_ = ['../base.py']\nmodel = dict()", r"builds on \['../base.py'\]; give the flat config"),

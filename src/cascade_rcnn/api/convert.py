@@ -37,6 +37,6 @@ def save_detectron2(model: Detector | str | Path, path: str | Path) -> None:
     >>> save_detectron2(model, "faster.pth")
     """
     if Path(path).suffix != ".pth":
-        raise UserError(f"{path}: detectron2 reads .pth files; name the output so")
+        raise UserError(f"{path}: detectron2 reads .pth files; use this suffix for the output")
     detector = model if isinstance(model, Detector) else load(model)
     save_state(path, {"model": interop.to_detectron2(detector)})

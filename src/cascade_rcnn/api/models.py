@@ -56,7 +56,7 @@ def open_model(
         return _of_predictor(Predictor(str(model), device=device, precision=precision, trust=trust, **changes))
     others = {"device": device is not None, "precision": precision != "fp32", "trust": trust}
     if changed := [*changes, *(name for name, given in others.items() if given)]:
-        raise UserError(f"{changed[0]}: a model given as an object stays as it is; give the path of its file instead")
+        raise UserError(f"{changed[0]}: a model given as an object is not changed; give the path of its file instead")
     match model:
         case Predictor():
             return _of_predictor(model)
@@ -74,7 +74,7 @@ def open_model(
                 detect=partial(_detect, model),
                 settings={"precision": "fp32", "weights": _digest(model)},
             )
-    raise UserError(f"a model is of type {type(model).__name__}; give a path, a Detector, a Predictor or a Runtime")
+    raise UserError(f"cannot use {type(model).__name__} as a model; give a path, a Detector, a Predictor or a Runtime")
 
 
 def _of_predictor(predictor: Predictor) -> Opened:

@@ -44,20 +44,18 @@ def run(output: Path) -> Metrics:
     """
     started = time.monotonic()
     people = _find_people(output)
-    print(
-        f"1/3  people found by the starter, {time.monotonic() - started:.0f} s from the start: {output / 'people.jpg'}"
-    )
+    print(f"1/3  people found by the starter, after {time.monotonic() - started:.0f} s: {output / 'people.jpg'}")
     recipe = RECIPES["quickstart"]()
-    print(f"2/3  fine-tuning it on blood cells, {recipe.epochs} epochs")
+    print(f"2/3  fine-tuning on blood cells, {recipe.epochs} epochs")
     try:
         data = {"train": str(CELLS / "train.json"), "val": str(CELLS / "val.json")}
         result = train(recipe, data=data, output=output, resume=holds_state(output))
     except Interrupted:
-        raise Interrupted("stopped, and saved: the same command continues") from None
+        raise Interrupted("stopped and saved; run the same command to continue") from None
     cells = _draw_cells(output, load_annotations(CELLS / "val.json"))
     _save(side_by_side([people, cells], _CAPTIONS, _HEIGHT), output / "overview.jpg")
-    print(f"3/3  found and true boxes side by side: {output / 'cells'}")
-    print(f"     both at a glance: {output / 'overview.jpg'}\n     learning curve: {result.plot()}")
+    print(f"3/3  detections and ground truth side by side: {output / 'cells'}")
+    print(f"     overview: {output / 'overview.jpg'}\n     learning curve: {result.plot()}")
     best = read_json(output / "best.json")
     places = {"output": output, "cells": _short(CELLS), "photo": _short(PHOTO)}
     print(_NEXT.format(command=_command(), **places, epoch=best.pop("epoch")))
@@ -116,9 +114,9 @@ def _command() -> str:
 
 _CAPTIONS = ("people, found by the starter", "blood cells, after the quickstart's fine-tuning")
 _NEXT = """
-what next:
+next steps:
   {command} predict --checkpoint starter --output found {photo}
   {command} evaluate --checkpoint {output}/best.safetensors --annotations {cells}/val.json
   {command} train small --init starter --data.train {cells}/train.json --data.val {cells}/val.json
-and with your own images and annotations (COCO, Pascal VOC, YOLO) in place of these.
+or the same with your own images and annotations (COCO, PASCAL VOC, YOLO).
 On the held-out images, after epoch {epoch}:"""

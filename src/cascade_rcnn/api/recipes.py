@@ -47,7 +47,7 @@ def find_recipe(name: str | Path) -> Recipe:
     if name.endswith(".json"):
         return read_recipe(Path(name))
     raise UsageError(
-        f"no recipe is called '{name}'{nearest(name, list(RECIPES))}; known: {', '.join(RECIPES)}, or a training's "
+        f"no recipe is called '{name}'{nearest(name, list(RECIPES))}; known: {', '.join(RECIPES)}, or a training run's "
         "recipe.json"
     )
 
@@ -63,7 +63,7 @@ def with_changes(config: C, changes: Mapping[str, Any], prefix: str = "") -> C:
     for name, value in changes.items():
         if name not in types:
             what = f"{prefix}{name}"
-            raise UserError(f"no setting is called '{what}'{nearest(name, list(types))}; there are {', '.join(types)}")
+            raise UserError(f"no setting is called '{what}'{nearest(name, list(types))}; known: {', '.join(types)}")
         part = values[name]
         if isinstance(value, Mapping) and hasattr(part, "__match_args__"):
             values[name] = with_changes(part, value, f"{prefix}{name}.")

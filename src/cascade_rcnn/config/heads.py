@@ -68,7 +68,7 @@ class StageConfig(Config, frozen=True, kw_only=True):
         if not 0 < self.iou < 1:
             raise UserError(f"stage_ious: {self.iou:g} is not between 0 and 1")
         if not all(0 < x < MOST for x in self.std):
-            raise UserError(f"stage_stds: {self.std} has a deviation that is not above 0, or is no number")
+            raise UserError(f"stage_stds: {self.std} has a standard deviation that is not above 0, or not a number")
         check(self, mean=(-MOST, MOST), loss_weight=(0, MOST), lr_multiplier=(0, MOST))
 
 

@@ -58,7 +58,7 @@ FORMAT = len(_STEPS) + 1
 def migrate(config: Json, format: int) -> Json:  # noqa: A002
     """Migrate a config from `format` to the current one. Raises UserError if it is not a config."""
     if not isinstance(config, dict):
-        raise UserError("the model config is no JSON object; copy the checkpoint again")
+        raise UserError("the model config is not a JSON object; copy the checkpoint again")
     try:
         for step in _STEPS[format - 1 :]:
             config = step(config)

@@ -57,7 +57,7 @@ class PreprocessConfig(Config, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Raises UserError for invalid sizes, means or standard deviations."""
         if self.min_size == ():
-            raise UserError("min_size: give a size, or None to keep images as they are")
+            raise UserError("min_size: give a size, or None to disable resizing")
         check(self, min_size=(1, MOST), max_size=(1, MOST), divisor=(1, 1024))
         check(self, mean=(-MOST, MOST), std=(LEAST, MOST))
 
@@ -108,7 +108,7 @@ class ModelConfig(Config, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Raises UserError if there are no classes or no stages, or `inference.stage` does not exist."""
         if not self.categories:
-            raise UserError("categories: there are none; a model has one class or more")
+            raise UserError("categories: there are none; a model needs at least one class")
         if not 1 <= len(self.stages) <= 100:
             raise UserError(f"stages: there are {len(self.stages)}; a model has 1 to 100")
         stage = self.inference.stage
@@ -136,8 +136,8 @@ class ModelConfig(Config, frozen=True, kw_only=True):
             return msgspec.convert(migrate(msgspec.json.decode(text), FORMAT if format is None else format), cls)
         except (msgspec.MsgspecError, RecursionError) as error:
             raise UserError(
-                f"the model config does not fit this version of cascade-rcnn: {error}; was the checkpoint written by a "
-                "newer version? then update the package"
+                f"the model config does not fit this version of cascade-rcnn: {error}; if the checkpoint is "
+                "from a newer version, update the package"
             ) from None
 
     def with_inference(self, **changes: Any) -> "ModelConfig":

@@ -116,7 +116,7 @@ PRESETS = {preset.name: preset for preset in (PAPER, DETECTRON2, MMDET)}
 def find_preset(name: str) -> Preset:
     """Return a preset by name. Raises UserError if there is none."""
     if name not in PRESETS:
-        raise UserError(f"semantics='{name}': it is one of {', '.join(PRESETS)}")
+        raise UserError(f"semantics='{name}': give one of {', '.join(PRESETS)}")
     return PRESETS[name]
 
 

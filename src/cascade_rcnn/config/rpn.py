@@ -22,7 +22,7 @@ class AnchorConfig(Config, frozen=True, kw_only=True):
         if not (1 <= len(self.sizes) <= 5 and 1 <= each * len(self.ratios) <= 256 and all(self.levels)):
             raise UserError(
                 f"anchors: {len(self.sizes)} levels of up to {each} sizes x {len(self.ratios)} ratios; give 1 to 5 "
-                "levels and at most 256 anchors at a place"
+                "levels and at most 256 anchors per location"
             )
         check(self, sizes=(LEAST, MOST), ratios=(1e-3, 1e3), offset=(0, 1))
 

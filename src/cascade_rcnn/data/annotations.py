@@ -134,9 +134,9 @@ def assemble(
     Raises UserError if there are no images or classes, or for a class without a name or a non-finite coordinate.
     """
     if not len(image_ids):
-        raise UserError(f"{source}: there are no images in it; give a file or split with at least one")
+        raise UserError(f"{source}: contains no images; give a file or split with at least one")
     if not categories:
-        raise UserError(f"{source}: there are no classes in it; name at least one")
+        raise UserError(f"{source}: contains no classes; name at least one")
     for category in categories:
         if not category.name.strip():
             raise UserError(f"{source}: the class with id {category.id} has no name; give it one")
@@ -183,9 +183,9 @@ def _problems(
 
     notes = []
     for rows, text in (
-        (reaching, "boxes reach outside their image; training clips them"),
-        (lost, "boxes have no size or lie outside their image; training leaves them out"),
-        (repeated, "boxes repeat another of the same image and class; they are kept"),
+        (reaching, "boxes extend beyond their image; training clips them"),
+        (lost, "boxes are empty or outside their image; training ignores them"),
+        (repeated, "boxes are duplicates in the same image and class; they are kept"),
     ):
         if count := int(rows.sum()):
             k = int(np.argmax(rows))

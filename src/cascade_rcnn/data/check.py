@@ -15,7 +15,7 @@ from cascade_rcnn.images import MAX_MEGAPIXELS
 BadImages: TypeAlias = Literal["stop", "skip"]
 _SHOWN = 5
 _LARGE = 89  # megapixels; larger images get a note about memory
-_ADVICE = "mend or remove them, or have them left out (bad-images skip)"
+_ADVICE = "fix or remove them, or skip them (bad-images skip)"
 
 
 def check_images(
@@ -55,7 +55,7 @@ def leave_out(
     parts = []
     if missing:
         parts.append(
-            f"{len(missing)} {'is' if len(missing) == 1 else 'are'} not there (first: {next(iter(missing.values()))})"
+            f"{len(missing)} {'is' if len(missing) == 1 else 'are'} missing (first: {next(iter(missing.values()))})"
         )
     others = [line for i, line in problems.items() if i not in missing]
     parts += others[:_SHOWN] + ([f"and {len(others) - _SHOWN} more"] if len(others) > _SHOWN else [])
@@ -65,7 +65,7 @@ def leave_out(
         raise UserError(f"{source}: {count}; {hint}")
     kept = np.ones(len(paths), np.bool_)
     kept[list(problems)] = False
-    return kept, f"{count}; they are left out"
+    return kept, f"{count}; they are skipped"
 
 
 def size_differs(path: Path, size: tuple[int, int], annotated: tuple[int, int]) -> str:
@@ -91,12 +91,12 @@ def _remarks(headers: Sequence[Header | UserError]) -> list[str]:
     notes = []
     if deep := sum(header.mode[0] in "IF" for header in read):
         notes.append(
-            f"{deep} of {len(headers)} images are grey of more than 8 bits; 0..65535 (floats 0..1) become 0..255"
+            f"{deep} of {len(headers)} images are greyscale above 8 bits; 0..65535 (floats 0..1) become 0..255"
         )
     megapixels = [header.size[0] * header.size[1] / 1e6 for header in read]
     if large := sum(value > _LARGE for value in megapixels):
         notes.append(
             f"{large} of {len(headers)} images have more than {_LARGE} megapixels (largest: {max(megapixels):.0f}); "
-            f"reading the largest takes {max(megapixels) * 0.007:.1f} GB of memory; tiles take less"
+            f"reading the largest takes {max(megapixels) * 0.007:.1f} GB of memory; consider tiling"
         )
     return notes

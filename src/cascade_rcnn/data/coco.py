@@ -128,17 +128,17 @@ def _categories(file: _File) -> tuple[list[Category], list[str]]:
         root, *others = given
         if root.id == 0 and all(category.supercategory == root.name for category in others):
             given = others
-            notes.append(f"class {root.name!r} (id 0) only groups the others and has no boxes; it is left out")
+            notes.append(f"class {root.name!r} (id 0) only groups the others and has no boxes; it is ignored")
     twice = [name for name, number in Counter(c.name for c in given).items() if number > 1]
     if twice:
-        notes.append(f"two classes have the name {twice[0]!r}; they stay two")
+        notes.append(f"two classes have the name {twice[0]!r}; they remain separate")
     return [Category(id=c.id, name=c.name) for c in given], notes
 
 
 def _shared_names(file: _File) -> list[str]:
     counts = Counter(image.file_name for image in file.images)
     shared = [name for name, number in counts.items() if number > 1]
-    what = f"{len(shared)} file names stand for several image ids each (first: {shared[0]!r})" if shared else ""
+    what = f"{len(shared)} file names are used for several image ids (first: {shared[0]!r})" if shared else ""
     return [f"{what}; give each image its own file"] if shared else []
 
 
@@ -158,11 +158,11 @@ def _with_boxes(path: Path, text: bytes, file: _File) -> tuple[_File, list[str]]
     lost = [k for k in empty if file.annotations[k].bbox is None]
     file.annotations = [row for row in file.annotations if row.bbox is not None]
     of_polygon, all_rows = len(empty) - len(lost), len(lengths)
-    notes = [f"{of_polygon} of {all_rows} annotations have no bbox; their polygons' is taken"] if of_polygon else []
+    notes = [f"{of_polygon} of {all_rows} annotations have no bbox; their polygons are used"] if of_polygon else []
     if lost:
         notes.append(
             f"{len(lost)} of {all_rows} annotations have neither bbox nor polygon (first: annotations[{lost[0]}]); "
-            "they are left out"
+            "they are ignored"
         )
     return file, notes
 
@@ -205,7 +205,7 @@ def _decode(path: Path, text: bytes, kind: type[_T]) -> _T:
         return msgspec.json.decode(text, type=kind, strict=False)
     except msgspec.ValidationError as error:
         raise UserError(
-            f"{path}: this is no COCO detection file: {error}; it needs images (id, file_name, width, height), "
+            f"{path}: this is not a COCO detection file: {error}; it needs images (id, file_name, width, height), "
             "annotations (image_id, category_id, bbox) and categories (id, name)"
         ) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -238,7 +238,7 @@ def _positions(path: Path, kind: str, wanted: list[int], ids: np.ndarray) -> np.
         k = unknown[0]
         raise UserError(
             f"{path}: annotations[{k}] has {kind}_id {wanted[k]}, which is not the id of any {kind} "
-            f"({unknown.size} such boxes in all); add the {kind} or remove the box"
+            f"({unknown.size} such boxes in total); add the {kind} or remove the box"
         )
     return places
 
@@ -251,4 +251,4 @@ def _box_ids(rows: list[_Box]) -> tuple[np.ndarray, list[str]]:
     why = (
         f"{count(len(rows) - len(given), 'box')} without an id" if len(given) < len(rows) else "some boxes share an id"
     )
-    return np.arange(1, len(rows) + 1), [f"{why}; all are numbered anew from 1"]
+    return np.arange(1, len(rows) + 1), [f"{why}; all are renumbered from 1"]

@@ -88,5 +88,5 @@ def left_out(paths: Iterable[Path]) -> list[str]:
         return []
     kinds = Counter(path.suffix.lower() for path in pictures)
     counts = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
-    what = f"left out, as they are of kinds that are not read: {counts} (first: {pictures[0].name})"
+    what = f"skipped, unsupported image formats: {counts} (first: {pictures[0].name})"
     return [f"{what}; convert them to JPEG or PNG"]

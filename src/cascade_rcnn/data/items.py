@@ -11,7 +11,7 @@ from cascade_rcnn.data.targets import Target, to_xyxy
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images import to_tensor
 
-_WRAP = "torchvision's own datasets give it after torchvision.datasets.wrap_dataset_for_transforms_v2(dataset)"
+_WRAP = "use torchvision.datasets.wrap_dataset_for_transforms_v2(dataset) for torchvision's own datasets"
 
 
 @runtime_checkable
@@ -47,7 +47,7 @@ def read_item(source: DetectionData, i: int) -> tuple[Tensor, Target]:
     """
     name, item = f"{name_of(source)}, item {i}", source[i]
     if not (isinstance(item, tuple | list) and len(item) == 2 and isinstance(item[1], Mapping)):
-        raise UserError(f"{name}: is no pair (image, target) with a dict of boxes and labels; {_WRAP}")
+        raise UserError(f"{name}: is not a pair (image, target) with a dict of boxes and labels; {_WRAP}")
     image, given = item
     if not given.keys() & {"boxes", "labels"}:  # torchvision's convention for images without objects
         given = {**given, "boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
@@ -89,5 +89,5 @@ def _column(given: Mapping[Any, Any], name: str, default: Tensor) -> Tensor:
         return default
     column = torch.as_tensor(given[name])
     if column.shape != default.shape:
-        raise UserError(f"its target has {name} {tuple(column.shape)}; give one a box, {tuple(default.shape)}")
+        raise UserError(f"its target has {name} {tuple(column.shape)}; give one per box, {tuple(default.shape)}")
     return column.as_subclass(Tensor).to(default.dtype)

@@ -46,21 +46,21 @@ def load_annotations(
     match _recognise(path):
         case "coco":
             if split is not None:
-                raise UserError(f"{path}: a COCO file is one split; leave out the split {split!r}")
+                raise UserError(f"{path}: a COCO file is a single split; omit the split {split!r}")
             return load_coco(path, images_dir, bad_images=bad_images)
         case "coco folder":
             files = coco_files(path)
             return load_coco(files[choose(path, list(files), split)], images_dir, bad_images=bad_images)
         case "voc list":
             if split not in (None, path.stem):
-                raise UserError(f"{path}: this file is the split {path.stem!r}; leave out the split {split!r}")
+                raise UserError(f"{path}: this file is the split {path.stem!r}; omit the split {split!r}")
             path, split = path.absolute().parents[2], path.stem
             return load_voc(path, split, images_dir=images_dir, classes=classes, bad_images=bad_images)
         case "voc":
             return load_voc(path, split, images_dir=images_dir, classes=classes, bad_images=bad_images)
         case "yolo":
             if images_dir is not None:
-                raise UserError(f"{path}: a YOLO dataset names its own image folders; leave out {images_dir}")
+                raise UserError(f"{path}: a YOLO dataset names its own image folders; omit {images_dir}")
             return load_yolo(path, split, classes=classes, bad_images=bad_images)
 
 
@@ -84,7 +84,7 @@ def training_splits(folder: str | Path) -> tuple[str | None, str | None]:
         case "yolo":
             splits = list(read_config(path).splits)
         case _:
-            raise UserError(f"{path}: this is one split; give it as --data.train, and another as --data.val")
+            raise UserError(f"{path}: this is a single split; use it as --data.train, and another as --data.val")
     return for_training(path, splits) if splits else (None, None)
 
 
@@ -109,7 +109,7 @@ def _recognise(path: Path) -> _Format:
     elif is_yolo_folder(path):
         return "yolo"
     raise UserError(
-        f"{path}: not one of the three known forms; give a COCO .json file (or a folder of them), a PASCAL VOC folder "
+        f"{path}: not one of the supported formats; give a COCO .json file (or a folder of them), a PASCAL VOC folder "
         "with Annotations/ (or its ImageSets/Main/<split>.txt, or xml files beside images), or a YOLO data.yaml (or "
         "its folder)"
     )

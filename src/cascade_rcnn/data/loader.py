@@ -115,7 +115,7 @@ class DetectionLoader(DataLoader):
                 if "DataLoader worker" not in str(error):
                     raise
                 raise UserError(
-                    "a process that decodes images has died (killed, or out of memory); give fewer --workers (0: none)"
+                    "a data loading process has died (killed, or out of memory); use fewer --workers (0: none)"
                 ) from None
             if batch is None:
                 return
@@ -211,7 +211,7 @@ class _Samples(TorchDataset):
         except UserError as error:
             if not self.replace_bad:
                 raise
-            print(f"left out: {error}", file=sys.stderr)
+            print(f"skipped: {error}", file=sys.stderr)
             return self._next(i, seed, error)
 
     def _next(self, i: int, seed: int, error: UserError) -> tuple[Tensor, Target]:

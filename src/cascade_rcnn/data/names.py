@@ -62,7 +62,7 @@ class FileIndex:
         ]
         scored.sort(reverse=True)
         if len(scored) > 1 and scored[0][:2] == scored[1][:2]:
-            raise UserError(f"{name}: could be {scored[1][2]} or {scored[0][2]}; name it with its folder")
+            raise UserError(f"{name}: could be {scored[1][2]} or {scored[0][2]}; include its folder in the name")
         return scored[0][2] if scored else None
 
 
@@ -104,7 +104,7 @@ def locate(names: Sequence[str], folders: Sequence[tuple[Path, int | None]]) -> 
         if path is not None:
             found[i] = path.relative_to(home).as_posix() if path.is_relative_to(home) else str(path)
             first, count = first or f"{names[i]!r} is {path}", count + 1
-    notes = [f"{count} of {len(names)} images are found by the ends of their names (first: {first})"] if count else []
+    notes = [f"{count} of {len(names)} images are matched by the end of their path (first: {first})"] if count else []
     return Located(home, found, notes)
 
 

@@ -86,9 +86,9 @@ def write_shapes(
     folder = Path(folder)
     height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < SMALLEST_SIDE:
-        raise UserError(f"shapes: size {height}x{width} is too small; give at least {SMALLEST_SIDE} pixels a side")
+        raise UserError(f"shapes: size {height}x{width} is too small; give at least {SMALLEST_SIDE} pixels per side")
     if min(train, val) < 1 or seed < 0:
-        raise UserError(f"shapes: train={train}, val={val}, seed={seed}; give 1 image or more a split and a seed >= 0")
+        raise UserError(f"shapes: train={train}, val={val}, seed={seed}; give 1 or more images per split, a seed >= 0")
     record = {"format": _FORMAT, "train": train, "val": val, "height": height, "width": width, "seed": seed}
     if _is_written(folder, record):
         return folder
@@ -129,7 +129,7 @@ def _is_written(folder: Path, record: dict[str, int]) -> bool:
     except (OSError, ValueError):
         same = False
     if not same:
-        raise UserError(f"{folder}: holds something other than these shapes; remove it or give another folder")
+        raise UserError(f"{folder}: contains something other than these shapes; remove it or give another folder")
     return True
 
 

@@ -33,5 +33,5 @@ def fill_sizes(source: str, paths: Sequence[Path], sizes: np.ndarray, bad_images
             filled[i] = header.size
     if not problems:
         return Sizes(filled, np.ones(len(paths), np.bool_), [])
-    kept, note = leave_out(f"{source} gives no sizes, so images are read", paths, problems, bad_images)
+    kept, note = leave_out(f"{source} has no image sizes, so images are read", paths, problems, bad_images)
     return Sizes(filled, kept, [note])

@@ -55,7 +55,7 @@ def apply(transforms: Transforms, image: Tensor, target: Target) -> tuple[Tensor
     changed |= {"boxes": to_xyxy(changed["boxes"]), "labels": changed["labels"].as_subclass(Tensor)}
     lengths = {name: len(changed[name]) for name in fields}
     if len(set(lengths.values())) > 1:
-        raise UserError(f"the transforms left {lengths}; a transform that drops boxes must drop from all of these")
+        raise UserError(f"the transforms returned {lengths}; a transform that drops boxes must do so in all of these")
     return image.as_subclass(Tensor), inside(changed, *image.shape[-2:])
 
 

@@ -16,8 +16,7 @@ _HUE = 18 / 180  # of the colour circle: 18 of the 180 steps of an 8-bit hue
 
 
 def build_transforms(flip: float = 0.5, photometric: float = 0.0) -> v2.Compose:
-    """Build random flips (probability `flip`) and changes of brightness, contrast, saturation, hue (`photometric`
-    each).
+    """Build random flips (probability `flip`) and brightness, contrast, saturation, hue jitter (`photometric` each).
 
     Takes and returns (tv_tensors.Image (3, H, W) uint8, target). Raises UserError for invalid probabilities.
 

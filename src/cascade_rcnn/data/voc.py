@@ -134,11 +134,9 @@ def _listed(path: Path, files: Mapping[str, Path]) -> tuple[list[str], list[str]
     if missing:
         raise UserError(
             f"{path}: {len(missing)} of {len(lines)} images have no xml file (first: {missing[0]}); "
-            "add it to Annotations or take the name out of the list"
+            "add it to Annotations or remove the name from the list"
         )
-    return found, [
-        f"{without} of {len(lines)} images are marked -1, without the class, and left out"
-    ] if without else []
+    return found, [f"{without} of {len(lines)} images are marked -1, without the class, and skipped"] if without else []
 
 
 def _columns(
@@ -162,9 +160,9 @@ def _columns(
     lonely = set(images) - {images_dir / name for name in file_names} if source.is_dir() else set()
     lonely = [path for path in lonely if path.is_relative_to(source)]
     unlabelled = (
-        [f"left out, without an xml file: {count(len(lonely), 'image')} (first: {min(lonely)})"] if lonely else []
+        [f"skipped, without an xml file: {count(len(lonely), 'image')} (first: {min(lonely)})"] if lonely else []
     )
-    sized = [f"without an image size, which is taken from the image: {count(unsized, 'xml file')}"] if unsized else []
+    sized = [f"without an image size, which is read from the image: {count(unsized, 'xml file')}"] if unsized else []
     return assemble(
         source=source,
         images_dir=images_dir,
@@ -199,9 +197,9 @@ def _read(path: Path) -> _Record:
     except (ParseError, DefusedXmlException, OSError, ValueError, LookupError) as error:  # LookupError: the encoding
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{path}: this xml file does not parse ({error}); write it again or remove it") from None
+        raise UserError(f"{path}: cannot parse this xml file ({error}); write it again or remove it") from None
     if tree.tag.lower() != "annotation":
-        raise UserError(f"{path}: this is no PASCAL VOC annotation but <{tree.tag}>; remove it from the folder")
+        raise UserError(f"{path}: this is not a PASCAL VOC annotation but <{tree.tag}>; remove it from the folder")
     size = [round(_number(path, "size", tree.findtext(f"size/{name}") or "0")) for name in ("height", "width")]
     if max(size) > _LARGEST:
         raise UserError(f"{path}: size is {max(size):g}; write the image's height and width in pixels")

@@ -60,7 +60,7 @@ def collect(
         items.append(item)
         advance(1)
     if not items:
-        raise UserError(f"{name_of(source)}: there are no items in it")
+        raise UserError(f"{name_of(source)}: the dataset is empty")
     if labels is None:
         most = max((int(item.labels.max(initial=1)) for item in items), default=1)
         labels = {k: Category(id=k, name=f"class {k}") for k in range(1, most + 1)}
@@ -119,7 +119,7 @@ def _check_labels(source: DetectionData, items: list[_Item], labels: Labels) -> 
         if odd := set(item.labels.tolist()) - labels.keys():
             known = ", ".join(map(str, sorted(labels)[:10])) + (", ..." if len(labels) > 10 else "")
             raise UserError(
-                f"{name_of(source)}, item {i}: label {min(odd)} is not among {known} (0 is background); name all "
+                f"{name_of(source)}, item {i}: label {min(odd)} is not in {known} (0 is background); name all "
                 "classes: classes={label: name}"
             )
 

@@ -92,7 +92,7 @@ def _categories(
     number = 1 + max((row.category for found in rows for row in found), default=0)
     if classes is not None and len(classes) >= number:
         return [Category(id=i, name=name) for i, name in enumerate(classes)], []
-    note = f"no file names the classes; they are called 0 to {number - 1} (write their names to classes.txt)"
+    note = f"no file names the classes; they are named 0 to {number - 1} (list their names in classes.txt)"
     return [Category(id=i, name=str(i)) for i in range(number)], [note]
 
 
@@ -123,7 +123,7 @@ def _listed(path: Path, root: Path) -> tuple[list[Path], list[str]]:
     """Return the images listed in a text file, relative to it, to the root, or to folders on another machine."""
     lines = read_lines(path)
     if odd := [i for i, line in enumerate(lines, start=1) if line and not is_image(Path(line))]:
-        raise UserError(f"{path}: line {odd[0]} is no name of an image; a list of images has one a line")
+        raise UserError(f"{path}: line {odd[0]} is not an image name; list one image per line")
     names = [line for line in lines if line]
     if not names:
         return [], []

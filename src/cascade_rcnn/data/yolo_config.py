@@ -126,7 +126,7 @@ class _PlainLoader(yaml.BaseLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):  # a few lines of aliases can expand to billions of nodes
-            raise yaml.YAMLError("it has aliases (*name); write out what they stand for")
+            raise yaml.YAMLError("it has aliases (*name); write out their values")
         return super().compose_node(parent, index)
 
 
@@ -136,9 +136,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         config = yaml.load(text, Loader=_PlainLoader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
-        raise UserError(f"{path}: this yaml file cannot be read ({reason}); mend it") from None
+        raise UserError(f"{path}: cannot read this yaml file ({reason}); fix it") from None
     if not isinstance(config, dict):
-        raise UserError(f"{path}: this yaml file holds no keys; it needs train, val and names")
+        raise UserError(f"{path}: this yaml file has no keys; it needs train, val and names")
     return config
 
 

@@ -34,7 +34,7 @@ def load_state(path: str | Path) -> dict[str, Any]:
                 raise EOFError(f"{damaged} is damaged")
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise UserError(f"{path}: there is no training to resume; leave out --resume") from None
+        raise UserError(f"{path}: there is no training run to resume; omit --resume") from None
     except (*DAMAGED, zipfile.BadZipFile, NotImplementedError) as error:
-        what = f"{path}: not a readable training state ({reason(error)}); start anew in another --output"
+        what = f"{path}: not a readable training state ({reason(error)}); start a new run in another --output"
         raise UserError(what) from None

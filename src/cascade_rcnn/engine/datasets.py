@@ -21,15 +21,15 @@ def check_given(given: Any) -> None:
     """Raise UserError for anything that is neither annotations nor a dataset."""
     if not isinstance(given, Annotations | DetectionData) or isinstance(given, str | bytes | Mapping):
         raise UserError(
-            f"data is of type {type(given).__name__}; give a path, annotations (cascade_rcnn.load_annotations), or a "
-            "dataset with len(data) and data[i] -> (image, target)"
+            f"cannot use {type(given).__name__} as data; give a path, annotations (cascade_rcnn.load_annotations), or "
+            "a dataset with len(data) and data[i] -> (image, target)"
         )
 
 
 def check_names(classes: Classes | None, *given: Given | None) -> None:
     """Raise UserError if class names are given without a dataset that needs them."""
     if classes is not None and all(isinstance(one, Annotations | Dataset | None) for one in given):
-        raise UserError("classes: the annotations name their own; leave it out")
+        raise UserError("classes: annotations have class names of their own; omit it")
 
 
 def meaning(classes: Classes | None, categories: Sequence[Category] | None) -> Labels | None:

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 _PACKAGES = ("cascade-rcnn", "torch", "torchvision", "lightning-fabric", "hotcoco", "supervision", "numpy", "pillow")
 _REINSTALL = (
-    "torch and torchvision are of different builds. Reinstall both together, from one index:\n"
+    "torch and torchvision are different builds. Reinstall both together, from one index:\n"
     "    pip uninstall -y torch torchvision && pip install torch torchvision\n"
     "    (for a CPU-only pair add --index-url with PyTorch's cpu index to the second command)"
 )
@@ -57,7 +57,7 @@ def _gpu() -> str:
     import torch
 
     if not torch.cuda.is_available():
-        return "none that torch can use; the CPU works, training is slow there"
+        return "none that torch can use; training on the CPU works, but is slow"
     bf16 = "with" if torch.cuda.is_bf16_supported() else "without"
     return f"{torch.cuda.get_device_name()}, {bf16} bf16; {_operators('cuda')}"
 
@@ -66,5 +66,5 @@ def _advice(name: str, error: str) -> str:
     if "torchvision::" in error or "undefined symbol" in error or name in ("import torchvision", "operators on cpu"):
         return _REINSTALL
     if name == "gpu":
-        return "the GPU does not work with this torch: check `nvidia-smi`, and that torch's CUDA suits the driver"
+        return "the GPU does not work with this torch: check `nvidia-smi`, and that the driver fits torch's CUDA"
     return "reinstall torch: pip install --force-reinstall torch torchvision"

@@ -38,7 +38,7 @@ class StopRequest:
             raise KeyboardInterrupt
         self.asked = True
         with suppress(OSError):  # the terminal may be gone
-            os.write(1, b"\nstopping after this step; once more to stop at once\n")  # print may be interrupted
+            os.write(1, b"\nstopping after this step; repeat to stop immediately\n")  # print may be interrupted
 
 
 @contextmanager

@@ -74,7 +74,7 @@ class Predictor:
         self._model: Detector | Runtime | None = None
         self._process = os.getpid()
         if self.path.suffix in SUFFIXES and (inference or precision != "fp32" or device not in (None, "cpu")):
-            raise UserError(f"{path}: an exported file keeps the settings, precision and device it was exported with")
+            raise UserError(f"{path}: the settings, precision and device of an exported file cannot be changed")
 
     @property
     def model(self) -> Detector | Runtime:

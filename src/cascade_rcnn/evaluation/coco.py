@@ -99,7 +99,7 @@ class Metrics:
         """Format the metrics, 0..1, as a table of at most `width` columns: a row for the dataset and one per class."""
         shown = [one for one in _COLUMNS if width >= _WIDE or one.always]
         table = Table(
-            title=f"{count(self.images, 'image')}, {count(self.boxes, 'box')}; figures from 0 to 1",
+            title=f"{count(self.images, 'image')}, {count(self.boxes, 'box')}; metrics from 0 to 1",
             box=SIMPLE_HEAD,
             padding=0,
             show_edge=False,
@@ -162,7 +162,7 @@ def crowding_note(truth: Annotations, limit: int = LIMIT) -> str | None:
         return None
     name = truth.file_names[int(cells[0, numbers.argmax()])]
     return (
-        f"only the {limit} best detections of an image and class count, but {name} has {numbers.max()} objects of one; "
+        f"only the top {limit} detections per image and class count, but {name} has {numbers.max()} objects of one; "
         "raise --max-detections to count them all"
     )
 

@@ -94,7 +94,7 @@ class FileNames:
             raise UserError(f"{name}: {len(found)} images of {self.source} have this name; give the folder above")
         other = self._names.setdefault(found[0], name)
         if other != name:
-            raise UserError(f"{name}: it and {other} would be the same image of {self.source}; give the folder above")
+            raise UserError(f"{name}: this and {other} match the same image of {self.source}; give the folder above")
         return found[0]
 
 
@@ -109,7 +109,7 @@ def _image_ids(path: Path, results: list[Result], truth: Annotations | None) -> 
     for number, one in enumerate(results):
         if names is None or one.file_name is None:
             if one.image_id is None:
-                raise UserError(f"{path}: entry {number} says neither image_id nor file_name; {_FORM}")
+                raise UserError(f"{path}: entry {number} has neither image_id nor file_name; {_FORM}")
             found.append(one.image_id)
             continue
         if one.file_name not in ids:
@@ -126,7 +126,7 @@ def _id_of(path: Path, name: str, names: FileNames) -> int:
     if image is None:
         raise UserError(
             f"{path}: {name} is not an image of {names.source}; evaluate on annotations of the images that were "
-            "predicted, or predict those images alone (predict --annotations)"
+            "predicted, or predict only those images (predict --annotations)"
         )
     return image
 
@@ -141,7 +141,7 @@ def _category_ids(path: Path, results: list[Result], truth: Annotations | None) 
         ids = known.get(name, []) if name is not None and truth is not None else None
         if ids is None or own in ids:
             if own is None:
-                raise UserError(f"{path}: entry {number} says no category_id; {_FORM}")
+                raise UserError(f"{path}: entry {number} has no category_id; {_FORM}")
             found.append(own)
         elif len(ids) == 1:
             found.append(ids[0])

@@ -66,7 +66,7 @@ def regression_targets(detector: Detector, batches: Batches) -> RegressionTarget
         deltas[t].append(box_ops.encode(trained.output.boxes, trained.truth)[positive].cpu())
         ious[t].append(trained.iou[positive].cpu())
     if any(sum(map(len, stage)) == 0 for stage in deltas):
-        raise UserError("a stage has no positives on these images; measure on more, or with a model that is trained")
+        raise UserError("a stage has no positives on these images; use more images, or a trained model")
     return RegressionTargets([torch.cat(x).numpy() for x in deltas], [torch.cat(x).numpy() for x in ious])
 
 

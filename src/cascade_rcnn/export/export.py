@@ -84,12 +84,12 @@ def export(checkpoint: Path, output: Path, request: Request) -> Report:
 
 def _check(request: Request, output: Path) -> None:
     if output.suffix != SUFFIX[request.format]:
-        raise UserError(f"{output}: a file of format {request.format} ends in {SUFFIX[request.format]}; name it so")
+        raise UserError(f"{output}: files of format {request.format} end in {SUFFIX[request.format]}; use this suffix")
     if request.size is not None and request.dynamic:
-        raise UserError("--dynamic takes any size: leave out --size, or --dynamic")
+        raise UserError("--dynamic accepts any size: leave out --size, or --dynamic")
     if request.precision == "int8":
         if request.format == "torch-export":
-            raise UserError("int8 runs in onnx and openvino files only; choose one of these formats")
+            raise UserError("int8 is only supported in onnx and openvino files; choose one of these formats")
         if request.validation is None:
             raise UserError("int8 needs images to calibrate on and to measure its AP: give --annotations")
     needed = {"onnx": ["onnx", "onnxscript", "onnxruntime"], "torch-export": []}
@@ -179,7 +179,7 @@ def _difference(detector: Detector, runtime: Runtime, pictures: list[np.ndarray]
         found += _split(runtime.run(images, sizes))
     difference = compare(expected, found)
     if difference.expected == 0:
-        raise UserError("the model finds nothing in the images to verify on; give --images of what it was trained for")
+        raise UserError("the model detects nothing in the images to verify on; give --images with objects it knows")
     return difference
 
 

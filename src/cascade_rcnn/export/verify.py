@@ -64,7 +64,7 @@ class Difference:
         if boxes > tolerance.boxes or self.scores > tolerance.scores or self.missing > allowed:
             large = f", {tolerance.boxes} % of boxes longer than {_LARGE}" if tolerance.relative else ""
             raise UserError(
-                f"the exported file does not find what the model finds ({self}; allowed: {tolerance.boxes} px{large}, "
+                f"the exported file's detections differ from the model's ({self}; limits: {tolerance.boxes} px{large}, "
                 f"{tolerance.scores}, {allowed:.0f} without a counterpart); nothing was written: try another format or "
                 "precision"
             )

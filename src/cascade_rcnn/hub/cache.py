@@ -39,7 +39,7 @@ def alone(place: Path, say: Callable[[str], None]) -> Iterator[None]:
         raise unwritable(place, error) from None
     with file:
         if not _lock(file.fileno()):
-            say(f"{place.name} is being fetched by another process; waiting for it")
+            say(f"{place.name} is being downloaded by another process; waiting for it")
             while not _lock(file.fileno()):
                 time.sleep(_AGAIN)
         yield

@@ -90,7 +90,7 @@ def _try_often(url: str, part: Path, report: Report, patience: Patience) -> None
             return _continue(url, part, report, patience)
         except _BrokenError as error:
             if attempt == patience.tries:
-                raise UnreachableError(f"{url}: broke off {attempt} times, last by: {error}") from None
+                raise UnreachableError(f"{url}: the download failed {attempt} times, last with: {error}") from None
         time.sleep(patience.pause * 2 ** (attempt - 1))
     raise ValueError(f"tries={patience.tries}")
 
@@ -141,7 +141,7 @@ def _begin(answer: Any, part: Path, have: int, url: str, patience: Patience) -> 
         have = 0
     total = None if coming is None else have + coming
     if total is not None and total > patience.most:
-        raise UserError(f"{url}: {total} bytes, more than the {patience.most} that are taken; fetch it by other means")
+        raise UserError(f"{url}: {total} bytes, more than the limit of {patience.most}; download it by other means")
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(part.parent).free
@@ -150,7 +150,7 @@ def _begin(answer: Any, part: Path, have: int, url: str, patience: Patience) -> 
     except OSError as error:
         raise _no_room(part, error.strerror or str(error)) from None
     if coming is not None and coming > free:
-        raise _no_room(part, f"{coming / 1e6:.0f} MB are to come, {free / 1e6:.0f} MB are free")
+        raise _no_room(part, f"{coming / 1e6:.0f} MB remain to be downloaded, {free / 1e6:.0f} MB are free")
     return have, total
 
 
@@ -160,7 +160,7 @@ def _receive(answer: Any, part: Path, have: int, total: int | None, report: Repo
         while block := answer.read1(_BLOCK):
             have += len(block)
             if have > patience.most:
-                raise UserError(f"{part}: more than {patience.most} bytes came; fetch the file by other means")
+                raise UserError(f"{part}: more than {patience.most} bytes were sent; download the file by other means")
             try:
                 file.write(block)
                 file.flush()
@@ -168,7 +168,7 @@ def _receive(answer: Any, part: Path, have: int, total: int | None, report: Repo
                 raise _no_room(part, error.strerror or str(error)) from None
             report(have, total)
     if total is not None and have < total:
-        raise _BrokenError(f"{have} of {total} bytes came")
+        raise _BrokenError(f"received {have} of {total} bytes")
 
 
 def _opened(part: Path) -> IO[bytes]:
@@ -180,8 +180,8 @@ def _opened(part: Path) -> IO[bytes]:
 
 def _no_room(part: Path, reason: str) -> UserError:
     return UserError(
-        f"{part.parent}: cannot be written ({reason}); make room there, or name another folder in CASCADE_RCNN_CACHE: "
-        "the same command continues"
+        f"{part.parent}: cannot be written ({reason}); free some space, or set CASCADE_RCNN_CACHE to another folder; "
+        "then run the same command to continue"
     )
 
 
@@ -217,5 +217,5 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         """Return the request to the new URL. Raises `UnreachableError` if the scheme changes."""
         old, new = (urlsplit(url).scheme.lower() for url in (req.full_url, newurl))
         if new not in ("https", old):
-            raise UnreachableError(f"{req.full_url}: leads to {newurl}, which is not over {old}")
+            raise UnreachableError(f"{req.full_url}: redirects to {newurl}, which does not use {old}")
         return super().redirect_request(req, fp, code, msg, headers, newurl)

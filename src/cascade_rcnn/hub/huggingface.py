@@ -21,7 +21,7 @@ pipeline_tag: object-detection
 ---
 # {name}
 
-A {architecture} of {classes} classes for the Python package cascade-rcnn:
+A {architecture} with {classes} classes for the Python package cascade-rcnn:
 
 ```python
 import cascade_rcnn
@@ -44,7 +44,7 @@ def fetch(address: str) -> Path:
     """
     found = _ADDRESS.fullmatch(address)
     if found is None:
-        raise UserError(f"{address}: no address on the Hub; give hf://owner/name, hf://owner/name@revision/file")
+        raise UserError(f"{address}: not an address on the Hub; give hf://owner/name or hf://owner/name@revision/file")
     repository, revision, file = found[1], found[2], found[3] or FILE
     hub = _library()
     try:

@@ -33,9 +33,7 @@ def resolve(name: str) -> Path:
         return huggingface.fetch(name)
     if name in published():
         return fetch(published()[name])
-    hint = (
-        nearest(name, list(published())) or "; check the path, or give 'starter' or what `cascade-rcnn weights` lists"
-    )
+    hint = nearest(name, list(published())) or "; check the path, or give 'starter' or a name of `cascade-rcnn weights`"
     raise UserError(f"{name}: no such checkpoint{hint}")
 
 
@@ -54,7 +52,7 @@ def fetch(row: Published, say: Say = say) -> Path:
         return kept
     found = outcome(row)
     if found.part == "none":
-        raise UserError(f"{row.name} does not convert: {found.reason}; `cascade-rcnn weights` lists those that do")
+        raise UserError(f"{row.name} cannot be converted: {found.reason}; `cascade-rcnn weights` lists those that can")
     with alone(kept, say):
         if not kept.is_file():  # another process may have created it meanwhile
             original = _original(row, say)
@@ -71,22 +69,22 @@ def _original(row: Published, say: Say) -> Path:
     if file.is_file():
         if row.digest is not None and not matches(file, row.digest):
             raise UserError(
-                f"{file}: its {row.digest[0]} does not begin with {row.digest[1]}, so it is not whole; fetch it again "
+                f"{file}: its {row.digest[0]} does not begin with {row.digest[1]}, so it is damaged; download it again "
                 f"from {row.url}, or delete it"
             )
         return file
-    by_hand = f"by other means and put it into {file.parent} as it is named"
+    by_hand = f"by other means and put it into {file.parent} under the same name"
     if is_offline():
-        raise UserError(f"{row.name} is not here, and --offline or {OFFLINE} is given: fetch {row.url} {by_hand}")
+        raise UserError(f"{row.name} is not cached, and --offline or {OFFLINE} is set: download {row.url} {by_hand}")
     say(f"fetching {row.url}")
     try:
         with _progress(row.file) as report:
             download(row.url, file, row.digest, report=report)
     except UnreachableError as error:
-        raise UserError(f"{error}; fetch it {by_hand}, then give --offline") from None
+        raise UserError(f"{error}; download it {by_hand}, then use --offline") from None
     except RejectedError as error:
         raise UserError(
-            f"{error} as its name says; to use it all the same: cascade-rcnn convert --from {row.source.origin}"
+            f"{error} as its name says; to use it anyway: cascade-rcnn convert --from {row.source.origin}"
         ) from None
     return file
 

@@ -48,7 +48,7 @@ class _Type:
 
     def __init__(self, code: Any) -> None:
         if not isinstance(code, str) or code not in _TYPES:
-            raise pickle.UnpicklingError(f"an array has the type {_shown(code)}, no numbers")
+            raise pickle.UnpicklingError(f"an array has the non-numeric type {_shown(code)}")
         self.code, self.order = code, "="
 
 
@@ -201,7 +201,7 @@ class _Machine:
             case "s" | "u":
                 self._set([self._pop(), self._pop()][::-1] if code == "s" else self._items())
             case _:
-                raise pickle.UnpicklingError(f"it holds {_CODES.get(code, 'no opcode')}, which makes no plain value")
+                raise pickle.UnpicklingError(f"it contains {_CODES.get(code, 'an unknown opcode')}, not a plain value")
 
     def _last(self, kind: type) -> Any:
         if not self.stack or type(self.stack[-1]) is not kind:
@@ -213,7 +213,7 @@ class _Machine:
         table = self._last(dict)
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not (isinstance(key, str) or (isinstance(key, int) and abs(key) < _MOST)):  # tuples may hash for years
-                raise pickle.UnpicklingError(f"a key is {_shown(key)}, no text or small number")
+                raise pickle.UnpicklingError(f"a key is {_shown(key)}, not text or a small number")
             table[key] = value
 
     # -- what arrays consist of ------------------------------------------------------------------------------------
@@ -226,7 +226,7 @@ class _Machine:
         full = f"{module}.{name}".replace("numpy._core.", "numpy.core.", 1)  # numpy 2 and 1
         if full not in self.calls:
             asked = printable(full[:200])
-            raise UserError(f"refused, the file asks for '{asked}', which is no array and might run code")
+            raise UserError(f"refused: the file refers to '{asked}', which is not an array and might run code")
         return _Name(full)
 
     def _call(self) -> None:
@@ -278,9 +278,9 @@ class _Machine:
         return text.encode("latin1")
 
     def _not_called(self, *_: Any) -> Any:
-        raise pickle.UnpicklingError("it makes an array by itself")
+        raise pickle.UnpicklingError("it makes an array in an unknown way")
 
     def _spend(self, number: int) -> None:
         self.to_make -= number
         if self.to_make < 0:
-            raise pickle.UnpicklingError("its arrays hold more than the file")
+            raise pickle.UnpicklingError("its arrays contain more data than the file")

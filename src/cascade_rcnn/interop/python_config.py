@@ -36,7 +36,7 @@ def assignments(text: str) -> dict[str, Any]:
                 case ast.Expr(value=ast.Constant()):
                     pass  # a docstring
                 case _:
-                    raise ValueError(f"line {statement.lineno} is no assignment")
+                    raise ValueError(f"line {statement.lineno} is not an assignment")
     except (SyntaxError, ArithmeticError, RecursionError) as error:
         raise ValueError(str(error)) from None
     return values
@@ -67,7 +67,7 @@ def _value(node: ast.expr, names: dict[str, Any]) -> Any:
             return _ARITHMETIC[type(op)](_number(left, names), _number(right, names))
         case ast.Name(id=name) if name in names:
             return names[name]
-    raise ValueError(f"line {node.lineno} holds '{ast.unparse(node)[:60]}', which is no plain value")
+    raise ValueError(f"line {node.lineno} contains '{ast.unparse(node)[:60]}', which is not a plain value")
 
 
 def _number(node: ast.expr, names: dict[str, Any]) -> int | float:

@@ -144,8 +144,7 @@ class Detector(nn.Module):
     def predict(
         self, images: Any, threshold: float = 0.5, min_size: MinSize = "model", batch_size: int | None = None
     ) -> Any:
-        """Detect objects in one or several images: anything that `cascade_rcnn.inputs` describes, from a path to a
-        generator.
+        """Detect objects in one or several images, in any form that `cascade_rcnn.inputs` lists.
 
         The short side is resized to `min_size` pixels (None: no resizing; "model": the model's own setting). Returns
         `supervision.Detections` with scores of at least `threshold`: one for a single image, a list for a list, folder,

@@ -31,10 +31,10 @@ class Description:
     def from_json(cls, text: str | bytes | None, path: object) -> "Description":
         """Inverse of `to_json`. Raises UserError naming the file."""
         if not text:
-            raise UserError(f"{path}: not exported by cascade-rcnn (it describes no model); make it with `export`")
+            raise UserError(f"{path}: not exported by cascade-rcnn (it has no description); make it with `export`")
         try:
             given = msgspec.json.decode(text, type=dict[str, Any])
             given["config"] = migrate(given["config"], given.pop("format", 1))
             return msgspec.convert(given, cls)
         except (msgspec.MsgspecError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: exported by another version of cascade-rcnn ({error}); export again") from None
+            raise UserError(f"{path}: exported by another version of cascade-rcnn ({error}); export it again") from None

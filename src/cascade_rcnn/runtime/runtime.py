@@ -71,8 +71,7 @@ class Runtime:
     ) -> "Iterator[supervision.Detections]": ...
 
     def __call__(self, images: Any, threshold: float = 0.5, batch_size: int = 1) -> Any:
-        """Detect objects in one or several images, in any form that `cascade_rcnn.inputs` lists, like
-        `Detector.predict`.
+        """Detect objects in one or several images, like `Detector.predict`.
 
         A file with a fixed input processes one image at a time, whatever the `batch_size`.
         """
@@ -112,8 +111,8 @@ class Runtime:
         """
         if self._process != os.getpid():
             raise UserError(
-                f"{self.path}: was opened before this process was forked, and the engine's threads stayed behind; "
-                "start processes by 'spawn' (multiprocessing.get_context('spawn'))"
+                f"{self.path}: was opened before this process was forked, which does not copy the engine's threads; "
+                "start processes with 'spawn' (multiprocessing.get_context('spawn'))"
             )
         return self._run(images, sizes)
 

@@ -88,13 +88,13 @@ def open_session(path: Path, threads: int | None = None, *, trust: bool = False)
     from it. It is not opened without `trust`. .onnx and .xml files are data.
     """
     if path.suffix not in _OPENERS:
-        raise UserError(f"{path}: not an exported model; these end in {', '.join(SUFFIXES)}")
+        raise UserError(f"{path}: not an exported model; their suffixes are {', '.join(SUFFIXES)}")
     if not path.is_file():
         raise UserError(f"{path}: no such file; check the path")
     if path.suffix == ".pt2" and not trust:
         raise UserError(
-            f"{path}: a .pt2 file is a program, and opening it runs whatever its author put in; if you trust it, say "
-            "so (--trust, in Python trust=True), else use .onnx or .xml, which are data"
+            f"{path}: a .pt2 file is a program, and opening it can run arbitrary code; if you trust its author, pass "
+            "--trust (in Python: trust=True), otherwise use .onnx or .xml, which are data"
         )
     opener, packages = _OPENERS[path.suffix]
     try:

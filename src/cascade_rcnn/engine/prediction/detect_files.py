@@ -81,8 +81,8 @@ class PredictionSummary:
     def notes(self) -> list[str]:
         """Return a line for each kind of image that was skipped."""
         kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(self.left_out.items()))
-        unread = [f"left out, as they are not read: {kinds}; convert them to JPEG or PNG"] if kinds else []
-        unnamed = f"left out, as the annotations do not name them: {count(self.unnamed, 'image')}"
+        unread = [f"skipped, unsupported formats: {kinds}; convert them to JPEG or PNG"] if kinds else []
+        unnamed = f"skipped, not in the annotations: {count(self.unnamed, 'image')}"
         return [*unread, *([unnamed] if self.unnamed else [])]
 
 
@@ -109,7 +109,7 @@ def detect_in_files(detect: Detect, job: PredictionJob) -> PredictionSummary:
         summary.files = [job.output / "detections.json", *([job.output / PICTURES] if job.pictures else [])]
         if stop.asked:
             done = count(summary.done + summary.before, "image")
-            raise Interrupted(f"stopped: {summary.files[0]} holds {done}; the same command continues")
+            raise Interrupted(f"stopped: {summary.files[0]} contains {done}; run the same command to continue")
         summary.files += write_formats(job.formats, journal, job.categories, job.output, job.shown)
     return summary
 
@@ -168,7 +168,7 @@ def _failure(one: Chosen, error: Exception, job: PredictionJob) -> Entry:
 
 
 def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no more is known"])[0]
+    return (str(error).strip().splitlines() or ["no details"])[0]
 
 
 def _entry(one: Chosen, image: Tensor, found: dict[str, Tensor], job: PredictionJob) -> Entry:

@@ -83,7 +83,7 @@ class Journal:
             for name in sorted(before.keys() | settings.keys()):
                 if (then := before.get(name)) != (now := settings.get(name)):
                     raise UserError(
-                        f"{self.path.parent}: holds what another command found ({name} {then}, not {now}); choose "
+                        f"{self.path.parent}: has the results of another command ({name} {then}, not {now}); choose "
                         "another --output, or --overwrite it"
                     )
             place = self._file.tell()
@@ -131,7 +131,7 @@ class Journal:
             yield msgspec.json.decode(self._file.readline(), type=Entry)
 
     def _unwritable(self, error: OSError) -> UserError:
-        return UserError(f"{self.path}: cannot be written ({error.strerror or error}); what is done so far stays")
+        return UserError(f"{self.path}: cannot be written ({error.strerror or error}); results so far are kept")
 
     def __enter__(self) -> Self:
         return self

@@ -95,7 +95,7 @@ def _through_hotcoco(form: Format, coco: Path, output: Path) -> Path:
         shutil.rmtree(output / "yolo", ignore_errors=True)  # label files of removed images
         data.to_yolo(str(output / "yolo"))
     except ValueError as error:  # two images with the same label file
-        raise UserError(f"{output}: {form} cannot hold these images ({error}); choose another --format") from None
+        raise UserError(f"{output}: {form} cannot represent these images ({error}); choose another --format") from None
     return output / "yolo"
 
 

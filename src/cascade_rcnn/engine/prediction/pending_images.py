@@ -25,8 +25,7 @@ class PendingImages:
     """Iterates lazily, and once, over the images that are not in the journal yet; counts skipped ones."""
 
     def __init__(self, paths: Sequence[str | Path], truth: Annotations | None, journal: Journal) -> None:
-        """Takes files, folders and patterns (none: the images of `truth`). Ids are those of `truth`, by name, or 1, 2,
-        ...
+        """Takes files, folders and patterns (none: the images of `truth`). Ids are those of `truth`, else 1, 2, ...
 
         Raises UserError for a path without images.
         """

@@ -36,7 +36,7 @@ class TrainingData:
         """Return notes for the user."""
         train = self.train.annotations.notes
         if self.val is None:
-            return [*train, "no --data.val is given: the training will not be evaluated"]
+            return [*train, "no --data.val is given: the model will not be evaluated"]
         return [*train, *self.val.annotations.notes]
 
 
@@ -79,7 +79,7 @@ def _given_train(data: DataConfig, sources: Sources) -> Given:
 
 def _check_boxes(annotations: Annotations) -> None:
     if not len(annotations.boxes):
-        raise UserError(f"{annotations.source}: there are no boxes in it, and nothing to learn; check the annotations")
+        raise UserError(f"{annotations.source}: there are no boxes to learn from; check the annotations")
 
 
 def _given_val(data: DataConfig, sources: Sources, train: Annotations) -> Given | None:

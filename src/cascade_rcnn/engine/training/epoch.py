@@ -119,7 +119,7 @@ def _diagnosis(state: TrainingState, losses: dict[str, Tensor], mine: list[int],
     values = ", ".join(f"{name} {value.item():.3g}" for name, value in losses.items())
     return (
         f"the loss or its gradient is not finite at update {state.position.step + 1} ({values}) on images "
-        f"{', '.join(names)}; look at their annotations, or lower --optimizer.lr; the last good state, if "
+        f"{', '.join(names)}; check their annotations, or lower --optimizer.lr; the last good state, if "
         f"an epoch was finished, is in {state.output}"
     )
 

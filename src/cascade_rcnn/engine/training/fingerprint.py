@@ -44,6 +44,6 @@ def check_same(before: Fingerprint, now: Fingerprint, output: Path) -> None:
         if old != new:
             how = f"{new[0]}, then {old[0]}" if new[0] != old[0] else f"{new[0]}, as then, but others"
             raise UserError(
-                f"{output}: the {name} are not those that this training began with ({how}); resume it on the same "
-                "data (which may lie elsewhere), or start anew in another --output"
+                f"{output}: the {name} are not those that this run started with ({how}); resume it on the same "
+                "data (which may have moved), or start a new run in another --output"
             )

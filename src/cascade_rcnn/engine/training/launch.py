@@ -25,7 +25,7 @@ def launch(recipe: Recipe) -> Fabric:
     check_numbers(recipe)
     gpu = torch.cuda.is_available() and recipe.accelerator != "cpu"
     if recipe.accelerator == "cuda" and not gpu:
-        raise UserError("accelerator cuda: torch sees no GPU here; choose cpu, or look at `cascade-rcnn doctor`")
+        raise UserError("accelerator cuda: torch sees no GPU here; choose cpu, or run `cascade-rcnn doctor`")
     if recipe.precision == "fp16" and not gpu:
         raise UserError("precision fp16 needs a GPU; choose bf16 or fp32 on a CPU")
     devices = int(os.environ.get("LOCAL_WORLD_SIZE", recipe.devices))  # set by torchrun
@@ -63,7 +63,7 @@ def _native_precision(gpu: bool) -> str:
 def claim(output: Path, fabric: Fabric, *, resume: bool) -> Iterator[None]:
     """Lock the output folder inside the block. Raises UserError if it, or the run in it, belongs to another process."""
     if resume and not holds_state(output):
-        raise UserError(f"{output / STATE}: there is no training to resume; leave out --resume")
+        raise UserError(f"{output / STATE}: there is no training run to resume; omit --resume")
     fabric.barrier()
     with ExitStack() as stack:
         refusal = ""
@@ -72,7 +72,7 @@ def claim(output: Path, fabric: Fabric, *, resume: bool) -> Iterator[None]:
                 stack.enter_context(locked(output))
                 if not resume and holds_state(output):
                     raise UserError(
-                        f"{output}: holds a training already; add --resume to continue it, or choose another --output"
+                        f"{output}: already has a training run; add --resume to continue it, or choose another --output"
                     )
                 remove_leftovers(output)
             except UserError as error:

@@ -77,7 +77,7 @@ def _model(recipe: Recipe, categories: tuple[Category, ...]) -> tuple[Detector, 
     if recipe.init is None:
         return build_model(recipe, categories), []
     model, kept = start_from(recipe.init, categories, **_image_sizes(recipe.options))
-    return model, [f"{recipe.init} gives the architecture and the weights; {kept}"]
+    return model, [f"architecture and weights are from {recipe.init}; {kept}"]
 
 
 def _image_sizes(options: ModelOptions) -> dict[str, Any]:

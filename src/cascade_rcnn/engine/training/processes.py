@@ -45,7 +45,7 @@ def _this_command() -> list[str]:
     spec = getattr(main, "__spec__", None)
     if spec is None:
         if not hasattr(main, "__file__"):
-            raise UserError("several devices need a program that can be started once for each; put this in a file")
+            raise UserError("several devices need a program that can be started once per device; put this in a file")
         return [sys.executable, *sys.argv]
     return [sys.executable, "-m", spec.name.removesuffix(".__main__"), *sys.argv[1:]]
 
@@ -66,8 +66,8 @@ def _watch(ranks: Sequence[subprocess.Popen]) -> None:
     if died > 0:  # it reported why, and so does this process in a moment if it hit the same error
         time.sleep(_PATIENCE)
     how = f"was killed by signal {-died}" if died < 0 else f"ended with exit code {died}"
-    advice = "it may have run out of memory; --resume goes on from the last state that was saved"
-    print(f"error: process {number} of this training {how}; {advice}", file=sys.stderr, flush=True)
+    advice = "it may have run out of memory; --resume continues from the last saved state"
+    print(f"error: process {number} of this training run {how}; {advice}", file=sys.stderr, flush=True)
     _end(ranks)
     os._exit(1)  # the main thread may be blocked in a collective operation, which nothing else interrupts
 
@@ -103,4 +103,4 @@ def lost(error: RuntimeError) -> UserError | None:
         return None
     time.sleep(_PATIENCE)  # the monitoring thread knows which process it was
     what = (text.splitlines() or [""])[0]
-    return UserError(f"another process of this training is gone ({what}); --resume goes on from the last saved state")
+    return UserError(f"another process of this run is gone ({what}); --resume continues from the last saved state")

@@ -55,12 +55,12 @@ def check_unchanged(output: Path, settings: dict[str, Any]) -> None:
     """Raise UserError naming a setting that differs from those of the run in `output`."""
     began = read_json(output / "recipe.json")
     if not isinstance(began, dict):
-        raise UserError(f"{output / 'recipe.json'}: not a recipe; put back the file that the training wrote there")
+        raise UserError(f"{output / 'recipe.json'}: not a recipe; restore the file that the run wrote there")
     before = flattened(as_json(Recipe())) | flattened(began)  # defaults for settings newer than the file
     for name, value in flattened(settings).items():
         if name not in _MAY_CHANGE and before.get(name) != value:
-            way = "resume it with the same settings, or start anew in another --output"
+            way = "resume it with the same settings, or start a new run in another --output"
             if name == "epochs":  # the learning rate schedule has been following the planned epochs
                 last = output / "last.safetensors"
-                way = f"to train longer, start a training from its end: --init {last} in another --output"
-            raise UserError(f"{output}: this training began with {name} {before.get(name)}, not {value}; {way}")
+                way = f"to train longer, start a new run from its result: --init {last} in another --output"
+            raise UserError(f"{output}: this run started with {name} {before.get(name)}, not {value}; {way}")

@@ -118,7 +118,7 @@ class TrainingState:
             everyone = state["random"]
             if len(everyone) != self.fabric.world_size:
                 raise UserError(
-                    f"{self.output}: was trained by {len(everyone)} processes; resume --devices {len(everyone)}"
+                    f"{self.output}: was trained by {len(everyone)} processes; resume with --devices {len(everyone)}"
                 )
             self.model.load_state_dict(state["model"])
             if self.averaged is not None:
@@ -131,7 +131,7 @@ class TrainingState:
             raise
         except DAMAGED as error:
             raise UserError(
-                f"{self.output / STATE}: does not fit this training ({reason(error)}); start anew in another --output"
+                f"{self.output / STATE}: does not match this run ({reason(error)}); start a new run in another --output"
             ) from None
 
 
@@ -150,9 +150,9 @@ def read_state(output: Path) -> tuple[dict[str, Any], list[str]]:
             raise
         state = _read_state(output / PREVIOUS)
         if (output / STATE).exists():  # otherwise, the process was killed between two renames, and this is the newest
-            notes.append(f"{str(error).rpartition(';')[0]}; going on from {PREVIOUS}, the state before it")
+            notes.append(f"{str(error).rpartition(';')[0]}; continuing from {PREVIOUS}, the state before it")
     if state["data"] is None:
-        notes.append(f"{output}: whether the data is still the same cannot be seen, an earlier version began this")
+        notes.append(f"{output}: cannot check that the data is unchanged: this run was started by an earlier version")
     return state, notes
 
 
@@ -171,7 +171,7 @@ def _read_state(path: Path) -> dict[str, Any]:
         or not isinstance(state["random"], list)
         or not isinstance(state["data"], dict | None)
     ):
-        raise UserError(f"{path}: not a training state of this version; start anew in another --output")
+        raise UserError(f"{path}: not a training state of this version; start a new run in another --output")
     return state
 
 
