@@ -203,7 +203,7 @@ def test_evaluate_needs_a_model_or_detections(capsys, coco):
 def test_predict_mistakes_are_one_line(capsys, coco):
     output = str(coco.parent / "out")
     flags = ("--checkpoint", "none.safetensors", "--output", output)
-    assert "no image there" in fails(capsys, "predict", str(coco.parent / "x*.png"), *flags)
+    assert "no images found" in fails(capsys, "predict", str(coco.parent / "x*.png"), *flags)
     assert "no such checkpoint" in fails(capsys, "predict", str(coco.parent / "a.png"), *flags)
 
 

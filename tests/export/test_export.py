@@ -199,10 +199,10 @@ def test_an_export_that_differs_is_refused_and_leaves_nothing(single, tmp_path, 
 @pytest.mark.parametrize(
     ("request_", "name", "message"),
     [
-        (Request(format="openvino"), "model.onnx", r"format openvino ends in \.xml"),
+        (Request(format="openvino"), "model.onnx", r"format openvino end in \.xml"),
         (Request(dynamic=True, size=(96, 96)), "model.onnx", "leave out --size, or --dynamic"),
         (Request(precision="int8"), "model.onnx", "give --annotations"),
-        (Request(format="torch-export", precision="int8"), "model.pt2", "onnx and openvino files only"),
+        (Request(format="torch-export", precision="int8"), "model.pt2", "only supported in onnx and openvino"),
         (Request(size=(0, 96)), "model.onnx", "give the height and width in pixels"),
         (Request(images=(Path("none.jpg"),)), "model.onnx", "none.jpg: no such image"),
         (Request(), "file/model.onnx", "file/model.onnx: cannot be written"),

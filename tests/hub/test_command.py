@@ -83,8 +83,8 @@ def test_offline_nothing_is_fetched(position, cache, capsys, monkeypatch):
     said = capsys.readouterr().err
     assert said == (
         "error: torchvision/fasterrcnn_resnet50_fpn is not cached, and --offline or CASCADE_RCNN_OFFLINE is set: "
-        "download https://download.pytorch.org/models/fasterrcnn_resnet50_fpn_coco-258fb6c6.pth by other means and put it "
-        f"into {cache / 'originals'} under the same name\n"
+        "download https://download.pytorch.org/models/fasterrcnn_resnet50_fpn_coco-258fb6c6.pth by other means and "
+        f"put it into {cache / 'originals'} under the same name\n"
     )
 
 

@@ -194,7 +194,7 @@ def test_a_training_resumes_where_its_data_has_moved_but_not_on_other_data(recip
     there.write_text(good)
     output = train(moved, resume=True)
     assert json.loads((output / "recipe.json").read_text())["data"]["train"] == str(there)
-    with pytest.raises(UserError, match=r"began with data\.flip 0\.5, not 0\.25"):
+    with pytest.raises(UserError, match=r"started with data\.flip 0\.5, not 0\.25"):
         train(replace(moved, data=replace(moved.data, flip=0.25)), resume=True)
 
 
@@ -224,7 +224,7 @@ def test_another_training_is_never_overwritten(recipe):
     train(replace(recipe, epochs=1))
     with pytest.raises(UserError, match="add --resume"):
         train(recipe)
-    with pytest.raises(UserError, match=r"began with epochs 1, not 2; .*--init .*last\.safetensors"):
+    with pytest.raises(UserError, match=r"started with epochs 1, not 2; .*--init .*last\.safetensors"):
         train(recipe, resume=True)
     with pytest.raises(UserError, match="no training run to resume"):
         train(replace(recipe, output=recipe.output + "-other"), resume=True)
