@@ -16,9 +16,9 @@ from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 import PIL.Image
 
+from cascade_rcnn.decoding import decode_image, from_array, from_pil
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.folders import expand, has_wildcard
-from cascade_rcnn.pixels import from_array, from_pil, read_pixels
 
 if TYPE_CHECKING:
     import supervision
@@ -35,9 +35,9 @@ def to_array(image: ImageLike) -> np.ndarray:
     """Convert an image to RGB (H, W, 3), uint8 0..255 or float32 0..1. Raises UserError for anything else."""
     match image:
         case str() | PathLike():
-            return read_pixels(fspath(image))
+            return decode_image(fspath(image))
         case bytes() | bytearray():
-            return read_pixels(io.BytesIO(image))
+            return decode_image(io.BytesIO(image))
         case PIL.Image.Image():
             return from_pil(image)
         case np.ndarray():
@@ -46,7 +46,7 @@ def to_array(image: ImageLike) -> np.ndarray:
         array = image.detach().cpu().numpy()  # type: ignore[union-attr]
         return from_array(array if array.ndim == 2 else np.moveaxis(array, 0, -1))
     if hasattr(image, "read"):
-        return read_pixels(image)  # type: ignore[arg-type]
+        return decode_image(image)  # type: ignore[arg-type]
     raise UserError(f"cannot read an image from {type(image).__name__}; {_FORMS}")
 
 

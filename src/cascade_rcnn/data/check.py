@@ -9,8 +9,8 @@ import numpy as np
 
 from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.data.headers import Header, read_headers
+from cascade_rcnn.decoding import MAX_MEGAPIXELS
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images import MAX_MEGAPIXELS
 
 BadImages: TypeAlias = Literal["stop", "skip"]
 _SHOWN = 5

@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from cascade_rcnn.decoding import EXTENSIONS
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images import EXTENSIONS
 
 # Image formats of cameras and tools that are not supported: mentioned if they are found among others.
 UNREAD = frozenset(

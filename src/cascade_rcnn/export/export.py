@@ -14,6 +14,7 @@ import torch
 
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.data.shapes import draw
+from cascade_rcnn.decoding import decode_image
 from cascade_rcnn.engine.evaluate import run_predictor
 from cascade_rcnn.engine.predictor import Predictor
 from cascade_rcnn.errors import UserError
@@ -24,7 +25,6 @@ from cascade_rcnn.export.verify import TOLERANCES, Difference, Found, compare
 from cascade_rcnn.files import folder_aside
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
-from cascade_rcnn.pixels import read_pixels
 from cascade_rcnn.runtime import Description, Runtime
 from cascade_rcnn.runtime.description import ExportPrecision
 from cascade_rcnn.runtime.runtime import LEAST, prepare
@@ -71,7 +71,7 @@ def export(checkpoint: Path, output: Path, request: Request) -> Report:
         precision=request.precision,
         size=None if request.dynamic else _fixed_size(detector, request.size),
     )
-    pictures = [read_pixels(path) for path in request.images] or _default_pictures()
+    pictures = [decode_image(path) for path in request.images] or _default_pictures()
     with _aside(output) as path:
         _write(detector, description, request, path)
         difference = _difference(detector, Runtime(path, trust=True), pictures)
@@ -117,7 +117,7 @@ def _default_pictures() -> list[np.ndarray]:
     """Return a photo that is included in matplotlib, upright and rotated, and generated scenes."""
     import matplotlib
 
-    photo = read_pixels(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg")
+    photo = decode_image(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg")
     scenes = [draw("val", k, size=size, seed=0).pixels for k, size in enumerate([(240, 320), (400, 300)])]
     return [photo, np.ascontiguousarray(photo.swapaxes(0, 1)), *scenes]
 
@@ -163,7 +163,7 @@ def _calibration(description: Description, request: Request) -> Iterator[tuple[n
     assert request.validation is not None
     step = max(1, len(request.validation) // request.calibration)
     for k in islice(range(0, len(request.validation), step), request.calibration):
-        picture = read_pixels(request.validation.path(k))
+        picture = decode_image(request.validation.path(k))
         yield prepare([picture], description.config.preprocess, description.size, description.divisor)
 
 

@@ -6,11 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cascade_rcnn.decoding import MAX_MEGAPIXELS, decode_image
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.inputs import ImageLike, to_array
-from cascade_rcnn.pixels import EXTENSIONS, MAX_MEGAPIXELS, read_pixels
-
-__all__ = ["EXTENSIONS", "MAX_MEGAPIXELS", "ImageLike", "read_image", "to_tensor"]
 
 
 def read_image(path: str | Path, max_megapixels: float | None = MAX_MEGAPIXELS) -> Tensor:
@@ -19,7 +17,7 @@ def read_image(path: str | Path, max_megapixels: float | None = MAX_MEGAPIXELS) 
     16-bit greyscale 0..65535 is scaled to 0..255; floating point must be 0..1. Raises UserError naming the file if it
     is missing, cannot be decoded, or exceeds `max_megapixels` (None: no limit).
     """
-    return torch.from_numpy(read_pixels(path, max_megapixels)).permute(2, 0, 1)
+    return torch.from_numpy(decode_image(path, max_megapixels)).permute(2, 0, 1)
 
 
 def to_tensor(image: ImageLike) -> Tensor:
