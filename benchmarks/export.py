@@ -18,6 +18,7 @@ from benchmarks.measure import Options, Task, interleaved, options, skip
 from benchmarks.photo import photograph
 from benchmarks.weights import prepare
 from cascade_rcnn.data import Annotations, load_annotations
+from cascade_rcnn.decoding import decode_image
 from cascade_rcnn.engine import environment
 from cascade_rcnn.engine.evaluate import run_predictor
 from cascade_rcnn.engine.predictor import Predictor
@@ -25,8 +26,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import evaluate_boxes
 from cascade_rcnn.export.export import SUFFIX, Format, Request, export
 from cascade_rcnn.files import replacing
-from cascade_rcnn.images import read_image
-from cascade_rcnn.pixels import read_pixels
+from cascade_rcnn.image_tensors import read_image
 from cascade_rcnn.runtime import Runtime
 from cascade_rcnn.runtime.description import ExportPrecision
 
@@ -126,7 +126,7 @@ def _save_photo(image: torch.Tensor, path: Path) -> Path:
 def _measure(subject: Subject, folder: Path, given: Options) -> list[str]:
     eager = Predictor(subject.checkpoint, device="cpu")
     image = read_image(subject.image)
-    array = read_pixels(subject.image)
+    array = decode_image(subject.image)
     runs: dict[str, Callable[[], object]] = {"eager fp32": lambda: eager.detect([image])}
     cells: dict[str, list[str]] = {"eager fp32": ["", "", "", _megabytes([subject.checkpoint])]}
     ap = {"eager fp32": _ap(eager, subject.truth)}

@@ -218,7 +218,7 @@ def test_bad_training_data_is_one_line(capsys, coco):
     assert "'dog'" in message
     (coco.parent / "broken.png").write_bytes(b"nothing")
     image = {"id": 1, "file_name": "broken.png", "width": 40, "height": 30}
-    assert "broken.png: this image does not open" in fails(capsys, *train, *data(changed(coco, images=[image])))
+    assert "broken.png: cannot open this image" in fails(capsys, *train, *data(changed(coco, images=[image])))
 
 
 def test_weights_that_do_not_fit_are_one_line(capsys, coco):
@@ -237,7 +237,7 @@ def test_evaluate_needs_a_model_or_detections(capsys, coco):
 def test_predict_mistakes_are_one_line(capsys, coco):
     output = str(coco.parent / "out")
     flags = ("--checkpoint", "none.safetensors", "--output", output)
-    assert "no image there" in fails(capsys, "predict", str(coco.parent / "x*.png"), *flags)
+    assert "no images found" in fails(capsys, "predict", str(coco.parent / "x*.png"), *flags)
     assert "no such checkpoint" in fails(capsys, "predict", str(coco.parent / "a.png"), *flags)
 
 
@@ -353,7 +353,7 @@ def test_predictions_evaluate_to_the_figures_of_their_checkpoint_to_the_last_dig
         assert json.loads(figures.read_text()) == expected
         mine, theirs = (load_detections(path, truth) for path in (found / "detections.json", saved))
         assert sorted(mine.tolist()) == sorted(theirs.tolist())
-    assert "do not name them: 2 images" in capsys.readouterr().err
+    assert "not in the annotations: 2 images" in capsys.readouterr().err
     main(["predict", str(voc / "JPEGImages"), *flags, "--output", str(tmp_path / "all"), "--no-pictures"])
     capsys.readouterr()
     refused = fails(capsys, "evaluate", *split, "--detections", str(tmp_path / "all" / "detections.json"))
@@ -407,7 +407,7 @@ def test_convert_brings_in_and_takes_out(capsys, peers_folder, tmp_path):
     assert first.config == second.config
     torch.testing.assert_close(first.state_dict(), second.state_dict(), rtol=0, atol=0)
     wrong = fails(capsys, "convert", str(theirs), "--from", "mmdet", "--output", str(again))
-    assert "this looks like detectron2: --from detectron2" in wrong
+    assert "this looks like a detectron2 checkpoint: use --from detectron2" in wrong
 
 
 def test_train_takes_a_folder_that_names_its_splits(capsys, coco, monkeypatch):
@@ -443,6 +443,6 @@ def test_bad_images_stop_an_evaluation_or_are_left_out(capsys, coco, tmp_path):
     assert "1 of 2 images cannot be used" in fails(capsys, *flags)
     main([*flags, "--bad-images", "skip"])
     written = capsys.readouterr()
-    assert "they are left out" in written.err
+    assert "they are skipped" in written.err
     assert "1 image, 1 box" in written.out
     assert "cannot be used" in fails(capsys, *flags, "--bad-images", "skip", "--max-megapixels", "0.001")

@@ -63,7 +63,7 @@ def test_hidden_files_pipes_and_what_predict_drew_are_passed_over(folder):
     assert left_out == {}
     assert names(folder / "*.png") == ["a.png"]
     assert names(drawn.parent) == ["z.png"]  # asked for by name
-    with pytest.raises(UserError, match="no image there"):
+    with pytest.raises(UserError, match="no images found"):
         expand([folder / "pipe.jpg"])
 
 
@@ -77,9 +77,9 @@ def test_pictures_that_are_not_read_are_counted_and_other_files_not(folder):
 
 @pytest.mark.parametrize("wrong", ["nothing*.png", "nothing.png", "none"])
 def test_a_pattern_without_images_is_told_before_any_work(folder, wrong):
-    with pytest.raises(UserError, match="no image there"):
+    with pytest.raises(UserError, match="no images found"):
         expand([folder, folder / wrong])
-    with pytest.raises(UserError, match="no image is named"):
+    with pytest.raises(UserError, match="no images given"):
         expand([])
 
 

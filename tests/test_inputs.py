@@ -60,11 +60,11 @@ def test_other_units_by_hand():
         (np.zeros((3, 40, 60), np.uint8), r"shape \(3, 40, 60\); give \(height, width, 3\)"),
         (np.zeros((0, 6, 3), np.uint8), "not empty"),
         (np.zeros((4, 6, 3), np.int32), "dtype int32"),
-        (np.full((4, 6, 3), 200.0), "values 200 to 200; give 0..1"),
-        (np.full((4, 6, 3), np.nan), "values nan"),
-        (b"no image", "the bytes given: this image does not open"),
-        (7, "of type int"),
-        ({"a": 1}, "of type dict"),
+        (np.full((4, 6, 3), 200.0), "values from 200 to 200; give 0..1"),
+        (np.full((4, 6, 3), np.nan), "values from nan"),
+        (b"no image", "the bytes given: cannot open this image"),
+        (7, "from int"),
+        ({"a": 1}, "from dict"),
     ],
 )
 def test_what_is_no_image_is_one_line(image, message):
@@ -126,11 +126,11 @@ def test_a_stream_gives_an_iterator_that_reads_no_further_than_it_must():
 
 
 def test_mistakes_about_several_are_one_line(tmp_path):
-    with pytest.raises(UserError, match="images are of type int; give a path"):
+    with pytest.raises(UserError, match="cannot read images from int; give a path"):
         spread(7)
     with pytest.raises(UserError, match="batch_size is 0"):
         spread([PIXELS]).map(brightness, 0)
-    with pytest.raises(UserError, match="no image there"):
+    with pytest.raises(UserError, match="no images found"):
         spread(tmp_path)
     with pytest.raises(UserError, match="no such image"):
         spread(str(tmp_path / "gone.jpg")).map(brightness, 1)

@@ -6,7 +6,7 @@ import PIL.Image
 import pytest
 
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images import read_image
+from cascade_rcnn.image_tensors import read_image
 from cascade_rcnn.jpeg2000 import is_whole
 
 
@@ -38,5 +38,5 @@ def test_sizes_of_boxes():
 def test_a_cut_file_is_one_line(tmp_path):
     path = tmp_path / "cut.jp2"
     path.write_bytes(encoded()[:-9])
-    with pytest.raises(UserError, match=r"cut\.jp2: this image does not open \(it is cut off\)"):
+    with pytest.raises(UserError, match=r"cut\.jp2: cannot open this image \(it is cut off\)"):
         read_image(path)

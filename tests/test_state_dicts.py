@@ -13,6 +13,6 @@ def test_what_fits_has_no_mismatch():
 
 def test_the_first_mismatch_is_named_and_the_others_are_counted():
     assert mismatch({"a": torch.zeros(2, 3)}, OWN) == "'b' is missing"
-    assert mismatch(OWN | {"c": torch.zeros(1)}, OWN) == "'c' is left over"
+    assert mismatch(OWN | {"c": torch.zeros(1)}, OWN) == "'c' is unexpected"
     assert mismatch(OWN | {"b": torch.zeros(5)}, OWN) == "'b' is (5,) where the model has (4,)"
     assert mismatch({"c": torch.zeros(1), "b": torch.zeros(5)}, OWN) == "'a' is missing (and 2 more)"

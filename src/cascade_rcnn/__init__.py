@@ -1,6 +1,6 @@
-"""Cascade R-CNN for PyTorch: precise boxes, torchvision's detection contract.
+"""Cascade R-CNN for PyTorch: precise bounding boxes with the interface of torchvision's detection models.
 
-Names load on first use, so that `cascade-rcnn --help` does not wait for torch.
+Names are imported on first use, so that `cascade-rcnn --help` does not wait for torch.
 """
 
 from importlib import import_module

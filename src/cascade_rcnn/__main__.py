@@ -1,4 +1,4 @@
-"""`python -m cascade_rcnn`, for torchrun."""
+"""Entry point of `python -m cascade_rcnn`, for torchrun."""
 
 from cascade_rcnn.cli import main
 

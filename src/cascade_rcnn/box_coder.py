@@ -1,4 +1,4 @@
-"""Equation 2 with a stage's statistics: the one place where deltas are normalised, and boxes made of them."""
+"""Equation 2 with a stage's statistics: the only place where deltas are normalised and decoded into boxes."""
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from cascade_rcnn.config import Std
 
 
 class BoxCoder(nn.Module):
-    """Boxes and ground truth <-> normalised deltas; without arguments the RPN's, which are not normalised."""
+    """Encode boxes and ground truth as normalised deltas, and back; by default as in the RPN, without normalisation."""
 
     mean: Tensor
     std: Tensor
@@ -22,9 +22,9 @@ class BoxCoder(nn.Module):
         self.register_buffer("std", torch.tensor(std), persistent=False)
 
     def encode(self, boxes: Tensor, truth: Tensor) -> Tensor:
-        """The normalised distance vectors from boxes to truth: (..., 4), (..., 4) -> (..., 4)."""
+        """Return the normalised deltas from boxes to truth: (..., 4), (..., 4) -> (..., 4)."""
         return (box_ops.encode(boxes, truth) - self.mean) / self.std
 
     def decode(self, boxes: Tensor, deltas: Tensor) -> Tensor:
-        """The boxes moved by normalised deltas, not clipped: (..., 4), (..., 4) -> (..., 4)."""
+        """Apply normalised deltas to boxes, without clipping: (..., 4), (..., 4) -> (..., 4)."""
         return box_ops.decode(boxes, deltas.float() * self.std + self.mean, self.clamp_shrink)

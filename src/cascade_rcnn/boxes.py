@@ -1,6 +1,6 @@
-"""Boxes: equation 2 and its inverse, areas, overlaps. Computed in float32 whatever the autocast.
+"""Boxes: equation 2 and its inverse, areas, overlaps. Always computed in float32, even under autocast.
 
-Shapes end in 4 and broadcast in front; a box is (x1, y1, x2, y2).
+The last dimension is (x1, y1, x2, y2); leading dimensions broadcast.
 """
 
 import math
@@ -8,33 +8,33 @@ import math
 import torch
 from torch import Tensor
 
-MAX_LOG_SCALE = math.log(1000 / 16)  # a box grows at most 62.5 x in one step
+MAX_LOG_SCALE = math.log(1000 / 16)  # a box grows at most 62.5x in one step
 
 
 def area(boxes: Tensor) -> Tensor:
-    """(..., 4) -> (...). A box turned inside out has area 0."""
+    """Compute areas, (..., 4) -> (...); 0 for boxes with x2 < x1 or y2 < y1."""
     width, height = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).unbind(-1)
     return width * height
 
 
 def _intersection(a: Tensor, b: Tensor) -> Tensor:
-    """(..., N, 4), (..., M, 4) -> (..., N, M)."""
+    """Compute pairwise intersection areas: (..., N, 4), (..., M, 4) -> (..., N, M)."""
     ax1, ay1, ax2, ay2 = a.unsqueeze(-2).unbind(-1)
-    bx1, by1, bx2, by2 = b.mT.contiguous().unsqueeze(-2).unbind(-3)  # the long, inner dimension contiguous
+    bx1, by1, bx2, by2 = b.mT.contiguous().unsqueeze(-2).unbind(-3)  # keeps the long, inner dimension contiguous
     width = (torch.minimum(ax2, bx2) - torch.maximum(ax1, bx1)).clamp_(min=0)
     height = (torch.minimum(ay2, by2) - torch.maximum(ay1, by1)).clamp_(min=0)
     return width.mul_(height)
 
 
 def iou(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union, (..., N, 4), (..., M, 4) -> (..., N, M); 0 where both boxes are empty."""
+    """Compute pairwise IoU, (..., N, 4), (..., M, 4) -> (..., N, M); 0 if both boxes are empty."""
     shared = _intersection(a, b)
     union = (area(a)[..., :, None] + area(b)[..., None, :]).sub_(shared)
     return shared.div_(union.clamp_(min=1e-12))
 
 
 def intersection_over_area(a: Tensor, b: Tensor) -> Tensor:
-    """The fraction of each b that lies in a (COCO's overlap with a crowd), (..., N, 4), (..., M, 4) -> (..., N, M)."""
+    """Compute the fraction of each b inside each a (COCO's crowd overlap): (..., N, 4), (..., M, 4) -> (..., N, M)."""
     return _intersection(a, b).div_(area(b)[..., None, :].clamp(min=1e-12))
 
 
@@ -44,9 +44,9 @@ def _centre_size(boxes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def encode(boxes: Tensor, truth: Tensor) -> Tensor:
-    """Equation 2: the distance vector from boxes to truth, (..., 4), (..., 4) -> (..., 4), not normalised.
+    """Compute the unnormalised deltas from boxes to truth (equation 2): (..., 4), (..., 4) -> (..., 4).
 
-    Boxes of no size (padding, degenerate proposals) give finite values, which the losses mask.
+    Empty boxes (padding, degenerate proposals) give finite values, which the losses mask.
     """
     centre, size = _centre_size(boxes.float())
     truth_centre, truth_size = _centre_size(truth.float())
@@ -55,7 +55,7 @@ def encode(boxes: Tensor, truth: Tensor) -> Tensor:
 
 
 def decode(boxes: Tensor, deltas: Tensor, clamp_shrink: bool = False) -> Tensor:
-    """Inverse of `encode`: (..., 4), (..., 4) -> (..., 4). Growth (and, if asked, shrinking) is clamped to 62.5 x."""
+    """Invert `encode`: (..., 4), (..., 4) -> (..., 4). Growth (optionally also shrinking) is clamped to 62.5x."""
     centre, size = _centre_size(boxes.float())
     shift, log_scale = deltas.float().split(2, dim=-1)
     log_scale = log_scale.clamp(min=-MAX_LOG_SCALE if clamp_shrink else None, max=MAX_LOG_SCALE)
@@ -64,17 +64,17 @@ def decode(boxes: Tensor, deltas: Tensor, clamp_shrink: bool = False) -> Tensor:
 
 
 def clip(boxes: Tensor, sizes: Tensor) -> Tensor:
-    """Into the image: boxes (B, N, 4), sizes (B, 2) height and width -> (B, N, 4)."""
+    """Clip boxes (B, N, 4) to images of height and width `sizes` (B, 2): (B, N, 4)."""
     limit = sizes.to(boxes.dtype).flip(-1).repeat(1, 2)[:, None]
     return torch.minimum(boxes.clamp(min=0), limit)
 
 
 def nonempty(boxes: Tensor, min_size: float = 0.0) -> Tensor:
-    """(..., 4) -> (...) bool: width and height are greater than `min_size` (False for NaN)."""
+    """Return whether width and height exceed `min_size` (False for NaN): (..., 4) -> (...) bool."""
     return (boxes[..., 2:] - boxes[..., :2] > min_size).all(dim=-1)
 
 
 def gather(values: Tensor, index: Tensor) -> Tensor:
-    """Rows of each image: values (B, N, ...), index (B, K) -> (B, K, ...)."""
+    """Select rows per image: values (B, N, ...), index (B, K) -> (B, K, ...)."""
     shape = index.shape + (1,) * (values.ndim - 2)
     return values.gather(1, index.reshape(shape).expand(-1, -1, *values.shape[2:]))

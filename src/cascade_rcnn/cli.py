@@ -1,4 +1,4 @@
-"""The command line: one verb a function. torch is imported by the verbs, not by this file."""
+"""The command line: one function per command. Commands import torch lazily; this file does not."""
 
 import os
 import sys
@@ -22,7 +22,7 @@ Positional = tyro.conf.Positional
 
 
 def train(arguments: Sequence[str]) -> None:
-    """Train a model by a recipe, or a run's recipe.json: `train RECIPE --data.train train.json --data.val val.json`."""
+    """Train by a recipe or a run's recipe.json: `train RECIPE --data.train train.json --data.val val.json`."""
     if not arguments or arguments[0].startswith("-"):
         _list_recipes()
         sys.exit(0 if arguments and arguments[0] in ("-h", "--help") else 2)
@@ -39,8 +39,8 @@ def train(arguments: Sequence[str]) -> None:
 
         Args:
             recipe: What to train.
-            folder: A data set that names its splits, in place of data.train and data.val with their splits.
-            resume: Continue the training that the output folder holds.
+            folder: A dataset folder with splits, instead of data.train and data.val.
+            resume: Resume the training run in the output folder.
         """
 
         from cascade_rcnn.api.train import train as run_training
@@ -115,24 +115,24 @@ def evaluate(
     max_detections: int = 100,
     trust: bool = False,
 ) -> None:
-    """COCO's figures of a checkpoint, or of detections in COCO's results format.
+    """Compute COCO metrics of a checkpoint, or of detections in COCO's results format.
 
     Args:
         annotations: Ground truth: a COCO json, a VOC folder or ImageSets file, a YOLO data.yaml, a folder of these.
         images: Folder of the images, where the annotations do not say.
         split: Which split, where there are several.
-        checkpoint: The model to evaluate, a checkpoint or an exported file ...
-        detections: ... or the COCO results json to evaluate in its place.
-        output: Write the figures to this json.
-        save_detections: Write what the model found to this COCO results json.
-        batch_size: Images a step.
+        checkpoint: The model to evaluate: a checkpoint or an exported file ...
+        detections: ... or a COCO results json to evaluate instead.
+        output: Write the metrics to this JSON file.
+        save_detections: Write the detections to this COCO results json.
+        batch_size: Images per step.
         workers: Processes that decode images.
-        device: cpu, cuda, cuda:1; default: a GPU where there is one.
+        device: cpu, cuda, cuda:1; default: a GPU if there is one.
         precision: Arithmetic of the network.
         min_size: Resize the short side to this; None: not at all; model: as the model has it.
-        bad_images: Images that cannot be used: say all and stop, or leave them out, of the figures too.
+        bad_images: For unusable images: list them and stop, or skip them, also in the metrics.
         max_megapixels: Larger images cannot be used.
-        max_detections: Of an image and class, the best that count; COCO's figures have 100.
+        max_detections: Top-scoring detections per image and class that count; COCO uses 100.
         trust: Open a .pt2 file, which runs whatever its author put in.
     """
     from cascade_rcnn.api import evaluate as api
@@ -184,17 +184,17 @@ def statistics(
     bad_images: Literal["stop", "skip"] = "stop",
     max_megapixels: float = 179,
 ) -> None:
-    """Measure mean and deviation of the regression targets at each stage, to train with them.
+    """Measure the mean and standard deviation of the regression targets at each stage, for use in training.
 
     Args:
-        checkpoint: The model whose stages are measured.
+        checkpoint: The model whose stages to measure.
         annotations: Ground truth: a COCO json, a VOC folder or ImageSets file, a YOLO data.yaml, a folder of these.
         images: Folder of the images, where the annotations do not say.
         split: Which split, where there are several.
-        batch_size: Images a step.
+        batch_size: Images per step.
         workers: Processes that decode images.
-        device: cpu, cuda, cuda:1; default: a GPU where there is one.
-        bad_images: Images that cannot be used: say all and stop, or leave them out.
+        device: cpu, cuda, cuda:1; default: a GPU if there is one.
+        bad_images: For unusable images: list them and stop, or skip them.
         max_megapixels: Larger images cannot be used.
     """
     from cascade_rcnn.api.statistics import target_statistics
@@ -243,28 +243,27 @@ def predict(
     overwrite: bool = False,
     trust: bool = False,
 ) -> None:
-    """Detect in files, folders and globs: COCO results, annotated pictures, labelling tools' files.
+    """Detect objects in files, folders and globs: writes COCO results, annotated images, files for labelling tools.
 
-    The same command continues where it was stopped, and does only what is new.
+    Running the same command again resumes where it stopped and processes only new images.
 
     Args:
-        paths: Images, folders of images, or glob patterns; none: the images of --annotations.
-        checkpoint: The model, a checkpoint or an exported file.
+        paths: Images, folders of images, or glob patterns; default: the images of --annotations.
+        checkpoint: The model: a checkpoint or an exported file.
         output: Folder to write detections.json, images.jsonl and pictures/ to.
-        threshold: Keep detections scored this or more, everywhere; default: detections.json holds all that the model
-            finds, pictures and --format what is scored 0.5 or more.
-        max_detections: Detections of an image, at most; default: as the model has it.
-        nms: Of two detections of a class that overlap more than this, the better stays; default: as the model has it.
-        pictures: Write annotated pictures.
-        format: Also write what these read: coco (FiftyOne, CVAT, supervision), cvat, label-studio, yolo.
-        annotations: Annotations that give the image ids, by file name; default: 1, 2, ...
-        images: Folder of the annotations' images, where they do not say.
-        split: Which split of the annotations, for VOC and YOLO folders.
-        batch_size: Images a step.
-        device: cpu, cuda, cuda:1; default: a GPU where there is one.
+        threshold: Minimum score of detections; default: none for detections.json, 0.5 for pictures and --format.
+        max_detections: Maximum number of detections per image; default: the model's own setting.
+        nms: IoU threshold of non-maximum suppression; default: the model's own setting.
+        pictures: Write annotated images.
+        format: Also write files for these tools: coco (FiftyOne, CVAT, supervision), cvat, label-studio, yolo.
+        annotations: Annotations that provide the image ids, by file name; default: 1, 2, ...
+        images: Folder of the annotations' images, if they do not name it.
+        split: The split of the annotations, for VOC and YOLO folders.
+        batch_size: Images per step.
+        device: cpu, cuda, cuda:1; default: a GPU if there is one.
         precision: Arithmetic of the network.
         min_size: Resize the short side to this; None: not at all; model: as the model has it.
-        overwrite: Begin anew in a folder that holds what another command found.
+        overwrite: Start over in a folder that contains the results of another command.
         trust: Open a .pt2 file, which runs whatever its author put in.
     """
     from cascade_rcnn.api.predict import predict_files
@@ -291,7 +290,7 @@ def predict(
     print(printable(str(summary)))
     if summary.failed:
         whole = count(summary.done + summary.before + summary.failed, "image")
-        raise UserError(f"{summary.failed} of {whole} could not be used (named above); the others are done")
+        raise UserError(f"{summary.failed} of {whole} could not be used (see above); the others are done")
 
 
 def convert(
@@ -303,7 +302,7 @@ def convert(
     to: Literal["detectron2"] | None = None,
     config: str | None = None,
 ) -> None:
-    """Bring in a checkpoint of detectron2, mmdetection or torchvision, or take one out to detectron2.
+    """Convert a checkpoint from detectron2, mmdetection or torchvision, or to detectron2.
 
     Args:
         source: The checkpoint: a .pth, .pkl or .safetensors file.
@@ -315,28 +314,28 @@ def convert(
             rest.
     """
     if (origin is None) == (to is None):
-        raise UserError("give either --from (whose checkpoint comes in) or --to detectron2 (one of ours goes out)")
+        raise UserError("give either --from (the checkpoint's framework) or --to detectron2")
     from cascade_rcnn.api import convert as api
     from cascade_rcnn.models.checkpoint import save
 
     if origin is None:
         api.save_detectron2(source, output)
-        print(f"{output}: for detectron2's DetectionCheckpointer")
+        print(f"{output}: load it with detectron2's DetectionCheckpointer")
         return
     if output.suffix != ".safetensors":
-        raise UserError(f"{output}: a converted model is a .safetensors file; name the output so")
+        raise UserError(f"{output}: a converted model is a .safetensors file; use this suffix for the output")
     model = api.convert_checkpoint(source, origin, config=config)
     save(model, output)
     print(f"{output}: {model.config.name}, {count(model.config.num_classes, 'class')}")
 
 
 def weights(name: Positional[str] = "", /, *, json: bool = False, all: bool = False) -> None:  # noqa: A002
-    """List the published detectors that are known by name, or fetch one and print where it lies.
+    """List the published detectors, or download one and print its location.
 
     Args:
-        name: The detector, or hf://owner/name; none: list them.
+        name: The detector, or hf://owner/name; omit to list all.
         json: Print JSON.
-        all: List those that do not convert too, and why.
+        all: Also list those that cannot be converted, and why.
     """
     from cascade_rcnn.hub.listing import as_json, as_lines, entries, entry
     from cascade_rcnn.models.checkpoint import locate
@@ -365,20 +364,20 @@ def export(
     calibration: int = 128,
     max_drop: float = 0.02,
 ) -> None:
-    """Write a model for onnxruntime, OpenVINO or torch.export, and verify that it finds the same.
+    """Export a model for onnxruntime, OpenVINO or torch.export, and verify that its detections match.
 
     Args:
         checkpoint: The model.
-        format: The kind of file: .onnx, .pt2 (torch-export) or .xml with .bin (openvino).
+        format: The file format: .onnx, .pt2 (torch-export) or .xml with .bin (openvino).
         output: The file to write; default: the checkpoint's name with the format's suffix.
         precision: Arithmetic of the network. int8 needs --annotations.
-        dynamic: Take any number of images of any size; else one image at a time, fitted into --size.
+        dynamic: Accept batches of any size and images of any size; otherwise one image at a time, fitted into --size.
         size: Height and width of the input; default: the model's short and long side.
-        images: Image files to verify on; default: a photograph and generated scenes.
-        annotations: Ground truth to measure the AP before and after with; int8 calibrates on its images.
-        annotation_images: Folder of the annotations' images, where they do not say.
-        split: Which split, for VOC and YOLO folders.
-        calibration: Images that int8 is calibrated on.
+        images: Image files to verify on; default: a photo and generated scenes.
+        annotations: Ground truth for measuring the AP before and after; int8 is calibrated on its images.
+        annotation_images: Folder of the annotations' images, if they do not name it.
+        split: The split, for VOC and YOLO folders.
+        calibration: Number of images to calibrate int8 on.
         max_drop: AP (0..1) that int8 may lose.
     """
     from cascade_rcnn.api.export import export_model
@@ -404,7 +403,7 @@ def export(
 
 
 def study(arguments: Sequence[str]) -> None:
-    """The paper's tables and figures on your data: `study list`, `plan`, `run`, `render`."""
+    """Reproduce the paper's tables and figures on your data: `study list`, `plan`, `run`, `render`."""
     from cascade_rcnn_study.command import main as run
 
     run(arguments)
@@ -419,14 +418,14 @@ def shapes(
     size: int = 256,
     seed: int = 0,
 ) -> None:
-    """Write the built-in data set `shapes` as COCO json and images, to try things on.
+    """Write the built-in toy dataset `shapes` as COCO json and images.
 
     Args:
         folder: Where to write it.
-        train: Training images.
-        val: Validation images.
+        train: Number of training images.
+        val: Number of validation images.
         size: Height and width in pixels.
-        seed: Another seed, another data set.
+        seed: Each seed gives a different dataset.
     """
     from cascade_rcnn.data.shapes import write_shapes
 
@@ -434,10 +433,10 @@ def shapes(
 
 
 def quickstart(*, output: Path = Path("runs/quickstart")) -> None:
-    """Find people in a photo, then fine-tune, evaluate and look at a cascade on blood cells: minutes, on any CPU.
+    """Find people in a photo, then fine-tune, evaluate and visualise a cascade on blood cells: minutes, on any CPU.
 
     Args:
-        output: Folder for all of it.
+        output: Folder for all outputs.
     """
     from cascade_rcnn.api.quickstart import run
 
@@ -445,7 +444,7 @@ def quickstart(*, output: Path = Path("runs/quickstart")) -> None:
 
 
 def doctor() -> None:
-    """Check this install: versions, compiled operators, GPU; prints the fix for what is broken."""
+    """Check this installation (versions, compiled operators, GPU) and print fixes for what is broken."""
     from cascade_rcnn.engine.doctor import examine
 
     lines, advice = examine()
@@ -453,7 +452,7 @@ def doctor() -> None:
     if advice:
         print("\nto do:\n" + "\n".join(f"- {line}" for line in advice))
         sys.exit(1)
-    print("\nall is well")
+    print("\neverything works")
 
 
 _VERBS: dict[str, Callable[..., None]] = {
@@ -463,7 +462,7 @@ _VERBS: dict[str, Callable[..., None]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run `cascade-rcnn VERB ...`. A user's mistake ends with one line on stderr and exit code 1."""
+    """Run `cascade-rcnn COMMAND ...`. A user error ends with one line on stderr and exit code 1."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help"):
         _usage()
@@ -489,22 +488,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except RuntimeError as error:
-        if "torchvision::" in str(error):  # the builds do not match, and torchvision cannot even be imported
-            _fail(f"torchvision does not fit this torch ({error}); run `cascade-rcnn doctor` for the fix", 1)
+        if "torchvision::" in str(error):  # mismatched builds: torchvision cannot even be imported
+            _fail(
+                f"torchvision does not match this version of torch ({error}); run `cascade-rcnn doctor` for the fix", 1
+            )
         raise
 
 
 def _run(name: str, arguments: Sequence[str]) -> None:
     if name not in _VERBS:
-        raise UsageError(f"no command is called '{name}'{nearest(name, list(_VERBS))}; known: {', '.join(_VERBS)}")
-    if name in ("train", "study"):  # they read their first words themselves
+        raise UsageError(f"there is no command '{name}'{nearest(name, list(_VERBS))}; known: {', '.join(_VERBS)}")
+    if name in ("train", "study"):  # these parse their own first arguments
         _VERBS[name](arguments)
     else:
         tyro.cli(_VERBS[name], prog=f"cascade-rcnn {name}", args=list(arguments))
 
 
 def _usage() -> None:
-    print("usage: cascade-rcnn COMMAND ...   (COMMAND --help for its flags; --offline: fetch nothing)\n\ncommands:")
+    print("usage: cascade-rcnn COMMAND ...   (COMMAND --help for its flags; --offline: download nothing)\n\ncommands:")
     for name, verb in _VERBS.items():
         print(f"  {name:12} {(verb.__doc__ or '').splitlines()[0]}")
 

@@ -1,7 +1,7 @@
-"""Weights in 8 bits, for a checkpoint that travels with the package: a quarter of the size.
+"""8-bit weights for the checkpoint that is shipped with the package: a quarter of the size.
 
-Every weight of two or more dimensions becomes integers -127..127 with one scale for each output channel (its first
-dimension); biases and statistics stay as they are.
+Every weight with two or more dimensions is stored as integers -127..127 with one scale per output channel (the first
+dimension); biases and statistics are unchanged.
 """
 
 import torch
@@ -11,7 +11,7 @@ _SCALE = ".int8_scale"
 
 
 def pack(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors by name -> those to store: for each weight (N, ...) int8 (N, ...) and float32 scales (N,)."""
+    """Compress tensors by name: each weight (N, ...) becomes int8 (N, ...) and float32 scales (N,)."""
     packed = {}
     for name, value in state.items():
         if value.ndim < 2 or not value.is_floating_point():
@@ -25,7 +25,7 @@ def pack(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def unpack(packed: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse, within half a step of the integers; a state that was never packed is returned as it is."""
+    """Invert `pack`, up to half an integer step; a state dict that was never packed is returned unchanged."""
     state = {}
     for name, value in packed.items():
         if name.endswith(_SCALE):

@@ -1,4 +1,4 @@
-"""Detections as a picture."""
+"""Draw detections."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ from cascade_rcnn.results import load_supervision
 if TYPE_CHECKING:
     import supervision
 
-_LEGIBLE = 640  # pixels of the longer side that smaller pictures are enlarged towards
-# Ten colours that are told apart at a glance (Tableau's).
+_LEGIBLE = 640  # pixels; images with a shorter long side are enlarged towards it
+# Ten easily distinguished colours (Tableau's).
 _COLORS = ["#d62728", "#1f77b4", "#2ca02c", "#ff7f0e", "#9467bd", "#17becf", "#e377c2", "#bcbd22", "#8c564b", "#7f7f7f"]
 
 
 def draw(image: np.ndarray, detections: "supervision.Detections") -> PIL.Image.Image:
-    """Boxes, class names and scores on a copy of an RGB image (H, W, 3) uint8.
+    """Draw boxes, class names and scores on a copy of an RGB image (H, W, 3) uint8.
 
-    A small image is enlarged by a whole factor, so that names are legible and edges can be judged.
+    Small images are enlarged by an integer factor, so that names are legible and box edges can be judged.
     """
     supervision = load_supervision()
     factor = max(1, round(_LEGIBLE / max(image.shape[:2])))
@@ -42,7 +42,7 @@ def draw(image: np.ndarray, detections: "supervision.Detections") -> PIL.Image.I
 
 
 def side_by_side(pictures: Sequence[PIL.Image.Image], captions: Sequence[str], height: int) -> PIL.Image.Image:
-    """Pictures scaled to one height (pixels), left to right, each under its caption."""
+    """Place images of a common height (pixels) from left to right, each below its caption."""
     scaled = [p.resize((round(p.width * height / p.height), height), PIL.Image.Resampling.LANCZOS) for p in pictures]
     font = PIL.ImageFont.load_default(size=height // 24)
     band, gap = height // 15, height // 60

@@ -1,5 +1,6 @@
-"""Files are written aside, brought to the disk and renamed, so that no reader, not even after a power loss, meets half
-of one; and a folder has one writer.
+"""Atomic file writes, and locks on folders.
+
+Files are written aside, synced to disk and renamed, so that no reader ever sees half a file, even after a power loss.
 """
 
 import errno
@@ -21,17 +22,17 @@ _ASIDE = re.compile(r"\..+\.\d+\.tmp")
 
 @contextmanager
 def replacing(path: str | Path, *, backup: str | Path | None = None) -> Iterator[Path]:
-    """Yield a path to write to; it becomes `path` when the block succeeds and vanishes when it fails.
+    """Yield a path to write to, which replaces `path` if the block succeeds and is deleted if it fails.
 
-    The folder is made if need be. What was `path` before becomes `backup`, where one is named.
-    Raises UserError when nothing can be written there.
+    The folder is created if needed. The previous `path` becomes `backup`, if given.
+    Raises UserError if the path is not writable.
     """
     path = Path(path)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         aside.touch()
-        mode = aside.stat().st_mode  # what the user's umask allows; some writers are stricter
+        mode = aside.stat().st_mode  # as the user's umask allows; some writers are stricter
         yield aside
         aside.chmod(mode)
         sync(aside)
@@ -48,9 +49,9 @@ def replacing(path: str | Path, *, backup: str | Path | None = None) -> Iterator
 
 @contextmanager
 def folder_aside(path: Path) -> Iterator[Path]:
-    """A new folder beside `path` for what will stand there, gone when the block ends.
+    """Yield a temporary folder beside `path` for its future content, deleted at the end of the block.
 
-    Those of processes that were killed are removed first.
+    Folders left by killed processes are removed first.
     """
     for left in path.parent.glob(f".{path.name}.*.tmp"):
         if left.is_dir() and not _is_running(left.name.split(".")[-2]):
@@ -64,30 +65,30 @@ def folder_aside(path: Path) -> Iterator[Path]:
 
 
 def _is_running(process: str) -> bool:
-    """Whether there may be a process of this number."""
-    if os.name == "nt":  # where asking is sending a signal
+    """Return whether a process with this id may exist."""
+    if os.name == "nt":  # where asking would send a signal
         return True
     try:
         os.kill(int(process), 0)
     except (ValueError, ProcessLookupError):
         return False
-    except PermissionError:  # someone else's
+    except PermissionError:  # another user's process
         return True
     return True
 
 
 class NoRoomError(UserError):
-    """Nothing can be written there, whatever its name: the disk is full, read-only or failing."""
+    """Nothing can be written to this disk: it is full, read-only or failing."""
 
 
 def unwritable(path: str | Path, error: OSError) -> UserError:
-    """The one line about a file that cannot be written."""
+    """Return the error for a file that cannot be written."""
     kind = NoRoomError if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO) else UserError
     return kind(f"{path}: cannot be written ({error.strerror or error}); choose another output")
 
 
 def sync(path: Path) -> None:
-    """Wait until the file's content is on the disk."""
+    """Wait until the file's content is on disk."""
     descriptor = os.open(path, os.O_RDWR)
     try:
         os.fsync(descriptor)
@@ -96,8 +97,8 @@ def sync(path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring a rename to the disk, where the system can."""
-    with suppress(OSError):  # Windows opens no folders, and some network file systems sync none
+    """Sync a rename to disk, if the system supports it."""
+    with suppress(OSError):  # Windows cannot open folders, and some network file systems cannot sync them
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -106,7 +107,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete what killed processes were writing aside, in the folder and below; nobody else may be writing there."""
+    """Delete files left by killed processes, in the folder and below; nobody else may be writing there."""
     for path in folder.rglob(".*.tmp"):
         if _ASIDE.fullmatch(path.name) and path.is_file():
             path.unlink(missing_ok=True)
@@ -114,9 +115,9 @@ def remove_leftovers(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Be the folder's only writer inside the block; it is made if need be. The lock ends with the process, however.
+    """Lock the folder inside the block, creating it if needed. The lock ends with the process at the latest.
 
-    Raises UserError where another process holds it. Systems and file systems that know no locks do without.
+    Raises UserError if another process holds it. There is no lock on systems and file systems that do not support it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -127,10 +128,10 @@ def locked(folder: Path) -> Iterator[None]:
         if not _lock(file.fileno()):
             file.seek(0)
             raise UserError(
-                f"{folder}: another process ({file.read().strip()}) is writing there; wait for its end, or choose "
+                f"{folder}: another process ({file.read().strip()}) is writing there; wait for it to finish, or choose "
                 "another --output"
             )
-        with suppress(OSError):  # a full disk: the lock holds without its holder's name
+        with suppress(OSError):  # the disk is full: the lock works without its owner's name
             file.truncate(0)
             file.write(f"{os.getpid()} on {platform.node()}")
             file.flush()
@@ -138,7 +139,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _lock(descriptor: int) -> bool:
-    """Lock for this process, its forked children left out. False if another has it."""
+    """Lock for this process, excluding forked children. Returns False if another process holds the lock."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -151,13 +152,13 @@ def _lock(descriptor: int) -> bool:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write a value as indented JSON, whole or not at all."""
+    """Write a value as indented JSON, atomically."""
     with replacing(path) as aside:
         aside.write_text(json.dumps(value, indent=1) + "\n")
 
 
 def read_json(path: str | Path) -> Any:
-    """The value in a JSON file. Raises UserError when it is missing or no JSON."""
+    """Read a JSON file. Raises UserError if it is missing or invalid."""
     try:
         return json.loads(Path(path).read_text())
     except FileNotFoundError:

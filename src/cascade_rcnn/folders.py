@@ -1,4 +1,4 @@
-"""Files, folders and glob patterns -> image files and their names; no torch."""
+"""Expand files, folders and glob patterns to image files and their names; does not import torch."""
 
 import os
 from collections import Counter
@@ -7,10 +7,10 @@ from itertools import chain, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
+from cascade_rcnn.decoding import EXTENSIONS
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.pixels import EXTENSIONS
 
-# Pictures of kinds that are not read: said when they are passed over.
+# Image formats that are not supported: reported when skipped.
 _PICTURES = frozenset(
     f".{kind}"
     for kind in (
@@ -19,32 +19,32 @@ _PICTURES = frozenset(
     )
 )
 
-# What `predict` writes into its output folder: the images with their boxes, and what is done.
+# What `predict` writes into its output folder: annotated images, and the journal.
 PICTURES, JOURNAL = "pictures", "images.jsonl"
 
 
 class Source(NamedTuple):
-    """An image file, and its name in the results: relative to the folder that was given."""
+    """An image file, and its name in the results, relative to the given folder."""
 
     path: Path
     name: str
 
 
 def has_wildcard(path: Path) -> bool:
-    """Whether it is a glob pattern."""
+    """Return whether the path is a glob pattern."""
     return any(set("*?[") & set(part) for part in path.parts)
 
 
 def expand(patterns: Sequence[str | Path], *, left_out: Counter[str] | None = None) -> Iterator[Source]:
-    """Image files, images below folders, and what globs match, lazily; sorted within a folder, each file once.
+    """Yield image files, the images below folders, and glob matches lazily; sorted per folder, each file once.
 
-    Names are relative to the folder given, or to the common parent of several, so that no two are equal. Hidden files
-    and the pictures that `predict` wrote are passed over, a folder that links lead to twice is entered once. `left_out`
-    counts, by suffix, pictures of kinds that are not read. Raises UserError, before anything is yielded, for a path or
-    pattern without an image.
+    Names are relative to the given folder, or to the common parent of several, so that they are unique. Hidden files
+    and images written by `predict` are skipped, and a folder reachable through several links is entered once.
+    `left_out` counts skipped images of unsupported formats by suffix. Raises UserError, before yielding anything, for a
+    path or pattern without images.
     """
     if not patterns:
-        raise UserError("no image is named; give image files, folders or glob patterns")
+        raise UserError("no images given; give image files, folders or glob patterns")
     walk = _Walk(Counter() if left_out is None else left_out)
     parts = [(pattern, _parts(Path(pattern))) for pattern in patterns]
     base = os.path.commonpath([os.path.abspath(root) for _, (root, _) in parts])  # noqa: PTH100  (without "..")
@@ -53,13 +53,13 @@ def expand(patterns: Sequence[str | Path], *, left_out: Counter[str] | None = No
         paths = walk.images(root, rest)
         head = next(paths, None)
         if head is None:
-            raise UserError(f"{pattern}: no image there; give image files, folders or glob patterns")
+            raise UserError(f"{pattern}: no images found; give image files, folders or glob patterns")
         found.append(chain([head], paths))
     return _named(chain.from_iterable(found), base)
 
 
 def _parts(path: Path) -> tuple[Path, str]:
-    """The folder that names are relative to, and the file or pattern in it; empty: all of the folder."""
+    """Split into the folder that names are relative to, and the file or pattern in it (empty: the whole folder)."""
     if path.is_dir():
         return path, ""
     if path.exists():
@@ -80,17 +80,17 @@ def _named(paths: Iterator[Path], base: str) -> Iterator[Source]:
 
 
 class _Walk:
-    """Images below folders, and what was left out of them."""
+    """Walks folders for images, and counts what is left out."""
 
     def __init__(self, left_out: Counter[str]) -> None:
         self.left_out = left_out
 
     def images(self, root: Path, rest: str) -> Iterator[Path]:
-        """All of a folder, one file of it, or what a pattern matches."""
+        """Yield the images of a folder, a single file in it, or the matches of a pattern."""
         if not rest:
             return self._below(root, set())
         if (root / rest).is_file():
-            return iter([root / rest])  # named by the user: opened, whatever its suffix
+            return iter([root / rest])  # named explicitly: opened, whatever its suffix
         if not has_wildcard(Path(rest)):
             return iter(())
         return (path for path in sorted(root.glob(rest)) if not _is_hidden(path, root) and self._is_image(path))
@@ -117,7 +117,7 @@ class _Walk:
         known = suffix in EXTENSIONS
         if not known and suffix in _PICTURES:
             self.left_out[suffix] += 1
-        return known and path.is_file()  # a pipe would be waited for
+        return known and path.is_file()  # opening a pipe would block
 
 
 def _is_hidden(path: Path, root: Path) -> bool:

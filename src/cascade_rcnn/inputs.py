@@ -1,9 +1,9 @@
-"""Anything a user calls an image, or several: one reader for `Detector.predict`, `Predictor` and `Runtime`; no torch.
+"""Images in any form, one reader for `Detector.predict`, `Predictor` and `Runtime`; does not import torch.
 
-One image: a path, the bytes of a file, a file object, a PIL image, an array (H, W), (H, W, 1 | 3 | 4) or a tensor
-(H, W), (1 | 3 | 4, H, W). Several: a list of those, a folder, a glob pattern, an array (B, H, W, C), a tensor
-(B, C, H, W). A stream: any other iterable, such as a generator. Values are uint8 0..255, uint16 0..65535 or floating
-point 0..1; colours RGB; a fourth channel (alpha) is left out.
+One image: a path, the bytes of a file, a file object, a PIL image, an array (H, W) or (H, W, 1 | 3 | 4), or a tensor
+(H, W) or (1 | 3 | 4, H, W). Several images: a list of those, a folder, a glob pattern, an array (B, H, W, C) or a
+tensor (B, C, H, W). A stream: any other iterable, such as a generator. Values are uint8 0..255, uint16 0..65535 or
+floating point 0..1; channels are RGB, and a fourth channel (alpha) is dropped.
 """
 
 import io
@@ -16,9 +16,9 @@ from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 import PIL.Image
 
+from cascade_rcnn.decoding import decode_image, from_array, from_pil
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.folders import expand, has_wildcard
-from cascade_rcnn.pixels import from_array, from_pil, read_pixels
 
 if TYPE_CHECKING:
     import supervision
@@ -32,12 +32,12 @@ _FORMS = "give a path, bytes, a file object, a PIL image, an array or a tensor"
 
 
 def to_array(image: ImageLike) -> np.ndarray:
-    """One image -> RGB (H, W, 3), uint8 0..255 or float32 0..1. Raises UserError for what is none."""
+    """Convert an image to RGB (H, W, 3), uint8 0..255 or float32 0..1. Raises UserError for anything else."""
     match image:
         case str() | PathLike():
-            return read_pixels(fspath(image))
+            return decode_image(fspath(image))
         case bytes() | bytearray():
-            return read_pixels(io.BytesIO(image))
+            return decode_image(io.BytesIO(image))
         case PIL.Image.Image():
             return from_pil(image)
         case np.ndarray():
@@ -46,25 +46,25 @@ def to_array(image: ImageLike) -> np.ndarray:
         array = image.detach().cpu().numpy()  # type: ignore[union-attr]
         return from_array(array if array.ndim == 2 else np.moveaxis(array, 0, -1))
     if hasattr(image, "read"):
-        return read_pixels(image)  # type: ignore[arg-type]
-    raise UserError(f"an image is of type {type(image).__name__}; {_FORMS}")
+        return decode_image(image)  # type: ignore[arg-type]
+    raise UserError(f"cannot read an image from {type(image).__name__}; {_FORMS}")
 
 
 def is_tensor(image: object) -> bool:
-    """A torch tensor, told without importing torch."""
+    """Return whether the object is a torch tensor, without importing torch."""
     return type(image).__module__.partition(".")[0] == "torch" and hasattr(image, "detach")
 
 
 class Given(NamedTuple):
-    """Images one by one, and how many were given: one, a list of them, or a stream."""
+    """An iterator over images, and how they were given: one, a list, or a stream."""
 
     images: Iterator[ImageLike]
     number: Literal["one", "list", "stream"]
 
     def map(self, detect: Detect, batch_size: int) -> "Found":
-        """One image gives its detections, several a list of them, a stream an iterator that holds one batch at a time.
+        """Return the detections of one image, a list for several, or an iterator for a stream, batch by batch.
 
-        `detect` maps a batch to its detections; `metadata["path"]` of an image given by its path is set here.
+        `detect` maps a batch to its detections; `metadata["path"]` is set here for images given by path.
         """
         if batch_size < 1:
             raise UserError(f"batch_size is {batch_size}; give 1 or more")
@@ -73,7 +73,7 @@ class Given(NamedTuple):
 
 
 def spread(images: Any) -> Given:
-    """What a user gave as images. Raises UserError where it is none."""
+    """Interpret the user's images. Raises UserError if they are not images."""
     if isinstance(images, str | PathLike):
         path = Path(fspath(images))
         if path.is_dir() or (has_wildcard(path) and not path.exists()):
@@ -85,7 +85,7 @@ def spread(images: Any) -> Given:
         return Given(iter([images]), "one")  # type: ignore[list-item]
     if isinstance(images, Iterable):
         return Given(iter(images), "list" if isinstance(images, Sequence) else "stream")
-    raise UserError(f"images are of type {type(images).__name__}; {_FORMS}, or several of them")
+    raise UserError(f"cannot read images from {type(images).__name__}; {_FORMS}, or several of them")
 
 
 def _stream(images: Iterator[ImageLike], detect: Detect, batch_size: int) -> "Iterator[supervision.Detections]":

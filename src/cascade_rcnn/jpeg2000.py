@@ -1,14 +1,14 @@
-"""Whether a JPEG 2000 file is all there: its decoder makes what it can of one that was cut off, without a word."""
+"""Detect truncated JPEG 2000 files, which the decoder silently decodes as far as it can."""
 
 import os
 from typing import IO
 
-_SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n"  # of a file of boxes; others are a codestream from their first byte
+_SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n"  # of the boxed file format; other files are a bare codestream
 _END_OF_CODESTREAM = b"\xff\xd9"
 
 
 def is_whole(file: IO[bytes]) -> bool:
-    """Whether the file holds its codestream to the end (ISO/IEC 15444-1, A.4.4 and annex I)."""
+    """Return whether the file contains its complete codestream (ISO/IEC 15444-1, A.4.4 and annex I)."""
     length = file.seek(0, os.SEEK_END)
     file.seek(0)
     end = _end_of_codestream(file, length) if file.read(len(_SIGNATURE)) == _SIGNATURE else length
@@ -19,13 +19,13 @@ def is_whole(file: IO[bytes]) -> bool:
 
 
 def _end_of_codestream(file: IO[bytes], length: int) -> int:
-    """Where the box of the first codestream ends; 0 where there is none."""
+    """Return the end of the first codestream's box, or 0 if there is none."""
     start = len(_SIGNATURE)
     while start < length:
         file.seek(start)
         head = file.read(16)
         size, kind = int.from_bytes(head[:4], "big"), head[4:8]
-        if size == 0:  # the last box, which goes on to the end of the file
+        if size == 0:  # the last box, which extends to the end of the file
             size = length - start
         elif size == 1:  # too large for four bytes
             size = int.from_bytes(head[8:16], "big")

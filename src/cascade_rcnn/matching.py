@@ -1,4 +1,4 @@
-"""Equation 5: a hypothesis' label follows from its IoU with the ground truth.
+"""Equation 5: candidates are labelled by their IoU with the ground truth.
 
 B images · N candidates · G ground-truth boxes (at least one slot)
 """
@@ -12,18 +12,18 @@ from torch import Tensor
 from cascade_rcnn import boxes as box_ops
 from cascade_rcnn.structures import Targets
 
-CROWD_COVERAGE = 0.5  # a candidate this far inside an ignored region is neither object nor background
-_PAIRS = 2**24  # of objects and candidates that are compared at a time
+CROWD_COVERAGE = 0.5  # a candidate covered this far by an ignored region is neither foreground nor background
+_PAIRS = 2**24  # objects x candidates compared at a time
 
 
 class Matches(NamedTuple):
-    """What each candidate is trained to be."""
+    """The training label of each candidate."""
 
     labels: Tensor  # (B, N) int64: the class, or 0
     positive: Tensor  # (B, N) bool
-    negative: Tensor  # (B, N) bool; neither: not trained on
-    matched: Tensor  # (B, N) int64: which of the G objects it is compared with
-    iou: Tensor  # (B, N): with that object; -1 in an image without any
+    negative: Tensor  # (B, N) bool; candidates that are neither are not trained on
+    matched: Tensor  # (B, N) int64: index of the matched object, out of G
+    iou: Tensor  # (B, N): IoU with that object; -1 in images without objects
 
 
 @torch.no_grad()
@@ -41,9 +41,10 @@ def match(
     """Label candidates by equation 5 with u = `positive_iou`; boxes (B, N, 4), valid (B, N).
 
     A candidate below `negative_iou` (default: u) is background, unless it lies mostly in an ignored region.
-    With `low_quality_iou` (the RPN) every object's best candidates are positive too, if their IoU reaches it; they
-    learn their own best object (detectron2) or, with `low_quality_reassigns`, this one (mmdetection).
-    Objects narrower or lower than `min_object_size` are not learnt: what would be positive for them is neither.
+    With `low_quality_iou` (the RPN), each object's best candidates with at least that IoU are positive as well; they
+    are assigned to their own best object (detectron2) or, with `low_quality_reassigns`, to this one (mmdetection).
+    Objects with a side shorter than `min_object_size` are not learnt: their positives are neither positive nor
+    negative.
     """
     boxes = torch.where(valid[..., None], boxes, 0.0)
     large = (targets.boxes[..., 2:] - targets.boxes[..., :2] >= min_object_size).all(dim=-1)
@@ -61,7 +62,7 @@ def match(
 
 
 def _slices(objects: int, candidates: int) -> Iterator[slice]:
-    """Objects compared at a time: memory stays bounded however many an image has."""
+    """Yield slices of objects to compare at a time, which bounds memory however many objects an image has."""
     step = max(1, _PAIRS // max(1, candidates))
     return (slice(start, start + step) for start in range(0, objects, step))
 
@@ -69,10 +70,10 @@ def _slices(objects: int, candidates: int) -> Iterator[slice]:
 def _compare(
     boxes: Tensor, targets: Targets, low_quality_iou: float | None, large: Tensor
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Each box's best IoU (B, N) and its object's index (B, N). Ties: the first.
+    """Return each box's best IoU (B, N) and the index of that object (B, N); the first one wins ties.
 
-    With `low_quality_iou` also, (B, N), the last object, of those that are `large` (B, G), for which this box is (or
-    ties for) the best of all, with an IoU above 0 and of at least that; else -1.
+    With `low_quality_iou`, also return (B, N): the last object, out of those that are `large` (B, G), whose best box
+    this is (ties included), with an IoU above 0 and of at least `low_quality_iou`; else -1.
     """
     best = boxes.new_full(boxes.shape[:2], -1.0)
     index = torch.zeros(boxes.shape[:2], dtype=torch.int64, device=boxes.device)
@@ -94,7 +95,7 @@ def _compare(
 
 
 def _in_ignored_region(boxes: Tensor, truth: Tensor, ignore: Tensor) -> Tensor:
-    """(B, N): at least half of the candidate lies in one ignored region."""
+    """Return whether at least half of each candidate lies in one ignored region, (B, N)."""
     inside = [
         ((box_ops.intersection_over_area(truth[:, part], boxes) >= CROWD_COVERAGE) & ignore[:, part, None]).any(dim=1)
         for part in _slices(truth.shape[1], boxes.shape[1])

@@ -1,7 +1,8 @@
-"""Operators by the quickest start: our own, and torchvision's compiled ones without its Python, which takes longer to
-import than torch.
+"""Operators with a fast start-up: custom ones, and torchvision's compiled ones.
 
-`torch.compile` and `torch.export` of a graph with torchvision's need the whole of torchvision imported.
+torchvision's Python code, which takes longer to import than torch, is not imported.
+
+`torch.compile` and `torch.export` of graphs with torchvision's operators need torchvision fully imported.
 """
 
 from collections.abc import Callable
@@ -16,9 +17,10 @@ _OURS = torch.library.Library("cascade_rcnn", "FRAGMENT")
 
 
 def define(name: str, function: Callable[..., Tensor], shape: Callable[..., Tensor]) -> Any:
-    """Make a function of tensors an operator, opaque to compilers; `shape` makes an empty result of the same shape.
+    """Register a function of tensors as an operator, opaque to compilers; `shape` returns an empty result.
 
-    `torch.library.custom_op` does as much, but imports torch's compiler when first called: a second of a cold start.
+    `torch.library.custom_op` does the same, but imports torch's compiler on its first call: one second of start-up
+    time.
     """
     _OURS.define(name + torch.library.infer_schema(function, mutates_args=()), tags=(torch.Tag.pt2_compliant_tag,))
     _OURS.impl(name, function, "CompositeExplicitAutograd")
@@ -27,12 +29,12 @@ def define(name: str, function: Callable[..., Tensor], shape: Callable[..., Tens
 
 
 def differentiate(operator: Any, backward: Callable[..., Any], keep: Callable[..., None]) -> None:
-    """Give an operator a gradient: `keep` saves what `backward` needs, as in `torch.library.register_autograd`."""
+    """Register an operator's gradient; `keep` saves what `backward` needs, as in `torch.library.register_autograd`."""
     torch.library.register_autograd(operator, backward, setup_context=keep, lib=_OURS)
 
 
 def nms(boxes: Tensor, scores: Tensor, iou: float) -> Tensor:
-    """Greedy NMS: boxes (N, 4), scores (N,) -> int64 indices of those that survive, best first."""
+    """Apply greedy NMS to boxes (N, 4), scores (N,); returns int64 indices of the survivors, sorted by score."""
     return torch.ops.torchvision.nms(boxes, scores, iou)
 
 
@@ -42,7 +44,7 @@ def _load() -> None:
         for library in sorted([*Path(folder).glob("_C*.so"), *Path(folder).glob("_C*.pyd")]):
             try:
                 torch.ops.load_library(library)
-            except OSError:  # built for another torch: the import, below, says so in full
+            except OSError:  # built for another torch: the import below gives the full error
                 break
     if not hasattr(torch.ops.torchvision, "nms"):
         import torchvision  # noqa: F401

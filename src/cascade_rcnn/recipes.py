@@ -1,6 +1,6 @@
-"""Trainings by name: a function a recipe, returning a frozen config; its docstring says what to expect of it.
+"""Training recipes by name: one function per recipe, returning a frozen config; the docstring says what to expect.
 
-Every field is a flag of `cascade-rcnn train RECIPE --...`. The paper's rows follow section 5.1.1 and 5.5.
+Every field is a flag of `cascade-rcnn train RECIPE --...`. The paper's rows follow sections 5.1.1 and 5.5.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,16 +20,16 @@ APPLIED_TO_START = ("min_size", "max_size", "anchor_sizes", "anchor_ratios")
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """What to train on: COCO json, PASCAL VOC or YOLO, recognised by the path.
+    """The training data: COCO json, PASCAL VOC or YOLO, detected from the path.
 
     >>> DataConfig(train="shapes/train.json", val="shapes/val.json", flip=0.0).val_split is None
     True
     """
 
     train: str = ""  # annotations: a COCO .json, a VOC folder or ImageSets .txt, a YOLO data.yaml
-    train_images: str | None = None  # folder of images, where the format does not say
+    train_images: str | None = None  # folder of images, if the format does not name it
     train_split: str | None = None  # name of the split, for VOC and YOLO folders
-    val: str = ""  # likewise; empty: no evaluation
+    val: str = ""  # same for validation; empty: no evaluation
     val_images: str | None = None
     val_split: str | None = None
     flip: float = 0.5  # probability of a horizontal flip
@@ -43,28 +43,28 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """SGD or AdamW, and the learning rate over time.
+    """SGD or AdamW, and the learning rate schedule.
 
     >>> OptimizerConfig(name="adamw", lr=1e-4, schedule="cosine").warmup_steps
     500
     """
 
     name: Literal["sgd", "adamw"] = "sgd"
-    lr: float = 0.02  # for `lr_batch` images a step; scaled linearly to the batch there really is
+    lr: float = 0.02  # for `lr_batch` images per step; scaled linearly to the actual batch size
     lr_batch: int = 16
     momentum: float = 0.9
     weight_decay: float = 1e-4
-    clip_norm: float = 35.0  # gradients longer than this are shortened to it
+    clip_norm: float = 35.0  # maximum gradient norm
     warmup_steps: int = 500
     warmup_factor: float = 0.001  # the learning rate starts at this fraction
     layer_decay: float = 1.0  # a layer of the backbone learns at this fraction of the rate of the one above it
     schedule: Literal["step", "cosine"] = "step"
-    drops: tuple[float, ...] = (2 / 3, 11 / 12)  # step: divide by 10 after these fractions of the training
+    drops: tuple[float, ...] = (2 / 3, 11 / 12)  # step: divide by 10 after these fractions of the training run
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One training, complete.
+    """A complete training configuration.
 
     >>> from dataclasses import replace
     >>> recipe = replace(find_recipe("small"), epochs=3, batch_size=8)
@@ -73,21 +73,21 @@ class Recipe:
     """
 
     model: str = "cascade_rcnn_resnet50_fpn"
-    weights_backbone: str | None = "imagenet"  # or a local file; None: random
-    init: str | None = None  # a checkpoint to start from, in place of `model`, `options` and `weights_backbone`
+    weights_backbone: str | None = "imagenet"  # or a local file; None: random initialisation
+    init: str | None = None  # a checkpoint to start from, instead of `model`, `options` and `weights_backbone`
     options: ModelOptions = field(default_factory=ModelOptions)
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     epochs: int = 12
-    batch_size: int = 2  # images a device and step
-    accumulate: int = 1  # steps whose gradients are added up for one update
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: bf16 where the hardware has it
-    ema: float | None = None  # decay of the averaged weights, such as 0.998; they are what is evaluated and saved
-    devices: int = 1  # processes, one a GPU (or CPU); torchrun overrides it
+    batch_size: int = 2  # images per device and step
+    accumulate: int = 1  # steps whose gradients are accumulated for one update
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: bf16 if the hardware supports it
+    ema: float | None = None  # decay of the averaged weights, such as 0.998; these are evaluated and saved
+    devices: int = 1  # number of processes, one per GPU (or CPU); torchrun overrides it
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
-    workers: int = 2  # processes that decode images, for each device
+    workers: int = 2  # image decoding processes per device
     evaluate_every: int = 1  # epochs; 0: never
-    save_every: int = 0  # updates between saves of the training state besides those at each epoch's end; 0: none
+    save_every: int = 0  # updates between extra saves of the training state, besides those after each epoch; 0: none
     seed: int = 0
     output: str = "runs/train"
 
@@ -96,7 +96,7 @@ def cascade_rcnn_r50() -> Recipe:
     """FPN+ ResNet-50 with the three-stage cascade, COCO, the common 1x schedule.
 
     cascade-rcnn train cascade_rcnn_r50 --devices 8 --data.train instances_train2017.json --data.val ...
-    8 GPUs x 2 images. Published AP of this schedule elsewhere: 40.3 (mmdetection), not yet measured here.
+    8 GPUs x 2 images. AP published elsewhere for this schedule: 40.3 (mmdetection); not yet measured here.
     """
     return Recipe(model="cascade_rcnn_resnet50_fpn", output="runs/cascade_rcnn_r50")
 
@@ -110,7 +110,7 @@ def faster_rcnn_r50() -> Recipe:
 
 
 def _paper(model: str, output: str) -> Recipe:
-    """Section 5.5: 280k iterations of 8 images, learning rate .005 divided by 10 at 160k and 240k, 512 RoIs."""
+    """Section 5.5: 280k iterations of 8 images, learning rate 0.005, divided by 10 at 160k and 240k, 512 RoIs."""
     return Recipe(
         model=model,
         options=ModelOptions(semantics="paper", rois=512, max_size=1312),
@@ -124,7 +124,7 @@ def _paper(model: str, output: str) -> Recipe:
 
 
 def paper_cascade_r50() -> Recipe:
-    """Table 6, FPN+ ResNet-50 with cascade, by the authors' schedule; they published AP 40.3 on COCO val.
+    """Table 6, FPN+ ResNet-50 with cascade, the authors' schedule; they published AP 40.3 on COCO val.
 
     cascade-rcnn train paper_cascade_r50 --devices 8 --data.train instances_train2017.json --data.val ...
     8 GPUs x 1 image, 280k iterations; not yet measured here.
@@ -133,25 +133,25 @@ def paper_cascade_r50() -> Recipe:
 
 
 def paper_faster_r50() -> Recipe:
-    """Table 6, FPN+ ResNet-50 baseline, by the authors' schedule; they published AP 36.5 on COCO val."""
+    """Table 6, FPN+ ResNet-50 baseline, the authors' schedule; they published AP 36.5 on COCO val."""
     return _paper("faster_rcnn_resnet50_fpn", "runs/paper_faster_r50")
 
 
 def paper_cascade_r101() -> Recipe:
-    """Table 6, FPN+ ResNet-101 with cascade, by the authors' schedule; they published AP 42.7 on COCO val."""
+    """Table 6, FPN+ ResNet-101 with cascade, the authors' schedule; they published AP 42.7 on COCO val."""
     return _paper("cascade_rcnn_resnet101_fpn", "runs/paper_cascade_r101")
 
 
 def paper_faster_r101() -> Recipe:
-    """Table 6, FPN+ ResNet-101 baseline, by the authors' schedule; they published AP 38.5 on COCO val."""
+    """Table 6, FPN+ ResNet-101 baseline, the authors' schedule; they published AP 38.5 on COCO val."""
     return _paper("faster_rcnn_resnet101_fpn", "runs/paper_faster_r101")
 
 
 def paper_ablation() -> Recipe:
-    """The ablations of section 5 (Tables 1 to 4): FPN+ ResNet-50, 256 RoIs; published AP of the cascade 38.9.
+    """The ablations of section 5 (Tables 1 to 4): FPN+ ResNet-50, 256 RoIs; published AP of the cascade: 38.9.
 
     cascade-rcnn study run table1 --recipe paper_ablation --batch-size 8 --data.train instances_train2017.json ...
-    180k iterations of 8 images (section 5.1.1), learning rate .005 divided by 10 at 120k; not yet measured here.
+    180k iterations of 8 images (section 5.1.1), learning rate 0.005, divided by 10 at 120k; not yet measured here.
     """
     recipe = _paper("cascade_rcnn_resnet50_fpn", "runs/paper_ablation")
     options = replace(recipe.options, rois=256)
@@ -159,35 +159,35 @@ def paper_ablation() -> Recipe:
 
 
 def _paper_vgg(model: str, output: str) -> Recipe:
-    """The released code's: 100k iterations of 2 x 4 images, rate .003 (the text: .002) divided by 10 at 60k and 90k."""
+    """Released code: 100k iterations of 2 x 4 images, learning rate 0.003 (paper: 0.002), drops at 60k and 90k."""
     recipe = _paper(model, output)
     optimizer = replace(recipe.optimizer, lr=0.003, drops=(0.6, 0.9), weight_decay=5e-4)
     return replace(recipe, options=ModelOptions(semantics="paper"), optimizer=optimizer, epochs=7, batch_size=4)
 
 
 def paper_cascade_vgg() -> Recipe:
-    """Table 6, Faster R-CNN VGG-16 with cascade, by the authors' schedule; they published AP 27.0 on COCO val.
+    """Table 6, Faster R-CNN VGG-16 with cascade, the authors' schedule; they published AP 27.0 on COCO val.
 
     cascade-rcnn train paper_cascade_vgg --devices 2 --data.train instances_train2017.json --data.val ...
-    2 GPUs x 4 images; the fully connected layers start from random weights (the paper's are pruned from ImageNet's).
+    2 GPUs x 4 images; the fully connected layers are initialised randomly (the paper prunes the ImageNet weights).
     """
     return _paper_vgg("cascade_rcnn_vgg16", "runs/paper_cascade_vgg")
 
 
 def paper_faster_vgg() -> Recipe:
-    """Table 6, Faster R-CNN VGG-16 baseline, by the authors' schedule; they published AP 23.6 on COCO val."""
+    """Table 6, Faster R-CNN VGG-16 baseline, the authors' schedule; they published AP 23.6 on COCO val."""
     return _paper_vgg("faster_rcnn_vgg16", "runs/paper_faster_vgg")
 
 
 def _paper_rfcn(model: str, output: str) -> Recipe:
-    """Section 5.1.1: 280k iterations of 4 x 1 images, rate .003 divided by 10 at 160k and 240k, 256 RoIs."""
+    """Section 5.1.1: 280k iterations of 4 x 1 images, learning rate 0.003, divided by 10 at 160k and 240k, 256 RoIs."""
     recipe = _paper(model, output)
     optimizer = replace(recipe.optimizer, lr=0.003, lr_batch=4)
     return replace(recipe, options=ModelOptions(semantics="paper"), optimizer=optimizer, epochs=9)
 
 
 def paper_cascade_rfcn_r50() -> Recipe:
-    """Table 6, R-FCN ResNet-50 with cascade, by the authors' schedule; they published AP 31.1 on COCO val.
+    """Table 6, R-FCN ResNet-50 with cascade, the authors' schedule; they published AP 31.1 on COCO val.
 
     cascade-rcnn train paper_cascade_rfcn_r50 --devices 4 --data.train instances_train2017.json --data.val ...
     4 GPUs x 1 image, 266k iterations (whole epochs); not yet measured here.
@@ -196,17 +196,17 @@ def paper_cascade_rfcn_r50() -> Recipe:
 
 
 def paper_rfcn_r50() -> Recipe:
-    """Table 6, R-FCN ResNet-50 baseline, by the authors' schedule; they published AP 27.0 on COCO val."""
+    """Table 6, R-FCN ResNet-50 baseline, the authors' schedule; they published AP 27.0 on COCO val."""
     return _paper_rfcn("rfcn_resnet50", "runs/paper_rfcn_r50")
 
 
 def paper_cascade_rfcn_r101() -> Recipe:
-    """Table 6, R-FCN ResNet-101 with cascade, by the authors' schedule; they published AP 33.3 on COCO val."""
+    """Table 6, R-FCN ResNet-101 with cascade, the authors' schedule; they published AP 33.3 on COCO val."""
     return _paper_rfcn("cascade_rfcn_resnet101", "runs/paper_cascade_rfcn_r101")
 
 
 def paper_rfcn_r101() -> Recipe:
-    """Table 6, R-FCN ResNet-101 baseline, by the authors' schedule; they published AP 30.3 on COCO val."""
+    """Table 6, R-FCN ResNet-101 baseline, the authors' schedule; they published AP 30.3 on COCO val."""
     return _paper_rfcn("rfcn_resnet101", "runs/paper_rfcn_r101")
 
 
@@ -313,7 +313,7 @@ def _small(model: str, output: str) -> Recipe:
 
 
 def small() -> Recipe:
-    """A cascade that trains on a CPU: ResNet-18, narrow pyramid, images of 320 pixels.
+    """A cascade that trains on a CPU: ResNet-18, narrow pyramid, 320-pixel images.
 
     cascade-rcnn train small --data.train train.json --data.val val.json --weights-backbone imagenet
     """
@@ -326,7 +326,7 @@ def small_baseline() -> Recipe:
 
 
 def _small_single(model: str, output: str, trainable_layers: int) -> Recipe:
-    """`small` without a pyramid: anchors of all sizes on the map of stride 16."""
+    """`small` without a pyramid: anchors of all sizes on the stride-16 map."""
     recipe = _small(model, output)
     options = replace(
         recipe.options, anchor_sizes=(16, 32, 64, 128, 256), rpn_channels=128, trainable_layers=trainable_layers
@@ -335,10 +335,10 @@ def _small_single(model: str, output: str, trainable_layers: int) -> Recipe:
 
 
 def small_rfcn() -> Recipe:
-    """R-FCN with cascade that trains on a CPU: dilated ResNet-18, narrow head, images of 320 pixels.
+    """R-FCN with cascade that trains on a CPU: dilated ResNet-18, narrow head, 320-pixel images.
 
     cascade-rcnn train small_rfcn --data.train train.json --data.val val.json --weights-backbone imagenet
-    0.6 seconds of one core an image (`small`: 0.5).
+    0.6 core seconds per image (`small`: 0.5).
     """
     return _small_single("cascade_rfcn_resnet18", "runs/small_rfcn", trainable_layers=3)
 
@@ -349,10 +349,10 @@ def small_rfcn_baseline() -> Recipe:
 
 
 def small_vgg() -> Recipe:
-    """Faster R-CNN VGG-16 with cascade on a CPU: conv1 to conv3 frozen, narrow head, images of 320 pixels.
+    """Faster R-CNN VGG-16 with cascade on a CPU: conv1 to conv3 frozen, narrow head, 320-pixel images.
 
     cascade-rcnn train small_vgg --data.train train.json --data.val val.json --weights-backbone imagenet
-    1.7 seconds of one core an image.
+    1.7 core seconds per image.
     """
     return _small_single("cascade_rcnn_vgg16", "runs/small_vgg", trainable_layers=2)
 
@@ -363,10 +363,10 @@ def small_vgg_baseline() -> Recipe:
 
 
 def starter() -> Recipe:
-    """What `make starter` trains: the narrow ResNet-18 cascade that comes with the package, on COCO's persons.
+    """The recipe of `make starter`: the narrow ResNet-18 cascade included in the package, trained on COCO's persons.
 
     cascade-rcnn train starter --data.train person_train.json --data.val person_val.json --weights-backbone FILE
-    Half an hour on 2 cores with bf16 for 1,392 images; docs/results/starter.md has what it reaches.
+    Half an hour on 2 cores with bf16 for 1,392 images; see docs/results/starter.md for its metrics.
     """
     return Recipe(
         model="cascade_rcnn_resnet18_fpn",
@@ -394,10 +394,10 @@ def starter() -> Recipe:
 
 
 def quickstart() -> Recipe:
-    """What `cascade-rcnn quickstart` trains: the package's starter, fine-tuned on its set of blood cells.
+    """The recipe of `cascade-rcnn quickstart`: the starter, fine-tuned on the included dataset of blood cells.
 
     cascade-rcnn train quickstart --data.train train.json --data.val val.json
-    docs/results/quickstart.md has the time and what it reaches.
+    See docs/results/quickstart.md for its training time and metrics.
     """
     return Recipe(
         init="starter",
@@ -415,7 +415,7 @@ def quickstart() -> Recipe:
 
 
 def shapes() -> Recipe:
-    """A narrow ResNet-18 cascade from random weights, for the generated set `shapes`: to try a training on.
+    """A narrow ResNet-18 cascade from random weights, for trying out training on the generated dataset `shapes`.
 
     cascade-rcnn shapes shapes --size 160 && cascade-rcnn train shapes --data.train shapes/train.json ...
     """
@@ -476,15 +476,15 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 
 
 def read_recipe(path: Path) -> Recipe:
-    """The recipe that a training wrote as recipe.json. Raises UserError for anything else in the file."""
+    """Read the recipe.json of a training run. Raises UserError for any other content."""
     try:
         return msgspec.convert(read_json(path), Recipe)
     except msgspec.ValidationError as error:
-        raise UserError(f"{path}: not the recipe.json of a training ({error}); give one, or a recipe's name") from None
+        raise UserError(f"{path}: not a training run's recipe.json ({error}); give one, or a recipe's name") from None
 
 
 def flattened(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Name nested settings as the command line does: {"optimizer": {"lr": 1}} -> {"optimizer.lr": 1}."""
+    """Flatten nested settings to command line names: {"optimizer": {"lr": 1}} -> {"optimizer.lr": 1}."""
     flat = {}
     for name, value in settings.items():
         flat |= flattened(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}

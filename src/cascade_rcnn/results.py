@@ -1,4 +1,4 @@
-"""What a detector found in one image, as `supervision.Detections`; no torch."""
+"""Conversion of an image's detections to `supervision.Detections`; does not import torch."""
 
 import warnings
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 @cache
 def load_supervision() -> ModuleType:
-    """The library, imported on first use: it takes a second."""
+    """Import supervision on first use: it takes a second."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*OpenCV.*")  # its NumPy fallback does all that is needed here
+        warnings.filterwarnings("ignore", message=".*OpenCV.*")  # its NumPy fallback suffices here
         import supervision
     return supervision
 
@@ -24,7 +24,7 @@ def load_supervision() -> ModuleType:
 def to_supervision(
     found: dict[str, np.ndarray], class_names: Sequence[str], threshold: float
 ) -> "supervision.Detections":
-    """One image's `boxes` (N, 4), `scores` (N,), `labels` (N,) in 1..M -> those scored `threshold` or more.
+    """Convert one image's `boxes` (N, 4), `scores` (N,) and `labels` (N,) in 1..M with scores of at least `threshold`.
 
     `class_id` counts from 0, as supervision's tools expect; `data["class_name"]` holds the names.
     """

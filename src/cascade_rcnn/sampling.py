@@ -1,4 +1,4 @@
-"""Drawing what a step trains on from labelled candidates.
+"""Sampling of labelled candidates for training.
 
 B images · N candidates · S samples
 """
@@ -12,17 +12,17 @@ from cascade_rcnn.matching import Matches
 
 
 class Sample(NamedTuple):
-    """The candidates a step trains on."""
+    """The candidates to train on in a step."""
 
-    rows: Tensor  # (B, S) int64: which of the N
+    rows: Tensor  # (B, S) int64: indices into the N candidates
     valid: Tensor  # (B, S) bool
 
 
 @torch.no_grad()
 def sample(matches: Matches, number: int, positive_fraction: float) -> Sample:
-    """Draw up to `number` candidates an image: at most that fraction positive, the rest background (Fast R-CNN, 2.3).
+    """Draw up to `number` candidates per image, with at most that fraction of positives (Fast R-CNN, section 2.3).
 
-    With too few of either kind the sample is smaller (slots not valid). Positives come first.
+    If there are too few of either kind, the sample is smaller (invalid slots). Positives come first.
     """
     positive, negative = matches.positive, matches.negative
     quota = int(number * positive_fraction)
@@ -35,12 +35,12 @@ def sample(matches: Matches, number: int, positive_fraction: float) -> Sample:
 
 
 def _drawn(draw: Tensor, among: Tensor, number: int) -> Tensor:
-    """(B, N) bool: the `number` highest draws of those allowed."""
+    """Return a mask (B, N) of the `number` highest draws among those allowed."""
     values, index = torch.where(among, draw, -1.0).topk(number, dim=1)
     return torch.zeros_like(among).scatter(1, index, values >= 0)
 
 
 def keep_all(matches: Matches) -> Sample:
-    """The sample of every candidate that is positive or negative (later stages of the cascade, section 5.1)."""
+    """Keep every positive or negative candidate (later stages of the cascade, section 5.1)."""
     usable = matches.positive | matches.negative
     return Sample(torch.arange(usable.shape[1], device=usable.device).expand_as(usable), usable)

@@ -1,4 +1,4 @@
-"""Weights by name, and whether they fit a module."""
+"""Comparison of state dicts."""
 
 from collections.abc import Mapping
 
@@ -6,9 +6,9 @@ from torch import Tensor
 
 
 def mismatch(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
-    """Describe the first tensor in which `state` differs by name or shape from `own`, a module's; empty if it fits."""
+    """Describe the first tensor whose name or shape differs between `state` and `own` (a module's); empty if none."""
     wrong = [f"'{name}' is missing" for name in own.keys() - state.keys()]
-    wrong += [f"'{name}' is left over" for name in state.keys() - own.keys()]
+    wrong += [f"'{name}' is unexpected" for name in state.keys() - own.keys()]
     wrong += [
         f"'{name}' is {tuple(state[name].shape)} where the model has {tuple(own[name].shape)}"
         for name in own.keys() & state.keys()

@@ -1,5 +1,7 @@
-"""Dense batches. Inside the model there are no lists: every image of a batch has the same number of slots,
-and `valid` says which of them are real.
+"""Dense batches.
+
+There are no lists inside the model: every image of a batch has the same number of slots, and `valid` marks the real
+ones.
 
 B images · K proposals · G ground-truth boxes · D detections · M classes (label 0 is background, 1..M are classes)
 Boxes are absolute XYXY pixels of the network's input, float32.
@@ -10,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-Extras = dict[str, Tensor]  # what RoI tasks know more of each slot: masks, keypoints; (B, slots, ...) by name
+Extras = dict[str, Tensor]  # further fields of RoI tasks, such as masks and keypoints; (B, slots, ...) by name
 _NONE: Extras = {}
 
 
@@ -23,49 +25,49 @@ class ImageBatch(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """Ground truth of a batch. G is at least 1: an image without objects has slots that are not valid."""
+    """Ground truth of a batch. G is at least 1: images without objects only have invalid slots."""
 
     boxes: Tensor  # (B, G, 4)
     labels: Tensor  # (B, G) int64, 1..M
-    valid: Tensor  # (B, G) bool: an object to find
-    ignore: Tensor | None  # (B, G) bool: a crowd region (then not valid); None where the batch has none
+    valid: Tensor  # (B, G) bool: an object to detect
+    ignore: Tensor | None  # (B, G) bool: a crowd region (which is not valid); None if the batch has none
     extras: Extras = _NONE
 
 
 class Proposals(NamedTuple):
-    """Hypotheses for the objects of a batch: the input of one cascade stage."""
+    """Object hypotheses of a batch: the input of a cascade stage."""
 
     boxes: Tensor  # (B, K, 4)
     valid: Tensor  # (B, K) bool
 
     def with_truth(self, targets: Targets) -> "Proposals":
-        """These and after them the ground truth, (B, K + G): what training adds, and Figure 5 (b) at inference."""
+        """Append the ground truth, (B, K + G): done in training, and at inference for Figure 5 (b)."""
         boxes = torch.cat([self.boxes, targets.boxes], dim=1)
         return Proposals(boxes, torch.cat([self.valid, targets.valid], dim=1))
 
 
 class StageOutput(NamedTuple):
-    """What one stage saw and said. R regressors: 1 (class-agnostic) or M."""
+    """Input and output of one stage. R regressors: 1 (class-agnostic) or M."""
 
-    boxes: Tensor  # (B, K, 4): its input b^t
+    boxes: Tensor  # (B, K, 4): the input b^t
     logits: Tensor  # (B, K, M + 1), background first
     deltas: Tensor  # (B, K, R, 4), normalised by the stage's statistics
 
 
 class TrainedOn(NamedTuple):
-    """What one stage is trained on in a step, S sampled boxes an image."""
+    """The samples that one stage is trained on in a step, S boxes per image."""
 
     output: StageOutput  # of the sampled boxes (B, S, 4)
-    labels: Tensor  # (B, S) int64, by the stage's u: the class, or 0
-    matched: Tensor  # (B, S) int64: which of the G objects each is compared with
+    labels: Tensor  # (B, S) int64, under the stage's u: the class, or 0
+    matched: Tensor  # (B, S) int64: index of the matched object, out of G
     truth: Tensor  # (B, S, 4): that object's box
-    iou: Tensor  # (B, S): with it
-    valid: Tensor  # (B, S) bool; boxes of slots that are not are empty
-    from_truth: Tensor  # (B, S) bool: appended ground truth, or what earlier stages have made of it
+    iou: Tensor  # (B, S): IoU with it
+    valid: Tensor  # (B, S) bool; invalid slots have empty boxes
+    from_truth: Tensor  # (B, S) bool: appended ground truth, or boxes refined from it by earlier stages
 
 
 class Detections(NamedTuple):
-    """What the detector found, best first."""
+    """The detections of a batch, sorted by score."""
 
     boxes: Tensor  # (B, D, 4)
     scores: Tensor  # (B, D)

@@ -1,4 +1,4 @@
-"""Files of tensors, read without executing what pickles ask for."""
+"""Reading of tensor files without executing pickled code."""
 
 import pickle
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cascade_rcnn.errors import UserError
 
-# What readers raise on a damaged file. UserError is a ValueError: catch it before these where it may pass.
+# Raised by readers for damaged files. UserError is a ValueError: catch it first if it should pass.
 DAMAGED = (
     *(SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError, MemoryError),
     *(ValueError, TypeError, AttributeError, KeyError, IndexError, ImportError),
@@ -19,7 +19,7 @@ DAMAGED = (
 
 
 def reason(error: BaseException) -> str:
-    """The first line of an error, or its kind."""
+    """Return the first line of an error, or its type."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
@@ -40,5 +40,5 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
     if isinstance(state, Mapping) and isinstance(state.get("model"), Mapping):
         state = state["model"]
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{path}: not a table of tensors by name; save model.state_dict()")
+        raise UserError(f"{path}: not a dict of tensors by name; save model.state_dict()")
     return state

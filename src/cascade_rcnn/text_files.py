@@ -1,4 +1,4 @@
-"""Text as people's tools leave it: with or without a byte order mark, in UTF-8 or the UTF-16 of PowerShell."""
+"""Reading of text files as tools write them: with or without a byte order mark, in UTF-8 or PowerShell's UTF-16."""
 
 import codecs
 import stat
@@ -10,7 +10,7 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def check_regular(path: str | Path) -> None:
-    """Raise UserError for a folder, pipe or device, of which the latter would be waited for without end.
+    """Raise UserError for a folder, pipe or device; reading the latter two could block forever.
 
     A path that does not exist raises FileNotFoundError.
     """
@@ -21,9 +21,9 @@ def check_regular(path: str | Path) -> None:
 
 
 def read_utf8(path: str | Path) -> bytes:
-    """The bytes of a text file without its byte order mark, UTF-16 made UTF-8; nothing else is checked.
+    """Return the bytes of a text file without its byte order mark, with UTF-16 converted to UTF-8, otherwise unchecked.
 
-    Raises UserError naming the file when it cannot be read.
+    Raises UserError naming the file if it cannot be read.
     """
     try:
         check_regular(path)
@@ -38,12 +38,12 @@ def read_utf8(path: str | Path) -> bytes:
         try:
             return data.decode("utf-16").encode()
         except UnicodeError as error:
-            raise UserError(f"{path}: this is no text ({error}); save it as UTF-8") from None
+            raise UserError(f"{path}: this is not text ({error}); save it as UTF-8") from None
     return data.removeprefix(codecs.BOM_UTF8)
 
 
 def read_text(path: str | Path) -> str:
-    """A text file as `read_utf8` has it. Raises UserError naming the file when it is not UTF-8."""
+    """Read a text file like `read_utf8`. Raises UserError naming the file if it is not UTF-8."""
     try:
         return read_utf8(path).decode()
     except UnicodeDecodeError as error:
@@ -51,8 +51,8 @@ def read_text(path: str | Path) -> str:
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """The lines of a list of file names, stripped; names that are not valid Unicode survive as `os.fsdecode` does it.
+    """Read the stripped lines of a list of file names; names that are not valid Unicode are kept as in `os.fsdecode`.
 
-    Empty lines stay, so that a line's number is its place.
+    Empty lines are kept, so that indices match line numbers.
     """
     return [line.strip() for line in read_utf8(path).decode("utf-8", "surrogateescape").splitlines()]

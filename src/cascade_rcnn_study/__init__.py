@@ -1,1 +1,1 @@
-"""The tables and figures of the paper, reproduced with one command on any data set."""
+"""The tables and figures of the paper, reproduced with one command on any dataset."""

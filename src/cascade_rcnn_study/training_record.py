@@ -30,7 +30,7 @@ def settings_of(recipe: Recipe) -> Record:
 
 
 def data_id(truth: Annotations) -> str:
-    """Identify a data set by its images and boxes, wherever its files are."""
+    """Identify a dataset by its images and boxes, wherever its files are."""
     return digest(truth, "image_ids", "first", "boxes", "labels", "ignore")[:16]
 
 

@@ -1,4 +1,4 @@
-"""A data set, and a training of a second on it."""
+"""A dataset, and a training of a second on it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +44,7 @@ def recipe(tmp_path: Path) -> Recipe:
 
 
 class Plain:
-    """A data set as people write them: nothing of ours but what it reads from."""
+    """A dataset as people write them: nothing of ours but what it reads from."""
 
     def __init__(self, path: Path, size: int | None = None) -> None:
         self.inner = Dataset(load_annotations(path))

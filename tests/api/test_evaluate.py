@@ -58,24 +58,24 @@ def test_labels_by_their_names(detector, plain, shapes):
 
     labels = {10 * k: name for k, name in enumerate(names, start=1)}
     assert evaluate(detector, Shuffled(), classes=labels, workers=0) == expected
-    with pytest.raises(UserError, match=r"Shuffled, item 0: label \d+ is not among 1, 2, 3, 4"):
+    with pytest.raises(UserError, match=r"Shuffled, item 0: label \d+ is not in 1, 2, 3, 4"):
         evaluate(detector, Shuffled(), workers=0)
 
 
 def test_mistakes_are_one_line(detector, shapes, plain):
     path = shapes / "val.json"
     for arguments, message in (
-        ({"device": "cpu"}, "device: a model given as an object stays as it is"),
+        ({"device": "cpu"}, "device: a model given as an object is not changed"),
         ({"min_size": 64}, "min_size: a model given as an object"),
         ({"precision": "bf16"}, "precision: a model given as an object"),
         ({"max_detections": 0}, "max-detections is 0"),
-        ({"classes": ["a"]}, "the annotations name their own"),
+        ({"classes": ["a"]}, "annotations have class names of their own"),
     ):
         with pytest.raises(UserError, match=message):
             evaluate(detector, path, workers=0, **arguments)
-    with pytest.raises(UserError, match="a model is of type int"):
+    with pytest.raises(UserError, match="cannot use int as a model"):
         evaluate(3, path)  # pyright: ignore[reportArgumentType]
-    with pytest.raises(UserError, match="data is of type int"):
+    with pytest.raises(UserError, match="cannot use int as data"):
         evaluate(detector, 3)  # pyright: ignore[reportArgumentType]
     two = create_model("faster_rcnn_resnet18_fpn", 2, backbone_width=8, pyramid_channels=8, head_width=8)
     with pytest.raises(UserError, match="the model: the model has 2 classes"):

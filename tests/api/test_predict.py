@@ -31,7 +31,7 @@ def test_an_object_finds_what_its_file_finds_and_goes_on(detector, shapes, tmp_p
     assert (again.done, again.before) == (0, 4)
     with torch.no_grad():
         detector.roi_heads.heads[0].classifier.bias.add_(1)
-    with pytest.raises(UserError, match="holds what another command found"):
+    with pytest.raises(UserError, match="has the results of another command"):
         predict_files(detector, images, output=tmp_path / "b", pictures=False)
 
 
@@ -45,7 +45,7 @@ def test_images_and_ids_of_annotations(detector, shapes, tmp_path):
 
 
 def test_mistakes_are_one_line(detector, tmp_path):
-    with pytest.raises(UserError, match="no image there"):
+    with pytest.raises(UserError, match="no images found"):
         predict_files("nowhere.safetensors", [tmp_path / "x*.png"], output=tmp_path)
     with pytest.raises(UserError, match="max_detections: a model given as an object"):
         predict_files(detector, [], annotations="x", output=tmp_path, max_detections=3)

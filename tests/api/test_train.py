@@ -51,7 +51,7 @@ def test_a_folder_gives_both_sets_and_keywords_change_the_recipe(recipe, shapes)
 
 
 def test_every_form_of_the_same_data_trains_the_same(recipe, shapes, plain, tmp_path):
-    """Paths, annotations, our data set and one of anybody's: the same images in the same order, to the bit."""
+    """Paths, annotations, our dataset and one of anybody's: the same images in the same order, to the bit."""
     classes = [category.name for category in load_annotations(shapes / "train.json").categories]
     forms = {
         "paths": {"data": shapes / "train.json", "val": str(shapes / "val.json")},
@@ -181,7 +181,7 @@ def test_a_logger_is_told_of_a_training_that_fails(recipe, shapes, tmp_path):
 def test_a_data_set_that_has_changed_is_not_resumed_on(recipe, shapes, plain):
     train(recipe, data=plain["train"], val=plain["val"], epochs=2, callbacks=[Record(last=1)])
     fewer = Subset(plain["train"], range(7))
-    with pytest.raises(UserError, match=r"the training images are not those .* began with"):
+    with pytest.raises(UserError, match=r"the training images are not those .* started with"):
         train(recipe, data=fewer, val=plain["val"], epochs=2, resume=True)
     again = train(recipe, data=plain["train"], val=plain["val"], epochs=2, resume=True)
     assert json.loads((again.output / "results.json").read_text())["epochs"] == 2
@@ -191,10 +191,10 @@ def test_a_data_set_that_has_changed_is_not_resumed_on(recipe, shapes, plain):
     ("arguments", "message"),
     [
         ({"data": "nowhere"}, "nowhere: no such file or folder"),
-        ({"data": 3}, "data is of type int; give a path"),
-        ({"data": iter([])}, "data is of type list_iterator"),
-        ({"data": []}, "list: there are no items in it"),
-        ({"data": [(torch.zeros(3, 64, 64), {})]}, "there are no boxes in it, and nothing to learn"),
+        ({"data": 3}, "cannot use int as data; give a path"),
+        ({"data": iter([])}, "cannot use list_iterator as data"),
+        ({"data": []}, "list: the dataset is empty"),
+        ({"data": [(torch.zeros(3, 64, 64), {})]}, "there are no boxes to learn from"),
         ({}, "nothing to train on"),
         ({"recipe": "smal", "data": "x"}, "did you mean 'small'"),
         ({"epoch": 1, "data": "x"}, "did you mean 'epochs'"),
@@ -208,9 +208,9 @@ def test_mistakes_are_one_line(recipe, arguments, message):
 
 
 def test_mistakes_about_classes(recipe, shapes, plain):
-    with pytest.raises(UserError, match="the annotations name their own"):
+    with pytest.raises(UserError, match="annotations have class names of their own"):
         train(recipe, data=shapes, classes=["a"])
-    with pytest.raises(UserError, match=r"Plain, item \d: label \d is not among 1 "):
+    with pytest.raises(UserError, match=r"Plain, item \d: label \d is not in 1 "):
         train(recipe, data=plain["train"], classes=["a"])
     with pytest.raises(UserError, match="classes: 'a' is not among 'ellipse'"):
         train(recipe, data=shapes / "train.json", val=plain["val"], classes=["a"])

@@ -132,11 +132,14 @@ def test_options_reach_the_config():
         ({"stages": 3, "stage_ious": (0.5, 0.6)}, "2 entries"),
         ({"stage_ious": (0.5, 0.6), "stage_stds": ((1.0,) * 4,)}, "entries; give one a stage"),
         ({"stage_ious": (0.5, 60)}, "stage_ious: 60 is not between 0 and 1"),
-        ({"stages": 1, "stage_stds": ((0.1, 0.1, 0.2, 0.0),)}, "stage_stds: .* has a deviation that is not above 0"),
+        (
+            {"stages": 1, "stage_stds": ((0.1, 0.1, 0.2, 0.0),)},
+            "stage_stds: .* has a standard deviation that is not above 0",
+        ),
         ({"test_stage": 4}, "test_stage=4: this model has stages 1 to 3"),
         ({"test_stage": 0}, "test_stage=0"),
         ({"trainable_layers": 6}, "give 0 to 5"),
-        ({"semantics": "caffe"}, "semantics='caffe': it is one of paper, detectron2, mmdet"),
+        ({"semantics": "caffe"}, "semantics='caffe': give one of paper, detectron2, mmdet"),
         ({"anchor_sizes": (8, 16, 32, 64, 128, 256)}, "at most 5"),
     ],
 )
@@ -169,7 +172,7 @@ def test_options_that_do_not_fit_are_one_line(options, message):
         (lambda c: c["inference"].update(score_threshold=-0.1), "score_threshold=-0.1"),
         (lambda c: c["inference"].update(max_detections=0), "max_detections=0: give 1 or more"),
         (lambda c: c["inference"].update(stage=9), "this model has stages 1 to 3"),
-        (lambda c: c["stages"][0].update(std=[0, 1, 1, 1]), "a deviation that is not above 0"),
+        (lambda c: c["stages"][0].update(std=[0, 1, 1, 1]), "a standard deviation that is not above 0"),
         (lambda c: c["stages"][0].update(loss_weight=-1), "loss_weight=-1"),
         (lambda c: c["rpn"]["anchors"].update(sizes=[8] * 100_000), "100000 levels"),
         (lambda c: c["rpn"]["anchors"].update(sizes=[list(range(1, 100_000))]), "up to 99999 sizes"),
@@ -182,7 +185,7 @@ def test_options_that_do_not_fit_are_one_line(options, message):
         (lambda c: c["backbone"].update(planes=0), "planes=0"),
         (lambda c: c["roi_align"].update(resolution=0), "resolution=0"),
         (lambda c: c["sampling"].update(rois=0), "rois=0"),
-        (lambda c: c.update(categories=[]), "a model has one class or more"),
+        (lambda c: c.update(categories=[]), "a model needs at least one class"),
         (lambda c: c.update(stages=[]), "stages: there are 0"),
         (lambda c: c.update(stages=c["stages"] * 100), "stages: there are 300"),
         (lambda c: c["pyramid"].update(channels=0), "channels=0"),
@@ -198,7 +201,7 @@ def test_json_that_does_not_fit_names_the_field(edit, where):
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", b"\xff\xfe"])
 def test_text_that_is_no_config(text):
-    with pytest.raises(UserError, match=r"does not fit this version|is no JSON object"):
+    with pytest.raises(UserError, match=r"does not fit this version|is not a JSON object"):
         ModelConfig.from_json(text)
 
 

@@ -25,9 +25,9 @@ def test_all_problems_are_said_together(five, one_line):
         check_images(five)
     one_line(
         caught,
-        "made: 4 of 5 images cannot be used: 1 is not there",
+        "made: 4 of 5 images cannot be used: 1 is missing",
         "1.png",
-        "2.png: this image does not open",
+        "2.png: cannot open this image",
         "3.png: the image is 30 x 40 when upright, but annotated as 40 x 30",
         "4.png: this is a pipe",
         "bad-images skip",
@@ -41,13 +41,13 @@ def test_or_left_out_with_their_boxes(five):
     assert kept.boxes.tolist() == [[1, 2, 3, 4]]
     assert kept.first.tolist() == [0, 1]
     assert "4 of 5 images cannot be used" in kept.notes[-1]
-    assert kept.notes[-1].endswith("they are left out")
+    assert kept.notes[-1].endswith("they are skipped")
 
 
 def test_nothing_left_is_an_error_even_then(make_annotations, one_line):
     with pytest.raises(UserError) as caught:
         check_images(make_annotations([(3, 4)] * 2), bad_images="skip")
-    one_line(caught, "2 of 2 images cannot be used: 2 are not there", "give the right images folder")
+    one_line(caught, "2 of 2 images cannot be used: 2 are missing", "give the right images folder")
 
 
 def test_more_than_a_few_are_counted(make_annotations, tmp_path, one_line):
@@ -71,7 +71,7 @@ def test_deep_and_large_images_are_mentioned(make_annotations, tmp_path):
     PIL.Image.fromarray(np.full((3, 4), 9, np.uint16)).save(tmp_path / "0.png")
     PIL.Image.new("1", (10000, 9000)).save(tmp_path / "1.png")
     notes = check_images(make_annotations([(3, 4), (9000, 10000)])).notes
-    assert any("1 of 2 images are grey of more than 8 bits; 0..65535" in note for note in notes)
+    assert any("1 of 2 images are greyscale above 8 bits; 0..65535" in note for note in notes)
     assert any("1 of 2 images have more than 89 megapixels (largest: 90)" in note for note in notes)
 
 
@@ -79,7 +79,7 @@ def test_one_file_under_two_ids_is_refused(write_coco, coco_dict, tmp_path, writ
     write_image(tmp_path / "b.png", 40, 30)
     coco_dict["images"][1] = coco_dict["images"][0] | {"id": 10}
     annotations = load_coco(write_coco(coco_dict))
-    assert any("1 file names stand for several image ids each (first: 'b.png')" in note for note in annotations.notes)
+    assert any("1 file names are used for several image ids (first: 'b.png')" in note for note in annotations.notes)
     with pytest.raises(UserError) as caught:
         check_images(annotations)
     one_line(caught, "b.png: two images share this file (ids 10 and 20)")

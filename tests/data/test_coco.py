@@ -55,7 +55,7 @@ def test_sizes_that_are_missing_come_from_the_upright_images(write_coco, coco_di
     write_image(tmp_path / "b.png", 40, 30)
     with pytest.raises(UserError) as caught:
         load_coco(write_coco(coco_dict))
-    one_line(caught, "boxes.json gives no sizes, so images are read: 1 of 2 images cannot be used: 1 is not there")
+    one_line(caught, "boxes.json has no image sizes, so images are read: 1 of 2 images cannot be used: 1 is missing")
     left = load_coco(write_coco(coco_dict), bad_images="skip")
     assert (left.image_ids.tolist(), left.boxes.tolist()) == ([20], [[0.25, 0, 10, 20]])
     write_image(tmp_path / "sub/a.png", 16, 24)
@@ -71,7 +71,7 @@ def test_boxes_that_are_missing_come_from_polygons_or_are_left_out(write_coco, c
     found = load_coco(write_coco(coco_dict), tmp_path)
     assert found.boxes.tolist() == [[1, 1, 5, 8], [5, 6, 7, 8]]
     assert found.ids.tolist() == [5, 7]
-    assert any("1 of 3 annotations have no bbox; their polygons' is taken" in note for note in found.notes)
+    assert any("1 of 3 annotations have no bbox; their polygons are used" in note for note in found.notes)
     assert any("1 of 3 annotations have neither bbox nor polygon (first: " in note for note in found.notes)
 
 
@@ -137,7 +137,7 @@ def test_names_of_other_machines(write_coco, coco_dict, tmp_path, write_image, n
     coco_dict["images"][0]["file_name"] = name
     annotations = load_coco(write_coco(coco_dict))
     assert annotations.path(0).name == "b.png"
-    assert "1 of 2 images are found by the ends of their names" in annotations.notes[0]
+    assert "1 of 2 images are matched by the end of their path" in annotations.notes[0]
     check_images(annotations)
 
 
@@ -206,8 +206,8 @@ def _broken(coco: dict, case: str) -> object:
     [
         ("unknown image", ["annotations[2] has image_id 99", "1 such boxes"]),
         ("unknown category", ["annotations[1] has category_id 99", "add the category"]),
-        ("results list", ["no COCO detection file", "Expected `object`, got `array`"]),
-        ("labelme", ["no COCO detection file", "missing required field `images`"]),
+        ("results list", ["not a COCO detection file", "Expected `object`, got `array`"]),
+        ("labelme", ["not a COCO detection file", "missing required field `images`"]),
         ("duplicate image", ["2 entries share the image id 20"]),
         ("duplicate category", ["2 entries share the category id 7"]),
         ("nan", ["not valid JSON", "[1, NaN, 3, 4]"]),
@@ -216,8 +216,8 @@ def _broken(coco: dict, case: str) -> object:
         ("three numbers", ["annotations[0] has a bbox of 3 numbers", "write x, y, width, height"]),
         ("negative width", [">= 0", "$.images[0].width"]),
         ("huge id", ["$.annotations[0].image_id"]),
-        ("no images", ["no images in it"]),
-        ("no categories", ["no classes in it"]),
+        ("no images", ["contains no images"]),
+        ("no categories", ["contains no classes"]),
         ("nameless category", ["the class with id 12 has no name", "give it one"]),
         ("truncated", ["not valid JSON", "truncated"]),
         ("nested", ["nested too deeply"]),

@@ -4,7 +4,7 @@ import pytest
 
 from cascade_rcnn.data.headers import read_header, read_headers
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images import read_image
+from cascade_rcnn.image_tensors import read_image
 
 KINDS = ("jpg", "png", "tif", "webp", "bmp", "ppm", "gif", "avif", "jp2")
 
@@ -22,7 +22,7 @@ def test_size_is_that_of_the_upright_image(tmp_path, write_image, kind, orientat
 
 def test_size_of_no_image(tmp_path, one_line):
     (tmp_path / "a.jpg").write_text("text")
-    for name, part in (("a.jpg", "does not open"), ("absent.jpg", "no such image")):
+    for name, part in (("a.jpg", "cannot open"), ("absent.jpg", "no such image")):
         with pytest.raises(UserError) as caught:
             read_header(tmp_path / name)
         one_line(caught, name, part)

@@ -69,11 +69,11 @@ def test_voc_saved_as_coco_is_the_same(shared, tmp_path):
     ("arguments", "part"),
     [
         (("absent.json",), "no such file or folder"),
-        (("boxes.json", None, "train"), "leave out the split 'train'"),
+        (("boxes.json", None, "train"), "omit the split 'train'"),
         (("boxes.json", "absent"), "no such folder"),
         (("empty",), "COCO .json file (or a folder of them), a PASCAL VOC folder with Annotations/"),
         (("pipe.json",), "this is a pipe"),
-        (("notes.txt",), "not one of the three known forms"),
+        (("notes.txt",), "not one of the supported formats"),
         (("voc/ImageSets/Main/train.txt", None, "val"), "this file is the split 'train'"),
         (("data.yaml", "empty", "train"), "names its own image folders"),
     ],
@@ -179,7 +179,7 @@ def test_training_splits_of_a_folder_that_names_them(tmp_path):
     assert training_splits(tmp_path) == ("train", "valid")
     with pytest.raises(UserError, match="which split"):
         load_annotations(tmp_path)
-    with pytest.raises(UserError, match=r"this is one split; give it as --data\.train"):
+    with pytest.raises(UserError, match=r"this is a single split; use it as --data\.train"):
         training_splits(tmp_path / "train/_annotations.coco.json")
 
 

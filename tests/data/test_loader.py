@@ -203,7 +203,7 @@ def test_a_mistake_met_in_a_worker_arrives_as_its_one_line(dataset, tmp_path, on
     ]
     with pytest.raises(UserError) as caught:
         next(batches)
-    one_line(caught, "6.png", "does not open")
+    one_line(caught, "6.png", "cannot open")
     assert "Traceback" not in str(caught.value)
 
 
@@ -218,7 +218,7 @@ def test_a_killed_worker_is_one_line_where_its_batch_is_waited_for(dataset, monk
     assert signal.getsignal(signal.SIGCHLD) == handler  # or the next line would raise anywhere
     with pytest.raises(UserError) as caught:
         list(batches)
-    one_line(caught, "a process that decodes images has died", "--workers")
+    one_line(caught, "a data loading process has died", "--workers")
 
 
 def test_workers_run_one_thread(dataset, two_threads):

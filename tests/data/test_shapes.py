@@ -144,7 +144,7 @@ def test_the_same_set_is_not_written_twice(tmp_path):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     write_shapes(folder, train=2, val=1, size=(32, 32), seed=0)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
-    with pytest.raises(UserError, match="holds something other than these shapes"):
+    with pytest.raises(UserError, match="contains something other than these shapes"):
         write_shapes(folder, train=2, val=1, size=32, seed=1)
 
 
@@ -164,7 +164,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
 def test_a_foreign_folder_is_left_alone_and_an_empty_one_filled(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep")
-    with pytest.raises(UserError, match="mine: holds something other"):
+    with pytest.raises(UserError, match="mine: contains something other"):
         write_shapes(tmp_path / "mine", train=1, val=1, size=32)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
     (tmp_path / "empty").mkdir()

@@ -82,7 +82,7 @@ def test_fields_that_no_longer_fit_are_refused():
     def drop(image: Tensor, target: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         return image, target | {"boxes": target["boxes"][:2]}
 
-    with pytest.raises(UserError, match=r"left .*'boxes': 2, 'labels': 4"):
+    with pytest.raises(UserError, match=r"returned .*'boxes': 2, 'labels': 4"):
         apply(drop, *sample())
 
 

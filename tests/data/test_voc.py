@@ -73,7 +73,7 @@ def test_missing_size_comes_from_the_image(root, size):
     _write(root, "a", _object("cat", "3 4 5 6"), size=size)
     annotations = load_voc(root, "val")
     assert annotations.image_sizes.tolist() == [[30, 40]]
-    assert any("without an image size, which is taken from the image: 1 xml file" in note for note in annotations.notes)
+    assert any("without an image size, which is read from the image: 1 xml file" in note for note in annotations.notes)
 
 
 def test_without_images_the_file_name_is_taken(root):
@@ -85,8 +85,8 @@ def test_without_images_the_file_name_is_taken(root):
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("<annotation>", ["does not parse", "no element found"]),
-        ('<!DOCTYPE x [<!ENTITY e "e">]><annotation>&e;</annotation>', ["does not parse"]),
+        ("<annotation>", ["cannot parse", "no element found"]),
+        ('<!DOCTYPE x [<!ENTITY e "e">]><annotation>&e;</annotation>', ["cannot parse"]),
         (f"<annotation>{_object('', '1 2 3 4')}</annotation>", ["object 0 has no name"]),
         (f"<annotation>{_object('cat', '1 2 x 4')}</annotation>", ["object 0, xmax is 'x'"]),
         (f"<annotation>{_object('cat', '1 nan 3 4')}</annotation>", ["object 0, ymin is 'nan'"]),
@@ -94,8 +94,8 @@ def test_without_images_the_file_name_is_taken(root):
         ("<annotation><object><name>cat</name></object></annotation>", ["object 0, xmin is None"]),
         ("<annotation><size><width>wide</width></size></annotation>", ["size is 'wide'"]),
         ("<annotation><size><width>1e300</width></size></annotation>", ["size is 1e+300", "in pixels"]),
-        ('<?xml version="1.0" encoding="klingon"?><annotation/>', ["does not parse"]),
-        ("<PAMDataset/>", ["no PASCAL VOC annotation but <PAMDataset>"]),
+        ('<?xml version="1.0" encoding="klingon"?><annotation/>', ["cannot parse"]),
+        ("<PAMDataset/>", ["not a PASCAL VOC annotation but <PAMDataset>"]),
     ],
 )
 def test_each_bad_xml_is_one_line_that_names_it(root, one_line, text, parts):
@@ -136,7 +136,7 @@ def test_xml_files_beside_their_images(tmp_path, write_image):
     annotations = load_voc(tmp_path)
     assert annotations.path(0) == tmp_path / "a.jpg"
     assert annotations.boxes.tolist() == [[1, 2, 10, 20]]
-    assert "left out, without an xml file: 1 image (first" in annotations.notes[0]
+    assert "skipped, without an xml file: 1 image (first" in annotations.notes[0]
     check_images(annotations)
 
 
@@ -176,8 +176,8 @@ def test_bccd(shared):
     assert {split: len(annotations) for split, annotations in splits.items()} == {"train": 205, "val": 87, "test": 72}
     assert sum(len(annotations.boxes) for annotations in splits.values()) == 4888
     notes = [note for annotations in splits.values() for note in annotations.notes]
-    assert len(notes) == 2  # two boxes have no size
-    assert all("1 of " in note and "no size" in note for note in notes)
+    assert len(notes) == 2  # two boxes are empty
+    assert all("1 of " in note and "are empty" in note for note in notes)
     for annotations in splits.values():
         assert [c.name for c in annotations.categories] == ["Platelets", "RBC", "WBC"]
         check_images(annotations)

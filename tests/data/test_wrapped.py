@@ -1,4 +1,4 @@
-"""Data sets of others as ours: what is collected from them, and what their samples become."""
+"""Datasets of others as ours: what is collected from them, and what their samples become."""
 
 import json
 import random
@@ -60,7 +60,7 @@ def test_labels_mean_what_they_are_said_to():
     assert [category.name for category in data.annotations.categories] == ["b", "a"]
     assert data.annotations.labels.tolist() == [2, 1, 1, 1, 1, 1]
     assert data[1, 0][1]["labels"].tolist() == [2]
-    with pytest.raises(UserError, match=r"Noisy, item 2: label 2 is not among 1 \(0 is background\)"):
+    with pytest.raises(UserError, match=r"Noisy, item 2: label 2 is not in 1 \(0 is background\)"):
         collect(Noisy(), {1: Category(id=1, name="a")})
 
 
@@ -72,7 +72,7 @@ def test_a_bad_item_is_one_line(workers):
 
     with pytest.raises(UserError, match="Bad, item 2: its target has boxes, but no labels"):
         collect(Bad(), workers=workers)
-    with pytest.raises(UserError, match="list: there are no items"):
+    with pytest.raises(UserError, match="list: the dataset is empty"):
         collect([])
 
 

@@ -104,9 +104,9 @@ def test_each_bad_row_is_one_line_that_names_it(root, one_line, row, parts):
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("train: images/train\nnames: [cat\n", ["cannot be read"]),
-        ("just text", ["holds no keys"]),
-        ("train: images/train\nnames: &a [cat]\nb: *a", ["cannot be read", "it has aliases"]),
+        ("train: images/train\nnames: [cat\n", ["cannot read"]),
+        ("just text", ["has no keys"]),
+        ("train: images/train\nnames: &a [cat]\nb: *a", ["cannot read", "it has aliases"]),
         ("train: images/train\nnames: " + "[" * 3000 + "]" * 3000, ["nested too deeply"]),
         ("train: images/train\nnc: 2", ["names is None"]),
         ("val: images/val\nnames: [cat]", ["no split 'train'", "it has val"]),
@@ -144,7 +144,7 @@ def test_a_list_of_anything_else_is_not_shown(root, tmp_path_factory, one_line):
     (root / "data.yaml").write_text(f"train: {secret.with_suffix('.txt')}\nnames: [cat]")
     with pytest.raises(UserError) as caught:
         load_yolo(root, "train")
-    one_line(caught, "passwd.txt: line 1 is no name of an image")
+    one_line(caught, "passwd.txt: line 1 is not an image name")
     assert "root:x" not in str(caught.value)
 
 
@@ -163,7 +163,7 @@ def test_images_that_cannot_be_read_are_said_together_or_left_out(root, write_im
         (root / f"images/train/{name}.png").write_text("text")
     with pytest.raises(UserError) as caught:
         load_yolo(root, "train")
-    one_line(caught, "2 of 3 images cannot be used", "a.png: this image", "b.png: this image")
+    one_line(caught, "2 of 3 images cannot be used", "a.png: cannot open this image", "b.png: cannot open this image")
     kept = load_yolo(root, "train", bad_images="skip")
     assert list(kept.file_names) == ["images/train/0.png"]
     assert len(kept.boxes) == 0

@@ -1,4 +1,4 @@
-"""A data set and a training small enough for a test."""
+"""A dataset and a training small enough for a test."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -54,7 +54,7 @@ def test_files_are_looked_at(annotations, tmp_path):
 
 @pytest.mark.parametrize("given", ["photos", {"boxes": []}, 3, None, iter([])])
 def test_what_is_no_data(given):
-    with pytest.raises(UserError, match="data is of type"):
+    with pytest.raises(UserError, match="as data; give a path"):
         check_given(given)
 
 
@@ -62,5 +62,5 @@ def test_names_are_for_data_that_has_none(annotations):
     check_names(["a"], None, [])
     check_names(None, annotations)
     for given in (annotations, Dataset(annotations), None):
-        with pytest.raises(UserError, match="the annotations name their own"):
+        with pytest.raises(UserError, match="annotations have class names of their own"):
             check_names(["a"], given)

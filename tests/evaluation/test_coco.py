@@ -229,7 +229,7 @@ def test_metrics_survive_json_and_print():
     with io.StringIO() as screen:
         Console(file=screen, width=160).print(metrics.table(160))
         lines = screen.getvalue().splitlines()
-    assert "1 image, 2 boxes; figures from 0 to 1" in lines[0]
+    assert "1 image, 2 boxes; metrics from 0 to 1" in lines[0]
     (whole,) = (line for line in lines if "all" in line)
     assert whole.count("0.500") == 10  # AP, AP50..AP90, AR1, AR10 and AR100
     (owl,) = (line for line in lines if "owl" in line)

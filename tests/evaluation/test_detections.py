@@ -86,10 +86,10 @@ def test_images_are_matched_by_name_whatever_their_ids(truth, tmp_path):
         ([{"image_id": 10, "file_name": "c.jpg"}], "c.jpg is not an image of .*truth.json; evaluate on annotations of"),
         ([{"image_id": 10, "file_name": "a.png"}], "a.png is not an image of"),
         ([{"image_id": 10, "file_name": "b.jpg"}], "b.jpg: 2 images of .* have this name"),
-        ([{"file_name": "x/a.jpg"}, {"file_name": "a.jpg"}], "a.jpg: it and x/a.jpg would be the same image"),
-        ([{}], "entry 0 says neither image_id nor file_name"),
+        ([{"file_name": "x/a.jpg"}, {"file_name": "a.jpg"}], "a.jpg: this and x/a.jpg match the same image"),
+        ([{}], "entry 0 has neither image_id nor file_name"),
         ([{"image_id": 10, "category_name": "bird"}], "entry 0 is of class 'bird', which .* does not have"),
-        ([{"image_id": 10, "category_id": None}], "entry 0 says no category_id"),
+        ([{"image_id": 10, "category_id": None}], "entry 0 has no category_id"),
     ],
 )
 def test_what_cannot_be_matched_is_refused(truth, tmp_path, rows, message):

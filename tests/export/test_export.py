@@ -83,7 +83,7 @@ def test_a_predictor_takes_it_as_it_takes_a_checkpoint(exported, checkpoint, sce
     predictor = Predictor(exported, trust=True)
     agree(predictor.detect([image])[0], Predictor(checkpoint, device="cpu").detect([image])[0])
     assert predictor.config == load(checkpoint).config
-    with pytest.raises(UserError, match="keeps the settings, precision and device"):
+    with pytest.raises(UserError, match="settings, precision and device"):
         Predictor(exported, min_size=200)
 
 
@@ -192,7 +192,7 @@ def test_an_export_that_differs_is_refused_and_leaves_nothing(single, tmp_path, 
 
     monkeypatch.setattr(to_torch, "write", spoilt)
     (tmp_path / "model.pt2").write_text("the old one")
-    with pytest.raises(UserError, match="does not find what the model finds"):
+    with pytest.raises(UserError, match="detections differ from the model's"):
         export(single, tmp_path / "model.pt2", Request(format="torch-export", size=(96, 128)))
     assert [p.name for p in tmp_path.iterdir()] == ["model.pt2"]
     assert (tmp_path / "model.pt2").read_text() == "the old one"
@@ -201,10 +201,10 @@ def test_an_export_that_differs_is_refused_and_leaves_nothing(single, tmp_path, 
 @pytest.mark.parametrize(
     ("request_", "name", "message"),
     [
-        (Request(format="openvino"), "model.onnx", r"format openvino ends in \.xml"),
+        (Request(format="openvino"), "model.onnx", r"format openvino end in \.xml"),
         (Request(dynamic=True, size=(96, 96)), "model.onnx", "leave out --size, or --dynamic"),
         (Request(precision="int8"), "model.onnx", "give --annotations"),
-        (Request(format="torch-export", precision="int8"), "model.pt2", "onnx and openvino files only"),
+        (Request(format="torch-export", precision="int8"), "model.pt2", "only supported in onnx and openvino"),
         (Request(size=(0, 96)), "model.onnx", "give the height and width in pixels"),
         (Request(images=(Path("none.jpg"),)), "model.onnx", "none.jpg: no such image"),
         (Request(), "file/model.onnx", "file/model.onnx: cannot be written"),
@@ -221,7 +221,7 @@ def test_a_model_that_finds_nothing_cannot_be_verified(tmp_path):
     model = make("faster_rcnn_resnet18_fpn")
     model.roi_heads.heads[0].classifier.bias.data[0] = 50  # all background
     save(model, tmp_path / "blind.safetensors")
-    with pytest.raises(UserError, match="finds nothing in the images to verify on"):
+    with pytest.raises(UserError, match="detects nothing in the images to verify on"):
         export(tmp_path / "blind.safetensors", tmp_path / "blind.pt2", Request(format="torch-export", size=(96, 96)))
 
 

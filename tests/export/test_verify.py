@@ -31,9 +31,9 @@ def test_of_a_large_box_percent_count_where_the_tolerance_is_relative():
     assert difference.boxes == 6
     assert difference.shift == pytest.approx(1.5)
     difference.check(TOLERANCE)
-    with pytest.raises(UserError, match=r"boxes 2\.5 px.*allowed: 2\.0 px, 2\.0 % of boxes longer than 100"):
+    with pytest.raises(UserError, match=r"boxes 2\.5 px.*limits: 2\.0 px, 2\.0 % of boxes longer than 100"):
         compare([found((0, 0, 90, 90))], [found((0, 0, 92.5, 90))]).check(TOLERANCE)
-    with pytest.raises(UserError, match=r"boxes 6 px.*allowed: 2\.0 px, 0\.02"):
+    with pytest.raises(UserError, match=r"boxes 6 px.*limits: 2\.0 px, 0\.02"):
         difference.check(replace(TOLERANCE, relative=False))
     assert not TOLERANCES["fp32"].relative
 

@@ -83,9 +83,9 @@ def test_offline_nothing_is_fetched(position, cache, capsys, monkeypatch):
         main(arguments)
     said = capsys.readouterr().err
     assert said == (
-        "error: torchvision/fasterrcnn_resnet50_fpn is not here, and --offline or CASCADE_RCNN_OFFLINE is given: fetch "
-        "https://download.pytorch.org/models/fasterrcnn_resnet50_fpn_coco-258fb6c6.pth by other means and put it into "
-        f"{cache / 'originals'} as it is named\n"
+        "error: torchvision/fasterrcnn_resnet50_fpn is not cached, and --offline or CASCADE_RCNN_OFFLINE is set: "
+        "download https://download.pytorch.org/models/fasterrcnn_resnet50_fpn_coco-258fb6c6.pth by other means and "
+        f"put it into {cache / 'originals'} under the same name\n"
     )
 
 
@@ -125,4 +125,6 @@ def test_a_training_starts_from_a_name(kept, tmp_path, capsys):
     main(["train", "small", "--init", NAME, "--data", str(data), *flags])
     config: ModelConfig = read_config(tmp_path / "run" / "last.safetensors")
     assert config.name == kept[1].name
-    assert f"{NAME} gives the architecture and the weights; 4 of 4 classes start anew" in "".join(capsys.readouterr())
+    assert f"architecture and weights are from {NAME}; 4 of 4 classes start from scratch" in "".join(
+        capsys.readouterr()
+    )

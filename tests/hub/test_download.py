@@ -53,14 +53,16 @@ def test_redirections_are_followed(site, url, file):
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher:x"])
 def test_redirections_elsewhere_are_refused(site, url, file, target):
     site.plan = [f"redirect {target}"]
-    with pytest.raises(UnreachableError, match=f"leads to {target}, which is not over http|'{target}' is not allowed"):
+    with pytest.raises(
+        UnreachableError, match=f"redirects to {target}, which does not use http|'{target}' is not allowed"
+    ):
         download(url, file, patience=QUICK)
     assert not file.exists()
 
 
 def test_no_redirection_leaves_encryption():
     request = Request("https://a.example/x")
-    with pytest.raises(UnreachableError, match="not over https"):
+    with pytest.raises(UnreachableError, match="does not use https"):
         module._Redirects().redirect_request(request, None, 302, "", Message(), "http://a.example/x")
     followed = module._Redirects().redirect_request(Request("http://a/x"), None, 302, "", Message(), "https://b/x")
     assert followed.full_url == "https://b/x"
@@ -87,7 +89,7 @@ def test_what_breaks_off_is_continued_where_it_was(site, url, file):
 
 def test_the_next_call_continues_too(site, url, file):
     site.plan = ["cut", "503", "503"]
-    with pytest.raises(UnreachableError, match="broke off 3 times, last by: the server answers 503"):
+    with pytest.raises(UnreachableError, match="failed 3 times, last with: the server answers 503"):
         download(url, file, DIGEST, patience=QUICK)
     assert not file.exists()
     download(url, file, DIGEST, patience=QUICK)
@@ -171,14 +173,14 @@ def test_a_slow_server_is_waited_for(site, url, file):
 
 
 def test_too_large_a_file_is_refused_before_it_comes(site, url, file):
-    with pytest.raises(UserError, match=f"{len(DATA)} bytes, more than the 1000"):
+    with pytest.raises(UserError, match=f"{len(DATA)} bytes, more than the limit of 1000"):
         download(url, file, patience=Patience(tries=1, most=1000))
     assert not file.exists()
 
 
 def test_a_file_without_end_is_stopped(site, url, file):
     site.plan = ["endless"]
-    with pytest.raises(UserError, match=f"more than {QUICK.most} bytes came"):
+    with pytest.raises(UserError, match=f"more than {QUICK.most} bytes were sent"):
         download(url, file, patience=QUICK)
     assert not file.exists()
 
@@ -192,7 +194,9 @@ def test_nobody_there_is_said_at_once(file):
 
 def test_too_little_room_is_said_before_anything_comes(site, url, file, monkeypatch):
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: _usage(1000))
-    with pytest.raises(UserError, match=r"folder: cannot be written \(0 MB are to come, 0 MB are free\); make room"):
+    with pytest.raises(
+        UserError, match=r"folder: cannot be written \(0 MB remain to be downloaded, 0 MB are free\); free some space"
+    ):
         download(url, file, patience=QUICK)
 
 
@@ -207,9 +211,7 @@ def test_a_full_disk_keeps_what_has_come(site, url, tmp_path, monkeypatch):
         pytest.skip("no file system can be mounted here")
     try:
         monkeypatch.setattr(module.shutil, "disk_usage", lambda path: _usage(10**9))  # another process takes the room
-        with pytest.raises(
-            UserError, match="cannot be written \\(No space left on device\\); make room there, or name"
-        ):
+        with pytest.raises(UserError, match="cannot be written \\(No space left on device\\); free some space, or set"):
             download(url, small / "x.pth", DIGEST, patience=QUICK)
         came = (small / "x.pth.part").stat().st_size
         assert 0 < came < len(DATA)

@@ -34,7 +34,7 @@ def test_without_the_library_the_way_to_it_is_said(monkeypatch, model):
 
 @pytest.mark.parametrize("address", ["hf://", "hf://someone", "hf://some one/cats", "hf://a/b@", "hf:/a/b/"])
 def test_odd_addresses(address):
-    with pytest.raises(UserError, match="no address on the Hub; give hf://owner/name"):
+    with pytest.raises(UserError, match="not an address on the Hub; give hf://owner/name"):
         load(address)
 
 

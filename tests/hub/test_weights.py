@@ -127,7 +127,7 @@ def test_a_file_of_that_name_comes_first(tmp_path, monkeypatch, site):
 
 def test_what_does_not_convert_is_said_before_it_is_fetched(site):
     with pytest.raises(
-        UserError, match=r"mmdet/htc_r50_fpn_1x_coco does not convert: model.type is 'HybridTaskCascade'"
+        UserError, match=r"mmdet/htc_r50_fpn_1x_coco cannot be converted: model.type is 'HybridTaskCascade'"
     ):
         load("mmdet/htc_r50_fpn_1x_coco")
     assert site.headers == []
@@ -140,8 +140,8 @@ def test_without_a_network_the_way_by_hand_is_said_and_works(name, site, cache, 
         load(name)
     url = f"{site.host}/{name.split('/')[0]}/{file.name}"
     assert str(caught.value) == (
-        f"{name} is not here, and --offline or CASCADE_RCNN_OFFLINE is given: fetch {url} by other means and put it "
-        f"into {cache / 'originals'} as it is named"
+        f"{name} is not cached, and --offline or CASCADE_RCNN_OFFLINE is set: download {url} by other means and put it "
+        f"into {cache / 'originals'} under the same name"
     )
     (cache / "originals").mkdir(parents=True)
     (cache / "originals" / file.name).write_bytes(file.read_bytes())
@@ -154,7 +154,7 @@ def test_a_file_brought_by_hand_that_is_not_whole_is_refused(cache, files):
     (cache / "originals").mkdir(parents=True)
     (cache / "originals" / files["mmdet"].name).write_bytes(files["mmdet"].read_bytes()[:-1])
     with pytest.raises(
-        UserError, match=r"its sha256 does not begin with .*, so it is not whole; fetch it again from http"
+        UserError, match=r"its sha256 does not begin with .*, so it is damaged; download it again from http"
     ):
         load("mmdet/thin")
 
@@ -162,10 +162,10 @@ def test_a_file_brought_by_hand_that_is_not_whole_is_refused(cache, files):
 def test_an_unreachable_host_says_the_way_by_hand(site, cache):
     site.plan = ["403"]
     with pytest.raises(
-        UserError, match="the server answers 403 Forbidden; fetch it by other means and put it into"
+        UserError, match="the server answers 403 Forbidden; download it by other means and put it into"
     ) as caught:
         load("mmdet/thin")
-    assert str(caught.value).endswith(f"{cache / 'originals'} as it is named, then give --offline")
+    assert str(caught.value).endswith(f"{cache / 'originals'} under the same name, then use --offline")
 
 
 def test_a_damaged_file_is_refused_with_a_way_out(site, cache, files):
@@ -214,7 +214,7 @@ def test_several_threads_at_once_fetch_once(site):
     assert len(set(found)) == 1
     assert len(found) == 3
     assert len(site.headers) == 1
-    assert sum("is being fetched by another process" in line for line in heard) == 2
+    assert sum("is being downloaded by another process" in line for line in heard) == 2
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):

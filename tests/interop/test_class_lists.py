@@ -73,7 +73,7 @@ def test_classes_of_coco_go_along_by_their_names(origin, tmp_path):
     new = tuple(Category(id=k, name=name) for k, name in enumerate(NEW, start=1))
     tuned, note = start_from(tmp_path / "ours.safetensors", new)
     below = "backbone, RPN and box regressors" if origin == "detectron2" else "backbone and RPN"
-    start = "1 of 4 classes start anew ('scratch'), the others keep their weights by their names"
+    start = "1 of 4 classes start from scratch ('scratch'), the others keep their weights"
     assert note == f"{start}; {below} keep theirs"
 
     ours = dict(tuned.state_dict())

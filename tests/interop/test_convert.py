@@ -159,7 +159,7 @@ def test_what_does_not_fit_is_named_in_one_line(checkpoint):
         r"'backbone\.layer2\.1\.conv2\.weight' is missing": {"backbone.bottom_up.res3.1.conv2.weight": None},
         r"'roi_heads\.heads\.1\.fc2\.weight' is \(16, 17\) where the model has \(16, 16\)": {fc: torch.zeros(16, 17)},
         r"'roi_heads\.heads\.0\.conv1\.bias' is missing": {"roi_heads.box_head.0.conv1.weight": torch.zeros(1)},
-        r"'backbone\.layer1\.1\.conv3\.weight' is left over": {
+        r"'backbone\.layer1\.1\.conv3\.weight' is unexpected": {
             "backbone.bottom_up.res2.1.conv3.weight": torch.zeros(1)
         },
         r"the backbone has \(2, 1, 2, 2\) blocks": {conv: None},
@@ -194,16 +194,16 @@ def test_another_origin_is_recognised(checkpoint):
     file, state = checkpoint
     save_file(contiguous(state), file)
     for wrong in ("mmdet", "torchvision"):
-        with pytest.raises(UserError, match="this looks like detectron2: --from detectron2"):
+        with pytest.raises(UserError, match="this looks like a detectron2 checkpoint: use --from detectron2"):
             convert_checkpoint(file, wrong)
     save_file({"neck.lateral_convs.0.conv.weight": torch.zeros(1), "backbone.conv1.weight": torch.zeros(1)}, file)
-    with pytest.raises(UserError, match="this looks like mmdet: --from mmdet"):
+    with pytest.raises(UserError, match="this looks like a mmdet checkpoint: use --from mmdet"):
         convert_checkpoint(file, "detectron2")
     save_file({"backbone.body.conv1.weight": torch.zeros(1)}, file)
-    with pytest.raises(UserError, match="this looks like torchvision: --from torchvision"):
+    with pytest.raises(UserError, match="this looks like a torchvision checkpoint: use --from torchvision"):
         convert_checkpoint(file, "mmdet")
     save_file({"bbox_head.weight": torch.zeros(1)}, file)
-    with pytest.raises(UserError, match="no tensor is named as in a detector"):
+    with pytest.raises(UserError, match="tensor names match no detector"):
         convert_checkpoint(file, "mmdet")
     with pytest.raises(UserError, match="origin 'keras' is unknown"):
         convert_checkpoint(file, "keras")  # type: ignore[arg-type]
@@ -213,7 +213,7 @@ def test_a_converted_model_is_saved_as_our_own(peers_folder, tmp_path):
     for origin, config in (("detectron2", "config.yaml"), ("mmdet", "config.py")):
         folder = peers_folder / origin / "cascade_thin"
         model, notes = convert_checkpoint(folder / "weights.safetensors", origin, folder / config)
-        assert notes == ["the class names are not known; they are 'class 1' to 'class 20'"]
+        assert notes == ["the class names are unknown; they are set to 'class 1' to 'class 20'"]
         save(model, tmp_path / "model.safetensors")
         loaded = load(tmp_path / "model.safetensors")
         assert loaded.config == model.config

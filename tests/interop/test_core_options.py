@@ -9,7 +9,7 @@ from cascade_rcnn.config.presets import MMDET
 from cascade_rcnn.losses import SmoothL1Loss
 from cascade_rcnn.models.roi_align import PyramidRoIAlign
 from cascade_rcnn.models.rpn import RegionProposalNetwork
-from cascade_rcnn.pixels import resized_size
+from cascade_rcnn.resizing import resized_size
 
 
 @pytest.mark.parametrize("aligned", [True, False])

@@ -40,7 +40,7 @@ def model(peer, tmp_path_factory) -> Detector:
     file = tmp_path_factory.mktemp("weights") / "model.pth"
     torch.save(peer.state_dict(), file)
     converted, notes = convert_checkpoint(file, "torchvision")
-    assert notes == ["the class names are not known; they are 'class 1' to 'class 5'"]
+    assert notes == ["the class names are unknown; they are set to 'class 1' to 'class 5'"]
     preprocess = replace(converted.preprocess.config, min_size=(160,), max_size=250)
     converted.preprocess.config = preprocess
     return converted

@@ -61,7 +61,7 @@ def test_a_checkpoint_of_format_1_finds_what_it_found():
     [
         ("3", r"was written by a newer cascade-rcnn \(format 3, this one reads up to 2\); update the package"),
         ("9" * 99, "newer"),
-        ("new", "its format is 'new', which is no number"),
+        ("new", "its format is 'new', which is not a number"),
         ("0", "its format is '0'"),
     ],
 )
@@ -76,11 +76,11 @@ def test_other_formats_are_refused(tmp_path, written, message):
 def test_unknown_fields_and_impossible_values_of_the_config_are_refused(tmp_path):
     config, state = read(FORMAT_1 / "model.safetensors")
     for change, message in (
-        ({"colour": 1}, "unknown field `colour`; was the checkpoint written by a newer version"),
+        ({"colour": 1}, "unknown field `colour`; if the checkpoint is from a newer version"),
         ({"inference": {"nms_iou": 5}}, "nms_iou=5: give 0 or more, at most 1"),
         (
             {"rpn": {"anchors": {"sizes": [8, [16, 32]]}}},
-            r"no model can be built of its config \(an RPN that its levels",
+            r"cannot build a model from its config \(an RPN shared",
         ),
     ):
         text = json.dumps(json.loads(config.to_json()) | change)
@@ -96,7 +96,7 @@ def test_unknown_fields_and_impossible_values_of_the_config_are_refused(tmp_path
     [
         ("rpn.conv.0.weight", lambda x: x.fill_(math.nan), r"rpn\.conv\.0\.weight holds values from nan"),
         ("rpn.conv.0.bias", lambda x: x.index_fill_(0, torch.tensor([1]), -math.inf), "holds values from -inf"),
-        ("roi_heads.heads.2.fc1.weight", lambda x: x.mul_(1e30), "no weights"),
+        ("roi_heads.heads.2.fc1.weight", lambda x: x.mul_(1e30), "not weights"),
         ("backbone.bn1.running_var", lambda x: x.neg_(), r"is a variance and holds -1"),
         ("backbone.conv1.weight", lambda x: x.half(), r"holds torch\.float16, expected torch\.float32"),
         ("backbone.conv1.weight", lambda x: x.to(torch.int8), r"holds torch\.int8"),

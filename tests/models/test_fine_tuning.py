@@ -41,14 +41,14 @@ def test_classes_keep_their_weights_by_name(trained):
     old, new = _rows(before, "regressor", 3), _rows(after, "regressor", 4)
     assert torch.equal(new[[0, 2]], old[[2, 0]])
     assert new[[1, 3]].abs().max() < 0.2
-    start = "2 of 4 classes start anew ('emu', 'ant'), the others keep their weights by their names"
+    start = "2 of 4 classes start from scratch ('emu', 'ant'), the others keep their weights"
     assert note == f"{start}; backbone and RPN keep theirs"
 
 
 def test_as_many_other_classes_keep_nothing_of_the_old_ones(trained):
     before, path = trained
     after, note = start_from(path, _named("emu", "ant", "bee"))
-    assert note == "3 of 3 classes start anew ('emu', 'ant', 'bee'); backbone and RPN keep theirs"
+    assert note == "3 of 3 classes start from scratch ('emu', 'ant', 'bee'); backbone and RPN keep theirs"
     for layer, classes in (("classifier", 4), ("regressor", 3)):
         assert _rows(after, layer, classes).abs().max() < 0.2
     assert torch.equal(after.rpn.conv.weight, before.rpn.conv.weight)

@@ -6,7 +6,7 @@ import torch
 from cascade_rcnn.config import PreprocessConfig as Config
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.preprocess import Preprocess
-from cascade_rcnn.pixels import resized_size
+from cascade_rcnn.resizing import resized_size
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1 / 255, 1 / 255, 1 / 255)}  # pixel values come out as 0..255
 
@@ -142,7 +142,7 @@ def test_crowds_are_no_objects_and_degenerate_boxes_are_nothing():
     [
         (
             target([[0, 0, 9, 9]], [0]),
-            r"targets\[1\]\['labels'\] lie in 0..0, this model's in 1..3; labels count fr",
+            r"targets\[1\]\['labels'\] lie in 0..0, this model's in 1..3; labels start at",
         ),
         (target([[0, 0, 9, 9]], [4]), "num_classes=4"),
         (target([[0, 0, 9, 9]], [1, 2]), r"targets\[1\] has 1 box and 2 labels"),

@@ -218,5 +218,5 @@ def test_position_sensitive_pooling_is_in_any_memory_format_the_same():
 
 
 def test_position_sensitive_pooling_has_no_adaptive_grid():
-    with pytest.raises(UserError, match="give sampling=1 or more"):
+    with pytest.raises(UserError, match="set sampling to 1 or more"):
         PyramidRoIAlign(RoIAlignConfig(sampling=0), (16,), position_sensitive=True)

@@ -303,7 +303,7 @@ def test_levels_with_weights_of_their_own():
 
 
 def test_shared_weights_need_as_many_sizes_at_each_level():
-    with pytest.raises(UserError, match=r"as many anchor sizes at each; it has \[3, 6\]"):
+    with pytest.raises(UserError, match=r"same number of anchors at each; it has \[3, 6\]"):
         rpn_of(RPNConfig(anchors=AnchorConfig(sizes=(8, (16, 32)))))
 
 

@@ -92,7 +92,7 @@ def test_an_onnx_file_of_somebody_else_is_refused(tmp_path):
     graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", [value], [other])
     opset = [onnx.helper.make_opsetid("", 18)]
     onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=10), tmp_path / "other.onnx")
-    with pytest.raises(UserError, match="describes no model"):
+    with pytest.raises(UserError, match="it has no description"):
         Runtime(tmp_path / "other.onnx")
 
 
@@ -169,6 +169,6 @@ def test_a_forked_child_is_told_what_to_do(tmp_path, monkeypatch):
         try:
             runtime(pictures()[0])
         except UserError as error:
-            os._exit(0 if "by 'spawn'" in str(error) else 2)
+            os._exit(0 if "with 'spawn'" in str(error) else 2)
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

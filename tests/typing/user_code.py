@@ -35,7 +35,7 @@ from cascade_rcnn import (
 
 
 class Cells:
-    """A data set with nothing of ours in it."""
+    """A dataset with nothing of ours in it."""
 
     def __len__(self) -> int:
         return 8

@@ -1,1 +1,1 @@
-"""What the command line can do, one function a command: from what users have (paths, names, objects) to the engine."""
+"""The Python API, one function per command: converts users' paths, names and objects to the engine's types."""

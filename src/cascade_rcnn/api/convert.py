@@ -1,4 +1,4 @@
-"""Checkpoints of other projects in, and detectron2's out."""
+"""Conversion of checkpoints from other frameworks, and to detectron2."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,7 +14,7 @@ from cascade_rcnn.models.detector import Detector
 
 
 def convert_checkpoint(source: str | Path, origin: Origin, *, config: str | Path | None = None) -> Detector:
-    """The detector of a checkpoint of detectron2, mmdetection ("mmdet") or torchvision, in evaluation mode.
+    """Convert a checkpoint of detectron2, mmdetection ("mmdet") or torchvision to a detector in evaluation mode.
 
     `config` is the one that it was trained with: detectron2's yaml or LazyConfig, mmdetection's py, or the name of a
     published detector that has the same; none of them is run. Without it the shapes tell the architecture, and stock
@@ -33,14 +33,14 @@ def convert_checkpoint(source: str | Path, origin: Origin, *, config: str | Path
 
 
 def save_detectron2(model: Detector | str | Path, path: str | Path) -> None:
-    """Write a detector, or a checkpoint's, as a .pth file for detectron2's DetectionCheckpointer.
+    """Write a detector or checkpoint as a .pth file for detectron2's DetectionCheckpointer.
 
-    Raises UserError where detectron2 has nothing like it.
+    Raises UserError if detectron2 has no equivalent.
 
     >>> model = create_model("faster_rcnn_resnet18_fpn", 80, backbone_width=8, pyramid_channels=8, head_width=8)
     >>> save_detectron2(model, "faster.pth")
     """
     if Path(path).suffix != ".pth":
-        raise UserError(f"{path}: detectron2 reads .pth files; name the output so")
+        raise UserError(f"{path}: detectron2 reads .pth files; use this suffix for the output")
     detector = model if isinstance(model, Detector) else load(model)
     save_state(path, {"model": interop.to_detectron2(detector)})

@@ -1,4 +1,4 @@
-"""How good a model is on a data set."""
+"""Evaluation of a model on a dataset."""
 
 from pathlib import Path
 
@@ -34,22 +34,22 @@ def evaluate(
     save_detections: str | Path | None = None,
     trust: bool = False,
 ) -> Metrics:
-    """COCO's metrics of a model.
+    """Compute COCO metrics of a model.
 
-    `model` is a `Detector`, `Predictor` or `Runtime`, or the path of a checkpoint or exported file. `data` is a path
-    in any form that `load_annotations` reads (`images` and `split` as there), `Annotations`, or a data set of any
-    torchvision style (`DetectionData`), whose labels are the model's 1..M, or by their names `classes`.
+    `model` is a `Detector`, `Predictor` or `Runtime`, or the path of a checkpoint or exported file. `data` is a path in
+    any format that `load_annotations` reads (`images` and `split` likewise), `Annotations`, or a torchvision-style
+    dataset (`DetectionData`), whose labels are the model's 1..M, or are named by `classes`.
 
-    `device` (default: a GPU where there is one), `precision` and `min_size` are of a model given by its path.
-    `max_detections` of an image and class count, 100 by COCO's rule. `bad_images="skip"` leaves out images that cannot
-    be used, of the metrics too. `save_detections` is a file to write what was found to, and `trust` as `Runtime` has
-    it. Raises UserError where model and data do not fit, or something cannot be read.
+    `device` (default: a GPU if there is one), `precision` and `min_size` apply to models given by path.
+    At most `max_detections` per image and class count (100 in COCO). `bad_images="skip"` skips unusable images, also in
+    the metrics. `save_detections` is a file to write the detections to; `trust` is as in `Runtime`. Raises UserError if
+    model and data do not match, or something cannot be read.
 
     >>> metrics = evaluate("starter", "people.json", workers=0)
     >>> round(metrics.ap50, 2)
     1.0
 
-    A data set of your own: here a list of one image, without anybody.
+    A custom dataset: here a list with one image, without people.
 
     >>> empty = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
     >>> evaluate(load("starter"), [(torch.zeros(3, 64, 64), empty)], workers=0).images
@@ -81,11 +81,11 @@ def evaluate_detections(
     max_detections: int = LIMIT,
     save_detections: str | Path | None = None,
 ) -> Metrics:
-    """COCO's metrics of detections in a file of COCO's results form, whoever has written it.
+    """Compute COCO metrics of detections in a COCO results file from any source.
 
-    `annotations`, `images` and `split` are as `load_annotations` has them; `max_detections` of an image and class
-    count. Entries that say `file_name` and `category_name` (ours do) are matched by these, and written to
-    `save_detections` with the ids that the annotations have. Raises UserError naming the entry that is wrong.
+    `annotations`, `images` and `split` are as in `load_annotations`; at most `max_detections` per image and class
+    count. Entries with `file_name` and `category_name` (which this package writes) are matched by these, and written to
+    `save_detections` with the annotations' ids. Raises UserError naming the invalid entry.
 
     >>> _ = evaluate("starter", "people.json", workers=0, save_detections="people_found.json")
     >>> evaluate_detections("people_found.json", "people.json").images

@@ -1,4 +1,4 @@
-"""A checkpoint as a file for onnxruntime, OpenVINO or torch.export."""
+"""Export of checkpoints to onnxruntime, OpenVINO or torch.export."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,14 +25,14 @@ def export_model(
     calibration: int = 128,
     max_drop: float = 0.02,
 ) -> Report:
-    """Write a model for onnxruntime ("onnx"), OpenVINO or torch ("torch-export"), and verify that it finds the same.
+    """Export a model for onnxruntime ("onnx"), OpenVINO or torch ("torch-export"), and verify its detections.
 
-    `output` defaults to the checkpoint's name with the format's suffix. A `dynamic` file takes any number of images of
-    any size, else one at a time, fitted into `size` (height, width; default: the model's short and long side). It is
-    compared with the checkpoint on `images` (default: a photograph and generated scenes). `annotations` (with
-    `annotation_images` and `split` as `load_annotations` has them) measure the AP before and after: int8 needs them,
-    is calibrated on `calibration` of their images, and may lose `max_drop` of AP. Raises UserError where the file is
-    not the model, and writes none.
+    `output` defaults to the checkpoint's name with the format's suffix. A `dynamic` file accepts batches of any size
+    and images of any size, otherwise one image at a time, fitted into `size` (height, width; default: the model's short
+    and long side). It is compared with the checkpoint on `images` (default: a photo and generated scenes). The AP
+    before and after is measured on `annotations` (with `annotation_images` and `split` as in `load_annotations`): int8
+    requires them, is calibrated on `calibration` of their images, and may lose `max_drop` of AP. Raises UserError
+    without writing a file if the detections do not match.
 
     >>> report = export_model("starter", "exported.pt2", format="torch-export", size=(160, 160))
     >>> report.path.name, report.difference.missing

@@ -1,4 +1,4 @@
-"""A model in whatever form a user has it."""
+"""Models in any form that the API accepts."""
 
 import hashlib
 from collections.abc import Callable
@@ -24,16 +24,16 @@ MinSize: TypeAlias = Literal["model"] | int | None
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """A model that detects, and what messages and records call it."""
+    """A model ready for detection, with its name in messages and records."""
 
     name: str
     config: ModelConfig
-    detect: Callable[[list[Tensor]], list[dict[str, Tensor]]]  # torchvision's contract; on the CPU
-    settings: dict[str, Any]  # what tells it from another
+    detect: Callable[[list[Tensor]], list[dict[str, Tensor]]]  # torchvision's interface; returns CPU tensors
+    settings: dict[str, Any]  # identify the model
 
     @property
     def class_names(self) -> list[str]:
-        """Names of labels 1..M, in order."""
+        """The names of labels 1..M, in order."""
         return [category.name for category in self.config.categories]
 
 
@@ -46,9 +46,9 @@ def open_model(
     trust: bool = False,
     **inference: float | None,
 ) -> Opened:
-    """A detector, predictor or runtime as it is; or a checkpoint or exported file by its path, with these settings.
+    """Return a detector, predictor or runtime unchanged, or open a checkpoint or exported file with these settings.
 
-    Of `inference` what is None stays as the model has it. Raises UserError where an object is to be changed.
+    Settings of `inference` that are None keep the model's value. Raises UserError for settings given with an object.
     """
     changes: dict[str, Any] = {name: value for name, value in inference.items() if value is not None}
     changes |= {} if min_size == "model" else {"min_size": min_size}
@@ -56,7 +56,7 @@ def open_model(
         return _of_predictor(Predictor(str(model), device=device, precision=precision, trust=trust, **changes))
     others = {"device": device is not None, "precision": precision != "fp32", "trust": trust}
     if changed := [*changes, *(name for name, given in others.items() if given)]:
-        raise UserError(f"{changed[0]}: a model given as an object stays as it is; give the path of its file instead")
+        raise UserError(f"{changed[0]}: a model given as an object is not changed; give the path of its file instead")
     match model:
         case Predictor():
             return _of_predictor(model)
@@ -74,7 +74,7 @@ def open_model(
                 detect=partial(_detect, model),
                 settings={"precision": "fp32", "weights": _digest(model)},
             )
-    raise UserError(f"a model is of type {type(model).__name__}; give a path, a Detector, a Predictor or a Runtime")
+    raise UserError(f"cannot use {type(model).__name__} as a model; give a path, a Detector, a Predictor or a Runtime")
 
 
 def _of_predictor(predictor: Predictor) -> Opened:
@@ -92,7 +92,7 @@ def _file(path: Path) -> dict[str, Any]:
 
 
 def _digest(model: Detector) -> str:
-    """The same for the same model, wherever and whenever it lives."""
+    """Hash config and weights; equal models have equal digests, in any process."""
     digest = hashlib.sha256(model.config.to_json().encode())
     for name, value in model.state_dict().items():
         digest.update(name.encode() + value.detach().float().cpu().contiguous().numpy().tobytes())
@@ -101,7 +101,7 @@ def _digest(model: Detector) -> str:
 
 @torch.inference_mode()
 def _detect(model: Detector, images: list[Tensor]) -> list[dict[str, Tensor]]:
-    """Whatever its mode, which stays."""
+    """Detect with the model in evaluation mode, then restore its mode."""
     was_training = model.training
     found = model.eval()(images)
     model.train(was_training)

@@ -1,4 +1,4 @@
-"""What a user should know besides the result."""
+"""Notes for the user besides the result."""
 
 import sys
 from collections.abc import Iterable
@@ -7,6 +7,6 @@ from cascade_rcnn.text import printable
 
 
 def tell(notes: Iterable[str]) -> None:
-    """A line each, on stderr."""
+    """Print notes to stderr, one per line."""
     for note in notes:
         print(f"note: {printable(note)}", file=sys.stderr)

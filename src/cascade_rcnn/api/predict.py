@@ -1,4 +1,4 @@
-"""Detecting in files, folders and globs."""
+"""Detection in files, folders and globs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,16 +34,17 @@ def predict_files(
     overwrite: bool = False,
     trust: bool = False,
 ) -> PredictionSummary:
-    """Detect in files, folders and glob patterns: `detections.json`, `images.jsonl` and `pictures/` in `output`.
+    """Detect objects in files, folders and glob patterns, and write the results to the folder `output`.
 
-    `model` is a `Detector`, `Predictor` or `Runtime`, or the path of a checkpoint or exported file, to which alone
-    `device`, `precision`, `min_size`, `max_detections` and `nms_iou` apply. Without `paths` the images are those of
-    `annotations` (with `images` and `split` as `load_annotations` has them), which also give the image ids.
+    It contains `detections.json`, `images.jsonl` and `pictures/`.
 
-    Detections scored `threshold` or more are kept; default: detections.json holds all that the model finds, pictures
-    and `formats` (coco, cvat, label-studio, yolo: files for labelling tools) what is scored 0.5 or more. The same call
-    continues where it was stopped, and does only what is new; `overwrite` begins anew. An image that cannot be used is
-    reported, counted and left out. Raises UserError for other mistakes, `Interrupted` when Ctrl-C stopped it.
+    `model` is a `Detector`, `Predictor` or `Runtime`, or the path of a checkpoint or exported file; `device`,
+    `precision`, `min_size`, `max_detections` and `nms_iou` only apply to paths. `paths` defaults to the images of
+    `annotations` (with `images` and `split` as in `load_annotations`), which also provide the image ids. Detections
+    with scores of at least `threshold` are kept; by default, there is no threshold for detections.json, and 0.5 for
+    pictures and `formats` (coco, cvat, label-studio, yolo: files for labelling tools). The same call resumes an
+    interrupted one and processes only new images; `overwrite` starts over. Unusable images are reported, counted and
+    skipped. Raises UserError for other mistakes, and `Interrupted` after Ctrl-C.
 
     >>> summary = predict_files("starter", ["photo.jpg"], output="found", pictures=False)
     >>> summary.done, summary.failed, [path.name for path in summary.files]
@@ -54,7 +55,7 @@ def predict_files(
     if batch_size < 1:
         raise UserError(f"batch-size is {batch_size}; give 1 or more")
     if paths or annotations is None:
-        expand(paths)  # a mistake in them is said before the model is loaded
+        expand(paths)  # reports mistakes before the model is loaded
     opened = open_model(
         model,
         device=device,

@@ -1,6 +1,6 @@
-"""The quickstart: what the package's starter finds at once, and what it becomes on other data within minutes, on a CPU.
+"""The quickstart: detect with the starter, then fine-tune it on other data within minutes on a CPU.
 
-No network and no data of the user's: the starter, a photo and a set of blood cells travel with the package.
+It needs neither network nor data: the starter, a photo and a dataset of blood cells are included in the package.
 """
 
 import shutil
@@ -24,7 +24,7 @@ from cascade_rcnn.engine.predictor import Predictor
 from cascade_rcnn.engine.training.state import holds_state
 from cascade_rcnn.evaluation.coco import Metrics
 from cascade_rcnn.files import read_json, replacing
-from cascade_rcnn.images import read_image
+from cascade_rcnn.image_tensors import read_image
 from cascade_rcnn.models.detector import to_numpy
 from cascade_rcnn.recipes import RECIPES
 from cascade_rcnn.results import to_supervision
@@ -32,32 +32,30 @@ from cascade_rcnn.results import to_supervision
 if TYPE_CHECKING:
     import supervision
 
-_PEOPLE, _CELLS = 0.8, 0.5  # the least score that pictures show
+_PEOPLE, _CELLS = 0.8, 0.5  # minimum scores shown in pictures
 _PICTURES = 12
-_HEIGHT = 480  # pixels of a picture's height
+_HEIGHT = 480  # of pictures, in pixels
 
 
 def run(output: Path) -> Metrics:
     """Find people in a photo, fine-tune on blood cells, evaluate and draw; returns the metrics on held-out images.
 
-    A second run continues where the first was stopped.
+    Another run resumes an interrupted one.
     """
     started = time.monotonic()
     people = _find_people(output)
-    print(
-        f"1/3  people found by the starter, {time.monotonic() - started:.0f} s from the start: {output / 'people.jpg'}"
-    )
+    print(f"1/3  people found by the starter, after {time.monotonic() - started:.0f} s: {output / 'people.jpg'}")
     recipe = RECIPES["quickstart"]()
-    print(f"2/3  fine-tuning it on blood cells, {recipe.epochs} epochs")
+    print(f"2/3  fine-tuning on blood cells, {recipe.epochs} epochs")
     try:
         data = {"train": str(CELLS / "train.json"), "val": str(CELLS / "val.json")}
         result = train(recipe, data=data, output=output, resume=holds_state(output))
     except Interrupted:
-        raise Interrupted("stopped, and saved: the same command continues") from None
+        raise Interrupted("stopped and saved; run the same command to continue") from None
     cells = _draw_cells(output, load_annotations(CELLS / "val.json"))
     _save(side_by_side([people, cells], _CAPTIONS, _HEIGHT), output / "overview.jpg")
-    print(f"3/3  found and true boxes side by side: {output / 'cells'}")
-    print(f"     both at a glance: {output / 'overview.jpg'}\n     learning curve: {result.plot()}")
+    print(f"3/3  detections and ground truth side by side: {output / 'cells'}")
+    print(f"     overview: {output / 'overview.jpg'}\n     learning curve: {result.plot()}")
     best = read_json(output / "best.json")
     places = {"output": output, "cells": _short(CELLS), "photo": _short(PHOTO)}
     print(_NEXT.format(command=_command(), **places, epoch=best.pop("epoch")))
@@ -73,7 +71,7 @@ def _find_people(output: Path) -> PIL.Image.Image:
 
 
 def _draw_cells(output: Path, truth: Annotations) -> PIL.Image.Image:
-    """Pictures of held-out images, what was found beside what is true; returns the one with the most objects found."""
+    """Draw held-out images, detections beside ground truth; returns the picture with the most detections."""
     predictor = Predictor(output / "best.safetensors", device="cpu")
     names = [category.name for category in truth.categories]
     most, best = -1, None
@@ -102,12 +100,12 @@ def _save(picture: PIL.Image.Image, path: Path) -> None:
 
 
 def _short(path: Path) -> Path:
-    """As the user would type it from here."""
+    """Return the path as the user would type it from here."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _command() -> str:
-    """The command as the user can type it again."""
+    """Return the command as the user can type it again."""
     here = Path(sys.argv[0])
     if here.name != "cascade-rcnn":
         return f"{Path(sys.executable)} -m cascade_rcnn"
@@ -116,9 +114,9 @@ def _command() -> str:
 
 _CAPTIONS = ("people, found by the starter", "blood cells, after the quickstart's fine-tuning")
 _NEXT = """
-what next:
+next steps:
   {command} predict --checkpoint starter --output found {photo}
   {command} evaluate --checkpoint {output}/best.safetensors --annotations {cells}/val.json
   {command} train small --init starter --data.train {cells}/train.json --data.val {cells}/val.json
-and with your own images and annotations (COCO, Pascal VOC, YOLO) in place of these.
+or the same with your own images and annotations (COCO, PASCAL VOC, YOLO).
 On the held-out images, after epoch {epoch}:"""

@@ -1,4 +1,4 @@
-"""A recipe by its name or file, and with some of its fields changed."""
+"""Look-up of recipes by name or file, and changes to their fields."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ C = TypeVar("C")
 
 
 class RecipeOverrides(TypedDict, total=False):
-    """The fields of `Recipe`, but for its data; of `options` and `optimizer` a dict changes what it names."""
+    """The fields of `Recipe` except its data; a dict for `options` or `optimizer` changes only the fields it names."""
 
     model: str
     weights_backbone: str | Path | None
@@ -36,7 +36,7 @@ class RecipeOverrides(TypedDict, total=False):
 
 
 def find_recipe(name: str | Path) -> Recipe:
-    """The recipe of this name, or of a training's recipe.json. Raises UserError with the nearest name there is.
+    """Return a recipe by name, or from a training run's recipe.json. Raises UserError with the closest name.
 
     >>> find_recipe("small").model
     'cascade_rcnn_resnet18_fpn'
@@ -49,7 +49,7 @@ def find_recipe(name: str | Path) -> Recipe:
     if name.endswith(".json"):
         return read_recipe(Path(name))
     raise UsageError(
-        f"no recipe is called '{name}'{nearest(name, list(RECIPES))}; known: {', '.join(RECIPES)}, or a training's "
+        f"no recipe is called '{name}'{nearest(name, list(RECIPES))}; known: {', '.join(RECIPES)}, or a training run's "
         "recipe.json"
     )
 
@@ -82,7 +82,7 @@ def check_start(recipe: Recipe, given: Collection[str]) -> None:
 
 
 def with_changes(config: C, changes: Mapping[str, Any], prefix: str = "") -> C:
-    """A copy with other values; a mapping changes the fields of a part. Raises UserError naming a field that is none.
+    """Return a changed copy; a mapping changes the fields of a nested config. Raises UserError for unknown fields.
 
     >>> with_changes(find_recipe("small"), {"epochs": 3, "optimizer": {"lr": 1e-3}}).optimizer.lr
     0.001
@@ -92,7 +92,7 @@ def with_changes(config: C, changes: Mapping[str, Any], prefix: str = "") -> C:
     for name, value in changes.items():
         if name not in types:
             what = f"{prefix}{name}"
-            raise UserError(f"no setting is called '{what}'{nearest(name, list(types))}; there are {', '.join(types)}")
+            raise UserError(f"no setting is called '{what}'{nearest(name, list(types))}; known: {', '.join(types)}")
         part = values[name]
         if isinstance(value, Mapping) and hasattr(part, "__match_args__"):
             values[name] = with_changes(part, value, f"{prefix}{name}.")

@@ -1,4 +1,4 @@
-"""The statistics of the regression targets at each stage."""
+"""Statistics of the regression targets at each stage."""
 
 from pathlib import Path
 
@@ -22,10 +22,10 @@ def target_statistics(
     bad_images: BadImages = "stop",
     max_megapixels: float = 179,
 ) -> RegressionTargets:
-    """Measure what each stage of a checkpoint is asked to regress, to train with its mean and deviation.
+    """Measure the mean and standard deviation of the regression targets of a checkpoint's stages, for use in training.
 
-    `annotations`, `images` and `split` are as `load_annotations` has them. Returns the targets, with `mean` and `std`
-    as the options `stage_means` and `stage_stds` take them.
+    `annotations`, `images` and `split` are as in `load_annotations`. Returns the targets, whose `mean` and `std` are
+    values for the options `stage_means` and `stage_stds`.
 
     >>> targets = target_statistics("starter", "people.json", workers=0)
     >>> len(targets.mean), len(targets.std[0])

@@ -1,4 +1,4 @@
-"""Training from Python, and what comes of it."""
+"""Training from Python, and its result."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ Data: TypeAlias = str | Path | Annotations | DetectionData
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """What a training left in its folder.
+    """The result of a training run.
 
     >>> result = train("recipe.json", data="shapes", epochs=1, output="runs/result")
     >>> result.weights.name, result.metrics.images
@@ -42,16 +42,16 @@ class TrainingResult:
     """
 
     output: Path
-    weights: Path  # of the best epoch; where none was evaluated, of the last
-    metrics: Metrics | None  # of the best epoch; None where none was evaluated
+    weights: Path  # of the best epoch, or of the last if none was evaluated
+    metrics: Metrics | None  # of the best epoch; None if none was evaluated
 
     @cached_property
     def model(self) -> Detector:
-        """The detector of `weights`, in evaluation mode on the CPU; `cascade_rcnn.load` has more choices."""
+        """The detector of `weights` in evaluation mode on the CPU; `cascade_rcnn.load` has more options."""
         return load(self.weights)
 
     def plot(self) -> Path:
-        """Draw the learning curve, losses and AP over updates, and return its file."""
+        """Plot the learning curve, losses and AP over updates, and return the file."""
         return plot(self.output)
 
 
@@ -73,17 +73,13 @@ def train(
     "finetune". "auto" chooses by the data, prints what and why, and keeps what keywords give.
     Keywords change its fields, and a dict those of a part: `epochs=5, optimizer={"lr": 1e-4}`.
 
-    `data` and `val` are paths (a folder that names its splits gives both; COCO json, VOC, YOLO), `Annotations`, or
-    data sets of any torchvision style (`DetectionData`), which are read once before the training begins. `classes`
-    names their labels: a list (labels 1, 2, ...) or a dict. A `DataConfig`, or a dict of its fields, says more.
+    `transforms` (torchvision.transforms.v2) replace the recipe's flip and colour augmentation, which `build_transforms`
+    returns for use with your own. Resizing and normalisation are part of the model. `callbacks` are called after every
+    update and epoch; a `logger` (any of Lightning's) receives the metrics. `resume` continues the run in `output` with
+    the same data and settings. With several `devices`, the program is started once for each.
 
-    `transforms` (torchvision.transforms.v2) take the place of the recipe's flip and colours; `build_transforms` gives
-    those, to be put before your own. Resizing and normalisation are the model's. `callbacks` are told of every update
-    and epoch; a `logger` (any of Lightning's) gets the metrics. With `resume` it goes on where `output` stands, on the
-    same data and settings. With several `devices` the program is started once for each.
-
-    Returns the folder, the weights and the metrics of the best epoch, and the model. Raises UserError for a mistake,
-    `Interrupted` when Ctrl-C stopped it, all saved.
+    Returns the folder, the weights and metrics of the best epoch, and the model. Raises UserError for mistakes, and
+    `Interrupted`, with everything saved, after Ctrl-C.
 
     >>> result = train("recipe.json", data="shapes", epochs=1, output="runs/first")
     >>> sorted(path.name for path in result.output.glob("*.safetensors"))
@@ -142,7 +138,7 @@ def _sized(recipe: Recipe, given: set[str], train_set: Given | None, classes: Cl
 def _sets(
     config: DataConfig, data: Data | None, val: Data | None
 ) -> tuple[DataConfig, Annotations | DetectionData | None, Annotations | DetectionData | None]:
-    """The recipe's data with the paths among those given, and the objects among them."""
+    """Split the given data into the recipe's data, for paths, and objects."""
     objects: list[Annotations | DetectionData | None] = [None, None]
     if isinstance(data, str | Path):
         config = with_paths(config, Path(data), splits=val is None)
@@ -159,7 +155,7 @@ def _sets(
 
 
 def _source(given: Any) -> str:
-    """What recipe.json says of an object."""
+    """Return the description of an object in recipe.json."""
     check_given(given)
     return given.source if isinstance(given, Annotations) else type(given).__name__
 

@@ -1,6 +1,6 @@
-"""What travels with the package: a small trained detector, a table of published ones, a set of blood cells, a photo.
+"""Data files of the package: a small trained detector, a table of published ones, a blood cell dataset and a photo.
 
-README.md says whence.
+See README.md for their origin.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a model is, as data: frozen configs, one type an inhabitant of each seam, and the presets."""
+"""Model configs: frozen data, with one type for each implementation of an interface, and the presets."""
 
 from msgspec.structs import replace
 

@@ -1,4 +1,4 @@
-"""The base of every config, and what a config must not hold: numbers out of range, fields that nothing reads."""
+"""The base class of all configs, which rejects numbers out of range and unknown fields."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,7 +7,7 @@ import msgspec
 
 from cascade_rcnn.errors import UserError
 
-LEAST = 1e-6  # stands for "more than nothing"
+LEAST = 1e-6  # stands for "greater than 0"
 MOST = 1e6
 
 
@@ -16,7 +16,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def check(config: Any, **limits: tuple[float, float]) -> None:
-    """Raises UserError for a field with a number outside its limits (both included), or that is none (NaN)."""
+    """Raise UserError for a field with a number outside its limits (inclusive), or NaN."""
     for name, (low, high) in limits.items():
         for number in _numbers(getattr(config, name)):
             if not low <= number <= high:
@@ -25,7 +25,7 @@ def check(config: Any, **limits: tuple[float, float]) -> None:
 
 
 def _numbers(value: Any) -> Iterable[float]:
-    """Those of a field: one, several, several of several, or none."""
+    """Yield the numbers in a field: a single one, nested sequences, or none."""
     if isinstance(value, tuple):
         return (number for part in value for number in _numbers(part))
     return () if value is None else (value,)

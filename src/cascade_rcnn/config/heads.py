@@ -1,4 +1,4 @@
-"""Configs of the heads: how features are pooled, what reads them, and the stages they are trained in."""
+"""Configs of RoI pooling, the box heads and the stages of the cascade."""
 
 from typing import Literal, TypeAlias
 
@@ -14,7 +14,7 @@ class RoIAlignConfig(Config, frozen=True, kw_only=True):
 
     resolution: int = 7
     sampling: int = 2
-    aligned: bool = True  # half-pixel correct; torchvision's detectors use False
+    aligned: bool = True  # with the half-pixel offset; torchvision's detectors use False
 
     def __post_init__(self) -> None:
         """Raises UserError for a number that is out of range."""
@@ -22,7 +22,7 @@ class RoIAlignConfig(Config, frozen=True, kw_only=True):
 
 
 class ConvFCHeadConfig(Config, frozen=True, kw_only=True, tag="conv_fc"):
-    """3x3 convolutions, then fully connected layers: two of the latter alone in FPN and Faster R-CNN, or 4 and 1."""
+    """3x3 convolutions, then fully connected layers: 2fc in FPN and Faster R-CNN, or 4conv1fc."""
 
     convs: int = 0
     conv_channels: int = 256
@@ -61,19 +61,19 @@ class StageConfig(Config, frozen=True, kw_only=True):
     std: Std = (0.1, 0.1, 0.2, 0.2)
     mean: Std = (0.0, 0.0, 0.0, 0.0)
     loss_weight: float = 1.0
-    lr_multiplier: float = 1.0  # of its head, to make up for the weight where the optimizer sees a loss's scale
+    lr_multiplier: float = 1.0  # of the stage's head, to offset the loss weight if the loss scale matters
 
     def __post_init__(self) -> None:
-        """Raises UserError for what is no IoU, or no deviation."""
+        """Raises UserError for an invalid IoU or standard deviation."""
         if not 0 < self.iou < 1:
             raise UserError(f"stage_ious: {self.iou:g} is not between 0 and 1")
         if not all(0 < x < MOST for x in self.std):
-            raise UserError(f"stage_stds: {self.std} has a deviation that is not above 0, or is no number")
+            raise UserError(f"stage_stds: {self.std} has a standard deviation that is not above 0, or not a number")
         check(self, mean=(-MOST, MOST), loss_weight=(0, MOST), lr_multiplier=(0, MOST))
 
 
 class SamplingConfig(Config, frozen=True, kw_only=True):
-    """RoIs per image that a stage is trained on."""
+    """Number of RoIs per image that a stage is trained on."""
 
     rois: int = 512
     positive_fraction: float = 0.25
@@ -84,24 +84,24 @@ class SamplingConfig(Config, frozen=True, kw_only=True):
 
 
 class SemanticsConfig(Config, frozen=True, kw_only=True):
-    """Where the paper's text, its released code and the large reimplementations differ about the cascade.
+    """Details of the cascade on which the paper, its released code and the large reimplementations differ.
 
-    The defaults are detectron2's; what each preset chooses stands in presets.py.
+    The defaults are detectron2's; see presets.py for the choices of each preset.
     """
 
     name: str = "detectron2"
-    resample: bool = False  # later stages draw a new sample (True) or keep all boxes of stage 1
-    # to the inputs of which stages; removed after each?
+    resample: bool = False  # later stages sample again (True) or keep all boxes of stage 1
+    # the stages whose inputs get ground truth appended, and whether it is removed again
     append_ground_truth: Literal["first", "every", "every-removed"] = "first"
-    # a stage hands no positive on that had this IoU with its object before it was moved (appended ground truth, mainly)
+    # positives whose input box had at least this IoU (mainly appended ground truth) are not passed on to the next stage
     drop_near_ground_truth: float | None = None
     average_pooled_gradient: bool = True  # the gradient into the pooled features is divided by the number of stages
-    min_object_size: float = 0.0  # what overlaps an object narrower or lower than this is neither object nor background
-    bias_lr_multiplier: float = 1.0  # of all biases, with SGD
-    clamp_shrink: bool = False  # dw and dh are clamped below too
+    min_object_size: float = 0.0  # candidates that match an object with a side shorter than this are ignored
+    bias_lr_multiplier: float = 1.0  # for all biases, with SGD
+    clamp_shrink: bool = False  # clamp dw and dh from below, too
     clip_between_stages: bool = True
-    ensemble: Literal["probabilities", "logits"] = "probabilities"  # what is averaged over the stages
-    ensemble_rois: Literal["last", "own"] = "own"  # all heads on the last stage's boxes, or each on its own
+    ensemble: Literal["probabilities", "logits"] = "probabilities"  # averaged over the stages
+    ensemble_rois: Literal["last", "own"] = "own"  # apply all heads to the last stage's boxes, or each to its own
 
     def __post_init__(self) -> None:
         """Raises UserError for a number that is out of range."""

@@ -1,4 +1,4 @@
-"""Configs of what the parts of a network are made of."""
+"""Configs of layers."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Configs of older checkpoint formats, brought to today's: one function a step, on plain JSON values."""
+"""Migration of configs from older checkpoint formats: one function per step, on plain JSON values."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ Json = dict[str, Any]
 
 
 def _from_1(old: Json) -> Json:
-    """Format 1 described every backbone, head and loss by one class, and had the RPN's choices in `semantics`."""
+    """Format 1 had one class for all backbones, heads and losses, and stored the RPN's options in `semantics`."""
     new = dict(old)
     semantics = dict(old.get("semantics", {}))
     rpn = dict(old.get("rpn", {}))
@@ -51,17 +51,17 @@ def _backbone_from_1(old: Json) -> Json:
     }
 
 
-_STEPS: tuple[Callable[[Json], Json], ...] = (_from_1,)  # the k-th (from 1) leads from format k to k + 1
+_STEPS: tuple[Callable[[Json], Json], ...] = (_from_1,)  # the k-th (from 1) converts format k to k + 1
 FORMAT = len(_STEPS) + 1
 
 
 def migrate(config: Json, format: int) -> Json:  # noqa: A002
-    """The config of a file of that format, as today's would have it. Raises UserError where it is none."""
+    """Migrate a config from `format` to the current one. Raises UserError if it is not a config."""
     if not isinstance(config, dict):
-        raise UserError("the model config is no JSON object; copy the checkpoint again")
+        raise UserError("the model config is not a JSON object; copy the checkpoint again")
     try:
         for step in _STEPS[format - 1 :]:
             config = step(config)
-    except (TypeError, ValueError, AttributeError) as error:  # a part that is no object
+    except (TypeError, ValueError, AttributeError) as error:  # a part that is not an object
         raise UserError(f"the model config does not fit format {format} ({error}); copy the checkpoint again") from None
     return config

@@ -1,7 +1,7 @@
-"""What a model is, as data; a checkpoint carries it.
+"""The model config, which is stored in checkpoints.
 
-Every field has a default, so that a checkpoint may lack those that came later; numbers that no model can have are
-refused where a config is made, so that none is built from them.
+Every field has a default, so that older checkpoints may lack newer fields; invalid numbers are rejected when a config
+is created.
 """
 
 from typing import Any, Literal
@@ -24,7 +24,7 @@ from cascade_rcnn.config.pyramids import FPNConfig, PyramidConfig
 from cascade_rcnn.config.rpn import RPNConfig
 from cascade_rcnn.errors import UserError
 
-# What `load` and `predict` may change about a trained model.
+# Options that `load` and `predict` may change in a trained model.
 INFERENCE = (
     *("min_size", "max_size", "score_threshold", "nms_iou", "max_detections"),
     *("test_stage", "ensemble", "ensemble_rois", "iterations", "survivors"),
@@ -32,7 +32,7 @@ INFERENCE = (
 
 
 class Category(Config, frozen=True, kw_only=True):
-    """A class: its id in the data set and its name. Label l (1..M) is the l-th category.
+    """A class: its id in the dataset and its name. Label l (1..M) is the l-th category.
 
     >>> Category(id=18, name="dog").name
     'dog'
@@ -43,10 +43,10 @@ class Category(Config, frozen=True, kw_only=True):
 
 
 class PreprocessConfig(Config, frozen=True, kw_only=True):
-    """Resizing and normalisation, done by the model (pixel values are scaled to 0..1 first)."""
+    """Resizing and normalisation in the model (pixel values are first scaled to 0..1)."""
 
-    min_size: tuple[int, ...] | None = (800,)  # short side; several: one is drawn per batch in training; None: keep
-    max_size: int = 1333  # the long side never exceeds this
+    min_size: tuple[int, ...] | None = (800,)  # short side; several: one is drawn per training batch; None: no resizing
+    max_size: int = 1333  # maximum long side
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     bgr: bool = False
@@ -56,7 +56,7 @@ class PreprocessConfig(Config, frozen=True, kw_only=True):
     square: int | None = None  # images are padded to a square of this side, or of what is needed; None: to a rectangle
 
     def __post_init__(self) -> None:
-        """Raises UserError for a size or deviation of 0, and the like."""
+        """Raises UserError for invalid sizes, means or standard deviations."""
         if self.min_size == ():
             raise UserError("min_size: give a size, or None to keep images as they are")
         check(self, min_size=(1, MOST), max_size=(1, MOST), divisor=(1, 1024), square=(1, MOST))
@@ -64,16 +64,16 @@ class PreprocessConfig(Config, frozen=True, kw_only=True):
 
 
 class InferenceConfig(Config, frozen=True, kw_only=True):
-    """From the last stage's output to detections."""
+    """Postprocessing of the last stage's output."""
 
     score_threshold: float = 0.05
     nms_iou: float = 0.5
-    min_size: float = 0.0  # detections up to this width or height are dropped
+    min_size: float = 0.0  # detections are dropped unless width and height exceed this
     max_detections: int = 100
     stage: int | None = None  # stop after this stage (1..T); None: after the last
-    ensemble: bool = True  # average the classifiers of stages 1..stage, or take that stage's alone
-    ensemble_rois: Literal["last", "own"] | None = None  # None: as the semantics have it
-    survivors: int | None = None  # boxes an image that go on after the first stage (early rejection); None: all
+    ensemble: bool = True  # average the classifiers of stages 1..stage, or use only that stage's
+    ensemble_rois: Literal["last", "own"] | None = None  # None: as in the semantics
+    survivors: int | None = None  # boxes per image kept after the first stage (early rejection); None: all
 
     def __post_init__(self) -> None:
         """Raises UserError for a number that is out of range."""
@@ -82,7 +82,7 @@ class InferenceConfig(Config, frozen=True, kw_only=True):
 
 
 class ModelConfig(Config, frozen=True, kw_only=True):
-    """Everything needed to build a detector; a checkpoint carries it as JSON.
+    """Everything needed to build a detector; stored in checkpoints as JSON.
 
     >>> config = load("starter").config
     >>> config.name, config.num_classes
@@ -91,9 +91,9 @@ class ModelConfig(Config, frozen=True, kw_only=True):
 
     name: str = "faster_rcnn_resnet50_fpn"
     categories: tuple[Category, ...] = (Category(),)
-    stages: tuple[StageConfig, ...] = (StageConfig(),)  # iterative: one and the same, as often as it is applied
-    # cascade: a head a stage (Figure 3 (a), (d)); iterative: one head, again and again (eq. 3, (b)); integral: one head
-    # with a classifier for each stage's u (eq. 6, (c))
+    stages: tuple[StageConfig, ...] = (StageConfig(),)  # iterative: the same one, repeated for each iteration
+    # cascade: one head per stage (Figure 3 (a), (d)); iterative: one head, applied repeatedly (eq. 3, (b)); integral:
+    # one head with a classifier for each stage's u (eq. 6, (c))
     method: Literal["cascade", "iterative", "integral"] = "cascade"
     semantics: SemanticsConfig = SemanticsConfig()
     preprocess: PreprocessConfig = PreprocessConfig()
@@ -107,9 +107,9 @@ class ModelConfig(Config, frozen=True, kw_only=True):
     inference: InferenceConfig = InferenceConfig()
 
     def __post_init__(self) -> None:
-        """Raises UserError where there are no classes, or no stages, or not the one that is asked for."""
+        """Raises UserError if there are no classes or no stages, or `inference.stage` does not exist."""
         if not self.categories:
-            raise UserError("categories: there are none; a model has one class or more")
+            raise UserError("categories: there are none; a model needs at least one class")
         if not 1 <= len(self.stages) <= 100:
             raise UserError(f"stages: there are {len(self.stages)}; a model has 1 to 100")
         stage = self.inference.stage
@@ -118,18 +118,18 @@ class ModelConfig(Config, frozen=True, kw_only=True):
 
     @property
     def num_classes(self) -> int:
-        """M, without background."""
+        """M, the number of classes without background."""
         return len(self.categories)
 
     def to_json(self) -> str:
-        """The config as JSON text."""
+        """Return the config as JSON."""
         return msgspec.json.encode(self).decode()
 
     @classmethod
     def from_json(cls, text: str | bytes, format: int | None = None) -> "ModelConfig":  # noqa: A002
-        """Inverse of `to_json`; `format` is that of the file it stood in (None: today's).
+        """Parse JSON as written by `to_json`; `format` is that of the file (None: the current one).
 
-        Raises UserError naming the field that does not fit, or is not known.
+        Raises UserError naming an invalid or unknown field.
         """
         from cascade_rcnn.config.migrations import FORMAT, migrate
 
@@ -137,12 +137,12 @@ class ModelConfig(Config, frozen=True, kw_only=True):
             return msgspec.convert(migrate(msgspec.json.decode(text), FORMAT if format is None else format), cls)
         except (msgspec.MsgspecError, RecursionError) as error:
             raise UserError(
-                f"the model config does not fit this version of cascade-rcnn: {error}; was the checkpoint written by a "
-                "newer version? then update the package"
+                f"the model config does not fit this version of cascade-rcnn: {error}; if the checkpoint is "
+                "from a newer version, update the package"
             ) from None
 
     def with_inference(self, **changes: Any) -> "ModelConfig":
-        """A copy with other values of what does not touch the weights; raises UserError for anything else."""
+        """Return a copy with changed options that do not affect the weights. Raises UserError for other options."""
         iterations = changes.pop("iterations", None)
         if iterations is not None:
             return self._iterated(iterations).with_inference(**changes)
@@ -169,7 +169,7 @@ class ModelConfig(Config, frozen=True, kw_only=True):
         )
 
     def _iterated(self, number: int) -> "ModelConfig":
-        """The config of a baseline, its head applied that often (eq. 3); of one iteration, the baseline's own."""
+        """Return a baseline's config with its head applied repeatedly (eq. 3); one iteration is the baseline itself."""
         if self.method != "iterative" and len(self.stages) > 1:
             raise UserError(f"iterations={number}: this model has {len(self.stages)} stages; only baselines iterate")
         if number < 1:

@@ -1,4 +1,4 @@
-"""What the presets mean, as data: the released code's (`paper`) and the two large reimplementations' own choices."""
+"""The presets as data: the choices of the released code (`paper`) and of the two large reimplementations."""
 
 from cascade_rcnn.config.checks import Config
 from cascade_rcnn.config.heads import SemanticsConfig, StageConfig, Std
@@ -8,27 +8,27 @@ from cascade_rcnn.errors import UserError
 
 
 class Preset(Config, frozen=True, kw_only=True):
-    """All in which a preset differs from another."""
+    """Everything that depends on the preset."""
 
     semantics: SemanticsConfig
-    stages: tuple[StageConfig, ...]  # thresholds, target statistics, weights of up to four
+    stages: tuple[StageConfig, ...]  # IoU thresholds, target statistics and weights of up to four stages
     box_loss: SmoothL1Config
-    iou_loss_weight: float  # of GIoU and its kin in place of it
-    rpn: RPNConfig  # of a plain Faster R-CNN on a pyramid
-    cascade_proposals: int  # `post_nms_train` where there are several stages
-    rpn_levels: int  # of the pyramid; anchor sizes beyond them share the last
+    iou_loss_weight: float  # of GIoU and related losses used instead
+    rpn: RPNConfig  # for a Faster R-CNN with a feature pyramid
+    cascade_proposals: int  # `post_nms_train` with several stages
+    rpn_levels: int  # of the pyramid; further anchor sizes share the last level
     score_threshold: float
 
     @property
     def name(self) -> str:
-        """The name that options and configs call it by."""
+        """The preset's name in options and configs."""
         return self.semantics.name
 
 
 def _stages(
     stds: tuple[Std, ...], weights: tuple[float, ...], multipliers: tuple[float, ...]
 ) -> tuple[StageConfig, ...]:
-    # The fourth stage's u is the paper's (section 5.4); its statistics were never published and continue the series.
+    # The fourth stage's u is the paper's (section 5.4); its statistics were not published and extrapolate the series.
     columns = zip((0.5, 0.6, 0.7, 0.75), stds, weights, multipliers, strict=True)
     return tuple(StageConfig(iou=u, std=s, loss_weight=w, lr_multiplier=m) for u, s, w, m in columns)
 
@@ -97,7 +97,7 @@ PAPER = Preset(
         anchors=AnchorConfig(offset=0.5),
         shared=False,
         pre_nms_train=1500,
-        post_nms_train=6000,  # the released code has no cap over all levels in training: what four levels can put out
+        post_nms_train=6000,  # the released code has no overall limit in training: the maximum of four levels
         min_size=5.0,
         low_quality_iou=0.2,
         low_quality_reassigns=True,
@@ -114,14 +114,14 @@ PRESETS = {preset.name: preset for preset in (PAPER, DETECTRON2, MMDET)}
 
 
 def find_preset(name: str) -> Preset:
-    """The preset of that name. Raises UserError where there is none."""
+    """Return a preset by name. Raises UserError if there is none."""
     if name not in PRESETS:
-        raise UserError(f"semantics='{name}': it is one of {', '.join(PRESETS)}")
+        raise UserError(f"semantics='{name}': give one of {', '.join(PRESETS)}")
     return PRESETS[name]
 
 
 def preset_stages(name: str, number: int) -> tuple[StageConfig, ...]:
-    """The first `number` (1..4) stages of a preset: thresholds, target statistics, loss weights."""
+    """Return the first `number` (1..4) stages of a preset: IoU thresholds, target statistics, loss weights."""
     if not 1 <= number <= 4:
         raise UserError(
             f"stages={number}: a preset has 1 to 4 stages; for more build a ModelConfig with your own StageConfig(...)"

@@ -1,4 +1,4 @@
-"""Configs of what stands between the backbone and the heads."""
+"""Configs of the feature pyramid between backbone and heads."""
 
 from typing import TypeAlias
 
@@ -10,10 +10,10 @@ class FPNConfig(Config, frozen=True, kw_only=True, tag="fpn"):
     """A feature pyramid (Lin et al. 2017)."""
 
     channels: int = 256
-    norm: NormConfig | None = None  # after each of its convolutions, which then have no bias
+    norm: NormConfig | None = None  # after each convolution, which then has no bias
 
     def __post_init__(self) -> None:
-        """Raises UserError for a width that no network has."""
+        """Raises UserError for an invalid number of channels."""
         check(self, channels=(1, 65536))
 
 
@@ -29,7 +29,7 @@ class SimplePyramidConfig(Config, frozen=True, kw_only=True, tag="simple"):
 
 
 class SingleScaleConfig(Config, frozen=True, kw_only=True, tag="single_scale"):
-    """No pyramid: the backbone's maps of stride 16, as they are."""
+    """No pyramid: the backbone's maps of stride 16."""
 
 
 PyramidConfig: TypeAlias = FPNConfig | SimplePyramidConfig | SingleScaleConfig

@@ -1,4 +1,4 @@
-"""Ground truth from files; batches of it are made in `dataset`, `transforms` and `loader`."""
+"""Annotation files; `dataset`, `transforms` and `loader` turn them into batches."""
 
 from cascade_rcnn.config import Category
 from cascade_rcnn.data.annotations import Annotations

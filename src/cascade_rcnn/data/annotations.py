@@ -1,7 +1,7 @@
-"""Ground truth of a whole data set as a few tensors.
+"""The ground truth of a whole dataset as a few tensors.
 
-There is no Python object per image or per box: worker processes share the columns, whether they are forked (nothing is
-copied on write, as no reference count is touched) or spawned (tensors travel through shared memory).
+There are no Python objects per image or box: worker processes share the tensors, whether they are forked (no reference
+counts change, so copy-on-write copies nothing) or spawned (tensors are passed through shared memory).
 """
 
 import dataclasses
@@ -17,20 +17,20 @@ from torch import Tensor
 from cascade_rcnn.config import Category
 from cascade_rcnn.errors import UserError
 
-# Annotation files round to a hundredth of a pixel and labelling tools to half of one: neither is a mistake to report.
+# Annotation files round to a hundredth of a pixel and labelling tools to half a pixel: neither is worth reporting.
 _TOLERANCE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class PackedStrings:
-    """A read-only sequence of strings in two tensors: UTF-8 bytes, and where each string starts."""
+    """A read-only sequence of strings in two tensors: UTF-8 bytes, and the offset of each string."""
 
     data: Tensor  # uint8
     offsets: Tensor  # (N + 1,) int64
 
     @classmethod
     def pack(cls, strings: Sequence[str]) -> Self:
-        """Pack strings; file names that are not valid Unicode survive as `os.fsdecode` wrote them."""
+        """Pack strings; file names that are not valid Unicode are kept as in `os.fsdecode`."""
         encoded = [string.encode("utf-8", "surrogateescape") for string in strings]
         offsets = np.zeros(len(encoded) + 1, np.int64)
         np.cumsum([len(string) for string in encoded], out=offsets[1:])
@@ -48,7 +48,7 @@ class PackedStrings:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Annotations:
-    """N images with A boxes of M classes. Nothing is clipped or dropped: evaluation sees what the file holds.
+    """N images with A boxes of M classes. Nothing is clipped or dropped: evaluation sees the boxes as in the file.
 
     >>> annotations = load_annotations("shapes/val.json")
     >>> len(annotations), [category.name for category in annotations.categories]
@@ -57,7 +57,7 @@ class Annotations:
     (4, '000001.png')
     """
 
-    source: str  # what messages call it: a file or a folder
+    source: str  # the file or folder, for messages
     images_dir: Path
     categories: tuple[Category, ...]  # sorted by id; label l (1..M) is categories[l - 1]
     image_ids: Tensor  # (N,) int64
@@ -65,35 +65,35 @@ class Annotations:
     file_names: PackedStrings  # N names relative to images_dir
     first: Tensor  # (N + 1,) int64: the boxes of image i are rows first[i]:first[i + 1]
     boxes: Tensor  # (A, 4) float64, XYWH in pixels as in the file
-    areas: Tensor  # (A,) float64, as in the file; w * h where it has none
+    areas: Tensor  # (A,) float64, as in the file, or w * h
     labels: Tensor  # (A,) int32, 1..M
     ignore: Tensor  # (A,) bool: COCO's iscrowd, PASCAL's difficult
     ids: Tensor  # (A,) int64
-    notes: tuple[str, ...]  # one line about each kind of survivable problem
+    notes: tuple[str, ...]  # one line for each kind of minor problem
 
     def __len__(self) -> int:
-        """How many images."""
+        """Return the number of images."""
         return len(self.image_ids)
 
     def path(self, i: int) -> Path:
-        """Where image i lies."""
+        """Return the path of image i."""
         return self.images_dir / self.file_names[i]
 
     def name_of(self, image_id: int) -> str:
-        """The file name of the image with this id."""
+        """Return the file name of the image with this id."""
         return self.file_names[int((self.image_ids == image_id).nonzero()[0])]
 
     def rows(self, i: int) -> slice:
-        """The rows of image i's boxes."""
+        """Return the rows of image i's boxes."""
         start, end = self.first[i : i + 2].tolist()
         return slice(start, end)
 
     def with_notes(self, notes: Sequence[str]) -> Self:
-        """These with further notes, each about this source."""
+        """Return a copy with additional notes, each prefixed with the source."""
         return dataclasses.replace(self, notes=(*self.notes, *(f"{self.source}: {note}" for note in notes)))
 
     def select(self, kept: np.ndarray) -> Self:
-        """Those images (N,) bool and their boxes; notes stay."""
+        """Return a copy with the images in the mask (N,) and their boxes; notes are kept."""
         images, counts = torch.from_numpy(np.flatnonzero(kept)), self.first.diff()
         rows = torch.from_numpy(kept).repeat_interleave(counts)
         names = PackedStrings.pack([self.file_names[i] for i in images.tolist()])
@@ -128,15 +128,15 @@ def assemble(
     ids: np.ndarray,
     notes: Sequence[str] = (),
 ) -> Annotations:
-    """Put columns in any box order into the one form: sort boxes by image, check them, note what looks wrong.
+    """Assemble annotations from columns in any order: sort boxes by image, check them, and note suspicious ones.
 
-    box_images (A,) says which image (0..N-1) each box belongs to; the other shapes are those of `Annotations`.
-    Raises UserError where there is no image, no class, a class without a name, or a coordinate that is not finite.
+    box_images (A,) is the image (0..N-1) of each box; the other shapes are those of `Annotations`.
+    Raises UserError if there are no images or classes, or for a class without a name or a non-finite coordinate.
     """
     if not len(image_ids):
-        raise UserError(f"{source}: there are no images in it; give a file or split with at least one")
+        raise UserError(f"{source}: contains no images; give a file or split with at least one")
     if not categories:
-        raise UserError(f"{source}: there are no classes in it; name at least one")
+        raise UserError(f"{source}: contains no classes; name at least one")
     for category in categories:
         if not category.name.strip():
             raise UserError(f"{source}: the class with id {category.id} has no name; give it one")
@@ -170,7 +170,7 @@ def assemble(
 def _problems(
     sizes: np.ndarray, names: Sequence[str], box_images: np.ndarray, boxes: np.ndarray, labels: np.ndarray
 ) -> list[str]:
-    """One line for each kind of problem that a training survives, with how many and the first example."""
+    """Return one line for each kind of minor problem, with its count and first example."""
     low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     limits = sizes[box_images, ::-1]
     lost = (np.minimum(high, limits) <= np.maximum(low, 0)).any(axis=1)
@@ -183,9 +183,9 @@ def _problems(
 
     notes = []
     for rows, text in (
-        (reaching, "boxes reach outside their image; training clips them"),
-        (lost, "boxes have no size or lie outside their image; training leaves them out"),
-        (repeated, "boxes repeat another of the same image and class; they are kept"),
+        (reaching, "boxes extend beyond their image; training clips them"),
+        (lost, "boxes are empty or outside their image; training ignores them"),
+        (repeated, "boxes are duplicates in the same image and class; they are kept"),
     ):
         if count := int(rows.sum()):
             k = int(np.argmax(rows))

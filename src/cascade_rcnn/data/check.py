@@ -1,4 +1,4 @@
-"""All images of a data set, looked at before anything is computed on them."""
+"""Checks of all images of a dataset before anything is computed."""
 
 import os
 from collections.abc import Sequence
@@ -9,22 +9,22 @@ import numpy as np
 
 from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.data.headers import Header, read_headers
+from cascade_rcnn.decoding import MAX_MEGAPIXELS
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images import MAX_MEGAPIXELS
 
 BadImages: TypeAlias = Literal["stop", "skip"]
 _SHOWN = 5
-_LARGE = 89  # megapixels from which on memory is worth a word
-_ADVICE = "mend or remove them, or have them left out (bad-images skip)"
+_LARGE = 89  # megapixels; larger images get a note about memory
+_ADVICE = "fix or remove them, or skip them (bad-images skip)"
 
 
 def check_images(
     annotations: Annotations, *, bad_images: BadImages = "stop", max_megapixels: float = MAX_MEGAPIXELS
 ) -> Annotations:
-    """Look at every image's header: present, readable, whole, of the annotated size, no larger than `max_megapixels`.
+    """Check every image's header: present, readable, complete, of the annotated size, at most `max_megapixels`.
 
-    Returns the annotations with notes about what was seen; with `skip` without the images that cannot be used.
-    Raises one UserError about all of these with `stop`, and where no image is left.
+    Returns the annotations with notes; with `skip`, without the unusable images. With `stop`, raises a single UserError
+    about all of them; also raises it if no image is left.
     """
     paths = [annotations.path(i) for i in range(len(annotations))]
     headers = read_headers(paths, max_megapixels)
@@ -46,16 +46,16 @@ def check_images(
 def leave_out(
     source: str, paths: Sequence[Path], problems: dict[int, str], bad_images: BadImages
 ) -> tuple[np.ndarray, str]:
-    """Which of the images to keep (N,) bool, and a note; raises UserError instead with `stop`, or if none is left.
+    """Return a mask (N,) of the images to keep, and a note; raises UserError instead with `stop`, or if none is left.
 
-    `problems` says for each image that cannot be used why: a line that begins with its path.
+    `problems` has a line for each unusable image that begins with its path.
     """
     # Not pathlib, which raises for names that are too long.
     missing = {i: paths[i] for i in problems if not os.path.exists(paths[i])}  # noqa: PTH110
     parts = []
     if missing:
         parts.append(
-            f"{len(missing)} {'is' if len(missing) == 1 else 'are'} not there (first: {next(iter(missing.values()))})"
+            f"{len(missing)} {'is' if len(missing) == 1 else 'are'} missing (first: {next(iter(missing.values()))})"
         )
     others = [line for i, line in problems.items() if i not in missing]
     parts += others[:_SHOWN] + ([f"and {len(others) - _SHOWN} more"] if len(others) > _SHOWN else [])
@@ -65,11 +65,11 @@ def leave_out(
         raise UserError(f"{source}: {count}; {hint}")
     kept = np.ones(len(paths), np.bool_)
     kept[list(problems)] = False
-    return kept, f"{count}; they are left out"
+    return kept, f"{count}; they are skipped"
 
 
 def size_differs(path: Path, size: tuple[int, int], annotated: tuple[int, int]) -> str:
-    """One line about an image (height, width) that is of another size than annotated."""
+    """Return the message about an image whose (height, width) differs from its annotation."""
     return (
         f"{path}: the image is {size[1]} x {size[0]} when upright, but annotated as {annotated[1]} x {annotated[0]}; "
         "correct the annotation, or the image's EXIF orientation"
@@ -77,7 +77,7 @@ def size_differs(path: Path, size: tuple[int, int], annotated: tuple[int, int]) 
 
 
 def _repeated(paths: Sequence[Path]) -> dict[int, int]:
-    """Images whose file another image before them has."""
+    """Find images whose file is also used by an earlier image."""
     first: dict[Path, int] = {}
     return {i: first[path] for i, path in enumerate(paths) if first.setdefault(path, i) != i}
 
@@ -91,12 +91,12 @@ def _remarks(headers: Sequence[Header | UserError]) -> list[str]:
     notes = []
     if deep := sum(header.mode[0] in "IF" for header in read):
         notes.append(
-            f"{deep} of {len(headers)} images are grey of more than 8 bits; 0..65535 (floats 0..1) become 0..255"
+            f"{deep} of {len(headers)} images are greyscale above 8 bits; 0..65535 (floats 0..1) become 0..255"
         )
     megapixels = [header.size[0] * header.size[1] / 1e6 for header in read]
     if large := sum(value > _LARGE for value in megapixels):
         notes.append(
             f"{large} of {len(headers)} images have more than {_LARGE} megapixels (largest: {max(megapixels):.0f}); "
-            f"reading the largest takes {max(megapixels) * 0.007:.1f} GB of memory; tiles take less"
+            f"reading the largest takes {max(megapixels) * 0.007:.1f} GB of memory; consider tiling"
         )
     return notes

@@ -61,11 +61,11 @@ class _Outlines(Struct):
 
 
 def load_coco(path: Path, images: Path | None = None, *, bad_images: BadImages = "stop") -> Annotations:
-    """Read a COCO detection file; `area` (default w * h), `iscrowd` and `id` of its boxes are optional.
+    """Read a COCO detection file; `area` (default w * h), `iscrowd` and `id` of boxes are optional.
 
-    Images lie in `images`, or where the tools put them: beside the file, in `images`, or beside the file's folder.
-    Sizes that the file does not give come from them, boxes from polygons. Roboflow's grouping class is left out.
-    Raises UserError naming the file and entry where it is missing, no COCO detection file, or contradicts itself.
+    Images are searched in `images`, or where tools put them: beside the file, in `images/`, or beside the file's
+    folder. Missing sizes are read from the images, missing boxes from polygons. Roboflow's grouping class is dropped.
+    Raises UserError naming the file and entry if it is missing, not a COCO detection file, or inconsistent.
     """
     text = read_utf8(path)
     file, notes = _with_boxes(path, text, _decode(path, text, _File))
@@ -102,7 +102,7 @@ def load_coco(path: Path, images: Path | None = None, *, bad_images: BadImages =
 
 
 def _folders(path: Path, images: Path | None) -> list[tuple[Path, int | None]]:
-    """Where images may lie, likeliest first, and how deep each folder is searched."""
+    """Return possible image folders, most likely first, and the depth to search each."""
     if images is not None:
         return [(images, None)]
     beside, above = path.parent, path.parent.parent
@@ -120,7 +120,7 @@ def _folders(path: Path, images: Path | None) -> list[tuple[Path, int | None]]:
 
 
 def _categories(file: _File) -> tuple[list[Category], list[str]]:
-    """The classes by id, without the one that Roboflow adds to group them, and notes."""
+    """Return the classes by id, without the one that Roboflow adds for grouping, and notes."""
     notes = []
     given = sorted(file.categories, key=lambda c: c.id)
     used = {row.category_id for row in file.annotations}
@@ -128,22 +128,22 @@ def _categories(file: _File) -> tuple[list[Category], list[str]]:
         root, *others = given
         if root.id == 0 and all(category.supercategory == root.name for category in others):
             given = others
-            notes.append(f"class {root.name!r} (id 0) only groups the others and has no boxes; it is left out")
+            notes.append(f"class {root.name!r} (id 0) only groups the others and has no boxes; it is ignored")
     twice = [name for name, number in Counter(c.name for c in given).items() if number > 1]
     if twice:
-        notes.append(f"two classes have the name {twice[0]!r}; they stay two")
+        notes.append(f"two classes have the name {twice[0]!r}; they remain separate")
     return [Category(id=c.id, name=c.name) for c in given], notes
 
 
 def _shared_names(file: _File) -> list[str]:
     counts = Counter(image.file_name for image in file.images)
     shared = [name for name, number in counts.items() if number > 1]
-    what = f"{len(shared)} file names stand for several image ids each (first: {shared[0]!r})" if shared else ""
+    what = f"{len(shared)} file names are used for several image ids (first: {shared[0]!r})" if shared else ""
     return [f"{what}; give each image its own file"] if shared else []
 
 
 def _with_boxes(path: Path, text: bytes, file: _File) -> tuple[_File, list[str]]:
-    """The file with a box in every annotation: that of its polygon where it has none, or left out; and notes."""
+    """Complete missing boxes from polygons, drop annotations without either, and return notes."""
     lengths = [len(row.bbox or ()) for row in file.annotations]
     if odd := [k for k, length in enumerate(lengths) if length not in (0, 4)]:
         raise UserError(
@@ -158,17 +158,17 @@ def _with_boxes(path: Path, text: bytes, file: _File) -> tuple[_File, list[str]]
     lost = [k for k in empty if file.annotations[k].bbox is None]
     file.annotations = [row for row in file.annotations if row.bbox is not None]
     of_polygon, all_rows = len(empty) - len(lost), len(lengths)
-    notes = [f"{of_polygon} of {all_rows} annotations have no bbox; their polygons' is taken"] if of_polygon else []
+    notes = [f"{of_polygon} of {all_rows} annotations have no bbox; their polygons are used"] if of_polygon else []
     if lost:
         notes.append(
             f"{len(lost)} of {all_rows} annotations have neither bbox nor polygon (first: annotations[{lost[0]}]); "
-            "they are left out"
+            "they are ignored"
         )
     return file, notes
 
 
 def _bounds(segmentation: Any) -> list[float] | None:
-    """x, y, width and height of a list of polygons, if it is one."""
+    """Return x, y, width and height of a list of polygons, or None for anything else."""
     try:
         points = [float(number) for polygon in segmentation for number in polygon]
         xs, ys = points[0::2], points[1::2]
@@ -178,7 +178,7 @@ def _bounds(segmentation: Any) -> list[float] | None:
 
 
 def save_coco(annotations: Annotations, path: Path) -> None:
-    """Write a COCO detection file, complete or not at all. Raises UserError when nothing can be written there."""
+    """Write a COCO detection file, atomically. Raises UserError if it cannot be written."""
     sizes, counts = annotations.image_sizes.tolist(), annotations.first.diff()
     image_ids = annotations.image_ids.repeat_interleave(counts).tolist()
     columns = (annotations.boxes, annotations.labels, annotations.ids, annotations.areas, annotations.ignore)
@@ -201,11 +201,11 @@ def save_coco(annotations: Annotations, path: Path) -> None:
 
 def _decode(path: Path, text: bytes, kind: type[_T]) -> _T:
     try:
-        # Not strict: ids and sizes that a spreadsheet made floats (1.0) or a form made strings ("1") are numbers still.
+        # Not strict: accepts ids and sizes that some tool has turned into floats (1.0) or strings ("1").
         return msgspec.json.decode(text, type=kind, strict=False)
     except msgspec.ValidationError as error:
         raise UserError(
-            f"{path}: this is no COCO detection file: {error}; it needs images (id, file_name, width, height), "
+            f"{path}: this is not a COCO detection file: {error}; it needs images (id, file_name, width, height), "
             "annotations (image_id, category_id, bbox) and categories (id, name)"
         ) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -215,7 +215,7 @@ def _decode(path: Path, text: bytes, kind: type[_T]) -> _T:
 
 
 def _around(text: bytes, message: str) -> str:
-    """What stands at the byte that the message names, e.g. the NaN that Python's json module writes."""
+    """Quote the text around the byte in the message, e.g. a NaN written by Python's json module."""
     _, _, position = message.rpartition("(byte ")
     if not position.rstrip(")").isdecimal():
         return ""
@@ -231,24 +231,24 @@ def _check_unique(path: Path, kind: str, ids: Sequence[int]) -> None:
 
 
 def _positions(path: Path, kind: str, wanted: list[int], ids: np.ndarray) -> np.ndarray:
-    """Where in `ids` (unique) each wanted id stands."""
+    """Return the position of each wanted id in `ids` (unique)."""
     place = {id_: i for i, id_ in enumerate(ids.tolist())}
     places = np.array([place.get(id_, -1) for id_ in wanted], np.int64)
     if (unknown := np.flatnonzero(places < 0)).size:
         k = unknown[0]
         raise UserError(
             f"{path}: annotations[{k}] has {kind}_id {wanted[k]}, which is not the id of any {kind} "
-            f"({unknown.size} such boxes in all); add the {kind} or remove the box"
+            f"({unknown.size} such boxes in total); add the {kind} or remove the box"
         )
     return places
 
 
 def _box_ids(rows: list[_Box]) -> tuple[np.ndarray, list[str]]:
-    """Ids as in the file; 1..A where some are missing or repeated, as evaluation tells boxes apart by their ids."""
+    """Return the ids in the file, or 1..A if some are missing or repeated, since evaluation needs unique ids."""
     given = [row.id for row in rows if row.id is not None]
     if len(set(given)) == len(rows):
         return np.array(given, np.int64), []
     why = (
         f"{count(len(rows) - len(given), 'box')} without an id" if len(given) < len(rows) else "some boxes share an id"
     )
-    return np.arange(1, len(rows) + 1), [f"{why}; all are numbered anew from 1"]
+    return np.arange(1, len(rows) + 1), [f"{why}; all are renumbered from 1"]

@@ -1,4 +1,4 @@
-"""Folders that hold COCO files: Roboflow's, COCO's own, CVAT's, Label Studio's, and several files side by side."""
+"""Folders of COCO files: those of Roboflow, COCO, CVAT and Label Studio, and several files side by side."""
 
 import re
 from pathlib import Path
@@ -7,11 +7,11 @@ from cascade_rcnn.text_files import check_regular
 
 _ROBOFLOW = "_annotations.coco.json"
 _KEYS = re.compile(rb'"(images|annotations)"\s*:\s*\[')
-_HEAD = 2**20  # bytes in which a COCO file names one of these keys
+_HEAD = 2**20  # bytes within which a COCO file has one of these keys
 
 
 def coco_files(folder: Path) -> dict[str, Path]:
-    """The COCO files of a data set by their splits: a folder in each split, or files called after it."""
+    """Return the COCO files of a dataset by split: a folder per split, or files named after it."""
     in_folders = {path.parent.name: path for path in sorted(folder.glob(f"[!.]*/{_ROBOFLOW}"))}
     if in_folders:
         return in_folders
@@ -24,7 +24,7 @@ def coco_files(folder: Path) -> dict[str, Path]:
 
 
 def _is_coco(path: Path) -> bool:
-    """By its beginning: other json files lie beside (notes, results, settings)."""
+    """Check the beginning of the file: there may be other json files beside it (notes, results, settings)."""
     try:
         check_regular(path)
         with path.open("rb") as file:

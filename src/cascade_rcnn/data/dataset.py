@@ -1,4 +1,4 @@
-"""Annotations and image files as a torch data set with torchvision's detection targets."""
+"""A torch dataset of annotations and image files with torchvision's detection targets."""
 
 from copy import copy
 from typing import Self
@@ -12,17 +12,17 @@ from cascade_rcnn.data.check import size_differs
 from cascade_rcnn.data.seeding import seeded
 from cascade_rcnn.data.targets import Target, Transforms, apply, inside, plain
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images import read_image
+from cascade_rcnn.image_tensors import read_image
 
 
 class Dataset(TorchDataset[tuple[Tensor, Target]]):
-    """Images and targets of `Annotations`, as torchvision's detectors take them.
+    """Images and targets of `Annotations`, in the format of torchvision's detectors.
 
-    `dataset[i]` or `dataset[i, seed]` is an image, uint8 (3, H, W), and its target: boxes (G, 4) float32 XYXY inside
-    the image, labels (G,) int64 of 1..M, area (G,) float32 as in the file, iscrowd (G,) int64 (1 for every ignored
-    box), image_id () int64. Boxes of no size inside the image are left out. With a seed, `transforms` (of
-    torchvision.transforms.v2) draw from it alone, so that a sample depends on nothing but (index, seed), and the
-    caller's random state stays as it was.
+    `dataset[i]` or `dataset[i, seed]` is an image, uint8 (3, H, W), and its target: boxes (G, 4) float32 XYXY clipped
+    to the image, labels (G,) int64 in 1..M, area (G,) float32 as in the file, iscrowd (G,) int64 (1 for every ignored
+    box), image_id () int64. Boxes that are empty after clipping are dropped. With a seed, `transforms` (of
+    torchvision.transforms.v2) use only this seed, so that a sample depends on nothing but (index, seed), and the
+    caller's random state is preserved.
 
     >>> dataset = Dataset(load_annotations("shapes/val.json"))
     >>> image, target = dataset[0]
@@ -31,7 +31,7 @@ class Dataset(TorchDataset[tuple[Tensor, Target]]):
     >>> sorted(target)
     ['area', 'boxes', 'image_id', 'iscrowd', 'labels']
 
-    A loader for a training loop of your own:
+    A loader for a custom training loop:
 
     >>> from torch.utils.data import DataLoader
     >>> loader = DataLoader(dataset, batch_size=2, collate_fn=lambda batch: tuple(zip(*batch)))
@@ -45,7 +45,7 @@ class Dataset(TorchDataset[tuple[Tensor, Target]]):
         self.transforms = transforms
 
     def with_transforms(self, transforms: Transforms | None) -> Self:
-        """The same samples, transformed by these instead."""
+        """Return a copy with other transforms."""
         other = copy(self)
         other.transforms = transforms
         return other
@@ -54,7 +54,7 @@ class Dataset(TorchDataset[tuple[Tensor, Target]]):
         return len(self.annotations)
 
     def __getitem__(self, index: int | tuple[int, int]) -> tuple[Tensor, Target]:
-        """Raise UserError naming an image file that is missing, broken, or of another size than annotated."""
+        """Raise UserError naming an image file that is missing, damaged, or not of the annotated size."""
         i, seed = index if isinstance(index, tuple) else (index, None)
         with seeded(seed):
             image, target = self._read(i)
@@ -64,12 +64,12 @@ class Dataset(TorchDataset[tuple[Tensor, Target]]):
         return image, plain(target)
 
     def _read(self, i: int) -> tuple[Tensor, Target]:
-        """Image and target as they are annotated."""
+        """Return image and target as annotated."""
         return self._image(i), self._target(i)
 
     def _image(self, i: int) -> Tensor:
         path = self.annotations.path(i)
-        image = read_image(path, max_megapixels=None)  # `check_images` has compared it with the caller's limit
+        image = read_image(path, max_megapixels=None)  # `check_images` has applied the caller's limit
         height, width = self.annotations.image_sizes[i].tolist()
         if image.shape[1:] != (height, width):
             raise UserError(size_differs(path, (image.shape[1], image.shape[2]), (height, width)))

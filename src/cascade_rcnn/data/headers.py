@@ -1,4 +1,4 @@
-"""What the headers of image files say, read in parallel and without decoding."""
+"""Headers of image files, read in parallel and without decoding."""
 
 import os
 import threading
@@ -11,25 +11,24 @@ import PIL.ExifTags
 import PIL.Image
 import PIL.TiffImagePlugin
 
+from cascade_rcnn.decoding import MAX_MEGAPIXELS, from_pil, open_image
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images import MAX_MEGAPIXELS
-from cascade_rcnn.pixels import from_pil, open_image
 
-_THREADS = 16  # most of the time goes into waiting, on a network's file system above all
-_TAIL = 64  # bytes; the marks of an image's end stand before at most a little padding
+_THREADS = 16  # most of the time is spent waiting, above all on network file systems
+_TAIL = 64  # bytes; end-of-image markers may be followed by a little padding
 _one_at_a_time = threading.Lock()  # decoding takes memory
-_PNG_TAIL = 2**16  # where EXIF data behind the pixels is looked for
+_PNG_TAIL = 2**16  # searched for EXIF data after the pixels
 
 
 class Header(NamedTuple):
-    """One image file."""
+    """The header of an image file."""
 
     size: tuple[int, int]  # height and width of the upright image
     mode: str  # Pillow's
 
 
 def read_headers(paths: Sequence[Path], max_megapixels: float | None = MAX_MEGAPIXELS) -> list[Header | UserError]:
-    """A header for each file, or the error that reading the image would raise."""
+    """Return each file's header, or the error that reading the image would raise."""
 
     def read(path: Path) -> Header | UserError:
         try:
@@ -42,14 +41,15 @@ def read_headers(paths: Sequence[Path], max_megapixels: float | None = MAX_MEGAP
 
 
 def read_header(path: Path, max_megapixels: float | None = MAX_MEGAPIXELS) -> Header:
-    """Read one header; where the file's end does not look like an image's, decode it to be sure.
+    """Read a header; if the end of the file does not look right, decode the file to be sure.
 
-    Raises UserError naming the file when it is missing, no image, larger than that (None: no limit) or cut off.
+    Raises UserError naming the file if it is missing, not an image, truncated, or exceeds `max_megapixels` (None: no
+    limit).
     """
     with open_image(path, max_megapixels) as image:
         whole, turned = _ends_well(image, image.fp), _is_turned(image, image.fp)  # type: ignore[attr-defined]
         header = Header((image.width, image.height) if turned else (image.height, image.width), image.mode)
-        # Numbers of more than 8 bits may have a range that is not read.
+        # Values with more than 8 bits may have an unsupported range.
         if image.mode in ("I", "F") or not whole:
             with _one_at_a_time:
                 from_pil(image)
@@ -57,10 +57,10 @@ def read_header(path: Path, max_megapixels: float | None = MAX_MEGAPIXELS) -> He
 
 
 def _is_turned(image: PIL.Image.Image, file: IO[bytes]) -> bool:
-    """Whether the upright image has its width for height."""
-    if image.format == "TIFF":  # Pillow has turned its size
+    """Return whether width and height are swapped in the upright image."""
+    if image.format == "TIFF":  # Pillow has already swapped the size
         return False
-    if image.format == "PNG" and "exif" not in image.info:  # to look behind the pixels, Pillow decodes them
+    if image.format == "PNG" and "exif" not in image.info:  # Pillow decodes the pixels to look beyond them
         tail = _tail(file, _PNG_TAIL)
         if b"eXIf" not in tail and b"Raw profile type exif" not in tail:
             return False
@@ -73,7 +73,7 @@ def _tail(file: IO[bytes], number: int) -> bytes:
 
 
 def _ends_well(image: PIL.Image.Image, file: IO[bytes]) -> bool:
-    """Whether all of the image is there; False also where only decoding can tell."""
+    """Return whether the image is complete; also False if only decoding can tell."""
     length = file.seek(0, os.SEEK_END)
     if isinstance(image, PIL.TiffImagePlugin.TiffImageFile):
         return _parts_end(image.tag_v2) <= length
@@ -82,7 +82,7 @@ def _ends_well(image: PIL.Image.Image, file: IO[bytes]) -> bool:
         case "JPEG" | "MPO":
             return b"\xff\xd9" in tail
         case "JPEG2000":
-            return True  # it would not have opened
+            return True  # otherwise, opening would have failed
         case "PNG":
             return b"IEND" in tail
         case "GIF":
@@ -96,7 +96,7 @@ def _ends_well(image: PIL.Image.Image, file: IO[bytes]) -> bool:
 
 
 def _parts_end(tags: PIL.TiffImagePlugin.ImageFileDirectory_v2) -> float:
-    """Where a TIFF's last strip or tile ends, by its tags."""
+    """Return the end of a TIFF's last strip or tile, according to its tags."""
     for offsets, counts in ((273, 279), (324, 325)):
         if offsets in tags and counts in tags:
             return max(a + b for a, b in zip(tags[offsets], tags[counts], strict=False))

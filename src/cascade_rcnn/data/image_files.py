@@ -1,14 +1,14 @@
-"""Which image files there are below a folder."""
+"""Search for image files in folders."""
 
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from cascade_rcnn.decoding import EXTENSIONS
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images import EXTENSIONS
 
-# Pictures that cameras and tools write and that are not read: to be mentioned where they lie among the others.
+# Image formats of cameras and tools that are not supported: mentioned if they are found among others.
 UNREAD = frozenset(
     [
         ".heic",
@@ -39,11 +39,11 @@ UNREAD = frozenset(
 
 
 def walk(folder: Path, depth: int | None = None) -> Iterator[Path]:
-    """Every file below a folder, sorted within each folder; `depth`: how many folders down (None: all the way).
+    """Yield every file below a folder, sorted within each folder; `depth`: levels of subfolders (None: all).
 
-    Names that begin with a dot are left out: thumbnails, checkpoints and resource forks of other programs. Symbolic
-    links are followed, but none into the folder itself (a loop) and none twice. Raises UserError for a folder that
-    cannot be read.
+    Names that begin with a dot are skipped: thumbnails, checkpoints and resource forks of other programs. Symbolic
+    links are followed, but neither into the folder itself (a loop) nor twice. Raises UserError for an unreadable
+    folder.
     """
     yield from _walk(folder, Path(os.path.realpath(folder)), set(), depth)
 
@@ -67,26 +67,26 @@ def _walk(folder: Path, root: Path, linked: set[Path], depth: int | None) -> Ite
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Every image file below a folder, as `walk` has them."""
+    """Return every image file below a folder, in the order of `walk`."""
     return [path for path in walk(folder) if is_image(path)]
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file's name is that of an image that can be read."""
+    """Return whether a file name has the suffix of a supported image format."""
     return path.suffix.lower() in EXTENSIONS
 
 
 def is_unread(path: Path) -> bool:
-    """Whether a file's name is that of a picture of a kind that cannot be read, such as HEIC."""
+    """Return whether a file name has the suffix of an unsupported image format, such as HEIC."""
     return path.suffix.lower() in UNREAD
 
 
 def left_out(paths: Iterable[Path]) -> list[str]:
-    """A note about the pictures among these files that cannot be read, if there are any."""
+    """Return a note about images of unsupported formats among these files, if there are any."""
     pictures = [path for path in paths if is_unread(path)]
     if not pictures:
         return []
     kinds = Counter(path.suffix.lower() for path in pictures)
     counts = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
-    what = f"left out, as they are of kinds that are not read: {counts} (first: {pictures[0].name})"
+    what = f"skipped, unsupported image formats: {counts} (first: {pictures[0].name})"
     return [f"{what}; convert them to JPEG or PNG"]

@@ -1,4 +1,4 @@
-"""The border to data sets of others: an item of theirs -> an image and a target as we have them."""
+"""Conversion of items of third-party datasets to images and targets."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
@@ -9,47 +9,47 @@ from torchvision import tv_tensors
 
 from cascade_rcnn.data.targets import Target, to_xyxy
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images import to_tensor
+from cascade_rcnn.image_tensors import to_tensor
 
-_WRAP = "torchvision's own data sets give it after torchvision.datasets.wrap_dataset_for_transforms_v2(dataset)"
+_WRAP = "use torchvision.datasets.wrap_dataset_for_transforms_v2(dataset) for torchvision's own datasets"
 
 
 @runtime_checkable
 class DetectionData(Protocol):
-    """A data set as torchvision's detectors are trained on: `data[i]` is (image, target).
+    """A dataset as used to train torchvision's detectors: `data[i]` is (image, target).
 
-    The image is a PIL image, an array (H, W, 3) or a tensor (3, H, W). The target is a dict: boxes (G, 4), XYXY in
-    pixels or `tv_tensors.BoundingBoxes` of any format, and labels (G,), which count from 1; perhaps iscrowd (G,),
-    area (G,), image_id, masks, and any tensor with a row a box. Of an image without objects it may be empty.
+    The image is a PIL image, an array (H, W, 3) or a tensor (3, H, W). The target is a dict with boxes (G, 4), XYXY in
+    pixels or `tv_tensors.BoundingBoxes` of any format, and labels (G,), which start at 1; optionally iscrowd (G,),
+    area (G,), image_id, masks, and any tensor with a row per box. It may be empty for images without objects.
 
     >>> isinstance([(torch.zeros(3, 8, 8), {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0)})], DetectionData)
     True
     """
 
     def __len__(self) -> int:
-        """How many images."""
+        """Return the number of images."""
         ...
 
     def __getitem__(self, index: int, /) -> Any:
-        """Image and target `index`."""
+        """Return image and target `index`."""
         ...
 
 
 def name_of(source: DetectionData) -> str:
-    """What messages call a data set."""
+    """Return the name of a dataset in messages."""
     return type(source).__name__
 
 
 def read_item(source: DetectionData, i: int) -> tuple[Tensor, Target]:
-    """Image (3, H, W) and target: boxes XYXY, labels as they are, area, iscrowd, and every other tensor.
+    """Read image (3, H, W) and target: boxes XYXY, unchanged labels, area, iscrowd, and every other tensor.
 
-    Raises UserError naming the item where it is not what `DetectionData` says.
+    Raises UserError naming the item if it does not conform to `DetectionData`.
     """
     name, item = f"{name_of(source)}, item {i}", source[i]
     if not (isinstance(item, tuple | list) and len(item) == 2 and isinstance(item[1], Mapping)):
-        raise UserError(f"{name}: is no pair (image, target) with a dict of boxes and labels; {_WRAP}")
+        raise UserError(f"{name}: is not a pair (image, target) with a dict of boxes and labels; {_WRAP}")
     image, given = item
-    if not given.keys() & {"boxes", "labels"}:  # torchvision's way to say that there is nothing
+    if not given.keys() & {"boxes", "labels"}:  # torchvision's convention for images without objects
         given = {**given, "boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
     if missing := {"boxes", "labels"} - given.keys():
         raise UserError(f"{name}: its target has {', '.join(map(str, given))}, but no {missing.pop()}; {_WRAP}")
@@ -79,15 +79,15 @@ def _target(given: Mapping[Any, Any]) -> Target:
         "iscrowd": _column(given, "iscrowd", torch.zeros(len(boxes), dtype=torch.int64)),
     }
     if "masks" in target and not isinstance(target["masks"], tv_tensors.TVTensor):
-        target["masks"] = tv_tensors.Mask(target["masks"])  # so that transforms move it with its box
+        target["masks"] = tv_tensors.Mask(target["masks"])  # so that transforms apply to masks and boxes alike
     return target
 
 
 def _column(given: Mapping[Any, Any], name: str, default: Tensor) -> Tensor:
-    """A number a box, or the default where there are none."""
+    """Return one number per box, or the default if there are none."""
     if name not in given:
         return default
     column = torch.as_tensor(given[name])
     if column.shape != default.shape:
-        raise UserError(f"its target has {name} {tuple(column.shape)}; give one a box, {tuple(default.shape)}")
+        raise UserError(f"its target has {name} {tuple(column.shape)}; give one per box, {tuple(default.shape)}")
     return column.as_subclass(Tensor).to(default.dtype)

@@ -1,4 +1,4 @@
-"""A path on the command line -> Annotations, whatever the format. The one place that recognises formats."""
+"""Load annotations of any supported format. The only place that recognises formats."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,17 +25,17 @@ def load_annotations(
     *,
     bad_images: BadImages = "stop",
 ) -> Annotations:
-    """Read ground truth and recognise its format by the path.
+    """Read ground truth, with its format detected from the path.
 
     - COCO: a .json file, or a folder of them and a split (Roboflow's train/_annotations.coco.json, COCO's and CVAT's
-      annotations/instances_train.json, train.json); `images` defaults to where these tools put them.
+      annotations/instances_train.json, train.json); `images` defaults to where these tools put images.
     - PASCAL VOC: a folder with Annotations/, and a split of its ImageSets/Main; that split's .txt file; or a folder of
       images with their xml files beside them, with or without folders for the splits.
     - YOLO: a data.yaml or obj.data, or a folder with or without one, and a split of it.
 
-    `classes` names the classes where the format does not (VOC; default: those that its files mention). With
-    `bad_images="skip"` images that must be read for their sizes, and cannot be, are left out.
-    Raises UserError where the path is none of these or holds something wrong.
+    `classes` names the classes if the format does not (VOC; default: those found in its files). With
+    `bad_images="skip"`, images that must be read for their sizes, but cannot be, are skipped.
+    Raises UserError if the path is none of these or has invalid content.
 
     >>> len(load_annotations("shapes/train.json")), len(load_annotations("shapes", split="val"))
     (6, 4)
@@ -46,34 +46,34 @@ def load_annotations(
     match _recognise(path):
         case "coco":
             if split is not None:
-                raise UserError(f"{path}: a COCO file is one split; leave out the split {split!r}")
+                raise UserError(f"{path}: a COCO file is a single split; omit the split {split!r}")
             return load_coco(path, images_dir, bad_images=bad_images)
         case "coco folder":
             files = coco_files(path)
             return load_coco(files[choose(path, list(files), split)], images_dir, bad_images=bad_images)
         case "voc list":
             if split not in (None, path.stem):
-                raise UserError(f"{path}: this file is the split {path.stem!r}; leave out the split {split!r}")
+                raise UserError(f"{path}: this file is the split {path.stem!r}; omit the split {split!r}")
             path, split = path.absolute().parents[2], path.stem
             return load_voc(path, split, images_dir=images_dir, classes=classes, bad_images=bad_images)
         case "voc":
             return load_voc(path, split, images_dir=images_dir, classes=classes, bad_images=bad_images)
         case "yolo":
             if images_dir is not None:
-                raise UserError(f"{path}: a YOLO data set names its own image folders; leave out {images_dir}")
+                raise UserError(f"{path}: a YOLO dataset names its own image folders; omit {images_dir}")
             return load_yolo(path, split, classes=classes, bad_images=bad_images)
 
 
 def is_one_split(annotations: str | Path) -> bool:
-    """Whether it is a file of annotations, and not a data set that names its splits."""
+    """Return whether this is a single annotation file, not a dataset with splits."""
     path = Path(annotations).expanduser()
     return _recognise(path) in ("coco", "voc list")
 
 
 def training_splits(folder: str | Path) -> tuple[str | None, str | None]:
-    """The splits of a folder (or data.yaml) to train on and to validate on, None where it has none.
+    """Return the splits of a folder (or data.yaml) for training and validation, None if there are none.
 
-    Raises UserError where it is no data set of a known form, or several splits could be meant.
+    Raises UserError if it is not a known dataset format, or the splits are ambiguous.
     """
     path = Path(folder).expanduser()
     match _recognise(path):
@@ -84,7 +84,7 @@ def training_splits(folder: str | Path) -> tuple[str | None, str | None]:
         case "yolo":
             splits = list(read_config(path).splits)
         case _:
-            raise UserError(f"{path}: this is one split; give it as --data.train, and another as --data.val")
+            raise UserError(f"{path}: this is a single split; use it as --data.train, and another as --data.val")
     return for_training(path, splits) if splits else (None, None)
 
 
@@ -109,14 +109,14 @@ def _recognise(path: Path) -> _Format:
     elif is_yolo_folder(path):
         return "yolo"
     raise UserError(
-        f"{path}: not one of the three known forms; give a COCO .json file (or a folder of them), a PASCAL VOC folder "
+        f"{path}: not one of the supported formats; give a COCO .json file (or a folder of them), a PASCAL VOC folder "
         "with Annotations/ (or its ImageSets/Main/<split>.txt, or xml files beside images), or a YOLO data.yaml (or "
         "its folder)"
     )
 
 
 def check_same_categories(train: Annotations, val: Annotations) -> None:
-    """Raise UserError naming the classes that only one of the two has, by id and name."""
+    """Raise UserError naming the classes, by id and name, that only one of the two has."""
     if train.categories == val.categories:
         return
     lines = []

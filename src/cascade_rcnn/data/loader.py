@@ -1,5 +1,7 @@
-"""Batches. Which images, in which order and with which seeds, is a pure function of (seed, epoch): a resumed training
-sees exactly what an uninterrupted one would have seen, whatever the number of workers.
+"""Data loading.
+
+The images, their order and seeds are a pure function of (seed, epoch): a resumed training run sees exactly what an
+uninterrupted one would have seen, whatever the number of workers.
 """
 
 import atexit
@@ -22,17 +24,18 @@ from cascade_rcnn.data.targets import Target
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.text import count
 
-_TRIES = 10  # images that may stand in for a bad one
+_TRIES = 10  # replacements to try for a bad image
 Batch: TypeAlias = tuple[list[Tensor], list[Target]]
 
 
 class AspectBatchSampler(Sampler[list[tuple[int, int]]]):
-    """Lists of (index, seed): this rank's batches of the epoch that `set_epoch` named (0 at first).
+    """Yields lists of (index, seed): this rank's batches of the epoch given to `set_epoch` (initially 0).
 
-    Shuffled (training), a batch is all landscape or all portrait, which keeps padding small; batches are dealt out to
-    the ranks in turn, and some are repeated so that every rank has the same number. With drop_last every batch is
-    full; where a group would then never fill a batch, images are not grouped, so that none is left out for good.
-    In order (evaluation), nothing is grouped or repeated: ranks may have different numbers of batches, or none.
+    When shuffling (training), a batch is all landscape or all portrait, which keeps padding small; batches are
+    distributed to the ranks in turn, and some are repeated so that every rank has the same number. With drop_last,
+    every batch is full; if a group could then never fill a batch, images are not grouped, so that none is always
+    dropped. Without shuffling (evaluation), nothing is grouped or repeated: ranks may have different numbers of
+    batches, or none.
     """
 
     def __init__(
@@ -61,11 +64,11 @@ class AspectBatchSampler(Sampler[list[tuple[int, int]]]):
             )
 
     def set_epoch(self, epoch: int, skip_batches: int = 0) -> None:
-        """Choose the epoch to iterate, and how many of this rank's batches to leave out at its start."""
+        """Set the epoch to iterate over, and how many of this rank's batches to skip at its start."""
         self.epoch, self.skip_batches = epoch, skip_batches
 
     def __len__(self) -> int:
-        """This rank's batches in a whole epoch, those skipped included; the same in every epoch."""
+        """Return the number of this rank's batches per epoch, including skipped ones; the same in every epoch."""
         total = self._batch_count()
         return -(-total // self.world_size) if self.shuffle else len(range(self.rank, total, self.world_size))
 
@@ -77,7 +80,7 @@ class AspectBatchSampler(Sampler[list[tuple[int, int]]]):
             yield list(zip(batch.tolist(), seeds[batch].tolist(), strict=True))
 
     def _batches(self, rng: np.random.Generator) -> list[np.ndarray]:
-        """The batches of all ranks, in the order in which they are dealt out."""
+        """Return the batches of all ranks, in the order of distribution."""
         if not self.shuffle:
             return self._cut(np.arange(len(self.groups)))
         order = rng.permutation(len(self.groups))
@@ -95,12 +98,12 @@ class AspectBatchSampler(Sampler[list[tuple[int, int]]]):
 
 
 class DetectionLoader(DataLoader):
-    """A DataLoader that yields (images, targets), two lists, and raises a worker's UserError as it was."""
+    """A DataLoader that yields (images, targets), two lists, and re-raises a worker's UserError unchanged."""
 
     batch_sampler: AspectBatchSampler
 
     def set_epoch(self, epoch: int, skip_batches: int = 0) -> None:
-        """Choose what the next iteration yields; see `AspectBatchSampler.set_epoch`."""
+        """Set what the next iteration yields; see `AspectBatchSampler.set_epoch`."""
         self.batch_sampler.set_epoch(epoch, skip_batches)
 
     def __iter__(self) -> Iterator[Batch]:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -112,7 +115,7 @@ class DetectionLoader(DataLoader):
                 if "DataLoader worker" not in str(error):
                     raise
                 raise UserError(
-                    "a process that decodes images has died (killed, or out of memory); give fewer --workers (0: none)"
+                    "a data loading process has died (killed, or out of memory); use fewer --workers (0: none)"
                 ) from None
             if batch is None:
                 return
@@ -121,10 +124,10 @@ class DetectionLoader(DataLoader):
             yield batch
 
     def _start(self) -> Iterator[Batch | UserError]:
-        """An iterator, its processes started. Their death is noticed where a batch of theirs is waited for.
+        """Return an iterator and start its workers, whose death is noticed while waiting for their batches.
 
-        torch's own handler of SIGCHLD would raise wherever the main thread happens to be: in the middle of an update,
-        or at the program's end, when they are killed on purpose.
+        torch's own SIGCHLD handler would raise wherever the main thread happens to be: in the middle of an update, or
+        at the end of the program, when workers are killed deliberately.
         """
         if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
             return super().__iter__()
@@ -146,11 +149,11 @@ def make_loader(
     world_size: int = 1,
     replace_bad: bool = False,
 ) -> DetectionLoader:
-    """Batches of `batch_size` images for this rank; `workers` processes decode them (0: this one).
+    """Make a loader of batches of `batch_size` images for this rank; `workers` processes decode them (0: this one).
 
-    With `replace_bad` (for training) the next image stands in for one that does not decode. The loader's
-    `set_epoch(epoch, skip_batches)` says which epoch comes next; without it every epoch is the same.
-    Raises UserError for numbers that are too small.
+    With `replace_bad` (for training), an image that cannot be decoded is replaced by the next one. The loader's
+    `set_epoch(epoch, skip_batches)` sets the next epoch; without it, every epoch is the same. Raises UserError for
+    numbers that are too small.
     """
     for name, number, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
         if number < least:
@@ -172,7 +175,7 @@ def make_loader(
         collate_fn=_collate,
         worker_init_fn=_leave_signals_to_the_main_process,
         pin_memory=torch.cuda.is_available(),
-        generator=torch.Generator().manual_seed(seed),  # otherwise every epoch would draw from the global one
+        generator=torch.Generator().manual_seed(seed),  # otherwise, every epoch would draw from the global one
     )
     if workers:
         atexit.register(_end_workers, weakref.ref(loader))
@@ -180,20 +183,20 @@ def make_loader(
 
 
 def _end_workers(loader: weakref.ref[DetectionLoader]) -> None:
-    """A process that ends in the middle of an epoch waits for its workers, which do not listen to its SIGTERM."""
+    """Kill the workers: at exit in the middle of an epoch, the process would wait for them, but they ignore SIGTERM."""
     for worker in getattr(getattr(loader(), "_iterator", None), "_workers", ()):
         worker.kill()
 
 
 def _leave_signals_to_the_main_process(_: int) -> None:
-    """Ctrl-C reaches every process of a terminal; a training ends its step first, and needs its workers for that."""
+    """Ignore Ctrl-C in workers: it reaches all processes, but training finishes its step first, which needs them."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):  # Windows has no SIGHUP
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 class _Samples(TorchDataset):
-    """A batch of samples, or the UserError met: an exception would leave a worker as a traceback of many lines."""
+    """Yields batches of samples, or a UserError: raising it in a worker would give a multi-line traceback."""
 
     def __init__(self, dataset: Dataset, replace_bad: bool):
         self.dataset, self.replace_bad = dataset, replace_bad
@@ -208,7 +211,7 @@ class _Samples(TorchDataset):
         except UserError as error:
             if not self.replace_bad:
                 raise
-            print(f"left out: {error}", file=sys.stderr)
+            print(f"skipped: {error}", file=sys.stderr)
             return self._next(i, seed, error)
 
     def _next(self, i: int, seed: int, error: UserError) -> tuple[Tensor, Target]:

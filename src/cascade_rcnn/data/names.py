@@ -1,7 +1,7 @@
-"""From the names that annotation files give to the files there are.
+"""Matching of the file names in annotations to existing files.
 
-Names come from other machines: absolute, with backslashes, percent escapes, another Unicode form or case, with folders
-that are not here or without those that are.
+Names may come from other machines: absolute, with backslashes, percent escapes, another Unicode form or case, with
+extra or missing folders.
 """
 
 import os
@@ -17,7 +17,7 @@ from cascade_rcnn.errors import UserError
 
 
 def parts_of(name: str) -> tuple[str, ...]:
-    """The parts of a path of any machine: no drive, no `.` and `..`, in one Unicode form and case."""
+    """Split a path from any system into parts: without drive, `.` and `..`, in a normalised Unicode form and case."""
     parts = re.split(r"[/\\]", name.replace("?d=", "/"))  # ?d=: Label Studio's local files
     kept = [
         part for part in parts if part not in ("", ".", "..") and not re.fullmatch(r"[A-Za-z]:|file:|https?:", part)
@@ -31,13 +31,13 @@ class _Entry(NamedTuple):
 
 
 class FileIndex:
-    """Files below a folder, found by the ends of names: whole names where they fit, else all that both sides have.
+    """Files below a folder, found by matching path suffixes: full names if they match, else as many parts as both have.
 
-    A name fits a file if one of the two ends with the whole of the other, or if both end in the same folder and file.
+    A name matches a file if one is a suffix of the other, or if both end in the same folder and file name.
     """
 
     def __init__(self, folder: Path, files: Iterable[Path], *, stems: bool = False) -> None:
-        """With `stems` names and files are compared without their suffixes."""
+        """With `stems`, names and files are compared without file extensions."""
         self._entries: dict[str, list[_Entry]] = {}
         for path in files:
             relative = path.relative_to(folder)
@@ -45,7 +45,7 @@ class FileIndex:
                 self._entries.setdefault(parts[-1], []).append(_Entry(parts, path))
 
     def find(self, name: str) -> Path | None:
-        """The file of this name. Raises UserError where two fit alike."""
+        """Return the file that matches a name. Raises UserError if two match equally well."""
         if (found := self._find(name)) is None and "%" in name:
             return self._find(unquote(name))
         return found
@@ -62,12 +62,12 @@ class FileIndex:
         ]
         scored.sort(reverse=True)
         if len(scored) > 1 and scored[0][:2] == scored[1][:2]:
-            raise UserError(f"{name}: could be {scored[1][2]} or {scored[0][2]}; name it with its folder")
+            raise UserError(f"{name}: could be {scored[1][2]} or {scored[0][2]}; include its folder in the name")
         return scored[0][2] if scored else None
 
 
 def _common(a: Sequence[str], b: Sequence[str]) -> int:
-    """How many parts two names share at their ends."""
+    """Return the number of trailing parts that two names share."""
     count = 0
     for x, y in zip(reversed(a), reversed(b), strict=False):
         if x != y:
@@ -77,18 +77,18 @@ def _common(a: Sequence[str], b: Sequence[str]) -> int:
 
 
 class Located(NamedTuple):
-    """Where the images of a data set are."""
+    """The locations of a dataset's images."""
 
     folder: Path
-    names: list[str]  # relative to the folder, or absolute; as given where there is no such file
+    names: list[str]  # relative to the folder, or absolute; unchanged if there is no such file
     notes: list[str]
 
 
 def locate(names: Sequence[str], folders: Sequence[tuple[Path, int | None]]) -> Located:
-    """Find images by their names in the folder that has most of them, and elsewhere in all folders by their ends.
+    """Find images by name in the folder that has most of them, and the rest by path suffix in all folders.
 
-    Each folder comes with the depth to which it is searched for names that it has not (None: all the way).
-    Raises UserError for names that fit two files.
+    Each folder comes with the depth to search for missing names (None: unlimited). Raises UserError for names that
+    match two files.
     """
     home, absent = folders[0][0], list(range(len(names)))
     for folder, _ in folders:
@@ -104,12 +104,12 @@ def locate(names: Sequence[str], folders: Sequence[tuple[Path, int | None]]) -> 
         if path is not None:
             found[i] = path.relative_to(home).as_posix() if path.is_relative_to(home) else str(path)
             first, count = first or f"{names[i]!r} is {path}", count + 1
-    notes = [f"{count} of {len(names)} images are found by the ends of their names (first: {first})"] if count else []
+    notes = [f"{count} of {len(names)} images are matched by the end of their path (first: {first})"] if count else []
     return Located(home, found, notes)
 
 
 def _absent(folder: Path, names: Sequence[str]) -> list[int]:
-    """Which names are no files below a folder. Each folder is listed once: networks look up slowly."""
+    """Return the names that do not exist below a folder. Folders are listed once: look-ups over a network are slow."""
     listings: dict[str, set[str]] = {}
     found = []
     for i, name in enumerate(names):
@@ -124,19 +124,19 @@ def _absent(folder: Path, names: Sequence[str]) -> list[int]:
 def _listing(folder: str) -> set[str]:
     try:
         return set(os.listdir(folder))  # noqa: PTH208  names are all that is needed
-    except (OSError, ValueError):  # not there, too long, or no name at all
+    except (OSError, ValueError):  # missing, too long, or an invalid name
         return set()
 
 
 def _index(folder: Path, depth: int | None) -> FileIndex:
     try:
         return FileIndex(folder, [path for path in walk(folder, depth) if is_image(path)])
-    except UserError:  # a folder below that is not for us to read; what is missing for that is said as missing
+    except UserError:  # an unreadable subfolder; files in it are reported as missing
         return FileIndex(folder, [])
 
 
 def find_folder(name: str, bases: Sequence[Path]) -> Path | None:
-    """A file or folder that a data set names, below one of the bases, else by the longest end of its name there."""
+    """Find a file or folder named by a dataset below one of the bases, else by its longest path suffix."""
     for base in bases:
         if _exists(base / name):
             return base / name

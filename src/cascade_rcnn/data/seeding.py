@@ -1,4 +1,4 @@
-"""Random numbers that depend on a seed alone."""
+"""Random numbers that depend only on a seed."""
 
 import random
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ import torch
 
 @contextmanager
 def seeded(seed: int | None) -> Iterator[None]:
-    """Inside the block torch (on the CPU), NumPy and `random` draw from `seed`; afterwards from where they were.
+    """Seed torch (on the CPU), NumPy and `random` inside the block, and restore their state afterwards.
 
-    None: nothing changes.
+    With None, nothing changes.
     """
     if seed is None:
         yield
         return
-    python, array = random.getstate(), np.random.get_state()  # noqa: NPY002  what data sets of others draw from
+    python, array = random.getstate(), np.random.get_state()  # noqa: NPY002  used by third-party datasets
     # Not torch.manual_seed, which would also seed the GPU's generator in a process that trains on it.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

@@ -1,8 +1,8 @@
-"""`shapes`: a procedural detection set that needs no network and rewards exact boxes.
+"""`shapes`: a procedural detection dataset that needs no download and rewards exact boxes.
 
-Textured, rotated, overlapping ellipses, rectangles, triangles and stars lie on a cluttered background. Every image is
-a pure function of (seed, split, index). A shape's box is that of its whole outline inside the image, whether or not
-another shape hides a part of it: x from the first pixel column whose centre it covers to the last plus one, y alike.
+Textured, rotated, overlapping ellipses, rectangles, triangles and stars on a cluttered background. Every image is a
+pure function of (seed, split, index). A shape's box encloses its whole outline inside the image, even if another shape
+occludes part of it: x from the first pixel column whose centre it covers to the last plus one, and y likewise.
 """
 
 import json
@@ -27,18 +27,18 @@ Array: TypeAlias = np.ndarray
 SPLITS = ("train", "val")
 CLASSES = ("ellipse", "rectangle", "triangle", "star")  # labels 1..4
 SMALLEST_SIDE = 32
-RECORD = "shapes.json"  # written with a finished set: what it was made from
+RECORD = "shapes.json"  # written with a complete dataset: its parameters
 
-_FORMAT = 1  # raised whenever the images of a given seed change
+_FORMAT = 1  # incremented whenever the images of a given seed change
 _MOST_SHAPES = 8
-_LEAST_VISIBLE = 0.3  # a shape hidden more than this leaves is not drawn at all
+_LEAST_VISIBLE = 0.3  # shapes with a smaller visible fraction are not drawn
 _LEAST_PIXELS = 12
-_CONTRAST = 70.0  # least distance in RGB between a shape's colour and what lies beneath it
+_CONTRAST = 70.0  # minimum RGB distance between a shape's colour and its background
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """One object: a unit outline of class `label` (1..4), stretched to `axes`, turned by `angle`, moved to `center`.
+    """One object: a unit outline of class `label` (1..4), scaled by `axes`, rotated by `angle`, moved to `center`.
 
     `center` is (x, y) and `axes` are half lengths, both in pixels; `angle` is in radians, clockwise on the screen.
     """
@@ -50,7 +50,7 @@ class Shape:
 
 
 class Scene(NamedTuple):
-    """A drawn image: pixels (H, W, 3) uint8, its shapes from back to front, and their boxes (N, 4) int64 XYXY."""
+    """A rendered image: pixels (H, W, 3) uint8, its shapes from back to front, and their boxes (N, 4) int64 XYXY."""
 
     pixels: Array
     shapes: tuple[Shape, ...]
@@ -58,7 +58,7 @@ class Scene(NamedTuple):
 
 
 class _Raster(NamedTuple):
-    """A shape on the pixel grid: its window of the image, and there the unit frame and signed distance in pixels."""
+    """A shape on the pixel grid: its window of the image, with unit coordinates and signed distance in pixels there."""
 
     window: tuple[slice, slice]
     u: Array
@@ -73,11 +73,11 @@ class _Raster(NamedTuple):
 def write_shapes(
     folder: str | Path, *, train: int = 400, val: int = 100, size: int | tuple[int, int] = 256, seed: int = 0
 ) -> Path:
-    """Write the built-in data set as COCO: `folder`/{train,val}.json with images in `folder`/images/{train,val}.
+    """Write the built-in dataset as COCO: `folder`/{train,val}.json with images in `folder`/images/{train,val}.
 
-    Returns the folder. `size` is a side or (height, width), at least 32. A folder that already holds this very set is
-    left alone. The set appears whole or not at all. Raises UserError for a bad argument or a folder with anything else
-    in it.
+    Returns the folder. `size` is a side length or (height, width), at least 32. A folder that already contains exactly
+    this dataset is left alone. The dataset is written atomically. Raises UserError for an invalid argument or a folder
+    with other content.
 
     >>> folder = write_shapes("more_shapes", train=2, val=1, size=64)
     >>> sorted(path.name for path in folder.glob("*.json"))
@@ -86,9 +86,9 @@ def write_shapes(
     folder = Path(folder)
     height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < SMALLEST_SIDE:
-        raise UserError(f"shapes: size {height}x{width} is too small; give at least {SMALLEST_SIDE} pixels a side")
+        raise UserError(f"shapes: size {height}x{width} is too small; give at least {SMALLEST_SIDE} pixels per side")
     if min(train, val) < 1 or seed < 0:
-        raise UserError(f"shapes: train={train}, val={val}, seed={seed}; give 1 image or more a split and a seed >= 0")
+        raise UserError(f"shapes: train={train}, val={val}, seed={seed}; give 1 or more images per split, a seed >= 0")
     record = {"format": _FORMAT, "train": train, "val": val, "height": height, "width": width, "seed": seed}
     if _is_written(folder, record):
         return folder
@@ -98,13 +98,13 @@ def write_shapes(
         for split, count in zip(SPLITS, (train, val), strict=True):
             _write_split(unfinished, split, count, (height, width), seed)
         (unfinished / RECORD).write_text(json.dumps(record))
-        if not _is_written(folder, record):  # another process may have been quicker
-            os.replace(unfinished, folder)  # noqa: PTH105  Path.replace promises nothing about folders
+        if not _is_written(folder, record):  # another process may have been faster
+            os.replace(unfinished, folder)  # noqa: PTH105  Path.replace does not document folders
     return folder
 
 
 def draw(split: str, index: int, *, size: tuple[int, int], seed: int) -> Scene:
-    """The scene of one image; `size` is (height, width). The same arguments always give the same pixels."""
+    """Draw one image; `size` is (height, width). The same arguments always give the same pixels."""
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
     canvas = _background(rng, *size)
     shapes, rasters = _arrange(rng, *size)
@@ -129,7 +129,7 @@ def _is_written(folder: Path, record: dict[str, int]) -> bool:
     except (OSError, ValueError):
         same = False
     if not same:
-        raise UserError(f"{folder}: holds something other than these shapes; remove it or give another folder")
+        raise UserError(f"{folder}: contains something other than these shapes; remove it or give another folder")
     return True
 
 
@@ -146,7 +146,7 @@ def _write_split(folder: Path, split: str, count: int, size: tuple[int, int], se
             for shape, (x1, y1, x2, y2) in zip(scene.shapes, scene.boxes.tolist(), strict=True)
         ]
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # resizing and PNG, most of the work, run outside the GIL
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # resizing and PNG encoding, most of the work, release the GIL
         drawn = chain.from_iterable(pool.map(draw_and_save, range(count)))
         annotations = [{"id": i} | annotation for i, annotation in enumerate(drawn, start=1)]
     images = [{"id": i, "file_name": n, "height": size[0], "width": size[1]} for i, n in enumerate(names, start=1)]
@@ -167,12 +167,12 @@ def _rectangle(u: Array, v: Array) -> Array:
 
 
 def _triangle(u: Array, v: Array) -> Array:
-    """Corners (-1, 1), (1, 1) and (0, -1)."""
+    """Triangle with corners (-1, 1), (1, 1) and (0, -1)."""
     return np.maximum(v - 1, (2 * np.abs(u) - v - 1) / math.sqrt(5))
 
 
 def _star(u: Array, v: Array) -> Array:
-    """Five points of radius 1, the first at (0, -1); the inner corners have radius 1/2."""
+    """Star with five points of radius 1, the first at (0, -1), and inner corners of radius 1/2."""
     sector = math.pi / 5
     angle = np.abs((np.arctan2(u, -v) + sector) % (2 * sector) - sector)  # from the nearest point, 0..sector
     radius = np.hypot(u, v)
@@ -186,7 +186,7 @@ _OUTLINES: tuple[Callable[[Array, Array], Array], ...] = (_ellipse, _rectangle, 
 
 def _rasterise(shape: Shape, height: int, width: int) -> _Raster:
     (x, y), (a, b) = shape.center, shape.axes
-    reach = math.hypot(a, b) + 2  # the corner of the stretched unit square, and its soft edge
+    reach = math.hypot(a, b) + 2  # the corner of the scaled unit square, plus its soft edge
     top, left = max(0, math.floor(y - reach)), max(0, math.floor(x - reach))
     bottom, right = min(height, math.ceil(y + reach)), min(width, math.ceil(x + reach))
     dx = np.arange(left, right)[None, :] + 0.5 - x
@@ -204,7 +204,7 @@ def _box(raster: _Raster) -> tuple[int, int, int, int]:
 
 
 def _arrange(rng: Generator, height: int, width: int) -> tuple[tuple[Shape, ...], tuple[_Raster, ...]]:
-    """Place shapes front to back, leaving out those too far hidden or outside; returned back to front."""
+    """Place shapes from front to back, without those mostly hidden or outside; returns them from back to front."""
     kept: list[tuple[Shape, _Raster]] = []
     covered = np.zeros((height, width), dtype=bool)
     for _ in range(rng.integers(2, _MOST_SHAPES, endpoint=True)):
@@ -230,11 +230,11 @@ def _random_shape(rng: Generator, height: int, width: int) -> Shape:
     )
 
 
-# Pixels: float32 canvases (H, W, 3) of 0..255, drawn on in place where nothing else is said.
+# Pixels: float32 canvases (H, W, 3) of 0..255, modified in place unless stated otherwise.
 
 
 def _noise(rng: Generator, height: int, width: int, cells: int, *, channels: int = 3) -> Array:
-    """Smooth noise (H, W, channels) in -1..1 with about `cells` bumps along the shorter side; 1 or 3 channels."""
+    """Return smooth noise (H, W, channels) in -1..1 with about `cells` bumps along the short side; 1 or 3 channels."""
     scale = cells / min(height, width)
     grid_size = math.ceil(height * scale) + 1, math.ceil(width * scale) + 1
     grid = rng.integers(0, 256, (*grid_size, channels), dtype=np.uint8)
@@ -243,7 +243,7 @@ def _noise(rng: Generator, height: int, width: int, cells: int, *, channels: int
 
 
 def _background(rng: Generator, height: int, width: int) -> Array:
-    """Noise of three octaves, ragged patches of another colour, soft blobs and thin lines."""
+    """Draw noise of three octaves, ragged patches of another colour, soft blobs and thin lines."""
     canvas = np.empty((height, width, 3), dtype=np.float32)
     canvas[:] = rng.uniform(60, 195, 3)
     for cells in (2, 8, 40):
@@ -265,7 +265,7 @@ def _blob(rng: Generator, canvas: Array) -> None:
 
 
 def _lines(rng: Generator, canvas: Array, *, most: int) -> Array:
-    """A new canvas with up to `most` straight lines across it."""
+    """Return a new canvas with up to `most` straight lines across it."""
     height, width = canvas.shape[:2]
     image = Image.fromarray(canvas.clip(0, 255).astype(np.uint8))
     pen = ImageDraw.Draw(image)
@@ -277,11 +277,11 @@ def _lines(rng: Generator, canvas: Array, *, most: int) -> Array:
 
 
 def _paint(rng: Generator, canvas: Array, raster: _Raster) -> None:
-    """Blend a textured shape over the canvas; half of the blending lies on either side of the outline."""
+    """Blend a textured shape into the canvas; the soft edge is centred on the outline."""
     under = canvas[raster.window]
     candidates = rng.uniform(10, 245, (8, 3))
     distances = np.linalg.norm(candidates - under[raster.mask].mean(axis=0), axis=1)
-    colour = candidates[np.argmax(distances >= _CONTRAST)]  # the first with contrast
+    colour = candidates[np.argmax(distances >= _CONTRAST)]  # the first with enough contrast
     other = colour + rng.uniform(-45, 45, 3)
     pattern = _texture(rng, raster).astype(np.float32)[..., None]
     alpha = np.clip(0.5 - raster.distance / rng.uniform(0.8, 2.0), 0, 1).astype(np.float32)[..., None]
@@ -289,7 +289,7 @@ def _paint(rng: Generator, canvas: Array, raster: _Raster) -> None:
 
 
 def _texture(rng: Generator, raster: _Raster) -> Array:
-    """A pattern of 0..1 that turns with its shape: shading, stripes, checks, rings or noise."""
+    """Return a pattern of 0..1 that rotates with its shape: shading, stripes, checks, rings or noise."""
     u, v = raster.u, raster.v
     frequency, phase = rng.uniform(3, 14), rng.uniform(0, 2 * math.pi)
     match rng.integers(5):

@@ -1,4 +1,4 @@
-"""Sizes of images that annotation files do not give, from the headers of the images."""
+"""Image sizes missing in annotation files, read from image headers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,17 +12,17 @@ from cascade_rcnn.errors import UserError
 
 
 class Sizes(NamedTuple):
-    """Of N images."""
+    """Sizes of N images."""
 
     sizes: np.ndarray  # (N, 2) int32: height and width
-    kept: np.ndarray  # (N,) bool: all, but for those that had to be read, could not and may be skipped
+    kept: np.ndarray  # (N,) bool: all, except skipped images whose header could not be read
     notes: list[str]
 
 
 def fill_sizes(source: str, paths: Sequence[Path], sizes: np.ndarray, bad_images: BadImages) -> Sizes:
-    """Read the headers of those images whose size (N, 2) is not known: 0 in either.
+    """Read the headers of images whose size (N, 2) is unknown, i.e. has a 0.
 
-    Raises one UserError about all images that cannot be read, unless they may be skipped.
+    Raises a single UserError about all unreadable images, unless they may be skipped.
     """
     unknown = np.flatnonzero((sizes < 1).any(axis=1)).tolist()
     filled, problems = np.array(sizes, np.int32), {}
@@ -33,5 +33,5 @@ def fill_sizes(source: str, paths: Sequence[Path], sizes: np.ndarray, bad_images
             filled[i] = header.size
     if not problems:
         return Sizes(filled, np.ones(len(paths), np.bool_), [])
-    kept, note = leave_out(f"{source} gives no sizes, so images are read", paths, problems, bad_images)
+    kept, note = leave_out(f"{source} has no image sizes, so images are read", paths, problems, bad_images)
     return Sizes(filled, kept, [note])

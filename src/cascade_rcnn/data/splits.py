@@ -1,4 +1,4 @@
-"""Splits: what data sets call their parts, and which is meant."""
+"""Dataset splits: recognising and selecting them by name."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,14 +9,14 @@ _SAME = (("train", "training"), ("val", "valid", "validation", "dev"), ("test", 
 
 
 def is_split(name: str) -> bool:
-    """Whether a folder or file of this name is a split: train, valid, val2017 ..."""
+    """Return whether this is the name of a split: train, valid, val2017 ..."""
     return any(name.lower().rstrip("0123456789_-.") in names for names in _SAME) or name.lower() == "trainval"
 
 
 def choose(source: str | Path, splits: Sequence[str], wanted: str | None) -> str:
-    """The split that is meant: by its name, by another for the same (val, valid), or by its beginning (train2017).
+    """Select a split by its name, a synonym (val, valid), or a prefix (train for train2017).
 
-    Raises UserError with the splits there are, where it is not there or where several are and none is named.
+    Raises UserError listing the splits if it does not exist, or if there are several and none is given.
     """
     known = ", ".join(splits[:8]) + (", ..." if len(splits) > 8 else "")
     if wanted is None:
@@ -35,7 +35,7 @@ def choose(source: str | Path, splits: Sequence[str], wanted: str | None) -> str
 
 
 def for_training(source: str | Path, splits: Sequence[str]) -> tuple[str, str | None]:
-    """The splits to train on and to validate on (None where there is none). Raises UserError where it is not clear."""
+    """Return the training and validation splits (None if there is none). Raises UserError if they are ambiguous."""
     train = choose(source, splits, None if len(splits) == 1 else "train")
     others = [name for name in splits if name != train]
     has_validation = any(name.lower().rstrip("0123456789_-.") in _SAME[1] for name in others)

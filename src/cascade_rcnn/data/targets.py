@@ -1,4 +1,4 @@
-"""A target is torchvision's dict: boxes, labels and whatever else has a row a box. What transforms do to it."""
+"""Detection targets, torchvision's dicts of boxes, labels and other per-box fields, and transforms of them."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -11,17 +11,17 @@ from torchvision.transforms.v2 import functional
 from cascade_rcnn.errors import UserError
 
 Target: TypeAlias = dict[str, Tensor]
-Transforms: TypeAlias = Callable[..., Any]  # of torchvision.transforms.v2: (image, target) -> (image, target)
+Transforms: TypeAlias = Callable[..., Any]  # from torchvision.transforms.v2: (image, target) -> (image, target)
 
 
 def per_box(target: Target) -> list[str]:
-    """The fields with a row a box: boxes, labels, iscrowd, area, masks (G, H, W), and any other of that length."""
+    """Return the per-box fields: boxes, labels, iscrowd, area, masks (G, H, W), and any other of that length."""
     number = len(target["boxes"])
     return [name for name, value in target.items() if value.ndim > 0 and len(value) == number and name != "image_id"]
 
 
 def inside(target: Target, height: int, width: int) -> Target:
-    """Clip boxes to the image and drop those without size from every per-box field."""
+    """Clip boxes to the image and drop empty ones from every per-box field."""
     xs, ys = target["boxes"][:, 0::2].clamp(0, width), target["boxes"][:, 1::2].clamp(0, height)
     boxes = torch.stack((xs, ys), dim=2).flatten(1)
     keep = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
@@ -30,15 +30,15 @@ def inside(target: Target, height: int, width: int) -> Target:
 
 
 def plain(target: Target) -> Target:
-    """Without torchvision's kinds of tensors."""
+    """Convert torchvision's tensor subclasses to plain tensors."""
     return {name: value.as_subclass(Tensor) for name, value in target.items()}
 
 
 def apply(transforms: Transforms, image: Tensor, target: Target) -> tuple[Tensor, Target]:
-    """The transformed image and its target, boxes XYXY inside it; what has a row a box stays in step with the boxes.
+    """Transform an image and its target; boxes are XYXY and clipped, and per-box fields stay aligned with them.
 
-    `SanitizeBoundingBoxes` and the like drop boxes and labels; the other fields follow the labels. Raises UserError
-    where a transform adds boxes, or drops some, and the fields no longer fit each other.
+    Transforms such as `SanitizeBoundingBoxes` drop boxes and labels; the other fields follow the labels. Raises
+    UserError if a transform adds or drops boxes such that the fields no longer match.
     """
     fields, number = per_box(target), len(target["boxes"])
     boxes = tv_tensors.BoundingBoxes(  # pyright: ignore[reportCallIssue]
@@ -47,7 +47,7 @@ def apply(transforms: Transforms, image: Tensor, target: Target) -> tuple[Tensor
     labels = target["labels"].as_subclass(_Labels)
     labels.rows = torch.arange(number)
     image, changed = transforms(tv_tensors.Image(image), target | {"boxes": boxes, "labels": labels})
-    changed = dict(changed)  # the transform may keep its own
+    changed = dict(changed)  # the transform may keep a reference to it
     rows = getattr(changed["labels"], "rows", None)
     if rows is not None and len(rows) != number:
         late = [name for name in fields if len(changed[name]) == number]
@@ -55,32 +55,32 @@ def apply(transforms: Transforms, image: Tensor, target: Target) -> tuple[Tensor
     changed |= {"boxes": to_xyxy(changed["boxes"]), "labels": changed["labels"].as_subclass(Tensor)}
     lengths = {name: len(changed[name]) for name in fields}
     if len(set(lengths.values())) > 1:
-        raise UserError(f"the transforms left {lengths}; a transform that drops boxes must drop from all of these")
+        raise UserError(f"the transforms returned {lengths}; a transform that drops boxes must do so in all of these")
     return image.as_subclass(Tensor), inside(changed, *image.shape[-2:])
 
 
 def to_xyxy(boxes: Tensor) -> Tensor:
-    """Boxes in corners, as a plain float32 tensor; torchvision's `BoundingBoxes` say which form theirs is."""
+    """Convert boxes to XYXY, as a plain float32 tensor; torchvision's `BoundingBoxes` know their own format."""
     if isinstance(boxes, tv_tensors.BoundingBoxes):
         boxes = functional.convert_bounding_box_format(boxes, new_format=tv_tensors.BoundingBoxFormat.XYXY)
     return boxes.as_subclass(Tensor).float()
 
 
 class _Labels(Tensor):
-    """Labels that know which rows of the target they are of: transforms drop boxes by indexing."""
+    """Labels that remember their rows in the target, since transforms drop boxes by indexing."""
 
     rows: Tensor
 
     def __getitem__(self, index: Any) -> Tensor:
         kept = super().__getitem__(index)
-        if hasattr(self, "rows"):  # else a transform has computed other labels
+        if hasattr(self, "rows"):  # otherwise, a transform has computed new labels
             kept = kept.as_subclass(_Labels)
             kept.rows = self.rows[index]
         return kept
 
 
 def _take(value: Tensor, rows: Tensor) -> Tensor:
-    """Rows of a field, which stays of its kind."""
+    """Select rows of a field, keeping its tensor subclass."""
     taken = value.as_subclass(Tensor)[rows]
     kept = isinstance(value, tv_tensors.TVTensor)
     return tv_tensors.wrap(taken, like=value) if kept else taken  # pyright: ignore[reportCallIssue]

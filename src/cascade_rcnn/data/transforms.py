@@ -1,6 +1,6 @@
 """Training augmentation out of torchvision.transforms.v2. Resizing to the size to train on belongs to the model.
 
-None of these transforms adds, drops or reorders boxes, so the per-box fields of a target stay in step.
+None of these transforms adds, drops or reorders boxes, so the per-box fields of a target stay aligned.
 """
 
 import torch
@@ -13,7 +13,7 @@ from cascade_rcnn.errors import UserError
 
 _BRIGHTNESS = 32  # levels of 255, added
 _CONTRAST = _SATURATION = (0.5, 1.5)  # factors
-_HUE = 18 / 180  # of the colour circle: 18 steps of the 180 that an 8-bit hue has
+_HUE = 18 / 180  # of the colour circle: 18 of the 180 steps of an 8-bit hue
 
 
 def build_transforms(
@@ -52,12 +52,12 @@ def build_transforms(
 
 
 def _contiguous(image: tv_tensors.Image) -> Tensor:
-    """Channel by channel in memory, where the steps that follow take half as long; decoders interleave the channels."""
+    """Make the image contiguous, which halves the time of the next steps; decoders interleave the channels."""
     return tv_tensors.Image(image.as_subclass(Tensor).contiguous())
 
 
 def _shift_brightness(image: tv_tensors.Image) -> Tensor:
-    """Add one random number of levels to all pixels (torchvision's own adjustment multiplies instead)."""
+    """Add a random offset to all pixels (torchvision's own adjustment multiplies instead)."""
     shift = int(torch.randint(-_BRIGHTNESS, _BRIGHTNESS + 1, ()))
     shifted = (image.as_subclass(Tensor).short() + shift).clamp_(0, 255).to(torch.uint8)
     return tv_tensors.Image(shifted)

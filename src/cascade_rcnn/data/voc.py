@@ -1,11 +1,11 @@
 """PASCAL VOC folder -> Annotations: Annotations/*.xml, JPEGImages/, ImageSets/Main/<split>.txt.
 
-The xml files may also lie beside their images, in one folder (labelImg) or in one for each split (Roboflow).
+The xml files may also be beside their images, in one folder (labelImg) or in one per split (Roboflow).
 
-Coordinates are taken as written: the box goes from (xmin, ymin) to (xmax, ymax), with no -1 and no +1. PASCAL itself
-counted pixels from 1 and included the last one, but nearly all tools that write this format today write corners from 0.
-On PASCAL's own data boxes are thereby half a pixel too far right and down, and a pixel too small; training and
-evaluation read them alike.
+Coordinates are used as written: boxes extend from (xmin, ymin) to (xmax, ymax), with no -1 or +1. PASCAL itself counted
+pixels from 1 and included the last one, but nearly all tools that write this format today write corners from 0. On
+PASCAL's own data, boxes are therefore half a pixel too far right and down, and a pixel too small, in both training and
+evaluation.
 """
 
 import math
@@ -41,14 +41,14 @@ class _Object(NamedTuple):
 
 class _Record(NamedTuple):
     file_name: str
-    size: tuple[int, int]  # height and width; 0 where the file does not hold them
+    size: tuple[int, int]  # height and width; 0 if missing in the file
     objects: list[_Object]
 
 
 def xml_files(root: Path) -> dict[str, Path]:
-    """The annotation files of a VOC folder, or of one with xml files and images side by side, by their names."""
+    """Return the annotation files, by name, of a VOC folder or one with xml files beside images."""
     folder = _xml_folder(root)
-    # GDAL writes a.tif.aux.xml beside an aerial image.
+    # GDAL writes a.tif.aux.xml beside aerial images.
     files = (path for path in walk(folder) if path.suffix.lower() == ".xml" and not path.name.endswith(".aux.xml"))
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
 
@@ -58,7 +58,7 @@ def _xml_folder(root: Path) -> Path:
 
 
 def voc_splits(root: Path) -> list[str]:
-    """The splits of a VOC folder: the lists in ImageSets/Main, else folders called so; those of one class come last."""
+    """Return the splits of a VOC folder: the lists in ImageSets/Main, else subfolders; single-class lists come last."""
     lists = [path.stem for path in (root / "ImageSets" / "Main").glob("[!.]*.txt")]
     if lists:
         return sorted(lists, key=lambda name: (not is_split(name), name))
@@ -73,11 +73,11 @@ def load_voc(
     classes: Sequence[str] | None = None,
     bad_images: BadImages = "stop",
 ) -> Annotations:
-    """Read one split, or all xml files of a folder that has no splits.
+    """Read one split, or all xml files of a folder without splits.
 
-    Classes are those of all xml files of the folder, sorted by name, so that every split has the same ones; `classes`
+    Classes are collected from all xml files of the folder and sorted by name, so that all splits agree; `classes`
     fixes them and their order instead. Category ids are 1..M, `difficult` objects are ignored regions.
-    Raises UserError naming the file and object that cannot be read, or the splits there are.
+    Raises UserError naming the invalid file and object, or the existing splits.
     """
     files, splits, notes = xml_files(root), voc_splits(root), []
     if splits:
@@ -109,9 +109,9 @@ def load_voc(
 
 
 def _listed(path: Path, files: Mapping[str, Path]) -> tuple[list[str], list[str]]:
-    """The xml files that a split's list names, and notes.
+    """Return the xml files named in a split's list, and notes.
 
-    A second column is that of VOC's lists of one class: 1 and 0 (difficult ones alone) have it, -1 has not.
+    In VOC's single-class lists, a second column is 1 or 0 (only difficult ones) if the class is present, else -1.
     """
     index = FileIndex(Path(), [Path(name) for name in files])
     found: list[str] = []
@@ -134,11 +134,9 @@ def _listed(path: Path, files: Mapping[str, Path]) -> tuple[list[str], list[str]
     if missing:
         raise UserError(
             f"{path}: {len(missing)} of {len(lines)} images have no xml file (first: {missing[0]}); "
-            "add it to Annotations or take the name out of the list"
+            "add it to Annotations or remove the name from the list"
         )
-    return found, [
-        f"{without} of {len(lines)} images are marked -1, without the class, and left out"
-    ] if without else []
+    return found, [f"{without} of {len(lines)} images are marked -1, without the class, and skipped"] if without else []
 
 
 def _columns(
@@ -162,9 +160,9 @@ def _columns(
     lonely = set(images) - {images_dir / name for name in file_names} if source.is_dir() else set()
     lonely = [path for path in lonely if path.is_relative_to(source)]
     unlabelled = (
-        [f"left out, without an xml file: {count(len(lonely), 'image')} (first: {min(lonely)})"] if lonely else []
+        [f"skipped, without an xml file: {count(len(lonely), 'image')} (first: {min(lonely)})"] if lonely else []
     )
-    sized = [f"without an image size, which is taken from the image: {count(unsized, 'xml file')}"] if unsized else []
+    sized = [f"without an image size, which is read from the image: {count(unsized, 'xml file')}"] if unsized else []
     return assemble(
         source=source,
         images_dir=images_dir,
@@ -183,7 +181,7 @@ def _columns(
 
 
 def _image_names(images_dir: Path, images: Sequence[Path], records: Mapping[str, _Record]) -> list[str]:
-    """The image of each xml file, relative to the folder: that of its own name, for many tools write a wrong one."""
+    """Return each xml file's image, relative to the folder: by the xml's own name, as many tools write a wrong one."""
     by_stem, by_name = FileIndex(images_dir, images, stems=True), FileIndex(images_dir, images)
     names = []
     for stem, record in records.items():
@@ -199,9 +197,9 @@ def _read(path: Path) -> _Record:
     except (ParseError, DefusedXmlException, OSError, ValueError, LookupError) as error:  # LookupError: the encoding
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{path}: this xml file does not parse ({error}); write it again or remove it") from None
+        raise UserError(f"{path}: cannot parse this xml file ({error}); write it again or remove it") from None
     if tree.tag.lower() != "annotation":
-        raise UserError(f"{path}: this is no PASCAL VOC annotation but <{tree.tag}>; remove it from the folder")
+        raise UserError(f"{path}: this is not a PASCAL VOC annotation but <{tree.tag}>; remove it from the folder")
     size = [round(_number(path, "size", tree.findtext(f"size/{name}") or "0")) for name in ("height", "width")]
     if max(size) > _LARGEST:
         raise UserError(f"{path}: size is {max(size):g}; write the image's height and width in pixels")

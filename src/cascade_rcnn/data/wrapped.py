@@ -1,4 +1,4 @@
-"""A data set of the user's as one of ours: its annotations are collected in one pass over it."""
+"""Wraps a user's dataset: its annotations are collected in one pass."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,14 +18,14 @@ from cascade_rcnn.data.seeding import seeded
 from cascade_rcnn.data.targets import Target
 from cascade_rcnn.errors import UserError
 
-Labels: TypeAlias = Mapping[int, Category]  # what the labels of a data set mean
+Labels: TypeAlias = Mapping[int, Category]  # the meaning of a dataset's labels
 
 
 class WrappedDataset(Dataset):
-    """The samples of a `Dataset`, with whatever the user's targets hold besides; labels are 1..M of the annotations.
+    """A `Dataset` with all fields of the user's targets; labels are 1..M as in the annotations.
 
-    What the data set itself draws at random follows the sample's seed; without transforms, as for evaluation, item i
-    is always the one that its annotations were collected from.
+    Randomness in the user's dataset follows the sample's seed; without transforms, as in evaluation, item i is always
+    the one that its annotations were collected from.
     """
 
     def __init__(self, source: DetectionData, annotations: Annotations, labels: Labels) -> None:
@@ -48,10 +48,10 @@ def collect(
     workers: int = 0,
     advance: Callable[[int], None] = lambda images: None,
 ) -> WrappedDataset:
-    """Read every item once, by `workers` processes: the sizes of the images, their boxes and labels.
+    """Read every item once, with `workers` processes, for image sizes, boxes and labels.
 
-    `labels` None: from 1 to the largest there is, without names. `advance` is called as items are done. Raises
-    UserError naming an item that is not right, or has a label that is not among `labels`.
+    `labels` None: 1 to the largest label found, without names. `advance` is called with the progress. Raises UserError
+    naming an item that is invalid, or has a label that is not in `labels`.
     """
     items: list[_Item] = []
     for item in DataLoader(_Items(source), batch_size=None, num_workers=workers, collate_fn=_unchanged):
@@ -60,7 +60,7 @@ def collect(
         items.append(item)
         advance(1)
     if not items:
-        raise UserError(f"{name_of(source)}: there are no items in it")
+        raise UserError(f"{name_of(source)}: the dataset is empty")
     if labels is None:
         most = max((int(item.labels.max(initial=1)) for item in items), default=1)
         labels = {k: Category(id=k, name=f"class {k}") for k in range(1, most + 1)}
@@ -78,7 +78,7 @@ class _Item(NamedTuple):
 
 
 class _Items(TorchDataset):
-    """What is kept of each item, or the UserError met: an exception would leave a worker as many lines."""
+    """Yields what is kept of each item, or a UserError: raising it in a worker would give a multi-line traceback."""
 
     def __init__(self, source: DetectionData) -> None:
         self.source = source
@@ -119,7 +119,7 @@ def _check_labels(source: DetectionData, items: list[_Item], labels: Labels) -> 
         if odd := set(item.labels.tolist()) - labels.keys():
             known = ", ".join(map(str, sorted(labels)[:10])) + (", ..." if len(labels) > 10 else "")
             raise UserError(
-                f"{name_of(source)}, item {i}: label {min(odd)} is not among {known} (0 is background); name all "
+                f"{name_of(source)}, item {i}: label {min(odd)} is not in {known} (0 is background); name all "
                 "classes: classes={label: name}"
             )
 

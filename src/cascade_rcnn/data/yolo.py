@@ -1,9 +1,9 @@
-"""YOLO folder -> Annotations: data.yaml, images/..., and labels/... that mirror them.
+"""YOLO folder -> Annotations: data.yaml, images/..., and labels/... with the same structure.
 
-data.yaml names the splits (folders of images, or text files listing them) and the classes; Darknet's obj.data does too,
-and a folder without either has its splits as folders and its classes in classes.txt. A label file has one row a box:
-`class cx cy w h`, or `class x1 y1 x2 y2 ...` for a polygon, of which the bounding box is taken; all in fractions of the
-image's width and height. An image without a label file is background.
+data.yaml names the splits (folders of images, or text files listing them) and the classes; so does Darknet's obj.data.
+A folder without either has its splits as subfolders and its classes in classes.txt. A label file has one row per box,
+`class cx cy w h`, or `class x1 y1 x2 y2 ...` for a polygon, which is replaced by its bounding box; all in fractions of
+the image's width and height. An image without a label file is background.
 """
 
 import os
@@ -35,8 +35,8 @@ def load_yolo(
 ) -> Annotations:
     """Read one split of a data.yaml, or of a folder with or without one. Category ids are the file's class numbers.
 
-    Image sizes come from the headers of the image files. `classes` names the classes where no file does. Raises
-    UserError naming the file and line.
+    Image sizes are read from the image headers. `classes` names the classes if no file does. Raises UserError naming
+    the file and line.
     """
     config = read_config(data)
     split = choose(config.path, list(config.splits), split)
@@ -92,12 +92,12 @@ def _categories(
     number = 1 + max((row.category for found in rows for row in found), default=0)
     if classes is not None and len(classes) >= number:
         return [Category(id=i, name=name) for i, name in enumerate(classes)], []
-    note = f"no file names the classes; they are called 0 to {number - 1} (write their names to classes.txt)"
+    note = f"no file names the classes; they are named 0 to {number - 1} (list their names in classes.txt)"
     return [Category(id=i, name=str(i)) for i in range(number)], [note]
 
 
 def _images(config: YoloConfig, split: str) -> tuple[list[Path], list[str]]:
-    """The images of a split, and notes."""
+    """Return the images of a split, and notes."""
     images: list[Path] = []
     notes: list[str] = []
     for found in config.splits[split]:
@@ -120,10 +120,10 @@ def _images(config: YoloConfig, split: str) -> tuple[list[Path], list[str]]:
 
 
 def _listed(path: Path, root: Path) -> tuple[list[Path], list[str]]:
-    """The images that a text file lists, relative to it, to the root, or to folders of another machine."""
+    """Return the images listed in a text file, relative to it, to the root, or to folders on another machine."""
     lines = read_lines(path)
     if odd := [i for i, line in enumerate(lines, start=1) if line and not is_image(Path(line))]:
-        raise UserError(f"{path}: line {odd[0]} is no name of an image; a list of images has one a line")
+        raise UserError(f"{path}: line {odd[0]} is not an image name; list one image per line")
     names = [line for line in lines if line]
     if not names:
         return [], []
@@ -132,7 +132,7 @@ def _listed(path: Path, root: Path) -> tuple[list[Path], list[str]]:
 
 
 def _label_file(image: Path) -> Path:
-    """.../images/train/a.jpg -> .../labels/train/a.txt; else the file beside the image."""
+    """Map .../images/train/a.jpg to .../labels/train/a.txt, else to the file beside the image."""
     parts, beside = list(image.parts), image.with_suffix(".txt")
     for i in range(len(parts) - 2, -1, -1):
         if parts[i] == "images":

@@ -1,4 +1,4 @@
-"""What a YOLO data set says about itself: splits and class names, from data.yaml, obj.data, or its folders alone."""
+"""Splits and class names of a YOLO dataset, from data.yaml, obj.data, or its folders."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ _NAME_FILES = ("classes.txt", "obj.names", "_darknet.labels")
 
 @dataclass(frozen=True)
 class YoloConfig:
-    """A data set's own description, with paths that are here."""
+    """A dataset's description, with paths on this machine."""
 
-    path: Path  # what messages call it
+    path: Path  # for messages
     root: Path
     splits: Mapping[str, list[Path]]  # folders of images, or files that list them
     names: Mapping[int, str] | None  # None: no file names the classes
@@ -30,7 +30,7 @@ class YoloConfig:
 
 
 def find_config(folder: Path) -> Path | None:
-    """The yaml (or Darknet's .data) file in a folder that describes a data set, if there is one."""
+    """Find the yaml (or Darknet's .data) file that describes the dataset in a folder, if there is one."""
     for name in ("data.yaml", "data.yml", "dataset.yaml", "obj.data"):
         if (folder / name).is_file():
             return folder / name
@@ -47,7 +47,7 @@ def _describes(path: Path) -> bool:
 
 
 def is_yolo_folder(folder: Path) -> bool:
-    """Whether a folder holds a YOLO data set, described or not: images with label files."""
+    """Return whether a folder contains a YOLO dataset: a description, or images with label files."""
     if find_config(folder) is not None:
         return True
     files = [path for split in _folders(folder).values() for path in walk(split)]
@@ -63,9 +63,9 @@ def _labels(folder: Path) -> Iterator[Path]:
 
 
 def read_config(data: Path) -> YoloConfig:
-    """Read a data.yaml, an obj.data, or a folder that holds one or neither.
+    """Read a data.yaml, an obj.data, or a folder with one or neither.
 
-    Raises UserError for a file that cannot be read, or a folder without images.
+    Raises UserError for an unreadable file, or a folder without images.
     """
     path = find_config(data) if data.is_dir() else data
     if path is None:
@@ -76,7 +76,7 @@ def read_config(data: Path) -> YoloConfig:
 def _of_yaml(path: Path) -> YoloConfig:
     config = _read_yaml(path)
     root = path.parent / str(config.get("path") or ".")
-    if not root.is_dir():  # `path` often names a folder of the machine that wrote the file, or of its working folder
+    if not root.is_dir():  # `path` often refers to the machine or working folder where the file was written
         root = find_folder(str(config["path"]), [path.parent]) or path.parent
     entries = {split: config[split] for split in _SPLITS if config.get(split)}
     splits = _found(path, root, {k: v if isinstance(v, list) else [v] for k, v in entries.items()})
@@ -84,7 +84,7 @@ def _of_yaml(path: Path) -> YoloConfig:
 
 
 def _of_darknet(path: Path) -> YoloConfig:
-    """Lines `key = value`: train, valid (list files) and names (a file with a class name a line)."""
+    """Parse lines `key = value`: train, valid (list files) and names (a file with one class name per line)."""
     pairs = (line.partition("=") for line in read_lines(path) if "=" in line)
     config = {key.strip(): value.strip() for key, _, value in pairs}
     splits = _found(path, path.parent, {split: [config[split]] for split in _SPLITS if config.get(split)})
@@ -101,32 +101,32 @@ def _undescribed(folder: Path) -> YoloConfig:
 
 
 def _folders(folder: Path) -> dict[str, Path]:
-    """The splits of a folder: those in images/, those at its top, or all of it."""
+    """Return the splits of a folder: in images/, at its top, or the whole folder."""
     top = folder / "images" if (folder / "images").is_dir() else folder
     found = {path.name: path for path in sorted(top.glob("[!.]*")) if path.is_dir() and is_split(path.name)}
     return found or {"all": top}
 
 
 def _found(path: Path, root: Path, entries: Mapping[str, list[Any]]) -> dict[str, list[Path]]:
-    """The folders and list files that entries mean; those that are not here are said when their split is asked for."""
+    """Find the folders and list files of the entries; missing ones are reported when their split is requested."""
     found: dict[str, list[Path]] = {}
     meant: dict[Path, str] = {}
     for split, named in entries.items():
         for entry in map(str, named):
             place = find_folder(entry, [root, path.parent]) or root / entry
             first = meant.setdefault(place, entry)
-            if parts_of(first)[-2:] != parts_of(entry)[-2:]:  # train/images and valid/images, by their ends alone
+            if parts_of(first)[-2:] != parts_of(entry)[-2:]:  # train/images and valid/images share their last part
                 raise UserError(f"{path}: {first} and {entry} are both found at {place}; correct `path`")
             found.setdefault(split, []).append(place)
     return found
 
 
 class _PlainLoader(yaml.BaseLoader):
-    """Everything is text as written (a class may be called `no`), and nothing stands for something else."""
+    """Loads every value as text (a class may be named `no`), and no aliases."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):  # a few lines of them can stand for billions of nodes
-            raise yaml.YAMLError("it has aliases (*name); write out what they stand for")
+        if self.check_event(yaml.AliasEvent):  # a few lines of aliases can expand to billions of nodes
+            raise yaml.YAMLError("it has aliases (*name); write out their values")
         return super().compose_node(parent, index)
 
 
@@ -136,9 +136,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         config = yaml.load(text, Loader=_PlainLoader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
-        raise UserError(f"{path}: this yaml file cannot be read ({reason}); mend it") from None
+        raise UserError(f"{path}: cannot read this yaml file ({reason}); fix it") from None
     if not isinstance(config, dict):
-        raise UserError(f"{path}: this yaml file holds no keys; it needs train, val and names")
+        raise UserError(f"{path}: this yaml file has no keys; it needs train, val and names")
     return config
 
 

@@ -1,6 +1,6 @@
-"""What a training writes: its models, and its state (weights, averaged weights, optimizer, position, random state).
+"""Training states: weights, averaged weights, optimizer, position and random state, in one file for resuming.
 
-The state is one file, for resuming; nothing is ever unpickled.
+Nothing is ever unpickled.
 """
 
 import zipfile
@@ -18,7 +18,7 @@ __all__ = ["load", "load_state", "save", "save_state"]
 
 
 def save_state(path: str | Path, state: dict[str, Any], *, backup: str | Path | None = None) -> None:
-    """Write a training's state (tensors and plain values), whole or not at all; the one before becomes `backup`."""
+    """Write a training state (tensors and plain values) atomically; the previous one becomes `backup`."""
     with replacing(path, backup=backup) as aside:
         try:
             torch.save(state, aside)
@@ -27,14 +27,14 @@ def save_state(path: str | Path, state: dict[str, Any], *, backup: str | Path | 
 
 
 def load_state(path: str | Path) -> dict[str, Any]:
-    """Read a training's state, on the CPU. Raises UserError when it is missing or corrupt, be it in one bit."""
+    """Read a training state to the CPU. Raises UserError if it is missing or corrupt, even in a single bit."""
     try:
-        with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums it has written
+        with zipfile.ZipFile(path) as archive:  # torch writes checksums, but does not verify them
             if (damaged := archive.testzip()) is not None:
                 raise EOFError(f"{damaged} is damaged")
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise UserError(f"{path}: there is no training to resume; leave out --resume") from None
+        raise UserError(f"{path}: there is no training run to resume; omit --resume") from None
     except (*DAMAGED, zipfile.BadZipFile, NotImplementedError) as error:
-        what = f"{path}: not a readable training state ({reason(error)}); start anew in another --output"
+        what = f"{path}: not a readable training state ({reason(error)}); start a new run in another --output"
         raise UserError(what) from None

@@ -1,4 +1,4 @@
-"""Data that a Python program gives as objects: annotations, or a data set of any torchvision style."""
+"""Data given as Python objects: annotations, or torchvision-style datasets."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
@@ -9,33 +9,33 @@ from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.items import DetectionData, name_of
 from cascade_rcnn.data.wrapped import Labels, collect
+from cascade_rcnn.decoding import MAX_MEGAPIXELS
 from cascade_rcnn.engine.progress import ProgressBar
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images import MAX_MEGAPIXELS
 
 Given: TypeAlias = Annotations | DetectionData
-Classes: TypeAlias = Sequence[str] | Mapping[int, str]  # the names of labels 1, 2, ...; or of the labels there are
+Classes: TypeAlias = Sequence[str] | Mapping[int, str]  # the names of labels 1, 2, ..., or names by label
 
 
 def check_given(given: Any) -> None:
-    """Raise UserError for what is neither annotations nor a data set."""
+    """Raise UserError for anything that is neither annotations nor a dataset."""
     if not isinstance(given, Annotations | DetectionData) or isinstance(given, str | bytes | Mapping):
         raise UserError(
-            f"data is of type {type(given).__name__}; give a path, annotations (cascade_rcnn.load_annotations), or a "
-            "data set with len(data) and data[i] -> (image, target)"
+            f"cannot use {type(given).__name__} as data; give a path, annotations (cascade_rcnn.load_annotations), or "
+            "a dataset with len(data) and data[i] -> (image, target)"
         )
 
 
 def check_names(classes: Classes | None, *given: Given | None) -> None:
-    """Raise UserError where there are names for classes, but no data set that says labels alone."""
+    """Raise UserError if class names are given without a dataset that needs them."""
     if classes is not None and all(isinstance(one, Annotations | Dataset | None) for one in given):
-        raise UserError("classes: the annotations name their own; leave it out")
+        raise UserError("classes: annotations have class names of their own; omit it")
 
 
 def meaning(classes: Classes | None, categories: Sequence[Category] | None) -> Labels | None:
-    """What the labels of a data set mean: by their names; else label l is the l-th category; None: nothing is known.
+    """Return the meaning of a dataset's labels: by class names, else label l is the l-th category; None if unknown.
 
-    Raises UserError where `categories` are given, and a name is not among them.
+    Raises UserError if a name is not among the given `categories`.
     """
     if classes is None:
         return None if categories is None else dict(enumerate(categories, start=1))
@@ -57,9 +57,9 @@ def as_dataset(
     workers: int = 0,
     shown: bool = True,
 ) -> Dataset:
-    """A data set without transforms of ours, every image of it looked at; `labels` as `collect` has them.
+    """Wrap data as a dataset without transforms and check every image; `labels` is as in `collect`.
 
-    Raises UserError where something cannot be used.
+    Raises UserError for unusable data.
     """
     check_given(given)
     if type(given) is Dataset:

@@ -1,6 +1,6 @@
-"""Is this install sound? Exercises the compiled operators and says how to mend what is broken.
+"""Diagnosis of the installation: exercises the compiled operators and explains how to fix what is broken.
 
-Imports nothing of ours that imports torchvision: that import is what may fail.
+Does not import modules that need torchvision, since that import may fail.
 """
 
 import platform
@@ -9,14 +9,14 @@ from importlib.metadata import PackageNotFoundError, version
 
 _PACKAGES = ("cascade-rcnn", "torch", "torchvision", "lightning-fabric", "hotcoco", "supervision", "numpy", "pillow")
 _REINSTALL = (
-    "torch and torchvision are of different builds. Reinstall both together, from one index:\n"
+    "torch and torchvision are different builds. Reinstall both together, from one index:\n"
     "    pip uninstall -y torch torchvision && pip install torch torchvision\n"
     "    (for a CPU-only pair add --index-url with PyTorch's cpu index to the second command)"
 )
 
 
 def examine() -> tuple[list[str], list[str]]:
-    """Lines to print, and a line of advice for each thing that is broken (none: all is well)."""
+    """Return lines to print, and advice for each thing that is broken (none if everything works)."""
     lines = [f"python {platform.python_version()} on {platform.platform()}"]
     advice = []
     for package in _PACKAGES:
@@ -28,7 +28,7 @@ def examine() -> tuple[list[str], list[str]]:
     for name, check in _checks():
         try:
             lines.append(f"{name}: {check()}")
-        except Exception as error:  # noqa: BLE001  whatever it is, it is what the user came to see
+        except Exception as error:  # noqa: BLE001  any error is worth showing
             lines.append(f"{name}: FAILED ({str(error).splitlines()[0] if str(error) else type(error).__name__})")
             advice.append(_advice(name, str(error)))
     return lines, list(dict.fromkeys(advice))
@@ -57,7 +57,7 @@ def _gpu() -> str:
     import torch
 
     if not torch.cuda.is_available():
-        return "none that torch can use; the CPU works, training is slow there"
+        return "none that torch can use; training on the CPU works, but is slow"
     bf16 = "with" if torch.cuda.is_bf16_supported() else "without"
     return f"{torch.cuda.get_device_name()}, {bf16} bf16; {_operators('cuda')}"
 
@@ -66,5 +66,5 @@ def _advice(name: str, error: str) -> str:
     if "torchvision::" in error or "undefined symbol" in error or name in ("import torchvision", "operators on cpu"):
         return _REINSTALL
     if name == "gpu":
-        return "the GPU does not work with this torch: check `nvidia-smi`, and that torch's CUDA suits the driver"
+        return "the GPU does not work with this torch: check `nvidia-smi`, and that the driver fits torch's CUDA"
     return "reinstall torch: pip install --force-reinstall torch torchvision"

@@ -1,4 +1,4 @@
-"""Where a figure was measured, and how much memory it took."""
+"""The environment of a measurement, and its memory usage."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ import torch
 
 
 def describe() -> dict[str, str | int]:
-    """Processor, cores, GPU, versions and today's date, for the record beside a measurement."""
+    """Describe processor, cores, GPU, versions and today's date, to record with a measurement."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
         "date": datetime.now(UTC).date().isoformat(),
@@ -26,12 +26,12 @@ def describe() -> dict[str, str | int]:
 
 
 def peak_memory_mb() -> float:
-    """The most memory that this process has held so far: of the GPU where it uses one, else resident."""
+    """Return this process's peak memory: on the GPU if it uses one, else resident."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return torch.cuda.max_memory_allocated() / 2**20
     import resource  # not on Windows
 
-    unit = 2**20 if platform.system() == "Darwin" else 2**10  # bytes there, KiB elsewhere
+    unit = 2**20 if platform.system() == "Darwin" else 2**10  # bytes on macOS, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 

@@ -1,4 +1,4 @@
-"""A model over a data set: detections as one array, and COCO's figures of them."""
+"""Evaluation of a model on a dataset: detections as one array, and their COCO metrics."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -24,7 +24,7 @@ from cascade_rcnn.text import count
 
 
 def check_classes(config: ModelConfig, annotations: Annotations, checkpoint: str | Path) -> None:
-    """Raise UserError unless the model knows exactly the classes of the ground truth, by id and name."""
+    """Raise UserError unless the model has exactly the classes of the ground truth, by id and name."""
     ours, theirs = set(config.categories), set(annotations.categories)
     if ours != theirs:
         odd = min(ours ^ theirs, key=lambda category: category.id)
@@ -35,7 +35,7 @@ def check_classes(config: ModelConfig, annotations: Annotations, checkpoint: str
         )
 
 
-Predict: TypeAlias = Callable[[list[Tensor]], list[dict[str, Tensor]]]  # torchvision's contract, in evaluation mode
+Predict: TypeAlias = Callable[[list[Tensor]], list[dict[str, Tensor]]]  # torchvision's interface, in evaluation mode
 
 
 def detect(
@@ -46,7 +46,7 @@ def detect(
     context: Callable[[], AbstractContextManager] = nullcontext,
     shown: bool = True,
 ) -> np.ndarray:
-    """What a detector finds in the `number` images of a loader, as `collect` has it; its mode stays as it was."""
+    """Run a detector on the `number` images of a loader, like `collect`, and restore its mode."""
 
     def predict(images: list[Tensor]) -> list[dict[str, Tensor]]:
         with torch.inference_mode(), context():
@@ -62,7 +62,7 @@ def detect(
 def collect(
     predict: Predict, config: ModelConfig, loader: DetectionLoader, number: int, *, shown: bool = True
 ) -> np.ndarray:
-    """Detections in the `number` images of a loader: (N, 7) float64 rows image id, x, y, w, h, score, category id."""
+    """Collect detections in the `number` images of a loader: (N, 7) image id, x, y, w, h, score, category id."""
     rows = [np.zeros((0, COLUMNS))]
     with ProgressBar("evaluate", number, shown=shown) as bar:
         for images, targets in loader:
@@ -72,7 +72,7 @@ def collect(
 
 
 def coco_rows(found: list[dict[str, Tensor]], targets: list[dict[str, Tensor]], config: ModelConfig) -> np.ndarray:
-    """A batch's detections (torchvision's dicts) as rows image id, x, y, w, h, score, category id: (N, 7) float64."""
+    """Convert a batch of torchvision's dicts to rows image id, x, y, w, h, score, category id: (N, 7) float64."""
     categories = torch.tensor([0, *(c.id for c in config.categories)], dtype=torch.float64)
     rows = []
     for one, target in zip(found, targets, strict=True):
@@ -86,7 +86,7 @@ def coco_rows(found: list[dict[str, Tensor]], targets: list[dict[str, Tensor]], 
 def evaluation_loader(
     data: Annotations | Dataset, batch_size: int, workers: int, *, rank: int = 0, world_size: int = 1
 ) -> DetectionLoader:
-    """Images in order, each once over all ranks."""
+    """Make a loader of images in order, each exactly once over all ranks."""
     return make_loader(
         Dataset(data) if isinstance(data, Annotations) else data,
         batch_size=batch_size,
@@ -99,7 +99,7 @@ def evaluation_loader(
 
 
 def run_predictor(predictor: Predictor, annotations: Annotations, batch_size: int, workers: int) -> np.ndarray:
-    """Detections (N, 7) of a checkpoint or exported file on all images."""
+    """Return the detections (N, 7) of a checkpoint or exported file on all images."""
     check_classes(predictor.config, annotations, predictor.path)
     loader = evaluation_loader(annotations, batch_size, workers)
     return collect(predictor.detect, predictor.config, loader, len(annotations))
@@ -108,9 +108,9 @@ def run_predictor(predictor: Predictor, annotations: Annotations, batch_size: in
 def measure_targets(
     path: str | Path, annotations: Annotations, batch_size: int, workers: int, device: str | None
 ) -> RegressionTargets:
-    """What a checkpoint's stages are asked to regress on all images (Figure 2)."""
+    """Measure the regression targets of a checkpoint's stages on all images (Figure 2)."""
     place = choose_device(device)
     model = load(path, device=place)
     check_classes(model.config, annotations, path)
-    torch.manual_seed(0)  # the first stage draws a sample
+    torch.manual_seed(0)  # the first stage samples randomly
     return regression_targets(model, evaluation_loader(annotations, batch_size, workers))

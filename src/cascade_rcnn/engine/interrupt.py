@@ -1,4 +1,4 @@
-"""Signals that ask a process to end: Ctrl-C, a scheduler's SIGTERM, the SIGHUP of a terminal that closes."""
+"""Signals that ask a process to stop: Ctrl-C, a scheduler's SIGTERM, the SIGHUP of a closing terminal."""
 
 import os
 import signal
@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Self
 
-# SIGHUP, which a closed terminal sends, does not exist on Windows.
+# SIGHUP, sent by a closing terminal, does not exist on Windows.
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class Interrupted(Exception):  # noqa: N818  not an error: the user asked for it
-    """The user stopped it by Ctrl-C (or a scheduler by SIGTERM); what it did is saved, and the same call continues.
+    """Stopped by Ctrl-C (or a scheduler's SIGTERM); progress is saved, and the same call continues.
 
     >>> try:
     ...     result = train("recipe.json", data="shapes", output="runs/stopped", epochs=1)
@@ -21,7 +21,7 @@ class Interrupted(Exception):  # noqa: N818  not an error: the user asked for it
 
 
 class StopRequest:
-    """Inside the block a signal sets `asked`, and the step is finished first; a second one interrupts at once."""
+    """Inside the block, a signal sets `asked`, so that the current step can finish; a second one interrupts at once."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -37,13 +37,13 @@ class StopRequest:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        with suppress(OSError):  # the terminal may be what has gone
-            os.write(1, b"\nstopping after this step; once more to stop at once\n")  # print may be what was interrupted
+        with suppress(OSError):  # the terminal may be gone
+            os.write(1, b"\nstopping after this step; repeat to stop immediately\n")  # print may be interrupted
 
 
 @contextmanager
 def ending_cleanly() -> Iterator[None]:
-    """Inside the block every such signal is a KeyboardInterrupt, so that half-written files are taken away."""
+    """Turn these signals into KeyboardInterrupt inside the block, so that partial files are removed."""
     before = _handle(_interrupt)
     try:
         yield
@@ -56,11 +56,11 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def _handle(handler: Callable[[int, Any], None]) -> dict[int, Any]:
-    """Set the handler, and return those before it. One that the process was started to ignore (nohup) stays ignored."""
+    """Set the handler and return the previous ones. Signals ignored from the start (nohup) remain ignored."""
     heard = [n for n in SIGNALS if n == signal.SIGINT or signal.getsignal(n) != signal.SIG_IGN]
     try:
         return {n: signal.signal(n, handler) for n in heard}
-    except ValueError:  # not the main thread, where signals do not arrive
+    except ValueError:  # not in the main thread, which receives signals
         return {}
 
 

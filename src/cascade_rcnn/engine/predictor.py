@@ -1,4 +1,4 @@
-"""A picklable predictor over images: a checkpoint or an exported file by its path."""
+"""A picklable predictor for a checkpoint or exported file."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images import to_tensor
+from cascade_rcnn.image_tensors import to_tensor
 from cascade_rcnn.inputs import ImageLike, spread
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector, to_numpy
@@ -27,12 +27,12 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager:
-    """The context in which a model runs at this precision."""
+    """Return the autocast context of a precision."""
     return nullcontext() if precision == "fp32" else torch.autocast(device.type, DTYPES[precision])
 
 
 def choose_device(name: str | None) -> torch.device:
-    """The device of this name, or a GPU where there is one. Raises UserError when it is not there."""
+    """Return the device of this name, or a GPU if there is one. Raises UserError if it is not available."""
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.empty(0, device=device)
@@ -42,10 +42,10 @@ def choose_device(name: str | None) -> torch.device:
 
 
 class Predictor:
-    """A detector by its file: `predictor(images)` gives `supervision.Detections`, as `Detector.predict` does.
+    """A detector loaded from a file: `predictor(images)` returns `supervision.Detections`, like `Detector.predict`.
 
-    It pickles as a path and a few settings and loads the model where it is first called, so that a pool of processes
-    or a Ray data pipeline can map it over shards.
+    It is pickled as a path and a few settings, and loads the model on its first call, so that a process pool or a Ray
+    Data pipeline can map it over shards.
 
     >>> predictor = Predictor("starter", min_size=320)
     >>> len(predictor("photo.jpg")) > 0
@@ -64,17 +64,17 @@ class Predictor:
         trust: bool = False,
         **inference: Unpack[InferenceOptions],
     ) -> None:
-        """A checkpoint, or a file that `cascade-rcnn export` wrote (.onnx, .xml, .pt2).
+        """path: a checkpoint, or a file written by `cascade-rcnn export` (.onnx, .xml, .pt2).
 
-        The device defaults to a GPU where there is one; `inference`: what `cascade_rcnn.load` may override. An
-        exported file has all of that built in: UserError where it is asked to change. `trust` as `Runtime` has it.
+        The device defaults to a GPU if there is one; `inference` are the overrides of `cascade_rcnn.load`. Exported
+        files have all of these built in; changing them raises UserError. `trust` is as in `Runtime`.
         """
         self.path, self.device, self.inference, self.trust = Path(path), device, inference, trust
         self.precision: Precision = precision
         self._model: Detector | Runtime | None = None
         self._process = os.getpid()
         if self.path.suffix in SUFFIXES and (inference or precision != "fp32" or device not in (None, "cpu")):
-            raise UserError(f"{path}: an exported file keeps the settings, precision and device it was exported with")
+            raise UserError(f"{path}: the settings, precision and device of an exported file cannot be changed")
 
     @property
     def model(self) -> Detector | Runtime:
@@ -96,7 +96,7 @@ class Predictor:
 
     @property
     def class_names(self) -> list[str]:
-        """Names of labels 1..M, in order."""
+        """The names of labels 1..M, in order."""
         return [category.name for category in self.config.categories]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -116,7 +116,7 @@ class Predictor:
     ) -> "Iterator[supervision.Detections]": ...
 
     def __call__(self, images: Any, threshold: float = 0.5, batch_size: int | None = None) -> Any:
-        """Detect in an image, or in several, as `Detector.predict` does, and in the same forms."""
+        """Detect objects in one or several images, with the same inputs and outputs as `Detector.predict`."""
 
         def detect(batch: list[ImageLike]) -> "list[supervision.Detections]":
             found = self.detect([to_tensor(image) for image in batch])
@@ -128,14 +128,15 @@ class Predictor:
 
     @torch.inference_mode()
     def detect(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
-        """Tensors (3, H, W) in one batch -> all that the model finds, as torchvision has it, on the CPU.
+        """Detect in tensors (3, H, W) as one batch; returns all detections in torchvision's format, on the CPU.
 
-        Dicts `boxes` (N, 4) XYXY in pixels of the image given, `scores` (N,), `labels` (N,) in 1..M, best first.
+        These are dicts with `boxes` (N, 4), XYXY in pixels of the input image, `scores` (N,) and `labels` (N,) in 1..M,
+        sorted by score.
         """
         model = self.model
         if isinstance(model, Runtime):
             return detect_with_runtime(model, images)
-        if self._process != os.getpid():  # a forked child has none of torch's threads, and would wait for them
+        if self._process != os.getpid():  # torch's threads do not exist in a forked child, which would hang
             torch.set_num_threads(1)
             self._process = os.getpid()
         with autocast(model.preprocess.mean.device, self.precision):
@@ -144,6 +145,6 @@ class Predictor:
 
 
 def detect_with_runtime(runtime: Runtime, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
-    """Tensors (3, H, W) -> what an exported model finds, as `Predictor.detect` has it."""
+    """Detect in tensors (3, H, W) with an exported model; the output is that of `Predictor.detect`."""
     found = runtime.detect([image.permute(1, 2, 0).cpu().numpy() for image in images])
     return [{name: torch.from_numpy(value) for name, value in one.items()} for one in found]

@@ -1,4 +1,4 @@
-"""How far a long computation is: a bar on a terminal, a line now and then elsewhere."""
+"""Progress display: a bar on terminals, occasional lines elsewhere."""
 
 import sys
 import time
@@ -8,9 +8,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class ProgressBar:
-    """Images done, loss, images/s and time left; on a terminal a bar, elsewhere a line every half minute or at the end.
+    """Shows images done, loss, images/s and time left: a bar on terminals, elsewhere a line every 30 s and at the end.
 
-    The time left is that of the whole training: of this bar's images and of `later` ones.
+    The time left covers the whole training run: this bar's images and `later` ones.
     """
 
     _SECONDS_BETWEEN_LINES = 30.0
@@ -30,7 +30,7 @@ class ProgressBar:
         self._bar.stop()
 
     def advance(self, images: int, text: str) -> None:
-        """`images` more are done; `text` says how it goes."""
+        """Advance by a number of images; `text` is shown as status."""
         self.done += images
         now = time.monotonic()
         rate = self.done / max(1e-9, now - self.started)
@@ -44,7 +44,7 @@ class ProgressBar:
 
 
 def _duration(seconds: float) -> str:
-    """As a reader rounds it: 40 s, 12 min, 3.5 h."""
+    """Format a duration: 40 s, 12 min, 3.5 h."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -1,4 +1,4 @@
-"""How good detections are."""
+"""Evaluation of detections."""
 
 from cascade_rcnn.evaluation.coco import ClassMetrics, Metrics, evaluate_boxes
 from cascade_rcnn.evaluation.detections import load_detections, save_detections

@@ -23,15 +23,15 @@ from cascade_rcnn.text import count, printable
 Array: TypeAlias = np.ndarray
 
 IOU_THRESHOLDS = tuple(percent / 100 for percent in range(50, 100, 5))
-LIMIT = 100  # detections of an image and class that count, by COCO's rule
+LIMIT = 100  # detections per image and class that count in COCO
 COLUMNS = 7  # image id, x, y, width, height, score, category id
 
-_LARGEST_ID = 2**53  # whole numbers beyond it are not exact in float64
+_LARGEST_ID = 2**53  # larger integers are not exact in float64
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassMetrics:
-    """One class: AP in 0..1 (NaN without ground truth) and its number of ground-truth boxes, crowds left out.
+    """Metrics of one class: AP in 0..1 (NaN without ground truth) and number of ground-truth boxes, without crowds.
 
     >>> person = evaluate("starter", "people.json", workers=0).per_class[0]
     >>> person.name, person.boxes > 0
@@ -47,10 +47,10 @@ class ClassMetrics:
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
-    """COCO's figures in 0..1; NaN where there is no ground truth (where pycocotools says -1).
+    """COCO metrics in 0..1; NaN if there is no ground truth (-1 in pycocotools).
 
-    `ap` is the mean over IoU 0.50:0.05:0.95, `precision_by_iou` the AP at each of the ten, `ar10` the average recall
-    with ten detections an image; small, medium and large are divided at areas 32 x 32 and 96 x 96.
+    `ap` is the mean over IoU 0.50:0.05:0.95, `precision_by_iou` the AP at each of these ten thresholds, `ar10` the
+    average recall with ten detections per image; small, medium and large are separated at areas of 32 x 32 and 96 x 96.
 
     >>> metrics = evaluate("starter", "people.json", workers=0)
     >>> metrics.ap <= metrics.ap50, len(metrics.precision_by_iou)
@@ -80,38 +80,38 @@ class Metrics:
     boxes: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; NaN becomes None."""
+        """Convert to plain JSON values; NaN becomes None."""
         return _nan_to_none(dataclasses.asdict(self))
 
     def save(self, path: str | Path) -> None:
-        """Write them as JSON, whole or not at all."""
+        """Write the metrics as JSON, atomically."""
         write_json(Path(path), self.to_dict())
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`, also after a round through JSON."""
+        """Invert `to_dict`, also after a round trip through JSON."""
         by_iou = [_none_to_nan(value) for value in values["precision_by_iou"]]
         classes = [ClassMetrics(**{k: _none_to_nan(v) for k, v in one.items()}) for one in values["per_class"]]
         plain = {name: _none_to_nan(value) for name, value in values.items()}
         return cls(**plain | {"precision_by_iou": tuple(by_iou), "per_class": tuple(classes)})
 
     def table(self, width: int = 80) -> Table:
-        """The figures, 0..1, in a table of at most `width` columns: a row for the whole set and one for each class."""
+        """Format the metrics, 0..1, as a table of at most `width` columns: a row for the dataset and one per class."""
         shown = [one for one in _COLUMNS if width >= _WIDE or one.always]
         table = Table(
-            title=f"{count(self.images, 'image')}, {count(self.boxes, 'box')}; figures from 0 to 1",
+            title=f"{count(self.images, 'image')}, {count(self.boxes, 'box')}; metrics from 0 to 1",
             box=SIMPLE_HEAD,
             padding=0,
             show_edge=False,
         )
-        numbers = 6 * len(shown) + max(6, len(str(self.boxes)) + 1)  # a name may be cut, a figure never
+        numbers = 6 * len(shown) + max(6, len(str(self.boxes)) + 1)  # names may be truncated, numbers never
         table.add_column("class", no_wrap=True, max_width=max(8, width - numbers))
         table.add_column("boxes", justify="right", no_wrap=True)
         for one in shown:
             table.add_column(one.head, justify="right", no_wrap=True, min_width=5)
         table.add_row("all", str(self.boxes), *(_figure(getattr(self, one.name)) for one in shown))
         table.add_section()
-        for row in self.per_class:  # a name is text, whatever markup it looks like
+        for row in self.per_class:  # names are not markup
             figures = (_figure(getattr(row, one.name, None)) for one in shown)
             table.add_row(Text(printable(row.name)), str(row.boxes), *figures)
         return table
@@ -120,7 +120,7 @@ class Metrics:
 class _Column(NamedTuple):
     head: str
     name: str
-    always: bool = True  # or in a wide table only
+    always: bool = True  # otherwise only in wide tables
 
 
 _WIDE = 110
@@ -135,10 +135,10 @@ _COLUMNS = (
 def evaluate_boxes(
     ground_truth: Annotations, detections: Array, *, source: str | Path = "detections", limit: int = LIMIT
 ) -> Metrics:
-    """COCO's figures for detections (N, 7) float64, in any order; at most the best `limit` an image and class count.
+    """Compute COCO metrics of detections (N, 7) float64, in any order; the top `limit` per image and class count.
 
-    A ground-truth box marked `ignore` counts as a crowd: detections inside it are neither right nor wrong.
-    Raises UserError, naming `source` and the entry, for a detection that is not finite or of an unknown image or
+    A ground-truth box marked `ignore` is a crowd: detections inside it are neither true nor false positives.
+    Raises UserError, naming `source` and the entry, for a detection that is not finite or has an unknown image or
     category.
     """
     detections = np.ascontiguousarray(detections, dtype=np.float64)
@@ -154,7 +154,7 @@ def evaluate_boxes(
 
 
 def crowding_note(truth: Annotations, limit: int = LIMIT) -> str | None:
-    """A warning where an image has more objects of a class than detections count: they cannot all be found."""
+    """Return a warning if an image has more objects of a class than detections that count."""
     image = np.repeat(np.arange(len(truth)), np.diff(truth.first.numpy()))
     real = ~truth.ignore.numpy()
     cells, numbers = np.unique(np.stack([image[real], truth.labels.numpy()[real]]), axis=1, return_counts=True)
@@ -162,7 +162,7 @@ def crowding_note(truth: Annotations, limit: int = LIMIT) -> str | None:
         return None
     name = truth.file_names[int(cells[0, numbers.argmax()])]
     return (
-        f"only the {limit} best detections of an image and class count, but {name} has {numbers.max()} objects of one; "
+        f"only the top {limit} detections per image and class count, but {name} has {numbers.max()} objects of one; "
         "raise --max-detections to count them all"
     )
 
@@ -192,7 +192,7 @@ def check_detections(detections: Array, ground_truth: Annotations, source: str |
 
 
 def to_hotcoco(truth: Annotations) -> hotcoco.COCO:
-    """The ground truth as the evaluator takes it."""
+    """Convert the ground truth for the evaluator."""
     sizes = zip(truth.image_ids.tolist(), truth.image_sizes.tolist(), strict=True)
     category_ids = np.array([category.id for category in truth.categories], dtype=np.int64)
     count = len(truth.boxes)
@@ -202,16 +202,16 @@ def to_hotcoco(truth: Annotations) -> hotcoco.COCO:
         np.repeat(truth.image_ids.numpy(), np.diff(truth.first.numpy())),
         category_ids[truth.labels.numpy() - 1],
         truth.boxes.numpy(),
-        ids=np.arange(1, count + 1),  # never 0, which pycocotools' matching takes for "unmatched"
+        ids=np.arange(1, count + 1),  # never 0, which means "unmatched" in pycocotools
         area=truth.areas.numpy(),
         iscrowd=truth.ignore.numpy(),
     )
 
 
 def _summarise(truth: Annotations, precision: Array, recall: Array, category_ids: list[int]) -> Metrics:
-    """Precision (10 IoUs, 101 recalls, classes, 4 areas, 3 limits) and recall (10, classes, 4, 3) -> figures.
+    """Precision (10 IoUs, 101 recalls, classes, 4 areas, 3 limits) and recall (10, classes, 4, 3) -> metrics.
 
-    Areas are all, small, medium, large; limits are 1, 10 and 100 detections an image. -1 means no ground truth.
+    Areas are all, small, medium, large; limits are 1, 10 and 100 detections per image. -1 means no ground truth.
     """
     by_iou = tuple(_mean(at_iou) for at_iou in precision[..., 0, -1])
     at = dict(zip(range(50, 100, 5), by_iou, strict=True))

@@ -1,7 +1,7 @@
-"""Detections as a file: COCO results, a list of {"image_id", "category_id", "bbox": [x, y, width, height], "score"}.
+"""Files of detections: COCO results, a list of {"image_id", "category_id", "bbox": [x, y, width, height], "score"}.
 
-Ours also say `file_name` and `category_name`, which other readers (pycocotools' loadRes) pass over, and by which they
-are matched to ground truth that counts its images and classes in another way.
+Files written here also contain `file_name` and `category_name`, which other readers (pycocotools' loadRes) ignore, and
+which match them to ground truth with different ids.
 """
 
 import unicodedata
@@ -22,7 +22,7 @@ _FORM = 'give a JSON list of {"image_id", "category_id", "bbox": [x, y, width, h
 
 
 class Result(msgspec.Struct, gc=False, omit_defaults=True):
-    """One detection of a results file."""
+    """One detection in a results file."""
 
     bbox: tuple[float, float, float, float]
     score: float
@@ -35,8 +35,8 @@ class Result(msgspec.Struct, gc=False, omit_defaults=True):
 def load_detections(path: str | Path, truth: Annotations | None = None) -> Array:
     """Read COCO results into (N, 7) float64: image id, x, y, width, height, score, category id.
 
-    With `truth`, entries that say `file_name` or `category_name` get the ids that it has for them, whatever ids they
-    say themselves. Raises UserError for anything else in the file, and for a name that `truth` does not have.
+    With `truth`, entries with `file_name` or `category_name` get the corresponding ids of `truth`, whatever their own
+    ids. Raises UserError for any other content, and for names that are not in `truth`.
     """
     path = Path(path)
     try:
@@ -52,9 +52,9 @@ def load_detections(path: str | Path, truth: Annotations | None = None) -> Array
 
 
 def save_detections(path: str | Path, detections: Array, truth: Annotations | None = None) -> None:
-    """Write detections (N, 7) as COCO results, whole or not at all; with the names that `truth` has for their ids.
+    """Write detections (N, 7) as COCO results, atomically, with the names that `truth` has for their ids.
 
-    Raises UserError where that cannot be done.
+    Raises UserError if they cannot be written.
     """
     names, classes = {}, {}
     if truth is not None:
@@ -69,20 +69,20 @@ def save_detections(path: str | Path, detections: Array, truth: Annotations | No
 
 
 class FileNames:
-    """Finds images of the ground truth by the file names of another listing, which may begin at another folder."""
+    """Finds images of the ground truth by file names that may be relative to another folder."""
 
     def __init__(self, truth: Annotations) -> None:
         self.source = truth.source
         self._by_base: dict[str, list[tuple[tuple[str, ...], int]]] = defaultdict(list)
-        self._names: dict[int, str] = {}  # of the other listing, by the image that they were found to be
+        self._names: dict[int, str] = {}  # the names found so far, by the image that they match
         for i, image in enumerate(truth.image_ids.tolist()):
             parts = _parts(truth.file_names[i])
             self._by_base[parts[-1]].append((parts, image))
 
     def find(self, name: str) -> int | None:
-        """The id of the image of this name, else of the one that agrees with it as far as the shorter name goes.
+        """Return the id of the image with this name, else of the image such that one name is a suffix of the other.
 
-        None where there is none. Raises UserError where there are several, or where another name was the same image.
+        None if there is none. Raises UserError if there are several, or if another name matched the same image.
         """
         wanted = _parts(name)
         known = self._by_base.get(wanted[-1], ())
@@ -94,7 +94,7 @@ class FileNames:
             raise UserError(f"{name}: {len(found)} images of {self.source} have this name; give the folder above")
         other = self._names.setdefault(found[0], name)
         if other != name:
-            raise UserError(f"{name}: it and {other} would be the same image of {self.source}; give the folder above")
+            raise UserError(f"{name}: this and {other} match the same image of {self.source}; give the folder above")
         return found[0]
 
 
@@ -109,7 +109,7 @@ def _image_ids(path: Path, results: list[Result], truth: Annotations | None) -> 
     for number, one in enumerate(results):
         if names is None or one.file_name is None:
             if one.image_id is None:
-                raise UserError(f"{path}: entry {number} says neither image_id nor file_name; {_FORM}")
+                raise UserError(f"{path}: entry {number} has neither image_id nor file_name; {_FORM}")
             found.append(one.image_id)
             continue
         if one.file_name not in ids:
@@ -126,7 +126,7 @@ def _id_of(path: Path, name: str, names: FileNames) -> int:
     if image is None:
         raise UserError(
             f"{path}: {name} is not an image of {names.source}; evaluate on annotations of the images that were "
-            "predicted, or predict those images alone (predict --annotations)"
+            "predicted, or predict only those images (predict --annotations)"
         )
     return image
 
@@ -141,7 +141,7 @@ def _category_ids(path: Path, results: list[Result], truth: Annotations | None) 
         ids = known.get(name, []) if name is not None and truth is not None else None
         if ids is None or own in ids:
             if own is None:
-                raise UserError(f"{path}: entry {number} says no category_id; {_FORM}")
+                raise UserError(f"{path}: entry {number} has no category_id; {_FORM}")
             found.append(own)
         elif len(ids) == 1:
             found.append(ids[0])

@@ -1,4 +1,4 @@
-"""Which detections are right, by image: enough to compute AP again for any weighting of the images, quickly.
+"""Matches of detections per image: enough to recompute AP quickly for any weighting of the images.
 
 D detections · N images · M classes · ten IoU thresholds, .50:.05:.95
 """
@@ -16,18 +16,18 @@ _ALL = [0.0, 1e10]  # COCO's area range "all"
 
 
 class Matches(NamedTuple):
-    """Detections matched to the ground truth as COCO does, the best 100 of an image and class."""
+    """Detections matched to the ground truth as in COCO, the top 100 per image and class."""
 
-    image: Array  # (D,) int64: position of the image in the annotations
+    image: Array  # (D,) int64: index of the image in the annotations
     label: Array  # (D,) int64, 1..M
     score: Array  # (D,) float
-    right: Array  # (D, 10) bool: matched to an object at this IoU
-    wrong: Array  # (D, 10) bool: to none; neither: inside a crowd
-    truth: Array  # (N, M) int64: objects to find
+    right: Array  # (D, 10) bool: matched to an object at this IoU threshold
+    wrong: Array  # (D, 10) bool: unmatched; neither: inside a crowd
+    truth: Array  # (N, M) int64: number of objects to detect
 
 
 def match(ground_truth: Annotations, detections: Array) -> Matches:
-    """The matches of detections (N, 7). Raises UserError for what `evaluate_boxes` refuses."""
+    """Match detections (N, 7) to the ground truth. Raises UserError like `evaluate_boxes`."""
     detections = np.ascontiguousarray(detections, dtype=np.float64)
     check_detections(detections, ground_truth, "detections")
     reference = to_hotcoco(ground_truth)
@@ -51,7 +51,7 @@ def _nothing() -> tuple[Array, ...]:
 
 
 def _columns(one: dict, image: int, label: int) -> tuple[Array, ...]:
-    """One image and class of hotcoco's `eval_imgs`, detection by detection."""
+    """Convert one image and class of hotcoco's `eval_imgs` to columns with a row per detection."""
     number = len(one["dtIds"])
     matched = np.array(one["dtMatched"], np.bool_).reshape(len(IOU_THRESHOLDS), number).T
     ignored = np.array(one["dtIgnore"], np.bool_).reshape(len(IOU_THRESHOLDS), number).T
@@ -60,7 +60,7 @@ def _columns(one: dict, image: int, label: int) -> tuple[Array, ...]:
 
 
 def count_objects(truth: Annotations) -> Array:
-    """Objects of each image and class that are not ignored, (N, M)."""
+    """Count the objects per image and class that are not ignored, (N, M)."""
     images, classes = len(truth), len(truth.categories)
     image = np.repeat(np.arange(images), np.diff(truth.first.numpy()))
     real = ~truth.ignore.numpy()
@@ -69,7 +69,7 @@ def count_objects(truth: Annotations) -> Array:
 
 
 class AveragePrecision:
-    """AP at the ten IoUs for weights of the images: a weight of 2 is the image twice in the set, 0 is without it."""
+    """AP at the ten IoUs with weighted images: a weight of 2 counts an image twice, 0 leaves it out."""
 
     def __init__(self, matches: Matches) -> None:
         self.truth = matches.truth
@@ -81,7 +81,7 @@ class AveragePrecision:
             self._classes.append((k, matches.image[rows], *flags))
 
     def __call__(self, weights: Array | None = None) -> Array:
-        """(10,): the mean over the classes that have objects; NaN where none has. `weights` (N,), default 1."""
+        """Return (10,), the mean over classes with objects, NaN if there are none. `weights` are (N,), default 1."""
         weights = np.ones(len(self.truth)) if weights is None else weights
         objects = weights @ self.truth
         found = [
@@ -93,12 +93,12 @@ class AveragePrecision:
 
 
 def _of_class(right: Array, wrong: Array, objects: float) -> Array:
-    """Precision at 101 recalls, averaged: (10, D) by falling score -> (10,)."""
+    """Average the precision at 101 recalls: (10, D), sorted by descending score -> (10,)."""
     if right.shape[1] == 0:
         return np.zeros(len(right))
     hits, misses = right.cumsum(axis=1), wrong.cumsum(axis=1)
     precision = hits / np.maximum(hits + misses, 1e-12)
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    envelope = np.concatenate([envelope, np.zeros((len(right), 1))], axis=1)  # recalls never reached
+    envelope = np.concatenate([envelope, np.zeros((len(right), 1))], axis=1)  # recalls that are not reached
     recall = hits / objects
     return np.array([row[np.searchsorted(r, _RECALLS)].mean() for row, r in zip(envelope, recall, strict=True)])

@@ -1,4 +1,4 @@
-"""The quality of hypotheses: their IoU at each stage, and what each regressor is asked for and achieves.
+"""The quality of hypotheses: their IoU at each stage, and the targets and results of each regressor.
 
 B images · K boxes · T stages · N_t boxes of stage t
 """
@@ -20,43 +20,43 @@ from cascade_rcnn.structures import Proposals, Targets, TrainedOn
 
 Batches: TypeAlias = Iterable[tuple[list[Tensor], list[dict[str, Tensor]]]]
 
-_STEADY = 1000  # positives that a mean and a deviation to two digits take
+_STEADY = 1000  # positives needed for a mean and standard deviation to two digits
 
 
 class RegressionTargets(NamedTuple):
-    """Of each stage, for the positives that it is trained on."""
+    """Regression targets of each stage, for the positives that it is trained on."""
 
-    deltas: list[np.ndarray]  # T of (N_t, 4): equation 2, not normalised
-    ious: list[np.ndarray]  # T of (N_t,): of the input box with the ground truth
+    deltas: list[np.ndarray]  # T of (N_t, 4): equation 2, unnormalised
+    ious: list[np.ndarray]  # T of (N_t,): IoU of the input box with the ground truth
 
     @property
     def mean(self) -> tuple[tuple[float, ...], ...]:
-        """As `ModelOptions.stage_means` takes it."""
+        """The means, as values of `ModelOptions.stage_means`."""
         return tuple(tuple(float(x) for x in stage.mean(axis=0)) for stage in self.deltas)
 
     @property
     def std(self) -> tuple[tuple[float, ...], ...]:
-        """As `ModelOptions.stage_stds` takes it."""
+        """The standard deviations, as values of `ModelOptions.stage_stds`."""
         return tuple(tuple(float(x) for x in stage.std(axis=0)) for stage in self.deltas)
 
     @property
     def note(self) -> str | None:
-        """A warning where a stage has too few positives to go by."""
+        """Return a warning if a stage has too few positives to be reliable."""
         fewest = min(len(stage) for stage in self.deltas)
         return f"a stage has only {fewest} positives; measure on more images" if fewest < _STEADY else None
 
 
 class StageSamples(NamedTuple):
-    """What each stage is trained on of the detector's own boxes, without ground truth that is appended."""
+    """The boxes produced by the detector itself that each stage is trained on, without appended ground truth."""
 
     ious: list[np.ndarray]  # T of (N_t,): IoU of the input box with its ground truth; 0 in an image without objects
-    deltas: list[np.ndarray]  # T of (N_t, 4): equation 2 to that ground truth, not normalised
+    deltas: list[np.ndarray]  # T of (N_t, 4): unnormalised deltas to it (equation 2)
 
 
 def regression_targets(detector: Detector, batches: Batches) -> RegressionTargets:
-    """Equation 2 from each stage's positives to their ground truth, over (images, targets) as training takes them.
+    """Compute equation 2 from each stage's positives to their ground truth, over (images, targets) as in training.
 
-    Proposals, appended ground truth and samples are training's. Raises UserError where a stage has no positives.
+    Proposals, appended ground truth and sampling are as in training. Raises UserError if a stage has no positives.
     """
     number = detector.roi_heads.trained
     deltas: list[list[Tensor]] = [[] for _ in range(number)]
@@ -66,15 +66,15 @@ def regression_targets(detector: Detector, batches: Batches) -> RegressionTarget
         deltas[t].append(box_ops.encode(trained.output.boxes, trained.truth)[positive].cpu())
         ious[t].append(trained.iou[positive].cpu())
     if any(sum(map(len, stage)) == 0 for stage in deltas):
-        raise UserError("a stage has no positives on these images; measure on more, or with a model that is trained")
+        raise UserError("a stage has no positives on these images; use more images, or a trained model")
     return RegressionTargets([torch.cat(x).numpy() for x in deltas], [torch.cat(x).numpy() for x in ious])
 
 
 def training_samples(detector: Detector, batches: Batches) -> StageSamples:
-    """The boxes that each stage is trained on (Figures 2 and 4): stage 1 a sample of the RPN's, then what it hands on.
+    """Collect the boxes that each stage is trained on (Figures 2 and 4): proposals, then earlier stages' outputs.
 
-    Ground truth that is appended to the proposals is left out, and what stages make of it: the figures show what the
-    detector produces from its own proposals.
+    Ground truth appended to the proposals, and boxes refined from it, are left out: the figures show what the detector
+    produces from its own proposals.
     """
     number = detector.roi_heads.trained
     ious = [[torch.zeros(0)] for _ in range(number)]
@@ -88,7 +88,7 @@ def training_samples(detector: Detector, batches: Batches) -> StageSamples:
 
 @torch.no_grad()
 def _trained_on(detector: Detector, batches: Batches) -> Iterator[tuple[int, TrainedOn]]:
-    """Stage by stage, batch by batch: what training would see with these weights."""
+    """Yield what training would see with these weights, per batch and stage."""
     with _as_in_training(detector):
         for images, targets in batches:
             batch = detector.preprocess(list(images))
@@ -100,7 +100,7 @@ def _trained_on(detector: Detector, batches: Batches) -> Iterator[tuple[int, Tra
 
 @contextmanager
 def _as_in_training(detector: Detector) -> Iterator[None]:
-    """As many proposals as in training; batch norm keeps its statistics."""
+    """Use as many proposals as in training, but keep batch norm's statistics."""
     was_training = detector.training
     detector.eval()
     detector.rpn.train()
@@ -111,7 +111,7 @@ def _as_in_training(detector: Detector) -> Iterator[None]:
 
 
 def trajectory(cascade: Cascade, features: list[Tensor], proposals: Proposals, sizes: Tensor) -> list[Tensor]:
-    """Each box's way through the stages, T + 1 of (B, K, 4), clipped to the image: the proposal, then every output."""
+    """Trace each box through the stages, T + 1 of (B, K, 4), clipped to the image: the proposal, then every output."""
     last = len(cascade.stages)
     outputs = cascade.run(features, proposals.boxes, sizes, last)
     last_boxes = cascade.refine(last, outputs[-1], sizes)
@@ -119,10 +119,10 @@ def trajectory(cascade: Cascade, features: list[Tensor], proposals: Proposals, s
 
 
 class LocalizationCurve:
-    """IoU in -> IoU out (Figures 1 (c) and 7 (a)): proposals by their IoU with an object, in `BINS`.
+    """Output IoU as a function of input IoU (Figures 1 (c) and 7 (a)), with proposals in `BINS` of their IoU.
 
-    For each bin and each step 0 (the proposal itself), 1, ..., T: the mean IoU with that same object, and how many
-    boxes that is the mean of.
+    For each bin and step 0 (the proposal itself), 1, ..., T: the mean IoU with the same object, and the number of
+    boxes.
     """
 
     BINS = np.linspace(0.5, 1.0, 11)
@@ -132,7 +132,7 @@ class LocalizationCurve:
         self.total = np.zeros((steps + 1, len(self.BINS) - 1))
 
     def add(self, boxes: list[Tensor], valid: Tensor, targets: Targets) -> None:
-        """Boxes as `trajectory` returns them, valid (B, K)."""
+        """Add boxes as returned by `trajectory`, and their mask valid (B, K)."""
         matches = match(boxes[0], valid, targets, positive_iou=float(self.BINS[0]))
         truth = box_ops.gather(targets.boxes, matches.matched)
         number = np.digitize(matches.iou[matches.positive].double().cpu().numpy(), self.BINS[1:-1])
@@ -143,16 +143,16 @@ class LocalizationCurve:
 
     @property
     def mean(self) -> np.ndarray:
-        """(T + 1, bins); NaN where a bin is empty. Row 0 is the mean IoU of the inputs."""
+        """Return means (T + 1, bins), NaN for empty bins. Row 0 is the mean IoU of the inputs."""
         with np.errstate(invalid="ignore"):
             return self.total / self.count
 
     def to_dict(self) -> dict[str, list]:
-        """Plain JSON values; None where a bin is empty."""
+        """Convert to plain JSON values; None for empty bins."""
         mean = [[None if np.isnan(x) else float(x) for x in row] for row in self.mean]
         return {"edges": self.BINS.tolist(), "count": self.count.tolist(), "mean": mean}
 
 
 def _pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
-    """(..., 4), (..., 4) -> (...): of each box with its partner."""
+    """Compute the IoU of paired boxes: (..., 4), (..., 4) -> (...)."""
     return box_ops.iou(a[..., None, :].float(), b[..., None, :].float())[..., 0, 0]

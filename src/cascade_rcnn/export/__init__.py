@@ -1,1 +1,1 @@
-"""Models out: one graph, three formats, always verified."""
+"""Model export: one graph, three formats, always verified."""

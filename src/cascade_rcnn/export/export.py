@@ -1,4 +1,4 @@
-"""From a checkpoint to a verified file: capture, write aside, compare, rename."""
+"""Export a checkpoint to a verified file: capture, write aside, compare, rename."""
 
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ import torch
 
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.data.shapes import draw
+from cascade_rcnn.decoding import decode_image
 from cascade_rcnn.engine.evaluate import run_predictor
 from cascade_rcnn.engine.predictor import Predictor
 from cascade_rcnn.errors import UserError
@@ -24,7 +25,6 @@ from cascade_rcnn.export.verify import TOLERANCES, Difference, Found, compare
 from cascade_rcnn.files import folder_aside
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
-from cascade_rcnn.pixels import read_pixels
 from cascade_rcnn.runtime import Description, Runtime
 from cascade_rcnn.runtime.description import ExportPrecision
 from cascade_rcnn.runtime.runtime import LEAST, prepare
@@ -40,28 +40,28 @@ class Request:
 
     format: Format = "onnx"
     precision: ExportPrecision = "fp32"
-    dynamic: bool = False  # any batch, height and width; else one image, fitted into `size`
+    dynamic: bool = False  # any batch size, height and width; otherwise one image, fitted into `size`
     size: tuple[int, int] | None = None  # (height, width); default: the model's short and long side
-    images: tuple[Path, ...] = ()  # default: a photograph and two generated scenes
-    validation: Annotations | None = None  # AP before and after; int8 needs it, and calibrates on its images
+    images: tuple[Path, ...] = ()  # default: a photo and two generated scenes
+    validation: Annotations | None = None  # for the AP before and after; int8 is calibrated on it
     calibration: int = 128  # images
     max_drop: float = 0.02  # AP that int8 may lose (0..1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What came of it."""
+    """The result of an export."""
 
     path: Path
     megabytes: float
     difference: Difference
-    ap: tuple[float, float] | None  # of the checkpoint and of the export
+    ap: tuple[float, float] | None  # of the checkpoint and of the exported file
 
 
 def export(checkpoint: Path, output: Path, request: Request) -> Report:
-    """Export a checkpoint to `output`; the file appears only once it is verified.
+    """Export a checkpoint to `output`; the file only appears once it has been verified.
 
-    Raises UserError for a request that cannot be met, an export beyond its tolerance, or an unwritable output.
+    Raises UserError for an invalid request, an export outside its tolerance, or an unwritable output.
     """
     _check(request, output)
     detector = load(checkpoint)
@@ -71,11 +71,11 @@ def export(checkpoint: Path, output: Path, request: Request) -> Report:
         precision=request.precision,
         size=None if request.dynamic else _fixed_size(detector, request.size),
     )
-    pictures = [read_pixels(path) for path in request.images] or _default_pictures()
+    pictures = [decode_image(path) for path in request.images] or _default_pictures()
     with _aside(output) as path:
         _write(detector, description, request, path)
         difference = _difference(detector, Runtime(path, trust=True), pictures)
-        if request.precision != "int8":  # whose detections differ, and are judged by their AP
+        if request.precision != "int8":  # int8 detections differ, and are judged by their AP
             difference.check(TOLERANCES[request.precision])
         ap = _average_precision(checkpoint, path, request)
         size = sum(file.stat().st_size for file in path.parent.iterdir())
@@ -84,12 +84,12 @@ def export(checkpoint: Path, output: Path, request: Request) -> Report:
 
 def _check(request: Request, output: Path) -> None:
     if output.suffix != SUFFIX[request.format]:
-        raise UserError(f"{output}: a file of format {request.format} ends in {SUFFIX[request.format]}; name it so")
+        raise UserError(f"{output}: files of format {request.format} end in {SUFFIX[request.format]}; use this suffix")
     if request.size is not None and request.dynamic:
-        raise UserError("--dynamic takes any size: leave out --size, or --dynamic")
+        raise UserError("--dynamic accepts any size: leave out --size, or --dynamic")
     if request.precision == "int8":
         if request.format == "torch-export":
-            raise UserError("int8 runs in onnx and openvino files only; choose one of these formats")
+            raise UserError("int8 is only supported in onnx and openvino files; choose one of these formats")
         if request.validation is None:
             raise UserError("int8 needs images to calibrate on and to measure its AP: give --annotations")
     needed = {"onnx": ["onnx", "onnxscript", "onnxruntime"], "torch-export": []}
@@ -101,7 +101,7 @@ def _check(request: Request, output: Path) -> None:
 
 
 def _fixed_size(detector: Detector, wanted: tuple[int, int] | None) -> tuple[int, int]:
-    """The height and width of a fixed input: what is wanted, else the model's landscape format."""
+    """Return height and width of a fixed input: as requested, else the model's landscape format."""
     config = detector.config.preprocess
     if wanted is None:
         if config.min_size is None:
@@ -114,29 +114,29 @@ def _fixed_size(detector: Detector, wanted: tuple[int, int] | None) -> tuple[int
 
 
 def _default_pictures() -> list[np.ndarray]:
-    """A photograph that comes with matplotlib, upright and sideways, and generated scenes."""
+    """Return a photo that is included in matplotlib, upright and rotated, and generated scenes."""
     import matplotlib
 
-    photo = read_pixels(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg")
+    photo = decode_image(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg")
     scenes = [draw("val", k, size=size, seed=0).pixels for k, size in enumerate([(240, 320), (400, 300)])]
     return [photo, np.ascontiguousarray(photo.swapaxes(0, 1)), *scenes]
 
 
 @contextmanager
 def _aside(output: Path) -> Iterator[Path]:
-    """A path of the same name in a folder of its own; what lies there moves beside `output` when all went well."""
+    """Yield a path of the same name in a temporary folder, whose files replace those at `output` on success."""
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with folder_aside(output) as folder:
             yield folder / output.name
-            for file in sorted(folder.iterdir()):  # .bin before .xml: weights before what refers to them
+            for file in sorted(folder.iterdir()):  # .bin before .xml: weights before the file that refers to them
                 file.replace(output.parent / file.name)
     except OSError as error:
         raise UserError(f"{output}: cannot be written ({error.strerror or error}); choose another output") from None
 
 
 def _write(detector: Detector, description: Description, request: Request, path: Path) -> None:
-    half = request.precision == "fp16" and request.format != "openvino"  # which stores halves and computes in float32
+    half = request.precision == "fp16" and request.format != "openvino"  # OpenVINO only stores float16
     program = capture(DetectionGraph(detector, torch.float16 if half else torch.float32), description.size)
     if request.format == "torch-export":
         to_torch.write(program, description, path)
@@ -159,16 +159,16 @@ def _write(detector: Detector, description: Description, request: Request, path:
 
 
 def _calibration(description: Description, request: Request) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Inputs of the graph from images spread over the validation set."""
+    """Yield inputs of the graph from images spread over the validation set."""
     assert request.validation is not None
     step = max(1, len(request.validation) // request.calibration)
     for k in islice(range(0, len(request.validation), step), request.calibration):
-        picture = read_pixels(request.validation.path(k))
+        picture = decode_image(request.validation.path(k))
         yield prepare([picture], description.config.preprocess, description.size, description.divisor)
 
 
 def _difference(detector: Detector, runtime: Runtime, pictures: list[np.ndarray]) -> Difference:
-    """Run both on each picture, and, where any batch goes, on two at once."""
+    """Run both on each picture and, if the batch size is dynamic, on two at once."""
     batches = [[picture] for picture in pictures]
     if runtime.description.size is None:
         batches.append(pictures[:2])
@@ -179,7 +179,7 @@ def _difference(detector: Detector, runtime: Runtime, pictures: list[np.ndarray]
         found += _split(runtime.run(images, sizes))
     difference = compare(expected, found)
     if difference.expected == 0:
-        raise UserError("the model finds nothing in the images to verify on; give --images of what it was trained for")
+        raise UserError("the model detects nothing in the images to verify on; give --images with objects it knows")
     return difference
 
 
@@ -195,12 +195,12 @@ def _eager(detector: Detector, images: np.ndarray, sizes: np.ndarray) -> tuple[n
 
 
 def _split(found: tuple[np.ndarray, np.ndarray, np.ndarray]) -> list[Found]:
-    """Each image's detections, without the empty slots."""
+    """Return each image's detections, without empty slots."""
     return [Found(b[label > 0], s[label > 0], label[label > 0]) for b, s, label in zip(*found, strict=True)]
 
 
 def _average_precision(checkpoint: Path, path: Path, request: Request) -> tuple[float, float] | None:
-    """AP of the checkpoint and of the export on the validation set. UserError where int8 lost too much."""
+    """Return the AP of checkpoint and export on the validation set. Raises UserError if int8 loses too much."""
     truth = request.validation
     if truth is None:
         return None

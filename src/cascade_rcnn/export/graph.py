@@ -1,4 +1,4 @@
-"""What is exported: the whole detector over a dense batch, from pixel values to detections.
+"""The exported graph: the whole detector on a dense batch, from pixel values to detections.
 
 B images · D detections
 """
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 
 import torch
-import torchvision  # noqa: F401  (for torch.export: the shapes of what its operators return)
+import torchvision  # noqa: F401  (for torch.export: the output shapes of its operators)
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
@@ -18,13 +18,13 @@ from cascade_rcnn.runtime.runtime import LEAST
 
 
 class DetectionGraph(nn.Module):
-    """Normalisation, network, cascade and postprocessing, on a copy of the detector made for inference."""
+    """Normalisation, network, cascade and postprocessing, on a copy of the detector optimised for inference."""
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, detector: Detector, dtype: torch.dtype = torch.float32) -> None:
-        """`dtype` is that of the network's arithmetic; boxes and scores are computed in float32."""
+        """dtype: of the network's arithmetic; boxes and scores are computed in float32."""
         super().__init__()
         self.detector = deepcopy(detector).for_inference()
         self.bgr, self.dtype = detector.config.preprocess.bgr, dtype
@@ -36,9 +36,9 @@ class DetectionGraph(nn.Module):
             layer.to(dtype)  # but not the anchors
 
     def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Images (B, 3, H, W) float32 RGB 0..255, padded with the mean; sizes (B, 2): height and width of the content.
+        """Detect in images (B, 3, H, W), float32 RGB 0..255, padded with the mean; sizes (B, 2) before padding.
 
-        Returns boxes (B, D, 4) XYXY in pixels of this input, scores (B, D), labels (B, D); label 0: an empty slot.
+        Returns boxes (B, D, 4) XYXY in pixels of this input, scores (B, D), labels (B, D); label 0 marks empty slots.
         """
         images = images.flip(1) if self.bgr else images
         pixels = ((images - self.mean) / self.std).to(self.dtype).contiguous(memory_format=torch.channels_last)
@@ -47,10 +47,10 @@ class DetectionGraph(nn.Module):
 
 
 def capture(graph: DetectionGraph, size: tuple[int, int] | None) -> ExportedProgram:
-    """The graph by torch.export, for one image of a fixed (H, W), or, with None, for any B, H and W."""
+    """Capture the graph with torch.export, for one image of fixed size (H, W) or, with None, for any B, H and W."""
     dynamic = size is None
     stride = graph.detector.preprocess.divisor  # height and width are multiples of it
-    height, width = (4 * stride, 5 * stride) if size is None else size  # any example will do
+    height, width = (4 * stride, 5 * stride) if size is None else size  # an arbitrary example
     batch = 2 if dynamic else 1
     example = (torch.zeros(batch, 3, height, width), torch.tensor([[height, width]] * batch, dtype=torch.float32))
     shapes = None
@@ -64,7 +64,7 @@ def capture(graph: DetectionGraph, size: tuple[int, int] | None) -> ExportedProg
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Deprecations within the libraries that export are not the user's business."""
+    """Silence deprecation warnings inside the export libraries, which do not concern the user."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

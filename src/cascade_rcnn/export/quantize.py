@@ -1,4 +1,4 @@
-"""int8 by nncf: post-training quantization of the network's layers, calibrated on real images."""
+"""int8 with nncf: post-training quantization of the network's layers, calibrated on real images."""
 
 import logging
 import re
@@ -16,11 +16,11 @@ _LAYERS = re.compile(r"'detector\.(backbone|pyramid|rpn\.conv|roi_heads\.heads\.
 
 
 def quantize(path: Path, inputs: Iterable[tuple[np.ndarray, np.ndarray]], output: Path) -> None:
-    """Rewrite an fp32 .onnx file in int8; `inputs` are the graph's `images` and `sizes`.
+    """Quantize an fp32 .onnx file to int8; `inputs` are values of the graph's `images` and `sizes`.
 
-    Hidden convolutions and fully connected layers become int8. The layers that put out scores and deltas stay in
-    float32 (they are small, and in int8 cost a tenth of the AP), as does everything that computes boxes from them, and
-    the gathers of RoIAlign: pixels do not survive 8 bits.
+    Hidden convolutions and fully connected layers become int8. The output layers for scores and deltas stay in float32
+    (they are small, and in int8 they cost a tenth of the AP), as does everything that computes boxes from them, and the
+    gathers of RoIAlign: pixel coordinates need more than 8 bits.
     """
     import nncf
 
@@ -41,6 +41,6 @@ def quantize(path: Path, inputs: Iterable[tuple[np.ndarray, np.ndarray]], output
 
 
 def _in_a_layer(node: onnx.NodeProto) -> bool:
-    """The node computes a hidden layer of the network."""
+    """Return whether the node belongs to a hidden layer of the network."""
     text = next((p.value for p in node.metadata_props if p.key == _SCOPES), "")
     return _LAYERS.search(text) is not None

@@ -1,4 +1,4 @@
-"""An .onnx file of standard operators: how those that ONNX lacks are spelled in it.
+"""Export to .onnx with standard operators: translations of the operators that ONNX lacks.
 
 B images · N boxes · G groups
 """
@@ -19,18 +19,18 @@ from cascade_rcnn.runtime.description import KEY, Description
 from cascade_rcnn.runtime.sessions import INPUTS, OUTPUTS
 
 _OPSET = 18
-op: Any = opset18  # whose types cannot say that an operator takes what another gives
-_NEVER = -3e38  # a score that no box has
+op: Any = opset18  # its types cannot express that operators take each other's outputs
+_NEVER = -3e38  # below the score of any box
 
 
 def write(program: ExportedProgram, description: Description, path: Path) -> None:
-    """Save the program as one file."""
+    """Save the program as a single file."""
     with quiet():
         made = torch.onnx.export(
             program,
             dynamo=True,
             verbose=False,
-            optimize=False,  # it takes most of the time; engines have optimizers of their own
+            optimize=False,  # it takes most of the time, and engines have their own optimizers
             opset_version=_OPSET,
             custom_translation_table=_TRANSLATIONS,
             input_names=list(INPUTS),
@@ -42,7 +42,7 @@ def write(program: ExportedProgram, description: Description, path: Path) -> Non
     CommonSubexpressionEliminationPass()(made.model)
     model = made.model_proto
     for node in model.graph.node:
-        # Which module a node came from is worth keeping; source lines and paths of this machine are not.
+        # Keep the names of modules, but not source lines and local paths.
         scopes = [p for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"]
         del node.metadata_props[:]
         node.metadata_props.extend(scopes)
@@ -54,7 +54,7 @@ def write(program: ExportedProgram, description: Description, path: Path) -> Non
 
 
 def _keep_mask(boxes: Any, scores: Any, groups: Any, valid: Any, iou: float) -> Any:
-    """`nms.keep_mask` by ONNX's operator, which keeps images and classes apart by itself."""
+    """`nms.keep_mask` with ONNX's operator, which separates images and classes itself."""
     number = op.Add(op.ReduceMax(groups, keepdims=0), op.Constant(value_int=1))
     group = op.Range(op.Constant(value_int=0), number, op.Constant(value_int=1))
     member = op.Equal(_unsqueeze(groups, 1), op.Unsqueeze(group, op.Constant(value_ints=[0, 2])))  # (B, G, N)
@@ -67,14 +67,14 @@ def _keep_mask(boxes: Any, scores: Any, groups: Any, valid: Any, iou: float) -> 
         op.Constant(value_floats=[float(iou)]),
         op.Constant(value_floats=[_NEVER / 2]),
     )
-    place = op.Gather(selected, op.Constant(value_ints=[0, 2]), axis=1)  # image and box of each that is kept
+    place = op.Gather(selected, op.Constant(value_ints=[0, 2]), axis=1)  # image and box of each survivor
     ones = op.Expand(op.Constant(value_int=1), op.Shape(place, start=0, end=1))
     kept = op.ScatterND(op.Expand(op.Constant(value_int=0), op.Shape(valid)), place, ones)
     return op.And(op.Cast(kept, to=onnx.TensorProto.BOOL), valid)
 
 
 def _weighted_sum(index: Any, table: Any, weight: Any) -> Any:
-    """`weighted_sum` as one gather for each of the n: all at once would hold n times the result in memory."""
+    """`weighted_sum` as n separate gathers: a single one would need n times the memory of the result."""
     total = None
     for k in range(index.shape[1]):
         row = op.Gather(index, op.Constant(value_int=k), axis=1)
@@ -85,7 +85,7 @@ def _weighted_sum(index: Any, table: Any, weight: Any) -> Any:
 
 
 def _roi_align(features: Any, rois: Any, scale: float, height: int, width: int, sampling: int, aligned: bool) -> Any:
-    """torchvision's roi_align: ONNX takes the image's number apart from the box."""
+    """torchvision's roi_align; ONNX takes image indices separately from boxes."""
     image = op.Cast(op.Gather(rois, op.Constant(value_int=0), axis=1), to=onnx.TensorProto.INT64)
     boxes = op.Gather(rois, op.Constant(value_ints=[1, 2, 3, 4]), axis=1)
     return op.RoiAlign(

@@ -1,4 +1,4 @@
-"""A .pt2 file: runs with torch and torchvision alone."""
+"""Export to a .pt2 file, which only needs torch and torchvision."""
 
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ from cascade_rcnn.runtime.description import KEY, Description
 
 
 def write(program: ExportedProgram, description: Description, path: Path) -> None:
-    """Save the program, our own operators taken apart."""
+    """Save the program with custom operators decomposed."""
     parts: dict[Any, Any] = {nms.OPERATOR: nms.single_call, weighted_sum.OPERATOR: weighted_sum.by_embedding_bag}
     with quiet():
         program = program.run_decompositions(parts)
-        with path.open("wb") as file:  # (by path, torch insists on the suffix)
+        with path.open("wb") as file:  # (with a path, torch insists on the suffix)
             torch.export.save(program, file, extra_files={KEY: description.to_json()})

@@ -1,4 +1,4 @@
-"""Does the exported file find what the detector finds? Both are run on the same pixels, and compared box by box.
+"""Verification of exports: the detector and the exported file run on the same pixels and are compared box by box.
 
 D detections
 """
@@ -11,8 +11,8 @@ import numpy as np
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.text import count
 
-_SAME = 0.8  # detections of one class that overlap this much are taken for the same
-_LARGE = 100  # pixels, of the longer side
+_SAME = 0.8  # detections of a class that overlap this much are considered the same
+_LARGE = 100  # pixels, long side
 
 
 class Found(NamedTuple):
@@ -25,12 +25,12 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Tolerance:
-    """How far an export may be from the detector."""
+    """How far an export may differ from the detector."""
 
     boxes: float  # pixels
-    relative: bool  # ... of boxes longer than 100, percent of the longer side: what rounded features are off by
+    relative: bool  # ... for boxes longer than 100, percent of the long side, which covers rounded features
     scores: float
-    missing: float  # share of the detections that may have no counterpart
+    missing: float  # fraction of detections that may lack a counterpart
 
 
 TOLERANCES = {
@@ -41,14 +41,14 @@ TOLERANCES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """The largest differences over some images."""
+    """The largest differences over a set of images."""
 
     images: int = 0
-    expected: int = 0  # detections of the detector
-    found: int = 0  # ... and of the export
-    missing: int = 0  # of either, without a counterpart in the other
+    expected: int = 0  # number of the detector's detections
+    found: int = 0  # ... and of the export's
+    missing: int = 0  # number without a counterpart in the other
     boxes: float = 0.0  # pixels
-    shift: float = 0.0  # ... and as a relative tolerance has it: of large boxes, percent of the longer side
+    shift: float = 0.0  # ... and under a relative tolerance: for large boxes, percent of the long side
     scores: float = 0.0
 
     def __str__(self) -> str:
@@ -58,20 +58,20 @@ class Difference:
         )
 
     def check(self, tolerance: Tolerance) -> None:
-        """Raise UserError where it is beyond the tolerance."""
+        """Raise UserError if the tolerance is exceeded."""
         allowed = tolerance.missing * (self.expected + self.found)
         boxes = self.shift if tolerance.relative else self.boxes
         if boxes > tolerance.boxes or self.scores > tolerance.scores or self.missing > allowed:
             large = f", {tolerance.boxes} % of boxes longer than {_LARGE}" if tolerance.relative else ""
             raise UserError(
-                f"the exported file does not find what the model finds ({self}; allowed: {tolerance.boxes} px{large}, "
+                f"the exported file's detections differ from the model's ({self}; limits: {tolerance.boxes} px{large}, "
                 f"{tolerance.scores}, {allowed:.0f} without a counterpart); nothing was written: try another format or "
                 "precision"
             )
 
 
 def compare(expected: list[Found], found: list[Found]) -> Difference:
-    """Image by image: each detection is paired with the most overlapping one of its class that is left."""
+    """Compare per image: each detection is matched to the unmatched one of its class that overlaps it most."""
     boxes, shift, scores, missing = 0.0, 0.0, 0.0, 0
     for one, other in zip(expected, found, strict=True):
         pairs = _pairs(one, other)

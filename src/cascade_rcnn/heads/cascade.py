@@ -1,6 +1,6 @@
-"""The cascade: equations 7 and 8, Figure 3 (d). One class for (a), a single stage, (b), one head repeated, and (d).
+"""The cascade: equations 7 and 8, Figure 3 (d). The same class covers (a), a single stage, and (b), a repeated head.
 
-Stage t (1..T) classifies the boxes b^t that reach it and regresses them to b^(t+1), in training and at inference alike.
+Stage t (1..T) classifies its input boxes b^t and regresses them to b^(t+1), both in training and at inference.
 
 B images · K boxes · S sampled boxes · M classes · R regressors (1 or M) · T stages
 """
@@ -22,15 +22,15 @@ from cascade_rcnn.protocols import BoxLoss
 from cascade_rcnn.sampling import Sample, keep_all, sample
 from cascade_rcnn.structures import Detections, Proposals, StageOutput, Targets, TrainedOn
 
-Features: TypeAlias = Any  # the pyramid's maps, or those as `lay_out` has them: heads take both
+Features: TypeAlias = Any  # feature maps, either plain or as returned by `lay_out`: heads accept both
 LayOut: TypeAlias = Callable[[list[Tensor]], Features]
 
 
 class Cascade(nn.Module):
-    """T stages, one after the other. A head maps (features, boxes (B, K, 4)) to logits and deltas.
+    """Run T stages in sequence. A head maps (features, boxes (B, K, 4)) to logits and deltas.
 
-    Stages may share a head: each trains it by its own u and statistics. Only the first `trained` stages are trained
-    (None: all); those behind them only run, as the iterations of equation 3 do.
+    Stages may share a head; each trains it with its own u and statistics. Only the first `trained` stages are trained
+    (None: all of them); later ones run at inference only, like the iterations of equation 3.
     """
 
     def __init__(
@@ -44,13 +44,13 @@ class Cascade(nn.Module):
         lay_out: LayOut = list,
         trained: int | None = None,
     ) -> None:
-        """`lay_out` turns the pyramid into what the heads pool from, once for all of them."""
+        """`lay_out` converts the feature maps into the form that the heads pool from, once for all heads."""
         super().__init__()
         self.lay_out = lay_out
         self.trained = len(stages) if trained is None else trained
         distinct = list(dict.fromkeys(heads))
         self.heads = nn.ModuleList(distinct)
-        self.head_of = tuple(distinct.index(head) for head in heads)  # by stage
+        self.head_of = tuple(distinct.index(head) for head in heads)  # per stage
         self.stages = tuple(stages)
         self.box_loss = box_loss
         self.semantics, self.sampling, self.inference = semantics, sampling, inference
@@ -58,11 +58,11 @@ class Cascade(nn.Module):
         self.coders = nn.ModuleList(BoxCoder(stage.mean, stage.std, clamp_shrink=clamp) for stage in stages)
 
     def head(self, t: int) -> nn.Module:
-        """The head of stage t."""
+        """Return the head of stage t."""
         return self.heads[self.head_of[t - 1]]
 
     def coder(self, t: int) -> BoxCoder:
-        """The coder of stage t: equation 2 with its statistics."""
+        """Return the box coder of stage t: equation 2 with the stage's statistics."""
         return self.coders[t - 1]  # type: ignore[return-value]
 
     # -- training: equation 8 ------------------------------------------------------------------------------------
@@ -70,7 +70,7 @@ class Cascade(nn.Module):
     def train_stages(
         self, features: list[Tensor], proposals: Proposals, targets: Targets, sizes: Tensor
     ) -> Iterator[TrainedOn]:
-        """What each stage in turn is trained on: a sample of its inputs, labelled by its u (eq. 5), and its output."""
+        """Yield what each stage is trained on: sampled inputs, labelled by the stage's u (eq. 5), and its output."""
         if self.semantics.average_pooled_gradient and self.trained > 1:
             features = [_ShareGradient.apply(x, 1 / self.trained) for x in features]  # type: ignore[misc]
         features = self.lay_out(features)
@@ -88,7 +88,7 @@ class Cascade(nn.Module):
                 proposals = self._resample(t, trained, sizes)
 
     def loss(self, trained: Sequence[TrainedOn]) -> dict[str, Tensor]:
-        """Classification and localization risk of each stage, from what `train_stages` yields."""
+        """Compute the classification and localization risks of each stage from the output of `train_stages`."""
         total: dict[str, Tensor] = {}
         for t, one in enumerate(trained, start=1):
             suffix = f"_stage{t}" if self.trained > 1 else ""
@@ -96,14 +96,14 @@ class Cascade(nn.Module):
         return total
 
     def _append_truth(self, t: int, proposals: Proposals, targets: Targets) -> tuple[Proposals, Tensor]:
-        """The stage's inputs, and which of them are ground truth."""
+        """Return the stage's inputs, and a mask of those that are ground truth."""
         is_truth = torch.zeros_like(proposals.valid)
         if t > 1 and self.semantics.append_ground_truth == "first":
             return proposals, is_truth
         return proposals.with_truth(targets), torch.cat([is_truth, targets.valid], dim=1)
 
     def _draw(self, t: int, matches: Matches) -> Sample:
-        """The first stage samples; later ones keep what reaches them (section 5.1), or sample again."""
+        """Sample for the first stage; later stages keep all of their inputs (section 5.1) or sample again."""
         if t == 1 or self.semantics.resample:
             return sample(matches, self.sampling.rois, self.sampling.positive_fraction)
         return keep_all(matches)
@@ -132,7 +132,7 @@ class Cascade(nn.Module):
         )
 
     def _risks(self, t: int, trained: TrainedOn) -> dict[str, Tensor]:
-        """Equation 8 for one stage."""
+        """Compute equation 8 for one stage."""
         number = trained.valid.sum().clamp(min=1)
         localize = losses.localization(
             self.box_loss,
@@ -152,9 +152,10 @@ class Cascade(nn.Module):
 
     @torch.no_grad()
     def _resample(self, t: int, trained: TrainedOn, sizes: Tensor) -> Proposals:
-        """The stage's output as the next stage's input (section 4.2): boxes moved, empty ones dropped.
+        """Turn a stage's output into the next stage's input (section 4.2): refine the boxes and drop empty ones.
 
-        And, where the semantics say so, positives that were their object as good as exactly before they moved.
+        If the semantics ask for it, also drop positives that already matched their object almost exactly before
+        refinement.
         """
         labels = torch.where(trained.labels > 0, trained.labels, self._likeliest(trained.output.logits))
         boxes = self.refine(t, trained.output, sizes, labels)
@@ -168,7 +169,7 @@ class Cascade(nn.Module):
     # -- inference: equation 7 -----------------------------------------------------------------------------------
 
     def forward(self, features: list[Tensor], proposals: Proposals, sizes: Tensor, first: int = 1) -> Detections:
-        """Proposals, the inputs of stage `first` -> detections, in pixels of the network's input."""
+        """Turn proposals, the inputs of stage `first`, into detections in pixels of the network's input."""
         self._check_stages(first, self.last)
         features = self.lay_out(features)
         outputs, valid = self.run(features, proposals.boxes, sizes, first, first), proposals.valid
@@ -180,11 +181,11 @@ class Cascade(nn.Module):
 
     @property
     def last(self) -> int:
-        """The stage whose boxes are the detections'."""
+        """The stage that produces the boxes of the detections."""
         return len(self.stages) if self.inference.stage is None else self.inference.stage
 
     def run(self, features: Features, boxes: Tensor, sizes: Tensor, last: int, first: int = 1) -> list[StageOutput]:
-        """Equation 7: stages first..last on boxes (B, K, 4)."""
+        """Apply stages first..last to boxes (B, K, 4) (equation 7)."""
         self._check_stages(first, last)
         outputs: list[StageOutput] = []
         for t in range(first, last + 1):
@@ -198,7 +199,7 @@ class Cascade(nn.Module):
             raise UserError(f"stages {first} to {last}: this model runs stages 1 to {len(self.stages)}, in order")
 
     def _survivors(self, output: StageOutput, valid: Tensor) -> tuple[StageOutput, Tensor]:
-        """Early rejection: those that the first stage takes least for background go on, where a number is set."""
+        """Keep the boxes that the first stage finds least likely to be background (early rejection), if configured."""
         number = self.inference.survivors
         if number is None or number >= valid.shape[1]:
             return output, valid
@@ -207,7 +208,7 @@ class Cascade(nn.Module):
         return StageOutput(*(box_ops.gather(x, rows) for x in output)), valid.gather(1, rows)
 
     def proposals_after(self, t: int, features: list[Tensor], proposals: Proposals, sizes: Tensor) -> Proposals:
-        """What stage t hands on, from the RPN's proposals (t = 0: those themselves)."""
+        """Return the boxes that stage t passes on, given the RPN's proposals (t = 0: the proposals themselves)."""
         if t == 0:
             return proposals
         outputs = self.run(self.lay_out(features), proposals.boxes, sizes, t)
@@ -215,9 +216,9 @@ class Cascade(nn.Module):
         return Proposals(boxes, proposals.valid & box_ops.nonempty(boxes))
 
     def scores(self, features: Features, outputs: list[StageOutput], first: int = 1) -> Tensor:
-        """Class probabilities (B, K, M): the last stage's, or an ensemble of all that ran from `first` on (Table 2).
+        """Return class probabilities (B, K, M): the last stage's, or an ensemble of stages from `first` on (Table 2).
 
-        Where a single stage was trained there is one classifier, and the last stage's opinion is the only one.
+        If only one stage was trained, there is a single classifier and nothing to ensemble.
         """
         logits = [outputs[-1].logits]
         if self.inference.ensemble and self.trained > 1:
@@ -228,7 +229,7 @@ class Cascade(nn.Module):
         return self._average(logits)
 
     def _average(self, logits: list[Tensor]) -> Tensor:
-        """The classifiers' probabilities, averaged as the semantics have it: [(B, K, M + 1)] -> (B, K, M)."""
+        """Average the classifiers' probabilities as the semantics define it: [(B, K, M + 1)] -> (B, K, M)."""
         if self.semantics.ensemble == "logits":
             return torch.stack(logits).mean(dim=0).softmax(dim=-1)[..., 1:]
         return torch.stack([x.softmax(dim=-1) for x in logits]).mean(dim=0)[..., 1:]
@@ -236,22 +237,22 @@ class Cascade(nn.Module):
     # -- both ----------------------------------------------------------------------------------------------------
 
     def decode(self, t: int, output: StageOutput) -> Tensor:
-        """The boxes of all regressors of stage t, not clipped: (B, K, R, 4)."""
+        """Decode the boxes of all regressors of stage t, unclipped: (B, K, R, 4)."""
         return self.coder(t).decode(output.boxes[:, :, None], output.deltas)
 
     def refine(self, t: int, output: StageOutput, sizes: Tensor, labels: Tensor | None = None) -> Tensor:
-        """b^(t+1), (B, K, 4): by the regressor of class `labels` (B, K), or of the likeliest class."""
+        """Compute b^(t+1), (B, K, 4), with the regressor of class `labels` (B, K), or of the most likely class."""
         labels = self._likeliest(output.logits) if labels is None else labels
         boxes = self.coder(t).decode(output.boxes, _of_class(output.deltas, labels))
         return box_ops.clip(boxes, sizes) if self.semantics.clip_between_stages else boxes
 
     def _likeliest(self, logits: Tensor) -> Tensor:
-        """The most probable class that is not background: (B, K, M + 1) -> (B, K) in 1..M."""
+        """Return the most likely foreground class: (B, K, M + 1) -> (B, K) in 1..M."""
         return logits[..., 1:].argmax(dim=-1) + 1
 
 
 class _ShareGradient(torch.autograd.Function):
-    """The same values; a share of the gradient. Pooling is linear, so that it may divide the maps' for the boxes'."""
+    """Identity with a scaled gradient. Pooling is linear, so scaling maps is the same as scaling pooled features."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, share: float) -> Tensor:
@@ -264,7 +265,7 @@ class _ShareGradient(torch.autograd.Function):
 
 
 def _of_class(deltas: Tensor, labels: Tensor) -> Tensor:
-    """(B, K, R, 4), labels (B, K) in 0..M -> (B, K, 4): the class's deltas (background: any)."""
+    """Select each class's deltas: (B, K, R, 4), labels (B, K) in 0..M -> (B, K, 4) (background: arbitrary)."""
     if deltas.shape[2] == 1:
         return deltas[:, :, 0]
     index = (labels - 1).clamp(min=0)[..., None, None].expand(-1, -1, 1, 4)

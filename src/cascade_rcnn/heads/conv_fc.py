@@ -1,7 +1,7 @@
-"""The box head of convolutions and fully connected layers: FPN's has two of the latter, strong baselines 4 and 1.
+"""A box head of convolutions and fully connected layers: FPN uses two of the latter (2fc), strong baselines 4conv1fc.
 
-B images · K boxes · R = B * K rows · C channels · S bins a side · M classes
-U classifiers side by side (1, but for the integral loss), background first in each
+B images · K boxes · R = B * K rows · C channels · S bins per side · M classes
+U parallel classifiers (1, except for the integral loss), background first in each
 """
 
 import torch.nn.functional as F
@@ -14,9 +14,9 @@ from cascade_rcnn.layers.normalization import RoIBatchNorm2d, make_norm
 
 
 class ConvFCHead(nn.Module):
-    """Pooled features -> 3x3 convolutions -> fully connected layers -> classifiers of M + 1 and a box regressor.
+    """Pooled features -> 3x3 convolutions -> fully connected layers -> (M + 1)-way classifiers and a box regressor.
 
-    `pool` turns (features, boxes) into (R, C, S, S).
+    `pool` maps (features, boxes) to (R, C, S, S).
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class ConvFCHead(nn.Module):
             channels = config.conv_channels
 
     def forward(self, features: list[Tensor], boxes: Tensor) -> tuple[Tensor, Tensor]:
-        """Boxes (B, K, 4) -> logits (B, K, U * (M + 1)); normalised deltas (B, K, R, 4); both float32."""
+        """Map boxes (B, K, 4) to logits (B, K, U * (M + 1)) and normalised deltas (B, K, R, 4), both float32."""
         x = self.pool(features, boxes)
         for k in range(1, self.config.convs + 1):
             x = getattr(self, f"conv{k}")(x)
@@ -68,7 +68,7 @@ class ConvFCHead(nn.Module):
                 norm = getattr(self, f"bn{k}")
                 x = norm(x, box_ops.nonempty(boxes).flatten()) if isinstance(norm, RoIBatchNorm2d) else norm(x)
             x = F.relu_(x)
-        x = x.permute(0, 2, 3, 1).flatten(1)  # row by row, channels last: as it lies in memory
+        x = x.permute(0, 2, 3, 1).flatten(1)  # channels last, as stored in memory
         for k in range(1, self.config.fcs + 1):
             x = F.relu_(getattr(self, f"fc{k}")(x))
         logits, deltas = (layer(x).float().unflatten(0, boxes.shape[:2]) for layer in (self.classifier, self.regressor))

@@ -1,4 +1,4 @@
-"""The last step of every architecture: scored boxes -> detections.
+"""Postprocessing shared by all architectures: scored boxes -> detections.
 
 B images · K boxes · M classes · R regressors (1 or M) · D detections
 """
@@ -11,15 +11,15 @@ from cascade_rcnn.config import InferenceConfig
 from cascade_rcnn.nms import keep_mask
 from cascade_rcnn.structures import Detections
 
-# (box, class) pairs that enter NMS, best first, for each detection kept. Greedy NMS on the best of them is exact as
-# long as `max_detections` survive it, which takes 40 overlapping boxes a detection to fail.
+# Number of top-scoring (box, class) pairs that enter NMS, per detection kept. Greedy NMS on these is exact as long as
+# `max_detections` of them survive, which only fails with 40 overlapping boxes per detection.
 _CANDIDATES_PER_DETECTION = 40
 
 
 def select(boxes: Tensor, scores: Tensor, sizes: Tensor, config: InferenceConfig) -> Detections:
-    """Threshold, NMS within each class, best `max_detections`.
+    """Apply the score threshold and per-class NMS, and keep the top `max_detections`.
 
-    boxes (B, K, R, 4), scores (B, K, M), sizes (B, 2) -> D slots an image, boxes clipped to the image.
+    boxes (B, K, R, 4), scores (B, K, M), sizes (B, 2) -> D slots per image, boxes clipped to the image.
     """
     regressors, classes = boxes.shape[2], scores.shape[2]
     score = scores.flatten(1)

@@ -1,6 +1,6 @@
-"""The integral loss: equation 6, Figure 3 (c). One head with a classifier for each u of U, side by side.
+"""The integral loss: equation 6, Figure 3 (c). One head with a classifier for each u in U.
 
-B images · K boxes · S samples · M classes · U qualities, ascending
+B images · K boxes · S samples · M classes · U quality levels, ascending
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ from cascade_rcnn.structures import StageOutput, TrainedOn
 
 
 class IntegralLoss(Cascade):
-    """A single stage whose logits are those of U classifiers.
+    """A single stage whose logits are the concatenation of U classifiers.
 
-    The sample is drawn, and the regressor trained, by the lowest u. `inference.stage` t reads classifiers 1..t (their
-    average, or with `ensemble` off the t-th alone).
+    Sampling and the regressor use the lowest u. `inference.stage` t uses classifiers 1..t: their average or, with
+    `ensemble` off, the t-th alone.
     """
 
     def __init__(self, head: nn.Module, stages: Sequence[StageConfig], *common: Any) -> None:
-        """A stage for each classifier's u; `common` is what `Cascade` takes after its stages, up to `lay_out`."""
+        """`stages`: one per classifier; `common`: the arguments of `Cascade` after `stages`, up to `lay_out`."""
         super().__init__([head], stages[:1], *common)
         self.ious = tuple(stage.iou for stage in stages)
         if list(self.ious) != sorted(self.ious):
@@ -35,7 +35,7 @@ class IntegralLoss(Cascade):
         return logits.chunk(len(self.ious), dim=-1)
 
     def _classification(self, trained: TrainedOn, number: Tensor) -> Tensor:
-        """Equation 6: the risks of all classifiers, each by the labels of its own u (eq. 5), added up."""
+        """Sum the risks of all classifiers, each with the labels under its own u (equations 5 and 6)."""
         total = torch.zeros((), device=trained.iou.device)
         for logits, u in zip(self._split(trained.output.logits), self.ious, strict=True):
             labels = torch.where(trained.iou >= u, trained.labels, 0)
@@ -43,15 +43,15 @@ class IntegralLoss(Cascade):
         return total
 
     def _likeliest(self, logits: Tensor) -> Tensor:
-        """By the classifiers' average: (B, K, U * (M + 1)) -> (B, K) in 1..M."""
+        """Return the most likely class under the averaged classifiers: (B, K, U * (M + 1)) -> (B, K) in 1..M."""
         return self._average(list(self._split(logits))).argmax(dim=-1) + 1
 
     @property
     def last(self) -> int:
-        """There is one stage, whichever classifiers are read."""
+        """Always 1: there is a single stage, whichever classifiers are used."""
         return 1
 
     def scores(self, features: Features, outputs: list[StageOutput], first: int = 1) -> Tensor:
-        """Class probabilities (B, K, M): the average of the classifiers', or one's."""
+        """Return class probabilities (B, K, M): the classifiers' average, or those of a single one."""
         read = self._split(outputs[-1].logits)[: self.inference.stage]
         return self._average(list(read) if self.inference.ensemble else [read[-1]])

@@ -1,4 +1,4 @@
-"""Iterative bounding box regression: equation 3, Figure 3 (b). One head, applied to its own output again and again."""
+"""Iterative bounding box regression: equation 3, Figure 3 (b). One head, applied repeatedly to its own output."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from cascade_rcnn.heads.cascade import Cascade
 
 
 def iterative_bbox(head: nn.Module, stage: StageConfig, iterations: int, *common: Any) -> Cascade:
-    """A cascade whose stages are all the same head; it is trained once, on the RPN's proposals, as the baseline is.
+    """Build a cascade whose stages share one head, trained only on the RPN's proposals, like the baseline.
 
-    Every iteration can be read as a stage can (`test_stage`). Boxes are classified where the last one finds them: with
-    one classifier there is no ensemble. `common` is what `Cascade` takes after its stages, up to `lay_out`.
+    Every iteration can be evaluated like a stage (`test_stage`). Boxes are classified at their final position: with a
+    single classifier there is no ensemble. `common` are the arguments of `Cascade` after `stages`, up to `lay_out`.
     """
     return Cascade([head] * iterations, [stage] * iterations, *common, trained=1)

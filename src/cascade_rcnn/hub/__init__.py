@@ -1,1 +1,1 @@
-"""Detectors that others publish, by name: fetched on first use, converted, kept."""
+"""Detectors published by others, by name: downloaded on first use, converted and cached."""

@@ -1,4 +1,4 @@
-"""The folder where fetched detectors are kept, and the right to fill a place in it."""
+"""The cache folder of downloaded detectors, and locks on its entries."""
 
 import os
 import time
@@ -10,11 +10,11 @@ from cascade_rcnn.files import unwritable
 
 FOLDER = "CASCADE_RCNN_CACHE"
 OFFLINE = "CASCADE_RCNN_OFFLINE"
-_AGAIN = 0.2  # seconds between two looks at a lock
+_AGAIN = 0.2  # seconds between attempts to lock
 
 
 def cache_folder() -> Path:
-    """CASCADE_RCNN_CACHE, or `cascade-rcnn` in XDG_CACHE_HOME, or in ~/.cache."""
+    """Return CASCADE_RCNN_CACHE, or `cascade-rcnn` in XDG_CACHE_HOME or ~/.cache."""
     if given := os.environ.get(FOLDER):
         return Path(given).expanduser()
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
@@ -22,15 +22,15 @@ def cache_folder() -> Path:
 
 
 def is_offline() -> bool:
-    """Whether nothing may be fetched: CASCADE_RCNN_OFFLINE is set (0, no and false do not count)."""
+    """Return whether downloads are disabled by CASCADE_RCNN_OFFLINE (0, no and false do not count)."""
     return os.environ.get(OFFLINE, "").lower() not in ("", "0", "no", "false")
 
 
 @contextmanager
 def alone(place: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Be the only one, among threads and processes, who fills `place`; waits for others, and says so.
+    """Hold the lock on `place`, among threads and processes; while waiting for others, say so.
 
-    The lock ends with the process. Systems and file systems that know no locks do without.
+    The lock ends with the process. There is no lock on systems and file systems that do not support it.
     """
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -39,14 +39,14 @@ def alone(place: Path, say: Callable[[str], None]) -> Iterator[None]:
         raise unwritable(place, error) from None
     with file:
         if not _lock(file.fileno()):
-            say(f"{place.name} is being fetched by another process; waiting for it")
+            say(f"{place.name} is being downloaded by another process; waiting for it")
             while not _lock(file.fileno()):
                 time.sleep(_AGAIN)
         yield
 
 
 def _lock(descriptor: int) -> bool:
-    """Lock the open file. False if it is locked through another descriptor, in whatever process."""
+    """Lock the open file. Returns False if it is locked through another descriptor, in any process."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -55,6 +55,6 @@ def _lock(descriptor: int) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # no locks there
+    except OSError:  # locks are not supported there
         return True
     return True

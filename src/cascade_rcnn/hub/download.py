@@ -1,4 +1,4 @@
-"""Fetches a large file over HTTP: continued where it broke off, tried several times, checked against its hash."""
+"""Download of a large file over HTTP: with resumption, retries and a hash check."""
 
 import errno
 import hashlib
@@ -20,32 +20,32 @@ from urllib.parse import urlsplit
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import sync
 
-Report: TypeAlias = Callable[[int, int | None], None]  # bytes that are there, and of how many if that is known
+Report: TypeAlias = Callable[[int, int | None], None]  # bytes received, and the total if known
 _BLOCK = 1 << 20
-_PASSING = {408, 425, 429, 500, 502, 503, 504}  # answers that may be others soon
+_PASSING = {408, 425, 429, 500, 502, 503, 504}  # transient errors
 _LASTING = (socket.gaierror, ssl.SSLCertVerificationError, ConnectionRefusedError)
 _AWAY = {errno.ENETUNREACH, errno.EHOSTUNREACH}
 
 
 class UnreachableError(UserError):
-    """The network or the server does not give the file; it may be brought by other means."""
+    """The file cannot be downloaded from the server; it may be provided by other means."""
 
 
 class RejectedError(UserError):
-    """The file came whole, and is not the one it should be."""
+    """The file was downloaded completely, but has the wrong hash."""
 
 
 class _BrokenError(Exception):
-    """This try failed; another may do."""
+    """This attempt failed; another may succeed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """How long and how often to try, and how large a file may be."""
+    """Timeouts, retries and the maximum size of a file."""
 
     timeout: float = 30.0  # seconds without a byte
     tries: int = 5
-    pause: float = 1.0  # seconds before the second try; doubled each time
+    pause: float = 1.0  # seconds before the second attempt; doubled each time
     most: int = 8 << 30  # bytes
 
 
@@ -57,16 +57,16 @@ def download(
     report: Report = lambda done, total: None,
     patience: Patience = Patience(),
 ) -> None:
-    """Fetch `url` into `file`, which is there only when it is whole. `digest`: a kind of hash and its first digits.
+    """Download `url` to `file`, which only appears once complete. `digest`: hash algorithm and first digits.
 
-    What has arrived stays in `file`.part and is continued by the next call. Raises `UnreachableError` where the file
-    cannot be had, `RejectedError` where it has another hash (it stays as rejected-`file`), UserError where it cannot be
+    Partial data is kept in `file`.part and resumed by the next call. Raises `UnreachableError` if the file cannot be
+    downloaded, `RejectedError` if its hash differs (it is kept as rejected-`file`), and UserError if it cannot be
     written or is too large.
     """
     part = file.with_name(f"{file.name}.part")
     resumed = part.exists()
     _try_often(url, part, report, patience)
-    if digest is not None and resumed and not matches(part, digest):  # its beginning may be of another version
+    if digest is not None and resumed and not matches(part, digest):  # it may begin with data of another version
         _forget(part)
         _try_often(url, part, report, patience)
     if digest is not None and not matches(part, digest):
@@ -78,7 +78,7 @@ def download(
 
 
 def matches(file: Path, digest: tuple[str, str]) -> bool:
-    """Whether the file's hash begins with these digits."""
+    """Return whether the file's hash begins with these digits."""
     with file.open("rb") as content:
         found = hashlib.file_digest(content, lambda: hashlib.new(digest[0], usedforsecurity=False))
     return found.hexdigest().startswith(digest[1])
@@ -90,19 +90,19 @@ def _try_often(url: str, part: Path, report: Report, patience: Patience) -> None
             return _continue(url, part, report, patience)
         except _BrokenError as error:
             if attempt == patience.tries:
-                raise UnreachableError(f"{url}: broke off {attempt} times, last by: {error}") from None
+                raise UnreachableError(f"{url}: the download failed {attempt} times, last with: {error}") from None
         time.sleep(patience.pause * 2 ** (attempt - 1))
     raise ValueError(f"tries={patience.tries}")
 
 
 def _continue(url: str, part: Path, report: Report, patience: Patience) -> None:
-    """Ask for what is missing, and append it."""
+    """Request the missing bytes and append them."""
     have = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": "cascade-rcnn", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
         if version := _version_file(part).read_text().strip() if _version_file(part).exists() else "":
-            headers["If-Range"] = version  # a file that has changed comes from its beginning
+            headers["If-Range"] = version  # a changed file is sent from the beginning
     opener = urllib.request.build_opener(_Redirects())
     try:
         with opener.open(urllib.request.Request(url, headers=headers), timeout=patience.timeout) as answer:
@@ -110,7 +110,7 @@ def _continue(url: str, part: Path, report: Report, patience: Patience) -> None:
             _receive(answer, part, have, total, report, patience)
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code == 416:  # nothing from there on: it is all here, or what is here is not its beginning
+        if error.code == 416:  # nothing after that position: the part is complete, or not of this file
             if error.headers.get("Content-Range") == f"bytes */{have}":
                 return
             _forget(part)
@@ -128,7 +128,7 @@ def _continue(url: str, part: Path, report: Report, patience: Patience) -> None:
 
 
 def _begin(answer: Any, part: Path, have: int, url: str, patience: Patience) -> tuple[int, int | None]:
-    """Where this answer's bytes go, and how many the file has in all; what is here is dropped if it starts anew."""
+    """Return where the response's bytes go and the file's total size; drop the part if the response starts over."""
     length = answer.headers.get("Content-Length", "")
     coming = int(length) if re.fullmatch(r"\d{1,18}", length) else None
     if answer.status == 206:
@@ -141,7 +141,7 @@ def _begin(answer: Any, part: Path, have: int, url: str, patience: Patience) -> 
         have = 0
     total = None if coming is None else have + coming
     if total is not None and total > patience.most:
-        raise UserError(f"{url}: {total} bytes, more than the {patience.most} that are taken; fetch it by other means")
+        raise UserError(f"{url}: {total} bytes, more than the limit of {patience.most}; download it by other means")
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(part.parent).free
@@ -150,7 +150,7 @@ def _begin(answer: Any, part: Path, have: int, url: str, patience: Patience) -> 
     except OSError as error:
         raise _no_room(part, error.strerror or str(error)) from None
     if coming is not None and coming > free:
-        raise _no_room(part, f"{coming / 1e6:.0f} MB are to come, {free / 1e6:.0f} MB are free")
+        raise _no_room(part, f"{coming / 1e6:.0f} MB remain to be downloaded, {free / 1e6:.0f} MB are free")
     return have, total
 
 
@@ -160,7 +160,7 @@ def _receive(answer: Any, part: Path, have: int, total: int | None, report: Repo
         while block := answer.read1(_BLOCK):
             have += len(block)
             if have > patience.most:
-                raise UserError(f"{part}: more than {patience.most} bytes came; fetch the file by other means")
+                raise UserError(f"{part}: more than {patience.most} bytes were sent; download the file by other means")
             try:
                 file.write(block)
                 file.flush()
@@ -168,7 +168,7 @@ def _receive(answer: Any, part: Path, have: int, total: int | None, report: Repo
                 raise _no_room(part, error.strerror or str(error)) from None
             report(have, total)
     if total is not None and have < total:
-        raise _BrokenError(f"{have} of {total} bytes came")
+        raise _BrokenError(f"received {have} of {total} bytes")
 
 
 def _opened(part: Path) -> IO[bytes]:
@@ -180,18 +180,18 @@ def _opened(part: Path) -> IO[bytes]:
 
 def _no_room(part: Path, reason: str) -> UserError:
     return UserError(
-        f"{part.parent}: cannot be written ({reason}); make room there, or name another folder in CASCADE_RCNN_CACHE: "
-        "the same command continues"
+        f"{part.parent}: cannot be written ({reason}); free some space, or set CASCADE_RCNN_CACHE to another folder; "
+        "then run the same command to continue"
     )
 
 
 def _version_file(part: Path) -> Path:
-    """Which version of the file the part is of, as the server names it."""
+    """Return the file that stores the server's version of the part."""
     return part.with_name(f"{part.name}.version")
 
 
 def _version(headers: Any) -> str | None:
-    """What `If-Range` takes: a strong ETag, or a date."""
+    """Return a value for `If-Range`: a strong ETag, or a date."""
     tag = headers.get("ETag", "")
     return headers.get("Last-Modified") if not tag or tag.startswith("W/") else tag
 
@@ -208,14 +208,14 @@ def _rename(part: Path, file: Path) -> None:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows a few redirections, none of which leaves encryption."""
+    """Follows a few redirects, but none from an encrypted to an unencrypted connection."""
 
     max_redirections = 5
     max_repeats = 2
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        """The request at the new address. Raises `UnreachableError` where it is of another kind."""
+        """Return the request to the new URL. Raises `UnreachableError` if the scheme changes."""
         old, new = (urlsplit(url).scheme.lower() for url in (req.full_url, newurl))
         if new not in ("https", old):
-            raise UnreachableError(f"{req.full_url}: leads to {newurl}, which is not over {old}")
+            raise UnreachableError(f"{req.full_url}: redirects to {newurl}, which does not use {old}")
         return super().redirect_request(req, fp, code, msg, headers, newurl)

@@ -1,4 +1,4 @@
-"""Checkpoints in repositories of the Hugging Face Hub: `hf://owner/name`, and the way there. Needs the extra `hub`."""
+"""Checkpoints on the Hugging Face Hub, `hf://owner/name`: download and upload. Needs the extra `hub`."""
 
 import re
 import tempfile
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from cascade_rcnn.models.detector import Detector
 
 FILE = "model.safetensors"
-_ADDRESS = re.compile(r"hf:/{1,2}([\w.-]+/[\w.-]+)(?:@([\w.-]+))?(?:/(.+))?")  # one slash: what a Path leaves of two
+_ADDRESS = re.compile(r"hf:/{1,2}([\w.-]+/[\w.-]+)(?:@([\w.-]+))?(?:/(.+))?")  # one slash: Path collapses two
 _CARD = """---
 library_name: cascade-rcnn
 pipeline_tag: object-detection
 ---
 # {name}
 
-A {architecture} of {classes} classes for the Python package cascade-rcnn:
+A {architecture} with {classes} classes for the Python package cascade-rcnn:
 
 ```python
 import cascade_rcnn
@@ -33,31 +33,31 @@ detections = model.predict("photo.jpg")
 
 
 def is_address(text: str) -> bool:
-    """Whether it begins as `hf://` does."""
+    """Return whether the text starts like `hf://`."""
     return text.startswith("hf:/")
 
 
 def fetch(address: str) -> Path:
-    """The file at hf://owner/name[@revision][/file] (default: model.safetensors), fetched into the library's own cache.
+    """Download hf://owner/name[@revision][/file] (default: model.safetensors) to the Hub library's own cache.
 
-    Raises UserError where there is none, or no way to it.
+    Raises UserError if it does not exist or cannot be reached.
     """
     found = _ADDRESS.fullmatch(address)
     if found is None:
-        raise UserError(f"{address}: no address on the Hub; give hf://owner/name, hf://owner/name@revision/file")
+        raise UserError(f"{address}: not an address on the Hub; give hf://owner/name or hf://owner/name@revision/file")
     repository, revision, file = found[1], found[2], found[3] or FILE
     hub = _library()
     try:
         return Path(hub.hf_hub_download(repository, file, revision=revision, local_files_only=is_offline()))
-    except Exception as error:  # noqa: BLE001  (of whichever HTTP client the library has)
+    except Exception as error:  # noqa: BLE001  (the library's HTTP client may vary)
         raise _failed(f"hf://{repository}/{file}", error) from None
 
 
 def push_to_hub(model: "Detector | str | Path", repository: str, *, private: bool = False) -> str:
-    """Put a detector, or a checkpoint by its path, into `owner/name` on the Hub, which is made if need be.
+    """Upload a detector or checkpoint file to `owner/name` on the Hub, which is created if needed.
 
-    A model card is written where there is none. Returns the address that `load` takes. Raises UserError where the Hub
-    does not take it; log in with `hf auth login`.
+    A model card is written if there is none. Returns the address to pass to `load`. Raises UserError if the upload
+    fails; log in with `hf auth login`.
 
     >>> push_to_hub("starter", "me/people")  # doctest: +SKIP
     'hf://me/people'

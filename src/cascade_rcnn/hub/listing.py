@@ -1,4 +1,4 @@
-"""What there is to know about the published detectors, for people and for programs."""
+"""Listings of the published detectors, as text, JSON and Markdown."""
 
 import json
 from collections import Counter
@@ -15,13 +15,13 @@ _HEADS = ("box AP", "mask AP", "MB", "cached", "backbone", "data", "licence", "n
 
 
 def entries(*, every: bool) -> list[Entry]:
-    """All published detectors, best boxes first; without `every` those that convert."""
+    """Return published detectors by descending box AP; without `every`, only those that can be converted."""
     found = [_entry(row) for row in published().values()]
     return sorted((e for e in found if every or e["converts"] != "none"), key=lambda e: (-e["box_ap"], e["name"]))
 
 
 def entry(name: str) -> Entry:
-    """What is known about one; nothing where it is no published one."""
+    """Return the entry of a published detector; empty if there is none of this name."""
     return _entry(published()[name]) if name in published() else {}
 
 
@@ -45,12 +45,12 @@ def _entry(row: Published) -> Entry:
 
 
 def as_json(value: Entry | Sequence[Entry]) -> str:
-    """Indented JSON."""
+    """Format as indented JSON."""
     return json.dumps(value, indent=1)
 
 
 def as_lines(listed: Sequence[Entry]) -> list[str]:
-    """A table, the longest column last, and what is not in it."""
+    """Format as a table, with the longest column last, and a summary."""
     rows = [_HEADS, *(_cells(e) for e in listed)]
     widths = [max(len(row[k]) for row in rows) for k in range(len(_HEADS) - 1)]
     lines = [
@@ -71,7 +71,7 @@ def _cells(e: Entry) -> tuple[str, ...]:
 
 
 def as_markdown(listed: Iterable[Entry]) -> list[str]:
-    """The table of the documentation."""
+    """Format as the table in the documentation."""
     lines = ["| box AP | mask AP | backbone | data | converts | name |", "|---|---|---|---|---|---|"]
     for e in listed:
         mask = "" if e["mask_ap"] is None else f"{e['mask_ap']:.1f}"

@@ -1,4 +1,4 @@
-"""What becomes of a published detector here: computed by the converters, so that it changes with them."""
+"""How much of a published detector can be converted: computed by the converters, so that it stays up to date."""
 
 import re
 import tempfile
@@ -19,14 +19,14 @@ _A_MASK_HEAD = ("roi_heads.mask_head.mask_fcn1.weight", "roi_head.mask_head.0.co
 
 
 class Outcome(NamedTuple):
-    """How much of a published detector converts, and why no more."""
+    """How much of a published detector can be converted, and why not more."""
 
     part: Literal["whole", "boxes", "none"]
     reason: str = ""
 
 
 def outcome(row: Published) -> Outcome:
-    """What the converter takes of a detector, by its config or, without one, by the names of its tensors."""
+    """Determine what can be converted, from a detector's config or, without one, its tensor names."""
     peer = PEERS[row.source.origin]
     with config_file(row) as config:
         try:
@@ -34,7 +34,7 @@ def outcome(row: Published) -> Outcome:
             layout.our_names(row.source.origin, tensors, peer.NAMES, peer.IGNORED)
             peer.read_settings(config, {})
         except UserError as error:
-            reason = str(error).removeprefix(f"{config}: ").replace(" (0,)", "")  # the tensors here have no shape
+            reason = str(error).removeprefix(f"{config}: ").replace(" (0,)", "")  # the tensors have no shapes here
             return Outcome("none", re.split("; |, which has no ", reason)[0])
     if row.mask_ap is not None and any(re.match(peer.IGNORED, name) for name in _A_MASK_HEAD):
         return Outcome("boxes", "the mask head is left out")
@@ -43,7 +43,7 @@ def outcome(row: Published) -> Outcome:
 
 @contextmanager
 def config_file(row: Published) -> Iterator[Path | None]:
-    """The peer's config as a file of the peer's own form, inside the block; None where the table has none."""
+    """Yield the config as a file in the framework's own format; None if the table has no config."""
     settings = row.settings()
     if settings is None:
         yield None

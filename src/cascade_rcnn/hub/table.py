@@ -1,4 +1,4 @@
-"""The table of published detectors: their names, addresses, AP, terms and settings. The data is published.json."""
+"""The table of published detectors: names, URLs, AP, licences and settings, stored in published.json."""
 
 import copy
 import re
@@ -10,21 +10,21 @@ import msgspec
 from cascade_rcnn.assets import PUBLISHED
 from cascade_rcnn.interop.convert import Origin
 
-_DIGEST = re.compile(r"[-_]([0-9a-f]{6,8})\.(?:pth|pkl)")  # ends a file's name, after a date or a step
+_DIGEST = re.compile(r"[-_]([0-9a-f]{6,8})\.(?:pth|pkl)")  # at the end of a file name, after a date or step
 
 
 class Publisher(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who offers files, where, on what terms."""
+    """A publisher: location and licence of its files."""
 
-    origin: Origin  # whose names and layout the tensors have
+    origin: Origin  # the framework that defines tensor names and layout
     host: str
-    page: str  # where the AP and the terms stand
+    page: str  # states AP and licence
     licence: str
-    hash: Literal["md5", "sha256"] | None = None  # the one whose first digits end the files' names
+    hash: Literal["md5", "sha256"] | None = None  # its first digits are at the end of file names
 
 
 class PeerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The peer's config: one of the table's bases, and what differs from it by dotted path (None: not there)."""
+    """A framework's config: one of the table's bases, and changes by dotted path (None: removed)."""
 
     base: str
     changes: dict[str, Any] = {}
@@ -38,30 +38,30 @@ class Published(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     path: str  # at the publisher's host
     backbone: str
     dataset: str
-    box_ap: float  # COCO's, in percent, as published
+    box_ap: float  # COCO AP in percent, as published
     mask_ap: float | None = None
-    megabytes: float | None = None  # of the file as stated, or of the tensors that its config makes
+    megabytes: float | None = None  # of the file, as stated or computed from the config
     config: PeerConfig | None = None
-    tensors: tuple[str, ...] = ()  # without a config: names that tell the architecture
+    tensors: tuple[str, ...] = ()  # without a config: tensor names that identify the architecture
 
     @property
     def source(self) -> Publisher:
-        """Who offers it."""
+        """The publisher."""
         return table().publishers[self.publisher]
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """The URL."""
         return self.source.host + self.path
 
     @property
     def file(self) -> str:
-        """The file's name."""
+        """The file name."""
         return self.path.rpartition("/")[2]
 
     @property
     def digest(self) -> tuple[str, str] | None:
-        """The kind of hash and its first digits, where the file's name ends in them."""
+        """Hash algorithm and first digits, if they are part of the file name."""
         found = _DIGEST.search(self.file)
         return (self.source.hash, found[1]) if found and self.source.hash else None
 
@@ -78,9 +78,9 @@ class Published(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All of published.json."""
+    """The content of published.json."""
 
-    conversion: int  # rises when what a conversion makes of a file changes: what was kept is converted anew
+    conversion: int  # incremented when conversion changes, which invalidates cached checkpoints
     publishers: dict[str, Publisher]
     bases: dict[str, dict[str, Any]]
     weights: tuple[Published, ...]
@@ -88,17 +88,17 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 @cache
 def table() -> Table:
-    """The table that travels with the package."""
+    """Load the table included in the package."""
     return msgspec.json.decode(PUBLISHED.read_bytes(), type=Table)
 
 
 def published() -> dict[str, Published]:
-    """The published detectors by name."""
+    """Return the published detectors by name."""
     return {row.name: row for row in table().weights}
 
 
 def _change(tree: Any, path: list[str], value: Any) -> None:
-    """Set, or for None remove, what lies at a path of keys and indices."""
+    """Set, or for None remove, the value at a path of keys and indices."""
     *parents, last = path
     for key in parents:
         tree = tree[int(key)] if isinstance(tree, list) else tree[key]

@@ -1,4 +1,4 @@
-"""From a name to a checkpoint of ours: fetched on first use, converted, kept."""
+"""From a name to a checkpoint: downloaded on first use, converted and cached."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -25,38 +25,36 @@ def say(line: str) -> None:
 
 
 def resolve(name: str) -> Path:
-    """The file of a published detector, or of `hf://owner/name`; fetched on first use.
+    """Return the file of a published detector or `hf://owner/name`, downloaded on first use.
 
-    Raises UserError for what is neither, and where it cannot be had.
+    Raises UserError for other names, or if the file cannot be downloaded.
     """
     if huggingface.is_address(name):
         return huggingface.fetch(name)
     if name in published():
         return fetch(published()[name])
-    hint = (
-        nearest(name, list(published())) or "; check the path, or give 'starter' or what `cascade-rcnn weights` lists"
-    )
+    hint = nearest(name, list(published())) or "; check the path, or give 'starter' or a name of `cascade-rcnn weights`"
     raise UserError(f"{name}: no such checkpoint{hint}")
 
 
 def place(row: Published) -> Path:
-    """Where a detector is kept once it is converted."""
+    """Return the cached file of a converted detector."""
     return cache_folder() / "weights" / str(table().conversion) / f"{row.name}.safetensors"
 
 
 def fetch(row: Published, say: Say = say) -> Path:
-    """A published detector as a checkpoint of ours; what there is to know at its first use is said.
+    """Download and convert a published detector; on first use, its licence and conversion notes are reported.
 
-    Raises UserError, in one line, where it does not convert or cannot be had.
+    Raises UserError if it cannot be converted or downloaded.
     """
     kept = place(row)
     if kept.is_file():
         return kept
     found = outcome(row)
     if found.part == "none":
-        raise UserError(f"{row.name} does not convert: {found.reason}; `cascade-rcnn weights` lists those that do")
+        raise UserError(f"{row.name} cannot be converted: {found.reason}; `cascade-rcnn weights` lists those that can")
     with alone(kept, say):
-        if not kept.is_file():  # another process may have been here
+        if not kept.is_file():  # another process may have created it meanwhile
             original = _original(row, say)
             say(f"{row.name}: licence of the weights: {row.source.licence}; see {row.source.page}")
             _convert(row, original, kept, say)
@@ -66,27 +64,27 @@ def fetch(row: Published, say: Say = say) -> Path:
 
 
 def _original(row: Published, say: Say) -> Path:
-    """The publisher's file: the one that someone has put there, or downloaded."""
+    """Return the publisher's file, either provided by the user or downloaded."""
     file = cache_folder() / "originals" / row.file
     if file.is_file():
         if row.digest is not None and not matches(file, row.digest):
             raise UserError(
-                f"{file}: its {row.digest[0]} does not begin with {row.digest[1]}, so it is not whole; fetch it again "
+                f"{file}: its {row.digest[0]} does not begin with {row.digest[1]}, so it is damaged; download it again "
                 f"from {row.url}, or delete it"
             )
         return file
-    by_hand = f"by other means and put it into {file.parent} as it is named"
+    by_hand = f"by other means and put it into {file.parent} under the same name"
     if is_offline():
-        raise UserError(f"{row.name} is not here, and --offline or {OFFLINE} is given: fetch {row.url} {by_hand}")
+        raise UserError(f"{row.name} is not cached, and --offline or {OFFLINE} is set: download {row.url} {by_hand}")
     say(f"fetching {row.url}")
     try:
         with _progress(row.file) as report:
             download(row.url, file, row.digest, report=report)
     except UnreachableError as error:
-        raise UserError(f"{error}; fetch it {by_hand}, then give --offline") from None
+        raise UserError(f"{error}; download it {by_hand}, then use --offline") from None
     except RejectedError as error:
         raise UserError(
-            f"{error} as its name says; to use it all the same: cascade-rcnn convert --from {row.source.origin}"
+            f"{error} as its name says; to use it anyway: cascade-rcnn convert --from {row.source.origin}"
         ) from None
     return file
 
@@ -101,7 +99,7 @@ def _convert(row: Published, original: Path, kept: Path, say: Say) -> None:
 
 @contextmanager
 def _progress(name: str) -> Iterator[Report]:
-    """A line on stderr that shows how much has come, where that is a terminal."""
+    """Show download progress on stderr if it is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 

@@ -1,4 +1,4 @@
-"""Checkpoints of detectron2, mmdetection and torchvision in, and detectron2's out."""
+"""Conversion of checkpoints from detectron2, mmdetection and torchvision, and to detectron2."""
 
 from cascade_rcnn.interop.convert import convert_checkpoint
 from cascade_rcnn.interop.detectron2 import to_detectron2

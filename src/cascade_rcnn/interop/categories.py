@@ -1,4 +1,4 @@
-"""Class names and ids of the data sets that published checkpoints were trained on."""
+"""Class names and ids of the datasets used by published checkpoints."""
 
 from collections.abc import Sequence
 
@@ -13,13 +13,13 @@ VOC = (
 
 
 def coco(*, with_gaps: bool = False) -> tuple[Category, ...]:
-    """COCO's 80 categories; with the ids that no object has ("N/A"), the 90 that torchvision's models tell apart."""
+    """Return COCO's 80 categories or, with the unused ids ("N/A"), the 90 of torchvision's models."""
     names = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
     return tuple(Category(id=k, name=n) for k, n in enumerate(names) if k > 0 and (with_gaps or n != "N/A"))
 
 
 def named(names: Sequence[str]) -> tuple[Category, ...]:
-    """Categories of these names: COCO's own where they are COCO's, else numbered from 1."""
+    """Return categories with these names: COCO's if the names are COCO's, else numbered from 1."""
     known = coco()
     if [category.name for category in known] == list(names):
         return known
@@ -27,7 +27,7 @@ def named(names: Sequence[str]) -> tuple[Category, ...]:
 
 
 def of_dataset(dataset: str, number: int) -> tuple[Category, ...] | None:
-    """The categories of a data set by what its name contains, where there are `number` of them; else None."""
+    """Return the categories of a dataset recognised by its name if it has `number` classes, else None."""
     if "coco" in dataset.lower() and number == 80:
         return coco()
     if "voc" in dataset.lower() and number == len(VOC):

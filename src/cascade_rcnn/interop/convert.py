@@ -1,4 +1,4 @@
-"""From a peer's checkpoint to a detector, whatever the peer."""
+"""Conversion of any supported framework's checkpoint to a detector."""
 
 import re
 from pathlib import Path
@@ -40,7 +40,7 @@ def convert_checkpoint(
         model = build(model_config)
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
-    model.load_state_dict(state, strict=False)  # complete but for counters of batches
+    model.load_state_dict(state, strict=False)  # complete except for batch counters
     return model.eval(), [*notes, *_notes(PEERS[origin], checkpoint.state, model_config, settings)]
 
 
@@ -52,9 +52,9 @@ def names_at(origin: Origin, config: ModelConfig) -> Names:
 def _check_origin(state: State, origin: str) -> None:
     found = next((peer for peer, module in PEERS.items() if any(re.match(module.SIGN, name) for name in state)), None)
     if found is None:
-        raise UserError(f"no tensor is named as in a detector of {', '.join(PEERS)}; only those convert")
+        raise UserError(f"the tensor names match no detector of {', '.join(PEERS)}; only these can be converted")
     if found != origin:
-        raise UserError(f"this looks like {found}: --from {found}")
+        raise UserError(f"this looks like a {found} checkpoint: use --from {found}")
 
 
 def _notes(peer: ModuleType, state: State, config: ModelConfig, settings: Any) -> list[str]:
@@ -65,7 +65,7 @@ def _notes(peer: ModuleType, state: State, config: ModelConfig, settings: Any) -
     if any(name.startswith("sem_seg_head.") for name in state):
         notes.append("the semantic segmentation of a panoptic model is left out; boxes do not depend on it")
     if config.categories[0].name == "class 1":
-        notes.append(f"the class names are not known; they are 'class 1' to 'class {config.num_classes}'")
+        notes.append(f"the class names are unknown; they are set to 'class 1' to 'class {config.num_classes}'")
     elif settings is None:
-        notes.append(f"{config.num_classes} classes are taken for COCO's")
+        notes.append(f"{config.num_classes} classes are assumed to be COCO's")
     return notes

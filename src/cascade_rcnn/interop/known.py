@@ -1,4 +1,4 @@
-"""What a peer's config may say. Every setting is read, has to have a value that converts, or is known not to matter."""
+"""Checks of other frameworks' configs: every setting is read, has a convertible value, or is known not to matter."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -11,16 +11,16 @@ from cascade_rcnn.interop.python_values import Name
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """The settings of one peer. Names are dotted paths; an index into a list of settings is left out."""
+    """The settings of one framework. Names are dotted paths; indices into lists are omitted."""
 
     read: Collection[str]
-    required: Mapping[str, Collection[Any]]  # what there is no equivalent for: the values that convert
-    inert: str  # a pattern of names: training schedules, parts that are left out, what the tensors' shapes tell anyway
+    required: Mapping[str, Collection[Any]]  # settings without an equivalent: the only values that can be converted
+    inert: str  # a pattern of names: training schedules, unsupported parts, and what tensor shapes determine anyway
 
     def check(self, settings: Iterable[tuple[str, Any]], where: str, prefix: str = "") -> None:
-        """Raises UserError for the first setting that would be lost; None says nothing.
+        """Raise UserError for the first setting that would be lost; None counts as unset.
 
-        Errors name a setting with `prefix`, the place that the names count from.
+        `prefix` is prepended to the setting's name in errors.
         """
         said = [(name, value) for name, value in settings if value is not None]
         for wanted, allowed in self.required.items():
@@ -45,7 +45,7 @@ NOTHING = Known(read=(), required={}, inert="(?!)")
 
 
 def leaves(tree: Any, name: str = "") -> Iterable[tuple[str, Any]]:
-    """The settings in nested ones, by name: {a: [{b: 1}, {b: 2}]} -> (a.b, 1), (a.b, 2). Tuples become lists."""
+    """Yield nested settings by dotted name: {a: [{b: 1}, {b: 2}]} -> (a.b, 1), (a.b, 2). Tuples become lists."""
     if isinstance(tree, dict):
         for key, value in tree.items():
             yield from leaves(value, f"{name}.{key}" if name else str(key))

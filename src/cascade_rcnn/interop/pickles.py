@@ -1,8 +1,8 @@
-"""Reads pickles that hold numbers, text, lists, dicts and numpy arrays, such as detectron2's published weights.
+"""Reader of pickles with numbers, text, lists, dicts and NumPy arrays, such as detectron2's published weights.
 
-Python's own unpickler calls whatever a file names. Here nothing is called: the few names that a pickled array consists
-of (its type code, its shape, its bytes) are told apart, any other is refused. Time and memory stay within a few times
-the file's size: every length is checked against what is left of the file, and no opcode repeats others.
+Python's own unpickler calls whatever a file names. This one calls nothing: it knows the few names needed for arrays
+(type code, shape, bytes) and refuses any other. Time and memory are bounded by a few times the file size: every length
+is checked against the rest of the file, and no opcode repeats others.
 """
 
 import math
@@ -20,11 +20,11 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.text import printable
 
 _MOST_STEPS = 500_000  # a file of a thousand tensors takes 30,000
-_MOST = 2**31  # of a side, and of a number as a key: larger ones can be chosen such that their hashes are equal
+_MOST = 2**31  # limit of array sides and integer keys: larger keys can be chosen to have equal hashes
 _TYPES = {"b1", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)), "f2", "f4", "f8"}
-_NUMBERS = {"K": "<B", "M": "<H", "J": "<i", "G": ">d"}  # opcode -> the form of a number
-_TEXTS = {"X": "<I", "\x8c": "<B", "\x8d": "<Q"}  # opcode -> the form of the length before it
-_LATIN1 = {"T": "<i", "U": "<B"}  # Python 2's strings, which hold any bytes
+_NUMBERS = {"K": "<B", "M": "<H", "J": "<i", "G": ">d"}  # opcode -> struct format of a number
+_TEXTS = {"X": "<I", "\x8c": "<B", "\x8d": "<Q"}  # opcode -> struct format of the length prefix
+_LATIN1 = {"T": "<i", "U": "<B"}  # Python 2's strings, which contain arbitrary bytes
 _BYTES = {"B": "<I", "C": "<B", "\x8e": "<Q", "\x96": "<Q"}
 _CONSTANTS = {"N": None, "\x88": True, "\x89": False}
 _INDICES = {"h": "<B", "j": "<I", "q": "<B", "r": "<I"}
@@ -32,43 +32,43 @@ _CODES = {opcode.code: opcode.name for opcode in pickletools.opcodes}
 
 
 class PickledArray:
-    """An array, which gets its value when its parts are read."""
+    """An array, filled in when its parts are read."""
 
     value: np.ndarray
 
 
 class _Name(str):
-    """A name that a pickle asks for; all that can be called are those of `_Machine.calls`."""
+    """A name that a pickle refers to; only those in `_Machine.calls` can be called."""
 
     __slots__ = ()
 
 
 class _Type:
-    """numpy.dtype of numbers."""
+    """A numeric numpy.dtype."""
 
     def __init__(self, code: Any) -> None:
         if not isinstance(code, str) or code not in _TYPES:
-            raise pickle.UnpicklingError(f"an array has the type {_shown(code)}, no numbers")
+            raise pickle.UnpicklingError(f"an array has the non-numeric type {_shown(code)}")
         self.code, self.order = code, "="
 
 
 def _shown(value: Any) -> str:
-    """A value for a message; what is nested may be endless."""
+    """Format a value for a message; nested values may be infinite."""
     return f"{value[:20]!r}" if isinstance(value, str) else f"a {type(value).__name__}"
 
 
 def read_pickle(path: Path) -> Any:
-    """What a pickle holds; arrays are `PickledArray`.
+    """Read a pickle; arrays are returned as `PickledArray`.
 
-    Raises UserError where it asks for anything that might run, pickle.UnpicklingError and others of `DAMAGED` where it
-    is broken.
+    Raises UserError if it refers to anything that might run code, and pickle.UnpicklingError or another of `DAMAGED` if
+    it is damaged.
     """
     with path.open("rb") as file:
         return _Machine(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)).run()
 
 
 class _Machine:
-    """Follows a pickle's opcodes."""
+    """Interprets a pickle's opcodes."""
 
     def __init__(self, content: mmap.mmap) -> None:
         self.content, self.data, self.at = content, memoryview(content), 0
@@ -76,11 +76,11 @@ class _Machine:
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
         self.arrays: list[PickledArray] = []
-        self.to_make = 2 * len(content) + 1024  # bytes; a pickle holds each array's own
+        self.to_make = 2 * len(content) + 1024  # bytes; each array's data is in the pickle
         self.calls: dict[str, Callable[..., Any]] = {
             "collections.OrderedDict": dict,
             "_codecs.encode": self._encoded,
-            "__builtin__.bytes": lambda: b"",  # how protocols 0 to 2 write no bytes
+            "__builtin__.bytes": lambda: b"",  # empty bytes in protocols 0 to 2
             "numpy.dtype": lambda code, *_: _Type(code),
             "numpy.ndarray": self._not_called,
             "numpy.core.multiarray._reconstruct": lambda *_: self._new(),
@@ -110,7 +110,7 @@ class _Machine:
         return struct.unpack(form, self._take(struct.calcsize(form)))[0]
 
     def _line(self, most: int = 1000) -> str:
-        """The text up to the line's end, of protocol 0."""
+        """Read the text up to the end of the line (protocol 0)."""
         line = self._take(self.content.find(b"\n", self.at, self.at + most) - self.at)
         self._take(1)
         return str(line, "latin1")
@@ -123,7 +123,7 @@ class _Machine:
         return self.stack.pop()
 
     def _items(self) -> list[Any]:
-        """All from the last mark on."""
+        """Pop all items above the last mark."""
         at = self.marks.pop()
         items, self.stack[at:] = self.stack[at:], []
         return items
@@ -131,7 +131,7 @@ class _Machine:
     def _step(self, code: str) -> None:
         push = self.stack.append
         match code:
-            case "\x80" | "\x95":  # the protocol; a frame, which only says how far to read ahead
+            case "\x80" | "\x95":  # the protocol; a frame, which is only a read-ahead hint
                 self._take(1 if code == "\x80" else 8)
             case _ if code in _CONSTANTS:
                 push(_CONSTANTS[code])
@@ -171,7 +171,7 @@ class _Machine:
         return line == "01" if code == "I" and line in ("00", "01") else int(line.removesuffix("L"))
 
     def _remember(self, code: str) -> None:
-        """Put the topmost under an index, or get what is under it."""
+        """Store the top of the stack in the memo, or push an entry of the memo."""
         if code == "\x94":
             index = len(self.memo)
         else:
@@ -201,7 +201,7 @@ class _Machine:
             case "s" | "u":
                 self._set([self._pop(), self._pop()][::-1] if code == "s" else self._items())
             case _:
-                raise pickle.UnpicklingError(f"it holds {_CODES.get(code, 'no opcode')}, which makes no plain value")
+                raise pickle.UnpicklingError(f"it contains {_CODES.get(code, 'an unknown opcode')}, not a plain value")
 
     def _last(self, kind: type) -> Any:
         if not self.stack or type(self.stack[-1]) is not kind:
@@ -209,11 +209,11 @@ class _Machine:
         return self.stack[-1]
 
     def _set(self, items: list[Any]) -> None:
-        """Set keys and values, one after the other, in the dict on top."""
+        """Set alternating keys and values in the dict on top of the stack."""
         table = self._last(dict)
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if not (isinstance(key, str) or (isinstance(key, int) and abs(key) < _MOST)):  # tuples may take years
-                raise pickle.UnpicklingError(f"a key is {_shown(key)}, no text or small number")
+            if not (isinstance(key, str) or (isinstance(key, int) and abs(key) < _MOST)):  # tuples may hash for years
+                raise pickle.UnpicklingError(f"a key is {_shown(key)}, not text or a small number")
             table[key] = value
 
     # -- what arrays consist of ------------------------------------------------------------------------------------
@@ -226,7 +226,7 @@ class _Machine:
         full = f"{module}.{name}".replace("numpy._core.", "numpy.core.", 1)  # numpy 2 and 1
         if full not in self.calls:
             asked = printable(full[:200])
-            raise UserError(f"refused, the file asks for '{asked}', which is no array and might run code")
+            raise UserError(f"refused: the file refers to '{asked}', which is not an array and might run code")
         return _Name(full)
 
     def _call(self) -> None:
@@ -244,7 +244,7 @@ class _Machine:
             made.value = self._array(data, kind, shape, fortran)
 
     def _last_object(self) -> Any:
-        if not self.stack or not isinstance(self.stack[-1], PickledArray | _Type | dict):  # a dict's attributes: none
+        if not self.stack or not isinstance(self.stack[-1], PickledArray | _Type | dict):  # dicts have no attributes
             raise pickle.UnpicklingError("it is damaged")
         return self.stack[-1]
 
@@ -271,16 +271,16 @@ class _Machine:
         return self.arrays[-1]
 
     def _encoded(self, text: Any, encoding: Any) -> bytes:
-        """How protocol 2 writes bytes."""
+        """Decode bytes as written by protocol 2."""
         if not isinstance(text, str) or encoding != "latin1":
             raise pickle.UnpicklingError(f"an array is encoded as {_shown(encoding)}")
         self._spend(len(text))
         return text.encode("latin1")
 
     def _not_called(self, *_: Any) -> Any:
-        raise pickle.UnpicklingError("it makes an array by itself")
+        raise pickle.UnpicklingError("it makes an array in an unknown way")
 
     def _spend(self, number: int) -> None:
         self.to_make -= number
         if self.to_make < 0:
-            raise pickle.UnpicklingError("its arrays hold more than the file")
+            raise pickle.UnpicklingError("its arrays contain more data than the file")

@@ -13,13 +13,13 @@ _LONGEST = 4_000_000  # characters of a file
 
 
 class Settings:
-    """A nested config, read by dotted path: `settings("roi_head.num_stages", 1)`."""
+    """A nested config, accessed by dotted path: `settings("roi_head.num_stages", 1)`."""
 
     def __init__(self, tree: Any) -> None:
         self.tree = tree
 
     def __call__(self, path: str, default: Any = None) -> Any:
-        """The value at a path of keys and indices, or the default where there is none."""
+        """Return the value at a path of keys and indices, or the default if there is none."""
         node = self.tree
         for key in path.split("."):
             if isinstance(node, list) and key.isdecimal() and int(key) < len(node):

@@ -1,4 +1,4 @@
-"""Reads the peers' checkpoint files. Nothing in them is run.
+"""Reader of other frameworks' checkpoint files, without running anything in them.
 
 `.safetensors`; `.pth`, `.pt` (torch.save); `.pkl` (detectron2's model zoo: a pickled dict of numpy arrays).
 """
@@ -21,14 +21,14 @@ from cascade_rcnn.text import printable
 
 
 class Checkpoint(NamedTuple):
-    """The tensors of a file by name, and what else stood beside them."""
+    """The tensors of a file by name, and its other content."""
 
     state: dict[str, Tensor]
     meta: dict[str, Any]
 
 
 def read(path: Path) -> Checkpoint:
-    """The checkpoint in `path`. Raises UserError when it is missing, broken or asks to run anything."""
+    """Read a checkpoint file. Raises UserError if it is missing, damaged or would run code."""
     readers = {".safetensors": load_file, ".pkl": _read_pickle, ".pth": _read_torch, ".pt": _read_torch}
     if path.suffix not in readers:
         raise UserError(f"{path}: unknown kind of checkpoint; give a {', '.join(readers)} file")
@@ -39,14 +39,14 @@ def read(path: Path) -> Checkpoint:
     except UserError:
         raise
     except DAMAGED as error:
-        raise UserError(f"{path}: not a readable checkpoint ({reason(error)}); fetch the file again") from None
+        raise UserError(f"{path}: not a readable checkpoint ({reason(error)}); download the file again") from None
     return _split(content, path)
 
 
 def _split(content: Any, path: Path) -> Checkpoint:
-    """The table of tensors in what was read: the whole, or its entry `state_dict` or `model`."""
+    """Find the dict of tensors: the content itself, or its entry `state_dict` or `model`."""
     if not isinstance(content, Mapping):
-        raise UserError(f"{path}: holds a {type(content).__name__}; give a checkpoint with a table of tensors by name")
+        raise UserError(f"{path}: contains a {type(content).__name__}; give a file with a dict of tensors by name")
     key = next((k for k in ("state_dict", "model") if isinstance(content.get(k), Mapping)), None)
     table = content if key is None else content[key]
     state = {}
@@ -54,7 +54,7 @@ def _split(content: Any, path: Path) -> Checkpoint:
         tensor = torch.from_numpy(value.value) if isinstance(value, PickledArray) else value
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
             what = f"'{printable(str(name)[:200])}' is a {type(value).__name__}"
-            raise UserError(f"{path}: {what}, no tensor; save the model's state_dict()")
+            raise UserError(f"{path}: {what}, not a tensor; save the model's state_dict()")
         state[name] = tensor
     meta = content.get("meta") if key else None
     return Checkpoint(state, dict(meta) if isinstance(meta, Mapping) else {})
@@ -64,7 +64,7 @@ def _split(content: Any, path: Path) -> Checkpoint:
 
 
 class _Placeholder:
-    """Stands in for an object of mmdetection's training log or config: takes anything, does nothing."""
+    """Placeholder for objects in mmdetection's training log or config: accepts anything, does nothing."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
@@ -73,20 +73,20 @@ class _Placeholder:
         pass
 
 
-_CODE = "'{}', which is no tensor and might run code; save its state_dict alone"
-_INERT = ("mmengine.", "mmcv.", "mmdet.", "numpy.")  # what their checkpoints hold beside the tensors
+_CODE = "'{}', which is not a tensor and might run code; save only its state_dict"
+_INERT = ("mmengine.", "mmcv.", "mmdet.", "numpy.")  # in their checkpoints besides tensors
 
 
 def _read_torch(path: Path) -> Any:
-    """torch's own reader of tensors only; foreign names are listed first, none is imported."""
+    """Use torch's weights-only reader; other names are listed first, and none is imported."""
     try:
         foreign = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
     except ValueError:
-        foreign = []  # the format before torch 1.6, which torch.load checks by itself
+        foreign = []  # the format before torch 1.6, which torch.load checks itself
     for name in sorted(foreign):
         if not name.startswith(_INERT):
-            raise UserError(f"{path}: refused, the file asks for {_CODE.format(name)}")
-    # A class of its own for each name: torch finds them by class.
+            raise UserError(f"{path}: refused: the file refers to {_CODE.format(name)}")
+    # A separate class for each name: torch looks them up by class.
     allowed = [(type("Placeholder", (_Placeholder,), {}), name) for name in foreign]
     try:
         with torch.serialization.safe_globals(allowed), warnings.catch_warnings():  # type: ignore[arg-type]
@@ -94,8 +94,8 @@ def _read_torch(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         name = re.search(r"GLOBAL (\S+)", str(error))
-        what = _CODE.format(name[1]) if name else "more than tensors and plain values; save its state_dict alone"
-        raise UserError(f"{path}: refused, the file asks for {what}") from None
+        what = _CODE.format(name[1]) if name else "more than tensors and plain values; save only its state_dict"
+        raise UserError(f"{path}: refused: the file refers to {what}") from None
 
 
 def _read_pickle(path: Path) -> Any:

@@ -1,4 +1,4 @@
-"""torchvision's checkpoints: `fasterrcnn_resnet50_fpn`, its `_v2` and their kin."""
+"""torchvision's checkpoints: `fasterrcnn_resnet50_fpn`, its `_v2` and related models."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from cascade_rcnn.interop.renaming import Layout, Names, State, relaid
 _BLOCKS = (("lateral", "inner"), ("output", "layer"))
 _HEAD = (
     *(("fc1", "box_head.fc6"), ("fc2", "box_head.fc7")),
-    # "v2": four convolutions with normalisation, then (behind what flattens) one layer
+    # "v2": four convolutions with normalisation, then (after flattening) one linear layer
     *((f"{kind}{k + 1}", f"box_head.{k}.{i}") for k in range(4) for i, kind in enumerate(("conv", "bn"))),
     *(("fc1", "box_head.5"), ("classifier", "box_predictor.cls_score"), ("regressor", "box_predictor.bbox_pred")),
 )
@@ -56,10 +56,10 @@ def read_settings(config: Path | None, meta: dict[str, Any], stock: Stock = noth
 
 
 def to_config(skeleton: ModelConfig, *, own_weights: bool, batch_norm: bool) -> ModelConfig:
-    """What the shapes tell, completed by torchvision's defaults.
+    """Complete the architecture inferred from tensor shapes with torchvision's defaults.
 
-    `own_weights`: trained by torchvision itself on COCO; `batch_norm`: batch norm was trained, else its statistics are
-    fixed (and their eps is 0 in torchvision's own weights).
+    `own_weights`: published by torchvision, trained on COCO; `batch_norm`: batch norm was trained, otherwise its
+    statistics are fixed (with an eps of 0 in torchvision's own weights).
     """
     assert isinstance(skeleton.backbone, ResNetConfig)
     norm = NormConfig(kind="batch" if batch_norm else "frozen", folded=False)
@@ -87,10 +87,10 @@ def to_config(skeleton: ModelConfig, *, own_weights: bool, batch_norm: bool) -> 
 
 
 def convert(state: State, settings: None = None) -> tuple[ModelConfig, State]:
-    """torchvision's state dict (it has no config file) -> our config and state dict."""
+    """Convert torchvision's state dict (there is no config file) to a config and state dict."""
     family, ours = layout.our_names("torchvision", state, NAMES, IGNORED)
     skeleton = layout.skeleton(ours, family)
     batch_norm = any(name.endswith("num_batches_tracked") for name in state)
-    # COCO's 90 ids: weights that torchvision publishes. For those with fixed batch norm its code sets eps to 0.
+    # COCO's 90 ids: weights published by torchvision. Its code sets eps to 0 for those with fixed batch norm.
     config = to_config(skeleton, own_weights=skeleton.num_classes == 90, batch_norm=batch_norm)
     return config, layout.check(relaid(ours, config, LAYOUT), config)

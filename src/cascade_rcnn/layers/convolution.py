@@ -1,8 +1,8 @@
-"""Convolutions in channels-last memory, with NCHW's backward pass where that is the faster one.
+"""Convolutions in channels-last memory, with an NCHW backward pass where that is faster.
 
-Channels last is the fastest layout everywhere but in one place: on a CPU without AVX-512, oneDNN's backward pass of
-kernels larger than 1x1 takes about twice as long in it as in NCHW. There, and only there, what a convolution's gradient
-is made of is copied to NCHW first; a 1x1 convolution's is a matrix product, which channels last has for nothing.
+Channels last is the fastest layout with one exception: on CPUs without AVX-512, oneDNN's backward pass for kernels
+larger than 1x1 takes about twice as long as in NCHW. Only there, the inputs of the backward pass are copied to NCHW
+first. A 1x1 convolution's backward pass is a matrix product, which needs no copy in channels last.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ _NARROW = 16  # channels
 def conv2d(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, dilation: Pair, groups: int
 ) -> Tensor:
-    """`torch.nn.functional.conv2d`: the same values and gradients, whatever the layout of the backward pass."""
+    """Drop-in for `torch.nn.functional.conv2d`: same values and gradients, whatever the layout of the backward pass."""
     learns = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
     if learns and _prefers_nchw(x, weight, stride):
         return _NCHWBackward.apply(x, weight, bias, stride, padding, dilation, groups)  # type: ignore[return-value]
@@ -27,19 +27,19 @@ def conv2d(
 
 
 class Conv2d(nn.Conv2d):
-    """`torch.nn.Conv2d` by `conv2d`; padded with zeros."""
+    """`torch.nn.Conv2d` based on `conv2d`; zero padding only."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
         return conv2d(input, weight, bias, self.stride, self.padding, self.dilation, self.groups)  # type: ignore[arg-type]
 
 
 def _prefers_nchw(x: Tensor, weight: Tensor, stride: Pair) -> bool:
-    """Whether a float32 backward pass on this CPU is slow in channels last, or, for very narrow maps, crashes.
+    """Return whether a float32 backward pass in channels last is slow on this CPU or, for very narrow maps, crashes.
 
-    Slow: kernels larger than 1x1 where torch uses no AVX-512 (ATEN_CPU_CAPABILITY counts). Crashing: with AVX-512,
-    oneDNN 3.12 writes beyond its memory for strided 1x1 kernels on fewer than 16 channels.
+    Slow: kernels larger than 1x1 if torch does not use AVX-512 (this respects ATEN_CPU_CAPABILITY). Crashing: with
+    AVX-512, oneDNN 3.12 writes out of bounds for strided 1x1 kernels on fewer than 16 channels.
     """
-    if torch.compiler.is_compiling():  # which chooses layouts of its own
+    if torch.compiler.is_compiling():  # the compiler chooses its own layouts
         return False
     if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
         return False
@@ -49,7 +49,7 @@ def _prefers_nchw(x: Tensor, weight: Tensor, stride: Pair) -> bool:
 
 
 def _to_nchw(x: Tensor) -> Tensor:
-    """A copy, image by image as the transpose of a matrix: torch does that in blocks, in half the time."""
+    """Copy to NCHW as one matrix transpose per image: torch does that blockwise, in half the time."""
     if not x.is_contiguous(memory_format=torch.channels_last):
         return x.contiguous()
     copy = torch.empty(x.shape, dtype=x.dtype)

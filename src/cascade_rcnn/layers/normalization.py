@@ -1,4 +1,4 @@
-"""Normalisation layers by their config, and convolutions that take constant ones into their weights.
+"""Normalisation layers built from their config, and convolutions that fold constant ones into their weights.
 
 C channels
 """
@@ -11,7 +11,7 @@ from cascade_rcnn.config import NormConfig
 
 
 def make_norm(config: NormConfig, channels: int, *, of_rois: bool = False) -> nn.Module:
-    """The layer of a config; `of_rois`: it normalises the features of boxes, of which some slots are empty."""
+    """Build the layer for a config; `of_rois`: it normalises RoI features, some of whose slots are empty."""
     match config.kind:
         case "batch":
             return (RoIBatchNorm2d if of_rois else nn.BatchNorm2d)(channels, eps=config.eps)
@@ -24,7 +24,7 @@ def make_norm(config: NormConfig, channels: int, *, of_rois: bool = False) -> nn
 
 
 class FixedBatchNorm(nn.Module):
-    """Batch normalisation with the statistics of pretraining; scale and shift are trained or fixed too."""
+    """Batch normalisation with the statistics of pretraining; scale and shift are either trained or fixed, too."""
 
     weight: Tensor
     bias: Tensor
@@ -43,14 +43,14 @@ class FixedBatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> the same; rounded as detectron2 does, which has two ways where scale and shift are fixed."""
+        """Normalise (B, C, H, W), rounding like detectron2, which has two ways to apply a fixed scale and shift."""
         if x.requires_grad and not self.weight.requires_grad:
             scale, shift = (value[:, None, None] for value in self.affine())
             return x * scale + shift
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
     def affine(self) -> tuple[Tensor, Tensor]:
-        """The scale (C,) and shift (C,) that it amounts to."""
+        """Return the equivalent scale (C,) and shift (C,)."""
         scale = self.weight * (self.running_var + self.eps).rsqrt()
         return scale, self.bias - self.running_mean * scale
 
@@ -64,13 +64,13 @@ class LayerNorm2d(nn.LayerNorm):
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group normalisation whose statistics are exact in channels-last memory, too.
+    """Group normalisation with exact statistics in channels-last memory, too.
 
-    torch's kernel takes the variance there for the mean square less the squared mean, and loses a digit at every layer.
+    There, torch's kernel computes the variance as the mean square minus the squared mean, and loses a digit per layer.
     """
 
     def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """(B, C, H, W) -> the same."""
+        """Normalise (B, C, H, W)."""
         if x.device.type != "cpu" or torch.compiler.is_compiling():
             return super().forward(x)
         batch, channels, height, width = x.shape
@@ -84,7 +84,7 @@ class GroupNorm(nn.GroupNorm):
 
 
 class RoIBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation over the features of boxes: empty slots are normalised, but not counted."""
+    """Batch normalisation over RoI features: empty slots are normalised, but do not count towards the statistics."""
 
     def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:  # pyright: ignore
         """(R, C, S, S), present (R,) bool -> (R, C, S, S)."""
@@ -108,7 +108,7 @@ class RoIBatchNorm2d(nn.BatchNorm2d):
 
 
 def conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
-    """Convolution and normalisation; folding a fixed one into the weights saves a pass over the map."""
+    """Apply a convolution and its normalisation; folding a fixed one into the weights saves a pass over the map."""
     if isinstance(norm, FixedBatchNorm) and norm.folded and isinstance(conv, nn.Conv2d):
         scale, shift = norm.affine()
         weight = conv.weight * scale[:, None, None, None]

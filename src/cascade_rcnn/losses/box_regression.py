@@ -1,4 +1,4 @@
-"""Equation 1, the localization risk: smooth L1 of deltas, or a generalised IoU of decoded boxes."""
+"""Equation 1, the localization risk: smooth L1 loss on deltas, or a generalised IoU loss on decoded boxes."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from cascade_rcnn.protocols import BoxLoss
 
 
 def smooth_l1(difference: Tensor, beta: float) -> Tensor:
-    """Elementwise: 0.5 d^2 / beta for |d| < beta, |d| - 0.5 beta beyond; beta 0 is L1."""
+    """Compute smooth L1 elementwise: 0.5 d^2 / beta for |d| < beta, else |d| - 0.5 beta; beta 0 is L1."""
     absolute = difference.abs()
     if beta == 0:
         return absolute
@@ -32,7 +32,7 @@ class IoULoss:
     """One minus GIoU, DIoU or CIoU of the decoded boxes, by torchvision's functions."""
 
     def __init__(self, config: IoULossConfig) -> None:
-        from torchvision import ops  # takes as long to import as torch: only where it is needed
+        from torchvision import ops  # imported only when needed: it takes as long as importing torch
 
         losses = {
             "giou": ops.generalized_box_iou_loss,
@@ -49,8 +49,8 @@ class IoULoss:
 def localization(
     loss: BoxLoss, deltas: Tensor, boxes: Tensor, truth: Tensor, coder: BoxCoder, *, mask: Tensor, normalizer: Tensor
 ) -> Tensor:
-    """The risk of the positives: deltas, boxes, truth (..., 4), mask (...) -> scalar."""
-    unit = boxes.new_tensor([0.0, 0.0, 1.0, 1.0])  # in the place of the others, which may have no size or no number
+    """Compute the localization risk of the positives: deltas, boxes, truth (..., 4), mask (...) -> scalar."""
+    unit = boxes.new_tensor([0.0, 0.0, 1.0, 1.0])  # replaces masked boxes, which may be empty or NaN
     boxes, truth = (torch.where(mask[..., None], x, unit) for x in (boxes, truth))
     risk = loss(deltas, boxes, truth, coder)
     return torch.where(mask, risk, 0.0).sum() / normalizer

@@ -1,4 +1,4 @@
-"""Equation 4: cross-entropy over classes, and of object against background."""
+"""Equation 4: cross-entropy over classes, and of objectness."""
 
 import torch
 import torch.nn.functional as F

@@ -1,1 +1,1 @@
-"""The parts of the detector, and the one function that composes them."""
+"""The parts of the detector, and the function that composes them."""

@@ -1,10 +1,10 @@
-"""Adaptive RoIAlign's sampling grid as sums over cells: which cells of a map each bin reads, and with what weight.
+"""Adaptive RoIAlign's sampling grid as sums over cells: the cells of a map that each bin reads, and their weights.
 
-The peers put ceil(length / S) points along each axis of a bin, so that neighbouring points lie at most one cell apart
-(detectron2's and mmdetection's `sampling_ratio=0`). The points of a bin then share corners: g points read at most
-g + 1 cells along an axis, and a bin is a sum over (g_y + 1) * (g_x + 1) cells, fewer than a fixed 2x2 grid's 16.
+detectron2 and mmdetection (`sampling_ratio=0`) place ceil(length / S) points along each axis of a bin, so that
+neighbouring points are at most one cell apart. The points of a bin then share corners: g points read at most g + 1
+cells along an axis, and a bin is a sum over (g_y + 1) * (g_x + 1) cells, fewer than the 16 of a fixed 2x2 grid.
 
-R boxes · r boxes with the same grid · S bins a side · g points along an axis of a bin · E cells in all bins
+R boxes · r boxes with the same grid · S bins per side · g points along an axis of a bin · E cells in all bins
 """
 
 from typing import NamedTuple
@@ -14,25 +14,25 @@ from torch import Tensor
 
 
 class Cells(NamedTuple):
-    """What the bins of all boxes read, one bin after the other, as `ragged_weighted_sum` takes it."""
+    """The cells read by the bins of all boxes, bin after bin, as arguments of `ragged_weighted_sum`."""
 
-    rows: Tensor  # (E,) int64, of the table of cells
+    rows: Tensor  # (E,) int64, rows of the table of cells
     weight: Tensor  # (E,)
     offsets: Tensor  # (R * S * S,) int64: where each bin starts
 
 
 def grid_points(length: Tensor, bins: int) -> Tensor:
-    """Points along each axis of a bin, (R, 2) int64, from the boxes' lengths (R, 2) in cells; none in an empty box."""
+    """Return the number of points along each axis of a bin, (R, 2) int64, for box sizes (R, 2) in cells; 0 if empty."""
     return (length / bins).ceil().clamp(min=0).to(torch.int64)
 
 
 def read_cells(low: Tensor, length: Tensor, points: Tensor, size: Tensor, base: Tensor, bins: int) -> Cells:
-    """The cells of every bin of R boxes.
+    """Return the cells of every bin of R boxes.
 
-    Corner `low` and `length` (R, 2) in cells, `points` (R, 2) along x and y as `grid_points` gives them, `size` (R, 2)
-    width and height of each box's map, `base` (R,) the table's row of that map's first cell.
+    `low` (corner) and `length` are (R, 2) in cells, `points` (R, 2) is the output of `grid_points`, `size` (R, 2) the
+    width and height of each box's map, and `base` (R,) the table row of that map's first cell.
     """
-    cells = torch.where((points > 0).all(dim=1), (points + 1).prod(dim=1), 0)  # of a bin
+    cells = torch.where((points > 0).all(dim=1), (points + 1).prod(dim=1), 0)  # per bin
     ends = (cells * bins * bins).cumsum(0)
     starts = ends - cells * bins * bins
     inner = torch.arange(bins * bins, device=low.device)
@@ -51,7 +51,7 @@ def read_cells(low: Tensor, length: Tensor, points: Tensor, size: Tensor, base: 
 
 
 def _axis(low: Tensor, length: Tensor, limit: Tensor, points: int, bins: int) -> tuple[Tensor, Tensor]:
-    """Along one axis of a map of `limit` cells: the cells that each bin reads and their weights, (r, S, g + 1) each."""
+    """Return the cells that each bin reads along one axis of `limit` cells and their weights, (r, S, g + 1) each."""
     place = (torch.arange(bins * points, device=low.device) + 0.5) / (bins * points)
     position = low[:, None] + length[:, None] * place  # (r, S * g)
     last = (limit - 1)[:, None]

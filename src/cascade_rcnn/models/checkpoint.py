@@ -1,4 +1,4 @@
-"""Checkpoints: a model is one .safetensors file that carries its config; nothing is ever unpickled."""
+"""Checkpoints: a model is one .safetensors file that includes its config; nothing is ever unpickled."""
 
 from pathlib import Path
 from typing import Any, Unpack
@@ -23,13 +23,13 @@ from cascade_rcnn.state_dicts import mismatch
 from cascade_rcnn.tensor_files import reason
 
 _KEY = "cascade_rcnn"
-_ABSURD = 1e12  # no weight, and no statistic of an activation, comes near it
+_ABSURD = 1e12  # far beyond any weight or activation statistic
 
 
 def save(model: Detector, path: str | Path, *, compact: bool = False) -> None:
-    """Write a detector with its config, whole or not at all; `compact`: weights in 8 bits, a quarter of the size.
+    """Save a detector and its config atomically; `compact` stores weights in 8 bits, a quarter of the size.
 
-    Raises UserError where it cannot be written.
+    Raises UserError if it cannot be written.
 
     >>> save(load("starter"), "copy.safetensors")
     """
@@ -38,12 +38,12 @@ def save(model: Detector, path: str | Path, *, compact: bool = False) -> None:
     with replacing(path) as aside:
         try:
             save_file(tensors, aside, metadata={_KEY: model.config.to_json(), "format": str(FORMAT)})
-        except SafetensorError as error:  # a full disk, for one
+        except SafetensorError as error:  # a full disk, for example
             raise UserError(f"{path}: cannot be written ({reason(error)}); choose another output") from None
 
 
 def _stored(value: Tensor) -> Tensor:
-    """A tensor as files hold it: float32, or integers."""
+    """Convert a tensor to the form stored in files: float32, or integers."""
     value = value.detach().cpu().contiguous()
     return value.float() if value.is_floating_point() else value
 
@@ -57,9 +57,9 @@ def load(
 ) -> Detector:
     """Read a detector, in evaluation mode: a file of ours, or "starter", the small one that comes with the package.
 
-    A published one's name, which `cascade-rcnn weights` lists, or hf://owner/name is fetched on first use.
+    The name of a published detector (see `cascade-rcnn weights`) or hf://owner/name is downloaded on first use.
 
-    `inference` overrides what does not touch the weights: `min_size` (None: no resizing), `max_size`,
+    `inference` overrides settings that do not affect the weights: `min_size` (None: no resizing), `max_size`,
     `score_threshold`, `nms_iou`, `max_detections`, `test_stage`, `ensemble`, `ensemble_rois`, `iterations` (of a
     baseline), `survivors` (early rejection). `backbone` is a module like the one that the detector was made with, where
     that was the user's own; the checkpoint's weights go into it.
@@ -86,11 +86,11 @@ def _built(config: ModelConfig, path: str | Path, backbone: Backbone | None) -> 
     try:
         return build(config, backbone)
     except (ValueError, RuntimeError, MemoryError) as error:
-        raise UserError(f"{path}: no model can be built of its config ({reason(error)})") from None
+        raise UserError(f"{path}: cannot build a model from its config ({reason(error)})") from None
 
 
 class _NoInit(TorchFunctionMode):
-    """Leaves out random initialisation, half of the time that loading takes, where every weight is read anyway."""
+    """Skip random initialisation, half of the loading time, since every weight is about to be overwritten."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__module__", None) == "torch.nn.init":
@@ -99,7 +99,7 @@ class _NoInit(TorchFunctionMode):
 
 
 def read(path: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """The config and weights in a checkpoint."""
+    """Read the config and weights of a checkpoint."""
     config = read_config(path)
     try:
         return config, unpack(load_file(locate(path)))
@@ -108,20 +108,20 @@ def read(path: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
 
 
 def locate(path: str | Path) -> Path:
-    """The file of a checkpoint, fetched if need be: "starter", a path, a published detector's name, or hf://owner/name.
+    """Find a checkpoint file: "starter", a path, a published detector's name or hf://owner/name (downloaded if needed).
 
-    Raises UserError when it is missing.
+    Raises UserError if it is missing.
     """
     file = STARTER if str(path) == "starter" else Path(path)
     if file.is_file():
         return file
-    from cascade_rcnn.hub.weights import resolve  # late: what is fetched is converted, for which models are built
+    from cascade_rcnn.hub.weights import resolve  # imported late to avoid a cycle: conversion builds models
 
     return resolve(path.as_posix() if isinstance(path, Path) else path)
 
 
 def read_config(path: str | Path) -> ModelConfig:
-    """The config in a checkpoint, without its weights."""
+    """Read the config of a checkpoint, without its weights."""
     found = locate(path)
     try:
         with safe_open(found, framework="pt") as file:
@@ -130,8 +130,8 @@ def read_config(path: str | Path) -> ModelConfig:
         raise _unreadable(path, error) from None
     if _KEY not in metadata:
         raise UserError(
-            f"{path}: holds weights but no cascade-rcnn config; bring checkpoints of detectron2, mmdetection or "
-            "torchvision in with `cascade-rcnn convert`"
+            f"{path}: holds weights but no cascade-rcnn config; convert checkpoints of detectron2, mmdetection or "
+            "torchvision with `cascade-rcnn convert`"
         )
     try:
         return ModelConfig.from_json(metadata[_KEY], _format(metadata.get("format", "1"), path))
@@ -140,9 +140,9 @@ def read_config(path: str | Path) -> ModelConfig:
 
 
 def _format(written: str, path: str | Path) -> int:
-    """The format of a file. Raises UserError where it is none, or a later one than is known here."""
+    """Parse a file's format number. Raises UserError if it is invalid, or newer than this version supports."""
     if not written.isdecimal() or int(written) < 1:
-        raise UserError(f"{path}: its format is '{written[:20]}', which is no number; copy the file again")
+        raise UserError(f"{path}: its format is '{written[:20]}', which is not a number; copy the file again")
     if int(written) > FORMAT:
         raise UserError(
             f"{path}: was written by a newer cascade-rcnn (format {written[:20]}, this one reads up to {FORMAT}); "
@@ -153,13 +153,13 @@ def _format(written: str, path: str | Path) -> int:
 
 def _unreadable(path: str | Path, error: Exception) -> UserError:
     return UserError(
-        f"{path}: not a readable checkpoint ({reason(error)}); it may be truncated or of another format: copy it "
-        "again, or use last.safetensors of the same training"
+        f"{path}: not a readable checkpoint ({reason(error)}); it may be truncated or in another format: copy it "
+        "again, or use last.safetensors of the same training run"
     )
 
 
 def fill(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
-    """Load weights that must fit exactly, and be numbers. Raises UserError with the first that is not so."""
+    """Load weights that must fit exactly and be finite. Raises UserError naming the first tensor that does not."""
     own = model.state_dict()
     if wrong := mismatch(state, own):
         raise UserError(f"{path}: its weights do not fit its config: {wrong}")
@@ -172,10 +172,10 @@ def _check_values(name: str, value: Tensor, dtype: torch.dtype, path: str | Path
     if value.dtype != dtype:
         raise UserError(f"{path}: {name} holds {value.dtype}, expected {dtype}; save the model again")
     if value.is_floating_point() and value.numel() > 0:
-        least, most = (x.item() for x in value.aminmax())  # NaN where any is
+        least, most = (x.item() for x in value.aminmax())  # NaN if any value is
         if not -_ABSURD <= least <= most <= _ABSURD:
             raise UserError(
-                f"{path}: {name} holds values from {least:g} to {most:g}, no weights; use another checkpoint"
+                f"{path}: {name} holds values from {least:g} to {most:g}, not weights; use another checkpoint"
             )
         if name.endswith("running_var") and least < 0:
             raise UserError(f"{path}: {name} is a variance and holds {least:g}; use another checkpoint")

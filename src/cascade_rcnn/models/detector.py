@@ -1,6 +1,6 @@
 """The two-stage detector: follow an image through `forward`.
 
-preprocess -> backbone -> pyramid (or the maps as they are) -> RPN (proposals, H0) -> cascade (H1..HT) -> detections.
+preprocess -> backbone -> feature pyramid (optional) -> RPN (proposals, H0) -> cascade (H1..HT) -> detections.
 B images · D detections
 """
 
@@ -17,7 +17,7 @@ from cascade_rcnn import boxes as box_ops
 from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.heads.cascade import Cascade
-from cascade_rcnn.images import to_tensor
+from cascade_rcnn.image_tensors import to_tensor
 from cascade_rcnn.inputs import ImageLike, spread
 from cascade_rcnn.models.folding import fold_norms, lower_weights
 from cascade_rcnn.models.preprocess import MinSize, Preprocess
@@ -30,10 +30,11 @@ if TYPE_CHECKING:
 
 
 class Detector(nn.Module):
-    """A two-stage detector with torchvision's detection contract.
+    """A two-stage detector with the interface of torchvision's detection models.
 
-    In training mode `model(images, targets)` returns a dict of losses, in evaluation mode `model(images)` returns a
-    list of dicts `boxes` (N, 4) XYXY in pixels of the image given, `scores` (N,), `labels` (N,) in 1..M, best first.
+    In training mode, `model(images, targets)` returns a dict of losses. In evaluation mode, `model(images)` returns a
+    list of dicts with `boxes` (N, 4), XYXY in pixels of the input image, `scores` (N,) and `labels` (N,) in 1..M,
+    sorted by score.
 
     >>> model = load("starter")
     >>> sorted(model([torch.rand(3, 120, 160)])[0])
@@ -53,7 +54,7 @@ class Detector(nn.Module):
         roi_heads: Cascade,
         tasks: Sequence[nn.Module] = (),
     ) -> None:
-        """tasks: what more each region is asked (`RoITask`), trained on what the cascade's stages are."""
+        """tasks: further per-region tasks (`RoITask`), trained on the samples of the cascade's stages."""
         super().__init__()
         self.config = config
         self.preprocess = preprocess
@@ -66,11 +67,11 @@ class Detector(nn.Module):
     def forward(
         self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]] | None = None
     ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
-        """Images (3, H, W), uint8 or floating point 0..1, of any size each; targets as torchvision's."""
+        """Images are (3, H, W), uint8 or floating point 0..1, of any size; targets have torchvision's format."""
         if len(images) == 0:
-            raise UserError("the list of images is empty; give at least one image")
+            raise UserError("the list of images is empty; pass at least one image")
         if self.training and (targets is None or len(targets) != len(images)):
-            raise UserError("in training mode the model needs targets, one dict an image; call model.eval() to detect")
+            raise UserError("in training mode the model needs targets, one dict per image; call model.eval() to detect")
         batch = self.preprocess(list(images))
         if self.training:
             assert targets is not None
@@ -78,21 +79,21 @@ class Detector(nn.Module):
         return to_list(self.detect(batch.pixels, batch.sizes), batch)
 
     def for_inference(self, dtype: torch.dtype = torch.float32) -> Self:
-        """Fold fixed normalisation into the convolutions, in place: faster, the same detections, no more training.
+        """Fold fixed normalisation into the convolutions in place: faster, with the same detections, but not trainable.
 
-        With bfloat16 or float16 the weights are stored so; from then on call it under `torch.autocast` to that dtype,
-        which finds what it found before. Returns the detector itself.
+        With bfloat16 or float16, weights are stored in that dtype; the model must then be called under `torch.autocast`
+        with the same dtype, which does not change the detections. Returns the detector itself.
         """
         self._fold()
         lower_weights(self, dtype)
         return self.eval().requires_grad_(False)
 
     def features(self, pixels: Tensor) -> list[Tensor]:
-        """(B, 3, H, W), normalised -> the pyramid's maps."""
+        """Map normalised pixels (B, 3, H, W) to the pyramid's feature maps."""
         return self.pyramid(self.backbone(pixels))
 
     def losses(self, images: ImageBatch, targets: Targets) -> dict[str, Tensor]:
-        """The losses of a dense batch, by name."""
+        """Compute the losses of a dense batch, by name."""
         features = self.features(images.pixels)
         proposals = self.propose(features, images.sizes)  # constants: no gradient flows into them
         losses = self.rpn.loss(self.rpn.anchors(features), partial(self.rpn.at, features), targets, images.sizes)
@@ -103,16 +104,16 @@ class Detector(nn.Module):
         return losses
 
     def propose(self, features: list[Tensor], sizes: Tensor) -> Proposals:
-        """The RPN's proposals, from the pyramid's maps."""
+        """Compute the RPN's proposals from the feature maps."""
         logits, deltas = self.rpn(features)
         proposals, _ = self.rpn.propose(self.rpn.anchors(features), logits, deltas, sizes)
         return proposals
 
     def detect(self, pixels: Tensor, sizes: Tensor, proposals: Proposals | None = None, first: int = 1) -> Detections:
-        """The dense detector: (B, 3, H, W), sizes (B, 2) -> detections in pixels of this input.
+        """Detect in a dense batch: (B, 3, H, W), sizes (B, 2) -> detections in pixels of this input.
 
-        Proposals given (another model's, another stage's, with ground truth) stand in for the RPN's and enter stage
-        `first`: `detect(pixels, sizes, other.proposals_after(2, pixels, sizes))`.
+        If `proposals` are given (from another model or stage, or with ground truth), they replace the RPN's and enter
+        stage `first`: `detect(pixels, sizes, other.proposals_after(2, pixels, sizes))`.
         """
         features = self.features(pixels)
         proposals = self.propose(features, sizes) if proposals is None else proposals
@@ -122,7 +123,7 @@ class Detector(nn.Module):
         return found
 
     def proposals_after(self, t: int, pixels: Tensor, sizes: Tensor) -> Proposals:
-        """The boxes that stage t (1..T) hands on, in pixels of this input; t = 0: the RPN's proposals."""
+        """Return the boxes that stage t (1..T) passes on, in pixels of this input; t = 0: the RPN's proposals."""
         features = self.features(pixels)
         return self.roi_heads.proposals_after(t, features, self.propose(features, sizes), sizes)
 
@@ -142,13 +143,13 @@ class Detector(nn.Module):
     def predict(
         self, images: Any, threshold: float = 0.5, min_size: MinSize = "model", batch_size: int | None = None
     ) -> Any:
-        """Detect in an image, or in several: whatever `cascade_rcnn.inputs` describes, from a path to a generator.
+        """Detect objects in one or several images, in any form that `cascade_rcnn.inputs` lists.
 
-        The short side is resized to `min_size` pixels (None: not at all; "model": as the model has it). Returns
-        `supervision.Detections` of the boxes scored `threshold` or more: one for one image, a list for a list, folder,
-        glob or batch, an iterator for any other iterable. `class_id` counts from 0 in the order of `class_names`, and
-        `data["class_name"]` holds the names. `batch_size` images go through at once, by default 1 on a CPU, where more
-        gain nothing, and 8 on a GPU. The detector itself stays as it is, so that other threads may use or train it.
+        The short side is resized to `min_size` pixels (None: no resizing; "model": the model's own setting). Returns
+        `supervision.Detections` with scores of at least `threshold`: one for a single image, a list for a list, folder,
+        glob or batch, and an iterator for any other iterable. `class_id` counts from 0 in the order of `class_names`,
+        and `data["class_name"]` holds the names. `batch_size` defaults to 1 on a CPU, where larger batches gain
+        nothing, and to 8 on a GPU. The detector itself is not modified, so other threads may use or train it.
         """
         given = spread(images)
         model = self._ready(fold=given.number != "one")
@@ -163,7 +164,7 @@ class Detector(nn.Module):
         return given.map(detect, default if batch_size is None else batch_size)
 
     def _ready(self, *, fold: bool) -> Self:
-        """This detector where it can predict as it is, else a copy in evaluation mode, for many images a faster one."""
+        """Return this detector if it can predict as is, else a copy in evaluation mode, folded for speed if asked."""
         if not self.training and not fold:
             return self
         model = deepcopy(self).eval()
@@ -178,15 +179,15 @@ class Detector(nn.Module):
 
     @property
     def class_names(self) -> list[str]:
-        """Names of labels 1..M, in order."""
+        """The names of labels 1..M, in order."""
         return [category.name for category in self.config.categories]
 
 
 def to_list(found: Detections, images: ImageBatch) -> list[dict[str, Tensor]]:
-    """The border on the way out: dense detections -> torchvision's dicts, in pixels of the original images."""
+    """Convert dense detections to torchvision's dicts, in pixels of the original images."""
     scale = (images.original_sizes / images.sizes).flip(-1).repeat(1, 2)
     boxes = box_ops.clip(found.boxes * scale[:, None], images.original_sizes)
-    numbers = found.valid.sum(dim=1).tolist()  # the valid slots are the first
+    numbers = found.valid.sum(dim=1).tolist()  # valid slots come first
     return [
         {
             "boxes": boxes[i, :n],
@@ -199,5 +200,5 @@ def to_list(found: Detections, images: ImageBatch) -> list[dict[str, Tensor]]:
 
 
 def to_numpy(found: dict[str, Tensor]) -> dict[str, np.ndarray]:
-    """One of torchvision's dicts as arrays, float32 and int64."""
+    """Convert one of torchvision's dicts to float32 and int64 arrays."""
     return {name: (x.float() if x.is_floating_point() else x).cpu().numpy() for name, x in found.items()}

@@ -1,4 +1,4 @@
-"""From a trained detector to one of other classes: what is known about a class goes with its name."""
+"""Fine-tuning on other classes: the weights of a class are carried over by its name."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,7 +45,7 @@ def start_from(
     ]
     boxes_too = True
     for name, value in trained.state_dict().items():
-        if ".classifier." in name:  # background first; what tells it from other classes alone is of no use
+        if ".classifier." in name:  # background first; useless unless some class is carried over with it
             rows = [(0, 0), *((old + 1, new + 1) for old, new in pairs)] if pairs else []
             _carry(own[name], value, rows, (config.num_classes + 1, len(categories) + 1))
         elif ".regressor." in name and not config.box_head.class_agnostic:
@@ -87,7 +87,7 @@ def _anchor_note(old: AnchorConfig, new: AnchorConfig) -> str:
 
 
 def _carry(to: Tensor, source: Tensor, rows: Sequence[tuple[int, int]], outputs: tuple[int, int]) -> None:
-    """Copy outputs (from, to), in place. A head has `outputs` of them (theirs, ours) for each bin or classifier."""
+    """Copy output rows (from, to) in place. A head has `outputs` rows (theirs, ours) for each bin or classifier."""
     if rows:
         old, new = (torch.tensor(column) for column in zip(*rows, strict=True))
         theirs = source.reshape(-1, outputs[0], *source.shape[1:])
@@ -98,6 +98,6 @@ def _note(anew: Sequence[str], classes: int, *, boxes_too: bool) -> str:
     if not anew:
         return "all classes keep their weights"
     shown = ", ".join(repr(name) for name in anew[:5]) + (", ..." if len(anew) > 5 else "")
-    others = ", the others keep their weights by their names" if len(anew) < classes else ""
+    others = ", the others keep their weights" if len(anew) < classes else ""
     below = "backbone, RPN and box regressors" if boxes_too else "backbone and RPN"
-    return f"{len(anew)} of {classes} classes start anew ({shown}){others}; {below} keep theirs"
+    return f"{len(anew)} of {classes} classes start from scratch ({shown}){others}; {below} keep theirs"

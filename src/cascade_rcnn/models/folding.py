@@ -1,4 +1,4 @@
-"""What inference runs in place of what was trained: normalisation inside convolutions, weights of lower precision."""
+"""Optimisations for inference: normalisation folded into convolutions, and weights in lower precision."""
 
 from copy import copy
 
@@ -10,10 +10,10 @@ from cascade_rcnn.layers.normalization import FixedBatchNorm
 
 @torch.no_grad()
 def fold_norms(model: nn.Module) -> None:
-    """Merge every batch normalisation with its convolution's weights, in place; the model can no longer be trained.
+    """Fold every batch normalisation into its convolution's weights, in place; the model can no longer be trained.
 
-    A convolution and its normalisation are neighbours: `convK` and `bnK`, items 0 and 1 of a sequence, or items K of
-    the lists `NAME` and `NAME_norm`.
+    A convolution and its normalisation are paired by name: `convK` and `bnK`, items 0 and 1 of a sequence, or items K
+    of the lists `NAME` and `NAME_norm`.
     """
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
@@ -34,7 +34,7 @@ def _fold(parent: nn.Module, name: str, norms: nn.Module, partner: str) -> None:
 
 
 def lower_weights(model: nn.Module, dtype: torch.dtype) -> None:
-    """Store the weights of convolutions and linear layers as autocast to `dtype` would cast them at every call."""
+    """Store the weights of convolutions and linear layers in `dtype`, as autocast would cast them at every call."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.to(dtype)

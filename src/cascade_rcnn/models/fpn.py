@@ -1,4 +1,4 @@
-"""From the backbone's maps to those that the RPN and the heads read: a feature pyramid, or none."""
+"""From the backbone's feature maps to those used by the RPN and the heads: a feature pyramid, or none."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from cascade_rcnn.layers.normalization import make_norm
 
 
 class SingleScale(nn.Module):
-    """No pyramid: the maps of stride 16 (VGG's conv5_3; C4, which the RPN reads, and dilated C5, which R-FCN does)."""
+    """No pyramid: the maps of stride 16 (VGG's conv5_3; C4 for the RPN and dilated C5 for R-FCN)."""
 
     def __init__(self, channels: Sequence[int], strides: Sequence[int]) -> None:
         super().__init__()
@@ -21,19 +21,19 @@ class SingleScale(nn.Module):
         self.pooled = len(self.kept)
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """The backbone's maps -> those of stride 16."""
+        """Select the backbone's maps of stride 16."""
         return [maps[k] for k in self.kept]
 
 
 class FeaturePyramid(nn.Module):
-    """C2..C5 -> P2..P5, and coarser ones where the RPN wants them (Lin et al. 2017).
+    """C2..C5 -> P2..P5, plus coarser levels for the RPN (Lin et al. 2017).
 
-    Lateral 1x1 convolutions, a top-down sum, 3x3 output convolutions; P6 is P5 at half resolution. `channels` and
-    `strides` are those of all levels; boxes are pooled from the first `pooled` of them, the backbone's own.
+    1x1 lateral convolutions, a top-down sum and 3x3 output convolutions; P6 is P5 at half resolution. `channels` and
+    `strides` describe all levels; RoIs are pooled from the first `pooled`, those of the backbone.
     """
 
     def __init__(self, channels: Sequence[int], strides: Sequence[int], config: FPNConfig, levels: int) -> None:
-        """channels, strides: the backbone's; levels: how many maps to put out."""
+        """channels, strides: of the backbone; levels: number of output maps."""
         super().__init__()
         self.pooled = len(strides)
         self.strides = (*strides, *(strides[-1] * 2**k for k in range(1, levels - len(strides) + 1)))
@@ -49,7 +49,7 @@ class FeaturePyramid(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """[C2..C5], each (B, C_l, H_l, W_l) -> [P2, P3, P4, P5] or with P6, each (B, C, H_l, W_l)."""
+        """Map [C2..C5], each (B, C_l, H_l, W_l), to [P2..P5] (and P6), each (B, C, H_l, W_l)."""
         merged = [norm(conv(x)) for conv, norm, x in zip(self.lateral, self.lateral_norm, maps, strict=True)]
         for fine in range(len(merged) - 2, -1, -1):
             merged[fine] += F.interpolate(merged[fine + 1], size=merged[fine].shape[-2:], mode="nearest")

@@ -1,6 +1,6 @@
-"""The border on the way in: lists of images and targets -> dense batches.
+"""Preprocessing: lists of images and targets -> dense batches.
 
-Resizing, normalisation and padding are the model's, as in torchvision's detectors.
+Resizing, normalisation and padding are part of the model, as in torchvision's detectors.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ MinSize: TypeAlias = int | Literal["model"] | None
 
 
 class Preprocess(nn.Module):
-    """Images of any size -> one padded batch, and their boxes along with them."""
+    """Resize, normalise and pad images of any size into one batch, and scale their boxes accordingly."""
 
     mean: Tensor
     std: Tensor
@@ -30,17 +30,17 @@ class Preprocess(nn.Module):
     def __init__(
         self, config: PreprocessConfig, num_classes: int, divisor: int, extra_targets: Sequence[str] = ()
     ) -> None:
-        """Height and width are padded to multiples of `divisor`; `extra_targets` are carried along with the boxes."""
+        """divisor: height and width are padded to multiples of it; extra_targets: further per-box fields to batch."""
         super().__init__()
         self.config, self.num_classes, self.divisor = config, num_classes, divisor
         self.extra_targets = tuple(extra_targets)
-        for name, values in (("mean", config.mean), ("std", config.std)):  # of bytes: whole pixel values stay exact
+        for name, values in (("mean", config.mean), ("std", config.std)):  # 0..255: integer pixels stay exact
             self.register_buffer(name, torch.tensor([255 * x for x in values])[:, None, None], persistent=False)
 
     def forward(self, images: list[Tensor], min_size: MinSize = "model") -> ImageBatch:
-        """Tensors (3, H_i, W_i), uint8 0..255 or floating point 0..1 -> a batch on the model's device.
+        """Batch tensors (3, H_i, W_i), uint8 0..255 or floating point 0..1, on the model's device.
 
-        `min_size` is the short side to resize to, None for no resizing, "model" for the config's.
+        `min_size` is the short side to resize to, None for no resizing, "model" for the config's value.
         """
         if self.mean.dtype != torch.float32:
             raise UserError(f"the model's weights are {self.mean.dtype}; keep them float32 and use torch.autocast")
@@ -78,9 +78,9 @@ class Preprocess(nn.Module):
         return F.interpolate(image[None], size=size, mode="bilinear", align_corners=False, antialias=antialias)[0]
 
     def targets(self, targets: list[dict[str, Tensor]], images: ImageBatch) -> Targets:
-        """torchvision's target dicts (`boxes` (N, 4) XYXY, `labels` (N,) in 1..M, optional `iscrowd` (N,)) -> dense.
+        """Batch torchvision's target dicts: `boxes` (N, 4) XYXY, `labels` (N,) in 1..M, optional `iscrowd` (N,).
 
-        Boxes of no size are no objects. Raises UserError naming the entry that does not fit.
+        Empty boxes are ignored. Raises UserError naming the invalid entry.
         """
         device = images.pixels.device
         for k, target in enumerate(targets):
@@ -114,17 +114,15 @@ class Preprocess(nn.Module):
         for name in ("labels", "iscrowd", *self.extra_targets):
             if name in target and len(target[name]) != len(boxes):
                 number = count(len(boxes), "box")
-                raise UserError(f"targets[{k}] has {number} and {len(target[name])} {name}; give one a box")
+                raise UserError(f"targets[{k}] has {number} and {len(target[name])} {name}; give one per box")
         if not bool(boxes.isfinite().all()):
-            raise UserError(f"targets[{k}]['boxes'] holds a coordinate that is not finite; give XYXY pixels")
+            raise UserError(f"targets[{k}]['boxes'] contains a coordinate that is not finite; give XYXY pixels")
         if boxes.numel() and bool((boxes[:, 2:] < boxes[:, :2]).any()):
-            raise UserError(f"targets[{k}]['boxes'] holds a box with x2 < x1 or y2 < y1; give XYXY, not XYWH")
+            raise UserError(f"targets[{k}]['boxes'] contains a box with x2 < x1 or y2 < y1; give XYXY, not XYWH")
         if len(labels) and not (int(labels.min()) >= 1 and int(labels.max()) <= self.num_classes):
             low, high = int(labels.min()), int(labels.max())
             if low < 1:
-                advice = (
-                    "labels count from 1, 0 is background: leave such boxes out, or add 1 to labels that count from 0"
-                )
+                advice = "labels start at 1, 0 is background: remove such boxes, or add 1 to labels that start at 0"
             else:
                 advice = f"create it with num_classes={high} or map them"
             raise UserError(
@@ -133,7 +131,7 @@ class Preprocess(nn.Module):
 
 
 def _padded(columns: list[Tensor], slots: int, device: torch.device) -> Tensor:
-    """One entry of all targets, (N, ...) each -> (B, slots, ...)."""
+    """Pad and stack one field of all targets, (N, ...) each -> (B, slots, ...)."""
     shape = columns[0].shape[1:]
     table = torch.zeros((len(columns), slots, *shape), dtype=columns[0].dtype, device=device)
     for row, column in zip(table, columns, strict=True):

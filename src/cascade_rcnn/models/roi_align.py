@@ -1,12 +1,12 @@
-"""RoIAlign over a feature pyramid or a single map (He et al. 2017), written as one weighted gather.
+"""RoIAlign over a feature pyramid or a single map (He et al. 2017), as one weighted gather.
 
-With a fixed sampling grid every output bin is a weighted sum of rows of the feature maps: 4 points x 4 bilinear
-corners = 16 rows for a 2x2 grid. All levels and images are packed into one table of rows, and `weighted_sum` forms
-all of them in one call: the same numbers as torchvision's kernel, several times faster on a CPU. Position-sensitive
-pooling (R-FCN) is the same gather, where each bin reads channels of its own. A grid that adapts to the box is a gather
-of as many rows as each bin needs; GPUs and compilers take torchvision's kernel for it.
+With a fixed sampling grid, every output bin is a weighted sum of cells of the feature maps: 4 points x 4 bilinear
+corners = 16 cells for a 2x2 grid. All levels and images are packed into one table with a row per cell, and
+`weighted_sum` computes all bins in one call: the same numbers as torchvision's kernel, several times faster on a CPU.
+Position-sensitive pooling (R-FCN) is the same gather, with separate channels for each bin. With an adaptive grid, each
+bin gathers as many rows as it needs; GPUs and compilers use torchvision's kernel for it.
 
-B images · K boxes · R = B * K · S bins a side · C channels · n sampling points a bin and side
+B images · K boxes · R = B * K · S bins per side · C channels · n sampling points per bin along an axis
 """
 
 import math
@@ -21,13 +21,13 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.adaptive_grid import grid_points, read_cells
 from cascade_rcnn.models.weighted_sum import ragged_weighted_sum, weighted_sum
 
-_CANONICAL_SIZE, _CANONICAL_LEVEL = 224, 4  # a box of this size is read from P4 (FPN, eq. 1)
-_FARTHEST = 1e8  # pixels; a box that is not a number or reaches farther is read as one of no size
-_MOST_POINTS = 16  # along an axis of a bin; a box with more is left to the kernel, which needs no memory for them
+_CANONICAL_SIZE, _CANONICAL_LEVEL = 224, 4  # a box of this size is assigned to P4 (FPN, eq. 1)
+_FARTHEST = 1e8  # pixels; a box that is NaN or extends farther is treated as empty
+_MOST_POINTS = 16  # along an axis of a bin; boxes with more go to the kernel, which needs no memory for them
 
 
 def levels(boxes: Tensor, strides: tuple[int, ...] = (4, 8, 16, 32)) -> Tensor:
-    """Which of the maps with these strides a box is read from: (..., 4) -> (...) int64, an index into `strides`."""
+    """Assign boxes to pyramid levels: (..., 4) -> (...) int64, indices into `strides`."""
     finest = int(math.log2(strides[0]))
     size = box_ops.area(boxes).sqrt()
     level = torch.floor(_CANONICAL_LEVEL + torch.log2(size / _CANONICAL_SIZE + 1e-8))
@@ -35,32 +35,33 @@ def levels(boxes: Tensor, strides: tuple[int, ...] = (4, 8, 16, 32)) -> Tensor:
 
 
 class Table(NamedTuple):
-    """Maps laid out for pooling, once for all boxes and stages that read them."""
+    """Feature maps laid out for pooling, once for all boxes and stages."""
 
     maps: list[Tensor]  # (B, C, H_l, W_l) each
-    rows: Tensor | None  # (P, C): every cell of every map, image by image within a level; None: the kernel reads `maps`
+    rows: Tensor | None  # (P, C): every cell of every map, ordered by level and image; None: use the kernel on `maps`
 
 
 class PyramidRoIAlign(nn.Module):
-    """Features of each box, from the level its size asks for; with a single stride all from the one map there is.
+    """Pool the features of each box from the pyramid level that fits its size, or from the only map.
 
-    `position_sensitive`: maps have S * S * C channels, bin by bin, and bin s of a box reads only the s-th C of them.
+    `position_sensitive`: maps have S * S * C channels, grouped by bin, and bin s of a box reads only the s-th group of
+    C.
     """
 
     def __init__(self, config: RoIAlignConfig, strides: tuple[int, ...], *, position_sensitive: bool = False) -> None:
-        """strides: of the maps that boxes are read from, the first of those given."""
+        """strides: of the maps to pool from, the first of those passed to `forward`."""
         super().__init__()
         if position_sensitive and config.sampling == 0:
-            raise UserError("roi_align: position-sensitive pooling has no adaptive grid; give sampling=1 or more")
+            raise UserError("roi_align: position-sensitive pooling has no adaptive grid; set sampling to 1 or more")
         if config.sampling == 0:
-            from torchvision.ops import roi_align  # takes as long to import as torch: only where it is needed
+            from torchvision.ops import roi_align  # imported only when needed: it takes as long as importing torch
 
             self._kernel = roi_align
         self.config, self.position_sensitive = config, position_sensitive
         self.strides = strides
 
     def table(self, features: list[Tensor]) -> Table:
-        """[P2..P5 (B, C, H_l, W_l)] -> what `forward` reads, to be shared between calls."""
+        """Lay out [P2..P5 (B, C, H_l, W_l)] for `forward`, to be shared between calls."""
         maps = features[: len(self.strides)]
         if self.config.sampling == 0:
             if maps[0].device.type != "cpu" or torch.compiler.is_compiling():
@@ -71,7 +72,7 @@ class PyramidRoIAlign(nn.Module):
         )
 
     def forward(self, features: list[Tensor] | Table, boxes: Tensor) -> Tensor:
-        """[P2..P5 (B, C, H_l, W_l)], boxes (B, K, 4) in input pixels -> (R, C, S, S), channels last in memory.
+        """Pool [P2..P5 (B, C, H_l, W_l)] in boxes (B, K, 4), in input pixels, to (R, C, S, S), channels last in memory.
 
         Position-sensitive maps are (B, S * S * C, H_l, W_l).
         """
@@ -94,13 +95,13 @@ class PyramidRoIAlign(nn.Module):
         y_index = base[:, None, None] + y_index * width.flatten()[:, None, None]
         index = y_index[:, :, None, :, None] + x_index[:, None, :, None, :]  # (R, S, S, 2n, 2n)
         weight = y_weight[:, :, None, :, None] * x_weight[:, None, :, None, :]
-        if self.position_sensitive:  # rows are (pixel, bin)
+        if self.position_sensitive:  # rows are (cell, bin)
             own = torch.arange(bins * bins, device=index.device).view(bins, bins, 1, 1)
             index = index * (bins * bins) + own
         return weighted_sum(index.flatten(0, 2).flatten(1), table.rows, weight.flatten(0, 2).flatten(1))
 
     def _of_level(self, features: list[Tensor], level: Tensor) -> tuple[Tensor, ...]:
-        """Height, width, scale and first row of each box's level, (B, K) each."""
+        """Return height, width, scale and first row of each box's level, (B, K) each."""
         total = 0
         height = width = start = torch.zeros_like(level)
         scale = torch.zeros_like(level, dtype=torch.float32)
@@ -112,7 +113,7 @@ class PyramidRoIAlign(nn.Module):
         return height, width, scale, start
 
     def _axis(self, low: Tensor, high: Tensor, limit: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-        """Along one axis: the cells that each bin reads and their weights, (R, S, 2n) each; (B, K) in."""
+        """Return the cells that each bin reads along one axis and their weights, (R, S, 2n) each; inputs are (B, K)."""
         bins, points = self.config.resolution, self.config.sampling
         low, high = low * scale, high * scale
         if self.config.aligned:
@@ -131,7 +132,7 @@ class PyramidRoIAlign(nn.Module):
         return index.flatten(1).unflatten(1, (bins, -1)), weight.flatten(1).unflatten(1, (bins, -1))
 
     def _adaptive(self, table: Table, boxes: Tensor) -> Tensor:
-        """The peers' grid of ceil(size / S) points, in float32 whatever the maps are: (R * S * S, C)."""
+        """Pool with an adaptive grid of ceil(size / S) points, in float32 whatever the maps' dtype: (R * S * S, C)."""
         level, bins = levels(boxes, self.strides), self.config.resolution
         image = torch.arange(boxes.shape[0], device=boxes.device)[:, None].expand_as(level)
         dtype = table.maps[0].dtype
@@ -154,23 +155,23 @@ class PyramidRoIAlign(nn.Module):
         return pooled.to(dtype)
 
     def _by_kernel(self, maps: list[Tensor], boxes: Tensor, image: Tensor, level: Tensor) -> Tensor:
-        """The same by torchvision's kernel: boxes (R, 4), image (R,), level (R,) -> (R, S * S * C).
+        """Pool with torchvision's kernel: boxes (R, 4), image (R,), level (R,) -> (R, S * S * C).
 
-        Every level pools every box; away from its own level a box is made empty, which costs next to nothing.
+        Every level pools every box; on other levels than its own, a box is made empty, which costs next to nothing.
         """
         total = None
         for number, (x, stride) in enumerate(zip(maps, self.strides, strict=True)):
             own = (level == number)[:, None]
             rois = torch.cat([image[:, None].to(boxes.dtype), boxes * own], dim=1)
             pooled = self._kernel(x, rois, self.config.resolution, 1 / stride, 0, self.config.aligned)
-            pooled = pooled * own[..., None, None]  # not aligned, an empty box has a point
+            pooled = pooled * own[..., None, None]  # if not aligned, an empty box still has a sampling point
             total = pooled if total is None else total + pooled
         assert total is not None
         return total.permute(0, 2, 3, 1).flatten(1)
 
 
 def _for_kernel(x: Tensor) -> Tensor:
-    """As torchvision's kernel reads a map: channel by channel, in float32."""
+    """Convert a map to what torchvision's kernel reads: contiguous NCHW, float32."""
     return x.float().contiguous()
 
 

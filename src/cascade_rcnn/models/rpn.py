@@ -1,6 +1,6 @@
-"""The region proposal network, H0 in Figure 3: which anchors hold an object, and where.
+"""The region proposal network, H0 in Figure 3: which anchors contain an object, and where.
 
-B images · L levels · A anchors over all levels (a level's order is y, x, size, ratio) · K proposals · S samples
+B images · L levels · A anchors over all levels (ordered by y, x, size, ratio within a level) · K proposals · S samples
 """
 
 import math
@@ -25,7 +25,7 @@ from cascade_rcnn.structures import Proposals, Targets
 
 
 def base_anchors(config: AnchorConfig, level: int) -> Tensor:
-    """The anchors of one level at the origin, (sizes * ratios, 4): area size^2, height / width = ratio."""
+    """Return the anchors of one level at the origin, (sizes * ratios, 4): area size^2, height / width = ratio."""
     rows = []
     for size in config.levels[level]:
         for ratio in config.ratios:
@@ -36,7 +36,7 @@ def base_anchors(config: AnchorConfig, level: int) -> Tensor:
 
 
 def grid_anchors(base: Tensor, height: int, width: int, step_y: int, step_x: int, offset: float = 0.0) -> Tensor:
-    """Anchors of a whole map, (height * width * len(base), 4), centred on (i + offset) x step."""
+    """Return the anchors of a whole map, (height * width * len(base), 4), centred on (i + offset) * step."""
     y = torch.arange(height, device=base.device, dtype=base.dtype)[:, None, None].expand(height, width, 1)
     x = torch.arange(width, device=base.device, dtype=base.dtype)[None, :, None].expand(height, width, 1)
     x, y = (x + offset) * step_x, (y + offset) * step_y
@@ -55,7 +55,7 @@ def gathered(logits: list[Tensor], deltas: list[Tensor]) -> Outputs:
 
 
 class RegionProposalNetwork(nn.Module):
-    """3x3 convolutions, then objectness and box deltas for each anchor; shared over the levels, or one set a level."""
+    """3x3 convolutions, then objectness and box deltas per anchor, with weights shared between levels or per level."""
 
     def __init__(
         self,
@@ -66,9 +66,9 @@ class RegionProposalNetwork(nn.Module):
         semantics: SemanticsConfig,
         padding: int,
     ) -> None:
-        """channels, strides: of the maps, of which it reads as many as there are levels of anchors.
+        """channels, strides: of the feature maps; as many of them are used as there are anchor levels.
 
-        padding: height and width of padded images are multiples of it.
+        padding: the divisor of the padded images' height and width.
         """
         super().__init__()
         self.config, self.semantics, self.box_loss, self.padding = config, semantics, box_loss, padding
@@ -76,7 +76,7 @@ class RegionProposalNetwork(nn.Module):
         self.strides = strides[: len(config.anchors.sizes)]
         anchors = [len(sizes) * len(config.anchors.ratios) for sizes in config.anchors.levels]
         if config.shared and len(set(anchors)) > 1:
-            raise UserError(f"an RPN that its levels share needs as many anchor sizes at each; it has {anchors}")
+            raise UserError(f"an RPN shared between levels needs the same number of anchors at each; it has {anchors}")
         width = config.channels or channels
         self.conv = self._layers([_tower(channels, width, config.convs) for _ in anchors])
         self.objectness = self._layers([Conv2d(width, a, 1) for a in anchors])
@@ -99,7 +99,7 @@ class RegionProposalNetwork(nn.Module):
         return list(conv) if isinstance(conv, nn.Sequential) else [conv], objectness, deltas  # type: ignore[list-item]
 
     def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Pyramid -> per level: objectness logits (B, A_l) and deltas (B, A_l, 4)."""
+        """Return objectness logits (B, A_l) and deltas (B, A_l, 4) per level."""
         logits, deltas = [], []
         for level, x in enumerate(features[: len(self.strides)]):
             convs, objectness, delta = self._of_level(level)
@@ -134,7 +134,7 @@ class RegionProposalNetwork(nn.Module):
         return logits, deltas  # type: ignore[return-value]
 
     def anchors(self, features: list[Tensor]) -> list[Tensor]:
-        """Per level (A_l, 4), in pixels of the network's input."""
+        """Return the anchors per level, (A_l, 4), in pixels of the network's input."""
         anchors = []
         for level, (x, stride) in enumerate(zip(features, self.strides, strict=False)):
             height, width = x.shape[-2:]
@@ -150,7 +150,7 @@ class RegionProposalNetwork(nn.Module):
     def propose(
         self, anchors: list[Tensor], logits: list[Tensor], deltas: list[Tensor], sizes: Tensor
     ) -> tuple[Proposals, Tensor]:
-        """The best anchors of each level, decoded, clipped, after NMS within the level: proposals and their logits.
+        """Decode and clip the top anchors of each level and apply per-level NMS; returns proposals and their logits.
 
         sizes (B, 2) height and width -> boxes (B, K, 4), valid (B, K), logits (B, K), best first.
         """
@@ -158,7 +158,7 @@ class RegionProposalNetwork(nn.Module):
         post = self.config.post_nms_train if self.training else self.config.post_nms_test
         boxes, scores = [], []
         for a, s, d in zip(anchors, logits, deltas, strict=True):
-            s, index = F.pad(s, (0, pre), value=-torch.inf).topk(pre, dim=1)  # as many slots whatever the image's size
+            s, index = F.pad(s, (0, pre), value=-torch.inf).topk(pre, dim=1)  # a fixed number of slots
             index = index.clamp(max=a.shape[0] - 1)
             boxes.append(self.coder.decode(a[index], box_ops.gather(d, index)))
             scores.append(s)
@@ -170,7 +170,7 @@ class RegionProposalNetwork(nn.Module):
         return Proposals(box_ops.gather(box, index).masked_fill(~valid[..., None], 0.0), valid), score
 
     def _nms_within_levels(self, boxes: Tensor, scores: Tensor, valid: Tensor, levels: int) -> Tensor:
-        """Which survive, (B, K): each image's levels, equally long, are as so many images to NMS."""
+        """Return a mask of the survivors, (B, K); all levels have the same length and are separate images to NMS."""
         boxes, scores, own = (x.unflatten(1, (levels, -1)).flatten(0, 1) for x in (boxes, scores, valid))
         return keep_mask(boxes, scores, torch.zeros_like(own, dtype=torch.int64), own, self.config.nms_iou).view_as(
             valid
@@ -230,7 +230,7 @@ class RegionProposalNetwork(nn.Module):
         }
 
     def _usable(self, anchors: Tensor, sizes: Tensor) -> Tensor:
-        """The anchors to train on, (B, A); as in mmdetection, the borders at the right and bottom are outside."""
+        """Return a mask of the anchors to train on, (B, A); as in mmdetection, right and bottom borders are outside."""
         limit = sizes.flip(-1)[:, None]  # (B, 1, 2): width and height
         match self.config.trained_anchors:
             case "inside":
@@ -239,7 +239,7 @@ class RegionProposalNetwork(nn.Module):
                 margin = (anchors[..., 2:] - anchors[..., :2]) / 4
                 outside = (anchors[..., :2] < -margin) | (anchors[..., 2:] >= limit + margin)
                 return ~outside.any(dim=-1)
-            case "centre-inside":  # of the padded image; centres lie on multiples of 4: a pixel is for rounding
+            case "centre-inside":  # the padded image; centres are multiples of 4, so one pixel absorbs rounding
                 limit = (limit / self.padding).ceil() * self.padding
                 return ((anchors[..., :2] + anchors[..., 2:]) / 2 < limit - 1).all(dim=-1)
             case "all":

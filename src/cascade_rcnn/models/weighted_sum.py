@@ -1,9 +1,9 @@
-"""Sums of weighted rows of a table, as operators: all of RoIAlign's arithmetic.
+"""Weighted sums of table rows as custom operators: all of RoIAlign's arithmetic.
 
-Operators of their own so that their gradient is again such a sum (half the time of a scatter), and so that an export
-sees the shape of the first.
+As custom operators, their gradient is again such a sum (half the time of a scatter), and an export knows the first
+one's shape.
 
-P rows of a table · C channels · N sums · n rows in each · E rows in all sums together
+P rows of a table · C channels · N sums · n rows in each · E rows of all sums together
 """
 
 import torch
@@ -14,20 +14,20 @@ from cascade_rcnn.operators import define, differentiate
 
 
 def weighted_sum(index: Tensor, table: Tensor, weight: Tensor) -> Tensor:
-    """Sum as many rows for each: index (N, n), table (P, C), weight (N, n) -> (N, C).
+    """Sum n weighted rows for each output: index (N, n), table (P, C), weight (N, n) -> (N, C).
 
-    out[i] = sum over k of weight[i, k] * table[index[i, k]]; the table learns, the weights do not.
+    out[i] = sum over k of weight[i, k] * table[index[i, k]]; only the table gets a gradient.
     """
     return OPERATOR(index, table, weight.detach().to(table.dtype))
 
 
 def ragged_weighted_sum(index: Tensor, table: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
-    """The same where sum i has rows offsets[i] up to offsets[i + 1] of index (E,) and weight (E,); offsets (N,)."""
+    """Like `weighted_sum`, where sum i covers offsets[i]:offsets[i + 1] of index (E,) and weight (E,); offsets (N,)."""
     return RAGGED_OPERATOR(index, table, weight.detach().to(table.dtype), offsets)
 
 
 def by_embedding_bag(index: Tensor, table: Tensor, weight: Tensor) -> Tensor:
-    """The sum by torch's own operator: what a graph without ours can hold."""
+    """Compute the sum with torch's own operator, for graphs that cannot contain custom ones."""
     return F.embedding_bag(index, table, per_sample_weights=weight, mode="sum")
 
 
@@ -36,9 +36,9 @@ def _ragged(index: Tensor, table: Tensor, weight: Tensor, offsets: Tensor) -> Te
 
 
 def _backward(index: Tensor, gradient: Tensor, weight: Tensor, reader: Tensor, rows: int) -> Tensor:
-    """The table's gradient (P, C): row p sums the outputs that read it, found by sorting the index.
+    """Compute the table's gradient (P, C): row p sums the outputs that read it, found by sorting the index.
 
-    index (E,), weight (E,), reader (E,): which of the N sums each belongs to; gradient (N, C).
+    index (E,), weight (E,); reader (E,): the sum that each entry belongs to; gradient (N, C).
     """
     order = index.argsort()
     counts = torch.bincount(index, minlength=rows)

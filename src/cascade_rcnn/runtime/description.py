@@ -1,4 +1,4 @@
-"""What an exported file says of itself, as JSON in the place its format has for such things."""
+"""The metadata of an exported file, stored as JSON in its format's own metadata field."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,21 +20,21 @@ class Description:
 
     config: ModelConfig
     precision: ExportPrecision = "fp32"
-    divisor: int = 32  # any H and W are multiples of it
-    size: tuple[int, int] | None = None  # H, W that every image is fitted into, one at a time; None: any B, H, W
+    divisor: int = 32  # H and W are multiples of it
+    size: tuple[int, int] | None = None  # fixed H, W that images are fitted into, one at a time; None: any B, H, W
 
     def to_json(self) -> str:
-        """As JSON text."""
+        """Return the description as JSON."""
         return msgspec.json.encode({"format": FORMAT, **msgspec.to_builtins(self)}).decode()
 
     @classmethod
     def from_json(cls, text: str | bytes | None, path: object) -> "Description":
         """Inverse of `to_json`. Raises UserError naming the file."""
         if not text:
-            raise UserError(f"{path}: not exported by cascade-rcnn (it describes no model); make it with `export`")
+            raise UserError(f"{path}: not exported by cascade-rcnn (it has no description); make it with `export`")
         try:
             given = msgspec.json.decode(text, type=dict[str, Any])
             given["config"] = migrate(given["config"], given.pop("format", 1))
             return msgspec.convert(given, cls)
         except (msgspec.MsgspecError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: exported by another version of cascade-rcnn ({error}); export again") from None
+            raise UserError(f"{path}: exported by another version of cascade-rcnn ({error}); export it again") from None

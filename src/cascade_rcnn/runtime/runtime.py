@@ -1,4 +1,4 @@
-"""An exported detector, from any image to detections: what `Detector` does around its dense graph, in numpy.
+"""An exported detector, from images to detections: what `Detector` does around its dense graph, in NumPy.
 
 B images · D detections
 """
@@ -20,13 +20,13 @@ from cascade_rcnn.runtime.sessions import open_session
 if TYPE_CHECKING:
     import supervision
 
-LEAST = 96  # pixels of height and width that a graph of any size takes
+LEAST = 96  # minimum height and width of dynamic graphs, in pixels
 
 
 class Runtime:
-    """A file that `cascade-rcnn export` wrote; a call detects in images, without torch.
+    """Detection with a file written by `cascade-rcnn export`, without torch.
 
-    `runtime(images)` gives `supervision.Detections`, those that `cascade_rcnn.load(...).predict(images)` gives.
+    `runtime(images)` returns the same `supervision.Detections` as `cascade_rcnn.load(...).predict(images)`.
 
     >>> runtime = Runtime("starter.pt2", trust=True)
     >>> len(runtime("photo.jpg")) > 0
@@ -34,9 +34,10 @@ class Runtime:
     """
 
     def __init__(self, path: str | Path, *, threads: int | None = None, trust: bool = False) -> None:
-        """Open a .onnx, .xml (OpenVINO) or .pt2 (torch) file. Raises UserError when it cannot be used.
+        """Open a .onnx, .xml (OpenVINO) or .pt2 (torch) file. Raises UserError if it cannot be used.
 
-        A .pt2 file is a program, and opening it runs whatever its author put in: give `trust` for those you made.
+        A .pt2 file is a program, and opening it may run any code that its author put in: only pass `trust` for files of
+        trusted origin.
         """
         self.path, self.threads, self.trust = Path(path), threads, trust
         self.description, self._run = open_session(self.path, threads, trust=trust)
@@ -55,7 +56,7 @@ class Runtime:
 
     @property
     def class_names(self) -> list[str]:
-        """Names of labels 1..M, in order."""
+        """The names of labels 1..M, in order."""
         return [category.name for category in self.config.categories]
 
     @overload
@@ -70,9 +71,9 @@ class Runtime:
     ) -> "Iterator[supervision.Detections]": ...
 
     def __call__(self, images: Any, threshold: float = 0.5, batch_size: int = 1) -> Any:
-        """Detect in an image, or in several: whatever `cascade_rcnn.inputs` describes, as `Detector.predict` does.
+        """Detect objects in one or several images, like `Detector.predict`.
 
-        A file with a fixed input takes one image at a time, whatever `batch_size` says.
+        A file with a fixed input processes one image at a time, whatever the `batch_size`.
         """
 
         def detect(batch: list[ImageLike]) -> "list[supervision.Detections]":
@@ -82,9 +83,10 @@ class Runtime:
         return spread(images).map(detect, batch_size)
 
     def detect(self, arrays: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
-        """RGB arrays (H, W, 3), uint8 or floating point 0..1 -> all that the model finds, as torchvision has it.
+        """Detect in RGB arrays (H, W, 3), uint8 or floating point 0..1; returns all detections in torchvision's format.
 
-        Dicts `boxes` (N, 4) XYXY in pixels of the image given, `scores` (N,), `labels` (N,) in 1..M, best first.
+        These are dicts with `boxes` (N, 4), XYXY in pixels of the input image, `scores` (N,) and `labels` (N,) in 1..M,
+        sorted by score.
         """
         if self.description.size is None:
             return self._detect(arrays)
@@ -103,14 +105,14 @@ class Runtime:
         return found
 
     def run(self, images: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The graph itself: images (B, 3, H, W) float32 RGB 0..255, padded with the mean; sizes (B, 2) of the content.
+        """Run the graph on images (B, 3, H, W), float32 RGB 0..255, padded with the mean; sizes (B, 2) before padding.
 
-        Returns boxes (B, D, 4) in pixels of this input, scores (B, D), labels (B, D); label 0 is an empty slot.
+        Returns boxes (B, D, 4) in pixels of this input, scores (B, D), labels (B, D); label 0 marks empty slots.
         """
         if self._process != os.getpid():
             raise UserError(
-                f"{self.path}: was opened before this process was forked, and the engine's threads stayed behind; "
-                "start processes by 'spawn' (multiprocessing.get_context('spawn'))"
+                f"{self.path}: was opened before this process was forked, which does not copy the engine's threads; "
+                "start processes with 'spawn' (multiprocessing.get_context('spawn'))"
             )
         return self._run(images, sizes)
 
@@ -118,7 +120,7 @@ class Runtime:
 def prepare(
     arrays: Sequence[np.ndarray], config: PreprocessConfig, fixed: tuple[int, int] | None, divisor: int = 32
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Images (H_i, W_i, 3) -> the graph's `images` (B, 3, H, W) and `sizes` (B, 2)."""
+    """Convert images (H_i, W_i, 3) to the graph's `images` (B, 3, H, W) and `sizes` (B, 2)."""
     scaled = [array.astype(np.float32) * (1 if array.dtype == np.uint8 else 255) for array in arrays]
     resized = [resize(x, fitted_size(x.shape[0], x.shape[1], config, fixed), config.antialias) for x in scaled]
     padded = padded_size([x.shape for x in resized], divisor, config.square)
@@ -132,7 +134,7 @@ def prepare(
 
 
 def fitted_size(height: int, width: int, config: PreprocessConfig, fixed: tuple[int, int] | None) -> tuple[int, int]:
-    """The size an image is resized to: the model's rule, then, for a fixed input, small enough to fit."""
+    """Return the size to resize an image to: the model's rule, then shrunk to fit a fixed input."""
     if config.min_size is not None:
         height, width = resized_size(height, width, config.min_size[-1], config.max_size, config.round_down)
     if fixed is not None and (height > fixed[0] or width > fixed[1]):

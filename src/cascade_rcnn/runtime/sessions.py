@@ -1,4 +1,4 @@
-"""One function a format: a file -> its description and a function that runs its graph.
+"""Inference engines, one function per format: a file -> its description and a function that runs its graph.
 
 B images · D detections
 """
@@ -43,7 +43,7 @@ def _openvino(path: Path, threads: int | None) -> tuple[Description, Run]:
     core = openvino.Core()
     model = core.read_model(path)
     text = model.get_rt_info(KEY).astype(str) if model.has_rt_info(KEY) else None
-    # Some processors would choose bf16 of themselves: the file says what it computes in.
+    # Some processors would choose bf16 by default; the file defines the precision.
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
@@ -82,19 +82,19 @@ SUFFIXES = tuple(_OPENERS)
 
 
 def open_session(path: Path, threads: int | None = None, *, trust: bool = False) -> tuple[Description, Run]:
-    """Load an exported file. Raises UserError when it is missing, damaged, not ours, or its engine not installed.
+    """Load an exported file. Raises UserError if it is missing, damaged or foreign, or its engine is not installed.
 
-    Opening a .pt2 file can run any code: torch unpickles parts of it, evaluates strings in it and loads libraries from
-    it. It is not touched without `trust`. .onnx and .xml files are data.
+    Opening a .pt2 file can run arbitrary code: torch unpickles parts of it, evaluates strings in it and loads libraries
+    from it. It is not opened without `trust`. .onnx and .xml files are data.
     """
     if path.suffix not in _OPENERS:
-        raise UserError(f"{path}: not an exported model; these end in {', '.join(SUFFIXES)}")
+        raise UserError(f"{path}: not an exported model; their suffixes are {', '.join(SUFFIXES)}")
     if not path.is_file():
         raise UserError(f"{path}: no such file; check the path")
     if path.suffix == ".pt2" and not trust:
         raise UserError(
-            f"{path}: a .pt2 file is a program, and opening it runs whatever its author put in; if you trust it, say "
-            "so (--trust, in Python trust=True), else use .onnx or .xml, which are data"
+            f"{path}: a .pt2 file is a program, and opening it can run arbitrary code; if you trust its author, pass "
+            "--trust (in Python: trust=True), otherwise use .onnx or .xml, which are data"
         )
     opener, packages = _OPENERS[path.suffix]
     try:
@@ -103,6 +103,6 @@ def open_session(path: Path, threads: int | None = None, *, trust: bool = False)
         raise UserError(f"{path}: needs {packages} ({error}); pip install {packages}") from None
     except UserError:
         raise
-    except Exception as error:  # noqa: BLE001  each engine has its own errors for a file it cannot read
+    except Exception as error:  # noqa: BLE001  each engine has its own errors for unreadable files
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path}: not a readable exported model ({line}); export it again") from None

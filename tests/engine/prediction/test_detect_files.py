@@ -18,7 +18,7 @@ from cascade_rcnn.data import load_coco
 from cascade_rcnn.engine.interrupt import Interrupted
 from cascade_rcnn.engine.prediction.detect_files import PredictionJob, PredictionSummary, detect_in_files
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images import read_image
+from cascade_rcnn.image_tensors import read_image
 
 CATEGORIES = (Category(id=7, name="cat"), Category(id=9, name="dog"))
 
@@ -106,7 +106,7 @@ def test_pycocotools_reads_the_results_beside_the_annotations_that_gave_the_ids(
     truth = load_coco(tmp_path / "truth.json", folder)
     summary = predict(OneDog(), folder, tmp_path / "out", pictures=False, truth=truth)
     assert (summary.done, summary.unnamed, summary.failed) == (2, 2, 0)
-    assert summary.notes == ["left out, as the annotations do not name them: 2 images"]
+    assert summary.notes == ["skipped, not in the annotations: 2 images"]
     assert {row["image_id"] for row in found(tmp_path / "out")} == {41, 17}
     assert not (tmp_path / "out" / "pictures").exists()
     with contextlib.redirect_stdout(io.StringIO()):
@@ -121,7 +121,7 @@ def test_a_signal_keeps_what_was_found_and_the_same_command_does_the_rest(folder
             os.kill(os.getpid(), number)
             return super().__call__(images)
 
-    with pytest.raises(Interrupted, match="holds 1 image; the same command continues"):
+    with pytest.raises(Interrupted, match="contains 1 image; run the same command"):
         predict(Stopped(), folder, tmp_path / "out", pictures=False)
     assert {row["file_name"] for row in found(tmp_path / "out")} == {"a.png"}
     rest = OneDog()

@@ -51,7 +51,7 @@ def test_a_line_that_was_cut_off_is_dropped_at_any_byte(tmp_path):
 
 def test_another_command_is_refused_unless_it_overwrites(tmp_path):
     path = filled(tmp_path / "images.jsonl")
-    with pytest.raises(UserError, match=r"another command found \(threshold 0.5, not 0.4\).*--overwrite") as caught:
+    with pytest.raises(UserError, match=r"another command \(threshold 0.5, not 0.4\).*--overwrite") as caught:
         Journal(path, SETTINGS | {"threshold": 0.4})
     assert "\n" not in str(caught.value)
     with Journal(path, SETTINGS | {"threshold": 0.4}, overwrite=True) as journal:

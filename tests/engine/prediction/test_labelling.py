@@ -78,6 +78,6 @@ def test_yolo_by_hand_and_what_it_cannot_hold(journal, tmp_path):
     np.testing.assert_allclose([float(x) for x in numbers], [9 / 40, 6 / 30, 10 / 40, 6 / 30], atol=1e-6)
     assert (tmp_path / "yolo" / "none.txt").read_text() == ""
     journal.add([Entry(file_name="other/a b.png", image_id=4, width=40, height=30)])
-    with pytest.raises(UserError, match="yolo cannot hold these images") as caught:
+    with pytest.raises(UserError, match="yolo cannot represent these images") as caught:
         write_formats(["yolo"], journal, CATEGORIES, tmp_path, 0.5)
     assert "\n" not in str(caught.value)

@@ -30,7 +30,7 @@ def watch(*commands: str, wait: float = 250) -> subprocess.CompletedProcess[str]
 
 
 @pytest.mark.parametrize(
-    ("command", "how"), [("kill -9 $$", "process 2 of this training was killed by signal 9"), ("exit 3", "exit code 3")]
+    ("command", "how"), [("kill -9 $$", "this training run was killed by signal 9"), ("exit 3", "exit code 3")]
 )
 def test_one_that_dies_ends_all_with_one_line(command, how):
     done = watch("exec sleep 250", command)

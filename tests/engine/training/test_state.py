@@ -46,7 +46,7 @@ def test_a_damaged_state_gives_way_to_the_one_before_it_with_a_note(tmp_path, da
     assert found["position"]["step"] == 4
     assert len(notes) == 1
     assert STATE in notes[0]
-    assert "going on from previous.state.pt" in notes[0]
+    assert "continuing from previous.state.pt" in notes[0]
     (tmp_path / PREVIOUS).unlink()
     with pytest.raises(UserError, match="not a readable training state"):
         read_state(tmp_path)
@@ -88,4 +88,4 @@ def test_a_state_of_format_1_is_read_and_what_it_does_not_tell_is_said(tmp_path)
     found, notes = read_state(tmp_path)
     assert found["position"] == POSITION  # it was saved after its evaluation
     assert len(notes) == 1
-    assert "whether the data is still the same cannot be seen" in notes[0]
+    assert "cannot check that the data is unchanged" in notes[0]

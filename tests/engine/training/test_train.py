@@ -189,12 +189,12 @@ def test_a_training_resumes_where_its_data_has_moved_but_not_on_other_data(recip
     truth = json.loads(good)
     truth["annotations"][0]["bbox"][2] += 1
     there.write_text(json.dumps(truth))
-    with pytest.raises(UserError, match="the training boxes are not those that this training began with"):
+    with pytest.raises(UserError, match="the training boxes are not those that this run started with"):
         train(moved, resume=True)
     there.write_text(good)
     output = train(moved, resume=True)
     assert json.loads((output / "recipe.json").read_text())["data"]["train"] == str(there)
-    with pytest.raises(UserError, match=r"began with data\.flip 0\.5, not 0\.25"):
+    with pytest.raises(UserError, match=r"started with data\.flip 0\.5, not 0\.25"):
         train(replace(moved, data=replace(moved.data, flip=0.25)), resume=True)
 
 
@@ -215,7 +215,7 @@ def test_files_of_a_training_that_are_damaged_are_one_line_each(recipe):
     state = load_state(output / "last.state.pt")
     (output / "previous.state.pt").unlink()
     checkpoint.save_state(output / "last.state.pt", state | {"model": {"nothing": torch.zeros(1)}})
-    with pytest.raises(UserError, match=r"last\.state\.pt: does not fit this training") as error:
+    with pytest.raises(UserError, match=r"last\.state\.pt: does not match this run") as error:
         train(recipe, resume=True)
     assert "\n" not in str(error.value)
 
@@ -224,9 +224,9 @@ def test_another_training_is_never_overwritten(recipe):
     train(replace(recipe, epochs=1))
     with pytest.raises(UserError, match="add --resume"):
         train(recipe)
-    with pytest.raises(UserError, match=r"began with epochs 1, not 2; .*--init .*last\.safetensors"):
+    with pytest.raises(UserError, match=r"started with epochs 1, not 2; .*--init .*last\.safetensors"):
         train(recipe, resume=True)
-    with pytest.raises(UserError, match="no training to resume"):
+    with pytest.raises(UserError, match="no training run to resume"):
         train(replace(recipe, output=recipe.output + "-other"), resume=True)
 
 
@@ -350,7 +350,7 @@ def test_a_broken_image_ends_the_training_with_its_name_and_nothing_lost(recipe,
     broken = replace(recipe, data=replace(recipe.data, train=str(tmp_path / "train.json"), val=""), epochs=3)
     with monkeypatch.context() as patch:
         patch.setattr("cascade_rcnn.engine.training.train.prepare", prepare_and_break)
-        with pytest.raises(UserError, match="this image does not open"):
+        with pytest.raises(UserError, match="cannot open this image"):
             train(broken)
     done = load_state(Path(recipe.output) / "last.state.pt")["position"]["step"]
     assert len(read_csv(Path(recipe.output) / "train.csv")) == done

@@ -87,7 +87,7 @@ def test_corrupt_files(tmp_path, suffix):
 def test_files_of_other_things(tmp_path):
     path = tmp_path / "nested.pth"
     torch.save({"state_dict": {"conv1.weight": torch.zeros(1)}}, path)
-    assert "not a table of tensors" in refusal(path)
+    assert "not a dict of tensors" in refusal(path)
     torch.save(nn.Linear(1, 1), path)  # a pickled module: would need code to be run
     assert "not a readable weights file" in refusal(path)
     assert "not a readable weights file" in refusal(tmp_path)

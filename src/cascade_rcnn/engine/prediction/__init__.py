@@ -1,1 +1,1 @@
-"""Detecting in files, on the disk batch by batch."""
+"""Detection in files, with results saved after every batch."""

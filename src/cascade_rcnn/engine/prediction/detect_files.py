@@ -1,7 +1,7 @@
-"""Detecting in files: a stream from paths to COCO results, pictures and other tools' forms.
+"""Detection in files: a stream from paths to COCO results, annotated images and other tools' formats.
 
-Every image's result is on the disk before the next batch begins (`journal.py`): nothing that was found is lost by what
-happens later, and the same command goes on where an earlier one was stopped.
+Every result is on disk before the next batch starts (`journal.py`): later failures lose nothing, and running the same
+command again resumes an interrupted one.
 """
 
 import sys
@@ -28,47 +28,47 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation.detections import Result
 from cascade_rcnn.files import NoRoomError, remove_leftovers, replacing
 from cascade_rcnn.folders import JOURNAL, PICTURES
-from cascade_rcnn.images import read_image
+from cascade_rcnn.image_tensors import read_image
 from cascade_rcnn.models.detector import to_numpy
 from cascade_rcnn.results import to_supervision
 from cascade_rcnn.text import count, printable
 
-_SHOWN = 0.5  # what people look at (pictures, labelling tools) begins at this score, where no threshold is given
+_SHOWN = 0.5  # default threshold of output for people (pictures, labelling tools)
 
 Detect = Callable[[list[Tensor]], list[dict[str, Tensor]]]  # torchvision's contract
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionJob:
-    """What to detect in, how, and what to write."""
+    """The images, settings and outputs of a prediction."""
 
-    paths: Sequence[str | Path] = ()  # images, folders, glob patterns; none: the images of `truth`
-    truth: Annotations | None = None  # gives image ids by name, and others are left out; None: 1, 2, ...
+    paths: Sequence[str | Path] = ()  # images, folders, glob patterns; empty: the images of `truth`
+    truth: Annotations | None = None  # provides image ids by name, other images are skipped; None: ids are 1, 2, ...
     categories: Sequence[Category]
     output: Path
-    threshold: float | None = None  # None: detections.json holds all that the model finds, people are shown from .5 on
+    threshold: float | None = None  # None: no threshold for detections.json, 0.5 for output for people
     batch_size: int = 1
     pictures: bool = True
     formats: Sequence[Format] = ()
-    settings: dict[str, Any] = field(default_factory=dict)  # what else makes it the same command
+    settings: dict[str, Any] = field(default_factory=dict)  # further settings that must be the same to resume
     overwrite: bool = False
     report: Callable[[str], None] = lambda line: print(printable(line), file=sys.stderr)
 
     @property
     def shown(self) -> float:
-        """The score from which on people are shown a detection."""
+        """The minimum score of detections in output for people."""
         return _SHOWN if self.threshold is None else self.threshold
 
 
 @dataclass
 class PredictionSummary:
-    """What came of the images."""
+    """The number of images and detections by outcome."""
 
     done: int = 0  # by this call
     before: int = 0  # by earlier calls
     failed: int = 0
-    unnamed: int = 0  # the annotations do not name them
-    left_out: Counter[str] = field(default_factory=Counter)  # of kinds that are not read
+    unnamed: int = 0  # not in the annotations
+    left_out: Counter[str] = field(default_factory=Counter)  # unsupported formats
     boxes: int = 0  # in all images
     files: list[Path] = field(default_factory=list)
 
@@ -79,37 +79,37 @@ class PredictionSummary:
 
     @property
     def notes(self) -> list[str]:
-        """A line about each kind of image that was left out."""
+        """Return a line for each kind of image that was skipped."""
         kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(self.left_out.items()))
-        unread = [f"left out, as they are not read: {kinds}; convert them to JPEG or PNG"] if kinds else []
-        unnamed = f"left out, as the annotations do not name them: {count(self.unnamed, 'image')}"
+        unread = [f"skipped, unsupported formats: {kinds}; convert them to JPEG or PNG"] if kinds else []
+        unnamed = f"skipped, not in the annotations: {count(self.unnamed, 'image')}"
         return [*unread, *([unnamed] if self.unnamed else [])]
 
 
 def detect_in_files(detect: Detect, job: PredictionJob) -> PredictionSummary:
-    """Detect in one batch after the other: `detections.json`, `images.jsonl` and `pictures/` in the output folder.
+    """Detect batch by batch; writes `detections.json`, `images.jsonl` and `pictures/` to the output folder.
 
-    Memory does not grow with the images, but for their names. An image that fails in whatever way is reported, noted in
-    images.jsonl and left out. On Ctrl-C, SIGTERM or SIGHUP it finishes the batch, writes detections.json and raises
-    Interrupted. Images that an earlier call with the same settings has done are not done again.
+    Memory does not grow with the number of images, except for their names. An image that fails in any way is reported,
+    recorded in images.jsonl and skipped. On Ctrl-C, SIGTERM or SIGHUP, it finishes the batch, writes detections.json
+    and raises Interrupted. Images processed by an earlier call with the same settings are not processed again.
     """
     paths = [printable(str(path)) for path in job.paths]
     settings = job.settings | {"paths": paths, "threshold": job.threshold, "pictures": job.pictures}
     summary = PredictionSummary()
     with Journal(job.output / JOURNAL, settings, overwrite=job.overwrite) as journal, StopRequest() as stop:
-        remove_leftovers(job.output)  # of a run that was killed
+        remove_leftovers(job.output)  # of a killed run
         pending = PendingImages(job.paths, job.truth, journal)
         try:
             _run(detect, job, pending, journal, summary, stop)
         except OSError:
-            if not stop.asked:  # else the terminal has gone, and the progress bar's place with it
+            if not stop.asked:  # otherwise, the terminal with the progress bar may be gone
                 raise
         summary.before, summary.unnamed, summary.left_out = pending.before, pending.unnamed, pending.left_out
         summary.boxes = write_results(journal, job)
         summary.files = [job.output / "detections.json", *([job.output / PICTURES] if job.pictures else [])]
         if stop.asked:
             done = count(summary.done + summary.before, "image")
-            raise Interrupted(f"stopped: {summary.files[0]} holds {done}; the same command continues")
+            raise Interrupted(f"stopped: {summary.files[0]} contains {done}; run the same command to continue")
         summary.files += write_formats(job.formats, journal, job.categories, job.output, job.shown)
     return summary
 
@@ -133,13 +133,13 @@ def _run(
 
 
 def _detect(detect: Detect, chunk: list[Chosen], job: PredictionJob) -> list[Entry]:
-    """The entries of a batch; where it fails as a whole, of its images one by one."""
+    """Return the entries of a batch; if it fails as a whole, process its images one by one."""
     opened: list[tuple[Chosen, Tensor]] = []
     entries: dict[str, Entry] = {}
     for one in chunk:
         try:
             opened.append((one, read_image(one.path)))
-        except Exception as error:  # noqa: BLE001  whatever a file does to its decoder concerns that file alone
+        except Exception as error:  # noqa: BLE001  any decoder error concerns only that file
             entries[one.name] = _failure(one, error, job)
     for one, image, found in _found(detect, opened):
         if isinstance(found, Exception):
@@ -154,7 +154,7 @@ def _found(
 ) -> list[tuple[Chosen, Tensor, dict[str, Tensor] | Exception]]:
     try:
         found: list[Any] = detect([image for _, image in opened]) if opened else []
-    except Exception as error:  # noqa: BLE001  memory that one large image takes, for example
+    except Exception as error:  # noqa: BLE001  for example, a large image may exhaust memory
         if len(opened) > 1:
             return [row for one in opened for row in _found(detect, [one])]
         found = [error]
@@ -168,7 +168,7 @@ def _failure(one: Chosen, error: Exception, job: PredictionJob) -> Entry:
 
 
 def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no more is known"])[0]
+    return (str(error).strip().splitlines() or ["no details"])[0]
 
 
 def _entry(one: Chosen, image: Tensor, found: dict[str, Tensor], job: PredictionJob) -> Entry:
@@ -179,11 +179,11 @@ def _entry(one: Chosen, image: Tensor, found: dict[str, Tensor], job: Prediction
             names = [category.name for category in job.categories]
             shown = to_supervision(to_numpy(found), names, job.shown)
             _save_picture(draw(image.permute(1, 2, 0).numpy(), shown), job.output / PICTURES / one.name)
-        except NoRoomError:  # for any other picture, too, nor for what is found
+        except NoRoomError:  # neither for other pictures nor for results
             raise
-        except Exception as error:  # noqa: BLE001  a name too long for the disk, for example
+        except Exception as error:  # noqa: BLE001  for example, a name that is too long
             job.report(f"no picture of {one.path}: {_line(error)}")
-    # In float64 from here on, as evaluation has it: the figures of the file are the figures of the model.
+    # float64 from here on, as in evaluation, so that the file has the same metrics as the model.
     boxes = found["boxes"].double()
     boxes[:, 2:] -= boxes[:, :2]
     return Entry(
@@ -199,7 +199,7 @@ def _entry(one: Chosen, image: Tensor, found: dict[str, Tensor], job: Prediction
 
 
 def _save_picture(picture: PIL.Image.Image, path: Path) -> None:
-    """Under the image's own name; what is neither JPEG nor PNG becomes PNG."""
+    """Save a picture under the image's own name; formats other than JPEG and PNG become PNG."""
     jpeg = path.suffix.lower() in (".jpg", ".jpeg")
     path = path if jpeg or path.suffix.lower() == ".png" else path.with_name(f"{path.name}.png")
     with replacing(path) as aside:
@@ -207,7 +207,7 @@ def _save_picture(picture: PIL.Image.Image, path: Path) -> None:
 
 
 def write_results(journal: Journal, job: PredictionJob) -> int:
-    """`detections.json` from the journal, whole or not at all; the number of detections."""
+    """Write `detections.json` from the journal, atomically; returns the number of detections."""
     names = {category.id: category.name for category in job.categories}
     number = 0
     with replacing(job.output / "detections.json") as aside, aside.open("wb") as file:

@@ -1,7 +1,7 @@
-r"""What `predict` has done so far: `images.jsonl`, a line an image, appended and flushed to the disk batch by batch.
+r"""The progress of `predict`: `images.jsonl`, one line per image, appended and synced to disk after every batch.
 
-The first line holds the settings, so that only the same command continues. Of several lines about one image (it was
-unreadable, or has changed since) the last one holds; a line that was cut off is dropped.
+The first line contains the settings, so that only the same command can resume. If an image has several lines (it was
+unreadable, or has changed since), the last one counts; an incomplete line is dropped.
 """
 
 import os
@@ -18,11 +18,11 @@ Box = tuple[float, float, float, float]
 
 
 class Entry(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """One image: what was found in it, all columns of one length, or why nothing could be."""
+    """The detections in one image, as columns of equal length, or the reason for its failure."""
 
     file_name: str
     image_id: int
-    stamp: tuple[int, int] = (0, 0)  # size and time of change of the file
+    stamp: tuple[int, int] = (0, 0)  # size and modification time of the file
     height: int = 0
     width: int = 0
     boxes: list[Box] = []  # x, y, width, height
@@ -40,12 +40,12 @@ _BEGINNING = b'{"settings":'
 
 
 class Journal:
-    """The images done, by name. Raises UserError where the folder holds another command's, or cannot be written."""
+    """The processed images, by name. Raises UserError if the folder belongs to another command or is not writable."""
 
     def __init__(self, path: Path, settings: dict[str, Any], *, overwrite: bool = False) -> None:
-        """Open or begin the file; `overwrite` begins anew."""
+        """Open or create the file; `overwrite` starts over."""
         self.path = path
-        self.done: dict[str, tuple[int, int, tuple[int, int], bool]] = {}  # name -> place, id, stamp, succeeded
+        self.done: dict[str, tuple[int, int, tuple[int, int], bool]] = {}  # name -> file position, id, stamp, success
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("r+b" if path.exists() else "w+b")
@@ -74,16 +74,16 @@ class Journal:
             return
 
     def _read(self, settings: dict[str, Any]) -> bool:
-        """Take in what there is; False where that is nothing."""
+        """Read the existing entries; returns False if there are none."""
         line = self._file.readline()
         if _BEGINNING.startswith(line[: len(_BEGINNING)]) and not line.endswith(b"\n"):
-            return False  # empty, or cut off
+            return False  # empty or truncated
         try:
             before = msgspec.json.decode(line, type=_Header).settings
             for name in sorted(before.keys() | settings.keys()):
                 if (then := before.get(name)) != (now := settings.get(name)):
                     raise UserError(
-                        f"{self.path.parent}: holds what another command found ({name} {then}, not {now}); choose "
+                        f"{self.path.parent}: has the results of another command ({name} {then}, not {now}); choose "
                         "another --output, or --overwrite it"
                     )
             place = self._file.tell()
@@ -101,15 +101,15 @@ class Journal:
         self.done[entry.file_name] = place, entry.image_id, entry.stamp, entry.error is None
 
     def has(self, name: str, stamp: tuple[int, int]) -> bool:
-        """Whether this image is done, and the same file as then."""
+        """Return whether this image has been processed, and its file is unchanged."""
         return name in self.done and self.done[name][2:] == (stamp, True)
 
     def id_of(self, name: str) -> int | None:
-        """The id that an image has had."""
+        """Return the id of an image, if it has one."""
         return self.done[name][1] if name in self.done else None
 
     def add(self, entries: list[Entry]) -> None:
-        """Append images, and see them onto the disk."""
+        """Append images and sync them to disk."""
         for entry, place in zip(entries, self._write(entries), strict=True):
             self._note(entry, place)
 
@@ -125,13 +125,13 @@ class Journal:
         return [place + sum(map(len, encoded[:k])) for k in range(len(encoded))]
 
     def entries(self) -> Iterator[Entry]:
-        """The images, one at a time, by id, the failed ones too."""
+        """Yield the images one at a time, ordered by id, including failed ones."""
         for place, *_ in sorted(self.done.values(), key=lambda one: one[1]):
             self._file.seek(place)
             yield msgspec.json.decode(self._file.readline(), type=Entry)
 
     def _unwritable(self, error: OSError) -> UserError:
-        return UserError(f"{self.path}: cannot be written ({error.strerror or error}); what is done so far stays")
+        return UserError(f"{self.path}: cannot be written ({error.strerror or error}); results so far are kept")
 
     def __enter__(self) -> Self:
         return self
@@ -139,5 +139,5 @@ class Journal:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         try:
             self._file.close()
-        except OSError:  # a full disk refuses what was buffered once more
+        except OSError:  # a full disk rejects the buffered data again
             return

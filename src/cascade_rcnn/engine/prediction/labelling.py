@@ -1,4 +1,4 @@
-"""What `predict` found, in the forms of labelling tools: boxes to begin with that people then correct."""
+"""Detections in the formats of labelling tools, as initial boxes for people to correct."""
 
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,12 +21,12 @@ Format = Literal["coco", "cvat", "label-studio", "yolo"]
 def write_formats(
     formats: Sequence[Format], journal: Journal, categories: Sequence[Category], output: Path, threshold: float
 ) -> list[Path]:
-    """Write the detections scored `threshold` or more, and the images without any, once for each format.
+    """Write detections with scores of at least `threshold`, and images without any, in each format.
 
-    coco: `coco.json`, a COCO data set (FiftyOne, CVAT, Roboflow and supervision's `DetectionDataset` read it);
+    coco: `coco.json`, a COCO dataset (FiftyOne, CVAT, Roboflow and supervision's `DetectionDataset` read it);
     cvat: `cvat.xml`, CVAT for images 1.1; label-studio: `label_studio.json`, tasks with predictions, and the labelling
-    interface beside it; yolo: the folder `yolo`, label files and data.yaml. Raises UserError where a form cannot hold
-    the images.
+    interface beside it; yolo: the folder `yolo`, label files and data.yaml. Raises UserError if a format cannot
+    represent the images.
     """
     made = []
     for form in dict.fromkeys(formats):
@@ -92,15 +92,15 @@ def _through_hotcoco(form: Format, coco: Path, output: Path) -> Path:
             with replacing(output / "cvat.xml") as aside:
                 data.to_cvat(str(aside))
             return output / "cvat.xml"
-        shutil.rmtree(output / "yolo", ignore_errors=True)  # label files of images that are no more
+        shutil.rmtree(output / "yolo", ignore_errors=True)  # label files of removed images
         data.to_yolo(str(output / "yolo"))
-    except ValueError as error:  # two images whose label file would be the same
-        raise UserError(f"{output}: {form} cannot hold these images ({error}); choose another --format") from None
+    except ValueError as error:  # two images with the same label file
+        raise UserError(f"{output}: {form} cannot represent these images ({error}); choose another --format") from None
     return output / "yolo"
 
 
 def _tasks(journal: Journal, categories: Sequence[Category], threshold: float) -> Iterator[dict[str, Any]]:
-    """Label Studio's tasks; coordinates in percent of the image, which it serves from its local files."""
+    """Yield Label Studio's tasks, with coordinates in percent of the image, which it serves from local files."""
     names = {category.id: category.name for category in categories}
     for entry in _good(journal):
         size = {"original_width": entry.width, "original_height": entry.height, "image_rotation": 0}

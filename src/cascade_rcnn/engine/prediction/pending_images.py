@@ -1,4 +1,4 @@
-"""Which images are still to be done, and what their ids are."""
+"""The images still to be processed, and their ids."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,28 +13,28 @@ from cascade_rcnn.text import printable
 
 
 class Chosen(NamedTuple):
-    """An image to be done."""
+    """An image to process."""
 
     path: Path
     name: str  # in the results
     image_id: int
-    stamp: tuple[int, int]  # size and time of change of its file
+    stamp: tuple[int, int]  # size and modification time of its file
 
 
 class PendingImages:
-    """Iterates, lazily and once, over the images that a journal does not hold yet; counts those that it passes over."""
+    """Iterates lazily, and once, over the images that are not in the journal yet; counts skipped ones."""
 
     def __init__(self, paths: Sequence[str | Path], truth: Annotations | None, journal: Journal) -> None:
-        """Files, folders and patterns (none: the images of `truth`). With `truth` ids are by name, else 1, 2, ...
+        """Takes files, folders and patterns (none: the images of `truth`). Ids are those of `truth`, else 1, 2, ...
 
         Raises UserError for a path without images.
         """
         self._paths, self._truth, self._journal = paths, truth, journal
         self._ids = FileNames(truth) if truth is not None else None
         self._next = 1 + max((identity for _, identity, *_ in journal.done.values()), default=0)
-        self.before = 0  # done by earlier runs
+        self.before = 0  # processed by earlier runs
         self.unnamed = 0  # not among the images of `truth`
-        self.left_out = Counter[str]()  # not read, by suffix
+        self.left_out = Counter[str]()  # unsupported, by suffix
         self.total = sum(not journal.has(printable(name), _stamp(path)) for path, name in self._sources(Counter()))
 
     def _sources(self, left_out: Counter[str]) -> Iterator[Source]:

@@ -1,1 +1,1 @@
-"""One training: its processes, data, state, loop and logs."""
+"""Training: processes, data, state, loop and logs."""

@@ -1,4 +1,4 @@
-"""Where a Python program takes part in a training: callbacks, and loggers of other tools."""
+"""Extension points of training: callbacks, and loggers of other tools."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,14 +14,14 @@ from cascade_rcnn.models.detector import Detector
 
 @dataclass(frozen=True, kw_only=True)
 class StepEnd:
-    """After an update of the weights.
+    """The state after an update of the weights.
 
     >>> [field for field in StepEnd.__dataclass_fields__]
     ['model', 'epoch', 'step', 'total_steps', 'learning_rate', 'losses']
     """
 
-    model: Detector  # in training
-    epoch: int  # 1 the first
+    model: Detector  # in training mode
+    epoch: int  # starting at 1
     step: int  # updates done
     total_steps: int  # in the whole training
     learning_rate: float
@@ -37,7 +37,7 @@ class EpochEnd:
     """
 
     model: Detector  # what is evaluated and saved: the averaged model where there is one
-    epoch: int  # 1 the first
+    epoch: int  # starting at 1
     epochs: int  # in the whole training
     step: int  # updates done
     metrics: Metrics | None  # None where the epoch was not evaluated

@@ -1,4 +1,4 @@
-"""What the processes of a training tell each other."""
+"""Communication between training processes."""
 
 from typing import TypeVar
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def gather(fabric: Fabric, mine: T) -> list[T]:
-    """Every rank's value, by rank."""
+    """Gather the values of all ranks, ordered by rank."""
     everyone = [mine] * fabric.world_size
     if fabric.world_size > 1:
         dist.all_gather_object(everyone, mine)
@@ -18,7 +18,7 @@ def gather(fabric: Fabric, mine: T) -> list[T]:
 
 
 def any_rank(fabric: Fabric, flag: bool) -> bool:
-    """Whether the flag is set on any rank."""
+    """Return whether the flag is set on any rank."""
     if fabric.world_size == 1:
         return flag
     signal = torch.tensor([float(flag)], device=fabric.device)

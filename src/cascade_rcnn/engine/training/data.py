@@ -1,4 +1,4 @@
-"""What a training reads: from the paths of a recipe, or from what a Python program gives instead."""
+"""Training data: from the paths of a recipe, or given as Python objects instead."""
 
 from dataclasses import dataclass
 
@@ -16,34 +16,34 @@ from cascade_rcnn.recipes import DataConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """What stands in for the data and the augmentation that a recipe names."""
+    """Objects that replace a recipe's data and augmentation."""
 
     train: Given | None = None
     val: Given | None = None
-    classes: Classes | None = None  # the names of a data set's labels
-    transforms: Transforms | None = None  # of torchvision.transforms.v2, in place of the recipe's
+    classes: Classes | None = None  # names of a dataset's labels
+    transforms: Transforms | None = None  # from torchvision.transforms.v2, instead of the recipe's
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:
-    """The sets of a training, all looked at."""
+    """The checked datasets of a training run."""
 
-    train: Dataset  # with its transforms
+    train: Dataset  # including transforms
     val: Dataset | None
 
     @property
     def notes(self) -> list[str]:
-        """For the user."""
+        """Return notes for the user."""
         train = self.train.annotations.notes
         if self.val is None:
-            return [*train, "no --data.val is given: the training will not be evaluated"]
+            return [*train, "no --data.val is given: the model will not be evaluated"]
         return [*train, *self.val.annotations.notes]
 
 
 def read_data(
     data: DataConfig, sources: Sources | None = None, *, workers: int = 0, shown: bool = True
 ) -> TrainingData:
-    """Both sets. Raises UserError where they cannot be used. `shown`: the progress of a pass over a data set."""
+    """Read both datasets. Raises UserError if they are unusable. `shown`: display progress over a dataset."""
     sources = sources or Sources()
     checks = {
         "bad_images": data.bad_images,
@@ -58,7 +58,7 @@ def read_data(
     if given is not None:
         val = as_dataset(given, meaning(sources.classes, train.annotations.categories), **checks)
         check_same_categories(train.annotations, val.annotations)
-        # What cannot be evaluated says so now, not after an epoch.
+        # Report problems with the evaluation now, not after an epoch.
         evaluate_boxes(val.annotations, np.zeros((0, COLUMNS)))
     transforms = sources.transforms or build_transforms(data.flip, data.photometric, data.jitter, data.jitter_size)
     return TrainingData(train=train.with_transforms(transforms), val=val)
@@ -74,13 +74,13 @@ def given_train(data: DataConfig, sources: Sources) -> Given:
             "data.yaml)"
         )
     annotations = load_annotations(data.train, data.train_images, data.train_split, bad_images=data.bad_images)
-    _check_boxes(annotations)  # before its images are looked at
+    _check_boxes(annotations)  # before its images are checked
     return annotations
 
 
 def _check_boxes(annotations: Annotations) -> None:
     if not len(annotations.boxes):
-        raise UserError(f"{annotations.source}: there are no boxes in it, and nothing to learn; check the annotations")
+        raise UserError(f"{annotations.source}: there are no boxes to learn from; check the annotations")
 
 
 def _given_val(data: DataConfig, sources: Sources, train: Annotations) -> Given | None:

@@ -1,4 +1,4 @@
-"""One epoch of a training: batches in, weights moved."""
+"""One epoch of training."""
 
 import math
 import time
@@ -20,7 +20,7 @@ from cascade_rcnn.errors import UserError
 
 
 def run_epoch(state: TrainingState, log: MetricLog, stop: StopRequest, hooks: Hooks) -> None:
-    """The rest of the current epoch; raises `Interrupted`, all saved, where the user stops it."""
+    """Run the rest of the current epoch; raises `Interrupted`, with everything saved, if the user stops it."""
     recipe, fabric, here = state.recipe, state.fabric, state.position
     state.model.train()
     state.loader.set_epoch(here.epoch, skip_batches=here.batch)
@@ -59,13 +59,13 @@ def run_epoch(state: TrainingState, log: MetricLog, stop: StopRequest, hooks: Ho
 
 
 def save(state: TrainingState, log: MetricLog) -> None:
-    """The state, after what it counts as done."""
+    """Save the state, after the logs it refers to."""
     log.sync()
     state.save()
 
 
 def _batches(state: TrainingState, log: MetricLog) -> Iterator[Batch]:
-    """The loader's batches. A UserError of any rank's data ends all ranks together, with the state saved."""
+    """Yield the loader's batches. A UserError on any rank stops all ranks together, with the state saved."""
     batches = iter(state.loader)
     while True:
         batch, error = None, ""
@@ -84,7 +84,7 @@ def _batches(state: TrainingState, log: MetricLog) -> Iterator[Batch]:
 
 
 def _update(state: TrainingState, losses: dict[str, Tensor], seen: list[int], *, asked: bool) -> bool:
-    """One step of the optimizer. True if the user of any rank asked to stop; UserError if anything is not finite."""
+    """Take an optimizer step; return whether any rank was asked to stop. Raises UserError for non-finite values."""
     norm = state.fabric.clip_gradients(
         state.wrapped,  # type: ignore[arg-type]
         state.optimizer,
@@ -93,7 +93,7 @@ def _update(state: TrainingState, losses: dict[str, Tensor], seen: list[int], *,
     )
     finite = torch.stack(list(losses.values())).isfinite().all()
     mine = [] if finite else seen
-    if state.recipe.precision != "fp16":  # whose scaler skips steps with infinite gradients by itself
+    if state.recipe.precision != "fp16":  # its gradient scaler skips steps with infinite gradients
         finite = finite & torch.as_tensor(norm).isfinite()
     signals = torch.stack([(~finite).float(), torch.full_like(finite, asked, dtype=torch.float32)])
     if state.fabric.world_size > 1:
@@ -109,7 +109,7 @@ def _update(state: TrainingState, losses: dict[str, Tensor], seen: list[int], *,
 
 
 def _diagnosis(state: TrainingState, losses: dict[str, Tensor], mine: list[int], seen: list[int]) -> str:
-    """One line about a loss that is not finite: the images of the ranks that had it (all, if only the gradient is)."""
+    """Describe a non-finite loss: images of the affected ranks (all, if only the gradient is not finite)."""
     everyone, all_seen = gather(state.fabric, mine), gather(state.fabric, seen)
     names = [
         state.data.train.annotations.name_of(image)
@@ -119,13 +119,13 @@ def _diagnosis(state: TrainingState, losses: dict[str, Tensor], mine: list[int],
     values = ", ".join(f"{name} {value.item():.3g}" for name, value in losses.items())
     return (
         f"the loss or its gradient is not finite at update {state.position.step + 1} ({values}) on images "
-        f"{', '.join(names)}; look at their annotations, or lower --optimizer.lr; the last good state, if "
+        f"{', '.join(names)}; check their annotations, or lower --optimizer.lr; the last good state, if "
         f"an epoch was finished, is in {state.output}"
     )
 
 
 def _tell(log: MetricLog, hooks: Hooks, state: TrainingState, rate: float, losses: dict[str, Tensor]) -> float:
-    """Log an update and tell the callbacks of it; the loss. In the first process only."""
+    """Log an update and call the callbacks, in the first process only; returns the loss."""
     if not state.fabric.is_global_zero:
         return math.nan
     values = {name: value.item() for name, value in losses.items()}

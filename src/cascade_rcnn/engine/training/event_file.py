@@ -1,7 +1,7 @@
-"""TensorBoard's event files, written in the thread that asks.
+"""TensorBoard event files, written synchronously.
 
-torch's SummaryWriter writes in another, which prints its traceback when a disk is full, and loses what a kill finds
-in its queue.
+torch's SummaryWriter uses a background thread, which prints a traceback if the disk is full, and loses queued data when
+killed.
 """
 
 import os
@@ -14,9 +14,9 @@ from cascade_rcnn.files import sync
 
 
 class EventFile:
-    """Scalars by step, in a new file of `folder`. A reader that comes to it drops points from `purge_step` on.
+    """Scalars by step, in a new file in `folder`. Readers drop earlier files' points from `purge_step` on.
 
-    Raises OSError where nothing can be written.
+    Raises OSError if it cannot be written.
     """
 
     def __init__(self, folder: Path, purge_step: int) -> None:
@@ -24,7 +24,7 @@ class EventFile:
         from tensorboard.summary.writer.record_writer import RecordWriter
 
         folder.mkdir(parents=True, exist_ok=True)
-        # Readers take the files of a folder by their names' order.
+        # Readers process the files of a folder in the order of their names.
         self.path = folder / f"events.out.tfevents.{time.time_ns()}.{platform.node()}.{os.getpid()}"
         self._file = self.path.open("wb")
         self._records = RecordWriter(self._file)
@@ -32,7 +32,7 @@ class EventFile:
         self._write(Event(step=purge_step, session_log=SessionLog(status=SessionLog.START)))
 
     def add(self, step: int, values: dict[str, float]) -> None:
-        """A point of each curve."""
+        """Add a point to each curve."""
         from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[attr-defined]
         from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
 
@@ -45,9 +45,9 @@ class EventFile:
         self._file.flush()
 
     def sync(self) -> None:
-        """Wait until all points are on the disk."""
+        """Wait until all points are on disk."""
         sync(self.path)
 
     def close(self) -> None:
-        """No more points."""
+        """Close the file."""
         self._file.close()

@@ -1,4 +1,4 @@
-"""What a training was begun on, in a few numbers, so that it is never resumed on something else unnoticed."""
+"""Fingerprints of training data, so that a run is never resumed on different data by mistake."""
 
 import hashlib
 from pathlib import Path, PurePosixPath
@@ -9,11 +9,11 @@ import numpy as np
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.errors import UserError
 
-Fingerprint: TypeAlias = dict[str, list]  # "training classes" and so on: how many, and a digest
+Fingerprint: TypeAlias = dict[str, list]  # "training classes" etc.: count and digest
 
 
 def fingerprint(train: Annotations, val: Annotations | None) -> Fingerprint:
-    """Classes, images and boxes of both sets. It depends on what they hold, not on where they lie."""
+    """Fingerprint classes, images and boxes of both datasets. It depends on their content, not their location."""
     marks = {f"training {name}": mark for name, mark in _marks(train).items()}
     return marks | ({} if val is None else {f"validation {name}": mark for name, mark in _marks(val).items()})
 
@@ -38,12 +38,12 @@ def digest(annotations: Annotations, *columns: str, text: str = "") -> str:
 
 
 def check_same(before: Fingerprint, now: Fingerprint, output: Path) -> None:
-    """Raise UserError naming the first kind of thing that is no longer what it was."""
+    """Raise UserError naming the first part of the data that has changed."""
     for name in dict.fromkeys([*before, *now]):
         old, new = before.get(name, [0, ""]), now.get(name, [0, ""])
         if old != new:
             how = f"{new[0]}, then {old[0]}" if new[0] != old[0] else f"{new[0]}, as then, but others"
             raise UserError(
-                f"{output}: the {name} are not those that this training began with ({how}); resume it on the same "
-                "data (which may lie elsewhere), or start anew in another --output"
+                f"{output}: the {name} are not those that this run started with ({how}); resume it on the same "
+                "data (which may have moved), or start a new run in another --output"
             )

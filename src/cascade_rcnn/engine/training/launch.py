@@ -1,4 +1,4 @@
-"""The processes of a training, and the folder that is theirs alone."""
+"""Launch of training processes, and the lock on their output folder."""
 
 import logging
 import os
@@ -21,18 +21,18 @@ _FABRIC = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
 def launch(recipe: Recipe) -> Fabric:
-    """Start the processes (or join those of torchrun). Raises UserError for what this machine cannot do."""
+    """Start the processes (or join those of torchrun). Raises UserError for anything this machine does not support."""
     check_numbers(recipe)
     gpu = torch.cuda.is_available() and recipe.accelerator != "cpu"
     if recipe.accelerator == "cuda" and not gpu:
-        raise UserError("accelerator cuda: torch sees no GPU here; choose cpu, or look at `cascade-rcnn doctor`")
+        raise UserError("accelerator cuda: torch sees no GPU here; choose cpu, or run `cascade-rcnn doctor`")
     if recipe.precision == "fp16" and not gpu:
         raise UserError("precision fp16 needs a GPU; choose bf16 or fp32 on a CPU")
     devices = int(os.environ.get("LOCAL_WORLD_SIZE", recipe.devices))  # set by torchrun
     if gpu and devices > torch.cuda.device_count():
         raise UserError(f"devices is {devices}, but there are {torch.cuda.device_count()} GPUs; give at most that many")
     if devices > 1:
-        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # six lines about who has joined
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # six lines about joining processes
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")  # of 1x1 kernels
     precision = _native_precision(gpu) if recipe.precision == "auto" else recipe.precision
     nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
@@ -50,20 +50,20 @@ def launch(recipe: Recipe) -> Fabric:
 
 
 def _native_precision(gpu: bool) -> str:
-    """bf16 where the hardware computes in it, else fp32."""
+    """Return bf16 if the hardware supports it natively, else fp32."""
     if gpu:
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    wide = torch.backends.cpu.get_cpu_capability().startswith("AVX512")  # what torch uses, not what there is
+    wide = torch.backends.cpu.get_cpu_capability().startswith("AVX512")  # as used by torch, not as available
     names = ("avx512_bf16", "amx_bf16", "amx_tile") if wide else ("bf16",)
     return "bf16" if any(known.get(name) for name in names) else "fp32"
 
 
 @contextmanager
 def claim(output: Path, fabric: Fabric, *, resume: bool) -> Iterator[None]:
-    """Inside the block the folder is this training's alone. UserError where it is another's, or what it holds is."""
+    """Lock the output folder inside the block. Raises UserError if it, or the run in it, belongs to another process."""
     if resume and not holds_state(output):
-        raise UserError(f"{output / STATE}: there is no training to resume; leave out --resume")
+        raise UserError(f"{output / STATE}: there is no training run to resume; omit --resume")
     fabric.barrier()
     with ExitStack() as stack:
         refusal = ""
@@ -72,7 +72,7 @@ def claim(output: Path, fabric: Fabric, *, resume: bool) -> Iterator[None]:
                 stack.enter_context(locked(output))
                 if not resume and holds_state(output):
                     raise UserError(
-                        f"{output}: holds a training already; add --resume to continue it, or choose another --output"
+                        f"{output}: already has a training run; add --resume to continue it, or choose another --output"
                     )
                 remove_leftovers(output)
             except UserError as error:

@@ -1,4 +1,4 @@
-"""A training's learning curve as a picture, from its CSV files."""
+"""Plot of a training run's learning curve, from its CSV files."""
 
 from pathlib import Path
 from typing import Any
@@ -8,17 +8,17 @@ import numpy as np
 from cascade_rcnn.engine.training.metric_log import read_csv
 from cascade_rcnn.files import replacing
 
-_KINDS = {  # of losses: what the legend calls them, and their colour
+_KINDS = {  # kinds of losses: label in the legend, and colour
     "objectness": ("RPN objectness", "tab:green"),
     "rpn_box_reg": ("RPN boxes", "tab:olive"),
     "classifier": ("classes", "tab:blue"),
     "box_reg": ("boxes", "tab:red"),
 }
-_LINES = ("-", "--", ":", "-.")  # of stages
+_LINES = ("-", "--", ":", "-.")  # per stage
 
 
 def plot(folder: Path) -> Path:
-    """Smoothed losses, a line a stage, and AP where the training was evaluated, over updates -> `folder/curve.png`."""
+    """Plot smoothed losses, one line per stage, and AP, if evaluated, over updates to `folder/curve.png`."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -51,13 +51,13 @@ def plot(folder: Path) -> Path:
 
 
 def _label(name: str) -> str:
-    """loss_box_reg_stage2 -> boxes, stage 2"""
+    """Convert loss_box_reg_stage2 to "boxes, stage 2"."""
     kind, _, stage = name.removeprefix("loss_").partition("_stage")
     return _KINDS.get(kind, (kind, ""))[0] + (f", stage {stage}" if stage else "")
 
 
 def _style(name: str) -> dict[str, Any]:
-    """A colour for each kind of loss, and another kind of line for each stage."""
+    """Return a colour for each kind of loss, and a line style for each stage."""
     kind, _, stage = name.removeprefix("loss_").partition("_stage")
     color = _KINDS.get(kind, ("", "tab:gray"))[1]
     return {"color": color, "linewidth": 1, "linestyle": _LINES[(int(stage or 1) - 1) % len(_LINES)]}
@@ -68,7 +68,7 @@ def _column(rows: list[dict[str, float]], key: str) -> np.ndarray:
 
 
 def _smooth(values: np.ndarray, width: int = 20) -> np.ndarray:
-    """Mean of the last `width` values at each place."""
+    """Compute the running mean of the last `width` values."""
     total = np.cumsum(np.insert(values, 0, 0.0))
     last = np.arange(1, len(values) + 1)
     start = np.maximum(0, last - width)

@@ -1,4 +1,4 @@
-"""What a training measures while it runs, as CSV and TensorBoard files."""
+"""Logs of training metrics as CSV and TensorBoard files."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -14,10 +14,10 @@ from cascade_rcnn.files import replacing, sync, unwritable
 
 
 class MetricLog:
-    """A table of numbers by step, in `folder/name.csv` and, under the same names, in TensorBoard and the `loggers`.
+    """Logs a table of numbers by step to `folder/name.csv` and, under the same names, to TensorBoard and the `loggers`.
 
-    Opened at `step` (a resumed training), later rows of an earlier attempt are dropped. One that is not `active`
-    (all ranks but the first) keeps nothing. Raises UserError where it cannot write, or a row up to `step` is damaged.
+    If opened at `step` (in a resumed run), later rows of an earlier attempt are dropped. Logs that are not `active` (on
+    all ranks but the first) write nothing. Raises UserError if it cannot write, or a row up to `step` is damaged.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class MetricLog:
         if self.path.exists():
             with replacing(self.path) as aside, aside.open("w", newline="") as file:
                 self._write(file, kept, header=bool(kept))
-        # A folder each: when a reader comes to `purge_step`, it drops later points of everything in the folder.
+        # Separate folders: at `purge_step`, readers drop later points of everything in the folder.
         try:
             self.board = EventFile(folder / "tensorboard" / name, purge_step=step + 1)
         except OSError as error:
@@ -56,7 +56,7 @@ class MetricLog:
             logger.log_metrics(named, step)
 
     def sync(self) -> None:
-        """Wait until all rows are on the disk."""
+        """Wait until all rows are on disk."""
         if not self.active:
             return
         try:
@@ -77,21 +77,21 @@ class MetricLog:
 
     def __exit__(self, *_: object) -> None:
         if self.active:
-            with suppress(OSError):  # what made it fail is told by then, and the csv holds the figures
+            with suppress(OSError):  # the error has been reported by then, and the metrics are in the csv
                 self.board.close()
 
 
 def read_csv(path: Path) -> list[dict[str, float]]:
-    """Rows of numbers; none where there is no file. A torn last line is left out.
+    """Read rows of numbers; none if there is no file. An incomplete last line is dropped.
 
-    Raises UserError naming the line that is none.
+    Raises UserError naming an invalid line.
     """
     return list(_rows(path))
 
 
 def _rows(path: Path) -> Iterator[dict[str, float]]:
     try:
-        lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline is torn
+        lines = path.read_bytes().split(b"\n")[:-1]  # text after the last newline is incomplete
     except FileNotFoundError:
         return
     except OSError as error:
@@ -107,7 +107,7 @@ def _rows(path: Path) -> Iterator[dict[str, float]]:
 
 
 def _until(step: int, rows: Iterator[dict[str, float]]) -> Iterator[dict[str, float]]:
-    """Rows up to `step`, without a look at what comes after: a crash may have left anything there."""
+    """Yield rows up to `step`, without reading later ones: a crash may have left anything there."""
     while step > 0 and (row := next(rows, None)) is not None and row["step"] <= step:
         yield row
         if row["step"] == step:

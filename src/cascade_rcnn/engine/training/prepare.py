@@ -1,4 +1,4 @@
-"""From a recipe to a training that is ready to run, at its start or where it was left."""
+"""From a recipe to a training state that is ready to run, new or resumed."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -26,7 +26,7 @@ from cascade_rcnn.recipes import APPLIED_TO_START, Recipe
 def prepare(
     recipe: Recipe, fabric: Fabric, *, resume: bool, sources: Sources | None = None
 ) -> tuple[TrainingState, list[str]]:
-    """The training, at its start or where it was left, and notes for the user. `claim` the output folder first."""
+    """Return the training state, new or resumed, and notes for the user. `claim` the output folder first."""
     output, saved, notes = Path(recipe.output), None, []
     if resume:
         saved, notes = read_state(output)
@@ -65,7 +65,7 @@ def prepare(
         data=data,
         fingerprint=marks,
     )
-    torch.manual_seed(recipe.seed + 1 + fabric.global_rank)  # each rank draws its own samples
+    torch.manual_seed(recipe.seed + 1 + fabric.global_rank)  # each rank draws different samples
     if saved is not None:
         state.restore(saved)
     if fabric.is_global_zero:
@@ -87,6 +87,6 @@ def _applied_to_start(options: ModelOptions) -> dict[str, Any]:
 
 
 def build_model(recipe: Recipe, categories: Sequence[Category]) -> Detector:
-    """The model that `recipe` trains from its backbone's weights on."""
+    """Build the model of a recipe, with its backbone's weights."""
     options = {option.name: getattr(recipe.options, option.name) for option in fields(recipe.options)}
     return create_model(recipe.model, categories=categories, weights_backbone=recipe.weights_backbone, **options)

@@ -1,6 +1,6 @@
-"""The processes of one training on this machine: started together, watched, ended together with one line.
+"""The processes of a training run on this machine: started, monitored and stopped together, with one-line errors.
 
-Lightning's own launcher would end all by SIGKILL, without a word, when one of them dies.
+Lightning's own launcher would silently kill all of them by SIGKILL if one dies.
 """
 
 import atexit
@@ -15,15 +15,15 @@ from collections.abc import Sequence
 
 from cascade_rcnn.errors import UserError
 
-_PARENT = "CASCADE_RCNN_PARENT"  # the first process's id, known to the others
+_PARENT = "CASCADE_RCNN_PARENT"  # process id of the first rank, for the others
 _LOST = ("connection closed by peer", "connection reset", "broken pipe", "gloo", "nccl")
-_PATIENCE = 5.0  # seconds in which who knows better may speak
+_PATIENCE = 5.0  # seconds to wait for a process with a better error message
 
 
 def start(devices: int, *, externally: bool) -> None:
-    """Run this command once more for each rank but the first, which this process becomes.
+    """Run this command again for each rank except the first, which is this process.
 
-    It does nothing in a process that was so started, nor where something else (`externally`) starts them.
+    Does nothing in a process started this way, or if the processes are started `externally`.
     """
     parent = int(os.environ.get(_PARENT, "0"))
     if parent and os.getppid() == parent:
@@ -40,12 +40,12 @@ def start(devices: int, *, externally: bool) -> None:
 
 
 def _this_command() -> list[str]:
-    """What started this process. Raises UserError where it was no program, but a notebook, say."""
+    """Return the command of this process. Raises UserError if it is not a program but, for example, a notebook."""
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
     if spec is None:
         if not hasattr(main, "__file__"):
-            raise UserError("several devices need a program that can be started once for each; put this in a file")
+            raise UserError("several devices need a program that can be started once per device; put this in a file")
         return [sys.executable, *sys.argv]
     return [sys.executable, "-m", spec.name.removesuffix(".__main__"), *sys.argv[1:]]
 
@@ -57,19 +57,19 @@ def _free_port() -> int:
 
 
 def _watch(ranks: Sequence[subprocess.Popen]) -> None:
-    """End the training when one of its processes has died: the others would wait for it for ever."""
+    """Stop the run if one of its processes has died: the others would wait for it forever."""
     while not any(code := [rank.poll() for rank in ranks]):
         if all(value == 0 for value in code):
             return
         time.sleep(0.2)
     number, died = next((i, value) for i, value in enumerate(code, start=1) if value)
-    if died > 0:  # it said why, and so does this process in a moment if it has met the same
+    if died > 0:  # it reported why, and so does this process in a moment if it hit the same error
         time.sleep(_PATIENCE)
     how = f"was killed by signal {-died}" if died < 0 else f"ended with exit code {died}"
-    advice = "it may have run out of memory; --resume goes on from the last state that was saved"
-    print(f"error: process {number} of this training {how}; {advice}", file=sys.stderr, flush=True)
+    advice = "it may have run out of memory; --resume continues from the last saved state"
+    print(f"error: process {number} of this training run {how}; {advice}", file=sys.stderr, flush=True)
     _end(ranks)
-    os._exit(1)  # the main thread may wait in a collective operation, which nothing else interrupts
+    os._exit(1)  # the main thread may be blocked in a collective operation, which nothing else interrupts
 
 
 def _end(ranks: Sequence[subprocess.Popen]) -> None:
@@ -79,28 +79,28 @@ def _end(ranks: Sequence[subprocess.Popen]) -> None:
 
 
 def _follow(parent: int) -> None:
-    """End with the first process, however it ended."""
+    """Exit when the first process ends, for whatever reason."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
 def is_first() -> bool:
-    """Whether this process speaks for all."""
+    """Return whether this process reports for all."""
     return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
 
 
 def let_the_first_speak() -> None:
-    """In another rank that has met what all have met: wait until the first has said it and ended all."""
+    """On other ranks, after an error on all ranks: wait until the first has reported it and stopped all."""
     if not is_first():
         time.sleep(_PATIENCE)
 
 
 def lost(error: RuntimeError) -> UserError | None:
-    """The one line about an error of communication between ranks; None for any other error."""
+    """Return the message for a communication error between ranks; None for other errors."""
     text = str(error)
     if not any(sign in text.lower() for sign in _LOST):
         return None
-    time.sleep(_PATIENCE)  # the watching thread knows which process it was
+    time.sleep(_PATIENCE)  # the monitoring thread knows which process it was
     what = (text.splitlines() or [""])[0]
-    return UserError(f"another process of this training is gone ({what}); --resume goes on from the last saved state")
+    return UserError(f"another process of this run is gone ({what}); --resume continues from the last saved state")

@@ -1,4 +1,4 @@
-"""The numbers of a recipe: within their ranges, and when a training is resumed the ones that it began with."""
+"""Checks of a recipe: numbers within their ranges, and unchanged settings when a run is resumed."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import read_json
 from cascade_rcnn.recipes import Recipe, flattened
 
-# When resuming; that the data is the same, wherever it lies now, is seen by its fingerprint.
+# May change when resuming; the fingerprint ensures that the data is the same, wherever it is now.
 _MAY_CHANGE = frozenset(
     {"output", "workers", "evaluate_every", "save_every"}
     | {f"data.{name}{more}" for name in ("train", "val") for more in ("", "_images", "_split")}
@@ -19,12 +19,12 @@ _MAY_CHANGE = frozenset(
 
 
 def as_json(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as recipe.json has it."""
+    """Convert the recipe to the content of recipe.json."""
     return json.loads(json.dumps(asdict(recipe)))
 
 
 def check_numbers(recipe: Recipe) -> None:
-    """Every number of the recipe within its range, NaN within none."""
+    """Check that every number of the recipe is in its range, and not NaN."""
     optimizer, data = recipe.optimizer, recipe.data
     for name in ("epochs", "batch_size", "accumulate", "devices"):
         _check(name, getattr(recipe, name), least=1)
@@ -59,15 +59,15 @@ def _check(name: str, value: float, *, least: float, most: float = math.inf) -> 
 
 
 def check_unchanged(output: Path, settings: dict[str, Any]) -> None:
-    """Raise UserError naming a setting that is not what the training in `output` began with."""
+    """Raise UserError naming a setting that differs from those of the run in `output`."""
     began = read_json(output / "recipe.json")
     if not isinstance(began, dict):
-        raise UserError(f"{output / 'recipe.json'}: not a recipe; put back the file that the training wrote there")
-    before = flattened(as_json(Recipe())) | flattened(began)  # what is newer than the file: defaults
+        raise UserError(f"{output / 'recipe.json'}: not a recipe; restore the file that the run wrote there")
+    before = flattened(as_json(Recipe())) | flattened(began)  # defaults for settings newer than the file
     for name, value in flattened(settings).items():
         if name not in _MAY_CHANGE and before.get(name) != value:
-            way = "resume it with the same settings, or start anew in another --output"
-            if name == "epochs":  # whose learning rates are already spent on the epochs planned
+            way = "resume it with the same settings, or start a new run in another --output"
+            if name == "epochs":  # the learning rate schedule has been following the planned epochs
                 last = output / "last.safetensors"
-                way = f"to train longer, start a training from its end: --init {last} in another --output"
-            raise UserError(f"{output}: this training began with {name} {before.get(name)}, not {value}; {way}")
+                way = f"to train longer, start a new run from its result: --init {last} in another --output"
+            raise UserError(f"{output}: this run started with {name} {before.get(name)}, not {value}; {way}")

@@ -1,8 +1,8 @@
-"""The state of a training: what the loop works on, and how it is saved and restored.
+"""The training state: what the loop works on, and how it is saved and restored.
 
-Files of the output folder: recipe.json, last.safetensors and best.safetensors (models), best.json (figures),
-last.state.pt (all that resuming needs, in one file, so that it is never half new) and the one before it.
-The state is written last: whatever an interruption leaves half done, it says, and is done again.
+Files in the output folder: recipe.json, last.safetensors and best.safetensors (models), best.json (metrics),
+last.state.pt (everything needed for resuming, in one file for consistency) and its predecessor. The state is written
+last: it does not include steps that were interrupted, so they are repeated.
 """
 
 import math
@@ -33,25 +33,25 @@ _PARTS = frozenset({"model", "averaged", "optimizer", "precision", "position", "
 
 @dataclass
 class Position:
-    """Where a training stands."""
+    """The progress of a training run."""
 
     epoch: int = 0
     batch: int = 0  # this rank's batches done in the epoch
     step: int = 0  # updates done
-    evaluated: int = 0  # updates done at the last evaluation; all its files are written
+    evaluated: int = 0  # updates done at the last evaluation, whose files are all written
     best_ap: float = -1.0
-    seconds: float = 0.0  # spent training, evaluation left out
+    seconds: float = 0.0  # spent training, without evaluation
     images: int = 0  # trained on, over all ranks
 
 
 @dataclass(kw_only=True)
 class TrainingState:
-    """What the loop works on."""
+    """The state that the training loop works on."""
 
     recipe: Recipe
     fabric: Fabric
     model: Detector
-    wrapped: nn.Module  # the model as it must be called: with autocast, under DDP
+    wrapped: nn.Module  # the model to call: with autocast, under DDP
     optimizer: torch.optim.Optimizer
     averaged: AveragedModel | None
     loader: DetectionLoader
@@ -61,31 +61,31 @@ class TrainingState:
 
     @property
     def output(self) -> Path:
-        """The folder for everything."""
+        """The output folder."""
         return Path(self.recipe.output)
 
     @property
     def evaluated(self) -> Detector:
-        """The model that is evaluated and kept: the averaged one where there is one."""
+        """The model to evaluate and save: the averaged one if there is one."""
         return self.model if self.averaged is None else cast(Detector, self.averaged.module)
 
     @property
     def total_steps(self) -> int:
-        """Updates in the whole training."""
+        """The number of updates in the whole run."""
         return math.ceil(len(self.loader) / self.recipe.accumulate) * self.recipe.epochs
 
     @property
     def images_per_step(self) -> int:
-        """Images in an update, over all ranks."""
+        """The number of images per update, over all ranks."""
         return self.recipe.batch_size * self.recipe.accumulate * self.fabric.world_size
 
     def save_last(self) -> None:
-        """The model as it is now."""
+        """Save the current model."""
         if self.fabric.is_global_zero:
             checkpoint.save(self.evaluated, self.output / "last.safetensors")
 
     def save_best(self, metrics: Metrics) -> None:
-        """The model as it is now with its figures, if they are better than any before."""
+        """Save the current model and its metrics if they are the best so far."""
         if not metrics.ap > self.position.best_ap:
             return
         self.position.best_ap = metrics.ap
@@ -94,7 +94,7 @@ class TrainingState:
             write_json(self.output / "best.json", {"epoch": self.position.epoch, **metrics.to_dict()})
 
     def save(self) -> None:
-        """Everything that an uninterrupted training would have had at this point. All ranks must call it."""
+        """Save everything needed to continue as if uninterrupted. All ranks must call it."""
         random = _random_state()
         everyone = [random] * self.fabric.world_size
         if self.fabric.world_size > 1:
@@ -110,15 +110,15 @@ class TrainingState:
                 "data": self.fingerprint,
             }
             checkpoint.save_state(self.output / STATE, state, backup=self.output / PREVIOUS)
-        self.fabric.barrier()  # no process ends before it is written
+        self.fabric.barrier()  # no process exits before it is written
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue where `state` was saved. Raises UserError where it does not belong to this training."""
+        """Continue from a saved state. Raises UserError if it does not belong to this run."""
         try:
             everyone = state["random"]
             if len(everyone) != self.fabric.world_size:
                 raise UserError(
-                    f"{self.output}: was trained by {len(everyone)} processes; resume --devices {len(everyone)}"
+                    f"{self.output}: was trained by {len(everyone)} processes; resume with --devices {len(everyone)}"
                 )
             self.model.load_state_dict(state["model"])
             if self.averaged is not None:
@@ -131,17 +131,17 @@ class TrainingState:
             raise
         except DAMAGED as error:
             raise UserError(
-                f"{self.output / STATE}: does not fit this training ({reason(error)}); start anew in another --output"
+                f"{self.output / STATE}: does not match this run ({reason(error)}); start a new run in another --output"
             ) from None
 
 
 def holds_state(output: Path) -> bool:
-    """Whether there is a training in the folder that could be resumed."""
+    """Return whether the folder contains a run that can be resumed."""
     return (output / STATE).exists() or (output / PREVIOUS).exists()
 
 
 def read_state(output: Path) -> tuple[dict[str, Any], list[str]]:
-    """The newest state that is whole, and notes for the user. Raises UserError where none is."""
+    """Read the newest intact state; also returns notes for the user. Raises UserError if there is none."""
     notes = []
     try:
         state = _read_state(output / STATE)
@@ -149,17 +149,17 @@ def read_state(output: Path) -> tuple[dict[str, Any], list[str]]:
         if not (output / PREVIOUS).exists():
             raise
         state = _read_state(output / PREVIOUS)
-        if (output / STATE).exists():  # else the process was killed between two renames, and this is the newest
-            notes.append(f"{str(error).rpartition(';')[0]}; going on from {PREVIOUS}, the state before it")
+        if (output / STATE).exists():  # otherwise, the process was killed between two renames, and this is the newest
+            notes.append(f"{str(error).rpartition(';')[0]}; continuing from {PREVIOUS}, the state before it")
     if state["data"] is None:
-        notes.append(f"{output}: whether the data is still the same cannot be seen, an earlier version began this")
+        notes.append(f"{output}: cannot check that the data is unchanged: this run was started by an earlier version")
     return state, notes
 
 
 def _read_state(path: Path) -> dict[str, Any]:
     state = checkpoint.load_state(path)
     position = state.get("position") if isinstance(state, dict) else None
-    if isinstance(position, dict) and "data" not in state:  # format 1 kept no fingerprint, and was saved evaluated
+    if isinstance(position, dict) and "data" not in state:  # format 1 has no fingerprint; saved evaluated
         position = {**position, "evaluated": position.get("step")}
         state |= {"data": None, "position": position}
     known = {entry.name for entry in fields(Position)}
@@ -171,7 +171,7 @@ def _read_state(path: Path) -> dict[str, Any]:
         or not isinstance(state["random"], list)
         or not isinstance(state["data"], dict | None)
     ):
-        raise UserError(f"{path}: not a training state of this version; start anew in another --output")
+        raise UserError(f"{path}: not a training state of this version; start a new run in another --output")
     return state
 
 

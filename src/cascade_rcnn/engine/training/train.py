@@ -1,4 +1,4 @@
-"""Training: one visible loop on Lightning Fabric."""
+"""The training loop, based on Lightning Fabric."""
 
 import sys
 from pathlib import Path
@@ -31,8 +31,9 @@ _HEADLINE = ("ap", "ap50", "ap60", "ap70", "ap75", "ap80", "ap90", "ap_small", "
 def train(recipe: Recipe, *, resume: bool = False, sources: Sources | None = None, hooks: Hooks | None = None) -> Path:
     """Run a recipe to its end and return the folder with its checkpoints, logs and results.json.
 
-    Raises UserError for a mistake in the recipe or its data, `Interrupted` when stopped by the user (state saved).
-    With `resume` it continues where `output` stands; on a CPU the weights equal an uninterrupted run's to the bit.
+    Raises UserError for a mistake in the recipe or its data, `Interrupted` if stopped by the user (with the state
+    saved). `resume` continues the run in `output`; on a CPU, the weights are bit-identical to those of an uninterrupted
+    run.
     """
     hooks = hooks or Hooks()
     fabric = launch(recipe)
@@ -45,7 +46,7 @@ def train(recipe: Recipe, *, resume: bool = False, sources: Sources | None = Non
                 _fit(state, hooks)
             if fabric.is_global_zero:
                 _write_results(state)
-            fabric.barrier()  # no process goes on before the files are there
+            fabric.barrier()  # no process continues before the files exist
             return state.output
     except (UserError, Interrupted):
         processes.let_the_first_speak()
@@ -57,7 +58,7 @@ def train(recipe: Recipe, *, resume: bool = False, sources: Sources | None = Non
 
 
 def _fit(state: TrainingState, hooks: Hooks) -> None:
-    """The epochs that are left, each saved before it is evaluated: an evaluation may fail, and is done again."""
+    """Run the remaining epochs, each saved before its evaluation, so that a failed evaluation can be repeated."""
     here, active = state.position, state.fabric.is_global_zero
     with (
         MetricLog(state.output, "train", here.step, active=active, loggers=hooks.loggers) as log,
@@ -75,7 +76,7 @@ def _fit(state: TrainingState, hooks: Hooks) -> None:
 
 
 def _tell(state: TrainingState, hooks: Hooks, metrics: Metrics | None) -> bool:
-    """The callbacks that an epoch is complete; whether one of them ends the training."""
+    """Call the callbacks after an epoch; returns whether one of them ends the run."""
     here, ended = state.position, False
     if state.fabric.is_global_zero:
         end = EpochEnd(
@@ -91,7 +92,7 @@ def _tell(state: TrainingState, hooks: Hooks, metrics: Metrics | None) -> bool:
 
 
 def _evaluate(state: TrainingState, scores: MetricLog) -> Metrics | None:
-    """Measure and keep the model, where an epoch is complete and its evaluation due and not yet done."""
+    """Evaluate and save the model if an epoch is complete and its evaluation is due and not done yet."""
     here = state.position
     due = here.epoch > 0 and here.batch == 0 and _is_due(state.recipe, here.epoch)
     if state.data.val is None or not due or here.evaluated == here.step:
@@ -108,14 +109,14 @@ def _is_due(recipe: Recipe, epoch: int) -> bool:
 
 
 def _validate(state: TrainingState, scores: MetricLog) -> Metrics:
-    """COCO's figures on the validation set, the same on every rank."""
+    """Compute COCO metrics on the validation set, identical on every rank."""
     fabric, val, recipe = state.fabric, state.data.val, state.recipe
     assert val is not None
     loader = evaluation_loader(
         val, recipe.batch_size, recipe.workers, rank=fabric.global_rank, world_size=fabric.world_size
     )
     share = -(-len(val) // fabric.world_size)
-    if fabric.world_size > 1:  # batch statistics differ between ranks; those of the first are saved
+    if fabric.world_size > 1:  # batch statistics differ between ranks; the first rank's are saved
         for buffer in state.evaluated.buffers():
             dist.broadcast(buffer, src=0)
     found = detect(state.evaluated, loader, share, context=fabric.autocast, shown=fabric.is_global_zero)
@@ -130,7 +131,7 @@ def _validate(state: TrainingState, scores: MetricLog) -> Metrics:
 
 
 def _write_results(state: TrainingState) -> None:
-    """results.json: what was reached, how fast, with how much memory, and where."""
+    """Write results.json: metrics, speed, memory and environment."""
     best, here = state.output / "best.json", state.position
     results = {
         "model": state.recipe.model,

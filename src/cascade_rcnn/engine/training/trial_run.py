@@ -1,4 +1,4 @@
-"""Trial runs: a few updates of a recipe, to see how fast it trains on this machine."""
+"""Trial runs: a few updates of a recipe, to measure its training speed on this machine."""
 
 import time
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def trial_run(recipe: Recipe) -> Iterator[TrainingState]:
 
 
 def seconds_per_update(state: TrainingState) -> float:
-    """Return the mean time of three updates after a first one, with a learning rate of 0; leaves `state` unusable."""
+    """Return the mean time of three updates after a warm-up, with a learning rate of 0; `state` cannot be reused."""
     state.model.train()
     optim.set_learning_rate(state.optimizer, 0.0)
     times, batches = [], _endless(state)

@@ -1,4 +1,4 @@
-"""Pixels in numpy are torch's pixels; files are read by what is in them, and none does harm."""
+"""Image files are decoded by their content, and none does harm."""
 
 import io
 import os
@@ -6,35 +6,10 @@ import os
 import numpy as np
 import PIL.Image
 import pytest
-import torch
-import torch.nn.functional as F
 
-from cascade_rcnn import pixels
+from cascade_rcnn import decoding
+from cascade_rcnn.decoding import FORMATS, decode_image, from_array, from_pil, open_image
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.pixels import FORMATS, from_array, from_pil, open_image, read_pixels, resize, resized_size
-
-
-@pytest.mark.parametrize("antialias", [False, True])
-@pytest.mark.parametrize("size", [(37, 53), (20, 90), (80, 30), (96, 128), (1, 1), (41, 53)])
-def test_resize_is_torchs_bilinear_interpolation(size, antialias):
-    image = np.random.default_rng(0).integers(0, 256, (41, 53, 3), dtype=np.uint8)
-    tensor = torch.from_numpy(image).permute(2, 0, 1).float()[None]
-    expected = F.interpolate(tensor, size=size, mode="bilinear", align_corners=False, antialias=antialias)
-    found = resize(image, size, antialias)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected[0].permute(1, 2, 0).numpy(), atol=2e-3)
-
-
-def test_resize_by_hand():
-    row = np.array([[[0.0], [10.0]]])
-    assert resize(row, (1, 4)).ravel().tolist() == [0, 2.5, 7.5, 10]
-    assert resize(row, (1, 1)).ravel().tolist() == [5]
-
-
-def test_sizes_by_hand():
-    assert resized_size(480, 640, 240, 1000) == (240, 320)
-    assert resized_size(480, 640, 480, 320) == (240, 320)  # the long side decides
-    assert resized_size(1, 5000, 800, 1333) == (1, 1333)  # never 0
 
 
 def test_an_image_turned_by_exif_stands_upright(tmp_path):
@@ -42,7 +17,7 @@ def test_an_image_turned_by_exif_stands_upright(tmp_path):
     exif = image.getexif()
     exif[0x0112] = 6
     image.save(tmp_path / "turned.jpg", exif=exif)
-    assert read_pixels(tmp_path / "turned.jpg").shape == (4, 2, 3)
+    assert decode_image(tmp_path / "turned.jpg").shape == (4, 2, 3)
 
 
 def test_grey_becomes_three_channels():
@@ -54,29 +29,29 @@ def test_what_is_no_image_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"shape \(2, 3, 5\); give \(height, width, 3\)"):
         from_array(np.zeros((2, 3, 5)))
     with pytest.raises(UserError, match="no such image"):
-        read_pixels(tmp_path / "nothing.png")
+        decode_image(tmp_path / "nothing.png")
     (tmp_path / "text.png").write_text("text")
-    with pytest.raises(UserError, match="does not open"):
-        read_pixels(tmp_path / "text.png")
+    with pytest.raises(UserError, match="cannot open"):
+        decode_image(tmp_path / "text.png")
 
 
 def test_sixteen_bits_and_floats_have_a_stated_range(tmp_path):
     values = np.array([[0, 255, 256, 32768, 65535]], np.uint16)
     for name in ("a.png", "a.tif"):
         PIL.Image.fromarray(values).save(tmp_path / name)
-        assert read_pixels(tmp_path / name)[..., 1].tolist() == [[0, 0, 1, 128, 255]]
+        assert decode_image(tmp_path / name)[..., 1].tolist() == [[0, 0, 1, 128, 255]]
     (tmp_path / "a.pgm").write_bytes(b"P5 2 1 65535\n\x80\x00\xff\xff")
-    assert read_pixels(tmp_path / "a.pgm")[..., 2].tolist() == [[128, 255]]
+    assert decode_image(tmp_path / "a.pgm")[..., 2].tolist() == [[128, 255]]
     PIL.Image.fromarray(np.array([[0, 0.5, 1]], np.float32)).save(tmp_path / "f.tif")
-    assert read_pixels(tmp_path / "f.tif")[..., 0].tolist() == [[0, 128, 255]]
+    assert decode_image(tmp_path / "f.tif")[..., 0].tolist() == [[0, 128, 255]]
     for bad in (1.5, -0.1, float("nan")):
         PIL.Image.fromarray(np.array([[0, bad]], np.float32)).save(tmp_path / "bad.tif")
-        with pytest.raises(UserError, match=r"bad\.tif: an image has mode F with values .* scale it"):
-            read_pixels(tmp_path / "bad.tif")
+        with pytest.raises(UserError, match=r"bad\.tif: an image has mode F with values .* convert it"):
+            decode_image(tmp_path / "bad.tif")
 
 
 def test_large_images_are_converted_strip_by_strip(monkeypatch):
-    monkeypatch.setattr(pixels, "_STRIP", 20)  # 2 rows of 7 pixels
+    monkeypatch.setattr(decoding, "_STRIP", 20)  # 2 rows of 7 pixels
     for image in (PIL.Image.effect_noise((7, 5), 90), PIL.Image.effect_noise((7, 5), 90).convert("RGB")):
         assert np.array_equal(from_pil(image), np.array(image.convert("RGB")))
 
@@ -86,7 +61,7 @@ def test_a_palette_with_transparency_is_read_in_silence(tmp_path):
     image = PIL.Image.new("P", (4, 2), 1)
     image.putpalette([0, 0, 0, 10, 20, 30])
     image.save(tmp_path / "a.png", transparency=bytes([0, 128]))
-    assert read_pixels(tmp_path / "a.png")[0, 0].tolist() == [10, 20, 30]
+    assert decode_image(tmp_path / "a.png")[0, 0].tolist() == [10, 20, 30]
 
 
 @pytest.mark.parametrize("kind", list(FORMATS))
@@ -96,27 +71,27 @@ def test_every_format_is_read_by_its_content(tmp_path, kind):
     path = tmp_path / "a.jpg"  # whatever it is called
     with path.open("wb") as file:
         PIL.Image.new("RGB", (24, 16), (200, 100, 50)).save(file, kind)
-    found = read_pixels(path)
+    found = decode_image(path)
     assert found.shape == (16, 24, 3)
     assert np.abs(found[8, 12].astype(int) - (200, 100, 50)).max() < 12
-    assert read_pixels(io.BytesIO(path.read_bytes())).shape == (16, 24, 3)
+    assert decode_image(io.BytesIO(path.read_bytes())).shape == (16, 24, 3)
 
 
 def test_no_program_is_started_for_an_image(tmp_path, monkeypatch):
     path = tmp_path / "a.jpg"
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
     monkeypatch.setattr("subprocess.check_call", lambda *_, **__: pytest.fail("Ghostscript is asked for"))
-    with pytest.raises(UserError, match=r"a\.jpg: this image does not open .*none of JPEG, PNG"):
-        read_pixels(path)
+    with pytest.raises(UserError, match=r"a\.jpg: cannot open this image .*none of JPEG, PNG"):
+        decode_image(path)
 
 
 def test_the_limit_of_pixels_is_the_callers_and_needs_no_decoding(tmp_path):
     path = tmp_path / "a.png"
     PIL.Image.new("1", (2000, 1000)).save(path)
-    assert read_pixels(path, max_megapixels=2).shape == (1000, 2000, 3)
+    assert decode_image(path, max_megapixels=2).shape == (1000, 2000, 3)
     path.write_bytes(path.read_bytes()[:60])  # the header alone
     with pytest.raises(UserError, match=r"a\.png: this image has 2000 x 1000 pixels, more than 1.9 megapixels; cut it"):
-        read_pixels(path, max_megapixels=1.9)
+        decode_image(path, max_megapixels=1.9)
     with open_image(path, max_megapixels=None) as image:
         assert image.size == (2000, 1000)
 
@@ -124,7 +99,7 @@ def test_the_limit_of_pixels_is_the_callers_and_needs_no_decoding(tmp_path):
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.jpg")
     with pytest.raises(UserError, match=r"a\.jpg: this is a pipe or device"):
-        read_pixels(tmp_path / "a.jpg")
+        decode_image(tmp_path / "a.jpg")
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), MemoryError(), EOFError(), RuntimeError("two\nlines")])
@@ -135,8 +110,8 @@ def test_whatever_a_decoder_raises_is_one_line_with_the_files_name(tmp_path, mon
     def broken(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(pixels, "from_pil", broken)
-    with pytest.raises(UserError, match="this image does not open") as caught:
-        read_pixels(path)
+    monkeypatch.setattr(decoding, "from_pil", broken)
+    with pytest.raises(UserError, match="cannot open this image") as caught:
+        decode_image(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)

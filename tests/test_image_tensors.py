@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images import read_image, to_tensor
+from cascade_rcnn.image_tensors import read_image, to_tensor
 
 ARRAY = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
 EXPECTED = torch.from_numpy(ARRAY.copy()).permute(2, 0, 1)
@@ -71,9 +71,9 @@ def test_a_photograph_on_its_side_is_turned(tmp_path):
         (torch.zeros(3, 0, 6), "not empty"),
         (torch.zeros(3, 4, 6, dtype=torch.int64), "dtype torch.int64"),
         (torch.zeros(2, 3, 4, 6), "shape"),
-        (7, "of type int"),
+        (7, "from int"),
         (PIL.Image.new("I", (6, 4), 70000), "mode I with values from 70000 to 70000; .*16-bit"),
-        (PIL.Image.new("F", (6, 4), 2.5), "mode F with values from 2.5 to 2.5; .*0..1 are read"),
+        (PIL.Image.new("F", (6, 4), 2.5), "mode F with values from 2.5 to 2.5; .*0..1 are supported"),
         (PIL.Image.new("RGB", (0, 4)), "not empty"),
     ],
 )

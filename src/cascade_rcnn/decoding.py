@@ -1,7 +1,4 @@
-"""From an image file to the array a network sees, in numpy and Pillow alone.
-
-What `models/preprocess.py` does with torch, for the runtime that has none; both share the rule of sizes.
-"""
+"""Decoding of image files, and conversion of PIL images and arrays, to RGB arrays; does not import torch."""
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,8 +16,8 @@ from cascade_rcnn import jpeg2000
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.text_files import check_regular
 
-# What is read, by content: Pillow's formats that decode by themselves (others start programs: EPS, Ghostscript), and
-# the names such files have.
+# Supported formats, detected by content: Pillow's own decoders (others start programs, such as Ghostscript for EPS),
+# and their file suffixes.
 FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "PNG": (".png", ".apng"),
@@ -34,19 +31,19 @@ FORMATS = {
 }
 EXTENSIONS = frozenset(chain.from_iterable(FORMATS.values()))
 
-MAX_MEGAPIXELS = 179  # larger images are refused unless a caller says otherwise; Pillow's own limit
-_BEYOND = 1.0  # floating point may leave 0..1 a little (filters ring); 0..255 is another unit
-_STRIP = 2**22  # pixels converted at a time
+MAX_MEGAPIXELS = 179  # default limit, the same as Pillow's
+_BEYOND = 1.0  # floating point may exceed 0..1 slightly (ringing of filters); 0..255 is a different range
+_STRIP = 2**22  # pixels converted at once
 
 
 @contextmanager
 def open_image(
     source: str | Path | IO[bytes], max_megapixels: float | None = MAX_MEGAPIXELS
 ) -> Iterator[PIL.Image.Image]:
-    """Open an image (a path or an open file) of one of FORMATS, whatever its name; its header is read, no more.
+    """Open an image (a path or an open file) of one of FORMATS, whatever its name; only its header is read.
 
-    Raises UserError naming the file when it is missing, no such image or larger than that (None: no limit), and for
-    whatever goes wrong while it is used.
+    Raises UserError naming the file if it is missing, not an image, or exceeds `max_megapixels` (None: no limit), and
+    for any error inside the block.
     """
     path = source if isinstance(source, str | Path) else getattr(source, "name", "the bytes given")
     try:
@@ -64,9 +61,9 @@ def open_image(
         raise error if str(error).startswith(f"{path}: ") else UserError(f"{path}: {error}") from None
     except FileNotFoundError:
         raise UserError(f"{path}: no such image; check the path and the images folder") from None
-    except Exception as error:  # noqa: BLE001  what decoders raise for bytes that they do not expect has no bounds
+    except Exception as error:  # noqa: BLE001  decoders may raise anything on malformed data
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path}: this image does not open ({reason}); replace it or remove it from the list") from None
+        raise UserError(f"{path}: cannot open this image ({reason}); replace it or remove it from the list") from None
 
 
 def _file(source: str | Path | IO[bytes]) -> AbstractContextManager[IO[bytes]]:
@@ -77,7 +74,7 @@ def _file(source: str | Path | IO[bytes]) -> AbstractContextManager[IO[bytes]]:
 
 
 def _identify(file: IO[bytes]) -> PIL.Image.Image:
-    """As PIL.Image.open(formats=FORMATS), whose limit of pixels is the whole process's and not one call's."""
+    """Like PIL.Image.open(formats=FORMATS), whose pixel limit is global rather than per call."""
     PIL.Image.init()
     prefix = file.read(16)
     for name in FORMATS:
@@ -87,60 +84,60 @@ def _identify(file: IO[bytes]) -> PIL.Image.Image:
         file.seek(0)
         try:
             return factory(file, "")
-        except (SyntaxError, IndexError, TypeError, struct.error):  # looked like it, and is not
+        except (SyntaxError, IndexError, TypeError, struct.error):  # not of this format after all
             continue
     raise OSError("it is none of " + ", ".join(FORMATS))
 
 
-def read_pixels(path: str | Path | IO[bytes], max_megapixels: float | None = MAX_MEGAPIXELS) -> np.ndarray:
-    """Decode a file, or an open one, into uint8 RGB (H, W, 3), upright (EXIF orientation applied), as `from_pil`.
+def decode_image(path: str | Path | IO[bytes], max_megapixels: float | None = MAX_MEGAPIXELS) -> np.ndarray:
+    """Decode a path or an open file to uint8 RGB (H, W, 3), with the EXIF orientation applied, like `from_pil`.
 
-    Raises UserError naming the file when it is missing, does not decode or is larger than that (None: no limit).
+    Raises UserError naming the file if it is missing, cannot be decoded, or exceeds `max_megapixels` (None: no limit).
     """
     with open_image(path, max_megapixels) as image:
         return from_pil(image)
 
 
 def from_pil(image: PIL.Image.Image) -> np.ndarray:
-    """A PIL image -> uint8 RGB (H, W, 3), upright, without transparency.
+    """Convert a PIL image to uint8 RGB (H, W, 3), with the EXIF orientation applied and without transparency.
 
-    16-bit grey 0..65535 becomes 0..255 (the high byte, as Pillow reads 16-bit colour); floating point is taken as
-    0..1. Raises UserError for values of no known range.
+    16-bit greyscale 0..65535 is scaled to 0..255 (the high byte, like Pillow does for 16-bit colour); floating point is
+    interpreted as 0..1. Raises UserError for values in an unknown range.
     """
     if 0 in image.size:
         raise UserError(f"an image has size {image.size}; give one that is not empty")
-    image.load()  # TIFF stands upright from here on
+    image.load()  # TIFF is upright from here on
     kind = image.format
     if image.getexif().get(PIL.ExifTags.Base.Orientation, 1) != 1:
         image = PIL.ImageOps.exif_transpose(image)
     if image.mode[0] in "IF":
         return from_array(_to_bytes(np.asarray(image), image.mode, kind))
     if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # straight to RGB, Pillow warns about the transparency
+        image = image.convert("RGBA")  # converting straight to RGB makes Pillow warn about transparency
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     rows = max(1, _STRIP // max(1, image.width))
-    for top in range(0, image.height, rows):  # Pillow's own conversion would hold the whole image three times
+    for top in range(0, image.height, rows):  # Pillow's own conversion would keep three copies of the whole image
         strip = image.crop((0, top, image.width, min(top + rows, image.height)))
         pixels[top : top + rows] = np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
     return pixels
 
 
 def _to_bytes(values: np.ndarray, mode: str, kind: str | None) -> np.ndarray:
-    if mode.startswith("I;16") or (mode == "I" and kind in ("PNG", "PPM")):  # formats that scale to 16 bits
+    if mode.startswith("I;16") or (mode == "I" and kind in ("PNG", "PPM")):  # these formats scale to 16 bits
         return (values >> 8).astype(np.uint8)
     low, high = float(values.min()), float(values.max())
     if mode == "F" and low >= 0 and high <= 1:
         return (values * 255 + 0.5).astype(np.uint8)
     raise UserError(
-        f"an image has mode {mode} with values from {low:g} to {high:g}; of more than 8 bits a pixel, 16-bit whole "
-        "numbers (0..65535) and floating point 0..1 are read: scale it to one of these and save it again"
+        f"an image has mode {mode} with values from {low:g} to {high:g}; with more than 8 bits per pixel, only "
+        "16-bit integers (0..65535) and floating point 0..1 are supported: convert it to one of these"
     )
 
 
 def from_array(image: np.ndarray) -> np.ndarray:
-    """An array (H, W) or (H, W, 1 | 3 | 4) -> RGB (H, W, 3), uint8 0..255 or float32 0..1, without alpha.
+    """Convert an array (H, W) or (H, W, 1 | 3 | 4) to RGB (H, W, 3), uint8 0..255 or float32 0..1, without alpha.
 
-    uint8 stays as it is, uint16 is taken as 0..65535, floating point as 0..1. Raises UserError for anything else.
+    uint8 is kept, uint16 is interpreted as 0..65535, floating point as 0..1. Raises UserError for anything else.
     """
     array = image[..., None] if image.ndim == 2 else image
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
@@ -154,7 +151,7 @@ def from_array(image: np.ndarray) -> np.ndarray:
         raise UserError(f"an image array has dtype {array.dtype}; give uint8, uint16, or floating point 0..1")
     if not (array.min() >= -_BEYOND and array.max() <= 1 + _BEYOND):
         raise UserError(
-            f"an image array of {array.dtype} holds values {array.min():g} to {array.max():g}; give 0..1, or uint8"
+            f"an image array of {array.dtype} has values from {array.min():g} to {array.max():g}; give 0..1, or uint8"
         )
     return array.astype(np.float32, copy=False)
 

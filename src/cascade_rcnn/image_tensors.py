@@ -1,4 +1,4 @@
-"""Anything a user calls an image -> an RGB tensor (3, H, W)."""
+"""Convert images in any supported form to RGB tensors (3, H, W)."""
 
 from pathlib import Path
 
@@ -6,30 +6,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cascade_rcnn.decoding import MAX_MEGAPIXELS, decode_image
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.inputs import ImageLike, to_array
-from cascade_rcnn.pixels import EXTENSIONS, MAX_MEGAPIXELS, read_pixels
-
-__all__ = ["EXTENSIONS", "MAX_MEGAPIXELS", "ImageLike", "read_image", "to_tensor"]
 
 
 def read_image(path: str | Path, max_megapixels: float | None = MAX_MEGAPIXELS) -> Tensor:
-    """Decode a file into uint8 RGB (3, H, W), upright (EXIF orientation applied).
+    """Decode a file to uint8 RGB (3, H, W), with the EXIF orientation applied.
 
-    16-bit grey 0..65535 becomes 0..255, floating point must be 0..1. Raises UserError naming the file when it is
-    missing, does not decode or is larger than that (None: no limit).
+    16-bit greyscale 0..65535 is scaled to 0..255; floating point must be 0..1. Raises UserError naming the file if it
+    is missing, cannot be decoded, or exceeds `max_megapixels` (None: no limit).
     """
-    return torch.from_numpy(read_pixels(path, max_megapixels)).permute(2, 0, 1)
+    return torch.from_numpy(decode_image(path, max_megapixels)).permute(2, 0, 1)
 
 
 def to_tensor(image: ImageLike) -> Tensor:
-    """Whatever `inputs` calls one image -> tensor (3, H, W), uint8 0..255 or floating point 0..1.
+    """Convert an image in any form that `inputs` lists to a tensor (3, H, W), uint8 0..255 or floating point 0..1.
 
-    A tensor stays on its device.
+    Tensors stay on their device.
     """
     if isinstance(image, Tensor):
         return _three_channels(image)
-    copy = np.array(to_array(image), order="C")  # PIL's arrays are read-only, and the caller's are the caller's
+    copy = np.array(to_array(image), order="C")  # PIL's arrays are read-only, and the caller's must not be shared
     return torch.from_numpy(copy).permute(2, 0, 1)
 
 
