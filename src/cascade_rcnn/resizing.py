@@ -1,5 +1,7 @@
 """Image resizing in NumPy, and the rule for sizes that it shares with `models/preprocess.py`."""
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 
 
@@ -8,6 +10,17 @@ def resized_size(height: int, width: int, shortest: int, longest: int, round_dow
     scale = min(shortest / min(height, width), longest / max(height, width))
     half = 0.0 if round_down else 0.5
     return max(1, int(height * scale + half)), max(1, int(width * scale + half))
+
+
+def padded_size(sizes: Iterable[Sequence[int]], divisor: int, square: int | None = None) -> tuple[int, int]:
+    """Return the height and width, multiples of `divisor`, that images (height, width, ...) of these sizes are padded to.
+
+    With `square` they are equal, and at least that.
+    """
+    height, width = (max(lengths) for lengths in zip(*(size[:2] for size in sizes), strict=True))
+    if square is not None:
+        height = width = max(height, width, square)
+    return -(-height // divisor) * divisor, -(-width // divisor) * divisor
 
 
 def resize(image: np.ndarray, size: tuple[int, int], antialias: bool = False) -> np.ndarray:
