@@ -13,7 +13,7 @@ def resized_size(height: int, width: int, shortest: int, longest: int, round_dow
 
 
 def padded_size(sizes: Iterable[Sequence[int]], divisor: int, square: int | None = None) -> tuple[int, int]:
-    """Return the height and width, multiples of `divisor`, that images (height, width, ...) of these sizes are padded to.
+    """Return the height and width, multiples of `divisor`, to which images (height, width, ...) are padded.
 
     With `square` they are equal, and at least that.
     """
