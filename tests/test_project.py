@@ -1,5 +1,6 @@
 """What several files say of the project agrees: version, address, supported Python and torch, commands."""
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -84,3 +85,11 @@ def test_issue_forms_ask_for_what_is_needed():
         assert form["description"]
         ids = [item["id"] for item in form["body"] if item["type"] != "markdown"]
         assert len(set(ids)) == len(ids) >= 2
+
+
+def test_functions_fit_a_screen_and_files_are_short():
+    sources = [path.read_text() for path in (ROOT / "src" / "cascade_rcnn").rglob("*.py")]
+    functions = [n for s in sources for n in ast.walk(ast.parse(s)) if isinstance(n, ast.FunctionDef)]
+    lengths = [node.end_lineno - node.lineno + 1 for node in functions if node.end_lineno is not None]
+    assert sum(length < 45 for length in lengths) >= 0.985 * len(lengths) > 0
+    assert sum(source.count("\n") <= 250 for source in sources) >= 0.94 * len(sources) > 0

@@ -119,21 +119,21 @@ def evaluate(
 
     Args:
         annotations: Ground truth: a COCO json, a VOC folder or ImageSets file, a YOLO data.yaml, a folder of these.
-        images: Folder of the images, where the annotations do not say.
-        split: Which split, where there are several.
+        images: Folder of the images, if the annotations do not name it.
+        split: The split, if there are several.
         checkpoint: The model to evaluate: a checkpoint or an exported file ...
         detections: ... or a COCO results json to evaluate instead.
         output: Write the metrics to this JSON file.
         save_detections: Write the detections to this COCO results json.
         batch_size: Images per step.
-        workers: Processes that decode images.
+        workers: Number of data loading processes.
         device: cpu, cuda, cuda:1; default: a GPU if there is one.
-        precision: Arithmetic of the network.
-        min_size: Resize the short side to this; None: not at all; model: as the model has it.
+        precision: Precision of the network.
+        min_size: Short side to resize to; None: no resizing; model: its own setting.
         bad_images: For unusable images: list them and stop, or skip them, also in the metrics.
-        max_megapixels: Larger images cannot be used.
+        max_megapixels: Larger images are unusable.
         max_detections: Top-scoring detections per image and class that count; COCO uses 100.
-        trust: Open a .pt2 file, which runs whatever its author put in.
+        trust: Open a .pt2 file, which can run any code of its author.
     """
     from cascade_rcnn.api import evaluate as api
 
@@ -189,13 +189,13 @@ def statistics(
     Args:
         checkpoint: The model whose stages to measure.
         annotations: Ground truth: a COCO json, a VOC folder or ImageSets file, a YOLO data.yaml, a folder of these.
-        images: Folder of the images, where the annotations do not say.
-        split: Which split, where there are several.
+        images: Folder of the images, if the annotations do not name it.
+        split: The split, if there are several.
         batch_size: Images per step.
-        workers: Processes that decode images.
+        workers: Number of data loading processes.
         device: cpu, cuda, cuda:1; default: a GPU if there is one.
         bad_images: For unusable images: list them and stop, or skip them.
-        max_megapixels: Larger images cannot be used.
+        max_megapixels: Larger images are unusable.
     """
     from cascade_rcnn.api.statistics import target_statistics
 
@@ -261,10 +261,10 @@ def predict(
         split: The split of the annotations, for VOC and YOLO folders.
         batch_size: Images per step.
         device: cpu, cuda, cuda:1; default: a GPU if there is one.
-        precision: Arithmetic of the network.
-        min_size: Resize the short side to this; None: not at all; model: as the model has it.
+        precision: Precision of the network.
+        min_size: Short side to resize to; None: no resizing; model: its own setting.
         overwrite: Start over in a folder that contains the results of another command.
-        trust: Open a .pt2 file, which runs whatever its author put in.
+        trust: Open a .pt2 file, which can run any code of its author.
     """
     from cascade_rcnn.api.predict import predict_files
 
@@ -370,7 +370,7 @@ def export(
         checkpoint: The model.
         format: The file format: .onnx, .pt2 (torch-export) or .xml with .bin (openvino).
         output: The file to write; default: the checkpoint's name with the format's suffix.
-        precision: Arithmetic of the network. int8 needs --annotations.
+        precision: Precision of the network. int8 needs --annotations.
         dynamic: Accept batches of any size and images of any size; otherwise one image at a time, fitted into --size.
         size: Height and width of the input; default: the model's short and long side.
         images: Image files to verify on; default: a photo and generated scenes.

@@ -36,7 +36,7 @@ class EpochEnd:
     ['model', 'epoch', 'epochs', 'step', 'metrics', 'output']
     """
 
-    model: Detector  # what is evaluated and saved: the averaged model where there is one
+    model: Detector  # the model that is evaluated and saved: the averaged one if there is one
     epoch: int  # starting at 1
     epochs: int  # in the whole training
     step: int  # updates done
