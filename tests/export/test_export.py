@@ -268,6 +268,7 @@ def test_the_command_line_exports_and_predicts(checkpoint, export_once, tmp_path
     assert "give --annotations" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format_", ["onnx", "openvino", "torch-export"])
 def test_deformable_convolutions_and_context(tmp_path, format_):
     """Two groups of offsets with masks, which move every tap; a context that adds something."""

@@ -165,7 +165,9 @@ class ViTConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="vit"):
     def __post_init__(self) -> None:
         """Raises UserError for numbers that no network has."""
         check(self, width=(1, 8192), depth=(1, 512), heads=(1, 8192), window=(1, 1024))
-        check(self, grid=(1, 1024), pretrained_grid=(1, 1024), drop_path=(0, 1), frozen_stages=(0, self.layers))
+        check(
+            self, grid=(1, 1024), pretrained_grid=(1, 1024), drop_path=(0, MOST_DROPPED), frozen_stages=(0, self.layers)
+        )
         check(self, global_blocks=(0, self.depth - 1))
         if self.width % self.heads:
             raise UserError(f"heads={self.heads}: give a number that divides the width of {self.width}")

@@ -213,9 +213,7 @@ EXPORTS = [("test_convnext", "torch-export", False)]  # and, for images of any s
 EXPORTS += [(network, form, True) for network in NETWORKS for form in ("onnx", "openvino")]
 
 
-@pytest.mark.parametrize(
-    ("network", "format_", "dynamic"), [pytest.param(*x, marks=[pytest.mark.slow] * x[2]) for x in EXPORTS]
-)
+@pytest.mark.parametrize(("network", "format_", "dynamic"), [pytest.param(*x, marks=pytest.mark.slow) for x in EXPORTS])
 def test_it_exports(network, format_, dynamic, tmp_path):
     pytest.importorskip("openvino")
     model = make(network, "faster_rcnn_fpn", score_threshold=0.02).eval()

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
-from torchvision.ops import StochasticDepth
 
 from cascade_rcnn.config import ViTConfig
 from cascade_rcnn.layers.attention import attend
+from cascade_rcnn.layers.blocks import DropPath, drop_rates, run
 from cascade_rcnn.layers.convolution import Conv2d
 
 _PATCH = 16  # pixels a side
@@ -29,7 +28,7 @@ class ViT(nn.Module):
         self.config, self.channels = config, (config.width,)
         self.pos_embed = nn.Parameter(torch.zeros(1, config.pretrained_grid**2, config.width))
         self.patch_embed = nn.ModuleDict({"proj": Conv2d(3, config.width, _PATCH, _PATCH)})
-        rates = [config.drop_path * k / max(1, config.depth - 1) for k in range(config.depth)]
+        (rates,) = drop_rates(config.drop_path, (config.depth,))
         self.blocks = nn.ModuleList(_Block(config, k in config.global_blocks, rate) for k, rate in enumerate(rates))
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         for module in self.modules():
@@ -48,7 +47,7 @@ class ViT(nn.Module):
         x = self.patch_embed["proj"](x).permute(0, 2, 3, 1)
         x = x + self._positions(x.shape[1], x.shape[2])
         for block in self.blocks:
-            x = checkpoint(block, x, use_reentrant=False) if self.config.checkpointing and self.training else block(x)
+            x = run(block, x, again=self.config.checkpointing and self.training)
         return [x.permute(0, 3, 1, 2)]
 
     def _positions(self, height: int, width: int) -> Tensor:
@@ -66,7 +65,7 @@ class _Block(nn.Module):
         self.attn = _Attention(width, config.heads, config.grid, None if is_global else config.window)
         self.norm2 = nn.LayerNorm(width, eps=_EPS)
         self.mlp = nn.ModuleDict({"fc1": nn.Linear(width, 4 * width), "fc2": nn.Linear(4 * width, width)})
-        self.drop_path = StochasticDepth(drop_path, "row")
+        self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> the same."""
