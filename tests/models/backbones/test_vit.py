@@ -105,7 +105,7 @@ def test_positions_are_interpolated_from_the_grid_of_pretraining():
 
 def test_drop_path_rises_and_rests_in_evaluation():
     vit = network(drop_path=0.4)
-    assert [block.drop_path.p for block in vit.blocks] == pytest.approx([0.0, 0.2, 0.4])
+    assert [block.drop_path.rate for block in vit.blocks] == pytest.approx([0.0, 0.2, 0.4])
     image = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         assert torch.equal(vit(image)[0], vit(image)[0])
