@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import cascade_rcnn
 from benchmarks.measure import Task
-from cascade_rcnn.config import INFERENCE
+from cascade_rcnn.config import INFERENCE, replace
 from cascade_rcnn.engine.predictor import DTYPES, Precision, autocast
 from cascade_rcnn.interop import convert_checkpoint
 from cascade_rcnn.models.detector import Detector

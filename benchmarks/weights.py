@@ -10,7 +10,6 @@ detections is accidental. So, on a small copy of the photograph,
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 import cascade_rcnn
 from benchmarks.measure import Task
 from benchmarks.photo import objects
-from cascade_rcnn.config import Category, ModelConfig, ModelOptions
+from cascade_rcnn.config import Category, ModelConfig, ModelOptions, replace
 from cascade_rcnn.config.presets import preset_stages
 from cascade_rcnn.interop import layout
 from cascade_rcnn.interop.convert import names_at
@@ -51,7 +50,7 @@ def rois(task: Task) -> int:
 def calibrated(settings: ModelConfig, image: Tensor, seed: int = 0) -> Detector:
     """A detector with random weights, scaled as described above on this image (3, H, W) uint8."""
     torch.manual_seed(seed)
-    trained = build(replace(settings, backbone=replace(settings.backbone, norm="batch")))
+    trained = build(replace(settings, backbone=settings.backbone.normalised("batch")))
     scale = _CALIBRATION_SIZE / min(image.shape[1:])
     small = F.interpolate(image[None].float(), scale_factor=scale, mode="bilinear", antialias=True)[0].byte()
     with torch.no_grad():
