@@ -26,8 +26,8 @@ from cascade_rcnn.interop import layout
 from cascade_rcnn.interop.convert import names_at
 from cascade_rcnn.interop.detectron2 import to_detectron2
 from cascade_rcnn.interop.renaming import relaid, rename
-from cascade_rcnn.models.architectures import model_config
 from cascade_rcnn.models.build import build
+from cascade_rcnn.models.configure import model_config
 from cascade_rcnn.models.detector import Detector
 
 Layer: TypeAlias = nn.Conv2d | nn.Linear

@@ -8,7 +8,8 @@ import pytest
 from cascade_rcnn.config import Category
 from cascade_rcnn.hub.peers import outcome
 from cascade_rcnn.hub.table import published
-from cascade_rcnn.models.architectures import list_models, model_config
+from cascade_rcnn.models.architectures import list_models
+from cascade_rcnn.models.configure import model_config
 from cascade_rcnn.recipes import RECIPES, Recipe
 
 CATEGORIES = (Category(id=1, name="thing"),)

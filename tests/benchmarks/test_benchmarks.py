@@ -11,10 +11,12 @@ import pytest
 import torch
 
 from benchmarks import accuracy, loading, networks, parts
-from benchmarks.measure import Row, interleaved, options
+from benchmarks.measure import Row, Task, interleaved, options
 from benchmarks.report import PARTS, main, render
 from benchmarks.scaling import exponent
+from benchmarks.weights import calibrated, config
 from cascade_rcnn import create_model
+from cascade_rcnn.layers.normalization import FixedBatchNorm
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,6 +49,14 @@ def test_data_loading(tmp_path):
     (train,) = tmp_path.rglob("*train*.json")
     train.rename(train.with_name("person_train.json"))
     check(run("loading", tmp_path / "out", "--data", str(train.parent)))
+
+
+def test_a_random_network_has_finite_features_and_its_statistics_are_fixed():
+    image = torch.randint(0, 256, (3, 96, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    model = calibrated(config("cascade_rcnn_resnet18_fpn", Task((96, 128), proposals=20, classes=3)), image)
+    assert isinstance(model.backbone.bn1, FixedBatchNorm)
+    assert float(model.backbone.bn1.running_var.std()) > 0
+    assert all(bool(level.isfinite().all()) for level in model.features(torch.randn(1, 3, 96, 128)))
 
 
 def check(content: dict) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from cascade_rcnn.config import Category
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.models.architectures import model_config
+from cascade_rcnn.models.configure import model_config
 from cascade_rcnn.recipes import RECIPES
 from cascade_rcnn_study.variants import BY_SGD, TABLE3, variants
 

@@ -10,7 +10,7 @@ import pytest
 from cascade_rcnn.config import ModelConfig, ModelOptions
 from cascade_rcnn.config.migrations import FORMAT, migrate
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.models.architectures import model_config
+from cascade_rcnn.models.configure import model_config
 
 FORMAT1 = json.loads((Path(__file__).parents[1] / "fixtures" / "format1" / "configs.json").read_text(encoding="utf-8"))
 # Paths in format 1 -> today's, where they differ.

@@ -8,7 +8,8 @@ import pytest
 from cascade_rcnn.config import INFERENCE, Category, ModelConfig, ModelOptions, SmoothL1Config, StageConfig
 from cascade_rcnn.config.presets import PRESETS, preset_stages
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.models.architectures import list_models, model_config
+from cascade_rcnn.models.architectures import list_models
+from cascade_rcnn.models.configure import model_config
 
 CATEGORIES = (Category(id=3, name="crack"), Category(id=90, name="Öse"))
 

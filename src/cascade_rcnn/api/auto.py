@@ -12,8 +12,8 @@ from cascade_rcnn.auto.survey import survey
 from cascade_rcnn.config import Category, ModelConfig
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.models.architectures import model_config
 from cascade_rcnn.models.checkpoint import locate, read_config
+from cascade_rcnn.models.configure import model_config
 from cascade_rcnn.recipes import RECIPES, Recipe, finetune
 
 

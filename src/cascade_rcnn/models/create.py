@@ -7,10 +7,10 @@ from typing import Any, Unpack
 
 from cascade_rcnn.config import Category, ModelOptions
 from cascade_rcnn.errors import UserError, nearest
-from cascade_rcnn.models.architectures import model_config
 from cascade_rcnn.models.backbones.pretrained import load_pretrained
 from cascade_rcnn.models.build import build
 from cascade_rcnn.models.checkpoint import read_config
+from cascade_rcnn.models.configure import model_config
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.models.fine_tuning import start_from
 from cascade_rcnn.models.options import CreateOptions
