@@ -26,7 +26,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import evaluate_boxes
 from cascade_rcnn.export.export import SUFFIX, Format, Request, export
 from cascade_rcnn.files import replacing
-from cascade_rcnn.image_tensors import read_image
+from cascade_rcnn.images import read_image
 from cascade_rcnn.runtime import Runtime
 from cascade_rcnn.runtime.description import ExportPrecision
 

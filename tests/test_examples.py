@@ -12,7 +12,7 @@ import torch
 import cascade_rcnn
 from cascade_rcnn.assets import PHOTO
 from cascade_rcnn.config import ModelOptions
-from cascade_rcnn.image_tensors import read_image
+from cascade_rcnn.images import read_image
 
 SLOW = {"export_model", "Runtime"}  # an export takes half a minute
 

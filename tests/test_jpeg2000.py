@@ -6,7 +6,7 @@ import PIL.Image
 import pytest
 
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.image_tensors import read_image
+from cascade_rcnn.images import read_image
 from cascade_rcnn.jpeg2000 import is_whole
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import tyro
 
-from cascade_rcnn.api.recipes import check_start, find_recipe, names_of
+from cascade_rcnn.api.recipes import find_recipe, names_of, without_effect
 from cascade_rcnn.engine.interrupt import Interrupted, ending_cleanly
 from cascade_rcnn.errors import UsageError, UserError, nearest
 from cascade_rcnn.recipes import RECIPES, Recipe
@@ -43,6 +43,7 @@ def train(arguments: Sequence[str]) -> None:
             resume: Resume the training run in the output folder.
         """
 
+        from cascade_rcnn.api.notes import tell
         from cascade_rcnn.api.train import train as run_training
         from cascade_rcnn.api.train import with_paths
         from cascade_rcnn.engine.training.processes import is_first
@@ -52,7 +53,7 @@ def train(arguments: Sequence[str]) -> None:
             data = recipe.data if folder is None else with_paths(recipe.data, folder, splits=True)
             result = run_training("auto", data=data, resume=resume, **given)
         else:
-            check_start(recipe, names_of(given))
+            tell(without_effect(recipe, names_of(given)) if is_first() else [])
             result = run_training(recipe, data=folder, resume=resume)
         if is_first():
             weights = result.weights

@@ -7,6 +7,7 @@ import pytest
 
 from cascade_rcnn import UserError, auto_recipe, create_model, find_recipe, load_annotations, save, train
 from cascade_rcnn.api import auto
+from cascade_rcnn.api.recipes import with_changes, without_effect
 from cascade_rcnn.auto.rules import Machine
 from cascade_rcnn.hub.table import published
 from cascade_rcnn.hub.weights import place
@@ -91,8 +92,10 @@ def test_auto_is_no_recipe_without_data():
         find_recipe("auto")
 
 
-def test_a_setting_that_the_start_decides_is_refused(shapes):
-    with pytest.raises(UserError, match=r"model is given, but the training starts from mmdet/.*: --init None"):
-        train("finetune", data=shapes, model="cascade_rcnn_resnet18_fpn")
-    with pytest.raises(UserError, match=r"options\.head is given, but the training starts from starter"):
-        train("small", data=shapes, init="starter", options={"head": "4conv1fc"})
+def test_a_setting_that_the_start_decides_is_named():
+    recipe = with_changes(find_recipe("small"), {"init": "starter"})
+    (note,) = without_effect(recipe, {"model", "options.head", "options.min_size", "epochs"})
+    assert note.startswith("model, options.head: no effect, as the model is starter's;")
+    assert "--init None" in note
+    assert without_effect(recipe, {"options.min_size", "epochs"}) == []
+    assert without_effect(find_recipe("small"), {"model"}) == []

@@ -177,7 +177,7 @@ def test_bccd(shared):
     assert sum(len(annotations.boxes) for annotations in splits.values()) == 4888
     notes = [note for annotations in splits.values() for note in annotations.notes]
     assert len(notes) == 2  # two boxes are empty
-    assert all("1 of " in note and "are empty" in note for note in notes)
+    assert all("1 of " in note and "have no size" in note for note in notes)
     for annotations in splits.values():
         assert [c.name for c in annotations.categories] == ["Platelets", "RBC", "WBC"]
         check_images(annotations)

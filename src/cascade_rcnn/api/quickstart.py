@@ -24,7 +24,7 @@ from cascade_rcnn.engine.predictor import Predictor
 from cascade_rcnn.engine.training.state import holds_state
 from cascade_rcnn.evaluation.coco import Metrics
 from cascade_rcnn.files import read_json, replacing
-from cascade_rcnn.image_tensors import read_image
+from cascade_rcnn.images import read_image
 from cascade_rcnn.models.detector import to_numpy
 from cascade_rcnn.recipes import RECIPES
 from cascade_rcnn.results import to_supervision

@@ -68,17 +68,16 @@ def names_of(overrides: Mapping[str, Any]) -> set[str]:
     return names
 
 
-def check_start(recipe: Recipe, given: Collection[str]) -> None:
-    """Raise UserError naming a `given` setting that has no effect, as the checkpoint to start from decides it."""
+def without_effect(recipe: Recipe, given: Collection[str]) -> list[str]:
+    """Return a note on the `given` settings that have no effect, as the checkpoint to start from decides them."""
     if recipe.init is None:
-        return
+        return []
     decided = {"model", "weights_backbone", *(f"options.{name}" for name in get_type_hints(ModelOptions))}
-    for name in sorted(decided - {f"options.{name}" for name in APPLIED_TO_START}):
-        if name in given:
-            raise UserError(
-                f"{name} is given, but the training starts from {recipe.init}, which has its own; leave it out, or "
-                "start from a backbone's weights: --init None"
-            )
+    lost = sorted(decided.intersection(given) - {f"options.{name}" for name in APPLIED_TO_START})
+    if not lost:
+        return []
+    origin = f"no effect, as the model is {recipe.init}'s"
+    return [f"{', '.join(lost)}: {origin}; to build one from these settings, start from a backbone: --init None"]
 
 
 def with_changes(config: C, changes: Mapping[str, Any], prefix: str = "") -> C:

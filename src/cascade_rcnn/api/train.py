@@ -10,7 +10,8 @@ from typing import Any, TypeAlias, Unpack
 from lightning_fabric.loggers.logger import Logger
 
 from cascade_rcnn.api.auto import base, by_data
-from cascade_rcnn.api.recipes import RecipeOverrides, check_start, find_recipe, names_of, with_changes
+from cascade_rcnn.api.notes import tell
+from cascade_rcnn.api.recipes import RecipeOverrides, find_recipe, names_of, with_changes, without_effect
 from cascade_rcnn.data import Annotations, is_one_split, training_splits
 from cascade_rcnn.data.items import DetectionData
 from cascade_rcnn.data.targets import Transforms
@@ -106,7 +107,7 @@ def train(
     chosen = replace(chosen, data=config)
     if auto:
         chosen = _sized(chosen, given, train_set, classes)
-    check_start(chosen, given)
+    tell(without_effect(chosen, given) if is_first() else [])
     sources = Sources(train=train_set, val=val_set, classes=classes, transforms=transforms)
     hooks = Hooks(callbacks=callbacks, loggers=(logger,) if isinstance(logger, Logger) else tuple(logger))
     output = run_training(chosen, resume=resume, sources=sources, hooks=hooks)

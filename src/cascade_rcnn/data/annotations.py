@@ -183,8 +183,8 @@ def _problems(
 
     notes = []
     for rows, text in (
-        (reaching, "boxes extend beyond their image; training clips them"),
-        (lost, "boxes are empty or outside their image; training ignores them"),
+        (reaching, "boxes reach outside their image; training clips them"),
+        (lost, "boxes have no size or lie outside their image; training ignores them"),
         (repeated, "boxes are duplicates in the same image and class; they are kept"),
     ):
         if count := int(rows.sum()):

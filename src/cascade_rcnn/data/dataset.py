@@ -12,7 +12,7 @@ from cascade_rcnn.data.check import size_differs
 from cascade_rcnn.data.seeding import seeded
 from cascade_rcnn.data.targets import Target, Transforms, apply, inside, plain
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.image_tensors import read_image
+from cascade_rcnn.images import read_image
 
 
 class Dataset(TorchDataset[tuple[Tensor, Target]]):

@@ -9,7 +9,7 @@ from torchvision import tv_tensors
 
 from cascade_rcnn.data.targets import Target, to_xyxy
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.image_tensors import to_tensor
+from cascade_rcnn.images import to_tensor
 
 _WRAP = "use torchvision.datasets.wrap_dataset_for_transforms_v2(dataset) for torchvision's own datasets"
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.image_tensors import to_tensor
+from cascade_rcnn.images import to_tensor
 from cascade_rcnn.inputs import ImageLike, spread
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector, to_numpy

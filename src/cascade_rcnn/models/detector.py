@@ -17,7 +17,7 @@ from cascade_rcnn import boxes as box_ops
 from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.heads.cascade import Cascade
-from cascade_rcnn.image_tensors import to_tensor
+from cascade_rcnn.images import to_tensor
 from cascade_rcnn.inputs import ImageLike, spread
 from cascade_rcnn.models.folding import fold_norms, lower_weights
 from cascade_rcnn.models.preprocess import MinSize, Preprocess

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cascade_rcnn import boxes as box_ops
 from cascade_rcnn.config import PreprocessConfig
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.image_tensors import to_tensor
+from cascade_rcnn.images import to_tensor
 from cascade_rcnn.resizing import padded_size, resized_size
 from cascade_rcnn.structures import ImageBatch, Targets
 from cascade_rcnn.text import count

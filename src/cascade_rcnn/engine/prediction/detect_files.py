@@ -28,7 +28,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation.detections import Result
 from cascade_rcnn.files import NoRoomError, remove_leftovers, replacing
 from cascade_rcnn.folders import JOURNAL, PICTURES
-from cascade_rcnn.image_tensors import read_image
+from cascade_rcnn.images import read_image
 from cascade_rcnn.models.detector import to_numpy
 from cascade_rcnn.results import to_supervision
 from cascade_rcnn.text import count, printable
