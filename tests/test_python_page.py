@@ -11,7 +11,7 @@ from cascade_rcnn import recipes
 from cascade_rcnn.config import ModelOptions
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "python.md"
-FIRST, SLOW = "First steps", {"Compiled", "Over many processes"}
+FIRST, SLOW = "First steps", {"torch.compile", "Multiple processes"}
 
 
 def sections() -> dict[str, list[str]]:
@@ -49,6 +49,7 @@ def thin(patch: pytest.MonkeyPatch) -> None:
 
 
 def others() -> list[Any]:
+    assert sections().keys() > {FIRST, *SLOW}
     return [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in sections() if name != FIRST]
 
 
