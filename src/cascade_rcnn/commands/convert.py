@@ -1,0 +1,46 @@
+"""The command `cascade-rcnn convert`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from cascade_rcnn.commands.parameters import Positional
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.text import count
+
+
+def convert(
+    source: Positional[Path],
+    /,
+    *,
+    output: Path,
+    origin: Annotated[Literal["detectron2", "mmdet", "torchvision"] | None, tyro.conf.arg(name="from")] = None,
+    to: Literal["detectron2"] | None = None,
+    config: str | None = None,
+) -> None:
+    """Convert a checkpoint from detectron2, mmdetection or torchvision, or to detectron2.
+
+    Args:
+        source: The checkpoint: a .pth, .pkl or .safetensors file.
+        output: The file to write: .safetensors with --from, .pth with --to.
+        origin: Whose checkpoint it is.
+        to: Write one of ours under this framework's names.
+        config: The config it was trained with (detectron2's yaml or LazyConfig, mmdetection's py), or the name of a
+            published detector that has the same; without it the shapes tell the architecture, and stock settings the
+            rest.
+    """
+    if (origin is None) == (to is None):
+        raise UserError("give either --from (the checkpoint's framework) or --to detectron2")
+    from cascade_rcnn.api import convert as api
+    from cascade_rcnn.models.checkpoint import save
+
+    if origin is None:
+        api.save_detectron2(source, output)
+        print(f"{output}: load it with detectron2's DetectionCheckpointer")
+        return
+    if output.suffix != ".safetensors":
+        raise UserError(f"{output}: a converted model is a .safetensors file; use this suffix for the output")
+    model = api.convert_checkpoint(source, origin, config=config)
+    save(model, output)
+    print(f"{output}: {model.config.name}, {count(model.config.num_classes, 'class')}")

@@ -1,0 +1,84 @@
+"""The command `cascade-rcnn evaluate`."""
+
+from pathlib import Path
+from typing import Literal
+
+from cascade_rcnn.commands.parameters import Precision
+from cascade_rcnn.commands.tables import print_table
+from cascade_rcnn.errors import UserError
+
+
+def evaluate(
+    *,
+    annotations: Path,
+    images: Path | None = None,
+    split: str | None = None,
+    checkpoint: Path | None = None,
+    detections: Path | None = None,
+    output: Path | None = None,
+    save_detections: Path | None = None,
+    batch_size: int = 1,
+    workers: int = 2,
+    device: str | None = None,
+    precision: Precision = "fp32",
+    min_size: Literal["model"] | int | None = "model",
+    bad_images: Literal["stop", "skip"] = "stop",
+    max_megapixels: float = 179,
+    max_detections: int = 100,
+    trust: bool = False,
+) -> None:
+    """Compute COCO metrics of a checkpoint, or of detections in COCO's results format.
+
+    Args:
+        annotations: Ground truth: a COCO json, a VOC folder or ImageSets file, a YOLO data.yaml, a folder of these.
+        images: Folder of the images, if the annotations do not name it.
+        split: The split, if there are several.
+        checkpoint: The model to evaluate: a checkpoint or an exported file ...
+        detections: ... or a COCO results json to evaluate instead.
+        output: Write the metrics to this JSON file.
+        save_detections: Write the detections to this COCO results json.
+        batch_size: Images per step.
+        workers: Number of data loading processes.
+        device: cpu, cuda, cuda:1; default: a GPU if there is one.
+        precision: Precision of the network.
+        min_size: Short side to resize to; None: no resizing; model: its own setting.
+        bad_images: For unusable images: list them and stop, or skip them, also in the metrics.
+        max_megapixels: Larger images are unusable.
+        max_detections: Top-scoring detections per image and class that count; COCO uses 100.
+        trust: Open a .pt2 file, which can run any code of its author.
+    """
+    from cascade_rcnn.api import evaluate as api
+
+    if (checkpoint is None) == (detections is None):
+        raise UserError("give either --checkpoint (a model to run) or --detections (a COCO results json)")
+    if detections is not None:
+        metrics = api.evaluate_detections(
+            detections,
+            annotations,
+            images=images,
+            split=split,
+            bad_images=bad_images,
+            max_detections=max_detections,
+            save_detections=save_detections,
+        )
+    else:
+        assert checkpoint is not None
+        metrics = api.evaluate(
+            checkpoint,
+            annotations,
+            images=images,
+            split=split,
+            batch_size=batch_size,
+            workers=workers,
+            device=device,
+            precision=precision,
+            min_size=min_size,
+            bad_images=bad_images,
+            max_megapixels=max_megapixels,
+            max_detections=max_detections,
+            save_detections=save_detections,
+            trust=trust,
+        )
+    if output is not None:
+        metrics.save(output)
+    print_table(metrics)

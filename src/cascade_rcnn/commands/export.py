@@ -1,0 +1,60 @@
+"""The command `cascade-rcnn export`."""
+
+from pathlib import Path
+from typing import Literal
+
+from cascade_rcnn.commands.parameters import Positional
+
+
+def export(
+    checkpoint: Positional[Path],
+    /,
+    *,
+    format: Literal["onnx", "torch-export", "openvino"] = "onnx",  # noqa: A002
+    output: Path | None = None,
+    precision: Literal["fp32", "fp16", "int8"] = "fp32",
+    dynamic: bool = False,
+    size: tuple[int, int] | None = None,
+    images: tuple[Path, ...] = (),
+    annotations: Path | None = None,
+    annotation_images: Path | None = None,
+    split: str | None = None,
+    calibration: int = 128,
+    max_drop: float = 0.02,
+) -> None:
+    """Export a model for onnxruntime, OpenVINO or torch.export, and verify that its detections match.
+
+    Args:
+        checkpoint: The model.
+        format: The file format: .onnx, .pt2 (torch-export) or .xml with .bin (openvino).
+        output: The file to write; default: the checkpoint's name with the format's suffix.
+        precision: Precision of the network. int8 needs --annotations.
+        dynamic: Accept batches of any size and images of any size; otherwise one image at a time, fitted into --size.
+        size: Height and width of the input; default: the model's short and long side.
+        images: Image files to verify on; default: a photo and generated scenes.
+        annotations: Ground truth for measuring the AP before and after; int8 is calibrated on its images.
+        annotation_images: Folder of the annotations' images, if they do not name it.
+        split: The split, for VOC and YOLO folders.
+        calibration: Number of images to calibrate int8 on.
+        max_drop: AP (0..1) that int8 may lose.
+    """
+    from cascade_rcnn.api.export import export_model
+
+    report = export_model(
+        checkpoint,
+        output,
+        format=format,
+        precision=precision,
+        dynamic=dynamic,
+        size=size,
+        images=images,
+        annotations=annotations,
+        annotation_images=annotation_images,
+        split=split,
+        calibration=calibration,
+        max_drop=max_drop,
+    )
+    print(f"{report.path}: {report.megabytes:.1f} MB, {format}, {precision}")
+    print(f"verified: {report.difference}")
+    if report.ap is not None:
+        print(f"AP {report.ap[0]:.4f} before, {report.ap[1]:.4f} after")

@@ -1,0 +1,15 @@
+"""Tables on the console."""
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cascade_rcnn.evaluation import Metrics
+
+
+def print_table(metrics: "Metrics") -> None:
+    """Print metrics at the console's width."""
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(metrics.table(console.width))

@@ -1,0 +1,87 @@
+"""The command `cascade-rcnn train`."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from cascade_rcnn.api.recipes import find_recipe, names_of, without_effect
+from cascade_rcnn.recipes import RECIPES, Recipe
+
+
+def train(arguments: Sequence[str]) -> None:
+    """Train by a recipe or a run's recipe.json: `train RECIPE --data.train train.json --data.val val.json`."""
+    if not arguments or arguments[0].startswith("-"):
+        _list_recipes()
+        sys.exit(0 if arguments and arguments[0] in ("-h", "--help") else 2)
+    name, *flags = arguments
+    default = _auto_base() if name == "auto" else find_recipe(name)
+
+    def run(
+        recipe: Annotated[Recipe, tyro.conf.arg(name="")] = default,
+        *,
+        folder: Annotated[Path | None, tyro.conf.arg(name="data")] = None,
+        resume: bool = False,
+    ) -> None:
+        """Train.
+
+        Args:
+            recipe: What to train.
+            folder: A dataset folder with splits, instead of data.train and data.val.
+            resume: Resume the training run in the output folder.
+        """
+
+        from cascade_rcnn.api.notes import tell
+        from cascade_rcnn.api.train import train as run_training
+        from cascade_rcnn.api.train import with_paths
+        from cascade_rcnn.engine.training.processes import is_first
+
+        given = _given(recipe, flags)
+        if name == "auto":
+            data = recipe.data if folder is None else with_paths(recipe.data, folder, splits=True)
+            result = run_training("auto", data=data, resume=resume, **given)
+        else:
+            tell(without_effect(recipe, names_of(given)) if is_first() else [])
+            result = run_training(recipe, data=folder, resume=resume)
+        if is_first():
+            weights = result.weights
+            print(f"learning curve: {result.plot()}")
+            print(f"weights: {weights}\nnext: cascade-rcnn predict --checkpoint {weights} --output found IMAGES...")
+
+    description = _AUTO if name == "auto" else f"The training that {name} describes."
+    description = RECIPES[name].__doc__ if name in RECIPES else description
+    tyro.cli(run, prog=f"cascade-rcnn train {name}", description=description, args=flags)
+
+
+_AUTO = "Your own data: start, sizes, anchors, batch, rates and epochs chosen by the data and the machine."
+
+
+def _auto_base() -> Recipe:
+    from cascade_rcnn.api.auto import base
+
+    return base()
+
+
+def _given(recipe: Recipe, flags: Sequence[str]) -> dict[str, Any]:
+    """The recipe's settings among the flags, parts nested, with their values; but for its data."""
+    found: dict[str, Any] = {}
+    for word in flags:
+        part, _, field = word.partition("=")[0].removeprefix("--").replace("-", "_").partition(".")
+        if not word.startswith("--") or part == "data" or not hasattr(recipe, part):
+            continue
+        value = getattr(recipe, part)
+        if field:
+            field = field if hasattr(value, field) else field.removeprefix("no_")  # of a flag without a value
+            found.setdefault(part, {})[field] = getattr(value, field)
+        else:
+            found[part] = value
+    return found
+
+
+def _list_recipes() -> None:
+    print("usage: cascade-rcnn train RECIPE --data.train ANNOTATIONS [--flags; RECIPE --help lists them]\n\nrecipes:")
+    print(f"  {'auto':20} {_AUTO}")
+    for name, recipe in RECIPES.items():
+        print(f"  {name:20} {(recipe.__doc__ or '').splitlines()[0]}")
