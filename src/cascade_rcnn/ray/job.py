@@ -9,8 +9,8 @@ from typing import Any, Unpack
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import ray
 
+import ray
 from cascade_rcnn.engine.predictor import Precision
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.checkpoint import locate
