@@ -1,6 +1,7 @@
 """On a real Ray of this machine, with two actors."""
 
 import io
+import logging
 import os
 import shutil
 import signal
@@ -29,7 +30,7 @@ NUMBER = 48
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     yield
     ray.shutdown()
 

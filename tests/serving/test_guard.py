@@ -16,7 +16,7 @@ async def echo(scope, receive, send):
 
 
 def ask(guard, *parts: bytes, kind: bytes = b"application/json", method="POST", path="/predict", length=None):
-    headers = [(b"Content-Type", kind)] + ([(b"content-length", length)] if length else [])
+    headers = [(b"content-type", kind)] + ([(b"content-length", length)] if length else [])
     messages = [{"type": "http.request", "body": part, "more_body": i < len(parts) - 1} for i, part in enumerate(parts)]
     sent = []
 
@@ -32,7 +32,8 @@ def ask(guard, *parts: bytes, kind: bytes = b"application/json", method="POST", 
 
 def test_what_it_lets_through_is_unchanged():
     assert ask(Guard(echo, 100), b'{"a"', b": 1}") == (200, b'{"a": 1}')
-    assert ask(Guard(echo, 100), b"--x", kind=b"multipart/form-data; boundary=x") == (200, b"--x")
+    form = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--x--\r\n'
+    assert ask(Guard(echo, 100), form, kind=b"multipart/form-data; boundary=x") == (200, form)
     assert ask(Guard(echo, 100), b"", method="GET", path="/health") == (200, b"")
 
 
@@ -45,6 +46,8 @@ def test_what_it_lets_through_is_unchanged():
         ([b"[1]"], {}, 400, "not a JSON object"),
         ([b"[" * 90], {}, 400, "not a JSON object"),
         ([b"\xff"], {}, 400, "not a JSON object"),
+        ([b"--x--"], {"kind": b"multipart/form-data"}, 400, "not a form"),
+        ([b"--y: no form"], {"kind": b"multipart/form-data; boundary=x"}, 400, "not a form"),
         ([b"GIF89a"], {"kind": b"image/gif"}, 415, "send multipart/form-data or application/json"),
     ],
 )
@@ -73,3 +76,10 @@ def test_a_failure_behind_it_is_counted():
     with pytest.raises(RuntimeError):
         ask(guard, b"{}")
     assert 'requests_total{status="500"} 1.0' in ask(guard, b"", method="GET", path="/metrics")[1].decode()
+
+
+def test_an_answer_that_does_not_come():
+    async def silent(scope, receive, send):
+        await asyncio.sleep(60)
+
+    assert ask(Guard(silent, 100, timeout=0.05), b"{}") == (504, b'{"error": "no answer within 0.05 s"}')

@@ -25,7 +25,7 @@ def serve(
 
     Args:
         checkpoint: The model: a checkpoint or an exported file.
-        host: Address to listen on; 0.0.0.0: all of this machine's.
+        host: Address to listen on: 127.0.0.1 (this machine alone), 0.0.0.0 or :: (all of its addresses).
         port: Port to listen on.
         workers: Processes per device, each with the model and its share of the cores.
         batch_size: Images per step of a worker; default: 8 on a GPU, 1 on a CPU.
@@ -38,7 +38,7 @@ def serve(
         timeout: Seconds that a request may wait.
         trust: Open a .pt2 file, which can run any code of its author.
     """
-    needs("`serve`", "serve", "litserve", "prometheus_client")
+    needs("`serve`", "serve", "litserve", "prometheus_client", "python_multipart")
     from cascade_rcnn.serving import serve as run
 
     print(f"http://{host}:{port}/predict  (also /health, /metrics; Ctrl-C ends)", flush=True)

@@ -67,7 +67,8 @@ class DetectionAPI(litserve.LitAPI):
     ) -> None:
         """`checkpoint` may be an exported file; `batch_wait` seconds are waited for a batch to fill."""
         super().__init__(max_batch_size=batch_size, batch_timeout=batch_wait)
-        self.checkpoint, self.precision, self.trust = checkpoint, precision, trust
+        self.checkpoint, self.trust = checkpoint, trust
+        self.precision: Precision = precision
         self.default_threshold, self.max_megapixels, self.threads = threshold, max_megapixels, threads
         self.batched = batch_size > 1
 
@@ -83,7 +84,7 @@ class DetectionAPI(litserve.LitAPI):
         )
         self.categories: Sequence[Category] = self.predictor.config.categories
 
-    def decode_request(self, request: Request) -> Asked | Refused:
+    def decode_request(self, request: Request) -> Asked | Refused:  # pyright: ignore[reportIncompatibleMethodOverride]
         """A form or JSON object -> the image."""
         try:
             return self._decode(request)  # type: ignore[arg-type]  # what arrives here is the form or JSON object
@@ -107,7 +108,7 @@ class DetectionAPI(litserve.LitAPI):
         """Leave a batch as it is: images may differ in size."""
         return inputs
 
-    def predict(self, x: Any) -> Any:
+    def predict(self, x: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Detect in all images of a batch that can be read; if that fails, one by one."""
         rows: list[Asked | Refused] = x if self.batched else [x]
         asked = [row for row in rows if isinstance(row, Asked)]
@@ -126,11 +127,7 @@ class DetectionAPI(litserve.LitAPI):
                 return [Refused(500, printable(f"detection failed ({type(error).__name__})"))]
             return [answer for one in asked for answer in self._detect([one])]
 
-    def unbatch(self, output: list[Answer | Refused]) -> list[Answer | Refused]:
-        """One answer per request."""
-        return output
-
-    def encode_response(self, output: Answer | Refused) -> Any:
+    def encode_response(self, output: Answer | Refused) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Detections -> COCO json."""
         if isinstance(output, Refused):
             return JSONResponse({"error": output.reason}, status_code=output.status)

@@ -1,11 +1,13 @@
 """What stands before the workers: limits on requests, and counts of them for Prometheus at /metrics."""
 
+import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.requests import Request
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -18,14 +20,14 @@ _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 class Guard:
     """ASGI middleware: reads a request's body up to a limit, refuses what no worker could answer, and counts."""
 
-    def __init__(self, app: App, max_bytes: int) -> None:
-        """`max_bytes`: of a request's body."""
-        self.app, self.max_bytes = app, max_bytes
+    def __init__(self, app: App, max_bytes: int, timeout: float = 30) -> None:
+        """`max_bytes` of a request's body; `timeout` seconds for an answer, which a worker that died never gives."""
+        self.app, self.max_bytes, self.timeout = app, max_bytes, timeout
         self.registry = CollectorRegistry()
-        names = {"registry": self.registry}
-        self.requests = Counter("cascade_rcnn_requests", "Requests by status", ["status"], **names)
-        self.seconds = Histogram("cascade_rcnn_request_seconds", "Time to answer", buckets=_SECONDS, **names)
-        self.active = Gauge("cascade_rcnn_active_requests", "Requests being answered", **names)
+        of = self.registry
+        self.requests = Counter("cascade_rcnn_requests", "Requests by status", ["status"], registry=of)
+        self.seconds = Histogram("cascade_rcnn_request_seconds", "Time to answer", buckets=_SECONDS, registry=of)
+        self.active = Gauge("cascade_rcnn_active_requests", "Requests being answered", registry=of)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer /metrics, guard POST, and pass everything else on."""
@@ -63,16 +65,13 @@ class Guard:
             return await _refuse(send, 413, f"the request is larger than {self.max_bytes / 1e6:g} MB")
         if kind == b"application/json" and not _is_object(body):
             return await _refuse(send, 400, "the body is not a JSON object")
-        sent = False
-
-        async def again() -> Message:
-            nonlocal sent
-            if sent:
-                return await receive()
-            sent = True
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        await self.app(scope, again, send)
+        if kind != b"application/json" and not await _is_form(scope, body):
+            return await _refuse(send, 400, "the body is not a form")
+        try:
+            async with asyncio.timeout(self.timeout):
+                await self.app(scope, _once(body, receive), send)
+        except TimeoutError:
+            await _refuse(send, 504, f"no answer within {self.timeout:g} s")
         return None
 
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
@@ -88,6 +87,27 @@ class Guard:
                 return None
             if not message.get("more_body", False):
                 return bytes(body)
+
+
+def _once(body: bytes, after: Receive) -> Receive:
+    """A channel that gives a body that has been read, then what follows it."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Message:
+        return messages.pop() if messages else await after()
+
+    return receive
+
+
+async def _is_form(scope: Message, body: bytes) -> bool:
+    async def ended() -> Message:
+        return {"type": "http.disconnect"}
+
+    try:
+        await Request(scope, _once(body, ended)).form()
+    except Exception:  # noqa: BLE001  a body that its parser cannot read, however it says so
+        return False
+    return True
 
 
 def _is_object(body: bytes) -> bool:

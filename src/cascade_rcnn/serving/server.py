@@ -1,6 +1,8 @@
 """The service: workers with a model each behind one HTTP server."""
 
 import os
+import signal
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from cascade_rcnn.models.checkpoint import locate
 from cascade_rcnn.runtime import SUFFIXES
 from cascade_rcnn.serving.api import DetectionAPI
 from cascade_rcnn.serving.guard import Guard
+
+_HOSTS = ("127.0.0.1", "0.0.0.0", "::")  # what LitServe listens on
 
 
 def make_server(
@@ -62,13 +66,37 @@ def make_server(
         devices=[int(kind.partition(":")[2])] if ":" in kind else ("auto" if kind != "cpu" else 1),  # type: ignore[arg-type]
         workers_per_device=workers,
         timeout=timeout,
-        middlewares=[(Guard, {"max_bytes": int(max_megabytes * 1e6)})],
+        middlewares=[(Guard, {"max_bytes": int(max_megabytes * 1e6), "timeout": timeout + 5})],
         restart_workers=True,
         disable_openapi_url=True,
     )
 
 
 def serve(checkpoint: str | Path, *, host: str = "127.0.0.1", port: int = 8000, **settings: Any) -> None:
-    """Serve until interrupted; `settings` are those of `make_server`. By default only this machine can connect."""
+    """Serve until interrupted; `settings` are those of `make_server`. By default only this machine can connect.
+
+    Raises UserError for an address that cannot be listened on.
+    """
+    if host not in _HOSTS or not 1024 <= port <= 65535:
+        raise UserError(f"{host}:{port}: give one of {', '.join(_HOSTS)} as host, and a port from 1024 to 65535")
+    with socket.socket(socket.AF_INET6 if host == "::" else socket.AF_INET) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((host, port))
+        except OSError as error:
+            raise UserError(f"port {port}: {error.strerror}; give another --port") from None
     server = make_server(checkpoint, **settings)
-    server.run(host=host, port=port, num_api_servers=1, log_level="warning", generate_client_file=False)
+    os.register_at_fork(after_in_child=_default_signals)
+    server.run(
+        host=host,
+        port=port,
+        num_api_servers=1,
+        log_level="warning",
+        generate_client_file=False,
+    )
+
+
+def _default_signals() -> None:
+    """Let Ctrl-C end the HTTP server's process without a traceback: it repeats the signal once it has shut down."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
