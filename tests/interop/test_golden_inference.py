@@ -85,8 +85,8 @@ def test_proposals(peer, model, features, images):
     proposals, scores = model.rpn.propose(model.rpn.anchors(features), logits, deltas, images.sizes)
     assert proposals.valid.all()
     distance = (peer.infer["proposal_boxes"][:, None] - proposals.boxes[0]).abs().amax(-1)
-    assert int((distance.min(dim=1).values < 0.03).sum()) >= 990  # of 1000: NMS at overlaps near its threshold
-    assert int((distance.min(dim=0).values < 0.03).sum()) >= 990
+    for nearest in (distance.amin(1), distance.amin(0)):  # but a few: NMS at overlaps near its threshold
+        assert float((nearest < 0.03).float().mean()) >= 0.99
     best = scores[0] if peer.origin == "detectron2" else scores[0].sigmoid()
     close(best, peer.infer["proposal_logits" if peer.origin == "detectron2" else "proposal_scores"], 5e-3)
 
