@@ -34,7 +34,7 @@ class LayeredBackbone(Backbone, Protocol):
     """A backbone that says in which order its parameters come; all of the package's do."""
 
     def layers(self) -> Sequence[nn.Module]:
-        """The parts of the network from the pixels on, which together hold all parameters.
+        """Return the parts of the network from the pixels on, which together hold all parameters.
 
         The first ones can be frozen, and layer-wise learning rates rise from the first to the last.
         """

@@ -52,12 +52,12 @@ def auto_recipe(annotations: Annotations, **overrides: Unpack[RecipeOverrides]) 
 
 
 def base() -> Recipe:
-    """What no rule changes."""
+    """Return the recipe's settings that no rule changes."""
     return replace(finetune(), output="runs/auto")
 
 
 def by_data(recipe: Recipe, given: Collection[str], annotations: Annotations) -> AutoRecipe:
-    """A recipe whose `given` settings stay."""
+    """Choose a recipe by the data; `given` settings are kept."""
     data, machine = survey(annotations), _machine(recipe)
     start = _start(recipe, given, machine, annotations.categories)
     chosen, choices = choose(recipe, given, data, machine, start)
@@ -65,7 +65,7 @@ def by_data(recipe: Recipe, given: Collection[str], annotations: Annotations) ->
 
 
 def _machine(recipe: Recipe) -> Machine:
-    """The whole memory of the first GPU, not what is free of it: every process of a training sees the same."""
+    """Describe the machine by its first GPU's total, not free memory, which is the same for all processes."""
     if recipe.accelerator == "cpu" or not torch.cuda.is_available():
         return Machine()
     return Machine(gpu_memory=torch.cuda.get_device_properties(0).total_memory / 2**30)

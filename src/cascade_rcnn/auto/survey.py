@@ -32,7 +32,7 @@ class Survey:
         return float(np.median(self.sizes.min(axis=1)))
 
     def resized(self, shortest: int, longest: int) -> np.ndarray:
-        """Width and height (A, 2) of the boxes once their images are resized as the model does it."""
+        """Return the widths and heights (A, 2) of the boxes after the model has resized their images."""
         scale = np.minimum(shortest / self.sizes.min(axis=1), longest / self.sizes.max(axis=1))
         return self.shapes * scale[self.owners, None]
 

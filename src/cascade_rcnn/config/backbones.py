@@ -44,7 +44,7 @@ class DeformableConfig(Config, frozen=True, kw_only=True):
     layers: tuple[Literal[1, 2, 3, 4], ...] = (2, 3, 4)  # which of layer1 to layer4
 
     def __post_init__(self) -> None:
-        """Raises UserError for a number that is out of range."""
+        """Raise UserError for a number that is out of range."""
         check(self, groups=(1, 8192))
 
 
@@ -55,7 +55,7 @@ class ContextConfig(Config, frozen=True, kw_only=True):
     layers: tuple[Literal[1, 2, 3, 4], ...] = (2, 3, 4)  # which of layer1 to layer4
 
     def __post_init__(self) -> None:
-        """Raises UserError for a number that is out of range."""
+        """Raise UserError for a number that is out of range."""
         check(self, ratio=(0, 1))
 
 
@@ -77,7 +77,7 @@ class ResNetConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="resnet"):
     frozen_stages: int = 2  # 0 none, 1 the stem, 2 stem and layer1, ...
 
     def __post_init__(self) -> None:
-        """Raises UserError for a width that no network has."""
+        """Raise UserError for a width that no network has."""
         check(self, stem=(1, 8192), planes=(1, 8192), groups=(1, 8192), width_per_group=(1, 8192))
         check(self, frozen_stages=(0, self.layers))
         for name in ("deformable", "context"):
@@ -112,7 +112,7 @@ class RegNetConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="regnet"):
     frozen_stages: int = 2  # 0 none, 1 the stem, 2 stem and the first stage, ...
 
     def __post_init__(self) -> None:
-        """Raises UserError for a width that no network has."""
+        """Raise UserError for a width that no network has."""
         check(self, stem=(1, 8192), widths=(1, 65536), depths=(1, 1000), group_width=(1, 8192))
         check(self, frozen_stages=(0, self.layers))
         for width in self.widths:
@@ -138,7 +138,7 @@ class VGGConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="vgg"):
     frozen_stages: int = 2  # 0 none, 1 conv1, 2 conv1 and conv2, ...
 
     def __post_init__(self) -> None:
-        """Raises UserError for a width that no network has."""
+        """Raise UserError for a width that no network has."""
         check(self, planes=(1, 8192), frozen_stages=(0, self.layers))
 
     @property
@@ -163,7 +163,7 @@ class ViTConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="vit"):
     checkpointing: bool = False  # compute the blocks again in the backward pass: less memory, slower
 
     def __post_init__(self) -> None:
-        """Raises UserError for numbers that no network has."""
+        """Raise UserError for numbers that no network has."""
         check(self, width=(1, 8192), depth=(1, 512), heads=(1, 8192), window=(1, 1024))
         check(
             self, grid=(1, 1024), pretrained_grid=(1, 1024), drop_path=(0, MOST_DROPPED), frozen_stages=(0, self.layers)
@@ -200,7 +200,7 @@ class TimmConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="timm"):
     checkpointing: bool = False  # compute the blocks again in the backward pass: less memory, slower
 
     def __post_init__(self) -> None:
-        """Raises UserError for a rate that is none."""
+        """Raise UserError for a rate that is none."""
         check(self, drop_path=(0, 1), frozen_stages=(0, MOST))
 
     @property
@@ -227,7 +227,7 @@ class OwnBackboneConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="own")
     strides: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raises UserError for a number that is out of range."""
+        """Raise UserError for a number that is out of range."""
         check(self, channels=(1, MOST), strides=(1, 1024), frozen_stages=(0, MOST))
 
     @property
@@ -257,7 +257,7 @@ class SwinConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="swin"):
     checkpointing: bool = False  # compute each block again in the backward pass
 
     def __post_init__(self) -> None:
-        """Raises UserError for a width that no network has."""
+        """Raise UserError for a width that no network has."""
         check(self, width=(1, 8192), depths=(1, 1000), heads=(1, 8192), window=(2, 100))
         check(self, drop_path=(0, MOST_DROPPED), frozen_stages=(0, self.layers))
         if self.width % self.heads:
@@ -290,7 +290,7 @@ class ConvNeXtConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="convnext
     checkpointing: bool = False  # compute each block again in the backward pass
 
     def __post_init__(self) -> None:
-        """Raises UserError for a width that no network has."""
+        """Raise UserError for a width that no network has."""
         check(self, width=(1, 8192), depths=(1, 1000))
         check(self, drop_path=(0, MOST_DROPPED), frozen_stages=(0, self.layers))
 

@@ -115,7 +115,7 @@ _KNOWN = Known(read=STOCK.keys(), required=_REQUIRED, inert=_INERT)
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A config.yaml, with those it builds on, as {"MODEL.RPN.NMS_THRESH": 0.7, ...}. Raises UserError if unfit."""
+    """Read a config.yaml and its bases as {"MODEL.RPN.NMS_THRESH": 0.7, ...}. Raises UserError if it is unsuitable."""
     flat = _read(path)
     if not any(key.startswith("MODEL.") for key in flat):
         raise UserError(f"{path}: no MODEL section; give the config.yaml that detectron2 writes next to its weights")
@@ -138,7 +138,7 @@ def _read(path: Path, depth: int = 0) -> dict[str, Any]:
 
 
 def _base(path: Path, base: Any, depth: int) -> dict[str, Any]:
-    """What a config builds on: a file by its place relative to it, or below ~."""
+    """Return the path of a base config: relative to this file, or below ~."""
     if not isinstance(base, str) or "://" in base:
         raise UserError(f"{path}: builds on {str(base)[:80]}; only a file does, put it beside this one")
     file = path.parent / Path(base).expanduser()
@@ -148,7 +148,7 @@ def _base(path: Path, base: Any, depth: int) -> dict[str, Any]:
 
 
 def _decoded(value: Any) -> Any:
-    """A text that is a Python literal is that, as detectron2 has it: "(640, 800)"."""
+    """Evaluate text that is a Python literal, as detectron2 does: "(640, 800)"."""
     if not isinstance(value, str):
         return value
     try:

@@ -32,7 +32,7 @@ class Settings:
 
 
 def parse(text: str) -> list[ast.stmt]:
-    """The statements of a text. Raises ValueError where it is no Python, or too much of it."""
+    """Parse a text into statements. Raises ValueError if it is not Python, or too long."""
     if len(text) > _LONGEST:
         raise ValueError(f"is longer than {_LONGEST} characters")
     try:
@@ -145,7 +145,7 @@ def read_statements(
     relative: bool = False,
     deep: bool = True,
 ) -> Tree:
-    """The names that statements make beyond those given, by value."""
+    """Evaluate statements and return the names that they define beyond those given."""
     scope = Scope(dict(names), budget, call, deep)
     Reader(scope, bring, relative).run(statements)
     found = {name: value for name, value in scope.names.items() if name not in names and not name.startswith("__")}
@@ -156,7 +156,7 @@ def read_statements(
 
 
 def described(value: Any, name: Callable[[str], str]) -> Any:
-    """Plain values: what is foreign becomes its name, a call of it a dict of its arguments."""
+    """Convert to plain values: a foreign object becomes its name, a call of one a dict of its arguments."""
     if isinstance(value, Foreign):
         return Name(name(value.name)) if value.call is None else described(value.call, name)
     if isinstance(value, dict):
@@ -165,7 +165,7 @@ def described(value: Any, name: Callable[[str], str]) -> Any:
 
 
 def _acts(value: Any) -> bool:
-    """Whether a statement's value is the call of something foreign with settings, which it may change."""
+    """Tell whether a statement calls something foreign with settings, which it may change."""
     return any(
         isinstance(x, Foreign)
         and x.call is not None

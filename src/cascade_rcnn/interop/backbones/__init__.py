@@ -24,7 +24,7 @@ def find(origin: str, state: State) -> Family:
 
 
 def converts(origin: str, config: BackboneConfig) -> bool:
-    """Whether a backbone of this config is found at a peer."""
+    """Tell whether a peer has backbones of this config's type."""
     return any(f.config is type(config) and origin in f.peers for f in FAMILIES)
 
 

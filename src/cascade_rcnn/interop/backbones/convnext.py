@@ -16,7 +16,7 @@ def _describe(state: State) -> ConvNeXtConfig:
 
 
 def _names(depthwise: str, first: str, second: str) -> Names:
-    """Rows for the names of a block's convolution and of its two layers."""
+    """Make rows for the names of a block's convolution and of its two layers."""
     parts = (("block.0", depthwise), ("block.2", "norm"), ("block.3", first), ("block.5", second))
     return (
         *((f"backbone.features.{2 * k}.{{}}", f"backbone.downsample_layers.{k}.{{}}") for k in range(4)),

@@ -66,7 +66,7 @@ class ConvNeXt(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def layers(self) -> Sequence[nn.Module]:
-        """The stem and the four stages, each with the step into it; of the third, three blocks are a layer.
+        """Return the stem and the four stages, each with its downsampling; in the third, three blocks make a layer.
 
         The normalisation of a map is in the layer that makes it. These are the layers whose learning rates the authors'
         detectors scale.

@@ -14,7 +14,7 @@ _RESIDUAL_GAIN = 0.25  # initial scale of each residual branch: deep networks wi
 
 
 def _conv_norm(norm: NormConfig, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Module:
-    """Items 0 and 1: a convolution and what normalises it."""
+    """Make a convolution and its normalisation, items 0 and 1."""
     conv = Conv2d(inputs, outputs, kernel, stride, kernel // 2, 1, groups, bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return nn.Sequential(conv, make_norm(norm, outputs))
@@ -65,7 +65,7 @@ class RegNet(nn.Module):
             self.trunk_output.add_module(f"block{k}", nn.Sequential(blocks))
 
     def layers(self) -> Sequence[nn.Module]:
-        """The stem and the four stages."""
+        """Return the stem and the four stages."""
         return [self.stem, *(self.get_submodule(f"trunk_output.block{k}") for k in (1, 2, 3, 4))]
 
     def forward(self, x: Tensor) -> list[Tensor]:

@@ -64,12 +64,12 @@ class _WindowAttention(nn.Module):
 
 
 def _windows(side: int, window: int) -> int:
-    """How many windows cover a side; ONNX divides negative numbers, as in -(-side // window), otherwise than Python."""
+    """Count the windows that cover a side, without -(-a // b): ONNX rounds quotients of negative numbers otherwise."""
     return (side + window - 1) // window
 
 
 def _relative_positions(window: int) -> Tensor:
-    """For each pair of tokens of a window the row of the bias table, (N * N,)."""
+    """Return the row of the bias table for each pair of tokens of a window, (N * N,)."""
     place = torch.arange(window)
     rows, columns = (x.flatten() for x in torch.meshgrid(place, place, indexing="ij"))
     down, right = (x[:, None] - x[None] + window - 1 for x in (rows, columns))
@@ -77,7 +77,7 @@ def _relative_positions(window: int) -> Tensor:
 
 
 def _apart(height: int, width: int, window: int, shift: int, device: torch.device) -> Tensor:
-    """What keeps apart the tokens that a shift brought together, (R * L, 1, N, N).
+    """Make the mask that separates tokens brought together by the shift, (R * L, 1, N, N).
 
     It moves the map's first `shift` rows and columns to its end, into the last windows.
     """
@@ -155,7 +155,7 @@ class Swin(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def layers(self) -> Sequence[nn.Module]:
-        """The patch embedding and the four stages, each with the merging before it and the normalisation after it."""
+        """Return the patch embedding and the four stages, with the merging before and the normalisation after each."""
         stages = [self.features[1], *(nn.ModuleList(self.features[k : k + 2]) for k in (2, 4, 6))]
         ends = zip(stages, self.output_norm, strict=True)
         return [self.features[0], *(nn.ModuleList([stage, norm]) for stage, norm in ends)]
