@@ -20,7 +20,7 @@ class Anchors(NamedTuple):
 
 
 def coverage(shapes: np.ndarray, sizes: Sequence[float], ratios: Sequence[float]) -> float:
-    """Compute the share of boxes (A, 2), widths and heights, that some anchor at their centre covers with IoU >= 0.5."""
+    """Compute the share of boxes (A, 2), widths and heights, that a centred anchor covers with IoU 0.5 or more."""
     root = np.sqrt(np.asarray(ratios, np.float64))
     anchors = np.stack((np.divide.outer(sizes, root), np.multiply.outer(sizes, root)), axis=-1).reshape(-1, 2)
     best = np.zeros(len(shapes))

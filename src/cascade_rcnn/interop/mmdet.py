@@ -154,7 +154,7 @@ def _box_loss(loss: dict[str, Any] | None, default: float) -> BoxLossConfig:
 
 
 def _preprocess(get: Settings) -> PreprocessConfig:
-    """Convert `model.data_preprocessor` (3.x), the test pipeline's Normalize or `img_norm_cfg` (2.x), and its Resize."""
+    """Convert `model.data_preprocessor` (3.x), or the pipeline's Normalize or `img_norm_cfg` (2.x), and Resize."""
     normalize = next((step for step in pipeline(get) if step.get("type") == "Normalize" and "mean" in step), None)
     norm = get("model.data_preprocessor", normalize or get("img_norm_cfg", {}))
     rgb = norm.get("bgr_to_rgb", norm.get("to_rgb", True))
