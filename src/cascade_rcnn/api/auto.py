@@ -19,7 +19,7 @@ from cascade_rcnn.recipes import RECIPES, Recipe, finetune
 
 @dataclass(frozen=True, kw_only=True)
 class AutoRecipe:
-    """What was chosen for a data set; `print` shows each setting as a flag, and why it is so.
+    """The settings chosen for a dataset; `print` shows each as a flag with its reason.
 
     >>> chosen = auto_recipe(load_annotations("shapes/train.json"), init="starter", epochs=3, accelerator="cpu")
     >>> chosen.recipe.batch_size, chosen.choices[0].why
@@ -41,7 +41,7 @@ def auto_recipe(annotations: Annotations, **overrides: Unpack[RecipeOverrides]) 
     """Choose start, image sizes, anchors, batch, learning rate and epochs by the data and this machine.
 
     Keywords are settings of your own, as `train` takes them; the others are chosen to go with them. Starts from the
-    published cascade of recipe `finetune`, which is fetched on first use; on a CPU, where it cannot be had, from the
+    published cascade of recipe `finetune`, which is downloaded on first use; on a CPU, if that fails, from the
     starter. Raises UserError where there is nothing to learn, or nothing to start from.
 
     >>> annotations = load_annotations("shapes/train.json")

@@ -1,4 +1,4 @@
-"""Anchors that fit boxes: how many boxes have one of their shape, and which anchors are missing."""
+"""Anchors that fit boxes: the share of boxes covered, and anchors that cover more."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple

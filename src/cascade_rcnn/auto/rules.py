@@ -1,6 +1,6 @@
-"""From what is known about data, machine and start to the settings of a training, each with its reason. Pure.
+"""Rules from data, machine and initial model to training settings, each with its reason. They have no side effects.
 
-A rule sees the recipe as the rules before it left it, the user's own settings among them, and returns its choices.
+A rule sees the recipe as left by the rules before it, with the user's own settings, and returns its choices.
 """
 
 import math
@@ -28,7 +28,7 @@ _IMAGE_GB, _SPARE_GB = 3.0, 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What there is to compute with."""
+    """The hardware to train on."""
 
     gpu_memory: float | None = None  # GB of one GPU; None: a CPU
 
@@ -38,7 +38,7 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """The model that the training starts from."""
+    """The model that training starts from."""
 
     why: str
     init: str | None  # a checkpoint; None: a backbone's weights
@@ -52,7 +52,7 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """A setting, as recipes name it, and why it is so."""
+    """A setting by its name in recipes, and the reason for it."""
 
     name: str
     value: Any
@@ -60,7 +60,7 @@ class Choice:
 
     @property
     def flag(self) -> str:
-        """As the command line takes it."""
+        """The setting as a command-line flag."""
         values = self.value if isinstance(self.value, tuple) else (self.value,)
         shown = " ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
         return f"--{self.name.replace('_', '-')} {shown}"

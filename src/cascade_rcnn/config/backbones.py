@@ -12,7 +12,7 @@ MOST_DROPPED = 0.99  # of stochastic depth
 
 
 class AnyBackboneConfig(Config, frozen=True, kw_only=True):
-    """What the config of every backbone has."""
+    """Settings common to all backbones."""
 
     folds: ClassVar[bool] = True  # its convolutions and their normalisation are named as models/folding.py reads them
 
@@ -37,7 +37,7 @@ class AnyBackboneConfig(Config, frozen=True, kw_only=True):
 
 
 class DeformableConfig(Config, frozen=True, kw_only=True):
-    """Deformable convolutions in place of the 3x3 ones of bottlenecks; `modulated`: their second version (DCNv2)."""
+    """Deformable convolutions for the 3x3 ones in bottlenecks; `modulated`: the second version (DCNv2)."""
 
     modulated: bool = False
     groups: int = 1  # parts of the channels with offsets of their own
@@ -49,7 +49,7 @@ class DeformableConfig(Config, frozen=True, kw_only=True):
 
 
 class ContextConfig(Config, frozen=True, kw_only=True):
-    """A global context block at the end of bottlenecks (GCNet); `ratio`: of its inner channels to the block's."""
+    """Global context blocks (GCNet) at the end of bottlenecks; `ratio`: inner channels / the bottleneck's channels."""
 
     ratio: float = 0.25
     layers: tuple[Literal[1, 2, 3, 4], ...] = (2, 3, 4)  # which of layer1 to layer4
@@ -100,7 +100,7 @@ class ResNetConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="resnet"):
 
 
 class RegNetConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="regnet"):
-    """A RegNetX (Radosavovic et al. 2020); by default the one of 3.2 GFLOPs."""
+    """A RegNetX (Radosavovic et al. 2020), by default of 3.2 GFLOPs."""
 
     layers: ClassVar[int] = 5  # that can be frozen: the stem and four stages
 
@@ -150,7 +150,7 @@ class VGGConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="vgg"):
 
 
 class ViTConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="vit"):
-    """A plain vision transformer that attends within windows but for a few blocks (ViTDet, Li et al. 2022)."""
+    """A plain vision transformer with attention within windows, except in a few blocks (ViTDet, Li et al. 2022)."""
 
     width: int = 768  # channels
     depth: int = 12  # blocks
@@ -219,7 +219,7 @@ class TimmConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="timm"):
 
 
 class OwnBackboneConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="own"):
-    """A module of the user's own, of which no more is known; models that have it are built with it at hand."""
+    """A module of the user's own, which must be given again to build the model."""
 
     folds: ClassVar[bool] = False
 

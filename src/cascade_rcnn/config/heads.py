@@ -26,7 +26,7 @@ class ConvFCHeadConfig(Config, frozen=True, kw_only=True, tag="conv_fc"):
 
     convs: int = 0
     conv_channels: int = 256
-    norm: NormConfig | None = None  # after each convolution, which then has no bias
+    norm: NormConfig | None = None  # after each convolution, without biases then
     fcs: int = 2
     width: int = 1024  # of the fully connected layers
     class_agnostic: bool = True

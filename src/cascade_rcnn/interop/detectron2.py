@@ -1,4 +1,4 @@
-"""detectron2's checkpoints: its names, its config file, and the way back."""
+"""Conversion of detectron2's checkpoints: tensor names, config files, and the way back."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""detectron2's config.yaml: what of it is read, what has to be as its own detectors have it, what does not matter."""
+"""detectron2's config.yaml: settings that are read, that must have the stock value, and that do not matter."""
 
 import ast
 from pathlib import Path
@@ -13,7 +13,7 @@ from cascade_rcnn.interop.python_values import Budget, tree
 _NORMS = ("FrozenBN", "BN", "SyncBN", "nnSyncBN", "naiveSyncBN", "GN", "LN")
 _LOSSES = ("smooth_l1", "giou", "diou", "ciou")
 
-# The settings read, as its Base-RCNN-FPN.yaml and defaults have them: what a config file leaves out.
+# The settings that are read, with the values of Base-RCNN-FPN.yaml and detectron2's defaults.
 STOCK: dict[str, Any] = {
     "INPUT.FORMAT": "BGR",
     "INPUT.MIN_SIZE_TEST": 800,
@@ -143,7 +143,7 @@ def _base(path: Path, base: Any, depth: int) -> dict[str, Any]:
         raise UserError(f"{path}: builds on {str(base)[:80]}; only a file does, put it beside this one")
     file = path.parent / Path(base).expanduser()
     if not file.is_file():
-        raise UserError(f"{path}: builds on {base}, which is not there; put it where it says")
+        raise UserError(f"{path}: builds on {base}, which does not exist; put it there")
     return _read(file, depth + 1)
 
 

@@ -1,4 +1,4 @@
-"""What the three converters share: renaming tensors, laying them out anew, and what their shapes tell.
+"""Shared by the converters: renaming tensors, changing their layout, and inferring configs from their shapes.
 
 M classes · T stages · C channels of the pyramid · S bins a side
 """
@@ -27,7 +27,7 @@ from cascade_rcnn.interop.renaming import Layout, Names, State, number_of, renam
 from cascade_rcnn.models.build import build
 from cascade_rcnn.state_dicts import mismatch
 
-_FOREIGN = {  # what a tensor that has no place belongs to, by its name
+_FOREIGN = {  # the part that an unexpected tensor belongs to, by its name
     r"backbone\..*\.attn\.|backbone\.(bottom_up\.)?patch_embed": "a Swin or another vision transformer",
     r"backbone\.downsample_layers|depthwise_conv|\.gamma$": "a ConvNeXt",
 }

@@ -1,7 +1,7 @@
-"""detectron2's LazyConfig: what of it is read, what has to be as its own detectors have it, what does not matter.
+"""detectron2's LazyConfig: settings that are read, that must have the stock value, and that do not matter.
 
-What is not the backbone's is said under the names of a config.yaml, so that one table of those serves both forms. The
-settings of the backbone's body keep their own: "model.backbone.net.embed_dim".
+Settings get the names of a config.yaml, so that one table serves both forms. Only those of the backbone's body keep
+their own: "model.backbone.net.embed_dim".
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""detectron2's LazyConfig files: Python whose calls, `L(FPN)(out_channels=256)`, are settings. None of them is run."""
+"""detectron2's LazyConfig files: Python in which calls, `L(FPN)(out_channels=256)`, are settings. Nothing is run."""
 
 import ast
 import json
@@ -14,7 +14,7 @@ from cascade_rcnn.interop.python_values import Budget, Foreign, Tree, get, tree
 _LAZY_CALL = ("detectron2.config.LazyCall", "detectron2.config.lazy.LazyCall")
 _GET_CONFIG = ("detectron2.model_zoo.get_config", "detectron2.model_zoo.model_zoo.get_config")
 _CREATE = "omegaconf.OmegaConf.create"
-_TRAINING = ("common/train.py", "common/optim.py", "common/coco_schedule.py")  # how it was trained, which is not read
+_TRAINING = ("common/train.py", "common/optim.py", "common/coco_schedule.py")  # training settings, which are not read
 _DEEPEST = 20  # files in a chain, and references to references
 _A_FILE = 500  # of the budget
 
@@ -83,7 +83,7 @@ class _Files:
             return tree(known[name], self.budget)
         if name in _TRAINING:
             return Foreign(name)
-        raise UserError(f"{path}: builds on {name}, which is not there; put it where it says")
+        raise UserError(f"{path}: builds on {name}, which does not exist; put it there")
 
 
 def _beside(path: Path, name: str) -> Path | None:

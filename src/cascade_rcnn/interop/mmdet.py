@@ -1,4 +1,4 @@
-"""mmdetection's checkpoints (2.x and 3.x): its names and its config file."""
+"""Conversion of mmdetection's checkpoints (2.x and 3.x): tensor names and config files."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""mmdetection's config.py (2.x and 3.x): what of it is read, what has to be as its own detectors have it, what not."""
+"""mmdetection's config.py (2.x and 3.x): settings that are read, that must have the stock value, that do not matter."""
 
 from collections.abc import Iterator
 from pathlib import Path

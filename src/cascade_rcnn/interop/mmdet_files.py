@@ -1,4 +1,4 @@
-"""mmdetection's config files with all that they build on: `_base_`, or `with read_base()`. None of them is run."""
+"""mmdetection's config files and their bases: `_base_`, or `with read_base()`. Nothing is run."""
 
 import ast
 from collections.abc import Callable
@@ -92,7 +92,7 @@ class _Files:
             return self.read(file, (*chain, path))
         known = self.published(PurePosixPath(name))
         if known is None:
-            raise UserError(f"{path}: builds on {name}, which is not there; put it where it says, or {_FLAT}")
+            raise UserError(f"{path}: builds on {name}, which does not exist; put it there, or {_FLAT}")
         return tree(known, self.budget)
 
     def published(self, base: PurePosixPath) -> dict[str, Any] | None:
@@ -107,7 +107,7 @@ class _Files:
         else:
             settings = self.stock(base.stem)
         if settings:
-            self.notes.append(f"{base} is not there; the settings of the published detector are taken")
+            self.notes.append(f"{base} does not exist; the settings of the published detector are taken")
         return settings
 
     def call(self, function: Foreign, args: list[Any], kwargs: dict[str, Any]) -> Any:

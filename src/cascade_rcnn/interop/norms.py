@@ -1,4 +1,4 @@
-"""Normalisation layers as the peers name them."""
+"""The peers' names of normalisation layers."""
 
 from typing import Any
 

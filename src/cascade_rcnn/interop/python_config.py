@@ -1,4 +1,4 @@
-"""Reads a config that is written as Python, without running it: its statements, one after the other."""
+"""Reader of configs written as Python, without running them: statements."""
 
 import ast
 import warnings
@@ -46,7 +46,7 @@ def parse(text: str) -> list[ast.stmt]:
 
 @dataclass(frozen=True)
 class Reader:
-    """Takes in the statements of one file."""
+    """Evaluates the statements of one file."""
 
     scope: Scope
     bring: Callable[[ast.ImportFrom], Any]  # the names of another config
@@ -99,7 +99,7 @@ class Reader:
             case ast.With(items=[ast.withitem(context_expr=ast.Call(func=ast.Name(id="read_base")))], body=body):
                 for inner in body:
                     if not isinstance(inner, ast.ImportFrom):
-                        raise ValueError(f"line {inner.lineno} is no 'from ... import', which read_base() is for")
+                        raise ValueError(f"line {inner.lineno} is not a 'from ... import', which read_base() is for")
                     self._bring(inner)
             case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
                 scope.names[name] = Foreign(name)

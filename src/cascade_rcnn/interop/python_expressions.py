@@ -1,7 +1,7 @@
-"""What expressions of a config that is written as Python stand for.
+"""Reader of configs written as Python, without running them: expressions.
 
-Nothing is run: constants, containers, arithmetic, comprehensions and a few functions and methods of Python's own types
-are computed here; what is imported or defined stays a name. A budget bounds the work and what comes of it.
+Constants, containers, arithmetic, comprehensions and a few functions and methods of Python's own types are computed
+here; anything imported or defined stays a name. A budget bounds time and memory.
 """
 
 import ast
@@ -15,11 +15,11 @@ from cascade_rcnn.interop.python_values import LIMIT, Budget, Foreign, Tree, get
 
 @dataclass(frozen=True)
 class Scope:
-    """The names so far, and how what a config imports behaves."""
+    """The names defined so far, and how imported objects behave."""
 
     names: dict[str, Any]
     budget: Budget
-    call: Callable[[Foreign, list[Any], dict[str, Any]], Any]  # what a call of something foreign stands for
+    call: Callable[[Foreign, list[Any], dict[str, Any]], Any]  # the value of a call to a foreign object
     deep: bool  # whether `update` of shared settings goes into nested ones, as mmengine's does
 
     def value(self, node: ast.expr) -> Any:
@@ -59,7 +59,7 @@ class Scope:
                 return self.value(part)
             case ast.Lambda():
                 return Foreign(ast.unparse(node))
-        raise ValueError(f"line {node.lineno} holds '{_shown(node)}', which is no plain value")
+        raise ValueError(f"line {node.lineno} holds '{_shown(node)}', which is not a plain value")
 
     def arithmetic(self, op: ast.operator, left: Any, right: Any) -> Any:
         """Compute with two numbers, or add or repeat lists and texts; with a foreign operand the result is foreign."""
@@ -111,7 +111,7 @@ class Scope:
         if isinstance(value, int) and abs(value) >= 2**64:
             raise ValueError("makes a number of more than 64 bits")
         if isinstance(value, complex | bytes) or value is ...:
-            raise ValueError(f"holds {str(value)[:60]}, which is no plain value")
+            raise ValueError(f"holds {str(value)[:60]}, which is not a plain value")
         self.budget.spend(len(value) if isinstance(value, list | str | dict) else 0)
         return value
 
@@ -153,7 +153,7 @@ class Scope:
         else:
             target = self.value(function)
         if not isinstance(target, Foreign):
-            raise ValueError(f"line {node.lineno} calls '{_shown(function)}', which is no function")
+            raise ValueError(f"line {node.lineno} calls '{_shown(function)}', which is not a function")
         return self.call(target, args, kwargs)
 
     def _method(self, owner: Any, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:

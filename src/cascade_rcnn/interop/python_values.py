@@ -1,4 +1,4 @@
-"""The values in a config that is written as Python: settings, what is imported, and how much there may be."""
+"""Values in configs written as Python: settings, foreign objects, and a limit on their number."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ LIMIT = 400_000  # values in a config with all that it builds on; the largest on
 
 
 class Budget:
-    """Counts what is computed, over all files of one config."""
+    """Counts the values computed, over all files of one config."""
 
     def __init__(self) -> None:
         self.left = LIMIT
@@ -21,7 +21,7 @@ class Budget:
 
 
 class Tree(dict[Any, Any]):
-    """Settings that several files of a config share: what is set in them is copied."""
+    """Settings shared by several files of a config: copied on change."""
 
     def copy(self) -> "Tree":
         """Return a shallow copy."""
@@ -30,7 +30,7 @@ class Tree(dict[Any, Any]):
 
 @dataclass(frozen=True)
 class Foreign:
-    """What is imported or defined: known by its dotted name; or what a call of it gives, known by the call."""
+    """An imported or defined object, known by its dotted name; or the result of calling it, known by the call."""
 
     name: str
     call: dict[str, Any] | None = None
@@ -41,7 +41,7 @@ class Foreign:
 
 
 class Name(str):
-    """What stands in settings for something foreign."""
+    """The name of a foreign object, in settings."""
 
 
 def get(owner: Any, key: Any) -> Any:
@@ -52,7 +52,7 @@ def get(owner: Any, key: Any) -> Any:
         return owner[key]
     if isinstance(owner, list | str) and isinstance(key, int):
         return owner[key]
-    raise ValueError(f"asks for '{key}', which is not there")
+    raise ValueError(f"asks for '{key}', which does not exist")
 
 
 def tree(value: Any, budget: Budget) -> Any:

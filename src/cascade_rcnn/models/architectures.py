@@ -1,6 +1,6 @@
 """The architectures by name.
 
-A name is a method of Figure 3 with a family of section 5.1.1 and its backbone.
+A name combines a method of Figure 3 with a baseline of section 5.1.1 and its backbone.
 """
 
 import fnmatch
@@ -37,7 +37,7 @@ Method = Literal["cascade", "iterative", "integral"]
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """What the models of one baseline have in common: the defaults of `ModelOptions`."""
+    """Defaults of `ModelOptions` shared by the models of one baseline."""
 
     names: dict[str, str]  # method of `METHODS` -> pattern of the model's name
     backbones: dict[str, BackboneConfig]

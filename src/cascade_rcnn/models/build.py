@@ -1,4 +1,4 @@
-"""The only composer: a config -> a detector. A new inhabitant of a seam is one line in one of the tables."""
+"""From a config to a detector. A new backbone, head, loss or pyramid is one line in one of the tables."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""What an architecture's name and options amount to: a config."""
+"""From an architecture's name and options to a config."""
 
 from dataclasses import replace as replace_options
 from typing import Any

@@ -1,4 +1,4 @@
-"""Fine-tuning on other classes: the weights of a class are carried over by its name."""
+"""Fine-tuning on other classes: the weights of classes are carried over by name."""
 
 from collections.abc import Sequence
 from pathlib import Path

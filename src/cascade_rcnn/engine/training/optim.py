@@ -1,4 +1,4 @@
-"""The optimizer of a training and its learning rate over time."""
+"""Optimizers and learning-rate schedules."""
 
 import math
 import re

@@ -15,7 +15,7 @@ FAMILIES: tuple[Family, ...] = (
 
 
 def find(origin: str, state: State) -> Family:
-    """Return the family that a peer's tensors belong to; where none is recognised ResNet's, whose names then miss."""
+    """Return the family that a peer's tensors belong to, by default ResNet's, whose missing names are then reported."""
     for family in FAMILIES:
         peer = family.peers.get(origin)
         if peer and any(re.match(peer.sign, name) for name in state) and peer.shown(state):

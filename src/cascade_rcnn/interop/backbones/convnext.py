@@ -1,4 +1,4 @@
-"""ConvNeXt at the peers: mmdetection with mmpretrain's networks, and the authors' detector (of mmdetection 2)."""
+"""The peers' ConvNeXts: mmpretrain's, used by mmdetection, and the authors' (based on mmdetection 2)."""
 
 from cascade_rcnn.config import ConvNeXtConfig, replace
 from cascade_rcnn.errors import UserError

@@ -1,4 +1,4 @@
-"""ResNet and ResNeXt at the peers."""
+"""The peers' ResNets and ResNeXts."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Swin transformers at the peers: mmdetection, the authors' detector (a fork of it), and detectron2."""
+"""The peers' Swin transformers: mmdetection's, the authors' detector's (a fork of it), and detectron2's."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""ViTDet's plain vision transformer and its simple feature pyramid, which detectron2 has in one module."""
+"""detectron2's ViTDet: the plain vision transformer and its simple feature pyramid, one module there."""
 
 from math import isqrt
 from typing import Any

@@ -1,4 +1,4 @@
-"""Weights of classifiers as their authors and timm name them, under torchvision's names."""
+"""Classifiers' weights with the names of their authors and timm, renamed to torchvision's."""
 
 import re
 from collections.abc import Callable, Mapping

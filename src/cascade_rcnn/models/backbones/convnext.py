@@ -18,7 +18,7 @@ _EPS = 1e-6
 
 
 class _Block(nn.Module):
-    """A depthwise 7x7 convolution, normalisation and two layers on each place's channels: a scaled residual branch."""
+    """A scaled residual branch: a depthwise 7x7 convolution, normalisation and two pointwise layers."""
 
     def __init__(self, channels: int, drop: float) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class _Block(nn.Module):
 
 
 class ConvNeXt(nn.Module):
-    """Liu et al. 2022 without the classifier, and with a normalisation of each map, as its detectors have it."""
+    """Liu et al. 2022 without the classifier, with each output map normalised, as in its detectors."""
 
     strides = (4, 8, 16, 32)
 

@@ -25,7 +25,7 @@ def _run(pair: nn.Module, x: Tensor) -> Tensor:
 
 
 class _Block(nn.Module):
-    """1x1, grouped 3x3, 1x1, all of one width."""
+    """A residual block: 1x1, grouped 3x3 and 1x1 convolutions of one width."""
 
     def __init__(self, norm: NormConfig, inputs: int, width: int, stride: int, groups: int) -> None:
         super().__init__()

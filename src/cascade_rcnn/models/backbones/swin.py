@@ -1,10 +1,9 @@
 """Swin transformers: images in, maps of strides 4, 8, 16 and 32 out. Parameter names are torchvision's.
 
-Inside, maps are (B, H, W, C). Windows are those of the authors' detector, of mmdetection and of detectron2: where a
-map is no larger than a window, every other block still shifts it (torchvision's does not; it is the same network for
-maps of more than a window a side).
+Inside, maps are (B, H, W, C). As in the authors' detector, mmdetection and detectron2, every other block shifts its
+windows even if the map is no larger than one (torchvision's does not; for larger maps the networks are the same).
 
-B images · C channels · N tokens of a window · R rows and L columns of windows
+B images · C channels · N tokens per window · R rows and L columns of windows
 """
 
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ _APART = -100.0  # added to the attention between tokens that only a shift broug
 
 
 class _WindowAttention(nn.Module):
-    """Self-attention within windows, with a learned bias for each relative position; `shift`: windows are moved."""
+    """Self-attention within windows, shifted or not, with a learned bias for each relative position."""
 
     relative_position_index: Tensor
 
@@ -92,7 +91,7 @@ def _apart(height: int, width: int, window: int, shift: int, device: torch.devic
 
 
 class _Block(nn.Module):
-    """Attention and two fully connected layers, each a residual branch on normalised tokens."""
+    """Attention and a two-layer perceptron, each a residual branch on normalised tokens."""
 
     def __init__(self, channels: int, heads: int, window: int, shift: int, drop: float) -> None:
         super().__init__()
@@ -109,7 +108,7 @@ class _Block(nn.Module):
 
 
 class _PatchMerging(nn.Module):
-    """Four neighbouring tokens become one of twice as many channels."""
+    """Merge each 2x2 tokens into one of twice as many channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -126,7 +125,7 @@ class _PatchMerging(nn.Module):
 
 
 class Swin(nn.Module):
-    """Liu et al. 2021 without the classifier, and with a normalisation of each map, as its detectors have it."""
+    """Liu et al. 2021 without the classifier, with each output map normalised, as in its detectors."""
 
     strides = (4, 8, 16, 32)
 

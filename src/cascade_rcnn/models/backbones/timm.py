@@ -1,6 +1,6 @@
-"""Networks of timm that give maps of several strides. Parameter names are timm's, below `network`.
+"""timm's networks with feature maps of several strides. Parameter names are timm's, below `network`.
 
-Needs the extra `timm`, which is imported where such a network is built.
+Needs the extra `timm`, which is imported when such a network is built.
 """
 
 import inspect
@@ -26,7 +26,7 @@ class Timm(nn.Module):
     """A network without its classifier; `channels` and `strides` are those of its maps of stride 4 to 32."""
 
     def __init__(self, config: TimmConfig) -> None:
-        """Raises UserError where timm has no such network, or it has no such maps or options."""
+        """Build the network. Raises UserError if timm has none of this name, or it lacks such maps or options."""
         super().__init__()
         self.config = config
         plain = _plain(config)

@@ -1,6 +1,6 @@
 """ViT backbones: images in, one map of stride 16 out. Parameter names are timm's.
 
-B images · H, W patches · C channels · d channels a head · N places of a window
+B images · H, W patches · C channels · d channels per head · N positions per window
 """
 
 from collections.abc import Sequence
@@ -74,7 +74,7 @@ class _Block(nn.Module):
 
 
 class _Attention(nn.Module):
-    """Within windows, or with `window` None all over the map."""
+    """Self-attention within windows or, with `window` None, over the whole map."""
 
     def __init__(self, width: int, heads: int, grid: int, window: int | None) -> None:
         """grid: patches a side of the whole map that relative positions are learned for."""
@@ -102,7 +102,7 @@ class _Attention(nn.Module):
     def _windows(self, x: Tensor) -> Tensor:
         """Split the qkv map into windows: (B, H, W, 3 C) -> (B * windows, N, 3 C).
 
-        Windows at the border hold patches of zeros beyond it; what becomes of these by `qkv` is its bias.
+        Windows at the border are padded with zeros, of which `qkv` makes its bias.
         """
         assert self.window is not None
         batch, height, width, channels = x.shape
