@@ -8,7 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import PIL.Image
@@ -86,7 +86,7 @@ def _draw_cells(output: Path, truth: Annotations) -> PIL.Image.Image:
     for i in range(min(_PICTURES, len(dataset))):
         image, target = dataset[i]
         found = predictor(image, threshold=float(least.min()))
-        shown = found[found.confidence >= least[found.class_id]]
+        shown = cast("supervision.Detections", found[found.confidence >= least[found.class_id]])
         pixels = image.permute(1, 2, 0).numpy()
         left = draw(pixels, shown)
         right = draw(pixels, _without_scores(target, names))
