@@ -94,7 +94,7 @@ EXPORTED = {  # as small as the kind allows; tests/export has Faster R-CNN and C
     "iterative_bbox_resnet18_fpn": {"iterations": 2},
     "integral_loss_resnet18_fpn": {"stage_ious": (0.5, 0.6)},
     "cascade_rcnn_vgg16": {"stages": 1},
-    "cascade_rfcn_resnet18": {"stages": 2},
+    "cascade_rfcn_resnet18": {"stages": 1},
 }
 
 
