@@ -1,6 +1,7 @@
 """All tests, and the processes that they start, run on one thread: models this small wait for other threads in vain."""
 
 import os
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,19 @@ def peers_folder() -> Path:
     if not folder.is_dir():
         pytest.skip("tests/fixtures/peers is missing: a source distribution leaves it out, the repository has it")
     return folder
+
+
+@pytest.fixture(scope="session")
+def peer_weights(peers_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The weights of each peer's thin cascade, with the peer's own names, as files."""
+    from safetensors.numpy import save_file
+
+    state_dict = runpy.run_path(str(peers_folder / "weights.py"))["state_dict"]
+    folder = tmp_path_factory.mktemp("peers")
+    files = {origin: folder / f"{origin}.safetensors" for origin in ("detectron2", "mmdet")}
+    for origin, file in files.items():
+        save_file(state_dict(peers_folder / origin / "cascade_thin"), file)
+    return files
 
 
 @pytest.fixture

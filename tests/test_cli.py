@@ -398,11 +398,10 @@ def test_convert_wants_a_direction_and_the_right_endings(capsys, tmp_path):
     assert "none.pth: no such checkpoint" in missing
 
 
-def test_convert_brings_in_and_takes_out(capsys, peers_folder, tmp_path):
-    peer = peers_folder / "detectron2" / "cascade_thin"
+def test_convert_brings_in_and_takes_out(capsys, peers_folder, peer_weights, tmp_path):
     ours, theirs, again = (tmp_path / name for name in ("ours.safetensors", "theirs.pth", "again.safetensors"))
-    config = ("--config", str(peer / "config.yaml"))
-    main(["convert", str(peer / "weights.safetensors"), "--from", "detectron2", *config, "--output", str(ours)])
+    config = ("--config", str(peers_folder / "detectron2" / "cascade_thin" / "config.yaml"))
+    main(["convert", str(peer_weights["detectron2"]), "--from", "detectron2", *config, "--output", str(ours)])
     main(["convert", str(ours), "--to", "detectron2", "--output", str(theirs)])
     main(["convert", str(theirs), "--from", "detectron2", *config, "--output", str(again)])
     first, second = (cascade_rcnn.load(path) for path in (ours, again))

@@ -124,7 +124,7 @@ def test_images_and_targets_may_be_tuples():
 def test_ours_learns_an_image_by_heart():
     torch.manual_seed(0)
     images, targets = data()
-    model = ours(head_width=64, rois=64)
+    model = ours(backbone_width=16, head_width=64, rois=64)
     # The sum of losses need not fall: later stages get more positives as the first learns.
     train(model, images[:1], targets[:1], steps=60, optimize=lambda p: torch.optim.AdamW(p, lr=1e-3))
     found = detect(model, images[:1])[0]

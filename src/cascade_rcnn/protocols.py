@@ -1,4 +1,4 @@
-"""The four seams of the detector. An inhabitant is one new file, a config type, and a line in models/build.py.
+"""The detector's interchangeable parts. A new one is a file, a config type, and a line in models/build.py.
 
 B images · L maps · K boxes · M classes · R regressors: 1 (class-agnostic) or M
 """
@@ -13,16 +13,16 @@ from cascade_rcnn.structures import Detections, Targets, TrainedOn
 
 
 class Backbone(Protocol):
-    """Pixels to feature maps; a torch.nn.Module."""
+    """A torch.nn.Module from pixels to feature maps."""
 
     @property
     def channels(self) -> tuple[int, ...]:
-        """Of each map."""
+        """The channels of each map."""
         ...
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Of each map, ascending; the images' padding follows from the last."""
+        """The stride of each map, ascending; images are padded to multiples of the last."""
         ...
 
     def __call__(self, pixels: Tensor, /) -> list[Tensor]:
@@ -31,10 +31,10 @@ class Backbone(Protocol):
 
 
 class LayeredBackbone(Backbone, Protocol):
-    """A backbone that says in which order its parameters come; all of the package's do."""
+    """A backbone that can freeze its first layers and decay learning rates by layer, as all of the package's can."""
 
     def layers(self) -> Sequence[nn.Module]:
-        """The parts of the network from the pixels on, which together hold all parameters.
+        """Return the parts of the network from the pixels on, which together hold all parameters.
 
         The first ones can be frozen, and layer-wise learning rates rise from the first to the last.
         """
@@ -42,7 +42,7 @@ class LayeredBackbone(Backbone, Protocol):
 
 
 class BoxHead(Protocol):
-    """Features and boxes to classes and deltas; it pools for itself."""
+    """A head from features and boxes to class logits and box deltas, pooling included."""
 
     def __call__(self, features: list[Tensor], boxes: Tensor, /) -> tuple[Tensor, Tensor]:
         """Boxes (B, K, 4) -> logits (B, K, M + 1), background first; normalised deltas (B, K, R, 4); float32.
@@ -61,7 +61,7 @@ class BoxLoss(Protocol):
 
 
 class RoITask(Protocol):
-    """What more a region is asked: its mask, its keypoints. Trained on what the stages were, asked about detections."""
+    """A further prediction per region, such as a mask: trained on the stages' samples, run on the final detections."""
 
     targets: tuple[str, ...]  # the entries of a target dict that it learns from, one row an object
 

@@ -23,9 +23,9 @@ def make(name: str, **options) -> Detector:
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cascade."""
+    """A cascade, of two stages: a third is captured as the second is."""
     path = tmp_path_factory.mktemp("export") / "cascade.safetensors"
-    save(make("cascade_rcnn_resnet18_fpn"), path)
+    save(make("cascade_rcnn_resnet18_fpn", stages=2), path)
     return path
 
 

@@ -113,11 +113,11 @@ def test_configs_are_built_on_their_bases():
 
 
 @pytest.fixture(scope="module")
-def skeletons():
+def skeletons(peer_weights):
     """What the shapes of a thin cascade tell, for each peer, with one stage and with three."""
     found = {}
     for origin in ("detectron2", "mmdet"):
-        state = load_file(FIXTURES / origin / "cascade_thin" / "weights.safetensors")
+        state = load_file(peer_weights[origin])
         family, ours = layout.our_names(origin, state, PEERS[origin].NAMES, PEERS[origin].IGNORED)
         found[origin, True] = layout.skeleton(ours, family)
         single = {k: v for k, v in ours.items() if not re.search(r"heads\.[12]\.", k)}

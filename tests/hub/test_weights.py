@@ -24,9 +24,9 @@ REAL = tables.table()
 LIKE = {"detectron2": "detectron2/cascade_mask_rcnn_R_50_FPN_3x", "mmdet": "mmdet/cascade-rcnn_r50_fpn_1x_coco"}
 
 
-def written(origin: str, folder: Path) -> Path:
+def written(origin: str, weights: Path, folder: Path) -> Path:
     """The thin detector of the fixtures, as its publisher writes files and names them."""
-    tensors = load_file(PEERS / origin / "cascade_thin" / "weights.safetensors")
+    tensors = load_file(weights)
     tensors = {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
     file = folder / origin
     if origin == "detectron2":
@@ -39,9 +39,9 @@ def written(origin: str, folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory) -> dict[str, Path]:
+def files(peer_weights, tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("published")
-    return {origin: written(origin, folder) for origin in LIKE}
+    return {origin: written(origin, peer_weights[origin], folder) for origin in LIKE}
 
 
 @pytest.fixture(params=LIKE)

@@ -209,10 +209,10 @@ def test_another_origin_is_recognised(checkpoint):
         convert_checkpoint(file, "keras")  # type: ignore[arg-type]
 
 
-def test_a_converted_model_is_saved_as_our_own(peers_folder, tmp_path):
+def test_a_converted_model_is_saved_as_our_own(peers_folder, peer_weights, tmp_path):
     for origin, config in (("detectron2", "config.yaml"), ("mmdet", "config.py")):
-        folder = peers_folder / origin / "cascade_thin"
-        model, notes = convert_checkpoint(folder / "weights.safetensors", origin, folder / config)
+        config_file = peers_folder / origin / "cascade_thin" / config
+        model, notes = convert_checkpoint(peer_weights[origin], origin, config_file)
         assert notes == ["the class names are unknown; they are set to 'class 1' to 'class 20'"]
         save(model, tmp_path / "model.safetensors")
         loaded = load(tmp_path / "model.safetensors")
@@ -220,9 +220,9 @@ def test_a_converted_model_is_saved_as_our_own(peers_folder, tmp_path):
         torch.testing.assert_close(loaded.state_dict(), model.state_dict(), rtol=0, atol=0)
 
 
-def test_config_and_names_inside_an_mmdet_checkpoint_are_used(peers_folder, tmp_path):
+def test_config_and_names_inside_an_mmdet_checkpoint_are_used(peers_folder, peer_weights, tmp_path):
     folder = peers_folder / "mmdet" / "cascade_thin"
-    state = {name: torch.zeros_like(x) for name, x in load_file(folder / "weights.safetensors").items()}
+    state = {name: torch.zeros_like(x) for name, x in load_file(peer_weights["mmdet"]).items()}
     names = tuple(f"kind {k}" for k in range(20))
     meta = {"cfg": (folder / "config.py").read_text().replace("score_thr=0.05", "score_thr=0.2"), "epoch": 12}
     torch.save({"state_dict": state, "meta": meta | {"dataset_meta": {"classes": names}}}, tmp_path / "epoch_12.pth")

@@ -90,7 +90,7 @@ DATASETS: {TRAIN: [voc_2007_train]}
         ("_BASE_: config.yaml", "builds on more than 10 files, or on itself"),
         ("MODEL: {RESNETS: {RES5_DILATION: 2}}", r"RES5_DILATION is 2; 1 converts"),
         ("SOLVER: {BASE_LR: 1}", "no MODEL section"),
-        ("_BASE_: elsewhere.yaml\nMODEL: {RPN: {NMS_THRESH: 0.6}}", r"builds on elsewhere\.yaml, which is not there"),
+        ("_BASE_: elsewhere.yaml\nMODEL: {RPN: {NMS_THRESH: 0.6}}", r"builds on elsewhere\.yaml, which does not exist"),
         ("_BASE_: detectron2://a/b.yaml", "builds on detectron2://a/b.yaml; only a file does"),
         ("_BASE_: [a.yaml]", r"builds on \['a.yaml'\]; only a file does"),
         (

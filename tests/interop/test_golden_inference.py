@@ -1,7 +1,7 @@
 """The detector computes what detectron2 and mmdetection compute, from the image to the detections.
 
-These random weights amplify rounding: in double precision the maps are 2e-4 away from the peers' own. The tolerances
-allow for that, on any machine. The last test is the sharp one: it needs convolutions that round as where the peers ran.
+Random weights amplify rounding: maps differ by up to 2e-4 between processors, and the tolerances allow for that. The
+last test is the sharp one. Recordings beside the repository need convolutions that round as where the peers ran for it.
 """
 
 import pytest
@@ -85,8 +85,8 @@ def test_proposals(peer, model, features, images):
     proposals, scores = model.rpn.propose(model.rpn.anchors(features), logits, deltas, images.sizes)
     assert proposals.valid.all()
     distance = (peer.infer["proposal_boxes"][:, None] - proposals.boxes[0]).abs().amax(-1)
-    assert int((distance.min(dim=1).values < 0.03).sum()) >= 990  # of 1000: NMS at overlaps near its threshold
-    assert int((distance.min(dim=0).values < 0.03).sum()) >= 990
+    for nearest in (distance.amin(1), distance.amin(0)):  # but a few: NMS at overlaps near its threshold
+        assert float((nearest < 0.03).float().mean()) >= 0.99
     best = scores[0] if peer.origin == "detectron2" else scores[0].sigmoid()
     close(best, peer.infer["proposal_logits" if peer.origin == "detectron2" else "proposal_scores"], 5e-3)
 
@@ -132,9 +132,9 @@ def test_detections(peer, model, images):
 
 
 @torch.no_grad()
-def test_detections_to_the_last_digit(peer, rounds_alike, two_threads):
+def test_detections_to_the_last_digit(peer, sharp, two_threads):
     """With two threads, as the peers ran."""
-    if not rounds_alike:
+    if not sharp:
         pytest.skip("convolutions round here otherwise than where the peers ran (another processor)")
     found = peer.build()([peer.infer["image_rgb"].permute(2, 0, 1)])[0]
     same_detections(peer, found, peer.infer["final_boxes"], pixels=0.01, score=1e-4, but=0)

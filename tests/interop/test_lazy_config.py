@@ -90,7 +90,7 @@ def test_detectron2s_own_files_are_found_above_or_known(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("from .nowhere import model", r"config\.py: builds on nowhere\.py, which is not there"),
+        ("from .nowhere import model", r"config\.py: builds on nowhere\.py, which does not exist"),
         ('model = model_zoo.get_config("common/models/none.py").model', r"builds on common/models/none\.py"),
         ("from .config import model", "builds on itself"),
         ('model = L(A)(x="${.y}")', "asks for 'y'"),

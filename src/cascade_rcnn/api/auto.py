@@ -19,7 +19,7 @@ from cascade_rcnn.recipes import RECIPES, Recipe, finetune
 
 @dataclass(frozen=True, kw_only=True)
 class AutoRecipe:
-    """What was chosen for a data set; `print` shows each setting as a flag, and why it is so.
+    """The settings chosen for a dataset; `print` shows each as a flag with its reason.
 
     >>> chosen = auto_recipe(load_annotations("shapes/train.json"), init="starter", epochs=3, accelerator="cpu")
     >>> chosen.recipe.batch_size, chosen.choices[0].why
@@ -41,7 +41,7 @@ def auto_recipe(annotations: Annotations, **overrides: Unpack[RecipeOverrides]) 
     """Choose start, image sizes, anchors, batch, learning rate and epochs by the data and this machine.
 
     Keywords are settings of your own, as `train` takes them; the others are chosen to go with them. Starts from the
-    published cascade of recipe `finetune`, which is fetched on first use; on a CPU, where it cannot be had, from the
+    published cascade of recipe `finetune`, which is downloaded on first use; on a CPU, if that fails, from the
     starter. Raises UserError where there is nothing to learn, or nothing to start from.
 
     >>> annotations = load_annotations("shapes/train.json")
@@ -52,12 +52,12 @@ def auto_recipe(annotations: Annotations, **overrides: Unpack[RecipeOverrides]) 
 
 
 def base() -> Recipe:
-    """What no rule changes."""
+    """Return the recipe's settings that no rule changes."""
     return replace(finetune(), output="runs/auto")
 
 
 def by_data(recipe: Recipe, given: Collection[str], annotations: Annotations) -> AutoRecipe:
-    """A recipe whose `given` settings stay."""
+    """Choose a recipe by the data; `given` settings are kept."""
     data, machine = survey(annotations), _machine(recipe)
     start = _start(recipe, given, machine, annotations.categories)
     chosen, choices = choose(recipe, given, data, machine, start)
@@ -65,7 +65,7 @@ def by_data(recipe: Recipe, given: Collection[str], annotations: Annotations) ->
 
 
 def _machine(recipe: Recipe) -> Machine:
-    """The whole memory of the first GPU, not what is free of it: every process of a training sees the same."""
+    """Describe the machine by its first GPU's total, not free memory, which is the same for all processes."""
     if recipe.accelerator == "cpu" or not torch.cuda.is_available():
         return Machine()
     return Machine(gpu_memory=torch.cuda.get_device_properties(0).total_memory / 2**30)

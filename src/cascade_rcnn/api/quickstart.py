@@ -8,8 +8,9 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+import numpy as np
 import PIL.Image
 import torch
 
@@ -19,10 +20,12 @@ from cascade_rcnn.data import Annotations, load_annotations
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.targets import Target
 from cascade_rcnn.drawing import draw, side_by_side
+from cascade_rcnn.engine.evaluate import run_predictor
 from cascade_rcnn.engine.interrupt import Interrupted
 from cascade_rcnn.engine.predictor import Predictor
 from cascade_rcnn.engine.training.state import holds_state
 from cascade_rcnn.evaluation.coco import Metrics
+from cascade_rcnn.evaluation.matches import Matches, match
 from cascade_rcnn.files import read_json, replacing
 from cascade_rcnn.images import read_image
 from cascade_rcnn.models.detector import to_numpy
@@ -32,7 +35,7 @@ from cascade_rcnn.results import to_supervision
 if TYPE_CHECKING:
     import supervision
 
-_PEOPLE, _CELLS = 0.8, 0.5  # minimum scores shown in pictures
+_PEOPLE = 0.8  # minimum score shown
 _PICTURES = 12
 _HEIGHT = 480  # of pictures, in pixels
 
@@ -71,14 +74,19 @@ def _find_people(output: Path) -> PIL.Image.Image:
 
 
 def _draw_cells(output: Path, truth: Annotations) -> PIL.Image.Image:
-    """Draw held-out images, detections beside ground truth; returns the picture with the most detections."""
+    """Draw held-out images, detections beside ground truth; returns the picture with the most detections.
+
+    After a few minutes of training, classes differ in how high they score, so each has its own threshold.
+    """
     predictor = Predictor(output / "best.safetensors", device="cpu")
+    least = best_thresholds(match(truth, run_predictor(predictor, truth, 4, 0)))
     names = [category.name for category in truth.categories]
     most, best = -1, None
     dataset = Dataset(truth)
     for i in range(min(_PICTURES, len(dataset))):
         image, target = dataset[i]
-        shown = predictor(image, threshold=_CELLS)
+        found = predictor(image, threshold=float(least.min()))
+        shown = cast("supervision.Detections", found[found.confidence >= least[found.class_id]])
         pixels = image.permute(1, 2, 0).numpy()
         left = draw(pixels, shown)
         right = draw(pixels, _without_scores(target, names))
@@ -87,6 +95,18 @@ def _draw_cells(output: Path, truth: Annotations) -> PIL.Image.Image:
             most, best = len(shown), left
     assert best is not None
     return best
+
+
+def best_thresholds(matches: Matches) -> np.ndarray:
+    """Return for each class (M,) the score from which detections have the highest F1 at IoU 0.5."""
+    found = []
+    for label, objects in enumerate(matches.truth.sum(axis=0).tolist(), start=1):
+        own = matches.label == label
+        order = np.argsort(-matches.score[own], kind="stable")
+        right, wrong = (x[own][order, 0].cumsum() for x in (matches.right, matches.wrong))
+        f1 = 2 * right / np.maximum(right + wrong + objects, 1)
+        found.append(matches.score[own][order][f1.argmax()] if len(f1) else 1.0)
+    return np.array(found)
 
 
 def _without_scores(target: Target, names: list[str]) -> "supervision.Detections":

@@ -55,7 +55,7 @@ def find_recipe(name: str | Path) -> Recipe:
 
 
 def names_of(overrides: Mapping[str, Any]) -> set[str]:
-    """The settings that keywords give, by dotted names; a whole `ModelOptions` gives what is not as by default."""
+    """Return the dotted names of settings that keywords give; of a `ModelOptions`, those that are not the default."""
     names = set()
     for name, value in overrides.items():
         if isinstance(value, Mapping):

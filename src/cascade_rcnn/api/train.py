@@ -115,7 +115,7 @@ def train(
 
 
 def _begin(recipe: Recipe | str | Path | None, overrides: RecipeOverrides, *, resume: bool) -> Recipe:
-    """The recipe before its changes. What "auto" has chosen is chosen: a training that goes on has it in its folder."""
+    """Return the recipe before its changes; a resumed "auto" training has its choices in its folder."""
     if isinstance(recipe, Recipe):
         return recipe
     if recipe != "auto":
@@ -127,7 +127,7 @@ def _begin(recipe: Recipe | str | Path | None, overrides: RecipeOverrides, *, re
 
 
 def _sized(recipe: Recipe, given: set[str], train_set: Given | None, classes: Classes | None) -> Recipe:
-    """By the annotations of the training set; the choices are printed."""
+    """Choose by the annotations of the training set, and print the choices."""
     found = given_train(recipe.data, Sources(train=train_set))
     annotations = as_dataset(found, meaning(classes, None)).annotations
     chosen = by_data(recipe, given, annotations)
@@ -162,7 +162,7 @@ def _source(given: Any) -> str:
 
 
 def with_paths(config: DataConfig, path: Path, *, splits: bool) -> DataConfig:
-    """The recipe on this path; one that names its splits gives the validation set too, where none is given."""
+    """Set the recipe's paths; one that names its splits also gives the validation set if none is given."""
     split, val_split = (None, None) if is_one_split(path) else training_splits(path)
     config = replace(config, train=str(path), train_split=split)
     if not splits:

@@ -1,1 +1,1 @@
-"""A recipe sized by the data: what there is to know about it, and rules from there to settings. Nothing is trained."""
+"""Settings chosen by the data: a survey of it, and rules from there to a recipe. Nothing is trained."""

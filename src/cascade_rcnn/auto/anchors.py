@@ -1,4 +1,4 @@
-"""Anchors that fit boxes: how many boxes have one of their shape, and which anchors are missing."""
+"""Anchors that fit boxes: the share of boxes covered, and anchors that cover more."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -20,7 +20,7 @@ class Anchors(NamedTuple):
 
 
 def coverage(shapes: np.ndarray, sizes: Sequence[float], ratios: Sequence[float]) -> float:
-    """The share of boxes, widths and heights (A, 2), with an anchor of IoU 0.5 or more at their own centre."""
+    """Compute the share of boxes (A, 2), widths and heights, that a centred anchor covers with IoU 0.5 or more."""
     root = np.sqrt(np.asarray(ratios, np.float64))
     anchors = np.stack((np.divide.outer(sizes, root), np.multiply.outer(sizes, root)), axis=-1).reshape(-1, 2)
     best = np.zeros(len(shapes))
@@ -31,7 +31,7 @@ def coverage(shapes: np.ndarray, sizes: Sequence[float], ratios: Sequence[float]
 
 
 def fitting(shapes: np.ndarray, sizes: tuple[int, ...], ratios: tuple[float, ...]) -> Anchors:
-    """The anchors themselves where they cover enough; else the nearest that do, or those that cover most.
+    """Return the anchors themselves if they cover enough; else the nearest that do, or those that cover most.
 
     Nearest are other sizes, all by one factor; then as many ratios, but the boxes' own; then more of them.
     """
@@ -54,5 +54,5 @@ def _candidates(
 
 
 def _quantiles(values: np.ndarray, number: int) -> tuple[float, ...]:
-    """The middles of `number` parts with as many values each, to two digits."""
+    """Return the middles of `number` parts of equal count, to two digits."""
     return tuple(float(f"{x:.2g}") for x in np.quantile(values, (np.arange(number) + 0.5) / number))

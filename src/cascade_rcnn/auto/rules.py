@@ -1,6 +1,6 @@
-"""From what is known about data, machine and start to the settings of a training, each with its reason. Pure.
+"""Rules from data, machine and initial model to training settings, each with its reason. They have no side effects.
 
-A rule sees the recipe as the rules before it left it, the user's own settings among them, and returns its choices.
+A rule sees the recipe as left by the rules before it, with the user's own settings, and returns its choices.
 """
 
 import math
@@ -28,7 +28,7 @@ _IMAGE_GB, _SPARE_GB = 3.0, 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What there is to compute with."""
+    """The hardware to train on."""
 
     gpu_memory: float | None = None  # GB of one GPU; None: a CPU
 
@@ -38,7 +38,7 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """The model that the training starts from."""
+    """The model that training starts from."""
 
     why: str
     init: str | None  # a checkpoint; None: a backbone's weights
@@ -52,7 +52,7 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """A setting, as recipes name it, and why it is so."""
+    """A setting by its name in recipes, and the reason for it."""
 
     name: str
     value: Any
@@ -60,7 +60,7 @@ class Choice:
 
     @property
     def flag(self) -> str:
-        """As the command line takes it."""
+        """The setting as a command-line flag."""
         values = self.value if isinstance(self.value, tuple) else (self.value,)
         shown = " ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
         return f"--{self.name.replace('_', '-')} {shown}"
@@ -72,7 +72,7 @@ Rule: TypeAlias = Callable[[Recipe, Survey, Machine, Start], list[Choice]]
 def choose(
     recipe: Recipe, given: Collection[str], data: Survey, machine: Machine, start: Start
 ) -> tuple[Recipe, list[Choice]]:
-    """The recipe with all that is chosen, and the choices in order; what is `given` stays, by its name."""
+    """Complete the recipe and list the choices in order; settings whose names are in `given` are kept."""
     choices = []
     for rule in RULES:
         for choice in rule(recipe, data, machine, start):
@@ -85,7 +85,7 @@ def choose(
 
 
 def value_of(recipe: Any, name: str) -> Any:
-    """The setting of a dotted name."""
+    """Return the setting of a dotted name."""
     for part in name.split("."):
         recipe = getattr(recipe, part)
     return recipe
@@ -101,7 +101,7 @@ def _init(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[
 
 
 def _image_sizes(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[Choice]:
-    """As the start has them, but larger for small boxes, and not beyond what images and machine have."""
+    """Keep the start's sizes, but enlarge them for small boxes, within what images and machine allow."""
     if recipe.data.jitter is not None:
         side, why = recipe.data.jitter_size, "the jitter's canvas"
         return [Choice(name=f"options.{name}", value=side, why=why) for name in ("min_size", "max_size")]
@@ -138,7 +138,7 @@ def _short_side(data: Survey, machine: Machine, usual: int, longest: int) -> tup
 
 
 def _anchors(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[Choice]:
-    """Other ones only where those of the start do not fit."""
+    """Replace the start's anchors only if they do not fit."""
     levels, options, default = start.anchors.levels, recipe.options, ModelOptions()
     if (options.anchor_sizes, options.anchor_ratios) != (default.anchor_sizes, default.anchor_ratios):
         return []  # sizes and ratios go together, and the user has some
@@ -183,7 +183,7 @@ def _batch(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list
 
 
 def _optimizer(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[Choice]:
-    """The rate always; of the others what the recipe that starts there has otherwise."""
+    """Choose the rate; take other settings from the recipe that has this start."""
     batch = _images_a_step(recipe)
     rate = start.optimizer.lr * batch / start.optimizer.lr_batch
     why = f"for {start.optimizer.lr_batch} images, as recipe `{start.known_as}`; {rate:g} for the {batch} of a step"
@@ -196,7 +196,7 @@ def _optimizer(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> 
 
 
 def _schedule(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[Choice]:
-    """Epochs by a number of updates within bounds."""
+    """Choose the epochs by a number of updates, within bounds."""
     each = _updates_an_epoch(recipe, data)
     low, high = _UPDATES["cpu" if machine.gpu_memory is None else "gpu"]
     epochs = max(1, round(min(max(_PASSES * each, low), high) / each))
@@ -206,7 +206,7 @@ def _schedule(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> l
 
 
 def _pace(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[Choice]:
-    """What depends on the length of the training."""
+    """Choose what depends on the length of the training."""
     updates = recipe.epochs * _updates_an_epoch(recipe, data)
     warmup = min(start.optimizer.warmup_steps, max(1, updates // 10))
     decay = round(min(max(1 - 10 / updates, 0.9), 0.9998), 4)

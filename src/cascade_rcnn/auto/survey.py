@@ -1,4 +1,4 @@
-"""What a recipe needs to know about annotations: how many, how large, of which shapes and classes."""
+"""A survey of annotations: how many images and boxes, of which sizes, shapes and classes."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ _NAMED = 5  # classes that a line names
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Survey:
-    """N images and the A boxes that are learned from, those of regions to ignore left out."""
+    """Statistics of N images and their A boxes, without those to ignore."""
 
     sizes: np.ndarray  # (N, 2): height and width of the images
     shapes: np.ndarray  # (A, 2): width and height of the boxes inside their images, more than 0
@@ -23,16 +23,16 @@ class Survey:
 
     @property
     def images(self) -> int:
-        """N."""
+        """The number of images, N."""
         return len(self.sizes)
 
     @property
     def short_side(self) -> float:
-        """The median of the images."""
+        """The median short side of the images."""
         return float(np.median(self.sizes.min(axis=1)))
 
     def resized(self, shortest: int, longest: int) -> np.ndarray:
-        """Width and height (A, 2) of the boxes once their images are resized as the model does it."""
+        """Return the widths and heights (A, 2) of the boxes after the model has resized their images."""
         scale = np.minimum(shortest / self.sizes.min(axis=1), longest / self.sizes.max(axis=1))
         return self.shapes * scale[self.owners, None]
 
@@ -47,7 +47,7 @@ class Survey:
 
     @property
     def warnings(self) -> list[str]:
-        """What no setting mends."""
+        """Problems that no setting solves."""
         rare = [f"{name} {number}" for name, number in self.classes.items() if number < _RARE]
         named = ", ".join(rare[:_NAMED]) + (", ..." if len(rare) > _NAMED else "")
         return [f"fewer than {_RARE} boxes, and little to be expected: {named}"] if rare else []

@@ -65,7 +65,7 @@ def _auto_base() -> Recipe:
 
 
 def _given(recipe: Recipe, flags: Sequence[str]) -> dict[str, Any]:
-    """The recipe's settings among the flags, parts nested, with their values; but for its data."""
+    """Return the recipe's settings among the flags, nested, without its data."""
     found: dict[str, Any] = {}
     for word in flags:
         part, _, field = word.partition("=")[0].removeprefix("--").replace("-", "_").partition(".")

@@ -12,7 +12,7 @@ MOST_DROPPED = 0.99  # of stochastic depth
 
 
 class AnyBackboneConfig(Config, frozen=True, kw_only=True):
-    """What the config of every backbone has."""
+    """Settings common to all backbones."""
 
     folds: ClassVar[bool] = True  # its convolutions and their normalisation are named as models/folding.py reads them
 
@@ -37,25 +37,25 @@ class AnyBackboneConfig(Config, frozen=True, kw_only=True):
 
 
 class DeformableConfig(Config, frozen=True, kw_only=True):
-    """Deformable convolutions in place of the 3x3 ones of bottlenecks; `modulated`: their second version (DCNv2)."""
+    """Deformable convolutions for the 3x3 ones in bottlenecks; `modulated`: the second version (DCNv2)."""
 
     modulated: bool = False
     groups: int = 1  # parts of the channels with offsets of their own
     layers: tuple[Literal[1, 2, 3, 4], ...] = (2, 3, 4)  # which of layer1 to layer4
 
     def __post_init__(self) -> None:
-        """Raises UserError for a number that is out of range."""
+        """Raise UserError for a number that is out of range."""
         check(self, groups=(1, 8192))
 
 
 class ContextConfig(Config, frozen=True, kw_only=True):
-    """A global context block at the end of bottlenecks (GCNet); `ratio`: of its inner channels to the block's."""
+    """Global context blocks (GCNet) at the end of bottlenecks; `ratio`: inner channels / the bottleneck's channels."""
 
     ratio: float = 0.25
     layers: tuple[Literal[1, 2, 3, 4], ...] = (2, 3, 4)  # which of layer1 to layer4
 
     def __post_init__(self) -> None:
-        """Raises UserError for a number that is out of range."""
+        """Raise UserError for a number that is out of range."""
         check(self, ratio=(0, 1))
 
 
@@ -77,7 +77,7 @@ class ResNetConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="resnet"):
     frozen_stages: int = 2  # 0 none, 1 the stem, 2 stem and layer1, ...
 
     def __post_init__(self) -> None:
-        """Raises UserError for a width that no network has."""
+        """Raise UserError for a width that no network has."""
         check(self, stem=(1, 8192), planes=(1, 8192), groups=(1, 8192), width_per_group=(1, 8192))
         check(self, frozen_stages=(0, self.layers))
         for name in ("deformable", "context"):
@@ -100,7 +100,7 @@ class ResNetConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="resnet"):
 
 
 class RegNetConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="regnet"):
-    """A RegNetX (Radosavovic et al. 2020); by default the one of 3.2 GFLOPs."""
+    """A RegNetX (Radosavovic et al. 2020), by default of 3.2 GFLOPs."""
 
     layers: ClassVar[int] = 5  # that can be frozen: the stem and four stages
 
@@ -112,7 +112,7 @@ class RegNetConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="regnet"):
     frozen_stages: int = 2  # 0 none, 1 the stem, 2 stem and the first stage, ...
 
     def __post_init__(self) -> None:
-        """Raises UserError for a width that no network has."""
+        """Raise UserError for a width that no network has."""
         check(self, stem=(1, 8192), widths=(1, 65536), depths=(1, 1000), group_width=(1, 8192))
         check(self, frozen_stages=(0, self.layers))
         for width in self.widths:
@@ -138,7 +138,7 @@ class VGGConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="vgg"):
     frozen_stages: int = 2  # 0 none, 1 conv1, 2 conv1 and conv2, ...
 
     def __post_init__(self) -> None:
-        """Raises UserError for a width that no network has."""
+        """Raise UserError for a width that no network has."""
         check(self, planes=(1, 8192), frozen_stages=(0, self.layers))
 
     @property
@@ -150,7 +150,7 @@ class VGGConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="vgg"):
 
 
 class ViTConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="vit"):
-    """A plain vision transformer that attends within windows but for a few blocks (ViTDet, Li et al. 2022)."""
+    """A plain vision transformer with attention within windows, except in a few blocks (ViTDet, Li et al. 2022)."""
 
     width: int = 768  # channels
     depth: int = 12  # blocks
@@ -163,7 +163,7 @@ class ViTConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="vit"):
     checkpointing: bool = False  # compute the blocks again in the backward pass: less memory, slower
 
     def __post_init__(self) -> None:
-        """Raises UserError for numbers that no network has."""
+        """Raise UserError for numbers that no network has."""
         check(self, width=(1, 8192), depth=(1, 512), heads=(1, 8192), window=(1, 1024))
         check(
             self, grid=(1, 1024), pretrained_grid=(1, 1024), drop_path=(0, MOST_DROPPED), frozen_stages=(0, self.layers)
@@ -200,7 +200,7 @@ class TimmConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="timm"):
     checkpointing: bool = False  # compute the blocks again in the backward pass: less memory, slower
 
     def __post_init__(self) -> None:
-        """Raises UserError for a rate that is none."""
+        """Raise UserError for a rate that is none."""
         check(self, drop_path=(0, 1), frozen_stages=(0, MOST))
 
     @property
@@ -219,7 +219,7 @@ class TimmConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="timm"):
 
 
 class OwnBackboneConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="own"):
-    """A module of the user's own, of which no more is known; models that have it are built with it at hand."""
+    """A module of the user's own, which must be given again to build the model."""
 
     folds: ClassVar[bool] = False
 
@@ -227,7 +227,7 @@ class OwnBackboneConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="own")
     strides: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raises UserError for a number that is out of range."""
+        """Raise UserError for a number that is out of range."""
         check(self, channels=(1, MOST), strides=(1, 1024), frozen_stages=(0, MOST))
 
     @property
@@ -257,7 +257,7 @@ class SwinConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="swin"):
     checkpointing: bool = False  # compute each block again in the backward pass
 
     def __post_init__(self) -> None:
-        """Raises UserError for a width that no network has."""
+        """Raise UserError for a width that no network has."""
         check(self, width=(1, 8192), depths=(1, 1000), heads=(1, 8192), window=(2, 100))
         check(self, drop_path=(0, MOST_DROPPED), frozen_stages=(0, self.layers))
         if self.width % self.heads:
@@ -290,7 +290,7 @@ class ConvNeXtConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="convnext
     checkpointing: bool = False  # compute each block again in the backward pass
 
     def __post_init__(self) -> None:
-        """Raises UserError for a width that no network has."""
+        """Raise UserError for a width that no network has."""
         check(self, width=(1, 8192), depths=(1, 1000))
         check(self, drop_path=(0, MOST_DROPPED), frozen_stages=(0, self.layers))
 

@@ -17,7 +17,7 @@ class RoIAlignConfig(Config, frozen=True, kw_only=True):
     aligned: bool = True  # with the half-pixel offset; torchvision's detectors use False
 
     def __post_init__(self) -> None:
-        """Raises UserError for a number that is out of range."""
+        """Raise UserError for a number that is out of range."""
         check(self, resolution=(1, 64), sampling=(0, 64))
 
 
@@ -26,13 +26,13 @@ class ConvFCHeadConfig(Config, frozen=True, kw_only=True, tag="conv_fc"):
 
     convs: int = 0
     conv_channels: int = 256
-    norm: NormConfig | None = None  # after each convolution, which then has no bias
+    norm: NormConfig | None = None  # after each convolution, without biases then
     fcs: int = 2
     width: int = 1024  # of the fully connected layers
     class_agnostic: bool = True
 
     def __post_init__(self) -> None:
-        """Raises UserError for a number that is out of range."""
+        """Raise UserError for a number that is out of range."""
         check(self, convs=(0, 32), conv_channels=(1, 65536), fcs=(0, 32), width=(1, 65536))
 
 
@@ -43,7 +43,7 @@ class RFCNHeadConfig(Config, frozen=True, kw_only=True, tag="rfcn"):
     class_agnostic: bool = True
 
     def __post_init__(self) -> None:
-        """Raises UserError for a number that is out of range."""
+        """Raise UserError for a number that is out of range."""
         check(self, width=(1, 65536))
 
 
@@ -64,7 +64,7 @@ class StageConfig(Config, frozen=True, kw_only=True):
     lr_multiplier: float = 1.0  # of the stage's head, to offset the loss weight if the loss scale matters
 
     def __post_init__(self) -> None:
-        """Raises UserError for an invalid IoU or standard deviation."""
+        """Raise UserError for an invalid IoU or standard deviation."""
         if not 0 < self.iou < 1:
             raise UserError(f"stage_ious: {self.iou:g} is not between 0 and 1")
         if not all(0 < x < MOST for x in self.std):
@@ -79,7 +79,7 @@ class SamplingConfig(Config, frozen=True, kw_only=True):
     positive_fraction: float = 0.25
 
     def __post_init__(self) -> None:
-        """Raises UserError for a number that is out of range."""
+        """Raise UserError for a number that is out of range."""
         check(self, rois=(1, MOST), positive_fraction=(0, 1))
 
 
@@ -104,5 +104,5 @@ class SemanticsConfig(Config, frozen=True, kw_only=True):
     ensemble_rois: Literal["last", "own"] = "own"  # apply all heads to the last stage's boxes, or each to its own
 
     def __post_init__(self) -> None:
-        """Raises UserError for a number that is out of range."""
+        """Raise UserError for a number that is out of range."""
         check(self, drop_near_ground_truth=(0, 1), min_object_size=(0, MOST), bias_lr_multiplier=(0, MOST))

@@ -23,5 +23,5 @@ class NormConfig(Config, frozen=True, kw_only=True):
         return cls(kind=kind, eps=1e-6 if kind == "layer" else 1e-5)
 
     def __post_init__(self) -> None:
-        """Raises UserError for a number that is out of range."""
+        """Raise UserError for a number that is out of range."""
         check(self, groups=(1, 8192), eps=(0, 1))

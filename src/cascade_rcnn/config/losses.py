@@ -12,7 +12,7 @@ class SmoothL1Config(Config, frozen=True, kw_only=True, tag="smooth_l1"):
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        """Raises UserError for a number that is out of range."""
+        """Raise UserError for a number that is out of range."""
         check(self, beta=(0, MOST), weight=(0, MOST))
 
 
@@ -23,7 +23,7 @@ class IoULossConfig(Config, frozen=True, kw_only=True, tag="iou"):
     weight: float = 1.0  # 10 in mmdetection's published configs
 
     def __post_init__(self) -> None:
-        """Raises UserError for a number that is out of range."""
+        """Raise UserError for a number that is out of range."""
         check(self, weight=(0, MOST))
 
 

@@ -56,7 +56,7 @@ class PreprocessConfig(Config, frozen=True, kw_only=True):
     square: int | None = None  # images are padded to a square of this side, or of what is needed; None: to a rectangle
 
     def __post_init__(self) -> None:
-        """Raises UserError for invalid sizes, means or standard deviations."""
+        """Raise UserError for invalid sizes, means or standard deviations."""
         if self.min_size == ():
             raise UserError("min_size: give a size, or None to keep images as they are")
         check(self, min_size=(1, MOST), max_size=(1, MOST), divisor=(1, 1024), square=(1, MOST))
@@ -76,7 +76,7 @@ class InferenceConfig(Config, frozen=True, kw_only=True):
     survivors: int | None = None  # boxes per image kept after the first stage (early rejection); None: all
 
     def __post_init__(self) -> None:
-        """Raises UserError for a number that is out of range."""
+        """Raise UserError for a number that is out of range."""
         check(self, score_threshold=(0, 1), nms_iou=(0, 1), min_size=(0, MOST), max_detections=(1, 10000))
         check(self, stage=(1, 100), survivors=(1, MOST))
 
@@ -107,7 +107,7 @@ class ModelConfig(Config, frozen=True, kw_only=True):
     inference: InferenceConfig = InferenceConfig()
 
     def __post_init__(self) -> None:
-        """Raises UserError if there are no classes or no stages, or `inference.stage` does not exist."""
+        """Raise UserError if there are no classes or no stages, or `inference.stage` does not exist."""
         if not self.categories:
             raise UserError("categories: there are none; a model needs at least one class")
         if not 1 <= len(self.stages) <= 100:

@@ -1,4 +1,4 @@
-"""What a caller of `create_model`, or a recipe, can vary about a named architecture."""
+"""Options of named architectures, for `create_model` and recipes."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ from cascade_rcnn.config.heads import Std
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """What `create_model` can vary. `None` means: as the architecture or the semantics preset has it.
+    """Options of `create_model`. `None` means the default of the architecture or the semantics preset.
 
     >>> options = ModelOptions(stages=2, min_size=(640, 800))
     >>> recipe = Recipe(model="cascade_rcnn_resnet50_fpn", options=options)

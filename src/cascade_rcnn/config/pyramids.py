@@ -13,7 +13,7 @@ class FPNConfig(Config, frozen=True, kw_only=True, tag="fpn"):
     norm: NormConfig | None = None  # after each convolution, which then has no bias
 
     def __post_init__(self) -> None:
-        """Raises UserError for an invalid number of channels."""
+        """Raise UserError for an invalid number of channels."""
         check(self, channels=(1, 65536))
 
 
@@ -24,7 +24,7 @@ class SimplePyramidConfig(Config, frozen=True, kw_only=True, tag="simple"):
     norm: NormConfig | None = NormConfig.of("layer")  # after each of its convolutions, which then have no bias
 
     def __post_init__(self) -> None:
-        """Raises UserError for a width that no network has."""
+        """Raise UserError for a width that no network has."""
         check(self, channels=(1, 65536))
 
 

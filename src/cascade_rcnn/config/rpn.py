@@ -17,7 +17,7 @@ class AnchorConfig(Config, frozen=True, kw_only=True):
     offset: float = 0.0  # of the first anchor's centre from the corner, in strides; 0.5 in the released code
 
     def __post_init__(self) -> None:
-        """Raises UserError for too many anchors, or invalid sizes."""
+        """Raise UserError for too many anchors, or invalid sizes."""
         each = max((len(level) for level in self.levels), default=0)
         if not (1 <= len(self.sizes) <= 5 and 1 <= each * len(self.ratios) <= 256 and all(self.levels)):
             raise UserError(
@@ -61,7 +61,7 @@ class RPNConfig(Config, frozen=True, kw_only=True):
     box_normalizer: Literal["samples", "coordinates"] = "samples"
 
     def __post_init__(self) -> None:
-        """Raises UserError for a number that is out of range."""
+        """Raise UserError for a number that is out of range."""
         check(self, convs=(1, 16), channels=(1, 65536), samples=(1, MOST), min_size=(0, MOST), nms_iou=(0, 1))
         check(self, **dict.fromkeys(("pre_nms_train", "pre_nms_test", "post_nms_train", "post_nms_test"), (1, MOST)))
         check(self, **dict.fromkeys(("positive_fraction", "positive_iou", "negative_iou", "low_quality_iou"), (0, 1)))

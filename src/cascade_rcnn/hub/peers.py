@@ -58,7 +58,7 @@ def config_file(row: Published) -> Iterator[Path | None]:
 
 
 def stock(name: str, origin: str) -> Published | None:
-    """The published detector of this origin that a config is named after, - and _ being the same; or None."""
+    """Return the published detector of this origin that a config is named after, ignoring - and _; or None."""
     wanted = name.replace("-", "_")
     for row in published().values():
         names = (row.name.replace("-", "_"), row.name.partition("/")[2].replace("-", "_"))
@@ -68,14 +68,14 @@ def stock(name: str, origin: str) -> Published | None:
 
 
 def stock_settings(name: str) -> dict[str, Any] | None:
-    """The settings of a published detector of mmdetection, by its config's name; or None."""
+    """Return the settings of a published detector of mmdetection, by its config's name; or None."""
     row = stock(name, "mmdet")
     return None if row is None else row.settings()
 
 
 @contextmanager
 def found_config(config: str | Path, origin: str) -> Iterator[Path]:
-    """A config by its path or, where no file lies there, by the name of a published detector; inside the block.
+    """Yield a config by its path or, if there is no such file, by the name of a published detector.
 
     Raises UserError where it is neither.
     """

@@ -66,7 +66,7 @@ class Published(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return (self.source.hash, found[1]) if found and self.source.hash else None
 
     def settings(self) -> dict[str, Any] | None:
-        """The peer's config: by dotted names for a config.yaml, nested for a config.py; None where there is none."""
+        """Return the peer's config: by dotted names for a config.yaml, nested for a config.py, or None."""
         if self.config is None:
             return None
         base = copy.deepcopy(table().bases[self.config.base])

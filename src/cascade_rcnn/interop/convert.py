@@ -34,7 +34,7 @@ def convert_checkpoint(
         _check_origin(checkpoint.state, origin)
         layout.our_names(
             origin, checkpoint.state, PEERS[origin].NAMES, PEERS[origin].IGNORED
-        )  # before what the config says
+        )  # unknown tensors are reported before problems of the config
         settings, notes = PEERS[origin].read_settings(config, checkpoint.meta, stock)
         model_config, state = PEERS[origin].convert(checkpoint.state, settings)
         model = build(model_config)

@@ -1,4 +1,4 @@
-"""detectron2's checkpoints: its names, its config file, and the way back."""
+"""Conversion of detectron2's checkpoints: tensor names, config files, and the way back."""
 
 from pathlib import Path
 from typing import Any
@@ -66,14 +66,14 @@ IGNORED = rf"{MASK}|sem_seg_head\.|{_COMPUTED}"
 def read_settings(
     config: Path | None, meta: dict[str, Any], stock: Stock = nothing
 ) -> tuple[dict[str, Any] | None, list[str]]:
-    """The settings of a config file, None without one; and a note on what that means."""
+    """Return the settings of a config file, None without one, and notes on what is assumed."""
     if config is not None:
         return (lazy_config if config.suffix == ".py" else detectron2_config).read_config(config), []
     return None, ["no config given: preprocessing, thresholds and training settings are detectron2's stock ones"]
 
 
 def to_config(skeleton: ModelConfig, settings: dict[str, Any] | None) -> ModelConfig:
-    """What the shapes tell, completed by the settings of a config file (None: detectron2's stock settings)."""
+    """Complete what the tensor shapes tell with the settings of a config file (None: detectron2's stock settings)."""
     backbone = backbones.of_config("detectron2", skeleton.backbone)
     pyramid, head = layout.parts(skeleton)
     if settings is None and skeleton.num_classes == _LVIS:
@@ -128,7 +128,7 @@ def _box_loss(get: dict[str, Any], part: str) -> BoxLossConfig:
 
 
 def _min_size(get: dict[str, Any]) -> tuple[int, ...] | None:
-    """The short sides for training, the last of them for testing; None where images keep their size."""
+    """Return the short sides for training, the test size last; None if images keep their size."""
     test, train = get["INPUT.MIN_SIZE_TEST"], get["INPUT.MIN_SIZE_TRAIN"]
     train = (train,) if isinstance(train, int) else tuple(train)
     if get["INPUT.MIN_SIZE_TRAIN_SAMPLING"] == "range":
@@ -177,7 +177,7 @@ def _rpn(skeleton: ModelConfig, get: dict[str, Any]) -> RPNConfig:
 
 
 def convert(state: State, settings: dict[str, Any] | None) -> tuple[ModelConfig, State]:
-    """detectron2's state dict and settings -> our config and state dict."""
+    """Convert detectron2's state dict and settings to a config and state dict of ours."""
     family, ours = layout.our_names("detectron2", state, NAMES, IGNORED)
     config = to_config(layout.skeleton(ours, family), settings)
     return config, layout.check(
@@ -186,7 +186,7 @@ def convert(state: State, settings: dict[str, Any] | None) -> tuple[ModelConfig,
 
 
 def to_detectron2(model: Detector) -> State:
-    """The model's tensors under detectron2's names and in its layout, for its `DetectionCheckpointer`.
+    """Return the model's tensors under detectron2's names and in its layout, for its `DetectionCheckpointer`.
 
     Raises UserError for a model that it has no names for.
     """

@@ -1,4 +1,4 @@
-"""detectron2's config.yaml: what of it is read, what has to be as its own detectors have it, what does not matter."""
+"""detectron2's config.yaml: settings that are read, that must have the stock value, and that do not matter."""
 
 import ast
 from pathlib import Path
@@ -13,7 +13,7 @@ from cascade_rcnn.interop.python_values import Budget, tree
 _NORMS = ("FrozenBN", "BN", "SyncBN", "nnSyncBN", "naiveSyncBN", "GN", "LN")
 _LOSSES = ("smooth_l1", "giou", "diou", "ciou")
 
-# The settings read, as its Base-RCNN-FPN.yaml and defaults have them: what a config file leaves out.
+# The settings that are read, with the values of Base-RCNN-FPN.yaml and detectron2's defaults.
 STOCK: dict[str, Any] = {
     "INPUT.FORMAT": "BGR",
     "INPUT.MIN_SIZE_TEST": 800,
@@ -115,7 +115,7 @@ _KNOWN = Known(read=STOCK.keys(), required=_REQUIRED, inert=_INERT)
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A config.yaml, with those it builds on, as {"MODEL.RPN.NMS_THRESH": 0.7, ...}. Raises UserError if unfit."""
+    """Read a config.yaml and its bases as {"MODEL.RPN.NMS_THRESH": 0.7, ...}. Raises UserError if it is unsuitable."""
     flat = _read(path)
     if not any(key.startswith("MODEL.") for key in flat):
         raise UserError(f"{path}: no MODEL section; give the config.yaml that detectron2 writes next to its weights")
@@ -138,17 +138,17 @@ def _read(path: Path, depth: int = 0) -> dict[str, Any]:
 
 
 def _base(path: Path, base: Any, depth: int) -> dict[str, Any]:
-    """What a config builds on: a file by its place relative to it, or below ~."""
+    """Return the path of a base config: relative to this file, or below ~."""
     if not isinstance(base, str) or "://" in base:
         raise UserError(f"{path}: builds on {str(base)[:80]}; only a file does, put it beside this one")
     file = path.parent / Path(base).expanduser()
     if not file.is_file():
-        raise UserError(f"{path}: builds on {base}, which is not there; put it where it says")
+        raise UserError(f"{path}: builds on {base}, which does not exist; put it there")
     return _read(file, depth + 1)
 
 
 def _decoded(value: Any) -> Any:
-    """A text that is a Python literal is that, as detectron2 has it: "(640, 800)"."""
+    """Evaluate text that is a Python literal, as detectron2 does: "(640, 800)"."""
     if not isinstance(value, str):
         return value
     try:

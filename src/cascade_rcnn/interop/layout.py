@@ -1,4 +1,4 @@
-"""What the three converters share: renaming tensors, laying them out anew, and what their shapes tell.
+"""Shared by the converters: renaming tensors, changing their layout, and inferring configs from their shapes.
 
 M classes · T stages · C channels of the pyramid · S bins a side
 """
@@ -27,7 +27,7 @@ from cascade_rcnn.interop.renaming import Layout, Names, State, number_of, renam
 from cascade_rcnn.models.build import build
 from cascade_rcnn.state_dicts import mismatch
 
-_FOREIGN = {  # what a tensor that has no place belongs to, by its name
+_FOREIGN = {  # the part that an unexpected tensor belongs to, by its name
     r"backbone\..*\.attn\.|backbone\.(bottom_up\.)?patch_embed": "a Swin or another vision transformer",
     r"backbone\.downsample_layers|depthwise_conv|\.gamma$": "a ConvNeXt",
 }
@@ -59,7 +59,7 @@ def our_names(origin: str, state: State, names: Names, ignored: str) -> tuple[Fa
 
 
 def skeleton(state: State, family: Family) -> ModelConfig:
-    """All that the shapes of tensors under our names tell about a model; the rest has its default value."""
+    """Infer the config from the shapes of tensors under our names; all other settings keep their defaults."""
     try:
         return _skeleton(state, family)
     except KeyError as error:
@@ -95,7 +95,7 @@ def _pyramid(state: State) -> FPNConfig | SimplePyramidConfig:
 
 
 def parts(skeleton: ModelConfig) -> tuple[FPNConfig | SimplePyramidConfig, ConvFCHeadConfig]:
-    """Its pyramid and box head, of the kinds that the converters know."""
+    """Return the pyramid and the box head, checked to be of the kinds that the converters know."""
     pyramid, head = skeleton.pyramid, skeleton.box_head
     assert isinstance(pyramid, FPNConfig | SimplePyramidConfig)
     assert isinstance(head, ConvFCHeadConfig)
@@ -103,7 +103,7 @@ def parts(skeleton: ModelConfig) -> tuple[FPNConfig | SimplePyramidConfig, ConvF
 
 
 def _box_head(state: State) -> tuple[ConvFCHeadConfig, int]:
-    """The head of a stage, and how many numbers its first fully connected layer reads."""
+    """Infer a stage's head, and the number of inputs of its first fully connected layer."""
     head = "roi_heads.heads.0."
     convs, fcs = (number_of(state, f"{head}{kind}{{}}.weight", first=1) for kind in ("conv", "fc"))
     reader = state[f"{head}fc1.weight" if fcs else f"{head}classifier.weight"]
@@ -119,7 +119,7 @@ def _box_head(state: State) -> tuple[ConvFCHeadConfig, int]:
 
 
 def fc1_in(weight: Tensor, config: ModelConfig) -> Tensor:
-    """The first layer's inputs from the peers' order (channel, bin row, bin column) to ours (row, column, channel)."""
+    """Reorder the first layer's inputs from the peers' (channel, bin row, bin column) to our (row, column, channel)."""
     side = config.roi_align.resolution
     if weight.shape[1] % side**2:
         return weight  # it fits no model, which `check` says
@@ -127,18 +127,18 @@ def fc1_in(weight: Tensor, config: ModelConfig) -> Tensor:
 
 
 def fc1_out(weight: Tensor, config: ModelConfig) -> Tensor:
-    """Inverse of `fc1_in`."""
+    """Invert `fc1_in`."""
     side = config.roi_align.resolution
     return weight.unflatten(1, (side, side, -1)).permute(0, 3, 1, 2).flatten(1)
 
 
 def background_first(classifier: Tensor) -> Tensor:
-    """Rows (M + 1, ...) from the peers' order, background last, to ours."""
+    """Move the background, last at the peers, to the first of the rows (M + 1, ...)."""
     return classifier.roll(1, dims=0)
 
 
 def background_last(classifier: Tensor) -> Tensor:
-    """Inverse of `background_first`."""
+    """Invert `background_first`."""
     return classifier.roll(-1, dims=0)
 
 
@@ -153,7 +153,7 @@ LAYOUT_OUT: Layout = {
 
 
 def check(state: State, config: ModelConfig) -> State:
-    """`state` (our names and layout), float32, if it is exactly what a model of this config holds.
+    """Return `state` (our names and layout) in float32 if it is exactly what a model of this config holds.
 
     Raises UserError with the first tensor that is missing, left over or of another shape.
     """

@@ -1,7 +1,7 @@
-"""detectron2's LazyConfig: what of it is read, what has to be as its own detectors have it, what does not matter.
+"""detectron2's LazyConfig: settings that are read, that must have the stock value, and that do not matter.
 
-What is not the backbone's is said under the names of a config.yaml, so that one table of those serves both forms. The
-settings of the backbone's body keep their own: "model.backbone.net.embed_dim".
+Settings get the names of a config.yaml, so that one table serves both forms. Only those of the backbone's body keep
+their own: "model.backbone.net.embed_dim".
 """
 
 from pathlib import Path
@@ -114,7 +114,7 @@ _KNOWN = Known(
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A LazyConfig file, with those it builds on, as {"MODEL.RPN.NMS_THRESH": 0.7, ...}. Raises UserError if unfit."""
+    """Read a LazyConfig and its bases as {"MODEL.RPN.NMS_THRESH": 0.7, ...}. Raises UserError if it is unsuitable."""
     values = lazy_files.read(path)
     model = values.get("model")
     if not isinstance(model, dict):
@@ -133,7 +133,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def _checked_body(body: Any, prefix: str) -> dict[str, Any]:
-    """The settings of the network below the pyramid, under their own names."""
+    """Return the settings of the network below the pyramid, under their own names."""
     flat = [(name, _plain(name, value)) for name, value in leaves(body)]
     kind = dict(flat).get("_target_")
     known = lazy_type(str(kind), f"{prefix}_target_").known
@@ -148,7 +148,7 @@ _PLURAL = {"box_heads": "box_head", "box_predictors": "box_predictor", "proposal
 
 
 def _singular(model: dict[str, Any]) -> dict[str, Any]:
-    """A cascade's settings under the names that those of a single stage have."""
+    """Rename a cascade's settings to the names that a single stage's have."""
     heads = model.get(_HEADS)
     if not isinstance(heads, dict):
         return model
@@ -156,14 +156,14 @@ def _singular(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain(name: str, value: Any) -> Any:
-    """A class without its module, which detectron2 may move; the name of a norm that is a function."""
+    """Strip the module, which detectron2 may move, off a class; name a norm that is a function."""
     if name.endswith("norm") and isinstance(value, str) and "NaiveSyncBatchNorm(" in value:
         return "naiveSyncBN"
     return value.rpartition(".")[2] if name.endswith("_target_") and isinstance(value, str) else value
 
 
 def _stages(model: dict[str, Any]) -> dict[str, Any]:
-    """The IoU and the box weights of each stage; all else has to be the same in all of them."""
+    """Return the IoU and box weights of each stage; all other settings must be the same in all stages."""
     heads = model.get(_HEADS)
     get = Settings(_singular(model))
     predictors, matchers = (get(f"{_HEADS}.{name}", {}) for name in ("box_predictor", "proposal_matcher"))
@@ -192,7 +192,7 @@ def _rpn(get: Settings) -> dict[str, Any]:
 
 
 def _data(get: Settings) -> dict[str, Any]:
-    """The sides that a test image is fitted into, and the data set, where the file says how images are loaded."""
+    """Return the test image size and the dataset if the file says how images are loaded."""
     square = get("model.backbone.square_pad", 0)
     found: dict[str, Any] = {"INPUT.MIN_SIZE_TEST": square, "INPUT.MAX_SIZE_TEST": square} if square else {}
     for step in get("dataloader.test.mapper.augmentations", []):

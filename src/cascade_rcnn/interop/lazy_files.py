@@ -1,4 +1,4 @@
-"""detectron2's LazyConfig files: Python whose calls, `L(FPN)(out_channels=256)`, are settings. None of them is run."""
+"""detectron2's LazyConfig files: Python in which calls, `L(FPN)(out_channels=256)`, are settings. Nothing is run."""
 
 import ast
 import json
@@ -14,13 +14,13 @@ from cascade_rcnn.interop.python_values import Budget, Foreign, Tree, get, tree
 _LAZY_CALL = ("detectron2.config.LazyCall", "detectron2.config.lazy.LazyCall")
 _GET_CONFIG = ("detectron2.model_zoo.get_config", "detectron2.model_zoo.model_zoo.get_config")
 _CREATE = "omegaconf.OmegaConf.create"
-_TRAINING = ("common/train.py", "common/optim.py", "common/coco_schedule.py")  # how it was trained, which is not read
+_TRAINING = ("common/train.py", "common/optim.py", "common/coco_schedule.py")  # training settings, which are not read
 _DEEPEST = 20  # files in a chain, and references to references
 _A_FILE = 500  # of the budget
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What a LazyConfig file says by name, with the files that it builds on.
+    """Read the names that a LazyConfig file and its bases define.
 
     A call is a dict of its arguments with the class's dotted name as `_target_`, as detectron2's `LazyConfig.save`
     writes it. Raises UserError, in one line, where that does not follow from the texts alone.
@@ -39,7 +39,7 @@ class _Files:
     budget: Budget = field(default_factory=Budget)
 
     def read(self, path: Path, chain: tuple[Path, ...]) -> Tree:
-        """The settings of a file; `chain` are those that build on it."""
+        """Read the settings of a file; `chain` holds the files that build on it."""
         path = path.resolve() if chain else path
         if path in (file.resolve() for file in chain) or len(chain) > _DEEPEST:
             raise UserError(f"{chain[0]}: builds on itself, by way of {path.name}")
@@ -77,23 +77,23 @@ class _Files:
             raise UserError(f"{path}: {error}; a LazyConfig is read here, not run") from None
 
     def stock(self, name: str, path: Path) -> Any:
-        """What one of detectron2's own files says, where that is known."""
+        """Return what one of detectron2's own files says, if that is known."""
         known = json.loads(LAZY_CONFIGS.read_bytes())
         if name in known:
             return tree(known[name], self.budget)
         if name in _TRAINING:
             return Foreign(name)
-        raise UserError(f"{path}: builds on {name}, which is not there; put it where it says")
+        raise UserError(f"{path}: builds on {name}, which does not exist; put it there")
 
 
 def _beside(path: Path, name: str) -> Path | None:
-    """A file of detectron2's own configs, in a folder that the asking file is in or in `configs` there."""
+    """Find one of detectron2's own configs in a parent folder of the asking file, or in `configs` there."""
     files = (file for folder in path.resolve().parents for file in (folder / name, folder / "configs" / name))
     return next((file for file in files if file.is_file()), None)
 
 
 def resolved(root: dict[str, Any], budget: Budget) -> dict[str, Any]:
-    """Settings whose references, "${..num_classes}", are what they refer to.
+    """Replace references, such as "${..num_classes}", by what they refer to.
 
     Raises ValueError for one to nothing in `model` or `dataloader`; other names are left out then.
     """

@@ -1,4 +1,4 @@
-"""mmdetection's checkpoints (2.x and 3.x): its names and its config file."""
+"""Conversion of mmdetection's checkpoints (2.x and 3.x): tensor names and config files."""
 
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ IGNORED = rf"{MASK}|.*\.(num_batches_tracked|relative_position_index)$|data_prep
 def read_settings(
     config: Path | None, meta: dict[str, Any], stock: Stock = nothing
 ) -> tuple[Settings | None, list[str]]:
-    """The settings of a config file, or else those in the checkpoint itself; None without either. And notes."""
+    """Return the settings of a config file, else those in the checkpoint, else None; and notes on what is assumed."""
     text = meta.get("cfg", meta.get("config"))
     if config is not None:
         settings, notes = read_config(config, stock)
@@ -69,7 +69,7 @@ def read_settings(
 
 
 def to_config(skeleton: ModelConfig, settings: Settings | None) -> ModelConfig:
-    """What the shapes tell, completed by a config (None: the stock settings of mmdet's 1x schedules)."""
+    """Complete what the tensor shapes tell with a config (None: the stock settings of mmdet's 1x schedules)."""
     get = settings or Settings({})
     backbone = backbones.of_config("mmdet", skeleton.backbone)
     pyramid, box_head = layout.parts(skeleton)
@@ -110,7 +110,7 @@ _ANCHORS_BY_BORDER = {0: "inside", -1: "centre-inside"}  # by allowed_border
 
 
 def _categories(skeleton: ModelConfig, settings: Settings | None) -> tuple[Category, ...]:
-    """By the names in the checkpoint or config, or else by the data set's type."""
+    """Return the classes named in the checkpoint or config, else those of the dataset's type."""
     if settings is None:
         return categories.of_dataset("coco", skeleton.num_classes) or skeleton.categories
     paths = ("classes", "metainfo.classes", "train_dataloader.dataset.metainfo.classes", "data.train.classes")
@@ -121,7 +121,7 @@ def _categories(skeleton: ModelConfig, settings: Settings | None) -> tuple[Categ
 
 
 def _rcnn(get: Settings, t: int, key: str, default: Any) -> Any:
-    """A training setting of stage t: train_cfg.rcnn is a list with several stages, a dict with one."""
+    """Return a training setting of stage t: train_cfg.rcnn is a list with several stages, a dict with one."""
     return get(f"model.train_cfg.rcnn.{t}.{key}", get(f"model.train_cfg.rcnn.{key}", default))
 
 
@@ -140,7 +140,7 @@ def _stage(t: int, number: int, get: Settings) -> StageConfig:
 
 
 def _box_loss(loss: dict[str, Any] | None, default: float) -> BoxLossConfig:
-    """Of a loss_bbox: L1, smooth L1 (`default`: its beta where there is none), or of decoded boxes."""
+    """Convert a loss_bbox: L1, smooth L1 (`default`: the beta if it has none), or a loss on decoded boxes."""
     if loss is None:
         return SmoothL1Config(beta=default)
     weight, kind = float(loss.get("loss_weight", 1.0)), loss.get("type")
@@ -154,7 +154,7 @@ def _box_loss(loss: dict[str, Any] | None, default: float) -> BoxLossConfig:
 
 
 def _preprocess(get: Settings) -> PreprocessConfig:
-    """`model.data_preprocessor` (3.x), or the test pipeline's Normalize or `img_norm_cfg` (2.x); and its Resize."""
+    """Convert `model.data_preprocessor` (3.x), or the pipeline's Normalize or `img_norm_cfg` (2.x), and Resize."""
     normalize = next((step for step in pipeline(get) if step.get("type") == "Normalize" and "mean" in step), None)
     norm = get("model.data_preprocessor", normalize or get("img_norm_cfg", {}))
     rgb = norm.get("bgr_to_rgb", norm.get("to_rgb", True))
@@ -204,7 +204,7 @@ def _or(value: Any, default: Any) -> Any:
 
 
 def convert(state: State, settings: Settings | None) -> tuple[ModelConfig, State]:
-    """mmdet's state dict and settings -> our config and state dict."""
+    """Convert mmdet's state dict and settings to a config and state dict of ours."""
     family, ours = layout.our_names("mmdet", state, NAMES, IGNORED)
     config = to_config(layout.skeleton(ours, family), settings)
     changes = {**layout.LAYOUT_IN, **family.peers["mmdet"].layout_in}

@@ -1,4 +1,4 @@
-"""mmdetection's config.py (2.x and 3.x): what of it is read, what has to be as its own detectors have it, what not."""
+"""mmdetection's config.py (2.x and 3.x): settings that are read, that must have the stock value, that do not matter."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,7 +127,7 @@ _KNOWN = Known(
 
 
 def read_config(path: Path, stock: mmdet_files.Stock = mmdet_files.nothing) -> tuple[Settings, list[str]]:
-    """A config.py with what it builds on, which is read and never run; and notes on what it was taken from.
+    """Read a config.py and its bases without running them, with notes on where settings come from.
 
     Raises UserError where that does not do.
     """
@@ -136,12 +136,12 @@ def read_config(path: Path, stock: mmdet_files.Stock = mmdet_files.nothing) -> t
 
 
 def parse_config(text: str, where: str) -> Settings:
-    """A config's text; `where` names it in errors."""
+    """Parse the text of a config; `where` names it in errors."""
     return check(mmdet_files.read_text(text, where), where)
 
 
 def check(values: dict[str, Any], where: str) -> Settings:
-    """Settings by name, once they have been looked through for what would be lost."""
+    """Return the settings by name, checked for anything that would be lost."""
     if not isinstance(values.get("model"), dict):
         raise UserError(f"{where}: has no `model`; give the config of a detector")
     for key in ("train_cfg", "test_cfg"):  # outside `model` in 2.x's first versions
@@ -158,7 +158,7 @@ def check(values: dict[str, Any], where: str) -> Settings:
 
 
 def _check_known(model: dict[str, Any], where: str) -> None:
-    """What the model is comes first, then its backbone, then the rest."""
+    """Check the kind of model first, then its backbone, then the rest."""
     backbone = model.get("backbone")
     _KNOWN.check([("model.type", model.get("type"))], where)
     if isinstance(backbone, dict):
@@ -171,7 +171,7 @@ def _check_known(model: dict[str, Any], where: str) -> None:
 
 
 def _check_together(get: Settings) -> None:
-    """What converts in one combination only."""
+    """Check settings that convert in one combination only."""
     strides = get("model.rpn_head.anchor_generator.strides", _STRIDES)
     if list(strides) != _STRIDES[: len(strides)]:
         raise UserError(f"model.rpn_head.anchor_generator.strides is {strides}; {_STRIDES} converts")
@@ -199,7 +199,7 @@ def _check_together(get: Settings) -> None:
 
 
 def _check_box_losses(get: Settings) -> None:
-    """One loss for all stages; on decoded boxes where, and only where, it is one of them."""
+    """Check that all stages have the same loss, and that `reg_decoded_bbox` fits it."""
     heads = get("model.roi_head.bbox_head", {})
     heads = [Settings(head) for head in (heads if isinstance(heads, list) else [heads])]
     losses = [head("loss_bbox") for head in heads]
@@ -215,13 +215,13 @@ def _check_box_losses(get: Settings) -> None:
 
 
 def _stages(rcnn: Any) -> list[Settings]:
-    """The training settings of each stage: a list with several stages, a dict with one."""
+    """Return the training settings of each stage: a list with several stages, a dict with one."""
     parts = rcnn if isinstance(rcnn, list) else [rcnn]
     return [Settings(part) for part in parts if isinstance(part, dict) and part]
 
 
 def proposals(get: Settings, part: str) -> dict[str, Any]:
-    """What `train_cfg.rpn_proposal` or `test_cfg.rpn` says of proposals, by any version's names; else None."""
+    """Return a setting of `train_cfg.rpn_proposal` or `test_cfg.rpn` by any version's names; else None."""
     names = {
         "pre_nms": ("nms_pre",),
         "post_nms": ("max_per_img", "max_num"),
@@ -233,7 +233,7 @@ def proposals(get: Settings, part: str) -> dict[str, Any]:
 
 
 def pipeline(get: Settings) -> list[dict[str, Any]]:
-    """The steps of the test pipeline, one after the other, those inside others too."""
+    """List the steps of the test pipeline in order, nested ones included."""
     places = ("test_dataloader.dataset.pipeline", "test_pipeline", "data.test.pipeline")
     steps = next((get(name) for name in places if isinstance(get(name), list)), [])
     return [inner for step in steps for inner in _flat(step)]
@@ -247,7 +247,7 @@ def _flat(step: Any) -> Iterator[dict[str, Any]]:
 
 
 def scale(get: Settings) -> tuple[int, int]:
-    """The two sides that the test pipeline fits an image into. Raises UserError where it does anything else."""
+    """Return the sides that the test pipeline fits an image into. Raises UserError if it does anything else."""
     found = (1333, 800)
     for step in reversed(pipeline(get)):
         sides = step.get("scale", step.get("img_scale"))

@@ -1,4 +1,4 @@
-"""mmdetection's config files with all that they build on: `_base_`, or `with read_base()`. None of them is run."""
+"""mmdetection's config files and their bases: `_base_`, or `with read_base()`. Nothing is run."""
 
 import ast
 from collections.abc import Callable
@@ -17,12 +17,12 @@ _A_FILE = 500  # of the budget
 
 
 def nothing(name: str) -> dict[str, Any] | None:
-    """Of a table that is not there."""
+    """Return None: there are no published detectors to look up."""
     del name
 
 
 def read(path: Path, stock: Stock = nothing) -> tuple[dict[str, Any], list[str]]:
-    """The settings of a config file by name, and notes on what they were taken from.
+    """Read the settings of a config file by name, and notes on where they come from.
 
     What it builds on is read from the files beside it or, where one is not there, taken from the published detectors.
     Raises UserError, in one line, where the settings do not follow from the text alone.
@@ -32,7 +32,7 @@ def read(path: Path, stock: Stock = nothing) -> tuple[dict[str, Any], list[str]]
 
 
 def read_text(text: str, where: str) -> dict[str, Any]:
-    """The settings of a text that builds on nothing; `where` names it in errors."""
+    """Parse a text that has no base; `where` names it in errors."""
     try:
         statements = parse(text)
         if _bases(statements):
@@ -49,7 +49,7 @@ class _Files:
     notes: list[str] = field(default_factory=list)
 
     def read(self, path: Path, chain: tuple[Path, ...]) -> Tree:
-        """A file with what it builds on; `chain` are those that build on it."""
+        """Read a file and its bases; `chain` holds the files that build on it."""
         path = path.resolve() if chain else path
         if path in (file.resolve() for file in chain) or len(chain) > _DEEPEST:
             raise UserError(f"{chain[0]}: builds on itself, by way of {path.name}; {_FLAT}")
@@ -74,7 +74,7 @@ class _Files:
             raise UserError(f"{path}: {error}; {_FLAT}") from None
 
     def take(self, statements: list[ast.stmt], names: dict[str, Any], path: Path, chain: tuple[Path, ...]) -> Tree:
-        """What a file's own statements say."""
+        """Read what a file's own statements set."""
 
         def bring(statement: ast.ImportFrom) -> dict[str, Any]:
             module = (statement.module or "").replace(".", "/")
@@ -86,17 +86,17 @@ class _Files:
         return Tree({name: x for name, x in found.items() if not isinstance(x, Foreign) or x.call is not None})
 
     def base(self, path: Path, name: str, chain: tuple[Path, ...]) -> Tree:
-        """What a file builds on: another file or, where that is not there, a published detector's settings."""
+        """Read a base: another file or, if that is missing, a published detector's settings."""
         file = path.parent / name
         if file.is_file():
             return self.read(file, (*chain, path))
         known = self.published(PurePosixPath(name))
         if known is None:
-            raise UserError(f"{path}: builds on {name}, which is not there; put it where it says, or {_FLAT}")
+            raise UserError(f"{path}: builds on {name}, which does not exist; put it there, or {_FLAT}")
         return tree(known, self.budget)
 
     def published(self, base: PurePosixPath) -> dict[str, Any] | None:
-        """What a file of mmdetection's own says about a detector, as far as that is published."""
+        """Return what one of mmdetection's own files says about a detector, if it is known."""
         if base.parent.name == "schedules" or base.stem == "default_runtime":
             return {}
         if base.parent.name == "datasets" and base.stem in ("coco_detection", "coco_instance"):
@@ -107,11 +107,11 @@ class _Files:
         else:
             settings = self.stock(base.stem)
         if settings:
-            self.notes.append(f"{base} is not there; the settings of the published detector are taken")
+            self.notes.append(f"{base} does not exist; the settings of the published detector are taken")
         return settings
 
     def call(self, function: Foreign, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        """A copy where one is asked for; else a name."""
+        """Return a copy for a call to `copy.deepcopy` or `copy.copy`; else the call by name."""
         if function.name in ("copy.deepcopy", "copy.copy") and len(args) == 1:
             return tree(args[0], self.budget)
         return Foreign(function.name, {"type": function.name, "args": args, **kwargs})
@@ -125,7 +125,7 @@ def _is_base(statement: ast.stmt) -> bool:
 
 
 def _bases(statements: list[ast.stmt]) -> list[str]:
-    """The names of the files in `_base_`."""
+    """List the names of the files in `_base_`."""
     first = next((s for s in statements if isinstance(s, ast.Assign) and _is_base(s)), None)
     if first is None:
         return []
@@ -137,5 +137,5 @@ def _bases(statements: list[ast.stmt]) -> list[str]:
 
 
 def _last(name: str) -> str:
-    """The type that registries know a class by."""
+    """Return the type under which registries know a class."""
     return name.rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""Normalisation layers as the peers name them."""
+"""The peers' names of normalisation layers."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ def mmdet_norm(seen: NormConfig | None, layer: dict[str, Any] | None) -> NormCon
 
 
 def mmdet_fixed(norm: NormConfig, get: Settings) -> NormConfig:
-    """What mmdetection's `norm_eval` makes of a backbone's batch normalisation: statistics that stay."""
+    """Fix the statistics of a backbone's batch normalisation, as mmdetection's `norm_eval` does."""
     if norm.kind == "group" or not get("model.backbone.norm_eval", True):
         return norm
     return replace(norm, kind="affine" if get("model.backbone.norm_cfg.requires_grad", True) else "frozen")

@@ -1,4 +1,4 @@
-"""Reads a config that is written as Python, without running it: its statements, one after the other."""
+"""Reader of configs written as Python, without running them: statements."""
 
 import ast
 import warnings
@@ -32,7 +32,7 @@ class Settings:
 
 
 def parse(text: str) -> list[ast.stmt]:
-    """The statements of a text. Raises ValueError where it is no Python, or too much of it."""
+    """Parse a text into statements. Raises ValueError if it is not Python, or too long."""
     if len(text) > _LONGEST:
         raise ValueError(f"is longer than {_LONGEST} characters")
     try:
@@ -46,7 +46,7 @@ def parse(text: str) -> list[ast.stmt]:
 
 @dataclass(frozen=True)
 class Reader:
-    """Takes in the statements of one file."""
+    """Evaluates the statements of one file."""
 
     scope: Scope
     bring: Callable[[ast.ImportFrom], Any]  # the names of another config
@@ -99,7 +99,7 @@ class Reader:
             case ast.With(items=[ast.withitem(context_expr=ast.Call(func=ast.Name(id="read_base")))], body=body):
                 for inner in body:
                     if not isinstance(inner, ast.ImportFrom):
-                        raise ValueError(f"line {inner.lineno} is no 'from ... import', which read_base() is for")
+                        raise ValueError(f"line {inner.lineno} is not a 'from ... import', which read_base() is for")
                     self._bring(inner)
             case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
                 scope.names[name] = Foreign(name)
@@ -145,7 +145,7 @@ def read_statements(
     relative: bool = False,
     deep: bool = True,
 ) -> Tree:
-    """The names that statements make beyond those given, by value."""
+    """Evaluate statements and return the names that they define beyond those given."""
     scope = Scope(dict(names), budget, call, deep)
     Reader(scope, bring, relative).run(statements)
     found = {name: value for name, value in scope.names.items() if name not in names and not name.startswith("__")}
@@ -156,7 +156,7 @@ def read_statements(
 
 
 def described(value: Any, name: Callable[[str], str]) -> Any:
-    """Plain values: what is foreign becomes its name, a call of it a dict of its arguments."""
+    """Convert to plain values: a foreign object becomes its name, a call of one a dict of its arguments."""
     if isinstance(value, Foreign):
         return Name(name(value.name)) if value.call is None else described(value.call, name)
     if isinstance(value, dict):
@@ -165,7 +165,7 @@ def described(value: Any, name: Callable[[str], str]) -> Any:
 
 
 def _acts(value: Any) -> bool:
-    """Whether a statement's value is the call of something foreign with settings, which it may change."""
+    """Tell whether a statement calls something foreign with settings, which it may change."""
     return any(
         isinstance(x, Foreign)
         and x.call is not None

@@ -1,7 +1,7 @@
-"""What expressions of a config that is written as Python stand for.
+"""Reader of configs written as Python, without running them: expressions.
 
-Nothing is run: constants, containers, arithmetic, comprehensions and a few functions and methods of Python's own types
-are computed here; what is imported or defined stays a name. A budget bounds the work and what comes of it.
+Constants, containers, arithmetic, comprehensions and a few functions and methods of Python's own types are computed
+here; anything imported or defined stays a name. A budget bounds time and memory.
 """
 
 import ast
@@ -15,15 +15,15 @@ from cascade_rcnn.interop.python_values import LIMIT, Budget, Foreign, Tree, get
 
 @dataclass(frozen=True)
 class Scope:
-    """The names so far, and how what a config imports behaves."""
+    """The names defined so far, and how imported objects behave."""
 
     names: dict[str, Any]
     budget: Budget
-    call: Callable[[Foreign, list[Any], dict[str, Any]], Any]  # what a call of something foreign stands for
+    call: Callable[[Foreign, list[Any], dict[str, Any]], Any]  # the value of a call to a foreign object
     deep: bool  # whether `update` of shared settings goes into nested ones, as mmengine's does
 
     def value(self, node: ast.expr) -> Any:
-        """The value of an expression. Raises ValueError for what is not plain, and whatever its operators raise."""
+        """Evaluate an expression. Raises ValueError if it is not plain, and whatever its operators raise."""
         self.budget.spend(1)
         match node:
             case ast.Constant(value=constant):
@@ -59,10 +59,10 @@ class Scope:
                 return self.value(part)
             case ast.Lambda():
                 return Foreign(ast.unparse(node))
-        raise ValueError(f"line {node.lineno} holds '{_shown(node)}', which is no plain value")
+        raise ValueError(f"line {node.lineno} holds '{_shown(node)}', which is not a plain value")
 
     def arithmetic(self, op: ast.operator, left: Any, right: Any) -> Any:
-        """Of two numbers, or the sum or multiple of lists and texts; with something foreign it is foreign."""
+        """Compute with two numbers, or add or repeat lists and texts; with a foreign operand the result is foreign."""
         if isinstance(left, Foreign) or isinstance(right, Foreign):
             return Foreign(f"{type(op).__name__}({kind(left)}, {kind(right)})")
         if isinstance(op, ast.Mult) and isinstance(right, list | str):
@@ -103,20 +103,20 @@ class Scope:
             raise ValueError(f"sets '{key}' in {kind(owner)}")
 
     def sequence(self, node: ast.expr) -> list[Any]:
-        """What a loop goes through: a list's or text's parts, or a dict's keys."""
+        """Return what a loop iterates over: the parts of a list or text, or the keys of a dict."""
         return list(_sequence(self.value(node)))
 
     def _bounded(self, value: Any) -> Any:
-        """The value, where it is of a size and type that a config may have."""
+        """Return the value if its size and type are ones that a config may have."""
         if isinstance(value, int) and abs(value) >= 2**64:
             raise ValueError("makes a number of more than 64 bits")
         if isinstance(value, complex | bytes) or value is ...:
-            raise ValueError(f"holds {str(value)[:60]}, which is no plain value")
+            raise ValueError(f"holds {str(value)[:60]}, which is not a plain value")
         self.budget.spend(len(value) if isinstance(value, list | str | dict) else 0)
         return value
 
     def _items(self, nodes: list[ast.expr]) -> list[Any]:
-        """Of a list, tuple or set, which are all lists here."""
+        """Evaluate the items of a list, tuple or set, all of which become lists."""
         found: list[Any] = []
         for node in nodes:
             if isinstance(node, ast.Starred):
@@ -132,7 +132,7 @@ class Scope:
         return found
 
     def _spread(self, node: ast.expr) -> dict[Any, Any]:
-        """What ** takes apart."""
+        """Return what ** unpacks."""
         value = self.value(node)
         if not isinstance(value, dict):
             raise ValueError(f"line {node.lineno} takes '{_shown(node)}' for a dict")
@@ -153,11 +153,11 @@ class Scope:
         else:
             target = self.value(function)
         if not isinstance(target, Foreign):
-            raise ValueError(f"line {node.lineno} calls '{_shown(function)}', which is no function")
+            raise ValueError(f"line {node.lineno} calls '{_shown(function)}', which is not a function")
         return self.call(target, args, kwargs)
 
     def _method(self, owner: Any, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        """One of a dict's or list's own methods."""
+        """Call a method of a dict or list."""
         if name == "update":
             self._update(owner, dict(*args, **kwargs))
         elif name == "merge" and isinstance(owner, Tree):
@@ -179,7 +179,7 @@ class Scope:
                 self.put(owner, key, value)
 
     def _each(self, generators: list[ast.comprehension], element: Callable[[], Any]) -> list[Any]:
-        """The elements of a comprehension. What its variables hide is there again afterwards."""
+        """Yield for each element of a comprehension; names hidden by its variables are restored afterwards."""
         hidden, found = dict(self.names), []
 
         def nest(loops: list[ast.comprehension]) -> None:
@@ -209,14 +209,14 @@ def _number(value: Any) -> int | float:
 
 
 def _text(value: Any) -> str:
-    """What an f-string writes for a value."""
+    """Format a value as an f-string does."""
     if not isinstance(value, str | int | float | None):
         raise ValueError("writes more than text and numbers into a text")
     return str(value)
 
 
 def _sequence(value: Any) -> Any:
-    """What can be gone through: a list or text, or a dict, which is its keys."""
+    """Return an iterable: a list or text, or the keys of a dict."""
     if not isinstance(value, list | str | dict):
         raise ValueError(f"goes through {kind(value)}")
     return value

@@ -1,4 +1,4 @@
-"""The values in a config that is written as Python: settings, what is imported, and how much there may be."""
+"""Values in configs written as Python: settings, foreign objects, and a limit on their number."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,55 +8,55 @@ LIMIT = 400_000  # values in a config with all that it builds on; the largest on
 
 
 class Budget:
-    """Counts what is computed, over all files of one config."""
+    """Counts the values computed, over all files of one config."""
 
     def __init__(self) -> None:
         self.left = LIMIT
 
     def spend(self, number: int) -> None:
-        """Raises ValueError once too much is spent."""
+        """Count `number` values. Raises ValueError if there are too many."""
         self.left -= number
         if self.left < 0:
             raise ValueError("makes more values than any config needs")
 
 
 class Tree(dict[Any, Any]):
-    """Settings that several files of a config share: what is set in them is copied."""
+    """Settings shared by several files of a config: copied on change."""
 
     def copy(self) -> "Tree":
-        """One whose parts are the same."""
+        """Return a shallow copy."""
         return Tree(self)
 
 
 @dataclass(frozen=True)
 class Foreign:
-    """What is imported or defined: known by its dotted name; or what a call of it gives, known by the call."""
+    """An imported or defined object, known by its dotted name; or the result of calling it, known by the call."""
 
     name: str
     call: dict[str, Any] | None = None
 
     def attribute(self, name: str) -> "Foreign":
-        """What it holds under a name."""
+        """Return the foreign object under a name of this one."""
         return Foreign(f"{self.name}.{name}" if self.call is None else f"{self.name}().{name}")
 
 
 class Name(str):
-    """What stands in settings for something foreign."""
+    """The name of a foreign object, in settings."""
 
 
 def get(owner: Any, key: Any) -> Any:
-    """The part of a value that an attribute or index names."""
+    """Return the part of a value that an attribute or index names."""
     if isinstance(owner, Foreign):
         return owner.attribute(str(key))
     if isinstance(owner, dict) and key_of(key) in owner:
         return owner[key]
     if isinstance(owner, list | str) and isinstance(key, int):
         return owner[key]
-    raise ValueError(f"asks for '{key}', which is not there")
+    raise ValueError(f"asks for '{key}', which does not exist")
 
 
 def tree(value: Any, budget: Budget) -> Any:
-    """A copy whose dicts are trees, and shared with nothing."""
+    """Copy a value, with its dicts as trees, sharing nothing."""
     budget.spend(1)
     if isinstance(value, dict):
         return Tree({key: tree(item, budget) for key, item in value.items()})
@@ -64,7 +64,7 @@ def tree(value: Any, budget: Budget) -> Any:
 
 
 def merge(changes: Mapping[Any, Any], base: Mapping[Any, Any]) -> Tree:
-    """Settings with changes, dicts within dicts; one that says `_delete_=True` replaces what was there."""
+    """Merge changes into settings, nested dicts included; a dict with `_delete_=True` replaces what was there."""
     merged = Tree(base)
     for key, value in changes.items():
         if isinstance(value, dict):
@@ -77,14 +77,14 @@ def merge(changes: Mapping[Any, Any], base: Mapping[Any, Any]) -> Tree:
 
 
 def key_of(value: Any) -> Any:
-    """A dict's key: text, or a number."""
+    """Return a valid dict key: text or a number."""
     if not isinstance(value, str | int | float | None):
         raise ValueError(f"has {kind(value)} for a key")
     return value
 
 
 def kind(value: Any) -> str:
-    """A value as an error names it; what holds others may be too large to be written."""
+    """Describe a value for an error message; containers, which may be large, by their type."""
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "a dict"
     return f"'{value.name[:60]}'" if isinstance(value, Foreign) else repr(value)[:60]

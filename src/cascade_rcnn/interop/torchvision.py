@@ -49,7 +49,7 @@ _LOSS = SmoothL1Config(beta=1 / 9)
 
 
 def read_settings(config: Path | None, meta: dict[str, Any], stock: Stock = nothing) -> tuple[None, list[str]]:
-    """Nothing: torchvision has no config files. Raises UserError where one is given."""
+    """Return no settings: torchvision has no config files. Raises UserError if one is given."""
     if config is not None:
         raise UserError("torchvision has no config files; leave --config out")
     return None, []

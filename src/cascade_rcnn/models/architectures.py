@@ -1,6 +1,6 @@
 """The architectures by name.
 
-A name is a method of Figure 3 with a family of section 5.1.1 and its backbone.
+A name combines a method of Figure 3 with a baseline of section 5.1.1 and its backbone.
 """
 
 import fnmatch
@@ -37,7 +37,7 @@ Method = Literal["cascade", "iterative", "integral"]
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """What the models of one baseline have in common: the defaults of `ModelOptions`."""
+    """Defaults of `ModelOptions` shared by the models of one baseline."""
 
     names: dict[str, str]  # method of `METHODS` -> pattern of the model's name
     backbones: dict[str, BackboneConfig]
@@ -155,7 +155,7 @@ _OF_TIMM = "timm/"
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """The names that `create_model` knows and that match a pattern, as of files: `*` stands for anything.
+    """List the names that `create_model` knows and that match a pattern, as of files: `*` stands for anything.
 
     With the option `backbone`, there are also those without one, such as cascade_rcnn_fpn.
 
@@ -166,7 +166,7 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def sibling(name: str, method: str) -> str:
-    """The model of the same baseline and backbone by another method: faster_rcnn, cascade_rcnn, integral_loss, ..."""
+    """Return the model with the same baseline and backbone by another method: faster_rcnn, cascade_rcnn, ..."""
     if name in _WITHOUT_BACKBONE:
         return next(other for other, (_, of) in _WITHOUT_BACKBONE.items() if of == method)
     family, _, backbone = _find(name)
@@ -183,7 +183,7 @@ def _find(name: str) -> tuple[Family, str, BackboneConfig]:
 
 
 def choose(name: str, backbone: str | OwnBackboneConfig | None) -> tuple[str, Family, str, BackboneConfig]:
-    """The model of a name, with another backbone than the name says where one is given."""
+    """Return the architecture of a name, with `backbone` in place of the name's own if it is given."""
     if backbone is None:
         return (name, *_find(name))
     family, method = _WITHOUT_BACKBONE.get(name) or _find(name)[:2]

@@ -1,4 +1,4 @@
-"""The only composer: a config -> a detector. A new inhabitant of a seam is one line in one of the tables."""
+"""From a config to a detector. A new backbone, head, loss or pyramid is one line in one of the tables."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -105,9 +105,9 @@ BOX_LOSSES: dict[type, Callable[[Any], Any]] = {SmoothL1Config: SmoothL1Loss, Io
 
 
 def build(config: ModelConfig, own: Backbone | None = None) -> Detector:
-    """The detector of a config, with random weights, in channels_last memory.
+    """Build the detector of a config, with random weights, in channels_last memory.
 
-    `own` is the backbone where the config says that it is the user's, and keeps its weights.
+    `own` is the user's backbone if the config asks for one; it keeps its weights.
 
     >>> config = load("starter").config
     >>> build(config).class_names
@@ -126,7 +126,7 @@ def build(config: ModelConfig, own: Backbone | None = None) -> Detector:
 
 
 def build_backbone(config: BackboneConfig, own: Backbone | None = None) -> Any:
-    """The backbone of a config, its first layers frozen as the config says."""
+    """Build the backbone of a config, with its first layers frozen as the config says."""
     backbone = _checked(config, own) if isinstance(config, OwnBackboneConfig) else BACKBONES[type(config)](config)
     if config.frozen_stages > 0:
         for layer in layers(backbone, config)[: config.frozen_stages]:
@@ -148,7 +148,7 @@ def _checked(config: OwnBackboneConfig, own: Any) -> Any:
 
 
 def layers(backbone: Any, config: BackboneConfig) -> Sequence[nn.Module]:
-    """The layers of a backbone. Raises UserError where it names none, or fewer than are frozen."""
+    """Return the layers of a backbone. Raises UserError if it has none, or fewer than are to be frozen."""
     if not hasattr(backbone, "layers"):
         raise UserError(f"{config.label}: it has no layers() that say what can be frozen; leave trainable_layers out")
     found = backbone.layers()
@@ -163,7 +163,7 @@ def _box_loss(config: Any) -> Any:
 
 
 def _roi_heads(config: ModelConfig, pyramid: Pyramid) -> Cascade:
-    """Figure 3: (a) and (d) the cascade, (b) iterative bbox, (c) the integral loss."""
+    """Build one of Figure 3: (a) and (d) the cascade, (b) iterative bbox, (c) the integral loss."""
     head, lay_out = BOX_HEADS[type(config.box_head)](config, pyramid)
     common = (_box_loss(config.box_loss), config.semantics, config.sampling, config.inference, lay_out)
     if config.method == "iterative":

@@ -78,7 +78,7 @@ def load(
 
 
 def _built(config: ModelConfig, path: str | Path, backbone: Backbone | None) -> Detector:
-    """The detector of the config in a file. Raises UserError where there can be none, such as one beyond all memory."""
+    """Build the detector of a file's config. Raises UserError if that is impossible, as when it exceeds all memory."""
     if backbone is not None and not isinstance(config.backbone, OwnBackboneConfig):
         raise UserError(f"{path}: its backbone is a {config.backbone.label}; leave out backbone=")
     if backbone is None and isinstance(config.backbone, OwnBackboneConfig):

@@ -1,4 +1,4 @@
-"""What an architecture's name and options amount to: a config."""
+"""From an architecture's name and options to a config."""
 
 from dataclasses import replace as replace_options
 from typing import Any
@@ -38,7 +38,7 @@ from cascade_rcnn.protocols import Backbone
 def model_config(
     name: str, categories: tuple[Category, ...], options: ModelOptions, *, pretrained: bool, own: Backbone | None = None
 ) -> ModelConfig:
-    """The config of a named architecture with these options; `own` is a backbone that the user has made."""
+    """Make the config of a named architecture with these options; `own` describes a backbone module of the user's."""
     given = options.backbone if own is None else _described(own)
     name, family, method, backbone = choose(name, given)
     preset = find_preset(options.semantics)
@@ -177,7 +177,7 @@ def _box_loss(preset: Preset, options: ModelOptions) -> BoxLossConfig:
 
 
 def _rpn(family: Family, preset: Preset, options: ModelOptions, *, several: bool) -> RPNConfig:
-    """As the preset has it on a pyramid; without one, there is but one level, and the family says how many boxes."""
+    """Make the RPN's config: the preset's with a pyramid; with a single level, the family decides on the proposals."""
     pyramid = not isinstance(family.pyramid, SingleScaleConfig)
     sizes = _anchor_sizes(preset.rpn_levels, options) if pyramid else (options.anchor_sizes or (64, 128, 256, 512),)
     return replace(
@@ -198,7 +198,7 @@ def _anchor_sizes(levels: int, options: ModelOptions) -> tuple[int | tuple[int, 
 
 
 def _proposals(family: Family, preset: Preset, options: ModelOptions, several: bool) -> dict[str, int]:
-    """How many boxes enter NMS and leave it: by the user's number, the family's, or the preset's."""
+    """Return how many boxes enter and leave NMS: the user's number, the family's, or the preset's."""
     number = options.proposals
     if number is None:
         return family.proposals or ({"post_nms_train": preset.cascade_proposals} if several else {})

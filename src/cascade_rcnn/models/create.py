@@ -1,4 +1,4 @@
-"""Detectors by name, or from weights: `create_model`."""
+"""`create_model`: a detector by name, or from weights."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -34,7 +34,7 @@ def create_model(
     weights batch norm is frozen, and of a ResNet or VGG the stem and the first layer. `options` are the fields of
     `ModelOptions`. Raises UserError for a name or option that does not exist, with the nearest that does.
 
-    `backbone` takes the place of the one that the name says, which may then be left out ("cascade_rcnn_fpn"): a name,
+    `backbone` replaces that of the name, which may then omit it ("cascade_rcnn_fpn"): a name,
     "timm/NAME" for a network of timm, or a module of your own as `protocols.Backbone` has it.
 
     `weights` is a whole detector to fine-tune instead, a checkpoint or a name as `load` takes them: it gives the

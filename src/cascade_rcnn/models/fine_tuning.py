@@ -1,4 +1,4 @@
-"""Fine-tuning on other classes: the weights of a class are carried over by its name."""
+"""Fine-tuning on other classes: the weights of classes are carried over by name."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ def start_from(
     anchor_ratios: tuple[float, ...] | None = None,
     **sizes: Any,
 ) -> tuple[Detector, str]:
-    """A checkpoint's detector for other classes, to be fine-tuned, and a line about what starts anew.
+    """Return a checkpoint's detector for other classes, ready to be fine-tuned, and a line about what is reinitialised.
 
     `sizes` (`min_size`, `max_size`) are the images' to train on, the anchors those of the RPN, as `ModelOptions` have
     them, where they are not the checkpoint's; `backbone` is as `load` has it.
@@ -61,7 +61,7 @@ def start_from(
 
 
 def _anchors(old: AnchorConfig, sizes: tuple[int, ...] | None, ratios: tuple[float, ...] | None) -> AnchorConfig:
-    """Other sizes on the same levels, the last of which takes what is left over; other ratios."""
+    """Replace anchor sizes on the same levels, the last taking those left over, and ratios."""
     if sizes is not None:
         levels = len(old.sizes)
         if len(sizes) < levels:
@@ -74,7 +74,7 @@ def _anchors(old: AnchorConfig, sizes: tuple[int, ...] | None, ratios: tuple[flo
 
 
 def _anchor_note(old: AnchorConfig, new: AnchorConfig) -> str:
-    """Nothing, where they are the same."""
+    """Return a note if the anchors differ, else nothing."""
     if (old.levels, old.ratios) == (new.levels, new.ratios):
         return ""
     sizes = ", ".join(str(size) for level in new.levels for size in level)

@@ -6,7 +6,7 @@ from cascade_rcnn.config import Std
 
 
 class InferenceOptions(TypedDict, total=False):
-    """What can be changed about a trained model: `config.INFERENCE`."""
+    """Settings of a trained model that can be changed: `config.INFERENCE`."""
 
     min_size: int | tuple[int, ...] | None  # short side in pixels; None: images as they are
     max_size: int  # long side
@@ -21,7 +21,7 @@ class InferenceOptions(TypedDict, total=False):
 
 
 class CreateOptions(TypedDict, total=False):
-    """What `create_model` can vary: the fields of `ModelOptions`, where they are explained, but for `backbone`."""
+    """Keywords of `create_model`: the fields of `ModelOptions`, which explains them, except `backbone`."""
 
     semantics: Literal["paper", "detectron2", "mmdet"]
     stages: int | None

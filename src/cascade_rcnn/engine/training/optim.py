@@ -1,4 +1,4 @@
-"""The optimizer of a training and its learning rate over time."""
+"""Optimizers and learning-rate schedules."""
 
 import math
 import re
@@ -14,7 +14,7 @@ from cascade_rcnn.recipes import OptimizerConfig
 
 
 def parameter_groups(model: Detector, config: OptimizerConfig) -> list[dict]:
-    """Parameters by learning-rate multiplier (a stage's head may have its own, biases may) and weight decay.
+    """Group parameters by learning-rate multiplier (per stage's head, per layer, for biases) and weight decay.
 
     A multiplier makes up for a small loss weight: with SGD the head learns as fast as without either. AdamW's steps do
     not depend on a loss's scale, there is nothing to make up for, and multipliers are left out.
@@ -36,7 +36,7 @@ def parameter_groups(model: Detector, config: OptimizerConfig) -> list[dict]:
 
 
 def _multiplier(model: Detector, name: str) -> float:
-    """Of a parameter; a head that stages share has that of the first of them."""
+    """Return a parameter's multiplier; a head shared by stages has that of the first of them."""
     head = re.match(r"roi_heads\.heads\.(\d+)\.", name)
     stage = model.roi_heads.stages[model.roi_heads.head_of.index(int(head[1]))] if head else StageConfig()
     bias = model.config.semantics.bias_lr_multiplier if name.endswith(".bias") else 1.0
@@ -44,7 +44,7 @@ def _multiplier(model: Detector, name: str) -> float:
 
 
 def _layer_multipliers(backbone: Any, decay: float) -> dict[nn.Parameter, float]:
-    """Of the backbone's parameters: `decay` once for each layer above theirs, of which the heads are the last."""
+    """Return the backbone's multipliers: `decay` to the number of layers above, the heads being the last."""
     if decay == 1:
         return {}
     layers = backbone.layers()
@@ -52,7 +52,7 @@ def _layer_multipliers(backbone: Any, decay: float) -> dict[nn.Parameter, float]
 
 
 def make_optimizer(groups: list[dict], config: OptimizerConfig, *, fused: bool = True) -> torch.optim.Optimizer:
-    """SGD with momentum, or AdamW; `set_learning_rate` must be called before each step.
+    """Make SGD with momentum, or AdamW; `set_learning_rate` must be called before each step.
 
     `fused`: one kernel for all parameters. With fp16's loss scaling it must be off, or gradients cannot be clipped.
     """
@@ -62,7 +62,7 @@ def make_optimizer(groups: list[dict], config: OptimizerConfig, *, fused: bool =
 
 
 def learning_rate(config: OptimizerConfig, step: int, total_steps: int, images_per_step: int) -> float:
-    """The rate of update `step` (0 the first): linear in the batch, warmed up, then steps or a half cosine."""
+    """Return the rate of update `step` (from 0): linear in the batch, warmed up, then in steps or a half cosine."""
     rate = config.lr * images_per_step / config.lr_batch
     progress = step / max(1, total_steps)
     if config.schedule == "cosine":
@@ -81,7 +81,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def moving_average(decay: float) -> Callable[..., None]:
-    """The update of `AveragedModel`: after n updates the average keeps min(decay, (1 + n) / (10 + n)) of itself.
+    """Return the update of `AveragedModel`: after n updates the average keeps min(decay, (1 + n) / (10 + n)) of itself.
 
     So a short training averages over its last tenth rather than remember its random start.
     """

@@ -15,7 +15,7 @@ FAMILIES: tuple[Family, ...] = (
 
 
 def find(origin: str, state: State) -> Family:
-    """Return the family that a peer's tensors belong to; where none is recognised ResNet's, whose names then miss."""
+    """Return the family that a peer's tensors belong to, by default ResNet's, whose missing names are then reported."""
     for family in FAMILIES:
         peer = family.peers.get(origin)
         if peer and any(re.match(peer.sign, name) for name in state) and peer.shown(state):
@@ -24,7 +24,7 @@ def find(origin: str, state: State) -> Family:
 
 
 def converts(origin: str, config: BackboneConfig) -> bool:
-    """Whether a backbone of this config is found at a peer."""
+    """Tell whether a peer has backbones of this config's type."""
     return any(f.config is type(config) and origin in f.peers for f in FAMILIES)
 
 

@@ -1,4 +1,4 @@
-"""ConvNeXt at the peers: mmdetection with mmpretrain's networks, and the authors' detector (of mmdetection 2)."""
+"""The peers' ConvNeXts: mmpretrain's, used by mmdetection, and the authors' (based on mmdetection 2)."""
 
 from cascade_rcnn.config import ConvNeXtConfig, replace
 from cascade_rcnn.errors import UserError
@@ -16,7 +16,7 @@ def _describe(state: State) -> ConvNeXtConfig:
 
 
 def _names(depthwise: str, first: str, second: str) -> Names:
-    """Rows for the names of a block's convolution and of its two layers."""
+    """Make rows for the names of a block's convolution and of its two layers."""
     parts = (("block.0", depthwise), ("block.2", "norm"), ("block.3", first), ("block.5", second))
     return (
         *((f"backbone.features.{2 * k}.{{}}", f"backbone.downsample_layers.{k}.{{}}") for k in range(4)),

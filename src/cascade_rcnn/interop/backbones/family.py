@@ -1,4 +1,4 @@
-"""What a converter has to know about one family of backbones."""
+"""The types with which a converter describes a family of backbones."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from cascade_rcnn.config import BackboneConfig
 from cascade_rcnn.interop.known import NOTHING, Known
 from cascade_rcnn.interop.renaming import Layout, Names, State
 
-Completed: TypeAlias = Callable[[Any, Any], BackboneConfig]  # (what the shapes tell, the peer's settings) -> all
+Completed: TypeAlias = Callable[[Any, Any], BackboneConfig]  # (config from shapes, peer's settings) -> whole config
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""RegNetX at mmdetection, where it has a ResNet's names."""
+"""mmdetection's RegNetX, whose tensors have a ResNet's names."""
 
 from cascade_rcnn.config import NormConfig, RegNetConfig, replace
 from cascade_rcnn.interop.backbones.family import Family, Peer

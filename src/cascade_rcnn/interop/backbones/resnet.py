@@ -1,4 +1,4 @@
-"""ResNet and ResNeXt at the peers."""
+"""The peers' ResNets and ResNeXts."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ def _context(state: State) -> ContextConfig | None:
 
 
 def _deformable(state: State) -> DeformableConfig | None:
-    """Each group has two numbers for each of nine taps, or three; where both are possible, a config says which."""
+    """Infer the kind from the offsets: two or three for each of nine taps and group; a config may have to decide."""
     found = {k: state.get(f"backbone.layer{k}.0.conv2.offset.weight") for k in (1, 2, 3, 4)}
     numbers = {k: len(offset) for k, offset in found.items() if offset is not None}
     if not numbers:
@@ -62,7 +62,7 @@ def _deformable(state: State) -> DeformableConfig | None:
 
 
 def _said_of(seen: DeformableConfig | None, *, modulated: bool) -> DeformableConfig | None:
-    """Of as many numbers, what the config makes of them."""
+    """Interpret the number of offsets as the config says."""
     if seen is None or seen.modulated == modulated:
         return seen
     numbers = seen.groups * (3 if seen.modulated else 2)
@@ -123,7 +123,7 @@ def _from_detectron2(seen: ResNetConfig, get: dict[str, Any]) -> ResNetConfig:
 
 
 def _stock(seen: ResNetConfig) -> dict[str, Any]:
-    """ResNeXt and group norm start from other pretrained weights; what the tensors show of offsets holds."""
+    """Return the settings of ResNeXt's and group norm's pretrained weights; keep what tensors show of offsets."""
     stock: dict[str, Any] = {}
     if seen.groups > 1:
         stock |= {"MODEL.PIXEL_STD": [57.375, 57.12, 58.395], "MODEL.RESNETS.STRIDE_IN_1X1": False}

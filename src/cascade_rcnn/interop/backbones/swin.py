@@ -1,4 +1,4 @@
-"""Swin transformers at the peers: mmdetection, the authors' detector (a fork of it), and detectron2."""
+"""The peers' Swin transformers: mmdetection's, the authors' detector's (a fork of it), and detectron2's."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def _describe(state: State) -> SwinConfig:
 
 
 def _names(prefix: str, stages: str, attention: str, first: str, second: str, projection: str) -> Names:
-    """Rows for the names of stages, of the attention in a block, of its two layers, and of the patches' projection."""
+    """Make rows for the names of stages, a block's attention, its two layers, and the patch projection."""
     return (
         ("backbone.features.0.0", f"{prefix}.patch_embed.{projection}"),
         ("backbone.features.0.2", f"{prefix}.patch_embed.norm"),
@@ -51,12 +51,12 @@ def _names(prefix: str, stages: str, attention: str, first: str, second: str, pr
 
 
 def _from_unfold(values: Tensor, _: ModelConfig) -> Tensor:
-    """Of merged patches, the last dimension from mmdetection's order (channel, row, column) to ours."""
+    """Reorder the last dimension of merged patches from mmdetection's (channel, row, column) to ours."""
     return values.unflatten(-1, (-1, 2, 2)).transpose(-1, -3).flatten(-3)  # (column, row, channel)
 
 
 def _to_unfold(values: Tensor, _: ModelConfig) -> Tensor:
-    """Inverse of `_from_unfold`."""
+    """Invert `_from_unfold`."""
     return values.unflatten(-1, (2, 2, -1)).transpose(-1, -3).flatten(-3)
 
 

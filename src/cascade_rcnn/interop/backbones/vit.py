@@ -1,4 +1,4 @@
-"""ViTDet's plain vision transformer and its simple feature pyramid, which detectron2 has in one module."""
+"""detectron2's ViTDet: the plain vision transformer and its simple feature pyramid, one module there."""
 
 from math import isqrt
 from typing import Any
@@ -55,7 +55,7 @@ def _of_pyramid() -> Names:
 
 
 def _without_class(table: Tensor, config: ModelConfig) -> Tensor:
-    """The embedding of positions without that of the class token, which no detector has."""
+    """Drop the class token's position embedding, which no detector has."""
     assert isinstance(config.backbone, ViTConfig)
     return table[:, -(config.backbone.pretrained_grid**2) :]
 
@@ -65,7 +65,7 @@ def _with_class(table: Tensor, _: ModelConfig) -> Tensor:
 
 
 def stock(side: int) -> dict[str, Any]:
-    """What the configs of the ViTDet project have in common, for images padded to squares of this side."""
+    """Return what ViTDet's configs have in common, for images padded to squares of this side."""
     return {
         "INPUT.FORMAT": "RGB",
         "INPUT.MIN_SIZE_TEST": side,

@@ -1,4 +1,4 @@
-"""Weights of classifiers as their authors and timm name them, under torchvision's names."""
+"""Classifiers' weights with the names of their authors and timm, renamed to torchvision's."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ _Rows: TypeAlias = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] 
 
 
 def _at(module: str, shift: int) -> Callable[[re.Match[str]], str]:
-    """Stage k lies at 2 * k + `shift` of torchvision's features; `module` goes on from there."""
+    """Rename a stage: stage k is at 2 * k + `shift` of torchvision's features, with `module` below it."""
     return lambda match: f"features.{2 * int(match[1]) + shift}.{match.expand(module)}"
 
 
@@ -35,7 +35,7 @@ _CONVNEXT: _Rows = (
 
 
 def as_torchvision_s(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a Swin transformer or a ConvNeXt under torchvision's names; others stay as they are."""
+    """Rename the tensors of a Swin transformer or a ConvNeXt to torchvision's names; others are kept."""
     merging = (_MERGING, _at(r"\2", 2 if "layers.0.downsample.norm.weight" in state else 0))
     rows = (merging, *_SWIN, *_CONVNEXT)
     renamed = {_renamed(name, rows): tensor for name, tensor in state.items()}

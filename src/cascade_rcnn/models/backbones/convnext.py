@@ -18,7 +18,7 @@ _EPS = 1e-6
 
 
 class _Block(nn.Module):
-    """A depthwise 7x7 convolution, normalisation and two layers on each place's channels: a scaled residual branch."""
+    """A scaled residual branch: a depthwise 7x7 convolution, normalisation and two pointwise layers."""
 
     def __init__(self, channels: int, drop: float) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class _Block(nn.Module):
 
 
 class ConvNeXt(nn.Module):
-    """Liu et al. 2022 without the classifier, and with a normalisation of each map, as its detectors have it."""
+    """Liu et al. 2022 without the classifier, with each output map normalised, as in its detectors."""
 
     strides = (4, 8, 16, 32)
 
@@ -66,7 +66,7 @@ class ConvNeXt(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def layers(self) -> Sequence[nn.Module]:
-        """The stem and the four stages, each with the step into it; of the third, three blocks are a layer.
+        """Return the stem and the four stages, each with its downsampling; in the third, three blocks make a layer.
 
         The normalisation of a map is in the layer that makes it. These are the layers whose learning rates the authors'
         detectors scale.

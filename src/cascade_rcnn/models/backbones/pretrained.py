@@ -68,7 +68,7 @@ def load_pretrained(backbone: nn.Module, config: BackboneConfig, source: str | P
 
 
 def _of_plain_vit(state: Mapping[str, Tensor], backbone: nn.Module) -> dict[str, Tensor]:
-    """Weights of an image classifier or autoencoder, as the detector's backbone has them.
+    """Convert weights of an image classifier or autoencoder to those of the detector's backbone.
 
     The positions' embedding loses its class token and gets the backbone's grid. Relative positions, which these
     networks have none of, stay as they are: zero.
@@ -116,7 +116,7 @@ def _imagenet(name: str) -> Mapping[str, Tensor]:
 
 
 def _mae(config: ViTConfig) -> Mapping[str, Tensor]:
-    """What ViTDet starts from: masked autoencoders (He et al. 2022)."""
+    """Return where to find what ViTDet starts from: masked autoencoders (He et al. 2022)."""
     size = _MAE_SIZES.get((config.width, config.depth))
     if size is None:
         raise UserError(f"{config.label}: nobody offers weights of this size; give a file as weights_backbone=PATH")

@@ -1,4 +1,4 @@
-"""Whether a backbone gives the maps that it promises: for networks that were written elsewhere."""
+"""Check that a backbone written elsewhere returns the maps that it declares."""
 
 from typing import Any
 

@@ -14,7 +14,7 @@ _RESIDUAL_GAIN = 0.25  # initial scale of each residual branch: deep networks wi
 
 
 def _conv_norm(norm: NormConfig, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Module:
-    """Items 0 and 1: a convolution and what normalises it."""
+    """Make a convolution and its normalisation, items 0 and 1."""
     conv = Conv2d(inputs, outputs, kernel, stride, kernel // 2, 1, groups, bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return nn.Sequential(conv, make_norm(norm, outputs))
@@ -25,7 +25,7 @@ def _run(pair: nn.Module, x: Tensor) -> Tensor:
 
 
 class _Block(nn.Module):
-    """1x1, grouped 3x3, 1x1, all of one width."""
+    """A residual block: 1x1, grouped 3x3 and 1x1 convolutions of one width."""
 
     def __init__(self, norm: NormConfig, inputs: int, width: int, stride: int, groups: int) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class RegNet(nn.Module):
             self.trunk_output.add_module(f"block{k}", nn.Sequential(blocks))
 
     def layers(self) -> Sequence[nn.Module]:
-        """The stem and the four stages."""
+        """Return the stem and the four stages."""
         return [self.stem, *(self.get_submodule(f"trunk_output.block{k}") for k in (1, 2, 3, 4))]
 
     def forward(self, x: Tensor) -> list[Tensor]:

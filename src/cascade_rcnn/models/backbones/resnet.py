@@ -20,7 +20,7 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int =
 
 
 def _middle(config: ResNetConfig, layer: int, width: int, stride: int, dilation: int) -> Conv2d:
-    """The 3x3 convolution of a bottleneck of layer1 to layer4."""
+    """Make the 3x3 convolution of a bottleneck of layer1 to layer4."""
     deformable = config.deformable
     if deformable is None or layer not in deformable.layers:
         return _conv(width, width, 3, stride, config.groups, dilation)
@@ -97,7 +97,7 @@ class ResNet(nn.Module):
                 module.reset_effect()
 
     def layers(self) -> Sequence[nn.Module]:
-        """The stem and the four layers."""
+        """Return the stem and the four layers."""
         return [nn.ModuleList([self.conv1, self.bn1]), *(self.get_submodule(f"layer{k}") for k in (1, 2, 3, 4))]
 
     def forward(self, x: Tensor) -> list[Tensor]:

@@ -1,10 +1,9 @@
 """Swin transformers: images in, maps of strides 4, 8, 16 and 32 out. Parameter names are torchvision's.
 
-Inside, maps are (B, H, W, C). Windows are those of the authors' detector, of mmdetection and of detectron2: where a
-map is no larger than a window, every other block still shifts it (torchvision's does not; it is the same network for
-maps of more than a window a side).
+Inside, maps are (B, H, W, C). As in the authors' detector, mmdetection and detectron2, every other block shifts its
+windows even if the map is no larger than one (torchvision's does not; for larger maps the networks are the same).
 
-B images · C channels · N tokens of a window · R rows and L columns of windows
+B images · C channels · N tokens per window · R rows and L columns of windows
 """
 
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ _APART = -100.0  # added to the attention between tokens that only a shift broug
 
 
 class _WindowAttention(nn.Module):
-    """Self-attention within windows, with a learned bias for each relative position; `shift`: windows are moved."""
+    """Self-attention within windows, shifted or not, with a learned bias for each relative position."""
 
     relative_position_index: Tensor
 
@@ -64,12 +63,12 @@ class _WindowAttention(nn.Module):
 
 
 def _windows(side: int, window: int) -> int:
-    """How many windows cover a side; ONNX divides negative numbers, as in -(-side // window), otherwise than Python."""
+    """Count the windows that cover a side, without -(-a // b): ONNX rounds quotients of negative numbers otherwise."""
     return (side + window - 1) // window
 
 
 def _relative_positions(window: int) -> Tensor:
-    """For each pair of tokens of a window the row of the bias table, (N * N,)."""
+    """Return the row of the bias table for each pair of tokens of a window, (N * N,)."""
     place = torch.arange(window)
     rows, columns = (x.flatten() for x in torch.meshgrid(place, place, indexing="ij"))
     down, right = (x[:, None] - x[None] + window - 1 for x in (rows, columns))
@@ -77,7 +76,7 @@ def _relative_positions(window: int) -> Tensor:
 
 
 def _apart(height: int, width: int, window: int, shift: int, device: torch.device) -> Tensor:
-    """What keeps apart the tokens that a shift brought together, (R * L, 1, N, N).
+    """Make the mask that separates tokens brought together by the shift, (R * L, 1, N, N).
 
     It moves the map's first `shift` rows and columns to its end, into the last windows.
     """
@@ -92,7 +91,7 @@ def _apart(height: int, width: int, window: int, shift: int, device: torch.devic
 
 
 class _Block(nn.Module):
-    """Attention and two fully connected layers, each a residual branch on normalised tokens."""
+    """Attention and a two-layer perceptron, each a residual branch on normalised tokens."""
 
     def __init__(self, channels: int, heads: int, window: int, shift: int, drop: float) -> None:
         super().__init__()
@@ -109,7 +108,7 @@ class _Block(nn.Module):
 
 
 class _PatchMerging(nn.Module):
-    """Four neighbouring tokens become one of twice as many channels."""
+    """Merge each 2x2 tokens into one of twice as many channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -126,7 +125,7 @@ class _PatchMerging(nn.Module):
 
 
 class Swin(nn.Module):
-    """Liu et al. 2021 without the classifier, and with a normalisation of each map, as its detectors have it."""
+    """Liu et al. 2021 without the classifier, with each output map normalised, as in its detectors."""
 
     strides = (4, 8, 16, 32)
 
@@ -155,7 +154,7 @@ class Swin(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def layers(self) -> Sequence[nn.Module]:
-        """The patch embedding and the four stages, each with the merging before it and the normalisation after it."""
+        """Return the patch embedding and the four stages, with the merging before and the normalisation after each."""
         stages = [self.features[1], *(nn.ModuleList(self.features[k : k + 2]) for k in (2, 4, 6))]
         ends = zip(stages, self.output_norm, strict=True)
         return [self.features[0], *(nn.ModuleList([stage, norm]) for stage, norm in ends)]

@@ -1,6 +1,6 @@
-"""Networks of timm that give maps of several strides. Parameter names are timm's, below `network`.
+"""timm's networks with feature maps of several strides. Parameter names are timm's, below `network`.
 
-Needs the extra `timm`, which is imported where such a network is built.
+Needs the extra `timm`, which is imported when such a network is built.
 """
 
 import inspect
@@ -26,7 +26,7 @@ class Timm(nn.Module):
     """A network without its classifier; `channels` and `strides` are those of its maps of stride 4 to 32."""
 
     def __init__(self, config: TimmConfig) -> None:
-        """Raises UserError where timm has no such network, or it has no such maps or options."""
+        """Build the network. Raises UserError if timm has none of this name, or it lacks such maps or options."""
         super().__init__()
         self.config = config
         plain = _plain(config)
@@ -46,12 +46,12 @@ class Timm(nn.Module):
         self.train()
 
     def layers(self) -> Sequence[nn.Module]:
-        """The groups by which timm decays learning rates, which are as a rule the stem and each block."""
+        """Return the groups by which timm decays learning rates: mostly the stem and each block."""
         parameters = dict(self.network.named_parameters())
         return [nn.ParameterList(parameters[name] for name in group) for group in self._groups]
 
     def train(self, mode: bool = True) -> "Timm":
-        """Constant statistics stay what they are in training, and outside of it nothing is computed twice."""
+        """Set the mode; fixed statistics stay fixed, and activation checkpointing only happens in training."""
         super().train(mode)
         if self.config.norm != "batch":
             for norm in self._norms():
@@ -78,7 +78,7 @@ class Timm(nn.Module):
 
 
 def examine(config: TimmConfig) -> dict[str, tuple[float, ...]]:
-    """The mean and std of colours (0..1) that a network is made for. UserError where it cannot be a backbone."""
+    """Return the mean and std (0..1) that a network expects. Raises UserError if it cannot be a backbone."""
     with torch.device("meta"):
         backbone = Timm(config)
     check_promise(backbone, config.label)
@@ -113,7 +113,7 @@ def load_weights(backbone: Timm, source: str | Path) -> None:
 
 
 def _same(fresh: Mapping[str, Tensor], filled: Mapping[str, Tensor]) -> list[str]:
-    """The tensors that loading left as they were drawn: timm passes over those that a file lacks."""
+    """List the tensors that loading left as initialised: timm ignores those that a file lacks."""
     return [name for name, value in filled.items() if value.ndim > 1 and torch.equal(value, fresh[name])]
 
 
@@ -143,7 +143,7 @@ def _library() -> ModuleType:
 
 
 def _plain(config: TimmConfig) -> Any:
-    """The network as timm has it, without memory. Raises UserError with the nearest name where there is none."""
+    """Make timm's network, without memory. Raises UserError with the nearest name if there is none."""
     timm, name = _library(), config.model
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
@@ -158,7 +158,7 @@ def _plain(config: TimmConfig) -> Any:
 
 
 def _indices(plain: nn.Module, label: str) -> list[int]:
-    """Of the last map of each stride that a pyramid reads."""
+    """Return the index of the last map of each stride that a pyramid reads."""
     found = {info["reduction"]: k for k, info in enumerate(getattr(plain, "feature_info", ()))}
     if not found.keys() >= _LEAST:
         strides = ", ".join(map(str, found)) or "none"
@@ -169,7 +169,7 @@ def _indices(plain: nn.Module, label: str) -> list[int]:
 
 
 def _options(plain: nn.Module, config: TimmConfig) -> dict[str, Any]:
-    """What the network is told to give maps of images of any size, as far as it can be told."""
+    """Return the options with which a network takes images of any size, as far as it can."""
     takes = inspect.signature(type(plain).__init__).parameters
     options: dict[str, Any] = {"features_only": True, "out_indices": _indices(plain, config.label)}
     options |= {name: value for name, value in _ANY_SIZE.items() if name in takes}
@@ -181,7 +181,7 @@ def _options(plain: nn.Module, config: TimmConfig) -> dict[str, Any]:
 
 
 def _names(plain: nn.Module, network: nn.Module) -> dict[str, str]:
-    """What parameters of the whole network are called where it gives maps."""
+    """Map the names of parameters in the whole network to those in the feature extractor."""
     there = {name for name, _ in network.named_parameters()}
     return {
         name: called
@@ -192,7 +192,7 @@ def _names(plain: nn.Module, network: nn.Module) -> dict[str, str]:
 
 
 def _groups(plain: Any, network: nn.Module, names: Mapping[str, str]) -> list[list[str]]:
-    """Parameters by layer, from the pixels on: as timm groups them, or by the parts that images go through in turn."""
+    """Group parameters by layer, from the pixels on: as timm does, or by the modules that images pass in turn."""
     parameters = [name for name, _ in network.named_parameters()]
     of: dict[str, Any] = {}
     if hasattr(plain, "group_matcher"):

@@ -37,7 +37,7 @@ class VGG(nn.Module):
         self._begins = begins
 
     def layers(self) -> Sequence[nn.Module]:
-        """conv1 to conv5, each with the pooling before it."""
+        """Return conv1 to conv5, each with the pooling before it."""
         ends = [*self._begins[1:], len(self.features)]
         return [self.features[begin:end] for begin, end in zip(self._begins, ends, strict=True)]
 

@@ -1,6 +1,6 @@
 """ViT backbones: images in, one map of stride 16 out. Parameter names are timm's.
 
-B images · H, W patches · C channels · d channels a head · N places of a window
+B images · H, W patches · C channels · d channels per head · N positions per window
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ class ViT(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def layers(self) -> Sequence[nn.Module]:
-        """The patches' embedding with their positions, then each block."""
+        """Return the patch embedding with its positions, then each block."""
         first = nn.Module()
         first.pos_embed, first.patch_embed = self.pos_embed, self.patch_embed
         return [first, *self.blocks]
@@ -51,7 +51,7 @@ class ViT(nn.Module):
         return [x.permute(0, 3, 1, 2)]
 
     def _positions(self, height: int, width: int) -> Tensor:
-        """The absolute positions' embedding, interpolated from the grid of pretraining: (1, H, W, C)."""
+        """Interpolate the absolute position embedding from the grid of pretraining: (1, H, W, C)."""
         table = self.pos_embed.unflatten(1, (self.config.pretrained_grid, -1)).permute(0, 3, 1, 2)
         resized = F.interpolate(table, size=(height, width), mode="bicubic", align_corners=False)
         return resized.permute(0, 2, 3, 1)
@@ -74,7 +74,7 @@ class _Block(nn.Module):
 
 
 class _Attention(nn.Module):
-    """Within windows, or with `window` None all over the map."""
+    """Self-attention within windows or, with `window` None, over the whole map."""
 
     def __init__(self, width: int, heads: int, grid: int, window: int | None) -> None:
         """grid: patches a side of the whole map that relative positions are learned for."""
@@ -100,9 +100,9 @@ class _Attention(nn.Module):
         return self.proj(self._joined(found, height, width) if self.window else found.unflatten(1, side))
 
     def _windows(self, x: Tensor) -> Tensor:
-        """What became of (B, H, W, ...) -> (B * windows, N, 3 C).
+        """Split the qkv map into windows: (B, H, W, 3 C) -> (B * windows, N, 3 C).
 
-        Windows at the border hold patches of zeros beyond it; what becomes of these by `qkv` is its bias.
+        Windows at the border are padded with zeros, of which `qkv` makes its bias.
         """
         assert self.window is not None
         batch, height, width, channels = x.shape
@@ -113,20 +113,20 @@ class _Attention(nn.Module):
         return x.transpose(2, 3).reshape(-1, self.window**2, channels)
 
     def _joined(self, x: Tensor, height: int, width: int) -> Tensor:
-        """(B * windows, N, C) -> (B, H, W, C)."""
+        """Invert `_windows`: (B * windows, N, C) -> (B, H, W, C)."""
         assert self.window is not None
         rows, columns = self._number(height), self._number(width)
         x = x.unflatten(1, (self.window, self.window)).unflatten(0, (-1, rows, columns))
         return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)[:, :height, :width]
 
     def _number(self, length: int) -> int:
-        """How many windows it takes; of positive numbers alone, as ONNX rounds quotients of others towards zero."""
+        """Count the windows along a side, with positive numbers only, as ONNX rounds other quotients towards zero."""
         assert self.window is not None
         return (length + self.window - 1) // self.window
 
 
 def relative_positions(table: Tensor, length: int) -> Tensor:
-    """The entries (2 L - 1, d) of distances, interpolated to those of a line: (length, length, d), by query and key."""
+    """Interpolate the embeddings (2 L - 1, d) of distances to a line's: (length, length, d), by query and key."""
     resized = F.interpolate(table.t()[None], size=2 * length - 1, mode="linear", align_corners=False)[0].t()
     place = torch.arange(length, device=table.device)
     return resized[place[:, None] - place[None, :] + length - 1]
