@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from cascade_rcnn.api.convert import convert_checkpoint, save_detectron2
     from cascade_rcnn.api.evaluate import evaluate, evaluate_detections
     from cascade_rcnn.api.export import export_model
+    from cascade_rcnn.api.look import look
     from cascade_rcnn.api.predict import predict_files
     from cascade_rcnn.api.recipes import find_recipe
     from cascade_rcnn.api.statistics import target_statistics
@@ -72,6 +73,7 @@ __all__ = [
     "list_models",
     "load",
     "load_annotations",
+    "look",
     "predict_files",
     "push_to_hub",
     "save",
@@ -116,6 +118,7 @@ _HOMES = {
     "list_models": "models.architectures",
     "load": "models.checkpoint",
     "load_annotations": "data.load",
+    "look": "api.look",
     "predict_files": "api.predict",
     "push_to_hub": "hub.huggingface",
     "save": "models.checkpoint",

@@ -8,7 +8,7 @@ from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.text import count
 
-_RARE = 20  # boxes: a class with fewer is hardly learned
+RARE = 20  # boxes: a class with fewer is hardly learned
 _NAMED = 5  # classes that a line names
 
 
@@ -48,9 +48,9 @@ class Survey:
     @property
     def warnings(self) -> list[str]:
         """What no setting mends."""
-        rare = [f"{name} {number}" for name, number in self.classes.items() if number < _RARE]
+        rare = [f"{name} {number}" for name, number in self.classes.items() if number < RARE]
         named = ", ".join(rare[:_NAMED]) + (", ..." if len(rare) > _NAMED else "")
-        return [f"fewer than {_RARE} boxes, and little to be expected: {named}"] if rare else []
+        return [f"fewer than {RARE} boxes, and little to be expected: {named}"] if rare else []
 
 
 def survey(annotations: Annotations) -> Survey:

@@ -14,8 +14,9 @@ _BANDS, _BAND = 4, 16
 _AGREE = 0.97  # correlation of shades. Measured: copies resized and compressed anew .995, other pictures of cells .67
 _PLAIN = 2.0  # shades; below it an image is of one shade, and any other of that shade shows the same
 _SHAPES = 1.05  # ratio of width / height
-_CROWD = 256  # of those alike in a band, so many are compared with each
-_PAIRS = 2**20  # compared at a time
+_CROWD = 64  # of those alike in a band, so many are compared with each
+_PAIRS = 2**20  # of hashes, compared at a time
+_SHADES = 2**13  # ... and of shades
 
 
 class Alike(NamedTuple):
@@ -33,10 +34,11 @@ def find(digests: list[bytes], hashes: np.ndarray, shades: np.ndarray, sizes: np
             first.setdefault(digest, []).append(i)
     own = np.array([group[0] for group in first.values()], np.int64)
     near = _Groups(len(digests))
-    for a, b in _candidates(hashes[own]):
-        a, b = own[a], own[b]
-        same = _same(shades[a], shades[b]) & _same_shape(sizes[a], sizes[b])
-        near.join(a[same], b[same])
+    for close in _candidates(hashes[own]):
+        for start in range(0, len(close[0]), _SHADES):
+            a, b = (own[side[start : start + _SHADES]] for side in close)
+            same = _same(shades[a], shades[b]) & _same_shape(sizes[a], sizes[b])
+            near.join(a[same], b[same])
     return Alike([group for group in first.values() if len(group) > 1], near.groups())
 
 
