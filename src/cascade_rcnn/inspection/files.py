@@ -1,4 +1,4 @@
-"""Findings about image files: missing, damaged, of another size, with another content, turned, or several times there."""
+"""Findings about image files: missing, damaged, of another size, with another content, turned, or there twice."""
 
 from collections.abc import Sequence
 from pathlib import Path

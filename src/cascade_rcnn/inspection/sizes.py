@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -53,7 +54,7 @@ class Sizes:
     @property
     def by_side(self) -> list[Bin]:
         """By the root of the area, in pixels."""
-        names = [f"below {_SIDES[0]}", *(f"{a} to {b}" for a, b in zip(_SIDES, _SIDES[1:], strict=False))]
+        names = [f"below {_SIDES[0]}", *(f"{a} to {b}" for a, b in pairwise(_SIDES))]
         return self._bins(np.digitize(self.sides, _SIDES), [*names, f"{_SIDES[-1]} and more"])
 
     @property
@@ -77,7 +78,7 @@ class Sizes:
 
 
 def measure(split: Split, config: ModelConfig, model: str) -> Sizes:
-    """Resize the boxes of a split as training does it (the last of several sizes), and compare them with the anchors."""
+    """Resize the boxes of a split as training does (to the last of several sizes), and compare them with anchors."""
     rows, shapes = learned(split.annotations)
     known = split.sized[rows]
     rows, shapes = rows[known], shapes[known]
