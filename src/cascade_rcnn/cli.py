@@ -26,18 +26,8 @@ from cascade_rcnn.text import printable
 _VERBS: dict[str, Callable[..., None]] = {
     verb.__name__: verb
     for verb in (
-        look,
-        train,
-        evaluate,
-        statistics,
-        predict,
-        weights,
-        convert,
-        export,
-        study,
-        shapes,
-        quickstart,
-        doctor,
+        *(look, train, evaluate, statistics, predict),
+        *(weights, convert, export, study, shapes, quickstart, doctor),
     )
 }
 

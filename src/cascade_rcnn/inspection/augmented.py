@@ -40,7 +40,7 @@ def samples(
         name = training.annotations.file_names[i]
         yield _sample(name, 0, *plain[i])
         for draw in range(1, draws + 1):
-            yield _sample(name, draw, *training[i, seed + draw])
+            yield _sample(name, draw, *training[i, seed + 1000 * i + draw])
 
 
 def _sample(name: str, draw: int, image: Tensor, target: Target) -> Sample:

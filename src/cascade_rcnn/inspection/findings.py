@@ -116,7 +116,7 @@ KINDS: dict[str, Kind] = {
         "look",
         "box",
         "The same object in two classes",
-        "Boxes of two classes that nearly coincide (IoU 0.9 and above): the model is taught both.",
+        "Boxes of two classes that nearly coincide (IoU above 0.95): the model is taught both.",
         "Decide for one, unless objects may have both.",
     ),
     "class_without_validation": Kind(

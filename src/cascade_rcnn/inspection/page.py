@@ -48,7 +48,9 @@ def look_page(
     findings = []
     for one in look.findings:
         pictures = list(_pictures(one, splits, advance))
-        findings.append({"one": one, "kind": _KINDS[one.kind.severity], "pictures": pictures, "tags": _tags(one)})
+        pairs = any(record.box is None and record.other is not None for record in one.records)
+        shown = {"kind": _KINDS[one.kind.severity], "tags": _tags(one), "pictures": pictures, "pairs": pairs}
+        findings.append({"one": one, **shown})
     boxes = sum(len(split.annotations.boxes) for split in look.splits)
     numbers = Counter(one.kind.severity for one in look.findings)
     split_choices = [(f"split {split.name}", split.name) for split in look.splits]
@@ -173,8 +175,4 @@ def _bars(bins: Sequence[Bin]) -> list[tuple[str, list[float], str]]:
 
 def _share_row(one: Bin) -> list[Any]:
     some = max(1, one.boxes)
-    return (
-        [one.name, one.boxes, f"{1 - one.fair / some:.1%}", f"{1 - one.good / some:.1%}"]
-        if one.boxes
-        else [one.name, 0, "–", "–"]
-    )
+    return [one.name, f"{one.boxes:,}", *(f"{(one.boxes - reached) / some:.1%}" for reached in (one.fair, one.good))]

@@ -15,7 +15,7 @@ from cascade_rcnn.inspection.findings import Record
 LONGEST = 400  # pixels of a picture's long side
 _LEAST = 96  # pixels of an image that a picture of a box shows
 _AROUND = 5.0  # sides of a box, where it is small in its image
-_MARKED, _OTHERS = "#ff2d55", "#ffffff"
+_MARKED, _OTHERS = "#ff2d55", "#ffd60a"
 COLORS = ("#3f7bff", "#ff8a1f", "#25b86b", "#c05cff", "#ff4d6d", "#16b5c9", "#e8c21a", "#f062b8", "#8d6b4f", "#9aa3ad")
 
 
@@ -39,9 +39,10 @@ def picture_of(record: Record, others: Sequence[Sequence[float]]) -> PIL.Image.I
     """
     marks = [Marked(box, _OTHERS) for box in others]
     if record.box is None:
-        first = _picture(record.path, marks)
-        second = None if record.other is None else _picture(record.other.path, [])
-        return first if first is None or second is None else _beside(second, first)
+        if record.other is None:
+            return _picture(record.path, marks)
+        pair = _picture(record.other.path, []), _picture(record.path, [])
+        return None if pair[0] is None or pair[1] is None else _beside(*pair)
     if record.other is not None and record.other.box is not None:
         marks.append(Marked(record.other.box, COLORS[0], True))
     return _picture(record.path, [*marks, Marked(record.box, _MARKED, True)], record.box)
@@ -87,13 +88,20 @@ def _drawn(
         x, y, w, h = box
         corners = [(x - left) * scale, (y - top) * scale, (x + w - left) * scale, (y + h - top) * scale]
         a, b, c, d = (min(max(value, -9.0), LONGEST + 9.0) for value in corners)
-        for inset, shade in ((0, "#000000"), (1, color), *([(2, color)] if bold else [])):
+        for inset, shade in _lines(color, bold):
             frame = (a + inset - 1, b + inset - 1, c - inset + 1, d - inset + 1)
             if frame[2] > frame[0] and frame[3] > frame[1]:
                 pen.rectangle(frame, outline=shade)
         if c - a < 4 and d - b < 4 and bold:  # too small to see, or without a size
             pen.ellipse((a - 9, b - 9, c + 9, d + 9), outline=color, width=2)
     return small
+
+
+def _lines(color: str, bold: bool) -> list[tuple[int, str]]:
+    """Return the lines of a frame by their distance from its border: bold ones have a dark edge, others' boxes are thin."""
+    if color == _OTHERS:
+        return [(1, color)]
+    return [*([(0, "#000000")] if bold else []), (1, color), (2, color)]
 
 
 def _window(width: int, height: int, around: Sequence[float] | None) -> tuple[float, float, float, float]:
