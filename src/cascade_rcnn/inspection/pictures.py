@@ -98,7 +98,7 @@ def _drawn(
 
 
 def _lines(color: str, bold: bool) -> list[tuple[int, str]]:
-    """Return the lines of a frame by their distance from its border: bold ones have a dark edge, others' boxes are thin."""
+    """Return the lines of a frame by their distance from its border; bold ones have a dark edge."""
     if color == _OTHERS:
         return [(1, color)]
     return [*([(0, "#000000")] if bold else []), (1, color), (2, color)]
