@@ -4,6 +4,7 @@ Two images show the same if their difference hashes are at most 7 of 64 bits apa
 for a picture that was resized, compressed anew or made brighter, and not for one that was mirrored or cropped.
 """
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 BITS = 7  # of 64; with four bands of 16 bits, one of them differs in a single bit at most
 _BANDS, _BAND = 4, 16
 _AGREE = 0.97  # correlation of shades. Measured: copies resized and compressed anew .995, other pictures of cells .67
+_LIKELY, _BLOCK = 0.9, 4  # ... of means of 4 x 4 shades, below which they are not compared one by one
 _PLAIN = 2.0  # shades; below it an image is of one shade, and any other of that shade shows the same
 _SHAPES = 1.05  # ratio of width / height
 _CROWD = 64  # of those alike in a band, so many are compared with each
@@ -33,11 +35,11 @@ def find(digests: list[bytes], hashes: np.ndarray, shades: np.ndarray, sizes: np
         if digest:
             first.setdefault(digest, []).append(i)
     own = np.array([group[0] for group in first.values()], np.int64)
-    near = _Groups(len(digests))
+    near, compare = _Groups(len(digests)), _Shades(shades)
     for close in _candidates(hashes[own]):
         for start in range(0, len(close[0]), _SHADES):
             a, b = (own[side[start : start + _SHADES]] for side in close)
-            same = _same(shades[a], shades[b]) & _same_shape(sizes[a], sizes[b])
+            same = compare(a, b) & _same_shape(sizes[a], sizes[b])
             near.join(a[same], b[same])
     return Alike([group for group in first.values() if len(group) > 1], near.groups())
 
@@ -74,15 +76,39 @@ def _with(keys: np.ndarray, change: np.uint16) -> Iterator[tuple[np.ndarray, np.
         start = stop
 
 
-def _same(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return whether shades (P, S) agree, (P,): up to brightness and contrast, or exactly in images of one shade."""
-    a, b = a.astype(np.float32), b.astype(np.float32)
-    level = np.abs(a.mean(axis=1) - b.mean(axis=1))
-    a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
-    spread_a, spread_b = a.std(axis=1), b.std(axis=1)
-    plain = np.maximum(spread_a, spread_b) < _PLAIN
-    correlation = (a * b).mean(axis=1) / np.maximum(spread_a * spread_b, 1e-6)
-    return np.where(plain, level < _PLAIN, (correlation >= _AGREE) & (np.minimum(spread_a, spread_b) >= _PLAIN))
+class _Shades:
+    """Compares pictures by their shades: all of them, but first means of 4 x 4, which nearly always decide."""
+
+    def __init__(self, shades: np.ndarray) -> None:
+        self._fine = _Compared(shades)
+        side = math.isqrt(shades.shape[1])
+        blocks = shades.reshape(len(shades), side // _BLOCK, _BLOCK, side // _BLOCK, _BLOCK)
+        self._coarse = _Compared(blocks.mean(axis=(2, 4), dtype=np.float32).reshape(len(shades), -1))
+
+    def __call__(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Return whether pictures a (P,) and b (P,), by index, agree, (P,)."""
+        agree = self._coarse.agree(a, b, _LIKELY)
+        agree |= np.minimum(self._coarse.spread[a], self._coarse.spread[b]) < _PLAIN  # which do not decide
+        rest = np.flatnonzero(agree)
+        agree[rest] = self._fine.agree(a[rest], b[rest], _AGREE)
+        return agree
+
+
+class _Compared:
+    """Values (N, S) with their mean and spread."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+        self.mean, self.spread = values.mean(axis=1, dtype=np.float32), values.std(axis=1, dtype=np.float32)
+
+    def agree(self, a: np.ndarray, b: np.ndarray, least: float) -> np.ndarray:
+        """Return whether they correlate, up to brightness and contrast, or are both of one shade, and that the same."""
+        plain = np.maximum(self.spread[a], self.spread[b]) < _PLAIN
+        centred = [self.values[side] - self.mean[side, None] for side in (a, b)]
+        shared = np.einsum("ps,ps->p", *centred) / self.values.shape[1]
+        correlated = shared >= least * self.spread[a] * self.spread[b]
+        correlated &= np.minimum(self.spread[a], self.spread[b]) >= _PLAIN
+        return np.where(plain, np.abs(self.mean[a] - self.mean[b]) < _PLAIN, correlated)
 
 
 def _same_shape(a: np.ndarray, b: np.ndarray) -> np.ndarray:
