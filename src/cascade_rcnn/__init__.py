@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cascade_rcnn.errors import UserError
     from cascade_rcnn.evaluation.coco import ClassMetrics, Metrics
     from cascade_rcnn.hub.huggingface import push_to_hub
+    from cascade_rcnn.inspection.look import Look
     from cascade_rcnn.models.architectures import list_models
     from cascade_rcnn.models.build import build
     from cascade_rcnn.models.checkpoint import load, save
@@ -50,6 +51,7 @@ __all__ = [
     "Detector",
     "EpochEnd",
     "Interrupted",
+    "Look",
     "Metrics",
     "ModelConfig",
     "ModelOptions",
@@ -95,6 +97,7 @@ _HOMES = {
     "Detector": "models.detector",
     "EpochEnd": "engine.training.callbacks",
     "Interrupted": "engine.interrupt",
+    "Look": "inspection.look",
     "Metrics": "evaluation.coco",
     "ModelConfig": "config",
     "ModelOptions": "config",

@@ -99,7 +99,9 @@ class _Compared:
 
     def __init__(self, values: np.ndarray) -> None:
         self.values = values
-        self.mean, self.spread = values.mean(axis=1, dtype=np.float32), values.std(axis=1, dtype=np.float32)
+        mean = values.mean(axis=1, dtype=np.float64)
+        square = np.einsum("ns,ns->n", values, values, dtype=np.float64) / values.shape[1]  # std() would copy them all
+        self.mean, self.spread = mean.astype(np.float32), np.sqrt(np.maximum(square - mean**2, 0)).astype(np.float32)
 
     def agree(self, a: np.ndarray, b: np.ndarray, least: float) -> np.ndarray:
         """Return whether they correlate, up to brightness and contrast, or are both of one shade, and that the same."""

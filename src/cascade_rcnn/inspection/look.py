@@ -32,7 +32,7 @@ class Look:
     >>> [split.name for split in seen.splits], seen.goes_wrong
     (['train', 'val'], False)
     >>> [finding.code for finding in seen.findings]
-    []
+    ['rare_class']
     """
 
     source: str

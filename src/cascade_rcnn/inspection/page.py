@@ -16,6 +16,7 @@ from cascade_rcnn.inspection.pictures import Marked, color_of, drawn, picture, p
 from cascade_rcnn.inspection.sizes import GOOD, Bin
 from cascade_rcnn.inspection.splits import Split
 from cascade_rcnn.pages import data_uri, render
+from cascade_rcnn.text import count
 
 PICTURES = 8  # of a finding
 _SAMPLES = 12  # of the data as it is
@@ -51,7 +52,6 @@ def look_page(
         pairs = any(record.box is None and record.other is not None for record in one.records)
         shown = {"kind": _KINDS[one.kind.severity], "tags": _tags(one), "pictures": pictures, "pairs": pairs}
         findings.append({"one": one, **shown})
-    boxes = sum(len(split.annotations.boxes) for split in look.splits)
     numbers = Counter(one.kind.severity for one in look.findings)
     split_choices = [(f"split {split.name}", split.name) for split in look.splits]
     return render(
@@ -66,8 +66,9 @@ def look_page(
         choices=[(key, f"{text[0].upper()}{text[1:]}") for key, text in SEVERITIES.items() if key in numbers]
         + (split_choices if len(look.splits) > 1 else []),
         split_choices=split_choices,
-        boxes=boxes,
-        images=sum(len(split.annotations) for split in look.splits),
+        images=_many(sum(len(split.annotations) for split in look.splits), "image"),
+        boxes=_many(sum(len(split.annotations.boxes) for split in look.splits), "box"),
+        classes=_many(len(look.classes), "class"),
         class_heads=[
             "class",
             *(f"{split.name} {what}" for split in look.splits for what in ("boxes", "images")),
@@ -87,6 +88,10 @@ def look_page(
         augmented=[_augmented(one) for one in samples],
         recipe=recipe,
     )
+
+
+def _many(number: int, noun: str) -> str:
+    return count(number, noun).replace(str(number), f"{number:,}")
 
 
 def _tags(one: Finding) -> list[str]:
