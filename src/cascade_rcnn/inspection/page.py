@@ -1,7 +1,7 @@
 """The page of a look: its values for the template, and its pictures, bounded in number and size."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,13 +42,12 @@ def look_page(
     version: str,
     samples: Sequence[Sample] = (),
     recipe: str = "",
-    advance: Callable[[], None] = lambda: None,
 ) -> str:
-    """Return the page as HTML; `samples` are what training sees by a recipe, `advance` is called for each picture."""
+    """Return the page as HTML; `samples` are what training sees by a `recipe`."""
     splits = {split.name: split for split in look.splits}
     findings = []
     for one in look.findings:
-        pictures = list(_pictures(one, splits, advance))
+        pictures = list(_pictures(one, splits))
         pairs = any(record.box is None and record.other is not None for record in one.records)
         shown = {"kind": _KINDS[one.kind.severity], "tags": _tags(one), "pictures": pictures, "pairs": pairs}
         findings.append({"one": one, **shown})
@@ -80,10 +79,10 @@ def look_page(
         share_rows=[_share_row(one) for one in look.sizes.by_class],
         without_50=look.sizes.without(IOU),
         without_70=look.sizes.without(GOOD),
-        samples=list(_samples(look.splits, advance)),
+        samples=list(_samples(look.splits)),
         palette=[
             (category.name, color_of(k))
-            for k, category in enumerate(look.splits[0].annotations.categories[:_SAMPLES], start=1)
+            for k, category in enumerate(look.sizes.split.annotations.categories[:_SAMPLES], start=1)
         ],
         augmented=[_augmented(one) for one in samples],
         recipe=recipe,
@@ -98,7 +97,7 @@ def _tags(one: Finding) -> list[str]:
     return [one.kind.severity, *(f"split {name}" for name in one.splits)]
 
 
-def _pictures(one: Finding, splits: dict[str, Split], advance: Callable[[], None]) -> Iterator[Shown]:
+def _pictures(one: Finding, splits: dict[str, Split]) -> Iterator[Shown]:
     """Yield the first records' pictures, of an image at most two; there are none of files that cannot be read."""
     seen: Counter[str] = Counter()
     for record in one.records:
@@ -108,7 +107,6 @@ def _pictures(one: Finding, splits: dict[str, Split], advance: Callable[[], None
         i = int(np.flatnonzero(split.annotations.image_ids.numpy() == record.image_id)[0])
         if i in split.problems:
             continue
-        advance()
         found = picture_of(record, split.annotations.boxes[split.annotations.rows(i)].tolist())
         if found is not None:
             seen[record.path] += 1
@@ -128,13 +126,12 @@ def _shown(image: PIL.Image.Image, caption: str, path: str, tags: tuple[str, ...
     return Shown(data_uri(image, longest=860, quality=_QUALITY), f"{path} {caption}", caption, path, tags)
 
 
-def _samples(splits: Sequence[Split], advance: Callable[[], None]) -> Iterator[Shown]:
+def _samples(splits: Sequence[Split]) -> Iterator[Shown]:
     """Yield images with their boxes in the colours of their classes, as many of each split, spread over it."""
     each = max(1, _SAMPLES // len(splits))
     for split in splits[:_SAMPLES]:
         truth, usable = split.annotations, np.flatnonzero(split.usable)
         for i in usable[np.linspace(0, len(usable) - 1, min(each, len(usable))).round().astype(np.int64)].tolist():
-            advance()
             rows = truth.rows(i)
             marks = [
                 Marked(box, color_of(label))

@@ -41,8 +41,8 @@ def picture_of(record: Record, others: Sequence[Sequence[float]]) -> PIL.Image.I
     if record.box is None:
         if record.other is None:
             return _picture(record.path, marks)
-        pair = _picture(record.other.path, []), _picture(record.path, [])
-        return None if pair[0] is None or pair[1] is None else _beside(*pair)
+        left, right = _picture(record.other.path, []), _picture(record.path, [])
+        return None if left is None or right is None else _beside(left, right)
     if record.other is not None and record.other.box is not None:
         marks.append(Marked(record.other.box, COLORS[0], True))
     return _picture(record.path, [*marks, Marked(record.box, _MARKED, True)], record.box)

@@ -41,7 +41,8 @@ class Split:
     @cached_property
     def sized(self) -> np.ndarray:
         """Whether each box is in an image of known size, (A,)."""
-        return (self.annotations.image_sizes.numpy() > 0).all(axis=1)[self.owners]
+        known = np.asarray((self.annotations.image_sizes.numpy() > 0).all(axis=1))
+        return known[self.owners]
 
     def image(self, i: int, detail: str = "", other: Record | None = None) -> Record:
         """Return the record of an image."""
