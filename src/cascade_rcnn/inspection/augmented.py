@@ -1,6 +1,7 @@
 """What training sees: samples of its own dataset, after a recipe's augmentation."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -30,9 +31,13 @@ def samples(
 ) -> Iterator[Sample]:
     """Yield images with objects, spread over the split, each as it is and in `draws` variants.
 
-    Raises UserError as training would, but for images that cannot be used, which are left out.
+    Images that cannot be used are left out; without any box in the others, there are none. Raises UserError as training
+    would.
     """
-    training = read_data(recipe.data, Sources(train=usable(split)), shown=False).train
+    annotations = usable(split)
+    if not len(annotations.boxes):
+        return
+    training = read_data(replace(recipe.data, val=""), Sources(train=annotations), shown=False).train
     plain = training.with_transforms(None)
     with_boxes = np.flatnonzero(training.annotations.first.diff().numpy() > 0)
     chosen = with_boxes[np.linspace(0, len(with_boxes) - 1, min(images, len(with_boxes))).round().astype(np.int64)]
