@@ -9,7 +9,6 @@ from cascade_rcnn.api.recipes import find_recipe
 from cascade_rcnn.data import Annotations, dataset_splits, is_one_split, load_annotations
 from cascade_rcnn.data.splits import choose, rank
 from cascade_rcnn.decoding import MAX_MEGAPIXELS
-from cascade_rcnn.engine.datasets import check_given
 from cascade_rcnn.engine.evaluate import check_classes, collect, evaluation_loader
 from cascade_rcnn.engine.progress import ProgressBar
 from cascade_rcnn.errors import UserError
@@ -99,8 +98,10 @@ def _named(
         named = dict(data)
     elif isinstance(data, Annotations):
         named = {"data": data}
+    elif isinstance(data, Sequence) and all(isinstance(one, str | Path) for one in data):
+        named = _by_file([Path(path).expanduser() for path in data])
     else:
-        named = _by_file([Path(path) for path in data])
+        named = {"data": data}  # which is refused
     if not named:
         raise UserError("nothing to look at: give annotations, such as a COCO json, a VOC folder or a YOLO data.yaml")
     source = ", ".join(str(one) for one in named.values() if not isinstance(one, Annotations)) or "data"
@@ -126,7 +127,8 @@ def _loaded(
     for name, given, split in parts:
         if isinstance(given, str | Path):
             given = load_annotations(given, images, split, classes, bad_images="keep")
-        check_given(given)
+        if not isinstance(given, Annotations):
+            raise UserError(f"cannot look at {type(given).__name__}; give paths, or cascade_rcnn.load_annotations(...)")
         read[name] = given
         classes = classes or [category.name for category in given.categories]
     return read

@@ -36,13 +36,7 @@ class Shown:
     tags: tuple[str, ...]
 
 
-def look_page(
-    look: Look,
-    *,
-    version: str,
-    samples: Sequence[Sample] = (),
-    recipe: str = "",
-) -> str:
+def look_page(look: Look, *, version: str, samples: Sequence[Sample] = (), recipe: str = "") -> str:
     """Return the page as HTML; `samples` are what training sees by a `recipe`."""
     splits = {split.name: split for split in look.splits}
     findings = []

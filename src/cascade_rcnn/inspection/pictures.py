@@ -10,6 +10,7 @@ import PIL.Image
 import PIL.ImageDraw
 
 from cascade_rcnn.decoding import from_pil, open_image
+from cascade_rcnn.errors import UserError
 from cascade_rcnn.inspection.findings import Record
 
 LONGEST = 400  # pixels of a picture's long side
@@ -51,13 +52,13 @@ def picture_of(record: Record, others: Sequence[Sequence[float]]) -> PIL.Image.I
 def _picture(path: str, marks: Sequence[Marked], around: Sequence[float] | None = None) -> PIL.Image.Image | None:
     try:
         return picture(path, marks, around)
-    except (ValueError, OSError):
+    except UserError:
         return None
 
 
 def picture(path: str, marks: Sequence[Marked], around: Sequence[float] | None = None) -> PIL.Image.Image:
     """Draw boxes on a reduced image, or on the part of it around a box. Raises UserError if it cannot be read."""
-    with open_image(path) as image:
+    with open_image(path, None) as image:  # the scan has applied the limit
         turned = image.format != "TIFF" and image.getexif().get(PIL.ExifTags.Base.Orientation, 1) >= 5
         width, height = image.size[::-1] if turned else image.size
         window = _window(width, height, around)
