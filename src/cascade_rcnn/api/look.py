@@ -101,12 +101,16 @@ def _named(
     elif isinstance(data, Sequence) and all(isinstance(one, str | Path) for one in data):
         named = _by_file([Path(path).expanduser() for path in data])
     else:
-        named = {"data": data}  # which is refused
+        raise _refused(data)
     if not named:
         raise UserError("nothing to look at: give annotations, such as a COCO json, a VOC folder or a YOLO data.yaml")
     source = ", ".join(str(one) for one in named.values() if not isinstance(one, Annotations)) or "data"
     ordered = sorted(named, key=lambda name: rank(name) != 0)
     return source, _loaded([(name, named[name], None) for name in ordered], images, classes)
+
+
+def _refused(given: object) -> UserError:
+    return UserError(f"cannot look at {type(given).__name__}; give paths, or cascade_rcnn.load_annotations(...)")
 
 
 def _by_file(paths: Sequence[Path]) -> dict[str, Path]:
@@ -128,7 +132,7 @@ def _loaded(
         if isinstance(given, str | Path):
             given = load_annotations(given, images, split, classes, bad_images="keep")
         if not isinstance(given, Annotations):
-            raise UserError(f"cannot look at {type(given).__name__}; give paths, or cascade_rcnn.load_annotations(...)")
+            raise _refused(given)
         read[name] = given
         classes = classes or [category.name for category in given.categories]
     return read
