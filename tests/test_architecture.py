@@ -28,7 +28,9 @@ def normal(distribution: str) -> str:
 def test_the_package_is_pure_python():
     files = [path for path in (ROOT / "src").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     code = [path for path in files if "assets" not in path.parts]  # a detector, images and their licences
-    assert {path.suffix for path in code} == {".py", ".typed"}
+    pages = {path for path in code if path.parent.name == "pages"}
+    assert {path.suffix for path in pages} == {".py", ".j2", ".css", ".js"}  # of HTML pages
+    assert {path.suffix for path in set(code) - pages} == {".py", ".typed"}
 
 
 def test_every_folder_of_code_is_a_package():

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from cascade_rcnn.api.convert import convert_checkpoint, save_detectron2
     from cascade_rcnn.api.evaluate import evaluate, evaluate_detections
     from cascade_rcnn.api.export import export_model
+    from cascade_rcnn.api.look import look
     from cascade_rcnn.api.predict import predict_files
     from cascade_rcnn.api.recipes import find_recipe
     from cascade_rcnn.api.statistics import target_statistics
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from cascade_rcnn.errors import UserError
     from cascade_rcnn.evaluation.coco import ClassMetrics, Metrics
     from cascade_rcnn.hub.huggingface import push_to_hub
+    from cascade_rcnn.inspection.look import Look
     from cascade_rcnn.models.architectures import list_models
     from cascade_rcnn.models.build import build
     from cascade_rcnn.models.checkpoint import load, save
@@ -49,6 +51,7 @@ __all__ = [
     "Detector",
     "EpochEnd",
     "Interrupted",
+    "Look",
     "Metrics",
     "ModelConfig",
     "ModelOptions",
@@ -72,6 +75,7 @@ __all__ = [
     "list_models",
     "load",
     "load_annotations",
+    "look",
     "predict_files",
     "push_to_hub",
     "save",
@@ -93,6 +97,7 @@ _HOMES = {
     "Detector": "models.detector",
     "EpochEnd": "engine.training.callbacks",
     "Interrupted": "engine.interrupt",
+    "Look": "inspection.look",
     "Metrics": "evaluation.coco",
     "ModelConfig": "config",
     "ModelOptions": "config",
@@ -116,6 +121,7 @@ _HOMES = {
     "list_models": "models.architectures",
     "load": "models.checkpoint",
     "load_annotations": "data.load",
+    "look": "api.look",
     "predict_files": "api.predict",
     "push_to_hub": "hub.huggingface",
     "save": "models.checkpoint",

@@ -11,6 +11,7 @@ from cascade_rcnn.commands.convert import convert
 from cascade_rcnn.commands.doctor import doctor
 from cascade_rcnn.commands.evaluate import evaluate
 from cascade_rcnn.commands.export import export
+from cascade_rcnn.commands.look import look
 from cascade_rcnn.commands.predict import predict
 from cascade_rcnn.commands.quickstart import quickstart
 from cascade_rcnn.commands.serve import serve
@@ -26,8 +27,8 @@ from cascade_rcnn.text import printable
 _VERBS: dict[str, Callable[..., None]] = {
     verb.__name__: verb
     for verb in (
-        *(train, evaluate, statistics, predict, serve, weights, convert, export),
-        *(study, shapes, quickstart, doctor),
+        *(look, train, evaluate, statistics, predict, serve),
+        *(weights, convert, export, study, shapes, quickstart, doctor),
     )
 }
 

@@ -83,3 +83,11 @@ def test_one_file_under_two_ids_is_refused(write_coco, coco_dict, tmp_path, writ
     with pytest.raises(UserError) as caught:
         check_images(annotations)
     one_line(caught, "b.png: two images share this file (ids 10 and 20)")
+
+
+def test_unusable_images_may_be_kept(make_annotations, tmp_path, write_image):
+    write_image(tmp_path / "0.png", 4, 3)
+    (tmp_path / "1.png").write_bytes(b"not an image")
+    checked = check_images(make_annotations([(3, 4), (3, 4)]), bad_images="keep")
+    assert len(checked) == 2
+    assert any("1 of 2 images cannot be used" in note for note in checked.notes)

@@ -8,7 +8,7 @@ import pytest
 from cascade_rcnn.config import Category
 from cascade_rcnn.data.check import check_images
 from cascade_rcnn.data.coco import load_coco, save_coco
-from cascade_rcnn.data.load import check_same_categories, load_annotations, training_splits
+from cascade_rcnn.data.load import check_same_categories, dataset_splits, load_annotations, training_splits
 from cascade_rcnn.errors import UserError
 
 XML = (
@@ -171,12 +171,14 @@ def test_folders_as_tools_write_them(tmp_path, write_image, tool):
     assert [c.name for c in annotations.categories] == ["cat"]
     assert annotations.path(0) == tmp_path / image
     assert training_splits(tmp_path) == (split, None)
+    assert dataset_splits(tmp_path) == ([] if split is None else [split])
 
 
 def test_training_splits_of_a_folder_that_names_them(tmp_path):
     for split in ("train", "valid", "test"):
         _texts(tmp_path, {f"{split}/_annotations.coco.json": _coco("a.png")})
     assert training_splits(tmp_path) == ("train", "valid")
+    assert dataset_splits(tmp_path) == ["train", "valid", "test"]
     with pytest.raises(UserError, match="which split"):
         load_annotations(tmp_path)
     with pytest.raises(UserError, match=r"this is a single split; use it as --data\.train"):

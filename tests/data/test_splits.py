@@ -1,6 +1,6 @@
 import pytest
 
-from cascade_rcnn.data.splits import choose, for_training, is_split
+from cascade_rcnn.data.splits import choose, distinct, for_training, is_split, rank
 from cascade_rcnn.errors import UserError
 
 
@@ -41,3 +41,20 @@ def test_splits_for_training():
     assert for_training("set", ["default"]) == ("default", None)
     with pytest.raises(UserError, match="no split 'train'"):
         for_training("set", ["test", "val"])
+
+
+@pytest.mark.parametrize(
+    ("splits", "kept"),
+    [
+        (["train", "trainval", "val"], ["train", "val"]),
+        (["test", "trainval"], ["test", "trainval"]),  # the only list of what is trained on
+        (["train", "val", "cat_train", "cat_val", "dog"], ["train", "val", "dog"]),
+    ],
+)
+def test_lists_of_what_others_hold_are_left_out(splits, kept):
+    assert distinct(splits) == kept
+
+
+def test_training_comes_first_then_validation_and_test():
+    names = ["extra", "test2017", "valid", "train2017", "dev"]
+    assert sorted(names, key=rank) == ["train2017", "valid", "dev", "test2017", "extra"]

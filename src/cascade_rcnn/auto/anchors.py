@@ -21,13 +21,18 @@ class Anchors(NamedTuple):
 
 def coverage(shapes: np.ndarray, sizes: Sequence[float], ratios: Sequence[float]) -> float:
     """Compute the share of boxes (A, 2), widths and heights, that a centred anchor covers with IoU 0.5 or more."""
+    return float((best_iou(shapes, sizes, ratios) >= IOU).mean())
+
+
+def best_iou(shapes: np.ndarray, sizes: Sequence[float], ratios: Sequence[float]) -> np.ndarray:
+    """Compute the IoU (A,) of boxes (A, 2), widths and heights, with the centred anchor that fits each best."""
     root = np.sqrt(np.asarray(ratios, np.float64))
     anchors = np.stack((np.divide.outer(sizes, root), np.multiply.outer(sizes, root)), axis=-1).reshape(-1, 2)
     best = np.zeros(len(shapes))
     for anchor in anchors:  # one at a time: there may be a million boxes
         common = np.minimum(shapes, anchor).prod(axis=1)
         best = np.maximum(best, common / (shapes.prod(axis=1) + anchor.prod() - common))
-    return float((best >= IOU).mean())
+    return best
 
 
 def fitting(shapes: np.ndarray, sizes: tuple[int, ...], ratios: tuple[float, ...]) -> Anchors:

@@ -8,7 +8,7 @@ from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.text import count
 
-_RARE = 20  # boxes: a class with fewer is hardly learned
+RARE = 20  # boxes: a class with fewer is hardly learned
 _NAMED = 5  # classes that a line names
 
 
@@ -48,26 +48,35 @@ class Survey:
     @property
     def warnings(self) -> list[str]:
         """Problems that no setting solves."""
-        rare = [f"{name} {number}" for name, number in self.classes.items() if number < _RARE]
+        rare = [f"{name} {number}" for name, number in self.classes.items() if number < RARE]
         named = ", ".join(rare[:_NAMED]) + (", ..." if len(rare) > _NAMED else "")
-        return [f"fewer than {_RARE} boxes, and little to be expected: {named}"] if rare else []
+        return [f"fewer than {RARE} boxes, and little to be expected: {named}"] if rare else []
 
 
 def survey(annotations: Annotations) -> Survey:
     """Look at annotations. Raises UserError where no box can be learned from."""
-    sizes = annotations.image_sizes.numpy().astype(np.float64)
-    owners = np.repeat(np.arange(len(sizes)), annotations.first.diff().numpy())
-    low, extent = np.split(annotations.boxes.numpy(), 2, axis=1)
-    limits = sizes[owners, ::-1]
-    shapes = np.clip(low + extent, 0, limits) - np.clip(low, 0, limits)
-    learned = (shapes > 0).all(axis=1) & ~annotations.ignore.numpy()
-    if not learned.any():
+    rows, shapes = learned(annotations)
+    if not len(rows):
         raise UserError(f"{annotations.source}: there are no boxes in it, and nothing to learn; check the annotations")
-    numbers = np.bincount(annotations.labels.numpy()[learned] - 1, minlength=len(annotations.categories))
+    numbers = np.bincount(annotations.labels.numpy()[rows] - 1, minlength=len(annotations.categories))
     names = [category.name for category in annotations.categories]
     return Survey(
-        sizes=sizes,
-        shapes=shapes[learned],
-        owners=owners[learned],
+        sizes=annotations.image_sizes.numpy().astype(np.float64),
+        shapes=shapes,
+        owners=owners_of(annotations)[rows],
         classes=dict(zip(names, numbers.tolist(), strict=True)),
     )
+
+
+def learned(annotations: Annotations) -> tuple[np.ndarray, np.ndarray]:
+    """The rows (A,) of boxes that are learned from, and their widths and heights (A, 2) inside their images."""
+    low, extent = np.split(annotations.boxes.numpy(), 2, axis=1)
+    limits = annotations.image_sizes.numpy().astype(np.float64)[owners_of(annotations), ::-1]
+    shapes = np.clip(low + extent, 0, limits) - np.clip(low, 0, limits)
+    rows = np.flatnonzero((shapes > 0).all(axis=1) & ~annotations.ignore.numpy())
+    return rows, shapes[rows]
+
+
+def owners_of(annotations: Annotations) -> np.ndarray:
+    """The image of each box, (A,)."""
+    return np.repeat(np.arange(len(annotations)), annotations.first.diff().numpy())

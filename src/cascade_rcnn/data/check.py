@@ -12,7 +12,7 @@ from cascade_rcnn.data.headers import Header, read_headers
 from cascade_rcnn.decoding import MAX_MEGAPIXELS
 from cascade_rcnn.errors import UserError
 
-BadImages: TypeAlias = Literal["stop", "skip"]
+BadImages: TypeAlias = Literal["stop", "skip", "keep"]  # keep: fail only where one is needed
 _SHOWN = 5
 _LARGE = 89  # megapixels; larger images get a note about memory
 _ADVICE = "fix or remove them, or skip them (bad-images skip)"
@@ -48,6 +48,8 @@ def leave_out(
 ) -> tuple[np.ndarray, str]:
     """Return a mask (N,) of the images to keep, and a note; raises UserError instead with `stop`, or if none is left.
 
+    With `keep` all are kept.
+
     `problems` has a line for each unusable image that begins with its path.
     """
     # Not pathlib, which raises for names that are too long.
@@ -60,6 +62,8 @@ def leave_out(
     others = [line for i, line in problems.items() if i not in missing]
     parts += others[:_SHOWN] + ([f"and {len(others) - _SHOWN} more"] if len(others) > _SHOWN else [])
     count = f"{len(problems)} of {len(paths)} images cannot be used: {'; '.join(parts)}"
+    if bad_images == "keep":
+        return np.ones(len(paths), np.bool_), count
     if bad_images == "stop" or len(problems) == len(paths):
         hint = "give the right images folder" if len(missing) == len(paths) else _ADVICE
         raise UserError(f"{source}: {count}; {hint}")

@@ -8,7 +8,7 @@ from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.data.coco import load_coco
 from cascade_rcnn.data.coco_folder import coco_files
-from cascade_rcnn.data.splits import choose, for_training
+from cascade_rcnn.data.splits import choose, distinct, for_training, rank
 from cascade_rcnn.data.voc import load_voc, voc_splits, xml_files
 from cascade_rcnn.data.yolo import load_yolo
 from cascade_rcnn.data.yolo_config import find_config, is_yolo_folder, read_config
@@ -34,7 +34,8 @@ def load_annotations(
     - YOLO: a data.yaml or obj.data, or a folder with or without one, and a split of it.
 
     `classes` names the classes if the format does not (VOC; default: those found in its files). With
-    `bad_images="skip"`, images that must be read for their sizes, but cannot be, are skipped.
+    `bad_images="skip"`, images that must be read for their sizes, but cannot be, are skipped; with "keep", they are
+    kept, with a size of 0 x 0.
     Raises UserError if the path is none of these or has invalid content.
 
     >>> len(load_annotations("shapes/train.json")), len(load_annotations("shapes", split="val"))
@@ -76,16 +77,34 @@ def training_splits(folder: str | Path) -> tuple[str | None, str | None]:
     Raises UserError if it is not a known dataset format, or the splits are ambiguous.
     """
     path = Path(folder).expanduser()
+    if is_one_split(path):
+        raise UserError(f"{path}: this is a single split; use it as --data.train, and another as --data.val")
+    splits = _splits(path)
+    return for_training(path, splits) if splits else (None, None)
+
+
+def dataset_splits(folder: str | Path) -> list[str]:
+    """Return the splits of a folder (or data.yaml), the training set first; none if it has no splits.
+
+    Lists of images that are in others, such as VOC's trainval, are left out.
+
+    Raises UserError if it is not a known dataset format.
+    """
+    path = Path(folder).expanduser()
+    found = _splits(path)
+    return sorted(distinct(found) if _recognise(path) == "voc" else found, key=rank)
+
+
+def _splits(path: Path) -> list[str]:
     match _recognise(path):
         case "coco folder":
-            splits = list(coco_files(path))
+            return list(coco_files(path))
         case "voc":
-            splits = voc_splits(path)
+            return voc_splits(path)
         case "yolo":
-            splits = list(read_config(path).splits)
+            return list(read_config(path).splits)
         case _:
-            raise UserError(f"{path}: this is a single split; use it as --data.train, and another as --data.val")
-    return for_training(path, splits) if splits else (None, None)
+            return []
 
 
 def _recognise(path: Path) -> _Format:

@@ -22,7 +22,7 @@ class Sizes(NamedTuple):
 def fill_sizes(source: str, paths: Sequence[Path], sizes: np.ndarray, bad_images: BadImages) -> Sizes:
     """Read the headers of images whose size (N, 2) is unknown, i.e. has a 0.
 
-    Raises a single UserError about all unreadable images, unless they may be skipped.
+    Raises a single UserError about all unreadable images, unless they may be skipped, or kept, with a size of 0 x 0.
     """
     unknown = np.flatnonzero((sizes < 1).any(axis=1)).tolist()
     filled, problems = np.array(sizes, np.int32), {}

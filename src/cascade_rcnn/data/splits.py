@@ -34,6 +34,19 @@ def choose(source: str | Path, splits: Sequence[str], wanted: str | None) -> str
     raise UserError(f"{source}: there is no split {wanted!r}; it has {known}{nearest(wanted, splits)}")
 
 
+def distinct(splits: Sequence[str]) -> list[str]:
+    """Return the splits without lists of what others hold: VOC's trainval, and those of single classes (cat_train)."""
+    both = {"train", "val"} <= set(splits)
+    whole = [name for name in splits if not any(name.endswith(f"_{other}") for other in splits)]
+    return [name for name in whole if not (both and name == "trainval")]
+
+
+def rank(name: str) -> int:
+    """Return a number to sort splits by: training, validation, test, others."""
+    bare = name.lower().rstrip("0123456789_-.")
+    return next((k for k, names in enumerate(_SAME) if bare in names), len(_SAME))
+
+
 def for_training(source: str | Path, splits: Sequence[str]) -> tuple[str, str | None]:
     """Return the training and validation splits (None if there is none). Raises UserError if they are ambiguous."""
     train = choose(source, splits, None if len(splits) == 1 else "train")

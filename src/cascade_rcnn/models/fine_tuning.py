@@ -34,7 +34,7 @@ def start_from(
     """
     trained = load(path, backbone=backbone, **sizes)
     config = trained.config
-    anchors = _anchors(config.rpn.anchors, anchor_sizes, anchor_ratios)
+    anchors = other_anchors(config.rpn.anchors, anchor_sizes, anchor_ratios)
     model = build(replace(config, categories=categories, rpn=replace(config.rpn, anchors=anchors)), backbone)
     own = model.state_dict()  # the model's own memory
     pairs = [
@@ -60,7 +60,7 @@ def start_from(
     return model.train(), note + _anchor_note(config.rpn.anchors, anchors)
 
 
-def _anchors(old: AnchorConfig, sizes: tuple[int, ...] | None, ratios: tuple[float, ...] | None) -> AnchorConfig:
+def other_anchors(old: AnchorConfig, sizes: tuple[int, ...] | None, ratios: tuple[float, ...] | None) -> AnchorConfig:
     """Replace anchor sizes on the same levels, the last taking those left over, and ratios."""
     if sizes is not None:
         levels = len(old.sizes)

@@ -76,11 +76,11 @@ def prepare(
 def _model(recipe: Recipe, categories: tuple[Category, ...]) -> tuple[Detector, list[str]]:
     if recipe.init is None:
         return build_model(recipe, categories), []
-    model, kept = start_from(recipe.init, categories, **_applied_to_start(recipe.options))
+    model, kept = start_from(recipe.init, categories, **applied_to_start(recipe.options))
     return model, [f"{recipe.init} gives the architecture and the weights; {kept}"]
 
 
-def _applied_to_start(options: ModelOptions) -> dict[str, Any]:
+def applied_to_start(options: ModelOptions) -> dict[str, Any]:
     """The image sizes and anchors that a recipe asks for; without any, those of the checkpoint that it starts from."""
     default = ModelOptions()
     return {name: value for name in APPLIED_TO_START if (value := getattr(options, name)) != getattr(default, name)}

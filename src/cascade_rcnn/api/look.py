@@ -1,0 +1,179 @@
+"""A look at data before anything is trained."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from cascade_rcnn.api.models import Opened, open_model
+from cascade_rcnn.api.recipes import find_recipe
+from cascade_rcnn.data import Annotations, dataset_splits, is_one_split, load_annotations
+from cascade_rcnn.data.splits import choose, rank
+from cascade_rcnn.decoding import MAX_MEGAPIXELS
+from cascade_rcnn.engine.evaluate import check_classes, collect, evaluation_loader
+from cascade_rcnn.engine.progress import ProgressBar
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.files import replacing, write_json
+from cascade_rcnn.inspection.augmented import Sample, samples
+from cascade_rcnn.inspection.labels import Found, usable
+from cascade_rcnn.inspection.look import Look, inspect
+from cascade_rcnn.inspection.page import look_page
+from cascade_rcnn.inspection.recipe_model import recipe_config
+from cascade_rcnn.inspection.splits import Split, read_split, training_of
+from cascade_rcnn.recipes import Recipe
+from cascade_rcnn.text import printable
+
+Given: TypeAlias = str | Path | Annotations
+
+
+def look(
+    data: Given | Sequence[str | Path] | Mapping[str, Given],
+    *,
+    images: str | Path | None = None,
+    splits: Sequence[str] = (),
+    recipe: str | Path | Recipe | None = None,
+    checkpoint: str | Path | None = None,
+    augment: str | Path | Recipe | None = None,
+    output: str | Path | None = None,
+    batch_size: int = 1,
+    workers: int = 2,
+    device: str | None = None,
+    max_megapixels: float = MAX_MEGAPIXELS,
+) -> Look:
+    """Look at a dataset before anything is trained: what is in it, and what is wrong with it.
+
+    `data` is a path in any format that `load_annotations` reads, a folder with all its splits; several paths, one for
+    each split (the training set first, if no name says which it is); `Annotations`; or any of these by the names of
+    splits. `splits` are those of a folder to look at, instead of all.
+
+    Boxes are compared with the anchors and the image size of `recipe` (a name, a recipe.json or a `Recipe`; default:
+    "finetune") or of a `checkpoint`, whose detections, on `device`, are also compared with the labels. With `augment`,
+    the page shows images as training by that recipe sees them.
+
+    `output` is a folder for index.html, a page that needs no other file, and look.json. Raises UserError for data that
+    cannot be read as annotations at all; whatever else is wrong with it is a finding.
+
+    >>> seen = look("shapes", output="look/shapes")
+    >>> seen.goes_wrong, len(seen.classes)
+    (False, 4)
+    """
+    opened = None if checkpoint is None else open_model(checkpoint, device=device)
+    source, named = _named(data, images, splits, None if opened is None else opened.class_names)
+    training = _training(list(named))
+    for annotations in named.values():
+        if opened is not None:
+            check_classes(opened.config, annotations, opened.name)
+    read = _read(named, training, max_megapixels)
+    shown = find_recipe(augment) if isinstance(augment, str | Path) else augment
+    by = recipe if recipe is not None else augment if augment is not None else "finetune"
+    if opened is not None:
+        config, model = opened.config, printable(opened.name)
+    else:
+        chosen = find_recipe(by) if isinstance(by, str | Path) else by
+        config = recipe_config(chosen, read[0].annotations.categories)
+        model = f"recipe {by}" if isinstance(by, str | Path) else "the recipe"
+    found = [] if opened is None else _detect(opened, read, batch_size, workers)
+    seen = inspect(source, read, config, model, found)
+    drawn = [] if shown is None else list(samples(training_of(read) or read[0], shown))
+    if output is not None:
+        _write(seen, Path(output), drawn, str(augment) if isinstance(augment, str | Path) else "the recipe")
+    return seen
+
+
+def _named(
+    data: Given | Sequence[str | Path] | Mapping[str, Given],
+    images: str | Path | None,
+    splits: Sequence[str],
+    classes: Sequence[str] | None,
+) -> tuple[str, dict[str, Annotations]]:
+    """Return the name of the data, and its annotations by split, the training set first."""
+    if isinstance(data, str | Path):
+        path = Path(data).expanduser()
+        if not is_one_split(path) and (known := dataset_splits(path)):
+            wanted = [choose(path, known, name) for name in splits] or known
+            return path.resolve().name, _loaded([(name, path, name) for name in wanted], images, classes)
+        data = [data]
+    if splits:
+        raise UserError(f"splits {', '.join(splits)}: only a folder with several has any to choose from; omit them")
+    if isinstance(data, Mapping):
+        named = dict(data)
+    elif isinstance(data, Annotations):
+        named = {"data": data}
+    elif isinstance(data, Sequence) and all(isinstance(one, str | Path) for one in data):
+        named = _by_file([Path(path).expanduser() for path in data])
+    else:
+        raise _refused(data)
+    if not named:
+        raise UserError("nothing to look at: give annotations, such as a COCO json, a VOC folder or a YOLO data.yaml")
+    source = ", ".join(str(one) for one in named.values() if not isinstance(one, Annotations)) or "data"
+    ordered = sorted(named, key=lambda name: rank(name) != 0)
+    return source, _loaded([(name, named[name], None) for name in ordered], images, classes)
+
+
+def _refused(given: object) -> UserError:
+    return UserError(f"cannot look at {type(given).__name__}; give paths, or cascade_rcnn.load_annotations(...)")
+
+
+def _by_file(paths: Sequence[Path]) -> dict[str, Path]:
+    """Name files and folders; where two have the same name, by their folder too."""
+    names = [path.resolve().stem.removeprefix("instances_") for path in paths]
+    if len(set(names)) < len(names):
+        names = [f"{path.resolve().parent.name}/{name}" for path, name in zip(paths, names, strict=True)]
+    if len(set(names)) < len(names):
+        raise UserError(f"{', '.join(map(str, paths))}: two of these have the same name; give each split once")
+    return dict(zip(names, paths, strict=True))
+
+
+def _loaded(
+    parts: Sequence[tuple[str, Given, str | None]], images: str | Path | None, classes: Sequence[str] | None
+) -> dict[str, Annotations]:
+    """Read splits; those after the first have its classes, where the format names none."""
+    read: dict[str, Annotations] = {}
+    for name, given, split in parts:
+        if isinstance(given, str | Path):
+            given = load_annotations(given, images, split, classes, bad_images="keep")
+        if not isinstance(given, Annotations):
+            raise _refused(given)
+        read[name] = given
+        classes = classes or [category.name for category in given.categories]
+    return read
+
+
+def _training(names: Sequence[str]) -> str | None:
+    """Return which split is trained on: the one with that name, the only one, or the first that is not val or test."""
+    named = [name for name in names if rank(name) == 0] or (list(names) if len(names) == 1 else [])
+    others = [name for name in names if rank(name) > rank("test")]
+    return next(iter(named or others), None)
+
+
+def _read(named: Mapping[str, Annotations], training: str | None, max_megapixels: float) -> list[Split]:
+    total = sum(map(len, named.values()))
+    with ProgressBar("look", total, shown=True) as bar:
+        return [
+            read_split(
+                name,
+                annotations,
+                is_training=name == training,
+                max_megapixels=max_megapixels,
+                advance=lambda images: bar.advance(images, ""),
+            )
+            for name, annotations in named.items()
+        ]
+
+
+def _detect(opened: Opened, splits: Sequence[Split], batch_size: int, workers: int) -> list[Found]:
+    found = []
+    for split in splits:
+        annotations = usable(split)
+        if len(annotations):
+            loader = evaluation_loader(annotations, batch_size, workers)
+            found.append(Found(split, collect(opened.detect, opened.config, loader, len(annotations))))
+    return found
+
+
+def _write(seen: Look, output: Path, drawn: Sequence[Sample], recipe: str) -> None:
+    from cascade_rcnn import __version__
+
+    page = look_page(seen, version=__version__, samples=drawn, recipe=recipe)
+    write_json(output / "look.json", seen.to_dict())
+    with replacing(output / "index.html") as aside:
+        aside.write_text(page, encoding="utf-8")

@@ -1,0 +1,59 @@
+"""The command `cascade-rcnn look`."""
+
+import sys
+from pathlib import Path
+
+from cascade_rcnn.commands.parameters import Positional
+
+
+def look(
+    data: Positional[tuple[Path, ...]],
+    /,
+    *,
+    images: Path | None = None,
+    splits: tuple[str, ...] = (),
+    recipe: str | None = None,
+    checkpoint: Path | None = None,
+    augment: str | None = None,
+    output: Path | None = None,
+    batch_size: int = 1,
+    workers: int = 2,
+    device: str | None = None,
+    max_megapixels: float = 179,
+) -> None:
+    """Look at a dataset before training: what is in it, and what is wrong with it; exit status 1 if training would be.
+
+    Args:
+        data: A dataset folder with its splits, or a file or folder for each split, the training set first.
+        images: Folder of the images, if the annotations do not name it.
+        splits: The splits to look at, instead of all of a folder.
+        recipe: Compare boxes with the anchors and image size of this recipe or recipe.json; default: finetune.
+        checkpoint: ... or of this model, whose detections are also compared with the labels.
+        augment: Show images as training by this recipe sees them.
+        output: Folder for the page, index.html, and look.json; default: look/NAME.
+        batch_size: Images per step of the model.
+        workers: Number of data loading processes for the model.
+        device: cpu, cuda, cuda:1; default: a GPU if there is one.
+        max_megapixels: Larger images are unusable.
+    """
+    from rich.console import Console
+
+    from cascade_rcnn.api.look import look as api
+
+    output = output or Path("look") / data[0].resolve().stem
+    seen = api(
+        data[0] if len(data) == 1 else data,
+        images=images,
+        splits=splits,
+        recipe=recipe,
+        checkpoint=checkpoint,
+        augment=augment,
+        output=output,
+        batch_size=batch_size,
+        workers=workers,
+        device=device,
+        max_megapixels=max_megapixels,
+    )
+    Console(width=None if sys.stdout.isatty() else 120).print(seen.table())
+    print(f"\nthe page: {output / 'index.html'}")
+    sys.exit(1 if seen.goes_wrong else 0)

@@ -1,0 +1,54 @@
+"""What training sees: samples of its own dataset, after a recipe's augmentation."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from cascade_rcnn.data.targets import Target
+from cascade_rcnn.engine.training.data import Sources, read_data
+from cascade_rcnn.inspection.labels import usable
+from cascade_rcnn.inspection.splits import Split
+from cascade_rcnn.recipes import Recipe
+
+IMAGES, DRAWS = 4, 3
+
+
+class Sample(NamedTuple):
+    """An image as it is trained on, with the boxes (G, 4) XYXY and labels (G,) of its target."""
+
+    name: str
+    draw: int  # 0: as it is; 1, 2, ...: augmented
+    pixels: np.ndarray  # (H, W, 3) uint8
+    boxes: Tensor
+    labels: Tensor
+
+
+def samples(
+    split: Split, recipe: Recipe, *, images: int = IMAGES, draws: int = DRAWS, seed: int = 0
+) -> Iterator[Sample]:
+    """Yield images with objects, spread over the split, each as it is and in `draws` variants.
+
+    Images that cannot be used are left out; without any box in the others, there are none. Raises UserError as training
+    would.
+    """
+    annotations = usable(split)
+    if not len(annotations.boxes):
+        return
+    training = read_data(replace(recipe.data, val=""), Sources(train=annotations), shown=False).train
+    plain = training.with_transforms(None)
+    with_boxes = np.flatnonzero(training.annotations.first.diff().numpy() > 0)
+    chosen = with_boxes[np.linspace(0, len(with_boxes) - 1, min(images, len(with_boxes))).round().astype(np.int64)]
+    for i in chosen.tolist():
+        name = training.annotations.file_names[i]
+        yield _sample(name, 0, *plain[i])
+        for draw in range(1, draws + 1):
+            yield _sample(name, draw, *training[i, seed + 1000 * i + draw])
+
+
+def _sample(name: str, draw: int, image: Tensor, target: Target) -> Sample:
+    pixels = image if not image.is_floating_point() else (image * 255).round()
+    array = pixels.byte().permute(1, 2, 0).contiguous().numpy()
+    return Sample(name, draw, array, target["boxes"], target["labels"])

@@ -1,0 +1,102 @@
+"""Classes: how many boxes and images each has in each split, and findings about that."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cascade_rcnn.auto.survey import RARE, learned
+from cascade_rcnn.inspection.findings import Finding, Record, finding
+from cascade_rcnn.inspection.splits import Split, training_of
+from cascade_rcnn.text import count
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassCount:
+    """A class: its boxes (without regions to ignore), and the images that show it, in each split."""
+
+    name: str
+    boxes: dict[str, int]
+    images: dict[str, int]
+
+
+def count_classes(splits: Sequence[Split]) -> list[ClassCount]:
+    """Count every class that a split declares."""
+    names = dict.fromkeys(category.name for split in splits for category in split.annotations.categories)
+    counts = []
+    for name in names:
+        rows = {split.name: (split, split.boxes_of(name)) for split in splits}
+        counts.append(
+            ClassCount(
+                name=name,
+                boxes={key: len(some) for key, (_, some) in rows.items()},
+                images={key: len(np.unique(split.owners[some])) for key, (split, some) in rows.items()},
+            )
+        )
+    return counts
+
+
+def class_findings(splits: Sequence[Split], counts: Sequence[ClassCount]) -> list[Finding]:
+    """Return what is wrong with the classes, and images without objects."""
+    training = training_of(splits)
+    found = _empty(splits) + _unused(splits, counts)
+    if training is None:
+        return found
+    others = [split for split in splits if split is not training]
+    differ = _differing(training, others)
+    undeclared = {record.label for record in differ}
+    found += finding("classes_differ", differ)
+    if not len(learned(training.annotations)[0]):
+        return found + finding("no_boxes", [Record(split=training.name)])
+    rare, unseen, unmeasured = [], [], []
+    for one in counts:
+        seen, elsewhere = one.boxes[training.name], {split.name: one.boxes[split.name] for split in others}
+        where = ", ".join(f"{count(number, 'box')} in {name}" for name, number in elsewhere.items() if number)
+        if 0 < seen < RARE:
+            rare.append(_class(training, one.name, f"{count(seen, 'box')} in {training.name}"))
+        if one.name in undeclared:
+            continue
+        if not seen and where:
+            split = next(split for split in others if elsewhere[split.name])
+            unseen.append(_class(split, one.name, f"{where}, none in {training.name}"))
+        if seen and others and not where:
+            unmeasured.append(_class(training, one.name, f"{count(seen, 'box')} in {training.name}, none elsewhere"))
+    for code, records in (
+        ("rare_class", rare),
+        ("class_without_training", unseen),
+        ("class_without_validation", unmeasured),
+    ):
+        found += finding(code, records)
+    return found
+
+
+def _class(split: Split, name: str, detail: str) -> Record:
+    """The record of a class; its first box, if there is one, shows it."""
+    rows = split.boxes_of(name)
+    if not len(rows):
+        return Record(split=split.name, label=name, detail=detail)
+    return split.box(int(rows[0]), detail)
+
+
+def _empty(splits: Sequence[Split]) -> list[Finding]:
+    empty = [(split, i) for split in splits for i in np.flatnonzero(split.annotations.first.diff().numpy() == 0)]
+    return finding("empty_image", [split.image(int(i)) for split, i in empty])
+
+
+def _unused(splits: Sequence[Split], counts: Sequence[ClassCount]) -> list[Finding]:
+    unused = [one.name for one in counts if not any(one.boxes.values())]
+    return finding("unused_class", [Record(split=splits[0].name, label=name) for name in unused])
+
+
+def _differing(training: Split, others: Sequence[Split]) -> list[Record]:
+    """Classes, by id and name, that the training set and another do not share."""
+    records: dict[str, Record] = {}
+    ours = training.annotations.categories
+    for split in others:
+        theirs = split.annotations.categories
+        for holder, lacking, some in ((split, training, ours), (training, split, theirs)):
+            for category in holder.annotations.categories:
+                if category not in some:
+                    detail = f"id {category.id} in {holder.name}, not so in {lacking.name}"
+                    records.setdefault(category.name, Record(split=holder.name, label=category.name, detail=detail))
+    return list(records.values())

@@ -1,0 +1,110 @@
+"""Findings about image files: missing, damaged, of another size, with another content, turned, or there twice."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cascade_rcnn.decoding import FORMATS
+from cascade_rcnn.inspection import duplicates
+from cascade_rcnn.inspection.findings import Finding, Record, finding
+from cascade_rcnn.inspection.splits import Split
+
+_SIDEWAYS = 5  # EXIF orientations from here on exchange width and height
+_TURNS = {2: "mirrored", 3: "upside down", 4: "mirrored and upside down", 6: "a quarter turn to the right",
+          8: "a quarter turn to the left"}  # fmt: skip
+
+
+def file_findings(splits: Sequence[Split]) -> list[Finding]:
+    """Return what is wrong with the image files of all splits."""
+    found: list[Finding] = []
+    missing = [split.image(i) for split in splits for i in sorted(split.missing)]
+    unreadable = [
+        split.image(i, _reason(split, i)) for split in splits for i in split.problems if i not in split.missing
+    ]
+    found += finding("missing_image", missing) + finding("unreadable_image", unreadable)
+    found += finding("size_differs", [record for split in splits for record in _sizes(split)])
+    found += finding("shared_file", [record for split in splits for record in _shared(split)])
+    found += finding("wrong_extension", [record for split in splits for record in _extensions(split)])
+    for code, unclear in (("turned_unclear", True), ("turned_image", False)):
+        found += finding(code, [record for split in splits for record in _turned(split, unclear)])
+    return found + _duplicates(splits)
+
+
+def _reason(split: Split, i: int) -> str:
+    return split.problems[i].removeprefix(f"{split.annotations.path(i)}: ")
+
+
+def _sizes(split: Split) -> list[Record]:
+    """Images whose annotated size is another, with a guess at why."""
+    annotated = split.annotations.image_sizes.numpy()
+    records = []
+    for i in np.flatnonzero((split.sizes > 0).all(axis=1) & ~split.usable & (annotated > 0).all(axis=1)).tolist():
+        (height, width), (old_height, old_width) = split.sizes[i].tolist(), annotated[i].tolist()
+        detail = f"{width} x {height}, annotated as {old_width} x {old_height}"
+        if (height, width) == (old_width, old_height):
+            turned = split.orientations[i] >= _SIDEWAYS
+            detail += ": annotated before its EXIF turn" if turned else ": turned, or width and height exchanged"
+        elif abs(height * old_width - width * old_height) <= max(width, old_width, height, old_height):
+            detail += ": resized"
+        records.append(split.image(i, detail))
+    return records
+
+
+def _shared(split: Split) -> list[Record]:
+    first: dict[Path, int] = {}
+    records = []
+    for i in range(len(split.annotations)):
+        other = first.setdefault(split.annotations.path(i), i)
+        if other != i:
+            detail = f"also the file of image {int(split.annotations.image_ids[other])}"
+            records.append(split.image(i, detail, split.image(other)))
+    return records
+
+
+def _extensions(split: Split) -> list[Record]:
+    records = []
+    for i, kind in enumerate(split.formats):
+        suffix = split.annotations.path(i).suffix.lower()
+        same = {"MPO": "JPEG"}.get(kind, kind)  # a JPEG file with more pictures in it
+        if kind and suffix not in FORMATS.get(same, (suffix,)):
+            records.append(split.image(i, f"a {same} file"))
+    return records
+
+
+def _turned(split: Split, unclear: bool) -> list[Record]:
+    """Images with an EXIF orientation; unclear is one whose size is the same before and after the turn."""
+    records = []
+    for i in np.flatnonzero((split.orientations != 1) & split.usable).tolist():
+        turn, (height, width) = int(split.orientations[i]), split.sizes[i].tolist()
+        if (turn < _SIDEWAYS or height == width) == unclear:
+            records.append(split.image(i, f"orientation {turn}: {_TURNS.get(turn, 'mirrored and a quarter turn')}"))
+    return records
+
+
+def _duplicates(splits: Sequence[Split]) -> list[Finding]:
+    """The same files and pictures, within splits and across."""
+    places = [(split, i) for split in splits for i in range(len(split.annotations))]
+    alike = duplicates.find(
+        [digest for split in splits for digest in split.digests],
+        np.concatenate([split.hashes for split in splits]),
+        np.concatenate([split.shades for split in splits]),
+        np.concatenate([split.sizes for split in splits]),
+    )
+    found = []
+    for groups, within, across in (
+        (alike.exact, "duplicate_image", "duplicate_across_splits"),
+        (alike.near, "near_duplicate_image", "near_duplicate_across_splits"),
+    ):
+        records: dict[str, list[Record]] = {within: [], across: []}
+        for first, *others in groups:
+            original, k = places[first]
+            for split, i in (places[other] for other in others):
+                if split.annotations.path(i) == original.annotations.path(k) and split is original:
+                    continue  # a shared file, which is a finding of its own
+                code = within if split is original else across
+                detail = f"like {original.annotations.file_names[k]} in {original.name}"
+                records[code].append(split.image(i, detail, original.image(k)))
+        for code, some in records.items():
+            found += finding(code, some)
+    return found

@@ -1,0 +1,120 @@
+"""The splits of a dataset: their annotations, and what was seen in their image files."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from cascade_rcnn.auto.survey import owners_of
+from cascade_rcnn.data.annotations import Annotations
+from cascade_rcnn.inspection.findings import Record
+from cascade_rcnn.inspection.scan import SIDE, Seen, scan
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One split. Its images are numbered 0..N-1, its boxes 0..A-1, as in the annotations."""
+
+    name: str
+    is_training: bool
+    annotations: Annotations
+    sizes: np.ndarray  # (N, 2): of the upright files; 0 where they cannot be read
+    formats: tuple[str, ...]
+    orientations: np.ndarray  # (N,)
+    digests: list[bytes]
+    hashes: np.ndarray  # (N,) uint64
+    shades: np.ndarray  # (N, SIDE * SIDE) uint8
+    problems: dict[int, str]
+    missing: frozenset[int]
+
+    @cached_property
+    def owners(self) -> np.ndarray:
+        """The image of each box, (A,)."""
+        return owners_of(self.annotations)
+
+    @cached_property
+    def usable(self) -> np.ndarray:
+        """Whether each image can be read and has the annotated size, (N,)."""
+        return (self.sizes > 0).all(axis=1) & (self.sizes == self.annotations.image_sizes.numpy()).all(axis=1)
+
+    @cached_property
+    def sized(self) -> np.ndarray:
+        """Whether each box is in an image of known size, (A,)."""
+        known = np.asarray((self.annotations.image_sizes.numpy() > 0).all(axis=1))
+        return known[self.owners]
+
+    def image(self, i: int, detail: str = "", other: Record | None = None) -> Record:
+        """Return the record of an image."""
+        truth = self.annotations
+        return Record(
+            split=self.name,
+            image=truth.file_names[i],
+            path=str(truth.path(i)),
+            image_id=int(truth.image_ids[i]),
+            detail=detail,
+            other=other,
+        )
+
+    def box(self, row: int, detail: str = "", other: Record | None = None) -> Record:
+        """Return the record of a box."""
+        truth, i = self.annotations, int(self.owners[row])
+        x, y, width, height = truth.boxes[row].tolist()
+        return Record(
+            split=self.name,
+            image=truth.file_names[i],
+            path=str(truth.path(i)),
+            image_id=int(truth.image_ids[i]),
+            annotation_id=int(truth.ids[row]),
+            index=row - int(truth.first[i]),
+            box=(x, y, width, height),
+            label=truth.categories[int(truth.labels[row]) - 1].name,
+            detail=detail,
+            other=other,
+        )
+
+    def boxes_of(self, name: str) -> np.ndarray:
+        """Return the rows of a class's boxes, without those to be ignored."""
+        numbers = [k for k, category in enumerate(self.annotations.categories, start=1) if category.name == name]
+        return np.flatnonzero(np.isin(self.annotations.labels.numpy(), numbers) & ~self.annotations.ignore.numpy())
+
+
+def read_split(
+    name: str, annotations: Annotations, *, is_training: bool, max_megapixels: float, advance: Callable[[int], None]
+) -> Split:
+    """Scan the images of annotations."""
+    number = len(annotations)
+    sizes, orientations = np.zeros((number, 2), np.int64), np.ones(number, np.int64)
+    hashes, shades = np.zeros(number, np.uint64), np.zeros((number, SIDE * SIDE), np.uint8)
+    formats: list[str] = []
+    digests: list[bytes] = []
+    problems: dict[int, str] = {}
+    missing: set[int] = set()
+    paths = [annotations.path(i) for i in range(number)]
+    seen: Seen
+    for i, seen in enumerate(scan(paths, max_megapixels, advance)):
+        sizes[i], orientations[i], hashes[i], shades[i] = seen.size, seen.orientation, seen.difference, seen.shades
+        formats.append(seen.format)
+        digests.append(seen.digest)
+        if seen.problem:
+            problems[i] = seen.problem
+        if seen.missing:
+            missing.add(i)
+    return Split(
+        name,
+        is_training,
+        annotations,
+        sizes,
+        tuple(formats),
+        orientations,
+        digests,
+        hashes,
+        shades,
+        problems,
+        frozenset(missing),
+    )
+
+
+def training_of(splits: Sequence[Split]) -> Split | None:
+    """Return the split that is trained on, if there is one."""
+    return next((split for split in splits if split.is_training), None)

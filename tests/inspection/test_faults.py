@@ -1,0 +1,219 @@
+"""Datasets with exactly one fault each: it is found, by count and by record, and nothing else is."""
+
+import io
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import PIL.ExifTags
+import PIL.Image
+import pytest
+
+from cascade_rcnn.inspection.findings import KINDS
+
+Maker: TypeAlias = Callable[[Any], None]  # takes the `Data` of conftest.py
+FAULTS: dict[str, tuple[str, int, dict[str, object]]] = {}
+MAKERS: dict[str, Maker] = {}
+
+
+def fault(code: str, number: int, **first: object) -> Callable[[Maker], Maker]:
+    """Register what puts a fault in, what is found, and the first record's fields."""
+
+    def register(maker: Maker) -> Maker:
+        FAULTS[maker.__name__] = (code, number, first)
+        MAKERS[maker.__name__] = maker
+        return maker
+
+    return register
+
+
+@fault("missing_image", 1, split="train", image="t2.jpg", image_id=2)
+def missing(data):
+    del data.images["t2.jpg"]
+
+
+@fault("unreadable_image", 1, split="val", image="v2.jpg", image_id=2)
+def damaged(data):
+    del data.images["v2.jpg"]
+    file = io.BytesIO()
+    data.drawing(9).save(file, "JPEG")
+    (data.folder / "v2.jpg").write_bytes(file.getvalue()[:700])
+
+
+@fault("size_differs", 1, image="t2.jpg", detail="128 x 96, annotated as 256 x 192: resized")
+def resized(data):
+    data.train["images"][1] |= {"width": 2 * data.width, "height": 2 * data.height}
+
+
+@fault("size_differs", 1, image="t2.jpg", detail="96 x 128, annotated as 128 x 96: annotated before its EXIF turn")
+def annotated_before_the_turn(data):
+    data.options["t2.jpg"] = {"exif": orientation(6)}
+
+
+@fault("shared_file", 1, split="train", image="t1.jpg", image_id=2, detail="also the file of image 1")
+def shared(data):
+    data.train["images"][1]["file_name"] = "t1.jpg"
+
+
+@fault("classes_differ", 1, split="val", label="newt", detail="id 3 in val, not so in train")
+def another_class(data):
+    data.val["categories"].append({"id": 3, "name": "newt"})
+    data.box("val", category_id=3)
+
+
+@fault("class_without_training", 1, split="val", label="newt", annotation_id=900, detail="1 box in val, none in train")
+def nothing_to_learn_from(data):
+    another_class(data)
+    data.train["categories"].append({"id": 3, "name": "newt"})
+
+
+@fault("duplicate_across_splits", 1, split="val", image="v9.jpg", image_id=50, detail="like t3.jpg in train")
+def leaked(data):
+    data.add("val", "v9.jpg", data.images["t3.jpg"])
+
+
+@fault("near_duplicate_across_splits", 1, split="val", image="v9.jpg", image_id=50, detail="like t3.jpg in train")
+def leaked_smaller(data):
+    data.add("val", "v9.jpg", data.images["t3.jpg"].resize((96, 72)), quality=40)
+    data.val["annotations"] = data.val["annotations"][:-7]  # the first box fits into the smaller image, too
+
+
+@fault("lost_box", 1, split="train", annotation_id=900, index=8, label="frog", detail="0 x 16 pixels")
+def without_width(data):
+    data.box(bbox=[70, 70, 0, 16])
+
+
+@fault("lost_box", 1, split="val", annotation_id=900, detail="at 130, 20 in an image of 128 x 96")
+def outside(data):
+    data.box("val", bbox=[130, 20, 16, 16])
+
+
+@fault("reaching_box", 1, split="train", annotation_id=900, detail="by 4 pixels")
+def reaching(data):
+    data.box(bbox=[data.width - 12, 70, 16, 16])
+
+
+@fault("repeated_box", 1, annotation_id=900, index=8, detail="IoU 1.00 with frog, box 2 of the image")
+def repeated(data):
+    data.box(bbox=[64, 10, 16, 16])
+
+
+@fault("two_classes", 1, annotation_id=900, label="toad", detail="IoU 1.00 with frog, box 0 of the image")
+def in_two_classes(data):
+    data.box(category_id=2, bbox=[4, 10, 16, 16])
+
+
+@fault("class_without_validation", 1, split="train", label="toad", detail="20 boxes in train, none elsewhere")
+def unmeasured(data):
+    data.val["annotations"] = [row for row in data.val["annotations"] if row["category_id"] == 1]
+
+
+@fault("rare_class", 1, split="train", label="toad", annotation_id=101, detail="19 boxes in train")
+def rare(data):
+    data.train["annotations"].pop()
+
+
+@fault("no_anchor", 12, split="train", image="t1.jpg", annotation_id=100, label="frog")
+def long_boxes(data):
+    for row in data.train["annotations"][:12]:
+        row["bbox"][2:] = [16, 1]
+    for row in data.train["annotations"][:8]:
+        row["bbox"][1] += 3 * row["category_id"]
+
+
+@fault("tiny_box", 1, annotation_id=900, detail="6.7 x 6.7 pixels in the input")
+def tiny(data):
+    data.box(bbox=[70, 70, 0.8, 0.8])
+
+
+@fault("crowded_image", 1, split="train", image="t1.jpg", detail="101 objects; the model gives 100")
+def crowded(data):
+    for k in range(93):
+        data.box(id=900 + k, bbox=[2 + 12.5 * (k % 10), 1 + 9.3 * (k // 10), 12, 9], category_id=1 + k % 2)
+
+
+@fault("turned_unclear", 1, image="t2.jpg", detail="orientation 3: upside down")
+def upside_down(data):
+    data.options["t2.jpg"] = {"exif": orientation(3)}
+
+
+@fault("turned_image", 1, image="t2.jpg", detail="orientation 6: a quarter turn to the right")
+def turned(data):
+    data.images["t2.jpg"] = data.images["t2.jpg"].transpose(PIL.Image.Transpose.ROTATE_90)
+    data.options["t2.jpg"] = {"exif": orientation(6)}
+
+
+@fault("duplicate_image", 1, split="train", image="t9.jpg", image_id=50, detail="like t3.jpg in train")
+def twice(data):
+    data.add("train", "t9.jpg", data.images["t3.jpg"])
+
+
+@fault("near_duplicate_image", 1, split="train", image="t9.jpg", detail="like t3.jpg in train")
+def twice_compressed(data):
+    data.add("train", "t9.jpg", data.images["t3.jpg"], quality=30)
+
+
+@fault("thin_box", 1, annotation_id=900, detail="126 x 5 pixels")
+def thin(data):
+    data.box(bbox=[1, 70, 126, 5])
+
+
+@fault("empty_image", 1, split="train", image="t9.jpg", image_id=50)
+def empty(data):
+    data.add("train", "t9.jpg", data.drawing(77))
+    data.train["annotations"] = data.train["annotations"][:-8]
+
+
+@fault("wrong_extension", 1, split="train", image="t2.jpg", detail="a PNG file")
+def png(data):
+    data.images["t2.jpg"].save(data.folder / "t2.jpg", "PNG")
+    del data.images["t2.jpg"]
+
+
+@fault("unused_class", 1, label="newt")
+def unused(data):
+    for split in data.both():
+        split["categories"].append({"id": 3, "name": "newt"})
+
+
+def orientation(number: int) -> bytes:
+    exif = PIL.Image.Exif()
+    exif[PIL.ExifTags.Base.Orientation] = number
+    return exif.tobytes()
+
+
+def test_nothing_is_found_in_clean_data(data):
+    seen = data.look()
+    assert seen.findings == ()
+    assert not seen.goes_wrong
+    assert seen.verdict == "Nothing is wrong with this data"
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_single_fault_is_found_and_nothing_else(data, name):
+    code, number, first = FAULTS[name]
+    MAKERS[name](data)
+    seen = data.look()
+    assert [(finding.code, finding.count) for finding in seen.findings] == [(code, number)]
+    record = seen.findings[0].records[0]
+    assert {field: getattr(record, field) for field in first} == first
+    assert seen.goes_wrong == (KINDS[code].severity == "wrong")
+
+
+def test_a_training_set_without_boxes(data):
+    data.train["annotations"] = []
+    seen = data.look()
+    assert [(finding.code, finding.count) for finding in seen.findings] == [("no_boxes", 1), ("empty_image", 5)]
+    assert seen.goes_wrong
+    assert seen.sizes.without(0.5) == 0.0
+
+
+def test_every_kind_of_finding_is_tested():
+    by_model = {"missing_label", "class_disagreement", "unreached_label"}  # in test_labels.py
+    assert {code for code, _, _ in FAULTS.values()} | by_model | {"no_boxes"} == set(KINDS)
+
+
+def test_anchors_that_fit_are_named(data):
+    long_boxes(data)
+    (finding,) = data.look().findings
+    assert "--options.anchor-ratios" in finding.advice
+    assert "70 %" in finding.advice  # 28 of 40 have one with those that there are
