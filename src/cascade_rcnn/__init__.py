@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cascade_rcnn.api.export import export_model
     from cascade_rcnn.api.predict import predict_files
     from cascade_rcnn.api.recipes import find_recipe
+    from cascade_rcnn.api.report import compare, report
     from cascade_rcnn.api.statistics import target_statistics
     from cascade_rcnn.api.train import TrainingResult, train
     from cascade_rcnn.config import Category, ModelConfig, ModelOptions, StageConfig
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from cascade_rcnn.models.create import create_model
     from cascade_rcnn.models.detector import Detector
     from cascade_rcnn.recipes import DataConfig, OptimizerConfig, Recipe
+    from cascade_rcnn.reporting.files import Report
     from cascade_rcnn.runtime import Runtime
 
 __version__ = "0.1.0"
@@ -55,6 +57,7 @@ __all__ = [
     "OptimizerConfig",
     "Predictor",
     "Recipe",
+    "Report",
     "Runtime",
     "StageConfig",
     "StepEnd",
@@ -63,6 +66,7 @@ __all__ = [
     "auto_recipe",
     "build",
     "build_transforms",
+    "compare",
     "convert_checkpoint",
     "create_model",
     "evaluate",
@@ -74,6 +78,7 @@ __all__ = [
     "load_annotations",
     "predict_files",
     "push_to_hub",
+    "report",
     "save",
     "save_detectron2",
     "target_statistics",
@@ -99,6 +104,7 @@ _HOMES = {
     "OptimizerConfig": "recipes",
     "Predictor": "engine.predictor",
     "Recipe": "recipes",
+    "Report": "reporting.files",
     "Runtime": "runtime",
     "StageConfig": "config",
     "StepEnd": "engine.training.callbacks",
@@ -107,6 +113,7 @@ _HOMES = {
     "auto_recipe": "api.auto",
     "build": "models.build",
     "build_transforms": "data.transforms",
+    "compare": "api.report",
     "convert_checkpoint": "api.convert",
     "create_model": "models.create",
     "evaluate": "api.evaluate",
@@ -118,6 +125,7 @@ _HOMES = {
     "load_annotations": "data.load",
     "predict_files": "api.predict",
     "push_to_hub": "hub.huggingface",
+    "report": "api.report",
     "save": "models.checkpoint",
     "save_detectron2": "api.convert",
     "target_statistics": "api.statistics",

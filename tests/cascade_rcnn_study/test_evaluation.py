@@ -8,9 +8,10 @@ from cascade_rcnn import create_model, save
 from cascade_rcnn.data import load_annotations
 from cascade_rcnn.data.shapes import CLASSES
 from cascade_rcnn.engine.evaluate import detect, evaluation_loader
+from cascade_rcnn.evaluation.heads import heads_for
 from cascade_rcnn.evaluation.quality import LocalizationCurve
 from cascade_rcnn.models.checkpoint import load
-from cascade_rcnn_study.evaluation import detect_and_localize, heads_for
+from cascade_rcnn_study.evaluation import detect_and_localize
 from cascade_rcnn_study.evaluation_settings import (
     DEFAULT,
     ITERATIVE,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.evaluation.bootstrap import column, paired_difference, resample
 from cascade_rcnn.evaluation.matches import Matches
-from cascade_rcnn_study.bootstrap import column, paired_difference, resample
 
 
 def one_object_an_image(right: np.ndarray) -> Matches:

@@ -1,0 +1,26 @@
+// Filters: a button with data-show="x" shows, within data-filters="#id", what has x among its data-tags; "" shows all.
+for (const bar of document.querySelectorAll(".filters")) {
+  const all = document.querySelectorAll(`${bar.dataset.filters} [data-tags]`);
+  bar.hidden = false;
+  bar.addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (!button) return;
+    for (const other of bar.querySelectorAll("button")) other.setAttribute("aria-pressed", String(other === button));
+    const wanted = button.dataset.show;
+    for (const item of all) item.hidden = wanted !== "" && !item.dataset.tags.split("|").includes(wanted);
+  });
+}
+// Pictures open large.
+const large = document.getElementById("large");
+for (const picture of document.querySelectorAll(".gallery img")) {
+  picture.tabIndex = 0;
+  const open = () => {
+    large.querySelector("img").src = picture.src;
+    large.querySelector("img").alt = picture.alt;
+    large.querySelector("figcaption").innerHTML = picture.closest("figure").querySelector("figcaption")?.innerHTML ?? "";
+    large.showModal();
+  };
+  picture.addEventListener("click", open);
+  picture.addEventListener("keydown", (event) => event.key === "Enter" && open());
+}
+large.addEventListener("click", () => large.close());
