@@ -44,8 +44,8 @@ def evaluate(
 
     `device` (default: a GPU if there is one), `precision` and `min_size` apply to models given by path.
     At most `max_detections` per image and class count (100 in COCO). `bad_images="skip"` skips unusable images, also in
-    the metrics. `save_detections` is a file to write the detections to, `report` a folder for a page on them, report.html, as of
-    `cascade_rcnn.report`; `trust` is as in `Runtime`. Raises UserError if model and data do not match, or something
+    the metrics. `save_detections` is a file to write the detections to, `report` a folder for a page on them, as made
+    by `cascade_rcnn.report`; `trust` is as in `Runtime`. Raises UserError if model and data do not match, or something
     cannot be read.
 
     >>> metrics = evaluate("starter", "people.json", workers=0)

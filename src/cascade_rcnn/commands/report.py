@@ -57,7 +57,7 @@ def report(
             stage_images=stage_images,
             **common,
         )
-        print(*map(printable, made.advice), sep="\n")
+        print(*(f"{k}. {printable(advice)}" for k, advice in enumerate(made.advice, start=1)), sep="\n")
     elif len(runs) == 2:
         only = {"checkpoint": checkpoint, "detections": detections, "threshold": threshold}
         if given := [name for name, value in only.items() if value is not None]:

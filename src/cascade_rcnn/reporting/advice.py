@@ -45,8 +45,9 @@ def _placement(analysis: Analysis) -> Iterator[Advice]:
     now = f" (the short side is {max(size)} pixels now)" if size else ""
     text = (
         f"Objects are found, but their boxes are not tight enough: at IoU 0.75, mending placement alone would add "
-        f"{_points(cost)}, more than any other kind of error. Train with larger images, --options.min-size{now}, and "
-        "longer; if annotated boxes are loose, tighten them first, as no detector is more precise than its labels."
+        f"{_points(cost)}, more than any other kind of error. Train longer, and with larger images, "
+        f"`--options.min-size`{now}; if annotated boxes are loose, tighten them first, as no detector is more precise "
+        "than its labels."
     )
     stages = analysis.stages
     if stages is not None and len(stages.iou) == 2:  # the proposals and one stage
@@ -72,15 +73,11 @@ def _background(analysis: Analysis) -> Iterator[Advice]:
     if cost < _COSTLY:
         return
     unlabelled = sum(one.kind == "unlabelled" for one in analysis.suspects)
-    look = (
-        f" {unlabelled} of them are so confident that the label may be missing: look at these first."
-        if unlabelled
-        else ""
-    )
+    look = f" At {unlabelled} of them the label may be missing: look at these first." if unlabelled else ""
     text = (
-        f"{number} detections of a score of {analysis.evidence.threshold:.2f} and more lie where nothing is annotated; "
-        f"this costs {_points(cost)} at IoU 0.5.{look} Where they are wrong, add such images to the training data, also "
-        "without any object."
+        f"{number} detections with scores of {analysis.evidence.threshold:.2f} and more lie where nothing is "
+        f"annotated; this costs {_points(cost)} at IoU 0.5.{look} Where they are wrong, add such images to the "
+        "training data, also images without any object."
     )
     yield Advice("Find less where nothing is", text, cost)
 
@@ -92,9 +89,9 @@ def _missed(analysis: Analysis) -> Iterator[Advice]:
     never = sum(one.kind == "never found" for one in analysis.suspects)
     objects = int(analysis.evidence.pairs.matches.truth.sum())
     text = (
-        f"Objects without any detection near them cost {_points(cost)} at IoU 0.5; {never} of {objects} have none of any "
-        "score. Look at them: if they are of sizes or shapes that the anchors do not fit, set --options.anchor-sizes and "
-        "--options.anchor-ratios; otherwise more examples like them are needed."
+        f"Objects without any detection near them cost {_points(cost)} at IoU 0.5; {never} of {objects} have none of "
+        "any score. Look at them: if they are of sizes or shapes that the anchors do not fit, set "
+        "`--options.anchor-sizes` and `--options.anchor-ratios`; otherwise more examples like them are needed."
     )
     yield Advice("Find what is missed", text, cost)
 
@@ -105,7 +102,7 @@ def _duplicates(analysis: Analysis) -> Iterator[Advice]:
         return
     text = (
         f"Objects that are found twice cost {_points(cost)} at IoU 0.5. Lower the IoU of non-maximum suppression: "
-        "predict --nms, or load(..., nms_iou=0.4)."
+        "`predict --nms 0.4`."
     )
     yield Advice("Find each object once", text, cost)
 
@@ -129,8 +126,8 @@ def _small(analysis: Analysis) -> Iterator[Advice]:
     worst = min(behind, key=lambda group: group.recall)
     text = (
         f"Of the {worst.objects} objects of {worst.name}, {100 * worst.recall:.0f} % are found; of all objects "
-        f"{100 * overall:.0f} %. Train and detect with larger images, --options.min-size, or with smaller anchors, "
-        "--options.anchor-sizes; very large images are better cut into tiles."
+        f"{100 * overall:.0f} %. Train with larger images, `--options.min-size`, or with smaller anchors, "
+        "`--options.anchor-sizes`; very large images are better cut into tiles."
     )
     yield Advice("Find small objects", text, (overall - worst.recall) * worst.objects / _objects(analysis))
 
@@ -143,8 +140,8 @@ def _crowded(analysis: Analysis) -> Iterator[Advice]:
         return
     worst = min(behind, key=lambda group: group.recall)
     text = (
-        f"Of the {worst.objects} objects that are {worst.name} with a neighbour, {100 * worst.recall:.0f} % are found; of "
-        f"all objects {100 * overall:.0f} %. Non-maximum suppression may remove them: try a higher IoU, predict --nms 0.6, "
+        f"{worst.objects} objects have a neighbour close by: {worst.name}. {100 * worst.recall:.0f} % of them are "
+        f"found, of all objects {100 * overall:.0f} %. Non-maximum suppression may remove them: try `predict --nms 0.6`, "
         "and see whether the annotations cover such groups completely."
     )
     yield Advice("Find objects that overlap", text, (overall - worst.recall) * worst.objects / _objects(analysis))
@@ -166,10 +163,10 @@ def _training(analysis: Analysis) -> Iterator[Advice]:
         at_best = float(np.interp(best.step, curves.steps, curves.losses["loss"]))
         if curves.losses["loss"][-1] < at_best:
             text = (
-                f"AP fell from {100 * best.ap:.1f} after epoch {best.epoch} to {100 * scores[last]:.1f} at the end, while "
-                f"the training loss fell from {at_best:.2f} to {curves.losses['loss'][-1]:.2f}: it learns the training "
-                f"images by heart. Train for {best.epoch} epochs, or with more augmentation (--data.photometric 0.5, "
-                "--data.jitter)."
+                f"AP fell from {100 * best.ap:.1f} after epoch {best.epoch} to {100 * scores[last]:.1f} at the end, "
+                f"while the training loss fell from {at_best:.2f} to {curves.losses['loss'][-1]:.2f}: it learns the "
+                f"training images by heart. Train for {best.epoch} epochs, or with more augmentation "
+                "(`--data.photometric 0.5`, `--data.jitter 0.5 1.5`)."
             )
             yield Advice("Stop earlier", text, scores[top] - scores[last])
     elif top == last and scores[last] - scores[last - 1] > _RISING:
@@ -185,16 +182,16 @@ def _data(analysis: Analysis) -> Iterator[Advice]:
     """Few images to learn from, or to measure on."""
     if analysis.training is not None and analysis.training.images < _FEW_IMAGES:
         text = (
-            f"It was trained on about {analysis.training.images} images. With so few, more images usually help more than "
-            f"any setting; until then, augment what there is (--data.photometric 0.5, --data.jitter)."
+            f"It was trained on about {analysis.training.images} images. With so few, more images usually help more "
+            "than any setting; until then, augment what there is (`--data.photometric 0.5`, `--data.jitter 0.5 1.5`)."
         )
         yield Advice("Label more images", text, _COSTLY)
     mean, low, high = analysis.headline.overall["ap"]
     if high - low > 2 * _WIDE:
         text = (
             f"With {len(analysis.evidence.truth)} images, AP {100 * mean:.1f} may be anything from {100 * low:.1f} to "
-            f"{100 * high:.1f}: smaller differences between trainings say nothing. Use more validation images, or compare "
-            "runs with cascade-rcnn report A B, which pairs them image by image."
+            f"{100 * high:.1f}: smaller differences between trainings say nothing. Use more validation images, or "
+            "compare runs with `cascade-rcnn report A B`, which pairs them image by image."
         )
         yield Advice("Measure on more images", text, _COSTLY / 2)
 
@@ -204,8 +201,8 @@ def _labels(analysis: Analysis) -> Iterator[Advice]:
     if number < 0.03 * objects:
         return
     text = (
-        f"In {number} places the annotations may be wrong ({objects} objects are annotated). They are listed below, the "
-        "most suspicious first; every one that is mended raises AP, here and in training."
+        f"In {number} places the annotations may be wrong; {objects} objects are annotated. The most suspicious are "
+        "shown below, report.json lists all. Each that is mended counts twice, in training and in this measure."
     )
     yield Advice("Check the annotations", text, min(0.1, number / objects / 2))
 
@@ -230,8 +227,8 @@ def _stage(analysis: Analysis) -> Iterator[Advice]:
         return
     text = (
         f"The boxes and scores of {best.name} give {_points(best.ap)}, the model as it is set {_points(own.ap)} (on "
-        f"{analysis.stages.images} images): load(..., test_stage={best.test_stage}, ensemble=False). If it is an early "
-        "stage, the later ones have not learnt enough yet: train longer."
+        f"{analysis.stages.images} images): `load(..., test_stage={best.test_stage}, ensemble=False)`. If it is an "
+        "early stage, the later ones have not learnt enough yet: train longer."
     )
     yield Advice("Use another stage", text, best.ap - own.ap)
 

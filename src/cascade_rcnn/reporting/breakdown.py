@@ -17,7 +17,7 @@ CROWDING_EDGES = (0.02, 0.2, 0.5)  # IoU with the nearest neighbour
 
 _SIZES = ("up to 16 px", "16 to 32 px", "32 to 64 px", "64 to 96 px", "96 to 192 px", "over 192 px")
 _SHAPES = ("tall (under 1:3)", "upright (1:3 to 2:3)", "about square", "wide (3:2 to 3:1)", "very wide (over 3:1)")
-_CROWDING = ("alone", "touching (IoU under 0.2)", "overlapping (0.2 to 0.5)", "crowded (over 0.5)")
+_CROWDING = ("alone", "touching (IoU under 0.2)", "overlapping (IoU 0.2 to 0.5)", "crowded (IoU over 0.5)")
 
 
 class Group(NamedTuple):

@@ -1,7 +1,7 @@
 """The page of one detector."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from markupsafe import Markup
@@ -12,19 +12,19 @@ from cascade_rcnn.reporting import images, pictures, plots, thresholds
 from cascade_rcnn.reporting.advice import advise
 from cascade_rcnn.reporting.analysis import Analysis
 from cascade_rcnn.reporting.errors import KINDS
-from cascade_rcnn.reporting.label_errors import Suspect
+from cascade_rcnn.reporting.label_errors import Kind, Suspect
 from cascade_rcnn.reporting.pictures import Picture
 from cascade_rcnn.reporting.text import between, decimal, percent
 
 _WORST, _BEST, _SUSPECTS = 8, 4, 8  # images; close-ups of each kind
 _CLASSES = 30  # in a confusion matrix
 _ANSWERS = {
-    "localization": "boxes are not placed precisely enough",
-    "class": "objects are taken for another class",
-    "class and box": "objects are neither placed nor named well",
-    "duplicates": "objects are found twice",
-    "background": "things are found where nothing is annotated",
-    "missed": "objects are missed",
+    "localization": "objects are found, but their boxes are not precise enough",
+    "class": "objects are found, but taken for another class",
+    "class and box": "objects are neither named nor placed well",
+    "duplicates": "objects are found more than once",
+    "background": "too much is found where nothing is annotated",
+    "missed": "too many objects are missed",
 }
 
 
@@ -50,10 +50,7 @@ def page(analysis: Analysis, facts: Mapping[str, str]) -> str:
         calibration=analysis.calibration,
         gallery=_gallery(analysis),
         suspects=_suspects(analysis),
-        counts={
-            kind: sum(one.kind == kind for one in analysis.suspects) for kind in ("unlabelled", "class", "never found")
-        },
-        kinds=KINDS,
+        counts={kind: sum(one.kind == kind for one in analysis.suspects) for kind in get_args(Kind)},
     )
 
 
@@ -61,12 +58,12 @@ def _answer(analysis: Analysis) -> str:
     """Say what costs most, at IoU 0.5 and 0.75 together."""
     costs = {name: sum(split.cost[name] for split in analysis.splits) for name in analysis.splits[0].cost}
     worst = max(costs, key=lambda name: costs[name])
-    return f"most of what is lost is lost because {_ANSWERS[worst]}" if costs[worst] > 0.01 else "nothing stands out"
+    return _ANSWERS[worst] if costs[worst] > 0.01 else "nothing stands out"
 
 
 def _tiles(analysis: Analysis) -> list[tuple[str, str, str, str]]:
     overall, shown = analysis.headline.overall, analysis.evidence.operating
-    names = {"ap": "AP, IoU 0.50 to 0.95", "ap50": "AP50", "ap75": "AP75", "ap90": "AP90"}
+    names = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap90": "AP90"}
     tiles = [(text, percent(overall[name].mean), between(overall[name]), "") for name, text in names.items()]
     at = f"at score {shown.threshold:.2f}"
     return [*tiles, ("Precision", percent(shown.precision), at, ""), ("Recall", percent(shown.recall), at, "")]
@@ -188,7 +185,7 @@ def _gallery(analysis: Analysis) -> list[Picture]:
 def _suspects(analysis: Analysis) -> list[Picture]:
     """Draw the most suspicious places of each kind."""
     chosen: list[Suspect] = []
-    for kind in ("unlabelled", "class", "never found"):
+    for kind in get_args(Kind):
         chosen += [one for one in analysis.suspects if one.kind == kind][:_SUSPECTS]
     evidence, read = analysis.evidence, dict[int, np.ndarray]()
     shown = []

@@ -37,19 +37,19 @@ class Box(NamedTuple):
 
 
 def found_boxes(evidence: Evidence, i: int) -> list[Box]:
-    """Return what is shown in image i: right detections (IoU 0.5) in green, wrong ones in red."""
+    """Return what is shown in image i: right detections (IoU 0.5) in green, wrong ones in red and named."""
     matches = evidence.pairs.matches
     rows = np.flatnonzero((matches.image == i) & (matches.score >= evidence.threshold))
     boxes = []
     for row in rows[np.argsort(matches.score[rows])]:
-        colour = RIGHT if not matches.wrong[row, 0] else WRONG
+        box = tuple(evidence.found[evidence.pairs.row[row], 1:5].tolist())
         text = f"{evidence.names[matches.label[row] - 1]} {matches.score[row]:.2f}"
-        boxes.append(Box(tuple(evidence.found[evidence.pairs.row[row], 1:5]), colour, text))
+        boxes.append(Box(box, WRONG, text) if matches.wrong[row, 0] else Box(box, RIGHT))
     return boxes
 
 
 def true_boxes(evidence: Evidence, i: int) -> list[Box]:
-    """Return the objects of image i: found ones in green, missed ones in orange."""
+    """Return the objects of image i: found ones in green, missed ones in orange and named."""
     matches = evidence.pairs.matches
     shown = (matches.image == i) & (matches.score >= evidence.threshold)
     hit = set(evidence.pairs.object[shown, 0].tolist())
@@ -58,7 +58,7 @@ def true_boxes(evidence: Evidence, i: int) -> list[Box]:
     for k, (box, label) in enumerate(
         zip(evidence.truth.boxes[rows].tolist(), evidence.truth.labels[rows].tolist(), strict=True), start=rows.start
     ):
-        boxes.append(Box(tuple(box), RIGHT if k in hit else MISSED, evidence.names[label - 1]))
+        boxes.append(Box(tuple(box), RIGHT) if k in hit else Box(tuple(box), MISSED, evidence.names[label - 1]))
     return boxes
 
 
@@ -91,21 +91,21 @@ def close_up(pixels: np.ndarray, boxes: list[Box]) -> PIL.Image.Image:
 
 def _draw(picture: PIL.Image.Image, boxes: list[Box], corner: tuple[float, float], scale: float) -> PIL.Image.Image:
     pen = PIL.ImageDraw.Draw(picture)
-    font = PIL.ImageFont.load_default(size=12)
+    font = PIL.ImageFont.load_default(size=16)
     crowded = len(boxes) > 40  # names would hide the image
     for (x, y, w, h), colour, text in boxes:
         x1, y1 = (x - corner[0]) * scale, (y - corner[1]) * scale
         x2, y2 = x1 + max(0.0, w * scale), y1 + max(0.0, h * scale)
         pen.rectangle((x1, y1, x2, y2), outline=colour, width=2)
         if text and not crowded:
-            place = (max(x1, 0), y1 - 15 if y1 >= 15 else max(y1, 0))
+            place = (max(x1, 0), y1 - 19 if y1 >= 19 else max(y1, 0))
             pen.rectangle(pen.textbbox(place, text, font=font), fill=colour)
             pen.text(place, text, fill="white", font=font)
     return picture
 
 
 def suspect_picture(evidence: Evidence, pixels: np.ndarray, suspect: Suspect) -> Picture:
-    """Show a suspect: the detection in red and the annotations in blue, or the object that was never found in orange."""
+    """Show a suspect: the detection in red, the annotations in blue, the object that was never found in orange."""
     true = [box._replace(colour=TRUE) for box in true_boxes(evidence, suspect.image)]
     if suspect.kind == "never found":
         first, others = Box(suspect.box, MISSED, suspect.true), [box for box in true if box.xywh != suspect.box]

@@ -95,9 +95,9 @@ def losses(curves: Curves) -> str:
             dashes = ("-", "--", ":", "-.")[(int(stage or 1) - 1) % 4]
             axes.plot(curves.steps, curves.losses[name], color=colour, linestyle=dashes, linewidth=1.2, label=text)
         axes.set(xlabel="updates", yscale="log")
-        axes.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.18), fontsize=8)
+        axes.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.14))
 
-    return _plot(draw, "Training losses by update", 3.8)
+    return _plot(draw, "Training losses by update", 5.0)
 
 
 def validation(curves: Curves) -> str:

@@ -39,7 +39,7 @@ def operate(matches: Matches, thresholds: Array, label: int | None = None) -> li
 
 
 def best(matches: Matches, label: int | None = None) -> Operating | None:
-    """Return the threshold, in hundredths, of the highest F1: the middle one of those that have it; None without any."""
+    """Return the threshold, in hundredths, of the highest F1, the middle one of those alike; None if none is right."""
     found = operate(matches, GRID, label)
     f1 = np.array([one.f1 for one in found])
     if not (f1 > 0).any():

@@ -1,8 +1,9 @@
 """The training state: what the loop works on, and how it is saved and restored.
 
 Files in the output folder: recipe.json, last.safetensors and best.safetensors (models), best.json (metrics),
-best.detections.json (on the validation data), last.state.pt (everything needed for resuming, in one file for consistency) and its predecessor. The state is written
-last: it does not include steps that were interrupted, so they are repeated.
+best.detections.json (on the validation data), last.state.pt (everything needed for resuming, in one file for
+consistency) and its predecessor. The state is written last: it does not include steps that were interrupted, so they
+are repeated.
 """
 
 import math
