@@ -28,7 +28,7 @@ def normal(distribution: str) -> str:
 def test_the_package_is_pure_python():
     files = [path for path in (ROOT / "src").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     code = [path for path in files if "assets" not in path.parts]  # a detector, images and their licences
-    assert {path.suffix for path in code} == {".py", ".typed"}
+    assert {path.suffix for path in code} == {".py", ".typed", ".j2", ".css", ".js"}  # and the shells of pages
 
 
 def test_every_folder_of_code_is_a_package():

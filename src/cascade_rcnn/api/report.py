@@ -46,7 +46,8 @@ def report(
     stage does (0: none). `threshold` is the score from which detections count as shown; default: that of the highest F1
     at IoU 0.5. `output` is the folder of the files, default `run`/report. Raises UserError for what cannot be read.
 
-    >>> made = report("shapes_run", workers=0)
+    >>> _ = train("recipe.json", data="shapes", epochs=1, output="runs/reported")
+    >>> made = report("runs/reported", workers=0)
     >>> made.page.name, made.numbers.name
     ('report.html', 'report.json')
     """
@@ -92,9 +93,9 @@ def compare(
     `output` is the folder of the files, default `b`/report_NAME for a run NAME as `a`. Raises UserError if the two were
     validated on different data.
 
-    >>> made = compare("shapes_run", "shapes_run", workers=0)
-    >>> made.page.parent.name
-    'report_shapes_run'
+    >>> runs = [train("recipe.json", data="shapes", epochs=1, seed=k, output=f"runs/seed{k}").output for k in (0, 1)]
+    >>> compare(*runs, workers=0).page.parent.name
+    'report_seed0'
     """
     runs = open_run(a), open_run(b)
     models = [open_model(run.checkpoint, device=device, precision=precision) for run in runs]

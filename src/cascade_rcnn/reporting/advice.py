@@ -141,8 +141,8 @@ def _crowded(analysis: Analysis) -> Iterator[Advice]:
     worst = min(behind, key=lambda group: group.recall)
     text = (
         f"{worst.objects} objects have a neighbour close by: {worst.name}. {100 * worst.recall:.0f} % of them are "
-        f"found, of all objects {100 * overall:.0f} %. Non-maximum suppression may remove them: try `predict --nms 0.6`, "
-        "and see whether the annotations cover such groups completely."
+        f"found, of all objects {100 * overall:.0f} %. Non-maximum suppression may remove them; try "
+        "`predict --nms 0.6`, and see whether the annotations cover such groups completely."
     )
     yield Advice("Find objects that overlap", text, (overall - worst.recall) * worst.objects / _objects(analysis))
 

@@ -16,7 +16,7 @@ class Bin(NamedTuple):
     high: float
     score: float  # mean
     precision: float  # share that is right at IoU 0.5
-    count: int
+    detections: int
 
 
 class Calibration(NamedTuple):
@@ -38,6 +38,6 @@ def calibration(evidence: Evidence) -> Calibration:
     ]
     if not bins:
         return Calibration(float("nan"), float("nan"), [])
-    weights = np.array([one.count for one in bins])
+    weights = np.array([one.detections for one in bins])
     gaps = np.array([one.score - one.precision for one in bins])
     return Calibration(float(found["ece"]), float((weights * gaps).sum() / weights.sum()), bins)

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 
 from cascade_rcnn.drawing import side_by_side
 from cascade_rcnn.evaluation.bootstrap import Interval

@@ -13,9 +13,9 @@ PAGE, NUMBERS = "report.html", "report.json"
 class Report:
     """A report that has been written.
 
-    >>> made = report("shapes_run", workers=0)
-    >>> made.page.name, made.numbers.name
-    ('report.html', 'report.json')
+    >>> made = Report(page=Path("report/report.html"), numbers=Path("report/report.json"))
+    >>> made.page.name, made.advice
+    ('report.html', ())
     """
 
     page: Path  # HTML, with all that it shows inside

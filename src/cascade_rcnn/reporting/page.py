@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 import numpy as np
-from markupsafe import Markup
 
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.pages import render
@@ -69,11 +68,11 @@ def _tiles(analysis: Analysis) -> list[tuple[str, str, str, str]]:
     return [*tiles, ("Precision", percent(shown.precision), at, ""), ("Recall", percent(shown.recall), at, "")]
 
 
-def _charts(analysis: Analysis) -> dict[str, Markup | None]:
+def _charts(analysis: Analysis) -> dict[str, str | None]:
     """Return the plots by name; None for what was not measured."""
     training, stages, matches = analysis.training, analysis.stages, analysis.evidence.pairs.matches
     curves = training.curves if training else None
-    drawn = {
+    return {
         "losses": plots.losses(curves) if curves else None,
         "validation": plots.validation(curves) if curves and curves.evaluated else None,
         "rate": plots.rate(curves) if curves else None,

@@ -102,13 +102,14 @@ def losses(curves: Curves) -> str:
 
 def validation(curves: Curves) -> str:
     """Plot AP and AP75 by epoch."""
+    from matplotlib.ticker import MaxNLocator
 
     def draw(axes: "Axes") -> None:
         epochs = [one.epoch for one in curves.evaluated]
         axes.plot(epochs, [100 * one.ap for one in curves.evaluated], "o-", color=_ONE, label="AP", markersize=4)
         axes.plot(epochs, [100 * one.ap75 for one in curves.evaluated], "s-", color=_TWO, label="AP75", markersize=4)
         axes.set(xlabel="epoch", ylabel="AP (%)", ylim=(0, None))
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend()
 
     return _plot(draw, "AP and AP75 on the validation data by epoch")
