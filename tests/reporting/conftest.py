@@ -40,16 +40,25 @@ def dataset(folder: Path, truth: Rows, images: int) -> Dataset:
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> MakeScene:
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quick bootstrap."""
+    monkeypatch.setattr("cascade_rcnn.reporting.headline._DRAWS", 10)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> MakeScene:
     """Evidence of rows of truth, as of `dataset`, and detections: image, x, y, w, h, score, label."""
 
-    def make(truth: Rows, found: Rows, images: int = 2, threshold: float | None = 0.5) -> Evidence:
-        pixels = np.random.default_rng(0).integers(0, 255, (SIDE, SIDE, 3), np.uint8)
-        for k in range(images):
-            PIL.Image.fromarray(pixels).save(tmp_path / f"{k}.png")
+    folder = tmp_path_factory.mktemp("scene")
+
+    def make(
+        truth: Rows, found: Rows, images: int = 2, threshold: float | None = 0.5, *, pixels: bool = False
+    ) -> Evidence:
+        for k in range(images if pixels else 0):
+            PIL.Image.effect_noise((SIDE, SIDE), 50).convert("RGB").save(folder / f"{k}.png")
         rows = np.array(found, dtype=np.float64).reshape(-1, 7).copy()
         rows[:, 0] += 11
         rows[:, 6] = np.where(rows[:, 6] == 1, 3, 8)
-        return Evidence.of(dataset(tmp_path, truth, images), rows, threshold)
+        return Evidence.of(dataset(folder, truth, images), rows, threshold)
 
     return make

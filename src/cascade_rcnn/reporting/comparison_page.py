@@ -31,7 +31,7 @@ def page(comparison: Comparison, names: Sequence[str], facts: Mapping[str, str])
         rows=[_row(comparison, text, metric) for metric, text in _METRICS.items()],
         classes=_classes(comparison),
         resamples=comparison.difference.resamples,
-        plot=Markup(plot),
+        plot=plot,
         won=int((gains > 0).sum()),
         lost=int((gains < 0).sum()),
         alike=int((gains == 0).sum()),

@@ -82,7 +82,6 @@ def _charts(analysis: Analysis) -> dict[str, str | None]:
         "localization": plots.localization(stages) if stages else None,
         "thresholds": plots.thresholds(thresholds.operate(matches, thresholds.GRID), analysis.evidence.threshold),
     }
-    return {name: None if svg is None else Markup(svg) for name, svg in drawn.items()}
 
 
 def _classes(analysis: Analysis) -> list[list[Any]]:
