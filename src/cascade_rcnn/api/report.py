@@ -14,6 +14,7 @@ from cascade_rcnn.engine.evaluate import check_classes, collect, evaluation_load
 from cascade_rcnn.engine.predictor import Precision
 from cascade_rcnn.evaluation import load_detections
 from cascade_rcnn.evaluation.coco import Array
+from cascade_rcnn.reporting.comparison import check_same_data
 from cascade_rcnn.reporting.files import Report
 from cascade_rcnn.reporting.make import STAGE_IMAGES, make, make_comparison
 from cascade_rcnn.reporting.runs import Run, kept_detections, open_run
@@ -102,6 +103,7 @@ def compare(
     first, second = (
         _dataset(run, model, data, images, split, bad_images) for run, model in zip(runs, models, strict=True)
     )
+    check_same_data(first.annotations, second.annotations)
     found = []
     for run, model, dataset in zip(runs, models, (first, second), strict=True):
         kept = kept_detections(run, dataset.annotations) if data is None else None

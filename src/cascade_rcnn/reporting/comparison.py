@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cascade_rcnn.data.annotations import Annotations
+from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation.bootstrap import Interval
 from cascade_rcnn.evaluation.coco import nan_to_none
 from cascade_rcnn.reporting.evidence import Evidence
@@ -50,6 +51,13 @@ def compare(a: Evidence, b: Evidence) -> Comparison:
     truth = a.pairs.matches.truth
     own = headline(first, a.names, truth), headline(second, b.names, truth)
     return Comparison(a, b, own, headline(second - first, a.names, truth), (image_scores(a), image_scores(b)))
+
+
+def check_same_data(a: Annotations, b: Annotations) -> None:
+    """Raise UserError if two detectors were measured on different data."""
+    differs = difference_of_data(a, b)
+    if differs is not None:
+        raise UserError(f"{a.source} and {b.source} are not the same data ({differs}); give --data to compare on one")
 
 
 def difference_of_data(a: Annotations, b: Annotations) -> str | None:

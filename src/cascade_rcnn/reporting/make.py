@@ -10,7 +10,7 @@ from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.reporting import comparison_page, page
 from cascade_rcnn.reporting.advice import advise
 from cascade_rcnn.reporting.analysis import Training, analyse
-from cascade_rcnn.reporting.comparison import compare, difference_of_data
+from cascade_rcnn.reporting.comparison import compare
 from cascade_rcnn.reporting.evidence import Evidence
 from cascade_rcnn.reporting.files import Report, write
 from cascade_rcnn.reporting.stages import measure_stages
@@ -54,13 +54,7 @@ def make_comparison(
     *,
     names: tuple[str, str],
 ) -> Report:
-    """Write the comparison of two sets of detections. Raises UserError if they are of different data."""
-    one, other = (dataset.annotations for dataset in datasets)
-    differs = difference_of_data(one, other)
-    if differs is not None:
-        raise UserError(
-            f"{one.source} and {other.source} are not the same data ({differs}); give --data to compare both on one"
-        )
+    """Write the comparison of two sets of detections on the same data."""
     compared = compare(Evidence.of(datasets[0], found[0]), Evidence.of(datasets[1], found[1]))
     html = comparison_page.page(compared, names, {"data": describe(datasets[0])})
     return write(folder, html, {"runs": list(names), **compared.to_dict()})
