@@ -12,7 +12,8 @@ from cascade_rcnn.engine.progress import ProgressBar
 from cascade_rcnn.evaluation import evaluate_boxes
 from cascade_rcnn.evaluation.coco import COLUMNS
 from cascade_rcnn.evaluation.heads import heads_for
-from cascade_rcnn.evaluation.quality import LocalizationCurve, trajectory
+from cascade_rcnn.evaluation.quality import LocalizationCurve, steps
+from cascade_rcnn.heads.detections import select
 from cascade_rcnn.models.detector import Detector, to_list
 
 
@@ -55,10 +56,16 @@ def measure_stages(model: Detector, dataset: Dataset, most: int) -> Stages:
             batch = model.preprocess([image])
             features = model.features(batch.pixels)
             proposals = model.propose(features, batch.sizes)
+            pooled = model.roi_heads.lay_out(features)
+            outputs = model.roi_heads.run(pooled, proposals.boxes, batch.sizes, number)  # once for all stages
             for stage, head in heads.items():
-                found = to_list(head(features, proposals, batch.sizes), batch)
-                rows[stage].append(coco_rows(found, [target], model.config))
-            boxes = trajectory(model.roi_heads, features, proposals, batch.sizes)
+                if stage is None:
+                    found = head(features, proposals, batch.sizes)
+                else:
+                    scores = head.scores(pooled, outputs[:stage]).masked_fill(~proposals.valid[..., None], 0.0)
+                    found = select(head.decode(stage, outputs[stage - 1]), scores, batch.sizes, head.inference)
+                rows[stage].append(coco_rows(to_list(found, batch), [target], model.config))
+            boxes = steps(model.roi_heads, outputs, batch.sizes)
             curve.add(boxes, proposals.valid, model.preprocess.targets([target], batch))
             bar.advance(1, "")
     kept = np.isin(np.arange(len(dataset)), images)
