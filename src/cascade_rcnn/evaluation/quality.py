@@ -116,7 +116,7 @@ def trajectory(cascade: Cascade, features: list[Tensor], proposals: Proposals, s
 
 
 def steps(cascade: Cascade, outputs: Sequence[StageOutput], sizes: Tensor) -> list[Tensor]:
-    """Return the boxes that stages 1..T received, and those after the last, T + 1 of (B, K, 4), clipped to the image."""
+    """Return the boxes that stages 1..T received, and after the last: T + 1 of (B, K, 4), clipped to the image."""
     last_boxes = cascade.refine(len(outputs), outputs[-1], sizes)
     return [box_ops.clip(boxes, sizes) for boxes in (*(output.boxes for output in outputs), last_boxes)]
 
