@@ -53,20 +53,6 @@ def test_each_setting_is_as_if_loaded_with_it(name, settings, truth, tmp_path):
     assert len({values.tobytes() for values in found.values()}) == len(settings)
 
 
-def test_weights_are_shared_and_the_model_keeps_its_own_options():
-    whole = model()
-    heads = heads_for(whole, {"test_stage": 1, "ensemble": False})
-    assert heads.heads[0] is whole.roi_heads.heads[0]
-    assert (heads.inference.stage, whole.roi_heads.inference.stage) == (1, None)
-
-
-def test_iterated_heads_read_the_pyramid_as_the_model_does():
-    baseline = model("faster_rcnn_resnet18_fpn")
-    heads = heads_for(baseline, {"iterations": 3})
-    assert heads.lay_out == baseline.roi_heads.lay_out
-    assert heads.lay_out is not list
-
-
 def test_other_proposals(truth):
     """A setting on the cascade's boxes is `Detector.detect` with these proposals."""
     single, cascade = model("faster_rcnn_resnet18_fpn"), model(seed=1)
