@@ -14,6 +14,7 @@ from cascade_rcnn.commands.export import export
 from cascade_rcnn.commands.predict import predict
 from cascade_rcnn.commands.quickstart import quickstart
 from cascade_rcnn.commands.report import report
+from cascade_rcnn.commands.serve import serve
 from cascade_rcnn.commands.shapes import shapes
 from cascade_rcnn.commands.statistics import statistics
 from cascade_rcnn.commands.study import study
@@ -26,18 +27,8 @@ from cascade_rcnn.text import printable
 _VERBS: dict[str, Callable[..., None]] = {
     verb.__name__: verb
     for verb in (
-        train,
-        evaluate,
-        report,
-        statistics,
-        predict,
-        weights,
-        convert,
-        export,
-        study,
-        shapes,
-        quickstart,
-        doctor,
+        *(train, evaluate, report, statistics, predict, serve, weights, convert, export),
+        *(study, shapes, quickstart, doctor),
     )
 }
 

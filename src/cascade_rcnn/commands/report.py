@@ -9,7 +9,7 @@ from cascade_rcnn.text import printable
 
 
 def report(
-    runs: Positional[tuple[Path, ...]],
+    runs: Positional[tuple[Path, ...]] = (),
     /,
     *,
     data: Path | None = None,

@@ -1,0 +1,110 @@
+"""The callable that Ray Data maps over batches: encoded images in, a row of detections per image out."""
+
+from pathlib import Path
+from typing import Any, Unpack
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from cascade_rcnn.engine.predictor import Precision, Predictor
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.images import to_tensor
+from cascade_rcnn.models.options import InferenceOptions
+from cascade_rcnn.text import printable
+
+# A row per image. An image that could not be used has an error, and nulls for the rest.
+SCHEMA = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("boxes", pa.list_(pa.list_(pa.float32(), 4))),  # x1, y1, x2, y2 in pixels of the image, best score first
+        ("scores", pa.list_(pa.float32())),
+        ("category_ids", pa.list_(pa.int64())),
+        ("categories", pa.list_(pa.string())),
+        ("error", pa.string()),
+    ]
+)
+_NOTHING: dict[str, Any] = dict.fromkeys(SCHEMA.names)
+
+
+class Predict:
+    """Detect objects in batches of `path` (string) and `bytes` (an encoded image); returns tables of `SCHEMA`.
+
+    Use it as a class, which each of Ray's actors constructs once:
+    `dataset.map_batches(Predict, fn_constructor_args=["best.safetensors"], batch_format="pyarrow", concurrency=2)`.
+    A row whose image cannot be decoded, or that has an `error` already, becomes a row with its error.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        *,
+        threshold: float = 0.0,
+        device: str | None = None,
+        precision: Precision = "fp32",
+        trust: bool = False,
+        **inference: Unpack[InferenceOptions],
+    ) -> None:
+        """checkpoint: as in `Predictor`, and so are the others; `threshold` is the lowest score that is kept."""
+        self.predictor = Predictor(checkpoint, device=device, precision=precision, trust=trust, **inference)
+        self.threshold = threshold
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """(path, bytes, and optionally error) -> `SCHEMA`, in the same order."""
+        rows = [self._open(row) for row in batch.to_pylist()]
+        images = [row["image"] for row in rows if "image" in row]
+        found = iter(self._detect(images))
+        return pa.Table.from_pylist(
+            [self._row(row, next(found)) if "image" in row else row for row in rows], schema=SCHEMA
+        )
+
+    def _open(self, row: dict[str, Any]) -> dict[str, Any]:
+        if row.get("error") is not None:
+            return _failed(row["path"], row["error"])
+        try:
+            return {"path": row["path"], "image": to_tensor(row["bytes"])}
+        except Exception as error:  # noqa: BLE001  any decoder error concerns only that image
+            return _failed(row["path"], _line(error))
+
+    def _detect(self, images: list[Tensor]) -> list[dict[str, Tensor] | Exception]:
+        """Return each image's detections; if a batch fails, its images are tried one by one."""
+        if not images:
+            return []
+        try:
+            return list(self.predictor.detect(images))
+        except Exception as error:  # noqa: BLE001  for example, a large image may exhaust memory
+            if len(images) == 1:
+                return [error]
+            return [found for image in images for found in self._detect([image])]
+
+    def _row(self, row: dict[str, Any], found: dict[str, Tensor] | Exception) -> dict[str, Any]:
+        if isinstance(found, Exception):
+            return _failed(row["path"], _line(found))
+        kept = found["scores"] >= self.threshold
+        labels = found["labels"][kept].tolist()
+        categories = [self.predictor.config.categories[label - 1] for label in labels]
+        return _NOTHING | {
+            "path": row["path"],
+            "height": row["image"].shape[1],
+            "width": row["image"].shape[2],
+            "boxes": list(_array(found["boxes"][kept])),
+            "scores": _array(found["scores"][kept]),
+            "category_ids": [category.id for category in categories],
+            "categories": [category.name for category in categories],
+        }
+
+
+def _array(values: Tensor) -> np.ndarray:
+    return values.to(torch.float32).numpy()
+
+
+def _failed(path: str, why: str) -> dict[str, Any]:
+    return _NOTHING | {"path": path, "error": why}
+
+
+def _line(error: Exception) -> str:
+    text = (str(error).strip().splitlines() or ["no details"])[0]
+    return printable(text if isinstance(error, UserError) else f"{type(error).__name__}: {text}")

@@ -1,0 +1,63 @@
+"""Files and folders by path or address: local, s3://, gs://, hdfs:// by pyarrow, anything else by fsspec."""
+
+import posixpath
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import fs
+
+from cascade_rcnn.errors import UserError
+
+
+class Place:
+    """A file or folder in some file system; pickled with it."""
+
+    def __init__(self, address: str | Path) -> None:
+        """Raises UserError for an address that no file system knows."""
+        self.address = str(address)
+        try:
+            self.files, self.path = _resolve(self.address)
+        except (ImportError, OSError, ValueError, pa.ArrowInvalid) as error:
+            raise UserError(
+                f"{self.address}: cannot be opened ({str(error).splitlines()[0]}); check the address"
+            ) from None
+
+    @property
+    def kind(self) -> fs.FileType:
+        """Return whether there is a file, a folder or nothing."""
+        return self.files.get_file_info(self.path).type
+
+    def listing(self, suffixes: tuple[str, ...]) -> list[str]:
+        """Return the files below this folder that end in one of these, relative to it, sorted; hidden ones left out."""
+        found = self.files.get_file_info(fs.FileSelector(self.path, recursive=True, allow_not_found=True))
+        names = [posixpath.relpath(one.path, self.path) for one in found if one.type == fs.FileType.File]
+        shown = (name for name in names if not any(part.startswith(".") for part in name.split("/")))
+        return sorted(name for name in shown if name.lower().endswith(suffixes))
+
+    def join(self, name: str) -> str:
+        """Return the path of a file below this folder; of this file itself, if name is empty."""
+        return posixpath.join(self.path, name) if name else self.path
+
+    def read(self, name: str = "") -> bytes:
+        """Read a file below this folder, or this file."""
+        with self.files.open_input_stream(self.join(name)) as stream:
+            return stream.read()
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a small file aside and rename it."""
+        aside = self.join(f"{name}.tmp")
+        self.files.create_dir(self.path, recursive=True)
+        with self.files.open_output_stream(aside) as stream:
+            stream.write(content)
+        self.files.move(aside, self.join(name))
+
+
+def _resolve(address: str) -> tuple[fs.FileSystem, str]:
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        return fs.LocalFileSystem(), Path(address).absolute().as_posix()
+    if scheme in ("file", "s3", "gs", "gcs", "hdfs", "abfs", "abfss"):
+        return fs.FileSystem.from_uri(address)
+    import fsspec
+
+    return fs.PyFileSystem(fs.FSSpecHandler(fsspec.filesystem(scheme))), rest

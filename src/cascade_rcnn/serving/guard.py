@@ -1,0 +1,127 @@
+"""What stands before the workers: limits on requests, and counts of them for Prometheus at /metrics."""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, TypeAlias
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.requests import Request
+
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+App: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
+
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Guard:
+    """ASGI middleware: reads a request's body up to a limit, refuses what no worker could answer, and counts."""
+
+    def __init__(self, app: App, max_bytes: int, timeout: float = 30) -> None:
+        """`max_bytes` of a request's body; `timeout` seconds for an answer, which a worker that died never gives."""
+        self.app, self.max_bytes, self.timeout = app, max_bytes, timeout
+        self.registry = CollectorRegistry()
+        of = self.registry
+        self.requests = Counter("cascade_rcnn_requests", "Requests by status", ["status"], registry=of)
+        self.seconds = Histogram("cascade_rcnn_request_seconds", "Time to answer", buckets=_SECONDS, registry=of)
+        self.active = Gauge("cascade_rcnn_active_requests", "Requests being answered", registry=of)
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer /metrics, guard POST, and pass everything else on."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+        elif scope["path"] == "/metrics":
+            await _reply(send, 200, generate_latest(self.registry), CONTENT_TYPE_LATEST)
+        elif scope["method"] == "POST":
+            await self._counted(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _counted(self, scope: Message, receive: Receive, send: Send) -> None:
+        status, start = 500, time.perf_counter()
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        with self.active.track_inprogress():
+            try:
+                await self._guarded(scope, receive, noted)
+            finally:
+                self.requests.labels(str(status)).inc()
+                self.seconds.observe(time.perf_counter() - start)
+
+    async def _guarded(self, scope: Message, receive: Receive, send: Send) -> None:
+        headers = {name.lower(): value for name, value in scope["headers"]}
+        kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        if kind not in (b"application/json", b"multipart/form-data"):
+            return await _refuse(send, 415, "send multipart/form-data or application/json")
+        body = await self._body(headers, receive)
+        if body is None:
+            return await _refuse(send, 413, f"the request is larger than {self.max_bytes / 1e6:g} MB")
+        if kind == b"application/json" and not _is_object(body):
+            return await _refuse(send, 400, "the body is not a JSON object")
+        if kind != b"application/json" and not await _is_form(scope, body):
+            return await _refuse(send, 400, "the body is not a form")
+        try:
+            async with asyncio.timeout(self.timeout):
+                await self.app(scope, _once(body, receive), send)
+        except TimeoutError:
+            await _refuse(send, 504, f"no answer within {self.timeout:g} s")
+        return None
+
+    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
+        """Read the body; None if it is too large."""
+        declared = headers.get(b"content-length", b"")
+        if declared.isdigit() and int(declared) > self.max_bytes:
+            return None
+        body = bytearray()
+        while True:
+            message = await receive()
+            body += message.get("body", b"")
+            if len(body) > self.max_bytes:
+                return None
+            if not message.get("more_body", False):
+                return bytes(body)
+
+
+def _once(body: bytes, after: Receive) -> Receive:
+    """A channel that gives a body that has been read, then what follows it."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Message:
+        return messages.pop() if messages else await after()
+
+    return receive
+
+
+async def _is_form(scope: Message, body: bytes) -> bool:
+    async def ended() -> Message:
+        return {"type": "http.disconnect"}
+
+    try:
+        await Request(scope, _once(body, ended)).form()
+    except Exception:  # noqa: BLE001  a body that its parser cannot read, however it says so
+        return False
+    return True
+
+
+def _is_object(body: bytes) -> bool:
+    try:
+        return isinstance(json.loads(body), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+async def _refuse(send: Send, status: int, reason: str) -> None:
+    await _reply(send, status, json.dumps({"error": reason}).encode(), "application/json")
+
+
+async def _reply(send: Send, status: int, body: bytes, kind: str) -> None:
+    headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

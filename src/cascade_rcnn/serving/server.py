@@ -1,0 +1,102 @@
+"""The service: workers with a model each behind one HTTP server."""
+
+import os
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+import litserve
+
+from cascade_rcnn.engine.predictor import Precision
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.models.checkpoint import locate
+from cascade_rcnn.runtime import SUFFIXES
+from cascade_rcnn.serving.api import DetectionAPI
+from cascade_rcnn.serving.guard import Guard
+
+_HOSTS = ("127.0.0.1", "0.0.0.0", "::")  # what LitServe listens on
+
+
+def make_server(
+    checkpoint: str | Path,
+    *,
+    workers: int = 1,
+    batch_size: int | None = None,
+    batch_wait: float = 0.01,
+    threshold: float = 0.5,
+    precision: Precision = "fp32",
+    trust: bool = False,
+    device: str | None = None,
+    max_megabytes: float = 20,
+    max_megapixels: float = 50,
+    timeout: float = 30,
+) -> litserve.LitServer:
+    """Make a LitServe server that answers `POST /predict` as `DetectionAPI` describes; `/health`, `/metrics`.
+
+    `workers` processes per device hold a model each and share the processor's cores. Requests that wait at the same
+    time are put into batches of up to `batch_size` (default: 8 on a GPU, 1 on a CPU, where batches gain nothing). A
+    request is refused if it is larger than `max_megabytes`, its image than `max_megapixels`, or if it waits longer than
+    `timeout` seconds. A worker that dies is started again. Raises UserError for a checkpoint that is missing.
+    """
+    import torch
+
+    for name, value in (("workers", workers), ("batch_size", batch_size or 1)):
+        if value < 1:
+            raise UserError(f"{name} is {value}; give 1 or more")
+    exported = Path(checkpoint).suffix in SUFFIXES
+    weights = Path(checkpoint) if exported else locate(str(checkpoint))
+    if not weights.is_file():
+        raise UserError(f"{checkpoint}: no such file; check the path")
+    kind = "cpu" if exported else (device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    api = DetectionAPI(
+        weights.absolute(),
+        threshold=threshold,
+        precision=precision,
+        trust=trust,
+        max_megapixels=max_megapixels,
+        batch_size=(1 if kind == "cpu" else 8) if batch_size is None else batch_size,
+        batch_wait=batch_wait,
+        threads=max(1, cores // workers) if kind == "cpu" else None,
+    )
+    return litserve.LitServer(
+        api,
+        accelerator="cpu" if kind == "cpu" else "cuda",
+        devices=[int(kind.partition(":")[2])] if ":" in kind else ("auto" if kind != "cpu" else 1),  # type: ignore[arg-type]
+        workers_per_device=workers,
+        timeout=timeout,
+        middlewares=[(Guard, {"max_bytes": int(max_megabytes * 1e6), "timeout": timeout + 5})],
+        restart_workers=True,
+        disable_openapi_url=True,
+    )
+
+
+def serve(checkpoint: str | Path, *, host: str = "127.0.0.1", port: int = 8000, **settings: Any) -> None:
+    """Serve until interrupted; `settings` are those of `make_server`. By default only this machine can connect.
+
+    Raises UserError for an address that cannot be listened on.
+    """
+    if host not in _HOSTS or not 1024 <= port <= 65535:
+        raise UserError(f"{host}:{port}: give one of {', '.join(_HOSTS)} as host, and a port from 1024 to 65535")
+    with socket.socket(socket.AF_INET6 if host == "::" else socket.AF_INET) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((host, port))
+        except OSError as error:
+            raise UserError(f"port {port}: {error.strerror}; give another --port") from None
+    server = make_server(checkpoint, **settings)
+    os.register_at_fork(after_in_child=_default_signals)
+    server.run(
+        host=host,
+        port=port,
+        num_api_servers=1,
+        log_level="warning",
+        generate_client_file=False,
+    )
+
+
+def _default_signals() -> None:
+    """Let Ctrl-C end the HTTP server's process without a traceback: it repeats the signal once it has shut down."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)

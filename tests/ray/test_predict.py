@@ -1,0 +1,84 @@
+import io
+
+import numpy as np
+import PIL.Image
+import pytest
+
+pytest.importorskip("ray")
+
+import pyarrow as pa
+
+from cascade_rcnn.config import Category
+from cascade_rcnn.ray import SCHEMA, Predict
+
+
+class Corners:
+    """A predictor that finds the whole image, and its left half, as classes 1 and 2."""
+
+    class config:  # noqa: N801
+        categories = (Category(id=7, name="whole"), Category(id=9, name="half"))
+
+    def detect(self, images):
+        import torch
+
+        if any(image.shape[1] == 13 for image in images):
+            raise RuntimeError("out of memory\nand more")
+        sizes = [(image.shape[1], image.shape[2]) for image in images]
+        return [
+            {
+                "boxes": torch.tensor([[0, 0, w, h], [0, 0, w / 2, h]], dtype=torch.float32),
+                "scores": torch.tensor([0.9, 0.4]),
+                "labels": torch.tensor([1, 2]),
+            }
+            for h, w in sizes
+        ]
+
+
+def encoded(height: int, width: int) -> bytes:
+    file = io.BytesIO()
+    PIL.Image.fromarray(np.zeros((height, width, 3), np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def predict():
+    made = Predict("starter", threshold=0.3)
+    made.predictor = Corners()  # type: ignore[assignment]
+    return made
+
+
+def test_a_row_per_image_in_order(predict):
+    rows = [
+        {"path": "a.png", "bytes": encoded(4, 6)},
+        {"path": "bad.jpg", "bytes": b"no image"},
+        {"path": "large.png", "bytes": encoded(13, 6)},
+        {"path": "b.png", "bytes": encoded(8, 2)},
+    ]
+    table = predict(pa.Table.from_pylist(rows))
+    assert table.schema == SCHEMA
+    a, bad, large, b = table.to_pylist()
+    assert (a["path"], a["width"], a["height"], a["error"]) == ("a.png", 6, 4, None)
+    assert a["boxes"] == [[0, 0, 6, 4], [0, 0, 3, 4]]
+    assert (a["category_ids"], a["categories"]) == ([7, 9], ["whole", "half"])
+    assert a["scores"] == pytest.approx([0.9, 0.4])
+    assert bad["boxes"] is None
+    assert "image" in bad["error"]
+    assert large["error"] == "RuntimeError: out of memory"  # and the others of its batch have their detections
+    assert (b["path"], b["boxes"][0]) == ("b.png", [0, 0, 2, 8])
+
+
+def test_scores_below_the_threshold_are_left_out(predict):
+    predict.threshold = 0.5
+    (row,) = predict(pa.table({"path": ["a"], "bytes": [encoded(4, 6)]})).to_pylist()
+    assert row["categories"] == ["whole"]
+
+
+def test_an_earlier_error_is_kept(predict):
+    table = pa.table({"path": ["a", "b"], "bytes": [None, encoded(4, 6)], "error": ["a: no such file", None]})
+    first, second = predict(table).to_pylist()
+    assert first["error"] == "a: no such file"
+    assert second["width"] == 6
+
+
+def test_an_empty_batch(predict):
+    assert predict(pa.table({"path": [], "bytes": []})).schema == SCHEMA

@@ -1,0 +1,97 @@
+import base64
+import io
+import json
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+pytest.importorskip("litserve")
+
+from cascade_rcnn.config import Category
+from cascade_rcnn.serving.api import DetectionAPI, Refused
+
+
+class Whole:
+    """Finds the whole image twice, at .9 and .4, and fails on images of 13 rows."""
+
+    def __init__(self):
+        self.batches = []
+
+    def detect(self, images):
+        self.batches.append(len(images))
+        if any(image.shape[1] == 13 for image in images):
+            raise MemoryError
+        return [
+            {
+                "boxes": torch.tensor([[0.0, 0, image.shape[2], image.shape[1]]] * 2),
+                "scores": torch.tensor([0.9, 0.4]),
+                "labels": torch.tensor([1, 1]),
+            }
+            for image in images
+        ]
+
+
+def encoded(height: int = 4, width: int = 6) -> bytes:
+    file = io.BytesIO()
+    PIL.Image.fromarray(np.zeros((height, width, 3), np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def text(height: int = 4, width: int = 6) -> str:
+    return base64.b64encode(encoded(height, width)).decode()
+
+
+class Upload:
+    def __init__(self, content: bytes):
+        self.file = io.BytesIO(content)
+
+
+def made(batch_size: int = 8) -> DetectionAPI:
+    api = DetectionAPI("starter", batch_size=batch_size, max_megapixels=0.01)
+    api.predictor, api.categories = Whole(), (Category(id=7, name="thing"),)  # type: ignore[assignment]
+    return api
+
+
+def answers(api: DetectionAPI, *requests):
+    found = api.predict([api.decode_request(request) for request in requests])
+    encoded_ = [api.encode_response(one) for one in found]
+    return [(one.status_code, json.loads(one.body)) if hasattr(one, "status_code") else (200, one) for one in encoded_]
+
+
+def test_forms_and_json():
+    box = {"bbox": [0, 0, 6, 4], "score": pytest.approx(0.9), "category_id": 7, "category_name": "thing"}
+    for image in (text(), Upload(encoded()), f"data:image/png;base64,{text()}"):
+        ((status, answer),) = answers(made(), {"image": image})
+        assert status == 200
+        assert answer == {"width": 6, "height": 4, "detections": [box]}
+    ((_, answer),) = answers(made(), {"image": text(), "threshold": "0.3"})
+    assert len(answer["detections"]) == 2
+
+
+def test_a_bad_request_does_not_fail_its_batch():
+    api = made()
+    found = answers(
+        api,
+        {"image": text()},
+        {"image": base64.b64encode(b"no image").decode()},
+        {"image": text(13)},
+        {"image": "not base64!"},
+        {"image": text(200, 100)},
+        {"threshold": 0.5},
+        {"image": text(), "threshold": float("nan")},
+        {"image": text(8)},
+    )
+    assert [status for status, _ in found] == [200, 422, 500, 400, 422, 400, 400, 200]
+    assert found[-1][1]["height"] == 8
+    assert "megapixels" in found[4][1]["error"]
+    assert found[2][1] == {"error": "detection failed (MemoryError)"}
+    assert api.predictor.batches == [3, 1, 1, 1]  # together, then one by one
+
+
+def test_without_batches():
+    api = made(batch_size=1)
+    one = api.predict(api.decode_request({"image": text()}))  # type: ignore[arg-type]
+    assert api.encode_response(one)["width"] == 6
+    assert isinstance(api.predict(api.decode_request({})), Refused)  # type: ignore[arg-type]

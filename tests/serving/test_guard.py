@@ -1,0 +1,85 @@
+import asyncio
+import json
+
+import pytest
+
+pytest.importorskip("prometheus_client")
+
+from cascade_rcnn.serving.guard import Guard
+
+
+async def echo(scope, receive, send):
+    """Answer with the body."""
+    message = await receive()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": message["body"]})
+
+
+def ask(guard, *parts: bytes, kind: bytes = b"application/json", method="POST", path="/predict", length=None):
+    headers = [(b"content-type", kind)] + ([(b"content-length", length)] if length else [])
+    messages = [{"type": "http.request", "body": part, "more_body": i < len(parts) - 1} for i, part in enumerate(parts)]
+    sent = []
+
+    async def receive():
+        return messages.pop(0)
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(guard({"type": "http", "method": method, "path": path, "headers": headers}, receive, send))
+    return sent[0]["status"], sent[1]["body"]
+
+
+def test_what_it_lets_through_is_unchanged():
+    assert ask(Guard(echo, 100), b'{"a"', b": 1}") == (200, b'{"a": 1}')
+    form = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--x--\r\n'
+    assert ask(Guard(echo, 100), form, kind=b"multipart/form-data; boundary=x") == (200, form)
+    assert ask(Guard(echo, 100), b"", method="GET", path="/health") == (200, b"")
+
+
+@pytest.mark.parametrize(
+    ("parts", "options", "status", "reason"),
+    [
+        ([b"x" * 60, b"x" * 60], {}, 413, "larger than 0.0001 MB"),
+        ([b""], {"length": b"101"}, 413, "larger than"),
+        ([b"{"], {}, 400, "not a JSON object"),
+        ([b"[1]"], {}, 400, "not a JSON object"),
+        ([b"[" * 90], {}, 400, "not a JSON object"),
+        ([b"\xff"], {}, 400, "not a JSON object"),
+        ([b"--x--"], {"kind": b"multipart/form-data"}, 400, "not a form"),
+        ([b"--y: no form"], {"kind": b"multipart/form-data; boundary=x"}, 400, "not a form"),
+        ([b"GIF89a"], {"kind": b"image/gif"}, 415, "send multipart/form-data or application/json"),
+    ],
+)
+def test_what_it_refuses(parts, options, status, reason):
+    found, body = ask(Guard(echo, 100), *parts, **options)
+    assert found == status
+    assert reason in json.loads(body)["error"]
+
+
+def test_metrics_count_by_status():
+    guard = Guard(echo, 100)
+    for body in (b"{}", b"{}", b"no"):
+        ask(guard, body)
+    status, text = ask(guard, b"", method="GET", path="/metrics")
+    assert status == 200
+    assert 'cascade_rcnn_requests_total{status="200"} 2.0' in text.decode()
+    assert 'cascade_rcnn_requests_total{status="400"} 1.0' in text.decode()
+    assert "cascade_rcnn_request_seconds_count 3.0" in text.decode()
+
+
+def test_a_failure_behind_it_is_counted():
+    async def broken(scope, receive, send):
+        raise RuntimeError("broken")
+
+    guard = Guard(broken, 100)
+    with pytest.raises(RuntimeError):
+        ask(guard, b"{}")
+    assert 'requests_total{status="500"} 1.0' in ask(guard, b"", method="GET", path="/metrics")[1].decode()
+
+
+def test_an_answer_that_does_not_come():
+    async def silent(scope, receive, send):
+        await asyncio.sleep(60)
+
+    assert ask(Guard(silent, 100, timeout=0.05), b"{}") == (504, b'{"error": "no answer within 0.05 s"}')
