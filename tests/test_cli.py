@@ -281,6 +281,7 @@ def test_train_evaluate_predict_end_to_end(capsys, tmp_path):
     main(["train", "shapes", *tiny, *flags, *sets])
     assert "cascade-rcnn predict" in capsys.readouterr().out  # what to do next
     assert (run / "curve.png").exists()
+    assert (run / "report" / "report.html").exists()
     checkpoint = ["--checkpoint", str(run / "last.safetensors")]
     figures, found = tmp_path / "figures.json", tmp_path / "found"
     main(["evaluate", *checkpoint, "--annotations", str(shapes / "val.json"), "--output", str(figures),
@@ -303,7 +304,8 @@ def test_train_evaluate_predict_end_to_end(capsys, tmp_path):
     capsys.readouterr()
     message = fails(capsys, *longer, "--resume")
     assert f"--init {run / 'last.safetensors'}" in message
-    main([*longer, "--init", str(run / "last.safetensors"), "--output", str(tmp_path / "longer")])
+    main([*longer, "--init", str(run / "last.safetensors"), "--output", str(tmp_path / "longer"), "--no-report"])
+    assert not (tmp_path / "longer" / "report").exists()
     assert json.loads((tmp_path / "longer" / "results.json").read_text())["epochs"] == 2
 
 

@@ -95,6 +95,7 @@ def test_the_numbers_are_json(analysis):
     assert values["stages"]["rows"][0]["ap"] == 0.5
 
 
+@pytest.mark.slow
 def test_a_comparison(scene):
     a, b = (scene(TRUTH, rows, images=4, pixels=True) for rows in (FOUND, [(*row[:5], 0.9, row[5]) for row in TRUTH]))
     html = comparison_page.page(compare(a, b), ["first", "<second>"], {"data": "val"})
