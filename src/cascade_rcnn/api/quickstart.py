@@ -117,7 +117,6 @@ _NEXT = """
 next steps:
   {command} predict --checkpoint starter --output found {photo}
   {command} evaluate --checkpoint {output}/best.safetensors --annotations {cells}/val.json
-  {command} report {output}
   {command} train small --init starter --data.train {cells}/train.json --data.val {cells}/val.json
 or the same with your own images and annotations (COCO, PASCAL VOC, YOLO).
 On the held-out images, after epoch {epoch}:"""
