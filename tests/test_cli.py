@@ -236,6 +236,14 @@ def test_evaluate_needs_a_model_or_detections(capsys, coco):
     assert "bad.json" in fails(capsys, "evaluate", "--annotations", str(coco), "--detections", str(bad))
 
 
+def test_report_takes_one_run_or_two(capsys, tmp_path):
+    run = str(tmp_path)
+    assert "0 runs are given; give the folder of one training, or two" in fails(capsys, "report")
+    assert "3 runs are given" in fails(capsys, "report", run, run, run)
+    assert "--threshold is for the report on one run" in fails(capsys, "report", run, run, "--threshold", "0.5")
+    assert "not a training's folder" in fails(capsys, "report", run)
+
+
 def test_predict_mistakes_are_one_line(capsys, coco):
     output = str(coco.parent / "out")
     flags = ("--checkpoint", "none.safetensors", "--output", output)
@@ -273,6 +281,7 @@ def test_train_evaluate_predict_end_to_end(capsys, tmp_path):
     main(["train", "shapes", *tiny, *flags, *sets])
     assert "cascade-rcnn predict" in capsys.readouterr().out  # what to do next
     assert (run / "curve.png").exists()
+    assert (run / "report" / "report.html").exists()
     checkpoint = ["--checkpoint", str(run / "last.safetensors")]
     figures, found = tmp_path / "figures.json", tmp_path / "found"
     main(["evaluate", *checkpoint, "--annotations", str(shapes / "val.json"), "--output", str(figures),
@@ -295,7 +304,8 @@ def test_train_evaluate_predict_end_to_end(capsys, tmp_path):
     capsys.readouterr()
     message = fails(capsys, *longer, "--resume")
     assert f"--init {run / 'last.safetensors'}" in message
-    main([*longer, "--init", str(run / "last.safetensors"), "--output", str(tmp_path / "longer")])
+    main([*longer, "--init", str(run / "last.safetensors"), "--output", str(tmp_path / "longer"), "--no-report"])
+    assert not (tmp_path / "longer" / "report").exists()
     assert json.loads((tmp_path / "longer" / "results.json").read_text())["epochs"] == 2
 
 

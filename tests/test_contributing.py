@@ -49,7 +49,7 @@ def test_the_added_recipe_is_listed_and_trains(added, capsys, tmp_path):
     tiny = ["--options.backbone-width", "8", "--options.pyramid-channels", "8", "--options.head-width", "16"]
     sizes = ["--options.min-size", "64", "--options.rois", "16", "--options.proposals", "20"]
     flags = ["--weights-backbone", "None", "--epochs", "1", "--workers", "0", "--accelerator", "cpu"]
-    main(["train", added, *sets, *tiny, *sizes, *flags])
+    main(["train", added, *sets, *tiny, *sizes, *flags, "--no-report"])
     assert read_recipe(run / "recipe.json").options.anchor_sizes == (8, 16, 32, 64, 128)
     assert cascade_rcnn.load(run / "last.safetensors").predict(shapes / "images" / "val", threshold=1.0)
 

@@ -14,7 +14,7 @@ from cascade_rcnn.assets import PHOTO
 from cascade_rcnn.config import ModelOptions
 from cascade_rcnn.images import read_image
 
-SLOW = {"export_model", "Runtime"}  # an export takes half a minute
+SLOW = {"compare", "export_model", "Runtime"}  # an export takes half a minute
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_example(name, folder, monkeypatch):
         cascade_rcnn.export_model("starter", "starter.pt2", format="torch-export", size=(320, 480))
     public = {public: getattr(cascade_rcnn, public) for public in cascade_rcnn.__all__}
     finder = doctest.DocTestFinder(recurse=False)
-    (found,) = finder.find(public[name], name, globs=public | {"torch": torch})
+    (found,) = finder.find(public[name], name, globs=public | {"torch": torch, "Path": Path})
     assert found.examples, f"{name} has no example"
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL)
     said: list[str] = []

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cascade_rcnn.api.look import look
     from cascade_rcnn.api.predict import predict_files
     from cascade_rcnn.api.recipes import find_recipe
+    from cascade_rcnn.api.report import compare, report
     from cascade_rcnn.api.statistics import target_statistics
     from cascade_rcnn.api.train import TrainingResult, train
     from cascade_rcnn.config import Category, ModelConfig, ModelOptions, StageConfig
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from cascade_rcnn.models.create import create_model
     from cascade_rcnn.models.detector import Detector
     from cascade_rcnn.recipes import DataConfig, OptimizerConfig, Recipe
+    from cascade_rcnn.reporting.files import Report
     from cascade_rcnn.runtime import Runtime
 
 __version__ = "0.1.0"
@@ -58,6 +60,7 @@ __all__ = [
     "OptimizerConfig",
     "Predictor",
     "Recipe",
+    "Report",
     "Runtime",
     "StageConfig",
     "StepEnd",
@@ -66,6 +69,7 @@ __all__ = [
     "auto_recipe",
     "build",
     "build_transforms",
+    "compare",
     "convert_checkpoint",
     "create_model",
     "evaluate",
@@ -78,6 +82,7 @@ __all__ = [
     "look",
     "predict_files",
     "push_to_hub",
+    "report",
     "save",
     "save_detectron2",
     "target_statistics",
@@ -104,6 +109,7 @@ _HOMES = {
     "OptimizerConfig": "recipes",
     "Predictor": "engine.predictor",
     "Recipe": "recipes",
+    "Report": "reporting.files",
     "Runtime": "runtime",
     "StageConfig": "config",
     "StepEnd": "engine.training.callbacks",
@@ -112,6 +118,7 @@ _HOMES = {
     "auto_recipe": "api.auto",
     "build": "models.build",
     "build_transforms": "data.transforms",
+    "compare": "api.report",
     "convert_checkpoint": "api.convert",
     "create_model": "models.create",
     "evaluate": "api.evaluate",
@@ -124,6 +131,7 @@ _HOMES = {
     "look": "api.look",
     "predict_files": "api.predict",
     "push_to_hub": "hub.huggingface",
+    "report": "api.report",
     "save": "models.checkpoint",
     "save_detectron2": "api.convert",
     "target_statistics": "api.statistics",

@@ -14,6 +14,7 @@ from cascade_rcnn.commands.export import export
 from cascade_rcnn.commands.look import look
 from cascade_rcnn.commands.predict import predict
 from cascade_rcnn.commands.quickstart import quickstart
+from cascade_rcnn.commands.report import report
 from cascade_rcnn.commands.serve import serve
 from cascade_rcnn.commands.shapes import shapes
 from cascade_rcnn.commands.statistics import statistics
@@ -27,7 +28,7 @@ from cascade_rcnn.text import printable
 _VERBS: dict[str, Callable[..., None]] = {
     verb.__name__: verb
     for verb in (
-        *(look, train, evaluate, statistics, predict, serve),
+        *(look, train, evaluate, report, statistics, predict, serve),
         *(weights, convert, export, study, shapes, quickstart, doctor),
     )
 }

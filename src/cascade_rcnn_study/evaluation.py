@@ -1,9 +1,7 @@
 """Evaluate a checkpoint in all its settings in one pass: backbone and RPN run once for all of them."""
 
-import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,27 +11,11 @@ from cascade_rcnn.data.loader import Batch
 from cascade_rcnn.engine.evaluate import coco_rows
 from cascade_rcnn.engine.progress import ProgressBar
 from cascade_rcnn.evaluation.coco import COLUMNS
+from cascade_rcnn.evaluation.heads import heads_for
 from cascade_rcnn.evaluation.quality import LocalizationCurve, trajectory
-from cascade_rcnn.heads.cascade import Cascade
-from cascade_rcnn.heads.iterative import iterative_bbox
 from cascade_rcnn.models.detector import Detector, to_list
 from cascade_rcnn.structures import ImageBatch, Proposals, Targets
 from cascade_rcnn_study.evaluation_settings import EvaluationSetting
-
-
-def heads_for(model: Detector, inference: Mapping[str, Any]) -> Cascade:
-    """Return the heads of a detector with other inference options; they share its weights."""
-    config = model.config.with_inference(**inference)
-    if "iterations" in inference:
-        stage, number = config.stages[0], len(config.stages)
-        head = model.roi_heads.heads[0]
-        own = model.roi_heads
-        options = (own.box_loss, config.semantics, config.sampling, config.inference, own.lay_out)
-        heads = iterative_bbox(head, stage, number, *options)
-        return heads.to(next(head.parameters()).device).eval()
-    heads = copy.copy(model.roi_heads)
-    heads.inference = config.inference
-    return heads
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.evaluation.bootstrap import RESAMPLES
 from cascade_rcnn.files import replacing, write_json
 from cascade_rcnn.text import count
 from cascade_rcnn_study import figures
-from cascade_rcnn_study.bootstrap import RESAMPLES
 from cascade_rcnn_study.comparability import check_comparable
 from cascade_rcnn_study.figures import Figure
 from cascade_rcnn_study.html_report import html_page

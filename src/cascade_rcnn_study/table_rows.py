@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from cascade_rcnn_study.bootstrap import Difference, paired_difference, resample
+from cascade_rcnn.evaluation.bootstrap import Interval, paired_difference, resample
 from cascade_rcnn_study.published import ABLATION, COST, OVERVIEW
 from cascade_rcnn_study.study_folder import RECORD, RunFolder, StudyFolder
 
@@ -29,7 +29,7 @@ class Row:
     labels: tuple[str, ...]
     ours: Mapping[str, Value] = field(default_factory=dict)  # empty: not measured
     paper: Mapping[str, float] = field(default_factory=dict)  # empty: not in the paper
-    difference: Mapping[str, Difference] = field(default_factory=dict)  # to the reference row, on its images and seeds
+    difference: Mapping[str, Interval] = field(default_factory=dict)  # to the reference row, on its images and seeds
     needs: str | None = None  # the variant to train for `ours`; None: a row of the paper alone
 
 
@@ -74,7 +74,7 @@ class RowBuilder:
             needs=source.variant,
         )
 
-    def _difference(self, source: Source, reference: Source, columns: Sequence[str]) -> dict[str, Difference]:
+    def _difference(self, source: Source, reference: Source, columns: Sequence[str]) -> dict[str, Interval]:
         """Compare two sources on the seeds that both have."""
         ours, theirs = [], []
         for seed in sorted({*self.folder.seeds(source.variant)} & {*self.folder.seeds(reference.variant)}):

@@ -8,9 +8,10 @@ from cascade_rcnn import create_model, save
 from cascade_rcnn.data import load_annotations
 from cascade_rcnn.data.shapes import CLASSES
 from cascade_rcnn.engine.evaluate import detect, evaluation_loader
+from cascade_rcnn.evaluation.heads import heads_for
 from cascade_rcnn.evaluation.quality import LocalizationCurve
 from cascade_rcnn.models.checkpoint import load
-from cascade_rcnn_study.evaluation import detect_and_localize, heads_for
+from cascade_rcnn_study.evaluation import detect_and_localize
 from cascade_rcnn_study.evaluation_settings import (
     DEFAULT,
     ITERATIVE,
@@ -50,20 +51,6 @@ def test_each_setting_is_as_if_loaded_with_it(name, settings, truth, tmp_path):
         single = load(tmp_path / "model.safetensors", **setting.inference)
         np.testing.assert_array_equal(found[setting.name], detect(single, evaluation_loader(truth, 2, 0), 3))
     assert len({values.tobytes() for values in found.values()}) == len(settings)
-
-
-def test_weights_are_shared_and_the_model_keeps_its_own_options():
-    whole = model()
-    heads = heads_for(whole, {"test_stage": 1, "ensemble": False})
-    assert heads.heads[0] is whole.roi_heads.heads[0]
-    assert (heads.inference.stage, whole.roi_heads.inference.stage) == (1, None)
-
-
-def test_iterated_heads_read_the_pyramid_as_the_model_does():
-    baseline = model("faster_rcnn_resnet18_fpn")
-    heads = heads_for(baseline, {"iterations": 3})
-    assert heads.lay_out == baseline.roi_heads.lay_out
-    assert heads.lay_out is not list
 
 
 def test_other_proposals(truth):

@@ -1,6 +1,6 @@
 """Tables as text."""
 
-from cascade_rcnn_study.bootstrap import Difference
+from cascade_rcnn.evaluation.bootstrap import Interval
 from cascade_rcnn_study.report_sections import differences_table, metrics_table, table_section
 from cascade_rcnn_study.table_rows import Row, Value
 from cascade_rcnn_study.tables import Table
@@ -23,7 +23,7 @@ TABLE = Table(
             labels=("c",),
             ours={"ap": Value(1.0, None, 1)},
             needs="c",
-            difference={"ap": Difference(0.0123, -0.0002, 0.03)},
+            difference={"ap": Interval(0.0123, -0.0002, 0.03)},
         ),
         Row(labels=("d",), paper={"ap": 5.0}),
     ),

@@ -9,7 +9,7 @@ from cascade_rcnn.config import Category
 from cascade_rcnn.data.annotations import Annotations, assemble
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import evaluate_boxes
-from cascade_rcnn.evaluation.matches import AveragePrecision, Matches, match
+from cascade_rcnn.evaluation.matches import AveragePrecision, Matches, match, mean_over_classes, pair
 
 CATEGORIES = (Category(id=3, name="cat"), Category(id=8, name="dog"))
 
@@ -120,3 +120,23 @@ def test_nothing_found_and_what_is_refused():
     assert (AveragePrecision(found)() == 0).all()
     with pytest.raises(UserError, match="image id"):
         match(truth, np.array([[2, 1, 1, 5, 5, 0.5, 3]]))
+
+
+def test_pairs_say_which_detection_found_which_object():
+    """Rows are those given, objects those of the annotations; IoU 30/50 = .6 reaches the first three thresholds."""
+    truth = ground_truth(np.array([[0, 10, 10, 40, 40, 1, 0], [1, 10, 10, 40, 40, 2, 0]]), [4, 7])
+    detections = np.array([[7, 20, 10, 40, 40, 0.5, 8], [4, 60, 60, 20, 20, 0.7, 3], [4, 10, 10, 40, 40, 0.6, 3]])
+    found = pair(truth, detections)
+    objects = dict(zip(found.row.tolist(), found.object.tolist(), strict=True))
+    assert objects == {0: [1] * 3 + [-1] * 7, 1: [-1] * 10, 2: [0] * 10}
+    np.testing.assert_array_equal(found.matches.score, detections[found.row, 5])
+
+
+def test_ap_by_class_and_its_mean():
+    truth = ground_truth(np.array([[0, 10, 10, 20, 20, 1, 0], [1, 10, 10, 20, 20, 2, 0]]), [1, 2])
+    precision = AveragePrecision(match(truth, np.array([[1, 10, 10, 20, 20, 0.5, 3]])))
+    np.testing.assert_allclose(precision.classes(), [[1] * 10, [0] * 10])
+    np.testing.assert_allclose(precision(), 0.5)
+    only = precision.classes(np.array([1, 0]))  # without the image of the dog
+    np.testing.assert_allclose(only, [[1] * 10, [np.nan] * 10])
+    np.testing.assert_allclose(mean_over_classes(only), 1.0)

@@ -14,6 +14,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import Metrics, evaluate_boxes, load_detections
 from cascade_rcnn.evaluation import save_detections as write
 from cascade_rcnn.evaluation.coco import LIMIT, crowding_note
+from cascade_rcnn.reporting.make import make
 
 
 def evaluate(
@@ -32,6 +33,7 @@ def evaluate(
     max_megapixels: float = 179,
     max_detections: int = LIMIT,
     save_detections: str | Path | None = None,
+    report: str | Path | None = None,
     trust: bool = False,
 ) -> Metrics:
     """Compute COCO metrics of a model.
@@ -42,8 +44,9 @@ def evaluate(
 
     `device` (default: a GPU if there is one), `precision` and `min_size` apply to models given by path.
     At most `max_detections` per image and class count (100 in COCO). `bad_images="skip"` skips unusable images, also in
-    the metrics. `save_detections` is a file to write the detections to; `trust` is as in `Runtime`. Raises UserError if
-    model and data do not match, or something cannot be read.
+    the metrics. `save_detections` is a file to write the detections to, `report` a folder for a page on them, as made
+    by `cascade_rcnn.report`; `trust` is as in `Runtime`. Raises UserError if model and data do not match, or something
+    cannot be read.
 
     >>> metrics = evaluate("starter", "people.json", workers=0)
     >>> round(metrics.ap50, 2)
@@ -68,6 +71,8 @@ def evaluate(
     found = collect(opened.detect, opened.config, evaluation_loader(dataset, batch_size, workers), len(dataset))
     if save_detections is not None:
         write(save_detections, found, truth)
+    if report is not None:
+        make(dataset, found, Path(report), facts={"model": opened.name}, model=opened.detector)
     return evaluate_boxes(truth, found, source=opened.name, limit=max_detections)
 
 
@@ -80,12 +85,14 @@ def evaluate_detections(
     bad_images: BadImages = "stop",
     max_detections: int = LIMIT,
     save_detections: str | Path | None = None,
+    report: str | Path | None = None,
 ) -> Metrics:
     """Compute COCO metrics of detections in a COCO results file from any source.
 
     `annotations`, `images` and `split` are as in `load_annotations`; at most `max_detections` per image and class
     count. Entries with `file_name` and `category_name` (which this package writes) are matched by these, and written to
-    `save_detections` with the annotations' ids. Raises UserError naming the invalid entry.
+    `save_detections` with the annotations' ids. `report` is a folder for a page on them, without the part on stages,
+    which needs the model. Raises UserError naming the invalid entry.
 
     >>> _ = evaluate("starter", "people.json", workers=0, save_detections="people_found.json")
     >>> evaluate_detections("people_found.json", "people.json").images
@@ -97,6 +104,9 @@ def evaluate_detections(
     found = load_detections(detections, annotations)
     if save_detections is not None:
         write(save_detections, found, annotations)
+    if report is not None:
+        dataset = as_dataset(annotations, bad_images=bad_images)
+        make(dataset, found, Path(report), facts={"detections": str(detections)})
     return evaluate_boxes(annotations, found, source=detections, limit=max_detections)
 
 

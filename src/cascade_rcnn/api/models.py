@@ -30,6 +30,7 @@ class Opened:
     config: ModelConfig
     detect: Callable[[list[Tensor]], list[dict[str, Tensor]]]  # torchvision's interface; returns CPU tensors
     settings: dict[str, Any]  # identify the model
+    detector: Detector | None = None  # None for exported files
 
     @property
     def class_names(self) -> list[str]:
@@ -73,6 +74,7 @@ def open_model(
                 config=model.config,
                 detect=partial(_detect, model),
                 settings={"precision": "fp32", "weights": _digest(model)},
+                detector=model,
             )
     raise UserError(f"cannot use {type(model).__name__} as a model; give a path, a Detector, a Predictor or a Runtime")
 
@@ -83,6 +85,7 @@ def _of_predictor(predictor: Predictor) -> Opened:
         config=predictor.config,
         detect=predictor.detect,
         settings={"precision": predictor.precision, **predictor.inference, **_file(predictor.path)},
+        detector=predictor.model if isinstance(predictor.model, Detector) else None,
     )
 
 

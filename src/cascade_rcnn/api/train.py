@@ -12,6 +12,7 @@ from lightning_fabric.loggers.logger import Logger
 from cascade_rcnn.api.auto import base, by_data
 from cascade_rcnn.api.notes import tell
 from cascade_rcnn.api.recipes import RecipeOverrides, find_recipe, names_of, with_changes, without_effect
+from cascade_rcnn.api.report import report
 from cascade_rcnn.data import Annotations, is_one_split, training_splits
 from cascade_rcnn.data.items import DetectionData
 from cascade_rcnn.data.targets import Transforms
@@ -26,6 +27,7 @@ from cascade_rcnn.files import read_json
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.recipes import DataConfig, Recipe, read_recipe
+from cascade_rcnn.reporting.files import Report
 from cascade_rcnn.text import printable
 
 Data: TypeAlias = str | Path | Annotations | DetectionData
@@ -54,6 +56,13 @@ class TrainingResult:
     def plot(self) -> Path:
         """Plot the learning curve, losses and AP over updates, and return the file."""
         return plot(self.output)
+
+    def report(self, data: Data | None = None) -> Report:
+        """Write report/report.html on the best checkpoint: why its AP is what it is and what to do next.
+
+        `data` is needed where the validation data was given as an object; `cascade_rcnn.report` has more options.
+        """
+        return report(self.output, data=data)
 
 
 def train(

@@ -6,6 +6,7 @@ from typing import Literal
 from cascade_rcnn.commands.parameters import Precision
 from cascade_rcnn.commands.tables import print_table
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.text import printable
 
 
 def evaluate(
@@ -17,6 +18,7 @@ def evaluate(
     detections: Path | None = None,
     output: Path | None = None,
     save_detections: Path | None = None,
+    report: Path | None = None,
     batch_size: int = 1,
     workers: int = 2,
     device: str | None = None,
@@ -37,6 +39,7 @@ def evaluate(
         detections: ... or a COCO results json to evaluate instead.
         output: Write the metrics to this JSON file.
         save_detections: Write the detections to this COCO results json.
+        report: Write report.html, why AP is what it is and what to do next, into this folder.
         batch_size: Images per step.
         workers: Number of data loading processes.
         device: cpu, cuda, cuda:1; default: a GPU if there is one.
@@ -60,6 +63,7 @@ def evaluate(
             bad_images=bad_images,
             max_detections=max_detections,
             save_detections=save_detections,
+            report=report,
         )
     else:
         assert checkpoint is not None
@@ -77,8 +81,11 @@ def evaluate(
             max_megapixels=max_megapixels,
             max_detections=max_detections,
             save_detections=save_detections,
+            report=report,
             trust=trust,
         )
     if output is not None:
         metrics.save(output)
     print_table(metrics)
+    if report is not None:
+        print(f"report: {printable(str(report / 'report.html'))}")

@@ -1,14 +1,20 @@
 """The command `cascade-rcnn train`."""
 
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from cascade_rcnn.api.notes import tell
 from cascade_rcnn.api.recipes import find_recipe, names_of, without_effect
 from cascade_rcnn.recipes import RECIPES, Recipe
+from cascade_rcnn.text import printable
+
+if TYPE_CHECKING:
+    from cascade_rcnn.api.train import TrainingResult
 
 
 def train(arguments: Sequence[str]) -> None:
@@ -24,6 +30,7 @@ def train(arguments: Sequence[str]) -> None:
         *,
         folder: Annotated[Path | None, tyro.conf.arg(name="data")] = None,
         resume: bool = False,
+        report: bool = True,
     ) -> None:
         """Train.
 
@@ -31,9 +38,9 @@ def train(arguments: Sequence[str]) -> None:
             recipe: What to train.
             folder: A dataset folder with splits, instead of data.train and data.val.
             resume: Resume the training run in the output folder.
+            report: At the end, write report/report.html on the best checkpoint.
         """
 
-        from cascade_rcnn.api.notes import tell
         from cascade_rcnn.api.train import train as run_training
         from cascade_rcnn.api.train import with_paths
         from cascade_rcnn.engine.training.processes import is_first
@@ -48,11 +55,25 @@ def train(arguments: Sequence[str]) -> None:
         if is_first():
             weights = result.weights
             print(f"learning curve: {result.plot()}")
+            if report and result.metrics is not None:
+                _report(result)
             print(f"weights: {weights}\nnext: cascade-rcnn predict --checkpoint {weights} --output found IMAGES...")
 
     description = _AUTO if name == "auto" else f"The training that {name} describes."
     description = RECIPES[name].__doc__ if name in RECIPES else description
     tyro.cli(run, prog=f"cascade-rcnn train {name}", description=description, args=flags)
+
+
+def _report(result: "TrainingResult") -> None:
+    """Write the report. The training is done and stays so, whatever happens here."""
+    started = time.monotonic()
+    try:
+        page = result.report().page
+    except Exception as error:  # noqa: BLE001
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        tell([f"the report could not be made ({reason}); try again: cascade-rcnn report {result.output}"])
+    else:
+        print(f"report: {printable(str(page))} (made in {time.monotonic() - started:.0f} s; --no-report leaves it out)")
 
 
 _AUTO = "Your own data: start, sizes, anchors, batch, rates and epochs chosen by the data and the machine."

@@ -81,7 +81,7 @@ class Metrics:
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to plain JSON values; NaN becomes None."""
-        return _nan_to_none(dataclasses.asdict(self))
+        return nan_to_none(dataclasses.asdict(self))
 
     def save(self, path: str | Path) -> None:
         """Write the metrics as JSON, atomically."""
@@ -246,14 +246,15 @@ def _figure(value: float | None) -> str:
     return "-" if math.isnan(value) else f"{value:.3f}"
 
 
-def _nan_to_none(value: Any) -> Any:
+def nan_to_none(value: Any) -> Any:
+    """Return a value of dicts and lists for JSON, with None for every NaN in it."""
     match value:
         case float():
             return None if math.isnan(value) else value
         case dict():
-            return {key: _nan_to_none(item) for key, item in value.items()}
+            return {key: nan_to_none(item) for key, item in value.items()}
         case list() | tuple():
-            return [_nan_to_none(item) for item in value]
+            return [nan_to_none(item) for item in value]
         case _:
             return value
 

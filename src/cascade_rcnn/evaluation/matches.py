@@ -26,8 +26,21 @@ class Matches(NamedTuple):
     truth: Array  # (N, M) int64: number of objects to detect
 
 
+class Pairs(NamedTuple):
+    """Matches, and what was matched to what."""
+
+    matches: Matches
+    row: Array  # (D,) int64: of each detection, among those that were given
+    object: Array  # (D, 10) int64: row of the matched object or crowd in the annotations, at each IoU; -1: none
+
+
 def match(ground_truth: Annotations, detections: Array) -> Matches:
     """Match detections (N, 7) to the ground truth. Raises UserError like `evaluate_boxes`."""
+    return pair(ground_truth, detections).matches
+
+
+def pair(ground_truth: Annotations, detections: Array) -> Pairs:
+    """Match detections (N, 7) to the ground truth, and say which to which. Raises UserError like `evaluate_boxes`."""
     detections = np.ascontiguousarray(detections, dtype=np.float64)
     check_detections(detections, ground_truth, "detections")
     reference = to_hotcoco(ground_truth)
@@ -41,13 +54,13 @@ def match(ground_truth: Annotations, detections: Array) -> Matches:
     for one in evaluation.eval_imgs:
         if one is not None and one["aRng"] == _ALL:
             columns.append(_columns(one, images[one["image_id"]], labels[one["category_id"]]))
-    image, label, score, right, wrong = (np.concatenate(column) for column in zip(*columns, strict=True))
-    return Matches(image, label, score, right, wrong, count_objects(ground_truth))
+    image, label, score, right, wrong, row, matched = map(np.concatenate, zip(*columns, strict=True))
+    return Pairs(Matches(image, label, score, right, wrong, count_objects(ground_truth)), row, matched)
 
 
 def _nothing() -> tuple[Array, ...]:
     none, flags = np.zeros(0, np.int64), np.zeros((0, len(IOU_THRESHOLDS)), np.bool_)
-    return none, none, np.zeros(0), flags, flags
+    return none, none, np.zeros(0), flags, flags, none, flags.astype(np.int64)
 
 
 def _columns(one: dict, image: int, label: int) -> tuple[Array, ...]:
@@ -56,7 +69,10 @@ def _columns(one: dict, image: int, label: int) -> tuple[Array, ...]:
     matched = np.array(one["dtMatched"], np.bool_).reshape(len(IOU_THRESHOLDS), number).T
     ignored = np.array(one["dtIgnore"], np.bool_).reshape(len(IOU_THRESHOLDS), number).T
     place = np.full(number, image), np.full(number, label)
-    return *place, np.array(one["dtScores"], np.float64), matched & ~ignored, ~matched & ~ignored
+    flags = matched & ~ignored, ~matched & ~ignored
+    row = np.array(one["dtIds"], np.int64) - 1  # both ids count from 1, in the order given
+    other = np.array(one["dtMatches"], np.int64).reshape(len(IOU_THRESHOLDS), number).T
+    return *place, np.array(one["dtScores"], np.float64), *flags, row, np.where(matched, other - 1, -1)
 
 
 def count_objects(truth: Annotations) -> Array:
@@ -82,14 +98,24 @@ class AveragePrecision:
 
     def __call__(self, weights: Array | None = None) -> Array:
         """Return (10,), the mean over classes with objects, NaN if there are none. `weights` are (N,), default 1."""
+        return mean_over_classes(self.classes(weights))
+
+    def classes(self, weights: Array | None = None) -> Array:
+        """Return (M, 10), NaN for classes without objects."""
         weights = np.ones(len(self.truth)) if weights is None else weights
         objects = weights @ self.truth
-        found = [
-            _of_class(right * weights[image], wrong * weights[image], float(objects[k]))
-            for k, image, right, wrong in self._classes
-            if objects[k] > 0
-        ]
-        return np.mean(found, axis=0) if found else np.full(len(IOU_THRESHOLDS), np.nan)
+        found = np.full((len(objects), len(IOU_THRESHOLDS)), np.nan)
+        for k, image, right, wrong in self._classes:
+            if objects[k] > 0:
+                found[k] = _of_class(right * weights[image], wrong * weights[image], float(objects[k]))
+        return found
+
+
+def mean_over_classes(found: Array) -> Array:
+    """Average over the classes that are not NaN: (..., M, 10) -> (..., 10), NaN if all are."""
+    known = ~np.isnan(found)
+    number = known.sum(axis=-2)
+    return np.where(number > 0, np.where(known, found, 0.0).sum(axis=-2) / np.maximum(number, 1), np.nan)
 
 
 def _of_class(right: Array, wrong: Array, objects: float) -> Array:

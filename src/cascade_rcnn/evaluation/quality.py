@@ -3,7 +3,7 @@
 B images · K boxes · T stages · N_t boxes of stage t
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, TypeAlias
 
@@ -16,7 +16,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.heads.cascade import Cascade
 from cascade_rcnn.matching import match
 from cascade_rcnn.models.detector import Detector
-from cascade_rcnn.structures import Proposals, Targets, TrainedOn
+from cascade_rcnn.structures import Proposals, StageOutput, Targets, TrainedOn
 
 Batches: TypeAlias = Iterable[tuple[list[Tensor], list[dict[str, Tensor]]]]
 
@@ -112,9 +112,12 @@ def _as_in_training(detector: Detector) -> Iterator[None]:
 
 def trajectory(cascade: Cascade, features: list[Tensor], proposals: Proposals, sizes: Tensor) -> list[Tensor]:
     """Trace each box through the stages, T + 1 of (B, K, 4), clipped to the image: the proposal, then every output."""
-    last = len(cascade.stages)
-    outputs = cascade.run(features, proposals.boxes, sizes, last)
-    last_boxes = cascade.refine(last, outputs[-1], sizes)
+    return steps(cascade, cascade.run(features, proposals.boxes, sizes, len(cascade.stages)), sizes)
+
+
+def steps(cascade: Cascade, outputs: Sequence[StageOutput], sizes: Tensor) -> list[Tensor]:
+    """Return the boxes that stages 1..T received, and after the last: T + 1 of (B, K, 4), clipped to the image."""
+    last_boxes = cascade.refine(len(outputs), outputs[-1], sizes)
     return [box_ops.clip(boxes, sizes) for boxes in (*(output.boxes for output in outputs), last_boxes)]
 
 

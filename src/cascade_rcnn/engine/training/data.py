@@ -1,5 +1,6 @@
 """Training data: from the paths of a recipe, or given as Python objects instead."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,12 +84,18 @@ def _check_boxes(annotations: Annotations) -> None:
         raise UserError(f"{annotations.source}: there are no boxes to learn from; check the annotations")
 
 
+def val_annotations(data: DataConfig, classes: Sequence[str]) -> Annotations | None:
+    """Read the validation data of the recipe's path; None if it has none. `classes` are those of the training data."""
+    if not data.val:
+        return None
+    images = data.val_images or (data.train_images if data.val.endswith(".json") else None)
+    return load_annotations(data.val, images, data.val_split, classes, bad_images=data.bad_images)
+
+
 def _given_val(data: DataConfig, sources: Sources, train: Annotations) -> Given | None:
     val = sources.val
-    if val is None and data.val:
-        images = data.val_images or (data.train_images if data.val.endswith(".json") else None)
-        classes = [category.name for category in train.categories]
-        val = load_annotations(data.val, images, data.val_split, classes, bad_images=data.bad_images)
+    if val is None:
+        val = val_annotations(data, [category.name for category in train.categories])
     known = val if isinstance(val, Annotations) else getattr(val, "annotations", None)
     if isinstance(known, Annotations):
         check_same_categories(train, known)

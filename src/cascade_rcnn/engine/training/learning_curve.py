@@ -28,9 +28,9 @@ def plot(folder: Path) -> Path:
     figure, axes = plt.subplots(1, 2 if scores else 1, figsize=(10 if scores else 5.5, 4.5), squeeze=False)
     left = axes[0, 0]
     steps = np.array([row["step"] for row in losses])
-    left.plot(steps, _smooth(_column(losses, "loss")), label="all", color="black", linewidth=2)
+    left.plot(steps, smooth(_column(losses, "loss")), label="all", color="black", linewidth=2)
     for name in (key for key in losses[0] if key.startswith("loss_")):
-        left.plot(steps, _smooth(_column(losses, name)), label=_label(name), **_style(name))
+        left.plot(steps, smooth(_column(losses, name)), label=_label(name), **_style(name))
     left.set(xlabel="updates", ylabel="loss", yscale="log", title="Training loss (running mean)")
     left.legend(fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.15))
     if scores:
@@ -67,7 +67,7 @@ def _column(rows: list[dict[str, float]], key: str) -> np.ndarray:
     return np.array([row[key] for row in rows])
 
 
-def _smooth(values: np.ndarray, width: int = 20) -> np.ndarray:
+def smooth(values: np.ndarray, width: int = 20) -> np.ndarray:
     """Compute the running mean of the last `width` values."""
     total = np.cumsum(np.insert(values, 0, 0.0))
     last = np.arange(1, len(values) + 1)

@@ -1,8 +1,9 @@
 """The training state: what the loop works on, and how it is saved and restored.
 
 Files in the output folder: recipe.json, last.safetensors and best.safetensors (models), best.json (metrics),
-last.state.pt (everything needed for resuming, in one file for consistency) and its predecessor. The state is written
-last: it does not include steps that were interrupted, so they are repeated.
+best.detections.json (on the validation data), last.state.pt (everything needed for resuming, in one file for
+consistency) and its predecessor. The state is written last: it does not include steps that were interrupted, so they
+are repeated.
 """
 
 import math
@@ -10,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
@@ -21,13 +23,14 @@ from cascade_rcnn.engine import checkpoint
 from cascade_rcnn.engine.training.data import TrainingData
 from cascade_rcnn.engine.training.fingerprint import Fingerprint
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.evaluation import Metrics
+from cascade_rcnn.evaluation import Metrics, save_detections
 from cascade_rcnn.files import write_json
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.recipes import Recipe
 from cascade_rcnn.tensor_files import DAMAGED, reason
 
 STATE, PREVIOUS = "last.state.pt", "previous.state.pt"
+DETECTIONS = "best.detections.json"
 _PARTS = frozenset({"model", "averaged", "optimizer", "precision", "position", "random", "data"})
 
 
@@ -84,13 +87,15 @@ class TrainingState:
         if self.fabric.is_global_zero:
             checkpoint.save(self.evaluated, self.output / "last.safetensors")
 
-    def save_best(self, metrics: Metrics) -> None:
-        """Save the current model and its metrics if they are the best so far."""
+    def save_best(self, metrics: Metrics, found: np.ndarray) -> None:
+        """Save the current model, its metrics and its detections (N, 7) if they are the best so far."""
         if not metrics.ap > self.position.best_ap:
             return
         self.position.best_ap = metrics.ap
         if self.fabric.is_global_zero:
             checkpoint.save(self.evaluated, self.output / "best.safetensors")
+            assert self.data.val is not None  # it has been evaluated
+            save_detections(self.output / DETECTIONS, found, self.data.val.annotations)
             write_json(self.output / "best.json", {"epoch": self.position.epoch, **metrics.to_dict()})
 
     def save(self) -> None:

@@ -97,8 +97,8 @@ def _evaluate(state: TrainingState, scores: MetricLog) -> Metrics | None:
     due = here.epoch > 0 and here.batch == 0 and _is_due(state.recipe, here.epoch)
     if state.data.val is None or not due or here.evaluated == here.step:
         return None
-    metrics = _validate(state, scores)
-    state.save_best(metrics)
+    metrics, found = _validate(state, scores)
+    state.save_best(metrics, found)
     here.evaluated = here.step
     save(state, scores)
     return metrics
@@ -108,8 +108,8 @@ def _is_due(recipe: Recipe, epoch: int) -> bool:
     return recipe.evaluate_every > 0 and (epoch % recipe.evaluate_every == 0 or epoch == recipe.epochs)
 
 
-def _validate(state: TrainingState, scores: MetricLog) -> Metrics:
-    """Compute COCO metrics on the validation set, identical on every rank."""
+def _validate(state: TrainingState, scores: MetricLog) -> tuple[Metrics, np.ndarray]:
+    """Compute COCO metrics on the validation set, identical on every rank; also returns the detections (N, 7)."""
     fabric, val, recipe = state.fabric, state.data.val, state.recipe
     assert val is not None
     loader = evaluation_loader(
@@ -127,7 +127,7 @@ def _validate(state: TrainingState, scores: MetricLog) -> Metrics:
     scores.add(state.position.step, headline)
     shown = ", ".join(f"{name} {value:.3f}" for name, value in headline.items())
     fabric.print(f"epoch {state.position.epoch}: {shown}", file=sys.stderr)
-    return metrics
+    return metrics, found
 
 
 def _write_results(state: TrainingState) -> None:

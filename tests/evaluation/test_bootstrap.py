@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.evaluation.bootstrap import column, interval, paired_difference, resample
 from cascade_rcnn.evaluation.matches import Matches
-from cascade_rcnn_study.bootstrap import column, paired_difference, resample
 
 
 def one_object_an_image(right: np.ndarray) -> Matches:
@@ -76,3 +76,9 @@ def test_it_is_quick():
     start = time.perf_counter()
     resample(Matches(image, np.ones_like(image), rng.random(len(image)), right, ~right, truth), number=200)
     assert time.perf_counter() - start < 30
+
+
+def test_an_interval_leaves_out_draws_without_objects():
+    values = np.array([0.5, np.nan, *np.linspace(0, 1, 101)])
+    assert interval(values) == pytest.approx((0.5, 0.025, 0.975))
+    assert np.isnan(interval(np.array([0.5]))[1:]).all()

@@ -1,0 +1,141 @@
+"""Reports on trainings: why AP is what it is and what to do next, and how two trainings differ."""
+
+from pathlib import Path
+from typing import TypeAlias
+
+from cascade_rcnn.api.models import Opened, open_model
+from cascade_rcnn.api.notes import tell
+from cascade_rcnn.data import Annotations, load_annotations
+from cascade_rcnn.data.check import BadImages
+from cascade_rcnn.data.dataset import Dataset
+from cascade_rcnn.data.items import DetectionData
+from cascade_rcnn.engine.datasets import as_dataset, meaning
+from cascade_rcnn.engine.evaluate import check_classes, collect, evaluation_loader
+from cascade_rcnn.engine.predictor import Precision
+from cascade_rcnn.evaluation import load_detections
+from cascade_rcnn.evaluation.coco import Array
+from cascade_rcnn.reporting.comparison import check_same_data
+from cascade_rcnn.reporting.files import Report
+from cascade_rcnn.reporting.make import STAGE_IMAGES, make, make_comparison
+from cascade_rcnn.reporting.runs import Run, kept_detections, open_run
+
+Data: TypeAlias = str | Path | Annotations | DetectionData
+
+
+def report(
+    run: str | Path,
+    *,
+    data: Data | None = None,
+    images: str | Path | None = None,
+    split: str | None = None,
+    checkpoint: str | Path | None = None,
+    detections: str | Path | None = None,
+    output: str | Path | None = None,
+    threshold: float | None = None,
+    stage_images: int = STAGE_IMAGES,
+    batch_size: int = 1,
+    workers: int = 2,
+    device: str | None = None,
+    precision: Precision = "fp32",
+    bad_images: BadImages = "stop",
+) -> Report:
+    """Write a page, report.html, that says why a training's AP is what it is and what to do next, and report.json.
+
+    `run` is the folder of a training; its best checkpoint and validation data are taken unless a `checkpoint` or `data`
+    (with `images` and `split`, as in `evaluate`) are given. The model is not run for its detections if the training has
+    kept them, or a COCO results file of `detections` is given; it is run on `stage_images` images to measure what each
+    stage does (0: none). `threshold` is the score from which detections count as shown; default: that of the highest F1
+    at IoU 0.5. `output` is the folder of the files, default `run`/report. Raises UserError for what cannot be read.
+
+    >>> _ = train("recipe.json", data="shapes", epochs=1, output="runs/reported")
+    >>> made = report("runs/reported", workers=0)
+    >>> made.page.name, made.numbers.name
+    ('report.html', 'report.json')
+    """
+    opened = open_run(run)
+    model = open_model(checkpoint or opened.checkpoint, device=device, precision=precision)
+    dataset = _dataset(opened, model, data, images, split, bad_images)
+    own = data is None and checkpoint is None
+    found = load_detections(detections, dataset.annotations) if detections is not None else None
+    if found is None and own:
+        found = kept_detections(opened, dataset.annotations)
+    if found is None:
+        found = _detect(model, dataset, batch_size, workers)
+    return make(
+        dataset,
+        found,
+        Path(output) if output is not None else opened.folder / "report",
+        facts={"run": opened.described()} if checkpoint is None else {"run": str(run), "model": str(checkpoint)},
+        model=model.detector,
+        training=opened.training(),
+        threshold=threshold,
+        stage_images=stage_images,
+    )
+
+
+def compare(
+    a: str | Path,
+    b: str | Path,
+    *,
+    data: Data | None = None,
+    images: str | Path | None = None,
+    split: str | None = None,
+    output: str | Path | None = None,
+    batch_size: int = 1,
+    workers: int = 2,
+    device: str | None = None,
+    precision: Precision = "fp32",
+    bad_images: BadImages = "stop",
+) -> Report:
+    """Write a page, report.html, on how the best checkpoints of two trainings differ on the same data, and report.json.
+
+    The differences in AP are `b` minus `a`, with 95 % intervals of the paired bootstrap over images; the page shows the
+    images that b won and lost. Models run unless their trainings have kept the detections and no other `data` is given.
+    `output` is the folder of the files, default `b`/report_NAME for a run NAME as `a`. Raises UserError if the two were
+    validated on different data.
+
+    >>> runs = [train("recipe.json", data="shapes", epochs=1, seed=k, output=f"runs/seed{k}").output for k in (0, 1)]
+    >>> compare(*runs, workers=0).page.parent.name
+    'report_seed0'
+    """
+    runs = open_run(a), open_run(b)
+    models = [open_model(run.checkpoint, device=device, precision=precision) for run in runs]
+    first, second = (
+        _dataset(run, model, data, images, split, bad_images) for run, model in zip(runs, models, strict=True)
+    )
+    check_same_data(first.annotations, second.annotations)
+    found = []
+    for run, model, dataset in zip(runs, models, (first, second), strict=True):
+        kept = kept_detections(run, dataset.annotations) if data is None else None
+        found.append(_detect(model, dataset, batch_size, workers) if kept is None else kept)
+    folder = runs[1].folder / f"report_{runs[0].folder.resolve().name}"
+    return make_comparison(
+        (first, second),
+        (found[0], found[1]),
+        Path(output) if output is not None else folder,
+        names=_names(runs[0].folder, runs[1].folder),
+    )
+
+
+def _dataset(
+    run: Run, model: Opened, data: Data | None, images: str | Path | None, split: str | None, bad_images: BadImages
+) -> Dataset:
+    """Open the data to measure on: what is given, or what the training was validated on."""
+    if data is None:
+        data = run.validation()
+    elif isinstance(data, str | Path):
+        data = load_annotations(data, images, split, model.class_names, bad_images=bad_images)
+    dataset = as_dataset(data, meaning(None, model.config.categories), bad_images=bad_images)
+    check_classes(model.config, dataset.annotations, model.name)
+    tell(dataset.annotations.notes)
+    return dataset
+
+
+def _detect(model: Opened, dataset: Dataset, batch_size: int, workers: int) -> Array:
+    return collect(model.detect, model.config, evaluation_loader(dataset, batch_size, workers), len(dataset))
+
+
+def _names(a: Path, b: Path) -> tuple[str, str]:
+    """Return the folders' own names, or as much more of their paths as tells them apart."""
+    one, other = a.resolve(), b.resolve()
+    return (one.name, other.name) if one.name != other.name else (str(a), str(b))

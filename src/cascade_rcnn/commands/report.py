@@ -1,0 +1,68 @@
+"""The command `cascade-rcnn report`."""
+
+from pathlib import Path
+from typing import Literal
+
+from cascade_rcnn.commands.parameters import Positional, Precision
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.text import printable
+
+
+def report(
+    runs: Positional[tuple[Path, ...]] = (),
+    /,
+    *,
+    data: Path | None = None,
+    images: Path | None = None,
+    split: str | None = None,
+    checkpoint: Path | None = None,
+    detections: Path | None = None,
+    output: Path | None = None,
+    threshold: float | None = None,
+    stage_images: int = 100,
+    batch_size: int = 1,
+    workers: int = 2,
+    device: str | None = None,
+    precision: Precision = "fp32",
+    bad_images: Literal["stop", "skip"] = "stop",
+) -> None:
+    """Say why a training's AP is what it is and what to do next, `report RUN`, or compare two, `report A B`: HTML page.
+
+    Args:
+        runs: The folder of a training; two to compare the second with the first.
+        data: Other annotations than the training's validation data (COCO json, VOC folder, YOLO data.yaml or a folder).
+        images: Folder of the images, if the annotations do not name it.
+        split: The split of the data, if there are several.
+        checkpoint: Another model than the best of the training.
+        detections: A COCO results json, instead of running the model.
+        output: Folder of report.html and report.json; default: RUN/report, or B/report_A.
+        threshold: Score from which detections count as shown; default: that of the highest F1.
+        stage_images: Images on which to measure what each stage does; 0: none.
+        batch_size: Images per step, if the model is run.
+        workers: Number of data loading processes.
+        device: cpu, cuda, cuda:1; default: a GPU if there is one.
+        precision: Precision of the network.
+        bad_images: For unusable images: list them and stop, or skip them.
+    """
+    from cascade_rcnn.api import report as api
+
+    common = {"data": data, "images": images, "split": split, "output": output, "batch_size": batch_size}
+    common |= {"workers": workers, "device": device, "precision": precision, "bad_images": bad_images}
+    if len(runs) == 1:
+        made = api.report(
+            runs[0],
+            checkpoint=checkpoint,
+            detections=detections,
+            threshold=threshold,
+            stage_images=stage_images,
+            **common,
+        )
+        print(*(f"{k}. {printable(advice)}" for k, advice in enumerate(made.advice, start=1)), sep="\n")
+    elif len(runs) == 2:
+        only = {"checkpoint": checkpoint, "detections": detections, "threshold": threshold}
+        if given := [name for name, value in only.items() if value is not None]:
+            raise UserError(f"--{given[0]} is for the report on one run; two are compared by their best checkpoints")
+        made = api.compare(runs[0], runs[1], **common)
+    else:
+        raise UserError(f"{len(runs)} runs are given; give the folder of one training, or two to compare")
+    print(f"report: {printable(str(made.page))}")

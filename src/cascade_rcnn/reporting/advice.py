@@ -1,0 +1,245 @@
+"""What to do next: rules that speak only where the numbers say so, and name the numbers."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from cascade_rcnn.reporting.analysis import Analysis
+from cascade_rcnn.reporting.breakdown import Group
+
+_MOST = 7  # pieces of advice: nobody follows more
+_COSTLY = 0.03  # AP that a kind of error costs before it is worth a word
+_BEHIND = 0.15  # recall by which a group of objects falls behind the others
+_FEW_IMAGES, _FEW_BOXES = 200, 100
+_WIDE = 0.03  # AP either side
+_RISING, _FALLEN = 0.01, 0.01  # AP between evaluations
+
+
+class Advice(NamedTuple):
+    """One thing to do."""
+
+    title: str
+    text: str
+    weight: float  # about the AP at stake; the largest comes first
+
+
+def advise(analysis: Analysis) -> list[Advice]:
+    """Return what the numbers ask for, the most rewarding first; nothing where nothing stands out."""
+    rules = (_placement, _classes, _background, _missed, _duplicates, _small, _crowded)
+    rules += (_training, _data, _labels, _rare, _stage, _scores)
+    found = [advice for rule in rules for advice in rule(analysis)]
+    return sorted(found, key=lambda one: -one.weight)[:_MOST]
+
+
+def _points(ap: float) -> str:
+    return f"{100 * ap:.1f} AP"
+
+
+def _placement(analysis: Analysis) -> Iterator[Advice]:
+    split = analysis.splits[1]
+    cost = split.cost["localization"]
+    if split.worst != "localization" or cost < _COSTLY:
+        return
+    size = analysis.training.min_size if analysis.training else None
+    now = f" (the short side is {max(size)} pixels now)" if size else ""
+    text = (
+        f"Objects are found, but their boxes are not tight enough: at IoU 0.75, mending placement alone would add "
+        f"{_points(cost)}, more than any other kind of error. Train longer, and with larger images, "
+        f"`--options.min-size`{now}; if annotated boxes are loose, tighten them first, as no detector is more precise "
+        "than its labels."
+    )
+    stages = analysis.stages
+    if stages is not None and len(stages.iou) == 2:  # the proposals and one stage
+        text += " This detector has one stage: a cascade of three is made for this."
+    yield Advice("Make the boxes more precise", text, cost)
+
+
+def _classes(analysis: Analysis) -> Iterator[Advice]:
+    cost, pairs = analysis.splits[0].cost["class"], analysis.confusion.pairs()
+    if cost < _COSTLY or not pairs:
+        return
+    true, found, number, objects = pairs[0]
+    text = (
+        f"Well placed boxes of the wrong class cost {_points(cost)} at IoU 0.5. Most often {true} is taken for {found} "
+        f"({number} of {objects}). See whether the annotations agree on what divides the two, and add examples of both."
+    )
+    yield Advice("Tell the classes apart", text, cost)
+
+
+def _background(analysis: Analysis) -> Iterator[Advice]:
+    split = analysis.splits[0]
+    cost, number = split.cost["background"], split.counts["background"]
+    if cost < _COSTLY:
+        return
+    unlabelled = sum(one.kind == "unlabelled" for one in analysis.suspects)
+    look = f" At {unlabelled} of them the label may be missing: look at these first." if unlabelled else ""
+    text = (
+        f"{number} detections with scores of {analysis.evidence.threshold:.2f} and more lie where nothing is "
+        f"annotated; this costs {_points(cost)} at IoU 0.5.{look} Where they are wrong, add such images to the "
+        "training data, also images without any object."
+    )
+    yield Advice("Find less where nothing is", text, cost)
+
+
+def _missed(analysis: Analysis) -> Iterator[Advice]:
+    cost = analysis.splits[0].cost["missed"]
+    if cost < _COSTLY:
+        return
+    never = sum(one.kind == "never found" for one in analysis.suspects)
+    objects = int(analysis.evidence.pairs.matches.truth.sum())
+    text = (
+        f"Objects without any detection near them cost {_points(cost)} at IoU 0.5; {never} of {objects} have none of "
+        "any score. Look at them: if they are of sizes or shapes that the anchors do not fit, set "
+        "`--options.anchor-sizes` and `--options.anchor-ratios`; otherwise more examples like them are needed."
+    )
+    yield Advice("Find what is missed", text, cost)
+
+
+def _duplicates(analysis: Analysis) -> Iterator[Advice]:
+    cost = analysis.splits[0].cost["duplicates"]
+    if cost < _COSTLY:
+        return
+    text = (
+        f"Objects that are found twice cost {_points(cost)} at IoU 0.5. Lower the IoU of non-maximum suppression: "
+        "`predict --nms 0.4`."
+    )
+    yield Advice("Find each object once", text, cost)
+
+
+def _behind(groups: list[Group], wanted: range, overall: float) -> list[Group]:
+    """Return the groups, of those at the positions `wanted`, that fall behind and are not a handful of objects."""
+    total = sum(group.objects for group in groups)
+    return [
+        group
+        for group in (groups[k] for k in wanted if k < len(groups))
+        if group.objects >= max(10, total / 50) and group.recall < overall - _BEHIND
+    ]
+
+
+def _small(analysis: Analysis) -> Iterator[Advice]:
+    overall, groups = analysis.evidence.operating.recall, analysis.breakdown.size
+    small = [k for k, group in enumerate(groups) if group.name in ("up to 16 px", "16 to 32 px")]
+    behind = _behind(groups, range(len(small)), overall)
+    if not behind:
+        return
+    worst = min(behind, key=lambda group: group.recall)
+    text = (
+        f"Of the {worst.objects} objects of {worst.name}, {100 * worst.recall:.0f} % are found; of all objects "
+        f"{100 * overall:.0f} %. Train with larger images, `--options.min-size`, or with smaller anchors, "
+        "`--options.anchor-sizes`; very large images are better cut into tiles."
+    )
+    yield Advice("Find small objects", text, (overall - worst.recall) * worst.objects / _objects(analysis))
+
+
+def _crowded(analysis: Analysis) -> Iterator[Advice]:
+    overall, groups = analysis.evidence.operating.recall, analysis.breakdown.crowding
+    dense = [k for k, group in enumerate(groups) if group.name.startswith(("overlapping", "crowded"))]
+    behind = _behind(groups, range(dense[0], dense[-1] + 1), overall) if dense else []
+    if not behind:
+        return
+    worst = min(behind, key=lambda group: group.recall)
+    text = (
+        f"{worst.objects} objects have a neighbour close by: {worst.name}. {100 * worst.recall:.0f} % of them are "
+        f"found, of all objects {100 * overall:.0f} %. Non-maximum suppression may remove them; try "
+        "`predict --nms 0.6`, and see whether the annotations cover such groups completely."
+    )
+    yield Advice("Find objects that overlap", text, (overall - worst.recall) * worst.objects / _objects(analysis))
+
+
+def _objects(analysis: Analysis) -> int:
+    return max(1, int(analysis.evidence.pairs.matches.truth.sum()))
+
+
+def _training(analysis: Analysis) -> Iterator[Advice]:
+    """Too long, or not long enough."""
+    curves = analysis.training.curves if analysis.training else None
+    if curves is None or len(curves.evaluated) < 2:
+        return
+    scores = [one.ap for one in curves.evaluated]
+    top, last = int(np.argmax(scores)), len(scores) - 1
+    best = curves.evaluated[top]
+    if scores[last] < scores[top] - _FALLEN:
+        at_best = float(np.interp(best.step, curves.steps, curves.losses["loss"]))
+        if curves.losses["loss"][-1] < at_best:
+            text = (
+                f"AP fell from {100 * best.ap:.1f} after epoch {best.epoch} to {100 * scores[last]:.1f} at the end, "
+                f"while the training loss fell from {at_best:.2f} to {curves.losses['loss'][-1]:.2f}: it learns the "
+                f"training images by heart. Train for {best.epoch} epochs, or with more augmentation "
+                "(`--data.photometric 0.5`, `--data.jitter 0.5 1.5`)."
+            )
+            yield Advice("Stop earlier", text, scores[top] - scores[last])
+    elif top == last and scores[last] - scores[last - 1] > _RISING:
+        before = curves.evaluated[last - 1]
+        text = (
+            f"AP was still rising at the end, from {100 * before.ap:.1f} after epoch {before.epoch} to "
+            f"{100 * best.ap:.1f} after epoch {best.epoch}. Train for about {2 * curves.epochs} epochs."
+        )
+        yield Advice("Train longer", text, scores[last] - scores[last - 1])
+
+
+def _data(analysis: Analysis) -> Iterator[Advice]:
+    """Few images to learn from, or to measure on."""
+    if analysis.training is not None and analysis.training.images < _FEW_IMAGES:
+        text = (
+            f"It was trained on about {analysis.training.images} images. With so few, more images usually help more "
+            "than any setting; until then, augment what there is (`--data.photometric 0.5`, `--data.jitter 0.5 1.5`)."
+        )
+        yield Advice("Label more images", text, _COSTLY)
+    mean, low, high = analysis.headline.overall["ap"]
+    if high - low > 2 * _WIDE:
+        text = (
+            f"With {len(analysis.evidence.truth)} images, AP {100 * mean:.1f} may be anything from {100 * low:.1f} to "
+            f"{100 * high:.1f}: smaller differences between trainings say nothing. Use more validation images, or "
+            "compare runs with `cascade-rcnn report A B`, which pairs them image by image."
+        )
+        yield Advice("Measure on more images", text, _COSTLY / 2)
+
+
+def _labels(analysis: Analysis) -> Iterator[Advice]:
+    number, objects = len(analysis.suspects), _objects(analysis)
+    if number < 0.03 * objects:
+        return
+    text = (
+        f"In {number} places the annotations may be wrong; {objects} objects are annotated. The most suspicious are "
+        "shown below, report.json lists all. Each that is mended counts twice, in training and in this measure."
+    )
+    yield Advice("Check the annotations", text, min(0.1, number / objects / 2))
+
+
+def _rare(analysis: Analysis) -> Iterator[Advice]:
+    rows = [row for row in analysis.headline.classes if row.boxes]
+    overall = analysis.headline.overall["ap"].mean
+    poor = [row for row in rows if row.boxes < _FEW_BOXES and row.values["ap"].mean < 0.75 * overall]
+    if not poor or len(rows) < 2:
+        return
+    names = ", ".join(f"{row.name} (AP {100 * row.values['ap'].mean:.1f}, {row.boxes} boxes)" for row in poor[:4])
+    text = f"The rare classes pull the mean of {100 * overall:.1f} down: {names}. Label more of them first."
+    yield Advice("Feed the rare classes", text, overall - float(np.mean([row.values["ap"].mean for row in poor])))
+
+
+def _stage(analysis: Analysis) -> Iterator[Advice]:
+    if analysis.stages is None:
+        return
+    *single, own = analysis.stages.rows
+    best = max(single, key=lambda row: row.ap)
+    if not best.ap > own.ap + 0.005:
+        return
+    text = (
+        f"The boxes and scores of {best.name} give {_points(best.ap)}, the model as it is set {_points(own.ap)} (on "
+        f"{analysis.stages.images} images): `load(..., test_stage={best.test_stage}, ensemble=False)`. If it is an "
+        "early stage, the later ones have not learnt enough yet: train longer."
+    )
+    yield Advice("Use another stage", text, best.ap - own.ap)
+
+
+def _scores(analysis: Analysis) -> Iterator[Advice]:
+    found = analysis.calibration
+    if not abs(found.bias) > 0.1:
+        return
+    word = "higher" if found.bias > 0 else "lower"
+    text = (
+        f"Scores are {abs(found.bias):.2f} {word} than the share of detections that is right. Do not read them as "
+        f"probabilities; the threshold of the best F1 here is {analysis.evidence.threshold:.2f}."
+    )
+    yield Advice("Set the threshold by this data", text, _COSTLY / 3)

@@ -1,0 +1,88 @@
+"""Two detectors on the same data: the difference in AP with its interval, and the images that decide it."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cascade_rcnn.data.annotations import Annotations
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.evaluation.bootstrap import Interval
+from cascade_rcnn.evaluation.coco import nan_to_none
+from cascade_rcnn.reporting.evidence import Evidence
+from cascade_rcnn.reporting.headline import Headline, draws, headline
+from cascade_rcnn.reporting.images import ImageScores, image_scores
+
+
+class Comparison(NamedTuple):
+    """b against a."""
+
+    a: Evidence
+    b: Evidence
+    own: tuple[Headline, Headline]
+    difference: Headline  # b minus a, on the same draws of the images
+    scores: tuple[ImageScores, ImageScores]
+
+    @property
+    def gains(self) -> np.ndarray:
+        """The score of each image with b minus that with a, (N,); 0 in images without objects and detections."""
+        a, b = (np.nan_to_num(one.score, nan=1.0) for one in self.scores)  # nothing there, nothing found: right
+        return b - a
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values; NaN becomes None."""
+        truth, gains = self.a.truth, self.gains
+        found = {
+            "data": truth.source,
+            "ap": [_figures(one) for one in self.own],
+            "difference": _figures(self.difference),
+            "classes": {row.name: _intervals(row.values) for row in self.difference.classes},
+            "thresholds": [self.a.threshold, self.b.threshold],
+            "images": {truth.file_names[i]: float(gains[i]) for i in np.argsort(gains, kind="stable").tolist()},
+        }
+        return nan_to_none(found)
+
+
+def compare(a: Evidence, b: Evidence) -> Comparison:
+    """Compare results on the same data, image by image."""
+    by_class = draws(a.pairs.matches), draws(b.pairs.matches)
+    number = min(map(len, by_class))  # one may have so many detections that it was drawn less often
+    first, second = (one[:number] for one in by_class)
+    truth = a.pairs.matches.truth
+    own = headline(first, a.names, truth), headline(second, b.names, truth)
+    return Comparison(a, b, own, headline(second - first, a.names, truth), (image_scores(a), image_scores(b)))
+
+
+def check_same_data(a: Annotations, b: Annotations) -> None:
+    """Raise UserError if two detectors were measured on different data."""
+    differs = difference_of_data(a, b)
+    if differs is not None:
+        raise UserError(f"{a.source} and {b.source} are not the same data ({differs}); give --data to compare on one")
+
+
+def difference_of_data(a: Annotations, b: Annotations) -> str | None:
+    """Say in a few words how two sets of annotations differ; None if they are the same, wherever they lie."""
+    if a.categories != b.categories:
+        return "their classes differ"
+    if len(a) != len(b):
+        return f"one has {len(a)} images, the other {len(b)}"
+    if a.image_ids.tolist() != b.image_ids.tolist() or list(map(_name, _names(a))) != list(map(_name, _names(b))):
+        return "their images differ"
+    same = (getattr(a, column).equal(getattr(b, column)) for column in ("first", "boxes", "labels", "ignore"))
+    return None if all(same) else "their boxes differ"
+
+
+def _names(truth: Annotations) -> list[str]:
+    return [truth.file_names[i] for i in range(len(truth))]
+
+
+def _name(path: str) -> str:
+    return path.replace("\\", "/").rpartition("/")[2]
+
+
+def _figures(found: Headline) -> dict[str, Any]:
+    return _intervals(found.overall) | {"by_iou": [one._asdict() for one in found.by_iou]}
+
+
+def _intervals(values: Mapping[str, Interval]) -> dict[str, Any]:
+    return {metric: one._asdict() for metric, one in values.items()}

@@ -1,0 +1,94 @@
+"""The page of two detectors on the same data."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cascade_rcnn.drawing import side_by_side
+from cascade_rcnn.evaluation.bootstrap import Interval
+from cascade_rcnn.pages import data_uri, render
+from cascade_rcnn.reporting import pictures, plots
+from cascade_rcnn.reporting.comparison import Comparison
+from cascade_rcnn.reporting.page import read_pixels
+from cascade_rcnn.reporting.pictures import Picture
+from cascade_rcnn.reporting.text import percent, signed
+
+_IMAGES = 6  # won, and as many lost
+_DRAWN_WIDTH = 1100  # pixels, of two results beside the annotations
+_METRICS = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap90": "AP90"}
+
+
+def page(comparison: Comparison, names: Sequence[str], facts: Mapping[str, str]) -> str:
+    """Return the HTML of a comparison; `names` are what the two are called."""
+    gains = comparison.gains
+    plot = plots.by_iou([(name, own.by_iou) for name, own in zip(names, comparison.own, strict=True)])
+    return render(
+        "comparison.html.j2",
+        answer=_answer(comparison.difference.overall["ap"], names),
+        names=names,
+        facts=facts,
+        rows=[_row(comparison, text, metric) for metric, text in _METRICS.items()],
+        classes=_classes(comparison),
+        resamples=comparison.difference.resamples,
+        plot=plot,
+        won=int((gains > 0).sum()),
+        lost=int((gains < 0).sum()),
+        alike=int((gains == 0).sum()),
+        thresholds=(f"{comparison.a.threshold:.2f}", f"{comparison.b.threshold:.2f}"),
+        gallery=_gallery(comparison, names),
+    )
+
+
+def _answer(difference: Interval, names: Sequence[str]) -> str:
+    """Say which is better, where the interval says so."""
+    figures = f"{signed(difference.mean)} AP ({signed(difference.low)} to {signed(difference.high)})"
+    if difference.low > 0:
+        return f"{names[1]} is better than {names[0]}: {figures}"
+    if difference.high < 0:
+        return f"{names[1]} is worse than {names[0]}: {figures}"
+    return f"No difference that these images can show: {figures}"
+
+
+def _verdict(difference: Interval) -> str:
+    return "better" if difference.low > 0 else "worse" if difference.high < 0 else "not distinguishable"
+
+
+def _cells(own: Sequence[Interval], difference: Interval) -> list[Any]:
+    bounds = f"{signed(difference.low)} to {signed(difference.high)}"
+    return [percent(own[0].mean), percent(own[1].mean), signed(difference.mean), bounds, _verdict(difference)]
+
+
+def _row(comparison: Comparison, text: str, metric: str) -> list[Any]:
+    return [text, *_cells([one.overall[metric] for one in comparison.own], comparison.difference.overall[metric])]
+
+
+def _classes(comparison: Comparison) -> list[list[Any]]:
+    rows = zip(*(one.classes for one in comparison.own), comparison.difference.classes, strict=True)
+    return [
+        [difference.name, difference.boxes, *_cells([a.values["ap"], b.values["ap"]], difference.values["ap"])]
+        for a, b, difference in rows
+    ]
+
+
+def _gallery(comparison: Comparison, names: Sequence[str]) -> list[Picture]:
+    """Draw the images that b won, and those that it lost, by most: a, b and the annotations."""
+    gains = comparison.gains
+    order = np.argsort(gains, kind="stable")
+    lost = [int(i) for i in order if gains[i] < 0][:_IMAGES]
+    won = [int(i) for i in order[::-1] if gains[i] > 0][:_IMAGES]
+    shown = []
+    for i, tag in [*((i, "won") for i in won), *((i, "lost") for i in lost)]:
+        pixels = read_pixels(comparison.a.dataset, i)
+        drawn = [pictures.drawn(pixels, pictures.found_boxes(one, i)) for one in (comparison.a, comparison.b)]
+        true = [box._replace(colour=pictures.TRUE) for box in pictures.true_boxes(comparison.a, i)]
+        drawn.append(pictures.drawn(pixels, true))
+        before, after = (one.score[i] for one in comparison.scores)
+        text = f"score {before:.2f} → {after:.2f}"
+        uri = data_uri(side_by_side(drawn, [*names, "annotated"], drawn[0].height), longest=_DRAWN_WIDTH, quality=72)
+        shown.append(Picture(uri, f"{names[0]}, {names[1]} and annotated: {text}", text, _file(comparison, i), [tag]))
+    return shown
+
+
+def _file(comparison: Comparison, i: int) -> str:
+    return comparison.a.truth.file_names[i]

@@ -1,0 +1,51 @@
+"""The headline: AP, in all, by IoU and by class, with 95 % intervals over images."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from cascade_rcnn.evaluation.bootstrap import Interval, column, interval, resample_classes
+from cascade_rcnn.evaluation.coco import IOU_THRESHOLDS
+from cascade_rcnn.evaluation.matches import Matches, mean_over_classes
+
+METRICS = ("ap", "ap50", "ap75", "ap90")
+_DRAWS, _FEWER, _MANY = 300, 60, 100_000  # resamples; with more detections than this
+
+
+class ClassRow(NamedTuple):
+    """One class."""
+
+    name: str
+    boxes: int
+    values: dict[str, Interval]  # by metric
+
+
+class Headline(NamedTuple):
+    """AP with its intervals, 0..1; NaN where there are no objects."""
+
+    overall: dict[str, Interval]  # by metric
+    by_iou: list[Interval]  # at each of the ten IoU thresholds
+    classes: list[ClassRow]
+    resamples: int
+
+
+def draws(matches: Matches) -> np.ndarray:
+    """Draw the images again and again, as often as time allows: AP (R + 1, M, 10), the set itself first."""
+    return resample_classes(matches, _DRAWS if len(matches.score) <= _MANY else _FEWER)
+
+
+def headline(by_class: np.ndarray, names: Sequence[str], truth: np.ndarray) -> Headline:
+    """Summarise draws (R + 1, M, 10), or the difference of two; `truth` (N, M) counts the objects."""
+    overall = mean_over_classes(by_class)
+    boxes = truth.sum(axis=0).tolist()
+    classes = [
+        ClassRow(name, boxes[k], {metric: interval(column(by_class[:, k], metric)) for metric in METRICS})
+        for k, name in enumerate(names)
+    ]
+    return Headline(
+        overall={metric: interval(column(overall, metric)) for metric in METRICS},
+        by_iou=[interval(overall[:, k]) for k in range(len(IOU_THRESHOLDS))],
+        classes=classes,
+        resamples=len(by_class) - 1,
+    )

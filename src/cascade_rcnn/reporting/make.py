@@ -1,0 +1,67 @@
+"""Make a report from detections."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from cascade_rcnn.data.dataset import Dataset
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.evaluation.coco import Array
+from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.reporting import comparison_page, page
+from cascade_rcnn.reporting.advice import advise
+from cascade_rcnn.reporting.analysis import Training, analyse
+from cascade_rcnn.reporting.comparison import compare
+from cascade_rcnn.reporting.evidence import Evidence
+from cascade_rcnn.reporting.files import Report, write
+from cascade_rcnn.reporting.stages import measure_stages
+from cascade_rcnn.text import count
+
+STAGE_IMAGES = 100  # on which the stages are measured: enough for their mean IoU to two digits
+
+
+def make(
+    dataset: Dataset,
+    found: Array,
+    folder: Path,
+    *,
+    facts: Mapping[str, str],
+    model: Detector | None = None,
+    training: Training | None = None,
+    threshold: float | None = None,
+    stage_images: int = STAGE_IMAGES,
+) -> Report:
+    """Write the report on detections (N, 7); `model` is run on a few images to measure its stages, if it is given.
+
+    Raises UserError for a threshold or number out of its range, and if the files cannot be written.
+    """
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise UserError(f"threshold is {threshold}; give a score from 0 to 1")
+    if stage_images < 0:
+        raise UserError(f"stage-images is {stage_images}; give 0 (none) or more")
+    evidence = Evidence.of(dataset, found, threshold)
+    stages = measure_stages(model, dataset, stage_images) if model is not None and stage_images else None
+    analysis = analyse(evidence, stages=stages, training=training)
+    html = page.page(analysis, {**facts, "data": describe(dataset)})
+    advice = advise(analysis)
+    numbers = analysis.to_dict() | {"advice": [one._asdict() for one in advice]}
+    return write(folder, html, numbers, tuple(f"{one.title}. {one.text}" for one in advice))
+
+
+def make_comparison(
+    datasets: tuple[Dataset, Dataset],
+    found: tuple[Array, Array],
+    folder: Path,
+    *,
+    names: tuple[str, str],
+) -> Report:
+    """Write the comparison of two sets of detections on the same data."""
+    compared = compare(Evidence.of(datasets[0], found[0]), Evidence.of(datasets[1], found[1]))
+    html = comparison_page.page(compared, names, {"data": describe(datasets[0])})
+    return write(folder, html, {"runs": list(names), **compared.to_dict()})
+
+
+def describe(dataset: Dataset) -> str:
+    """Say what was measured on."""
+    truth = dataset.annotations
+    objects = int((~truth.ignore).sum())
+    return f"{truth.source} ({count(len(truth), 'image')}, {count(objects, 'object')})"

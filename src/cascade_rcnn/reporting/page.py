@@ -1,0 +1,201 @@
+"""The page of one detector."""
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+import numpy as np
+
+from cascade_rcnn.data.dataset import Dataset
+from cascade_rcnn.pages import render
+from cascade_rcnn.reporting import images, pictures, plots, thresholds
+from cascade_rcnn.reporting.advice import advise
+from cascade_rcnn.reporting.analysis import Analysis
+from cascade_rcnn.reporting.errors import KINDS
+from cascade_rcnn.reporting.label_errors import Kind, Suspect
+from cascade_rcnn.reporting.pictures import Picture
+from cascade_rcnn.reporting.text import between, decimal, percent
+
+_WORST, _BEST, _SUSPECTS = 8, 4, 8  # images; close-ups of each kind
+_CLASSES = 30  # in a confusion matrix
+_ANSWERS = {
+    "localization": "objects are found, but their boxes are not precise enough",
+    "class": "objects are found, but taken for another class",
+    "class and box": "objects are neither named nor placed well",
+    "duplicates": "objects are found more than once",
+    "background": "too much is found where nothing is annotated",
+    "missed": "too many objects are missed",
+}
+
+
+def page(analysis: Analysis, facts: Mapping[str, str]) -> str:
+    """Return the HTML of a report; `facts` say what was measured: names and texts."""
+    overall = analysis.headline.overall
+    return render(
+        "report.html.j2",
+        answer=f"AP {percent(overall['ap'].mean)}: {_answer(analysis)}",
+        facts=facts,
+        tiles=_tiles(analysis),
+        advice=advise(analysis),
+        charts=_charts(analysis),
+        classes=_classes(analysis),
+        by_iou=[(f"{50 + 5 * k}", percent(one.mean), between(one)) for k, one in enumerate(analysis.headline.by_iou)],
+        resamples=analysis.headline.resamples,
+        errors=_errors(analysis),
+        confusion=_confusion(analysis),
+        groups=_groups(analysis),
+        stages=_stages(analysis),
+        thresholds=_thresholds(analysis),
+        operating=analysis.evidence.operating,
+        calibration=analysis.calibration,
+        gallery=_gallery(analysis),
+        suspects=_suspects(analysis),
+        counts={kind: sum(one.kind == kind for one in analysis.suspects) for kind in get_args(Kind)},
+    )
+
+
+def _answer(analysis: Analysis) -> str:
+    """Say what costs most, at IoU 0.5 and 0.75 together."""
+    costs = {name: sum(split.cost[name] for split in analysis.splits) for name in analysis.splits[0].cost}
+    worst = max(costs, key=lambda name: costs[name])
+    return _ANSWERS[worst] if costs[worst] > 0.01 else "nothing stands out"
+
+
+def _tiles(analysis: Analysis) -> list[tuple[str, str, str, str]]:
+    overall, shown = analysis.headline.overall, analysis.evidence.operating
+    names = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap90": "AP90"}
+    tiles = [(text, percent(overall[name].mean), between(overall[name]), "") for name, text in names.items()]
+    at = f"at score {shown.threshold:.2f}"
+    return [*tiles, ("Precision", percent(shown.precision), at, ""), ("Recall", percent(shown.recall), at, "")]
+
+
+def _charts(analysis: Analysis) -> dict[str, str | None]:
+    """Return the plots by name; None for what was not measured."""
+    training, stages, matches = analysis.training, analysis.stages, analysis.evidence.pairs.matches
+    curves = training.curves if training else None
+    return {
+        "losses": plots.losses(curves) if curves else None,
+        "validation": plots.validation(curves) if curves and curves.evaluated else None,
+        "rate": plots.rate(curves) if curves else None,
+        "by_iou": plots.by_iou([("AP", analysis.headline.by_iou)]),
+        "precision": plots.curves_of_precision(analysis.precision_recall),
+        "reliability": plots.reliability(analysis.calibration),
+        "localization": plots.localization(stages) if stages else None,
+        "thresholds": plots.thresholds(thresholds.operate(matches, thresholds.GRID), analysis.evidence.threshold),
+    }
+
+
+def _classes(analysis: Analysis) -> list[list[Any]]:
+    rows = []
+    for row in analysis.headline.classes:
+        chosen = analysis.best[row.name]
+        best = ("–", "–") if chosen is None else (decimal(chosen.threshold), percent(chosen.f1))
+        ap = row.values
+        figures = [percent(ap["ap"].mean), between(ap["ap"]), *(percent(ap[k].mean) for k in ("ap50", "ap75", "ap90"))]
+        rows.append([row.name, row.boxes, *figures, *best])
+    return rows
+
+
+def _errors(analysis: Analysis) -> list[dict[str, Any]]:
+    """Return the bars of both IoUs on one scale."""
+    top = max(max(split.cost.values()) for split in analysis.splits) or 1.0
+    return [
+        {
+            "iou": decimal(split.iou),
+            "ap": percent(split.ap),
+            "bars": [(name, cost / top, f"{percent(cost)} AP") for name, cost in split.cost.items()],
+            "rows": [
+                (name, meaning, percent(split.cost[name]), split.counts[name]) for name, meaning in KINDS.values()
+            ],
+        }
+        for split in analysis.splits
+    ]
+
+
+def _confusion(analysis: Analysis) -> dict[str, Any] | None:
+    """Return the matrix with each cell's share of its row; None for one class, whose errors the table above has."""
+    found = analysis.confusion
+    if len(found.names) < 2:
+        return None
+    objects = found.matrix[:-1].sum(axis=1)
+    kept = np.sort(np.argsort(-objects, kind="stable")[:_CLASSES])
+    kept = np.append(kept, len(found.names))  # and background
+    matrix = found.matrix[np.ix_(kept, kept)]
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    heads = [*(found.names[k] for k in kept[:-1])]
+    rows = [
+        (name, [(int(n), float(s), i == j) for j, (n, s) in enumerate(zip(matrix[i], share[i], strict=True))])
+        for i, name in enumerate([*heads, "nothing"])
+    ]
+    return {"heads": [*heads, "missed"], "rows": rows, "left_out": len(found.names) - len(heads)}
+
+
+def _groups(analysis: Analysis) -> list[tuple[str, list[list[Any]]]]:
+    return [
+        (title, [[g.name, g.objects, *map(percent, (g.ap, g.ap50, g.ap75, g.recall))] for g in groups])
+        for title, groups in zip(("Size", "Shape", "Crowding"), analysis.breakdown, strict=True)
+    ]
+
+
+def _stages(analysis: Analysis) -> dict[str, Any] | None:
+    found = analysis.stages
+    if found is None:
+        return None
+    names = ["proposal", *(f"after stage {t}" for t in range(1, len(found.iou)))]
+    gains = ["", *(f"{after - before:+.3f}" for before, after in zip(found.iou, found.iou[1:], strict=False))]
+    return {
+        "images": found.images,
+        "boxes": found.boxes,
+        "steps": [[name, f"{iou:.3f}", gain] for name, iou, gain in zip(names, found.iou, gains, strict=True)],
+        "rows": [[row.name, *map(percent, (row.ap, row.ap50, row.ap75, row.ap90))] for row in found.rows],
+        "many": len(found.iou) > 2,
+    }
+
+
+def _thresholds(analysis: Analysis) -> list[list[str]]:
+    images = max(1, len(analysis.evidence.truth))
+    listed = sorted([*analysis.thresholds, analysis.evidence.operating], key=lambda one: one.threshold)
+    rows = []
+    for one in dict.fromkeys(listed):
+        mark = " (chosen)" if one.threshold == analysis.evidence.threshold else ""
+        figures = map(percent, (one.precision, one.recall, one.f1))
+        rows.append([f"{one.threshold:.2f}{mark}", *figures, f"{one.detections / images:.1f}"])
+    return rows
+
+
+def _gallery(analysis: Analysis) -> list[Picture]:
+    """Draw the worst and the best images, found beside true."""
+    scores, evidence = analysis.images, analysis.evidence
+    low = images.worst(scores, _WORST)
+    high = [i for i in images.best(scores, _BEST) if i not in low]
+    shown = []
+    for i, tag in [*((i, "worst") for i in low), *((i, "best") for i in high)]:
+        pixels = read_pixels(evidence.dataset, i)
+        left = pictures.drawn(pixels, pictures.found_boxes(evidence, i))
+        right = pictures.drawn(pixels, pictures.true_boxes(evidence, i))
+        text = (
+            f"{scores.right[i]} right, {scores.wrong[i]} wrong, {scores.missed[i]} missed; score {scores.score[i]:.2f}"
+        )
+        uri = pictures.pair_picture(left, right, ("found", "annotated"))
+        shown.append(Picture(uri, f"found and annotated boxes: {text}", text, evidence.truth.file_names[i], [tag]))
+    return shown
+
+
+def _suspects(analysis: Analysis) -> list[Picture]:
+    """Draw the most suspicious places of each kind."""
+    chosen: list[Suspect] = []
+    for kind in get_args(Kind):
+        chosen += [one for one in analysis.suspects if one.kind == kind][:_SUSPECTS]
+    evidence, read = analysis.evidence, dict[int, np.ndarray]()
+    shown = []
+    for one in chosen:
+        if one.image not in read:
+            read = {one.image: read_pixels(evidence.dataset, one.image)}  # the last one only: images may be large
+        shown.append(pictures.suspect_picture(evidence, read[one.image], one))
+    return shown
+
+
+def read_pixels(dataset: Dataset, i: int) -> np.ndarray:
+    """Read image i as RGB (H, W, 3) uint8."""
+    image, _ = dataset[i]
+    image = (image * 255).round().clamp(0, 255) if image.is_floating_point() else image
+    return image.byte().permute(1, 2, 0).contiguous().numpy()

@@ -1,0 +1,118 @@
+"""Pictures of a report: found and true boxes side by side, coloured by whether they are right, and close-ups."""
+
+from typing import NamedTuple
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
+
+from cascade_rcnn.drawing import side_by_side
+from cascade_rcnn.pages import data_uri
+from cascade_rcnn.reporting.evidence import Evidence
+from cascade_rcnn.reporting.label_errors import Suspect
+
+RIGHT, WRONG, MISSED, TRUE = "#21a366", "#e5484d", "#f5a524", "#3b82f6"
+_SIDE = 640  # pixels of the long side of an image before boxes are drawn
+_LEAST = 96  # pixels of an image that a close-up shows at least
+_ROUND = 2.4  # a close-up shows so many times the box
+
+
+class Picture(NamedTuple):
+    """What the page's gallery shows."""
+
+    uri: str
+    alt: str
+    caption: str
+    path: str
+    tags: list[str]
+
+
+class Box(NamedTuple):
+    """A box to draw, XYWH."""
+
+    xywh: tuple[float, ...]
+    colour: str
+    text: str = ""
+
+
+def found_boxes(evidence: Evidence, i: int) -> list[Box]:
+    """Return what is shown in image i: right detections (IoU 0.5) in green, wrong ones in red and named."""
+    matches = evidence.pairs.matches
+    rows = np.flatnonzero((matches.image == i) & (matches.score >= evidence.threshold))
+    boxes = []
+    for row in rows[np.argsort(matches.score[rows])]:
+        box = tuple(evidence.found[evidence.pairs.row[row], 1:5].tolist())
+        text = f"{evidence.names[matches.label[row] - 1]} {matches.score[row]:.2f}"
+        boxes.append(Box(box, WRONG, text) if matches.wrong[row, 0] else Box(box, RIGHT))
+    return boxes
+
+
+def true_boxes(evidence: Evidence, i: int) -> list[Box]:
+    """Return the objects of image i: found ones in green, missed ones in orange and named."""
+    matches = evidence.pairs.matches
+    shown = (matches.image == i) & (matches.score >= evidence.threshold)
+    hit = set(evidence.pairs.object[shown, 0].tolist())
+    rows = evidence.truth.rows(i)
+    boxes = []
+    for k, (box, label) in enumerate(
+        zip(evidence.truth.boxes[rows].tolist(), evidence.truth.labels[rows].tolist(), strict=True), start=rows.start
+    ):
+        boxes.append(Box(tuple(box), RIGHT) if k in hit else Box(tuple(box), MISSED, evidence.names[label - 1]))
+    return boxes
+
+
+def pair_picture(left: PIL.Image.Image, right: PIL.Image.Image, captions: tuple[str, str]) -> str:
+    """Return two pictures of one image side by side as a data URI."""
+    return data_uri(side_by_side([left, right], captions, left.height), longest=2 * _SIDE, quality=72)
+
+
+def drawn(pixels: np.ndarray, boxes: list[Box]) -> PIL.Image.Image:
+    """Draw boxes on an image (H, W, 3) uint8 of a size that suits a page."""
+    scale = _SIDE / max(pixels.shape[:2])
+    image = PIL.Image.fromarray(pixels)
+    picture = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
+    return _draw(picture, boxes, (0.0, 0.0), scale)
+
+
+def close_up(pixels: np.ndarray, boxes: list[Box]) -> PIL.Image.Image:
+    """Draw the surroundings of the first of the boxes, with all of them."""
+    x, y, w, h = boxes[0].xywh
+    height, width = pixels.shape[:2]
+    side = max(_LEAST, _ROUND * max(w, h))
+    left, top = (max(0.0, min(c - side / 2, end - side)) for c, end in ((x + w / 2, width), (y + h / 2, height)))
+    corner = (round(left), round(top))
+    crop = pixels[corner[1] : round(top + side), corner[0] : round(left + side)]
+    scale = 0.5 * _SIDE / max(crop.shape[:2])
+    image = PIL.Image.fromarray(np.ascontiguousarray(crop))
+    picture = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
+    return _draw(picture, boxes, corner, scale)
+
+
+def _draw(picture: PIL.Image.Image, boxes: list[Box], corner: tuple[float, float], scale: float) -> PIL.Image.Image:
+    pen = PIL.ImageDraw.Draw(picture)
+    font = PIL.ImageFont.load_default(size=16)
+    crowded = len(boxes) > 40  # names would hide the image
+    for (x, y, w, h), colour, text in boxes:
+        x1, y1 = (x - corner[0]) * scale, (y - corner[1]) * scale
+        x2, y2 = x1 + max(0.0, w * scale), y1 + max(0.0, h * scale)
+        pen.rectangle((x1, y1, x2, y2), outline=colour, width=2)
+        if text and not crowded:
+            place = (max(x1, 0), y1 - 19 if y1 >= 19 else max(y1, 0))
+            pen.rectangle(pen.textbbox(place, text, font=font), fill=colour)
+            pen.text(place, text, fill="white", font=font)
+    return picture
+
+
+def suspect_picture(evidence: Evidence, pixels: np.ndarray, suspect: Suspect) -> Picture:
+    """Show a suspect: the detection in red, the annotations in blue, the object that was never found in orange."""
+    true = [box._replace(colour=TRUE) for box in true_boxes(evidence, suspect.image)]
+    if suspect.kind == "never found":
+        first, others = Box(suspect.box, MISSED, suspect.true), [box for box in true if box.xywh != suspect.box]
+        caption = f"{suspect.true}: no detection overlaps it by more than {suspect.score:.2f}"
+    else:
+        first, others = Box(suspect.box, WRONG, f"{suspect.found} {suspect.score:.2f}"), true
+        other = f"annotated as {suspect.true}" if suspect.true else "nothing is annotated"
+        caption = f"{suspect.found} found with {suspect.score:.2f}; {other}"
+    uri = data_uri(close_up(pixels, [first, *others]), longest=_SIDE // 2)
+    return Picture(uri, caption, caption, evidence.truth.file_names[suspect.image], [suspect.kind])

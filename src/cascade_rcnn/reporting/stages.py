@@ -1,0 +1,90 @@
+"""The cascade's own story: what each stage does to the boxes, and what AP each stage would give."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from cascade_rcnn.data.annotations import Annotations
+from cascade_rcnn.data.dataset import Dataset
+from cascade_rcnn.engine.evaluate import coco_rows
+from cascade_rcnn.engine.progress import ProgressBar
+from cascade_rcnn.evaluation import evaluate_boxes
+from cascade_rcnn.evaluation.coco import COLUMNS
+from cascade_rcnn.evaluation.heads import heads_for
+from cascade_rcnn.evaluation.quality import LocalizationCurve, steps
+from cascade_rcnn.heads.detections import select
+from cascade_rcnn.models.detector import Detector, to_list
+
+
+class StageRow(NamedTuple):
+    """Detections with the boxes of one stage, or as the model gives them."""
+
+    name: str
+    test_stage: int | None  # None: the model's own setting, with the classifiers averaged
+    ap: float
+    ap50: float
+    ap75: float
+    ap90: float
+
+
+class Stages(NamedTuple):
+    """Measured on some images."""
+
+    images: int
+    boxes: int  # proposals with an IoU of at least 0.5 with an object
+    iou: list[float]  # their mean IoU with their object: as proposals, then after each stage; NaN without any
+    edges: list[float]  # of bins of the proposals' IoU
+    counts: list[int]  # proposals in each bin
+    by_bin: list[list[float]]  # mean IoU: as proposals, then after each stage; by bin, NaN where it is empty
+    rows: list[StageRow]  # each stage alone, then all together
+
+
+@torch.inference_mode()
+def measure_stages(model: Detector, dataset: Dataset, most: int) -> Stages:
+    """Run the detector on at most that many images, spread over the dataset, and take the boxes of each stage."""
+    number = len(model.roi_heads.stages)
+    settings: dict[int | None, dict] = {t: {"test_stage": t, "ensemble": False} for t in range(1, number + 1)}
+    settings[None] = {}
+    heads = {stage: heads_for(model, setting) for stage, setting in settings.items()}
+    rows = {stage: [np.zeros((0, COLUMNS))] for stage in settings}
+    curve = LocalizationCurve(number)
+    images = np.unique(np.linspace(0, len(dataset) - 1, min(most, len(dataset))).round().astype(int))
+    with ProgressBar("stages", len(images), shown=True) as bar:
+        for i in images.tolist():
+            image, target = dataset[i]
+            batch = model.preprocess([image])
+            features = model.features(batch.pixels)
+            proposals = model.propose(features, batch.sizes)
+            pooled = model.roi_heads.lay_out(features)
+            outputs = model.roi_heads.run(pooled, proposals.boxes, batch.sizes, number)  # once for all stages
+            for stage, head in heads.items():
+                if stage is None:
+                    found = head(features, proposals, batch.sizes)
+                else:
+                    scores = head.scores(pooled, outputs[:stage]).masked_fill(~proposals.valid[..., None], 0.0)
+                    found = select(head.decode(stage, outputs[stage - 1]), scores, batch.sizes, head.inference)
+                rows[stage].append(coco_rows(to_list(found, batch), [target], model.config))
+            boxes = steps(model.roi_heads, outputs, batch.sizes)
+            curve.add(boxes, proposals.valid, model.preprocess.targets([target], batch))
+            bar.advance(1, "")
+    kept = np.isin(np.arange(len(dataset)), images)
+    return _summary(dataset.annotations.select(kept), curve, {k: np.concatenate(v) for k, v in rows.items()})
+
+
+def _summary(truth: Annotations, curve: LocalizationCurve, rows: dict[int | None, np.ndarray]) -> Stages:
+    total = int(curve.count.sum())
+    listed = []
+    for stage, found in rows.items():
+        metrics = evaluate_boxes(truth, found)
+        name = f"stage {stage} alone" if stage else "as the model is set"
+        listed.append(StageRow(name, stage, metrics.ap, metrics.ap50, metrics.ap75, metrics.ap90))
+    return Stages(
+        images=len(truth),
+        boxes=total,
+        iou=[float(step.sum() / total) if total else float("nan") for step in curve.total],
+        edges=curve.BINS.tolist(),
+        counts=curve.count.tolist(),
+        by_bin=curve.mean.tolist(),
+        rows=listed,
+    )

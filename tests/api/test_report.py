@@ -1,0 +1,142 @@
+"""Reports on trainings: what is read from their folders, what is run, and what is refused."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import cascade_rcnn
+from cascade_rcnn import UserError
+from cascade_rcnn.api import report as api
+from cascade_rcnn.commands import train as command
+
+
+@pytest.fixture(scope="module")
+def run(thin_recipe, shapes, tmp_path_factory) -> Path:
+    """A training of one epoch."""
+    output = tmp_path_factory.mktemp("report") / "run"
+    return cascade_rcnn.train(replace(thin_recipe, output=str(output)), data=shapes).output
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """No plots and a short bootstrap: they have their own tests."""
+    monkeypatch.setattr("cascade_rcnn.reporting.headline._DRAWS", 5)
+    monkeypatch.setattr("cascade_rcnn.reporting.plots._plot", lambda draw, label, height=0: f"<svg>{label}</svg>")
+
+
+@pytest.fixture
+def without_detecting(monkeypatch):
+    def detect(*_):
+        raise AssertionError("the model is run, though its detections are there")
+
+    monkeypatch.setattr(api, "_detect", detect)
+
+
+@pytest.mark.usefixtures("quick", "without_detecting")
+def test_a_training_s_own_detections_are_taken(run):
+    made = cascade_rcnn.report(run, workers=0, stage_images=2)
+    assert (made.page, made.numbers) == (run / "report" / "report.html", run / "report" / "report.json")
+    numbers = json.loads(made.numbers.read_text())
+    assert numbers["metrics"]["ap"] == pytest.approx(json.loads((run / "best.json").read_text())["ap"])
+    assert numbers["stages"]["images"] == 2
+    assert numbers["curves"]["updates"] == 4
+    assert len(numbers["advice"]) == len(made.advice)
+    page = made.page.read_text()
+    assert "best.safetensors, epoch 1 of 1" in page
+    assert "Label more images" in page
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick")
+def test_detections_of_another_evaluation_and_other_data(run, shapes, tmp_path, monkeypatch):
+    found = tmp_path / "found.json"
+    cascade_rcnn.evaluate(run / "best.safetensors", shapes / "train.json", workers=0, save_detections=found)
+    there = {"data": shapes / "train.json", "stage_images": 0, "workers": 0}
+    ran = cascade_rcnn.report(run, output=tmp_path / "ran", **there)
+    monkeypatch.setattr(api, "_detect", None)  # not called
+    given = cascade_rcnn.report(run, detections=found, output=tmp_path / "given", threshold=0.25, **there)
+    one, other = (json.loads(made.numbers.read_text()) for made in (ran, given))
+    assert one["metrics"] == other["metrics"]
+    assert one["metrics"]["images"] == 8
+    assert other["threshold"]["threshold"] == 0.25
+    assert other["stages"] is None
+
+
+@pytest.mark.usefixtures("quick", "without_detecting")
+def test_two_trainings(run, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    made = cascade_rcnn.compare(run, other, workers=0)
+    assert made.page == other / "report_run" / "report.html"
+    numbers = json.loads(made.numbers.read_text())
+    assert numbers["runs"] == ["run", "other"]
+    assert numbers["difference"]["ap"] == {"mean": 0, "low": 0, "high": 0}
+    assert set(numbers["images"].values()) == {0}
+
+
+def test_trainings_on_different_data_are_not_compared(run, shapes, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    recipe = json.loads((other / "recipe.json").read_text())
+    recipe["data"] |= {"val": str(shapes / "train.json"), "val_split": None}
+    (other / "recipe.json").write_text(json.dumps(recipe))
+    with pytest.raises(UserError, match=r"not the same data \(one has 4 images, the other 8\); give --data"):
+        cascade_rcnn.compare(run, other, workers=0)
+
+
+def test_what_is_no_run_is_refused(run, tmp_path):
+    with pytest.raises(UserError, match=r"nothing: not a training's folder \(it has no recipe.json\)"):
+        cascade_rcnn.report(tmp_path / "nothing")
+    shutil.copy(run / "recipe.json", tmp_path)
+    with pytest.raises(UserError, match="has no checkpoint yet"):
+        cascade_rcnn.report(tmp_path)
+    shutil.copy(run / "last.safetensors", tmp_path)
+    recipe = json.loads((run / "recipe.json").read_text())
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe | {"data": recipe["data"] | {"val": ""}}))
+    with pytest.raises(UserError, match="trained without validation data; give --data"):
+        cascade_rcnn.report(tmp_path)
+    gone = recipe["data"] | {"val": str(tmp_path / "gone.json"), "val_split": None}
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe | {"data": gone}))
+    with pytest.raises(UserError, match=r"its validation data cannot be read \(.*gone.json.*\); give --data"):
+        cascade_rcnn.report(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"), [({"threshold": 2}, "score from 0 to 1"), ({"stage_images": -1}, "give 0")]
+)
+def test_numbers_out_of_their_range(run, given, message):
+    with pytest.raises(UserError, match=message):
+        cascade_rcnn.report(run, workers=0, **given)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick")
+def test_with_an_evaluation(run, shapes, tmp_path):
+    cascade_rcnn.evaluate(run / "best.safetensors", shapes / "val.json", workers=0, report=tmp_path / "one")
+    assert json.loads((tmp_path / "one" / "report.json").read_text())["stages"]["images"] == 4
+    detections = run / "best.detections.json"
+    cascade_rcnn.evaluate_detections(detections, shapes / "val.json", report=tmp_path / "two")
+    assert json.loads((tmp_path / "two" / "report.json").read_text())["stages"] is None
+
+
+def test_a_report_that_fails_leaves_the_training_as_it_is(run, capsys, monkeypatch):
+    result = cascade_rcnn.TrainingResult(output=run, weights=run / "best.safetensors", metrics=None)
+
+    def fail(*_, **__):
+        raise RuntimeError("no room\nmore lines")
+
+    monkeypatch.setattr("cascade_rcnn.api.train.report", fail)
+    command._report(result)
+    said = capsys.readouterr()
+    assert said.err == f"note: the report could not be made (no room); try again: cascade-rcnn report {run}\n"
+    assert said.out == ""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick")
+def test_at_the_end_of_a_training(run, capsys):
+    command._report(cascade_rcnn.TrainingResult(output=run, weights=run / "best.safetensors", metrics=None))
+    assert capsys.readouterr().out.startswith(f"report: {run / 'report' / 'report.html'} (made in ")

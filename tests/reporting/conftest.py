@@ -1,0 +1,64 @@
+"""Small scenes whose figures are known."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from cascade_rcnn.config import Category
+from cascade_rcnn.data.annotations import assemble
+from cascade_rcnn.data.dataset import Dataset
+from cascade_rcnn.reporting.evidence import Evidence
+
+CATEGORIES = (Category(id=3, name="cat"), Category(id=8, name="dog"))
+SIDE = 200  # of each image
+Rows = Sequence[Sequence[float]]
+MakeScene = Callable[..., Evidence]
+
+
+def dataset(folder: Path, truth: Rows, images: int) -> Dataset:
+    """Rows image (0..), x, y, w, h, label (1 cat, 2 dog) and, if given, whether it is a crowd; ids are from 11 on."""
+    rows = np.array([[*row, 0][:7] for row in truth], dtype=np.float64).reshape(-1, 7)
+    return Dataset(
+        assemble(
+            source="truth.json",
+            images_dir=folder,
+            categories=CATEGORIES,
+            image_ids=np.arange(images) + 11,
+            image_sizes=np.full((images, 2), SIDE),
+            file_names=[f"{k}.png" for k in range(images)],
+            box_images=rows[:, 0].astype(np.int64),
+            boxes=rows[:, 1:5],
+            areas=rows[:, 3] * rows[:, 4],
+            labels=rows[:, 5].astype(np.int64),
+            ignore=rows[:, 6] > 0,
+            ids=np.arange(1, len(rows) + 1),
+        )
+    )
+
+
+@pytest.fixture
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quick bootstrap."""
+    monkeypatch.setattr("cascade_rcnn.reporting.headline._DRAWS", 10)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> MakeScene:
+    """Evidence of rows of truth, as of `dataset`, and detections: image, x, y, w, h, score, label."""
+
+    folder = tmp_path_factory.mktemp("scene")
+
+    def make(
+        truth: Rows, found: Rows, images: int = 2, threshold: float | None = 0.5, *, pixels: bool = False
+    ) -> Evidence:
+        for k in range(images if pixels else 0):
+            PIL.Image.effect_noise((SIDE, SIDE), 50).convert("RGB").save(folder / f"{k}.png")
+        rows = np.array(found, dtype=np.float64).reshape(-1, 7).copy()
+        rows[:, 0] += 11
+        rows[:, 6] = np.where(rows[:, 6] == 1, 3, 8)
+        return Evidence.of(dataset(folder, truth, images), rows, threshold)
+
+    return make

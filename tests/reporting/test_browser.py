@@ -1,0 +1,124 @@
+"""The pages in a real browser: slow, and skipped where there is no Chromium."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cascade_rcnn.reporting import comparison_page, page
+from cascade_rcnn.reporting.analysis import Training, analyse
+from cascade_rcnn.reporting.comparison import compare
+
+from .test_page import CURVES, FOUND, STAGES, TRUTH
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt install chromium")]
+
+
+@pytest.fixture(scope="module")
+def files(scene, tmp_path_factory) -> dict[str, Path]:
+    """A report and a comparison."""
+    folder = tmp_path_factory.mktemp("pages")
+    evidence = scene(TRUTH, FOUND, images=4, pixels=True)
+    analysis = analyse(evidence, stages=STAGES, training=Training(curves=CURVES, images=40, min_size=(320,)))
+    better = scene(TRUTH, [(*row[:5], 0.9, row[5]) for row in TRUTH], images=4, pixels=True)
+    written = {
+        "report": page.page(analysis, {"run": "runs/one"}),
+        "comparison": comparison_page.page(compare(evidence, better), ["first", "second"], {}),
+    }
+    for name, html in written.items():
+        (folder / f"{name}.html").write_text(html, encoding="utf-8")
+    return {name: folder / f"{name}.html" for name in written}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def show(browser, files) -> Iterator[Any]:
+    """Open a page at a width; afterwards, it must have said no error and asked for nothing but itself."""
+    asked: list[str] = []
+    said: list[str] = []
+    contexts = []
+
+    def opened(name: str, width: int = 1280, scheme: str = "light") -> Any:
+        context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        contexts.append(context)
+        shown = context.new_page()
+        shown.on("request", lambda request: asked.append(request.url))
+        shown.on("console", lambda message: said.append(message.text))
+        shown.on("pageerror", lambda error: said.append(str(error)))
+        shown.goto(files[name].as_uri())
+        return shown
+
+    yield opened
+    for context in contexts:
+        context.close()
+    own = tuple(path.as_uri() for path in files.values())
+    assert all(url.startswith((*own, "data:")) for url in asked)
+    assert said == []
+
+
+@pytest.mark.parametrize("name", ["report", "comparison"])
+def test_every_picture_loads(show, name):
+    shown = show(name)
+    shown.evaluate("document.querySelectorAll('img').forEach(image => image.loading = 'eager')")
+    shown.wait_for_function("[...document.querySelectorAll('main img')].every(image => image.complete)")
+    widths = shown.evaluate("[...document.querySelectorAll('main img')].map(image => image.naturalWidth)")
+    assert len(widths) >= 3
+    assert all(widths)
+
+
+@pytest.mark.parametrize("name", ["report", "comparison"])
+def test_wide_tables_scroll_inside_themselves_on_a_phone(show, name):
+    shown = show(name, width=390)
+    assert shown.evaluate("document.documentElement.scrollWidth") <= 390
+    wide = shown.evaluate("[...document.querySelectorAll('.wide')].filter(x => x.scrollWidth > x.clientWidth).length")
+    assert wide >= 1
+
+
+def test_text_of_plots_follows_the_scheme(show):
+    """What is dark on light is light on dark."""
+    colours = [
+        show("report", scheme=scheme).evaluate("getComputedStyle(document.querySelector('svg.chart text')).fill")
+        for scheme in ("light", "dark")
+    ]
+    dark, light = (sum(map(int, colour[4:-1].split(","))) for colour in colours)
+    assert dark < 380 < light
+
+
+def test_filters_show_the_worst_or_the_best(show):
+    shown = show("report")
+    visible = "[...document.querySelectorAll('#image-list figure')].filter(x => !x.hidden).map(x => x.dataset.tags)"
+    before = shown.evaluate(visible)
+    shown.click("[data-filters='#image-list'] button[data-show='worst']")
+    assert shown.evaluate(visible) == [tag for tag in before if tag == "worst"]
+    shown.click("[data-filters='#image-list'] button[data-show='']")
+    assert shown.evaluate(visible) == before
+
+
+def test_tables_sort_both_ways(show):
+    shown = show("report")
+    column = "[...document.querySelectorAll('#thresholds tbody tr')].map(row => parseFloat(row.cells[1].textContent))"
+    head = shown.locator("#thresholds th", has_text="precision")
+    head.click()
+    falling = [value for value in shown.evaluate(column) if value is not None]
+    assert falling == sorted(falling, reverse=True)
+    assert len(set(falling)) > 1
+    head.press("Enter")
+    rising = [value for value in shown.evaluate(column) if value is not None]
+    assert rising == sorted(rising)
+
+
+def test_a_picture_opens_large(show):
+    shown = show("report")
+    shown.click("#image-list img >> nth=0")
+    assert shown.evaluate("document.getElementById('large').open")

@@ -1,0 +1,62 @@
+"""TIDE's kinds and the confusion matrix, one error of each kind at a time."""
+
+import pytest
+
+from cascade_rcnn.reporting.errors import confusion, split
+
+CAT, DOG = 1, 2
+OBJECT = (0, 10, 10, 40, 40, CAT)
+RIGHT = (0, 10, 10, 40, 40, 0.9, CAT)
+
+
+@pytest.mark.parametrize(
+    ("found", "kind"),
+    [
+        ((0, 30, 10, 40, 40, 0.8, CAT), "localization"),  # IoU 20 / 60
+        ((0, 10, 10, 40, 40, 0.8, DOG), "class"),
+        ((0, 30, 10, 40, 40, 0.8, DOG), "class and box"),
+        ((0, 11, 10, 40, 40, 0.8, CAT), "duplicates"),
+        ((0, 120, 120, 40, 40, 0.8, CAT), "background"),
+    ],
+)
+def test_one_wrong_detection(scene, found, kind):
+    found_split = split(scene([OBJECT, (1, 10, 10, 40, 40, DOG)], [RIGHT, found]), 0.5)
+    wrong = {name: number for name, number in found_split.counts.items() if number and name != "missed"}
+    assert wrong == {kind: 1}
+    assert found_split.counts["missed"] == 1  # the dog of the second image
+
+
+def test_a_localization_error_costs_what_mending_it_gains(scene):
+    """The only detection has IoU 30/50 = .6: right at .5, and at .75 the whole AP is lost by placement."""
+    evidence = scene([OBJECT], [(0, 20, 10, 40, 40, 0.9, CAT)])
+    loose, tight = split(evidence, 0.5), split(evidence, 0.75)
+    assert loose.ap == pytest.approx(1)
+    assert sum(loose.cost.values()) == pytest.approx(0)
+    assert tight.ap == pytest.approx(0)
+    assert tight.cost["localization"] == pytest.approx(1)
+    assert tight.worst == "localization"
+
+
+def test_a_missed_object_costs_its_share(scene):
+    """One of two objects is found: AP 51/101 at IoU .5; without the missed one it is 1."""
+    found = split(scene([OBJECT, (1, 10, 10, 40, 40, CAT)], [RIGHT]), 0.5)
+    assert found.ap == pytest.approx(51 / 101)
+    assert found.cost["missed"] == pytest.approx(50 / 101)
+    assert found.counts["missed"] == 1
+
+
+def test_only_what_is_shown_is_counted(scene):
+    assert split(scene([OBJECT], [RIGHT, (0, 120, 120, 40, 40, 0.2, CAT)]), 0.5).counts["background"] == 0
+
+
+def test_confusion_by_hand(scene):
+    truth = [OBJECT, (1, 10, 10, 40, 40, DOG), (1, 100, 100, 40, 40, DOG)]
+    found = [
+        RIGHT,
+        (1, 10, 10, 40, 40, 0.8, CAT),  # a dog taken for a cat
+        (0, 120, 120, 40, 40, 0.7, DOG),  # nothing there
+        (1, 100, 100, 40, 40, 0.2, DOG),  # not shown: the second dog is missed
+    ]
+    seen = confusion(scene(truth, found))
+    assert seen.matrix.tolist() == [[1, 0, 0], [1, 0, 1], [0, 1, 0]]
+    assert seen.pairs() == [("dog", "cat", 1, 2)]

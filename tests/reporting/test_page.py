@@ -1,0 +1,106 @@
+"""The pages: whole, self-contained, and of the right numbers."""
+
+import json
+import re
+
+import pytest
+
+from cascade_rcnn.reporting import comparison_page, page
+from cascade_rcnn.reporting.analysis import Analysis, Training, analyse
+from cascade_rcnn.reporting.comparison import compare
+from cascade_rcnn.reporting.curves import Curves, Evaluated
+from cascade_rcnn.reporting.stages import StageRow, Stages
+
+from .pages import Page
+
+TRUTH = [(0, 10, 10, 40, 40, 1), (0, 100, 100, 60, 60, 2), (1, 20, 20, 40, 40, 1), (2, 20, 20, 40, 40, 2)]
+FOUND = [
+    (0, 12, 10, 40, 40, 0.9, 1),
+    (0, 100, 100, 60, 60, 0.8, 1),  # another class
+    (1, 24, 20, 40, 40, 0.7, 1),
+    (1, 120, 120, 40, 40, 0.95, 2),  # nothing there
+]
+STAGES = Stages(
+    3, 5, [0.6, 0.7, 0.8], [0.5, 0.75, 1.0], [5, 0], [[0.6, float("nan")], [0.7, float("nan")], [0.8, float("nan")]],
+    [StageRow("stage 1 alone", 1, 0.5, 0.6, 0.4, 0.1), StageRow("as the model is set", None, 0.4, 0.5, 0.3, 0)],
+)  # fmt: skip
+CURVES = Curves(
+    [1, 2, 3], {"loss": [3.0, 2, 1], "loss_box_reg_stage2": [1.0, 0.5, 0.2]}, [0.1, 0.1, 0.0],
+    [Evaluated(2, 1, 0.2, 0.1), Evaluated(3, 2, 0.3, 0.2)], 2, 3,
+)  # fmt: skip
+
+pytestmark = pytest.mark.usefixtures("few_draws")
+
+
+@pytest.fixture(scope="module")
+def analysis(scene) -> Analysis:
+    training = Training(curves=CURVES, images=40, min_size=None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cascade_rcnn.reporting.headline._DRAWS", 10)
+        return analyse(scene(TRUTH, FOUND, images=4, pixels=True), stages=STAGES, training=training)
+
+
+@pytest.fixture(scope="module")
+def html(analysis) -> str:
+    return page.page(analysis, {"run": "<runs>/one"})
+
+
+def test_the_page_is_whole(html):
+    parsed = Page(html)
+    assert len(parsed.pictures()) == 3 + 1 + 1 + 1  # images with errors; a suspect of each kind
+    assert all(reference.startswith(("#", "data:")) for reference in parsed.references)
+    assert {reference[1:] for reference in parsed.references if reference[0] == "#"} <= set(parsed.ids)
+    assert html.count("<svg") == 8
+    assert "DejaVu" not in html
+    assert not re.search(r"#0000f\d", html)  # stand-ins of colours
+    assert "<runs>/one" in parsed.text  # escaped
+
+
+def test_it_says_what_was_measured(analysis, html):
+    text = Page(html).text
+    overall = analysis.evidence.metrics
+    assert f"AP {100 * overall.ap:.1f}" in text
+    assert "Label more images" in text
+    assert "stage 1 alone 50.0 60.0 40.0 10.0" in text
+    assert "proposal 0.600 after stage 1 0.700 +0.100 after stage 2 0.800 +0.100" in text
+    assert "1 confident detections where nothing is annotated, 1 of another class than annotated" in text
+
+
+def test_ids_are_unique(html):
+    """Clip paths of one plot do not cut another."""
+    ids = Page(html).ids
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.slow
+def test_without_a_training_and_a_model(scene):
+    parsed = Page(page.page(analyse(scene(TRUTH, FOUND, images=3, pixels=True)), {}))
+    assert not {"training", "stages"} & set(parsed.ids)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("truth", "found"), [(TRUTH, []), ([], FOUND), ([], [])])
+def test_nothing_found_or_nothing_there(scene, truth, found):
+    analysis = analyse(scene(truth, found, images=3, pixels=True))
+    Page(page.page(analysis, {})).pictures()
+    assert "NaN" not in json.dumps(analysis.to_dict())
+
+
+def test_the_numbers_are_json(analysis):
+    values = json.loads(json.dumps(analysis.to_dict(), allow_nan=False))
+    assert values["metrics"]["ap"] == pytest.approx(analysis.evidence.metrics.ap)
+    assert values["threshold"]["threshold"] == 0.5
+    assert {one["kind"] for one in values["suspects"]} == {"unlabelled", "class", "never found"}
+    assert values["images"]["1.png"]["wrong"] == 1
+    assert values["stages"]["rows"][0]["ap"] == 0.5
+
+
+@pytest.mark.slow
+def test_a_comparison(scene):
+    a, b = (scene(TRUTH, rows, images=4, pixels=True) for rows in (FOUND, [(*row[:5], 0.9, row[5]) for row in TRUTH]))
+    html = comparison_page.page(compare(a, b), ["first", "<second>"], {"data": "val"})
+    parsed = Page(html)
+    assert parsed.text.count("<second> is better than first: +") == 2  # headline and title
+    assert len(parsed.pictures()) == 3
+    assert "Won by <second> 3" in parsed.text
+    assert len(parsed.ids) == len(set(parsed.ids))

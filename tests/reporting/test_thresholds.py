@@ -1,0 +1,56 @@
+"""What a threshold gives, by hand."""
+
+import numpy as np
+import pytest
+
+from cascade_rcnn.reporting.thresholds import best, operate
+
+TRUTH = [(0, 10, 10, 20, 20, 1), (0, 60, 60, 20, 20, 1), (1, 10, 10, 20, 20, 2)]
+FOUND = [
+    (0, 10, 10, 20, 20, 0.9, 1),  # right
+    (0, 120, 120, 20, 20, 0.8, 1),  # wrong
+    (1, 10, 10, 20, 20, 0.6, 2),  # right
+    (0, 60, 60, 20, 20, 0.3, 1),  # right
+    (1, 120, 120, 20, 20, 0.1, 2),  # wrong
+]
+
+
+def test_all_classes_together(scene):
+    matches = scene(TRUTH, FOUND).pairs.matches
+    high, middle, low, none = operate(matches, np.array([0.85, 0.5, 0.05, 0.95]))
+    assert high == (0.85, 1, pytest.approx(1 / 3), pytest.approx(2 / 4), 1)
+    assert middle == (0.5, pytest.approx(2 / 3), pytest.approx(2 / 3), pytest.approx(4 / 6), 3)
+    assert low == (0.05, pytest.approx(3 / 5), 1, pytest.approx(6 / 8), 5)
+    assert np.isnan(none.precision)
+    assert none[2:] == (0, 0, 0)
+
+
+def test_the_best_is_in_the_middle_of_those_alike(scene):
+    """All three right and one wrong, F1 6/7, for every threshold over .1 and up to .3: .11 to .30, the middle .21."""
+    matches = scene(TRUTH, FOUND).pairs.matches
+    found = best(matches)
+    assert found is not None
+    assert found.threshold == pytest.approx(0.21)
+    assert found.f1 == pytest.approx(6 / 7)
+
+
+def test_of_one_class(scene):
+    """Dogs: right at .6, wrong at .1: F1 is 1 for thresholds .11 to .60."""
+    found = best(scene(TRUTH, FOUND).pairs.matches, label=2)
+    assert found is not None
+    assert (found.threshold, found.f1, found.detections) == (pytest.approx(0.36), 1, 1)
+
+
+def test_crowds_are_neither_right_nor_wrong(scene):
+    crowd = [*TRUTH, (1, 100, 100, 80, 80, 2, 1)]
+    (found,) = operate(scene(crowd, FOUND).pairs.matches, np.array([0.05]))
+    assert (found.precision, found.detections) == (pytest.approx(3 / 4), 4)
+
+
+def test_nothing_right_has_no_best(scene):
+    assert best(scene(TRUTH, FOUND[1:2]).pairs.matches) is None
+    assert scene(TRUTH, FOUND[1:2], threshold=None).threshold == 0.5
+
+
+def test_the_default_threshold_is_the_best(scene):
+    assert scene(TRUTH, FOUND, threshold=None).threshold == pytest.approx(0.21)
