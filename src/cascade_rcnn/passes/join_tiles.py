@@ -1,0 +1,133 @@
+"""Join the detections of overlapping tiles, so that objects on a border between tiles come out whole, and once.
+
+1. Two detections of one class, from two tiles, are one object if they agree in what both tiles show: the IoU of the
+   two boxes, each clipped to the overlap of the tiles, is at least 0.5. This holds for an object that is whole in both,
+   for one that a tile cuts, and for one that is larger than the overlap and whole in neither. The best agreement is
+   settled first, and a group has at most one detection of each tile.
+2. Each side of the joined box is taken from the member with the highest score among those whose tile does not cut that
+   side; if all cut it, the outermost counts. The joined score is the highest.
+3. A box that is still cut, because the neighbour has nothing to match it, is dropped if another tile found a larger
+   object of its class that contains most of it: a fragment.
+4. Class-wise NMS with the model's own threshold.
+
+N detections · T tiles · H, W size of the image
+"""
+
+import torch
+from torch import Tensor
+
+from cascade_rcnn import boxes as box_ops
+from cascade_rcnn.nms import keep_mask
+from cascade_rcnn.passes.interface import Found, rows
+from cascade_rcnn.passes.masks import place_masks, unite_masks
+
+_SAME = 0.5  # IoU in the overlap
+_INSIDE = 0.7  # fraction of a fragment within the whole
+_MARGIN = 0.01  # of a tile: a box that ends this close to an inner border counts as cut
+_CHUNK = 256  # boxes compared with all others at once
+
+
+def join_tiles(parts: list[Found], windows: Tensor, size: tuple[int, int], nms_iou: float) -> Found:
+    """Join the detections of tiles, in their own pixels, to those of the image (H, W); windows (T, 4), XYXY."""
+    if len(parts) == 1:
+        return parts[0]
+    found, tile = _in_image(parts, windows, size)
+    if len(tile) == 0:
+        return found
+    groups = _groups(found, tile, windows.float())
+    cut = _cut(found["boxes"], windows.float()[tile], size)
+    joined, still_cut = _join(found, groups, cut)
+    joined = rows(joined, ~_fragments(joined, still_cut, groups, tile))
+    return _without_duplicates(joined, nms_iou)
+
+
+def _in_image(parts: list[Found], windows: Tensor, size: tuple[int, int]) -> tuple[Found, Tensor]:
+    """Shift the detections to their place in the image; also returns the tile of each (N,)."""
+    moved = []
+    for part, window in zip(parts, windows, strict=True):
+        boxes = part["boxes"] + window[:2].repeat(2).to(part["boxes"])
+        masks = {"masks": place_masks(part["masks"], window.tolist(), size)} if "masks" in part else {}
+        moved.append({**part, "boxes": boxes, **masks})
+    tile = torch.repeat_interleave(torch.arange(len(parts)), torch.tensor([len(part["scores"]) for part in parts]))
+    return {name: torch.cat([one[name] for one in moved]) for name in moved[0]}, tile
+
+
+def _cut(boxes: Tensor, windows: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return which sides of each box (N, 4) its tile cuts: they lie at a border that is not the image's."""
+    margin = _MARGIN * (windows[:, 2:] - windows[:, :2])
+    height, width = size
+    low = (boxes[:, :2] <= windows[:, :2] + margin) & (windows[:, :2] > 0)
+    high = (boxes[:, 2:] >= windows[:, 2:] - margin) & (windows[:, 2:] < torch.tensor([width, height]))
+    return torch.cat([low, high], dim=1)
+
+
+def _groups(found: Found, tile: Tensor, windows: Tensor) -> list[list[int]]:
+    """Return the detections of each object (rule 1)."""
+    there = torch.arange(len(tile)).split(tile.bincount(minlength=len(windows)).tolist())
+    neighbours = box_ops.nonempty(_shared(windows[:, None], windows)).triu(diagonal=1).nonzero().tolist()
+    pairs = [
+        pair for a, b in neighbours for pair in _agreeing(found, there[a], there[b], _shared(windows[a], windows[b]))
+    ]
+    group = {i: [i] for i in range(len(tile))}
+    for _, i, j in sorted(pairs, key=lambda pair: (-pair[0], pair[1], pair[2])):
+        one, other = group[i], group[j]
+        tiles = tile[torch.tensor(one + other)]
+        if one is not other and len(tiles.unique()) == len(tiles):
+            one += other
+            group |= dict.fromkeys(other, one)
+    return [members for first, members in group.items() if members[0] == first]
+
+
+def _shared(a: Tensor, b: Tensor) -> Tensor:
+    return torch.cat([torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])], dim=-1)
+
+
+def _agreeing(found: Found, a: Tensor, b: Tensor, common: Tensor) -> list[tuple[float, int, int]]:
+    """Return the IoU and rows of the pairs of two tiles' detections that agree in the overlap of the tiles."""
+    if len(a) == 0 or len(b) == 0:
+        return []
+    boxes, labels = found["boxes"], found["labels"]
+    iou = box_ops.iou(_shared(boxes[a], common), _shared(boxes[b], common))
+    i, j = ((iou >= _SAME) & (labels[a][:, None] == labels[b])).nonzero().unbind(1)
+    return list(zip(iou[i, j].tolist(), a[i].tolist(), b[j].tolist(), strict=True))
+
+
+def _join(found: Found, groups: list[list[int]], cut: Tensor) -> tuple[Found, Tensor]:
+    """Return one detection a group (rule 2), and which of them are still cut."""
+    area = box_ops.area(found["boxes"]).tolist()
+    fullest = torch.tensor([max(members, key=area.__getitem__) for members in groups])
+    joined, still_cut = rows(found, fullest), cut[fullest].any(dim=1)
+    for row, members in enumerate(groups):
+        if len(members) == 1:
+            continue
+        there = torch.tensor(members)
+        boxes, scores, hidden = found["boxes"][there], found["scores"][there], cut[there]
+        best = torch.where(hidden, -1.0, scores[:, None]).argmax(dim=0)
+        outermost = torch.cat([boxes[:, :2].amin(dim=0), boxes[:, 2:].amax(dim=0)])
+        joined["boxes"][row] = torch.where(hidden.all(dim=0), outermost, boxes.gather(0, best[None])[0])
+        joined["scores"][row] = scores.max()
+        still_cut[row] = bool(hidden.all(dim=0).any())
+        if "masks" in joined:
+            joined["masks"][row] = unite_masks(found["masks"][there])
+    return joined, still_cut
+
+
+def _fragments(joined: Found, cut: Tensor, groups: list[list[int]], tile: Tensor) -> Tensor:
+    """Return which detections are pieces of larger ones that other tiles found (rule 3)."""
+    boxes, labels, area = joined["boxes"], joined["labels"], box_ops.area(joined["boxes"])
+    tiles = [frozenset(tile[torch.tensor(members)].tolist()) for members in groups]
+    fragment = torch.zeros_like(cut)
+    for some in cut.nonzero()[:, 0].split(_CHUNK):
+        inside = box_ops.intersection_over_area(boxes, boxes[some]).T >= _INSIDE
+        inside &= (labels[some][:, None] == labels) & (area[some][:, None] < area)
+        for row, whole in zip(some.tolist(), inside, strict=True):
+            fragment[row] = any(not tiles[k] & tiles[row] for k in whole.nonzero()[:, 0].tolist())
+    return fragment
+
+
+def _without_duplicates(found: Found, nms_iou: float) -> Found:
+    """Apply class-wise NMS, and sort by score (rule 4)."""
+    boxes, scores, labels = (found[name][None] for name in ("boxes", "scores", "labels"))
+    keep = keep_mask(boxes, scores, labels, torch.ones_like(scores, dtype=torch.bool), nms_iou)[0]
+    order = found["scores"].argsort(descending=True, stable=True)
+    return rows(found, order[keep[order]])
