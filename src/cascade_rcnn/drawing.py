@@ -32,7 +32,7 @@ def draw(image: np.ndarray, detections: "supervision.Detections") -> PIL.Image.I
     labels = [str(name) for name in detections.data["class_name"]]
     if detections.tracker_id is not None:
         labels = [
-            f"{name} {track}" if track >= 0 else name for name, track in zip(labels, detections.tracker_id, strict=True)
+            f"{name} #{track}" if track >= 0 else name for name, track in zip(labels, detections.tracker_id, strict=True)
         ]
     if detections.confidence is not None:  # ground truth has none
         labels = [f"{name} {score:.2f}" for name, score in zip(labels, detections.confidence, strict=True)]

@@ -24,10 +24,10 @@ CROSSING: list[Box] = [
 
 
 def scattered(seed: int, height: int, width: int) -> list[Box]:
-    """Objects that do not touch, of 3 to 90 pixels."""
+    """Objects that do not touch, of 3 to 60 pixels."""
     draw, boxes = random.Random(seed), []
     for _ in range(60):
-        w, h = draw.randint(3, 90), draw.randint(3, 90)
+        w, h = draw.randint(3, 60), draw.randint(3, 60)
         x, y = draw.randint(0, width - w), draw.randint(0, height - h)
         apart = all(x > b[2] or x + w < b[0] or y > b[3] or y + h < b[1] for b in boxes)
         if apart:
@@ -56,10 +56,10 @@ def test_objects_across_borders_come_out_whole_with_their_masks(paint, seeing, o
 
 @pytest.mark.parametrize("seed", range(2))
 def test_objects_smaller_than_the_overlap_are_exactly_those_of_the_whole_image(paint, seeing, seed):
-    boxes = scattered(seed, 400, 500)
-    image, detect = paint(400, 500, boxes), seeing(boxes)
+    boxes = scattered(seed, 240, 300)
+    image, detect = paint(240, 300, boxes), seeing(boxes)
     (whole,) = detect([image])
-    (found,) = Tiled(detect, 192, 0.5, 0.5)([image])
+    (found,) = Tiled(detect, 128, 0.5, 0.5)([image])
     same(found, whole, scores=True)
 
 
