@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cascade_rcnn.api.app import app
     from cascade_rcnn.api.auto import AutoRecipe, auto_recipe
     from cascade_rcnn.api.convert import convert_checkpoint, save_detectron2
     from cascade_rcnn.api.evaluate import evaluate, evaluate_detections
@@ -60,6 +61,7 @@ __all__ = [
     "StepEnd",
     "TrainingResult",
     "UserError",
+    "app",
     "auto_recipe",
     "build",
     "build_transforms",
@@ -104,6 +106,7 @@ _HOMES = {
     "StepEnd": "engine.training.callbacks",
     "TrainingResult": "api.train",
     "UserError": "errors",
+    "app": "api.app",
     "auto_recipe": "api.auto",
     "build": "models.build",
     "build_transforms": "data.transforms",

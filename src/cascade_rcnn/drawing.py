@@ -31,9 +31,8 @@ def draw(image: np.ndarray, detections: "supervision.Detections") -> PIL.Image.I
     shown = dataclasses.replace(detections, xyxy=detections.xyxy * factor)
     labels = [str(name) for name in detections.data["class_name"]]
     if detections.tracker_id is not None:
-        labels = [
-            f"{name} #{track}" if track >= 0 else name for name, track in zip(labels, detections.tracker_id, strict=True)
-        ]
+        tracks = [f" #{track}" if track >= 0 else "" for track in detections.tracker_id]
+        labels = [name + track for name, track in zip(labels, tracks, strict=True)]
     if detections.confidence is not None:  # ground truth has none
         labels = [f"{name} {score:.2f}" for name, score in zip(labels, detections.confidence, strict=True)]
     colors = supervision.ColorPalette.from_hex(_COLORS)
