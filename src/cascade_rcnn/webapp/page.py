@@ -10,6 +10,7 @@ from typing import Any
 
 from cascade_rcnn.engine.prediction.video_frames import is_video
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.webapp.picture import stage_color, stage_name
 from cascade_rcnn.webapp.session import Looked, Named, look, pictures, table, write_json
 
 Film = Callable[[Named, str, float, str], str]  # model, video, threshold, folder -> the annotated video
@@ -46,35 +47,48 @@ def build_page(models: Sequence[Named], film: Film) -> Any:
                 threshold = gr.Slider(0, 1, 0.5, step=0.01, label="Threshold", elem_id="threshold")
                 stage = gr.Slider(0, most, most, step=1, label="Stage (0: proposals)", elem_id="stage")
                 every = gr.Checkbox(label="Also the stages before it", elem_id="every")
+        gr.HTML(_legend(most))
         errors = gr.Markdown(elem_id="errors", visible=False)
-        outputs = []
+        outputs, films = [], []
         with gr.Row():
             for k, one in enumerate(models):
                 with gr.Column():
                     gr.Markdown(f"**{one.name}**")
-                    outputs += [
-                        gr.Gallery(
-                            label="Detections", columns=1, elem_id=f"pictures-{k}", height="auto", object_fit="contain"
-                        ),
-                        gr.Video(label="Video", visible=False, elem_id=f"video-{k}"),
-                        gr.Dataframe(label="Boxes", interactive=False, elem_id=f"table-{k}"),
-                        gr.File(label="Download", visible=False, elem_id=f"json-{k}"),
-                    ]
-        show = partial(_show, gr, models)
-        controls = [looked, threshold, stage, every]
+                    outputs.append(_gallery(gr, k))
+                    films.append(gr.Video(label="Video", visible=False, elem_id=f"video-{k}"))
+                    outputs.append(gr.Dataframe(label="Boxes", interactive=False, visible=False, elem_id=f"table-{k}"))
+                    outputs.append(gr.File(label="Download", visible=False, elem_id=f"json-{k}"))
 
-        def upload(paths: list[str] | None, threshold: float, stage: int, every: bool, progress=gr.Progress()) -> list:  # noqa: B008
+        def upload(paths: list[str] | None, threshold: float, progress=gr.Progress()) -> list[Any]:  # noqa: B008
             videos = [path for path in paths or [] if is_video(path)]
-            images = [path for path in paths or [] if path not in videos]
-            now = look(models, images, progress)
-            films = [_film(gr, film, one, videos, threshold, now.errors) for one in models]
+            now = look(models, [path for path in paths or [] if path not in videos], progress)
+            shown = [_film(gr, film, one, videos, threshold, now.errors) for one in models]
             text = "\n\n".join(f"⚠ {line}" for line in dict.fromkeys(now.errors))
-            return [now, gr.update(value=text, visible=bool(text)), *show(now, threshold, stage, every, films)]
+            return [now, gr.update(value=text, visible=bool(text)), *shown]
 
-        files.change(upload, [files, threshold, stage, every], [looked, errors, *outputs], show_progress="full")
+        show, controls = partial(_show, gr, models), [looked, threshold, stage, every]
+        uploaded = files.change(upload, [files, threshold], [looked, errors, *films], show_progress="full")
+        uploaded.then(show, controls, outputs, show_progress="hidden")  # with sliders moved meanwhile
         for control in (threshold, stage, every):
             control.change(show, controls, outputs, show_progress="hidden")
     return page
+
+
+def _legend(last: int) -> str:
+    swatch = '<span style="color: {}; font-weight: bold">&#9632; {}</span>'
+    return " &nbsp; ".join(swatch.format(stage_color(stage), stage_name(stage)) for stage in range(last + 1))
+
+
+def _gallery(gr: Any, k: int) -> Any:
+    return gr.Gallery(
+        label="Detections",
+        elem_id=f"pictures-{k}",
+        height=640,
+        object_fit="contain",
+        preview=True,
+        visible=False,
+        buttons=["download", "fullscreen"],
+    )
 
 
 def _film(gr: Any, film: Film, model: Named, videos: Sequence[str], threshold: float, errors: list[str]) -> Any:
@@ -90,23 +104,13 @@ def _film(gr: Any, film: Film, model: Named, videos: Sequence[str], threshold: f
         return gr.update(value=None, visible=False)
 
 
-def _show(
-    gr: Any,
-    models: Sequence[Named],
-    looked: Looked,
-    threshold: float,
-    stage: int,
-    every: bool,
-    films: Sequence[Any] | None = None,
-) -> list[Any]:
-    """Return the values of all outputs, model by model; the videos stay as they are without `films`."""
-    values = []
+def _show(gr: Any, models: Sequence[Named], looked: Looked, threshold: float, stage: int, every: bool) -> list[Any]:
+    """Return each model's pictures, table and results."""
+    values, there = [], bool(looked.names)
     for k, one in enumerate(models):
         headings, rows = table(looked, one, k, threshold)
-        there = bool(looked.names)
         values += [
             gr.update(value=pictures(looked, models, k, threshold, int(stage), every=every), visible=there),
-            gr.update() if films is None else films[k],
             gr.update(value={"headers": headings, "data": rows}, visible=there),
             gr.update(value=write_json(looked, one, k, threshold) if there else None, visible=there),
         ]
