@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart starter test test-slow lint package bench torture clean
+.PHONY: help quickstart starter test test-slow lint docs package bench torture clean
 
 help:
 	@echo "make quickstart   find people in a photo, fine-tune on blood cells, evaluate, draw; needs no data"
@@ -19,6 +19,7 @@ help:
 	@echo "make test         ruff, pyright, import layers, then the tests"
 	@echo "make test-slow    the tests that take minutes"
 	@echo "make lint         the checks of 'make test' without the tests"
+	@echo "make docs         the documentation site in build/site; fails on a broken link"
 	@echo "make package      sdist and wheel in dist/; installs the wheel in a fresh environment, runs 'cascade-rcnn doctor'"
 	@echo "make bench        measure speed and memory, write docs/results/performance.md; ONLY=inference: that part;"
 	@echo "                  BENCH='--data FOLDER --checkpoints FILE': flags of benchmarks/report.py (--quick: a trial)"
@@ -45,6 +46,10 @@ lint: $(READY)
 	@$(BIN)/ruff format --check
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 	@$(BIN)/lint-imports
+
+docs: $(READY)
+	@$(BIN)/python -m pip install --quiet --group docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 package: $(READY)
 	@rm -rf dist build/installed
