@@ -89,5 +89,5 @@ $(READY): pyproject.toml
 	@echo "Installing into $(VENV): a few minutes and about 6 GB, most of it PyTorch"
 	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	@$(BIN)/python -m pip install --quiet $(TORCH)
-	@$(BIN)/python -m pip install --quiet --editable ".[export,hub,timm]" --group dev
+	@$(BIN)/python -m pip install --quiet --editable ".[app,export,hub,parquet,timm,track]" --group dev
 	@touch $@

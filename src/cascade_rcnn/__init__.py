@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from cascade_rcnn.models.checkpoint import load, save
     from cascade_rcnn.models.create import create_model
     from cascade_rcnn.models.detector import Detector
+    from cascade_rcnn.passes.combine import PredictOptions
     from cascade_rcnn.recipes import DataConfig, OptimizerConfig, Recipe
     from cascade_rcnn.runtime import Runtime
 
@@ -54,6 +55,7 @@ __all__ = [
     "ModelConfig",
     "ModelOptions",
     "OptimizerConfig",
+    "PredictOptions",
     "Predictor",
     "Recipe",
     "Runtime",
@@ -99,6 +101,7 @@ _HOMES = {
     "ModelConfig": "config",
     "ModelOptions": "config",
     "OptimizerConfig": "recipes",
+    "PredictOptions": "passes.combine",
     "Predictor": "engine.predictor",
     "Recipe": "recipes",
     "Runtime": "runtime",

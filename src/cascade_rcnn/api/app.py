@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 from cascade_rcnn.api.predict import predict_files
 from cascade_rcnn.engine.predictor import choose_device
@@ -51,7 +52,7 @@ def app(
 
 
 def _open(model: str | Path | Detector, device: str | None, min_size: int | None) -> Named:
-    changes = {} if min_size is None else {"min_size": min_size}
+    changes: Any = {} if min_size is None else {"min_size": min_size}
     if isinstance(model, Detector):
         return Named("the model", model.eval())
     if Path(model).suffix in SUFFIXES:

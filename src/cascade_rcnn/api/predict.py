@@ -59,7 +59,7 @@ def predict_files(
     an interrupted one and processes only new images; `overwrite` starts over. Unusable images are reported, counted and
     skipped. Raises UserError for other mistakes, and `Interrupted` after Ctrl-C.
 
-    `options` are those of `cascade_rcnn.passes.PredictOptions`: `tiles` with their `overlap` for large images,
+    `options` are those of `cascade_rcnn.PredictOptions`: `tiles` with their `overlap` for large images,
     test-time augmentation (`tta`, `tta_scales`), `classes` and `thresholds` by class. A video is one path, URL or
     camera number: every `step`-th frame from `start` to `end` (seconds) is processed, and `track` follows the objects.
 

@@ -181,7 +181,7 @@ class Detector(nn.Module):
         glob or batch, and an iterator for any other iterable. `class_id` counts from 0 in the order of `class_names`,
         and `data["class_name"]` holds the names. `batch_size` defaults to 1 on a CPU, where larger batches gain
         nothing, and to 8 on a GPU. The detector itself is not modified, so other threads may use or train it.
-        `options` are those of `cascade_rcnn.passes.PredictOptions`: tiles, test-time augmentation, classes.
+        `options` are those of `cascade_rcnn.PredictOptions`: tiles, test-time augmentation, classes.
         """
         given = spread(images)
         model = self._ready(fold=given.number != "one")
