@@ -18,13 +18,14 @@ def _paint(height: int, width: int, boxes: list[Box]) -> Tensor:
 
 
 class Seeing:
-    """Finds every painted object as far as it is shown, with its mask; what shows less of it gets a lower score.
+    """Finds every painted object as far as it is shown, with its mask.
 
-    Odd numbers are of class 1, even ones of class 2.
+    What shows less of it gets a lower score, unless the detector is `sure`. Odd numbers are of class 1, even ones of 2.
     """
 
-    def __init__(self, boxes: list[Box]) -> None:
+    def __init__(self, boxes: list[Box], sure: bool = False) -> None:
         self.areas = {k: (x2 - x1) * (y2 - y1) for k, (x1, y1, x2, y2) in enumerate(boxes, start=1)}
+        self.sure = sure
         self.shapes: list[tuple[int, ...]] = []
 
     def __call__(self, images: list[Tensor], scale: float = 1.0) -> list[dict[str, Tensor]]:
@@ -38,7 +39,9 @@ class Seeing:
         for mask in masks:
             rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
             boxes.append([int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1])
-        shown = [float(mask.sum()) / self.areas[k] for k, mask in zip(numbers, masks, strict=True)]
+        shown = [
+            1.0 if self.sure else float(mask.sum()) / self.areas[k] for k, mask in zip(numbers, masks, strict=True)
+        ]
         found = {
             "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
             "scores": torch.tensor([(0.5 + 0.001 * k) * s for k, s in zip(numbers, shown, strict=True)]),

@@ -2,12 +2,13 @@
 
 1. Two detections of one class, from two tiles, are one object if they agree in what both tiles show: the IoU of the
    two boxes, each clipped to the overlap of the tiles, is at least 0.5. This holds for an object that is whole in both,
-   for one that a tile cuts, and for one that is larger than the overlap and whole in neither. The best agreement is
-   settled first, and a group has at most one detection of each tile.
+   for one that a tile cuts, and for one that is larger than the overlap and whole in neither. The pair with the highest
+   IoU times its lower score is settled first, and a group has at most one detection of each tile.
 2. Each side of the joined box is taken from the member with the highest score among those whose tile does not cut that
-   side; if all cut it, the outermost counts. The joined score is the highest.
+   side; if all cut it, the outermost counts. Members with less than half of the best score have no say: a guess must
+   not stretch a sure box. The joined score is the highest.
 3. A box that is still cut, because the neighbour has nothing to match it, is dropped if another tile found a larger
-   object of its class that contains most of it: a fragment.
+   object of its class that contains most of it, and with at least half of its score: it is a fragment.
 4. Class-wise NMS with the model's own threshold.
 
 N detections · T tiles · H, W size of the image
@@ -23,7 +24,8 @@ from cascade_rcnn.passes.masks import place_masks, unite_masks
 
 _SAME = 0.5  # IoU in the overlap
 _INSIDE = 0.7  # fraction of a fragment within the whole
-_MARGIN = 0.01  # of a tile: a box that ends this close to an inner border counts as cut
+_MARGIN = 0.05  # of a tile: a box that ends this close to an inner border counts as cut, as no detector is exact
+_SAY = 0.5  # fraction of the best score
 _CHUNK = 256  # boxes compared with all others at once
 
 
@@ -69,7 +71,7 @@ def _groups(found: Found, tile: Tensor, windows: Tensor) -> list[list[int]]:
         pair for a, b in neighbours for pair in _agreeing(found, there[a], there[b], _shared(windows[a], windows[b]))
     ]
     group = {i: [i] for i in range(len(tile))}
-    for _, i, j in sorted(pairs, key=lambda pair: (-pair[0], pair[1], pair[2])):
+    for _, i, j in sorted(pairs, reverse=True):
         one, other = group[i], group[j]
         tiles = tile[torch.tensor(one + other)]
         if one is not other and len(tiles.unique()) == len(tiles):
@@ -83,45 +85,50 @@ def _shared(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _agreeing(found: Found, a: Tensor, b: Tensor, common: Tensor) -> list[tuple[float, int, int]]:
-    """Return the IoU and rows of the pairs of two tiles' detections that agree in the overlap of the tiles."""
+    """Return the pairs of two tiles' detections that agree in their overlap: how surely they do, and their rows."""
     if len(a) == 0 or len(b) == 0:
         return []
-    boxes, labels = found["boxes"], found["labels"]
+    boxes, scores, labels = (found[name] for name in ("boxes", "scores", "labels"))
     iou = box_ops.iou(_shared(boxes[a], common), _shared(boxes[b], common))
     i, j = ((iou >= _SAME) & (labels[a][:, None] == labels[b])).nonzero().unbind(1)
-    return list(zip(iou[i, j].tolist(), a[i].tolist(), b[j].tolist(), strict=True))
+    sure = iou[i, j] * torch.minimum(scores[a[i]], scores[b[j]])
+    return list(zip(sure.tolist(), a[i].tolist(), b[j].tolist(), strict=True))
 
 
 def _join(found: Found, groups: list[list[int]], cut: Tensor) -> tuple[Found, Tensor]:
     """Return one detection a group (rule 2), and which of them are still cut."""
-    area = box_ops.area(found["boxes"]).tolist()
-    fullest = torch.tensor([max(members, key=area.__getitem__) for members in groups])
+    groups = [_with_a_say(found["scores"], torch.tensor(members)) for members in groups]
+    area = box_ops.area(found["boxes"])
+    fullest = torch.stack([members[area[members].argmax()] for members in groups])
     joined, still_cut = rows(found, fullest), cut[fullest].any(dim=1)
     for row, members in enumerate(groups):
-        if len(members) == 1:
-            continue
-        there = torch.tensor(members)
-        boxes, scores, hidden = found["boxes"][there], found["scores"][there], cut[there]
+        boxes, scores, hidden = found["boxes"][members], found["scores"][members], cut[members]
         best = torch.where(hidden, -1.0, scores[:, None]).argmax(dim=0)
         outermost = torch.cat([boxes[:, :2].amin(dim=0), boxes[:, 2:].amax(dim=0)])
         joined["boxes"][row] = torch.where(hidden.all(dim=0), outermost, boxes.gather(0, best[None])[0])
         joined["scores"][row] = scores.max()
-        still_cut[row] = bool(hidden.all(dim=0).any())
+        still_cut[row] = hidden.all(dim=0).any()
         if "masks" in joined:
-            joined["masks"][row] = unite_masks(found["masks"][there])
+            joined["masks"][row] = unite_masks(found["masks"][members])
     return joined, still_cut
+
+
+def _with_a_say(scores: Tensor, members: Tensor) -> Tensor:
+    return members[scores[members] >= _SAY * scores[members].max()]
 
 
 def _fragments(joined: Found, cut: Tensor, groups: list[list[int]], tile: Tensor) -> Tensor:
     """Return which detections are pieces of larger ones that other tiles found (rule 3)."""
-    boxes, labels, area = joined["boxes"], joined["labels"], box_ops.area(joined["boxes"])
+    boxes, scores, labels = (joined[name] for name in ("boxes", "scores", "labels"))
+    area = box_ops.area(boxes)
     tiles = [frozenset(tile[torch.tensor(members)].tolist()) for members in groups]
     fragment = torch.zeros_like(cut)
     for some in cut.nonzero()[:, 0].split(_CHUNK):
         inside = box_ops.intersection_over_area(boxes, boxes[some]).T >= _INSIDE
         inside &= (labels[some][:, None] == labels) & (area[some][:, None] < area)
+        inside &= _SAY * scores[some][:, None] <= scores
         for row, whole in zip(some.tolist(), inside, strict=True):
-            fragment[row] = any(not tiles[k] & tiles[row] for k in whole.nonzero()[:, 0].tolist())
+            fragment[row] = any(tiles[k] - tiles[row] for k in whole.nonzero()[:, 0].tolist())
     return fragment
 
 

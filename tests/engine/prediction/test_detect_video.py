@@ -1,14 +1,17 @@
 """A video in, a video and detections out: exact frames, nothing lost, constant memory."""
 
+import itertools
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from av.error import FFmpegError
 
 from cascade_rcnn.config import Category
 from cascade_rcnn.engine.interrupt import Interrupted
+from cascade_rcnn.engine.prediction import video_frames
 from cascade_rcnn.engine.prediction.detect_video import detect_in_video
 from cascade_rcnn.engine.prediction.job import PredictionJob, PredictionSummary
 from cascade_rcnn.engine.prediction.video_frames import Clip, VideoFrames, VideoWriter, is_video
@@ -134,8 +137,6 @@ def test_a_track_is_one_number(video, tmp_path):
 
 
 def test_a_video_that_breaks_off_gives_what_it_has(video, tmp_path):
-    from cascade_rcnn.engine.prediction import video_frames
-
     path = tmp_path / "cut.ts"  # a format that needs no index at its end
     with video_frames.av.open(str(video)) as source, video_frames.av.open(str(path), "w") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
@@ -147,6 +148,35 @@ def test_a_video_that_breaks_off_gives_what_it_has(video, tmp_path):
     summary = predict(Square(), path, tmp_path / "out")
     assert 0 < summary.done < FRAMES
     assert len(shown(tmp_path / "out" / "video.mp4")) == summary.done
+
+
+@pytest.mark.parametrize(("packets", "lines"), [(0, None), (5, ["broke off after 5 frames (Input/output error)"])])
+def test_a_connection_that_is_lost(video, tmp_path, monkeypatch, packets, lines):
+    class Lost:
+        def __init__(self, container) -> None:
+            self.streams, self.duration, self.close, self._demux = (
+                container.streams,
+                container.duration,
+                container.close,
+                container.demux,
+            )
+
+        def demux(self, stream):
+            yield from itertools.islice(self._demux(stream), packets)
+            if packets:
+                yield from [one for one in self._demux(stream) if one.dts is None]  # what the decoder still holds
+            raise FFmpegError(5, "Input/output error")
+
+    opened = video_frames._open
+    monkeypatch.setattr(video_frames, "_open", lambda source: Lost(opened(source)))
+    said: list[str] = []
+    if lines is None:
+        with pytest.raises(UserError, match=r"cannot read this video .Input/output error"):
+            predict(Square(), video, tmp_path)
+    else:
+        predict(Square(), video, tmp_path, report=said.append)
+        assert [line.removeprefix(f"{video}: ") for line in said] == lines
+        assert len(rows(tmp_path)) == len(shown(tmp_path / "video.mp4")) == 5
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from cascade_rcnn.engine.prediction.journal import Entry, Journal
 from cascade_rcnn.engine.prediction.tracks import Tracks
 from cascade_rcnn.engine.prediction.video_frames import Clip, Frame, VideoFrames, VideoWriter
 from cascade_rcnn.engine.progress import ProgressBar
+from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import remove_leftovers, replacing
 from cascade_rcnn.folders import JOURNAL
 from cascade_rcnn.passes import Detect
@@ -46,8 +47,7 @@ def detect_in_video(detect: Detect, job: PredictionJob, clip: Clip, *, track: bo
         stop = stack.enter_context(StopRequest())
         remove_leftovers(job.output)
         _run(detect, job, frames, journal, tracks, summary, stop)
-        if frames.damaged:
-            job.report(f"{clip.source}: {count(frames.damaged, 'part')} of it could not be decoded; skipped")
+        _report(job, frames, summary)
         summary.boxes = job.write_results(journal)
         summary.files = [job.output / "detections.json", *([job.output / VIDEO] if job.pictures else [])]
         if stop.asked and not clip.is_live:
@@ -55,6 +55,16 @@ def detect_in_video(detect: Detect, job: PredictionJob, clip: Clip, *, track: bo
             raise Interrupted(f"stopped: {summary.files[0]} contains {done}; run the same command to continue")
         summary.files += job.write_formats(journal)
     return summary
+
+
+def _report(job: PredictionJob, frames: VideoFrames, summary: PredictionSummary) -> None:
+    source, number = frames.clip.source, summary.done + summary.before
+    if frames.broken and not number:
+        raise UserError(f"{source}: cannot read this video ({frames.broken}); check its path and format")
+    if frames.broken:
+        job.report(f"{source}: broke off after {count(number, 'frame')} ({frames.broken})")
+    if frames.damaged:
+        job.report(f"{source}: {count(frames.damaged, 'part')} of it could not be decoded; skipped")
 
 
 def _settings(job: PredictionJob, clip: Clip, track: bool) -> dict[str, object]:

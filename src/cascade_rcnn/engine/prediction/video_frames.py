@@ -69,6 +69,7 @@ class VideoFrames:
     def __init__(self, clip: Clip) -> None:
         self.clip = clip
         self.damaged = 0  # parts that could not be decoded
+        self.broken = ""  # why it ended too early, such as a lost connection
         try:
             self._container = _open(clip.source)
         except (FFmpegError, OSError) as error:
@@ -114,6 +115,9 @@ class VideoFrames:
                 return
             except InvalidDataError:
                 self.damaged += 1
+            except FFmpegError as error:
+                self.broken = error.strerror or type(error).__name__
+                return
 
     def __enter__(self) -> Self:
         return self
@@ -143,7 +147,7 @@ class VideoWriter:
     _BASE = Fraction(1, 90_000)  # seconds
 
     def __init__(self, path: Path, rate: float) -> None:
-        self._container = av.open(str(path), "w", format="mp4")
+        self._container = av.open(str(path), "w", format="mp4", options={"movflags": "faststart"})
         self._rate, self._stream, self._last = Fraction(rate).limit_denominator(1001), None, -1
 
     def write(self, pixels: np.ndarray, time: float) -> None:
