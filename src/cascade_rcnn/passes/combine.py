@@ -26,7 +26,7 @@ def with_options(detect: Detect, config: ModelConfig, **options: Unpack[PredictO
     inference = config.inference
     flip, scales = bool(options.get("tta")), options.get("tta_scales", ())
     if flip or scales:
-        detect = Augmented(detect, flip, scales, inference.max_detections)
+        detect = Augmented(detect, flip, scales, inference.nms_iou, inference.max_detections)
     if (side := options.get("tiles")) is not None:
         detect = Tiled(detect, side, options.get("overlap", 0.2), inference.nms_iou)
     classes, thresholds = options.get("classes", ()), options.get("thresholds", {})

@@ -97,11 +97,11 @@ def _agreeing(found: Found, a: Tensor, b: Tensor, common: Tensor) -> list[tuple[
 
 def _join(found: Found, groups: list[list[int]], cut: Tensor) -> tuple[Found, Tensor]:
     """Return one detection a group (rule 2), and which of them are still cut."""
-    groups = [_with_a_say(found["scores"], torch.tensor(members)) for members in groups]
+    there = [_with_a_say(found["scores"], torch.tensor(members)) for members in groups]
     area = box_ops.area(found["boxes"])
-    fullest = torch.stack([members[area[members].argmax()] for members in groups])
+    fullest = torch.stack([members[area[members].argmax()] for members in there])
     joined, still_cut = rows(found, fullest), cut[fullest].any(dim=1)
-    for row, members in enumerate(groups):
+    for row, members in enumerate(there):
         boxes, scores, hidden = found["boxes"][members], found["scores"][members], cut[members]
         best = torch.where(hidden, -1.0, scores[:, None]).argmax(dim=0)
         outermost = torch.cat([boxes[:, :2].amin(dim=0), boxes[:, 2:].amax(dim=0)])
