@@ -37,7 +37,7 @@ def test_fused_as_computed_by_hand():
     first, second = (
         one([0.0, 0.0, 10.0, 10.0], 0.8),
         one([0.0, 0.0, 12.0, 10.0], 0.4),
-    )  # IoU 10/12: one object, two votes
+    )  # IoU 10/12: two votes
     found = fuse([first, second], 0.5, 100)
     assert found["boxes"].tolist() == [pytest.approx([0, 0, (0.8 * 10 + 0.4 * 12) / 1.2, 10])]
     assert found["scores"].tolist() == [pytest.approx(0.8)]
