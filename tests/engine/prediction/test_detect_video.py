@@ -120,6 +120,14 @@ def test_ctrl_c_leaves_a_video_so_far_and_the_same_call_does_the_rest(video, tmp
         predict(Square(), video, part, clip={"step": 2})
 
 
+def test_a_live_source_ends_with_ctrl_c_and_is_never_continued(video, tmp_path, monkeypatch):
+    monkeypatch.setattr(Clip, "is_live", property(lambda clip: True))
+    summary = predict(Square(stop_after=2), video, tmp_path, formats=["coco"])
+    assert (summary.done, len(rows(tmp_path)), summary.files[-1].name) == (2, 2, "coco.json")
+    with pytest.raises(UserError, match="has the results of another command"):
+        predict(Square(), video, tmp_path)
+
+
 def test_thresholds_by_class_and_no_video(video, tmp_path):
     predict(Square(), video, tmp_path, pictures=False, threshold=0.95, thresholds={"cat": 0.05}, clip={"step": 10})
     assert len(rows(tmp_path)) == 0
