@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cascade_rcnn.api.app import app
     from cascade_rcnn.api.auto import AutoRecipe, auto_recipe
     from cascade_rcnn.api.convert import convert_checkpoint, save_detectron2
     from cascade_rcnn.api.evaluate import evaluate, evaluate_detections
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from cascade_rcnn.models.checkpoint import load, save
     from cascade_rcnn.models.create import create_model
     from cascade_rcnn.models.detector import Detector
+    from cascade_rcnn.passes.combine import PredictOptions
     from cascade_rcnn.recipes import DataConfig, OptimizerConfig, Recipe
     from cascade_rcnn.reporting.files import Report
     from cascade_rcnn.runtime import Runtime
@@ -58,6 +60,7 @@ __all__ = [
     "ModelConfig",
     "ModelOptions",
     "OptimizerConfig",
+    "PredictOptions",
     "Predictor",
     "Recipe",
     "Report",
@@ -66,6 +69,7 @@ __all__ = [
     "StepEnd",
     "TrainingResult",
     "UserError",
+    "app",
     "auto_recipe",
     "build",
     "build_transforms",
@@ -107,6 +111,7 @@ _HOMES = {
     "ModelConfig": "config",
     "ModelOptions": "config",
     "OptimizerConfig": "recipes",
+    "PredictOptions": "passes.combine",
     "Predictor": "engine.predictor",
     "Recipe": "recipes",
     "Report": "reporting.files",
@@ -115,6 +120,7 @@ _HOMES = {
     "StepEnd": "engine.training.callbacks",
     "TrainingResult": "api.train",
     "UserError": "errors",
+    "app": "api.app",
     "auto_recipe": "api.auto",
     "build": "models.build",
     "build_transforms": "data.transforms",

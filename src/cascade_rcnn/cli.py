@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import tyro
 
+from cascade_rcnn.commands.app import app
 from cascade_rcnn.commands.convert import convert
 from cascade_rcnn.commands.doctor import doctor
 from cascade_rcnn.commands.evaluate import evaluate
@@ -28,7 +29,7 @@ from cascade_rcnn.text import printable
 _VERBS: dict[str, Callable[..., None]] = {
     verb.__name__: verb
     for verb in (
-        *(look, train, evaluate, report, statistics, predict, serve),
+        *(look, train, evaluate, report, statistics, predict, app, serve),
         *(weights, convert, export, study, shapes, quickstart, doctor),
     )
 }

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import supervision
 
 _LEGIBLE = 640  # pixels; images with a shorter long side are enlarged towards it
+_LARGEST = 8192  # pixels; images with a longer side are shrunk below it
 # Ten easily distinguished colours (Tableau's).
 _COLORS = ["#d62728", "#1f77b4", "#2ca02c", "#ff7f0e", "#9467bd", "#17becf", "#e377c2", "#bcbd22", "#8c564b", "#7f7f7f"]
 
@@ -22,23 +23,36 @@ _COLORS = ["#d62728", "#1f77b4", "#2ca02c", "#ff7f0e", "#9467bd", "#17becf", "#e
 def draw(image: np.ndarray, detections: "supervision.Detections") -> PIL.Image.Image:
     """Draw boxes, class names and scores on a copy of an RGB image (H, W, 3) uint8.
 
-    Small images are enlarged by an integer factor, so that names are legible and box edges can be judged.
+    Small images are enlarged by an integer factor, so that names are legible and box edges can be judged; very large
+    ones are shrunk by one.
     """
     supervision = load_supervision()
-    factor = max(1, round(_LEGIBLE / max(image.shape[:2])))
-    height, width = (side * factor for side in image.shape[:2])
-    enlarged = PIL.Image.fromarray(image).resize((width, height), PIL.Image.Resampling.BICUBIC)
+    picture, factor = _legible(image)
     shown = dataclasses.replace(detections, xyxy=detections.xyxy * factor)
     labels = [str(name) for name in detections.data["class_name"]]
+    if detections.tracker_id is not None:
+        tracks = [f" #{track}" if track >= 0 else "" for track in detections.tracker_id]
+        labels = [name + track for name, track in zip(labels, tracks, strict=True)]
     if detections.confidence is not None:  # ground truth has none
         labels = [f"{name} {score:.2f}" for name, score in zip(labels, detections.confidence, strict=True)]
     colors = supervision.ColorPalette.from_hex(_COLORS)
-    side = max(height, width)
+    side = max(picture.size)
     boxes = supervision.BoxAnnotator(colors, thickness=max(2, round(side / 400)))
     names = supervision.LabelAnnotator(colors, text_scale=max(0.4, side / 2000), text_padding=2, smart_position=True)
-    picture = np.array(enlarged)[:, :, ::-1].copy()  # supervision paints in BGR
-    picture = names.annotate(boxes.annotate(picture, shown), shown, labels)
-    return PIL.Image.fromarray(picture[:, :, ::-1].copy())
+    pixels = np.array(picture)[:, :, ::-1].copy()  # supervision paints in BGR
+    pixels = names.annotate(boxes.annotate(pixels, shown), shown, labels)
+    return PIL.Image.fromarray(pixels[:, :, ::-1].copy())
+
+
+def _legible(image: np.ndarray) -> tuple[PIL.Image.Image, float]:
+    """Return the picture to draw on, and the factor of its size."""
+    longest, picture = max(image.shape[:2]), PIL.Image.fromarray(image)
+    if longest > _LARGEST:
+        parts = -(-longest // _LARGEST)
+        return picture.reduce(parts), 1 / parts
+    factor = max(1, round(_LEGIBLE / longest))
+    height, width = (side * factor for side in image.shape[:2])
+    return picture.resize((width, height), PIL.Image.Resampling.BICUBIC), factor
 
 
 def side_by_side(pictures: Sequence[PIL.Image.Image], captions: Sequence[str], height: int) -> PIL.Image.Image:

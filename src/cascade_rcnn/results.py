@@ -22,17 +22,22 @@ def load_supervision() -> ModuleType:
 
 
 def to_supervision(
-    found: dict[str, np.ndarray], class_names: Sequence[str], threshold: float
+    found: dict[str, np.ndarray], class_names: Sequence[str], threshold: float | Sequence[float]
 ) -> "supervision.Detections":
     """Convert one image's `boxes` (N, 4), `scores` (N,) and `labels` (N,) in 1..M with scores of at least `threshold`.
 
-    `class_id` counts from 0, as supervision's tools expect; `data["class_name"]` holds the names.
+    Of a video, `tracks` (N,) are numbers, -1 for none.
+
+    The threshold is one for all classes, or one for each. `class_id` counts from 0, as supervision's tools expect;
+    `data["class_name"]` holds the names.
     """
-    keep = found["scores"] >= threshold
-    class_id = found["labels"][keep].astype(np.int64) - 1
+    class_id = found["labels"].astype(np.int64) - 1
+    keep = found["scores"] >= np.broadcast_to(threshold, len(class_names))[class_id]
+    class_id = class_id[keep]
     return load_supervision().Detections(
         xyxy=found["boxes"][keep].astype(np.float32),
         confidence=found["scores"][keep].astype(np.float32),
         class_id=class_id,
+        tracker_id=found["tracks"][keep] if "tracks" in found else None,
         data={"class_name": np.array(class_names, dtype=str)[class_id]},
     )

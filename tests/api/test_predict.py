@@ -49,5 +49,32 @@ def test_mistakes_are_one_line(detector, tmp_path):
         predict_files("nowhere.safetensors", [tmp_path / "x*.png"], output=tmp_path)
     with pytest.raises(UserError, match="max_detections: a model given as an object"):
         predict_files(detector, [], annotations="x", output=tmp_path, max_detections=3)
+    for videos, options, message in (
+        (["a.jpg"], {"track": True}, "step, start, end and track are for a video"),
+        (["a.jpg", "b.mp4"], {}, "b.mp4: give one video at a time"),
+        (["b.mp4"], {"step": 0}, "step is 0"),
+        (["b.mp4"], {}, "b.mp4: cannot open this video"),
+    ):
+        with pytest.raises(UserError, match=message):
+            predict_files(detector, videos, output=tmp_path / "no", **options)
     with pytest.raises(UserError, match="batch-size is 0"):
         predict_files(detector, ["x"], output=tmp_path, batch_size=0)
+
+
+def test_options_do_in_files_what_they_do_in_memory(detector, shapes, tmp_path):
+    options = {"tiles": 48, "overlap": 0.5, "tta": ["flip"], "tta_scales": [0.5]}
+    options["classes"] = detector.class_names[1:]
+    images = [str(sorted((shapes / "images" / "val").iterdir())[0])]
+    predict_files(detector, images, output=tmp_path, pictures=False, threshold=0.3, **options)
+    found = json.loads((tmp_path / "detections.json").read_text())
+    in_memory = detector.predict(images, threshold=0.3, **options)
+    assert len(found) == sum(len(one) for one in in_memory) > 0
+    corners = [[x, y, x + w, y + h] for x, y, w, h in (row["bbox"] for row in found)]
+    wanted = [box for one in in_memory for box in one.xyxy.tolist()]
+    for ours, theirs in zip(corners, wanted, strict=True):
+        assert ours == pytest.approx(theirs, abs=0.05)  # a stream's model is folded
+    assert {row["category_name"] for row in found} == set(detector.class_names[1:])
+    plain = detector.predict(images, threshold=0.3)
+    assert len(found) != sum(len(one) for one in plain)
+    with pytest.raises(UserError, match=r"another command .overlap 0\.5, not 0\.25"):
+        predict_files(detector, images, output=tmp_path, pictures=False, threshold=0.3, **options | {"overlap": 0.25})

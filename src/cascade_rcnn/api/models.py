@@ -1,7 +1,6 @@
 """Models in any form that the API accepts."""
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,8 @@ from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.engine.predictor import Precision, Predictor, detect_with_runtime
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.checkpoint import locate
-from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.models.detector import Detector, on_cpu
+from cascade_rcnn.passes import Detect
 from cascade_rcnn.runtime import Runtime
 from cascade_rcnn.text import printable
 
@@ -28,7 +28,7 @@ class Opened:
 
     name: str
     config: ModelConfig
-    detect: Callable[[list[Tensor]], list[dict[str, Tensor]]]  # torchvision's interface; returns CPU tensors
+    detect: Detect  # torchvision's interface; returns CPU tensors
     settings: dict[str, Any]  # identify the model
     detector: Detector | None = None  # None for exported files
 
@@ -103,9 +103,9 @@ def _digest(model: Detector) -> str:
 
 
 @torch.inference_mode()
-def _detect(model: Detector, images: list[Tensor]) -> list[dict[str, Tensor]]:
+def _detect(model: Detector, images: list[Tensor], scale: float = 1.0) -> list[dict[str, Tensor]]:
     """Detect with the model in evaluation mode, then restore its mode."""
     was_training = model.training
-    found = model.eval()(images)
+    found = model.eval().find(images, scale)
     model.train(was_training)
-    return [{name: value.cpu() for name, value in one.items()} for one in found]
+    return [on_cpu(one) for one in found]

@@ -2,16 +2,24 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Unpack
 
 from cascade_rcnn.api.models import MinSize, Model, open_model
 from cascade_rcnn.api.notes import tell
 from cascade_rcnn.data import load_annotations
-from cascade_rcnn.engine.prediction.detect_files import PredictionJob, PredictionSummary, detect_in_files
-from cascade_rcnn.engine.prediction.labelling import Format
+from cascade_rcnn.decoding import MAX_MEGAPIXELS
+from cascade_rcnn.engine.prediction.detect_files import detect_in_files
+from cascade_rcnn.engine.prediction.detect_video import detect_in_video
+from cascade_rcnn.engine.prediction.formats import Format, check_formats
+from cascade_rcnn.engine.prediction.job import PredictionJob, PredictionSummary
+from cascade_rcnn.engine.prediction.video_frames import Clip, is_video
 from cascade_rcnn.engine.predictor import Precision
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.folders import expand
+from cascade_rcnn.passes import PredictOptions, given_options, with_options
 from cascade_rcnn.text import printable
+
+_MAX_MEGAPIXELS_IN_TILES = 4000  # 12 GB decoded
 
 
 def predict_files(
@@ -33,18 +41,27 @@ def predict_files(
     min_size: MinSize = "model",
     overwrite: bool = False,
     trust: bool = False,
+    step: int = 1,
+    start: float = 0.0,
+    end: float | None = None,
+    track: bool = False,
+    **options: Unpack[PredictOptions],
 ) -> PredictionSummary:
-    """Detect objects in files, folders and glob patterns, and write the results to the folder `output`.
+    """Detect objects in files, folders and glob patterns, or in a video, and write the results to the folder `output`.
 
-    It contains `detections.json`, `images.jsonl` and `pictures/`.
+    It contains `detections.json`, `images.jsonl` and `pictures/`, or `video.mp4`.
 
     `model` is a `Detector`, `Predictor` or `Runtime`, or the path of a checkpoint or exported file; `device`,
     `precision`, `min_size`, `max_detections` and `nms_iou` only apply to paths. `paths` defaults to the images of
     `annotations` (with `images` and `split` as in `load_annotations`), which also provide the image ids. Detections
     with scores of at least `threshold` are kept; by default, there is no threshold for detections.json, and 0.5 for
-    pictures and `formats` (coco, cvat, label-studio, yolo: files for labelling tools). The same call resumes an
-    interrupted one and processes only new images; `overwrite` starts over. Unusable images are reported, counted and
+    pictures and `formats` (coco, cvat, label-studio, parquet, voc, yolo: files for other tools). The same call resumes
+    an interrupted one and processes only new images; `overwrite` starts over. Unusable images are reported, counted and
     skipped. Raises UserError for other mistakes, and `Interrupted` after Ctrl-C.
+
+    `options` are those of `cascade_rcnn.PredictOptions`: `tiles` with their `overlap` for large images,
+    test-time augmentation (`tta`, `tta_scales`), `classes` and `thresholds` by class. A video is one path, URL or
+    camera number: every `step`-th frame from `start` to `end` (seconds) is processed, and `track` follows the objects.
 
     >>> summary = predict_files("starter", ["photo.jpg"], output="found", pictures=False)
     >>> summary.done, summary.failed, [path.name for path in summary.files]
@@ -54,7 +71,9 @@ def predict_files(
         paths = [paths]
     if batch_size < 1:
         raise UserError(f"batch-size is {batch_size}; give 1 or more")
-    if paths or annotations is None:
+    check_formats(formats)
+    clip = _clip(paths, step, start, end, track=track)
+    if clip is None and (paths or annotations is None):
         expand(paths)  # reports mistakes before the model is loaded
     opened = open_model(
         model,
@@ -75,12 +94,32 @@ def predict_files(
         categories=opened.config.categories,
         output=Path(output),
         threshold=threshold,
+        thresholds=options.get("thresholds", {}),
+        max_megapixels=_MAX_MEGAPIXELS_IN_TILES if options.get("tiles") else MAX_MEGAPIXELS,
         batch_size=batch_size,
         pictures=pictures,
         formats=formats,
-        settings={"annotations": printable(str(annotations)), "split": split, **opened.settings},
+        settings={
+            "annotations": printable(str(annotations)),
+            "split": split,
+            **opened.settings,
+            **given_options(options),
+        },
         overwrite=overwrite,
     )
-    summary = detect_in_files(opened.detect, job)
+    detect = with_options(opened.detect, opened.config, **options)
+    summary = detect_in_files(detect, job) if clip is None else detect_in_video(detect, job, clip, track=track)
     tell(summary.notes)
     return summary
+
+
+def _clip(paths: Sequence[str | Path], step: int, start: float, end: float | None, *, track: bool) -> Clip | None:
+    """Return the video to look at, None for images. Raises UserError for several, or for settings of videos alone."""
+    videos = [str(path) for path in paths if is_video(str(path))]
+    if not videos:
+        if track or (step, start, end) != (1, 0.0, None):
+            raise UserError("step, start, end and track are for a video; give one, or leave them out")
+        return None
+    if len(paths) > 1:
+        raise UserError(f"{videos[0]}: give one video at a time, without images")
+    return Clip(source=videos[0], step=step, start=start, end=end)

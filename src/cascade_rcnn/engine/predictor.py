@@ -14,8 +14,9 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.images import to_tensor
 from cascade_rcnn.inputs import ImageLike, spread
 from cascade_rcnn.models.checkpoint import load
-from cascade_rcnn.models.detector import Detector, to_numpy
+from cascade_rcnn.models.detector import Detector, on_cpu, to_numpy
 from cascade_rcnn.models.options import InferenceOptions
+from cascade_rcnn.passes import PredictOptions, class_thresholds, with_options
 from cascade_rcnn.results import to_supervision
 from cascade_rcnn.runtime import SUFFIXES, Runtime
 
@@ -104,47 +105,65 @@ class Predictor:
 
     @overload
     def __call__(
-        self, images: ImageLike, threshold: float = 0.5, batch_size: int | None = None
+        self,
+        images: ImageLike,
+        threshold: float = 0.5,
+        batch_size: int | None = None,
+        **options: Unpack[PredictOptions],
     ) -> "supervision.Detections": ...
     @overload
     def __call__(
-        self, images: list[Any], threshold: float = 0.5, batch_size: int | None = None
+        self,
+        images: list[Any],
+        threshold: float = 0.5,
+        batch_size: int | None = None,
+        **options: Unpack[PredictOptions],
     ) -> "list[supervision.Detections]": ...
     @overload
     def __call__(
-        self, images: Iterator[Any], threshold: float = 0.5, batch_size: int | None = None
+        self,
+        images: Iterator[Any],
+        threshold: float = 0.5,
+        batch_size: int | None = None,
+        **options: Unpack[PredictOptions],
     ) -> "Iterator[supervision.Detections]": ...
 
-    def __call__(self, images: Any, threshold: float = 0.5, batch_size: int | None = None) -> Any:
+    def __call__(
+        self, images: Any, threshold: float = 0.5, batch_size: int | None = None, **options: Unpack[PredictOptions]
+    ) -> Any:
         """Detect objects in one or several images, with the same inputs and outputs as `Detector.predict`."""
+        look = with_options(self.detect, self.config, **options)
+        least = class_thresholds(self.class_names, options.get("thresholds", {}), threshold)
 
         def detect(batch: list[ImageLike]) -> "list[supervision.Detections]":
-            found = self.detect([to_tensor(image) for image in batch])
-            return [to_supervision(to_numpy(one), self.class_names, threshold) for one in found]
+            found = look([to_tensor(image) for image in batch])
+            return [to_supervision(to_numpy(one), self.class_names, least) for one in found]
 
         model = self.model
         gpu = isinstance(model, Detector) and model.preprocess.mean.is_cuda
         return spread(images).map(detect, (8 if gpu else 1) if batch_size is None else batch_size)
 
     @torch.inference_mode()
-    def detect(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+    def detect(self, images: Sequence[Tensor], scale: float = 1.0) -> list[dict[str, Tensor]]:
         """Detect in tensors (3, H, W) as one batch; returns all detections in torchvision's format, on the CPU.
 
         These are dicts with `boxes` (N, 4), XYXY in pixels of the input image, `scores` (N,) and `labels` (N,) in 1..M,
-        sorted by score.
+        sorted by score. `scale` multiplies the size that images are resized to.
         """
         model = self.model
         if isinstance(model, Runtime):
-            return detect_with_runtime(model, images)
+            return detect_with_runtime(model, images, scale)
         if self._process != os.getpid():  # torch's threads do not exist in a forked child, which would hang
             torch.set_num_threads(1)
             self._process = os.getpid()
         with autocast(model.preprocess.mean.device, self.precision):
-            found = model(images)
-        return [{name: value.cpu() for name, value in one.items()} for one in found]
+            found = model.find(images, scale)
+        return [on_cpu(one) for one in found]
 
 
-def detect_with_runtime(runtime: Runtime, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+def detect_with_runtime(runtime: Runtime, images: Sequence[Tensor], scale: float = 1.0) -> list[dict[str, Tensor]]:
     """Detect in tensors (3, H, W) with an exported model; the output is that of `Predictor.detect`."""
+    if scale != 1:
+        raise UserError(f"tta-scales: {runtime.path} is exported for one image size; give the checkpoint instead")
     found = runtime.detect([image.permute(1, 2, 0).cpu().numpy() for image in images])
     return [{name: torch.from_numpy(value) for name, value in one.items()} for one in found]

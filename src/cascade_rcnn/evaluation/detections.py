@@ -30,6 +30,7 @@ class Result(msgspec.Struct, gc=False, omit_defaults=True):
     file_name: str | None = None
     category_id: int | None = None
     category_name: str | None = None
+    track_id: int | None = None
 
 
 def load_detections(path: str | Path, truth: Annotations | None = None) -> Array:

@@ -7,7 +7,7 @@ B images · D detections
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from cascade_rcnn.inputs import ImageLike, spread
 from cascade_rcnn.models.folding import fold_norms, lower_weights
 from cascade_rcnn.models.preprocess import MinSize, Preprocess
 from cascade_rcnn.models.rpn import RegionProposalNetwork
+from cascade_rcnn.passes import PredictOptions, class_thresholds, with_options
 from cascade_rcnn.results import to_supervision
 from cascade_rcnn.structures import Detections, ImageBatch, Proposals, Targets
 
@@ -72,10 +73,20 @@ class Detector(nn.Module):
             raise UserError("the list of images is empty; pass at least one image")
         if self.training and (targets is None or len(targets) != len(images)):
             raise UserError("in training mode the model needs targets, one dict per image; call model.eval() to detect")
+        if not self.training:
+            return self.find(images)
+        assert targets is not None
         batch = self.preprocess(list(images))
-        if self.training:
-            assert targets is not None
-            return self.losses(batch, self.preprocess.targets(list(targets), batch))
+        return self.losses(batch, self.preprocess.targets(list(targets), batch))
+
+    def find(
+        self, images: Sequence[Tensor], scale: float = 1.0, min_size: MinSize = "model"
+    ) -> list[dict[str, Tensor]]:
+        """Detect in images (3, H, W) at other sizes than the model's own; the output is that of `forward`.
+
+        `scale` multiplies the size that images are resized to, and `min_size` is as in `predict`.
+        """
+        batch = self.preprocess(list(images), min_size, scale)
         return to_list(self.detect(batch.pixels, batch.sizes), batch)
 
     def for_inference(self, dtype: torch.dtype = torch.float32) -> Self:
@@ -129,19 +140,39 @@ class Detector(nn.Module):
 
     @overload
     def predict(
-        self, images: ImageLike, threshold: float = 0.5, min_size: MinSize = "model", batch_size: int | None = None
+        self,
+        images: ImageLike,
+        threshold: float = 0.5,
+        min_size: MinSize = "model",
+        batch_size: int | None = None,
+        **options: Unpack[PredictOptions],
     ) -> "supervision.Detections": ...
     @overload
     def predict(
-        self, images: list[Any], threshold: float = 0.5, min_size: MinSize = "model", batch_size: int | None = None
+        self,
+        images: list[Any],
+        threshold: float = 0.5,
+        min_size: MinSize = "model",
+        batch_size: int | None = None,
+        **options: Unpack[PredictOptions],
     ) -> "list[supervision.Detections]": ...
     @overload
     def predict(
-        self, images: Iterator[Any], threshold: float = 0.5, min_size: MinSize = "model", batch_size: int | None = None
+        self,
+        images: Iterator[Any],
+        threshold: float = 0.5,
+        min_size: MinSize = "model",
+        batch_size: int | None = None,
+        **options: Unpack[PredictOptions],
     ) -> "Iterator[supervision.Detections]": ...
 
     def predict(
-        self, images: Any, threshold: float = 0.5, min_size: MinSize = "model", batch_size: int | None = None
+        self,
+        images: Any,
+        threshold: float = 0.5,
+        min_size: MinSize = "model",
+        batch_size: int | None = None,
+        **options: Unpack[PredictOptions],
     ) -> Any:
         """Detect objects in one or several images, in any form that `cascade_rcnn.inputs` lists.
 
@@ -150,15 +181,21 @@ class Detector(nn.Module):
         glob or batch, and an iterator for any other iterable. `class_id` counts from 0 in the order of `class_names`,
         and `data["class_name"]` holds the names. `batch_size` defaults to 1 on a CPU, where larger batches gain
         nothing, and to 8 on a GPU. The detector itself is not modified, so other threads may use or train it.
+        `options` are those of `cascade_rcnn.PredictOptions`: tiles, test-time augmentation, classes.
         """
         given = spread(images)
         model = self._ready(fold=given.number != "one")
 
         @torch.inference_mode()
+        def find(images: list[Tensor], scale: float = 1.0) -> list[dict[str, Tensor]]:
+            return [on_cpu(one) for one in model.find(images, scale, min_size)]
+
+        look = with_options(find, self.config, **options)
+        least = class_thresholds(self.class_names, options.get("thresholds", {}), threshold)
+
         def detect(batch: list[ImageLike]) -> "list[supervision.Detections]":
-            prepared = model.preprocess([to_tensor(image) for image in batch], min_size)
-            found = to_list(model.detect(prepared.pixels, prepared.sizes), prepared)
-            return [to_supervision(to_numpy(one), self.class_names, threshold) for one in found]
+            found = look([to_tensor(image) for image in batch])
+            return [to_supervision(to_numpy(one), self.class_names, least) for one in found]
 
         default = 8 if self.preprocess.mean.is_cuda else 1
         return given.map(detect, default if batch_size is None else batch_size)
@@ -197,6 +234,11 @@ def to_list(found: Detections, images: ImageBatch) -> list[dict[str, Tensor]]:
         }
         for i, n in enumerate(numbers)
     ]
+
+
+def on_cpu(found: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Move an image's detections to the CPU."""
+    return {name: values.cpu() for name, values in found.items()}
 
 
 def to_numpy(found: dict[str, Tensor]) -> dict[str, np.ndarray]:

@@ -37,16 +37,17 @@ class Preprocess(nn.Module):
         for name, values in (("mean", config.mean), ("std", config.std)):  # 0..255: integer pixels stay exact
             self.register_buffer(name, torch.tensor([255 * x for x in values])[:, None, None], persistent=False)
 
-    def forward(self, images: list[Tensor], min_size: MinSize = "model") -> ImageBatch:
+    def forward(self, images: list[Tensor], min_size: MinSize = "model", scale: float = 1.0) -> ImageBatch:
         """Batch tensors (3, H_i, W_i), uint8 0..255 or floating point 0..1, on the model's device.
 
-        `min_size` is the short side to resize to, None for no resizing, "model" for the config's value.
+        `min_size` is the short side to resize to, None for no resizing, "model" for the config's value. `scale`
+        multiplies the size that this results in.
         """
         if self.mean.dtype != torch.float32:
             raise UserError(f"the model's weights are {self.mean.dtype}; keep them float32 and use torch.autocast")
         shortest = self._short_side() if min_size == "model" else min_size
         images = [to_tensor(image) for image in images]
-        resized = [self._resize(self._scale(image), shortest) for image in images]
+        resized = [self._resize(self._scale(image), shortest, scale) for image in images]
         sizes = [image.shape[-2:] for image in resized]
         height, width = padded_size(sizes, self.divisor, self.config.square)
         pixels = self.mean.new_zeros((len(images), 3, height, width)).to(memory_format=torch.channels_last)
@@ -67,11 +68,12 @@ class Preprocess(nn.Module):
         scaled = scaled if image.dtype == torch.uint8 else scaled * 255
         return scaled.flip(0) if self.config.bgr else scaled
 
-    def _resize(self, image: Tensor, shortest: int | None) -> Tensor:
-        if shortest is None:
-            return image
-        height, width = image.shape[-2:]
-        size = resized_size(height, width, shortest, self.config.max_size, self.config.round_down)
+    def _resize(self, image: Tensor, shortest: int | None, scale: float) -> Tensor:
+        height, width = size = (image.shape[-2], image.shape[-1])
+        if shortest is not None:
+            size = resized_size(height, width, shortest, self.config.max_size, self.config.round_down)
+        if scale != 1:
+            size = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
         if size == (height, width):
             return image
         antialias = self.config.antialias

@@ -197,7 +197,7 @@ def test_whatever_one_image_does_is_its_own_line(folder, tmp_path, error):
 
 
 def test_a_decoder_that_fails_in_its_own_way_is_the_images_line(folder, tmp_path, monkeypatch):
-    def read(path: Path):
+    def read(path: Path, _: float | None):
         raise MemoryError
 
     monkeypatch.setattr("cascade_rcnn.engine.prediction.detect_files.read_image", read)
@@ -226,7 +226,7 @@ def test_it_streams(folder, tmp_path, monkeypatch):
     """No image is read before those of the batches before it are done."""
     events = []
 
-    def read(path: Path):
+    def read(path: Path, _: float | None):
         events.append("read")
         return read_image(path)
 

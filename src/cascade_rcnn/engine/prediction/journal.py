@@ -28,6 +28,8 @@ class Entry(msgspec.Struct, omit_defaults=True, kw_only=True):
     boxes: list[Box] = []  # x, y, width, height
     scores: list[float] = []
     category_ids: list[int] = []
+    track_ids: list[int | None] = []  # of a tracked video; None: not (yet) followed
+    time: float | None = None  # seconds from the beginning of a video
     error: str | None = None
 
 
@@ -100,6 +102,11 @@ class Journal:
     def _note(self, entry: Entry, place: int) -> None:
         self.done[entry.file_name] = place, entry.image_id, entry.stamp, entry.error is None
 
+    def entry(self, name: str) -> Entry:
+        """Read an image's entry again."""
+        self._file.seek(self.done[name][0])
+        return msgspec.json.decode(self._file.readline(), type=Entry)
+
     def has(self, name: str, stamp: tuple[int, int]) -> bool:
         """Return whether this image has been processed, and its file is unchanged."""
         return name in self.done and self.done[name][2:] == (stamp, True)
@@ -126,9 +133,8 @@ class Journal:
 
     def entries(self) -> Iterator[Entry]:
         """Yield the images one at a time, ordered by id, including failed ones."""
-        for place, *_ in sorted(self.done.values(), key=lambda one: one[1]):
-            self._file.seek(place)
-            yield msgspec.json.decode(self._file.readline(), type=Entry)
+        for name in sorted(self.done, key=lambda name: self.done[name][1]):
+            yield self.entry(name)
 
     def _unwritable(self, error: OSError) -> UserError:
         return UserError(f"{self.path}: cannot be written ({error.strerror or error}); results so far are kept")

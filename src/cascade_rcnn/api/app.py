@@ -1,0 +1,60 @@
+"""A local web page for a detector."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from cascade_rcnn.api.predict import predict_files
+from cascade_rcnn.engine.predictor import choose_device
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.models.checkpoint import load
+from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.runtime import SUFFIXES
+from cascade_rcnn.webapp.page import build_page, load_gradio, serve
+from cascade_rcnn.webapp.session import Named
+
+
+def app(
+    models: str | Path | Detector | Sequence[str | Path | Detector],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    device: str | None = None,
+    min_size: int | None = None,
+    video_step: int = 5,
+) -> None:
+    """Serve a web page on which images and videos are dropped, until Ctrl-C.
+
+    It shows the detections above a threshold, what each stage of the cascade did to each box, and the results as JSON;
+    two models are compared side by side. `models` are checkpoints or detectors, one or two. Only this machine can reach
+    the page, unless `host` is "0.0.0.0". Of a video, every `video_step`-th frame is shown. Nothing is sent anywhere.
+    Needs gradio. Raises UserError if a model or the port cannot be used.
+    """
+    load_gradio()
+    given = [models] if isinstance(models, str | Path | Detector) else list(models)
+    if not 1 <= len(given) <= 2:
+        raise UserError(f"{len(given)} checkpoints; give one, or two to compare")
+    named = [_open(model, device, min_size) for model in given]
+
+    def film(model: Named, video: str, threshold: float, folder: str) -> str:
+        predict_files(model.model, [video], output=folder, threshold=threshold, step=video_step)
+        return str(Path(folder) / "video.mp4")
+
+    page = serve(build_page(named, film), host, port)
+    print(f"http://{host}:{port}  (Ctrl-C ends it)", flush=True)
+    try:
+        Event().wait()
+    except KeyboardInterrupt:
+        print("stopped")
+    finally:
+        page.close(verbose=False)
+
+
+def _open(model: str | Path | Detector, device: str | None, min_size: int | None) -> Named:
+    changes: Any = {} if min_size is None else {"min_size": min_size}
+    if isinstance(model, Detector):
+        return Named("the model", model.eval())
+    if Path(model).suffix in SUFFIXES:
+        raise UserError(f"{model}: an exported file does not show its stages; give the checkpoint")
+    return Named(str(model), load(model, device=choose_device(device), **changes).for_inference())

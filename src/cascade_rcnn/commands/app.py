@@ -1,0 +1,27 @@
+"""The command `cascade-rcnn app`."""
+
+from pathlib import Path
+
+
+def app(
+    *,
+    checkpoint: tuple[Path, ...],
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    device: str | None = None,
+    min_size: int | None = None,
+    video_step: int = 5,
+) -> None:
+    """Serve a local web page: drop images or a video, see what each stage does to each box, compare two models.
+
+    Args:
+        checkpoint: The model, or two to compare.
+        host: Address to serve on; only this machine can reach the default, 0.0.0.0 is open to the network.
+        port: Port to serve on.
+        device: cpu, cuda, cuda:1; default: a GPU if there is one.
+        min_size: Short side to resize images to; default: the model's own setting.
+        video_step: Process every how many frames of a video.
+    """
+    from cascade_rcnn.api.app import app as serve
+
+    serve(checkpoint, host=host, port=port, device=device, min_size=min_size, video_step=video_step)

@@ -1,0 +1,139 @@
+"""Detection in a video: frames in, detections and an annotated video out, in constant memory.
+
+Detections are recorded as for images (`journal.py`), one entry per frame, before the next batch begins. The annotated
+video is drawn from them, so that a call that continues an interrupted one draws the earlier frames without detecting in
+them again. Ctrl-C leaves a video of the frames so far.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cascade_rcnn.drawing import draw
+from cascade_rcnn.engine.interrupt import Interrupted, StopRequest
+from cascade_rcnn.engine.prediction.job import PredictionJob, PredictionSummary
+from cascade_rcnn.engine.prediction.journal import Entry, Journal
+from cascade_rcnn.engine.prediction.tracks import Tracks
+from cascade_rcnn.engine.prediction.video_frames import Clip, Frame, VideoFrames, VideoWriter
+from cascade_rcnn.engine.progress import ProgressBar
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.files import remove_leftovers, replacing
+from cascade_rcnn.folders import JOURNAL
+from cascade_rcnn.passes import Detect
+from cascade_rcnn.results import to_supervision
+from cascade_rcnn.text import count
+
+VIDEO = "video.mp4"
+
+
+def detect_in_video(detect: Detect, job: PredictionJob, clip: Clip, *, track: bool = False) -> PredictionSummary:
+    """Detect frame by frame; writes `detections.json`, `images.jsonl` and `video.mp4` to the output folder.
+
+    The image id of a frame is its number from 0 on. On Ctrl-C, SIGTERM or SIGHUP, all files are written for the frames
+    so far; then it raises Interrupted, unless the source is live, which ends like this. Raises UserError for a video
+    that cannot be opened.
+    """
+    summary = PredictionSummary(unit="frame")
+    with ExitStack() as stack:
+        frames = stack.enter_context(VideoFrames(clip))
+        tracks = Tracks(frames.rate / clip.step, job.shown_of) if track else None
+        settings = job.settings | _settings(job, clip, track)
+        journal = stack.enter_context(Journal(job.output / JOURNAL, settings, overwrite=job.overwrite))
+        stop = stack.enter_context(StopRequest())
+        remove_leftovers(job.output)
+        _run(detect, job, frames, journal, tracks, summary, stop)
+        _report(job, frames, summary)
+        summary.boxes = job.write_results(journal)
+        summary.files = [job.output / "detections.json", *([job.output / VIDEO] if job.pictures else [])]
+        if stop.asked and not clip.is_live:
+            done = count(summary.done + summary.before, "frame")
+            raise Interrupted(f"stopped: {summary.files[0]} contains {done}; run the same command to continue")
+        summary.files += job.write_formats(journal)
+    return summary
+
+
+def _report(job: PredictionJob, frames: VideoFrames, summary: PredictionSummary) -> None:
+    source, number = frames.clip.source, summary.done + summary.before
+    if frames.broken and not number:
+        raise UserError(f"{source}: cannot read this video ({frames.broken}); check its path and format")
+    if frames.broken:
+        job.report(f"{source}: broke off after {count(number, 'frame')} ({frames.broken})")
+    if frames.damaged:
+        job.report(f"{source}: {count(frames.damaged, 'part')} of it could not be decoded; skipped")
+
+
+def _settings(job: PredictionJob, clip: Clip, track: bool) -> dict[str, object]:
+    path = Path(clip.source)
+    video = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None
+    live = {"recorded": datetime.now(UTC).isoformat()} if clip.is_live else {}  # never the same frames again
+    span = {"step": clip.step, "start": clip.start, "end": clip.end, "track": track}
+    return {"video": clip.source, "its size and time": video, "threshold": job.threshold, **span, **live}
+
+
+def _run(
+    detect: Detect,
+    job: PredictionJob,
+    frames: VideoFrames,
+    journal: Journal,
+    tracks: Tracks | None,
+    summary: PredictionSummary,
+    stop: StopRequest,
+) -> None:
+    name = Path(frames.clip.source).stem or "camera"
+    coming = iter(frames)
+    with ExitStack() as stack:
+        bar = stack.enter_context(ProgressBar("predict", frames.total, shown=True))
+        writer: VideoWriter | None = None
+        while not stop.asked and (batch := list(islice(coming, job.batch_size))):
+            for frame, entry in _entries(detect, job, batch, journal, name, tracks, summary):
+                if job.pictures and writer is None:
+                    aside = stack.enter_context(replacing(job.output / VIDEO))
+                    writer = stack.enter_context(VideoWriter(aside, frames.rate / frames.clip.step))
+                if writer is not None:
+                    writer.write(_drawn(frame.pixels, entry, job), frame.time - frames.clip.start)
+            bar.advance(len(batch), "")
+
+
+def _entries(
+    detect: Detect,
+    job: PredictionJob,
+    batch: list[Frame],
+    journal: Journal,
+    name: str,
+    tracks: Tracks | None,
+    summary: PredictionSummary,
+) -> Iterator[tuple[Frame, Entry]]:
+    """Return the entries of a batch of frames, new ones detected and recorded."""
+    names = [f"{name}_{frame.number:06}.jpg" for frame in batch]
+    fresh = [(frame, one) for frame, one in zip(batch, names, strict=True) if not journal.has(one, (0, 0))]
+    found = detect([torch.from_numpy(frame.pixels).permute(2, 0, 1) for frame, _ in fresh]) if fresh else []
+    new: dict[str, Entry] = {}
+    for (frame, one), result in zip(fresh, found, strict=True):
+        size = (frame.pixels.shape[0], frame.pixels.shape[1])
+        new[one] = job.entry(result, size, file_name=one, image_id=frame.number, time=round(frame.time, 6))
+    entries = [new[one] if one in new else journal.entry(one) for one in names]
+    if tracks is not None:
+        for entry in entries:
+            entry.track_ids = tracks.follow(entry)
+    journal.add(list(new.values()))
+    summary.done, summary.before = summary.done + len(new), summary.before + len(batch) - len(new)
+    return zip(batch, entries, strict=True)
+
+
+def _drawn(pixels: np.ndarray, entry: Entry, job: PredictionJob) -> np.ndarray:
+    boxes = np.array(entry.boxes).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    labels = {category.id: label for label, category in enumerate(job.categories, start=1)}
+    found = {
+        "boxes": boxes,
+        "scores": np.array(entry.scores),
+        "labels": np.array([labels[i] for i in entry.category_ids], int),
+    }
+    if entry.track_ids:
+        found["tracks"] = np.array([-1 if one is None else one for one in entry.track_ids])
+    return np.asarray(draw(pixels, to_supervision(found, job.class_names, job.shown)))

@@ -1,0 +1,64 @@
+"""COCO datasets, and what hotcoco makes of them: CVAT and YOLO."""
+
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import hotcoco
+import msgspec
+
+from cascade_rcnn.config import Category
+from cascade_rcnn.engine.prediction.formats.kept import Least, kept, readable
+from cascade_rcnn.engine.prediction.journal import Journal
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.files import replacing
+
+
+def write_rows(file: IO[bytes], rows: Iterable[Any]) -> None:
+    """Write the elements of a JSON list, one per line, in constant memory."""
+    for number, row in enumerate(rows):
+        file.write((b",\n" if number else b"\n") + msgspec.json.encode(row))
+
+
+def write_coco(path: Path, journal: Journal, categories: Sequence[Category], least: Least) -> Path:
+    """Write a COCO dataset whose annotations also have their scores, and `track_id` in a tracked video."""
+    images = (
+        {"id": one.image_id, "file_name": one.file_name, "width": one.width, "height": one.height}
+        for one in readable(journal)
+    )
+    found = (
+        {
+            "image_id": one.image_id,
+            "category_id": row.category_id,
+            "bbox": row.box,
+            "area": row.box[2] * row.box[3],
+            "score": row.score,
+            **({} if row.track_id is None else {"track_id": row.track_id}),
+        }
+        for one in readable(journal)
+        for row in kept(one, least)
+    )
+    annotations = ({"id": number, **row, "iscrowd": 0} for number, row in enumerate(found, start=1))
+    with replacing(path) as aside, aside.open("wb") as file:
+        file.write(b'{"categories": ' + msgspec.json.encode(list(categories)) + b',\n"images": [')
+        write_rows(file, images)
+        file.write(b'\n],\n"annotations": [')
+        write_rows(file, annotations)
+        file.write(b"\n]}\n")
+    return path
+
+
+def write_through_coco(form: Literal["cvat", "yolo"], coco: Path, output: Path) -> Path:
+    """Convert a COCO dataset to `cvat.xml` or the folder `yolo`."""
+    data = hotcoco.COCO(str(coco))
+    try:
+        if form == "cvat":
+            with replacing(output / "cvat.xml") as aside:
+                data.to_cvat(str(aside))
+            return output / "cvat.xml"
+        shutil.rmtree(output / "yolo", ignore_errors=True)  # label files of removed images
+        data.to_yolo(str(output / "yolo"))
+    except ValueError as error:  # two images with the same label file
+        raise UserError(f"{output}: {form} cannot represent these images ({error}); choose another --format") from None
+    return output / "yolo"

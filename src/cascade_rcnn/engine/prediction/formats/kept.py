@@ -1,0 +1,31 @@
+"""The detections that other tools are given."""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, TypeAlias
+
+from cascade_rcnn.engine.prediction.journal import Box, Entry, Journal
+
+Least: TypeAlias = Mapping[int, float]  # the minimum score of each category id
+
+
+class Kept(NamedTuple):
+    """A detection with at least its class's minimum score."""
+
+    box: Box  # x, y, width, height
+    score: float
+    category_id: int
+    track_id: int | None
+
+
+def kept(entry: Entry, least: Least) -> Iterator[Kept]:
+    """Yield the detections of an image that are good enough."""
+    tracks = entry.track_ids or [None] * len(entry.boxes)
+    for row in zip(entry.boxes, entry.scores, entry.category_ids, tracks, strict=True):
+        one = Kept(*row)
+        if one.score >= least[one.category_id]:
+            yield one
+
+
+def readable(journal: Journal) -> Iterator[Entry]:
+    """Yield the images that could be processed, also those without detections."""
+    return (entry for entry in journal.entries() if entry.error is None)

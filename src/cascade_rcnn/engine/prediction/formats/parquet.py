@@ -1,0 +1,73 @@
+"""A table with one row per detection, for DuckDB, pandas, Polars and Spark."""
+
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from cascade_rcnn.config import Category
+from cascade_rcnn.engine.prediction.formats.kept import Least, kept, readable
+from cascade_rcnn.engine.prediction.journal import Journal
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.files import replacing
+
+_GROUP = 50_000  # rows in memory at once
+
+# Corners are pixels of the image; track_id and time (seconds) are null outside of videos.
+COLUMNS = {
+    "image_id": "int64",
+    "file_name": "string",
+    "image_width": "int32",
+    "image_height": "int32",
+    "category_id": "int64",
+    "category_name": "string",
+    "x1": "double",
+    "y1": "double",
+    "x2": "double",
+    "y2": "double",
+    "score": "double",
+    "track_id": "int64",
+    "time": "double",
+}
+
+
+def write_parquet(path: Path, journal: Journal, categories: Sequence[Category], least: Least) -> Path:
+    """Write the detections of all images with the columns of COLUMNS. Raises UserError without pyarrow."""
+    check_parquet()
+    import pyarrow
+    from pyarrow import parquet
+
+    schema = pyarrow.schema([(name, pyarrow.type_for_alias(kind)) for name, kind in COLUMNS.items()])
+    rows = _rows(journal, {category.id: category.name for category in categories}, least)
+    with replacing(path) as aside, parquet.ParquetWriter(aside, schema, compression="zstd") as writer:
+        while chunk := list(islice(rows, _GROUP)):
+            writer.write_table(pyarrow.Table.from_pylist(chunk, schema=schema))
+    return path
+
+
+def check_parquet() -> None:
+    """Raise UserError without pyarrow."""
+    if find_spec("pyarrow") is None:
+        raise UserError("--format parquet needs pyarrow; pip install pyarrow")
+
+
+def _rows(journal: Journal, names: dict[int, str], least: Least) -> Iterator[dict[str, Any]]:
+    for entry in readable(journal):
+        for one in kept(entry, least):
+            x, y, width, height = one.box
+            yield {
+                "image_id": entry.image_id,
+                "file_name": entry.file_name,
+                "image_width": entry.width,
+                "image_height": entry.height,
+                "category_id": one.category_id,
+                "category_name": names[one.category_id],
+                "x1": x,
+                "y1": y,
+                "x2": x + width,
+                "y2": y + height,
+                "score": one.score,
+                "track_id": one.track_id,
+                "time": entry.time,
+            }

@@ -1,0 +1,56 @@
+"""One function for all formats."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from cascade_rcnn.config import Category
+from cascade_rcnn.engine.prediction.formats.coco import write_coco, write_through_coco
+from cascade_rcnn.engine.prediction.formats.kept import Least
+from cascade_rcnn.engine.prediction.formats.label_studio import write_label_studio
+from cascade_rcnn.engine.prediction.formats.parquet import check_parquet, write_parquet
+from cascade_rcnn.engine.prediction.formats.voc import write_voc
+from cascade_rcnn.engine.prediction.journal import Journal
+
+Format: TypeAlias = Literal["coco", "cvat", "label-studio", "parquet", "voc", "yolo"]
+
+
+def write_formats(
+    formats: Sequence[Format], journal: Journal, categories: Sequence[Category], output: Path, least: Least
+) -> list[Path]:
+    """Write the detections that reach their category's minimum score in each format; returns the paths.
+
+    coco: `coco.json`, a COCO dataset (FiftyOne, CVAT, Roboflow and supervision's `DetectionDataset` read it);
+    cvat: `cvat.xml`, CVAT for images 1.1; label-studio: `label_studio.json`, tasks with predictions, and the labelling
+    interface beside it; parquet: `detections.parquet`, one row per detection; voc: the folder `voc`, xml files;
+    yolo: the folder `yolo`, label files and data.yaml. All but parquet include images without detections.
+    Raises UserError if a format cannot represent the images.
+    """
+    return [_write(form, journal, categories, output, least, "coco" in formats) for form in dict.fromkeys(formats)]
+
+
+def check_formats(formats: Sequence[Format]) -> None:
+    """Raise UserError if a format needs a library that is not installed: known before hours of work, not after."""
+    if "parquet" in formats:
+        check_parquet()
+
+
+def _write(
+    form: Format, journal: Journal, categories: Sequence[Category], output: Path, least: Least, keep_coco: bool
+) -> Path:
+    match form:
+        case "coco":
+            return write_coco(output / "coco.json", journal, categories, least)
+        case "label-studio":
+            return write_label_studio(output, journal, categories, least)
+        case "parquet":
+            return write_parquet(output / "detections.parquet", journal, categories, least)
+        case "voc":
+            return write_voc(output / "voc", journal, categories, least)
+        case "cvat" | "yolo":
+            coco = write_coco(output / "coco.json", journal, categories, least)
+            try:
+                return write_through_coco(form, coco, output)
+            finally:
+                if not keep_coco:
+                    coco.unlink()

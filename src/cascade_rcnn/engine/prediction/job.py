@@ -1,0 +1,135 @@
+"""A prediction's settings, outcome and results: what images and videos have in common."""
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+import msgspec
+import torch
+
+from cascade_rcnn.config import Category
+from cascade_rcnn.data import Annotations
+from cascade_rcnn.decoding import MAX_MEGAPIXELS
+from cascade_rcnn.engine.prediction.formats import Format, write_formats
+from cascade_rcnn.engine.prediction.formats.kept import kept
+from cascade_rcnn.engine.prediction.journal import Entry, Journal
+from cascade_rcnn.evaluation.detections import Result
+from cascade_rcnn.files import replacing
+from cascade_rcnn.passes import Found, class_thresholds
+from cascade_rcnn.text import count, printable
+
+_SHOWN = 0.5  # default threshold of output for people (pictures, labelling tools)
+
+
+class EntryFields(TypedDict, total=False):
+    """What more an entry may record."""
+
+    stamp: tuple[int, int]
+    time: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionJob:
+    """The images or video, settings and outputs of a prediction."""
+
+    paths: Sequence[str | Path] = ()  # images, folders, glob patterns; empty: the images of `truth`
+    truth: Annotations | None = None  # provides image ids by name, other images are skipped; None: ids are 1, 2, ...
+    categories: Sequence[Category]
+    output: Path
+    threshold: float | None = None  # None: no threshold for detections.json, 0.5 for output for people
+    thresholds: Mapping[str, float] = field(default_factory=dict)  # of classes that have their own
+    max_megapixels: float | None = MAX_MEGAPIXELS
+    batch_size: int = 1
+    pictures: bool = True
+    formats: Sequence[Format] = ()
+    settings: dict[str, Any] = field(default_factory=dict)  # further settings that must be the same to resume
+    overwrite: bool = False
+    report: Callable[[str], None] = lambda line: print(printable(line), file=sys.stderr)
+
+    @property
+    def class_names(self) -> list[str]:
+        """The names of labels 1..M, in order."""
+        return [category.name for category in self.categories]
+
+    @property
+    def least(self) -> list[float]:
+        """The minimum score of each class in detections.json."""
+        return class_thresholds(self.class_names, self.thresholds, self.threshold or 0.0)
+
+    @property
+    def shown(self) -> list[float]:
+        """The minimum score of each class in output for people."""
+        return class_thresholds(self.class_names, self.thresholds, _SHOWN if self.threshold is None else self.threshold)
+
+    @property
+    def shown_of(self) -> dict[int, float]:
+        """The same, by category id."""
+        return dict(zip((category.id for category in self.categories), self.shown, strict=True))
+
+    def entry(
+        self, found: Found, size: tuple[int, int], *, file_name: str, image_id: int, **more: Unpack[EntryFields]
+    ) -> Entry:
+        """Record the detections in an image of a height and width, without those below `least`."""
+        keep = found["scores"] >= torch.tensor([0.0, *self.least])[found["labels"]]
+        # float64 from here on, as in evaluation, so that the file has the same metrics as the model.
+        boxes = found["boxes"][keep].double()
+        boxes[:, 2:] -= boxes[:, :2]
+        return Entry(
+            file_name=file_name,
+            image_id=image_id,
+            height=size[0],
+            width=size[1],
+            boxes=[(x, y, w, h) for x, y, w, h in boxes.tolist()],
+            scores=found["scores"][keep].double().tolist(),
+            category_ids=[self.categories[label - 1].id for label in found["labels"][keep].tolist()],
+            **more,
+        )
+
+    def write_results(self, journal: Journal) -> int:
+        """Write `detections.json` from the journal, atomically; returns the number of detections."""
+        names = {category.id: category.name for category in self.categories}
+        number = 0
+        with replacing(self.output / "detections.json") as aside, aside.open("wb") as file:
+            file.write(b"[")
+            for entry in journal.entries():
+                for row in kept(entry, dict.fromkeys(names, 0.0)):
+                    category, name = row.category_id, names[row.category_id]
+                    one = Result(row.box, row.score, entry.image_id, entry.file_name, category, name, row.track_id)
+                    file.write((b",\n" if number else b"\n") + msgspec.json.encode(one))
+                    number += 1
+            file.write(b"\n]\n")
+        return number
+
+    def write_formats(self, journal: Journal) -> list[Path]:
+        """Write the files for other tools."""
+        return write_formats(self.formats, journal, self.categories, self.output, self.shown_of)
+
+
+@dataclass
+class PredictionSummary:
+    """The number of images and detections by outcome."""
+
+    done: int = 0  # by this call
+    before: int = 0  # by earlier calls
+    failed: int = 0
+    unnamed: int = 0  # not in the annotations
+    left_out: Counter[str] = field(default_factory=Counter)  # unsupported formats
+    boxes: int = 0  # in all images
+    files: list[Path] = field(default_factory=list)
+    unit: str = "image"
+
+    def __str__(self) -> str:
+        before = f" ({self.before} of them by earlier runs)" if self.before else ""
+        places = ", ".join(str(path) for path in self.files)
+        return f"{count(self.done + self.before, self.unit)}{before}, {count(self.boxes, 'detection')}: {places}"
+
+    @property
+    def notes(self) -> list[str]:
+        """Return a line for each kind of image that was skipped."""
+        kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(self.left_out.items()))
+        unread = [f"skipped, unsupported formats: {kinds}; convert them to JPEG or PNG"] if kinds else []
+        unnamed = f"skipped, not in the annotations: {count(self.unnamed, 'image')}"
+        return [*unread, *([unnamed] if self.unnamed else [])]

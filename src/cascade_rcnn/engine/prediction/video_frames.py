@@ -1,0 +1,171 @@
+"""The frames of a video file, a stream or a camera, one at a time, by PyAV."""
+
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.error import EOFError as EndOfFile
+from av.error import FFmpegError, InvalidDataError
+
+from cascade_rcnn.errors import UserError
+
+_KINDS = ("3gp", "avi", "flv", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "ogv", "ts", "webm", "wmv")
+SUFFIXES = frozenset(f".{kind}" for kind in _KINDS)
+_LIVE = ("rtsp", "rtmp", "rtmps", "rtp", "udp", "tcp", "srt")
+_URL = re.compile(r"(\w+)://")
+_USUAL_RATE = 25  # frames per second, of a stream that does not say
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """A video, and the part of it to look at."""
+
+    source: str  # a file, an URL, or the number of a camera
+    step: int = 1  # every how many frames
+    start: float = 0.0  # seconds
+    end: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.step < 1:
+            raise UserError(f"step is {self.step}; give 1 or more frames")
+        if self.start < 0 or (self.end is not None and self.end <= self.start):
+            raise UserError(f"start is {self.start:g} and end {self.end}; give seconds from the beginning, start < end")
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it cannot be played a second time."""
+        scheme = _URL.match(self.source)
+        return self.source.isdigit() or (scheme is not None and scheme[1].lower() in _LIVE)
+
+
+def is_video(path: str) -> bool:
+    """Return whether this names a video rather than images: by suffix, as an URL, or as the number of a camera."""
+    if _URL.match(path):
+        return True
+    if path.isdigit():
+        return not Path(path).exists()
+    return Path(path).suffix.lower() in SUFFIXES and not Path(path).is_dir()
+
+
+class Frame(NamedTuple):
+    """A decoded frame."""
+
+    number: int  # from the beginning of the video, from 0 on
+    time: float  # seconds
+    pixels: np.ndarray  # (H, W, 3) RGB, upright
+
+
+class VideoFrames:
+    """Iterates over the frames of a clip. Raises UserError if it cannot be opened or has no picture."""
+
+    def __init__(self, clip: Clip) -> None:
+        self.clip = clip
+        self.damaged = 0  # parts that could not be decoded
+        self.broken = ""  # why it ended too early, such as a lost connection
+        try:
+            self._container = _open(clip.source)
+        except (FFmpegError, OSError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(f"{clip.source}: cannot open this video ({reason}); check its path and format") from None
+        if not self._container.streams.video:
+            self._container.close()
+            raise UserError(f"{clip.source}: has no picture, only sound or data; give a video")
+        self._stream = self._container.streams.video[0]
+        self._stream.thread_type = "AUTO"
+        self.rate = float(self._stream.average_rate or self._stream.guessed_rate or _USUAL_RATE)
+
+    @property
+    def total(self) -> int:
+        """About how many frames will be yielded; 0 if that is unknown."""
+        length = self._stream.frames / self.rate
+        if not length and self._container.duration:
+            length = self._container.duration / av.time_base
+        end = length if self.clip.end is None else min(length or self.clip.end, self.clip.end)
+        return max(0, round((end - self.clip.start) * self.rate / self.clip.step))
+
+    def __iter__(self) -> Iterator[Frame]:
+        first: float | None = None
+        for index, frame in enumerate(self._decoded()):
+            seconds = index / self.rate if frame.time is None else frame.time
+            first = seconds if first is None else first
+            seconds -= first
+            if self.clip.end is not None and seconds >= self.clip.end:
+                return
+            if seconds >= self.clip.start and index % self.clip.step == 0:
+                yield Frame(index, seconds, _upright(frame))
+
+    def _decoded(self) -> Iterator[av.VideoFrame]:
+        """Decode from the beginning, so that the frames' numbers are exact; damaged parts are counted and skipped."""
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets)
+                yield from packet.decode()
+            except StopIteration:
+                return
+            except EndOfFile:
+                return
+            except InvalidDataError:
+                self.damaged += 1
+            except FFmpegError as error:
+                self.broken = error.strerror or type(error).__name__
+                return
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._container.close()
+
+
+def _open(source: str) -> InputContainer:
+    if not source.isdigit():
+        return av.open(source)
+    if sys.platform == "darwin":
+        return av.open(source, format="avfoundation")
+    if sys.platform.startswith("linux"):
+        return av.open(f"/dev/video{source}", format="v4l2")
+    raise UserError(f"{source}: cameras have no numbers on this system; give the URL of a stream")
+
+
+def _upright(frame: av.VideoFrame) -> np.ndarray:
+    pixels = frame.to_ndarray(format="rgb24")
+    return np.ascontiguousarray(np.rot90(pixels, frame.rotation // 90)) if frame.rotation else pixels
+
+
+class VideoWriter:
+    """Writes frames to an MP4 file that browsers play (H.264), at the times that they are given."""
+
+    _BASE = Fraction(1, 90_000)  # seconds
+
+    def __init__(self, path: Path, rate: float) -> None:
+        self._container = av.open(str(path), "w", format="mp4", options={"movflags": "faststart"})
+        self._rate, self._stream, self._last = Fraction(rate).limit_denominator(1001), None, -1
+
+    def write(self, pixels: np.ndarray, time: float) -> None:
+        """Append an RGB frame (H, W, 3); all have the same size. An odd last row or column is left out."""
+        height, width = (side - side % 2 for side in pixels.shape[:2])
+        if self._stream is None:
+            self._stream = self._container.add_stream("libx264", rate=self._rate, options={"crf": "20"})
+            self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+            self._stream.codec_context.time_base = self._BASE
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels[:height, :width]), format="rgb24")
+        self._last = max(self._last + 1, round(time / self._BASE))
+        frame.pts, frame.time_base = self._last, self._BASE
+        self._container.mux(self._stream.encode(frame))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._stream is not None:
+            self._container.mux(self._stream.encode(None))
+        self._container.close()

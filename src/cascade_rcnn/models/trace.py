@@ -1,0 +1,68 @@
+"""What each stage did to each box: the paper's Figure 1 for any image.
+
+D detections · T stages that the detector runs · K proposals
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cascade_rcnn import boxes as box_ops
+from cascade_rcnn.models.detector import Detector
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """The detections of an image, best first, each with the boxes that led to it."""
+
+    boxes: np.ndarray  # (D, T + 1, 4) XYXY in pixels of the image: the proposal, and the box after each stage
+    stage_scores: np.ndarray  # (D, T): how sure each stage's own classifier is of the class
+    scores: np.ndarray  # (D,)
+    labels: np.ndarray  # (D,) 1..M
+
+    @property
+    def ious(self) -> np.ndarray:
+        """IoU of each box with the detection that it led to, (D, T + 1); 1 in the last column."""
+        boxes = torch.from_numpy(self.boxes)
+        return box_ops.iou(boxes, boxes[:, -1:])[..., 0].numpy()
+
+    def above(self, threshold: float) -> "Trace":
+        """Keep the detections with at least this score."""
+        keep = self.scores >= threshold
+        return Trace(
+            boxes=self.boxes[keep],
+            stage_scores=self.stage_scores[keep],
+            scores=self.scores[keep],
+            labels=self.labels[keep],
+        )
+
+
+@torch.inference_mode()
+def trace(model: Detector, image: Tensor) -> Trace:
+    """Detect in an image (3, H, W) with a detector in evaluation mode, and follow detections back to proposals."""
+    batch, cascade = model.preprocess([image]), model.roi_heads
+    features = model.features(batch.pixels)
+    proposals = model.propose(features, batch.sizes)
+    found = cascade(features, proposals, batch.sizes)
+    laid_out = cascade.lay_out(features)
+    outputs = cascade.run(laid_out, proposals.boxes, batch.sizes, cascade.last)
+    number = int(found.valid[0].sum())
+    boxes, labels = found.boxes[0, :number], found.labels[0, :number]
+    decoded = box_ops.clip(cascade.decode(cascade.last, outputs[-1]).flatten(1, 2), batch.sizes)
+    decoded = decoded.view(proposals.boxes.shape[1], -1, 4)  # (K, R, 4)
+    regressor = labels - 1 if decoded.shape[1] > 1 else torch.zeros_like(labels)
+    scores = cascade.scores(laid_out, outputs)[0][:, labels - 1].T  # (D, K)
+    apart = (decoded[:, regressor].transpose(0, 1) - boxes[:, None]).abs().sum(-1)  # (D, K), 0 at its own proposal
+    row = (apart + (scores - found.scores[0, :number, None]).abs() + ~proposals.valid[0] * 1e9).argmin(dim=1)
+    path = torch.stack([*(one.boxes[0, row] for one in outputs), boxes], dim=1)
+    scale = (batch.original_sizes / batch.sizes).flip(-1).repeat(1, 2)
+    path = box_ops.clip(path.flatten(0, 1)[None] * scale, batch.original_sizes).view(number, -1, 4)
+    sure = torch.stack([one.logits[0, row].softmax(-1).gather(1, labels[:, None])[:, 0] for one in outputs], dim=1)
+    return Trace(
+        boxes=path.float().cpu().numpy(),
+        stage_scores=sure.float().cpu().numpy(),
+        scores=found.scores[0, :number].float().cpu().numpy(),
+        labels=labels.cpu().numpy(),
+    )

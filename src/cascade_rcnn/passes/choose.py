@@ -1,0 +1,52 @@
+"""Which detections count: chosen classes, and a threshold of its own for each."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from cascade_rcnn.errors import UserError, nearest
+from cascade_rcnn.passes.interface import Detect, Found, rows
+
+
+class Chosen:
+    """Keep the detections of chosen classes (all, if none is named) that reach their classes' thresholds."""
+
+    def __init__(
+        self, detect: Detect, class_names: Sequence[str], classes: Sequence[str], thresholds: Mapping[str, float]
+    ) -> None:
+        check_names("classes", classes, class_names)
+        self.detect = detect
+        least = class_thresholds(class_names, thresholds, 0.0)
+        never = float("inf")
+        self.least = torch.tensor(
+            [
+                never,
+                *(x if not classes or name in classes else never for name, x in zip(class_names, least, strict=True)),
+            ]
+        )
+
+    def __call__(self, images: list[Tensor], scale: float = 1.0) -> list[Found]:
+        """Detect, then choose."""
+        return [self._choose(found) for found in self.detect(images, scale)]
+
+    def _choose(self, found: Found) -> Found:
+        return rows(found, found["scores"] >= self.least.to(found["scores"].device)[found["labels"]])
+
+
+def class_thresholds(class_names: Sequence[str], thresholds: Mapping[str, float], other: float) -> list[float]:
+    """Return the minimum score of each class, `other` if `thresholds` does not name it. Raises UserError."""
+    check_names("thresholds", thresholds, class_names)
+    for name, value in thresholds.items():
+        if not 0 <= value <= 1:
+            raise UserError(f"thresholds: {name} has {value:g}; give a score, 0 to 1")
+    return [thresholds.get(name, other) for name in class_names]
+
+
+def check_names(option: str, given: Iterable[str], class_names: Sequence[str]) -> None:
+    """Raise UserError for a name that is not one of the model's classes."""
+    for name in given:
+        if name not in class_names:
+            known = "" if len(class_names) > 20 else f": {', '.join(class_names)}"
+            hint = nearest(name, class_names)
+            raise UserError(f"{option}: the model has no class '{name}'{hint or f'; give names of its classes{known}'}")

@@ -1,0 +1,41 @@
+"""The options of prediction that wrap a detector."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypedDict, Unpack
+
+from cascade_rcnn.config import ModelConfig
+from cascade_rcnn.passes.augment import Augmented
+from cascade_rcnn.passes.choose import Chosen
+from cascade_rcnn.passes.interface import Detect
+from cascade_rcnn.passes.tiles import Tiled
+
+
+class PredictOptions(TypedDict, total=False):
+    """How `predict` looks at an image, and which detections it keeps."""
+
+    tiles: int | None  # side of square tiles in pixels; None: the image as a whole
+    overlap: float  # least overlap of neighbouring tiles, as a fraction of their side; default: 0.2
+    tta: Sequence[Literal["flip"]]  # also detect in the mirrored image
+    tta_scales: Sequence[float]  # also detect at these multiples of the model's image size
+    classes: Sequence[str]  # keep these only
+    thresholds: Mapping[str, float]  # minimum scores by class, which replace the threshold of all
+
+
+def with_options(detect: Detect, config: ModelConfig, **options: Unpack[PredictOptions]) -> Detect:
+    """Wrap a detector: test-time augmentation of each tile, of each image, then the choice of classes."""
+    inference = config.inference
+    flip, scales = bool(options.get("tta")), options.get("tta_scales", ())
+    if flip or scales:
+        detect = Augmented(detect, flip, scales, inference.nms_iou, inference.max_detections)
+    if (side := options.get("tiles")) is not None:
+        detect = Tiled(detect, side, options.get("overlap", 0.2), inference.nms_iou)
+    classes, thresholds = options.get("classes", ()), options.get("thresholds", {})
+    if classes or thresholds:
+        names = [category.name for category in config.categories]
+        detect = Chosen(detect, names, classes, thresholds)
+    return detect
+
+
+def given_options(options: PredictOptions) -> dict[str, Any]:
+    """Return the options that change something, as they are recorded."""
+    return {name: value for name, value in options.items() if value or (name == "overlap" and options.get("tiles"))}

@@ -1,0 +1,140 @@
+"""Join the detections of overlapping tiles, so that objects on a border between tiles come out whole, and once.
+
+1. Two detections of one class, from two tiles, are one object if they agree in what both tiles show: the IoU of the
+   two boxes, each clipped to the overlap of the tiles, is at least 0.5. This holds for an object that is whole in both,
+   for one that a tile cuts, and for one that is larger than the overlap and whole in neither. The pair with the highest
+   IoU times its lower score is settled first, and a group has at most one detection of each tile.
+2. Each side of the joined box is taken from the member with the highest score among those whose tile does not cut that
+   side; if all cut it, the outermost counts. Members with less than half of the best score have no say: a guess must
+   not stretch a sure box. The joined score is the highest.
+3. A box that is still cut, because the neighbour has nothing to match it, is dropped if another tile found a larger
+   object of its class that contains most of it, and with at least half of its score: it is a fragment.
+4. Class-wise NMS with the model's own threshold.
+
+N detections · T tiles · H, W size of the image
+"""
+
+import torch
+from torch import Tensor
+
+from cascade_rcnn import boxes as box_ops
+from cascade_rcnn.nms import keep_mask
+from cascade_rcnn.passes.interface import Found, rows
+from cascade_rcnn.passes.masks import place_masks, unite_masks
+
+_SAME = 0.5  # IoU in the overlap
+_INSIDE = 0.7  # fraction of a fragment within the whole
+_MARGIN = 0.05  # of a tile: a box that ends this close to an inner border counts as cut, as no detector is exact
+_SAY = 0.5  # fraction of the best score
+_CHUNK = 256  # boxes compared with all others at once
+
+
+def join_tiles(parts: list[Found], windows: Tensor, size: tuple[int, int], nms_iou: float) -> Found:
+    """Join the detections of tiles, in their own pixels, to those of the image (H, W); windows (T, 4), XYXY."""
+    if len(parts) == 1:
+        return parts[0]
+    found, tile = _in_image(parts, windows, size)
+    if len(tile) == 0:
+        return found
+    groups = _groups(found, tile, windows.float())
+    cut = _cut(found["boxes"], windows.float()[tile], size)
+    joined, still_cut = _join(found, groups, cut)
+    joined = rows(joined, ~_fragments(joined, still_cut, groups, tile))
+    return _without_duplicates(joined, nms_iou)
+
+
+def _in_image(parts: list[Found], windows: Tensor, size: tuple[int, int]) -> tuple[Found, Tensor]:
+    """Shift the detections to their place in the image; also returns the tile of each (N,)."""
+    moved = []
+    for part, window in zip(parts, windows, strict=True):
+        boxes = part["boxes"] + window[:2].repeat(2).to(part["boxes"])
+        masks = {"masks": place_masks(part["masks"], window.tolist(), size)} if "masks" in part else {}
+        moved.append({**part, "boxes": boxes, **masks})
+    tile = torch.repeat_interleave(torch.arange(len(parts)), torch.tensor([len(part["scores"]) for part in parts]))
+    return {name: torch.cat([one[name] for one in moved]) for name in moved[0]}, tile
+
+
+def _cut(boxes: Tensor, windows: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return which sides of each box (N, 4) its tile cuts: they lie at a border that is not the image's."""
+    margin = _MARGIN * (windows[:, 2:] - windows[:, :2])
+    height, width = size
+    low = (boxes[:, :2] <= windows[:, :2] + margin) & (windows[:, :2] > 0)
+    high = (boxes[:, 2:] >= windows[:, 2:] - margin) & (windows[:, 2:] < torch.tensor([width, height]))
+    return torch.cat([low, high], dim=1)
+
+
+def _groups(found: Found, tile: Tensor, windows: Tensor) -> list[list[int]]:
+    """Return the detections of each object (rule 1)."""
+    there = torch.arange(len(tile)).split(tile.bincount(minlength=len(windows)).tolist())
+    neighbours = box_ops.nonempty(_shared(windows[:, None], windows)).triu(diagonal=1).nonzero().tolist()
+    pairs = [
+        pair for a, b in neighbours for pair in _agreeing(found, there[a], there[b], _shared(windows[a], windows[b]))
+    ]
+    group = {i: [i] for i in range(len(tile))}
+    for _, i, j in sorted(pairs, reverse=True):
+        one, other = group[i], group[j]
+        tiles = tile[torch.tensor(one + other)]
+        if one is not other and len(tiles.unique()) == len(tiles):
+            one += other
+            group |= dict.fromkeys(other, one)
+    return [members for first, members in group.items() if members[0] == first]
+
+
+def _shared(a: Tensor, b: Tensor) -> Tensor:
+    return torch.cat([torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])], dim=-1)
+
+
+def _agreeing(found: Found, a: Tensor, b: Tensor, common: Tensor) -> list[tuple[float, int, int]]:
+    """Return the pairs of two tiles' detections that agree in their overlap: how surely they do, and their rows."""
+    if len(a) == 0 or len(b) == 0:
+        return []
+    boxes, scores, labels = (found[name] for name in ("boxes", "scores", "labels"))
+    iou = box_ops.iou(_shared(boxes[a], common), _shared(boxes[b], common))
+    i, j = ((iou >= _SAME) & (labels[a][:, None] == labels[b])).nonzero().unbind(1)
+    sure = iou[i, j] * torch.minimum(scores[a[i]], scores[b[j]])
+    return list(zip(sure.tolist(), a[i].tolist(), b[j].tolist(), strict=True))
+
+
+def _join(found: Found, groups: list[list[int]], cut: Tensor) -> tuple[Found, Tensor]:
+    """Return one detection a group (rule 2), and which of them are still cut."""
+    there = [_with_a_say(found["scores"], torch.tensor(members)) for members in groups]
+    area = box_ops.area(found["boxes"])
+    fullest = torch.stack([members[area[members].argmax()] for members in there])
+    joined, still_cut = rows(found, fullest), cut[fullest].any(dim=1)
+    for row, members in enumerate(there):
+        boxes, scores, hidden = found["boxes"][members], found["scores"][members], cut[members]
+        best = torch.where(hidden, -1.0, scores[:, None]).argmax(dim=0)
+        outermost = torch.cat([boxes[:, :2].amin(dim=0), boxes[:, 2:].amax(dim=0)])
+        joined["boxes"][row] = torch.where(hidden.all(dim=0), outermost, boxes.gather(0, best[None])[0])
+        joined["scores"][row] = scores.max()
+        still_cut[row] = hidden.all(dim=0).any()
+        if "masks" in joined:
+            joined["masks"][row] = unite_masks(found["masks"][members])
+    return joined, still_cut
+
+
+def _with_a_say(scores: Tensor, members: Tensor) -> Tensor:
+    return members[scores[members] >= _SAY * scores[members].max()]
+
+
+def _fragments(joined: Found, cut: Tensor, groups: list[list[int]], tile: Tensor) -> Tensor:
+    """Return which detections are pieces of larger ones that other tiles found (rule 3)."""
+    boxes, scores, labels = (joined[name] for name in ("boxes", "scores", "labels"))
+    area = box_ops.area(boxes)
+    tiles = [frozenset(tile[torch.tensor(members)].tolist()) for members in groups]
+    fragment = torch.zeros_like(cut)
+    for some in cut.nonzero()[:, 0].split(_CHUNK):
+        inside = box_ops.intersection_over_area(boxes, boxes[some]).T >= _INSIDE
+        inside &= (labels[some][:, None] == labels) & (area[some][:, None] < area)
+        inside &= _SAY * scores[some][:, None] <= scores
+        for row, whole in zip(some.tolist(), inside, strict=True):
+            fragment[row] = any(tiles[k] - tiles[row] for k in whole.nonzero()[:, 0].tolist())
+    return fragment
+
+
+def _without_duplicates(found: Found, nms_iou: float) -> Found:
+    """Apply class-wise NMS, and sort by score (rule 4)."""
+    boxes, scores, labels = (found[name][None] for name in ("boxes", "scores", "labels"))
+    keep = keep_mask(boxes, scores, labels, torch.ones_like(scores, dtype=torch.bool), nms_iou)[0]
+    order = found["scores"].argsort(descending=True, stable=True)
+    return rows(found, order[keep[order]])

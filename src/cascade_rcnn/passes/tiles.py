@@ -1,0 +1,63 @@
+"""Large images in tiles: each tile is an image of its own, and the detections are joined (`join_tiles.py`)."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.passes.interface import Detect, Found
+from cascade_rcnn.passes.join_tiles import join_tiles
+
+Window = tuple[int, int, int, int]  # x1, y1, x2, y2 of a tile in the image
+
+LEAST = 32  # pixels
+_MOST_OVERLAP = 0.9
+
+
+class Tiled:
+    """Detect in square tiles of `side` pixels, neighbours sharing at least the fraction `overlap` of it.
+
+    All tiles of an image have the same size, so that the model resizes them alike: those at the right and bottom edge
+    overlap more. An image that fits into one tile is left as it is.
+    """
+
+    def __init__(self, detect: Detect, side: int, overlap: float, nms_iou: float) -> None:
+        if side < LEAST:
+            raise UserError(f"tiles is {side}; give {LEAST} pixels or more")
+        if not 0 <= overlap <= _MOST_OVERLAP:
+            raise UserError(f"overlap is {overlap:g}; give a fraction of a tile, 0 to {_MOST_OVERLAP}")
+        self.detect, self.side, self.overlap, self.nms_iou = detect, side, overlap, nms_iou
+
+    def __call__(self, images: list[Tensor], scale: float = 1.0) -> list[Found]:
+        """Detect in tiles, as many at once as there are images."""
+        places = [windows(image.shape[-2], image.shape[-1], self.side, self.overlap) for image in images]
+        work = [(k, window) for k, there in enumerate(places) for window in there]
+        parts: list[list[Found]] = [[] for _ in images]
+        for start in range(0, len(work), len(images)):
+            batch = work[start : start + len(images)]
+            tiles = [images[k][:, y1:y2, x1:x2] for k, (x1, y1, x2, y2) in batch]
+            for (k, _), found in zip(batch, self.detect(tiles, scale), strict=True):
+                parts[k].append(found)
+        return [
+            join_tiles(found, torch.tensor(there), (image.shape[-2], image.shape[-1]), self.nms_iou)
+            for found, there, image in zip(parts, places, images, strict=True)
+        ]
+
+
+def windows(height: int, width: int, side: int, overlap: float) -> list[Window]:
+    """Return the tiles of an image, from left to right and top to bottom."""
+    return [
+        (x, y, min(x + side, width), min(y + side, height))
+        for y in _starts(height, side, overlap)
+        for x in _starts(width, side, overlap)
+    ]
+
+
+def _starts(length: int, side: int, overlap: float) -> list[int]:
+    """Spread the fewest tiles evenly over a length."""
+    if length <= side:
+        return [0]
+    step = max(1, math.floor(side * (1 - overlap)))
+    number = 1 + math.ceil((length - side) / step)
+    return [(length - side) * k // (number - 1) for k in range(number)]

@@ -1,0 +1,52 @@
+"""Draw the boxes of one stage, or of all."""
+
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
+
+from cascade_rcnn.models.trace import Trace
+
+_COLORS = ("#7f7f7f", "#ff7f0e", "#1f77b4", "#2ca02c", "#9467bd", "#17becf")  # of stage 0, 1, 2, ...
+_SIDE = 1024  # pixels of a picture's long side
+
+
+def stage_color(stage: int) -> str:
+    """Return the colour in which a stage's boxes are drawn."""
+    return _COLORS[stage % len(_COLORS)]
+
+
+def stage_name(stage: int) -> str:
+    """Name a stage; 0 stands for the proposals."""
+    return f"stage {stage}" if stage else "proposals"
+
+
+def draw_stages(image: np.ndarray, trace: Trace, class_names: list[str], stages: list[int]) -> PIL.Image.Image:
+    """Draw the boxes of these stages on a copy of an RGB image (H, W, 3).
+
+    A label of the last of them names the class, the score of its classifier (proposals have none) and
+    the IoU with the final box.
+    """
+    scale = _SIDE / max(image.shape[:2])
+    size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
+    picture = PIL.Image.fromarray(image).resize(size, PIL.Image.Resampling.LANCZOS)
+    pen, font = PIL.ImageDraw.Draw(picture), PIL.ImageFont.load_default(size=22)
+    ious, last = trace.ious, trace.boxes.shape[1] - 1
+    for stage in stages:
+        for box in reversed(trace.boxes[:, stage] * scale):  # the best on top
+            pen.rectangle(box.tolist(), outline=stage_color(stage), width=4 if stage == stages[-1] else 2)
+    stage = stages[-1]
+    for row in reversed(range(len(trace.boxes))):
+        sure = f" {trace.stage_scores[row, stage - 1]:.2f}" if stage else ""
+        iou = f"  IoU {ious[row, stage]:.2f}" if stage < last else ""
+        text = f"{class_names[trace.labels[row] - 1]}{sure}{iou}"
+        _label(pen, trace.boxes[row, stage] * scale, text, stage_color(stage), font)
+    return picture
+
+
+def _label(pen: PIL.ImageDraw.ImageDraw, box: np.ndarray, text: str, color: str, font: Any) -> None:
+    left, top = max(0.0, float(box[0])), max(0.0, float(box[1]) - 29)
+    pen.rectangle(pen.textbbox((left + 4, top + 2), text, font=font), fill=color, outline=color, width=4)
+    pen.text((left + 4, top + 2), text, fill="white", font=font)

@@ -1,0 +1,127 @@
+"""What the page computes, without its looks: files in, traces, tables and results out."""
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+from cascade_rcnn.decoding import decode_image
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.images import to_tensor
+from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.models.trace import Trace, trace
+from cascade_rcnn.webapp.picture import draw_stages, stage_name
+
+_MOST = 20  # images at once; folders are what `predict` is for
+
+
+@dataclass(frozen=True)
+class Named:
+    """A detector, and what the page calls it."""
+
+    name: str
+    model: Detector
+
+    @property
+    def stages(self) -> int:
+        """The number of stages that it runs."""
+        return self.model.roi_heads.last
+
+
+@dataclass
+class Looked:
+    """The images of a visitor, and what each model found in them."""
+
+    names: list[str] = field(default_factory=list)
+    images: list[np.ndarray] = field(default_factory=list)  # (H, W, 3) RGB
+    traces: list[list[Trace]] = field(default_factory=list)  # by model, by image
+    errors: list[str] = field(default_factory=list)
+
+
+def look(models: Sequence[Named], paths: Sequence[str], progress: Callable[[float, str], object]) -> Looked:
+    """Detect in uploaded images; those that cannot be read become errors, a line each."""
+    looked = Looked(traces=[[] for _ in models])
+    if len(paths) > _MOST:
+        looked.errors.append(f"only the first {_MOST} of {len(paths)} images; use `cascade-rcnn predict` for folders")
+    for number, path in enumerate(paths[:_MOST]):
+        name = Path(path).name
+        progress(number / len(paths), name)
+        try:
+            image = decode_image(path)
+        except UserError as error:
+            looked.errors.append(str(error).replace(str(path), name))
+            continue
+        for model, traces in zip(models, looked.traces, strict=True):
+            traces.append(trace(model.model, to_tensor(image)))
+        looked.names.append(name)
+        looked.images.append(image)
+    return looked
+
+
+def pictures(
+    looked: Looked, models: Sequence[Named], k: int, threshold: float, stage: int, *, every: bool
+) -> list[tuple[PIL.Image.Image, str]]:
+    """Return model k's annotated images with captions, at a stage, or at every stage up to it."""
+    stage = min(stage, models[k].stages)
+    stages = list(range(stage + 1)) if every else [stage]
+    made = []
+    for name, image, one in zip(looked.names, looked.images, looked.traces[k], strict=True):
+        shown = one.above(threshold)
+        picture = draw_stages(image, shown, models[k].model.class_names, stages)
+        mean = shown.ious[:, stage].mean() if len(shown.scores) else 0.0
+        what = f"mean IoU with the final boxes {mean:.2f}" if len(shown.scores) else "nothing found"
+        made.append((picture, f"{name}: {stage_name(stage)}, {what}"))
+    return made
+
+
+def table(looked: Looked, model: Named, k: int, threshold: float) -> tuple[list[str], list[list[Any]]]:
+    """Return headings and a row per detection: the scores of the stages, and the IoU of the boxes between them."""
+    headings = ["image", "class", "score", *(f"score {t}" for t in range(1, model.stages + 1))]
+    headings += [f"IoU {t} to {t + 1}" for t in range(model.stages)]
+    rows = []
+    for name, one in zip(looked.names, looked.traces[k], strict=True):
+        shown = one.above(threshold)
+        for row in range(len(shown.scores)):
+            label = model.model.class_names[shown.labels[row] - 1]
+            between = _between(shown.boxes[row])
+            numbers = [shown.scores[row], *shown.stage_scores[row], *between]
+            rows.append([name, label, *(round(float(x), 3) for x in numbers)])
+    return headings, rows
+
+
+def _between(path: np.ndarray) -> np.ndarray:
+    """Compute the IoU of consecutive boxes: (T + 1, 4) -> (T,)."""
+    low, high = np.maximum(path[:-1, :2], path[1:, :2]), np.minimum(path[:-1, 2:], path[1:, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=1)
+    area = (path[:, 2:] - path[:, :2]).prod(axis=1)
+    return shared / np.maximum(area[:-1] + area[1:] - shared, 1e-12)
+
+
+def write_json(looked: Looked, model: Named, k: int, threshold: float) -> str:
+    """Write COCO results, each with its `stages` (the boxes before the last, proposal first), to a temporary file."""
+    rows = []
+    for number, (name, one) in enumerate(zip(looked.names, looked.traces[k], strict=True), start=1):
+        shown = one.above(threshold)
+        boxes = np.concatenate([shown.boxes[..., :2], shown.boxes[..., 2:] - shown.boxes[..., :2]], axis=-1)
+        for box, score, label in zip(boxes.tolist(), shown.scores.tolist(), shown.labels.tolist(), strict=True):
+            category = model.model.config.categories[label - 1]
+            rows.append(
+                {
+                    "image_id": number,
+                    "file_name": name,
+                    "category_id": category.id,
+                    "category_name": category.name,
+                    "bbox": box[-1],
+                    "score": score,
+                    "stages": box[:-1],
+                }
+            )
+    folder = Path(tempfile.mkdtemp(prefix="cascade-rcnn-"))
+    path = folder / f"detections-{k + 1}.json"
+    path.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
+    return str(path)

@@ -1,0 +1,222 @@
+"""A video in, a video and detections out: exact frames, nothing lost, constant memory."""
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from av.error import FFmpegError
+
+from cascade_rcnn.config import Category
+from cascade_rcnn.engine.interrupt import Interrupted
+from cascade_rcnn.engine.prediction import video_frames
+from cascade_rcnn.engine.prediction.detect_video import detect_in_video
+from cascade_rcnn.engine.prediction.job import PredictionJob, PredictionSummary
+from cascade_rcnn.engine.prediction.video_frames import Clip, VideoFrames, VideoWriter, is_video
+from cascade_rcnn.errors import UserError
+
+CATEGORIES = (Category(id=7, name="cat"), Category(id=9, name="dog"))
+FRAMES, RATE = 12, 10  # 1.2 seconds
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bright square of 16 pixels that moves right by 2 pixels a frame, from (4, 20) on."""
+    path = tmp_path_factory.mktemp("video") / "square.mp4"
+    with VideoWriter(path, RATE) as writer:
+        for k in range(FRAMES):
+            frame = np.zeros((64, 96, 3), np.uint8)
+            frame[20:36, 4 + 2 * k : 20 + 2 * k] = 255
+            writer.write(frame, k / RATE)
+    return path
+
+
+class Square:
+    """Finds the bright square, as a sure dog, and an unsure cat in a corner; counts images."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.seen, self.stop_after = 0, stop_after
+
+    def __call__(self, images, scale=1.0):
+        self.seen += len(images)
+        if self.stop_after is not None and self.seen >= self.stop_after:
+            import os
+            import signal
+
+            os.kill(os.getpid(), signal.SIGINT)
+        return [self.find(image) for image in images]
+
+    def find(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        bright = image.float().mean(0) > 128
+        rows, columns = bright.any(1).nonzero()[:, 0], bright.any(0).nonzero()[:, 0]
+        box = [float(x) for x in (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)]
+        boxes, scores = torch.tensor([box, [0.0, 0.0, 5.0, 5.0]]), torch.tensor([0.9, 0.1])
+        return {"boxes": boxes, "scores": scores, "labels": torch.tensor([2, 1])}
+
+
+def predict(detect, video: Path, output: Path, *, track: bool = False, clip: dict | None = None, **options):
+    report = options.pop("report", lambda _: None)
+    job = PredictionJob(categories=CATEGORIES, output=output, report=report, **options)
+    return detect_in_video(detect, job, Clip(source=str(video), **(clip or {})), track=track)
+
+
+def rows(output: Path, name: str = "dog") -> list[dict]:
+    return [row for row in json.loads((output / "detections.json").read_text()) if row["category_name"] == name]
+
+
+def shown(path: Path) -> list[np.ndarray]:
+    with VideoFrames(Clip(source=str(path))) as frames:
+        return [frame.pixels for frame in frames]
+
+
+def test_every_frame_is_detected_recorded_and_drawn(video, tmp_path):
+    summary = predict(Square(), video, tmp_path, batch_size=3)
+    files = [tmp_path / "detections.json", tmp_path / "video.mp4"]
+    assert summary == PredictionSummary(done=FRAMES, boxes=2 * FRAMES, files=files, unit="frame")
+    assert str(summary).startswith("12 frames, 24 detections: ")
+    found = rows(tmp_path)
+    assert [row["image_id"] for row in found] == list(range(FRAMES))
+    assert found[5]["file_name"] == "square_000005.jpg"
+    expected = [[4 + 2 * k, 20, 16, 16] for k in range(FRAMES)]
+    np.testing.assert_allclose([row["bbox"] for row in found], expected, atol=1)  # H.264 blurs edges
+    lines = [json.loads(line) for line in (tmp_path / "images.jsonl").read_text().splitlines()[1:]]
+    assert [line["time"] for line in lines] == pytest.approx([k / RATE for k in range(FRAMES)])
+    drawn = shown(tmp_path / "video.mp4")
+    assert len(drawn) == FRAMES
+    assert drawn[0].shape == (64 * 7, 96 * 7, 3)  # enlarged to be legible
+    left = drawn[10][28 * 7, (24 - 1) * 7 : (24 + 1) * 7].astype(int)  # the square's left edge, in a colour of its own
+    assert (left.max(axis=1) - left.min(axis=1)).max() > 60
+
+
+@pytest.mark.parametrize(
+    ("clip", "numbers"),
+    [
+        ({"step": 6}, [0, 6]),
+        ({"start": 0.5, "end": 0.8}, [5, 6, 7]),
+        ({"start": 1.0, "step": 2}, [10]),
+    ],
+)
+def test_a_part_of_the_frames(video, tmp_path, clip, numbers):
+    summary = predict(Square(), video, tmp_path, clip=clip)
+    assert [row["image_id"] for row in rows(tmp_path)] == numbers
+    assert summary.done == len(numbers) == len(shown(tmp_path / "video.mp4"))
+
+
+def test_ctrl_c_leaves_a_video_so_far_and_the_same_call_does_the_rest(video, tmp_path):
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    with pytest.raises(Interrupted, match="contains 8 frames; run the same command to continue"):
+        predict(Square(stop_after=7), video, part, batch_size=4)
+    assert len(shown(part / "video.mp4")) == len(rows(part)) == 8
+    detect = Square()
+    summary = predict(detect, video, part, batch_size=4, formats=["voc"])
+    assert (summary.before, summary.done, detect.seen) == (8, 4, 4)
+    predict(Square(), video, whole)
+    assert (part / "detections.json").read_text() == (whole / "detections.json").read_text()
+    assert all(np.array_equal(a, b) for a, b in zip(*(shown(one / "video.mp4") for one in (part, whole)), strict=True))
+    assert len(list((part / "voc" / "Annotations").glob("*.xml"))) == FRAMES
+    with pytest.raises(UserError, match="has the results of another command"):
+        predict(Square(), video, part, clip={"step": 2})
+
+
+def test_a_live_source_ends_with_ctrl_c_and_is_never_continued(video, tmp_path, monkeypatch):
+    monkeypatch.setattr(Clip, "is_live", property(lambda clip: True))
+    summary = predict(Square(stop_after=2), video, tmp_path, formats=["coco"])
+    assert (summary.done, len(rows(tmp_path)), summary.files[-1].name) == (2, 2, "coco.json")
+    with pytest.raises(UserError, match="has the results of another command"):
+        predict(Square(), video, tmp_path)
+
+
+def test_thresholds_by_class_and_no_video(video, tmp_path):
+    predict(Square(), video, tmp_path, pictures=False, threshold=0.95, thresholds={"cat": 0.05}, clip={"step": 10})
+    assert len(rows(tmp_path)) == 0
+    assert len(rows(tmp_path, "cat")) == 2
+    assert not (tmp_path / "video.mp4").exists()
+
+
+def test_a_track_is_one_number(video, tmp_path):
+    pytest.importorskip("trackers")
+    with pytest.raises(Interrupted):
+        predict(Square(stop_after=7), video, tmp_path, track=True)
+    predict(Square(), video, tmp_path, track=True)
+    assert [row.get("track_id") for row in rows(tmp_path)] == [None] + [1] * (FRAMES - 1)
+    assert {row.get("track_id") for row in rows(tmp_path, "cat")} == {None}
+
+
+def test_a_video_that_breaks_off_gives_what_it_has(video, tmp_path):
+    path = tmp_path / "cut.ts"  # a format that needs no index at its end
+    with video_frames.av.open(str(video)) as source, video_frames.av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    summary = predict(Square(), path, tmp_path / "out")
+    assert 0 < summary.done < FRAMES
+    assert len(shown(tmp_path / "out" / "video.mp4")) == summary.done
+
+
+@pytest.mark.parametrize(("packets", "lines"), [(0, None), (5, ["broke off after 5 frames (Input/output error)"])])
+def test_a_connection_that_is_lost(video, tmp_path, monkeypatch, packets, lines):
+    class Lost:
+        def __init__(self, container) -> None:
+            self.streams, self.duration, self.close, self._demux = (
+                container.streams,
+                container.duration,
+                container.close,
+                container.demux,
+            )
+
+        def demux(self, stream):
+            yield from itertools.islice(self._demux(stream), packets)
+            if packets:
+                yield from [one for one in self._demux(stream) if one.dts is None]  # what the decoder still holds
+            raise FFmpegError(5, "Input/output error")
+
+    opened = video_frames._open
+    monkeypatch.setattr(video_frames, "_open", lambda source: Lost(opened(source)))
+    said: list[str] = []
+    if lines is None:
+        with pytest.raises(UserError, match=r"cannot read this video .Input/output error"):
+            predict(Square(), video, tmp_path)
+    else:
+        predict(Square(), video, tmp_path, report=said.append)
+        assert [line.removeprefix(f"{video}: ") for line in said] == lines
+        assert len(rows(tmp_path)) == len(shown(tmp_path / "video.mp4")) == 5
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "cannot open this video"), (b"", "cannot open this video"), (b"no video" * 99, "cannot open this video")],
+)
+def test_what_is_no_video(tmp_path, content, message):
+    path = tmp_path / "film.mp4"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=message) as caught:
+        predict(Square(), path, tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("clip", [{"step": 0}, {"start": -1.0}, {"start": 2.0, "end": 1.0}])
+def test_impossible_parts(clip):
+    with pytest.raises(UserError, match="; give "):
+        Clip(source="x.mp4", **clip)
+
+
+def test_what_names_a_video(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("7").mkdir()
+    assert all(is_video(one) for one in ("a.MP4", "rtsp://host/cam", "0"))
+    assert not any(is_video(one) for one in ("7", "a.jpg", "photos"))
+    assert Clip(source="0").is_live
+    assert Clip(source="RTSP://host/cam").is_live
+    assert not Clip(source="https://host/a.mp4").is_live
+
+
+def test_a_camera_that_is_not_there(tmp_path):
+    with pytest.raises(UserError, match="99: cannot open this video"):
+        predict(Square(), Path("99"), tmp_path / "out")

@@ -1,0 +1,155 @@
+"""Labelling tools' forms, read back as those tools and libraries read them."""
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import hotcoco
+import numpy as np
+import PIL.Image
+import pytest
+
+from cascade_rcnn.config import Category
+from cascade_rcnn.data import load_annotations
+from cascade_rcnn.engine.prediction.formats import write_formats
+from cascade_rcnn.engine.prediction.formats.parquet import COLUMNS
+from cascade_rcnn.engine.prediction.journal import Entry, Journal
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.results import load_supervision
+
+CATEGORIES = (Category(id=3, name='a "cat" & <co>'), Category(id=8, name="dog"))
+AT = {least: {3: least, 8: least} for least in (0.1, 0.5)}  # minimum scores by category
+
+
+@pytest.fixture
+def journal(tmp_path: Path):
+    with Journal(tmp_path / "images.jsonl", {}) as journal:
+        two = {"boxes": [(4, 3, 10, 6), (0, 0, 20, 30)], "scores": [0.9, 0.2], "category_ids": [8, 3]}
+        journal.add([Entry(file_name="deep/a b.png", image_id=1, width=40, height=30, **two)])
+        journal.add([Entry(file_name="none.png", image_id=2, width=20, height=10)])
+        journal.add([Entry(file_name="broken.png", image_id=3, error="broken")])
+        yield journal
+
+
+def test_coco_is_a_data_set_that_other_libraries_read(journal, tmp_path):
+    assert write_formats(["coco"], journal, CATEGORIES, tmp_path, AT[0.5]) == [tmp_path / "coco.json"]
+    content = json.loads((tmp_path / "coco.json").read_text())
+    assert [image["file_name"] for image in content["images"]] == ["deep/a b.png", "none.png"]
+    (one,) = content["annotations"]
+    assert (one["bbox"], one["score"], one["category_id"], one["area"]) == ([4, 3, 10, 6], 0.9, 8, 60)
+    assert len(hotcoco.COCO(str(tmp_path / "coco.json")).get_ann_ids()) == 1
+    for name, size in (("deep/a b.png", (40, 30)), ("none.png", (20, 10))):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        PIL.Image.new("RGB", size).save(tmp_path / name)
+    loaded = load_supervision().DetectionDataset.from_coco(str(tmp_path), str(tmp_path / "coco.json"))
+    boxes = {Path(path).name: found.xyxy.tolist() for path, _, found in loaded}
+    assert boxes == {"a b.png": [[4, 3, 14, 9]], "none.png": []}
+
+
+def test_cvat_by_hand(journal, tmp_path):
+    assert write_formats(["cvat"], journal, CATEGORIES, tmp_path, AT[0.1]) == [tmp_path / "cvat.xml"]
+    tree = ET.parse(tmp_path / "cvat.xml").getroot()
+    assert [label.findtext("name") for label in tree.iter("label")] == [c.name for c in CATEGORIES]
+    first, second = tree.findall("image")
+    assert (first.get("name"), second.get("name"), len(second)) == ("deep/a b.png", "none.png", 0)
+    boxes = [[box.get("label"), *(float(box.get(k) or 0) for k in ("xtl", "ytl", "xbr", "ybr"))] for box in first]
+    assert boxes == [["dog", 4, 3, 14, 9], [CATEGORIES[0].name, 0, 0, 20, 30]]
+    assert not (tmp_path / "coco.json").exists()
+
+
+def test_label_studio_by_hand(journal, tmp_path):
+    write_formats(["label-studio"], journal, CATEGORIES, tmp_path, AT[0.5])
+    first, second = json.loads((tmp_path / "label_studio.json").read_text())
+    assert first["data"] == {"image": "/data/local-files/?d=deep/a%20b.png"}
+    (region,) = first["predictions"][0]["result"]
+    expected = {"x": 10, "y": 10, "width": 25, "height": 20, "rotation": 0, "rectanglelabels": ["dog"]}
+    assert region["value"] == expected
+    assert (region["original_width"], region["original_height"], region["score"]) == (40, 30, 0.9)
+    assert second["predictions"][0]["result"] == []
+    interface = ET.parse(tmp_path / "label_studio.xml").getroot()
+    assert [label.get("value") for label in interface.iter("Label")] == [c.name for c in CATEGORIES]
+    rectangles, image = interface.find("RectangleLabels"), interface.find("Image")
+    assert rectangles is not None
+    assert image is not None
+    assert (region["from_name"], region["to_name"]) == (rectangles.get("name"), image.get("name"))
+
+
+def test_yolo_by_hand_and_what_it_cannot_hold(journal, tmp_path):
+    write_formats(["yolo"], journal, CATEGORIES, tmp_path, AT[0.5])
+    label, *numbers = (tmp_path / "yolo" / "a b.txt").read_text().split()
+    assert label == "1"
+    np.testing.assert_allclose([float(x) for x in numbers], [9 / 40, 6 / 30, 10 / 40, 6 / 30], atol=1e-6)
+    assert (tmp_path / "yolo" / "none.txt").read_text() == ""
+    journal.add([Entry(file_name="other/a b.png", image_id=4, width=40, height=30)])
+    with pytest.raises(UserError, match="yolo cannot represent these images") as caught:
+        write_formats(["yolo"], journal, CATEGORIES, tmp_path, AT[0.5])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["coco", "voc", "yolo"])
+def test_what_is_written_is_read_again(journal, tmp_path, form):
+    for name, size in (("deep/a b.png", (40, 30)), ("none.png", (20, 10))):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        PIL.Image.new("RGB", size).save(tmp_path / name)
+    (path,) = write_formats([form], journal, CATEGORIES, tmp_path, AT[0.1])
+    if form == "yolo":  # which finds labels beside images
+        for label in path.glob("*.txt"):
+            label.rename(next(tmp_path.rglob(f"{label.stem}.png")).with_suffix(".txt"))
+        path = tmp_path
+        (tmp_path / "classes.txt").write_text("".join(f"{one.name}\n" for one in CATEGORIES))
+    truth = load_annotations(path, None if form == "yolo" else tmp_path)
+    names = {one.id: one.name for one in truth.categories}
+    found = {
+        Path(truth.file_names[i]).name: {
+            (truth.categories[int(label) - 1].name, *(round(x, 3) for x in box.tolist()))
+            for label, box in zip(truth.labels[truth.rows(i)], truth.boxes[truth.rows(i)], strict=True)
+        }
+        for i in range(len(truth))
+    }
+    assert set(names.values()) == {one.name for one in CATEGORIES}
+    assert found == {"a b.png": {("dog", 4, 3, 10, 6), (CATEGORIES[0].name, 0, 0, 20, 30)}, "none.png": set()}
+
+
+def test_voc_cannot_hold_two_images_of_one_stem(journal, tmp_path):
+    write_formats(["voc"], journal, CATEGORIES, tmp_path, AT[0.5])
+    journal.add([Entry(file_name="deep/a b.jpg", image_id=4, width=40, height=30)])
+    with pytest.raises(UserError, match="voc cannot represent these images") as caught:
+        write_formats(["voc"], journal, CATEGORIES, tmp_path, AT[0.5])
+    assert "\n" not in str(caught.value)
+    assert sorted(path.name for path in (tmp_path / "voc" / "Annotations").rglob("*.xml")) == ["a b.xml", "none.xml"]
+
+
+def test_parquet_by_hand(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    two = {"boxes": [(4.5, 3, 10, 6), (0, 0, 20, 30)], "scores": [0.9, 0.2], "category_ids": [8, 3]}
+    with Journal(tmp_path / "images.jsonl", {}) as journal:
+        journal.add([Entry(file_name="a.png", image_id=1, width=40, height=30, **two)])
+        journal.add([Entry(file_name="none.png", image_id=2, width=20, height=10)])
+        journal.add([Entry(file_name="f_3.jpg", image_id=3, width=40, height=30, track_ids=[7, None], time=0.5, **two)])
+        write_formats(["parquet"], journal, CATEGORIES, tmp_path, {3: 0.1, 8: 0.95} | AT[0.1])
+    table = parquet.read_table(tmp_path / "detections.parquet")
+    assert {field.name: str(field.type) for field in table.schema} == COLUMNS
+    first, *_, last = table.to_pylist()
+    assert first == {
+        "image_id": 1,
+        "file_name": "a.png",
+        "image_width": 40,
+        "image_height": 30,
+        "category_id": 8,
+        "category_name": "dog",
+        "x1": 4.5,
+        "y1": 3,
+        "x2": 14.5,
+        "y2": 9,
+        "score": 0.9,
+        "track_id": None,
+        "time": None,
+    }
+    assert (table.num_rows, last["track_id"], last["time"]) == (4, None, 0.5)
+    assert table.column("track_id").to_pylist() == [None, None, 7, None]
+
+
+def test_each_class_has_its_own_threshold(journal, tmp_path):
+    write_formats(["coco"], journal, CATEGORIES, tmp_path, {3: 0.1, 8: 0.95})
+    content = json.loads((tmp_path / "coco.json").read_text())
+    assert [one["category_id"] for one in content["annotations"]] == [3]

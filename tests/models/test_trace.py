@@ -1,0 +1,43 @@
+"""What each stage did to each detection, against the model's own output."""
+
+import numpy as np
+import pytest
+import torch
+
+from cascade_rcnn.models.create import create_model
+from cascade_rcnn.models.trace import Trace, trace
+
+THIN = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 8, "proposals": 20, "min_size": 64}
+
+
+@pytest.mark.parametrize("agnostic", [True, False])
+def test_a_trace_ends_in_what_the_model_finds_and_goes_through_its_stages(agnostic):
+    torch.manual_seed(0)
+    model = create_model("cascade_rcnn_resnet18_fpn", 3, class_agnostic=agnostic, score_threshold=0.0, **THIN).eval()
+    for head in model.roi_heads.heads:
+        torch.nn.init.normal_(head.regressor.weight, std=0.5)  # so that the stages move boxes
+    image = torch.rand(3, 60, 90)
+    with torch.inference_mode():
+        (found,) = model([image])
+        batch = model.preprocess([image])
+        after = [model.proposals_after(t, batch.pixels, batch.sizes).boxes[0] for t in range(3)]
+    one = trace(model, image)
+    assert len(one.scores) == len(found["scores"]) > 0
+    assert one.boxes.shape == (len(one.scores), 4, 4)
+    np.testing.assert_allclose(one.boxes[:, -1], found["boxes"].numpy(), atol=1e-3)
+    np.testing.assert_allclose(one.scores, found["scores"].numpy(), atol=1e-6)
+    scale = (batch.original_sizes / batch.sizes).flip(-1).repeat(1, 2)[0]
+    for stage, boxes in enumerate(after):
+        inputs = (boxes * scale).clamp(min=0).minimum(torch.tensor([90.0, 60.0, 90.0, 60.0])).numpy()
+        apart = np.abs(one.boxes[:, stage, None] - inputs).max(axis=-1).min(axis=1)
+        assert apart.max() < 1e-3  # every box is one that the stage before passed on
+    assert one.stage_scores.shape == (len(one.scores), 3)
+    np.testing.assert_allclose(one.ious[:, -1], 1, atol=1e-6)
+    assert one.ious[:, 0].min() < 0.99
+    assert len(one.above(float(one.scores[1])).scores) >= 2
+
+
+def test_ious_by_hand():
+    path = np.array([[[0, 0, 10, 10], [0, 0, 20, 10], [0, 0, 20, 20]]], np.float32)
+    one = Trace(boxes=path, stage_scores=np.zeros((1, 2)), scores=np.ones(1), labels=np.ones(1, int))
+    np.testing.assert_allclose(one.ious, [[0.25, 0.5, 1.0]])

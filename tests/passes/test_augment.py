@@ -1,0 +1,59 @@
+"""Test-time augmentation: views are undone, and fused as computed by hand."""
+
+import pytest
+import torch
+
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.passes.augment import Augmented
+from cascade_rcnn.passes.fuse import fuse
+
+
+def one(box: list[float], score: float, label: int = 1) -> dict[str, torch.Tensor]:
+    return {"boxes": torch.tensor([box]), "scores": torch.tensor([score]), "labels": torch.tensor([label])}
+
+
+def test_a_mirrored_view_is_mirrored_back_with_its_masks(paint, seeing):
+    boxes = [(3, 5, 20, 11), (30, 4, 44, 20)]
+    image, detect = paint(24, 50, boxes), seeing(boxes)
+    (wanted,) = detect([image])
+    (found,) = Augmented(detect, True, [], 0.5, 100)([image])
+    for name, values in wanted.items():
+        assert torch.allclose(found[name], values), name
+
+
+def test_every_scale_is_seen_with_and_without_the_mirror_and_multiplies_the_caller_s():
+    scales = []
+
+    def detect(images, scale=1.0):
+        scales.append(scale)
+        return [one([0.0, 0.0, 10.0, 10.0], 0.5)]
+
+    (found,) = Augmented(detect, True, [0.5, 2.0], 0.5, 100)([torch.zeros(3, 10, 10)], scale=3.0)
+    assert scales == [3.0, 3.0, 1.5, 1.5, 6.0, 6.0]
+    assert found["scores"].tolist() == [0.5]
+
+
+def test_fused_as_computed_by_hand():
+    first, second = (
+        one([0.0, 0.0, 10.0, 10.0], 0.8),
+        one([0.0, 0.0, 12.0, 10.0], 0.4),
+    )  # IoU 10/12: two votes
+    found = fuse([first, second], 0.5, 100)
+    assert found["boxes"].tolist() == [pytest.approx([0, 0, (0.8 * 10 + 0.4 * 12) / 1.2, 10])]
+    assert found["scores"].tolist() == [pytest.approx(0.8)]
+    wide = one([0.0, 0.0, 18.0, 10.0], 0.4)  # IoU 10/18: the same object for NMS, but no vote
+    assert fuse([first, wide], 0.5, 100)["boxes"].tolist() == [[0, 0, 10, 10]]
+    apart = fuse([one([0.0, 0.0, 25.0, 10.0], 0.4), first], 0.5, 100)  # IoU 0.4: two objects, the best first
+    assert apart["boxes"].tolist() == [[0, 0, 10, 10], [0, 0, 25, 10]]
+    assert len(fuse([first, one([0.0, 0.0, 10.0, 10.0], 0.4, label=2)], 0.5, 100)["boxes"]) == 2
+    assert len(fuse([first, one([0.0, 0.0, 25.0, 10.0], 0.4)], 0.5, 1)["boxes"]) == 1
+
+
+def test_nothing_found_in_any_view():
+    empty = {name: values[:0] for name, values in one([0.0, 0.0, 1.0, 1.0], 0.1).items()}
+    assert fuse([empty, empty], 0.5, 100)["boxes"].shape == (0, 4)
+
+
+def test_a_scale_out_of_range(seeing):
+    with pytest.raises(UserError, match="tta-scales has 0;"):
+        Augmented(seeing([]), False, [0.0], 0.5, 100)

@@ -1,0 +1,102 @@
+"""The page in a browser: upload, sliders, a video, errors, and no request to anywhere else."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cascade_rcnn import UserError, app, save
+from cascade_rcnn.engine.prediction.video_frames import VideoWriter
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_mistakes_are_one_line(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with pytest.raises(UserError, match="pip install gradio"):
+        app("starter")
+    monkeypatch.setitem(sys.modules, "gradio", object())
+    with pytest.raises(UserError, match="3 checkpoints; give one, or two to compare"):
+        app(["a", "b", "c"])
+    with pytest.raises(UserError, match="does not show its stages"):
+        app(tmp_path / "model.onnx")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of gradio's dependencies
+def test_in_a_browser(named, photo, tmp_path):
+    pytest.importorskip("gradio")
+    playwright = pytest.importorskip("playwright.sync_api")
+    if BROWSER is None:
+        pytest.skip("no Chromium")
+    checkpoint = tmp_path / "model.safetensors"
+    save(named.model, checkpoint)
+    text, video = tmp_path / "notes.txt", tmp_path / "film.mp4"
+    text.write_text("no image")
+    with VideoWriter(video, 10) as writer:
+        for k in range(6):
+            writer.write(np.full((64, 96, 3), 40 * k, np.uint8), k / 10)
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    arguments = ["app", "--checkpoint", str(checkpoint), str(checkpoint), "--port", str(port)]
+    server = subprocess.Popen([sys.executable, "-m", "cascade_rcnn", *arguments], stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        assert url in server.stdout.readline()
+        with playwright.sync_playwright() as driver:
+            browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+            page = browser.new_page()
+            requests: list[str] = []
+            page.on("request", lambda request: requests.append(request.url))
+            page.goto(url)
+            _use(page, playwright.expect, photo, text, video)
+            browser.close()
+        assert requests
+        assert [one for one in requests if not one.startswith((url, "data:", "blob:"))] == []
+        with pytest.raises(OSError, match="refused"):  # of the machine's other addresses
+            urllib.request.urlopen(f"http://127.0.0.2:{port}", timeout=5)
+        server.send_signal(2)
+        assert server.wait(30) == 0
+        assert server.stdout.read() == "stopped\n"
+    finally:
+        server.kill()
+
+
+def _use(page, expect, photo: Path, text: Path, video: Path) -> None:
+    """Upload, look at both models, move the sliders, download, then give what is no image, and a video."""
+    upload = page.locator("#upload input[type=file]")
+    upload.set_input_files([str(photo)])
+    caption = "photo.png: stage 3, mean IoU with the final boxes 1.00"
+    page.locator("#threshold input[type=number]").fill("0")
+    page.locator("#threshold input[type=number]").blur()
+    for k in range(2):
+        expect(page.locator(f"#pictures-{k}")).to_contain_text(caption, timeout=60_000)
+        expect(page.locator(f"#table-{k} tbody tr").first).to_contain_text("photo.png")
+    before = page.locator("#pictures-0 img").first.get_attribute("src")
+    page.locator("#stage input[type=number]").fill("0")
+    page.locator("#stage input[type=number]").blur()
+    expect(page.locator("#pictures-0")).to_contain_text("photo.png: proposals", timeout=30_000)
+    assert page.locator("#pictures-0 img").first.get_attribute("src") != before
+    with page.expect_download() as download:
+        page.locator("#json-0 a[download]").first.click()
+    assert len(json.loads(Path(download.value.path()).read_text())) == 5
+    page.locator("#upload button[aria-label=Clear]").click()
+    upload.set_input_files([str(text)])
+    expect(page.locator("#errors")).to_contain_text("notes.txt: cannot open this image", timeout=30_000)
+    page.locator("#upload button[aria-label=Clear]").click()
+    time.sleep(1)
+    upload.set_input_files([str(video)])
+    expect(page.locator("#video-1 video")).to_be_visible(timeout=60_000)
+    expect(page.locator("#errors")).not_to_be_visible()
