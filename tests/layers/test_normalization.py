@@ -5,7 +5,14 @@ import torch
 from torch import nn
 
 from cascade_rcnn.config import NormConfig
-from cascade_rcnn.layers.normalization import FixedBatchNorm, GroupNorm, LayerNorm2d, RoIBatchNorm2d, make_norm
+from cascade_rcnn.layers.normalization import (
+    BatchNorm2d,
+    FixedBatchNorm,
+    GroupNorm,
+    LayerNorm2d,
+    RoIBatchNorm2d,
+    make_norm,
+)
 
 
 @pytest.mark.parametrize(
@@ -13,7 +20,7 @@ from cascade_rcnn.layers.normalization import FixedBatchNorm, GroupNorm, LayerNo
     [
         ("frozen", FixedBatchNorm),
         ("affine", FixedBatchNorm),
-        ("batch", nn.BatchNorm2d),
+        ("batch", BatchNorm2d),
         ("group", GroupNorm),
         ("layer", LayerNorm2d),
     ],
