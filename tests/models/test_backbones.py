@@ -28,7 +28,7 @@ from cascade_rcnn.models.build import build, build_backbone
 from cascade_rcnn.models.create import create_model
 from cascade_rcnn.models.detector import Detector
 
-RESNET = {"depth": 50, "stem": 8, "planes": 8}
+RESNET: dict[str, Any] = {"depth": 50, "stem": 8, "planes": 8}
 BACKBONES: dict[str, BackboneConfig] = {
     "resnet18": ResNetConfig(depth=18, stem=8, planes=8),
     "resnet50_batch": ResNetConfig(**RESNET, norm=NormConfig(kind="batch")),
@@ -54,14 +54,8 @@ def cases(names: Iterable[str]) -> list[Any]:
 
 
 CHECKPOINTED = [name for name, config in BACKBONES.items() if hasattr(config, "checkpointing") and name != "timm"]
-TINY = {
-    "pyramid_channels": 16,
-    "rpn_channels": 16,
-    "head_width": 16,
-    "proposals": 20,
-    "rois": 8,
-    "score_threshold": 0.0,
-}
+TINY: dict[str, Any] = {"pyramid_channels": 16, "rpn_channels": 16, "head_width": 16}
+TINY |= {"proposals": 20, "rois": 8, "score_threshold": 0.0}
 IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 TARGETS = [
     {"boxes": torch.tensor([[5.0, 6, 40, 50]]), "labels": torch.tensor([1])},

@@ -106,10 +106,7 @@ class _Attention(nn.Module):
         """
         assert self.window is not None
         batch, height, width, channels = x.shape
-        beyond, more = (
-            self.qkv.bias.to(x.dtype),
-            self.window - 1,
-        )  # the most that it takes: an export has no other number
+        beyond, more = self.qkv.bias.to(x.dtype), self.window - 1  # the most that it takes: a number, for exports
         rows, columns = (self._number(length) * self.window for length in (height, width))
         x = torch.cat([x, beyond.expand(batch, height, more, channels)], dim=2)[:, :, :columns]
         x = torch.cat([x, beyond.expand(batch, more, columns, channels)], dim=1)[:, :rows]
