@@ -86,13 +86,19 @@ class GroupNorm(nn.GroupNorm):
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation; in training its batch is that of all processes together, as if there were only one."""
+    """Batch normalisation; in training its batch is that of all processes together, as if there were only one.
+
+    Frozen, that is without gradients of its weights, it keeps its statistics in training, too.
+    """
 
     def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Normalise (B, C, H, W)."""
-        if not self.training or _processes() == 1:
-            return super().forward(x)
-        return self._by_batch(x, None)
+        if not self._learns():
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(x) if _processes() == 1 else self._by_batch(x, None)
+
+    def _learns(self) -> bool:
+        return self.training and self.weight.requires_grad
 
     def _by_batch(self, x: Tensor, weight: Tensor | None) -> Tensor:
         """Normalise by the statistics of the batch and remember them; `weight` (B, 1, 1, 1): 1 for those that count."""
@@ -122,7 +128,7 @@ class RoIBatchNorm2d(BatchNorm2d):
 
     def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:  # pyright: ignore
         """(R, C, S, S), present (R,) bool -> (R, C, S, S)."""
-        if not self.training or present is None:
+        if not self._learns() or present is None:
             return super().forward(x)
         return self._by_batch(x, present.to(self.weight.dtype)[:, None, None, None])
 
