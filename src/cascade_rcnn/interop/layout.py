@@ -50,8 +50,7 @@ def our_names(origin: str, state: State, names: Names, ignored: str) -> tuple[Fa
             continue
         ours = rename(name, rows)
         if ours is None:
-            kinds = (kind for pattern, kind in _FOREIGN.items() if any(re.search(pattern, other) for other in state))
-            kind = f" (of {kind})" if (kind := next(kinds, "")) else ""
+            kind = next((f" (of {kind})" for pattern, kind in _FOREIGN.items() if _shows(pattern, name, state)), "")
             raise UserError(
                 f"the checkpoint holds '{name}' {tuple(tensor.shape)}{kind}, which has no place in a Faster or Cascade "
                 "R-CNN on a feature pyramid with one of the backbones that convert"
@@ -60,6 +59,11 @@ def our_names(origin: str, state: State, names: Names, ignored: str) -> tuple[Fa
     if "rpn.conv.1.weight" not in found:  # the only one of several has no number here
         found = {name.replace("rpn.conv.0.", "rpn.conv."): tensor for name, tensor in found.items()}
     return family, found
+
+
+def _shows(pattern: str, name: str, state: State) -> bool:
+    """Whether a tensor of the backbone is of the kind that this pattern finds, for it or for others beside it."""
+    return name.startswith("backbone.") and any(re.search(pattern, other) for other in state)
 
 
 def skeleton(state: State, family: Family) -> ModelConfig:

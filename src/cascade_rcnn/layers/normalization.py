@@ -7,7 +7,6 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 from cascade_rcnn.config import NormConfig
 
@@ -139,7 +138,11 @@ def _processes() -> int:
 
 def _over_processes(sums: Tensor) -> Tensor:
     """Add up those of all processes, with gradients."""
-    return all_reduce(sums) if _processes() > 1 else sums
+    if _processes() == 1:
+        return sums
+    from torch.distributed.nn.functional import all_reduce  # not where torch is built without processes
+
+    return all_reduce(sums)
 
 
 def conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:

@@ -7,7 +7,10 @@ from cascade_rcnn.interop.known import Known
 from cascade_rcnn.interop.python_config import Settings
 from cascade_rcnn.interop.renaming import Names, State, number_of
 
-_NETWORKS = {(64, (3, 4, 6, 3)): "resnest50d", (128, (3, 4, 23, 3)): "resnest101e"}  # by stem and blocks of each layer
+_NETWORKS: dict[tuple[int, tuple[int, ...]], str] = {  # by stem and blocks of each layer
+    (64, (3, 4, 6, 3)): "resnest50d",
+    (128, (3, 4, 23, 3)): "resnest101e",
+}
 
 
 def _describe(state: State) -> TimmConfig:
