@@ -1,5 +1,6 @@
 """Exports find what the detector finds, in every format, and nothing else gets a final name."""
 
+import itertools
 import json
 import re
 import shutil
@@ -14,17 +15,17 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from torch.export import ExportedProgram
+from torch.export import Dim, ExportedProgram
 
 from cascade_rcnn import Predictor, UserError, load, save
 from cascade_rcnn.cli import main
-from cascade_rcnn.config import ContextConfig, DeformableConfig, replace
+from cascade_rcnn.config import ContextConfig, DeformableConfig, SwinConfig, ViTConfig, replace
 from cascade_rcnn.data import load_annotations
 from cascade_rcnn.data.shapes import write_shapes
 from cascade_rcnn.export import to_onnx
 from cascade_rcnn.export.export import SUFFIX, Format, Request, export
 from cascade_rcnn.export.graph import DetectionGraph, capture
-from cascade_rcnn.models.build import build
+from cascade_rcnn.models.build import build, build_backbone
 from cascade_rcnn.runtime import Description, Runtime
 
 from .conftest import make
@@ -270,6 +271,8 @@ def test_a_model_that_finds_nothing_cannot_be_verified(tmp_path):
         ("cascade_rfcn_resnet18", {}),
         ("cascade_rcnn_swin_t_fpn", {}),
         ("cascade_rcnn_convnext_tiny_fpn", {}),
+        ("faster_rcnn_regnet_x_800mf_fpn", {}),
+        ("faster_rcnn_vit_b", {}),
     ],
 )
 def test_every_architecture(name, options, format_, tmp_path):
@@ -294,6 +297,29 @@ def test_the_command_line_exports_and_predicts(checkpoint, export_once, tmp_path
     with pytest.raises(SystemExit):
         main(["export", str(checkpoint), "--precision", "int8"])
     assert "give --annotations" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", [
+    ViTConfig(width=16, depth=3, heads=2, window=3, global_blocks=(1,), grid=6, pretrained_grid=4),
+    SwinConfig(width=8, depths=(1, 2, 1, 1), heads=1),
+])  # fmt: skip
+@torch.no_grad()
+def test_windows_of_attention_fit_images_of_any_size(backbone, tmp_path):
+    """Captured once: maps of less than a window, of whole windows and of cut ones."""
+    network = build_backbone(backbone).eval()
+    for name, parameter in network.named_parameters():
+        if re.search("rel_pos|pos_embed|relative_position", name):
+            torch.nn.init.normal_(parameter, std=0.3)
+    stride = network.strides[-1]
+    sides = {2: stride * Dim("height", min=1), 3: stride * Dim("width", min=1)}
+    example = (torch.zeros(2, 3, 17 * stride, 19 * stride),)
+    torch.export.save(torch.export.export(network, example, dynamic_shapes=({0: Dim("batch", min=1), **sides},)),
+                      tmp_path / "network.pt2")  # fmt: skip
+    captured = torch.export.load(tmp_path / "network.pt2").module(check_guards=False)
+    for batch, height, width in itertools.product((1, 2), (1, 2, 3, 6, 7, 8, 14), (1, 5, 7, 9)):
+        pixels = torch.randn(batch, 3, height * stride, width * stride)
+        torch.testing.assert_close(captured(pixels), network(pixels), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -15,11 +15,16 @@ from cascade_rcnn.models.build import build_backbone
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "peers"
 RECORDER = runpy.run_path(str(FOLDER / "backbones.py")) if FOLDER.is_dir() else {"CASES": {}}
+WIDE = {"resnest"}
 
 
-@pytest.mark.parametrize("case", RECORDER["CASES"])
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[pytest.mark.slow] * (case in WIDE)) for case in RECORDER["CASES"]]
+)
 def test_mmdet(case):
     settings = RECORDER["CASES"][case]
+    if settings["type"] == "ResNeSt":
+        pytest.importorskip("timm")
     with np.load(FOLDER / "mmdet" / "backbones" / f"{case}.npz") as held:
         recorded = {key: held[key] for key in held.files}
     shapes = json.loads(str(recorded["shapes"]))

@@ -166,5 +166,11 @@ def test_losses_of_decoded_boxes_and_weights_of_losses():
     head = "dict(reg_decoded_bbox=True, loss_bbox=dict(type='GIoULoss', loss_weight=10.0))"
     text = f"model = dict(roi_head=dict(bbox_head=[{head}, {head}, {head}]))"
     assert to_config(CASCADE, parse_config(text, "config.py")).box_loss == IoULossConfig(kind="giou", weight=10.0)
+    bounded = text.replace("GIoULoss'", "BoundedIoULoss', beta=0.2")
+    assert to_config(CASCADE, parse_config(bounded, "config.py")).box_loss == IoULossConfig(
+        kind="bounded_iou", weight=10
+    )
+    with pytest.raises(UserError, match=r"box loss is .*'beta': 0\.5"):
+        to_config(CASCADE, parse_config(bounded.replace("0.2", "0.5"), "config.py"))
     text = "model = dict(rpn_head=dict(loss_bbox=dict(type='L1Loss', loss_weight=2.0)))"
     assert to_config(FASTER, parse_config(text, "config.py")).rpn.box_loss == SmoothL1Config(weight=2.0)

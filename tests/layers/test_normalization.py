@@ -5,7 +5,14 @@ import torch
 from torch import nn
 
 from cascade_rcnn.config import NormConfig
-from cascade_rcnn.layers.normalization import FixedBatchNorm, GroupNorm, LayerNorm2d, RoIBatchNorm2d, make_norm
+from cascade_rcnn.layers.normalization import (
+    BatchNorm2d,
+    FixedBatchNorm,
+    GroupNorm,
+    LayerNorm2d,
+    RoIBatchNorm2d,
+    make_norm,
+)
 
 
 @pytest.mark.parametrize(
@@ -13,7 +20,7 @@ from cascade_rcnn.layers.normalization import FixedBatchNorm, GroupNorm, LayerNo
     [
         ("frozen", FixedBatchNorm),
         ("affine", FixedBatchNorm),
-        ("batch", nn.BatchNorm2d),
+        ("batch", BatchNorm2d),
         ("group", GroupNorm),
         ("layer", LayerNorm2d),
     ],
@@ -74,3 +81,14 @@ def test_a_batch_of_empty_slots_is_finite():
     found = norm(torch.randn(3, 4, 2, 2), torch.zeros(3, dtype=torch.bool))
     assert bool(found.isfinite().all())
     assert bool(norm.running_var.isfinite().all())
+
+
+@pytest.mark.parametrize("kind", [BatchNorm2d, RoIBatchNorm2d])
+def test_frozen_batch_norm_keeps_its_statistics_in_training(kind):
+    norm = kind(3)
+    before = {name: value.clone() for name, value in norm.state_dict().items()}
+    x = torch.randn(2, 3, 4, 4) * 3 + 5
+    expected = norm.eval()(x)
+    torch.testing.assert_close(norm.train().requires_grad_(False)(x), expected)
+    torch.testing.assert_close(dict(norm.state_dict()), before)
+    assert not torch.allclose(norm.requires_grad_(True)(x), expected, atol=0.1)

@@ -1,6 +1,9 @@
 """The risks of equations 1 and 4 by hand."""
 
+import json
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -90,6 +93,11 @@ def test_half_precision_is_computed_in_float32():
     assert risk.item() == pytest.approx(512 * math.log(3), rel=1e-5)
 
 
+@pytest.fixture(scope="module")
+def peers_losses(peers_folder: Path) -> dict[str, Any]:
+    return json.loads((peers_folder / "mmdet" / "iou_losses.json").read_text())
+
+
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
@@ -99,12 +107,26 @@ def test_half_precision_is_computed_in_float32():
         ("diou", 1 - 1 / 3 + 25 / 325),
         # of the same shape
         ("ciou", 1 - 1 / 3 + 25 / 325),
+        ("iou", math.log(3)),
+        # 10 - 2 * 5 of 10 + 2 * 5 are shared by x alone; smooth L1 of that 1, the other coordinates fit
+        ("bounded_iou", 1 - 0.1),
     ],
 )
 def test_iou_losses_by_hand(kind, expected):
     loss = IoULoss(IoULossConfig(kind=kind, weight=2.0))
     found = loss(torch.zeros(1, 4), BOX[None], torch.tensor([[5.0, 0, 15, 10]]), BoxCoder())
-    assert found.item() == pytest.approx(2 * expected, rel=1e-5)
+    assert found.item() == pytest.approx(2 * expected, rel=1e-5, abs=1e-6)
+
+
+def test_iou_losses_of_mmdetection(peers_losses):
+    """Recorded: ordinary boxes, one inside the other, apart, and shifted by a hundredth of a pixel."""
+    found, truth = torch.tensor(peers_losses["boxes"]), torch.tensor(peers_losses["truth"])
+    for kind in ("iou", "bounded_iou"):
+        boxes = found.clone().requires_grad_()
+        loss = IoULoss(IoULossConfig(kind=kind))(torch.zeros_like(found), boxes, truth, BoxCoder())
+        loss.sum().backward()
+        torch.testing.assert_close(loss.tolist(), peers_losses[kind], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(boxes.grad, torch.tensor(peers_losses[f"{kind}_gradient"]), rtol=1e-4, atol=1e-6)
 
 
 def test_giou_beyond_contact_by_hand():
@@ -114,7 +136,7 @@ def test_giou_beyond_contact_by_hand():
     assert found.item() == pytest.approx(1 + 1 / 3, rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["giou", "diou", "ciou"])
+@pytest.mark.parametrize("kind", ["giou", "diou", "ciou", "iou", "bounded_iou"])
 def test_iou_losses_decode_by_the_statistics_and_are_zero_at_the_truth(kind):
     coder = BoxCoder(mean=(0.1, 0.0, 0.0, 0.0), std=(0.5, 0.5, 0.2, 0.2))
     truth = torch.tensor([[3.0, -2, 18, 9]])
@@ -122,7 +144,7 @@ def test_iou_losses_decode_by_the_statistics_and_are_zero_at_the_truth(kind):
     assert IoULoss(IoULossConfig(kind=kind))(deltas, BOX[None], truth, coder).item() == pytest.approx(0, abs=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["giou", "diou", "ciou"])
+@pytest.mark.parametrize("kind", ["giou", "diou", "ciou", "iou", "bounded_iou"])
 def test_empty_boxes_that_are_masked_leave_no_trace(kind):
     deltas = torch.zeros(2, 4, requires_grad=True)
     boxes = torch.tensor([[0.0, 0, 10, 10], [5, 5, 5, 5]])

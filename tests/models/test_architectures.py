@@ -68,8 +68,8 @@ def test_models_are_listed_by_patterns():
 
 @pytest.mark.parametrize(("option", "value"), [("drop_path", 0.1), ("checkpointing", True)])
 def test_options_that_a_backbone_lacks_are_refused(option, value):
-    with pytest.raises(UserError, match=f"{option}={value}: resnet50 has no such option"):
-        create_model("cascade_rcnn_resnet50_fpn", 1, **{option: value})
+    with pytest.raises(UserError, match=f"{option}={value}: vgg16 has no such option"):
+        create_model("cascade_rcnn_vgg16", 1, **{option: value})
 
 
 @pytest.mark.parametrize("kind", ["frozen", "affine", "batch", "group"])

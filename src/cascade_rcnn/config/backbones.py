@@ -75,11 +75,13 @@ class ResNetConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="resnet"):
     context: ContextConfig | None = None
     norm: NormConfig = NormConfig()
     frozen_stages: int = 2  # 0 none, 1 the stem, 2 stem and layer1, ...
+    drop_path: float = 0.0  # stochastic depth: rate of the last block, rising from 0
+    checkpointing: bool = False  # compute each block again in the backward pass: less memory, slower
 
     def __post_init__(self) -> None:
         """Raise UserError for a width that no network has."""
         check(self, stem=(1, 8192), planes=(1, 8192), groups=(1, 8192), width_per_group=(1, 8192))
-        check(self, frozen_stages=(0, self.layers))
+        check(self, drop_path=(0, MOST_DROPPED), frozen_stages=(0, self.layers))
         for name in ("deformable", "context"):
             if getattr(self, name) is not None and self.depth < 50:
                 raise UserError(f"{name}: resnet{self.depth} has no bottlenecks; take a depth of 50, 101 or 152")
@@ -110,11 +112,13 @@ class RegNetConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="regnet"):
     group_width: int = 48  # channels of a group of its 3x3 convolutions
     norm: NormConfig = NormConfig()
     frozen_stages: int = 2  # 0 none, 1 the stem, 2 stem and the first stage, ...
+    drop_path: float = 0.0  # stochastic depth: rate of the last block, rising from 0
+    checkpointing: bool = False  # compute each block again in the backward pass: less memory, slower
 
     def __post_init__(self) -> None:
         """Raise UserError for a width that no network has."""
         check(self, stem=(1, 8192), widths=(1, 65536), depths=(1, 1000), group_width=(1, 8192))
-        check(self, frozen_stages=(0, self.layers))
+        check(self, drop_path=(0, MOST_DROPPED), frozen_stages=(0, self.layers))
         for width in self.widths:
             if width % min(width, self.group_width):
                 raise UserError(f"widths: {width} is no multiple of group_width={self.group_width}")

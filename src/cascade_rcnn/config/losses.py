@@ -17,9 +17,13 @@ class SmoothL1Config(Config, frozen=True, kw_only=True, tag="smooth_l1"):
 
 
 class IoULossConfig(Config, frozen=True, kw_only=True, tag="iou"):
-    """One minus a generalised IoU of decoded boxes: GIoU (Rezatofighi et al. 2019), DIoU, CIoU (Zheng et al. 2020)."""
+    """A loss by the overlap of decoded boxes.
 
-    kind: Literal["giou", "diou", "ciou"] = "giou"
+    One minus a generalised IoU: `giou` (Rezatofighi et al. 2019), `diou` and `ciou` (Zheng et al. 2020). `iou`: minus
+    its logarithm (Yu et al. 2016). `bounded_iou`: its bounds by each coordinate alone (Tychsen-Smith & Petersson 2018).
+    """
+
+    kind: Literal["iou", "bounded_iou", "giou", "diou", "ciou"] = "giou"
     weight: float = 1.0  # 10 in mmdetection's published configs
 
     def __post_init__(self) -> None:

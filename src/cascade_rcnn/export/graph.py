@@ -50,7 +50,8 @@ def capture(graph: DetectionGraph, size: tuple[int, int] | None) -> ExportedProg
     """Capture the graph with torch.export, for one image of fixed size (H, W) or, with None, for any B, H and W."""
     dynamic = size is None
     stride = graph.detector.preprocess.divisor  # height and width are multiples of it
-    height, width = (4 * stride, 5 * stride) if size is None else size  # an arbitrary example
+    # The example has several windows of attention a side, some of them cut: what is captured then holds for fewer.
+    height, width = (17 * stride, 19 * stride) if size is None else size
     batch = 2 if dynamic else 1
     example = (torch.zeros(batch, 3, height, width), torch.tensor([[height, width]] * batch, dtype=torch.float32))
     shapes = None

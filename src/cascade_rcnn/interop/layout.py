@@ -18,6 +18,7 @@ from cascade_rcnn.config import (
     RPNConfig,
     SimplePyramidConfig,
     StageConfig,
+    TimmConfig,
 )
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop import backbones
@@ -27,7 +28,9 @@ from cascade_rcnn.interop.renaming import Layout, Names, State, number_of, renam
 from cascade_rcnn.models.build import build
 from cascade_rcnn.state_dicts import mismatch
 
-_FOREIGN = {  # the part that an unexpected tensor belongs to, by its name
+_FOREIGN = {  # the part that an unexpected tensor belongs to, by its name or by those of others
+    r"backbone\\..*\\.attn\\.pool_[qkv]\\.": "an MViTv2",
+    r"backbone\\.body\\.\\d+\\.": "a MobileNet",
     r"backbone\..*\.attn\.|backbone\.(bottom_up\.)?patch_embed": "a Swin or another vision transformer",
     r"backbone\.downsample_layers|depthwise_conv|\.gamma$": "a ConvNeXt",
 }
@@ -47,7 +50,7 @@ def our_names(origin: str, state: State, names: Names, ignored: str) -> tuple[Fa
             continue
         ours = rename(name, rows)
         if ours is None:
-            kind = next((f" (of {kind})" for pattern, kind in _FOREIGN.items() if re.search(pattern, name)), "")
+            kind = next((f" (of {kind})" for pattern, kind in _FOREIGN.items() if _shows(pattern, name, state)), "")
             raise UserError(
                 f"the checkpoint holds '{name}' {tuple(tensor.shape)}{kind}, which has no place in a Faster or Cascade "
                 "R-CNN on a feature pyramid with one of the backbones that convert"
@@ -56,6 +59,11 @@ def our_names(origin: str, state: State, names: Names, ignored: str) -> tuple[Fa
     if "rpn.conv.1.weight" not in found:  # the only one of several has no number here
         found = {name.replace("rpn.conv.0.", "rpn.conv."): tensor for name, tensor in found.items()}
     return family, found
+
+
+def _shows(pattern: str, name: str, state: State) -> bool:
+    """Whether a tensor of the backbone is of the kind that this pattern finds, for it or for others beside it."""
+    return name.startswith("backbone.") and any(re.search(pattern, other) for other in state)
 
 
 def skeleton(state: State, family: Family) -> ModelConfig:
@@ -72,10 +80,11 @@ def _skeleton(state: State, family: Family) -> ModelConfig:
     classes = len(state["roi_heads.heads.0.classifier.weight"]) - 1
     pyramid = _pyramid(state)
     suffix = "_fpn" if isinstance(pyramid, FPNConfig) else ""
+    label = "" if isinstance(backbone, TimmConfig) else f"_{backbone.label}"
     head, inputs = _box_head(state)
     channels = head.conv_channels if head.convs else pyramid.channels
     return ModelConfig(
-        name=f"{'cascade' if stages > 1 else 'faster'}_rcnn_{backbone.label}{suffix}",
+        name=f"{'cascade' if stages > 1 else 'faster'}_rcnn{label}{suffix}",
         categories=tuple(Category(id=k, name=f"class {k}") for k in range(1, classes + 1)),
         stages=(StageConfig(),) * stages,
         backbone=backbone,

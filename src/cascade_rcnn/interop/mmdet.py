@@ -148,9 +148,9 @@ def _box_loss(loss: dict[str, Any] | None, default: float) -> BoxLossConfig:
         return SmoothL1Config(weight=weight)
     if kind == "SmoothL1Loss":
         return SmoothL1Config(beta=float(loss.get("beta", 1.0)), weight=weight)
-    if kind in IOU_LOSSES:
+    if kind in IOU_LOSSES and loss.get("beta", 0.2) == 0.2:
         return IoULossConfig(kind=IOU_LOSSES[kind], weight=weight)
-    raise UserError(f"the config's box loss is {kind}; L1Loss, SmoothL1Loss and {', '.join(IOU_LOSSES)} convert")
+    raise UserError(f"the config's box loss is {loss}; L1Loss, SmoothL1Loss and {', '.join(IOU_LOSSES)} convert")
 
 
 def _preprocess(get: Settings) -> PreprocessConfig:

@@ -12,7 +12,13 @@ from cascade_rcnn.interop.python_config import Settings
 
 _STRIDES = [4, 8, 16, 32, 64]
 _ONE = (1.0,)
-IOU_LOSSES: dict[str, Literal["giou", "diou", "ciou"]] = {"GIoULoss": "giou", "DIoULoss": "diou", "CIoULoss": "ciou"}
+IOU_LOSSES: dict[str, Literal["iou", "bounded_iou", "giou", "diou", "ciou"]] = {
+    "GIoULoss": "giou",
+    "DIoULoss": "diou",
+    "CIoULoss": "ciou",
+    "IoULoss": "iou",
+    "BoundedIoULoss": "bounded_iou",
+}
 _BOX_LOSSES = ("L1Loss", "SmoothL1Loss", *IOU_LOSSES)
 _NORMS = ("BN", "SyncBN", "MMSyncBN", "GN")
 # Of `model`; what both the RPN and the heads have stands below.

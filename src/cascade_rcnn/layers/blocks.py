@@ -1,6 +1,7 @@
 """What deep networks of equal blocks have in common: stochastic depth, memory for time, NHWC inside."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,22 @@ def run(block: Callable[..., Tensor], *inputs: Tensor | None, again: bool) -> Te
     """The block's output; `again`: where it is trained, it is computed again in the backward pass instead of kept."""
     if not (again and torch.is_grad_enabled()):
         return block(*inputs)
-    return checkpoint(block, *inputs, use_reentrant=False)  # type: ignore[no-any-return]
+    norms = [m for m in block.modules() if isinstance(m, nn.BatchNorm2d)] if isinstance(block, nn.Module) else []
+    once = {"context_fn": lambda: (nullcontext(), _without_learning(norms))} if norms else {}
+    return checkpoint(block, *inputs, use_reentrant=False, **once)  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _without_learning(norms: Sequence[nn.BatchNorm2d]) -> Iterator[None]:
+    """Batch normalisation whose running statistics stay: the forward pass has updated them for this batch."""
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm, (_, number) in zip(norms, before, strict=True):
+        norm.momentum, norm.num_batches_tracked = 0.0, None if number is None else number.clone()
+    try:
+        yield
+    finally:
+        for norm, (momentum, number) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, number
 
 
 class ToNHWC(nn.Module):

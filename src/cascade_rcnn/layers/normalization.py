@@ -4,6 +4,7 @@ C channels
 """
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -14,7 +15,7 @@ def make_norm(config: NormConfig, channels: int, *, of_rois: bool = False) -> nn
     """Build the layer for a config; `of_rois`: it normalises RoI features, some of whose slots are empty."""
     match config.kind:
         case "batch":
-            return (RoIBatchNorm2d if of_rois else nn.BatchNorm2d)(channels, eps=config.eps)
+            return (RoIBatchNorm2d if of_rois else BatchNorm2d)(channels, eps=config.eps)
         case "group":
             return GroupNorm(config.groups, channels, eps=config.eps)
         case "layer":
@@ -83,28 +84,65 @@ class GroupNorm(nn.GroupNorm):
         return normalised.to(x.dtype)
 
 
-class RoIBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation over RoI features: empty slots are normalised, but do not count towards the statistics."""
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation; in training its batch is that of all processes together, as if there were only one.
 
-    def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:  # pyright: ignore
-        """(R, C, S, S), present (R,) bool -> (R, C, S, S)."""
-        if not self.training or present is None:
-            return super().forward(x)
+    Frozen, that is without gradients of its weights, it keeps its statistics in training, too.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Normalise (B, C, H, W)."""
+        if not self._learns():
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(x) if _processes() == 1 else self._by_batch(x, None)
+
+    def _learns(self) -> bool:
+        return self.training and self.weight.requires_grad
+
+    def _by_batch(self, x: Tensor, weight: Tensor | None) -> Tensor:
+        """Normalise by the statistics of the batch and remember them; `weight` (B, 1, 1, 1): 1 for those that count."""
         assert self.running_mean is not None
         assert self.running_var is not None
+        assert self.num_batches_tracked is not None
         values = x.to(self.running_mean.dtype)
-        weight = present.to(values.dtype)[:, None, None, None]
-        number = (weight.sum() * x.shape[2] * x.shape[3]).clamp(min=1)
-        mean = (values * weight).sum(dim=(0, 2, 3)) / number
-        var = ((values - mean[:, None, None]).square() * weight).sum(dim=(0, 2, 3)) / number
+        counted = values if weight is None else values * weight
+        images = values.new_tensor(len(x)) if weight is None else weight.sum()
+        sums = torch.cat([images[None] * x.shape[2] * x.shape[3], counted.sum(dim=(0, 2, 3))])
+        sums = _over_processes(sums)
+        number = sums[0].clamp(min=1)
+        mean = sums[1:] / number
+        squares = (values - mean[:, None, None]).square()
+        var = _over_processes((squares if weight is None else squares * weight).sum(dim=(0, 2, 3))) / number
         with torch.no_grad():
-            assert self.num_batches_tracked is not None
             self.num_batches_tracked.add_(1)
             momentum = 0.1 if self.momentum is None else self.momentum
             self.running_mean.lerp_(mean, momentum)
             self.running_var.lerp_(var * number / (number - 1).clamp(min=1), momentum)
         scale = self.weight * (var + self.eps).rsqrt()
         return (values * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]).to(x.dtype)
+
+
+class RoIBatchNorm2d(BatchNorm2d):
+    """Batch normalisation over RoI features: empty slots are normalised, but do not count towards the statistics."""
+
+    def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:  # pyright: ignore
+        """(R, C, S, S), present (R,) bool -> (R, C, S, S)."""
+        if not self._learns() or present is None:
+            return super().forward(x)
+        return self._by_batch(x, present.to(self.weight.dtype)[:, None, None, None])
+
+
+def _processes() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def _over_processes(sums: Tensor) -> Tensor:
+    """Add up those of all processes, with gradients."""
+    if _processes() == 1:
+        return sums
+    from torch.distributed.nn.functional import all_reduce  # not where torch is built without processes
+
+    return all_reduce(sums)
 
 
 def conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:

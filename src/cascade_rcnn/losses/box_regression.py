@@ -1,5 +1,7 @@
 """Equation 1, the localization risk: smooth L1 loss on deltas, or a generalised IoU loss on decoded boxes."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -29,21 +31,41 @@ class SmoothL1Loss:
 
 
 class IoULoss:
-    """One minus GIoU, DIoU or CIoU of the decoded boxes, by torchvision's functions."""
+    """A loss of the decoded boxes; one minus GIoU, DIoU or CIoU by torchvision's functions."""
 
     def __init__(self, config: IoULossConfig) -> None:
         from torchvision import ops  # imported only when needed: it takes as long as importing torch
 
         losses = {
-            "giou": ops.generalized_box_iou_loss,
-            "diou": ops.distance_box_iou_loss,
-            "ciou": ops.complete_box_iou_loss,
+            "iou": iou_loss,
+            "bounded_iou": bounded_iou_loss,
+            "giou": partial(ops.generalized_box_iou_loss, reduction="none"),
+            "diou": partial(ops.distance_box_iou_loss, reduction="none"),
+            "ciou": partial(ops.complete_box_iou_loss, reduction="none"),
         }
         self.config, self._loss = config, losses[config.kind]
 
     def __call__(self, deltas: Tensor, boxes: Tensor, truth: Tensor, coder: BoxCoder) -> Tensor:
         """Deltas, boxes, truth (..., 4) -> (...)."""
-        return self.config.weight * self._loss(coder.decode(boxes, deltas), truth.float(), reduction="none")
+        return self.config.weight * self._loss(coder.decode(boxes, deltas), truth.float())
+
+
+def iou_loss(found: Tensor, truth: Tensor) -> Tensor:
+    """Minus the logarithm of the IoU (Yu et al. 2016), which is at least 1e-6: boxes (..., 4) -> (...)."""
+    low, high = torch.maximum(found[..., :2], truth[..., :2]), torch.minimum(found[..., 2:], truth[..., 2:])
+    shared = (high - low).clamp(min=0).prod(-1)
+    areas = [(x[..., 2:] - x[..., :2]).prod(-1) for x in (found, truth)]
+    return -(shared / (areas[0] + areas[1] - shared).clamp(min=1e-6)).clamp(min=1e-6).log()
+
+
+def bounded_iou_loss(found: Tensor, truth: Tensor) -> Tensor:
+    """Smooth L1 (beta 0.2) of how far each of centre and size alone bounds the IoU below 1: boxes (..., 4) -> (...)."""
+    eps = 1e-3  # pixels
+    size, wanted = (x[..., 2:] - x[..., :2] for x in (found, truth))
+    apart = 2 * ((truth[..., :2] + truth[..., 2:] - found[..., :2] - found[..., 2:]) / 2).abs()
+    by_centre = 1 - torch.maximum((wanted - apart) / (wanted + apart + eps), torch.zeros_like(apart))
+    by_size = 1 - torch.minimum(wanted / (size + eps), size / (wanted + eps))
+    return smooth_l1(torch.cat([by_centre, by_size], dim=-1), beta=0.2).sum(-1)
 
 
 def localization(

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cascade_rcnn.config import NormConfig, RegNetConfig
+from cascade_rcnn.layers.blocks import DropPath, drop_rates, run
 from cascade_rcnn.layers.convolution import Conv2d
 from cascade_rcnn.layers.normalization import conv_norm, make_norm
 
@@ -27,8 +28,9 @@ def _run(pair: nn.Module, x: Tensor) -> Tensor:
 class _Block(nn.Module):
     """A residual block: 1x1, grouped 3x3 and 1x1 convolutions of one width."""
 
-    def __init__(self, norm: NormConfig, inputs: int, width: int, stride: int, groups: int) -> None:
+    def __init__(self, norm: NormConfig, inputs: int, width: int, stride: int, groups: int, drop_path: float) -> None:
         super().__init__()
+        self.drop_path = DropPath(drop_path)
         self.proj = None
         if stride != 1 or inputs != width:
             self.proj = _conv_norm(norm, inputs, width, 1, stride)
@@ -42,7 +44,7 @@ class _Block(nn.Module):
         shortcut = x if self.proj is None else _run(self.proj, x)
         for name in ("f.a", "f.b"):
             x = F.relu_(_run(self.get_submodule(name), x))
-        return F.relu_(_run(self.get_submodule("f.c"), x).add_(shortcut))
+        return F.relu_(self.drop_path(_run(self.get_submodule("f.c"), x)).add_(shortcut))
 
 
 class RegNet(nn.Module):
@@ -56,11 +58,12 @@ class RegNet(nn.Module):
         self.channels = config.widths
         self.stem = _conv_norm(config.norm, 3, config.stem, 3, 2)
         self.trunk_output = nn.Module()
-        inputs = config.stem
+        inputs, rates = config.stem, drop_rates(config.drop_path, config.depths)
         for k, (width, depth) in enumerate(zip(config.widths, config.depths, strict=True), start=1):
             groups, blocks = width // min(width, config.group_width), OrderedDict()
             for number in range(depth):
-                blocks[f"block{k}-{number}"] = _Block(config.norm, inputs, width, 2 if number == 0 else 1, groups)
+                stride, rate = 2 if number == 0 else 1, rates[k - 1][number]
+                blocks[f"block{k}-{number}"] = _Block(config.norm, inputs, width, stride, groups, rate)
                 inputs = width
             self.trunk_output.add_module(f"block{k}", nn.Sequential(blocks))
 
@@ -72,6 +75,7 @@ class RegNet(nn.Module):
         """(B, 3, H, W) -> four maps, (B, channels[l], H / strides[l], W / strides[l])."""
         x, maps = F.relu_(_run(self.stem, x)), []
         for stage in self.layers()[1:]:
-            x = stage(x)
+            for block in stage.children():
+                x = run(block, x, again=self.config.checkpointing and self.training)
             maps.append(x)
         return maps

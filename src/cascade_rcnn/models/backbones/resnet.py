@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cascade_rcnn.config import ResNetConfig
+from cascade_rcnn.layers.blocks import DropPath, drop_rates, run
 from cascade_rcnn.layers.context import GlobalContext
 from cascade_rcnn.layers.convolution import Conv2d
 from cascade_rcnn.layers.deformable import DeformableConv2d
@@ -31,8 +32,11 @@ def _middle(config: ResNetConfig, layer: int, width: int, stride: int, dilation:
 class _Block(nn.Module):
     """A residual block: two 3x3 convolutions (depth 18, 34) or a 1x1-3x3-1x1 bottleneck."""
 
-    def __init__(self, config: ResNetConfig, layer: int, inputs: int, stride: int, dilation: int) -> None:
+    def __init__(
+        self, config: ResNetConfig, layer: int, inputs: int, stride: int, dilation: int, drop_path: float
+    ) -> None:
         super().__init__()
+        self.drop_path = DropPath(drop_path)
         planes = config.planes * 2 ** (layer - 1)
         if config.depth < 50:
             outputs = planes
@@ -63,7 +67,7 @@ class _Block(nn.Module):
         conv, norm = self.names[-1]
         x = conv_norm(getattr(self, conv), getattr(self, norm), x)
         x = x if self.context is None else self.context(x)
-        return F.relu_(x.add_(shortcut))
+        return F.relu_(self.drop_path(x).add_(shortcut))
 
 
 class ResNet(nn.Module):
@@ -76,12 +80,13 @@ class ResNet(nn.Module):
         self.conv1 = Conv2d(3, config.stem, 7, 2, 3, bias=False)
         self.bn1 = make_norm(config.norm, config.stem)
         inputs, channels = config.stem, []
+        rates = drop_rates(config.drop_path, _BLOCKS[config.depth])
         for k, blocks in enumerate(_BLOCKS[config.depth], start=1):
             layer = nn.Sequential()
             dilated = config.dilated and k == 4  # all its blocks, as in R-FCN; torchvision's option spares the first
             for block in range(blocks):
                 stride = 2 if k > 1 and block == 0 and not dilated else 1
-                made = _Block(config, k, inputs, stride, 2 if dilated else 1)
+                made = _Block(config, k, inputs, stride, 2 if dilated else 1, rates[k - 1][block])
                 layer.append(made)
                 inputs = made.outputs
             self.add_module(f"layer{k}", layer)
@@ -105,6 +110,7 @@ class ResNet(nn.Module):
         x = F.max_pool2d(F.relu_(conv_norm(self.conv1, self.bn1, x)), 3, 2, 1)
         maps = []
         for k in (1, 2, 3, 4):
-            x = self.get_submodule(f"layer{k}")(x)
+            for block in self.get_submodule(f"layer{k}").children():
+                x = run(block, x, again=self.config.checkpointing and self.training)
             maps.append(x)
         return maps

@@ -53,8 +53,8 @@ class Timm(nn.Module):
     def train(self, mode: bool = True) -> "Timm":
         """Set the mode; fixed statistics stay fixed, and activation checkpointing only happens in training."""
         super().train(mode)
-        if self.config.norm != "batch":
-            for norm in self._norms():
+        for norm in self._norms():
+            if self.config.norm != "batch" or not norm.weight.requires_grad:  # also those of frozen layers
                 norm.eval()
         if self.config.checkpointing:
             self._checkpoint(mode)
@@ -66,7 +66,7 @@ class Timm(nn.Module):
         channels_last = str(getattr(self.network, "output_fmt", "NCHW")).endswith("NHWC")
         return [x.permute(0, 3, 1, 2) if channels_last else x for x in maps]
 
-    def _norms(self) -> Iterable[nn.Module]:
+    def _norms(self) -> Iterable[_BatchNorm]:
         return (module for module in self.network.modules() if isinstance(module, _BatchNorm))
 
     def _checkpoint(self, enable: bool) -> None:

@@ -106,9 +106,10 @@ class _Attention(nn.Module):
         """
         assert self.window is not None
         batch, height, width, channels = x.shape
-        beyond = self.qkv.bias.to(x.dtype)
-        x = torch.cat([x, beyond.expand(batch, height, -width % self.window, channels)], dim=2)
-        x = torch.cat([x, beyond.expand(batch, -height % self.window, x.shape[2], channels)], dim=1)
+        beyond, more = self.qkv.bias.to(x.dtype), self.window - 1  # the most that it takes: a number, for exports
+        rows, columns = (self._number(length) * self.window for length in (height, width))
+        x = torch.cat([x, beyond.expand(batch, height, more, channels)], dim=2)[:, :, :columns]
+        x = torch.cat([x, beyond.expand(batch, more, columns, channels)], dim=1)[:, :rows]
         x = x.unflatten(1, (-1, self.window)).unflatten(3, (-1, self.window))
         return x.transpose(2, 3).reshape(-1, self.window**2, channels)
 
