@@ -29,8 +29,8 @@ from cascade_rcnn.models.build import build
 from cascade_rcnn.state_dicts import mismatch
 
 _FOREIGN = {  # the part that an unexpected tensor belongs to, by its name or by those of others
-    r"backbone\\..*\\.attn\\.pool_[qkv]\\.": "an MViTv2",
-    r"backbone\\.body\\.\\d+\\.": "a MobileNet",
+    r"backbone\..*\.attn\.pool_[qkv]\.": "an MViTv2",
+    r"backbone\.body\.\d+\.": "a MobileNet",
     r"backbone\..*\.attn\.|backbone\.(bottom_up\.)?patch_embed": "a Swin or another vision transformer",
     r"backbone\.downsample_layers|depthwise_conv|\.gamma$": "a ConvNeXt",
 }
