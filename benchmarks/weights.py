@@ -50,7 +50,8 @@ def rois(task: Task) -> int:
 def calibrated(settings: ModelConfig, image: Tensor, seed: int = 0) -> Detector:
     """A detector with random weights, scaled as described above on this image (3, H, W) uint8."""
     torch.manual_seed(seed)
-    trained = build(replace(settings, backbone=settings.backbone.normalised("batch")))
+    learning = replace(settings.backbone.normalised("batch"), frozen_stages=0)  # frozen layers keep their statistics
+    trained = build(replace(settings, backbone=learning))
     scale = _CALIBRATION_SIZE / min(image.shape[1:])
     small = F.interpolate(image[None].float(), scale_factor=scale, mode="bilinear", antialias=True)[0].byte()
     with torch.no_grad():

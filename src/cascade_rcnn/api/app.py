@@ -30,6 +30,8 @@ def app(
     two models are compared side by side. `models` are checkpoints or detectors, one or two. Only this machine can reach
     the page, unless `host` is "0.0.0.0". Of a video, every `video_step`-th frame is shown. Nothing is sent anywhere.
     Needs gradio. Raises UserError if a model or the port cannot be used.
+
+    >>> app(["starter", "runs/mine/best.safetensors"])  # doctest: +SKIP
     """
     load_gradio()
     given = [models] if isinstance(models, str | Path | Detector) else list(models)

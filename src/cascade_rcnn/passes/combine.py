@@ -11,7 +11,12 @@ from cascade_rcnn.passes.tiles import Tiled
 
 
 class PredictOptions(TypedDict, total=False):
-    """How `predict` looks at an image, and which detections it keeps."""
+    """How `predict` looks at an image, and which detections it keeps.
+
+    >>> found = load("starter").predict("photo.jpg", tta=["flip"], classes=["person"])
+    >>> set(found.data["class_name"].tolist())
+    {'person'}
+    """
 
     tiles: int | None  # side of square tiles in pixels; None: the image as a whole
     overlap: float  # least overlap of neighbouring tiles, as a fraction of their side; default: 0.2
