@@ -25,7 +25,7 @@ def settings_of(recipe: Recipe) -> Record:
     """Return a recipe as plain JSON values, without what may differ from machine to machine."""
     values = {k: v for k, v in msgspec.json.decode(msgspec.json.encode(recipe)).items() if k not in _MAY_DIFFER}
     weights = values.pop("weights_backbone")
-    data = {name: values["data"][name] for name in ("flip", "photometric")}
+    data = {"repeat_rare": values["data"]["repeat_rare"]}
     return values | {"data": data, "pretrained": weights is not None}
 
 

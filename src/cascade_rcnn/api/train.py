@@ -101,10 +101,10 @@ def train(
     if isinstance(data, DataConfig | Mapping):
         chosen, data = with_changes(chosen, {"data": data}), None
     config, train_set, val_set = _sets(chosen.data, data, val)
-    if transforms is not None:
-        config = replace(config, flip=0.0, photometric=0.0, jitter=None)
     check_names(classes, train_set, val_set)
     chosen = replace(chosen, data=config)
+    if transforms is not None:
+        chosen = replace(chosen, augmentation=())
     if auto:
         chosen = _sized(chosen, given, train_set, classes)
     tell(without_effect(chosen, given) if is_first() else [])
