@@ -1,5 +1,6 @@
 import colorsys
 import pickle
+from functools import partial
 
 import pytest
 import torch
@@ -115,7 +116,7 @@ def _photo() -> tv_tensors.Image:
 
 
 @pytest.mark.parametrize(
-    ("make", "config"), [(jpeg, JPEGConfig), (blur, BlurConfig), (noise, NoiseConfig), (color, ColorConfig)]
+    ("make", "config"), [(jpeg, JPEGConfig), (blur, partial(BlurConfig, sigma=(1.0, 1.5))), (noise, NoiseConfig), (color, ColorConfig)]
 )
 def test_what_changes_pixels_leaves_targets_and_masks(make, config):
     image, target = _photo(), _sample()[1]

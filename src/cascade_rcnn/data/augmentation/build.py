@@ -121,4 +121,5 @@ def build_transforms(
         if not 0 <= probability <= 1:
             raise UserError(f"{name} is {probability}; give a probability between 0 and 1")
     scale = None if jitter is None else ScaleJitterConfig(scale=jitter, size=jitter_size)
-    return v2.Compose([BUILDERS[type(config)](config) for config in with_short_forms((), flip, photometric, scale)])
+    configs = with_short_forms((), flip, photometric, scale)
+    return v2.Compose([BUILDERS[type(config)](config) for config in configs] or [v2.Identity()])

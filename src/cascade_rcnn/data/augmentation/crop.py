@@ -8,7 +8,7 @@ from torchvision.transforms.v2 import functional
 
 from cascade_rcnn.data.augmentation.geometry import GeometricTransform
 
-_LEAST = 16  # pixels of a side, below which there is nothing to cut
+_LEAST = 8  # pixels of a side, below which there is nothing to cut
 
 
 class IoUCrop(GeometricTransform, v2.RandomIoUCrop):
