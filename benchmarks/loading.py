@@ -10,9 +10,9 @@ import torch
 
 from benchmarks.measure import Options, Row, options, seconds, skip, write
 from cascade_rcnn.data import Annotations, load_annotations
+from cascade_rcnn.data.augmentation.build import build_augmentation, build_transforms
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.loader import make_loader
-from cascade_rcnn.data.augmentation.build import build_augmentation, build_transforms
 from cascade_rcnn.engine.training import optim
 from cascade_rcnn.images import read_image
 from cascade_rcnn.models.build import build

@@ -102,6 +102,7 @@ class Recipe:
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int = 2  # image decoding processes per device
     evaluate_every: int = 1  # epochs; 0: never
+    patience: int = 0  # evaluations in a row without a better AP, after which the training ends; 0: it goes on
     save_every: int = 0  # updates between extra saves of the training state, besides those after each epoch; 0: none
     seed: int = 0
     output: str = "runs/train"

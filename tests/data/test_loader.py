@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cascade_rcnn.data.augmentation.build import build_transforms
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.loader import AspectBatchSampler, make_loader
-from cascade_rcnn.data.augmentation.build import build_transforms
 from cascade_rcnn.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")

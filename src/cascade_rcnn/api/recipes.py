@@ -33,6 +33,7 @@ class RecipeOverrides(TypedDict, total=False):
     accelerator: Literal["auto", "cpu", "cuda"]
     workers: int
     evaluate_every: int
+    patience: int
     save_every: int
     seed: int
     output: str | Path

@@ -116,7 +116,8 @@ def _photo() -> tv_tensors.Image:
 
 
 @pytest.mark.parametrize(
-    ("make", "config"), [(jpeg, JPEGConfig), (blur, partial(BlurConfig, sigma=(1.0, 1.5))), (noise, NoiseConfig), (color, ColorConfig)]
+    ("make", "config"),
+    [(jpeg, JPEGConfig), (blur, partial(BlurConfig, sigma=(1.0, 1.5))), (noise, NoiseConfig), (color, ColorConfig)],
 )
 def test_what_changes_pixels_leaves_targets_and_masks(make, config):
     image, target = _photo(), _sample()[1]

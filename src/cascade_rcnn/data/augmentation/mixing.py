@@ -46,7 +46,9 @@ class Mosaic:
         """The image is at top left, the others at top right, bottom left and bottom right."""
         height, width = image.shape[1:]
         low, high = _CENTRE
-        y, x = (round(n * (low + (high - low) * p)) for n, p in zip((height, width), torch.rand(2).tolist(), strict=True))
+        y, x = (
+            round(n * (low + (high - low) * p)) for n, p in zip((height, width), torch.rand(2).tolist(), strict=True)
+        )
         windows = ((0, 0, y, x), (0, x, y, width), (y, 0, height, x), (y, x, height, width))
         canvas, targets = torch.empty_like(image), []
         for k, window in enumerate(windows):
@@ -119,7 +121,9 @@ def union(targets: Sequence[Target], first: Target) -> Target:
     odd = set().union(*(per_box(target) for target in filled)) - names
     if odd:
         raise UserError(f"some images' objects have {', '.join(sorted(odd))}, others have not; images cannot be mixed")
-    joined = {name: _like(torch.cat([one[name].as_subclass(Tensor) for one in filled]), filled[0][name]) for name in names}
+    joined = {
+        name: _like(torch.cat([one[name].as_subclass(Tensor) for one in filled]), filled[0][name]) for name in names
+    }
     return first | joined
 
 

@@ -14,7 +14,7 @@ from cascade_rcnn.recipes import Recipe, flattened, read_recipe
 
 # May change when resuming; the fingerprint ensures that the data is the same, wherever it is now.
 _MAY_CHANGE = frozenset(
-    {"output", "workers", "evaluate_every", "save_every"}
+    {"output", "workers", "evaluate_every", "patience", "save_every"}
     | {f"data.{name}{more}" for name in ("train", "val") for more in ("", "_images", "_split")}
 )
 
@@ -29,7 +29,7 @@ def check_numbers(recipe: Recipe) -> None:
     optimizer = recipe.optimizer
     for name in ("epochs", "batch_size", "accumulate", "devices"):
         _check(name, getattr(recipe, name), least=1)
-    for name in ("seed", "workers", "evaluate_every", "save_every"):
+    for name in ("seed", "workers", "evaluate_every", "patience", "save_every"):
         _check(name, getattr(recipe, name), least=0)
     _check("optimizer.lr_batch", optimizer.lr_batch, least=1)
     for name in ("lr", "weight_decay", "warmup_steps"):
