@@ -10,9 +10,9 @@ import torch
 
 from benchmarks.measure import Options, Row, options, seconds, skip, write
 from cascade_rcnn.data import Annotations, load_annotations
+from cascade_rcnn.data.augmentation.build import build_augmentation, build_transforms
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.loader import make_loader
-from cascade_rcnn.data.transforms import build_transforms
 from cascade_rcnn.engine.training import optim
 from cascade_rcnn.images import read_image
 from cascade_rcnn.models.build import build
@@ -68,7 +68,7 @@ def _waiting(annotations: Annotations, steps: int) -> tuple[float, float]:
     groups = optim.parameter_groups(model, recipe.optimizer)
     optimizer = optim.make_optimizer(groups, recipe.optimizer)
     optim.set_learning_rate(optimizer, 1e-5)
-    dataset = Dataset(annotations, build_transforms(recipe.data.flip, recipe.data.photometric))
+    dataset = Dataset(annotations, build_augmentation(recipe.augmentation))
     loader = make_loader(
         dataset, batch_size=recipe.batch_size, workers=recipe.workers, seed=0, shuffle=True, drop_last=True
     )

@@ -15,6 +15,7 @@ import cascade_rcnn
 from cascade_rcnn import cli, create_model
 from cascade_rcnn.cli import main
 from cascade_rcnn.config import ModelOptions
+from cascade_rcnn.config.augmentation import ColorConfig
 from cascade_rcnn.data import load_annotations
 from cascade_rcnn.data.shapes import write_shapes
 from cascade_rcnn.engine.evaluate import measure_targets
@@ -104,7 +105,7 @@ def test_train_auto_is_listed_explained_and_keeps_the_flags_that_are_given(capsy
         main(["train", "auto", "--data.train", "FOLDER.json", *flags])
     ((recipe, how),) = asked
     data = how.pop("data")
-    assert (recipe, data.train, data.flip) == ("auto", "FOLDER.json", 0.0)
+    assert (recipe, data.train, how.pop("augmentation")) == ("auto", "FOLDER.json", (ColorConfig(),))
     options = {"min_size": 320, "class_agnostic": False}
     assert how == {"resume": False, "epochs": 3, "init": "starter", "options": options}
 
@@ -436,7 +437,7 @@ def test_train_takes_a_folder_that_names_its_splits(capsys, coco, monkeypatch):
     assert "enough" in fails(capsys, "train", "small", "--data", folder, "--data.flip", "0")
     (data,) = given
     assert (data.train, data.train_split, data.val, data.val_split) == (folder, "train", folder, "valid")
-    assert (data.flip, data.bad_images) == (0, "stop")
+    assert (data.flip, data.bad_images) == (None, "stop")
 
 
 def test_bad_images_stop_an_evaluation_or_are_left_out(capsys, coco, tmp_path):

@@ -3,7 +3,7 @@
 import doctest
 import json
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import torch
 import cascade_rcnn
 from cascade_rcnn.assets import PHOTO
 from cascade_rcnn.config import ModelOptions
+from cascade_rcnn.engine.training.settings import as_json
 from cascade_rcnn.images import read_image
 
 SLOW = {"compare", "export_model", "Runtime"}  # an export takes half a minute
@@ -23,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("examples")
     cascade_rcnn.write_shapes(folder / "shapes", train=6, val=4, size=96)
     shutil.copy(PHOTO, folder / "photo.jpg")
-    (folder / "recipe.json").write_text(json.dumps(asdict(thin_recipe())))
+    (folder / "recipe.json").write_text(json.dumps(as_json(thin_recipe())))
     (folder / "people.json").write_text(json.dumps(people(folder / "photo.jpg")))
     return folder
 

@@ -190,7 +190,8 @@ class States:
     def prepare(self, folder: Path) -> None:
         """A good one."""
         file = io.BytesIO()
-        position = {"epoch": 1, "batch": 0, "step": 6, "evaluated": 6, "best_ap": 0.5, "seconds": 1.0, "images": 12}
+        position = {"epoch": 1, "batch": 0, "step": 6, "evaluated": 6, "best_ap": 0.5, "stale": 0}
+        position |= {"seconds": 1.0, "images": 12}
         model = tiny_detector().state_dict()
         self.good = {
             "model": model,

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from cascade_rcnn.api.train import TrainingResult, train
     from cascade_rcnn.config import Category, ModelConfig, ModelOptions, StageConfig
     from cascade_rcnn.data.annotations import Annotations
+    from cascade_rcnn.data.augmentation.build import build_augmentation, build_transforms
     from cascade_rcnn.data.dataset import Dataset
     from cascade_rcnn.data.items import DetectionData
     from cascade_rcnn.data.load import load_annotations
     from cascade_rcnn.data.shapes import write_shapes
-    from cascade_rcnn.data.transforms import build_transforms
     from cascade_rcnn.engine.interrupt import Interrupted
     from cascade_rcnn.engine.predictor import Predictor
     from cascade_rcnn.engine.training.callbacks import Callback, EpochEnd, StepEnd
@@ -72,6 +72,7 @@ __all__ = [
     "app",
     "auto_recipe",
     "build",
+    "build_augmentation",
     "build_transforms",
     "compare",
     "convert_checkpoint",
@@ -123,7 +124,8 @@ _HOMES = {
     "app": "api.app",
     "auto_recipe": "api.auto",
     "build": "models.build",
-    "build_transforms": "data.transforms",
+    "build_augmentation": "data.augmentation.build",
+    "build_transforms": "data.augmentation.build",
     "compare": "api.report",
     "convert_checkpoint": "api.convert",
     "create_model": "models.create",

@@ -6,23 +6,35 @@ Every field is a flag of `cascade-rcnn train RECIPE --...`. The paper's rows fol
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from tyro.constructors import PrimitiveConstructorSpec
 
 from cascade_rcnn.config import ModelOptions
+from cascade_rcnn.config.augmentation import ColorConfig, HorizontalFlipConfig, ScaleJitterConfig
+from cascade_rcnn.config.augmentation_lists import Augmentations, parse, with_short_forms, words
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import read_json
 
 # Options that hold for a checkpoint to start from, too; it decides the others.
 APPLIED_TO_START = ("min_size", "max_size", "anchor_sizes", "anchor_ratios")
 
+# On the command line, augmentations are words rather than a flag for each setting of each.
+_WORDS = PrimitiveConstructorSpec(
+    nargs="*",
+    metavar="NAME[:SETTING=VALUE,...]",
+    instance_from_str=parse,
+    is_instance=lambda given: isinstance(given, tuple),
+    str_from_instance=words,
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """The training data: COCO json, PASCAL VOC or YOLO, detected from the path.
 
-    >>> DataConfig(train="shapes/train.json", val="shapes/val.json", flip=0.0).val_split is None
+    >>> DataConfig(train="shapes/train.json", val="shapes/val.json").val_split is None
     True
     """
 
@@ -32,11 +44,13 @@ class DataConfig:
     val: str = ""  # same for validation; empty: no evaluation
     val_images: str | None = None
     val_split: str | None = None
-    flip: float = 0.5  # probability of a horizontal flip
-    photometric: float = 0.0  # probability of each of brightness, contrast, saturation, hue
-    # large-scale jitter: images of so much of the canvas to so much, cropped where larger, such as 0.1 2.0; None: none
-    jitter: tuple[float, float] | None = None
-    jitter_size: int = 1024  # side of its canvas in pixels; train with this as min_size and max_size too
+    # images with a class that fewer than this share of them have are repeated (LVIS: 0.001); 0: none are
+    repeat_rare: float = 0.0
+    # Short forms of `augmentation`, to which a recipe moves them:
+    flip: float | None = None  # probability of `horizontal_flip`
+    photometric: float | None = None  # probability of `color`
+    jitter: tuple[float, float] | None = None  # scale of `scale_jitter`, such as 0.1 2.0
+    jitter_size: int = 1024  # ... and its size: train with this as min_size and max_size too
     bad_images: Literal["stop", "skip"] = "stop"  # images that cannot be used: say all and stop, or leave them out
     max_megapixels: float = 179  # larger images cannot be used
 
@@ -77,6 +91,7 @@ class Recipe:
     init: str | None = None  # a checkpoint to start from, instead of `model`, `options` and `weights_backbone`
     options: ModelOptions = field(default_factory=ModelOptions)
     data: DataConfig = field(default_factory=DataConfig)
+    augmentation: Annotated[Augmentations, _WORDS] = (HorizontalFlipConfig(),)  # of training images, in this order
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     epochs: int = 12
     batch_size: int = 2  # images per device and step
@@ -87,9 +102,20 @@ class Recipe:
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int = 2  # image decoding processes per device
     evaluate_every: int = 1  # epochs; 0: never
+    patience: int = 0  # evaluations in a row without a better AP, after which the training ends; 0: it goes on
     save_every: int = 0  # updates between extra saves of the training state, besides those after each epoch; 0: none
     seed: int = 0
     output: str = "runs/train"
+
+    def __post_init__(self) -> None:
+        """Move the short forms of `data` to the list, which is the only place where augmentation is looked up."""
+        data = self.data
+        jitter = None if data.jitter is None else ScaleJitterConfig(scale=data.jitter, size=data.jitter_size)
+        moved = with_short_forms(self.augmentation, data.flip, data.photometric, jitter)
+        default = DataConfig()
+        short = {name: getattr(default, name) for name in ("flip", "photometric", "jitter", "jitter_size")}
+        object.__setattr__(self, "augmentation", moved)
+        object.__setattr__(self, "data", replace(data, **short))
 
 
 def cascade_rcnn_r50() -> Recipe:
@@ -115,7 +141,7 @@ def _paper(model: str, output: str) -> Recipe:
         model=model,
         options=ModelOptions(semantics="paper", rois=512, max_size=1312),
         optimizer=OptimizerConfig(lr=0.005, lr_batch=8, drops=(160 / 280, 240 / 280)),
-        data=DataConfig(photometric=0.5),
+        augmentation=(HorizontalFlipConfig(), ColorConfig()),
         epochs=19,  # 118k images: 280k iterations of 8
         batch_size=1,
         precision="fp32",
@@ -223,7 +249,7 @@ def finetune() -> Recipe:
     """
     return Recipe(
         init="mmdet/cascade-mask-rcnn_r50_fpn_rsb-pretrain_1x_coco",
-        data=DataConfig(photometric=0.5),
+        augmentation=(HorizontalFlipConfig(), ColorConfig()),
         optimizer=OptimizerConfig(
             name="adamw", lr=1e-4, lr_batch=8, weight_decay=0.05, clip_norm=1.0, warmup_steps=100, schedule="cosine"
         ),
@@ -246,7 +272,7 @@ def finetune_convnext() -> Recipe:
         recipe,
         init="mmdet/cascade-mask-rcnn_convnext-t-p4-w7_fpn_4conv1fc-giou_amp-ms-crop-3x_coco",
         options=ModelOptions(min_size=_PUBLISHED_SIZES, max_size=1333),
-        data=DataConfig(),
+        augmentation=(HorizontalFlipConfig(),),
         optimizer=replace(recipe.optimizer, lr=2e-4, lr_batch=16, layer_decay=0.7),
         batch_size=4,
         output="runs/finetune_convnext",
@@ -282,7 +308,7 @@ def finetune_vit() -> Recipe:
         recipe,
         init="detectron2/cascade_mask_rcnn_vitdet_b_100ep",
         options=ModelOptions(min_size=1024, max_size=1024),
-        data=DataConfig(jitter=(0.1, 2.0), jitter_size=1024),
+        augmentation=(HorizontalFlipConfig(), ScaleJitterConfig(scale=(0.1, 2.0), size=1024)),
         optimizer=replace(recipe.optimizer, lr=1e-4, lr_batch=16, weight_decay=0.1, layer_decay=0.7, warmup_steps=250),
         batch_size=4,
         output="runs/finetune_vit",
@@ -380,7 +406,7 @@ def starter() -> Recipe:
             min_size=(224, 272, 320),
             max_size=544,
         ),
-        data=DataConfig(photometric=0.5),
+        augmentation=(HorizontalFlipConfig(), ColorConfig()),
         optimizer=OptimizerConfig(
             name="adamw", lr=4e-4, lr_batch=4, weight_decay=0.05, clip_norm=1.0, warmup_steps=100, schedule="cosine"
         ),

@@ -25,7 +25,7 @@ def prepare_study(study: Study) -> PreparedStudy:
     runs = planned_runs(study)
     if not study.base.data.train or not study.base.data.val:
         raise UserError("a study needs data: give --data.train ANNOTATIONS and --data.val ANNOTATIONS")
-    sets = read_data(study.base.data)
+    sets = read_data(study.base)
     assert sets.val is not None  # data.val is given
     train_set, val = sets.train.annotations, sets.val.annotations
     data = {"train": data_id(train_set), "val": data_id(val)}

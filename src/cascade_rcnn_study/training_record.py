@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from cascade_rcnn.config.augmentation_lists import with_short_forms
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.engine.training.fingerprint import digest
 from cascade_rcnn.errors import UserError
@@ -25,7 +26,7 @@ def settings_of(recipe: Recipe) -> Record:
     """Return a recipe as plain JSON values, without what may differ from machine to machine."""
     values = {k: v for k, v in msgspec.json.decode(msgspec.json.encode(recipe)).items() if k not in _MAY_DIFFER}
     weights = values.pop("weights_backbone")
-    data = {name: values["data"][name] for name in ("flip", "photometric")}
+    data = {"repeat_rare": values["data"]["repeat_rare"]}
     return values | {"data": data, "pretrained": weights is not None}
 
 
@@ -42,12 +43,22 @@ def check_reusable(run: RunFolder, recipe: Recipe, data: Mapping[str, str]) -> N
     for split, asked in data.items():
         if record["data"][split]["id"] != asked:
             raise UserError(f"{run.path}: its {split} data differs from yours; choose another --output")
-    there = flattened(record["settings"])
+    there = flattened(_current(record["settings"]))
     for name, value in flattened(settings_of(recipe)).items():
         if there.get(name) != value:
             raise UserError(
                 f"{run.path}: was trained with {name} {there.get(name)}, not {value}; choose another --output"
             )
+
+
+def _current(settings: Record) -> Record:
+    """As `settings_of` has them; before the list of augmentations there were two probabilities."""
+    settings = {"patience": 0} | settings
+    if "augmentation" in settings:
+        return settings
+    data = settings["data"]
+    moved = with_short_forms((), data["flip"], data["photometric"], None)
+    return settings | {"augmentation": list(msgspec.to_builtins(moved)), "data": {"repeat_rare": 0.0}}
 
 
 def write_record(run: RunFolder, variant: Variant, recipe: Recipe, train_set: Annotations, val: Annotations) -> None:

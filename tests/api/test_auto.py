@@ -84,7 +84,8 @@ def test_large_scale_jitter_is_a_setting_of_the_data(recipe, shapes):
         recipe, data={"train": str(shapes / "train.json"), "jitter": [0.5, 1.5], "jitter_size": 96, "flip": 0.0}
     )
     written = json.loads((result.output / "recipe.json").read_text())
-    assert (written["data"]["jitter"], written["data"]["jitter_size"]) == ([0.5, 1.5], 96)
+    assert written["augmentation"][-1] == {"type": "scale_jitter", "scale": [0.5, 1.5], "size": 96}
+    assert "horizontal_flip" not in [one["type"] for one in written["augmentation"]]
 
 
 def test_auto_is_no_recipe_without_data():

@@ -8,6 +8,7 @@ import pytest
 from cascade_rcnn import OptimizerConfig, Recipe, UserError, find_recipe
 from cascade_rcnn.api.recipes import RecipeOverrides, with_changes
 from cascade_rcnn.config import ModelOptions
+from cascade_rcnn.config.augmentation import HorizontalFlipConfig
 from cascade_rcnn.files import write_json
 
 
@@ -40,7 +41,7 @@ def test_changes_of_fields_parts_and_parts_of_parts():
     assert (changed.epochs, changed.ema, changed.output) == (3, None, "runs/x")
     assert changed.optimizer == OptimizerConfig(**{**vars(small.optimizer), "lr": 1.0, "drops": (0.5,)})
     assert changed.options == ModelOptions(rois=9)
-    assert (changed.data.flip, changed.data.photometric) == (0.25, small.data.photometric)
+    assert changed.augmentation == (HorizontalFlipConfig(probability=0.25),)
     assert changed.batch_size == small.batch_size
     assert with_changes(small, {}) == small
 

@@ -100,7 +100,7 @@ def test_own_transforms_take_the_place_of_the_recipe_s(recipe, shapes, tmp_path)
     assert len(seen) == 8
     truth = Dataset(load_annotations(data))
     assert sorted(seen) == pytest.approx(sorted(float(truth[i][1]["boxes"][:, 0].sum()) for i in range(8)))
-    assert settings(one)["data"]["flip"] == 0
+    assert settings(one)["augmentation"] == []
     flipped = v2.Compose([v2.RandomHorizontalFlip(1), v2.RandomIoUCrop(), v2.SanitizeBoundingBoxes()])
     assert not same(one, train(recipe, data=data, transforms=flipped, output=tmp_path / "two"))
 

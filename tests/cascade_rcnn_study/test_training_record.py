@@ -42,6 +42,13 @@ def test_a_run_that_differs_is_not_reused(base, tmp_path):
     check_reusable(run, base, {"val": "a"})
     with pytest.raises(UserError, match="cascade-seed0: its val data differs from yours; choose another --output"):
         check_reusable(run, base, {"val": "b"})
+    older = settings_of(base)
+    del older["augmentation"]
+    older["data"] = {"flip": 0.5, "photometric": 0.0}  # as records were before augmentation was a list
+    run.write("training.json", {"settings": older, "data": {"val": {"id": "a"}}})
+    check_reusable(run, replace(base, data=replace(base.data, flip=0.5, photometric=0.0)), {"val": "a"})
+    with pytest.raises(UserError, match="was trained with augmentation"):
+        check_reusable(run, replace(base, augmentation=()), {"val": "a"})
     slower = replace(base, optimizer=replace(base.optimizer, lr=5e-4))
     with pytest.raises(UserError, match=r"was trained with optimizer\.lr 0\.001, not 0\.0005"):
         check_reusable(run, slower, {"val": "a"})

@@ -4,9 +4,9 @@ import torch
 from torchvision.transforms import v2
 
 from cascade_rcnn.data.annotations import Annotations
+from cascade_rcnn.data.augmentation.build import build_transforms
 from cascade_rcnn.data.coco import load_coco
 from cascade_rcnn.data.dataset import Dataset
-from cascade_rcnn.data.transforms import build_transforms
 from cascade_rcnn.errors import UserError
 
 

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cascade_rcnn.data.augmentation.build import build_transforms
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.loader import AspectBatchSampler, make_loader
-from cascade_rcnn.data.transforms import build_transforms
 from cascade_rcnn.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -28,7 +28,7 @@ def _sampler(sizes: torch.Tensor, **options) -> AspectBatchSampler:
 
 
 def _indices(sampler: AspectBatchSampler) -> list[list[int]]:
-    return [[index for index, _ in batch] for batch in sampler]
+    return [[index for index, *_ in batch] for batch in sampler]
 
 
 @settings(max_examples=60, deadline=None)
@@ -80,10 +80,10 @@ def test_seeds_differ_by_image_and_epoch_and_do_not_depend_on_the_world():
     epochs = []
     for epoch in (0, 1):
         sampler.set_epoch(epoch)
-        epochs.append(dict(pair for batch in sampler for pair in batch))
+        epochs.append({i: seed for batch in sampler for i, seed, _ in batch})
     assert len({*epochs[0].values(), *epochs[1].values()}) == 120
     halves = [_sampler(sizes, rank=rank, world_size=2) for rank in range(2)]
-    assert dict(pair for half in halves for batch in half for pair in batch) == epochs[0]
+    assert {i: seed for half in halves for batch in half for i, seed, _ in batch} == epochs[0]
 
 
 def test_skipping_leaves_the_rest_as_it_was():

@@ -1,12 +1,14 @@
 """Look-up of recipes by name or file, and changes to their fields."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar, get_type_hints
 
 import msgspec
 
 from cascade_rcnn.config import ModelOptions
+from cascade_rcnn.config.augmentation import AugmentationConfig
+from cascade_rcnn.config.augmentation_lists import Augmentations, parse
 from cascade_rcnn.errors import UsageError, UserError, nearest
 from cascade_rcnn.recipes import APPLIED_TO_START, RECIPES, OptimizerConfig, Recipe, read_recipe
 
@@ -20,6 +22,7 @@ class RecipeOverrides(TypedDict, total=False):
     weights_backbone: str | Path | None
     init: str | Path | None
     options: ModelOptions | Mapping[str, Any]
+    augmentation: str | Sequence[str | AugmentationConfig | Mapping[str, Any]]
     optimizer: OptimizerConfig | Mapping[str, Any]
     epochs: int
     batch_size: int
@@ -30,6 +33,7 @@ class RecipeOverrides(TypedDict, total=False):
     accelerator: Literal["auto", "cpu", "cuda"]
     workers: int
     evaluate_every: int
+    patience: int
     save_every: int
     seed: int
     output: str | Path
@@ -101,6 +105,8 @@ def with_changes(config: C, changes: Mapping[str, Any], prefix: str = "") -> C:
 
 
 def _converted(value: Any, kind: Any, name: str) -> Any:
+    if kind == Augmentations:
+        return parse(value)
     if isinstance(kind, type) and isinstance(value, kind):
         return value
     try:

@@ -17,6 +17,7 @@ from cascade_rcnn.data import Annotations, is_one_split, training_splits
 from cascade_rcnn.data.items import DetectionData
 from cascade_rcnn.data.targets import Transforms
 from cascade_rcnn.engine.datasets import Classes, Given, as_dataset, check_given, check_names, meaning
+from cascade_rcnn.engine.training.advice import Advice
 from cascade_rcnn.engine.training.callbacks import Callback, Hooks
 from cascade_rcnn.engine.training.data import Sources, given_train
 from cascade_rcnn.engine.training.learning_curve import plot
@@ -83,10 +84,11 @@ def train(
     "finetune". "auto" chooses by the data, prints what and why, and keeps what keywords give.
     Keywords change its fields, and a dict those of a part: `epochs=5, optimizer={"lr": 1e-4}`.
 
-    `transforms` (torchvision.transforms.v2) replace the recipe's flip and colour augmentation, which `build_transforms`
-    returns for use with your own. Resizing and normalisation are part of the model. `callbacks` are called after every
-    update and epoch; a `logger` (any of Lightning's) receives the metrics. `resume` continues the run in `output` with
-    the same data and settings. With several `devices`, the program is started once for each.
+    `augmentation` is a list of words or configs (docs/augmentation.md); `transforms` (torchvision.transforms.v2)
+    replace it, and `build_transforms` returns flips and colours for use with your own. Resizing and normalisation are
+    part of the model. `callbacks` are called after every update and epoch; a `logger` (any of Lightning's) receives the
+    metrics. `resume` continues the run in `output` with the same data and settings. With several `devices`, the program
+    is started once for each.
 
     Returns the folder, the weights and metrics of the best epoch, and the model. Raises UserError for mistakes, and
     `Interrupted`, with everything saved, after Ctrl-C.
@@ -110,15 +112,15 @@ def train(
     if isinstance(data, DataConfig | Mapping):
         chosen, data = with_changes(chosen, {"data": data}), None
     config, train_set, val_set = _sets(chosen.data, data, val)
-    if transforms is not None:
-        config = replace(config, flip=0.0, photometric=0.0, jitter=None)
     check_names(classes, train_set, val_set)
     chosen = replace(chosen, data=config)
+    if transforms is not None:
+        chosen = replace(chosen, augmentation=())
     if auto:
         chosen = _sized(chosen, given, train_set, classes)
     tell(without_effect(chosen, given) if is_first() else [])
     sources = Sources(train=train_set, val=val_set, classes=classes, transforms=transforms)
-    hooks = Hooks(callbacks=callbacks, loggers=(logger,) if isinstance(logger, Logger) else tuple(logger))
+    hooks = Hooks(callbacks=(*callbacks, Advice()), loggers=(logger,) if isinstance(logger, Logger) else tuple(logger))
     output = run_training(chosen, resume=resume, sources=sources, hooks=hooks)
     return _result(output)
 

@@ -13,6 +13,7 @@ import numpy as np
 from cascade_rcnn.auto.anchors import ENOUGH, IOU, fitting
 from cascade_rcnn.auto.survey import Survey
 from cascade_rcnn.config import AnchorConfig, ModelOptions
+from cascade_rcnn.config.augmentation import ScaleJitterConfig
 from cascade_rcnn.recipes import OptimizerConfig, Recipe
 from cascade_rcnn.text import count
 
@@ -102,8 +103,9 @@ def _init(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[
 
 def _image_sizes(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[Choice]:
     """Keep the start's sizes, but enlarge them for small boxes, within what images and machine allow."""
-    if recipe.data.jitter is not None:
-        side, why = recipe.data.jitter_size, "the jitter's canvas"
+    jitter = next((one for one in recipe.augmentation if isinstance(one, ScaleJitterConfig)), None)
+    if jitter is not None:
+        side, why = jitter.size, "the jitter's canvas"
         return [Choice(name=f"options.{name}", value=side, why=why) for name in ("min_size", "max_size")]
     if start.min_size is None:
         return [Choice(name="options.min_size", value=None, why="images stay as they are, as where it starts from")]

@@ -90,6 +90,8 @@ def _given(recipe: Recipe, flags: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for word in flags:
         part, _, field = word.partition("=")[0].removeprefix("--").replace("-", "_").partition(".")
+        if word.startswith("--") and part == "data" and field in ("flip", "photometric", "jitter", "jitter_size"):
+            part, field = "augmentation", ""  # to which the recipe moves these
         if not word.startswith("--") or part == "data" or not hasattr(recipe, part):
             continue
         value = getattr(recipe, part)

@@ -8,6 +8,8 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from cascade_rcnn.data.annotations import Annotations
+from cascade_rcnn.data.augmentation.build import Augmentation
+from cascade_rcnn.data.augmentation.mixing import Sample
 from cascade_rcnn.data.check import size_differs
 from cascade_rcnn.data.seeding import seeded
 from cascade_rcnn.data.targets import Target, Transforms, apply, inside, plain
@@ -21,8 +23,9 @@ class Dataset(TorchDataset[tuple[Tensor, Target]]):
     `dataset[i]` or `dataset[i, seed]` is an image, uint8 (3, H, W), and its target: boxes (G, 4) float32 XYXY clipped
     to the image, labels (G,) int64 in 1..M, area (G,) float32 as in the file, iscrowd (G,) int64 (1 for every ignored
     box), image_id () int64. Boxes that are empty after clipping are dropped. With a seed, `transforms` (of
-    torchvision.transforms.v2) use only this seed, so that a sample depends on nothing but (index, seed), and the
-    caller's random state is preserved.
+    torchvision.transforms.v2, or by `build_augmentation`) use only this seed, so that a sample depends on nothing but
+    (index, seed), and the caller's random state is preserved. A third number is the fraction of the training that is
+    over, at which some augmentations end.
 
     >>> dataset = Dataset(load_annotations("shapes/val.json"))
     >>> image, target = dataset[0]
@@ -40,11 +43,11 @@ class Dataset(TorchDataset[tuple[Tensor, Target]]):
     (2, 2)
     """
 
-    def __init__(self, annotations: Annotations, transforms: Transforms | None = None) -> None:
+    def __init__(self, annotations: Annotations, transforms: Transforms | Augmentation | None = None) -> None:
         self.annotations = annotations
         self.transforms = transforms
 
-    def with_transforms(self, transforms: Transforms | None) -> Self:
+    def with_transforms(self, transforms: Transforms | Augmentation | None) -> Self:
         """Return a copy with other transforms."""
         other = copy(self)
         other.transforms = transforms
@@ -53,15 +56,26 @@ class Dataset(TorchDataset[tuple[Tensor, Target]]):
     def __len__(self) -> int:
         return len(self.annotations)
 
-    def __getitem__(self, index: int | tuple[int, int]) -> tuple[Tensor, Target]:
+    def __getitem__(self, index: int | tuple[int, int] | tuple[int, int, float]) -> Sample:
         """Raise UserError naming an image file that is missing, damaged, or not of the annotated size."""
-        i, seed = index if isinstance(index, tuple) else (index, None)
+        i, seed, *rest = index if isinstance(index, tuple) else (index, None)
+        progress = rest[0] if rest else 0.0
         with seeded(seed):
-            image, target = self._read(i)
-            target = inside(target, *image.shape[1:])
-            if self.transforms is not None:
+            image, target = self._inside(i)
+            if isinstance(self.transforms, Augmentation):
+                image, target = self.transforms.sample(image, target, self._draw, progress)
+            elif self.transforms is not None:
                 image, target = apply(self.transforms, image, target)
         return image, plain(target)
+
+    def _draw(self) -> Sample:
+        """Any image, for augmentations that mix several."""
+        return self._inside(int(torch.randint(len(self), ())))
+
+    def _inside(self, i: int) -> Sample:
+        """Image and target, with clipped boxes."""
+        image, target = self._read(i)
+        return image, inside(target, *image.shape[1:])
 
     def _read(self, i: int) -> tuple[Tensor, Target]:
         """Return image and target as annotated."""

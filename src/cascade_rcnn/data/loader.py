@@ -20,22 +20,25 @@ from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from cascade_rcnn.data.dataset import Dataset
+from cascade_rcnn.data.repeats import repeated
 from cascade_rcnn.data.targets import Target
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.text import count
 
 _TRIES = 10  # replacements to try for a bad image
 Batch: TypeAlias = tuple[list[Tensor], list[Target]]
+Draw: TypeAlias = tuple[int, int, float]  # an image, the seed of its augmentation, and how much of the training is over
 
 
-class AspectBatchSampler(Sampler[list[tuple[int, int]]]):
-    """Yields lists of (index, seed): this rank's batches of the epoch given to `set_epoch` (initially 0).
+class AspectBatchSampler(Sampler[list[Draw]]):
+    """Yields lists of (index, seed, progress): this rank's batches of the epoch given to `set_epoch` (initially 0).
 
     When shuffling (training), a batch is all landscape or all portrait, which keeps padding small; batches are
     distributed to the ranks in turn, and some are repeated so that every rank has the same number. With drop_last,
     every batch is full; if a group could then never fill a batch, images are not grouped, so that none is always
-    dropped. Without shuffling (evaluation), nothing is grouped or repeated: ranks may have different numbers of
-    batches, or none.
+    dropped. With `repeats` (see `repeat_factors`), an epoch has some images several times, each time with another seed.
+    Without shuffling (evaluation), nothing is grouped or repeated: ranks may have different numbers of batches, or
+    none.
     """
 
     def __init__(
@@ -48,13 +51,16 @@ class AspectBatchSampler(Sampler[list[tuple[int, int]]]):
         drop_last: bool = False,
         rank: int = 0,
         world_size: int = 1,
+        repeats: np.ndarray | None = None,
+        epochs: int = 1,
     ):
-        """image_sizes (N, 2): height and width of each image."""
+        """image_sizes (N, 2): height and width of each image; repeats (N,); epochs: in the whole training."""
         height, width = image_sizes.unbind(1)
         groups = (height > width).numpy().astype(np.int64)
-        counts = np.bincount(groups, minlength=2)
+        counts = _counts(groups, repeats)
         starved = drop_last and bool(((counts > 0) & (counts < batch_size)).any())
         self.groups = groups if shuffle and not starved else np.zeros_like(groups)
+        self.repeats, self.epochs = repeats, epochs
         self.batch_size, self.seed, self.shuffle, self.drop_last = batch_size, seed, shuffle, drop_last
         self.rank, self.world_size = rank, world_size
         self.set_epoch(0)
@@ -72,19 +78,28 @@ class AspectBatchSampler(Sampler[list[tuple[int, int]]]):
         total = self._batch_count()
         return -(-total // self.world_size) if self.shuffle else len(range(self.rank, total, self.world_size))
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[Draw]]:
         rng = np.random.default_rng((self.seed, self.epoch))
-        batches = self._batches(rng)
-        seeds = rng.integers(2**63, size=len(self.groups))
+        images = self._images(rng)
+        batches = self._batches(images, rng)
+        seeds = rng.integers(2**63, size=len(images))
+        progress = self.epoch / self.epochs
         for batch in batches[self.rank :: self.world_size][self.skip_batches :]:
-            yield list(zip(batch.tolist(), seeds[batch].tolist(), strict=True))
+            yield [(i, seed, progress) for i, seed in zip(images[batch].tolist(), seeds[batch].tolist(), strict=True)]
 
-    def _batches(self, rng: np.random.Generator) -> list[np.ndarray]:
-        """Return the batches of all ranks, in the order of distribution."""
+    def _images(self, rng: np.random.Generator) -> np.ndarray:
+        """The images of an epoch, in order, some of them several times."""
+        if self.repeats is None:
+            return np.arange(len(self.groups))
+        found = [np.flatnonzero(self.groups == group) for group in (0, 1)]
+        return np.concatenate([one[repeated(self.repeats[one], rng)] for one in found if len(one)])
+
+    def _batches(self, images: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+        """Return the batches of all ranks, in the order of distribution, as places in `images`."""
         if not self.shuffle:
-            return self._cut(np.arange(len(self.groups)))
-        order = rng.permutation(len(self.groups))
-        batches = [batch for group in (0, 1) for batch in self._cut(order[self.groups[order] == group])]
+            return self._cut(np.arange(len(images)))
+        order, groups = rng.permutation(len(images)), self.groups[images]
+        batches = [batch for group in (0, 1) for batch in self._cut(order[groups[order] == group])]
         batches = [batches[i] for i in rng.permutation(len(batches))]
         return [batches[i % len(batches)] for i in range(len(self) * self.world_size)]
 
@@ -93,8 +108,15 @@ class AspectBatchSampler(Sampler[list[tuple[int, int]]]):
         return batches[:-1] if self.drop_last and batches and len(batches[-1]) < self.batch_size else batches
 
     def _batch_count(self) -> int:
-        counts = np.bincount(self.groups)
+        counts = _counts(self.groups, self.repeats)
         return int((counts // self.batch_size if self.drop_last else -(-counts // self.batch_size)).sum())
+
+
+def _counts(groups: np.ndarray, repeats: np.ndarray | None) -> np.ndarray:
+    """The images of an epoch in each of the two groups."""
+    if repeats is None:
+        return np.bincount(groups, minlength=2)
+    return np.array([round(float(repeats[groups == group].sum())) for group in (0, 1)])
 
 
 class DetectionLoader(DataLoader):
@@ -148,12 +170,15 @@ def make_loader(
     rank: int = 0,
     world_size: int = 1,
     replace_bad: bool = False,
+    repeats: np.ndarray | None = None,
+    epochs: int = 1,
 ) -> DetectionLoader:
     """Make a loader of batches of `batch_size` images for this rank; `workers` processes decode them (0: this one).
 
     With `replace_bad` (for training), an image that cannot be decoded is replaced by the next one. The loader's
-    `set_epoch(epoch, skip_batches)` sets the next epoch; without it, every epoch is the same. Raises UserError for
-    numbers that are too small.
+    `set_epoch(epoch, skip_batches)` sets the next epoch; without it, every epoch is the same. `repeats` (N,) says how
+    often an epoch has each image, and `epochs` how many there are, as some augmentations end before the last. Raises
+    UserError for numbers that are too small.
     """
     for name, number, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
         if number < least:
@@ -166,6 +191,8 @@ def make_loader(
         drop_last=drop_last,
         rank=rank,
         world_size=world_size,
+        repeats=repeats,
+        epochs=epochs,
     )
     loader = DetectionLoader(
         _Samples(dataset, replace_bad),
@@ -204,23 +231,23 @@ class _Samples(TorchDataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, Target]:
-        i, seed = index
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, Target]:
         try:
-            return self.dataset[i, seed]
+            return self.dataset[draw]
         except UserError as error:
             if not self.replace_bad:
                 raise
             print(f"skipped: {error}", file=sys.stderr)
-            return self._next(i, seed, error)
+            return self._next(draw, error)
 
-    def _next(self, i: int, seed: int, error: UserError) -> tuple[Tensor, Target]:
+    def _next(self, draw: Draw, error: UserError) -> tuple[Tensor, Target]:
+        i, seed, progress = draw
         for step in range(1, min(_TRIES, len(self))):
             with suppress(UserError):
-                return self.dataset[(i + step) % len(self), seed]
+                return self.dataset[(i + step) % len(self), seed, progress]
         raise error
 
-    def __getitems__(self, indices: list[tuple[int, int]]) -> list[tuple[Tensor, Target]] | UserError:
+    def __getitems__(self, indices: list[Draw]) -> list[tuple[Tensor, Target]] | UserError:
         try:
             return [self[index] for index in indices]
         except UserError as error:

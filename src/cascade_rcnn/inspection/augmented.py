@@ -37,7 +37,9 @@ def samples(
     annotations = usable(split)
     if not len(annotations.boxes):
         return
-    training = read_data(replace(recipe.data, val=""), Sources(train=annotations), shown=False).train
+    training = read_data(
+        replace(recipe, data=replace(recipe.data, val="")), Sources(train=annotations), shown=False
+    ).train
     plain = training.with_transforms(None)
     with_boxes = np.flatnonzero(training.annotations.first.diff().numpy() > 0)
     chosen = with_boxes[np.linspace(0, len(with_boxes) - 1, min(images, len(with_boxes))).round().astype(np.int64)]

@@ -9,7 +9,16 @@ import torch
 from cascade_rcnn.engine.training.state import PREVIOUS, STATE, holds_state, read_state
 from cascade_rcnn.errors import UserError
 
-POSITION = {"epoch": 1, "batch": 0, "step": 6, "evaluated": 6, "best_ap": 0.5, "seconds": 1.0, "images": 12}
+POSITION = {
+    "epoch": 1,
+    "batch": 0,
+    "step": 6,
+    "evaluated": 6,
+    "best_ap": 0.5,
+    "stale": 0,
+    "seconds": 1.0,
+    "images": 12,
+}
 
 
 def state(**changes: Any) -> dict[str, Any]:
@@ -83,7 +92,7 @@ def test_what_is_no_state_is_one_line(tmp_path: Path, odd: Any):
 def test_a_state_of_format_1_is_read_and_what_it_does_not_tell_is_said(tmp_path):
     before = state()
     del before["data"]
-    before["position"] = {name: value for name, value in POSITION.items() if name != "evaluated"}
+    before["position"] = {name: value for name, value in POSITION.items() if name not in ("evaluated", "stale")}
     torch.save(before, tmp_path / STATE)
     found, notes = read_state(tmp_path)
     assert found["position"] == POSITION  # it was saved after its evaluation

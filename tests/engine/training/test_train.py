@@ -194,7 +194,10 @@ def test_a_training_resumes_where_its_data_has_moved_but_not_on_other_data(recip
     there.write_text(good)
     output = train(moved, resume=True)
     assert json.loads((output / "recipe.json").read_text())["data"]["train"] == str(there)
-    with pytest.raises(UserError, match=r"started with data\.flip 0\.5, not 0\.25"):
+    with pytest.raises(
+        UserError,
+        match=r"started with augmentation horizontal_flip color, not horizontal_flip:prob",
+    ):
         train(replace(moved, data=replace(moved.data, flip=0.25)), resume=True)
 
 
@@ -262,8 +265,12 @@ def test_fine_tuning_keeps_what_fits_and_starts_other_classes_anew(recipe, tmp_p
         ({"optimizer": OptimizerConfig(warmup_factor=-1)}, r"optimizer\.warmup_factor is -1"),
         ({"optimizer": OptimizerConfig(clip_norm=math.nan)}, r"optimizer\.clip_norm is nan; give more than 0"),
         ({"optimizer": OptimizerConfig(drops=(0.5, math.nan))}, r"optimizer\.drops is nan; give 0 to 1"),
-        ({"data": DataConfig(train="x", flip=math.nan)}, r"data\.flip is nan; give 0 to 1"),
-        ({"data": DataConfig(train="x", photometric=7)}, r"data\.photometric is 7; give 0 to 1"),
+        ({"data": DataConfig(train="x", flip=math.nan)}, r"augmentation horizontal_flip: probability=nan: give 0"),
+        (
+            {"data": DataConfig(train="x", photometric=7)},
+            r"augmentation color: probability=7: give 0 or more",
+        ),
+        ({"data": DataConfig(train="x", repeat_rare=2)}, r"data\.repeat_rare is 2; give 0 to 1"),
     ],
 )
 def test_mistakes_in_a_recipe_are_one_line(recipe, changes, message):
@@ -380,3 +387,20 @@ def test_devices_flag_trains_with_two_processes(uneven):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("weights: ") == 1  # said by one of the processes only
     assert json.loads((uneven / "run" / "results.json").read_text())["updates"] == 3
+
+
+def test_patience_ends_a_training_that_gets_no_better_and_resuming_does_not_continue_it(recipe, monkeypatch, capsys):
+    """AP .5, .4, .5: two evaluations without a better one. The best is that of the first epoch."""
+    from cascade_rcnn.engine.training import train as module
+
+    evaluate, figures = module.evaluate_boxes, iter([0.5, 0.4, 0.5, 0.9])
+    monkeypatch.setattr(module, "evaluate_boxes", lambda *given: replace(evaluate(*given), ap=next(figures)))
+    patient = replace(recipe, epochs=4, patience=2, evaluate_every=1)
+    output = train(patient)
+    assert json.loads((output / "results.json").read_text())["epochs"] == 3
+    assert json.loads((output / "best.json").read_text())["epoch"] == 1
+    assert "ended after epoch 3: no better AP than 0.500 in 2 evaluations" in capsys.readouterr().err
+    train(patient, resume=True)
+    assert json.loads((output / "results.json").read_text())["epochs"] == 3
+    train(replace(patient, patience=3), resume=True)
+    assert json.loads((output / "best.json").read_text())["epoch"] == 4

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from cascade_rcnn.data import Annotations, check_same_categories, load_annotations
+from cascade_rcnn.data.augmentation.build import build_augmentation
+from cascade_rcnn.data.augmentation.copy_paste import check_masks
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.targets import Transforms
-from cascade_rcnn.data.transforms import build_transforms
 from cascade_rcnn.engine.datasets import Classes, Given, as_dataset, meaning
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation.coco import COLUMNS, evaluate_boxes
-from cascade_rcnn.recipes import DataConfig
+from cascade_rcnn.recipes import DataConfig, Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +42,13 @@ class TrainingData:
         return [*train, *self.val.annotations.notes]
 
 
-def read_data(
-    data: DataConfig, sources: Sources | None = None, *, workers: int = 0, shown: bool = True
-) -> TrainingData:
+def read_data(recipe: Recipe, sources: Sources | None = None, *, shown: bool = True) -> TrainingData:
     """Read both datasets. Raises UserError if they are unusable. `shown`: display progress over a dataset."""
-    sources = sources or Sources()
+    sources, data = sources or Sources(), recipe.data
     checks = {
         "bad_images": data.bad_images,
         "max_megapixels": data.max_megapixels,
-        "workers": workers,
+        "workers": recipe.workers,
         "shown": shown,
     }
     train = as_dataset(given_train(data, sources), meaning(sources.classes, None), **checks)
@@ -61,8 +60,18 @@ def read_data(
         check_same_categories(train.annotations, val.annotations)
         # Report problems with the evaluation now, not after an epoch.
         evaluate_boxes(val.annotations, np.zeros((0, COLUMNS)))
-    transforms = sources.transforms or build_transforms(data.flip, data.photometric, data.jitter, data.jitter_size)
-    return TrainingData(train=train.with_transforms(transforms), val=val)
+    return TrainingData(train=_augmented(train, recipe, sources), val=val)
+
+
+def _augmented(train: Dataset, recipe: Recipe, sources: Sources) -> Dataset:
+    """With the transforms that are given, or the recipe's."""
+    if sources.transforms is not None:
+        return train.with_transforms(sources.transforms)
+    augmentation = build_augmentation(recipe.augmentation)
+    if augmentation.needs_masks:
+        filled = train.annotations.first.diff().nonzero()
+        check_masks(train.with_transforms(None)[int(filled[0])][1])
+    return train.with_transforms(augmentation)
 
 
 def given_train(data: DataConfig, sources: Sources) -> Given:

@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from cascade_rcnn.config import Category, ModelOptions
 from cascade_rcnn.data.loader import make_loader
+from cascade_rcnn.data.repeats import repeat_factors
 from cascade_rcnn.engine.training import optim
 from cascade_rcnn.engine.training.data import Sources, read_data
 from cascade_rcnn.engine.training.fingerprint import check_same, fingerprint
@@ -31,7 +32,7 @@ def prepare(
     if resume:
         saved, notes = read_state(output)
         check_unchanged(output, as_json(recipe))
-    data = read_data(recipe.data, sources, workers=recipe.workers, shown=fabric.is_global_zero)
+    data = read_data(recipe, sources, shown=fabric.is_global_zero)
     marks = fingerprint(data.train.annotations, None if data.val is None else data.val.annotations)
     if saved is not None and saved["data"] is not None:
         check_same(saved["data"], marks, output)
@@ -53,6 +54,8 @@ def prepare(
         rank=fabric.global_rank,
         world_size=fabric.world_size,
         replace_bad=recipe.data.bad_images == "skip",
+        repeats=repeat_factors(data.train.annotations, recipe.data.repeat_rare),
+        epochs=recipe.epochs,
     )
     state = TrainingState(
         recipe=recipe,

@@ -2,33 +2,34 @@
 
 import json
 import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cascade_rcnn.data.jitter import check_jitter
+import msgspec
+
+from cascade_rcnn.config.augmentation_lists import parse, words
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import read_json
-from cascade_rcnn.recipes import Recipe, flattened
+from cascade_rcnn.recipes import Recipe, flattened, read_recipe
 
 # May change when resuming; the fingerprint ensures that the data is the same, wherever it is now.
 _MAY_CHANGE = frozenset(
-    {"output", "workers", "evaluate_every", "save_every"}
+    {"output", "workers", "evaluate_every", "patience", "save_every"}
     | {f"data.{name}{more}" for name in ("train", "val") for more in ("", "_images", "_split")}
 )
 
 
 def as_json(recipe: Recipe) -> dict[str, Any]:
     """Convert the recipe to the content of recipe.json."""
-    return json.loads(json.dumps(asdict(recipe)))
+    return json.loads(json.dumps(msgspec.to_builtins(recipe)))
 
 
 def check_numbers(recipe: Recipe) -> None:
     """Check that every number of the recipe is in its range, and not NaN."""
-    optimizer, data = recipe.optimizer, recipe.data
+    optimizer = recipe.optimizer
     for name in ("epochs", "batch_size", "accumulate", "devices"):
         _check(name, getattr(recipe, name), least=1)
-    for name in ("seed", "workers", "evaluate_every", "save_every"):
+    for name in ("seed", "workers", "evaluate_every", "patience", "save_every"):
         _check(name, getattr(recipe, name), least=0)
     _check("optimizer.lr_batch", optimizer.lr_batch, least=1)
     for name in ("lr", "weight_decay", "warmup_steps"):
@@ -37,10 +38,7 @@ def check_numbers(recipe: Recipe) -> None:
         _check(f"optimizer.{name}", getattr(optimizer, name), least=0, most=1)
     for drop in optimizer.drops:
         _check("optimizer.drops", drop, least=0, most=1)
-    for name in ("flip", "photometric"):
-        _check(f"data.{name}", getattr(data, name), least=0, most=1)
-    if data.jitter is not None:
-        check_jitter(data.jitter, data.jitter_size)
+    _check("data.repeat_rare", recipe.data.repeat_rare, least=0, most=1)
     if not 0 < optimizer.layer_decay <= 1:
         raise UserError(
             f"optimizer.layer_decay is {optimizer.layer_decay}; give a fraction, such as 0.7, or 1 for none"
@@ -60,14 +58,19 @@ def _check(name: str, value: float, *, least: float, most: float = math.inf) -> 
 
 def check_unchanged(output: Path, settings: dict[str, Any]) -> None:
     """Raise UserError naming a setting that differs from those of the run in `output`."""
-    began = read_json(output / "recipe.json")
-    if not isinstance(began, dict):
+    if not isinstance(read_json(output / "recipe.json"), dict):
         raise UserError(f"{output / 'recipe.json'}: not a recipe; restore the file that the run wrote there")
-    before = flattened(as_json(Recipe())) | flattened(began)  # defaults for settings newer than the file
+    before = flattened(as_json(read_recipe(output / "recipe.json")))
     for name, value in flattened(settings).items():
         if name not in _MAY_CHANGE and before.get(name) != value:
             way = "resume it with the same settings, or start a new run in another --output"
             if name == "epochs":  # the learning rate schedule has been following the planned epochs
                 last = output / "last.safetensors"
                 way = f"to train longer, start a new run from its result: --init {last} in another --output"
-            raise UserError(f"{output}: this run started with {name} {before.get(name)}, not {value}; {way}")
+            was, now = (_shown(name, one) for one in (before.get(name), value))
+            raise UserError(f"{output}: this run started with {name} {was}, not {now}; {way}")
+
+
+def _shown(name: str, value: Any) -> Any:
+    """As it is written on a command line."""
+    return " ".join(words(parse(value))) if name == "augmentation" else value

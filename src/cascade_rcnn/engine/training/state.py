@@ -43,6 +43,7 @@ class Position:
     step: int = 0  # updates done
     evaluated: int = 0  # updates done at the last evaluation, whose files are all written
     best_ap: float = -1.0
+    stale: int = 0  # evaluations since that one
     seconds: float = 0.0  # spent training, without evaluation
     images: int = 0  # trained on, over all ranks
 
@@ -90,8 +91,9 @@ class TrainingState:
     def save_best(self, metrics: Metrics, found: np.ndarray) -> None:
         """Save the current model, its metrics and its detections (N, 7) if they are the best so far."""
         if not metrics.ap > self.position.best_ap:
+            self.position.stale += 1
             return
-        self.position.best_ap = metrics.ap
+        self.position.best_ap, self.position.stale = metrics.ap, 0
         if self.fabric.is_global_zero:
             checkpoint.save(self.evaluated, self.output / "best.safetensors")
             assert self.data.val is not None  # it has been evaluated
@@ -167,6 +169,9 @@ def _read_state(path: Path) -> dict[str, Any]:
     if isinstance(position, dict) and "data" not in state:  # format 1 has no fingerprint; saved evaluated
         position = {**position, "evaluated": position.get("step")}
         state |= {"data": None, "position": position}
+    if isinstance(position, dict):  # a state of an earlier version counted no evaluations
+        position = {"stale": 0} | position
+        state |= {"position": position}
     known = {entry.name for entry in fields(Position)}
     if (
         not isinstance(position, dict)

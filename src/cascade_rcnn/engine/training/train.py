@@ -67,12 +67,24 @@ def _fit(state: TrainingState, hooks: Hooks) -> None:
     ):
         metrics = _evaluate(state, scores)
         ended = metrics is not None and _tell(state, hooks, metrics)
-        while here.epoch < state.recipe.epochs and not ended:
+        while here.epoch < state.recipe.epochs and not ended and not _is_stale(state):
             run_epoch(state, log, stop, hooks)
             here.epoch, here.batch = here.epoch + 1, 0
             state.save_last()
             save(state, log)
             ended = _tell(state, hooks, _evaluate(state, scores))
+
+
+def _is_stale(state: TrainingState) -> bool:
+    """Whether AP has not grown for as many evaluations as the recipe has patience; the same on every rank."""
+    recipe, here = state.recipe, state.position
+    if recipe.patience == 0 or here.stale < recipe.patience or here.epoch >= recipe.epochs:
+        return False
+    state.fabric.print(
+        f"ended after epoch {here.epoch}: no better AP than {here.best_ap:.3f} in {here.stale} evaluations (patience)",
+        file=sys.stderr,
+    )
+    return True
 
 
 def _tell(state: TrainingState, hooks: Hooks, metrics: Metrics | None) -> bool:

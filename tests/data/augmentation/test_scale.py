@@ -6,9 +6,9 @@ import pytest
 import torch
 from torchvision import tv_tensors
 
-from cascade_rcnn.data.jitter import LargeScaleJitter
+from cascade_rcnn.data.augmentation.build import build_transforms
+from cascade_rcnn.data.augmentation.scale import LargeScaleJitter
 from cascade_rcnn.data.targets import apply
-from cascade_rcnn.data.transforms import build_transforms
 from cascade_rcnn.errors import UserError
 
 GREY = [124, 116, 104]
@@ -117,7 +117,7 @@ def test_it_is_one_of_the_recipe_s_steps_and_travels_to_worker_processes():
 
 @pytest.mark.parametrize(
     ("scale", "size", "name"),
-    [((0, 1), 64, "jitter"), ((2, 1), 64, "jitter"), ((1, 99), 64, "jitter"), ((1, 2), 0, "jitter_size")],
+    [((0, 1), 64, "scale"), ((2, 1), 64, "scale"), ((1, 99), 64, "scale"), ((1, 2), 0, "size")],
 )
 def test_no_range_or_canvas(scale, size, name, one_line):
     with pytest.raises(UserError) as caught:

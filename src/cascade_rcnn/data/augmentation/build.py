@@ -1,0 +1,126 @@
+"""From a list of configs to a transform: the one table of which type is built how."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision.transforms import v2
+
+from cascade_rcnn.config.augmentation import (
+    AugmentationConfig,
+    BlurConfig,
+    ColorConfig,
+    CopyPasteConfig,
+    HorizontalFlipConfig,
+    IoUCropConfig,
+    JPEGConfig,
+    MixUpConfig,
+    MosaicConfig,
+    NoiseConfig,
+    Rotate90Config,
+    ScaleJitterConfig,
+    VerticalFlipConfig,
+)
+from cascade_rcnn.config.augmentation_lists import parse, with_short_forms
+from cascade_rcnn.data.augmentation.color import blur, color, jpeg, noise
+from cascade_rcnn.data.augmentation.copy_paste import CopyPaste
+from cascade_rcnn.data.augmentation.crop import IoUCrop
+from cascade_rcnn.data.augmentation.geometry import Rotate90
+from cascade_rcnn.data.augmentation.mixing import Mixing, MixUp, Mosaic, Sample
+from cascade_rcnn.data.augmentation.scale import LargeScaleJitter
+from cascade_rcnn.data.targets import Target, apply
+from cascade_rcnn.errors import UserError
+
+BUILDERS: dict[type[Any], Callable[[Any], v2.Transform | Mixing]] = {
+    HorizontalFlipConfig: lambda config: v2.RandomHorizontalFlip(config.probability),
+    VerticalFlipConfig: lambda config: v2.RandomVerticalFlip(config.probability),
+    Rotate90Config: lambda config: Rotate90(config.probability),
+    ScaleJitterConfig: lambda config: LargeScaleJitter(config.scale, config.size),
+    IoUCropConfig: lambda config: IoUCrop(config.probability, config.smallest),
+    ColorConfig: color,
+    JPEGConfig: jpeg,
+    BlurConfig: blur,
+    NoiseConfig: noise,
+    MosaicConfig: Mosaic,
+    MixUpConfig: MixUp,
+    CopyPasteConfig: CopyPaste,
+}
+
+
+class Augmentation:
+    """A list of augmentations as one transform, for `Dataset`, which gives it other images where it mixes them."""
+
+    def __init__(self, steps: Sequence[v2.Transform | Mixing]) -> None:
+        self.steps: list[v2.Transform | Mixing] = []
+        plain: list[v2.Transform] = []
+        for step in [*steps, None]:
+            if isinstance(step, v2.Transform):
+                plain.append(step)
+                continue
+            if plain:  # in one go, which is faster
+                self.steps.append(v2.Compose(plain))
+                plain = []
+            if step is not None:
+                self.steps.append(step)
+
+    @property
+    def needs_masks(self) -> bool:
+        """Whether objects need masks."""
+        return any(isinstance(step, CopyPaste) for step in self.steps)
+
+    def sample(self, image: Tensor, target: Target, draw: Callable[[], Sample], progress: float = 0.0) -> Sample:
+        """Augment one image of a training of which the fraction `progress` is over; `draw` gives another, as it is."""
+        for k, step in enumerate(self.steps):
+            if not isinstance(step, Mixing):
+                image, target = apply(step, image, target)
+            elif progress < step.until and float(torch.rand(())) < step.probability:
+                image, target = step.mix(image, target, partial(self._drawn, draw, k))
+        return image, target
+
+    def _drawn(self, draw: Callable[[], Sample], steps: int) -> Sample:
+        """Another image, after those of the first `steps` that mix nothing."""
+        image, target = draw()
+        for step in self.steps[:steps]:
+            if not isinstance(step, Mixing):
+                image, target = apply(step, image, target)
+        return image, target
+
+
+def build_augmentation(
+    augmentation: str | Sequence[str | AugmentationConfig | Mapping[str, Any]],
+) -> Augmentation:
+    """Make the transform of a list, for a `Dataset`: names of lists or augmentations, or their configs, in order.
+
+    Raises UserError for a name that is unknown, or a number out of range.
+
+    >>> dataset = Dataset(load_annotations("shapes/train.json"), build_augmentation("natural mosaic:probability=0.3"))
+    >>> image, target = dataset[0, 1]  # the second number is a seed
+    """
+    return Augmentation([BUILDERS[type(config)](config) for config in parse(augmentation)])
+
+
+def build_transforms(
+    flip: float = 0.5,
+    photometric: float = 0.0,
+    jitter: tuple[float, float] | None = None,
+    jitter_size: int = 1024,
+) -> v2.Compose:
+    """Horizontal flip with probability `flip`; brightness, contrast, saturation and hue, each with `photometric`.
+
+    `jitter` is the range of `scale_jitter`, whose canvas has sides of `jitter_size`; None: none. Takes and returns
+    (tv_tensors.Image (3, H, W) uint8, target). Raises UserError for numbers that cannot be. `build_augmentation` makes
+    longer lists, which need a `Dataset`.
+
+    >>> from torchvision.transforms import v2
+    >>> transforms = v2.Compose([build_transforms(flip=0.5, photometric=0.5), v2.RandomVerticalFlip()])
+    >>> image, target = Dataset(load_annotations("shapes/train.json"), transforms)[0]
+    """
+    for name, probability in (("flip", flip), ("photometric", photometric)):
+        if not 0 <= probability <= 1:
+            raise UserError(f"{name} is {probability}; give a probability between 0 and 1")
+    scale = None if jitter is None else ScaleJitterConfig(scale=jitter, size=jitter_size)
+    configs = with_short_forms((), flip, photometric, scale)
+    steps: list[Any] = [BUILDERS[type(config)](config) for config in configs]
+    return v2.Compose(steps or [v2.Identity()])

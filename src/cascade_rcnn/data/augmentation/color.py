@@ -1,0 +1,94 @@
+"""What changes pixels where they are, so that targets stay."""
+
+import io
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
+
+from cascade_rcnn.config.augmentation import BlurConfig, ColorConfig, JPEGConfig, NoiseConfig
+
+
+def color(config: ColorConfig) -> v2.Transform:
+    """Brightness, contrast, saturation and hue, each with the probability."""
+    steps = (
+        v2.Lambda(_Brightness(config.brightness), tv_tensors.Image),
+        v2.ColorJitter(contrast=config.contrast),
+        v2.ColorJitter(saturation=config.saturation),
+        v2.ColorJitter(hue=config.hue),
+    )
+    apart = [v2.RandomApply([step], config.probability) for step in steps]
+    return v2.Compose([v2.Lambda(_contiguous, tv_tensors.Image), *apart])
+
+
+def jpeg(config: JPEGConfig) -> v2.Transform:
+    """Compression artefacts."""
+    return v2.RandomApply([v2.Lambda(_JPEG(config.quality), tv_tensors.Image)], config.probability)
+
+
+def blur(config: BlurConfig) -> v2.Transform:
+    """Torchvision's Gaussian blur; its kernel reaches to three times the largest sigma."""
+    size = 2 * math.ceil(3 * config.sigma[1]) + 1
+    return v2.RandomApply([_Blur(size, config.sigma)], config.probability)
+
+
+def noise(config: NoiseConfig) -> v2.Transform:
+    """Gaussian noise of a strength that is drawn."""
+    return v2.RandomApply([v2.Lambda(_Noise(config.sigma), tv_tensors.Image)], config.probability)
+
+
+def _contiguous(image: tv_tensors.Image) -> Tensor:
+    """Make the image contiguous, which halves the time of the next steps; decoders interleave the channels."""
+    return tv_tensors.Image(image.as_subclass(Tensor).contiguous())
+
+
+class _Brightness:
+    """Add a random offset to all pixels (torchvision's own adjustment multiplies instead)."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    def __call__(self, image: tv_tensors.Image) -> Tensor:
+        shift = int(torch.randint(-self.most, self.most + 1, ()))
+        shifted = (image.as_subclass(Tensor).short() + shift).clamp_(0, 255).to(torch.uint8)
+        return tv_tensors.Image(shifted)
+
+
+class _JPEG:
+    """Encode and decode by Pillow (torchvision's own codec is deprecated)."""
+
+    def __init__(self, quality: tuple[int, int]) -> None:
+        self.quality = quality
+
+    def __call__(self, image: tv_tensors.Image) -> Tensor:
+        quality = int(torch.randint(self.quality[0], self.quality[1] + 1, ()))
+        file = io.BytesIO()
+        Image.fromarray(image.as_subclass(Tensor).permute(1, 2, 0).contiguous().numpy()).save(
+            file, format="JPEG", quality=quality
+        )
+        with Image.open(file) as again:
+            return tv_tensors.Image(torch.from_numpy(np.array(again)).permute(2, 0, 1))
+
+
+class _Noise:
+    def __init__(self, sigma: tuple[float, float]) -> None:
+        self.sigma = sigma
+
+    def __call__(self, image: tv_tensors.Image) -> Tensor:
+        low, high = self.sigma
+        sigma = low + (high - low) * float(torch.rand(()))
+        return tv_tensors.Image(functional.gaussian_noise(image, sigma=sigma))
+
+
+class _Blur(v2.GaussianBlur):
+    """Of images alone: a mask blurred is no mask. An image smaller than the kernel stays as it is."""
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        fits = isinstance(inpt, tv_tensors.Image) and min(inpt.shape[-2:]) > max(self.kernel_size) // 2  # pyright: ignore[reportArgumentType]
+        return super().transform(inpt, params) if fits else inpt

@@ -1,0 +1,72 @@
+"""Copy-paste (Ghiasi et al. 2021): objects of another image, cut out along their masks."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.ops import masks_to_boxes
+
+from cascade_rcnn.config.augmentation import CopyPasteConfig
+from cascade_rcnn.data.augmentation.geometry import Place
+from cascade_rcnn.data.augmentation.mixing import LEAST_VISIBLE, Sample, take, union
+from cascade_rcnn.data.targets import Target, apply
+from cascade_rcnn.errors import UserError
+
+
+class CopyPaste:
+    """See `CopyPasteConfig`."""
+
+    def __init__(self, config: CopyPasteConfig) -> None:
+        self.probability, self.until = config.probability, config.until
+        self.objects, self.scale = config.objects, config.scale
+
+    def mix(self, image: Tensor, target: Target, another: Callable[[], Sample]) -> Sample:
+        """The image with objects of another one, and what is still to be seen of its own."""
+        check_masks(target)
+        other, its = another()
+        check_masks(its)
+        placed, its = apply(self._place(other, (image.shape[1], image.shape[2])), other, its)
+        chosen = (torch.rand(len(its["boxes"])) < self.objects) & (its["iscrowd"] == 0)
+        if not chosen.any():
+            return image, target
+        pasted = take(its, chosen)
+        over = pasted["masks"].as_subclass(Tensor).bool().any(dim=0)
+        covered = _covered(target, over) if len(target["boxes"]) else target
+        return torch.where(over, placed, image), union([covered, pasted], target)
+
+    def _place(self, image: Tensor, canvas: tuple[int, int]) -> Place:
+        """Scaled to a part of the canvas, somewhere on it."""
+        low, high = self.scale
+        fit = min(whole / own for whole, own in zip(canvas, image.shape[1:], strict=True))
+        fit *= low + (high - low) * float(torch.rand(()))
+        height, width = (max(1, round(own * fit)) for own in image.shape[1:])
+        down, right = torch.rand(2).tolist()
+        return Place((height, width), (round((canvas[0] - height) * down), round((canvas[1] - width) * right)), canvas)
+
+
+def check_masks(target: Target) -> None:
+    """Raise UserError for objects without masks."""
+    if len(target["boxes"]) and "masks" not in target:
+        raise UserError(
+            "augmentation copy_paste cuts objects out along their masks, and these annotations have none; leave it out"
+        )
+
+
+def _covered(target: Target, over: Tensor) -> Target:
+    """Objects behind `over` (H, W): smaller masks, the boxes of what is left, and none for those almost hidden."""
+    before = target["masks"].as_subclass(Tensor).bool()
+    left = before & ~over
+    pixels, remaining = before.flatten(1).sum(1), left.flatten(1).sum(1)
+    share = remaining / pixels.clamp(min=1)
+    changed = (remaining < pixels) & (remaining > 0)
+    boxes = target["boxes"].clone()
+    if changed.any():  # the last pixel of a mask is inside its box
+        tight = masks_to_boxes(left[changed]) + torch.tensor([0.0, 0, 1, 1])
+        low, high = torch.maximum(tight[:, :2], boxes[changed, :2]), torch.minimum(tight[:, 2:], boxes[changed, 2:])
+        boxes[changed] = torch.cat((low, high), dim=1).to(boxes.dtype)
+    masks = tv_tensors.wrap(left.to(target["masks"].dtype), like=target["masks"])  # pyright: ignore
+    changes = {"boxes": boxes, "masks": masks}
+    if "area" in target:
+        changes["area"] = target["area"] * share.to(target["area"].dtype)
+    return take(target | changes, (share >= LEAST_VISIBLE) | (pixels == 0))

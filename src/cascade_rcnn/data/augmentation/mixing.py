@@ -1,0 +1,131 @@
+"""What mixes an image with others of the data set: mosaic, mixup.
+
+The others are drawn with the sample's own seed, so that a sample depends on nothing but its index, its seed and how
+far the training is, whatever the number of workers.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias, runtime_checkable
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+
+from cascade_rcnn.config.augmentation import MixUpConfig, MosaicConfig
+from cascade_rcnn.data.augmentation.geometry import Place, box_areas
+from cascade_rcnn.data.targets import Target, apply, per_box
+from cascade_rcnn.errors import UserError
+
+Sample: TypeAlias = tuple[Tensor, Target]  # an image (3, H, W), uint8, and its target
+LEAST_VISIBLE = 0.1  # of an object: what is left of it is not worth a box
+_CENTRE = (0.25, 0.75)  # where the point between a mosaic's images lies, as parts of the canvas
+
+
+@runtime_checkable
+class Mixing(Protocol):
+    """An augmentation that needs other images.
+
+    `probability` is that of one image, `until` the fraction of the training after which it ends.
+    """
+
+    probability: float
+    until: float
+
+    def mix(self, image: Tensor, target: Target, another: Callable[[], Sample]) -> Sample:
+        """The mixture; each call of `another` draws another image."""
+        ...
+
+
+class Mosaic:
+    """See `MosaicConfig`."""
+
+    def __init__(self, config: MosaicConfig) -> None:
+        self.probability, self.until, self.scale = config.probability, config.until, config.scale
+
+    def mix(self, image: Tensor, target: Target, another: Callable[[], Sample]) -> Sample:
+        """The image is at top left, the others at top right, bottom left and bottom right."""
+        height, width = image.shape[1:]
+        low, high = _CENTRE
+        y, x = (
+            round(n * (low + (high - low) * p)) for n, p in zip((height, width), torch.rand(2).tolist(), strict=True)
+        )
+        windows = ((0, 0, y, x), (0, x, y, width), (y, 0, height, x), (y, x, height, width))
+        canvas, targets = torch.empty_like(image), []
+        for k, window in enumerate(windows):
+            one, its = (image, target) if k == 0 else another()
+            top, left, bottom, right = window
+            step = self._place(one, (height, width), window)
+            placed, kept = visible(step, one, its)
+            canvas[:, top:bottom, left:right] = placed[:, top:bottom, left:right]
+            targets.append(kept)
+        return canvas, union(targets, target)
+
+    def _place(self, image: Tensor, canvas: tuple[int, int], window: tuple[int, int, int, int]) -> Place:
+        """Scaled, with the corner that is at the centre of the mosaic in place."""
+        top, left, bottom, right = window
+        low, high = self.scale
+        sizes = list(zip(canvas, image.shape[1:], strict=True))
+        fit = min(whole / own for whole, own in sizes) * (low + (high - low) * float(torch.rand(())))
+        fill = max((bottom - top) / image.shape[1], (right - left) / image.shape[2])
+        resized = tuple(max(1, round(own * max(fit, fill))) for own in image.shape[1:])
+        corner = (bottom - resized[0] if top == 0 else top, right - resized[1] if left == 0 else left)
+        return Place((resized[0], resized[1]), corner, canvas, window)
+
+
+class MixUp:
+    """See `MixUpConfig`."""
+
+    def __init__(self, config: MixUpConfig) -> None:
+        self.probability, self.until, self.alpha = config.probability, config.until, config.alpha
+
+    def mix(self, image: Tensor, target: Target, another: Callable[[], Sample]) -> Sample:
+        """Both images at the top left of a canvas that holds them."""
+        other, its = another()
+        canvas = (max(image.shape[1], other.shape[1]), max(image.shape[2], other.shape[2]))
+        alpha = torch.tensor(self.alpha)
+        weight = float(torch.distributions.Beta(alpha, alpha).sample())
+        placed = [
+            apply(Place((one.shape[1], one.shape[2]), (0, 0), canvas), one, target_of)
+            for one, target_of in ((image, target), (other, its))
+        ]
+        mean = weight * placed[0][0].float() + (1 - weight) * placed[1][0].float()
+        return mean.round().to(torch.uint8), union([placed[0][1], placed[1][1]], target)
+
+
+def visible(step: Place, image: Tensor, target: Target) -> Sample:
+    """Place a sample, without the objects of which less than `LEAST_VISIBLE` is left."""
+    scale = step.resized[0] * step.resized[1] / (image.shape[1] * image.shape[2])
+    whole = box_areas(target["boxes"]) * scale
+    placed, kept = apply(step, image, target | {_WHOLE: whole})
+    left = box_areas(kept["boxes"]) >= LEAST_VISIBLE * kept[_WHOLE]
+    return placed, {name: value for name, value in take(kept, left).items() if name != _WHOLE}
+
+
+_WHOLE = "area_before_it_is_cut"  # a field while an image is placed, so that it keeps its rows
+
+
+def take(target: Target, rows: Tensor) -> Target:
+    """Some rows of every per-box field."""
+    return target | {name: _like(target[name].as_subclass(Tensor)[rows], target[name]) for name in per_box(target)}
+
+
+def union(targets: Sequence[Target], first: Target) -> Target:
+    """All objects of `targets`, with the fields of the whole image of `first`.
+
+    Raises UserError where some objects have a field that others lack: half a field would be worse than none.
+    """
+    filled = [target for target in targets if len(target["boxes"])]
+    if not filled:
+        return first | targets[0]
+    names = set.intersection(*(set(per_box(target)) for target in filled))
+    odd = set().union(*(per_box(target) for target in filled)) - names
+    if odd:
+        raise UserError(f"some images' objects have {', '.join(sorted(odd))}, others have not; images cannot be mixed")
+    joined = {
+        name: _like(torch.cat([one[name].as_subclass(Tensor) for one in filled]), filled[0][name]) for name in names
+    }
+    return first | joined
+
+
+def _like(value: Tensor, like: Tensor) -> Tensor:
+    return tv_tensors.wrap(value, like=like) if isinstance(like, tv_tensors.TVTensor) else value  # pyright: ignore

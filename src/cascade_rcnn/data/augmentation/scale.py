@@ -1,0 +1,48 @@
+"""Large-scale jitter (Ghiasi et al. 2021): images of a tenth to twice the usual size, on a canvas that stays the same.
+
+Resize, then crop what is larger than the canvas at a random place and pad what is smaller, as ViTDet was trained.
+"""
+
+from typing import Any
+
+import torch
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import functional
+
+from cascade_rcnn.config.augmentation import ScaleJitterConfig
+from cascade_rcnn.data.augmentation.geometry import GeometricTransform, place
+
+
+class LargeScaleJitter(GeometricTransform):
+    """Fit the image into a square of `size` pixels, times a factor drawn from `scale`, and cut or pad it to `size`.
+
+    Boxes and masks follow the pixels, `area` follows its box. Boxes are clipped to the canvas; those that lie outside
+    keep their row, of no size, which `Dataset` drops from every field.
+
+    >>> jitter = LargeScaleJitter((0.1, 2.0), size=1024)
+    >>> image, target = Dataset(load_annotations("shapes/train.json"), jitter)[0]
+    >>> image.shape
+    torch.Size([3, 1024, 1024])
+    """
+
+    def __init__(self, scale: tuple[float, float] = (0.1, 2.0), size: int = 1024) -> None:
+        """Raises UserError for a range that is none, or a canvas without pixels."""
+        super().__init__()
+        ScaleJitterConfig(scale=scale, size=size)  # checks them
+        self.scale, self.size = scale, size
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """The size to resize to, and the corner that is cut out."""
+        height, width = functional.get_size(next(x for x in flat_inputs if isinstance(x, tv_tensors.Image)))
+        low, high = self.scale
+        factor = self.size / max(height, width) * (low + (high - low) * float(torch.rand(())))
+        resized = [max(1, round(length * factor)) for length in (height, width)]
+        places = torch.rand(2).tolist()
+        corner = [round(max(0, length - self.size) * place) for length, place in zip(resized, places, strict=True)]
+        return {"resized": resized, "corner": corner}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """As `place`."""
+        top, left = params["corner"]
+        whole = (0, 0, self.size, self.size)
+        return place(inpt, params["resized"], (-top, -left), (self.size, self.size), whole)

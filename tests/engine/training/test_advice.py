@@ -1,0 +1,76 @@
+"""Advice from hand-made curves."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from cascade_rcnn.engine.training.advice import Advice
+from cascade_rcnn.engine.training.callbacks import EpochEnd, StepEnd
+
+
+def _steps(advice: Advice, losses: list[float], total: int = 1000) -> None:
+    for loss in losses:
+        values: Any = SimpleNamespace(
+            losses={"a": loss / 2, "b": loss / 2}, total_steps=total, step=len(advice.losses) + 1
+        )
+        advice.on_step_end(cast(StepEnd, values))
+
+
+def _epoch(advice: Advice, ap: float | None) -> None:
+    metrics = None if ap is None else SimpleNamespace(ap=ap)
+    advice.on_epoch_end(cast(EpochEnd, SimpleNamespace(metrics=metrics)))
+
+
+@pytest.fixture
+def told() -> list[str]:
+    return []
+
+
+def test_a_flat_loss_is_told_once(told):
+    advice = Advice(told.append)
+    _steps(advice, [2.0] * 199)
+    assert told == []
+    _steps(advice, [2.0] * 400)
+    assert len(told) == 1
+    assert "the loss is flat (2 at first, 2 after 200 updates)" in told[0]
+    assert "--optimizer.lr" in told[0]
+
+
+def test_a_loss_that_falls_is_fine(told):
+    _steps(Advice(told.append), [2.0 - 0.004 * k for k in range(400)])
+    assert told == []
+
+
+def test_a_long_training_gets_longer_to_show_it(told):
+    """Of 10,000 updates, a twentieth is 500: 2,000 updates are waited for."""
+    advice = Advice(told.append)
+    _steps(advice, [1.0] * 1999, total=10_000)
+    assert told == []
+    _steps(advice, [1.0], total=10_000)
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize(
+    ("scores", "losses", "lines"),
+    [
+        ((0.3, 0.5, 0.45, 0.42), (1.0, 0.8, 0.6, 0.4), 1),
+        ((0.3, 0.5, 0.45, 0.42, 0.40), (1.0, 0.8, 0.6, 0.4, 0.3), 1),  # once
+        ((0.3, 0.5, 0.45, 0.49), (1.0, 0.8, 0.6, 0.4), 0),  # it has recovered
+        ((0.3, 0.5, 0.45, 0.42), (1.0, 0.8, 0.9, 1.0), 0),  # the loss rises too: something else
+        ((0.3, 0.5, 0.49, 0.485), (1.0, 0.8, 0.6, 0.4), 0),  # within what evaluations scatter
+        ((0.3, None, 0.5, None, 0.55), (1.0, 0.8, 0.6, 0.4, 0.3), 0),  # not evaluated every epoch
+    ],
+)
+def test_ap_that_falls_while_the_loss_falls(told, scores, losses, lines):
+    advice = Advice(told.append)
+    for ap, loss in zip(scores, losses, strict=True):
+        _steps(advice, [loss] * 50, total=10**6)
+        _epoch(advice, ap)
+    assert len(told) == lines
+    assert all("AP has fallen from 0.500" in line and "--patience" in line for line in told)
+
+
+def test_it_goes_to_the_terminal(capsys):
+    _steps(Advice(), [2.0] * 200)
+    assert capsys.readouterr().err.startswith("advice: the loss is flat")
