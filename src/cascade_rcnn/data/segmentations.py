@@ -29,6 +29,8 @@ _Form: TypeAlias = list[list[float]] | _Runs
 _decoder = msgspec.json.Decoder(_Form)
 _AS_CROWDS = "masks are learnt and evaluated without these objects, as without crowds"
 ABSENT = "absent"
+_OUTSIDE, _NOTHING = "a polygon outside the image", "run lengths without a pixel inside"
+EMPTY = frozenset((_OUTSIDE, _NOTHING))  # useless as an object, but in order
 _NONE = frozenset((b"", b"null", b"[]", b"{}", b'""'))  # how tools write that there is no segmentation
 
 
@@ -136,7 +138,7 @@ def _problem_of_polygons(polygons: list[list[float]], height: int, width: int) -
     if not max(-left, right, -top, bottom) < _FARTHEST:
         return f"a coordinate of {max(-left, right, -top, bottom):g}"
     if right <= 0 or bottom <= 0 or left >= width or top >= height:
-        return "a polygon outside the image"
+        return _OUTSIDE
     return None
 
 
@@ -145,7 +147,7 @@ def _problem_of_runs(runs: _Runs, height: int, width: int) -> str | None:
         return f"run lengths of an image of {runs.size[1]} x {runs.size[0]}"
     counts = _counts(runs)
     rle.check(counts, height, width)
-    return None if rle.area(counts) else "run lengths without a pixel inside"
+    return None if rle.area(counts) else _NOTHING
 
 
 def _counts(runs: _Runs) -> np.ndarray:
