@@ -114,6 +114,10 @@ class Masks:
             row[y:y_end, x:x_end] = crop
         return full.to(self.data.device)
 
+    def flags(self, kept: np.ndarray) -> np.ndarray:
+        """Decode the masks of the objects in a mask (G,): (g, H, W) bool."""
+        return self.dense(torch.from_numpy(kept.nonzero()[0])).cpu().numpy().view(np.bool_)
+
     def crops(self) -> Iterable[np.ndarray]:
         """Decode the rectangle of one object after the other."""
         return (self.crop(i) for i in range(len(self)))

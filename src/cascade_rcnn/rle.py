@@ -3,22 +3,17 @@
 H, W of the image · h, w of an object's rectangle · n runs
 """
 
-from typing import TypeAlias, TypedDict
+from typing import Any, TypeAlias
 
 import numpy as np
 
 Array: TypeAlias = np.ndarray
 Bounds: TypeAlias = tuple[int, int, int, int]  # x0, y0, x1, y1 (exclusive); all 0: nothing
 
+RLE: TypeAlias = dict[str, Any]  # as COCO's tools hold a mask: size (H, W), and counts, compressed bytes
+
 _MOST_DIGITS = 7  # base 32, which is beyond the pixels of any image
 _EMPTY: Bounds = (0, 0, 0, 0)
-
-
-class RLE(TypedDict):
-    """A mask as COCO's files and tools hold it."""
-
-    size: tuple[int, int]  # H, W
-    counts: bytes  # compressed
 
 
 def from_string(text: bytes) -> Array:

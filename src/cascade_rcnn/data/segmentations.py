@@ -10,6 +10,7 @@ import hotcoco.mask
 import msgspec
 import numpy as np
 from msgspec import Struct
+from torch import Tensor
 
 from cascade_rcnn import rle
 from cascade_rcnn.data.packed import PackedBytes
@@ -94,6 +95,18 @@ def usable(
     if broken:
         notes.append(f"{broken} of {len(texts)} segmentations are useless; {_AS_CROWDS} (first: {first})")
     return Segmentations.of(kept), notes
+
+
+def binary(masks: Masks | Tensor) -> Masks:
+    """Encode the masks of a model: probabilities (N, 1, H, W) or (N, H, W) of at least a half, or encoded already."""
+    if isinstance(masks, Masks):
+        return masks
+    flat = masks.flatten(0, 1) if masks.ndim == 4 else masks
+    if not flat.is_floating_point():
+        return Masks.encode(flat)
+    if not len(flat):
+        return Masks.encode(flat.bool())
+    return Masks.cat([Masks.encode((one >= 0.5)[None]) for one in flat])  # one at a time: no copy of all
 
 
 def run_lengths(masks: Masks) -> list[RLE]:

@@ -108,6 +108,12 @@ def load_detected(path: str | Path, truth: Annotations) -> Detected:
     return Detected(_rows(path, results, boxes, truth), masks)
 
 
+def have_masks(path: str | Path) -> bool:
+    """Return whether any of the results has a mask. Raises UserError for anything else than results."""
+    path = Path(path)
+    return any(one.segmentation != _ABSENT for one in _decode(path, read_utf8(path), list[_Mask]))
+
+
 def _mask(where: str, text: bytes, height: int, width: int) -> RLE:
     wrong = problem(text, height, width)
     if wrong is not None and wrong not in EMPTY:

@@ -9,7 +9,6 @@ from copy import deepcopy
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, overload
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -199,6 +198,9 @@ def to_list(found: Detections, images: ImageBatch) -> list[dict[str, Tensor]]:
     ]
 
 
-def to_numpy(found: dict[str, Tensor]) -> dict[str, np.ndarray]:
-    """Convert one of torchvision's dicts to float32 and int64 arrays."""
-    return {name: (x.float() if x.is_floating_point() else x).cpu().numpy() for name, x in found.items()}
+def to_numpy(found: dict[str, Any]) -> dict[str, Any]:
+    """Convert one of torchvision's dicts to float32 and int64 arrays; encoded masks stay as they are."""
+    return {
+        name: (x.float() if x.is_floating_point() else x).cpu().numpy() if isinstance(x, Tensor) else x
+        for name, x in found.items()
+    }
