@@ -63,8 +63,9 @@ def evaluate(
     """
     more = max_detections if isinstance(model, str | Path) and max_detections > LIMIT else None
     opened = open_model(model, device=device, precision=precision, min_size=min_size, trust=trust, max_detections=more)
-    read = partial(load_annotations, data, images, split, opened.class_names, bad_images=bad_images)
-    given = read() if isinstance(data, str | Path) else data
+    path, given = (data, None) if isinstance(data, str | Path) else ("", data)
+    read = partial(load_annotations, path, images, split, opened.class_names, bad_images=bad_images)
+    given = read() if given is None else given
     check_names(classes, given)
     labels = meaning(classes, opened.config.categories)
     checks: dict[str, Any] = {"bad_images": bad_images, "max_megapixels": max_megapixels, "workers": workers}
@@ -73,7 +74,7 @@ def evaluate(
     check_classes(opened.config, truth, opened.name)
     _tell(truth, max_detections)
     found = collect(opened.detect, opened.config, evaluation_loader(dataset, batch_size, workers), len(dataset))
-    if found.masks is not None and given is not data:  # only now, as it takes time and memory
+    if found.masks is not None and path:  # only now, as it takes time and memory
         truth = _same_images(read(masks=True), truth)
     if save_detections is not None:
         write(save_detections, found.rows, truth, found.masks)

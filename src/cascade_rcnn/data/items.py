@@ -74,7 +74,7 @@ def _target(given: Mapping[Any, Any], size: tuple[int, int]) -> Target:
     if isinstance(identity := given.get("image_id"), int):
         others["image_id"] = torch.tensor(identity)
     area = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
-    target = others | {
+    target: Target = others | {
         "boxes": boxes,
         "labels": labels.as_subclass(Tensor).long(),
         "area": _column(given, "area", area),

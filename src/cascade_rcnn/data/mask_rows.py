@@ -43,7 +43,7 @@ def moves_rows(transform: object) -> bool:
     if isinstance(transform, v2.Compose | v2.RandomApply | v2.RandomChoice | v2.RandomOrder):
         return all(map(moves_rows, transform.transforms))
     if isinstance(transform, v2.Lambda):
-        return not issubclass(MaskRows, transform.types)
+        return not any(isinstance(one, type) and issubclass(MaskRows, one) for one in transform.types)
     of_torchvision = type(transform).__module__.startswith("torchvision.transforms.v2.")
     return (of_torchvision and type(transform) is not v2.ToPureTensor) or getattr(transform, "moves_mask_rows", False)
 

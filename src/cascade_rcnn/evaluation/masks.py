@@ -42,7 +42,7 @@ def _evaluate_masks(
         for a, (one, box) in enumerate(zip(has.tolist(), truth.boxes.tolist(), strict=True))
     ]
     reference = to_hotcoco(known, outlines)
-    results = reference.load_res(np.ascontiguousarray(rows), segmentation=masks)
+    results = reference.load_res(np.ascontiguousarray(rows), segmentation=[*masks])
     if masks:  # sizes are told apart by the masks' areas, not the boxes'
         results.update_anns(ids=np.arange(1, len(masks) + 1), area=hotcoco.mask.area(masks).astype(np.float64))
     return figures(known, reference, results, "segm", limit)
