@@ -114,6 +114,10 @@ class Masks:
             row[y:y_end, x:x_end] = crop
         return full.to(self.data.device)
 
+    def flags(self, kept: np.ndarray) -> np.ndarray:
+        """Decode the masks of the objects in a mask (G,): (g, H, W) bool."""
+        return self.dense(torch.from_numpy(kept.nonzero()[0])).cpu().numpy().view(np.bool_)
+
     def crops(self) -> Iterable[np.ndarray]:
         """Decode the rectangle of one object after the other."""
         return (self.crop(i) for i in range(len(self)))
@@ -166,9 +170,10 @@ class Masks:
         rows, columns = _sources(self.size[0], height), _sources(self.size[1], width)
 
         def resized(crop: np.ndarray, b: Bounds) -> np.ndarray:
-            y = rows[slice(*np.searchsorted(rows, b[1::2]))] - b[1]
-            x = columns[slice(*np.searchsorted(columns, b[0::2]))] - b[0]
-            return crop[y[:, None], x]
+            y, x = (
+                source[slice(*np.searchsorted(source, span))] for source, span in ((rows, b[1::2]), (columns, b[::2]))
+            )
+            return crop[(y - b[1])[:, None], x - b[0]]
 
         def corner(b: Bounds) -> tuple[int, int]:
             return int(np.searchsorted(columns, b[0])), int(np.searchsorted(rows, b[1]))

@@ -22,6 +22,7 @@ from cascade_rcnn.inputs import ImageLike, spread
 from cascade_rcnn.models.folding import fold_norms, lower_weights
 from cascade_rcnn.models.preprocess import MinSize, Preprocess
 from cascade_rcnn.models.rpn import RegionProposalNetwork
+from cascade_rcnn.pasting import paste
 from cascade_rcnn.results import to_supervision
 from cascade_rcnn.structures import Detections, ImageBatch, Proposals, Targets
 
@@ -187,16 +188,21 @@ def to_list(found: Detections, images: ImageBatch) -> list[dict[str, Tensor]]:
     """Convert dense detections to torchvision's dicts, in pixels of the original images."""
     scale = (images.original_sizes / images.sizes).flip(-1).repeat(1, 2)
     boxes = box_ops.clip(found.boxes * scale[:, None], images.original_sizes)
-    numbers = found.valid.sum(dim=1).tolist()  # valid slots come first
+    numbers, sizes = found.valid.sum(dim=1).tolist(), images.original_sizes.tolist()  # valid slots come first
     return [
         {
             "boxes": boxes[i, :n],
             "scores": found.scores[i, :n],
             "labels": found.labels[i, :n],
-            **{name: values[i, :n] for name, values in found.extras.items()},
+            **{name: _restored(name, values[i, :n], boxes[i, :n], sizes[i]) for name, values in found.extras.items()},
         }
         for i, n in enumerate(numbers)
     ]
+
+
+def _restored(name: str, values: Tensor, boxes: Tensor, size: list[float]) -> Tensor:
+    """Paste masks (N, S, S) into the image, (N, 1, H, W); other fields stay as they are."""
+    return paste(values, boxes, int(size[0]), int(size[1]))[:, None] if name == "masks" else values
 
 
 def to_numpy(found: dict[str, Tensor]) -> dict[str, np.ndarray]:
