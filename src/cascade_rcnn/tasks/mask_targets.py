@@ -31,9 +31,10 @@ def mask_targets(
     before = (numbers.cumsum(dim=1) - numbers)[:, image]  # objects and bytes of the images before
     sizes = torch.tensor([one.size for one in masks], device=device)
     row = matched + before[0]
-    bounds = torch.cat([one.bounds for one in masks]).to(device).long()[row]
-    first = torch.cat([one.first[:-1] for one in masks]).to(device)[row] + before[1]
-    data = torch.cat([one.data for one in masks]).to(device)
+    none = torch.zeros((1, 4), dtype=torch.int64, device=device)  # where there are no objects, an empty one is matched
+    bounds = torch.cat([*(one.bounds.long() for one in masks), none])[row]
+    first = torch.cat([*(one.first[:-1] for one in masks), none[:, 0]])[row] + before[1]
+    data = torch.cat([one.data for one in masks])
     low, length = boxes[:, :2].float(), (boxes[:, 2:] - boxes[:, :2]).float()
     low, length = (low, length.clamp(min=1)) if soft else (low - 0.5, length)
     start = torch.maximum(bounds[:, :2], (low - 1).floor().long())  # of the window
@@ -87,7 +88,7 @@ def _axis(low: Tensor, length: Tensor, limit: Tensor, start: Tensor, span: int, 
 
 
 def _decode(data: Tensor, first: Tensor, bounds: Tensor, start: Tensor, width: int, height: int) -> Tensor:
-    """Decode windows of the rectangles `bounds` (r, 4), whose bytes begin at `first`, from `start` (r, 2) on: (r, h, w).
+    """Decode windows, from `start` (r, 2) on, of rectangles `bounds` (r, 4), whose bytes begin at `first`: (r, h, w).
 
     Beyond the rectangle, a window is 0.
     """
