@@ -170,9 +170,10 @@ class Masks:
         rows, columns = _sources(self.size[0], height), _sources(self.size[1], width)
 
         def resized(crop: np.ndarray, b: Bounds) -> np.ndarray:
-            y = rows[slice(*np.searchsorted(rows, b[1::2]))] - b[1]
-            x = columns[slice(*np.searchsorted(columns, b[0::2]))] - b[0]
-            return crop[y[:, None], x]
+            y, x = (
+                source[slice(*np.searchsorted(source, span))] for source, span in ((rows, b[1::2]), (columns, b[::2]))
+            )
+            return crop[(y - b[1])[:, None], x - b[0]]
 
         def corner(b: Bounds) -> tuple[int, int]:
             return int(np.searchsorted(columns, b[0])), int(np.searchsorted(rows, b[1]))

@@ -103,6 +103,6 @@ def _digest(model: Detector) -> str:
 def _detect(model: Detector, images: list[Tensor]) -> list[dict[str, Any]]:
     """Detect with the model in evaluation mode, then restore its mode."""
     was_training = model.training
-    found = model.eval()(images)
+    found = model.eval().detect_images(images)
     model.train(was_training)
     return [on_cpu(one) for one in found]

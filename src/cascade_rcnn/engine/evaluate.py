@@ -52,7 +52,7 @@ def detect(
 
     def predict(images: list[Tensor]) -> list[dict[str, Tensor]]:
         with torch.inference_mode(), context():
-            return model(images)
+            return model.detect_images(images)
 
     was_training = model.training
     model.eval()

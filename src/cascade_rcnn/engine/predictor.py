@@ -141,7 +141,7 @@ class Predictor:
             torch.set_num_threads(1)
             self._process = os.getpid()
         with autocast(model.preprocess.mean.device, self.precision):
-            found = model(images)
+            found = model.detect_images(images)
         return [on_cpu(one) for one in found]
 
 

@@ -9,6 +9,7 @@ from copy import deepcopy
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, overload
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,9 +19,11 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.heads.cascade import Cascade
 from cascade_rcnn.images import to_tensor
 from cascade_rcnn.inputs import ImageLike, spread
+from cascade_rcnn.masks import Masks
 from cascade_rcnn.models.folding import fold_norms, lower_weights
 from cascade_rcnn.models.preprocess import MinSize, Preprocess
 from cascade_rcnn.models.rpn import RegionProposalNetwork
+from cascade_rcnn.pasting import paste, paste_crops
 from cascade_rcnn.results import to_supervision
 from cascade_rcnn.structures import Detections, ImageBatch, Proposals, Targets
 
@@ -76,6 +79,11 @@ class Detector(nn.Module):
             assert targets is not None
             return self.losses(batch, self.preprocess.targets(list(targets), batch))
         return to_list(self.detect(batch.pixels, batch.sizes), batch)
+
+    def detect_images(self, images: Sequence[Tensor]) -> list[dict[str, Any]]:
+        """Detect like `forward` in evaluation mode, with masks as `Masks`, which need little memory."""
+        batch = self.preprocess(list(images))
+        return to_list(self.detect(batch.pixels, batch.sizes), batch, encode=True)
 
     def for_inference(self, dtype: torch.dtype = torch.float32) -> Self:
         """Fold fixed normalisation into the convolutions in place: faster, with the same detections, but not trainable.
@@ -156,7 +164,7 @@ class Detector(nn.Module):
         @torch.inference_mode()
         def detect(batch: list[ImageLike]) -> "list[supervision.Detections]":
             prepared = model.preprocess([to_tensor(image) for image in batch], min_size)
-            found = to_list(model.detect(prepared.pixels, prepared.sizes), prepared)
+            found = to_list(model.detect(prepared.pixels, prepared.sizes), prepared, encode=True)
             return [to_supervision(to_numpy(one), self.class_names, threshold) for one in found]
 
         default = 8 if self.preprocess.mean.is_cuda else 1
@@ -182,20 +190,43 @@ class Detector(nn.Module):
         return [category.name for category in self.config.categories]
 
 
-def to_list(found: Detections, images: ImageBatch) -> list[dict[str, Tensor]]:
-    """Convert dense detections to torchvision's dicts, in pixels of the original images."""
+def to_list(found: Detections, images: ImageBatch, *, encode: bool = False) -> list[dict[str, Any]]:
+    """Convert dense detections to torchvision's dicts, in pixels of the original images.
+
+    Masks are probabilities (N, 1, H, W), or `Masks` with `encode`, which needs little memory.
+    """
     scale = (images.original_sizes / images.sizes).flip(-1).repeat(1, 2)
     boxes = box_ops.clip(found.boxes * scale[:, None], images.original_sizes)
-    numbers = found.valid.sum(dim=1).tolist()  # valid slots come first
+    numbers, sizes = found.valid.sum(dim=1).tolist(), images.original_sizes.tolist()  # valid slots come first
     return [
         {
             "boxes": boxes[i, :n],
             "scores": found.scores[i, :n],
             "labels": found.labels[i, :n],
-            **{name: values[i, :n] for name, values in found.extras.items()},
+            **{
+                name: _restored(name, values[i, :n], boxes[i, :n], sizes[i], encode)
+                for name, values in found.extras.items()
+            },
         }
         for i, n in enumerate(numbers)
     ]
+
+
+def _restored(name: str, values: Tensor, boxes: Tensor, size: list[float], encode: bool) -> Any:
+    """Paste masks (N, S, S) into the image, (N, 1, H, W) or encoded; other fields stay as they are."""
+    if name != "masks":
+        return values
+    height, width = int(size[0]), int(size[1])
+    if not encode:
+        return paste(values, boxes, height, width)[:, None]
+    pasted = list(paste_crops(_to_float(values), _to_float(boxes), height, width))
+    bounds = np.array([bound for bound, _ in pasted], dtype=np.int64).reshape(-1, 4)
+    return Masks.from_crops((height, width), bounds, [crop for _, crop in pasted])
+
+
+def _to_float(values: Tensor) -> np.ndarray:
+    """Convert to a float32 array."""
+    return values.float().cpu().numpy()
 
 
 def to_numpy(found: dict[str, Any]) -> dict[str, Any]:

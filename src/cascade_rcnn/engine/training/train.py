@@ -27,6 +27,7 @@ from cascade_rcnn.recipes import Recipe
 from cascade_rcnn.text import printable
 
 _HEADLINE = ("ap", "ap50", "ap60", "ap70", "ap75", "ap80", "ap90", "ap_small", "ap_medium", "ap_large", "ar100")
+_OF_MASKS = ("ap", "ap50", "ap75", "ap90")
 
 
 def train(recipe: Recipe, *, resume: bool = False, sources: Sources | None = None, hooks: Hooks | None = None) -> Path:
@@ -126,7 +127,7 @@ def _validate(state: TrainingState, scores: MetricLog) -> Metrics:
     metrics = evaluate_detected(val.annotations, found)
     headline = {name: getattr(metrics, name) for name in _HEADLINE}
     if metrics.masks is not None:
-        headline |= {f"{name}_segm": getattr(metrics.masks, name) for name in _HEADLINE}
+        headline |= {f"{name}_segm": getattr(metrics.masks, name) for name in _OF_MASKS}
     scores.add(state.position.step, headline)
     shown = ", ".join(f"{name} {value:.3f}" for name, value in headline.items())
     fabric.print(f"epoch {state.position.epoch}: {shown}", file=sys.stderr)
