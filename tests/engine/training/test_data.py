@@ -32,7 +32,7 @@ def outlined(shapes: Path, tmp_path: Path):
     return write
 
 
-def test_masks_are_read_when_they_are_learnt(outlined):
+def test_masks_are_read_when_they_are_learnt(outlined, shapes):
     data = outlined(0)
     assert "masks" not in read_data(data, shown=False).train[0, 1][1]
     read = read_data(data, masks=True, shown=False)
@@ -41,6 +41,9 @@ def test_masks_are_read_when_they_are_learnt(outlined):
     _, target = read.train[0, 1]
     boxes, found = target["boxes"], target["masks"].boxes()
     assert found.equal(boxes.round())  # flipped together
+    assert not any("AP of masks" in note for note in read.notes)
+    without = replace(data, val=str(shapes / "val.json"))
+    assert read_data(without, masks=True, shown=False).notes[-1].endswith("so the AP of masks is not measured")
 
 
 def test_a_few_objects_without_masks_are_noted_and_ignored(outlined):

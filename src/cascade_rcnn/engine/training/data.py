@@ -40,7 +40,10 @@ class TrainingData:
         train = self.train.annotations.notes
         if self.val is None:
             return [*train, "no --data.val is given: the model will not be evaluated"]
-        return [*train, *self.val.annotations.notes]
+        found = self.val.annotations
+        unmeasured = self.train.annotations.segmentations is not None and found.segmentations is None
+        more = [f"{found.source}: no object has a mask, so the AP of masks is not measured"] if unmeasured else []
+        return [*train, *found.notes, *more]
 
 
 def read_data(
