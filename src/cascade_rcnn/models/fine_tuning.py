@@ -52,6 +52,8 @@ def start_from(
             rows = [(4 * old + k, 4 * new + k) for old, new in pairs for k in range(4)]
             _carry(own[name], value, rows, (4 * config.num_classes, 4 * len(categories)))
             boxes_too = False
+        elif name.startswith("tasks.") and ".predictor." in name and own[name].shape[0] != 1:
+            _carry(own[name], value, pairs, (config.num_classes, len(categories)))
         elif own[name].shape == value.shape:
             own[name].copy_(value)
     known = {new for _, new in pairs}
