@@ -77,7 +77,7 @@ class Detector(nn.Module):
         if self.training:
             assert targets is not None
             return self.losses(batch, self.preprocess.targets(list(targets), batch))
-        return to_list(self.detect(batch.pixels, batch.sizes), batch)
+        return to_list(self.detect(batch.pixels, batch.sizes), batch, self.config)
 
     def for_inference(self, dtype: torch.dtype = torch.float32) -> Self:
         """Fold fixed normalisation into the convolutions in place: faster, with the same detections, but not trainable.
@@ -158,7 +158,7 @@ class Detector(nn.Module):
         @torch.inference_mode()
         def detect(batch: list[ImageLike]) -> "list[supervision.Detections]":
             prepared = model.preprocess([to_tensor(image) for image in batch], min_size)
-            found = to_list(model.detect(prepared.pixels, prepared.sizes), prepared)
+            found = to_list(model.detect(prepared.pixels, prepared.sizes), prepared, self.config)
             return [to_supervision(to_numpy(one), self.class_names, threshold) for one in found]
 
         default = 8 if self.preprocess.mean.is_cuda else 1
@@ -184,8 +184,8 @@ class Detector(nn.Module):
         return [category.name for category in self.config.categories]
 
 
-def to_list(found: Detections, images: ImageBatch) -> list[dict[str, Tensor]]:
-    """Convert dense detections to torchvision's dicts, in pixels of the original images."""
+def to_list(found: Detections, images: ImageBatch, config: ModelConfig) -> list[dict[str, Tensor]]:
+    """Convert dense detections to torchvision's dicts, in pixels of the original images, and paste their masks."""
     scale = (images.original_sizes / images.sizes).flip(-1).repeat(1, 2)
     boxes = box_ops.clip(found.boxes * scale[:, None], images.original_sizes)
     numbers, sizes = found.valid.sum(dim=1).tolist(), images.original_sizes.tolist()  # valid slots come first
@@ -194,15 +194,20 @@ def to_list(found: Detections, images: ImageBatch) -> list[dict[str, Tensor]]:
             "boxes": boxes[i, :n],
             "scores": found.scores[i, :n],
             "labels": found.labels[i, :n],
-            **{name: _restored(name, values[i, :n], boxes[i, :n], sizes[i]) for name, values in found.extras.items()},
+            **{
+                name: _restored(name, values[i, :n], boxes[i, :n], sizes[i], config)
+                for name, values in found.extras.items()
+            },
         }
         for i, n in enumerate(numbers)
     ]
 
 
-def _restored(name: str, values: Tensor, boxes: Tensor, size: list[float]) -> Tensor:
+def _restored(name: str, values: Tensor, boxes: Tensor, size: list[float], config: ModelConfig) -> Tensor:
     """Paste masks (N, S, S) into the image, (N, 1, H, W); other fields stay as they are."""
-    return paste(values, boxes, int(size[0]), int(size[1]))[:, None] if name == "masks" else values
+    if name != "masks":
+        return values
+    return paste(values, boxes, int(size[0]), int(size[1]), whole=config.pastes_whole_pixels)[:, None]
 
 
 def to_numpy(found: dict[str, Tensor]) -> dict[str, np.ndarray]:
