@@ -129,9 +129,9 @@ def test_the_peers_names_come_back_as_they_were(peers_folder, detector):
 
 @pytest.fixture
 def checkpoint(tmp_path) -> Iterator[tuple[Path, dict[str, Tensor]]]:
-    """A detectron2 checkpoint with a mask head and buffers of old versions."""
+    """A detectron2 checkpoint with a mask head of another kind (PointRend's) and buffers of old versions."""
     model = create_model("cascade_rcnn_resnet18_fpn", num_classes=3, **SMALL)
-    extra = {"roi_heads.mask_head.mask_fcn1.weight": torch.zeros(8, 8, 3, 3), "pixel_mean": torch.zeros(3, 1, 1)}
+    extra = {"roi_heads.mask_head.coarse_head.conv1.weight": torch.zeros(8, 8, 3, 3), "pixel_mean": torch.zeros(3, 1, 1)}
     return tmp_path / "model.safetensors", to_detectron2(model) | extra
 
 
@@ -139,7 +139,7 @@ def contiguous(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.contiguous() for name, tensor in state.items()}
 
 
-def test_a_mask_head_is_left_out_and_said_to_be(checkpoint):
+def test_a_mask_head_of_another_kind_is_left_out_and_said_to_be(checkpoint):
     file, state = checkpoint
     save_file(contiguous(state), file)
     model, notes = convert_checkpoint(file, "detectron2")
