@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import PIL.Image
@@ -14,13 +14,14 @@ from cascade_rcnn.results import load_supervision
 if TYPE_CHECKING:
     import supervision
 
+_OPACITY = 0.4  # of masks
 _LEGIBLE = 640  # pixels; images with a shorter long side are enlarged towards it
 # Ten easily distinguished colours (Tableau's).
 _COLORS = ["#d62728", "#1f77b4", "#2ca02c", "#ff7f0e", "#9467bd", "#17becf", "#e377c2", "#bcbd22", "#8c564b", "#7f7f7f"]
 
 
 def draw(image: np.ndarray, detections: "supervision.Detections") -> PIL.Image.Image:
-    """Draw boxes, class names and scores on a copy of an RGB image (H, W, 3) uint8.
+    """Draw boxes, masks if any, class names and scores on a copy of an RGB image (H, W, 3) uint8.
 
     Small images are enlarged by an integer factor, so that names are legible and box edges can be judged.
     """
@@ -28,7 +29,7 @@ def draw(image: np.ndarray, detections: "supervision.Detections") -> PIL.Image.I
     factor = max(1, round(_LEGIBLE / max(image.shape[:2])))
     height, width = (side * factor for side in image.shape[:2])
     enlarged = PIL.Image.fromarray(image).resize((width, height), PIL.Image.Resampling.BICUBIC)
-    shown = dataclasses.replace(detections, xyxy=detections.xyxy * factor)
+    shown = dataclasses.replace(detections, xyxy=detections.xyxy * factor, mask=_enlarged(detections.mask, factor))
     labels = [str(name) for name in detections.data["class_name"]]
     if detections.confidence is not None:  # ground truth has none
         labels = [f"{name} {score:.2f}" for name, score in zip(labels, detections.confidence, strict=True)]
@@ -37,8 +38,15 @@ def draw(image: np.ndarray, detections: "supervision.Detections") -> PIL.Image.I
     boxes = supervision.BoxAnnotator(colors, thickness=max(2, round(side / 400)))
     names = supervision.LabelAnnotator(colors, text_scale=max(0.4, side / 2000), text_padding=2, smart_position=True)
     picture = np.array(enlarged)[:, :, ::-1].copy()  # supervision paints in BGR
+    if shown.mask is not None:
+        picture = supervision.MaskAnnotator(colors, opacity=_OPACITY).annotate(picture, shown)
     picture = names.annotate(boxes.annotate(picture, shown), shown, labels)
     return PIL.Image.fromarray(picture[:, :, ::-1].copy())
+
+
+def _enlarged(mask: Any, factor: int) -> Any:
+    """Repeat the pixels of masks (N, H, W)."""
+    return mask if mask is None or factor == 1 else np.asarray(mask).repeat(factor, axis=1).repeat(factor, axis=2)
 
 
 def side_by_side(pictures: Sequence[PIL.Image.Image], captions: Sequence[str], height: int) -> PIL.Image.Image:

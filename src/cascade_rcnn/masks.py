@@ -18,7 +18,7 @@ Bounds = tuple[int, int, int, int]
 _BITS = torch.tensor([bin(byte).count("1") for byte in range(256)], dtype=torch.uint8)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)  # not frozen: the mixed precision of Lightning Fabric refuses frozen ones among a model's inputs
 class Masks:
     """The masks of an image's G objects, each as the bits of the smallest rectangle that holds it.
 

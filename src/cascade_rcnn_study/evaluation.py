@@ -12,7 +12,7 @@ from torch import Tensor
 from cascade_rcnn.data.loader import Batch
 from cascade_rcnn.engine.evaluate import coco_rows
 from cascade_rcnn.engine.progress import ProgressBar
-from cascade_rcnn.evaluation.coco import COLUMNS
+from cascade_rcnn.evaluation.detected import COLUMNS
 from cascade_rcnn.evaluation.quality import LocalizationCurve, trajectory
 from cascade_rcnn.heads.cascade import Cascade
 from cascade_rcnn.heads.iterative import iterative_bbox

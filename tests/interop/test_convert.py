@@ -131,7 +131,10 @@ def test_the_peers_names_come_back_as_they_were(peers_folder, detector):
 def checkpoint(tmp_path) -> Iterator[tuple[Path, dict[str, Tensor]]]:
     """A detectron2 checkpoint with a mask head of another kind (PointRend's) and buffers of old versions."""
     model = create_model("cascade_rcnn_resnet18_fpn", num_classes=3, **SMALL)
-    extra = {"roi_heads.mask_head.coarse_head.conv1.weight": torch.zeros(8, 8, 3, 3), "pixel_mean": torch.zeros(3, 1, 1)}
+    extra = {
+        "roi_heads.mask_head.coarse_head.conv1.weight": torch.zeros(8, 8, 3, 3),
+        "pixel_mean": torch.zeros(3, 1, 1),
+    }
     return tmp_path / "model.safetensors", to_detectron2(model) | extra
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cascade_rcnn.config import ModelConfig
-from cascade_rcnn.engine.predictor import Precision, Predictor, detect_with_runtime
+from cascade_rcnn.engine.predictor import Precision, Predictor, detect_with_runtime, on_cpu
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.checkpoint import locate
 from cascade_rcnn.models.detector import Detector
@@ -28,7 +28,7 @@ class Opened:
 
     name: str
     config: ModelConfig
-    detect: Callable[[list[Tensor]], list[dict[str, Tensor]]]  # torchvision's interface; returns CPU tensors
+    detect: Callable[[list[Tensor]], list[dict[str, Any]]]  # torchvision's interface; CPU tensors, masks encoded
     settings: dict[str, Any]  # identify the model
 
     @property
@@ -100,9 +100,9 @@ def _digest(model: Detector) -> str:
 
 
 @torch.inference_mode()
-def _detect(model: Detector, images: list[Tensor]) -> list[dict[str, Tensor]]:
+def _detect(model: Detector, images: list[Tensor]) -> list[dict[str, Any]]:
     """Detect with the model in evaluation mode, then restore its mode."""
     was_training = model.training
-    found = model.eval()(images)
+    found = model.eval().detect_images(images)
     model.train(was_training)
-    return [{name: value.cpu() for name, value in one.items()} for one in found]
+    return [on_cpu(one) for one in found]

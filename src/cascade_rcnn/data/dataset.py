@@ -10,7 +10,7 @@ from torch.utils.data import Dataset as TorchDataset
 from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.data.check import size_differs
 from cascade_rcnn.data.seeding import seeded
-from cascade_rcnn.data.targets import Target, Transforms, apply, inside, plain
+from cascade_rcnn.data.targets import Target, Transforms, apply, inside, masks_as_crowds, plain
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images import read_image
 
@@ -20,9 +20,10 @@ class Dataset(TorchDataset[tuple[Tensor, Target]]):
 
     `dataset[i]` or `dataset[i, seed]` is an image, uint8 (3, H, W), and its target: boxes (G, 4) float32 XYXY clipped
     to the image, labels (G,) int64 in 1..M, area (G,) float32 as in the file, iscrowd (G,) int64 (1 for every ignored
-    box), image_id () int64. Boxes that are empty after clipping are dropped. With a seed, `transforms` (of
-    torchvision.transforms.v2) use only this seed, so that a sample depends on nothing but (index, seed), and the
-    caller's random state is preserved.
+    box), image_id () int64, and masks if the annotations have them: `Masks`, of which `dense()` is (G, H, W); objects
+    without one count as ignored. Objects are dropped if their box is empty after clipping, or nothing is left of their
+    mask. With a seed, `transforms` (of torchvision.transforms.v2) use only this seed, so that a sample depends on
+    nothing but (index, seed), and the caller's random state is preserved.
 
     >>> dataset = Dataset(load_annotations("shapes/val.json"))
     >>> image, target = dataset[0]
@@ -58,7 +59,7 @@ class Dataset(TorchDataset[tuple[Tensor, Target]]):
         i, seed = index if isinstance(index, tuple) else (index, None)
         with seeded(seed):
             image, target = self._read(i)
-            target = inside(target, *image.shape[1:])
+            target = inside(masks_as_crowds(target), *image.shape[1:])
             if self.transforms is not None:
                 image, target = apply(self.transforms, image, target)
         return image, plain(target)
@@ -76,7 +77,9 @@ class Dataset(TorchDataset[tuple[Tensor, Target]]):
         return image
 
     def _target(self, i: int) -> Target:
-        rows = self.annotations.rows(i)
+        rows, outlines = self.annotations.rows(i), self.annotations.segmentations
+        height, width = self.annotations.image_sizes[i].tolist()
+        masks = {} if outlines is None else {"masks": outlines.masks(range(rows.start, rows.stop), height, width)}
         corner, size = self.annotations.boxes[rows].split(2, dim=1)
         return {
             "boxes": torch.cat((corner, corner + size), dim=1).float(),
@@ -84,6 +87,7 @@ class Dataset(TorchDataset[tuple[Tensor, Target]]):
             "area": self.annotations.areas[rows].float(),
             "iscrowd": self.annotations.ignore[rows].long(),
             "image_id": self.annotations.image_ids[i].clone(),
+            **masks,
         }
 
 

@@ -29,6 +29,8 @@ class LargeScaleJitter(v2.Transform):
     torch.Size([3, 1024, 1024])
     """
 
+    moves_mask_rows = True
+
     def __init__(self, scale: tuple[float, float] = (0.1, 2.0), size: int = 1024) -> None:
         """Raises UserError for a range that is none, or a canvas without pixels."""
         super().__init__()

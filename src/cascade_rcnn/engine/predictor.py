@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cascade_rcnn.config import ModelConfig
+from cascade_rcnn.data.segmentations import binary
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images import to_tensor
 from cascade_rcnn.inputs import ImageLike, spread
@@ -127,11 +128,11 @@ class Predictor:
         return spread(images).map(detect, (8 if gpu else 1) if batch_size is None else batch_size)
 
     @torch.inference_mode()
-    def detect(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+    def detect(self, images: Sequence[Tensor]) -> list[dict[str, Any]]:
         """Detect in tensors (3, H, W) as one batch; returns all detections in torchvision's format, on the CPU.
 
         These are dicts with `boxes` (N, 4), XYXY in pixels of the input image, `scores` (N,) and `labels` (N,) in 1..M,
-        sorted by score.
+        sorted by score; and `masks` (`Masks`, N of them) if the model has any.
         """
         model = self.model
         if isinstance(model, Runtime):
@@ -140,11 +141,17 @@ class Predictor:
             torch.set_num_threads(1)
             self._process = os.getpid()
         with autocast(model.preprocess.mean.device, self.precision):
-            found = model(images)
-        return [{name: value.cpu() for name, value in one.items()} for one in found]
+            found = model.detect_images(images)
+        return [on_cpu(one) for one in found]
 
 
-def detect_with_runtime(runtime: Runtime, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+def on_cpu(found: dict[str, Any]) -> dict[str, Any]:
+    """Return an image's detections on the CPU, with masks encoded."""
+    masks = {"masks": binary(found["masks"])} if "masks" in found else {}
+    return {name: value.cpu() for name, value in found.items() if name != "masks"} | masks
+
+
+def detect_with_runtime(runtime: Runtime, images: Sequence[Tensor]) -> list[dict[str, Any]]:
     """Detect in tensors (3, H, W) with an exported model; the output is that of `Predictor.detect`."""
     found = runtime.detect([image.permute(1, 2, 0).cpu().numpy() for image in images])
-    return [{name: torch.from_numpy(value) for name, value in one.items()} for one in found]
+    return [on_cpu({name: torch.from_numpy(value) for name, value in one.items()}) for one in found]

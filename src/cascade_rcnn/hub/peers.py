@@ -15,6 +15,7 @@ from cascade_rcnn.hub.table import Published, published
 from cascade_rcnn.interop import layout
 from cascade_rcnn.interop.convert import PEERS
 
+
 class Outcome(NamedTuple):
     """Whether a published detector can be converted, and why not."""
 

@@ -19,10 +19,11 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.heads.cascade import Cascade
 from cascade_rcnn.images import to_tensor
 from cascade_rcnn.inputs import ImageLike, spread
+from cascade_rcnn.masks import Masks
 from cascade_rcnn.models.folding import fold_norms, lower_weights
 from cascade_rcnn.models.preprocess import MinSize, Preprocess
 from cascade_rcnn.models.rpn import RegionProposalNetwork
-from cascade_rcnn.pasting import paste
+from cascade_rcnn.pasting import paste, paste_crops
 from cascade_rcnn.results import to_supervision
 from cascade_rcnn.structures import Detections, ImageBatch, Proposals, Targets
 
@@ -78,6 +79,11 @@ class Detector(nn.Module):
             assert targets is not None
             return self.losses(batch, self.preprocess.targets(list(targets), batch))
         return to_list(self.detect(batch.pixels, batch.sizes), batch, self.config)
+
+    def detect_images(self, images: Sequence[Tensor]) -> list[dict[str, Any]]:
+        """Detect like `forward` in evaluation mode, with masks as `Masks`, which need little memory."""
+        batch = self.preprocess(list(images))
+        return to_list(self.detect(batch.pixels, batch.sizes), batch, self.config, encode=True)
 
     def for_inference(self, dtype: torch.dtype = torch.float32) -> Self:
         """Fold fixed normalisation into the convolutions in place: faster, with the same detections, but not trainable.
@@ -158,7 +164,7 @@ class Detector(nn.Module):
         @torch.inference_mode()
         def detect(batch: list[ImageLike]) -> "list[supervision.Detections]":
             prepared = model.preprocess([to_tensor(image) for image in batch], min_size)
-            found = to_list(model.detect(prepared.pixels, prepared.sizes), prepared, self.config)
+            found = to_list(model.detect(prepared.pixels, prepared.sizes), prepared, self.config, encode=True)
             return [to_supervision(to_numpy(one), self.class_names, threshold) for one in found]
 
         default = 8 if self.preprocess.mean.is_cuda else 1
@@ -184,8 +190,13 @@ class Detector(nn.Module):
         return [category.name for category in self.config.categories]
 
 
-def to_list(found: Detections, images: ImageBatch, config: ModelConfig) -> list[dict[str, Tensor]]:
-    """Convert dense detections to torchvision's dicts, in pixels of the original images, and paste their masks."""
+def to_list(
+    found: Detections, images: ImageBatch, config: ModelConfig, *, encode: bool = False
+) -> list[dict[str, Any]]:
+    """Convert dense detections to torchvision's dicts, in pixels of the original images.
+
+    Masks are probabilities (N, 1, H, W), or `Masks` with `encode`, which needs little memory.
+    """
     scale = (images.original_sizes / images.sizes).flip(-1).repeat(1, 2)
     boxes = box_ops.clip(found.boxes * scale[:, None], images.original_sizes)
     numbers, sizes = found.valid.sum(dim=1).tolist(), images.original_sizes.tolist()  # valid slots come first
@@ -195,7 +206,9 @@ def to_list(found: Detections, images: ImageBatch, config: ModelConfig) -> list[
             "scores": found.scores[i, :n],
             "labels": found.labels[i, :n],
             **{
-                name: _restored(name, values[i, :n], boxes[i, :n], sizes[i], config)
+                name: _restored(values[i, :n], boxes[i, :n], sizes[i], config, encode)
+                if name == "masks"
+                else values[i, :n]
                 for name, values in found.extras.items()
             },
         }
@@ -203,13 +216,24 @@ def to_list(found: Detections, images: ImageBatch, config: ModelConfig) -> list[
     ]
 
 
-def _restored(name: str, values: Tensor, boxes: Tensor, size: list[float], config: ModelConfig) -> Tensor:
-    """Paste masks (N, S, S) into the image, (N, 1, H, W); other fields stay as they are."""
-    if name != "masks":
-        return values
-    return paste(values, boxes, int(size[0]), int(size[1]), whole=config.pastes_whole_pixels)[:, None]
+def _restored(maps: Tensor, boxes: Tensor, size: list[float], config: ModelConfig, encode: bool) -> Any:
+    """Paste masks (N, S, S) into the image: (N, 1, H, W), or encoded."""
+    height, width, whole = int(size[0]), int(size[1]), config.pastes_whole_pixels
+    if not encode:
+        return paste(maps, boxes, height, width, whole=whole)[:, None]
+    pasted = list(paste_crops(_to_float(maps), _to_float(boxes), height, width, whole=whole))
+    bounds = np.array([bound for bound, _ in pasted], dtype=np.int64).reshape(-1, 4)
+    return Masks.from_crops((height, width), bounds, [crop for _, crop in pasted])
 
 
-def to_numpy(found: dict[str, Tensor]) -> dict[str, np.ndarray]:
-    """Convert one of torchvision's dicts to float32 and int64 arrays."""
-    return {name: (x.float() if x.is_floating_point() else x).cpu().numpy() for name, x in found.items()}
+def _to_float(values: Tensor) -> np.ndarray:
+    """Convert to a float32 array."""
+    return values.float().cpu().numpy()
+
+
+def to_numpy(found: dict[str, Any]) -> dict[str, Any]:
+    """Convert one of torchvision's dicts to float32 and int64 arrays; encoded masks stay as they are."""
+    return {
+        name: (x.float() if x.is_floating_point() else x).cpu().numpy() if isinstance(x, Tensor) else x
+        for name, x in found.items()
+    }

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from cascade_rcnn.config import Category
 from cascade_rcnn.data import Annotations
+from cascade_rcnn.data.segmentations import run_lengths
 from cascade_rcnn.drawing import draw
 from cascade_rcnn.engine.interrupt import Interrupted, StopRequest
 from cascade_rcnn.engine.prediction.journal import Entry, Journal
@@ -35,7 +36,7 @@ from cascade_rcnn.text import count, printable
 
 _SHOWN = 0.5  # default threshold of output for people (pictures, labelling tools)
 
-Detect = Callable[[list[Tensor]], list[dict[str, Tensor]]]  # torchvision's contract
+Detect = Callable[[list[Tensor]], list[dict[str, Any]]]  # torchvision's contract, with masks encoded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +152,7 @@ def _detect(detect: Detect, chunk: list[Chosen], job: PredictionJob) -> list[Ent
 
 def _found(
     detect: Detect, opened: list[tuple[Chosen, Tensor]]
-) -> list[tuple[Chosen, Tensor, dict[str, Tensor] | Exception]]:
+) -> list[tuple[Chosen, Tensor, dict[str, Any] | Exception]]:
     try:
         found: list[Any] = detect([image for _, image in opened]) if opened else []
     except Exception as error:  # noqa: BLE001  for example, a large image may exhaust memory
@@ -171,7 +172,7 @@ def _line(error: Exception) -> str:
     return (str(error).strip().splitlines() or ["no details"])[0]
 
 
-def _entry(one: Chosen, image: Tensor, found: dict[str, Tensor], job: PredictionJob) -> Entry:
+def _entry(one: Chosen, image: Tensor, found: dict[str, Any], job: PredictionJob) -> Entry:
     if job.threshold is not None:
         found = {name: column[found["scores"] >= job.threshold] for name, column in found.items()}
     if job.pictures:
@@ -195,6 +196,7 @@ def _entry(one: Chosen, image: Tensor, found: dict[str, Tensor], job: Prediction
         boxes=[(x, y, w, h) for x, y, w, h in boxes.tolist()],
         scores=found["scores"].double().tolist(),
         category_ids=[job.categories[label - 1].id for label in found["labels"].tolist()],
+        masks=[mask["counts"].decode() for mask in run_lengths(found["masks"])] if "masks" in found else [],
     )
 
 
@@ -213,8 +215,8 @@ def write_results(journal: Journal, job: PredictionJob) -> int:
     with replacing(job.output / "detections.json") as aside, aside.open("wb") as file:
         file.write(b"[")
         for entry in journal.entries():
-            for box, score, category in zip(entry.boxes, entry.scores, entry.category_ids, strict=True):
-                row = Result(box, score, entry.image_id, entry.file_name, category, names[category])
+            for box, score, category, outline in entry.rows():
+                row = Result(box, score, entry.image_id, entry.file_name, category, names[category], outline)
                 file.write((b",\n" if number else b"\n") + msgspec.json.encode(row))
                 number += 1
         file.write(b"\n]\n")

@@ -13,8 +13,7 @@ from typing import Any, Self
 import msgspec
 
 from cascade_rcnn.errors import UserError
-
-Box = tuple[float, float, float, float]
+from cascade_rcnn.evaluation.detections import Box, Outline
 
 
 class Entry(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -28,7 +27,13 @@ class Entry(msgspec.Struct, omit_defaults=True, kw_only=True):
     boxes: list[Box] = []  # x, y, width, height
     scores: list[float] = []
     category_ids: list[int] = []
+    masks: list[str] = []  # run lengths in COCO's compressed form; empty where the model has no masks
     error: str | None = None
+
+    def rows(self) -> Iterator[tuple[Box, float, int, Outline | None]]:
+        """Yield box, score, category id and mask of each detection."""
+        masks = [Outline((self.height, self.width), counts) for counts in self.masks] or [None] * len(self.boxes)
+        return zip(self.boxes, self.scores, self.category_ids, masks, strict=True)
 
 
 class _Header(msgspec.Struct):

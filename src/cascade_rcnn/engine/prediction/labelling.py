@@ -1,4 +1,4 @@
-"""Detections in the formats of labelling tools, as initial boxes for people to correct."""
+"""Detections in the formats of labelling tools, as initial boxes, or masks, for people to correct."""
 
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,11 +9,15 @@ from xml.sax.saxutils import quoteattr
 
 import hotcoco
 import msgspec
+import numpy as np
 
+from cascade_rcnn import rle
 from cascade_rcnn.config import Category
 from cascade_rcnn.engine.prediction.journal import Entry, Journal
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.evaluation.detections import Box, Outline
 from cascade_rcnn.files import replacing
+from cascade_rcnn.results import load_supervision
 
 Format = Literal["coco", "cvat", "label-studio", "yolo"]
 
@@ -25,27 +29,38 @@ def write_formats(
 
     coco: `coco.json`, a COCO dataset (FiftyOne, CVAT, Roboflow and supervision's `DetectionDataset` read it);
     cvat: `cvat.xml`, CVAT for images 1.1; label-studio: `label_studio.json`, tasks with predictions, and the labelling
-    interface beside it; yolo: the folder `yolo`, label files and data.yaml. Raises UserError if a format cannot
-    represent the images.
+    interface beside it; yolo: the folder `yolo`, label files and data.yaml. Masks are run lengths in coco, polygons in
+    cvat and label-studio, and left out in yolo. Raises UserError if a format cannot represent the images.
     """
     made = []
     for form in dict.fromkeys(formats):
         if form == "label-studio":
             made.append(_write_list(output / "label_studio.json", _tasks(journal, categories, threshold)))
             with replacing(output / "label_studio.xml") as aside:
-                aside.write_text(_interface(categories))
-            continue
-        path = _write_coco(output / "coco.json", journal, categories, threshold)
-        made.append(path if form == "coco" else _through_hotcoco(form, path, output))
-        if form != "coco" and "coco" not in formats:
-            path.unlink()
+                aside.write_text(_interface(categories, masks=any(entry.masks for entry in _good(journal))))
+        elif form == "coco":
+            made.append(_write_coco(output / "coco.json", journal, categories, threshold, polygons=False))
+        else:
+            path = _write_coco(output / f".{form}.json", journal, categories, threshold, polygons=True)
+            try:
+                made.append(_through_hotcoco(form, path, output))
+            finally:
+                path.unlink()
     return made
 
 
-def _kept(entry: Entry, threshold: float) -> Iterator[tuple[tuple[float, ...], float, int]]:
-    for box, score, category in zip(entry.boxes, entry.scores, entry.category_ids, strict=True):
-        if score >= threshold:
-            yield box, score, category
+def _kept(entry: Entry, threshold: float) -> Iterator[tuple[Box, float, int, Outline | None]]:
+    return (row for row in entry.rows() if row[1] >= threshold)
+
+
+def _polygons(outline: Outline | None) -> list[list[float]]:
+    """Return the outlines of a mask's parts, through the centres of the pixels at its border: x and y in turn."""
+    if outline is None:
+        return []
+    (left, top, *_), pixels = rle.crop(rle.from_string(outline.counts.encode()), outline.size[0])
+    found = load_supervision().mask_to_polygons(pixels)
+    corner = np.array([left, top]) + 0.5
+    return [(points + corner).ravel().tolist() for points in found]
 
 
 def _good(journal: Journal) -> Iterator[Entry]:
@@ -65,15 +80,18 @@ def _write_rows(file: Any, rows: Iterable[Any]) -> None:
         file.write((b",\n" if number else b"\n") + msgspec.json.encode(row))
 
 
-def _write_coco(path: Path, journal: Journal, categories: Sequence[Category], threshold: float) -> Path:
+def _write_coco(
+    path: Path, journal: Journal, categories: Sequence[Category], threshold: float, *, polygons: bool
+) -> Path:
     images = (
         {"id": one.image_id, "file_name": one.file_name, "width": one.width, "height": one.height}
         for one in _good(journal)
     )
     found = (
         {"image_id": one.image_id, "category_id": category, "bbox": box, "area": box[2] * box[3], "score": score}
+        | ({"segmentation": _polygons(outline) if polygons else outline} if outline else {})
         for one in _good(journal)
-        for box, score, category in _kept(one, threshold)
+        for box, score, category, outline in _kept(one, threshold)
     )
     annotations = ({"id": number, **row, "iscrowd": 0} for number, row in enumerate(found, start=1))
     with replacing(path) as aside, aside.open("wb") as file:
@@ -107,21 +125,14 @@ def _tasks(journal: Journal, categories: Sequence[Category], threshold: float) -
         regions = [
             {
                 "id": f"{entry.image_id}-{number}",
-                "type": "rectanglelabels",
-                "from_name": "label",
+                "from_name": "outline" if shape == "polygonlabels" else "label",
                 "to_name": "image",
+                "type": shape,
                 **size,
                 "score": score,
-                "value": {
-                    "x": 100 * x / entry.width,
-                    "y": 100 * y / entry.height,
-                    "width": 100 * w / entry.width,
-                    "height": 100 * h / entry.height,
-                    "rotation": 0,
-                    "rectanglelabels": [names[category]],
-                },
+                "value": {**value, shape: [names[category]]},
             }
-            for number, ((x, y, w, h), score, category) in enumerate(_kept(entry, threshold))
+            for number, (shape, value, score, category) in enumerate(_shapes(entry, threshold))
         ]
         yield {
             "data": {"image": f"/data/local-files/?d={quote(entry.file_name)}"},
@@ -129,9 +140,22 @@ def _tasks(journal: Journal, categories: Sequence[Category], threshold: float) -
         }
 
 
-def _interface(categories: Sequence[Category]) -> str:
+def _shapes(entry: Entry, threshold: float) -> Iterator[tuple[str, dict[str, Any], float, int]]:
+    """Yield polygons of masks, boxes of detections without any, in percent of the image."""
+    for (x, y, w, h), score, category, outline in _kept(entry, threshold):
+        for points in (polygons := _polygons(outline)):
+            pairs = zip(points[0::2], points[1::2], strict=True)
+            scaled = [[100 * px / entry.width, 100 * py / entry.height] for px, py in pairs]
+            yield "polygonlabels", {"points": scaled}, score, category
+        if not polygons:
+            sides = {"x": x / entry.width, "y": y / entry.height, "width": w / entry.width, "height": h / entry.height}
+            box = {name: 100 * value for name, value in sides.items()}
+            yield "rectanglelabels", {**box, "rotation": 0}, score, category
+
+
+def _interface(categories: Sequence[Category], *, masks: bool) -> str:
     labels = "\n".join(f"    <Label value={quoteattr(category.name)}/>" for category in categories)
     image = '  <Image name="image" value="$image"/>'
-    return (
-        f'<View>\n{image}\n  <RectangleLabels name="label" toName="image">\n{labels}\n  </RectangleLabels>\n</View>\n'
-    )
+    boxes = f'  <RectangleLabels name="label" toName="image">\n{labels}\n  </RectangleLabels>'
+    outlines = f'  <PolygonLabels name="outline" toName="image">\n{labels}\n  </PolygonLabels>'
+    return "\n".join(["<View>", image, boxes, *([outlines] if masks else []), "</View>", ""])

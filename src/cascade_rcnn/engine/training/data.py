@@ -1,6 +1,7 @@
 """Training data: from the paths of a recipe, or given as Python objects instead."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -10,8 +11,10 @@ from cascade_rcnn.data.targets import Transforms
 from cascade_rcnn.data.transforms import build_transforms
 from cascade_rcnn.engine.datasets import Classes, Given, as_dataset, meaning
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.evaluation.coco import COLUMNS, evaluate_boxes
+from cascade_rcnn.evaluation.coco import evaluate_boxes
+from cascade_rcnn.evaluation.detected import COLUMNS
 from cascade_rcnn.recipes import DataConfig
+from cascade_rcnn.text import count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,23 +40,32 @@ class TrainingData:
         train = self.train.annotations.notes
         if self.val is None:
             return [*train, "no --data.val is given: the model will not be evaluated"]
-        return [*train, *self.val.annotations.notes]
+        found = self.val.annotations
+        unmeasured = self.train.annotations.segmentations is not None and found.segmentations is None
+        more = [f"{found.source}: no object has a mask, so the AP of masks is not measured"] if unmeasured else []
+        return [*train, *found.notes, *more]
 
 
 def read_data(
-    data: DataConfig, sources: Sources | None = None, *, workers: int = 0, shown: bool = True
+    data: DataConfig, sources: Sources | None = None, *, masks: bool = False, workers: int = 0, shown: bool = True
 ) -> TrainingData:
-    """Read both datasets. Raises UserError if they are unusable. `shown`: display progress over a dataset."""
+    """Read both datasets, with `masks` where they are learnt. Raises UserError if they are unusable.
+
+    `shown`: display progress over a dataset.
+    """
     sources = sources or Sources()
-    checks = {
+    checks: dict[str, Any] = {
+        "masks": masks,
         "bad_images": data.bad_images,
         "max_megapixels": data.max_megapixels,
         "workers": workers,
         "shown": shown,
     }
-    train = as_dataset(given_train(data, sources), meaning(sources.classes, None), **checks)
+    train = as_dataset(given_train(data, sources, masks=masks), meaning(sources.classes, None), **checks)
     _check_boxes(train.annotations)
-    given = _given_val(data, sources, train.annotations)
+    if masks:
+        _check_masks(train.annotations)
+    given = _given_val(data, sources, train.annotations, masks=masks)
     val = None
     if given is not None:
         val = as_dataset(given, meaning(sources.classes, train.annotations.categories), **checks)
@@ -64,7 +76,7 @@ def read_data(
     return TrainingData(train=train.with_transforms(transforms), val=val)
 
 
-def given_train(data: DataConfig, sources: Sources) -> Given:
+def given_train(data: DataConfig, sources: Sources, *, masks: bool = False) -> Given:
     """What is trained on: the object that is given, or the annotations of the recipe's path."""
     if sources.train is not None:
         return sources.train
@@ -73,8 +85,11 @@ def given_train(data: DataConfig, sources: Sources) -> Given:
             "nothing to train on: give --data FOLDER, or --data.train ANNOTATIONS (COCO json, VOC folder or YOLO "
             "data.yaml)"
         )
-    annotations = load_annotations(data.train, data.train_images, data.train_split, bad_images=data.bad_images)
+    read: dict[str, Any] = {"masks": masks, "bad_images": data.bad_images}
+    annotations = load_annotations(data.train, data.train_images, data.train_split, **read)
     _check_boxes(annotations)  # before its images are checked
+    if masks:
+        _check_masks(annotations)
     return annotations
 
 
@@ -83,12 +98,22 @@ def _check_boxes(annotations: Annotations) -> None:
         raise UserError(f"{annotations.source}: there are no boxes to learn from; check the annotations")
 
 
-def _given_val(data: DataConfig, sources: Sources, train: Annotations) -> Given | None:
+def _check_masks(annotations: Annotations) -> None:
+    if annotations.segmentations is None:
+        number = count(len(annotations.boxes), "object")
+        raise UserError(
+            f"{annotations.source}: {number}, and none has a mask to learn from; give polygons or run lengths (COCO's "
+            "`segmentation`, YOLO's polygon rows, VOC's SegmentationObject), or train a model without masks"
+        )
+
+
+def _given_val(data: DataConfig, sources: Sources, train: Annotations, *, masks: bool) -> Given | None:
     val = sources.val
     if val is None and data.val:
         images = data.val_images or (data.train_images if data.val.endswith(".json") else None)
         classes = [category.name for category in train.categories]
-        val = load_annotations(data.val, images, data.val_split, classes, bad_images=data.bad_images)
+        read: dict[str, Any] = {"masks": masks, "bad_images": data.bad_images}
+        val = load_annotations(data.val, images, data.val_split, classes, **read)
     known = val if isinstance(val, Annotations) else getattr(val, "annotations", None)
     if isinstance(known, Annotations):
         check_same_categories(train, known)

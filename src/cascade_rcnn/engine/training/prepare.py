@@ -32,11 +32,13 @@ def prepare(
         saved, notes = read_state(output)
         check_unchanged(output, as_json(recipe))
     data = read_data(recipe.data, sources, workers=recipe.workers, shown=fabric.is_global_zero)
+    torch.manual_seed(recipe.seed)
+    model, more = _model(recipe, data.train.annotations.categories)
+    if "masks" in model.preprocess.extra_targets:  # which take time and memory, so that only who learns them reads them
+        data = read_data(recipe.data, sources, masks=True, workers=recipe.workers, shown=fabric.is_global_zero)
     marks = fingerprint(data.train.annotations, None if data.val is None else data.val.annotations)
     if saved is not None and saved["data"] is not None:
         check_same(saved["data"], marks, output)
-    torch.manual_seed(recipe.seed)
-    model, more = _model(recipe, data.train.annotations.categories)
     groups = optim.parameter_groups(model, recipe.optimizer)
     built = optim.make_optimizer(groups, recipe.optimizer, fused=recipe.precision != "fp16")
     wrapped, optimizer = fabric.setup(model, built)
