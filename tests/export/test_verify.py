@@ -8,7 +8,7 @@ import pytest
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.export.verify import TOLERANCES, Found, Tolerance, compare
 
-TOLERANCE = Tolerance(boxes=2.0, relative=True, scores=0.02, missing=0.25)
+TOLERANCE = Tolerance(boxes=2.0, relative=True, scores=0.02, masks=0.05, missing=0.25)
 
 
 def found(*boxes: tuple[float, float, float, float], score: float = 0.9, label: int = 1) -> Found:
