@@ -58,7 +58,7 @@ class Masks:
         """Encode crops, each with the column and row of its corner."""
         bounds, packed = [], []
         for (left, top), crop in crops:
-            rows, columns = crop.any(axis=1).nonzero()[0], crop.any(axis=0).nonzero()[0]
+            rows, columns = (np.flatnonzero(crop.any(axis=axis)) for axis in (1, 0))
             if len(rows) == 0:
                 bounds.append((0, 0, 0, 0))
                 packed.append(np.empty(0, dtype=np.uint8))

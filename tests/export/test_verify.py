@@ -51,6 +51,20 @@ def test_detections_without_a_counterpart():
     assert compare([found()], [found()]).missing == 0
 
 
+def test_masks_of_the_same_detections_are_compared():
+    maps = np.zeros((2, 4, 4))
+    one = found((0, 0, 10, 10), (50, 50, 70, 90))
+    other = found((50, 50, 70, 90), (0, 0, 10, 10))
+    assert compare([one], [other]).masks is None
+    changed = maps.copy()
+    changed[1, 0] = 0.4  # of the first detection, a quarter of its map
+    difference = compare([one._replace(masks=maps)], [other._replace(masks=changed)])
+    assert difference.masks == pytest.approx(0.1)
+    assert str(difference).endswith("scores 0, masks 0.1")
+    with pytest.raises(UserError, match=r"masks 0\.1; limits: .*, masks 0\.05"):
+        difference.check(TOLERANCE)
+
+
 def test_scores_alone_can_be_too_far():
     with pytest.raises(UserError, match=r"scores 0\.1"):
         compare([found((0, 0, 9, 9))], [found((0, 0, 9, 9), score=0.8)]).check(TOLERANCE)

@@ -54,7 +54,7 @@ class MaskHead(nn.Module):
 class MaskTask(nn.Module):
     """Train a mask head on the positives of each stage in the config; average all heads on detections."""
 
-    targets = ("masks",)
+    targets: tuple[str, ...] = ("masks",)
 
     def __init__(self, pool: nn.Module, channels: int, num_classes: int, config: MaskConfig) -> None:
         """`pool` maps (features, boxes) to (R, channels, S / 2, S / 2)."""
