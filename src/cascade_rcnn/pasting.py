@@ -7,7 +7,7 @@ N detections · S bins per side of a map · H, W of the image
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 THRESHOLD = 0.5  # a pixel is inside from this probability on
 
 
-def paste(masks: "Tensor", boxes: "Tensor", height: int, width: int) -> "Tensor":
-    """Paste maps (N, S, S) in boxes (N, 4) XYXY into an image: probabilities (N, H, W)."""
+def paste(masks: "Tensor", boxes: "Tensor", height: int, width: int, *, whole: bool = False) -> "Tensor":
+    """Paste maps (N, S, S) in boxes (N, 4) XYXY into an image: probabilities (N, H, W); `whole`: see `whole_pixels`."""
     import torch
 
+    boxes = whole_pixels(boxes, masks.shape[-1]) if whole else boxes
     masks, boxes = masks.float(), boxes.float()
 
     def axis(low: "Tensor", high: "Tensor", pixels: int) -> "Tensor":
@@ -34,13 +35,27 @@ def paste(masks: "Tensor", boxes: "Tensor", height: int, width: int) -> "Tensor"
         return rows @ masks @ columns.mT
 
 
+def whole_pixels(boxes: Any, bins: int) -> Any:
+    """Return the boxes in which torchvision pastes maps of S bins: (N, 4), tensor or array, the same for both.
+
+    A box with a margin of a cell on all sides is cut to whole pixels, and the pixel of its last corner belongs to it.
+    """
+    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * ((bins + 2) / bins)
+    low, high = (abs(x) // 1 * ((x > 0) * 2 - 1) for x in (centre - half, centre + half))  # towards 0
+    size = (high - low + 1).clip(min=1)
+    box = boxes * 0
+    box[:, :2], box[:, 2:] = low + size / (bins + 2), low + size - size / (bins + 2)
+    return box
+
+
 def paste_crops(
-    masks: np.ndarray, boxes: np.ndarray, height: int, width: int
+    masks: np.ndarray, boxes: np.ndarray, height: int, width: int, *, whole: bool = False
 ) -> Iterator[tuple[tuple[int, int, int, int], np.ndarray]]:
     """Yield x0, y0, x1, y1 and the pixels (y1 - y0, x1 - x0) bool of each detection's mask, in the image.
 
     Maps are (N, S, S), boxes (N, 4) XYXY. Only the pixels of a box are computed, one box at a time.
     """
+    boxes = whole_pixels(boxes, masks.shape[-1]) if whole else boxes
     for one, box in zip(masks.astype(np.float32), boxes.astype(np.float32), strict=True):
         x, columns = _weights(box[0], box[2], width, one.shape[1])
         y, rows = _weights(box[1], box[3], height, one.shape[0])

@@ -78,7 +78,9 @@ def detect_and_localize(
         for setting in settings:
             inputs = _inputs(scene, model, cascade, setting)
             found = heads[setting.name](scene.features, inputs, scene.images.sizes, setting.first)
-            rows[setting.name].append(coco_rows(to_list(found, scene.images), scene.targets, model.config))
+            rows[setting.name].append(
+                coco_rows(to_list(found, scene.images, model.config), scene.targets, model.config)
+            )
         if curve is not None:
             boxes = trajectory(regressors, scene.features, scene.proposals, scene.images.sizes)
             curve.add(boxes, scene.proposals.valid, scene.truth)

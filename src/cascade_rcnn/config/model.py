@@ -22,7 +22,7 @@ from cascade_rcnn.config.heads import (
 from cascade_rcnn.config.losses import BoxLossConfig, SmoothL1Config
 from cascade_rcnn.config.pyramids import FPNConfig, PyramidConfig
 from cascade_rcnn.config.rpn import RPNConfig
-from cascade_rcnn.config.tasks import RoITaskConfig
+from cascade_rcnn.config.tasks import MaskConfig, RoITaskConfig
 from cascade_rcnn.errors import UserError
 
 # Options that `load` and `predict` may change in a trained model.
@@ -126,6 +126,16 @@ class ModelConfig(Config, frozen=True, kw_only=True):
     def num_classes(self) -> int:
         """M, the number of classes without background."""
         return len(self.categories)
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether the model predicts masks."""
+        return any(isinstance(task, MaskConfig) for task in self.tasks)
+
+    @property
+    def pastes_whole_pixels(self) -> bool:
+        """Whether masks are pasted in boxes of whole pixels."""
+        return any(isinstance(task, MaskConfig) and task.paste == "whole-pixels" for task in self.tasks)
 
     def to_json(self) -> str:
         """Return the config as JSON."""

@@ -28,6 +28,8 @@ class MaskConfig(Config, frozen=True, kw_only=True, tag="mask"):
     # pixels of the targets: inside or not (from .5 on), as detectron2 and mmdetection have them, or torchvision's: the
     # share inside, pooled without the half-pixel offset
     targets: Literal["binary", "soft"] = "binary"
+    # the box that a map is pasted in: as it is, or with torchvision's margin of a cell, rounded to whole pixels
+    paste: Literal["exact", "whole-pixels"] = "exact"
 
     def __post_init__(self) -> None:
         """Raises UserError for a number that is out of range, or weights that are not one a head."""

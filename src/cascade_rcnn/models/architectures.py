@@ -163,7 +163,7 @@ def list_models(pattern: str = "*") -> list[str]:
     With the option `backbone`, there are also those without one, such as cascade_rcnn_fpn.
 
     >>> list_models("*resnet18*fpn")[:2]
-    ['cascade_rcnn_resnet18_fpn', 'faster_rcnn_resnet18_fpn']
+    ['cascade_mask_rcnn_resnet18_fpn', 'cascade_rcnn_resnet18_fpn']
     """
     return sorted(fnmatch.filter(_ARCHITECTURES, pattern))
 

@@ -79,7 +79,7 @@ class Detector(nn.Module):
         if self.training:
             assert targets is not None
             return self.losses(batch, self.preprocess.targets(list(targets), batch))
-        return to_list(self.detect(batch.pixels, batch.sizes), batch)
+        return to_list(self.detect(batch.pixels, batch.sizes), batch, self.config)
 
     def find(self, images: Sequence[Tensor], scale: float = 1.0, min_size: MinSize = "model") -> list[Found]:
         """Detect like `forward` in evaluation mode, but with masks as `Masks`, which need little memory.
@@ -87,7 +87,7 @@ class Detector(nn.Module):
         `scale` multiplies the size that images (3, H, W) are resized to, and `min_size` is as in `predict`.
         """
         batch = self.preprocess(list(images), min_size, scale)
-        return to_list(self.detect(batch.pixels, batch.sizes), batch, encode=True)
+        return to_list(self.detect(batch.pixels, batch.sizes), batch, self.config, encode=True)
 
     def for_inference(self, dtype: torch.dtype = torch.float32) -> Self:
         """Fold fixed normalisation into the convolutions in place: faster, with the same detections, but not trainable.
@@ -220,7 +220,9 @@ class Detector(nn.Module):
         return [category.name for category in self.config.categories]
 
 
-def to_list(found: Detections, images: ImageBatch, *, encode: bool = False) -> list[dict[str, Any]]:
+def to_list(
+    found: Detections, images: ImageBatch, config: ModelConfig, *, encode: bool = False
+) -> list[dict[str, Any]]:
     """Convert dense detections to torchvision's dicts, in pixels of the original images.
 
     Masks are probabilities (N, 1, H, W), or `Masks` with `encode`, which needs little memory.
@@ -234,7 +236,9 @@ def to_list(found: Detections, images: ImageBatch, *, encode: bool = False) -> l
             "scores": found.scores[i, :n],
             "labels": found.labels[i, :n],
             **{
-                name: _restored(name, values[i, :n], boxes[i, :n], sizes[i], encode)
+                name: _restored(values[i, :n], boxes[i, :n], sizes[i], config, encode)
+                if name == "masks"
+                else values[i, :n]
                 for name, values in found.extras.items()
             },
         }
@@ -255,14 +259,12 @@ def to_numpy(found: Found) -> dict[str, Any]:
     }
 
 
-def _restored(name: str, values: Tensor, boxes: Tensor, size: list[float], encode: bool) -> Any:
-    """Paste masks (N, S, S) into the image, (N, 1, H, W) or encoded; other fields stay as they are."""
-    if name != "masks":
-        return values
-    height, width = int(size[0]), int(size[1])
+def _restored(maps: Tensor, boxes: Tensor, size: list[float], config: ModelConfig, encode: bool) -> Any:
+    """Paste masks (N, S, S) into the image: (N, 1, H, W), or encoded."""
+    height, width, whole = int(size[0]), int(size[1]), config.pastes_whole_pixels
     if not encode:
-        return paste(values, boxes, height, width)[:, None]
-    pasted = list(paste_crops(_to_float(values), _to_float(boxes), height, width))
+        return paste(maps, boxes, height, width, whole=whole)[:, None]
+    pasted = list(paste_crops(_to_float(maps), _to_float(boxes), height, width, whole=whole))
     bounds = np.array([bound for bound, _ in pasted], dtype=np.int64).reshape(-1, 4)
     return Masks.from_crops((height, width), bounds, [crop for _, crop in pasted])
 

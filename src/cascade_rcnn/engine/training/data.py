@@ -48,11 +48,17 @@ class TrainingData:
 
 
 def read_data(
-    data: DataConfig, sources: Sources | None = None, *, masks: bool = False, workers: int = 0, shown: bool = True
+    data: DataConfig,
+    sources: Sources | None = None,
+    *,
+    masks: bool = False,
+    needed: bool = True,
+    workers: int = 0,
+    shown: bool = True,
 ) -> TrainingData:
     """Read both datasets, with `masks` where they are learnt. Raises UserError if they are unusable.
 
-    `shown`: display progress over a dataset.
+    needed: so they are without masks, which are otherwise read if there are any. shown: display progress.
     """
     sources = sources or Sources()
     checks: dict[str, Any] = {
@@ -62,9 +68,9 @@ def read_data(
         "workers": workers,
         "shown": shown,
     }
-    train = as_dataset(given_train(data, sources, masks=masks), meaning(sources.classes, None), **checks)
+    train = as_dataset(given_train(data, sources, masks=masks, needed=needed), meaning(sources.classes, None), **checks)
     _check_boxes(train.annotations)
-    if masks:
+    if masks and needed:
         _check_masks(train.annotations)
     given = _given_val(data, sources, train.annotations, masks=masks)
     val = None
@@ -77,7 +83,7 @@ def read_data(
     return TrainingData(train=train.with_transforms(transforms), val=val)
 
 
-def given_train(data: DataConfig, sources: Sources, *, masks: bool = False) -> Given:
+def given_train(data: DataConfig, sources: Sources, *, masks: bool = False, needed: bool = True) -> Given:
     """What is trained on: the object that is given, or the annotations of the recipe's path."""
     if sources.train is not None:
         return sources.train
@@ -89,7 +95,7 @@ def given_train(data: DataConfig, sources: Sources, *, masks: bool = False) -> G
     read: dict[str, Any] = {"masks": masks, "bad_images": data.bad_images}
     annotations = load_annotations(data.train, data.train_images, data.train_split, **read)
     _check_boxes(annotations)  # before its images are checked
-    if masks:
+    if masks and needed:
         _check_masks(annotations)
     return annotations
 

@@ -34,8 +34,12 @@ def prepare(
     data = read_data(recipe.data, sources, workers=recipe.workers, shown=fabric.is_global_zero)
     torch.manual_seed(recipe.seed)
     model, more = _model(recipe, data.train.annotations.categories)
-    if "masks" in model.preprocess.extra_targets:  # which take time and memory, so that only who learns them reads them
-        data = read_data(recipe.data, sources, masks=True, workers=recipe.workers, shown=fabric.is_global_zero)
+    if model.config.has_masks:  # which take time and memory, so that only who learns them reads them
+        read: dict[str, Any] = {"workers": recipe.workers, "shown": fabric.is_global_zero}
+        data = read_data(recipe.data, sources, masks=True, needed=recipe.init is None, **read)
+        if data.train.annotations.segmentations is None:
+            torch.manual_seed(recipe.seed)
+            model, more = _model(recipe, data.train.annotations.categories, masks=False)
     marks = fingerprint(data.train.annotations, None if data.val is None else data.val.annotations)
     if saved is not None and saved["data"] is not None:
         check_same(saved["data"], marks, output)
@@ -75,10 +79,10 @@ def prepare(
     return state, [*notes, *data.notes, *more]
 
 
-def _model(recipe: Recipe, categories: tuple[Category, ...]) -> tuple[Detector, list[str]]:
+def _model(recipe: Recipe, categories: tuple[Category, ...], *, masks: bool = True) -> tuple[Detector, list[str]]:
     if recipe.init is None:
         return build_model(recipe, categories), []
-    model, kept = start_from(recipe.init, categories, **applied_to_start(recipe.options))
+    model, kept = start_from(recipe.init, categories, masks=masks, **applied_to_start(recipe.options))
     return model, [f"{recipe.init} gives the architecture and the weights; {kept}"]
 
 
