@@ -6,7 +6,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from cascade_rcnn.drawing import draw, side_by_side
+from cascade_rcnn.drawing import _resized, draw, side_by_side
 from cascade_rcnn.results import to_supervision
 
 FOUND = {
@@ -49,3 +49,11 @@ def test_side_by_side_at_one_height_under_captions():
     assert sheet.getpixel((60, 40)) == (255, 0, 0)
     assert sheet.getpixel((150, 40)) == (0, 0, 255)
     assert sheet.getpixel((60, 1)) != (255, 0, 0)
+
+
+def test_masks_are_resized_like_the_picture():
+    mask = np.zeros((1, 4, 6), np.bool_)
+    mask[0, 1:3, 2:4] = True
+    assert _resized(None, 2, 8, 12) is None
+    np.testing.assert_array_equal(_resized(mask, 2, 8, 12), mask.repeat(2, axis=1).repeat(2, axis=2))
+    np.testing.assert_array_equal(_resized(mask, 1 / 2, 2, 3)[0], mask[0, ::2, ::2])

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
+from cascade_rcnn.masks import Masks
 from cascade_rcnn.results import to_supervision
 
 FOUND = {
@@ -26,3 +28,18 @@ def test_half_precision_and_nothing_found():
     none = to_supervision(FOUND, ["cat", "dog"], 0.95)
     assert len(none) == 0
     assert none.xyxy.shape == (0, 4)
+
+
+@pytest.mark.parametrize("form", ["encoded", "probabilities", "flags"])
+def test_masks_of_any_form_become_flags_of_what_is_kept(form):
+    flags = np.random.default_rng(0).random((3, 8, 10)) < 0.5
+    forms = {
+        "encoded": Masks.encode(torch.from_numpy(flags)),
+        "probabilities": np.where(flags, 0.5, 0.49)[:, None].astype(np.float32),
+        "flags": flags.astype(np.uint8),
+    }
+    found = to_supervision(FOUND | {"masks": forms[form]}, ["cat", "dog"], 0.5)
+    assert found.mask.dtype == np.bool_
+    np.testing.assert_array_equal(found.mask, flags[:2])
+    assert to_supervision(FOUND | {"masks": forms[form]}, ["cat", "dog"], 0.95).mask.shape == (0, 8, 10)
+    assert to_supervision(FOUND, ["cat", "dog"], 0.5).mask is None

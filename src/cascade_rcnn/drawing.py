@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import PIL.Image
@@ -14,6 +14,7 @@ from cascade_rcnn.results import load_supervision
 if TYPE_CHECKING:
     import supervision
 
+_OPACITY = 0.4  # of masks
 _LEGIBLE = 640  # pixels; images with a shorter long side are enlarged towards it
 _LARGEST = 8192  # pixels; images with a longer side are shrunk below it
 # Ten easily distinguished colours (Tableau's).
@@ -21,14 +22,15 @@ _COLORS = ["#d62728", "#1f77b4", "#2ca02c", "#ff7f0e", "#9467bd", "#17becf", "#e
 
 
 def draw(image: np.ndarray, detections: "supervision.Detections") -> PIL.Image.Image:
-    """Draw boxes, class names and scores on a copy of an RGB image (H, W, 3) uint8.
+    """Draw boxes, masks if any, class names and scores on a copy of an RGB image (H, W, 3) uint8.
 
     Small images are enlarged by an integer factor, so that names are legible and box edges can be judged; very large
     ones are shrunk by one.
     """
     supervision = load_supervision()
     picture, factor = _legible(image)
-    shown = dataclasses.replace(detections, xyxy=detections.xyxy * factor)
+    mask = _resized(detections.mask, factor, picture.height, picture.width)
+    shown = dataclasses.replace(detections, xyxy=detections.xyxy * factor, mask=mask)
     labels = [str(name) for name in detections.data["class_name"]]
     if detections.tracker_id is not None:
         tracks = [f" #{track}" if track >= 0 else "" for track in detections.tracker_id]
@@ -40,6 +42,8 @@ def draw(image: np.ndarray, detections: "supervision.Detections") -> PIL.Image.I
     boxes = supervision.BoxAnnotator(colors, thickness=max(2, round(side / 400)))
     names = supervision.LabelAnnotator(colors, text_scale=max(0.4, side / 2000), text_padding=2, smart_position=True)
     pixels = np.array(picture)[:, :, ::-1].copy()  # supervision paints in BGR
+    if shown.mask is not None:
+        pixels = supervision.MaskAnnotator(colors, opacity=_OPACITY).annotate(pixels, shown)
     pixels = names.annotate(boxes.annotate(pixels, shown), shown, labels)
     return PIL.Image.fromarray(pixels[:, :, ::-1].copy())
 
@@ -53,6 +57,14 @@ def _legible(image: np.ndarray) -> tuple[PIL.Image.Image, float]:
     factor = max(1, round(_LEGIBLE / longest))
     height, width = (side * factor for side in image.shape[:2])
     return picture.resize((width, height), PIL.Image.Resampling.BICUBIC), factor
+
+
+def _resized(mask: Any, factor: float, height: int, width: int) -> Any:
+    """Resize masks (N, H, W) like the picture: each of its pixels takes the value at its corner."""
+    if mask is None or factor == 1:
+        return mask
+    rows, columns = ((np.arange(side) / factor).astype(int) for side in (height, width))
+    return np.asarray(mask)[:, rows[:, None], columns]
 
 
 def side_by_side(pictures: Sequence[PIL.Image.Image], captions: Sequence[str], height: int) -> PIL.Image.Image:

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Sequence
 from functools import cache
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,14 +22,13 @@ def load_supervision() -> ModuleType:
 
 
 def to_supervision(
-    found: dict[str, np.ndarray], class_names: Sequence[str], threshold: float | Sequence[float]
+    found: dict[str, Any], class_names: Sequence[str], threshold: float | Sequence[float]
 ) -> "supervision.Detections":
     """Convert one image's `boxes` (N, 4), `scores` (N,) and `labels` (N,) in 1..M with scores of at least `threshold`.
 
-    Of a video, `tracks` (N,) are numbers, -1 for none.
-
     The threshold is one for all classes, or one for each. `class_id` counts from 0, as supervision's tools expect;
-    `data["class_name"]` holds the names.
+    `data["class_name"]` holds the names. `masks`, if any, are `Masks` or an array (N, 1, H, W) or (N, H, W) of
+    probabilities or flags; `mask` is (n, H, W) bool. Of a video, `tracks` (N,) are numbers, -1 for none.
     """
     class_id = found["labels"].astype(np.int64) - 1
     keep = found["scores"] >= np.broadcast_to(threshold, len(class_names))[class_id]
@@ -39,5 +38,14 @@ def to_supervision(
         confidence=found["scores"][keep].astype(np.float32),
         class_id=class_id,
         tracker_id=found["tracks"][keep] if "tracks" in found else None,
+        mask=_mask(found["masks"], keep) if "masks" in found else None,
         data={"class_name": np.array(class_names, dtype=str)[class_id]},
     )
+
+
+def _mask(masks: Any, keep: np.ndarray) -> np.ndarray:
+    """Return the masks of the kept detections, which alone are decoded."""
+    if not isinstance(masks, np.ndarray):
+        return masks.flags(keep)
+    chosen = masks.reshape(len(masks), *masks.shape[-2:])[keep]
+    return chosen >= 0.5 if chosen.dtype.kind == "f" else chosen.astype(np.bool_)

@@ -7,13 +7,17 @@ B images · K proposals · G ground-truth boxes · D detections · M classes (la
 Boxes are absolute XYXY pixels of the network's input, float32.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-Extras = dict[str, Tensor]  # further fields of RoI tasks, such as masks and keypoints; (B, slots, ...) by name
-_NONE: Extras = {}
+from cascade_rcnn.masks import Masks
+
+# further fields of RoI tasks by name: (B, slots, ...), or encoded masks, one entry an image
+Extras = dict[str, Tensor]
+TargetExtras = dict[str, Tensor | tuple[Masks, ...]]
+_NONE: Any = {}
 
 
 class ImageBatch(NamedTuple):
@@ -31,7 +35,8 @@ class Targets(NamedTuple):
     labels: Tensor  # (B, G) int64, 1..M
     valid: Tensor  # (B, G) bool: an object to detect
     ignore: Tensor | None  # (B, G) bool: a crowd region (which is not valid); None if the batch has none
-    extras: Extras = _NONE
+    extras: TargetExtras = _NONE
+    scale: Tensor | None = None  # (B, 2): width and height of this input by those of the given images; None: the same
 
 
 class Proposals(NamedTuple):

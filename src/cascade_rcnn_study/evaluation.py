@@ -10,7 +10,7 @@ from torch import Tensor
 from cascade_rcnn.data.loader import Batch
 from cascade_rcnn.engine.evaluate import coco_rows
 from cascade_rcnn.engine.progress import ProgressBar
-from cascade_rcnn.evaluation.coco import COLUMNS
+from cascade_rcnn.evaluation.detected import COLUMNS
 from cascade_rcnn.evaluation.heads import heads_for
 from cascade_rcnn.evaluation.quality import LocalizationCurve, trajectory
 from cascade_rcnn.models.detector import Detector, to_list
@@ -78,7 +78,9 @@ def detect_and_localize(
         for setting in settings:
             inputs = _inputs(scene, model, cascade, setting)
             found = heads[setting.name](scene.features, inputs, scene.images.sizes, setting.first)
-            rows[setting.name].append(coco_rows(to_list(found, scene.images), scene.targets, model.config))
+            rows[setting.name].append(
+                coco_rows(to_list(found, scene.images, model.config), scene.targets, model.config)
+            )
         if curve is not None:
             boxes = trajectory(regressors, scene.features, scene.proposals, scene.images.sizes)
             curve.add(boxes, scene.proposals.valid, scene.truth)

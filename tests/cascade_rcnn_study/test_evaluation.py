@@ -49,7 +49,7 @@ def test_each_setting_is_as_if_loaded_with_it(name, settings, truth, tmp_path):
     found, _ = detect_and_localize(whole, evaluation_loader(truth, 2, 0), settings, 0)
     for setting in settings:
         single = load(tmp_path / "model.safetensors", **setting.inference)
-        np.testing.assert_array_equal(found[setting.name], detect(single, evaluation_loader(truth, 2, 0), 3))
+        np.testing.assert_array_equal(found[setting.name], detect(single, evaluation_loader(truth, 2, 0), 3).rows)
     assert len({values.tobytes() for values in found.values()}) == len(settings)
 
 

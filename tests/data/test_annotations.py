@@ -7,20 +7,8 @@ import torch
 import torch.multiprocessing
 
 from cascade_rcnn.config import Category
-from cascade_rcnn.data.annotations import PackedStrings, assemble
+from cascade_rcnn.data.annotations import assemble
 from cascade_rcnn.errors import UserError
-
-
-def test_packed_strings_round_trip():
-    names = ["a.jpg", "", "folder/ö 日本.png", "bad\udcff.jpg"]
-    packed = PackedStrings.pack(names)
-    assert list(packed) == names
-    assert len(packed) == 4
-    with pytest.raises(IndexError):
-        packed[4]
-    with pytest.raises(IndexError):
-        packed[-1]
-    assert list(PackedStrings.pack([])) == []
 
 
 def test_boxes_are_sorted_by_image_and_keep_their_order_within():

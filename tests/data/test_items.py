@@ -8,10 +8,12 @@ from torchvision import tv_tensors
 
 from cascade_rcnn.data.items import DetectionData, read_item
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.masks import Masks
 
 IMAGE = torch.zeros(3, 20, 30, dtype=torch.uint8)
 BOXES = torch.tensor([[1.0, 2, 11, 12], [3, 4, 8, 9]])
 LABELS = torch.tensor([3, 7])
+MASKS = (torch.arange(1200).reshape(2, 20, 30) % 7 < 3).to(torch.uint8)
 
 
 @pytest.mark.parametrize(
@@ -53,11 +55,23 @@ def test_boxes(boxes):
 
 def test_what_is_given_besides_is_kept():
     given = {"boxes": BOXES, "labels": LABELS, "area": [9, 8], "iscrowd": torch.tensor([True, False])}
-    _, target = read_item([(IMAGE, given | {"masks": torch.ones(2, 20, 30), "score": torch.ones(2)})], 0)
+    _, target = read_item([(IMAGE, given | {"masks": MASKS, "score": torch.ones(2)})], 0)
     assert target["area"].tolist() == [9, 8]
     assert target["iscrowd"].tolist() == [1, 0]
-    assert isinstance(target["masks"], tv_tensors.Mask)
+    assert isinstance(target["masks"], Masks)
+    assert target["masks"].dense().equal(MASKS)
     assert target["score"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("masks", [MASKS.bool(), tv_tensors.Mask(MASKS), MASKS.numpy(), Masks.encode(MASKS)])
+def test_masks_in_all_forms(masks):
+    _, target = read_item([(IMAGE, {"boxes": BOXES, "labels": LABELS, "masks": masks})], 0)
+    assert target["masks"].dense().equal(MASKS)
+
+
+def test_no_masks_of_no_objects():
+    given = {"boxes": [], "labels": [], "masks": torch.zeros(0)}
+    assert read_item([(IMAGE, given)], 0)[1]["masks"].dense().shape == (0, 20, 30)
 
 
 @pytest.mark.parametrize("target", [{}, {"image_id": 3}, {"boxes": [], "labels": []}])
@@ -80,6 +94,9 @@ def test_an_image_without_objects(target):
         ((IMAGE, {"boxes": BOXES / 0, "labels": LABELS}), "a box is .*inf"),
         ((IMAGE, {"boxes": BOXES, "labels": ["cat", "dog"]}), "list, item 0: "),
         ((IMAGE, {"boxes": BOXES, "labels": LABELS, "area": [1]}), r"area \(1,\)"),
+        ((IMAGE, {"boxes": BOXES, "labels": LABELS, "masks": MASKS[:1]}), r"masks \(1, 20, 30\); .*, \(2, 20, 30\)"),
+        ((IMAGE, {"boxes": BOXES, "labels": LABELS, "masks": MASKS[:, :9]}), r"masks \(2, 9, 30\)"),
+        ((IMAGE, {"boxes": BOXES, "labels": LABELS, "masks": MASKS[0]}), r"masks \(20, 30\)"),
         ((IMAGE.long(), {"boxes": BOXES, "labels": LABELS}), "dtype torch.int64"),
     ],
 )

@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import numpy as np
+import PIL.Image
 import pytest
 
 from cascade_rcnn.data.check import check_images
@@ -181,3 +183,27 @@ def test_bccd(shared):
     for annotations in splits.values():
         assert [c.name for c in annotations.categories] == ["Platelets", "RBC", "WBC"]
         check_images(annotations)
+
+
+def test_masks_are_those_of_segmentation_object(root, one_line):
+    numbers = np.zeros((30, 40), np.uint8)
+    numbers[2:22, 1:11], numbers[5:9, 20:40], numbers[0] = 1, 2, 255
+    folder = root / "SegmentationObject"
+    folder.mkdir()
+    PIL.Image.fromarray(numbers).convert("P").save(folder / "b.png")
+    assert load_voc(root, "train").segmentations is None
+    found = load_voc(root, "train", masks=True)
+    assert found.segmentations is not None
+    rows = found.rows(0)
+    dense = found.segmentations.masks(range(rows.start, rows.stop), 30, 40).dense().numpy()
+    np.testing.assert_array_equal(dense, [numbers == 1, numbers == 2])  # in the order of the xml file
+    assert load_voc(root, "val", masks=True).segmentations is None
+
+    PIL.Image.fromarray(numbers[:20]).save(folder / "b.png")
+    with pytest.raises(UserError) as caught:
+        load_voc(root, "train", masks=True)
+    one_line(caught, "b.png: the image is 40 x 20 when upright, but annotated as 40 x 30")
+    PIL.Image.new("RGB", (40, 30)).save(folder / "b.png")
+    with pytest.raises(UserError) as caught:
+        load_voc(root, "train", masks=True)
+    one_line(caught, "b.png: its pixels are not numbers of objects (mode RGB)")

@@ -113,3 +113,20 @@ def test_batches_of_it(tmp_path):
     loader.set_epoch(1)
     other = [image for images, _ in loader for image in images]
     assert not all(a.shape == b.shape and a.equal(b) for a, b in zip(epochs[0], other, strict=True))
+
+
+def test_masks_of_the_items(tmp_path):
+    masks = torch.zeros(2, 20, 30, dtype=torch.bool)
+    masks[0, 3:9, 4:20] = True
+    target = {"boxes": torch.tensor([[4.0, 3, 20, 9], [1, 1, 5, 5]]), "labels": torch.tensor([1, 1]), "masks": masks}
+    given = [(torch.zeros(3, 20, 30), target), (torch.zeros(3, 8, 8), {})]
+    assert collect(given).annotations.segmentations is None
+    data = collect(given, masks=True)
+    segmentations = data.annotations.segmentations
+    assert segmentations is not None
+    assert segmentations.has().tolist() == [True, False]
+    assert segmentations.masks([0, 1], 20, 30).dense().bool().equal(masks)
+    assert any("1 of 2 objects have no segmentation" in note for note in data.annotations.notes)
+    _, mine = data.with_transforms(v2.RandomHorizontalFlip(1))[0, 1]
+    assert mine["masks"].dense().bool().equal(masks.flip(-1))
+    assert mine["iscrowd"].tolist() == [0, 1]  # without a mask, it is neither learnt nor background

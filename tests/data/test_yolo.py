@@ -44,6 +44,19 @@ def test_polygon_becomes_its_bounding_box(root):
     assert annotations.boxes[0].tolist() == pytest.approx([4, 16, 20, 56])
 
 
+def test_polygons_are_kept_when_asked(root):
+    assert load_yolo(root, "val").segmentations is None
+    found = load_yolo(root, "val", masks=True).segmentations
+    assert found is not None
+    assert found.coco(0) == [[4, 16, 24, 24, 16, 72]]  # of 40 x 80
+    assert load_yolo(root, "train", masks=True).segmentations is None  # rows of boxes alone
+    _labels(root, "b", "0 0.1 0.2 0.6 0.3 0.4 0.9\n")
+    mixed = load_yolo(root, "train", masks=True)
+    assert mixed.segmentations is not None
+    assert mixed.segmentations.has().tolist() == [False, False, True]
+    assert any("2 of 3 objects have no segmentation" in note for note in mixed.notes)
+
+
 def test_rows_with_keypoints_keep_their_box(root):
     (root / "data.yaml").write_text("train: images/train\nkpt_shape: [2, 3]\nnames: {0: person}\n")
     _labels(root, "a", "0 0.5 0.5 0.25 0.125 0.1 0.1 2 0.9 0.9 2\n")

@@ -1,11 +1,14 @@
+import hotcoco.mask
 import numpy as np
 import pytest
+import torch
 
 from cascade_rcnn.config import Category
 from cascade_rcnn.data import load_annotations
-from cascade_rcnn.engine.evaluate import check_classes, detect, evaluation_loader, run_predictor
+from cascade_rcnn.engine.evaluate import check_classes, collect, detect, evaluation_loader, run_predictor
 from cascade_rcnn.engine.predictor import Predictor
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.masks import Masks
 from cascade_rcnn.models.checkpoint import save
 
 
@@ -15,7 +18,8 @@ def val(shapes):
 
 
 def test_rows_are_the_models_detections_in_coco_form(detector, val):
-    rows = detect(detector, evaluation_loader(val, 2, 0), len(val), shown=False)
+    rows, masks = detect(detector, evaluation_loader(val, 2, 0), len(val), shown=False)
+    assert masks is None
     image = detector.predict(val.path(0), threshold=0.0)
     mine = rows[rows[:, 0] == int(val.image_ids[0])]
     assert rows.shape[1] == 7
@@ -28,8 +32,8 @@ def test_rows_are_the_models_detections_in_coco_form(detector, val):
 
 
 def test_ranks_share_the_images(detector, val):
-    parts = [detect(detector, evaluation_loader(val, 2, 0, rank=r, world_size=2), 3, shown=False) for r in (0, 1)]
-    whole = detect(detector, evaluation_loader(val, 2, 0), 5, shown=False)
+    parts = [detect(detector, evaluation_loader(val, 2, 0, rank=r, world_size=2), 3, shown=False).rows for r in (0, 1)]
+    whole = detect(detector, evaluation_loader(val, 2, 0), 5, shown=False).rows
     assert not set(parts[0][:, 0]) & set(parts[1][:, 0])
     assert len(parts[0]) + len(parts[1]) == len(whole)
 
@@ -54,3 +58,24 @@ def test_bf16_finds_about_the_same(detector, val, tmp_path):
     predictors = [Predictor(tmp_path / "model.safetensors", device="cpu", precision=p) for p in ("fp32", "bf16")]
     full, half = (run_predictor(predictor, val, 1, 0) for predictor in predictors)
     assert abs(full[:, 5].mean() - half[:, 5].mean()) < 0.01
+
+
+@pytest.mark.parametrize("encoded", [False, True])
+def test_masks_are_collected_as_run_lengths(detector, val, encoded):
+    """A mask of the image's left half, and one of nothing at half the probability."""
+
+    def predict(images):
+        found = []
+        for image in images:
+            masks = torch.zeros(2, 1, *image.shape[1:])
+            masks[0, :, :, : image.shape[2] // 2], masks[1] = 0.5, 0.49
+            given = Masks.encode(masks[:, 0] >= 0.5) if encoded else masks
+            scores, labels = torch.tensor([0.9, 0.8]), torch.tensor([1, 2])
+            found.append({"boxes": torch.zeros(2, 4), "scores": scores, "labels": labels, "masks": given})
+        return found
+
+    rows, masks = collect(predict, detector.config, evaluation_loader(val, 2, 0), len(val), shown=False)
+    assert masks is not None
+    assert len(rows) == len(masks) == 2 * len(val)
+    height, width = val.image_sizes[0].tolist()
+    assert [hotcoco.mask.area(mask) for mask in masks[:2]] == [height * (width // 2), 0]

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pycocotools import mask as pycocotools_mask
 from pycocotools.coco import COCO
 
-from cascade_rcnn.data import load_coco
+from cascade_rcnn import rle
+from cascade_rcnn.data import Annotations, load_coco
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.evaluation.detections import load_detections, save_detections
+from cascade_rcnn.evaluation.detections import load_detected, load_detections, save_detections
+from cascade_rcnn.rle import RLE
 
 NAMES = {10: "x/a.jpg", 20: "x/b.jpg", 30: "y/b.jpg"}
 CATEGORIES = [{"id": 3, "name": "cat"}, {"id": 5, "name": "dog"}]
@@ -127,3 +130,66 @@ def test_names_are_the_same_however_they_are_encoded(tmp_path):
     truth = load_coco(tmp_path / "truth.json", tmp_path)
     path = results(tmp_path, {"file_name": "\u00fc.jpg"}, {"file_name": "s\\t.jpg"})
     assert load_detections(path, truth)[:, 0].tolist() == [1, 2]
+
+
+@pytest.fixture
+def with_masks(tmp_path) -> Annotations:
+    """Two images of 30 x 40 with a triangle each."""
+    outline = [[2, 3, 12, 3, 2, 20]]
+    row = {"category_id": 1, "bbox": [2, 3, 10, 17], "segmentation": outline}
+    truth = {
+        "images": [{"id": i, "file_name": f"{i}.png", "width": 40, "height": 30} for i in (1, 2)],
+        "annotations": [row | {"id": i, "image_id": i} for i in (1, 2)],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps(truth))
+    return load_coco(path, tmp_path, masks=True)
+
+
+def _counts(*runs: int) -> bytes:
+    return rle.to_string(np.array(runs))
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_masks_are_written_and_read(with_masks, tmp_path):
+    masks = [RLE(size=(30, 40), counts=_counts(33, 4, 1163)), RLE(size=(30, 40), counts=_counts(1200))]
+    rows = np.array([[1, 1.5, 3, 1, 4, 0.5, 1], [2, 0, 0, 7, 7, 0.25, 1]])
+    save_detections(tmp_path / "found.json", rows, with_masks, masks)
+    found = load_detected(tmp_path / "found.json", with_masks)
+    np.testing.assert_array_equal(found.rows, rows)
+    assert found.masks == masks
+    np.testing.assert_array_equal(load_detections(tmp_path / "found.json"), rows)
+    read = pycocotools_mask.decode(json.loads((tmp_path / "found.json").read_text())[0]["segmentation"])
+    assert read[3:7, 1].tolist() == [1, 1, 1, 1]
+    assert read.sum() == 4
+
+
+def test_results_of_other_tools_have_polygons_and_no_boxes(with_masks, tmp_path):
+    rows = [
+        {"image_id": 2, "category_id": 1, "score": 0.5, "segmentation": [[2, 3, 12, 3, 12, 20, 2, 20]]},
+        {"image_id": 1, "category_id": 1, "score": 1, "segmentation": {"size": [30, 40], "counts": [0, 30, 1170]}},
+    ]
+    path = tmp_path / "found.json"
+    path.write_text(json.dumps(rows))
+    found = load_detected(path, with_masks)
+    assert found.rows.tolist() == [[2, 2, 3, 10, 17, 0.5, 1], [1, 0, 0, 1, 30, 1, 1]]
+    assert found.masks is not None
+    assert found.masks[1]["counts"] == _counts(0, 30, 1170)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"segmentation": [[1, 2, 3]]}, "entry 1 has a useless segmentation: a polygon of 3 numbers"),
+        ({"segmentation": {"size": [9, 9], "counts": "1"}}, "entry 1 has a useless segmentation: run lengths of an"),
+        ({}, "entry 1 has no segmentation, which others have"),
+        ({"segmentation": [[1, 2, 3, 4, 5, 7]], "image_id": 7}, r"entry 1 has an image id that is not in .* \(7\)"),
+    ],
+)
+def test_masks_that_cannot_be_are_one_line(with_masks, tmp_path, row, message):
+    good = {"image_id": 1, "category_id": 1, "score": 1, "segmentation": [[2, 3, 12, 3, 2, 20]], "bbox": [0, 0, 9, 9]}
+    bad = {"image_id": 1, "category_id": 1, "score": 1, "bbox": [0, 0, 9, 9]} | row
+    with pytest.raises(UserError, match=message) as caught:
+        load_detected(results(tmp_path, good, bad), with_masks)
+    assert "\n" not in str(caught.value)

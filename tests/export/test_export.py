@@ -269,6 +269,7 @@ def test_a_model_that_finds_nothing_cannot_be_verified(tmp_path):
         ("cascade_rcnn_vgg16", {}),
         ("rfcn_resnet18", {"class_agnostic": False}),
         ("cascade_rfcn_resnet18", {}),
+        ("cascade_mask_rcnn_resnet18_fpn", {"semantics": "mmdet", "mask_channels": 8}),
         ("cascade_rcnn_swin_t_fpn", {}),
         ("cascade_rcnn_convnext_tiny_fpn", {}),
         ("faster_rcnn_regnet_x_800mf_fpn", {}),
@@ -283,6 +284,32 @@ def test_every_architecture(name, options, format_, tmp_path):
         Request(format=format_, dynamic=True),
     )
     assert report.difference.expected > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_the_runtime_pastes_the_models_masks(precision, tmp_path, scene):
+    model = make("cascade_mask_rcnn_resnet18_fpn", semantics="mmdet", mask_channels=8)
+    with torch.no_grad():
+        for head in model.tasks[0].heads:  # type: ignore[union-attr]
+            head.predictor.weight.normal_(std=30.0)  # maps with edges
+    save(model, tmp_path / "model.safetensors")
+    report = export(tmp_path / "model.safetensors", tmp_path / "model.onnx", Request(dynamic=True, precision=precision))
+    assert report.difference.masks is not None
+    assert report.difference.masks < (1e-4 if precision == "fp32" else 0.05)
+    images = [scene(96, 128), scene(150, 100)]
+    runtime = Runtime(tmp_path / "model.onnx")
+    assert runtime.run(np.zeros((1, 3, 96, 96), np.float32), np.full((1, 2), 96, np.float32))[3].shape == (
+        1,
+        100,
+        28,
+        28,
+    )
+    for image, found, expected in zip(images, runtime(images, 0.1), model.predict(images, 0.1), strict=True):
+        assert found.mask.shape == (len(found), *image.shape[:2])
+        if precision == "fp32":
+            assert 0.05 < expected.mask.mean() < 0.95
+            assert (found.mask != expected.mask).mean() < 1e-3
 
 
 def test_the_command_line_exports_and_predicts(checkpoint, export_once, tmp_path, scene, capsys):

@@ -8,7 +8,7 @@ import pytest
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.export.verify import TOLERANCES, Found, Tolerance, compare
 
-TOLERANCE = Tolerance(boxes=2.0, relative=True, scores=0.02, missing=0.25)
+TOLERANCE = Tolerance(boxes=2.0, relative=True, scores=0.02, masks=0.05, missing=0.25)
 
 
 def found(*boxes: tuple[float, float, float, float], score: float = 0.9, label: int = 1) -> Found:
@@ -49,6 +49,20 @@ def test_detections_without_a_counterpart():
     with pytest.raises(UserError, match="1 of 2 detections"):
         one.check(TOLERANCE)  # a quarter of three is allowed
     assert compare([found()], [found()]).missing == 0
+
+
+def test_masks_of_the_same_detections_are_compared():
+    maps = np.zeros((2, 4, 4))
+    one = found((0, 0, 10, 10), (50, 50, 70, 90))
+    other = found((50, 50, 70, 90), (0, 0, 10, 10))
+    assert compare([one], [other]).masks is None
+    changed = maps.copy()
+    changed[1, 0] = 0.4  # of the first detection, a quarter of its map
+    difference = compare([one._replace(masks=maps)], [other._replace(masks=changed)])
+    assert difference.masks == pytest.approx(0.1)
+    assert str(difference).endswith("scores 0, masks 0.1")
+    with pytest.raises(UserError, match=r"masks 0\.1; limits: .*, masks 0\.05"):
+        difference.check(TOLERANCE)
 
 
 def test_scores_alone_can_be_too_far():

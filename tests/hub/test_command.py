@@ -6,7 +6,7 @@ import pytest
 
 from cascade_rcnn.cli import main
 from cascade_rcnn.config import ModelConfig
-from cascade_rcnn.hub.table import published
+from cascade_rcnn.hub.table import published, table
 from cascade_rcnn.models.checkpoint import save
 from cascade_rcnn.models.create import create_model
 
@@ -17,7 +17,7 @@ NAME = "mmdet/cascade-rcnn_r50_fpn_1x_coco"
 def kept(cache):
     """A detector in the place of a published one, as an earlier use has left it."""
     tiny = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 16, "min_size": 64}
-    path = cache / "weights" / "1" / f"{NAME}.safetensors"
+    path = cache / "weights" / str(table().conversion) / f"{NAME}.safetensors"
     model = create_model("cascade_rcnn_resnet18_fpn", categories=["cat", "dog"], **tiny)
     save(model, path)
     return path, model.config
@@ -37,7 +37,7 @@ def test_the_list_says_what_is_usable_and_what_is_here(cache, kept, capsys):
     (mine,) = [row for row in rows if row.endswith(f" {NAME}")]
     assert "yes" in mine.split()
     assert sum("yes" in row.split() for row in rows) == 1
-    assert last.startswith(f"{len(rows)} detectors, ")
+    assert last.startswith(f"{len(rows)} detectors; ")
     assert last.endswith(f"{len(published()) - len(rows)} others cannot be used yet: --all")
 
 

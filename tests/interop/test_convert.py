@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from cascade_rcnn import create_model
-from cascade_rcnn.config import ContextConfig, DeformableConfig, replace
+from cascade_rcnn.config import ContextConfig, DeformableConfig, NormConfig, replace
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop import convert_checkpoint, detectron2, mmdet, to_detectron2
 from cascade_rcnn.interop.convert import PEERS
@@ -129,9 +129,12 @@ def test_the_peers_names_come_back_as_they_were(peers_folder, detector):
 
 @pytest.fixture
 def checkpoint(tmp_path) -> Iterator[tuple[Path, dict[str, Tensor]]]:
-    """A detectron2 checkpoint with a mask head and buffers of old versions."""
+    """A detectron2 checkpoint with a mask head of another kind (PointRend's) and buffers of old versions."""
     model = create_model("cascade_rcnn_resnet18_fpn", num_classes=3, **SMALL)
-    extra = {"roi_heads.mask_head.mask_fcn1.weight": torch.zeros(8, 8, 3, 3), "pixel_mean": torch.zeros(3, 1, 1)}
+    extra = {
+        "roi_heads.mask_head.coarse_head.conv1.weight": torch.zeros(8, 8, 3, 3),
+        "pixel_mean": torch.zeros(3, 1, 1),
+    }
     return tmp_path / "model.safetensors", to_detectron2(model) | extra
 
 
@@ -139,7 +142,7 @@ def contiguous(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.contiguous() for name, tensor in state.items()}
 
 
-def test_a_mask_head_is_left_out_and_said_to_be(checkpoint):
+def test_a_mask_head_of_another_kind_is_left_out_and_said_to_be(checkpoint):
     file, state = checkpoint
     save_file(contiguous(state), file)
     model, notes = convert_checkpoint(file, "detectron2")
@@ -233,3 +236,19 @@ def test_config_and_names_inside_an_mmdet_checkpoint_are_used(peers_folder, peer
     assert model.config.stages[2].std == (0.033, 0.033, 0.067, 0.067)
     stock = mmdet.to_config(model.config, None)
     assert stock.inference.score_threshold == 0.05
+
+
+@pytest.mark.parametrize("norm", [None, "group"])
+def test_masks_survive_the_way_to_detectron2_and_back(norm, tmp_path):
+    options = SMALL | {"pyramid_channels": 32, "mask_agnostic": norm is None, "norm": norm}
+    model = create_model("cascade_mask_rcnn_resnet18_fpn", num_classes=3, **options)
+    file = tmp_path / "model.safetensors"
+    save_file(contiguous(to_detectron2(model)), file)
+    again, notes = convert_checkpoint(file, "detectron2")
+    assert not any("left out" in note for note in notes)
+    assert again.config.name == "cascade_mask_rcnn_resnet18_fpn"
+    (masks,) = again.config.tasks
+    assert (masks.stages, masks.weights, masks.class_agnostic) == ((1,), (1.0,), norm is None)
+    assert masks.norm == (None if norm is None else NormConfig(kind="group"))
+    state = again.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in model.state_dict().items() if "tasks" in name)

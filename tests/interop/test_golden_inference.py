@@ -125,10 +125,10 @@ def test_stages_hand_over_their_boxes(peer, model, features, images):
 def test_detections(peer, model, images):
     found = model.detect(images.pixels, images.sizes)
     expected = peer.infer["final_boxes"]
-    same_detections(peer, to_list(found, images)[0], expected, pixels=0.03, score=1e-3, but=2)
+    same_detections(peer, to_list(found, images, model.config)[0], expected, pixels=0.03, score=1e-3, but=2)
     enlarged = images._replace(original_sizes=torch.tensor([[400.0, 600.0]]))
     expected = peer.infer["final_boxes_rescaled_400x600"]
-    same_detections(peer, to_list(found, enlarged)[0], expected, pixels=0.04, score=1e-3, but=2)
+    same_detections(peer, to_list(found, enlarged, model.config)[0], expected, pixels=0.04, score=1e-3, but=2)
 
 
 @torch.no_grad()

@@ -1,10 +1,11 @@
-"""Normalisation of all kinds, deformable convolutions, heads of convolutions, GIoU, ViTDet: as the peers compute them.
+"""Normalisation of all kinds, deformable convolutions, heads of convolutions, GIoU, ViTDet, masks: as peers have them.
 
 What the peers computed lies beside the clone, and is too large to travel with it.
 """
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from cascade_rcnn.config import replace
 from cascade_rcnn.interop.convert import convert_checkpoint, names_at
 from cascade_rcnn.interop.renaming import rename
 from cascade_rcnn.models.build import build
-from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.models.detector import Detector, to_list
 from cascade_rcnn.structures import Proposals
 
 RECORDED = Path(__file__).resolve().parents[2] / "../shared/golden/extended"
@@ -28,6 +29,16 @@ CASES = {
     "d2_cascade_mask_gn": "detectron2",
     "d2_vitdet": "detectron2",
 }
+MASKS = {  # how far probabilities may be apart: a few times the peer's own difference between one thread and two
+    "d2_mask": 4e-3,
+    "d2_cascade_mask": 8e-3,
+    "d2_cascade_mask_gn": 6e-3,
+    "d2_vitdet": 4e-3,
+    "mm_cascade_mask": 1e-3,
+    "mm_convnext_cascade_mask": 2e-4,
+    "tv_maskrcnn_v2": 2e-2,
+}
+PEER = {"d2": "detectron2", "mm": "mmdet", "tv": "torchvision"}
 # Offsets of up to 10 pixels in random maps amplify rounding a thousandfold a layer: their last maps are not even the
 # same by mmdetection in float32 and in float64. Before that, they are.
 DEFORMABLE = ("mm_dcn_cascade", "mm_dcnv2_faster")
@@ -41,7 +52,7 @@ pytestmark = [
 
 @cache
 def converted(name: str) -> Detector:
-    folder, origin = RECORDED / name, CASES.get(name, "mmdet")
+    folder, origin = RECORDED / name, PEER[name[:2]]
     config = next((file for file in (folder / "config.yaml", folder / "config.py") if file.exists()), None)
     config = None if name in STOCK else config
     model, _ = convert_checkpoint(folder / "weights.safetensors", origin, config)  # type: ignore[arg-type]
@@ -87,8 +98,65 @@ def test_deformable_convolutions_before_they_amplify(name, two_threads):
             assert [float(found.mean()), float(found.std())] == pytest.approx(expected[k][:2], rel=tolerance)
 
 
-def training(name: str) -> tuple[Detector, dict[str, Tensor], dict[str, list[str]], dict[str, Tensor]]:
-    """The model in training mode, its losses of heads and RPN with everything sampled, and what the peer recorded."""
+def bitmaps(held: dict[str, Tensor], name: str) -> Tensor:
+    """(N, H, W) uint8."""
+    shape = held[f"{name}_shape"].tolist()
+    bits = np.unpackbits(held[f"{name}_bits"].numpy(), axis=1)[:, : shape[1] * shape[2]]
+    return torch.from_numpy(bits.reshape(shape))
+
+
+@pytest.mark.parametrize("name", MASKS)
+@torch.no_grad()
+def test_masks_to_the_pixel(name, two_threads):
+    """Of detections in the same place; where a probability is a half but for rounding, its pixel may differ."""
+    model, background = rebuilt(name), 0 if name.startswith("tv") else 1
+    for file in sorted((RECORDED / name).glob("infer_*.npz")):
+        with np.load(file) as recorded:
+            held = {key: torch.from_numpy(recorded[key]) for key in recorded.files if recorded[key].dtype.kind != "U"}
+        batch = model.preprocess([held["image_rgb"].permute(2, 0, 1)])
+        found = model.detect(batch.pixels, batch.sizes)
+        pasted = to_list(found, batch, model.config)[0]["masks"][:, 0]
+        distance = (found.boxes[0, :, None] - held["final_boxes"]).abs().amax(-1)
+        distance = distance + (found.scores[0, :, None] - held["final_scores"]).abs()
+        distance = distance.masked_fill(found.labels[0, :, None] != held["final_labels"] + background, torch.inf)
+        best, row = distance.min(dim=0)
+        same = best < 0.04
+        assert int((~same).sum()) <= max(1, len(same) // 50)
+        apart = found.extras["masks"][0, row] - held["final_mask_probs"]
+        assert float(apart[same].abs().max()) < MASKS[name]
+        expected = bitmaps(held, "final_masks")[same].bool()
+        wrong = ((pasted[row][same] >= 0.5) != expected).flatten(1).sum(dim=1)
+        assert int((wrong > 2 + 0.005 * expected.flatten(1).sum(dim=1)).sum()) <= max(1, len(same) // 50)
+        assert float(wrong.sum() / expected.sum()) < 1e-3
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_losses_and_gradients_of_the_masks(name, two_threads):
+    model, names, held, (features, trained, targets) = forwarded(name)
+    losses = model.tasks[0].loss(features, trained, targets)
+    sum(losses.values()).backward()
+    expected = [held[key] for key in (*(f"loss_s{t}.loss_mask" for t in range(3)), "loss_mask") if key in held]
+    found = [loss.detach() for loss in losses.values()]
+    assert found == pytest.approx([float(loss) for loss in expected], rel=2e-3 if name == "tv_maskrcnn_v2" else 5e-4)
+    noise = 10.0 if name in BATCH_STATISTICS else 1.0
+    median, worst = gradients_apart(name, model, names["gradnorm_mask_names"], held["gradnorm_mask"])
+    assert median < noise * 2e-3
+    assert worst < noise * 2e-2
+
+
+def gradients_apart(name: str, model: Detector, names: list[str], norms: Tensor) -> tuple[float, float]:
+    """How far the gradients' norms are from the peer's: relative, median and worst."""
+    own = {key: p.grad for key, p in model.named_parameters() if p.grad is not None}
+    rows = names_at(PEER[name[:2]], model.config)
+    ours_of = {new: key for key in own for row in rows if (new := rename(key, [row]))}
+    found = torch.stack([own[ours_of[key]].norm() for key in names]).double()
+    norms = norms.double()
+    apart = (found - norms).abs() / norms.clamp(min=1e-3 * float(norms.max()))
+    return float(apart.median()), float(apart.max())
+
+
+def forwarded(name: str) -> tuple[Detector, dict[str, list[str]], dict[str, Tensor], tuple[Any, Any, Any]]:
+    """The model in training mode, what the peer recorded, and what heads are trained on, with everything sampled."""
     base = converted(name).config
     changes = {"backbone": replace(base.backbone, drop_path=0.0)} if hasattr(base.backbone, "drop_path") else {}
     model = rebuilt(
@@ -101,39 +169,36 @@ def training(name: str) -> tuple[Detector, dict[str, Tensor], dict[str, list[str
         held = {key: torch.from_numpy(file[key]) for key in file.files if file[key].dtype.kind != "U"}
         names = {key: file[key].tolist() for key in file.files if file[key].dtype.kind == "U"}
     images = model.preprocess([held[f"image{i}_rgb"].permute(2, 0, 1) for i in (0, 1)])
-    first = 0 if CASES[name] == "torchvision" else 1
+    first = 0 if name.startswith("tv") else 1
     truth = [{"boxes": held[f"gt_boxes{i}"], "labels": held[f"gt_labels{i}"] + first} for i in (0, 1)]
+    if model.tasks:
+        truth = [one | {"masks": bitmaps(held, f"gt_masks{i}")} for i, one in enumerate(truth)]
     targets = model.preprocess.targets(truth, images)
     given = [held[f"proposals{i}"] for i in (0, 1)]
     boxes = torch.nn.utils.rnn.pad_sequence(given, batch_first=True)
     valid = torch.arange(boxes.shape[1]) < torch.tensor([[len(x)] for x in given])
     features = model.features(images.pixels)
     trained = list(model.roi_heads.train_stages(features, Proposals(boxes, valid), targets, images.sizes))
-    losses = model.roi_heads.loss(trained)
-    sum(losses.values()).backward(retain_graph=True)
-    return model, losses, names, held
+    return model, names, held, (features, trained, targets)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_losses_and_gradients_of_the_heads(name, two_threads):
-    model, losses, names, held = training(name)
+    model, names, held, (_, trained, _) = forwarded(name)
+    losses = model.roi_heads.loss(trained)
+    sum(losses.values()).backward()
     stages = len(model.config.stages)
     for t in range(stages):
         for ours, theirs in (("loss_classifier", "cls"), ("loss_box_reg", "box")):
             expected = held[THEIRS[CASES[name]](theirs, t, stages)]
             found = losses[f"{ours}_stage{t + 1}" if stages > 1 else ours]
             torch.testing.assert_close(found, expected.float(), rtol=2e-4, atol=0)
-    own = {key: p.grad for key, p in model.named_parameters() if p.grad is not None}
-    rows = names_at(CASES[name], model.config)
-    ours_of = {new: key for key in own for row in rows if (new := rename(key, [row]))}
-    norms = held["gradnorm_box"].double()
-    found = torch.stack([own[ours_of[key]].norm() for key in names["gradnorm_box_names"]]).double()
-    apart = (found - norms).abs() / norms.clamp(min=1e-3 * float(norms.max()))
+    median, worst = gradients_apart(name, model, names["gradnorm_box_names"], held["gradnorm_box"])
     # Batch statistics of two small images amplify rounding: convolutions by another library move these gradients by
     # 5e-3 (median) and 6e-2 (worst).
     noise = 10.0 if name in BATCH_STATISTICS else 1.0
-    assert float(apart.median()) < noise * 1e-3
-    assert float(apart.max()) < noise * 2e-2
+    assert median < noise * 1e-3
+    assert worst < noise * 2e-2
 
 
 THEIRS = {
@@ -154,6 +219,7 @@ def test_losses_and_gradients_of_the_rpn(name, two_threads):
         names = file["gradnorm_rpn_names"].tolist()
     images = model.preprocess([held[f"image{i}_rgb"].permute(2, 0, 1) for i in (0, 1)])
     truth = [{"boxes": held[f"gt_boxes{i}"], "labels": held[f"gt_labels{i}"] + 1} for i in (0, 1)]
+    truth = [one | {"masks": bitmaps(held, f"gt_masks{i}")} for i, one in enumerate(truth)]
     features = model.features(images.pixels)
     logits, deltas = model.rpn(features)
     anchors = model.rpn.anchors(features)
@@ -165,11 +231,6 @@ def test_losses_and_gradients_of_the_rpn(name, two_threads):
     anchor_number = sum(len(a) for a in anchors) * 2
     assert 0.9 * anchor_number < float(number) <= anchor_number * 1.001
     (sum(losses.values()) * number).backward()
-    own = {key: p.grad for key, p in model.named_parameters() if p.grad is not None}
-    rows = names_at("detectron2", model.config)
-    ours_of = {new: key for key in own for row in rows if (new := rename(key, [row]))}
-    norms = held["gradnorm_rpn"].double()
-    found = torch.stack([own[ours_of[key]].norm() for key in names]).double()
-    apart = (found - norms).abs() / norms.clamp(min=1e-3 * float(norms.max()))
-    assert float(apart.median()) < 1e-3
-    assert float(apart.max()) < 2e-2
+    median, worst = gradients_apart(name, model, names, held["gradnorm_rpn"])
+    assert median < 1e-3
+    assert worst < 2e-2

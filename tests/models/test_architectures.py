@@ -47,7 +47,11 @@ def test_stages_own_their_heads_and_iterations_share_one(prefix):
 
 
 def test_names():
-    assert len(list_models()) == 76 + 4 * (4 + 5)  # Swin transformers and ConvNeXts, by each method
+    boxes = 76 + 4 * (4 + 5)  # Swin transformers and ConvNeXts, by each method
+    assert len(list_models()) == boxes + len(list_models("*mask*"))
+    pyramids = list_models("faster_rcnn_*_fpn") + list_models("faster_rcnn_vit_*")
+    assert list_models("mask*") == sorted(name.replace("faster", "mask") for name in pyramids)
+    assert list_models("cascade_mask*") == sorted(name.replace("faster", "cascade_mask") for name in pyramids)
     assert list_models() == sorted(list_models())
     asked = ["faster_rcnn_vgg16", "cascade_rcnn_vgg16", "iterative_bbox_vgg16", "iterative_bbox_resnet50_fpn"]
     asked += ["integral_loss_resnet50_fpn", "cascade_rcnn_resnet101_fpn", "iterative_bbox_rfcn_resnet50"]

@@ -93,3 +93,22 @@ def test_too_few_anchor_sizes_are_refused(tmp_path):
     save(model, tmp_path / "m.safetensors")
     with pytest.raises(UserError, match="anchor_sizes are 2, and the RPN to start from has 5 levels"):
         start_from(tmp_path / "m.safetensors", model.config.categories, anchor_sizes=(16, 32))
+
+
+def test_masks_keep_their_weights_by_name_and_can_be_left_out(tmp_path):
+    sizes = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 16, "min_size": 64}
+    model = create_model("mask_rcnn_resnet18_fpn", categories=_named("cat", "dog", "cow"), **sizes)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.uniform_()
+    save(model, tmp_path / "m.safetensors")
+    after, _ = start_from(tmp_path / "m.safetensors", _named("cow", "emu"))
+    old, new = (m.tasks[0].heads[0] for m in (model, after))
+    assert torch.equal(new.predictor.weight[0], old.predictor.weight[2])
+    assert new.predictor.weight[1].abs().max() < 0.1
+    assert torch.equal(new.conv1.weight, old.conv1.weight)
+    without, note = start_from(tmp_path / "m.safetensors", model.config.categories, masks=False)
+    assert note == "all classes keep their weights; its mask head is left out, as the annotations have no masks"
+    assert not without.tasks
+    assert without.preprocess.extra_targets == ()
+    assert torch.equal(without.rpn.conv.weight, model.rpn.conv.weight)

@@ -48,8 +48,10 @@ def images() -> list[torch.Tensor]:
 
 def targets() -> list[dict[str, torch.Tensor]]:
     boxes = torch.tensor([[5.0, 6, 40, 50], [30, 8, 70, 60]])
-    nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
-    return [{"boxes": boxes, "labels": torch.tensor([1, 3])}, nothing]
+    masks = torch.zeros(2, 64, 80, dtype=torch.uint8)  # which models without masks ignore
+    masks[0, 6:50, 5:30], masks[1, 20:60, 30:70] = 1, 1
+    nothing = {"boxes": boxes[:0], "labels": torch.zeros(0, dtype=torch.int64), "masks": masks[:0, :50, :64]}
+    return [{"boxes": boxes, "labels": torch.tensor([1, 3]), "masks": masks}, nothing]
 
 
 def check(model: Detector, folder: Path) -> None:
@@ -87,8 +89,9 @@ def check_export(name: str, folder: Path, **options) -> None:
 
 EVERY_KIND = [f"{method}_resnet18_fpn" for method in ("faster_rcnn", "cascade_rcnn", "iterative_bbox", "integral_loss")]
 EVERY_KIND += ["cascade_rcnn_vgg16", "cascade_rfcn_resnet18", "integral_loss_rfcn_resnet18"]
-LARGE = {name for size in ("*swin*", "*convnext*", "*vit_[lh]", "*resnet152*") for name in list_models(size)}
+LARGE = {name for size in ("*swin*", "*convnext*", "*vit_[lh]", "*resnet152*", "*mask*") for name in list_models(size)}
 SMALL = {"cascade_rcnn_swin_t_fpn", "faster_rcnn_convnext_tiny_fpn", "rfcn_resnet18", "iterative_bbox_rfcn_resnet18"}
+SMALL |= {"cascade_mask_rcnn_resnet18_fpn"}
 USUAL = sorted({*list_models("cascade_*"), *EVERY_KIND} - LARGE | SMALL)  # every method and every kind of backbone
 EXPORTED = {  # as small as the kind allows; tests/export has Faster R-CNN and Cascade R-CNN
     "iterative_bbox_resnet18_fpn": {"iterations": 2},

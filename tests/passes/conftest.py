@@ -1,10 +1,14 @@
 """A detector whose truth is known: objects are painted, and it sees exactly their pixels."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+
+from cascade_rcnn.masks import Masks
+from cascade_rcnn.passes.interface import rows
 
 Box = tuple[int, int, int, int]
 
@@ -28,17 +32,17 @@ class Seeing:
         self.sure = sure
         self.shapes: list[tuple[int, ...]] = []
 
-    def __call__(self, images: list[Tensor], scale: float = 1.0) -> list[dict[str, Tensor]]:
+    def __call__(self, images: list[Tensor], scale: float = 1.0) -> list[dict[str, Any]]:
         self.shapes += [tuple(image.shape) for image in images]
         return [self.see(image[0]) for image in images]
 
-    def see(self, plane: Tensor) -> dict[str, Tensor]:
+    def see(self, plane: Tensor) -> dict[str, Any]:
         numbers = [k for k in plane.unique().tolist() if k]
         masks = torch.stack([plane == k for k in numbers]) if numbers else torch.zeros((0, *plane.shape), dtype=bool)
         boxes = []
         for mask in masks:
-            rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
-            boxes.append([int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1])
+            y, x = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
+            boxes.append([int(x[0]), int(y[0]), int(x[-1]) + 1, int(y[-1]) + 1])
         shown = [
             1.0 if self.sure else float(mask.sum()) / self.areas[k] for k, mask in zip(numbers, masks, strict=True)
         ]
@@ -46,10 +50,10 @@ class Seeing:
             "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
             "scores": torch.tensor([(0.5 + 0.001 * k) * s for k, s in zip(numbers, shown, strict=True)]),
             "labels": torch.tensor([2 - k % 2 for k in numbers], dtype=torch.int64),
-            "masks": masks[:, None].float(),
+            "masks": Masks.encode(masks),
         }
         order = found["scores"].argsort(descending=True)
-        return {name: values[order] for name, values in found.items()}
+        return rows(found, order)
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,7 @@ def scattered(seed: int, height: int, width: int) -> list[Box]:
 def same(found: dict, wanted: dict) -> None:
     def ordered(one: dict) -> dict:
         order = sorted(range(len(one["boxes"])), key=lambda k: one["boxes"][k].tolist())
-        return {name: values[order] for name, values in one.items()}
+        return {name: values[order] for name, values in (one | {"masks": one["masks"].dense()}).items()}
 
     found, wanted = ordered(found), ordered(wanted)
     for name in ("boxes", "labels", "masks", "scores"):

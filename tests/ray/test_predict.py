@@ -3,12 +3,15 @@ import io
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 
 pytest.importorskip("ray")
 
 import pyarrow as pa
 
+from cascade_rcnn import rle
 from cascade_rcnn.config import Category
+from cascade_rcnn.masks import Masks
 from cascade_rcnn.ray import SCHEMA, Predict
 
 
@@ -19,8 +22,6 @@ class Corners:
         categories = (Category(id=7, name="whole"), Category(id=9, name="half"))
 
     def detect(self, images):
-        import torch
-
         if any(image.shape[1] == 13 for image in images):
             raise RuntimeError("out of memory\nand more")
         sizes = [(image.shape[1], image.shape[2]) for image in images]
@@ -71,6 +72,7 @@ def test_scores_below_the_threshold_are_left_out(predict):
     predict.threshold = 0.5
     (row,) = predict(pa.table({"path": ["a"], "bytes": [encoded(4, 6)]})).to_pylist()
     assert row["categories"] == ["whole"]
+    assert row["masks"] is None
 
 
 def test_an_earlier_error_is_kept(predict):
@@ -78,6 +80,17 @@ def test_an_earlier_error_is_kept(predict):
     first, second = predict(table).to_pylist()
     assert first["error"] == "a: no such file"
     assert second["width"] == 6
+
+
+def test_masks_are_run_lengths_of_the_kept_detections(predict, monkeypatch):
+    masks = torch.zeros(2, 4, 6, dtype=torch.bool)
+    masks[0, 1:3, 2:4] = True
+    plain = Corners.detect
+    with_masks = lambda self, images: [one | {"masks": Masks.encode(masks)} for one in plain(self, images)]  # noqa: E731
+    monkeypatch.setattr(Corners, "detect", with_masks)
+    predict.threshold = 0.5
+    (row,) = predict(pa.table({"path": ["a"], "bytes": [encoded(4, 6)]})).to_pylist()
+    assert [rle.from_string(one.encode()).tolist() for one in row["masks"]] == [[9, 2, 2, 2, 9]]
 
 
 def test_an_empty_batch(predict):

@@ -9,7 +9,9 @@ import torch
 
 pytest.importorskip("litserve")
 
+from cascade_rcnn import rle
 from cascade_rcnn.config import Category
+from cascade_rcnn.masks import Masks
 from cascade_rcnn.serving.api import DetectionAPI, Refused
 
 
@@ -68,6 +70,18 @@ def test_forms_and_json():
         assert answer == {"width": 6, "height": 4, "detections": [box]}
     ((_, answer),) = answers(made(), {"image": text(), "threshold": "0.3"})
     assert len(answer["detections"]) == 2
+
+
+def test_masks_are_run_lengths_of_the_shown_detections(monkeypatch):
+    masks = torch.zeros(2, 4, 6, dtype=torch.bool)
+    masks[0, 1:3, 2:4] = True
+    plain = Whole.detect
+    with_masks = lambda self, images: [one | {"masks": Masks.encode(masks)} for one in plain(self, images)]  # noqa: E731
+    monkeypatch.setattr(Whole, "detect", with_masks)
+    ((_, answer),) = answers(made(), {"image": text()})
+    (one,) = json.loads(json.dumps(answer))["detections"]
+    assert one["segmentation"]["size"] == [4, 6]
+    assert rle.from_string(one["segmentation"]["counts"].encode()).tolist() == [9, 2, 2, 2, 9]
 
 
 def test_a_bad_request_does_not_fail_its_batch():

@@ -1,6 +1,10 @@
 """Evaluation of a model on a dataset."""
 
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from cascade_rcnn.api.models import MinSize, Model, open_model
 from cascade_rcnn.api.notes import tell
@@ -11,9 +15,11 @@ from cascade_rcnn.engine.datasets import Classes, as_dataset, check_names, meani
 from cascade_rcnn.engine.evaluate import check_classes, collect, evaluation_loader
 from cascade_rcnn.engine.predictor import Precision
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.evaluation import Metrics, evaluate_boxes, load_detections
+from cascade_rcnn.evaluation import Metrics
 from cascade_rcnn.evaluation import save_detections as write
 from cascade_rcnn.evaluation.coco import LIMIT, crowding_note
+from cascade_rcnn.evaluation.detections import have_masks, load_detected
+from cascade_rcnn.evaluation.masks import evaluate_detected
 from cascade_rcnn.reporting.make import make
 
 
@@ -36,7 +42,7 @@ def evaluate(
     report: str | Path | None = None,
     trust: bool = False,
 ) -> Metrics:
-    """Compute COCO metrics of a model.
+    """Compute COCO metrics of a model; those of its masks, if it has any and the data does, are `metrics.masks`.
 
     `model` is a `Detector`, `Predictor` or `Runtime`, or the path of a checkpoint or exported file. `data` is a path in
     any format that `load_annotations` reads (`images` and `split` likewise), `Annotations`, or a torchvision-style
@@ -60,20 +66,24 @@ def evaluate(
     """
     more = max_detections if isinstance(model, str | Path) and max_detections > LIMIT else None
     opened = open_model(model, device=device, precision=precision, min_size=min_size, trust=trust, max_detections=more)
-    if isinstance(data, str | Path):
-        data = load_annotations(data, images, split, opened.class_names, bad_images=bad_images)
-    check_names(classes, data)
+    path, given = (data, None) if isinstance(data, str | Path) else ("", data)
+    read = partial(load_annotations, path, images, split, opened.class_names, bad_images=bad_images)
+    given = read() if given is None else given
+    check_names(classes, given)
     labels = meaning(classes, opened.config.categories)
-    dataset = as_dataset(data, labels, bad_images=bad_images, max_megapixels=max_megapixels, workers=workers)
+    checks: dict[str, Any] = {"bad_images": bad_images, "max_megapixels": max_megapixels, "workers": workers}
+    dataset = as_dataset(given, labels, masks=True, **checks)
     truth = dataset.annotations
     check_classes(opened.config, truth, opened.name)
     _tell(truth, max_detections)
     found = collect(opened.detect, opened.config, evaluation_loader(dataset, batch_size, workers), len(dataset))
+    if found.masks is not None and path:  # only now, as it takes time and memory
+        truth = _same_images(read(masks=True), truth)
     if save_detections is not None:
-        write(save_detections, found, truth)
+        write(save_detections, found.rows, truth, found.masks)
     if report is not None:
-        make(dataset, found, Path(report), facts={"model": opened.name}, model=opened.detector)
-    return evaluate_boxes(truth, found, source=opened.name, limit=max_detections)
+        make(dataset, found.rows, Path(report), facts={"model": opened.name}, model=opened.detector)
+    return evaluate_detected(truth, found, source=opened.name, limit=max_detections)
 
 
 def evaluate_detections(
@@ -99,15 +109,22 @@ def evaluate_detections(
     1
     """
     if not isinstance(annotations, Annotations):
-        annotations = load_annotations(annotations, images, split, bad_images=bad_images)
+        masks = have_masks(detections)
+        annotations = load_annotations(annotations, images, split, masks=masks, bad_images=bad_images)
     _tell(annotations, max_detections)
-    found = load_detections(detections, annotations)
+    found = load_detected(detections, annotations)
     if save_detections is not None:
-        write(save_detections, found, annotations)
+        write(save_detections, found.rows, annotations, found.masks)
     if report is not None:
         dataset = as_dataset(annotations, bad_images=bad_images)
-        make(dataset, found, Path(report), facts={"detections": str(detections)})
-    return evaluate_boxes(annotations, found, source=detections, limit=max_detections)
+        make(dataset, found.rows, Path(report), facts={"detections": str(detections)})
+    return evaluate_detected(annotations, found, source=detections, limit=max_detections)
+
+
+def _same_images(annotations: Annotations, others: Annotations) -> Annotations:
+    """Return the annotations of the images that the others have, with notes that are new."""
+    tell([note for note in annotations.notes if note not in others.notes])
+    return annotations.select(np.isin(annotations.image_ids.numpy(), others.image_ids.numpy()))
 
 
 def _tell(truth: Annotations, limit: int) -> None:

@@ -166,7 +166,7 @@ def _detect(opened: Opened, splits: Sequence[Split], batch_size: int, workers: i
         annotations = usable(split)
         if len(annotations):
             loader = evaluation_loader(annotations, batch_size, workers)
-            found.append(Found(split, collect(opened.detect, opened.config, loader, len(annotations))))
+            found.append(Found(split, collect(opened.detect, opened.config, loader, len(annotations)).rows))
     return found
 
 

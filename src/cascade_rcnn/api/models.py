@@ -14,7 +14,7 @@ from cascade_rcnn.engine.predictor import Precision, Predictor, detect_with_runt
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.checkpoint import locate
 from cascade_rcnn.models.detector import Detector, on_cpu
-from cascade_rcnn.passes import Detect
+from cascade_rcnn.passes import Detect, Found
 from cascade_rcnn.runtime import Runtime
 from cascade_rcnn.text import printable
 
@@ -28,7 +28,7 @@ class Opened:
 
     name: str
     config: ModelConfig
-    detect: Detect  # torchvision's interface; returns CPU tensors
+    detect: Detect  # torchvision's interface; CPU tensors, masks encoded
     settings: dict[str, Any]  # identify the model
     detector: Detector | None = None  # None for exported files
 
@@ -103,7 +103,7 @@ def _digest(model: Detector) -> str:
 
 
 @torch.inference_mode()
-def _detect(model: Detector, images: list[Tensor], scale: float = 1.0) -> list[dict[str, Tensor]]:
+def _detect(model: Detector, images: list[Tensor], scale: float = 1.0) -> list[Found]:
     """Detect with the model in evaluation mode, then restore its mode."""
     was_training = model.training
     found = model.eval().find(images, scale)

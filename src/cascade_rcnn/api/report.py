@@ -132,7 +132,7 @@ def _dataset(
 
 
 def _detect(model: Opened, dataset: Dataset, batch_size: int, workers: int) -> Array:
-    return collect(model.detect, model.config, evaluation_loader(dataset, batch_size, workers), len(dataset))
+    return collect(model.detect, model.config, evaluation_loader(dataset, batch_size, workers), len(dataset)).rows
 
 
 def _names(a: Path, b: Path) -> tuple[str, str]:

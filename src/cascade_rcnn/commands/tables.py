@@ -13,3 +13,6 @@ def print_table(metrics: "Metrics") -> None:
 
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(metrics.table(console.width))
+    if metrics.masks is not None:
+        console.print()
+        console.print(metrics.masks.table(console.width, "mask"))

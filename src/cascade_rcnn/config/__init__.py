@@ -34,6 +34,7 @@ from cascade_rcnn.config.model import INFERENCE, Category, InferenceConfig, Mode
 from cascade_rcnn.config.options import ModelOptions
 from cascade_rcnn.config.pyramids import FPNConfig, PyramidConfig, SimplePyramidConfig, SingleScaleConfig
 from cascade_rcnn.config.rpn import AnchorConfig, RPNConfig
+from cascade_rcnn.config.tasks import MaskConfig, RoITaskConfig
 
 __all__ = [
     "CONVNEXTS",
@@ -52,6 +53,7 @@ __all__ = [
     "FPNConfig",
     "InferenceConfig",
     "IoULossConfig",
+    "MaskConfig",
     "ModelConfig",
     "ModelOptions",
     "NormConfig",
@@ -63,6 +65,7 @@ __all__ = [
     "RegNetConfig",
     "ResNetConfig",
     "RoIAlignConfig",
+    "RoITaskConfig",
     "SamplingConfig",
     "SemanticsConfig",
     "SimplePyramidConfig",

@@ -22,6 +22,7 @@ from cascade_rcnn.config.heads import (
 from cascade_rcnn.config.losses import BoxLossConfig, SmoothL1Config
 from cascade_rcnn.config.pyramids import FPNConfig, PyramidConfig
 from cascade_rcnn.config.rpn import RPNConfig
+from cascade_rcnn.config.tasks import MaskConfig, RoITaskConfig
 from cascade_rcnn.errors import UserError
 
 # Options that `load` and `predict` may change in a trained model.
@@ -103,6 +104,7 @@ class ModelConfig(Config, frozen=True, kw_only=True):
     roi_align: RoIAlignConfig = RoIAlignConfig()
     box_head: BoxHeadConfig = ConvFCHeadConfig()
     box_loss: BoxLossConfig = SmoothL1Config()
+    tasks: tuple[RoITaskConfig, ...] = ()  # what regions are asked besides: masks
     sampling: SamplingConfig = SamplingConfig()
     inference: InferenceConfig = InferenceConfig()
 
@@ -115,11 +117,25 @@ class ModelConfig(Config, frozen=True, kw_only=True):
         stage = self.inference.stage
         if stage is not None and stage > len(self.stages):
             raise UserError(f"test_stage={stage}: this model has stages 1 to {len(self.stages)}")
+        trained = 1 if self.method != "cascade" else len(self.stages)
+        for task in self.tasks:
+            if max(task.stages) > trained:
+                raise UserError(f"masks: trained on stage {max(task.stages)}; this model trains stages 1 to {trained}")
 
     @property
     def num_classes(self) -> int:
         """M, the number of classes without background."""
         return len(self.categories)
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether the model predicts masks."""
+        return any(isinstance(task, MaskConfig) for task in self.tasks)
+
+    @property
+    def pastes_whole_pixels(self) -> bool:
+        """Whether masks are pasted in boxes of whole pixels."""
+        return any(isinstance(task, MaskConfig) and task.paste == "whole-pixels" for task in self.tasks)
 
     def to_json(self) -> str:
         """Return the config as JSON."""

@@ -30,11 +30,14 @@ class ModelOptions:
     # layers of the box head, fully connected and convolutional (not R-FCN's); 2fc, with a simple pyramid 4conv1fc
     head: Literal["2fc", "4conv1fc"] | None = None
     head_width: int | None = None  # 1024 (fully connected units; R-FCN: channels), VGG 2048
-    # normalisation in the pyramid and in the box head convolutions; none, with a simple pyramid layer
+    # normalisation in the pyramid and in the convolutions of box and mask heads; none, with a simple pyramid layer
     norm: Literal["batch", "group", "layer"] | None = None
     # ... and in the backbone, where it has a choice; default: its statistics are fixed if pretrained, else of the batch
     backbone_norm: Literal["frozen", "affine", "batch", "group"] | None = None
     box_loss: Literal["smooth_l1", "giou", "diou", "ciou"] = "smooth_l1"  # of the box heads
+    mask_stages: tuple[int, ...] | None = None  # the stages on whose positives masks are trained, with a head for each
+    mask_channels: int | None = None  # of the mask heads' convolutions; as many as the pyramid's
+    mask_agnostic: bool = False  # one mask for all classes
     anchor_sizes: tuple[int, ...] | None = None  # one a pyramid level, from P2 on; without a pyramid all on one level
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     # boxes an image that enter the cascade; 1000 (in training by the preset up to 6000), without a pyramid 300 (4000)

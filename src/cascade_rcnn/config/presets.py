@@ -1,5 +1,7 @@
 """The presets as data: the choices of the released code (`paper`) and of the two large reimplementations."""
 
+from typing import Literal
+
 from cascade_rcnn.config.checks import Config
 from cascade_rcnn.config.heads import SemanticsConfig, StageConfig, Std
 from cascade_rcnn.config.losses import SmoothL1Config
@@ -18,6 +20,7 @@ class Preset(Config, frozen=True, kw_only=True):
     cascade_proposals: int  # `post_nms_train` with several stages
     rpn_levels: int  # of the pyramid; further anchor sizes share the last level
     score_threshold: float
+    masks: Literal["first", "every"] = "every"  # a mask head on the first stage's positives, or one on each stage's
 
     @property
     def name(self) -> str:
@@ -51,6 +54,7 @@ DETECTRON2 = Preset(
     cascade_proposals=2000,
     rpn_levels=5,
     score_threshold=0.05,
+    masks="first",
 )
 MMDET = Preset(
     semantics=SemanticsConfig(

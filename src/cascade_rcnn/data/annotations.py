@@ -15,35 +15,12 @@ import torch
 from torch import Tensor
 
 from cascade_rcnn.config import Category
+from cascade_rcnn.data.packed import PackedStrings
+from cascade_rcnn.data.segmentations import Segmentations, usable
 from cascade_rcnn.errors import UserError
 
 # Annotation files round to a hundredth of a pixel and labelling tools to half a pixel: neither is worth reporting.
 _TOLERANCE = 0.5
-
-
-@dataclass(frozen=True, eq=False)
-class PackedStrings:
-    """A read-only sequence of strings in two tensors: UTF-8 bytes, and the offset of each string."""
-
-    data: Tensor  # uint8
-    offsets: Tensor  # (N + 1,) int64
-
-    @classmethod
-    def pack(cls, strings: Sequence[str]) -> Self:
-        """Pack strings; file names that are not valid Unicode are kept as in `os.fsdecode`."""
-        encoded = [string.encode("utf-8", "surrogateescape") for string in strings]
-        offsets = np.zeros(len(encoded) + 1, np.int64)
-        np.cumsum([len(string) for string in encoded], out=offsets[1:])
-        return cls(torch.from_numpy(np.frombuffer(b"".join(encoded), np.uint8).copy()), torch.from_numpy(offsets))
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __getitem__(self, i: int) -> str:
-        if not 0 <= i < len(self):
-            raise IndexError(f"string {i} of {len(self)}")
-        start, end = self.offsets[i : i + 2].tolist()
-        return self.data[start:end].numpy().tobytes().decode("utf-8", "surrogateescape")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,6 +47,7 @@ class Annotations:
     ignore: Tensor  # (A,) bool: COCO's iscrowd, PASCAL's difficult
     ids: Tensor  # (A,) int64
     notes: tuple[str, ...]  # one line for each kind of minor problem
+    segmentations: Segmentations | None = None  # of A objects, if asked for and any object has one
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -100,11 +78,13 @@ class Annotations:
         first = torch.cat((self.first[:1], counts[images].cumsum(0)))
         columns = {name: getattr(self, name)[rows] for name in ("boxes", "areas", "labels", "ignore", "ids")}
         sizes, ids = self.image_sizes[images], self.image_ids[images]
-        return dataclasses.replace(self, image_ids=ids, image_sizes=sizes, file_names=names, first=first, **columns)
+        masks = None if self.segmentations is None else self.segmentations.select(rows.numpy())
+        changes = {"image_ids": ids, "image_sizes": sizes, "file_names": names, "first": first, "segmentations": masks}
+        return dataclasses.replace(self, **changes, **columns)
 
     def share_memory(self) -> Self:
         """Move every column into shared memory, in place, and return self."""
-        for owner in (self, self.file_names):
+        for owner in filter(None, (self, self.file_names, self.segmentations)):
             for field in dataclasses.fields(owner):
                 value = getattr(owner, field.name)
                 if isinstance(value, Tensor):
@@ -127,10 +107,12 @@ def assemble(
     ignore: np.ndarray,
     ids: np.ndarray,
     notes: Sequence[str] = (),
+    segmentations: Sequence[bytes] | None = None,
 ) -> Annotations:
     """Assemble annotations from columns in any order: sort boxes by image, check them, and note suspicious ones.
 
-    box_images (A,) is the image (0..N-1) of each box; the other shapes are those of `Annotations`.
+    box_images (A,) is the image (0..N-1) of each box; the other shapes are those of `Annotations`. segmentations (A,)
+    are JSON in COCO's form; useless ones are left out.
     Raises UserError if there are no images or classes, or for a class without a name or a non-finite coordinate.
     """
     if not len(image_ids):
@@ -150,6 +132,11 @@ def assemble(
     first = np.zeros(len(image_ids) + 1, np.int64)
     np.cumsum(np.bincount(box_images, minlength=len(image_ids)), out=first[1:])
     found = _problems(image_sizes, file_names, box_images, boxes, labels)
+    masks = None
+    if segmentations is not None:
+        texts = [segmentations[k] for k in order.tolist()]
+        masks, more = usable(texts, image_sizes.reshape(-1, 2), file_names, box_images)
+        found += more
     return Annotations(
         source=str(source),
         images_dir=images_dir,
@@ -164,6 +151,7 @@ def assemble(
         ignore=torch.from_numpy(ignore[order].astype(np.bool_)),
         ids=torch.from_numpy(ids[order].astype(np.int64)),
         notes=tuple(f"{source}: {note}" for note in (*notes, *found)),
+        segmentations=masks,
     )
 
 

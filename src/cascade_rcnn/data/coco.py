@@ -40,6 +40,10 @@ class _Box(Struct, gc=False):
     iscrowd: int | bool | None = None
 
 
+class _Object(_Box, gc=False):
+    segmentation: msgspec.Raw = msgspec.Raw(b"null")
+
+
 class _Category(Struct, gc=False, omit_defaults=True):
     id: _Int64
     name: str
@@ -52,6 +56,10 @@ class _File(Struct):
     annotations: list[_Box] = []
 
 
+class _FileWithMasks(_File):
+    annotations: list[_Object] = []  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
 class _Outline(Struct, gc=False):
     segmentation: Any = None
 
@@ -60,15 +68,18 @@ class _Outlines(Struct):
     annotations: list[_Outline]
 
 
-def load_coco(path: Path, images: Path | None = None, *, bad_images: BadImages = "stop") -> Annotations:
+def load_coco(
+    path: Path, images: Path | None = None, *, masks: bool = False, bad_images: BadImages = "stop"
+) -> Annotations:
     """Read a COCO detection file; `area` (default w * h), `iscrowd` and `id` of boxes are optional.
 
     Images are searched in `images`, or where tools put them: beside the file, in `images/`, or beside the file's
     folder. Missing sizes are read from the images, missing boxes from polygons. Roboflow's grouping class is dropped.
+    With `masks`, polygons and run lengths are kept, too.
     Raises UserError naming the file and entry if it is missing, not a COCO detection file, or inconsistent.
     """
     text = read_utf8(path)
-    file, notes = _with_boxes(path, text, _decode(path, text, _File))
+    file, notes = _with_boxes(path, text, _decode(path, text, _FileWithMasks if masks else _File))
     categories, grouping = _categories(file)
     _check_unique(path, "image", [image.id for image in file.images])
     _check_unique(path, "category", [category.id for category in file.categories])
@@ -98,6 +109,7 @@ def load_coco(path: Path, images: Path | None = None, *, bad_images: BadImages =
         ignore=np.array([bool(row.iscrowd) for row in rows], np.bool_),
         ids=ids,
         notes=[*notes, *grouping, *_shared_names(file), *found, *measured.notes, *renumbered],
+        segmentations=[bytes(row.segmentation) for row in rows if isinstance(row, _Object)] if masks else None,
     )
 
 
@@ -182,21 +194,33 @@ def save_coco(annotations: Annotations, path: Path) -> None:
     sizes, counts = annotations.image_sizes.tolist(), annotations.first.diff()
     image_ids = annotations.image_ids.repeat_interleave(counts).tolist()
     columns = (annotations.boxes, annotations.labels, annotations.ids, annotations.areas, annotations.ignore)
+    boxes = [
+        _Box(image_id, annotations.categories[label - 1].id, box, id_, area, int(ignore))
+        for image_id, box, label, id_, area, ignore in zip(
+            image_ids, *(column.tolist() for column in columns), strict=True
+        )
+    ]
     file = _File(
         images=[
             _Image(id=id_, file_name=annotations.file_names[i], width=sizes[i][1], height=sizes[i][0])
             for i, id_ in enumerate(annotations.image_ids.tolist())
         ],
-        annotations=[
-            _Box(image_id, annotations.categories[label - 1].id, box, id_, area, int(ignore))
-            for image_id, box, label, id_, area, ignore in zip(
-                image_ids, *(column.tolist() for column in columns), strict=True
-            )
-        ],
+        annotations=_with_masks(annotations, boxes),
         categories=[_Category(category.id, category.name) for category in annotations.categories],
     )
     with replacing(path) as aside:
         aside.write_bytes(msgspec.json.encode(file))
+
+
+def _with_masks(annotations: Annotations, boxes: list[_Box]) -> list[_Box]:
+    found = annotations.segmentations
+    if found is None:
+        return boxes
+    texts = (found.read(a) for a in range(len(found)))
+    return [
+        _Object(*msgspec.structs.astuple(box), segmentation=msgspec.Raw(text)) if text else box
+        for box, text in zip(boxes, texts, strict=True)
+    ]
 
 
 def _decode(path: Path, text: bytes, kind: type[_T]) -> _T:

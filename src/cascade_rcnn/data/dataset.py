@@ -12,7 +12,7 @@ from cascade_rcnn.data.augmentation.build import Augmentation
 from cascade_rcnn.data.augmentation.mixing import Sample
 from cascade_rcnn.data.check import size_differs
 from cascade_rcnn.data.seeding import seeded
-from cascade_rcnn.data.targets import Target, Transforms, apply, inside, plain
+from cascade_rcnn.data.targets import Target, Transforms, apply, inside, masks_as_crowds, plain
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images import read_image
 
@@ -22,10 +22,11 @@ class Dataset(TorchDataset[tuple[Tensor, Target]]):
 
     `dataset[i]` or `dataset[i, seed]` is an image, uint8 (3, H, W), and its target: boxes (G, 4) float32 XYXY clipped
     to the image, labels (G,) int64 in 1..M, area (G,) float32 as in the file, iscrowd (G,) int64 (1 for every ignored
-    box), image_id () int64. Boxes that are empty after clipping are dropped. With a seed, `transforms` (of
-    torchvision.transforms.v2, or by `build_augmentation`) use only this seed, so that a sample depends on nothing but
-    (index, seed), and the caller's random state is preserved. A third number is the fraction of the training that is
-    over, at which some augmentations end.
+    box), image_id () int64, and masks if the annotations have them: `Masks`, of which `dense()` is (G, H, W); objects
+    without one count as ignored. Objects are dropped if their box is empty after clipping, or nothing is left of their
+    mask. With a seed, `transforms` (of torchvision.transforms.v2, or by `build_augmentation`) use only this seed, so
+    that a sample depends on nothing but (index, seed), and the caller's random state is preserved. A third number is
+    the fraction of the training that is over, at which some augmentations end.
 
     >>> dataset = Dataset(load_annotations("shapes/val.json"))
     >>> image, target = dataset[0]
@@ -75,7 +76,7 @@ class Dataset(TorchDataset[tuple[Tensor, Target]]):
     def _inside(self, i: int) -> Sample:
         """Image and target, with clipped boxes."""
         image, target = self._read(i)
-        return image, inside(target, *image.shape[1:])
+        return image, inside(masks_as_crowds(target), *image.shape[1:])
 
     def _read(self, i: int) -> tuple[Tensor, Target]:
         """Return image and target as annotated."""
@@ -90,7 +91,9 @@ class Dataset(TorchDataset[tuple[Tensor, Target]]):
         return image
 
     def _target(self, i: int) -> Target:
-        rows = self.annotations.rows(i)
+        rows, outlines = self.annotations.rows(i), self.annotations.segmentations
+        height, width = self.annotations.image_sizes[i].tolist()
+        masks = {} if outlines is None else {"masks": outlines.masks(range(rows.start, rows.stop), height, width)}
         corner, size = self.annotations.boxes[rows].split(2, dim=1)
         return {
             "boxes": torch.cat((corner, corner + size), dim=1).float(),
@@ -98,6 +101,7 @@ class Dataset(TorchDataset[tuple[Tensor, Target]]):
             "area": self.annotations.areas[rows].float(),
             "iscrowd": self.annotations.ignore[rows].long(),
             "image_id": self.annotations.image_ids[i].clone(),
+            **masks,
         }
 
 

@@ -5,11 +5,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
-from torchvision import tv_tensors
 
 from cascade_rcnn.data.targets import Target, to_xyxy
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images import to_tensor
+from cascade_rcnn.masks import Masks
 
 _WRAP = "use torchvision.datasets.wrap_dataset_for_transforms_v2(dataset) for torchvision's own datasets"
 
@@ -20,7 +20,8 @@ class DetectionData(Protocol):
 
     The image is a PIL image, an array (H, W, 3) or a tensor (3, H, W). The target is a dict with boxes (G, 4), XYXY in
     pixels or `tv_tensors.BoundingBoxes` of any format, and labels (G,), which start at 1; optionally iscrowd (G,),
-    area (G,), image_id, masks, and any tensor with a row per box. It may be empty for images without objects.
+    area (G,), image_id, masks (G, H, W) or `Masks`, and any tensor with a row per box. It may be empty for images
+    without objects.
 
     >>> isinstance([(torch.zeros(3, 8, 8), {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0)})], DetectionData)
     True
@@ -54,12 +55,13 @@ def read_item(source: DetectionData, i: int) -> tuple[Tensor, Target]:
     if missing := {"boxes", "labels"} - given.keys():
         raise UserError(f"{name}: its target has {', '.join(map(str, given))}, but no {missing.pop()}; {_WRAP}")
     try:
-        return to_tensor(image).as_subclass(Tensor), _target(given)
+        pixels = to_tensor(image).as_subclass(Tensor)
+        return pixels, _target(given, (pixels.shape[1], pixels.shape[2]))
     except (UserError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"{name}: {str(error).splitlines()[0]}") from None
 
 
-def _target(given: Mapping[Any, Any]) -> Target:
+def _target(given: Mapping[Any, Any], size: tuple[int, int]) -> Target:
     boxes, labels = to_xyxy(torch.as_tensor(given["boxes"])), torch.as_tensor(given["labels"])
     if not boxes.numel() and not labels.numel():
         boxes, labels = boxes.reshape(0, 4), labels.reshape(0).long()
@@ -72,15 +74,28 @@ def _target(given: Mapping[Any, Any]) -> Target:
     if isinstance(identity := given.get("image_id"), int):
         others["image_id"] = torch.tensor(identity)
     area = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
-    target = others | {
+    target: Target = others | {
         "boxes": boxes,
         "labels": labels.as_subclass(Tensor).long(),
         "area": _column(given, "area", area),
         "iscrowd": _column(given, "iscrowd", torch.zeros(len(boxes), dtype=torch.int64)),
     }
-    if "masks" in target and not isinstance(target["masks"], tv_tensors.TVTensor):
-        target["masks"] = tv_tensors.Mask(target["masks"])  # so that transforms apply to masks and boxes alike
+    if "masks" in given:
+        target["masks"] = _masks(given["masks"], len(boxes), size)
     return target
+
+
+def _masks(given: Any, number: int, size: tuple[int, int]) -> Masks:
+    """Encode masks (G, H, W), which must be as large as the image."""
+    if isinstance(given, Masks):
+        shape, masks = (len(given), *given.size), given
+    else:
+        dense = torch.as_tensor(given)
+        shape = (0, *size) if number == 0 and not dense.numel() else tuple(dense.shape)
+        masks = Masks.encode(dense.reshape(shape)) if len(shape) == 3 else None
+    if masks is None or shape != (number, *size):
+        raise UserError(f"its target has masks {shape}; give one per box, as large as the image, {(number, *size)}")
+    return masks
 
 
 def _column(given: Mapping[Any, Any], name: str, default: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ def load_annotations(
     split: str | None = None,
     classes: Sequence[str] | None = None,
     *,
+    masks: bool = False,
     bad_images: BadImages = "stop",
 ) -> Annotations:
     """Read ground truth, with its format detected from the path.
@@ -33,9 +34,10 @@ def load_annotations(
       images with their xml files beside them, with or without folders for the splits.
     - YOLO: a data.yaml or obj.data, or a folder with or without one, and a split of it.
 
-    `classes` names the classes if the format does not (VOC; default: those found in its files). With
-    `bad_images="skip"`, images that must be read for their sizes, but cannot be, are skipped; with "keep", they are
-    kept, with a size of 0 x 0.
+    `classes` names the classes if the format does not (VOC; default: those found in its files). With `masks`, the
+    outlines of objects are kept in `segmentations`: polygons and run lengths (COCO), polygons (YOLO), and the images in
+    SegmentationObject (VOC). With `bad_images="skip"`, images that must be read for their sizes, but cannot be, are
+    skipped; with "keep", they are kept, with a size of 0 x 0.
     Raises UserError if the path is none of these or has invalid content.
 
     >>> len(load_annotations("shapes/train.json")), len(load_annotations("shapes", split="val"))
@@ -48,21 +50,21 @@ def load_annotations(
         case "coco":
             if split is not None:
                 raise UserError(f"{path}: a COCO file is a single split; omit the split {split!r}")
-            return load_coco(path, images_dir, bad_images=bad_images)
+            return load_coco(path, images_dir, masks=masks, bad_images=bad_images)
         case "coco folder":
             files = coco_files(path)
-            return load_coco(files[choose(path, list(files), split)], images_dir, bad_images=bad_images)
+            return load_coco(files[choose(path, list(files), split)], images_dir, masks=masks, bad_images=bad_images)
         case "voc list":
             if split not in (None, path.stem):
                 raise UserError(f"{path}: this file is the split {path.stem!r}; omit the split {split!r}")
             path, split = path.absolute().parents[2], path.stem
-            return load_voc(path, split, images_dir=images_dir, classes=classes, bad_images=bad_images)
+            return load_voc(path, split, images_dir=images_dir, classes=classes, masks=masks, bad_images=bad_images)
         case "voc":
-            return load_voc(path, split, images_dir=images_dir, classes=classes, bad_images=bad_images)
+            return load_voc(path, split, images_dir=images_dir, classes=classes, masks=masks, bad_images=bad_images)
         case "yolo":
             if images_dir is not None:
                 raise UserError(f"{path}: a YOLO dataset names its own image folders; omit {images_dir}")
-            return load_yolo(path, split, classes=classes, bad_images=bad_images)
+            return load_yolo(path, split, classes=classes, masks=masks, bad_images=bad_images)
 
 
 def is_one_split(annotations: str | Path) -> bool:

@@ -6,57 +6,89 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
+from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
+from cascade_rcnn.data.mask_rows import MaskRows, moves_rows, to_masks
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.masks import Masks
 
-Target: TypeAlias = dict[str, Tensor]
+Target: TypeAlias = dict[str, Any]  # tensors, and Masks as "masks"
 Transforms: TypeAlias = Callable[..., Any]  # from torchvision.transforms.v2: (image, target) -> (image, target)
 
 
 def per_box(target: Target) -> list[str]:
-    """Return the per-box fields: boxes, labels, iscrowd, area, masks (G, H, W), and any other of that length."""
+    """Return the per-box fields: boxes, labels, iscrowd, area, masks, and any other of that length."""
     number = len(target["boxes"])
-    return [name for name, value in target.items() if value.ndim > 0 and len(value) == number and name != "image_id"]
+    rows = {name: isinstance(value, Masks) or value.ndim > 0 for name, value in target.items()}
+    return [name for name, has in rows.items() if has and len(target[name]) == number and name != "image_id"]
 
 
 def inside(target: Target, height: int, width: int) -> Target:
-    """Clip boxes to the image and drop empty ones from every per-box field."""
+    """Clip boxes to the image and drop empty ones, and objects of whose mask nothing is left, from every field."""
     xs, ys = target["boxes"][:, 0::2].clamp(0, width), target["boxes"][:, 1::2].clamp(0, height)
     boxes = torch.stack((xs, ys), dim=2).flatten(1)
     keep = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
+    if isinstance(target.get("masks"), Masks):
+        keep &= (target["masks"].bounds[:, 2] > 0) | target["iscrowd"].bool()
     clipped = target | {"boxes": boxes}
-    return clipped if keep.all() else clipped | {name: _take(clipped[name], keep) for name in per_box(target)}
+    return clipped if keep.all() else clipped | {name: take_rows(clipped[name], keep) for name in per_box(target)}
+
+
+def masks_as_crowds(target: Target) -> Target:
+    """Mark objects without a mask as crowds, in targets with masks: they are neither learnt nor background."""
+    if not isinstance(target.get("masks"), Masks):
+        return target
+    without = (target["masks"].bounds[:, 2] == 0).to(target["iscrowd"].dtype)
+    return target | {"iscrowd": target["iscrowd"] | without}
 
 
 def plain(target: Target) -> Target:
     """Convert torchvision's tensor subclasses to plain tensors."""
-    return {name: value.as_subclass(Tensor) for name, value in target.items()}
+    return {name: value.as_subclass(Tensor) if isinstance(value, Tensor) else value for name, value in target.items()}
 
 
 def apply(transforms: Transforms, image: Tensor, target: Target) -> tuple[Tensor, Target]:
     """Transform an image and its target; boxes are XYXY and clipped, and per-box fields stay aligned with them.
 
-    Transforms such as `SanitizeBoundingBoxes` drop boxes and labels; the other fields follow the labels. Raises
-    UserError if a transform adds or drops boxes such that the fields no longer match.
+    Transforms such as `SanitizeBoundingBoxes` drop boxes and labels; the other fields follow the labels. Masks stay
+    encoded in torchvision's transforms; others get them dense, (G, H, W) uint8. Raises UserError if a transform adds or
+    drops boxes such that the fields no longer match.
     """
+    masks = target.get("masks")
+    if isinstance(masks, Masks) and isinstance(transforms, v2.Compose) and not moves_rows(transforms):
+        for step in transforms.transforms:  # dense only where it must be
+            image, target = apply(step, image, target)
+        return image, target
     fields, number = per_box(target), len(target["boxes"])
     boxes = tv_tensors.BoundingBoxes(  # pyright: ignore[reportCallIssue]
         target["boxes"], format="XYXY", canvas_size=(image.shape[1], image.shape[2])
     )
     labels = target["labels"].as_subclass(_Labels)
     labels.rows = torch.arange(number)
-    image, changed = transforms(tv_tensors.Image(image), target | {"boxes": boxes, "labels": labels})
+    given = target | {"boxes": boxes, "labels": labels}
+    if isinstance(masks, Masks):
+        given["masks"] = MaskRows.of(masks) if moves_rows(transforms) else tv_tensors.Mask(masks.dense())
+    image, changed = transforms(tv_tensors.Image(image), given)
     changed = dict(changed)  # the transform may keep a reference to it
     rows = getattr(changed["labels"], "rows", None)
     if rows is not None and len(rows) != number:
         late = [name for name in fields if len(changed[name]) == number]
-        changed |= {name: _take(changed[name], rows) for name in late}
+        changed |= {name: take_rows(changed[name], rows) for name in late}
     changed |= {"boxes": to_xyxy(changed["boxes"]), "labels": changed["labels"].as_subclass(Tensor)}
+    if isinstance(masks, Masks):
+        changed["masks"] = _checked(to_masks(changed["masks"]), image)
     lengths = {name: len(changed[name]) for name in fields}
     if len(set(lengths.values())) > 1:
         raise UserError(f"the transforms returned {lengths}; a transform that drops boxes must do so in all of these")
     return image.as_subclass(Tensor), inside(changed, *image.shape[-2:])
+
+
+def _checked(masks: Masks, image: Tensor) -> Masks:
+    if masks.size != tuple(image.shape[-2:]):
+        sizes = [f"{width} x {height}" for height, width in (image.shape[-2:], masks.size)]
+        raise UserError(f"the transforms returned an image of {sizes[0]}, but masks of {sizes[1]}; change both alike")
+    return masks
 
 
 def to_xyxy(boxes: Tensor) -> Tensor:
@@ -79,8 +111,10 @@ class _Labels(Tensor):
         return kept
 
 
-def _take(value: Tensor, rows: Tensor) -> Tensor:
+def take_rows(value: Any, rows: Tensor) -> Any:
     """Select rows of a field, keeping its tensor subclass."""
+    if isinstance(value, Masks | MaskRows):
+        return value[rows]
     taken = value.as_subclass(Tensor)[rows]
     kept = isinstance(value, tv_tensors.TVTensor)
     return tv_tensors.wrap(taken, like=value) if kept else taken  # pyright: ignore[reportCallIssue]

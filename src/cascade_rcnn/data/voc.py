@@ -10,6 +10,7 @@ evaluation.
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree.ElementTree import Element, ParseError
@@ -25,6 +26,7 @@ from cascade_rcnn.data.image_files import is_image, walk
 from cascade_rcnn.data.names import FileIndex
 from cascade_rcnn.data.sizes import fill_sizes
 from cascade_rcnn.data.splits import choose, is_split
+from cascade_rcnn.data.voc_masks import FOLDER, read_outlines
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.text import count
 from cascade_rcnn.text_files import check_regular, read_lines
@@ -71,12 +73,14 @@ def load_voc(
     *,
     images_dir: Path | None = None,
     classes: Sequence[str] | None = None,
+    masks: bool = False,
     bad_images: BadImages = "stop",
 ) -> Annotations:
     """Read one split, or all xml files of a folder without splits.
 
     Classes are collected from all xml files of the folder and sorted by name, so that all splits agree; `classes`
-    fixes them and their order instead. Category ids are 1..M, `difficult` objects are ignored regions.
+    fixes them and their order instead. Category ids are 1..M, `difficult` objects are ignored regions. With `masks`,
+    those in SegmentationObject are kept.
     Raises UserError naming the invalid file and object, or the existing splits.
     """
     files, splits, notes = xml_files(root), voc_splits(root), []
@@ -105,7 +109,8 @@ def load_voc(
     if images_dir is None:
         default = root / "JPEGImages" if (root / "Annotations").is_dir() else root
         images_dir = next((root / n for n in ("JPEGImages", "images") if (root / n).is_dir()), default)
-    return _columns(source, images_dir, label, {name: records[name] for name in names}, notes, bad_images)
+    outlines = root / FOLDER if masks else None
+    return _columns(source, images_dir, label, {name: records[name] for name in names}, notes, bad_images, outlines)
 
 
 def _listed(path: Path, files: Mapping[str, Path]) -> tuple[list[str], list[str]]:
@@ -146,6 +151,7 @@ def _columns(
     records: dict[str, _Record],
     notes: Sequence[str],
     bad_images: BadImages,
+    outlines: Path | None,
 ) -> Annotations:
     images = [path for path in walk(images_dir) if is_image(path)] if images_dir.is_dir() else []
     file_names = _image_names(images_dir, images, records)
@@ -177,7 +183,17 @@ def _columns(
         ignore=np.array([item.difficult for _, item in objects], np.bool_),
         ids=np.arange(1, len(objects) + 1),
         notes=[*notes, *sized, *unlabelled, *skipped],
+        segmentations=None
+        if outlines is None
+        else _outlines(outlines, list(compress(records, kept)), found, sizes[kept]),
     )
+
+
+def _outlines(folder: Path, names: Sequence[str], records: Sequence[_Record], sizes: np.ndarray) -> list[bytes]:
+    found = []
+    for name, record, (height, width) in zip(names, records, sizes.tolist(), strict=True):
+        found += read_outlines(folder / f"{name}.png", len(record.objects), (height, width))
+    return found
 
 
 def _image_names(images_dir: Path, images: Sequence[Path], records: Mapping[str, _Record]) -> list[str]:

@@ -15,6 +15,7 @@ from cascade_rcnn.data.annotations import Annotations, assemble
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.items import DetectionData, name_of, read_item
 from cascade_rcnn.data.seeding import seeded
+from cascade_rcnn.data.segmentations import encode, run_lengths
 from cascade_rcnn.data.targets import Target
 from cascade_rcnn.errors import UserError
 
@@ -45,16 +46,17 @@ def collect(
     source: DetectionData,
     labels: Labels | None = None,
     *,
+    masks: bool = False,
     workers: int = 0,
     advance: Callable[[int], None] = lambda images: None,
 ) -> WrappedDataset:
-    """Read every item once, with `workers` processes, for image sizes, boxes and labels.
+    """Read every item once, with `workers` processes, for image sizes, boxes and labels, and `masks` if asked.
 
     `labels` None: 1 to the largest label found, without names. `advance` is called with the progress. Raises UserError
     naming an item that is invalid, or has a label that is not in `labels`.
     """
     items: list[_Item] = []
-    for item in DataLoader(_Items(source), batch_size=None, num_workers=workers, collate_fn=_unchanged):
+    for item in DataLoader(_Items(source, masks), batch_size=None, num_workers=workers, collate_fn=_unchanged):
         if isinstance(item, UserError):
             raise item
         items.append(item)
@@ -65,7 +67,7 @@ def collect(
         most = max((int(item.labels.max(initial=1)) for item in items), default=1)
         labels = {k: Category(id=k, name=f"class {k}") for k in range(1, most + 1)}
     _check_labels(source, items, labels)
-    return WrappedDataset(source, _assemble(source, items, labels), labels)
+    return WrappedDataset(source, _assemble(source, items, labels, masks), labels)
 
 
 class _Item(NamedTuple):
@@ -75,13 +77,14 @@ class _Item(NamedTuple):
     areas: np.ndarray
     crowd: np.ndarray
     image_id: int | None
+    outlines: list[bytes]  # of G objects, if asked for
 
 
 class _Items(TorchDataset):
     """Yields what is kept of each item, or a UserError: raising it in a worker would give a multi-line traceback."""
 
-    def __init__(self, source: DetectionData) -> None:
-        self.source = source
+    def __init__(self, source: DetectionData, masks: bool) -> None:
+        self.source, self.masks = source, masks
 
     def __len__(self) -> int:
         return len(self.source)
@@ -101,7 +104,15 @@ class _Items(TorchDataset):
             areas=target["area"].numpy(),
             crowd=target["iscrowd"].numpy(),
             image_id=_image_id(target),
+            outlines=_outlines(target) if self.masks else [],
         )
+
+
+def _outlines(target: Target) -> list[bytes]:
+    if "masks" not in target:
+        return [b""] * len(target["boxes"])
+    areas = target["masks"].areas().tolist()
+    return [encode(one) if area else b"" for one, area in zip(run_lengths(target["masks"]), areas, strict=True)]
 
 
 def _image_id(target: Target) -> int | None:
@@ -124,7 +135,7 @@ def _check_labels(source: DetectionData, items: list[_Item], labels: Labels) -> 
             )
 
 
-def _assemble(source: DetectionData, items: list[_Item], labels: Labels) -> Annotations:
+def _assemble(source: DetectionData, items: list[_Item], labels: Labels, masks: bool) -> Annotations:
     categories = sorted(set(labels.values()), key=lambda category: category.id)
     number = {label: categories.index(category) + 1 for label, category in labels.items()}
     ids = [item.image_id for item in items]
@@ -143,4 +154,5 @@ def _assemble(source: DetectionData, items: list[_Item], labels: Labels) -> Anno
         labels=np.array([number[label] for label in found.tolist()], dtype=np.int64),
         ignore=np.concatenate([item.crowd for item in items]),
         ids=np.arange(1, len(found) + 1),
+        segmentations=[one for item in items for one in item.outlines] if masks else None,
     )

@@ -2,12 +2,13 @@
 
 data.yaml names the splits (folders of images, or text files listing them) and the classes; so does Darknet's obj.data.
 A folder without either has its splits as subfolders and its classes in classes.txt. A label file has one row per box,
-`class cx cy w h`, or `class x1 y1 x2 y2 ...` for a polygon, which is replaced by its bounding box; all in fractions of
-the image's width and height. An image without a label file is background.
+`class cx cy w h`, or `class x1 y1 x2 y2 ...` for a polygon, whose bounding box is the box; all in fractions of the
+image's width and height. An image without a label file is background.
 """
 
 import os
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from cascade_rcnn.data.annotations import Annotations, assemble
 from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.data.image_files import is_image, left_out, walk
 from cascade_rcnn.data.names import locate
+from cascade_rcnn.data.segmentations import encode
 from cascade_rcnn.data.sizes import fill_sizes
 from cascade_rcnn.data.splits import choose
 from cascade_rcnn.data.yolo_config import YoloConfig, read_config
@@ -28,15 +30,21 @@ from cascade_rcnn.text_files import read_lines
 class _Row(NamedTuple):
     category: int
     box: tuple[float, float, float, float]  # XYWH in fractions of the image
+    polygon: tuple[float, ...] = ()  # x and y in turn, in fractions of the image
 
 
 def load_yolo(
-    data: Path, split: str | None, *, classes: Sequence[str] | None = None, bad_images: BadImages = "stop"
+    data: Path,
+    split: str | None,
+    *,
+    classes: Sequence[str] | None = None,
+    masks: bool = False,
+    bad_images: BadImages = "stop",
 ) -> Annotations:
     """Read one split of a data.yaml, or of a folder with or without one. Category ids are the file's class numbers.
 
-    Image sizes are read from the image headers. `classes` names the classes if no file does. Raises UserError naming
-    the file and line.
+    Image sizes are read from the image headers. `classes` names the classes if no file does; with `masks`, polygons are
+    kept. Raises UserError naming the file and line.
     """
     config = read_config(data)
     split = choose(config.path, list(config.splits), split)
@@ -49,9 +57,9 @@ def load_yolo(
     source = f"{config.path} ({split})"
     sizes, kept, skipped = fill_sizes(source, images, np.zeros((len(images), 2)), bad_images)
     images = [image for image, keep in zip(images, kept, strict=True) if keep]
-    found = [_read_labels(label, config) for label, keep in zip(labels, kept, strict=True) if keep]
+    found = [_read_labels(label, config, masks) for label, keep in zip(labels, kept, strict=True) if keep]
     categories, unnamed = _categories(config, classes, found)
-    return _columns(source, config.root, categories, images, sizes[kept], found, [*notes, *unnamed, *skipped])
+    return _columns(source, config.root, categories, images, sizes[kept], found, [*notes, *unnamed, *skipped], masks)
 
 
 def _columns(
@@ -62,6 +70,7 @@ def _columns(
     sizes: np.ndarray,
     rows: Sequence[Sequence[_Row]],
     notes: Sequence[str],
+    masks: bool,
 ) -> Annotations:
     position = {category.id: i for i, category in enumerate(categories)}
     box_images = np.repeat(np.arange(len(images)), [len(found) for found in rows])
@@ -81,7 +90,17 @@ def _columns(
         ignore=np.zeros(len(flat), np.bool_),
         ids=np.arange(1, len(flat) + 1),
         notes=notes,
+        segmentations=[_outline(row, *sizes[i]) for row, i in zip(flat, box_images, strict=True)] if masks else None,
     )
+
+
+def _outline(row: _Row, height: int, width: int) -> bytes:
+    """Return a polygon in pixels as in COCO files, to a thousandth, which is finer than the files' six digits."""
+    if not row.polygon:
+        return b""
+    xs, ys = row.polygon[0::2], row.polygon[1::2]
+    pairs = zip((round(float(x * width), 3) for x in xs), (round(float(y * height), 3) for y in ys), strict=True)
+    return encode([list(chain.from_iterable(pairs))])
 
 
 def _categories(
@@ -142,7 +161,7 @@ def _label_file(image: Path) -> Path:
     return beside
 
 
-def _read_labels(path: Path, config: YoloConfig) -> list[_Row]:
+def _read_labels(path: Path, config: YoloConfig, masks: bool) -> list[_Row]:
     if not path.exists():
         return []
     rows = []
@@ -151,7 +170,7 @@ def _read_labels(path: Path, config: YoloConfig) -> list[_Row]:
             row = _parse(f"{path}:{i}", line, config.has_keypoints)
             if row.category < 0 or (config.names is not None and row.category not in config.names):
                 raise UserError(f"{path}:{i}: class {row.category} is not among the names of data.yaml; add it there")
-            rows.append(row)
+            rows.append(row if masks else row._replace(polygon=()))
     return rows
 
 
@@ -170,4 +189,4 @@ def _parse(where: str, line: str, has_keypoints: bool) -> _Row:
     if len(values) < 6 or len(values) % 2:
         raise UserError(f"{where}: {1 + len(values)} numbers; write class cx cy w h, or class and 3 or more x y pairs")
     xs, ys = values[0::2], values[1::2]
-    return _Row(int(category), (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)))
+    return _Row(int(category), (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)), tuple(values))

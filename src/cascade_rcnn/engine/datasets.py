@@ -52,12 +52,13 @@ def as_dataset(
     given: Given,
     labels: Labels | None = None,
     *,
+    masks: bool = False,
     bad_images: BadImages = "stop",
     max_megapixels: float = MAX_MEGAPIXELS,
     workers: int = 0,
     shown: bool = True,
 ) -> Dataset:
-    """Wrap data as a dataset without transforms and check every image; `labels` is as in `collect`.
+    """Wrap data as a dataset without transforms and check every image; `labels` and `masks` are as in `collect`.
 
     Raises UserError for unusable data.
     """
@@ -70,4 +71,4 @@ def as_dataset(
     if isinstance(given, Annotations):
         return Dataset(check_images(given, bad_images=bad_images, max_megapixels=max_megapixels))
     with ProgressBar(f"reading {name_of(given)}", len(given), shown=shown) as bar:
-        return collect(given, labels, workers=workers, advance=lambda images: bar.advance(images, ""))
+        return collect(given, labels, masks=masks, workers=workers, advance=lambda images: bar.advance(images, ""))

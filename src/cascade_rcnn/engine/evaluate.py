@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -13,13 +13,15 @@ from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.loader import DetectionLoader, make_loader
+from cascade_rcnn.data.segmentations import binary, run_lengths
 from cascade_rcnn.engine.predictor import Predictor, choose_device
 from cascade_rcnn.engine.progress import ProgressBar
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.evaluation.coco import COLUMNS
+from cascade_rcnn.evaluation.detected import Detected
 from cascade_rcnn.evaluation.quality import RegressionTargets, regression_targets
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.passes import Found
 from cascade_rcnn.text import count
 
 
@@ -35,7 +37,8 @@ def check_classes(config: ModelConfig, annotations: Annotations, checkpoint: str
         )
 
 
-Predict: TypeAlias = Callable[[list[Tensor]], list[dict[str, Tensor]]]  # torchvision's interface, in evaluation mode
+# torchvision's interface, in evaluation mode; "masks" may also be encoded.
+Predict: TypeAlias = Callable[[list[Tensor]], list[dict[str, Any]]]
 
 
 def detect(
@@ -45,12 +48,12 @@ def detect(
     *,
     context: Callable[[], AbstractContextManager] = nullcontext,
     shown: bool = True,
-) -> np.ndarray:
+) -> Detected:
     """Run a detector on the `number` images of a loader, like `collect`, and restore its mode."""
 
-    def predict(images: list[Tensor]) -> list[dict[str, Tensor]]:
+    def predict(images: list[Tensor]) -> list[Found]:
         with torch.inference_mode(), context():
-            return model(images)
+            return model.find(images)
 
     was_training = model.training
     model.eval()
@@ -61,17 +64,23 @@ def detect(
 
 def collect(
     predict: Predict, config: ModelConfig, loader: DetectionLoader, number: int, *, shown: bool = True
-) -> np.ndarray:
-    """Collect detections in the `number` images of a loader: (N, 7) image id, x, y, w, h, score, category id."""
-    rows = [np.zeros((0, COLUMNS))]
+) -> Detected:
+    """Collect detections in the `number` images of a loader; their masks are kept as run lengths."""
+    parts: list[Detected] = []
     with ProgressBar("evaluate", number, shown=shown) as bar:
         for images, targets in loader:
-            rows.append(coco_rows(predict(images), targets, config))
+            found = predict(images)
+            masks = [mask for one in found for mask in run_lengths(binary(one["masks"]))] if _has_masks(found) else None
+            parts.append(Detected(coco_rows(found, targets, config), masks))
             bar.advance(len(images), "")
-    return np.concatenate(rows)
+    return Detected.join(parts)
 
 
-def coco_rows(found: list[dict[str, Tensor]], targets: list[dict[str, Tensor]], config: ModelConfig) -> np.ndarray:
+def _has_masks(found: list[dict[str, Any]]) -> bool:
+    return all("masks" in one for one in found)
+
+
+def coco_rows(found: list[dict[str, Any]], targets: list[dict[str, Any]], config: ModelConfig) -> np.ndarray:
     """Convert a batch of torchvision's dicts to rows image id, x, y, w, h, score, category id: (N, 7) float64."""
     categories = torch.tensor([0, *(c.id for c in config.categories)], dtype=torch.float64)
     rows = []
@@ -102,7 +111,7 @@ def run_predictor(predictor: Predictor, annotations: Annotations, batch_size: in
     """Return the detections (N, 7) of a checkpoint or exported file on all images."""
     check_classes(predictor.config, annotations, predictor.path)
     loader = evaluation_loader(annotations, batch_size, workers)
-    return collect(predictor.detect, predictor.config, loader, len(annotations))
+    return collect(predictor.detect, predictor.config, loader, len(annotations)).rows
 
 
 def measure_targets(

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from cascade_rcnn.config import ModelConfig
+from cascade_rcnn.data.segmentations import binary
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images import to_tensor
 from cascade_rcnn.inputs import ImageLike, spread
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector, on_cpu, to_numpy
 from cascade_rcnn.models.options import InferenceOptions
-from cascade_rcnn.passes import PredictOptions, class_thresholds, with_options
+from cascade_rcnn.passes import Found, PredictOptions, class_thresholds, with_options
 from cascade_rcnn.results import to_supervision
 from cascade_rcnn.runtime import SUFFIXES, Runtime
 
@@ -144,11 +145,12 @@ class Predictor:
         return spread(images).map(detect, (8 if gpu else 1) if batch_size is None else batch_size)
 
     @torch.inference_mode()
-    def detect(self, images: Sequence[Tensor], scale: float = 1.0) -> list[dict[str, Tensor]]:
+    def detect(self, images: Sequence[Tensor], scale: float = 1.0) -> list[Found]:
         """Detect in tensors (3, H, W) as one batch; returns all detections in torchvision's format, on the CPU.
 
         These are dicts with `boxes` (N, 4), XYXY in pixels of the input image, `scores` (N,) and `labels` (N,) in 1..M,
-        sorted by score. `scale` multiplies the size that images are resized to.
+        sorted by score; and `masks` (`Masks`, N of them) if the model has any. `scale` multiplies the size that images
+        are resized to.
         """
         model = self.model
         if isinstance(model, Runtime):
@@ -161,9 +163,10 @@ class Predictor:
         return [on_cpu(one) for one in found]
 
 
-def detect_with_runtime(runtime: Runtime, images: Sequence[Tensor], scale: float = 1.0) -> list[dict[str, Tensor]]:
+def detect_with_runtime(runtime: Runtime, images: Sequence[Tensor], scale: float = 1.0) -> list[Found]:
     """Detect in tensors (3, H, W) with an exported model; the output is that of `Predictor.detect`."""
     if scale != 1:
         raise UserError(f"tta-scales: {runtime.path} is exported for one image size; give the checkpoint instead")
     found = runtime.detect([image.permute(1, 2, 0).cpu().numpy() for image in images])
-    return [{name: torch.from_numpy(value) for name, value in one.items()} for one in found]
+    tensors = [{name: torch.from_numpy(value) for name, value in one.items()} for one in found]
+    return [one | {"masks": binary(one["masks"])} if "masks" in one else one for one in tensors]

@@ -7,7 +7,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeAlias
+from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
 import hotcoco
 import numpy as np
@@ -17,6 +17,7 @@ from rich.text import Text
 
 from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.evaluation.detected import COLUMNS
 from cascade_rcnn.files import write_json
 from cascade_rcnn.text import count, printable
 
@@ -24,7 +25,6 @@ Array: TypeAlias = np.ndarray
 
 IOU_THRESHOLDS = tuple(percent / 100 for percent in range(50, 100, 5))
 LIMIT = 100  # detections per image and class that count in COCO
-COLUMNS = 7  # image id, x, y, width, height, score, category id
 
 _LARGEST_ID = 2**53  # larger integers are not exact in float64
 
@@ -47,7 +47,7 @@ class ClassMetrics:
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
-    """COCO metrics in 0..1; NaN if there is no ground truth (-1 in pycocotools).
+    """COCO metrics of boxes in 0..1, and those of masks in `masks`; NaN if there is no ground truth (pycocotools: -1).
 
     `ap` is the mean over IoU 0.50:0.05:0.95, `precision_by_iou` the AP at each of these ten thresholds, `ar10` the
     average recall with ten detections per image; small, medium and large are separated at areas of 32 x 32 and 96 x 96.
@@ -78,10 +78,12 @@ class Metrics:
     per_class: tuple[ClassMetrics, ...]
     images: int
     boxes: int
+    masks: "Metrics | None" = None  # the same figures of masks, with IoU of pixels and areas of masks
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to plain JSON values; NaN becomes None."""
-        return nan_to_none(dataclasses.asdict(self))
+        values = nan_to_none(dataclasses.asdict(self))
+        return {name: value for name, value in values.items() if name != "masks" or value is not None}
 
     def save(self, path: str | Path) -> None:
         """Write the metrics as JSON, atomically."""
@@ -93,20 +95,25 @@ class Metrics:
         by_iou = [_none_to_nan(value) for value in values["precision_by_iou"]]
         classes = [ClassMetrics(**{k: _none_to_nan(v) for k, v in one.items()}) for one in values["per_class"]]
         plain = {name: _none_to_nan(value) for name, value in values.items()}
+        if "masks" in values:
+            plain["masks"] = None if values["masks"] is None else cls.from_dict(values["masks"])
         return cls(**plain | {"precision_by_iou": tuple(by_iou), "per_class": tuple(classes)})
 
-    def table(self, width: int = 80) -> Table:
-        """Format the metrics, 0..1, as a table of at most `width` columns: a row for the dataset and one per class."""
+    def table(self, width: int = 80, noun: str = "box") -> Table:
+        """Format the metrics, 0..1, as a table of at most `width` columns: a row for the dataset and one per class.
+
+        `noun` is what they are of: box, or mask for the table of `masks`.
+        """
         shown = [one for one in _COLUMNS if width >= _WIDE or one.always]
         table = Table(
-            title=f"{count(self.images, 'image')}, {count(self.boxes, 'box')}; metrics from 0 to 1",
+            title=f"{count(self.images, 'image')}, {count(self.boxes, noun)}; metrics from 0 to 1",
             box=SIMPLE_HEAD,
             padding=0,
             show_edge=False,
         )
         numbers = 6 * len(shown) + max(6, len(str(self.boxes)) + 1)  # names may be truncated, numbers never
         table.add_column("class", no_wrap=True, max_width=max(8, width - numbers))
-        table.add_column("boxes", justify="right", no_wrap=True)
+        table.add_column(count(0, noun).removeprefix("0 "), justify="right", no_wrap=True)
         for one in shown:
             table.add_column(one.head, justify="right", no_wrap=True, min_width=5)
         table.add_row("all", str(self.boxes), *(_figure(getattr(self, one.name)) for one in shown))
@@ -144,13 +151,20 @@ def evaluate_boxes(
     detections = np.ascontiguousarray(detections, dtype=np.float64)
     check_detections(detections, ground_truth, source)
     reference = to_hotcoco(ground_truth)
-    evaluation = hotcoco.COCOeval(reference, reference.load_res(detections), "bbox")
+    return figures(ground_truth, reference, reference.load_res(detections), "bbox", limit)
+
+
+def figures(
+    truth: Annotations, reference: hotcoco.COCO, found: hotcoco.COCO, kind: Literal["bbox", "segm"], limit: int
+) -> Metrics:
+    """Compute COCO metrics of detections in hotcoco's form, of boxes or masks."""
+    evaluation = hotcoco.COCOeval(reference, found, kind)
     evaluation.params.max_dets = [1, 10, limit]
     evaluation.evaluate()
     evaluation.accumulate()
     results = evaluation.eval
     assert results is not None  # accumulate() sets it
-    return _summarise(ground_truth, results["precision"], results["recall"], evaluation.params.cat_ids)
+    return _summarise(truth, results["precision"], results["recall"], evaluation.params.cat_ids)
 
 
 def crowding_note(truth: Annotations, limit: int = LIMIT) -> str | None:
@@ -191,8 +205,8 @@ def check_detections(detections: Array, ground_truth: Annotations, source: str |
             raise UserError(f"{source}: entry {entry} (image id {row[0]:g}, category id {row[6]:g}) has {what}")
 
 
-def to_hotcoco(truth: Annotations) -> hotcoco.COCO:
-    """Convert the ground truth for the evaluator."""
+def to_hotcoco(truth: Annotations, outlines: list[Any] | None = None) -> hotcoco.COCO:
+    """Convert the ground truth for the evaluator, with its `segmentation` in COCO's form for masks."""
     sizes = zip(truth.image_ids.tolist(), truth.image_sizes.tolist(), strict=True)
     category_ids = np.array([category.id for category in truth.categories], dtype=np.int64)
     count = len(truth.boxes)
@@ -205,6 +219,7 @@ def to_hotcoco(truth: Annotations) -> hotcoco.COCO:
         ids=np.arange(1, count + 1),  # never 0, which means "unmatched" in pycocotools
         area=truth.areas.numpy(),
         iscrowd=truth.ignore.numpy(),
+        segmentation=outlines,
     )
 
 

@@ -1,35 +1,76 @@
 """Files of detections: COCO results, a list of {"image_id", "category_id", "bbox": [x, y, width, height], "score"}.
 
+With masks, each has a `segmentation`, run lengths in COCO's compressed form (or, from other tools, polygons).
+
 Files written here also contain `file_name` and `category_name`, which other readers (pycocotools' loadRes) ignore, and
 which match them to ground truth with different ids.
 """
 
 import unicodedata
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import Self, TypeVar
 
+import hotcoco.mask
 import msgspec
 import numpy as np
 
 from cascade_rcnn.data.annotations import Annotations
+from cascade_rcnn.data.segmentations import ABSENT, EMPTY, Segmentations, problem
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.evaluation.coco import COLUMNS, Array
+from cascade_rcnn.evaluation.coco import Array
+from cascade_rcnn.evaluation.detected import COLUMNS, Detected
 from cascade_rcnn.files import replacing
+from cascade_rcnn.rle import RLE
 from cascade_rcnn.text import printable
 from cascade_rcnn.text_files import read_utf8
 
+Box = tuple[float, float, float, float]
+_T = TypeVar("_T")
+_ABSENT = msgspec.Raw(b"null")
 _FORM = 'give a JSON list of {"image_id", "category_id", "bbox": [x, y, width, height], "score"}'
 
 
-class Result(msgspec.Struct, gc=False, omit_defaults=True):
-    """One detection in a results file."""
+class Outline(msgspec.Struct, gc=False):
+    """The mask of a detection, as run lengths."""
 
-    bbox: tuple[float, float, float, float]
+    size: tuple[int, int]
+    counts: str
+
+    @classmethod
+    def of(cls, mask: RLE) -> Self:
+        """Convert COCO's form."""
+        return cls(mask["size"], mask["counts"].decode())
+
+
+class _Names(msgspec.Struct, gc=False, omit_defaults=True, kw_only=True):
     score: float
     image_id: int | None = None
     file_name: str | None = None
     category_id: int | None = None
     category_name: str | None = None
+
+
+class _Box(_Names, gc=False):
+    bbox: Box
+
+
+class _Mask(_Names, gc=False):
+    bbox: Box | None = None  # None: that of the mask
+    segmentation: msgspec.Raw = _ABSENT
+
+
+class Result(msgspec.Struct, gc=False, omit_defaults=True):
+    """One detection in a results file, as it is written here."""
+
+    bbox: Box
+    score: float
+    image_id: int | None = None
+    file_name: str | None = None
+    category_id: int | None = None
+    category_name: str | None = None
+    segmentation: Outline | None = None
     track_id: int | None = None
 
 
@@ -40,30 +81,80 @@ def load_detections(path: str | Path, truth: Annotations | None = None) -> Array
     ids. Raises UserError for any other content, and for names that are not in `truth`.
     """
     path = Path(path)
+    results = _decode(path, read_utf8(path), list[_Box])
+    return _rows(path, results, [one.bbox for one in results], truth)
+
+
+def load_detected(path: str | Path, truth: Annotations) -> Detected:
+    """Read COCO results like `load_detections`, and their masks if `truth` has masks, too.
+
+    Entries without a `bbox` get that of their mask. Raises UserError for an entry whose mask is useless, or which has
+    none where others do.
+    """
+    path = Path(path)
+    text = read_utf8(path)
+    results = _decode(path, text, list[_Mask])
+    if truth.segmentations is None or all(one.segmentation == _ABSENT for one in results):
+        return Detected(load_detections(path, truth))
+    sizes = dict(zip(truth.image_ids.tolist(), truth.image_sizes.tolist(), strict=True))
+    boxes, masks = [], []
+    for number, (one, image) in enumerate(zip(results, _image_ids(path, results, truth), strict=True)):
+        if image not in sizes:
+            raise UserError(
+                f"{path}: entry {number} has an image id that is not in {truth.source} ({image}); remove it"
+            )
+        mask = _mask(f"{path}: entry {number}", bytes(one.segmentation), *sizes[image])
+        masks.append(mask)
+        boxes.append(one.bbox or hotcoco.mask.to_bbox(mask).tolist())
+    return Detected(_rows(path, results, boxes, truth), masks)
+
+
+def have_masks(path: str | Path) -> bool:
+    """Return whether any of the results has a mask. Raises UserError for anything else than results."""
+    path = Path(path)
+    return any(one.segmentation != _ABSENT for one in _decode(path, read_utf8(path), list[_Mask]))
+
+
+def _mask(where: str, text: bytes, height: int, width: int) -> RLE:
+    wrong = problem(text, height, width)
+    if wrong is not None and wrong not in EMPTY:
+        what = "no segmentation, which others have" if wrong == ABSENT else f"a useless segmentation: {wrong}"
+        raise UserError(f"{where} has {what}; give polygons or run lengths")
+    found = Segmentations.of([text]).rle(0, height, width)
+    assert found is not None  # it is not absent
+    return found
+
+
+def _decode(path: Path, text: bytes, kind: type[_T]) -> _T:
     try:
-        results = msgspec.json.decode(read_utf8(path), type=list[Result], strict=False)
+        return msgspec.json.decode(text, type=kind, strict=False)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path}: not a COCO results file ({error}); {_FORM}") from None
-    images = _image_ids(path, results, truth)
-    classes = _category_ids(path, results, truth)
-    rows = (
-        (image, *one.bbox, one.score, category) for one, image, category in zip(results, images, classes, strict=True)
-    )
+
+
+def _rows(path: Path, results: Sequence[_Names], boxes: Sequence[Sequence[float]], truth: Annotations | None) -> Array:
+    images, classes = _image_ids(path, results, truth), _category_ids(path, results, truth)
+    columns = zip(results, boxes, images, classes, strict=True)
+    rows = ((image, *box, one.score, category) for one, box, image, category in columns)
     return np.fromiter(rows, dtype=np.dtype((np.float64, COLUMNS)), count=len(results))
 
 
-def save_detections(path: str | Path, detections: Array, truth: Annotations | None = None) -> None:
+def save_detections(
+    path: str | Path, detections: Array, truth: Annotations | None = None, masks: Sequence[RLE] | None = None
+) -> None:
     """Write detections (N, 7) as COCO results, atomically, with the names that `truth` has for their ids.
 
-    Raises UserError if they cannot be written.
+    `masks` are those of the N detections. Raises UserError if they cannot be written.
     """
     names, classes = {}, {}
     if truth is not None:
         names = {image: printable(truth.file_names[i]) for i, image in enumerate(truth.image_ids.tolist())}
         classes = {category.id: category.name for category in truth.categories}
+    rows = np.asarray(detections, dtype=np.float64).tolist()
+    outlines = [None] * len(rows) if masks is None else map(Outline.of, masks)
     results = [
-        Result((x, y, w, h), score, int(image), names.get(int(image)), int(category), classes.get(int(category)))
-        for image, x, y, w, h, score, category in np.asarray(detections, dtype=np.float64).tolist()
+        Result((x, y, w, h), score, int(image), names.get(int(image)), int(category), classes.get(int(category)), mask)
+        for (image, x, y, w, h, score, category), mask in zip(rows, outlines, strict=True)
     ]
     with replacing(path) as aside:
         aside.write_bytes(msgspec.json.encode(results))
@@ -103,7 +194,7 @@ def _parts(name: str) -> tuple[str, ...]:
     return PurePosixPath(unicodedata.normalize("NFC", printable(name)).replace("\\", "/")).parts or ("",)
 
 
-def _image_ids(path: Path, results: list[Result], truth: Annotations | None) -> list[int]:
+def _image_ids(path: Path, results: Sequence[_Names], truth: Annotations | None) -> list[int]:
     names = FileNames(truth) if truth is not None and any(one.file_name is not None for one in results) else None
     ids: dict[str, int] = {}
     found = []
@@ -132,7 +223,7 @@ def _id_of(path: Path, name: str, names: FileNames) -> int:
     return image
 
 
-def _category_ids(path: Path, results: list[Result], truth: Annotations | None) -> list[int]:
+def _category_ids(path: Path, results: Sequence[_Names], truth: Annotations | None) -> list[int]:
     known = defaultdict(list)
     for category in truth.categories if truth is not None else ():
         known[category.name].append(category.id)

@@ -28,6 +28,7 @@ from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.runtime import Description, Runtime
 from cascade_rcnn.runtime.description import ExportPrecision
 from cascade_rcnn.runtime.runtime import LEAST, prepare
+from cascade_rcnn.runtime.sessions import outputs
 
 Format = Literal["onnx", "torch-export", "openvino"]
 SUFFIX: dict[Format, str] = {"onnx": ".onnx", "torch-export": ".pt2", "openvino": ".xml"}
@@ -184,19 +185,20 @@ def _difference(detector: Detector, runtime: Runtime, pictures: list[np.ndarray]
 
 
 @torch.inference_mode()
-def _eager(detector: Detector, images: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _eager(detector: Detector, images: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, ...]:
     pixels = torch.from_numpy(images)
     pixels = pixels.flip(1) if detector.config.preprocess.bgr else pixels
     pixels = ((pixels - detector.preprocess.mean) / detector.preprocess.std).contiguous(
         memory_format=torch.channels_last
     )
     found = detector.detect(pixels, torch.from_numpy(sizes))
-    return found.boxes.numpy(), found.scores.numpy(), found.labels.numpy()
+    names = outputs(detector.config)[3:]
+    return tuple(x.numpy() for x in (*found[:3], *(found.extras[name] for name in names)))
 
 
-def _split(found: tuple[np.ndarray, np.ndarray, np.ndarray]) -> list[Found]:
+def _split(found: tuple[np.ndarray, ...]) -> list[Found]:
     """Return each image's detections, without empty slots."""
-    return [Found(b[label > 0], s[label > 0], label[label > 0]) for b, s, label in zip(*found, strict=True)]
+    return [Found(*(x[one[2] > 0] for x in one)) for one in zip(*found, strict=True)]
 
 
 def _average_precision(checkpoint: Path, path: Path, request: Request) -> tuple[float, float] | None:

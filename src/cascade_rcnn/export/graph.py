@@ -15,6 +15,7 @@ from torch.export import Dim, ExportedProgram
 
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.runtime.runtime import LEAST
+from cascade_rcnn.runtime.sessions import outputs
 
 
 class DetectionGraph(nn.Module):
@@ -27,23 +28,26 @@ class DetectionGraph(nn.Module):
         """dtype: of the network's arithmetic; boxes and scores are computed in float32."""
         super().__init__()
         self.detector = deepcopy(detector).for_inference()
+        self.extras = outputs(detector.config)[3:]
         self.bgr, self.dtype = detector.config.preprocess.bgr, dtype
         for name, values in (("mean", detector.preprocess.mean), ("std", detector.preprocess.std)):
             self.register_buffer(name, values.clone(), persistent=False)
-        for part in (self.detector.backbone, self.detector.pyramid, self.detector.roi_heads.heads):
+        heads = (self.detector.roi_heads.heads, self.detector.tasks)
+        for part in (self.detector.backbone, self.detector.pyramid, *heads):
             part.to(dtype)
         for layer in self.detector.rpn.children():
             layer.to(dtype)  # but not the anchors
 
-    def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
         """Detect in images (B, 3, H, W), float32 RGB 0..255, padded with the mean; sizes (B, 2) before padding.
 
         Returns boxes (B, D, 4) XYXY in pixels of this input, scores (B, D), labels (B, D); label 0 marks empty slots.
+        If the model has masks, their probabilities in each box come fourth: (B, D, S, S).
         """
         images = images.flip(1) if self.bgr else images
         pixels = ((images - self.mean) / self.std).to(self.dtype).contiguous(memory_format=torch.channels_last)
         found = self.detector.detect(pixels, sizes)
-        return found.boxes, found.scores, found.labels
+        return (found.boxes, found.scores, found.labels, *(found.extras[name] for name in self.extras))
 
 
 def capture(graph: DetectionGraph, size: tuple[int, int] | None) -> ExportedProgram:

@@ -12,7 +12,9 @@ from cascade_rcnn.export.graph import quiet
 from cascade_rcnn.runtime.sessions import INPUTS
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
-_LAYERS = re.compile(r"'detector\.(backbone|pyramid|rpn\.conv|roi_heads\.heads\.\d+\.(fc\d+|conv\d*))\b")
+_LAYERS = re.compile(
+    r"'detector\.(backbone|pyramid|rpn\.conv|roi_heads\.heads\.\d+\.(fc\d+|conv\d*)|tasks\.\d+\.heads\.\d+\.conv\d*)\b"
+)
 
 
 def quantize(path: Path, inputs: Iterable[tuple[np.ndarray, np.ndarray]], output: Path) -> None:

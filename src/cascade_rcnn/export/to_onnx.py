@@ -16,7 +16,7 @@ from cascade_rcnn import nms
 from cascade_rcnn.export.graph import quiet
 from cascade_rcnn.models import weighted_sum
 from cascade_rcnn.runtime.description import KEY, Description
-from cascade_rcnn.runtime.sessions import INPUTS, OUTPUTS
+from cascade_rcnn.runtime.sessions import INPUTS, outputs
 
 _OPSET = 18
 op: Any = opset18  # its types cannot express that operators take each other's outputs
@@ -34,7 +34,7 @@ def write(program: ExportedProgram, description: Description, path: Path) -> Non
             opset_version=_OPSET,
             custom_translation_table=_TRANSLATIONS,
             input_names=list(INPUTS),
-            output_names=list(OUTPUTS),
+            output_names=list(outputs(description.config)),
         )
     assert made is not None
     optimizer.fold_constants(made.model, onnx_shape_inference=False)

@@ -1,6 +1,6 @@
 """Verification of exports: the detector and the exported file run on the same pixels and are compared box by box.
 
-D detections
+D detections · S pixels per side of a mask
 """
 
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ class Found(NamedTuple):
     boxes: np.ndarray  # (D, 4)
     scores: np.ndarray  # (D,)
     labels: np.ndarray  # (D,)
+    masks: np.ndarray | None = None  # (D, S, S): probabilities
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +31,13 @@ class Tolerance:
     boxes: float  # pixels
     relative: bool  # ... for boxes longer than 100, percent of the long side, which covers rounded features
     scores: float
+    masks: float  # probabilities, averaged over each mask
     missing: float  # fraction of detections that may lack a counterpart
 
 
 TOLERANCES = {
-    "fp32": Tolerance(boxes=0.1, relative=False, scores=1e-3, missing=0.01),
-    "fp16": Tolerance(boxes=2.0, relative=True, scores=0.02, missing=0.05),
+    "fp32": Tolerance(boxes=0.1, relative=False, scores=1e-3, masks=0.005, missing=0.01),
+    "fp16": Tolerance(boxes=2.0, relative=True, scores=0.02, masks=0.05, missing=0.05),
 }
 
 
@@ -50,29 +52,33 @@ class Difference:
     boxes: float = 0.0  # pixels
     shift: float = 0.0  # ... and under a relative tolerance: for large boxes, percent of the long side
     scores: float = 0.0
+    masks: float | None = None  # the average difference of a mask's probabilities; None without masks
 
     def __str__(self) -> str:
+        masks = "" if self.masks is None else f", masks {self.masks:.2g}"
         return (
             f"{count(self.images, 'image')}, {self.found} of {self.expected} detections, {self.missing} without a "
-            f"counterpart; largest difference: boxes {self.boxes:.2g} px, scores {self.scores:.2g}"
+            f"counterpart; largest difference: boxes {self.boxes:.2g} px, scores {self.scores:.2g}{masks}"
         )
 
     def check(self, tolerance: Tolerance) -> None:
         """Raise UserError if the tolerance is exceeded."""
         allowed = tolerance.missing * (self.expected + self.found)
         boxes = self.shift if tolerance.relative else self.boxes
-        if boxes > tolerance.boxes or self.scores > tolerance.scores or self.missing > allowed:
+        apart = boxes > tolerance.boxes or self.scores > tolerance.scores or (self.masks or 0.0) > tolerance.masks
+        if apart or self.missing > allowed:
+            masks = "" if self.masks is None else f", masks {tolerance.masks}"
             large = f", {tolerance.boxes} % of boxes longer than {_LARGE}" if tolerance.relative else ""
             raise UserError(
                 f"the exported file's detections differ from the model's ({self}; limits: {tolerance.boxes} px{large}, "
-                f"{tolerance.scores}, {allowed:.0f} without a counterpart); nothing was written: try another format or "
-                "precision"
+                f"{tolerance.scores}{masks}, {allowed:.0f} without a counterpart); nothing was written: try another "
+                "format or precision"
             )
 
 
 def compare(expected: list[Found], found: list[Found]) -> Difference:
     """Compare per image: each detection is matched to the unmatched one of its class that overlaps it most."""
-    boxes, shift, scores, missing = 0.0, 0.0, 0.0, 0
+    boxes, shift, scores, masks, missing = 0.0, 0.0, 0.0, 0.0, 0
     for one, other in zip(expected, found, strict=True):
         pairs = _pairs(one, other)
         missing += len(one.boxes) + len(other.boxes) - 2 * len(pairs)
@@ -81,6 +87,8 @@ def compare(expected: list[Found], found: list[Found]) -> Difference:
             side = float((one.boxes[i, 2:] - one.boxes[i, :2]).max())
             boxes, shift = max(boxes, apart), max(shift, apart * _LARGE / max(side, _LARGE))
             scores = max(scores, float(abs(one.scores[i] - other.scores[j])))
+            if one.masks is not None and other.masks is not None:
+                masks = max(masks, float(np.abs(one.masks[i] - other.masks[j]).mean()))
     return Difference(
         images=len(expected),
         expected=sum(len(x.boxes) for x in expected),
@@ -89,6 +97,7 @@ def compare(expected: list[Found], found: list[Found]) -> Difference:
         boxes=boxes,
         shift=shift,
         scores=scores,
+        masks=masks if any(one.masks is not None for one in expected) else None,
     )
 
 

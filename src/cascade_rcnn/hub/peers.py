@@ -1,4 +1,4 @@
-"""How much of a published detector can be converted: computed by the converters, so that it stays up to date."""
+"""Which published detectors can be converted: computed by the converters, so that it stays up to date."""
 
 import re
 import tempfile
@@ -15,13 +15,11 @@ from cascade_rcnn.hub.table import Published, published
 from cascade_rcnn.interop import layout
 from cascade_rcnn.interop.convert import PEERS
 
-_A_MASK_HEAD = ("roi_heads.mask_head.mask_fcn1.weight", "roi_head.mask_head.0.convs.0.conv.weight")
-
 
 class Outcome(NamedTuple):
-    """How much of a published detector can be converted, and why not more."""
+    """Whether a published detector can be converted, and why not."""
 
-    part: Literal["whole", "boxes", "none"]
+    part: Literal["whole", "none"]
     reason: str = ""
 
 
@@ -36,8 +34,6 @@ def outcome(row: Published) -> Outcome:
         except UserError as error:
             reason = str(error).removeprefix(f"{config}: ").replace(" (0,)", "")  # the tensors have no shapes here
             return Outcome("none", re.split("; |, which has no ", reason)[0])
-    if row.mask_ap is not None and any(re.match(peer.IGNORED, name) for name in _A_MASK_HEAD):
-        return Outcome("boxes", "the mask head is left out")
     return Outcome("whole")
 
 

@@ -33,7 +33,7 @@ def convert_checkpoint(
     try:
         _check_origin(checkpoint.state, origin)
         layout.our_names(
-            origin, checkpoint.state, PEERS[origin].NAMES, PEERS[origin].IGNORED
+            origin, checkpoint.state, PEERS[origin].NAMES, PEERS[origin].IGNORED, PEERS[origin].MASK
         )  # unknown tensors are reported before problems of the config
         settings, notes = PEERS[origin].read_settings(config, checkpoint.meta, stock)
         model_config, state = PEERS[origin].convert(checkpoint.state, settings)
@@ -60,7 +60,7 @@ def _check_origin(state: State, origin: str) -> None:
 def _notes(peer: ModuleType, state: State, config: ModelConfig, settings: Any) -> list[str]:
     notes = []
     masks = sum(re.match(peer.MASK, name) is not None for name in state)
-    if masks:
+    if masks and not config.tasks:
         notes.append(f"the mask or keypoint head ({masks} tensors) is left out; boxes do not depend on it")
     if any(name.startswith("sem_seg_head.") for name in state):
         notes.append("the semantic segmentation of a panoptic model is left out; boxes do not depend on it")

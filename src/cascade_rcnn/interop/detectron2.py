@@ -9,6 +9,7 @@ from cascade_rcnn.config import (
     FPNConfig,
     InferenceConfig,
     IoULossConfig,
+    MaskConfig,
     ModelConfig,
     PreprocessConfig,
     RoIAlignConfig,
@@ -53,14 +54,20 @@ _SINGLE: Names = (
     ("roi_heads.heads.0.classifier", "roi_heads.box_predictor.cls_score"),
     ("roi_heads.heads.0.regressor", "roi_heads.box_predictor.bbox_pred"),
 )
+_MASKS: Names = (
+    (f"{layout.MASK_HEADS}0.conv{{}}", "roi_heads.mask_head.mask_fcn{}"),
+    (f"{layout.MASK_HEADS}0.bn{{}}", "roi_heads.mask_head.mask_fcn{}.norm"),
+    (f"{layout.MASK_HEADS}0.deconv", "roi_heads.mask_head.deconv"),
+    (f"{layout.MASK_HEADS}0.predictor", "roi_heads.mask_head.predictor"),
+)
 _LVIS = 1203
 SIGN = r"(backbone\.bottom_up|proposal_generator)\."
-NAMES: Names = (*_BODY, *_CASCADE, *_SINGLE)
+NAMES: Names = (*_BODY, *_CASCADE, *_SINGLE, *_MASKS)
 MASK = r"roi_heads\.mask_"
 _COMPUTED = (
     r"pixel_(mean|std)$|proposal_generator\.anchor_generator\.|.*\.(num_batches_tracked|relative_position_index)$"
 )
-IGNORED = rf"{MASK}|sem_seg_head\.|{_COMPUTED}"
+IGNORED = rf"sem_seg_head\.|{_COMPUTED}"
 
 
 def read_settings(
@@ -108,6 +115,7 @@ def to_config(skeleton: ModelConfig, settings: dict[str, Any] | None) -> ModelCo
             sampling=get["MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO"],
             aligned=get["MODEL.ROI_BOX_HEAD.POOLER_TYPE"] == "ROIAlignV2",
         ),
+        tasks=tuple(_masks(task, get) for task in skeleton.tasks),
         sampling=SamplingConfig(
             rois=get["MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE"],
             positive_fraction=get["MODEL.ROI_HEADS.POSITIVE_FRACTION"],
@@ -116,6 +124,20 @@ def to_config(skeleton: ModelConfig, settings: dict[str, Any] | None) -> ModelCo
             score_threshold=get["MODEL.ROI_HEADS.SCORE_THRESH_TEST"],
             nms_iou=get["MODEL.ROI_HEADS.NMS_THRESH_TEST"],
             max_detections=get["TEST.DETECTIONS_PER_IMAGE"],
+        ),
+    )
+
+
+def _masks(task: MaskConfig, get: dict[str, Any]) -> MaskConfig:
+    part = "MODEL.ROI_MASK_HEAD"
+    return replace(
+        task,
+        weights=(float(get[f"{part}.LOSS_WEIGHT"]),),
+        norm=detectron2_norm(get[f"{part}.NORM"], task.norm),
+        roi_align=RoIAlignConfig(
+            resolution=get[f"{part}.POOLER_RESOLUTION"],
+            sampling=get[f"{part}.POOLER_SAMPLING_RATIO"],
+            aligned=get[f"{part}.POOLER_TYPE"] == "ROIAlignV2",
         ),
     )
 
@@ -178,7 +200,7 @@ def _rpn(skeleton: ModelConfig, get: dict[str, Any]) -> RPNConfig:
 
 def convert(state: State, settings: dict[str, Any] | None) -> tuple[ModelConfig, State]:
     """Convert detectron2's state dict and settings to a config and state dict of ours."""
-    family, ours = layout.our_names("detectron2", state, NAMES, IGNORED)
+    family, ours = layout.our_names("detectron2", state, NAMES, IGNORED, MASK)
     config = to_config(layout.skeleton(ours, family), settings)
     return config, layout.check(
         relaid(ours, config, {**layout.LAYOUT_IN, **family.peers["detectron2"].layout_in}), config
@@ -200,7 +222,7 @@ def to_detectron2(model: Detector) -> State:
             "RPN; other architectures (and models of the paper's semantics) do not convert"
         )
     backbone = backbones.of_config("detectron2", config.backbone)
-    rows = (*backbone.names, *_BODY, *(_CASCADE if len(model.config.stages) > 1 else _SINGLE))
+    rows = (*backbone.names, *_BODY, *(_CASCADE if len(model.config.stages) > 1 else _SINGLE), *_MASKS)
     state = relaid(model.state_dict(), model.config, {**layout.LAYOUT_OUT, **backbone.layout_out})
     state = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
     theirs = {name: rename(name, rows) for name in state}

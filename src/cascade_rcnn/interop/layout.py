@@ -13,6 +13,7 @@ from cascade_rcnn.config import (
     Category,
     ConvFCHeadConfig,
     FPNConfig,
+    MaskConfig,
     ModelConfig,
     RoIAlignConfig,
     RPNConfig,
@@ -28,6 +29,7 @@ from cascade_rcnn.interop.renaming import Layout, Names, State, number_of, renam
 from cascade_rcnn.models.build import build
 from cascade_rcnn.state_dicts import mismatch
 
+MASK_HEADS = "tasks.0.heads."
 _FOREIGN = {  # the part that an unexpected tensor belongs to, by its name or by those of others
     r"backbone\..*\.attn\.pool_[qkv]\.": "an MViTv2",
     r"backbone\.body\.\d+\.": "a MobileNet",
@@ -36,18 +38,20 @@ _FOREIGN = {  # the part that an unexpected tensor belongs to, by its name or by
 }
 
 
-def our_names(origin: str, state: State, names: Names, ignored: str) -> tuple[Family, State]:
+def our_names(origin: str, state: State, names: Names, ignored: str, masks: str = "(?!)") -> tuple[Family, State]:
     """Return the family of the backbone, and a peer's tensors under our names.
 
-    `names` are those of all but the backbone; tensors that match the pattern `ignored` are left out. Raises UserError
-    naming a tensor that has no place here.
+    `names` are those of all but the backbone; tensors that match the pattern `ignored` are left out. So are all of
+    those that match `masks`, if one of them has no name here: the head is of another kind. Raises UserError naming any
+    other tensor that has no place here.
     """
     family = backbones.find(origin, state)
     rows = [(theirs, ours) for ours, theirs in (*family.peers[origin].names, *names)]
     found: State = {}
+    state = {name: tensor for name, tensor in state.items() if not re.match(ignored, name)}
+    if any(re.match(masks, name) and rename(name, rows) is None for name in state):
+        state = {name: tensor for name, tensor in state.items() if not re.match(masks, name)}
     for name, tensor in state.items():
-        if re.match(ignored, name):
-            continue
         ours = rename(name, rows)
         if ours is None:
             kind = next((f" (of {kind})" for pattern, kind in _FOREIGN.items() if _shows(pattern, name, state)), "")
@@ -83,8 +87,10 @@ def _skeleton(state: State, family: Family) -> ModelConfig:
     label = "" if isinstance(backbone, TimmConfig) else f"_{backbone.label}"
     head, inputs = _box_head(state)
     channels = head.conv_channels if head.convs else pyramid.channels
+    masks = _masks(state, classes)
+    method = ("cascade_mask" if masks else "cascade") if stages > 1 else "mask" if masks else "faster"
     return ModelConfig(
-        name=f"{'cascade' if stages > 1 else 'faster'}_rcnn{label}{suffix}",
+        name=f"{method}_rcnn{label}{suffix}",
         categories=tuple(Category(id=k, name=f"class {k}") for k in range(1, classes + 1)),
         stages=(StageConfig(),) * stages,
         backbone=backbone,
@@ -95,7 +101,24 @@ def _skeleton(state: State, family: Family) -> ModelConfig:
         ),
         roi_align=RoIAlignConfig(resolution=round((inputs / channels) ** 0.5)),
         box_head=head,
+        tasks=masks,
     )
+
+
+def _masks(state: State, classes: int) -> tuple[MaskConfig, ...]:
+    """The mask heads, one or one a stage; none without their tensors."""
+    number, head = number_of(state, f"{MASK_HEADS}{{}}.predictor.weight"), f"{MASK_HEADS}0."
+    if number == 0:
+        return ()
+    masks = MaskConfig(
+        stages=tuple(range(1, number + 1)),
+        weights=(1.0,) * number,
+        convs=number_of(state, f"{head}conv{{}}.weight", first=1),
+        channels=state[f"{head}deconv.weight"].shape[1],
+        norm=seen_norm(state, f"{head}bn1"),
+        class_agnostic=len(state[f"{head}predictor.weight"]) == 1 and classes > 1,
+    )
+    return (masks,)
 
 
 def _pyramid(state: State) -> FPNConfig | SimplePyramidConfig:

@@ -37,6 +37,11 @@ _NAMES: dict[str, str] = {
     f"{_HEADS}.box_pooler.pooler_type": "MODEL.ROI_BOX_HEAD.POOLER_TYPE",
     f"{_HEADS}.box_pooler.sampling_ratio": "MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO",
     f"{_HEADS}.box_head.conv_norm": "MODEL.ROI_BOX_HEAD.NORM",
+    f"{_HEADS}.mask_pooler.output_size": "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION",
+    f"{_HEADS}.mask_pooler.pooler_type": "MODEL.ROI_MASK_HEAD.POOLER_TYPE",
+    f"{_HEADS}.mask_pooler.sampling_ratio": "MODEL.ROI_MASK_HEAD.POOLER_SAMPLING_RATIO",
+    f"{_HEADS}.mask_head.conv_norm": "MODEL.ROI_MASK_HEAD.NORM",
+    f"{_HEADS}.mask_head.loss_weight": "MODEL.ROI_MASK_HEAD.LOSS_WEIGHT",
     f"{_HEADS}.box_predictor.test_score_thresh": "MODEL.ROI_HEADS.SCORE_THRESH_TEST",
     f"{_HEADS}.box_predictor.test_nms_thresh": "MODEL.ROI_HEADS.NMS_THRESH_TEST",
     f"{_HEADS}.box_predictor.test_topk_per_image": "TEST.DETECTIONS_PER_IMAGE",
@@ -83,6 +88,13 @@ _REQUIRED: dict[str, tuple[Any, ...]] = {
     f"{_HEADS}.box_pooler.canonical_level": (4,),
     f"{_HEADS}.box_head._target_": ("FastRCNNConvFCHead",),
     f"{_HEADS}.box_head.conv_norm": _NORMS,
+    f"{_HEADS}.mask_in_features": (_LEVELS[:4],),
+    f"{_HEADS}.mask_pooler._target_": ("ROIPooler",),
+    f"{_HEADS}.mask_pooler.scales": ([1 / 4, 1 / 8, 1 / 16, 1 / 32],),
+    f"{_HEADS}.mask_pooler.pooler_type": ("ROIAlignV2", "ROIAlign"),
+    f"{_HEADS}.mask_pooler.canonical_box_size": (224,),
+    f"{_HEADS}.mask_pooler.canonical_level": (4,),
+    f"{_HEADS}.mask_head.conv_norm": _NORMS,
     f"{_HEADS}.box_predictor._target_": ("FastRCNNOutputLayers",),
     f"{_HEADS}.box_predictor.box2box_transform._target_": ("Box2BoxTransform",),
     f"{_HEADS}.box_predictor.box_reg_loss_type": _LOSSES,
@@ -104,7 +116,7 @@ _KNOWN = Known(
         (
             r"vis_period$|backbone\.(in_features?|out_channels)$",  # shapes tell
             rf"{_RPN}\.head\.(in_channels|num_anchors|conv_dims|box_dim)$",
-            rf"{_HEADS}\.(num_classes$|(mask|keypoint)_)",  # left out
+            rf"{_HEADS}\.(num_classes$|mask_head\.|keypoint_)",  # shapes tell, or left out
             rf"{_HEADS}\.box_pooler\.output_size$|{_HEADS}\.box_head\.(input_shape\.|conv_dims$|fc_dims$)",
             rf"{_HEADS}\.box_predictor\.(input_shape\.|num_classes$|cls_agnostic_bbox_reg$)",
             rf"{_HEADS}\.box_predictor\.(get_fed_loss_cls_weights\b|fed_loss_num_classes$)",  # of none

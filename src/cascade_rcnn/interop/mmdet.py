@@ -9,6 +9,7 @@ from cascade_rcnn.config import (
     Category,
     InferenceConfig,
     IoULossConfig,
+    MaskConfig,
     ModelConfig,
     PreprocessConfig,
     RoIAlignConfig,
@@ -34,6 +35,10 @@ _HEADS = (
     *((f"fc{k}", f"shared_fcs.{k - 1}") for k in range(1, 5)),
     *(("classifier", "fc_cls"), ("regressor", "fc_reg")),
 )
+_MASKS = (
+    *((f"{ours}{k}", f"convs.{k - 1}.{theirs}") for k in range(1, 9) for ours, theirs in _KINDS),
+    *(("deconv", "upsample"), ("predictor", "conv_logits")),
+)
 NAMES: Names = (
     ("pyramid.lateral.{}", "neck.lateral_convs.{}.conv"),
     ("pyramid.output.{}", "neck.fpn_convs.{}.conv"),
@@ -45,9 +50,11 @@ NAMES: Names = (
     ("rpn.deltas", "rpn_head.rpn_reg"),
     *((f"roi_heads.heads.{{}}.{ours}", f"roi_head.bbox_head.{{}}.{theirs}") for ours, theirs in _HEADS),
     *((f"roi_heads.heads.0.{ours}", f"roi_head.bbox_head.{theirs}") for ours, theirs in _HEADS),
+    *((f"{layout.MASK_HEADS}{{}}.{ours}", f"roi_head.mask_head.{{}}.{theirs}") for ours, theirs in _MASKS),
+    *((f"{layout.MASK_HEADS}0.{ours}", f"roi_head.mask_head.{theirs}") for ours, theirs in _MASKS),
 )
 MASK = r"roi_head\.mask_"
-IGNORED = rf"{MASK}|.*\.(num_batches_tracked|relative_position_index)$|data_preprocessor\."
+IGNORED = r".*\.(num_batches_tracked|relative_position_index)$|data_preprocessor\."
 
 
 def read_settings(
@@ -91,6 +98,7 @@ def to_config(skeleton: ModelConfig, settings: Settings | None) -> ModelConfig:
             sampling=get("model.roi_head.bbox_roi_extractor.roi_layer.sampling_ratio", 0),
             aligned=get("model.roi_head.bbox_roi_extractor.roi_layer.aligned", True),
         ),
+        tasks=tuple(_masks(task, get) for task in skeleton.tasks),
         sampling=SamplingConfig(
             rois=_rcnn(get, 0, "sampler.num", 512),
             positive_fraction=_rcnn(get, 0, "sampler.pos_fraction", 0.25),
@@ -137,6 +145,30 @@ def _stage(t: int, number: int, get: Settings) -> StageConfig:
         mean=tuple(coder.get("target_means", (0.0,) * 4)),
         loss_weight=float(get(f"model.roi_head.stage_loss_weights.{t}", 0.5**t)),
     )
+
+
+def _masks(task: MaskConfig, get: Settings) -> MaskConfig:
+    """The mask heads, all alike; without a RoI extractor of their own they use the boxes'."""
+    head, boxes = _first(get, "mask_head"), _first(get, "bbox_roi_extractor")
+    layer = Settings((_first(get, "mask_roi_extractor") or boxes).get("roi_layer", {}))
+    share = Settings(head)("loss_mask.loss_weight", 1.0)
+    weights = get("model.roi_head.stage_loss_weights", [0.5**t for t in range(len(task.stages))])
+    return replace(
+        task,
+        weights=tuple(share * w for w in weights) if len(task.stages) > 1 else (share,),
+        norm=mmdet_norm(task.norm, head.get("norm_cfg")),
+        roi_align=RoIAlignConfig(
+            resolution=layer("output_size", 14),
+            sampling=layer("sampling_ratio", 0),
+            aligned=layer("aligned", True),
+        ),
+    )
+
+
+def _first(get: Settings, part: str) -> dict[str, Any]:
+    """A part of the RoI head: the first, where there is one a stage; empty if there is none."""
+    found = get(f"model.roi_head.{part}.0", get(f"model.roi_head.{part}", {}))
+    return found if isinstance(found, dict) else {}
 
 
 def _box_loss(loss: dict[str, Any] | None, default: float) -> BoxLossConfig:
@@ -205,7 +237,7 @@ def _or(value: Any, default: Any) -> Any:
 
 def convert(state: State, settings: Settings | None) -> tuple[ModelConfig, State]:
     """Convert mmdet's state dict and settings to a config and state dict of ours."""
-    family, ours = layout.our_names("mmdet", state, NAMES, IGNORED)
+    family, ours = layout.our_names("mmdet", state, NAMES, IGNORED, MASK)
     config = to_config(layout.skeleton(ours, family), settings)
     changes = {**layout.LAYOUT_IN, **family.peers["mmdet"].layout_in}
     return config, layout.check(relaid(ours, config, changes), config)

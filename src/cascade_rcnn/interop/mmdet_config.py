@@ -23,9 +23,15 @@ _BOX_LOSSES = ("L1Loss", "SmoothL1Loss", *IOU_LOSSES)
 _NORMS = ("BN", "SyncBN", "MMSyncBN", "GN")
 # Of `model`; what both the RPN and the heads have stands below.
 _READ = (
-    *(f"{part}.norm_cfg.{name}" for part in ("neck", "roi_head.bbox_head") for name in ("num_groups", "eps")),
+    *(
+        f"{part}.norm_cfg.{name}"
+        for part in ("neck", "roi_head.bbox_head", "roi_head.mask_head")
+        for name in ("num_groups", "eps")
+    ),
     *(f"{head}.loss_bbox.loss_weight" for head in ("rpn_head", "roi_head.bbox_head")),
     *("roi_head.bbox_head.reg_decoded_bbox",),
+    *(f"roi_head.mask_roi_extractor.roi_layer.{name}" for name in ("output_size", "sampling_ratio", "aligned")),
+    *("roi_head.mask_head.loss_mask.loss_weight",),
     *("data_preprocessor.mean", "data_preprocessor.std", "data_preprocessor.bgr_to_rgb"),
     *("rpn_head.anchor_generator.scales", "rpn_head.anchor_generator.ratios", "rpn_head.anchor_generator.strides"),
     *("rpn_head.anchor_generator.center_offset", "rpn_head.loss_bbox.beta"),
@@ -44,7 +50,7 @@ _READ = (
 )
 _REQUIRED: dict[str, tuple[Any, ...]] = {
     "type": ("FasterRCNN", "CascadeRCNN", "MaskRCNN", "TwoStageDetector"),
-    **{f"{part}.norm_cfg.type": _NORMS for part in ("neck", "roi_head.bbox_head")},
+    **{f"{part}.norm_cfg.type": _NORMS for part in ("neck", "roi_head.bbox_head", "roi_head.mask_head")},
     "neck.type": ("FPN",),
     "neck.add_extra_convs": (False,),
     "neck.relu_before_extra_convs": (False,),
@@ -62,11 +68,25 @@ _REQUIRED: dict[str, tuple[Any, ...]] = {
     "rpn_head.loss_cls.use_sigmoid": (True,),
     "roi_head.type": ("StandardRoIHead", "CascadeRoIHead"),
     "roi_head.shared_head": (None,),
-    "roi_head.bbox_roi_extractor.type": ("SingleRoIExtractor",),
-    "roi_head.bbox_roi_extractor.finest_scale": (56,),
-    "roi_head.bbox_roi_extractor.featmap_strides": (_STRIDES[:4],),
-    "roi_head.bbox_roi_extractor.roi_layer.type": ("RoIAlign",),
-    "roi_head.bbox_roi_extractor.roi_layer.pool_mode": ("avg",),
+    **{
+        f"roi_head.{part}_roi_extractor.{name}": values
+        for part in ("bbox", "mask")
+        for name, values in {
+            "type": ("SingleRoIExtractor",),
+            "finest_scale": (56,),
+            "featmap_strides": (_STRIDES[:4],),
+            "roi_layer.type": ("RoIAlign",),
+            "roi_layer.pool_mode": ("avg",),
+        }.items()
+    },
+    "roi_head.mask_head.type": ("FCNMaskHead",),
+    "roi_head.mask_head.conv_kernel_size": (3,),
+    "roi_head.mask_head.conv_cfg": (None,),
+    "roi_head.mask_head.predictor_cfg.type": ("Conv",),
+    "roi_head.mask_head.upsample_cfg.type": ("deconv",),
+    "roi_head.mask_head.upsample_cfg.scale_factor": (2,),
+    "roi_head.mask_head.loss_mask.type": ("CrossEntropyLoss",),
+    "roi_head.mask_head.loss_mask.use_mask": (True,),
     "roi_head.bbox_head.type": ("Shared2FCBBoxHead", "Shared4Conv1FCBBoxHead", "ConvFCBBoxHead"),
     **{f"roi_head.bbox_head.{name}": (0,) for name in ("num_cls_convs", "num_cls_fcs", "num_reg_convs", "num_reg_fcs")},
     "roi_head.bbox_head.conv_cfg": (None,),
@@ -112,8 +132,11 @@ _REQUIRED: dict[str, tuple[Any, ...]] = {
 _INERT = "|".join(
     (
         r"(\w+\.)*(init_cfg|pretrained|with_cp|debug)\b",
-        r"roi_head\.(mask_\w+|train_cfg|test_cfg)\b|rpn_head\.(train_cfg|test_cfg)\b",  # left out, or given again
-        r"neck\.(in_channels|out_channels|num_outs)$|(neck|roi_head\.bbox_head)\.norm_cfg\.requires_grad$",
+        r"roi_head\.(train_cfg|test_cfg)\b|rpn_head\.(train_cfg|test_cfg)\b",  # left out, or given again
+        r"neck\.(in_channels|out_channels|num_outs)$",
+        r"(neck|roi_head\.(bbox|mask)_head)\.norm_cfg\.requires_grad$",
+        r"roi_head\.mask_head\.(in_channels|conv_out_channels|num_convs|num_classes|class_agnostic|roi_feat_size)$",
+        r"roi_head\.mask_roi_extractor\.(out_channels|roi_layer\.use_torchvision)$",
         r"rpn_head\.(in_channels|feat_channels|num_classes|num_convs)$",
         r"roi_head\.num_stages$|roi_head\.bbox_roi_extractor\.(out_channels|roi_layer\.(output_size|use_torchvision))$",
         r"roi_head\.bbox_head\.(in_channels|fc_out_channels|roi_feat_size|num_classes|reg_class_agnostic)$",

@@ -5,6 +5,7 @@ from typing import Any
 
 from cascade_rcnn.config import (
     AnchorConfig,
+    MaskConfig,
     ModelConfig,
     NormConfig,
     PreprocessConfig,
@@ -27,6 +28,11 @@ _HEAD = (
     *((f"{kind}{k + 1}", f"box_head.{k}.{i}") for k in range(4) for i, kind in enumerate(("conv", "bn"))),
     *(("fc1", "box_head.5"), ("classifier", "box_predictor.cls_score"), ("regressor", "box_predictor.bbox_pred")),
 )
+_MASKS = (
+    *((f"conv{k}", f"mask_head.{end}") for k in range(1, 9) for end in (f"{k - 1}.0", f"mask_fcn{k}")),
+    *((f"bn{k}", f"mask_head.{k - 1}.1") for k in range(1, 9)),
+    *(("deconv", "mask_predictor.conv5_mask"), ("predictor", "mask_predictor.mask_fcn_logits")),
+)
 SIGN = r"backbone\.body\."
 NAMES: Names = (
     # the second of each pair: files from before torchvision 0.13
@@ -37,11 +43,13 @@ NAMES: Names = (
     ("rpn.objectness", "rpn.head.cls_logits"),
     ("rpn.deltas", "rpn.head.bbox_pred"),
     *((f"roi_heads.heads.0.{ours}", f"roi_heads.{theirs}") for ours, theirs in _HEAD),
+    *((f"{layout.MASK_HEADS}0.{ours}", f"roi_heads.{theirs}") for ours, theirs in _MASKS),
 )
 MASK = r"roi_heads\.(mask|keypoint)_"
-IGNORED = rf"{MASK}|.*\.num_batches_tracked$"
+IGNORED = r"roi_heads\.keypoint_|.*\.num_batches_tracked$"
 LAYOUT: Layout = {
     r"roi_heads\.heads\.0\.fc1\.weight": layout.fc1_in,
+    r"tasks\.0\.heads\.0\.predictor\.(weight|bias)": lambda rows, _: rows[1:],  # likewise
     r"roi_heads\.heads\.0\.regressor\.(weight|bias)": lambda rows, _: rows[4:],  # background comes first, unused
 }
 SEMANTICS = replace(DETECTRON2.semantics, name="torchvision")
@@ -82,13 +90,25 @@ def to_config(skeleton: ModelConfig, *, own_weights: bool, batch_norm: bool) -> 
         ),
         box_loss=_LOSS,
         roi_align=RoIAlignConfig(resolution=skeleton.roi_align.resolution, sampling=2, aligned=False),
+        tasks=tuple(_masks(task, batch_norm) for task in skeleton.tasks),
         inference=replace(skeleton.inference, min_size=1e-2),
+    )
+
+
+def _masks(task: MaskConfig, batch_norm: bool) -> MaskConfig:
+    norm = task.norm if task.norm is None else NormConfig(kind="batch" if batch_norm else "frozen", folded=False)
+    return replace(
+        task,
+        norm=norm,
+        roi_align=RoIAlignConfig(resolution=14, sampling=2, aligned=False),
+        targets="soft",
+        paste="whole-pixels",
     )
 
 
 def convert(state: State, settings: None = None) -> tuple[ModelConfig, State]:
     """Convert torchvision's state dict (there is no config file) to a config and state dict."""
-    family, ours = layout.our_names("torchvision", state, NAMES, IGNORED)
+    family, ours = layout.our_names("torchvision", state, NAMES, IGNORED, MASK)
     skeleton = layout.skeleton(ours, family)
     batch_norm = any(name.endswith("num_batches_tracked") for name in state)
     # COCO's 90 ids: weights published by torchvision. Its code sets eps to 0 for those with fixed batch norm.

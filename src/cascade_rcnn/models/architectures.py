@@ -60,7 +60,10 @@ METHODS: dict[str, tuple[Method, int]] = {  # and how many stages, iterations or
     "cascade_rcnn": ("cascade", 3),
     "iterative_bbox": ("iterative", 3),
     "integral_loss": ("integral", 3),
+    "mask_rcnn": ("cascade", 1),
+    "cascade_mask_rcnn": ("cascade", 3),
 }
+MASKED = ("mask_rcnn", "cascade_mask_rcnn")  # the methods that predict masks, too; on a pyramid only
 _RESNETS: dict[str, ResNetConfig] = {f"resnet{depth}": ResNetConfig(depth=depth) for depth in (18, 34, 50, 101, 152)}
 _DEFORMABLE: dict[str, ResNetConfig] = {
     f"resnet{depth}_dcnv2": ResNetConfig(depth=depth, deformable=DeformableConfig(modulated=True))
@@ -96,7 +99,7 @@ _FPN = Family(
     max_size=1333,
 )
 _VGG = Family(
-    names={method: f"{method}_{{}}" for method in METHODS},
+    names={method: f"{method}_{{}}" for method in METHODS if method not in MASKED},
     backbones={"vgg16": VGGConfig()},
     pyramid=SingleScaleConfig(),
     box_head=ConvFCHeadConfig(width=2048),
@@ -160,7 +163,7 @@ def list_models(pattern: str = "*") -> list[str]:
     With the option `backbone`, there are also those without one, such as cascade_rcnn_fpn.
 
     >>> list_models("*resnet18*fpn")[:2]
-    ['cascade_rcnn_resnet18_fpn', 'faster_rcnn_resnet18_fpn']
+    ['cascade_mask_rcnn_resnet18_fpn', 'cascade_rcnn_resnet18_fpn']
     """
     return sorted(fnmatch.filter(_ARCHITECTURES, pattern))
 

@@ -13,6 +13,7 @@ from cascade_rcnn.config import (
     ConvNeXtConfig,
     FPNConfig,
     IoULossConfig,
+    MaskConfig,
     ModelConfig,
     OwnBackboneConfig,
     RegNetConfig,
@@ -47,7 +48,8 @@ from cascade_rcnn.models.preprocess import Preprocess
 from cascade_rcnn.models.roi_align import PyramidRoIAlign
 from cascade_rcnn.models.rpn import RegionProposalNetwork
 from cascade_rcnn.models.simple_pyramid import SimplePyramid
-from cascade_rcnn.protocols import Backbone
+from cascade_rcnn.protocols import Backbone, RoITask
+from cascade_rcnn.tasks.masks import MaskTask
 
 Pyramid: TypeAlias = FeaturePyramid | SimplePyramid | SingleScale
 HeadMaker: TypeAlias = Callable[..., nn.Module]  # of one head; `classifiers`: how many it has side by side
@@ -82,6 +84,11 @@ def _rfcn(config: ModelConfig, pyramid: Pyramid) -> tuple[HeadMaker, LayOut]:
     return partial(RFCNHead, pool, pyramid.channels[-1], bins, config.num_classes, config.box_head), list
 
 
+def _masks(task: MaskConfig, config: ModelConfig, pyramid: Pyramid) -> RoITask:
+    pool = PyramidRoIAlign(task.roi_align, pyramid.strides[: pyramid.pooled])
+    return MaskTask(pool, pyramid.channels[-1], config.num_classes, task)
+
+
 # A config's type -> what builds it. Backbones and box losses take the config alone.
 BACKBONES: dict[type, Callable[[Any], Any]] = {
     ConvNeXtConfig: ConvNeXt,
@@ -101,6 +108,7 @@ BOX_HEADS: dict[type, Callable[[ModelConfig, Pyramid], tuple[HeadMaker, LayOut]]
     ConvFCHeadConfig: _conv_fc,
     RFCNHeadConfig: _rfcn,
 }
+TASKS: dict[type, Callable[[Any, ModelConfig, Pyramid], RoITask]] = {MaskConfig: _masks}
 BOX_LOSSES: dict[type, Callable[[Any], Any]] = {SmoothL1Config: SmoothL1Loss, IoULossConfig: IoULoss}
 
 
@@ -120,8 +128,10 @@ def build(config: ModelConfig, own: Backbone | None = None) -> Detector:
         pyramid.channels[0], pyramid.strides, config.rpn, _box_loss(config.rpn.box_loss), config.semantics, divisor
     )
     roi_heads = _roi_heads(config, pyramid)
-    preprocess = Preprocess(config.preprocess, config.num_classes, divisor)
-    detector = Detector(config, preprocess, backbone, pyramid, rpn, roi_heads)
+    tasks: list[Any] = [TASKS[type(task)](task, config, pyramid) for task in config.tasks]
+    asked = [name for task in tasks for name in task.targets]
+    preprocess = Preprocess(config.preprocess, config.num_classes, divisor, asked)
+    detector = Detector(config, preprocess, backbone, pyramid, rpn, roi_heads, tasks)
     return detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

@@ -13,12 +13,15 @@ from cascade_rcnn.config import (
     ConvFCHeadConfig,
     InferenceConfig,
     IoULossConfig,
+    MaskConfig,
     ModelConfig,
     ModelOptions,
     NormConfig,
     OwnBackboneConfig,
     PreprocessConfig,
     PyramidConfig,
+    RoIAlignConfig,
+    RoITaskConfig,
     RPNConfig,
     SamplingConfig,
     SingleScaleConfig,
@@ -28,7 +31,7 @@ from cascade_rcnn.config import (
 )
 from cascade_rcnn.config.presets import Preset, find_preset, preset_stages
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.models.architectures import METHODS, Family, choose
+from cascade_rcnn.models.architectures import MASKED, METHODS, Family, choose
 from cascade_rcnn.models.backbones.promise import check_promise
 from cascade_rcnn.models.backbones.timm import examine
 from cascade_rcnn.models.build import build_backbone, layers
@@ -55,6 +58,7 @@ def model_config(
         rpn=_rpn(family, preset, options, several=METHODS[method][0] == "cascade" and len(stages) > 1),
         box_head=_box_head(name, family.box_head, options),
         box_loss=_box_loss(preset, options),
+        tasks=_tasks(method, family, preset, stages, options),
         sampling=SamplingConfig(rois=options.rois or family.rois),
         inference=_inference(preset, options),
     )
@@ -174,6 +178,34 @@ def _box_loss(preset: Preset, options: ModelOptions) -> BoxLossConfig:
     if options.box_loss == "smooth_l1":
         return preset.box_loss
     return IoULossConfig(kind=options.box_loss, weight=preset.iou_loss_weight)
+
+
+def _tasks(
+    method: str, family: Family, preset: Preset, stages: tuple[StageConfig, ...], options: ModelOptions
+) -> tuple[RoITaskConfig, ...]:
+    """Masks, where the name has them: as the preset trains them, each head with the weight of its stage."""
+    given = {name: getattr(options, name) for name in ("mask_stages", "mask_channels", "mask_agnostic")}
+    if method not in MASKED:
+        for name, value in given.items():
+            if value:
+                known = ", ".join(MASKED)
+                raise UserError(
+                    f"{name}={value}: {method} models have no masks; choose a name that begins with {known}"
+                )
+        return ()
+    trained = options.mask_stages or tuple(range(1, 1 + (len(stages) if preset.masks == "every" else 1)))
+    if not all(1 <= t <= len(stages) for t in trained):
+        raise UserError(f"mask_stages={trained}: this model has stages 1 to {len(stages)}")
+    assert isinstance(family.box_head, ConvFCHeadConfig)
+    masks = MaskConfig(
+        stages=trained,
+        weights=tuple(stages[t - 1].loss_weight for t in trained),
+        channels=options.mask_channels or options.pyramid_channels,
+        norm=_norm(options) or family.box_head.norm,
+        class_agnostic=options.mask_agnostic,
+        roi_align=RoIAlignConfig(resolution=14),
+    )
+    return (masks,)
 
 
 def _rpn(family: Family, preset: Preset, options: ModelOptions, *, several: bool) -> RPNConfig:

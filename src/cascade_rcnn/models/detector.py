@@ -19,10 +19,12 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.heads.cascade import Cascade
 from cascade_rcnn.images import to_tensor
 from cascade_rcnn.inputs import ImageLike, spread
+from cascade_rcnn.masks import Masks
 from cascade_rcnn.models.folding import fold_norms, lower_weights
 from cascade_rcnn.models.preprocess import MinSize, Preprocess
 from cascade_rcnn.models.rpn import RegionProposalNetwork
-from cascade_rcnn.passes import PredictOptions, class_thresholds, with_options
+from cascade_rcnn.passes import Found, PredictOptions, class_thresholds, with_options
+from cascade_rcnn.pasting import paste, paste_crops
 from cascade_rcnn.results import to_supervision
 from cascade_rcnn.structures import Detections, ImageBatch, Proposals, Targets
 
@@ -73,21 +75,19 @@ class Detector(nn.Module):
             raise UserError("the list of images is empty; pass at least one image")
         if self.training and (targets is None or len(targets) != len(images)):
             raise UserError("in training mode the model needs targets, one dict per image; call model.eval() to detect")
-        if not self.training:
-            return self.find(images)
-        assert targets is not None
         batch = self.preprocess(list(images))
-        return self.losses(batch, self.preprocess.targets(list(targets), batch))
+        if self.training:
+            assert targets is not None
+            return self.losses(batch, self.preprocess.targets(list(targets), batch))
+        return to_list(self.detect(batch.pixels, batch.sizes), batch, self.config)
 
-    def find(
-        self, images: Sequence[Tensor], scale: float = 1.0, min_size: MinSize = "model"
-    ) -> list[dict[str, Tensor]]:
-        """Detect in images (3, H, W) at other sizes than the model's own; the output is that of `forward`.
+    def find(self, images: Sequence[Tensor], scale: float = 1.0, min_size: MinSize = "model") -> list[Found]:
+        """Detect like `forward` in evaluation mode, but with masks as `Masks`, which need little memory.
 
-        `scale` multiplies the size that images are resized to, and `min_size` is as in `predict`.
+        `scale` multiplies the size that images (3, H, W) are resized to, and `min_size` is as in `predict`.
         """
         batch = self.preprocess(list(images), min_size, scale)
-        return to_list(self.detect(batch.pixels, batch.sizes), batch)
+        return to_list(self.detect(batch.pixels, batch.sizes), batch, self.config, encode=True)
 
     def for_inference(self, dtype: torch.dtype = torch.float32) -> Self:
         """Fold fixed normalisation into the convolutions in place: faster, with the same detections, but not trainable.
@@ -187,7 +187,7 @@ class Detector(nn.Module):
         model = self._ready(fold=given.number != "one")
 
         @torch.inference_mode()
-        def find(images: list[Tensor], scale: float = 1.0) -> list[dict[str, Tensor]]:
+        def find(images: list[Tensor], scale: float = 1.0) -> list[Found]:
             return [on_cpu(one) for one in model.find(images, scale, min_size)]
 
         look = with_options(find, self.config, **options)
@@ -220,27 +220,55 @@ class Detector(nn.Module):
         return [category.name for category in self.config.categories]
 
 
-def to_list(found: Detections, images: ImageBatch) -> list[dict[str, Tensor]]:
-    """Convert dense detections to torchvision's dicts, in pixels of the original images."""
+def to_list(
+    found: Detections, images: ImageBatch, config: ModelConfig, *, encode: bool = False
+) -> list[dict[str, Any]]:
+    """Convert dense detections to torchvision's dicts, in pixels of the original images.
+
+    Masks are probabilities (N, 1, H, W), or `Masks` with `encode`, which needs little memory.
+    """
     scale = (images.original_sizes / images.sizes).flip(-1).repeat(1, 2)
     boxes = box_ops.clip(found.boxes * scale[:, None], images.original_sizes)
-    numbers = found.valid.sum(dim=1).tolist()  # valid slots come first
+    numbers, sizes = found.valid.sum(dim=1).tolist(), images.original_sizes.tolist()  # valid slots come first
     return [
         {
             "boxes": boxes[i, :n],
             "scores": found.scores[i, :n],
             "labels": found.labels[i, :n],
-            **{name: values[i, :n] for name, values in found.extras.items()},
+            **{
+                name: _restored(values[i, :n], boxes[i, :n], sizes[i], config, encode)
+                if name == "masks"
+                else values[i, :n]
+                for name, values in found.extras.items()
+            },
         }
         for i, n in enumerate(numbers)
     ]
 
 
-def on_cpu(found: dict[str, Tensor]) -> dict[str, Tensor]:
+def on_cpu(found: Found) -> Found:
     """Move an image's detections to the CPU."""
-    return {name: values.cpu() for name, values in found.items()}
+    return {name: values.to("cpu") for name, values in found.items()}
 
 
-def to_numpy(found: dict[str, Tensor]) -> dict[str, np.ndarray]:
-    """Convert one of torchvision's dicts to float32 and int64 arrays."""
-    return {name: (x.float() if x.is_floating_point() else x).cpu().numpy() for name, x in found.items()}
+def to_numpy(found: Found) -> dict[str, Any]:
+    """Convert an image's detections to float32 and int64 arrays; encoded masks stay as they are."""
+    return {
+        name: (x.float() if x.is_floating_point() else x).cpu().numpy() if isinstance(x, Tensor) else x
+        for name, x in found.items()
+    }
+
+
+def _restored(maps: Tensor, boxes: Tensor, size: list[float], config: ModelConfig, encode: bool) -> Any:
+    """Paste masks (N, S, S) into the image: (N, 1, H, W), or encoded."""
+    height, width, whole = int(size[0]), int(size[1]), config.pastes_whole_pixels
+    if not encode:
+        return paste(maps, boxes, height, width, whole=whole)[:, None]
+    pasted = list(paste_crops(_to_float(maps), _to_float(boxes), height, width, whole=whole))
+    bounds = np.array([bound for bound, _ in pasted], dtype=np.int64).reshape(-1, 4)
+    return Masks.from_crops((height, width), bounds, [crop for _, crop in pasted])
+
+
+def _to_float(values: Tensor) -> np.ndarray:
+    """Convert to a float32 array."""
+    return values.float().cpu().numpy()

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cascade_rcnn.config import AnchorConfig, Category, replace
+from cascade_rcnn.config import AnchorConfig, Category, ModelConfig, replace
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.build import build
 from cascade_rcnn.models.checkpoint import load
@@ -22,12 +22,14 @@ def start_from(
     *,
     anchor_sizes: tuple[int, ...] | None = None,
     anchor_ratios: tuple[float, ...] | None = None,
+    masks: bool = True,
     **sizes: Any,
 ) -> tuple[Detector, str]:
     """Return a checkpoint's detector for other classes, ready to be fine-tuned, and a line about what is reinitialised.
 
     `sizes` (`min_size`, `max_size`) are the images' to train on, the anchors those of the RPN, as `ModelOptions` have
     them, where they are not the checkpoint's; `backbone` is as `load` has it.
+    Without `masks`, mask heads are left out: they cannot learn from annotations that have none.
     All weights carry over but those of single classes (in the classifiers, and in class-specific regressors): these go
     by the classes' names, and a class that the checkpoint does not know starts anew. So do the RPN's outputs, where
     the number of anchors at a place is another.
@@ -35,7 +37,8 @@ def start_from(
     trained = load(path, backbone=backbone, **sizes)
     config = trained.config
     anchors = other_anchors(config.rpn.anchors, anchor_sizes, anchor_ratios)
-    model = build(replace(config, categories=categories, rpn=replace(config.rpn, anchors=anchors)), backbone)
+    changes = {"categories": categories, "rpn": replace(config.rpn, anchors=anchors)}
+    model = build(replace(config, **changes, tasks=config.tasks if masks else ()), backbone)
     own = model.state_dict()  # the model's own memory
     pairs = [
         (old, new)
@@ -45,6 +48,8 @@ def start_from(
     ]
     boxes_too = True
     for name, value in trained.state_dict().items():
+        if name not in own:  # of a mask head
+            continue
         if ".classifier." in name:  # background first; useless unless some class is carried over with it
             rows = [(0, 0), *((old + 1, new + 1) for old, new in pairs)] if pairs else []
             _carry(own[name], value, rows, (config.num_classes + 1, len(categories) + 1))
@@ -52,12 +57,19 @@ def start_from(
             rows = [(4 * old + k, 4 * new + k) for old, new in pairs for k in range(4)]
             _carry(own[name], value, rows, (4 * config.num_classes, 4 * len(categories)))
             boxes_too = False
+        elif name.startswith("tasks.") and ".predictor." in name and not _class_agnostic(config):
+            _carry(own[name], value, pairs, (config.num_classes, len(categories)))
         elif own[name].shape == value.shape:
             own[name].copy_(value)
     known = {new for _, new in pairs}
     anew = [category.name for new, category in enumerate(categories) if new not in known]
     note = _note(anew, len(categories), boxes_too=boxes_too)
-    return model.train(), note + _anchor_note(config.rpn.anchors, anchors)
+    left = "" if masks or not config.has_masks else "; its mask head is left out, as the annotations have no masks"
+    return model.train(), note + left + _anchor_note(config.rpn.anchors, anchors)
+
+
+def _class_agnostic(config: ModelConfig) -> bool:
+    return all(task.class_agnostic for task in config.tasks)
 
 
 def other_anchors(old: AnchorConfig, sizes: tuple[int, ...] | None, ratios: tuple[float, ...] | None) -> AnchorConfig:

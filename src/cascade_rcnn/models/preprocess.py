@@ -14,8 +14,9 @@ from cascade_rcnn import boxes as box_ops
 from cascade_rcnn.config import PreprocessConfig
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images import to_tensor
+from cascade_rcnn.masks import Masks
 from cascade_rcnn.resizing import padded_size, resized_size
-from cascade_rcnn.structures import ImageBatch, Targets
+from cascade_rcnn.structures import ImageBatch, TargetExtras, Targets
 from cascade_rcnn.text import count
 
 MinSize: TypeAlias = int | Literal["model"] | None
@@ -82,7 +83,8 @@ class Preprocess(nn.Module):
     def targets(self, targets: list[dict[str, Tensor]], images: ImageBatch) -> Targets:
         """Batch torchvision's target dicts: `boxes` (N, 4) XYXY, `labels` (N,) in 1..M, optional `iscrowd` (N,).
 
-        Empty boxes are ignored. Raises UserError naming the invalid entry.
+        `masks`, where they are learnt, are (N, H, W) as the images are given, or `Masks`; they keep this size. Empty
+        boxes are ignored. Raises UserError naming the invalid entry.
         """
         device = images.pixels.device
         for k, target in enumerate(targets):
@@ -96,12 +98,16 @@ class Preprocess(nn.Module):
             boxes[k, : len(box)], labels[k, : len(box)] = box, target["labels"].cpu()
             if "iscrowd" in target:
                 crowd[k, : len(box)] = target["iscrowd"].cpu().bool()
-        scale = (images.sizes / images.original_sizes).cpu().flip(-1).repeat(1, 2)
-        boxes = boxes * scale[:, None]
+        scale = (images.sizes / images.original_sizes).flip(-1)
+        boxes = boxes * scale.cpu().repeat(1, 2)[:, None]
         real = box_ops.nonempty(boxes)
         ignore = (real & crowd).to(device) if bool(crowd.any()) else None
-        extras = {name: _padded([target[name] for target in targets], slots, device) for name in self.extra_targets}
-        return Targets(boxes.to(device), labels.to(device), (real & ~crowd).to(device), ignore, extras)
+        columns = {name: [target[name] for target in targets] for name in self.extra_targets}
+        extras: TargetExtras = {
+            name: _encoded(values, images, device) if name == "masks" else _padded(values, slots, device)
+            for name, values in columns.items()
+        }
+        return Targets(boxes.to(device), labels.to(device), (real & ~crowd).to(device), ignore, extras, scale)
 
     def _check(self, k: int, target: dict[str, Tensor]) -> None:
         for name in ("boxes", "labels", *self.extra_targets):
@@ -130,6 +136,17 @@ class Preprocess(nn.Module):
             raise UserError(
                 f"targets[{k}]['labels'] lie in {low}..{high}, this model's in 1..{self.num_classes}; {advice}"
             )
+
+
+def _encoded(columns: Sequence[Tensor | Masks], images: ImageBatch, device: torch.device) -> tuple[Masks, ...]:
+    """Encode the masks of each image. Raises UserError where they have another size than it."""
+    masks = tuple(one if isinstance(one, Masks) else Masks.encode(one) for one in columns)
+    for k, (one, size) in enumerate(zip(masks, images.original_sizes.tolist(), strict=True)):
+        if len(one) and one.size != tuple(map(int, size)):
+            raise UserError(
+                f"targets[{k}]['masks'] are {one.size[0]}x{one.size[1]} pixels, its image {size[0]:g}x{size[1]:g}"
+            )
+    return tuple(one.to(device) for one in masks)
 
 
 def _padded(columns: list[Tensor], slots: int, device: torch.device) -> Tensor:

@@ -37,5 +37,5 @@ class Augmented:
 def _mirrored(found: Found, width: int) -> Found:
     boxes = found["boxes"].clone()
     boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
-    masks = {"masks": found["masks"].flip(-1)} if "masks" in found else {}
+    masks = {"masks": found["masks"].hflip()} if "masks" in found else {}
     return {**found, "boxes": boxes, **masks}

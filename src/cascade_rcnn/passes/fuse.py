@@ -10,7 +10,7 @@ import torch
 
 from cascade_rcnn import boxes as box_ops
 from cascade_rcnn.nms import keep_mask
-from cascade_rcnn.passes.interface import Found, rows
+from cascade_rcnn.passes.interface import Found, join, rows
 
 _VOTES = 0.7
 
@@ -22,7 +22,7 @@ def fuse(views: list[Found], nms_iou: float, most: int) -> Found:
     """
     if len(views) == 1:
         return views[0]
-    found = {name: torch.cat([view[name] for view in views]) for name in views[0]}
+    found = join(views)
     boxes, scores, labels = (found[name] for name in ("boxes", "scores", "labels"))
     keep = keep_mask(boxes[None], scores[None], labels[None], torch.ones_like(scores, dtype=torch.bool)[None], nms_iou)
     order = scores.argsort(descending=True, stable=True)

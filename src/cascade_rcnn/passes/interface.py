@@ -3,13 +3,17 @@
 N detections of an image · H, W its size
 """
 
-from typing import Protocol, TypeAlias
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias
 
+import torch
 from torch import Tensor
 
-# `boxes` (N, 4), XYXY in pixels of the image, `scores` (N,) and `labels` (N,) in 1..M, sorted by score; any further
-# entries have a row per detection as well.
-Found: TypeAlias = dict[str, Tensor]
+from cascade_rcnn.masks import Masks
+
+# Tensors `boxes` (N, 4), XYXY in pixels of the image, `scores` (N,) and `labels` (N,) in 1..M, sorted by score; `masks`
+# (`Masks`) if the model has any. Further entries are tensors that have a row per detection as well.
+Found: TypeAlias = dict[str, Any]
 
 
 class Detect(Protocol):
@@ -26,3 +30,9 @@ class Detect(Protocol):
 def rows(found: Found, index: Tensor) -> Found:
     """Select detections by index or mask, with everything that they carry."""
     return {name: values[index] for name, values in found.items()}
+
+
+def join(many: Sequence[Found]) -> Found:
+    """Join several lists of detections in one image, with everything that they carry."""
+    columns = {name: [found[name] for found in many] for name in many[0]}
+    return {name: Masks.cat(x) if isinstance(x[0], Masks) else torch.cat(x) for name, x in columns.items()}

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from cascade_rcnn import boxes as box_ops
+from cascade_rcnn.masks import Masks
 from cascade_rcnn.nms import keep_mask
-from cascade_rcnn.passes.interface import Found, rows
+from cascade_rcnn.passes.interface import Found, join, rows
 from cascade_rcnn.passes.masks import place_masks, unite_masks
 
 _SAME = 0.5  # IoU in the overlap
@@ -51,7 +52,7 @@ def _in_image(parts: list[Found], windows: Tensor, size: tuple[int, int]) -> tup
         masks = {"masks": place_masks(part["masks"], window.tolist(), size)} if "masks" in part else {}
         moved.append({**part, "boxes": boxes, **masks})
     tile = torch.repeat_interleave(torch.arange(len(parts)), torch.tensor([len(part["scores"]) for part in parts]))
-    return {name: torch.cat([one[name] for one in moved]) for name in moved[0]}, tile
+    return join(moved), tile
 
 
 def _cut(boxes: Tensor, windows: Tensor, size: tuple[int, int]) -> Tensor:
@@ -108,8 +109,8 @@ def _join(found: Found, groups: list[list[int]], cut: Tensor) -> tuple[Found, Te
         joined["boxes"][row] = torch.where(hidden.all(dim=0), outermost, boxes.gather(0, best[None])[0])
         joined["scores"][row] = scores.max()
         still_cut[row] = hidden.all(dim=0).any()
-        if "masks" in joined:
-            joined["masks"][row] = unite_masks(found["masks"][members])
+    if "masks" in joined:
+        joined["masks"] = Masks.cat([unite_masks(found["masks"][members]) for members in there])
     return joined, still_cut
 
 

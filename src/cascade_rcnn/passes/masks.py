@@ -1,17 +1,25 @@
-"""Masks (N, 1, H, W) of detections, in torchvision's format, through tiles and flips."""
+"""Masks of detections through tiles."""
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
-from torch import Tensor
+import numpy as np
+import torch
+
+from cascade_rcnn.masks import Masks
 
 
-def place_masks(masks: Tensor, window: Sequence[int], size: tuple[int, int]) -> Tensor:
-    """Place the masks of a tile in the image (H, W), with zeros around them."""
-    (x1, y1, x2, y2), (height, width) = window, size
-    return F.pad(masks, (x1, width - x2, y1, height - y2))
+def place_masks(masks: Masks, window: Sequence[int], size: tuple[int, int]) -> Masks:
+    """Place the masks of a tile, whose corner is the window's x and y, in the image (H, W)."""
+    return masks.window(-window[1], -window[0], *size)
 
 
-def unite_masks(masks: Tensor) -> Tensor:
-    """Unite the masks that several tiles show of one object: (G, 1, H, W) -> (1, H, W)."""
-    return masks.amax(dim=0)
+def unite_masks(masks: Masks) -> Masks:
+    """Unite the masks that several tiles show of one object."""
+    real = masks[masks.areas() > 0]
+    if not len(real):
+        return masks[torch.tensor([0])]
+    x, y, x_end, y_end = [*real.bounds[:, :2].amin(dim=0).tolist(), *real.bounds[:, 2:].amax(dim=0).tolist()]
+    whole = np.zeros((y_end - y, x_end - x), np.bool_)
+    for (left, top, right, bottom), crop in zip(real.bounds.tolist(), real.crops(), strict=True):
+        whole[top - y : bottom - y, left - x : right - x] |= crop
+    return Masks.from_crops(masks.size, np.array([[x, y, x_end, y_end]]), [whole])

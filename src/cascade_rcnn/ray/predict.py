@@ -8,10 +8,13 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from cascade_rcnn.data.segmentations import run_lengths
 from cascade_rcnn.engine.predictor import Precision, Predictor
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images import to_tensor
+from cascade_rcnn.masks import Masks
 from cascade_rcnn.models.options import InferenceOptions
+from cascade_rcnn.passes import Found
 from cascade_rcnn.text import printable
 
 # A row per image. An image that could not be used has an error, and nulls for the rest.
@@ -24,6 +27,7 @@ SCHEMA = pa.schema(
         ("scores", pa.list_(pa.float32())),
         ("category_ids", pa.list_(pa.int64())),
         ("categories", pa.list_(pa.string())),
+        ("masks", pa.list_(pa.string())),  # COCO's compressed run lengths; null where the model has no masks
         ("error", pa.string()),
     ]
 )
@@ -69,7 +73,7 @@ class Predict:
         except Exception as error:  # noqa: BLE001  any decoder error concerns only that image
             return _failed(row["path"], _line(error))
 
-    def _detect(self, images: list[Tensor]) -> list[dict[str, Tensor] | Exception]:
+    def _detect(self, images: list[Tensor]) -> list[Found | Exception]:
         """Return each image's detections; if a batch fails, its images are tried one by one."""
         if not images:
             return []
@@ -80,7 +84,7 @@ class Predict:
                 return [error]
             return [found for image in images for found in self._detect([image])]
 
-    def _row(self, row: dict[str, Any], found: dict[str, Tensor] | Exception) -> dict[str, Any]:
+    def _row(self, row: dict[str, Any], found: Found | Exception) -> dict[str, Any]:
         if isinstance(found, Exception):
             return _failed(row["path"], _line(found))
         kept = found["scores"] >= self.threshold
@@ -94,11 +98,16 @@ class Predict:
             "scores": _array(found["scores"][kept]),
             "category_ids": [category.id for category in categories],
             "categories": [category.name for category in categories],
+            "masks": _counts(found["masks"][kept]) if "masks" in found else None,
         }
 
 
 def _array(values: Tensor) -> np.ndarray:
     return values.to(torch.float32).numpy()
+
+
+def _counts(masks: Masks) -> list[str]:
+    return [one["counts"].decode() for one in run_lengths(masks)]
 
 
 def _failed(path: str, why: str) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def measure_stages(model: Detector, dataset: Dataset, most: int) -> Stages:
                 else:
                     scores = head.scores(pooled, outputs[:stage]).masked_fill(~proposals.valid[..., None], 0.0)
                     found = select(head.decode(stage, outputs[stage - 1]), scores, batch.sizes, head.inference)
-                rows[stage].append(coco_rows(to_list(found, batch), [target], model.config))
+                rows[stage].append(coco_rows(to_list(found, batch, model.config), [target], model.config))
             boxes = steps(model.roi_heads, outputs, batch.sizes)
             curve.add(boxes, proposals.valid, model.preprocess.targets([target], batch))
             bar.advance(1, "")

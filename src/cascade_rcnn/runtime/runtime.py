@@ -13,6 +13,7 @@ import numpy as np
 from cascade_rcnn.config import ModelConfig, PreprocessConfig
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.inputs import ImageLike, spread, to_array
+from cascade_rcnn.pasting import paste_crops
 from cascade_rcnn.resizing import padded_size, resize, resized_size
 from cascade_rcnn.results import to_supervision
 from cascade_rcnn.runtime.sessions import open_session
@@ -77,7 +78,7 @@ class Runtime:
         """
 
         def detect(batch: list[ImageLike]) -> "list[supervision.Detections]":
-            found = self.detect([to_array(image) for image in batch])
+            found = self._detect_all([to_array(image) for image in batch], threshold)
             return [to_supervision(one, self.class_names, threshold) for one in found]
 
         return spread(images).map(detect, batch_size)
@@ -86,28 +87,42 @@ class Runtime:
         """Detect in RGB arrays (H, W, 3), uint8 or floating point 0..1; returns all detections in torchvision's format.
 
         These are dicts with `boxes` (N, 4), XYXY in pixels of the input image, `scores` (N,) and `labels` (N,) in 1..M,
-        sorted by score.
+        sorted by score; and `masks` (N, H, W) bool if the model has any.
         """
-        if self.description.size is None:
-            return self._detect(arrays)
-        return [found for array in arrays for found in self._detect([array])]
+        return self._detect_all(arrays, 0.0)
 
-    def _detect(self, arrays: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
+    def _detect_all(self, arrays: Sequence[np.ndarray], threshold: float) -> list[dict[str, np.ndarray]]:
+        """Detect with scores of at least `threshold`, in a batch or, with a fixed input, one by one."""
+        if self.description.size is None:
+            return self._detect(arrays, threshold)
+        return [found for array in arrays for found in self._detect([array], threshold)]
+
+    def _detect(self, arrays: Sequence[np.ndarray], threshold: float) -> list[dict[str, np.ndarray]]:
         pixels, sizes = prepare(arrays, self.config.preprocess, self.description.size, self.description.divisor)
-        boxes, scores, labels = self.run(pixels, sizes)
+        boxes, scores, labels, *masks = self.run(pixels, sizes)
         found = []
         for k, array in enumerate(arrays):
-            real = labels[k] > 0
+            real = (labels[k] > 0) & (scores[k] >= threshold)
             height, width = array.shape[:2]
             scale = np.array([width, height] * 2, dtype=np.float32) / np.tile(sizes[k, ::-1], 2)
             box = np.clip(boxes[k][real] * scale, 0, np.array([width, height] * 2, dtype=np.float32))
             found.append({"boxes": box, "scores": scores[k][real], "labels": labels[k][real]})
+            if masks:
+                found[-1]["masks"] = self._paste(masks[0][k][real], box, height, width)
         return found
 
-    def run(self, images: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _paste(self, maps: np.ndarray, boxes: np.ndarray, height: int, width: int) -> np.ndarray:
+        full = np.zeros((len(maps), height, width), dtype=bool)
+        pasted = paste_crops(maps, boxes, height, width, whole=self.config.pastes_whole_pixels)
+        for slot, ((x, y, x_end, y_end), crop) in zip(full, pasted, strict=True):
+            slot[y:y_end, x:x_end] = crop
+        return full
+
+    def run(self, images: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, ...]:
         """Run the graph on images (B, 3, H, W), float32 RGB 0..255, padded with the mean; sizes (B, 2) before padding.
 
-        Returns boxes (B, D, 4) in pixels of this input, scores (B, D), labels (B, D); label 0 marks empty slots.
+        Returns boxes (B, D, 4) in pixels of this input, scores (B, D), labels (B, D); label 0 marks empty slots. If
+        the model has masks, their probabilities in each box come fourth: (B, D, S, S).
         """
         if self._process != os.getpid():
             raise UserError(

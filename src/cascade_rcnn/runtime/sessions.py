@@ -1,6 +1,6 @@
 """Inference engines, one function per format: a file -> its description and a function that runs its graph.
 
-B images · D detections
+B images · D detections · S pixels per side of a mask
 """
 
 from collections.abc import Callable
@@ -9,14 +9,20 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.runtime.description import KEY, Description
 
-# images (B, 3, H, W) float32, sizes (B, 2) float32 -> boxes (B, D, 4), scores (B, D), labels (B, D)
-Run: TypeAlias = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
+# images (B, 3, H, W) float32, sizes (B, 2) float32 -> boxes (B, D, 4), scores (B, D), labels (B, D), masks (B, D, S, S)
+# if the model has any
+Run: TypeAlias = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, ...]]
 
 INPUTS = ("images", "sizes")
-OUTPUTS = ("boxes", "scores", "labels")
+
+
+def outputs(config: ModelConfig) -> tuple[str, ...]:
+    """Return the names of a graph's outputs, in order."""
+    return ("boxes", "scores", "labels", *(["masks"] if config.has_masks else []))
 
 
 def _onnx(path: Path, threads: int | None) -> tuple[Description, Run]:
@@ -31,10 +37,13 @@ def _onnx(path: Path, threads: int | None) -> tuple[Description, Run]:
     session = onnxruntime.InferenceSession(path, options, providers=providers)
     metadata = session.get_modelmeta().custom_metadata_map
 
-    def run(images: np.ndarray, sizes: np.ndarray) -> Any:
-        return session.run(OUTPUTS, dict(zip(INPUTS, (images, sizes), strict=True)))
+    description = Description.from_json(metadata.get(KEY), path)
+    names = outputs(description.config)
 
-    return Description.from_json(metadata.get(KEY), path), run
+    def run(images: np.ndarray, sizes: np.ndarray) -> Any:
+        return session.run(names, dict(zip(INPUTS, (images, sizes), strict=True)))
+
+    return description, run
 
 
 def _openvino(path: Path, threads: int | None) -> tuple[Description, Run]:
@@ -50,11 +59,14 @@ def _openvino(path: Path, threads: int | None) -> tuple[Description, Run]:
     compiled = core.compile_model(model, "CPU", settings)
     request = compiled.create_infer_request()
 
+    description = Description.from_json(text, path)
+    names = outputs(description.config)
+
     def run(images: np.ndarray, sizes: np.ndarray) -> Any:
         found = request.infer(dict(zip(INPUTS, (images, sizes), strict=True)))
-        return tuple(np.array(found[name]) for name in OUTPUTS)
+        return tuple(np.array(found[name]) for name in names)
 
-    return Description.from_json(text, path), run
+    return description, run
 
 
 def _torch_export(path: Path, threads: int | None) -> tuple[Description, Run]:

@@ -17,10 +17,13 @@ from fastapi.responses import JSONResponse
 from torch import Tensor
 
 from cascade_rcnn.config import Category
+from cascade_rcnn.data.segmentations import run_lengths
 from cascade_rcnn.decoding import decode_image
 from cascade_rcnn.engine.predictor import Precision, Predictor
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images import to_tensor
+from cascade_rcnn.passes import Found
+from cascade_rcnn.passes.interface import rows as select
 from cascade_rcnn.text import printable
 
 
@@ -39,9 +42,9 @@ class Refused(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """Torchvision's dict of an image, and what it was asked for."""
+    """The detections of an image, and what it was asked for."""
 
-    found: dict[str, Tensor]
+    found: Found
     asked: Asked
 
 
@@ -50,7 +53,8 @@ class DetectionAPI(litserve.LitAPI):
 
     The request is a form with a file `image`, or JSON whose `image` is base64; both may have a `threshold` (default:
     the service's). The answer is `{"width", "height", "detections": [{"bbox": [x, y, width, height], "score",
-    "category_id", "category_name"}, ...]}`, best first; or status 400 to 422 and `{"error": reason}`.
+    "category_id", "category_name"}, ...]}`, best first, each with a `segmentation` (COCO's compressed run lengths) if
+    the model has masks; or status 400 to 422 and `{"error": reason}`.
     """
 
     def __init__(
@@ -132,6 +136,7 @@ class DetectionAPI(litserve.LitAPI):
         if isinstance(output, Refused):
             return JSONResponse({"error": output.reason}, status_code=output.status)
         found, asked = output
+        found = select(found, found["scores"] >= asked.threshold)
         rows = zip(found["boxes"].tolist(), found["scores"].tolist(), found["labels"].tolist(), strict=True)
         detections = [
             {
@@ -141,8 +146,10 @@ class DetectionAPI(litserve.LitAPI):
                 "category_name": self.categories[label - 1].name,
             }
             for (x1, y1, x2, y2), score, label in rows
-            if score >= asked.threshold
         ]
+        if "masks" in found:
+            for one, mask in zip(detections, run_lengths(found["masks"]), strict=True):
+                one["segmentation"] = {"size": mask["size"], "counts": mask["counts"].decode()}
         return {"width": asked.image.shape[2], "height": asked.image.shape[1], "detections": detections}
 
 

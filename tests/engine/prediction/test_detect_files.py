@@ -7,6 +7,7 @@ import os
 import signal
 from pathlib import Path
 
+import hotcoco.mask
 import numpy as np
 import PIL.Image
 import pytest
@@ -19,6 +20,7 @@ from cascade_rcnn.engine.interrupt import Interrupted
 from cascade_rcnn.engine.prediction.detect_files import PredictionJob, PredictionSummary, detect_in_files
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images import read_image
+from cascade_rcnn.masks import Masks
 
 CATEGORIES = (Category(id=7, name="cat"), Category(id=9, name="dog"))
 
@@ -47,6 +49,15 @@ class OneDog:
         self.seen += len(images)
         boxes = torch.tensor([self.BOX, (0.0, 0.0, 5.0, 5.0)])
         return [{"boxes": boxes, "scores": torch.tensor([0.9, 0.1]), "labels": torch.tensor([2, 1])} for _ in images]
+
+
+class Masked(OneDog):
+    """The same with masks: the left half of the dog's box, and nothing."""
+
+    def __call__(self, images):
+        masks = torch.zeros(2, 30, 40, dtype=torch.bool)
+        masks[0, 2:13, 1:11] = True
+        return [one | {"masks": Masks.encode(masks)} for one in super().__call__(images)]
 
 
 def predict(detect, folder: Path, output: Path, lines: list[str] | None = None, **options) -> PredictionSummary:
@@ -265,3 +276,30 @@ def test_a_picture_that_finds_no_room_stops_the_run_and_is_drawn_by_the_next(fol
     assert "no picture" not in capsys.readouterr().err
     assert predict(OneDog(), folder, tmp_path / "out").before == 0
     assert (tmp_path / "out" / "pictures" / "a.png").exists()
+
+
+def test_masks_are_run_lengths_in_the_results_and_drawn(folder, tmp_path):
+    predict(OneDog(), folder, tmp_path / "boxes")
+    predict(Masked(), folder, tmp_path / "out")
+    before = found(tmp_path / "out")
+    rows = [{name: value for name, value in row.items() if name != "segmentation"} for row in before]
+    assert rows == found(tmp_path / "boxes")
+    masks = [hotcoco.mask.decode(row["segmentation"]) for row in before]
+    assert [int(mask.sum()) for mask in masks] == [110, 0, 110, 0]
+    assert masks[0][2:13, 1:11].all()
+    plain, drawn = (np.asarray(PIL.Image.open(tmp_path / place / "pictures/a.png")) for place in ("boxes", "out"))
+    differs = (plain != drawn).any(axis=2)
+    factor = len(plain) // 30
+    assert differs[6 * factor, 6 * factor]  # inside the mask
+    assert not differs[10 * factor, 18 * factor]  # inside the box
+
+    def refuses(images):
+        raise AssertionError("all is done")
+
+    predict(refuses, folder, tmp_path / "out")  # resumes: nothing is left to do, and nothing is lost
+    assert found(tmp_path / "out") == before
+
+
+def test_a_threshold_drops_masks_with_their_boxes(folder, tmp_path):
+    predict(Masked(), folder, tmp_path / "out", threshold=0.5, pictures=False)
+    assert [int(hotcoco.mask.area(row["segmentation"])) for row in found(tmp_path / "out")] == [110, 110]

@@ -3,12 +3,14 @@
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from av.error import FFmpegError
 
+from cascade_rcnn import rle
 from cascade_rcnn.config import Category
 from cascade_rcnn.engine.interrupt import Interrupted
 from cascade_rcnn.engine.prediction import video_frames
@@ -16,6 +18,7 @@ from cascade_rcnn.engine.prediction.detect_video import detect_in_video
 from cascade_rcnn.engine.prediction.job import PredictionJob, PredictionSummary
 from cascade_rcnn.engine.prediction.video_frames import Clip, VideoFrames, VideoWriter, is_video
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.masks import Masks
 
 CATEGORIES = (Category(id=7, name="cat"), Category(id=9, name="dog"))
 FRAMES, RATE = 12, 10  # 1.2 seconds
@@ -88,6 +91,32 @@ def test_every_frame_is_detected_recorded_and_drawn(video, tmp_path):
     assert drawn[0].shape == (64 * 7, 96 * 7, 3)  # enlarged to be legible
     left = drawn[10][28 * 7, (24 - 1) * 7 : (24 + 1) * 7].astype(int)  # the square's left edge, in a colour of its own
     assert (left.max(axis=1) - left.min(axis=1)).max() > 60
+
+
+class Masked(Square):
+    """Finds the square's upper half as its mask, and nothing of the other."""
+
+    def find(self, image: torch.Tensor) -> dict[str, Any]:
+        found = super().find(image)
+        masks = torch.zeros(2, *image.shape[1:], dtype=torch.bool)
+        x1, y1, x2, y2 = (int(x) for x in found["boxes"][0])
+        masks[0, y1 : (y1 + y2) // 2, x1:x2] = True
+        return found | {"masks": Masks.encode(masks)}
+
+
+def test_masks_are_recorded_and_drawn_also_those_of_an_earlier_run(video, tmp_path):
+    with pytest.raises(Interrupted):
+        predict(Masked(stop_after=7), video, tmp_path, batch_size=4)
+    predict(Masked(), video, tmp_path, batch_size=4)
+    for row in rows(tmp_path):
+        x, y, width, height = (round(x) for x in row["bbox"])
+        counts = rle.from_string(row["segmentation"]["counts"].encode())
+        assert rle.area(counts) == width * (height // 2)
+        assert rle.crop(counts, row["segmentation"]["size"][0])[0] == (x, y, x + width, y + height // 2)
+    for k in (2, 10):
+        upper, lower = (shown(tmp_path / "video.mp4")[k][y * 7, (4 + 2 * k + 8) * 7].astype(int) for y in (25, 33))
+        assert upper.max() - upper.min() > 45  # coloured
+        assert lower.max() - lower.min() < 30  # grey, as it was
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from cascade_rcnn import rle
 from cascade_rcnn.config import Category
 from cascade_rcnn.data import load_annotations
 from cascade_rcnn.engine.prediction.formats import write_formats
@@ -144,6 +145,7 @@ def test_parquet_by_hand(tmp_path):
         "score": 0.9,
         "track_id": None,
         "time": None,
+        "mask": None,
     }
     assert (table.num_rows, last["track_id"], last["time"]) == (4, None, 0.5)
     assert table.column("track_id").to_pylist() == [None, None, 7, None]
@@ -153,3 +155,37 @@ def test_each_class_has_its_own_threshold(journal, tmp_path):
     write_formats(["coco"], journal, CATEGORIES, tmp_path, {3: 0.1, 8: 0.95})
     content = json.loads((tmp_path / "coco.json").read_text())
     assert [one["category_id"] for one in content["annotations"]] == [3]
+
+
+@pytest.fixture
+def masked(tmp_path: Path):
+    """A rectangle with a mask of pixels 5..11 of rows 3..8, and a detection without a pixel."""
+    mask = np.zeros((30, 40), np.bool_)
+    mask[3:9, 5:12] = True
+    counts = [rle.to_string(rle.encode(one, (0, 0, 40, 30), 30, 40)).decode() for one in (mask, mask & False)]
+    with Journal(tmp_path / "images.jsonl", {}) as journal:
+        two = {"boxes": [(5, 3, 7, 6), (0, 0, 20, 30)], "scores": [0.9, 0.6], "category_ids": [8, 3]}
+        journal.add([Entry(file_name="a.png", image_id=1, width=40, height=30, masks=counts, **two)])
+        yield journal
+
+
+def test_masks_are_run_lengths_in_coco_and_polygons_elsewhere(masked, tmp_path):
+    write_formats(["coco", "cvat", "label-studio", "yolo"], masked, CATEGORIES, tmp_path, AT[0.5])
+    truth = hotcoco.COCO(str(tmp_path / "coco.json"))
+    first, second = (truth.ann_to_mask(one) for one in truth.load_anns([1, 2]))
+    assert (first.sum(), second.sum()) == (42, 0)
+    assert first[3:9, 5:12].all()
+
+    outline, box = next(ET.parse(tmp_path / "cvat.xml").getroot().iter("image"))
+    assert (outline.tag, box.tag) == ("polygon", "box")  # nothing to outline
+    points = {tuple(map(float, point.split(","))) for point in str(outline.get("points")).split(";")}
+    assert points == {(5.5, 3.5), (11.5, 3.5), (11.5, 8.5), (5.5, 8.5)}  # centres of the corner pixels
+
+    (task,) = json.loads((tmp_path / "label_studio.json").read_text())
+    outline, box = task["predictions"][0]["result"]
+    assert {(round(x * 0.4, 6), round(y * 0.3, 6)) for x, y in outline["value"]["points"]} == points
+    assert (outline["from_name"], outline["value"]["polygonlabels"]) == ("outline", ["dog"])
+    assert box["value"]["rectanglelabels"] == [CATEGORIES[0].name]
+    assert "PolygonLabels" in (tmp_path / "label_studio.xml").read_text()
+    assert (tmp_path / "yolo/a.txt").read_text().strip().count("\n") == 1
+    assert not list(tmp_path.glob(".*.json"))

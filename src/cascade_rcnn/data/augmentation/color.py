@@ -89,6 +89,8 @@ class _Noise:
 class _Blur(v2.GaussianBlur):
     """Of images alone: a mask blurred is no mask. An image smaller than the kernel stays as it is."""
 
+    moves_mask_rows = True
+
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         fits = isinstance(inpt, tv_tensors.Image) and min(inpt.shape[-2:]) > max(self.kernel_size) // 2  # pyright: ignore[reportArgumentType]
         return super().transform(inpt, params) if fits else inpt

@@ -1,6 +1,7 @@
 """Copy-paste (Ghiasi et al. 2021): objects of another image, cut out along their masks."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from cascade_rcnn.data.augmentation.geometry import Place
 from cascade_rcnn.data.augmentation.mixing import LEAST_VISIBLE, Sample, take, union
 from cascade_rcnn.data.targets import Target, apply
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.masks import Masks
 
 
 class CopyPaste:
@@ -31,7 +33,7 @@ class CopyPaste:
         if not chosen.any():
             return image, target
         pasted = take(its, chosen)
-        over = pasted["masks"].as_subclass(Tensor).bool().any(dim=0)
+        over = _dense(pasted["masks"]).any(dim=0)
         covered = _covered(target, over) if len(target["boxes"]) else target
         return torch.where(over, placed, image), union([covered, pasted], target)
 
@@ -53,9 +55,20 @@ def check_masks(target: Target) -> None:
         )
 
 
+def _dense(masks: Any) -> Tensor:
+    """(G, H, W) bool."""
+    return (masks.dense() if isinstance(masks, Masks) else masks.as_subclass(Tensor)).bool()
+
+
+def _as(dense: Tensor, like: Any) -> Any:
+    if isinstance(like, Masks):
+        return Masks.encode(dense)
+    return tv_tensors.wrap(dense.to(like.dtype), like=like)  # pyright: ignore[reportCallIssue]
+
+
 def _covered(target: Target, over: Tensor) -> Target:
     """Objects behind `over` (H, W): smaller masks, the boxes of what is left, and none for those almost hidden."""
-    before = target["masks"].as_subclass(Tensor).bool()
+    before = _dense(target["masks"])
     left = before & ~over
     pixels, remaining = before.flatten(1).sum(1), left.flatten(1).sum(1)
     share = remaining / pixels.clamp(min=1)
@@ -65,8 +78,7 @@ def _covered(target: Target, over: Tensor) -> Target:
         tight = masks_to_boxes(left[changed]) + torch.tensor([0.0, 0, 1, 1])
         low, high = torch.maximum(tight[:, :2], boxes[changed, :2]), torch.minimum(tight[:, 2:], boxes[changed, 2:])
         boxes[changed] = torch.cat((low, high), dim=1).to(boxes.dtype)
-    masks = tv_tensors.wrap(left.to(target["masks"].dtype), like=target["masks"])  # pyright: ignore
-    changes = {"boxes": boxes, "masks": masks}
+    changes = {"boxes": boxes, "masks": _as(left, target["masks"])}
     if "area" in target:
         changes["area"] = target["area"] * share.to(target["area"].dtype)
     return take(target | changes, (share >= LEAST_VISIBLE) | (pixels == 0))

@@ -12,6 +12,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
+from cascade_rcnn.data.mask_rows import MaskRows
 from cascade_rcnn.data.targets import to_xyxy
 
 GREY = (124, 116, 104)  # the mean colour of ImageNet: nearly nothing, once the model has normalised it
@@ -19,6 +20,8 @@ GREY = (124, 116, 104)  # the mean colour of ImageNet: nearly nothing, once the 
 
 class GeometricTransform(v2.Transform):
     """A transform of which `area` follows its box."""
+
+    moves_mask_rows = True
 
     def forward(self, *inputs: Any) -> Any:
         """An image, or (image, target)."""
@@ -86,6 +89,8 @@ class Rotate90(GeometricTransform):
         turns = params["turns"]
         if isinstance(inpt, tv_tensors.BoundingBoxes):
             return _turned(inpt, turns)
+        if isinstance(inpt, MaskRows):
+            return MaskRows.of(inpt.masks.rot90(turns))
         if isinstance(inpt, tv_tensors.Image | tv_tensors.Mask):
             turned = inpt.as_subclass(Tensor).rot90(turns, (-2, -1))
             return tv_tensors.wrap(turned, like=inpt)  # pyright: ignore[reportCallIssue]

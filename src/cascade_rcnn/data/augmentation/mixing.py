@@ -5,7 +5,7 @@ far the training is, whatever the number of workers.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -13,8 +13,9 @@ from torchvision import tv_tensors
 
 from cascade_rcnn.config.augmentation import MixUpConfig, MosaicConfig
 from cascade_rcnn.data.augmentation.geometry import Place, box_areas
-from cascade_rcnn.data.targets import Target, apply, per_box
+from cascade_rcnn.data.targets import Target, apply, per_box, take_rows
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.masks import Masks
 
 Sample: TypeAlias = tuple[Tensor, Target]  # an image (3, H, W), uint8, and its target
 LEAST_VISIBLE = 0.1  # of an object: what is left of it is not worth a box
@@ -106,7 +107,7 @@ _WHOLE = "area_before_it_is_cut"  # a field while an image is placed, so that it
 
 def take(target: Target, rows: Tensor) -> Target:
     """Some rows of every per-box field."""
-    return target | {name: _like(target[name].as_subclass(Tensor)[rows], target[name]) for name in per_box(target)}
+    return target | {name: take_rows(target[name], rows) for name in per_box(target)}
 
 
 def union(targets: Sequence[Target], first: Target) -> Target:
@@ -121,11 +122,11 @@ def union(targets: Sequence[Target], first: Target) -> Target:
     odd = set().union(*(per_box(target) for target in filled)) - names
     if odd:
         raise UserError(f"some images' objects have {', '.join(sorted(odd))}, others have not; images cannot be mixed")
-    joined = {
-        name: _like(torch.cat([one[name].as_subclass(Tensor) for one in filled]), filled[0][name]) for name in names
-    }
-    return first | joined
+    return first | {name: _joined([one[name] for one in filled]) for name in names}
 
 
-def _like(value: Tensor, like: Tensor) -> Tensor:
-    return tv_tensors.wrap(value, like=like) if isinstance(like, tv_tensors.TVTensor) else value  # pyright: ignore
+def _joined(values: Sequence[Any]) -> Any:
+    if isinstance(values[0], Masks):
+        return Masks.cat(values)
+    whole, like = torch.cat([value.as_subclass(Tensor) for value in values]), values[0]
+    return tv_tensors.wrap(whole, like=like) if isinstance(like, tv_tensors.TVTensor) else whole  # pyright: ignore

@@ -10,10 +10,12 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from cascade_rcnn.data.segmentations import decoded
 from cascade_rcnn.drawing import draw
 from cascade_rcnn.engine.interrupt import Interrupted, StopRequest
 from cascade_rcnn.engine.prediction.job import PredictionJob, PredictionSummary
@@ -129,11 +131,13 @@ def _drawn(pixels: np.ndarray, entry: Entry, job: PredictionJob) -> np.ndarray:
     boxes = np.array(entry.boxes).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     labels = {category.id: label for label, category in enumerate(job.categories, start=1)}
-    found = {
+    found: dict[str, Any] = {
         "boxes": boxes,
         "scores": np.array(entry.scores),
         "labels": np.array([labels[i] for i in entry.category_ids], int),
     }
+    if entry.masks:
+        found["masks"] = decoded((one.encode() for one in entry.masks), entry.height, entry.width)
     if entry.track_ids:
         found["tracks"] = np.array([-1 if one is None else one for one in entry.track_ids])
     return np.asarray(draw(pixels, to_supervision(found, job.class_names, job.shown)))

@@ -12,6 +12,7 @@ import torch
 
 from cascade_rcnn.config import Category
 from cascade_rcnn.data import Annotations
+from cascade_rcnn.data.segmentations import run_lengths
 from cascade_rcnn.decoding import MAX_MEGAPIXELS
 from cascade_rcnn.engine.prediction.formats import Format, write_formats
 from cascade_rcnn.engine.prediction.formats.kept import kept
@@ -85,6 +86,7 @@ class PredictionJob:
             boxes=[(x, y, w, h) for x, y, w, h in boxes.tolist()],
             scores=found["scores"][keep].double().tolist(),
             category_ids=[self.categories[label - 1].id for label in found["labels"][keep].tolist()],
+            masks=[mask["counts"].decode() for mask in run_lengths(found["masks"][keep])] if "masks" in found else [],
             **more,
         )
 
@@ -97,7 +99,8 @@ class PredictionJob:
             for entry in journal.entries():
                 for row in kept(entry, dict.fromkeys(names, 0.0)):
                     category, name = row.category_id, names[row.category_id]
-                    one = Result(row.box, row.score, entry.image_id, entry.file_name, category, name, row.track_id)
+                    ids = entry.image_id, entry.file_name, category, name
+                    one = Result(row.box, row.score, *ids, segmentation=row.mask, track_id=row.track_id)
                     file.write((b",\n" if number else b"\n") + msgspec.json.encode(one))
                     number += 1
             file.write(b"\n]\n")

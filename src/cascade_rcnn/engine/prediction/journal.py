@@ -13,8 +13,7 @@ from typing import Any, Self
 import msgspec
 
 from cascade_rcnn.errors import UserError
-
-Box = tuple[float, float, float, float]
+from cascade_rcnn.evaluation.detections import Box
 
 
 class Entry(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -30,6 +29,7 @@ class Entry(msgspec.Struct, omit_defaults=True, kw_only=True):
     category_ids: list[int] = []
     track_ids: list[int | None] = []  # of a tracked video; None: not (yet) followed
     time: float | None = None  # seconds from the beginning of a video
+    masks: list[str] = []  # run lengths in COCO's compressed form; empty where the model has no masks
     error: str | None = None
 
 

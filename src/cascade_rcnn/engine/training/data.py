@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +13,10 @@ from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.targets import Transforms
 from cascade_rcnn.engine.datasets import Classes, Given, as_dataset, meaning
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.evaluation.coco import COLUMNS, evaluate_boxes
+from cascade_rcnn.evaluation.coco import evaluate_boxes
+from cascade_rcnn.evaluation.detected import COLUMNS
 from cascade_rcnn.recipes import DataConfig, Recipe
+from cascade_rcnn.text import count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,21 +42,35 @@ class TrainingData:
         train = self.train.annotations.notes
         if self.val is None:
             return [*train, "no --data.val is given: the model will not be evaluated"]
-        return [*train, *self.val.annotations.notes]
+        found = self.val.annotations
+        unmeasured = self.train.annotations.segmentations is not None and found.segmentations is None
+        more = [f"{found.source}: no object has a mask, so the AP of masks is not measured"] if unmeasured else []
+        return [*train, *found.notes, *more]
 
 
-def read_data(recipe: Recipe, sources: Sources | None = None, *, shown: bool = True) -> TrainingData:
-    """Read both datasets. Raises UserError if they are unusable. `shown`: display progress over a dataset."""
+def read_data(
+    recipe: Recipe, sources: Sources | None = None, *, masks: bool = False, needed: bool = True, shown: bool = True
+) -> TrainingData:
+    """Read both datasets, with `masks` where they are learnt or pasted. Raises UserError if they are unusable.
+
+    needed: so they are without masks, which are otherwise read if there are any. shown: display progress.
+    """
     sources, data = sources or Sources(), recipe.data
-    checks = {
+    learnt, masks = masks, masks or _pastes(recipe, sources)
+    checks: dict[str, Any] = {
+        "masks": masks,
         "bad_images": data.bad_images,
         "max_megapixels": data.max_megapixels,
         "workers": recipe.workers,
         "shown": shown,
     }
-    train = as_dataset(given_train(data, sources), meaning(sources.classes, None), **checks)
+    train = as_dataset(
+        given_train(data, sources, masks=masks, needed=learnt and needed), meaning(sources.classes, None), **checks
+    )
     _check_boxes(train.annotations)
-    given = _given_val(data, sources, train.annotations)
+    if learnt and needed:
+        _check_masks(train.annotations)
+    given = _given_val(data, sources, train.annotations, masks=masks)
     val = None
     if given is not None:
         val = as_dataset(given, meaning(sources.classes, train.annotations.categories), **checks)
@@ -61,6 +78,11 @@ def read_data(recipe: Recipe, sources: Sources | None = None, *, shown: bool = T
         # Report problems with the evaluation now, not after an epoch.
         evaluate_boxes(val.annotations, np.zeros((0, COLUMNS)))
     return TrainingData(train=_augmented(train, recipe, sources), val=val)
+
+
+def _pastes(recipe: Recipe, sources: Sources) -> bool:
+    """Whether the recipe's augmentation needs masks."""
+    return sources.transforms is None and build_augmentation(recipe.augmentation).needs_masks
 
 
 def _augmented(train: Dataset, recipe: Recipe, sources: Sources) -> Dataset:
@@ -74,7 +96,7 @@ def _augmented(train: Dataset, recipe: Recipe, sources: Sources) -> Dataset:
     return train.with_transforms(augmentation)
 
 
-def given_train(data: DataConfig, sources: Sources) -> Given:
+def given_train(data: DataConfig, sources: Sources, *, masks: bool = False, needed: bool = True) -> Given:
     """What is trained on: the object that is given, or the annotations of the recipe's path."""
     if sources.train is not None:
         return sources.train
@@ -83,8 +105,11 @@ def given_train(data: DataConfig, sources: Sources) -> Given:
             "nothing to train on: give --data FOLDER, or --data.train ANNOTATIONS (COCO json, VOC folder or YOLO "
             "data.yaml)"
         )
-    annotations = load_annotations(data.train, data.train_images, data.train_split, bad_images=data.bad_images)
+    read: dict[str, Any] = {"masks": masks, "bad_images": data.bad_images}
+    annotations = load_annotations(data.train, data.train_images, data.train_split, **read)
     _check_boxes(annotations)  # before its images are checked
+    if masks and needed:
+        _check_masks(annotations)
     return annotations
 
 
@@ -93,18 +118,28 @@ def _check_boxes(annotations: Annotations) -> None:
         raise UserError(f"{annotations.source}: there are no boxes to learn from; check the annotations")
 
 
-def val_annotations(data: DataConfig, classes: Sequence[str]) -> Annotations | None:
+def _check_masks(annotations: Annotations) -> None:
+    if annotations.segmentations is None:
+        number = count(len(annotations.boxes), "object")
+        raise UserError(
+            f"{annotations.source}: {number}, and none has a mask to learn from; give polygons or run lengths (COCO's "
+            "`segmentation`, YOLO's polygon rows, VOC's SegmentationObject), or train a model without masks"
+        )
+
+
+def val_annotations(data: DataConfig, classes: Sequence[str], *, masks: bool = False) -> Annotations | None:
     """Read the validation data of the recipe's path; None if it has none. `classes` are those of the training data."""
     if not data.val:
         return None
     images = data.val_images or (data.train_images if data.val.endswith(".json") else None)
-    return load_annotations(data.val, images, data.val_split, classes, bad_images=data.bad_images)
+    read: dict[str, Any] = {"masks": masks, "bad_images": data.bad_images}
+    return load_annotations(data.val, images, data.val_split, classes, **read)
 
 
-def _given_val(data: DataConfig, sources: Sources, train: Annotations) -> Given | None:
+def _given_val(data: DataConfig, sources: Sources, train: Annotations, *, masks: bool) -> Given | None:
     val = sources.val
     if val is None:
-        val = val_annotations(data, [category.name for category in train.categories])
+        val = val_annotations(data, [category.name for category in train.categories], masks=masks)
     known = val if isinstance(val, Annotations) else getattr(val, "annotations", None)
     if isinstance(known, Annotations):
         check_same_categories(train, known)

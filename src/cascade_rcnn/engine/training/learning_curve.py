@@ -13,6 +13,7 @@ _KINDS = {  # kinds of losses: label in the legend, and colour
     "rpn_box_reg": ("RPN boxes", "tab:olive"),
     "classifier": ("classes", "tab:blue"),
     "box_reg": ("boxes", "tab:red"),
+    "mask": ("masks", "tab:purple"),
 }
 _LINES = ("-", "--", ":", "-.")  # per stage
 
@@ -35,7 +36,7 @@ def plot(folder: Path) -> Path:
     left.legend(fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.15))
     if scores:
         right = axes[0, 1]
-        for name in ("ap", "ap50", "ap75", "ap90"):
+        for name in (name for name in ("ap", "ap50", "ap75", "ap90", "ap_segm") if name in scores[0]):
             right.plot(
                 [row["step"] for row in scores], [row[name] for row in scores], "o-", markersize=3, label=name.upper()
             )

@@ -33,11 +33,16 @@ def prepare(
         saved, notes = read_state(output)
         check_unchanged(output, as_json(recipe))
     data = read_data(recipe, sources, shown=fabric.is_global_zero)
+    torch.manual_seed(recipe.seed)
+    model, more = _model(recipe, data.train.annotations.categories)
+    if model.config.has_masks:  # which take time and memory, so that only who learns them reads them
+        data = read_data(recipe, sources, masks=True, needed=recipe.init is None, shown=fabric.is_global_zero)
+        if data.train.annotations.segmentations is None:
+            torch.manual_seed(recipe.seed)
+            model, more = _model(recipe, data.train.annotations.categories, masks=False)
     marks = fingerprint(data.train.annotations, None if data.val is None else data.val.annotations)
     if saved is not None and saved["data"] is not None:
         check_same(saved["data"], marks, output)
-    torch.manual_seed(recipe.seed)
-    model, more = _model(recipe, data.train.annotations.categories)
     groups = optim.parameter_groups(model, recipe.optimizer)
     built = optim.make_optimizer(groups, recipe.optimizer, fused=recipe.precision != "fp16")
     wrapped, optimizer = fabric.setup(model, built)
@@ -76,10 +81,10 @@ def prepare(
     return state, [*notes, *data.notes, *more]
 
 
-def _model(recipe: Recipe, categories: tuple[Category, ...]) -> tuple[Detector, list[str]]:
+def _model(recipe: Recipe, categories: tuple[Category, ...], *, masks: bool = True) -> tuple[Detector, list[str]]:
     if recipe.init is None:
         return build_model(recipe, categories), []
-    model, kept = start_from(recipe.init, categories, **applied_to_start(recipe.options))
+    model, kept = start_from(recipe.init, categories, masks=masks, **applied_to_start(recipe.options))
     return model, [f"{recipe.init} gives the architecture and the weights; {kept}"]
 
 

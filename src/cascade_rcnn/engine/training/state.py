@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
@@ -24,6 +23,7 @@ from cascade_rcnn.engine.training.data import TrainingData
 from cascade_rcnn.engine.training.fingerprint import Fingerprint
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import Metrics, save_detections
+from cascade_rcnn.evaluation.detected import Detected
 from cascade_rcnn.files import write_json
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.recipes import Recipe
@@ -88,8 +88,8 @@ class TrainingState:
         if self.fabric.is_global_zero:
             checkpoint.save(self.evaluated, self.output / "last.safetensors")
 
-    def save_best(self, metrics: Metrics, found: np.ndarray) -> None:
-        """Save the current model, its metrics and its detections (N, 7) if they are the best so far."""
+    def save_best(self, metrics: Metrics, found: Detected) -> None:
+        """Save the current model, its metrics and its detections if they are the best so far."""
         if not metrics.ap > self.position.best_ap:
             self.position.stale += 1
             return
@@ -97,7 +97,7 @@ class TrainingState:
         if self.fabric.is_global_zero:
             checkpoint.save(self.evaluated, self.output / "best.safetensors")
             assert self.data.val is not None  # it has been evaluated
-            save_detections(self.output / DETECTIONS, found, self.data.val.annotations)
+            save_detections(self.output / DETECTIONS, found.rows, self.data.val.annotations, found.masks)
             write_json(self.output / "best.json", {"epoch": self.position.epoch, **metrics.to_dict()})
 
     def save(self) -> None:

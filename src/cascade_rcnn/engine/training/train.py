@@ -3,7 +3,6 @@
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch.distributed as dist
 
 from cascade_rcnn.engine import environment
@@ -20,12 +19,15 @@ from cascade_rcnn.engine.training.prepare import prepare
 from cascade_rcnn.engine.training.settings import as_json
 from cascade_rcnn.engine.training.state import TrainingState
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.evaluation import Metrics, evaluate_boxes
+from cascade_rcnn.evaluation import Metrics
+from cascade_rcnn.evaluation.detected import Detected
+from cascade_rcnn.evaluation.masks import evaluate_detected
 from cascade_rcnn.files import read_json, write_json
 from cascade_rcnn.recipes import Recipe
 from cascade_rcnn.text import printable
 
 _HEADLINE = ("ap", "ap50", "ap60", "ap70", "ap75", "ap80", "ap90", "ap_small", "ap_medium", "ap_large", "ar100")
+_OF_MASKS = ("ap", "ap50", "ap75", "ap90")
 
 
 def train(recipe: Recipe, *, resume: bool = False, sources: Sources | None = None, hooks: Hooks | None = None) -> Path:
@@ -120,8 +122,8 @@ def _is_due(recipe: Recipe, epoch: int) -> bool:
     return recipe.evaluate_every > 0 and (epoch % recipe.evaluate_every == 0 or epoch == recipe.epochs)
 
 
-def _validate(state: TrainingState, scores: MetricLog) -> tuple[Metrics, np.ndarray]:
-    """Compute COCO metrics on the validation set, identical on every rank; also returns the detections (N, 7)."""
+def _validate(state: TrainingState, scores: MetricLog) -> tuple[Metrics, Detected]:
+    """Compute COCO metrics on the validation set, identical on every rank; also returns the detections."""
     fabric, val, recipe = state.fabric, state.data.val, state.recipe
     assert val is not None
     loader = evaluation_loader(
@@ -133,9 +135,11 @@ def _validate(state: TrainingState, scores: MetricLog) -> tuple[Metrics, np.ndar
             dist.broadcast(buffer, src=0)
     found = detect(state.evaluated, loader, share, context=fabric.autocast, shown=fabric.is_global_zero)
     if fabric.world_size > 1:
-        found = np.concatenate(gather(fabric, found))
-    metrics = evaluate_boxes(val.annotations, found)
+        found = Detected.join(gather(fabric, found))
+    metrics = evaluate_detected(val.annotations, found)
     headline = {name: getattr(metrics, name) for name in _HEADLINE}
+    if metrics.masks is not None:
+        headline |= {f"{name}_segm": getattr(metrics.masks, name) for name in _OF_MASKS}
     scores.add(state.position.step, headline)
     shown = ", ".join(f"{name} {value:.3f}" for name, value in headline.items())
     fabric.print(f"epoch {state.position.epoch}: {shown}", file=sys.stderr)

@@ -76,6 +76,7 @@ def stock(side: int) -> dict[str, Any]:
         "MODEL.PIXEL_STD": [58.395, 57.12, 57.375],
         "MODEL.FPN.NORM": "LN",
         "MODEL.ROI_BOX_HEAD.NORM": "LN",
+        "MODEL.ROI_MASK_HEAD.NORM": "LN",
         "MODEL.RPN.POST_NMS_TOPK_TRAIN": 1000,
     }
 

@@ -10,8 +10,10 @@ import msgspec
 
 from cascade_rcnn.config import Category
 from cascade_rcnn.engine.prediction.formats.kept import Least, kept, readable
+from cascade_rcnn.engine.prediction.formats.outlines import polygons
 from cascade_rcnn.engine.prediction.journal import Journal
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.evaluation.detections import Outline
 from cascade_rcnn.files import replacing
 
 
@@ -21,8 +23,13 @@ def write_rows(file: IO[bytes], rows: Iterable[Any]) -> None:
         file.write((b",\n" if number else b"\n") + msgspec.json.encode(row))
 
 
-def write_coco(path: Path, journal: Journal, categories: Sequence[Category], least: Least) -> Path:
-    """Write a COCO dataset whose annotations also have their scores, and `track_id` in a tracked video."""
+def write_coco(
+    path: Path, journal: Journal, categories: Sequence[Category], least: Least, *, outlined: bool = False
+) -> Path:
+    """Write a COCO dataset whose annotations also have their scores, and `track_id` in a tracked video.
+
+    Masks are run lengths, or polygons if `outlined`.
+    """
     images = (
         {"id": one.image_id, "file_name": one.file_name, "width": one.width, "height": one.height}
         for one in readable(journal)
@@ -35,6 +42,7 @@ def write_coco(path: Path, journal: Journal, categories: Sequence[Category], lea
             "area": row.box[2] * row.box[3],
             "score": row.score,
             **({} if row.track_id is None else {"track_id": row.track_id}),
+            **({} if row.mask is None else {"segmentation": _polygons(row.mask) if outlined else row.mask}),
         }
         for one in readable(journal)
         for row in kept(one, least)
@@ -49,8 +57,12 @@ def write_coco(path: Path, journal: Journal, categories: Sequence[Category], lea
     return path
 
 
+def _polygons(mask: Outline) -> list[list[float]]:
+    return [points.ravel().tolist() for points in polygons(mask)]
+
+
 def write_through_coco(form: Literal["cvat", "yolo"], coco: Path, output: Path) -> Path:
-    """Convert a COCO dataset to `cvat.xml` or the folder `yolo`."""
+    """Convert a COCO dataset with polygons to `cvat.xml` or the folder `yolo`."""
     data = hotcoco.COCO(str(coco))
     try:
         if form == "cvat":

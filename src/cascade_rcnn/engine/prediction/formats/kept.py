@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
-from cascade_rcnn.engine.prediction.journal import Box, Entry, Journal
+from cascade_rcnn.engine.prediction.journal import Entry, Journal
+from cascade_rcnn.evaluation.detections import Box, Outline
 
 Least: TypeAlias = Mapping[int, float]  # the minimum score of each category id
 
@@ -15,12 +16,14 @@ class Kept(NamedTuple):
     score: float
     category_id: int
     track_id: int | None
+    mask: Outline | None
 
 
 def kept(entry: Entry, least: Least) -> Iterator[Kept]:
     """Yield the detections of an image that are good enough."""
     tracks = entry.track_ids or [None] * len(entry.boxes)
-    for row in zip(entry.boxes, entry.scores, entry.category_ids, tracks, strict=True):
+    masks = [Outline((entry.height, entry.width), counts) for counts in entry.masks] or [None] * len(entry.boxes)
+    for row in zip(entry.boxes, entry.scores, entry.category_ids, tracks, masks, strict=True):
         one = Kept(*row)
         if one.score >= least[one.category_id]:
             yield one

@@ -6,10 +6,13 @@ from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
+import numpy as np
+
 from cascade_rcnn.config import Category
 from cascade_rcnn.engine.prediction.formats.coco import write_rows
-from cascade_rcnn.engine.prediction.formats.kept import Least, kept, readable
-from cascade_rcnn.engine.prediction.journal import Journal
+from cascade_rcnn.engine.prediction.formats.kept import Kept, Least, kept, readable
+from cascade_rcnn.engine.prediction.formats.outlines import polygons
+from cascade_rcnn.engine.prediction.journal import Entry, Journal
 from cascade_rcnn.files import replacing
 
 
@@ -21,7 +24,7 @@ def write_label_studio(output: Path, journal: Journal, categories: Sequence[Cate
         write_rows(file, _tasks(journal, categories, least))
         file.write(b"\n]\n")
     with replacing(path.with_suffix(".xml")) as aside:
-        aside.write_text(_interface(categories))
+        aside.write_text(_interface(categories, masks=any(entry.masks for entry in readable(journal))))
     return path
 
 
@@ -33,21 +36,14 @@ def _tasks(journal: Journal, categories: Sequence[Category], least: Least) -> It
         regions = [
             {
                 "id": f"{entry.image_id}-{number}",
-                "type": "rectanglelabels",
-                "from_name": "label",
+                "type": shape,
+                "from_name": "outline" if shape == "polygonlabels" else "label",
                 "to_name": "image",
                 **size,
                 "score": one.score,
-                "value": {
-                    "x": 100 * one.box[0] / entry.width,
-                    "y": 100 * one.box[1] / entry.height,
-                    "width": 100 * one.box[2] / entry.width,
-                    "height": 100 * one.box[3] / entry.height,
-                    "rotation": 0,
-                    "rectanglelabels": [names[one.category_id]],
-                },
+                "value": {**value, shape: [names[one.category_id]]},
             }
-            for number, one in enumerate(kept(entry, least))
+            for number, (one, shape, value) in enumerate(_shapes(entry, least))
         ]
         yield {
             "data": {"image": f"/data/local-files/?d={quote(entry.file_name)}"},
@@ -55,9 +51,20 @@ def _tasks(journal: Journal, categories: Sequence[Category], least: Least) -> It
         }
 
 
-def _interface(categories: Sequence[Category]) -> str:
+def _shapes(entry: Entry, least: Least) -> Iterator[tuple[Kept, str, dict[str, Any]]]:
+    """Yield a polygon per part of each mask, and the boxes of detections without any, in percent of the image."""
+    for one in kept(entry, least):
+        percent = 100 / np.array([entry.width, entry.height])
+        for points in (parts := polygons(one.mask)):
+            yield one, "polygonlabels", {"points": (points * percent).tolist()}
+        if not parts:
+            x, y, width, height = (np.array(one.box) * np.tile(percent, 2)).tolist()
+            yield one, "rectanglelabels", {"x": x, "y": y, "width": width, "height": height, "rotation": 0}
+
+
+def _interface(categories: Sequence[Category], *, masks: bool) -> str:
     labels = "\n".join(f"    <Label value={quoteattr(category.name)}/>" for category in categories)
     image = '  <Image name="image" value="$image"/>'
-    return (
-        f'<View>\n{image}\n  <RectangleLabels name="label" toName="image">\n{labels}\n  </RectangleLabels>\n</View>\n'
-    )
+    boxes = f'  <RectangleLabels name="label" toName="image">\n{labels}\n  </RectangleLabels>'
+    outlines = f'  <PolygonLabels name="outline" toName="image">\n{labels}\n  </PolygonLabels>'
+    return "\n".join(["<View>", image, boxes, *([outlines] if masks else []), "</View>", ""])

@@ -14,7 +14,8 @@ from cascade_rcnn.files import replacing
 
 _GROUP = 50_000  # rows in memory at once
 
-# Corners are pixels of the image; track_id and time (seconds) are null outside of videos.
+# Corners are pixels of the image; track_id and time (seconds) are null outside of videos. A mask is COCO's compressed
+# run lengths in an image of this size, null where the model has none.
 COLUMNS = {
     "image_id": "int64",
     "file_name": "string",
@@ -29,6 +30,7 @@ COLUMNS = {
     "score": "double",
     "track_id": "int64",
     "time": "double",
+    "mask": "string",
 }
 
 
@@ -70,4 +72,5 @@ def _rows(journal: Journal, names: dict[int, str], least: Least) -> Iterator[dic
                 "score": one.score,
                 "track_id": one.track_id,
                 "time": entry.time,
+                "mask": None if one.mask is None else one.mask.counts,
             }

@@ -23,10 +23,11 @@ def write_formats(
     coco: `coco.json`, a COCO dataset (FiftyOne, CVAT, Roboflow and supervision's `DetectionDataset` read it);
     cvat: `cvat.xml`, CVAT for images 1.1; label-studio: `label_studio.json`, tasks with predictions, and the labelling
     interface beside it; parquet: `detections.parquet`, one row per detection; voc: the folder `voc`, xml files;
-    yolo: the folder `yolo`, label files and data.yaml. All but parquet include images without detections.
-    Raises UserError if a format cannot represent the images.
+    yolo: the folder `yolo`, label files and data.yaml. All but parquet include images without detections. Masks are run
+    lengths in coco and parquet, polygons in cvat and label-studio, and left out of voc and yolo. Raises UserError if a
+    format cannot represent the images.
     """
-    return [_write(form, journal, categories, output, least, "coco" in formats) for form in dict.fromkeys(formats)]
+    return [_write(form, journal, categories, output, least) for form in dict.fromkeys(formats)]
 
 
 def check_formats(formats: Sequence[Format]) -> None:
@@ -35,9 +36,7 @@ def check_formats(formats: Sequence[Format]) -> None:
         check_parquet()
 
 
-def _write(
-    form: Format, journal: Journal, categories: Sequence[Category], output: Path, least: Least, keep_coco: bool
-) -> Path:
+def _write(form: Format, journal: Journal, categories: Sequence[Category], output: Path, least: Least) -> Path:
     match form:
         case "coco":
             return write_coco(output / "coco.json", journal, categories, least)
@@ -48,9 +47,8 @@ def _write(
         case "voc":
             return write_voc(output / "voc", journal, categories, least)
         case "cvat" | "yolo":
-            coco = write_coco(output / "coco.json", journal, categories, least)
+            coco = write_coco(output / f".{form}.json", journal, categories, least, outlined=True)
             try:
                 return write_through_coco(form, coco, output)
             finally:
-                if not keep_coco:
-                    coco.unlink()
+                coco.unlink()

@@ -1,0 +1,188 @@
+"""The outlines of objects as in their file, COCO's `segmentation`: turned into masks when an image is read.
+
+Polygons become the pixels that pycocotools' `frPyObjects` and `merge` give them.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
+
+import hotcoco.mask
+import msgspec
+import numpy as np
+from msgspec import Struct
+from torch import Tensor
+
+from cascade_rcnn import rle
+from cascade_rcnn.data.packed import PackedBytes
+from cascade_rcnn.masks import Masks
+from cascade_rcnn.rle import RLE
+
+_LEAST = 6  # numbers of a polygon
+_FARTHEST = 2.0**20  # pixels from the corner of any image
+
+
+class _Runs(Struct, gc=False):
+    size: tuple[int, int]
+    counts: list[int] | str
+
+
+_Form: TypeAlias = list[list[float]] | _Runs
+_decoder = msgspec.json.Decoder(_Form)
+_AS_CROWDS = "masks are learnt and evaluated without these objects, as without crowds"
+ABSENT = "absent"
+_OUTSIDE, _NOTHING = "a polygon outside the image", "run lengths without a pixel inside"
+EMPTY = frozenset((_OUTSIDE, _NOTHING))  # useless as an object, but in order
+_NONE = frozenset((b"", b"null", b"[]", b"{}", b'""'))  # how tools write that there is no segmentation
+
+
+class Segmentations(PackedBytes):
+    """The segmentations of A objects, each as JSON in COCO's form; empty for an object that has none of use.
+
+    A text takes about as many bytes as its numbers would as float64, and is kept and written as it was.
+    """
+
+    def has(self) -> np.ndarray:
+        """Return which objects have one, (A,) bool."""
+        return self.lengths().numpy() > 0
+
+    def coco(self, a: int) -> list[list[float]] | RLE | None:
+        """Return the polygons (at least one, each of three points or more) or run lengths of an object, if any."""
+        text = self.read(a)
+        if not text:
+            return None
+        form = _decoder.decode(text)
+        return _polygons(form) if isinstance(form, list) else _compressed(form)
+
+    def rle(self, a: int, height: int, width: int) -> RLE | None:
+        """Return an object's run lengths in its image, if any."""
+        form = self.coco(a)
+        return _rasterise(form, height, width) if isinstance(form, list) else form
+
+    def masks(self, rows: Iterable[int], height: int, width: int) -> Masks:
+        """Decode the masks of objects of one image; empty for those without one."""
+        nothing = RLE(counts=rle.to_string(np.array([height * width])))
+        return decoded(((self.rle(a, height, width) or nothing)["counts"] for a in rows), height, width)
+
+
+def usable(
+    texts: Sequence[bytes], image_sizes: np.ndarray, names: Sequence[str], images: np.ndarray
+) -> tuple[Segmentations | None, list[str]]:
+    """Pack the segmentations of A objects without the useless ones, and return notes about these; None if none is left.
+
+    image_sizes (N, 2) and N names are of the images; images (A,) is the image of each object.
+    """
+    sizes, kept = image_sizes.tolist(), list(texts)
+    absent, broken, first = 0, 0, ""
+    for a, (text, image) in enumerate(zip(texts, images.tolist(), strict=True)):
+        wrong = problem(text, *sizes[image])
+        if wrong is None:
+            continue
+        kept[a] = b""
+        absent += wrong == ABSENT
+        if wrong != ABSENT:
+            first = first or f"{wrong}, in {names[image]}"
+            broken += 1
+    if absent + broken == len(texts):
+        whole = f"no object has a mask; {broken} of {len(texts)} segmentations are useless (first: {first})"
+        return None, [whole] if broken else []
+    notes = [f"{absent} of {len(texts)} objects have no segmentation; {_AS_CROWDS}"] if absent else []
+    if broken:
+        notes.append(f"{broken} of {len(texts)} segmentations are useless; {_AS_CROWDS} (first: {first})")
+    return Segmentations.of(kept), notes
+
+
+def binary(masks: Masks | Tensor) -> Masks:
+    """Encode the masks of a model: probabilities (N, 1, H, W) or (N, H, W) of at least a half, or encoded already."""
+    if isinstance(masks, Masks):
+        return masks
+    flat = masks.flatten(0, 1) if masks.ndim == 4 else masks
+    if not flat.is_floating_point():
+        return Masks.encode(flat)
+    if not len(flat):
+        return Masks.encode(flat.bool())
+    return Masks.cat([Masks.encode((one >= 0.5)[None]) for one in flat])  # one at a time: no copy of all
+
+
+def decoded(counts: Iterable[bytes], height: int, width: int) -> Masks:
+    """Decode compressed run lengths of masks of one image, as `run_lengths` makes them."""
+    pairs = [rle.crop(rle.from_string(one), height) for one in counts]
+    bounds = np.array([bound for bound, _ in pairs], np.int64).reshape(-1, 4)
+    return Masks.from_crops((height, width), bounds, [crop for _, crop in pairs])
+
+
+def run_lengths(masks: Masks) -> list[RLE]:
+    """Return masks as COCO's tools hold them."""
+    height, width = masks.size
+    return [
+        RLE(size=(height, width), counts=rle.to_string(rle.encode(crop, (x, y, x_end, y_end), height, width)))
+        for crop, (x, y, x_end, y_end) in zip(masks.crops(), masks.bounds.tolist(), strict=True)
+    ]
+
+
+def encode(form: Any) -> bytes:
+    """Return polygons or run lengths as JSON."""
+    if isinstance(form, dict):
+        form = {**form, "counts": form["counts"].decode()} if isinstance(form["counts"], bytes) else form
+    return msgspec.json.encode(form)
+
+
+def problem(text: bytes, height: int, width: int) -> str | None:
+    """Return what makes a segmentation useless in an image of this size, ABSENT if there is none; None if nothing."""
+    if text in _NONE:
+        return ABSENT
+    try:
+        form = _decoder.decode(text)
+        if isinstance(form, _Runs):
+            return _problem_of_runs(form, height, width)
+    except ValueError as error:  # msgspec's errors are, too
+        return str(error).partition(" - ")[0]
+    return _problem_of_polygons(form, height, width)
+
+
+def _problem_of_polygons(polygons: list[list[float]], height: int, width: int) -> str | None:
+    for polygon in polygons:
+        if len(polygon) % 2:
+            return f"a polygon of {len(polygon)} numbers"
+    numbers = [polygon for polygon in polygons if len(polygon) >= _LEAST]
+    if not numbers:
+        return f"a polygon of {max(map(len, polygons)) // 2} points"
+    xs = [x for polygon in numbers for x in polygon[0::2]]
+    ys = [y for polygon in numbers for y in polygon[1::2]]
+    left, right, top, bottom = min(xs), max(xs), min(ys), max(ys)
+    if not max(-left, right, -top, bottom) < _FARTHEST:
+        return f"a coordinate of {max(-left, right, -top, bottom):g}"
+    if right <= 0 or bottom <= 0 or left >= width or top >= height:
+        return _OUTSIDE
+    return None
+
+
+def _problem_of_runs(runs: _Runs, height: int, width: int) -> str | None:
+    if runs.size != (height, width):
+        return f"run lengths of an image of {runs.size[1]} x {runs.size[0]}"
+    counts = _counts(runs)
+    rle.check(counts, height, width)
+    return None if rle.area(counts) else _NOTHING
+
+
+def _counts(runs: _Runs) -> np.ndarray:
+    if isinstance(runs.counts, str):
+        return rle.from_string(runs.counts.encode(errors="replace"))
+    try:
+        return np.array(runs.counts, np.int64)
+    except OverflowError:
+        raise ValueError("run lengths beyond any image") from None
+
+
+def _polygons(form: list[list[float]]) -> list[list[float]]:
+    return [polygon for polygon in form if len(polygon) >= _LEAST]
+
+
+def _compressed(form: _Runs) -> RLE:
+    counts = form.counts.encode() if isinstance(form.counts, str) else rle.to_string(np.array(form.counts, np.int64))
+    return RLE(size=form.size, counts=counts)
+
+
+def _rasterise(polygons: list[list[float]], height: int, width: int) -> RLE:
+    parts = hotcoco.mask.frPyObjects(polygons, height, width)
+    whole = parts[0] if len(parts) == 1 else hotcoco.mask.merge(parts)
+    return RLE(size=(height, width), counts=whole["counts"])

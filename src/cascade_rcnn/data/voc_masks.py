@@ -1,0 +1,42 @@
+"""PASCAL VOC's SegmentationObject: images whose pixels are numbers of objects, in the order of the xml file, from 1.
+
+0 is background, 255 the border around objects, which belongs to none.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from cascade_rcnn import rle
+from cascade_rcnn.data.check import size_differs
+from cascade_rcnn.data.segmentations import encode
+from cascade_rcnn.decoding import open_image
+from cascade_rcnn.errors import UserError
+
+FOLDER = "SegmentationObject"
+
+
+def read_outlines(path: Path, number: int, size: tuple[int, int]) -> list[bytes]:
+    """Return the run lengths of objects 1 to `number` in an image of this size; empty for those that are not in it.
+
+    Raises UserError if the file exists, but is not such an image.
+    """
+    if not path.exists():
+        return [b""] * number
+    with open_image(path, None) as image:
+        if image.mode not in ("P", "L"):
+            raise UserError(
+                f"{path}: its pixels are not numbers of objects (mode {image.mode}); save it with a palette"
+            )
+        if (image.height, image.width) != size:
+            raise UserError(size_differs(path, (image.height, image.width), size))
+        numbers = np.asarray(image)
+    return [_outline(numbers == k) if k < 255 else b"" for k in range(1, number + 1)]
+
+
+def _outline(mask: np.ndarray) -> bytes:
+    if not mask.any():
+        return b""
+    height, width = mask.shape
+    counts = rle.encode(mask, (0, 0, width, height), height, width)
+    return encode({"size": (height, width), "counts": rle.to_string(counts)})

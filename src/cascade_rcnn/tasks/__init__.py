@@ -1,0 +1,1 @@
+"""RoI tasks: what a region is asked beyond its class and box."""

@@ -1,0 +1,169 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pycocotools import mask as reference
+from pycocotools.coco import COCO
+
+from cascade_rcnn import rle
+from cascade_rcnn.data.coco import load_coco, save_coco
+from cascade_rcnn.data.segmentations import ABSENT, Segmentations, encode, problem
+
+# pycocotools' own arrays do not know NumPy 2's `copy`.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+HEIGHT, WIDTH = 30, 40
+number = st.floats(-15, 60, allow_nan=False).map(lambda value: round(value, 2))
+polygon = st.lists(number, min_size=6, max_size=16).filter(lambda numbers: len(numbers) % 2 == 0)
+
+
+def as_dense(segmentation: object) -> np.ndarray:
+    return Segmentations.of([json.dumps(segmentation).encode()]).masks([0], HEIGHT, WIDTH).dense()[0].numpy()
+
+
+@given(st.lists(polygon, min_size=1, max_size=3))
+def test_polygons_have_the_pixels_of_pycocotools(polygons):
+    expected = reference.decode(reference.merge(reference.frPyObjects(polygons, HEIGHT, WIDTH)))
+    np.testing.assert_array_equal(as_dense(polygons), expected)
+
+
+def test_polygons_of_too_few_points_are_left_out_beside_others():
+    triangle = [2, 3, 12, 3, 2, 20]
+    np.testing.assert_array_equal(as_dense([[1, 1, 30, 25], [], triangle]), as_dense([triangle]))
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_run_lengths_in_both_forms(compressed):
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[3:9, 5:7] = mask[12:30, 30:40] = 1
+    counts: object = reference.encode(np.asfortranarray(mask))["counts"].decode()
+    if not compressed:
+        counts = rle.from_string(str(counts).encode()).tolist()
+    segmentation = {"size": [HEIGHT, WIDTH], "counts": counts}
+    assert problem(json.dumps(segmentation).encode(), HEIGHT, WIDTH) is None
+    np.testing.assert_array_equal(as_dense(segmentation), mask)
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "what"),
+    [
+        ([], ABSENT),
+        (None, ABSENT),
+        ("", ABSENT),
+        ([[1, 2, 3, 4, 5, 6, 7]], "a polygon of 7 numbers"),
+        ([[1, 2, 3, 4]], "a polygon of 2 points"),
+        ([[]], "a polygon of 0 points"),
+        ([[1, 2, 3, 4, 5, 1e30]], "a coordinate of 1e+30"),
+        ([[-9, 2, -3, 4, 0, 6]], "a polygon outside the image"),
+        ([[1, 30, 3, 40, 5, 60]], "a polygon outside the image"),
+        ([1, 2, 3, 4, 5, 6], "Expected `array`, got `int`"),
+        ([["1", "2"]], "Expected `float`, got `str`"),
+        ({"size": [HEIGHT, WIDTH]}, "Object missing required field `counts`"),
+        ({"size": [WIDTH, HEIGHT], "counts": [1200]}, "run lengths of an image of 30 x 40"),
+        ({"size": [HEIGHT, WIDTH], "counts": [600, 601]}, "run lengths of 1201 pixels in all, not 1200"),
+        ({"size": [HEIGHT, WIDTH], "counts": [1300, -100]}, "a run length of -100"),
+        ({"size": [HEIGHT, WIDTH], "counts": [2**70]}, "Integer value out of range|run lengths beyond any image"),
+        ({"size": [HEIGHT, WIDTH], "counts": [1200]}, "run lengths without a pixel inside"),
+        ({"size": [HEIGHT, WIDTH], "counts": "é"}, "run lengths that are not in COCO's compressed form"),
+    ],
+)
+def test_what_makes_a_segmentation_useless(segmentation, what):
+    found = problem(json.dumps(segmentation, ensure_ascii=False).encode(), HEIGHT, WIDTH)
+    assert found is not None
+    assert any(found == one or (one.startswith("Integer") and found.startswith(one)) for one in what.split("|"))
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.sampled_from(["size", "counts", "x"]), inner),
+    max_leaves=12,
+)
+codes = st.text(alphabet=[chr(code) for code in range(48, 112)], max_size=30)
+hostile = (
+    anything
+    | st.lists(st.lists(st.floats(-1e9, 1e9), max_size=10), max_size=4)
+    | st.fixed_dictionaries({"size": st.just([HEIGHT, WIDTH]), "counts": codes | st.lists(st.integers(), max_size=6)})
+)
+
+
+@given(hostile)
+def test_anything_is_useless_or_a_mask(segmentation):
+    text = json.dumps(segmentation).encode()
+    if problem(text, HEIGHT, WIDTH) is None:
+        assert as_dense(segmentation).shape == (HEIGHT, WIDTH)
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_are_useless_or_a_segmentation(text):
+    assert isinstance(problem(text, HEIGHT, WIDTH), str | None)
+
+
+@pytest.fixture
+def outlined(coco_dict):
+    """Three objects: a triangle, nothing, run lengths of another image."""
+    for row, segmentation in zip(
+        coco_dict["annotations"], ([[1, 2, 4, 2, 4, 6]], [], {"size": [9, 9], "counts": [80, 1]}), strict=True
+    ):
+        row["segmentation"] = segmentation
+    return coco_dict
+
+
+def test_segmentations_are_kept_only_when_asked(write_coco, outlined, tmp_path):
+    path = write_coco(outlined)
+    assert load_coco(path, tmp_path).segmentations is None
+    found = load_coco(path, tmp_path, masks=True)
+    assert found.ids.tolist() == [6, 5, 7]
+    assert found.segmentations is not None
+    assert found.segmentations.has().tolist() == [False, True, False]
+    assert found.segmentations.coco(1) == [[1, 2, 4, 2, 4, 6]]
+    assert found.segmentations.coco(0) is None
+    some, other = found.notes
+    assert "1 of 3 objects have no segmentation; masks are learnt and evaluated without these" in some
+    assert "1 of 3 segmentations are useless" in other
+    assert "(first: run lengths of an image of 9 x 9, in sub/a.png)" in other
+
+
+def test_a_selection_keeps_objects_and_segmentations_together(write_coco, outlined, tmp_path):
+    found = load_coco(write_coco(outlined), tmp_path, masks=True).select(np.array([False, True]))
+    assert found.ids.tolist() == [5, 7]
+    assert found.segmentations is not None
+    assert found.segmentations.has().tolist() == [True, False]
+    assert found.share_memory().segmentations.data.is_shared()
+
+
+def test_files_without_any_mask(write_coco, coco_dict, tmp_path):
+    found = load_coco(write_coco(coco_dict), tmp_path, masks=True)
+    assert (found.segmentations, found.notes) == (None, ())
+    coco_dict["annotations"][1]["segmentation"] = [[1, 2]]
+    found = load_coco(write_coco(coco_dict), tmp_path, masks=True)
+    assert found.segmentations is None
+    assert found.notes[0].endswith(
+        "no object has a mask; 1 of 3 segmentations are useless (first: a polygon of 1 points, in b.png)"
+    )
+
+
+def test_saved_segmentations_are_read_as_before(write_coco, outlined, tmp_path):
+    found = load_coco(write_coco(outlined), tmp_path, masks=True)
+    save_coco(found, tmp_path / "saved.json")
+    again = load_coco(tmp_path / "saved.json", tmp_path, masks=True)
+    assert again.segmentations.data.equal(found.segmentations.data)
+    assert again.segmentations.offsets.equal(found.segmentations.offsets)
+    assert "segmentation" not in json.loads((tmp_path / "saved.json").read_text())["annotations"][0]
+
+
+def test_real_objects_and_crowds_have_the_pixels_of_pycocotools(shared, capsys):
+    path = shared / "coco_eval/instances_val2014_100.json"
+    found, expected = load_coco(path, shared, masks=True), COCO(str(path))
+    assert found.notes == ()
+    for i in range(0, len(found), 3):
+        rows = found.rows(i)
+        masks = found.segmentations.masks(range(rows.start, rows.stop), *found.image_sizes[i].tolist()).dense()
+        for mask, identity in zip(masks.numpy(), found.ids[rows].tolist(), strict=True):
+            np.testing.assert_array_equal(mask, expected.annToMask(expected.anns[identity]))
+
+
+def test_an_encoded_form_is_read_back():
+    form = {"size": (3, 4), "counts": rle.to_string(np.array([5, 2, 5]))}
+    assert Segmentations.of([encode(form)]).coco(0) == form
