@@ -37,7 +37,7 @@ def test_the_list_says_what_is_usable_and_what_is_here(cache, kept, capsys):
     (mine,) = [row for row in rows if row.endswith(f" {NAME}")]
     assert "yes" in mine.split()
     assert sum("yes" in row.split() for row in rows) == 1
-    assert last.startswith(f"{len(rows)} detectors, ")
+    assert last.startswith(f"{len(rows)} detectors; ")
     assert last.endswith(f"{len(published()) - len(rows)} others cannot be used yet: --all")
 
 
