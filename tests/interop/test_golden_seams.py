@@ -3,7 +3,7 @@
 What the peers computed lies beside the clone, and is too large to travel with it.
 """
 
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,7 @@ def bitmaps(held: dict[str, Tensor], name: str) -> Tensor:
 @pytest.mark.parametrize("name", MASKS)
 @torch.no_grad()
 def test_masks_to_the_pixel(name, two_threads):
-    """Of detections in the same place; where a probability is a half but for rounding, its pixel may differ."""
+    """Of detections in the same place; where a probability is about a half, rounding decides of its pixel."""
     model, background = rebuilt(name), 0 if name.startswith("tv") else 1
     for file in sorted((RECORDED / name).glob("infer_*.npz")):
         with np.load(file) as recorded:
@@ -125,9 +125,12 @@ def test_masks_to_the_pixel(name, two_threads):
         apart = found.extras["masks"][0, row] - held["final_mask_probs"]
         assert float(apart[same].abs().max()) < MASKS[name]
         expected = bitmaps(held, "final_masks")[same].bool()
-        wrong = ((pasted[row][same] >= 0.5) != expected).flatten(1).sum(dim=1)
-        assert int((wrong > 2 + 0.005 * expected.flatten(1).sum(dim=1)).sum()) <= max(1, len(same) // 50)
-        assert float(wrong.sum() / expected.sum()) < 1e-3
+        values = pasted[row][same]
+        wrong = (values >= 0.5) != expected
+        # A box that torchvision rounds to whole pixels moves by one of them, where the last digit decides.
+        elsewhere = (wrong & ((values - 0.5).abs() > 0.05)).flatten(1).any(dim=1)
+        assert int(elsewhere.sum()) <= (len(elsewhere) // 50 if name.startswith("tv") else 0)
+        assert float(wrong[~elsewhere].sum() / expected.sum()) < 1e-3
 
 
 @pytest.mark.parametrize("name", MASKS)
@@ -221,10 +224,9 @@ def test_losses_and_gradients_of_the_rpn(name, two_threads):
     truth = [{"boxes": held[f"gt_boxes{i}"], "labels": held[f"gt_labels{i}"] + 1} for i in (0, 1)]
     truth = [one | {"masks": bitmaps(held, f"gt_masks{i}")} for i, one in enumerate(truth)]
     features = model.features(images.pixels)
-    logits, deltas = model.rpn(features)
     anchors = model.rpn.anchors(features)
     targets = model.preprocess.targets(truth, images)
-    losses = model.rpn.loss(anchors, logits, deltas, targets, images.sizes)
+    losses = model.rpn.loss(anchors, partial(model.rpn.at, features), targets, images.sizes)
     number = held["loss_rpn_cls_sum"] / losses["loss_objectness"].detach()
     expected = held["loss_rpn_loc_sum"].float()
     torch.testing.assert_close(losses["loss_rpn_box_reg"] * number, expected, rtol=5e-4, atol=0)

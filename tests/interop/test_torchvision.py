@@ -7,12 +7,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN, fasterrcnn_resnet50_fpn
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.detection.roi_heads import maskrcnn_inference, maskrcnn_loss
+from torchvision.ops import MultiScaleRoIAlign
 
-from cascade_rcnn.config import NormConfig, replace
+from cascade_rcnn.config import MaskConfig, ModelConfig, NormConfig, RoIAlignConfig, replace
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop import torchvision as interop
 from cascade_rcnn.interop.convert import convert_checkpoint
+from cascade_rcnn.interop.renaming import relaid, rename
+from cascade_rcnn.masks import Masks
 from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.models.roi_align import PyramidRoIAlign
+from cascade_rcnn.structures import Detections, StageOutput, Targets, TrainedOn
+from cascade_rcnn.tasks.masks import MaskTask
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +118,36 @@ def test_what_does_not_convert_is_named():
     state = published() | {"roi_heads.box_head.7.0.weight": torch.zeros(256, 256, 3, 3)}
     with pytest.raises(UserError, match=r"'roi_heads\.box_head\.7\.0\.weight' \(256, 256, 3, 3\), which has no place"):
         interop.convert(state)
+
+
+def test_same_masks_and_losses():
+    """The mask head of torchvision's Mask R-CNN on features and boxes of ours."""
+    torch.manual_seed(0)
+    head, predictor = MaskRCNNHeads(8, [8] * 4, 1), MaskRCNNPredictor(8, 8, 6)
+    config = MaskConfig(channels=8, roi_align=RoIAlignConfig(resolution=14, aligned=False), targets="soft")
+    task = MaskTask(PyramidRoIAlign(config.roi_align, (4, 8, 16, 32)), 8, 5, config)
+    parts = {"mask_head": head, "mask_predictor": predictor}
+    theirs = {f"roi_heads.{name}.{k}": v for name, part in parts.items() for k, v in part.state_dict().items()}
+    rows = [(other, own) for own, other in interop.NAMES]
+    renamed = {str(rename(name, rows)): value for name, value in theirs.items()}
+    state = relaid(renamed, ModelConfig(), interop.LAYOUT)
+    task.load_state_dict({name.removeprefix("tasks.0."): value for name, value in state.items()})
+
+    features = [torch.randn(2, 8, 48 // s, 64 // s) for s in (1, 2, 4, 8)]
+    corner = torch.rand(2, 9, 2) * 100
+    boxes, labels = torch.cat([corner, corner + torch.rand(2, 9, 2) * 90 + 2], dim=2), torch.randint(1, 6, (2, 9))
+    pool = MultiScaleRoIAlign(["0", "1", "2", "3"], 14, 2)
+    maps = {str(k): x for k, x in enumerate(features)}
+    logits = predictor(head(pool(maps, list(boxes), [(192, 256)] * 2)))
+    expected = torch.stack(maskrcnn_inference(logits, list(labels)))[:, :, 0]
+    found = task(features, Detections(boxes, labels.float(), labels, labels > 0)).extras["masks"]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+    masks, matched = (torch.rand(2, 3, 192, 256) < 0.6).byte(), torch.randint(0, 3, (2, 9))
+    objects = torch.tensor([[1, 2, 3], [4, 5, 1]])
+    expected = maskrcnn_loss(logits, list(boxes), list(masks), list(objects), list(matched))
+    output, some = StageOutput(boxes, torch.zeros(2, 9, 6), torch.zeros(2, 9, 1, 4)), labels > 0
+    trained = TrainedOn(output, objects.gather(1, matched), matched, boxes, some.float(), some, ~some)
+    encoded = tuple(Masks.encode(one) for one in masks)
+    truth = Targets(torch.zeros(2, 3, 4), objects, objects > 0, None, {"masks": encoded})
+    torch.testing.assert_close(task.loss(features, [trained], truth)["loss_mask"], expected, rtol=1e-5, atol=0)
