@@ -147,7 +147,12 @@ def test_names_cannot_steer_the_terminal(capsys, coco):
     main(["evaluate", "--annotations", str(truth), "--detections", str(empty(coco))])
     assert "[/red]\\x1b[31m" in capsys.readouterr().out
     message = fails(
-        capsys, "evaluate", "--annotations", str(coco.parent / "\x1b]0;title\x07.json"), "--detections", "x"
+        capsys,
+        "evaluate",
+        "--annotations",
+        str(coco.parent / "\x1b]0;title\x07.json"),
+        "--detections",
+        str(empty(coco)),
     )
     assert "\\x1b]0;title" in message
     assert "\x1b" not in message

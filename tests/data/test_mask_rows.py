@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from cascade_rcnn.data.jitter import LargeScaleJitter
-from cascade_rcnn.data.transforms import build_transforms
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
@@ -11,6 +9,8 @@ from torchvision.transforms.v2 import functional
 from torchvision.transforms.v2.functional import _utils
 
 from cascade_rcnn.data import mask_rows
+from cascade_rcnn.data.augmentation.build import build_transforms
+from cascade_rcnn.data.augmentation.scale import LargeScaleJitter
 from cascade_rcnn.data.mask_rows import MaskRows, moves_rows
 from cascade_rcnn.data.targets import apply, inside, masks_as_crowds
 from cascade_rcnn.errors import UserError

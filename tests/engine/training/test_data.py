@@ -9,10 +9,15 @@ import torch
 from lightning_fabric import Fabric
 
 from cascade_rcnn.data import load_annotations
-from cascade_rcnn.engine.training.data import Sources, read_data
+from cascade_rcnn.engine.training.data import Sources, TrainingData
+from cascade_rcnn.engine.training.data import read_data as read_recipe_data
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.masks import Masks
-from cascade_rcnn.recipes import DataConfig
+from cascade_rcnn.recipes import DataConfig, Recipe
+
+
+def read_data(data: DataConfig, sources: Sources | None = None, **settings: bool) -> TrainingData:
+    return read_recipe_data(Recipe(data=data, workers=0), sources, **settings)
 
 
 @pytest.fixture

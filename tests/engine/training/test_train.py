@@ -393,8 +393,8 @@ def test_patience_ends_a_training_that_gets_no_better_and_resuming_does_not_cont
     """AP .5, .4, .5: two evaluations without a better one. The best is that of the first epoch."""
     from cascade_rcnn.engine.training import train as module
 
-    evaluate, figures = module.evaluate_boxes, iter([0.5, 0.4, 0.5, 0.9])
-    monkeypatch.setattr(module, "evaluate_boxes", lambda *given: replace(evaluate(*given), ap=next(figures)))
+    evaluate, figures = module.evaluate_detected, iter([0.5, 0.4, 0.5, 0.9])
+    monkeypatch.setattr(module, "evaluate_detected", lambda *given: replace(evaluate(*given), ap=next(figures)))
     patient = replace(recipe, epochs=4, patience=2, evaluate_every=1)
     output = train(patient)
     assert json.loads((output / "results.json").read_text())["epochs"] == 3
