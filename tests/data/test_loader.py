@@ -3,7 +3,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -207,12 +209,23 @@ def test_a_mistake_met_in_a_worker_arrives_as_its_one_line(dataset, tmp_path, on
     assert "Traceback" not in str(caught.value)
 
 
+def wait_until_idle(pid: int) -> None:
+    """Wait until a process has not computed for half a second."""
+    before, since = None, time.monotonic()
+    while time.monotonic() < since + 0.5:
+        time.sleep(0.05)
+        used = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        if used != before:
+            before, since = used, time.monotonic()
+
+
 def test_a_killed_worker_is_one_line_where_its_batch_is_waited_for(dataset, monkeypatch, one_line):
     monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.2)
     handler, others = signal.getsignal(signal.SIGCHLD), set(multiprocessing.active_children())
     batches = iter(make_loader(dataset, batch_size=1, workers=1, seed=0, shuffle=False))
     next(batches)
     (worker,) = set(multiprocessing.active_children()) - others
+    wait_until_idle(worker.pid)  # a process that dies while it sends a batch leaves half a message, without an end
     os.kill(worker.pid, signal.SIGKILL)
     worker.join()
     assert signal.getsignal(signal.SIGCHLD) == handler  # or the next line would raise anywhere
