@@ -29,7 +29,7 @@ def check_classes(config: ModelConfig, annotations: Annotations, checkpoint: str
     """Raise UserError unless the model has exactly the classes of the ground truth, by id and name."""
     ours, theirs = set(config.categories), set(annotations.categories)
     if ours != theirs:
-        odd = min(ours ^ theirs, key=lambda category: category.id)
+        odd = min(ours ^ theirs, key=lambda category: (category.id, category not in theirs, category.name))
         raise UserError(
             f"{checkpoint}: the model has {count(len(ours), 'class')}, {annotations.source} {len(theirs)}, and they "
             f"differ (first at id {odd.id}, '{odd.name}'); evaluate on annotations with the classes that it was "
