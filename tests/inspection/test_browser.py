@@ -1,13 +1,10 @@
 """The page in a real browser, on a phone and a desk: everything shows, nothing is fetched, nothing scrolls sideways."""
 
-import shutil
-
 import pytest
 
-CHROMIUM = shutil.which("chromium")
 PHONE = {"width": 390, "height": 844}
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -20,15 +17,6 @@ def address(make):
             split["categories"].append({"id": k, "name": f"a_rather_long_name_of_a_class_{k}"})
     data.look(augment="small", output=data.folder / "seen")
     return (data.folder / "seen" / "index.html").as_uri()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The page in a browser: upload, sliders, a video, errors, and no request to anywhere else."""
 
 import json
-import shutil
 import socket
 import subprocess
 import sys
@@ -14,8 +13,6 @@ import pytest
 
 from cascade_rcnn import UserError, app, save
 from cascade_rcnn.engine.prediction.video_frames import VideoWriter
-
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def free_port() -> int:
@@ -37,11 +34,10 @@ def test_mistakes_are_one_line(monkeypatch, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of gradio's dependencies
-def test_in_a_browser(named, photo, tmp_path):
+def test_in_a_browser(browser, named, photo, tmp_path):
     pytest.importorskip("gradio")
-    playwright = pytest.importorskip("playwright.sync_api")
-    if BROWSER is None:
-        pytest.skip("no Chromium")
+    from playwright.sync_api import expect
+
     checkpoint = tmp_path / "model.safetensors"
     save(named.model, checkpoint)
     text, video = tmp_path / "notes.txt", tmp_path / "film.mp4"
@@ -55,14 +51,12 @@ def test_in_a_browser(named, photo, tmp_path):
     try:
         assert server.stdout is not None
         assert url in server.stdout.readline()
-        with playwright.sync_playwright() as driver:
-            browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-            page = browser.new_page()
-            requests: list[str] = []
-            page.on("request", lambda request: requests.append(request.url))
-            page.goto(url)
-            _use(page, playwright.expect, photo, text, video)
-            browser.close()
+        page = browser.new_page()
+        requests: list[str] = []
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(url)
+        _use(page, expect, photo, text, video)
+        page.close()
         assert requests
         assert [one for one in requests if not one.startswith((url, "data:", "blob:"))] == []
         with pytest.raises(OSError, match="refused"):  # of the machine's other addresses

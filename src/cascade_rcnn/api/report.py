@@ -120,14 +120,13 @@ def compare(
 def _dataset(
     run: Run, model: Opened, data: Data | None, images: str | Path | None, split: str | None, bad_images: BadImages
 ) -> Dataset:
-    """Open the data to measure on: what is given, or what the training was validated on."""
-    if data is None:
-        data = run.validation()
-    elif isinstance(data, str | Path):
+    """Open the data to measure on: what is given, or what the training was validated on, which has told its notes."""
+    if isinstance(data, str | Path):
         data = load_annotations(data, images, split, model.class_names, bad_images=bad_images)
-    dataset = as_dataset(data, meaning(None, model.config.categories), bad_images=bad_images)
+    measured = run.validation() if data is None else data
+    dataset = as_dataset(measured, meaning(None, model.config.categories), bad_images=bad_images)
     check_classes(model.config, dataset.annotations, model.name)
-    tell(dataset.annotations.notes)
+    tell(() if data is None else dataset.annotations.notes)
     return dataset
 
 
