@@ -142,6 +142,7 @@ def test_mistakes(images, tmp_path):
     (tmp_path / "notes").mkdir()
     with pytest.raises(UserError, match="contains no images"):
         run(tmp_path / "notes", tmp_path / "b")
+    assert not (tmp_path / "b").exists()  # nothing is left of what could not begin
     pq.write_table(pa.table({"name": ["a"]}), tmp_path / "wrong.parquet")
     with pytest.raises(UserError, match="has the columns name; give the image as one of"):
         run(tmp_path / "wrong.parquet", tmp_path / "c")

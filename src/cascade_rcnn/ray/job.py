@@ -43,7 +43,7 @@ def predict_dataset(
     output: str | Path,
     *,
     workers: int | None = None,
-    cpus: float = 1,
+    cpus: int = 1,
     gpus: float | None = None,
     batch_size: int | None = None,
     threshold: float = 0.0,
@@ -60,25 +60,37 @@ def predict_dataset(
     machine that dies is replaced and its images are done again. Images that `output` has rows for are left out, so the
     same command continues what was stopped; with other settings it raises UserError.
     """
-    if batch_size is not None and batch_size < 1:
-        raise UserError(f"batch_size is {batch_size}; give 1 or more")
+    for name, value in (("batch_size", batch_size), ("workers", workers), ("cpus", cpus)):
+        if value is not None and value < 1:
+            raise UserError(f"{name} is {value}; give 1 or more")
     weights, place = locate(str(checkpoint)), Place(output)
     options = {"threshold": threshold, "precision": precision, **inference}
-    _check_settings(place, {"checkpoint": Path(weights).name, "bytes": Path(weights).stat().st_size, **options})
+    settings = {"checkpoint": Path(weights).name, "bytes": Path(weights).stat().st_size, **options}
+    settings = json.loads(json.dumps(settings, default=str))  # as they come back
+    _check_settings(place, settings)
     before, _ = _rows(place)
     _start()
     gpus = (1 if ray.cluster_resources().get("GPU") else 0) if gpus is None else gpus
     images = read_images(source, done=before)
-    room = int(ray.cluster_resources().get("GPU", 0) / gpus if gpus else ray.cluster_resources()["CPU"] / cpus)
+    place.write(_SETTINGS, json.dumps(settings, indent=2).encode())
+    processors = ray.cluster_resources()["CPU"]
+    room = max(1, int(ray.cluster_resources().get("GPU", 0) / gpus if gpus else processors / cpus))
+    workers = room if workers is None else workers
     found = images.map_batches(
         Predict,
         fn_constructor_args=[str(Path(weights).absolute())],
-        fn_constructor_kwargs={"device": device or ("cuda" if gpus else "cpu"), "trust": trust, **options},
+        fn_constructor_kwargs={
+            "device": device or ("cuda" if gpus else "cpu"),
+            "threads": cpus,
+            "trust": trust,
+            **options,
+        },
         batch_format="pyarrow",
         batch_size=(8 if gpus else 1) if batch_size is None else batch_size,
-        concurrency=max(1, room) if workers is None else workers,
+        concurrency=workers,
         num_gpus=gpus or None,
-        num_cpus=cpus,
+        # What Ray counts, not what is used: one is left, or actors that never end would wait for readers without any.
+        num_cpus=min(float(cpus), max(0.0, processors - 1) / workers),
     )
     found.write_parquet(place.path, filesystem=place.files)
     rows, failed = _rows(place)
@@ -92,11 +104,10 @@ def _start() -> None:
 
 
 def _check_settings(place: Place, settings: dict[str, Any]) -> None:
-    """Write the settings beside the output, or compare them with those that are there."""
-    text = json.dumps(settings, indent=2, sort_keys=True, default=str)
-    if place.listing((_SETTINGS,)):
+    """Compare the settings with those of the results that are there, if any."""
+    if _SETTINGS in place.listing((_SETTINGS,)):
         earlier = json.loads(place.read(_SETTINGS))
-        differing = sorted(k for k in {*earlier, *settings} if earlier.get(k) != json.loads(text).get(k))
+        differing = sorted(k for k in {*earlier, *settings} if earlier.get(k) != settings.get(k))
         if differing:
             raise UserError(
                 f"{place.address}: holds results with other settings ({', '.join(differing)}); "
@@ -104,8 +115,6 @@ def _check_settings(place: Place, settings: dict[str, Any]) -> None:
             )
     elif place.listing((".parquet",)):
         raise UserError(f"{place.address}: holds Parquet files of something else; give another output folder")
-    else:
-        place.write(_SETTINGS, text.encode())
 
 
 def _rows(place: Place) -> tuple[set[str], int]:

@@ -49,10 +49,16 @@ class Predict:
         threshold: float = 0.0,
         device: str | None = None,
         precision: Precision = "fp32",
+        threads: int | None = None,
         trust: bool = False,
         **inference: Unpack[InferenceOptions],
     ) -> None:
-        """checkpoint: as in `Predictor`, and so are the others; `threshold` is the lowest score that is kept."""
+        """checkpoint: as in `Predictor`, and so are the others.
+
+        `threshold` is the lowest score that is kept; `threads` of the processor compute (None: as Ray sets it).
+        """
+        if threads is not None:
+            torch.set_num_threads(threads)
         self.predictor = Predictor(checkpoint, device=device, precision=precision, trust=trust, **inference)
         self.threshold = threshold
 

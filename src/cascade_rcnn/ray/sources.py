@@ -105,7 +105,7 @@ class _Columns:
 def _archives(place: Place, names: list[str]) -> ray.data.Dataset:
     paths = [place.join(name) for name in names]
     kinds = [f"*{suffix}" for suffix in EXTENSIONS]
-    rows = ray.data.read_webdataset(paths, filesystem=place.files, decoder=False, suffixes=kinds)
+    rows = ray.data.read_webdataset(paths, filesystem=place.files, decoder=None, suffixes=kinds)
     return rows.map_batches(_member, batch_format="pyarrow")
 
 
