@@ -1,7 +1,7 @@
 """Prediction on Ray Data: images a second with one and two actors, and what a killed actor costs.
 
 `python -m benchmarks.ray_predict` makes 2,000 images, detects in them in one process, with one and two actors, and with
-two of which one is killed, and compares every detection.
+two of which one is killed, and compares every score.
 """
 
 import argparse
@@ -119,7 +119,7 @@ def render(rows: list[tuple[str, float, str, str]], images: int, min_size: int) 
         f"`python -m benchmarks.ray_predict --images {images} --min-size {min_size}`: {images} crops of 320 x 240,",
         "the starter, fp32. The time includes the start of Ray and of its actors, which load the model.",
         "",
-        "| | seconds | images/s | rows | the same detections |",
+        "| | seconds | images/s | rows | the same scores |",
         "|---|---|---|---|---|",
         *(f"| {what} | {taken:.1f} | {images / taken:.1f} | {done} | {same} |" for what, taken, done, same in rows),
         "",
