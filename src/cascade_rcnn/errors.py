@@ -1,4 +1,4 @@
-"""The exception for user errors: what is wrong, where, and how to fix it, in one line."""
+"""The exception for user errors: one line that says what is wrong, where, and how to fix it."""
 
 import difflib
 from collections.abc import Sequence
