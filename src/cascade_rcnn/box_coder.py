@@ -8,7 +8,7 @@ from cascade_rcnn.config import Std
 
 
 class BoxCoder(nn.Module):
-    """Encode boxes and ground truth as normalised deltas, and decode them. The defaults (the RPN's) do not normalise."""
+    """Encode boxes and ground truth as normalised deltas, and decode them; the RPN's default is not to normalise."""
 
     mean: Tensor
     std: Tensor

@@ -11,7 +11,7 @@ class UserError(ValueError):
 
     >>> create_model("cascade_rcnn_resnet5_fpn", 3)
     Traceback (most recent call last):
-    cascade_rcnn.errors.UserError: no model is called 'cascade_rcnn_resnet5_fpn'; did you mean ...
+    cascade_rcnn.errors.UserError: there is no model 'cascade_rcnn_resnet5_fpn'; did you mean ...
     """
 
 

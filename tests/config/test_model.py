@@ -131,7 +131,7 @@ def test_options_reach_the_config():
         ({"iterations": 2}, "only iterative_bbox models iterate"),
         ({"stages": 5}, "1 to 4 stages"),
         ({"stages": 3, "stage_ious": (0.5, 0.6)}, "2 entries"),
-        ({"stage_ious": (0.5, 0.6), "stage_stds": ((1.0,) * 4,)}, "entries; give one a stage"),
+        ({"stage_ious": (0.5, 0.6), "stage_stds": ((1.0,) * 4,)}, "entries; give one per stage"),
         ({"stage_ious": (0.5, 60)}, "stage_ious: 60 is not between 0 and 1"),
         (
             {"stages": 1, "stage_stds": ((0.1, 0.1, 0.2, 0.0),)},

@@ -145,12 +145,12 @@ def test_mistakes(tmp_path):
     path = tmp_path / "model.safetensors"
     save(make(Plain()), path)
     calls = {
-        r"somebody's own; give it: load\(path, backbone=module\)": lambda: load(path),
-        "somebody's own": lambda: Predictor(path)(images()[0].permute(1, 2, 0).numpy()),
+        r"user-defined module; pass it: load\(path, backbone=module\)": lambda: load(path),
+        "user-defined module": lambda: Predictor(path)(images()[0].permute(1, 2, 0).numpy()),
         "its backbone is a resnet18; leave out backbone=": lambda: load("starter", backbone=Plain()),
         r"channels and strides are \(4, 6\) and \(4, 8\)": lambda: load(path, backbone=Finer()),
         "load its weights before it is given": lambda: make(Plain(), weights_backbone="imagenet"),
-        "cascade_rcnn_vgg16 has one of its own": lambda: create_model("cascade_rcnn_vgg16", 2, backbone=Plain()),
+        "cascade_rcnn_vgg16 has a fixed backbone": lambda: create_model("cascade_rcnn_vgg16", 2, backbone=Plain()),
     }
     for message, call in calls.items():
         with pytest.raises(UserError, match=message) as caught:
