@@ -145,5 +145,5 @@ def test_mistakes_get_one_line(model):
         create_model("mask_rcnn_resnet18_fpn", 3, mask_stages=(2,), **TINY)
     with pytest.raises(UserError, match="have no masks"):
         create_model("cascade_rcnn_resnet18_fpn", 3, mask_agnostic=True, **TINY)
-    with pytest.raises(UserError, match="one of each for every head"):
+    with pytest.raises(UserError, match="one of each per head"):
         MaskConfig(stages=(1, 2))
