@@ -1,4 +1,4 @@
-"""The backbones that convert, one file per family."""
+"""The backbones that can be converted, one file per family."""
 
 import re
 
@@ -15,7 +15,7 @@ FAMILIES: tuple[Family, ...] = (
 
 
 def find(origin: str, state: State) -> Family:
-    """Return the family that a peer's tensors belong to, by default ResNet's, whose missing names are then reported."""
+    """Return the family of a checkpoint's backbone; by default ResNet's, whose missing tensors are then reported."""
     for family in FAMILIES:
         peer = family.peers.get(origin)
         if peer and any(re.match(peer.sign, name) for name in state) and peer.shown(state):
@@ -24,24 +24,24 @@ def find(origin: str, state: State) -> Family:
 
 
 def converts(origin: str, config: BackboneConfig) -> bool:
-    """Tell whether a peer has backbones of this config's type."""
+    """Return whether a framework has backbones of this config's type."""
     return any(f.config is type(config) and origin in f.peers for f in FAMILIES)
 
 
 def of_config(origin: str, config: BackboneConfig) -> Peer:
-    """Return what is known of a config's family at a peer, where it converts."""
+    """Return a framework's version of a config's family, which must exist."""
     return next(f.peers[origin] for f in FAMILIES if f.config is type(config))
 
 
 def mmdet_type(kind: str) -> Peer:
-    """Return what is known of a `backbone.type` of mmdetection. Raises UserError for one that does not convert."""
+    """Look up a `backbone.type` of mmdetection. Raises UserError if it cannot be converted."""
     return _of_type("mmdet", kind, "model.backbone.type")
 
 
 def lazy_type(kind: str, name: str) -> Peer:
-    """Return what is known of a backbone's class in a LazyConfig, where it stands under this name.
+    """Look up a backbone's class in a LazyConfig; `name` is its setting, for the error.
 
-    Raises UserError for one that does not convert.
+    Raises UserError if it cannot be converted.
     """
     return _of_type("detectron2", kind, name)
 
@@ -49,5 +49,5 @@ def lazy_type(kind: str, name: str) -> Peer:
 def _of_type(origin: str, kind: str, name: str) -> Peer:
     known = {kind: f.peers[origin] for f in FAMILIES if origin in f.peers for kind in f.peers[origin].types}
     if kind not in known:
-        raise UserError(f"{name} is {kind!r}; {' or '.join(map(repr, known))} converts")
+        raise UserError(f"{name} is {kind!r}; only {' or '.join(map(repr, known))} can be converted")
     return known[kind]

@@ -1,4 +1,4 @@
-"""The peers' ConvNeXts: mmpretrain's, used by mmdetection, and the authors' (based on mmdetection 2)."""
+"""Convert ConvNeXts: mmpretrain's, used by mmdetection, and the authors' (based on mmdetection 2)."""
 
 from cascade_rcnn.config import ConvNeXtConfig, replace
 from cascade_rcnn.errors import UserError
@@ -11,12 +11,12 @@ from cascade_rcnn.interop.renaming import Layout, Names, State, number_of
 def _describe(state: State) -> ConvNeXtConfig:
     depths = tuple(number_of(state, f"backbone.features.{2 * k + 1}.{{}}.layer_scale") for k in range(4))
     if 0 in depths:
-        raise UserError(f"the backbone has {depths} blocks in its four stages; ConvNeXts of four stages convert")
+        raise UserError(f"the backbone has {depths} blocks in its stages; only ConvNeXts of four stages are supported")
     return ConvNeXtConfig(width=len(state["backbone.features.0.0.weight"]), depths=depths)  # type: ignore[arg-type]
 
 
 def _names(depthwise: str, first: str, second: str) -> Names:
-    """Make rows for the names of a block's convolution and of its two layers."""
+    """Make the rows of names, given those of a block's depthwise convolution and two pointwise layers."""
     parts = (("block.0", depthwise), ("block.2", "norm"), ("block.3", first), ("block.5", second))
     return (
         *((f"backbone.features.{2 * k}.{{}}", f"backbone.downsample_layers.{k}.{{}}") for k in range(4)),
@@ -70,7 +70,7 @@ FAMILY = Family(
         ),
     },
 )
-AUTHORS = Family(  # whose settings are those of above
+AUTHORS = Family(  # with the same settings
     config=ConvNeXtConfig,
     describe=_describe,
     peers={

@@ -1,4 +1,4 @@
-"""The types with which a converter describes a family of backbones."""
+"""The description of a backbone family for the converters."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -8,30 +8,30 @@ from cascade_rcnn.config import BackboneConfig
 from cascade_rcnn.interop.known import NOTHING, Known
 from cascade_rcnn.interop.renaming import Layout, Names, State
 
-Completed: TypeAlias = Callable[[Any, Any], BackboneConfig]  # (config from shapes, peer's settings) -> whole config
+Completed: TypeAlias = Callable[[Any, Any], BackboneConfig]  # (config from shapes, their settings) -> complete config
 
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """The backbone at one peer."""
+    """A backbone family in one framework."""
 
-    sign: str  # a pattern of tensor names that only this family has
+    sign: str  # a pattern of tensor names that identifies the family
     names: Names
-    shown: Callable[[State], bool] = lambda _: True  # where names are those of another family: what shapes tell
-    layout_in: Layout = field(default_factory=dict)  # from the peer's layout to ours; with our names
+    shown: Callable[[State], bool] = lambda _: True  # distinguishes families with the same names
+    layout_in: Layout = field(default_factory=dict)  # from their layout to ours; with our names
     layout_out: Layout = field(default_factory=dict)
     complete: Completed = lambda seen, _: seen
-    # mmdetection: what `backbone.type` may be; detectron2: the class in a LazyConfig
+    # values of mmdetection's `backbone.type`, or class names in detectron2's LazyConfigs
     types: tuple[str, ...] = ()
-    known: Known = NOTHING  # mmdetection: settings below `model.backbone`; detectron2: below that class
-    # detectron2: what its stock settings are with this backbone, where they differ from those of Base-RCNN-FPN.yaml
+    known: Known = NOTHING  # settings below mmdetection's `model.backbone`, or of the class in a LazyConfig
+    # detectron2's default settings with this backbone that differ from those of Base-RCNN-FPN.yaml
     stock: Callable[[Any], Mapping[str, Any]] = lambda _: {}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """One family of backbones at every peer that has it."""
+    """A backbone family in every framework that has it."""
 
     config: type
-    describe: Callable[[State], BackboneConfig]  # what tensors under our names tell; the rest has its default
+    describe: Callable[[State], BackboneConfig]  # infers the config from tensors under our names, as far as they tell
     peers: Mapping[str, Peer]  # by origin

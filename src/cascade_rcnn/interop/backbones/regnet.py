@@ -1,4 +1,4 @@
-"""mmdetection's RegNetX, whose tensors have a ResNet's names."""
+"""Convert mmdetection's RegNetX, whose tensors are named like a ResNet's."""
 
 from cascade_rcnn.config import NormConfig, RegNetConfig, replace
 from cascade_rcnn.interop.backbones.family import Family, Peer
@@ -49,7 +49,7 @@ _MMDET_KNOWN = Known(
         "dilations": ([1, 1, 1, 1],),
         "out_indices": ([0, 1, 2, 3],),
     },
-    inert=r"(arch|stem_channels|base_channels|zero_init_residual|norm_cfg\.momentum)\b",  # shapes tell
+    inert=r"(arch|stem_channels|base_channels|zero_init_residual|norm_cfg\.momentum)\b",  # inferred from shapes, mostly
 )
 
 
@@ -68,7 +68,7 @@ FAMILY = Family(
     describe=_describe,
     peers={
         "mmdet": Peer(
-            sign=r"backbone\.layer1\.",  # as of a ResNet, whose stem has a kernel of 7
+            sign=r"backbone\.layer1\.",  # the same as a ResNet's, whose stem has a 7x7 kernel
             shown=_has_a_small_stem,
             names=_MMDET,
             complete=_from_mmdet,

@@ -1,4 +1,4 @@
-"""The peers' ResNets and ResNeXts."""
+"""Convert ResNets and ResNeXts."""
 
 from typing import Any
 
@@ -24,7 +24,9 @@ def _describe(state: State) -> ResNetConfig:
     bottleneck = "backbone.layer1.0.conv3.weight" in state
     depth = _DEPTHS.get(("bottleneck" if bottleneck else "basic", blocks))
     if depth is None:
-        raise UserError(f"the backbone has {blocks} blocks in its four layers; ResNet-18, 34, 50, 101 and 152 convert")
+        raise UserError(
+            f"the backbone has {blocks} blocks in its four layers; only ResNet-18, 34, 50, 101 and 152 can be converted"
+        )
     stem, norm = len(state["backbone.conv1.weight"]), seen_norm(state, "backbone.bn1") or NormConfig()
     if not bottleneck:
         planes = len(state["backbone.layer1.0.conv2.weight"])
@@ -50,7 +52,7 @@ def _context(state: State) -> ContextConfig | None:
 
 
 def _deformable(state: State) -> DeformableConfig | None:
-    """Infer the kind from the offsets: two or three for each of nine taps and group; a config may have to decide."""
+    """Infer the kind from the number of offsets: two or three per tap and group, which may need a config to decide."""
     found = {k: state.get(f"backbone.layer{k}.0.conv2.offset.weight") for k in (1, 2, 3, 4)}
     numbers = {k: len(offset) for k, offset in found.items() if offset is not None}
     if not numbers:
@@ -62,7 +64,7 @@ def _deformable(state: State) -> DeformableConfig | None:
 
 
 def _said_of(seen: DeformableConfig | None, *, modulated: bool) -> DeformableConfig | None:
-    """Interpret the number of offsets as the config says."""
+    """Correct the inferred kind and number of groups by what the config says."""
     if seen is None or seen.modulated == modulated:
         return seen
     numbers = seen.groups * (3 if seen.modulated else 2)
@@ -103,11 +105,14 @@ _LAZY_KNOWN = Known(
 
 def _from_detectron2(seen: ResNetConfig, get: dict[str, Any]) -> ResNetConfig:
     said = {name.removeprefix(_LAZY): value for name, value in get.items() if name.startswith(_LAZY)}
-    if said:  # a LazyConfig, which has the class's own defaults
+    if said:  # a LazyConfig, where the defaults are those of the class
         named, stride = said.get("stages.norm", "BN"), said.get("stages.stride_in_1x1", False)
         frozen = said.get("freeze_at", 0)
         if said.get("stem.norm", "BN") != named:
-            raise UserError(f"the config's stem has {said.get('stem.norm')}, its stages {named}; one norm converts")
+            raise UserError(
+                f"the config's stem has the norm {said.get('stem.norm')} and its stages {named}; only one for both can "
+                "be converted"
+            )
     else:
         named, stride = get["MODEL.RESNETS.NORM"], get["MODEL.RESNETS.STRIDE_IN_1X1"]
         frozen = get["MODEL.BACKBONE.FREEZE_AT"]
@@ -123,7 +128,7 @@ def _from_detectron2(seen: ResNetConfig, get: dict[str, Any]) -> ResNetConfig:
 
 
 def _stock(seen: ResNetConfig) -> dict[str, Any]:
-    """Return the settings of ResNeXt's and group norm's pretrained weights; keep what tensors show of offsets."""
+    """Return the settings that go with the pretrained weights of ResNeXt and group norm, and the kind of offsets."""
     stock: dict[str, Any] = {}
     if seen.groups > 1:
         stock |= {"MODEL.PIXEL_STD": [57.375, 57.12, 58.395], "MODEL.RESNETS.STRIDE_IN_1X1": False}
@@ -135,7 +140,7 @@ def _stock(seen: ResNetConfig) -> dict[str, Any]:
 
 
 _CONTEXT = (("fc1", 0), ("norm", 1), ("fc2", 3))
-_KINDS = (("conv", "conv"), ("bn", "bn"), ("bn", "gn"))  # ours and mmdetection's, which tells apart what normalises
+_KINDS = (("conv", "conv"), ("bn", "bn"), ("bn", "gn"))  # our name and mmdetection's, which depends on the kind of norm
 _MMDET: Names = (
     *((f"backbone.{ours}1", f"backbone.{theirs}1") for ours, theirs in _KINDS),
     *((f"backbone.layer{{}}.{{}}.{ours}{{}}", f"backbone.layer{{}}.{{}}.{theirs}{{}}") for ours, theirs in _KINDS),
@@ -208,7 +213,7 @@ FAMILY = Family(
         "mmdet": Peer(
             sign=r"backbone\.layer1\.",
             names=_MMDET,
-            layout_in={r".*\.context\.norm\.(weight|bias)": lambda values, _: values.flatten()},  # (C, 1, 1) there
+            layout_in={r".*\.context\.norm\.(weight|bias)": lambda values, _: values.flatten()},  # from (C, 1, 1)
             complete=_from_mmdet,
             types=("ResNet", "ResNeXt"),
             known=_MMDET_KNOWN,

@@ -1,4 +1,4 @@
-"""The peers' Swin transformers: mmdetection's, the authors' detector's (a fork of it), and detectron2's."""
+"""Convert Swin transformers: mmdetection's, the authors' (from their fork of it) and detectron2's."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def _describe(state: State) -> SwinConfig:
     depths = tuple(number_of(state, f"backbone.features.{2 * k + 1}.{{}}.norm1.weight") for k in range(4))
     if 0 in depths:
         raise UserError(
-            f"the backbone has {depths} blocks in its four stages; Swin transformers of four stages convert"
+            f"the backbone has {depths} blocks in its stages; only Swin transformers of four stages are supported"
         )
     table = state["backbone.features.1.0.attn.relative_position_bias_table"]
     return SwinConfig(
@@ -29,7 +29,7 @@ def _describe(state: State) -> SwinConfig:
 
 
 def _names(prefix: str, stages: str, attention: str, first: str, second: str, projection: str) -> Names:
-    """Make rows for the names of stages, a block's attention, its two layers, and the patch projection."""
+    """Make the rows of names, given those of the stages, a block's attention and two layers, and the projection."""
     return (
         ("backbone.features.0.0", f"{prefix}.patch_embed.{projection}"),
         ("backbone.features.0.2", f"{prefix}.patch_embed.norm"),
@@ -51,7 +51,7 @@ def _names(prefix: str, stages: str, attention: str, first: str, second: str, pr
 
 
 def _from_unfold(values: Tensor, _: ModelConfig) -> Tensor:
-    """Reorder the last dimension of merged patches from mmdetection's (channel, row, column) to ours."""
+    """Reorder the last dimension of merged patches from mmdetection's (channel, row, column) to our order."""
     return values.unflatten(-1, (-1, 2, 2)).transpose(-1, -3).flatten(-3)  # (column, row, channel)
 
 
@@ -128,7 +128,7 @@ FAMILY = Family(
             complete=_from_detectron2,
             types=("SwinTransformer",),
             known=_DETECTRON2_KNOWN,
-            stock=lambda _: vit.stock(1024),  # the only configs with this backbone are the ViTDet project's
+            stock=lambda _: vit.stock(1024),  # only the ViTDet project has configs with this backbone
         ),
         "mmdet": Peer(
             sign=r"backbone\.stages\.0\.blocks\.0\.attn\.w_msa\.",
@@ -141,7 +141,7 @@ FAMILY = Family(
         ),
     },
 )
-AUTHORS = Family(  # whose detector is a fork of mmdetection 2 with names of its own; the settings are those of above
+AUTHORS = Family(  # of a fork of mmdetection 2, with different names and the same settings
     config=SwinConfig,
     describe=_describe,
     peers={

@@ -1,4 +1,4 @@
-"""ResNeSt at mmdetection, for which timm's network stands here."""
+"""Convert mmdetection's ResNeSt to timm's."""
 
 from cascade_rcnn.config import TimmConfig, replace
 from cascade_rcnn.errors import UserError
@@ -7,7 +7,7 @@ from cascade_rcnn.interop.known import Known
 from cascade_rcnn.interop.python_config import Settings
 from cascade_rcnn.interop.renaming import Names, State, number_of
 
-_NETWORKS: dict[tuple[int, tuple[int, ...]], str] = {  # by stem and blocks of each layer
+_NETWORKS: dict[tuple[int, tuple[int, ...]], str] = {  # by channels of the stem and blocks of each layer
     (64, (3, 4, 6, 3)): "resnest50d",
     (128, (3, 4, 23, 3)): "resnest101e",
 }
@@ -17,7 +17,7 @@ def _describe(state: State) -> TimmConfig:
     blocks = tuple(number_of(state, f"backbone.network.layer{k}.{{}}.conv1.weight") for k in (1, 2, 3, 4))
     model = _NETWORKS.get((len(state["backbone.network.bn1.weight"]), blocks))
     if model is None:
-        raise UserError(f"the ResNeSt has {blocks} blocks in its four layers; ResNeSt-50 and 101 convert")
+        raise UserError(f"the ResNeSt has {blocks} blocks in its layers; only ResNeSt-50 and 101 can be converted")
     return TimmConfig(model=model, norm="affine")
 
 
@@ -40,7 +40,7 @@ _KNOWN = Known(
         "style": ("pytorch",),
         "radix": (2,),
         "groups": (1,),
-        "base_width": (4,),  # of one group, it says nothing
+        "base_width": (4,),  # has no effect with one group
         "reduction_factor": (4,),
         "avg_down_stride": (True,),
         "dcn": (None,),
@@ -51,14 +51,14 @@ _KNOWN = Known(
         "dilations": ([1, 1, 1, 1],),
         "out_indices": ([0, 1, 2, 3],),
     },
-    inert=r"(depth|stem_channels|base_channels|zero_init_residual|norm_cfg\.momentum)$",  # shapes tell
+    inert=r"(depth|stem_channels|base_channels|zero_init_residual|norm_cfg\.momentum)$",  # inferred from shapes, mostly
 )
 
 
 def _from_mmdet(seen: TimmConfig, get: Settings) -> TimmConfig:
     fixed = "affine" if get("model.backbone.norm_cfg.requires_grad", True) else "frozen"
     blocks = next(blocks for (_, blocks), model in _NETWORKS.items() if model == seen.model)
-    stages = get("model.backbone.frozen_stages", 1)  # -1: nothing, 0: the stem, 1: layer1, too, ...
+    stages = get("model.backbone.frozen_stages", 1)  # -1: none, 0: the stem, 1: layer1 as well, ...
     return replace(
         seen,
         norm=fixed if get("model.backbone.norm_eval", True) else "batch",
@@ -71,7 +71,7 @@ FAMILY = Family(
     describe=_describe,
     peers={
         "mmdet": Peer(
-            sign=r"backbone\.layer1\.",  # as of a ResNet
+            sign=r"backbone\.layer1\.",  # the same as a ResNet's
             shown=_splits,
             names=_NAMES,
             complete=_from_mmdet,

@@ -1,4 +1,4 @@
-"""detectron2's ViTDet: the plain vision transformer and its simple feature pyramid, one module there."""
+"""Convert detectron2's ViTDet: the plain vision transformer and its simple feature pyramid, one module there."""
 
 from math import isqrt
 from typing import Any
@@ -17,7 +17,7 @@ _DROP_PATH = {24: 0.4, 32: 0.5}  # by the number of blocks, as published
 
 def _describe(state: State) -> ViTConfig:
     depth = number_of(state, "backbone.blocks.{}.attn.qkv.weight")
-    tables = [state[f"backbone.blocks.{k}.attn.rel_pos_h"] for k in range(depth)]  # (2 * patches a side - 1, d) each
+    tables = [state[f"backbone.blocks.{k}.attn.rel_pos_h"] for k in range(depth)]  # (2 * side in patches - 1, d) each
     sides = [(len(table) + 1) // 2 for table in tables]
     width = len(state["backbone.patch_embed.proj.weight"])
     return ViTConfig(
@@ -32,7 +32,7 @@ def _describe(state: State) -> ViTConfig:
     )
 
 
-_MAPS = ("2.4", "3.1", "4.0", "5.1")  # where the 1x1 convolution of each level stands, before the 3x3
+_MAPS = ("2.4", "3.1", "4.0", "5.1")  # places of the 1x1 convolution of each level; the 3x3 follows
 _NAMES: Names = (
     ("backbone", "backbone.net"),
     ("backbone.patch_embed.proj", "backbone.net.patch_embed.proj"),
@@ -55,7 +55,7 @@ def _of_pyramid() -> Names:
 
 
 def _without_class(table: Tensor, config: ModelConfig) -> Tensor:
-    """Drop the class token's position embedding, which no detector has."""
+    """Drop the position embedding of the class token, which detectors do not have."""
     assert isinstance(config.backbone, ViTConfig)
     return table[:, -(config.backbone.pretrained_grid**2) :]
 
@@ -65,7 +65,7 @@ def _with_class(table: Tensor, _: ModelConfig) -> Tensor:
 
 
 def stock(side: int) -> dict[str, Any]:
-    """Return what ViTDet's configs have in common, for images padded to squares of this side."""
+    """Return the settings common to ViTDet's configs, for images padded to squares of this side."""
     return {
         "INPUT.FORMAT": "RGB",
         "INPUT.MIN_SIZE_TEST": side,
@@ -81,7 +81,7 @@ def stock(side: int) -> dict[str, Any]:
     }
 
 
-_BODY = "model.backbone.net"  # its place in a LazyConfig
+_BODY = "model.backbone.net"  # in a LazyConfig
 _KNOWN = Known(
     read={"drop_path_rate"},
     required={
@@ -98,12 +98,12 @@ _KNOWN = Known(
         "pretrain_use_cls_token": (True,),
         "out_feature": ("last_feat",),
     },
-    # tables of positions tell
+    # inferred from the position embeddings
     inert=r"(img_size|embed_dim|depth|num_heads|window_size|window_block_indexes|pretrain_img_size)$"
     r"|(use_act_checkpoint|rel_pos_zero_init)$",
 )
 
-# The simple pyramid's rows come first: at detectron2 its tensors are not those of the FPN that the same names have.
+# The simple pyramid's rows come first, since its modules have the names of the FPN's here, but not in detectron2.
 FAMILY = Family(
     config=ViTConfig,
     describe=_describe,
