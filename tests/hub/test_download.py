@@ -89,7 +89,7 @@ def test_what_breaks_off_is_continued_where_it_was(site, url, file):
 
 def test_the_next_call_continues_too(site, url, file):
     site.plan = ["cut", "503", "503"]
-    with pytest.raises(UnreachableError, match="failed 3 times, last with: the server answers 503"):
+    with pytest.raises(UnreachableError, match="failed 3 times, last with: the server responded with 503"):
         download(url, file, DIGEST, patience=QUICK)
     assert not file.exists()
     download(url, file, DIGEST, patience=QUICK)
@@ -139,7 +139,7 @@ def test_a_part_longer_than_the_file_is_dropped(site, url, file):
 def test_another_file_is_rejected_and_kept_aside(site, url, file):
     site.files["/x.pth"] = b"<html>log in to this network</html>"
     with pytest.raises(
-        RejectedError, match=rf"rejected-x\.pth: came from {url}, and its sha256 does not begin with"
+        RejectedError, match=rf"rejected-x\.pth: downloaded from {url}, but its sha256 does not begin with"
     ) as caught:
         download(url, file, DIGEST, patience=QUICK)
     assert len(str(caught.value).splitlines()) == 1
@@ -147,7 +147,7 @@ def test_another_file_is_rejected_and_kept_aside(site, url, file):
 
 
 def test_a_missing_file_is_said_at_once(site, file):
-    with pytest.raises(UnreachableError, match="the server answers 404"):
+    with pytest.raises(UnreachableError, match="the server responded with 404"):
         download(f"{site.host}/none.pth", file, patience=QUICK)
     assert len(site.headers) == 1
 

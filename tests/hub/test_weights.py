@@ -162,7 +162,7 @@ def test_a_file_brought_by_hand_that_is_not_whole_is_refused(cache, files):
 def test_an_unreachable_host_says_the_way_by_hand(site, cache):
     site.plan = ["403"]
     with pytest.raises(
-        UserError, match="the server answers 403 Forbidden; download it by other means and put it into"
+        UserError, match="the server responded with 403 Forbidden; download it by other means and put it into"
     ) as caught:
         load("mmdet/thin")
     assert str(caught.value).endswith(f"{cache / 'originals'} under the same name, then use --offline")
@@ -172,7 +172,7 @@ def test_a_damaged_file_is_refused_with_a_way_out(site, cache, files):
     path = f"/detectron2/{files['detectron2'].name}"
     site.files[path] = site.files[path][:-10] + b"0123456789"
     with pytest.raises(
-        UserError, match=r"rejected-model_final_\w+\.pkl: came from .* as its name says; to use it"
+        UserError, match=r"rejected-model_final_\w+\.pkl: downloaded from .* as its name says; to use it"
     ) as caught:
         load("detectron2/thin")
     assert str(caught.value).endswith("cascade-rcnn convert --from detectron2")

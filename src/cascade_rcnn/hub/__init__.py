@@ -1,1 +1,1 @@
-"""Detectors published by others, by name: downloaded on first use, converted and cached."""
+"""Published detectors by name: downloaded on first use, converted and cached."""

@@ -28,9 +28,10 @@ def is_offline() -> bool:
 
 @contextmanager
 def alone(place: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock on `place`, among threads and processes; while waiting for others, say so.
+    """Hold a lock on `place` against other threads and processes; if it has to wait for them, say so.
 
-    The lock ends with the process. There is no lock on systems and file systems that do not support it.
+    The lock ends with the process. Where locks are not supported, as on Windows and some file systems, this does not
+    lock.
     """
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -46,7 +47,7 @@ def alone(place: Path, say: Callable[[str], None]) -> Iterator[None]:
 
 
 def _lock(descriptor: int) -> bool:
-    """Lock the open file. Returns False if it is locked through another descriptor, in any process."""
+    """Lock the open file. Return False if it is locked through another descriptor, in any process."""
     try:
         import fcntl
     except ImportError:  # Windows

@@ -1,4 +1,4 @@
-"""Download of a large file over HTTP: with resumption, retries and a hash check."""
+"""Download large files over HTTP, with resumption, retries and a hash check."""
 
 import errno
 import hashlib
@@ -22,13 +22,13 @@ from cascade_rcnn.files import sync
 
 Report: TypeAlias = Callable[[int, int | None], None]  # bytes received, and the total if known
 _BLOCK = 1 << 20
-_PASSING = {408, 425, 429, 500, 502, 503, 504}  # transient errors
+_PASSING = {408, 425, 429, 500, 502, 503, 504}  # statuses worth another attempt
 _LASTING = (socket.gaierror, ssl.SSLCertVerificationError, ConnectionRefusedError)
 _AWAY = {errno.ENETUNREACH, errno.EHOSTUNREACH}
 
 
 class UnreachableError(UserError):
-    """The file cannot be downloaded from the server; it may be provided by other means."""
+    """The file cannot be downloaded from the server."""
 
 
 class RejectedError(UserError):
@@ -57,7 +57,7 @@ def download(
     report: Report = lambda done, total: None,
     patience: Patience = Patience(),
 ) -> None:
-    """Download `url` to `file`, which only appears once complete. `digest`: hash algorithm and first digits.
+    """Download `url` to `file`, which appears only once complete; `digest` is a hash algorithm and its first digits.
 
     Partial data is kept in `file`.part and resumed by the next call. Raises `UnreachableError` if the file cannot be
     downloaded, `RejectedError` if its hash differs (it is kept as rejected-`file`), and UserError if it cannot be
@@ -72,7 +72,7 @@ def download(
     if digest is not None and not matches(part, digest):
         rejected = file.with_name(f"rejected-{file.name}")
         _rename(part, rejected)
-        raise RejectedError(f"{rejected}: came from {url}, and its {digest[0]} does not begin with {digest[1]}")
+        raise RejectedError(f"{rejected}: downloaded from {url}, but its {digest[0]} does not begin with {digest[1]}")
     sync(part)
     _rename(part, file)
 
@@ -115,7 +115,7 @@ def _continue(url: str, part: Path, report: Report, patience: Patience) -> None:
                 return
             _forget(part)
             raise _BrokenError("the server has no such range") from None
-        answer = f"the server answers {error.code} {' '.join(str(error.reason).split())}"
+        answer = f"the server responded with {error.code} {' '.join(str(error.reason).split())}"
         if error.code in _PASSING:
             raise _BrokenError(answer) from None
         raise UnreachableError(f"{url}: {answer}") from None
@@ -128,7 +128,7 @@ def _continue(url: str, part: Path, report: Report, patience: Patience) -> None:
 
 
 def _begin(answer: Any, part: Path, have: int, url: str, patience: Patience) -> tuple[int, int | None]:
-    """Return where the response's bytes go and the file's total size; drop the part if the response starts over."""
+    """Return the position of the response's bytes and the file's size; drop the part if the response starts over."""
     length = answer.headers.get("Content-Length", "")
     coming = int(length) if re.fullmatch(r"\d{1,18}", length) else None
     if answer.status == 206:
@@ -186,7 +186,7 @@ def _no_room(part: Path, reason: str) -> UserError:
 
 
 def _version_file(part: Path) -> Path:
-    """Return the file that stores the server's version of the part."""
+    """Return the file that stores the version (ETag or date) that the part belongs to."""
     return part.with_name(f"{part.name}.version")
 
 
@@ -208,13 +208,13 @@ def _rename(part: Path, file: Path) -> None:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows a few redirects, but none from an encrypted to an unencrypted connection."""
+    """Follows a few redirects, but none from an encrypted to an unencrypted URL."""
 
     max_redirections = 5
     max_repeats = 2
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        """Return the request to the new URL. Raises `UnreachableError` if the scheme changes."""
+        """Return the request for the new URL. Raises `UnreachableError` if it changes the scheme to an unsafe one."""
         old, new = (urlsplit(url).scheme.lower() for url in (req.full_url, newurl))
         if new not in ("https", old):
             raise UnreachableError(f"{req.full_url}: redirects to {newurl}, which does not use {old}")

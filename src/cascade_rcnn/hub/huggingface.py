@@ -1,4 +1,4 @@
-"""Checkpoints on the Hugging Face Hub, `hf://owner/name`: download and upload. Needs the extra `hub`."""
+"""Download and upload checkpoints on the Hugging Face Hub, `hf://owner/name`. Needs the extra `hub`."""
 
 import re
 import tempfile
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cascade_rcnn.models.detector import Detector
 
 FILE = "model.safetensors"
-_ADDRESS = re.compile(r"hf:/{1,2}([\w.-]+/[\w.-]+)(?:@([\w.-]+))?(?:/(.+))?")  # one slash: Path collapses two
+_ADDRESS = re.compile(r"hf:/{1,2}([\w.-]+/[\w.-]+)(?:@([\w.-]+))?(?:/(.+))?")  # Path collapses two slashes to one
 _CARD = """---
 library_name: cascade-rcnn
 pipeline_tag: object-detection
@@ -38,7 +38,7 @@ def is_address(text: str) -> bool:
 
 
 def fetch(address: str) -> Path:
-    """Download hf://owner/name[@revision][/file] (default: model.safetensors) to the Hub library's own cache.
+    """Download hf://owner/name[@revision][/file] (default: model.safetensors) to the cache of the Hub's library.
 
     Raises UserError if it does not exist or cannot be reached.
     """
@@ -49,7 +49,7 @@ def fetch(address: str) -> Path:
     hub = _library()
     try:
         return Path(hub.hf_hub_download(repository, file, revision=revision, local_files_only=is_offline()))
-    except Exception as error:  # noqa: BLE001  (the library's HTTP client may vary)
+    except Exception as error:  # noqa: BLE001  (the library's HTTP client varies)
         raise _failed(f"hf://{repository}/{file}", error) from None
 
 
@@ -74,7 +74,7 @@ def push_to_hub(model: "Detector | str | Path", repository: str, *, private: boo
             if not api.file_exists(repository, "README.md"):
                 (Path(folder) / "README.md").write_text(_card(repository, detector), encoding="utf-8")
             api.upload_folder(repo_id=repository, folder_path=folder, commit_message=f"Add a {detector.config.name}")
-        except Exception as error:  # noqa: BLE001  (likewise)
+        except Exception as error:  # noqa: BLE001  (the library's HTTP client varies)
             raise _failed(repository, error) from None
     return f"hf://{repository}"
 

@@ -1,4 +1,4 @@
-"""Listings of the published detectors, as text, JSON and Markdown."""
+"""List the published detectors as text, JSON and Markdown."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ def entries(*, every: bool) -> list[Entry]:
 
 
 def entry(name: str) -> Entry:
-    """Return the entry of a published detector; empty if there is none of this name."""
+    """Return the entry of a published detector, empty if there is none of this name."""
     return _entry(published()[name]) if name in published() else {}
 
 

@@ -1,4 +1,4 @@
-"""Which published detectors can be converted: computed by the converters, so that it stays up to date."""
+"""Find out with the converters which published detectors can be converted, and look up their configs."""
 
 import re
 import tempfile
@@ -24,7 +24,7 @@ class Outcome(NamedTuple):
 
 
 def outcome(row: Published) -> Outcome:
-    """Determine what can be converted, from a detector's config or, without one, its tensor names."""
+    """Determine whether a detector can be converted, from its config or, without one, its tensor names."""
     peer = PEERS[row.source.origin]
     with config_file(row) as config:
         try:
@@ -32,14 +32,14 @@ def outcome(row: Published) -> Outcome:
             layout.our_names(row.source.origin, tensors, peer.NAMES, peer.IGNORED)
             peer.read_settings(config, {})
         except UserError as error:
-            reason = str(error).removeprefix(f"{config}: ").replace(" (0,)", "")  # the tensors have no shapes here
+            reason = str(error).removeprefix(f"{config}: ").replace(" (0,)", "")  # the shape of the empty tensors
             return Outcome("none", re.split("; |, which has no ", reason)[0])
     return Outcome("whole")
 
 
 @contextmanager
 def config_file(row: Published) -> Iterator[Path | None]:
-    """Yield the config as a file in the framework's own format; None if the table has no config."""
+    """Yield the config as a file in its framework's format; None if the table has no config."""
     settings = row.settings()
     if settings is None:
         yield None
@@ -54,7 +54,7 @@ def config_file(row: Published) -> Iterator[Path | None]:
 
 
 def stock(name: str, origin: str) -> Published | None:
-    """Return the published detector of this origin that a config is named after, ignoring - and _; or None."""
+    """Find the published detector of this origin that a config is named after, treating - and _ alike; else None."""
     wanted = name.replace("-", "_")
     for row in published().values():
         names = (row.name.replace("-", "_"), row.name.partition("/")[2].replace("-", "_"))
@@ -64,7 +64,7 @@ def stock(name: str, origin: str) -> Published | None:
 
 
 def stock_settings(name: str) -> dict[str, Any] | None:
-    """Return the settings of a published detector of mmdetection, by its config's name; or None."""
+    """Return the settings of a published detector of mmdetection by its config's name, or None."""
     row = stock(name, "mmdet")
     return None if row is None else row.settings()
 
@@ -73,7 +73,7 @@ def stock_settings(name: str) -> dict[str, Any] | None:
 def found_config(config: str | Path, origin: str) -> Iterator[Path]:
     """Yield a config by its path or, if there is no such file, by the name of a published detector.
 
-    Raises UserError where it is neither.
+    Raises UserError if it is neither.
     """
     if Path(config).exists():
         yield Path(config)

@@ -1,4 +1,4 @@
-"""The table of published detectors: names, URLs, AP, licences and settings, stored in published.json."""
+"""The table of published detectors in published.json: names, URLs, AP, licences and settings."""
 
 import copy
 import re
@@ -14,17 +14,17 @@ _DIGEST = re.compile(r"[-_]([0-9a-f]{6,8})\.(?:pth|pkl)")  # at the end of a fil
 
 
 class Publisher(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A publisher: location and licence of its files."""
+    """A publisher, with the location and licence of its files."""
 
     origin: Origin  # the framework that defines tensor names and layout
     host: str
     page: str  # states AP and licence
     licence: str
-    hash: Literal["md5", "sha256"] | None = None  # its first digits are at the end of file names
+    hash: Literal["md5", "sha256"] | None = None  # the algorithm of the digits at the end of file names
 
 
 class PeerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A framework's config: one of the table's bases, and changes by dotted path (None: removed)."""
+    """A framework's config: one of the table's bases, and changes by dotted path (None removes a setting)."""
 
     base: str
     changes: dict[str, Any] = {}
@@ -35,28 +35,28 @@ class Published(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     name: str
     publisher: str
-    path: str  # at the publisher's host
+    path: str  # on the publisher's host
     backbone: str
     dataset: str
     box_ap: float  # COCO AP in percent, as published
     mask_ap: float | None = None
-    megabytes: float | None = None  # of the file, as stated or computed from the config
+    megabytes: float | None = None  # size of the file, as stated or computed from the config
     config: PeerConfig | None = None
-    tensors: tuple[str, ...] = ()  # without a config: tensor names that identify the architecture
+    tensors: tuple[str, ...] = ()  # if there is no config, tensor names that identify the architecture
 
     @property
     def source(self) -> Publisher:
-        """The publisher."""
+        """The publisher of the file."""
         return table().publishers[self.publisher]
 
     @property
     def url(self) -> str:
-        """The URL."""
+        """The URL of the file."""
         return self.source.host + self.path
 
     @property
     def file(self) -> str:
-        """The file name."""
+        """The name of the file."""
         return self.path.rpartition("/")[2]
 
     @property
@@ -66,7 +66,7 @@ class Published(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return (self.source.hash, found[1]) if found and self.source.hash else None
 
     def settings(self) -> dict[str, Any] | None:
-        """Return the peer's config: by dotted names for a config.yaml, nested for a config.py, or None."""
+        """Return the framework's config, if any: by dotted names for a config.yaml, nested for a config.py."""
         if self.config is None:
             return None
         base = copy.deepcopy(table().bases[self.config.base])
@@ -80,7 +80,7 @@ class Published(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The content of published.json."""
 
-    conversion: int  # incremented when conversion changes, which invalidates cached checkpoints
+    conversion: int  # incremented when the conversion changes, to invalidate cached checkpoints
     publishers: dict[str, Publisher]
     bases: dict[str, dict[str, Any]]
     weights: tuple[Published, ...]
@@ -88,7 +88,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 @cache
 def table() -> Table:
-    """Load the table included in the package."""
+    """Load the table, which is part of the package."""
     return msgspec.json.decode(PUBLISHED.read_bytes(), type=Table)
 
 
@@ -98,7 +98,7 @@ def published() -> dict[str, Published]:
 
 
 def _change(tree: Any, path: list[str], value: Any) -> None:
-    """Set, or for None remove, the value at a path of keys and indices."""
+    """Set the value at a path of keys and indices, or remove it if it is None."""
     *parents, last = path
     for key in parents:
         tree = tree[int(key)] if isinstance(tree, list) else tree[key]

@@ -1,4 +1,4 @@
-"""From a name to a checkpoint: downloaded on first use, converted and cached."""
+"""Get the checkpoint of a published detector by name: download it on first use, convert and cache it."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -33,7 +33,9 @@ def resolve(name: str) -> Path:
         return huggingface.fetch(name)
     if name in published():
         return fetch(published()[name])
-    hint = nearest(name, list(published())) or "; check the path, or give 'starter' or a name of `cascade-rcnn weights`"
+    hint = (
+        nearest(name, list(published())) or "; check the path, or give 'starter' or a name from `cascade-rcnn weights`"
+    )
     raise UserError(f"{name}: no such checkpoint{hint}")
 
 
@@ -43,7 +45,7 @@ def place(row: Published) -> Path:
 
 
 def fetch(row: Published, say: Say = say) -> Path:
-    """Download and convert a published detector; on first use, its licence and conversion notes are reported.
+    """Download and convert a published detector; report its licence and conversion notes on first use.
 
     Raises UserError if it cannot be converted or downloaded.
     """
@@ -64,7 +66,7 @@ def fetch(row: Published, say: Say = say) -> Path:
 
 
 def _original(row: Published, say: Say) -> Path:
-    """Return the publisher's file, either provided by the user or downloaded."""
+    """Return the publisher's file, which the user may have provided; download it otherwise."""
     file = cache_folder() / "originals" / row.file
     if file.is_file():
         if row.digest is not None and not matches(file, row.digest):
@@ -73,7 +75,7 @@ def _original(row: Published, say: Say) -> Path:
                 f"from {row.url}, or delete it"
             )
         return file
-    by_hand = f"by other means and put it into {file.parent} under the same name"
+    by_hand = f"by other means and put it into {file.parent} with the same name"
     if is_offline():
         raise UserError(f"{row.name} is not cached, and --offline or {OFFLINE} is set: download {row.url} {by_hand}")
     say(f"fetching {row.url}")
