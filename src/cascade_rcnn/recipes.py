@@ -1,6 +1,6 @@
-"""Training recipes by name: one function per recipe, returning a frozen config; the docstring says what to expect.
+"""Training recipes: one function per recipe returns a frozen config, and its docstring says what to expect.
 
-Every field is a flag of `cascade-rcnn train RECIPE --...`. The paper's rows follow sections 5.1.1 and 5.5.
+Every field is a flag of `cascade-rcnn train RECIPE --...`. The paper's recipes follow sections 5.1.1 and 5.5.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,10 +17,10 @@ from cascade_rcnn.config.augmentation_lists import Augmentations, parse, with_sh
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import read_json
 
-# Options that hold for a checkpoint to start from, too; it decides the others.
+# Options that also apply if training starts from a checkpoint, which determines all others.
 APPLIED_TO_START = ("min_size", "max_size", "anchor_sizes", "anchor_ratios")
 
-# On the command line, augmentations are words rather than a flag for each setting of each.
+# On the command line, augmentations are words rather than one flag per setting.
 _WORDS = PrimitiveConstructorSpec(
     nargs="*",
     metavar="NAME[:SETTING=VALUE,...]",
@@ -41,18 +41,18 @@ class DataConfig:
     train: str = ""  # annotations: a COCO .json, a VOC folder or ImageSets .txt, a YOLO data.yaml
     train_images: str | None = None  # folder of images, if the format does not name it
     train_split: str | None = None  # name of the split, for VOC and YOLO folders
-    val: str = ""  # same for validation; empty: no evaluation
+    val: str = ""  # the same for validation; empty: no evaluation
     val_images: str | None = None
     val_split: str | None = None
-    # images with a class that fewer than this share of them have are repeated (LVIS: 0.001); 0: none are
+    # repeat images with classes that fewer than this fraction of images contain (LVIS: 0.001); 0: off
     repeat_rare: float = 0.0
     # Short forms of `augmentation`, to which a recipe moves them:
     flip: float | None = None  # probability of `horizontal_flip`
     photometric: float | None = None  # probability of `color`
     jitter: tuple[float, float] | None = None  # scale of `scale_jitter`, such as 0.1 2.0
-    jitter_size: int = 1024  # ... and its size: train with this as min_size and max_size too
-    bad_images: Literal["stop", "skip"] = "stop"  # images that cannot be used: say all and stop, or leave them out
-    max_megapixels: float = 179  # larger images cannot be used
+    jitter_size: int = 1024  # size of `scale_jitter`; train with the same min_size and max_size
+    bad_images: Literal["stop", "skip"] = "stop"  # report all unusable images and stop, or skip them
+    max_megapixels: float = 179  # larger images are unusable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +71,9 @@ class OptimizerConfig:
     clip_norm: float = 35.0  # maximum gradient norm
     warmup_steps: int = 500
     warmup_factor: float = 0.001  # the learning rate starts at this fraction
-    layer_decay: float = 1.0  # a layer of the backbone learns at this fraction of the rate of the one above it
+    layer_decay: float = 1.0  # learning rate of a backbone layer relative to the layer above it
     schedule: Literal["step", "cosine"] = "step"
-    drops: tuple[float, ...] = (2 / 3, 11 / 12)  # step: divide by 10 after these fractions of the training run
+    drops: tuple[float, ...] = (2 / 3, 11 / 12)  # step: divide it by 10 after these fractions of the training run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,24 +91,24 @@ class Recipe:
     init: str | None = None  # a checkpoint to start from, instead of `model`, `options` and `weights_backbone`
     options: ModelOptions = field(default_factory=ModelOptions)
     data: DataConfig = field(default_factory=DataConfig)
-    augmentation: Annotated[Augmentations, _WORDS] = (HorizontalFlipConfig(),)  # of training images, in this order
+    augmentation: Annotated[Augmentations, _WORDS] = (HorizontalFlipConfig(),)  # applied in this order
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     epochs: int = 12
     batch_size: int = 2  # images per device and step
     accumulate: int = 1  # steps whose gradients are accumulated for one update
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: bf16 if the hardware supports it
-    ema: float | None = None  # decay of the averaged weights, such as 0.998; these are evaluated and saved
+    ema: float | None = None  # decay of averaged weights, which are then evaluated and saved, such as 0.998
     devices: int = 1  # number of processes, one per GPU (or CPU); torchrun overrides it
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int = 2  # image decoding processes per device
     evaluate_every: int = 1  # epochs; 0: never
-    patience: int = 0  # evaluations in a row without a better AP, after which the training ends; 0: it goes on
-    save_every: int = 0  # updates between extra saves of the training state, besides those after each epoch; 0: none
+    patience: int = 0  # stop after this many evaluations without a better AP; 0: never
+    save_every: int = 0  # also save the training state every so many updates, besides after each epoch; 0: never
     seed: int = 0
     output: str = "runs/train"
 
     def __post_init__(self) -> None:
-        """Move the short forms of `data` to the list, which is the only place where augmentation is looked up."""
+        """Move the short forms in `data` to `augmentation`, which is the only field that training reads."""
         data = self.data
         jitter = None if data.jitter is None else ScaleJitterConfig(scale=data.jitter, size=data.jitter_size)
         moved = with_short_forms(self.augmentation, data.flip, data.photometric, jitter)
@@ -128,7 +128,7 @@ def cascade_rcnn_r50() -> Recipe:
 
 
 def faster_rcnn_r50() -> Recipe:
-    """The baseline of `cascade_rcnn_r50`: same data, schedule and head, one stage.
+    """The baseline of `cascade_rcnn_r50`: same data, schedule and head, but one stage.
 
     cascade-rcnn train faster_rcnn_r50 --devices 8 --data.train instances_train2017.json --data.val ...
     """
@@ -174,7 +174,7 @@ def paper_faster_r101() -> Recipe:
 
 
 def paper_ablation() -> Recipe:
-    """The ablations of section 5 (Tables 1 to 4): FPN+ ResNet-50, 256 RoIs; published AP of the cascade: 38.9.
+    """The ablations of section 5 (Tables 1 to 4): FPN+ ResNet-50 with 256 RoIs; the published cascade has AP 38.9.
 
     cascade-rcnn study run table1 --recipe paper_ablation --batch-size 8 --data.train instances_train2017.json ...
     180k iterations of 8 images (section 5.1.1), learning rate 0.005, divided by 10 at 120k; not yet measured here.
@@ -185,7 +185,7 @@ def paper_ablation() -> Recipe:
 
 
 def _paper_vgg(model: str, output: str) -> Recipe:
-    """Released code: 100k iterations of 2 x 4 images, learning rate 0.003 (paper: 0.002), drops at 60k and 90k."""
+    """Released code: 100k iterations of 2 x 4 images, learning rate 0.003 (paper: 0.002), dropped at 60k and 90k."""
     recipe = _paper(model, output)
     optimizer = replace(recipe.optimizer, lr=0.003, drops=(0.6, 0.9), weight_decay=5e-4)
     return replace(recipe, options=ModelOptions(semantics="paper"), optimizer=optimizer, epochs=7, batch_size=4)
@@ -236,16 +236,16 @@ def paper_rfcn_r101() -> Recipe:
     return _paper_rfcn("rfcn_resnet101", "runs/paper_rfcn_r101")
 
 
-_PUBLISHED_SIZES = tuple(range(480, 801, 32))  # short sides of DETR's and Swin's training, and of many since
+_PUBLISHED_SIZES = tuple(range(480, 801, 32))  # short sides in the training of DETR, Swin and many others
 
 
 def finetune() -> Recipe:
-    """Your own data on one GPU, from the strongest published cascade with a ResNet-50: 44.8 AP on COCO.
+    """Your own data on one GPU, starting from the strongest published cascade with a ResNet-50 (COCO AP 44.8).
 
     cascade-rcnn train finetune --data FOLDER
     A few hundred images are enough to start with; raise --epochs for fewer, lower it for tens of thousands, or let
-    `train auto` size all of it. The weights (310 MB) are fetched on first use; without a network: --init starter, or
-    --init None --weights-backbone FILE for ImageNet's. Not yet run with the published weights.
+    `train auto` choose. The weights (310 MB) are downloaded on first use; without a network, use --init starter, or
+    --init None --weights-backbone FILE for ImageNet weights. Not yet run with the published weights.
     """
     return Recipe(
         init="mmdet/cascade-mask-rcnn_r50_fpn_rsb-pretrain_1x_coco",
@@ -261,11 +261,11 @@ def finetune() -> Recipe:
 
 
 def finetune_convnext() -> Recipe:
-    """Your own data on one GPU, from the published ConvNeXt-T cascade: 50.3 AP on COCO; 4conv1fc heads, GIoU.
+    """Your own data on one GPU, starting from the published ConvNeXt-T cascade (COCO AP 50.3; 4conv1fc heads, GIoU).
 
     cascade-rcnn train finetune_convnext --data FOLDER
-    Learning rate, weight decay, layer decay, warm-up and image sizes are the published training's (16 images, 36
-    epochs of COCO; its random crops are left out); epochs, cosine and averaged weights are `finetune`'s. Not yet run.
+    Learning rate, weight decay, layer decay, warm-up and image sizes follow the published training run (16 images per
+    step, 36 epochs of COCO), without its random crops; epochs, schedule and averaging follow `finetune`. Not yet run.
     """
     recipe = finetune()
     return replace(
@@ -280,11 +280,11 @@ def finetune_convnext() -> Recipe:
 
 
 def finetune_swin() -> Recipe:
-    """Your own data on one GPU, from the published Swin-T cascade: 50.4 AP on COCO; 4conv1fc heads, GIoU.
+    """Your own data on one GPU, starting from the published Swin-T cascade (COCO AP 50.4; 4conv1fc heads, GIoU).
 
     cascade-rcnn train finetune_swin --data FOLDER
-    Learning rate, weight decay and image sizes are the published training's (16 images, 36 epochs of COCO; its random
-    crops are left out); epochs, cosine and averaged weights are `finetune`'s. Not yet run.
+    Learning rate, weight decay and image sizes follow the published training run (16 images per step, 36 epochs of
+    COCO), without its random crops; epochs, schedule and averaging follow `finetune`. Not yet run.
     """
     recipe = finetune_convnext()
     return replace(
@@ -296,12 +296,12 @@ def finetune_swin() -> Recipe:
 
 
 def finetune_vit() -> Recipe:
-    """Your own data on one large GPU, from the published ViTDet-B cascade: 54.0 AP on COCO; 4conv1fc heads.
+    """Your own data on one large GPU, starting from the published ViTDet-B cascade (COCO AP 54.0; 4conv1fc heads).
 
     cascade-rcnn train finetune_vit --data FOLDER
-    Learning rate, weight decay, layer decay and large-scale jitter are the published training's, which took 64 images
-    a step and 100 epochs of COCO; the rate here is for 16, as that of a few images scaled from 64 would hardly move
-    new classes. Epochs, cosine and averaged weights are `finetune`'s. Not yet run.
+    Learning rate, weight decay, layer decay and large-scale jitter follow the published training run (64 images per
+    step, 100 epochs of COCO); the learning rate is for 16 images, since scaled down from 64 to a few images it would be
+    too low for new classes. Epochs, schedule and averaging follow `finetune`. Not yet run.
     """
     recipe = finetune()
     return replace(
@@ -347,12 +347,12 @@ def small() -> Recipe:
 
 
 def small_baseline() -> Recipe:
-    """The Faster R-CNN baseline of `small`: same data, schedule and head, one stage."""
+    """The Faster R-CNN baseline of `small`: same data, schedule and head, but one stage."""
     return _small("faster_rcnn_resnet18_fpn", "runs/small_baseline")
 
 
 def _small_single(model: str, output: str, trainable_layers: int) -> Recipe:
-    """`small` without a pyramid: anchors of all sizes on the stride-16 map."""
+    """`small` without a pyramid, with anchors of all sizes on the stride-16 map."""
     recipe = _small(model, output)
     options = replace(
         recipe.options, anchor_sizes=(16, 32, 64, 128, 256), rpn_channels=128, trainable_layers=trainable_layers
@@ -370,7 +370,7 @@ def small_rfcn() -> Recipe:
 
 
 def small_rfcn_baseline() -> Recipe:
-    """The R-FCN baseline of `small_rfcn`: same data, schedule and head, one stage."""
+    """The R-FCN baseline of `small_rfcn`: same data, schedule and head, but one stage."""
     return _small_single("rfcn_resnet18", "runs/small_rfcn_baseline", trainable_layers=3)
 
 
@@ -384,12 +384,12 @@ def small_vgg() -> Recipe:
 
 
 def small_vgg_baseline() -> Recipe:
-    """The Faster R-CNN baseline of `small_vgg`: same data, schedule and head, one stage."""
+    """The Faster R-CNN baseline of `small_vgg`: same data, schedule and head, but one stage."""
     return _small_single("faster_rcnn_vgg16", "runs/small_vgg_baseline", trainable_layers=2)
 
 
 def starter() -> Recipe:
-    """The recipe of `make starter`: the narrow ResNet-18 cascade included in the package, trained on COCO's persons.
+    """The recipe of `make starter`: trains the narrow ResNet-18 cascade of the package on COCO's persons.
 
     cascade-rcnn train starter --data.train person_train.json --data.val person_val.json --weights-backbone FILE
     Half an hour on 2 cores with bf16 for 1,392 images; see docs/results/starter.md for its metrics.
@@ -420,7 +420,7 @@ def starter() -> Recipe:
 
 
 def quickstart() -> Recipe:
-    """The recipe of `cascade-rcnn quickstart`: the starter, fine-tuned on the included dataset of blood cells.
+    """The recipe of `cascade-rcnn quickstart`: fine-tunes the starter on a dataset of blood cells in the package.
 
     cascade-rcnn train quickstart --data.train train.json --data.val val.json
     See docs/results/quickstart.md for its training time and metrics.
@@ -441,7 +441,7 @@ def quickstart() -> Recipe:
 
 
 def shapes() -> Recipe:
-    """A narrow ResNet-18 cascade from random weights, for trying out training on the generated dataset `shapes`.
+    """A narrow ResNet-18 cascade from random weights, to try out training on the generated dataset `shapes`.
 
     cascade-rcnn shapes shapes --size 160 && cascade-rcnn train shapes --data.train shapes/train.json ...
     """

@@ -1,1 +1,1 @@
-"""Model export: one graph, three formats, always verified."""
+"""Model export to three formats, always verified."""

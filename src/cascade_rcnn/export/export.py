@@ -1,4 +1,4 @@
-"""Export a checkpoint to a verified file: capture, write aside, compare, rename."""
+"""Export a checkpoint: capture its graph, write it to a temporary file, verify that, and rename it."""
 
 import tempfile
 from collections.abc import Iterator
@@ -37,16 +37,16 @@ _EXTRA = "pip install 'cascade-rcnn[export]'"
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What to export, and what to verify it on."""
+    """The format and options of an export, and the images to verify it on."""
 
     format: Format = "onnx"
     precision: ExportPrecision = "fp32"
     dynamic: bool = False  # any batch size, height and width; otherwise one image, fitted into `size`
     size: tuple[int, int] | None = None  # (height, width); default: the model's short and long side
-    images: tuple[Path, ...] = ()  # default: a photo and two generated scenes
-    validation: Annotations | None = None  # for the AP before and after; int8 is calibrated on it
-    calibration: int = 128  # images
-    max_drop: float = 0.02  # AP that int8 may lose (0..1)
+    images: tuple[Path, ...] = ()  # to verify on; default: a photo and two generated scenes
+    validation: Annotations | None = None  # to measure the AP before and after, and to calibrate int8
+    calibration: int = 128  # number of images
+    max_drop: float = 0.02  # maximum loss of AP (0..1) for int8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +56,11 @@ class Report:
     path: Path
     megabytes: float
     difference: Difference
-    ap: tuple[float, float] | None  # of the checkpoint and of the exported file
+    ap: tuple[float, float] | None  # of the checkpoint and the exported file
 
 
 def export(checkpoint: Path, output: Path, request: Request) -> Report:
-    """Export a checkpoint to `output`; the file only appears once it has been verified.
+    """Export a checkpoint to `output`; the file appears only once it has been verified.
 
     Raises UserError for an invalid request, an export outside its tolerance, or an unwritable output.
     """
@@ -102,7 +102,7 @@ def _check(request: Request, output: Path) -> None:
 
 
 def _fixed_size(detector: Detector, wanted: tuple[int, int] | None) -> tuple[int, int]:
-    """Return height and width of a fixed input: as requested, else the model's landscape format."""
+    """Return the height and width of a fixed input: as requested, or the model's short and long side (landscape)."""
     config = detector.config.preprocess
     if wanted is None:
         if config.min_size is None:
@@ -115,7 +115,7 @@ def _fixed_size(detector: Detector, wanted: tuple[int, int] | None) -> tuple[int
 
 
 def _default_pictures() -> list[np.ndarray]:
-    """Return a photo that is included in matplotlib, upright and rotated, and generated scenes."""
+    """Return a photo that comes with matplotlib, upright and transposed, and generated scenes."""
     import matplotlib
 
     photo = decode_image(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg")
@@ -130,7 +130,7 @@ def _aside(output: Path) -> Iterator[Path]:
         output.parent.mkdir(parents=True, exist_ok=True)
         with folder_aside(output) as folder:
             yield folder / output.name
-            for file in sorted(folder.iterdir()):  # .bin before .xml: weights before the file that refers to them
+            for file in sorted(folder.iterdir()):  # .bin before .xml, which refers to it
                 file.replace(output.parent / file.name)
     except OSError as error:
         raise UserError(f"{output}: cannot be written ({error.strerror or error}); choose another output") from None
@@ -169,7 +169,7 @@ def _calibration(description: Description, request: Request) -> Iterator[tuple[n
 
 
 def _difference(detector: Detector, runtime: Runtime, pictures: list[np.ndarray]) -> Difference:
-    """Run both on each picture and, if the batch size is dynamic, on two at once."""
+    """Compare detector and export on each picture and, if the batch size is dynamic, on a batch of two."""
     batches = [[picture] for picture in pictures]
     if runtime.description.size is None:
         batches.append(pictures[:2])
@@ -202,7 +202,7 @@ def _split(found: tuple[np.ndarray, ...]) -> list[Found]:
 
 
 def _average_precision(checkpoint: Path, path: Path, request: Request) -> tuple[float, float] | None:
-    """Return the AP of checkpoint and export on the validation set. Raises UserError if int8 loses too much."""
+    """Return the AP of checkpoint and export on the validation set, if any. Raises UserError if int8 loses too much."""
     truth = request.validation
     if truth is None:
         return None

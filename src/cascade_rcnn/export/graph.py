@@ -25,7 +25,7 @@ class DetectionGraph(nn.Module):
     std: Tensor
 
     def __init__(self, detector: Detector, dtype: torch.dtype = torch.float32) -> None:
-        """dtype: of the network's arithmetic; boxes and scores are computed in float32."""
+        """`dtype` is that of the network's arithmetic; boxes and scores are computed in float32."""
         super().__init__()
         self.detector = deepcopy(detector).for_inference()
         self.extras = outputs(detector.config)[3:]
@@ -36,13 +36,13 @@ class DetectionGraph(nn.Module):
         for part in (self.detector.backbone, self.detector.pyramid, *heads):
             part.to(dtype)
         for layer in self.detector.rpn.children():
-            layer.to(dtype)  # but not the anchors
+            layer.to(dtype)  # leaves out the anchors, which are buffers of the RPN itself
 
     def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
         """Detect in images (B, 3, H, W), float32 RGB 0..255, padded with the mean; sizes (B, 2) before padding.
 
         Returns boxes (B, D, 4) XYXY in pixels of this input, scores (B, D), labels (B, D); label 0 marks empty slots.
-        If the model has masks, their probabilities in each box come fourth: (B, D, S, S).
+        If the model has masks, the fourth output is their probabilities in each box: (B, D, S, S).
         """
         images = images.flip(1) if self.bgr else images
         pixels = ((images - self.mean) / self.std).to(self.dtype).contiguous(memory_format=torch.channels_last)
@@ -51,10 +51,10 @@ class DetectionGraph(nn.Module):
 
 
 def capture(graph: DetectionGraph, size: tuple[int, int] | None) -> ExportedProgram:
-    """Capture the graph with torch.export, for one image of fixed size (H, W) or, with None, for any B, H and W."""
+    """Capture the graph with torch.export, for one image of fixed size (H, W) or, if None, for any B, H and W."""
     dynamic = size is None
     stride = graph.detector.preprocess.divisor  # height and width are multiples of it
-    # The example has several windows of attention a side, some of them cut: what is captured then holds for fewer.
+    # The example spans several attention windows, some of them incomplete; the graph is then also valid for fewer.
     height, width = (17 * stride, 19 * stride) if size is None else size
     batch = 2 if dynamic else 1
     example = (torch.zeros(batch, 3, height, width), torch.tensor([[height, width]] * batch, dtype=torch.float32))
@@ -69,7 +69,7 @@ def capture(graph: DetectionGraph, size: tuple[int, int] | None) -> ExportedProg
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence deprecation warnings inside the export libraries, which do not concern the user."""
+    """Silence the export libraries' own warnings, mostly of deprecations, which do not concern the user."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

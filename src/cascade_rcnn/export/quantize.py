@@ -1,4 +1,4 @@
-"""int8 with nncf: post-training quantization of the network's layers, calibrated on real images."""
+"""Post-training quantization to int8 with nncf, calibrated on real images."""
 
 import logging
 import re
@@ -21,8 +21,8 @@ def quantize(path: Path, inputs: Iterable[tuple[np.ndarray, np.ndarray]], output
     """Quantize an fp32 .onnx file to int8; `inputs` are values of the graph's `images` and `sizes`.
 
     Hidden convolutions and fully connected layers become int8. The output layers for scores and deltas stay in float32
-    (they are small, and in int8 they cost a tenth of the AP), as does everything that computes boxes from them, and the
-    gathers of RoIAlign: pixel coordinates need more than 8 bits.
+    (they are small, and in int8 they would cost a tenth of the AP), as do the decoding of boxes and the gathers of
+    RoIAlign, since pixel coordinates need more than 8 bits.
     """
     import nncf
 
@@ -43,6 +43,6 @@ def quantize(path: Path, inputs: Iterable[tuple[np.ndarray, np.ndarray]], output
 
 
 def _in_a_layer(node: onnx.NodeProto) -> bool:
-    """Return whether the node belongs to a hidden layer of the network."""
+    """Return whether a node belongs to a hidden layer of the network."""
     text = next((p.value for p in node.metadata_props if p.key == _SCOPES), "")
     return _LAYERS.search(text) is not None

@@ -1,4 +1,4 @@
-"""Export to .onnx with standard operators: translations of the operators that ONNX lacks.
+"""Export to .onnx, with translations of the operators that ONNX lacks to standard ones.
 
 B images · N boxes · G groups
 """
@@ -30,7 +30,7 @@ def write(program: ExportedProgram, description: Description, path: Path) -> Non
             program,
             dynamo=True,
             verbose=False,
-            optimize=False,  # it takes most of the time, and engines have their own optimizers
+            optimize=False,  # would take most of the time, and engines have their own optimizers
             opset_version=_OPSET,
             custom_translation_table=_TRANSLATIONS,
             input_names=list(INPUTS),
@@ -54,7 +54,7 @@ def write(program: ExportedProgram, description: Description, path: Path) -> Non
 
 
 def _keep_mask(boxes: Any, scores: Any, groups: Any, valid: Any, iou: float) -> Any:
-    """`nms.keep_mask` with ONNX's operator, which separates images and classes itself."""
+    """Translate `nms.keep_mask` to ONNX's operator, which separates images and classes itself."""
     number = op.Add(op.ReduceMax(groups, keepdims=0), op.Constant(value_int=1))
     group = op.Range(op.Constant(value_int=0), number, op.Constant(value_int=1))
     member = op.Equal(_unsqueeze(groups, 1), op.Unsqueeze(group, op.Constant(value_ints=[0, 2])))  # (B, G, N)
@@ -74,7 +74,7 @@ def _keep_mask(boxes: Any, scores: Any, groups: Any, valid: Any, iou: float) -> 
 
 
 def _weighted_sum(index: Any, table: Any, weight: Any) -> Any:
-    """`weighted_sum` as n separate gathers: a single one would need n times the memory of the result."""
+    """Translate `weighted_sum` to n gathers; a single one would need n times the memory of the result."""
     total = None
     for k in range(index.shape[1]):
         row = op.Gather(index, op.Constant(value_int=k), axis=1)
@@ -85,7 +85,7 @@ def _weighted_sum(index: Any, table: Any, weight: Any) -> Any:
 
 
 def _roi_align(features: Any, rois: Any, scale: float, height: int, width: int, sampling: int, aligned: bool) -> Any:
-    """torchvision's roi_align; ONNX takes image indices separately from boxes."""
+    """Translate torchvision's `roi_align`; ONNX takes image indices separately from boxes."""
     image = op.Cast(op.Gather(rois, op.Constant(value_int=0), axis=1), to=onnx.TensorProto.INT64)
     boxes = op.Gather(rois, op.Constant(value_ints=[1, 2, 3, 4]), axis=1)
     return op.RoiAlign(
@@ -101,7 +101,7 @@ def _roi_align(features: Any, rois: Any, scale: float, height: int, width: int, 
 
 
 def _deform_conv2d(x: Any, weight: Any, offset: Any, mask: Any, bias: Any, *geometry: int) -> Any:
-    """torchvision's deform_conv2d by sampling every tap, then a 1x1 convolution: DeformConv is not in every engine."""
+    """Translate torchvision's `deform_conv2d` to GridSample and a 1x1 convolution: not all engines have DeformConv."""
     *steps, groups, parts, masked = geometry  # stride, padding, dilation (each of rows, columns)
     outputs, channels, rows, columns = weight.shape
     taps = rows * columns
@@ -128,14 +128,14 @@ def _deform_conv2d(x: Any, weight: Any, offset: Any, mask: Any, bias: Any, *geom
 
 
 def _reshape(value: Any, *shape: Any) -> Any:
-    """Sizes are numbers, or shapes of one axis."""
+    """Reshape a value to sizes that are numbers or one-element shapes."""
     return op.Reshape(
         value, op.Concat(*(op.Constant(value_ints=[s]) if isinstance(s, int) else s for s in shape), axis=0)
     )
 
 
 def _range(length: Any) -> Any:
-    """0, 1, ... of a shape of one axis, as floats."""
+    """Return 0, 1, ..., length - 1 as floats, for a length given as a one-element shape."""
     return _float(op.Range(op.Constant(value_int=0), op.Squeeze(length), op.Constant(value_int=1)))
 
 

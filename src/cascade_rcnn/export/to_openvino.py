@@ -1,4 +1,4 @@
-"""Export to OpenVINO, .xml and .bin, from the .onnx file of the same graph."""
+"""Export to OpenVINO (.xml and .bin) from the .onnx file of the same graph."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from cascade_rcnn.runtime.description import KEY, Description
 
 
 def write(onnx_file: Path, description: Description, path: Path) -> None:
-    """Save `path` (.xml) and its weights beside it (.bin); fp16 refers to the stored weights."""
+    """Save `path` (.xml) and its weights beside it (.bin); fp16 applies only to the stored weights."""
     import openvino
 
     model = openvino.convert_model(onnx_file)

@@ -1,4 +1,4 @@
-"""Export to a .pt2 file, which only needs torch and torchvision."""
+"""Export to a .pt2 file, which needs only torch and torchvision to run."""
 
 from pathlib import Path
 from typing import Any
@@ -17,5 +17,5 @@ def write(program: ExportedProgram, description: Description, path: Path) -> Non
     parts: dict[Any, Any] = {nms.OPERATOR: nms.single_call, weighted_sum.OPERATOR: weighted_sum.by_embedding_bag}
     with quiet():
         program = program.run_decompositions(parts)
-        with path.open("wb") as file:  # (with a path, torch insists on the suffix)
+        with path.open("wb") as file:  # given a path, torch would insist on the suffix
             torch.export.save(program, file, extra_files={KEY: description.to_json()})

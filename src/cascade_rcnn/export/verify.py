@@ -1,4 +1,4 @@
-"""Verification of exports: the detector and the exported file run on the same pixels and are compared box by box.
+"""Verify exports: compare the exported file's detections with the detector's, on the same pixels.
 
 D detections · S pixels per side of a mask
 """
@@ -11,8 +11,8 @@ import numpy as np
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.text import count
 
-_SAME = 0.8  # detections of a class that overlap this much are considered the same
-_LARGE = 100  # pixels, long side
+_SAME = 0.8  # IoU from which detections of the same class are considered the same
+_LARGE = 100  # long side in pixels
 
 
 class Found(NamedTuple):
@@ -26,12 +26,12 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Tolerance:
-    """How far an export may differ from the detector."""
+    """How much an export may differ from the detector."""
 
     boxes: float  # pixels
-    relative: bool  # ... for boxes longer than 100, percent of the long side, which covers rounded features
+    relative: bool  # whether `boxes` is in percent of the long side for boxes longer than 100 pixels (rounded features)
     scores: float
-    masks: float  # probabilities, averaged over each mask
+    masks: float  # difference of probabilities, averaged over each mask
     missing: float  # fraction of detections that may lack a counterpart
 
 
@@ -47,12 +47,12 @@ class Difference:
 
     images: int = 0
     expected: int = 0  # number of the detector's detections
-    found: int = 0  # ... and of the export's
-    missing: int = 0  # number without a counterpart in the other
+    found: int = 0  # number of the export's detections
+    missing: int = 0  # number of detections without a counterpart
     boxes: float = 0.0  # pixels
-    shift: float = 0.0  # ... and under a relative tolerance: for large boxes, percent of the long side
+    shift: float = 0.0  # pixels, but percent of the long side for large boxes
     scores: float = 0.0
-    masks: float | None = None  # the average difference of a mask's probabilities; None without masks
+    masks: float | None = None  # difference of probabilities, averaged over each mask; None without masks
 
     def __str__(self) -> str:
         masks = "" if self.masks is None else f", masks {self.masks:.2g}"
@@ -77,7 +77,7 @@ class Difference:
 
 
 def compare(expected: list[Found], found: list[Found]) -> Difference:
-    """Compare per image: each detection is matched to the unmatched one of its class that overlaps it most."""
+    """Compare detections image by image; each is matched to the unmatched one of its class with the highest IoU."""
     boxes, shift, scores, masks, missing = 0.0, 0.0, 0.0, 0.0, 0
     for one, other in zip(expected, found, strict=True):
         pairs = _pairs(one, other)

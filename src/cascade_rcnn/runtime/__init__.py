@@ -1,4 +1,4 @@
-"""Detection with an exported file and without torch: onnxruntime or OpenVINO, NumPy and Pillow.
+"""Detection with an exported file, without torch: onnxruntime or OpenVINO, NumPy and Pillow.
 
 from cascade_rcnn.runtime import Runtime
 detections = Runtime("model.onnx")("photo.jpg")  # supervision.Detections

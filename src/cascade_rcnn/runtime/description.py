@@ -1,4 +1,4 @@
-"""The metadata of an exported file, stored as JSON in its format's own metadata field."""
+"""The metadata of an exported file, stored as JSON in the metadata field of its format."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,12 +16,12 @@ ExportPrecision = Literal["fp32", "fp16", "int8"]
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """The model, and the shape of its input `images` (B, 3, H, W)."""
+    """The config of an exported model, and the shape of its input `images` (B, 3, H, W)."""
 
     config: ModelConfig
     precision: ExportPrecision = "fp32"
     divisor: int = 32  # H and W are multiples of it
-    size: tuple[int, int] | None = None  # fixed H, W that images are fitted into, one at a time; None: any B, H, W
+    size: tuple[int, int] | None = None  # fixed H, W, into which one image at a time is fitted; None: any B, H, W
 
     def to_json(self) -> str:
         """Return the description as JSON."""
@@ -29,9 +29,9 @@ class Description:
 
     @classmethod
     def from_json(cls, text: str | bytes | None, path: object) -> "Description":
-        """Inverse of `to_json`. Raises UserError naming the file."""
+        """Invert `to_json`. Raises UserError naming the file."""
         if not text:
-            raise UserError(f"{path}: not exported by cascade-rcnn (it has no description); make it with `export`")
+            raise UserError(f"{path}: not exported by cascade-rcnn (it has no description); create it with `export`")
         try:
             given = msgspec.json.decode(text, type=dict[str, Any])
             given["config"] = migrate(given["config"], given.pop("format", 1))

@@ -1,4 +1,4 @@
-"""An exported detector, from images to detections: what `Detector` does around its dense graph, in NumPy.
+"""Run an exported detector: what `Detector` does around its dense graph, in NumPy.
 
 B images · D detections
 """
@@ -37,8 +37,8 @@ class Runtime:
     def __init__(self, path: str | Path, *, threads: int | None = None, trust: bool = False) -> None:
         """Open a .onnx, .xml (OpenVINO) or .pt2 (torch) file. Raises UserError if it cannot be used.
 
-        A .pt2 file is a program, and opening it may run any code that its author put in: only pass `trust` for files of
-        trusted origin.
+        A .pt2 file is a program, and opening it may run any code that its author put there: pass `trust` only for files
+        from sources you trust.
         """
         self.path, self.threads, self.trust = Path(path), threads, trust
         self.description, self._run = open_session(self.path, threads, trust=trust)
@@ -74,7 +74,7 @@ class Runtime:
     def __call__(self, images: Any, threshold: float = 0.5, batch_size: int = 1) -> Any:
         """Detect objects in one or several images, like `Detector.predict`.
 
-        A file with a fixed input processes one image at a time, whatever the `batch_size`.
+        A file with a fixed input size processes one image at a time, whatever the `batch_size`.
         """
 
         def detect(batch: list[ImageLike]) -> "list[supervision.Detections]":
@@ -84,15 +84,15 @@ class Runtime:
         return spread(images).map(detect, batch_size)
 
     def detect(self, arrays: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
-        """Detect in RGB arrays (H, W, 3), uint8 or floating point 0..1; returns all detections in torchvision's format.
+        """Detect objects in RGB arrays (H, W, 3), uint8 or floating point 0..1, and return all detections.
 
-        These are dicts with `boxes` (N, 4), XYXY in pixels of the input image, `scores` (N,) and `labels` (N,) in 1..M,
-        sorted by score; and `masks` (N, H, W) bool if the model has any.
+        These are dicts as in torchvision, sorted by score, with `boxes` (N, 4), XYXY in pixels of the input image,
+        `scores` (N,), `labels` (N,) in 1..M and, if the model has masks, `masks` (N, H, W) bool.
         """
         return self._detect_all(arrays, 0.0)
 
     def _detect_all(self, arrays: Sequence[np.ndarray], threshold: float) -> list[dict[str, np.ndarray]]:
-        """Detect with scores of at least `threshold`, in a batch or, with a fixed input, one by one."""
+        """Return detections with scores of at least `threshold`; a fixed input takes images one by one."""
         if self.description.size is None:
             return self._detect(arrays, threshold)
         return [found for array in arrays for found in self._detect([array], threshold)]
@@ -122,7 +122,7 @@ class Runtime:
         """Run the graph on images (B, 3, H, W), float32 RGB 0..255, padded with the mean; sizes (B, 2) before padding.
 
         Returns boxes (B, D, 4) in pixels of this input, scores (B, D), labels (B, D); label 0 marks empty slots. If
-        the model has masks, their probabilities in each box come fourth: (B, D, S, S).
+        the model has masks, the fourth output is their probabilities in each box: (B, D, S, S).
         """
         if self._process != os.getpid():
             raise UserError(
@@ -149,7 +149,7 @@ def prepare(
 
 
 def fitted_size(height: int, width: int, config: PreprocessConfig, fixed: tuple[int, int] | None) -> tuple[int, int]:
-    """Return the size to resize an image to: the model's rule, then shrunk to fit a fixed input."""
+    """Return the size to resize an image to, by the model's rule, and reduced to fit a fixed input."""
     if config.min_size is not None:
         height, width = resized_size(height, width, config.min_size[-1], config.max_size, config.round_down)
     if fixed is not None and (height > fixed[0] or width > fixed[1]):

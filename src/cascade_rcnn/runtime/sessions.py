@@ -1,4 +1,4 @@
-"""Inference engines, one function per format: a file -> its description and a function that runs its graph.
+"""Inference engines: one function per format, which returns a file's description and a function that runs its graph.
 
 B images · D detections · S pixels per side of a mask
 """
@@ -13,8 +13,8 @@ from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.runtime.description import KEY, Description
 
-# images (B, 3, H, W) float32, sizes (B, 2) float32 -> boxes (B, D, 4), scores (B, D), labels (B, D), masks (B, D, S, S)
-# if the model has any
+# images (B, 3, H, W) float32, sizes (B, 2) float32 -> boxes (B, D, 4), scores (B, D), labels (B, D) and, if the model
+# has masks, masks (B, D, S, S)
 Run: TypeAlias = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, ...]]
 
 INPUTS = ("images", "sizes")
@@ -76,8 +76,8 @@ def _torch_export(path: Path, threads: int | None) -> tuple[Description, Run]:
     if threads is not None:
         torch.set_num_threads(threads)
     text = {KEY: ""}
-    # Guards say how tensors of the example lay in memory, which other sizes need not share. What images must be (their
-    # type, and multiples of a stride) is checked all the same, and an export is verified on several sizes.
+    # Guards assert the example's memory layout, which other sizes need not share. The dtype of the inputs and multiples
+    # of the stride are checked nevertheless, and exports are verified on several sizes.
     module = torch.export.load(path, extra_files=text).module(check_guards=False)
 
     def run(images: np.ndarray, sizes: np.ndarray) -> Any:
@@ -98,11 +98,11 @@ SUFFIXES = tuple(_OPENERS)
 def open_session(path: Path, threads: int | None = None, *, trust: bool = False) -> tuple[Description, Run]:
     """Load an exported file. Raises UserError if it is missing, damaged or foreign, or its engine is not installed.
 
-    Opening a .pt2 file can run arbitrary code: torch unpickles parts of it, evaluates strings in it and loads libraries
-    from it. It is not opened without `trust`. .onnx and .xml files are data.
+    Opening a .pt2 file can run arbitrary code: torch unpickles parts of it, evaluates strings and loads libraries from
+    it. Therefore it needs `trust`. .onnx and .xml files are only data.
     """
     if path.suffix not in _OPENERS:
-        raise UserError(f"{path}: not an exported model; their suffixes are {', '.join(SUFFIXES)}")
+        raise UserError(f"{path}: not an exported model, whose suffix is one of {', '.join(SUFFIXES)}")
     if not path.is_file():
         raise UserError(f"{path}: no such file; check the path")
     if path.suffix == ".pt2" and not trust:
