@@ -72,14 +72,14 @@ DATASETS: {TRAIN: [voc_2007_train]}
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("MODEL: {FPN: {NORM: IN}}", r"MODEL\.FPN\.NORM is 'IN'; '' or 'FrozenBN'"),
+        ("MODEL: {FPN: {NORM: IN}}", r"MODEL\.FPN\.NORM is 'IN'; only '' or 'FrozenBN'"),
         (
             "MODEL: {BACKBONE: {NAME: build_swin_backbone}}",
-            r"NAME is 'build_swin_backbone'; 'build_resnet_fpn_backbone'",
+            r"NAME is 'build_swin_backbone'; only 'build_resnet_fpn_backbone'",
         ),
-        ("MODEL: {ROI_BOX_HEAD: {NORM: IN}}", r"ROI_BOX_HEAD\.NORM is 'IN'; '' or 'FrozenBN'"),
+        ("MODEL: {ROI_BOX_HEAD: {NORM: IN}}", r"ROI_BOX_HEAD\.NORM is 'IN'; only '' or 'FrozenBN'"),
         ("MODEL: {ROI_BOX_HEAD: {USE_FED_LOSS: true}}", r"USE_FED_LOSS is True; only False can be converted"),
-        ("MODEL: {ROI_HEADS: {NAME: KRCNNROIHeads}}", r"NAME is 'KRCNNROIHeads'; 'StandardROIHeads' or"),
+        ("MODEL: {ROI_HEADS: {NAME: KRCNNROIHeads}}", r"NAME is 'KRCNNROIHeads'; only 'StandardROIHeads' or"),
         ("MODEL: {ROI_HEADS: {PROPOSAL_APPEND_GT: false}}", "PROPOSAL_APPEND_GT is False"),
         ("MODEL: {RPN: {LOSS_WEIGHT: 2.0}}", r"LOSS_WEIGHT is 2\.0; only 1\.0 can be converted"),
         ("MODEL: {RPN: {IN_FEATURES: [p3, p4]}}", r"IN_FEATURES is \['p3', 'p4'\]"),
@@ -87,7 +87,7 @@ DATASETS: {TRAIN: [voc_2007_train]}
         ("MODEL: {DETIC: {SCORE: 1}}", r"MODEL\.DETIC\.SCORE is 1, which has no equivalent"),
         ("MODEL: {MASK_ON: true}\nTEST: {AUG: {ENABLED: true}}", r"TEST\.AUG\.ENABLED is True; only False can be"),
         ("MODEL: {MASK_ON: true}\nINPUT: {SQUARE_PADDING: 1024}", r"INPUT\.SQUARE_PADDING is 1024"),
-        ("_BASE_: config.yaml", "builds on more than 10 files, or on itself"),
+        ("_BASE_: config.yaml", "builds on more than 10 files, or itself"),
         ("MODEL: {RESNETS: {RES5_DILATION: 2}}", r"RES5_DILATION is 2; only 1 can be converted"),
         ("SOLVER: {BASE_LR: 1}", "no MODEL section"),
         ("_BASE_: elsewhere.yaml\nMODEL: {RPN: {NMS_THRESH: 0.6}}", r"builds on elsewhere\.yaml, which does not exist"),
@@ -161,12 +161,12 @@ def test_a_base_below_home(tmp_path, monkeypatch):
 )
 def test_models_that_it_has_no_names_for(name, options):
     model = create_model(name, 2, backbone_width=8, pyramid_channels=8, head_width=8, **options)
-    with pytest.raises(UserError, match="on a feature pyramid whose levels share the RPN"):
+    with pytest.raises(UserError, match="with a feature pyramid and an RPN shared by its levels"):
         to_detectron2(model)
 
 
 def test_anchors_and_stages_have_to_fit():
-    with pytest.raises(UserError, match="one size a level"):
+    with pytest.raises(UserError, match="only one size per level"):
         to_config(FASTER, {"MODEL.ANCHOR_GENERATOR.SIZES": [[32, 64], [128]]})
     with pytest.raises(UserError, match="the checkpoint has 3 stages, but its config has 2"):
         to_config(CASCADE, {"MODEL.ROI_BOX_CASCADE_HEAD.IOUS": [0.5, 0.6]})

@@ -165,7 +165,10 @@ model.roi_heads.box_predictors[2].box2box_transform.weights = (40, 40, 20, 20)
         ("model.backbone.fuse_type = 'avg'", r"model\.backbone\.fuse_type is 'avg'; only 'sum' can be converted"),
         ("model.roi_heads.soft_nms = L(B)(x=1)", r"model\.roi_heads\.soft_nms\._target_ is 'B', which has no equiv"),
         ("model.pixel_mean = A.MEAN", r"pixel_mean is detectron2\.modeling\.A\.MEAN, which is defined elsewhere"),
-        ("model.backbone.bottom_up = L(A)(out_features=[1])", r"model\.backbone\.bottom_up\._target_ is 'A'; 'ResNet'"),
+        (
+            "model.backbone.bottom_up = L(A)(out_features=[1])",
+            r"model\.backbone\.bottom_up\._target_ is 'A'; only 'ResNet'",
+        ),
         ("model.backbone.bottom_up.stages.dilation = 2", r"bottom_up\.stages\.dilation is 2, which has no equiv"),
         ("dataloader = dict(test=dict(mapper=dict(augmentations=[L(B)()])))", "images are transformed by B"),
         ("model = 1", "has no `model`"),

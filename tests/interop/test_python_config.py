@@ -53,7 +53,7 @@ def test_what_a_config_means(text, expected):
         ("x = y", "line 1 holds 'y', which is not a plain value"),
         ("x = dict(a=1)\nx.b.c = 2", "line 2: uses 'b', which does not exist"),
         ("x = 1 + 'a'", "line 1: calculates with 'a'"),
-        ("x = f'{[1]}'", "line 1: writes more than text and numbers"),
+        ("x = f'{[1]}'", "line 1: formats something other than text and numbers"),
         ("x = f'{1:>999999999}'", "line 1 holds '"),
         ("x = 1 / 0", "line 1: division by zero"),
         ("x = [1][5]", "line 1: list index out of range"),

@@ -187,7 +187,7 @@ def _stages(model: dict[str, Any]) -> dict[str, Any]:
     for parts in (get(f"{_HEADS}.box_head", []), predictors):
         same = [{name: x for name, x in leaves(part) if not name.startswith("box2box_transform.")} for part in parts]
         if any(part != same[0] for part in same):
-            raise UserError("the stages' box heads may only differ in IoU thresholds and box weights to be converted")
+            raise UserError("the stages' box heads differ in more than IoU and box weights, which cannot be converted")
     return {
         "MODEL.ROI_BOX_CASCADE_HEAD.IOUS": [u for part in matchers for u in Settings(part)("thresholds", [])],
         "MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS": [Settings(p)("box2box_transform.weights") for p in predictors],
