@@ -16,8 +16,8 @@ from cascade_rcnn import jpeg2000
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.text_files import check_regular
 
-# Supported formats, detected by content, and their file suffixes. Only Pillow's own decoders: others start external
-# programs, such as Ghostscript for EPS.
+# Supported formats, detected by content, and their file suffixes. Only those that Pillow decodes itself: others start
+# external programs, such as Ghostscript for EPS.
 FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "PNG": (".png", ".apng"),

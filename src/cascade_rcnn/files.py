@@ -119,7 +119,7 @@ def locked(folder: Path) -> Iterator[None]:
     """Lock the folder inside the block, creating it if needed. The lock ends with the process at the latest.
 
     Raises UserError if another process holds it. Where locks are not supported, as on Windows and some file systems,
-    this does nothing.
+    there is none.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Detect truncated JPEG 2000 files, which the decoder reads as far as it can without an error."""
+"""Detect truncated JPEG 2000 files, which the decoder reads as far as it can without raising an error."""
 
 import os
 from typing import IO

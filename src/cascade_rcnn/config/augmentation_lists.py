@@ -31,7 +31,7 @@ LISTS: dict[str, Augmentations] = {
     "natural": (HorizontalFlipConfig(), ColorConfig()),
     # any orientation; haze and the sun's height change brightness and contrast more than hue
     "aerial": (*_ANY_WAY_UP, ColorConfig(saturation=(0.7, 1.3), hue=0.03)),
-    # any orientation; the hue of a stain distinguishes classes and must hardly change, but focus varies
+    # any orientation; the hue of a stain distinguishes classes and should hardly change, but focus varies
     "microscope": (*_ANY_WAY_UP, ColorConfig(brightness=16, contrast=(0.75, 1.25), hue=0.02), BlurConfig()),
     # never flipped or rotated; scanned, photographed, compressed
     "documents": (ColorConfig(hue=0.0), JPEGConfig(), BlurConfig(sigma=(0.1, 1.0)), NoiseConfig()),

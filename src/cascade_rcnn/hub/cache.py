@@ -30,8 +30,7 @@ def is_offline() -> bool:
 def alone(place: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Hold a lock on `place` against other threads and processes; if it has to wait for them, say so.
 
-    The lock ends with the process. Where locks are not supported, as on Windows and some file systems, this does not
-    lock.
+    The lock ends with the process. Where locks are not supported, as on Windows and some file systems, there is none.
     """
     try:
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -77,7 +77,7 @@ class _Files:
             raise UserError(f"{path}: {error}; LazyConfigs are parsed here, not run") from None
 
     def stock(self, name: str, path: Path) -> Any:
-        """Return the settings of one of detectron2's own files, if they are known."""
+        """Return the settings of one of detectron2's own files. Raises UserError if they are unknown."""
         known = json.loads(LAZY_CONFIGS.read_bytes())
         if name in known:
             return tree(known[name], self.budget)

@@ -212,7 +212,9 @@ class _Machine:
         """Set alternating keys and values in the dict on top of the stack."""
         table = self._last(dict)
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if not (isinstance(key, str) or (isinstance(key, int) and abs(key) < _MOST)):  # hashing tuples may explode
+            if not (
+                isinstance(key, str) or (isinstance(key, int) and abs(key) < _MOST)
+            ):  # tuples may take years to hash
                 raise pickle.UnpicklingError(f"a key is {_shown(key)}, not text or a small number")
             table[key] = value
 

@@ -77,7 +77,8 @@ def other_anchors(old: AnchorConfig, sizes: tuple[int, ...] | None, ratios: tupl
         levels = len(old.sizes)
         if len(sizes) < levels:
             raise UserError(
-                f"anchor_sizes has {len(sizes)} entries, but the checkpoint's RPN has {levels} levels; give one each"
+                f"anchor_sizes has {len(sizes)} entries, but the checkpoint's RPN has {levels} levels; give one per "
+                "level"
             )
         last = sizes[-1] if len(sizes) == levels else sizes[levels - 1 :]
         old = replace(old, sizes=(*sizes[: levels - 1], last))

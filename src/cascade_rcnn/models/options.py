@@ -16,7 +16,7 @@ class InferenceOptions(TypedDict, total=False):
     test_stage: int | None  # the stage that produces the detections; None: the last
     ensemble: bool  # average the classifiers of all stages up to `test_stage`
     ensemble_rois: Literal["last", "own"] | None  # run them all on the last stage's boxes, or each on its own input
-    iterations: int  # of iterative bbox: how often the head is applied
+    iterations: int  # how often to apply the head of a model with a single one
     survivors: int | None  # boxes per image kept after the first stage; None: all
 
 

@@ -114,7 +114,8 @@ class Preprocess(nn.Module):
             if name not in target:
                 others = "".join(f", {extra} (N, ...)" for extra in self.extra_targets)
                 raise UserError(
-                    f"targets[{k}] has no '{name}'; give boxes (N, 4) and labels (N,){others}, with N = 0 if empty"
+                    f"targets[{k}] has no '{name}'; give boxes (N, 4) and labels (N,){others}, with N = 0 if there are "
+                    "no objects"
                 )
         boxes, labels = target["boxes"], target["labels"]
         if boxes.numel() and (boxes.ndim != 2 or boxes.shape[1] != 4):

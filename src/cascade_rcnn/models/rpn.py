@@ -45,7 +45,7 @@ def grid_anchors(base: Tensor, height: int, width: int, step_y: int, step_x: int
 
 
 Outputs: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]  # anchors (B, S) -> logits (B, S), deltas (B, S, 4)
-_WORTHWHILE = 2  # an anchor costs about this much more if computed separately than as part of a whole map
+_WORTHWHILE = 2  # an anchor computed separately costs about this many times its share of a whole map
 
 
 def gathered(logits: list[Tensor], deltas: list[Tensor]) -> Outputs:

@@ -1,6 +1,6 @@
-"""Weighted sums of table rows as custom operators, which RoIAlign is computed with.
+"""Weighted sums of table rows, the core of RoIAlign, as custom operators.
 
-As a custom operator, the gradient can be another weighted sum, in half the time of a scatter, and exporters know the
+Custom operators allow the gradient to be another weighted sum, in half the time of a scatter, and tell exporters the
 shape of the result.
 
 P rows of the table · C channels · N sums · n rows per sum · E rows of all sums together

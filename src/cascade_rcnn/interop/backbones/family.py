@@ -33,5 +33,5 @@ class Family:
     """A backbone family in every framework that has it."""
 
     config: type
-    describe: Callable[[State], BackboneConfig]  # infers the config from tensors under our names, as far as they tell
+    describe: Callable[[State], BackboneConfig]  # infers what it can of the config from tensors under our names
     peers: Mapping[str, Peer]  # by origin

@@ -66,7 +66,7 @@ class ConvNeXt(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def layers(self) -> Sequence[nn.Module]:
-        """Return the stem and the four stages, each with its downsampling; the third is split into threes of blocks.
+        """Return the stem and the four stages with their downsampling, the third in groups of three blocks.
 
         The normalisation of an output map belongs to the layer that computes it. These are the groups of the authors'
         layer-wise learning rate decay.
