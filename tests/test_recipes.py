@@ -85,7 +85,7 @@ def test_a_start_is_published_and_its_docstring_has_its_ap(name):
     init, doc = RECIPES[name]().init, RECIPES[name].__doc__ or ""
     assert init is not None
     row = published()[init]
-    assert f"{row.box_ap:.1f} AP on COCO" in doc
+    assert f"COCO AP {row.box_ap:.1f}" in doc
     assert row.dataset == "COCO"
 
 
