@@ -1,8 +1,8 @@
 """Convolutions in channels-last memory, with an NCHW backward pass where that is faster.
 
-Channels last is the fastest layout with one exception: on CPUs without AVX-512, oneDNN's backward pass for kernels
-larger than 1x1 takes about twice as long as in NCHW. Only there, the inputs of the backward pass are copied to NCHW
-first. A 1x1 convolution's backward pass is a matrix product, which needs no copy in channels last.
+Channels last is the fastest layout, with one exception: on CPUs without AVX-512, oneDNN's backward pass for kernels
+larger than 1x1 takes about twice as long as in NCHW. In that case, the inputs of the backward pass are copied to NCHW
+first. The backward pass of a 1x1 convolution is a matrix product, which needs no copy in channels last.
 """
 
 from typing import Any
@@ -36,8 +36,8 @@ class Conv2d(nn.Conv2d):
 def _prefers_nchw(x: Tensor, weight: Tensor, stride: Pair) -> bool:
     """Return whether a float32 backward pass in channels last is slow on this CPU or, for very narrow maps, crashes.
 
-    Slow: kernels larger than 1x1 if torch does not use AVX-512 (this respects ATEN_CPU_CAPABILITY). Crashing: with
-    AVX-512, oneDNN 3.12 writes out of bounds for strided 1x1 kernels on fewer than 16 channels.
+    It is slow for kernels larger than 1x1 if torch does not use AVX-512 (ATEN_CPU_CAPABILITY is respected). It crashes
+    with AVX-512 for strided 1x1 kernels on fewer than 16 channels, where oneDNN 3.12 writes out of bounds.
     """
     if torch.compiler.is_compiling():  # the compiler chooses its own layouts
         return False
@@ -49,7 +49,7 @@ def _prefers_nchw(x: Tensor, weight: Tensor, stride: Pair) -> bool:
 
 
 def _to_nchw(x: Tensor) -> Tensor:
-    """Copy to NCHW as one matrix transpose per image: torch does that blockwise, in half the time."""
+    """Copy to NCHW as one matrix transpose per image, which torch does blockwise in half the time."""
     if not x.is_contiguous(memory_format=torch.channels_last):
         return x.contiguous()
     copy = torch.empty(x.shape, dtype=x.dtype)
