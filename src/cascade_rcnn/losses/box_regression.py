@@ -61,7 +61,7 @@ def iou_loss(found: Tensor, truth: Tensor) -> Tensor:
 def bounded_iou_loss(found: Tensor, truth: Tensor) -> Tensor:
     """Compute the bounded IoU loss (Tychsen-Smith and Petersson 2018) with smooth L1 (beta 0.2): (..., 4) -> (...).
 
-    For centre and size separately, one minus the highest IoU that a box with this error in it can reach.
+    Each coordinate's term is one minus the highest IoU that a box with this error in the coordinate can reach.
     """
     eps = 1e-3  # pixels
     size, wanted = (x[..., 2:] - x[..., :2] for x in (found, truth))
