@@ -82,7 +82,7 @@ _SWINS = {
         "swin_l": 0.4,
     }.items()  # of the published mask models
 }
-_CONVNEXT_RATES = {"tiny": 0.4, "small": 0.6, "base": 0.7, "large": 0.7, "xlarge": 0.8}  # of the published mask models
+_CONVNEXT_RATES = {"tiny": 0.4, "small": 0.6, "base": 0.7, "large": 0.7, "xlarge": 0.8}  # likewise
 _CONVNEXTS = {
     name: ConvNeXtConfig(width=width, depths=depths, drop_path=_CONVNEXT_RATES[name.removeprefix("convnext_")])
     for name, (width, depths) in CONVNEXTS.items()
