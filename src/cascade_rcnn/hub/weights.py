@@ -75,7 +75,7 @@ def _original(row: Published, say: Say) -> Path:
                 f"from {row.url}, or delete it"
             )
         return file
-    by_hand = f"by other means and put it into {file.parent} with the same name"
+    by_hand = f"by other means and put it into {file.parent} under the same name"
     if is_offline():
         raise UserError(f"{row.name} is not cached, and --offline or {OFFLINE} is set: download {row.url} {by_hand}")
     say(f"fetching {row.url}")
