@@ -93,7 +93,7 @@ def test_epochs_keep_the_updates_within_bounds(images, machine, epochs):
         # at 320 of 480 boxes of 15 pixels are of 10: 16 would be at 512, a CPU's most is 480
         ({"box": (15, 15)}, CPU, (336, 416, 480), "the maximum for a CPU"),
         # of 18 they are of 12: 16 at 426.7, 448 in steps of 32
-        ({"box": (18, 18)}, CPU, (320, 384, 448), "should be of 16"),
+        ({"box": (18, 18)}, CPU, (320, 384, 448), "16 is better"),
         ({"height": 96, "width": 96, "box": (40, 40)}, CPU, (128, 160, 192), "twice the images' own 96"),
         ({}, CPU, (224, 272, 320), "as in the initial model"),
     ],
@@ -149,7 +149,7 @@ def test_what_is_given_stays_and_the_rest_goes_with_it():
     assert (why["epochs"], why["batch_size"]) == ("given", "given")
     assert recipe.ema == 0.9  # 75 updates, 25 an epoch: a tenth would be .8667, and .9 is the least
     assert recipe.optimizer.warmup_steps == 7
-    assert why["optimizer.lr"].endswith("0.0016 for the 8 of a step")
+    assert why["optimizer.lr"].endswith("0.0016 for a step of 8")
 
 
 def test_few_images_fill_a_batch():

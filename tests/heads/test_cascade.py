@@ -505,10 +505,10 @@ def test_independent_classes_are_scored_and_rejected_by_their_own_logits():
     expected = sum(output.logits[..., 1:].sigmoid() for output in outputs) / 3
     torch.testing.assert_close(model.scores(ONE, outputs), expected)
     torch.testing.assert_close(model.stage_scores(outputs[1]), outputs[1].logits[..., 1:].sigmoid())
-    model.heads[0].pool.asked.clear()
+    model.heads[1].pool.asked.clear()
     model(ONE, proposals, SIZES)
     wanted = outputs[0].logits[0, :, 1:].amax(dim=-1).argsort(descending=True)[:5]
-    torch.testing.assert_close(model.heads[0].pool.asked[1][0], outputs[1].boxes[0, wanted])
+    torch.testing.assert_close(model.heads[1].pool.asked[0][0], outputs[1].boxes[0, wanted])
 
 
 def test_what_is_rejected_is_not_detected():

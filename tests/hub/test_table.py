@@ -142,7 +142,10 @@ def test_the_config_of_what_converts_makes_a_config_of_ours(row, skeletons):
     assert [stage.iou for stage in config.stages] == ([0.5, 0.6, 0.7] if "cascade" in row.name else [0.5])
 
 
-DROP_PATH = {"ViT-B": 0.1, "ViT-L": 0.4, "ViT-H": 0.5, "Swin-B": 0.4, "Swin-L": 0.4}  # as their configs have it
+DROP_PATH = {  # as their configs have it
+    "COCO": {"ViT-B": 0.1, "ViT-L": 0.4, "ViT-H": 0.5, "Swin-B": 0.4, "Swin-L": 0.4},
+    "LVIS": {"ViT-B": 0.1, "ViT-L": 0.4, "ViT-H": 0.4, "Swin-B": 0.3, "Swin-L": 0.3},
+}
 
 
 @pytest.mark.parametrize("row", VITDET, ids=lambda row: row.name)
@@ -164,7 +167,7 @@ def test_the_config_of_a_transformer_makes_a_config_of_ours(row, skeletons):
     assert config.preprocess.std == pytest.approx(own.preprocess.std)
     assert config.preprocess == replace(own.preprocess, antialias=True, std=config.preprocess.std)
     assert (config.pyramid.norm, config.box_head.norm) == (NormConfig.of("layer"),) * 2
-    assert config.backbone.drop_path == (0.4 if lvis and row.backbone == "ViT-H" else DROP_PATH[row.backbone])
+    assert config.backbone.drop_path == DROP_PATH[row.dataset][row.backbone]
     assert (config.classification, len(notes)) == (("sigmoid", 1) if lvis else ("softmax", 0))
     assert (config.inference.score_threshold, config.inference.max_detections) == ((0.02, 300) if lvis else (0.05, 100))
     assert config.rpn.post_nms_train == own.rpn.post_nms_train == 1000
