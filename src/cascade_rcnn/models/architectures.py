@@ -75,14 +75,9 @@ _REGNETS: dict[str, BackboneConfig] = {
 }
 _SWINS = {
     name: SwinConfig(width=SWINS[name][0], depths=SWINS[name][1], heads=SWINS[name][0] // 32, drop_path=rate)
-    for name, rate in {
-        "swin_t": 0.2,
-        "swin_s": 0.2,
-        "swin_b": 0.3,
-        "swin_l": 0.4,
-    }.items()  # of the published mask models
+    for name, rate in {"swin_t": 0.2, "swin_s": 0.2, "swin_b": 0.3, "swin_l": 0.4}.items()  # published, with masks
 }
-_CONVNEXT_RATES = {"tiny": 0.4, "small": 0.6, "base": 0.7, "large": 0.7, "xlarge": 0.8}  # of the published mask models
+_CONVNEXT_RATES = {"tiny": 0.4, "small": 0.6, "base": 0.7, "large": 0.7, "xlarge": 0.8}  # published, with masks
 _CONVNEXTS = {
     name: ConvNeXtConfig(width=width, depths=depths, drop_path=_CONVNEXT_RATES[name.removeprefix("convnext_")])
     for name, (width, depths) in CONVNEXTS.items()
