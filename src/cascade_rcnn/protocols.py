@@ -60,6 +60,22 @@ class BoxLoss(Protocol):
         ...
 
 
+class Classification(Protocol):
+    """What class logits mean: their risk (equation 4) and their probabilities."""
+
+    def __call__(self, logits: Tensor, labels: Tensor, /) -> Tensor:
+        """Compare logits (..., M + 1), background first, with labels (...) in 0..M -> (...)."""
+        ...
+
+    def probabilities(self, logits: Tensor, /) -> Tensor:
+        """Map logits (..., M + 1) to the probabilities of the classes (..., M)."""
+        ...
+
+    def objectness(self, logits: Tensor, /) -> Tensor:
+        """Map logits (..., M + 1) to how likely a box is an object (...)."""
+        ...
+
+
 class RoITask(Protocol):
     """A further prediction per region, such as a mask: trained on the stages' samples, run on the final detections."""
 

@@ -66,8 +66,8 @@ def test_the_same_on_a_gpu():
     assert (recipe.options.min_size, recipe.options.max_size) == ((560, 672, 800), 1333)
     assert recipe.batch_size == 4  # 22 GB at 3 an image: 7, and 4 is the power of two below
     assert recipe.epochs == 30  # 50 updates an epoch, 12 of which are 600; 1500 at least
-    assert why["epochs"] == "1500 updates of 4 images; on a GPU of 24 GB 1500 to 20000"
-    assert why["optimizer.lr"] == "for 8 images, as recipe `finetune`; 5e-05 for the 4 of a step"
+    assert why["epochs"] == "1500 updates of 4 images; 1500 to 20000 on a GPU of 24 GB"
+    assert why["optimizer.lr"] == "per 8 images, as in recipe `finetune`; 5e-05 for a step of 4"
     assert recipe.optimizer.lr == 1e-4
     assert recipe.evaluate_every == 3
 
@@ -91,11 +91,11 @@ def test_epochs_keep_the_updates_within_bounds(images, machine, epochs):
     ("images", "machine", "sizes", "reason"),
     [
         # at 320 of 480 boxes of 15 pixels are of 10: 16 would be at 512, a CPU's most is 480
-        ({"box": (15, 15)}, CPU, (336, 416, 480), "the most for a CPU"),
+        ({"box": (15, 15)}, CPU, (336, 416, 480), "the maximum for a CPU"),
         # of 18 they are of 12: 16 at 426.7, 448 in steps of 32
-        ({"box": (18, 18)}, CPU, (320, 384, 448), "should be of 16"),
+        ({"box": (18, 18)}, CPU, (320, 384, 448), "16 is better"),
         ({"height": 96, "width": 96, "box": (40, 40)}, CPU, (128, 160, 192), "twice the images' own 96"),
-        ({}, CPU, (224, 272, 320), "as where it starts from"),
+        ({}, CPU, (224, 272, 320), "as in the initial model"),
     ],
 )
 def test_image_sizes_by_the_smallest_boxes_the_images_and_the_machine(images, machine, sizes, reason):
@@ -109,7 +109,7 @@ def test_a_published_cascade_on_a_cpu_takes_smaller_images():
     recipe, why = chosen(data(), CPU, PUBLISHED)
     assert recipe.options.min_size == (336, 416, 480)
     assert recipe.batch_size == 4
-    assert why["options.min_size"].startswith("the most for a CPU")
+    assert why["options.min_size"].startswith("the maximum for a CPU")
 
 
 def test_images_that_stay_as_they_are():
@@ -133,7 +133,7 @@ def test_anchors_change_where_the_start_s_do_not_fit_and_the_reason_says_what_it
     recipe, why = chosen(replace(data(), shapes=shapes), GPU, one)
     number = len(recipe.options.anchor_ratios)
     assert number > 1
-    assert why["options.anchor_ratios"].endswith(f"{number} in place of 1, so the RPN's outputs start anew")
+    assert why["options.anchor_ratios"].endswith(f"{number} instead of 1, so the RPN's output layers start from scratch")
 
 
 def test_anchors_of_one_s_own_stay_whatever_the_boxes():
@@ -149,12 +149,12 @@ def test_what_is_given_stays_and_the_rest_goes_with_it():
     assert (why["epochs"], why["batch_size"]) == ("given", "given")
     assert recipe.ema == 0.9  # 75 updates, 25 an epoch: a tenth would be .8667, and .9 is the least
     assert recipe.optimizer.warmup_steps == 7
-    assert why["optimizer.lr"].endswith("0.0016 for the 8 of a step")
+    assert why["optimizer.lr"].endswith("0.0016 for a step of 8")
 
 
 def test_few_images_fill_a_batch():
     recipe, why = chosen(data(3), CPU, STARTER)
-    assert (recipe.batch_size, why["batch_size"]) == (3, "there are no more images")
+    assert (recipe.batch_size, why["batch_size"]) == (3, "the number of images")
     assert recipe.epochs == 300
 
 

@@ -13,7 +13,7 @@ from cascade_rcnn.config.presets import PRESETS, find_preset, preset_stages
 from cascade_rcnn.heads.cascade import Cascade
 from cascade_rcnn.heads.conv_fc import ConvFCHead
 from cascade_rcnn.heads.detections import select
-from cascade_rcnn.losses import SmoothL1Loss
+from cascade_rcnn.losses import Sigmoid, SmoothL1Loss
 from cascade_rcnn.structures import Proposals, Targets
 
 SEMANTICS = {name: preset.semantics for name, preset in PRESETS.items()}
@@ -492,6 +492,23 @@ def test_survivors_are_those_least_taken_for_background():
     wanted = background.argsort()[:5]
     out = model.run(ONE, proposals.boxes, SIZES, 2)[1].boxes[0, wanted]
     torch.testing.assert_close(later[0][0], out)
+
+
+def test_independent_classes_are_scored_and_rejected_by_their_own_logits():
+    heads, proposals = random_heads(), some_proposals()
+    loss = SmoothL1Loss(find_preset("detectron2").box_loss)
+    model = Cascade(
+        heads, preset_stages("detectron2", 3), loss, DETECTRON2, SamplingConfig(), replace(EVERYTHING, survivors=5),
+        classification=Sigmoid(),
+    )  # fmt: skip
+    outputs = model.run(ONE, proposals.boxes, SIZES, 3)
+    expected = sum(output.logits[..., 1:].sigmoid() for output in outputs) / 3
+    torch.testing.assert_close(model.scores(ONE, outputs), expected)
+    torch.testing.assert_close(model.stage_scores(outputs[1]), outputs[1].logits[..., 1:].sigmoid())
+    model.heads[1].pool.asked.clear()
+    model(ONE, proposals, SIZES)
+    wanted = outputs[0].logits[0, :, 1:].amax(dim=-1).argsort(descending=True)[:5]
+    torch.testing.assert_close(model.heads[1].pool.asked[0][0], outputs[1].boxes[0, wanted])
 
 
 def test_what_is_rejected_is_not_detected():

@@ -142,13 +142,17 @@ def test_the_config_of_what_converts_makes_a_config_of_ours(row, skeletons):
     assert [stage.iou for stage in config.stages] == ([0.5, 0.6, 0.7] if "cascade" in row.name else [0.5])
 
 
-DROP_PATH = {"ViT-B": 0.1, "ViT-L": 0.4, "ViT-H": 0.5, "Swin-B": 0.4, "Swin-L": 0.4}  # as their configs have it
+DROP_PATH = {  # as their configs have it
+    "COCO": {"ViT-B": 0.1, "ViT-L": 0.4, "ViT-H": 0.5, "Swin-B": 0.4, "Swin-L": 0.4},
+    "LVIS": {"ViT-B": 0.1, "ViT-L": 0.4, "ViT-H": 0.4, "Swin-B": 0.3, "Swin-L": 0.3},
+}
 
 
 @pytest.mark.parametrize("row", VITDET, ids=lambda row: row.name)
 def test_the_config_of_a_transformer_makes_a_config_of_ours(row, skeletons):
+    lvis = row.dataset == "LVIS"
     with config_file(row) as file:
-        settings, _ = PEERS["detectron2"].read_settings(file, {})
+        settings, notes = PEERS["detectron2"].read_settings(file, {})
     norm = NormConfig(kind="group")  # what tensors tell, which are those of layer normalisation too
     head = ConvFCHeadConfig(convs=4, norm=norm, fcs=1)
     plain = row.backbone.startswith("ViT")
@@ -163,13 +167,10 @@ def test_the_config_of_a_transformer_makes_a_config_of_ours(row, skeletons):
     assert config.preprocess.std == pytest.approx(own.preprocess.std)
     assert config.preprocess == replace(own.preprocess, antialias=True, std=config.preprocess.std)
     assert (config.pyramid.norm, config.box_head.norm) == (NormConfig.of("layer"),) * 2
-    assert config.backbone.drop_path == DROP_PATH[row.backbone]
+    assert config.backbone.drop_path == DROP_PATH[row.dataset][row.backbone]
+    assert (config.classification, len(notes)) == (("sigmoid", 1) if lvis else ("softmax", 0))
+    assert (config.inference.score_threshold, config.inference.max_detections) == ((0.02, 300) if lvis else (0.05, 100))
     assert config.rpn.post_nms_train == own.rpn.post_nms_train == 1000
-
-
-def test_sigmoid_scores_are_refused():
-    for name in ("detectron2/cascade_mask_rcnn_vitdet_b_100ep_lvis", "detectron2/cascade_mask_rcnn_vitdet_h_75ep_lvis"):
-        assert outcome(published()[name]).reason == "model.roi_heads.box_predictor.use_sigmoid_ce is True"
 
 
 def test_what_cannot_convert_is_refused_for_its_own_reason():

@@ -78,7 +78,6 @@ DATASETS: {TRAIN: [voc_2007_train]}
             r"NAME is 'build_swin_backbone'; only 'build_resnet_fpn_backbone'",
         ),
         ("MODEL: {ROI_BOX_HEAD: {NORM: IN}}", r"ROI_BOX_HEAD\.NORM is 'IN'; only '' or 'FrozenBN'"),
-        ("MODEL: {ROI_BOX_HEAD: {USE_FED_LOSS: true}}", r"USE_FED_LOSS is True; only False can be converted"),
         ("MODEL: {ROI_HEADS: {NAME: KRCNNROIHeads}}", r"NAME is 'KRCNNROIHeads'; only 'StandardROIHeads' or"),
         ("MODEL: {ROI_HEADS: {PROPOSAL_APPEND_GT: false}}", "PROPOSAL_APPEND_GT is False"),
         ("MODEL: {RPN: {LOSS_WEIGHT: 2.0}}", r"LOSS_WEIGHT is 2\.0; only 1\.0 can be converted"),

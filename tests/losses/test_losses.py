@@ -51,8 +51,25 @@ def test_classification_by_hand():
     logits = torch.tensor([[[0.0, 0], [math.log(3), 0], [5, -5]]])
     labels = torch.tensor([[1, 0, 0]])
     mask = torch.tensor([[True, True, False]])
-    found = losses.classification(logits, labels, mask, torch.tensor(2))
+    found = losses.classification(losses.Softmax(), logits, labels, mask, torch.tensor(2))
     assert found.item() == pytest.approx((math.log(2) + math.log(4 / 3)) / 2)  # probabilities 1/2 and 3/4
+
+
+def test_sigmoid_classification_by_hand():
+    """Each class has a binary cross-entropy; the background's logit, here 7, has no part in it."""
+    logits = torch.tensor([[[7.0, 0, math.log(3)], [7, math.log(3), -math.log(3)], [7, 50, 50]]])
+    labels, mask = torch.tensor([[1, 0, 2]]), torch.tensor([[True, True, False]])
+    found = losses.classification(losses.Sigmoid(), logits, labels, mask, torch.tensor(2))
+    assert found.item() == pytest.approx((math.log(2) + math.log(4) + math.log(4) + math.log(4 / 3)) / 2)
+
+
+def test_probabilities_by_hand():
+    logits = torch.tensor([[math.log(2.0), 0, math.log(3)]])
+    soft, independent = losses.Softmax(), losses.Sigmoid()
+    torch.testing.assert_close(soft.probabilities(logits), torch.tensor([[1 / 6, 1 / 2]]))
+    torch.testing.assert_close(soft.objectness(logits), torch.tensor([2 / 3]))
+    torch.testing.assert_close(independent.probabilities(logits), torch.tensor([[1 / 2, 3 / 4]]))
+    torch.testing.assert_close(independent.objectness(logits), torch.tensor([3 / 4]))
 
 
 def test_objectness_by_hand():
@@ -72,7 +89,7 @@ def test_all_masked_is_exactly_zero_with_zero_gradients(beta):
     one, labels = torch.tensor(1), torch.zeros(2, 3, dtype=torch.int64)
     risks = [
         l1_of(deltas, nothing, one, beta),
-        losses.classification(logits, labels, nothing, one),
+        losses.classification(losses.Softmax(), logits, labels, nothing, one),
         losses.objectness(objectness, nothing, nothing, one),
     ]
     sum(risks).backward()
@@ -89,7 +106,9 @@ def test_half_precision_is_computed_in_float32():
     assert found.dtype == torch.float32
     assert found.item() == pytest.approx(4 * 199.5)
     logits = torch.zeros(1, 512, 3, dtype=torch.float16)
-    risk = losses.classification(logits, torch.zeros(1, 512, dtype=torch.int64), mask, torch.tensor(1))
+    risk = losses.classification(
+        losses.Softmax(), logits, torch.zeros(1, 512, dtype=torch.int64), mask, torch.tensor(1)
+    )
     assert risk.item() == pytest.approx(512 * math.log(3), rel=1e-5)
 
 

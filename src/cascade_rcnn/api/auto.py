@@ -38,11 +38,11 @@ class AutoRecipe:
 
 
 def auto_recipe(annotations: Annotations, **overrides: Unpack[RecipeOverrides]) -> AutoRecipe:
-    """Choose start, image sizes, anchors, batch, learning rate and epochs by the data and this machine.
+    """Choose initial model, image sizes, anchors, batch, learning rate and epochs for the data and this machine.
 
-    Keywords are settings of your own, as `train` takes them; the others are chosen to go with them. Starts from the
+    Keywords are settings of your own, as in `train`; the others are chosen to go with them. Starts from the
     published cascade of recipe `finetune`, which is downloaded on first use; on a CPU, if that fails, from the
-    starter. Raises UserError where there is nothing to learn, or nothing to start from.
+    starter. Raises UserError if there is nothing to learn, or nothing to start from.
 
     >>> annotations = load_annotations("shapes/train.json")
     >>> auto_recipe(annotations, init="starter", accelerator="cpu").recipe.optimizer.lr
@@ -76,7 +76,7 @@ def _start(recipe: Recipe, given: Collection[str], machine: Machine, categories:
         return _of(recipe.init, read_config(recipe.init), "given")
     if "init" in given or "model" in given or "weights_backbone" in given:
         config = model_config(recipe.model, categories, recipe.options, pretrained=recipe.weights_backbone is not None)
-        return _of(None, config, f"{recipe.model} is trained from its backbone's weights")
+        return _of(None, config, f"{recipe.model} starts from its backbone's weights")
     name = finetune().init
     assert name is not None
     try:
@@ -84,7 +84,7 @@ def _start(recipe: Recipe, given: Collection[str], machine: Machine, categories:
     except UserError as error:
         if machine.gpu_memory is not None:
             raise UserError(f"{error}; or start from another model: --init FILE") from None
-        return _of("starter", read_config("starter"), f"a CPU, and {name} is not here; --init NAME for another")
+        return _of("starter", read_config("starter"), f"the small model for CPUs, as {name} is not downloaded; --init NAME for another")
     return _of(name, read_config(name), "the strongest published cascade with a ResNet-50")
 
 

@@ -17,11 +17,12 @@ from cascade_rcnn.config.augmentation import ScaleJitterConfig
 from cascade_rcnn.recipes import OptimizerConfig, Recipe
 from cascade_rcnn.text import count
 
-_SMALL = 16  # pixels: what the smallest boxes should measure in the network's input
+_SMALL = 16  # pixels: how large the smallest boxes should be in the network's input
 _GRAIN = 32  # image sizes are multiples of it
-_PASSES = 12  # epochs, where that is neither too few nor too many updates
+_PASSES = 12  # epochs, unless that gives too few or too many updates
 _UPDATES = {"cpu": (300, 1500), "gpu": (1500, 20_000)}
 _CPU_SIDE, _CPU_BATCH = 480, 4
+_EVALUATIONS, _PATIENCE = 10, 4
 # Rules of thumb, not measured: largest short side by GB of GPU memory; GB an image of 800 x 1333 pixels takes.
 _GPU_SIDES = ((24.0, 1280), (12.0, 1024), (8.0, 800), (0.0, 640))
 _IMAGE_GB, _SPARE_GB = 3.0, 2.0
@@ -46,8 +47,8 @@ class Start:
     min_size: int | None  # short side of images; None: as they are
     max_size: int
     anchors: AnchorConfig
-    known_as: str  # the recipe that starts there too
-    optimizer: OptimizerConfig  # ... and its
+    known_as: str  # the recipe with the same initial model
+    optimizer: OptimizerConfig  # that recipe's
     batch_size: int
 
 
@@ -102,20 +103,20 @@ def _init(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[
 
 
 def _image_sizes(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[Choice]:
-    """Keep the start's sizes, but enlarge them for small boxes, within what images and machine allow."""
+    """Keep the initial model's sizes, but enlarge them for small boxes, within what images and machine allow."""
     jitter = next((one for one in recipe.augmentation if isinstance(one, ScaleJitterConfig)), None)
     if jitter is not None:
         side, why = jitter.size, "the jitter's canvas"
         return [Choice(name=f"options.{name}", value=side, why=why) for name in ("min_size", "max_size")]
     if start.min_size is None:
-        return [Choice(name="options.min_size", value=None, why="images stay as they are, as where it starts from")]
+        return [Choice(name="options.min_size", value=None, why="images are not resized, as in the initial model")]
     side, why = _short_side(data, machine, start.min_size, start.max_size)
     step = _GRAIN // 2
     sizes = (*(step * round(side * part / step) for part in (0.7, 0.85)), side)
     longest = round(side * start.max_size / start.min_size)
     return [
-        Choice(name="options.min_size", value=sizes, why=f"{why}; in training one of three sizes is drawn"),
-        Choice(name="options.max_size", value=longest, why="in proportion, as where it starts from"),
+        Choice(name="options.min_size", value=sizes, why=f"{why}; training draws one of three sizes per batch"),
+        Choice(name="options.max_size", value=longest, why="in the initial model's proportion"),
     ]
 
 
@@ -129,23 +130,23 @@ def _short_side(data: Survey, machine: Machine, usual: int, longest: int) -> tup
     twice = max(_GRAIN, _GRAIN * round(2 * data.short_side / _GRAIN))
     wanted = usual if small >= _SMALL else _GRAIN * math.ceil(usual * _SMALL / small / _GRAIN)
     side = min(wanted, most, twice)
-    sizes = f"at {usual} one box in 20 is below {small:.0f} pixels"
+    sizes = f"at {usual}, one box in 20 is smaller than {small:.0f} pixels"
     if side == usual:
-        return side, f"as where it starts from; {sizes}"
+        return side, f"as in the initial model; {sizes}"
     if side == wanted:
-        return side, f"{sizes}, and should be of {_SMALL}"
+        return side, f"{sizes}; {_SMALL} is better"
     if side == most:
-        return side, f"the most for {machine}; {sizes}"
-    return side, f"twice the images' own {data.short_side:.0f}, beyond which there is nothing to see"
+        return side, f"the maximum for {machine}; {sizes}"
+    return side, f"twice the images' own {data.short_side:.0f}; enlarging them further adds nothing"
 
 
 def _anchors(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[Choice]:
-    """Replace the start's anchors only if they do not fit."""
+    """Replace the initial model's anchors only if they do not fit."""
     levels, options, default = start.anchors.levels, recipe.options, ModelOptions()
     if (options.anchor_sizes, options.anchor_ratios) != (default.anchor_sizes, default.anchor_ratios):
-        return []  # sizes and ratios go together, and the user has some
+        return []  # sizes and ratios belong together, and the user has set them
     if len(levels) > 1 and any(len(level) > 1 for level in levels[:-1]):
-        return []  # several a level cannot be told by options
+        return []  # options cannot express several sizes per level
     shortest, longest = options.min_size, options.max_size
     last = shortest[-1] if isinstance(shortest, tuple) else shortest
     side = last if isinstance(last, int) else start.min_size
@@ -155,14 +156,14 @@ def _anchors(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> li
     covers = f"{100 * found.share:.0f} % of the boxes have an anchor of IoU {IOU:g}"
     if (found.sizes, found.ratios) == (sizes, ratios):
         enough = "" if found.share >= ENOUGH else ", and no others fit better"
-        return [Choice(name="options.anchor_sizes", value=None, why=f"those where it starts from: {covers}{enough}")]
+        return [Choice(name="options.anchor_sizes", value=None, why=f"the initial model's: {covers}{enough}")]
     choices = [Choice(name="options.anchor_sizes", value=found.sizes, why=covers)]
     if found.ratios != ratios:
         same = len(found.ratios) == len(ratios)
         why = "height / width of the boxes; " + (
             "as many as before, so the RPN keeps its weights"
             if same
-            else f"{len(found.ratios)} in place of {len(ratios)}, so the RPN's outputs start anew"
+            else f"{len(found.ratios)} instead of {len(ratios)}, so the RPN's output layers start from scratch"
         )
         choices.append(Choice(name="options.anchor_ratios", value=found.ratios, why=why))
     return choices
@@ -180,42 +181,46 @@ def _batch(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list
         batch = min(start.batch_size, 2 ** int(math.log2(fits)))
         why = f"{machine}, about {each:.1f} GB an image"
     if data.images < batch:
-        batch, why = data.images, "there are no more images"
+        batch, why = data.images, "the number of images"
     return [Choice(name="batch_size", value=batch, why=why)]
 
 
 def _optimizer(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[Choice]:
-    """Choose the rate; take other settings from the recipe that has this start."""
+    """Choose the learning rate, and take the other settings from the recipe with this initial model."""
     batch = _images_a_step(recipe)
     rate = start.optimizer.lr * batch / start.optimizer.lr_batch
-    why = f"for {start.optimizer.lr_batch} images, as recipe `{start.known_as}`; {rate:g} for the {batch} of a step"
+    why = f"per {start.optimizer.lr_batch} images, as in recipe `{start.known_as}`; {rate:g} for a step of {batch}"
     choices = [Choice(name="optimizer.lr", value=start.optimizer.lr, why=why)]
     for field in fields(OptimizerConfig):
         value = getattr(start.optimizer, field.name)
         if field.name not in ("lr", "warmup_steps") and value != getattr(recipe.optimizer, field.name):
-            choices.append(Choice(name=f"optimizer.{field.name}", value=value, why=f"as `{start.known_as}`"))
+            choices.append(Choice(name=f"optimizer.{field.name}", value=value, why=f"as in `{start.known_as}`"))
     return choices
 
 
 def _schedule(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[Choice]:
-    """Choose the epochs by a number of updates, within bounds."""
+    """Choose the number of epochs so that the number of updates stays within bounds."""
     each = _updates_an_epoch(recipe, data)
     low, high = _UPDATES["cpu" if machine.gpu_memory is None else "gpu"]
     epochs = max(1, round(min(max(_PASSES * each, low), high) / each))
     why = f"{count(epochs * each, 'update')} of {count(_images_a_step(recipe), 'image')}"
-    why += f"; on {machine} {low} to {high}" if epochs != _PASSES else ""
+    why += f"; {low} to {high} on {machine}" if epochs != _PASSES else ""
     return [Choice(name="epochs", value=epochs, why=why)]
 
 
 def _pace(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[Choice]:
-    """Choose what depends on the length of the training."""
+    """Choose what depends on the length of the run."""
     updates = recipe.epochs * _updates_an_epoch(recipe, data)
     warmup = min(start.optimizer.warmup_steps, max(1, updates // 10))
     decay = round(min(max(1 - 10 / updates, 0.9), 0.9998), 4)
+    every = -(-recipe.epochs // _EVALUATIONS)
+    long = recipe.epochs // every >= 2 * _PATIENCE
+    patience = Choice(name="patience", value=_PATIENCE, why=f"stops after {_PATIENCE} evaluations without a better AP")
     return [
-        Choice(name="optimizer.warmup_steps", value=warmup, why="a tenth of the updates at most"),
-        Choice(name="ema", value=decay, why="averages the weights over a tenth of the updates"),
-        Choice(name="evaluate_every", value=-(-recipe.epochs // 10), why="ten evaluations at most"),
+        Choice(name="optimizer.warmup_steps", value=warmup, why="at most a tenth of the updates"),
+        Choice(name="ema", value=decay, why="averages the weights over the last tenth of the updates"),
+        Choice(name="evaluate_every", value=every, why=f"at most {_EVALUATIONS} evaluations"),
+        *([patience] if long else []),
     ]
 
 

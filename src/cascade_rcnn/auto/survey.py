@@ -8,8 +8,8 @@ from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.text import count
 
-RARE = 20  # boxes: a class with fewer is hardly learned
-_NAMED = 5  # classes that a line names
+RARE = 20  # boxes; a class with fewer is hardly learned
+_NAMED = 5  # classes to name in a line
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,17 +47,17 @@ class Survey:
 
     @property
     def warnings(self) -> list[str]:
-        """Problems that no setting solves."""
+        """Problems that no setting can solve."""
         rare = [f"{name} {number}" for name, number in self.classes.items() if number < RARE]
         named = ", ".join(rare[:_NAMED]) + (", ..." if len(rare) > _NAMED else "")
-        return [f"fewer than {RARE} boxes, and little to be expected: {named}"] if rare else []
+        return [f"expect little of classes with fewer than {RARE} boxes: {named}"] if rare else []
 
 
 def survey(annotations: Annotations) -> Survey:
-    """Look at annotations. Raises UserError where no box can be learned from."""
+    """Summarise annotations. Raises UserError if there is no box to learn from."""
     rows, shapes = learned(annotations)
     if not len(rows):
-        raise UserError(f"{annotations.source}: there are no boxes in it, and nothing to learn; check the annotations")
+        raise UserError(f"{annotations.source}: there are no boxes to learn from; check the annotations")
     numbers = np.bincount(annotations.labels.numpy()[rows] - 1, minlength=len(annotations.categories))
     names = [category.name for category in annotations.categories]
     return Survey(
@@ -69,7 +69,7 @@ def survey(annotations: Annotations) -> Survey:
 
 
 def learned(annotations: Annotations) -> tuple[np.ndarray, np.ndarray]:
-    """The rows (A,) of boxes that are learned from, and their widths and heights (A, 2) inside their images."""
+    """Return the rows (A,) of the boxes to learn from, and their widths and heights (A, 2) inside their images."""
     low, extent = np.split(annotations.boxes.numpy(), 2, axis=1)
     limits = annotations.image_sizes.numpy().astype(np.float64)[owners_of(annotations), ::-1]
     shapes = np.clip(low + extent, 0, limits) - np.clip(low, 0, limits)
@@ -78,5 +78,5 @@ def learned(annotations: Annotations) -> tuple[np.ndarray, np.ndarray]:
 
 
 def owners_of(annotations: Annotations) -> np.ndarray:
-    """The image of each box, (A,)."""
+    """Return the index of each box's image, (A,)."""
     return np.repeat(np.arange(len(annotations)), annotations.first.diff().numpy())

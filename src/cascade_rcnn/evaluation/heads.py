@@ -16,7 +16,7 @@ def heads_for(model: Detector, inference: Mapping[str, Any]) -> Cascade:
         stage, number = config.stages[0], len(config.stages)
         head = model.roi_heads.heads[0]
         own = model.roi_heads
-        options = (own.box_loss, config.semantics, config.sampling, config.inference, own.lay_out)
+        options = (own.box_loss, config.semantics, config.sampling, config.inference, own.lay_out, own.classification)
         heads = iterative_bbox(head, stage, number, *options)
         return heads.to(next(head.parameters()).device).eval()
     heads = copy.copy(model.roi_heads)

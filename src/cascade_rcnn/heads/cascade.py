@@ -18,10 +18,11 @@ from cascade_rcnn.config import InferenceConfig, SamplingConfig, SemanticsConfig
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.heads.detections import select
 from cascade_rcnn.matching import Matches, match
-from cascade_rcnn.protocols import BoxLoss
+from cascade_rcnn.protocols import BoxLoss, Classification
 from cascade_rcnn.sampling import Sample, keep_all, sample
 from cascade_rcnn.structures import Detections, Proposals, StageOutput, Targets, TrainedOn
 
+SOFTMAX = losses.Softmax()
 Features: TypeAlias = Any  # feature maps, plain or as returned by `lay_out`; heads accept both
 LayOut: TypeAlias = Callable[[list[Tensor]], Features]
 
@@ -42,6 +43,7 @@ class Cascade(nn.Module):
         sampling: SamplingConfig,
         inference: InferenceConfig,
         lay_out: LayOut = list,
+        classification: Classification = SOFTMAX,
         trained: int | None = None,
     ) -> None:
         """`lay_out` converts the feature maps, once for all heads, into the form the heads pool from."""
@@ -52,7 +54,7 @@ class Cascade(nn.Module):
         self.heads = nn.ModuleList(distinct)
         self.head_of = tuple(distinct.index(head) for head in heads)  # per stage
         self.stages = tuple(stages)
-        self.box_loss = box_loss
+        self.box_loss, self.classification = box_loss, classification
         self.semantics, self.sampling, self.inference = semantics, sampling, inference
         clamp = semantics.clamp_shrink
         self.coders = nn.ModuleList(BoxCoder(stage.mean, stage.std, clamp_shrink=clamp) for stage in stages)
@@ -148,7 +150,7 @@ class Cascade(nn.Module):
         return {"loss_classifier": weight * classify, "loss_box_reg": weight * localize}
 
     def _classification(self, trained: TrainedOn, number: Tensor) -> Tensor:
-        return losses.classification(trained.output.logits, trained.labels, trained.valid, number)
+        return losses.classification(self.classification, trained.output.logits, trained.labels, trained.valid, number)
 
     @torch.no_grad()
     def _resample(self, t: int, trained: TrainedOn, sizes: Tensor) -> Proposals:
@@ -202,7 +204,7 @@ class Cascade(nn.Module):
         number = self.inference.survivors
         if number is None or number >= valid.shape[1]:
             return output, valid
-        likely = torch.where(valid, 1 - output.logits.softmax(dim=-1)[..., 0], -1.0)
+        likely = torch.where(valid, self.classification.objectness(output.logits), -1.0)
         rows = likely.topk(number, dim=1).indices
         return StageOutput(*(box_ops.gather(x, rows) for x in output)), valid.gather(1, rows)
 
@@ -230,8 +232,12 @@ class Cascade(nn.Module):
     def _average(self, logits: list[Tensor]) -> Tensor:
         """Average the classifiers' logits or probabilities, per the semantics: [(B, K, M + 1)] -> (B, K, M)."""
         if self.semantics.ensemble == "logits":
-            return torch.stack(logits).mean(dim=0).softmax(dim=-1)[..., 1:]
-        return torch.stack([x.softmax(dim=-1) for x in logits]).mean(dim=0)[..., 1:]
+            return self.classification.probabilities(torch.stack(logits).mean(dim=0))
+        return torch.stack([self.classification.probabilities(x) for x in logits]).mean(dim=0)
+
+    def stage_scores(self, output: StageOutput) -> Tensor:
+        """Return the class probabilities (B, K, M) of one stage, without the ensemble."""
+        return self._average([output.logits])
 
     # -- both ----------------------------------------------------------------------------------------------------
 

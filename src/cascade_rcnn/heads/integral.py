@@ -24,7 +24,7 @@ class IntegralLoss(Cascade):
     """
 
     def __init__(self, head: nn.Module, stages: Sequence[StageConfig], *common: Any) -> None:
-        """`stages` has one entry per classifier; `common` are `Cascade`'s arguments from `box_loss` to `lay_out`."""
+        """`stages` has one entry per classifier; `common` are `Cascade`'s arguments `box_loss` to `classification`."""
         super().__init__([head], stages[:1], *common)
         self.ious = tuple(stage.iou for stage in stages)
         if list(self.ious) != sorted(self.ious):
@@ -39,12 +39,16 @@ class IntegralLoss(Cascade):
         total = torch.zeros((), device=trained.iou.device)
         for logits, u in zip(self._split(trained.output.logits), self.ious, strict=True):
             labels = torch.where(trained.iou >= u, trained.labels, 0)
-            total = total + losses.classification(logits, labels, trained.valid, number)
+            total = total + losses.classification(self.classification, logits, labels, trained.valid, number)
         return total
 
     def _likeliest(self, logits: Tensor) -> Tensor:
         """Return the most likely class by the averaged classifiers: (B, K, U * (M + 1)) -> (B, K) in 1..M."""
         return self._average(list(self._split(logits))).argmax(dim=-1) + 1
+
+    def stage_scores(self, output: StageOutput) -> Tensor:
+        """Return the class probabilities (B, K, M), averaged over all classifiers."""
+        return self._average(list(self._split(output.logits)))
 
     @property
     def last(self) -> int:

@@ -12,6 +12,6 @@ def iterative_bbox(head: nn.Module, stage: StageConfig, iterations: int, *common
     """Build a cascade whose stages share one head, trained only on the RPN's proposals, like the baseline.
 
     Every iteration can be evaluated like a stage (`test_stage`). Boxes are classified at their final position; a single
-    classifier has nothing to ensemble. `common` are `Cascade`'s arguments from `box_loss` to `lay_out`.
+    classifier has nothing to ensemble. `common` are `Cascade`'s arguments from `box_loss` to `classification`.
     """
     return Cascade([head] * iterations, [stage] * iterations, *common, trained=1)

@@ -130,7 +130,7 @@ KINDS: dict[str, Kind] = {
         "look",
         "class",
         "Classes with few boxes to learn from",
-        "Fewer than 20 boxes in the training set, and little to be expected.",
+        "Fewer than 20 boxes in the training set; expect little.",
         "Annotate more of them, or merge the class with another.",
     ),
     "no_anchor": Kind(

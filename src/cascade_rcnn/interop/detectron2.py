@@ -61,6 +61,10 @@ _MASKS: Names = (
     (f"{layout.MASK_HEADS}0.predictor", "roi_heads.mask_head.predictor"),
 )
 _LVIS = 1203
+_FEDERATED = (
+    "it was trained with a federated loss, on a sample of the classes; further training here takes all classes as "
+    "negatives of a box, which only suits data whose images are labelled for every class"
+)
 SIGN = r"(backbone\.bottom_up|proposal_generator)\."
 NAMES: Names = (*_BODY, *_CASCADE, *_SINGLE, *_MASKS)
 MASK = r"roi_heads\.mask_"
@@ -75,7 +79,8 @@ def read_settings(
 ) -> tuple[dict[str, Any] | None, list[str]]:
     """Return the settings of a config file (None without one) and notes on what is assumed."""
     if config is not None:
-        return (lazy_config if config.suffix == ".py" else detectron2_config).read_config(config), []
+        settings = (lazy_config if config.suffix == ".py" else detectron2_config).read_config(config)
+        return settings, [_FEDERATED] if settings.get("MODEL.ROI_BOX_HEAD.USE_FED_LOSS") else []
     return None, ["no config given: preprocessing, thresholds and training settings are detectron2's defaults"]
 
 
@@ -110,6 +115,7 @@ def to_config(skeleton: ModelConfig, settings: dict[str, Any] | None) -> ModelCo
         rpn=_rpn(skeleton, get),
         box_head=replace(head, norm=detectron2_norm(get["MODEL.ROI_BOX_HEAD.NORM"], head.norm)),
         box_loss=_box_loss(get, "MODEL.ROI_BOX_HEAD"),
+        classification="sigmoid" if get["MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE"] else "softmax",
         roi_align=RoIAlignConfig(
             resolution=skeleton.roi_align.resolution,
             sampling=get["MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO"],

@@ -47,6 +47,8 @@ _NAMES: dict[str, str] = {
     f"{_HEADS}.box_predictor.test_topk_per_image": "TEST.DETECTIONS_PER_IMAGE",
     f"{_HEADS}.box_predictor.box_reg_loss_type": "MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE",
     f"{_HEADS}.box_predictor.smooth_l1_beta": "MODEL.ROI_BOX_HEAD.SMOOTH_L1_BETA",
+    f"{_HEADS}.box_predictor.use_sigmoid_ce": "MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE",
+    f"{_HEADS}.box_predictor.use_fed_loss": "MODEL.ROI_BOX_HEAD.USE_FED_LOSS",
 }
 # Defaults of the classes that differ from those of a config.yaml
 _DEFAULTS: dict[str, Any] = {
@@ -99,8 +101,8 @@ _REQUIRED: dict[str, tuple[Any, ...]] = {
     f"{_HEADS}.box_predictor.box2box_transform._target_": ("Box2BoxTransform",),
     f"{_HEADS}.box_predictor.box_reg_loss_type": _LOSSES,
     f"{_HEADS}.box_predictor.loss_weight": (1.0,),
-    f"{_HEADS}.box_predictor.use_sigmoid_ce": (False,),
-    f"{_HEADS}.box_predictor.use_fed_loss": (False,),
+    f"{_HEADS}.box_predictor.use_sigmoid_ce": (False, True),
+    f"{_HEADS}.box_predictor.use_fed_loss": (False, True),
     f"{_HEADS}.proposal_matcher._target_": ("Matcher",),
     f"{_HEADS}.proposal_matcher.labels": ([0, 1],),
     f"{_HEADS}.proposal_matcher.allow_low_quality_matches": (False,),

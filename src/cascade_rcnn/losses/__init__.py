@@ -4,6 +4,6 @@ Each is summed over valid rows and divided by `normalizer`; a fully masked batch
 """
 
 from cascade_rcnn.losses.box_regression import IoULoss, SmoothL1Loss, localization
-from cascade_rcnn.losses.classification import classification, objectness
+from cascade_rcnn.losses.classification import Sigmoid, Softmax, classification, objectness
 
-__all__ = ["IoULoss", "SmoothL1Loss", "classification", "localization", "objectness"]
+__all__ = ["IoULoss", "Sigmoid", "SmoothL1Loss", "Softmax", "classification", "localization", "objectness"]

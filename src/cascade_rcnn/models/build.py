@@ -33,7 +33,7 @@ from cascade_rcnn.heads.conv_fc import ConvFCHead
 from cascade_rcnn.heads.integral import IntegralLoss
 from cascade_rcnn.heads.iterative import iterative_bbox
 from cascade_rcnn.heads.rfcn import RFCNHead
-from cascade_rcnn.losses import IoULoss, SmoothL1Loss
+from cascade_rcnn.losses import IoULoss, Sigmoid, SmoothL1Loss, Softmax
 from cascade_rcnn.models.backbones.convnext import ConvNeXt
 from cascade_rcnn.models.backbones.promise import check_promise
 from cascade_rcnn.models.backbones.regnet import RegNet
@@ -48,7 +48,7 @@ from cascade_rcnn.models.preprocess import Preprocess
 from cascade_rcnn.models.roi_align import PyramidRoIAlign
 from cascade_rcnn.models.rpn import RegionProposalNetwork
 from cascade_rcnn.models.simple_pyramid import SimplePyramid
-from cascade_rcnn.protocols import Backbone, RoITask
+from cascade_rcnn.protocols import Backbone, Classification, RoITask
 from cascade_rcnn.tasks.masks import MaskTask
 
 Pyramid: TypeAlias = FeaturePyramid | SimplePyramid | SingleScale
@@ -110,6 +110,7 @@ BOX_HEADS: dict[type, Callable[[ModelConfig, Pyramid], tuple[HeadMaker, LayOut]]
 }
 TASKS: dict[type, Callable[[Any, ModelConfig, Pyramid], RoITask]] = {MaskConfig: _masks}
 BOX_LOSSES: dict[type, Callable[[Any], Any]] = {SmoothL1Config: SmoothL1Loss, IoULossConfig: IoULoss}
+CLASSIFICATIONS: dict[str, Callable[[], Classification]] = {"softmax": Softmax, "sigmoid": Sigmoid}
 
 
 def build(config: ModelConfig, own: Backbone | None = None) -> Detector:
@@ -175,7 +176,8 @@ def _box_loss(config: Any) -> Any:
 def _roi_heads(config: ModelConfig, pyramid: Pyramid) -> Cascade:
     """Build one of the architectures of Figure 3: the cascade (a, d), iterative bbox (b) or the integral loss (c)."""
     head, lay_out = BOX_HEADS[type(config.box_head)](config, pyramid)
-    common = (_box_loss(config.box_loss), config.semantics, config.sampling, config.inference, lay_out)
+    classification = CLASSIFICATIONS[config.classification]()
+    common = (_box_loss(config.box_loss), config.semantics, config.sampling, config.inference, lay_out, classification)
     if config.method == "iterative":
         return iterative_bbox(head(), config.stages[0], len(config.stages), *common)
     if config.method == "integral":

@@ -58,6 +58,7 @@ def model_config(
         rpn=_rpn(family, preset, options, several=METHODS[method][0] == "cascade" and len(stages) > 1),
         box_head=_box_head(name, family.box_head, options),
         box_loss=_box_loss(preset, options),
+        classification=options.classification,
         tasks=_tasks(method, family, preset, stages, options),
         sampling=SamplingConfig(rois=options.rois or family.rois),
         inference=_inference(preset, options),

@@ -39,6 +39,7 @@ class CreateOptions(TypedDict, total=False):
     norm: Literal["batch", "group", "layer"] | None
     backbone_norm: Literal["frozen", "affine", "batch", "group"] | None
     box_loss: Literal["smooth_l1", "giou", "diou", "ciou"]
+    classification: Literal["softmax", "sigmoid"]
     mask_stages: tuple[int, ...] | None
     mask_channels: int | None
     mask_agnostic: bool

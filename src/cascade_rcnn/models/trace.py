@@ -59,7 +59,7 @@ def trace(model: Detector, image: Tensor) -> Trace:
     path = torch.stack([*(one.boxes[0, row] for one in outputs), boxes], dim=1)
     scale = (batch.original_sizes / batch.sizes).flip(-1).repeat(1, 2)
     path = box_ops.clip(path.flatten(0, 1)[None] * scale, batch.original_sizes).view(number, -1, 4)
-    sure = torch.stack([one.logits[0, row].softmax(-1).gather(1, labels[:, None])[:, 0] for one in outputs], dim=1)
+    sure = torch.stack([cascade.stage_scores(one)[0, row, labels - 1] for one in outputs], dim=1)
     return Trace(
         boxes=path.float().cpu().numpy(),
         stage_scores=sure.float().cpu().numpy(),

@@ -54,7 +54,7 @@ def test_every_parameter_is_in_one_layer():
 
 
 def test_networks_that_do_not_exist_are_refused():
-    with pytest.raises(UserError, match="20 is no multiple of group_width=16"):
+    with pytest.raises(UserError, match="20 is not a multiple of group_width=16"):
         RegNetConfig(widths=(16, 20, 32, 64), group_width=16)
     other = RegNetConfig(widths=(8, 8, 16, 16), depths=(1, 1, 2, 1), group_width=4, stem=4)
     with pytest.raises(UserError, match="torchvision has no ImageNet weights of regnet_x of"):

@@ -125,7 +125,7 @@ def test_without_weights_at_torchvision():
 
 
 def test_a_width_that_heads_do_not_divide():
-    with pytest.raises(UserError, match="width=10 is no multiple of heads=3"):
+    with pytest.raises(UserError, match="width=10 is not a multiple of heads=3"):
         SwinConfig(width=10)
     assert SwinConfig().resized(64).heads == 2
     assert SwinConfig().resized(10).heads == 1

@@ -1,0 +1,34 @@
+"""Configs of backbones: one type and file per family."""
+
+from typing import TypeAlias
+
+from cascade_rcnn.config.backbones.base import AnyBackboneConfig
+from cascade_rcnn.config.backbones.convnext import CONVNEXTS, ConvNeXtConfig
+from cascade_rcnn.config.backbones.own import OwnBackboneConfig
+from cascade_rcnn.config.backbones.regnet import RegNetConfig
+from cascade_rcnn.config.backbones.resnet import ContextConfig, DeformableConfig, ResNetConfig
+from cascade_rcnn.config.backbones.swin import SWINS, SwinConfig
+from cascade_rcnn.config.backbones.timm import TimmConfig
+from cascade_rcnn.config.backbones.vgg import VGGConfig
+from cascade_rcnn.config.backbones.vit import ViTConfig
+
+BackboneConfig: TypeAlias = (
+    RegNetConfig | ResNetConfig | VGGConfig | ViTConfig | SwinConfig | ConvNeXtConfig | TimmConfig | OwnBackboneConfig
+)
+
+__all__ = [
+    "CONVNEXTS",
+    "SWINS",
+    "AnyBackboneConfig",
+    "BackboneConfig",
+    "ContextConfig",
+    "ConvNeXtConfig",
+    "DeformableConfig",
+    "OwnBackboneConfig",
+    "RegNetConfig",
+    "ResNetConfig",
+    "SwinConfig",
+    "TimmConfig",
+    "VGGConfig",
+    "ViTConfig",
+]

@@ -1,0 +1,39 @@
+"""Networks of timm."""
+
+from typing import ClassVar, Literal, Self
+
+from msgspec.structs import replace
+
+from cascade_rcnn.config.backbones.base import AnyBackboneConfig
+from cascade_rcnn.config.checks import MOST, check
+from cascade_rcnn.errors import UserError
+
+
+class TimmConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="timm"):
+    """A network of timm, by its name there, which may have a tag for its weights."""
+
+    folds: ClassVar[bool] = False
+
+    model: str = "resnet50"  # or with a tag, such as convnext_tiny.in12k_ft_in1k
+    # its batch norm: constant, with constant statistics, or trained; other kinds of normalisation are always trained
+    norm: Literal["frozen", "affine", "batch"] = "frozen"
+    drop_path: float = 0.0  # stochastic depth: rate of the last block, rising from 0
+    checkpointing: bool = False  # recompute the blocks in the backward pass: less memory, slower
+
+    def __post_init__(self) -> None:
+        """Raise UserError for a number that is out of range."""
+        check(self, drop_path=(0, 1), frozen_stages=(0, MOST))
+
+    @property
+    def label(self) -> str:  # noqa: D102
+        return f"timm/{self.model}"
+
+    def normalised(self, kind: Literal["frozen", "affine", "batch", "group"]) -> Self:
+        """Return a copy with another mode of batch norm. Raises UserError for other layers."""
+        if kind == "group":
+            raise UserError(f"backbone_norm=group: {self.label} has its own layers; give frozen, affine or batch")
+        return replace(self, norm=kind)
+
+    def untrained(self) -> Self:
+        """Return a copy for training from random weights: nothing frozen, batch norm trained."""
+        return replace(self, frozen_stages=0, norm="batch")
