@@ -61,7 +61,7 @@ class BoxLoss(Protocol):
 
 
 class Classification(Protocol):
-    """What class logits mean: their risk (equation 4) and their probabilities."""
+    """The interpretation of class logits: their loss (equation 4) and their probabilities."""
 
     def __call__(self, logits: Tensor, labels: Tensor, /) -> Tensor:
         """Compare logits (..., M + 1), background first, with labels (...) in 0..M -> (...)."""
@@ -72,7 +72,7 @@ class Classification(Protocol):
         ...
 
     def objectness(self, logits: Tensor, /) -> Tensor:
-        """Map logits (..., M + 1) to how likely a box is an object (...)."""
+        """Map logits (..., M + 1) to the probability that a box is an object (...)."""
         ...
 
 

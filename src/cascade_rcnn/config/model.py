@@ -104,7 +104,7 @@ class ModelConfig(Config, frozen=True, kw_only=True):
     roi_align: RoIAlignConfig = RoIAlignConfig()
     box_head: BoxHeadConfig = ConvFCHeadConfig()
     box_loss: BoxLossConfig = SmoothL1Config()
-    # softmax: exclusive classes; sigmoid: independent ones, as published LVIS detectors have them
+    # softmax: exclusive classes; sigmoid: independent classes, as in published LVIS detectors
     classification: Literal["softmax", "sigmoid"] = "softmax"
     tasks: tuple[RoITaskConfig, ...] = ()  # predictions beyond classes and boxes, such as masks
     sampling: SamplingConfig = SamplingConfig()

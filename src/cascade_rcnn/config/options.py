@@ -35,7 +35,7 @@ class ModelOptions:
     # normalisation in the backbone, if it has a choice; default: frozen if pretrained, else batch
     backbone_norm: Literal["frozen", "affine", "batch", "group"] | None = None
     box_loss: Literal["smooth_l1", "giou", "diou", "ciou"] = "smooth_l1"  # of the box heads
-    classification: Literal["softmax", "sigmoid"] = "softmax"  # exclusive classes, or independent ones (LVIS)
+    classification: Literal["softmax", "sigmoid"] = "softmax"  # exclusive or independent (LVIS) classes
     mask_stages: tuple[int, ...] | None = None  # stages whose positives train masks, with one mask head each
     mask_channels: int | None = None  # of the mask heads' convolutions; default: the pyramid's
     mask_agnostic: bool = False  # predict one mask for all classes

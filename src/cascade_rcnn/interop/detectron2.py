@@ -62,8 +62,8 @@ _MASKS: Names = (
 )
 _LVIS = 1203
 _FEDERATED = (
-    "it was trained with a federated loss, on a sample of the classes; further training here takes all classes as "
-    "negatives of a box, which only suits data whose images are labelled for every class"
+    "it was trained with a federated loss on a sample of the classes; training here treats all other classes of a box "
+    "as negatives, which suits only images that are labelled for every class"
 )
 SIGN = r"(backbone\.bottom_up|proposal_generator)\."
 NAMES: Names = (*_BODY, *_CASCADE, *_SINGLE, *_MASKS)

@@ -1,4 +1,4 @@
-"""Equation 4: the risk and the probabilities of class logits, and binary cross-entropy for objectness."""
+"""Equation 4: the loss and the probabilities of class logits, and binary cross-entropy for objectness."""
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +25,7 @@ class Softmax:
 
 
 class Sigmoid:
-    """Independent classes: a binary cross-entropy for each, as detectron2 trains on LVIS. Background is none of them.
+    """Independent classes, with one binary cross-entropy per class, as detectron2 trains on LVIS.
 
     The logit of the background is not used.
     """

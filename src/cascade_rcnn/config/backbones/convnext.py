@@ -1,4 +1,4 @@
-"""ConvNeXt."""
+"""Config of ConvNeXt backbones."""
 
 from typing import Self
 

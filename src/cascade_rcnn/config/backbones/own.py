@@ -1,4 +1,4 @@
-"""The user's own backbone."""
+"""Config of the user's own backbone."""
 
 from typing import ClassVar
 
@@ -20,4 +20,4 @@ class OwnBackboneConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="own")
 
     @property
     def label(self) -> str:  # noqa: D102
-        return "backbone of your own"
+        return "your backbone"

@@ -1,4 +1,4 @@
-"""RegNetX."""
+"""Config of RegNetX backbones."""
 
 from typing import ClassVar, Self
 
@@ -11,16 +11,16 @@ from cascade_rcnn.errors import UserError
 
 
 class RegNetConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="regnet"):
-    """A RegNetX (Radosavovic et al. 2020), by default of 3.2 GFLOPs."""
+    """A RegNetX (Radosavovic et al. 2020), by default the one with 3.2 GFLOPs."""
 
     layers: ClassVar[int] = 5  # the layers that can be frozen: the stem and four stages
 
     stem: int = 32
     widths: tuple[int, int, int, int] = (96, 192, 432, 1008)  # channels of each stage
-    depths: tuple[int, int, int, int] = (2, 6, 15, 2)  # blocks
+    depths: tuple[int, int, int, int] = (2, 6, 15, 2)  # blocks of each stage
     group_width: int = 48  # channels per group of the 3x3 convolutions
     norm: NormConfig = NormConfig()
-    frozen_stages: int = 2  # 0 none, 1 the stem, 2 stem and the first stage, ...
+    frozen_stages: int = 2  # 0: none, 1: the stem, 2: the stem and the first stage, ...
     drop_path: float = 0.0  # stochastic depth: rate of the last block, rising from 0
     checkpointing: bool = False  # recompute each block in the backward pass: less memory, slower
 

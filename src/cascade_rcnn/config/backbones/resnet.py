@@ -1,4 +1,4 @@
-"""ResNet and ResNeXt, with deformable convolutions and global context blocks."""
+"""Configs of ResNet and ResNeXt backbones, optionally with deformable convolutions and global context blocks."""
 
 from typing import ClassVar, Literal, Self
 
@@ -36,19 +36,19 @@ class ContextConfig(Config, frozen=True, kw_only=True):
 class ResNetConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="resnet"):
     """A residual network (He et al. 2016), or ResNeXt with more than one group."""
 
-    layers: ClassVar[int] = 5  # the layers that can be frozen: the stem, layer1, ...
+    layers: ClassVar[int] = 5  # the layers that can be frozen: the stem and layer1 to layer4
 
     depth: Literal[18, 34, 50, 101, 152] = 50
     stem: int = 64  # channels; published networks have 64, here and in `planes`
     planes: int = 64
-    dilated: bool = False  # the last layer at stride 16, its 3x3 convolutions dilated by 2 (R-FCN)
+    dilated: bool = False  # keep layer4 at stride 16 and dilate its 3x3 convolutions by 2 (R-FCN)
     groups: int = 1
     width_per_group: int = 64
-    stride_in_1x1: bool = False  # caffe style (detectron2's MSRA weights)
+    stride_in_1x1: bool = False  # Caffe style (detectron2's MSRA weights)
     deformable: DeformableConfig | None = None  # None: ordinary convolutions
     context: ContextConfig | None = None
     norm: NormConfig = NormConfig()
-    frozen_stages: int = 2  # 0 none, 1 the stem, 2 stem and layer1, ...
+    frozen_stages: int = 2  # 0: none, 1: the stem, 2: the stem and layer1, ...
     drop_path: float = 0.0  # stochastic depth: rate of the last block, rising from 0
     checkpointing: bool = False  # recompute each block in the backward pass: less memory, slower
 
@@ -58,7 +58,7 @@ class ResNetConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="resnet"):
         check(self, drop_path=(0, MOST_DROPPED), frozen_stages=(0, self.layers))
         for name in ("deformable", "context"):
             if getattr(self, name) is not None and self.depth < 50:
-                raise UserError(f"{name}: resnet{self.depth} has no bottlenecks; take a depth of 50, 101 or 152")
+                raise UserError(f"{name}: resnet{self.depth} has no bottlenecks; give a depth of 50, 101 or 152")
 
     @property
     def label(self) -> str:  # noqa: D102

@@ -1,4 +1,4 @@
-"""Swin transformers."""
+"""Config of Swin transformer backbones."""
 
 from typing import ClassVar, Self
 
@@ -19,7 +19,7 @@ SWINS: dict[str, tuple[int, Depths]] = {  # published sizes: channels of the fir
 class SwinConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="swin"):
     """A Swin transformer (Liu et al. 2021); channels and heads double from stage to stage."""
 
-    layers: ClassVar[int] = 5  # the layers that can be frozen: the patch embedding, stage 1, ...
+    layers: ClassVar[int] = 5  # the layers that can be frozen: the patch embedding and four stages
 
     width: int = 96  # channels of the first stage
     depths: Depths = (2, 2, 6, 2)

@@ -1,4 +1,4 @@
-"""Networks of timm."""
+"""Config of backbones from timm."""
 
 from typing import ClassVar, Literal, Self
 
@@ -10,7 +10,7 @@ from cascade_rcnn.errors import UserError
 
 
 class TimmConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="timm"):
-    """A network of timm, by its name there, which may have a tag for its weights."""
+    """A network from timm, by its name there, optionally with a tag for its weights."""
 
     folds: ClassVar[bool] = False
 
@@ -29,9 +29,9 @@ class TimmConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="timm"):
         return f"timm/{self.model}"
 
     def normalised(self, kind: Literal["frozen", "affine", "batch", "group"]) -> Self:
-        """Return a copy with another mode of batch norm. Raises UserError for other layers."""
+        """Return a copy with another mode of batch norm. Raises UserError for group norm."""
         if kind == "group":
-            raise UserError(f"backbone_norm=group: {self.label} has its own layers; give frozen, affine or batch")
+            raise UserError(f"backbone_norm=group: {self.label} has its own norms; give frozen, affine or batch")
         return replace(self, norm=kind)
 
     def untrained(self) -> Self:

@@ -1,4 +1,4 @@
-"""VGG-16."""
+"""Config of the VGG-16 backbone."""
 
 from typing import ClassVar, Self
 
@@ -11,10 +11,10 @@ from cascade_rcnn.config.checks import check
 class VGGConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="vgg"):
     """VGG-16 up to conv5_3 (Simonyan & Zisserman 2015)."""
 
-    layers: ClassVar[int] = 5  # conv1 to conv5
+    layers: ClassVar[int] = 5  # the layers that can be frozen: conv1 to conv5
 
-    planes: int = 64  # channels of conv1, doubling from there
-    frozen_stages: int = 2  # 0 none, 1 conv1, 2 conv1 and conv2, ...
+    planes: int = 64  # channels of conv1, which double from there
+    frozen_stages: int = 2  # 0: none, 1: conv1, 2: conv1 and conv2, ...
 
     def __post_init__(self) -> None:
         """Raise UserError for numbers that are out of range."""

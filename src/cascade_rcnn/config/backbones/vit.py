@@ -1,4 +1,4 @@
-"""Plain vision transformers."""
+"""Config of plain vision transformer backbones."""
 
 from typing import Self
 
@@ -17,8 +17,8 @@ class ViTConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="vit"):
     heads: int = 12
     window: int = 14  # side of an attention window, in patches
     global_blocks: tuple[int, ...] = (2, 5, 8, 11)  # blocks with global attention
-    grid: int = 64  # side of the training images in patches, which fixes the relative positions
-    pretrained_grid: int = 14  # side of the pretraining images in patches, which fixes the absolute positions
+    grid: int = 64  # side of training images in patches: the size of the relative position embeddings
+    pretrained_grid: int = 14  # side of pretraining images in patches: the size of the absolute position embedding
     drop_path: float = 0.1  # stochastic depth: rate of the last block, rising from 0
     checkpointing: bool = False  # recompute the blocks in the backward pass: less memory, slower
 
