@@ -26,7 +26,7 @@ class AnyBackboneConfig(Config, frozen=True, kw_only=True):
 
     def resized(self, width: int) -> Self:
         """Return a copy whose first layers have `width` channels. Raises UserError if there is no such network."""
-        raise UserError(f"backbone_width={width}: {self.label} has a fixed width; leave the option out")
+        raise UserError(f"backbone_width={width}: {self.label} has a fixed width; leave out the option")
 
     def untrained(self) -> Self:
         """Return a copy for training from random weights, with nothing frozen."""
