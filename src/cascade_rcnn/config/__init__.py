@@ -31,14 +31,17 @@ from cascade_rcnn.config.heads import (
 from cascade_rcnn.config.layers import NormConfig
 from cascade_rcnn.config.losses import BoxLossConfig, IoULossConfig, SmoothL1Config
 from cascade_rcnn.config.model import INFERENCE, Category, InferenceConfig, ModelConfig, PreprocessConfig
+from cascade_rcnn.config.mvit import MVITS, MViTConfig
 from cascade_rcnn.config.options import ModelOptions
 from cascade_rcnn.config.pyramids import FPNConfig, PyramidConfig, SimplePyramidConfig, SingleScaleConfig
+from cascade_rcnn.config.res2net import Res2NetConfig
 from cascade_rcnn.config.rpn import AnchorConfig, RPNConfig
 from cascade_rcnn.config.tasks import MaskConfig, RoITaskConfig
 
 __all__ = [
     "CONVNEXTS",
     "INFERENCE",
+    "MVITS",
     "SWINS",
     "AnchorConfig",
     "BackboneConfig",
@@ -53,6 +56,7 @@ __all__ = [
     "FPNConfig",
     "InferenceConfig",
     "IoULossConfig",
+    "MViTConfig",
     "MaskConfig",
     "ModelConfig",
     "ModelOptions",
@@ -63,6 +67,7 @@ __all__ = [
     "RFCNHeadConfig",
     "RPNConfig",
     "RegNetConfig",
+    "Res2NetConfig",
     "ResNetConfig",
     "RoIAlignConfig",
     "RoITaskConfig",
