@@ -13,6 +13,7 @@ from cascade_rcnn import create_model
 from cascade_rcnn.config import (
     ConvFCHeadConfig,
     FPNConfig,
+    MViTConfig,
     NormConfig,
     SimplePyramidConfig,
     SwinConfig,
@@ -142,7 +143,8 @@ def test_the_config_of_what_converts_makes_a_config_of_ours(row, skeletons):
     assert [stage.iou for stage in config.stages] == ([0.5, 0.6, 0.7] if "cascade" in row.name else [0.5])
 
 
-DROP_PATH = {"ViT-B": 0.1, "ViT-L": 0.4, "ViT-H": 0.5, "Swin-B": 0.4, "Swin-L": 0.4}  # as their configs have it
+DROP_PATH = {"ViT-B": 0.1, "ViT-L": 0.4, "ViT-H": 0.5, "Swin-B": 0.4, "Swin-L": 0.4}
+DROP_PATH |= {"MViTv2-B": 0.4, "MViTv2-L": 0.5, "MViTv2-H": 0.6}  # as their configs have it
 
 
 @pytest.mark.parametrize("row", VITDET, ids=lambda row: row.name)
@@ -151,10 +153,11 @@ def test_the_config_of_a_transformer_makes_a_config_of_ours(row, skeletons):
         settings, _ = PEERS["detectron2"].read_settings(file, {})
     norm = NormConfig(kind="group")  # what tensors tell, which are those of layer normalisation too
     head = ConvFCHeadConfig(convs=4, norm=norm, fcs=1)
-    plain = row.backbone.startswith("ViT")
+    kind = row.backbone.partition("-")[0]
+    plain = kind == "ViT"
     seen = replace(
         skeletons["detectron2", True],
-        backbone=ViTConfig(drop_path=0.0) if plain else SwinConfig(),
+        backbone={"ViT": ViTConfig(drop_path=0.0), "MViTv2": MViTConfig(), "Swin": SwinConfig()}[kind],
         pyramid=SimplePyramidConfig(norm=norm) if plain else FPNConfig(norm=norm),
         box_head=head,
     )
