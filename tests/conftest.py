@@ -38,14 +38,16 @@ def peers_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def peer_weights(peers_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The weights of each peer's thin cascade, with the peer's own names, as files."""
+    """The weights of each peer's thin detectors, with the peer's own names, as files."""
     from safetensors.numpy import save_file
 
     state_dict = runpy.run_path(str(peers_folder / "weights.py"))["state_dict"]
     folder = tmp_path_factory.mktemp("peers")
-    files = {origin: folder / f"{origin}.safetensors" for origin in ("detectron2", "mmdet")}
-    for origin, file in files.items():
-        save_file(state_dict(peers_folder / origin / "cascade_thin"), file)
+    places = {origin: f"{origin}/cascade_thin" for origin in ("detectron2", "mmdet")}
+    places["detectron2, MViTv2"] = "detectron2/mvit_thin"
+    files = {name: folder / f"{place.replace('/', '_')}.safetensors" for name, place in places.items()}
+    for name, file in files.items():
+        save_file(state_dict(peers_folder / places[name]), file)
     return files
 
 

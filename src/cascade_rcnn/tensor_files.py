@@ -24,7 +24,7 @@ def reason(error: BaseException) -> str:
 
 
 def read_state(path: Path) -> Mapping[str, Tensor]:
-    """Read a state dict from a .safetensors file or from one written by torch.save, optionally nested under `model`.
+    """Read a state dict from a .safetensors file or from one written by torch.save, optionally nested.
 
     Raises UserError for anything else.
     """
@@ -37,8 +37,9 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
     except DAMAGED as error:
         what = f"{path}: not a readable weights file ({reason(error)}); give a .safetensors or .pth file"
         raise UserError(what) from None
-    if isinstance(state, Mapping) and isinstance(state.get("model"), Mapping):
-        state = state["model"]
+    for key in ("model", "model_state"):
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"{path}: not a dict of tensors by name; save model.state_dict()")
     return state

@@ -27,7 +27,10 @@ def test_a_cpu_without_the_published_cascade_starts_from_the_starter(shapes):
     chosen = auto_recipe(load_annotations(shapes / "train.json"), accelerator="cpu")
     assert chosen.recipe.init == "starter"
     words = " ".join(str(chosen).splitlines()[1].split())
-    assert words == f"--init starter the small model for CPUs, as {finetune().init} is not downloaded; --init NAME for another"
+    assert (
+        words
+        == f"--init starter the small model for CPUs, as {finetune().init} is not downloaded; --init NAME for another"
+    )
 
 
 def test_a_cascade_in_the_cache_is_what_it_starts_from(shapes):

@@ -133,7 +133,9 @@ def test_anchors_change_where_the_start_s_do_not_fit_and_the_reason_says_what_it
     recipe, why = chosen(replace(data(), shapes=shapes), GPU, one)
     number = len(recipe.options.anchor_ratios)
     assert number > 1
-    assert why["options.anchor_ratios"].endswith(f"{number} instead of 1, so the RPN's output layers start from scratch")
+    assert why["options.anchor_ratios"].endswith(
+        f"{number} instead of 1, so the RPN's output layers start from scratch"
+    )
 
 
 def test_anchors_of_one_s_own_stay_whatever_the_boxes():

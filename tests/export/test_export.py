@@ -19,7 +19,7 @@ from torch.export import Dim, ExportedProgram
 
 from cascade_rcnn import Predictor, UserError, load, save
 from cascade_rcnn.cli import main
-from cascade_rcnn.config import ContextConfig, DeformableConfig, SwinConfig, ViTConfig, replace
+from cascade_rcnn.config import ContextConfig, DeformableConfig, MViTConfig, SwinConfig, ViTConfig, replace
 from cascade_rcnn.data import load_annotations
 from cascade_rcnn.data.shapes import write_shapes
 from cascade_rcnn.export import to_onnx
@@ -273,6 +273,8 @@ def test_a_model_that_finds_nothing_cannot_be_verified(tmp_path):
         ("cascade_rcnn_swin_t_fpn", {}),
         ("cascade_rcnn_convnext_tiny_fpn", {}),
         ("faster_rcnn_regnet_x_800mf_fpn", {}),
+        ("faster_rcnn_res2net101_fpn", {}),
+        ("faster_rcnn_mvitv2_t_fpn", {}),
         ("faster_rcnn_vit_b", {}),
     ],
 )
@@ -330,6 +332,7 @@ def test_the_command_line_exports_and_predicts(checkpoint, export_once, tmp_path
 @pytest.mark.parametrize("backbone", [
     ViTConfig(width=16, depth=3, heads=2, window=3, global_blocks=(1,), grid=6, pretrained_grid=4),
     SwinConfig(width=8, depths=(1, 2, 1, 1), heads=1),
+    MViTConfig(width=8, depths=(1, 2, 2, 1), window=8, grid=16),
 ])  # fmt: skip
 @torch.no_grad()
 def test_windows_of_attention_fit_images_of_any_size(backbone, tmp_path):

@@ -13,6 +13,7 @@ from cascade_rcnn import create_model
 from cascade_rcnn.config import (
     ConvFCHeadConfig,
     FPNConfig,
+    MViTConfig,
     NormConfig,
     SimplePyramidConfig,
     SwinConfig,
@@ -146,6 +147,7 @@ DROP_PATH = {  # as their configs have it
     "COCO": {"ViT-B": 0.1, "ViT-L": 0.4, "ViT-H": 0.5, "Swin-B": 0.4, "Swin-L": 0.4},
     "LVIS": {"ViT-B": 0.1, "ViT-L": 0.4, "ViT-H": 0.4, "Swin-B": 0.3, "Swin-L": 0.3},
 }
+MVIT = {"MViTv2-B": 0.4, "MViTv2-L": 0.5, "MViTv2-H": 0.6}
 
 
 @pytest.mark.parametrize("row", VITDET, ids=lambda row: row.name)
@@ -155,10 +157,11 @@ def test_the_config_of_a_transformer_makes_a_config_of_ours(row, skeletons):
         settings, notes = PEERS["detectron2"].read_settings(file, {})
     norm = NormConfig(kind="group")  # what tensors tell, which are those of layer normalisation too
     head = ConvFCHeadConfig(convs=4, norm=norm, fcs=1)
-    plain = row.backbone.startswith("ViT")
+    kind = row.backbone.partition("-")[0]
+    plain = kind == "ViT"
     seen = replace(
         skeletons["detectron2", True],
-        backbone=ViTConfig(drop_path=0.0) if plain else SwinConfig(),
+        backbone={"ViT": ViTConfig(drop_path=0.0), "MViTv2": MViTConfig(), "Swin": SwinConfig()}[kind],
         pyramid=SimplePyramidConfig(norm=norm) if plain else FPNConfig(norm=norm),
         box_head=head,
     )
@@ -167,7 +170,7 @@ def test_the_config_of_a_transformer_makes_a_config_of_ours(row, skeletons):
     assert config.preprocess.std == pytest.approx(own.preprocess.std)
     assert config.preprocess == replace(own.preprocess, antialias=True, std=config.preprocess.std)
     assert (config.pyramid.norm, config.box_head.norm) == (NormConfig.of("layer"),) * 2
-    assert config.backbone.drop_path == DROP_PATH[row.dataset][row.backbone]
+    assert config.backbone.drop_path == (DROP_PATH[row.dataset] | MVIT)[row.backbone]
     assert (config.classification, len(notes)) == (("sigmoid", 1) if lvis else ("softmax", 0))
     assert (config.inference.score_threshold, config.inference.max_detections) == ((0.02, 300) if lvis else (0.05, 100))
     assert config.rpn.post_nms_train == own.rpn.post_nms_train == 1000

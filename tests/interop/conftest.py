@@ -21,6 +21,7 @@ PEERS_FOLDER = Path(__file__).resolve().parents[1] / "fixtures" / "peers"
 WHOLE = Path(__file__).resolve().parents[2] / "../shared/golden"  # wider detectors, and Faster R-CNN
 PHOTOS = {"image_rgb": "coffee_192x288", "image0_rgb": "coffee_192x288", "image1_rgb": "astronaut_224x240"}
 CASES = {f"{origin}-cascade": PEERS_FOLDER / origin / "cascade_thin" for origin in PEERS if origin != "torchvision"}
+CASES["detectron2-mvit"] = PEERS_FOLDER / "detectron2" / "mvit_thin"
 if WHOLE.is_dir():
     CASES |= {f"{folder.parent.name}-{folder.name}-whole": folder for folder in sorted(WHOLE.glob("[dm]*/*_thin"))}
 
@@ -61,7 +62,7 @@ def load(folder: Path, weights_file: Path) -> Peer:
     origin = folder.parent.name
     module = PEERS[origin]
     weights = {k: v.float() if v.is_floating_point() else v for k, v in load_file(weights_file).items()}
-    config_file = folder / ("config.yaml" if origin == "detectron2" else "config.py")
+    (config_file,) = folder.glob("config.*[ly]")  # .yaml or .py
     config, state = module.convert(weights, module.read_settings(config_file, {})[0])
     infer, _ = arrays(next(folder.glob("infer_*.npz")))
     train, names = arrays(folder / "train.npz")
@@ -72,7 +73,8 @@ def load(folder: Path, weights_file: Path) -> Peer:
 def peer(request: pytest.FixtureRequest, peer_weights: dict[str, Path]) -> Peer:
     folder = CASES[request.param]
     held = folder / "weights.safetensors"
-    return load(folder, held if held.exists() else peer_weights[folder.parent.name])
+    drawn = peer_weights["detectron2, MViTv2" if folder.name == "mvit_thin" else folder.parent.name]
+    return load(folder, held if held.exists() else drawn)
 
 
 @pytest.fixture(scope="session")

@@ -47,7 +47,7 @@ def test_stages_own_their_heads_and_iterations_share_one(prefix):
 
 
 def test_names():
-    boxes = 76 + 4 * (4 + 5)  # Swin transformers and ConvNeXts, by each method
+    boxes = 76 + 4 * (4 + 5 + 5 + 1)  # Swins, ConvNeXts, MViTs and Res2Net, by each method
     assert len(list_models()) == boxes + len(list_models("*mask*"))
     pyramids = list_models("faster_rcnn_*_fpn") + list_models("faster_rcnn_vit_*")
     assert list_models("mask*") == sorted(name.replace("faster", "mask") for name in pyramids)
@@ -55,7 +55,11 @@ def test_names():
     assert list_models() == sorted(list_models())
     asked = ["faster_rcnn_vgg16", "cascade_rcnn_vgg16", "iterative_bbox_vgg16", "iterative_bbox_resnet50_fpn"]
     asked += ["integral_loss_resnet50_fpn", "cascade_rcnn_resnet101_fpn", "iterative_bbox_rfcn_resnet50"]
-    asked += [f"{kind}_rcnn_{name}_fpn" for kind in ("faster", "cascade") for name in ("swin_l", "convnext_xlarge")]
+    asked += [
+        f"{kind}_rcnn_{name}_fpn"
+        for kind in ("faster", "cascade")
+        for name in ("swin_l", "convnext_xlarge", "mvitv2_h", "res2net101")
+    ]
     asked += [f"{prefix}rfcn_resnet{depth}" for prefix in ("", "cascade_") for depth in (50, 101)]
     asked += [f"{method}_vit_{size}" for method in ("faster_rcnn", "cascade_rcnn") for size in "blh"]
     assert set(asked) <= set(list_models())

@@ -13,8 +13,10 @@ from cascade_rcnn.config import (
     ConvNeXtConfig,
     DeformableConfig,
     ModelConfig,
+    MViTConfig,
     NormConfig,
     RegNetConfig,
+    Res2NetConfig,
     ResNetConfig,
     SwinConfig,
     TimmConfig,
@@ -40,13 +42,23 @@ BACKBONES: dict[str, BackboneConfig] = {
     "resnet50_gc": ResNetConfig(**RESNET, context=ContextConfig()),
     "resnet50_drop_path": ResNetConfig(**RESNET, drop_path=0.3, norm=NormConfig(kind="batch")),
     "regnet": RegNetConfig(stem=8, widths=(8, 16, 24, 32), depths=(1, 1, 2, 1), group_width=8, drop_path=0.3),
+    "res2net": Res2NetConfig(depth=50, stem=8, planes=8, drop_path=0.3),
     "vgg16": VGGConfig(planes=4),
     "swin": SwinConfig(width=8, depths=(1, 2, 1, 1), heads=1, drop_path=0.1),
     "convnext": ConvNeXtConfig(width=8, depths=(1, 1, 2, 1), drop_path=0.1),
     "vit": ViTConfig(width=16, depth=3, heads=2, window=3, global_blocks=(1,), grid=4, pretrained_grid=2),
+    "mvit": MViTConfig(width=8, depths=(1, 2, 2, 1), window=8, grid=16, drop_path=0.1),
     "timm": TimmConfig(model="test_resnet", norm="frozen"),
 }
-USUAL = {"resnet50_gc", "resnet50_drop_path", "regnet", "vit", "timm"}  # test_models.py has one of each family
+USUAL = {
+    "resnet50_gc",
+    "resnet50_drop_path",
+    "regnet",
+    "res2net",
+    "vit",
+    "mvit",
+    "timm",
+}  # test_models.py has one of each family
 
 
 def cases(names: Iterable[str]) -> list[Any]:

@@ -89,7 +89,11 @@ def check_export(name: str, folder: Path, **options) -> None:
 
 EVERY_KIND = [f"{method}_resnet18_fpn" for method in ("faster_rcnn", "cascade_rcnn", "iterative_bbox", "integral_loss")]
 EVERY_KIND += ["cascade_rcnn_vgg16", "cascade_rfcn_resnet18", "integral_loss_rfcn_resnet18"]
-LARGE = {name for size in ("*swin*", "*convnext*", "*vit_[lh]", "*resnet152*", "*mask*") for name in list_models(size)}
+LARGE = {
+    name
+    for size in ("*swin*", "*convnext*", "*mvit*", "*res2net*", "*vit_[lh]", "*resnet152*", "*mask*")
+    for name in list_models(size)
+}
 SMALL = {"cascade_rcnn_swin_t_fpn", "faster_rcnn_convnext_tiny_fpn", "rfcn_resnet18", "iterative_bbox_rfcn_resnet18"}
 SMALL |= {"cascade_mask_rcnn_resnet18_fpn"}
 USUAL = sorted({*list_models("cascade_*"), *EVERY_KIND} - LARGE | SMALL)  # every method and every kind of backbone

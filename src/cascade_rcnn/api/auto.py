@@ -84,7 +84,11 @@ def _start(recipe: Recipe, given: Collection[str], machine: Machine, categories:
     except UserError as error:
         if machine.gpu_memory is not None:
             raise UserError(f"{error}; or start from another model: --init FILE") from None
-        return _of("starter", read_config("starter"), f"the small model for CPUs, as {name} is not downloaded; --init NAME for another")
+        return _of(
+            "starter",
+            read_config("starter"),
+            f"the small model for CPUs, as {name} is not downloaded; --init NAME for another",
+        )
     return _of(name, read_config(name), "the strongest published cascade with a ResNet-50")
 
 

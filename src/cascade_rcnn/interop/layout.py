@@ -31,7 +31,6 @@ from cascade_rcnn.state_dicts import mismatch
 
 MASK_HEADS = "tasks.0.heads."
 _FOREIGN = {  # the network that an unexpected tensor belongs to, by the names of the backbone's tensors
-    r"backbone\..*\.attn\.pool_[qkv]\.": "an MViTv2",
     r"backbone\.body\.\d+\.": "a MobileNet",
     r"backbone\..*\.attn\.|backbone\.(bottom_up\.)?patch_embed": "a Swin or another vision transformer",
     r"backbone\.downsample_layers|depthwise_conv|\.gamma$": "a ConvNeXt",

@@ -3,12 +3,14 @@
 A name combines a method of Figure 3 with a baseline of section 5.1.1 and its backbone.
 """
 
+import dataclasses
 import fnmatch
 from dataclasses import dataclass
 from typing import Literal
 
 from cascade_rcnn.config import (
     CONVNEXTS,
+    MVITS,
     SWINS,
     BackboneConfig,
     BoxHeadConfig,
@@ -16,10 +18,12 @@ from cascade_rcnn.config import (
     ConvNeXtConfig,
     DeformableConfig,
     FPNConfig,
+    MViTConfig,
     NormConfig,
     OwnBackboneConfig,
     PyramidConfig,
     RegNetConfig,
+    Res2NetConfig,
     ResNetConfig,
     RFCNHeadConfig,
     SimplePyramidConfig,
@@ -82,12 +86,14 @@ _CONVNEXTS = {
     name: ConvNeXtConfig(width=width, depths=depths, drop_path=_CONVNEXT_RATES[name.removeprefix("convnext_")])
     for name, (width, depths) in CONVNEXTS.items()
 }
+_MVIT_RATES = {"mvitv2_t": 0.2, "mvitv2_s": 0.2, "mvitv2_b": 0.4, "mvitv2_l": 0.5, "mvitv2_h": 0.6}  # likewise
 _FPN = Family(
     names={method: f"{method}_{{}}_fpn" for method in METHODS},
     backbones={
         **_RESNETS,
         **_DEFORMABLE,
         **_REGNETS,
+        "res2net101": Res2NetConfig(),
         "resnext101_32x8d": ResNetConfig(depth=101, groups=32, width_per_group=8),
         **_SWINS,
         **_CONVNEXTS,
@@ -147,9 +153,18 @@ _VIT = Family(
     max_size=1024,
     square=True,
 )
+_MVIT = dataclasses.replace(  # as ViTDet's project has it: a ViT's detector with an FPN
+    _VIT,
+    names={method: f"{method}_{{}}_fpn" for method in METHODS},
+    backbones={
+        name: MViTConfig(width=width, depths=depths, heads=heads, drop_path=_MVIT_RATES[name])
+        for name, (width, heads, depths) in MVITS.items()
+    },
+    pyramid=FPNConfig(norm=NormConfig.of("layer")),
+)
 _ARCHITECTURES = {
     pattern.format(name): (family, method, backbone)
-    for family in (_FPN, _VGG, _RFCN, _VIT)
+    for family in (_FPN, _VGG, _RFCN, _VIT, _MVIT)
     for method, pattern in family.names.items()
     for name, backbone in family.backbones.items()
 }
@@ -190,8 +205,8 @@ def choose(name: str, backbone: str | OwnBackboneConfig | None) -> tuple[str, Fa
     if backbone is None:
         return (name, *_find(name))
     family, method = _WITHOUT_BACKBONE.get(name) or _find(name)[:2]
-    if not isinstance(family.pyramid, FPNConfig):
-        raise UserError(f"backbone={backbone}: {name} has a fixed backbone; only models with a pyramid take another")
+    if family is not _FPN:
+        raise UserError(f"backbone={backbone}: {name} has a fixed backbone; give a name without one: cascade_rcnn_fpn")
     if isinstance(backbone, str) and not backbone.startswith(_OF_TIMM):
         if backbone not in family.backbones:
             known = list(family.backbones)

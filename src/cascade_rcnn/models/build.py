@@ -15,8 +15,10 @@ from cascade_rcnn.config import (
     IoULossConfig,
     MaskConfig,
     ModelConfig,
+    MViTConfig,
     OwnBackboneConfig,
     RegNetConfig,
+    Res2NetConfig,
     ResNetConfig,
     RFCNHeadConfig,
     SimplePyramidConfig,
@@ -35,8 +37,10 @@ from cascade_rcnn.heads.iterative import iterative_bbox
 from cascade_rcnn.heads.rfcn import RFCNHead
 from cascade_rcnn.losses import IoULoss, Sigmoid, SmoothL1Loss, Softmax
 from cascade_rcnn.models.backbones.convnext import ConvNeXt
+from cascade_rcnn.models.backbones.mvit import MViT
 from cascade_rcnn.models.backbones.promise import check_promise
 from cascade_rcnn.models.backbones.regnet import RegNet
+from cascade_rcnn.models.backbones.res2net import Res2Net
 from cascade_rcnn.models.backbones.resnet import ResNet
 from cascade_rcnn.models.backbones.swin import Swin
 from cascade_rcnn.models.backbones.timm import Timm
@@ -92,7 +96,9 @@ def _masks(task: MaskConfig, config: ModelConfig, pyramid: Pyramid) -> RoITask:
 # The builder for each type of config. Backbones and box losses take only the config.
 BACKBONES: dict[type, Callable[[Any], Any]] = {
     ConvNeXtConfig: ConvNeXt,
+    MViTConfig: MViT,
     RegNetConfig: RegNet,
+    Res2NetConfig: Res2Net,
     ResNetConfig: ResNet,
     SwinConfig: Swin,
     TimmConfig: Timm,

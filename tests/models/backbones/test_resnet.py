@@ -8,7 +8,16 @@ from torch import nn
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.ops import FrozenBatchNorm2d
 
-from cascade_rcnn.config import ContextConfig, ConvNeXtConfig, DeformableConfig, NormConfig, SwinConfig, VGGConfig
+from cascade_rcnn.config import (
+    ContextConfig,
+    ConvNeXtConfig,
+    DeformableConfig,
+    MViTConfig,
+    NormConfig,
+    Res2NetConfig,
+    SwinConfig,
+    VGGConfig,
+)
 from cascade_rcnn.config import ResNetConfig as Config
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.backbones.pretrained import load_pretrained
@@ -172,6 +181,8 @@ EVERY = [
     Config(depth=50, deformable=DeformableConfig(), context=ContextConfig(), **TINY),
     *(SwinConfig(width=8, heads=1), ConvNeXtConfig(width=8), ConvNeXtConfig(width=8, depths=(1, 1, 5, 1))),
     ConvNeXtConfig(width=8, depths=(1, 1, 2, 1)),
+    MViTConfig(width=8, depths=(1, 2, 2, 1), window=8),
+    Res2NetConfig(depth=50, stem=8, planes=8),
 ]
 
 

@@ -4,12 +4,12 @@ import re
 
 from cascade_rcnn.config import BackboneConfig
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.interop.backbones import convnext, regnet, resnet, swin, timm, vit
+from cascade_rcnn.interop.backbones import convnext, mvit, regnet, res2net, resnet, swin, timm, vit
 from cascade_rcnn.interop.backbones.family import Family, Peer
 from cascade_rcnn.interop.renaming import State
 
 FAMILIES: tuple[Family, ...] = (
-    *(regnet.FAMILY, timm.FAMILY, resnet.FAMILY, vit.FAMILY),
+    *(regnet.FAMILY, timm.FAMILY, res2net.FAMILY, resnet.FAMILY, vit.FAMILY, mvit.FAMILY),
     *(swin.FAMILY, swin.AUTHORS, convnext.FAMILY, convnext.AUTHORS),
 )
 

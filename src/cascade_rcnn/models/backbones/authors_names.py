@@ -1,4 +1,4 @@
-"""Rename the weights of Swin and ConvNeXt classifiers from the authors' and timm's names to torchvision's."""
+"""Rename the weights of classifiers from the authors' and timm's names to those of our backbones."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -43,6 +43,35 @@ def as_torchvision_s(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         name: tensor[:, None, None] if name.endswith("layer_scale") and tensor.ndim == 1 else tensor
         for name, tensor in renamed.items()
     }
+
+
+_MVIT_BLOCK = re.compile(r"stages\.(\d)\.blocks\.(\d+)\.(.+)")  # timm numbers the blocks of each stage
+_RES2NET: _Rows = (
+    (r"conv1\.(\d)", r"stem.\1"),
+    (r"bn1", "stem.7"),
+    (r"(layer\d\.\d+)\.bns", r"\1.convs_norm"),
+    (r"(layer\d\.\d+\.downsample)\.1", r"\1.0"),
+    (r"(layer\d\.\d+\.downsample)\.2", r"\1.1"),
+)
+
+
+def as_mvit_s(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the tensors of an MViTv2 from timm's names to the authors'; other names are kept."""
+    blocks = {(int(found[1]), int(found[2])) for name in state if (found := _MVIT_BLOCK.fullmatch(name))}
+    number = {block: k for k, block in enumerate(sorted(blocks))}
+
+    def renamed(name: str) -> str:
+        found = _MVIT_BLOCK.fullmatch(name)
+        if found is None:
+            return name
+        return f"blocks.{number[int(found[1]), int(found[2])]}.{found[3].replace('shortcut_proj_attn.', 'proj.')}"
+
+    return {renamed(name): tensor for name, tensor in state.items()}
+
+
+def as_res2net_s(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the tensors of a Res2Net from timm's names to ours; other names are kept."""
+    return {_renamed(name, _RES2NET): tensor for name, tensor in state.items()}
 
 
 def _renamed(name: str, rows: _Rows) -> str:

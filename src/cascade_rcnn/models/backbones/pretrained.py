@@ -1,6 +1,6 @@
 """Load pretrained backbone weights: torchvision's, timm's, a masked autoencoder's, or a file with the same names."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import isqrt
 from pathlib import Path
 from urllib.error import URLError
@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from cascade_rcnn.config import (
     BackboneConfig,
     ConvNeXtConfig,
+    MViTConfig,
     OwnBackboneConfig,
     RegNetConfig,
+    Res2NetConfig,
     ResNetConfig,
     SwinConfig,
     TimmConfig,
@@ -21,14 +23,20 @@ from cascade_rcnn.config import (
     ViTConfig,
 )
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.models.backbones.authors_names import as_torchvision_s
+from cascade_rcnn.models.backbones.authors_names import as_mvit_s, as_res2net_s, as_torchvision_s
 from cascade_rcnn.models.backbones.timm import Timm, load_weights
 from cascade_rcnn.state_dicts import mismatch
 from cascade_rcnn.tensor_files import read_state
 
-_CLASSIFIERS = ("fc.", "classifier.", "head.", "norm.")
+_CLASSIFIERS = ("fc.", "classifier.", "head.", "norm.", "cls_token")
 _COMPUTED = ("num_batches_tracked", "relative_position_index", "attn_mask")
 _ABSENT = ("output_norm.", ".offset.", ".context.")  # not in classifiers; initially these parts have no effect
+_NAMES: dict[type, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]] = {  # how the files' names become ours
+    ConvNeXtConfig: as_torchvision_s,
+    MViTConfig: as_mvit_s,
+    Res2NetConfig: as_res2net_s,
+    SwinConfig: as_torchvision_s,
+}
 _BEYOND_BLOCKS = ("cls_token", "mask_token", "norm.", "fc_norm.", "head.", "decoder_")  # not used by ViT detectors
 _MAE = "https://dl.fbaipublicfiles.com/detectron2/ImageNetPretrained/MAE/mae_pretrain_vit_{}.pth"
 _MAE_SIZES = {(768, 12): "base", (1024, 24): "large", (1280, 32): "huge_p14to16"}  # by width and depth
@@ -40,8 +48,8 @@ def load_pretrained(backbone: nn.Module, config: BackboneConfig, source: str | P
 
     "imagenet" is torchvision's IMAGENET1K_V1, timm's own weights or, for ViT, a masked autoencoder's. V1 is chosen on
     purpose: the V2 weights cost several AP in short detection schedules. A file uses torchvision's names; those of timm
-    and MAE for ViT; or those of timm and the authors for Swin and ConvNeXt. Its classifier is ignored. Raises UserError
-    if the weights cannot be downloaded or do not fit.
+    and MAE for ViT; timm's for Res2Net; or those of timm and the authors for Swin, ConvNeXt and MViTv2. Its classifier
+    is ignored. Raises UserError if the weights cannot be downloaded or do not fit.
     """
     if isinstance(config, TimmConfig):
         assert isinstance(backbone, Timm)
@@ -54,7 +62,8 @@ def load_pretrained(backbone: nn.Module, config: BackboneConfig, source: str | P
         state = _of_plain_vit(state, backbone)
     else:
         state = _imagenet(_usual_name(config)) if str(source) == "imagenet" else read_state(Path(source))
-        state = as_torchvision_s(state) if isinstance(config, SwinConfig | ConvNeXtConfig) else state
+        rename = _NAMES.get(type(config))
+        state = state if rename is None else rename(state)
     state = {k: v.float() for k, v in state.items() if not k.startswith(_CLASSIFIERS) and not k.endswith(_COMPUTED)}
     own = {k: v for k, v in backbone.state_dict().items() if not k.endswith(_COMPUTED)}
     for part in _ABSENT:
