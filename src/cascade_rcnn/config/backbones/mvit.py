@@ -8,7 +8,7 @@ from cascade_rcnn.config.backbones.base import MOST_DROPPED, AnyBackboneConfig
 from cascade_rcnn.config.checks import check
 from cascade_rcnn.errors import UserError
 
-MVITS: dict[str, tuple[int, int, tuple[int, int, int, int]]] = {  # the published ones: channels, heads, blocks
+MVITS: dict[str, tuple[int, int, tuple[int, int, int, int]]] = {  # published sizes: channels, heads, blocks per stage
     "mvitv2_t": (96, 1, (1, 2, 5, 2)),
     "mvitv2_s": (96, 1, (1, 2, 11, 2)),
     "mvitv2_b": (96, 1, (2, 3, 16, 3)),
@@ -23,14 +23,14 @@ class MViTConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="mvit"):
     width: int = 96  # channels of the first stage
     depths: tuple[int, int, int, int] = (2, 3, 16, 3)  # blocks of each stage
     heads: int = 1  # of the first stage
-    window: int = 56  # tokens a side that attend to one another in the first stage, halving from stage to stage
-    kv_stride: int = 4  # at which keys and values of the first stage are pooled, halving likewise down to 1
-    grid: int = 56  # tokens a side of the images it was pretrained on, by which relative positions are known
+    window: int = 56  # side of an attention window of the first stage, in tokens; halves from stage to stage
+    kv_stride: int = 4  # stride of pooled keys and values in the first stage; halves likewise, down to 1
+    grid: int = 56  # side of the pretraining images in tokens, which fixes the relative positions
     drop_path: float = 0.0  # stochastic depth: rate of the last block, rising from 0
-    checkpointing: bool = False  # compute each block again in the backward pass: less memory, slower
+    checkpointing: bool = False  # recompute each block in the backward pass: less memory, slower
 
     def __post_init__(self) -> None:
-        """Raise UserError for numbers that no network has."""
+        """Raise UserError for numbers that are out of range."""
         check(self, width=(1, 8192), depths=(1, 512), heads=(1, 8192), kv_stride=(1, 64))
         check(self, window=(8, 1024), grid=(8, 1024))
         check(self, drop_path=(0, MOST_DROPPED), frozen_stages=(0, self.layers))
@@ -43,7 +43,7 @@ class MViTConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="mvit"):
 
     @property
     def layers(self) -> int:
-        """How many can be frozen: the patches' embedding, and each block."""
+        """The number of layers that can be frozen: the patch embedding and each block."""
         return sum(self.depths) + 1
 
     @property
@@ -52,6 +52,6 @@ class MViTConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="mvit"):
         return next((name for name, known in MVITS.items() if known == size), "mvitv2")
 
     def resized(self, width: int) -> Self:
-        """Return a copy of `width` channels, its heads about as wide as they were."""
+        """Return a copy with `width` channels and heads of about the same width as before."""
         most = max(1, width * self.heads // self.width)
         return replace(self, width=width, heads=next(h for h in range(most, 0, -1) if width % h == 0))
