@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias, Unpack
+from typing import Any, Literal, TypeAlias, Unpack
 
 from lightning_fabric.loggers.logger import Logger
 
@@ -22,6 +22,7 @@ from cascade_rcnn.engine.training.callbacks import Callback, Hooks
 from cascade_rcnn.engine.training.data import Sources, given_train
 from cascade_rcnn.engine.training.learning_curve import plot
 from cascade_rcnn.engine.training.processes import is_first
+from cascade_rcnn.engine.training.state import holds_state
 from cascade_rcnn.engine.training.train import train as run_training
 from cascade_rcnn.evaluation import Metrics
 from cascade_rcnn.files import read_json
@@ -75,7 +76,7 @@ def train(
     transforms: Transforms | None = None,
     callbacks: Sequence[Callback] = (),
     logger: Logger | Sequence[Logger] = (),
-    resume: bool = False,
+    resume: bool | Literal["auto"] = False,
     **overrides: Unpack[RecipeOverrides],
 ) -> TrainingResult:
     """Train a detector.
@@ -87,8 +88,9 @@ def train(
     `augmentation` is a list of words or configs (docs/augmentation.md); `transforms` (torchvision.transforms.v2)
     replace it, and `build_transforms` returns flips and colours for use with your own. Resizing and normalisation are
     part of the model. `callbacks` are called after every update and epoch; a `logger` (any of Lightning's) receives the
-    metrics. `resume` continues the run in `output` with the same data and settings. With several `devices`, the program
-    is started once for each.
+    metrics. `resume` continues the run in `output` with the same data and settings; "auto": if there is one, or else
+    begins it, for programs that are started again after a failure. With several `devices`, the program is started once
+    for each; torchrun and Ray Train start theirs themselves (docs/clusters.md).
 
     Returns the folder, the weights and metrics of the best epoch, and the model. Raises UserError for mistakes, and
     `Interrupted`, with everything saved, after Ctrl-C.
@@ -106,9 +108,9 @@ def train(
     >>> result.metrics is None  # no validation set
     True
     """
-    auto = recipe == "auto" and not resume
     given = names_of(overrides)
-    chosen = with_changes(_begin(recipe, overrides, resume=resume), overrides)
+    first, resume = _begin(recipe, overrides, resume=resume)
+    chosen = with_changes(first, overrides)
     if isinstance(data, DataConfig | Mapping):
         chosen, data = with_changes(chosen, {"data": data}), None
     config, train_set, val_set = _sets(chosen.data, data, val)
@@ -116,7 +118,7 @@ def train(
     chosen = replace(chosen, data=config)
     if transforms is not None:
         chosen = replace(chosen, augmentation=())
-    if auto:
+    if recipe == "auto" and not resume:
         chosen = _sized(chosen, given, train_set, classes)
     tell(without_effect(chosen, given) if is_first() else [])
     sources = Sources(train=train_set, val=val_set, classes=classes, transforms=transforms)
@@ -125,16 +127,22 @@ def train(
     return _result(output)
 
 
-def _begin(recipe: Recipe | str | Path | None, overrides: RecipeOverrides, *, resume: bool) -> Recipe:
-    """Return the recipe before its changes; a resumed "auto" training has its choices in its folder."""
+def _begin(
+    recipe: Recipe | str | Path | None, overrides: RecipeOverrides, *, resume: bool | Literal["auto"]
+) -> tuple[Recipe, bool]:
+    """Return the recipe before its changes, and whether its run is resumed.
+
+    A resumed "auto" training has its choices in its folder.
+    """
     if isinstance(recipe, Recipe):
-        return recipe
-    if recipe != "auto":
-        return find_recipe("finetune" if recipe is None else recipe)
-    if not resume:
-        return base()
-    written = Path(overrides.get("output", base().output)) / "recipe.json"
-    return read_recipe(written) if written.is_file() else base()  # which the training refuses, in its own words
+        first = recipe
+    else:
+        first = base() if recipe == "auto" else find_recipe("finetune" if recipe is None else recipe)
+    output = Path(overrides.get("output", first.output))
+    resumed = holds_state(output) if resume == "auto" else resume
+    if recipe == "auto" and resumed and (output / "recipe.json").is_file():  # if not, the training refuses to resume
+        first = read_recipe(output / "recipe.json")
+    return first, resumed
 
 
 def _sized(recipe: Recipe, given: set[str], train_set: Given | None, classes: Classes | None) -> Recipe:

@@ -28,14 +28,15 @@ def launch(recipe: Recipe) -> Fabric:
         raise UserError("accelerator cuda: torch sees no GPU here; choose cpu, or run `cascade-rcnn doctor`")
     if recipe.precision == "fp16" and not gpu:
         raise UserError("precision fp16 needs a GPU; choose bf16 or fp32 on a CPU")
-    devices = int(os.environ.get("LOCAL_WORLD_SIZE", recipe.devices))  # set by torchrun
+    external = "LOCAL_WORLD_SIZE" in os.environ  # torchrun or Ray Train has started the processes
+    devices = int(os.environ["LOCAL_WORLD_SIZE"]) if external else recipe.devices
     if gpu and devices > torch.cuda.device_count():
         raise UserError(f"devices is {devices}, but there are {torch.cuda.device_count()} GPUs; give at most that many")
     if devices > 1:
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # six lines about joining processes
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")  # of 1x1 kernels
     precision = _native_precision(gpu) if recipe.precision == "auto" else recipe.precision
-    nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
+    nodes = int(os.environ["WORLD_SIZE"]) // devices if external else 1
     fabric = Fabric(
         accelerator="cuda" if gpu else "cpu",
         devices=devices,
