@@ -17,7 +17,8 @@ import cascade_rcnn
 def work(settings: dict[str, Any]) -> None:
     """Train, in every worker: `train` takes rank and address from the environment that Ray prepares."""
     result = cascade_rcnn.train(settings.pop("recipe"), resume="auto", **settings)
-    ray.train.report({} if result.metrics is None else {"ap": result.metrics.ap, "ap75": result.metrics.ap75})
+    if ray.train.get_context().get_world_rank() == 0:
+        print(f"weights: {result.weights}", flush=True)
 
 
 def main() -> None:
@@ -48,7 +49,7 @@ def main() -> None:
             failure_config=ray.train.FailureConfig(max_failures=3),
         ),
     )
-    print(trainer.fit().metrics)
+    trainer.fit()
 
 
 if __name__ == "__main__":

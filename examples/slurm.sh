@@ -13,6 +13,7 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 set -euo pipefail
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 # or a restart finds the addresses of the processes before it
 # source /shared/venv/bin/activate
 main=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 exec srun torchrun \

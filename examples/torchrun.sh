@@ -5,6 +5,7 @@
 #
 # MAIN is the address of one of them. Data and output are on a file system that all of them see.
 set -euo pipefail
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 # or a restart finds the addresses of the processes before it
 exec torchrun \
     --nnodes "${NODES:-1}" --nproc-per-node "${PROCESSES:-gpu}" --max-restarts "${RESTARTS:-3}" \
     --rdzv-backend c10d --rdzv-id cascade-rcnn --rdzv-endpoint "${MAIN:-localhost}:${PORT:-29500}" \

@@ -11,6 +11,7 @@ import torch
 from lightning_fabric import Fabric
 
 from cascade_rcnn.engine.training import processes
+from cascade_rcnn.engine.training.lost import is_lost_contact
 from cascade_rcnn.engine.training.settings import check_numbers
 from cascade_rcnn.engine.training.state import STATE, holds_state
 from cascade_rcnn.errors import UserError
@@ -46,8 +47,21 @@ def launch(recipe: Recipe) -> Fabric:
     )
     if (cluster := getattr(fabric.strategy, "cluster_environment", None)) is not None:
         processes.start(devices, externally=cluster.creates_processes_externally)
-    fabric.launch()
+    _connect(fabric)
     return fabric
+
+
+def _connect(fabric: Fabric) -> None:
+    try:
+        fabric.launch()
+    except RuntimeError as error:
+        if not is_lost_contact(error):
+            raise
+        advice = "check the address, and that all machines reach each other"
+        if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0":  # pytorch issue 135712
+            advice = "start torchrun with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in its environment, or it cannot restart"
+        what = str(error).partition("\n")[0]
+        raise UserError(f"the processes of this training run cannot connect ({what}); {advice}") from None
 
 
 def _native_precision(gpu: bool) -> str:
