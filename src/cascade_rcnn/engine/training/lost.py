@@ -48,7 +48,7 @@ def _missing(rank: int, number: int) -> list[int]:
     keys = [f"cascade_rcnn/{attempt}/{one}" for one in range(number)]
     deadline = time.monotonic() + _LONGEST
     try:
-        store = dist.TCPStore(
+        store = dist.TCPStore(  # pyright: ignore[reportPrivateImportUsage]  # documented as torch.distributed's
             os.environ["MASTER_ADDR"],
             int(os.environ["MASTER_PORT"]),
             is_master=False,
