@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from cascade_rcnn import (
     DataConfig,
     Dataset,
     EpochEnd,
+    Recipe,
     StepEnd,
     TrainingResult,
     UserError,
@@ -178,6 +180,25 @@ def test_a_logger_is_told_of_a_training_that_fails(recipe, shapes, tmp_path):
     with pytest.raises(UserError, match="enough"):
         train(recipe, data=shapes, transforms=fail, logger=[logger])
     assert logger.status == "failed"
+
+
+@pytest.mark.parametrize("name", ["auto", None])
+def test_resume_auto_begins_a_training_and_continues_it(recipe, shapes, name, monkeypatch):
+    """With a recipe, and with the choices that "auto" has made and written down."""
+    if name == "auto":
+        monkeypatch.setattr("cascade_rcnn.api.train.base", lambda: replace(recipe, seed=9))
+        monkeypatch.setattr("cascade_rcnn.api.train.by_data", lambda chosen, *_: Chosen(replace(chosen, seed=3)))
+    given = {"data": shapes, "output": recipe.output, "epochs": 1, "resume": "auto"}
+    first = train(name or recipe, **given)
+    rows = read_csv(first.output / "train.csv")
+    again = train(name or recipe, **given)
+    assert read_csv(again.output / "train.csv") == rows != []
+    assert same(first, again)
+    assert settings(again)["seed"] == (3 if name else recipe.seed)
+
+
+class Chosen(NamedTuple):
+    recipe: Recipe
 
 
 def test_a_data_set_that_has_changed_is_not_resumed_on(recipe, shapes, plain):

@@ -100,3 +100,22 @@ def test_what_does_not_fit_is_found_before_anything_is_trained(base, tmp_path, m
     one = study(base, "table6", output=str(tmp_path))
     with pytest.raises(ValueError, match=r"nowhere\.pth"):
         run_quietly(replace(one, families={"small_vgg": str(tmp_path / "nowhere.pth")}))
+
+
+@pytest.mark.slow
+def test_two_devices_at_once_find_what_one_finds(base, finished, tmp_path):
+    one = study(base, "table6", "figure4", "figure5", output=str(tmp_path), devices=2)
+    said = run_quietly(one)
+    assert "(device 0, log " in said[1]
+    assert "(device 1, log " in said[2]
+    assert all(run.is_done for run in planned_runs(one))
+    files = [path for path in (tmp_path / "runs").rglob("*") if path.parent.name in ("metrics", "detections")]
+    files += (tmp_path / "runs").rglob("samples.json")
+    assert len(files) > 12
+    for path in files:
+        assert path.read_bytes() == (finished / path.relative_to(tmp_path)).read_bytes(), path
+    assert (tmp_path / "runs/cascade-seed0/speed.json").is_file()
+    assert "epoch 1/1" in (tmp_path / "runs/baseline-60-seed0/log.txt").read_text()
+    assert run_quietly(study(base, "table6", output=str(tmp_path))) == [
+        "2 runs, 2 of them done"
+    ]  # whatever the devices

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias, Unpack
+from typing import Any, Literal, TypeAlias, Unpack
 
 import torch
 from lightning_fabric.loggers.logger import Logger
@@ -25,6 +25,7 @@ from cascade_rcnn.engine.training.data import Sources, given_train
 from cascade_rcnn.engine.training.learning_curve import plot
 from cascade_rcnn.engine.training.overfit import overfit_test as run_overfit_test
 from cascade_rcnn.engine.training.processes import is_first
+from cascade_rcnn.engine.training.state import holds_state
 from cascade_rcnn.engine.training.train import train as run_training
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import Metrics
@@ -80,7 +81,7 @@ def train(
     transforms: Transforms | None = None,
     callbacks: Sequence[Callback] = (),
     logger: Logger | Sequence[Logger] = (),
-    resume: bool = False,
+    resume: bool | Literal["auto"] = False,
     overfit_test: bool | None = None,
     **overrides: Unpack[RecipeOverrides],
 ) -> TrainingResult:
@@ -93,10 +94,11 @@ def train(
     `augmentation` is a list of words or configs (docs/augmentation.md); `transforms` (torchvision.transforms.v2)
     replace it, and `build_transforms` returns flips and colours for use with your own. Resizing and normalisation are
     part of the model. `callbacks` are called after every update and epoch; a `logger` (any of Lightning's) receives the
-    metrics. `resume` continues the run in `output` with the same data and settings. `overfit_test` first
-    trains a copy of the model on eight images for 20 seconds and prints whether it learned them (None: before long runs
-    of "auto"); on a GPU, it also halves a batch that you did not choose until it fits into the memory. With several
-    `devices`, the program is started once for each.
+    metrics. `resume` continues the run in `output` with the same data and settings; "auto" does so if there is one and
+    otherwise begins it, for programs that are restarted after a failure. `overfit_test` first trains a copy of the model
+    on eight images for 20 seconds and prints whether it learned them (None: before long runs of "auto"); on a GPU, it
+    also halves a batch that you did not choose until it fits into the memory. With several `devices`, the program is
+    started once for each; torchrun and Ray Train start theirs themselves (docs/clusters.md).
 
     Returns the folder, the weights and metrics of the best epoch, and the model. Raises UserError for mistakes, and
     `Interrupted`, with everything saved, after Ctrl-C.
@@ -114,9 +116,9 @@ def train(
     >>> result.metrics is None  # no validation set
     True
     """
-    auto = recipe == "auto" and not resume
     given = names_of(overrides)
-    chosen = with_changes(_begin(recipe, overrides, resume=resume), overrides)
+    first, resume = _begin(recipe, overrides, resume=resume)
+    chosen = with_changes(first, overrides)
     if isinstance(data, DataConfig | Mapping):
         chosen, data = with_changes(chosen, {"data": data}), None
     config, train_set, val_set = _sets(chosen.data, data, val)
@@ -124,7 +126,7 @@ def train(
     chosen = replace(chosen, data=config)
     if transforms is not None:
         chosen = replace(chosen, augmentation=())
-    if auto:
+    if recipe == "auto" and not resume:
         chosen = _sized(chosen, given, train_set, classes)
     tell(without_effect(chosen, given) if is_first() else [])
     sources = Sources(train=train_set, val=val_set, classes=classes, transforms=transforms)
@@ -135,16 +137,22 @@ def train(
     return _result(output)
 
 
-def _begin(recipe: Recipe | str | Path | None, overrides: RecipeOverrides, *, resume: bool) -> Recipe:
-    """Return the recipe before its changes; a resumed "auto" training has its choices in its folder."""
+def _begin(
+    recipe: Recipe | str | Path | None, overrides: RecipeOverrides, *, resume: bool | Literal["auto"]
+) -> tuple[Recipe, bool]:
+    """Return the recipe before its changes, and whether its run is resumed.
+
+    A resumed "auto" training has its choices in its folder.
+    """
     if isinstance(recipe, Recipe):
-        return recipe
-    if recipe != "auto":
-        return find_recipe("finetune" if recipe is None else recipe)
-    if not resume:
-        return base()
-    written = Path(overrides.get("output", base().output)) / "recipe.json"
-    return read_recipe(written) if written.is_file() else base()  # which the training refuses, in its own words
+        first = recipe
+    else:
+        first = base() if recipe == "auto" else find_recipe("finetune" if recipe is None else recipe)
+    output = Path(overrides.get("output", first.output))
+    resumed = holds_state(output) if resume == "auto" else resume
+    if recipe == "auto" and resumed and (output / "recipe.json").is_file():  # if not, the training refuses to resume
+        first = read_recipe(output / "recipe.json")
+    return first, resumed
 
 
 def _sized(recipe: Recipe, given: set[str], train_set: Given | None, classes: Classes | None) -> Recipe:

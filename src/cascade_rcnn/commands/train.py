@@ -10,6 +10,7 @@ import tyro
 
 from cascade_rcnn.api.notes import tell
 from cascade_rcnn.api.recipes import find_recipe, names_of, without_effect
+from cascade_rcnn.commands.parameters import Resume
 from cascade_rcnn.recipes import RECIPES, Recipe
 from cascade_rcnn.text import printable
 
@@ -29,7 +30,7 @@ def train(arguments: Sequence[str]) -> None:
         recipe: Annotated[Recipe, tyro.conf.arg(name="")] = default,
         *,
         folder: Annotated[Path | None, tyro.conf.arg(name="data")] = None,
-        resume: bool = False,
+        resume: Resume = False,
         report: bool = True,
         overfit_test: bool | None = None,
     ) -> None:
@@ -38,7 +39,7 @@ def train(arguments: Sequence[str]) -> None:
         Args:
             recipe: What to train.
             folder: A dataset folder with splits, instead of data.train and data.val.
-            resume: Resume the training run in the output folder.
+            resume: Resume the training run in the output folder; auto: if there is one, or else begin.
             report: At the end, write report/report.html on the best checkpoint.
             overfit_test: First train a copy on eight images for 20 seconds, to see that it can learn them; None: before
                 long runs of `auto`.

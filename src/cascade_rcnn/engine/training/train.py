@@ -14,6 +14,7 @@ from cascade_rcnn.engine.training.collectives import gather
 from cascade_rcnn.engine.training.data import Sources
 from cascade_rcnn.engine.training.epoch import run_epoch, save
 from cascade_rcnn.engine.training.launch import claim, launch
+from cascade_rcnn.engine.training.lost import is_lost_contact, report_lost
 from cascade_rcnn.engine.training.metric_log import MetricLog
 from cascade_rcnn.engine.training.prepare import prepare
 from cascade_rcnn.engine.training.settings import as_json
@@ -40,6 +41,7 @@ def train(recipe: Recipe, *, resume: bool = False, sources: Sources | None = Non
     hooks = hooks or Hooks()
     fabric = launch(recipe)
     try:
+        resume = fabric.broadcast(resume)  # machines may see a shared folder differently for a moment
         with claim(Path(recipe.output), fabric, resume=resume):
             state, notes = prepare(recipe, fabric, resume=resume, sources=sources)
             for note in notes:
@@ -54,8 +56,8 @@ def train(recipe: Recipe, *, resume: bool = False, sources: Sources | None = Non
         processes.let_the_first_speak()
         raise
     except RuntimeError as error:
-        if fabric.world_size > 1 and (lost := processes.lost(error)) is not None:
-            raise lost from None
+        if fabric.world_size > 1 and is_lost_contact(error):
+            raise report_lost(error, fabric.global_rank, fabric.world_size) from None
         raise
 
 
