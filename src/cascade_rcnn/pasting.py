@@ -14,6 +14,8 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from cascade_rcnn.masks import Masks
+
 THRESHOLD = 0.5  # a pixel is inside from this probability on
 
 
@@ -60,6 +62,16 @@ def paste_crops(
         x, columns = _weights(box[0], box[2], width, one.shape[1])
         y, rows = _weights(box[1], box[3], height, one.shape[0])
         yield (x, y, x + len(columns), y + len(rows)), rows @ one @ columns.T >= THRESHOLD
+
+
+def paste_encoded(masks: "Tensor", boxes: "Tensor", height: int, width: int, *, whole: bool = False) -> "Masks":
+    """Paste like `paste_crops`, from tensors, and encode."""
+    from cascade_rcnn.masks import Masks
+
+    arrays = (x.float().cpu().numpy() for x in (masks, boxes))
+    pasted = list(paste_crops(*arrays, height, width, whole=whole))
+    bounds = np.array([bound for bound, _ in pasted], dtype=np.int64).reshape(-1, 4)
+    return Masks.from_crops((height, width), bounds, [crop for _, crop in pasted])
 
 
 def _weights(low: np.float32, high: np.float32, pixels: int, cells: int) -> tuple[int, np.ndarray]:
