@@ -3,6 +3,7 @@
 import os
 import runpy
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from cascade_rcnn.recipes import Recipe
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
+if hasattr(signal, "SIGHUP"):  # under nohup it is ignored, and the tests send it
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 TOGETHER = {"export", "cascade_rcnn_study"}  # folders whose tests share what takes long to make: one process runs them
 

@@ -1,4 +1,4 @@
-"""Equation 2 with a stage's statistics: the only place where deltas are normalised and decoded into boxes."""
+"""Equation 2 with a stage's statistics: the one place where deltas are normalised and decoded into boxes."""
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from cascade_rcnn.config import Std
 
 
 class BoxCoder(nn.Module):
-    """Encode boxes and ground truth as normalised deltas, and back; by default as in the RPN, without normalisation."""
+    """Encode boxes and ground truth as normalised deltas, and decode them; the RPN's default is not to normalise."""
 
     mean: Tensor
     std: Tensor

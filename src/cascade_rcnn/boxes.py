@@ -1,4 +1,4 @@
-"""Boxes: equation 2 and its inverse, areas, overlaps. Always computed in float32, even under autocast.
+"""Box operations: equation 2 and its inverse, areas and overlaps, in float32 even under autocast.
 
 The last dimension is (x1, y1, x2, y2); leading dimensions broadcast.
 """
@@ -20,7 +20,7 @@ def area(boxes: Tensor) -> Tensor:
 def _intersection(a: Tensor, b: Tensor) -> Tensor:
     """Compute pairwise intersection areas: (..., N, 4), (..., M, 4) -> (..., N, M)."""
     ax1, ay1, ax2, ay2 = a.unsqueeze(-2).unbind(-1)
-    bx1, by1, bx2, by2 = b.mT.contiguous().unsqueeze(-2).unbind(-3)  # keeps the long, inner dimension contiguous
+    bx1, by1, bx2, by2 = b.mT.contiguous().unsqueeze(-2).unbind(-3)  # keeps the long inner dimension contiguous
     width = (torch.minimum(ax2, bx2) - torch.maximum(ax1, bx1)).clamp_(min=0)
     height = (torch.minimum(ay2, by2) - torch.maximum(ay1, by1)).clamp_(min=0)
     return width.mul_(height)
@@ -46,7 +46,7 @@ def _centre_size(boxes: Tensor) -> tuple[Tensor, Tensor]:
 def encode(boxes: Tensor, truth: Tensor) -> Tensor:
     """Compute the unnormalised deltas from boxes to truth (equation 2): (..., 4), (..., 4) -> (..., 4).
 
-    Empty boxes (padding, degenerate proposals) give finite values, which the losses mask.
+    Empty boxes (padding, degenerate proposals) give finite values, which the losses mask out.
     """
     centre, size = _centre_size(boxes.float())
     truth_centre, truth_size = _centre_size(truth.float())
@@ -55,7 +55,7 @@ def encode(boxes: Tensor, truth: Tensor) -> Tensor:
 
 
 def decode(boxes: Tensor, deltas: Tensor, clamp_shrink: bool = False) -> Tensor:
-    """Invert `encode`: (..., 4), (..., 4) -> (..., 4). Growth (optionally also shrinking) is clamped to 62.5x."""
+    """Invert `encode`: (..., 4), (..., 4) -> (..., 4). Growth, and optionally shrinking, is clamped to 62.5x."""
     centre, size = _centre_size(boxes.float())
     shift, log_scale = deltas.float().split(2, dim=-1)
     log_scale = log_scale.clamp(min=-MAX_LOG_SCALE if clamp_shrink else None, max=MAX_LOG_SCALE)

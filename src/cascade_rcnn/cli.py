@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(__version__)
         return
     if "--offline" in arguments:
-        for library in ("CASCADE_RCNN", "HF_HUB"):  # the Hub's, by which timm fetches; in processes started here, too
+        for library in ("CASCADE_RCNN", "HF_HUB"):  # timm downloads through the Hub; child processes inherit both
             os.environ[f"{library}_OFFLINE"] = "1"
         arguments = [argument for argument in arguments if argument != "--offline"]
     try:

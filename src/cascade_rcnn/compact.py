@@ -1,4 +1,4 @@
-"""8-bit weights for the checkpoint that is shipped with the package: a quarter of the size.
+"""8-bit weights for the checkpoint shipped with the package, a quarter of its size in float32.
 
 Every weight with two or more dimensions is stored as integers -127..127 with one scale per output channel (the first
 dimension); biases and statistics are unchanged.

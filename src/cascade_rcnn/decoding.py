@@ -1,4 +1,4 @@
-"""Decoding of image files, and conversion of PIL images and arrays, to RGB arrays; does not import torch."""
+"""Decode image files and convert PIL images and arrays to RGB arrays; does not import torch."""
 
 import struct
 from collections.abc import Iterator
@@ -16,8 +16,8 @@ from cascade_rcnn import jpeg2000
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.text_files import check_regular
 
-# Supported formats, detected by content: Pillow's own decoders (others start programs, such as Ghostscript for EPS),
-# and their file suffixes.
+# Supported formats, detected by content, and their file suffixes. Only Pillow's own decoders: others start external
+# programs, such as Ghostscript for EPS.
 FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "PNG": (".png", ".apng"),
@@ -32,7 +32,7 @@ FORMATS = {
 EXTENSIONS = frozenset(chain.from_iterable(FORMATS.values()))
 
 MAX_MEGAPIXELS = 179  # default limit, the same as Pillow's
-_BEYOND = 1.0  # floating point may exceed 0..1 slightly (ringing of filters); 0..255 is a different range
+_BEYOND = 1.0  # floating point may overshoot 0..1 (ringing of filters), but not as far as 0..255
 _STRIP = 2**22  # pixels converted at once
 
 
@@ -101,12 +101,12 @@ def decode_image(path: str | Path | IO[bytes], max_megapixels: float | None = MA
 def from_pil(image: PIL.Image.Image) -> np.ndarray:
     """Convert a PIL image to uint8 RGB (H, W, 3), with the EXIF orientation applied and without transparency.
 
-    16-bit greyscale 0..65535 is scaled to 0..255 (the high byte, like Pillow does for 16-bit colour); floating point is
+    16-bit greyscale 0..65535 is scaled to 0..255 (the high byte, as Pillow does for 16-bit colour); floating point is
     interpreted as 0..1. Raises UserError for values in an unknown range.
     """
     if 0 in image.size:
         raise UserError(f"an image has size {image.size}; give one that is not empty")
-    image.load()  # TIFF is upright from here on
+    image.load()  # for TIFF, this applies the orientation
     kind = image.format
     if image.getexif().get(PIL.ExifTags.Base.Orientation, 1) != 1:
         image = PIL.ImageOps.exif_transpose(image)
@@ -116,7 +116,7 @@ def from_pil(image: PIL.Image.Image) -> np.ndarray:
         image = image.convert("RGBA")  # converting straight to RGB makes Pillow warn about transparency
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     rows = max(1, _STRIP // max(1, image.width))
-    for top in range(0, image.height, rows):  # Pillow's own conversion would keep three copies of the whole image
+    for top in range(0, image.height, rows):  # converting the whole image at once would hold three copies of it
         strip = image.crop((0, top, image.width, min(top + rows, image.height)))
         pixels[top : top + rows] = np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
     return pixels

@@ -1,4 +1,4 @@
-"""Draw detections."""
+"""Draw boxes, masks, class names and scores on images."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ def draw(image: np.ndarray, detections: "supervision.Detections") -> PIL.Image.I
 
 
 def _legible(image: np.ndarray) -> tuple[PIL.Image.Image, float]:
-    """Return the picture to draw on, and the factor of its size."""
+    """Return the image to draw on, and how much larger it is than the original."""
     longest, picture = max(image.shape[:2]), PIL.Image.fromarray(image)
     if longest > _LARGEST:
         parts = -(-longest // _LARGEST)
@@ -60,7 +60,7 @@ def _legible(image: np.ndarray) -> tuple[PIL.Image.Image, float]:
 
 
 def _resized(mask: Any, factor: float, height: int, width: int) -> Any:
-    """Resize masks (N, H, W) like the picture: each of its pixels takes the value at its corner."""
+    """Resize masks (N, H, W) to the size of the picture, sampling at the corner of each pixel."""
     if mask is None or factor == 1:
         return mask
     rows, columns = ((np.arange(side) / factor).astype(int) for side in (height, width))

@@ -1,4 +1,4 @@
-"""The exception for user errors: what is wrong, where, and how to fix it, in one line."""
+"""The exception for user errors: one line that says what is wrong, where, and how to fix it."""
 
 import difflib
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ class UserError(ValueError):
 
     >>> create_model("cascade_rcnn_resnet5_fpn", 3)
     Traceback (most recent call last):
-    cascade_rcnn.errors.UserError: no model is called 'cascade_rcnn_resnet5_fpn'; did you mean ...
+    cascade_rcnn.errors.UserError: there is no model 'cascade_rcnn_resnet5_fpn'; did you mean ...
     """
 
 

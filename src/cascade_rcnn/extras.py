@@ -1,4 +1,4 @@
-"""Packages that only some features need."""
+"""Optional dependencies."""
 
 from importlib.util import find_spec
 
@@ -6,7 +6,7 @@ from cascade_rcnn.errors import UserError
 
 
 def needs(what: str, extra: str, *modules: str) -> None:
-    """Raise UserError with the command to run if a module that `what` needs is not installed."""
+    """Raise UserError with the pip command to run unless all modules that `what` needs are installed."""
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
         raise UserError(f"{what} needs {', '.join(missing)}; pip install 'cascade-rcnn[{extra}]'")

@@ -1,6 +1,7 @@
 """Atomic file writes, and locks on folders.
 
-Files are written aside, synced to disk and renamed, so that no reader ever sees half a file, even after a power loss.
+Files are written to a temporary name, synced to disk and renamed: no reader ever sees a partial file, even after a
+power loss.
 """
 
 import errno
@@ -32,7 +33,7 @@ def replacing(path: str | Path, *, backup: str | Path | None = None) -> Iterator
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         aside.touch()
-        mode = aside.stat().st_mode  # as the user's umask allows; some writers are stricter
+        mode = aside.stat().st_mode  # follows the user's umask; some writers set a stricter one
         yield aside
         aside.chmod(mode)
         sync(aside)
@@ -49,7 +50,7 @@ def replacing(path: str | Path, *, backup: str | Path | None = None) -> Iterator
 
 @contextmanager
 def folder_aside(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path` for its future content, deleted at the end of the block.
+    """Yield a temporary folder beside `path` in which to prepare it; it is deleted at the end of the block.
 
     Folders left by killed processes are removed first.
     """
@@ -66,7 +67,7 @@ def folder_aside(path: Path) -> Iterator[Path]:
 
 def _is_running(process: str) -> bool:
     """Return whether a process with this id may exist."""
-    if os.name == "nt":  # where asking would send a signal
+    if os.name == "nt":  # os.kill would terminate the process there
         return True
     try:
         os.kill(int(process), 0)
@@ -107,7 +108,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete files left by killed processes, in the folder and below; nobody else may be writing there."""
+    """Delete temporary files left by killed processes in a folder tree; no other process may be writing there."""
     for path in folder.rglob(".*.tmp"):
         if _ASIDE.fullmatch(path.name) and path.is_file():
             path.unlink(missing_ok=True)
@@ -117,7 +118,8 @@ def remove_leftovers(folder: Path) -> None:
 def locked(folder: Path) -> Iterator[None]:
     """Lock the folder inside the block, creating it if needed. The lock ends with the process at the latest.
 
-    Raises UserError if another process holds it. There is no lock on systems and file systems that do not support it.
+    Raises UserError if another process holds it. Where locks are not supported, as on Windows and some file systems,
+    this does nothing.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -131,7 +133,7 @@ def locked(folder: Path) -> Iterator[None]:
                 f"{folder}: another process ({file.read().strip()}) is writing there; wait for it to finish, or choose "
                 "another --output"
             )
-        with suppress(OSError):  # the disk is full: the lock works without its owner's name
+        with suppress(OSError):  # on a full disk, the lock works without its owner's name
             file.truncate(0)
             file.write(f"{os.getpid()} on {platform.node()}")
             file.flush()
@@ -139,7 +141,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _lock(descriptor: int) -> bool:
-    """Lock for this process, excluding forked children. Returns False if another process holds the lock."""
+    """Lock the file for this process, not its children. Return False if another process holds the lock."""
     try:
         import fcntl
     except ImportError:  # Windows

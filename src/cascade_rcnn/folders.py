@@ -10,7 +10,7 @@ from typing import NamedTuple
 from cascade_rcnn.decoding import EXTENSIONS
 from cascade_rcnn.errors import UserError
 
-# Image formats that are not supported: reported when skipped.
+# Image formats that are not supported, which are reported when skipped.
 _PICTURES = frozenset(
     f".{kind}"
     for kind in (
@@ -19,12 +19,12 @@ _PICTURES = frozenset(
     )
 )
 
-# What `predict` writes into its output folder: annotated images, and the journal.
+# Names in the output folder of `predict`: the annotated images, and the journal.
 PICTURES, JOURNAL = "pictures", "images.jsonl"
 
 
 class Source(NamedTuple):
-    """An image file, and its name in the results, relative to the given folder."""
+    """An image file and its name in the results, relative to the given folder."""
 
     path: Path
     name: str
@@ -36,10 +36,10 @@ def has_wildcard(path: Path) -> bool:
 
 
 def expand(patterns: Sequence[str | Path], *, left_out: Counter[str] | None = None) -> Iterator[Source]:
-    """Yield image files, the images below folders, and glob matches lazily; sorted per folder, each file once.
+    """Yield image files, the images below folders and glob matches lazily, sorted per folder, each file once.
 
     Names are relative to the given folder, or to the common parent of several, so that they are unique. Hidden files
-    and images written by `predict` are skipped, and a folder reachable through several links is entered once.
+    and images written by `predict` are skipped; a folder reachable through several links is entered once.
     `left_out` counts skipped images of unsupported formats by suffix. Raises UserError, before yielding anything, for a
     path or pattern without images.
     """
@@ -80,7 +80,7 @@ def _named(paths: Iterator[Path], base: str) -> Iterator[Source]:
 
 
 class _Walk:
-    """Walks folders for images, and counts what is left out."""
+    """Walks folders for images and counts what it skips."""
 
     def __init__(self, left_out: Counter[str]) -> None:
         self.left_out = left_out
@@ -90,7 +90,7 @@ class _Walk:
         if not rest:
             return self._below(root, set())
         if (root / rest).is_file():
-            return iter([root / rest])  # named explicitly: opened, whatever its suffix
+            return iter([root / rest])  # a file named explicitly may have any suffix
         if not has_wildcard(Path(rest)):
             return iter(())
         return (path for path in sorted(root.glob(rest)) if not _is_hidden(path, root) and self._is_image(path))

@@ -21,13 +21,13 @@ def read_image(path: str | Path, max_megapixels: float | None = MAX_MEGAPIXELS) 
 
 
 def to_tensor(image: ImageLike) -> Tensor:
-    """Convert an image in any form that `inputs` lists to a tensor (3, H, W), uint8 0..255 or floating point 0..1.
+    """Convert an image in any form listed in `inputs` to a tensor (3, H, W), uint8 0..255 or floating point 0..1.
 
     Tensors stay on their device.
     """
     if isinstance(image, Tensor):
         return _three_channels(image)
-    copy = np.array(to_array(image), order="C")  # PIL's arrays are read-only, and the caller's must not be shared
+    copy = np.array(to_array(image), order="C")  # PIL's arrays are read-only, and the caller's must not be aliased
     return torch.from_numpy(copy).permute(2, 0, 1)
 
 

@@ -1,4 +1,4 @@
-"""Images in any form, one reader for `Detector.predict`, `Predictor` and `Runtime`; does not import torch.
+"""The image inputs that `Detector.predict`, `Predictor` and `Runtime` accept; does not import torch.
 
 One image: a path, the bytes of a file, a file object, a PIL image, an array (H, W) or (H, W, 1 | 3 | 4), or a tensor
 (H, W) or (1 | 3 | 4, H, W). Several images: a list of those, a folder, a glob pattern, an array (B, H, W, C) or a
@@ -56,7 +56,7 @@ def is_tensor(image: object) -> bool:
 
 
 class Given(NamedTuple):
-    """An iterator over images, and how they were given: one, a list, or a stream."""
+    """An iterator over the user's images, and whether they are one image, a list or a stream."""
 
     images: Iterator[ImageLike]
     number: Literal["one", "list", "stream"]

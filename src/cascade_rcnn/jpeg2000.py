@@ -1,9 +1,9 @@
-"""Detect truncated JPEG 2000 files, which the decoder silently decodes as far as it can."""
+"""Detect truncated JPEG 2000 files, which the decoder reads as far as it can without an error."""
 
 import os
 from typing import IO
 
-_SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n"  # of the boxed file format; other files are a bare codestream
+_SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n"  # of the JP2 container; other files are a bare codestream
 _END_OF_CODESTREAM = b"\xff\xd9"
 
 

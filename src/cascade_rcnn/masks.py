@@ -1,6 +1,6 @@
-"""Instance masks of an image, encoded: their memory grows with the objects' areas, not with G * H * W.
+"""Compact instance masks of an image: memory grows with the objects' bounding rectangles, not with G * H * W.
 
-G objects · g of them · H, W of the image · h, w of an object's rectangle
+G objects · g selected objects · H, W size of the image · h, w size of an object's rectangle
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -18,9 +18,9 @@ Bounds = tuple[int, int, int, int]
 _BITS = torch.tensor([bin(byte).count("1") for byte in range(256)], dtype=torch.uint8)
 
 
-@dataclass(eq=False)  # not frozen: the mixed precision of Lightning Fabric refuses frozen ones among a model's inputs
+@dataclass(eq=False)  # not frozen: with mixed precision, Lightning Fabric rejects frozen dataclasses as model inputs
 class Masks:
-    """The masks of an image's G objects, each as the bits of the smallest rectangle that holds it.
+    """The masks of an image's G objects, each stored as the bits of its bounding rectangle.
 
     >>> dense = torch.zeros(2, 40, 60, dtype=torch.uint8)
     >>> dense[0, 10:20, 5:50] = 1
@@ -32,30 +32,30 @@ class Masks:
     """
 
     size: tuple[int, int]  # H, W of the image
-    bounds: Tensor  # (G, 4) int32: x0, y0, x1, y1 (exclusive) of each rectangle, inside the image; all 0: an empty mask
-    first: Tensor  # (G + 1,) int64: where each rectangle's bytes start in `data`
+    bounds: Tensor  # (G, 4) int32: x0, y0, x1, y1 (exclusive) of each rectangle, inside the image; all 0 if empty
+    first: Tensor  # (G + 1,) int64: offset of each rectangle's bytes in `data`
     data: Tensor  # uint8: np.packbits of each rectangle, row-major; every rectangle starts at a new byte
 
     @classmethod
     def encode(cls, dense: Tensor) -> Self:
-        """Encode masks (G, H, W), bool or uint8: whatever is not 0 lies inside."""
+        """Encode masks (G, H, W), bool or uint8; nonzero pixels are inside."""
         if dense.ndim != 3:
             raise UserError(f"masks have shape {tuple(dense.shape)}; give (N, H, W), one for each object")
-        rows = (one.as_subclass(Tensor).cpu().numpy() != 0 for one in dense)  # one at a time: no copy of all
+        rows = (one.as_subclass(Tensor).cpu().numpy() != 0 for one in dense)  # one at a time, to save memory
         return cls._build((int(dense.shape[1]), int(dense.shape[2])), (((0, 0), row) for row in rows))
 
     @classmethod
     def from_crops(cls, size: tuple[int, int], bounds: Tensor | np.ndarray, crops: Sequence[np.ndarray]) -> Self:
-        """Encode the pixels (h, w) bool of each object's rectangle x0, y0, x1, y1 (G, 4), which lies inside the image.
+        """Encode the pixels (h, w) bool of rectangles (G, 4) XYXY inside the image, one per object.
 
-        Rectangles larger than their object are cut to it.
+        Rectangles larger than their object are trimmed.
         """
         corners = np.asarray(bounds).reshape(-1, 4)[:, :2].tolist()
         return cls._build(size, (((int(x), int(y)), crop) for (x, y), crop in zip(corners, crops, strict=True)))
 
     @classmethod
     def _build(cls, size: tuple[int, int], crops: Iterable[tuple[tuple[int, int], np.ndarray]]) -> Self:
-        """Encode crops, each with the column and row of its corner."""
+        """Encode crops, each given with the column and row of its top left corner."""
         bounds, packed = [], []
         for (left, top), crop in crops:
             rows, columns = (np.flatnonzero(crop.any(axis=axis)) for axis in (1, 0))
@@ -73,7 +73,7 @@ class Masks:
 
     @classmethod
     def cat(cls, many: Sequence[Self]) -> Self:
-        """Join the masks of several groups of objects in images of one size."""
+        """Concatenate masks of images of the same size."""
         sizes = sorted({one.size for one in many})
         if len(sizes) != 1:
             raise UserError(f"masks of images of sizes {sizes} cannot be joined; give at least one, all of one size")
@@ -107,7 +107,7 @@ class Masks:
         return np.unpackbits(packed, count=height * width).reshape(height, width).view(bool)
 
     def dense(self, rows: Tensor | None = None) -> Tensor:
-        """Decode the masks of all objects, or of those selected: (g, H, W) uint8, torchvision's form."""
+        """Decode all masks, or the selected ones, to (g, H, W) uint8, torchvision's format."""
         chosen = self if rows is None else self[rows]
         full = torch.zeros((len(chosen), *self.size), dtype=torch.uint8)
         for row, (x, y, x_end, y_end), crop in zip(full.numpy(), chosen.bounds.tolist(), chosen.crops(), strict=True):
@@ -115,11 +115,11 @@ class Masks:
         return full.to(self.data.device)
 
     def flags(self, kept: np.ndarray) -> np.ndarray:
-        """Decode the masks of the objects in a mask (G,): (g, H, W) bool."""
+        """Decode the masks of the objects selected by `kept` (G,) bool: (g, H, W) bool."""
         return self.dense(torch.from_numpy(kept.nonzero()[0])).cpu().numpy().view(np.bool_)
 
     def crops(self) -> Iterable[np.ndarray]:
-        """Decode the rectangle of one object after the other."""
+        """Decode the objects' rectangles one by one."""
         return (self.crop(i) for i in range(len(self)))
 
     def areas(self) -> Tensor:
@@ -131,20 +131,20 @@ class Masks:
         """Return the smallest box around each mask: (G, 4) float32 XYXY; all 0 for empty ones."""
         return self.bounds.float()
 
-    # -- geometry: exactly what it does to the dense masks ---------------------------------------------------------
+    # -- geometric transforms, with exactly their effect on dense masks --------------------------------------------
 
     def hflip(self) -> Self:
-        """Mirror left and right."""
+        """Flip horizontally."""
         width = self.size[1]
         return self._moved(self.size, lambda b: (width - b[2], b[1]), lambda crop, _: crop[:, ::-1])
 
     def vflip(self) -> Self:
-        """Mirror top and bottom."""
+        """Flip vertically."""
         height = self.size[0]
         return self._moved(self.size, lambda b: (b[0], height - b[3]), lambda crop, _: crop[::-1])
 
     def rot90(self, k: int) -> Self:
-        """Turn counterclockwise by k right angles, as `torch.rot90(masks, k, (1, 2))`."""
+        """Rotate counterclockwise by k right angles, like `torch.rot90(masks, k, (1, 2))`."""
         height, width = self.size
         k %= 4
         corner: dict[int, Callable[[Bounds], tuple[int, int]]] = {
@@ -157,16 +157,16 @@ class Masks:
         return self._moved(size, corner[k], lambda crop, _: np.rot90(crop, k))
 
     def window(self, top: int, left: int, height: int, width: int) -> Self:
-        """Cut out a window; where it reaches outside the image, masks are 0."""
+        """Crop to a window, filled with 0 outside the image."""
 
         def cut(crop: np.ndarray, b: Bounds) -> np.ndarray:
-            x, y = b[0] - left, b[1] - top  # of the crop in the window
+            x, y = b[0] - left, b[1] - top  # position of the crop in the window
             return crop[max(0, -y) : max(0, height - y), max(0, -x) : max(0, width - x)]
 
         return self._moved((height, width), lambda b: (max(0, b[0] - left), max(0, b[1] - top)), cut)
 
     def resize(self, height: int, width: int) -> Self:
-        """Resize to the nearest pixel: the same pixels as `F.interpolate(masks, (height, width), mode="nearest")`."""
+        """Resize with nearest-neighbour interpolation, like `F.interpolate(masks, (height, width), mode="nearest")`."""
         rows, columns = _sources(self.size[0], height), _sources(self.size[1], width)
 
         def resized(crop: np.ndarray, b: Bounds) -> np.ndarray:
@@ -186,12 +186,12 @@ class Masks:
         corner: Callable[[Bounds], tuple[int, int]],
         change: Callable[[np.ndarray, Bounds], np.ndarray],
     ) -> Self:
-        """Encode each crop after a change, at the column and row where its bounds place it."""
+        """Transform each crop by `change` and encode it at the column and row given by `corner`."""
         bounds = [(x, y, x_end, y_end) for x, y, x_end, y_end in self.bounds.tolist()]
         pairs = zip(bounds, self.crops(), strict=True)
         return self._build(size, ((corner(b), change(crop, b)) for b, crop in pairs)).to(self.data.device)
 
 
 def _sources(old: int, new: int) -> np.ndarray:
-    """Return the old pixel that each new one is nearest to, as torch rounds it."""
+    """Return the index of the source pixel of each new pixel, rounded like torch does."""
     return F.interpolate(torch.arange(float(old))[None, None], size=new, mode="nearest")[0, 0].long().numpy()

@@ -1,4 +1,4 @@
-"""Equation 5: candidates are labelled by their IoU with the ground truth.
+"""Equation 5: label candidates by their IoU with the ground truth.
 
 B images · N candidates · G ground-truth boxes (at least one slot)
 """
@@ -12,7 +12,7 @@ from torch import Tensor
 from cascade_rcnn import boxes as box_ops
 from cascade_rcnn.structures import Targets
 
-CROWD_COVERAGE = 0.5  # a candidate covered this far by an ignored region is neither foreground nor background
+CROWD_COVERAGE = 0.5  # a candidate covered this much by an ignored region is neither foreground nor background
 _PAIRS = 2**24  # objects x candidates compared at a time
 
 
@@ -43,8 +43,7 @@ def match(
     A candidate below `negative_iou` (default: u) is background, unless it lies mostly in an ignored region.
     With `low_quality_iou` (the RPN), each object's best candidates with at least that IoU are positive as well; they
     are assigned to their own best object (detectron2) or, with `low_quality_reassigns`, to this one (mmdetection).
-    Objects with a side shorter than `min_object_size` are not learnt: their positives are neither positive nor
-    negative.
+    Candidates that match an object with a side shorter than `min_object_size` are neither positive nor negative.
     """
     boxes = torch.where(valid[..., None], boxes, 0.0)
     large = (targets.boxes[..., 2:] - targets.boxes[..., :2] >= min_object_size).all(dim=-1)
@@ -62,7 +61,7 @@ def match(
 
 
 def _slices(objects: int, candidates: int) -> Iterator[slice]:
-    """Yield slices of objects to compare at a time, which bounds memory however many objects an image has."""
+    """Split the objects into slices to compare at a time, to bound memory for images with many objects."""
     step = max(1, _PAIRS // max(1, candidates))
     return (slice(start, start + step) for start in range(0, objects, step))
 
@@ -70,10 +69,10 @@ def _slices(objects: int, candidates: int) -> Iterator[slice]:
 def _compare(
     boxes: Tensor, targets: Targets, low_quality_iou: float | None, large: Tensor
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return each box's best IoU (B, N) and the index of that object (B, N); the first one wins ties.
+    """Return each box's best IoU (B, N) and the index of that object (B, N); the first object wins ties.
 
-    With `low_quality_iou`, also return (B, N): the last object, out of those that are `large` (B, G), whose best box
-    this is (ties included), with an IoU above 0 and of at least `low_quality_iou`; else -1.
+    With `low_quality_iou`, also return the low-quality matches (B, N): the last object, among those that are `large`
+    (B, G), whose best box this is (ties included) with an IoU above 0 and at least `low_quality_iou`; -1 if none.
     """
     best = boxes.new_full(boxes.shape[:2], -1.0)
     index = torch.zeros(boxes.shape[:2], dtype=torch.int64, device=boxes.device)

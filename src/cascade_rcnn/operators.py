@@ -1,8 +1,6 @@
-"""Operators with a fast start-up: custom ones, and torchvision's compiled ones.
+"""Custom operators, and torchvision's compiled ones without its Python code, which takes longer to import than torch.
 
-torchvision's Python code, which takes longer to import than torch, is not imported.
-
-`torch.compile` and `torch.export` of graphs with torchvision's operators need torchvision fully imported.
+`torch.compile` and `torch.export` of graphs with torchvision's operators still need torchvision fully imported.
 """
 
 from collections.abc import Callable
@@ -17,10 +15,9 @@ _OURS = torch.library.Library("cascade_rcnn", "FRAGMENT")
 
 
 def define(name: str, function: Callable[..., Tensor], shape: Callable[..., Tensor]) -> Any:
-    """Register a function of tensors as an operator, opaque to compilers; `shape` returns an empty result.
+    """Register a function of tensors as an operator that is opaque to compilers; `shape` returns an empty result.
 
-    `torch.library.custom_op` does the same, but imports torch's compiler on its first call: one second of start-up
-    time.
+    `torch.library.custom_op` does the same, but its first call imports torch's compiler, which takes a second.
     """
     _OURS.define(name + torch.library.infer_schema(function, mutates_args=()), tags=(torch.Tag.pt2_compliant_tag,))
     _OURS.impl(name, function, "CompositeExplicitAutograd")
@@ -44,7 +41,7 @@ def _load() -> None:
         for library in sorted([*Path(folder).glob("_C*.so"), *Path(folder).glob("_C*.pyd")]):
             try:
                 torch.ops.load_library(library)
-            except OSError:  # built for another torch: the import below gives the full error
+            except OSError:  # built for another torch; the import below raises the full error
                 break
     if not hasattr(torch.ops.torchvision, "nms"):
         import torchvision  # noqa: F401

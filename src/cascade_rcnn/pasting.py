@@ -1,9 +1,9 @@
-"""Paste mask probabilities, which a head computes in each box, into the image: bilinear, at pixel centres.
+"""Paste a mask head's maps of probabilities into the image, with bilinear interpolation at pixel centres.
 
-This is detectron2's and mmdetection's `grid_sample`, whose axes separate: a pasted mask is rows @ map @ columns. Beyond
-a map's outermost cells, values fall to zero within half a cell. Does not import torch unless it is given tensors.
+The result equals detectron2's and mmdetection's `grid_sample`, computed separably as rows @ map @ columns. Beyond a
+map's outermost cells, values fall to zero within half a cell. torch is imported only when given tensors.
 
-N detections · S bins per side of a map · H, W of the image
+N detections · S cells per side of a map · H, W size of the image
 """
 
 from collections.abc import Iterator
@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 
     from cascade_rcnn.masks import Masks
 
-THRESHOLD = 0.5  # a pixel is inside from this probability on
+THRESHOLD = 0.5  # lowest probability of a pixel inside the mask
 
 
 def paste(masks: "Tensor", boxes: "Tensor", height: int, width: int, *, whole: bool = False) -> "Tensor":
-    """Paste maps (N, S, S) in boxes (N, 4) XYXY into an image: probabilities (N, H, W); `whole`: see `whole_pixels`."""
+    """Paste maps (N, S, S) of boxes (N, 4) XYXY into the image: probabilities (N, H, W).
+
+    With `whole`, paste into the boxes that `whole_pixels` returns.
+    """
     import torch
 
     boxes = whole_pixels(boxes, masks.shape[-1]) if whole else boxes
@@ -38,9 +41,9 @@ def paste(masks: "Tensor", boxes: "Tensor", height: int, width: int, *, whole: b
 
 
 def whole_pixels(boxes: Any, bins: int) -> Any:
-    """Return the boxes in which torchvision pastes maps of S bins: (N, 4), tensor or array, the same for both.
+    """Return the boxes (N, 4) into which torchvision pastes maps of S cells, for a tensor or an array.
 
-    A box with a margin of a cell on all sides is cut to whole pixels, and the pixel of its last corner belongs to it.
+    It pads the box by a cell on all sides and truncates it to whole pixels, with its bottom right pixel included.
     """
     centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * ((bins + 2) / bins)
     low, high = (abs(x) // 1 * ((x > 0) * 2 - 1) for x in (centre - half, centre + half))  # towards 0
@@ -53,9 +56,9 @@ def whole_pixels(boxes: Any, bins: int) -> Any:
 def paste_crops(
     masks: np.ndarray, boxes: np.ndarray, height: int, width: int, *, whole: bool = False
 ) -> Iterator[tuple[tuple[int, int, int, int], np.ndarray]]:
-    """Yield x0, y0, x1, y1 and the pixels (y1 - y0, x1 - x0) bool of each detection's mask, in the image.
+    """Yield the rectangle (x0, y0, x1, y1) in the image and the pixels (y1 - y0, x1 - x0) bool of each mask.
 
-    Maps are (N, S, S), boxes (N, 4) XYXY. Only the pixels of a box are computed, one box at a time.
+    Maps are (N, S, S), boxes (N, 4) XYXY. Only the pixels within each box are computed, one box at a time.
     """
     boxes = whole_pixels(boxes, masks.shape[-1]) if whole else boxes
     for one, box in zip(masks.astype(np.float32), boxes.astype(np.float32), strict=True):
@@ -75,7 +78,7 @@ def paste_encoded(masks: "Tensor", boxes: "Tensor", height: int, width: int, *, 
 
 
 def _weights(low: np.float32, high: np.float32, pixels: int, cells: int) -> tuple[int, np.ndarray]:
-    """Return the first pixel that lies in low..high, and how much each cell counts in each such pixel: (n, S)."""
+    """Return the first pixel within low..high, and the weights (n, S) of the cells in each of the n pixels there."""
     start = int(np.clip(np.floor(low), 0, pixels))
     stop = int(np.clip(np.ceil(high), start, pixels))
     centre = np.arange(start, stop, dtype=np.float32) + np.float32(0.5)

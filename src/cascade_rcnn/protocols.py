@@ -1,4 +1,4 @@
-"""The detector's interchangeable parts. A new one is a file, a config type, and a line in models/build.py.
+"""Protocols of the detector's interchangeable parts. A new part is a file, a config type and a line in models/build.py.
 
 B images · L maps · K boxes · M classes · R regressors: 1 (class-agnostic) or M
 """
@@ -17,7 +17,7 @@ class Backbone(Protocol):
 
     @property
     def channels(self) -> tuple[int, ...]:
-        """The channels of each map."""
+        """The number of channels of each map."""
         ...
 
     @property
@@ -26,15 +26,15 @@ class Backbone(Protocol):
         ...
 
     def __call__(self, pixels: Tensor, /) -> list[Tensor]:
-        """(B, 3, H, W), normalised -> L of (B, channels[l], H / strides[l], W / strides[l])."""
+        """Map normalised pixels (B, 3, H, W) to L maps (B, channels[l], H / strides[l], W / strides[l])."""
         ...
 
 
 class LayeredBackbone(Backbone, Protocol):
-    """A backbone that can freeze its first layers and decay learning rates by layer, as all of the package's can."""
+    """A backbone whose first layers can be frozen, with layer-wise learning rates, like all those of the package."""
 
     def layers(self) -> Sequence[nn.Module]:
-        """Return the parts of the network from the pixels on, which together hold all parameters.
+        """Return the network's parts in order, starting at the pixels; together they hold all parameters.
 
         The first ones can be frozen, and layer-wise learning rates rise from the first to the last.
         """
@@ -45,30 +45,30 @@ class BoxHead(Protocol):
     """A head from features and boxes to class logits and box deltas, pooling included."""
 
     def __call__(self, features: list[Tensor], boxes: Tensor, /) -> tuple[Tensor, Tensor]:
-        """Boxes (B, K, 4) -> logits (B, K, M + 1), background first; normalised deltas (B, K, R, 4); float32.
+        """Map boxes (B, K, 4) to logits (B, K, M + 1), background first, and normalised deltas (B, K, R, 4), float32.
 
-        Boxes of no size are empty slots: what they give is not used.
+        Boxes of size zero are empty slots, whose results are not used.
         """
         ...
 
 
 class BoxLoss(Protocol):
-    """The localization loss of single boxes, on encoded deltas or decoded boxes."""
+    """A localization loss per box, on encoded deltas or decoded boxes."""
 
     def __call__(self, deltas: Tensor, boxes: Tensor, truth: Tensor, coder: BoxCoder, /) -> Tensor:
-        """Normalised deltas (..., 4) of boxes (..., 4) against truth (..., 4) -> (...)."""
+        """Compare normalised deltas (..., 4) of boxes (..., 4) with the ground truth (..., 4) -> (...)."""
         ...
 
 
 class RoITask(Protocol):
     """A further prediction per region, such as a mask: trained on the stages' samples, run on the final detections."""
 
-    targets: tuple[str, ...]  # the entries of a target dict that it learns from, one row an object
+    targets: tuple[str, ...]  # the entries of a target dict that it needs, with one row per object
 
     def loss(self, features: list[Tensor], trained: Sequence[TrainedOn], targets: Targets, /) -> dict[str, Tensor]:
-        """Its losses by name; `targets.extras` holds its entries (B, G, ...), `trained` the stages in order."""
+        """Return losses by name; `targets.extras` holds its entries (B, G, ...), `trained` the stages in order."""
         ...
 
     def __call__(self, features: list[Tensor], found: Detections, /) -> Detections:
-        """The same detections with more in `extras`, (B, D, ...) by name."""
+        """Return the detections with more fields (B, D, ...) in `extras`."""
         ...

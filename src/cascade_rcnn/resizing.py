@@ -1,4 +1,4 @@
-"""Image resizing in NumPy, and the rule for sizes that it shares with `models/preprocess.py`."""
+"""Image resizing in NumPy, and the target sizes, which `models/preprocess.py` shares."""
 
 from collections.abc import Iterable, Sequence
 
@@ -15,7 +15,7 @@ def resized_size(height: int, width: int, shortest: int, longest: int, round_dow
 def padded_size(sizes: Iterable[Sequence[int]], divisor: int, square: int | None = None) -> tuple[int, int]:
     """Return the height and width, multiples of `divisor`, to which images (height, width, ...) are padded.
 
-    With `square` they are equal, and at least that.
+    With `square`, they are equal and at least this large.
     """
     height, width = (max(lengths) for lengths in zip(*(size[:2] for size in sizes), strict=True))
     if square is not None:

@@ -26,9 +26,9 @@ def to_supervision(
 ) -> "supervision.Detections":
     """Convert one image's `boxes` (N, 4), `scores` (N,) and `labels` (N,) in 1..M with scores of at least `threshold`.
 
-    The threshold is one for all classes, or one for each. `class_id` counts from 0, as supervision's tools expect;
-    `data["class_name"]` holds the names. `masks`, if any, are `Masks` or an array (N, 1, H, W) or (N, H, W) of
-    probabilities or flags; `mask` is (n, H, W) bool. Of a video, `tracks` (N,) are numbers, -1 for none.
+    The threshold is one number for all classes, or one per class. `class_id` counts from 0, as supervision's tools
+    expect; `data["class_name"]` holds the names. `masks`, if any, are `Masks` or an array (N, 1, H, W) or (N, H, W) of
+    probabilities or bool; `mask` is (n, H, W) bool. `tracks` (N,), of a video, are track numbers, -1 for none.
     """
     class_id = found["labels"].astype(np.int64) - 1
     keep = found["scores"] >= np.broadcast_to(threshold, len(class_names))[class_id]
@@ -44,7 +44,7 @@ def to_supervision(
 
 
 def _mask(masks: Any, keep: np.ndarray) -> np.ndarray:
-    """Return the masks of the kept detections, which alone are decoded."""
+    """Return the masks of the kept detections, decoding no others."""
     if not isinstance(masks, np.ndarray):
         return masks.flags(keep)
     chosen = masks.reshape(len(masks), *masks.shape[-2:])[keep]

@@ -1,6 +1,6 @@
-"""COCO's run lengths of masks: the lengths of runs of 0 and 1 in turn, column by column, and their compressed form.
+"""COCO's run-length encoding of masks: lengths of alternating runs of 0 and 1, column by column, and its compression.
 
-H, W of the image · h, w of an object's rectangle · n runs
+H, W size of the image · h, w size of an object's rectangle · n runs
 """
 
 from typing import Any, TypeAlias
@@ -10,17 +10,18 @@ import numpy as np
 Array: TypeAlias = np.ndarray
 Bounds: TypeAlias = tuple[int, int, int, int]  # x0, y0, x1, y1 (exclusive); all 0: nothing
 
-RLE: TypeAlias = dict[str, Any]  # as COCO's tools hold a mask: size (H, W), and counts, compressed bytes
+RLE: TypeAlias = dict[str, Any]  # a mask as COCO's tools represent it: `size` (H, W) and `counts`, compressed bytes
 
-_MOST_DIGITS = 7  # base 32, which is beyond the pixels of any image
+_MOST_DIGITS = 7  # in base 32; enough for the pixels of any image
 _EMPTY: Bounds = (0, 0, 0, 0)
 
 
 def from_string(text: bytes) -> Array:
-    """Decompress run lengths, (n,) int64. Raises ValueError, in words for a user, if they are not in COCO's form.
+    """Decompress run lengths, (n,) int64. Raises ValueError, worded for users, if they are not in COCO's format.
 
-    Numbers in base 32, lowest digit first, each digit a character from "0" on, to which 32 is added if more follow. The
-    highest bit of the last digit is the sign; from the fourth number on, they are differences from the last but one.
+    Numbers are in base 32, lowest digit first. A digit is a character from "0" on; 32 is added to it if more digits
+    follow. The highest bit of the last digit is the sign. From the fourth number on, each is the difference from the
+    number two before it.
     """
     codes = np.frombuffer(text, np.uint8).astype(np.int64) - 48
     if not codes.size:
@@ -46,7 +47,7 @@ def to_string(counts: Array) -> bytes:
     numbers[3:] -= counts[1:-2]
     shifts = 5 * np.arange(_MOST_DIGITS)
     parts = numbers[:, None] >> shifts
-    # A digit is the last if nothing but its sign is left of the number.
+    # A digit is the last if only its sign remains of the number.
     ended = (parts >> 5 == -((parts >> 4) & 1)).argmax(axis=1)[:, None]
     place = np.arange(_MOST_DIGITS)
     codes = (parts & 31) + np.where(place < ended, 32, 0) + 48
@@ -54,7 +55,7 @@ def to_string(counts: Array) -> bytes:
 
 
 def check(counts: Array, height: int, width: int) -> None:
-    """Raise ValueError, in words for a user, unless the run lengths are those of an image of this size."""
+    """Raise ValueError, worded for users, unless the run lengths fit an image of this size."""
     if counts.size and counts.min() < 0:
         raise ValueError(f"a run length of {counts.min()}")
     if (total := int(counts.sum())) != height * width:
@@ -62,14 +63,14 @@ def check(counts: Array, height: int, width: int) -> None:
 
 
 def area(counts: Array) -> int:
-    """Count the pixels inside."""
+    """Count the pixels inside the mask."""
     return int(counts[1::2].sum())
 
 
 def crop(counts: Array, height: int) -> tuple[Bounds, Array]:
-    """Decode run lengths in an image of this height: the smallest rectangle that holds the object, and its pixels.
+    """Decode run lengths in an image of this height: the object's bounding rectangle, and its pixels (h, w) bool.
 
-    Takes the memory of the columns that the object reaches over; returns (h, w) bool.
+    Memory use is that of the columns that the object spans.
     """
     ends = counts.cumsum()
     starts, stops = ends[: len(ends) // 2 * 2 : 2], ends[1::2]
@@ -88,15 +89,15 @@ def crop(counts: Array, height: int) -> tuple[Bounds, Array]:
 
 
 def encode(pixels: Array, bounds: Bounds, height: int, width: int) -> Array:
-    """Encode the pixels (h, w) bool of a rectangle of an image as run lengths, (n,) int64."""
+    """Encode the pixels (h, w) bool of a rectangle in an image as run lengths, (n,) int64."""
     left, top, right, bottom = bounds
-    padded = np.zeros((right - left, bottom - top + 1), np.bool_)  # a 0 between the columns
+    padded = np.zeros((right - left, bottom - top + 1), np.bool_)  # separates the columns by a 0
     padded[:, :-1] = pixels.T
     flat = padded.ravel()
     changes = np.flatnonzero(np.diff(flat, prepend=False))
     tall = bottom - top + 1
     places = (changes // tall + left) * height + changes % tall + top
-    if len(places) and bottom - top == height:  # columns follow each other without a 0 between: join their runs
+    if len(places) and bottom - top == height:  # full-height columns are adjacent: join their runs
         joined = np.flatnonzero(places[1:-1:2] == places[2::2]) * 2 + 1
         places = np.delete(places, np.concatenate((joined, joined + 1)))
     runs = np.diff(places, prepend=0, append=height * width)

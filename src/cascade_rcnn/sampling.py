@@ -12,7 +12,7 @@ from cascade_rcnn.matching import Matches
 
 
 class Sample(NamedTuple):
-    """The candidates to train on in a step."""
+    """The candidates that a step trains on."""
 
     rows: Tensor  # (B, S) int64: indices into the N candidates
     valid: Tensor  # (B, S) bool
@@ -20,9 +20,9 @@ class Sample(NamedTuple):
 
 @torch.no_grad()
 def sample(matches: Matches, number: int, positive_fraction: float) -> Sample:
-    """Draw up to `number` candidates per image, with at most that fraction of positives (Fast R-CNN, section 2.3).
+    """Draw up to `number` candidates per image, of which at most this fraction are positive (Fast R-CNN, section 2.3).
 
-    If there are too few of either kind, the sample is smaller (invalid slots). Positives come first.
+    If there are too few candidates, the remaining slots are invalid. Positives come first.
     """
     positive, negative = matches.positive, matches.negative
     quota = int(number * positive_fraction)
@@ -35,7 +35,7 @@ def sample(matches: Matches, number: int, positive_fraction: float) -> Sample:
 
 
 def _drawn(draw: Tensor, among: Tensor, number: int) -> Tensor:
-    """Return a mask (B, N) of the `number` highest draws among those allowed."""
+    """Return a mask (B, N) of the `number` highest draws within `among`."""
     values, index = torch.where(among, draw, -1.0).topk(number, dim=1)
     return torch.zeros_like(among).scatter(1, index, values >= 0)
 

@@ -1,4 +1,4 @@
-"""Comparison of state dicts."""
+"""Compare state dicts."""
 
 from collections.abc import Mapping
 

@@ -1,7 +1,6 @@
-"""Dense batches.
+"""The dense batches that the model works on.
 
-There are no lists inside the model: every image of a batch has the same number of slots, and `valid` marks the real
-ones.
+Every image of a batch has the same number of slots, and `valid` marks the ones in use; there are no lists.
 
 B images · K proposals · G ground-truth boxes · D detections · M classes (label 0 is background, 1..M are classes)
 Boxes are absolute XYXY pixels of the network's input, float32.
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from cascade_rcnn.masks import Masks
 
-# further fields of RoI tasks by name: (B, slots, ...), or encoded masks, one entry an image
+# further fields of RoI tasks by name: (B, slots, ...), or one entry of encoded masks per image
 Extras = dict[str, Tensor]
 TargetExtras = dict[str, Tensor | tuple[Masks, ...]]
 _NONE: Any = {}
@@ -36,23 +35,23 @@ class Targets(NamedTuple):
     valid: Tensor  # (B, G) bool: an object to detect
     ignore: Tensor | None  # (B, G) bool: a crowd region (which is not valid); None if the batch has none
     extras: TargetExtras = _NONE
-    scale: Tensor | None = None  # (B, 2): width and height of this input by those of the given images; None: the same
+    scale: Tensor | None = None  # (B, 2): resized width and height over the original ones; None: not resized
 
 
 class Proposals(NamedTuple):
-    """Object hypotheses of a batch: the input of a cascade stage."""
+    """The proposals of a batch: the input of a cascade stage."""
 
     boxes: Tensor  # (B, K, 4)
     valid: Tensor  # (B, K) bool
 
     def with_truth(self, targets: Targets) -> "Proposals":
-        """Append the ground truth, (B, K + G): done in training, and at inference for Figure 5 (b)."""
+        """Append the ground truth, (B, K + G), as in training and for Figure 5 (b)."""
         boxes = torch.cat([self.boxes, targets.boxes], dim=1)
         return Proposals(boxes, torch.cat([self.valid, targets.valid], dim=1))
 
 
 class StageOutput(NamedTuple):
-    """Input and output of one stage. R regressors: 1 (class-agnostic) or M."""
+    """Input and output of one stage, with R = 1 (class-agnostic) or M regressors."""
 
     boxes: Tensor  # (B, K, 4): the input b^t
     logits: Tensor  # (B, K, M + 1), background first
@@ -62,8 +61,8 @@ class StageOutput(NamedTuple):
 class TrainedOn(NamedTuple):
     """The samples that one stage is trained on in a step, S boxes per image."""
 
-    output: StageOutput  # of the sampled boxes (B, S, 4)
-    labels: Tensor  # (B, S) int64, under the stage's u: the class, or 0
+    output: StageOutput  # for the sampled boxes (B, S, 4)
+    labels: Tensor  # (B, S) int64, at the stage's u: the class, or 0
     matched: Tensor  # (B, S) int64: index of the matched object, out of G
     truth: Tensor  # (B, S, 4): that object's box
     iou: Tensor  # (B, S): IoU with it

@@ -1,4 +1,4 @@
-"""Reading of tensor files without executing pickled code."""
+"""Read tensor files without executing pickled code."""
 
 import pickle
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cascade_rcnn.errors import UserError
 
-# Raised by readers for damaged files. UserError is a ValueError: catch it first if it should pass.
+# What readers raise for damaged files. UserError is a ValueError: to let it pass, catch it first.
 DAMAGED = (
     *(SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError, MemoryError),
     *(ValueError, TypeError, AttributeError, KeyError, IndexError, ImportError),
@@ -19,14 +19,14 @@ DAMAGED = (
 
 
 def reason(error: BaseException) -> str:
-    """Return the first line of an error, or its type."""
+    """Return the first line of an error's message, or its type."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def read_state(path: Path) -> Mapping[str, Tensor]:
-    """Tensors by name from a .safetensors file, or from one that torch.save wrote. UserError for anything else.
+    """Read a state dict from a .safetensors file or from one written by torch.save, optionally nested under `model`.
 
-    What authors of backbones publish has them under `model`.
+    Raises UserError for anything else.
     """
     try:
         if path.suffix == ".safetensors":

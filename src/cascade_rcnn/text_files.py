@@ -1,4 +1,4 @@
-"""Reading of text files as tools write them: with or without a byte order mark, in UTF-8 or PowerShell's UTF-16."""
+"""Read text files as common tools write them: UTF-8 or UTF-16 (PowerShell), with or without a byte order mark."""
 
 import codecs
 import stat
@@ -21,7 +21,7 @@ def check_regular(path: str | Path) -> None:
 
 
 def read_utf8(path: str | Path) -> bytes:
-    """Return the bytes of a text file without its byte order mark, with UTF-16 converted to UTF-8, otherwise unchecked.
+    """Return the bytes of a text file without its byte order mark; UTF-16 is converted to UTF-8, the rest unchecked.
 
     Raises UserError naming the file if it cannot be read.
     """
@@ -51,7 +51,7 @@ def read_text(path: str | Path) -> str:
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """Read the stripped lines of a list of file names; names that are not valid Unicode are kept as in `os.fsdecode`.
+    """Read the stripped lines of a list of file names; invalid UTF-8 becomes surrogates, as in `os.fsdecode`.
 
     Empty lines are kept, so that indices match line numbers.
     """

@@ -131,11 +131,11 @@ def test_options_reach_the_config():
         ({"iterations": 2}, "only iterative_bbox models iterate"),
         ({"stages": 5}, "1 to 4 stages"),
         ({"stages": 3, "stage_ious": (0.5, 0.6)}, "2 entries"),
-        ({"stage_ious": (0.5, 0.6), "stage_stds": ((1.0,) * 4,)}, "entries; give one a stage"),
+        ({"stage_ious": (0.5, 0.6), "stage_stds": ((1.0,) * 4,)}, "entries; give one per stage"),
         ({"stage_ious": (0.5, 60)}, "stage_ious: 60 is not between 0 and 1"),
         (
             {"stages": 1, "stage_stds": ((0.1, 0.1, 0.2, 0.0),)},
-            "stage_stds: .* has a standard deviation that is not above 0",
+            "stage_stds: .* has a standard deviation that is not a positive number",
         ),
         ({"test_stage": 4}, "test_stage=4: this model has stages 1 to 3"),
         ({"test_stage": 0}, "test_stage=0"),
@@ -173,7 +173,7 @@ def test_options_that_do_not_fit_are_one_line(options, message):
         (lambda c: c["inference"].update(score_threshold=-0.1), "score_threshold=-0.1"),
         (lambda c: c["inference"].update(max_detections=0), "max_detections=0: give 1 or more"),
         (lambda c: c["inference"].update(stage=9), "this model has stages 1 to 3"),
-        (lambda c: c["stages"][0].update(std=[0, 1, 1, 1]), "a standard deviation that is not above 0"),
+        (lambda c: c["stages"][0].update(std=[0, 1, 1, 1]), "a standard deviation that is not a positive number"),
         (lambda c: c["stages"][0].update(loss_weight=-1), "loss_weight=-1"),
         (lambda c: c["rpn"]["anchors"].update(sizes=[8] * 100_000), "100000 levels"),
         (lambda c: c["rpn"]["anchors"].update(sizes=[list(range(1, 100_000))]), "up to 99999 sizes"),
@@ -249,7 +249,7 @@ def test_a_baseline_can_be_iterated_any_number_of_times():
     with pytest.raises(UserError, match="this model has stages 1 to 5"):
         changed.with_inference(test_stage=6)
     for name in ("cascade_rcnn_vgg16", "integral_loss_vgg16"):
-        with pytest.raises(UserError, match="only baselines iterate"):
+        with pytest.raises(UserError, match="only single-stage models can iterate"):
             config_of(name).with_inference(iterations=2)
     with pytest.raises(UserError, match="give 1 or more"):
         baseline.with_inference(iterations=0)

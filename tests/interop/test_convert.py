@@ -104,7 +104,7 @@ def test_a_panoptic_model_s_segmentation_is_left_out_and_said_to_be(tmp_path):
     state = to_detectron2(create_model("cascade_rcnn_resnet18_fpn", num_classes=3, **SMALL))
     save_file(contiguous(state | {"sem_seg_head.predictor.bias": torch.zeros(54)}), tmp_path / "model.safetensors")
     model, notes = convert_checkpoint(tmp_path / "model.safetensors", "detectron2")
-    assert any(note.startswith("the semantic segmentation of a panoptic model is left out") for note in notes)
+    assert any(note.startswith("the semantic segmentation head is left out") for note in notes)
     assert not any("seg" in name for name in model.state_dict())
 
 
@@ -166,7 +166,7 @@ def test_what_does_not_fit_is_named_in_one_line(checkpoint):
             "backbone.bottom_up.res2.1.conv3.weight": torch.zeros(1)
         },
         r"the backbone has \(2, 1, 2, 2\) blocks": {conv: None},
-        r"lacks what becomes 'pyramid\.lateral\.0\.weight'": {"backbone.fpn_lateral2.weight": None},
+        r"has no tensor for 'pyramid\.lateral\.0\.weight'": {"backbone.fpn_lateral2.weight": None},
     }
     for message, change in faults.items():
         changed = {name: x for name, x in (state | change).items() if x is not None}

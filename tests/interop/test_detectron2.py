@@ -78,28 +78,28 @@ DATASETS: {TRAIN: [voc_2007_train]}
             r"NAME is 'build_swin_backbone'; 'build_resnet_fpn_backbone'",
         ),
         ("MODEL: {ROI_BOX_HEAD: {NORM: IN}}", r"ROI_BOX_HEAD\.NORM is 'IN'; '' or 'FrozenBN'"),
-        ("MODEL: {ROI_BOX_HEAD: {USE_FED_LOSS: true}}", r"USE_FED_LOSS is True; False converts"),
+        ("MODEL: {ROI_BOX_HEAD: {USE_FED_LOSS: true}}", r"USE_FED_LOSS is True; only False can be converted"),
         ("MODEL: {ROI_HEADS: {NAME: KRCNNROIHeads}}", r"NAME is 'KRCNNROIHeads'; 'StandardROIHeads' or"),
         ("MODEL: {ROI_HEADS: {PROPOSAL_APPEND_GT: false}}", "PROPOSAL_APPEND_GT is False"),
-        ("MODEL: {RPN: {LOSS_WEIGHT: 2.0}}", r"LOSS_WEIGHT is 2\.0; 1\.0 converts"),
+        ("MODEL: {RPN: {LOSS_WEIGHT: 2.0}}", r"LOSS_WEIGHT is 2\.0; only 1\.0 can be converted"),
         ("MODEL: {RPN: {IN_FEATURES: [p3, p4]}}", r"IN_FEATURES is \['p3', 'p4'\]"),
         ("MODEL: {RPN: {NMS_TRESH: 0.6}}", r"MODEL\.RPN\.NMS_TRESH is 0\.6, which has no equivalent here"),
         ("MODEL: {DETIC: {SCORE: 1}}", r"MODEL\.DETIC\.SCORE is 1, which has no equivalent"),
-        ("MODEL: {MASK_ON: true}\nTEST: {AUG: {ENABLED: true}}", r"TEST\.AUG\.ENABLED is True; False converts"),
+        ("MODEL: {MASK_ON: true}\nTEST: {AUG: {ENABLED: true}}", r"TEST\.AUG\.ENABLED is True; only False can be"),
         ("MODEL: {MASK_ON: true}\nINPUT: {SQUARE_PADDING: 1024}", r"INPUT\.SQUARE_PADDING is 1024"),
         ("_BASE_: config.yaml", "builds on more than 10 files, or on itself"),
-        ("MODEL: {RESNETS: {RES5_DILATION: 2}}", r"RES5_DILATION is 2; 1 converts"),
+        ("MODEL: {RESNETS: {RES5_DILATION: 2}}", r"RES5_DILATION is 2; only 1 can be converted"),
         ("SOLVER: {BASE_LR: 1}", "no MODEL section"),
         ("_BASE_: elsewhere.yaml\nMODEL: {RPN: {NMS_THRESH: 0.6}}", r"builds on elsewhere\.yaml, which does not exist"),
-        ("_BASE_: detectron2://a/b.yaml", "builds on detectron2://a/b.yaml; only a file does"),
-        ("_BASE_: [a.yaml]", r"builds on \['a.yaml'\]; only a file does"),
+        ("_BASE_: detectron2://a/b.yaml", "builds on detectron2://a/b.yaml, which is not a file"),
+        ("_BASE_: [a.yaml]", r"builds on \['a.yaml'\], which is not a file"),
         (
             "b0: &b0 [1, 1]\n" + "".join(f"b{k}: &b{k} [*b{k - 1}, *b{k - 1}]\n" for k in range(1, 40)),
             "more values than any config needs",
         ),
         ("[" * 5000, "not a readable YAML file"),
         ("MODEL: !!python/object/apply:os.getcwd []", "not a readable YAML file"),
-        ("- 1", "no settings by name"),
+        ("- 1", "not a mapping of settings"),
     ],
 )
 def test_what_does_not_convert_is_refused_in_one_line(tmp_path, text, message):
@@ -168,7 +168,7 @@ def test_models_that_it_has_no_names_for(name, options):
 def test_anchors_and_stages_have_to_fit():
     with pytest.raises(UserError, match="one size a level"):
         to_config(FASTER, {"MODEL.ANCHOR_GENERATOR.SIZES": [[32, 64], [128]]})
-    with pytest.raises(UserError, match="the checkpoint has 3 stages, its config 2"):
+    with pytest.raises(UserError, match="the checkpoint has 3 stages, but its config has 2"):
         to_config(CASCADE, {"MODEL.ROI_BOX_CASCADE_HEAD.IOUS": [0.5, 0.6]})
 
 

@@ -22,10 +22,10 @@ def test_what_is_known_passes():
 @pytest.mark.parametrize(
     ("tree", "message"),
     [
-        ({"a": {"type": "z"}}, "here: a.type is 'z'; 'x' or 'y' converts"),
-        ({"a": {"flags": [1, 3]}}, r"a\.flags is \[1, 3\]; \[1, 2\] converts"),
+        ({"a": {"type": "z"}}, "here: a.type is 'z'; only 'x' or 'y' can be converted"),
+        ({"a": {"flags": [1, 3]}}, r"a\.flags is \[1, 3\]; only \[1, 2\] can be converted"),
         ({"a": {"new": 0, "type": "z"}}, "a.type is 'z'"),  # the known fault before the unknown setting
-        ({"a": {"new": 0}}, "a.new is 0, which has no equivalent here; .* take it out of the file"),
+        ({"a": {"new": 0}}, "a.new is 0, which has no equivalent here; .* remove it from the file"),
         ({"b": {"groups": 1, "type": "DCN"}}, "b.type is 'DCN'"),  # what it is before how it is
         ({"debugger": 1}, "debugger is 1"),
     ],

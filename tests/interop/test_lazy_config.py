@@ -93,12 +93,12 @@ def test_detectron2s_own_files_are_found_above_or_known(tmp_path):
         ("from .nowhere import model", r"config\.py: builds on nowhere\.py, which does not exist"),
         ('model = model_zoo.get_config("common/models/none.py").model', r"builds on common/models/none\.py"),
         ("from .config import model", "builds on itself"),
-        ('model = L(A)(x="${.y}")', "asks for 'y'"),
+        ('model = L(A)(x="${.y}")', "uses 'y'"),
         ('model = L(A)(x="${......y}")', "refers to nothing"),
         ('model = L(A)(x="${.y}", y="${.x}")', "refers to nothing"),
         ("model = L(A)(x=1)\nA.register(model)", r"calls 'A\.register\(model\)', which is not run here"),
-        ("model = L(A)(1)", "gives a LazyCall arguments without a name"),
-        ("import sys\nif sys:\n    model = 1", "is no assignment"),
+        ("model = L(A)(1)", "calls a LazyCall with positional arguments"),
+        ("import sys\nif sys:\n    model = 1", "is not an assignment"),
     ],
 )
 def test_what_does_not_follow_from_the_text_is_refused(tmp_path, text, message):
@@ -162,12 +162,12 @@ model.roi_heads.box_predictors[2].box2box_transform.weights = (40, 40, 20, 20)
     ("change", "message"),
     [
         ("model.roi_heads.box_predictors[1].test_nms_thresh = 0.4", "the stages' box heads differ in more than IoU"),
-        ("model.backbone.fuse_type = 'avg'", r"model\.backbone\.fuse_type is 'avg'; 'sum' converts"),
+        ("model.backbone.fuse_type = 'avg'", r"model\.backbone\.fuse_type is 'avg'; only 'sum' can be converted"),
         ("model.roi_heads.soft_nms = L(B)(x=1)", r"model\.roi_heads\.soft_nms\._target_ is 'B', which has no equiv"),
-        ("model.pixel_mean = A.MEAN", r"pixel_mean is detectron2\.modeling\.A\.MEAN, which comes from elsewhere"),
+        ("model.pixel_mean = A.MEAN", r"pixel_mean is detectron2\.modeling\.A\.MEAN, which is defined elsewhere"),
         ("model.backbone.bottom_up = L(A)(out_features=[1])", r"model\.backbone\.bottom_up\._target_ is 'A'; 'ResNet'"),
         ("model.backbone.bottom_up.stages.dilation = 2", r"bottom_up\.stages\.dilation is 2, which has no equiv"),
-        ("dataloader = dict(test=dict(mapper=dict(augmentations=[L(B)()])))", "images are tested with B"),
+        ("dataloader = dict(test=dict(mapper=dict(augmentations=[L(B)()])))", "images are transformed by B"),
         ("model = 1", "has no `model`"),
     ],
 )

@@ -69,7 +69,7 @@ def _head(**settings: object) -> dict:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("if True:\n    model = dict()", "line 1 is no assignment"),
+        ("if True:\n    model = dict()", "line 1 is not an assignment"),
         ("model = dict(x=__import__('os').getcwd())", "which is not a plain value"),
         ("model = dict(x=open('file'))", "line 1 holds 'open', which is not a plain value"),
         ("model = dict(x=[1] * 10**9)", "line 1: makes more values than any config needs"),
@@ -77,17 +77,17 @@ def _head(**settings: object) -> dict:
         ("model = dict(", "was never closed"),
         ("_base_ = ['../base.py']\nmodel = dict()", r"builds on \.\./base\.py, which does not exist"),
         ("x = 1", "has no `model`"),
-        ("model = dict(neck=dict(type='PAFPN'))", r"model\.neck\.type is 'PAFPN'; 'FPN' converts"),
+        ("model = dict(neck=dict(type='PAFPN'))", r"model\.neck\.type is 'PAFPN'; only 'FPN' can be converted"),
         ("model = dict(backbone=dict(norm_cfg=dict(type='LN')))", r"norm_cfg\.type is 'LN'"),
-        ("model = dict(test_cfg=dict(rcnn=dict(nms=dict(type='soft_nms'))))", "'soft_nms'; 'nms' converts"),
+        ("model = dict(test_cfg=dict(rcnn=dict(nms=dict(type='soft_nms'))))", "'soft_nms'; only 'nms' can be"),
         (
             f"model = {_head(cls_predictor_cfg={'type': 'NormedLinear', 'tempearture': 20})}",
             "is 'NormedLinear'; 'Linear'",
         ),
-        (f"model = {_head(loss_cls={'type': 'SeesawLoss', 'p': 0.8})}", "'SeesawLoss'; 'CrossEntropyLoss' converts"),
+        (f"model = {_head(loss_cls={'type': 'SeesawLoss', 'p': 0.8})}", "'SeesawLoss'; only 'CrossEntropyLoss' can be"),
         (f"model = {_head(loss_bbox={'type': 'BalancedL1Loss'})}", "'BalancedL1Loss'; 'L1Loss' or 'SmoothL1Loss' or"),
         (f"model = {_head(loss_bbox={'type': 'GIoULoss'})}", "reg_decoded_bbox is False with a GIoULoss; decoded"),
-        (f"model = {_head(reg_decoded_bbox=True)}", "reg_decoded_bbox is True with a L1Loss; decoded boxes convert"),
+        (f"model = {_head(reg_decoded_bbox=True)}", "reg_decoded_bbox is True with L1Loss; it must be True for"),
         (
             "model = dict(roi_head=dict(bbox_head=[dict(loss_bbox=dict(type='L1Loss')), dict()]))",
             "several loss_bbox; one for all",
@@ -96,7 +96,7 @@ def _head(**settings: object) -> dict:
         ("model = dict(roi_head=dict(type='DoubleHeadRoIHead'))", "'DoubleHeadRoIHead'; 'StandardRoIHead' or"),
         (
             "model = dict(backbone=dict(dcn=dict(deform_groups=1, type='DCNv3')))",
-            r"dcn\.type is 'DCNv3'; 'DCN' or 'DCNv2' converts",
+            r"dcn\.type is 'DCNv3'; only 'DCN' or 'DCNv2' can be converted",
         ),
         ("model = dict(rpn_head=dict(anchor_generator=dict(strides=[8, 16])))", r"strides is \[8, 16\]; \[4, 8"),
         ("model = dict(train_cfg=dict(rcnn=dict(sampler=dict(type='OHEMSampler'))))", "'OHEMSampler'"),

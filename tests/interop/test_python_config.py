@@ -46,12 +46,12 @@ def test_what_a_config_means(text, expected):
     [
         ("x = __import__('os').system('touch here')", "line 1 holds '__import__'"),
         ("import os\nos.remove(dict(a=1))", r"line 2: calls 'os.remove\(dict\(a=1\)\)', which is not run here"),
-        ("x = (1).__class__", "line 1: asks for '__class__', which does not exist"),
-        ("x = '{0.__class__}'.format(1)", "line 1: asks for 'format', which does not exist"),
+        ("x = (1).__class__", "line 1: uses '__class__', which does not exist"),
+        ("x = '{0.__class__}'.format(1)", "line 1: uses 'format', which does not exist"),
         ("x = [i for i in range(9) if i]", "line 1 holds a comprehension with a condition"),
-        ("while True: pass", "line 1 is no assignment"),
+        ("while True: pass", "line 1 is not an assignment"),
         ("x = y", "line 1 holds 'y', which is not a plain value"),
-        ("x = dict(a=1)\nx.b.c = 2", "line 2: asks for 'b', which does not exist"),
+        ("x = dict(a=1)\nx.b.c = 2", "line 2: uses 'b', which does not exist"),
         ("x = 1 + 'a'", "line 1: calculates with 'a'"),
         ("x = f'{[1]}'", "line 1: writes more than text and numbers"),
         ("x = f'{1:>999999999}'", "line 1 holds '"),
@@ -64,8 +64,8 @@ def test_what_a_config_means(text, expected):
         ("x = (1", r"line 1: '\(' was never closed"),
         ("x = 1\0", "null byte|never|line"),
         ("x = dict(1, 2, 3)", "line 1: dict expected at most 1 argument"),
-        ("from .a import b\n_base_ = b", "names? no files|not a plain value"),
-        ("_base_ = [1]", "line 1 names no files to build on"),
+        ("from .a import b\n_base_ = b", "not name files|not a plain value"),
+        ("_base_ = [1]", "line 1 does not name files to build on"),
     ],
 )
 def test_what_is_more_than_values_is_refused(text, message, tmp_path, monkeypatch):
@@ -190,15 +190,15 @@ def test_values_that_files_share_are_set_by_value(tmp_path):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"child": "_base_ = 'a.py'", "a": "_base_ = 'child.py'"}, r"child\.py: builds on itself, by way of child\.py"),
-        ({"child": "_base_ = 'child.py'"}, r"child\.py: builds on itself, by way of child\.py"),
-        ({"child": "_base_ = ['a.py', 'b.py']", "a": "x = 1", "b": "x = 1"}, "two files that both say 'x'"),
+        ({"child": "_base_ = 'a.py'", "a": "_base_ = 'child.py'"}, r"child\.py: builds on itself via child\.py"),
+        ({"child": "_base_ = 'child.py'"}, r"child\.py: builds on itself via child\.py"),
+        ({"child": "_base_ = ['a.py', 'b.py']", "a": "x = 1", "b": "x = 1"}, "two files that both define 'x'"),
         ({"child": "_base_ = 'a.py'", "a": "y = 1\nx = z"}, r"a\.py: line 2 holds 'z'"),
         ({"child": "_base_ = '../a.py'"}, r"child\.py: builds on \.\./a\.py, which does not exist; put it there"),
         ({"child": "_base_ = 'mmdet::a/b.py'"}, r"builds on mmdet::a/b\.py, which does not exist"),
         (
             {f"f{k}": f"_base_ = 'f{k + 1}.py'" for k in range(40)} | {"child": "_base_ = 'f0.py'"},
-            "builds on itself, by way of",
+            "builds on itself via",
         ),
         (
             {f"f{k}": f"_base_ = ['f{k + 1}.py'] * 2" for k in range(15)} | {"child": "_base_ = 'f0.py'", "f15": ""},
@@ -224,7 +224,7 @@ def test_what_is_published_stands_in_for_a_file_that_is_not_there(tmp_path):
     table = {"some_fpn_1x_coco": {"model": {"type": "A", "depth": 50}, "more": 1}}
     found, notes = read(child, table.get)
     assert found == {"model": {"type": "A", "depth": 101}, "dataset_type": "CocoDataset"}
-    assert notes == ["../_base_/models/some_fpn.py does not exist; the settings of the published detector are taken"]
+    assert notes == ["../_base_/models/some_fpn.py does not exist; the settings of the published detector are used"]
     assert read(tmp_path / "whole.py", table.get)[0] == {"model": {"type": "A", "depth": 18}, "more": 1}
     assert table["some_fpn_1x_coco"]["model"]["depth"] == 50
 

@@ -69,8 +69,8 @@ def test_other_anchors_of_the_same_number_keep_the_rpn(trained):
     assert after.config.rpn.anchors.sizes == (sizes if several else (sizes,))
     assert after.config.rpn.anchors.ratios == (0.25, 0.5, 1.0)
     assert note.endswith(
-        f"; anchors are of {', '.join(map(str, sizes))} pixels and height / width 0.25, 0.5, 1: the RPN's outputs keep "
-        "their weights"
+        f"; anchors have sizes {', '.join(map(str, sizes))} pixels and ratios (height / width) 0.25, 0.5, 1: the RPN's "
+        "outputs keep their weights"
     )
     torch.testing.assert_close(after.state_dict(), before.state_dict(), rtol=0, atol=0)
 
@@ -78,7 +78,7 @@ def test_other_anchors_of_the_same_number_keep_the_rpn(trained):
 def test_another_number_of_anchors_starts_the_rpn_s_outputs_anew_and_nothing_else(trained):
     before, path = trained
     after, note = start_from(path, before.config.categories, anchor_ratios=(0.5, 1.0, 2.0, 4.0))
-    assert note.endswith("the RPN's outputs start anew, for their number is another")
+    assert note.endswith("the RPN's outputs start from scratch, as their number has changed")
     old, new = before.state_dict(), after.state_dict()
     other = {name for name in old if old[name].shape != new[name].shape}
     assert other
@@ -91,7 +91,7 @@ def test_another_number_of_anchors_starts_the_rpn_s_outputs_anew_and_nothing_els
 def test_too_few_anchor_sizes_are_refused(tmp_path):
     model = create_model("faster_rcnn_resnet18_fpn", 1, backbone_width=8, pyramid_channels=8, head_width=16)
     save(model, tmp_path / "m.safetensors")
-    with pytest.raises(UserError, match="anchor_sizes are 2, and the RPN to start from has 5 levels"):
+    with pytest.raises(UserError, match="anchor_sizes has 2 entries, but the checkpoint's RPN has 5 levels"):
         start_from(tmp_path / "m.safetensors", model.config.categories, anchor_sizes=(16, 32))
 
 

@@ -142,7 +142,7 @@ def test_crowds_are_no_objects_and_degenerate_boxes_are_nothing():
     [
         (
             target([[0, 0, 9, 9]], [0]),
-            r"targets\[1\]\['labels'\] lie in 0..0, this model's in 1..3; labels start at",
+            r"targets\[1\]\['labels'\] range over 0..0, but this model's are 1..3; labels start at",
         ),
         (target([[0, 0, 9, 9]], [4]), "num_classes=4"),
         (target([[0, 0, 9, 9]], [1, 2]), r"targets\[1\] has 1 box and 2 labels"),

@@ -158,7 +158,7 @@ def test_mistakes_get_one_line(model):
     image = torch.rand(3, 64, 64)
     with pytest.raises(UserError, match="has no 'masks'"):
         model([image], [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long()}])
-    with pytest.raises(UserError, match="are 32x64 pixels, its image 64x64"):
+    with pytest.raises(UserError, match="are 32x64 pixels, but the image is 64x64"):
         model([image], [target() | {"masks": torch.zeros(2, 32, 64)}])
     with pytest.raises(UserError, match="2 boxes and 1 masks"):
         model([image], [target() | {"masks": torch.zeros(1, 64, 64)}])
@@ -166,5 +166,5 @@ def test_mistakes_get_one_line(model):
         create_model("mask_rcnn_resnet18_fpn", 3, mask_stages=(2,), **TINY)
     with pytest.raises(UserError, match="have no masks"):
         create_model("cascade_rcnn_resnet18_fpn", 3, mask_agnostic=True, **TINY)
-    with pytest.raises(UserError, match="one of each for every head"):
+    with pytest.raises(UserError, match="one of each per head"):
         MaskConfig(stages=(1, 2))

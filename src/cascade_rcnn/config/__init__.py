@@ -1,4 +1,4 @@
-"""Model configs: frozen data, with one type for each implementation of an interface, and the presets."""
+"""Model configs and presets: frozen data, with one config type per backbone, head, loss and so on."""
 
 from msgspec.structs import replace
 

@@ -1,7 +1,7 @@
-"""Configs of training augmentation: a recipe has a list of them, which are applied in order.
+"""Configs of training augmentations. A recipe has a list of them, applied in order.
 
-`probability` is that of the augmentation for one image. Those that mix images end at `until`, a fraction of the
-training: its last epochs see images as they are.
+`probability` is the chance that an image is augmented. Augmentations that mix images stop at `until`, a fraction of the
+training run, so that its last epochs see unmixed images.
 """
 
 from typing import TypeAlias
@@ -9,118 +9,118 @@ from typing import TypeAlias
 from cascade_rcnn.config.checks import LEAST, Config, check
 from cascade_rcnn.errors import UserError
 
-Range: TypeAlias = tuple[float, float]  # the smallest and the largest value, between which one is drawn
+Range: TypeAlias = tuple[float, float]  # a value between the two is drawn
 
 
 class HorizontalFlipConfig(Config, frozen=True, kw_only=True, tag="horizontal_flip"):
-    """Left and right are exchanged."""
+    """Flip the image horizontally."""
 
     probability: float = 0.5
 
     def __post_init__(self) -> None:
-        """Raises UserError for a number that is out of range."""
+        """Raise UserError for a number that is out of range."""
         _check(self)
 
 
 class VerticalFlipConfig(Config, frozen=True, kw_only=True, tag="vertical_flip"):
-    """Top and bottom are exchanged: for images that have no up, such as those from above."""
+    """Flip the image vertically, for images without a natural orientation, such as aerial ones."""
 
     probability: float = 0.5
 
     def __post_init__(self) -> None:
-        """Raises UserError for a number that is out of range."""
+        """Raise UserError for a number that is out of range."""
         _check(self)
 
 
 class Rotate90Config(Config, frozen=True, kw_only=True, tag="rotate90"):
-    """A turn by 90, 180 or 270 degrees, after which boxes are as tight as before."""
+    """Rotate the image by 90, 180 or 270 degrees, which keeps boxes tight."""
 
-    probability: float = 0.75  # with which all four directions are equally frequent
+    probability: float = 0.75  # makes all four orientations equally likely
 
     def __post_init__(self) -> None:
-        """Raises UserError for a number that is out of range."""
+        """Raise UserError for a number that is out of range."""
         _check(self)
 
 
 class ScaleJitterConfig(Config, frozen=True, kw_only=True, tag="scale_jitter"):
-    """Large-scale jitter (Ghiasi et al. 2021): images of `scale` times a square canvas, cropped or padded to it.
+    """Large-scale jitter (Ghiasi et al. 2021): resize to `scale` times a square canvas, then crop or pad to it.
 
-    Train with the canvas's side as the model's `min_size` and `max_size`.
+    Train with the side of the canvas as the model's `min_size` and `max_size`.
     """
 
     scale: Range = (0.1, 2.0)
     size: int = 1024  # side of the canvas in pixels
 
     def __post_init__(self) -> None:
-        """Raises UserError for a range that is none, or a canvas without pixels."""
+        """Raise UserError for an invalid range or canvas size."""
         _check(self, scale=(0.01, 10), size=(32, 8192))
 
 
 class IoUCropConfig(Config, frozen=True, kw_only=True, tag="iou_crop"):
-    """A part of the image that contains some object to a degree that is drawn, too (SSD, Liu et al. 2016).
+    """Crop a random part of the image that overlaps an object by at least a random IoU (SSD, Liu et al. 2016).
 
-    Objects whose centre is cut off are left out; the others' boxes are clipped.
+    Objects whose centre lies outside the crop are dropped; the others' boxes are clipped.
     """
 
     probability: float = 0.5
-    smallest: float = 0.3  # part of the image's width and height
+    smallest: float = 0.3  # fraction of the image's width and height
 
     def __post_init__(self) -> None:
-        """Raises UserError for a number that is out of range."""
+        """Raise UserError for a number that is out of range."""
         _check(self, smallest=(0.05, 1))
 
 
 class ColorConfig(Config, frozen=True, kw_only=True, tag="color"):
-    """Each of brightness, contrast, saturation and hue with `probability`, as SSD has it."""
+    """Change brightness, contrast, saturation and hue, each with `probability` (SSD's photometric distortion)."""
 
     probability: float = 0.5
-    brightness: int = 32  # levels of 255, added or subtracted
-    contrast: Range = (0.5, 1.5)  # factors
-    saturation: Range = (0.5, 1.5)
-    hue: float = 0.1  # of the colour circle, either way
+    brightness: int = 32  # maximum change, in levels of 255
+    contrast: Range = (0.5, 1.5)  # factor
+    saturation: Range = (0.5, 1.5)  # factor
+    hue: float = 0.1  # maximum shift, as a fraction of the colour circle
 
     def __post_init__(self) -> None:
-        """Raises UserError for a number that is out of range."""
+        """Raise UserError for a number that is out of range."""
         _check(self, brightness=(0, 255), contrast=(0, 10), saturation=(0, 10), hue=(0, 0.5))
 
 
 class JPEGConfig(Config, frozen=True, kw_only=True, tag="jpeg"):
-    """Compressed again, with a quality from this range."""
+    """Compress the image as JPEG, with a quality from this range."""
 
     probability: float = 0.5
     quality: tuple[int, int] = (40, 95)
 
     def __post_init__(self) -> None:
-        """Raises UserError for a number that is out of range."""
+        """Raise UserError for a number that is out of range."""
         _check(self, quality=(1, 100))
 
 
 class BlurConfig(Config, frozen=True, kw_only=True, tag="blur"):
-    """Gaussian blur."""
+    """Blur the image with a Gaussian kernel."""
 
     probability: float = 0.3
     sigma: Range = (0.1, 1.5)  # pixels
 
     def __post_init__(self) -> None:
-        """Raises UserError for a number that is out of range."""
+        """Raise UserError for a number that is out of range."""
         _check(self, sigma=(LEAST, 20))
 
 
 class NoiseConfig(Config, frozen=True, kw_only=True, tag="noise"):
-    """Gaussian noise, independent in each pixel and channel."""
+    """Add Gaussian noise, independent for each pixel and channel."""
 
     probability: float = 0.3
-    sigma: Range = (0.0, 0.05)  # of the whole range of values
+    sigma: Range = (0.0, 0.05)  # as a fraction of the range of pixel values
 
     def __post_init__(self) -> None:
-        """Raises UserError for a number that is out of range."""
+        """Raise UserError for a number that is out of range."""
         _check(self, sigma=(0, 1))
 
 
 class MosaicConfig(Config, frozen=True, kw_only=True, tag="mosaic"):
-    """Parts of four images around a point (Bochkovskiy et al. 2020), on a canvas of the first one's size.
+    """Combine parts of four images around a point (Bochkovskiy et al. 2020), on a canvas of the first image's size.
 
-    Each image is scaled by a factor from `scale`, or to fill its part if that is more.
+    Each image is resized by a factor from `scale`, or by more if it takes more to fill its part.
     """
 
     probability: float = 0.5
@@ -128,36 +128,36 @@ class MosaicConfig(Config, frozen=True, kw_only=True, tag="mosaic"):
     until: float = 0.8
 
     def __post_init__(self) -> None:
-        """Raises UserError for a number that is out of range."""
+        """Raise UserError for a number that is out of range."""
         _check(self, scale=(0.05, 10), until=(0, 1))
 
 
 class MixUpConfig(Config, frozen=True, kw_only=True, tag="mixup"):
-    """The weighted mean of two images, with the objects of both (Zhang et al. 2019)."""
+    """Blend two images, with the objects of both (mixup, Zhang et al. 2019)."""
 
     probability: float = 0.15
-    alpha: float = 32.0  # the weight is drawn from Beta(alpha, alpha): the larger, the closer to one half
+    alpha: float = 32.0  # the weight is drawn from Beta(alpha, alpha): the larger, the closer to 0.5
     until: float = 0.8
 
     def __post_init__(self) -> None:
-        """Raises UserError for a number that is out of range."""
+        """Raise UserError for a number that is out of range."""
         _check(self, alpha=(0.01, 1000), until=(0, 1))
 
 
 class CopyPasteConfig(Config, frozen=True, kw_only=True, tag="copy_paste"):
-    """Objects of another image pasted in along their masks (Ghiasi et al. 2021); what they cover gets smaller boxes.
+    """Paste objects of another image along their masks (Ghiasi et al. 2021); objects they cover get smaller boxes.
 
-    Without masks there is nothing to cut along, and training refuses it: a rectangle would bring its background along,
-    whose edges are where boxes are learned.
+    This needs masks, and training refuses to do without: pasted rectangles would have artificial edges exactly where
+    boxes are learned.
     """
 
     probability: float = 0.5
-    objects: float = 0.5  # the share of the other image's objects that are pasted
-    scale: Range = (0.5, 1.0)  # of the other image, on the canvas
+    objects: float = 0.5  # fraction of the other image's objects to paste
+    scale: Range = (0.5, 1.0)  # size of the other image relative to the canvas
     until: float = 1.0
 
     def __post_init__(self) -> None:
-        """Raises UserError for a number that is out of range."""
+        """Raise UserError for a number that is out of range."""
         _check(self, objects=(0, 1), scale=(0.05, 10), until=(0, 1))
 
 
@@ -178,7 +178,7 @@ AugmentationConfig: TypeAlias = (
 
 
 def _check(config: Config, **limits: tuple[float, float]) -> None:
-    """As `check`, naming the augmentation; probabilities are from 0 to 1, and ranges ascend."""
+    """Run `check` on an augmentation, naming it in errors; also check probabilities (0..1) and the order of ranges."""
     kind = config.__struct_config__.tag
     probability = {"probability": (0.0, 1.0)} if hasattr(config, "probability") else {}
     try:

@@ -1,7 +1,7 @@
-"""Lists of augmentations: those that have a name, and how they are written on a command line.
+"""Named lists of augmentations, and the syntax for lists on the command line.
 
-A word is the name of a list or of an augmentation, whose settings may follow: `natural`, `rotate90`,
-`mosaic:probability=0.3,scale=0.5..1.5`. Words are joined to one list; `none` is an empty one.
+A word is the name of a list or of an augmentation, optionally with settings: `natural`, `rotate90`,
+`mosaic:probability=0.3,scale=0.5..1.5`. Words are concatenated to one list; `none` is the empty list.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,20 +27,20 @@ Augmentations: TypeAlias = tuple[AugmentationConfig, ...]
 _ANY_WAY_UP = (HorizontalFlipConfig(), VerticalFlipConfig(), Rotate90Config())
 LISTS: dict[str, Augmentations] = {
     "none": (),
-    # photographs of the world: they have an up, and light of any kind
+    # everyday photographs: upright, in any light
     "natural": (HorizontalFlipConfig(), ColorConfig()),
-    # from above: no up; haze and the sun's height change brightness and contrast more than hues
+    # any orientation; haze and the sun's height change brightness and contrast more than hue
     "aerial": (*_ANY_WAY_UP, ColorConfig(saturation=(0.7, 1.3), hue=0.03)),
-    # no up; the hue of a stain tells classes apart, so that it may hardly change; focus may
+    # any orientation; the hue of a stain distinguishes classes and must hardly change, but focus varies
     "microscope": (*_ANY_WAY_UP, ColorConfig(brightness=16, contrast=(0.75, 1.25), hue=0.02), BlurConfig()),
-    # never mirrored or turned; scanned, photographed, compressed
+    # never flipped or rotated; scanned, photographed, compressed
     "documents": (ColorConfig(hue=0.0), JPEGConfig(), BlurConfig(sigma=(0.1, 1.0)), NoiseConfig()),
 }
 KINDS: dict[str, type[Any]] = {str(kind.__struct_config__.tag): kind for kind in get_args(AugmentationConfig)}
 
 
 def parse(given: str | Sequence[str | AugmentationConfig | Mapping[str, Any]]) -> Augmentations:
-    """A list from words, configs or JSON objects. Raises UserError naming what is unknown or out of range.
+    """Parse words, configs or JSON objects to a list. Raises UserError naming what is unknown or out of range.
 
     >>> [config.__struct_config__.tag for config in parse(["aerial", "mosaic:probability=0.3"])]
     ['horizontal_flip', 'vertical_flip', 'rotate90', 'color', 'mosaic']
@@ -55,13 +55,13 @@ def parse(given: str | Sequence[str | AugmentationConfig | Mapping[str, Any]]) -
             parts.append(part)
         else:
             raise UserError(
-                f"augmentation has {part!r}; give names or configs here, and transforms of your own as `transforms`"
+                f"augmentation has {part!r}; give names or configs here, and your own transforms as `transforms`"
             )
     return tuple(parts)
 
 
 def words(augmentations: Augmentations) -> list[str]:
-    """The words of which `parse` makes this list; a setting that is as by default is left out.
+    """Return the words that `parse` turns into this list, without settings that have their default value.
 
     >>> words((HorizontalFlipConfig(), ColorConfig(contrast=(0.5, 2.0))))
     ['horizontal_flip', 'color:contrast=0.5..2']
@@ -75,12 +75,12 @@ def _of_word(word: str) -> Augmentations:
         return LISTS[name]
     if name not in KINDS:
         known = [*LISTS, *KINDS]
-        raise UserError(f"no augmentation is called '{name}'{nearest(name, known)}; known: {', '.join(known)}")
+        raise UserError(f"there is no augmentation '{name}'{nearest(name, known)}; known: {', '.join(known)}")
     values: dict[str, Any] = {"type": name}
     for setting in filter(None, settings.split(",")):
         field, equals, value = setting.partition("=")
         if not equals:
-            raise UserError(f"augmentation {word}: '{setting}' is no setting; write NAME:SETTING=VALUE")
+            raise UserError(f"augmentation {word}: '{setting}' is not a setting; write NAME:SETTING=VALUE")
         values[field] = value.split("..") if ".." in value else value
     return (_converted(values, strict=False),)
 
@@ -110,7 +110,7 @@ def _text(value: Any) -> str:
 def with_short_forms(
     augmentations: Augmentations, flip: float | None, photometric: float | None, scale_jitter: ScaleJitterConfig | None
 ) -> Augmentations:
-    """The list with these probabilities and this jitter (None: as it is): in place of its own, or added; 0 removes."""
+    """Set the probabilities of flip and colour and the jitter in a list: replace or add (None: keep; 0: remove)."""
     found = list(augmentations)
     wanted: list[tuple[type, AugmentationConfig | None]] = []
     if flip is not None:

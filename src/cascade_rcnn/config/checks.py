@@ -1,4 +1,4 @@
-"""The base class of all configs, which rejects numbers out of range and unknown fields."""
+"""The base class of all configs, which rejects unknown fields, and a check for numbers out of range."""
 
 from collections.abc import Iterable
 from typing import Any

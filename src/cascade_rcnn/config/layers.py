@@ -1,4 +1,4 @@
-"""Configs of layers."""
+"""Configs of normalisation layers."""
 
 from typing import Literal
 
@@ -8,18 +8,19 @@ from cascade_rcnn.config.checks import Config, check
 class NormConfig(Config, frozen=True, kw_only=True):
     """A normalisation layer.
 
-    `frozen`: batch statistics, scale and shift are all constants; `affine`: only the statistics are; `batch`: nothing
-    is; `group`: group normalisation (Wu & He 2018); `layer`: layer normalisation over the channels of each place.
+    `frozen`: batch normalisation with constant statistics, scale and shift; `affine`: only the statistics are constant;
+    `batch`: nothing is constant; `group`: group normalisation (Wu & He 2018); `layer`: layer normalisation over the
+    channels at each position.
     """
 
     kind: Literal["frozen", "affine", "batch", "group", "layer"] = "frozen"
-    groups: int = 32  # of `group`
-    eps: float = 1e-5  # torchvision's own COCO weights: 0
-    folded: bool = True  # compute constant statistics as part of the convolution; False rounds as the peers do
+    groups: int = 32  # `group` only
+    eps: float = 1e-5  # 0 for torchvision's COCO weights
+    folded: bool = True  # apply constant statistics in the convolution; False rounds like other frameworks
 
     @classmethod
     def of(cls, kind: Literal["batch", "group", "layer"]) -> "NormConfig":
-        """A trained layer of this kind, with the eps that it usually has."""
+        """Make the config of a trained layer of this kind, with its usual eps."""
         return cls(kind=kind, eps=1e-6 if kind == "layer" else 1e-5)
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ from cascade_rcnn.config.checks import MOST, Config, check
 
 
 class SmoothL1Config(Config, frozen=True, kw_only=True, tag="smooth_l1"):
-    """Equation 1: smooth L1 loss on encoded, normalised deltas; `beta` 0 is L1."""
+    """Equation 1: smooth L1 loss on encoded, normalised deltas; plain L1 if `beta` is 0."""
 
     beta: float = 0.0
     weight: float = 1.0
@@ -17,10 +17,10 @@ class SmoothL1Config(Config, frozen=True, kw_only=True, tag="smooth_l1"):
 
 
 class IoULossConfig(Config, frozen=True, kw_only=True, tag="iou"):
-    """A loss by the overlap of decoded boxes.
+    """A loss on the overlap of decoded boxes.
 
-    One minus a generalised IoU: `giou` (Rezatofighi et al. 2019), `diou` and `ciou` (Zheng et al. 2020). `iou`: minus
-    its logarithm (Yu et al. 2016). `bounded_iou`: its bounds by each coordinate alone (Tychsen-Smith & Petersson 2018).
+    `giou` (Rezatofighi et al. 2019), `diou` and `ciou` (Zheng et al. 2020): one minus a generalised IoU. `iou`: the
+    negative log IoU (Yu et al. 2016). `bounded_iou`: bounds of the IoU per coordinate (Tychsen-Smith & Petersson 2018).
     """
 
     kind: Literal["iou", "bounded_iou", "giou", "diou", "ciou"] = "giou"

@@ -1,4 +1,4 @@
-"""Migration of configs from older checkpoint formats: one function per step, on plain JSON values."""
+"""Migrate configs from older checkpoint formats, with one function per step, on plain JSON values."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ Json = dict[str, Any]
 
 
 def _from_1(old: Json) -> Json:
-    """Format 1 had one class for all backbones, heads and losses, and stored the RPN's options in `semantics`."""
+    """Migrate format 1, which had one class for all backbones and heads and kept RPN options in `semantics`."""
     new = dict(old)
     semantics = dict(old.get("semantics", {}))
     rpn = dict(old.get("rpn", {}))
@@ -51,7 +51,7 @@ def _backbone_from_1(old: Json) -> Json:
     }
 
 
-_STEPS: tuple[Callable[[Json], Json], ...] = (_from_1,)  # the k-th (from 1) converts format k to k + 1
+_STEPS: tuple[Callable[[Json], Json], ...] = (_from_1,)  # the k-th, counted from 1, converts format k to k + 1
 FORMAT = len(_STEPS) + 1
 
 

@@ -1,7 +1,7 @@
 """The model config, which is stored in checkpoints.
 
-Every field has a default, so that older checkpoints may lack newer fields; invalid numbers are rejected when a config
-is created.
+Every field has a default, so that older checkpoints may lack newer fields. Creating a config with invalid numbers
+raises UserError.
 """
 
 from typing import Any, Literal
@@ -25,7 +25,7 @@ from cascade_rcnn.config.rpn import RPNConfig
 from cascade_rcnn.config.tasks import MaskConfig, RoITaskConfig
 from cascade_rcnn.errors import UserError
 
-# Options that `load` and `predict` may change in a trained model.
+# Options of a trained model that `load` and `predict` can change.
 INFERENCE = (
     *("min_size", "max_size", "score_threshold", "nms_iou", "max_detections"),
     *("test_stage", "ensemble", "ensemble_rois", "iterations", "survivors"),
@@ -46,15 +46,15 @@ class Category(Config, frozen=True, kw_only=True):
 class PreprocessConfig(Config, frozen=True, kw_only=True):
     """Resizing and normalisation in the model (pixel values are first scaled to 0..1)."""
 
-    min_size: tuple[int, ...] | None = (800,)  # short side; several: one is drawn per training batch; None: no resizing
+    min_size: tuple[int, ...] | None = (800,)  # short side; of several, training draws one per batch; None: no resizing
     max_size: int = 1333  # maximum long side
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     bgr: bool = False
     antialias: bool = False
-    round_down: bool = False  # torchvision rounds resized heights and widths down, the others to the nearest
+    round_down: bool = False  # torchvision rounds resized heights and widths down, other frameworks to the nearest
     divisor: int | None = None  # of padded height and width; None: the coarsest stride of backbone and pyramid
-    square: int | None = None  # images are padded to a square of this side, or of what is needed; None: to a rectangle
+    square: int | None = None  # pad to a square with at least this side; None: pad to a rectangle
 
     def __post_init__(self) -> None:
         """Raise UserError for invalid sizes, means or standard deviations."""
@@ -65,7 +65,7 @@ class PreprocessConfig(Config, frozen=True, kw_only=True):
 
 
 class InferenceConfig(Config, frozen=True, kw_only=True):
-    """Postprocessing of the last stage's output."""
+    """Options of inference and postprocessing."""
 
     score_threshold: float = 0.05
     nms_iou: float = 0.5
@@ -73,7 +73,7 @@ class InferenceConfig(Config, frozen=True, kw_only=True):
     max_detections: int = 100
     stage: int | None = None  # stop after this stage (1..T); None: after the last
     ensemble: bool = True  # average the classifiers of stages 1..stage, or use only that stage's
-    ensemble_rois: Literal["last", "own"] | None = None  # None: as in the semantics
+    ensemble_rois: Literal["last", "own"] | None = None  # None: as the semantics define it
     survivors: int | None = None  # boxes per image kept after the first stage (early rejection); None: all
 
     def __post_init__(self) -> None:
@@ -92,7 +92,7 @@ class ModelConfig(Config, frozen=True, kw_only=True):
 
     name: str = "faster_rcnn_resnet50_fpn"
     categories: tuple[Category, ...] = (Category(),)
-    stages: tuple[StageConfig, ...] = (StageConfig(),)  # iterative: the same one, repeated for each iteration
+    stages: tuple[StageConfig, ...] = (StageConfig(),)  # iterative: the same stage, repeated for each iteration
     # cascade: one head per stage (Figure 3 (a), (d)); iterative: one head, applied repeatedly (eq. 3, (b)); integral:
     # one head with a classifier for each stage's u (eq. 6, (c))
     method: Literal["cascade", "iterative", "integral"] = "cascade"
@@ -104,12 +104,12 @@ class ModelConfig(Config, frozen=True, kw_only=True):
     roi_align: RoIAlignConfig = RoIAlignConfig()
     box_head: BoxHeadConfig = ConvFCHeadConfig()
     box_loss: BoxLossConfig = SmoothL1Config()
-    tasks: tuple[RoITaskConfig, ...] = ()  # what regions are asked besides: masks
+    tasks: tuple[RoITaskConfig, ...] = ()  # predictions beyond classes and boxes, such as masks
     sampling: SamplingConfig = SamplingConfig()
     inference: InferenceConfig = InferenceConfig()
 
     def __post_init__(self) -> None:
-        """Raise UserError if there are no classes or no stages, or `inference.stage` does not exist."""
+        """Raise UserError if there are no classes or stages, or `inference.stage` or a mask's stage does not exist."""
         if not self.categories:
             raise UserError("categories: there are none; a model needs at least one class")
         if not 1 <= len(self.stages) <= 100:
@@ -120,7 +120,7 @@ class ModelConfig(Config, frozen=True, kw_only=True):
         trained = 1 if self.method != "cascade" else len(self.stages)
         for task in self.tasks:
             if max(task.stages) > trained:
-                raise UserError(f"masks: trained on stage {max(task.stages)}; this model trains stages 1 to {trained}")
+                raise UserError(f"masks: stage {max(task.stages)} is not trained; this model trains 1 to {trained}")
 
     @property
     def num_classes(self) -> int:
@@ -134,7 +134,7 @@ class ModelConfig(Config, frozen=True, kw_only=True):
 
     @property
     def pastes_whole_pixels(self) -> bool:
-        """Whether masks are pasted in boxes of whole pixels."""
+        """Whether masks are pasted into boxes of whole pixels, as in torchvision."""
         return any(isinstance(task, MaskConfig) and task.paste == "whole-pixels" for task in self.tasks)
 
     def to_json(self) -> str:
@@ -143,7 +143,7 @@ class ModelConfig(Config, frozen=True, kw_only=True):
 
     @classmethod
     def from_json(cls, text: str | bytes, format: int | None = None) -> "ModelConfig":  # noqa: A002
-        """Parse JSON as written by `to_json`; `format` is that of the file (None: the current one).
+        """Parse JSON written by `to_json`; `format` is the file's format (None: the current one).
 
         Raises UserError naming an invalid or unknown field.
         """
@@ -158,7 +158,7 @@ class ModelConfig(Config, frozen=True, kw_only=True):
             ) from None
 
     def with_inference(self, **changes: Any) -> "ModelConfig":
-        """Return a copy with changed options that do not affect the weights. Raises UserError for other options."""
+        """Return a copy with changes to options that do not affect the weights. Raises UserError for other options."""
         iterations = changes.pop("iterations", None)
         if iterations is not None:
             return self._iterated(iterations).with_inference(**changes)
@@ -185,9 +185,11 @@ class ModelConfig(Config, frozen=True, kw_only=True):
         )
 
     def _iterated(self, number: int) -> "ModelConfig":
-        """Return a baseline's config with its head applied repeatedly (eq. 3); one iteration is the baseline itself."""
+        """Return a copy that applies its only head repeatedly (eq. 3); one iteration is the single-stage model."""
         if self.method != "iterative" and len(self.stages) > 1:
-            raise UserError(f"iterations={number}: this model has {len(self.stages)} stages; only baselines iterate")
+            raise UserError(
+                f"iterations={number}: this model has {len(self.stages)} stages; only single-stage models can iterate"
+            )
         if number < 1:
             raise UserError(f"iterations={number}: give 1 or more")
         inference = self.inference

@@ -1,4 +1,4 @@
-"""The presets as data: the choices of the released code (`paper`) and of the two large reimplementations."""
+"""The presets: the choices of the paper's released code and of the two large reimplementations, as data."""
 
 from typing import Literal
 
@@ -15,10 +15,10 @@ class Preset(Config, frozen=True, kw_only=True):
     semantics: SemanticsConfig
     stages: tuple[StageConfig, ...]  # IoU thresholds, target statistics and weights of up to four stages
     box_loss: SmoothL1Config
-    iou_loss_weight: float  # of GIoU and related losses used instead
+    iou_loss_weight: float  # if GIoU or a related loss is used instead
     rpn: RPNConfig  # for a Faster R-CNN with a feature pyramid
     cascade_proposals: int  # `post_nms_train` with several stages
-    rpn_levels: int  # of the pyramid; further anchor sizes share the last level
+    rpn_levels: int  # pyramid levels; further anchor sizes share the last one
     score_threshold: float
     masks: Literal["first", "every"] = "every"  # a mask head on the first stage's positives, or one on each stage's
 
@@ -31,7 +31,7 @@ class Preset(Config, frozen=True, kw_only=True):
 def _stages(
     stds: tuple[Std, ...], weights: tuple[float, ...], multipliers: tuple[float, ...]
 ) -> tuple[StageConfig, ...]:
-    # The fourth stage's u is the paper's (section 5.4); its statistics were not published and extrapolate the series.
+    # The fourth stage's u is the paper's (section 5.4); its statistics were not published and are extrapolated.
     columns = zip((0.5, 0.6, 0.7, 0.75), stds, weights, multipliers, strict=True)
     return tuple(StageConfig(iou=u, std=s, loss_weight=w, lr_multiplier=m) for u, s, w, m in columns)
 
@@ -101,7 +101,7 @@ PAPER = Preset(
         anchors=AnchorConfig(offset=0.5),
         shared=False,
         pre_nms_train=1500,
-        post_nms_train=6000,  # the released code has no overall limit in training: the maximum of four levels
+        post_nms_train=6000,  # the released code has no overall limit in training: four levels of at most 1500
         min_size=5.0,
         low_quality_iou=0.2,
         low_quality_reassigns=True,
@@ -128,6 +128,6 @@ def preset_stages(name: str, number: int) -> tuple[StageConfig, ...]:
     """Return the first `number` (1..4) stages of a preset: IoU thresholds, target statistics, loss weights."""
     if not 1 <= number <= 4:
         raise UserError(
-            f"stages={number}: a preset has 1 to 4 stages; for more build a ModelConfig with your own StageConfig(...)"
+            f"stages={number}: a preset has 1 to 4 stages; for more, build a ModelConfig with your own StageConfig(...)"
         )
     return find_preset(name).stages[:number]

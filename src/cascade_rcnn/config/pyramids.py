@@ -1,4 +1,4 @@
-"""Configs of the feature pyramid between backbone and heads."""
+"""Configs of the feature pyramids between backbone and heads."""
 
 from typing import TypeAlias
 
@@ -18,13 +18,13 @@ class FPNConfig(Config, frozen=True, kw_only=True, tag="fpn"):
 
 
 class SimplePyramidConfig(Config, frozen=True, kw_only=True, tag="simple"):
-    """ViTDet's simple feature pyramid (Li et al. 2022): all levels from one map of stride 16."""
+    """ViTDet's simple feature pyramid (Li et al. 2022), which computes all levels from one map of stride 16."""
 
     channels: int = 256
-    norm: NormConfig | None = NormConfig.of("layer")  # after each of its convolutions, which then have no bias
+    norm: NormConfig | None = NormConfig.of("layer")  # after each convolution, which then has no bias
 
     def __post_init__(self) -> None:
-        """Raise UserError for a width that no network has."""
+        """Raise UserError for an invalid number of channels."""
         check(self, channels=(1, 65536))
 
 

@@ -8,7 +8,7 @@ from cascade_rcnn.errors import UserError
 
 
 class AnchorConfig(Config, frozen=True, kw_only=True):
-    """Anchor sizes per level (one or several each), from the finest level; without a pyramid there is one level."""
+    """Anchor sizes per level (one or several each), finest level first; without a pyramid there is one level."""
 
     sizes: tuple[int | tuple[int, ...], ...] = (32, 64, 128, 256, 512)
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)  # height / width
@@ -28,7 +28,7 @@ class AnchorConfig(Config, frozen=True, kw_only=True):
 
     @property
     def levels(self) -> tuple[tuple[int, ...], ...]:
-        """The sizes of each level, always as a tuple."""
+        """The sizes of each level, always as tuples."""
         return tuple((size,) if isinstance(size, int) else size for size in self.sizes)
 
 
@@ -37,8 +37,8 @@ class RPNConfig(Config, frozen=True, kw_only=True):
 
     anchors: AnchorConfig = AnchorConfig()
     convs: int = 1  # 3x3 convolutions before the two outputs
-    channels: int | None = None  # of these; None: as many as in the feature maps
-    shared: bool = True  # the same weights for all levels; the released code has separate ones
+    channels: int | None = None  # of these convolutions; None: those of the feature maps
+    shared: bool = True  # share weights between levels; the released code does not
 
     pre_nms_train: int = 2000  # per level
     pre_nms_test: int = 1000
@@ -54,10 +54,10 @@ class RPNConfig(Config, frozen=True, kw_only=True):
     low_quality_iou: float = 0.0  # an object's best anchor is also positive if it has at least this IoU
     low_quality_reassigns: bool = False  # ... and is then assigned to that object, not the one it overlaps most
     by_level: bool = False  # sample each level separately, with an equal share of samples and loss
-    # anchors used in training, depending on the image border; mostly: at most a quarter of width or height lies outside
+    # anchors used in training; "mostly-inside": at most a quarter of their width and height is outside the image
     trained_anchors: Literal["all", "centre-inside", "mostly-inside", "inside"] = "all"
     box_loss: BoxLossConfig = SmoothL1Config()
-    # the box loss is summed over the positives' coordinates and divided by the number of samples or of coordinates
+    # the box loss, summed over the positives' coordinates, is divided by the number of samples or of coordinates
     box_normalizer: Literal["samples", "coordinates"] = "samples"
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Configs of RoI tasks: what a region is asked beyond its class and box."""
+"""Configs of RoI tasks: predictions per region beyond class and box."""
 
 from typing import Literal, TypeAlias
 
@@ -11,8 +11,8 @@ from cascade_rcnn.errors import UserError
 class MaskConfig(Config, frozen=True, kw_only=True, tag="mask"):
     """Mask R-CNN's heads (He et al. 2017): convolutions, a transposed one that doubles the resolution, and the maps.
 
-    There is a head for each entry of `stages`: the stage on whose positives it is trained. Whatever that is, detections
-    get the average of all heads on their final boxes.
+    Each entry of `stages` has its own head, trained on that stage's positives. The masks of detections are the average
+    of all heads on the final boxes.
 
     >>> MaskConfig(stages=(1, 2, 3), weights=(1.0, 0.5, 0.25)).resolution
     28
@@ -25,18 +25,18 @@ class MaskConfig(Config, frozen=True, kw_only=True, tag="mask"):
     norm: NormConfig | None = None  # after each convolution, which then has no bias
     class_agnostic: bool = False  # one map for all classes
     roi_align: RoIAlignConfig = RoIAlignConfig(resolution=14, sampling=0)
-    # pixels of the targets: inside or not (from .5 on), as detectron2 and mmdetection have them, or torchvision's: the
-    # share inside, pooled without the half-pixel offset
+    # target pixels: thresholded at 0.5, as in detectron2 and mmdetection, or, as in torchvision, the fraction inside,
+    # pooled without the half-pixel offset
     targets: Literal["binary", "soft"] = "binary"
-    # the box that a map is pasted in: as it is, or with torchvision's margin of a cell, rounded to whole pixels
+    # the box to paste a map into: as predicted or, as in torchvision, padded by a cell and rounded to whole pixels
     paste: Literal["exact", "whole-pixels"] = "exact"
 
     def __post_init__(self) -> None:
-        """Raises UserError for a number that is out of range, or weights that are not one a head."""
+        """Raise UserError for a number that is out of range, or if there is not one weight per head."""
         check(self, stages=(1, 100), weights=(0, MOST), convs=(0, 32), channels=(1, 65536))
         if not self.stages or len(self.stages) != len(self.weights):
             raise UserError(
-                f"masks: {len(self.stages)} stages and {len(self.weights)} weights; give one of each for every head"
+                f"masks: {len(self.stages)} stages and {len(self.weights)} weights; give one of each per head"
             )
 
     @property

@@ -1,1 +1,1 @@
-"""Detection heads and the ways to compose them."""
+"""Box heads and their composition: cascade, iterative regression, integral loss."""

@@ -1,6 +1,6 @@
-"""The cascade: equations 7 and 8, Figure 3 (d). The same class covers (a), a single stage, and (b), a repeated head.
+"""The cascade: equations 7 and 8, Figure 3 (d). The same class covers a single stage (a) and a repeated head (b).
 
-Stage t (1..T) classifies its input boxes b^t and regresses them to b^(t+1), both in training and at inference.
+Stage t (1..T) classifies its input boxes b^t and regresses them to b^(t+1), in training and at inference.
 
 B images · K boxes · S sampled boxes · M classes · R regressors (1 or M) · T stages
 """
@@ -22,7 +22,7 @@ from cascade_rcnn.protocols import BoxLoss
 from cascade_rcnn.sampling import Sample, keep_all, sample
 from cascade_rcnn.structures import Detections, Proposals, StageOutput, Targets, TrainedOn
 
-Features: TypeAlias = Any  # feature maps, either plain or as returned by `lay_out`: heads accept both
+Features: TypeAlias = Any  # feature maps, plain or as returned by `lay_out`; heads accept both
 LayOut: TypeAlias = Callable[[list[Tensor]], Features]
 
 
@@ -30,7 +30,7 @@ class Cascade(nn.Module):
     """Run T stages in sequence. A head maps (features, boxes (B, K, 4)) to logits and deltas.
 
     Stages may share a head; each trains it with its own u and statistics. Only the first `trained` stages are trained
-    (None: all of them); later ones run at inference only, like the iterations of equation 3.
+    (None: all); the rest run at inference only, like the iterations of equation 3.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Cascade(nn.Module):
         lay_out: LayOut = list,
         trained: int | None = None,
     ) -> None:
-        """`lay_out` converts the feature maps into the form that the heads pool from, once for all heads."""
+        """`lay_out` converts the feature maps, once for all heads, into the form the heads pool from."""
         super().__init__()
         self.lay_out = lay_out
         self.trained = len(stages) if trained is None else trained
@@ -62,7 +62,7 @@ class Cascade(nn.Module):
         return self.heads[self.head_of[t - 1]]
 
     def coder(self, t: int) -> BoxCoder:
-        """Return the box coder of stage t: equation 2 with the stage's statistics."""
+        """Return the box coder of stage t (equation 2 with the stage's statistics)."""
         return self.coders[t - 1]  # type: ignore[return-value]
 
     # -- training: equation 8 ------------------------------------------------------------------------------------
@@ -70,7 +70,7 @@ class Cascade(nn.Module):
     def train_stages(
         self, features: list[Tensor], proposals: Proposals, targets: Targets, sizes: Tensor
     ) -> Iterator[TrainedOn]:
-        """Yield what each stage is trained on: sampled inputs, labelled by the stage's u (eq. 5), and its output."""
+        """Yield each stage's training samples, labelled at the stage's u (eq. 5), together with its output for them."""
         if self.semantics.average_pooled_gradient and self.trained > 1:
             features = [_ShareGradient.apply(x, 1 / self.trained) for x in features]  # type: ignore[misc]
         features = self.lay_out(features)
@@ -96,14 +96,14 @@ class Cascade(nn.Module):
         return total
 
     def _append_truth(self, t: int, proposals: Proposals, targets: Targets) -> tuple[Proposals, Tensor]:
-        """Return the stage's inputs, and a mask of those that are ground truth."""
+        """Return the inputs of stage t and a mask of the ground-truth boxes among them."""
         is_truth = torch.zeros_like(proposals.valid)
         if t > 1 and self.semantics.append_ground_truth == "first":
             return proposals, is_truth
         return proposals.with_truth(targets), torch.cat([is_truth, targets.valid], dim=1)
 
     def _draw(self, t: int, matches: Matches) -> Sample:
-        """Sample for the first stage; later stages keep all of their inputs (section 5.1) or sample again."""
+        """Sample the inputs of the first stage; later stages keep all of theirs (section 5.1) or resample."""
         if t == 1 or self.semantics.resample:
             return sample(matches, self.sampling.rois, self.sampling.positive_fraction)
         return keep_all(matches)
@@ -154,8 +154,7 @@ class Cascade(nn.Module):
     def _resample(self, t: int, trained: TrainedOn, sizes: Tensor) -> Proposals:
         """Turn a stage's output into the next stage's input (section 4.2): refine the boxes and drop empty ones.
 
-        If the semantics ask for it, also drop positives that already matched their object almost exactly before
-        refinement.
+        Depending on the semantics, positives that nearly coincided with their object before refinement are dropped too.
         """
         labels = torch.where(trained.labels > 0, trained.labels, self._likeliest(trained.output.logits))
         boxes = self.refine(t, trained.output, sizes, labels)
@@ -169,7 +168,7 @@ class Cascade(nn.Module):
     # -- inference: equation 7 -----------------------------------------------------------------------------------
 
     def forward(self, features: list[Tensor], proposals: Proposals, sizes: Tensor, first: int = 1) -> Detections:
-        """Turn proposals, the inputs of stage `first`, into detections in pixels of the network's input."""
+        """Turn the inputs of stage `first` into detections, in pixels of the network's input."""
         self._check_stages(first, self.last)
         features = self.lay_out(features)
         outputs, valid = self.run(features, proposals.boxes, sizes, first, first), proposals.valid
@@ -181,7 +180,7 @@ class Cascade(nn.Module):
 
     @property
     def last(self) -> int:
-        """The stage that produces the boxes of the detections."""
+        """The last stage to run, which produces the boxes of the detections."""
         return len(self.stages) if self.inference.stage is None else self.inference.stage
 
     def run(self, features: Features, boxes: Tensor, sizes: Tensor, last: int, first: int = 1) -> list[StageOutput]:
@@ -199,7 +198,7 @@ class Cascade(nn.Module):
             raise UserError(f"stages {first} to {last}: this model runs stages 1 to {len(self.stages)}, in order")
 
     def _survivors(self, output: StageOutput, valid: Tensor) -> tuple[StageOutput, Tensor]:
-        """Keep the boxes that the first stage finds least likely to be background (early rejection), if configured."""
+        """Keep only the boxes that the first stage finds least likely to be background, if configured."""
         number = self.inference.survivors
         if number is None or number >= valid.shape[1]:
             return output, valid
@@ -208,7 +207,7 @@ class Cascade(nn.Module):
         return StageOutput(*(box_ops.gather(x, rows) for x in output)), valid.gather(1, rows)
 
     def proposals_after(self, t: int, features: list[Tensor], proposals: Proposals, sizes: Tensor) -> Proposals:
-        """Return the boxes that stage t passes on, given the RPN's proposals (t = 0: the proposals themselves)."""
+        """Return the boxes refined by stage t, given the RPN's proposals (t = 0: the proposals themselves)."""
         if t == 0:
             return proposals
         outputs = self.run(self.lay_out(features), proposals.boxes, sizes, t)
@@ -216,9 +215,9 @@ class Cascade(nn.Module):
         return Proposals(boxes, proposals.valid & box_ops.nonempty(boxes))
 
     def scores(self, features: Features, outputs: list[StageOutput], first: int = 1) -> Tensor:
-        """Return class probabilities (B, K, M): the last stage's, or an ensemble of stages from `first` on (Table 2).
+        """Return class probabilities (B, K, M): the last stage's, or an ensemble of those from `first` on (Table 2).
 
-        If only one stage was trained, there is a single classifier and nothing to ensemble.
+        With a single trained stage there is one classifier and nothing to ensemble.
         """
         logits = [outputs[-1].logits]
         if self.inference.ensemble and self.trained > 1:
@@ -229,7 +228,7 @@ class Cascade(nn.Module):
         return self._average(logits)
 
     def _average(self, logits: list[Tensor]) -> Tensor:
-        """Average the classifiers' probabilities as the semantics define it: [(B, K, M + 1)] -> (B, K, M)."""
+        """Average the classifiers' logits or probabilities, per the semantics: [(B, K, M + 1)] -> (B, K, M)."""
         if self.semantics.ensemble == "logits":
             return torch.stack(logits).mean(dim=0).softmax(dim=-1)[..., 1:]
         return torch.stack([x.softmax(dim=-1) for x in logits]).mean(dim=0)[..., 1:]
@@ -252,7 +251,7 @@ class Cascade(nn.Module):
 
 
 class _ShareGradient(torch.autograd.Function):
-    """Identity with a scaled gradient. Pooling is linear, so scaling maps is the same as scaling pooled features."""
+    """Identity with a scaled gradient. Pooling is linear, so scaling the maps equals scaling the pooled features."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, share: float) -> Tensor:
@@ -265,7 +264,7 @@ class _ShareGradient(torch.autograd.Function):
 
 
 def _of_class(deltas: Tensor, labels: Tensor) -> Tensor:
-    """Select each class's deltas: (B, K, R, 4), labels (B, K) in 0..M -> (B, K, 4) (background: arbitrary)."""
+    """Select each box's deltas by class: (B, K, R, 4), labels (B, K) in 0..M -> (B, K, 4) (background: arbitrary)."""
     if deltas.shape[2] == 1:
         return deltas[:, :, 0]
     index = (labels - 1).clamp(min=0)[..., None, None].expand(-1, -1, 1, 4)

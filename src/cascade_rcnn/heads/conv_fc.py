@@ -1,4 +1,4 @@
-"""A box head of convolutions and fully connected layers: FPN uses two of the latter (2fc), strong baselines 4conv1fc.
+"""Box head of convolutions and fully connected layers: FPN's 2fc, and the 4conv1fc of stronger baselines.
 
 B images · K boxes · R = B * K rows · C channels · S bins per side · M classes
 U parallel classifiers (1, except for the integral loss), background first in each
@@ -29,7 +29,7 @@ class ConvFCHead(nn.Module):
         *,
         classifiers: int = 1,
     ) -> None:
-        """channels: C of the pooled features; bins: S * S."""
+        """`channels` is C of the pooled features, `bins` is S * S."""
         super().__init__()
         self.pool, self.config = pool, config
         self._add_convs(channels)

@@ -1,4 +1,4 @@
-"""Postprocessing shared by all architectures: scored boxes -> detections.
+"""Postprocessing shared by all architectures: from scored boxes to detections.
 
 B images · K boxes · M classes · R regressors (1 or M) · D detections
 """
@@ -11,8 +11,8 @@ from cascade_rcnn.config import InferenceConfig
 from cascade_rcnn.nms import keep_mask
 from cascade_rcnn.structures import Detections
 
-# Number of top-scoring (box, class) pairs that enter NMS, per detection kept. Greedy NMS on these is exact as long as
-# `max_detections` of them survive, which only fails with 40 overlapping boxes per detection.
+# Top-scoring (box, class) pairs that enter NMS per detection kept. Greedy NMS on these is exact as long as
+# `max_detections` of them survive, which fails only with 40 overlapping boxes per detection.
 _CANDIDATES_PER_DETECTION = 40
 
 

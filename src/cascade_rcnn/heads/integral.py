@@ -19,12 +19,12 @@ from cascade_rcnn.structures import StageOutput, TrainedOn
 class IntegralLoss(Cascade):
     """A single stage whose logits are the concatenation of U classifiers.
 
-    Sampling and the regressor use the lowest u. `inference.stage` t uses classifiers 1..t: their average or, with
-    `ensemble` off, the t-th alone.
+    Sampling and the regressor use the lowest u. `inference.stage` t averages classifiers 1..t or, with `ensemble` off,
+    uses only the t-th.
     """
 
     def __init__(self, head: nn.Module, stages: Sequence[StageConfig], *common: Any) -> None:
-        """`stages`: one per classifier; `common`: the arguments of `Cascade` after `stages`, up to `lay_out`."""
+        """`stages` has one entry per classifier; `common` are `Cascade`'s arguments from `box_loss` to `lay_out`."""
         super().__init__([head], stages[:1], *common)
         self.ious = tuple(stage.iou for stage in stages)
         if list(self.ious) != sorted(self.ious):
@@ -35,7 +35,7 @@ class IntegralLoss(Cascade):
         return logits.chunk(len(self.ious), dim=-1)
 
     def _classification(self, trained: TrainedOn, number: Tensor) -> Tensor:
-        """Sum the risks of all classifiers, each with the labels under its own u (equations 5 and 6)."""
+        """Sum the risks of all classifiers, each with the labels at its own u (equations 5 and 6)."""
         total = torch.zeros((), device=trained.iou.device)
         for logits, u in zip(self._split(trained.output.logits), self.ious, strict=True):
             labels = torch.where(trained.iou >= u, trained.labels, 0)
@@ -43,15 +43,15 @@ class IntegralLoss(Cascade):
         return total
 
     def _likeliest(self, logits: Tensor) -> Tensor:
-        """Return the most likely class under the averaged classifiers: (B, K, U * (M + 1)) -> (B, K) in 1..M."""
+        """Return the most likely class by the averaged classifiers: (B, K, U * (M + 1)) -> (B, K) in 1..M."""
         return self._average(list(self._split(logits))).argmax(dim=-1) + 1
 
     @property
     def last(self) -> int:
-        """Always 1: there is a single stage, whichever classifiers are used."""
+        """Always 1: there is a single stage, whichever classifiers it uses."""
         return 1
 
     def scores(self, features: Features, outputs: list[StageOutput], first: int = 1) -> Tensor:
-        """Return class probabilities (B, K, M): the classifiers' average, or those of a single one."""
+        """Return class probabilities (B, K, M), averaged over the classifiers or from a single one."""
         read = self._split(outputs[-1].logits)[: self.inference.stage]
         return self._average(list(read) if self.inference.ensemble else [read[-1]])

@@ -11,7 +11,7 @@ from cascade_rcnn.heads.cascade import Cascade
 def iterative_bbox(head: nn.Module, stage: StageConfig, iterations: int, *common: Any) -> Cascade:
     """Build a cascade whose stages share one head, trained only on the RPN's proposals, like the baseline.
 
-    Every iteration can be evaluated like a stage (`test_stage`). Boxes are classified at their final position: with a
-    single classifier there is no ensemble. `common` are the arguments of `Cascade` after `stages`, up to `lay_out`.
+    Every iteration can be evaluated like a stage (`test_stage`). Boxes are classified at their final position; a single
+    classifier has nothing to ensemble. `common` are `Cascade`'s arguments from `box_loss` to `lay_out`.
     """
     return Cascade([head] * iterations, [stage] * iterations, *common, trained=1)

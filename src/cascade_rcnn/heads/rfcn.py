@@ -1,6 +1,6 @@
-"""R-FCN's box head (Dai et al. 2016): classes and deltas are voted on by position-sensitive score maps.
+"""R-FCN's box head (Dai et al. 2016): position-sensitive score maps vote on classes and deltas.
 
-B images · K boxes · M classes · R regressors: 1 (class-agnostic, the paper's) or M · S bins per side
+B images · K boxes · M classes · R regressors: 1 (class-agnostic, as in the paper) or M · S bins per side
 U parallel classifiers (1, except for the integral loss), background first in each
 """
 
@@ -11,11 +11,11 @@ from cascade_rcnn.config import RFCNHeadConfig
 
 
 class RFCNHead(nn.Module):
-    """A 1x1 convolution, score maps for each bin of a box, and the average over the bins.
+    """A 1x1 convolution, score maps for each bin of a box, and an average over the bins.
 
     The head uses the last feature map (dilated C5). `pool` is position-sensitive: it maps S * S * C channels, grouped
     by bin, and boxes to (B * K, C, S, S). With R = 1 there are S * S * 4 box maps; the released code has twice as many,
-    half of which predict background deltas that are never used.
+    half of which predict deltas for the background that are never used.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class RFCNHead(nn.Module):
         *,
         classifiers: int = 1,
     ) -> None:
-        """channels: of the last feature map; bins: S * S."""
+        """`channels` is the width of the last feature map, `bins` is S * S."""
         super().__init__()
         self.pool = pool
         regressors = 1 if config.class_agnostic else num_classes

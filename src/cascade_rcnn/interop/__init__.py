@@ -1,4 +1,4 @@
-"""Conversion of checkpoints from detectron2, mmdetection and torchvision, and to detectron2."""
+"""Convert checkpoints from detectron2, mmdetection and torchvision, and to detectron2."""
 
 from cascade_rcnn.interop.convert import convert_checkpoint
 from cascade_rcnn.interop.detectron2 import to_detectron2

@@ -19,7 +19,7 @@ def coco(*, with_gaps: bool = False) -> tuple[Category, ...]:
 
 
 def named(names: Sequence[str]) -> tuple[Category, ...]:
-    """Return categories with these names: COCO's if the names are COCO's, else numbered from 1."""
+    """Return categories with these names: COCO's categories if the names are COCO's, else ids from 1."""
     known = coco()
     if [category.name for category in known] == list(names):
         return known
@@ -27,7 +27,7 @@ def named(names: Sequence[str]) -> tuple[Category, ...]:
 
 
 def of_dataset(dataset: str, number: int) -> tuple[Category, ...] | None:
-    """Return the categories of a dataset recognised by its name if it has `number` classes, else None."""
+    """Return the categories of a dataset known by its name, if it has `number` classes, else None."""
     if "coco" in dataset.lower() and number == 80:
         return coco()
     if "voc" in dataset.lower() and number == len(VOC):

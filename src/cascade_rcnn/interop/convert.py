@@ -1,4 +1,4 @@
-"""Conversion of any supported framework's checkpoint to a detector."""
+"""Convert a checkpoint of any supported framework to a detector."""
 
 import re
 from pathlib import Path
@@ -20,12 +20,12 @@ PEERS: dict[str, ModuleType] = {"detectron2": detectron2, "mmdet": mmdet, "torch
 def convert_checkpoint(
     source: Path, origin: Origin, config: Path | None = None, stock: Stock = nothing
 ) -> tuple[Detector, list[str]]:
-    """Build the detector of a peer's checkpoint file, in evaluation mode, with notes on what was left out or assumed.
+    """Build a detector, in evaluation mode, from another framework's checkpoint, with notes on what was assumed.
 
-    `config` is the config that the peer trained with (detectron2: config.yaml or a LazyConfig, mmdet: config.py; an
-    mmdet checkpoint mostly holds it itself). Without one, shapes tell the architecture and the peer's stock settings
-    the rest. `stock` gives the settings of published detectors that a config builds on. Raises UserError, in one line,
-    for everything that does not convert whole.
+    `config` is the config that it was trained with (detectron2: config.yaml or a LazyConfig; mmdet: config.py, which
+    most mmdet checkpoints contain). Without one, the architecture is inferred from tensor shapes, and all other
+    settings are the framework's defaults. `stock` looks up the settings of published detectors that a config builds on.
+    Raises UserError, in one line, for anything that cannot be converted completely.
     """
     if origin not in PEERS:
         raise UserError(f"origin '{origin}' is unknown; give {', '.join(PEERS)}")
@@ -34,18 +34,18 @@ def convert_checkpoint(
         _check_origin(checkpoint.state, origin)
         layout.our_names(
             origin, checkpoint.state, PEERS[origin].NAMES, PEERS[origin].IGNORED, PEERS[origin].MASK
-        )  # unknown tensors are reported before problems of the config
+        )  # reports unknown tensors before problems with the config
         settings, notes = PEERS[origin].read_settings(config, checkpoint.meta, stock)
         model_config, state = PEERS[origin].convert(checkpoint.state, settings)
         model = build(model_config)
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
-    model.load_state_dict(state, strict=False)  # complete except for batch counters
+    model.load_state_dict(state, strict=False)  # complete except for num_batches_tracked
     return model.eval(), [*notes, *_notes(PEERS[origin], checkpoint.state, model_config, settings)]
 
 
 def names_at(origin: Origin, config: ModelConfig) -> Names:
-    """Return the rows (our module, the peer's module) of all that a model of this config may hold."""
+    """Return pairs (our module, their module) for all modules that a model of this config may have."""
     return (*backbones.of_config(origin, config.backbone).names, *PEERS[origin].NAMES)
 
 
@@ -63,7 +63,7 @@ def _notes(peer: ModuleType, state: State, config: ModelConfig, settings: Any) -
     if masks and not config.tasks:
         notes.append(f"the mask or keypoint head ({masks} tensors) is left out; boxes do not depend on it")
     if any(name.startswith("sem_seg_head.") for name in state):
-        notes.append("the semantic segmentation of a panoptic model is left out; boxes do not depend on it")
+        notes.append("the semantic segmentation head is left out; boxes do not depend on it")
     if config.categories[0].name == "class 1":
         notes.append(f"the class names are unknown; they are set to 'class 1' to 'class {config.num_classes}'")
     elif settings is None:

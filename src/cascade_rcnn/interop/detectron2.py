@@ -1,4 +1,4 @@
-"""Conversion of detectron2's checkpoints: tensor names, config files, and the way back."""
+"""Convert detectron2's checkpoints, with or without a config file, and convert back to them."""
 
 from pathlib import Path
 from typing import Any
@@ -73,20 +73,20 @@ IGNORED = rf"sem_seg_head\.|{_COMPUTED}"
 def read_settings(
     config: Path | None, meta: dict[str, Any], stock: Stock = nothing
 ) -> tuple[dict[str, Any] | None, list[str]]:
-    """Return the settings of a config file, None without one, and notes on what is assumed."""
+    """Return the settings of a config file (None without one) and notes on what is assumed."""
     if config is not None:
         return (lazy_config if config.suffix == ".py" else detectron2_config).read_config(config), []
-    return None, ["no config given: preprocessing, thresholds and training settings are detectron2's stock ones"]
+    return None, ["no config given: preprocessing, thresholds and training settings are detectron2's defaults"]
 
 
 def to_config(skeleton: ModelConfig, settings: dict[str, Any] | None) -> ModelConfig:
-    """Complete what the tensor shapes tell with the settings of a config file (None: detectron2's stock settings)."""
+    """Complete the config inferred from tensor shapes with a config file's settings (None: detectron2's defaults)."""
     backbone = backbones.of_config("detectron2", skeleton.backbone)
     pyramid, head = layout.parts(skeleton)
     if settings is None and skeleton.num_classes == _LVIS:
         raise UserError(
-            f"detectors of LVIS's {_LVIS} classes have softmax or sigmoid scores, and no tensor tells which; give the "
-            "config that it was trained with"
+            f"detectors of LVIS's {_LVIS} classes use softmax or sigmoid scores, and the tensors do not tell which; "
+            "give the config it was trained with"
         )
     get: dict[str, Any] = STOCK | (STOCK_CASCADE if len(skeleton.stages) > 1 else {})
     get |= {**backbone.stock(skeleton.backbone), **(settings or {})}
@@ -166,7 +166,8 @@ def _stages(number: int, get: dict[str, Any]) -> tuple[StageConfig, ...]:
         weights = get["MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS"]
     if len(ious) != number or len(weights) != number:
         raise UserError(
-            f"the checkpoint has {count(number, 'stage')}, its config {len(ious)}; give the config it was trained with"
+            f"the checkpoint has {count(number, 'stage')}, but its config has {len(ious)}; give the config it was "
+            "trained with"
         )
     stds = [(1 / x, 1 / y, 1 / w, 1 / h) for x, y, w, h in weights]
     return tuple(StageConfig(iou=u, std=std) for u, std in zip(ious, stds, strict=True))
@@ -175,7 +176,10 @@ def _stages(number: int, get: dict[str, Any]) -> tuple[StageConfig, ...]:
 def _rpn(skeleton: ModelConfig, get: dict[str, Any]) -> RPNConfig:
     sizes, ratios = get["MODEL.ANCHOR_GENERATOR.SIZES"], get["MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS"]
     if any(len(level) != 1 for level in sizes) or any(level != ratios[0] for level in ratios):
-        raise UserError("the config has several anchor sizes or differing ratios at a level; one size a level converts")
+        raise UserError(
+            "the config has several anchor sizes per level, or ratios that differ between levels; only one size per "
+            "level and the same ratios on all levels can be converted"
+        )
     negative, positive = get["MODEL.RPN.IOU_THRESHOLDS"]
     return replace(
         skeleton.rpn,
@@ -199,7 +203,7 @@ def _rpn(skeleton: ModelConfig, get: dict[str, Any]) -> RPNConfig:
 
 
 def convert(state: State, settings: dict[str, Any] | None) -> tuple[ModelConfig, State]:
-    """Convert detectron2's state dict and settings to a config and state dict of ours."""
+    """Convert detectron2's state dict and settings to our config and state dict."""
     family, ours = layout.our_names("detectron2", state, NAMES, IGNORED, MASK)
     config = to_config(layout.skeleton(ours, family), settings)
     return config, layout.check(
@@ -208,9 +212,9 @@ def convert(state: State, settings: dict[str, Any] | None) -> tuple[ModelConfig,
 
 
 def to_detectron2(model: Detector) -> State:
-    """Return the model's tensors under detectron2's names and in its layout, for its `DetectionCheckpointer`.
+    """Return the model's tensors with detectron2's names and layout, for its `DetectionCheckpointer`.
 
-    Raises UserError for a model that it has no names for.
+    Raises UserError for a model that detectron2 does not have.
     """
     config = model.config
     fits = (
@@ -218,8 +222,8 @@ def to_detectron2(model: Detector) -> State:
     )
     if not (fits and backbones.converts("detectron2", config.backbone)):
         raise UserError(
-            f"{config.name}: detectron2 takes Faster and Cascade R-CNN on a feature pyramid whose levels share the "
-            "RPN; other architectures (and models of the paper's semantics) do not convert"
+            f"{config.name}: only Faster and Cascade R-CNN with a feature pyramid and an RPN shared by its levels can "
+            "be converted to detectron2, not other architectures or models with the paper's semantics"
         )
     backbone = backbones.of_config("detectron2", config.backbone)
     rows = (*backbone.names, *_BODY, *(_CASCADE if len(model.config.stages) > 1 else _SINGLE), *_MASKS)

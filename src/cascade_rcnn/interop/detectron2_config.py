@@ -1,4 +1,4 @@
-"""detectron2's config.yaml: settings that are read, that must have the stock value, and that do not matter."""
+"""Read detectron2's config.yaml: settings to use, settings that must have a certain value, and settings to ignore."""
 
 import ast
 from pathlib import Path
@@ -13,14 +13,14 @@ from cascade_rcnn.interop.python_values import Budget, tree
 _NORMS = ("FrozenBN", "BN", "SyncBN", "nnSyncBN", "naiveSyncBN", "GN", "LN")
 _LOSSES = ("smooth_l1", "giou", "diou", "ciou")
 
-# The settings that are read, with the values of Base-RCNN-FPN.yaml and detectron2's defaults.
+# The settings to use, with the values of Base-RCNN-FPN.yaml and detectron2's defaults.
 STOCK: dict[str, Any] = {
     "INPUT.FORMAT": "BGR",
     "INPUT.MIN_SIZE_TEST": 800,
     "INPUT.MAX_SIZE_TEST": 1333,
     "INPUT.MIN_SIZE_TRAIN": [640, 672, 704, 736, 768, 800],
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": "choice",
-    "INPUT.SQUARE_PAD": 0,  # to squares of this side; 0: to rectangles. detectron2 has it in Python alone
+    "INPUT.SQUARE_PAD": 0,  # pad to squares of this side; 0: to rectangles. Only LazyConfigs have this
     "MODEL.PIXEL_MEAN": [103.53, 116.28, 123.675],
     "MODEL.PIXEL_STD": [1.0, 1.0, 1.0],
     "MODEL.BACKBONE.FREEZE_AT": 2,
@@ -58,14 +58,14 @@ STOCK: dict[str, Any] = {
     "MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS": [[10, 10, 5, 5], [20, 20, 10, 10], [30, 30, 15, 15]],
     "MODEL.ROI_BOX_CASCADE_HEAD.IOUS": [0.5, 0.6, 0.7],
     "MODEL.ROI_MASK_HEAD.NORM": "",
-    "MODEL.ROI_MASK_HEAD.LOSS_WEIGHT": 1.0,  # detectron2 has it in Python alone
+    "MODEL.ROI_MASK_HEAD.LOSS_WEIGHT": 1.0,  # only LazyConfigs have this
     "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION": 14,
     "MODEL.ROI_MASK_HEAD.POOLER_TYPE": "ROIAlignV2",
     "MODEL.ROI_MASK_HEAD.POOLER_SAMPLING_RATIO": 0,
     "TEST.DETECTIONS_PER_IMAGE": 100,
     "DATASETS.TRAIN": [],
 }
-# ... its Cascade R-CNN keeps more proposals in training
+# Cascade R-CNN keeps more proposals in training.
 STOCK_CASCADE = {"MODEL.RPN.POST_NMS_TOPK_TRAIN": 2000}
 
 _REQUIRED: dict[str, tuple[Any, ...]] = {
@@ -110,13 +110,13 @@ _INERT = "|".join(
         r"INPUT\.(MAX_SIZE_TRAIN|RANDOM_FLIP|MASK_FORMAT)$",
         r"TEST\.(EXPECTED_RESULTS|EVAL_PERIOD|KEYPOINT_OKS_SIGMAS)$",
         r"MODEL\.(DEVICE|WEIGHTS|MASK_ON|KEYPOINT_ON)$",
-        r"MODEL\.(RETINANET|SEM_SEG_HEAD|PANOPTIC_FPN|ROI_KEYPOINT_HEAD)\.",  # left out, or not used
-        r"MODEL\.ROI_MASK_HEAD\.(NAME|NUM_CONV|CONV_DIM|CLS_AGNOSTIC_MASK|FC_DIM|NUM_FC)$",  # shapes tell
-        r"MODEL\.POINT_HEAD\.",  # of another kind of mask head, which is left out
-        r"MODEL\.RESNETS\.(DEPTH|NUM_GROUPS|WIDTH_PER_GROUP|\w+_OUT_CHANNELS)$",  # shapes tell
+        r"MODEL\.(RETINANET|SEM_SEG_HEAD|PANOPTIC_FPN|ROI_KEYPOINT_HEAD)\.",  # not converted, or not used
+        r"MODEL\.ROI_MASK_HEAD\.(NAME|NUM_CONV|CONV_DIM|CLS_AGNOSTIC_MASK|FC_DIM|NUM_FC)$",  # inferred from shapes
+        r"MODEL\.POINT_HEAD\.",  # another kind of mask head, which is not converted
+        r"MODEL\.RESNETS\.(DEPTH|NUM_GROUPS|WIDTH_PER_GROUP|\w+_OUT_CHANNELS)$",  # inferred from shapes
         r"MODEL\.RESNETS\.DEFORM_(ON_PER_STAGE|NUM_GROUPS)$",
         r"MODEL\.(FPN\.OUT_CHANNELS|ROI_HEADS\.NUM_CLASSES|ANCHOR_GENERATOR\.ANGLES)$",
-        r"MODEL\.RPN\.CONV_DIMS$",  # shapes tell these, too
+        r"MODEL\.RPN\.CONV_DIMS$",
         r"MODEL\.ROI_BOX_HEAD\.(NUM_CONV|NUM_FC|FC_DIM|CONV_DIM|CLS_AGNOSTIC_BBOX_REG|POOLER_RESOLUTION|FED_LOSS_\w+)$",
     )
 )
@@ -134,22 +134,22 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def _read(path: Path, depth: int = 0) -> dict[str, Any]:
     if depth > 10:
-        raise UserError(f"{path}: builds on more than 10 files, or on itself; give the one config.yaml that it writes")
+        raise UserError(f"{path}: builds on more than 10 files, or itself; give the config.yaml that detectron2 writes")
     try:
         content = tree(yaml.safe_load(path.read_text(encoding="utf-8")), Budget())
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: not a readable YAML file ({reason}); give detectron2's config.yaml") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path}: no settings by name; give detectron2's config.yaml")
+        raise UserError(f"{path}: not a mapping of settings; give detectron2's config.yaml")
     base = content.pop("_BASE_", None)
     return (_base(path, base, depth) if base else {}) | {key: _decoded(value) for key, value in leaves(content)}
 
 
 def _base(path: Path, base: Any, depth: int) -> dict[str, Any]:
-    """Return the path of a base config: relative to this file, or below ~."""
+    """Read a base config, whose path is relative to this file or starts with ~."""
     if not isinstance(base, str) or "://" in base:
-        raise UserError(f"{path}: builds on {str(base)[:80]}; only a file does, put it beside this one")
+        raise UserError(f"{path}: builds on {str(base)[:80]}, which is not a file; put it beside this one as a file")
     file = path.parent / Path(base).expanduser()
     if not file.is_file():
         raise UserError(f"{path}: builds on {base}, which does not exist; put it there")
@@ -157,7 +157,7 @@ def _base(path: Path, base: Any, depth: int) -> dict[str, Any]:
 
 
 def _decoded(value: Any) -> Any:
-    """Evaluate text that is a Python literal, as detectron2 does: "(640, 800)"."""
+    """Evaluate strings that are Python literals, such as "(640, 800)", like detectron2 does."""
     if not isinstance(value, str):
         return value
     try:

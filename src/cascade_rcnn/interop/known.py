@@ -1,4 +1,4 @@
-"""Checks of other frameworks' configs: every setting is read, has a convertible value, or is known not to matter."""
+"""Check other frameworks' configs: every setting is used, has a convertible value, or is known not to matter."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -11,11 +11,11 @@ from cascade_rcnn.interop.python_values import Name
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """The settings of one framework. Names are dotted paths; indices into lists are omitted."""
+    """The settings of one framework. Names are dotted paths without list indices."""
 
     read: Collection[str]
-    required: Mapping[str, Collection[Any]]  # settings without an equivalent: the only values that can be converted
-    inert: str  # a pattern of names: training schedules, unsupported parts, and what tensor shapes determine anyway
+    required: Mapping[str, Collection[Any]]  # settings without an equivalent, with the values that can be converted
+    inert: str  # a pattern of names: training schedules, parts that are not converted, and what tensor shapes tell
 
     def check(self, settings: Iterable[tuple[str, Any]], where: str, prefix: str = "") -> None:
         """Raise UserError for the first setting that would be lost; None counts as unset.
@@ -26,18 +26,19 @@ class Known:
         for wanted, allowed in self.required.items():
             for name, value in said:
                 if name == wanted and value not in allowed:
-                    raise UserError(f"{where}: {prefix}{name} is {value!r}; {' or '.join(map(repr, allowed))} converts")
+                    options = " or ".join(map(repr, allowed))
+                    raise UserError(f"{where}: {prefix}{name} is {value!r}; only {options} can be converted")
         for name, value in said:
             if name in self.read and _is_foreign(value):
                 raise UserError(
-                    f"{where}: {prefix}{name} is {value}, which comes from elsewhere; write its value there"
+                    f"{where}: {prefix}{name} is {value}, which is defined elsewhere; write its value there"
                 )
         lost = [s for s in said if s[0] not in {*self.read, *self.required} and not re.match(self.inert, s[0])]
-        lost.sort(key=lambda setting: not setting[0].endswith(("type", "_target_")))  # what it is, then how
+        lost.sort(key=lambda setting: not setting[0].endswith(("type", "_target_")))  # types before their options
         for name, value in lost:
             raise UserError(
-                f"{where}: {prefix}{name} is {value!r}, which has no equivalent here; where it does not touch what the "
-                "model finds, take it out of the file"
+                f"{where}: {prefix}{name} is {value!r}, which has no equivalent here; if it does not affect "
+                "detections, remove it from the file"
             )
 
 

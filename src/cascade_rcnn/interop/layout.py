@@ -1,6 +1,6 @@
-"""Shared by the converters: renaming tensors, changing their layout, and inferring configs from their shapes.
+"""What the converters share: renaming tensors, changing their layout, and inferring configs from their shapes.
 
-M classes · T stages · C channels of the pyramid · S bins a side
+M classes · T stages · C channels of the pyramid · S bins per side
 """
 
 import re
@@ -30,7 +30,7 @@ from cascade_rcnn.models.build import build
 from cascade_rcnn.state_dicts import mismatch
 
 MASK_HEADS = "tasks.0.heads."
-_FOREIGN = {  # the part that an unexpected tensor belongs to, by its name or by those of others
+_FOREIGN = {  # the network that an unexpected tensor belongs to, by the names of the backbone's tensors
     r"backbone\..*\.attn\.pool_[qkv]\.": "an MViTv2",
     r"backbone\.body\.\d+\.": "a MobileNet",
     r"backbone\..*\.attn\.|backbone\.(bottom_up\.)?patch_embed": "a Swin or another vision transformer",
@@ -39,11 +39,11 @@ _FOREIGN = {  # the part that an unexpected tensor belongs to, by its name or by
 
 
 def our_names(origin: str, state: State, names: Names, ignored: str, masks: str = "(?!)") -> tuple[Family, State]:
-    """Return the family of the backbone, and a peer's tensors under our names.
+    """Return the family of the backbone, and another framework's tensors under our names.
 
-    `names` are those of all but the backbone; tensors that match the pattern `ignored` are left out. So are all of
-    those that match `masks`, if one of them has no name here: the head is of another kind. Raises UserError naming any
-    other tensor that has no place here.
+    `names` covers all parts but the backbone. Tensors that match the pattern `ignored` are left out. So are those that
+    match `masks` if one of them has no counterpart here, as the mask head is then of another kind. Raises UserError
+    naming any other tensor without a counterpart.
     """
     family = backbones.find(origin, state)
     rows = [(theirs, ours) for ours, theirs in (*family.peers[origin].names, *names)]
@@ -57,16 +57,16 @@ def our_names(origin: str, state: State, names: Names, ignored: str, masks: str 
             kind = next((f" (of {kind})" for pattern, kind in _FOREIGN.items() if _shows(pattern, name, state)), "")
             raise UserError(
                 f"the checkpoint holds '{name}' {tuple(tensor.shape)}{kind}, which has no place in a Faster or Cascade "
-                "R-CNN on a feature pyramid with one of the backbones that convert"
+                "R-CNN with a feature pyramid and a supported backbone"
             )
         found[ours] = tensor
-    if "rpn.conv.1.weight" not in found:  # the only one of several has no number here
+    if "rpn.conv.1.weight" not in found:  # a single convolution is not numbered here
         found = {name.replace("rpn.conv.0.", "rpn.conv."): tensor for name, tensor in found.items()}
     return family, found
 
 
 def _shows(pattern: str, name: str, state: State) -> bool:
-    """Whether a tensor of the backbone is of the kind that this pattern finds, for it or for others beside it."""
+    """Return whether a tensor is part of the backbone and the pattern matches any tensor of the checkpoint."""
     return name.startswith("backbone.") and any(re.search(pattern, other) for other in state)
 
 
@@ -75,7 +75,7 @@ def skeleton(state: State, family: Family) -> ModelConfig:
     try:
         return _skeleton(state, family)
     except KeyError as error:
-        raise UserError(f"the checkpoint lacks what becomes {error}; it holds no complete detector") from None
+        raise UserError(f"the checkpoint has no tensor for {error}; it is not a complete detector") from None
 
 
 def _skeleton(state: State, family: Family) -> ModelConfig:
@@ -106,7 +106,7 @@ def _skeleton(state: State, family: Family) -> ModelConfig:
 
 
 def _masks(state: State, classes: int) -> tuple[MaskConfig, ...]:
-    """The mask heads, one or one a stage; none without their tensors."""
+    """Infer the mask heads, one or one per stage, if there are any."""
     number, head = number_of(state, f"{MASK_HEADS}{{}}.predictor.weight"), f"{MASK_HEADS}0."
     if number == 0:
         return ()
@@ -127,7 +127,7 @@ def _pyramid(state: State) -> FPNConfig | SimplePyramidConfig:
 
 
 def parts(skeleton: ModelConfig) -> tuple[FPNConfig | SimplePyramidConfig, ConvFCHeadConfig]:
-    """Return the pyramid and the box head, checked to be of the kinds that the converters know."""
+    """Return the pyramid and the box head, which are of the kinds that the converters support."""
     pyramid, head = skeleton.pyramid, skeleton.box_head
     assert isinstance(pyramid, FPNConfig | SimplePyramidConfig)
     assert isinstance(head, ConvFCHeadConfig)
@@ -135,7 +135,7 @@ def parts(skeleton: ModelConfig) -> tuple[FPNConfig | SimplePyramidConfig, ConvF
 
 
 def _box_head(state: State) -> tuple[ConvFCHeadConfig, int]:
-    """Infer a stage's head, and the number of inputs of its first fully connected layer."""
+    """Infer a stage's head and the number of inputs of its first fully connected layer."""
     head = "roi_heads.heads.0."
     convs, fcs = (number_of(state, f"{head}{kind}{{}}.weight", first=1) for kind in ("conv", "fc"))
     reader = state[f"{head}fc1.weight" if fcs else f"{head}classifier.weight"]
@@ -151,10 +151,10 @@ def _box_head(state: State) -> tuple[ConvFCHeadConfig, int]:
 
 
 def fc1_in(weight: Tensor, config: ModelConfig) -> Tensor:
-    """Reorder the first layer's inputs from the peers' (channel, bin row, bin column) to our (row, column, channel)."""
+    """Reorder the first layer's inputs from (channel, bin row, bin column) to our (bin row, bin column, channel)."""
     side = config.roi_align.resolution
     if weight.shape[1] % side**2:
-        return weight  # it fits no model, which `check` says
+        return weight  # fits no model, which `check` reports
     return weight.unflatten(1, (-1, side, side)).permute(0, 2, 3, 1).flatten(1)
 
 
@@ -165,7 +165,7 @@ def fc1_out(weight: Tensor, config: ModelConfig) -> Tensor:
 
 
 def background_first(classifier: Tensor) -> Tensor:
-    """Move the background, last at the peers, to the first of the rows (M + 1, ...)."""
+    """Move the background from the last to the first of the rows (M + 1, ...)."""
     return classifier.roll(1, dims=0)
 
 
@@ -185,12 +185,12 @@ LAYOUT_OUT: Layout = {
 
 
 def check(state: State, config: ModelConfig) -> State:
-    """Return `state` (our names and layout) in float32 if it is exactly what a model of this config holds.
+    """Return `state` (our names and layout) in float32 if it is exactly the state of a model with this config.
 
-    Raises UserError with the first tensor that is missing, left over or of another shape.
+    Raises UserError naming the first tensor that is missing, left over or of another shape.
     """
     with torch.device("meta"):
         own = {k: v for k, v in build(config).state_dict().items() if not k.endswith("num_batches_tracked")}
     if wrong := mismatch(state, own):
-        raise UserError(f"the checkpoint does not fit the model its shapes and config describe: {wrong}")
+        raise UserError(f"the checkpoint does not fit the model that its shapes and config describe: {wrong}")
     return {name: state[name].float() for name in own}

@@ -1,7 +1,7 @@
-"""detectron2's LazyConfig: settings that are read, that must have the stock value, and that do not matter.
+"""Read detectron2's LazyConfigs: settings to use, settings that must have a certain value, and settings to ignore.
 
-Settings get the names of a config.yaml, so that one table serves both forms. Only those of the backbone's body keep
-their own: "model.backbone.net.embed_dim".
+Settings are renamed as in a config.yaml, so that one converter handles both. Only those of the network below the
+pyramid keep their names: "model.backbone.net.embed_dim".
 """
 
 from pathlib import Path
@@ -15,8 +15,8 @@ from cascade_rcnn.interop.python_config import Settings
 
 _RPN, _HEADS = "proposal_generator", "roi_heads"
 _CASCADE, _SINGLE = "CascadeROIHeads", "StandardROIHeads"
-_BODIES = ("bottom_up", "net")  # of an FPN, of a SimpleFeaturePyramid
-# What is the same in both forms but for its name
+_BODIES = ("bottom_up", "net")  # the network below an FPN, and below a SimpleFeaturePyramid
+# Settings that differ from those of a config.yaml only in name
 _NAMES: dict[str, str] = {
     "pixel_mean": "MODEL.PIXEL_MEAN",
     "pixel_std": "MODEL.PIXEL_STD",
@@ -48,7 +48,7 @@ _NAMES: dict[str, str] = {
     f"{_HEADS}.box_predictor.box_reg_loss_type": "MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE",
     f"{_HEADS}.box_predictor.smooth_l1_beta": "MODEL.ROI_BOX_HEAD.SMOOTH_L1_BETA",
 }
-# Where the classes' own defaults are not those of a config.yaml
+# Defaults of the classes that differ from those of a config.yaml
 _DEFAULTS: dict[str, Any] = {
     "MODEL.FPN.NORM": "",
     "MODEL.ANCHOR_GENERATOR.OFFSET": 0.5,
@@ -114,12 +114,12 @@ _KNOWN = Known(
     required=_REQUIRED,
     inert="|".join(
         (
-            r"vis_period$|backbone\.(in_features?|out_channels)$",  # shapes tell
+            r"vis_period$|backbone\.(in_features?|out_channels)$",  # inferred from shapes
             rf"{_RPN}\.head\.(in_channels|num_anchors|conv_dims|box_dim)$",
-            rf"{_HEADS}\.(num_classes$|mask_head\.|keypoint_)",  # shapes tell, or left out
+            rf"{_HEADS}\.(num_classes$|mask_head\.|keypoint_)",  # inferred from shapes, or not converted
             rf"{_HEADS}\.box_pooler\.output_size$|{_HEADS}\.box_head\.(input_shape\.|conv_dims$|fc_dims$)",
             rf"{_HEADS}\.box_predictor\.(input_shape\.|num_classes$|cls_agnostic_bbox_reg$)",
-            rf"{_HEADS}\.box_predictor\.(get_fed_loss_cls_weights\b|fed_loss_num_classes$)",  # of none
+            rf"{_HEADS}\.box_predictor\.(get_fed_loss_cls_weights\b|fed_loss_num_classes$)",  # unused without fed loss
         )
     ),
 )
@@ -145,7 +145,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def _checked_body(body: Any, prefix: str) -> dict[str, Any]:
-    """Return the settings of the network below the pyramid, under their own names."""
+    """Return the settings of the network below the pyramid, with their original names."""
     flat = [(name, _plain(name, value)) for name, value in leaves(body)]
     kind = dict(flat).get("_target_")
     known = lazy_type(str(kind), f"{prefix}_target_").known
@@ -160,7 +160,7 @@ _PLURAL = {"box_heads": "box_head", "box_predictors": "box_predictor", "proposal
 
 
 def _singular(model: dict[str, Any]) -> dict[str, Any]:
-    """Rename a cascade's settings to the names that a single stage's have."""
+    """Rename a cascade's settings to those of a single-stage model."""
     heads = model.get(_HEADS)
     if not isinstance(heads, dict):
         return model
@@ -168,14 +168,14 @@ def _singular(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain(name: str, value: Any) -> Any:
-    """Strip the module, which detectron2 may move, off a class; name a norm that is a function."""
+    """Strip the module, which may change between versions, from a class; return the name of a norm given as a call."""
     if name.endswith("norm") and isinstance(value, str) and "NaiveSyncBatchNorm(" in value:
         return "naiveSyncBN"
     return value.rpartition(".")[2] if name.endswith("_target_") and isinstance(value, str) else value
 
 
 def _stages(model: dict[str, Any]) -> dict[str, Any]:
-    """Return the IoU and box weights of each stage; all other settings must be the same in all stages."""
+    """Return the IoU threshold and box weights of each stage; all other settings must be the same in all stages."""
     heads = model.get(_HEADS)
     get = Settings(_singular(model))
     predictors, matchers = (get(f"{_HEADS}.{name}", {}) for name in ("box_predictor", "proposal_matcher"))
@@ -187,7 +187,7 @@ def _stages(model: dict[str, Any]) -> dict[str, Any]:
     for parts in (get(f"{_HEADS}.box_head", []), predictors):
         same = [{name: x for name, x in leaves(part) if not name.startswith("box2box_transform.")} for part in parts]
         if any(part != same[0] for part in same):
-            raise UserError("the stages' box heads differ in more than IoU and box weights; only then they convert")
+            raise UserError("the stages' box heads may only differ in IoU thresholds and box weights to be converted")
     return {
         "MODEL.ROI_BOX_CASCADE_HEAD.IOUS": [u for part in matchers for u in Settings(part)("thresholds", [])],
         "MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS": [Settings(p)("box2box_transform.weights") for p in predictors],
@@ -204,14 +204,17 @@ def _rpn(get: Settings) -> dict[str, Any]:
 
 
 def _data(get: Settings) -> dict[str, Any]:
-    """Return the test image size and the dataset if the file says how images are loaded."""
+    """Return the size of test images and the dataset, if the file defines how images are loaded."""
     square = get("model.backbone.square_pad", 0)
     found: dict[str, Any] = {"INPUT.MIN_SIZE_TEST": square, "INPUT.MAX_SIZE_TEST": square} if square else {}
     for step in get("dataloader.test.mapper.augmentations", []):
         kind = str(step.get("_target_")).rpartition(".")[2]
         short, longest = step.get("short_edge_length"), step.get("max_size", None)
         if kind != "ResizeShortestEdge" or not isinstance(short, int) or not isinstance(longest, int):
-            raise UserError(f"images are tested with {kind}; ResizeShortestEdge of one length and a max_size converts")
+            raise UserError(
+                f"test images are transformed by {kind}; only ResizeShortestEdge with one length and a max_size can be "
+                "converted"
+            )
         found = {"INPUT.MIN_SIZE_TEST": short, "INPUT.MAX_SIZE_TEST": longest}
     if found:
         found["INPUT.MIN_SIZE_TRAIN"] = [found["INPUT.MIN_SIZE_TEST"]]

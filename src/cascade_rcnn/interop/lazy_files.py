@@ -1,4 +1,4 @@
-"""detectron2's LazyConfig files: Python in which calls, `L(FPN)(out_channels=256)`, are settings. Nothing is run."""
+"""Read detectron2's LazyConfig files, Python with calls like `L(FPN)(out_channels=256)`, without running them."""
 
 import ast
 import json
@@ -14,16 +14,16 @@ from cascade_rcnn.interop.python_values import Budget, Foreign, Tree, get, tree
 _LAZY_CALL = ("detectron2.config.LazyCall", "detectron2.config.lazy.LazyCall")
 _GET_CONFIG = ("detectron2.model_zoo.get_config", "detectron2.model_zoo.model_zoo.get_config")
 _CREATE = "omegaconf.OmegaConf.create"
-_TRAINING = ("common/train.py", "common/optim.py", "common/coco_schedule.py")  # training settings, which are not read
-_DEEPEST = 20  # files in a chain, and references to references
-_A_FILE = 500  # of the budget
+_TRAINING = ("common/train.py", "common/optim.py", "common/coco_schedule.py")  # training settings, which are not used
+_DEEPEST = 20  # maximum length of a chain of files or references
+_A_FILE = 500  # cost of a file in the budget
 
 
 def read(path: Path) -> dict[str, Any]:
     """Read the names that a LazyConfig file and its bases define.
 
-    A call is a dict of its arguments with the class's dotted name as `_target_`, as detectron2's `LazyConfig.save`
-    writes it. Raises UserError, in one line, where that does not follow from the texts alone.
+    A call becomes a dict of its arguments with the class's dotted name as `_target_`, as in the files that detectron2's
+    `LazyConfig.save` writes. Raises UserError, in one line, for anything that cannot be evaluated without running code.
     """
     files = _Files()
     try:
@@ -42,12 +42,12 @@ class _Files:
         """Read the settings of a file; `chain` holds the files that build on it."""
         path = path.resolve() if chain else path
         if path in (file.resolve() for file in chain) or len(chain) > _DEEPEST:
-            raise UserError(f"{chain[0]}: builds on itself, by way of {path.name}")
+            raise UserError(f"{chain[0]}: builds on itself via {path.name}")
         try:
             self.budget.spend(_A_FILE)
             statements = parse(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise UserError(f"{path}: not readable ({error}); give the LazyConfig that it was trained with") from None
+            raise UserError(f"{path}: not readable ({error}); give the LazyConfig it was trained with") from None
 
         def bring(statement: ast.ImportFrom) -> dict[str, Any]:
             module = f"{(statement.module or '').replace('.', '/')}.py"
@@ -56,10 +56,10 @@ class _Files:
 
         def call(function: Foreign, args: list[Any], kwargs: dict[str, Any]) -> Any:
             if function.name in _LAZY_CALL and len(args) == 1 and isinstance(args[0], Foreign):
-                return Foreign("", {"": args[0]})  # a class that waits for its arguments
+                return Foreign("", {"": args[0]})  # a class, to be called with its arguments
             if function.call is not None and "" in function.call:
                 if args:
-                    raise ValueError("gives a LazyCall arguments without a name")
+                    raise ValueError("calls a LazyCall with positional arguments")
                 return tree({**kwargs, "_target_": function.call[""]}, self.budget)
             if function.name in _GET_CONFIG and args and isinstance(args[0], str):
                 file = _beside(path, args[0])
@@ -74,10 +74,10 @@ class _Files:
         except UserError:
             raise
         except ValueError as error:
-            raise UserError(f"{path}: {error}; a LazyConfig is read here, not run") from None
+            raise UserError(f"{path}: {error}; LazyConfigs are parsed here, not run") from None
 
     def stock(self, name: str, path: Path) -> Any:
-        """Return what one of detectron2's own files says, if that is known."""
+        """Return the settings of one of detectron2's own files, if they are known."""
         known = json.loads(LAZY_CONFIGS.read_bytes())
         if name in known:
             return tree(known[name], self.budget)
@@ -87,15 +87,15 @@ class _Files:
 
 
 def _beside(path: Path, name: str) -> Path | None:
-    """Find one of detectron2's own configs in a parent folder of the asking file, or in `configs` there."""
+    """Find one of detectron2's own configs in a parent folder of this file, or in `configs` there."""
     files = (file for folder in path.resolve().parents for file in (folder / name, folder / "configs" / name))
     return next((file for file in files if file.is_file()), None)
 
 
 def resolved(root: dict[str, Any], budget: Budget) -> dict[str, Any]:
-    """Replace references, such as "${..num_classes}", by what they refer to.
+    """Replace references, such as "${..num_classes}", by their targets.
 
-    Raises ValueError for one to nothing in `model` or `dataloader`; other names are left out then.
+    Raises ValueError if one in `model` or `dataloader` has no target; other names with such references are left out.
     """
 
     def walk(value: Any, above: tuple[Any, ...], depth: int) -> Any:

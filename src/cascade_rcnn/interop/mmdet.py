@@ -1,4 +1,4 @@
-"""Conversion of mmdetection's checkpoints (2.x and 3.x): tensor names and config files."""
+"""Convert mmdetection's checkpoints (2.x and 3.x), with or without a config file."""
 
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from cascade_rcnn.interop.python_config import Settings
 from cascade_rcnn.interop.renaming import Names, State, relaid
 
 SIGN = r"(neck\.lateral_convs|roi_head\.bbox_head|rpn_head)\."
-_KINDS = (("conv", "conv"), ("bn", "bn"), ("bn", "gn"))  # ours and theirs, which tells apart what normalises
+_KINDS = (("conv", "conv"), ("bn", "bn"), ("bn", "gn"))  # our name and theirs, which depends on the kind of norm
 _HEADS = (
     *((f"{ours}{k}", f"shared_convs.{k - 1}.{theirs}") for k in range(1, 9) for ours, theirs in _KINDS),
     *((f"fc{k}", f"shared_fcs.{k - 1}") for k in range(1, 5)),
@@ -60,14 +60,14 @@ IGNORED = r".*\.(num_batches_tracked|relative_position_index)$|data_preprocessor
 def read_settings(
     config: Path | None, meta: dict[str, Any], stock: Stock = nothing
 ) -> tuple[Settings | None, list[str]]:
-    """Return the settings of a config file, else those in the checkpoint, else None; and notes on what is assumed."""
+    """Return the settings of a config file, else of the checkpoint, else None, with notes on what is assumed."""
     text = meta.get("cfg", meta.get("config"))
     if config is not None:
         settings, notes = read_config(config, stock)
     elif isinstance(text, str):
         settings, notes = parse_config(text, "the config in the checkpoint"), ["settings are those in the checkpoint"]
     else:
-        return None, ["no config given: preprocessing, thresholds and training settings are mmdet's stock ones"]
+        return None, ["no config given: preprocessing, thresholds and training settings are mmdet's defaults"]
     dataset = meta.get("dataset_meta", meta)
     names = dataset.get("classes", dataset.get("CLASSES")) if isinstance(dataset, dict) else None
     if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
@@ -76,7 +76,7 @@ def read_settings(
 
 
 def to_config(skeleton: ModelConfig, settings: Settings | None) -> ModelConfig:
-    """Complete what the tensor shapes tell with a config (None: the stock settings of mmdet's 1x schedules)."""
+    """Complete the config inferred from tensor shapes with a config (None: the defaults of mmdet's 1x schedules)."""
     get = settings or Settings({})
     backbone = backbones.of_config("mmdet", skeleton.backbone)
     pyramid, box_head = layout.parts(skeleton)
@@ -118,7 +118,7 @@ _ANCHORS_BY_BORDER = {0: "inside", -1: "centre-inside"}  # by allowed_border
 
 
 def _categories(skeleton: ModelConfig, settings: Settings | None) -> tuple[Category, ...]:
-    """Return the classes named in the checkpoint or config, else those of the dataset's type."""
+    """Return the classes named in the checkpoint or config, else those of its dataset type."""
     if settings is None:
         return categories.of_dataset("coco", skeleton.num_classes) or skeleton.categories
     paths = ("classes", "metainfo.classes", "train_dataloader.dataset.metainfo.classes", "data.train.classes")
@@ -136,7 +136,7 @@ def _rcnn(get: Settings, t: int, key: str, default: Any) -> Any:
 def _stage(t: int, number: int, get: Settings) -> StageConfig:
     if number > len(_STDS) and get.tree == {}:
         raise UserError(
-            f"the checkpoint has {number} stages, mmdet's stock models three; give its config with --config"
+            f"the checkpoint has {number} stages, but mmdet's stock models have three; give its config with --config"
         )
     coder = get(f"model.roi_head.bbox_head.{t}.bbox_coder", get("model.roi_head.bbox_head.bbox_coder", {}))
     return StageConfig(
@@ -148,7 +148,7 @@ def _stage(t: int, number: int, get: Settings) -> StageConfig:
 
 
 def _masks(task: MaskConfig, get: Settings) -> MaskConfig:
-    """The mask heads, all alike; without a RoI extractor of their own they use the boxes'."""
+    """Convert the mask heads, which are all alike; without a mask RoI extractor, they use that of the boxes."""
     head, boxes = _first(get, "mask_head"), _first(get, "bbox_roi_extractor")
     layer = Settings((_first(get, "mask_roi_extractor") or boxes).get("roi_layer", {}))
     share = Settings(head)("loss_mask.loss_weight", 1.0)
@@ -166,13 +166,13 @@ def _masks(task: MaskConfig, get: Settings) -> MaskConfig:
 
 
 def _first(get: Settings, part: str) -> dict[str, Any]:
-    """A part of the RoI head: the first, where there is one a stage; empty if there is none."""
+    """Return the settings of a part of the RoI head, the first stage's if each has its own; empty if there are none."""
     found = get(f"model.roi_head.{part}.0", get(f"model.roi_head.{part}", {}))
     return found if isinstance(found, dict) else {}
 
 
 def _box_loss(loss: dict[str, Any] | None, default: float) -> BoxLossConfig:
-    """Convert a loss_bbox: L1, smooth L1 (`default`: the beta if it has none), or a loss on decoded boxes."""
+    """Convert a loss_bbox: L1, smooth L1 (with beta `default` if there is no loss_bbox), or a loss on decoded boxes."""
     if loss is None:
         return SmoothL1Config(beta=default)
     weight, kind = float(loss.get("loss_weight", 1.0)), loss.get("type")
@@ -182,7 +182,8 @@ def _box_loss(loss: dict[str, Any] | None, default: float) -> BoxLossConfig:
         return SmoothL1Config(beta=float(loss.get("beta", 1.0)), weight=weight)
     if kind in IOU_LOSSES and loss.get("beta", 0.2) == 0.2:
         return IoULossConfig(kind=IOU_LOSSES[kind], weight=weight)
-    raise UserError(f"the config's box loss is {loss}; L1Loss, SmoothL1Loss and {', '.join(IOU_LOSSES)} convert")
+    known = f"L1Loss, SmoothL1Loss and {', '.join(IOU_LOSSES)}"
+    raise UserError(f"the config's box loss is {loss}; only {known} can be converted")
 
 
 def _preprocess(get: Settings) -> PreprocessConfig:
@@ -205,7 +206,7 @@ def _rpn(rpn: RPNConfig, get: Settings, *, cascade: bool) -> RPNConfig:
     generator = get("model.rpn_head.anchor_generator", {})
     scales, strides = generator.get("scales", [8]), generator.get("strides", [4, 8, 16, 32, 64])
     if len(scales) != 1:
-        raise UserError(f"the config has {len(scales)} anchor scales at a level; one converts")
+        raise UserError(f"the config has {len(scales)} anchor scales per level; only one can be converted")
     train, test = (proposals(get, part) for part in ("train_cfg.rpn_proposal", "test_cfg.rpn"))
     return replace(
         rpn,
@@ -236,7 +237,7 @@ def _or(value: Any, default: Any) -> Any:
 
 
 def convert(state: State, settings: Settings | None) -> tuple[ModelConfig, State]:
-    """Convert mmdet's state dict and settings to a config and state dict of ours."""
+    """Convert mmdet's state dict and settings to our config and state dict."""
     family, ours = layout.our_names("mmdet", state, NAMES, IGNORED, MASK)
     config = to_config(layout.skeleton(ours, family), settings)
     changes = {**layout.LAYOUT_IN, **family.peers["mmdet"].layout_in}

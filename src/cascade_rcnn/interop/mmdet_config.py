@@ -1,4 +1,4 @@
-"""mmdetection's config.py (2.x and 3.x): settings that are read, that must have the stock value, that do not matter."""
+"""Check mmdetection's configs (2.x and 3.x): settings to use, those that need a certain value, and those to ignore."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ IOU_LOSSES: dict[str, Literal["iou", "bounded_iou", "giou", "diou", "ciou"]] = {
 }
 _BOX_LOSSES = ("L1Loss", "SmoothL1Loss", *IOU_LOSSES)
 _NORMS = ("BN", "SyncBN", "MMSyncBN", "GN")
-# Of `model`; what both the RPN and the heads have stands below.
+# The settings to use, below `model`.
 _READ = (
     *(
         f"{part}.norm_cfg.{name}"
@@ -43,8 +43,8 @@ _READ = (
     *(f"train_cfg.{part}.sampler.{name}" for part in ("rpn", "rcnn") for name in ("num", "pos_fraction")),
     *(f"{part}.{name}" for part in ("train_cfg.rpn_proposal", "test_cfg.rpn") for name in ("nms_pre", "min_bbox_size")),
     *(f"{part}.max_per_img" for part in ("train_cfg.rpn_proposal", "test_cfg.rpn", "test_cfg.rcnn")),
-    *(f"{part}.max_num" for part in ("train_cfg.rpn_proposal", "test_cfg.rpn")),  # its name in 2.0
-    *(f"{part}.nms_thr" for part in ("train_cfg.rpn_proposal", "test_cfg.rpn")),  # likewise
+    *(f"{part}.max_num" for part in ("train_cfg.rpn_proposal", "test_cfg.rpn")),  # name in 2.0
+    *(f"{part}.nms_thr" for part in ("train_cfg.rpn_proposal", "test_cfg.rpn")),  # name in 2.0
     *(f"{part}.nms.iou_threshold" for part in ("train_cfg.rpn_proposal", "test_cfg.rpn", "test_cfg.rcnn")),
     *("test_cfg.rcnn.score_thr", "test_cfg.rcnn.nms.iou_thr"),
 )
@@ -132,7 +132,7 @@ _REQUIRED: dict[str, tuple[Any, ...]] = {
 _INERT = "|".join(
     (
         r"(\w+\.)*(init_cfg|pretrained|with_cp|debug)\b",
-        r"roi_head\.(train_cfg|test_cfg)\b|rpn_head\.(train_cfg|test_cfg)\b",  # left out, or given again
+        r"roi_head\.(train_cfg|test_cfg)\b|rpn_head\.(train_cfg|test_cfg)\b",  # overridden by the model's
         r"neck\.(in_channels|out_channels|num_outs)$",
         r"(neck|roi_head\.(bbox|mask)_head)\.norm_cfg\.requires_grad$",
         r"roi_head\.mask_head\.(in_channels|conv_out_channels|num_convs|num_classes|class_agnostic|roi_feat_size)$",
@@ -142,7 +142,7 @@ _INERT = "|".join(
         r"roi_head\.bbox_head\.(in_channels|fc_out_channels|roi_feat_size|num_classes|reg_class_agnostic)$",
         r"roi_head\.bbox_head\.(num_shared_fcs|num_shared_convs|conv_out_channels)$",  # names
         r"data_preprocessor\.(pad_mask|mask_pad_value|pad_seg|seg_pad_value|boxtype2tensor|non_blocking)$",
-        r"data_preprocessor\.batch_augments\b",  # in training
+        r"data_preprocessor\.batch_augments\b",  # training only
         r"train_cfg\.(rpn|rcnn)\.assigner\.(ignore_iof_thr|gpu_assign_thr|iou_calculator\.type)$",
         r"train_cfg\.rcnn\.mask_size$|test_cfg\.rcnn\.mask_thr_binary$",
         r"(train_cfg\.rpn_proposal|test_cfg\.rpn)\.nms_post$",  # not read by mmdetection either
@@ -156,9 +156,9 @@ _KNOWN = Known(
 
 
 def read_config(path: Path, stock: mmdet_files.Stock = mmdet_files.nothing) -> tuple[Settings, list[str]]:
-    """Read a config.py and its bases without running them, with notes on where settings come from.
+    """Read a config.py and its bases without running them; return notes on where settings come from.
 
-    Raises UserError where that does not do.
+    Raises UserError if that is impossible.
     """
     values, notes = mmdet_files.read(path, stock)
     return check(values, str(path)), notes
@@ -170,12 +170,12 @@ def parse_config(text: str, where: str) -> Settings:
 
 
 def check(values: dict[str, Any], where: str) -> Settings:
-    """Return the settings by name, checked for anything that would be lost."""
+    """Check a config for anything that would be lost in conversion, and return its settings."""
     if not isinstance(values.get("model"), dict):
         raise UserError(f"{where}: has no `model`; give the config of a detector")
-    for key in ("train_cfg", "test_cfg"):  # outside `model` in 2.x's first versions
+    for key in ("train_cfg", "test_cfg"):  # outside `model` in early versions of 2.x
         outside = values.get(key)
-        if isinstance(outside, dict) and "type" not in outside:  # 3.x's has a type: it is the loop's
+        if isinstance(outside, dict) and "type" not in outside:  # in 3.x, it has a type and configures the loop
             values["model"].setdefault(key, outside)
     _check_known(values["model"], where)
     settings = Settings(values)
@@ -187,7 +187,7 @@ def check(values: dict[str, Any], where: str) -> Settings:
 
 
 def _check_known(model: dict[str, Any], where: str) -> None:
-    """Check the kind of model first, then its backbone, then the rest."""
+    """Check the type of the model first, then its backbone, then the rest."""
     backbone = model.get("backbone")
     _KNOWN.check([("model.type", model.get("type"))], where)
     if isinstance(backbone, dict):
@@ -200,28 +200,32 @@ def _check_known(model: dict[str, Any], where: str) -> None:
 
 
 def _check_together(get: Settings) -> None:
-    """Check settings that convert in one combination only."""
+    """Check settings that can be converted only in certain combinations."""
     strides = get("model.rpn_head.anchor_generator.strides", _STRIDES)
     if list(strides) != _STRIDES[: len(strides)]:
-        raise UserError(f"model.rpn_head.anchor_generator.strides is {strides}; {_STRIDES} converts")
+        raise UserError(f"model.rpn_head.anchor_generator.strides is {strides}; only {_STRIDES} can be converted")
     for t, stage in enumerate(_stages(get("model.train_cfg.rcnn"))):
         positive, negative = (stage(f"assigner.{name}_iou_thr") for name in ("pos", "neg"))
         if None not in (positive, negative) and negative != positive:
             raise UserError(
-                f"stage {t + 1} is trained with pos_iou_thr {positive} and neg_iou_thr {negative}; equal ones convert"
+                f"stage {t + 1} is trained with pos_iou_thr {positive} and neg_iou_thr {negative}; only equal ones can "
+                "be converted"
             )
         if stage("assigner.match_low_quality", False) and stage("assigner.min_pos_iou", 0.0) < positive:
-            raise UserError(f"stage {t + 1} is trained with match_low_quality; only without it, it converts")
+            raise UserError(f"stage {t + 1} is trained with match_low_quality, which cannot be converted")
     for name in ("sampler.num", "sampler.pos_fraction"):
         values = {stage(name) for stage in _stages(get("model.train_cfg.rcnn"))}
         if len(values) > 1:
-            raise UserError(f"model.train_cfg.rcnn has several {name}, {sorted(values)}; one for all stages converts")
+            raise UserError(
+                f"model.train_cfg.rcnn has several values of {name}, {sorted(values)}; only one for all stages can be "
+                "converted"
+            )
     for name, default in (("nms_iou", 0.7), ("min_size", 0)):
         train, test = (proposals(get, part)[name] for part in ("train_cfg.rpn_proposal", "test_cfg.rpn"))
         if train is not None and (default if test is None else test) != train:
             raise UserError(
-                f"the proposals' {name} is {train} in training and {default if test is None else test} at test; equal "
-                "ones convert"
+                f"the proposals' {name} is {train} in training and {default if test is None else test} in testing; "
+                "only equal values can be converted"
             )
     scale(get)
     _check_box_losses(get)
@@ -233,13 +237,13 @@ def _check_box_losses(get: Settings) -> None:
     heads = [Settings(head) for head in (heads if isinstance(heads, list) else [heads])]
     losses = [head("loss_bbox") for head in heads]
     if any(loss != losses[0] for loss in losses):
-        raise UserError("the stages have several loss_bbox; one for all stages converts")
+        raise UserError("the stages have different loss_bbox settings; only one for all stages can be converted")
     for head, where in ((heads[0], "roi_head.bbox_head"), (Settings(get("model.rpn_head", {})), "rpn_head")):
         decoded, kind = bool(head("reg_decoded_bbox", False)), head("loss_bbox.type", "L1Loss")
         if decoded != (kind in IOU_LOSSES):
             raise UserError(
-                f"model.{where}.reg_decoded_bbox is {decoded} with a {kind}; decoded boxes convert with "
-                f"{', '.join(IOU_LOSSES)}, and only with these"
+                f"model.{where}.reg_decoded_bbox is {decoded} with {kind}; it must be True for "
+                f"{', '.join(IOU_LOSSES)}, and False otherwise, to be converted"
             )
 
 
@@ -250,7 +254,7 @@ def _stages(rcnn: Any) -> list[Settings]:
 
 
 def proposals(get: Settings, part: str) -> dict[str, Any]:
-    """Return a setting of `train_cfg.rpn_proposal` or `test_cfg.rpn` by any version's names; else None."""
+    """Return the settings of `train_cfg.rpn_proposal` or `test_cfg.rpn` by the names of any version, None if unset."""
     names = {
         "pre_nms": ("nms_pre",),
         "post_nms": ("max_per_img", "max_num"),
@@ -276,19 +280,20 @@ def _flat(step: Any) -> Iterator[dict[str, Any]]:
 
 
 def scale(get: Settings) -> tuple[int, int]:
-    """Return the sides that the test pipeline fits an image into. Raises UserError if it does anything else."""
+    """Return the sides of the rectangle that the test pipeline fits images into. Raises UserError if there is none."""
     found = (1333, 800)
     for step in reversed(pipeline(get)):
         sides = step.get("scale", step.get("img_scale"))
         if step.get("flip") or (isinstance(sides, list) and sides and isinstance(sides[0], list)):
             raise UserError(
-                f"the test pipeline tries several scales or flips ({step.get('type')}); a single one converts"
+                f"the test pipeline uses several scales or flips ({step.get('type')}); only a single pass can be "
+                "converted"
             )
         if step.get("scale_factor") or (
             step.get("type") == "Resize" and not step.get("keep_ratio", "scale" not in step)
         ):
             raise UserError(
-                f"the test pipeline resizes by {step}; only a scale of two sides, their ratio kept, converts"
+                f"the test pipeline resizes with {step}; only a scale of two sides with keep_ratio can be converted"
             )
         if isinstance(sides, list) and len(sides) == 2 and all(isinstance(side, int) for side in sides):
             found = (sides[0], sides[1])

@@ -1,4 +1,4 @@
-"""mmdetection's config files and their bases: `_base_`, or `with read_base()`. Nothing is run."""
+"""Read mmdetection's config files and their bases (`_base_`, `with read_base()`) without running them."""
 
 import ast
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from cascade_rcnn.interop.python_values import Budget, Foreign, Tree, merge, tre
 
 Stock: TypeAlias = Callable[[str], dict[str, Any] | None]  # the settings of a published detector, by its config's name
 _FLAT = "give the flat config that mmdet writes into its work_dir"
-_DEEPEST = 20  # files in a chain; a published one has 7
-_A_FILE = 500  # of the budget
+_DEEPEST = 20  # maximum length of a chain of files; published ones have up to 7
+_A_FILE = 500  # cost of a file in the budget
 
 
 def nothing(name: str) -> dict[str, Any] | None:
@@ -22,17 +22,17 @@ def nothing(name: str) -> dict[str, Any] | None:
 
 
 def read(path: Path, stock: Stock = nothing) -> tuple[dict[str, Any], list[str]]:
-    """Read the settings of a config file by name, and notes on where they come from.
+    """Read the settings of a config file by name; return notes on where they come from.
 
-    What it builds on is read from the files beside it or, where one is not there, taken from the published detectors.
-    Raises UserError, in one line, where the settings do not follow from the text alone.
+    Bases are read from files or, if missing, taken from the published detectors. Raises UserError, in one line, for
+    settings that cannot be evaluated without running code.
     """
     files = _Files(stock)
     return described(files.read(path, ()), _last), files.notes
 
 
 def read_text(text: str, where: str) -> dict[str, Any]:
-    """Parse a text that has no base; `where` names it in errors."""
+    """Parse the text of a config without bases; `where` names it in errors."""
     try:
         statements = parse(text)
         if _bases(statements):
@@ -52,7 +52,7 @@ class _Files:
         """Read a file and its bases; `chain` holds the files that build on it."""
         path = path.resolve() if chain else path
         if path in (file.resolve() for file in chain) or len(chain) > _DEEPEST:
-            raise UserError(f"{chain[0]}: builds on itself, by way of {path.name}; {_FLAT}")
+            raise UserError(f"{chain[0]}: builds on itself via {path.name}; {_FLAT}")
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -65,7 +65,7 @@ class _Files:
                 more = self.base(path, name, chain)
                 twice = sorted(base.keys() & more.keys())
                 if twice:
-                    raise ValueError(f"builds on two files that both say '{twice[0]}'")
+                    raise ValueError(f"builds on two files that both define '{twice[0]}'")
                 base |= more
             return merge(self.take(statements, {"_base_": base}, path, chain), base)
         except UserError:
@@ -74,7 +74,7 @@ class _Files:
             raise UserError(f"{path}: {error}; {_FLAT}") from None
 
     def take(self, statements: list[ast.stmt], names: dict[str, Any], path: Path, chain: tuple[Path, ...]) -> Tree:
-        """Read what a file's own statements set."""
+        """Read the settings that a file's own statements define."""
 
         def bring(statement: ast.ImportFrom) -> dict[str, Any]:
             module = (statement.module or "").replace(".", "/")
@@ -96,7 +96,7 @@ class _Files:
         return tree(known, self.budget)
 
     def published(self, base: PurePosixPath) -> dict[str, Any] | None:
-        """Return what one of mmdetection's own files says about a detector, if it is known."""
+        """Return the settings of one of mmdetection's own files, if they are known."""
         if base.parent.name == "schedules" or base.stem == "default_runtime":
             return {}
         if base.parent.name == "datasets" and base.stem in ("coco_detection", "coco_instance"):
@@ -107,11 +107,11 @@ class _Files:
         else:
             settings = self.stock(base.stem)
         if settings:
-            self.notes.append(f"{base} does not exist; the settings of the published detector are taken")
+            self.notes.append(f"{base} does not exist; the settings of the published detector are used")
         return settings
 
     def call(self, function: Foreign, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        """Return a copy for a call to `copy.deepcopy` or `copy.copy`; else the call by name."""
+        """Return a copy for a call to `copy.deepcopy` or `copy.copy`, else a foreign object that describes the call."""
         if function.name in ("copy.deepcopy", "copy.copy") and len(args) == 1:
             return tree(args[0], self.budget)
         return Foreign(function.name, {"type": function.name, "args": args, **kwargs})
@@ -132,10 +132,10 @@ def _bases(statements: list[ast.stmt]) -> list[str]:
     values = read_statements([first], {}, Budget(), call=lambda function, args, kwargs: None, bring=lambda _: {})
     names = values["_base_"] if isinstance(values["_base_"], list) else [values["_base_"]]
     if not all(isinstance(name, str) for name in names):
-        raise ValueError(f"line {first.lineno} names no files to build on")
+        raise ValueError(f"line {first.lineno} does not name files to build on")
     return names
 
 
 def _last(name: str) -> str:
-    """Return the type under which registries know a class."""
+    """Return the name under which a class is registered."""
     return name.rpartition(".")[2]

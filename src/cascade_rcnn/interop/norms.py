@@ -1,4 +1,4 @@
-"""The peers' names of normalisation layers."""
+"""Convert the normalisation layers of other frameworks."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ from cascade_rcnn.interop.renaming import State
 
 
 def seen_norm(state: State, name: str) -> NormConfig | None:
-    """Describe the layer of this name: batch normalisation has statistics, group normalisation has none."""
+    """Infer the kind of the layer with this name: batch normalisation has statistics, group normalisation does not."""
     if f"{name}.weight" not in state:
         return None
     return NormConfig(kind="batch" if f"{name}.running_mean" in state else "group")
 
 
 def detectron2_norm(name: str, seen: NormConfig | None) -> NormConfig | None:
-    """Return the layer that detectron2's `get_norm` makes of a name, where the tensors show one at all."""
+    """Return the config of the layer that detectron2's `get_norm` makes for a name, if the tensors show a layer."""
     if seen is None or not name:
         return seen
     if name == "LN":
@@ -24,7 +24,7 @@ def detectron2_norm(name: str, seen: NormConfig | None) -> NormConfig | None:
 
 
 def mmdet_norm(seen: NormConfig | None, layer: dict[str, Any] | None) -> NormConfig | None:
-    """Complete what the tensors show of a layer by mmdetection's norm_cfg."""
+    """Complete the config of a layer inferred from tensors with mmdetection's norm_cfg."""
     if seen is None:
         return None
     groups = (layer or {}).get("num_groups", seen.groups)
@@ -32,7 +32,7 @@ def mmdet_norm(seen: NormConfig | None, layer: dict[str, Any] | None) -> NormCon
 
 
 def mmdet_fixed(norm: NormConfig, get: Settings) -> NormConfig:
-    """Fix the statistics of a backbone's batch normalisation, as mmdetection's `norm_eval` does."""
+    """Fix the statistics of a backbone's batch normalisation, like mmdetection's `norm_eval`."""
     if norm.kind == "group" or not get("model.backbone.norm_eval", True):
         return norm
     return replace(norm, kind="affine" if get("model.backbone.norm_cfg.requires_grad", True) else "frozen")

@@ -1,7 +1,7 @@
-"""Reader of pickles with numbers, text, lists, dicts and NumPy arrays, such as detectron2's published weights.
+"""A safe reader for pickles of numbers, text, lists, dicts and NumPy arrays, such as detectron2's published weights.
 
 Python's own unpickler calls whatever a file names. This one calls nothing: it knows the few names needed for arrays
-(type code, shape, bytes) and refuses any other. Time and memory are bounded by a few times the file size: every length
+(type code, shape, bytes) and refuses all others. Time and memory are bounded by a few times the file size: every length
 is checked against the rest of the file, and no opcode repeats others.
 """
 
@@ -24,7 +24,7 @@ _MOST = 2**31  # limit of array sides and integer keys: larger keys can be chose
 _TYPES = {"b1", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)), "f2", "f4", "f8"}
 _NUMBERS = {"K": "<B", "M": "<H", "J": "<i", "G": ">d"}  # opcode -> struct format of a number
 _TEXTS = {"X": "<I", "\x8c": "<B", "\x8d": "<Q"}  # opcode -> struct format of the length prefix
-_LATIN1 = {"T": "<i", "U": "<B"}  # Python 2's strings, which contain arbitrary bytes
+_LATIN1 = {"T": "<i", "U": "<B"}  # strings of Python 2, which contain arbitrary bytes
 _BYTES = {"B": "<I", "C": "<B", "\x8e": "<Q", "\x96": "<Q"}
 _CONSTANTS = {"N": None, "\x88": True, "\x89": False}
 _INDICES = {"h": "<B", "j": "<I", "q": "<B", "r": "<I"}
@@ -32,7 +32,7 @@ _CODES = {opcode.code: opcode.name for opcode in pickletools.opcodes}
 
 
 class PickledArray:
-    """An array, filled in when its parts are read."""
+    """An array, whose value is filled in once its parts are read."""
 
     value: np.ndarray
 
@@ -53,7 +53,7 @@ class _Type:
 
 
 def _shown(value: Any) -> str:
-    """Format a value for a message; nested values may be infinite."""
+    """Format a value for a message; containers may be recursive."""
     return f"{value[:20]!r}" if isinstance(value, str) else f"a {type(value).__name__}"
 
 
@@ -76,7 +76,7 @@ class _Machine:
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
         self.arrays: list[PickledArray] = []
-        self.to_make = 2 * len(content) + 1024  # bytes; each array's data is in the pickle
+        self.to_make = 2 * len(content) + 1024  # limit in bytes; each array's data is in the pickle
         self.calls: dict[str, Callable[..., Any]] = {
             "collections.OrderedDict": dict,
             "_codecs.encode": self._encoded,
@@ -98,7 +98,7 @@ class _Machine:
             self._step(code)
         raise pickle.UnpicklingError(f"it takes more than {_MOST_STEPS} steps")
 
-    # -- what is read ----------------------------------------------------------------------------------------------
+    # -- reading ---------------------------------------------------------------------------------------------------
 
     def _take(self, number: int) -> memoryview:
         if not 0 <= number <= len(self.data) - self.at:
@@ -131,7 +131,7 @@ class _Machine:
     def _step(self, code: str) -> None:
         push = self.stack.append
         match code:
-            case "\x80" | "\x95":  # the protocol; a frame, which is only a read-ahead hint
+            case "\x80" | "\x95":  # the protocol, or a frame, which is only a read-ahead hint
                 self._take(1 if code == "\x80" else 8)
             case _ if code in _CONSTANTS:
                 push(_CONSTANTS[code])
@@ -212,11 +212,11 @@ class _Machine:
         """Set alternating keys and values in the dict on top of the stack."""
         table = self._last(dict)
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if not (isinstance(key, str) or (isinstance(key, int) and abs(key) < _MOST)):  # tuples may hash for years
+            if not (isinstance(key, str) or (isinstance(key, int) and abs(key) < _MOST)):  # hashing tuples may explode
                 raise pickle.UnpicklingError(f"a key is {_shown(key)}, not text or a small number")
             table[key] = value
 
-    # -- what arrays consist of ------------------------------------------------------------------------------------
+    # -- arrays ----------------------------------------------------------------------------------------------------
 
     def _name(self, code: str) -> _Name:
         if code == "c":

@@ -1,4 +1,4 @@
-"""Reader of configs written as Python, without running them: statements."""
+"""Evaluate the statements of configs written in Python, without running them."""
 
 import ast
 import warnings
@@ -9,7 +9,7 @@ from typing import Any
 from cascade_rcnn.interop.python_expressions import Scope
 from cascade_rcnn.interop.python_values import Budget, Foreign, Name, Tree, get, tree
 
-_LONGEST = 4_000_000  # characters of a file
+_LONGEST = 4_000_000  # characters in a file
 
 
 class Settings:
@@ -36,7 +36,7 @@ def parse(text: str) -> list[ast.stmt]:
     if len(text) > _LONGEST:
         raise ValueError(f"is longer than {_LONGEST} characters")
     try:
-        with warnings.catch_warnings(action="ignore"):  # of escapes that mean nothing
+        with warnings.catch_warnings(action="ignore"):  # about invalid escape sequences
             return ast.parse(text).body
     except SyntaxError as error:
         raise ValueError(f"line {error.lineno}: {error.msg}") from None
@@ -49,11 +49,11 @@ class Reader:
     """Evaluates the statements of one file."""
 
     scope: Scope
-    bring: Callable[[ast.ImportFrom], Any]  # the names of another config
-    relative: bool  # whether a relative import is of a config anywhere, not in `with read_base()` alone
+    bring: Callable[[ast.ImportFrom], Any]  # imports the names of another config
+    relative: bool  # whether relative imports anywhere are of configs, not only those in `with read_base()`
 
     def run(self, statements: list[ast.stmt]) -> None:
-        """Take in statements. Raises ValueError, with the line, for one that does anything but make values."""
+        """Evaluate statements. Raises ValueError, with the line, for one that does more than compute values."""
         for statement in statements:
             try:
                 self._take(statement)
@@ -99,14 +99,14 @@ class Reader:
             case ast.With(items=[ast.withitem(context_expr=ast.Call(func=ast.Name(id="read_base")))], body=body):
                 for inner in body:
                     if not isinstance(inner, ast.ImportFrom):
-                        raise ValueError(f"line {inner.lineno} is not a 'from ... import', which read_base() is for")
+                        raise ValueError(f"line {inner.lineno} in read_base() is not a 'from ... import'")
                     self._bring(inner)
             case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
                 scope.names[name] = Foreign(name)
             case ast.Pass():
                 pass
             case _:
-                raise ValueError(f"line {statement.lineno} is no assignment")
+                raise ValueError(f"line {statement.lineno} is not an assignment")
 
     def _bring(self, statement: ast.ImportFrom) -> None:
         there = self.bring(statement)
@@ -118,7 +118,7 @@ class Reader:
 
     def _change(self, target: ast.expr, op: ast.operator, value: Any) -> None:
         before = self.scope.value(target)
-        if isinstance(op, ast.Add) and isinstance(before, list):  # in place, as whoever shares it sees
+        if isinstance(op, ast.Add) and isinstance(before, list):  # in place, since the list may be shared
             before[:] = self.scope.arithmetic(op, before, value)
         else:
             self.scope.bind(target, self.scope.arithmetic(op, before, value))
@@ -132,7 +132,7 @@ class Reader:
             case ast.Subscript(value=owner, slice=key):
                 self.scope.value(owner).pop(self.scope.value(key))
             case _:
-                raise ValueError(f"line {target.lineno} deletes what is no name")
+                raise ValueError(f"line {target.lineno} deletes something that is not a name")
 
 
 def read_statements(
@@ -156,7 +156,7 @@ def read_statements(
 
 
 def described(value: Any, name: Callable[[str], str]) -> Any:
-    """Convert to plain values: a foreign object becomes its name, a call of one a dict of its arguments."""
+    """Convert to plain values: a foreign object becomes its name, a call to one a dict of its arguments."""
     if isinstance(value, Foreign):
         return Name(name(value.name)) if value.call is None else described(value.call, name)
     if isinstance(value, dict):
@@ -165,7 +165,7 @@ def described(value: Any, name: Callable[[str], str]) -> Any:
 
 
 def _acts(value: Any) -> bool:
-    """Tell whether a statement calls something foreign with settings, which it may change."""
+    """Return whether a statement calls something foreign with settings, which it may change."""
     return any(
         isinstance(x, Foreign)
         and x.call is not None

@@ -1,7 +1,7 @@
-"""Reader of configs written as Python, without running them: expressions.
+"""Evaluate the expressions of configs written in Python, without running them.
 
-Constants, containers, arithmetic, comprehensions and a few functions and methods of Python's own types are computed
-here; anything imported or defined stays a name. A budget bounds time and memory.
+Constants, containers, arithmetic, comprehensions and a few functions and methods of built-in types are computed here;
+anything imported or defined stays a name. A budget bounds time and memory.
 """
 
 import ast
@@ -19,11 +19,11 @@ class Scope:
 
     names: dict[str, Any]
     budget: Budget
-    call: Callable[[Foreign, list[Any], dict[str, Any]], Any]  # the value of a call to a foreign object
-    deep: bool  # whether `update` of shared settings goes into nested ones, as mmengine's does
+    call: Callable[[Foreign, list[Any], dict[str, Any]], Any]  # evaluates a call to a foreign object
+    deep: bool  # whether `update` of shared settings merges nested ones, as in mmengine
 
     def value(self, node: ast.expr) -> Any:
-        """Evaluate an expression. Raises ValueError if it is not plain, and whatever its operators raise."""
+        """Evaluate an expression. Raises ValueError if it is unsupported, and whatever its operators raise."""
         self.budget.spend(1)
         match node:
             case ast.Constant(value=constant):
@@ -62,7 +62,7 @@ class Scope:
         raise ValueError(f"line {node.lineno} holds '{_shown(node)}', which is not a plain value")
 
     def arithmetic(self, op: ast.operator, left: Any, right: Any) -> Any:
-        """Compute with two numbers, or add or repeat lists and texts; with a foreign operand the result is foreign."""
+        """Compute with numbers, or add or repeat lists and strings; with a foreign operand, the result is foreign."""
         if isinstance(left, Foreign) or isinstance(right, Foreign):
             return Foreign(f"{type(op).__name__}({kind(left)}, {kind(right)})")
         if isinstance(op, ast.Mult) and isinstance(right, list | str):
@@ -92,7 +92,7 @@ class Scope:
                 raise ValueError(f"line {target.lineno} assigns to '{_shown(target)}'")
 
     def put(self, owner: Any, key: Any, value: Any) -> None:
-        """Set a part of a value; what is foreign has none that would matter."""
+        """Set an item of a value; changes to foreign objects are ignored."""
         if isinstance(owner, Tree):
             value = tree(value, self.budget)
         if isinstance(owner, dict):
@@ -103,11 +103,11 @@ class Scope:
             raise ValueError(f"sets '{key}' in {kind(owner)}")
 
     def sequence(self, node: ast.expr) -> list[Any]:
-        """Return what a loop iterates over: the parts of a list or text, or the keys of a dict."""
+        """Return what a loop iterates over: the items of a list or string, or the keys of a dict."""
         return list(_sequence(self.value(node)))
 
     def _bounded(self, value: Any) -> Any:
-        """Return the value if its size and type are ones that a config may have."""
+        """Return the value if its size and type are allowed in a config."""
         if isinstance(value, int) and abs(value) >= 2**64:
             raise ValueError("makes a number of more than 64 bits")
         if isinstance(value, complex | bytes) or value is ...:
@@ -135,7 +135,7 @@ class Scope:
         """Return what ** unpacks."""
         value = self.value(node)
         if not isinstance(value, dict):
-            raise ValueError(f"line {node.lineno} takes '{_shown(node)}' for a dict")
+            raise ValueError(f"line {node.lineno} unpacks '{_shown(node)}', which is not a dict")
         return dict(self._bounded(value))
 
     def _call(self, node: ast.Call) -> Any:
@@ -179,7 +179,7 @@ class Scope:
                 self.put(owner, key, value)
 
     def _each(self, generators: list[ast.comprehension], element: Callable[[], Any]) -> list[Any]:
-        """Yield for each element of a comprehension; names hidden by its variables are restored afterwards."""
+        """Evaluate each element of a comprehension; names hidden by its variables are restored afterwards."""
         hidden, found = dict(self.names), []
 
         def nest(loops: list[ast.comprehension]) -> None:
@@ -211,14 +211,14 @@ def _number(value: Any) -> int | float:
 def _text(value: Any) -> str:
     """Format a value as an f-string does."""
     if not isinstance(value, str | int | float | None):
-        raise ValueError("writes more than text and numbers into a text")
+        raise ValueError("formats something other than text and numbers")
     return str(value)
 
 
 def _sequence(value: Any) -> Any:
-    """Return an iterable: a list or text, or the keys of a dict."""
+    """Return a value that can be iterated over: a list, string or dict."""
     if not isinstance(value, list | str | dict):
-        raise ValueError(f"goes through {kind(value)}")
+        raise ValueError(f"iterates over {kind(value)}")
     return value
 
 

@@ -1,14 +1,14 @@
-"""Values in configs written as Python: settings, foreign objects, and a limit on their number."""
+"""Values in configs written in Python: settings, foreign objects, and a limit on their number."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-LIMIT = 400_000  # values in a config with all that it builds on; the largest one that is published makes 60 000
+LIMIT = 400_000  # values in a config and its bases; the largest published one has 60 000
 
 
 class Budget:
-    """Counts the values computed, over all files of one config."""
+    """Counts the values computed in all files of a config."""
 
     def __init__(self) -> None:
         self.left = LIMIT
@@ -21,7 +21,7 @@ class Budget:
 
 
 class Tree(dict[Any, Any]):
-    """Settings shared by several files of a config: copied on change."""
+    """Settings shared by several files of a config, which are copied when changed."""
 
     def copy(self) -> "Tree":
         """Return a shallow copy."""
@@ -30,13 +30,13 @@ class Tree(dict[Any, Any]):
 
 @dataclass(frozen=True)
 class Foreign:
-    """An imported or defined object, known by its dotted name; or the result of calling it, known by the call."""
+    """An imported or defined object, represented by its dotted name, or the result of a call to it, by the call."""
 
     name: str
     call: dict[str, Any] | None = None
 
     def attribute(self, name: str) -> "Foreign":
-        """Return the foreign object under a name of this one."""
+        """Return the foreign object that is an attribute of this one."""
         return Foreign(f"{self.name}.{name}" if self.call is None else f"{self.name}().{name}")
 
 
@@ -45,18 +45,18 @@ class Name(str):
 
 
 def get(owner: Any, key: Any) -> Any:
-    """Return the part of a value that an attribute or index names."""
+    """Return the attribute or item of a value with this name or index."""
     if isinstance(owner, Foreign):
         return owner.attribute(str(key))
     if isinstance(owner, dict) and key_of(key) in owner:
         return owner[key]
     if isinstance(owner, list | str) and isinstance(key, int):
         return owner[key]
-    raise ValueError(f"asks for '{key}', which does not exist")
+    raise ValueError(f"uses '{key}', which does not exist")
 
 
 def tree(value: Any, budget: Budget) -> Any:
-    """Copy a value, with its dicts as trees, sharing nothing."""
+    """Copy a value deeply, with its dicts as trees."""
     budget.spend(1)
     if isinstance(value, dict):
         return Tree({key: tree(item, budget) for key, item in value.items()})
@@ -64,7 +64,7 @@ def tree(value: Any, budget: Budget) -> Any:
 
 
 def merge(changes: Mapping[Any, Any], base: Mapping[Any, Any]) -> Tree:
-    """Merge changes into settings, nested dicts included; a dict with `_delete_=True` replaces what was there."""
+    """Merge changes into settings, including nested dicts; a dict with `_delete_=True` replaces the old value."""
     merged = Tree(base)
     for key, value in changes.items():
         if isinstance(value, dict):
@@ -77,14 +77,14 @@ def merge(changes: Mapping[Any, Any], base: Mapping[Any, Any]) -> Tree:
 
 
 def key_of(value: Any) -> Any:
-    """Return a valid dict key: text or a number."""
+    """Return the value if it is a valid dict key: text or a number."""
     if not isinstance(value, str | int | float | None):
-        raise ValueError(f"has {kind(value)} for a key")
+        raise ValueError(f"uses {kind(value)} as a key")
     return value
 
 
 def kind(value: Any) -> str:
-    """Describe a value for an error message; containers, which may be large, by their type."""
+    """Describe a value for an error message; containers, which may be large, only by their type."""
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "a dict"
     return f"'{value.name[:60]}'" if isinstance(value, Foreign) else repr(value)[:60]

@@ -1,6 +1,6 @@
-"""Reader of other frameworks' checkpoint files, without running anything in them.
+"""Read other frameworks' checkpoint files without running code from them.
 
-`.safetensors`; `.pth`, `.pt` (torch.save); `.pkl` (detectron2's model zoo: a pickled dict of numpy arrays).
+Formats: `.safetensors`; `.pth`, `.pt` (torch.save); `.pkl` (detectron2's model zoo: a pickled dict of NumPy arrays).
 """
 
 import pickle
@@ -21,7 +21,7 @@ from cascade_rcnn.text import printable
 
 
 class Checkpoint(NamedTuple):
-    """The tensors of a file by name, and its other content."""
+    """The tensors of a file by name, and its metadata."""
 
     state: dict[str, Tensor]
     meta: dict[str, Any]
@@ -64,7 +64,7 @@ def _split(content: Any, path: Path) -> Checkpoint:
 
 
 class _Placeholder:
-    """Placeholder for objects in mmdetection's training log or config: accepts anything, does nothing."""
+    """Stands in for objects in mmdetection's training log or config: accepts anything, does nothing."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
@@ -74,19 +74,19 @@ class _Placeholder:
 
 
 _CODE = "'{}', which is not a tensor and might run code; save only its state_dict"
-_INERT = ("mmengine.", "mmcv.", "mmdet.", "numpy.")  # in their checkpoints besides tensors
+_INERT = ("mmengine.", "mmcv.", "mmdet.", "numpy.")  # replaced by placeholders
 
 
 def _read_torch(path: Path) -> Any:
-    """Use torch's weights-only reader; other names are listed first, and none is imported."""
+    """Read a file with torch's weights-only reader; other names in it are checked first, and none is imported."""
     try:
         foreign = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
     except ValueError:
-        foreign = []  # the format before torch 1.6, which torch.load checks itself
+        foreign = []  # the format before torch 1.6, which torch.load checks
     for name in sorted(foreign):
         if not name.startswith(_INERT):
             raise UserError(f"{path}: refused: the file refers to {_CODE.format(name)}")
-    # A separate class for each name: torch looks them up by class.
+    # One class per name, since torch looks them up by class.
     allowed = [(type("Placeholder", (_Placeholder,), {}), name) for name in foreign]
     try:
         with torch.serialization.safe_globals(allowed), warnings.catch_warnings():  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Tensors of a state dict under other names and in another layout."""
+"""Rename the tensors of a state dict and change their layout."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,14 +9,14 @@ from torch import Tensor
 from cascade_rcnn.config import ModelConfig
 
 State: TypeAlias = dict[str, Tensor]
-# (our module, the peer's module), or of a tensor that has another name in it, too; {} is a number, the same in both
+# (our module, their module), or (our tensor, their tensor); {} is a number, the same in both
 Names: TypeAlias = Sequence[tuple[str, str]]
 Change: TypeAlias = Callable[[Tensor, ModelConfig], Tensor]
-Layout: TypeAlias = Mapping[str, Change]  # pattern of our names -> what is done to those tensors
+Layout: TypeAlias = Mapping[str, Change]  # pattern of our names -> change to those tensors
 
 
 def rename(name: str, rows: Iterable[tuple[str, str]]) -> str | None:
-    """Return the name in the second column of a tensor that, or whose module, stands in the first; else None."""
+    """Rename a tensor that is in the first column, or whose module is, by the second column; None if it is not."""
     module, _, leaf = name.rpartition(".")
     for source, target in rows:
         pattern = re.escape(source).replace(r"\{\}", r"(\d+)")
@@ -28,7 +28,7 @@ def rename(name: str, rows: Iterable[tuple[str, str]]) -> str | None:
 
 
 def relaid(state: State, config: ModelConfig, layout: Layout) -> State:
-    """Return the tensors (under our names) in the layout of the other side."""
+    """Return the tensors, under our names, with these changes of layout."""
     changed = {}
     for name, tensor in state.items():
         change = next((f for pattern, f in layout.items() if re.fullmatch(pattern, name)), None)
@@ -37,7 +37,7 @@ def relaid(state: State, config: ModelConfig, layout: Layout) -> State:
 
 
 def number_of(state: State, pattern: str, first: int = 0) -> int:
-    """Count the names pattern.format(first), pattern.format(first + 1), ... that are there."""
+    """Count the names pattern.format(first), pattern.format(first + 1), ... that exist."""
     number = 0
     while pattern.format(first + number) in state:
         number += 1

@@ -1,4 +1,4 @@
-"""torchvision's checkpoints: `fasterrcnn_resnet50_fpn`, its `_v2` and related models."""
+"""Convert torchvision's checkpoints: `fasterrcnn_resnet50_fpn`, `fasterrcnn_resnet50_fpn_v2` and related models."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from cascade_rcnn.interop.renaming import Layout, Names, State, relaid
 _BLOCKS = (("lateral", "inner"), ("output", "layer"))
 _HEAD = (
     *(("fc1", "box_head.fc6"), ("fc2", "box_head.fc7")),
-    # "v2": four convolutions with normalisation, then (after flattening) one linear layer
+    # v2: four convolutions with normalisation, then (after flattening) one linear layer
     *((f"{kind}{k + 1}", f"box_head.{k}.{i}") for k in range(4) for i, kind in enumerate(("conv", "bn"))),
     *(("fc1", "box_head.5"), ("classifier", "box_predictor.cls_score"), ("regressor", "box_predictor.bbox_pred")),
 )
@@ -35,7 +35,7 @@ _MASKS = (
 )
 SIGN = r"backbone\.body\."
 NAMES: Names = (
-    # the second of each pair: files from before torchvision 0.13
+    # the second of each pair is for files from before torchvision 0.13
     *(("pyramid.lateral.{}", f"backbone.fpn.inner_blocks.{{}}{end}") for end in (".0", "")),
     *(("pyramid.output.{}", f"backbone.fpn.layer_blocks.{{}}{end}") for end in (".0", "")),
     *((f"pyramid.{ours}_norm.{{}}", f"backbone.fpn.{theirs}_blocks.{{}}.1") for ours, theirs in _BLOCKS),
@@ -49,8 +49,9 @@ MASK = r"roi_heads\.(mask|keypoint)_"
 IGNORED = r"roi_heads\.keypoint_|.*\.num_batches_tracked$"
 LAYOUT: Layout = {
     r"roi_heads\.heads\.0\.fc1\.weight": layout.fc1_in,
-    r"tasks\.0\.heads\.0\.predictor\.(weight|bias)": lambda rows, _: rows[1:],  # likewise
-    r"roi_heads\.heads\.0\.regressor\.(weight|bias)": lambda rows, _: rows[4:],  # background comes first, unused
+    # drop the unused rows of the background, which come first
+    r"tasks\.0\.heads\.0\.predictor\.(weight|bias)": lambda rows, _: rows[1:],
+    r"roi_heads\.heads\.0\.regressor\.(weight|bias)": lambda rows, _: rows[4:],
 }
 SEMANTICS = replace(DETECTRON2.semantics, name="torchvision")
 _LOSS = SmoothL1Config(beta=1 / 9)
@@ -59,7 +60,7 @@ _LOSS = SmoothL1Config(beta=1 / 9)
 def read_settings(config: Path | None, meta: dict[str, Any], stock: Stock = nothing) -> tuple[None, list[str]]:
     """Return no settings: torchvision has no config files. Raises UserError if one is given."""
     if config is not None:
-        raise UserError("torchvision has no config files; leave --config out")
+        raise UserError("torchvision has no config files; leave out --config")
     return None, []
 
 
@@ -107,10 +108,10 @@ def _masks(task: MaskConfig, batch_norm: bool) -> MaskConfig:
 
 
 def convert(state: State, settings: None = None) -> tuple[ModelConfig, State]:
-    """Convert torchvision's state dict (there is no config file) to a config and state dict."""
+    """Convert torchvision's state dict (there is no config file) to our config and state dict."""
     family, ours = layout.our_names("torchvision", state, NAMES, IGNORED, MASK)
     skeleton = layout.skeleton(ours, family)
     batch_norm = any(name.endswith("num_batches_tracked") for name in state)
-    # COCO's 90 ids: weights published by torchvision. Its code sets eps to 0 for those with fixed batch norm.
+    # COCO's 90 ids indicate weights published by torchvision, whose code sets eps to 0 for those with fixed batch norm.
     config = to_config(skeleton, own_weights=skeleton.num_classes == 90, batch_norm=batch_norm)
     return config, layout.check(relaid(ours, config, LAYOUT), config)

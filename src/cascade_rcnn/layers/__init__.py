@@ -1,1 +1,1 @@
-"""Building blocks of the network."""
+"""Layers shared by backbones, necks and heads."""

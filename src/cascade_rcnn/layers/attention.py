@@ -1,6 +1,6 @@
-"""Attention over a grid of places, biased by how far apart rows and columns are ("decomposed" relative positions).
+"""Attention over a grid of tokens with decomposed relative position biases, one per row and one per column.
 
-N places, row by row on a grid (H, W) · d channels a head
+N tokens of a grid (H, W), in row-major order · d channels per head
 """
 
 import torch
@@ -9,9 +9,9 @@ from torch import Tensor
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, of_rows: Tensor, of_columns: Tensor, *, by_head: bool = False) -> Tensor:
-    """Attention of (B, heads, N, d) with biases by the key's row (B, heads, N, H) and column (B, heads, N, W).
+    """Compute attention over (B, heads, N, d), biased by the key's row (B, heads, N, H) and column (B, heads, N, W).
 
-    `by_head`, for large grids: one head at a time, as the biases of all of them together take a gigabyte at 64 x 64.
+    `by_head` processes one head at a time: on a grid of 64 x 64, the biases of all heads together take a gigabyte.
     """
     if torch.is_grad_enabled() and q.requires_grad:
         return _without_table(q, k, v, of_rows, of_columns)
@@ -19,7 +19,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, of_rows: Tensor, of_columns: Tensor,
 
 
 def _with_table(inputs: tuple[Tensor, ...], by_head: bool) -> Tensor:
-    """The biases (N, N) of a head as a mask: what is fastest, where no gradients keep them."""
+    """Pass the biases as an attention mask (N, N) per head: fastest if they need not be kept for the backward pass."""
 
     def some(*heads: Tensor) -> Tensor:
         q, k, v, of_rows, of_columns = heads
@@ -32,9 +32,9 @@ def _with_table(inputs: tuple[Tensor, ...], by_head: bool) -> Tensor:
 
 
 def _without_table(q: Tensor, k: Tensor, v: Tensor, of_rows: Tensor, of_columns: Tensor) -> Tensor:
-    """The biases as products of more channels: the query's are its biases, the key's say in which row and column it is.
+    """Express the biases as extra channels: a query's are its biases, a key's are its row and column, one-hot.
 
-    No table of (N, N) is made, nor kept for the gradients: at 64 x 64 places 0.3 GB instead of 2 a block of ViT-B.
+    No (N, N) table is built or kept for the backward pass: 0.3 GB instead of 2 GB per block of ViT-B at 64 x 64 tokens.
     """
     channels, rows, columns = q.shape[-1], of_rows.shape[-1], of_columns.shape[-1]
     row, column = torch.eye(rows, dtype=k.dtype, device=k.device), torch.eye(columns, dtype=k.dtype, device=k.device)

@@ -1,4 +1,4 @@
-"""What deep networks of equal blocks have in common: stochastic depth, memory for time, NHWC inside."""
+"""Helpers for deep networks of repeated blocks: stochastic depth, activation checkpointing, NHWC layout."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -9,14 +9,14 @@ from torch.utils.checkpoint import checkpoint
 
 
 class DropPath(nn.Module):
-    """Stochastic depth (Huang et al. 2016): in training, a residual branch is left out for some images of a batch."""
+    """Stochastic depth (Huang et al. 2016): in training, drop a residual branch for some images of the batch."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, ...) -> the same, zero for a share `rate` of the B and larger for the others."""
+        """Zero each image of (B, ...) with probability `rate`, and scale up the others to match."""
         if not self.training or self.rate == 0:
             return x
         kept = torch.rand((len(x),) + (1,) * (x.ndim - 1), device=x.device) >= self.rate
@@ -24,7 +24,7 @@ class DropPath(nn.Module):
 
 
 def drop_rates(last: float, depths: Sequence[int]) -> list[list[float]]:
-    """A rate for each block of each stage, rising in equal steps from 0 to `last`.
+    """Return a rate for each block of each stage, rising in equal steps from 0 to `last`.
 
     >>> drop_rates(0.3, (1, 3))
     [[0.0], [0.1, 0.2, 0.3]]
@@ -34,7 +34,7 @@ def drop_rates(last: float, depths: Sequence[int]) -> list[list[float]]:
 
 
 def run(block: Callable[..., Tensor], *inputs: Tensor | None, again: bool) -> Tensor:
-    """The block's output; `again`: where it is trained, it is computed again in the backward pass instead of kept."""
+    """Run a block; with `again`, recompute its activations in the backward pass instead of keeping them."""
     if not (again and torch.is_grad_enabled()):
         return block(*inputs)
     norms = [m for m in block.modules() if isinstance(m, nn.BatchNorm2d)] if isinstance(block, nn.Module) else []
@@ -44,7 +44,7 @@ def run(block: Callable[..., Tensor], *inputs: Tensor | None, again: bool) -> Te
 
 @contextmanager
 def _without_learning(norms: Sequence[nn.BatchNorm2d]) -> Iterator[None]:
-    """Batch normalisation whose running statistics stay: the forward pass has updated them for this batch."""
+    """Freeze the running statistics during recomputation: the forward pass has already updated them for this batch."""
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm, (_, number) in zip(norms, before, strict=True):
         norm.momentum, norm.num_batches_tracked = 0.0, None if number is None else number.clone()
@@ -56,8 +56,8 @@ def _without_learning(norms: Sequence[nn.BatchNorm2d]) -> Iterator[None]:
 
 
 class ToNHWC(nn.Module):
-    """(B, C, H, W) -> (B, H, W, C): a view, and contiguous where the memory was channels_last."""
+    """Permute (B, C, H, W) to (B, H, W, C): a view, contiguous if the input is in channels_last memory."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the class says."""
+        """(B, C, H, W) -> (B, H, W, C)."""
         return x.permute(0, 2, 3, 1)

@@ -1,4 +1,4 @@
-"""Global context: what the whole image says, added to every position.
+"""Global context: a summary of the whole image, added to every position.
 
 B images · C channels
 """
@@ -11,7 +11,7 @@ from cascade_rcnn.layers.convolution import Conv2d
 
 
 class GlobalContext(nn.Module):
-    """The block of GCNet (Cao et al. 2019): pooling by attention, a bottleneck of `width` channels, a sum."""
+    """GCNet's block (Cao et al. 2019): attention pooling, a bottleneck of `width` channels, and addition."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class GlobalContext(nn.Module):
         self.reset_effect()
 
     def reset_effect(self) -> None:
-        """Let it add nothing yet."""
+        """Zero the last layer, so that the block starts as the identity."""
         nn.init.zeros_(self.fc2.weight)
         assert self.fc2.bias is not None
         nn.init.zeros_(self.fc2.bias)

@@ -1,8 +1,8 @@
 """Convolutions in channels-last memory, with an NCHW backward pass where that is faster.
 
-Channels last is the fastest layout with one exception: on CPUs without AVX-512, oneDNN's backward pass for kernels
-larger than 1x1 takes about twice as long as in NCHW. Only there, the inputs of the backward pass are copied to NCHW
-first. A 1x1 convolution's backward pass is a matrix product, which needs no copy in channels last.
+Channels last is the fastest layout, with one exception: on CPUs without AVX-512, oneDNN's backward pass for kernels
+larger than 1x1 takes about twice as long as in NCHW. In that case, the inputs of the backward pass are copied to NCHW
+first. The backward pass of a 1x1 convolution is a matrix product, which needs no copy in channels last.
 """
 
 from typing import Any
@@ -44,23 +44,23 @@ class DoublingConv2d(nn.ConvTranspose2d):
         """Like `torch.nn.ConvTranspose2d` with a bias, and with the same parameters."""
         super().__init__(in_channels, out_channels, 2, stride=2)
 
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:  # noqa: A002
         """Map (N, C, H, W) to (N, out_channels, 2 H, 2 W)."""
-        if not torch.is_grad_enabled() or x.device.type != "cpu" or torch.compiler.is_compiling():
-            return super().forward(x, output_size)
+        if not torch.is_grad_enabled() or input.device.type != "cpu" or torch.compiler.is_compiling():
+            return super().forward(input, output_size)
         assert self.bias is not None
-        cells = x.permute(0, 2, 3, 1)
+        cells = input.permute(0, 2, 3, 1)
         weight = self.weight.permute(2, 3, 1, 0).flatten(0, 2)
         four = F.linear(cells, weight, self.bias.repeat(4)).unflatten(-1, (2, 2, self.out_channels))
-        height, width = (2 * side for side in x.shape[2:])
-        return four.transpose(2, 3).reshape(len(x), height, width, -1).permute(0, 3, 1, 2)
+        height, width = (2 * side for side in input.shape[2:])
+        return four.transpose(2, 3).reshape(len(input), height, width, -1).permute(0, 3, 1, 2)
 
 
 def _prefers_nchw(x: Tensor, weight: Tensor, stride: Pair) -> bool:
     """Return whether a float32 backward pass in channels last is slow on this CPU or, for very narrow maps, crashes.
 
-    Slow: kernels larger than 1x1 if torch does not use AVX-512 (this respects ATEN_CPU_CAPABILITY). Crashing: with
-    AVX-512, oneDNN 3.12 writes out of bounds for strided 1x1 kernels on fewer than 16 channels.
+    It is slow for kernels larger than 1x1 if torch does not use AVX-512 (ATEN_CPU_CAPABILITY is respected). It crashes
+    with AVX-512 for strided 1x1 kernels on fewer than 16 channels, where oneDNN 3.12 writes out of bounds.
     """
     if torch.compiler.is_compiling():  # the compiler chooses its own layouts
         return False
@@ -72,7 +72,7 @@ def _prefers_nchw(x: Tensor, weight: Tensor, stride: Pair) -> bool:
 
 
 def _to_nchw(x: Tensor) -> Tensor:
-    """Copy to NCHW as one matrix transpose per image: torch does that blockwise, in half the time."""
+    """Copy to NCHW as one matrix transpose per image, which torch does blockwise in half the time."""
     if not x.is_contiguous(memory_format=torch.channels_last):
         return x.contiguous()
     copy = torch.empty(x.shape, dtype=x.dtype)

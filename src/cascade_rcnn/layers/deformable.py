@@ -1,7 +1,4 @@
-"""Convolutions whose taps move to where the features are.
-
-K taps, of one kernel or of each group of offsets
-"""
+"""Deformable convolutions (DCN and DCNv2)."""
 
 from typing import Any
 
@@ -12,14 +9,14 @@ from cascade_rcnn.layers.convolution import Conv2d
 
 
 class DeformableConv2d(Conv2d):
-    """A convolution that finds an offset for each tap at each position (Dai et al. 2017).
+    """A convolution that predicts an offset for each kernel tap at each position (Dai et al. 2017).
 
-    `modulated`: a weight for each, too (Zhu et al. 2019); `offset_groups`: parts of the channels with offsets of their
-    own. It starts as the ordinary convolution (modulated: with half its weights).
+    If `modulated`, it predicts a weight for each tap, too (Zhu et al. 2019). `offset_groups` splits the channels into
+    groups with separate offsets. It starts as an ordinary convolution (if modulated, with half its weights).
     """
 
     def __init__(self, *geometry: Any, offset_groups: int = 1, modulated: bool = False, **options: Any) -> None:
-        """`geometry` and `options` are those of `torch.nn.Conv2d`."""
+        """`geometry` and `options` are the arguments of `torch.nn.Conv2d`."""
         super().__init__(*geometry, **options)
         self.offset_groups, self.modulated = offset_groups, modulated
         taps = offset_groups * self.kernel_size[0] * self.kernel_size[1]
@@ -28,14 +25,14 @@ class DeformableConv2d(Conv2d):
         self.reset_offsets()
 
     def reset_offsets(self) -> None:
-        """Let every tap be where an ordinary convolution has it."""
+        """Zero the layer that predicts the offsets, so that the taps start on the regular grid."""
         nn.init.zeros_(self.offset.weight)
         assert self.offset.bias is not None
         nn.init.zeros_(self.offset.bias)
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
-        """Positions are float32 even where features are not: half of the digits do not do for a place in a map."""
-        from torchvision.ops import deform_conv2d  # late: it takes longer to import than torch, and few models need it
+        """Convolve in float32 at least: half precision is too coarse for positions in a feature map."""
+        from torchvision.ops import deform_conv2d  # imported on demand: it is slow to import, and few models need it
 
         exact = torch.promote_types(input.dtype, torch.float32)
         found, mask = self.offset(input).to(exact), None

@@ -1,4 +1,4 @@
-"""Normalisation layers built from their config, and convolutions that fold constant ones into their weights.
+"""Normalisation layers, built from their config, and convolutions with fixed ones folded into their weights.
 
 C channels
 """
@@ -12,7 +12,7 @@ from cascade_rcnn.config import NormConfig
 
 
 def make_norm(config: NormConfig, channels: int, *, of_rois: bool = False) -> nn.Module:
-    """Build the layer for a config; `of_rois`: it normalises RoI features, some of whose slots are empty."""
+    """Build the layer for a config; set `of_rois` if it normalises RoI features, some of whose slots are empty."""
     match config.kind:
         case "batch":
             return (RoIBatchNorm2d if of_rois else BatchNorm2d)(channels, eps=config.eps)
@@ -25,7 +25,7 @@ def make_norm(config: NormConfig, channels: int, *, of_rois: bool = False) -> nn
 
 
 class FixedBatchNorm(nn.Module):
-    """Batch normalisation with the statistics of pretraining; scale and shift are either trained or fixed, too."""
+    """Batch normalisation with the statistics of pretraining; scale and shift are either trained or fixed as well."""
 
     weight: Tensor
     bias: Tensor
@@ -57,17 +57,17 @@ class FixedBatchNorm(nn.Module):
 
 
 class LayerNorm2d(nn.LayerNorm):
-    """Layer normalisation over the channels of each place of a map; in channels-last memory they lie together."""
+    """Layer normalisation over the channels at each position, which are contiguous in channels-last memory."""
 
     def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """(B, C, H, W) -> the same."""
+        """Normalise (B, C, H, W)."""
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group normalisation with exact statistics in channels-last memory, too.
+    """Group normalisation whose statistics are also accurate in channels-last memory.
 
-    There, torch's kernel computes the variance as the mean square minus the squared mean, and loses a digit per layer.
+    There, torch's kernel computes the variance as the mean square minus the squared mean and loses a digit per layer.
     """
 
     def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -85,9 +85,9 @@ class GroupNorm(nn.GroupNorm):
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation; in training its batch is that of all processes together, as if there were only one.
+    """Batch normalisation, synchronised across processes in training.
 
-    Frozen, that is without gradients of its weights, it keeps its statistics in training, too.
+    If frozen (its weights require no gradients), it uses its running statistics in training, too.
     """
 
     def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -100,7 +100,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         return self.training and self.weight.requires_grad
 
     def _by_batch(self, x: Tensor, weight: Tensor | None) -> Tensor:
-        """Normalise by the statistics of the batch and remember them; `weight` (B, 1, 1, 1): 1 for those that count."""
+        """Normalise by batch statistics and update the running ones; `weight` (B, 1, 1, 1) is 0 for empty slots."""
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
@@ -126,7 +126,7 @@ class RoIBatchNorm2d(BatchNorm2d):
     """Batch normalisation over RoI features: empty slots are normalised, but do not count towards the statistics."""
 
     def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:  # pyright: ignore
-        """(R, C, S, S), present (R,) bool -> (R, C, S, S)."""
+        """Normalise (R, C, S, S); `present` (R,) bool marks the slots that are not empty."""
         if not self._learns() or present is None:
             return super().forward(x)
         return self._by_batch(x, present.to(self.weight.dtype)[:, None, None, None])
@@ -137,16 +137,16 @@ def _processes() -> int:
 
 
 def _over_processes(sums: Tensor) -> Tensor:
-    """Add up those of all processes, with gradients."""
+    """Sum over all processes, with gradients."""
     if _processes() == 1:
         return sums
-    from torch.distributed.nn.functional import all_reduce  # not where torch is built without processes
+    from torch.distributed.nn.functional import all_reduce  # fails to import if torch is built without distributed
 
     return all_reduce(sums)
 
 
 def conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
-    """Apply a convolution and its normalisation; folding a fixed one into the weights saves a pass over the map."""
+    """Apply a convolution and its normalisation; folding a fixed norm into the weights saves a pass over the map."""
     if isinstance(norm, FixedBatchNorm) and norm.folded and isinstance(conv, nn.Conv2d):
         scale, shift = norm.affine()
         weight = conv.weight * scale[:, None, None, None]

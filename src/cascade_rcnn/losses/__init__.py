@@ -1,6 +1,6 @@
-"""Equations 1 and 4: the localization and classification risks, over dense batches with a mask.
+"""Equations 1 and 4: the localization and classification losses on masked dense batches.
 
-Each is the sum over valid rows, divided by `normalizer`; a fully masked batch gives 0 with zero gradients.
+Each is summed over valid rows and divided by `normalizer`; a fully masked batch gives 0 with zero gradients.
 """
 
 from cascade_rcnn.losses.box_regression import IoULoss, SmoothL1Loss, localization

@@ -1,4 +1,4 @@
-"""Equation 1, the localization risk: smooth L1 loss on deltas, or a generalised IoU loss on decoded boxes."""
+"""Equation 1, the localization loss: smooth L1 on deltas, or an IoU-based loss on decoded boxes."""
 
 from functools import partial
 
@@ -11,7 +11,7 @@ from cascade_rcnn.protocols import BoxLoss
 
 
 def smooth_l1(difference: Tensor, beta: float) -> Tensor:
-    """Compute smooth L1 elementwise: 0.5 d^2 / beta for |d| < beta, else |d| - 0.5 beta; beta 0 is L1."""
+    """Compute smooth L1 elementwise: 0.5 d^2 / beta for |d| < beta, else |d| - 0.5 beta; plain L1 if beta is 0."""
     absolute = difference.abs()
     if beta == 0:
         return absolute
@@ -25,16 +25,16 @@ class SmoothL1Loss:
         self.config = config
 
     def __call__(self, deltas: Tensor, boxes: Tensor, truth: Tensor, coder: BoxCoder) -> Tensor:
-        """Deltas, boxes, truth (..., 4) -> (...)."""
+        """Compute the loss per box: deltas, boxes, truth (..., 4) -> (...)."""
         difference = deltas.float() - coder.encode(boxes, truth)
         return self.config.weight * smooth_l1(difference, self.config.beta).sum(-1)
 
 
 class IoULoss:
-    """A loss of the decoded boxes; one minus GIoU, DIoU or CIoU by torchvision's functions."""
+    """An IoU-based loss on decoded boxes; GIoU, DIoU and CIoU are torchvision's implementations."""
 
     def __init__(self, config: IoULossConfig) -> None:
-        from torchvision import ops  # imported only when needed: it takes as long as importing torch
+        from torchvision import ops  # imported on demand: it takes as long as importing torch
 
         losses = {
             "iou": iou_loss,
@@ -46,12 +46,12 @@ class IoULoss:
         self.config, self._loss = config, losses[config.kind]
 
     def __call__(self, deltas: Tensor, boxes: Tensor, truth: Tensor, coder: BoxCoder) -> Tensor:
-        """Deltas, boxes, truth (..., 4) -> (...)."""
+        """Compute the loss per box: deltas, boxes, truth (..., 4) -> (...)."""
         return self.config.weight * self._loss(coder.decode(boxes, deltas), truth.float())
 
 
 def iou_loss(found: Tensor, truth: Tensor) -> Tensor:
-    """Minus the logarithm of the IoU (Yu et al. 2016), which is at least 1e-6: boxes (..., 4) -> (...)."""
+    """Compute the negative log IoU (Yu et al. 2016), with the IoU clamped to 1e-6: boxes (..., 4) -> (...)."""
     low, high = torch.maximum(found[..., :2], truth[..., :2]), torch.minimum(found[..., 2:], truth[..., 2:])
     shared = (high - low).clamp(min=0).prod(-1)
     areas = [(x[..., 2:] - x[..., :2]).prod(-1) for x in (found, truth)]
@@ -59,7 +59,10 @@ def iou_loss(found: Tensor, truth: Tensor) -> Tensor:
 
 
 def bounded_iou_loss(found: Tensor, truth: Tensor) -> Tensor:
-    """Smooth L1 (beta 0.2) of how far each of centre and size alone bounds the IoU below 1: boxes (..., 4) -> (...)."""
+    """Compute the bounded IoU loss (Tychsen-Smith and Petersson 2018) with smooth L1 (beta 0.2): (..., 4) -> (...).
+
+    For centre and size separately, one minus the highest IoU that a box with this error in it can reach.
+    """
     eps = 1e-3  # pixels
     size, wanted = (x[..., 2:] - x[..., :2] for x in (found, truth))
     apart = 2 * ((truth[..., :2] + truth[..., 2:] - found[..., :2] - found[..., 2:]) / 2).abs()
@@ -71,7 +74,7 @@ def bounded_iou_loss(found: Tensor, truth: Tensor) -> Tensor:
 def localization(
     loss: BoxLoss, deltas: Tensor, boxes: Tensor, truth: Tensor, coder: BoxCoder, *, mask: Tensor, normalizer: Tensor
 ) -> Tensor:
-    """Compute the localization risk of the positives: deltas, boxes, truth (..., 4), mask (...) -> scalar."""
+    """Compute the localization loss of the positives: deltas, boxes, truth (..., 4), mask (...) -> scalar."""
     unit = boxes.new_tensor([0.0, 0.0, 1.0, 1.0])  # replaces masked boxes, which may be empty or NaN
     boxes, truth = (torch.where(mask[..., None], x, unit) for x in (boxes, truth))
     risk = loss(deltas, boxes, truth, coder)

@@ -1,1 +1,1 @@
-"""The parts of the detector, and the function that composes them."""
+"""The detector, its parts, and the code that builds, configures and loads it."""

@@ -1,10 +1,10 @@
-"""Adaptive RoIAlign's sampling grid as sums over cells: the cells of a map that each bin reads, and their weights.
+"""The sampling grid of adaptive RoIAlign: which cells of a feature map each bin reads, and with which weights.
 
 detectron2 and mmdetection (`sampling_ratio=0`) place ceil(length / S) points along each axis of a bin, so that
 neighbouring points are at most one cell apart. The points of a bin then share corners: g points read at most g + 1
 cells along an axis, and a bin is a sum over (g_y + 1) * (g_x + 1) cells, fewer than the 16 of a fixed 2x2 grid.
 
-R boxes · r boxes with the same grid · S bins per side · g points along an axis of a bin · E cells in all bins
+R boxes · r boxes with the same grid · S bins per side · g points per bin and axis · E cells of all bins
 """
 
 from typing import NamedTuple
@@ -14,11 +14,11 @@ from torch import Tensor
 
 
 class Cells(NamedTuple):
-    """The cells read by the bins of all boxes, bin after bin, as arguments of `ragged_weighted_sum`."""
+    """The cells read by the bins of all boxes, bin by bin: arguments of `ragged_weighted_sum`."""
 
     rows: Tensor  # (E,) int64, rows of the table of cells
     weight: Tensor  # (E,)
-    offsets: Tensor  # (R * S * S,) int64: where each bin starts
+    offsets: Tensor  # (R * S * S,) int64: index of each bin's first entry
 
 
 def grid_points(length: Tensor, bins: int) -> Tensor:
@@ -29,8 +29,8 @@ def grid_points(length: Tensor, bins: int) -> Tensor:
 def read_cells(low: Tensor, length: Tensor, points: Tensor, size: Tensor, base: Tensor, bins: int) -> Cells:
     """Return the cells of every bin of R boxes.
 
-    `low` (corner) and `length` are (R, 2) in cells, `points` (R, 2) is the output of `grid_points`, `size` (R, 2) the
-    width and height of each box's map, and `base` (R,) the table row of that map's first cell.
+    `low` (top left corner) and `length` are (R, 2) in cells, `points` (R, 2) is the output of `grid_points`, `size`
+    (R, 2) the width and height of each box's map, and `base` (R,) the table row of that map's first cell.
     """
     cells = torch.where((points > 0).all(dim=1), (points + 1).prod(dim=1), 0)  # per bin
     ends = (cells * bins * bins).cumsum(0)

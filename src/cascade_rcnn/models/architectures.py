@@ -1,4 +1,4 @@
-"""The architectures by name.
+"""The named architectures.
 
 A name combines a method of Figure 3 with a baseline of section 5.1.1 and its backbone.
 """
@@ -39,23 +39,23 @@ Method = Literal["cascade", "iterative", "integral"]
 class Family:
     """Defaults of `ModelOptions` shared by the models of one baseline."""
 
-    names: dict[str, str]  # method of `METHODS` -> pattern of the model's name
+    names: dict[str, str]  # key of `METHODS` -> format string of the model's name
     backbones: dict[str, BackboneConfig]
     pyramid: PyramidConfig
     box_head: BoxHeadConfig
     rpn_convs: int = 1
     rpn_channels: int | None = None
-    proposals: dict[str, int] | None = None  # of `RPNConfig`; None: as the preset has them
-    train_proposals: tuple[int, int] = (2, 1)  # into NMS and out of it, for each that is kept at test
-    test_proposals: int = 1  # into NMS, for each that is kept
+    proposals: dict[str, int] | None = None  # fields of `RPNConfig`; None: the preset's
+    train_proposals: tuple[int, int] = (2, 1)  # entering and leaving NMS in training, per proposal kept at inference
+    test_proposals: int = 1  # entering NMS at inference, per proposal kept
     rois: int
     min_size: int
     max_size: int
-    divisor: int | None = None  # padded images are multiples of it; None: of the coarsest stride
-    square: bool = False  # images are padded to squares of `max_size`
+    divisor: int | None = None  # images are padded to multiples of it; None: the coarsest stride
+    square: bool = False  # pad images to squares of `max_size`
 
 
-METHODS: dict[str, tuple[Method, int]] = {  # and how many stages, iterations or classifiers
+METHODS: dict[str, tuple[Method, int]] = {  # with the default number of stages, iterations or classifiers
     "faster_rcnn": ("cascade", 1),
     "cascade_rcnn": ("cascade", 3),
     "iterative_bbox": ("iterative", 3),
@@ -63,7 +63,7 @@ METHODS: dict[str, tuple[Method, int]] = {  # and how many stages, iterations or
     "mask_rcnn": ("cascade", 1),
     "cascade_mask_rcnn": ("cascade", 3),
 }
-MASKED = ("mask_rcnn", "cascade_mask_rcnn")  # the methods that predict masks, too; on a pyramid only
+MASKED = ("mask_rcnn", "cascade_mask_rcnn")  # the methods that also predict masks; they need a pyramid
 _RESNETS: dict[str, ResNetConfig] = {f"resnet{depth}": ResNetConfig(depth=depth) for depth in (18, 34, 50, 101, 152)}
 _DEFORMABLE: dict[str, ResNetConfig] = {
     f"resnet{depth}_dcnv2": ResNetConfig(depth=depth, deformable=DeformableConfig(modulated=True))
@@ -158,9 +158,9 @@ _OF_TIMM = "timm/"
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """List the names that `create_model` knows and that match a pattern, as of files: `*` stands for anything.
+    """List the model names that match a pattern with wildcards, as in file names: `*` stands for anything.
 
-    With the option `backbone`, there are also those without one, such as cascade_rcnn_fpn.
+    With its option `backbone`, `create_model` also accepts names without a backbone, such as cascade_rcnn_fpn.
 
     >>> list_models("*resnet18*fpn")[:2]
     ['cascade_mask_rcnn_resnet18_fpn', 'cascade_rcnn_resnet18_fpn']
@@ -174,7 +174,7 @@ def has_masks(name: str) -> bool:
 
 
 def sibling(name: str, method: str) -> str:
-    """Return the model with the same baseline and backbone by another method: faster_rcnn, cascade_rcnn, ..."""
+    """Return the name of the model with the same baseline and backbone but another method, such as faster_rcnn."""
     if name in _WITHOUT_BACKBONE:
         return next(other for other, (_, of) in _WITHOUT_BACKBONE.items() if of == method)
     family, _, backbone = _find(name)
@@ -190,24 +190,24 @@ def has_sibling(name: str, method: str) -> bool:
 def _find(name: str) -> tuple[Family, str, BackboneConfig]:
     if name not in _ARCHITECTURES:
         if name in _WITHOUT_BACKBONE:
-            raise UserError(f"{name} needs a backbone: give backbone='resnet50', 'timm/NAME' or a module of your own")
-        raise UserError(f"no model is called '{name}'{nearest(name, list_models())}; see cascade_rcnn.list_models()")
+            raise UserError(f"{name} needs a backbone: give backbone='resnet50', 'timm/NAME' or your own module")
+        raise UserError(f"there is no model '{name}'{nearest(name, list_models())}; see cascade_rcnn.list_models()")
     return _ARCHITECTURES[name]
 
 
 def choose(name: str, backbone: str | OwnBackboneConfig | None) -> tuple[str, Family, str, BackboneConfig]:
-    """Return the architecture of a name, with `backbone` in place of the name's own if it is given."""
+    """Look up a name's architecture; `backbone`, if given, replaces the one in the name."""
     if backbone is None:
         return (name, *_find(name))
     family, method = _WITHOUT_BACKBONE.get(name) or _find(name)[:2]
     if not isinstance(family.pyramid, FPNConfig):
-        raise UserError(f"backbone={backbone}: {name} has one of its own; models with a pyramid take others")
+        raise UserError(f"backbone={backbone}: {name} has a fixed backbone; only models with a pyramid take another")
     if isinstance(backbone, str) and not backbone.startswith(_OF_TIMM):
         if backbone not in family.backbones:
             known = list(family.backbones)
             raise UserError(
-                f"no backbone is called '{backbone}'{nearest(backbone, known)}; there are {', '.join(known)}, "
-                "timm/NAME for a network of timm, and modules of your own"
+                f"there is no backbone '{backbone}'{nearest(backbone, known)}; known: {', '.join(known)}, timm/NAME "
+                "for one from timm, or your own module"
             )
         return family.names[method].format(backbone), family, method, family.backbones[backbone]
     unnamed = next(other for other, found in _WITHOUT_BACKBONE.items() if found == (family, method))

@@ -1,4 +1,4 @@
-"""From a config to a detector. A new backbone, head, loss or pyramid is one line in one of the tables."""
+"""Build a detector from its config. A new backbone, head, loss or pyramid is one line in one of the tables."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -52,7 +52,7 @@ from cascade_rcnn.protocols import Backbone, RoITask
 from cascade_rcnn.tasks.masks import MaskTask
 
 Pyramid: TypeAlias = FeaturePyramid | SimplePyramid | SingleScale
-HeadMaker: TypeAlias = Callable[..., nn.Module]  # of one head; `classifiers`: how many it has side by side
+HeadMaker: TypeAlias = Callable[..., nn.Module]  # makes one head, with `classifiers` parallel classifiers
 
 
 def _fpn(config: ModelConfig, channels: Sequence[int], strides: Sequence[int]) -> FeaturePyramid:
@@ -71,7 +71,7 @@ def _single_scale(config: ModelConfig, channels: Sequence[int], strides: Sequenc
 
 
 def _conv_fc(config: ModelConfig, pyramid: Pyramid) -> tuple[HeadMaker, LayOut]:
-    pool = PyramidRoIAlign(config.roi_align, pyramid.strides[: pyramid.pooled])  # it holds no weights
+    pool = PyramidRoIAlign(config.roi_align, pyramid.strides[: pyramid.pooled])  # shared: it has no weights
     bins = config.roi_align.resolution**2
     assert isinstance(config.box_head, ConvFCHeadConfig)
     return partial(ConvFCHead, pool, pyramid.channels[-1], bins, config.num_classes, config.box_head), pool.table
@@ -89,7 +89,7 @@ def _masks(task: MaskConfig, config: ModelConfig, pyramid: Pyramid) -> RoITask:
     return MaskTask(pool, pyramid.channels[-1], config.num_classes, task)
 
 
-# A config's type -> what builds it. Backbones and box losses take the config alone.
+# The builder for each type of config. Backbones and box losses take only the config.
 BACKBONES: dict[type, Callable[[Any], Any]] = {
     ConvNeXtConfig: ConvNeXt,
     RegNetConfig: RegNet,
@@ -113,9 +113,9 @@ BOX_LOSSES: dict[type, Callable[[Any], Any]] = {SmoothL1Config: SmoothL1Loss, Io
 
 
 def build(config: ModelConfig, own: Backbone | None = None) -> Detector:
-    """Build the detector of a config, with random weights, in channels_last memory.
+    """Build a detector from its config, with random weights, in channels_last memory.
 
-    `own` is the user's backbone if the config asks for one; it keeps its weights.
+    `own` is the user's backbone module, if the config asks for one; it keeps its weights.
 
     >>> config = load("starter").config
     >>> build(config).class_names
@@ -136,7 +136,7 @@ def build(config: ModelConfig, own: Backbone | None = None) -> Detector:
 
 
 def build_backbone(config: BackboneConfig, own: Backbone | None = None) -> Any:
-    """Build the backbone of a config, with its first layers frozen as the config says."""
+    """Build a backbone from its config, with its first layers frozen as configured."""
     backbone = _checked(config, own) if isinstance(config, OwnBackboneConfig) else BACKBONES[type(config)](config)
     if config.frozen_stages > 0:
         for layer in layers(backbone, config)[: config.frozen_stages]:
@@ -146,21 +146,21 @@ def build_backbone(config: BackboneConfig, own: Backbone | None = None) -> Any:
 
 def _checked(config: OwnBackboneConfig, own: Any) -> Any:
     if own is None:
-        raise UserError("the backbone is a module of your own; give it: load(path, backbone=module)")
+        raise UserError("this model was built with your own backbone module; pass it: load(path, backbone=module)")
     check_promise(own, config.label)
     found = (tuple(own.channels), tuple(own.strides))
     if found != (config.channels, config.strides):
         raise UserError(
-            f"{config.label}: its channels and strides are {found[0]} and {found[1]}, where the model was made with "
+            f"{config.label}: its channels and strides are {found[0]} and {found[1]}, but the model was built with "
             f"{config.channels} and {config.strides}"
         )
     return own
 
 
 def layers(backbone: Any, config: BackboneConfig) -> Sequence[nn.Module]:
-    """Return the layers of a backbone. Raises UserError if it has none, or fewer than are to be frozen."""
+    """Return the layers of a backbone. Raises UserError if it has no `layers()`, or fewer than are to be frozen."""
     if not hasattr(backbone, "layers"):
-        raise UserError(f"{config.label}: it has no layers() that say what can be frozen; leave trainable_layers out")
+        raise UserError(f"{config.label}: freezing needs a method layers(), which it lacks; leave out trainable_layers")
     found = backbone.layers()
     if config.frozen_stages > len(found):
         number = len(found)
@@ -173,7 +173,7 @@ def _box_loss(config: Any) -> Any:
 
 
 def _roi_heads(config: ModelConfig, pyramid: Pyramid) -> Cascade:
-    """Build one of Figure 3: (a) and (d) the cascade, (b) iterative bbox, (c) the integral loss."""
+    """Build one of the architectures of Figure 3: the cascade (a, d), iterative bbox (b) or the integral loss (c)."""
     head, lay_out = BOX_HEADS[type(config.box_head)](config, pyramid)
     common = (_box_loss(config.box_loss), config.semantics, config.sampling, config.inference, lay_out)
     if config.method == "iterative":

@@ -1,4 +1,4 @@
-"""Checkpoints: a model is one .safetensors file that includes its config; nothing is ever unpickled."""
+"""Save and load detectors: one .safetensors file holds the weights and the config; nothing is ever unpickled."""
 
 from pathlib import Path
 from typing import Any, Unpack
@@ -43,7 +43,7 @@ def save(model: Detector, path: str | Path, *, compact: bool = False) -> None:
 
 
 def _stored(value: Tensor) -> Tensor:
-    """Convert a tensor to the form stored in files: float32, or integers."""
+    """Convert a tensor to its stored form: float32, or integers."""
     value = value.detach().cpu().contiguous()
     return value.float() if value.is_floating_point() else value
 
@@ -55,15 +55,16 @@ def load(
     backbone: Backbone | None = None,
     **inference: Unpack[InferenceOptions],
 ) -> Detector:
-    """Read a detector, in evaluation mode: a file of ours, or "starter", the small one that comes with the package.
+    """Load a detector, in evaluation mode, from a checkpoint file.
 
-    The name of a published detector (see `cascade-rcnn weights`) or hf://owner/name is downloaded on first use.
+    "starter" is the small detector that comes with the package. Names of published detectors (see `cascade-rcnn
+    weights`) and hf://owner/name are downloaded on first use.
 
     `inference` overrides settings that do not affect the weights: `min_size` (None: no resizing), `max_size`,
-    `score_threshold`, `nms_iou`, `max_detections`, `test_stage`, `ensemble`, `ensemble_rois`, `iterations` (of a
-    baseline), `survivors` (early rejection). `backbone` is a module like the one that the detector was made with, where
-    that was the user's own; the checkpoint's weights go into it.
-    Raises UserError naming the file when it is missing, corrupt, or not one of ours.
+    `score_threshold`, `nms_iou`, `max_detections`, `test_stage`, `ensemble`, `ensemble_rois`, `iterations` (iterative
+    bbox only), `survivors` (early rejection). If the detector was built with your own backbone module, pass another
+    instance of it as `backbone`; the checkpoint's weights are loaded into it.
+    Raises UserError naming the file if it is missing, corrupt, or not a checkpoint of this package.
 
     >>> model = load("starter", score_threshold=0.3)
     >>> model.class_names
@@ -78,11 +79,11 @@ def load(
 
 
 def _built(config: ModelConfig, path: str | Path, backbone: Backbone | None) -> Detector:
-    """Build the detector of a file's config. Raises UserError if that is impossible, as when it exceeds all memory."""
+    """Build the detector of a file's config. Raises UserError if that fails, for example for lack of memory."""
     if backbone is not None and not isinstance(config.backbone, OwnBackboneConfig):
         raise UserError(f"{path}: its backbone is a {config.backbone.label}; leave out backbone=")
     if backbone is None and isinstance(config.backbone, OwnBackboneConfig):
-        raise UserError(f"{path}: its backbone is a module of somebody's own; give it: load(path, backbone=module)")
+        raise UserError(f"{path}: its backbone is a user-defined module; pass it: load(path, backbone=module)")
     try:
         return build(config, backbone)
     except (ValueError, RuntimeError, MemoryError) as error:
@@ -90,7 +91,7 @@ def _built(config: ModelConfig, path: str | Path, backbone: Backbone | None) -> 
 
 
 class _NoInit(TorchFunctionMode):
-    """Skip random initialisation, half of the loading time, since every weight is about to be overwritten."""
+    """Skip random initialisation, which takes half of the loading time: every weight is about to be overwritten."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__module__", None) == "torch.nn.init":
@@ -108,14 +109,14 @@ def read(path: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
 
 
 def locate(path: str | Path) -> Path:
-    """Find a checkpoint file: "starter", a path, a published detector's name or hf://owner/name (downloaded if needed).
+    """Find a checkpoint file by path, "starter", a published detector's name or hf://owner/name (downloaded if needed).
 
     Raises UserError if it is missing.
     """
     file = STARTER if str(path) == "starter" else Path(path)
     if file.is_file():
         return file
-    from cascade_rcnn.hub.weights import resolve  # imported late to avoid a cycle: conversion builds models
+    from cascade_rcnn.hub.weights import resolve  # imported here to avoid a cycle: conversion builds models
 
     return resolve(path.as_posix() if isinstance(path, Path) else path)
 

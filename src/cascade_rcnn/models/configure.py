@@ -1,4 +1,4 @@
-"""From an architecture's name and options to a config."""
+"""Make a model's config from the name of an architecture and options."""
 
 from dataclasses import replace as replace_options
 from typing import Any
@@ -41,7 +41,7 @@ from cascade_rcnn.protocols import Backbone
 def model_config(
     name: str, categories: tuple[Category, ...], options: ModelOptions, *, pretrained: bool, own: Backbone | None = None
 ) -> ModelConfig:
-    """Make the config of a named architecture with these options; `own` describes a backbone module of the user's."""
+    """Make the config of a named architecture with these options; `own` is the user's backbone module, if any."""
     given = options.backbone if own is None else _described(own)
     name, family, method, backbone = choose(name, given)
     preset = find_preset(options.semantics)
@@ -95,7 +95,7 @@ def _cascade_stages(default: int, options: ModelOptions) -> tuple[StageConfig, .
         number = given.pop() if given else default
     if given - {number}:
         raise UserError(
-            f"stages={number}, but stage_ious, stage_stds or stage_means have {max(given)} entries; give one a stage"
+            f"stages={number}, but stage_ious, stage_stds or stage_means have {max(given)} entries; give one per stage"
         )
     stages = preset_stages(options.semantics, number)
     for name, column in columns.items():
@@ -166,7 +166,7 @@ def _box_head(name: str, head: BoxHeadConfig, options: ModelOptions) -> BoxHeadC
     head = replace(head, width=options.head_width or head.width, class_agnostic=options.class_agnostic)
     if not isinstance(head, ConvFCHeadConfig):
         if options.head == "4conv1fc":
-            raise UserError(f"head='{options.head}': {name} has a head of its own; leave the option out")
+            raise UserError(f"head='{options.head}': {name} has a fixed head; leave out the option")
         return head
     convs, fcs = {None: (head.convs, head.fcs), "2fc": (0, 2), "4conv1fc": (4, 1)}[options.head]
     if convs == 0:
@@ -183,15 +183,13 @@ def _box_loss(preset: Preset, options: ModelOptions) -> BoxLossConfig:
 def _tasks(
     method: str, family: Family, preset: Preset, stages: tuple[StageConfig, ...], options: ModelOptions
 ) -> tuple[RoITaskConfig, ...]:
-    """Masks, where the name has them: as the preset trains them, each head with the weight of its stage."""
+    """Configure mask heads for a mask method: on the preset's stages, each weighted like its stage."""
     given = {name: getattr(options, name) for name in ("mask_stages", "mask_channels", "mask_agnostic")}
     if method not in MASKED:
         for name, value in given.items():
             if value:
-                known = ", ".join(MASKED)
-                raise UserError(
-                    f"{name}={value}: {method} models have no masks; choose a name that begins with {known}"
-                )
+                known = " or ".join(MASKED)
+                raise UserError(f"{name}={value}: {method} models have no masks; choose a {known} model")
         return ()
     trained = options.mask_stages or tuple(range(1, 1 + (len(stages) if preset.masks == "every" else 1)))
     if not all(1 <= t <= len(stages) for t in trained):
@@ -209,7 +207,7 @@ def _tasks(
 
 
 def _rpn(family: Family, preset: Preset, options: ModelOptions, *, several: bool) -> RPNConfig:
-    """Make the RPN's config: the preset's with a pyramid; with a single level, the family decides on the proposals."""
+    """Make the RPN's config from the preset; without a pyramid, the family sets the number of proposals."""
     pyramid = not isinstance(family.pyramid, SingleScaleConfig)
     sizes = _anchor_sizes(preset.rpn_levels, options) if pyramid else (options.anchor_sizes or (64, 128, 256, 512),)
     return replace(
@@ -230,7 +228,7 @@ def _anchor_sizes(levels: int, options: ModelOptions) -> tuple[int | tuple[int, 
 
 
 def _proposals(family: Family, preset: Preset, options: ModelOptions, several: bool) -> dict[str, int]:
-    """Return how many boxes enter and leave NMS: the user's number, the family's, or the preset's."""
+    """Return how many boxes enter and leave NMS, set by the user, the family or the preset, in this order."""
     number = options.proposals
     if number is None:
         return family.proposals or ({"post_nms_train": preset.cascade_proposals} if several else {})

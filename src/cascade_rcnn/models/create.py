@@ -1,4 +1,4 @@
-"""`create_model`: a detector by name, or from weights."""
+"""`create_model`: build a detector from a name or from a checkpoint."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -29,17 +29,17 @@ def create_model(
 ) -> Detector:
     """Build a detector for M = `num_classes` classes, not counting background (timm's convention).
 
-    `categories` (names, or `Category` with the data set's ids) may stand in for `num_classes`. `weights_backbone` is
-    None (random, batch norm trained), "imagenet" (torchvision's IMAGENET1K_V1, timm's own) or a local file; with
-    weights batch norm is frozen, and of a ResNet or VGG the stem and the first layer. `options` are the fields of
-    `ModelOptions`. Raises UserError for a name or option that does not exist, with the nearest that does.
+    `categories` (names, or `Category` with the dataset's ids) may be given instead of `num_classes`. `weights_backbone`
+    is None (random weights, batch norm trained), "imagenet" (torchvision's IMAGENET1K_V1 weights, or timm's) or a local
+    file; pretrained weights come with frozen batch norm and, for ResNet and VGG, a frozen stem and first layer.
+    `options` are the fields of `ModelOptions`. Raises UserError for an unknown name or option, suggesting the nearest.
 
-    `backbone` replaces that of the name, which may then omit it ("cascade_rcnn_fpn"): a name,
-    "timm/NAME" for a network of timm, or a module of your own as `protocols.Backbone` has it.
+    `backbone` replaces the one in the name, which may then omit it ("cascade_rcnn_fpn"). It is a name, "timm/NAME" for
+    a network from timm, or your own module that implements `protocols.Backbone`.
 
-    `weights` is a whole detector to fine-tune instead, a checkpoint or a name as `load` takes them: it gives the
-    architecture (`name` may be left out) and all weights that fit these classes; without classes given it keeps its
-    own. Of the options it takes those of `load`, such as `min_size`.
+    `weights` is a detector to fine-tune instead: a checkpoint or a name, as for `load`. It determines the architecture
+    (`name` may be omitted) and provides all weights that fit the given classes, by default its own classes. The options
+    are then those of `load`, such as `min_size`.
 
     >>> model = create_model("cascade_rcnn_resnet18_fpn", num_classes=3, head_width=256)
     >>> target = {"boxes": torch.tensor([[8.0, 8, 40, 40]]), "labels": torch.tensor([2])}
@@ -54,7 +54,7 @@ def create_model(
     if weights is not None:
         if weights_backbone is not None:
             raise UserError(
-                f"weights_backbone={weights_backbone}: {weights} has a backbone of its own; leave out one of them"
+                f"weights_backbone={weights_backbone}: {weights} already has a trained backbone; leave out one of them"
             )
         return _from_checkpoint(name, num_classes, categories, weights, backbone, dict(options))
     if name is None:
@@ -96,7 +96,7 @@ def _from_checkpoint(
     if name not in (None, config.name):
         raise UserError(f"{weights} is a {config.name}, not a {name}; leave out the name, or give other weights")
     if isinstance(backbone, str):
-        raise UserError(f"backbone={backbone}: {weights} has one of its own; leave out one of them")
+        raise UserError(f"backbone={backbone}: {weights} already has a backbone; leave out one of them")
     keeps = num_classes is None and categories is None
     classes = config.categories if keeps else _categories(num_classes, categories)
     return start_from(weights, classes, backbone, **options)[0]

@@ -1,6 +1,6 @@
-"""The two-stage detector: follow an image through `forward`.
+"""The two-stage detector; to follow an image through it, start at `forward`.
 
-preprocess -> backbone -> feature pyramid (optional) -> RPN (proposals, H0) -> cascade (H1..HT) -> detections.
+preprocess -> backbone -> feature pyramid (optional) -> RPN (proposals, H0) -> cascade (H1..HT) -> detections
 B images · D detections
 """
 
@@ -55,7 +55,7 @@ class Detector(nn.Module):
         roi_heads: Cascade,
         tasks: Sequence[nn.Module] = (),
     ) -> None:
-        """tasks: further per-region tasks (`RoITask`), trained on the samples of the cascade's stages."""
+        """`tasks` are further predictions per region (`RoITask`), trained on the samples of the cascade's stages."""
         super().__init__()
         self.config = config
         self.preprocess = preprocess
@@ -68,7 +68,10 @@ class Detector(nn.Module):
     def forward(
         self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]] | None = None
     ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
-        """Images are (3, H, W), uint8 or floating point 0..1, of any size; targets have torchvision's format."""
+        """Return losses in training mode, detections in evaluation mode.
+
+        Images are (3, H, W), uint8 or floating point 0..1, of any size; targets have torchvision's format.
+        """
         if len(images) == 0:
             raise UserError("the list of images is empty; pass at least one image")
         if self.training and (targets is None or len(targets) != len(images)):
@@ -80,7 +83,7 @@ class Detector(nn.Module):
         return to_list(self.detect(batch.pixels, batch.sizes), batch, self.config)
 
     def find(self, images: Sequence[Tensor], scale: float = 1.0, min_size: MinSize = "model") -> list[Found]:
-        """Detect like `forward` in evaluation mode, but with masks as `Masks`, which need little memory.
+        """Detect like `forward` in evaluation mode, but return masks as `Masks`, which need little memory.
 
         `scale` multiplies the size that images (3, H, W) are resized to, and `min_size` is as in `predict`.
         """
@@ -88,7 +91,7 @@ class Detector(nn.Module):
         return to_list(self.detect(batch.pixels, batch.sizes), batch, self.config, encode=True)
 
     def for_inference(self, dtype: torch.dtype = torch.float32) -> Self:
-        """Fold fixed normalisation into the convolutions in place: faster, with the same detections, but not trainable.
+        """Fold fixed normalisation into the convolutions, in place: faster, same detections, no longer trainable.
 
         With bfloat16 or float16, weights are stored in that dtype; the model must then be called under `torch.autocast`
         with the same dtype, which does not change the detections. Returns the detector itself.
@@ -102,7 +105,7 @@ class Detector(nn.Module):
         return self.pyramid(self.backbone(pixels))
 
     def losses(self, images: ImageBatch, targets: Targets) -> dict[str, Tensor]:
-        """Compute the losses of a dense batch, by name."""
+        """Compute the losses of a dense batch: a dict by name."""
         features = self.features(images.pixels)
         proposals = self.propose(features, images.sizes)  # constants: no gradient flows into them
         losses = self.rpn.loss(self.rpn.anchors(features), partial(self.rpn.at, features), targets, images.sizes)
@@ -119,7 +122,7 @@ class Detector(nn.Module):
         return proposals
 
     def detect(self, pixels: Tensor, sizes: Tensor, proposals: Proposals | None = None, first: int = 1) -> Detections:
-        """Detect in a dense batch: (B, 3, H, W), sizes (B, 2) -> detections in pixels of this input.
+        """Run detection on a dense batch: (B, 3, H, W), sizes (B, 2) -> detections in pixels of this input.
 
         If `proposals` are given (from another model or stage, or with ground truth), they replace the RPN's and enter
         stage `first`: `detect(pixels, sizes, other.proposals_after(2, pixels, sizes))`.
@@ -132,7 +135,7 @@ class Detector(nn.Module):
         return found
 
     def proposals_after(self, t: int, pixels: Tensor, sizes: Tensor) -> Proposals:
-        """Return the boxes that stage t (1..T) passes on, in pixels of this input; t = 0: the RPN's proposals."""
+        """Return the boxes refined by stage t (1..T), in pixels of this input; t = 0: the RPN's proposals."""
         features = self.features(pixels)
         return self.roi_heads.proposals_after(t, features, self.propose(features, sizes), sizes)
 
@@ -172,14 +175,14 @@ class Detector(nn.Module):
         batch_size: int | None = None,
         **options: Unpack[PredictOptions],
     ) -> Any:
-        """Detect objects in one or several images, in any form that `cascade_rcnn.inputs` lists.
+        """Detect objects in one or several images, in any form listed in `cascade_rcnn.inputs`.
 
         The short side is resized to `min_size` pixels (None: no resizing; "model": the model's own setting). Returns
         `supervision.Detections` with scores of at least `threshold`: one for a single image, a list for a list, folder,
         glob or batch, and an iterator for any other iterable. `class_id` counts from 0 in the order of `class_names`,
         and `data["class_name"]` holds the names. `batch_size` defaults to 1 on a CPU, where larger batches gain
         nothing, and to 8 on a GPU. The detector itself is not modified, so other threads may use or train it.
-        `options` are those of `cascade_rcnn.PredictOptions`: tiles, test-time augmentation, classes.
+        `options` are the fields of `cascade_rcnn.PredictOptions`: tiles, test-time augmentation, classes.
         """
         given = spread(images)
         model = self._ready(fold=given.number != "one")
@@ -199,7 +202,7 @@ class Detector(nn.Module):
         return given.map(detect, default if batch_size is None else batch_size)
 
     def _ready(self, *, fold: bool) -> Self:
-        """Return this detector if it can predict as is, else a copy in evaluation mode, folded for speed if asked."""
+        """Return this detector if it can predict as is, else a copy in evaluation mode, optionally folded for speed."""
         if not self.training and not fold:
             return self
         model = deepcopy(self).eval()

@@ -1,4 +1,4 @@
-"""Fine-tuning on other classes: the weights of classes are carried over by name."""
+"""Prepare a checkpoint for fine-tuning on other classes, whose weights are carried over by name."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,21 +25,20 @@ def start_from(
     masks: bool = True,
     **sizes: Any,
 ) -> tuple[Detector, str]:
-    """Return a checkpoint's detector for other classes, ready to be fine-tuned, and a line about what is reinitialised.
+    """Return a checkpoint's detector for other classes, ready to fine-tune, and a note on what was reinitialised.
 
-    `sizes` (`min_size`, `max_size`) are the images' to train on, the anchors those of the RPN, as `ModelOptions` have
-    them, where they are not the checkpoint's; `backbone` is as `load` has it.
-    Without `masks`, mask heads are left out: they cannot learn from annotations that have none.
-    All weights carry over but those of single classes (in the classifiers, and in class-specific regressors): these go
-    by the classes' names, and a class that the checkpoint does not know starts anew. So do the RPN's outputs, where
-    the number of anchors at a place is another.
+    `sizes` (`min_size`, `max_size`) and the anchors override the checkpoint's, as in `ModelOptions`; `backbone` is as
+    in `load`. Without `masks`, mask heads are dropped, since they cannot learn from annotations without masks.
+    Class-specific weights (of the classifiers, class-specific regressors and mask heads) are carried over by class
+    name, and reinitialised for new classes. The RPN's output layers are reinitialised if the number of anchors per
+    position changes. All other weights are kept.
     """
     trained = load(path, backbone=backbone, **sizes)
     config = trained.config
     anchors = other_anchors(config.rpn.anchors, anchor_sizes, anchor_ratios)
     changes = {"categories": categories, "rpn": replace(config.rpn, anchors=anchors)}
     model = build(replace(config, **changes, tasks=config.tasks if masks else ()), backbone)
-    own = model.state_dict()  # the model's own memory
+    own = model.state_dict()  # shares the model's memory
     pairs = [
         (old, new)
         for new, category in enumerate(categories)
@@ -48,9 +47,9 @@ def start_from(
     ]
     boxes_too = True
     for name, value in trained.state_dict().items():
-        if name not in own:  # of a mask head
+        if name not in own:  # a mask head's
             continue
-        if ".classifier." in name:  # background first; useless unless some class is carried over with it
+        if ".classifier." in name:  # background first; useless unless a class is carried over with it
             rows = [(0, 0), *((old + 1, new + 1) for old, new in pairs)] if pairs else []
             _carry(own[name], value, rows, (config.num_classes + 1, len(categories) + 1))
         elif ".regressor." in name and not config.box_head.class_agnostic:
@@ -73,12 +72,12 @@ def _class_agnostic(config: ModelConfig) -> bool:
 
 
 def other_anchors(old: AnchorConfig, sizes: tuple[int, ...] | None, ratios: tuple[float, ...] | None) -> AnchorConfig:
-    """Replace anchor sizes on the same levels, the last taking those left over, and ratios."""
+    """Replace the anchors' ratios, and their sizes on the same levels; the last level takes any remaining sizes."""
     if sizes is not None:
         levels = len(old.sizes)
         if len(sizes) < levels:
             raise UserError(
-                f"anchor_sizes are {len(sizes)}, and the RPN to start from has {levels} levels; give one for each"
+                f"anchor_sizes has {len(sizes)} entries, but the checkpoint's RPN has {levels} levels; give one each"
             )
         last = sizes[-1] if len(sizes) == levels else sizes[levels - 1 :]
         old = replace(old, sizes=(*sizes[: levels - 1], last))
@@ -86,20 +85,18 @@ def other_anchors(old: AnchorConfig, sizes: tuple[int, ...] | None, ratios: tupl
 
 
 def _anchor_note(old: AnchorConfig, new: AnchorConfig) -> str:
-    """Return a note if the anchors differ, else nothing."""
+    """Return a note if the anchors differ, else an empty string."""
     if (old.levels, old.ratios) == (new.levels, new.ratios):
         return ""
     sizes = ", ".join(str(size) for level in new.levels for size in level)
     ratios = ", ".join(f"{ratio:g}" for ratio in new.ratios)
     same = [len(level) * len(new.ratios) for level in new.levels] == [len(x) * len(old.ratios) for x in old.levels]
-    rpn = (
-        "the RPN's outputs keep their weights" if same else "the RPN's outputs start anew, for their number is another"
-    )
-    return f"; anchors are of {sizes} pixels and height / width {ratios}: {rpn}"
+    rpn = "keep their weights" if same else "start from scratch, as their number has changed"
+    return f"; anchors have sizes {sizes} pixels and ratios (height / width) {ratios}: the RPN's outputs {rpn}"
 
 
 def _carry(to: Tensor, source: Tensor, rows: Sequence[tuple[int, int]], outputs: tuple[int, int]) -> None:
-    """Copy output rows (from, to) in place. A head has `outputs` rows (theirs, ours) for each bin or classifier."""
+    """Copy output rows (from, to) in place; each bin or classifier has `outputs` rows (in `source`, in `to`)."""
     if rows:
         old, new = (torch.tensor(column) for column in zip(*rows, strict=True))
         theirs = source.reshape(-1, outputs[0], *source.shape[1:])

@@ -1,4 +1,4 @@
-"""Optimisations for inference: normalisation folded into convolutions, and weights in lower precision."""
+"""Optimise a model for inference: fold normalisation into convolutions, and store weights in lower precision."""
 
 from copy import copy
 
@@ -10,7 +10,7 @@ from cascade_rcnn.layers.normalization import FixedBatchNorm
 
 @torch.no_grad()
 def fold_norms(model: nn.Module) -> None:
-    """Fold every batch normalisation into its convolution's weights, in place; the model can no longer be trained.
+    """Fold every batch normalisation into its convolution's weights, in place; the model is no longer trainable.
 
     A convolution and its normalisation are paired by name: `convK` and `bnK`, items 0 and 1 of a sequence, or items K
     of the lists `NAME` and `NAME_norm`.
@@ -34,7 +34,7 @@ def _fold(parent: nn.Module, name: str, norms: nn.Module, partner: str) -> None:
 
 
 def lower_weights(model: nn.Module, dtype: torch.dtype) -> None:
-    """Store the weights of convolutions and linear layers in `dtype`, as autocast would cast them at every call."""
+    """Store the weights of convolutions and linear layers in `dtype`, so that autocast need not cast at every call."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.to(dtype)
@@ -54,7 +54,7 @@ def _affine(norm: FixedBatchNorm | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 
 
 def _scaled(conv: nn.Conv2d, scale: Tensor, shift: Tensor) -> nn.Conv2d:
-    made = copy(conv)  # of whatever kind it is
+    made = copy(conv)  # keeps the class, which may be a subclass
     made._parameters = {
         "weight": nn.Parameter(conv.weight * scale[:, None, None, None]),
         "bias": nn.Parameter(shift),

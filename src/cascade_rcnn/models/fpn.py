@@ -1,4 +1,4 @@
-"""From the backbone's feature maps to those used by the RPN and the heads: a feature pyramid, or none."""
+"""The necks between the backbone and the RPN and heads: a feature pyramid, or a selection of the backbone's maps."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from cascade_rcnn.layers.normalization import make_norm
 
 
 class SingleScale(nn.Module):
-    """No pyramid: the maps of stride 16 (VGG's conv5_3; C4 for the RPN and dilated C5 for R-FCN)."""
+    """No pyramid: the maps of stride 16 (conv5_3 of VGG; for R-FCN, C4 for the RPN and dilated C5 for the head)."""
 
     def __init__(self, channels: Sequence[int], strides: Sequence[int]) -> None:
         super().__init__()
@@ -26,14 +26,14 @@ class SingleScale(nn.Module):
 
 
 class FeaturePyramid(nn.Module):
-    """C2..C5 -> P2..P5, plus coarser levels for the RPN (Lin et al. 2017).
+    """Feature pyramid network (Lin et al. 2017): C2..C5 -> P2..P5, plus coarser levels for the RPN.
 
     1x1 lateral convolutions, a top-down sum and 3x3 output convolutions; P6 is P5 at half resolution. `channels` and
-    `strides` describe all levels; RoIs are pooled from the first `pooled`, those of the backbone.
+    `strides` describe all levels; RoIs are pooled from the first `pooled`, as many as the backbone has.
     """
 
     def __init__(self, channels: Sequence[int], strides: Sequence[int], config: FPNConfig, levels: int) -> None:
-        """channels, strides: of the backbone; levels: number of output maps."""
+        """`channels` and `strides` are the backbone's, `levels` is the number of output maps."""
         super().__init__()
         self.pooled = len(strides)
         self.strides = (*strides, *(strides[-1] * 2**k for k in range(1, levels - len(strides) + 1)))

@@ -1,4 +1,4 @@
-"""The keywords of `create_model` and `load`, with their types."""
+"""The typed keyword arguments of `create_model` and `load`."""
 
 from typing import Literal, TypedDict
 
@@ -6,22 +6,22 @@ from cascade_rcnn.config import Std
 
 
 class InferenceOptions(TypedDict, total=False):
-    """Settings of a trained model that can be changed: `config.INFERENCE`."""
+    """Settings of a trained model that can be changed when it is loaded (`config.INFERENCE`)."""
 
-    min_size: int | tuple[int, ...] | None  # short side in pixels; None: images as they are
+    min_size: int | tuple[int, ...] | None  # short side in pixels; None: no resizing
     max_size: int  # long side
     score_threshold: float
     nms_iou: float
     max_detections: int
-    test_stage: int | None  # take the detections after this stage; None: the last
-    ensemble: bool  # average the classifiers of all stages up to there
-    ensemble_rois: Literal["last", "own"] | None  # all on the last stage's boxes, or each on its own
-    iterations: int  # of a baseline: apply its head that often
-    survivors: int | None  # boxes an image that go on after the first stage; None: all
+    test_stage: int | None  # the stage that produces the detections; None: the last
+    ensemble: bool  # average the classifiers of all stages up to `test_stage`
+    ensemble_rois: Literal["last", "own"] | None  # run them all on the last stage's boxes, or each on its own input
+    iterations: int  # of iterative bbox: how often the head is applied
+    survivors: int | None  # boxes per image kept after the first stage; None: all
 
 
 class CreateOptions(TypedDict, total=False):
-    """Keywords of `create_model`: the fields of `ModelOptions`, which explains them, except `backbone`."""
+    """Options of `create_model`: the fields of `ModelOptions`, which documents them, except `backbone`."""
 
     semantics: Literal["paper", "detectron2", "mmdet"]
     stages: int | None

@@ -1,4 +1,4 @@
-"""Preprocessing: lists of images and targets -> dense batches.
+"""Preprocessing: convert lists of images and targets to dense batches.
 
 Resizing, normalisation and padding are part of the model, as in torchvision's detectors.
 """
@@ -31,11 +31,11 @@ class Preprocess(nn.Module):
     def __init__(
         self, config: PreprocessConfig, num_classes: int, divisor: int, extra_targets: Sequence[str] = ()
     ) -> None:
-        """divisor: height and width are padded to multiples of it; extra_targets: further per-box fields to batch."""
+        """Height and width are padded to multiples of `divisor`; `extra_targets` are more per-box fields to batch."""
         super().__init__()
         self.config, self.num_classes, self.divisor = config, num_classes, divisor
         self.extra_targets = tuple(extra_targets)
-        for name, values in (("mean", config.mean), ("std", config.std)):  # 0..255: integer pixels stay exact
+        for name, values in (("mean", config.mean), ("std", config.std)):  # for 0..255, to keep integer pixels exact
             self.register_buffer(name, torch.tensor([255 * x for x in values])[:, None, None], persistent=False)
 
     def forward(self, images: list[Tensor], min_size: MinSize = "model", scale: float = 1.0) -> ImageBatch:
@@ -83,8 +83,8 @@ class Preprocess(nn.Module):
     def targets(self, targets: list[dict[str, Tensor]], images: ImageBatch) -> Targets:
         """Batch torchvision's target dicts: `boxes` (N, 4) XYXY, `labels` (N,) in 1..M, optional `iscrowd` (N,).
 
-        `masks`, where they are learnt, are (N, H, W) as the images are given, or `Masks`; they keep this size. Empty
-        boxes are ignored. Raises UserError naming the invalid entry.
+        `masks`, if the model learns them, are (N, H, W) at the original size of the image, which they keep, or `Masks`.
+        Empty boxes are ignored. Raises UserError naming the invalid entry.
         """
         device = images.pixels.device
         for k, target in enumerate(targets):
@@ -114,7 +114,7 @@ class Preprocess(nn.Module):
             if name not in target:
                 others = "".join(f", {extra} (N, ...)" for extra in self.extra_targets)
                 raise UserError(
-                    f"targets[{k}] has no '{name}'; give boxes (N, 4) and labels (N,){others}, empty without objects"
+                    f"targets[{k}] has no '{name}'; give boxes (N, 4) and labels (N,){others}, with N = 0 if empty"
                 )
         boxes, labels = target["boxes"], target["labels"]
         if boxes.numel() and (boxes.ndim != 2 or boxes.shape[1] != 4):
@@ -134,23 +134,24 @@ class Preprocess(nn.Module):
             else:
                 advice = f"create it with num_classes={high} or map them"
             raise UserError(
-                f"targets[{k}]['labels'] lie in {low}..{high}, this model's in 1..{self.num_classes}; {advice}"
+                f"targets[{k}]['labels'] range over {low}..{high}, but this model's are 1..{self.num_classes}; {advice}"
             )
 
 
 def _encoded(columns: Sequence[Tensor | Masks], images: ImageBatch, device: torch.device) -> tuple[Masks, ...]:
-    """Encode the masks of each image. Raises UserError where they have another size than it."""
+    """Encode the masks of each image. Raises UserError if their size differs from the image's."""
     masks = tuple(one if isinstance(one, Masks) else Masks.encode(one) for one in columns)
     for k, (one, size) in enumerate(zip(masks, images.original_sizes.tolist(), strict=True)):
         if len(one) and one.size != tuple(map(int, size)):
             raise UserError(
-                f"targets[{k}]['masks'] are {one.size[0]}x{one.size[1]} pixels, its image {size[0]:g}x{size[1]:g}"
+                f"targets[{k}]['masks'] are {one.size[0]}x{one.size[1]} pixels, but the image is "
+                f"{size[0]:g}x{size[1]:g}; give masks of its size"
             )
     return tuple(one.to(device) for one in masks)
 
 
 def _padded(columns: list[Tensor], slots: int, device: torch.device) -> Tensor:
-    """Pad and stack one field of all targets, (N, ...) each -> (B, slots, ...)."""
+    """Pad and stack one field of all targets: (N, ...) each -> (B, slots, ...)."""
     shape = columns[0].shape[1:]
     table = torch.zeros((len(columns), slots, *shape), dtype=columns[0].dtype, device=device)
     for row, column in zip(table, columns, strict=True):

@@ -2,11 +2,11 @@
 
 With a fixed sampling grid, every output bin is a weighted sum of cells of the feature maps: 4 points x 4 bilinear
 corners = 16 cells for a 2x2 grid. All levels and images are packed into one table with a row per cell, and
-`weighted_sum` computes all bins in one call: the same numbers as torchvision's kernel, several times faster on a CPU.
-Position-sensitive pooling (R-FCN) is the same gather, with separate channels for each bin. With an adaptive grid, each
-bin gathers as many rows as it needs; GPUs and compilers use torchvision's kernel for it.
+`weighted_sum` computes all bins in one call, with the same result as torchvision's kernel, several times faster on a
+CPU. Position-sensitive pooling (R-FCN) is the same gather, with separate channels for each bin. With an adaptive grid,
+each bin gathers as many rows as it needs; on GPUs and under compilation, torchvision's kernel does this.
 
-B images · K boxes · R = B * K · S bins per side · C channels · n sampling points per bin along an axis
+B images · K boxes · R = B * K · S bins per side · C channels · n sampling points per bin and axis
 """
 
 import math
@@ -22,8 +22,8 @@ from cascade_rcnn.models.adaptive_grid import grid_points, read_cells
 from cascade_rcnn.models.weighted_sum import ragged_weighted_sum, weighted_sum
 
 _CANONICAL_SIZE, _CANONICAL_LEVEL = 224, 4  # a box of this size is assigned to P4 (FPN, eq. 1)
-_FARTHEST = 1e8  # pixels; a box that is NaN or extends farther is treated as empty
-_MOST_POINTS = 16  # along an axis of a bin; boxes with more go to the kernel, which needs no memory for them
+_FARTHEST = 1e8  # pixels; boxes that are NaN or extend farther are treated as empty
+_MOST_POINTS = 16  # per bin and axis; boxes that need more go to the kernel, which needs no memory for them
 
 
 def levels(boxes: Tensor, strides: tuple[int, ...] = (4, 8, 16, 32)) -> Tensor:
@@ -35,7 +35,7 @@ def levels(boxes: Tensor, strides: tuple[int, ...] = (4, 8, 16, 32)) -> Tensor:
 
 
 class Table(NamedTuple):
-    """Feature maps laid out for pooling, once for all boxes and stages."""
+    """Feature maps, laid out for pooling once for all boxes and stages."""
 
     maps: list[Tensor]  # (B, C, H_l, W_l) each
     rows: Tensor | None  # (P, C): every cell of every map, ordered by level and image; None: use the kernel on `maps`
@@ -44,24 +44,23 @@ class Table(NamedTuple):
 class PyramidRoIAlign(nn.Module):
     """Pool the features of each box from the pyramid level that fits its size, or from the only map.
 
-    `position_sensitive`: maps have S * S * C channels, grouped by bin, and bin s of a box reads only the s-th group of
-    C.
+    If `position_sensitive`, maps have S * S groups of C channels, and bin s of a box reads only the s-th group.
     """
 
     def __init__(self, config: RoIAlignConfig, strides: tuple[int, ...], *, position_sensitive: bool = False) -> None:
-        """strides: of the maps to pool from, the first of those passed to `forward`."""
+        """`strides` are those of the maps to pool from, the first ones passed to `forward`."""
         super().__init__()
         if position_sensitive and config.sampling == 0:
             raise UserError("roi_align: position-sensitive pooling has no adaptive grid; set sampling to 1 or more")
         if config.sampling == 0:
-            from torchvision.ops import roi_align  # imported only when needed: it takes as long as importing torch
+            from torchvision.ops import roi_align  # imported on demand: it takes as long as importing torch
 
             self._kernel = roi_align
         self.config, self.position_sensitive = config, position_sensitive
         self.strides = strides
 
     def table(self, features: list[Tensor]) -> Table:
-        """Lay out [P2..P5 (B, C, H_l, W_l)] for `forward`, to be shared between calls."""
+        """Lay out [P2..P5 (B, C, H_l, W_l)] for `forward`, to share between calls."""
         maps = features[: len(self.strides)]
         if self.config.sampling == 0:
             if maps[0].device.type != "cpu" or torch.compiler.is_compiling():
@@ -72,7 +71,7 @@ class PyramidRoIAlign(nn.Module):
         )
 
     def forward(self, features: list[Tensor] | Table, boxes: Tensor) -> Tensor:
-        """Pool [P2..P5 (B, C, H_l, W_l)] in boxes (B, K, 4), in input pixels, to (R, C, S, S), channels last in memory.
+        """Pool [P2..P5 (B, C, H_l, W_l)] in boxes (B, K, 4), in input pixels, to (R, C, S, S) in channels-last memory.
 
         Position-sensitive maps are (B, S * S * C, H_l, W_l).
         """
@@ -132,7 +131,7 @@ class PyramidRoIAlign(nn.Module):
         return index.flatten(1).unflatten(1, (bins, -1)), weight.flatten(1).unflatten(1, (bins, -1))
 
     def _adaptive(self, table: Table, boxes: Tensor) -> Tensor:
-        """Pool with an adaptive grid of ceil(size / S) points, in float32 whatever the maps' dtype: (R * S * S, C)."""
+        """Pool with an adaptive grid of ceil(size / S) points, in float32; return (R * S * S, C) in the maps' dtype."""
         level, bins = levels(boxes, self.strides), self.config.resolution
         image = torch.arange(boxes.shape[0], device=boxes.device)[:, None].expand_as(level)
         dtype = table.maps[0].dtype
@@ -157,21 +156,21 @@ class PyramidRoIAlign(nn.Module):
     def _by_kernel(self, maps: list[Tensor], boxes: Tensor, image: Tensor, level: Tensor) -> Tensor:
         """Pool with torchvision's kernel: boxes (R, 4), image (R,), level (R,) -> (R, S * S * C).
 
-        Every level pools every box; on other levels than its own, a box is made empty, which costs next to nothing.
+        Every level pools every box; on levels other than its own, a box is made empty, which costs next to nothing.
         """
         total = None
         for number, (x, stride) in enumerate(zip(maps, self.strides, strict=True)):
             own = (level == number)[:, None]
             rois = torch.cat([image[:, None].to(boxes.dtype), boxes * own], dim=1)
             pooled = self._kernel(x, rois, self.config.resolution, 1 / stride, 0, self.config.aligned)
-            pooled = pooled * own[..., None, None]  # if not aligned, an empty box still has a sampling point
+            pooled = pooled * own[..., None, None]  # unless aligned, even an empty box has a sampling point
             total = pooled if total is None else total + pooled
         assert total is not None
         return total.permute(0, 2, 3, 1).flatten(1)
 
 
 def _for_kernel(x: Tensor) -> Tensor:
-    """Convert a map to what torchvision's kernel reads: contiguous NCHW, float32."""
+    """Convert a map for torchvision's kernel, which needs contiguous NCHW, to float32."""
     return x.float().contiguous()
 
 

@@ -1,4 +1,4 @@
-"""The region proposal network, H0 in Figure 3: which anchors contain an object, and where.
+"""The region proposal network, H0 in Figure 3: objectness and box deltas of anchors, and the proposals they give.
 
 B images · L levels · A anchors over all levels (ordered by y, x, size, ratio within a level) · K proposals · S samples
 """
@@ -25,7 +25,7 @@ from cascade_rcnn.structures import Proposals, Targets
 
 
 def base_anchors(config: AnchorConfig, level: int) -> Tensor:
-    """Return the anchors of one level at the origin, (sizes * ratios, 4): area size^2, height / width = ratio."""
+    """Return one level's anchors at the origin, (sizes * ratios, 4), with area size^2 and height / width = ratio."""
     rows = []
     for size in config.levels[level]:
         for ratio in config.ratios:
@@ -44,18 +44,18 @@ def grid_anchors(base: Tensor, height: int, width: int, step_y: int, step_x: int
     return (shift[:, :, None] + base).reshape(-1, 4)
 
 
-Outputs: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]  # rows (B, S) of A -> logits (B, S), deltas (B, S, 4)
-_WORTHWHILE = 2  # computing some anchors apart costs about this many times their part of the whole
+Outputs: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]  # anchors (B, S) -> logits (B, S), deltas (B, S, 4)
+_WORTHWHILE = 2  # an anchor costs about this much more if computed separately than as part of a whole map
 
 
 def gathered(logits: list[Tensor], deltas: list[Tensor]) -> Outputs:
-    """Those that `forward` computed of all anchors."""
+    """Return a function that selects from the outputs of `forward` for all anchors."""
     logit, delta = torch.cat(logits, dim=1), torch.cat(deltas, dim=1)
     return lambda rows: (logit.gather(1, rows), box_ops.gather(delta, rows))
 
 
 class RegionProposalNetwork(nn.Module):
-    """3x3 convolutions, then objectness and box deltas per anchor, with weights shared between levels or per level."""
+    """3x3 convolutions, then objectness and box deltas per anchor; weights are per level, or shared by all levels."""
 
     def __init__(
         self,
@@ -66,9 +66,9 @@ class RegionProposalNetwork(nn.Module):
         semantics: SemanticsConfig,
         padding: int,
     ) -> None:
-        """channels, strides: of the feature maps; as many of them are used as there are anchor levels.
+        """`channels` and `strides` are the feature maps'; the first ones, one per anchor level, are used.
 
-        padding: the divisor of the padded images' height and width.
+        `padding` is the divisor of the padded images' height and width.
         """
         super().__init__()
         self.config, self.semantics, self.box_loss, self.padding = config, semantics, box_loss, padding
@@ -76,7 +76,7 @@ class RegionProposalNetwork(nn.Module):
         self.strides = strides[: len(config.anchors.sizes)]
         anchors = [len(sizes) * len(config.anchors.ratios) for sizes in config.anchors.levels]
         if config.shared and len(set(anchors)) > 1:
-            raise UserError(f"an RPN shared between levels needs the same number of anchors at each; it has {anchors}")
+            raise UserError(f"an RPN shared by all levels needs the same number of anchors at each; it has {anchors}")
         width = config.channels or channels
         self.conv = self._layers([_tower(channels, width, config.convs) for _ in anchors])
         self.objectness = self._layers([Conv2d(width, a, 1) for a in anchors])
@@ -92,7 +92,7 @@ class RegionProposalNetwork(nn.Module):
         return of_level[0] if self.config.shared else nn.ModuleList(of_level)
 
     def _of_level(self, level: int) -> tuple[list[nn.Conv2d], nn.Conv2d, nn.Conv2d]:
-        """Its 3x3 convolutions, and the two outputs."""
+        """Return the 3x3 convolutions and the two output layers of a level."""
         conv, objectness, deltas = (
             m[level] if isinstance(m, nn.ModuleList) else m for m in (self.conv, self.objectness, self.deltas)
         )
@@ -110,9 +110,9 @@ class RegionProposalNetwork(nn.Module):
         return logits, deltas
 
     def at(self, features: list[Tensor], rows: Tensor) -> tuple[Tensor, Tensor]:
-        """What `forward` gives for some anchors only, rows (B, S) of the A: logits (B, S) and deltas (B, S, 4).
+        """Compute the outputs for selected anchors, indices `rows` (B, S) into A: logits (B, S) and deltas (B, S, 4).
 
-        A training step learns from a few hundred of a hundred thousand; the others' part in its backward pass is zero.
+        A training step samples a few hundred of a hundred thousand anchors; the others do not contribute to gradients.
         """
         maps = features[: len(self.strides)]
         if _WORTHWHILE * len(maps) * rows.shape[1] > sum(x[0, 0].numel() for x in maps):
@@ -150,9 +150,9 @@ class RegionProposalNetwork(nn.Module):
     def propose(
         self, anchors: list[Tensor], logits: list[Tensor], deltas: list[Tensor], sizes: Tensor
     ) -> tuple[Proposals, Tensor]:
-        """Decode and clip the top anchors of each level and apply per-level NMS; returns proposals and their logits.
+        """Decode and clip the top anchors of each level and apply NMS per level.
 
-        sizes (B, 2) height and width -> boxes (B, K, 4), valid (B, K), logits (B, K), best first.
+        `sizes` (B, 2) are height and width. Returns proposals (B, K) and their logits (B, K), sorted by logit.
         """
         pre = self.config.pre_nms_train if self.training else self.config.pre_nms_test
         post = self.config.post_nms_train if self.training else self.config.post_nms_test
@@ -170,14 +170,14 @@ class RegionProposalNetwork(nn.Module):
         return Proposals(box_ops.gather(box, index).masked_fill(~valid[..., None], 0.0), valid), score
 
     def _nms_within_levels(self, boxes: Tensor, scores: Tensor, valid: Tensor, levels: int) -> Tensor:
-        """Return a mask of the survivors, (B, K); all levels have the same length and are separate images to NMS."""
+        """Return a mask (B, K) of the boxes to keep; levels have equal length and are treated as separate images."""
         boxes, scores, own = (x.unflatten(1, (levels, -1)).flatten(0, 1) for x in (boxes, scores, valid))
         return keep_mask(boxes, scores, torch.zeros_like(own, dtype=torch.int64), own, self.config.nms_iou).view_as(
             valid
         )
 
     def loss(self, anchors: list[Tensor], outputs: Outputs, targets: Targets, sizes: Tensor) -> dict[str, Tensor]:
-        """Objectness and localization risks over a sample of anchors, under torchvision's names."""
+        """Compute the objectness and localization losses on a sample of anchors, under torchvision's names."""
         config = self.config
         anchor = torch.cat(anchors).expand(len(sizes), -1, -1)
         matches = match(
@@ -200,7 +200,7 @@ class RegionProposalNetwork(nn.Module):
         return {name: torch.stack([risk[name] for risk in risks]).mean() for name in risks[0]}
 
     def _samples(self, matches: Matches, numbers: list[int]) -> list[Sample]:
-        """One of all anchors, or one per level; a level has `numbers[l]` of them."""
+        """Draw one sample from all anchors, or one from each level; level l has `numbers[l]` anchors."""
         numbers = numbers if self.config.by_level else [sum(numbers)]
         samples, start = [], 0
         for number, *part in zip(numbers, *(x.split(numbers, dim=1) for x in matches), strict=True):
@@ -212,7 +212,7 @@ class RegionProposalNetwork(nn.Module):
     def _risks(
         self, anchor: Tensor, logits: Tensor, deltas: Tensor, matches: Matches, targets: Targets, chosen: Sample
     ) -> dict[str, Tensor]:
-        """Of a sample of the anchors (B, A, 4), by its logits (B, S) and deltas (B, S, 4)."""
+        """Compute the losses of a sample of the anchors (B, A, 4) from its logits (B, S) and deltas (B, S, 4)."""
         positive = matches.positive.gather(1, chosen.rows) & chosen.valid
         number = chosen.valid.sum().clamp(min=1)
         coordinates = 4 * positive.sum().clamp(min=1)
@@ -230,7 +230,7 @@ class RegionProposalNetwork(nn.Module):
         }
 
     def _usable(self, anchors: Tensor, sizes: Tensor) -> Tensor:
-        """Return a mask of the anchors to train on, (B, A); as in mmdetection, right and bottom borders are outside."""
+        """Return a mask (B, A) of the anchors to train on; as in mmdetection, right and bottom borders are outside."""
         limit = sizes.flip(-1)[:, None]  # (B, 1, 2): width and height
         match self.config.trained_anchors:
             case "inside":
@@ -239,7 +239,7 @@ class RegionProposalNetwork(nn.Module):
                 margin = (anchors[..., 2:] - anchors[..., :2]) / 4
                 outside = (anchors[..., :2] < -margin) | (anchors[..., 2:] >= limit + margin)
                 return ~outside.any(dim=-1)
-            case "centre-inside":  # the padded image; centres are multiples of 4, so one pixel absorbs rounding
+            case "centre-inside":  # of the padded image; centres are multiples of 4, so a pixel absorbs rounding
                 limit = (limit / self.padding).ceil() * self.padding
                 return ((anchors[..., :2] + anchors[..., 2:]) / 2 < limit - 1).all(dim=-1)
             case "all":
@@ -247,11 +247,11 @@ class RegionProposalNetwork(nn.Module):
 
 
 def _convolved(convs: list[nn.Conv2d], x: Tensor, row: Tensor, column: Tensor) -> Tensor:
-    """3x3 convolutions with ReLU of a map (B, C, H, W), at some places (B, S) only -> (B, S, C')."""
+    """Apply 3x3 convolutions with ReLU to a map (B, C, H, W) at some positions (B, S) only -> (B, S, C')."""
     batch, _, height, width = x.shape
     around = torch.arange(-len(convs), len(convs) + 1, device=x.device)
     y, x_ = row[..., None, None] + around[:, None], column[..., None, None] + around
-    inside = ((y >= 0) & (y < height) & (x_ >= 0) & (x_ < width))[..., None]  # beyond, every layer reads zeros
+    inside = ((y >= 0) & (y < height) & (x_ >= 0) & (x_ < width))[..., None]  # outside is every layer's zero padding
     cell = y.clamp(0, height - 1) * width + x_.clamp(0, width - 1)
     cell = cell + torch.arange(batch, device=x.device)[:, None, None, None] * (height * width)
     patch = x.permute(0, 2, 3, 1).flatten(0, 2).index_select(0, cell.flatten()).unflatten(0, cell.shape)

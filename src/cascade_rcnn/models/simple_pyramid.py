@@ -1,4 +1,4 @@
-"""ViTDet's simple feature pyramid: every level from one map."""
+"""ViTDet's simple feature pyramid (Li et al. 2022), which computes every level from one map."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,16 +9,16 @@ from cascade_rcnn.layers.normalization import make_norm
 
 
 class SimplePyramid(nn.Module):
-    """One map -> maps of a quarter of its stride to twice that, and coarser ones where the RPN wants them.
+    """Computes maps from a quarter to twice the stride of the given one, plus coarser levels for the RPN.
 
-    The map is enlarged, or halved, a level; a 1x1 and a 3x3 convolution follow. `channels` and `strides` are those of
-    all levels; boxes are pooled from the first `pooled` of them.
+    Each level upsamples or downsamples the map, followed by a 1x1 and a 3x3 convolution. `channels` and `strides`
+    describe all levels; RoIs are pooled from the first `pooled`.
     """
 
     pooled = 4
 
     def __init__(self, channels: int, stride: int, config: SimplePyramidConfig, levels: int) -> None:
-        """channels, stride: the map's; levels: how many maps to put out, 4 or more."""
+        """`channels` and `stride` are the given map's; `levels` is the number of output maps, at least 4."""
         super().__init__()
         levels = max(levels, self.pooled)
         self.strides = tuple(stride // 4 * 2**k for k in range(levels))
@@ -40,7 +40,7 @@ class SimplePyramid(nn.Module):
         )
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """[(B, C, H, W)] -> [P2, P3, P4, P5] or with P6."""
+        """Map [(B, C, H, W)] to [P2..P5] (and P6)."""
         pyramid = []
         parts = (self.scale, self.lateral, self.lateral_norm, self.output, self.output_norm)
         for scale, lateral, lateral_norm, output, output_norm in zip(*parts, strict=True):

@@ -1,4 +1,4 @@
-"""What each stage did to each box: the paper's Figure 1 for any image.
+"""Trace detections back through the stages to their proposals: the paper's Figure 1 for any image.
 
 D detections · T stages that the detector runs · K proposals
 """
@@ -15,16 +15,16 @@ from cascade_rcnn.models.detector import Detector
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """The detections of an image, best first, each with the boxes that led to it."""
+    """The detections of an image, sorted by score, each with the boxes that led to it."""
 
     boxes: np.ndarray  # (D, T + 1, 4) XYXY in pixels of the image: the proposal, and the box after each stage
-    stage_scores: np.ndarray  # (D, T): how sure each stage's own classifier is of the class
+    stage_scores: np.ndarray  # (D, T): the class's score by each stage's own classifier
     scores: np.ndarray  # (D,)
     labels: np.ndarray  # (D,) 1..M
 
     @property
     def ious(self) -> np.ndarray:
-        """IoU of each box with the detection that it led to, (D, T + 1); 1 in the last column."""
+        """The IoU of each box with the final box, (D, T + 1); 1 in the last column."""
         boxes = torch.from_numpy(self.boxes)
         return box_ops.iou(boxes, boxes[:, -1:])[..., 0].numpy()
 
@@ -41,7 +41,7 @@ class Trace:
 
 @torch.inference_mode()
 def trace(model: Detector, image: Tensor) -> Trace:
-    """Detect in an image (3, H, W) with a detector in evaluation mode, and follow detections back to proposals."""
+    """Run a detector in evaluation mode on an image (3, H, W) and trace its detections back to proposals."""
     batch, cascade = model.preprocess([image]), model.roi_heads
     features = model.features(batch.pixels)
     proposals = model.propose(features, batch.sizes)

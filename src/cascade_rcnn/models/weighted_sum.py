@@ -1,9 +1,9 @@
-"""Weighted sums of table rows as custom operators: all of RoIAlign's arithmetic.
+"""Weighted sums of table rows as custom operators, which RoIAlign is computed with.
 
-As custom operators, their gradient is again such a sum (half the time of a scatter), and an export knows the first
-one's shape.
+As a custom operator, the gradient can be another weighted sum, in half the time of a scatter, and exporters know the
+shape of the result.
 
-P rows of a table · C channels · N sums · n rows in each · E rows of all sums together
+P rows of the table · C channels · N sums · n rows per sum · E rows of all sums together
 """
 
 import torch
@@ -22,12 +22,12 @@ def weighted_sum(index: Tensor, table: Tensor, weight: Tensor) -> Tensor:
 
 
 def ragged_weighted_sum(index: Tensor, table: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
-    """Like `weighted_sum`, where sum i covers offsets[i]:offsets[i + 1] of index (E,) and weight (E,); offsets (N,)."""
+    """Compute `weighted_sum` with sum i over offsets[i]:offsets[i + 1] of index (E,) and weight (E,); offsets (N,)."""
     return RAGGED_OPERATOR(index, table, weight.detach().to(table.dtype), offsets)
 
 
 def by_embedding_bag(index: Tensor, table: Tensor, weight: Tensor) -> Tensor:
-    """Compute the sum with torch's own operator, for graphs that cannot contain custom ones."""
+    """Compute the sum with a torch operator, for graphs that cannot contain custom operators."""
     return F.embedding_bag(index, table, per_sample_weights=weight, mode="sum")
 
 
@@ -36,9 +36,9 @@ def _ragged(index: Tensor, table: Tensor, weight: Tensor, offsets: Tensor) -> Te
 
 
 def _backward(index: Tensor, gradient: Tensor, weight: Tensor, reader: Tensor, rows: int) -> Tensor:
-    """Compute the table's gradient (P, C): row p sums the outputs that read it, found by sorting the index.
+    """Compute the table's gradient (P, C): row p sums the gradients of the outputs that read it, by sorting the index.
 
-    index (E,), weight (E,); reader (E,): the sum that each entry belongs to; gradient (N, C).
+    index (E,), weight (E,), reader (E,): the sum that each entry belongs to; gradient (N, C).
     """
     order = index.argsort()
     counts = torch.bincount(index, minlength=rows)

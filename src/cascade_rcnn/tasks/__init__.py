@@ -1,1 +1,1 @@
-"""RoI tasks: what a region is asked beyond its class and box."""
+"""RoI tasks: predictions per region beyond class and box."""

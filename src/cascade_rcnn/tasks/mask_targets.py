@@ -1,10 +1,10 @@
-"""Targets of masks: RoIAlign of each object's mask in its RoI, from the encoded masks.
+"""Mask targets: RoIAlign of each object's mask in its RoI, computed from the encoded masks.
 
-The same numbers as torchvision's `roi_align` (adaptive grid) on each object's full bitmap. As the average of a bin's
-sampling points is a product of sums along the two axes, a target is rows @ mask @ columns, where the mask is needed
-only where its rectangle and the RoI meet; beyond its rectangle it is zero.
+The result equals torchvision's `roi_align` (adaptive grid) on each object's full bitmap. Averaging over a bin's
+sampling points is separable, so a target is rows @ mask @ columns. Only the part of the mask in the intersection of its
+bounding rectangle and the RoI is decoded; outside the rectangle it is zero.
 
-R RoIs · r of a chunk · S bins per side · g sampling points along an axis of a bin · h, w of a window
+R RoIs · r RoIs of a chunk · S bins per side · g sampling points per bin and axis · h, w size of a window
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,24 +14,24 @@ from torch import Tensor
 
 from cascade_rcnn.masks import Masks
 
-_CELLS = 1 << 22  # in the windows decoded at once; bounds the memory
+_CELLS = 1 << 22  # pixels of all windows decoded at once; bounds the memory
 
 
 @torch.no_grad()
 def mask_targets(
     masks: Sequence[Masks], image: Tensor, matched: Tensor, boxes: Tensor, bins: int, *, soft: bool
 ) -> Tensor:
-    """Pool the mask of object `matched` (R,) of `image` (R,) in each box (R, 4), in its pixels: (R, S, S) float32.
+    """Pool the mask of object `matched` (R,) of `image` (R,) in boxes (R, 4), in mask pixels: (R, S, S) float32.
 
-    Values are 0 or 1 (the share inside is at least .5) or, with `soft`, shares, pooled without the half-pixel offset.
+    Values are thresholded at 0.5 or, with `soft`, left as they are and pooled without the half-pixel offset.
     """
     targets = boxes.new_zeros((len(boxes), bins, bins), dtype=torch.float32)
     device = boxes.device
     numbers = torch.tensor([[len(one) for one in masks], [len(one.data) for one in masks]], device=device)
-    before = (numbers.cumsum(dim=1) - numbers)[:, image]  # objects and bytes of the images before
+    before = (numbers.cumsum(dim=1) - numbers)[:, image]  # objects and bytes of preceding images
     sizes = torch.tensor([one.size for one in masks], device=device)
     row = matched + before[0]
-    none = torch.zeros((1, 4), dtype=torch.int64, device=device)  # where there are no objects, an empty one is matched
+    none = torch.zeros((1, 4), dtype=torch.int64, device=device)  # an empty object to match if an image has none
     bounds = torch.cat([*(one.bounds.long() for one in masks), none])[row]
     first = torch.cat([*(one.first[:-1] for one in masks), none[:, 0]])[row] + before[1]
     data = torch.cat([one.data for one in masks])
@@ -52,7 +52,7 @@ def mask_targets(
 
 
 def _chunks(spans: Tensor) -> Iterator[tuple[Tensor, tuple[int, int]]]:
-    """Yield rows whose windows (R, 2) have a similar area, with the largest width and height of them."""
+    """Yield the rows of windows (R, 2) of similar area, with their largest width and height."""
     order = spans.prod(dim=1).argsort()
     order = order[(spans[order] > 0).all(dim=1)]
     sides, begin, width, height = spans[order].tolist(), 0, 0, 0
@@ -66,9 +66,9 @@ def _chunks(spans: Tensor) -> Iterator[tuple[Tensor, tuple[int, int]]]:
 
 
 def _axis(low: Tensor, length: Tensor, limit: Tensor, start: Tensor, span: int, bins: int) -> Tensor:
-    """Return how much each of `span` pixels from `start` (r,) on counts in each bin: (r, S, span).
+    """Return the weight of each of `span` pixels from `start` (r,) on in each bin: (r, S, span).
 
-    The image has `limit` (r,) pixels along this axis. Points up to a pixel outside it read its border.
+    The image has `limit` (r,) pixels along this axis; points up to one pixel outside it sample its border.
     """
     number = (length / bins).ceil().clamp(min=0)[:, None, None]  # (r, 1, 1)
     most = int(number.max())
@@ -88,9 +88,9 @@ def _axis(low: Tensor, length: Tensor, limit: Tensor, start: Tensor, span: int, 
 
 
 def _decode(data: Tensor, first: Tensor, bounds: Tensor, start: Tensor, width: int, height: int) -> Tensor:
-    """Decode windows, from `start` (r, 2) on, of rectangles `bounds` (r, 4), whose bytes begin at `first`: (r, h, w).
+    """Decode windows that begin at `start` (r, 2): (r, h, w), 0 outside the mask's rectangle.
 
-    Beyond the rectangle, a window is 0.
+    The masks fill the rectangles `bounds` (r, 4); their bytes begin at `first` (r,).
     """
     size = (bounds[:, 2:] - bounds[:, :2])[..., None]
     x = torch.arange(width, device=data.device) + (start[:, 0] - bounds[:, 0])[:, None]

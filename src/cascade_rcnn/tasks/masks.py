@@ -1,6 +1,6 @@
-"""Instance masks (Mask R-CNN, He et al. 2017), on one stage's positives or with a head for each of several stages.
+"""Instance masks (Mask R-CNN, He et al. 2017), with one head for each of the chosen stages.
 
-B images · D detections · R = B * D rows, or positives · C channels · S bins per side of a map · M classes
+B images · D detections · R = B * D rows, or positives in training · C channels · S bins per side of a mask · M classes
 """
 
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ from cascade_rcnn.tasks.mask_targets import mask_targets
 
 
 class MaskHead(nn.Module):
-    """3x3 convolutions on pooled features, a transposed convolution to twice the resolution, and a map a class."""
+    """3x3 convolutions on pooled features, a transposed convolution to twice the resolution, and one map per class."""
 
     def __init__(self, channels: int, num_classes: int, config: MaskConfig) -> None:
-        """channels: of the pooled features."""
+        """`channels` is the width of the pooled features."""
         super().__init__()
         self.config = config
         for k in range(1, config.convs + 1):
@@ -39,20 +39,20 @@ class MaskHead(nn.Module):
         nn.init.normal_(self.predictor.weight, std=0.001)
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
-        """Map pooled features (R, C, S / 2, S / 2) and labels (R,) in 1..M to the class's logits (R, S, S), float32."""
+        """Map pooled features (R, C, S / 2, S / 2) and labels (R,) in 1..M to float32 mask logits (R, S, S)."""
         for k in range(1, self.config.convs + 1):
             x = getattr(self, f"conv{k}")(x)
             x = F.relu_(getattr(self, f"bn{k}")(x) if self.config.norm is not None else x)
         x = F.relu_(self.deconv(x))
         row = torch.zeros_like(labels) if self.config.class_agnostic else (labels - 1).clamp(min=0)
-        weight = self.predictor.weight.flatten(1)[row]  # only the map of the label is computed
+        weight = self.predictor.weight.flatten(1)[row]  # compute only the map of the label
         assert self.predictor.bias is not None
         logits = (weight[:, None] @ x.flatten(2)).squeeze(1).float() + self.predictor.bias[row, None].float()
         return logits.unflatten(1, x.shape[2:])
 
 
 class MaskTask(nn.Module):
-    """Train a mask head on the positives of each stage in the config; average all heads on detections."""
+    """Train one mask head per configured stage, on that stage's positives; average the heads at inference."""
 
     targets: tuple[str, ...] = ("masks",)
 
@@ -63,7 +63,7 @@ class MaskTask(nn.Module):
         self.heads = nn.ModuleList(MaskHead(channels, num_classes, config) for _ in config.stages)
 
     def loss(self, features: list[Tensor], trained: Sequence[TrainedOn], targets: Targets) -> dict[str, Tensor]:
-        """Compute the binary cross-entropy of the true classes' maps, averaged over the positives, for each head."""
+        """Compute each head's binary cross-entropy on the map of the true class, averaged over the positives."""
         table = self.pool.table(features)  # type: ignore[operator]
         losses = {}
         for head, stage, weight in zip(self.heads, self.config.stages, self.config.weights, strict=True):
@@ -74,7 +74,7 @@ class MaskTask(nn.Module):
     def _risk(self, head: nn.Module, table: object, trained: TrainedOn, targets: Targets) -> Tensor:
         positive = (trained.labels > 0) & trained.valid
         number = max(1, int(positive.sum(dim=1).max()))
-        rows = positive.byte().topk(number, dim=1).indices  # each image's positives; without any, one row of no weight
+        rows = positive.byte().topk(number, dim=1).indices  # each image's positives, or one row of weight 0
         chosen = positive.gather(1, rows)
         boxes, labels = box_ops.gather(trained.output.boxes, rows), trained.labels.gather(1, rows)
         keep = chosen.flatten().nonzero()[:, 0] if bool(chosen.any()) else torch.zeros_like(rows[0, :1])
@@ -92,7 +92,7 @@ class MaskTask(nn.Module):
         return (loss * chosen.flatten()[keep]).mean()
 
     def forward(self, features: list[Tensor], found: Detections) -> Detections:
-        """Add `masks` to the detections: probabilities (B, D, S, S) in each box; anything in empty slots."""
+        """Add `masks` to the detections: probabilities (B, D, S, S) within each box; anything in empty slots."""
         boxes, labels, slots = found.boxes, found.labels, found.labels.shape[1]
         if boxes.device.type == "cpu" and not torch.compiler.is_compiling():
             used = max(1, int(found.valid.sum(dim=1).max()))  # empty slots come last, and cost nothing

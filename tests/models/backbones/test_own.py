@@ -126,13 +126,13 @@ class Single(Plain):
     ("backbone", "message"),
     [
         (lambda x: [x], "give a name, or a torch.nn.Module with channels and strides"),
-        (changed(channels=None), "channels is None; give a whole number for each of its maps"),
+        (changed(channels=None), "channels is None; give a tuple of positive integers, one for each of its maps"),
         (changed(strides=(8, 16.5)), r"strides is \(8, 16.5\)"),
-        (changed(strides=(16, 8)), r"strides=\(16, 8\); give one of each a map, the finest first"),
-        (changed(channels=(4, 6, 8)), "give one of each a map"),
-        (changed(channels=(4, 8)), r"\(1, 6, 3, 5\)\], where channels and strides promise .* \(1, 8, 3, 5\)\]"),
+        (changed(strides=(16, 8)), r"strides=\(16, 8\); give one of each per map, finest first"),
+        (changed(channels=(4, 6, 8)), "give one of each per map"),
+        (changed(channels=(4, 8)), r"\(1, 6, 3, 5\)\], but channels and strides declare .* \(1, 8, 3, 5\)\]"),
         (Fixed(), r"cannot take an image of 48 x 80 pixels \(images of 224 x 224\)"),
-        (Single(), "gives Tensor; give the maps as a list of tensors"),
+        (Single(), "returns Tensor; return the maps as a list of tensors"),
     ],
 )
 def test_modules_that_are_no_backbones(backbone, message):
@@ -145,12 +145,12 @@ def test_mistakes(tmp_path):
     path = tmp_path / "model.safetensors"
     save(make(Plain()), path)
     calls = {
-        r"somebody's own; give it: load\(path, backbone=module\)": lambda: load(path),
-        "somebody's own": lambda: Predictor(path)(images()[0].permute(1, 2, 0).numpy()),
+        r"user-defined module; pass it: load\(path, backbone=module\)": lambda: load(path),
+        "user-defined module": lambda: Predictor(path)(images()[0].permute(1, 2, 0).numpy()),
         "its backbone is a resnet18; leave out backbone=": lambda: load("starter", backbone=Plain()),
         r"channels and strides are \(4, 6\) and \(4, 8\)": lambda: load(path, backbone=Finer()),
-        "load its weights before it is given": lambda: make(Plain(), weights_backbone="imagenet"),
-        "cascade_rcnn_vgg16 has one of its own": lambda: create_model("cascade_rcnn_vgg16", 2, backbone=Plain()),
+        "load its weights before you pass it": lambda: make(Plain(), weights_backbone="imagenet"),
+        "cascade_rcnn_vgg16 has a fixed backbone": lambda: create_model("cascade_rcnn_vgg16", 2, backbone=Plain()),
     }
     for message, call in calls.items():
         with pytest.raises(UserError, match=message) as caught:

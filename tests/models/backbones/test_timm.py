@@ -253,10 +253,10 @@ def test_networks_that_are_none_or_cannot_be_backbones(network, message):
     [
         ({"backbone": "timm/vgg11", "drop_path": 0.1}, "drop_path=0.1: timm/vgg11 has no such option"),
         ({"backbone": "timm/test_resnet", "backbone_width": 8}, "backbone_width=8: timm/test_resnet has the width"),
-        ({"backbone": "resnet5"}, "no backbone is called 'resnet5'; did you mean 'resnet50'"),
-        ({"backbone": "timm/test_resnet", "name": "cascade_rcnn_vgg16"}, "cascade_rcnn_vgg16 has one of its own"),
+        ({"backbone": "resnet5"}, "there is no backbone 'resnet5'; did you mean 'resnet50'"),
+        ({"backbone": "timm/test_resnet", "name": "cascade_rcnn_vgg16"}, "cascade_rcnn_vgg16 has a fixed backbone"),
         ({}, "cascade_rcnn_fpn needs a backbone: give backbone='resnet50', 'timm/NAME'"),
-        ({"backbone": "timm/x", "weights": "starter", "name": None}, "starter has one of its own"),
+        ({"backbone": "timm/x", "weights": "starter", "name": None}, "starter already has a backbone"),
     ],
 )
 def test_mistakes(options, message):

@@ -200,5 +200,5 @@ def test_imagenet_is_mae_s(monkeypatch):
     with pytest.raises(UserError, match=r"mae_pretrain_vit_base\.pth.*weights_backbone=PATH") as caught:
         load_pretrained(torch.nn.Module(), ViTConfig(), "imagenet")
     assert "\n" not in str(caught.value)
-    with pytest.raises(UserError, match="nobody offers weights of this size"):
+    with pytest.raises(UserError, match="no published weights have this size"):
         load_pretrained(torch.nn.Module(), TINY, "imagenet")

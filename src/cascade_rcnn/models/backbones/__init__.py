@@ -1,1 +1,1 @@
-"""Backbones: pixels to feature maps, and their pretrained weights."""
+"""Backbones and their pretrained weights."""

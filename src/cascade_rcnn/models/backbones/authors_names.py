@@ -1,4 +1,4 @@
-"""Classifiers' weights with the names of their authors and timm, renamed to torchvision's."""
+"""Rename the weights of Swin and ConvNeXt classifiers from the authors' and timm's names to torchvision's."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -6,11 +6,11 @@ from typing import TypeAlias
 
 from torch import Tensor
 
-_Rows: TypeAlias = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]  # patterns and what takes their place
+_Rows: TypeAlias = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]  # patterns and their replacements
 
 
 def _at(module: str, shift: int) -> Callable[[re.Match[str]], str]:
-    """Rename a stage: stage k is at 2 * k + `shift` of torchvision's features, with `module` below it."""
+    """Rename a stage: stage k becomes item 2 * k + `shift` of torchvision's features, followed by `module`."""
     return lambda match: f"features.{2 * int(match[1]) + shift}.{match.expand(module)}"
 
 
@@ -21,7 +21,7 @@ _SWIN: _Rows = (
     (r"layers\.(\d)\.blocks\.(\d+)\.mlp\.fc2", _at(r"\2.mlp.3", 1)),
     (r"layers\.(\d)\.blocks\.(\d+)", _at(r"\2", 1)),
 )
-_MERGING = r"layers\.(\d)\.downsample\.(\w+)"  # after the stage of this number, or, with timm, before it
+_MERGING = r"layers\.(\d)\.downsample\.(\w+)"  # after the stage of this number or, in timm, before it
 _CONVNEXT: _Rows = (
     (r"stem\.(\d)", r"features.0.\1"),
     (r"downsample_layers\.(\d)\.(\d)", _at(r"\2", 0)),
@@ -35,7 +35,7 @@ _CONVNEXT: _Rows = (
 
 
 def as_torchvision_s(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the tensors of a Swin transformer or a ConvNeXt to torchvision's names; others are kept."""
+    """Rename the tensors of a Swin transformer or a ConvNeXt to torchvision's names; other names are kept."""
     merging = (_MERGING, _at(r"\2", 2 if "layers.0.downsample.norm.weight" in state else 0))
     rows = (merging, *_SWIN, *_CONVNEXT)
     renamed = {_renamed(name, rows): tensor for name, tensor in state.items()}

@@ -1,4 +1,4 @@
-"""ConvNeXt: images in, maps of strides 4, 8, 16 and 32 out. Parameter names are torchvision's.
+"""ConvNeXt backbones, with maps of strides 4, 8, 16 and 32. Parameter names are torchvision's.
 
 B images · C channels
 """
@@ -18,11 +18,11 @@ _EPS = 1e-6
 
 
 class _Block(nn.Module):
-    """A scaled residual branch: a depthwise 7x7 convolution, normalisation and two pointwise layers."""
+    """A residual block: a depthwise 7x7 convolution, normalisation and two pointwise layers, scaled per channel."""
 
     def __init__(self, channels: int, drop: float) -> None:
         super().__init__()
-        self.block = nn.ModuleDict(  # with the places of torchvision's, which holds the steps in between, too
+        self.block = nn.ModuleDict(  # numbered as in torchvision, where the steps in between are modules, too
             {
                 "0": Conv2d(channels, channels, 7, padding=3, groups=channels),
                 "2": nn.LayerNorm(channels, eps=_EPS),
@@ -41,7 +41,7 @@ class _Block(nn.Module):
 
 
 class ConvNeXt(nn.Module):
-    """Liu et al. 2022 without the classifier, with each output map normalised, as in its detectors."""
+    """ConvNeXt (Liu et al. 2022) without the classifier, with normalised output maps, as in its detectors."""
 
     strides = (4, 8, 16, 32)
 
@@ -66,10 +66,10 @@ class ConvNeXt(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def layers(self) -> Sequence[nn.Module]:
-        """Return the stem and the four stages, each with its downsampling; in the third, three blocks make a layer.
+        """Return the stem and the four stages, each with its downsampling; the third is split into threes of blocks.
 
-        The normalisation of a map is in the layer that makes it. These are the layers whose learning rates the authors'
-        detectors scale.
+        The normalisation of an output map belongs to the layer that computes it. These are the groups of the authors'
+        layer-wise learning rate decay.
         """
         stem, *others = self.features
         first, into2, second, into3, third, into4, last = others
@@ -81,7 +81,7 @@ class ConvNeXt(nn.Module):
         return [nn.ModuleList(part) for part in parts]
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) -> four maps, each (B, C_k, H / 2**k, W / 2**k) from a quarter of H and W on."""
+        """Map (B, 3, H, W) to four maps (B, channels[l], H / strides[l], W / strides[l])."""
         maps, again = [], self.config.checkpointing and self.training
         for k, norm in enumerate(self.output_norm):
             x = self.features[2 * k](x)

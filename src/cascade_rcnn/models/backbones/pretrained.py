@@ -1,4 +1,4 @@
-"""Pretrained weights of backbones: torchvision's, timm's or a masked autoencoder's; or a file with their names."""
+"""Load pretrained backbone weights: torchvision's, timm's, a masked autoencoder's, or a file with the same names."""
 
 from collections.abc import Mapping
 from math import isqrt
@@ -28,26 +28,27 @@ from cascade_rcnn.tensor_files import read_state
 
 _CLASSIFIERS = ("fc.", "classifier.", "head.", "norm.")
 _COMPUTED = ("num_batches_tracked", "relative_position_index", "attn_mask")
-_ABSENT = ("output_norm.", ".offset.", ".context.")  # from classifiers: without weights they begin as if not there
-_BEYOND_BLOCKS = ("cls_token", "mask_token", "norm.", "fc_norm.", "head.", "decoder_")  # of a ViT, what no detector has
+_ABSENT = ("output_norm.", ".offset.", ".context.")  # not in classifiers; initially these parts have no effect
+_BEYOND_BLOCKS = ("cls_token", "mask_token", "norm.", "fc_norm.", "head.", "decoder_")  # not used by ViT detectors
 _MAE = "https://dl.fbaipublicfiles.com/detectron2/ImageNetPretrained/MAE/mae_pretrain_vit_{}.pth"
 _MAE_SIZES = {(768, 12): "base", (1024, 24): "large", (1280, 32): "huge_p14to16"}  # by width and depth
 _REGNETS = {(64, 128, 288, 672): "regnet_x_800mf", (96, 192, 432, 1008): "regnet_x_3_2gf"}  # by their widths
 
 
 def load_pretrained(backbone: nn.Module, config: BackboneConfig, source: str | Path) -> None:
-    """Fill a backbone from "imagenet" (torchvision's IMAGENET1K_V1, timm's, ViT: MAE's) or a .safetensors or .pth file.
+    """Load weights into a backbone, from "imagenet" or a .safetensors or .pth file.
 
-    V1 on purpose: the V2 weights cost several AP in short detection schedules. A file holds torchvision's names, those
-    of timm and MAE for ViT, or those of timm and the authors for Swin and ConvNeXt; its classifier is ignored. Raises
-    UserError when the weights cannot be had or do not fit.
+    "imagenet" is torchvision's IMAGENET1K_V1, timm's own weights or, for ViT, a masked autoencoder's. V1 is chosen on
+    purpose: the V2 weights cost several AP in short detection schedules. A file uses torchvision's names; those of timm
+    and MAE for ViT; or those of timm and the authors for Swin and ConvNeXt. Its classifier is ignored. Raises UserError
+    if the weights cannot be downloaded or do not fit.
     """
     if isinstance(config, TimmConfig):
         assert isinstance(backbone, Timm)
         load_weights(backbone, source)
         return
     if isinstance(config, OwnBackboneConfig):
-        raise UserError(f"weights_backbone={source}: the backbone is your own; load its weights before it is given")
+        raise UserError(f"weights_backbone={source}: the backbone is your own; load its weights before you pass it")
     if isinstance(config, ViTConfig):
         state = _mae(config) if str(source) == "imagenet" else read_state(Path(source))
         state = _of_plain_vit(state, backbone)
@@ -61,17 +62,17 @@ def load_pretrained(backbone: nn.Module, config: BackboneConfig, source: str | P
             own = {k: v for k, v in own.items() if part not in k}
     if wrong := mismatch(state, own):
         raise UserError(
-            f"{source}: these are not weights of a {_usual_name(config)}: {wrong}; give the file of the backbone "
-            "that the model's name says"
+            f"{source}: these are not weights of a {_usual_name(config)}: {wrong}; give weights of the backbone in the "
+            "model's name"
         )
     backbone.load_state_dict(state, strict=False)
 
 
 def _of_plain_vit(state: Mapping[str, Tensor], backbone: nn.Module) -> dict[str, Tensor]:
-    """Convert weights of an image classifier or autoencoder to those of the detector's backbone.
+    """Convert the weights of an image classifier or autoencoder to the detector's backbone.
 
-    The positions' embedding loses its class token and gets the backbone's grid. Relative positions, which these
-    networks have none of, stay as they are: zero.
+    The position embedding drops its class token and is resized to the backbone's grid. Relative position embeddings,
+    which these networks lack, stay zero.
     """
     own = backbone.state_dict()
     found = {name: value for name, value in state.items() if not name.startswith(_BEYOND_BLOCKS)}
@@ -106,7 +107,7 @@ def _imagenet(name: str) -> Mapping[str, Tensor]:
         weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
     except ValueError:
         raise UserError(
-            f"torchvision has no ImageNet weights of {name}; pass a file of its authors' or timm's as "
+            f"torchvision has no ImageNet weights of {name}; pass a file from its authors or timm as "
             "weights_backbone=PATH (--weights-backbone PATH)"
         ) from None
     try:
@@ -116,10 +117,10 @@ def _imagenet(name: str) -> Mapping[str, Tensor]:
 
 
 def _mae(config: ViTConfig) -> Mapping[str, Tensor]:
-    """Return where to find what ViTDet starts from: masked autoencoders (He et al. 2022)."""
+    """Download the weights that ViTDet starts from, a masked autoencoder's (He et al. 2022)."""
     size = _MAE_SIZES.get((config.width, config.depth))
     if size is None:
-        raise UserError(f"{config.label}: nobody offers weights of this size; give a file as weights_backbone=PATH")
+        raise UserError(f"{config.label}: no published weights have this size; pass a file as weights_backbone=PATH")
     url = _MAE.format(size)
     try:
         state = torch.hub.load_state_dict_from_url(url, map_location="cpu", progress=False, weights_only=True)
@@ -130,6 +131,6 @@ def _mae(config: ViTConfig) -> Mapping[str, Tensor]:
 
 def _missing(name: str, url: str, error: Exception) -> UserError:
     return UserError(
-        f"the ImageNet weights of {name} could not be downloaded ({error}); fetch {url} on a machine with network and "
-        "pass the file as weights_backbone=PATH (--weights-backbone PATH)"
+        f"the ImageNet weights of {name} could not be downloaded ({error}); download {url} on a machine with network "
+        "access and pass the file as weights_backbone=PATH (--weights-backbone PATH)"
     )

@@ -1,4 +1,4 @@
-"""Check that a backbone written elsewhere returns the maps that it declares."""
+"""Check that an external backbone returns the maps that it declares."""
 
 from typing import Any
 
@@ -8,31 +8,31 @@ from torch import Tensor, nn
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.tensor_files import reason
 
-_SIZE = (96, 160)  # in coarsest strides of 32: neither a square nor what networks are pretrained on
+_SIZE = (96, 160)  # pixels for a stride of 32: not square, and unlike the sizes that networks are pretrained on
 
 
 def check_promise(backbone: Any, label: str) -> None:
-    """Run a module on an empty image. Raises UserError where it is no backbone, or its maps are not as it says."""
+    """Run a module on a blank image. Raises UserError if it is no backbone, or its maps differ from its declaration."""
     if not isinstance(backbone, nn.Module):
         raise UserError(f"backbone={backbone!r}: give a name, or a torch.nn.Module with channels and strides")
     channels, strides = _numbers(backbone, "channels", label), _numbers(backbone, "strides", label)
     if len(channels) != len(strides) or list(strides) != sorted(strides):
-        raise UserError(f"{label}: channels={channels}, strides={strides}; give one of each a map, the finest first")
+        raise UserError(f"{label}: channels={channels}, strides={strides}; give one of each per map, finest first")
     height, width = (side * strides[-1] // 32 for side in _SIZE)
     maps = _maps(backbone, label, height, width)
     shapes = [tuple(x.shape) for x in maps]
     promised = [(1, c, height // s, width // s) for c, s in zip(channels, strides, strict=True)]
     if shapes != promised:
         raise UserError(
-            f"{label}: of an image of {height} x {width} pixels its maps have shapes {shapes}, where channels and "
-            f"strides promise {promised}"
+            f"{label}: for an image of {height} x {width} pixels, its maps have shapes {shapes}, but channels and "
+            f"strides declare {promised}"
         )
 
 
 def _numbers(backbone: nn.Module, name: str, label: str) -> tuple[int, ...]:
     found = getattr(backbone, name, None)
     if not isinstance(found, tuple | list) or not found or not all(type(x) is int and x > 0 for x in found):
-        raise UserError(f"{label}: {name} is {found!r}; give a whole number for each of its maps, as a tuple")
+        raise UserError(f"{label}: {name} is {found!r}; give a tuple of positive integers, one for each of its maps")
     return tuple(found)
 
 
@@ -44,13 +44,13 @@ def _maps(backbone: nn.Module, label: str, height: int, width: int) -> list[Tens
             maps = backbone.eval()(torch.zeros((1, 3, height, width), device=place))
     except (RuntimeError, ValueError, TypeError, AssertionError, IndexError, AttributeError) as error:
         raise UserError(
-            f"{label}: cannot take an image of {height} x {width} pixels ({reason(error)}); a detector's images have "
-            f"any size, padded to multiples of {height // 3}: choose a network that takes them"
+            f"{label}: cannot take an image of {height} x {width} pixels ({reason(error)}); choose a network that "
+            f"takes images of any size, padded to multiples of {height // 3}"
         ) from None
     finally:
         backbone.train(modes[0][1])
         for module, training in modes:
             module.training = training
     if not isinstance(maps, list | tuple) or not all(isinstance(x, Tensor) for x in maps):
-        raise UserError(f"{label}: gives {type(maps).__name__}; give the maps as a list of tensors (B, C, H, W)")
+        raise UserError(f"{label}: returns {type(maps).__name__}; return the maps as a list of tensors (B, C, H, W)")
     return list(maps)

@@ -1,4 +1,4 @@
-"""RegNetX backbones: images in, four maps (strides 4, 8, 16, 32) out. Parameter names are torchvision's."""
+"""RegNetX backbones, with maps of strides 4, 8, 16 and 32. Parameter names are torchvision's."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from cascade_rcnn.layers.blocks import DropPath, drop_rates, run
 from cascade_rcnn.layers.convolution import Conv2d
 from cascade_rcnn.layers.normalization import conv_norm, make_norm
 
-_RESIDUAL_GAIN = 0.25  # initial scale of each residual branch: deep networks without statistics stay finite
+_RESIDUAL_GAIN = 0.25  # initial scale of residual branches, so that deep networks without statistics stay finite
 
 
 def _conv_norm(norm: NormConfig, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Module:
-    """Make a convolution and its normalisation, items 0 and 1."""
+    """Make a convolution and its normalisation, as items 0 and 1."""
     conv = Conv2d(inputs, outputs, kernel, stride, kernel // 2, 1, groups, bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return nn.Sequential(conv, make_norm(norm, outputs))
@@ -26,7 +26,7 @@ def _run(pair: nn.Module, x: Tensor) -> Tensor:
 
 
 class _Block(nn.Module):
-    """A residual block: 1x1, grouped 3x3 and 1x1 convolutions of one width."""
+    """A residual block: 1x1, grouped 3x3 and 1x1 convolutions of the same width."""
 
     def __init__(self, norm: NormConfig, inputs: int, width: int, stride: int, groups: int, drop_path: float) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class _Block(nn.Module):
 
 
 class RegNet(nn.Module):
-    """Radosavovic et al. 2020 without the classifier."""
+    """RegNetX (Radosavovic et al. 2020) without the classifier."""
 
     strides = (4, 8, 16, 32)
 
@@ -72,7 +72,7 @@ class RegNet(nn.Module):
         return [self.stem, *(self.get_submodule(f"trunk_output.block{k}") for k in (1, 2, 3, 4))]
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) -> four maps, (B, channels[l], H / strides[l], W / strides[l])."""
+        """Map (B, 3, H, W) to four maps (B, channels[l], H / strides[l], W / strides[l])."""
         x, maps = F.relu_(_run(self.stem, x)), []
         for stage in self.layers()[1:]:
             for block in stage.children():

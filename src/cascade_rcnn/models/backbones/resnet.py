@@ -1,4 +1,4 @@
-"""ResNet backbones: images in, the maps C2..C5 (strides 4, 8, 16, 32) out. Parameter names are torchvision's."""
+"""ResNet backbones, with the maps C2..C5 of strides 4, 8, 16 and 32. Parameter names are torchvision's."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from cascade_rcnn.layers.deformable import DeformableConv2d
 from cascade_rcnn.layers.normalization import conv_norm, make_norm
 
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-_RESIDUAL_GAIN = 0.25  # initial scale of each residual branch: deep networks without statistics stay finite
+_RESIDUAL_GAIN = 0.25  # initial scale of residual branches, so that deep networks without statistics stay finite
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, dilation: int = 1) -> Conv2d:
@@ -21,7 +21,7 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int =
 
 
 def _middle(config: ResNetConfig, layer: int, width: int, stride: int, dilation: int) -> Conv2d:
-    """Make the 3x3 convolution of a bottleneck of layer1 to layer4."""
+    """Make the 3x3 convolution of a bottleneck in layer1 to layer4."""
     deformable = config.deformable
     if deformable is None or layer not in deformable.layers:
         return _conv(width, width, 3, stride, config.groups, dilation)
@@ -71,7 +71,7 @@ class _Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """He et al. 2016 without the classifier; `channels` and `strides` are those of C2..C5."""
+    """ResNet (He et al. 2016) without the classifier; `channels` and `strides` describe C2..C5."""
 
     def __init__(self, config: ResNetConfig) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class ResNet(nn.Module):
         rates = drop_rates(config.drop_path, _BLOCKS[config.depth])
         for k, blocks in enumerate(_BLOCKS[config.depth], start=1):
             layer = nn.Sequential()
-            dilated = config.dilated and k == 4  # all its blocks, as in R-FCN; torchvision's option spares the first
+            dilated = config.dilated and k == 4  # all blocks, as in R-FCN; torchvision's option excludes the first
             for block in range(blocks):
                 stride = 2 if k > 1 and block == 0 and not dilated else 1
                 made = _Block(config, k, inputs, stride, 2 if dilated else 1, rates[k - 1][block])
@@ -106,7 +106,7 @@ class ResNet(nn.Module):
         return [nn.ModuleList([self.conv1, self.bn1]), *(self.get_submodule(f"layer{k}") for k in (1, 2, 3, 4))]
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) -> [C2, C3, C4, C5]."""
+        """Map (B, 3, H, W) to [C2, C3, C4, C5]."""
         x = F.max_pool2d(F.relu_(conv_norm(self.conv1, self.bn1, x)), 3, 2, 1)
         maps = []
         for k in (1, 2, 3, 4):

@@ -1,7 +1,7 @@
-"""Swin transformers: images in, maps of strides 4, 8, 16 and 32 out. Parameter names are torchvision's.
+"""Swin transformer backbones, with maps of strides 4, 8, 16 and 32. Parameter names are torchvision's.
 
-Inside, maps are (B, H, W, C). As in the authors' detector, mmdetection and detectron2, every other block shifts its
-windows even if the map is no larger than one (torchvision's does not; for larger maps the networks are the same).
+Internally, maps are (B, H, W, C). As in the authors' detector, mmdetection and detectron2, every other block shifts its
+windows even if the map is no larger than a window; torchvision's does not, and is otherwise equivalent.
 
 B images · C channels · N tokens per window · R rows and L columns of windows
 """
@@ -16,7 +16,7 @@ from cascade_rcnn.config import SwinConfig
 from cascade_rcnn.layers.blocks import DropPath, ToNHWC, drop_rates, run
 from cascade_rcnn.layers.convolution import Conv2d
 
-_APART = -100.0  # added to the attention between tokens that only a shift brought into the same window
+_APART = -100.0  # attention bias between tokens that are in the same window only because of the shift
 
 
 class _WindowAttention(nn.Module):
@@ -34,7 +34,10 @@ class _WindowAttention(nn.Module):
         self.register_buffer("relative_position_index", _relative_positions(window), persistent=False)
 
     def forward(self, x: Tensor, apart: Tensor) -> Tensor:
-        """(B, H, W, C), apart (R * L, 1, N, N) -> (B, H, W, C); the map is padded with zeros, which take part."""
+        """Attend within windows: (B, H, W, C), apart (R * L, 1, N, N) -> (B, H, W, C).
+
+        The map is padded with zeros, which take part in the attention.
+        """
         batch, height, width, channels = x.shape
         rows, columns = (_windows(side, self.window) for side in (height, width))
         x = F.pad(x, (0, 0, 0, columns * self.window - width, 0, rows * self.window - height))
@@ -50,7 +53,7 @@ class _WindowAttention(nn.Module):
         return x[:, :height, :width]
 
     def _attend(self, qkv: Tensor, apart: Tensor, batch: int) -> Tensor:
-        """(B * R * L, N, 3 * C) -> (B * R * L, N, C)."""
+        """Attend to queries, keys and values: (B * R * L, N, 3 * C) -> (B * R * L, N, C)."""
         number = self.window**2
         query, key, value = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         bias = self.relative_position_bias_table[self.relative_position_index]
@@ -63,12 +66,12 @@ class _WindowAttention(nn.Module):
 
 
 def _windows(side: int, window: int) -> int:
-    """Count the windows that cover a side, without -(-a // b): ONNX rounds quotients of negative numbers otherwise."""
+    """Count the windows that cover a side. Not -(-a // b): ONNX rounds negative quotients differently."""
     return (side + window - 1) // window
 
 
 def _relative_positions(window: int) -> Tensor:
-    """Return the row of the bias table for each pair of tokens of a window, (N * N,)."""
+    """Return the bias table's row for each pair of tokens in a window, (N * N,)."""
     place = torch.arange(window)
     rows, columns = (x.flatten() for x in torch.meshgrid(place, place, indexing="ij"))
     down, right = (x[:, None] - x[None] + window - 1 for x in (rows, columns))
@@ -76,9 +79,9 @@ def _relative_positions(window: int) -> Tensor:
 
 
 def _apart(height: int, width: int, window: int, shift: int, device: torch.device) -> Tensor:
-    """Make the mask that separates tokens brought together by the shift, (R * L, 1, N, N).
+    """Make the attention mask (R * L, 1, N, N) that separates tokens brought together by the shift.
 
-    It moves the map's first `shift` rows and columns to its end, into the last windows.
+    The shift moves the map's first `shift` rows and columns to its end, into the last windows.
     """
     rows, columns = (_windows(side, window) for side in (height, width))
     moved = torch.arange(window, device=device) >= window - shift
@@ -91,7 +94,7 @@ def _apart(height: int, width: int, window: int, shift: int, device: torch.devic
 
 
 class _Block(nn.Module):
-    """Attention and a two-layer perceptron, each a residual branch on normalised tokens."""
+    """Attention and a two-layer perceptron, both residual and pre-normalised."""
 
     def __init__(self, channels: int, heads: int, window: int, shift: int, drop: float) -> None:
         super().__init__()
@@ -99,7 +102,7 @@ class _Block(nn.Module):
         self.attn = _WindowAttention(channels, heads, window, shift)
         self.drop_path = DropPath(drop)
         self.norm2 = nn.LayerNorm(channels)
-        # with the places of torchvision's, which have a dropout after each
+        # numbered as in torchvision, which has activation and dropout modules in between
         self.mlp = nn.ModuleDict({"0": nn.Linear(channels, 4 * channels), "3": nn.Linear(4 * channels, channels)})
 
     def forward(self, x: Tensor, apart: Tensor) -> Tensor:
@@ -108,7 +111,7 @@ class _Block(nn.Module):
 
 
 class _PatchMerging(nn.Module):
-    """Merge each 2x2 tokens into one of twice as many channels."""
+    """Merge each group of 2x2 tokens into one with twice as many channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -125,7 +128,7 @@ class _PatchMerging(nn.Module):
 
 
 class Swin(nn.Module):
-    """Liu et al. 2021 without the classifier, with each output map normalised, as in its detectors."""
+    """Swin transformer (Liu et al. 2021) without the classifier, with normalised output maps, as in its detectors."""
 
     strides = (4, 8, 16, 32)
 
@@ -154,13 +157,13 @@ class Swin(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def layers(self) -> Sequence[nn.Module]:
-        """Return the patch embedding and the four stages, with the merging before and the normalisation after each."""
+        """Return the patch embedding and the four stages, each with its patch merging and output normalisation."""
         stages = [self.features[1], *(nn.ModuleList(self.features[k : k + 2]) for k in (2, 4, 6))]
         ends = zip(stages, self.output_norm, strict=True)
         return [self.features[0], *(nn.ModuleList([stage, norm]) for stage, norm in ends)]
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) -> four maps, each (B, C_k, H / 2**k, W / 2**k) from a quarter of H and W on."""
+        """Map (B, 3, H, W) to four maps (B, channels[l], H / strides[l], W / strides[l])."""
         x, maps, again = self.features[0](x), [], self.config.checkpointing and self.training
         for k, norm in enumerate(self.output_norm):
             x = self.features[2 * k](x) if k else x

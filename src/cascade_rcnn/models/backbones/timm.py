@@ -1,6 +1,6 @@
-"""timm's networks with feature maps of several strides. Parameter names are timm's, below `network`.
+"""Backbones from timm, for its networks with feature maps of several strides. Parameter names are timm's.
 
-Needs the extra `timm`, which is imported when such a network is built.
+This needs the extra `timm`, which is imported when such a network is built.
 """
 
 import inspect
@@ -19,21 +19,23 @@ from cascade_rcnn.models.backbones.promise import check_promise
 from cascade_rcnn.tensor_files import read_state, reason
 
 _STRIDES, _LEAST = (4, 8, 16, 32), {8, 16, 32}
-_ANY_SIZE = {"dynamic_img_size": True, "strict_img_size": False}  # what networks of fixed size need, where they can
+_ANY_SIZE = {"dynamic_img_size": True, "strict_img_size": False}  # make networks accept any size, if they can
 
 
 class Timm(nn.Module):
-    """A network without its classifier; `channels` and `strides` are those of its maps of stride 4 to 32."""
+    """A network of timm without its classifier; `channels` and `strides` describe its maps of strides 4 to 32."""
 
     def __init__(self, config: TimmConfig) -> None:
-        """Build the network. Raises UserError if timm has none of this name, or it lacks such maps or options."""
+        """Build the network. Raises UserError if timm has no such network, or it lacks these maps or options."""
         super().__init__()
         self.config = config
         plain = _plain(config)
         try:
             self.network = _library().create_model(config.model, **_options(plain, config))
         except (RuntimeError, AssertionError, TypeError) as error:
-            raise UserError(f"{config.label}: timm gives no maps of it ({reason(error)}); choose another") from None
+            raise UserError(
+                f"{config.label}: timm cannot extract its feature maps ({reason(error)}); choose another network"
+            ) from None
         self.channels = tuple(self.network.feature_info.channels())
         self.strides = tuple(self.network.feature_info.reduction())
         names = _names(plain, self.network)
@@ -46,12 +48,12 @@ class Timm(nn.Module):
         self.train()
 
     def layers(self) -> Sequence[nn.Module]:
-        """Return the groups by which timm decays learning rates: mostly the stem and each block."""
+        """Return timm's groups for layer-wise learning rate decay: mostly the stem and each block."""
         parameters = dict(self.network.named_parameters())
         return [nn.ParameterList(parameters[name] for name in group) for group in self._groups]
 
     def train(self, mode: bool = True) -> "Timm":
-        """Set the mode; fixed statistics stay fixed, and activation checkpointing only happens in training."""
+        """Set the mode; fixed statistics stay fixed, and activation checkpointing is used only in training."""
         super().train(mode)
         for norm in self._norms():
             if self.config.norm != "batch" or not norm.weight.requires_grad:  # also those of frozen layers
@@ -61,7 +63,7 @@ class Timm(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) -> maps (B, C_l, H / s_l, W / s_l), the finest first."""
+        """Map (B, 3, H, W) to maps (B, channels[l], H / strides[l], W / strides[l])."""
         maps = self.network(x)  # type: ignore[operator]
         channels_last = str(getattr(self.network, "output_fmt", "NCHW")).endswith("NHWC")
         return [x.permute(0, 3, 1, 2) if channels_last else x for x in maps]
@@ -87,9 +89,9 @@ def examine(config: TimmConfig) -> dict[str, tuple[float, ...]]:
 
 
 def load_weights(backbone: Timm, source: str | Path) -> None:
-    """Fill a network with the weights that its name says ("imagenet"), by timm's own means, or with those of a file.
+    """Load into a network the weights that timm has for its name ("imagenet"), or those of a file.
 
-    The file's names may be any that timm reads. Raises UserError when weights cannot be had, or do not fit.
+    The file may be in any format that timm converts. Raises UserError if weights cannot be downloaded or do not fit.
     """
     config, overlay = backbone.config, {}
     if str(source) != "imagenet":
@@ -101,7 +103,7 @@ def load_weights(backbone: Timm, source: str | Path) -> None:
         torch.manual_seed(0)
         try:
             filled = timm.create_model(config.model, pretrained=True, pretrained_cfg_overlay=overlay, **options)
-        except Exception as error:  # noqa: BLE001  (of whichever HTTP client the Hub's library has)
+        except Exception as error:  # noqa: BLE001  (the HTTP client of the Hub's library varies)
             raise _unusable(config, source, error) from None
     left = _same(fresh.state_dict(), filled.state_dict())
     if left:
@@ -113,24 +115,24 @@ def load_weights(backbone: Timm, source: str | Path) -> None:
 
 
 def _same(fresh: Mapping[str, Tensor], filled: Mapping[str, Tensor]) -> list[str]:
-    """List the tensors that loading left as initialised: timm ignores those that a file lacks."""
+    """List the tensors that loading left at their initial values: timm does not report those that a file lacks."""
     return [name for name, value in filled.items() if value.ndim > 1 and torch.equal(value, fresh[name])]
 
 
 def _unusable(config: TimmConfig, source: str | Path, error: Exception) -> UserError:
     if str(source) != "imagenet":
-        lines = str(error).splitlines() or [""]  # the first says only that there are errors
+        lines = str(error).splitlines() or [""]  # the first one says only that there are errors
         what = f"{error} is missing" if isinstance(error, KeyError) else lines[min(1, len(lines) - 1)].strip()
         return UserError(f"{source}: these are not weights of {config.label}: {what}")
     cfg = _library().get_pretrained_cfg(config.model)
     if cfg is None or not cfg.has_weights:
         known = _library().list_pretrained(f"{config.model.split('.')[0]}.*")
-        others = f"there are some of {', '.join(known)}" if known else "give a file, or weights_backbone=None"
+        others = f"it has some for {', '.join(known)}" if known else "give a file, or weights_backbone=None"
         return UserError(f"timm has no weights for {config.label}; {others}")
     place = f"https://huggingface.co/{cfg.hf_hub_id}/resolve/main/model.safetensors" if cfg.hf_hub_id else cfg.url
     return UserError(
-        f"the weights of {config.label} could not be downloaded ({reason(error)}); fetch {place} on a machine with "
-        "network and pass the file as weights_backbone=PATH (--weights-backbone PATH)"
+        f"the weights of {config.label} could not be downloaded ({reason(error)}); download {place} on a machine with "
+        "network access and pass the file as weights_backbone=PATH (--weights-backbone PATH)"
     )
 
 
@@ -138,19 +140,19 @@ def _library() -> ModuleType:
     try:
         import timm
     except ModuleNotFoundError:
-        raise UserError("networks of timm need timm; pip install 'cascade-rcnn[timm]'") from None
+        raise UserError("backbones from timm need timm; pip install 'cascade-rcnn[timm]'") from None
     return timm
 
 
 def _plain(config: TimmConfig) -> Any:
-    """Make timm's network, without memory. Raises UserError with the nearest name if there is none."""
+    """Make timm's network on the meta device. Raises UserError with the nearest name if it does not exist."""
     timm, name = _library(), config.model
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
         raise UserError(f"timm has no network '{name}'{nearest(name, timm.list_models())}; see timm.list_models()")
     tagged = timm.list_pretrained(f"{architecture}.*")
     if tag and name not in tagged:
-        known = f"; known: {', '.join(tagged)}" if tagged else f"; it has {architecture} without weights"
+        known = f"; known: {', '.join(tagged)}" if tagged else f"; it has no weights for {architecture}"
         hint = nearest(name, tagged) or known
         raise UserError(f"timm has no network '{name}'{hint}")
     with torch.device("meta"):
@@ -158,18 +160,19 @@ def _plain(config: TimmConfig) -> Any:
 
 
 def _indices(plain: nn.Module, label: str) -> list[int]:
-    """Return the index of the last map of each stride that a pyramid reads."""
+    """Return the index of the last map of each stride that a pyramid uses."""
     found = {info["reduction"]: k for k, info in enumerate(getattr(plain, "feature_info", ()))}
     if not found.keys() >= _LEAST:
         strides = ", ".join(map(str, found)) or "none"
         raise UserError(
-            f"{label}: its maps have strides {strides}; a pyramid needs 8, 16 and 32, better 4 too: choose another"
+            f"{label}: its maps have strides {strides}; a pyramid needs 8, 16 and 32, and preferably 4: choose another "
+            "network"
         )
     return [found[stride] for stride in _STRIDES if stride in found]
 
 
 def _options(plain: nn.Module, config: TimmConfig) -> dict[str, Any]:
-    """Return the options with which a network takes images of any size, as far as it can."""
+    """Return the options for feature extraction from images of any size, as far as the network supports it."""
     takes = inspect.signature(type(plain).__init__).parameters
     options: dict[str, Any] = {"features_only": True, "out_indices": _indices(plain, config.label)}
     options |= {name: value for name, value in _ANY_SIZE.items() if name in takes}
@@ -181,7 +184,7 @@ def _options(plain: nn.Module, config: TimmConfig) -> dict[str, Any]:
 
 
 def _names(plain: nn.Module, network: nn.Module) -> dict[str, str]:
-    """Map the names of parameters in the whole network to those in the feature extractor."""
+    """Map the names of the whole network's parameters to those in the feature extractor."""
     there = {name for name, _ in network.named_parameters()}
     return {
         name: called
@@ -192,7 +195,7 @@ def _names(plain: nn.Module, network: nn.Module) -> dict[str, str]:
 
 
 def _groups(plain: Any, network: nn.Module, names: Mapping[str, str]) -> list[list[str]]:
-    """Group parameters by layer, from the pixels on: as timm does, or by the modules that images pass in turn."""
+    """Group parameters by layer, starting at the pixels: as timm does, or else by top-level module."""
     parameters = [name for name, _ in network.named_parameters()]
     of: dict[str, Any] = {}
     if hasattr(plain, "group_matcher"):

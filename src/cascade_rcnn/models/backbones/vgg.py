@@ -1,4 +1,4 @@
-"""VGG-16 up to conv5_3: images in, one map of stride 16 out. Parameter names are torchvision's."""
+"""VGG-16 up to conv5_3, with one map of stride 16. Parameter names are torchvision's."""
 
 from collections.abc import Sequence
 
@@ -7,12 +7,12 @@ from torch import Tensor, nn
 from cascade_rcnn.config import VGGConfig
 from cascade_rcnn.layers.convolution import Conv2d
 
-_CONVOLUTIONS = (2, 2, 3, 3, 3)  # of conv1..conv5
+_CONVOLUTIONS = (2, 2, 3, 3, 3)  # in conv1..conv5
 _WIDTHS = (1, 2, 4, 8, 8)
 
 
 class VGG(nn.Module):
-    """Simonyan & Zisserman 2015 without the last pooling and the classifier, as in Fast R-CNN."""
+    """VGG-16 (Simonyan & Zisserman 2015) without the last pooling and the classifier, as in Fast R-CNN."""
 
     strides = (16,)
 
@@ -42,5 +42,5 @@ class VGG(nn.Module):
         return [self.features[begin:end] for begin, end in zip(self._begins, ends, strict=True)]
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) -> [conv5_3], (B, C, H / 16, W / 16)."""
+        """Map (B, 3, H, W) to [conv5_3], (B, C, H / 16, W / 16)."""
         return [self.features(x)]

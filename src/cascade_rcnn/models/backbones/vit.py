@@ -1,6 +1,6 @@
-"""ViT backbones: images in, one map of stride 16 out. Parameter names are timm's.
+"""ViT backbones, with one map of stride 16. Parameter names are timm's.
 
-B images · H, W patches · C channels · d channels per head · N positions per window
+B images · H, W size of the map in patches · C channels · d channels per head · N tokens per window
 """
 
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from cascade_rcnn.layers.attention import attend
 from cascade_rcnn.layers.blocks import DropPath, drop_rates, run
 from cascade_rcnn.layers.convolution import Conv2d
 
-_PATCH = 16  # pixels a side
+_PATCH = 16  # side in pixels
 _EPS = 1e-6
 
 
 class ViT(nn.Module):
-    """The plain vision transformer of ViTDet (Li et al. 2022): windowed attention, with a few global blocks."""
+    """The plain vision transformer of ViTDet (Li et al. 2022): window attention, with a few global blocks."""
 
     strides = (_PATCH,)
 
@@ -37,13 +37,13 @@ class ViT(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def layers(self) -> Sequence[nn.Module]:
-        """Return the patch embedding with its positions, then each block."""
+        """Return the patch and position embeddings, then each block."""
         first = nn.Module()
         first.pos_embed, first.patch_embed = self.pos_embed, self.patch_embed
         return [first, *self.blocks]
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) -> [(B, C, H / 16, W / 16)]."""
+        """Map (B, 3, H, W) to [(B, C, H / 16, W / 16)]."""
         x = self.patch_embed["proj"](x).permute(0, 2, 3, 1)
         x = x + self._positions(x.shape[1], x.shape[2])
         for block in self.blocks:
@@ -51,7 +51,7 @@ class ViT(nn.Module):
         return [x.permute(0, 3, 1, 2)]
 
     def _positions(self, height: int, width: int) -> Tensor:
-        """Interpolate the absolute position embedding from the grid of pretraining: (1, H, W, C)."""
+        """Interpolate the absolute position embedding from the pretraining grid: (1, H, W, C)."""
         table = self.pos_embed.unflatten(1, (self.config.pretrained_grid, -1)).permute(0, 3, 1, 2)
         resized = F.interpolate(table, size=(height, width), mode="bicubic", align_corners=False)
         return resized.permute(0, 2, 3, 1)
@@ -68,16 +68,16 @@ class _Block(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> the same."""
+        """(B, H, W, C) -> (B, H, W, C)."""
         x = x + self.drop_path(self.attn(self.norm1(x)))
         return x + self.drop_path(self.mlp["fc2"](F.gelu(self.mlp["fc1"](self.norm2(x)))))
 
 
 class _Attention(nn.Module):
-    """Self-attention within windows or, with `window` None, over the whole map."""
+    """Self-attention within windows or, if `window` is None, over the whole map."""
 
     def __init__(self, width: int, heads: int, grid: int, window: int | None) -> None:
-        """grid: patches a side of the whole map that relative positions are learned for."""
+        """`grid` is the side, in patches, of the map for which global attention learns relative positions."""
         super().__init__()
         self.heads, self.window = heads, window
         self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
@@ -86,7 +86,7 @@ class _Attention(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> the same."""
+        """(B, H, W, C) -> (B, H, W, C)."""
         height, width = x.shape[1:3]
         side = (self.window, self.window) if self.window else (height, width)
         windows = self._windows(self.qkv(x)) if self.window else self.qkv(x).flatten(1, 2)
@@ -102,11 +102,11 @@ class _Attention(nn.Module):
     def _windows(self, x: Tensor) -> Tensor:
         """Split the qkv map into windows: (B, H, W, 3 C) -> (B * windows, N, 3 C).
 
-        Windows at the border are padded with zeros, of which `qkv` makes its bias.
+        The input of `qkv` is zero-padded at the border, so its output is padded with the bias.
         """
         assert self.window is not None
         batch, height, width, channels = x.shape
-        beyond, more = self.qkv.bias.to(x.dtype), self.window - 1  # the most that it takes: a number, for exports
+        beyond, more = self.qkv.bias.to(x.dtype), self.window - 1  # the maximum padding, a constant for exporters
         rows, columns = (self._number(length) * self.window for length in (height, width))
         x = torch.cat([x, beyond.expand(batch, height, more, channels)], dim=2)[:, :, :columns]
         x = torch.cat([x, beyond.expand(batch, more, columns, channels)], dim=1)[:, :rows]
@@ -121,13 +121,13 @@ class _Attention(nn.Module):
         return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)[:, :height, :width]
 
     def _number(self, length: int) -> int:
-        """Count the windows along a side, with positive numbers only, as ONNX rounds other quotients towards zero."""
+        """Count the windows along a side. Not -(-a // b): ONNX rounds negative quotients towards zero."""
         assert self.window is not None
         return (length + self.window - 1) // self.window
 
 
 def relative_positions(table: Tensor, length: int) -> Tensor:
-    """Interpolate the embeddings (2 L - 1, d) of distances to a line's: (length, length, d), by query and key."""
+    """Interpolate the embeddings (2 L - 1, d) of distances to another length: (length, length, d), by query and key."""
     resized = F.interpolate(table.t()[None], size=2 * length - 1, mode="linear", align_corners=False)[0].t()
     place = torch.arange(length, device=table.device)
     return resized[place[:, None] - place[None, :] + length - 1]
