@@ -82,24 +82,33 @@ def _figures(metrics: Metrics) -> str:
 
 
 def picture(checkpoint: Path, folder: Path) -> None:
-    """Draw what is found in four validation images, enlarged, and write nuclei.webp."""
-    import supervision
-
-    predictor, truth = Predictor(checkpoint, device="cpu"), load_annotations(folder / "val.json")
+    """Write nuclei.webp: four validation images, enlarged, above with what is found, below with what is annotated."""
+    predictor, truth = Predictor(checkpoint, device="cpu"), load_annotations(folder / "val.json", masks=True)
+    assert truth.segmentations is not None
     counts = np.diff(truth.first.numpy())
     chosen = np.argsort(counts)[(np.array([0.3, 0.5, 0.7, 0.95]) * len(counts)).astype(int)]
-    sheet = PIL.Image.new("RGB", (4 * _SHOWN + 3 * _GAP, _SHOWN), "white")
-    colors = supervision.ColorLookup.INDEX
-    masks = supervision.MaskAnnotator(opacity=0.5, color_lookup=colors)
-    boxes = supervision.BoxAnnotator(thickness=1, color_lookup=colors)
+    sheet = PIL.Image.new("RGB", (4 * _SHOWN + 3 * _GAP, 2 * _SHOWN + _GAP), "white")
     for k, i in enumerate(chosen.tolist()):
         with PIL.Image.open(truth.path(i)) as image:
             pixels = np.array(image.convert("RGB").resize((_SHOWN, _SHOWN), PIL.Image.Resampling.BICUBIC))
         found = predictor(pixels, threshold=0.5)
-        print(f"{truth.path(i).name}: {len(found)} found, {counts[i]} there")
-        drawn = boxes.annotate(masks.annotate(pixels[..., ::-1].copy(), found), found)
-        sheet.paste(PIL.Image.fromarray(drawn[..., ::-1].copy()), (k * (_SHOWN + _GAP), 0))
+        print(f"{truth.path(i).name}: {len(found)} found, {counts[i]} annotated")
+        rows = truth.rows(i)
+        there = truth.segmentations.masks(range(rows.start, rows.stop), _SIDE, _SIDE).resize(_SHOWN, _SHOWN)
+        left = k * (_SHOWN + _GAP)
+        sheet.paste(_drawn(pixels, found.mask), (left, 0))
+        sheet.paste(_drawn(pixels, there.dense().numpy().astype(bool)), (left, _SHOWN + _GAP))
     sheet.save("nuclei.webp", quality=80)
+
+
+def _drawn(pixels: np.ndarray, masks: np.ndarray | None) -> PIL.Image.Image:
+    """Draw masks (N, H, W), each in a colour of its own."""
+    import supervision
+
+    assert masks is not None
+    found = supervision.Detections(xyxy=supervision.mask_to_xyxy(masks).astype(float), mask=masks)
+    annotator = supervision.MaskAnnotator(opacity=0.5, color_lookup=supervision.ColorLookup.INDEX)
+    return PIL.Image.fromarray(annotator.annotate(pixels[..., ::-1].copy(), found)[..., ::-1].copy())
 
 
 if __name__ == "__main__":

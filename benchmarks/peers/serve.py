@@ -36,7 +36,7 @@ def calls(peer: Any, name: str, folder: Path) -> dict[str, Callable[[], Any]]:
     """What can be asked for, by name."""
     image = torch.load(folder / "photo.pth", weights_only=True)
     target = torch.load(folder / "objects.pth", weights_only=True)
-    maps = torch.load(folder / "maps.pth", weights_only=True) if (folder / "maps.pth").exists() else None
+    maps = torch.load(folder / "maps.pth", weights_only=True) if (folder / "maps.pth").exists() else {}
 
     def detect() -> None:
         peer.detect(image)
@@ -56,7 +56,7 @@ def calls(peer: Any, name: str, folder: Path) -> dict[str, Callable[[], Any]]:
     def versions() -> str:
         return f"{name} {version(name)}, torch {torch.__version__}, Python {platform.python_version()}"
 
-    work = {"detect": detect, "found": found, "step": step} | ({} if maps is None else {"paste": paste})
+    work = {"detect": detect, "found": found, "step": step} | ({"paste": paste} if maps else {})
     return {**work, "versions": versions, "peak": peak_mb}
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pycocotools.mask
 import torch
-from pycocotools import mask as reference
 
 from benchmarks.measure import fresh, peak_mb
 from benchmarks.torture.annotations import coco_boxes, coco_example, write_images, wrong
@@ -22,6 +22,7 @@ from benchmarks.torture.outcomes import Outcome, Tally, Verdict
 from cascade_rcnn.data import Annotations, load_annotations
 
 Form = list[list[float]] | dict[str, Any]
+reference: Any = pycocotools.mask  # whose types are those of one kind of outline
 _MOST_MB = 3000  # a crowded image's; its dense masks alone are 12 GB
 _CROWDED = (3000, 4000, 1000)  # height, width, objects
 
@@ -94,7 +95,7 @@ class Outlines:
         good = {row["id"]: row["segmentation"] for row in self.good["annotations"]}
         given = {row["id"]: row.get("segmentation") for row in tree["annotations"] if isinstance(row.get("id"), int)}
         if found.segmentations is None:
-            return "no object has a mask" if any(given.get(key) == form for key, form in good.items()) else None
+            return "no object has a mask" if any(_same(given.get(key), form) for key, form in good.items()) else None
         has = found.segmentations.has()
         for i, (height, width) in enumerate(found.image_sizes.tolist()):
             rows = range(found.rows(i).start, found.rows(i).stop)
@@ -102,13 +103,18 @@ class Outlines:
             for number, row in enumerate(rows):
                 key = int(found.ids[row])
                 if not has[row]:
-                    if given.get(key) == good.get(key) or not found.notes:
+                    if _same(given.get(key), good.get(key)) or not found.notes:
                         return f"object {key} has lost its mask"
                     continue
                 pixels = masks.dense(torch.tensor([number]))[0].numpy()
                 if (pixels != _pixels(given[key], height, width)).any():
                     return f"object {key} has other pixels than pycocotools gives it"
         return None
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two outlines are written alike: true is no number, though Python takes it for 1."""
+    return json.dumps(one) == json.dumps(other)
 
 
 def crowded(number: int) -> Tally:

@@ -71,10 +71,9 @@ def paste_encoded(masks: "Tensor", boxes: "Tensor", height: int, width: int, *, 
     """Paste like `paste_crops`, from tensors, and encode."""
     from cascade_rcnn.masks import Masks
 
-    arrays = (x.float().cpu().numpy() for x in (masks, boxes))
-    pasted = list(paste_crops(*arrays, height, width, whole=whole))
-    bounds = np.array([bound for bound, _ in pasted], dtype=np.int64).reshape(-1, 4)
-    return Masks.from_crops((height, width), bounds, [crop for _, crop in pasted])
+    maps, places = (x.float().cpu().numpy() for x in (masks, boxes))
+    pasted = paste_crops(maps, places, height, width, whole=whole)
+    return Masks.build((height, width), ((bounds[:2], crop) for bounds, crop in pasted))
 
 
 def _weights(low: np.float32, high: np.float32, pixels: int, cells: int) -> tuple[int, np.ndarray]:
