@@ -58,10 +58,10 @@ def render(*, output: Path, resamples: int = 500) -> None:
         output: Folder of the study.
         resamples: Resamples of the validation images for the confidence intervals.
     """
-    from cascade_rcnn_study.artifacts import ARTIFACTS
+    from cascade_rcnn_study.artifacts import choose
 
     _check_resamples(resamples)
-    _render(output, ARTIFACTS, resamples)
+    _render(output, [artifact.name for artifact in choose(["all"])], resamples)
 
 
 def _render(output: Path, asked: Iterable[str], resamples: int) -> None:

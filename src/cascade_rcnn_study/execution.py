@@ -11,7 +11,7 @@ from cascade_rcnn.engine.evaluate import evaluation_loader
 from cascade_rcnn.engine.interrupt import Interrupted
 from cascade_rcnn.engine.predictor import choose_device
 from cascade_rcnn.engine.training.train import train
-from cascade_rcnn.evaluation import evaluate_boxes
+from cascade_rcnn.evaluation.masks import evaluate_detected
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn_study.devices import Job, environments, run_jobs
@@ -127,5 +127,5 @@ def _evaluate(run: PlannedRun, prepared: PreparedStudy, model: Detector, cascade
     if curve is not None:
         folder.write("localization.json", curve.to_dict())
     for name, detections in found.items():
-        save_matches(folder.detections(name), val, detections)
-        folder.write_metrics(name, evaluate_boxes(val, detections))
+        save_matches(folder.detections(name), val, detections.rows)
+        folder.write_metrics(name, evaluate_detected(val, detections))

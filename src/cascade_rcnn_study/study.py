@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.models.architectures import has_sibling
 from cascade_rcnn.recipes import Recipe
-from cascade_rcnn_study.artifacts import Artifact, measurements, needed
+from cascade_rcnn_study.artifacts import MASK_TABLE, Artifact, measurements, needed
 from cascade_rcnn_study.evaluation_settings import EvaluationSetting
 from cascade_rcnn_study.study_folder import RunFolder, StudyFolder
 from cascade_rcnn_study.variants import Variant, family_of, variants
@@ -87,3 +88,7 @@ def _check(study: Study) -> None:
         raise UserError(f"the families {', '.join(study.families)} appear in Table 6 only; ask for table6 as well")
     if study.base.devices < 1:
         raise UserError(f"devices is {study.base.devices}; give 1 or more")
+    if not has_sibling(study.base.model, "mask_rcnn") and any(a.name == MASK_TABLE for a in study.artifacts):
+        raise UserError(
+            f"{MASK_TABLE}: {study.base.model} has no feature pyramid, which masks need; choose another model"
+        )

@@ -10,14 +10,14 @@ import pytest
 
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import read_json, write_json
-from cascade_rcnn_study.artifacts import ARTIFACTS
+from cascade_rcnn_study.artifacts import choose
 from cascade_rcnn_study.figures import FIGURES
 from cascade_rcnn_study.report import render
 
 
 @pytest.fixture(scope="module")
 def report(finished):
-    return render(finished, ARTIFACTS, resamples=5).parent
+    return render(finished, [artifact.name for artifact in choose(["all"])], resamples=5).parent
 
 
 def numbers(value) -> list[float]:

@@ -95,10 +95,10 @@ def train(
     replace it, and `build_transforms` returns flips and colours for use with your own. Resizing and normalisation are
     part of the model. `callbacks` are called after every update and epoch; a `logger` (any of Lightning's) receives the
     metrics. `resume` continues the run in `output` with the same data and settings; "auto" does so if there is one and
-    otherwise begins it, for programs that are restarted after a failure. `overfit_test` first trains a copy of the model
-    on eight images for 20 seconds and prints whether it learned them (None: before long runs of "auto"); on a GPU, it
-    also halves a batch that you did not choose until it fits into the memory. With several `devices`, the program is
-    started once for each; torchrun and Ray Train start theirs themselves (docs/clusters.md).
+    otherwise begins it, for programs that are restarted after a failure. `overfit_test` first trains a copy of the
+    model on eight images for 20 seconds and prints whether it learned them (None: before long runs of "auto"); on a
+    GPU, it also halves a batch that you did not choose until it fits into the memory. With several `devices`, the
+    program is started once for each; torchrun and Ray Train start theirs themselves (docs/clusters.md).
 
     Returns the folder, the weights and metrics of the best epoch, and the model. Raises UserError for mistakes, and
     `Interrupted`, with everything saved, after Ctrl-C.
@@ -130,7 +130,7 @@ def train(
         chosen = _sized(chosen, given, train_set, classes)
     tell(without_effect(chosen, given) if is_first() else [])
     sources = Sources(train=train_set, val=val_set, classes=classes, transforms=transforms)
-    if not resume and (auto if overfit_test is None else overfit_test) and _is_alone(chosen):
+    if not resume and (recipe == "auto" if overfit_test is None else overfit_test) and _is_alone(chosen):
         chosen = _tested(chosen, sources, given, shortest=0 if overfit_test else _LONG)
     hooks = Hooks(callbacks=(*callbacks, Advice()), loggers=(logger,) if isinstance(logger, Logger) else tuple(logger))
     output = run_training(chosen, resume=resume, sources=sources, hooks=hooks)
