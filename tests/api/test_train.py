@@ -24,8 +24,6 @@ from cascade_rcnn import (
     load_annotations,
     train,
 )
-from cascade_rcnn.api import train as api_train
-from cascade_rcnn.engine.training import overfit
 from cascade_rcnn.engine.training.metric_log import read_csv
 
 
@@ -244,29 +242,3 @@ def test_mistakes_about_classes(recipe, shapes, plain):
     (other.parent / "images").symlink_to(shapes / "images")
     with pytest.raises(UserError, match="training and validation classes differ"):
         train(recipe, data=shapes / "train.json", val=other)
-
-
-def test_an_overfit_test_leaves_the_training_as_it_is(recipe, shapes, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(overfit, "_SECONDS", 0.1)
-    plain = train(recipe, data=shapes)
-    assert "overfit" not in capsys.readouterr().err
-    tested = train(recipe, data=shapes, overfit_test=True, output=str(tmp_path / "tested"))
-    assert "it can overfit: " in capsys.readouterr().err
-    assert same(plain, tested)
-
-
-def test_a_batch_is_halved_until_it_fits_unless_it_was_given(recipe, shapes, monkeypatch, capsys):
-    tried = []
-
-    def small_memory(tested, *_, **__):
-        tried.append(tested.batch_size)
-        if tested.batch_size > 1:
-            raise torch.OutOfMemoryError
-
-    monkeypatch.setattr(api_train, "run_overfit_test", small_memory)
-    result = train(replace(recipe, batch_size=4), data=shapes, overfit_test=True)
-    assert tried == [4, 2, 1]
-    assert settings(result)["batch_size"] == 1
-    assert "a batch of 4 does not fit into the GPU's memory: --batch-size 2" in capsys.readouterr().err
-    with pytest.raises(UserError, match=r"a batch of 2 images does not fit .*; choose a smaller --batch-size"):
-        train(recipe, data=shapes, overfit_test=True, batch_size=2, output=f"{recipe.output}_2")

@@ -1,6 +1,5 @@
 """Training from Python, and its result."""
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, Unpack
 
-import torch
 from lightning_fabric.loggers.logger import Logger
 
 from cascade_rcnn.api.auto import base, by_data
@@ -23,20 +21,17 @@ from cascade_rcnn.engine.training.advice import Advice
 from cascade_rcnn.engine.training.callbacks import Callback, Hooks
 from cascade_rcnn.engine.training.data import Sources, given_train
 from cascade_rcnn.engine.training.learning_curve import plot
-from cascade_rcnn.engine.training.overfit import overfit_test as run_overfit_test
 from cascade_rcnn.engine.training.processes import is_first
 from cascade_rcnn.engine.training.state import holds_state
 from cascade_rcnn.engine.training.train import train as run_training
-from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import Metrics
 from cascade_rcnn.files import read_json
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.recipes import DataConfig, Recipe, read_recipe
 from cascade_rcnn.reporting.files import Report
-from cascade_rcnn.text import count, printable
+from cascade_rcnn.text import printable
 
-_LONG = 200  # updates
 Data: TypeAlias = str | Path | Annotations | DetectionData
 
 
@@ -82,7 +77,6 @@ def train(
     callbacks: Sequence[Callback] = (),
     logger: Logger | Sequence[Logger] = (),
     resume: bool | Literal["auto"] = False,
-    overfit_test: bool | None = None,
     **overrides: Unpack[RecipeOverrides],
 ) -> TrainingResult:
     """Train a detector.
@@ -95,9 +89,7 @@ def train(
     replace it, and `build_transforms` returns flips and colours for use with your own. Resizing and normalisation are
     part of the model. `callbacks` are called after every update and epoch; a `logger` (any of Lightning's) receives the
     metrics. `resume` continues the run in `output` with the same data and settings; "auto" does so if there is one and
-    otherwise begins it, for programs that are restarted after a failure. `overfit_test` first trains a copy of the
-    model on eight images for 20 seconds and prints whether it learned them (None: before long runs of "auto"); on a
-    GPU, it also halves a batch that you did not choose until it fits into the memory. With several `devices`, the
+    otherwise begins it, for programs that are restarted after a failure. With several `devices`, the
     program is started once for each; torchrun and Ray Train start theirs themselves (docs/clusters.md).
 
     Returns the folder, the weights and metrics of the best epoch, and the model. Raises UserError for mistakes, and
@@ -130,8 +122,6 @@ def train(
         chosen = _sized(chosen, given, train_set, classes)
     tell(without_effect(chosen, given) if is_first() else [])
     sources = Sources(train=train_set, val=val_set, classes=classes, transforms=transforms)
-    if not resume and (recipe == "auto" if overfit_test is None else overfit_test) and _is_alone(chosen):
-        chosen = _tested(chosen, sources, given, shortest=0 if overfit_test else _LONG)
     hooks = Hooks(callbacks=(*callbacks, Advice()), loggers=(logger,) if isinstance(logger, Logger) else tuple(logger))
     output = run_training(chosen, resume=resume, sources=sources, hooks=hooks)
     return _result(output)
@@ -163,30 +153,6 @@ def _sized(recipe: Recipe, given: set[str], train_set: Given | None, classes: Cl
     if is_first():
         print(*map(printable, str(chosen).splitlines()), sep="\n", file=sys.stderr)
     return chosen.recipe
-
-
-def _is_alone(recipe: Recipe) -> bool:
-    """Whether there is only one process; several are not tested."""
-    return recipe.devices == 1 and int(os.environ.get("WORLD_SIZE", "1")) == 1
-
-
-def _tested(recipe: Recipe, sources: Sources, given: set[str], shortest: int) -> Recipe:
-    """Print whether the model can overfit, and halve the batch while it does not fit into the GPU's memory."""
-    while True:
-        try:
-            found = run_overfit_test(recipe, sources, shortest=shortest)
-        except torch.OutOfMemoryError:
-            batch = recipe.batch_size
-            if batch == 1 or "batch_size" in given:
-                smaller = "smaller images (--options.min-size)" if batch == 1 else "a smaller --batch-size"
-                raise UserError(
-                    f"a batch of {count(batch, 'image')} does not fit into the GPU's memory; choose {smaller}"
-                ) from None
-            recipe = replace(recipe, batch_size=batch // 2)
-            tell([f"a batch of {batch} does not fit into the GPU's memory: --batch-size {batch // 2}"])
-        else:
-            tell([] if found is None else [str(found)])
-            return recipe
 
 
 def _sets(

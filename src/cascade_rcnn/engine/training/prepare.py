@@ -14,7 +14,6 @@ from cascade_rcnn.config import Category, ModelOptions
 from cascade_rcnn.data.loader import make_loader
 from cascade_rcnn.data.repeats import repeat_factors
 from cascade_rcnn.engine.training import optim
-from cascade_rcnn.engine.training.anchor_fit import anchor_notes
 from cascade_rcnn.engine.training.data import Sources, read_data
 from cascade_rcnn.engine.training.fingerprint import check_same, fingerprint
 from cascade_rcnn.engine.training.settings import as_json, check_unchanged
@@ -84,7 +83,6 @@ def prepare(
         state.restore(saved)
     if fabric.is_global_zero:
         write_json(output / "recipe.json", as_json(recipe))
-    more += anchor_notes(model.config, data.train.annotations)
     return state, [*notes, *data.notes, *more]
 
 
