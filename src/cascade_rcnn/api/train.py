@@ -76,6 +76,7 @@ def train(
     callbacks: Sequence[Callback] = (),
     logger: Logger | Sequence[Logger] = (),
     resume: bool = False,
+    overfit_test: bool | None = None,
     **overrides: Unpack[RecipeOverrides],
 ) -> TrainingResult:
     """Train a detector.
@@ -87,7 +88,9 @@ def train(
     `augmentation` is a list of words or configs (docs/augmentation.md); `transforms` (torchvision.transforms.v2)
     replace it, and `build_transforms` returns flips and colours for use with your own. Resizing and normalisation are
     part of the model. `callbacks` are called after every update and epoch; a `logger` (any of Lightning's) receives the
-    metrics. `resume` continues the run in `output` with the same data and settings. With several `devices`, the program
+    metrics. `resume` continues the run in `output` with the same data and settings. `overfit_test` first trains a copy
+    on 8 images for 20 seconds at most, and prints whether it can learn them by heart, and if not, what to do; default:
+    with recipe "auto", before more than 500 updates. With several `devices`, the program
     is started once for each.
 
     Returns the folder, the weights and metrics of the best epoch, and the model. Raises UserError for mistakes, and
@@ -121,7 +124,8 @@ def train(
     tell(without_effect(chosen, given) if is_first() else [])
     sources = Sources(train=train_set, val=val_set, classes=classes, transforms=transforms)
     hooks = Hooks(callbacks=(*callbacks, Advice()), loggers=(logger,) if isinstance(logger, Logger) else tuple(logger))
-    output = run_training(chosen, resume=resume, sources=sources, hooks=hooks)
+    overfit = ("if long" if auto else "never") if overfit_test is None else "always" if overfit_test else "never"
+    output = run_training(chosen, resume=resume, sources=sources, hooks=hooks, overfit=overfit)
     return _result(output)
 
 
