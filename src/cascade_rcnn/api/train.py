@@ -77,6 +77,7 @@ def train(
     callbacks: Sequence[Callback] = (),
     logger: Logger | Sequence[Logger] = (),
     resume: bool | Literal["auto"] = False,
+    overfit_test: bool | None = None,
     **overrides: Unpack[RecipeOverrides],
 ) -> TrainingResult:
     """Train a detector.
@@ -89,8 +90,10 @@ def train(
     replace it, and `build_transforms` returns flips and colours for use with your own. Resizing and normalisation are
     part of the model. `callbacks` are called after every update and epoch; a `logger` (any of Lightning's) receives the
     metrics. `resume` continues the run in `output` with the same data and settings; "auto" does so if there is one and
-    otherwise begins it, for programs that are restarted after a failure. With several `devices`, the
-    program is started once for each; torchrun and Ray Train start theirs themselves (docs/clusters.md).
+    otherwise begins it, for programs that are restarted after a failure. `overfit_test` first trains a copy of the
+    model on 8 images for at most 20 seconds and prints whether it can overfit them, and what to do if not; default:
+    with recipe "auto", before more than 500 updates. With several `devices`, the program is started once for each;
+    torchrun and Ray Train start theirs themselves (docs/clusters.md).
 
     Returns the folder, the weights and metrics of the best epoch, and the model. Raises UserError for mistakes, and
     `Interrupted`, with everything saved, after Ctrl-C.
@@ -123,7 +126,10 @@ def train(
     tell(without_effect(chosen, given) if is_first() else [])
     sources = Sources(train=train_set, val=val_set, classes=classes, transforms=transforms)
     hooks = Hooks(callbacks=(*callbacks, Advice()), loggers=(logger,) if isinstance(logger, Logger) else tuple(logger))
-    output = run_training(chosen, resume=resume, sources=sources, hooks=hooks)
+    overfit = (
+        ("if long" if recipe == "auto" else "never") if overfit_test is None else "always" if overfit_test else "never"
+    )
+    output = run_training(chosen, resume=resume, sources=sources, hooks=hooks, overfit=overfit)
     return _result(output)
 
 

@@ -32,6 +32,7 @@ def train(arguments: Sequence[str]) -> None:
         folder: Annotated[Path | None, tyro.conf.arg(name="data")] = None,
         resume: Resume = False,
         report: bool = True,
+        overfit_test: bool = name == "auto",
     ) -> None:
         """Train.
 
@@ -40,6 +41,8 @@ def train(arguments: Sequence[str]) -> None:
             folder: A dataset folder with splits, instead of data.train and data.val.
             resume: Resume the training run in the output folder; auto: if there is one, or else begin.
             report: At the end, write report/report.html on the best checkpoint.
+            overfit_test: First test on 8 images for 20 seconds whether the model can overfit them; `auto` does so
+                before more than 500 updates.
         """
 
         from cascade_rcnn.api.train import train as run_training
@@ -49,10 +52,12 @@ def train(arguments: Sequence[str]) -> None:
         given = _given(recipe, flags)
         if name == "auto":
             data = recipe.data if folder is None else with_paths(recipe.data, folder, splits=True)
-            result = run_training("auto", data=data, resume=resume, **given)
+            result = run_training(
+                "auto", data=data, resume=resume, overfit_test=None if overfit_test else False, **given
+            )
         else:
             tell(without_effect(recipe, names_of(given)) if is_first() else [])
-            result = run_training(recipe, data=folder, resume=resume)
+            result = run_training(recipe, data=folder, resume=resume, overfit_test=overfit_test)
         if is_first():
             weights = result.weights
             print(f"learning curve: {result.plot()}")

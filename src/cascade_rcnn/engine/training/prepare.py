@@ -10,6 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from torch.optim.swa_utils import AveragedModel
 
+from cascade_rcnn.auto.anchor_notes import anchor_notes
 from cascade_rcnn.config import Category, ModelOptions
 from cascade_rcnn.data.loader import make_loader
 from cascade_rcnn.data.repeats import repeat_factors
@@ -83,7 +84,7 @@ def prepare(
         state.restore(saved)
     if fabric.is_global_zero:
         write_json(output / "recipe.json", as_json(recipe))
-    return state, [*notes, *data.notes, *more]
+    return state, [*notes, *data.notes, *more, *anchor_notes(data.train.annotations, model.config)]
 
 
 def _expects_masks(recipe: Recipe) -> bool:
