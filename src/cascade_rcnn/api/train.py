@@ -23,6 +23,7 @@ from cascade_rcnn.engine.training.data import Sources, given_train
 from cascade_rcnn.engine.training.learning_curve import plot
 from cascade_rcnn.engine.training.processes import is_first
 from cascade_rcnn.engine.training.state import holds_state
+from cascade_rcnn.engine.training.train import Overfit
 from cascade_rcnn.engine.training.train import train as run_training
 from cascade_rcnn.evaluation import Metrics
 from cascade_rcnn.files import read_json
@@ -126,9 +127,8 @@ def train(
     tell(without_effect(chosen, given) if is_first() else [])
     sources = Sources(train=train_set, val=val_set, classes=classes, transforms=transforms)
     hooks = Hooks(callbacks=(*callbacks, Advice()), loggers=(logger,) if isinstance(logger, Logger) else tuple(logger))
-    overfit = (
-        ("if long" if recipe == "auto" else "never") if overfit_test is None else "always" if overfit_test else "never"
-    )
+    unasked: Overfit = "if long" if recipe == "auto" else "never"
+    overfit = unasked if overfit_test is None else "always" if overfit_test else "never"
     output = run_training(chosen, resume=resume, sources=sources, hooks=hooks, overfit=overfit)
     return _result(output)
 

@@ -49,8 +49,8 @@ def train(
 
     Raises UserError for a mistake in the recipe or its data, `Interrupted` if stopped by the user (with the state
     saved). `resume` continues the run in `output`; on a CPU, the weights are bit-identical to those of an uninterrupted
-    run. `overfit` first tests for 20 seconds whether the model can overfit 8 of the images, and prints the answer: always,
-    or before a run of more than 500 updates. It does not change the result.
+    run. `overfit` first tests for 20 seconds whether the model can overfit 8 of the images, and prints the answer:
+    always, or before a run of more than 500 updates. It does not change the result.
     """
     hooks = hooks or Hooks()
     fabric = launch(recipe)
