@@ -107,7 +107,7 @@ def test_train_auto_is_listed_explained_and_keeps_the_flags_that_are_given(capsy
     data = how.pop("data")
     assert (recipe, data.train, how.pop("augmentation")) == ("auto", "FOLDER.json", (ColorConfig(),))
     options = {"min_size": 320, "class_agnostic": False}
-    assert how == {"resume": False, "epochs": 3, "init": "starter", "options": options}
+    assert how == {"resume": False, "overfit_test": None, "epochs": 3, "init": "starter", "options": options}
 
 
 def test_resume_is_said_alone_or_with_auto(capsys, monkeypatch):

@@ -42,7 +42,7 @@ def test_boxes_that_anchors_reach_are_nothing_to_tell():
 def test_boxes_that_no_anchor_reaches_are_told_with_what_would_fit():
     # in the input: 32 fits; 24 has IoU .56; 10 and 10 have .1
     (line,) = anchor_notes(_annotations([64, 48, 20, 20]), CONFIG)
-    assert "no anchor reaches IoU 0.7 with 75 % of them, nor 0.5 with 50 %" in line
+    assert "75 % of them have no anchor of IoU 0.7, 50 % none of IoU 0.5" in line
     assert "train auto" in line
     words = line.split()
     start, end = words.index("--options.anchor-sizes"), words.index("--options.anchor-ratios")

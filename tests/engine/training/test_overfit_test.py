@@ -23,7 +23,7 @@ def _outcome(**changes) -> OverfitTest:
         (_outcome(last=1.01), False, "raise --optimizer.lr"),
         (_outcome(last=2.5), False, "lower --optimizer.lr"),
         (_outcome(last=float("nan"), updates=3), False, "lower --optimizer.lr"),
-        (_outcome(last=1.5, updates=19), None, "not known"),
+        (_outcome(last=1.5, updates=19), None, "unknown"),
         (_outcome(last=0.5, updates=4), True, "yes"),  # few were enough
     ],
 )
