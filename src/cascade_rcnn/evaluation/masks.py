@@ -28,8 +28,8 @@ def evaluate_detected(
 ) -> Metrics:
     """Compute the metrics of boxes, and of masks as `Metrics.masks` if detections and ground truth have them.
 
-    With `boundary`, `Metrics.boundaries` are those of masks with boundary IoU. UserError: there are none. Other
-    arguments and errors are those of `evaluate_boxes`.
+    With `boundary`, `Metrics.boundaries` are those of masks with boundary IoU; raises UserError if there are none.
+    Other arguments and errors are those of `evaluate_boxes`.
     """
     metrics = evaluate_boxes(truth, found.rows, source=source, limit=limit)
     if found.masks is None or truth.segmentations is None:
