@@ -96,7 +96,7 @@ def predict(
         cpus: Ray: threads of each.
         gpus: Ray: GPUs of each, such as 0.5; default: one if there is any.
     """
-    check_engine(engine, locals())
+    _check_engine(engine, locals())
     if engine == "ray":
         _predict_on_ray(locals())
         return
@@ -137,7 +137,7 @@ def predict(
         raise UserError(f"{summary.failed} of {whole} could not be used (see above); the others are done")
 
 
-def check_engine(engine: Engine, given: Mapping[str, Any]) -> None:
+def _check_engine(engine: Engine, given: Mapping[str, Any]) -> None:
     """Raise UserError if one of the given flags has no effect with this engine, or one that it needs is missing."""
     defaults = inspect.signature(predict).parameters
     changed = [name for name, value in given.items() if value != defaults[name].default and name not in _OF_BOTH]
