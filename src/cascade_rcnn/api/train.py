@@ -1,4 +1,4 @@
-"""Training from Python, and its result."""
+"""Training from Python."""
 
 import os
 import sys
@@ -64,9 +64,9 @@ class TrainingResult:
         return plot(self.output)
 
     def report(self, data: Data | None = None) -> Report:
-        """Write report/report.html on the best checkpoint: why its AP is what it is and what to do next.
+        """Write report/report.html, which explains the AP of the best checkpoint and suggests what to do next.
 
-        `data` is needed where the validation data was given as an object; `cascade_rcnn.report` has more options.
+        `data` is required if the validation data was given as an object; `cascade_rcnn.report` has more options.
         """
         return report(self.output, data=data)
 
@@ -86,17 +86,17 @@ def train(
 ) -> TrainingResult:
     """Train a detector.
 
-    `recipe` is a `Recipe`, a name (`cascade-rcnn train` lists them), or the recipe.json of a training; default:
-    "finetune". "auto" chooses by the data, prints what and why, and keeps what keywords give.
-    Keywords change its fields, and a dict those of a part: `epochs=5, optimizer={"lr": 1e-4}`.
+    `recipe` is a `Recipe`, a name (`cascade-rcnn train` lists them), or the recipe.json of a run; default: "finetune".
+    "auto" chooses settings for the data, prints them with reasons, and keeps those given as keywords.
+    Keywords override its fields, and dicts those of nested configs: `epochs=5, optimizer={"lr": 1e-4}`.
 
-    `augmentation` is a list of words or configs (docs/augmentation.md); `transforms` (torchvision.transforms.v2)
-    replace it, and `build_transforms` returns flips and colours for use with your own. Resizing and normalisation are
-    part of the model. `callbacks` are called after every update and epoch; a `logger` (any of Lightning's) receives the
-    metrics. `resume` continues the run in `output` with the same data and settings. `overfit_test` first
-    trains a copy of the model on eight images for 20 seconds and prints whether it learned them (None: before long runs
-    of "auto"); on a GPU, it also halves a batch that you did not choose until it fits into the memory. With several
-    `devices`, the program is started once for each.
+    `augmentation` is a list of words or configs (docs/augmentation.md). `transforms` (torchvision.transforms.v2)
+    replaces it; `build_transforms` returns flips and colour jitter to combine with your own. Resizing and normalisation
+    are part of the model. `callbacks` are called after every update and epoch; a `logger` (any of Lightning's) receives
+    the metrics. `resume` continues the run in `output` with the same data and settings. `overfit_test` first trains a
+    copy of the model on eight images for 20 seconds and prints whether it learned them (None: before long runs of
+    "auto"); on a GPU, it also halves a batch size that you did not choose until it fits into the memory. With several
+    `devices`, the program is started once per device.
 
     Returns the folder, the weights and metrics of the best epoch, and the model. Raises UserError for mistakes, and
     `Interrupted`, with everything saved, after Ctrl-C.
@@ -136,7 +136,7 @@ def train(
 
 
 def _begin(recipe: Recipe | str | Path | None, overrides: RecipeOverrides, *, resume: bool) -> Recipe:
-    """Return the recipe before its changes; a resumed "auto" training has its choices in its folder."""
+    """Return the recipe before its changes; the choices of a resumed "auto" run are in its folder."""
     if isinstance(recipe, Recipe):
         return recipe
     if recipe != "auto":
@@ -144,11 +144,11 @@ def _begin(recipe: Recipe | str | Path | None, overrides: RecipeOverrides, *, re
     if not resume:
         return base()
     written = Path(overrides.get("output", base().output)) / "recipe.json"
-    return read_recipe(written) if written.is_file() else base()  # which the training refuses, in its own words
+    return read_recipe(written) if written.is_file() else base()  # training reports that there is nothing to resume
 
 
 def _sized(recipe: Recipe, given: set[str], train_set: Given | None, classes: Classes | None) -> Recipe:
-    """Choose by the annotations of the training set, and print the choices."""
+    """Choose settings for the training set, and print the choices."""
     found = given_train(recipe.data, Sources(train=train_set))
     annotations = as_dataset(found, meaning(classes, None)).annotations
     chosen = by_data(recipe, given, annotations)

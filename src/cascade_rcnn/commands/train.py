@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def train(arguments: Sequence[str]) -> None:
-    """Train by a recipe or a run's recipe.json: `train RECIPE --data.train train.json --data.val val.json`."""
+    """Train with a recipe or a run's recipe.json: `train RECIPE --data.train train.json --data.val val.json`."""
     if not arguments or arguments[0].startswith("-"):
         _list_recipes()
         sys.exit(0 if arguments and arguments[0] in ("-h", "--help") else 2)
@@ -36,10 +36,10 @@ def train(arguments: Sequence[str]) -> None:
         """Train.
 
         Args:
-            recipe: What to train.
+            recipe: The recipe to train with.
             folder: A dataset folder with splits, instead of data.train and data.val.
             resume: Resume the training run in the output folder.
-            report: At the end, write report/report.html on the best checkpoint.
+            report: Write report/report.html on the best checkpoint at the end.
             overfit_test: First train a copy on eight images for 20 seconds, to see that it can learn them; None: before
                 long runs of `auto`.
         """
@@ -68,7 +68,7 @@ def train(arguments: Sequence[str]) -> None:
 
 
 def _report(result: "TrainingResult") -> None:
-    """Write the report. The training is done and stays so, whatever happens here."""
+    """Write the report; a failure is only noted, as the training itself has succeeded."""
     started = time.monotonic()
     try:
         page = result.report().page

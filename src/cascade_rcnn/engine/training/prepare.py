@@ -1,4 +1,4 @@
-"""From a recipe to a training state that is ready to run, new or resumed."""
+"""Construction of the training state from a recipe, new or resumed."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -36,7 +36,7 @@ def prepare(
     data = read_data(recipe, sources, shown=fabric.is_global_zero)
     torch.manual_seed(recipe.seed)
     model, more = _model(recipe, data.train.annotations.categories)
-    if model.config.has_masks:  # which take time and memory, so that only who learns them reads them
+    if model.config.has_masks:  # masks take time and memory to read
         data = read_data(recipe, sources, masks=True, needed=recipe.init is None, shown=fabric.is_global_zero)
         if data.train.annotations.segmentations is None:
             torch.manual_seed(recipe.seed)
@@ -91,7 +91,7 @@ def _model(recipe: Recipe, categories: tuple[Category, ...], *, masks: bool = Tr
 
 
 def applied_to_start(options: ModelOptions) -> dict[str, Any]:
-    """The image sizes and anchors that a recipe asks for; without any, those of the checkpoint that it starts from."""
+    """Return the image sizes and anchors that the options change in the checkpoint that training starts from."""
     default = ModelOptions()
     return {name: value for name in APPLIED_TO_START if (value := getattr(options, name)) != getattr(default, name)}
 
