@@ -151,7 +151,7 @@ class VideoWriter:
         self._rate, self._stream, self._last = Fraction(rate).limit_denominator(1001), None, -1
 
     def write(self, pixels: np.ndarray, time: float) -> None:
-        """Append an RGB frame (H, W, 3); all have the same size. The last row or column is cut off if their number is odd."""
+        """Append an RGB frame (H, W, 3); all have the same size. An odd last row or column is cut off."""
         height, width = (side - side % 2 for side in pixels.shape[:2])
         if self._stream is None:
             self._stream = self._container.add_stream("libx264", rate=self._rate, options={"crf": "20"})
