@@ -24,11 +24,11 @@ def app(
     min_size: int | None = None,
     video_step: int = 5,
 ) -> None:
-    """Serve a web page on which images and videos are dropped, until Ctrl-C.
+    """Serve a web page to drop images and videos on, until Ctrl-C.
 
-    It shows the detections above a threshold, what each stage of the cascade did to each box, and the results as JSON;
-    two models are compared side by side. `models` are checkpoints or detectors, one or two. Only this machine can reach
-    the page, unless `host` is "0.0.0.0". Of a video, every `video_step`-th frame is shown. Nothing is sent anywhere.
+    It shows the detections above a threshold, what each stage of the cascade did to each box, and the results as JSON.
+    `models` are one or two checkpoints or detectors; two are compared side by side. The page is reachable from this
+    machine only, unless `host` is "0.0.0.0". Every `video_step`-th frame of a video is shown. Nothing is sent anywhere.
     Needs gradio. Raises UserError if a model or the port cannot be used.
 
     >>> app(["starter", "runs/mine/best.safetensors"])  # doctest: +SKIP

@@ -1,4 +1,4 @@
-"""A recipe chosen by the data and the machine: `train auto`."""
+"""Recipes chosen from the data and the machine: `train auto`."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ class AutoRecipe:
 
     recipe: Recipe
     choices: tuple[Choice, ...]
-    data: str  # a line about the data
+    data: str  # a one-line summary of the data
     warnings: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ def base() -> Recipe:
 
 
 def by_data(recipe: Recipe, given: Collection[str], annotations: Annotations) -> AutoRecipe:
-    """Choose a recipe by the data; `given` settings are kept."""
+    """Choose a recipe for the data; `given` settings are kept."""
     data, machine = survey(annotations), _machine(recipe)
     start = _start(recipe, given, machine, annotations.categories)
     chosen, choices = choose(recipe, given, data, machine, start)
@@ -65,7 +65,7 @@ def by_data(recipe: Recipe, given: Collection[str], annotations: Annotations) ->
 
 
 def _machine(recipe: Recipe) -> Machine:
-    """Describe the machine by its first GPU's total, not free memory, which is the same for all processes."""
+    """Describe the machine by the total memory of its first GPU: free memory would differ between processes."""
     if recipe.accelerator == "cpu" or not torch.cuda.is_available():
         return Machine()
     return Machine(gpu_memory=torch.cuda.get_device_properties(0).total_memory / 2**30)

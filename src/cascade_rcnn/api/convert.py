@@ -16,10 +16,10 @@ from cascade_rcnn.models.detector import Detector
 def convert_checkpoint(source: str | Path, origin: Origin, *, config: str | Path | None = None) -> Detector:
     """Convert a checkpoint of detectron2, mmdetection ("mmdet") or torchvision to a detector in evaluation mode.
 
-    `config` is the one that it was trained with: detectron2's yaml or LazyConfig, mmdetection's py, or the name of a
-    published detector that has the same; none of them is run. Without it the shapes tell the architecture, and stock
-    settings the rest. `save` keeps it. Raises UserError, in one line, for everything that does
-    not convert whole.
+    `config` is the config it was trained with: detectron2's yaml or LazyConfig, mmdetection's py, or the name of a
+    published detector with the same config; none of them is executed. Without it, the architecture is inferred from the
+    shapes, and the other settings are stock ones. Use `save` to keep the result. Raises UserError if any
+    part of the checkpoint cannot be converted.
 
     >>> ours = create_model("cascade_rcnn_resnet18_fpn", 80, backbone_width=8, pyramid_channels=8, head_width=8)
     >>> save_detectron2(ours, "detectron2.pth")

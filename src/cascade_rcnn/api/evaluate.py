@@ -44,23 +44,23 @@ def evaluate(
     report: str | Path | None = None,
     trust: bool = False,
 ) -> Metrics:
-    """Compute COCO metrics of a model; those of its masks, if it has any and the data does, are `metrics.masks`.
+    """Compute COCO metrics of a model; `metrics.masks` has those of its masks, if model and data have any.
 
     `model` is a `Detector`, `Predictor` or `Runtime`, or the path of a checkpoint or exported file. `data` is a path in
     any format that `load_annotations` reads (`images` and `split` likewise), `Annotations`, or a torchvision-style
-    dataset (`DetectionData`), whose labels are the model's 1..M, or are named by `classes`.
+    dataset (`DetectionData`), whose labels are the model's 1..M unless `classes` names them.
 
     `device` (default: a GPU if there is one), `precision` and `min_size` apply to models given by path.
     At most `max_detections` per image and class count (100 in COCO). `bad_images="skip"` skips unusable images, also in
     the metrics. `boundary` adds boundary AP of masks, `metrics.boundaries` (extra `boundary`). `save_detections` is a
-    file to write the detections to, `report` a folder for a page on them, as made by `cascade_rcnn.report`; `trust` is
-    as in `Runtime`. Raises UserError if model and data do not match, or something cannot be read.
+    file to write the detections to, `report` a folder for a report on them, as written by `cascade_rcnn.report`;
+    `trust` is as in `Runtime`. Raises UserError if model and data do not match, or something cannot be read.
 
     >>> metrics = evaluate("starter", "people.json", workers=0)
     >>> round(metrics.ap50, 2)
     1.0
 
-    A custom dataset: here a list with one image, without people.
+    A custom dataset, here a list with one image and no people:
 
     >>> empty = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
     >>> evaluate(load("starter"), [(torch.zeros(3, 64, 64), empty)], workers=0).images
@@ -108,8 +108,9 @@ def evaluate_detections(
 
     `annotations`, `images` and `split` are as in `load_annotations`; at most `max_detections` per image and class
     count, and `boundary` adds boundary AP of masks. Entries with `file_name` and `category_name` (which this package
-    writes) are matched by these, and written to `save_detections` with the annotations' ids. `report` is a folder for a
-    page on them, without the part on stages, which needs the model. Raises UserError naming the invalid entry.
+    writes) are matched by these, and written to `save_detections` with the annotations' ids. `report` is a folder for
+    an HTML report on them, without the section on stages, which needs the model. Raises UserError naming the invalid
+    entry.
 
     >>> _ = evaluate("starter", "people.json", workers=0, save_detections="people_found.json")
     >>> evaluate_detections("people_found.json", "people.json").images
@@ -131,7 +132,7 @@ def evaluate_detections(
 
 
 def _same_images(annotations: Annotations, others: Annotations) -> Annotations:
-    """Return the annotations of the images that the others have, with notes that are new."""
+    """Return the annotations of the images that `others` has, and print notes that are new."""
     tell([note for note in annotations.notes if note not in others.notes])
     return annotations.select(np.isin(annotations.image_ids.numpy(), others.image_ids.numpy()))
 

@@ -1,4 +1,4 @@
-"""A look at data before anything is trained."""
+"""Inspection of datasets before training."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,18 +39,18 @@ def look(
     device: str | None = None,
     max_megapixels: float = MAX_MEGAPIXELS,
 ) -> Look:
-    """Look at a dataset before anything is trained: what is in it, and what is wrong with it.
+    """Look at a dataset before training: what it contains, and what is wrong with it.
 
-    `data` is a path in any format that `load_annotations` reads, a folder with all its splits; several paths, one for
-    each split (the training set first, if no name says which it is); `Annotations`; or any of these by the names of
-    splits. `splits` are those of a folder to look at, instead of all.
+    `data` is a path in any format that `load_annotations` reads (a folder with all of its splits), several paths, one
+    for each split (the training set first, if no name says which it is), `Annotations`, or a dict of these by the names
+    of the splits. `splits` selects splits of a folder; default: all.
 
     Boxes are compared with the anchors and the image size of `recipe` (a name, a recipe.json or a `Recipe`; default:
     "finetune") or of a `checkpoint`, whose detections, on `device`, are also compared with the labels. With `augment`,
-    the page shows images as training by that recipe sees them.
+    the page shows training images as augmented by that recipe.
 
-    `output` is a folder for index.html, a page that needs no other file, and look.json. Raises UserError for data that
-    cannot be read as annotations at all; whatever else is wrong with it is a finding.
+    `output` is a folder for index.html, a self-contained page, and look.json. Raises UserError for data that cannot be
+    read as annotations at all; anything else that is wrong with it is a finding.
 
     >>> seen = look("shapes", output="look/shapes")
     >>> seen.goes_wrong, len(seen.classes)
@@ -114,7 +114,7 @@ def _refused(given: object) -> UserError:
 
 
 def _by_file(paths: Sequence[Path]) -> dict[str, Path]:
-    """Name files and folders; where two have the same name, by their folder too."""
+    """Name files and folders, with the names of their parent folders if two have the same name."""
     names = [path.resolve().stem.removeprefix("instances_") for path in paths]
     if len(set(names)) < len(names):
         names = [f"{path.resolve().parent.name}/{name}" for path, name in zip(paths, names, strict=True)]
@@ -126,7 +126,7 @@ def _by_file(paths: Sequence[Path]) -> dict[str, Path]:
 def _loaded(
     parts: Sequence[tuple[str, Given, str | None]], images: str | Path | None, classes: Sequence[str] | None
 ) -> dict[str, Annotations]:
-    """Read splits; those after the first have its classes, where the format names none."""
+    """Read splits; those whose format does not name classes have those of the first."""
     read: dict[str, Annotations] = {}
     for name, given, split in parts:
         if isinstance(given, str | Path):
@@ -139,7 +139,7 @@ def _loaded(
 
 
 def _training(names: Sequence[str]) -> str | None:
-    """Return which split is trained on: the one with that name, the only one, or the first that is not val or test."""
+    """Return the training split: the one with that name, the only one, or the first that is not val or test."""
     named = [name for name in names if rank(name) == 0] or (list(names) if len(names) == 1 else [])
     others = [name for name in names if rank(name) > rank("test")]
     return next(iter(named or others), None)

@@ -49,7 +49,7 @@ def open_model(
 ) -> Opened:
     """Return a detector, predictor or runtime unchanged, or open a checkpoint or exported file with these settings.
 
-    Settings of `inference` that are None keep the model's value. Raises UserError for settings given with an object.
+    Settings in `inference` that are None keep the model's value. Raises UserError if settings are given with an object.
     """
     changes: dict[str, Any] = {name: value for name, value in inference.items() if value is not None}
     changes |= {} if min_size == "model" else {"min_size": min_size}

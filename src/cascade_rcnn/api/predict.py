@@ -114,7 +114,7 @@ def predict_files(
 
 
 def _clip(paths: Sequence[str | Path], step: int, start: float, end: float | None, *, track: bool) -> Clip | None:
-    """Return the video to look at, None for images. Raises UserError for several, or for settings of videos alone."""
+    """Return the video, or None for images. Raises UserError for several videos, or video settings without a video."""
     videos = [str(path) for path in paths if is_video(str(path))]
     if not videos:
         if track or (step, start, end) != (1, 0.0, None):

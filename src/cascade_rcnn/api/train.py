@@ -1,4 +1,4 @@
-"""Training from Python, and its result."""
+"""Training from Python."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -61,9 +61,9 @@ class TrainingResult:
         return plot(self.output)
 
     def report(self, data: Data | None = None) -> Report:
-        """Write report/report.html on the best checkpoint: why its AP is what it is and what to do next.
+        """Write report/report.html, which explains the AP of the best checkpoint and suggests what to do next.
 
-        `data` is needed where the validation data was given as an object; `cascade_rcnn.report` has more options.
+        `data` is required if the validation data was given as an object; `cascade_rcnn.report` has more options.
         """
         return report(self.output, data=data)
 
@@ -83,18 +83,18 @@ def train(
 ) -> TrainingResult:
     """Train a detector.
 
-    `recipe` is a `Recipe`, a name (`cascade-rcnn train` lists them), or the recipe.json of a training; default:
-    "finetune". "auto" chooses by the data, prints what and why, and keeps what keywords give.
-    Keywords change its fields, and a dict those of a part: `epochs=5, optimizer={"lr": 1e-4}`.
+    `recipe` is a `Recipe`, a name (`cascade-rcnn train` lists them), or the recipe.json of a run; default: "finetune".
+    "auto" chooses settings for the data, prints them with reasons, and keeps those given as keywords.
+    Keywords override its fields, and dicts those of nested configs: `epochs=5, optimizer={"lr": 1e-4}`.
 
-    `augmentation` is a list of words or configs (docs/augmentation.md); `transforms` (torchvision.transforms.v2)
-    replace it, and `build_transforms` returns flips and colours for use with your own. Resizing and normalisation are
-    part of the model. `callbacks` are called after every update and epoch; a `logger` (any of Lightning's) receives the
-    metrics. `resume` continues the run in `output` with the same data and settings; "auto" does so if there is one and
-    otherwise begins it, for programs that are restarted after a failure. `overfit_test` first trains a copy of the
+    `augmentation` is a list of words or configs (docs/augmentation.md). `transforms` (torchvision.transforms.v2)
+    replaces it; `build_transforms` returns flips and colour jitter to combine with your own. Resizing and normalisation
+    are part of the model. `callbacks` are called after every update and epoch; a `logger` (any of Lightning's) receives
+    the metrics. `resume` continues the run in `output` with the same data and settings; "auto" does so if there is one
+    and otherwise starts it, for programs that are restarted after a failure. `overfit_test` first trains a copy of the
     model on 8 images for at most 20 seconds and prints whether it can overfit them, and what to do if not; default:
-    with recipe "auto", before more than 500 updates. With several `devices`, the program is started once for each;
-    torchrun and Ray Train start theirs themselves (docs/clusters.md).
+    with recipe "auto", before more than 500 updates. With several `devices`, the program is started once per device;
+    torchrun and Ray Train start the processes themselves (docs/clusters.md).
 
     Returns the folder, the weights and metrics of the best epoch, and the model. Raises UserError for mistakes, and
     `Interrupted`, with everything saved, after Ctrl-C.
@@ -152,7 +152,7 @@ def _begin(
 
 
 def _sized(recipe: Recipe, given: set[str], train_set: Given | None, classes: Classes | None) -> Recipe:
-    """Choose by the annotations of the training set, and print the choices."""
+    """Choose settings for the training set, and print the choices."""
     found = given_train(recipe.data, Sources(train=train_set))
     annotations = as_dataset(found, meaning(classes, None)).annotations
     chosen = by_data(recipe, given, annotations)

@@ -1,1 +1,1 @@
-"""Settings chosen by the data: a survey of it, and rules from there to a recipe. Nothing is trained."""
+"""Training settings chosen from a survey of the data by rules, without training anything."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 IOU = 0.5
-# The usual anchors cover 83 to 87 % of COCO's boxes at 800 pixels, and serve it well.
+# The usual anchors cover 83 to 87 % of COCO's boxes at 800 pixels, which is enough there.
 ENOUGH = 0.8
 _FACTORS = sorted((2 ** (k / 2) for k in range(-4, 5)), key=lambda factor: abs(np.log(factor)))  # 1/4 to 4
 
@@ -36,9 +36,9 @@ def best_iou(shapes: np.ndarray, sizes: Sequence[float], ratios: Sequence[float]
 
 
 def fitting(shapes: np.ndarray, sizes: tuple[int, ...], ratios: tuple[float, ...]) -> Anchors:
-    """Return the anchors themselves if they cover enough; else the nearest that do, or those that cover most.
+    """Return the given anchors if they cover enough boxes, else the closest that do, or those that cover most.
 
-    Nearest are other sizes, all by one factor; then as many ratios, but the boxes' own; then more of them.
+    Tries, in this order: scaling all sizes by one factor, as many ratios taken from the boxes, and more ratios.
     """
     best = Anchors(sizes, ratios, coverage(shapes, sizes, ratios))
     for tried in _candidates(shapes, sizes, ratios):
@@ -59,5 +59,5 @@ def _candidates(
 
 
 def _quantiles(values: np.ndarray, number: int) -> tuple[float, ...]:
-    """Return the middles of `number` parts of equal count, to two digits."""
+    """Return the medians of `number` equally large groups of values, to two digits."""
     return tuple(float(f"{x:.2g}") for x in np.quantile(values, (np.arange(number) + 0.5) / number))

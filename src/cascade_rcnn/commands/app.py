@@ -12,15 +12,15 @@ def app(
     min_size: int | None = None,
     video_step: int = 5,
 ) -> None:
-    """Serve a local web page: drop images or a video, see what each stage does to each box, compare two models.
+    """Serve a local web page to drop images or videos on, see what each stage does to each box, and compare two models.
 
     Args:
         checkpoint: The model, or two to compare.
-        host: Address to serve on; only this machine can reach the default, 0.0.0.0 is open to the network.
+        host: Address to serve on; the default is reachable from this machine only, 0.0.0.0 from the network.
         port: Port to serve on.
         device: cpu, cuda, cuda:1; default: a GPU if there is one.
         min_size: Short side to resize images to; default: the model's own setting.
-        video_step: Process every how many frames of a video.
+        video_step: Process every N-th frame of a video.
     """
     from cascade_rcnn.api.app import app as serve
 

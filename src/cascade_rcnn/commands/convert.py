@@ -24,11 +24,11 @@ def convert(
     Args:
         source: The checkpoint: a .pth, .pkl or .safetensors file.
         output: The file to write: .safetensors with --from, .pth with --to.
-        origin: Whose checkpoint it is.
-        to: Write one of ours under this framework's names.
+        origin: The framework that wrote the checkpoint.
+        to: The framework to convert a checkpoint of this package to.
         config: The config it was trained with (detectron2's yaml or LazyConfig, mmdetection's py), or the name of a
-            published detector that has the same; without it the shapes tell the architecture, and stock settings the
-            rest.
+            published detector with the same config; default: the architecture is inferred from the shapes, and the
+            other settings are stock ones.
     """
     if (origin is None) == (to is None):
         raise UserError("give either --from (the checkpoint's framework) or --to detectron2")

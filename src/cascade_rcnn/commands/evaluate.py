@@ -40,15 +40,15 @@ def evaluate(
         detections: ... or a COCO results json to evaluate instead.
         output: Write the metrics to this JSON file.
         save_detections: Write the detections to this COCO results json.
-        report: Write report.html, why AP is what it is and what to do next, into this folder.
+        report: Write report.html, which explains the AP and suggests what to do next, to this folder.
         batch_size: Images per step.
         workers: Number of data loading processes.
         device: cpu, cuda, cuda:1; default: a GPU if there is one.
         precision: Precision of the network.
         min_size: Short side to resize to; None: no resizing; model: its own setting.
-        bad_images: For unusable images: list them and stop, or skip them, also in the metrics.
-        max_megapixels: Larger images are unusable.
-        max_detections: Top-scoring detections per image and class that count; COCO uses 100.
+        bad_images: What to do with unusable images: list them and stop, or skip them, also in the metrics.
+        max_megapixels: Images larger than this are unusable.
+        max_detections: Number of top-scoring detections to count per image and class; COCO uses 100.
         boundary: Also compute boundary AP of masks; needs the extra boundary.
         trust: Open a .pt2 file, which can run any code of its author.
     """

@@ -21,20 +21,20 @@ def look(
     device: str | None = None,
     max_megapixels: float = 179,
 ) -> None:
-    """Look at a dataset before training: what is in it, and what is wrong with it; exit status 1 if training would be.
+    """Look at a dataset before training: what is in it and what is wrong; exit status 1 if training would go wrong.
 
     Args:
         data: A dataset folder with its splits, or a file or folder for each split, the training set first.
         images: Folder of the images, if the annotations do not name it.
-        splits: The splits to look at, instead of all of a folder.
+        splits: The splits to look at; default: all splits of a folder.
         recipe: Compare boxes with the anchors and image size of this recipe or recipe.json; default: finetune.
-        checkpoint: ... or of this model, whose detections are also compared with the labels.
-        augment: Show images as training by this recipe sees them.
+        checkpoint: Compare them with those of this model instead, and its detections with the labels.
+        augment: Also show training images as augmented by this recipe.
         output: Folder for the page, index.html, and look.json; default: look/NAME.
         batch_size: Images per step of the model.
-        workers: Number of data loading processes for the model.
+        workers: Number of data loading processes.
         device: cpu, cuda, cuda:1; default: a GPU if there is one.
-        max_megapixels: Larger images are unusable.
+        max_megapixels: Images larger than this are unusable.
     """
     from rich.console import Console
 

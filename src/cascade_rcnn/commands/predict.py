@@ -54,7 +54,7 @@ def predict(
     cpus: int = 1,
     gpus: float | None = None,
 ) -> None:
-    """Detect objects in images or a video: writes COCO results, annotated images or video, files for other tools.
+    """Detect objects in images or a video; write COCO results, annotated images or video, and files for other tools.
 
     Running the same command again resumes where it stopped and processes only new images.
 
@@ -62,7 +62,7 @@ def predict(
 
     Args:
         paths: Images, folders of images, or glob patterns (default: the images of --annotations); or one video: a file,
-            an URL, or the number of a camera. Ray: one folder, Parquet file or .tar; also s3://bucket/photos.
+            a URL, or the number of a camera. Ray: one folder, Parquet file or .tar; also s3://bucket/photos.
         checkpoint: The model: a checkpoint or an exported file.
         output: Folder to write detections.json, images.jsonl and pictures/ or video.mp4 to; Ray: Parquet files.
         engine: local: this process; ray: Ray Data, on the cluster of RAY_ADDRESS or else on this machine.
@@ -82,19 +82,19 @@ def predict(
         overwrite: Start over in a folder that contains the results of another command.
         trust: Open a .pt2 file, which can run any code of its author.
         tiles: Detect in square tiles of this many pixels, for large images with small objects.
-        overlap: Least overlap of tiles, as a fraction of their side.
+        overlap: Minimum overlap of tiles, as a fraction of their side.
         tta: Also detect in the mirrored image.
         tta_scales: Also detect at these multiples of the image size, such as 0.8 1.25.
         classes: Keep only these classes.
         thresholds: Minimum scores by class, such as car=0.4 person=0.6, or a JSON file {"car": 0.4}; they replace
             --threshold.
-        step: Video: process every how many frames.
-        start: Video: first second.
-        end: Video: last second.
-        track: Video: follow the objects and number them.
-        workers: Ray: how many models detect at the same time; default: as many as there is room for.
-        cpus: Ray: threads of each.
-        gpus: Ray: GPUs of each, such as 0.5; default: one if there is any.
+        step: Video: process every N-th frame.
+        start: Video: time to start at, in seconds.
+        end: Video: time to stop at, in seconds.
+        track: Video: track the objects and number them.
+        workers: Ray: number of models that run at the same time; default: as many as the cluster has room for.
+        cpus: Ray: threads per model.
+        gpus: Ray: GPUs per model, such as 0.5; default: one if there are any.
     """
     _check_engine(engine, locals())
     if engine == "ray":

@@ -6,7 +6,7 @@ from cascade_rcnn.commands.tables import print_table
 
 
 def quickstart(*, output: Path = Path("runs/quickstart")) -> None:
-    """Find people in a photo, then fine-tune, evaluate and visualise a cascade on blood cells: minutes, on any CPU.
+    """Find people in a photo, then fine-tune, evaluate and visualise a cascade on blood cells, in minutes on any CPU.
 
     Args:
         output: Folder for all outputs.

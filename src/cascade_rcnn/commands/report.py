@@ -26,23 +26,23 @@ def report(
     precision: Precision = "fp32",
     bad_images: Literal["stop", "skip"] = "stop",
 ) -> None:
-    """Say why a training's AP is what it is and what to do next, `report RUN`, or compare two, `report A B`: HTML page.
+    """Explain the AP of a run and suggest what to do next, `report RUN`, or compare two runs, `report A B`, in HTML.
 
     Args:
-        runs: The folder of a training; two to compare the second with the first.
-        data: Other annotations than the training's validation data (COCO json, VOC folder, YOLO data.yaml or a folder).
+        runs: The folder of a training run; two to compare the second with the first.
+        data: Annotations (COCO json, VOC folder, YOLO data.yaml or a folder); default: the run's validation data.
         images: Folder of the images, if the annotations do not name it.
         split: The split of the data, if there are several.
-        checkpoint: Another model than the best of the training.
+        checkpoint: The model; default: the best checkpoint of the run.
         detections: A COCO results json, instead of running the model.
         output: Folder of report.html and report.json; default: RUN/report, or B/report_A.
-        threshold: Score from which detections count as shown; default: that of the highest F1.
-        stage_images: Images on which to measure what each stage does; 0: none.
+        threshold: Minimum score of detections that count as shown; default: the one with the highest F1.
+        stage_images: Number of images to measure the effect of each stage on; 0: none.
         batch_size: Images per step, if the model is run.
         workers: Number of data loading processes.
         device: cpu, cuda, cuda:1; default: a GPU if there is one.
         precision: Precision of the network.
-        bad_images: For unusable images: list them and stop, or skip them.
+        bad_images: What to do with unusable images: list them and stop, or skip them.
     """
     from cascade_rcnn.api import report as api
 

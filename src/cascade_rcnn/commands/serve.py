@@ -21,21 +21,21 @@ def serve(
     timeout: float = 30,
     trust: bool = False,
 ) -> None:
-    """Answer HTTP requests with detections: an image in, COCO json out.
+    """Serve a model over HTTP: images in, detections as COCO json out.
 
     Args:
         checkpoint: The model: a checkpoint or an exported file.
-        host: Address to listen on: 127.0.0.1 (this machine alone), 0.0.0.0 or :: (all of its addresses).
+        host: Address to listen on: 127.0.0.1 (this machine only), 0.0.0.0 or :: (all of its addresses).
         port: Port to listen on.
         workers: Processes per device, each with the model and its share of the cores.
         batch_size: Images per step of a worker; default: 8 on a GPU, 1 on a CPU.
         batch_wait: Seconds to wait for a batch to fill.
-        threshold: Minimum score of detections, unless a request has its own.
+        threshold: Minimum score of detections, unless a request sets one.
         precision: Precision of the network.
         device: cpu, cuda, cuda:1; default: all GPUs if there are any.
-        max_megabytes: Largest request.
-        max_megapixels: Largest image.
-        timeout: Seconds that a request may wait.
+        max_megabytes: Maximum size of a request.
+        max_megapixels: Maximum size of an image.
+        timeout: Seconds after which a request without an answer is refused.
         trust: Open a .pt2 file, which can run any code of its author.
     """
     needs("`serve`", "serve", "litserve", "prometheus_client", "python_multipart")

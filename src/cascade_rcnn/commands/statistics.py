@@ -29,8 +29,8 @@ def statistics(
         batch_size: Images per step.
         workers: Number of data loading processes.
         device: cpu, cuda, cuda:1; default: a GPU if there is one.
-        bad_images: For unusable images: list them and stop, or skip them.
-        max_megapixels: Larger images are unusable.
+        bad_images: What to do with unusable images: list them and stop, or skip them.
+        max_megapixels: Images larger than this are unusable.
     """
     from cascade_rcnn.api.statistics import target_statistics
 

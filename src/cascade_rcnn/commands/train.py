@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def train(arguments: Sequence[str]) -> None:
-    """Train by a recipe or a run's recipe.json: `train RECIPE --data.train train.json --data.val val.json`."""
+    """Train with a recipe or a run's recipe.json: `train RECIPE --data.train train.json --data.val val.json`."""
     if not arguments or arguments[0].startswith("-"):
         _list_recipes()
         sys.exit(0 if arguments and arguments[0] in ("-h", "--help") else 2)
@@ -37,10 +37,10 @@ def train(arguments: Sequence[str]) -> None:
         """Train.
 
         Args:
-            recipe: What to train.
+            recipe: The recipe to train with.
             folder: A dataset folder with splits, instead of data.train and data.val.
-            resume: Resume the training run in the output folder; auto: if there is one, or else begin.
-            report: At the end, write report/report.html on the best checkpoint.
+            resume: Resume the training run in the output folder; auto: if there is one, otherwise start it.
+            report: Write report/report.html on the best checkpoint at the end.
             overfit_test: First test on 8 images for 20 seconds whether the model can overfit them; `auto` does so
                 before more than 500 updates.
         """
@@ -71,7 +71,7 @@ def train(arguments: Sequence[str]) -> None:
 
 
 def _report(result: "TrainingResult") -> None:
-    """Write the report. The training is done and stays so, whatever happens here."""
+    """Write the report; a failure is only noted, as the training itself has succeeded."""
     started = time.monotonic()
     try:
         page = result.report().page

@@ -9,7 +9,7 @@ def weights(name: Positional[str] = "", /, *, json: bool = False, all: bool = Fa
     Args:
         name: The detector, or hf://owner/name; omit to list all.
         json: Print JSON.
-        all: Also list those that cannot be converted, and why.
+        all: Also list those that cannot be converted, with the reason.
     """
     from cascade_rcnn.hub.listing import as_json, as_lines, entries, entry
     from cascade_rcnn.models.checkpoint import locate

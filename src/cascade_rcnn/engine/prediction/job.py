@@ -26,7 +26,7 @@ _SHOWN = 0.5  # default threshold of output for people (pictures, labelling tool
 
 
 class EntryFields(TypedDict, total=False):
-    """What more an entry may record."""
+    """Optional fields of an entry."""
 
     stamp: tuple[int, int]
     time: float | None
@@ -41,7 +41,7 @@ class PredictionJob:
     categories: Sequence[Category]
     output: Path
     threshold: float | None = None  # None: no threshold for detections.json, 0.5 for output for people
-    thresholds: Mapping[str, float] = field(default_factory=dict)  # of classes that have their own
+    thresholds: Mapping[str, float] = field(default_factory=dict)  # by class; they replace `threshold`
     max_megapixels: float | None = MAX_MEGAPIXELS
     batch_size: int = 1
     pictures: bool = True
@@ -67,7 +67,7 @@ class PredictionJob:
 
     @property
     def shown_of(self) -> dict[int, float]:
-        """The same, by category id."""
+        """The minimum score in output for people, by category id."""
         return dict(zip((category.id for category in self.categories), self.shown, strict=True))
 
     def entry(

@@ -27,7 +27,7 @@ class Entry(msgspec.Struct, omit_defaults=True, kw_only=True):
     boxes: list[Box] = []  # x, y, width, height
     scores: list[float] = []
     category_ids: list[int] = []
-    track_ids: list[int | None] = []  # of a tracked video; None: not (yet) followed
+    track_ids: list[int | None] = []  # of a tracked video; None: not (yet) tracked
     time: float | None = None  # seconds from the beginning of a video
     masks: list[str] = []  # run lengths in COCO's compressed form; empty where the model has no masks
     error: str | None = None
@@ -103,7 +103,7 @@ class Journal:
         self.done[entry.file_name] = place, entry.image_id, entry.stamp, entry.error is None
 
     def entry(self, name: str) -> Entry:
-        """Read an image's entry again."""
+        """Read the entry of an image."""
         self._file.seek(self.done[name][0])
         return msgspec.json.decode(self._file.readline(), type=Entry)
 

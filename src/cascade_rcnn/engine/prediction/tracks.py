@@ -1,4 +1,4 @@
-"""Objects followed through a video: ByteTrack, by Roboflow's `trackers`."""
+"""Object tracking in videos with ByteTrack, from Roboflow's `trackers`."""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -10,7 +10,7 @@ from cascade_rcnn.engine.prediction.journal import Entry
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.results import load_supervision
 
-_WEAK = 0.1  # the least score that may continue a track, as in ByteTrack
+_WEAK = 0.1  # minimum score of detections that continue a track, as in ByteTrack
 
 
 class Tracks:

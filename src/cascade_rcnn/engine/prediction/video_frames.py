@@ -1,4 +1,4 @@
-"""The frames of a video file, a stream or a camera, one at a time, by PyAV."""
+"""Decoding of video files, streams and cameras, frame by frame, with PyAV."""
 
 import re
 import sys
@@ -21,15 +21,15 @@ _KINDS = ("3gp", "avi", "flv", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg"
 SUFFIXES = frozenset(f".{kind}" for kind in _KINDS)
 _LIVE = ("rtsp", "rtmp", "rtmps", "rtp", "udp", "tcp", "srt")
 _URL = re.compile(r"(\w+)://")
-_USUAL_RATE = 25  # frames per second, of a stream that does not say
+_USUAL_RATE = 25  # frames per second, for streams that do not state theirs
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """A video, and the part of it to look at."""
+    """A video, and the part of it to process."""
 
-    source: str  # a file, an URL, or the number of a camera
-    step: int = 1  # every how many frames
+    source: str  # a file, a URL, or the number of a camera
+    step: int = 1  # process every `step`-th frame
     start: float = 0.0  # seconds
     end: float | None = None
 
@@ -41,13 +41,13 @@ class Clip:
 
     @property
     def is_live(self) -> bool:
-        """Whether it cannot be played a second time."""
+        """Whether it is a live source, which cannot be played again."""
         scheme = _URL.match(self.source)
         return self.source.isdigit() or (scheme is not None and scheme[1].lower() in _LIVE)
 
 
 def is_video(path: str) -> bool:
-    """Return whether this names a video rather than images: by suffix, as an URL, or as the number of a camera."""
+    """Return whether this names a video rather than images: by suffix, as a URL, or as the number of a camera."""
     if _URL.match(path):
         return True
     if path.isdigit():
@@ -58,18 +58,18 @@ def is_video(path: str) -> bool:
 class Frame(NamedTuple):
     """A decoded frame."""
 
-    number: int  # from the beginning of the video, from 0 on
+    number: int  # in the video, starting at 0
     time: float  # seconds
     pixels: np.ndarray  # (H, W, 3) RGB, upright
 
 
 class VideoFrames:
-    """Iterates over the frames of a clip. Raises UserError if it cannot be opened or has no picture."""
+    """Iterates over the frames of a clip. Raises UserError if it cannot be opened or has no video."""
 
     def __init__(self, clip: Clip) -> None:
         self.clip = clip
         self.damaged = 0  # parts that could not be decoded
-        self.broken = ""  # why it ended too early, such as a lost connection
+        self.broken = ""  # why it ended early, such as a lost connection
         try:
             self._container = _open(clip.source)
         except (FFmpegError, OSError) as error:
@@ -84,7 +84,7 @@ class VideoFrames:
 
     @property
     def total(self) -> int:
-        """About how many frames will be yielded; 0 if that is unknown."""
+        """The approximate number of frames; 0 if unknown."""
         length = self._stream.frames / self.rate
         if not length and self._container.duration:
             length = self._container.duration / av.time_base
@@ -103,7 +103,7 @@ class VideoFrames:
                 yield Frame(index, seconds, _upright(frame))
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
-        """Decode from the beginning, so that the frames' numbers are exact; damaged parts are counted and skipped."""
+        """Decode from the beginning, so that frame numbers are exact; damaged parts are counted and skipped."""
         packets = self._container.demux(self._stream)
         while True:
             try:
@@ -142,7 +142,7 @@ def _upright(frame: av.VideoFrame) -> np.ndarray:
 
 
 class VideoWriter:
-    """Writes frames to an MP4 file that browsers play (H.264), at the times that they are given."""
+    """Writes frames to an MP4 file that browsers play (H.264), at the given times."""
 
     _BASE = Fraction(1, 90_000)  # seconds
 
@@ -151,7 +151,7 @@ class VideoWriter:
         self._rate, self._stream, self._last = Fraction(rate).limit_denominator(1001), None, -1
 
     def write(self, pixels: np.ndarray, time: float) -> None:
-        """Append an RGB frame (H, W, 3); all have the same size. An odd last row or column is left out."""
+        """Append an RGB frame (H, W, 3); all have the same size. An odd last row or column is cut off."""
         height, width = (side - side % 2 for side in pixels.shape[:2])
         if self._stream is None:
             self._stream = self._container.add_stream("libx264", rate=self._rate, options={"crf": "20"})

@@ -1,4 +1,4 @@
-"""Advice while a training runs: what its curves say, and what to do about it."""
+"""Advice during training, from the curves of loss and AP."""
 
 import sys
 from collections.abc import Callable
@@ -7,15 +7,15 @@ import numpy as np
 
 from cascade_rcnn.engine.training.callbacks import Callback, EpochEnd, StepEnd
 
-_WINDOW = 50  # updates over which a loss is averaged, at least
-_FLAT = 0.97  # the loss of a training that learns falls below this part of what it was at first
-_FALL = 0.02  # of AP, more than evaluations scatter
+_WINDOW = 50  # minimum number of updates to average losses over
+_FLAT = 0.97  # a model that learns brings the loss below this fraction of its first value
+_FALL = 0.02  # of AP; more than the noise between evaluations
 
 
 class Advice(Callback):
-    """Prints a line, once each, when the loss stays flat, or AP falls while the loss falls.
+    """Prints a line of advice, each once, if the loss stays flat, or AP falls while the loss falls.
 
-    >>> advice = Advice()  # `train` has one; `tell` is called with each line
+    >>> advice = Advice()  # `train` adds one; `tell` is called with each line
     """
 
     def __init__(self, tell: Callable[[str], None] | None = None) -> None:
@@ -25,7 +25,7 @@ class Advice(Callback):
         self.said: set[str] = set()
 
     def on_step_end(self, step: StepEnd) -> None:
-        """Notice a loss that does not fall: in the first fifth of the training it should have."""
+        """Check that the loss has fallen within the first fifth of the run."""
         self.losses.append(sum(step.losses.values()))
         window = max(_WINDOW, step.total_steps // 20)
         if len(self.losses) == 4 * window and np.mean(self.losses[-window:]) > _FLAT * np.mean(self.losses[:window]):
@@ -36,7 +36,7 @@ class Advice(Callback):
             )
 
     def on_epoch_end(self, epoch: EpochEnd) -> None:
-        """Notice AP that falls in two evaluations while the loss falls."""
+        """Check for overfitting: AP that falls in two evaluations while the loss falls."""
         if epoch.metrics is None or not self.losses:
             return
         self.scores.append((epoch.metrics.ap, float(np.mean(self.losses[-_WINDOW:]))))

@@ -1,4 +1,4 @@
-"""Extension points of training: callbacks, and loggers of other tools."""
+"""Extension points of training: callbacks and loggers."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -23,29 +23,29 @@ class StepEnd:
     model: Detector  # in training mode
     epoch: int  # starting at 1
     step: int  # updates done
-    total_steps: int  # in the whole training
+    total_steps: int  # in the whole run
     learning_rate: float
     losses: dict[str, float]  # their sum is what is minimised
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpochEnd:
-    """After an epoch, saved and evaluated.
+    """The state after an epoch that has been saved and evaluated.
 
     >>> [field for field in EpochEnd.__dataclass_fields__]
     ['model', 'epoch', 'epochs', 'step', 'metrics', 'output']
     """
 
-    model: Detector  # the model that is evaluated and saved: the averaged one if there is one
+    model: Detector  # the model that was evaluated and saved: the averaged one if there is one
     epoch: int  # starting at 1
-    epochs: int  # in the whole training
+    epochs: int  # in the whole run
     step: int  # updates done
-    metrics: Metrics | None  # None where the epoch was not evaluated
+    metrics: Metrics | None  # None if the epoch was not evaluated
     output: Path
 
 
 class Callback(Protocol):
-    """Called as a training goes on, in its first process. Subclass it and override what you need.
+    """Methods that training calls in its first process. Subclass it and override what you need.
 
     >>> class Patience(Callback):
     ...     def on_epoch_end(self, epoch: EpochEnd) -> bool:
@@ -53,22 +53,22 @@ class Callback(Protocol):
     """
 
     def on_step_end(self, step: StepEnd) -> None:
-        """After every update."""
+        """Called after every update."""
 
     def on_epoch_end(self, epoch: EpochEnd) -> bool | None:
-        """After every epoch. True ends the training here, as if it had been its last."""
+        """Called after every epoch. Return True to end training as if this epoch were the last."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hooks:
-    """Whom a training tells how it goes."""
+    """The callbacks and loggers of a run."""
 
     callbacks: Sequence[Callback] = ()
     loggers: Sequence[Logger] = ()
 
     @contextmanager
     def open(self, settings: dict[str, Any], *, active: bool) -> Iterator[None]:
-        """Tell the loggers of the settings, and at the block's end how it went; in the first process only."""
+        """Log the settings at the start of the block and finalise the loggers at its end, in the first process only."""
         loggers = self.loggers if active else ()
         for logger in loggers:
             with suppress(NotImplementedError):  # Fabric's CSVLogger has none
@@ -83,11 +83,11 @@ class Hooks:
             logger.finalize("success")
 
     def step(self, end: StepEnd) -> None:
-        """To the callbacks."""
+        """Call `on_step_end` of all callbacks."""
         for callback in self.callbacks:
             callback.on_step_end(end)
 
     def epoch(self, end: EpochEnd) -> bool:
-        """To the callbacks; whether one of them wants it to end."""
+        """Call `on_epoch_end` of all callbacks; return whether any of them ends the training."""
         wishes = [callback.on_epoch_end(end) for callback in self.callbacks]
         return any(wishes)

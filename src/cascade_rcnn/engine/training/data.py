@@ -1,4 +1,4 @@
-"""Training data: from the paths of a recipe, or given as Python objects instead."""
+"""Training data, from the paths in a recipe or given as Python objects."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,9 +51,9 @@ class TrainingData:
 def read_data(
     recipe: Recipe, sources: Sources | None = None, *, masks: bool = False, needed: bool = True, shown: bool = True
 ) -> TrainingData:
-    """Read both datasets, with `masks` where they are learnt or pasted. Raises UserError if they are unusable.
+    """Read both datasets, with masks if they are learned (`masks`) or pasted. Raises UserError if they are unusable.
 
-    needed: so they are without masks, which are otherwise read if there are any. shown: display progress.
+    needed: data without masks is unusable; otherwise masks are read if there are any. shown: display progress.
     """
     sources, data = sources or Sources(), recipe.data
     learnt, masks = masks, masks or _pastes(recipe, sources)
@@ -81,12 +81,12 @@ def read_data(
 
 
 def _pastes(recipe: Recipe, sources: Sources) -> bool:
-    """Whether the recipe's augmentation needs masks."""
+    """Return whether the recipe's augmentation needs masks."""
     return sources.transforms is None and build_augmentation(recipe.augmentation).needs_masks
 
 
 def _augmented(train: Dataset, recipe: Recipe, sources: Sources) -> Dataset:
-    """With the transforms that are given, or the recipe's."""
+    """Return the dataset with the given transforms, or the recipe's augmentation."""
     if sources.transforms is not None:
         return train.with_transforms(sources.transforms)
     augmentation = build_augmentation(recipe.augmentation)
@@ -97,7 +97,7 @@ def _augmented(train: Dataset, recipe: Recipe, sources: Sources) -> Dataset:
 
 
 def given_train(data: DataConfig, sources: Sources, *, masks: bool = False, needed: bool = True) -> Given:
-    """What is trained on: the object that is given, or the annotations of the recipe's path."""
+    """Return the training data: the given object, or the annotations at the recipe's path."""
     if sources.train is not None:
         return sources.train
     if not data.train:
@@ -107,7 +107,7 @@ def given_train(data: DataConfig, sources: Sources, *, masks: bool = False, need
         )
     read: dict[str, Any] = {"masks": masks, "bad_images": data.bad_images}
     annotations = load_annotations(data.train, data.train_images, data.train_split, **read)
-    _check_boxes(annotations)  # before its images are checked
+    _check_boxes(annotations)  # before the images are checked, which takes longer
     if masks and needed:
         _check_masks(annotations)
     return annotations
@@ -128,7 +128,7 @@ def _check_masks(annotations: Annotations) -> None:
 
 
 def val_annotations(data: DataConfig, classes: Sequence[str], *, masks: bool = False) -> Annotations | None:
-    """Read the validation data of the recipe's path; None if it has none. `classes` are those of the training data."""
+    """Read the validation data at the recipe's path, if any; `classes` are those of the training data."""
     if not data.val:
         return None
     images = data.val_images or (data.train_images if data.val.endswith(".json") else None)

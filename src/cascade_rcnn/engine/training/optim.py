@@ -16,10 +16,9 @@ from cascade_rcnn.recipes import OptimizerConfig
 def parameter_groups(model: Detector, config: OptimizerConfig) -> list[dict]:
     """Group parameters by learning-rate multiplier (per stage's head, per layer, for biases) and weight decay.
 
-    A multiplier makes up for a small loss weight: with SGD the head learns as fast as without either. AdamW's steps do
-    not depend on a loss's scale, there is nothing to make up for, and multipliers are left out.
-    `layer_decay` makes the backbone's layers learn the slower the nearer they are to the pixels.
-    Biases and normalisation (anything with one dimension), and what the backbone names, do not decay.
+    A stage's multiplier compensates for its loss weight with SGD. AdamW's steps do not depend on the scale of the loss,
+    so it ignores these multipliers. `layer_decay` lowers the learning rate of the backbone's layers towards the input.
+    Weight decay is not applied to biases, normalisation (anything with one dimension) and the backbone's `no_decay`.
     """
     layers = _layer_multipliers(model.backbone, config.layer_decay)
     spared = {f"backbone.{name}" for name in getattr(model.backbone, "no_decay", ())}
@@ -36,7 +35,7 @@ def parameter_groups(model: Detector, config: OptimizerConfig) -> list[dict]:
 
 
 def _multiplier(model: Detector, name: str) -> float:
-    """Return a parameter's multiplier; a head shared by stages has that of the first of them."""
+    """Return a parameter's multiplier; a head shared by several stages has that of the first."""
     head = re.match(r"roi_heads\.heads\.(\d+)\.", name)
     stage = model.roi_heads.stages[model.roi_heads.head_of.index(int(head[1]))] if head else StageConfig()
     bias = model.config.semantics.bias_lr_multiplier if name.endswith(".bias") else 1.0
@@ -44,7 +43,7 @@ def _multiplier(model: Detector, name: str) -> float:
 
 
 def _layer_multipliers(backbone: Any, decay: float) -> dict[nn.Parameter, float]:
-    """Return the backbone's multipliers: `decay` to the number of layers above, the heads being the last."""
+    """Return the backbone's multipliers: `decay` to the power of the number of layers above, the heads being one."""
     if decay == 1:
         return {}
     layers = backbone.layers()
@@ -54,7 +53,7 @@ def _layer_multipliers(backbone: Any, decay: float) -> dict[nn.Parameter, float]
 def make_optimizer(groups: list[dict], config: OptimizerConfig, *, fused: bool = True) -> torch.optim.Optimizer:
     """Make SGD with momentum, or AdamW; `set_learning_rate` must be called before each step.
 
-    `fused`: one kernel for all parameters. With fp16's loss scaling it must be off, or gradients cannot be clipped.
+    `fused` updates all parameters in one kernel. It must be off with fp16: gradients could not be clipped.
     """
     if config.name == "adamw":
         return torch.optim.AdamW(groups, lr=config.lr, fused=fused)
@@ -62,7 +61,7 @@ def make_optimizer(groups: list[dict], config: OptimizerConfig, *, fused: bool =
 
 
 def learning_rate(config: OptimizerConfig, step: int, total_steps: int, images_per_step: int) -> float:
-    """Return the rate of update `step` (from 0): linear in the batch, warmed up, then in steps or a half cosine."""
+    """Return the learning rate at update `step` (from 0): linear scaling, warm-up, then step or cosine decay."""
     rate = config.lr * images_per_step / config.lr_batch
     progress = step / max(1, total_steps)
     if config.schedule == "cosine":
@@ -75,7 +74,7 @@ def learning_rate(config: OptimizerConfig, step: int, total_steps: int, images_p
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every group its rate."""
+    """Set the learning rate of every group, with its multiplier."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["multiplier"]
 
@@ -83,7 +82,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 def moving_average(decay: float) -> Callable[..., None]:
     """Return the update of `AveragedModel`: after n updates the average keeps min(decay, (1 + n) / (10 + n)) of itself.
 
-    So a short training averages over its last tenth rather than remember its random start.
+    A short run thus averages over its last tenth instead of keeping its random initial weights.
     """
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""From a recipe to a training state that is ready to run, new or resumed."""
+"""Construction of the training state from a recipe, new or resumed."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -37,7 +37,7 @@ def prepare(
         saved, notes = read_state(output)
         check_unchanged(output, as_json(recipe))
     read = partial(read_data, recipe, sources, needed=recipe.init is None, shown=fabric.is_global_zero)
-    expected = _expects_masks(recipe)  # which take time and memory, so that only who learns them reads them
+    expected = _expects_masks(recipe)  # reading masks takes time and memory
     data = read(masks=expected)
     torch.manual_seed(recipe.seed)
     model, more = _model(recipe, data.train.annotations.categories)
@@ -104,7 +104,7 @@ def _model(recipe: Recipe, categories: tuple[Category, ...], *, masks: bool = Tr
 
 
 def applied_to_start(options: ModelOptions) -> dict[str, Any]:
-    """The image sizes and anchors that a recipe asks for; without any, those of the checkpoint that it starts from."""
+    """Return the image sizes and anchors that the options change in the checkpoint that training starts from."""
     default = ModelOptions()
     return {name: value for name in APPLIED_TO_START if (value := getattr(options, name)) != getattr(default, name)}
 

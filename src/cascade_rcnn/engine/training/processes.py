@@ -92,6 +92,6 @@ def is_first() -> bool:
 
 
 def let_the_first_speak() -> None:
-    """On other ranks, after an error on all ranks: wait until the first has reported it and stopped all."""
+    """After an error on all ranks, make ranks other than the first wait until it has reported it and stopped all."""
     if not is_first():
         time.sleep(PATIENCE)

@@ -12,7 +12,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import read_json
 from cascade_rcnn.recipes import Recipe, flattened, read_recipe
 
-# May change when resuming; the fingerprint ensures that the data is the same, wherever it is now.
+# May change when resuming; the fingerprint ensures that the data is the same, wherever it is stored.
 _MAY_CHANGE = frozenset(
     {"output", "workers", "evaluate_every", "patience", "save_every"}
     | {f"data.{name}{more}" for name in ("train", "val") for more in ("", "_images", "_split")}
@@ -72,5 +72,5 @@ def check_unchanged(output: Path, settings: dict[str, Any]) -> None:
 
 
 def _shown(name: str, value: Any) -> Any:
-    """As it is written on a command line."""
+    """Return a value as written on the command line."""
     return " ".join(words(parse(value))) if name == "augmentation" else value

@@ -43,7 +43,7 @@ class Position:
     step: int = 0  # updates done
     evaluated: int = 0  # updates done at the last evaluation, whose files are all written
     best_ap: float = -1.0
-    stale: int = 0  # evaluations since that one
+    stale: int = 0  # evaluations since the best one
     seconds: float = 0.0  # spent training, without evaluation
     images: int = 0  # trained on, over all ranks
 
@@ -169,7 +169,7 @@ def _read_state(path: Path) -> dict[str, Any]:
     if isinstance(position, dict) and "data" not in state:  # format 1 has no fingerprint; saved evaluated
         position = {**position, "evaluated": position.get("step")}
         state |= {"data": None, "position": position}
-    if isinstance(position, dict):  # a state of an earlier version counted no evaluations
+    if isinstance(position, dict):  # earlier versions did not count evaluations
         position = {"stale": 0} | position
         state |= {"position": position}
     known = {entry.name for entry in fields(Position)}

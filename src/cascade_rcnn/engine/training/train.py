@@ -102,7 +102,7 @@ def _fit(state: TrainingState, hooks: Hooks) -> None:
 
 
 def _is_stale(state: TrainingState) -> bool:
-    """Whether AP has not grown for as many evaluations as the recipe has patience; the same on every rank."""
+    """Return whether AP has not improved for `patience` evaluations; the same on every rank."""
     recipe, here = state.recipe, state.position
     if recipe.patience == 0 or here.stale < recipe.patience or here.epoch >= recipe.epochs:
         return False
