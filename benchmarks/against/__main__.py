@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/against"), help="folder of the trainings")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True, help="ResNet-18 of ImageNet, torchvision's names")
-    parser.add_argument("--sets", nargs="+", choices=SETS, default=["bccd", "person"])
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=["cells", "bccd", "person"])
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--seconds", type=float, default=360, help="of the processor, a training")
     parser.add_argument("--seed", type=int, default=0)

@@ -25,7 +25,9 @@ def from_recipe(name: str) -> Contender:
         if recipe.init is None:
             recipe = replace(recipe, weights_backbone=str(setting.weights))
         result = cascade_rcnn.train(
-            replace(recipe, seed=setting.seed, output=str(setting.folder)), data=setting.images, callbacks=[_Ticks(tick)]
+            replace(recipe, seed=setting.seed, output=str(setting.folder)),
+            data=setting.images,
+            callbacks=[_Ticks(tick)],
         )
         return _detect(cascade_rcnn.Predictor(result.weights, device="cpu", precision="bf16"))
 

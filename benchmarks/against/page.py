@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.against.setting import MAX_SIZE, MIN_SIZE, SETS, read_set
+from benchmarks.against.setting import SETS, read_set
 from cascade_rcnn.engine.environment import describe
 from cascade_rcnn.evaluation.bootstrap import RESAMPLES, Interval, paired_difference, resample
 from cascade_rcnn.evaluation.matches import match
 from cascade_rcnn.files import read_json, replacing, write_json
 
-OURS, PEER = "cascade", "torchvision"
+OURS = ("starter", "cascade")  # what the others are compared with: the first of these that a set has
+PEER = "torchvision"
 METRICS = ("ap", "ap50", "ap75", "ap90")
 NAMES = {
     "cascade": "this package, cascade (recipe `small`)",
@@ -37,18 +38,23 @@ def write_page(folder: Path, data: Path, page: Path) -> None:
 
 
 def _with_differences(folder: Path, data: Path, name: str, found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a set's rows, best AP first, each with how much more our cascade has."""
+    """Return a set's rows, best AP first, each with how far it is behind ours."""
     rows = sorted((row for row in found if row["set"] == name), key=lambda row: -row["ap"])
     truth = read_set(data, name)[1]
     draws = {_key(row): resample(match(truth, np.load(folder / f"{_key(row)}.npy"))) for row in rows}
-    ours = {row["seed"]: draws[_key(row)] for row in rows if row["contender"] == OURS}
-    if not ours:
-        return rows
-    compared = [row for row in rows if row["contender"] != OURS and row["seed"] in ours]
-    for row in compared:
-        pairs = {m: paired_difference([ours[row["seed"]]], [draws[_key(row)]], m) for m in METRICS}
-        row["cascade_minus_this"] = {metric: list(one) for metric, one in pairs.items()}
+    chosen = reference(rows)
+    ours = {row["seed"]: draws[_key(row)] for row in rows if row["contender"] == chosen}
+    for row in rows:
+        if row["contender"] != chosen and row["seed"] in ours:
+            pairs = {m: paired_difference([ours[row["seed"]]], [draws[_key(row)]], m) for m in METRICS}
+            row["behind"] = {metric: list(one) for metric, one in pairs.items()}
     return rows
+
+
+def reference(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return which of our contenders the others of a set are compared with; None if it has none."""
+    there = {row["contender"] for row in rows}
+    return next((name for name in OURS if name in there), None)
 
 
 def _key(row: Mapping[str, Any]) -> str:
@@ -56,9 +62,9 @@ def _key(row: Mapping[str, Any]) -> str:
 
 
 def table(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Format a set's rows: the metrics, what the training cost, and our cascade's lead with its interval."""
+    """Format a set's rows: the metrics, what the training cost, and how far ours is ahead, with intervals."""
     heads = ("", "AP", "AP50", "AP75", "AP90", "images seen", "training, s", "training, MB", "inference, ms")
-    lead = ("our cascade's lead in AP", "in AP75", "in AP90")
+    lead = ("behind in AP", "in AP75", "in AP90")
     lines = [f"## `{name}`", "", _row(heads + lead), _row(["---"] * len(heads + lead))]
     for row in rows:
         metrics = [f"{100 * row[metric]:.1f}" for metric in METRICS]
@@ -73,21 +79,21 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _lead(row: Mapping[str, Any], metric: str) -> str:
-    if "cascade_minus_this" not in row:
+    if "behind" not in row:
         return ""
-    mean, low, high = (100 * value for value in Interval(*row["cascade_minus_this"][metric]))
+    mean, low, high = (100 * value for value in Interval(*row["behind"][metric]))
     return f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def _ratios(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Say how AP90 compares to that of each of torchvision's models."""
-    ours = [row for row in rows if row["contender"] == OURS]
+    """Say how the AP90 of ours compares to that of each of torchvision's models."""
+    ours = {row["seed"]: row for row in rows if row["contender"] == reference(rows)}
     lines = []
-    for theirs in (row for row in rows if row["contender"].startswith(PEER)):
-        for one in (row for row in ours if row["seed"] == theirs["seed"]):
-            what = f"{100 * one['ap90']:.2f} against {100 * theirs['ap90']:.2f}"
-            times = f", {one['ap90'] / theirs['ap90']:.1f} times as much" if theirs["ap90"] else ""
-            lines += [f"AP90 of our cascade and of {NAMES[theirs['contender']]}: {what}{times}.", ""]
+    for theirs in (row for row in rows if row["contender"].startswith(PEER) and row["seed"] in ours):
+        one = ours[theirs["seed"]]
+        what = f"{100 * one['ap90']:.2f} against {100 * theirs['ap90']:.2f}"
+        times = f", {one['ap90'] / theirs['ap90']:.1f} times as much" if theirs["ap90"] else ""
+        lines += [f"AP90 of {NAMES[one['contender']]} and of {NAMES[theirs['contender']]}: {what}{times}.", ""]
     return lines
 
 

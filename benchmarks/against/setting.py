@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from cascade_rcnn.assets import CELLS
 from cascade_rcnn.data import Annotations, load_annotations
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.packed import PackedStrings
@@ -16,12 +17,13 @@ from cascade_rcnn.data.packed import PackedStrings
 BATCH = 4
 MIN_SIZE, MAX_SIZE = 240, 408
 ANCHORS = (16, 32, 64, 128, 256)  # at 240 pixels, the anchors of 800 are too large: all contenders get these
-SETS = {  # the two splits, as paths within --data and the name of a split where a folder has several
+SETS = {  # the two splits, as paths (those of `cells` within the package) and the name of a split, where it needs one
+    "cells": (("train.json", None), ("val.json", None)),
     "bccd": (("bccd", "train"), ("bccd", "val")),
     "person": (("coco_person/person_train.json", None), ("coco_person/person_val.json", None)),
     "coco80": (("coco_person/instances_train.json", None), ("coco_person/instances_val.json", None)),
 }
-IMAGES = {"person": "coco_person/images", "coco80": "coco_person/images"}
+_IMAGES = {"person": "coco_person/images", "coco80": "coco_person/images"}
 
 Tick = Callable[[], None]
 Detect = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]  # image (3, H, W) uint8 -> XYXY boxes, scores, labels 1..M
@@ -46,7 +48,8 @@ class Contender(Protocol):
 def read_set(data: Path, name: str) -> tuple[Annotations, Annotations]:
     """Read a set's training and validation images."""
     (train, train_split), (val, val_split) = SETS[name]
-    images = data / IMAGES[name] if name in IMAGES else None
+    images = data / _IMAGES[name] if name in _IMAGES else None
+    data = CELLS if name == "cells" else data
     return (
         load_annotations(data / train, images=images, split=train_split),
         load_annotations(data / val, images=images, split=val_split),
