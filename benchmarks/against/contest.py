@@ -8,6 +8,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ _EVALUATED = ("ap", "ap50", "ap75", "ap90")
 
 def fitting(ticks: list[float], seconds: float) -> int:
     """Return how many images fit into the seconds, in whole batches, given the times at which updates ended."""
-    taken = statistics.mean(after - before for before, after in zip(ticks[_SETTLING:], ticks[_SETTLING + 1 :]))
+    taken = statistics.mean(after - before for before, after in pairwise(ticks[_SETTLING:]))
     return max(1, int(seconds / taken)) * BATCH
 
 
