@@ -24,9 +24,10 @@ from cascade_rcnn.evaluation import evaluate_boxes
 from cascade_rcnn.files import write_json
 
 CONTENDERS: dict[str, Contender] = {
-    "cascade": ours.from_recipe("small"),
-    "baseline": ours.from_recipe("small_baseline"),
     "starter": ours.from_recipe("quickstart"),
+    "cascade": ours.from_backbone("small"),
+    "baseline": ours.from_backbone("small_baseline"),
+    "small": ours.from_recipe("small"),
     "torchvision": torchvision_models.from_model(torchvision_models.version_1),
     "torchvision_v2": torchvision_models.from_model(torchvision_models.version_2),
     "torchvision_narrow": torchvision_models.from_model(torchvision_models.narrow),

@@ -39,7 +39,7 @@ def contend(setting: Setting, tick: Tick) -> Detect:
 
 
 def _model(weights: Path, classes: int) -> Any:
-    from transformers import ResNetConfig, RTDetrConfig, RTDetrForObjectDetection
+    from transformers import ResNetConfig, RTDetrConfig, RTDetrForObjectDetection  # type: ignore[reportMissingImports]
 
     resnet = ResNetConfig(
         layer_type="basic", depths=[2, 2, 2, 2], hidden_sizes=[64, 128, 256, 512], embedding_size=64,

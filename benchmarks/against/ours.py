@@ -19,16 +19,20 @@ class _Ticks(cascade_rcnn.Callback):
 
 def from_recipe(name: str) -> Contender:
     """Train by a recipe of the package, one pass over the images that are given."""
+    return _contender(cascade_rcnn.find_recipe(name))
 
+
+def from_backbone(name: str) -> Contender:
+    """Train the model of a recipe by the optimizer of `quickstart`, which is made for minutes, from the backbone."""
+    recipe, quick = cascade_rcnn.find_recipe(name), cascade_rcnn.find_recipe("quickstart")
+    return _contender(replace(recipe, optimizer=quick.optimizer, ema=quick.ema))
+
+
+def _contender(recipe: Recipe) -> Contender:
     def contend(setting: Setting, tick: Tick) -> Detect:
-        recipe = _sized(cascade_rcnn.find_recipe(name))
-        if recipe.init is None:
-            recipe = replace(recipe, weights_backbone=str(setting.weights))
-        result = cascade_rcnn.train(
-            replace(recipe, seed=setting.seed, output=str(setting.folder)),
-            data=setting.images,
-            callbacks=[_Ticks(tick)],
-        )
+        weights = None if recipe.init else str(setting.weights)
+        chosen = replace(_sized(recipe), weights_backbone=weights, seed=setting.seed, output=str(setting.folder))
+        result = cascade_rcnn.train(chosen, data=setting.images, callbacks=[_Ticks(tick)])
         return _detect(cascade_rcnn.Predictor(result.weights, device="cpu", precision="bf16"))
 
     return contend

@@ -16,9 +16,10 @@ OURS = ("starter", "cascade")  # what the others are compared with: the first of
 PEER = "torchvision"
 METRICS = ("ap", "ap50", "ap75", "ap90")
 NAMES = {
-    "cascade": "this package, cascade (recipe `small`)",
-    "baseline": "this package, one stage (`small_baseline`)",
-    "starter": "this package, from the starter (`quickstart`)",
+    "starter": "this package, from the starter",
+    "cascade": "this package, cascade from ImageNet",
+    "baseline": "this package, one stage from ImageNet",
+    "small": "this package, cascade, recipe `small`",
     "torchvision": "torchvision Faster R-CNN v1",
     "torchvision_v2": "torchvision Faster R-CNN v2",
     "torchvision_narrow": "torchvision v1, as narrow as `small`",

@@ -85,7 +85,7 @@ def from_model(build: Build) -> Contender:
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 losses = model([image.float() / 255 for image, _ in samples], [target for _, target in samples])
             optimizer.zero_grad()
-            sum(losses.values()).backward()
+            torch.stack(list(losses.values())).sum().backward()
             optimizer.step()
             schedule.step()
             tick()
