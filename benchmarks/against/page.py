@@ -14,6 +14,7 @@ from cascade_rcnn.files import read_json, replacing, write_json
 
 OURS = ("starter", "cascade")  # what the others are compared with: the first of these that a set has
 PEER = "torchvision"
+_LEAST = 0.001  # AP: a multiple of less says nothing
 METRICS = ("ap", "ap50", "ap75", "ap90")
 NAMES = {
     "starter": "this package, from the starter",
@@ -93,7 +94,7 @@ def _ratios(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     for theirs in (row for row in rows if row["contender"].startswith(PEER) and row["seed"] in ours):
         one = ours[theirs["seed"]]
         what = f"{100 * one['ap90']:.2f} against {100 * theirs['ap90']:.2f}"
-        times = f", {one['ap90'] / theirs['ap90']:.1f} times as much" if theirs["ap90"] else ""
+        times = f", {one['ap90'] / theirs['ap90']:.1f} times as much" if theirs["ap90"] >= _LEAST else ""
         lines += [f"AP90 of {NAMES[one['contender']]} and of {NAMES[theirs['contender']]}: {what}{times}.", ""]
     return lines
 
