@@ -38,6 +38,7 @@ ARTIFACTS: dict[str, Artifact] = {
         (MASK_TABLE, "Boxes and masks by number of stages", tuple(MASKS.values())),
         ("figure1", "Localization and detection by IoU threshold", ("baseline", "baseline-60", "baseline-70")),
         ("figure2", "Distribution of the regression targets by stage", ("cascade",)),
+        ("figure3", "The architectures, drawn from their configs", ()),
         ("figure4", "IoU of the training samples by stage", ("cascade",)),
         ("figure5", "Detectors on other proposals", ("cascade", "baseline", "baseline-60", "baseline-70")),
         ("figure6", "Detectors of all stages on the inputs of all stages", ("cascade",)),
