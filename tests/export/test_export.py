@@ -25,7 +25,7 @@ from cascade_rcnn.data import load_annotations
 from cascade_rcnn.data.segmentations import run_lengths
 from cascade_rcnn.data.shapes import write_shapes
 from cascade_rcnn.evaluation.detected import Detected
-from cascade_rcnn.export import to_onnx
+from cascade_rcnn.export import to_onnx, triton
 from cascade_rcnn.export.export import SUFFIX, Format, Request, _average_precision, export
 from cascade_rcnn.export.graph import DetectionGraph, capture
 from cascade_rcnn.masks import Masks
@@ -65,7 +65,7 @@ def export_once(checkpoint, tmp_path_factory) -> Callable[[Format], Path]:
         assert report.difference.expected > 100
         assert report.difference.missing == 0
         assert report.difference.boxes < 0.01
-        assert report.megabytes == pytest.approx(sum(p.stat().st_size for p in path.parent.iterdir()) / 1e6)
+        assert report.megabytes == pytest.approx(sum(p.stat().st_size for p in path.parent.rglob("*.*")) / 1e6)
         return path
 
     return exported
@@ -404,3 +404,57 @@ def test_deformable_convolutions_and_context(tmp_path, format_):
     assert report.difference.expected > 100
     assert report.difference.missing == 0
     assert report.difference.boxes < 0.01
+
+
+def test_onnx_dimensions_have_names(export_once):
+    model = onnx.load(export_once("onnx"))
+    images, sizes = (
+        [dim.dim_param or dim.dim_value for dim in v.type.tensor_type.shape.dim] for v in model.graph.input
+    )
+    assert images == ["batch", 3, "height", "width"]
+    assert sizes == ["batch", 2]
+    for value in model.graph.output:
+        assert value.type.tensor_type.shape.dim[0].dim_param == "batch"
+    assert (model.domain, model.model_version, model.opset_import[0].version) == ("cascade_rcnn", 1, 18)
+
+
+def triton_config(text: str):
+    """Parse a config by Triton's own schema."""
+    schema = pytest.importorskip("tritonclient.grpc.model_config_pb2")
+    from google.protobuf import text_format
+
+    return text_format.Parse(text, schema.ModelConfig())
+
+
+def test_a_triton_folder_describes_its_graph(export_once, scene):
+    folder = export_once("triton")
+    file = folder / "1" / "model.onnx"
+    assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*")) == [
+        "1/model.onnx",
+        "config.pbtxt",
+    ]
+    config = triton_config((folder / "config.pbtxt").read_text())
+    assert (config.name, config.backend, config.max_batch_size) == (folder.name, "onnxruntime", 8)
+    assert config.dynamic_batching.max_queue_delay_microseconds > 0
+    graph = onnx.load(file).graph
+    for entries, values in ((config.input, graph.input), (config.output, graph.output)):
+        assert [entry.name for entry in entries] == [value.name for value in values]
+        for entry, value in zip(entries, values, strict=True):
+            assert list(entry.dims) == [dim.dim_value or -1 for dim in value.type.tensor_type.shape.dim][1:]
+    assert [entry.data_type for entry in config.output] == [11, 11, 9]  # TYPE_FP32, TYPE_INT64
+    picture = scene(96, 128)
+    found, expected = (Runtime(path).detect([picture])[0] for path in (file, export_once("onnx")))
+    agree(found, expected)
+    with pytest.raises(UserError, match="already exists; choose another output"):
+        export(Path("starter"), folder, Request(format="triton"))
+
+
+def test_triton_does_not_batch_a_fixed_size(tmp_path):
+    value = onnx.helper.make_tensor_value_info
+    inputs = [value("images", 1, [1, 3, 96, 160]), value("sizes", 1, [1, 2])]
+    graph = onnx.helper.make_graph([], "graph", inputs, [value("labels", 7, [1, 100])])
+    onnx.save(onnx.helper.make_model(graph), tmp_path / "model.onnx")
+    config = triton_config(triton.config("fixed", tmp_path / "model.onnx"))
+    assert config.max_batch_size == 0
+    assert not config.HasField("dynamic_batching")
+    assert [list(entry.dims) for entry in (*config.input, *config.output)] == [[1, 3, 96, 160], [1, 2], [1, 100]]

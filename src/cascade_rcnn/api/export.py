@@ -25,14 +25,15 @@ def export_model(
     calibration: int = 128,
     max_drop: float = 0.02,
 ) -> Report:
-    """Export a model for onnxruntime ("onnx"), OpenVINO or torch ("torch-export"), and verify its detections.
+    """Export a model for onnxruntime ("onnx"), OpenVINO, torch ("torch-export") or Triton, and verify its detections.
 
-    `output` defaults to the checkpoint's name with the format's suffix. A `dynamic` file accepts batches of any size
-    and images of any size, otherwise one image at a time, fitted into `size` (height, width; default: the model's short
-    and long side). It is compared with the checkpoint on `images` (default: a photo and generated scenes). The AP
-    before and after is measured on `annotations` (with `annotation_images` and `split` as in `load_annotations`), that
-    of masks, too, where model and annotations have any: int8 requires them, is calibrated on `calibration` of their
-    images, and may lose `max_drop` of each AP. Raises UserError without writing a file if the detections do not match.
+    `output` defaults to the checkpoint's name with the format's suffix; for Triton it is a folder. A `dynamic` file
+    accepts batches of any size and images of any size, otherwise one image at a time, fitted into `size` (height,
+    width; default: the model's short and long side). It is compared with the checkpoint on `images` (default: a photo
+    and generated scenes). The AP before and after is measured on `annotations` (with `annotation_images` and `split` as
+    in `load_annotations`), and that of masks if model and annotations have any: int8 requires them, is calibrated on
+    `calibration` of their images, and may lose `max_drop` of each AP. Raises UserError without writing a file if the
+    detections do not match.
 
     >>> report = export_model("starter", "exported.pt2", format="torch-export", size=(160, 160))
     >>> report.path.name, report.difference.missing

@@ -10,7 +10,7 @@ def export(
     checkpoint: Positional[Path],
     /,
     *,
-    format: Literal["onnx", "torch-export", "openvino"] = "onnx",  # noqa: A002
+    format: Literal["onnx", "torch-export", "openvino", "triton"] = "onnx",  # noqa: A002
     output: Path | None = None,
     precision: Literal["fp32", "fp16", "int8"] = "fp32",
     dynamic: bool = False,
@@ -22,11 +22,11 @@ def export(
     calibration: int = 128,
     max_drop: float = 0.02,
 ) -> None:
-    """Export a model for onnxruntime, OpenVINO or torch.export, and verify that its detections match.
+    """Export a model for onnxruntime, OpenVINO, torch.export or Triton, and verify that its detections match.
 
     Args:
         checkpoint: The model.
-        format: The file format: .onnx, .pt2 (torch-export) or .xml with .bin (openvino).
+        format: The file format: .onnx, .pt2 (torch-export), .xml with .bin (openvino), or a model folder (triton).
         output: The file to write; default: the checkpoint's name with the format's suffix.
         precision: Precision of the network. int8 needs --annotations.
         dynamic: Accept batches of any size and images of any size; otherwise one image at a time, fitted into --size.

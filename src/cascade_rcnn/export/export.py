@@ -21,6 +21,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation.masks import evaluate_detected
 from cascade_rcnn.export import to_torch
 from cascade_rcnn.export.graph import DetectionGraph, capture
+from cascade_rcnn.export.triton import config, model_file
 from cascade_rcnn.export.verify import TOLERANCES, Difference, Found, compare
 from cascade_rcnn.files import folder_aside
 from cascade_rcnn.models.checkpoint import load
@@ -30,8 +31,8 @@ from cascade_rcnn.runtime.description import ExportPrecision
 from cascade_rcnn.runtime.runtime import LEAST, prepare
 from cascade_rcnn.runtime.sessions import outputs
 
-Format = Literal["onnx", "torch-export", "openvino"]
-SUFFIX: dict[Format, str] = {"onnx": ".onnx", "torch-export": ".pt2", "openvino": ".xml"}
+Format = Literal["onnx", "torch-export", "openvino", "triton"]
+SUFFIX: dict[Format, str] = {"onnx": ".onnx", "torch-export": ".pt2", "openvino": ".xml", "triton": ""}  # a folder
 _EXTRA = "pip install 'cascade-rcnn[export]'"
 
 
@@ -74,19 +75,27 @@ def export(checkpoint: Path, output: Path, request: Request) -> Report:
         size=None if request.dynamic else _fixed_size(detector, request.size),
     )
     pictures = [decode_image(path) for path in request.images] or _default_pictures()
-    with _aside(output) as path:
+    triton = request.format == "triton"
+    with _aside(output) as place:
+        path = model_file(place) if triton else place
+        path.parent.mkdir(parents=True, exist_ok=True)
         _write(detector, description, request, path)
         difference = _difference(detector, Runtime(path, trust=True), pictures)
         if request.precision != "int8":  # int8 detections differ, and are judged by their AP
             difference.check(TOLERANCES[request.precision])
         ap, masks_ap = _average_precision(checkpoint, path, request)
-        size = sum(file.stat().st_size for file in path.parent.iterdir())
+        if triton:
+            (place / "config.pbtxt").write_text(config(output.name, path))
+        size = sum(file.stat().st_size for file in place.parent.rglob("*") if file.is_file())
     return Report(path=output, megabytes=size / 1e6, difference=difference, ap=ap, masks_ap=masks_ap)
 
 
 def _check(request: Request, output: Path) -> None:
-    if output.suffix != SUFFIX[request.format]:
-        raise UserError(f"{output}: files of format {request.format} end in {SUFFIX[request.format]}; use this suffix")
+    suffix = SUFFIX[request.format]
+    if suffix and output.suffix != suffix:
+        raise UserError(f"{output}: files of format {request.format} end in {suffix}; use this suffix")
+    if not suffix and output.exists():
+        raise UserError(f"{output}: already exists; choose another output for the model's folder, or remove it")
     if request.size is not None and request.dynamic:
         raise UserError("--dynamic accepts any size: leave out --size, or --dynamic")
     if request.precision == "int8":
@@ -95,7 +104,7 @@ def _check(request: Request, output: Path) -> None:
         if request.validation is None:
             raise UserError("int8 needs images to calibrate on and to measure its AP: give --annotations")
     needed = {"onnx": ["onnx", "onnxscript", "onnxruntime"], "torch-export": []}
-    needed["openvino"] = [*needed["onnx"], "openvino"]
+    needed |= {"openvino": [*needed["onnx"], "openvino"], "triton": needed["onnx"]}
     packages = [*needed[request.format], *(["nncf"] if request.precision == "int8" else [])]
     missing = [name for name in packages if find_spec(name) is None]
     if missing:

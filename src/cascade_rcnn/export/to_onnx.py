@@ -48,9 +48,19 @@ def write(program: ExportedProgram, description: Description, path: Path) -> Non
         node.metadata_props.extend(scopes)
     for value in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
         del value.metadata_props[:]
-    model.producer_name = "cascade-rcnn"
+    model.producer_name, model.domain, model.model_version = "cascade-rcnn", "cascade_rcnn", 1
+    _name_dims(model.graph)
     onnx.helper.set_model_props(model, {KEY: description.to_json()})
     onnx.save(model, path)
+
+
+def _name_dims(graph: onnx.GraphProto) -> None:
+    """Name the dynamic dimensions of inputs and outputs: batch, height and width."""
+    for value in (*graph.input, *graph.output):
+        names = ("batch", "channels", "height", "width") if value.name == INPUTS[0] else ("batch",)
+        for dim, name in zip(value.type.tensor_type.shape.dim, names, strict=False):
+            if not dim.dim_value:
+                dim.dim_param = name
 
 
 def _keep_mask(boxes: Any, scores: Any, groups: Any, valid: Any, iou: float) -> Any:
