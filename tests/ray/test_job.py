@@ -77,7 +77,7 @@ def run(source, output, **options):
 
 def kill_an_actor(killed: threading.Event) -> None:
     """Kill the first process that runs the model, once it does."""
-    for _ in range(600):
+    for _ in range(2400):
         for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
             with suppress(OSError):
                 name = cmdline.read_bytes()

@@ -90,7 +90,7 @@ def predict_dataset(
         },
         batch_format="pyarrow",
         batch_size=(8 if gpus else 1) if batch_size is None else batch_size,
-        compute=ray.data.ActorPoolStrategy(size=workers),
+        concurrency=workers,
         num_gpus=gpus or None,
         # What Ray counts, not what is used: one is left, or actors that never end would wait for readers without any.
         num_cpus=min(float(cpus), max(0.0, processors - 1) / workers),
