@@ -96,16 +96,15 @@ def picture(checkpoint: Path, folder: Path) -> None:
         rows = truth.rows(i)
         there = truth.segmentations.masks(range(rows.start, rows.stop), _SIDE, _SIDE).resize(_SHOWN, _SHOWN)
         left = k * (_SHOWN + _GAP)
-        sheet.paste(_drawn(pixels, found.mask), (left, 0))
+        sheet.paste(_drawn(pixels, np.asarray(found.mask)), (left, 0))
         sheet.paste(_drawn(pixels, there.dense().numpy().astype(bool)), (left, _SHOWN + _GAP))
     sheet.save("nuclei.webp", quality=80)
 
 
-def _drawn(pixels: np.ndarray, masks: np.ndarray | None) -> PIL.Image.Image:
+def _drawn(pixels: np.ndarray, masks: np.ndarray) -> PIL.Image.Image:
     """Draw masks (N, H, W), each in a colour of its own."""
     import supervision
 
-    assert masks is not None
     found = supervision.Detections(xyxy=supervision.mask_to_xyxy(masks).astype(float), mask=masks)
     annotator = supervision.MaskAnnotator(opacity=0.5, color_lookup=supervision.ColorLookup.INDEX)
     return PIL.Image.fromarray(annotator.annotate(pixels[..., ::-1].copy(), found)[..., ::-1].copy())
