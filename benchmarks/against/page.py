@@ -35,8 +35,10 @@ def write_page(folder: Path, data: Path, page: Path) -> None:
     write_json(page / "against.json", {"machine": describe() | {"threads": 1}, "resamples": RESAMPLES, "sets": sets})
     introduction = (Path(__file__).parent / "page.md").read_text(encoding="utf-8")
     tables = "\n".join(table(name, rows) for name, rows in sets.items())
+    remarks = page / "against_remarks.md"  # what people say of the figures
+    read = f"\n{remarks.read_text(encoding='utf-8')}" if remarks.is_file() else ""
     with replacing(page / "against.md") as aside:
-        aside.write_text(f"{introduction}\n{tables}\n{_machine()}\n", encoding="utf-8")
+        aside.write_text(f"{introduction}\n{tables}\n{_machine()}\n{read}", encoding="utf-8")
 
 
 def _with_differences(folder: Path, data: Path, name: str, found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -67,7 +69,8 @@ def table(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
     """Format a set's rows: the metrics, what the training cost, and how far ours is ahead, with intervals."""
     heads = ("", "AP", "AP50", "AP75", "AP90", "images seen", "training, s", "training, MB", "inference, ms")
     lead = ("behind in AP", "in AP75", "in AP90")
-    lines = [f"## `{name}`", "", _row(heads + lead), _row(["---"] * len(heads + lead))]
+    budgets = " and ".join(f"{seconds:g}" for seconds in sorted({row["budget"] for row in rows}))
+    lines = [f"## `{name}`, {budgets} seconds each", "", _row(heads + lead), _row(["---"] * len(heads + lead))]
     for row in rows:
         metrics = [f"{100 * row[metric]:.1f}" for metric in METRICS]
         cost = [f"{row['images_seen']:,}", f"{row['seconds']:.0f}", f"{row['training_mb']:,.0f}"]

@@ -100,7 +100,7 @@ def test_detr_gets_resized_padded_images_and_boxes_in_shares_of_them():
 
 
 def _row(contender: str, ap90: float, **more) -> dict:
-    figures = {"images_seen": 1234, "seconds": 59.6, "training_mb": 1000.4, "milliseconds": 50.2}
+    figures = {"images_seen": 1234, "budget": 60.0, "seconds": 59.6, "training_mb": 1000.4, "milliseconds": 50.2}
     return {"contender": contender, "seed": 0, "ap": 0.5, "ap50": 0.8, "ap75": 0.6, "ap90": ap90} | figures | more
 
 
@@ -108,6 +108,7 @@ def test_a_table_says_how_far_others_are_behind_and_how_ap90_compares():
     behind = {metric: [0.1, 0.05, 0.15] for metric in page.METRICS}
     rows = [_row("starter", 0.06), _row("cascade", 0.05), _row("torchvision", 0.02, behind=behind)]
     text = page.table("cells", rows)
+    assert text.startswith("## `cells`, 60 seconds each\n")
     assert "| 50.0 | 80.0 | 60.0 | 6.0 | 1,234 | 60 | 1,000 | 50 |  |  |  |" in text
     assert "+10.0 (+5.0 to +15.0)" in text
     assert "6.00 against 2.00, 3.0 times as much" in text
