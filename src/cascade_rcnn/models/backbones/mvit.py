@@ -156,8 +156,9 @@ class _PoolingAttention(nn.Module):
         )
         of_rows = torch.einsum("nhwd,hkd->nhwk", q, rows).flatten(1, 2)
         of_columns = torch.einsum("nhwd,wkd->nhwk", q, columns).flatten(1, 2)
-        tokens = (x.flatten(1, 2)[:, None] for x in (q, k, v))  # one head each: (n, 1, N, d)
-        return attend(*tokens, of_rows[:, None], of_columns[:, None])[:, 0].unflatten(1, q.shape[1:3])
+        flat = (q.flatten(1, 2), k.flatten(1, 2), v.flatten(1, 2), of_rows, of_columns)
+        tokens, keys, values, *biases = (x[:, None] for x in flat)  # one head each: (n, 1, N, d)
+        return attend(tokens, keys, values, biases[0], biases[1])[:, 0].unflatten(1, q.shape[1:3])
 
 
 def relative_positions(table: Tensor, queries: int, keys: int, longest: int) -> Tensor:
