@@ -27,7 +27,7 @@ def main(given: Options) -> None:
         assert given.checkpoint is not None
         predictor = Predictor(given.checkpoint, device="cpu", precision=precision, **settings)
         found = run_predictor(predictor, truth, 1, 2)
-        return 100 * evaluate_boxes(truth, found).ap
+        return 100 * evaluate_boxes(truth, found.rows).ap
 
     exact = ap("fp32", {})
     rows = [Row(what="box AP, fp32", value=exact, unit="points")]

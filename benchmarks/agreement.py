@@ -16,6 +16,18 @@ def agreement(theirs: dict[str, Tensor], ours: dict[str, Tensor]) -> str:
     number = max(len(theirs["boxes"]), len(ours["boxes"]))
     if not same.any():
         return f"none of {number} detections is the same"
-    scores = (theirs["scores"][same] - ours["scores"][partner[same]]).abs().max().item()
+    pair = partner[same]
+    scores = (theirs["scores"][same] - ours["scores"][pair]).abs().max().item()
     counted = f"{int(same.sum())} of {number} detections"
-    return f"{counted} are the same, within {nearest[same].max():.1g} pixels and {scores:.1g} in score"
+    said = f"{counted} are the same, within {nearest[same].max():.1g} pixels and {scores:.1g} in score"
+    if "masks" not in theirs:
+        return said
+    least = min(_overlap(a, b) for a, b in zip(theirs["masks"][same], ours["masks"][pair], strict=True))
+    return f"{said}; the least IoU of their masks is {least:.3f}"
+
+
+def _overlap(one: Tensor, other: Tensor) -> float:
+    """The IoU of two masks: flags, or probabilities."""
+    one, other = one >= 0.5, other >= 0.5
+    union = int((one | other).sum())
+    return int((one & other).sum()) / union if union else 1.0

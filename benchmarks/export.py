@@ -171,7 +171,7 @@ def _request(subject: Subject, format_: Format, precision: ExportPrecision, imag
 def _ap(predictor: Predictor, truth: Annotations | None) -> str:
     if truth is None:
         return ""
-    return f"{100 * evaluate_boxes(truth, run_predictor(predictor, truth, 1, 1)).ap:.2f}"
+    return f"{100 * evaluate_boxes(truth, run_predictor(predictor, truth, 1, 1).rows).ap:.2f}"
 
 
 def _megabytes(files: list[Path]) -> str:

@@ -34,6 +34,7 @@ class Task:
     size: tuple[int, int]  # height and width of the photograph
     proposals: int = 1000  # boxes that enter the heads at inference; half as many are trained on
     classes: int = 80
+    masks: bool = False  # Mask R-CNN and Cascade Mask R-CNN
 
     def __str__(self) -> str:
         return f"{self.size[0]} x {self.size[1]} pixels, batch 1"

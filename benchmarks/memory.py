@@ -1,6 +1,7 @@
 """How much memory does a detector need? Peak resident memory of a fresh process, inference and training, batch 1."""
 
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +17,31 @@ def main(given: Options) -> None:
     rows = []
     tasks = {"inference": given.inference, "training": given.training}
     for kind in given.kinds:
-        rows += _rows(kind, *_peaks(kind, tasks[kind], given))
+        wanted = [one for one in networks.names() if kind == "inference" or "rejection" not in one]
+        rows += _rows(kind, *peaks(kind, tasks[kind], given, wanted, interpreters(given.peers)))
     notes = [f"{kind}: {tasks[kind]}" for kind in given.kinds]
     notes += ["the floor: a process that imports torch and torchvision, the weights, and in training their gradients"]
     write("memory", given, rows, notes)
 
 
-def _peaks(kind: str, task: Task, given: Options) -> tuple[dict[str, float], dict[str, float]]:
-    """The peak of each candidate, and the floor of those in this Python, in megabytes."""
+def peaks(
+    kind: str, task: Task, given: Options, candidates: list[str], pythons: dict[str, Path]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """The peak of each candidate and peer, and the floor of those in this Python, in megabytes."""
     with tempfile.TemporaryDirectory() as name:
         image = str(given.image) if given.image else None
-        fresh("memory:prepare", folder=name, size=task.size, proposals=task.proposals, image=image)
-        place = {"folder": name, "size": task.size, "proposals": task.proposals, "threads": given.threads}
-        candidates = [one for one in networks.names() if kind == "inference" or "rejection" not in one]
+        fresh("memory:prepare", folder=name, task=asdict(task), image=image)
+        place = {"folder": name, "task": asdict(task), "threads": given.threads}
         measured = {one: fresh("memory:once", candidate=one, kind=kind, **place) for one in candidates}
-        peaks = {one: found["peak"] for one, found in measured.items()}
+        most = {one: found["peak"] for one, found in measured.items()}
         imports = fresh("memory:imports")
         floors = {one: imports + found["weights"] for one, found in measured.items()}
-        for peer, python in interpreters(given.peers).items():
+        for peer, python in pythons.items():
             with PeerProcess(peer, python, Path(name), task, given.threads) as process:
                 for _ in range(_STEPS):
                     process.ask(_WORK[kind])
-                peaks[peer] = process.ask("peak")
-    return peaks, floors
+                most[peer] = process.ask("peak")
+    return most, floors
 
 
 def _rows(kind: str, peaks: dict[str, float], floors: dict[str, float]) -> list[Row]:
@@ -59,13 +62,15 @@ def _rows(kind: str, peaks: dict[str, float], floors: dict[str, float]) -> list[
     ]
 
 
-def prepare(folder: str, size: tuple[int, int], proposals: int, image: str | None) -> None:
+def prepare(folder: str, task: dict[str, Any], image: str | None) -> None:
     """Write the weights."""
     from benchmarks.photo import photograph
     from benchmarks.weights import prepare
 
-    prepare(Path(folder), photograph((size[0], size[1]), image), Task((size[0], size[1]), proposals))
-    networks.load("torchvision v2", Path(folder), Task((size[0], size[1]), proposals))  # writes its file
+    given = Task(**task)
+    prepare(Path(folder), photograph(given.size, image), given)
+    if not given.masks:
+        networks.load("torchvision v2", Path(folder), given)  # writes its file
 
 
 def imports() -> float:
@@ -75,23 +80,23 @@ def imports() -> float:
     return peak_mb()
 
 
-def once(candidate: str, kind: str, folder: str, size: tuple[int, int], proposals: int, threads: int) -> dict[str, Any]:
+def once(candidate: str, kind: str, folder: str, task: dict[str, Any], threads: int) -> dict[str, Any]:
     """Peak memory of one candidate in this process, and what its weights (and gradients) take, in megabytes."""
     import torch
 
     from benchmarks.photo import objects
 
     torch.set_num_threads(threads)
-    task = Task((size[0], size[1]), proposals)
+    given = Task(**task)
     image = torch.load(Path(folder) / "photo.pth", weights_only=True)
-    network = networks.load(candidate, Path(folder), task)
+    network = networks.load(candidate, Path(folder), given)
     if kind == "inference":
         network = networks.for_inference(network)
     for _ in range(_STEPS):
         if kind == "inference":
             network.detect([image])
         else:
-            network.step([image], [objects(task.size, task.classes)])
+            network.step([image], [objects(given.size, given.classes, masks=given.masks)])
     weights = sum(p.nbytes for p in network.model.state_dict().values())
     gradients = sum(p.nbytes for p in network.model.parameters() if p.requires_grad) if kind == "training" else 0
     return {"peak": peak_mb(), "weights": (weights + gradients) / 2**20}

@@ -34,7 +34,7 @@ class Network:
         with precise(images[0], precision):
             loss = self.loss(images, targets)
         loss.backward()
-        return loss
+        return loss.detach()
 
 
 def precise(image: Tensor, precision: Precision) -> AbstractContextManager:
@@ -43,7 +43,7 @@ def precise(image: Tensor, precision: Precision) -> AbstractContextManager:
 
 
 def names() -> list[str]:
-    """The candidates; torchvision's last."""
+    """The candidates without masks; torchvision's last."""
     rejecting = ["cascade, early rejection"] if set(REJECTING) <= set(INFERENCE) else []
     return ["cascade", "faster", *rejecting, "torchvision v1", "torchvision v2"]
 
@@ -58,6 +58,8 @@ def load(name: str, folder: Path, task: Task) -> Network:
     match name:
         case "cascade" | "faster":
             return ours(cascade_rcnn.load(folder / f"{name}.safetensors"))
+        case "cascade, encoded" | "faster, encoded":
+            return _encoded(cascade_rcnn.load(folder / f"{name.partition(',')[0]}.safetensors"))
         case "cascade, early rejection":
             return ours(cascade_rcnn.load(folder / "cascade.safetensors", **REJECTING))
         case "torchvision v1" | "torchvision v2":
@@ -89,6 +91,11 @@ def for_inference(network: Network, precision: Precision = "fp32") -> Network:
 def ours(model: nn.Module) -> Network:
     """A detector of this package, or anything with its contract."""
     return _like_torchvision(model, scale=None)
+
+
+def _encoded(model: Detector) -> Network:
+    """A detector as `Detector.predict` and `Predictor` call it: masks come out encoded."""
+    return Network(model, torch.inference_mode()(model.eval().find), ours(model).loss)
 
 
 def _like_torchvision(model: nn.Module, scale: float | None) -> Network:

@@ -20,6 +20,7 @@ PARTS = {
     "training_step": "Training step",
     "peers": "Beside detectron2 and mmdetection",
     "memory": "Peak memory",
+    "masks": "Masks",
     "accuracy": "What the fast modes cost",
     "gpu": "GPU",
     "loading": "Data loading",

@@ -5,7 +5,8 @@ detections is accidental. So, on a small copy of the photograph,
 - every batch norm of the backbone is given the statistics that it meets there;
 - every channel that the pyramid and the heads put out is scaled to mean 0 and a spread as in trained networks
   (features 1, objectness 2, class logits 1.5, deltas 0.2 in the RPN and 0.5 of a standard deviation in the heads);
-- the bias of the background is set so that 1 % of the (box, class) pairs score above 0.05.
+- the bias of the background is set so that 1 % of the (box, class) pairs score above 0.05;
+- the last layer of masks is drawn so that their pixels come out on both sides of a half.
 `prepare` checks that all is finite.
 """
 
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 import cascade_rcnn
 from benchmarks.measure import Task
-from benchmarks.photo import objects
+from benchmarks.photo import maps, objects
 from cascade_rcnn.config import Category, ModelConfig, ModelOptions, replace
 from cascade_rcnn.config.presets import preset_stages
 from cascade_rcnn.interop import layout
@@ -79,6 +80,8 @@ def calibrated(settings: ModelConfig, image: Tensor, seed: int = 0) -> Detector:
             for layer, std in ((head.fc1, 1.0), (head.fc2, 1.0), (head.classifier, 1.5), (head.regressor, 0.5)):
                 spread(layer, rest, std)
             set_background(head.classifier, rest)
+        for head in (head for task in model.tasks for head in task.heads):  # type: ignore[union-attr]
+            nn.init.normal_(head.predictor.weight, std=0.1)
     return model
 
 
@@ -128,7 +131,8 @@ def set_background(classifier: nn.Linear, run: Callable[[], object]) -> None:
 
 def first_stage(cascade: Detector) -> Detector:
     """The Faster R-CNN in a cascade: the same network with its first head alone."""
-    settings = replace(cascade.config, name="faster_rcnn", stages=preset_stages(cascade.config.semantics.name, 1))
+    name = "mask_rcnn" if cascade.config.tasks else "faster_rcnn"
+    settings = replace(cascade.config, name=name, stages=preset_stages(cascade.config.semantics.name, 1))
     faster = build(settings).eval()
     state = cascade.state_dict()
     faster.load_state_dict({name: state[name] for name in faster.state_dict()})
@@ -136,7 +140,10 @@ def first_stage(cascade: Detector) -> Detector:
 
 
 def to_torchvision(faster: Detector) -> dict[str, Tensor]:
-    """The same network under torchvision's names; every class gets the one regressor that ours has."""
+    """The same network under torchvision's names; every class gets the one regressor that ours has.
+
+    The background, which ours has no regressor or mask for, comes first.
+    """
     regressors = faster.config.num_classes + 1
     theirs, names = {}, names_at("torchvision", faster.config)
     for name, value in faster.state_dict().items():
@@ -144,6 +151,8 @@ def to_torchvision(faster: Detector) -> dict[str, Tensor]:
             value = layout.fc1_out(value, faster.config)
         if ".regressor." in name:
             value = value.repeat(regressors, *(1,) * (value.ndim - 1))
+        if ".predictor." in name:
+            value = torch.cat([value[:1], value])
         theirs[rename(name, names) or name] = value.contiguous()
     return theirs
 
@@ -158,14 +167,17 @@ def to_mmdet(model: Detector) -> dict[str, Tensor]:
 def prepare(folder: Path, image: Tensor, task: Task) -> None:
     """Write the photograph, its objects and the networks' weights to a folder, for all candidates to read."""
     torch.save(image, folder / "photo.pth")
-    torch.save(objects(task.size, task.classes), folder / "objects.pth")
-    cascade = calibrated(config("cascade_rcnn_resnet50_fpn", task), image)
+    torch.save(objects(task.size, task.classes, masks=task.masks), folder / "objects.pth")
+    cascade = calibrated(config(f"cascade{'_mask' if task.masks else ''}_rcnn_resnet50_fpn", task), image)
     faster = first_stage(cascade)
     cascade_rcnn.save(cascade, folder / "cascade.safetensors")
     cascade_rcnn.save(faster, folder / "faster.safetensors")
     torch.save(to_torchvision(faster), folder / "torchvision.pth")
     torch.save(to_detectron2(cascade), folder / "detectron2.pth")
-    torch.save(to_mmdet(cascade), folder / "mmdet.pth")
+    if task.masks:
+        torch.save(maps(task.size), folder / "maps.pth")
+    else:  # mmdetection's cascade has a mask head a stage, another network
+        torch.save(to_mmdet(cascade), folder / "mmdet.pth")
     for model in (cascade, faster):
         (found,) = model([image])
         if not all(value.isfinite().all() for value in found.values()) or not len(found["boxes"]):

@@ -107,7 +107,22 @@ def test_train_auto_is_listed_explained_and_keeps_the_flags_that_are_given(capsy
     data = how.pop("data")
     assert (recipe, data.train, how.pop("augmentation")) == ("auto", "FOLDER.json", (ColorConfig(),))
     options = {"min_size": 320, "class_agnostic": False}
-    assert how == {"resume": False, "epochs": 3, "init": "starter", "options": options}
+    assert how == {"resume": False, "overfit_test": None, "epochs": 3, "init": "starter", "options": options}
+
+
+def test_resume_is_said_alone_or_with_auto(capsys, monkeypatch):
+    from cascade_rcnn.api import train as api
+
+    asked = []
+    monkeypatch.setattr(api, "train", lambda recipe, **how: asked.append(how["resume"]) or sys.exit(0))
+    for words in ([], ["--resume"], ["--resume", "auto"], ["--resume", "--epochs", "3"]):
+        with pytest.raises(SystemExit):
+            main(["train", "small", *words, "--data", "FOLDER"])
+    assert asked == [False, True, "auto", True]
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "small", "--resume", "always"])
+    assert stopped.value.code == 2
+    assert "always" in capsys.readouterr().err
 
 
 def test_a_flag_that_the_start_decides_is_named(capsys):

@@ -98,3 +98,14 @@ def test_mistakes_get_one_line():
         Masks.encode(torch.zeros(2, 1, 4, 4))
     with pytest.raises(UserError, match="all of one size"):
         Masks.cat([Masks.encode(torch.zeros(1, 4, 4)), Masks.encode(torch.zeros(1, 4, 5))])
+
+
+def test_what_any_object_covers_and_what_is_left_of_each():
+    dense = torch.rand(4, 12, 17, generator=torch.Generator().manual_seed(1)) > 0.6
+    dense[2] = False
+    over = torch.rand(12, 17, generator=torch.Generator().manual_seed(2)) > 0.5
+    masks = Masks.encode(dense)
+    assert masks.union().equal(dense.any(dim=0))
+    assert masks.without(over).dense().bool().equal(dense & ~over)
+    assert not masks.without(over).union()[over].any()
+    assert not Masks.encode(torch.zeros(0, 3, 4)).union().any()

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
-from cascade_rcnn.pasting import paste, paste_crops
+from cascade_rcnn.pasting import paste, paste_crops, paste_encoded
 
 HEIGHT, WIDTH = 60, 90
 
@@ -46,3 +46,12 @@ def test_whole_pixels_are_torchvisions(maps):
     expected = paste_masks_in_image(masks[:, None], boxes, (HEIGHT, WIDTH))[:, 0]
     torch.testing.assert_close(paste(masks, boxes, HEIGHT, WIDTH, whole=True), expected, atol=1e-4, rtol=0)
     assert paste(masks[:0], boxes[:0], HEIGHT, WIDTH, whole=True).shape == (0, HEIGHT, WIDTH)
+
+
+def test_encoded_ones_are_the_crops(maps):
+    masks, boxes = maps
+    encoded = paste_encoded(masks, boxes, HEIGHT, WIDTH)
+    dense = paste(masks, boxes, HEIGHT, WIDTH)
+    assert encoded.size == (HEIGHT, WIDTH)
+    assert not (encoded.dense().bool() != (dense >= 0.5))[(dense - 0.5).abs() > 1e-5].any()
+    assert len(paste_encoded(masks[:0], boxes[:0], HEIGHT, WIDTH)) == 0

@@ -1,4 +1,4 @@
-"""detectron2's cascade (R50-FPN, without masks), by its own config but for what our weights and the photograph ask."""
+"""detectron2's cascade (R50-FPN), by its own config but for what our weights and the photograph ask."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,8 +20,10 @@ class Peer:
         from detectron2 import model_zoo  # pyright: ignore[reportMissingImports]
         from detectron2.modeling import build_model  # pyright: ignore[reportMissingImports]
 
+        self.size = (task.size[0], task.size[1])
         settings = model_zoo.get_config("Misc/cascade_mask_rcnn_R_50_FPN_3x.yaml")
-        settings.MODEL.MASK_ON = False
+        settings.MODEL.MASK_ON = task.masks
+        settings.INPUT.MASK_FORMAT = "bitmask"
         settings.MODEL.DEVICE = "cpu"
         settings.MODEL.RESNETS.STRIDE_IN_1X1 = False
         settings.INPUT.FORMAT = "RGB"
@@ -42,15 +44,25 @@ class Peer:
         height, width = image.shape[1:]
         (found,) = self.model.eval()([{"image": image, "height": height, "width": width}])
         found = found["instances"]
-        return lambda: {"boxes": found.pred_boxes.tensor, "scores": found.scores, "labels": found.pred_classes + 1}
+        masks = {"masks": found.pred_masks[:, None]} if found.has("pred_masks") else {}
+        boxes = found.pred_boxes.tensor
+        return lambda: {"boxes": boxes, "scores": found.scores, "labels": found.pred_classes + 1} | masks
+
+    def paste(self, masks: Tensor, boxes: Tensor) -> Tensor:
+        """Paste maps (N, S, S) in boxes (N, 4) into the image of the task."""
+        from detectron2.layers import paste_masks_in_image  # pyright: ignore[reportMissingImports]
+
+        return paste_masks_in_image(masks, boxes, self.size)
 
     def loss(self, image: Tensor, target: dict[str, Tensor]) -> Tensor:
         """The sum of the losses in training."""
-        from detectron2.structures import Boxes, Instances  # pyright: ignore[reportMissingImports]
+        from detectron2.structures import BitMasks, Boxes, Instances  # pyright: ignore[reportMissingImports]
         from detectron2.utils.events import EventStorage  # pyright: ignore[reportMissingImports]
 
         truth: Any = Instances(tuple(image.shape[1:]))
         truth.gt_boxes, truth.gt_classes = Boxes(target["boxes"]), target["labels"] - 1
+        if "masks" in target:
+            truth.gt_masks = BitMasks(target["masks"])
         with EventStorage():
             losses = self.model.train()([{"image": image, "instances": truth}])
         return torch.stack(list(losses.values())).sum()

@@ -37,7 +37,7 @@ class PeerProcess:
         self.versions: str = self._answer()
 
     def ask(self, what: str) -> Any:
-        """Have it "detect", take a training "step" (its loss), or tell its "peak" of memory in MB."""
+        """Have it "detect", take a training "step" (its loss), "paste" masks, or tell its "peak" of memory in MB."""
         assert self._process.stdin is not None
         self._process.stdin.write(what + "\n")
         self._process.stdin.flush()

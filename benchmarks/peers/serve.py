@@ -36,12 +36,16 @@ def calls(peer: Any, name: str, folder: Path) -> dict[str, Callable[[], Any]]:
     """What can be asked for, by name."""
     image = torch.load(folder / "photo.pth", weights_only=True)
     target = torch.load(folder / "objects.pth", weights_only=True)
+    maps = torch.load(folder / "maps.pth", weights_only=True) if (folder / "maps.pth").exists() else {}
 
     def detect() -> None:
         peer.detect(image)
 
     def found() -> None:
         torch.save(peer.detect(image)(), folder / f"{name}_found.pth")
+
+    def paste() -> None:
+        peer.paste(**maps)
 
     def step() -> float:
         peer.model.zero_grad(set_to_none=True)
@@ -52,7 +56,8 @@ def calls(peer: Any, name: str, folder: Path) -> dict[str, Callable[[], Any]]:
     def versions() -> str:
         return f"{name} {version(name)}, torch {torch.__version__}, Python {platform.python_version()}"
 
-    return {"detect": detect, "found": found, "step": step, "versions": versions, "peak": peak_mb}
+    work = {"detect": detect, "found": found, "step": step} | ({"paste": paste} if maps else {})
+    return {**work, "versions": versions, "peak": peak_mb}
 
 
 if __name__ == "__main__":

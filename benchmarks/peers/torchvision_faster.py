@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torchvision.models.detection import FasterRCNN, fasterrcnn_resnet50_fpn_v2
+from torchvision.models.detection import FasterRCNN, MaskRCNN, fasterrcnn_resnet50_fpn_v2
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops.misc import FrozenBatchNorm2d
 
@@ -23,11 +23,11 @@ def _settings(task: Task) -> dict[str, Any]:
 
 
 def v1(folder: Path, task: Task) -> FasterRCNN:
-    """`fasterrcnn_resnet50_fpn`, built as with pretrained weights (batch norm fixed): exactly our `faster`."""
+    """`fasterrcnn_resnet50_fpn` or `maskrcnn_`, as with pretrained weights (batch norm fixed): exactly our `faster`."""
     backbone = resnet_fpn_backbone(
         backbone_name="resnet50", weights=None, norm_layer=FrozenBatchNorm2d, trainable_layers=3
     )
-    model = FasterRCNN(backbone, task.classes + 1, **_settings(task))
+    model = (MaskRCNN if task.masks else FasterRCNN)(backbone, task.classes + 1, **_settings(task))
     model.load_state_dict(torch.load(folder / "torchvision.pth", weights_only=True))
     return model.eval()
 

@@ -19,6 +19,7 @@ from benchmarks.torture.commands import Commands
 from benchmarks.torture.faults import Faults
 from benchmarks.torture.images import Images, not_covered, suffixes
 from benchmarks.torture.outcomes import Tally
+from benchmarks.torture.outlines import Outlines, crowded
 from benchmarks.torture.pickles import Pickles
 from benchmarks.torture.trainings import write_data
 
@@ -29,6 +30,7 @@ _TIMEOUT = 300.0  # seconds a command may take, which takes a few
 def areas() -> dict[str, tuple[Area, int, int]]:
     """Mutated files: their number of cases, and that of a trial."""
     parts: dict[str, tuple[Area, int, int]] = {kind.__name__.lower(): (kind(), 1000, 25) for kind in (Coco, Voc, Yolo)}
+    parts |= {"outlines": (Outlines(), 1000, 25)}
     parts |= {suffix: (Images(suffix), 4000, 25) for suffix in suffixes()}
     parts |= {"checkpoints": (Checkpoints(), 500, 6), "states": (States(), 500, 15)}
     return parts | {"pickles": (Pickles(), 20_000, 200)}
@@ -40,6 +42,7 @@ def campaigns(given: argparse.Namespace, folder: Path) -> dict[str, Callable[[],
     for name, (area, full, trial) in areas().items():
         number = given.cases or (trial if given.quick else full)
         parts[name] = lambda area=area, number=number, name=name: run_area(area, number, given.seed, folder / name)
+    parts["crowded"] = lambda: crowded(1 if given.quick else 4)
     commands, random = Commands(folder, _TIMEOUT), np.random.default_rng(given.seed)
     number = 1 if given.quick else 10
     parts["train"] = lambda: kills.kill_train(
@@ -97,7 +100,8 @@ def _write(given: argparse.Namespace, tallies: list[Tally], seconds: float) -> P
         "seconds": seconds,
         "areas": [tally.to_dict() for tally in tallies],
     }
-    return page.write(given.output or (Path("runs") if given.quick else RESULTS), content)
+    results = given.output or (Path("runs") if given.quick else RESULTS)
+    return page.write(results, content, keep=given.only is not None)
 
 
 if __name__ == "__main__":

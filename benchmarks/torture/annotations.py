@@ -44,7 +44,8 @@ def _truth() -> Iterator[tuple[int, int, tuple[float, ...]]]:
     return ((i, (i + k) % len(_NAMES), box) for i in range(len(_SIZES)) for k, box in enumerate(_BOXES[: 2 + i]))
 
 
-def _write_images(folder: Path) -> None:
+def write_images(folder: Path) -> None:
+    """Three small images."""
     folder.mkdir(parents=True, exist_ok=True)
     for i, size in enumerate(_SIZES):
         PIL.Image.new("RGB", size, (40 * i, 90, 200)).save(folder / _image_name(i))
@@ -83,6 +84,21 @@ def _round(box: Any) -> tuple[float, ...]:
     return tuple(float(f"{value:.6g}") + 0.0 for value in box)
 
 
+def coco_example() -> dict[str, Any]:
+    """A COCO file about the images."""
+    return {
+        "info": {"year": 2024},
+        "images": [
+            {"id": 10 + i, "file_name": _image_name(i), "width": w, "height": h} for i, (w, h) in enumerate(_SIZES)
+        ],
+        "annotations": [
+            {"id": n, "image_id": 10 + i, "category_id": 1 + c, "bbox": list(box), "area": 50.0, "iscrowd": 0}
+            for n, (i, c, box) in enumerate(_truth(), start=1)
+        ],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(_NAMES, start=1)],
+    }
+
+
 class Coco:
     """One COCO json."""
 
@@ -90,18 +106,8 @@ class Coco:
 
     def prepare(self, folder: Path) -> None:
         """Three images, and a file about them."""
-        _write_images(folder)
-        self.good = {
-            "info": {"year": 2024},
-            "images": [
-                {"id": 10 + i, "file_name": _image_name(i), "width": w, "height": h} for i, (w, h) in enumerate(_SIZES)
-            ],
-            "annotations": [
-                {"id": n, "image_id": 10 + i, "category_id": 1 + c, "bbox": list(box), "area": 50.0, "iscrowd": 0}
-                for n, (i, c, box) in enumerate(_truth(), start=1)
-            ],
-            "categories": [{"id": i, "name": name} for i, name in enumerate(_NAMES, start=1)],
-        }
+        write_images(folder)
+        self.good = coco_example()
 
     def case(self, random: Random, folder: Path) -> Case:
         """A value made odd, or bytes changed."""
@@ -117,14 +123,15 @@ class Coco:
             found = load_annotations(path)
             try:
                 tree = json.loads(data.decode("utf-8-sig", "replace"))  # text that nobody reads may be anything
-                return wrong(found, *_coco_boxes(tree))
+                return wrong(found, *coco_boxes(tree))
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 return f"accepted, but a plain reader finds {type(error).__name__}: {error}"
 
         return what, run
 
 
-def _coco_boxes(tree: dict[str, Any]) -> tuple[Counter[_Box], int]:
+def coco_boxes(tree: dict[str, Any]) -> tuple[Counter[_Box], int]:
+    """What a plain parser finds: the boxes that can be used, and the number of images."""
     names = {_number(entry["id"]): entry["name"] for entry in tree["categories"]}
     files: dict[Any, set[str]] = {}
     for entry in tree["images"]:
@@ -161,7 +168,7 @@ class Voc:
 
     def prepare(self, folder: Path) -> None:
         """Three images, an xml file each."""
-        _write_images(folder / "JPEGImages")
+        write_images(folder / "JPEGImages")
         (folder / "Annotations").mkdir(exist_ok=True)
         self.good = []
         for i, (width, height) in enumerate(_SIZES):
@@ -245,7 +252,7 @@ class Yolo:
 
     def prepare(self, folder: Path) -> None:
         """Three images, their label files, and data.yaml."""
-        _write_images(folder / "images" / "train")
+        write_images(folder / "images" / "train")
         (folder / "labels" / "train").mkdir(parents=True, exist_ok=True)
         names = "".join(f"  {i}: {name}\n" for i, name in enumerate(_NAMES))
         self.good = {folder / "data.yaml": f"path: .\ntrain: images/train\nval: images/train\nnames:\n{names}"}

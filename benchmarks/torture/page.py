@@ -11,19 +11,24 @@ _HEAD = """# Torture
 
 Written by `make torture` (`benchmarks/torture/`): kills at random moments and around each rename, disks, files and
 processes that fail under a running command, and mutated files read as the commands read them. A case is right if the
-result equals an undisturbed run's to the bit, or what a plain parser finds in the same bytes. The last three columns
-must be 0.
+result equals an undisturbed run's to the bit, or what a plain parser finds in the same bytes. The three columns of
+faults, from "traceback" on, must be 0.
 """
 _SHOWN = 12  # faults and refusals of an area
 
 
-def write(results: Path, content: dict[str, Any]) -> Path:
-    """`results`/torture.json and, beside it, torture.md."""
+def write(results: Path, content: dict[str, Any], *, keep: bool = False) -> Path:
+    """`results`/torture.json and, beside it, torture.md; `keep`: with the other areas that are there already."""
     results.mkdir(parents=True, exist_ok=True)
     for tally in content["areas"]:
         tally["refusals"] = {_placeless(line): case for line, case in tally["refusals"].items()}
         shown = _kinds(tally["refusals"])
         tally["refusals"] = {line: tally["refusals"][line] for line in shown}
+    if keep and (results / "torture.json").is_file():
+        before = json.loads((results / "torture.json").read_text())
+        dated = [tally | {"date": _date(tally, whole)} for whole in (before, content) for tally in whole["areas"]]
+        by_name = {tally["area"]: tally for tally in dated}  # the new in place of the old
+        content = {**before, "areas": list(by_name.values())}
     (results / "torture.json").write_text(json.dumps(content, indent=1) + "\n")
     page = results / "torture.md"
     page.write_text(render(content))
@@ -35,10 +40,10 @@ def render(content: dict[str, Any]) -> str:
     lines = [_HEAD]
     if content["quick"]:
         lines.append("**A trial with a few cases: these figures mean little.**\n")
-    lines += [f"| area | cases | {' | '.join(Outcome)} |", "|---" * (2 + len(Outcome)) + "|"]
+    lines += [f"| area | cases | {' | '.join(Outcome)} | date |", "|---" * (3 + len(Outcome)) + "|"]
     for tally in content["areas"]:
         counts = [tally["counts"][outcome] for outcome in Outcome]
-        lines.append(f"| {tally['area']} | {sum(counts)} | {' | '.join(map(str, counts))} |")
+        lines.append(f"| {tally['area']} | {sum(counts)} | {' | '.join(map(str, counts))} | {_date(tally, content)} |")
     skipped = [line for tally in content["areas"] for line in tally["skipped"]]
     lines += ["", *(f"- Not tried: {_code(line)}" for line in skipped)]
     for tally in content["areas"]:
@@ -48,6 +53,11 @@ def render(content: dict[str, Any]) -> str:
     how = f"seed {content['seed']}, {content['seconds']:.0f} seconds"
     lines += ["", f"{here['processor']}, {here['cores']} cores, GPU {here['gpu']}; {versions}; {how}; {here['date']}."]
     return "\n".join(lines) + "\n"
+
+
+def _date(tally: dict[str, Any], content: dict[str, Any]) -> str:
+    """When an area was tried: with the others, unless it says otherwise."""
+    return tally.get("date", content["machine"]["date"])
 
 
 def _area(tally: dict[str, Any]) -> list[str]:

@@ -42,7 +42,7 @@ class Masks:
         if dense.ndim != 3:
             raise UserError(f"masks have shape {tuple(dense.shape)}; give (N, H, W), one for each object")
         rows = (one.as_subclass(Tensor).cpu().numpy() != 0 for one in dense)  # one at a time, to save memory
-        return cls._build((int(dense.shape[1]), int(dense.shape[2])), (((0, 0), row) for row in rows))
+        return cls.build((int(dense.shape[1]), int(dense.shape[2])), (((0, 0), row) for row in rows))
 
     @classmethod
     def from_crops(cls, size: tuple[int, int], bounds: Tensor | np.ndarray, crops: Sequence[np.ndarray]) -> Self:
@@ -51,10 +51,10 @@ class Masks:
         Rectangles larger than their object are trimmed.
         """
         corners = np.asarray(bounds).reshape(-1, 4)[:, :2].tolist()
-        return cls._build(size, (((int(x), int(y)), crop) for (x, y), crop in zip(corners, crops, strict=True)))
+        return cls.build(size, (((int(x), int(y)), crop) for (x, y), crop in zip(corners, crops, strict=True)))
 
     @classmethod
-    def _build(cls, size: tuple[int, int], crops: Iterable[tuple[tuple[int, int], np.ndarray]]) -> Self:
+    def build(cls, size: tuple[int, int], crops: Iterable[tuple[tuple[int, int], np.ndarray]]) -> Self:
         """Encode crops, each given with the column and row of its top left corner."""
         bounds, packed = [], []
         for (left, top), crop in crops:
@@ -121,6 +121,18 @@ class Masks:
     def crops(self) -> Iterable[np.ndarray]:
         """Decode the objects' rectangles one by one."""
         return (self.crop(i) for i in range(len(self)))
+
+    def union(self) -> Tensor:
+        """Return the pixels of any object, (H, W) bool."""
+        whole = np.zeros(self.size, dtype=np.bool_)
+        for (x, y, x_end, y_end), crop in zip(self.bounds.tolist(), self.crops(), strict=True):
+            whole[y:y_end, x:x_end] |= crop
+        return torch.from_numpy(whole).to(self.data.device)
+
+    def without(self, pixels: Tensor) -> Self:
+        """Return what is left of each object without some pixels, (H, W) bool."""
+        kept = ~pixels.cpu().numpy()
+        return self._moved(self.size, lambda b: (b[0], b[1]), lambda crop, b: crop & kept[b[1] : b[3], b[0] : b[2]])
 
     def areas(self) -> Tensor:
         """Count each object's pixels: (G,) int64."""
@@ -189,7 +201,7 @@ class Masks:
         """Transform each crop by `change` and encode it at the column and row given by `corner`."""
         bounds = [(x, y, x_end, y_end) for x, y, x_end, y_end in self.bounds.tolist()]
         pairs = zip(bounds, self.crops(), strict=True)
-        return self._build(size, ((corner(b), change(crop, b)) for b, crop in pairs)).to(self.data.device)
+        return self.build(size, ((corner(b), change(crop, b)) for b, crop in pairs)).to(self.data.device)
 
 
 def _sources(old: int, new: int) -> np.ndarray:

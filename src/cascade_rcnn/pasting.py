@@ -14,6 +14,8 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from cascade_rcnn.masks import Masks
+
 THRESHOLD = 0.5  # lowest probability of a pixel inside the mask
 
 
@@ -63,6 +65,15 @@ def paste_crops(
         x, columns = _weights(box[0], box[2], width, one.shape[1])
         y, rows = _weights(box[1], box[3], height, one.shape[0])
         yield (x, y, x + len(columns), y + len(rows)), rows @ one @ columns.T >= THRESHOLD
+
+
+def paste_encoded(masks: "Tensor", boxes: "Tensor", height: int, width: int, *, whole: bool = False) -> "Masks":
+    """Paste like `paste_crops`, from tensors, and encode."""
+    from cascade_rcnn.masks import Masks
+
+    maps, places = (x.float().cpu().numpy() for x in (masks, boxes))
+    pasted = paste_crops(maps, places, height, width, whole=whole)
+    return Masks.build((height, width), ((bounds[:2], crop) for bounds, crop in pasted))
 
 
 def _weights(low: np.float32, high: np.float32, pixels: int, cells: int) -> tuple[int, np.ndarray]:

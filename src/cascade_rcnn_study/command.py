@@ -18,7 +18,7 @@ _USAGE = """usage: cascade-rcnn study COMMAND ...
 commands:
   list                 list the tables and figures with the models that each needs
   plan WHAT... FLAGS   show which runs are missing and how long they will take, from a short trial of each model
-  run WHAT... FLAGS    train and measure what is missing, then write the report
+  run WHAT... FLAGS    train and measure what is missing, then write the report; --devices 4: on four devices at once
   render --output DIR  write the report from finished runs; needs no data
 
 WHAT: names from the list, or all. FLAGS: --data.train ANNOTATIONS --data.val ANNOTATIONS [--seeds 3] [--output DIR]
@@ -58,10 +58,10 @@ def render(*, output: Path, resamples: int = 500) -> None:
         output: Folder of the study.
         resamples: Resamples of the validation images for the confidence intervals.
     """
-    from cascade_rcnn_study.artifacts import ARTIFACTS
+    from cascade_rcnn_study.artifacts import choose
 
     _check_resamples(resamples)
-    _render(output, ARTIFACTS, resamples)
+    _render(output, [artifact.name for artifact in choose(["all"])], resamples)
 
 
 def _render(output: Path, asked: Iterable[str], resamples: int) -> None:
@@ -144,7 +144,9 @@ def _plan(study: "Study") -> None:
     found = estimate_times(study)
     for one in found:
         print(f"{one.run.folder.path.name:22} {one.state:18} {one.minutes:8.1f} min  {one.run.variant.title}")
-    print(f"{len(found)} runs, {sum(one.minutes for one in found) / 60:.1f} hours on this machine")
+    hours, devices = sum(one.minutes for one in found) / 60, study.base.devices
+    at_once = f" if one after the other; {devices} devices share them" if devices > 1 else ""
+    print(f"{len(found)} runs, {hours:.1f} hours on this machine{at_once}")
 
 
 def _run(study: "Study", resamples: int) -> None:

@@ -3,18 +3,19 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.data.loader import Batch
+from cascade_rcnn.data.segmentations import run_lengths
 from cascade_rcnn.engine.evaluate import coco_rows
 from cascade_rcnn.engine.progress import ProgressBar
-from cascade_rcnn.evaluation.detected import COLUMNS
+from cascade_rcnn.evaluation.detected import Detected
 from cascade_rcnn.evaluation.heads import heads_for
 from cascade_rcnn.evaluation.quality import LocalizationCurve, trajectory
 from cascade_rcnn.models.detector import Detector, to_list
-from cascade_rcnn.structures import ImageBatch, Proposals, Targets
+from cascade_rcnn.structures import Detections, ImageBatch, Proposals, Targets
 from cascade_rcnn_study.evaluation_settings import EvaluationSetting
 
 
@@ -37,7 +38,7 @@ def scenes(model: Detector, batches: Iterable[Batch], number: int) -> Iterator[S
             batch = model.preprocess(images)
             features = model.features(batch.pixels)
             proposals = model.propose(features, batch.sizes)
-            truth = model.preprocess.targets(targets, batch)
+            truth = model.preprocess.targets(targets, batch, boxes_alone=True)
             yield Scene(batch, features, proposals, truth, targets, {(False, 1): proposals})
             bar.advance(len(images), "")
 
@@ -65,23 +66,30 @@ def detect_and_localize(
     *,
     cascade: Detector | None = None,
     number: int = 0,
-) -> tuple[dict[str, np.ndarray], LocalizationCurve | None]:
-    """Return the detections (N, 7) of each setting and the localization curve over `steps` steps (0: None).
+) -> tuple[dict[str, Detected], LocalizationCurve | None]:
+    """Return the detections of each setting, with their masks, and the localization curve over `steps` steps (0: None).
 
     `cascade` refines the boxes of settings with `of_cascade`; the progress bar counts up to `number` images.
     """
     heads = {setting.name: heads_for(model, setting.inference) for setting in settings}
-    rows = {setting.name: [np.zeros((0, COLUMNS))] for setting in settings}
+    parts: dict[str, list[Detected]] = {setting.name: [] for setting in settings}
     curve = LocalizationCurve(steps) if steps else None
     regressors = heads_for(model, {"iterations": steps} if steps and len(model.config.stages) == 1 else {})
     for scene in scenes(model, batches, number):
         for setting in settings:
             inputs = _inputs(scene, model, cascade, setting)
             found = heads[setting.name](scene.features, inputs, scene.images.sizes, setting.first)
-            rows[setting.name].append(
-                coco_rows(to_list(found, scene.images, model.config), scene.targets, model.config)
-            )
+            for task in model.tasks:
+                found = task(scene.features, found)
+            parts[setting.name].append(_detected(found, scene, model.config))
         if curve is not None:
             boxes = trajectory(regressors, scene.features, scene.proposals, scene.images.sizes)
             curve.add(boxes, scene.proposals.valid, scene.truth)
-    return {name: np.concatenate(found) for name, found in rows.items()}, curve
+    return {name: Detected.join(found) for name, found in parts.items()}, curve
+
+
+def _detected(found: Detections, scene: Scene, config: ModelConfig) -> Detected:
+    """Convert the detections in a batch of images."""
+    listed = to_list(found, scene.images, config, encode=True)
+    masks = [mask for one in listed for mask in run_lengths(one["masks"])] if config.has_masks else None
+    return Detected(coco_rows(listed, scene.targets, config), masks)

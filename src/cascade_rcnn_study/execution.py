@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -10,14 +11,15 @@ from cascade_rcnn.engine.evaluate import evaluation_loader
 from cascade_rcnn.engine.interrupt import Interrupted
 from cascade_rcnn.engine.predictor import choose_device
 from cascade_rcnn.engine.training.train import train
-from cascade_rcnn.evaluation import evaluate_boxes
+from cascade_rcnn.evaluation.masks import evaluate_detected
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
+from cascade_rcnn_study.devices import Job, environments, run_jobs
 from cascade_rcnn_study.evaluation import detect_and_localize
 from cascade_rcnn_study.match_files import save_matches
 from cascade_rcnn_study.preparation import PreparedStudy, prepare_study
 from cascade_rcnn_study.sample_statistics import sample_statistics
-from cascade_rcnn_study.study import PlannedRun, Study
+from cascade_rcnn_study.study import PlannedRun, Study, planned_runs
 from cascade_rcnn_study.timing import detection_seconds_per_image, training_seconds_per_image
 from cascade_rcnn_study.training_record import write_record
 
@@ -25,23 +27,52 @@ Say = Callable[[str], None]
 
 
 def run_study(study: Study, say: Say = print) -> None:
-    """Train and measure whatever is missing.
+    """Train and measure whatever is missing, with several `devices` as many models at a time.
 
     Raises `Interrupted` when the user stops it; the same call then continues from there.
     """
     prepared = prepare_study(study)
-    runs = prepared.runs
-    say(f"{len(runs)} runs, {sum(run.is_done for run in runs)} of them done")
-    for number, run in enumerate(runs, start=1):
-        if run.is_done:
+    say(f"{len(prepared.runs)} runs, {sum(run.is_done for run in prepared.runs)} of them done")
+    if study.base.devices > 1:
+        run_jobs(_jobs(prepared), environments(study.base.devices, study.base.accelerator), say)
+        prepared = replace(prepared, runs=planned_runs(study))
+    for run in prepared.runs:
+        if not run.is_done:
+            say(_title(run, prepared))
+            _train_and_measure(run, prepared, say)
+
+
+def _title(run: PlannedRun, prepared: PreparedStudy) -> str:
+    number = 1 + [one.folder for one in prepared.runs].index(run.folder)
+    return f"run {number}/{len(prepared.runs)}: {run.variant.title}, seed {run.folder.seed}"
+
+
+def _jobs(prepared: PreparedStudy) -> list[Job]:
+    """Return all work but the measurement of speed, which waits until nothing else runs."""
+    jobs = []
+    for run in prepared.runs:
+        quick = replace(run, missing=[name for name in run.missing if name != "speed"])
+        if quick.is_done:
             continue
-        say(f"run {number}/{len(runs)}: {run.variant.title}, seed {run.folder.seed}")
-        if not run.folder.is_trained:
-            _train(run, prepared)
-        if run.folder.checkpoint.is_file():
-            _measure(run, prepared, say)
-        else:
-            say(f"  no checkpoint in {run.folder.training}: {', '.join(run.missing)} cannot be measured")
+        jobs.append(
+            Job(
+                name=run.folder.path.name,
+                title=_title(run, prepared),
+                log=run.folder.path / "log.txt",
+                work=partial(_train_and_measure, quick, prepared, print),
+                after=f"cascade-seed{run.folder.seed}" if run.needs_cascade else None,
+            )
+        )
+    return jobs
+
+
+def _train_and_measure(run: PlannedRun, prepared: PreparedStudy, say: Say) -> None:
+    if not run.folder.is_trained:
+        _train(run, prepared)
+    if run.folder.checkpoint.is_file():
+        _measure(run, prepared, say)
+    else:
+        say(f"  no checkpoint in {run.folder.training}: {', '.join(run.missing)} cannot be measured")
 
 
 def _train(run: PlannedRun, prepared: PreparedStudy) -> None:
@@ -96,5 +127,5 @@ def _evaluate(run: PlannedRun, prepared: PreparedStudy, model: Detector, cascade
     if curve is not None:
         folder.write("localization.json", curve.to_dict())
     for name, detections in found.items():
-        save_matches(folder.detections(name), val, detections)
-        folder.write_metrics(name, evaluate_boxes(val, detections))
+        save_matches(folder.detections(name), val, detections.rows)
+        folder.write_metrics(name, evaluate_detected(val, detections))

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from cascade_rcnn.files import write_json
 from cascade_rcnn_study import curves, plots
+from cascade_rcnn_study.architectures import architectures
 from cascade_rcnn_study.curves import Panel
+from cascade_rcnn_study.diagrams import plot_architectures
 from cascade_rcnn_study.study_folder import StudyFolder
 
 if TYPE_CHECKING:
@@ -42,16 +44,23 @@ _FIGURE4 = (
     "the sampled proposals of the RPN, at later stages the boxes that reach them. Red: percentage of all samples with "
     "at least that IoU. Appended ground truth is left out."
 )
+_FIGURE3 = (
+    "Section 3: the architectures as the models of these names are built without options, drawn from their configs. "
+    "H: heads; C: classifiers, with the u they are trained with; B: regressors, from whose boxes the next head's "
+    "features are pooled. Equal names share their weights."
+)
 _SAMPLES = {
     "figure2": ("Figure 2: regression targets by stage", _FIGURE2),
     "figure4": ("Figure 4: IoU of the training samples by stage", _FIGURE4),
 }
 _OF_FIGURE4 = ("samples", "histogram", "percent_above")  # numbers of a stage; the others belong to Figure 2
-FIGURES = tuple(sorted((*_CURVES, *_SAMPLES)))
+FIGURES = tuple(sorted((*_CURVES, *_SAMPLES, "figure3")))
 
 
 def figure(folder: StudyFolder, name: str) -> Figure:
     """Make a figure from what has been measured."""
+    if name == "figure3":
+        return _of_architectures()
     return _of_curves(folder, name) if name in _CURVES else _of_samples(folder, name)
 
 
@@ -64,6 +73,17 @@ def write(figure: Figure, folder: Path) -> Path | None:
         return None
     plots.save(figure.plot(), path)
     return path.with_suffix(".svg")
+
+
+def _of_architectures() -> Figure:
+    panels = architectures()
+    return Figure(
+        name="figure3",
+        title="Figure 3: the architectures",
+        definition=_FIGURE3,
+        numbers={"panels": [panel.to_dict() for panel in panels]},
+        plot=lambda: plot_architectures(panels),
+    )
 
 
 def _of_curves(folder: StudyFolder, name: str) -> Figure:

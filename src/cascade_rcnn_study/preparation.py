@@ -6,6 +6,7 @@ from cascade_rcnn.data import Annotations
 from cascade_rcnn.engine.training.data import read_data
 from cascade_rcnn.engine.training.prepare import build_model
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.models.architectures import has_masks
 from cascade_rcnn_study.study import PlannedRun, Study, planned_runs
 from cascade_rcnn_study.training_record import check_reusable, data_id
 
@@ -25,7 +26,7 @@ def prepare_study(study: Study) -> PreparedStudy:
     runs = planned_runs(study)
     if not study.base.data.train or not study.base.data.val:
         raise UserError("a study needs data: give --data.train ANNOTATIONS and --data.val ANNOTATIONS")
-    sets = read_data(study.base)
+    sets = read_data(study.base, masks=any(has_masks(run.recipe.model) for run in runs))
     assert sets.val is not None  # data.val is given
     train_set, val = sets.train.annotations, sets.val.annotations
     data = {"train": data_id(train_set), "val": data_id(val)}

@@ -10,6 +10,7 @@ Numbers: TypeAlias = dict[str, float]
 ABLATION = ("ap", "ap50", "ap60", "ap70", "ap80", "ap90")  # columns of Tables 1 to 4
 OVERVIEW = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")  # columns of Tables 5 and 6
 COST = ("train", "test", "size")
+MASKS = ("ap", "ap50", "ap75", "masks_ap", "masks_ap50", "masks_ap75")  # columns of the table of masks
 
 
 def _ablation(*values: float) -> Numbers:

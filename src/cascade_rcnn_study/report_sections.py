@@ -15,6 +15,7 @@ _HEADS = {
     "ap_small": "APS",
     "ap_medium": "APM",
     "ap_large": "APL",
+    **{f"masks_{name}": f"mask {name.upper()}" for name in ("ap", "ap50", "ap75")},
     "train": "train s/img",
     "test": "test s/img",
     "size": "param MiB",

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.models.architectures import has_sibling
 from cascade_rcnn.recipes import Recipe
-from cascade_rcnn_study.artifacts import Artifact, measurements, needed
+from cascade_rcnn_study.artifacts import MASK_TABLE, Artifact, measurements, needed
 from cascade_rcnn_study.evaluation_settings import EvaluationSetting
 from cascade_rcnn_study.study_folder import RunFolder, StudyFolder
 from cascade_rcnn_study.variants import Variant, family_of, variants
@@ -16,7 +17,9 @@ from cascade_rcnn_study.variants import Variant, family_of, variants
 class Study:
     """The tables and figures to make, and the recipe that their models share."""
 
-    base: Recipe  # recipe of the cascade; `output` is the folder of the study, `seed` the first seed
+    # recipe of the cascade; `output` is the folder of the study, `seed` the first seed, and on each of the `devices`
+    # a model of its own is trained
+    base: Recipe
     artifacts: Sequence[Artifact]
     seeds: int = 1
     families: dict[str, str | None] | None = None  # further recipes for Table 6, with their backbone weights
@@ -48,6 +51,11 @@ class PlannedRun:
         return self.variant.localization_steps if "localization" in self.missing else 0
 
     @property
+    def needs_cascade(self) -> bool:
+        """Whether it is evaluated on the boxes of the cascade of its seed, which then has to be trained before."""
+        return any(setting.of_cascade for setting in self.settings)
+
+    @property
     def is_done(self) -> bool:
         """Whether the run is trained and nothing is missing."""
         return self.folder.is_trained and not self.missing
@@ -65,7 +73,7 @@ def planned_runs(study: Study) -> list[PlannedRun]:
             run = study.folder.run(name, seed)
             asked = {a.name for a in users if a.every_seed or seed == study.base.seed}
             # No evaluation while training: the study evaluates the last checkpoint in every setting.
-            recipe = replace(variant.recipe, seed=seed, output=str(run.training), evaluate_every=0)
+            recipe = replace(variant.recipe, seed=seed, output=str(run.training), evaluate_every=0, devices=1)
             missing = [one for one in measurements(variant, asked) if not run.has(one)]
             found.append(PlannedRun(run, variant, recipe, missing))
     return sorted(found, key=lambda planned: planned.folder.seed)  # first whole tables with one seed
@@ -78,8 +86,9 @@ def _check(study: Study) -> None:
         raise UserError(f"sample-images is {study.sample_images}; give 1 or more")
     if study.families and all(a.name != "table6" for a in study.artifacts):
         raise UserError(f"the families {', '.join(study.families)} appear in Table 6 only; ask for table6 as well")
-    if study.base.devices > 1:
+    if study.base.devices < 1:
+        raise UserError(f"devices is {study.base.devices}; give 1 or more")
+    if not has_sibling(study.base.model, "mask_rcnn") and any(a.name == MASK_TABLE for a in study.artifacts):
         raise UserError(
-            f"devices is {study.base.devices}: a study trains each run on one device; start one study a device, with "
-            "other tables or seeds and an --output of its own, and copy the runs into one folder"
+            f"{MASK_TABLE}: {study.base.model} has no feature pyramid, which masks need; choose another model"
         )

@@ -6,6 +6,7 @@ OUTPUT/runs/NAME-seedS/
     detections/SETTING.npz  detections, and the IoU thresholds at which each is correct
     metrics/SETTING.json    COCO metrics
     localization.json, samples.json, speed.json
+    log.txt                 what a run says that was trained beside others, on a device of its own
 
 The runs of several machines are combined by copying their folders into one `runs` folder.
 """

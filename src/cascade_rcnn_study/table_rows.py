@@ -9,8 +9,10 @@ from functools import cache
 import numpy as np
 
 from cascade_rcnn.evaluation.bootstrap import Interval, paired_difference, resample
-from cascade_rcnn_study.published import ABLATION, COST, OVERVIEW
+from cascade_rcnn_study.published import ABLATION, COST, MASKS, OVERVIEW
 from cascade_rcnn_study.study_folder import RECORD, RunFolder, StudyFolder
+
+_OF_MASKS = "masks_"
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,14 @@ class RowBuilder:
 
 
 def _measured(run: RunFolder, setting: str) -> dict[str, float] | None:
-    """Return all columns of a run, NaN for times that are missing; None if the setting has not been measured."""
+    """Return all columns of a run, NaN for times and masks that are missing; None if the setting is not measured."""
     metrics, record, speed = run.metrics(setting), run.read(RECORD), run.read("speed.json")
     if metrics is None or record is None:
         return None
     values = {name: 100 * getattr(metrics, name) for name in {*ABLATION, *OVERVIEW}}
+    for name in (name for name in MASKS if name.startswith(_OF_MASKS)):
+        own = None if metrics.masks is None else getattr(metrics.masks, name.removeprefix(_OF_MASKS))
+        values[name] = math.nan if own is None else 100 * own
     train, test = (math.nan if speed is None else speed[f"{kind}_seconds_per_image"] for kind in ("training", "test"))
     return values | dict(zip(COST, (train, test, record["size_mib"]), strict=True))
 

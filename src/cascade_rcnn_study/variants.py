@@ -10,7 +10,7 @@ from typing import TypeVar
 from cascade_rcnn.config import ModelOptions
 from cascade_rcnn.config.presets import preset_stages
 from cascade_rcnn.errors import UserError, nearest
-from cascade_rcnn.models.architectures import sibling
+from cascade_rcnn.models.architectures import has_sibling, sibling
 from cascade_rcnn.recipes import RECIPES, OptimizerConfig, Recipe
 from cascade_rcnn_study.evaluation_settings import (
     DEFAULT,
@@ -34,6 +34,8 @@ TABLE3 = {
     "cascade-stat": (False, True),
     BY_SGD: (True, True),
 }
+
+MASKS = {stages: f"masks-{stages}" for stages in (1, 2, 3, 4)}  # the models with masks, by their number of stages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,7 @@ def variants(base: Recipe, families: Mapping[str, str | None] | None = None) -> 
         _integral(base),
         *_table3_cascades(base),
         *(_cascade_of(base, stages) for stages in (2, 4)),
+        *(_with_masks(base, stages) for stages in MASKS if has_sibling(base.model, "mask_rcnn")),
     ]
     for name, weights in (families or {}).items():
         if name not in RECIPES:
@@ -150,6 +153,17 @@ def _cascade_of(base: Recipe, stages: int) -> Variant:
         title=f"cascade of {stages} stages",
         recipe=_with_model(base, "cascade_rcnn", _stage_options(base.options, stages)),
         settings=(ensemble(2),) if stages == 2 else (ensemble(4), ensemble(3)),
+    )
+
+
+def _with_masks(base: Recipe, stages: int) -> Variant:
+    """Return a Mask R-CNN of one stage, or its cascade."""
+    method, title = ("cascade_mask_rcnn", f"cascade of {stages} stages") if stages > 1 else ("mask_rcnn", "one stage")
+    return Variant(
+        name=MASKS[stages],
+        title=f"{title}, with masks",
+        recipe=_with_model(base, method, _stage_options(base.options, stages)),
+        settings=(ensemble(stages),),
     )
 
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -16,14 +17,13 @@ from cascade_rcnn import (
     DataConfig,
     Dataset,
     EpochEnd,
+    Recipe,
     StepEnd,
     TrainingResult,
     UserError,
     load_annotations,
     train,
 )
-from cascade_rcnn.api import train as api_train
-from cascade_rcnn.engine.training import overfit
 from cascade_rcnn.engine.training.metric_log import read_csv
 
 
@@ -180,6 +180,23 @@ def test_a_logger_is_told_of_a_training_that_fails(recipe, shapes, tmp_path):
     assert logger.status == "failed"
 
 
+def test_resume_auto_begins_a_training_and_continues_it(recipe, shapes, monkeypatch):
+    """Here, one of which "auto" has made the choices and written them down."""
+    monkeypatch.setattr("cascade_rcnn.api.train.base", lambda: replace(recipe, seed=9))
+    monkeypatch.setattr("cascade_rcnn.api.train.by_data", lambda chosen, *_: Chosen(replace(chosen, seed=3)))
+    given = {"data": shapes, "output": recipe.output, "epochs": 1, "resume": "auto"}
+    first = train("auto", **given)
+    rows = read_csv(first.output / "train.csv")
+    again = train("auto", **given)
+    assert read_csv(again.output / "train.csv") == rows != []
+    assert same(first, again)
+    assert settings(again)["seed"] == 3
+
+
+class Chosen(NamedTuple):
+    recipe: Recipe
+
+
 def test_a_data_set_that_has_changed_is_not_resumed_on(recipe, shapes, plain):
     train(recipe, data=plain["train"], val=plain["val"], epochs=2, callbacks=[Record(last=1)])
     fewer = Subset(plain["train"], range(7))
@@ -223,29 +240,3 @@ def test_mistakes_about_classes(recipe, shapes, plain):
     (other.parent / "images").symlink_to(shapes / "images")
     with pytest.raises(UserError, match="training and validation classes differ"):
         train(recipe, data=shapes / "train.json", val=other)
-
-
-def test_an_overfit_test_leaves_the_training_as_it_is(recipe, shapes, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(overfit, "_SECONDS", 0.1)
-    plain = train(recipe, data=shapes)
-    assert "overfit" not in capsys.readouterr().err
-    tested = train(recipe, data=shapes, overfit_test=True, output=str(tmp_path / "tested"))
-    assert "it can overfit: " in capsys.readouterr().err
-    assert same(plain, tested)
-
-
-def test_a_batch_is_halved_until_it_fits_unless_it_was_given(recipe, shapes, monkeypatch, capsys):
-    tried = []
-
-    def small_memory(tested, *_, **__):
-        tried.append(tested.batch_size)
-        if tested.batch_size > 1:
-            raise torch.OutOfMemoryError
-
-    monkeypatch.setattr(api_train, "run_overfit_test", small_memory)
-    result = train(replace(recipe, batch_size=4), data=shapes, overfit_test=True)
-    assert tried == [4, 2, 1]
-    assert settings(result)["batch_size"] == 1
-    assert "a batch of 4 does not fit into the GPU's memory: --batch-size 2" in capsys.readouterr().err
-    with pytest.raises(UserError, match=r"a batch of 2 images does not fit .*; choose a smaller --batch-size"):
-        train(recipe, data=shapes, overfit_test=True, batch_size=2, output=f"{recipe.output}_2")

@@ -35,7 +35,7 @@ def test_the_floor(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "part", ["inference", "training_step", "memory", "evaluation", "annotations", "start", "scaling"]
+    "part", ["inference", "training_step", "memory", "masks", "evaluation", "annotations", "start", "scaling"]
 )
 def test_a_part(part, tmp_path):
     check(run(part, tmp_path))

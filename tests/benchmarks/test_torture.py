@@ -17,7 +17,11 @@ from benchmarks.torture.areas import run_area
 from benchmarks.torture.equality import identical
 from benchmarks.torture.mutations import BYTES, mutate_bytes, mutate_tree
 from benchmarks.torture.outcomes import Outcome, Tally, Verdict, judge
+from benchmarks.torture.outlines import Outlines
+from cascade_rcnn.data.segmentations import Segmentations
 from cascade_rcnn.errors import UserError
+
+PYCOCOTOOLS = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
 def fail(error: BaseException) -> None:
@@ -105,7 +109,7 @@ def test_a_reader_that_moves_a_box_or_loses_one_is_found_out(tmp_path, monkeypat
     (tmp_path / "good.json").write_text(json.dumps(area.good))
     tree = json.loads((tmp_path / "good.json").read_text())
     for reader, wrong in ((load, None), (moving, "is not in the file"), (losing, "left out without a note")):
-        said = annotations.wrong(reader(tmp_path / "good.json"), *annotations._coco_boxes(tree))
+        said = annotations.wrong(reader(tmp_path / "good.json"), *annotations.coco_boxes(tree))
         assert said is None if wrong is None else wrong in str(said)
 
 
@@ -154,7 +158,7 @@ def test_the_page_tells_the_counts_the_faults_and_the_lines():
     machine = dict.fromkeys(("processor", "cores", "gpu", "python", "torch", "torchvision", "date"), "x")
     content = {"machine": machine, "quick": False, "seed": 0, "seconds": 61.0, "areas": [tally.to_dict()]}
     text = page.render(json.loads(json.dumps(content)))
-    assert "| annotations: COCO | 3 | 1 | 1 | 0 | 0 | 1 |" in text
+    assert "| annotations: COCO | 3 | 1 | 1 | 0 | 0 | 1 | x |" in text
     assert "- `coco 0/3`: silently wrong: `a box moved`" in text
     assert r"- `a.json: no\x1b[31m`" in text
     assert "Not tried: `a full disk: not root`" in text
@@ -173,12 +177,60 @@ def test_a_campaign_fails_by_a_fault_and_writes_its_table_all_the_same(tmp_path,
     assert (tmp_path / "torture.md").read_text().count("KeyError") == 3
 
 
+def test_areas_that_are_tried_again_replace_those_on_the_page(tmp_path):
+    machine = dict.fromkeys(("processor", "cores", "gpu", "python", "torch", "torchvision"), "x")
+    areas = [Tally("one", dict.fromkeys(Outcome, k)) for k in (1, 2)]
+    other = Tally("other", dict.fromkeys(Outcome, 3))
+    for date, tallies in (("monday", [areas[0], other]), ("tuesday", [areas[1]])):
+        content = {"machine": machine | {"date": date}, "quick": False, "seed": 0, "seconds": 1.0}
+        text = page.write(tmp_path, content | {"areas": [t.to_dict() for t in tallies]}, keep=True).read_text()
+    assert "| one | 10 | 2 | 2 | 2 | 2 | 2 | tuesday |" in text
+    assert "| other | 15 | 3 | 3 | 3 | 3 | 3 | monday |" in text
+
+
+@PYCOCOTOOLS
+def test_a_mask_that_is_moved_or_lost_is_found_out(tmp_path):
+    area = Outlines()
+    area.prepare(tmp_path)
+    (tmp_path / "good.json").write_text(json.dumps(area.good))
+    good = annotations.load_annotations(tmp_path / "good.json", masks=True)
+    assert area._wrong_masks(good, area.good) is None
+    texts = [good.segmentations.read(k) for k in range(len(good.boxes))]
+    texts[2] = b""
+    lost = dataclasses.replace(good, segmentations=Segmentations.of(texts))
+    assert area._wrong_masks(lost, area.good) == "object 3 has lost its mask"
+    texts[2] = b"[[0,0,5,0,5,5]]"
+    moved = dataclasses.replace(good, segmentations=Segmentations.of(texts))
+    assert area._wrong_masks(moved, area.good) == "object 3 has other pixels than pycocotools gives it"
+
+
+@PYCOCOTOOLS
 def test_a_few_of_each_kind(tmp_path):
-    main(["--quick", "--only", "coco", "voc", "yolo", ".jpg", ".png", ".tif", "states", "--output", str(tmp_path)])
+    main(
+        [
+            "--quick",
+            "--only",
+            "coco",
+            "outlines",
+            "voc",
+            "yolo",
+            ".jpg",
+            ".png",
+            ".tif",
+            "states",
+            "--output",
+            str(tmp_path),
+        ]
+    )
     written = json.loads((tmp_path / "torture.json").read_text())
     assert written["quick"]
     assert all(sum(area["counts"].values()) > 10 for area in written["areas"])
     assert sum(area["counts"]["refused in one line"] for area in written["areas"]) > 30
+
+
+@pytest.mark.slow
+def test_crowded_images(tmp_path):
+    main(["--quick", "--only", "crowded", "--output", str(tmp_path)])
 
 
 @pytest.mark.slow

@@ -1,9 +1,18 @@
 """`cascade-rcnn study`."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 
 from cascade_rcnn.cli import main
+from cascade_rcnn.engine.training.metric_log import read_csv
 from cascade_rcnn_study.artifacts import ARTIFACTS
+from cascade_rcnn_study.study_folder import StudyFolder
 
 
 def fails(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 1) -> str:
@@ -58,6 +67,32 @@ def test_plan_run_and_render(base, tmp_path, capsys):
     main(["study", "render", "--output", output, "--resamples", "3"])
     assert "report.html" in capsys.readouterr().out
     assert "## Table 3" in (tmp_path / "study/report/report.md").read_text()
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_what_every_device_trains_and_the_same_command_continues(base, tmp_path):
+    """As typed in a terminal, which sends it to all processes of the group."""
+    words = ["study", "run", "table2", *flags(base), "--epochs", "60", "--devices", "2", "--output", str(tmp_path)]
+    command = [sys.executable, "-m", "cascade_rcnn", *words]
+    runs = [StudyFolder(tmp_path).run(name, 0) for name in ("cascade", "baseline")]
+    with subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as study:
+        deadline = time.monotonic() + 120
+        while not all(steps(run.training) for run in runs) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        os.killpg(study.pid, signal.SIGINT)
+        said, error = (text.decode() for text in study.communicate(timeout=120))
+    assert study.returncode == 130, error
+    assert said.endswith("stopped and saved; run the same command to continue\n")
+    assert not error
+    before = [steps(run.training) for run in runs]
+    assert all(run.is_begun and not run.is_trained for run in runs)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert all(run.is_trained and steps(run.training) == 120 > one for run, one in zip(runs, before, strict=True))
+
+
+def steps(training: Path) -> int:
+    return len(read_csv(training / "train.csv"))
 
 
 def test_mistakes(capsys, tmp_path):

@@ -49,8 +49,25 @@ def test_each_setting_is_as_if_loaded_with_it(name, settings, truth, tmp_path):
     found, _ = detect_and_localize(whole, evaluation_loader(truth, 2, 0), settings, 0)
     for setting in settings:
         single = load(tmp_path / "model.safetensors", **setting.inference)
-        np.testing.assert_array_equal(found[setting.name], detect(single, evaluation_loader(truth, 2, 0), 3).rows)
-    assert len({values.tobytes() for values in found.values()}) == len(settings)
+        np.testing.assert_array_equal(found[setting.name].rows, detect(single, evaluation_loader(truth, 2, 0), 3).rows)
+    assert len({values.rows.tobytes() for values in found.values()}) == len(settings)
+    assert all(values.masks is None for values in found.values())
+
+
+def test_masks_are_those_of_each_setting_s_boxes(truth, tmp_path):
+    whole = model("cascade_mask_rcnn_resnet18_fpn")
+    with torch.no_grad():
+        for head in whole.tasks[0].heads:
+            head.predictor.weight.normal_(std=30.0)  # maps with edges
+    save(whole, tmp_path / "model.safetensors")
+    settings = [ensemble(3), ensemble(1)]
+    found, _ = detect_and_localize(whole, evaluation_loader(truth, 2, 0), settings, 0)
+    for setting in settings:
+        single = load(tmp_path / "model.safetensors", **setting.inference)
+        alone = detect(single, evaluation_loader(truth, 2, 0), 3)
+        np.testing.assert_array_equal(found[setting.name].rows, alone.rows)
+        assert found[setting.name].masks == alone.masks
+        assert len(alone.masks) == len(alone.rows) > 0
 
 
 def test_other_proposals(truth):
@@ -63,10 +80,10 @@ def test_other_proposals(truth):
     with torch.no_grad():
         proposals = cascade.proposals_after(2, batch.pixels, batch.sizes)
         expected = single.detect(batch.pixels, batch.sizes, proposals)
-    rows = found["on-cascade-inputs3"]
+    rows = found["on-cascade-inputs3"].rows
     rows = rows[rows[:, 0] == int(target["image_id"])]
     np.testing.assert_allclose(rows[:, 5], expected.scores[expected.valid], rtol=1e-5)
-    assert not np.array_equal(found["with-truth"], found["default"])
+    assert not np.array_equal(found["with-truth"].rows, found["default"].rows)
 
 
 def test_a_stage_on_another_stage_s_inputs(truth):
@@ -79,7 +96,7 @@ def test_a_stage_on_another_stage_s_inputs(truth):
         inputs = cascade.roi_heads.proposals_after(1, features, cascade.propose(features, batch.sizes), batch.sizes)
         heads = heads_for(cascade, single_stage(3).inference)
         expected = heads(features, inputs, batch.sizes, 3)
-    rows = found["stage3-on-inputs2"]
+    rows = found["stage3-on-inputs2"].rows
     np.testing.assert_allclose(
         rows[rows[:, 0] == int(target["image_id"]), 5], expected.scores[expected.valid], rtol=1e-5
     )

@@ -1,5 +1,6 @@
 """What is missing is trained and measured, once; finished runs are left alone."""
 
+import json
 import os
 import shutil
 import signal
@@ -10,9 +11,12 @@ import pytest
 
 from cascade_rcnn.engine.interrupt import Interrupted
 from cascade_rcnn.engine.training import epoch
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.recipes import DataConfig
 from cascade_rcnn_study import execution
 from cascade_rcnn_study.artifacts import choose
 from cascade_rcnn_study.execution import run_study
+from cascade_rcnn_study.report import render
 from cascade_rcnn_study.study import Study, planned_runs
 
 
@@ -100,3 +104,51 @@ def test_what_does_not_fit_is_found_before_anything_is_trained(base, tmp_path, m
     one = study(base, "table6", output=str(tmp_path))
     with pytest.raises(ValueError, match=r"nowhere\.pth"):
         run_quietly(replace(one, families={"small_vgg": str(tmp_path / "nowhere.pth")}))
+
+
+@pytest.mark.slow
+def test_two_devices_at_once_find_what_one_finds(base, finished, tmp_path):
+    one = study(base, "table6", "figure4", "figure5", output=str(tmp_path), devices=2)
+    said = run_quietly(one)
+    assert "(device 0, log " in said[1]
+    assert "(device 1, log " in said[2]
+    assert all(run.is_done for run in planned_runs(one))
+    files = [path for path in (tmp_path / "runs").rglob("*") if path.parent.name in ("metrics", "detections")]
+    files += (tmp_path / "runs").rglob("samples.json")
+    assert len(files) > 12
+    for path in files:
+        assert path.read_bytes() == (finished / path.relative_to(tmp_path)).read_bytes(), path
+    assert (tmp_path / "runs/cascade-seed0/speed.json").is_file()
+    assert "epoch 1/1" in (tmp_path / "runs/baseline-60-seed0/log.txt").read_text()
+    assert run_quietly(study(base, "table6", output=str(tmp_path))) == [
+        "2 runs, 2 of them done"
+    ]  # whatever the devices
+
+
+def test_masks_need_a_pyramid_and_data_with_masks(base, tmp_path):
+    with pytest.raises(UserError, match="table-masks: cascade_rcnn_vgg16 has no feature pyramid, which masks need"):
+        planned_runs(study(base, "table-masks", model="cascade_rcnn_vgg16"))
+    with pytest.raises(UserError, match="none has a mask to learn from"):
+        run_quietly(study(base, "table-masks", output=str(tmp_path)))
+
+
+@pytest.mark.slow
+def test_the_table_of_masks_is_trained_and_measured(base, tmp_path):
+    data = {}
+    for split in ("train", "val"):
+        content = json.loads(Path(getattr(base.data, split)).read_text())
+        for row in content["annotations"]:
+            x, y, w, h = row["bbox"]
+            row["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+        data[split] = tmp_path / f"{split}.json"
+        data[split].write_text(json.dumps(content))
+    images = str(Path(base.data.train).parent / "images")
+    config = DataConfig(train=str(data["train"]), val=str(data["val"]), train_images=images)
+    one = study(base, "table-masks", data=config, output=str(tmp_path / "study"))
+    assert run_quietly(one)[0] == "4 runs, 0 of them done"
+    page = render(Path(one.base.output), ["table-masks"], resamples=2)
+    text = (page.parent / "report.md").read_text()
+    assert "## Boxes and masks by number of stages" in text
+    assert "missing" not in text.lower()
+    for stages in (1, 4):
+        assert one.folder.run(f"masks-{stages}", 0).metrics(f"stages1-{stages}").masks is not None

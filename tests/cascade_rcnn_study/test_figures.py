@@ -16,7 +16,7 @@ def test_the_figures_are_the_paper_s():
 
 
 def test_nothing_measured_is_numbers_without_a_picture(tmp_path):
-    for name in FIGURES:
+    for name in set(FIGURES) - {"figure3"}:  # which needs no measurement
         found = figure(StudyFolder(tmp_path), name)
         assert found.missing
         assert write(found, tmp_path / "figures") is None

@@ -62,8 +62,8 @@ def test_runs_of_other_machines_are_reused(base, finished):
 def test_mistakes(base):
     with pytest.raises(UserError, match="seeds is 0"):
         named(base, "table1", seeds=0)
-    with pytest.raises(UserError, match="each run on one device"):
-        named(base, "table1", devices=2)
+    with pytest.raises(UserError, match="devices is 0; give 1 or more"):
+        named(base, "table1", devices=0)
     study = Study(base=base, artifacts=choose(["table1"]), families={"small_vgg": None})
     with pytest.raises(UserError, match=r"small_vgg appear in Table 6 only; ask for table6"):
         planned_runs(study)

@@ -8,7 +8,7 @@ from cascade_rcnn.config import Category
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.configure import model_config
 from cascade_rcnn.recipes import RECIPES
-from cascade_rcnn_study.variants import BY_SGD, TABLE3, variants
+from cascade_rcnn_study.variants import BY_SGD, MASKS, TABLE3, variants
 
 SMALL = RECIPES["small"]()
 CATEGORIES = (Category(id=1, name="thing"),)
@@ -97,6 +97,16 @@ def test_a_base_trained_with_sgd_has_the_last_row_of_table_3_already():
     found = variants(base)
     assert BY_SGD not in found
     assert {found[name].recipe.optimizer for name in (*[*TABLE3][:3], "cascade")} == {base.optimizer}
+
+
+def test_models_with_masks_by_their_number_of_stages():
+    for stages, name in MASKS.items():
+        found = config(name)
+        assert found.has_masks
+        assert [stage.iou for stage in found.stages] == [0.5, 0.6, 0.7, 0.75][:stages]
+        assert (found.stages, found.backbone) == (config("baseline" if stages == 1 else "cascade-4").stages[:stages],
+                                                  config("cascade").backbone)  # fmt: skip
+    assert not set(MASKS.values()) & set(variants(RECIPES["small_vgg"]()))
 
 
 def test_the_settings_of_a_variant_have_different_names():

@@ -1,5 +1,7 @@
 """A dataset and a training small enough for a test."""
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,23 @@ from cascade_rcnn.recipes import DataConfig, Recipe
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """13 training and 5 validation images of 64 pixels."""
     return write_shapes(tmp_path_factory.mktemp("shapes"), train=13, val=5, size=64, seed=3)
+
+
+@pytest.fixture
+def outlined(shapes: Path, tmp_path: Path) -> Callable[[int], DataConfig]:
+    """Write the shapes' files with their boxes as outlines, from object number `first` on."""
+
+    def write(first: int) -> DataConfig:
+        for split in ("train", "val"):
+            content = json.loads((shapes / f"{split}.json").read_text())
+            for row in content["annotations"][first:]:
+                x, y, w, h = row["bbox"]
+                row["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+            (tmp_path / f"{split}.json").write_text(json.dumps(content))
+        train, val = (str(tmp_path / f"{split}.json") for split in ("train", "val"))
+        return DataConfig(train=train, val=val, train_images=str(shapes / "images"), flip=1)
+
+    return write
 
 
 @pytest.fixture

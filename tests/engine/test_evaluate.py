@@ -56,7 +56,7 @@ def test_other_classes_are_refused_in_one_line(detector, val, tmp_path):
 def test_bf16_finds_about_the_same(detector, val, tmp_path):
     save(detector, tmp_path / "model.safetensors")
     predictors = [Predictor(tmp_path / "model.safetensors", device="cpu", precision=p) for p in ("fp32", "bf16")]
-    full, half = (run_predictor(predictor, val, 1, 0) for predictor in predictors)
+    full, half = (run_predictor(predictor, val, 1, 0).rows for predictor in predictors)
     assert abs(full[:, 5].mean() - half[:, 5].mean()) < 0.01
 
 

@@ -7,7 +7,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import cache
+from dataclasses import replace as replaced
+from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,10 +22,13 @@ from cascade_rcnn import Predictor, UserError, load, save
 from cascade_rcnn.cli import main
 from cascade_rcnn.config import ContextConfig, DeformableConfig, MViTConfig, SwinConfig, ViTConfig, replace
 from cascade_rcnn.data import load_annotations
+from cascade_rcnn.data.segmentations import run_lengths
 from cascade_rcnn.data.shapes import write_shapes
+from cascade_rcnn.evaluation.detected import Detected
 from cascade_rcnn.export import to_onnx
-from cascade_rcnn.export.export import SUFFIX, Format, Request, export
+from cascade_rcnn.export.export import SUFFIX, Format, Request, _average_precision, export
 from cascade_rcnn.export.graph import DetectionGraph, capture
+from cascade_rcnn.masks import Masks
 from cascade_rcnn.models.build import build, build_backbone
 from cascade_rcnn.runtime import Description, Runtime
 
@@ -191,6 +195,37 @@ def test_int8_is_calibrated_and_reports_its_ap(checkpoint, tmp_path):
     with pytest.raises(UserError, match=r"int8 loses .* nothing was written"):
         export(checkpoint, tmp_path / "worse.onnx", Request(**(vars(request) | {"max_drop": -1.0})))
     assert not (tmp_path / "worse.onnx").exists()
+
+
+@pytest.mark.parametrize(("masks_in", "refused"), [("right", None), ("wrong", r"int8 loses 1\.000 of the masks' AP")])
+def test_int8_is_judged_by_boxes_and_masks(tmp_path, monkeypatch, masks_in, refused):
+    """The checkpoint finds the object as it is; of the export, the mask is right or elsewhere."""
+    truth = {"images": [{"id": 1, "file_name": "a.png", "width": 40, "height": 40}],
+             "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 20, 20], "area": 400,
+                              "iscrowd": 0, "segmentation": [[0, 0, 20, 0, 20, 20, 0, 20]]}],
+             "categories": [{"id": 1, "name": "square"}]}  # fmt: skip
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "images").mkdir()
+    val = load_annotations(tmp_path / "truth.json", tmp_path / "images", masks=True)
+    corner = {"right": 0, "wrong": 20}
+
+    def found(path: str, *_: object) -> Detected:
+        at = corner[masks_in if path == "export" else "right"]
+        dense = torch.zeros(1, 40, 40, dtype=torch.uint8)
+        dense[0, at : at + 20, at : at + 20] = 1
+        return Detected(np.array([[1, 0, 0, 20, 20, 0.9, 1]], np.float64), run_lengths(Masks.encode(dense)))
+
+    monkeypatch.setattr("cascade_rcnn.export.export.run_predictor", found)
+    monkeypatch.setattr("cascade_rcnn.export.export.Predictor", lambda path, **_: str(path))
+    request = Request(precision="int8", validation=val)
+    judge = partial(_average_precision, Path("checkpoint"), Path("export"))
+    if refused is None:
+        np.testing.assert_allclose(judge(request), ((1, 1), (1, 1)))
+        return
+    with pytest.raises(UserError, match=refused):
+        judge(request)
+    np.testing.assert_allclose(judge(replaced(request, precision="fp16")), ((1, 1), (1, 0)))
+    assert judge(replaced(request, validation=None)) == (None, None)
 
 
 def _quantized_layers(path: Path) -> set[str]:

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from cascade_rcnn import create_model
 from cascade_rcnn.layers import convolution
-from cascade_rcnn.layers.convolution import Conv2d, conv2d
+from cascade_rcnn.layers.convolution import Conv2d, DoublingConv2d, conv2d
 
 
 @pytest.fixture
@@ -95,3 +95,18 @@ def test_strided_1x1_on_few_channels_always_by_nchw(avx2, monkeypatch):
         expected[:, :, ::2, ::2] = (weight[:, :, 0, 0].sum(dim=0)[:, None, None] * torch.arange(out.shape[-1]))[None]
         torch.testing.assert_close(x.grad, expected, rtol=1e-4, atol=1e-3)
     assert seen == [1, 1]
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_doubling_convolution_is_torch_s_transposed_one(layout):
+    torch.manual_seed(0)
+    layer = DoublingConv2d(3, 5)
+    x = torch.randn(2, 3, 4, 6).to(memory_format=layout).requires_grad_()
+    out = layer(x)
+    expected = F.conv_transpose2d(x, layer.weight, layer.bias, 2)
+    assert out.shape == (2, 5, 8, 12)
+    torch.testing.assert_close(out, expected)
+    leaves, seed = [x, layer.weight, layer.bias], torch.randn_like(out)
+    torch.testing.assert_close(torch.autograd.grad(out, leaves, seed), torch.autograd.grad(expected, leaves, seed))
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x), out)

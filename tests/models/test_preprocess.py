@@ -174,6 +174,7 @@ def test_what_tasks_learn_from_is_carried_along_with_the_boxes():
     del given[1]["names"]
     with pytest.raises(UserError, match=r"targets\[1\] has no 'names'; give boxes .*, names \(N, ...\)"):
         model.targets(given, images)
+    assert model.targets(given, images, boxes_alone=True).extras == {}
     given[1]["names"] = torch.zeros(3, 2)
     with pytest.raises(UserError, match=r"has 0 boxes and 3 names"):
         model.targets(given, images)

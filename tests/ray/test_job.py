@@ -20,7 +20,7 @@ ray = pytest.importorskip("ray")
 import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
-from cascade_rcnn import Predictor  # noqa: E402
+from cascade_rcnn import Predictor, cli  # noqa: E402
 from cascade_rcnn.errors import UserError  # noqa: E402
 from cascade_rcnn.ray import predict_dataset  # noqa: E402
 
@@ -150,3 +150,27 @@ def test_mistakes(images, tmp_path):
         run("nosuch://bucket/folder", tmp_path / "d")
     with pytest.raises(UserError, match="holds Parquet files of something else"):
         run(images, tmp_path)
+
+
+def test_the_command_line_and_an_address_of_fsspec(images, expected, tmp_path, capsys):
+    """`local` is a file system of fsspec alone."""
+    source, output = f"local://{images}", f"local://{tmp_path}/found"
+    command = ["predict", "--engine", "ray", source, "--checkpoint", "starter", "--output", output]
+    for before in ("", f" ({NUMBER + 1} of them by earlier runs)"):
+        with pytest.raises(SystemExit) as ended:
+            cli.main([*command, "--min-size", "64", "--workers", "2"])
+        said, error = capsys.readouterr()
+        assert ended.value.code == 1
+        assert f"{NUMBER + 1} images{before}: {output}" in said
+        assert f"error: 1 of {NUMBER + 1} images could not be used (their rows have an error)" in error
+    assert_same(rows(tmp_path / "found"), expected)
+
+
+def test_a_file_that_is_no_checkpoint_is_found_before_anything_starts(images, tmp_path, capsys):
+    (tmp_path / "broken.safetensors").write_bytes(b"no weights")
+    command = ["predict", "--engine", "ray", str(images), "--output", str(tmp_path / "found")]
+    with pytest.raises(SystemExit):
+        cli.main([*command, "--checkpoint", str(tmp_path / "broken.safetensors")])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {tmp_path}/broken.safetensors: ")
+    assert not (tmp_path / "found").exists()

@@ -51,3 +51,11 @@ def test_what_another_test_stage_gives(scene, moving):
 def test_images_are_spread(scene, moving):
     truth = [(k, 22, 10, 40, 40, 1) for k in (0, 2, 4)]
     assert measure_stages(moving, scene(truth, [], images=5, pixels=True).dataset, 3).boxes == 3  # images 0, 2 and 4
+
+
+def test_masks_are_not_needed(scene):
+    """A model with masks, on data that is read without them."""
+    torch.manual_seed(0)
+    model = create_model("cascade_mask_rcnn_resnet18_fpn", categories=CATEGORIES, **TINY).eval()
+    evidence = scene([(0, 22, 10, 40, 40, 1)], [], images=1, pixels=True)
+    assert [row.test_stage for row in measure_stages(model, evidence.dataset, 1).rows] == [1, 2, 3, None]

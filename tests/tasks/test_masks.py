@@ -105,6 +105,27 @@ def trained_on(boxes: Tensor, label: int, matched: int) -> TrainedOn:
 
 
 @torch.no_grad()
+def test_empty_slots_cost_nothing():
+    pool = PyramidRoIAlign(RoIAlignConfig(resolution=14), (4,))
+    torch.manual_seed(0)
+    task = MaskTask(pool, 8, 2, MaskConfig(channels=8, convs=1, stages=(1, 2), weights=(1.0, 1.0))).eval()
+    features = [torch.rand(2, 8, 16, 16)]
+    boxes = torch.tensor(
+        [[[6.0, 6, 42, 42], [0, 0, 0, 0], [0, 0, 0, 0]], [[2, 8, 20, 60], [9, 9, 33, 12], [0, 0, 0, 0]]]
+    )
+    labels = torch.tensor([[2, 0, 0], [1, 2, 0]])
+    rows: list[int] = []
+    for head in task.heads:
+        head.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+    masks = task(features, Detections(boxes, (labels > 0).float(), labels, labels > 0)).extras["masks"]
+    assert rows == [4, 4]
+    assert masks.shape == (2, 3, 28, 28)
+    every = task(features, Detections(boxes, (labels > 0).float(), labels, labels >= 0)).extras["masks"]
+    assert rows[2:] == [6, 6]
+    torch.testing.assert_close(masks[labels > 0], every[labels > 0])
+
+
+@torch.no_grad()
 def test_detections_of_resized_images_have_masks_of_the_given_size(model):
     model.eval()
     batch = model.preprocess([torch.rand(3, 50, 70)], 100)

@@ -17,6 +17,7 @@ from cascade_rcnn.engine.predictor import Precision
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import Metrics
 from cascade_rcnn.evaluation import save_detections as write
+from cascade_rcnn.evaluation.boundaries import check_installed
 from cascade_rcnn.evaluation.coco import LIMIT, crowding_note
 from cascade_rcnn.evaluation.detections import have_masks, load_detected
 from cascade_rcnn.evaluation.masks import evaluate_detected
@@ -38,6 +39,7 @@ def evaluate(
     bad_images: BadImages = "stop",
     max_megapixels: float = 179,
     max_detections: int = LIMIT,
+    boundary: bool = False,
     save_detections: str | Path | None = None,
     report: str | Path | None = None,
     trust: bool = False,
@@ -50,9 +52,9 @@ def evaluate(
 
     `device` (default: a GPU if there is one), `precision` and `min_size` apply to models given by path.
     At most `max_detections` per image and class count (100 in COCO). `bad_images="skip"` skips unusable images, also in
-    the metrics. `save_detections` is a file to write the detections to, `report` a folder for a report on them, as
-    written by `cascade_rcnn.report`; `trust` is as in `Runtime`. Raises UserError if model and data do not match, or
-    something cannot be read.
+    the metrics. `boundary` adds boundary AP of masks, `metrics.boundaries` (extra `boundary`). `save_detections` is a
+    file to write the detections to, `report` a folder for a report on them, as written by `cascade_rcnn.report`;
+    `trust` is as in `Runtime`. Raises UserError if model and data do not match, or something cannot be read.
 
     >>> metrics = evaluate("starter", "people.json", workers=0)
     >>> round(metrics.ap50, 2)
@@ -64,8 +66,12 @@ def evaluate(
     >>> evaluate(load("starter"), [(torch.zeros(3, 64, 64), empty)], workers=0).images
     1
     """
+    if boundary:
+        check_installed()
     more = max_detections if isinstance(model, str | Path) and max_detections > LIMIT else None
     opened = open_model(model, device=device, precision=precision, min_size=min_size, trust=trust, max_detections=more)
+    if boundary and not opened.config.tasks:
+        raise UserError(f"{opened.name}: has no masks, and so no boundary AP; leave the option out")
     path, given = (data, None) if isinstance(data, str | Path) else ("", data)
     read = partial(load_annotations, path, images, split, opened.class_names, bad_images=bad_images)
     given = read() if given is None else given
@@ -83,7 +89,7 @@ def evaluate(
         write(save_detections, found.rows, truth, found.masks)
     if report is not None:
         make(dataset, found.rows, Path(report), facts={"model": opened.name}, model=opened.detector)
-    return evaluate_detected(truth, found, source=opened.name, limit=max_detections)
+    return evaluate_detected(truth, found, source=opened.name, limit=max_detections, boundary=boundary)
 
 
 def evaluate_detections(
@@ -94,20 +100,24 @@ def evaluate_detections(
     split: str | None = None,
     bad_images: BadImages = "stop",
     max_detections: int = LIMIT,
+    boundary: bool = False,
     save_detections: str | Path | None = None,
     report: str | Path | None = None,
 ) -> Metrics:
     """Compute COCO metrics of detections in a COCO results file from any source.
 
     `annotations`, `images` and `split` are as in `load_annotations`; at most `max_detections` per image and class
-    count. Entries with `file_name` and `category_name` (which this package writes) are matched by these, and written to
-    `save_detections` with the annotations' ids. `report` is a folder for an HTML report on them, without the section on
-    stages, which needs the model. Raises UserError naming the invalid entry.
+    count, and `boundary` adds boundary AP of masks. Entries with `file_name` and `category_name` (which this package
+    writes) are matched by these, and written to `save_detections` with the annotations' ids. `report` is a folder for
+    an HTML report on them, without the section on stages, which needs the model. Raises UserError naming the invalid
+    entry.
 
     >>> _ = evaluate("starter", "people.json", workers=0, save_detections="people_found.json")
     >>> evaluate_detections("people_found.json", "people.json").images
     1
     """
+    if boundary:
+        check_installed()
     if not isinstance(annotations, Annotations):
         masks = have_masks(detections)
         annotations = load_annotations(annotations, images, split, masks=masks, bad_images=bad_images)
@@ -118,7 +128,7 @@ def evaluate_detections(
     if report is not None:
         dataset = as_dataset(annotations, bad_images=bad_images)
         make(dataset, found.rows, Path(report), facts={"detections": str(detections)})
-    return evaluate_detected(annotations, found, source=detections, limit=max_detections)
+    return evaluate_detected(annotations, found, source=detections, limit=max_detections, boundary=boundary)
 
 
 def _same_images(annotations: Annotations, others: Annotations) -> Annotations:

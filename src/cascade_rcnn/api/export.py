@@ -30,9 +30,9 @@ def export_model(
     `output` defaults to the checkpoint's name with the format's suffix. A `dynamic` file accepts batches of any size
     and images of any size, otherwise one image at a time, fitted into `size` (height, width; default: the model's short
     and long side). It is compared with the checkpoint on `images` (default: a photo and generated scenes). The AP
-    before and after is measured on `annotations` (with `annotation_images` and `split` as in `load_annotations`): int8
-    requires them, is calibrated on `calibration` of their images, and may lose `max_drop` of AP. Raises UserError
-    without writing a file if the detections do not match.
+    before and after is measured on `annotations` (with `annotation_images` and `split` as in `load_annotations`), that
+    of masks, too, where model and annotations have any: int8 requires them, is calibrated on `calibration` of their
+    images, and may lose `max_drop` of each AP. Raises UserError without writing a file if the detections do not match.
 
     >>> report = export_model("starter", "exported.pt2", format="torch-export", size=(160, 160))
     >>> report.path.name, report.difference.missing
@@ -40,8 +40,10 @@ def export_model(
     """
     validation = None
     if annotations is not None:
-        classes = [category.name for category in read_config(checkpoint).categories]
-        validation = check_images(load_annotations(annotations, annotation_images, split, classes))
+        config = read_config(checkpoint)
+        classes = [category.name for category in config.categories]
+        known = load_annotations(annotations, annotation_images, split, classes, masks=config.has_masks)
+        validation = check_images(known)
         tell(validation.notes)
     request = Request(
         format=format,

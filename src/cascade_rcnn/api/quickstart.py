@@ -79,7 +79,7 @@ def _draw_cells(output: Path, truth: Annotations) -> PIL.Image.Image:
     After a few minutes of training, classes differ in how high they score, so each has its own threshold.
     """
     predictor = Predictor(output / "best.safetensors", device="cpu")
-    least = best_thresholds(match(truth, run_predictor(predictor, truth, 4, 0)))
+    least = best_thresholds(match(truth, run_predictor(predictor, truth, 4, 0).rows))
     names = [category.name for category in truth.categories]
     most, best = -1, None
     dataset = Dataset(truth)

@@ -1,14 +1,12 @@
 """Training from Python."""
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias, Unpack
+from typing import Any, Literal, TypeAlias, Unpack
 
-import torch
 from lightning_fabric.loggers.logger import Logger
 
 from cascade_rcnn.api.auto import base, by_data
@@ -23,19 +21,18 @@ from cascade_rcnn.engine.training.advice import Advice
 from cascade_rcnn.engine.training.callbacks import Callback, Hooks
 from cascade_rcnn.engine.training.data import Sources, given_train
 from cascade_rcnn.engine.training.learning_curve import plot
-from cascade_rcnn.engine.training.overfit import overfit_test as run_overfit_test
 from cascade_rcnn.engine.training.processes import is_first
+from cascade_rcnn.engine.training.state import holds_state
+from cascade_rcnn.engine.training.train import Overfit
 from cascade_rcnn.engine.training.train import train as run_training
-from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import Metrics
 from cascade_rcnn.files import read_json
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.recipes import DataConfig, Recipe, read_recipe
 from cascade_rcnn.reporting.files import Report
-from cascade_rcnn.text import count, printable
+from cascade_rcnn.text import printable
 
-_LONG = 200  # updates
 Data: TypeAlias = str | Path | Annotations | DetectionData
 
 
@@ -80,7 +77,7 @@ def train(
     transforms: Transforms | None = None,
     callbacks: Sequence[Callback] = (),
     logger: Logger | Sequence[Logger] = (),
-    resume: bool = False,
+    resume: bool | Literal["auto"] = False,
     overfit_test: bool | None = None,
     **overrides: Unpack[RecipeOverrides],
 ) -> TrainingResult:
@@ -93,10 +90,11 @@ def train(
     `augmentation` is a list of words or configs (docs/augmentation.md). `transforms` (torchvision.transforms.v2)
     replaces it; `build_transforms` returns flips and colour jitter to combine with your own. Resizing and normalisation
     are part of the model. `callbacks` are called after every update and epoch; a `logger` (any of Lightning's) receives
-    the metrics. `resume` continues the run in `output` with the same data and settings. `overfit_test` first trains a
-    copy of the model on eight images for 20 seconds and prints whether it learned them (None: before long runs of
-    "auto"); on a GPU, it also halves a batch size that you did not choose until it fits into the memory. With several
-    `devices`, the program is started once per device.
+    the metrics. `resume` continues the run in `output` with the same data and settings; "auto" does so if there is one
+    and otherwise starts it, for programs that are restarted after a failure. `overfit_test` first trains a copy of the
+    model on 8 images for at most 20 seconds and prints whether it can overfit them, and what to do if not; default:
+    with recipe "auto", before more than 500 updates. With several `devices`, the program is started once per device;
+    torchrun and Ray Train start the processes themselves (docs/clusters.md).
 
     Returns the folder, the weights and metrics of the best epoch, and the model. Raises UserError for mistakes, and
     `Interrupted`, with everything saved, after Ctrl-C.
@@ -114,9 +112,9 @@ def train(
     >>> result.metrics is None  # no validation set
     True
     """
-    auto = recipe == "auto" and not resume
     given = names_of(overrides)
-    chosen = with_changes(_begin(recipe, overrides, resume=resume), overrides)
+    first, resume = _begin(recipe, overrides, resume=resume)
+    chosen = with_changes(first, overrides)
     if isinstance(data, DataConfig | Mapping):
         chosen, data = with_changes(chosen, {"data": data}), None
     config, train_set, val_set = _sets(chosen.data, data, val)
@@ -124,27 +122,33 @@ def train(
     chosen = replace(chosen, data=config)
     if transforms is not None:
         chosen = replace(chosen, augmentation=())
-    if auto:
+    if recipe == "auto" and not resume:
         chosen = _sized(chosen, given, train_set, classes)
     tell(without_effect(chosen, given) if is_first() else [])
     sources = Sources(train=train_set, val=val_set, classes=classes, transforms=transforms)
-    if not resume and (auto if overfit_test is None else overfit_test) and _is_alone(chosen):
-        chosen = _tested(chosen, sources, given, shortest=0 if overfit_test else _LONG)
     hooks = Hooks(callbacks=(*callbacks, Advice()), loggers=(logger,) if isinstance(logger, Logger) else tuple(logger))
-    output = run_training(chosen, resume=resume, sources=sources, hooks=hooks)
+    unasked: Overfit = "if long" if recipe == "auto" else "never"
+    overfit = unasked if overfit_test is None else "always" if overfit_test else "never"
+    output = run_training(chosen, resume=resume, sources=sources, hooks=hooks, overfit=overfit)
     return _result(output)
 
 
-def _begin(recipe: Recipe | str | Path | None, overrides: RecipeOverrides, *, resume: bool) -> Recipe:
-    """Return the recipe before its changes; the choices of a resumed "auto" run are in its folder."""
+def _begin(
+    recipe: Recipe | str | Path | None, overrides: RecipeOverrides, *, resume: bool | Literal["auto"]
+) -> tuple[Recipe, bool]:
+    """Return the recipe before its changes, and whether its run is resumed.
+
+    A resumed "auto" training has its choices in its folder.
+    """
     if isinstance(recipe, Recipe):
-        return recipe
-    if recipe != "auto":
-        return find_recipe("finetune" if recipe is None else recipe)
-    if not resume:
-        return base()
-    written = Path(overrides.get("output", base().output)) / "recipe.json"
-    return read_recipe(written) if written.is_file() else base()  # training reports that there is nothing to resume
+        first = recipe
+    else:
+        first = base() if recipe == "auto" else find_recipe("finetune" if recipe is None else recipe)
+    output = Path(overrides.get("output", first.output))
+    resumed = holds_state(output) if resume == "auto" else resume
+    if recipe == "auto" and resumed and (output / "recipe.json").is_file():  # if not, the training refuses to resume
+        first = read_recipe(output / "recipe.json")
+    return first, resumed
 
 
 def _sized(recipe: Recipe, given: set[str], train_set: Given | None, classes: Classes | None) -> Recipe:
@@ -155,30 +159,6 @@ def _sized(recipe: Recipe, given: set[str], train_set: Given | None, classes: Cl
     if is_first():
         print(*map(printable, str(chosen).splitlines()), sep="\n", file=sys.stderr)
     return chosen.recipe
-
-
-def _is_alone(recipe: Recipe) -> bool:
-    """Whether there is only one process; several are not tested."""
-    return recipe.devices == 1 and int(os.environ.get("WORLD_SIZE", "1")) == 1
-
-
-def _tested(recipe: Recipe, sources: Sources, given: set[str], shortest: int) -> Recipe:
-    """Print whether the model can overfit, and halve the batch while it does not fit into the GPU's memory."""
-    while True:
-        try:
-            found = run_overfit_test(recipe, sources, shortest=shortest)
-        except torch.OutOfMemoryError:
-            batch = recipe.batch_size
-            if batch == 1 or "batch_size" in given:
-                smaller = "smaller images (--options.min-size)" if batch == 1 else "a smaller --batch-size"
-                raise UserError(
-                    f"a batch of {count(batch, 'image')} does not fit into the GPU's memory; choose {smaller}"
-                ) from None
-            recipe = replace(recipe, batch_size=batch // 2)
-            tell([f"a batch of {batch} does not fit into the GPU's memory: --batch-size {batch // 2}"])
-        else:
-            tell([] if found is None else [str(found)])
-            return recipe
 
 
 def _sets(

@@ -22,7 +22,7 @@ _GRAIN = 32  # image sizes are multiples of it
 _PASSES = 12  # epochs, unless that gives too few or too many updates
 _UPDATES = {"cpu": (300, 1500), "gpu": (1500, 20_000)}
 _CPU_SIDE, _CPU_BATCH = 480, 4
-_EVALUATIONS, _PATIENCE = 10, 4
+_PATIENCE = 3  # minimum number of evaluations, as AP is noisy
 # Rules of thumb, not measured: largest short side by GB of GPU memory; GB an image of 800 x 1333 pixels takes.
 _GPU_SIDES = ((24.0, 1280), (12.0, 1024), (8.0, 800), (0.0, 640))
 _IMAGE_GB, _SPARE_GB = 3.0, 2.0
@@ -213,15 +213,20 @@ def _pace(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[
     updates = recipe.epochs * _updates_an_epoch(recipe, data)
     warmup = min(start.optimizer.warmup_steps, max(1, updates // 10))
     decay = round(min(max(1 - 10 / updates, 0.9), 0.9998), 4)
-    every = -(-recipe.epochs // _EVALUATIONS)
-    long = recipe.epochs // every >= 2 * _PATIENCE
-    patience = Choice(name="patience", value=_PATIENCE, why=f"stops after {_PATIENCE} evaluations without a better AP")
     return [
         Choice(name="optimizer.warmup_steps", value=warmup, why="at most a tenth of the updates"),
         Choice(name="ema", value=decay, why="averages the weights over the last tenth of the updates"),
-        Choice(name="evaluate_every", value=every, why=f"at most {_EVALUATIONS} evaluations"),
-        *([patience] if long else []),
+        Choice(name="evaluate_every", value=-(-recipe.epochs // 10), why="at most ten evaluations"),
     ]
+
+
+def _patience(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[Choice]:
+    """Choose half of the evaluations, as a late drop of the learning rate may still raise AP."""
+    if recipe.evaluate_every == 0:
+        return []
+    evaluations = math.ceil(recipe.epochs / recipe.evaluate_every)
+    why = f"stops after half of the {count(evaluations, 'evaluation')} without a better AP"
+    return [Choice(name="patience", value=max(_PATIENCE, math.ceil(evaluations / 2)), why=why)]
 
 
 def _images_a_step(recipe: Recipe) -> int:
@@ -232,4 +237,4 @@ def _updates_an_epoch(recipe: Recipe, data: Survey) -> int:
     return max(1, data.images // _images_a_step(recipe))
 
 
-RULES: tuple[Rule, ...] = (_init, _image_sizes, _anchors, _batch, _optimizer, _schedule, _pace)
+RULES: tuple[Rule, ...] = (_init, _image_sizes, _anchors, _batch, _optimizer, _schedule, _pace, _patience)

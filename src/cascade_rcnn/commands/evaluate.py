@@ -27,6 +27,7 @@ def evaluate(
     bad_images: Literal["stop", "skip"] = "stop",
     max_megapixels: float = 179,
     max_detections: int = 100,
+    boundary: bool = False,
     trust: bool = False,
 ) -> None:
     """Compute COCO metrics of a checkpoint, or of detections in COCO's results format.
@@ -48,6 +49,7 @@ def evaluate(
         bad_images: What to do with unusable images: list them and stop, or skip them, also in the metrics.
         max_megapixels: Images larger than this are unusable.
         max_detections: Number of top-scoring detections to count per image and class; COCO uses 100.
+        boundary: Also compute boundary AP of masks; needs the extra boundary.
         trust: Open a .pt2 file, which can run any code of its author.
     """
     from cascade_rcnn.api import evaluate as api
@@ -62,6 +64,7 @@ def evaluate(
             split=split,
             bad_images=bad_images,
             max_detections=max_detections,
+            boundary=boundary,
             save_detections=save_detections,
             report=report,
         )
@@ -80,6 +83,7 @@ def evaluate(
             bad_images=bad_images,
             max_megapixels=max_megapixels,
             max_detections=max_detections,
+            boundary=boundary,
             save_detections=save_detections,
             report=report,
             trust=trust,

@@ -36,7 +36,7 @@ def export(
         annotation_images: Folder of the annotations' images, if they do not name it.
         split: The split, for VOC and YOLO folders.
         calibration: Number of images to calibrate int8 on.
-        max_drop: AP (0..1) that int8 may lose.
+        max_drop: AP (0..1), of boxes and of masks, that int8 may lose.
     """
     from cascade_rcnn.api.export import export_model
 
@@ -56,5 +56,6 @@ def export(
     )
     print(f"{report.path}: {report.megabytes:.1f} MB, {format}, {precision}")
     print(f"verified: {report.difference}")
-    if report.ap is not None:
-        print(f"AP {report.ap[0]:.4f} before, {report.ap[1]:.4f} after")
+    for what, ap in (("AP", report.ap), ("AP of masks", report.masks_ap)):
+        if ap is not None:
+            print(f"{what} {ap[0]:.4f} before, {ap[1]:.4f} after")

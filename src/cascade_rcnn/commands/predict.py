@@ -1,13 +1,22 @@
 """The command `cascade-rcnn predict`."""
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
 from cascade_rcnn.commands.parameters import Positional, Precision
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.extras import needs
 from cascade_rcnn.files import read_json
 from cascade_rcnn.text import count, printable
+
+Engine: TypeAlias = Literal["local", "ray"]
+_OF_BOTH = {
+    *("paths", "checkpoint", "output", "engine", "threshold", "max_detections", "nms", "batch_size", "device"),
+    *("precision", "min_size", "trust"),
+}
+_OF_RAY = {"workers", "cpus", "gpus"}
 
 
 def predict(
@@ -15,7 +24,8 @@ def predict(
     /,
     *,
     checkpoint: Path,
-    output: Path,
+    output: str,
+    engine: Engine = "local",
     threshold: float | None = None,
     max_detections: int | None = None,
     nms: float | None = None,
@@ -24,7 +34,7 @@ def predict(
     annotations: Path | None = None,
     images: Path | None = None,
     split: str | None = None,
-    batch_size: int = 1,
+    batch_size: int | None = None,
     device: str | None = None,
     precision: Precision = "fp32",
     min_size: Literal["model"] | int | None = "model",
@@ -40,16 +50,22 @@ def predict(
     start: float = 0.0,
     end: float | None = None,
     track: bool = False,
+    workers: int | None = None,
+    cpus: int = 1,
+    gpus: float | None = None,
 ) -> None:
     """Detect objects in images or a video; write COCO results, annotated images or video, and files for other tools.
 
     Running the same command again resumes where it stopped and processes only new images.
 
+    With --engine ray, a cluster detects in the images of one folder, Parquet file or archive, and writes Parquet files.
+
     Args:
         paths: Images, folders of images, or glob patterns (default: the images of --annotations); or one video: a file,
-            a URL, or the number of a camera.
+            a URL, or the number of a camera. Ray: one folder, Parquet file or .tar; also s3://bucket/photos.
         checkpoint: The model: a checkpoint or an exported file.
-        output: Folder to write detections.json, images.jsonl and pictures/ or video.mp4 to.
+        output: Folder to write detections.json, images.jsonl and pictures/ or video.mp4 to; Ray: Parquet files.
+        engine: local: this process; ray: Ray Data, on the cluster of RAY_ADDRESS or else on this machine.
         threshold: Minimum score of detections; default: none for detections.json, 0.5 for pictures and --format.
         max_detections: Maximum number of detections per image; default: the model's own setting.
         nms: IoU threshold of non-maximum suppression; default: the model's own setting.
@@ -59,7 +75,7 @@ def predict(
         annotations: Annotations that provide the image ids, by file name; default: 1, 2, ...
         images: Folder of the annotations' images, if they do not name it.
         split: The split of the annotations, for VOC and YOLO folders.
-        batch_size: Images per step.
+        batch_size: Images per step; default: 1, with Ray on a GPU 8.
         device: cpu, cuda, cuda:1; default: a GPU if there is one.
         precision: Precision of the network.
         min_size: Short side to resize to; None: no resizing; model: its own setting.
@@ -76,7 +92,14 @@ def predict(
         start: Video: time to start at, in seconds.
         end: Video: time to stop at, in seconds.
         track: Video: track the objects and number them.
+        workers: Ray: number of models that run at the same time; default: as many as the cluster has room for.
+        cpus: Ray: threads per model.
+        gpus: Ray: GPUs per model, such as 0.5; default: one if there are any.
     """
+    _check_engine(engine, locals())
+    if engine == "ray":
+        _predict_on_ray(locals())
+        return
     from cascade_rcnn.api.predict import predict_files
 
     summary = predict_files(
@@ -91,7 +114,7 @@ def predict(
         annotations=annotations,
         images=images,
         split=split,
-        batch_size=batch_size,
+        batch_size=1 if batch_size is None else batch_size,
         device=device,
         precision=precision,
         min_size=min_size,
@@ -112,6 +135,47 @@ def predict(
     if summary.failed:
         whole = count(summary.done + summary.before + summary.failed, summary.unit)
         raise UserError(f"{summary.failed} of {whole} could not be used (see above); the others are done")
+
+
+def _check_engine(engine: Engine, given: Mapping[str, Any]) -> None:
+    """Raise UserError if one of the given flags has no effect with this engine, or one that it needs is missing."""
+    defaults = inspect.signature(predict).parameters
+    changed = [name for name, value in given.items() if value != defaults[name].default and name not in _OF_BOTH]
+    if engine == "ray":
+        wrong = [name for name in changed if name not in {*_OF_RAY, "pictures"}]  # it draws none
+    else:
+        wrong = [name for name in changed if name in _OF_RAY]
+    if wrong:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
+        raise UserError(f"{flags}: no effect with --engine {engine}; leave {'it' if len(wrong) == 1 else 'them'} out")
+    if engine == "ray" and len(given["paths"]) != 1:
+        raise UserError(
+            f"--engine ray reads one source, not {len(given['paths'])}; give a folder, a Parquet file or a .tar"
+        )
+
+
+def _predict_on_ray(given: Mapping[str, Any]) -> None:
+    needs("`predict --engine ray`", "ray", "ray", "pyarrow", "fsspec")
+    from cascade_rcnn.ray import predict_dataset
+
+    inference = {"max_detections": given["max_detections"], "nms_iou": given["nms"]}
+    inference = {name: value for name, value in inference.items() if value is not None}
+    if given["min_size"] != "model":
+        inference["min_size"] = given["min_size"]
+    summary = predict_dataset(
+        given["checkpoint"],
+        given["paths"][0],
+        given["output"],
+        threshold=given["threshold"] or 0.0,
+        **{name: given[name] for name in ("workers", "cpus", "gpus", "batch_size", "device", "precision", "trust")},
+        **inference,
+    )
+    print(printable(str(summary)))
+    if summary.failed:
+        whole = count(summary.done + summary.before, "image")
+        raise UserError(
+            f"{summary.failed} of {whole} could not be used (their rows have an error); the others are done"
+        )
 
 
 def read_thresholds(given: Sequence[str]) -> dict[str, float]:

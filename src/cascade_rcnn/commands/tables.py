@@ -13,6 +13,7 @@ def print_table(metrics: "Metrics") -> None:
 
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(metrics.table(console.width))
-    if metrics.masks is not None:
-        console.print()
-        console.print(metrics.masks.table(console.width, "mask"))
+    for noun, part in (("mask", metrics.masks), ("outline", metrics.boundaries)):
+        if part is not None:
+            console.print()
+            console.print(part.table(console.width, noun))

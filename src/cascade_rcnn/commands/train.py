@@ -10,6 +10,7 @@ import tyro
 
 from cascade_rcnn.api.notes import tell
 from cascade_rcnn.api.recipes import find_recipe, names_of, without_effect
+from cascade_rcnn.commands.parameters import Resume
 from cascade_rcnn.recipes import RECIPES, Recipe
 from cascade_rcnn.text import printable
 
@@ -29,19 +30,19 @@ def train(arguments: Sequence[str]) -> None:
         recipe: Annotated[Recipe, tyro.conf.arg(name="")] = default,
         *,
         folder: Annotated[Path | None, tyro.conf.arg(name="data")] = None,
-        resume: bool = False,
+        resume: Resume = False,
         report: bool = True,
-        overfit_test: bool | None = None,
+        overfit_test: bool = name == "auto",
     ) -> None:
         """Train.
 
         Args:
             recipe: The recipe to train with.
             folder: A dataset folder with splits, instead of data.train and data.val.
-            resume: Resume the training run in the output folder.
+            resume: Resume the training run in the output folder; auto: if there is one, otherwise start it.
             report: Write report/report.html on the best checkpoint at the end.
-            overfit_test: First train a copy on eight images for 20 seconds, to see that it can learn them; None: before
-                long runs of `auto`.
+            overfit_test: First test on 8 images for 20 seconds whether the model can overfit them; `auto` does so
+                before more than 500 updates.
         """
 
         from cascade_rcnn.api.train import train as run_training
@@ -51,7 +52,9 @@ def train(arguments: Sequence[str]) -> None:
         given = _given(recipe, flags)
         if name == "auto":
             data = recipe.data if folder is None else with_paths(recipe.data, folder, splits=True)
-            result = run_training("auto", data=data, resume=resume, overfit_test=overfit_test, **given)
+            result = run_training(
+                "auto", data=data, resume=resume, overfit_test=None if overfit_test else False, **given
+            )
         else:
             tell(without_effect(recipe, names_of(given)) if is_first() else [])
             result = run_training(recipe, data=folder, resume=resume, overfit_test=overfit_test)

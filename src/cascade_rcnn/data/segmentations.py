@@ -105,9 +105,8 @@ def binary(masks: Masks | Tensor) -> Masks:
 
 def decoded(counts: Iterable[bytes], height: int, width: int) -> Masks:
     """Decode compressed run lengths of masks of one image, as `run_lengths` makes them."""
-    pairs = [rle.crop(rle.from_string(one), height) for one in counts]
-    bounds = np.array([bound for bound, _ in pairs], np.int64).reshape(-1, 4)
-    return Masks.from_crops((height, width), bounds, [crop for _, crop in pairs])
+    pairs = (rle.crop(rle.from_string(one), height) for one in counts)
+    return Masks.build((height, width), ((bounds[:2], crop) for bounds, crop in pairs))
 
 
 def run_lengths(masks: Masks) -> list[RLE]:

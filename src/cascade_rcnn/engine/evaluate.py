@@ -107,11 +107,11 @@ def evaluation_loader(
     )
 
 
-def run_predictor(predictor: Predictor, annotations: Annotations, batch_size: int, workers: int) -> np.ndarray:
-    """Return the detections (N, 7) of a checkpoint or exported file on all images."""
+def run_predictor(predictor: Predictor, annotations: Annotations, batch_size: int, workers: int) -> Detected:
+    """Return the detections of a checkpoint or exported file on all images."""
     check_classes(predictor.config, annotations, predictor.path)
     loader = evaluation_loader(annotations, batch_size, workers)
-    return collect(predictor.detect, predictor.config, loader, len(annotations)).rows
+    return collect(predictor.detect, predictor.config, loader, len(annotations))
 
 
 def measure_targets(

@@ -21,7 +21,10 @@ class Interrupted(Exception):  # noqa: N818  not an error: the user asked for it
 
 
 class StopRequest:
-    """Inside the block, a signal sets `asked`, so that the current step can finish; a second one interrupts at once."""
+    """Inside the block, a signal sets `asked`, so that the current step can finish.
+
+    A second Ctrl-C interrupts at once. Other signals may come twice: from a scheduler, and from what it has started.
+    """
 
     def __init__(self) -> None:
         self.asked = False
@@ -34,9 +37,11 @@ class StopRequest:
         _restore(self._before)
 
     def _ask(self, number: int, frame: object) -> None:
-        if self.asked:
+        repeated, self.asked = self.asked, True
+        if number != signal.SIGINT:
+            return
+        if repeated:
             raise KeyboardInterrupt
-        self.asked = True
         with suppress(OSError):  # the terminal may be gone
             os.write(1, b"\nstopping after this step; repeat to stop immediately\n")  # print may be interrupted
 

@@ -5,6 +5,7 @@ Detections are one array (N, 7) float64: image id, x, y, width, height, score, c
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, TypeAlias
@@ -26,6 +27,7 @@ Array: TypeAlias = np.ndarray
 IOU_THRESHOLDS = tuple(percent / 100 for percent in range(50, 100, 5))
 LIMIT = 100  # detections per image and class that count in COCO
 
+_PARTS = ("masks", "boundaries")  # of the metrics that are metrics themselves
 _LARGEST_ID = 2**53  # larger integers are not exact in float64
 
 
@@ -79,11 +81,13 @@ class Metrics:
     images: int
     boxes: int
     masks: "Metrics | None" = None  # the same figures of masks, with IoU of pixels and areas of masks
+    boundaries: "Metrics | None" = None  # ... with the IoU of their boundaries, where that is less
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to plain JSON values; NaN becomes None."""
-        values = nan_to_none(dataclasses.asdict(self))
-        return {name: value for name, value in values.items() if name != "masks" or value is not None}
+        values = nan_to_none(dataclasses.asdict(dataclasses.replace(self, masks=None, boundaries=None)))
+        parts = {name: part.to_dict() for name in _PARTS if (part := getattr(self, name)) is not None}
+        return {name: value for name, value in values.items() if name not in _PARTS} | parts
 
     def save(self, path: str | Path) -> None:
         """Write the metrics as JSON, atomically."""
@@ -95,8 +99,7 @@ class Metrics:
         by_iou = [_none_to_nan(value) for value in values["precision_by_iou"]]
         classes = [ClassMetrics(**{k: _none_to_nan(v) for k, v in one.items()}) for one in values["per_class"]]
         plain = {name: _none_to_nan(value) for name, value in values.items()}
-        if "masks" in values:
-            plain["masks"] = None if values["masks"] is None else cls.from_dict(values["masks"])
+        plain |= {name: cls.from_dict(part) for name in _PARTS if (part := values.get(name)) is not None}
         return cls(**plain | {"precision_by_iou": tuple(by_iou), "per_class": tuple(classes)})
 
     def table(self, width: int = 80, noun: str = "box") -> Table:
@@ -164,7 +167,7 @@ def figures(
     evaluation.accumulate()
     results = evaluation.eval
     assert results is not None  # accumulate() sets it
-    return _summarise(truth, results["precision"], results["recall"], evaluation.params.cat_ids)
+    return summarise(truth, results["precision"], results["recall"], evaluation.params.cat_ids)
 
 
 def crowding_note(truth: Annotations, limit: int = LIMIT) -> str | None:
@@ -223,8 +226,8 @@ def to_hotcoco(truth: Annotations, outlines: list[Any] | None = None) -> hotcoco
     )
 
 
-def _summarise(truth: Annotations, precision: Array, recall: Array, category_ids: list[int]) -> Metrics:
-    """Precision (10 IoUs, 101 recalls, classes, 4 areas, 3 limits) and recall (10, classes, 4, 3) -> metrics.
+def summarise(truth: Annotations, precision: Array, recall: Array, category_ids: Sequence[int]) -> Metrics:
+    """Average precision (10 IoUs, 101 recalls, classes, 4 areas, 3 limits) and recall (10, classes, 4, 3).
 
     Areas are all, small, medium, large; limits are 1, 10 and 100 detections per image. -1 means no ground truth.
     """

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import hotcoco
 import hotcoco.mask
@@ -10,37 +11,55 @@ import torch
 
 from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.data.segmentations import Segmentations
-from cascade_rcnn.evaluation.coco import LIMIT, Metrics, check_detections, evaluate_boxes, figures, to_hotcoco
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.evaluation.boundaries import evaluate_boundaries
+from cascade_rcnn.evaluation.coco import LIMIT, Metrics, evaluate_boxes, figures, to_hotcoco
 from cascade_rcnn.evaluation.detected import Detected
 from cascade_rcnn.rle import RLE
 
 
 def evaluate_detected(
-    truth: Annotations, found: Detected, *, source: str | Path = "detections", limit: int = LIMIT
+    truth: Annotations,
+    found: Detected,
+    *,
+    source: str | Path = "detections",
+    limit: int = LIMIT,
+    boundary: bool = False,
 ) -> Metrics:
     """Compute the metrics of boxes, and of masks as `Metrics.masks` if detections and ground truth have them.
 
-    Arguments and errors are those of `evaluate_boxes`.
+    With `boundary`, `Metrics.boundaries` are those of masks with boundary IoU; raises UserError if there are none.
+    Other arguments and errors are those of `evaluate_boxes`.
     """
     metrics = evaluate_boxes(truth, found.rows, source=source, limit=limit)
     if found.masks is None or truth.segmentations is None:
+        if boundary:
+            where = truth.source if found.masks is not None else source
+            raise UserError(f"{where}: has no masks, and so no boundary AP; leave the option out")
         return metrics
-    return dataclasses.replace(
-        metrics, masks=_evaluate_masks(truth, truth.segmentations, found.rows, found.masks, limit)
-    )
+    known, outlines = _outlined(truth, truth.segmentations)
+    metrics = dataclasses.replace(metrics, masks=_evaluate_masks(known, outlines, found.rows, found.masks, limit))
+    if not boundary:
+        return metrics
+    boundaries = evaluate_boundaries(known, outlines, found.rows, found.masks, limit)
+    return dataclasses.replace(metrics, boundaries=boundaries)
 
 
-def _evaluate_masks(
-    truth: Annotations, segmentations: Segmentations, rows: np.ndarray, masks: list[RLE], limit: int
-) -> Metrics:
-    """An object without a mask is a crowd that fills its box: what is found there is neither right nor wrong."""
-    check_detections(rows, truth, "detections")
+def _outlined(truth: Annotations, segmentations: Segmentations) -> tuple[Annotations, list[Any]]:
+    """Return the ground truth with an outline for every object.
+
+    One without a mask is a crowd that fills its box: what is found there is neither right nor wrong.
+    """
     has = segmentations.has()
     known = dataclasses.replace(truth, ignore=truth.ignore | torch.from_numpy(~has))
     outlines = [
         segmentations.coco(a) if one else [_outline(box)]
         for a, (one, box) in enumerate(zip(has.tolist(), truth.boxes.tolist(), strict=True))
     ]
+    return known, outlines
+
+
+def _evaluate_masks(known: Annotations, outlines: list[Any], rows: np.ndarray, masks: list[RLE], limit: int) -> Metrics:
     reference = to_hotcoco(known, outlines)
     results = reference.load_res(np.ascontiguousarray(rows), segmentation=[*masks])
     if masks:  # sizes are told apart by the masks' areas, not the boxes'

@@ -18,7 +18,7 @@ from cascade_rcnn.decoding import decode_image
 from cascade_rcnn.engine.evaluate import run_predictor
 from cascade_rcnn.engine.predictor import Predictor
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.evaluation import evaluate_boxes
+from cascade_rcnn.evaluation.masks import evaluate_detected
 from cascade_rcnn.export import to_torch
 from cascade_rcnn.export.graph import DetectionGraph, capture
 from cascade_rcnn.export.verify import TOLERANCES, Difference, Found, compare
@@ -46,7 +46,7 @@ class Request:
     images: tuple[Path, ...] = ()  # to verify on; default: a photo and two generated scenes
     validation: Annotations | None = None  # to measure the AP before and after, and to calibrate int8
     calibration: int = 128  # number of images
-    max_drop: float = 0.02  # maximum loss of AP (0..1) for int8
+    max_drop: float = 0.02  # maximum loss of AP (0..1) of boxes, and of masks, for int8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +57,7 @@ class Report:
     megabytes: float
     difference: Difference
     ap: tuple[float, float] | None  # of the checkpoint and the exported file
+    masks_ap: tuple[float, float] | None  # likewise of masks, if model and annotations have any
 
 
 def export(checkpoint: Path, output: Path, request: Request) -> Report:
@@ -78,9 +79,9 @@ def export(checkpoint: Path, output: Path, request: Request) -> Report:
         difference = _difference(detector, Runtime(path, trust=True), pictures)
         if request.precision != "int8":  # int8 detections differ, and are judged by their AP
             difference.check(TOLERANCES[request.precision])
-        ap = _average_precision(checkpoint, path, request)
+        ap, masks_ap = _average_precision(checkpoint, path, request)
         size = sum(file.stat().st_size for file in path.parent.iterdir())
-    return Report(path=output, megabytes=size / 1e6, difference=difference, ap=ap)
+    return Report(path=output, megabytes=size / 1e6, difference=difference, ap=ap, masks_ap=masks_ap)
 
 
 def _check(request: Request, output: Path) -> None:
@@ -201,18 +202,26 @@ def _split(found: tuple[np.ndarray, ...]) -> list[Found]:
     return [Found(*(x[one[2] > 0] for x in one)) for one in zip(*found, strict=True)]
 
 
-def _average_precision(checkpoint: Path, path: Path, request: Request) -> tuple[float, float] | None:
-    """Return the AP of checkpoint and export on the validation set, if any. Raises UserError if int8 loses too much."""
+def _average_precision(
+    checkpoint: Path, path: Path, request: Request
+) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
+    """Return the AP of checkpoint and export on the validation set, of boxes and of masks.
+
+    Raises UserError if int8 loses too much of either.
+    """
     truth = request.validation
     if truth is None:
-        return None
+        return None, None
     before, after = (
-        evaluate_boxes(truth, run_predictor(Predictor(file, device=device, trust=True), truth, 1, 1)).ap
+        evaluate_detected(truth, run_predictor(Predictor(file, device=device, trust=True), truth, 1, 1))
         for file, device in ((checkpoint, "cpu"), (path, None))
     )
-    if request.precision == "int8" and before - after > request.max_drop:
-        raise UserError(
-            f"int8 loses {before - after:.3f} of AP {before:.3f}, more than --max-drop {request.max_drop}; nothing was "
-            "written: calibrate on more images (--calibration), or use fp16"
-        )
-    return before, after
+    boxes = before.ap, after.ap
+    masks = None if before.masks is None or after.masks is None else (before.masks.ap, after.masks.ap)
+    for what, pair in (("AP", boxes), ("the masks' AP", masks)):
+        if request.precision == "int8" and pair is not None and pair[0] - pair[1] > request.max_drop:
+            raise UserError(
+                f"int8 loses {pair[0] - pair[1]:.3f} of {what} {pair[0]:.3f}, more than --max-drop {request.max_drop}; "
+                "nothing was written: calibrate on more images (--calibration), or use fp16"
+            )
+    return boxes, masks

@@ -6,13 +6,13 @@ from itertools import pairwise
 
 import numpy as np
 
+from cascade_rcnn.auto.anchor_notes import GOOD
 from cascade_rcnn.auto.anchors import ENOUGH, IOU, best_iou, fitting
 from cascade_rcnn.auto.survey import learned
 from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.inspection.findings import Finding, finding
 from cascade_rcnn.inspection.splits import Split
 
-GOOD = 0.7  # IoU from which an anchor is a positive of the RPN
 TINY = 8.0  # pixels
 _SOME = 0.01  # share of boxes below which tiny ones are nothing to tell
 _SIDES = (8, 16, 32, 64, 128, 256, 512)  # pixels: the bounds of the histogram

@@ -33,6 +33,29 @@ class Conv2d(nn.Conv2d):
         return conv2d(input, weight, bias, self.stride, self.padding, self.dilation, self.groups)  # type: ignore[arg-type]
 
 
+class DoublingConv2d(nn.ConvTranspose2d):
+    """A transposed convolution with a kernel and stride of 2: every cell becomes four.
+
+    Where it learns on a CPU, it is computed as the matrix product that it is: torch's own backward pass takes twice the
+    time.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        """Like `torch.nn.ConvTranspose2d` with a bias, and with the same parameters."""
+        super().__init__(in_channels, out_channels, 2, stride=2)
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:  # noqa: A002
+        """Map (N, C, H, W) to (N, out_channels, 2 H, 2 W)."""
+        if not torch.is_grad_enabled() or input.device.type != "cpu" or torch.compiler.is_compiling():
+            return super().forward(input, output_size)
+        assert self.bias is not None
+        cells = input.permute(0, 2, 3, 1)
+        weight = self.weight.permute(2, 3, 1, 0).flatten(0, 2)
+        four = F.linear(cells, weight, self.bias.repeat(4)).unflatten(-1, (2, 2, self.out_channels))
+        height, width = (2 * side for side in input.shape[2:])
+        return four.transpose(2, 3).reshape(len(input), height, width, -1).permute(0, 3, 1, 2)
+
+
 def _prefers_nchw(x: Tensor, weight: Tensor, stride: Pair) -> bool:
     """Return whether a float32 backward pass in channels last is slow on this CPU or, for very narrow maps, crashes.
 

@@ -183,6 +183,11 @@ def list_models(pattern: str = "*") -> list[str]:
     return sorted(fnmatch.filter(_ARCHITECTURES, pattern))
 
 
+def has_masks(name: str) -> bool:
+    """Return whether models of a name that `create_model` knows predict masks."""
+    return (_WITHOUT_BACKBONE.get(name) or _find(name))[1] in MASKED
+
+
 def sibling(name: str, method: str) -> str:
     """Return the name of the model with the same baseline and backbone but another method, such as faster_rcnn."""
     if name in _WITHOUT_BACKBONE:
@@ -190,6 +195,11 @@ def sibling(name: str, method: str) -> str:
     family, _, backbone = _find(name)
     (suffix,) = [key for key, value in family.backbones.items() if value == backbone]
     return family.names[method].format(suffix)
+
+
+def has_sibling(name: str, method: str) -> bool:
+    """Return whether there is such a model: those without a pyramid have none with masks."""
+    return name in _WITHOUT_BACKBONE or method in _find(name)[0].names
 
 
 def _find(name: str) -> tuple[Family, str, BackboneConfig]:

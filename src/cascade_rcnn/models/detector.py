@@ -9,7 +9,6 @@ from copy import deepcopy
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,12 +18,11 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.heads.cascade import Cascade
 from cascade_rcnn.images import to_tensor
 from cascade_rcnn.inputs import ImageLike, spread
-from cascade_rcnn.masks import Masks
 from cascade_rcnn.models.folding import fold_norms, lower_weights
 from cascade_rcnn.models.preprocess import MinSize, Preprocess
 from cascade_rcnn.models.rpn import RegionProposalNetwork
 from cascade_rcnn.passes import Found, PredictOptions, class_thresholds, with_options
-from cascade_rcnn.pasting import paste, paste_crops
+from cascade_rcnn.pasting import paste, paste_encoded
 from cascade_rcnn.results import to_supervision
 from cascade_rcnn.structures import Detections, ImageBatch, Proposals, Targets
 
@@ -267,11 +265,4 @@ def _restored(maps: Tensor, boxes: Tensor, size: list[float], config: ModelConfi
     height, width, whole = int(size[0]), int(size[1]), config.pastes_whole_pixels
     if not encode:
         return paste(maps, boxes, height, width, whole=whole)[:, None]
-    pasted = list(paste_crops(_to_float(maps), _to_float(boxes), height, width, whole=whole))
-    bounds = np.array([bound for bound, _ in pasted], dtype=np.int64).reshape(-1, 4)
-    return Masks.from_crops((height, width), bounds, [crop for _, crop in pasted])
-
-
-def _to_float(values: Tensor) -> np.ndarray:
-    """Convert to a float32 array."""
-    return values.float().cpu().numpy()
+    return paste_encoded(maps, boxes, height, width, whole=whole)

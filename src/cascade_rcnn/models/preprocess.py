@@ -80,15 +80,16 @@ class Preprocess(nn.Module):
         antialias = self.config.antialias
         return F.interpolate(image[None], size=size, mode="bilinear", align_corners=False, antialias=antialias)[0]
 
-    def targets(self, targets: list[dict[str, Tensor]], images: ImageBatch) -> Targets:
+    def targets(self, targets: list[dict[str, Tensor]], images: ImageBatch, *, boxes_alone: bool = False) -> Targets:
         """Batch torchvision's target dicts: `boxes` (N, 4) XYXY, `labels` (N,) in 1..M, optional `iscrowd` (N,).
 
         `masks`, if the model learns them, are (N, H, W) at the original size of the image, which they keep, or `Masks`.
-        Empty boxes are ignored. Raises UserError naming the invalid entry.
+        With `boxes_alone`, whatever else the model learns is left out. Empty boxes are ignored. Raises UserError naming
+        the invalid entry.
         """
-        device = images.pixels.device
+        device, others = images.pixels.device, () if boxes_alone else self.extra_targets
         for k, target in enumerate(targets):
-            self._check(k, target)
+            self._check(k, target, others)
         slots = max(1, *(len(target["boxes"]) for target in targets))
         boxes = torch.zeros((len(targets), slots, 4))
         labels = torch.zeros((len(targets), slots), dtype=torch.int64)
@@ -102,25 +103,25 @@ class Preprocess(nn.Module):
         boxes = boxes * scale.cpu().repeat(1, 2)[:, None]
         real = box_ops.nonempty(boxes)
         ignore = (real & crowd).to(device) if bool(crowd.any()) else None
-        columns = {name: [target[name] for target in targets] for name in self.extra_targets}
+        columns = {name: [target[name] for target in targets] for name in others}
         extras: TargetExtras = {
             name: _encoded(values, images, device) if name == "masks" else _padded(values, slots, device)
             for name, values in columns.items()
         }
         return Targets(boxes.to(device), labels.to(device), (real & ~crowd).to(device), ignore, extras, scale)
 
-    def _check(self, k: int, target: dict[str, Tensor]) -> None:
-        for name in ("boxes", "labels", *self.extra_targets):
+    def _check(self, k: int, target: dict[str, Tensor], others: Sequence[str]) -> None:
+        for name in ("boxes", "labels", *others):
             if name not in target:
-                others = "".join(f", {extra} (N, ...)" for extra in self.extra_targets)
+                more = "".join(f", {other} (N, ...)" for other in others)
                 raise UserError(
-                    f"targets[{k}] has no '{name}'; give boxes (N, 4) and labels (N,){others}, with N = 0 if there are "
+                    f"targets[{k}] has no '{name}'; give boxes (N, 4) and labels (N,){more}, with N = 0 if there are "
                     "no objects"
                 )
         boxes, labels = target["boxes"], target["labels"]
         if boxes.numel() and (boxes.ndim != 2 or boxes.shape[1] != 4):
             raise UserError(f"targets[{k}]['boxes'] has shape {tuple(boxes.shape)}; give (N, 4), XYXY pixels")
-        for name in ("labels", "iscrowd", *self.extra_targets):
+        for name in ("labels", "iscrowd", *others):
             if name in target and len(target[name]) != len(boxes):
                 number = count(len(boxes), "box")
                 raise UserError(f"targets[{k}] has {number} and {len(target[name])} {name}; give one per box")

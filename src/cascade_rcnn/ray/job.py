@@ -13,11 +13,12 @@ import pyarrow.parquet as pq
 import ray
 from cascade_rcnn.engine.predictor import Precision
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.models.checkpoint import locate
+from cascade_rcnn.models.checkpoint import locate, read_config
 from cascade_rcnn.models.options import InferenceOptions
 from cascade_rcnn.ray.predict import Predict
 from cascade_rcnn.ray.sources import read_images
 from cascade_rcnn.ray.storage import Place
+from cascade_rcnn.runtime import SUFFIXES
 from cascade_rcnn.text import count
 
 _SETTINGS = "_predict.json"  # readers of Parquet folders skip names that begin so
@@ -64,6 +65,8 @@ def predict_dataset(
         if value is not None and value < 1:
             raise UserError(f"{name} is {value}; give 1 or more")
     weights, place = locate(str(checkpoint)), Place(output)
+    if weights.suffix not in SUFFIXES:
+        read_config(weights)  # a mistake in its name is found here, not by every actor
     options = {"threshold": threshold, "precision": precision, **inference}
     settings = {"checkpoint": Path(weights).name, "bytes": Path(weights).stat().st_size, **options}
     settings = json.loads(json.dumps(settings, default=str))  # as they come back
@@ -87,7 +90,7 @@ def predict_dataset(
         },
         batch_format="pyarrow",
         batch_size=(8 if gpus else 1) if batch_size is None else batch_size,
-        concurrency=workers,
+        compute=ray.data.ActorPoolStrategy(size=workers),
         num_gpus=gpus or None,
         # What Ray counts, not what is used: one is left, or actors that never end would wait for readers without any.
         num_cpus=min(float(cpus), max(0.0, processors - 1) / workers),

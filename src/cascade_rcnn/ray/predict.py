@@ -38,7 +38,8 @@ class Predict:
     """Detect objects in batches of `path` (string) and `bytes` (an encoded image); returns tables of `SCHEMA`.
 
     Use it as a class, which each of Ray's actors constructs once:
-    `dataset.map_batches(Predict, fn_constructor_args=["best.safetensors"], batch_format="pyarrow", concurrency=2)`.
+    `dataset.map_batches(Predict, fn_constructor_args=["best.safetensors"], batch_format="pyarrow",
+    compute=ray.data.ActorPoolStrategy(size=2))`.
     A row whose image cannot be decoded, or that has an `error` already, becomes a row with its error.
     """
 

@@ -66,7 +66,7 @@ def measure_stages(model: Detector, dataset: Dataset, most: int) -> Stages:
                     found = select(head.decode(stage, outputs[stage - 1]), scores, batch.sizes, head.inference)
                 rows[stage].append(coco_rows(to_list(found, batch, model.config), [target], model.config))
             boxes = steps(model.roi_heads, outputs, batch.sizes)
-            curve.add(boxes, proposals.valid, model.preprocess.targets([target], batch))
+            curve.add(boxes, proposals.valid, model.preprocess.targets([target], batch, boxes_alone=True))
             bar.advance(1, "")
     kept = np.isin(np.arange(len(dataset)), images)
     return _summary(dataset.annotations.select(kept), curve, {k: np.concatenate(v) for k, v in rows.items()})

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cascade_rcnn import boxes as box_ops
 from cascade_rcnn.config import MaskConfig
-from cascade_rcnn.layers.convolution import Conv2d
+from cascade_rcnn.layers.convolution import Conv2d, DoublingConv2d
 from cascade_rcnn.layers.normalization import make_norm
 from cascade_rcnn.structures import Detections, Targets, TrainedOn
 from cascade_rcnn.tasks.mask_targets import mask_targets
@@ -29,7 +29,7 @@ class MaskHead(nn.Module):
             if config.norm is not None:
                 self.add_module(f"bn{k}", make_norm(config.norm, config.channels))
             channels = config.channels
-        self.deconv = nn.ConvTranspose2d(channels, config.channels, 2, stride=2)
+        self.deconv = DoublingConv2d(channels, config.channels)
         self.predictor = nn.Conv2d(config.channels, 1 if config.class_agnostic else num_classes, 1)
         for layer in self.children():
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
@@ -92,8 +92,13 @@ class MaskTask(nn.Module):
         return (loss * chosen.flatten()[keep]).mean()
 
     def forward(self, features: list[Tensor], found: Detections) -> Detections:
-        """Add `masks` to the detections: probabilities (B, D, S, S) within each box."""
-        pooled = self.pool(features, found.boxes)
-        labels = found.labels.flatten()
-        masks = torch.stack([head(pooled, labels).sigmoid() for head in self.heads]).mean(dim=0)
-        return found._replace(extras={**found.extras, "masks": masks.unflatten(0, found.labels.shape)})
+        """Add `masks` to the detections: probabilities (B, D, S, S) within each box; anything in empty slots."""
+        boxes, labels, slots = found.boxes, found.labels, found.labels.shape[1]
+        if boxes.device.type == "cpu" and not torch.compiler.is_compiling():
+            used = max(1, int(found.valid.sum(dim=1).max()))  # empty slots come last, and cost nothing
+            boxes, labels = boxes[:, :used], labels[:, :used]
+        pooled = self.pool(features, boxes)
+        masks = torch.stack([head(pooled, labels.flatten()).sigmoid() for head in self.heads]).mean(dim=0)
+        masks = masks.unflatten(0, labels.shape)
+        masks = F.pad(masks, (0, 0, 0, 0, 0, slots - labels.shape[1]))
+        return found._replace(extras={**found.extras, "masks": masks})

@@ -187,5 +187,33 @@ def test_masks_are_run_lengths_in_coco_and_polygons_elsewhere(masked, tmp_path):
     assert (outline["from_name"], outline["value"]["polygonlabels"]) == ("outline", ["dog"])
     assert box["value"]["rectanglelabels"] == [CATEGORIES[0].name]
     assert "PolygonLabels" in (tmp_path / "label_studio.xml").read_text()
-    assert (tmp_path / "yolo/a.txt").read_text().strip().count("\n") == 1
+    rows = [line.split() for line in (tmp_path / "yolo/a.txt").read_text().splitlines()]
+    assert [(row[0], len(row)) for row in rows] == [("1", 9), ("0", 9)]  # a mask of four corners; a box, as an outline
     assert not list(tmp_path.glob(".*.json"))
+
+
+def _read_back(folder: Path) -> tuple[list[np.ndarray], list[list[float]]]:
+    """Masks and boxes of a.png, 80 x 60, by our reader of YOLO's outlines."""
+    (folder / "classes.txt").write_text("".join(f"{one.name}\n" for one in CATEGORIES))
+    (folder / "data.yaml").unlink()  # which names no images
+    PIL.Image.new("RGB", (80, 60)).save(folder / "a.png")
+    truth = load_annotations(folder, masks=True)
+    assert truth.segmentations is not None
+    return list(truth.segmentations.masks(range(len(truth.boxes)), 60, 80).dense().numpy() > 0), truth.boxes.tolist()
+
+
+def test_masks_go_through_yolo_unharmed(tmp_path):
+    """With holes, in parts, and as thin as a pixel; a detection without a pixel comes back as its box."""
+    y, x = np.mgrid[:60, :80]
+    near, far = (y - 30) ** 2 + (x - 40) ** 2, (y - 50) ** 2 + (x - 70) ** 2
+    masks = [near < 400, (near < 400) & (near > 100), (near < 100) | (far < 40), y == np.minimum(x, 20), near == 0]
+    counts = [rle.to_string(rle.encode(one, (0, 0, 80, 60), 60, 80)).decode() for one in (*masks, y < 0)]
+    boxes = [(20.0, 10.0, 41.0, 41.0)] * 5 + [(8.0, 6.0, 16.0, 12.0)]
+    many = {"boxes": boxes, "scores": [0.9] * 6, "category_ids": [8] * 6, "masks": counts}
+    with Journal(tmp_path / "images.jsonl", {}) as journal:
+        journal.add([Entry(file_name="a.png", image_id=1, width=80, height=60, **many)])
+        (folder,) = write_formats(["yolo"], journal, CATEGORIES, tmp_path, AT[0.5])
+    found, places = _read_back(folder)
+    for one, back in zip(masks, found, strict=False):
+        assert (one & back).sum() / (one | back).sum() == 1
+    np.testing.assert_allclose(places[5], boxes[5], atol=1e-3)

@@ -1,8 +1,6 @@
 """The data of a training, with masks where they are learnt."""
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,23 +16,6 @@ from cascade_rcnn.recipes import DataConfig, Recipe
 
 def read_data(data: DataConfig, sources: Sources | None = None, **settings: bool) -> TrainingData:
     return read_recipe_data(Recipe(data=data, workers=0), sources, **settings)
-
-
-@pytest.fixture
-def outlined(shapes: Path, tmp_path: Path):
-    """Write the shapes' files with their boxes as outlines, from object number `first` on."""
-
-    def write(first: int) -> DataConfig:
-        for split in ("train", "val"):
-            content = json.loads((shapes / f"{split}.json").read_text())
-            for row in content["annotations"][first:]:
-                x, y, w, h = row["bbox"]
-                row["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
-            (tmp_path / f"{split}.json").write_text(json.dumps(content))
-        train, val = (str(tmp_path / f"{split}.json") for split in ("train", "val"))
-        return DataConfig(train=train, val=val, train_images=str(shapes / "images"), flip=1)
-
-    return write
 
 
 def test_masks_are_read_when_they_are_learnt(outlined, shapes):

@@ -88,3 +88,23 @@ def test_it_survives_the_state_s_file(annotations, tmp_path):
     mark = fingerprint(annotations, None)
     torch.save(mark, tmp_path / "mark")
     assert torch.load(tmp_path / "mark", weights_only=True) == mark
+
+
+def test_masks_are_marked_where_they_are_read(outlined, tmp_path):
+    data = outlined(0)
+    read = [load_annotations(data.train, data.train_images, masks=masks) for masks in (False, True)]
+    without, before = (fingerprint(one, None) for one in read)
+    assert without == {name: mark for name, mark in before.items() if name != "training masks"}
+    content = json.loads(Path(data.train).read_text())
+    indented = tmp_path / "indented.json"
+    indented.write_text(json.dumps(content, indent=2))
+    check_same(before, fingerprint(load_annotations(indented, data.train_images, masks=True), None), Path("run"))
+    content["annotations"][1]["segmentation"][0][0] += 1
+    changed = tmp_path / "changed.json"
+    changed.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"the training masks are not those .* as then, but others"):
+        check_same(before, fingerprint(load_annotations(changed, data.train_images, masks=True), None), Path("run"))
+    read = load_annotations(outlined(1).train, data.train_images, masks=True)
+    number = len(read.boxes)
+    with pytest.raises(UserError, match=rf"the training masks are not those .* \({number - 1}, then {number}\)"):
+        check_same(before, fingerprint(read, None), Path("run"))

@@ -15,7 +15,7 @@ from cascade_rcnn.errors import UserError
 PROGRAM = """
 import subprocess, sys, threading, time
 from cascade_rcnn.engine.training import processes
-processes._PATIENCE = 0.2
+processes.PATIENCE = 0.2
 commands = {commands}
 started = [subprocess.Popen(["/bin/sh", "-c", command]) for command in commands]
 print(*(rank.pid for rank in started), flush=True)
@@ -58,15 +58,6 @@ def test_nothing_is_said_when_all_end_well():
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_only_lost_contact_is_another_process_s_death(monkeypatch):
-    monkeypatch.setattr(processes, "_PATIENCE", 0.0)
-    lost = processes.lost(RuntimeError("[/pytorch/gloo/pair.cc:534] Connection closed by peer [127.0.0.1]\nmore"))
-    assert lost is not None
-    assert "\n" not in str(lost)
-    assert "--resume" in str(lost)
-    assert processes.lost(RuntimeError("mat1 and mat2 shapes cannot be multiplied (3x4 and 5x6)")) is None
-
-
 def test_the_first_process_is_known_by_its_rank(monkeypatch):
     for name in ("RANK", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
@@ -84,11 +75,15 @@ def test_where_something_else_starts_the_processes_nothing_is_started(monkeypatc
     processes.start(4, externally=False)
 
 
-def test_a_rank_ends_with_the_first_process():
+@pytest.mark.parametrize("rank", [1, 2])
+def test_a_rank_ends_with_the_first_process_and_one_says_so(rank):
     # 1 is not its parent
     program = "from cascade_rcnn.engine.training import processes; processes._follow(1); print('went on')"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=250)
-    assert (done.returncode, done.stdout) == (-signal.SIGKILL, b"")
+    environment = os.environ | {"LOCAL_RANK": str(rank)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=250, env=environment)
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, "")
+    assert done.stderr.count("error: process 0 of this training run was killed; ") == (rank == 1)
+    assert done.stderr.count("\n") == (rank == 1)
 
 
 def test_a_notebook_cannot_be_started_once_more(monkeypatch):

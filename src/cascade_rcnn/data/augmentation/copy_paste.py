@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
-from torchvision.ops import masks_to_boxes
 
 from cascade_rcnn.config.augmentation import CopyPasteConfig
 from cascade_rcnn.data.augmentation.geometry import Place
@@ -33,7 +32,7 @@ class CopyPaste:
         if not chosen.any():
             return image, target
         pasted = take(its, chosen)
-        over = _dense(pasted["masks"]).any(dim=0)
+        over = _encoded(pasted["masks"]).union()
         covered = _covered(target, over) if len(target["boxes"]) else target
         return torch.where(over, placed, image), union([covered, pasted], target)
 
@@ -55,27 +54,26 @@ def check_masks(target: Target) -> None:
         )
 
 
-def _dense(masks: Any) -> Tensor:
-    """(G, H, W) bool."""
-    return (masks.dense() if isinstance(masks, Masks) else masks.as_subclass(Tensor)).bool()
+def _encoded(masks: Any) -> Masks:
+    return masks if isinstance(masks, Masks) else Masks.encode(masks.as_subclass(Tensor))
 
 
-def _as(dense: Tensor, like: Any) -> Any:
+def _as(masks: Masks, like: Any) -> Any:
     if isinstance(like, Masks):
-        return Masks.encode(dense)
-    return tv_tensors.wrap(dense.to(like.dtype), like=like)  # pyright: ignore[reportCallIssue]
+        return masks
+    return tv_tensors.wrap(masks.dense().to(like.dtype), like=like)  # pyright: ignore[reportCallIssue]
 
 
 def _covered(target: Target, over: Tensor) -> Target:
     """Cut objects occluded by `over` (H, W): shrink their masks and boxes, and drop those almost hidden."""
-    before = _dense(target["masks"])
-    left = before & ~over
-    pixels, remaining = before.flatten(1).sum(1), left.flatten(1).sum(1)
+    before = _encoded(target["masks"])
+    left = before.without(over)
+    pixels, remaining = before.areas(), left.areas()
     share = remaining / pixels.clamp(min=1)
     changed = (remaining < pixels) & (remaining > 0)
     boxes = target["boxes"].clone()
-    if changed.any():  # the last pixel of a mask is inside its box
-        tight = masks_to_boxes(left[changed]) + torch.tensor([0.0, 0, 1, 1])
+    if changed.any():
+        tight = left.boxes()[changed]
         low, high = torch.maximum(tight[:, :2], boxes[changed, :2]), torch.minimum(tight[:, 2:], boxes[changed, 2:])
         boxes[changed] = torch.cat((low, high), dim=1).to(boxes.dtype)
     changes = {"boxes": boxes, "masks": _as(left, target["masks"])}

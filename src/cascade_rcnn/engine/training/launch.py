@@ -11,6 +11,7 @@ import torch
 from lightning_fabric import Fabric
 
 from cascade_rcnn.engine.training import processes
+from cascade_rcnn.engine.training.lost import is_lost_contact
 from cascade_rcnn.engine.training.settings import check_numbers
 from cascade_rcnn.engine.training.state import STATE, holds_state
 from cascade_rcnn.errors import UserError
@@ -28,14 +29,15 @@ def launch(recipe: Recipe) -> Fabric:
         raise UserError("accelerator cuda: torch sees no GPU here; choose cpu, or run `cascade-rcnn doctor`")
     if recipe.precision == "fp16" and not gpu:
         raise UserError("precision fp16 needs a GPU; choose bf16 or fp32 on a CPU")
-    devices = int(os.environ.get("LOCAL_WORLD_SIZE", recipe.devices))  # set by torchrun
+    external = "LOCAL_WORLD_SIZE" in os.environ  # torchrun or Ray Train has started the processes
+    devices = int(os.environ["LOCAL_WORLD_SIZE"]) if external else recipe.devices
     if gpu and devices > torch.cuda.device_count():
         raise UserError(f"devices is {devices}, but there are {torch.cuda.device_count()} GPUs; give at most that many")
     if devices > 1:
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # six lines about joining processes
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")  # of 1x1 kernels
     precision = _native_precision(gpu) if recipe.precision == "auto" else recipe.precision
-    nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
+    nodes = int(os.environ["WORLD_SIZE"]) // devices if external else 1
     fabric = Fabric(
         accelerator="cuda" if gpu else "cpu",
         devices=devices,
@@ -45,8 +47,21 @@ def launch(recipe: Recipe) -> Fabric:
     )
     if (cluster := getattr(fabric.strategy, "cluster_environment", None)) is not None:
         processes.start(devices, externally=cluster.creates_processes_externally)
-    fabric.launch()
+    _connect(fabric)
     return fabric
+
+
+def _connect(fabric: Fabric) -> None:
+    try:
+        fabric.launch()
+    except RuntimeError as error:
+        if not is_lost_contact(error):
+            raise
+        advice = "check the address, and that all machines reach each other"
+        if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0":  # pytorch issue 135712
+            advice = "start torchrun with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in its environment, or it cannot restart"
+        what = str(error).partition("\n")[0]
+        raise UserError(f"the processes of this training run cannot connect ({what}); {advice}") from None
 
 
 def _native_precision(gpu: bool) -> str:

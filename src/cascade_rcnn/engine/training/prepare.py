@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,18 @@ import torch
 from lightning_fabric import Fabric
 from torch.optim.swa_utils import AveragedModel
 
+from cascade_rcnn.auto.anchor_notes import anchor_notes
 from cascade_rcnn.config import Category, ModelOptions
 from cascade_rcnn.data.loader import make_loader
 from cascade_rcnn.data.repeats import repeat_factors
 from cascade_rcnn.engine.training import optim
-from cascade_rcnn.engine.training.anchor_fit import anchor_notes
 from cascade_rcnn.engine.training.data import Sources, read_data
 from cascade_rcnn.engine.training.fingerprint import check_same, fingerprint
 from cascade_rcnn.engine.training.settings import as_json, check_unchanged
 from cascade_rcnn.engine.training.state import TrainingState, read_state
 from cascade_rcnn.files import write_json
+from cascade_rcnn.models.architectures import has_masks
+from cascade_rcnn.models.checkpoint import read_config
 from cascade_rcnn.models.create import create_model
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.models.fine_tuning import start_from
@@ -33,14 +36,16 @@ def prepare(
     if resume:
         saved, notes = read_state(output)
         check_unchanged(output, as_json(recipe))
-    data = read_data(recipe, sources, shown=fabric.is_global_zero)
+    read = partial(read_data, recipe, sources, needed=recipe.init is None, shown=fabric.is_global_zero)
+    expected = _expects_masks(recipe)  # reading masks takes time and memory
+    data = read(masks=expected)
     torch.manual_seed(recipe.seed)
     model, more = _model(recipe, data.train.annotations.categories)
-    if model.config.has_masks:  # masks take time and memory to read
-        data = read_data(recipe, sources, masks=True, needed=recipe.init is None, shown=fabric.is_global_zero)
-        if data.train.annotations.segmentations is None:
-            torch.manual_seed(recipe.seed)
-            model, more = _model(recipe, data.train.annotations.categories, masks=False)
+    if model.config.has_masks and not expected:
+        data = read(masks=True)
+    if model.config.has_masks and data.train.annotations.segmentations is None:
+        torch.manual_seed(recipe.seed)
+        model, more = _model(recipe, data.train.annotations.categories, masks=False)
     marks = fingerprint(data.train.annotations, None if data.val is None else data.val.annotations)
     if saved is not None and saved["data"] is not None:
         check_same(saved["data"], marks, output)
@@ -79,8 +84,16 @@ def prepare(
         state.restore(saved)
     if fabric.is_global_zero:
         write_json(output / "recipe.json", as_json(recipe))
-    more += anchor_notes(model.config, data.train.annotations)
-    return state, [*notes, *data.notes, *more]
+    return state, [*notes, *data.notes, *more, *anchor_notes(data.train.annotations, model.config)]
+
+
+def _expects_masks(recipe: Recipe) -> bool:
+    """Tell whether the model will have masks; of a checkpoint that is yet to be fetched, only its name is known."""
+    if recipe.init is None:
+        return has_masks(recipe.model)
+    if recipe.init == "starter" or Path(recipe.init).is_file():
+        return read_config(recipe.init).has_masks
+    return "mask" in recipe.init.lower()
 
 
 def _model(recipe: Recipe, categories: tuple[Category, ...], *, masks: bool = True) -> tuple[Detector, list[str]]:

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from cascade_rcnn.errors import UserError
 
 _PARENT = "CASCADE_RCNN_PARENT"  # process id of the first rank, for the others
-_LOST = ("connection closed by peer", "connection reset", "broken pipe", "gloo", "nccl")
-_PATIENCE = 5.0  # seconds to wait for a process with a better error message
+PATIENCE = 5.0  # seconds to wait for a process with a better error message
+ADVICE = "it may have run out of memory; --resume continues from the last saved state"
 
 
 def start(devices: int, *, externally: bool) -> None:
@@ -64,10 +64,9 @@ def _watch(ranks: Sequence[subprocess.Popen]) -> None:
         time.sleep(0.2)
     number, died = next((i, value) for i, value in enumerate(code, start=1) if value)
     if died > 0:  # it reported why, and so does this process in a moment if it hit the same error
-        time.sleep(_PATIENCE)
+        time.sleep(PATIENCE)
     how = f"was killed by signal {-died}" if died < 0 else f"ended with exit code {died}"
-    advice = "it may have run out of memory; --resume continues from the last saved state"
-    print(f"error: process {number} of this training run {how}; {advice}", file=sys.stderr, flush=True)
+    print(f"error: process {number} of this training run {how}; {ADVICE}", file=sys.stderr, flush=True)
     _end(ranks)
     os._exit(1)  # the main thread may be blocked in a collective operation, which nothing else interrupts
 
@@ -79,9 +78,11 @@ def _end(ranks: Sequence[subprocess.Popen]) -> None:
 
 
 def _follow(parent: int) -> None:
-    """Exit when the first process ends, for whatever reason."""
+    """Exit when the first process is killed; if it ends by itself, it has ended this one before."""
     while os.getppid() == parent:
         time.sleep(0.5)
+    if os.environ.get("LOCAL_RANK") == "1":  # one speaks for all
+        print(f"error: process 0 of this training run was killed; {ADVICE}", file=sys.stderr, flush=True)
     os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
@@ -93,14 +94,4 @@ def is_first() -> bool:
 def let_the_first_speak() -> None:
     """After an error on all ranks, make ranks other than the first wait until it has reported it and stopped all."""
     if not is_first():
-        time.sleep(_PATIENCE)
-
-
-def lost(error: RuntimeError) -> UserError | None:
-    """Return the message for a communication error between ranks; None for other errors."""
-    text = str(error)
-    if not any(sign in text.lower() for sign in _LOST):
-        return None
-    time.sleep(_PATIENCE)  # the monitoring thread knows which process it was
-    what = (text.splitlines() or [""])[0]
-    return UserError(f"another process of this run is gone ({what}); --resume continues from the last saved state")
+        time.sleep(PATIENCE)

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import torch.distributed as dist
 
@@ -14,7 +15,9 @@ from cascade_rcnn.engine.training.collectives import gather
 from cascade_rcnn.engine.training.data import Sources
 from cascade_rcnn.engine.training.epoch import run_epoch, save
 from cascade_rcnn.engine.training.launch import claim, launch
+from cascade_rcnn.engine.training.lost import is_lost_contact, report_lost
 from cascade_rcnn.engine.training.metric_log import MetricLog
+from cascade_rcnn.engine.training.overfit_test import overfit_test
 from cascade_rcnn.engine.training.prepare import prepare
 from cascade_rcnn.engine.training.settings import as_json
 from cascade_rcnn.engine.training.state import TrainingState
@@ -30,20 +33,37 @@ _HEADLINE = ("ap", "ap50", "ap60", "ap70", "ap75", "ap80", "ap90", "ap_small", "
 _OF_MASKS = ("ap", "ap50", "ap75", "ap90")
 
 
-def train(recipe: Recipe, *, resume: bool = False, sources: Sources | None = None, hooks: Hooks | None = None) -> Path:
+Overfit: TypeAlias = Literal["never", "if long", "always"]
+_LONG = 500  # updates; a longer run is worth a test of 20 seconds
+
+
+def train(
+    recipe: Recipe,
+    *,
+    resume: bool = False,
+    sources: Sources | None = None,
+    hooks: Hooks | None = None,
+    overfit: Overfit = "never",
+) -> Path:
     """Run a recipe to its end and return the folder with its checkpoints, logs and results.json.
 
     Raises UserError for a mistake in the recipe or its data, `Interrupted` if stopped by the user (with the state
     saved). `resume` continues the run in `output`; on a CPU, the weights are bit-identical to those of an uninterrupted
-    run.
+    run. `overfit` first tests for 20 seconds whether the model can overfit 8 of the images, and prints the answer:
+    always, or before a run of more than 500 updates. It does not change the result.
     """
     hooks = hooks or Hooks()
     fabric = launch(recipe)
     try:
+        resume = fabric.broadcast(resume)  # machines may see a shared folder differently for a moment
         with claim(Path(recipe.output), fabric, resume=resume):
             state, notes = prepare(recipe, fabric, resume=resume, sources=sources)
             for note in notes:
                 fabric.print(f"note: {printable(note)}", file=sys.stderr)
+            if not resume and _is_tested(overfit, state.total_steps):
+                if fabric.is_global_zero:
+                    print(overfit_test(state), file=sys.stderr)
+                fabric.barrier()
             with hooks.open(as_json(recipe), active=fabric.is_global_zero):
                 _fit(state, hooks)
             if fabric.is_global_zero:
@@ -54,9 +74,13 @@ def train(recipe: Recipe, *, resume: bool = False, sources: Sources | None = Non
         processes.let_the_first_speak()
         raise
     except RuntimeError as error:
-        if fabric.world_size > 1 and (lost := processes.lost(error)) is not None:
-            raise lost from None
+        if fabric.world_size > 1 and is_lost_contact(error):
+            raise report_lost(error, fabric.global_rank, fabric.world_size) from None
         raise
+
+
+def _is_tested(overfit: Overfit, updates: int) -> bool:
+    return overfit == "always" or (overfit == "if long" and updates > _LONG)
 
 
 def _fit(state: TrainingState, hooks: Hooks) -> None:

@@ -11,7 +11,6 @@ import torch
 
 from cascade_rcnn.data.loader import Batch
 from cascade_rcnn.engine.training import optim
-from cascade_rcnn.engine.training.data import Sources
 from cascade_rcnn.engine.training.launch import launch
 from cascade_rcnn.engine.training.prepare import prepare
 from cascade_rcnn.engine.training.state import TrainingState
@@ -21,11 +20,11 @@ _WARM_UP, _STEPS = 1, 3  # updates
 
 
 @contextmanager
-def trial_run(recipe: Recipe, sources: Sources | None = None) -> Iterator[TrainingState]:
+def trial_run(recipe: Recipe) -> Iterator[TrainingState]:
     """Yield a training run of `recipe` at its start; its output goes to a temporary folder."""
     with TemporaryDirectory() as folder:
         trial = replace(recipe, output=str(Path(folder) / "trial"))
-        state, _ = prepare(trial, launch(trial), resume=False, sources=sources)
+        state, _ = prepare(trial, launch(trial), resume=False)
         yield state
 
 

@@ -1,9 +1,8 @@
-"""COCO datasets, and what hotcoco makes of them: CVAT and YOLO."""
+"""COCO datasets, and what hotcoco makes of them: CVAT."""
 
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 import hotcoco
 import msgspec
@@ -61,16 +60,12 @@ def _polygons(mask: Outline) -> list[list[float]]:
     return [points.ravel().tolist() for points in polygons(mask)]
 
 
-def write_through_coco(form: Literal["cvat", "yolo"], coco: Path, output: Path) -> Path:
-    """Convert a COCO dataset with polygons to `cvat.xml` or the folder `yolo`."""
+def write_cvat(path: Path, coco: Path) -> Path:
+    """Convert a COCO dataset with polygons."""
     data = hotcoco.COCO(str(coco))
     try:
-        if form == "cvat":
-            with replacing(output / "cvat.xml") as aside:
-                data.to_cvat(str(aside))
-            return output / "cvat.xml"
-        shutil.rmtree(output / "yolo", ignore_errors=True)  # label files of removed images
-        data.to_yolo(str(output / "yolo"))
-    except ValueError as error:  # two images with the same label file
-        raise UserError(f"{output}: {form} cannot represent these images ({error}); choose another --format") from None
-    return output / "yolo"
+        with replacing(path) as aside:
+            data.to_cvat(str(aside))
+    except ValueError as error:
+        raise UserError(f"{path}: cvat cannot represent these images ({error}); choose another --format") from None
+    return path

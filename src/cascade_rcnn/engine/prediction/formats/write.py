@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from cascade_rcnn.config import Category
-from cascade_rcnn.engine.prediction.formats.coco import write_coco, write_through_coco
+from cascade_rcnn.engine.prediction.formats.coco import write_coco, write_cvat
 from cascade_rcnn.engine.prediction.formats.kept import Least
 from cascade_rcnn.engine.prediction.formats.label_studio import write_label_studio
 from cascade_rcnn.engine.prediction.formats.parquet import check_parquet, write_parquet
 from cascade_rcnn.engine.prediction.formats.voc import write_voc
+from cascade_rcnn.engine.prediction.formats.yolo import write_yolo
 from cascade_rcnn.engine.prediction.journal import Journal
 
 Format: TypeAlias = Literal["coco", "cvat", "label-studio", "parquet", "voc", "yolo"]
@@ -24,7 +25,7 @@ def write_formats(
     cvat: `cvat.xml`, CVAT for images 1.1; label-studio: `label_studio.json`, tasks with predictions, and the labelling
     interface beside it; parquet: `detections.parquet`, one row per detection; voc: the folder `voc`, xml files;
     yolo: the folder `yolo`, label files and data.yaml. All but parquet include images without detections. Masks are run
-    lengths in coco and parquet, polygons in cvat and label-studio, and left out of voc and yolo. Raises UserError if a
+    lengths in coco and parquet, polygons in cvat, label-studio and yolo, and left out of voc. Raises UserError if a
     format cannot represent the images.
     """
     return [_write(form, journal, categories, output, least) for form in dict.fromkeys(formats)]
@@ -46,9 +47,11 @@ def _write(form: Format, journal: Journal, categories: Sequence[Category], outpu
             return write_parquet(output / "detections.parquet", journal, categories, least)
         case "voc":
             return write_voc(output / "voc", journal, categories, least)
-        case "cvat" | "yolo":
-            coco = write_coco(output / f".{form}.json", journal, categories, least, outlined=True)
+        case "yolo":
+            return write_yolo(output / "yolo", journal, categories, least)
+        case "cvat":
+            coco = write_coco(output / ".cvat.json", journal, categories, least, outlined=True)
             try:
-                return write_through_coco(form, coco, output)
+                return write_cvat(output / "cvat.xml", coco)
             finally:
                 coco.unlink()

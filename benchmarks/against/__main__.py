@@ -1,0 +1,54 @@
+"""Train every contender on every set, and write the page: what is done already is kept.
+
+python -m benchmarks.against --data DATA --weights resnet18.safetensors --output runs/against --page docs/results
+DATA holds `bccd` and `coco_person`. RT-DETR needs `transformers` to be importable, and is left out otherwise.
+"""
+
+import argparse
+from importlib.util import find_spec
+from pathlib import Path
+
+from benchmarks.against.contest import CONTENDERS
+from benchmarks.against.setting import SETS
+from benchmarks.measure import fresh
+
+_NEEDS = {"rtdetr": "transformers"}
+_SEEN = {("person", "starter"), ("coco80", "starter")}  # the starter was trained on these images
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("runs/against"), help="folder of the trainings")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True, help="ResNet-18 of ImageNet, torchvision's names")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=["cells", "bccd", "person"])
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
+    parser.add_argument("--seconds", type=float, default=360, help="of the processor, a training")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--page", type=Path, help="folder to write against.md and against.json to")
+    given = parser.parse_args()
+    given.output.mkdir(parents=True, exist_ok=True)
+    for name in given.sets:
+        for contender in given.contenders:
+            _one(given, name, contender)
+    if given.page:
+        from benchmarks.against.page import write_page
+
+        write_page(given.output, given.data, given.page)
+
+
+def _one(given: argparse.Namespace, name: str, contender: str) -> None:
+    if (given.output / f"{name}-{contender}-{given.seed}.json").is_file() or (name, contender) in _SEEN:
+        return
+    if (needed := _NEEDS.get(contender)) and find_spec(needed) is None:
+        print(f"{name}, {contender}: left out, as {needed} is not installed", flush=True)
+        return
+    figures = fresh(
+        "against.contest:run", output=given.output, data=given.data, weights=given.weights, name=name,
+        contender=contender, seconds=given.seconds, seed=given.seed,
+    )  # fmt: skip
+    print(figures, flush=True)
+
+
+if __name__ == "__main__":
+    main()

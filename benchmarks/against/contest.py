@@ -1,0 +1,94 @@
+"""One training of one contender on one set: how many images fit into the time, the training, what it detects.
+
+Time is that of the processor, summed over the threads of the process (`time.process_time`): other work on the machine
+lengthens what a clock shows, not this.
+"""
+
+import shutil
+import statistics
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.against import detr, ours, torchvision_models
+from benchmarks.against.setting import BATCH, Contender, Detect, Setting, read_set, stream
+from benchmarks.measure import peak_mb
+from cascade_rcnn.data import Annotations
+from cascade_rcnn.data.dataset import Dataset
+from cascade_rcnn.evaluation import evaluate_boxes
+from cascade_rcnn.files import write_json
+
+CONTENDERS: dict[str, Contender] = {
+    "starter": ours.from_recipe("quickstart"),
+    "cascade": ours.from_backbone("small"),
+    "baseline": ours.from_backbone("small_baseline"),
+    "small": ours.from_recipe("small"),
+    "torchvision": torchvision_models.from_model(torchvision_models.version_1),
+    "torchvision_v2": torchvision_models.from_model(torchvision_models.version_2),
+    "torchvision_narrow": torchvision_models.from_model(torchvision_models.narrow),
+    "rtdetr": detr.contend,
+}
+_PROBE, _SETTLING = 10, 3  # updates to time, the first of which do not count
+_EVALUATED = ("ap", "ap50", "ap75", "ap90")
+
+
+def fitting(ticks: list[float], seconds: float) -> int:
+    """Return how many images fit into the seconds, in whole batches, given the times at which updates ended."""
+    taken = statistics.mean(after - before for before, after in pairwise(ticks[_SETTLING:]))
+    return max(1, int(seconds / taken)) * BATCH
+
+
+def run(data: str, weights: str, output: str, name: str, contender: str, seconds: float, seed: int) -> dict[str, Any]:
+    """Train and evaluate, and keep the detections and figures in `output`."""
+    torch.set_num_threads(1)
+    train, val = read_set(Path(data), name)
+    fit, folder = CONTENDERS[contender], Path(output)
+    ticks: list[float] = []
+
+    def trained(length: int, where: str, tick: Callable[[], None]) -> Detect:
+        shutil.rmtree(folder / where, ignore_errors=True)  # of a run that was stopped
+        images = stream(train, length, seed, folder / where / "links")
+        return fit(Setting(images=images, weights=Path(weights), seed=seed, folder=folder / where / "training"), tick)
+
+    trained(_PROBE * BATCH, f"{name}-{contender}-{seed}-probe", lambda: ticks.append(time.process_time()))
+    length = fitting(ticks, seconds)
+    started = time.process_time()
+    detect = trained(length, f"{name}-{contender}-{seed}", lambda: None)
+    spent = time.process_time() - started
+    memory = peak_mb()
+    rows, milliseconds = detections(detect, val)
+    np.save(folder / f"{name}-{contender}-{seed}.npy", rows)
+    metrics = evaluate_boxes(val, rows).to_dict()
+    figures: dict[str, Any] = {"set": name, "contender": contender, "seed": seed, "budget": seconds}
+    figures |= {"training_images": len(train), "images_seen": length, "seconds": spent, "training_mb": memory}
+    figures |= {"milliseconds": milliseconds} | {metric: metrics[metric] for metric in _EVALUATED}
+    write_json(folder / f"{name}-{contender}-{seed}.json", figures)
+    return figures
+
+
+def detections(detect: Detect, truth: Annotations) -> tuple[np.ndarray, float]:
+    """Detect in every image; return rows for the evaluation, (N, 7), and the median milliseconds an image takes."""
+    dataset, rows, taken = Dataset(truth), [np.zeros((0, 7))], []
+    for i in range(len(dataset)):
+        image, target = dataset[i]
+        started = time.process_time()
+        boxes, scores, labels = detect(image)
+        taken.append(time.process_time() - started)
+        rows.append(to_rows(int(target["image_id"]), boxes.numpy(), scores.numpy(), _ids(truth)[labels.numpy() - 1]))
+    return np.concatenate(rows), 1000 * statistics.median(taken)
+
+
+def _ids(truth: Annotations) -> np.ndarray:
+    return np.array([category.id for category in truth.categories])
+
+
+def to_rows(image: int, boxes: np.ndarray, scores: np.ndarray, categories: np.ndarray) -> np.ndarray:
+    """Bring the detections of an image, XYXY, into the form of the evaluation: id, XYWH, score, category."""
+    sizes = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
+    columns = (np.full(len(boxes), image), boxes[:, :2], sizes, scores, categories)
+    return np.column_stack(columns).astype(np.float64)

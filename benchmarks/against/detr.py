@@ -1,0 +1,119 @@
+"""RT-DETR (Apache-2.0, of `transformers`) on the same ResNet-18; its own weights cannot be had without a network.
+
+Adam with the published rates: 1e-4, and 1e-5 for the backbone, gradients clipped at .1, the frozen batch norm of DETR.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor
+
+from benchmarks.against.setting import MAX_SIZE, MIN_SIZE, Detect, Setting, Tick, batches
+
+_MEAN, _STD = torch.tensor([0.485, 0.456, 0.406])[:, None, None], torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+_STRIDE, _QUERIES = 32, 300
+
+
+def contend(setting: Setting, tick: Tick) -> Detect:
+    """Train an RT-DETR with ResNet-18, and return its detector."""
+    torch.manual_seed(setting.seed)
+    model = _model(setting.weights, len(setting.images.categories)).train()
+    backbone = {id(parameter) for parameter in model.model.backbone.parameters()}
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in backbone]
+    groups = [{"params": list(model.model.backbone.parameters()), "lr": 1e-5}, {"params": rest}]
+    optimizer = torch.optim.AdamW(groups, lr=1e-4, weight_decay=1e-4)
+    for batch in batches(setting):
+        pixels, labels = collate([(image, target) for image, target in batch.samples()])
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = model(pixel_values=pixels, labels=labels).loss
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+        optimizer.step()
+        tick()
+    return _detect(model.eval())
+
+
+def _model(weights: Path, classes: int) -> Any:
+    from transformers import ResNetConfig, RTDetrConfig, RTDetrForObjectDetection  # type: ignore[reportMissingImports]
+
+    resnet = ResNetConfig(
+        layer_type="basic", depths=[2, 2, 2, 2], hidden_sizes=[64, 128, 256, 512], embedding_size=64,
+        out_features=["stage2", "stage3", "stage4"],
+    )  # fmt: skip
+    config = RTDetrConfig(
+        backbone_config=resnet, encoder_in_channels=[128, 256, 512], decoder_layers=3, num_labels=classes,
+        num_queries=_QUERIES, freeze_backbone_batch_norms=True,
+    )  # fmt: skip
+    model = RTDetrForObjectDetection(config)
+    missing = set(load_resnet(model.model.backbone, weights))
+    if missing:
+        raise SystemExit(f"{weights} lacks weights of RT-DETR's backbone: {sorted(missing)[:3]}")
+    return model
+
+
+def load_resnet(backbone: torch.nn.Module, weights: Path) -> list[str]:
+    """Load torchvision's weights into a ResNet of `transformers`; return the names that they did not have."""
+    given, own = load_file(weights), backbone.state_dict()
+    found = {name: given[there] for name in own if (there := torchvision_name(name)) in given}
+    backbone.load_state_dict(own | {name: value.float() for name, value in found.items()})
+    return [name for name in own if name not in found and not name.endswith("num_batches_tracked")]
+
+
+def torchvision_name(name: str) -> str:
+    """Translate a parameter's name within a ResNet of `transformers` to torchvision's."""
+    parts = {"convolution": "conv", "normalization": "bn"}
+    if stem := re.search(r"embedder\.embedder\.(convolution|normalization)\.(\w+)$", name):
+        return f"{parts[stem[1]]}1.{stem[2]}"
+    if short := re.search(r"stages\.(\d)\.layers\.(\d)\.shortcut\.(convolution|normalization)\.(\w+)$", name):
+        place = "0" if short[3] == "convolution" else "1"
+        return f"layer{int(short[1]) + 1}.{short[2]}.downsample.{place}.{short[4]}"
+    if own := re.search(r"stages\.(\d)\.layers\.(\d)\.layer\.(\d)\.(convolution|normalization)\.(\w+)$", name):
+        return f"layer{int(own[1]) + 1}.{own[2]}.{parts[own[4]]}{int(own[3]) + 1}.{own[5]}"
+    return name
+
+
+def scale(height: int, width: int) -> float:
+    """Return by how much an image is resized: its short side to the size of all contenders, its long side limited."""
+    return min(MIN_SIZE / min(height, width), MAX_SIZE / max(height, width))
+
+
+def _prepare(image: Tensor) -> Tensor:
+    factor = scale(*image.shape[1:])
+    size = [round(factor * side) for side in image.shape[1:]]
+    resized = F.interpolate(image[None].float() / 255, size=size, mode="bilinear", antialias=True)[0]
+    return (resized - _MEAN) / _STD
+
+
+def collate(samples: list[tuple[Tensor, dict[str, Any]]]) -> tuple[Tensor, list[dict[str, Tensor]]]:
+    """Resize and pad to a multiple of the stride; boxes become centres and sizes in shares of the padded image."""
+    images = [_prepare(image) for image, _ in samples]
+    height, width = (-(-max(image.shape[k] for image in images) // _STRIDE) * _STRIDE for k in (1, 2))
+    pixels = torch.stack([F.pad(i, (0, width - i.shape[2], 0, height - i.shape[1])) for i in images])
+    labels = []
+    for image, target in samples:
+        boxes = target["boxes"] * scale(*image.shape[1:]) / torch.tensor([width, height, width, height])
+        corner, end = boxes.split(2, dim=1)
+        labels.append({"class_labels": target["labels"] - 1, "boxes": torch.cat(((corner + end) / 2, end - corner), 1)})
+    return pixels, labels
+
+
+def _detect(model: Any) -> Detect:
+    @torch.inference_mode()
+    def detect(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        pixels, _ = collate([(image, {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)})])
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = model(pixel_values=pixels)
+        scores, flat = found.logits[0].float().sigmoid().flatten().topk(100)
+        centre, size = found.pred_boxes[0].float()[flat // found.logits.shape[-1]].split(2, dim=1)
+        factor = scale(*image.shape[1:])
+        extent = torch.tensor([pixels.shape[3], pixels.shape[2]]) / factor
+        limit = torch.tensor([image.shape[2], image.shape[1]])
+        corners = [((centre + sign * size / 2) * extent).clamp(min=0).minimum(limit) for sign in (-1, 1)]
+        return torch.cat(corners, dim=1), scores, flat % found.logits.shape[-1] + 1
+
+    return detect

@@ -1,0 +1,52 @@
+"""This package: the cascade and its baseline from a backbone of ImageNet, and the default way, from the starter."""
+
+from dataclasses import replace
+
+import torch
+
+import cascade_rcnn
+from benchmarks.against.setting import BATCH, MAX_SIZE, MIN_SIZE, Contender, Detect, Setting, Tick
+from cascade_rcnn.recipes import Recipe
+
+
+class _Ticks(cascade_rcnn.Callback):
+    def __init__(self, tick: Tick) -> None:
+        self._tick = tick
+
+    def on_step_end(self, step: cascade_rcnn.StepEnd) -> None:
+        self._tick()
+
+
+def from_recipe(name: str) -> Contender:
+    """Train by a recipe of the package, one pass over the images that are given."""
+    return _contender(cascade_rcnn.find_recipe(name))
+
+
+def from_backbone(name: str) -> Contender:
+    """Train the model of a recipe by the optimizer of `quickstart`, which is made for minutes, from the backbone."""
+    recipe, quick = cascade_rcnn.find_recipe(name), cascade_rcnn.find_recipe("quickstart")
+    return _contender(replace(recipe, optimizer=quick.optimizer, ema=quick.ema))
+
+
+def _contender(recipe: Recipe) -> Contender:
+    def contend(setting: Setting, tick: Tick) -> Detect:
+        weights = None if recipe.init else str(setting.weights)
+        chosen = replace(_sized(recipe), weights_backbone=weights, seed=setting.seed, output=str(setting.folder))
+        result = cascade_rcnn.train(chosen, data=setting.images, callbacks=[_Ticks(tick)])
+        return _detect(cascade_rcnn.Predictor(result.weights, device="cpu", precision="bf16"))
+
+    return contend
+
+
+def _sized(recipe: Recipe) -> Recipe:
+    options = replace(recipe.options, min_size=MIN_SIZE, max_size=MAX_SIZE)
+    return replace(recipe, options=options, epochs=1, batch_size=BATCH, evaluate_every=0, workers=0, precision="bf16")
+
+
+def _detect(predictor: cascade_rcnn.Predictor) -> Detect:
+    def detect(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        found = predictor(image)
+        boxes, scores = torch.from_numpy(found.xyxy), torch.from_numpy(found.confidence)
+        return boxes, scores, torch.from_numpy(found.class_id) + 1
+
+    return detect

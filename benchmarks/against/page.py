@@ -1,0 +1,105 @@
+"""The page of results, from what the trainings left: figures, and paired bootstrap intervals over images."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.against.setting import SETS, read_set
+from cascade_rcnn.engine.environment import describe
+from cascade_rcnn.evaluation.bootstrap import RESAMPLES, Interval, paired_difference, resample
+from cascade_rcnn.evaluation.matches import match
+from cascade_rcnn.files import read_json, replacing, write_json
+
+OURS = ("starter", "cascade")  # what the others are compared with: the first of these that a set has
+PEER = "torchvision"
+_LEAST = 0.001  # AP: a multiple of less says nothing
+METRICS = ("ap", "ap50", "ap75", "ap90")
+NAMES = {
+    "starter": "this package, from the starter",
+    "cascade": "this package, cascade from ImageNet",
+    "baseline": "this package, one stage from ImageNet",
+    "small": "this package, cascade, recipe `small`",
+    "torchvision": "torchvision Faster R-CNN v1",
+    "torchvision_v2": "torchvision Faster R-CNN v2",
+    "torchvision_narrow": "torchvision v1, as narrow as `small`",
+    "rtdetr": "RT-DETR of `transformers`",
+}
+
+
+def write_page(folder: Path, data: Path, page: Path) -> None:
+    """Write against.json and against.md to `page`, of the trainings in `folder`."""
+    found = [read_json(path) for path in sorted(folder.glob("*.json"))]
+    sets = {name: _with_differences(folder, data, name, found) for name in SETS if any(r["set"] == name for r in found)}
+    write_json(page / "against.json", {"machine": describe() | {"threads": 1}, "resamples": RESAMPLES, "sets": sets})
+    introduction = (Path(__file__).parent / "page.md").read_text(encoding="utf-8")
+    tables = "\n".join(table(name, rows) for name, rows in sets.items())
+    with replacing(page / "against.md") as aside:
+        aside.write_text(f"{introduction}\n{tables}\n{_machine()}\n", encoding="utf-8")
+
+
+def _with_differences(folder: Path, data: Path, name: str, found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a set's rows, best AP first, each with how far it is behind ours."""
+    rows = sorted((row for row in found if row["set"] == name), key=lambda row: -row["ap"])
+    truth = read_set(data, name)[1]
+    draws = {_key(row): resample(match(truth, np.load(folder / f"{_key(row)}.npy"))) for row in rows}
+    chosen = reference(rows)
+    ours = {row["seed"]: draws[_key(row)] for row in rows if row["contender"] == chosen}
+    for row in rows:
+        if row["contender"] != chosen and row["seed"] in ours:
+            pairs = {m: paired_difference([ours[row["seed"]]], [draws[_key(row)]], m) for m in METRICS}
+            row["behind"] = {metric: list(one) for metric, one in pairs.items()}
+    return rows
+
+
+def reference(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return which of our contenders the others of a set are compared with; None if it has none."""
+    there = {row["contender"] for row in rows}
+    return next((name for name in OURS if name in there), None)
+
+
+def _key(row: Mapping[str, Any]) -> str:
+    return f"{row['set']}-{row['contender']}-{row['seed']}"
+
+
+def table(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Format a set's rows: the metrics, what the training cost, and how far ours is ahead, with intervals."""
+    heads = ("", "AP", "AP50", "AP75", "AP90", "images seen", "training, s", "training, MB", "inference, ms")
+    lead = ("behind in AP", "in AP75", "in AP90")
+    lines = [f"## `{name}`", "", _row(heads + lead), _row(["---"] * len(heads + lead))]
+    for row in rows:
+        metrics = [f"{100 * row[metric]:.1f}" for metric in METRICS]
+        cost = [f"{row['images_seen']:,}", f"{row['seconds']:.0f}", f"{row['training_mb']:,.0f}"]
+        leads = [_lead(row, metric) for metric in ("ap", "ap75", "ap90")]
+        lines.append(_row([NAMES[row["contender"]], *metrics, *cost, f"{row['milliseconds']:.0f}", *leads]))
+    return "\n".join([*lines, "", *_ratios(rows)])
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _lead(row: Mapping[str, Any], metric: str) -> str:
+    if "behind" not in row:
+        return ""
+    mean, low, high = (100 * value for value in Interval(*row["behind"][metric]))
+    return f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def _ratios(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say how the AP90 of ours compares to that of each of torchvision's models."""
+    ours = {row["seed"]: row for row in rows if row["contender"] == reference(rows)}
+    lines = []
+    for theirs in (row for row in rows if row["contender"].startswith(PEER) and row["seed"] in ours):
+        one = ours[theirs["seed"]]
+        what = f"{100 * one['ap90']:.2f} against {100 * theirs['ap90']:.2f}"
+        times = f", {one['ap90'] / theirs['ap90']:.1f} times as much" if theirs["ap90"] >= _LEAST else ""
+        lines += [f"AP90 of {NAMES[one['contender']]} and of {NAMES[theirs['contender']]}: {what}{times}.", ""]
+    return lines
+
+
+def _machine() -> str:
+    machine = describe()
+    software = f"Python {machine['python']}, torch {machine['torch']}, torchvision {machine['torchvision']}"
+    return f"{machine['processor']}, one thread, GPU {machine['gpu']}; {software}; {machine['date']}."

@@ -1,0 +1,104 @@
+"""torchvision's Faster R-CNN, versions 1 and 2, trained as torchvision's reference recipe does."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import BackboneWithFPN, resnet_fpn_backbone
+from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, RPNHead, TwoMLPHead
+from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+
+from benchmarks.against.setting import ANCHORS, MAX_SIZE, MIN_SIZE, Contender, Detect, Setting, Tick, batches
+
+Build = Callable[[Path, int], FasterRCNN]
+_CHANNELS = [64, 128, 256, 512]
+_RATIOS = (0.5, 1.0, 2.0)
+# The reference recipe: 26 epochs, the rate divided by 10 after 16 and 22, and a warm-up of at most an epoch.
+_DROPS, _RATE, _RATE_BATCH, _WARMUP = (16 / 26, 22 / 26), 0.02, 16, (1000, 1 / 26)
+
+
+def version_1(weights: Path, classes: int) -> FasterRCNN:
+    """Make `fasterrcnn_resnet50_fpn` on ResNet-18: pyramid of 256 channels, head of 1,024 units."""
+    backbone = _backbone(weights, FrozenBatchNorm2d)
+    return FasterRCNN(backbone, classes + 1, MIN_SIZE, MAX_SIZE, rpn_anchor_generator=_anchors())
+
+
+def version_2(weights: Path, classes: int) -> FasterRCNN:
+    """Make `fasterrcnn_resnet50_fpn_v2` on ResNet-18: RPN of two, head of four convolutions, batch norm throughout."""
+    backbone = _backbone(weights, nn.BatchNorm2d)
+    backbone.fpn = FeaturePyramidNetwork(_CHANNELS, 256, LastLevelMaxPool(), norm_layer=nn.BatchNorm2d)
+    head = FastRCNNConvFCHead((256, 7, 7), [256] * 4, [1024], norm_layer=nn.BatchNorm2d)
+    rpn = RPNHead(256, len(_RATIOS), conv_depth=2)
+    return FasterRCNN(
+        backbone, classes + 1, MIN_SIZE, MAX_SIZE, rpn_anchor_generator=_anchors(), rpn_head=rpn, box_head=head
+    )
+
+
+def narrow(weights: Path, classes: int) -> FasterRCNN:
+    """Make version 1 as narrow as this package's recipe `small`, with as many boxes: more updates in the same time."""
+    backbone = _backbone(weights, FrozenBatchNorm2d)
+    backbone.fpn, backbone.out_channels = FeaturePyramidNetwork(_CHANNELS, 64, LastLevelMaxPool()), 64
+    return FasterRCNN(
+        backbone, None, MIN_SIZE, MAX_SIZE, rpn_anchor_generator=_anchors(), box_head=TwoMLPHead(64 * 49, 256),
+        box_predictor=FastRCNNPredictor(256, classes + 1), box_batch_size_per_image=128,
+        rpn_post_nms_top_n_train=300, rpn_post_nms_top_n_test=300,
+    )  # fmt: skip
+
+
+def _anchors() -> AnchorGenerator:
+    return AnchorGenerator(tuple((size,) for size in ANCHORS), (_RATIOS,) * len(ANCHORS))
+
+
+def _backbone(weights: Path, norm: Callable[..., nn.Module]) -> BackboneWithFPN:
+    backbone = resnet_fpn_backbone(backbone_name="resnet18", weights=None, norm_layer=norm, trainable_layers=3)
+    own = backbone.body.state_dict()
+    given = {name: value.float() for name, value in load_file(weights).items() if name in own}
+    backbone.body.load_state_dict(own | given)
+    return backbone
+
+
+def rate_factor(step: int, steps: int) -> float:
+    """Return what the learning rate is multiplied by at an update: the recipe's warm-up and its two drops."""
+    warmup = max(1, min(_WARMUP[0], round(_WARMUP[1] * steps)))
+    rising = min(1.0, 0.001 + 0.999 * step / warmup)
+    return rising * 0.1 ** sum(step >= drop * steps for drop in _DROPS)
+
+
+def from_model(build: Build) -> Contender:
+    """Train by SGD with the reference recipe's rate for the batch, momentum, weight decay and flips."""
+
+    def contend(setting: Setting, tick: Tick) -> Detect:
+        torch.manual_seed(setting.seed)
+        model = build(setting.weights, len(setting.images.categories)).train()
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        given = list(batches(setting))
+        rate = _RATE * len(given[0]) / _RATE_BATCH
+        optimizer = torch.optim.SGD(parameters, lr=rate, momentum=0.9, weight_decay=1e-4)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(step, len(given)))
+        for batch in given:
+            samples = batch.samples()
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                losses = model([image.float() / 255 for image, _ in samples], [target for _, target in samples])
+            optimizer.zero_grad()
+            torch.stack(list(losses.values())).sum().backward()
+            optimizer.step()
+            schedule.step()
+            tick()
+        return _detect(model.eval())
+
+    return contend
+
+
+def _detect(model: FasterRCNN) -> Detect:
+    @torch.inference_mode()
+    def detect(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            (found,) = model([image.float() / 255])
+        return found["boxes"].float(), found["scores"].float(), found["labels"]
+
+    return detect

@@ -1,0 +1,109 @@
+"""A test before a long training run: can the model overfit a few images?
+
+If not, the boxes or the learning rate are wrong, or the initial weights are broken. The test trains a copy of the model
+and leaves the run bit-identical.
+"""
+
+import math
+import time
+from copy import deepcopy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from cascade_rcnn.data.loader import Batch
+from cascade_rcnn.engine.training import optim
+from cascade_rcnn.engine.training.state import TrainingState
+from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.text import count
+
+IMAGES, SECONDS = 8, 20.0
+_HALVED = 0.5  # a model that overfits brings the loss below this fraction of its first value
+_FEW = 20  # updates; after fewer, the answer is not "no"
+_WARM_UP = 10  # updates
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverfitTest:
+    """The mean loss of the images at the beginning and the end of the test.
+
+    >>> print(OverfitTest(images=8, updates=60, seconds=12.3, first=2.9, last=1.4))
+    it can overfit: yes (loss 2.9 to 1.4 on 8 images, 60 updates, 12 s)
+    """
+
+    images: int
+    updates: int
+    seconds: float
+    first: float
+    last: float
+
+    @property
+    def passed(self) -> bool | None:
+        """Whether the loss has halved; None if there was no time to tell."""
+        if math.isfinite(self.last) and self.last <= _HALVED * self.first:
+            return True
+        return None if math.isfinite(self.last) and self.updates < _FEW else False
+
+    def __str__(self) -> str:
+        seen = f"loss {self.first:.3g} to {self.last:.3g} on {count(self.images, 'image')}"
+        seen += f", {count(self.updates, 'update')}, {self.seconds:.0f} s"
+        if self.passed is None:
+            return f"it can overfit: unknown, the machine is too slow to tell ({seen})"
+        if self.passed:
+            return f"it can overfit: yes ({seen})"
+        rises = not self.last <= self.first  # or is not finite
+        advice = "lower --optimizer.lr" if rises else "raise --optimizer.lr, or start from stronger weights (--init)"
+        return f"it can overfit: no ({seen}); check boxes and classes with `cascade-rcnn look`, or {advice}"
+
+
+def overfit_test(state: TrainingState, *, seconds: float = SECONDS) -> OverfitTest:
+    """Train a copy of the model on up to 8 images until their loss has halved, or for `seconds`.
+
+    Trains as the run will, but without augmentation, and with a constant learning rate after ten updates.
+    """
+    device = state.fabric.device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(state.recipe.seed)
+        return _learn(state, deepcopy(state.model).train(), _batches(state), time.monotonic() + seconds)
+
+
+def _batches(state: TrainingState) -> list[Batch]:
+    """Return images with boxes from all over the training set, in batches."""
+    dataset = state.data.train.with_transforms(None)
+    filled = np.flatnonzero(dataset.annotations.first.diff().numpy())
+    places = np.linspace(0, len(filled) - 1, min(IMAGES, len(filled))).round().astype(int)
+    samples, size = [dataset[int(i)] for i in filled[places]], state.recipe.batch_size
+    parts = (samples[start : start + size] for start in range(0, len(samples), size))
+    return [([image for image, _ in part], [target for _, target in part]) for part in parts]
+
+
+def _learn(state: TrainingState, model: Detector, batches: list[Batch], until: float) -> OverfitTest:
+    """Train on the images, pass by pass, and compare the mean losses of the first and last pass."""
+    config, began, passes, updates = state.recipe.optimizer, time.monotonic(), [], 0
+    optimizer = optim.make_optimizer(optim.parameter_groups(model, config), config, fused=False)
+    scaler = torch.amp.GradScaler(state.fabric.device.type, enabled=state.recipe.precision == "fp16")
+    rate = config.lr * len(batches[0][0]) / config.lr_batch
+    while not passes or (time.monotonic() < until and math.isfinite(passes[-1]) and passes[-1] > _HALVED * passes[0]):
+        losses = []
+        for images, targets in batches:
+            optim.set_learning_rate(optimizer, rate * min(1.0, (updates + 1) / _WARM_UP))
+            with state.fabric.autocast():
+                loss = torch.stack(list(model(images, targets).values())).sum()
+            scaler.scale(loss).backward()
+            scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+            updates += 1
+            losses.append(loss.item())
+            if time.monotonic() > until:
+                break
+        if len(losses) == len(batches) or not passes:  # means over other images are not comparable
+            passes.append(float(np.mean(losses)))
+    number = sum(len(images) for images, _ in batches)
+    return OverfitTest(
+        images=number, updates=updates, seconds=time.monotonic() - began, first=passes[0], last=passes[-1]
+    )

@@ -1,0 +1,64 @@
+"""Boundary AP (Cheng et al. 2021): AP of masks whose outlines have to fit, however large the objects are.
+
+IoU is the lesser of that of two masks and that of their boundaries, the pixels of a mask within 2 % of the image's
+diagonal from its outline. faster-coco-eval computes it.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from cascade_rcnn.data.annotations import Annotations
+from cascade_rcnn.evaluation.coco import Metrics, summarise
+from cascade_rcnn.extras import needs
+from cascade_rcnn.rle import RLE
+
+
+def check_installed() -> None:
+    """Raise UserError with the command to run if faster-coco-eval is missing."""
+    needs("boundary AP", "boundary", "faster_coco_eval")
+
+
+def evaluate_boundaries(
+    truth: Annotations, outlines: list[Any], rows: np.ndarray, masks: list[RLE], limit: int
+) -> Metrics:
+    """Compute COCO metrics of masks by boundary IoU.
+
+    `outlines` are the objects' segmentations in COCO's form; detections are rows (N, 7) and N masks.
+    """
+    check_installed()
+    from faster_coco_eval import COCO, COCOeval_faster
+
+    reference = COCO(_ground_truth(truth, outlines))
+    results = [
+        {"image_id": int(row[0]), "category_id": int(row[6]), "score": row[5], "segmentation": dict(mask)}
+        for row, mask in zip(rows.tolist(), masks, strict=True)
+    ]
+    evaluation = COCOeval_faster(reference, reference.loadRes(results), "boundary", print_function=_silent)
+    evaluation.params.maxDets = [1, 10, limit]
+    evaluation.evaluate()
+    evaluation.accumulate()
+    precision, recall = (np.asarray(evaluation.eval[name]) for name in ("precision", "recall"))
+    return summarise(truth, precision, recall, [int(k) for k in evaluation.params.catIds])
+
+
+def _ground_truth(truth: Annotations, outlines: list[Any]) -> dict[str, Any]:
+    """A COCO file."""
+    sizes = zip(truth.image_ids.tolist(), truth.image_sizes.tolist(), strict=True)
+    ids = [category.id for category in truth.categories]
+    owners = np.repeat(truth.image_ids.numpy(), np.diff(truth.first.numpy())).tolist()
+    columns = (owners, truth.labels.tolist(), truth.areas.tolist(), truth.ignore.tolist(), outlines)
+    annotations = [
+        {"id": k, "image_id": image, "category_id": ids[label - 1], "area": area, "iscrowd": int(crowd),
+         "segmentation": outline}
+        for k, (image, label, area, crowd, outline) in enumerate(zip(*columns, strict=True), start=1)
+    ]  # fmt: skip
+    return {
+        "images": [{"id": identity, "height": height, "width": width} for identity, (height, width) in sizes],
+        "annotations": annotations,
+        "categories": [{"id": category.id, "name": category.name} for category in truth.categories],
+    }
+
+
+def _silent(*_: object) -> None:
+    """Print nothing."""

@@ -1,0 +1,120 @@
+"""The comparison with other packages: what is computed without a training."""
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.against import detr, page
+from benchmarks.against.contest import fitting, to_rows
+from benchmarks.against.setting import Setting, batches, order, stream
+from benchmarks.against.torchvision_models import rate_factor
+from cascade_rcnn.data import Annotations, load_annotations
+from cascade_rcnn.data.check import check_images
+from cascade_rcnn.data.dataset import Dataset
+from cascade_rcnn.data.shapes import write_shapes
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory) -> Annotations:
+    folder = write_shapes(tmp_path_factory.mktemp("against") / "shapes", train=3, val=1, size=32, seed=1)
+    return load_annotations(folder / "train.json")
+
+
+def test_every_round_has_every_image_once():
+    indices = order(5, 12, seed=0).tolist()
+    assert len(indices) == 12
+    assert sorted(indices[:5]) == sorted(indices[5:10]) == list(range(5))
+    assert indices == order(5, 12, seed=0).tolist() != order(5, 12, seed=1).tolist()
+
+
+def test_a_stream_is_a_set_like_any_other(shapes, tmp_path):
+    found = stream(shapes, 7, 0, tmp_path / "links")
+    assert len(check_images(found)) == 7
+    for k, i in enumerate(order(3, 7, 0).tolist()):
+        (image, target), (own, original) = Dataset(found)[k], Dataset(shapes)[i]
+        assert torch.equal(image, own)
+        assert torch.equal(target["boxes"], original["boxes"])
+        assert torch.equal(target["labels"], original["labels"])
+
+
+def test_batches_hold_every_image_and_mirror_boxes_with_it(shapes, tmp_path):
+    torch.manual_seed(0)
+    setting = Setting(images=stream(shapes, 6, 0, tmp_path / "links"), weights=tmp_path, seed=0, folder=tmp_path)
+    given = list(batches(setting))
+    assert [len(batch) for batch in given] == [4, 2]
+    mirrored = 0
+    for k, (image, target) in enumerate(sample for batch in given for sample in batch.samples()):
+        own, original = Dataset(setting.images)[k]
+        if torch.equal(image, own):
+            assert torch.equal(target["boxes"], original["boxes"])
+        else:
+            mirrored += 1
+            assert torch.equal(image, own.flip(2))
+            assert torch.allclose(target["boxes"][:, [2, 0]], 32 - original["boxes"][:, [0, 2]])
+    assert 0 < mirrored < 6
+
+
+def test_as_many_images_as_fit_into_the_time():
+    ticks = [0.0, 9.0, 18.0, 27.0, 28.0, 29.0, 30.0]  # the first updates are slow: after them, one a second
+    assert fitting(ticks, 10.5) == 10 * 4
+    assert fitting(ticks, 0.1) == 4
+
+
+def test_torchvision_s_schedule_is_cut_to_the_updates():
+    factors = [rate_factor(step, 260) for step in range(260)]
+    assert factors[0] == pytest.approx(0.001)
+    assert factors[10:160] == [1.0] * 150  # after a warm-up of an epoch of 26
+    assert factors[160:220] == pytest.approx([0.1] * 60)
+    assert factors[220:] == pytest.approx([0.01] * 40)
+
+
+def test_detections_in_the_form_of_the_evaluation():
+    rows = to_rows(7, np.array([[1.0, 2.0, 4.0, 8.0]]), np.array([0.5]), np.array([3]))
+    assert rows.tolist() == [[7, 1, 2, 3, 6, 0.5, 3]]
+    assert to_rows(7, np.zeros((0, 4)), np.zeros(0), np.zeros(0)).shape == (0, 7)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "torchvision"),
+    [
+        ("model.embedder.embedder.convolution.weight", "conv1.weight"),
+        ("model.embedder.embedder.normalization.running_var", "bn1.running_var"),
+        ("model.encoder.stages.0.layers.1.layer.0.convolution.weight", "layer1.1.conv1.weight"),
+        ("model.encoder.stages.3.layers.0.layer.1.normalization.bias", "layer4.0.bn2.bias"),
+        ("model.encoder.stages.1.layers.0.shortcut.convolution.weight", "layer2.0.downsample.0.weight"),
+        ("model.encoder.stages.1.layers.0.shortcut.normalization.weight", "layer2.0.downsample.1.weight"),
+    ],
+)
+def test_names_of_a_resnet(theirs, torchvision):
+    assert detr.torchvision_name(theirs) == torchvision
+
+
+def test_detr_gets_resized_padded_images_and_boxes_in_shares_of_them():
+    target = {"boxes": torch.tensor([[0.0, 0.0, 100.0, 60.0]]), "labels": torch.tensor([2])}
+    pixels, labels = detr.collate([(torch.zeros(3, 120, 200, dtype=torch.uint8), target)])
+    assert detr.scale(120, 200) == 2.0  # 240 x 400 of 240 x at most 408, padded to 256 x 416
+    assert pixels.shape == (1, 3, 256, 416)
+    assert labels[0]["class_labels"].tolist() == [1]
+    expected = torch.tensor([[100 / 416, 60 / 256, 200 / 416, 120 / 256]])
+    assert torch.allclose(labels[0]["boxes"], expected)
+
+
+def _row(contender: str, ap90: float, **more) -> dict:
+    figures = {"images_seen": 1234, "seconds": 59.6, "training_mb": 1000.4, "milliseconds": 50.2}
+    return {"contender": contender, "seed": 0, "ap": 0.5, "ap50": 0.8, "ap75": 0.6, "ap90": ap90} | figures | more
+
+
+def test_a_table_says_how_far_others_are_behind_and_how_ap90_compares():
+    behind = {metric: [0.1, 0.05, 0.15] for metric in page.METRICS}
+    rows = [_row("starter", 0.06), _row("cascade", 0.05), _row("torchvision", 0.02, behind=behind)]
+    text = page.table("cells", rows)
+    assert "| 50.0 | 80.0 | 60.0 | 6.0 | 1,234 | 60 | 1,000 | 50 |  |  |  |" in text
+    assert "+10.0 (+5.0 to +15.0)" in text
+    assert "6.00 against 2.00, 3.0 times as much" in text
+    assert "times" not in page.table("cells", [_row("starter", 0.06), _row("torchvision", 0.0)])
+
+
+def test_others_are_compared_with_the_starter_where_it_may_compete():
+    assert page.reference([_row("cascade", 0.0), _row("starter", 0.0)]) == "starter"
+    assert page.reference([_row("cascade", 0.0), _row("torchvision", 0.0)]) == "cascade"
+    assert page.reference([_row("torchvision", 0.0)]) is None

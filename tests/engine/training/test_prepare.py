@@ -1,0 +1,69 @@
+"""What is read before a training begins."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from lightning_fabric import Fabric
+
+from cascade_rcnn import save
+from cascade_rcnn.engine.training import data as data_module
+from cascade_rcnn.engine.training.prepare import _expects_masks, prepare
+from cascade_rcnn.models.create import create_model
+from cascade_rcnn.recipes import Recipe
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether masks are wanted, each time that a file of annotations is read."""
+    wanted: list[bool] = []
+    read = data_module.load_annotations
+
+    def counted(*args, masks: bool = False, **kwargs):
+        wanted.append(masks)
+        return read(*args, masks=masks, **kwargs)
+
+    monkeypatch.setattr(data_module, "load_annotations", counted)
+    return wanted
+
+
+def ready(recipe: Recipe):
+    Path(recipe.output).mkdir()
+    return prepare(recipe, Fabric(accelerator="cpu"), resume=False)
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_annotations_are_read_once(recipe, outlined, reads, masks):
+    name = f"{'mask' if masks else 'faster'}_rcnn_resnet18_fpn"
+    state, _ = ready(replace(recipe, model=name, data=outlined(0)))
+    assert reads == [masks, masks]  # the training set, and the validation set
+    assert ("training masks" in state.fingerprint) == masks
+    assert ("validation masks" in state.fingerprint) == masks
+
+
+def test_a_checkpoint_tells_whether_it_has_masks(recipe, outlined, reads, tmp_path):
+    sizes = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 16}
+    save(create_model("mask_rcnn_resnet18_fpn", 2, **sizes), tmp_path / "masks.safetensors")
+    state, _ = ready(replace(recipe, init=str(tmp_path / "masks.safetensors"), data=outlined(0)))
+    assert state.model.config.has_masks
+    assert reads == [True, True]
+
+
+def test_what_is_expected_of_the_model(recipe):
+    expected = {
+        "starter": False,
+        "mmdet/cascade-mask-rcnn_r50_fpn_1x_coco": True,
+        "torchvision/fasterrcnn_resnet50_fpn": False,
+    }
+    assert {name: _expects_masks(replace(recipe, init=name)) for name in expected} == expected
+
+
+def test_without_any_mask_a_checkpoint_s_head_is_left_out(recipe, outlined, reads, tmp_path):
+    sizes = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 16}
+    save(create_model("mask_rcnn_resnet18_fpn", 2, **sizes), tmp_path / "masks.safetensors")
+    changed = replace(recipe, init=str(tmp_path / "masks.safetensors"), data=outlined(10_000))
+    state, notes = ready(changed)
+    assert not state.model.config.has_masks
+    assert "training masks" not in state.fingerprint
+    assert any("its mask head is left out" in note for note in notes)
+    assert reads == [True, True]

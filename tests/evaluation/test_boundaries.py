@@ -1,0 +1,78 @@
+"""Boundary AP against figures computed by hand."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cascade_rcnn import extras, rle
+from cascade_rcnn.api.evaluate import evaluate, evaluate_detections
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.evaluation.coco import Metrics
+
+SIZE = 100  # pixels: 2 % of the diagonal are 3
+
+
+def runs(left: int, top: int, right: int, bottom: int) -> dict[str, object]:
+    pixels = np.ones((bottom - top, right - left), np.bool_)
+    counts = rle.to_string(rle.encode(pixels, (left, top, right, bottom), SIZE, SIZE))
+    return {"size": [SIZE, SIZE], "counts": counts.decode()}
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    """A square of 40 pixels and a crowd; the square found a pixel aside, and something inside the crowd."""
+    square = [10.0, 10, 50, 10, 50, 50, 10, 50]
+    rows = [
+        {"id": 1, "iscrowd": 0, "bbox": [10, 10, 40, 40], "area": 1600, "segmentation": [square]},
+        {"id": 2, "iscrowd": 1, "bbox": [60, 0, 40, 100], "area": 4000, "segmentation": runs(60, 0, 100, 100)},
+    ]
+    truth = {
+        "images": [{"id": 1, "file_name": "a.png", "width": SIZE, "height": SIZE}],
+        "annotations": [row | {"image_id": 1, "category_id": 3} for row in rows],
+        "categories": [{"id": 3, "name": "square"}],
+    }
+    found = [
+        {"bbox": [11, 10, 40, 40], "score": 0.5, "segmentation": runs(11, 10, 51, 50)},
+        {"bbox": [70, 20, 20, 20], "score": 0.9, "segmentation": runs(70, 20, 90, 40)},
+    ]
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "found.json").write_text(json.dumps([row | {"image_id": 1, "category_id": 3} for row in found]))
+    return tmp_path / "found.json", tmp_path / "truth.json"
+
+
+def test_boundaries_are_stricter_than_masks(files):
+    """Two frames of 3 pixels, a pixel apart, have 370 pixels of 518 in common: 0.714. The squares, 0.951."""
+    pytest.importorskip("faster_coco_eval")
+    metrics = evaluate_detections(*files, boundary=True)
+    assert metrics.masks is not None
+    assert metrics.boundaries is not None
+    assert metrics.masks.ap == pytest.approx(1.0)
+    assert metrics.boundaries.precision_by_iou == pytest.approx([1.0] * 5 + [0.0] * 5)
+    assert (metrics.boundaries.ap, metrics.boundaries.ap75) == pytest.approx((0.5, 0.0))
+    assert (metrics.boundaries.ap_medium, metrics.boundaries.boxes) == pytest.approx((0.5, 1))
+    assert metrics.boundaries.per_class[0].name == "square"
+    again = Metrics.from_dict(json.loads(json.dumps(metrics.to_dict())))
+    assert again.boundaries is not None
+    assert again.boundaries.precision_by_iou == metrics.boundaries.precision_by_iou
+    assert evaluate_detections(*files).boundaries is None
+
+
+def test_without_masks_it_is_refused(files, monkeypatch):
+    found, truth = files
+    rows = json.loads(found.read_text())
+    for row in rows:
+        del row["segmentation"]
+    found.write_text(json.dumps(rows))
+    monkeypatch.setattr(extras, "find_spec", lambda _: object())
+    with pytest.raises(UserError, match=r"found\.json: has no masks, and so no boundary AP"):
+        evaluate_detections(found, truth, boundary=True)
+    with pytest.raises(UserError, match="has no masks, and so no boundary AP"):
+        evaluate("starter", truth, boundary=True)
+
+
+def test_a_missing_extra_is_one_line(files, monkeypatch):
+    monkeypatch.setattr(extras, "find_spec", lambda _: None)
+    with pytest.raises(UserError, match=r"pip install 'cascade-rcnn\[boundary\]'"):
+        evaluate_detections(*files, boundary=True)
