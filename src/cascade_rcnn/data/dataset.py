@@ -70,11 +70,11 @@ class Dataset(TorchDataset[tuple[Tensor, Target]]):
         return image, plain(target)
 
     def _draw(self) -> Sample:
-        """Any image, for augmentations that mix several."""
+        """Return any image, for augmentations that mix several."""
         return self._inside(int(torch.randint(len(self), ())))
 
     def _inside(self, i: int) -> Sample:
-        """Image and target, with clipped boxes."""
+        """Return image and target, with clipped boxes."""
         image, target = self._read(i)
         return image, inside(masks_as_crowds(target), *image.shape[1:])
 

@@ -54,7 +54,7 @@ class AspectBatchSampler(Sampler[list[Draw]]):
         repeats: np.ndarray | None = None,
         epochs: int = 1,
     ):
-        """image_sizes (N, 2): height and width of each image; repeats (N,); epochs: in the whole training."""
+        """image_sizes (N, 2): height and width of each image; repeats (N,); epochs: in the whole run."""
         height, width = image_sizes.unbind(1)
         groups = (height > width).numpy().astype(np.int64)
         counts = _counts(groups, repeats)
@@ -88,7 +88,7 @@ class AspectBatchSampler(Sampler[list[Draw]]):
             yield [(i, seed, progress) for i, seed in zip(images[batch].tolist(), seeds[batch].tolist(), strict=True)]
 
     def _images(self, rng: np.random.Generator) -> np.ndarray:
-        """The images of an epoch, in order, some of them several times."""
+        """Return the images of an epoch in order, including repeats."""
         if self.repeats is None:
             return np.arange(len(self.groups))
         found = [np.flatnonzero(self.groups == group) for group in (0, 1)]

@@ -20,7 +20,7 @@ _PIXELS = 2**26  # to decode at a time
 
 
 class MaskRows(tv_tensors.TVTensor):
-    """The masks of G objects in a transform; as a tensor, their numbers (G,)."""
+    """The masks of G objects during a transform; as a tensor, their indices (G,)."""
 
     masks: Masks
 
@@ -36,7 +36,7 @@ class MaskRows(tv_tensors.TVTensor):
 
 
 def moves_rows(transform: object) -> bool:
-    """Return whether a transform is known to move masks by torchvision's functions alone, so that it moves `MaskRows`.
+    """Return whether a transform moves masks only by torchvision's functions, so that it supports `MaskRows`.
 
     That is all of torchvision's, and those with a true `moves_mask_rows`.
     """
@@ -58,7 +58,7 @@ def to_masks(value: Tensor) -> Masks:
 
 
 def _exactly(function: Callable[..., Any], move: Callable[..., Masks]) -> None:
-    """Let a function of torchvision move masks by `move`, which takes the masks and the function's own arguments."""
+    """Register `move`, which takes masks and the function's own arguments, for a torchvision function."""
 
     def kernel(rows: MaskRows, *args: Any, **kwargs: Any) -> MaskRows:
         return MaskRows.of(move(rows.masks, *args, **kwargs))
@@ -67,7 +67,7 @@ def _exactly(function: Callable[..., Any], move: Callable[..., Masks]) -> None:
 
 
 def _densely(masks: Masks, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Masks:
-    """Let the function move dense masks, a few at a time."""
+    """Register the function itself on dense masks, a few at a time."""
     step = max(1, _PIXELS // max(1, masks.size[0] * masks.size[1]))
     parts = [torch.arange(len(masks))[k : k + step] for k in range(0, max(1, len(masks)), step)]
     return Masks.cat([Masks.encode(function(tv_tensors.Mask(masks.dense(rows)), *args, **kwargs)) for rows in parts])

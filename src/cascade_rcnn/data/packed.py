@@ -28,7 +28,7 @@ class PackedBytes:
         return len(self.offsets) - 1
 
     def read(self, i: int) -> bytes:
-        """Return one of them."""
+        """Return one of the strings."""
         if not 0 <= i < len(self):
             raise IndexError(f"item {i} of {len(self)}")
         start, end = self.offsets[i : i + 2].tolist()
@@ -39,7 +39,7 @@ class PackedBytes:
         return self.offsets.diff()
 
     def select(self, kept: np.ndarray) -> Self:
-        """Return those in the mask (N,)."""
+        """Return the strings in the mask (N,)."""
         lengths = self.lengths().numpy()
         offsets = np.zeros(int(kept.sum()) + 1, np.int64)
         np.cumsum(lengths[kept], out=offsets[1:])

@@ -1,4 +1,4 @@
-"""Repeat-factor sampling (Gupta et al. 2019, LVIS): images with rare classes are seen several times an epoch."""
+"""Repeat-factor sampling (Gupta et al. 2019, LVIS): images with rare classes are repeated within an epoch."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from cascade_rcnn.data.annotations import Annotations
 
 
 def repeat_factors(annotations: Annotations, threshold: float) -> np.ndarray | None:
-    """How often each image is to be seen in an epoch, on average: (N,), at least 1. None without a threshold.
+    """Return the repeat factor of each image per epoch, (N,), at least 1; None without a threshold.
 
     A class that f of all images show has max(1, sqrt(threshold / f)), and an image the most of its classes; boxes to
     be ignored do not count.
@@ -24,7 +24,7 @@ def repeat_factors(annotations: Annotations, threshold: float) -> np.ndarray | N
 
 
 def repeated(factors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Images in order, each as often as its factor, rounded up or down at random.
+    """Return images in order, each repeated by its factor, rounded up or down at random.
 
     Their number is the same whatever is drawn: the sum of the factors, rounded. Image i lies on a line with the length
     of its factor, from which points are taken at equal distances, beginning anywhere.

@@ -1,4 +1,4 @@
-"""The outlines of objects as in their file, COCO's `segmentation`: turned into masks when an image is read.
+"""Outlines of objects as in their file, COCO's `segmentation`; they become masks when an image is read.
 
 Polygons become the pixels that pycocotools' `frPyObjects` and `merge` give them.
 """
@@ -36,7 +36,7 @@ _NONE = frozenset((b"", b"null", b"[]", b"{}", b'""'))  # how tools write that t
 
 
 class Segmentations(PackedBytes):
-    """The segmentations of A objects, each as JSON in COCO's form; empty for an object that has none of use.
+    """The segmentations of A objects, each as JSON in COCO's format; empty for an object without a usable one.
 
     A text takes about as many bytes as its numbers would as float64, and is kept and written as it was.
     """
@@ -67,7 +67,7 @@ class Segmentations(PackedBytes):
 def usable(
     texts: Sequence[bytes], image_sizes: np.ndarray, names: Sequence[str], images: np.ndarray
 ) -> tuple[Segmentations | None, list[str]]:
-    """Pack the segmentations of A objects without the useless ones, and return notes about these; None if none is left.
+    """Pack the usable segmentations of A objects, and return notes about the others; None if none is usable.
 
     image_sizes (N, 2) and N names are of the images; images (A,) is the image of each object.
     """
@@ -126,7 +126,7 @@ def encode(form: Any) -> bytes:
 
 
 def problem(text: bytes, height: int, width: int) -> str | None:
-    """Return what makes a segmentation useless in an image of this size, ABSENT if there is none; None if nothing."""
+    """Return why a segmentation is unusable in an image of this size, ABSENT if there is none; None if it is usable."""
     if text in _NONE:
         return ABSENT
     try:

@@ -25,7 +25,7 @@ def per_box(target: Target) -> list[str]:
 
 
 def inside(target: Target, height: int, width: int) -> Target:
-    """Clip boxes to the image and drop empty ones, and objects of whose mask nothing is left, from every field."""
+    """Clip boxes to the image and drop empty ones, and objects whose mask has become empty, from every field."""
     xs, ys = target["boxes"][:, 0::2].clamp(0, width), target["boxes"][:, 1::2].clamp(0, height)
     boxes = torch.stack((xs, ys), dim=2).flatten(1)
     keep = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
@@ -36,7 +36,7 @@ def inside(target: Target, height: int, width: int) -> Target:
 
 
 def masks_as_crowds(target: Target) -> Target:
-    """Mark objects without a mask as crowds, in targets with masks: they are neither learnt nor background."""
+    """Mark objects without a mask as crowds, in targets with masks: they are neither objects nor background."""
     if not isinstance(target.get("masks"), Masks):
         return target
     without = (target["masks"].bounds[:, 2] == 0).to(target["iscrowd"].dtype)

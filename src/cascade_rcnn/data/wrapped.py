@@ -81,7 +81,7 @@ class _Item(NamedTuple):
 
 
 class _Items(TorchDataset):
-    """Yields what is kept of each item, or a UserError: raising it in a worker would give a multi-line traceback."""
+    """Yields what to keep of each item, or a UserError: raised in a worker, it would give a multi-line traceback."""
 
     def __init__(self, source: DetectionData, masks: bool) -> None:
         self.source, self.masks = source, masks

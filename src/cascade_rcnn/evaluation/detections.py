@@ -33,14 +33,14 @@ _FORM = 'give a JSON list of {"image_id", "category_id", "bbox": [x, y, width, h
 
 
 class Outline(msgspec.Struct, gc=False):
-    """The mask of a detection, as run lengths."""
+    """The run lengths of a detection's mask."""
 
     size: tuple[int, int]
     counts: str
 
     @classmethod
     def of(cls, mask: RLE) -> Self:
-        """Convert COCO's form."""
+        """Convert from COCO's format."""
         return cls(mask["size"], mask["counts"].decode())
 
 
@@ -62,7 +62,7 @@ class _Mask(_Names, gc=False):
 
 
 class Result(msgspec.Struct, gc=False, omit_defaults=True):
-    """One detection in a results file, as it is written here."""
+    """A detection in a results file, as written by this package."""
 
     bbox: Box
     score: float
@@ -110,7 +110,7 @@ def load_detected(path: str | Path, truth: Annotations) -> Detected:
 
 
 def have_masks(path: str | Path) -> bool:
-    """Return whether any of the results has a mask. Raises UserError for anything else than results."""
+    """Return whether any of the results has a mask. Raises UserError if these are not results."""
     path = Path(path)
     return any(one.segmentation != _ABSENT for one in _decode(path, read_utf8(path), list[_Mask]))
 

@@ -27,7 +27,7 @@ class Matches(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Matches, and what was matched to what."""
+    """Matches, and the object of each detection."""
 
     matches: Matches
     row: Array  # (D,) int64: of each detection, among those that were given
@@ -40,7 +40,7 @@ def match(ground_truth: Annotations, detections: Array) -> Matches:
 
 
 def pair(ground_truth: Annotations, detections: Array) -> Pairs:
-    """Match detections (N, 7) to the ground truth, and say which to which. Raises UserError like `evaluate_boxes`."""
+    """Match detections (N, 7) to the ground truth, with pairs. Raises UserError like `evaluate_boxes`."""
     detections = np.ascontiguousarray(detections, dtype=np.float64)
     check_detections(detections, ground_truth, "detections")
     reference = to_hotcoco(ground_truth)

@@ -1,1 +1,1 @@
-"""Datasets looked at before anything is trained: what is in them, and what is wrong with them."""
+"""Inspection of datasets before training: what they contain, and what is wrong with them."""

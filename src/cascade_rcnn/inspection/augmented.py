@@ -1,4 +1,4 @@
-"""What training sees: samples of its own dataset, after a recipe's augmentation."""
+"""Samples of the training set after a recipe's augmentation."""
 
 from collections.abc import Iterator
 from dataclasses import replace

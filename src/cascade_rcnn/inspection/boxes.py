@@ -1,4 +1,4 @@
-"""Findings about boxes: without a size, outside, drawn twice, in two classes, very long."""
+"""Findings about boxes: empty, outside the image, repeated, in two classes, very long."""
 
 from collections.abc import Sequence
 

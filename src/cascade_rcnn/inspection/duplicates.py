@@ -1,4 +1,4 @@
-"""Images that are the same file, or show the same: found without comparing all pairs.
+"""Duplicate and near-duplicate images, found without comparing all pairs.
 
 Two images show the same if their difference hashes are at most 7 of 64 bits apart and their shades agree. That holds
 for a picture that was resized, compressed anew or made brighter, and not for one that was mirrored or cropped.
@@ -24,8 +24,8 @@ _SHADES = 2**13  # ... and of shades
 class Alike(NamedTuple):
     """Groups of images by index, each in order."""
 
-    exact: list[list[int]]  # the same file
-    near: list[list[int]]  # they show the same; of each exact group only the first image
+    exact: list[list[int]]  # identical files
+    near: list[list[int]]  # near-duplicates; only the first image of each exact group
 
 
 def find(digests: list[bytes], hashes: np.ndarray, shades: np.ndarray, sizes: np.ndarray) -> Alike:

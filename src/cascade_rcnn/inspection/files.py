@@ -1,4 +1,4 @@
-"""Findings about image files: missing, damaged, of another size, with another content, turned, or there twice."""
+"""Findings about image files: missing, damaged, of the wrong size or type, rotated by EXIF, or duplicated."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a look can find, and how a finding is told: how bad it is, what it does, what to do, and where it is."""
+"""Kinds of findings, with severity, effect and advice, and the records of where they were found."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -255,7 +255,7 @@ class Record:
     other: "Record | None" = None  # what it is compared with
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what there is, for JSON."""
+        """Return the fields that have a value, for JSON."""
         given = {name: getattr(self, name) for name in self.__dataclass_fields__}
         given["other"] = None if self.other is None else self.other.to_dict()
         return {name: value for name, value in given.items() if value not in (None, "")}
@@ -263,7 +263,7 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One kind of thing that was found, with its first records."""
+    """A finding of one kind, with its first records."""
 
     code: str  # of KINDS
     count: int
@@ -272,12 +272,12 @@ class Finding:
 
     @property
     def kind(self) -> Kind:
-        """What is found."""
+        """The title of its kind."""
         return KINDS[self.code]
 
     @property
     def amount(self) -> str:
-        """How many of what: `3 boxes`."""
+        """The count with its noun: `3 boxes`."""
         return count(self.count, self.kind.noun)
 
     @property

@@ -1,4 +1,4 @@
-"""One image in several passes: its tiles, or flipped and resized copies of it, whose detections become one list.
+"""Several passes over an image: tiles, or flipped and resized copies, whose detections are merged.
 
 Each file wraps a detector in another with the same interface (`interface.Detect`).
 """

@@ -1,4 +1,4 @@
-"""Test-time augmentation: the image as it is, mirrored, and at further scales; the detections are fused."""
+"""Test-time augmentation: detections in the image, mirrored, and at other scales are fused."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ _SCALES = (0.1, 10.0)
 
 
 class Augmented:
-    """Detect in every view, one after another, and fuse what they find (`fuse.py`)."""
+    """Detect in every view, one after another, and fuse the detections (`fuse.py`)."""
 
     def __init__(self, detect: Detect, flip: bool, scales: Sequence[float], nms_iou: float, most: int) -> None:
-        """scales: in addition to the model's own, as factors of it; most: detections to keep of an image."""
+        """scales: further scales, as factors of the model's own; most: detections to keep per image."""
         for scale in scales:
             if not _SCALES[0] <= scale <= _SCALES[1]:
                 raise UserError(f"tta-scales has {scale:g}; give factors of the model's own size, {_SCALES[0]} to 10")

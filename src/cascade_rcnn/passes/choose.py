@@ -1,4 +1,4 @@
-"""Which detections count: chosen classes, and a threshold of its own for each."""
+"""Filters of detections: selected classes, and per-class thresholds."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -10,7 +10,7 @@ from cascade_rcnn.passes.interface import Detect, Found, rows
 
 
 class Chosen:
-    """Keep the detections of chosen classes (all, if none is named) that reach their classes' thresholds."""
+    """Keep the detections of selected classes (default: all) that reach the thresholds of their classes."""
 
     def __init__(
         self, detect: Detect, class_names: Sequence[str], classes: Sequence[str], thresholds: Mapping[str, float]
@@ -27,7 +27,7 @@ class Chosen:
         )
 
     def __call__(self, images: list[Tensor], scale: float = 1.0) -> list[Found]:
-        """Detect, then choose."""
+        """Detect, then filter."""
         return [self._choose(found) for found in self.detect(images, scale)]
 
     def _choose(self, found: Found) -> Found:

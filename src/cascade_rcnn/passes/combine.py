@@ -11,7 +11,7 @@ from cascade_rcnn.passes.tiles import Tiled
 
 
 class PredictOptions(TypedDict, total=False):
-    """How `predict` looks at an image, and which detections it keeps.
+    """Options of how `predict` processes an image, and which detections it keeps.
 
     >>> found = load("starter").predict("photo.jpg", tta=["flip"], classes=["person"])
     >>> set(found.data["class_name"].tolist())
@@ -27,7 +27,7 @@ class PredictOptions(TypedDict, total=False):
 
 
 def with_options(detect: Detect, config: ModelConfig, **options: Unpack[PredictOptions]) -> Detect:
-    """Wrap a detector: test-time augmentation of each tile, of each image, then the choice of classes."""
+    """Wrap a detector: test-time augmentation within tiles, then filters by class."""
     inference = config.inference
     flip, scales = bool(options.get("tta")), options.get("tta_scales", ())
     if flip or scales:
@@ -42,5 +42,5 @@ def with_options(detect: Detect, config: ModelConfig, **options: Unpack[PredictO
 
 
 def given_options(options: PredictOptions) -> dict[str, Any]:
-    """Return the options that change something, as they are recorded."""
+    """Return the options that differ from their defaults, as recorded."""
     return {name: value for name, value in options.items() if value or (name == "overlap" and options.get("tiles"))}

@@ -1,4 +1,4 @@
-"""The detections of several views of one image become one list: NMS with box voting.
+"""Fusion of detections in several views of one image: NMS with box voting.
 
 Class-wise NMS over all views decides which objects there are, and their scores. Each box is then the mean of the boxes
 of its class that overlap it with an IoU of 0.7 or more, its own included, weighted by their scores (Gidaris and

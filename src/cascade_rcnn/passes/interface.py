@@ -1,4 +1,4 @@
-"""What a pass wraps, and what it is itself: a detector in torchvision's format.
+"""The interface of passes: a pass wraps a detector and is one itself, in torchvision's format.
 
 N detections of an image · H, W its size
 """
@@ -28,11 +28,11 @@ class Detect(Protocol):
 
 
 def rows(found: Found, index: Tensor) -> Found:
-    """Select detections by index or mask, with everything that they carry."""
+    """Select detections by index or mask, with all their fields."""
     return {name: values[index] for name, values in found.items()}
 
 
 def join(many: Sequence[Found]) -> Found:
-    """Join several lists of detections in one image, with everything that they carry."""
+    """Concatenate detections in one image, with all their fields."""
     columns = {name: [found[name] for found in many] for name in many[0]}
     return {name: Masks.cat(x) if isinstance(x[0], Masks) else torch.cat(x) for name, x in columns.items()}

@@ -97,7 +97,7 @@ def _agreeing(found: Found, a: Tensor, b: Tensor, common: Tensor) -> list[tuple[
 
 
 def _join(found: Found, groups: list[list[int]], cut: Tensor) -> tuple[Found, Tensor]:
-    """Return one detection a group (rule 2), and which of them are still cut."""
+    """Return one detection per group (rule 2), and which of them are still cut."""
     there = [_with_a_say(found["scores"], torch.tensor(members)) for members in groups]
     area = box_ops.area(found["boxes"])
     fullest = torch.stack([members[area[members].argmax()] for members in there])

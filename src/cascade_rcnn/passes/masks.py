@@ -14,7 +14,7 @@ def place_masks(masks: Masks, window: Sequence[int], size: tuple[int, int]) -> M
 
 
 def unite_masks(masks: Masks) -> Masks:
-    """Unite the masks that several tiles show of one object."""
+    """Merge the masks of one object in several tiles."""
     real = masks[masks.areas() > 0]
     if not len(real):
         return masks[torch.tensor([0])]

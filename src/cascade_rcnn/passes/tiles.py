@@ -1,4 +1,4 @@
-"""Large images in tiles: each tile is an image of its own, and the detections are joined (`join_tiles.py`)."""
+"""Detection in tiles of large images; the detections of the tiles are joined (`join_tiles.py`)."""
 
 import math
 
@@ -16,7 +16,7 @@ _MOST_OVERLAP = 0.9
 
 
 class Tiled:
-    """Detect in square tiles of `side` pixels, neighbours sharing at least the fraction `overlap` of it.
+    """Detect in square tiles of `side` pixels that overlap by at least the fraction `overlap` of it.
 
     All tiles of an image have the same size, so that the model resizes them alike: those at the right and bottom edge
     overlap more. An image that fits into one tile is left as it is.

@@ -1,1 +1,1 @@
-"""Reports on a detector: why its AP is what it is, what to do next, and how it differs from another."""
+"""Reports that explain the AP of a detector, suggest what to do next, and compare two detectors."""

@@ -1,4 +1,4 @@
-"""What to do next: rules that speak only where the numbers say so, and name the numbers."""
+"""Advice on what to do next: rules that apply only if the numbers call for it, and quote them."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -8,24 +8,24 @@ import numpy as np
 from cascade_rcnn.reporting.analysis import Analysis
 from cascade_rcnn.reporting.breakdown import Group
 
-_MOST = 7  # pieces of advice: nobody follows more
+_MOST = 7  # pieces of advice; nobody follows more
 _COSTLY = 0.03  # AP that a kind of error costs before it is worth a word
-_BEHIND = 0.15  # recall by which a group of objects falls behind the others
+_BEHIND = 0.15  # gap in recall between a group of objects and the others
 _FEW_IMAGES, _FEW_BOXES = 200, 100
 _WIDE = 0.03  # AP either side
 _RISING, _FALLEN = 0.01, 0.01  # AP between evaluations
 
 
 class Advice(NamedTuple):
-    """One thing to do."""
+    """A piece of advice."""
 
     title: str
     text: str
-    weight: float  # about the AP at stake; the largest comes first
+    weight: float  # roughly the AP at stake; the largest comes first
 
 
 def advise(analysis: Analysis) -> list[Advice]:
-    """Return what the numbers ask for, the most rewarding first; nothing where nothing stands out."""
+    """Return advice, the most rewarding first; none if nothing stands out."""
     rules = (_placement, _classes, _background, _missed, _duplicates, _small, _crowded)
     rules += (_training, _data, _labels, _rare, _stage, _scores)
     found = [advice for rule in rules for advice in rule(analysis)]
@@ -108,7 +108,7 @@ def _duplicates(analysis: Analysis) -> Iterator[Advice]:
 
 
 def _behind(groups: list[Group], wanted: range, overall: float) -> list[Group]:
-    """Return the groups, of those at the positions `wanted`, that fall behind and are not a handful of objects."""
+    """Return the groups at the positions `wanted` that have a lower recall and enough objects."""
     total = sum(group.objects for group in groups)
     return [
         group
@@ -152,7 +152,7 @@ def _objects(analysis: Analysis) -> int:
 
 
 def _training(analysis: Analysis) -> Iterator[Advice]:
-    """Too long, or not long enough."""
+    """Advise on runs that were too long or too short."""
     curves = analysis.training.curves if analysis.training else None
     if curves is None or len(curves.evaluated) < 2:
         return
@@ -179,7 +179,7 @@ def _training(analysis: Analysis) -> Iterator[Advice]:
 
 
 def _data(analysis: Analysis) -> Iterator[Advice]:
-    """Few images to learn from, or to measure on."""
+    """Advise on too few training or validation images."""
     if analysis.training is not None and analysis.training.images < _FEW_IMAGES:
         text = (
             f"It was trained on about {analysis.training.images} images. With so few, more images usually help more "

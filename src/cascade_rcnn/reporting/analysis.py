@@ -1,4 +1,4 @@
-"""All that a report says about one detector, as numbers."""
+"""The numbers of a report on one detector."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,10 +22,10 @@ from cascade_rcnn.reporting.thresholds import Operating
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """What is known of the training of a detector."""
+    """What is known about the training of a detector."""
 
     curves: Curves
-    images: int  # about how many it was trained on
+    images: int  # approximate number of training images
     min_size: tuple[int, ...] | None  # short side of the images; None: as they are
 
 

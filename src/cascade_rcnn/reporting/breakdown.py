@@ -21,14 +21,14 @@ _CROWDING = ("alone", "touching (IoU under 0.2)", "overlapping (IoU 0.2 to 0.5)"
 
 
 class Group(NamedTuple):
-    """Objects that are alike."""
+    """A group of similar objects."""
 
     name: str
     objects: int
     ap: float
     ap50: float
     ap75: float
-    recall: float  # of the detections that are shown, at IoU 0.5
+    recall: float  # of the shown detections, at IoU 0.5
 
 
 class Breakdown(NamedTuple):
@@ -40,7 +40,7 @@ class Breakdown(NamedTuple):
 
 
 def breakdown(evidence: Evidence) -> Breakdown:
-    """Group the objects, and the detections that are matched to none by what they look like themselves.
+    """Group the objects, and unmatched detections by their own properties.
 
     As in COCO's AP of small objects: what is matched to objects of other groups does not count. Size and shape of a
     detection are its own; its crowding is that of the object that it overlaps most.
@@ -91,7 +91,7 @@ def box_iou(a: Array, b: Array) -> Array:
 
 
 def _groups(evidence: Evidence, names: tuple[str, ...], of_object: Array, of_detection: Array) -> list[Group]:
-    """Measure each group of objects (A,) and detections (D,), both numbered as `names`; empty groups are left out."""
+    """Measure each group of objects (A,) and detections (D,), both by index into `names`; empty groups are left out."""
     real = ~evidence.truth.ignore.numpy()
     cell = evidence.object_image * len(evidence.names) + evidence.truth.labels.numpy() - 1
     matches, matched = evidence.pairs.matches, evidence.pairs.object

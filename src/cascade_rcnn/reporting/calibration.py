@@ -1,4 +1,4 @@
-"""Whether scores are what they look like: of detections with score 0.8, are 80 % right?"""
+"""Calibration of scores: are 80 % of the detections with score 0.8 correct?"""
 
 from typing import NamedTuple
 
@@ -6,16 +6,16 @@ import numpy as np
 
 from cascade_rcnn.reporting.evidence import Evidence
 
-LOWEST = 0.05  # below it lie the many detections that nobody looks at, which would outweigh all others
+LOWEST = 0.05  # the many detections below, which nobody looks at, would outweigh all others
 
 
 class Bin(NamedTuple):
-    """Detections of about the same score."""
+    """A bin of detections with similar scores."""
 
     low: float
     high: float
     score: float  # mean
-    precision: float  # share that is right at IoU 0.5
+    precision: float  # fraction that is correct at IoU 0.5
     detections: int
 
 
@@ -23,12 +23,12 @@ class Calibration(NamedTuple):
     """Mean score against precision."""
 
     error: float  # expected calibration error: the mean gap, weighted by detections; NaN without detections
-    bias: float  # mean score minus precision: positive where scores are too high
+    bias: float  # mean score minus precision: positive if scores are too high
     bins: list[Bin]
 
 
 def calibration(evidence: Evidence) -> Calibration:
-    """Measure in ten bins of the score, for detections of 0.05 and more; crowds do not count."""
+    """Measure calibration in ten bins for scores of 0.05 and more, ignoring crowds."""
     rows = evidence.pairs.row[evidence.pairs.matches.score >= LOWEST]
     found = evidence.evaluator(rows).calibration(n_bins=10, iou_threshold=0.5)
     bins = [

@@ -1,4 +1,4 @@
-"""Two detectors on the same data: the difference in AP with its interval, and the images that decide it."""
+"""Comparison of two detectors on the same data: differences in AP with intervals, and the images behind them."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ class Comparison(NamedTuple):
     @property
     def gains(self) -> np.ndarray:
         """The score of each image with b minus that with a, (N,); 0 in images without objects and detections."""
-        a, b = (np.nan_to_num(one.score, nan=1.0) for one in self.scores)  # nothing there, nothing found: right
+        a, b = (np.nan_to_num(one.score, nan=1.0) for one in self.scores)  # no objects and no detections: correct
         return b - a
 
     def to_dict(self) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def check_same_data(a: Annotations, b: Annotations) -> None:
 
 
 def difference_of_data(a: Annotations, b: Annotations) -> str | None:
-    """Say in a few words how two sets of annotations differ; None if they are the same, wherever they lie."""
+    """Describe how two sets of annotations differ; None if their content is the same."""
     if a.categories != b.categories:
         return "their classes differ"
     if len(a) != len(b):

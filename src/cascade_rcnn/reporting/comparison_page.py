@@ -15,7 +15,7 @@ from cascade_rcnn.reporting.pictures import Picture
 from cascade_rcnn.reporting.text import percent, signed
 
 _IMAGES = 6  # won, and as many lost
-_DRAWN_WIDTH = 1100  # pixels, of two results beside the annotations
+_DRAWN_WIDTH = 1100  # pixels, of two results next to the annotations
 _METRICS = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap90": "AP90"}
 
 
@@ -41,7 +41,7 @@ def page(comparison: Comparison, names: Sequence[str], facts: Mapping[str, str])
 
 
 def _answer(difference: Interval, names: Sequence[str]) -> str:
-    """Say which is better, where the interval says so."""
+    """Say which detector is better, if the interval excludes 0."""
     figures = f"{signed(difference.mean)} AP ({signed(difference.low)} to {signed(difference.high)})"
     if difference.low > 0:
         return f"{names[1]} is better than {names[0]}: {figures}"
@@ -72,7 +72,7 @@ def _classes(comparison: Comparison) -> list[list[Any]]:
 
 
 def _gallery(comparison: Comparison, names: Sequence[str]) -> list[Picture]:
-    """Draw the images that b won, and those that it lost, by most: a, b and the annotations."""
+    """Draw the images on which b is better, and worse, by the largest margins: a, b and the annotations."""
     gains = comparison.gains
     order = np.argsort(gains, kind="stable")
     lost = [int(i) for i in order if gains[i] < 0][:_IMAGES]

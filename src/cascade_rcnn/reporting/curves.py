@@ -1,4 +1,4 @@
-"""A training's curves, from the files in its folder."""
+"""The curves of a training run, from the files in its folder."""
 
 from pathlib import Path
 from typing import NamedTuple

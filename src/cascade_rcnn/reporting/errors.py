@@ -1,4 +1,4 @@
-"""Which errors cost AP: TIDE's split, and which class is taken for which."""
+"""Errors that cost AP: TIDE's error types, and confusion between classes."""
 
 from typing import NamedTuple
 
@@ -17,16 +17,16 @@ KINDS = {  # TIDE's abbreviation: name, meaning
 
 
 class Split(NamedTuple):
-    """TIDE's split of the errors at one IoU threshold."""
+    """TIDE's error types at one IoU threshold."""
 
     iou: float
     ap: float  # at this IoU
-    cost: dict[str, float]  # the AP that would be gained if one kind of error was mended, by name
-    counts: dict[str, int]  # errors among the detections that are shown, by name
+    cost: dict[str, float]  # the AP gained by fixing one kind of error, by name
+    counts: dict[str, int]  # errors among the shown detections, by name
 
     @property
     def worst(self) -> str:
-        """The kind that costs most."""
+        """The most costly kind."""
         return max(self.cost, key=lambda name: self.cost[name])
 
 

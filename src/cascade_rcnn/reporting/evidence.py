@@ -1,4 +1,4 @@
-"""Detections on a dataset, matched once for all that a report computes from them."""
+"""Detections on a dataset, matched once for all sections of a report."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +12,7 @@ from cascade_rcnn.evaluation.coco import Array, Metrics, evaluate_boxes, to_hotc
 from cascade_rcnn.evaluation.matches import Pairs, pair
 from cascade_rcnn.reporting.thresholds import Operating, best, operate
 
-_DEFAULT = 0.5  # where no threshold finds anything
+_DEFAULT = 0.5  # if no threshold gives any correct detection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Evidence:
 
     dataset: Dataset
     found: Array  # (N, 7) float64: image id, x, y, width, height, score, category id
-    threshold: float  # detections of at least this score are what a user would be shown
+    threshold: float  # detections of at least this score count as shown
     pairs: Pairs  # D of the detections, matched
 
     @classmethod
@@ -53,7 +53,7 @@ class Evidence:
 
     @cached_property
     def operating(self) -> Operating:
-        """What the threshold gives."""
+        """Precision, recall and F1 at the threshold."""
         return operate(self.pairs.matches, np.array([self.threshold]))[0]
 
     @cached_property

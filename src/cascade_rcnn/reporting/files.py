@@ -1,4 +1,4 @@
-"""The files of a report: report.html, which needs no other, and report.json."""
+"""The files of a report: report.html, which is self-contained, and report.json."""
 
 from dataclasses import dataclass
 from pathlib import Path

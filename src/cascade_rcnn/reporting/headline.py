@@ -1,4 +1,4 @@
-"""The headline: AP, in all, by IoU and by class, with 95 % intervals over images."""
+"""Headline metrics: AP overall, by IoU and by class, with 95 % intervals over images."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""How well each image went: its F1, averaged over the IoU thresholds 0.5 to 0.95, so that precise boxes count."""
+"""Scores of images: F1, averaged over the IoU thresholds 0.5 to 0.95, so that precise boxes count."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from cascade_rcnn.reporting.evidence import Evidence
 
 
 class ImageScores(NamedTuple):
-    """What was found in each of N images, of the detections that are shown."""
+    """Counts of the shown detections in each of N images."""
 
     score: Array  # (N,) 0..1; NaN in images without objects and detections
     right: Array  # (N,) detections that are right at IoU 0.5
@@ -33,12 +33,12 @@ def image_scores(evidence: Evidence) -> ImageScores:
 
 
 def worst(scores: ImageScores, number: int) -> list[int]:
-    """Return the images of the lowest scores; of those alike, those with most errors first."""
+    """Return the images with the lowest scores; ties are sorted by most errors."""
     order = np.lexsort((-(scores.wrong + scores.missed), np.nan_to_num(scores.score, nan=np.inf)))
     return [int(i) for i in order if scores.wrong[i] + scores.missed[i] > 0][:number]
 
 
 def best(scores: ImageScores, number: int) -> list[int]:
-    """Return the images of the highest scores; of those alike, those with most objects first."""
+    """Return the images with the highest scores; ties are sorted by most objects."""
     order = np.lexsort((-scores.right, -np.nan_to_num(scores.score, nan=-1.0)))
     return [int(i) for i in order if scores.right[i] > 0][:number]

@@ -1,4 +1,4 @@
-"""Where the annotations, not the detector, may be wrong."""
+"""Suspected errors in the annotations."""
 
 from typing import Literal, NamedTuple
 
@@ -15,7 +15,7 @@ Kind = Literal["unlabelled", "class", "never found"]
 
 
 class Suspect(NamedTuple):
-    """One place to look at."""
+    """A suspected annotation error."""
 
     kind: Kind
     image: int  # 0..N-1

@@ -61,7 +61,7 @@ def make_comparison(
 
 
 def describe(dataset: Dataset) -> str:
-    """Say what was measured on."""
+    """Describe the data that was measured on."""
     truth = dataset.annotations
     objects = int((~truth.ignore).sum())
     return f"{truth.source} ({count(len(truth), 'image')}, {count(objects, 'object')})"

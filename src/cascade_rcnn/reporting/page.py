@@ -54,7 +54,7 @@ def page(analysis: Analysis, facts: Mapping[str, str]) -> str:
 
 
 def _answer(analysis: Analysis) -> str:
-    """Say what costs most, at IoU 0.5 and 0.75 together."""
+    """Say which error costs most, at IoU 0.5 and 0.75 together."""
     costs = {name: sum(split.cost[name] for split in analysis.splits) for name in analysis.splits[0].cost}
     worst = max(costs, key=lambda name: costs[name])
     return _ANSWERS[worst] if costs[worst] > 0.01 else "nothing stands out"
@@ -69,7 +69,7 @@ def _tiles(analysis: Analysis) -> list[tuple[str, str, str, str]]:
 
 
 def _charts(analysis: Analysis) -> dict[str, str | None]:
-    """Return the plots by name; None for what was not measured."""
+    """Return the plots by name; None for those without data."""
     training, stages, matches = analysis.training, analysis.stages, analysis.evidence.pairs.matches
     curves = training.curves if training else None
     return {
@@ -163,7 +163,7 @@ def _thresholds(analysis: Analysis) -> list[list[str]]:
 
 
 def _gallery(analysis: Analysis) -> list[Picture]:
-    """Draw the worst and the best images, found beside true."""
+    """Draw the worst and the best images, predictions next to ground truth."""
     scores, evidence = analysis.images, analysis.evidence
     low = images.worst(scores, _WORST)
     high = [i for i in images.best(scores, _BEST) if i not in low]
@@ -181,7 +181,7 @@ def _gallery(analysis: Analysis) -> list[Picture]:
 
 
 def _suspects(analysis: Analysis) -> list[Picture]:
-    """Draw the most suspicious places of each kind."""
+    """Draw the most suspicious annotations of each kind."""
     chosen: list[Suspect] = []
     for kind in get_args(Kind):
         chosen += [one for one in analysis.suspects if one.kind == kind][:_SUSPECTS]

@@ -1,4 +1,4 @@
-"""Pictures of a report: found and true boxes side by side, coloured by whether they are right, and close-ups."""
+"""Pictures of a report: predicted and ground-truth boxes side by side, coloured by correctness, and close-ups."""
 
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ _ROUND = 2.4  # a close-up shows so many times the box
 
 
 class Picture(NamedTuple):
-    """What the page's gallery shows."""
+    """An entry of the page's gallery."""
 
     uri: str
     alt: str

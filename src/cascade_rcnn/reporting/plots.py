@@ -67,7 +67,7 @@ def _plot(draw: Callable[["Axes"], None], label: str, height: float = 2.9) -> st
 
 
 def _inline(svg: str, label: str) -> str:
-    """Make a file of matplotlib's an element of a page: no declarations, no ids but those that are referred to."""
+    """Turn an SVG of matplotlib into an element of a page: no declarations, no ids but those that are referred to."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<defs>\s*</defs>", "", svg, flags=re.DOTALL)
     used = set(re.findall(r"[\"(]#(\w+)[\")]", svg))
@@ -154,7 +154,7 @@ def curves_of_precision(found: Sequence[PrecisionRecall]) -> str:
 
 
 def reliability(found: Calibration) -> str:
-    """Plot precision over score; the dotted line is where scores mean what they say."""
+    """Plot precision over score; the dotted line is perfect calibration."""
 
     def draw(axes: "Axes") -> None:
         axes.plot([0, 1], [0, 1], color=_TEXT, linestyle=":", linewidth=1)

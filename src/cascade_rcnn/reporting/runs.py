@@ -1,4 +1,4 @@
-"""What is in a training's folder."""
+"""The folder of a training run."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from cascade_rcnn.reporting.curves import read_curves
 
 
 class Run(NamedTuple):
-    """A training."""
+    """A training run."""
 
     folder: Path
     recipe: Recipe
@@ -26,7 +26,7 @@ class Run(NamedTuple):
 
     @property
     def detections(self) -> Path:
-        """The detections of the best checkpoint on the validation data, which the training has kept."""
+        """The detections of the best checkpoint on the validation data, which the run has kept."""
         return self.folder / DETECTIONS
 
     def validation(self) -> Annotations:
@@ -57,7 +57,7 @@ class Run(NamedTuple):
 
 
 def open_run(folder: str | Path) -> Run:
-    """Open a training's folder. Raises UserError if it is none, or has no checkpoint yet."""
+    """Open the folder of a run. Raises UserError if it is not one, or has no checkpoint yet."""
     folder = Path(folder).expanduser()
     if not (folder / "recipe.json").is_file():
         raise UserError(f"{folder}: not a training's folder (it has no recipe.json); give what train --output wrote")
@@ -71,5 +71,5 @@ def open_run(folder: str | Path) -> Run:
 
 
 def kept_detections(run: Run, truth: Annotations) -> Array | None:
-    """Return the detections that the training has kept; None if there are none."""
+    """Return the detections that the run has kept; None if there are none."""
     return load_detections(run.detections, truth) if run.detections.is_file() else None

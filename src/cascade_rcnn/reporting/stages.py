@@ -1,4 +1,4 @@
-"""The cascade's own story: what each stage does to the boxes, and what AP each stage would give."""
+"""Stages of the cascade: the effect of each on the boxes, and the AP of each alone."""
 
 from typing import NamedTuple
 

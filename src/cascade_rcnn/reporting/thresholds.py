@@ -1,4 +1,4 @@
-"""What a score threshold gives: precision, recall and F1 at IoU 0.5, as a user of the detector sees them."""
+"""Precision, recall and F1 at IoU 0.5 by score threshold."""
 
 from typing import NamedTuple
 
@@ -39,7 +39,7 @@ def operate(matches: Matches, thresholds: Array, label: int | None = None) -> li
 
 
 def best(matches: Matches, label: int | None = None) -> Operating | None:
-    """Return the threshold, in hundredths, of the highest F1, the middle one of those alike; None if none is right."""
+    """Return the threshold, in hundredths, with the highest F1 (the middle of ties); None if none is correct."""
     found = operate(matches, GRID, label)
     f1 = np.array([one.f1 for one in found])
     if not (f1 > 0).any():

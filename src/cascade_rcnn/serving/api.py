@@ -1,4 +1,4 @@
-"""What a worker of the service does: requests to images, images to detections, detections to COCO json.
+"""The workers of the service: from requests to images, detections and COCO json.
 
 No request fails another one of its batch: a bad one travels through the batch as the `Refused` that answers it.
 """
@@ -35,14 +35,14 @@ class Asked(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A request that cannot, and why."""
+    """A request that cannot be answered, and why."""
 
     status: int
     reason: str
 
 
 class Answer(NamedTuple):
-    """The detections of an image, and what it was asked for."""
+    """The detections of an image, and its request."""
 
     found: Found
     asked: Asked
@@ -69,7 +69,7 @@ class DetectionAPI(litserve.LitAPI):
         batch_wait: float = 0.01,
         threads: int | None = None,
     ) -> None:
-        """`checkpoint` may be an exported file; `batch_wait` seconds are waited for a batch to fill."""
+        """`checkpoint` may be an exported file; `batch_wait`: seconds to wait for a batch to fill."""
         super().__init__(max_batch_size=batch_size, batch_timeout=batch_wait)
         self.checkpoint, self.trust = checkpoint, trust
         self.precision: Precision = precision
@@ -89,7 +89,7 @@ class DetectionAPI(litserve.LitAPI):
         self.categories: Sequence[Category] = self.predictor.config.categories
 
     def decode_request(self, request: Request) -> Asked | Refused:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """A form or JSON object -> the image."""
+        """Decode the image of a form or JSON object."""
         try:
             return self._decode(request)  # type: ignore[arg-type]  # what arrives here is the form or JSON object
         except UserError as error:
@@ -109,7 +109,7 @@ class DetectionAPI(litserve.LitAPI):
         return Asked(to_tensor(decode_image(io.BytesIO(data), max_megapixels=self.max_megapixels)), threshold)
 
     def batch(self, inputs: list[Asked | Refused]) -> list[Asked | Refused]:
-        """Leave a batch as it is: images may differ in size."""
+        """Return the batch unchanged: images may differ in size."""
         return inputs
 
     def predict(self, x: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -132,7 +132,7 @@ class DetectionAPI(litserve.LitAPI):
             return [answer for one in asked for answer in self._detect([one])]
 
     def encode_response(self, output: Answer | Refused) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Detections -> COCO json."""
+        """Convert detections to COCO json."""
         if isinstance(output, Refused):
             return JSONResponse({"error": output.reason}, status_code=output.status)
         found, asked = output

@@ -1,4 +1,4 @@
-"""What stands before the workers: limits on requests, and counts of them for Prometheus at /metrics."""
+"""Middleware in front of the workers: limits on requests, and Prometheus metrics at /metrics."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ class Guard:
     """ASGI middleware: reads a request's body up to a limit, refuses what no worker could answer, and counts."""
 
     def __init__(self, app: App, max_bytes: int, timeout: float = 30) -> None:
-        """`max_bytes` of a request's body; `timeout` seconds for an answer, which a worker that died never gives."""
+        """`max_bytes` of a request's body; `timeout` seconds for an answer, as a worker that dies gives none."""
         self.app, self.max_bytes, self.timeout = app, max_bytes, timeout
         self.registry = CollectorRegistry()
         of = self.registry
@@ -90,7 +90,7 @@ class Guard:
 
 
 def _once(body: bytes, after: Receive) -> Receive:
-    """A channel that gives a body that has been read, then what follows it."""
+    """Return a channel that replays a body, then continues with the original one."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> Message:

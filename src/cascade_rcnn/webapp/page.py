@@ -1,4 +1,4 @@
-"""The page: uploads, sliders, pictures, table, download."""
+"""The layout of the page: uploads, sliders, pictures, table, download."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""What the page computes, without its looks: files in, traces, tables and results out."""
+"""The computations behind the page: from files to traces, tables and results."""
 
 import json
 import tempfile
@@ -22,7 +22,7 @@ _MOST = 20  # images at once; folders are what `predict` is for
 
 @dataclass(frozen=True)
 class Named:
-    """A detector, and what the page calls it."""
+    """A detector and its name on the page."""
 
     name: str
     model: Detector

@@ -1,4 +1,4 @@
-"""From a list of configs to a transform: the one table of which type is built how."""
+"""Construction of a transform from a list of configs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -50,7 +50,7 @@ BUILDERS: dict[type[Any], Callable[[Any], v2.Transform | Mixing]] = {
 
 
 class Augmentation:
-    """A list of augmentations as one transform, for `Dataset`, which gives it other images where it mixes them."""
+    """A list of augmentations as one transform, for `Dataset`, which provides the other images to mix."""
 
     def __init__(self, steps: Sequence[v2.Transform | Mixing]) -> None:
         self.steps: list[v2.Transform | Mixing] = []
@@ -59,7 +59,7 @@ class Augmentation:
             if isinstance(step, v2.Transform):
                 plain.append(step)
                 continue
-            if plain:  # in one go, which is faster
+            if plain:  # all at once, which is faster
                 self.steps.append(v2.Compose(plain))
                 plain = []
             if step is not None:
@@ -71,7 +71,7 @@ class Augmentation:
         return any(isinstance(step, CopyPaste) for step in self.steps)
 
     def sample(self, image: Tensor, target: Target, draw: Callable[[], Sample], progress: float = 0.0) -> Sample:
-        """Augment one image of a training of which the fraction `progress` is over; `draw` gives another, as it is."""
+        """Augment an image after the fraction `progress` of the run; `draw` returns another image, not augmented."""
         for k, step in enumerate(self.steps):
             if not isinstance(step, Mixing):
                 image, target = apply(step, image, target)
@@ -80,7 +80,7 @@ class Augmentation:
         return image, target
 
     def _drawn(self, draw: Callable[[], Sample], steps: int) -> Sample:
-        """Another image, after those of the first `steps` that mix nothing."""
+        """Return another image, augmented by those of the first `steps` that do not mix images."""
         image, target = draw()
         for step in self.steps[:steps]:
             if not isinstance(step, Mixing):
@@ -91,7 +91,7 @@ class Augmentation:
 def build_augmentation(
     augmentation: str | Sequence[str | AugmentationConfig | Mapping[str, Any]],
 ) -> Augmentation:
-    """Make the transform of a list, for a `Dataset`: names of lists or augmentations, or their configs, in order.
+    """Build a transform for a `Dataset` from names of lists or augmentations, or their configs, in order.
 
     Raises UserError for a name that is unknown, or a number out of range.
 
@@ -107,11 +107,11 @@ def build_transforms(
     jitter: tuple[float, float] | None = None,
     jitter_size: int = 1024,
 ) -> v2.Compose:
-    """Horizontal flip with probability `flip`; brightness, contrast, saturation and hue, each with `photometric`.
+    """Build transforms: a flip with probability `flip`, brightness, contrast, saturation and hue with `photometric`.
 
     `jitter` is the range of `scale_jitter`, whose canvas has sides of `jitter_size`; None: none. Takes and returns
-    (tv_tensors.Image (3, H, W) uint8, target). Raises UserError for numbers that cannot be. `build_augmentation` makes
-    longer lists, which need a `Dataset`.
+    (tv_tensors.Image (3, H, W) uint8, target). Raises UserError for values out of range. `build_augmentation`
+    builds longer lists, which need a `Dataset`.
 
     >>> from torchvision.transforms import v2
     >>> transforms = v2.Compose([build_transforms(flip=0.5, photometric=0.5), v2.RandomVerticalFlip()])

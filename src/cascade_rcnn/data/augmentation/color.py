@@ -1,4 +1,4 @@
-"""What changes pixels where they are, so that targets stay."""
+"""Photometric augmentations, which do not change targets."""
 
 import io
 import math
@@ -16,7 +16,7 @@ from cascade_rcnn.config.augmentation import BlurConfig, ColorConfig, JPEGConfig
 
 
 def color(config: ColorConfig) -> v2.Transform:
-    """Brightness, contrast, saturation and hue, each with the probability."""
+    """Change brightness, contrast, saturation and hue, each with this probability."""
     steps = (
         v2.Lambda(_Brightness(config.brightness), tv_tensors.Image),
         v2.ColorJitter(contrast=config.contrast),
@@ -28,7 +28,7 @@ def color(config: ColorConfig) -> v2.Transform:
 
 
 def jpeg(config: JPEGConfig) -> v2.Transform:
-    """Compression artefacts."""
+    """Add compression artefacts."""
     return v2.RandomApply([v2.Lambda(_JPEG(config.quality), tv_tensors.Image)], config.probability)
 
 
@@ -39,7 +39,7 @@ def blur(config: BlurConfig) -> v2.Transform:
 
 
 def noise(config: NoiseConfig) -> v2.Transform:
-    """Gaussian noise of a strength that is drawn."""
+    """Add Gaussian noise of random strength."""
     return v2.RandomApply([v2.Lambda(_Noise(config.sigma), tv_tensors.Image)], config.probability)
 
 
@@ -61,7 +61,7 @@ class _Brightness:
 
 
 class _JPEG:
-    """Encode and decode by Pillow (torchvision's own codec is deprecated)."""
+    """Encode and decode with Pillow (torchvision's own codec is deprecated)."""
 
     def __init__(self, quality: tuple[int, int]) -> None:
         self.quality = quality
@@ -87,7 +87,7 @@ class _Noise:
 
 
 class _Blur(v2.GaussianBlur):
-    """Of images alone: a mask blurred is no mask. An image smaller than the kernel stays as it is."""
+    """Blur images, but not masks. Images smaller than the kernel are unchanged."""
 
     moves_mask_rows = True
 

@@ -23,7 +23,7 @@ class CopyPaste:
         self.objects, self.scale = config.objects, config.scale
 
     def mix(self, image: Tensor, target: Target, another: Callable[[], Sample]) -> Sample:
-        """The image with objects of another one, and what is still to be seen of its own."""
+        """Paste objects of another image, and cut the masks and boxes that they occlude."""
         check_masks(target)
         other, its = another()
         check_masks(its)
@@ -37,7 +37,7 @@ class CopyPaste:
         return torch.where(over, placed, image), union([covered, pasted], target)
 
     def _place(self, image: Tensor, canvas: tuple[int, int]) -> Place:
-        """Scaled to a part of the canvas, somewhere on it."""
+        """Scale the sample to a fraction of the canvas, at a random position."""
         low, high = self.scale
         fit = min(whole / own for whole, own in zip(canvas, image.shape[1:], strict=True))
         fit *= low + (high - low) * float(torch.rand(()))
@@ -65,7 +65,7 @@ def _as(masks: Masks, like: Any) -> Any:
 
 
 def _covered(target: Target, over: Tensor) -> Target:
-    """Objects behind `over` (H, W): smaller masks, the boxes of what is left, and none for those almost hidden."""
+    """Cut objects occluded by `over` (H, W): shrink their masks and boxes, and drop those almost hidden."""
     before = _encoded(target["masks"])
     left = before.without(over)
     pixels, remaining = before.areas(), left.areas()

@@ -8,18 +8,18 @@ from torchvision.transforms.v2 import functional
 
 from cascade_rcnn.data.augmentation.geometry import GeometricTransform
 
-_LEAST = 8  # pixels of a side, below which there is nothing to cut
+_LEAST = 8  # minimum side in pixels of images to crop
 
 
 class IoUCrop(GeometricTransform, v2.RandomIoUCrop):
-    """Torchvision's `RandomIoUCrop` with `probability`; images without objects stay whole."""
+    """Torchvision's `RandomIoUCrop` with `probability`; images without objects are unchanged."""
 
     def __init__(self, probability: float, smallest: float) -> None:
         v2.RandomIoUCrop.__init__(self, min_scale=smallest)
         self.probability = probability
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """A part of the image, or nothing."""
+        """Return the crop, or nothing to keep the whole image."""
         boxes = v2._utils.get_bounding_boxes(flat_inputs)
         height, width = functional.get_size(boxes)
         if float(torch.rand(())) >= self.probability or not len(boxes) or min(height, width) * self.min_scale < _LEAST:

@@ -1,4 +1,4 @@
-"""What moves pixels, with boxes, masks and areas moved alike.
+"""Geometric augmentations, which move boxes, masks and areas with the pixels.
 
 All of these keep the rows of a target: a box that is cut off stays, with no size, until `inside` drops it from every
 per-box field.
@@ -15,16 +15,16 @@ from torchvision.transforms.v2 import functional
 from cascade_rcnn.data.mask_rows import MaskRows
 from cascade_rcnn.data.targets import to_xyxy
 
-GREY = (124, 116, 104)  # the mean colour of ImageNet: nearly nothing, once the model has normalised it
+GREY = (124, 116, 104)  # the mean colour of ImageNet: close to 0 after normalisation
 
 
 class GeometricTransform(v2.Transform):
-    """A transform of which `area` follows its box."""
+    """A transform that scales `area` with its box."""
 
     moves_mask_rows = True
 
     def forward(self, *inputs: Any) -> Any:
-        """An image, or (image, target)."""
+        """Transform an image, or (image, target)."""
         found = super().forward(*inputs)
         if len(inputs) == 2 and isinstance(inputs[1], dict) and "area" in inputs[1]:
             image, target = found
@@ -50,7 +50,7 @@ class Place(GeometricTransform):
         self.resized, self.corner, self.canvas, self.window = resized, corner, canvas, window or (0, 0, *canvas)
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """Torchvision's own steps, which know images, boxes and masks."""
+        """Apply torchvision's functionals, which handle images, boxes and masks."""
         return place(inpt, self.resized, self.corner, self.canvas, self.window)
 
 
@@ -61,11 +61,11 @@ def place(
     canvas: tuple[int, int],
     window: tuple[int, int, int, int],
 ) -> Any:
-    """See `Place`; an input of no kind that moves is returned as it is."""
+    """See `Place`; other inputs are returned unchanged."""
     (height, width), (top, left) = resized, corner
     y1, x1 = max(top, window[0]), max(left, window[1])
     y2, x2 = min(top + height, window[2]), min(left + width, window[3])
-    if y1 >= y2 or x1 >= x2:  # nothing of it is in the window
+    if y1 >= y2 or x1 >= x2:  # it is outside the window
         y1, x1, y2, x2 = window[0], window[1], window[0], window[1]
     changed = functional.resize(inpt, [height, width], antialias=True)
     changed = functional.crop(changed, y1 - top, x1 - left, y2 - y1, x2 - x1)
@@ -74,18 +74,18 @@ def place(
 
 
 class Rotate90(GeometricTransform):
-    """Turn by 90, 180 or 270 degrees counterclockwise, each equally often, with `probability` in all. Exact."""
+    """Rotate by 90, 180 or 270 degrees counterclockwise, with equal chance and a total of `probability`, exactly."""
 
     def __init__(self, probability: float) -> None:
         super().__init__()
         self.probability = probability
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """The number of quarter turns."""
+        """Draw the number of quarter turns."""
         return {"turns": int(torch.randint(1, 4, ())) if float(torch.rand(())) < self.probability else 0}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """Pixels and boxes; any other field stays."""
+        """Rotate pixels and boxes; other fields are unchanged."""
         turns = params["turns"]
         if isinstance(inpt, tv_tensors.BoundingBoxes):
             return _turned(inpt, turns)
@@ -110,6 +110,6 @@ def _turned(boxes: tv_tensors.BoundingBoxes, turns: int) -> tv_tensors.BoundingB
 
 
 def box_areas(boxes: Tensor) -> Tensor:
-    """The areas (G,) of boxes; 0 for those of no size."""
+    """Compute the areas (G,) of boxes; 0 for empty ones."""
     corners = to_xyxy(boxes)
     return (corners[:, 2:] - corners[:, :2]).clamp(min=0).prod(dim=1)

@@ -1,4 +1,4 @@
-"""What mixes an image with others of the data set: mosaic, mixup.
+"""Augmentations that mix images of the dataset: mosaic, mixup.
 
 The others are drawn with the sample's own seed, so that a sample depends on nothing but its index, its seed and how
 far the training is, whatever the number of workers.
@@ -18,8 +18,8 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.masks import Masks
 
 Sample: TypeAlias = tuple[Tensor, Target]  # an image (3, H, W), uint8, and its target
-LEAST_VISIBLE = 0.1  # of an object: what is left of it is not worth a box
-_CENTRE = (0.25, 0.75)  # where the point between a mosaic's images lies, as parts of the canvas
+LEAST_VISIBLE = 0.1  # fraction of an object that must be visible to keep its box
+_CENTRE = (0.25, 0.75)  # range of the centre of a mosaic, as fractions of the canvas
 
 
 @runtime_checkable
@@ -33,7 +33,7 @@ class Mixing(Protocol):
     until: float
 
     def mix(self, image: Tensor, target: Target, another: Callable[[], Sample]) -> Sample:
-        """The mixture; each call of `another` draws another image."""
+        """Return the mixture; each call of `another` draws another image."""
         ...
 
 
@@ -44,7 +44,7 @@ class Mosaic:
         self.probability, self.until, self.scale = config.probability, config.until, config.scale
 
     def mix(self, image: Tensor, target: Target, another: Callable[[], Sample]) -> Sample:
-        """The image is at top left, the others at top right, bottom left and bottom right."""
+        """Put the image at the top left, the others at the top right, bottom left and bottom right."""
         height, width = image.shape[1:]
         low, high = _CENTRE
         y, x = (
@@ -62,7 +62,7 @@ class Mosaic:
         return canvas, union(targets, target)
 
     def _place(self, image: Tensor, canvas: tuple[int, int], window: tuple[int, int, int, int]) -> Place:
-        """Scaled, with the corner that is at the centre of the mosaic in place."""
+        """Scale a sample and align its inner corner with the centre of the mosaic."""
         top, left, bottom, right = window
         low, high = self.scale
         sizes = list(zip(canvas, image.shape[1:], strict=True))
@@ -80,7 +80,7 @@ class MixUp:
         self.probability, self.until, self.alpha = config.probability, config.until, config.alpha
 
     def mix(self, image: Tensor, target: Target, another: Callable[[], Sample]) -> Sample:
-        """Both images at the top left of a canvas that holds them."""
+        """Blend both images, aligned at the top left of a canvas that fits them."""
         other, its = another()
         canvas = (max(image.shape[1], other.shape[1]), max(image.shape[2], other.shape[2]))
         alpha = torch.tensor(self.alpha)
@@ -94,7 +94,7 @@ class MixUp:
 
 
 def visible(step: Place, image: Tensor, target: Target) -> Sample:
-    """Place a sample, without the objects of which less than `LEAST_VISIBLE` is left."""
+    """Place a sample, and drop objects of which less than `LEAST_VISIBLE` is left."""
     scale = step.resized[0] * step.resized[1] / (image.shape[1] * image.shape[2])
     whole = box_areas(target["boxes"]) * scale
     placed, kept = apply(step, image, target | {_WHOLE: whole})
@@ -102,11 +102,11 @@ def visible(step: Place, image: Tensor, target: Target) -> Sample:
     return placed, {name: value for name, value in take(kept, left).items() if name != _WHOLE}
 
 
-_WHOLE = "area_before_it_is_cut"  # a field while an image is placed, so that it keeps its rows
+_WHOLE = "area_before_it_is_cut"  # a temporary per-box field
 
 
 def take(target: Target, rows: Tensor) -> Target:
-    """Some rows of every per-box field."""
+    """Select rows of every per-box field."""
     return target | {name: take_rows(target[name], rows) for name in per_box(target)}
 
 

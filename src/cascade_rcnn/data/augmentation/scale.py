@@ -26,13 +26,13 @@ class LargeScaleJitter(GeometricTransform):
     """
 
     def __init__(self, scale: tuple[float, float] = (0.1, 2.0), size: int = 1024) -> None:
-        """Raises UserError for a range that is none, or a canvas without pixels."""
+        """Raises UserError for an invalid range or an empty canvas."""
         super().__init__()
         ScaleJitterConfig(scale=scale, size=size)  # checks them
         self.scale, self.size = scale, size
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """The size to resize to, and the corner that is cut out."""
+        """Draw the size to resize to, and the corner of the crop."""
         height, width = functional.get_size(next(x for x in flat_inputs if isinstance(x, tv_tensors.Image)))
         low, high = self.scale
         factor = self.size / max(height, width) * (low + (high - low) * float(torch.rand(())))
@@ -42,7 +42,7 @@ class LargeScaleJitter(GeometricTransform):
         return {"resized": resized, "corner": corner}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """As `place`."""
+        """Apply `place`."""
         top, left = params["corner"]
         whole = (0, 0, self.size, self.size)
         return place(inpt, params["resized"], (-top, -left), (self.size, self.size), whole)
