@@ -96,7 +96,7 @@ def let_the_first_speak() -> None:
         time.sleep(_PATIENCE)
 
 
-def lost(error: RuntimeError) -> UserError | None:
+def lost(error: Exception) -> UserError | None:
     """Return the message for a communication error between ranks; None for other errors."""
     text = str(error)
     if not any(sign in text.lower() for sign in _LOST):

@@ -14,7 +14,7 @@ from cascade_rcnn.engine.training.callbacks import EpochEnd, Hooks
 from cascade_rcnn.engine.training.collectives import gather
 from cascade_rcnn.engine.training.data import Sources
 from cascade_rcnn.engine.training.epoch import run_epoch, save
-from cascade_rcnn.engine.training.launch import claim, launch
+from cascade_rcnn.engine.training.launch import claim, launch, missing_operator
 from cascade_rcnn.engine.training.metric_log import MetricLog
 from cascade_rcnn.engine.training.overfit_test import overfit_test
 from cascade_rcnn.engine.training.prepare import prepare
@@ -71,7 +71,9 @@ def train(
     except (UserError, Interrupted):
         processes.let_the_first_speak()
         raise
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
+        if (missing := missing_operator(error)) is not None:
+            raise missing from error
         if fabric.world_size > 1 and (lost := processes.lost(error)) is not None:
             raise lost from None
         raise
