@@ -107,6 +107,7 @@ def test_train_auto_is_listed_explained_and_keeps_the_flags_that_are_given(capsy
     data = how.pop("data")
     assert (recipe, data.train, how.pop("augmentation")) == ("auto", "FOLDER.json", (ColorConfig(),))
     options = {"min_size": 320, "class_agnostic": False}
+    assert how.pop("overfit_test") is None  # if it is long
     assert how == {"resume": False, "epochs": 3, "init": "starter", "options": options}
 
 
