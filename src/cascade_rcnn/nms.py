@@ -26,6 +26,8 @@ def keep_mask(boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, iou:
 def _keep_mask(boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, iou: float) -> Tensor:
     if valid.numel() == 0:
         return torch.empty_like(valid)
+    if boxes.device.type == "mps":  # which has no float64
+        return _keep_mask(boxes.cpu(), scores.cpu(), groups.cpu(), valid.cpu(), iou).to(boxes.device)
     # torchvision's kernels are quadratic in the number of boxes. A CPU is fastest with one call per image; on a GPU,
     # the overhead of a call dominates up to some number of boxes.
     images = 1 if boxes.device.type == "cpu" else max(1, _BOXES_A_CALL // valid.shape[1])

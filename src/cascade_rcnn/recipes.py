@@ -99,7 +99,7 @@ class Recipe:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: bf16 if the hardware supports it
     ema: float | None = None  # decay of averaged weights, which are then evaluated and saved, such as 0.998
     devices: int = 1  # number of processes, one per GPU (or CPU); torchrun overrides it
-    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"  # mps: Apple's GPU
     workers: int = 2  # image decoding processes per device
     evaluate_every: int = 1  # epochs; 0: never
     patience: int = 0  # stop after this many evaluations without a better AP; 0: never

@@ -66,7 +66,7 @@ def by_data(recipe: Recipe, given: Collection[str], annotations: Annotations) ->
 
 def _machine(recipe: Recipe) -> Machine:
     """Describe the machine by the total memory of its first GPU: free memory would differ between processes."""
-    if recipe.accelerator == "cpu" or not torch.cuda.is_available():
+    if recipe.accelerator in ("cpu", "mps") or not torch.cuda.is_available():
         return Machine()
     return Machine(gpu_memory=torch.cuda.get_device_properties(0).total_memory / 2**30)
 

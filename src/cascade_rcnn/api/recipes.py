@@ -30,7 +30,7 @@ class RecipeOverrides(TypedDict, total=False):
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     ema: float | None
     devices: int
-    accelerator: Literal["auto", "cpu", "cuda"]
+    accelerator: Literal["auto", "cpu", "cuda", "mps"]
     workers: int
     evaluate_every: int
     patience: int

@@ -126,7 +126,9 @@ def train(
         chosen = _sized(chosen, given, train_set, classes)
     tell(without_effect(chosen, given) if is_first() else [])
     sources = Sources(train=train_set, val=val_set, classes=classes, transforms=transforms)
-    hooks = Hooks(callbacks=(*callbacks, Advice()), loggers=(logger,) if isinstance(logger, Logger) else tuple(logger))
+    hooks = Hooks(
+        callbacks=(*callbacks, Advice()), loggers=tuple(logger) if isinstance(logger, Sequence) else (logger,)
+    )
     unasked: Overfit = "if long" if recipe == "auto" else "never"
     overfit = unasked if overfit_test is None else "always" if overfit_test else "never"
     output = run_training(chosen, resume=resume, sources=sources, hooks=hooks, overfit=overfit)

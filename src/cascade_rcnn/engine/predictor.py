@@ -39,7 +39,9 @@ def choose_device(name: str | None) -> torch.device:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device {name}: not usable here ({str(error).splitlines()[0]}); give cpu or cuda") from None
+        raise UserError(
+            f"device {name}: not usable here ({str(error).splitlines()[0]}); give cpu, cuda or mps"
+        ) from None
     return device
 
 

@@ -1,12 +1,84 @@
-"""The start of processes that cannot reach each other."""
+"""The choice of a device, as far as it can be tested without one, and processes that cannot reach each other."""
 
 from dataclasses import replace
 
 import pytest
+import torch
 from lightning_fabric import Fabric
 
-from cascade_rcnn.engine.training.launch import launch
+from cascade_rcnn.engine.training import launch
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.recipes import Recipe
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    def has(*, cuda: bool = False, mps: bool = False) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+    return has
+
+
+@pytest.mark.parametrize(
+    ("asked", "cuda", "mps", "kind"),
+    [
+        ("auto", False, False, "cpu"),
+        ("auto", True, False, "cuda"),
+        ("auto", False, True, "cpu"),  # Apple's GPU has to be asked for
+        ("mps", False, True, "mps"),
+        ("mps", True, True, "mps"),
+        ("cpu", True, True, "cpu"),
+        ("cuda", True, False, "cuda"),
+    ],
+)
+def test_devices(machine, asked, cuda, mps, kind):
+    machine(cuda=cuda, mps=mps)
+    assert launch._kind(Recipe(accelerator=asked)) == kind
+
+
+@pytest.mark.parametrize(
+    ("changes", "mps", "words"),
+    [
+        ({"accelerator": "mps"}, False, "no Apple GPU here"),
+        ({"accelerator": "mps", "precision": "bf16"}, True, "choose fp32"),
+        ({"accelerator": "mps", "precision": "fp16"}, True, "choose fp32"),
+        ({"accelerator": "cuda"}, True, "doctor"),
+        ({"precision": "fp16"}, True, "needs a GPU"),
+    ],
+)
+def test_what_is_not_here_is_refused_in_one_line(machine, changes, mps, words):
+    machine(mps=mps)
+    with pytest.raises(UserError, match=words) as caught:
+        launch._kind(replace(Recipe(), **changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_apple_gpu_computes_in_fp32_and_alone(machine):
+    machine(mps=True)
+    assert launch._native_precision("mps") == "fp32"
+    with pytest.raises(UserError, match="devices is 2"):
+        launch.launch(Recipe(accelerator="mps", devices=2))
+
+
+@pytest.mark.parametrize(
+    ("error", "known"),
+    [
+        (NotImplementedError("The operator 'aten::x' is not currently implemented for the MPS device.\nMore"), True),
+        (TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64."), True),
+        (TypeError("f() takes no arguments"), False),
+        (NotImplementedError("abstract"), False),
+        (RuntimeError("MPS backend out of memory"), False),
+    ],
+)
+def test_an_operator_that_apple_s_gpu_lacks_is_named_with_the_way_out(error, known):
+    found = launch.missing_operator(error)
+    assert (found is not None) == known
+    if found is not None:
+        assert ("PYTORCH_ENABLE_MPS_FALLBACK=1" in str(found)) == isinstance(error, NotImplementedError)
+        assert "--accelerator cpu" in str(found)
+        assert str(error).partition("\n")[0][:60] in str(found)
+        assert "\n" not in str(found)
 
 
 @pytest.mark.parametrize(
@@ -20,7 +92,7 @@ def test_one_line_says_what_may_be_wrong(thin_recipe, monkeypatch, attempt, advi
     monkeypatch.setattr(Fabric, "launch", refused)
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", attempt)
     with pytest.raises(UserError, match=rf"cannot connect \(Gloo .* refused\); {advice}") as caught:
-        launch(replace(thin_recipe, devices=1))
+        launch.launch(replace(thin_recipe, devices=1))
     assert "\n" not in str(caught.value)
 
 
@@ -30,4 +102,4 @@ def test_other_errors_stay_what_they_are(thin_recipe, monkeypatch):
 
     monkeypatch.setattr(Fabric, "launch", broken)
     with pytest.raises(RuntimeError, match=r"^broken$"):
-        launch(thin_recipe)
+        launch.launch(thin_recipe)

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -24,11 +25,8 @@ _FABRIC = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 def launch(recipe: Recipe) -> Fabric:
     """Start the processes (or join those of torchrun). Raises UserError for anything this machine does not support."""
     check_numbers(recipe)
-    gpu = torch.cuda.is_available() and recipe.accelerator != "cpu"
-    if recipe.accelerator == "cuda" and not gpu:
-        raise UserError("accelerator cuda: torch sees no GPU here; choose cpu, or run `cascade-rcnn doctor`")
-    if recipe.precision == "fp16" and not gpu:
-        raise UserError("precision fp16 needs a GPU; choose bf16 or fp32 on a CPU")
+    kind = _kind(recipe)
+    gpu = kind == "cuda"
     external = "LOCAL_WORLD_SIZE" in os.environ  # torchrun or Ray Train has started the processes
     devices = int(os.environ["LOCAL_WORLD_SIZE"]) if external else recipe.devices
     if gpu and devices > torch.cuda.device_count():
@@ -36,10 +34,12 @@ def launch(recipe: Recipe) -> Fabric:
     if devices > 1:
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # six lines about joining processes
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")  # of 1x1 kernels
-    precision = _native_precision(gpu) if recipe.precision == "auto" else recipe.precision
+    if kind == "mps" and devices > 1:
+        raise UserError(f"devices is {devices}, but an Apple GPU trains alone; give 1")
+    precision = _native_precision(kind) if recipe.precision == "auto" else recipe.precision
     nodes = int(os.environ["WORLD_SIZE"]) // devices if external else 1
     fabric = Fabric(
-        accelerator="cuda" if gpu else "cpu",
+        accelerator=kind,
         devices=devices,
         num_nodes=nodes,
         strategy="ddp" if devices * nodes > 1 else "auto",
@@ -64,9 +64,36 @@ def _connect(fabric: Fabric) -> None:
         raise UserError(f"the processes of this training run cannot connect ({what}); {advice}") from None
 
 
-def _native_precision(gpu: bool) -> str:
+def _kind(recipe: Recipe) -> Literal["cpu", "cuda", "mps"]:
+    """Return the device to train on. Apple's GPU has to be asked for: it lacks operators, and so does its autocast."""
+    gpu = torch.cuda.is_available() and recipe.accelerator in ("auto", "cuda")
+    if recipe.accelerator == "cuda" and not gpu:
+        raise UserError("accelerator cuda: torch sees no GPU here; choose cpu, or run `cascade-rcnn doctor`")
+    if recipe.accelerator == "mps" and not torch.backends.mps.is_available():
+        raise UserError("accelerator mps: torch sees no Apple GPU here (macOS 14 or newer); choose cpu or auto")
+    if recipe.accelerator == "mps" and recipe.precision not in ("auto", "fp32"):
+        raise UserError(f"precision {recipe.precision} is not for Apple's GPU; choose fp32")
+    if recipe.precision == "fp16" and not gpu:
+        raise UserError("precision fp16 needs a GPU; choose bf16 or fp32 on a CPU")
+    return "cuda" if gpu else "mps" if recipe.accelerator == "mps" else "cpu"
+
+
+def missing_operator(error: Exception) -> UserError | None:
+    """Return one line for torch's message that Apple's GPU lacks an operator or a type; None for other errors."""
+    text = str(error).partition("\n")[0]
+    if "MPS" not in text or not isinstance(error, NotImplementedError | TypeError):
+        return None
+    way = "choose --accelerator cpu"
+    if isinstance(error, NotImplementedError):
+        way = f"set PYTORCH_ENABLE_MPS_FALLBACK=1, which runs what is missing on the CPU, or {way}"
+    return UserError(f"Apple's GPU cannot run this model with this torch ({text[:120]}); {way}")
+
+
+def _native_precision(kind: Literal["cpu", "cuda", "mps"]) -> str:
     """Return bf16 if the hardware supports it natively, else fp32."""
-    if gpu:
+    if kind == "mps":
+        return "fp32"
+    if kind == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     wide = torch.backends.cpu.get_cpu_capability().startswith("AVX512")  # as used by torch, not as available

@@ -15,7 +15,7 @@ from torch import nn
 
 from cascade_rcnn.data.loader import Batch
 from cascade_rcnn.engine.training import optim
-from cascade_rcnn.engine.training.state import TrainingState
+from cascade_rcnn.engine.training.state import TrainingState, random_state, set_random_state
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.text import count
 
@@ -63,10 +63,12 @@ def overfit_test(state: TrainingState, *, seconds: float = SECONDS) -> OverfitTe
 
     Trains as the run will, but without augmentation, and with a constant learning rate after ten updates.
     """
-    device = state.fabric.device
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    random = random_state()
+    try:
         torch.manual_seed(state.recipe.seed)
         return _learn(state, deepcopy(state.model).train(), _batches(state), time.monotonic() + seconds)
+    finally:
+        set_random_state(random)
 
 
 def _batches(state: TrainingState) -> list[Batch]:

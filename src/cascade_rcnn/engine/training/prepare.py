@@ -50,7 +50,9 @@ def prepare(
     if saved is not None and saved["data"] is not None:
         check_same(saved["data"], marks, output)
     groups = optim.parameter_groups(model, recipe.optimizer)
-    built = optim.make_optimizer(groups, recipe.optimizer, fused=recipe.precision != "fp16")
+    built = optim.make_optimizer(
+        groups, recipe.optimizer, fused=recipe.precision != "fp16" and fabric.device.type != "mps"
+    )
     wrapped, optimizer = fabric.setup(model, built)
     averaged = None
     if recipe.ema is not None:

@@ -102,7 +102,7 @@ class TrainingState:
 
     def save(self) -> None:
         """Save everything needed to continue as if uninterrupted. All ranks must call it."""
-        random = _random_state()
+        random = random_state()
         everyone = [random] * self.fabric.world_size
         if self.fabric.world_size > 1:
             dist.all_gather_object(everyone, random)
@@ -133,7 +133,7 @@ class TrainingState:
             self.optimizer.load_state_dict(state["optimizer"])
             self.fabric.strategy.precision.load_state_dict(state["precision"])
             self.position = Position(**state["position"])
-            _set_random_state(everyone[self.fabric.global_rank])
+            set_random_state(everyone[self.fabric.global_rank])
         except UserError:
             raise
         except DAMAGED as error:
@@ -185,12 +185,20 @@ def _read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def _random_state() -> dict[str, torch.Tensor]:
+def random_state() -> dict[str, torch.Tensor]:
+    """Return the state of torch's generators: the CPU's, and the GPU's if there is one."""
     state = {"cpu": torch.get_rng_state()}
-    return state | {"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else state
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    if torch.backends.mps.is_available():
+        state["mps"] = torch.mps.get_rng_state()
+    return state
 
 
-def _set_random_state(state: dict[str, torch.Tensor]) -> None:
+def set_random_state(state: dict[str, torch.Tensor]) -> None:
+    """Restore what `random_state` returned, for the generators that are here."""
     torch.set_rng_state(state["cpu"])
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])
+    if "mps" in state and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(state["mps"])

@@ -14,7 +14,7 @@ from cascade_rcnn.engine.training.callbacks import EpochEnd, Hooks
 from cascade_rcnn.engine.training.collectives import gather
 from cascade_rcnn.engine.training.data import Sources
 from cascade_rcnn.engine.training.epoch import run_epoch, save
-from cascade_rcnn.engine.training.launch import claim, launch
+from cascade_rcnn.engine.training.launch import claim, launch, missing_operator
 from cascade_rcnn.engine.training.lost import is_lost_contact, report_lost
 from cascade_rcnn.engine.training.metric_log import MetricLog
 from cascade_rcnn.engine.training.overfit_test import overfit_test
@@ -73,8 +73,10 @@ def train(
     except (UserError, Interrupted):
         processes.let_the_first_speak()
         raise
-    except RuntimeError as error:
-        if fabric.world_size > 1 and is_lost_contact(error):
+    except (RuntimeError, TypeError) as error:
+        if (missing := missing_operator(error)) is not None:
+            raise missing from error
+        if isinstance(error, RuntimeError) and fabric.world_size > 1 and is_lost_contact(error):
             raise report_lost(error, fabric.global_rank, fabric.world_size) from None
         raise
 
