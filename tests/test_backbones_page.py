@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cascade_rcnn import find_recipe, list_models
+from cascade_rcnn.hub.table import published
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "backbones.md").read_text(encoding="utf-8")
 
@@ -31,7 +32,8 @@ def test_the_commands_name_recipes_and_models():
     for command in commands:
         recipe, *rest = command.split()
         assert find_recipe(recipe).model in list_models()
-        assert not rest or (rest[0] == "--model" and rest[1] in list_models()), command
+        known = {"--model": list_models(), "--init": published()}
+        assert not rest or rest[1] in known[rest[0]], command
 
 
 def test_networks_of_timm_exist():

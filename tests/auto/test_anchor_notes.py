@@ -47,7 +47,7 @@ def test_boxes_that_no_anchor_reaches_are_told_with_what_would_fit():
     words = line.split()
     start, end = words.index("--options.anchor-sizes"), words.index("--options.anchor-ratios")
     sizes = [int(word) for word in words[start + 1 : end]]
-    ratios = [float(word) for word in words[end + 1 : words.index("have") - 2]]
+    ratios = [float(word) for word in words[end + 1 : words.index("%", end) - 1]]
     share = coverage(np.array([[32, 32], [24, 24], [10, 10], [10, 10]], float), sizes, ratios)
     assert f"{100 * share:.0f} % have one of 0.5" in line
     assert share > 0.5

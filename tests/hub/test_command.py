@@ -103,7 +103,9 @@ def test_an_export_of_a_name_lies_in_the_working_folder(kept, capsys, monkeypatc
     def export(checkpoint, output, request):
         asked.append((str(checkpoint), str(output)))
         difference = "none"
-        return type("Report", (), {"path": output, "megabytes": 1.0, "difference": difference, "ap": None})
+        return type(
+            "Report", (), {"path": output, "megabytes": 1.0, "difference": difference, "ap": None, "masks_ap": None}
+        )
 
     monkeypatch.setattr(module, "export", export)
     monkeypatch.chdir(tmp_path)
