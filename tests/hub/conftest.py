@@ -84,9 +84,9 @@ class _Handler(BaseHTTPRequestHandler):
             pass
 
     def _out(self, data: bytes) -> None:
+        self.site.sent += len(data)  # before the client can have read it
         self.wfile.write(data)
         self.wfile.flush()
-        self.site.sent += len(data)
 
 
 @pytest.fixture
