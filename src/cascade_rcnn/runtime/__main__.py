@@ -1,0 +1,64 @@
+"""The command `cascade-rcnn-runtime` (`python -m cascade_rcnn.runtime`): detect with an exported file, without torch."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cascade_rcnn.decoding import decode_image
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.files import write_json
+from cascade_rcnn.folders import expand
+from cascade_rcnn.runtime.runtime import Runtime
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command. A user error ends with one line on stderr and exit code 1."""
+    parser = argparse.ArgumentParser(prog="cascade-rcnn-runtime", description="Detect objects with an exported file.")
+    parser.add_argument("model", type=Path, help="an .onnx or OpenVINO .xml file")
+    parser.add_argument("images", nargs="+", help="images, folders of images or glob patterns")
+    parser.add_argument("--output", type=Path, default=Path("detections.json"), help="COCO results (%(default)s)")
+    parser.add_argument("--threshold", type=float, default=0.0, help="minimum score (default: the model's own)")
+    parser.add_argument("--threads", type=int, help="of the engine (default: its own choice)")
+    given = parser.parse_args(arguments)
+    try:
+        found = detect(Runtime(given.model, threads=given.threads), given.images, given.threshold)
+        write_json(given.output, found)
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    print(f"{len(found)} detections: {given.output}")
+
+
+def detect(runtime: Runtime, images: Sequence[str], threshold: float = 0.0) -> list[dict[str, Any]]:
+    """Detect in images, folders or glob patterns, and return COCO results like those of `cascade-rcnn predict`.
+
+    Image ids count from 1. Raises UserError naming an image that cannot be read.
+    """
+    results = []
+    for number, source in enumerate(expand(images), start=1):
+        found = runtime.detect([decode_image(source.path)])[0]
+        for box, score, label in zip(found["boxes"], found["scores"], found["labels"], strict=True):
+            if score >= threshold:
+                results.append(_result(runtime, number, source.name, box, float(score), int(label)))
+    return results
+
+
+def _result(runtime: Runtime, number: int, name: str, box: np.ndarray, score: float, label: int) -> dict[str, Any]:
+    category = runtime.config.categories[label - 1]
+    left, top, right, bottom = box.astype(float).tolist()
+    return {
+        "image_id": number,
+        "file_name": name,
+        "category_id": category.id,
+        "category_name": category.name,
+        "bbox": [left, top, right - left, bottom - top],
+        "score": score,
+    }
+
+
+if __name__ == "__main__":
+    main()

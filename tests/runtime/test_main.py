@@ -1,0 +1,87 @@
+"""The command of the runtime, and the files of its own distribution."""
+
+import ast
+import json
+import tomllib
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from cascade_rcnn.config import Category
+from cascade_rcnn.runtime import __main__ as command
+
+ROOT = Path(__file__).parents[2]
+
+
+class Found:
+    """A runtime that finds two objects in every image."""
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        self.config = SimpleNamespace(categories=(Category(id=7, name="nut"), Category(id=9, name="bolt")))
+
+    def detect(self, arrays):
+        boxes = np.array([[1, 2, 4, 8], [0, 0, 2, 2]], np.float32)
+        return [{"boxes": boxes, "scores": np.array([0.75, 0.25], np.float32), "labels": np.array([2, 1])}]
+
+
+def test_the_command_writes_coco_results(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "Runtime", Found)
+    for name in ("b.png", "a.png"):
+        PIL.Image.new("RGB", (8, 8)).save(tmp_path / name)
+    command.main(["m.onnx", str(tmp_path), "--threshold", "0.5", "--output", str(tmp_path / "d.json")])
+    found = json.loads((tmp_path / "d.json").read_text())
+    assert [(one["image_id"], one["file_name"]) for one in found] == [(1, "a.png"), (2, "b.png")]
+    assert found[0]["bbox"] == [1, 2, 3, 6]
+    assert (found[0]["category_id"], found[0]["category_name"], found[0]["score"]) == (9, "bolt", 0.75)
+    assert capsys.readouterr().out == f"2 detections: {tmp_path / 'd.json'}\n"
+
+
+def test_a_mistake_is_one_line(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        command.main([str(tmp_path / "nowhere.onnx"), "a.jpg"])
+    assert stopped.value.code == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+
+
+def test_the_distribution_holds_what_the_runtime_imports():
+    """All files that the runtime's imports reach are in its wheel, and none of them imports torch at its top level."""
+    project = tomllib.loads((ROOT / "packaging" / "runtime" / "pyproject.toml").read_text())
+    included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    packed = [(ROOT / "packaging" / "runtime" / source).resolve() for source in included]
+    assert all(path.exists() for path in packed)
+    assert all(f"../../src/{target}" == source for source, target in included.items())
+    todo = list((ROOT / "src" / "cascade_rcnn" / "runtime").glob("*.py"))
+    seen: set[Path] = set()
+    while todo:
+        path = todo.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        assert any(path == one or one in path.parents for one in packed), path
+        todo += [found for name in _imports(path) if (found := _file(name))]
+    assert len(seen) > 30
+
+
+def _imports(path: Path) -> set[str]:
+    """The package's modules that a file imports, other than for type checkers."""
+    found: set[str] = set()
+    nodes: list[ast.AST] = [ast.parse(path.read_text())]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("cascade_rcnn."):
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        nodes += ast.iter_child_nodes(node)
+    return found
+
+
+def _file(name: str) -> Path | None:
+    path = ROOT.joinpath("src", *name.split("."))
+    candidates = (path / "__init__.py", path.with_suffix(".py"))
+    return next((one for one in candidates if one.is_file()), None)
