@@ -1,4 +1,4 @@
-"""The command `cascade-rcnn-runtime` (`python -m cascade_rcnn.runtime`): detect with an exported file, without torch."""
+"""`cascade-rcnn-runtime` (`python -m cascade_rcnn.runtime`): detection with exported files, without torch."""
 
 import argparse
 import sys
