@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from cascade_rcnn.recipes import Recipe
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
-if hasattr(signal, "SIGHUP"):  # under nohup it is ignored, and the tests send it
+# The tests send these signals, which are ignored under nohup or in the background of a script.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 TOGETHER = {"export", "cascade_rcnn_study"}  # folders whose tests share what takes long to make: one process runs them
