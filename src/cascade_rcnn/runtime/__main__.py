@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cascade_rcnn import rle
 from cascade_rcnn.decoding import decode_image
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import write_json
@@ -36,14 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def detect(runtime: Runtime, images: Sequence[str], threshold: float = 0.0) -> list[dict[str, Any]]:
     """Detect in images, folders or glob patterns, and return COCO results like those of `cascade-rcnn predict`.
 
-    Image ids count from 1. Raises UserError naming an image that cannot be read.
+    Image ids count from 1. Masks are compressed run lengths. Raises UserError naming an image that cannot be read.
     """
     results = []
     for number, source in enumerate(expand(images), start=1):
         found = runtime.detect([decode_image(source.path)])[0]
-        for box, score, label in zip(found["boxes"], found["scores"], found["labels"], strict=True):
+        for k, (box, score, label) in enumerate(zip(found["boxes"], found["scores"], found["labels"], strict=True)):
             if score >= threshold:
-                results.append(_result(runtime, number, source.name, box, float(score), int(label)))
+                one = _result(runtime, number, source.name, box, float(score), int(label))
+                results.append(one | ({"segmentation": _run_lengths(found["masks"][k])} if "masks" in found else {}))
     return results
 
 
@@ -58,6 +60,13 @@ def _result(runtime: Runtime, number: int, name: str, box: np.ndarray, score: fl
         "bbox": [left, top, right - left, bottom - top],
         "score": score,
     }
+
+
+def _run_lengths(mask: np.ndarray) -> dict[str, Any]:
+    """Encode a mask (H, W) as COCO's compressed run lengths."""
+    height, width = mask.shape
+    counts = rle.to_string(rle.encode(mask, (0, 0, width, height), height, width))
+    return {"size": [height, width], "counts": counts.decode()}
 
 
 if __name__ == "__main__":
