@@ -97,7 +97,10 @@ def _model(backbone: str, options: Any) -> Any:
 
     torch.manual_seed(0)
     given: dict[str, Any] = options or {}
-    model = create_model("cascade_rcnn_fpn", _CLASSES, backbone=backbone, **given)
+    if backbone.startswith("cascade_rcnn_"):  # a model whose backbone only its name chooses
+        model = create_model(backbone, _CLASSES, **given)
+    else:
+        model = create_model("cascade_rcnn_fpn", _CLASSES, backbone=backbone, **given)
     for module in model.backbone.modules():
         if isinstance(module, _BatchNorm):
             module.momentum = None  # the mean over the batches
