@@ -26,3 +26,13 @@ def test_wrong_numbers_are_noticed(monkeypatch):
     monkeypatch.setattr(torchvision.ops, "nms", lambda boxes, scores, iou: scores.argsort())
     with pytest.raises(RuntimeError, match="wrong results"):
         doctor._operators("cpu")
+
+
+def test_masks_that_are_read_wrongly_are_noticed(monkeypatch):
+    import hotcoco.mask
+
+    assert doctor._masks().startswith("run lengths")
+    monkeypatch.setattr(hotcoco.mask, "area", lambda runs: [19])
+    lines, advice = doctor.examine()
+    assert "masks: FAILED (hotcoco reads run lengths wrongly)" in lines
+    assert advice == ["evaluation of masks does not work: pip install --force-reinstall hotcoco numpy"]

@@ -38,6 +38,7 @@ def _checks() -> Iterator[tuple[str, Callable[[], str]]]:
     yield "import torch", lambda: __import__("torch").__version__
     yield "import torchvision", lambda: __import__("torchvision").__version__
     yield "operators on cpu", lambda: _operators("cpu")
+    yield "masks", _masks
     yield "gpu", _gpu
 
 
@@ -53,6 +54,20 @@ def _operators(device: str) -> str:
     return "nms and roi_align give the right results"
 
 
+def _masks() -> str:
+    import numpy as np
+    from hotcoco import mask as library
+
+    from cascade_rcnn import rle
+
+    mask = np.zeros((10, 12), dtype=bool)
+    mask[2:6, 3:8] = True
+    runs = {"size": [10, 12], "counts": rle.to_string(rle.encode(mask, (0, 0, 12, 10), 10, 12))}
+    if library.area([runs])[0] != 20 or not np.array_equal(library.decode(runs), mask):
+        raise RuntimeError("hotcoco reads run lengths wrongly")
+    return "run lengths decode to what was encoded"
+
+
 def _gpu() -> str:
     import torch
 
@@ -65,6 +80,8 @@ def _gpu() -> str:
 def _advice(name: str, error: str) -> str:
     if "torchvision::" in error or "undefined symbol" in error or name in ("import torchvision", "operators on cpu"):
         return _REINSTALL
+    if name == "masks":
+        return "evaluation of masks does not work: pip install --force-reinstall hotcoco numpy"
     if name == "gpu":
         return "the GPU does not work with this torch: check `nvidia-smi`, and that the driver fits torch's CUDA"
     return "reinstall torch: pip install --force-reinstall torch torchvision"
