@@ -47,7 +47,7 @@ def test_images_and_ids_of_annotations(detector, shapes, tmp_path):
 def test_mistakes_are_one_line(detector, tmp_path):
     with pytest.raises(UserError, match="no images found"):
         predict_files("nowhere.safetensors", [tmp_path / "x*.png"], output=tmp_path)
-    with pytest.raises(UserError, match="max_detections: a model given as an object"):
+    with pytest.raises(UserError, match="max_detections: cannot be set"):
         predict_files(detector, [], annotations="x", output=tmp_path, max_detections=3)
     for videos, options, message in (
         (["a.jpg"], {"track": True}, "step, start, end and track are for a video"),
