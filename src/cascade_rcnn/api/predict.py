@@ -123,5 +123,5 @@ def _clip(paths: Sequence[str | Path], step: int, start: float, end: float | Non
             raise UserError("step, start, end and track only apply to a video; give one, or omit them")
         return None
     if len(paths) > 1:
-        raise UserError(f"{videos[0]}: only one video at a time, without images; give it alone")
+        raise UserError(f"{videos[0]}: give a single video, without other files")
     return Clip(source=videos[0], step=step, start=start, end=end)
