@@ -111,6 +111,7 @@ def _given(recipe: Recipe, flags: Sequence[str]) -> dict[str, Any]:
 
 def _list_recipes() -> None:
     print("usage: cascade-rcnn train RECIPE --data.train ANNOTATIONS [--flags; RECIPE --help lists them]\n\nrecipes:")
-    print(f"  {'auto':20} {_AUTO}")
+    width = max(map(len, RECIPES))
+    print(f"  {'auto':{width}}  {_AUTO}")
     for name, recipe in RECIPES.items():
-        print(f"  {name:20} {(recipe.__doc__ or '').splitlines()[0]}")
+        print(f"  {name:{width}}  {(recipe.__doc__ or '').splitlines()[0]}")

@@ -81,13 +81,13 @@ class Recipe:
     ('cascade_rcnn_resnet18_fpn', 3)
     """
 
-    model: str = "cascade_rcnn_resnet50_fpn"
+    model: str = "cascade_rcnn_resnet50_fpn"  # one of `cascade_rcnn.list_models()`
     weights_backbone: str | None = "imagenet"  # imagenet or a local file; None: random initialisation
     init: str | None = None  # checkpoint to start from, instead of `model`, `options` and `weights_backbone`
-    options: ModelOptions = field(default_factory=ModelOptions)
-    data: DataConfig = field(default_factory=DataConfig)
+    options: ModelOptions = field(default_factory=ModelOptions)  # of the model; None: the default of its architecture
+    data: DataConfig = field(default_factory=DataConfig)  # training and validation data, in any supported format
     augmentation: Annotated[Augmentations, _WORDS] = (HorizontalFlipConfig(),)  # in the order of application
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)  # optimizer and learning rate schedule
     epochs: int = 12
     batch_size: int = 2  # images per device and step
     accumulate: int = 1  # number of steps whose gradients are accumulated per update
