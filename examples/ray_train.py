@@ -1,7 +1,7 @@
-"""Training on a Ray cluster: python examples/ray_train.py finetune --data /shared/photos --output /shared/runs/mine.
+"""Train on a Ray cluster: python examples/ray_train.py finetune --data /shared/photos --output /shared/runs/mine.
 
-Ray starts a process per GPU (or with --cpu, per worker), and after a failure all of them again; the training continues
-from its last saved state. Data and output are on a file system that all machines see.
+Ray starts one process per GPU (or per worker, with --cpu) and restarts all of them after a failure; training then
+continues from its last saved state. Data and output must be on a file system that all machines share.
 """
 
 import argparse
@@ -15,14 +15,14 @@ import cascade_rcnn
 
 
 def work(settings: dict[str, Any]) -> None:
-    """Train, in every worker: `train` takes rank and address from the environment that Ray prepares."""
+    """Train in one worker; `train` reads its rank and the address from the environment that Ray sets up."""
     result = cascade_rcnn.train(settings.pop("recipe"), resume="auto", **settings)
     if ray.train.get_context().get_world_rank() == 0:
         print(f"weights: {result.weights}", flush=True)
 
 
 def main() -> None:
-    """Read the command line and run the trainer."""
+    """Parse the command line and run the trainer."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipe")
     parser.add_argument("--data", type=Path, required=True)

@@ -1,8 +1,8 @@
 #!/bin/bash
-# Training on Slurm: sbatch examples/slurm.sh finetune --data /shared/photos --output /shared/runs/mine
+# Train on Slurm: sbatch examples/slurm.sh finetune --data /shared/photos --output /shared/runs/mine
 #
-# One task a node, which starts a process per GPU. After a failure, a requeue or a second sbatch, the training continues
-# from the last saved state.
+# Runs one task per node, which starts one process per GPU. After a failure, a requeue or another sbatch, training
+# continues from its last saved state.
 #SBATCH --job-name=cascade-rcnn
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
@@ -13,7 +13,7 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 set -euo pipefail
-export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 # or a restart finds the addresses of the processes before it
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 # otherwise, restarted processes find stale addresses
 # source /shared/venv/bin/activate
 main=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 exec srun torchrun \

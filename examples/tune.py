@@ -1,10 +1,10 @@
-"""Find a learning rate and an augmentation with Optuna, which ends hopeless trainings early.
+"""Tune the learning rate and augmentation with Optuna, which stops unpromising training runs early.
 
     pip install optuna
     python examples/tune.py --data FOLDER --output runs/tune --trials 20 --epochs 6
 
-Each trial is a training; after each epoch its AP is reported, and a trial below the median of the others at that epoch
-is ended (pruned). Finished trials are kept in `tune.db`: started again with the same output, the search goes on.
+Each trial is a training run that reports its AP after each epoch, and is pruned if it is below the median of the other
+trials at that epoch. Finished trials are stored in `tune.db`; the same command continues an interrupted search.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ import cascade_rcnn
 
 
 class Report(cascade_rcnn.Callback):
-    """Tells a trial the AP of each epoch; ends the training where the pruner has given it up."""
+    """Reports the AP of each epoch to a trial, and stops training if the pruner says so."""
 
     def __init__(self, trial: optuna.Trial) -> None:
         self.trial, self.pruned = trial, False
@@ -38,11 +38,11 @@ class Options:
     recipe: str = "quickstart"
     trials: int = 20
     epochs: int = 6
-    settings: Mapping[str, Any] = field(default_factory=dict)  # of the recipe, the same in all trials
+    settings: Mapping[str, Any] = field(default_factory=dict)  # recipe settings, the same in all trials
 
 
 def tune(options: Options, study: optuna.Study) -> None:
-    """Run the trials that are missing."""
+    """Run the remaining trials."""
 
     def objective(trial: optuna.Trial) -> float:
         report = Report(trial)
@@ -66,7 +66,7 @@ def tune(options: Options, study: optuna.Study) -> None:
 
 
 def make_study(output: Path, *, startup: int = 5) -> optuna.Study:
-    """Create the study in `output`, or open it again; `startup` trials are not pruned."""
+    """Create or reopen the study in `output`; the first `startup` trials are not pruned."""
     output.mkdir(parents=True, exist_ok=True)
     pruner = optuna.pruners.MedianPruner(n_startup_trials=startup)
     storage = f"sqlite:///{output / 'tune.db'}"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cascade_rcnn import recipes
 from cascade_rcnn.config import ModelOptions
+from cascade_rcnn.recipes import RECIPES, bundled
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "python.md"
 FIRST, SLOW = "First steps", {"torch.compile", "Multiple processes"}
@@ -44,8 +44,8 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
 def thin(patch: pytest.MonkeyPatch) -> None:
     """The recipe `shapes` in a second."""
     options = ModelOptions(backbone_width=8, pyramid_channels=8, head_width=8, proposals=30, rois=8, min_size=None)
-    recipe = replace(recipes.shapes(), options=options, workers=0, accelerator="cpu", evaluate_every=1)
-    patch.setitem(recipes.RECIPES, "shapes", lambda: recipe)
+    recipe = replace(bundled.shapes(), options=options, workers=0, accelerator="cpu", evaluate_every=1)
+    patch.setitem(RECIPES, "shapes", lambda: recipe)
 
 
 def others() -> list[Any]:

@@ -1,7 +1,7 @@
-"""Cut the package's data set of blood cells out of BCCD: `python -m tools.cells BCCD_FOLDER`.
+"""Create the package's blood cell dataset from BCCD: `python -m tools.cells BCCD_FOLDER`.
 
-BCCD (https://github.com/Shenggan/BCCD_Dataset, MIT) in its VOC layout -> `assets/cells` as COCO json, at half size.
-Training images come from its train split, validation images from its test split, evenly spaced in each.
+Converts a subset of BCCD (https://github.com/Shenggan/BCCD_Dataset, MIT) from its VOC layout to COCO json at half size
+in `assets/cells`. Training images come from its train split, validation images from its test split, evenly spaced.
 """
 
 import json
@@ -16,13 +16,13 @@ import cascade_rcnn
 from cascade_rcnn.data import Annotations, load_annotations
 
 FOLDER = Path(cascade_rcnn.__file__).parent / "assets" / "cells"
-SPLITS = {"train": ("train", 80), "val": ("test", 40)}  # ours: BCCD's, and how many of its images
+SPLITS = {"train": ("train", 80), "val": ("test", 40)}  # our split: (BCCD's split, number of images)
 SIZE = (320, 240)
 _QUALITY = 85
 
 
 def main(source: Path) -> None:
-    """Write the images, both annotation files and BCCD's licence."""
+    """Write the images, the annotation files and BCCD's licence."""
     for ours, (theirs, number) in SPLITS.items():
         whole = load_annotations(source, split=theirs)
         chosen = [i * len(whole) // number for i in range(number)]
@@ -36,7 +36,7 @@ def main(source: Path) -> None:
 
 
 def _coco(whole: Annotations, chosen: list[int]) -> dict[str, Any]:
-    """COCO's dictionary of the chosen images, every length scaled to `SIZE`; boxes are clipped to the image."""
+    """Return the COCO dictionary of the chosen images, with boxes clipped to the image and scaled to `SIZE`."""
     images, annotations = [], []
     for image_id, i in enumerate(chosen, start=1):
         height, width = whole.image_sizes[i].tolist()

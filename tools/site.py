@@ -1,4 +1,4 @@
-"""The documentation site: links to files beside docs/ lead to the repository, and examples in docstrings are code."""
+"""Hooks of the documentation site: link files outside docs/ to the repository, and format examples in docstrings."""
 
 import posixpath
 import re
@@ -13,7 +13,7 @@ _LINK = re.compile(r"(\]\()(\.\./[^)\s#]*)")
 
 
 def on_page_markdown(markdown: str, /, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Rewrite the links of a page that lead out of the documentation."""
+    """Point links to files outside the documentation to the repository."""
     folder = posixpath.dirname(page.file.src_uri)
 
     def rewritten(link: re.Match[str]) -> str:
@@ -28,9 +28,9 @@ _EXAMPLE = re.compile(r"^>>> .*(?:\n.+)*", re.M)
 
 
 class FencedExamples(Extension):
-    """Fence the `>>>` examples of docstrings, which are Markdown otherwise."""
+    """Griffe extension that fences the `>>>` examples of docstrings, which are rendered as Markdown."""
 
     def on_object(self, *, obj: Object, **_: Any) -> None:
-        """Rewrite a docstring as it is loaded."""
+        """Fence the examples of a docstring when it is loaded."""
         if obj.docstring:
             obj.docstring.value = _EXAMPLE.sub(lambda example: f"```pycon\n{example[0]}\n```", obj.docstring.value)

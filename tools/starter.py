@@ -1,8 +1,8 @@
-"""Train the package's starter and pack it: `python -m tools.starter DATA_FOLDER BACKBONE_FILE [OUTPUT]`.
+"""Train and compress the package's starter: `python -m tools.starter DATA_FOLDER BACKBONE_FILE [OUTPUT]`.
 
-DATA_FOLDER holds COCO's persons as person_train.json and person_val.json with their images; BACKBONE_FILE ImageNet
-weights of a ResNet-18 by torchvision's names. Trains recipe `starter` into OUTPUT (continuing a training begun there),
-stores the last weights in 8 bits in `assets/starter.safetensors` and prints their AP before and after.
+DATA_FOLDER contains person_train.json and person_val.json (people in COCO) with their images, and BACKBONE_FILE
+ImageNet weights of a ResNet-18 with torchvision's names. Trains the recipe `starter` in OUTPUT (or resumes it there),
+stores the last weights in `assets/starter.safetensors` with 8 bits, and prints the AP before and after.
 """
 
 import sys
@@ -18,15 +18,15 @@ RESULTS = Path("docs/results/starter.json")
 
 
 def main(data: Path, backbone: Path, output: Path) -> None:
-    """Train, pack, measure."""
+    """Train, compress and evaluate the starter."""
     train, val = data / "person_train.json", data / "person_val.json"
     going = holds_state(output)
     result = cascade_rcnn.train("starter", data=train, val=val, weights_backbone=backbone, output=output, resume=going)
     whole = result.output / "last.safetensors"
     save(load(whole), STARTER, compact=True)
-    figures = {name: _measure(file, val) for name, file in (("float32", whole), ("int8", STARTER))}
-    write_json(RESULTS, {"bytes": STARTER.stat().st_size, **{k: m.to_dict() for k, m in figures.items()}})
-    for name, metrics in figures.items():
+    measured = {name: _measure(file, val) for name, file in (("float32", whole), ("int8", STARTER))}
+    write_json(RESULTS, {"bytes": STARTER.stat().st_size, **{k: m.to_dict() for k, m in measured.items()}})
+    for name, metrics in measured.items():
         print(f"{name}: AP {metrics.ap:.4f}, AP50 {metrics.ap50:.4f}, AP75 {metrics.ap75:.4f}, AP90 {metrics.ap90:.4f}")
     print(f"{STARTER}: {STARTER.stat().st_size / 1e6:.1f} MB")
 

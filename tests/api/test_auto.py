@@ -27,10 +27,8 @@ def test_a_cpu_without_the_published_cascade_starts_from_the_starter(shapes):
     chosen = auto_recipe(load_annotations(shapes / "train.json"), accelerator="cpu")
     assert chosen.recipe.init == "starter"
     words = " ".join(str(chosen).splitlines()[1].split())
-    assert (
-        words
-        == f"--init starter the small model for CPUs, as {finetune().init} is not downloaded; --init NAME for another"
-    )
+    why = f"the small model for CPUs, as {finetune().init} is not available; --init NAME selects another"
+    assert words == f"--init starter {why}"
 
 
 def test_a_cascade_in_the_cache_is_what_it_starts_from(shapes):
@@ -46,7 +44,7 @@ def test_a_cascade_in_the_cache_is_what_it_starts_from(shapes):
 
 def test_a_gpu_without_a_start_says_what_to_fetch(shapes, monkeypatch):
     monkeypatch.setattr(auto, "_machine", lambda recipe: Machine(gpu_memory=16.0))
-    with pytest.raises(UserError, match=r"https://.*or start from another model: --init FILE") as caught:
+    with pytest.raises(UserError, match=r"https://.*or start from another model with --init FILE") as caught:
         auto_recipe(load_annotations(shapes / "train.json"))
     assert "\n" not in str(caught.value)
 
@@ -99,7 +97,7 @@ def test_auto_is_no_recipe_without_data():
 def test_a_setting_that_the_start_decides_is_named():
     recipe = with_changes(find_recipe("small"), {"init": "starter"})
     (note,) = without_effect(recipe, {"model", "options.head", "options.min_size", "epochs"})
-    assert note.startswith("model, options.head: no effect, as the model is starter's;")
+    assert note.startswith("model, options.head: no effect, as the model comes from starter;")
     assert "--init None" in note
     assert without_effect(recipe, {"options.min_size", "epochs"}) == []
     assert without_effect(find_recipe("small"), {"model"}) == []

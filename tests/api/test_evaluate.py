@@ -65,9 +65,9 @@ def test_labels_by_their_names(detector, plain, shapes):
 def test_mistakes_are_one_line(detector, shapes, plain):
     path = shapes / "val.json"
     for arguments, message in (
-        ({"device": "cpu"}, "device: a model given as an object is not changed"),
-        ({"min_size": 64}, "min_size: a model given as an object"),
-        ({"precision": "bf16"}, "precision: a model given as an object"),
+        ({"device": "cpu"}, "device: cannot be set for a model given as an object"),
+        ({"min_size": 64}, "min_size: cannot be set"),
+        ({"precision": "bf16"}, "precision: cannot be set"),
         ({"max_detections": 0}, "max-detections is 0"),
         ({"classes": ["a"]}, "annotations have class names of their own"),
     ):

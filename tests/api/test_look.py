@@ -37,7 +37,7 @@ def test_files_annotations_and_names(shapes):
 @pytest.mark.parametrize(
     ("given", "options", "message"),
     [
-        ([], {}, "nothing to look at"),
+        ([], {}, "no data to inspect"),
         ("train.json", {"splits": ["val"]}, "only a folder"),
         (["train.json", "train.json"], {}, "the same name"),
         ("absent.json", {}, "no such file or folder"),
@@ -51,7 +51,7 @@ def test_mistakes_are_one_line(shapes, given, options, message):
 
 def test_objects_that_are_no_annotations_are_refused():
     for given in ([(np.zeros((8, 8, 3)), {})], {"train": 7}):
-        with pytest.raises(UserError, match=r"cannot look at (list|int); give paths"):
+        with pytest.raises(UserError, match=r"cannot inspect (list|int); give paths"):
             look(given)
 
 

@@ -54,5 +54,5 @@ def test_an_object_is_known_by_its_weights():
 )
 def test_an_object_stays_as_it_is(settings, name):
     for model in (load("starter"), Predictor("starter")):
-        with pytest.raises(UserError, match=f"{name}: a model given as an object is not changed"):
+        with pytest.raises(UserError, match=f"{name}: cannot be set for a model given as an object"):
             open_model(model, **settings)

@@ -47,11 +47,11 @@ def test_images_and_ids_of_annotations(detector, shapes, tmp_path):
 def test_mistakes_are_one_line(detector, tmp_path):
     with pytest.raises(UserError, match="no images found"):
         predict_files("nowhere.safetensors", [tmp_path / "x*.png"], output=tmp_path)
-    with pytest.raises(UserError, match="max_detections: a model given as an object"):
+    with pytest.raises(UserError, match="max_detections: cannot be set"):
         predict_files(detector, [], annotations="x", output=tmp_path, max_detections=3)
     for videos, options, message in (
-        (["a.jpg"], {"track": True}, "step, start, end and track are for a video"),
-        (["a.jpg", "b.mp4"], {}, "b.mp4: give one video at a time"),
+        (["a.jpg"], {"track": True}, "step, start, end and track only apply to a video"),
+        (["a.jpg", "b.mp4"], {}, "b.mp4: give a single video"),
         (["b.mp4"], {"step": 0}, "step is 0"),
         (["b.mp4"], {}, "b.mp4: cannot open this video"),
     ):

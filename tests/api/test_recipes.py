@@ -21,7 +21,7 @@ def test_by_name_and_by_file(tmp_path):
     assert find_recipe("small") == find_recipe("small")
     write_json(tmp_path / "recipe.json", {"epochs": 7})
     assert find_recipe(tmp_path / "recipe.json").epochs == 7
-    with pytest.raises(UserError, match="no recipe is called 'smal'; did you mean 'small'"):
+    with pytest.raises(UserError, match="there is no recipe 'smal'; did you mean 'small'"):
         find_recipe("smal")
 
 
@@ -49,8 +49,8 @@ def test_changes_of_fields_parts_and_parts_of_parts():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"epoch": 3}, "no setting is called 'epoch'; did you mean 'epochs'"),
-        ({"optimizer": {"learning": 3}}, r"no setting is called 'optimizer\.learning'"),
+        ({"epoch": 3}, "there is no setting 'epoch'; did you mean 'epochs'"),
+        ({"optimizer": {"learning": 3}}, r"there is no setting 'optimizer\.learning'"),
         ({"optimizer": {"warmup_step": 3}}, r"'optimizer\.warmup_step'; did you mean 'warmup_steps'"),
         ({"epochs": "3"}, "epochs is '3': Expected `int`, got `str`"),
         ({"epochs": 2.5}, "epochs is 2.5: Expected `int`"),

@@ -131,7 +131,7 @@ def test_a_report_that_fails_leaves_the_training_as_it_is(run, capsys, monkeypat
     monkeypatch.setattr("cascade_rcnn.api.train.report", fail)
     command._report(result)
     said = capsys.readouterr()
-    assert said.err == f"note: the report could not be made (no room); try again: cascade-rcnn report {run}\n"
+    assert said.err == f"note: could not write the report (no room); try again with `cascade-rcnn report {run}`\n"
     assert said.out == ""
 
 
@@ -139,4 +139,4 @@ def test_a_report_that_fails_leaves_the_training_as_it_is(run, capsys, monkeypat
 @pytest.mark.usefixtures("quick")
 def test_at_the_end_of_a_training(run, capsys):
     command._report(cascade_rcnn.TrainingResult(output=run, weights=run / "best.safetensors", metrics=None))
-    assert capsys.readouterr().out.startswith(f"report: {run / 'report' / 'report.html'} (made in ")
+    assert capsys.readouterr().out.startswith(f"report: {run / 'report' / 'report.html'} (took ")

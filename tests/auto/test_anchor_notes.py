@@ -56,4 +56,4 @@ def test_boxes_that_no_anchor_reaches_are_told_with_what_would_fit():
 def test_where_no_anchors_fit_better_the_line_says_so():
     """Half the boxes are met by all anchors, and the others are far from any that are tried."""
     (line,) = anchor_notes(_annotations([64, 2]), CONFIG)
-    assert line.endswith("no others fit better; `cascade-rcnn look` shows which boxes")
+    assert line.endswith("no others fit better; `cascade-rcnn look` shows these boxes")

@@ -68,8 +68,8 @@ def test_the_same_on_a_gpu():
     assert (recipe.options.min_size, recipe.options.max_size) == ((560, 672, 800), 1333)
     assert recipe.batch_size == 4  # 22 GB at 3 an image: 7, and 4 is the power of two below
     assert recipe.epochs == 30  # 50 updates an epoch, 12 of which are 600; 1500 at least
-    assert why["epochs"] == "1500 updates of 4 images; 1500 to 20000 on a GPU of 24 GB"
-    assert why["optimizer.lr"] == "per 8 images, as in recipe `finetune`; 5e-05 for a step of 4"
+    assert why["epochs"] == "1500 updates of 4 images; 1500 to 20000 on a GPU with 24 GB"
+    assert why["optimizer.lr"] == "for 8 images, as in recipe `finetune`; 5e-05 for updates of 4"
     assert recipe.optimizer.lr == 1e-4
     assert recipe.evaluate_every == 3
 
@@ -96,7 +96,7 @@ def test_epochs_keep_the_updates_within_bounds(images, machine, epochs):
         ({"box": (15, 15)}, CPU, (336, 416, 480), "the maximum for a CPU"),
         # of 18 they are of 12: 16 at 426.7, 448 in steps of 32
         ({"box": (18, 18)}, CPU, (320, 384, 448), "16 is better"),
-        ({"height": 96, "width": 96, "box": (40, 40)}, CPU, (128, 160, 192), "twice the images' own 96"),
+        ({"height": 96, "width": 96, "box": (40, 40)}, CPU, (128, 160, 192), "twice the images' 96 pixels"),
         ({}, CPU, (224, 272, 320), "as in the initial model"),
     ],
 )
@@ -135,9 +135,7 @@ def test_anchors_change_where_the_start_s_do_not_fit_and_the_reason_says_what_it
     recipe, why = chosen(replace(data(), shapes=shapes), GPU, one)
     number = len(recipe.options.anchor_ratios)
     assert number > 1
-    assert why["options.anchor_ratios"].endswith(
-        f"{number} instead of 1, so the RPN's output layers start from scratch"
-    )
+    assert why["options.anchor_ratios"].endswith(f"{number} instead of 1, so the RPN's output layers are reinitialised")
 
 
 def test_anchors_of_one_s_own_stay_whatever_the_boxes():
@@ -153,7 +151,7 @@ def test_what_is_given_stays_and_the_rest_goes_with_it():
     assert (why["epochs"], why["batch_size"]) == ("given", "given")
     assert recipe.ema == 0.9  # 75 updates, 25 an epoch: a tenth would be .8667, and .9 is the least
     assert recipe.optimizer.warmup_steps == 7
-    assert why["optimizer.lr"].endswith("0.0016 for a step of 8")
+    assert why["optimizer.lr"].endswith("0.0016 for updates of 8")
 
 
 def test_few_images_fill_a_batch():

@@ -37,9 +37,9 @@ def test_boxes_are_those_inside_their_images_that_are_learned_from():
     assert found.resized(100, 1000).tolist() == [[20, 40], [8, 4]]
     assert found.resized(100, 150).tolist() == [[15, 30], [6, 3]]
     assert str(found) == "2 images of about 150 x 75 pixels, 2 boxes of 2 classes (nut 2, bolt 0)"
-    assert found.warnings == ["expect little of classes with fewer than 20 boxes: nut 2, bolt 0"]
+    assert found.warnings == ["classes with fewer than 20 boxes will hardly be learned: nut 2, bolt 0"]
 
 
 def test_without_a_box_to_learn_from_there_is_nothing_to_choose_by():
-    with pytest.raises(UserError, match=r"a\.json: there are no boxes to learn from"):
+    with pytest.raises(UserError, match=r"a\.json: there are no boxes to train on"):
         survey(_annotations([[0, 0, 9, 9]], [True]))

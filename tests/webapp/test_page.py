@@ -26,9 +26,9 @@ def test_mistakes_are_one_line(monkeypatch, tmp_path):
     with pytest.raises(UserError, match="pip install gradio"):
         app("starter")
     monkeypatch.setitem(sys.modules, "gradio", object())
-    with pytest.raises(UserError, match="3 checkpoints; give one, or two to compare"):
+    with pytest.raises(UserError, match="3 models given; give one, or two to compare"):
         app(["a", "b", "c"])
-    with pytest.raises(UserError, match="does not show its stages"):
+    with pytest.raises(UserError, match="do not provide the boxes"):
         app(tmp_path / "model.onnx")
 
 

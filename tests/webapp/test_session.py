@@ -29,4 +29,4 @@ def test_images_become_pictures_a_table_and_results(named, photo):
     assert {len(row["stages"]) for row in results} == {3}
     np.testing.assert_allclose(results[0]["bbox"][:2], looked.traces[0][0].boxes[0, -1, :2], rtol=1e-6)
     assert table(looked, named, 0, 1.1)[1] == []
-    assert pictures(looked, [named], 0, 1.1, 1, every=True)[0][1] == "photo.png: stage 1, nothing found"
+    assert pictures(looked, [named], 0, 1.1, 1, every=True)[0][1] == "photo.png: stage 1, no detections"

@@ -1,1 +1,1 @@
-"""The Python API, one function per command: converts users' paths, names and objects to the engine's types."""
+"""The Python API, one function per command. It converts paths, names and objects to the types of the engine."""

@@ -1,4 +1,4 @@
-"""A local web page for a detector."""
+"""Local web page for trying out a detector."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,19 +24,20 @@ def app(
     min_size: int | None = None,
     video_step: int = 5,
 ) -> None:
-    """Serve a web page to drop images and videos on, until Ctrl-C.
+    """Serve a web page for detecting objects in images and videos, until Ctrl-C.
 
-    It shows the detections above a threshold, what each stage of the cascade did to each box, and the results as JSON.
-    `models` are one or two checkpoints or detectors; two are compared side by side. The page is reachable from this
-    machine only, unless `host` is "0.0.0.0". Every `video_step`-th frame of a video is shown. Nothing is sent anywhere.
-    Needs gradio. Raises UserError if a model or the port cannot be used.
+    It shows the detections above a threshold, the boxes after each stage of the cascade, and the results as JSON.
+    `models` is a checkpoint or detector, or a sequence of one or two; two are compared side by side. `device` and
+    `min_size` (short side in pixels) apply to checkpoints. The page is only reachable from this machine, unless `host`
+    is "0.0.0.0". Every `video_step`-th frame of a video is processed. No data leaves the machine. Requires gradio.
+    Raises UserError if a model or the port cannot be used.
 
     >>> app(["starter", "runs/mine/best.safetensors"])  # doctest: +SKIP
     """
     load_gradio()
     given = [models] if isinstance(models, str | Path | Detector) else list(models)
     if not 1 <= len(given) <= 2:
-        raise UserError(f"{len(given)} checkpoints; give one, or two to compare")
+        raise UserError(f"{len(given)} models given; give one, or two to compare")
     named = [_open(model, device, min_size) for model in given]
 
     def film(model: Named, video: str, threshold: float, folder: str) -> str:
@@ -44,7 +45,7 @@ def app(
         return str(Path(folder) / "video.mp4")
 
     page = serve(build_page(named, film), host, port)
-    print(f"http://{host}:{port}  (Ctrl-C ends it)", flush=True)
+    print(f"http://{host}:{port}  (Ctrl-C to stop)", flush=True)
     try:
         Event().wait()
     except KeyboardInterrupt:
@@ -58,5 +59,5 @@ def _open(model: str | Path | Detector, device: str | None, min_size: int | None
     if isinstance(model, Detector):
         return Named("the model", model.eval())
     if Path(model).suffix in SUFFIXES:
-        raise UserError(f"{model}: an exported file does not show its stages; give the checkpoint")
+        raise UserError(f"{model}: exported files do not provide the boxes of each stage; give the checkpoint")
     return Named(str(model), load(model, device=choose_device(device), **changes).for_inference())

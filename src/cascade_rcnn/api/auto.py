@@ -1,4 +1,4 @@
-"""Recipes chosen from the data and the machine: `train auto`."""
+"""Recipes chosen for the data and the machine: `train auto`."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ from cascade_rcnn.recipes.finetuning import finetune
 
 @dataclass(frozen=True, kw_only=True)
 class AutoRecipe:
-    """The settings chosen for a dataset; `print` shows each as a flag with its reason.
+    """Training settings chosen for a dataset; `print` shows each as a flag with the reason for it.
 
     >>> chosen = auto_recipe(load_annotations("shapes/train.json"), init="starter", epochs=3, accelerator="cpu")
     >>> chosen.recipe.batch_size, chosen.choices[0].why
@@ -29,8 +29,8 @@ class AutoRecipe:
 
     recipe: Recipe
     choices: tuple[Choice, ...]
-    data: str  # a one-line summary of the data
-    warnings: tuple[str, ...]
+    data: str  # one-line summary of the data
+    warnings: tuple[str, ...]  # problems of the data
 
     def __str__(self) -> str:
         width = max(len(choice.flag) for choice in self.choices)
@@ -39,11 +39,11 @@ class AutoRecipe:
 
 
 def auto_recipe(annotations: Annotations, **overrides: Unpack[RecipeOverrides]) -> AutoRecipe:
-    """Choose initial model, image sizes, anchors, batch, learning rate and epochs for the data and this machine.
+    """Choose the initial model, image sizes, anchors, batch size, learning rate and epochs for data and machine.
 
-    Keywords are settings of your own, as in `train`; the others are chosen to go with them. Starts from the
-    published cascade of recipe `finetune`, which is downloaded on first use; on a CPU, if that fails, from the
-    starter. Raises UserError if there is nothing to learn, or nothing to start from.
+    Settings given as keywords, as in `train`, are kept, and the others are chosen to match them. The initial model is
+    the published cascade of recipe `finetune`, which is downloaded on first use; if that fails on a CPU, it is the
+    starter. Raises UserError if there are no boxes to train on, or no initial model is available.
 
     >>> annotations = load_annotations("shapes/train.json")
     >>> auto_recipe(annotations, init="starter", accelerator="cpu").recipe.optimizer.lr
@@ -53,12 +53,12 @@ def auto_recipe(annotations: Annotations, **overrides: Unpack[RecipeOverrides]) 
 
 
 def base() -> Recipe:
-    """Return the recipe's settings that no rule changes."""
+    """Return the recipe that the rules start from."""
     return replace(finetune(), output="runs/auto")
 
 
 def by_data(recipe: Recipe, given: Collection[str], annotations: Annotations) -> AutoRecipe:
-    """Choose a recipe for the data; `given` settings are kept."""
+    """Choose a recipe for the data; settings whose dotted names are in `given` are kept."""
     data, machine = survey(annotations), _machine(recipe)
     start = _start(recipe, given, machine, annotations.categories)
     chosen, choices = choose(recipe, given, data, machine, start)
@@ -66,7 +66,7 @@ def by_data(recipe: Recipe, given: Collection[str], annotations: Annotations) ->
 
 
 def _machine(recipe: Recipe) -> Machine:
-    """Describe the machine by the total memory of its first GPU: free memory would differ between processes."""
+    """Describe the machine by the total memory of its first GPU, as free memory differs between processes."""
     if recipe.accelerator in ("cpu", "mps") or not torch.cuda.is_available():
         return Machine()
     return Machine(gpu_memory=torch.cuda.get_device_properties(0).total_memory / 2**30)
@@ -77,18 +77,18 @@ def _start(recipe: Recipe, given: Collection[str], machine: Machine, categories:
         return _of(recipe.init, read_config(recipe.init), "given")
     if "init" in given or "model" in given or "weights_backbone" in given:
         config = model_config(recipe.model, categories, recipe.options, pretrained=recipe.weights_backbone is not None)
-        return _of(None, config, f"{recipe.model} starts from its backbone's weights")
+        return _of(None, config, f"{recipe.model} starts from backbone weights")
     name = finetune().init
     assert name is not None
     try:
         locate(name)
     except UserError as error:
         if machine.gpu_memory is not None:
-            raise UserError(f"{error}; or start from another model: --init FILE") from None
+            raise UserError(f"{error}; or start from another model with --init FILE") from None
         return _of(
             "starter",
             read_config("starter"),
-            f"the small model for CPUs, as {name} is not downloaded; --init NAME for another",
+            f"the small model for CPUs, as {name} is not available; --init NAME selects another",
         )
     return _of(name, read_config(name), "the strongest published cascade with a ResNet-50")
 

@@ -1,4 +1,4 @@
-"""Conversion of checkpoints from other frameworks, and to detectron2."""
+"""Conversion of checkpoints from other frameworks and to detectron2."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,9 +17,9 @@ def convert_checkpoint(source: str | Path, origin: Origin, *, config: str | Path
     """Convert a checkpoint of detectron2, mmdetection ("mmdet") or torchvision to a detector in evaluation mode.
 
     `config` is the config it was trained with: detectron2's yaml or LazyConfig, mmdetection's py, or the name of a
-    published detector with the same config; none of them is executed. Without it, the architecture is inferred from the
-    shapes, and the other settings are stock ones. Use `save` to keep the result. Raises UserError if any
-    part of the checkpoint cannot be converted.
+    published detector with the same config; config files are parsed, never executed. Without it, the architecture is
+    inferred from the shapes of the weights, and the other settings are the framework's defaults. Use `save` to write
+    the result. Raises UserError if any part of the checkpoint cannot be converted.
 
     >>> ours = create_model("cascade_rcnn_resnet18_fpn", 80, backbone_width=8, pyramid_channels=8, head_width=8)
     >>> save_detectron2(ours, "detectron2.pth")
@@ -35,7 +35,7 @@ def convert_checkpoint(source: str | Path, origin: Origin, *, config: str | Path
 def save_detectron2(model: Detector | str | Path, path: str | Path) -> None:
     """Write a detector or checkpoint as a .pth file for detectron2's DetectionCheckpointer.
 
-    Raises UserError if detectron2 has no equivalent.
+    Raises UserError if detectron2 has no equivalent of some part of the model.
 
     >>> model = create_model("faster_rcnn_resnet18_fpn", 80, backbone_width=8, pyramid_channels=8, head_width=8)
     >>> save_detectron2(model, "faster.pth")

@@ -1,4 +1,4 @@
-"""Evaluation of a model on a dataset."""
+"""Evaluation of models and detections on a dataset."""
 
 from functools import partial
 from pathlib import Path
@@ -44,17 +44,18 @@ def evaluate(
     report: str | Path | None = None,
     trust: bool = False,
 ) -> Metrics:
-    """Compute COCO metrics of a model; `metrics.masks` has those of its masks, if model and data have any.
+    """Compute COCO metrics of a model, and of its masks (`metrics.masks`) if both model and data have masks.
 
     `model` is a `Detector`, `Predictor` or `Runtime`, or the path of a checkpoint or exported file. `data` is a path in
-    any format that `load_annotations` reads (`images` and `split` likewise), `Annotations`, or a torchvision-style
+    any format that `load_annotations` reads (with its `images` and `split`), `Annotations`, or a torchvision-style
     dataset (`DetectionData`), whose labels are the model's 1..M unless `classes` names them.
 
-    `device` (default: a GPU if there is one), `precision` and `min_size` apply to models given by path.
-    At most `max_detections` per image and class count (100 in COCO). `bad_images="skip"` skips unusable images, also in
-    the metrics. `boundary` adds boundary AP of masks, `metrics.boundaries` (extra `boundary`). `save_detections` is a
-    file to write the detections to, `report` a folder for a report on them, as written by `cascade_rcnn.report`;
-    `trust` is as in `Runtime`. Raises UserError if model and data do not match, or something cannot be read.
+    `device` (default: a GPU if there is one), `precision`, `min_size` (short side in pixels) and `trust` (see
+    `Runtime`) apply to models given by path. The `max_detections` detections per image and class with the highest
+    scores count (100 in COCO). `bad_images="skip"` leaves out unusable images, such as those of more than
+    `max_megapixels`. `boundary` adds the boundary AP of masks, `metrics.boundaries` (extra `boundary`).
+    `save_detections` is a COCO results file to write, and `report` a folder for an HTML report, as written by
+    `cascade_rcnn.report`. Raises UserError if model and data do not match, or something cannot be read.
 
     >>> metrics = evaluate("starter", "people.json", workers=0)
     >>> round(metrics.ap50, 2)
@@ -71,7 +72,7 @@ def evaluate(
     more = max_detections if isinstance(model, str | Path) and max_detections > LIMIT else None
     opened = open_model(model, device=device, precision=precision, min_size=min_size, trust=trust, max_detections=more)
     if boundary and not opened.config.tasks:
-        raise UserError(f"{opened.name}: has no masks, and so no boundary AP; leave the option out")
+        raise UserError(f"{opened.name}: the model has no masks, and therefore no boundary AP; omit the option")
     path, given = (data, None) if isinstance(data, str | Path) else ("", data)
     read = partial(load_annotations, path, images, split, opened.class_names, bad_images=bad_images)
     given = read() if given is None else given
@@ -83,7 +84,7 @@ def evaluate(
     check_classes(opened.config, truth, opened.name)
     _tell(truth, max_detections)
     found = collect(opened.detect, opened.config, evaluation_loader(dataset, batch_size, workers), len(dataset))
-    if found.masks is not None and path:  # only now, as it takes time and memory
+    if found.masks is not None and path:  # read only now, as masks take time and memory
         truth = _same_images(read(masks=True), truth)
     if save_detections is not None:
         write(save_detections, found.rows, truth, found.masks)
@@ -106,11 +107,10 @@ def evaluate_detections(
 ) -> Metrics:
     """Compute COCO metrics of detections in a COCO results file from any source.
 
-    `annotations`, `images` and `split` are as in `load_annotations`; at most `max_detections` per image and class
-    count, and `boundary` adds boundary AP of masks. Entries with `file_name` and `category_name` (which this package
-    writes) are matched by these, and written to `save_detections` with the annotations' ids. `report` is a folder for
-    an HTML report on them, without the section on stages, which needs the model. Raises UserError naming the invalid
-    entry.
+    `annotations`, `images`, `split` and `bad_images` are as in `load_annotations`, and `max_detections` and `boundary`
+    as in `evaluate`. Entries with `file_name` and `category_name` (which this package writes) are matched by these, and
+    `save_detections` writes them with the ids of the annotations. `report` is a folder for an HTML report, without the
+    section on stages, which requires the model. Raises UserError, naming the entry, if one is invalid.
 
     >>> _ = evaluate("starter", "people.json", workers=0, save_detections="people_found.json")
     >>> evaluate_detections("people_found.json", "people.json").images
@@ -132,7 +132,7 @@ def evaluate_detections(
 
 
 def _same_images(annotations: Annotations, others: Annotations) -> Annotations:
-    """Return the annotations of the images that `others` has, and print notes that are new."""
+    """Return the annotations of the images that `others` contains, and print notes that are new."""
     tell([note for note in annotations.notes if note not in others.notes])
     return annotations.select(np.isin(annotations.image_ids.numpy(), others.image_ids.numpy()))
 

@@ -1,4 +1,4 @@
-"""Export of checkpoints to onnxruntime, OpenVINO or torch.export."""
+"""Export of checkpoints for onnxruntime, OpenVINO, torch.export and Triton."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,13 +27,13 @@ def export_model(
 ) -> Report:
     """Export a model for onnxruntime ("onnx"), OpenVINO, torch ("torch-export") or Triton, and verify its detections.
 
-    `output` defaults to the checkpoint's name with the format's suffix; for Triton it is a folder. A `dynamic` file
-    accepts batches of any size and images of any size, otherwise one image at a time, fitted into `size` (height,
-    width; default: the model's short and long side). It is compared with the checkpoint on `images` (default: a photo
-    and generated scenes). The AP before and after is measured on `annotations` (with `annotation_images` and `split` as
-    in `load_annotations`), and that of masks if model and annotations have any: int8 requires them, is calibrated on
-    `calibration` of their images, and may lose `max_drop` of each AP. Raises UserError without writing a file if the
-    detections do not match.
+    `output` defaults to the checkpoint's name with the format's suffix; for Triton, it is a folder. A `dynamic` file
+    accepts batches and images of any size; otherwise, it takes one image at a time, fitted into `size` (height and
+    width in pixels; default: the model's short and long side). The exported file is compared with the checkpoint on
+    `images` (default: a photo and generated scenes). If `annotations` are given (with `annotation_images` and `split`
+    as in `load_annotations`), the AP of boxes, and of masks if there are any, is measured before and after. int8
+    requires them: it is calibrated on `calibration` of their images, and each AP may drop by at most `max_drop` (0 to
+    1). Raises UserError, without writing a file, if the detections do not match or the AP drops further.
 
     >>> report = export_model("starter", "exported.pt2", format="torch-export", size=(160, 160))
     >>> report.path.name, report.difference.missing
@@ -57,6 +57,6 @@ def export_model(
         max_drop=max_drop,
     )
     file = Path(checkpoint)
-    if output is None:  # a published name has dots, and no folder
+    if output is None:  # the name of a published detector may contain dots and slashes
         output = file.with_suffix(SUFFIX[format]) if file.is_file() else Path(file.name + SUFFIX[format])
     return export(file, Path(output), request)

@@ -1,4 +1,4 @@
-"""Inspection of datasets before training."""
+"""Dataset inspection before training."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,18 +39,19 @@ def look(
     device: str | None = None,
     max_megapixels: float = MAX_MEGAPIXELS,
 ) -> Look:
-    """Look at a dataset before training: what it contains, and what is wrong with it.
+    """Inspect a dataset before training: its contents and its problems.
 
-    `data` is a path in any format that `load_annotations` reads (a folder with all of its splits), several paths, one
-    for each split (the training set first, if no name says which it is), `Annotations`, or a dict of these by the names
-    of the splits. `splits` selects splits of a folder; default: all.
+    `data` is a path in any format that `load_annotations` reads (of a folder, all splits are read), a sequence of
+    paths, one per split (the training set first, unless a name identifies it), `Annotations`, or a dict of these by
+    split name. `images` is the folder of the images, if the annotations do not name it. `splits` selects splits of a
+    folder; default: all.
 
     Boxes are compared with the anchors and the image size of `recipe` (a name, a recipe.json or a `Recipe`; default:
-    "finetune") or of a `checkpoint`, whose detections, on `device`, are also compared with the labels. With `augment`,
-    the page shows training images as augmented by that recipe.
+    "finetune"), or of a `checkpoint`. The checkpoint's detections, computed on `device` with `batch_size` images per
+    step, are also compared with the labels. With `augment`, the page shows training images as augmented by that recipe.
 
-    `output` is a folder for index.html, a self-contained page, and look.json. Raises UserError for data that cannot be
-    read as annotations at all; anything else that is wrong with it is a finding.
+    `output` is a folder for index.html, a self-contained page, and look.json. Images of more than `max_megapixels` are
+    findings, as are all other problems; UserError is only raised if the annotations cannot be read at all.
 
     >>> seen = look("shapes", output="look/shapes")
     >>> seen.goes_wrong, len(seen.classes)
@@ -85,7 +86,7 @@ def _named(
     splits: Sequence[str],
     classes: Sequence[str] | None,
 ) -> tuple[str, dict[str, Annotations]]:
-    """Return the name of the data, and its annotations by split, the training set first."""
+    """Return the name of the data and its annotations by split, with the training set first."""
     if isinstance(data, str | Path):
         path = Path(data).expanduser()
         if not is_one_split(path) and (known := dataset_splits(path)):
@@ -93,7 +94,7 @@ def _named(
             return path.resolve().name, _loaded([(name, path, name) for name in wanted], images, classes)
         data = [data]
     if splits:
-        raise UserError(f"splits {', '.join(splits)}: only a folder with several has any to choose from; omit them")
+        raise UserError(f"splits {', '.join(splits)}: only a folder with several splits has any to select; omit them")
     if isinstance(data, Mapping):
         named = dict(data)
     elif isinstance(data, Annotations):
@@ -103,18 +104,18 @@ def _named(
     else:
         raise _refused(data)
     if not named:
-        raise UserError("nothing to look at: give annotations, such as a COCO json, a VOC folder or a YOLO data.yaml")
+        raise UserError("no data to inspect; give annotations, such as a COCO json, a VOC folder or a YOLO data.yaml")
     source = ", ".join(str(one) for one in named.values() if not isinstance(one, Annotations)) or "data"
     ordered = sorted(named, key=lambda name: rank(name) != 0)
     return source, _loaded([(name, named[name], None) for name in ordered], images, classes)
 
 
 def _refused(given: object) -> UserError:
-    return UserError(f"cannot look at {type(given).__name__}; give paths, or cascade_rcnn.load_annotations(...)")
+    return UserError(f"cannot inspect {type(given).__name__}; give paths, or cascade_rcnn.load_annotations(...)")
 
 
 def _by_file(paths: Sequence[Path]) -> dict[str, Path]:
-    """Name files and folders, with the names of their parent folders if two have the same name."""
+    """Return files and folders by name, with the parent folder in the name if two have the same one."""
     names = [path.resolve().stem.removeprefix("instances_") for path in paths]
     if len(set(names)) < len(names):
         names = [f"{path.resolve().parent.name}/{name}" for path, name in zip(paths, names, strict=True)]
@@ -126,7 +127,7 @@ def _by_file(paths: Sequence[Path]) -> dict[str, Path]:
 def _loaded(
     parts: Sequence[tuple[str, Given, str | None]], images: str | Path | None, classes: Sequence[str] | None
 ) -> dict[str, Annotations]:
-    """Read splits; those whose format does not name classes have those of the first."""
+    """Read splits; if the format does not name the classes, those of the first split apply."""
     read: dict[str, Annotations] = {}
     for name, given, split in parts:
         if isinstance(given, str | Path):
@@ -139,7 +140,7 @@ def _loaded(
 
 
 def _training(names: Sequence[str]) -> str | None:
-    """Return the training split: the one with that name, the only one, or the first that is not val or test."""
+    """Return the name of the training split: by name, the only one, or the first that is not val or test."""
     named = [name for name in names if rank(name) == 0] or (list(names) if len(names) == 1 else [])
     others = [name for name in names if rank(name) > rank("test")]
     return next(iter(named or others), None)

@@ -1,4 +1,4 @@
-"""Models in any form that the API accepts."""
+"""Models in all forms that the API accepts."""
 
 import hashlib
 from dataclasses import dataclass
@@ -24,17 +24,17 @@ MinSize: TypeAlias = Literal["model"] | int | None
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """A model ready for detection, with its name in messages and records."""
+    """A model ready for detection."""
 
-    name: str
+    name: str  # for messages and records
     config: ModelConfig
-    detect: Detect  # torchvision's interface; CPU tensors, masks encoded
-    settings: dict[str, Any]  # identify the model
+    detect: Detect  # torchvision's interface, with CPU tensors and encoded masks
+    settings: dict[str, Any]  # identify the model, to recognise its results
     detector: Detector | None = None  # None for exported files
 
     @property
     def class_names(self) -> list[str]:
-        """The names of labels 1..M, in order."""
+        """The class names, of labels 1..M."""
         return [category.name for category in self.config.categories]
 
 
@@ -47,9 +47,9 @@ def open_model(
     trust: bool = False,
     **inference: float | None,
 ) -> Opened:
-    """Return a detector, predictor or runtime unchanged, or open a checkpoint or exported file with these settings.
+    """Wrap a detector, predictor or runtime, or open a checkpoint or exported file with these settings.
 
-    Settings in `inference` that are None keep the model's value. Raises UserError if settings are given with an object.
+    Settings in `inference` that are None keep the model's value. Raises UserError if settings are given for an object.
     """
     changes: dict[str, Any] = {name: value for name, value in inference.items() if value is not None}
     changes |= {} if min_size == "model" else {"min_size": min_size}
@@ -57,7 +57,7 @@ def open_model(
         return _of_predictor(Predictor(str(model), device=device, precision=precision, trust=trust, **changes))
     others = {"device": device is not None, "precision": precision != "fp32", "trust": trust}
     if changed := [*changes, *(name for name, given in others.items() if given)]:
-        raise UserError(f"{changed[0]}: a model given as an object is not changed; give the path of its file instead")
+        raise UserError(f"{changed[0]}: cannot be set for a model given as an object; give the path of its file")
     match model:
         case Predictor():
             return _of_predictor(model)
@@ -95,7 +95,7 @@ def _file(path: Path) -> dict[str, Any]:
 
 
 def _digest(model: Detector) -> str:
-    """Hash config and weights; equal models have equal digests, in any process."""
+    """Hash config and weights. Equal models have equal digests in all processes."""
     digest = hashlib.sha256(model.config.to_json().encode())
     for name, value in model.state_dict().items():
         digest.update(name.encode() + value.detach().float().cpu().contiguous().numpy().tobytes())
@@ -104,7 +104,7 @@ def _digest(model: Detector) -> str:
 
 @torch.inference_mode()
 def _detect(model: Detector, images: list[Tensor], scale: float = 1.0) -> list[Found]:
-    """Detect with the model in evaluation mode, then restore its mode."""
+    """Run the model in evaluation mode, then restore its mode."""
     was_training = model.training
     found = model.eval().find(images, scale)
     model.train(was_training)

@@ -1,4 +1,4 @@
-"""Notes for the user besides the result."""
+"""Notes to the user."""
 
 import sys
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Detection in files, folders and globs."""
+"""Detection in image files, folders, glob patterns and videos."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ from cascade_rcnn.folders import expand
 from cascade_rcnn.passes import PredictOptions, given_options, with_options
 from cascade_rcnn.text import printable
 
-_MAX_MEGAPIXELS_IN_TILES = 4000  # 12 GB decoded
+_MAX_MEGAPIXELS_IN_TILES = 4000  # 12 GB when decoded
 
 
 def predict_files(
@@ -47,21 +47,23 @@ def predict_files(
     track: bool = False,
     **options: Unpack[PredictOptions],
 ) -> PredictionSummary:
-    """Detect objects in files, folders and glob patterns, or in a video, and write the results to the folder `output`.
+    """Detect objects in image files, folders and glob patterns, or in a video, and write results to a folder.
 
-    It contains `detections.json`, `images.jsonl` and `pictures/`, or `video.mp4`.
+    The folder `output` then contains `detections.json`, `images.jsonl` and `pictures/`, or `video.mp4`.
 
     `model` is a `Detector`, `Predictor` or `Runtime`, or the path of a checkpoint or exported file; `device`,
-    `precision`, `min_size`, `max_detections` and `nms_iou` only apply to paths. `paths` defaults to the images of
-    `annotations` (with `images` and `split` as in `load_annotations`), which also provide the image ids. Detections
-    with scores of at least `threshold` are kept; by default, there is no threshold for detections.json, and 0.5 for
-    pictures and `formats` (coco, cvat, label-studio, parquet, voc, yolo: files for other tools). The same call resumes
-    an interrupted one and processes only new images; `overwrite` starts over. Unusable images are reported, counted and
-    skipped. Raises UserError for other mistakes, and `Interrupted` after Ctrl-C.
+    `precision`, `min_size` (short side in pixels), `max_detections` (per image), `nms_iou` and `trust` (see `Runtime`)
+    only apply to paths. `paths` defaults to the images of `annotations` (with `images` and `split` as in
+    `load_annotations`), which also provide the image ids. Detections with scores of at least `threshold` are kept; the
+    default is no threshold for detections.json, and 0.5 for pictures and `formats` (files for other tools: coco, cvat,
+    label-studio, parquet, voc, yolo). The same call resumes an interrupted one and processes only new images;
+    `overwrite` starts over. Unusable images are reported, counted and skipped. Raises UserError for other mistakes, and
+    `Interrupted` after Ctrl-C.
 
     `options` are those of `cascade_rcnn.PredictOptions`: `tiles` with their `overlap` for large images,
-    test-time augmentation (`tta`, `tta_scales`), `classes` and `thresholds` by class. A video is one path, URL or
-    camera number: every `step`-th frame from `start` to `end` (seconds) is processed, and `track` follows the objects.
+    test-time augmentation (`tta`, `tta_scales`), `classes` to keep, and `thresholds` by class. A video is one path, URL
+    or camera number: every `step`-th frame from `start` to `end` (in seconds) is processed, and `track` assigns the
+    same id to an object in all frames.
 
     >>> summary = predict_files("starter", ["photo.jpg"], output="found", pictures=False)
     >>> summary.done, summary.failed, [path.name for path in summary.files]
@@ -74,7 +76,7 @@ def predict_files(
     check_formats(formats)
     clip = _clip(paths, step, start, end, track=track)
     if clip is None and (paths or annotations is None):
-        expand(paths)  # reports mistakes before the model is loaded
+        expand(paths)  # report mistakes before the model is loaded
     opened = open_model(
         model,
         device=device,
@@ -114,12 +116,12 @@ def predict_files(
 
 
 def _clip(paths: Sequence[str | Path], step: int, start: float, end: float | None, *, track: bool) -> Clip | None:
-    """Return the video, or None for images. Raises UserError for several videos, or video settings without a video."""
+    """Return the video, or None for images. Raises UserError for several videos, or for video settings with images."""
     videos = [str(path) for path in paths if is_video(str(path))]
     if not videos:
         if track or (step, start, end) != (1, 0.0, None):
-            raise UserError("step, start, end and track are for a video; give one, or leave them out")
+            raise UserError("step, start, end and track only apply to a video; give one, or omit them")
         return None
     if len(paths) > 1:
-        raise UserError(f"{videos[0]}: give one video at a time, without images")
+        raise UserError(f"{videos[0]}: give a single video, without other files")
     return Clip(source=videos[0], step=step, start=start, end=end)

@@ -1,6 +1,6 @@
-"""The quickstart: detect with the starter, then fine-tune it on other data within minutes on a CPU.
+"""Quickstart: detect people with the starter, then fine-tune it on blood cells, within minutes on a CPU.
 
-It needs neither network nor data: the starter, a photo and a dataset of blood cells are included in the package.
+It requires neither a network nor data: the starter, a photo and a dataset of blood cells are part of the package.
 """
 
 import shutil
@@ -35,21 +35,21 @@ from cascade_rcnn.results import to_supervision
 if TYPE_CHECKING:
     import supervision
 
-_PEOPLE = 0.8  # minimum score shown
-_PICTURES = 12
+_PEOPLE = 0.8  # minimum score of people shown
+_PICTURES = 12  # of cells
 _HEIGHT = 480  # of pictures, in pixels
 
 
 def run(output: Path) -> Metrics:
-    """Find people in a photo, fine-tune on blood cells, evaluate and draw; returns the metrics on held-out images.
+    """Detect people in a photo, fine-tune on blood cells, draw detections and return the metrics on held-out images.
 
-    Another run resumes an interrupted one.
+    Calling it again resumes an interrupted run.
     """
     started = time.monotonic()
     people = _find_people(output)
-    print(f"1/3  people found by the starter, after {time.monotonic() - started:.0f} s: {output / 'people.jpg'}")
+    print(f"1/3  people detected by the starter, after {time.monotonic() - started:.0f} s: {output / 'people.jpg'}")
     recipe = RECIPES["quickstart"]()
-    print(f"2/3  fine-tuning on blood cells, {recipe.epochs} epochs")
+    print(f"2/3  fine-tuning on blood cells for {recipe.epochs} epochs")
     try:
         data = {"train": str(CELLS / "train.json"), "val": str(CELLS / "val.json")}
         result = train(recipe, data=data, output=output, resume=holds_state(output))
@@ -74,9 +74,9 @@ def _find_people(output: Path) -> PIL.Image.Image:
 
 
 def _draw_cells(output: Path, truth: Annotations) -> PIL.Image.Image:
-    """Draw held-out images, detections beside ground truth; returns the picture with the most detections.
+    """Draw detections next to the ground truth on held-out images, and return the picture with the most detections.
 
-    After a few minutes of training, classes differ in how high they score, so each has its own threshold.
+    After only a few minutes of training, typical scores differ between classes, so each has its own threshold.
     """
     predictor = Predictor(output / "best.safetensors", device="cpu")
     least = best_thresholds(match(truth, run_predictor(predictor, truth, 4, 0).rows))
@@ -90,7 +90,7 @@ def _draw_cells(output: Path, truth: Annotations) -> PIL.Image.Image:
         pixels = image.permute(1, 2, 0).numpy()
         left = draw(pixels, shown)
         right = draw(pixels, _without_scores(target, names))
-        _save(side_by_side([left, right], ["found", "true"], _HEIGHT), output / "cells" / truth.path(i).name)
+        _save(side_by_side([left, right], ["predicted", "annotated"], _HEIGHT), output / "cells" / truth.path(i).name)
         if len(shown) > most:
             most, best = len(shown), left
     assert best is not None
@@ -98,7 +98,7 @@ def _draw_cells(output: Path, truth: Annotations) -> PIL.Image.Image:
 
 
 def best_thresholds(matches: Matches) -> np.ndarray:
-    """Return for each class (M,) the score from which detections have the highest F1 at IoU 0.5."""
+    """Return the score threshold with the highest F1 at IoU 0.5 for each class, (M,)."""
     found = []
     for label, objects in enumerate(matches.truth.sum(axis=0).tolist(), start=1):
         own = matches.label == label
@@ -120,23 +120,23 @@ def _save(picture: PIL.Image.Image, path: Path) -> None:
 
 
 def _short(path: Path) -> Path:
-    """Return the path as the user would type it from here."""
+    """Return the path relative to the working directory, if it is inside."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _command() -> str:
-    """Return the command as the user can type it again."""
+    """Return the command that runs the command-line interface in this environment."""
     here = Path(sys.argv[0])
     if here.name != "cascade-rcnn":
         return f"{Path(sys.executable)} -m cascade_rcnn"
     return here.name if shutil.which(here.name) == str(here) else str(here)
 
 
-_CAPTIONS = ("people, found by the starter", "blood cells, after the quickstart's fine-tuning")
+_CAPTIONS = ("people, detected by the starter", "blood cells, after fine-tuning")
 _NEXT = """
 next steps:
   {command} predict --checkpoint starter --output found {photo}
   {command} evaluate --checkpoint {output}/best.safetensors --annotations {cells}/val.json
   {command} train small --init starter --data.train {cells}/train.json --data.val {cells}/val.json
-or the same with your own images and annotations (COCO, PASCAL VOC, YOLO).
-On the held-out images, after epoch {epoch}:"""
+The same commands accept your own images and annotations (COCO, PASCAL VOC, YOLO).
+Metrics on the held-out images, after epoch {epoch}:"""

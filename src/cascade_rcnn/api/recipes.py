@@ -1,4 +1,4 @@
-"""Look-up of recipes by name or file, and changes to their fields."""
+"""Find recipes by name or file, and change their fields."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ C = TypeVar("C")
 
 
 class RecipeOverrides(TypedDict, total=False):
-    """The fields of `Recipe` except its data; a dict for `options` or `optimizer` changes only the fields it names."""
+    """The fields of `Recipe` except `data`. A dict for `options` or `optimizer` changes only the fields in it."""
 
     model: str
     weights_backbone: str | Path | None
@@ -40,26 +40,26 @@ class RecipeOverrides(TypedDict, total=False):
 
 
 def find_recipe(name: str | Path) -> Recipe:
-    """Return a recipe by name, or from a training run's recipe.json. Raises UserError with the closest name.
+    """Return a recipe by name, or read a run's recipe.json. Raises UserError for an unknown name, with the closest one.
 
     >>> find_recipe("small").model
     'cascade_rcnn_resnet18_fpn'
     """
     name = str(name)
     if name == "auto":
-        raise UsageError("recipe auto is chosen by the data: cascade_rcnn.auto_recipe(annotations) returns it")
+        raise UsageError("recipe auto depends on the data; cascade_rcnn.auto_recipe(annotations) returns it")
     if name in RECIPES:
         return RECIPES[name]()
     if name.endswith(".json"):
         return read_recipe(Path(name))
     raise UsageError(
-        f"no recipe is called '{name}'{nearest(name, list(RECIPES))}; known: {', '.join(RECIPES)}, or a training run's "
+        f"there is no recipe '{name}'{nearest(name, list(RECIPES))}; known: {', '.join(RECIPES)}, or a training run's "
         "recipe.json"
     )
 
 
 def names_of(overrides: Mapping[str, Any]) -> set[str]:
-    """Return the dotted names of settings that keywords give; of a `ModelOptions`, those that are not the default."""
+    """Return the dotted names of the given settings; of a config object, of those that differ from the default."""
     names = set()
     for name, value in overrides.items():
         if isinstance(value, Mapping):
@@ -73,19 +73,19 @@ def names_of(overrides: Mapping[str, Any]) -> set[str]:
 
 
 def without_effect(recipe: Recipe, given: Collection[str]) -> list[str]:
-    """Return a note on the `given` settings that have no effect, as the checkpoint to start from decides them."""
+    """Return a note on those of the `given` settings that the checkpoint to start from overrides, if any."""
     if recipe.init is None:
         return []
     decided = {"model", "weights_backbone", *(f"options.{name}" for name in get_type_hints(ModelOptions))}
     lost = sorted(decided.intersection(given) - {f"options.{name}" for name in APPLIED_TO_START})
     if not lost:
         return []
-    origin = f"no effect, as the model is {recipe.init}'s"
-    return [f"{', '.join(lost)}: {origin}; to build one from these settings, start from a backbone: --init None"]
+    origin = f"no effect, as the model comes from {recipe.init}"
+    return [f"{', '.join(lost)}: {origin}; to build a model with these settings, use --init None"]
 
 
 def with_changes(config: C, changes: Mapping[str, Any], prefix: str = "") -> C:
-    """Return a changed copy; a mapping changes the fields of a nested config. Raises UserError for unknown fields.
+    """Return a copy with changes; a mapping changes fields of a nested config. Raises UserError for an invalid one.
 
     >>> with_changes(find_recipe("small"), {"epochs": 3, "optimizer": {"lr": 1e-3}}).optimizer.lr
     0.001
@@ -95,7 +95,7 @@ def with_changes(config: C, changes: Mapping[str, Any], prefix: str = "") -> C:
     for name, value in changes.items():
         if name not in types:
             what = f"{prefix}{name}"
-            raise UserError(f"no setting is called '{what}'{nearest(name, list(types))}; known: {', '.join(types)}")
+            raise UserError(f"there is no setting '{what}'{nearest(name, list(types))}; known: {', '.join(types)}")
         part = values[name]
         if isinstance(value, Mapping) and hasattr(part, "__match_args__"):
             values[name] = with_changes(part, value, f"{prefix}{name}.")

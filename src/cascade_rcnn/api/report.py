@@ -1,4 +1,4 @@
-"""Reports that explain the AP of a training run, and how two runs differ."""
+"""Reports that explain the AP of a training run, and comparisons of two runs."""
 
 from pathlib import Path
 from typing import TypeAlias
@@ -39,13 +39,14 @@ def report(
     precision: Precision = "fp32",
     bad_images: BadImages = "stop",
 ) -> Report:
-    """Write report.html, which explains the AP of a training run and suggests what to do next, and report.json.
+    """Write report.html, which explains the AP of a training run and suggests improvements, and report.json.
 
     `run` is the folder of a run. Its best checkpoint and validation data are used unless `checkpoint` or `data` (with
-    `images` and `split`, as in `evaluate`) are given. If the run has kept its detections, or `detections` is a
+    `images` and `split`, as in `evaluate`) are given. If the run has stored its detections, or `detections` is a
     COCO results file, the model is only run on `stage_images` images to measure the effect of each stage (0: none).
-    `threshold` is the minimum score of detections that count as shown; default: the one with the highest F1 at IoU 0.5.
-    The files are written to `output`; default: `run`/report. Raises UserError if anything cannot be read.
+    `threshold` is the minimum score of the detections shown; default: the one with the highest F1 at IoU 0.5.
+    `batch_size`, `workers`, `device`, `precision` and `bad_images` are as in `evaluate`. The files are written to
+    `output`; default: `run`/report. Raises UserError if anything cannot be read.
 
     >>> _ = train("recipe.json", data="shapes", epochs=1, output="runs/reported")
     >>> made = report("runs/reported", workers=0)
@@ -87,12 +88,13 @@ def compare(
     precision: Precision = "fp32",
     bad_images: BadImages = "stop",
 ) -> Report:
-    """Write report.html, on how the best checkpoints of two training runs differ on the same data, and report.json.
+    """Write report.html, which compares the best checkpoints of two training runs on the same data, and report.json.
 
-    Differences in AP are `b` minus `a`, with 95 % intervals of the paired bootstrap over images; the page shows the
-    images on which b is better, and worse. The models are run unless both runs have kept their detections and no other
-    `data` is given. The files are written to `output`; default: `b`/report_NAME, where NAME is the folder name of `a`.
-    Raises UserError if the two runs were validated on different data.
+    Differences in AP are `b` minus `a`, with 95 % intervals from a paired bootstrap over images; the page also shows
+    the images on which `b` is better and worse. A model is only run if `data` is given (with `images` and `split`, as
+    in `evaluate`) or its run has not stored its detections; the other settings are as in `evaluate`. The files are
+    written to `output`; default: `b`/report_NAME, where NAME is the folder name of `a`. Raises UserError if the two
+    runs were validated on different data and no `data` is given.
 
     >>> runs = [train("recipe.json", data="shapes", epochs=1, seed=k, output=f"runs/seed{k}").output for k in (0, 1)]
     >>> compare(*runs, workers=0).page.parent.name
@@ -120,7 +122,7 @@ def compare(
 def _dataset(
     run: Run, model: Opened, data: Data | None, images: str | Path | None, split: str | None, bad_images: BadImages
 ) -> Dataset:
-    """Open the given data, or the run's validation data, whose notes were printed by the run."""
+    """Open the given data and print its notes, or open the run's validation data, whose notes the run has printed."""
     if isinstance(data, str | Path):
         data = load_annotations(data, images, split, model.class_names, bad_images=bad_images)
     measured = run.validation() if data is None else data
@@ -135,6 +137,6 @@ def _detect(model: Opened, dataset: Dataset, batch_size: int, workers: int) -> A
 
 
 def _names(a: Path, b: Path) -> tuple[str, str]:
-    """Return the names of the folders, or their paths if the names are the same."""
+    """Return the folder names, or the paths if the names are the same."""
     one, other = a.resolve(), b.resolve()
     return (one.name, other.name) if one.name != other.name else (str(a), str(b))

@@ -1,4 +1,4 @@
-"""Statistics of the regression targets at each stage."""
+"""Statistics of each stage's regression targets."""
 
 from pathlib import Path
 
@@ -22,10 +22,11 @@ def target_statistics(
     bad_images: BadImages = "stop",
     max_megapixels: float = 179,
 ) -> RegressionTargets:
-    """Measure the mean and standard deviation of the regression targets of a checkpoint's stages, for use in training.
+    """Measure the mean and standard deviation of the regression targets of each stage of a checkpoint.
 
-    `annotations`, `images` and `split` are as in `load_annotations`. Returns the targets, whose `mean` and `std` are
-    values for the options `stage_means` and `stage_stds`.
+    `annotations`, `images` and `split` are as in `load_annotations`; the other settings are as in `evaluate`. The
+    `mean` and `std` of the result, (T, 4) each, are values for the training options `stage_means` and `stage_stds`.
+    Raises UserError if model and data do not match, or something cannot be read.
 
     >>> targets = target_statistics("starter", "people.json", workers=0)
     >>> len(targets.mean), len(targets.std[0])

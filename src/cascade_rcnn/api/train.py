@@ -1,4 +1,4 @@
-"""Training from Python."""
+"""Training of detectors."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -48,20 +48,20 @@ class TrainingResult:
     """
 
     output: Path
-    weights: Path  # of the best epoch, or of the last if none was evaluated
+    weights: Path  # of the best epoch, or the last one if none was evaluated
     metrics: Metrics | None  # of the best epoch; None if none was evaluated
 
     @cached_property
     def model(self) -> Detector:
-        """The detector of `weights` in evaluation mode on the CPU; `cascade_rcnn.load` has more options."""
+        """The detector with `weights`, on the CPU in evaluation mode; `cascade_rcnn.load` has more options."""
         return load(self.weights)
 
     def plot(self) -> Path:
-        """Plot the learning curve, losses and AP over updates, and return the file."""
+        """Plot the learning curve, losses and AP by update, and return the path of the picture."""
         return plot(self.output)
 
     def report(self, data: Data | None = None) -> Report:
-        """Write report/report.html, which explains the AP of the best checkpoint and suggests what to do next.
+        """Write report/report.html, which explains the AP of the best checkpoint and suggests improvements.
 
         `data` is required if the validation data was given as an object; `cascade_rcnn.report` has more options.
         """
@@ -84,20 +84,24 @@ def train(
     """Train a detector.
 
     `recipe` is a `Recipe`, a name (`cascade-rcnn train` lists them), or the recipe.json of a run; default: "finetune".
-    "auto" chooses settings for the data, prints them with reasons, and keeps those given as keywords.
-    Keywords override its fields, and dicts those of nested configs: `epochs=5, optimizer={"lr": 1e-4}`.
+    "auto" chooses settings for the data and prints them with reasons. Keywords override fields of the recipe, with
+    dicts for fields of nested configs: `epochs=5, optimizer={"lr": 1e-4}`.
+
+    `data` is the training set: a path in any format that `load_annotations` reads (a folder with several splits also
+    provides the validation set), `Annotations`, a torchvision-style dataset (`DetectionData`), or the recipe's
+    `DataConfig` or a dict of its fields. `val` is the validation set, and `classes` names the labels 1..M of
+    torchvision-style datasets.
 
     `augmentation` is a list of words or configs (docs/augmentation.md). `transforms` (torchvision.transforms.v2)
     replaces it; `build_transforms` returns flips and colour jitter to combine with your own. Resizing and normalisation
-    are part of the model. `callbacks` are called after every update and epoch; a `logger` (any of Lightning's) receives
-    the metrics. `resume` continues the run in `output` with the same data and settings; "auto" does so if there is one
-    and otherwise starts it, for programs that are restarted after a failure. `overfit_test` first trains a copy of the
-    model on 8 images for at most 20 seconds and prints whether it can overfit them, and what to do if not; default:
-    with recipe "auto", before more than 500 updates. With several `devices`, the program is started once per device;
-    torchrun and Ray Train start the processes themselves (docs/clusters.md).
+    are part of the model. `callbacks` are called after every update and epoch, and metrics are logged to every `logger`
+    (any of Lightning's). `resume` continues the run in `output` with the same data and settings; "auto" starts a new
+    one if there is none, for programs that are restarted after a failure. `overfit_test` first trains a copy of the
+    model on 8 images for at most 20 seconds, and prints whether it can overfit them and what to do if not; the default
+    is to do so only with recipe "auto", before runs of more than 500 updates. With several `devices`, the program is
+    started once per device; torchrun and Ray Train start the processes themselves (docs/clusters.md).
 
-    Returns the folder, the weights and metrics of the best epoch, and the model. Raises UserError for mistakes, and
-    `Interrupted`, with everything saved, after Ctrl-C.
+    Raises UserError for mistakes, and `Interrupted`, with everything saved, after Ctrl-C.
 
     >>> result = train("recipe.json", data="shapes", epochs=1, output="runs/first")
     >>> sorted(path.name for path in result.output.glob("*.safetensors"))
@@ -138,9 +142,9 @@ def train(
 def _begin(
     recipe: Recipe | str | Path | None, overrides: RecipeOverrides, *, resume: bool | Literal["auto"]
 ) -> tuple[Recipe, bool]:
-    """Return the recipe before its changes, and whether its run is resumed.
+    """Return the recipe without overrides, and whether a run is resumed.
 
-    A resumed "auto" training has its choices in its folder.
+    A resumed "auto" run keeps the choices stored in its folder.
     """
     if isinstance(recipe, Recipe):
         first = recipe
@@ -148,13 +152,13 @@ def _begin(
         first = base() if recipe == "auto" else find_recipe("finetune" if recipe is None else recipe)
     output = Path(overrides.get("output", first.output))
     resumed = holds_state(output) if resume == "auto" else resume
-    if recipe == "auto" and resumed and (output / "recipe.json").is_file():  # if not, the training refuses to resume
+    if recipe == "auto" and resumed and (output / "recipe.json").is_file():  # otherwise, training refuses to resume
         first = read_recipe(output / "recipe.json")
     return first, resumed
 
 
 def _sized(recipe: Recipe, given: set[str], train_set: Given | None, classes: Classes | None) -> Recipe:
-    """Choose settings for the training set, and print the choices."""
+    """Choose settings for the training set and print them."""
     found = given_train(recipe.data, Sources(train=train_set))
     annotations = as_dataset(found, meaning(classes, None)).annotations
     chosen = by_data(recipe, given, annotations)
@@ -166,7 +170,7 @@ def _sized(recipe: Recipe, given: set[str], train_set: Given | None, classes: Cl
 def _sets(
     config: DataConfig, data: Data | None, val: Data | None
 ) -> tuple[DataConfig, Annotations | DetectionData | None, Annotations | DetectionData | None]:
-    """Split the given data into the recipe's data, for paths, and objects."""
+    """Return the recipe's data config with the given paths, and the training and validation sets given as objects."""
     objects: list[Annotations | DetectionData | None] = [None, None]
     if isinstance(data, str | Path):
         config = with_paths(config, Path(data), splits=val is None)
@@ -183,13 +187,13 @@ def _sets(
 
 
 def _source(given: Any) -> str:
-    """Return the description of an object in recipe.json."""
+    """Return the description of a dataset object for recipe.json."""
     check_given(given)
     return given.source if isinstance(given, Annotations) else type(given).__name__
 
 
 def with_paths(config: DataConfig, path: Path, *, splits: bool) -> DataConfig:
-    """Set the recipe's paths; one that names its splits also gives the validation set if none is given."""
+    """Set the path of the training set; with `splits`, a folder with several also provides the validation set."""
     split, val_split = (None, None) if is_one_split(path) else training_splits(path)
     config = replace(config, train=str(path), train_split=split)
     if not splits:
@@ -201,5 +205,5 @@ def _result(output: Path) -> TrainingResult:
     best, weights = output / "best.json", output / "best.safetensors"
     if not weights.exists():
         return TrainingResult(output=output, weights=output / "last.safetensors", metrics=None)
-    figures = {name: value for name, value in read_json(best).items() if name != "epoch"}
-    return TrainingResult(output=output, weights=weights, metrics=Metrics.from_dict(figures))
+    metrics = {name: value for name, value in read_json(best).items() if name != "epoch"}
+    return TrainingResult(output=output, weights=weights, metrics=Metrics.from_dict(metrics))

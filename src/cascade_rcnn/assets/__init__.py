@@ -1,14 +1,14 @@
-"""Data files of the package: a small trained detector, a table of published ones, a blood cell dataset and a photo.
+"""Data files of the package: a small detector, a table of published detectors, a blood cell dataset and a photo.
 
-See README.md for their origin.
+README.md describes their origin.
 """
 
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
 
-STARTER = _FOLDER / "starter.safetensors"  # finds people; trained to be fine-tuned
-PUBLISHED = _FOLDER / "published.json"  # detectors that others publish: their address, AP, terms and settings
-LAZY_CONFIGS = _FOLDER / "lazy_configs.json"  # what the files say that detectron2's LazyConfigs build on
+STARTER = _FOLDER / "starter.safetensors"  # detects people; meant to be fine-tuned
+PUBLISHED = _FOLDER / "published.json"  # detectors published elsewhere: addresses, AP, terms and settings
+LAZY_CONFIGS = _FOLDER / "lazy_configs.json"  # content of the files on which detectron2's LazyConfigs are based
 CELLS = _FOLDER / "cells"  # COCO json: train.json, val.json, images/
 PHOTO = _FOLDER / "people.jpg"

@@ -1,1 +1,1 @@
-"""Training settings chosen from a survey of the data by rules, without training anything."""
+"""Training settings chosen by rules from a survey of the data, without any training."""

@@ -5,13 +5,13 @@ from cascade_rcnn.auto.survey import survey
 from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.data.annotations import Annotations
 
-GOOD = 0.7  # IoU from which an anchor is a positive of the RPN
+GOOD = 0.7  # IoU from which the RPN treats an anchor as positive
 
 
 def anchor_notes(annotations: Annotations, config: ModelConfig) -> list[str]:
-    """Return a line, with anchors that would fit, if fewer boxes than usual have an anchor of IoU 0.5.
+    """Return a line that suggests other anchors if too few boxes have an anchor of IoU 0.5, else an empty list.
 
-    Box sizes are those in the network's input, at the last of several image sizes.
+    Box sizes are measured in the network's input, at the last of several image sizes.
     """
     data, preprocess = survey(annotations), config.preprocess
     sides = preprocess.min_size
@@ -27,8 +27,8 @@ def anchor_notes(annotations: Annotations, config: ModelConfig) -> list[str]:
     )
     better = fitting(shapes, sizes, config.rpn.anchors.ratios)
     if better.share <= fair:
-        return [f"{line}, and no others fit better; `cascade-rcnn look` shows which boxes"]
+        return [f"{line}, and no others fit better; `cascade-rcnn look` shows these boxes"]
     wanted = " ".join(map(str, better.sizes)), " ".join(f"{ratio:g}" for ratio in better.ratios)
     line += f"; with --options.anchor-sizes {wanted[0]} --options.anchor-ratios {wanted[1]} "
-    line += f"{100 * better.share:.0f} % have one of {IOU:g} (`train auto` chooses such anchors itself)"
+    line += f"{100 * better.share:.0f} % have one of {IOU:g} (`train auto` chooses such anchors)"
     return [line]

@@ -1,6 +1,7 @@
-"""Rules from data, machine and initial model to training settings, each with its reason. They have no side effects.
+"""Rules that choose training settings, with reasons, from the data, the machine and the initial model.
 
-A rule sees the recipe as left by the rules before it, with the user's own settings, and returns its choices.
+Each rule receives the recipe as changed by the previous rules and by the user, and returns its choices. Rules have no
+side effects.
 """
 
 import math
@@ -17,13 +18,13 @@ from cascade_rcnn.config.augmentation import ScaleJitterConfig
 from cascade_rcnn.recipes import OptimizerConfig, Recipe
 from cascade_rcnn.text import count
 
-_SMALL = 16  # pixels: how large the smallest boxes should be in the network's input
-_GRAIN = 32  # image sizes are multiples of it
-_PASSES = 12  # epochs, unless that gives too few or too many updates
+_SMALL = 16  # pixels, desired size of the smallest boxes in the network's input
+_GRAIN = 32  # image sizes are multiples of this
+_PASSES = 12  # epochs, unless these are too few or too many updates
 _UPDATES = {"cpu": (300, 1500), "gpu": (1500, 20_000)}
 _CPU_SIDE, _CPU_BATCH = 480, 4
 _PATIENCE = 3  # minimum number of evaluations, as AP is noisy
-# Rules of thumb, not measured: largest short side by GB of GPU memory; GB an image of 800 x 1333 pixels takes.
+# Rules of thumb, not measured: maximum short side by GPU memory in GB, and memory in GB for an 800 x 1333 image.
 _GPU_SIDES = ((24.0, 1280), (12.0, 1024), (8.0, 800), (0.0, 640))
 _IMAGE_GB, _SPARE_GB = 3.0, 2.0
 
@@ -32,31 +33,31 @@ _IMAGE_GB, _SPARE_GB = 3.0, 2.0
 class Machine:
     """The hardware to train on."""
 
-    gpu_memory: float | None = None  # GB of one GPU; None: a CPU
+    gpu_memory: float | None = None  # of one GPU, in GB; None: a CPU
 
     def __str__(self) -> str:
-        return "a CPU" if self.gpu_memory is None else f"a GPU of {self.gpu_memory:.0f} GB"
+        return "a CPU" if self.gpu_memory is None else f"a GPU with {self.gpu_memory:.0f} GB"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
     """The model that training starts from."""
 
-    why: str
-    init: str | None  # a checkpoint; None: a backbone's weights
-    min_size: int | None  # short side of images; None: as they are
-    max_size: int
+    why: str  # reason for choosing it
+    init: str | None  # a checkpoint; None: backbone weights only
+    min_size: int | None  # short side of the images in pixels; None: not resized
+    max_size: int  # maximum long side in pixels
     anchors: AnchorConfig
-    known_as: str  # the recipe with the same initial model
-    optimizer: OptimizerConfig  # that recipe's
-    batch_size: int
+    known_as: str  # name of the recipe with the same initial model
+    optimizer: OptimizerConfig  # of that recipe
+    batch_size: int  # of that recipe
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """A setting by its name in recipes, and the reason for it."""
+    """A chosen setting and the reason for it."""
 
-    name: str
+    name: str  # dotted name of the recipe's field
     value: Any
     why: str
 
@@ -74,7 +75,7 @@ Rule: TypeAlias = Callable[[Recipe, Survey, Machine, Start], list[Choice]]
 def choose(
     recipe: Recipe, given: Collection[str], data: Survey, machine: Machine, start: Start
 ) -> tuple[Recipe, list[Choice]]:
-    """Complete the recipe and list the choices in order; settings whose names are in `given` are kept."""
+    """Apply all rules to the recipe and return it with the choices, in order; settings named in `given` are kept."""
     choices = []
     for rule in RULES:
         for choice in rule(recipe, data, machine, start):
@@ -87,7 +88,7 @@ def choose(
 
 
 def value_of(recipe: Any, name: str) -> Any:
-    """Return the setting of a dotted name."""
+    """Return the value of a setting, given its dotted name."""
     for part in name.split("."):
         recipe = getattr(recipe, part)
     return recipe
@@ -103,10 +104,10 @@ def _init(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[
 
 
 def _image_sizes(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[Choice]:
-    """Keep the initial model's sizes, but enlarge them for small boxes, within what images and machine allow."""
+    """Keep the initial model's image sizes, or enlarge them for small boxes as far as images and machine allow."""
     jitter = next((one for one in recipe.augmentation if isinstance(one, ScaleJitterConfig)), None)
     if jitter is not None:
-        side, why = jitter.size, "the jitter's canvas"
+        side, why = jitter.size, "the size of scale_jitter"
         return [Choice(name=f"options.{name}", value=side, why=why) for name in ("min_size", "max_size")]
     if start.min_size is None:
         return [Choice(name="options.min_size", value=None, why="images are not resized, as in the initial model")]
@@ -115,8 +116,8 @@ def _image_sizes(recipe: Recipe, data: Survey, machine: Machine, start: Start) -
     sizes = (*(step * round(side * part / step) for part in (0.7, 0.85)), side)
     longest = round(side * start.max_size / start.min_size)
     return [
-        Choice(name="options.min_size", value=sizes, why=f"{why}; training draws one of three sizes per batch"),
-        Choice(name="options.max_size", value=longest, why="in the initial model's proportion"),
+        Choice(name="options.min_size", value=sizes, why=f"{why}; one of three sizes per batch"),
+        Choice(name="options.max_size", value=longest, why="in the same proportion as in the initial model"),
     ]
 
 
@@ -137,16 +138,16 @@ def _short_side(data: Survey, machine: Machine, usual: int, longest: int) -> tup
         return side, f"{sizes}; {_SMALL} is better"
     if side == most:
         return side, f"the maximum for {machine}; {sizes}"
-    return side, f"twice the images' own {data.short_side:.0f}; enlarging them further adds nothing"
+    return side, f"twice the images' {data.short_side:.0f} pixels; more would not add detail"
 
 
 def _anchors(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[Choice]:
     """Replace the initial model's anchors only if they do not fit."""
     levels, options, default = start.anchors.levels, recipe.options, ModelOptions()
     if (options.anchor_sizes, options.anchor_ratios) != (default.anchor_sizes, default.anchor_ratios):
-        return []  # sizes and ratios belong together, and the user has set them
+        return []  # the user has set sizes or ratios, which belong together
     if len(levels) > 1 and any(len(level) > 1 for level in levels[:-1]):
-        return []  # options cannot express several sizes per level
+        return []  # options cannot specify several sizes per level
     shortest, longest = options.min_size, options.max_size
     last = shortest[-1] if isinstance(shortest, tuple) else shortest
     side = last if isinstance(last, int) else start.min_size
@@ -156,14 +157,14 @@ def _anchors(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> li
     covers = f"{100 * found.share:.0f} % of the boxes have an anchor of IoU {IOU:g}"
     if (found.sizes, found.ratios) == (sizes, ratios):
         enough = "" if found.share >= ENOUGH else ", and no others fit better"
-        return [Choice(name="options.anchor_sizes", value=None, why=f"the initial model's: {covers}{enough}")]
+        return [Choice(name="options.anchor_sizes", value=None, why=f"as in the initial model; {covers}{enough}")]
     choices = [Choice(name="options.anchor_sizes", value=found.sizes, why=covers)]
     if found.ratios != ratios:
         same = len(found.ratios) == len(ratios)
-        why = "height / width of the boxes; " + (
+        why = "chosen from height / width of the boxes; " + (
             "as many as before, so the RPN keeps its weights"
             if same
-            else f"{len(found.ratios)} instead of {len(ratios)}, so the RPN's output layers start from scratch"
+            else f"{len(found.ratios)} instead of {len(ratios)}, so the RPN's output layers are reinitialised"
         )
         choices.append(Choice(name="options.anchor_ratios", value=found.ratios, why=why))
     return choices
@@ -179,17 +180,17 @@ def _batch(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list
         each = _IMAGE_GB * (side / 800) ** 2
         fits = max(1, int((machine.gpu_memory - _SPARE_GB) / each))
         batch = min(start.batch_size, 2 ** int(math.log2(fits)))
-        why = f"{machine}, about {each:.1f} GB an image"
+        why = f"{machine}, about {each:.1f} GB per image"
     if data.images < batch:
         batch, why = data.images, "the number of images"
     return [Choice(name="batch_size", value=batch, why=why)]
 
 
 def _optimizer(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[Choice]:
-    """Choose the learning rate, and take the other settings from the recipe with this initial model."""
+    """Take the optimizer settings from the recipe with the same initial model."""
     batch = _images_a_step(recipe)
     rate = start.optimizer.lr * batch / start.optimizer.lr_batch
-    why = f"per {start.optimizer.lr_batch} images, as in recipe `{start.known_as}`; {rate:g} for a step of {batch}"
+    why = f"for {start.optimizer.lr_batch} images, as in recipe `{start.known_as}`; {rate:g} for updates of {batch}"
     choices = [Choice(name="optimizer.lr", value=start.optimizer.lr, why=why)]
     for field in fields(OptimizerConfig):
         value = getattr(start.optimizer, field.name)
@@ -199,7 +200,7 @@ def _optimizer(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> 
 
 
 def _schedule(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[Choice]:
-    """Choose the number of epochs so that the number of updates stays within bounds."""
+    """Choose the number of epochs that keeps the number of updates within bounds."""
     each = _updates_an_epoch(recipe, data)
     low, high = _UPDATES["cpu" if machine.gpu_memory is None else "gpu"]
     epochs = max(1, round(min(max(_PASSES * each, low), high) / each))
@@ -209,23 +210,23 @@ def _schedule(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> l
 
 
 def _pace(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[Choice]:
-    """Choose what depends on the length of the run."""
+    """Choose the settings that depend on the length of the run."""
     updates = recipe.epochs * _updates_an_epoch(recipe, data)
     warmup = min(start.optimizer.warmup_steps, max(1, updates // 10))
     decay = round(min(max(1 - 10 / updates, 0.9), 0.9998), 4)
     return [
         Choice(name="optimizer.warmup_steps", value=warmup, why="at most a tenth of the updates"),
-        Choice(name="ema", value=decay, why="averages the weights over the last tenth of the updates"),
+        Choice(name="ema", value=decay, why="averages the weights of about the last tenth of the updates"),
         Choice(name="evaluate_every", value=-(-recipe.epochs // 10), why="at most ten evaluations"),
     ]
 
 
 def _patience(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[Choice]:
-    """Choose half of the evaluations, as a late drop of the learning rate may still raise AP."""
+    """Choose half of the evaluations, as a late drop of the learning rate may still improve AP."""
     if recipe.evaluate_every == 0:
         return []
     evaluations = math.ceil(recipe.epochs / recipe.evaluate_every)
-    why = f"stops after half of the {count(evaluations, 'evaluation')} without a better AP"
+    why = f"stop after half of the {count(evaluations, 'evaluation')} without a better AP"
     return [Choice(name="patience", value=max(_PATIENCE, math.ceil(evaluations / 2)), why=why)]
 
 

@@ -1,4 +1,4 @@
-"""A survey of annotations: how many images and boxes, of which sizes, shapes and classes."""
+"""Survey annotations: numbers of images and boxes, their sizes and classes."""
 
 from dataclasses import dataclass
 
@@ -8,18 +8,18 @@ from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.text import count
 
-RARE = 20  # boxes; a class with fewer is hardly learned
-_NAMED = 5  # classes to name in a line
+RARE = 20  # boxes; classes with fewer are hardly learned
+_NAMED = 5  # classes named in a line
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Survey:
-    """Statistics of N images and their A boxes, without those to ignore."""
+    """Statistics of N images and their A boxes, without ignored ones."""
 
     sizes: np.ndarray  # (N, 2): height and width of the images
-    shapes: np.ndarray  # (A, 2): width and height of the boxes inside their images, more than 0
+    shapes: np.ndarray  # (A, 2): width and height of the boxes, clipped to their images; positive
     owners: np.ndarray  # (A,): the image of each box
-    classes: dict[str, int]  # boxes of each class
+    classes: dict[str, int]  # number of boxes by class
 
     @property
     def images(self) -> int:
@@ -28,11 +28,11 @@ class Survey:
 
     @property
     def short_side(self) -> float:
-        """The median short side of the images."""
+        """The median short side of the images, in pixels."""
         return float(np.median(self.sizes.min(axis=1)))
 
     def resized(self, shortest: int, longest: int) -> np.ndarray:
-        """Return the widths and heights (A, 2) of the boxes after the model has resized their images."""
+        """Return the widths and heights (A, 2) of the boxes after resizing the images to these short and long sides."""
         scale = np.minimum(shortest / self.sizes.min(axis=1), longest / self.sizes.max(axis=1))
         return self.shapes * scale[self.owners, None]
 
@@ -47,17 +47,17 @@ class Survey:
 
     @property
     def warnings(self) -> list[str]:
-        """Problems that no setting can solve."""
+        """Problems of the data that no setting can solve."""
         rare = [f"{name} {number}" for name, number in self.classes.items() if number < RARE]
         named = ", ".join(rare[:_NAMED]) + (", ..." if len(rare) > _NAMED else "")
-        return [f"expect little of classes with fewer than {RARE} boxes: {named}"] if rare else []
+        return [f"classes with fewer than {RARE} boxes will hardly be learned: {named}"] if rare else []
 
 
 def survey(annotations: Annotations) -> Survey:
-    """Summarise annotations. Raises UserError if there is no box to learn from."""
+    """Summarise annotations. Raises UserError if there are no boxes to train on."""
     rows, shapes = learned(annotations)
     if not len(rows):
-        raise UserError(f"{annotations.source}: there are no boxes to learn from; check the annotations")
+        raise UserError(f"{annotations.source}: there are no boxes to train on; check the annotations")
     numbers = np.bincount(annotations.labels.numpy()[rows] - 1, minlength=len(annotations.categories))
     names = [category.name for category in annotations.categories]
     return Survey(
@@ -69,7 +69,7 @@ def survey(annotations: Annotations) -> Survey:
 
 
 def learned(annotations: Annotations) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows (A,) of the boxes to learn from, and their widths and heights (A, 2) inside their images."""
+    """Return the rows (A,) of the boxes to train on, and their widths and heights (A, 2), clipped to their images."""
     low, extent = np.split(annotations.boxes.numpy(), 2, axis=1)
     limits = annotations.image_sizes.numpy().astype(np.float64)[owners_of(annotations), ::-1]
     shapes = np.clip(low + extent, 0, limits) - np.clip(low, 0, limits)

@@ -1,1 +1,1 @@
-"""The commands of the command line, one per file. They import torch lazily."""
+"""The commands of the command-line interface, one per file. They import torch only when they run."""

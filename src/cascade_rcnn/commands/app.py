@@ -12,11 +12,11 @@ def app(
     min_size: int | None = None,
     video_step: int = 5,
 ) -> None:
-    """Serve a local web page to drop images or videos on, see what each stage does to each box, and compare two models.
+    """Serve a local web page that shows what each stage does to the boxes of your images, or compares two models.
 
     Args:
         checkpoint: The model, or two to compare.
-        host: Address to serve on; the default is reachable from this machine only, 0.0.0.0 from the network.
+        host: Address to serve on; the default is only reachable from this machine, 0.0.0.0 also from the network.
         port: Port to serve on.
         device: cpu, cuda, cuda:1; default: a GPU if there is one.
         min_size: Short side to resize images to; default: the model's own setting.

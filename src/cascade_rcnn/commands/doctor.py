@@ -4,7 +4,7 @@ import sys
 
 
 def doctor() -> None:
-    """Check this installation (versions, compiled operators, GPU) and print fixes for what is broken."""
+    """Check this installation (versions, compiled operators, GPU) and print how to fix problems."""
     from cascade_rcnn.engine.doctor import examine
 
     lines, advice = examine()

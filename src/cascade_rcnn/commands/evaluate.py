@@ -30,27 +30,27 @@ def evaluate(
     boundary: bool = False,
     trust: bool = False,
 ) -> None:
-    """Compute COCO metrics of a checkpoint, or of detections in COCO's results format.
+    """Compute COCO metrics of a model, or of detections in COCO's results format.
 
     Args:
-        annotations: Ground truth: a COCO json, a VOC folder or ImageSets file, a YOLO data.yaml, a folder of these.
+        annotations: Ground truth: a COCO json, a VOC folder or ImageSets file, a YOLO data.yaml, or a folder of these.
         images: Folder of the images, if the annotations do not name it.
-        split: The split, if there are several.
-        checkpoint: The model to evaluate: a checkpoint or an exported file ...
-        detections: ... or a COCO results json to evaluate instead.
+        split: The split to evaluate, if there are several.
+        checkpoint: The model to evaluate: a checkpoint or an exported file.
+        detections: A COCO results json to evaluate instead of a model.
         output: Write the metrics to this JSON file.
         save_detections: Write the detections to this COCO results json.
-        report: Write report.html, which explains the AP and suggests what to do next, to this folder.
+        report: Write report.html, which explains the AP and suggests improvements, to this folder.
         batch_size: Images per step.
         workers: Number of data loading processes.
         device: cpu, cuda, cuda:1; default: a GPU if there is one.
         precision: Precision of the network.
-        min_size: Short side to resize to; None: no resizing; model: its own setting.
-        bad_images: What to do with unusable images: list them and stop, or skip them, also in the metrics.
-        max_megapixels: Images larger than this are unusable.
+        min_size: Short side to resize images to; None: no resizing; model: the model's own setting.
+        bad_images: What to do with unusable images: report them and stop, or leave them out of the evaluation.
+        max_megapixels: Larger images are unusable.
         max_detections: Number of top-scoring detections to count per image and class; COCO uses 100.
-        boundary: Also compute boundary AP of masks; needs the extra boundary.
-        trust: Open a .pt2 file, which can run any code of its author.
+        boundary: Also compute the boundary AP of masks; requires the extra `boundary`.
+        trust: Allow opening a .pt2 file, which can run arbitrary code.
     """
     from cascade_rcnn.api import evaluate as api
 

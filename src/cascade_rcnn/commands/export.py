@@ -26,17 +26,17 @@ def export(
 
     Args:
         checkpoint: The model.
-        format: The file format: .onnx, .pt2 (torch-export), .xml with .bin (openvino), or a model folder (triton).
+        format: The output format: .onnx, .pt2 (torch-export), .xml with .bin (openvino), or a model folder (triton).
         output: The file to write; default: the checkpoint's name with the format's suffix.
         precision: Precision of the network. int8 needs --annotations.
-        dynamic: Accept batches of any size and images of any size; otherwise one image at a time, fitted into --size.
+        dynamic: Accept batches and images of any size; otherwise, one image at a time, fitted into --size.
         size: Height and width of the input; default: the model's short and long side.
         images: Image files to verify on; default: a photo and generated scenes.
-        annotations: Ground truth for measuring the AP before and after; int8 is calibrated on its images.
+        annotations: Ground truth to measure the AP on, before and after; int8 is calibrated on its images.
         annotation_images: Folder of the annotations' images, if they do not name it.
-        split: The split, for VOC and YOLO folders.
+        split: The split of the annotations, for VOC and YOLO folders.
         calibration: Number of images to calibrate int8 on.
-        max_drop: AP (0..1), of boxes and of masks, that int8 may lose.
+        max_drop: Maximum drop of box and mask AP (0 to 1) with int8.
     """
     from cascade_rcnn.api.export import export_model
 
@@ -56,6 +56,6 @@ def export(
     )
     print(f"{report.path}: {report.megabytes:.1f} MB, {format}, {precision}")
     print(f"verified: {report.difference}")
-    for what, ap in (("AP", report.ap), ("AP of masks", report.masks_ap)):
+    for what, ap in (("AP", report.ap), ("mask AP", report.masks_ap)):
         if ap is not None:
             print(f"{what} {ap[0]:.4f} before, {ap[1]:.4f} after")

@@ -21,20 +21,20 @@ def look(
     device: str | None = None,
     max_megapixels: float = 179,
 ) -> None:
-    """Look at a dataset before training: what is in it and what is wrong; exit status 1 if training would go wrong.
+    """Inspect a dataset before training; the exit status is 1 if there are problems to fix.
 
     Args:
         data: A dataset folder with its splits, or a file or folder for each split, the training set first.
         images: Folder of the images, if the annotations do not name it.
-        splits: The splits to look at; default: all splits of a folder.
-        recipe: Compare boxes with the anchors and image size of this recipe or recipe.json; default: finetune.
-        checkpoint: Compare them with those of this model instead, and its detections with the labels.
+        splits: The splits to inspect; default: all splits of a folder.
+        recipe: Compare the boxes with the anchors and image size of this recipe or recipe.json; default: finetune.
+        checkpoint: Compare the boxes with those of this model instead, and the labels with its detections.
         augment: Also show training images as augmented by this recipe.
-        output: Folder for the page, index.html, and look.json; default: look/NAME.
+        output: Folder for the page (index.html) and look.json; default: look/NAME.
         batch_size: Images per step of the model.
         workers: Number of data loading processes.
         device: cpu, cuda, cuda:1; default: a GPU if there is one.
-        max_megapixels: Images larger than this are unusable.
+        max_megapixels: Larger images are unusable.
     """
     from rich.console import Console
 
@@ -55,5 +55,5 @@ def look(
         max_megapixels=max_megapixels,
     )
     Console(width=None if sys.stdout.isatty() else 120).print(seen.table())
-    print(f"\nthe page: {output / 'index.html'}")
+    print(f"\npage: {output / 'index.html'}")
     sys.exit(1 if seen.goes_wrong else 0)

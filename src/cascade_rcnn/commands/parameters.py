@@ -1,4 +1,4 @@
-"""Types of flags that several commands have."""
+"""Types of flags that several commands share."""
 
 from typing import Annotated, Literal, TypeAlias
 
@@ -11,11 +11,11 @@ Positional = tyro.conf.Positional
 
 def _resume(words: list[str]) -> bool | Literal["auto"]:
     if words not in ([], ["auto"]):
-        raise ValueError(f"unknown: {' '.join(words)}")
+        raise ValueError(f"expected nothing or 'auto', not '{' '.join(words)}'")
     return "auto" if words else True
 
 
-# `--resume`, which demands that there is something to resume, or `--resume auto`, which does not.
+# `--resume` fails if there is nothing to resume; `--resume auto` starts a new run in that case.
 Resume: TypeAlias = Annotated[
     bool | Literal["auto"],
     PrimitiveConstructorSpec(

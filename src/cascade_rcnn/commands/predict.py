@@ -58,14 +58,14 @@ def predict(
 
     Running the same command again resumes where it stopped and processes only new images.
 
-    With --engine ray, a cluster detects in the images of one folder, Parquet file or archive, and writes Parquet files.
+    With --engine ray, process one folder, Parquet file or archive of images on a cluster, and write Parquet files.
 
     Args:
-        paths: Images, folders of images, or glob patterns (default: the images of --annotations); or one video: a file,
-            a URL, or the number of a camera. Ray: one folder, Parquet file or .tar; also s3://bucket/photos.
+        paths: Images, folders of images or glob patterns (default: the images of --annotations), or one video: a file,
+            a URL or the number of a camera. Ray: one folder, Parquet file or .tar, also remote (s3://bucket/photos).
         checkpoint: The model: a checkpoint or an exported file.
-        output: Folder to write detections.json, images.jsonl and pictures/ or video.mp4 to; Ray: Parquet files.
-        engine: local: this process; ray: Ray Data, on the cluster of RAY_ADDRESS or else on this machine.
+        output: Folder for detections.json, images.jsonl and pictures/ or video.mp4; Ray: for Parquet files.
+        engine: local: run in this process; ray: run on Ray Data, on the cluster at RAY_ADDRESS or else this machine.
         threshold: Minimum score of detections; default: none for detections.json, 0.5 for pictures and --format.
         max_detections: Maximum number of detections per image; default: the model's own setting.
         nms: IoU threshold of non-maximum suppression; default: the model's own setting.
@@ -75,12 +75,12 @@ def predict(
         annotations: Annotations that provide the image ids, by file name; default: 1, 2, ...
         images: Folder of the annotations' images, if they do not name it.
         split: The split of the annotations, for VOC and YOLO folders.
-        batch_size: Images per step; default: 1, with Ray on a GPU 8.
+        batch_size: Images per step; default: 1, or 8 with Ray on a GPU.
         device: cpu, cuda, cuda:1; default: a GPU if there is one.
         precision: Precision of the network.
-        min_size: Short side to resize to; None: no resizing; model: its own setting.
+        min_size: Short side to resize images to; None: no resizing; model: the model's own setting.
         overwrite: Start over in a folder that contains the results of another command.
-        trust: Open a .pt2 file, which can run any code of its author.
+        trust: Allow opening a .pt2 file, which can run arbitrary code.
         tiles: Detect in square tiles of this many pixels, for large images with small objects.
         overlap: Minimum overlap of tiles, as a fraction of their side.
         tta: Also detect in the mirrored image.
@@ -92,7 +92,7 @@ def predict(
         start: Video: time to start at, in seconds.
         end: Video: time to stop at, in seconds.
         track: Video: track the objects and number them.
-        workers: Ray: number of models that run at the same time; default: as many as the cluster has room for.
+        workers: Ray: number of models that run in parallel; default: as many as the cluster has room for.
         cpus: Ray: threads per model.
         gpus: Ray: GPUs per model, such as 0.5; default: one if there are any.
     """
@@ -138,11 +138,11 @@ def predict(
 
 
 def _check_engine(engine: Engine, given: Mapping[str, Any]) -> None:
-    """Raise UserError if one of the given flags has no effect with this engine, or one that it needs is missing."""
+    """Raise UserError if a given flag has no effect with this engine, or Ray is not given exactly one source."""
     defaults = inspect.signature(predict).parameters
     changed = [name for name, value in given.items() if value != defaults[name].default and name not in _OF_BOTH]
     if engine == "ray":
-        wrong = [name for name in changed if name not in {*_OF_RAY, "pictures"}]  # it draws none
+        wrong = [name for name in changed if name not in {*_OF_RAY, "pictures"}]  # Ray never draws pictures
     else:
         wrong = [name for name in changed if name in _OF_RAY]
     if wrong:
@@ -179,11 +179,11 @@ def _predict_on_ray(given: Mapping[str, Any]) -> None:
 
 
 def read_thresholds(given: Sequence[str]) -> dict[str, float]:
-    """Read `class=score` pairs, or one JSON file of them. Raises UserError."""
+    """Parse `class=score` pairs, or read them from a JSON file. Raises UserError for anything else."""
     if len(given) == 1 and given[0].lower().endswith(".json"):
         content = read_json(given[0])
         if not isinstance(content, dict) or not all(isinstance(value, int | float) for value in content.values()):
-            raise UserError(f'{given[0]}: not thresholds by class; write {{"car": 0.4, "person": 0.6}}')
+            raise UserError(f'{given[0]}: not thresholds by class, such as {{"car": 0.4, "person": 0.6}}')
         return content
     pairs = [one.rpartition("=") for one in given]
     try:
@@ -191,5 +191,5 @@ def read_thresholds(given: Sequence[str]) -> dict[str, float]:
     except ValueError:
         scores = {"": 0.0}
     if "" in scores:
-        raise UserError(f"thresholds: cannot read {' '.join(given)}; write car=0.4 person=0.6, or name a JSON file")
+        raise UserError(f"thresholds: cannot read {' '.join(given)}; write car=0.4 person=0.6, or give a JSON file")
     return scores

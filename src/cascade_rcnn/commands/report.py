@@ -26,23 +26,23 @@ def report(
     precision: Precision = "fp32",
     bad_images: Literal["stop", "skip"] = "stop",
 ) -> None:
-    """Explain the AP of a run and suggest what to do next, `report RUN`, or compare two runs, `report A B`, in HTML.
+    """Write an HTML report that explains the AP of a run (`report RUN`) or compares two runs (`report A B`).
 
     Args:
-        runs: The folder of a training run; two to compare the second with the first.
+        runs: The folder of a training run, or of two, to compare the second with the first.
         data: Annotations (COCO json, VOC folder, YOLO data.yaml or a folder); default: the run's validation data.
         images: Folder of the images, if the annotations do not name it.
-        split: The split of the data, if there are several.
+        split: The split of the data to use, if there are several.
         checkpoint: The model; default: the best checkpoint of the run.
-        detections: A COCO results json, instead of running the model.
-        output: Folder of report.html and report.json; default: RUN/report, or B/report_A.
-        threshold: Minimum score of detections that count as shown; default: the one with the highest F1.
+        detections: A COCO results json to use instead of running the model.
+        output: Folder for report.html and report.json; default: RUN/report, or B/report_A.
+        threshold: Minimum score of the detections shown; default: the one with the highest F1.
         stage_images: Number of images to measure the effect of each stage on; 0: none.
         batch_size: Images per step, if the model is run.
         workers: Number of data loading processes.
         device: cpu, cuda, cuda:1; default: a GPU if there is one.
         precision: Precision of the network.
-        bad_images: What to do with unusable images: list them and stop, or skip them.
+        bad_images: What to do with unusable images: report them and stop, or skip them.
     """
     from cascade_rcnn.api import report as api
 
@@ -61,8 +61,8 @@ def report(
     elif len(runs) == 2:
         only = {"checkpoint": checkpoint, "detections": detections, "threshold": threshold}
         if given := [name for name, value in only.items() if value is not None]:
-            raise UserError(f"--{given[0]} is for the report on one run; two are compared by their best checkpoints")
+            raise UserError(f"--{given[0]} only applies to reports on one run; omit it to compare two")
         made = api.compare(runs[0], runs[1], **common)
     else:
-        raise UserError(f"{len(runs)} runs are given; give the folder of one training, or two to compare")
+        raise UserError(f"{len(runs)} runs given; give the folder of one training run, or of two to compare")
     print(f"report: {printable(str(made.page))}")

@@ -21,27 +21,27 @@ def serve(
     timeout: float = 30,
     trust: bool = False,
 ) -> None:
-    """Serve a model over HTTP: images in, detections as COCO json out.
+    """Serve a model over HTTP: it receives images and returns detections as COCO json.
 
     Args:
         checkpoint: The model: a checkpoint or an exported file.
-        host: Address to listen on: 127.0.0.1 (this machine only), 0.0.0.0 or :: (all of its addresses).
+        host: Address to listen on: 127.0.0.1 (this machine only), or 0.0.0.0 or :: (all interfaces).
         port: Port to listen on.
-        workers: Processes per device, each with the model and its share of the cores.
+        workers: Processes per device, each with a copy of the model and its share of the cores.
         batch_size: Images per step of a worker; default: 8 on a GPU, 1 on a CPU.
-        batch_wait: Seconds to wait for a batch to fill.
+        batch_wait: Maximum time to wait for a batch to fill, in seconds.
         threshold: Minimum score of detections, unless a request sets one.
         precision: Precision of the network.
         device: cpu, cuda, cuda:1; default: all GPUs if there are any.
-        max_megabytes: Maximum size of a request.
-        max_megapixels: Maximum size of an image.
-        timeout: Seconds after which a request without an answer is refused.
-        trust: Open a .pt2 file, which can run any code of its author.
+        max_megabytes: Maximum size of a request, in megabytes.
+        max_megapixels: Maximum size of an image, in megapixels.
+        timeout: Seconds after which an unanswered request fails.
+        trust: Allow opening a .pt2 file, which can run arbitrary code.
     """
     needs("`serve`", "serve", "litserve", "prometheus_client", "python_multipart")
     from cascade_rcnn.serving import serve as run
 
-    print(f"http://{host}:{port}/predict  (also /health, /metrics; Ctrl-C ends)", flush=True)
+    print(f"http://{host}:{port}/predict  (also /health, /metrics; Ctrl-C to stop)", flush=True)
     run(
         checkpoint,
         host=host,

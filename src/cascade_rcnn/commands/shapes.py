@@ -17,11 +17,11 @@ def shapes(
     """Write the built-in toy dataset `shapes` as COCO json and images.
 
     Args:
-        folder: Where to write it.
+        folder: Folder to write to.
         train: Number of training images.
         val: Number of validation images.
-        size: Height and width in pixels.
-        seed: Each seed gives a different dataset.
+        size: Height and width of the images in pixels.
+        seed: Random seed of the dataset.
     """
     from cascade_rcnn.data.shapes import write_shapes
 

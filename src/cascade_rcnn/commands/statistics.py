@@ -19,18 +19,18 @@ def statistics(
     bad_images: Literal["stop", "skip"] = "stop",
     max_megapixels: float = 179,
 ) -> None:
-    """Measure the mean and standard deviation of the regression targets at each stage, for use in training.
+    """Measure the mean and standard deviation of each stage's regression targets, for use in training.
 
     Args:
-        checkpoint: The model whose stages to measure.
-        annotations: Ground truth: a COCO json, a VOC folder or ImageSets file, a YOLO data.yaml, a folder of these.
+        checkpoint: The model to measure.
+        annotations: Ground truth: a COCO json, a VOC folder or ImageSets file, a YOLO data.yaml, or a folder of these.
         images: Folder of the images, if the annotations do not name it.
-        split: The split, if there are several.
+        split: The split to use, if there are several.
         batch_size: Images per step.
         workers: Number of data loading processes.
         device: cpu, cuda, cuda:1; default: a GPU if there is one.
-        bad_images: What to do with unusable images: list them and stop, or skip them.
-        max_megapixels: Images larger than this are unusable.
+        bad_images: What to do with unusable images: report them and stop, or skip them.
+        max_megapixels: Larger images are unusable.
     """
     from cascade_rcnn.api.statistics import target_statistics
 

@@ -1,4 +1,4 @@
-"""Tables on the console."""
+"""Print tables of metrics to the console."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def print_table(metrics: "Metrics") -> None:
-    """Print metrics at the console's width."""
+    """Print metrics in a table of the console's width, or of 120 columns if stdout is not a terminal."""
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else 120)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def train(arguments: Sequence[str]) -> None:
-    """Train with a recipe or a run's recipe.json: `train RECIPE --data.train train.json --data.val val.json`."""
+    """Train with a recipe, or a run's recipe.json: `train RECIPE --data.train train.json --data.val val.json`."""
     if not arguments or arguments[0].startswith("-"):
         _list_recipes()
         sys.exit(0 if arguments and arguments[0] in ("-h", "--help") else 2)
@@ -37,12 +37,12 @@ def train(arguments: Sequence[str]) -> None:
         """Train.
 
         Args:
-            recipe: The recipe to train with.
+            recipe: The recipe and its settings.
             folder: A dataset folder with splits, instead of data.train and data.val.
-            resume: Resume the training run in the output folder; auto: if there is one, otherwise start it.
-            report: Write report/report.html on the best checkpoint at the end.
-            overfit_test: First test on 8 images for 20 seconds whether the model can overfit them; `auto` does so
-                before more than 500 updates.
+            resume: Resume the training run in the output folder; auto: start a new one if there is none.
+            report: After training, write report/report.html on the best checkpoint.
+            overfit_test: First test for 20 seconds whether the model can overfit 8 images (auto: only before more than
+                500 updates).
         """
 
         from cascade_rcnn.api.train import train as run_training
@@ -65,24 +65,24 @@ def train(arguments: Sequence[str]) -> None:
                 _report(result)
             print(f"weights: {weights}\nnext: cascade-rcnn predict --checkpoint {weights} --output found IMAGES...")
 
-    description = _AUTO if name == "auto" else f"The training that {name} describes."
+    description = _AUTO if name == "auto" else f"Train with the recipe in {name}."
     description = RECIPES[name].__doc__ if name in RECIPES else description
     tyro.cli(run, prog=f"cascade-rcnn train {name}", description=description, args=flags)
 
 
 def _report(result: "TrainingResult") -> None:
-    """Write the report; a failure is only noted, as the training itself has succeeded."""
+    """Write the report. Any failure is only a note, since training itself has succeeded."""
     started = time.monotonic()
     try:
         page = result.report().page
     except Exception as error:  # noqa: BLE001
         reason = str(error).partition("\n")[0] or type(error).__name__
-        tell([f"the report could not be made ({reason}); try again: cascade-rcnn report {result.output}"])
+        tell([f"could not write the report ({reason}); try again with `cascade-rcnn report {result.output}`"])
     else:
-        print(f"report: {printable(str(page))} (made in {time.monotonic() - started:.0f} s; --no-report leaves it out)")
+        print(f"report: {printable(str(page))} (took {time.monotonic() - started:.0f} s; --no-report skips it)")
 
 
-_AUTO = "Your own data: start, sizes, anchors, batch, rates and epochs chosen by the data and the machine."
+_AUTO = "Your own data: initial model, image sizes, anchors and schedule chosen for the data and this machine."
 
 
 def _auto_base() -> Recipe:
@@ -92,17 +92,17 @@ def _auto_base() -> Recipe:
 
 
 def _given(recipe: Recipe, flags: Sequence[str]) -> dict[str, Any]:
-    """Return the recipe's settings among the flags, nested, without its data."""
+    """Return the recipe settings that are given as flags, except `data`, as nested dicts."""
     found: dict[str, Any] = {}
     for word in flags:
         part, _, field = word.partition("=")[0].removeprefix("--").replace("-", "_").partition(".")
         if word.startswith("--") and part == "data" and field in ("flip", "photometric", "jitter", "jitter_size"):
-            part, field = "augmentation", ""  # to which the recipe moves these
+            part, field = "augmentation", ""  # to which the recipe moves these short forms
         if not word.startswith("--") or part == "data" or not hasattr(recipe, part):
             continue
         value = getattr(recipe, part)
         if field:
-            field = field if hasattr(value, field) else field.removeprefix("no_")  # of a flag without a value
+            field = field if hasattr(value, field) else field.removeprefix("no_")  # of a boolean flag
             found.setdefault(part, {})[field] = getattr(value, field)
         else:
             found[part] = value
@@ -111,6 +111,7 @@ def _given(recipe: Recipe, flags: Sequence[str]) -> dict[str, Any]:
 
 def _list_recipes() -> None:
     print("usage: cascade-rcnn train RECIPE --data.train ANNOTATIONS [--flags; RECIPE --help lists them]\n\nrecipes:")
-    print(f"  {'auto':20} {_AUTO}")
+    width = max(map(len, RECIPES))
+    print(f"  {'auto':{width}}  {_AUTO}")
     for name, recipe in RECIPES.items():
-        print(f"  {name:20} {(recipe.__doc__ or '').splitlines()[0]}")
+        print(f"  {name:{width}}  {(recipe.__doc__ or '').splitlines()[0]}")

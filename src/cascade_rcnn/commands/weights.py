@@ -8,8 +8,8 @@ def weights(name: Positional[str] = "", /, *, json: bool = False, all: bool = Fa
 
     Args:
         name: The detector, or hf://owner/name; omit to list all.
-        json: Print JSON.
-        all: Also list those that cannot be converted, with the reason.
+        json: Print the output as JSON.
+        all: Also list detectors that cannot be converted, with the reason.
     """
     from cascade_rcnn.hub.listing import as_json, as_lines, entries, entry
     from cascade_rcnn.models.checkpoint import locate

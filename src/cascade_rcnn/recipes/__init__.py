@@ -1,4 +1,4 @@
-"""Training recipes: one function per recipe returns a frozen config, and its docstring says what to expect."""
+"""Training recipes: one function per recipe, which returns a frozen config; its docstring says what to expect."""
 
 from cascade_rcnn.recipes.config import APPLIED_TO_START, DataConfig, OptimizerConfig, Recipe
 from cascade_rcnn.recipes.files import flattened, read_recipe

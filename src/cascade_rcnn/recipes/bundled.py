@@ -1,4 +1,4 @@
-"""Recipes for the detector and the datasets that come with the package."""
+"""Recipes for the detector and the datasets of the package."""
 
 from cascade_rcnn.config import ModelOptions
 from cascade_rcnn.config.augmentation import ColorConfig, HorizontalFlipConfig
@@ -6,10 +6,10 @@ from cascade_rcnn.recipes.config import OptimizerConfig, Recipe
 
 
 def starter() -> Recipe:
-    """The recipe of `make starter`: trains the narrow ResNet-18 cascade of the package on COCO's persons.
+    """The recipe of `make starter`: trains the package's narrow ResNet-18 cascade on people in COCO.
 
     cascade-rcnn train starter --data.train person_train.json --data.val person_val.json --weights-backbone FILE
-    Half an hour on 2 cores with bf16 for 1,392 images; see docs/results/starter.md for its metrics.
+    Takes half an hour on 2 cores with bf16 for 1,392 images; docs/results/starter.md has its metrics.
     """
     return Recipe(
         model="cascade_rcnn_resnet18_fpn",
@@ -37,10 +37,10 @@ def starter() -> Recipe:
 
 
 def quickstart() -> Recipe:
-    """The recipe of `cascade-rcnn quickstart`: fine-tunes the starter on a dataset of blood cells in the package.
+    """The recipe of `cascade-rcnn quickstart`: fine-tunes the starter on the package's blood cell dataset.
 
     cascade-rcnn train quickstart --data.train train.json --data.val val.json
-    See docs/results/quickstart.md for its training time and metrics.
+    docs/results/quickstart.md has its training time and metrics.
     """
     return Recipe(
         init="starter",
@@ -58,7 +58,7 @@ def quickstart() -> Recipe:
 
 
 def shapes() -> Recipe:
-    """A narrow ResNet-18 cascade from random weights, to try out training on the generated dataset `shapes`.
+    """A narrow, randomly initialised ResNet-18 cascade, to try out training on the generated dataset `shapes`.
 
     cascade-rcnn shapes shapes --size 160 && cascade-rcnn train shapes --data.train shapes/train.json ...
     """

@@ -30,7 +30,7 @@ def _small(model: str, output: str) -> Recipe:
 
 
 def small() -> Recipe:
-    """A cascade that trains on a CPU: ResNet-18, narrow pyramid, 320-pixel images.
+    """A cascade that trains on a CPU: ResNet-18, narrow FPN and head, 320-pixel images.
 
     cascade-rcnn train small --data.train train.json --data.val val.json --weights-backbone imagenet
     """
@@ -43,7 +43,7 @@ def small_baseline() -> Recipe:
 
 
 def _small_single(model: str, output: str, trainable_layers: int) -> Recipe:
-    """`small` without a pyramid, with anchors of all sizes on the stride-16 map."""
+    """`small` without an FPN, with anchors of all sizes on the stride-16 map."""
     recipe = _small(model, output)
     options = replace(
         recipe.options, anchor_sizes=(16, 32, 64, 128, 256), rpn_channels=128, trainable_layers=trainable_layers
@@ -52,10 +52,10 @@ def _small_single(model: str, output: str, trainable_layers: int) -> Recipe:
 
 
 def small_rfcn() -> Recipe:
-    """R-FCN with cascade that trains on a CPU: dilated ResNet-18, narrow head, 320-pixel images.
+    """R-FCN with a cascade that trains on a CPU: dilated ResNet-18, narrow head, 320-pixel images.
 
     cascade-rcnn train small_rfcn --data.train train.json --data.val val.json --weights-backbone imagenet
-    0.6 core seconds per image (`small`: 0.5).
+    Training takes 0.6 core seconds per image (`small`: 0.5).
     """
     return _small_single("cascade_rfcn_resnet18", "runs/small_rfcn", trainable_layers=3)
 
@@ -66,10 +66,10 @@ def small_rfcn_baseline() -> Recipe:
 
 
 def small_vgg() -> Recipe:
-    """Faster R-CNN VGG-16 with cascade on a CPU: conv1 to conv3 frozen, narrow head, 320-pixel images.
+    """VGG-16 with a cascade that trains on a CPU: conv1 to conv3 frozen, narrow head, 320-pixel images.
 
     cascade-rcnn train small_vgg --data.train train.json --data.val val.json --weights-backbone imagenet
-    1.7 core seconds per image.
+    Training takes 1.7 core seconds per image.
     """
     return _small_single("cascade_rcnn_vgg16", "runs/small_vgg", trainable_layers=2)
 

@@ -1,4 +1,4 @@
-"""Recipes as files and as flags."""
+"""Read recipe files, and flatten recipes to dotted names."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from cascade_rcnn.recipes.config import Recipe
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Read the recipe.json of a training run. Raises UserError for any other content."""
+    """Read the recipe.json of a training run. Raises UserError if its content is not a recipe."""
     try:
         return msgspec.convert(read_json(path), Recipe)
     except msgspec.ValidationError as error:
@@ -20,7 +20,7 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def flattened(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested settings to command line names: {"optimizer": {"lr": 1}} -> {"optimizer.lr": 1}."""
+    """Flatten nested settings to the names of flags: {"optimizer": {"lr": 1}} -> {"optimizer.lr": 1}."""
     flat = {}
     for name, value in settings.items():
         flat |= flattened(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}

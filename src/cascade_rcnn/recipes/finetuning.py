@@ -1,4 +1,4 @@
-"""Recipes that fine-tune a published detector on your own data."""
+"""Recipes that fine-tune published detectors on your own data."""
 
 from dataclasses import replace
 
@@ -6,15 +6,15 @@ from cascade_rcnn.config import ModelOptions
 from cascade_rcnn.config.augmentation import ColorConfig, HorizontalFlipConfig, ScaleJitterConfig
 from cascade_rcnn.recipes.config import OptimizerConfig, Recipe
 
-_PUBLISHED_SIZES = tuple(range(480, 801, 32))  # short sides in the training of DETR, Swin and many others
+_PUBLISHED_SIZES = tuple(range(480, 801, 32))  # short sides in the training of DETR, Swin and others
 
 
 def finetune() -> Recipe:
-    """Your own data on one GPU, starting from the strongest published cascade with a ResNet-50 (COCO AP 44.8).
+    """Your own data on one GPU, starting from the strongest published ResNet-50 cascade (COCO AP 44.8).
 
     cascade-rcnn train finetune --data FOLDER
-    A few hundred images are enough to start with; raise --epochs for fewer, lower it for tens of thousands, or let
-    `train auto` choose. The weights (310 MB) are downloaded on first use; without a network, use --init starter, or
+    A few hundred images are enough to start with. Increase --epochs for fewer, decrease it for tens of thousands, or
+    let `train auto` choose. The weights (310 MB) are downloaded on first use; without a network, use --init starter, or
     --init None --weights-backbone FILE for ImageNet weights. Not yet run with the published weights.
     """
     return Recipe(
@@ -35,7 +35,7 @@ def finetune_convnext() -> Recipe:
 
     cascade-rcnn train finetune_convnext --data FOLDER
     Learning rate, weight decay, layer decay, warm-up and image sizes follow the published training run (16 images per
-    step, 36 epochs of COCO), without its random crops; epochs, schedule and averaging follow `finetune`. Not yet run.
+    step, 36 epochs of COCO), without its random crops; epochs, schedule and EMA follow `finetune`. Not yet run.
     """
     recipe = finetune()
     return replace(
@@ -54,7 +54,7 @@ def finetune_swin() -> Recipe:
 
     cascade-rcnn train finetune_swin --data FOLDER
     Learning rate, weight decay and image sizes follow the published training run (16 images per step, 36 epochs of
-    COCO), without its random crops; epochs, schedule and averaging follow `finetune`. Not yet run.
+    COCO), without its random crops; epochs, schedule and EMA follow `finetune`. Not yet run.
     """
     recipe = finetune_convnext()
     return replace(
@@ -70,8 +70,8 @@ def finetune_vit() -> Recipe:
 
     cascade-rcnn train finetune_vit --data FOLDER
     Learning rate, weight decay, layer decay and large-scale jitter follow the published training run (64 images per
-    step, 100 epochs of COCO); the learning rate is for 16 images, since scaled down from 64 to a few images it would be
-    too low for new classes. Epochs, schedule and averaging follow `finetune`. Not yet run.
+    step, 100 epochs of COCO). The learning rate is for 16 images per step: scaled from 64 to a few images, it would be
+    too low for new classes. Epochs, schedule and EMA follow `finetune`. Not yet run.
     """
     recipe = finetune()
     return replace(

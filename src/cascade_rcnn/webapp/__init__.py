@@ -1,1 +1,1 @@
-"""The local web page of a detector, by gradio."""
+"""Local web page for a detector, built with gradio."""

@@ -1,4 +1,4 @@
-"""The layout of the page: uploads, sliders, pictures, table, download."""
+"""Layout of the page: uploads, sliders, pictures, table and download."""
 
 import os
 import tempfile
@@ -13,7 +13,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.webapp.picture import stage_color, stage_name
 from cascade_rcnn.webapp.session import Looked, Named, look, pictures, table, write_json
 
-Film = Callable[[Named, str, float, str], str]  # model, video, threshold, folder -> the annotated video
+Film = Callable[[Named, str, float, str], str]  # model, video, threshold, folder -> path of the annotated video
 
 _CSS = """
 footer {display: none !important}
@@ -21,21 +21,21 @@ footer {display: none !important}
 #errors {color: #b91c1c}
 """
 _ABOUT = """# Cascade R-CNN
-Drop images or a video. Stage 0 shows the proposals that led to the detections; each stage refines the boxes of the one
-before. A label gives the score of that stage and the IoU of its box with the final one."""
+Upload images or a video. Stage 0 shows the proposals that led to the detections, and each stage refines the boxes of
+the previous one. Labels show the score at that stage and the IoU of the box with the final one."""
 
 
 def load_gradio() -> Any:
-    """Import gradio without its telemetry. Raises UserError if it is not installed."""
+    """Import gradio with its telemetry disabled. Raises UserError if it is not installed."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try:
         return import_module("gradio")
     except ImportError as error:
-        raise UserError(f"the app needs gradio ({error}); pip install gradio") from None
+        raise UserError(f"the app requires gradio ({error}); pip install gradio") from None
 
 
 def build_page(models: Sequence[Named], film: Film) -> Any:
-    """Return the page (a `gradio.Blocks`) for one model, or for several side by side; all compute on this machine."""
+    """Build the page (a `gradio.Blocks`) for one model, or for several side by side."""
     gr = load_gradio()
     most = max(one.stages for one in models)
     with gr.Blocks(title="Cascade R-CNN", analytics_enabled=False, delete_cache=(600, 3600)) as page:
@@ -44,9 +44,9 @@ def build_page(models: Sequence[Named], film: Film) -> Any:
         with gr.Row():
             files = gr.File(label="Images or a video", file_count="multiple", elem_id="upload", height=150)
             with gr.Column():
-                threshold = gr.Slider(0, 1, 0.5, step=0.01, label="Threshold", elem_id="threshold")
+                threshold = gr.Slider(0, 1, 0.5, step=0.01, label="Score threshold", elem_id="threshold")
                 stage = gr.Slider(0, most, most, step=1, label="Stage (0: proposals)", elem_id="stage")
-                every = gr.Checkbox(label="Also the stages before it", elem_id="every")
+                every = gr.Checkbox(label="Show earlier stages too", elem_id="every")
         gr.HTML(_legend(most))
         errors = gr.Markdown(elem_id="errors", visible=False)
         outputs, films = [], []
@@ -68,7 +68,7 @@ def build_page(models: Sequence[Named], film: Film) -> Any:
 
         show, controls = partial(_show, gr, models), [looked, threshold, stage, every]
         uploaded = files.change(upload, [files, threshold], [looked, errors, *films], show_progress="full")
-        uploaded.then(show, controls, outputs, show_progress="hidden")  # with sliders moved meanwhile
+        uploaded.then(show, controls, outputs, show_progress="hidden")  # sliders may have moved meanwhile
         for control in (threshold, stage, every):
             control.change(show, controls, outputs, show_progress="hidden")
     return page
@@ -95,7 +95,7 @@ def _film(gr: Any, film: Film, model: Named, videos: Sequence[str], threshold: f
     if not videos:
         return gr.update(value=None, visible=False)
     if len(videos) > 1:
-        errors.append("one video at a time: only the first is shown")
+        errors.append("only one video at a time; the first is shown")
     try:
         folder = tempfile.mkdtemp(prefix="cascade-rcnn-")
         return gr.update(value=film(model, videos[0], threshold, folder), visible=True)
@@ -105,7 +105,7 @@ def _film(gr: Any, film: Film, model: Named, videos: Sequence[str], threshold: f
 
 
 def _show(gr: Any, models: Sequence[Named], looked: Looked, threshold: float, stage: int, every: bool) -> list[Any]:
-    """Return each model's pictures, table and results."""
+    """Return the pictures, table and results of each model."""
     values, there = [], bool(looked.names)
     for k, one in enumerate(models):
         headings, rows = table(looked, one, k, threshold)
@@ -118,7 +118,7 @@ def _show(gr: Any, models: Sequence[Named], looked: Looked, threshold: float, st
 
 
 def serve(page: Any, host: str, port: int) -> Any:
-    """Start the page in the background. Raises UserError if the port is taken."""
+    """Start serving the page in the background. Raises UserError if the port is in use."""
     gr = load_gradio()
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     try:

@@ -1,4 +1,4 @@
-"""Draw the boxes of one stage, or of all."""
+"""Draw the boxes of one or several stages."""
 
 from typing import Any
 
@@ -9,25 +9,25 @@ import PIL.ImageFont
 
 from cascade_rcnn.models.trace import Trace
 
-_COLORS = ("#7f7f7f", "#ff7f0e", "#1f77b4", "#2ca02c", "#9467bd", "#17becf")  # of stage 0, 1, 2, ...
-_SIDE = 1024  # pixels of a picture's long side
+_COLORS = ("#7f7f7f", "#ff7f0e", "#1f77b4", "#2ca02c", "#9467bd", "#17becf")  # of stages 0, 1, 2, ...
+_SIDE = 1024  # long side of a picture in pixels
 
 
 def stage_color(stage: int) -> str:
-    """Return the colour in which a stage's boxes are drawn."""
+    """Return the colour of a stage's boxes."""
     return _COLORS[stage % len(_COLORS)]
 
 
 def stage_name(stage: int) -> str:
-    """Name a stage; 0 stands for the proposals."""
+    """Return the name of a stage; 0 stands for the proposals."""
     return f"stage {stage}" if stage else "proposals"
 
 
 def draw_stages(image: np.ndarray, trace: Trace, class_names: list[str], stages: list[int]) -> PIL.Image.Image:
-    """Draw the boxes of these stages on a copy of an RGB image (H, W, 3).
+    """Draw the boxes of `stages` on a copy of an RGB image (H, W, 3).
 
-    A label of the last of them names the class, the score of its classifier (proposals have none) and
-    the IoU with the final box.
+    Labels at the boxes of the last of these stages show the class, the score of its classifier (proposals have none)
+    and the IoU with the final box.
     """
     scale = _SIDE / max(image.shape[:2])
     size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
@@ -35,7 +35,7 @@ def draw_stages(image: np.ndarray, trace: Trace, class_names: list[str], stages:
     pen, font = PIL.ImageDraw.Draw(picture), PIL.ImageFont.load_default(size=22)
     ious, last = trace.ious, trace.boxes.shape[1] - 1
     for stage in stages:
-        for box in reversed(trace.boxes[:, stage] * scale):  # the best on top
+        for box in reversed(trace.boxes[:, stage] * scale):  # highest scores on top
             pen.rectangle(box.tolist(), outline=stage_color(stage), width=4 if stage == stages[-1] else 2)
     stage = stages[-1]
     for row in reversed(range(len(trace.boxes))):

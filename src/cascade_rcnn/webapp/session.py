@@ -1,4 +1,4 @@
-"""The computations behind the page: from files to traces, tables and results."""
+"""Computations behind the page: from uploaded files to pictures, tables and results."""
 
 import json
 import tempfile
@@ -17,25 +17,25 @@ from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.models.trace import Trace, trace
 from cascade_rcnn.webapp.picture import draw_stages, stage_name
 
-_MOST = 20  # images at once; folders are what `predict` is for
+_MOST = 20  # images per upload; `predict` is for folders
 
 
 @dataclass(frozen=True)
 class Named:
-    """A detector and its name on the page."""
+    """A detector with its name on the page."""
 
     name: str
     model: Detector
 
     @property
     def stages(self) -> int:
-        """The number of stages that it runs."""
+        """The number of stages that the detector runs."""
         return self.model.roi_heads.last
 
 
 @dataclass
 class Looked:
-    """The images of a visitor, and what each model found in them."""
+    """The uploaded images, and the detections of each model in them."""
 
     names: list[str] = field(default_factory=list)
     images: list[np.ndarray] = field(default_factory=list)  # (H, W, 3) RGB
@@ -44,7 +44,7 @@ class Looked:
 
 
 def look(models: Sequence[Named], paths: Sequence[str], progress: Callable[[float, str], object]) -> Looked:
-    """Detect in uploaded images; those that cannot be read become errors, a line each."""
+    """Run the models on uploaded images; for each unreadable one, add a line to `errors`."""
     looked = Looked(traces=[[] for _ in models])
     if len(paths) > _MOST:
         looked.errors.append(f"only the first {_MOST} of {len(paths)} images; use `cascade-rcnn predict` for folders")
@@ -66,7 +66,7 @@ def look(models: Sequence[Named], paths: Sequence[str], progress: Callable[[floa
 def pictures(
     looked: Looked, models: Sequence[Named], k: int, threshold: float, stage: int, *, every: bool
 ) -> list[tuple[PIL.Image.Image, str]]:
-    """Return model k's annotated images with captions, at a stage, or at every stage up to it."""
+    """Return the images with model k's boxes and captions, at one stage or (`every`) at all stages up to it."""
     stage = min(stage, models[k].stages)
     stages = list(range(stage + 1)) if every else [stage]
     made = []
@@ -74,13 +74,13 @@ def pictures(
         shown = one.above(threshold)
         picture = draw_stages(image, shown, models[k].model.class_names, stages)
         mean = shown.ious[:, stage].mean() if len(shown.scores) else 0.0
-        what = f"mean IoU with the final boxes {mean:.2f}" if len(shown.scores) else "nothing found"
+        what = f"mean IoU with the final boxes {mean:.2f}" if len(shown.scores) else "no detections"
         made.append((picture, f"{name}: {stage_name(stage)}, {what}"))
     return made
 
 
 def table(looked: Looked, model: Named, k: int, threshold: float) -> tuple[list[str], list[list[Any]]]:
-    """Return headings and a row per detection: the scores of the stages, and the IoU of the boxes between them."""
+    """Return headings and one row per detection: the score at each stage, and the IoU of consecutive boxes."""
     headings = ["image", "class", "score", *(f"score {t}" for t in range(1, model.stages + 1))]
     headings += [f"IoU {t} to {t + 1}" for t in range(model.stages)]
     rows = []
@@ -103,7 +103,7 @@ def _between(path: np.ndarray) -> np.ndarray:
 
 
 def write_json(looked: Looked, model: Named, k: int, threshold: float) -> str:
-    """Write COCO results, each with its `stages` (the boxes before the last, proposal first), to a temporary file."""
+    """Write COCO results, with earlier boxes in `stages` (proposal first), to a temporary file and return its path."""
     rows = []
     for number, (name, one) in enumerate(zip(looked.names, looked.traces[k], strict=True), start=1):
         shown = one.above(threshold)
