@@ -78,6 +78,7 @@ def train(
     callbacks: Sequence[Callback] = (),
     logger: Logger | Sequence[Logger] = (),
     resume: bool | Literal["auto"] = False,
+    fit_batch: bool | None = None,
     overfit_test: bool | None = None,
     **overrides: Unpack[RecipeOverrides],
 ) -> TrainingResult:
@@ -91,7 +92,9 @@ def train(
     replaces it; `build_transforms` returns flips and colour jitter to combine with your own. Resizing and normalisation
     are part of the model. `callbacks` are called after every update and epoch; a `logger` (any of Lightning's) receives
     the metrics. `resume` continues the run in `output` with the same data and settings; "auto" does so if there is one
-    and otherwise starts it, for programs that are restarted after a failure. `overfit_test` first trains a copy of the
+    and otherwise starts it, for programs that are restarted after a failure. `fit_batch` first tries whether a batch
+    of the largest images fits into memory; if not, it is trained in parts, and an update still uses as many images.
+    Default: with recipe "auto". `overfit_test` first trains a copy of the
     model on 8 images for at most 20 seconds and prints whether it can overfit them, and what to do if not; default:
     with recipe "auto", before more than 500 updates. With several `devices`, the program is started once per device;
     torchrun and Ray Train start the processes themselves (docs/clusters.md).
@@ -131,7 +134,8 @@ def train(
     )
     unasked: Overfit = "if long" if recipe == "auto" else "never"
     overfit = unasked if overfit_test is None else "always" if overfit_test else "never"
-    output = run_training(chosen, resume=resume, sources=sources, hooks=hooks, overfit=overfit)
+    fit = recipe == "auto" if fit_batch is None else fit_batch
+    output = run_training(chosen, resume=resume, sources=sources, hooks=hooks, fit=fit, overfit=overfit)
     return _result(output)
 
 

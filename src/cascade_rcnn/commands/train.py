@@ -32,6 +32,7 @@ def train(arguments: Sequence[str]) -> None:
         folder: Annotated[Path | None, tyro.conf.arg(name="data")] = None,
         resume: Resume = False,
         report: bool = True,
+        fit_batch: bool = name == "auto",
         overfit_test: bool = name == "auto",
     ) -> None:
         """Train.
@@ -41,6 +42,7 @@ def train(arguments: Sequence[str]) -> None:
             folder: A dataset folder with splits, instead of data.train and data.val.
             resume: Resume the training run in the output folder; auto: if there is one, otherwise start it.
             report: Write report/report.html on the best checkpoint at the end.
+            fit_batch: First try whether a batch of the largest images fits into memory, and train it in parts if not.
             overfit_test: First test on 8 images for 20 seconds whether the model can overfit them; `auto` does so
                 before more than 500 updates.
         """
@@ -52,12 +54,11 @@ def train(arguments: Sequence[str]) -> None:
         given = _given(recipe, flags)
         if name == "auto":
             data = recipe.data if folder is None else with_paths(recipe.data, folder, splits=True)
-            result = run_training(
-                "auto", data=data, resume=resume, overfit_test=None if overfit_test else False, **given
-            )
+            overfit = None if overfit_test else False
+            result = run_training("auto", data=data, resume=resume, fit_batch=fit_batch, overfit_test=overfit, **given)
         else:
             tell(without_effect(recipe, names_of(given)) if is_first() else [])
-            result = run_training(recipe, data=folder, resume=resume, overfit_test=overfit_test)
+            result = run_training(recipe, data=folder, resume=resume, fit_batch=fit_batch, overfit_test=overfit_test)
         if is_first():
             weights = result.weights
             print(f"learning curve: {result.plot()}")
