@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -32,6 +32,7 @@ def train(arguments: Sequence[str]) -> None:
         folder: Annotated[Path | None, tyro.conf.arg(name="data")] = None,
         resume: Resume = False,
         report: bool = True,
+        logger: tuple[Literal["wandb", "mlflow"], ...] = (),
         fit_batch: bool = name == "auto",
         overfit_test: bool = name == "auto",
     ) -> None:
@@ -42,6 +43,7 @@ def train(arguments: Sequence[str]) -> None:
             folder: A dataset folder with splits, instead of data.train and data.val.
             resume: Resume the training run in the output folder; auto: if there is one, otherwise start it.
             report: Write report/report.html on the best checkpoint at the end.
+            logger: Also log to Weights & Biases or MLflow, which their own environment variables configure.
             fit_batch: First try whether a batch of the largest images fits into memory, and train it in parts if not.
             overfit_test: First test on 8 images for 20 seconds whether the model can overfit them; `auto` does so
                 before more than 500 updates.
@@ -52,13 +54,14 @@ def train(arguments: Sequence[str]) -> None:
         from cascade_rcnn.engine.training.processes import is_first
 
         given = _given(recipe, flags)
+        common: dict[str, Any] = {"resume": resume, "logger": logger, "fit_batch": fit_batch}
         if name == "auto":
             data = recipe.data if folder is None else with_paths(recipe.data, folder, splits=True)
             overfit = None if overfit_test else False
-            result = run_training("auto", data=data, resume=resume, fit_batch=fit_batch, overfit_test=overfit, **given)
+            result = run_training("auto", data=data, overfit_test=overfit, **common, **given)
         else:
             tell(without_effect(recipe, names_of(given)) if is_first() else [])
-            result = run_training(recipe, data=folder, resume=resume, fit_batch=fit_batch, overfit_test=overfit_test)
+            result = run_training(recipe, data=folder, overfit_test=overfit_test, **common)
         if is_first():
             weights = result.weights
             print(f"learning curve: {result.plot()}")
