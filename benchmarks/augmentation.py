@@ -1,6 +1,7 @@
 """What each augmentation is worth: the same fine-tuning with and without it, compared image by image.
 
     python -m benchmarks.augmentation --output FOLDER [--train DATA --val DATA] [--words none natural ...] [--seeds 2]
+                                      [--init CHECKPOINT] [--side PIXELS]
 
 Every training is the recipe `quickstart` (the package's starter on its blood cells, unless data is given) with another
 `augmentation`; its last weights are evaluated, so that no run picks its best epoch by the images that judge it.
@@ -9,7 +10,7 @@ Finished runs are kept, so that the command may be stopped and started again.
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,8 @@ class Options:
     words: tuple[str, ...] = WORDS  # one list of augmentations each; the first is what the others are compared with
     seeds: int = 2
     epochs: int | None = None  # of the recipe, unless given
+    init: str | None = None  # a checkpoint to start from, other than the recipe's
+    side: int | None = None  # short side of the images, other than the checkpoint's
 
 
 def run(options: Options) -> None:
@@ -68,6 +71,8 @@ def _detections(options: Options, words: str, seed: int) -> Path:
         data={"train": options.train, "val": options.val},
         augmentation=words,
         epochs=options.epochs or recipe.epochs,
+        init=options.init or recipe.init,
+        options=replace(recipe.options, min_size=options.side or recipe.options.min_size),
         seed=seed,
         accelerator="cpu",
         workers=0,

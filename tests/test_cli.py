@@ -100,6 +100,10 @@ def test_train_auto_is_listed_explained_and_keeps_the_flags_that_are_given(capsy
         "0",
         "--init",
         "starter",
+        "--logger",
+        "wandb",
+        "mlflow",
+        "--no-fit-batch",
     ]
     with pytest.raises(SystemExit):
         main(["train", "auto", "--data.train", "FOLDER.json", *flags])
@@ -107,7 +111,15 @@ def test_train_auto_is_listed_explained_and_keeps_the_flags_that_are_given(capsy
     data = how.pop("data")
     assert (recipe, data.train, how.pop("augmentation")) == ("auto", "FOLDER.json", (ColorConfig(),))
     options = {"min_size": 320, "class_agnostic": False}
-    assert how == {"resume": False, "overfit_test": None, "epochs": 3, "init": "starter", "options": options}
+    tests = {"overfit_test": None, "fit_batch": False}
+    assert how == {
+        "resume": False,
+        "logger": ("wandb", "mlflow"),
+        **tests,
+        "epochs": 3,
+        "init": "starter",
+        "options": options,
+    }
 
 
 def test_resume_is_said_alone_or_with_auto(capsys, monkeypatch):

@@ -66,12 +66,12 @@ def test_two_hundred_images_on_a_cpu():
 def test_the_same_on_a_gpu():
     recipe, why = chosen(data(), GPU, PUBLISHED)
     assert (recipe.options.min_size, recipe.options.max_size) == ((560, 672, 800), 1333)
-    assert recipe.batch_size == 4  # 22 GB at 3 an image: 7, and 4 is the power of two below
-    assert recipe.epochs == 30  # 50 updates an epoch, 12 of which are 600; 1500 at least
-    assert why["epochs"] == "1500 updates of 4 images; 1500 to 20000 on a GPU with 24 GB"
-    assert why["optimizer.lr"] == "for 8 images, as in recipe `finetune`; 5e-05 for updates of 4"
+    assert (recipe.batch_size, why["batch_size"]) == (8, "as in recipe `finetune`")
+    assert recipe.epochs == 60  # 25 updates an epoch, 12 of which are 300; 1500 at least
+    assert why["epochs"] == "1500 updates of 8 images; 1500 to 20000 on a GPU with 24 GB"
+    assert why["optimizer.lr"] == "for 8 images, as in recipe `finetune`; 0.0001 for updates of 8"
     assert recipe.optimizer.lr == 1e-4
-    assert recipe.evaluate_every == 3
+    assert recipe.evaluate_every == 6
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from cascade_rcnn.engine.training.advice import Advice
 from cascade_rcnn.engine.training.callbacks import Callback, Hooks
 from cascade_rcnn.engine.training.data import Sources, given_train
 from cascade_rcnn.engine.training.learning_curve import plot
+from cascade_rcnn.engine.training.loggers import LoggerName, as_logger
 from cascade_rcnn.engine.training.processes import is_first
 from cascade_rcnn.engine.training.state import holds_state
 from cascade_rcnn.engine.training.train import Overfit
@@ -76,8 +77,9 @@ def train(
     classes: Classes | None = None,
     transforms: Transforms | None = None,
     callbacks: Sequence[Callback] = (),
-    logger: Logger | Sequence[Logger] = (),
+    logger: Logger | LoggerName | Sequence[Logger | LoggerName] = (),
     resume: bool | Literal["auto"] = False,
+    fit_batch: bool | None = None,
     overfit_test: bool | None = None,
     **overrides: Unpack[RecipeOverrides],
 ) -> TrainingResult:
@@ -95,11 +97,13 @@ def train(
     `augmentation` is a list of words or configs (docs/augmentation.md). `transforms` (torchvision.transforms.v2)
     replaces it; `build_transforms` returns flips and colour jitter to combine with your own. Resizing and normalisation
     are part of the model. `callbacks` are called after every update and epoch, and metrics are logged to every `logger`
-    (any of Lightning's). `resume` continues the run in `output` with the same data and settings; "auto" starts a new
-    one if there is none, for programs that are restarted after a failure. `overfit_test` first trains a copy of the
-    model on 8 images for at most 20 seconds, and prints whether it can overfit them and what to do if not; the default
-    is to do so only with recipe "auto", before runs of more than 500 updates. With several `devices`, the program is
-    started once per device; torchrun and Ray Train start the processes themselves (docs/clusters.md).
+    ("wandb", "mlflow", or any of Lightning's). `resume` continues the run in `output` with the same data and settings;
+    "auto" starts a new one if there is none, for programs that are restarted after a failure. `fit_batch` first tries
+    whether a batch of the largest images fits into memory; if not, each update processes its images in parts; the
+    default is to do so only with recipe "auto". `overfit_test` first trains a copy of the model on 8 images for at most
+    20 seconds, and prints whether it can overfit them and what to do if not; the default is to do so only with recipe
+    "auto", before runs of more than 500 updates. With several `devices`, the program is started once per device;
+    torchrun and Ray Train start the processes themselves (docs/clusters.md).
 
     Raises UserError for mistakes, and `Interrupted`, with everything saved, after Ctrl-C.
 
@@ -130,12 +134,12 @@ def train(
         chosen = _sized(chosen, given, train_set, classes)
     tell(without_effect(chosen, given) if is_first() else [])
     sources = Sources(train=train_set, val=val_set, classes=classes, transforms=transforms)
-    hooks = Hooks(
-        callbacks=(*callbacks, Advice()), loggers=tuple(logger) if isinstance(logger, Sequence) else (logger,)
-    )
+    loggers = [logger] if isinstance(logger, str | Logger) else logger
+    hooks = Hooks(callbacks=(*callbacks, Advice()), loggers=[as_logger(one) for one in loggers])
     unasked: Overfit = "if long" if recipe == "auto" else "never"
     overfit = unasked if overfit_test is None else "always" if overfit_test else "never"
-    output = run_training(chosen, resume=resume, sources=sources, hooks=hooks, overfit=overfit)
+    fit = recipe == "auto" if fit_batch is None else fit_batch
+    output = run_training(chosen, resume=resume, sources=sources, hooks=hooks, fit=fit, overfit=overfit)
     return _result(output)
 
 

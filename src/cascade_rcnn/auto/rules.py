@@ -24,9 +24,8 @@ _PASSES = 12  # epochs, unless these are too few or too many updates
 _UPDATES = {"cpu": (300, 1500), "gpu": (1500, 20_000)}
 _CPU_SIDE, _CPU_BATCH = 480, 4
 _PATIENCE = 3  # minimum number of evaluations, as AP is noisy
-# Rules of thumb, not measured: maximum short side by GPU memory in GB, and memory in GB for an 800 x 1333 image.
+# A rule of thumb, not measured: maximum short side by GPU memory in GB.
 _GPU_SIDES = ((24.0, 1280), (12.0, 1024), (8.0, 800), (0.0, 640))
-_IMAGE_GB, _SPARE_GB = 3.0, 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,16 +170,10 @@ def _anchors(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> li
 
 
 def _batch(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[Choice]:
-    if machine.gpu_memory is None:
-        batch, why = min(_CPU_BATCH, start.batch_size), "a CPU"
-    else:
-        shortest = recipe.options.min_size
-        side = max(shortest) if isinstance(shortest, tuple) else shortest
-        side = side if isinstance(side, int) else (start.min_size or 800)
-        each = _IMAGE_GB * (side / 800) ** 2
-        fits = max(1, int((machine.gpu_memory - _SPARE_GB) / each))
-        batch = min(start.batch_size, 2 ** int(math.log2(fits)))
-        why = f"{machine}, about {each:.1f} GB per image"
+    """Choose the images of an update; before training, a trial tells how many of them fit into memory at once."""
+    batch, why = start.batch_size, f"as in recipe `{start.known_as}`"
+    if machine.gpu_memory is None and batch > _CPU_BATCH:
+        batch, why = _CPU_BATCH, "a CPU"
     if data.images < batch:
         batch, why = data.images, "the number of images"
     return [Choice(name="batch_size", value=batch, why=why)]

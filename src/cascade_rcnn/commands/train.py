@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -32,6 +32,8 @@ def train(arguments: Sequence[str]) -> None:
         folder: Annotated[Path | None, tyro.conf.arg(name="data")] = None,
         resume: Resume = False,
         report: bool = True,
+        logger: tuple[Literal["wandb", "mlflow"], ...] = (),
+        fit_batch: bool = name == "auto",
         overfit_test: bool = name == "auto",
     ) -> None:
         """Train.
@@ -41,6 +43,8 @@ def train(arguments: Sequence[str]) -> None:
             folder: A dataset folder with splits, instead of data.train and data.val.
             resume: Resume the training run in the output folder; auto: start a new one if there is none.
             report: After training, write report/report.html on the best checkpoint.
+            logger: Also log to Weights & Biases or MLflow, which their own environment variables configure.
+            fit_batch: First try whether a batch of the largest images fits into memory; if not, process it in parts.
             overfit_test: First test for 20 seconds whether the model can overfit 8 images (auto: only before more than
                 500 updates).
         """
@@ -50,14 +54,14 @@ def train(arguments: Sequence[str]) -> None:
         from cascade_rcnn.engine.training.processes import is_first
 
         given = _given(recipe, flags)
+        common: dict[str, Any] = {"resume": resume, "logger": logger, "fit_batch": fit_batch}
         if name == "auto":
             data = recipe.data if folder is None else with_paths(recipe.data, folder, splits=True)
-            result = run_training(
-                "auto", data=data, resume=resume, overfit_test=None if overfit_test else False, **given
-            )
+            overfit = None if overfit_test else False
+            result = run_training("auto", data=data, overfit_test=overfit, **common, **given)
         else:
             tell(without_effect(recipe, names_of(given)) if is_first() else [])
-            result = run_training(recipe, data=folder, resume=resume, overfit_test=overfit_test)
+            result = run_training(recipe, data=folder, overfit_test=overfit_test, **common)
         if is_first():
             weights = result.weights
             print(f"learning curve: {result.plot()}")

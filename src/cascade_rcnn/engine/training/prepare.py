@@ -1,7 +1,7 @@
 """Construction of the training state from a recipe, new or resumed."""
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ from torch.optim.swa_utils import AveragedModel
 
 from cascade_rcnn.auto.anchor_notes import anchor_notes
 from cascade_rcnn.config import Category, ModelOptions
-from cascade_rcnn.data.loader import make_loader
+from cascade_rcnn.data.loader import DetectionLoader, make_loader
 from cascade_rcnn.data.repeats import repeat_factors
 from cascade_rcnn.engine.training import optim
-from cascade_rcnn.engine.training.data import Sources, read_data
+from cascade_rcnn.engine.training.data import Sources, TrainingData, read_data
 from cascade_rcnn.engine.training.fingerprint import check_same, fingerprint
 from cascade_rcnn.engine.training.settings import as_json, check_unchanged
 from cascade_rcnn.engine.training.state import TrainingState, read_state
@@ -57,7 +57,37 @@ def prepare(
     averaged = None
     if recipe.ema is not None:
         averaged = AveragedModel(model, multi_avg_fn=optim.moving_average(recipe.ema), use_buffers=True)
-    loader = make_loader(
+    state = TrainingState(
+        recipe=recipe,
+        fabric=fabric,
+        model=model,
+        wrapped=wrapped,
+        optimizer=optimizer,  # type: ignore[arg-type]
+        averaged=averaged,
+        loader=_loader(recipe, data, fabric),
+        data=data,
+        fingerprint=marks,
+    )
+    torch.manual_seed(recipe.seed + 1 + fabric.global_rank)  # each rank draws different samples
+    if saved is not None:
+        state.restore(saved)
+    if fabric.is_global_zero:
+        write_json(output / "recipe.json", as_json(recipe))
+    return state, [*notes, *data.notes, *more, *anchor_notes(data.train.annotations, model.config)]
+
+
+def in_parts(state: TrainingState, batch_size: int) -> TrainingState:
+    """Return the state of a new run with `batch_size` images at once, and as many in an update as before."""
+    recipe = state.recipe
+    parts = recipe.batch_size // batch_size
+    recipe = replace(recipe, batch_size=batch_size, accumulate=recipe.accumulate * parts)
+    if state.fabric.is_global_zero:
+        write_json(state.output / "recipe.json", as_json(recipe))
+    return replace(state, recipe=recipe, loader=_loader(recipe, state.data, state.fabric))
+
+
+def _loader(recipe: Recipe, data: TrainingData, fabric: Fabric) -> DetectionLoader:
+    return make_loader(
         data.train,
         batch_size=recipe.batch_size,
         workers=recipe.workers,
@@ -70,23 +100,6 @@ def prepare(
         repeats=repeat_factors(data.train.annotations, recipe.data.repeat_rare),
         epochs=recipe.epochs,
     )
-    state = TrainingState(
-        recipe=recipe,
-        fabric=fabric,
-        model=model,
-        wrapped=wrapped,
-        optimizer=optimizer,  # type: ignore[arg-type]
-        averaged=averaged,
-        loader=loader,
-        data=data,
-        fingerprint=marks,
-    )
-    torch.manual_seed(recipe.seed + 1 + fabric.global_rank)  # each rank draws different samples
-    if saved is not None:
-        state.restore(saved)
-    if fabric.is_global_zero:
-        write_json(output / "recipe.json", as_json(recipe))
-    return state, [*notes, *data.notes, *more, *anchor_notes(data.train.annotations, model.config)]
 
 
 def _expects_masks(recipe: Recipe) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,15 @@ def _check(name: str, value: float, *, least: float, most: float = math.inf) -> 
         raise UserError(
             f"{name} is {value}; give " + (f"{least} or more" if most == math.inf else f"{least} to {most}")
         )
+
+
+def in_parts_as_before(recipe: Recipe) -> Recipe:
+    """Return the recipe with the batch size of its run, if that was a part of this one's (see `batch_fit`)."""
+    path = Path(recipe.output) / "recipe.json"
+    before = read_recipe(path) if path.is_file() else recipe
+    if before.batch_size * before.accumulate != recipe.batch_size * recipe.accumulate:
+        return recipe
+    return replace(recipe, batch_size=before.batch_size, accumulate=before.accumulate)
 
 
 def check_unchanged(output: Path, settings: dict[str, Any]) -> None:

@@ -4,12 +4,15 @@ import sys
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+import torch
 import torch.distributed as dist
+from lightning_fabric import Fabric
 
 from cascade_rcnn.engine import environment
 from cascade_rcnn.engine.evaluate import detect, evaluation_loader
 from cascade_rcnn.engine.interrupt import Interrupted, StopRequest
 from cascade_rcnn.engine.training import processes
+from cascade_rcnn.engine.training.batch_fit import fit_batch
 from cascade_rcnn.engine.training.callbacks import EpochEnd, Hooks
 from cascade_rcnn.engine.training.collectives import gather
 from cascade_rcnn.engine.training.data import Sources
@@ -18,8 +21,8 @@ from cascade_rcnn.engine.training.launch import claim, launch, missing_operator
 from cascade_rcnn.engine.training.lost import is_lost_contact, report_lost
 from cascade_rcnn.engine.training.metric_log import MetricLog
 from cascade_rcnn.engine.training.overfit_test import overfit_test
-from cascade_rcnn.engine.training.prepare import prepare
-from cascade_rcnn.engine.training.settings import as_json
+from cascade_rcnn.engine.training.prepare import in_parts, prepare
+from cascade_rcnn.engine.training.settings import as_json, in_parts_as_before
 from cascade_rcnn.engine.training.state import TrainingState
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import Metrics
@@ -43,13 +46,15 @@ def train(
     resume: bool = False,
     sources: Sources | None = None,
     hooks: Hooks | None = None,
+    fit: bool = False,
     overfit: Overfit = "never",
 ) -> Path:
     """Run a recipe to its end and return the folder with its checkpoints, logs and results.json.
 
     Raises UserError for a mistake in the recipe or its data, `Interrupted` if stopped by the user (with the state
     saved). `resume` continues the run in `output`; on a CPU, the weights are bit-identical to those of an uninterrupted
-    run. `overfit` first tests for 20 seconds whether the model can overfit 8 of the images, and prints the answer:
+    run. `fit` first tries whether a batch fits into memory, and otherwise trains it in parts, with as many images in an
+    update. `overfit` first tests for 20 seconds whether the model can overfit 8 of the images, and prints the answer:
     always, or before a run of more than 500 updates. It does not change the result.
     """
     hooks = hooks or Hooks()
@@ -57,13 +62,8 @@ def train(
     try:
         resume = fabric.broadcast(resume)  # machines may see a shared folder differently for a moment
         with claim(Path(recipe.output), fabric, resume=resume):
-            state, notes = prepare(recipe, fabric, resume=resume, sources=sources)
-            for note in notes:
-                fabric.print(f"note: {printable(note)}", file=sys.stderr)
-            if not resume and _is_tested(overfit, state.total_steps):
-                if fabric.is_global_zero:
-                    print(overfit_test(state), file=sys.stderr)
-                fabric.barrier()
+            state = _begin(recipe, fabric, resume=resume, sources=sources, fit=fit, overfit=overfit)
+            recipe = state.recipe
             with hooks.open(as_json(recipe), active=fabric.is_global_zero):
                 _fit(state, hooks)
             if fabric.is_global_zero:
@@ -73,12 +73,53 @@ def train(
     except (UserError, Interrupted):
         processes.let_the_first_speak()
         raise
+    except torch.OutOfMemoryError as error:
+        raise _too_large(recipe, error) from error
     except (RuntimeError, TypeError) as error:
         if (missing := missing_operator(error)) is not None:
             raise missing from error
         if isinstance(error, RuntimeError) and fabric.world_size > 1 and is_lost_contact(error):
             raise report_lost(error, fabric.global_rank, fabric.world_size) from None
         raise
+
+
+def _begin(
+    recipe: Recipe, fabric: Fabric, *, resume: bool, sources: Sources | None, fit: bool, overfit: Overfit
+) -> TrainingState:
+    """Prepare the run, print the notes, and make the tests that a new run begins with."""
+    if fit and resume:
+        recipe = in_parts_as_before(recipe)
+    state, notes = prepare(recipe, fabric, resume=resume, sources=sources)
+    for note in notes:
+        fabric.print(f"note: {printable(note)}", file=sys.stderr)
+    if resume:
+        return state
+    if fit:
+        state = _fitted(state)
+    if _is_tested(overfit, state.total_steps):
+        if fabric.is_global_zero:
+            print(overfit_test(state), file=sys.stderr)
+        fabric.barrier()
+    return state
+
+
+def _fitted(state: TrainingState) -> TrainingState:
+    """Return the state with a batch size that fits into memory, and print it."""
+    found = fit_batch(state)
+    if found is None:
+        return state
+    state.fabric.print(found, file=sys.stderr)
+    return state if found.fitting == found.wanted else in_parts(state, found.fitting)
+
+
+def _too_large(recipe: Recipe, error: torch.OutOfMemoryError) -> UserError:
+    """Return one line on a GPU whose memory is full in the middle of a run."""
+    way = "smaller images (--options.min-size)"
+    if recipe.batch_size > 1:
+        half = max(size for size in range(1, recipe.batch_size) if recipe.batch_size % size == 0)
+        accumulate = recipe.accumulate * (recipe.batch_size // half)
+        way = f"--batch-size {half} --accumulate {accumulate}, which trains alike, or {way}"
+    return UserError(f"out of memory ({str(error).partition('. ')[0]}); start a new run with {way}")
 
 
 def _is_tested(overfit: Overfit, updates: int) -> bool:
