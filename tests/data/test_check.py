@@ -47,7 +47,7 @@ def test_or_left_out_with_their_boxes(five):
 def test_nothing_left_is_an_error_even_then(make_annotations, one_line):
     with pytest.raises(UserError) as caught:
         check_images(make_annotations([(3, 4)] * 2), bad_images="skip")
-    one_line(caught, "2 of 2 images cannot be used: 2 are missing", "give the right images folder")
+    one_line(caught, "2 of 2 images cannot be used: 2 are missing", "give the correct images folder")
 
 
 def test_more_than_a_few_are_counted(make_annotations, tmp_path, one_line):
@@ -71,7 +71,7 @@ def test_deep_and_large_images_are_mentioned(make_annotations, tmp_path):
     PIL.Image.fromarray(np.full((3, 4), 9, np.uint16)).save(tmp_path / "0.png")
     PIL.Image.new("1", (10000, 9000)).save(tmp_path / "1.png")
     notes = check_images(make_annotations([(3, 4), (9000, 10000)])).notes
-    assert any("1 of 2 images are greyscale above 8 bits; 0..65535" in note for note in notes)
+    assert any("1 of 2 images are greyscale with more than 8 bits; 0..65535" in note for note in notes)
     assert any("1 of 2 images have more than 89 megapixels (largest: 90)" in note for note in notes)
 
 
@@ -79,7 +79,7 @@ def test_one_file_under_two_ids_is_refused(write_coco, coco_dict, tmp_path, writ
     write_image(tmp_path / "b.png", 40, 30)
     coco_dict["images"][1] = coco_dict["images"][0] | {"id": 10}
     annotations = load_coco(write_coco(coco_dict))
-    assert any("1 file names are used for several image ids (first: 'b.png')" in note for note in annotations.notes)
+    assert any("several images share a file name (first: 'b.png')" in note for note in annotations.notes)
     with pytest.raises(UserError) as caught:
         check_images(annotations)
     one_line(caught, "b.png: two images share this file (ids 10 and 20)")

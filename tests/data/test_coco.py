@@ -55,7 +55,7 @@ def test_sizes_that_are_missing_come_from_the_upright_images(write_coco, coco_di
     write_image(tmp_path / "b.png", 40, 30)
     with pytest.raises(UserError) as caught:
         load_coco(write_coco(coco_dict))
-    one_line(caught, "boxes.json has no image sizes, so images are read: 1 of 2 images cannot be used: 1 is missing")
+    one_line(caught, "boxes.json lacks image sizes, so images are read: 1 of 2 images cannot be used: 1 is missing")
     left = load_coco(write_coco(coco_dict), bad_images="skip")
     assert (left.image_ids.tolist(), left.boxes.tolist()) == ([20], [[0.25, 0, 10, 20]])
     write_image(tmp_path / "sub/a.png", 16, 24)
@@ -94,7 +94,7 @@ def test_roboflows_grouping_class_is_left_out(write_coco, coco_dict, tmp_path):
 
 def test_classes_of_one_name_are_mentioned(write_coco, coco_dict, tmp_path):
     coco_dict["categories"][0]["name"] = "dog"
-    assert "two classes have the name 'dog'" in load_coco(write_coco(coco_dict), tmp_path).notes[0]
+    assert "two classes are named 'dog'" in load_coco(write_coco(coco_dict), tmp_path).notes[0]
 
 
 def test_a_test_set_has_no_annotations(write_coco, coco_dict, tmp_path):

@@ -85,7 +85,7 @@ def test_an_image_without_objects(target):
 @pytest.mark.parametrize(
     ("item", "message"),
     [
-        (IMAGE, "not a pair"),
+        (IMAGE, "not an (image, target) pair"),
         ((IMAGE, [{"bbox": [1, 2, 3, 4]}]), "wrap_dataset_for_transforms_v2"),
         ((IMAGE, {"boxes": BOXES, "label": LABELS}), "its target has boxes, label, but no labels"),
         ((IMAGE, {"boxes": BOXES, "labels": LABELS[:1]}), r"boxes \(2, 4\) and labels \(1,\)"),

@@ -181,7 +181,7 @@ def test_training_splits_of_a_folder_that_names_them(tmp_path):
     assert dataset_splits(tmp_path) == ["train", "valid", "test"]
     with pytest.raises(UserError, match="which split"):
         load_annotations(tmp_path)
-    with pytest.raises(UserError, match=r"this is a single split; use it as --data\.train"):
+    with pytest.raises(UserError, match=r"is a single split; give it as --data\.train"):
         training_splits(tmp_path / "train/_annotations.coco.json")
 
 

@@ -65,11 +65,11 @@ def test_run_lengths_in_both_forms(compressed):
         ({"size": [HEIGHT, WIDTH], "counts": [600, 601]}, "run lengths of 1201 pixels in all, not 1200"),
         ({"size": [HEIGHT, WIDTH], "counts": [1300, -100]}, "a run length of -100"),
         ({"size": [HEIGHT, WIDTH], "counts": [2**70]}, "Integer value out of range|run lengths beyond any image"),
-        ({"size": [HEIGHT, WIDTH], "counts": [1200]}, "run lengths without a pixel inside"),
+        ({"size": [HEIGHT, WIDTH], "counts": [1200]}, "run lengths without any pixel"),
         ({"size": [HEIGHT, WIDTH], "counts": "é"}, "run lengths that are not in COCO's compressed form"),
     ],
 )
-def test_what_makes_a_segmentation_useless(segmentation, what):
+def test_what_makes_a_segmentation_unusable(segmentation, what):
     found = problem(json.dumps(segmentation, ensure_ascii=False).encode(), HEIGHT, WIDTH)
     assert found is not None
     assert any(found == one or (one.startswith("Integer") and found.startswith(one)) for one in what.split("|"))
@@ -89,14 +89,14 @@ hostile = (
 
 
 @given(hostile)
-def test_anything_is_useless_or_a_mask(segmentation):
+def test_anything_is_unusable_or_a_mask(segmentation):
     text = json.dumps(segmentation).encode()
     if problem(text, HEIGHT, WIDTH) is None:
         assert as_dense(segmentation).shape == (HEIGHT, WIDTH)
 
 
 @given(st.binary(max_size=40))
-def test_any_bytes_are_useless_or_a_segmentation(text):
+def test_any_bytes_are_unusable_or_a_segmentation(text):
     assert isinstance(problem(text, HEIGHT, WIDTH), str | None)
 
 
@@ -120,8 +120,8 @@ def test_segmentations_are_kept_only_when_asked(write_coco, outlined, tmp_path):
     assert found.segmentations.coco(1) == [[1, 2, 4, 2, 4, 6]]
     assert found.segmentations.coco(0) is None
     some, other = found.notes
-    assert "1 of 3 objects have no segmentation; masks are learnt and evaluated without these" in some
-    assert "1 of 3 segmentations are useless" in other
+    assert "1 of 3 objects have no segmentation; training and evaluation of masks ignore these" in some
+    assert "1 of 3 segmentations are unusable" in other
     assert "(first: run lengths of an image of 9 x 9, in sub/a.png)" in other
 
 
@@ -140,7 +140,7 @@ def test_files_without_any_mask(write_coco, coco_dict, tmp_path):
     found = load_coco(write_coco(coco_dict), tmp_path, masks=True)
     assert found.segmentations is None
     assert found.notes[0].endswith(
-        "no object has a mask; 1 of 3 segmentations are useless (first: a polygon of 1 points, in b.png)"
+        "no object has a mask; 1 of 3 segmentations are unusable (first: a polygon of 1 point, in b.png)"
     )
 
 

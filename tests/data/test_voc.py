@@ -75,7 +75,7 @@ def test_missing_size_comes_from_the_image(root, size):
     _write(root, "a", _object("cat", "3 4 5 6"), size=size)
     annotations = load_voc(root, "val")
     assert annotations.image_sizes.tolist() == [[30, 40]]
-    assert any("without an image size, which is read from the image: 1 xml file" in note for note in annotations.notes)
+    assert any("no image size in 1 xml file; it is read from the image" in note for note in annotations.notes)
 
 
 def test_without_images_the_file_name_is_taken(root):
@@ -138,7 +138,7 @@ def test_xml_files_beside_their_images(tmp_path, write_image):
     annotations = load_voc(tmp_path)
     assert annotations.path(0) == tmp_path / "a.jpg"
     assert annotations.boxes.tolist() == [[1, 2, 10, 20]]
-    assert "skipped, without an xml file: 1 image (first" in annotations.notes[0]
+    assert "skipped 1 image without an xml file (first" in annotations.notes[0]
     check_images(annotations)
 
 
@@ -206,4 +206,4 @@ def test_masks_are_those_of_segmentation_object(root, one_line):
     PIL.Image.new("RGB", (40, 30)).save(folder / "b.png")
     with pytest.raises(UserError) as caught:
         load_voc(root, "train", masks=True)
-    one_line(caught, "b.png: its pixels are not numbers of objects (mode RGB)")
+    one_line(caught, "b.png: pixel values are not object numbers (mode RGB)")

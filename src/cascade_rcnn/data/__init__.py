@@ -1,4 +1,4 @@
-"""Annotation files; `dataset`, `transforms` and `loader` turn them into batches."""
+"""Datasets: annotation files, images, augmentation and batches for training."""
 
 from cascade_rcnn.config import Category
 from cascade_rcnn.data.annotations import Annotations

@@ -1,7 +1,7 @@
 """The ground truth of a whole dataset as a few tensors.
 
-There are no Python objects per image or box: worker processes share the tensors, whether they are forked (no reference
-counts change, so copy-on-write copies nothing) or spawned (tensors are passed through shared memory).
+No Python object exists per image or box, so that worker processes share the data without copying it, whether they are
+forked (no reference counts change, so copy-on-write copies nothing) or spawned (tensors travel through shared memory).
 """
 
 import dataclasses
@@ -19,13 +19,13 @@ from cascade_rcnn.data.packed import PackedStrings
 from cascade_rcnn.data.segmentations import Segmentations, usable
 from cascade_rcnn.errors import UserError
 
-# Annotation files round to a hundredth of a pixel and labelling tools to half a pixel: neither is worth reporting.
+# Boxes may exceed their image by half a pixel without a note, since labelling tools round that coarsely.
 _TOLERANCE = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Annotations:
-    """N images with A boxes of M classes. Nothing is clipped or dropped: evaluation sees the boxes as in the file.
+    """Annotations of N images with A boxes in M classes. Boxes are not clipped or dropped: evaluation sees them all.
 
     >>> annotations = load_annotations("shapes/val.json")
     >>> len(annotations), [category.name for category in annotations.categories]
@@ -46,8 +46,8 @@ class Annotations:
     labels: Tensor  # (A,) int32, 1..M
     ignore: Tensor  # (A,) bool: COCO's iscrowd, PASCAL's difficult
     ids: Tensor  # (A,) int64
-    notes: tuple[str, ...]  # one line for each kind of minor problem
-    segmentations: Segmentations | None = None  # of A objects, if asked for and any object has one
+    notes: tuple[str, ...]  # one line for each kind of minor problem in the data
+    segmentations: Segmentations | None = None  # of the A objects; None unless requested and present
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -71,7 +71,7 @@ class Annotations:
         return dataclasses.replace(self, notes=(*self.notes, *(f"{self.source}: {note}" for note in notes)))
 
     def select(self, kept: np.ndarray) -> Self:
-        """Return a copy with the images in the mask (N,) and their boxes; notes are kept."""
+        """Return a copy with only the images selected by the mask `kept` (N,), and their boxes; notes are kept."""
         images, counts = torch.from_numpy(np.flatnonzero(kept)), self.first.diff()
         rows = torch.from_numpy(kept).repeat_interleave(counts)
         names = PackedStrings.pack([self.file_names[i] for i in images.tolist()])
@@ -109,11 +109,11 @@ def assemble(
     notes: Sequence[str] = (),
     segmentations: Sequence[bytes] | None = None,
 ) -> Annotations:
-    """Assemble annotations from columns in any order: sort boxes by image, check them, and note suspicious ones.
+    """Assemble annotations from boxes in any order: sort them by image, check them, and note suspicious ones.
 
-    box_images (A,) is the image (0..N-1) of each box; the other shapes are those of `Annotations`. segmentations (A,)
-    are JSON in COCO's form; useless ones are left out.
-    Raises UserError if there are no images or classes, or for a class without a name or a non-finite coordinate.
+    `box_images` (A,) holds the index of each box's image, 0..N-1; the other shapes are those of `Annotations`.
+    `segmentations` (A,) are in COCO's format, as JSON; unusable ones are dropped with a note.
+    Raises UserError if there are no images or no classes, if a class has no name, or if a coordinate is not finite.
     """
     if not len(image_ids):
         raise UserError(f"{source}: contains no images; give a file or split with at least one")
@@ -128,7 +128,7 @@ def assemble(
     if not (finite := np.isfinite(boxes).all(axis=1)).all():
         bad = int(np.argmin(finite))
         name = file_names[box_images[bad]]
-        raise UserError(f"{source}: a box of {name} is {_show(boxes[bad])}; give four finite numbers or remove it")
+        raise UserError(f"{source}: a box in {name} is {_show(boxes[bad])}; give four finite numbers or remove it")
     first = np.zeros(len(image_ids) + 1, np.int64)
     np.cumsum(np.bincount(box_images, minlength=len(image_ids)), out=first[1:])
     found = _problems(image_sizes, file_names, box_images, boxes, labels)
@@ -158,7 +158,7 @@ def assemble(
 def _problems(
     sizes: np.ndarray, names: Sequence[str], box_images: np.ndarray, boxes: np.ndarray, labels: np.ndarray
 ) -> list[str]:
-    """Return one line for each kind of minor problem, with its count and first example."""
+    """Return one note for each kind of minor problem, with its count and first example."""
     low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     limits = sizes[box_images, ::-1]
     lost = (np.minimum(high, limits) <= np.maximum(low, 0)).any(axis=1)

@@ -1,4 +1,4 @@
-"""Checks of all images of a dataset before anything is computed."""
+"""Checks of all image files of a dataset before they are used."""
 
 import os
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from cascade_rcnn.data.headers import Header, read_headers
 from cascade_rcnn.decoding import MAX_MEGAPIXELS
 from cascade_rcnn.errors import UserError
 
-BadImages: TypeAlias = Literal["stop", "skip", "keep"]  # keep: fail only where one is needed
+BadImages: TypeAlias = Literal["stop", "skip", "keep"]  # keep: raise only when such an image is needed
 _SHOWN = 5
 _LARGE = 89  # megapixels; larger images get a note about memory
 _ADVICE = "fix or remove them, or skip them (bad-images skip)"
@@ -21,10 +21,11 @@ _ADVICE = "fix or remove them, or skip them (bad-images skip)"
 def check_images(
     annotations: Annotations, *, bad_images: BadImages = "stop", max_megapixels: float = MAX_MEGAPIXELS
 ) -> Annotations:
-    """Check every image's header: present, readable, complete, of the annotated size, at most `max_megapixels`.
+    """Check by its header that each image exists, is readable and complete, and has the annotated size.
 
-    Returns the annotations with notes; with `skip`, without the unusable images. With `stop`, raises a single UserError
-    about all of them; also raises it if no image is left.
+    An image is also unusable above `max_megapixels`, or if an earlier one has the same file. Returns the annotations
+    with notes; "skip" drops the unusable images, "keep" only notes them. With "stop", raises one UserError that lists
+    them. Also raises UserError if "skip" leaves no image.
     """
     paths = [annotations.path(i) for i in range(len(annotations))]
     headers = read_headers(paths, max_megapixels)
@@ -46,11 +47,10 @@ def check_images(
 def leave_out(
     source: str, paths: Sequence[Path], problems: dict[int, str], bad_images: BadImages
 ) -> tuple[np.ndarray, str]:
-    """Return a mask (N,) of the images to keep, and a note; raises UserError instead with `stop`, or if none is left.
+    """Return a mask (N,) of the images to keep, and a note about the unusable ones.
 
-    With `keep` all are kept.
-
-    `problems` has a line for each unusable image that begins with its path.
+    `problems` maps the index of each unusable image to a line that begins with its path. Raises UserError with "stop",
+    or if "skip" leaves no image; "keep" keeps all of them.
     """
     # Not pathlib, which raises for names that are too long.
     missing = {i: paths[i] for i in problems if not os.path.exists(paths[i])}  # noqa: PTH110
@@ -65,7 +65,7 @@ def leave_out(
     if bad_images == "keep":
         return np.ones(len(paths), np.bool_), count
     if bad_images == "stop" or len(problems) == len(paths):
-        hint = "give the right images folder" if len(missing) == len(paths) else _ADVICE
+        hint = "give the correct images folder" if len(missing) == len(paths) else _ADVICE
         raise UserError(f"{source}: {count}; {hint}")
     kept = np.ones(len(paths), np.bool_)
     kept[list(problems)] = False
@@ -73,7 +73,7 @@ def leave_out(
 
 
 def size_differs(path: Path, size: tuple[int, int], annotated: tuple[int, int]) -> str:
-    """Return the message about an image whose (height, width) differs from its annotation."""
+    """Return the message about an image whose size (height, width) differs from its annotation."""
     return (
         f"{path}: the image is {size[1]} x {size[0]} when upright, but annotated as {annotated[1]} x {annotated[0]}; "
         "correct the annotation, or the image's EXIF orientation"
@@ -95,7 +95,8 @@ def _remarks(headers: Sequence[Header | UserError]) -> list[str]:
     notes = []
     if deep := sum(header.mode[0] in "IF" for header in read):
         notes.append(
-            f"{deep} of {len(headers)} images are greyscale above 8 bits; 0..65535 (floats 0..1) become 0..255"
+            f"{deep} of {len(headers)} images are greyscale with more than 8 bits; "
+            "0..65535 (floats: 0..1) is mapped to 0..255"
         )
     megapixels = [header.size[0] * header.size[1] / 1e6 for header in read]
     if large := sum(value > _LARGE for value in megapixels):

@@ -1,4 +1,4 @@
-"""COCO json <-> Annotations. https://cocodataset.org/#format-data"""
+"""Load and save annotations in COCO's JSON format: https://cocodataset.org/#format-data."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -71,12 +71,12 @@ class _Outlines(Struct):
 def load_coco(
     path: Path, images: Path | None = None, *, masks: bool = False, bad_images: BadImages = "stop"
 ) -> Annotations:
-    """Read a COCO detection file; `area` (default w * h), `iscrowd` and `id` of boxes are optional.
+    """Load a COCO detection file; `area` (default: w * h), `iscrowd` and `id` of annotations are optional.
 
-    Images are searched in `images`, or where tools put them: beside the file, in `images/`, or beside the file's
-    folder. Missing sizes are read from the images, missing boxes from polygons. Roboflow's grouping class is dropped.
-    With `masks`, polygons and run lengths are kept, too.
-    Raises UserError naming the file and entry if it is missing, not a COCO detection file, or inconsistent.
+    Images are looked up in `images` or, by default, where tools put them: beside the file, in `images/`, or beside the
+    file's folder. Missing sizes are read from the images, missing boxes are derived from polygons, and Roboflow's
+    grouping class is dropped. With `masks`, polygons and run lengths are kept.
+    Raises UserError naming file and entry if the file is missing, not a COCO detection file, or inconsistent.
     """
     text = read_utf8(path)
     file, notes = _with_boxes(path, text, _decode(path, text, _FileWithMasks if masks else _File))
@@ -114,7 +114,7 @@ def load_coco(
 
 
 def _folders(path: Path, images: Path | None) -> list[tuple[Path, int | None]]:
-    """Return possible image folders, most likely first, and the depth to search each."""
+    """Return possible image folders, most likely first, each with the depth to which it is searched."""
     if images is not None:
         return [(images, None)]
     beside, above = path.parent, path.parent.parent
@@ -125,14 +125,14 @@ def _folders(path: Path, images: Path | None) -> list[tuple[Path, int | None]]:
         (beside / split, None),
         *(
             ((above / "images" / split, None), (above / split, None), (above / "images", None))
-            if beside.name.lower() == "annotations"  # COCO's own layout, CVAT's
+            if beside.name.lower() == "annotations"  # the layout of COCO and CVAT
             else ()
         ),
     ]
 
 
 def _categories(file: _File) -> tuple[list[Category], list[str]]:
-    """Return the classes by id, without the one that Roboflow adds for grouping, and notes."""
+    """Return the classes by id, without the one that Roboflow adds for grouping, and notes for the user."""
     notes = []
     given = sorted(file.categories, key=lambda c: c.id)
     used = {row.category_id for row in file.annotations}
@@ -143,23 +143,24 @@ def _categories(file: _File) -> tuple[list[Category], list[str]]:
             notes.append(f"class {root.name!r} (id 0) only groups the others and has no boxes; it is ignored")
     twice = [name for name, number in Counter(c.name for c in given).items() if number > 1]
     if twice:
-        notes.append(f"two classes have the name {twice[0]!r}; they remain separate")
+        notes.append(f"two classes are named {twice[0]!r}; they remain separate")
     return [Category(id=c.id, name=c.name) for c in given], notes
 
 
 def _shared_names(file: _File) -> list[str]:
     counts = Counter(image.file_name for image in file.images)
     shared = [name for name, number in counts.items() if number > 1]
-    what = f"{len(shared)} file names are used for several image ids (first: {shared[0]!r})" if shared else ""
-    return [f"{what}; give each image its own file"] if shared else []
+    if not shared:
+        return []
+    return [f"several images share a file name (first: {shared[0]!r}); give each image its own file"]
 
 
 def _with_boxes(path: Path, text: bytes, file: _File) -> tuple[_File, list[str]]:
-    """Complete missing boxes from polygons, drop annotations without either, and return notes."""
+    """Derive missing boxes from polygons, drop annotations without either, and return notes for the user."""
     lengths = [len(row.bbox or ()) for row in file.annotations]
     if odd := [k for k, length in enumerate(lengths) if length not in (0, 4)]:
         raise UserError(
-            f"{path}: annotations[{odd[0]}] has a bbox of {lengths[odd[0]]} numbers; write x, y, width, height"
+            f"{path}: annotations[{odd[0]}] has a bbox of {lengths[odd[0]]} numbers; give x, y, width, height"
         )
     if all(lengths):
         return file, []
@@ -180,7 +181,7 @@ def _with_boxes(path: Path, text: bytes, file: _File) -> tuple[_File, list[str]]
 
 
 def _bounds(segmentation: Any) -> list[float] | None:
-    """Return x, y, width and height of a list of polygons, or None for anything else."""
+    """Return the bounding box (x, y, width, height) of a list of polygons, None for anything else."""
     try:
         points = [float(number) for polygon in segmentation for number in polygon]
         xs, ys = points[0::2], points[1::2]
@@ -233,13 +234,15 @@ def _decode(path: Path, text: bytes, kind: type[_T]) -> _T:
             "annotations (image_id, category_id, bbox) and categories (id, name)"
         ) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: this is not valid JSON: {error}{_around(text, str(error))}; write it again") from None
+        raise UserError(
+            f"{path}: this is not valid JSON: {error}{_around(text, str(error))}; export it again"
+        ) from None
     except RecursionError:
         raise UserError(f"{path}: this JSON is nested too deeply to be a COCO detection file; check the path") from None
 
 
 def _around(text: bytes, message: str) -> str:
-    """Quote the text around the byte in the message, e.g. a NaN written by Python's json module."""
+    """Quote the text around the byte named in the message, such as a NaN written by Python's json module."""
     _, _, position = message.rpartition("(byte ")
     if not position.rstrip(")").isdecimal():
         return ""
@@ -262,13 +265,13 @@ def _positions(path: Path, kind: str, wanted: list[int], ids: np.ndarray) -> np.
         k = unknown[0]
         raise UserError(
             f"{path}: annotations[{k}] has {kind}_id {wanted[k]}, which is not the id of any {kind} "
-            f"({unknown.size} such boxes in total); add the {kind} or remove the box"
+            f"({count(unknown.size, 'box')} in total); add the {kind} or remove the box"
         )
     return places
 
 
 def _box_ids(rows: list[_Box]) -> tuple[np.ndarray, list[str]]:
-    """Return the ids in the file, or 1..A if some are missing or repeated, since evaluation needs unique ids."""
+    """Return the ids in the file, or 1..A if any is missing or repeated, as evaluation needs unique ids; and notes."""
     given = [row.id for row in rows if row.id is not None]
     if len(set(given)) == len(rows):
         return np.array(given, np.int64), []

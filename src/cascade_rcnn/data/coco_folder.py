@@ -1,4 +1,4 @@
-"""Folders of COCO files: those of Roboflow, COCO, CVAT and Label Studio, and several files side by side."""
+"""Folders of COCO files, as exported by Roboflow, CVAT and Label Studio, laid out as in COCO, or side by side."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ _HEAD = 2**20  # bytes within which a COCO file has one of these keys
 
 
 def coco_files(folder: Path) -> dict[str, Path]:
-    """Return the COCO files of a dataset by split: a folder per split, or files named after it."""
+    """Return the COCO files of a dataset by split: one in a folder per split, or files named after the splits."""
     in_folders = {path.parent.name: path for path in sorted(folder.glob(f"[!.]*/{_ROBOFLOW}"))}
     if in_folders:
         return in_folders
@@ -24,7 +24,7 @@ def coco_files(folder: Path) -> dict[str, Path]:
 
 
 def _is_coco(path: Path) -> bool:
-    """Check the beginning of the file: there may be other json files beside it (notes, results, settings)."""
+    """Return whether a file begins like a COCO file: there may be other JSON files beside it (results, settings)."""
     try:
         check_regular(path)
         with path.open("rb") as file:

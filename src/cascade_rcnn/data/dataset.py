@@ -20,13 +20,21 @@ from cascade_rcnn.images import read_image
 class Dataset(TorchDataset[tuple[Tensor, Target]]):
     """Images and targets of `Annotations`, in the format of torchvision's detectors.
 
-    `dataset[i]` or `dataset[i, seed]` is an image, uint8 (3, H, W), and its target: boxes (G, 4) float32 XYXY clipped
-    to the image, labels (G,) int64 in 1..M, area (G,) float32 as in the file, iscrowd (G,) int64 (1 for every ignored
-    box), image_id () int64, and masks if the annotations have them: `Masks`, of which `dense()` is (G, H, W); objects
-    without one count as ignored. Objects are dropped if their box is empty after clipping, or nothing is left of their
-    mask. With a seed, `transforms` (of torchvision.transforms.v2, or by `build_augmentation`) use only this seed, so
-    that a sample depends on nothing but (index, seed), and the caller's random state is preserved. A third number is
-    the fraction of the training that is over, at which some augmentations end.
+    `dataset[i]` is an image, uint8 (3, H, W), and its target, a dict of
+
+    - boxes: (G, 4) float32, XYXY in pixels, clipped to the image
+    - labels: (G,) int64, in 1..M
+    - area: (G,) float32, as in the annotations
+    - iscrowd: (G,) int64, 1 for boxes that are ignored
+    - image_id: () int64
+    - masks: `Masks`, whose `dense()` is (G, H, W), if the annotations have any; objects without a mask are ignored
+
+    Objects whose box or mask is empty after clipping are dropped.
+
+    `transforms` come from torchvision.transforms.v2 or `build_augmentation`. In `dataset[i, seed]` they draw from this
+    seed alone, so that a sample depends only on (index, seed), and the caller's random state is preserved. In
+    `dataset[i, seed, progress]`, the third number is the fraction of the training run that has passed: some
+    augmentations stop before the end.
 
     >>> dataset = Dataset(load_annotations("shapes/val.json"))
     >>> image, target = dataset[0]
@@ -58,7 +66,7 @@ class Dataset(TorchDataset[tuple[Tensor, Target]]):
         return len(self.annotations)
 
     def __getitem__(self, index: int | tuple[int, int] | tuple[int, int, float]) -> Sample:
-        """Raise UserError naming an image file that is missing, damaged, or not of the annotated size."""
+        """Return image and target. Raises UserError if the file is missing, damaged, or not of the annotated size."""
         i, seed, *rest = index if isinstance(index, tuple) else (index, None)
         progress = rest[0] if rest else 0.0
         with seeded(seed):
@@ -70,11 +78,11 @@ class Dataset(TorchDataset[tuple[Tensor, Target]]):
         return image, plain(target)
 
     def _draw(self) -> Sample:
-        """Return any image, for augmentations that mix several."""
+        """Return a random sample, for augmentations that mix images."""
         return self._inside(int(torch.randint(len(self), ())))
 
     def _inside(self, i: int) -> Sample:
-        """Return image and target, with clipped boxes."""
+        """Return image and target, with boxes clipped to the image."""
         image, target = self._read(i)
         return image, inside(masks_as_crowds(target), *image.shape[1:])
 

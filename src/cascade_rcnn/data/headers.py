@@ -28,7 +28,7 @@ class Header(NamedTuple):
 
 
 def read_headers(paths: Sequence[Path], max_megapixels: float | None = MAX_MEGAPIXELS) -> list[Header | UserError]:
-    """Return each file's header, or the error that reading the image would raise."""
+    """Return the header of each file, or the error that reading the image would raise."""
 
     def read(path: Path) -> Header | UserError:
         try:
@@ -41,16 +41,16 @@ def read_headers(paths: Sequence[Path], max_megapixels: float | None = MAX_MEGAP
 
 
 def read_header(path: Path, max_megapixels: float | None = MAX_MEGAPIXELS) -> Header:
-    """Read a header; if the end of the file does not look right, decode the file to be sure.
+    """Read the header of an image file; if the file looks incomplete, decode it to be sure.
 
     Raises UserError naming the file if it is missing, not an image, truncated, or exceeds `max_megapixels` (None: no
     limit).
     """
     with open_image(path, max_megapixels) as image:
-        whole, turned = _ends_well(image, image.fp), _is_turned(image, image.fp)  # type: ignore[attr-defined]
+        complete, turned = _is_complete(image, image.fp), _is_turned(image, image.fp)  # type: ignore[attr-defined]
         header = Header((image.width, image.height) if turned else (image.height, image.width), image.mode)
         # Values with more than 8 bits may have an unsupported range.
-        if image.mode in ("I", "F") or not whole:
+        if image.mode in ("I", "F") or not complete:
             with _one_at_a_time:
                 from_pil(image)
         return header
@@ -72,8 +72,8 @@ def _tail(file: IO[bytes], number: int) -> bytes:
     return file.read()
 
 
-def _ends_well(image: PIL.Image.Image, file: IO[bytes]) -> bool:
-    """Return whether the image is complete; also False if only decoding can tell."""
+def _is_complete(image: PIL.Image.Image, file: IO[bytes]) -> bool:
+    """Return whether the file is certainly complete; False if only decoding can tell."""
     length = file.seek(0, os.SEEK_END)
     if isinstance(image, PIL.TiffImagePlugin.TiffImageFile):
         return _parts_end(image.tag_v2) <= length

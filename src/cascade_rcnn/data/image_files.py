@@ -8,7 +8,7 @@ from pathlib import Path
 from cascade_rcnn.decoding import EXTENSIONS
 from cascade_rcnn.errors import UserError
 
-# Image formats of cameras and tools that are not supported: mentioned if they are found among others.
+# Image formats of cameras and tools that are not supported; files in them are skipped with a note.
 UNREAD = frozenset(
     [
         ".heic",
@@ -39,11 +39,11 @@ UNREAD = frozenset(
 
 
 def walk(folder: Path, depth: int | None = None) -> Iterator[Path]:
-    """Yield every file below a folder, sorted within each folder; `depth`: levels of subfolders (None: all).
+    """Yield every file below a folder, sorted within each folder, down to `depth` levels of subfolders (None: all).
 
-    Names that begin with a dot are skipped: thumbnails, checkpoints and resource forks of other programs. Symbolic
-    links are followed, but neither into the folder itself (a loop) nor twice. Raises UserError for an unreadable
-    folder.
+    Names that begin with a dot are skipped: thumbnails, checkpoints and resource forks of other programs. Each symbolic
+    link is followed once, and never into the folder itself, which would be a loop. Raises UserError for a folder that
+    cannot be read.
     """
     yield from _walk(folder, Path(os.path.realpath(folder)), set(), depth)
 
@@ -52,7 +52,7 @@ def _walk(folder: Path, root: Path, linked: set[Path], depth: int | None) -> Ite
     try:
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError as error:
-        raise UserError(f"{folder}: this folder cannot be read ({error.strerror}); check it") from None
+        raise UserError(f"{folder}: cannot read this folder ({error.strerror}); check its permissions") from None
     for entry in entries:
         if not entry.is_dir():
             yield entry
@@ -82,11 +82,11 @@ def is_unread(path: Path) -> bool:
 
 
 def left_out(paths: Iterable[Path]) -> list[str]:
-    """Return a note about images of unsupported formats among these files, if there are any."""
+    """Return a note about images in unsupported formats among these files, if there are any."""
     pictures = [path for path in paths if is_unread(path)]
     if not pictures:
         return []
     kinds = Counter(path.suffix.lower() for path in pictures)
     counts = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
-    what = f"skipped, unsupported image formats: {counts} (first: {pictures[0].name})"
+    what = f"skipped images in unsupported formats: {counts} (first: {pictures[0].name})"
     return [f"{what}; convert them to JPEG or PNG"]

@@ -1,4 +1,4 @@
-"""Conversion of items of third-party datasets to images and targets."""
+"""Conversion of the items of third-party datasets to images and targets."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
@@ -32,28 +32,29 @@ class DetectionData(Protocol):
         ...
 
     def __getitem__(self, index: int, /) -> Any:
-        """Return image and target `index`."""
+        """Return the image and target at `index`."""
         ...
 
 
 def name_of(source: DetectionData) -> str:
-    """Return the name of a dataset in messages."""
+    """Return the name of a dataset for messages."""
     return type(source).__name__
 
 
 def read_item(source: DetectionData, i: int) -> tuple[Tensor, Target]:
-    """Read image (3, H, W) and target: boxes XYXY, unchanged labels, area, iscrowd, and every other tensor.
+    """Read item i of a dataset: its image (3, H, W) and target.
 
-    Raises UserError naming the item if it does not conform to `DetectionData`.
+    The target has boxes (G, 4) XYXY, labels (G,) as in the dataset, area (G,), iscrowd (G,), and every other tensor of
+    the item. Raises UserError naming the item if it does not conform to `DetectionData`.
     """
     name, item = f"{name_of(source)}, item {i}", source[i]
     if not (isinstance(item, tuple | list) and len(item) == 2 and isinstance(item[1], Mapping)):
-        raise UserError(f"{name}: is not a pair (image, target) with a dict of boxes and labels; {_WRAP}")
+        raise UserError(f"{name}: is not an (image, target) pair with a dict of boxes and labels; {_WRAP}")
     image, given = item
     if not given.keys() & {"boxes", "labels"}:  # torchvision's convention for images without objects
         given = {**given, "boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
     if missing := {"boxes", "labels"} - given.keys():
-        raise UserError(f"{name}: its target has {', '.join(map(str, given))}, but no {missing.pop()}; {_WRAP}")
+        raise UserError(f"{name}: its target has {', '.join(map(str, given))} but no {missing.pop()}; {_WRAP}")
     try:
         pixels = to_tensor(image).as_subclass(Tensor)
         return pixels, _target(given, (pixels.shape[1], pixels.shape[2]))
@@ -86,7 +87,7 @@ def _target(given: Mapping[Any, Any], size: tuple[int, int]) -> Target:
 
 
 def _masks(given: Any, number: int, size: tuple[int, int]) -> Masks:
-    """Encode masks (G, H, W), which must be as large as the image."""
+    """Encode masks (G, H, W), which must have the size of the image."""
     if isinstance(given, Masks):
         shape, masks = (len(given), *given.size), given
     else:
@@ -94,15 +95,15 @@ def _masks(given: Any, number: int, size: tuple[int, int]) -> Masks:
         shape = (0, *size) if number == 0 and not dense.numel() else tuple(dense.shape)
         masks = Masks.encode(dense.reshape(shape)) if len(shape) == 3 else None
     if masks is None or shape != (number, *size):
-        raise UserError(f"its target has masks {shape}; give one per box, as large as the image, {(number, *size)}")
+        raise UserError(f"its target has masks {shape}; give one per box, of the image's size: {(number, *size)}")
     return masks
 
 
 def _column(given: Mapping[Any, Any], name: str, default: Tensor) -> Tensor:
-    """Return one number per box, or the default if there are none."""
+    """Return a field with one number per box, or the default if the target lacks it."""
     if name not in given:
         return default
     column = torch.as_tensor(given[name])
     if column.shape != default.shape:
-        raise UserError(f"its target has {name} {tuple(column.shape)}; give one per box, {tuple(default.shape)}")
+        raise UserError(f"its target has {name} {tuple(column.shape)}; give one per box: {tuple(default.shape)}")
     return column.as_subclass(Tensor).to(default.dtype)

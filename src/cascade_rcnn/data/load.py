@@ -1,4 +1,4 @@
-"""Load annotations of any supported format. The only place that recognises formats."""
+"""Load annotations in any supported format; formats are recognised here and nowhere else."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ def load_annotations(
     masks: bool = False,
     bad_images: BadImages = "stop",
 ) -> Annotations:
-    """Read ground truth, with its format detected from the path.
+    """Load annotations; their format is detected from the path.
 
     - COCO: a .json file, or a folder of them and a split (Roboflow's train/_annotations.coco.json, COCO's and CVAT's
       annotations/instances_train.json, train.json); `images` defaults to where these tools put images.
@@ -34,11 +34,11 @@ def load_annotations(
       images with their xml files beside them, with or without folders for the splits.
     - YOLO: a data.yaml or obj.data, or a folder with or without one, and a split of it.
 
-    `classes` names the classes if the format does not (VOC; default: those found in its files). With `masks`, the
-    outlines of objects are kept in `segmentations`: polygons and run lengths (COCO), polygons (YOLO), and the images in
-    SegmentationObject (VOC). With `bad_images="skip"`, images that must be read for their sizes, but cannot be, are
-    skipped; with "keep", they are kept, with a size of 0 x 0.
-    Raises UserError if the path is none of these or has invalid content.
+    `classes` names the classes if the format does not (VOC; default: those found in its files). With `masks`,
+    `segmentations` holds the objects' polygons and run lengths (COCO), polygons (YOLO), or masks from
+    SegmentationObject (VOC). Image sizes that are not annotated are read from the images; if an image cannot be read,
+    `bad_images` decides whether to raise UserError ("stop"), or to skip it or keep it with a size of 0 x 0.
+    Raises UserError if the path is none of these, or for invalid content.
 
     >>> len(load_annotations("shapes/train.json")), len(load_annotations("shapes", split="val"))
     (6, 4)
@@ -63,32 +63,32 @@ def load_annotations(
             return load_voc(path, split, images_dir=images_dir, classes=classes, masks=masks, bad_images=bad_images)
         case "yolo":
             if images_dir is not None:
-                raise UserError(f"{path}: a YOLO dataset names its own image folders; omit {images_dir}")
+                raise UserError(f"{path}: a YOLO dataset names its own image folders; omit the folder {images_dir}")
             return load_yolo(path, split, classes=classes, masks=masks, bad_images=bad_images)
 
 
 def is_one_split(annotations: str | Path) -> bool:
-    """Return whether this is a single annotation file, not a dataset with splits."""
+    """Return whether a path is a single annotation file, rather than a dataset with splits."""
     path = Path(annotations).expanduser()
     return _recognise(path) in ("coco", "voc list")
 
 
 def training_splits(folder: str | Path) -> tuple[str | None, str | None]:
-    """Return the splits of a folder (or data.yaml) for training and validation, None if there are none.
+    """Return the training and validation splits of a folder (or data.yaml); None where there is none.
 
     Raises UserError if it is not a known dataset format, or the splits are ambiguous.
     """
     path = Path(folder).expanduser()
     if is_one_split(path):
-        raise UserError(f"{path}: this is a single split; use it as --data.train, and another as --data.val")
+        raise UserError(f"{path}: is a single split; give it as --data.train, and another as --data.val")
     splits = _splits(path)
     return for_training(path, splits) if splits else (None, None)
 
 
 def dataset_splits(folder: str | Path) -> list[str]:
-    """Return the splits of a folder (or data.yaml), the training set first; none if it has no splits.
+    """Return the splits of a folder (or data.yaml), the training set first; an empty list if it has none.
 
-    Lists of images that are in others, such as VOC's trainval, are left out.
+    Splits whose images are in others, such as VOC's trainval, are left out.
 
     Raises UserError if it is not a known dataset format.
     """
@@ -137,7 +137,7 @@ def _recognise(path: Path) -> _Format:
 
 
 def check_same_categories(train: Annotations, val: Annotations) -> None:
-    """Raise UserError naming the classes, by id and name, that only one of the two has."""
+    """Raise UserError naming the classes, by id and name, that are in only one of the two."""
     if train.categories == val.categories:
         return
     lines = []

@@ -27,16 +27,16 @@ from cascade_rcnn.text import count
 
 _TRIES = 10  # replacements to try for a bad image
 Batch: TypeAlias = tuple[list[Tensor], list[Target]]
-Draw: TypeAlias = tuple[int, int, float]  # an image, the seed of its augmentation, and how much of the training is over
+Draw: TypeAlias = tuple[int, int, float]  # image, seed of its augmentation, and training progress in 0..1
 
 
 class AspectBatchSampler(Sampler[list[Draw]]):
-    """Yields lists of (index, seed, progress): this rank's batches of the epoch given to `set_epoch` (initially 0).
+    """A sampler of this rank's batches, lists of (index, seed, progress), in the epoch set by `set_epoch` (first: 0).
 
-    When shuffling (training), a batch is all landscape or all portrait, which keeps padding small; batches are
-    distributed to the ranks in turn, and some are repeated so that every rank has the same number. With drop_last,
-    every batch is full; if a group could then never fill a batch, images are not grouped, so that none is always
-    dropped. With `repeats` (see `repeat_factors`), an epoch has some images several times, each time with another seed.
+    With shuffling (training), a batch is all landscape or all portrait, which keeps padding small. Ranks take batches
+    in turn, and a few are repeated so that every rank has the same number. `drop_last` makes every batch full; if a
+    group is too small to ever fill one, images are not grouped, so that no image is dropped in every epoch. With
+    `repeats` (see `repeat_factors`), some images occur several times per epoch, each time with another seed.
     Without shuffling (evaluation), nothing is grouped or repeated: ranks may have different numbers of batches, or
     none.
     """
@@ -54,7 +54,10 @@ class AspectBatchSampler(Sampler[list[Draw]]):
         repeats: np.ndarray | None = None,
         epochs: int = 1,
     ):
-        """image_sizes (N, 2): height and width of each image; repeats (N,); epochs: in the whole run."""
+        """Create the sampler for images of `image_sizes` (N, 2), height and width, with repeat factors `repeats` (N,).
+
+        `epochs` is the number of epochs in the whole run. Raises UserError for fewer images than a full batch needs.
+        """
         height, width = image_sizes.unbind(1)
         groups = (height > width).numpy().astype(np.int64)
         counts = _counts(groups, repeats)
@@ -65,9 +68,7 @@ class AspectBatchSampler(Sampler[list[Draw]]):
         self.rank, self.world_size = rank, world_size
         self.set_epoch(0)
         if not self._batch_count():
-            raise UserError(
-                f"{count(len(groups), 'image')} cannot fill one batch of {batch_size}; make the batch smaller"
-            )
+            raise UserError(f"{count(len(groups), 'image')} cannot fill a batch of {batch_size}; lower the batch size")
 
     def set_epoch(self, epoch: int, skip_batches: int = 0) -> None:
         """Set the epoch to iterate over, and how many of this rank's batches to skip at its start."""
@@ -95,7 +96,7 @@ class AspectBatchSampler(Sampler[list[Draw]]):
         return np.concatenate([one[repeated(self.repeats[one], rng)] for one in found if len(one)])
 
     def _batches(self, images: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-        """Return the batches of all ranks, in the order of distribution, as places in `images`."""
+        """Return the batches of all ranks, in the order in which ranks take them, as positions in `images`."""
         if not self.shuffle:
             return self._cut(np.arange(len(images)))
         order, groups = rng.permutation(len(images)), self.groups[images]
@@ -113,7 +114,7 @@ class AspectBatchSampler(Sampler[list[Draw]]):
 
 
 def _counts(groups: np.ndarray, repeats: np.ndarray | None) -> np.ndarray:
-    """The images of an epoch in each of the two groups."""
+    """Return the number of images per epoch in each of the two groups, (2,)."""
     if repeats is None:
         return np.bincount(groups, minlength=2)
     return np.array([round(float(repeats[groups == group].sum())) for group in (0, 1)])
@@ -125,7 +126,7 @@ class DetectionLoader(DataLoader):
     batch_sampler: AspectBatchSampler
 
     def set_epoch(self, epoch: int, skip_batches: int = 0) -> None:
-        """Set what the next iteration yields; see `AspectBatchSampler.set_epoch`."""
+        """Set the epoch of the next iteration; see `AspectBatchSampler.set_epoch`."""
         self.batch_sampler.set_epoch(epoch, skip_batches)
 
     def __iter__(self) -> Iterator[Batch]:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -146,10 +147,10 @@ class DetectionLoader(DataLoader):
             yield batch
 
     def _start(self) -> Iterator[Batch | UserError]:
-        """Return an iterator and start its workers, whose death is noticed while waiting for their batches.
+        """Start the workers and return an iterator over their batches, which raises if one of them dies.
 
-        torch's own SIGCHLD handler would raise wherever the main thread happens to be: in the middle of an update, or
-        at the end of the program, when workers are killed deliberately.
+        torch's SIGCHLD handler is not kept: it would raise wherever the main thread happens to be, in the middle of an
+        update, or at the end of the program, when workers are killed deliberately.
         """
         if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
             return super().__iter__()
@@ -173,12 +174,12 @@ def make_loader(
     repeats: np.ndarray | None = None,
     epochs: int = 1,
 ) -> DetectionLoader:
-    """Make a loader of batches of `batch_size` images for this rank; `workers` processes decode them (0: this one).
+    """Make a loader of this rank's batches of `batch_size` images, decoded by `workers` processes (0: this one).
 
-    With `replace_bad` (for training), an image that cannot be decoded is replaced by the next one. The loader's
-    `set_epoch(epoch, skip_batches)` sets the next epoch; without it, every epoch is the same. `repeats` (N,) says how
-    often an epoch has each image, and `epochs` how many there are, as some augmentations end before the last. Raises
-    UserError for numbers that are too small.
+    With `replace_bad` (for training), an image that cannot be decoded is replaced by the next one. Call the loader's
+    `set_epoch(epoch, skip_batches)` before each epoch; otherwise, all epochs are the same. `repeats` (N,) are the
+    images' repeat factors (see `repeat_factors`), and `epochs` is the length of the run, as some augmentations stop
+    before its end. Raises UserError for a number that is too small, or if the images cannot fill a batch.
     """
     for name, number, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
         if number < least:
@@ -200,9 +201,9 @@ def make_loader(
         num_workers=workers,
         persistent_workers=workers > 0,
         collate_fn=_collate,
-        worker_init_fn=_leave_signals_to_the_main_process,
+        worker_init_fn=_ignore_signals,
         pin_memory=torch.cuda.is_available(),
-        generator=torch.Generator().manual_seed(seed),  # otherwise, every epoch would draw from the global one
+        generator=torch.Generator().manual_seed(seed),  # by default, every epoch would draw from the global one
     )
     if workers:
         atexit.register(_end_workers, weakref.ref(loader))
@@ -215,15 +216,15 @@ def _end_workers(loader: weakref.ref[DetectionLoader]) -> None:
         worker.kill()
 
 
-def _leave_signals_to_the_main_process(_: int) -> None:
-    """Ignore Ctrl-C in workers: it reaches all processes, but training finishes its step first, which needs them."""
+def _ignore_signals(_: int) -> None:
+    """Ignore signals in workers: Ctrl-C reaches all processes, but training still needs workers to finish its step."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):  # Windows has no SIGHUP
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 class _Samples(TorchDataset):
-    """Yields batches of samples, or a UserError: raising it in a worker would give a multi-line traceback."""
+    """Batches of samples, or a UserError in place of one: raised in a worker, it would print a long traceback."""
 
     def __init__(self, dataset: Dataset, replace_bad: bool):
         self.dataset, self.replace_bad = dataset, replace_bad

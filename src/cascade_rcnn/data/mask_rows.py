@@ -1,7 +1,7 @@
-"""Encoded masks in torchvision's transforms: its functions for geometry move them without dense copies.
+"""Encoded masks in torchvision's transforms: support for its geometric functions without decoding all masks at once.
 
-What is exact on an object's rectangle (flips, crops, padding, plain resizing) is done there; the rest decodes a few
-objects at a time.
+Flips, crops, padding and plain resizing are exact on the encoded rectangle of each object; the other functions decode a
+few objects at a time.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import functional
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.masks import Masks
 
-_PIXELS = 2**26  # to decode at a time
+_PIXELS = 2**26  # decoded at a time
 
 
 class MaskRows(tv_tensors.TVTensor):
@@ -26,7 +26,7 @@ class MaskRows(tv_tensors.TVTensor):
 
     @classmethod
     def of(cls, masks: Masks) -> "MaskRows":
-        """Wrap masks."""
+        """Wrap encoded masks."""
         rows = torch.arange(len(masks)).as_subclass(cls)
         rows.masks = masks
         return rows
@@ -36,9 +36,9 @@ class MaskRows(tv_tensors.TVTensor):
 
 
 def moves_rows(transform: object) -> bool:
-    """Return whether a transform moves masks only by torchvision's functions, so that it supports `MaskRows`.
+    """Return whether a transform supports `MaskRows`, since it changes masks only by torchvision's functions.
 
-    That is all of torchvision's, and those with a true `moves_mask_rows`.
+    These are torchvision's own transforms, and those with an attribute `moves_mask_rows` that is True.
     """
     if isinstance(transform, v2.Compose | v2.RandomApply | v2.RandomChoice | v2.RandomOrder):
         return all(map(moves_rows, transform.transforms))
@@ -49,7 +49,7 @@ def moves_rows(transform: object) -> bool:
 
 
 def to_masks(value: Tensor) -> Masks:
-    """Return the masks of `MaskRows` or dense masks (G, H, W) after a transform. Raises UserError for anything else."""
+    """Return the encoded masks from what a transform returned. Raises UserError unless it has the shape (G, H, W)."""
     if isinstance(value, MaskRows):
         return value.masks
     if value.ndim != 3:
@@ -57,8 +57,8 @@ def to_masks(value: Tensor) -> Masks:
     return Masks.encode(value)
 
 
-def _exactly(function: Callable[..., Any], move: Callable[..., Masks]) -> None:
-    """Register `move`, which takes masks and the function's own arguments, for a torchvision function."""
+def _register(function: Callable[..., Any], move: Callable[..., Masks]) -> None:
+    """Register `move`, which takes masks and the function's own arguments, as a kernel of a torchvision function."""
 
     def kernel(rows: MaskRows, *args: Any, **kwargs: Any) -> MaskRows:
         return MaskRows.of(move(rows.masks, *args, **kwargs))
@@ -66,8 +66,8 @@ def _exactly(function: Callable[..., Any], move: Callable[..., Masks]) -> None:
     functional.register_kernel(function, MaskRows)(kernel)
 
 
-def _densely(masks: Masks, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Masks:
-    """Register the function itself on dense masks, a few at a time."""
+def _apply_densely(masks: Masks, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Masks:
+    """Apply a torchvision function to dense masks, a few at a time."""
     step = max(1, _PIXELS // max(1, masks.size[0] * masks.size[1]))
     parts = [torch.arange(len(masks))[k : k + step] for k in range(0, max(1, len(masks)), step)]
     return Masks.cat([Masks.encode(function(tv_tensors.Mask(masks.dense(rows)), *args, **kwargs)) for rows in parts])
@@ -80,24 +80,24 @@ def _resize(masks: Masks, size: Any, interpolation: Any = None, max_size: int | 
 
 def _pad(masks: Masks, padding: Any, fill: Any = None, padding_mode: str = "constant") -> Masks:
     if fill or padding_mode != "constant":
-        return _densely(masks, functional.pad, padding, fill, padding_mode)
+        return _apply_densely(masks, functional.pad, padding, fill, padding_mode)
     moved: Any = functional.pad(_corner(masks), padding)
     left, top = moved[0, :2].int().tolist()
     return masks.window(-top, -left, *moved.canvas_size)
 
 
 def _corner(masks: Masks) -> tv_tensors.BoundingBoxes:
-    """A box in the corner of the image: what torchvision does to it says what becomes of the image."""
+    """Return an empty box in the corner of the image, whose transform shows how size and position change."""
     return tv_tensors.BoundingBoxes(  # pyright: ignore[reportCallIssue]
         torch.zeros(1, 4), format="XYXY", canvas_size=masks.size
     )
 
 
-_exactly(functional.horizontal_flip, Masks.hflip)
-_exactly(functional.vertical_flip, Masks.vflip)
-_exactly(functional.crop, Masks.window)
-_exactly(functional.resize, _resize)
-_exactly(functional.pad, _pad)
+_register(functional.horizontal_flip, Masks.hflip)
+_register(functional.vertical_flip, Masks.vflip)
+_register(functional.crop, Masks.window)
+_register(functional.resize, _resize)
+_register(functional.pad, _pad)
 for _function in (
     functional.affine,
     functional.center_crop,
@@ -106,7 +106,10 @@ for _function in (
     functional.resized_crop,
     functional.rotate,
 ):
-    _exactly(_function, lambda masks, *args, _function=_function, **kwargs: _densely(masks, _function, *args, **kwargs))
+    _register(
+        _function,
+        lambda masks, *args, _function=_function, **kwargs: _apply_densely(masks, _function, *args, **kwargs),
+    )
 
 
 @functional.register_kernel(functional.get_size, MaskRows)

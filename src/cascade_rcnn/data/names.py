@@ -1,7 +1,7 @@
 """Matching of the file names in annotations to existing files.
 
-Names may come from other machines: absolute, with backslashes, percent escapes, another Unicode form or case, with
-extra or missing folders.
+Names may come from other machines: they may be absolute, contain backslashes or percent escapes, differ in case or
+Unicode form, or have extra or missing folders.
 """
 
 import os
@@ -17,7 +17,7 @@ from cascade_rcnn.errors import UserError
 
 
 def parts_of(name: str) -> tuple[str, ...]:
-    """Split a path from any system into parts: without drive, `.` and `..`, in a normalised Unicode form and case."""
+    """Split a path of any system into parts, without drive, `.` and `..`, in normalised Unicode form and lower case."""
     parts = re.split(r"[/\\]", name.replace("?d=", "/"))  # ?d=: Label Studio's local files
     kept = [
         part for part in parts if part not in ("", ".", "..") and not re.fullmatch(r"[A-Za-z]:|file:|https?:", part)
@@ -31,13 +31,14 @@ class _Entry(NamedTuple):
 
 
 class FileIndex:
-    """Files below a folder, found by matching path suffixes: full names if they match, else as many parts as both have.
+    """An index of the files below a folder, by the ends of their paths.
 
-    A name matches a file if one is a suffix of the other, or if both end in the same folder and file name.
+    A name matches a file if one is a suffix of the other, or if both end in the same folder and file name. Of several
+    matches, the one with the longest common suffix is found.
     """
 
     def __init__(self, folder: Path, files: Iterable[Path], *, stems: bool = False) -> None:
-        """With `stems`, names and files are compared without file extensions."""
+        """Index files below `folder`; `stems` leaves out their extensions, and names are given without any."""
         self._entries: dict[str, list[_Entry]] = {}
         for path in files:
             relative = path.relative_to(folder)
@@ -45,7 +46,7 @@ class FileIndex:
                 self._entries.setdefault(parts[-1], []).append(_Entry(parts, path))
 
     def find(self, name: str) -> Path | None:
-        """Return the file that matches a name. Raises UserError if two match equally well."""
+        """Return the file that matches a name, None if there is none. Raises UserError if two match equally well."""
         if (found := self._find(name)) is None and "%" in name:
             return self._find(unquote(name))
         return found
@@ -77,18 +78,18 @@ def _common(a: Sequence[str], b: Sequence[str]) -> int:
 
 
 class Located(NamedTuple):
-    """The locations of a dataset's images."""
+    """Where the images of a dataset are."""
 
     folder: Path
-    names: list[str]  # relative to the folder, or absolute; unchanged if there is no such file
+    names: list[str]  # relative to `folder`, or absolute; unchanged if the file was not found
     notes: list[str]
 
 
 def locate(names: Sequence[str], folders: Sequence[tuple[Path, int | None]]) -> Located:
-    """Find images by name in the folder that has most of them, and the rest by path suffix in all folders.
+    """Find images by name in the folder that contains most of them, and the rest by path suffix in all folders.
 
-    Each folder comes with the depth to search for missing names (None: unlimited). Raises UserError for names that
-    match two files.
+    Each folder comes with the depth to which missing names are searched (None: unlimited). Raises UserError for a name
+    that matches two files.
     """
     home, absent = folders[0][0], list(range(len(names)))
     for folder, _ in folders:
@@ -104,12 +105,12 @@ def locate(names: Sequence[str], folders: Sequence[tuple[Path, int | None]]) -> 
         if path is not None:
             found[i] = path.relative_to(home).as_posix() if path.is_relative_to(home) else str(path)
             first, count = first or f"{names[i]!r} is {path}", count + 1
-    notes = [f"{count} of {len(names)} images are matched by the end of their path (first: {first})"] if count else []
+    notes = [f"{count} of {len(names)} images were found by the end of their path (first: {first})"] if count else []
     return Located(home, found, notes)
 
 
 def _absent(folder: Path, names: Sequence[str]) -> list[int]:
-    """Return the names that do not exist below a folder. Folders are listed once: look-ups over a network are slow."""
+    """Return the indices of names not found below a folder. Folders are listed once, as networks make look-ups slow."""
     listings: dict[str, set[str]] = {}
     found = []
     for i, name in enumerate(names):
@@ -136,7 +137,7 @@ def _index(folder: Path, depth: int | None) -> FileIndex:
 
 
 def find_folder(name: str, bases: Sequence[Path]) -> Path | None:
-    """Find a file or folder named by a dataset below one of the bases, else by its longest path suffix."""
+    """Find a file or folder below one of the bases, by its name in a dataset or, failing that, its longest suffix."""
     for base in bases:
         if _exists(base / name):
             return base / name

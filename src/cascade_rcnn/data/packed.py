@@ -1,4 +1,4 @@
-"""Sequences of byte strings in two tensors, which processes share without copies."""
+"""Sequences of byte strings in two tensors, which processes can share without copying."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class PackedBytes:
-    """N byte strings end to end, and the offset of each."""
+    """N byte strings, concatenated, and the offset of each."""
 
     data: Tensor  # uint8
     offsets: Tensor  # (N + 1,) int64
@@ -21,25 +21,25 @@ class PackedBytes:
         """Pack byte strings."""
         offsets = np.zeros(len(items) + 1, np.int64)
         np.cumsum([len(item) for item in items], out=offsets[1:])
-        joined = np.frombuffer(bytearray().join(items), np.uint8)  # a bytearray can be written to, as torch wants
+        joined = np.frombuffer(bytearray().join(items), np.uint8)  # a bytearray, as torch wants writable memory
         return cls(torch.from_numpy(joined), torch.from_numpy(offsets))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     def read(self, i: int) -> bytes:
-        """Return one of the strings."""
+        """Return string i. Raises IndexError if there is none."""
         if not 0 <= i < len(self):
             raise IndexError(f"item {i} of {len(self)}")
         start, end = self.offsets[i : i + 2].tolist()
         return self.data[start:end].numpy().tobytes()
 
     def lengths(self) -> Tensor:
-        """Return the number of bytes of each: (N,) int64."""
+        """Return the length of each string in bytes, (N,) int64."""
         return self.offsets.diff()
 
     def select(self, kept: np.ndarray) -> Self:
-        """Return the strings in the mask (N,)."""
+        """Return the strings selected by the mask `kept` (N,)."""
         lengths = self.lengths().numpy()
         offsets = np.zeros(int(kept.sum()) + 1, np.int64)
         np.cumsum(lengths[kept], out=offsets[1:])
@@ -48,7 +48,7 @@ class PackedBytes:
 
 
 class PackedStrings(PackedBytes):
-    """A read-only sequence of strings, as UTF-8."""
+    """A read-only sequence of strings, stored as UTF-8."""
 
     @classmethod
     def pack(cls, strings: Sequence[str]) -> Self:

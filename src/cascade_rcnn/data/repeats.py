@@ -6,10 +6,10 @@ from cascade_rcnn.data.annotations import Annotations
 
 
 def repeat_factors(annotations: Annotations, threshold: float) -> np.ndarray | None:
-    """Return the repeat factor of each image per epoch, (N,), at least 1; None without a threshold.
+    """Return the repeat factor of each image, (N,) floats of at least 1; None if the threshold is 0.
 
-    A class that f of all images show has max(1, sqrt(threshold / f)), and an image the most of its classes; boxes to
-    be ignored do not count.
+    A class in a fraction f of the images has the factor max(1, sqrt(threshold / f)), and an image has the largest
+    factor of its classes. Ignored boxes do not count.
     """
     if threshold <= 0:
         return None
@@ -24,10 +24,10 @@ def repeat_factors(annotations: Annotations, threshold: float) -> np.ndarray | N
 
 
 def repeated(factors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return images in order, each repeated by its factor, rounded up or down at random.
+    """Return image indices in order, each repeated by its factor, which is rounded up or down at random.
 
-    Their number is the same whatever is drawn: the sum of the factors, rounded. Image i lies on a line with the length
-    of its factor, from which points are taken at equal distances, beginning anywhere.
+    This is systematic sampling: the images are intervals of a line, as long as their factors, and points at equal
+    distances from a random start select them. Their number is thus always the same, the rounded sum of the factors.
     """
     number = round(float(factors.sum()))
     ends = np.cumsum(factors) * (number / factors.sum())

@@ -1,6 +1,6 @@
-"""Outlines of objects as in their file, COCO's `segmentation`; they become masks when an image is read.
+"""Segmentations of objects, stored as in COCO files and decoded to masks when an image is read.
 
-Polygons become the pixels that pycocotools' `frPyObjects` and `merge` give them.
+Polygons are rasterised to the same pixels as by pycocotools' `frPyObjects` and `merge`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,9 +16,10 @@ from cascade_rcnn import rle
 from cascade_rcnn.data.packed import PackedBytes
 from cascade_rcnn.masks import Masks
 from cascade_rcnn.rle import RLE
+from cascade_rcnn.text import count
 
-_LEAST = 6  # numbers of a polygon
-_FARTHEST = 2.0**20  # pixels from the corner of any image
+_LEAST = 6  # coordinates of a polygon
+_FARTHEST = 2.0**20  # pixels; larger coordinates are errors
 
 
 class _Runs(Struct, gc=False):
@@ -28,25 +29,25 @@ class _Runs(Struct, gc=False):
 
 _Form: TypeAlias = list[list[float]] | _Runs
 _decoder = msgspec.json.Decoder(_Form)
-_AS_CROWDS = "masks are learnt and evaluated without these objects, as without crowds"
+_AS_CROWDS = "training and evaluation of masks ignore these objects like crowds"
 ABSENT = "absent"
-_OUTSIDE, _NOTHING = "a polygon outside the image", "run lengths without a pixel inside"
-EMPTY = frozenset((_OUTSIDE, _NOTHING))  # useless as an object, but in order
-_NONE = frozenset((b"", b"null", b"[]", b"{}", b'""'))  # how tools write that there is no segmentation
+_OUTSIDE, _NOTHING = "a polygon outside the image", "run lengths without any pixel"
+EMPTY = frozenset((_OUTSIDE, _NOTHING))  # valid, but an object without pixels
+_NONE = frozenset((b"", b"null", b"[]", b"{}", b'""'))  # what tools write if there is no segmentation
 
 
 class Segmentations(PackedBytes):
-    """The segmentations of A objects, each as JSON in COCO's format; empty for an object without a usable one.
+    """The segmentations of A objects as JSON in COCO's format; empty for an object without a usable one.
 
-    A text takes about as many bytes as its numbers would as float64, and is kept and written as it was.
+    JSON takes about as many bytes as float64 coordinates would, and can be written to a file unchanged.
     """
 
     def has(self) -> np.ndarray:
-        """Return which objects have one, (A,) bool."""
+        """Return which objects have a segmentation, (A,) bool."""
         return self.lengths().numpy() > 0
 
     def coco(self, a: int) -> list[list[float]] | RLE | None:
-        """Return the polygons (at least one, each of three points or more) or run lengths of an object, if any."""
+        """Return the polygons (at least one, each of three or more points) or run lengths of object a, if it has any."""
         text = self.read(a)
         if not text:
             return None
@@ -54,12 +55,12 @@ class Segmentations(PackedBytes):
         return _polygons(form) if isinstance(form, list) else _compressed(form)
 
     def rle(self, a: int, height: int, width: int) -> RLE | None:
-        """Return an object's run lengths in its image, if any."""
+        """Return object a's run lengths in an image of this size, None if it has no segmentation."""
         form = self.coco(a)
         return _rasterise(form, height, width) if isinstance(form, list) else form
 
     def masks(self, rows: Iterable[int], height: int, width: int) -> Masks:
-        """Decode the masks of objects of one image; empty for those without one."""
+        """Decode the masks of objects in one image; objects without a segmentation get an empty mask."""
         nothing = RLE(counts=rle.to_string(np.array([height * width])))
         return decoded(((self.rle(a, height, width) or nothing)["counts"] for a in rows), height, width)
 
@@ -67,9 +68,9 @@ class Segmentations(PackedBytes):
 def usable(
     texts: Sequence[bytes], image_sizes: np.ndarray, names: Sequence[str], images: np.ndarray
 ) -> tuple[Segmentations | None, list[str]]:
-    """Pack the usable segmentations of A objects, and return notes about the others; None if none is usable.
+    """Pack the usable segmentations of A objects (None if there are none), and return notes about the others.
 
-    image_sizes (N, 2) and N names are of the images; images (A,) is the image of each object.
+    `image_sizes` (N, 2) and `names` are the sizes and names of the images; `images` (A,) is the image of each object.
     """
     sizes, kept = image_sizes.tolist(), list(texts)
     absent, broken, first = 0, 0, ""
@@ -83,16 +84,16 @@ def usable(
             first = first or f"{wrong}, in {names[image]}"
             broken += 1
     if absent + broken == len(texts):
-        whole = f"no object has a mask; {broken} of {len(texts)} segmentations are useless (first: {first})"
+        whole = f"no object has a mask; {broken} of {len(texts)} segmentations are unusable (first: {first})"
         return None, [whole] if broken else []
     notes = [f"{absent} of {len(texts)} objects have no segmentation; {_AS_CROWDS}"] if absent else []
     if broken:
-        notes.append(f"{broken} of {len(texts)} segmentations are useless; {_AS_CROWDS} (first: {first})")
+        notes.append(f"{broken} of {len(texts)} segmentations are unusable; {_AS_CROWDS} (first: {first})")
     return Segmentations.of(kept), notes
 
 
 def binary(masks: Masks | Tensor) -> Masks:
-    """Encode the masks of a model: probabilities (N, 1, H, W) or (N, H, W) of at least a half, or encoded already."""
+    """Encode predicted masks (N, 1, H, W) or (N, H, W), probabilities with a threshold of 0.5; keep encoded masks."""
     if isinstance(masks, Masks):
         return masks
     flat = masks.flatten(0, 1) if masks.ndim == 4 else masks
@@ -104,13 +105,13 @@ def binary(masks: Masks | Tensor) -> Masks:
 
 
 def decoded(counts: Iterable[bytes], height: int, width: int) -> Masks:
-    """Decode compressed run lengths of masks of one image, as `run_lengths` makes them."""
+    """Decode compressed run lengths, as returned by `run_lengths`, to masks of one image."""
     pairs = (rle.crop(rle.from_string(one), height) for one in counts)
     return Masks.build((height, width), ((bounds[:2], crop) for bounds, crop in pairs))
 
 
 def run_lengths(masks: Masks) -> list[RLE]:
-    """Return masks as COCO's tools hold them."""
+    """Return masks as compressed run lengths in COCO's format."""
     height, width = masks.size
     return [
         RLE(size=(height, width), counts=rle.to_string(rle.encode(crop, (x, y, x_end, y_end), height, width)))
@@ -126,14 +127,14 @@ def encode(form: Any) -> bytes:
 
 
 def problem(text: bytes, height: int, width: int) -> str | None:
-    """Return why a segmentation is unusable in an image of this size, ABSENT if there is none; None if it is usable."""
+    """Return why a segmentation cannot be used in an image of this size, ABSENT if there is none, or None if it can."""
     if text in _NONE:
         return ABSENT
     try:
         form = _decoder.decode(text)
         if isinstance(form, _Runs):
             return _problem_of_runs(form, height, width)
-    except ValueError as error:  # msgspec's errors are, too
+    except ValueError as error:  # including msgspec's errors
         return str(error).partition(" - ")[0]
     return _problem_of_polygons(form, height, width)
 
@@ -141,10 +142,10 @@ def problem(text: bytes, height: int, width: int) -> str | None:
 def _problem_of_polygons(polygons: list[list[float]], height: int, width: int) -> str | None:
     for polygon in polygons:
         if len(polygon) % 2:
-            return f"a polygon of {len(polygon)} numbers"
+            return f"a polygon of {len(polygon)} coordinates"
     numbers = [polygon for polygon in polygons if len(polygon) >= _LEAST]
     if not numbers:
-        return f"a polygon of {max(map(len, polygons)) // 2} points"
+        return f"a polygon of {count(max(map(len, polygons)) // 2, 'point')}"
     xs = [x for polygon in numbers for x in polygon[0::2]]
     ys = [y for polygon in numbers for y in polygon[1::2]]
     left, right, top, bottom = min(xs), max(xs), min(ys), max(ys)

@@ -1,8 +1,9 @@
-"""`shapes`: a procedural detection dataset that needs no download and rewards exact boxes.
+"""`shapes`: a procedural detection dataset that needs no download and rewards precise boxes.
 
 Textured, rotated, overlapping ellipses, rectangles, triangles and stars on a cluttered background. Every image is a
 pure function of (seed, split, index). A shape's box encloses its whole outline inside the image, even if another shape
-occludes part of it: x from the first pixel column whose centre it covers to the last plus one, and y likewise.
+occludes part of it: from the left edge of the first pixel column whose centre it covers to the right edge of the last,
+and likewise for rows.
 """
 
 import json
@@ -75,9 +76,9 @@ def write_shapes(
 ) -> Path:
     """Write the built-in dataset as COCO: `folder`/{train,val}.json with images in `folder`/images/{train,val}.
 
-    Returns the folder. `size` is a side length or (height, width), at least 32. A folder that already contains exactly
-    this dataset is left alone. The dataset is written atomically. Raises UserError for an invalid argument or a folder
-    with other content.
+    Returns the folder. `size` is a side length or (height, width), in pixels, at least 32. A folder that already
+    contains exactly this dataset is left as it is. The dataset is written atomically. Raises UserError for an invalid
+    argument, or for a folder with other content.
 
     >>> folder = write_shapes("more_shapes", train=2, val=1, size=64)
     >>> sorted(path.name for path in folder.glob("*.json"))
@@ -88,7 +89,9 @@ def write_shapes(
     if min(height, width) < SMALLEST_SIDE:
         raise UserError(f"shapes: size {height}x{width} is too small; give at least {SMALLEST_SIDE} pixels per side")
     if min(train, val) < 1 or seed < 0:
-        raise UserError(f"shapes: train={train}, val={val}, seed={seed}; give 1 or more images per split, a seed >= 0")
+        raise UserError(
+            f"shapes: train={train}, val={val}, seed={seed}; give 1 image or more per split, and a seed >= 0"
+        )
     record = {"format": _FORMAT, "train": train, "val": val, "height": height, "width": width, "seed": seed}
     if _is_written(folder, record):
         return folder
@@ -167,12 +170,12 @@ def _rectangle(u: Array, v: Array) -> Array:
 
 
 def _triangle(u: Array, v: Array) -> Array:
-    """Triangle with corners (-1, 1), (1, 1) and (0, -1)."""
+    """Return the distance to a triangle with corners (-1, 1), (1, 1) and (0, -1)."""
     return np.maximum(v - 1, (2 * np.abs(u) - v - 1) / math.sqrt(5))
 
 
 def _star(u: Array, v: Array) -> Array:
-    """Star with five points of radius 1, the first at (0, -1), and inner corners of radius 1/2."""
+    """Return the distance to a five-pointed star of radius 1 and inner radius 1/2, its first point at (0, -1)."""
     sector = math.pi / 5
     angle = np.abs((np.arctan2(u, -v) + sector) % (2 * sector) - sector)  # from the nearest point, 0..sector
     radius = np.hypot(u, v)
@@ -204,7 +207,7 @@ def _box(raster: _Raster) -> tuple[int, int, int, int]:
 
 
 def _arrange(rng: Generator, height: int, width: int) -> tuple[tuple[Shape, ...], tuple[_Raster, ...]]:
-    """Place shapes from front to back, without those mostly hidden or outside; returns them from back to front."""
+    """Place shapes from front to back, except those mostly hidden or outside, and return them from back to front."""
     kept: list[tuple[Shape, _Raster]] = []
     covered = np.zeros((height, width), dtype=bool)
     for _ in range(rng.integers(2, _MOST_SHAPES, endpoint=True)):
@@ -281,7 +284,7 @@ def _paint(rng: Generator, canvas: Array, raster: _Raster) -> None:
     under = canvas[raster.window]
     candidates = rng.uniform(10, 245, (8, 3))
     distances = np.linalg.norm(candidates - under[raster.mask].mean(axis=0), axis=1)
-    colour = candidates[np.argmax(distances >= _CONTRAST)]  # the first with enough contrast
+    colour = candidates[np.argmax(distances >= _CONTRAST)]  # the first one with enough contrast
     other = colour + rng.uniform(-45, 45, 3)
     pattern = _texture(rng, raster).astype(np.float32)[..., None]
     alpha = np.clip(0.5 - raster.distance / rng.uniform(0.8, 2.0), 0, 1).astype(np.float32)[..., None]

@@ -1,4 +1,4 @@
-"""Image sizes missing in annotation files, read from image headers."""
+"""Image sizes that annotation files lack, read from the images' headers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,14 +15,15 @@ class Sizes(NamedTuple):
     """Sizes of N images."""
 
     sizes: np.ndarray  # (N, 2) int32: height and width
-    kept: np.ndarray  # (N,) bool: all, except skipped images whose header could not be read
+    kept: np.ndarray  # (N,) bool: False for images skipped because their header cannot be read
     notes: list[str]
 
 
 def fill_sizes(source: str, paths: Sequence[Path], sizes: np.ndarray, bad_images: BadImages) -> Sizes:
-    """Read the headers of images whose size (N, 2) is unknown, i.e. has a 0.
+    """Complete `sizes` (N, 2), height and width, from the headers of images whose size contains a 0.
 
-    Raises a single UserError about all unreadable images, unless they may be skipped, or kept, with a size of 0 x 0.
+    Images that cannot be read are skipped or kept with a size of 0 x 0, depending on `bad_images`; with "stop", raises
+    one UserError that lists them.
     """
     unknown = np.flatnonzero((sizes < 1).any(axis=1)).tolist()
     filled, problems = np.array(sizes, np.int32), {}
@@ -33,5 +34,5 @@ def fill_sizes(source: str, paths: Sequence[Path], sizes: np.ndarray, bad_images
             filled[i] = header.size
     if not problems:
         return Sizes(filled, np.ones(len(paths), np.bool_), [])
-    kept, note = leave_out(f"{source} has no image sizes, so images are read", paths, problems, bad_images)
+    kept, note = leave_out(f"{source} lacks image sizes, so images are read", paths, problems, bad_images)
     return Sizes(filled, kept, [note])

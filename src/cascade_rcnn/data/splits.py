@@ -1,4 +1,4 @@
-"""Dataset splits: recognising and selecting them by name."""
+"""Names of dataset splits, and their selection."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,20 +9,22 @@ _SAME = (("train", "training"), ("val", "valid", "validation", "dev"), ("test", 
 
 
 def is_split(name: str) -> bool:
-    """Return whether this is the name of a split: train, valid, val2017 ..."""
+    """Return whether a name is that of a split, such as train, valid or val2017."""
     return any(name.lower().rstrip("0123456789_-.") in names for names in _SAME) or name.lower() == "trainval"
 
 
 def choose(source: str | Path, splits: Sequence[str], wanted: str | None) -> str:
     """Select a split by its name, a synonym (val, valid), or a prefix (train for train2017).
 
-    Raises UserError listing the splits if it does not exist, or if there are several and none is given.
+    Raises UserError listing the splits if there is no such split, or if there are several and `wanted` is None.
     """
     known = ", ".join(splits[:8]) + (", ..." if len(splits) > 8 else "")
     if wanted is None:
         if len(splits) == 1:
             return splits[0]
-        raise UserError(f"{source}: which split? It has {known} (--split, --data.train-split, --data.val-split)")
+        raise UserError(
+            f"{source}: has the splits {known}; choose one with --split, --data.train-split or --data.val-split"
+        )
     same = next((names for names in _SAME if wanted.lower() in names), (wanted.lower(),))
     for fits in (
         lambda name: name == wanted,
@@ -31,18 +33,18 @@ def choose(source: str | Path, splits: Sequence[str], wanted: str | None) -> str
     ):
         if found := [name for name in splits if fits(name)]:
             return choose(source, found, None)
-    raise UserError(f"{source}: there is no split {wanted!r}; it has {known}{nearest(wanted, splits)}")
+    raise UserError(f"{source}: has no split {wanted!r}; choose one of {known}{nearest(wanted, splits)}")
 
 
 def distinct(splits: Sequence[str]) -> list[str]:
-    """Return the splits without lists of what others hold: VOC's trainval, and those of single classes (cat_train)."""
+    """Return the splits without those contained in others: VOC's trainval and its single-class lists (cat_train)."""
     both = {"train", "val"} <= set(splits)
     whole = [name for name in splits if not any(name.endswith(f"_{other}") for other in splits)]
     return [name for name in whole if not (both and name == "trainval")]
 
 
 def rank(name: str) -> int:
-    """Return a number to sort splits by: training, validation, test, others."""
+    """Return a key that sorts splits in the order training, validation, test, others."""
     bare = name.lower().rstrip("0123456789_-.")
     return next((k for k, names in enumerate(_SAME) if bare in names), len(_SAME))
 

@@ -1,4 +1,4 @@
-"""Detection targets, torchvision's dicts of boxes, labels and other per-box fields, and transforms of them."""
+"""Detection targets, which are torchvision's dicts of boxes, labels and other per-box fields, and their transforms."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -18,14 +18,17 @@ Transforms: TypeAlias = Callable[..., Any]  # from torchvision.transforms.v2: (i
 
 
 def per_box(target: Target) -> list[str]:
-    """Return the per-box fields: boxes, labels, iscrowd, area, masks, and any other of that length."""
+    """Return the names of the per-box fields: boxes, labels, iscrowd, area, masks, and any other with a row per box."""
     number = len(target["boxes"])
     rows = {name: isinstance(value, Masks) or value.ndim > 0 for name, value in target.items()}
     return [name for name, has in rows.items() if has and len(target[name]) == number and name != "image_id"]
 
 
 def inside(target: Target, height: int, width: int) -> Target:
-    """Clip boxes to the image and drop empty ones, and objects whose mask has become empty, from every field."""
+    """Clip boxes to the image, and drop objects whose box or mask is empty from every field.
+
+    Crowds may have an empty mask.
+    """
     xs, ys = target["boxes"][:, 0::2].clamp(0, width), target["boxes"][:, 1::2].clamp(0, height)
     boxes = torch.stack((xs, ys), dim=2).flatten(1)
     keep = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
@@ -36,7 +39,7 @@ def inside(target: Target, height: int, width: int) -> Target:
 
 
 def masks_as_crowds(target: Target) -> Target:
-    """Mark objects without a mask as crowds, in targets with masks: they are neither objects nor background."""
+    """Mark objects without a mask as crowds if the target has masks: they count as neither objects nor background."""
     if not isinstance(target.get("masks"), Masks):
         return target
     without = (target["masks"].bounds[:, 2] == 0).to(target["iscrowd"].dtype)
@@ -49,15 +52,15 @@ def plain(target: Target) -> Target:
 
 
 def apply(transforms: Transforms, image: Tensor, target: Target) -> tuple[Tensor, Target]:
-    """Transform an image and its target; boxes are XYXY and clipped, and per-box fields stay aligned with them.
+    """Apply transforms to an image (3, H, W) and its target; the resulting boxes are XYXY and clipped to the image.
 
-    Transforms such as `SanitizeBoundingBoxes` drop boxes and labels; the other fields follow the labels. Masks stay
-    encoded in torchvision's transforms; others get them dense, (G, H, W) uint8. Raises UserError if a transform adds or
-    drops boxes such that the fields no longer match.
+    Where a transform such as `SanitizeBoundingBoxes` drops boxes and labels, the other per-box fields follow. Masks
+    stay encoded in torchvision's transforms; others receive them dense, (G, H, W) uint8. Raises UserError if the fields
+    differ in length afterwards, or masks and image in size.
     """
     masks = target.get("masks")
     if isinstance(masks, Masks) and isinstance(transforms, v2.Compose) and not moves_rows(transforms):
-        for step in transforms.transforms:  # dense only where it must be
+        for step in transforms.transforms:  # dense masks only for the steps that need them
             image, target = apply(step, image, target)
         return image, target
     fields, number = per_box(target), len(target["boxes"])
@@ -80,14 +83,16 @@ def apply(transforms: Transforms, image: Tensor, target: Target) -> tuple[Tensor
         changed["masks"] = _checked(to_masks(changed["masks"]), image)
     lengths = {name: len(changed[name]) for name in fields}
     if len(set(lengths.values())) > 1:
-        raise UserError(f"the transforms returned {lengths}; a transform that drops boxes must do so in all of these")
+        raise UserError(f"the transforms returned fields of lengths {lengths}; drop boxes from all of them alike")
     return image.as_subclass(Tensor), inside(changed, *image.shape[-2:])
 
 
 def _checked(masks: Masks, image: Tensor) -> Masks:
     if masks.size != tuple(image.shape[-2:]):
         sizes = [f"{width} x {height}" for height, width in (image.shape[-2:], masks.size)]
-        raise UserError(f"the transforms returned an image of {sizes[0]}, but masks of {sizes[1]}; change both alike")
+        raise UserError(
+            f"the transforms returned an image of {sizes[0]}, but masks of {sizes[1]}; transform both alike"
+        )
     return masks
 
 
@@ -105,7 +110,7 @@ class _Labels(Tensor):
 
     def __getitem__(self, index: Any) -> Tensor:
         kept = super().__getitem__(index)
-        if hasattr(self, "rows"):  # otherwise, a transform has computed new labels
+        if hasattr(self, "rows"):  # otherwise, these are new labels from a transform
             kept = kept.as_subclass(_Labels)
             kept.rows = self.rows[index]
         return kept

@@ -1,11 +1,11 @@
-"""PASCAL VOC folder -> Annotations: Annotations/*.xml, JPEGImages/, ImageSets/Main/<split>.txt.
+"""Load PASCAL VOC datasets: Annotations/*.xml, JPEGImages/, ImageSets/Main/<split>.txt.
 
 The xml files may also be beside their images, in one folder (labelImg) or in one per split (Roboflow).
 
-Coordinates are used as written: boxes extend from (xmin, ymin) to (xmax, ymax), with no -1 or +1. PASCAL itself counted
-pixels from 1 and included the last one, but nearly all tools that write this format today write corners from 0. On
-PASCAL's own data, boxes are therefore half a pixel too far right and down, and a pixel too small, in both training and
-evaluation.
+Coordinates are used as written: boxes extend from (xmin, ymin) to (xmax, ymax), without -1 or +1. PASCAL itself counted
+pixels from 1 and included the last one, but nearly all tools that write this format today count corners from 0. On
+PASCAL's own data, boxes are therefore half a pixel too far to the right and down, and one pixel too small, in both
+training and evaluation.
 """
 
 import math
@@ -48,7 +48,7 @@ class _Record(NamedTuple):
 
 
 def xml_files(root: Path) -> dict[str, Path]:
-    """Return the annotation files, by name, of a VOC folder or one with xml files beside images."""
+    """Return the annotation files of a VOC folder, or of a folder with xml files beside the images, by name."""
     folder = _xml_folder(root)
     # GDAL writes a.tif.aux.xml beside aerial images.
     files = (path for path in walk(folder) if path.suffix.lower() == ".xml" and not path.name.endswith(".aux.xml"))
@@ -60,7 +60,7 @@ def _xml_folder(root: Path) -> Path:
 
 
 def voc_splits(root: Path) -> list[str]:
-    """Return the splits of a VOC folder: the lists in ImageSets/Main, else subfolders; single-class lists come last."""
+    """Return the splits of a folder: lists in ImageSets/Main (single-class lists last), or else its subfolders."""
     lists = [path.stem for path in (root / "ImageSets" / "Main").glob("[!.]*.txt")]
     if lists:
         return sorted(lists, key=lambda name: (not is_split(name), name))
@@ -76,18 +76,18 @@ def load_voc(
     masks: bool = False,
     bad_images: BadImages = "stop",
 ) -> Annotations:
-    """Read one split, or all xml files of a folder without splits.
+    """Load one split of a PASCAL VOC folder, or all xml files of a folder without splits.
 
-    Classes are collected from all xml files of the folder and sorted by name, so that all splits agree; `classes`
-    fixes them and their order instead. Category ids are 1..M, `difficult` objects are ignored regions. With `masks`,
-    those in SegmentationObject are kept.
-    Raises UserError naming the invalid file and object, or the existing splits.
+    Classes are collected from all xml files of the folder and sorted by name, so that all splits agree, unless
+    `classes` gives them in order. Category ids are 1..M, and `difficult` objects are ignored. With `masks`, masks are
+    read from SegmentationObject.
+    Raises UserError naming the invalid file and object, or listing the splits if there is no such split.
     """
     files, splits, notes = xml_files(root), voc_splits(root), []
     if splits:
         split = choose(root, splits, split)
     elif split is not None:
-        raise UserError(f"{root}: there is no split {split!r}; it has none")
+        raise UserError(f"{root}: has no split {split!r}, nor any other; omit the split")
     source = root
     if splits and (listed := root / "ImageSets" / "Main" / f"{split}.txt").is_file():
         source = listed
@@ -114,9 +114,10 @@ def load_voc(
 
 
 def _listed(path: Path, files: Mapping[str, Path]) -> tuple[list[str], list[str]]:
-    """Return the xml files named in a split's list, and notes.
+    """Return the xml files named in a split's list, and notes for the user.
 
-    In VOC's single-class lists, a second column is 1 or 0 (only difficult ones) if the class is present, else -1.
+    In VOC's single-class lists, a second column is 1 if the class is present, 0 if all its objects are difficult, and
+    -1 if it is absent.
     """
     index = FileIndex(Path(), [Path(name) for name in files])
     found: list[str] = []
@@ -141,7 +142,7 @@ def _listed(path: Path, files: Mapping[str, Path]) -> tuple[list[str], list[str]
             f"{path}: {len(missing)} of {len(lines)} images have no xml file (first: {missing[0]}); "
             "add it to Annotations or remove the name from the list"
         )
-    return found, [f"{without} of {len(lines)} images are marked -1, without the class, and skipped"] if without else []
+    return found, [f"skipped {without} of {len(lines)} images, marked -1 (without the class)"] if without else []
 
 
 def _columns(
@@ -165,10 +166,8 @@ def _columns(
     boxes = np.concatenate((corners[:, :2], corners[:, 2:] - corners[:, :2]), axis=1)
     lonely = set(images) - {images_dir / name for name in file_names} if source.is_dir() else set()
     lonely = [path for path in lonely if path.is_relative_to(source)]
-    unlabelled = (
-        [f"skipped, without an xml file: {count(len(lonely), 'image')} (first: {min(lonely)})"] if lonely else []
-    )
-    sized = [f"without an image size, which is read from the image: {count(unsized, 'xml file')}"] if unsized else []
+    unlabelled = [f"skipped {count(len(lonely), 'image')} without an xml file (first: {min(lonely)})"] if lonely else []
+    sized = [f"no image size in {count(unsized, 'xml file')}; it is read from the image"] if unsized else []
     return assemble(
         source=source,
         images_dir=images_dir,
@@ -197,7 +196,7 @@ def _outlines(folder: Path, names: Sequence[str], records: Sequence[_Record], si
 
 
 def _image_names(images_dir: Path, images: Sequence[Path], records: Mapping[str, _Record]) -> list[str]:
-    """Return each xml file's image, relative to the folder: by the xml's own name, as many tools write a wrong one."""
+    """Return the image of each xml file, found by the file's own name first: many tools write a wrong one into it."""
     by_stem, by_name = FileIndex(images_dir, images, stems=True), FileIndex(images_dir, images)
     names = []
     for stem, record in records.items():
@@ -213,9 +212,9 @@ def _read(path: Path) -> _Record:
     except (ParseError, DefusedXmlException, OSError, ValueError, LookupError) as error:  # LookupError: the encoding
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{path}: cannot parse this xml file ({error}); write it again or remove it") from None
+        raise UserError(f"{path}: cannot parse this xml file ({error}); correct or remove it") from None
     if tree.tag.lower() != "annotation":
-        raise UserError(f"{path}: this is not a PASCAL VOC annotation but <{tree.tag}>; remove it from the folder")
+        raise UserError(f"{path}: not a PASCAL VOC annotation (its root is <{tree.tag}>); remove it from the folder")
     size = [round(_number(path, "size", tree.findtext(f"size/{name}") or "0")) for name in ("height", "width")]
     if max(size) > _LARGEST:
         raise UserError(f"{path}: size is {max(size):g}; write the image's height and width in pixels")
@@ -229,7 +228,7 @@ def _read(path: Path) -> _Record:
 def _read_object(path: Path, i: int, item: Element) -> _Object:
     name = (item.findtext("name") or "").strip()
     if not name:
-        raise UserError(f"{path}: object {i} has no name; give its class")
+        raise UserError(f"{path}: object {i} has no name; add its class")
     corners = tuple(_number(path, f"object {i}, {key}", item.findtext(f"bndbox/{key}")) for key in _CORNERS)
     return _Object(name, corners, (item.findtext("difficult") or "0").strip() == "1")
 

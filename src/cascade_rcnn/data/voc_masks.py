@@ -1,6 +1,6 @@
-"""PASCAL VOC's SegmentationObject: images whose pixels are numbers of objects, in the order of the xml file, from 1.
+"""PASCAL VOC's SegmentationObject: images whose pixel values number the objects of the xml file, starting at 1.
 
-0 is background, 255 the border around objects, which belongs to none.
+0 is background, and 255 the border around objects, which belongs to none of them.
 """
 
 from pathlib import Path
@@ -17,16 +17,16 @@ FOLDER = "SegmentationObject"
 
 
 def read_outlines(path: Path, number: int, size: tuple[int, int]) -> list[bytes]:
-    """Return the run lengths of objects 1 to `number` in an image of this size; empty for those that are not in it.
+    """Return the run lengths of objects 1 to `number` as JSON, empty for objects without pixels or without a file.
 
-    Raises UserError if the file exists, but is not such an image.
+    `size` is the image's height and width. Raises UserError if the file exists but is not such an image.
     """
     if not path.exists():
         return [b""] * number
     with open_image(path, None) as image:
         if image.mode not in ("P", "L"):
             raise UserError(
-                f"{path}: its pixels are not numbers of objects (mode {image.mode}); save it with a palette"
+                f"{path}: pixel values are not object numbers (mode {image.mode}); save it as a palette image"
             )
         if (image.height, image.width) != size:
             raise UserError(size_differs(path, (image.height, image.width), size))

@@ -1,4 +1,4 @@
-"""Wraps a user's dataset: its annotations are collected in one pass."""
+"""A wrapper of user datasets, whose annotations are collected in one pass."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,14 +19,14 @@ from cascade_rcnn.data.segmentations import encode, run_lengths
 from cascade_rcnn.data.targets import Target
 from cascade_rcnn.errors import UserError
 
-Labels: TypeAlias = Mapping[int, Category]  # the meaning of a dataset's labels
+Labels: TypeAlias = Mapping[int, Category]  # the category of each label of a user's dataset
 
 
 class WrappedDataset(Dataset):
-    """A `Dataset` with all fields of the user's targets; labels are 1..M as in the annotations.
+    """A `Dataset` that reads a user's dataset and keeps all fields of its targets; labels become 1..M.
 
-    Randomness in the user's dataset follows the sample's seed; without transforms, as in evaluation, item i is always
-    the one that its annotations were collected from.
+    The sample's seed also controls randomness in the user's dataset. Without transforms, as in evaluation, item i is
+    always the one from which its annotations were collected.
     """
 
     def __init__(self, source: DetectionData, annotations: Annotations, labels: Labels) -> None:
@@ -50,10 +50,11 @@ def collect(
     workers: int = 0,
     advance: Callable[[int], None] = lambda images: None,
 ) -> WrappedDataset:
-    """Read every item once, with `workers` processes, for image sizes, boxes and labels, and `masks` if asked.
+    """Wrap a dataset: read every item once, in `workers` processes, for image sizes, boxes, labels and maybe masks.
 
-    `labels` None: 1 to the largest label found, without names. `advance` is called with the progress. Raises UserError
-    naming an item that is invalid, or has a label that is not in `labels`.
+    Without `labels`, these are 1 to the largest label found, and the classes are named "class 1" etc. `advance` is
+    called with the number of images just read. Raises UserError if the dataset is empty, naming an item that is
+    invalid, or one with a label that is not in `labels`.
     """
     items: list[_Item] = []
     for item in DataLoader(_Items(source, masks), batch_size=None, num_workers=workers, collate_fn=_unchanged):
@@ -62,7 +63,7 @@ def collect(
         items.append(item)
         advance(1)
     if not items:
-        raise UserError(f"{name_of(source)}: the dataset is empty")
+        raise UserError(f"{name_of(source)}: the dataset is empty; give one with at least one image")
     if labels is None:
         most = max((int(item.labels.max(initial=1)) for item in items), default=1)
         labels = {k: Category(id=k, name=f"class {k}") for k in range(1, most + 1)}
@@ -77,11 +78,11 @@ class _Item(NamedTuple):
     areas: np.ndarray
     crowd: np.ndarray
     image_id: int | None
-    outlines: list[bytes]  # of G objects, if asked for
+    outlines: list[bytes]  # of G objects, if requested
 
 
 class _Items(TorchDataset):
-    """Yields what to keep of each item, or a UserError: raised in a worker, it would give a multi-line traceback."""
+    """The annotations of each item, or a UserError: raised in a worker, it would print a long traceback."""
 
     def __init__(self, source: DetectionData, masks: bool) -> None:
         self.source, self.masks = source, masks
@@ -130,7 +131,7 @@ def _check_labels(source: DetectionData, items: list[_Item], labels: Labels) -> 
         if odd := set(item.labels.tolist()) - labels.keys():
             known = ", ".join(map(str, sorted(labels)[:10])) + (", ..." if len(labels) > 10 else "")
             raise UserError(
-                f"{name_of(source)}, item {i}: label {min(odd)} is not in {known} (0 is background); name all "
+                f"{name_of(source)}, item {i}: label {min(odd)} is not among {known} (0 is background); name all "
                 "classes: classes={label: name}"
             )
 

@@ -1,4 +1,4 @@
-"""YOLO folder -> Annotations: data.yaml, images/..., and labels/... with the same structure.
+"""Load YOLO datasets: data.yaml, images/..., and labels/... with the same structure.
 
 data.yaml names the splits (folders of images, or text files listing them) and the classes; so does Darknet's obj.data.
 A folder without either has its splits as subfolders and its classes in classes.txt. A label file has one row per box,
@@ -41,10 +41,10 @@ def load_yolo(
     masks: bool = False,
     bad_images: BadImages = "stop",
 ) -> Annotations:
-    """Read one split of a data.yaml, or of a folder with or without one. Category ids are the file's class numbers.
+    """Load one split of a data.yaml, or of a folder with or without one; category ids are the class numbers.
 
-    Image sizes are read from the image headers. `classes` names the classes if no file does; with `masks`, polygons are
-    kept. Raises UserError naming the file and line.
+    Image sizes are read from the image headers. `classes` names the classes if no file does. With `masks`, polygons are
+    kept as segmentations. Raises UserError naming the file and line of invalid content.
     """
     config = read_config(data)
     split = choose(config.path, list(config.splits), split)
@@ -52,7 +52,7 @@ def load_yolo(
     labels = [_label_file(image) for image in images]
     if not any(label.exists() for label in labels):
         raise UserError(
-            f"{config.path}: no image of split {split} has a label file (first: {labels[0]}); check the folders"
+            f"{config.path}: no image of split {split} has a label file (such as {labels[0]}); check the folders"
         )
     source = f"{config.path} ({split})"
     sizes, kept, skipped = fill_sizes(source, images, np.zeros((len(images), 2)), bad_images)
@@ -95,7 +95,7 @@ def _columns(
 
 
 def _outline(row: _Row, height: int, width: int) -> bytes:
-    """Return a polygon in pixels as in COCO files, to a thousandth, which is finer than the files' six digits."""
+    """Return a polygon in COCO's format, in thousandths of a pixel, which is finer than the six digits of the files."""
     if not row.polygon:
         return b""
     xs, ys = row.polygon[0::2], row.polygon[1::2]
@@ -111,12 +111,12 @@ def _categories(
     number = 1 + max((row.category for found in rows for row in found), default=0)
     if classes is not None and len(classes) >= number:
         return [Category(id=i, name=name) for i, name in enumerate(classes)], []
-    note = f"no file names the classes; they are named 0 to {number - 1} (list their names in classes.txt)"
+    note = f"no file names the classes, so they are named 0 to {number - 1}; list their names in classes.txt"
     return [Category(id=i, name=str(i)) for i in range(number)], [note]
 
 
 def _images(config: YoloConfig, split: str) -> tuple[list[Path], list[str]]:
-    """Return the images of a split, and notes."""
+    """Return the images of a split, and notes for the user."""
     images: list[Path] = []
     notes: list[str] = []
     for found in config.splits[split]:
@@ -127,19 +127,19 @@ def _images(config: YoloConfig, split: str) -> tuple[list[Path], list[str]]:
             images += [path for path in files if is_image(path)]
             notes += left_out(files)
         elif found.suffix != ".txt":
-            raise UserError(f"{config.path}: {found} is neither a folder of images nor a .txt that lists them")
+            raise UserError(f"{config.path}: {found} is neither a folder of images nor a .txt list of them; correct it")
         else:
             listed, more = _listed(found, config.root)
             images, notes = images + listed, notes + more
     if not images:
         raise UserError(
-            f"{config.path}: {config.splits[split][0]} holds no images; correct `path` or the split's folder"
+            f"{config.path}: {config.splits[split][0]} contains no images; correct `path` or the split's folder"
         )
     return images, notes
 
 
 def _listed(path: Path, root: Path) -> tuple[list[Path], list[str]]:
-    """Return the images listed in a text file, relative to it, to the root, or to folders on another machine."""
+    """Return the images listed in a text file, whose names are relative to it or the root, or from another machine."""
     lines = read_lines(path)
     if odd := [i for i, line in enumerate(lines, start=1) if line and not is_image(Path(line))]:
         raise UserError(f"{path}: line {odd[0]} is not an image name; list one image per line")
@@ -151,7 +151,7 @@ def _listed(path: Path, root: Path) -> tuple[list[Path], list[str]]:
 
 
 def _label_file(image: Path) -> Path:
-    """Map .../images/train/a.jpg to .../labels/train/a.txt, else to the file beside the image."""
+    """Return the label file of an image: .../labels/train/a.txt for .../images/train/a.jpg, or the .txt beside it."""
     parts, beside = list(image.parts), image.with_suffix(".txt")
     for i in range(len(parts) - 2, -1, -1):
         if parts[i] == "images":
@@ -169,7 +169,9 @@ def _read_labels(path: Path, config: YoloConfig, masks: bool) -> list[_Row]:
         if line:
             row = _parse(f"{path}:{i}", line, config.has_keypoints)
             if row.category < 0 or (config.names is not None and row.category not in config.names):
-                raise UserError(f"{path}:{i}: class {row.category} is not among the names of data.yaml; add it there")
+                raise UserError(
+                    f"{path}:{i}: class {row.category} has no name in data.yaml; add one, or correct the class"
+                )
             rows.append(row if masks else row._replace(polygon=()))
     return rows
 
@@ -187,6 +189,8 @@ def _parse(where: str, line: str, has_keypoints: bool) -> _Row:
         cx, cy, width, height = values[:4]
         return _Row(int(category), (cx - width / 2, cy - height / 2, width, height))
     if len(values) < 6 or len(values) % 2:
-        raise UserError(f"{where}: {1 + len(values)} numbers; write class cx cy w h, or class and 3 or more x y pairs")
+        raise UserError(
+            f"{where}: has {1 + len(values)} numbers; write class cx cy w h, or class and at least 3 pairs of x y"
+        )
     xs, ys = values[0::2], values[1::2]
     return _Row(int(category), (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)), tuple(values))

@@ -20,7 +20,7 @@ _NAME_FILES = ("classes.txt", "obj.names", "_darknet.labels")
 
 @dataclass(frozen=True)
 class YoloConfig:
-    """A dataset's description, with paths on this machine."""
+    """The description of a YOLO dataset, with paths on this machine."""
 
     path: Path  # for messages
     root: Path
@@ -69,11 +69,11 @@ def read_config(data: Path) -> YoloConfig:
     """
     path = find_config(data) if data.is_dir() else data
     if path is None:
-        return _undescribed(data)
-    return _of_darknet(path) if path.suffix == ".data" else _of_yaml(path)
+        return _from_folder(data)
+    return _from_darknet(path) if path.suffix == ".data" else _from_yaml(path)
 
 
-def _of_yaml(path: Path) -> YoloConfig:
+def _from_yaml(path: Path) -> YoloConfig:
     config = _read_yaml(path)
     root = path.parent / str(config.get("path") or ".")
     if not root.is_dir():  # `path` often refers to the machine or working folder where the file was written
@@ -83,32 +83,32 @@ def _of_yaml(path: Path) -> YoloConfig:
     return YoloConfig(path, root, splits, _names(path, config.get("names")), "kpt_shape" in config)
 
 
-def _of_darknet(path: Path) -> YoloConfig:
+def _from_darknet(path: Path) -> YoloConfig:
     """Parse lines `key = value`: train, valid (list files) and names (a file with one class name per line)."""
     pairs = (line.partition("=") for line in read_lines(path) if "=" in line)
     config = {key.strip(): value.strip() for key, _, value in pairs}
     splits = _found(path, path.parent, {split: [config[split]] for split in _SPLITS if config.get(split)})
     named = find_folder(config.get("names", ""), [path.parent])
-    names = None if named is None or not named.is_file() else _names_in(named)
+    names = None if named is None or not named.is_file() else _read_names(named)
     return YoloConfig(path, path.parent, splits, names)
 
 
-def _undescribed(folder: Path) -> YoloConfig:
+def _from_folder(folder: Path) -> YoloConfig:
     files = (place / name for place in (folder, *_folders(folder).values()) for name in _NAME_FILES)
     named = next((path for path in files if path.is_file()), None)
     splits = {name: [path] for name, path in _folders(folder).items()}
-    return YoloConfig(folder, folder, splits, None if named is None else _names_in(named))
+    return YoloConfig(folder, folder, splits, None if named is None else _read_names(named))
 
 
 def _folders(folder: Path) -> dict[str, Path]:
-    """Return the splits of a folder: in images/, at its top, or the whole folder."""
+    """Return the folders of the splits: those in images/ or in the folder itself, or else all of it as one split."""
     top = folder / "images" if (folder / "images").is_dir() else folder
     found = {path.name: path for path in sorted(top.glob("[!.]*")) if path.is_dir() and is_split(path.name)}
     return found or {"all": top}
 
 
 def _found(path: Path, root: Path, entries: Mapping[str, list[Any]]) -> dict[str, list[Path]]:
-    """Find the folders and list files of the entries; missing ones are reported when their split is requested."""
+    """Find the folders and list files of the splits; a missing one is only reported when its split is requested."""
     found: dict[str, list[Path]] = {}
     meant: dict[Path, str] = {}
     for split, named in entries.items():
@@ -122,7 +122,7 @@ def _found(path: Path, root: Path, entries: Mapping[str, list[Any]]) -> dict[str
 
 
 class _PlainLoader(yaml.BaseLoader):
-    """Loads every value as text (a class may be named `no`), and no aliases."""
+    """A YAML loader that keeps every value as text (a class may be named `no`) and refuses aliases."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):  # a few lines of aliases can expand to billions of nodes
@@ -154,5 +154,5 @@ def _names(path: Path, names: object) -> dict[int, str]:
     raise UserError(f"{path}: names is {shown}; list the class names, or map class numbers to them")
 
 
-def _names_in(path: Path) -> dict[int, str]:
+def _read_names(path: Path) -> dict[int, str]:
     return dict(enumerate(line.strip() for line in read_text(path).strip().splitlines()))

@@ -1,1 +1,1 @@
-"""Training augmentation: one file per family, and `build`, which turns a list of configs into one transform."""
+"""Training augmentation: one file per family, and `build`, which combines a list of configs into one transform."""

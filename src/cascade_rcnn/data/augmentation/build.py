@@ -50,7 +50,7 @@ BUILDERS: dict[type[Any], Callable[[Any], v2.Transform | Mixing]] = {
 
 
 class Augmentation:
-    """A list of augmentations as one transform, for `Dataset`, which provides the other images to mix."""
+    """A list of augmentations as one transform of a `Dataset`, which provides the other images for mixing."""
 
     def __init__(self, steps: Sequence[v2.Transform | Mixing]) -> None:
         self.steps: list[v2.Transform | Mixing] = []
@@ -59,7 +59,7 @@ class Augmentation:
             if isinstance(step, v2.Transform):
                 plain.append(step)
                 continue
-            if plain:  # all at once, which is faster
+            if plain:  # one call for all of them is faster
                 self.steps.append(v2.Compose(plain))
                 plain = []
             if step is not None:
@@ -67,11 +67,15 @@ class Augmentation:
 
     @property
     def needs_masks(self) -> bool:
-        """Whether objects need masks."""
+        """Whether any of them needs the masks of objects."""
         return any(isinstance(step, CopyPaste) for step in self.steps)
 
     def sample(self, image: Tensor, target: Target, draw: Callable[[], Sample], progress: float = 0.0) -> Sample:
-        """Augment an image after the fraction `progress` of the run; `draw` returns another image, not augmented."""
+        """Augment an image (3, H, W), uint8, and its target.
+
+        `draw` returns another sample of the dataset, not augmented; `progress` is the fraction of the training run that
+        has passed.
+        """
         for k, step in enumerate(self.steps):
             if not isinstance(step, Mixing):
                 image, target = apply(step, image, target)
@@ -80,7 +84,7 @@ class Augmentation:
         return image, target
 
     def _drawn(self, draw: Callable[[], Sample], steps: int) -> Sample:
-        """Return another image, augmented by those of the first `steps` that do not mix images."""
+        """Draw another sample, augmented by those of the first `steps` steps that do not mix images."""
         image, target = draw()
         for step in self.steps[:steps]:
             if not isinstance(step, Mixing):
@@ -91,9 +95,9 @@ class Augmentation:
 def build_augmentation(
     augmentation: str | Sequence[str | AugmentationConfig | Mapping[str, Any]],
 ) -> Augmentation:
-    """Build a transform for a `Dataset` from names of lists or augmentations, or their configs, in order.
+    """Build a transform for a `Dataset` from configs, or names of augmentations or lists of them, in order.
 
-    Raises UserError for a name that is unknown, or a number out of range.
+    Raises UserError for an unknown name or a number out of range.
 
     >>> dataset = Dataset(load_annotations("shapes/train.json"), build_augmentation("natural mosaic:probability=0.3"))
     >>> image, target = dataset[0, 1]  # the second number is a seed
@@ -107,11 +111,12 @@ def build_transforms(
     jitter: tuple[float, float] | None = None,
     jitter_size: int = 1024,
 ) -> v2.Compose:
-    """Build transforms: a flip with probability `flip`, brightness, contrast, saturation and hue with `photometric`.
+    """Build torchvision transforms of (image, target) from the most common augmentations.
 
-    `jitter` is the range of `scale_jitter`, whose canvas has sides of `jitter_size`; None: none. Takes and returns
-    (tv_tensors.Image (3, H, W) uint8, target). Raises UserError for values out of range. `build_augmentation`
-    builds longer lists, which need a `Dataset`.
+    `flip` is the probability of a horizontal flip, and `photometric` that of each change in brightness, contrast,
+    saturation and hue. `jitter` is the range of scales for large-scale jitter on a square canvas of `jitter_size`
+    pixels (None: no jitter). Images are tv_tensors.Image (3, H, W) uint8. All augmentations are available from
+    `build_augmentation`, whose transforms need a `Dataset`. Raises UserError for a value out of range.
 
     >>> from torchvision.transforms import v2
     >>> transforms = v2.Compose([build_transforms(flip=0.5, photometric=0.5), v2.RandomVerticalFlip()])

@@ -1,4 +1,4 @@
-"""Photometric augmentations, which do not change targets."""
+"""Photometric augmentations, which leave targets unchanged."""
 
 import io
 import math
@@ -16,7 +16,7 @@ from cascade_rcnn.config.augmentation import BlurConfig, ColorConfig, JPEGConfig
 
 
 def color(config: ColorConfig) -> v2.Transform:
-    """Change brightness, contrast, saturation and hue, each with this probability."""
+    """Return a transform that changes brightness, contrast, saturation and hue, each with `config.probability`."""
     steps = (
         v2.Lambda(_Brightness(config.brightness), tv_tensors.Image),
         v2.ColorJitter(contrast=config.contrast),
@@ -28,40 +28,40 @@ def color(config: ColorConfig) -> v2.Transform:
 
 
 def jpeg(config: JPEGConfig) -> v2.Transform:
-    """Add compression artefacts."""
+    """Return a transform that adds JPEG artefacts."""
     return v2.RandomApply([v2.Lambda(_JPEG(config.quality), tv_tensors.Image)], config.probability)
 
 
 def blur(config: BlurConfig) -> v2.Transform:
-    """Torchvision's Gaussian blur; its kernel reaches to three times the largest sigma."""
+    """Return torchvision's Gaussian blur, with a kernel that reaches to three times the largest sigma."""
     size = 2 * math.ceil(3 * config.sigma[1]) + 1
     return v2.RandomApply([_Blur(size, config.sigma)], config.probability)
 
 
 def noise(config: NoiseConfig) -> v2.Transform:
-    """Add Gaussian noise of random strength."""
+    """Return a transform that adds Gaussian noise of random strength."""
     return v2.RandomApply([v2.Lambda(_Noise(config.sigma), tv_tensors.Image)], config.probability)
 
 
 def _contiguous(image: tv_tensors.Image) -> Tensor:
-    """Make the image contiguous, which halves the time of the next steps; decoders interleave the channels."""
+    """Make the image contiguous, which halves the time of the following steps: decoders interleave the channels."""
     return tv_tensors.Image(image.as_subclass(Tensor).contiguous())
 
 
 class _Brightness:
     """Add a random offset to all pixels (torchvision's own adjustment multiplies instead)."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
 
     def __call__(self, image: tv_tensors.Image) -> Tensor:
-        shift = int(torch.randint(-self.most, self.most + 1, ()))
+        shift = int(torch.randint(-self.limit, self.limit + 1, ()))
         shifted = (image.as_subclass(Tensor).short() + shift).clamp_(0, 255).to(torch.uint8)
         return tv_tensors.Image(shifted)
 
 
 class _JPEG:
-    """Encode and decode with Pillow (torchvision's own codec is deprecated)."""
+    """Compress with Pillow (torchvision's own codec is deprecated)."""
 
     def __init__(self, quality: tuple[int, int]) -> None:
         self.quality = quality
@@ -87,7 +87,7 @@ class _Noise:
 
 
 class _Blur(v2.GaussianBlur):
-    """Blur images, but not masks. Images smaller than the kernel are unchanged."""
+    """Blur images, but not masks; leave images smaller than the kernel unchanged."""
 
     moves_mask_rows = True
 

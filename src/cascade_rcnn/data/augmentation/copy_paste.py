@@ -1,4 +1,4 @@
-"""Copy-paste (Ghiasi et al. 2021): objects of another image, cut out along their masks."""
+"""Copy-paste (Ghiasi et al. 2021): paste objects of another image, cut out along their masks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,14 +16,14 @@ from cascade_rcnn.masks import Masks
 
 
 class CopyPaste:
-    """See `CopyPasteConfig`."""
+    """Copy-paste with the parameters of `CopyPasteConfig`."""
 
     def __init__(self, config: CopyPasteConfig) -> None:
         self.probability, self.until = config.probability, config.until
         self.objects, self.scale = config.objects, config.scale
 
     def mix(self, image: Tensor, target: Target, another: Callable[[], Sample]) -> Sample:
-        """Paste objects of another image, and cut the masks and boxes that they occlude."""
+        """Paste objects of another image, and cut what they occlude from the masks and boxes of this one."""
         check_masks(target)
         other, its = another()
         check_masks(its)
@@ -50,7 +50,7 @@ def check_masks(target: Target) -> None:
     """Raise UserError for objects without masks."""
     if len(target["boxes"]) and "masks" not in target:
         raise UserError(
-            "augmentation copy_paste cuts objects out along their masks, and these annotations have none; leave it out"
+            "augmentation copy_paste cuts objects out along their masks, but these annotations have none; omit it"
         )
 
 
@@ -65,7 +65,7 @@ def _as(masks: Masks, like: Any) -> Any:
 
 
 def _covered(target: Target, over: Tensor) -> Target:
-    """Cut objects occluded by `over` (H, W): shrink their masks and boxes, and drop those almost hidden."""
+    """Cut what `over` (H, W) occludes from masks and boxes, and drop objects that are almost hidden."""
     before = _encoded(target["masks"])
     left = before.without(over)
     pixels, remaining = before.areas(), left.areas()

@@ -1,6 +1,6 @@
-"""Geometric augmentations, which move boxes, masks and areas with the pixels.
+"""Geometric augmentations, which transform boxes, masks and areas with the pixels.
 
-All of these keep the rows of a target: a box that is cut off stays, with no size, until `inside` drops it from every
+They keep all rows of a target: a box outside the image remains, with zero size, until `inside` drops it from every
 per-box field.
 """
 
@@ -34,9 +34,10 @@ class GeometricTransform(v2.Transform):
 
 
 class Place(GeometricTransform):
-    """Resize to `resized` (height, width), and put it with its corner at `corner` (top, left) of a grey `canvas`.
+    """Resize an image to `resized` (height, width) and place its top left corner at `corner` of a grey canvas.
 
-    What reaches outside `window` (top, left, bottom, right) of the canvas, by default all of it, is cut off.
+    `canvas` is (height, width), `corner` (y, x). Parts outside `window` (y1, x1, y2, x2) of the canvas, by default all
+    of it, are cut off.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Place(GeometricTransform):
         self.resized, self.corner, self.canvas, self.window = resized, corner, canvas, window or (0, 0, *canvas)
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """Apply torchvision's functionals, which handle images, boxes and masks."""
+        """Place an image, boxes or masks."""
         return place(inpt, self.resized, self.corner, self.canvas, self.window)
 
 
@@ -61,7 +62,7 @@ def place(
     canvas: tuple[int, int],
     window: tuple[int, int, int, int],
 ) -> Any:
-    """See `Place`; other inputs are returned unchanged."""
+    """Resize and place an image, boxes or masks as `Place` does; return other inputs unchanged."""
     (height, width), (top, left) = resized, corner
     y1, x1 = max(top, window[0]), max(left, window[1])
     y2, x2 = min(top + height, window[2]), min(left + width, window[3])
@@ -74,7 +75,7 @@ def place(
 
 
 class Rotate90(GeometricTransform):
-    """Rotate by 90, 180 or 270 degrees counterclockwise, with equal chance and a total of `probability`, exactly."""
+    """Rotate by 90, 180 or 270 degrees counterclockwise, equally likely and with `probability` in total."""
 
     def __init__(self, probability: float) -> None:
         super().__init__()
@@ -98,7 +99,7 @@ class Rotate90(GeometricTransform):
 
 
 def _turned(boxes: tv_tensors.BoundingBoxes, turns: int) -> tv_tensors.BoundingBoxes:
-    """A quarter turn counterclockwise takes (x, y) of an image of width W to (y, W - x)."""
+    """Rotate boxes by quarter turns counterclockwise, each from (x, y) in an image of width W to (y, W - x)."""
     height, width = boxes.canvas_size
     x1, y1, x2, y2 = to_xyxy(boxes).unbind(1)
     for _ in range(turns):
@@ -110,6 +111,6 @@ def _turned(boxes: tv_tensors.BoundingBoxes, turns: int) -> tv_tensors.BoundingB
 
 
 def box_areas(boxes: Tensor) -> Tensor:
-    """Compute the areas (G,) of boxes; 0 for empty ones."""
+    """Return the areas (G,) of boxes (G, 4), 0 for empty ones."""
     corners = to_xyxy(boxes)
     return (corners[:, 2:] - corners[:, :2]).clamp(min=0).prod(dim=1)

@@ -1,7 +1,7 @@
-"""Augmentations that mix images of the dataset: mosaic, mixup.
+"""Augmentations that mix images of the dataset: mosaic and mixup.
 
-The others are drawn with the sample's own seed, so that a sample depends on nothing but its index, its seed and how
-far the training is, whatever the number of workers.
+The other images are drawn with the sample's own seed, so that a sample depends only on its index, its seed and the
+progress of training, whatever the number of workers.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,27 +24,27 @@ _CENTRE = (0.25, 0.75)  # range of the centre of a mosaic, as fractions of the c
 
 @runtime_checkable
 class Mixing(Protocol):
-    """An augmentation that needs other images.
+    """An augmentation that mixes an image with others.
 
-    `probability` is that of one image, `until` the fraction of the training after which it ends.
+    It is applied with `probability` to each image, during the fraction `until` of the training run.
     """
 
     probability: float
     until: float
 
     def mix(self, image: Tensor, target: Target, another: Callable[[], Sample]) -> Sample:
-        """Return the mixture; each call of `another` draws another image."""
+        """Mix a sample with others; each call of `another` draws one."""
         ...
 
 
 class Mosaic:
-    """See `MosaicConfig`."""
+    """A mosaic of four images with the parameters of `MosaicConfig`."""
 
     def __init__(self, config: MosaicConfig) -> None:
         self.probability, self.until, self.scale = config.probability, config.until, config.scale
 
     def mix(self, image: Tensor, target: Target, another: Callable[[], Sample]) -> Sample:
-        """Put the image at the top left, the others at the top right, bottom left and bottom right."""
+        """Place the image at the top left, and others at the top right, bottom left and bottom right."""
         height, width = image.shape[1:]
         low, high = _CENTRE
         y, x = (
@@ -74,13 +74,13 @@ class Mosaic:
 
 
 class MixUp:
-    """See `MixUpConfig`."""
+    """A blend of two images with the parameters of `MixUpConfig`."""
 
     def __init__(self, config: MixUpConfig) -> None:
         self.probability, self.until, self.alpha = config.probability, config.until, config.alpha
 
     def mix(self, image: Tensor, target: Target, another: Callable[[], Sample]) -> Sample:
-        """Blend both images, aligned at the top left of a canvas that fits them."""
+        """Blend two images, aligned at the top left of a canvas that fits both."""
         other, its = another()
         canvas = (max(image.shape[1], other.shape[1]), max(image.shape[2], other.shape[2]))
         alpha = torch.tensor(self.alpha)
@@ -94,7 +94,7 @@ class MixUp:
 
 
 def visible(step: Place, image: Tensor, target: Target) -> Sample:
-    """Place a sample, and drop objects of which less than `LEAST_VISIBLE` is left."""
+    """Place a sample, and drop objects with a visible fraction below `LEAST_VISIBLE`."""
     scale = step.resized[0] * step.resized[1] / (image.shape[1] * image.shape[2])
     whole = box_areas(target["boxes"]) * scale
     placed, kept = apply(step, image, target | {_WHOLE: whole})
@@ -111,9 +111,9 @@ def take(target: Target, rows: Tensor) -> Target:
 
 
 def union(targets: Sequence[Target], first: Target) -> Target:
-    """All objects of `targets`, with the fields of the whole image of `first`.
+    """Return a target with all objects of `targets`, and the fields of `first` that concern the whole image.
 
-    Raises UserError where some objects have a field that others lack: half a field would be worse than none.
+    Raises UserError if some objects have a per-box field that others lack.
     """
     filled = [target for target in targets if len(target["boxes"])]
     if not filled:
@@ -121,7 +121,8 @@ def union(targets: Sequence[Target], first: Target) -> Target:
     names = set.intersection(*(set(per_box(target)) for target in filled))
     odd = set().union(*(per_box(target) for target in filled)) - names
     if odd:
-        raise UserError(f"some images' objects have {', '.join(sorted(odd))}, others have not; images cannot be mixed")
+        fields = ", ".join(sorted(odd))
+        raise UserError(f"images cannot be mixed: only some of their objects have {fields}; give it to all or to none")
     return first | {name: _joined([one[name] for one in filled]) for name in names}
 
 

@@ -1,6 +1,7 @@
-"""Large-scale jitter (Ghiasi et al. 2021): images of a tenth to twice the usual size, on a canvas that stays the same.
+"""Large-scale jitter (Ghiasi et al. 2021): images of a tenth to twice the usual size, on a canvas of constant size.
 
-Resize, then crop what is larger than the canvas at a random place and pad what is smaller, as ViTDet was trained.
+The image is resized, then cropped at a random position where it exceeds the canvas and padded where it is smaller, as
+in the training of ViTDet.
 """
 
 from typing import Any
@@ -14,10 +15,10 @@ from cascade_rcnn.data.augmentation.geometry import GeometricTransform, place
 
 
 class LargeScaleJitter(GeometricTransform):
-    """Fit the image into a square of `size` pixels, times a factor drawn from `scale`, and cut or pad it to `size`.
+    """Resize the image to fit a square of `size` pixels times a random factor from `scale`; crop or pad it to `size`.
 
-    Boxes and masks follow the pixels, `area` follows its box. Boxes are clipped to the canvas; those that lie outside
-    keep their row, of no size, which `Dataset` drops from every field.
+    Boxes and masks follow the pixels, and `area` follows its box. Boxes are clipped to the canvas; those outside keep
+    their row with zero size, and `Dataset` drops them from every field.
 
     >>> jitter = LargeScaleJitter((0.1, 2.0), size=1024)
     >>> image, target = Dataset(load_annotations("shapes/train.json"), jitter)[0]
@@ -26,13 +27,13 @@ class LargeScaleJitter(GeometricTransform):
     """
 
     def __init__(self, scale: tuple[float, float] = (0.1, 2.0), size: int = 1024) -> None:
-        """Raises UserError for an invalid range or an empty canvas."""
+        """Raise UserError for an invalid range or canvas size."""
         super().__init__()
         ScaleJitterConfig(scale=scale, size=size)  # checks them
         self.scale, self.size = scale, size
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Draw the size to resize to, and the corner of the crop."""
+        """Draw the size of the image and the corner of the crop."""
         height, width = functional.get_size(next(x for x in flat_inputs if isinstance(x, tv_tensors.Image)))
         low, high = self.scale
         factor = self.size / max(height, width) * (low + (high - low) * float(torch.rand(())))
@@ -42,7 +43,7 @@ class LargeScaleJitter(GeometricTransform):
         return {"resized": resized, "corner": corner}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """Apply `place`."""
+        """Resize, crop and pad an image, boxes or masks."""
         top, left = params["corner"]
         whole = (0, 0, self.size, self.size)
         return place(inpt, params["resized"], (-top, -left), (self.size, self.size), whole)
