@@ -5,6 +5,8 @@ See README.md for their origin.
 
 from pathlib import Path
 
+__all__ = ["CELLS", "PHOTO", "STARTER"]
+
 _FOLDER = Path(__file__).parent
 
 STARTER = _FOLDER / "starter.safetensors"  # finds people; trained to be fine-tuned
