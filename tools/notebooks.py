@@ -13,16 +13,18 @@ FOLDER = Path(__file__).parents[1] / "docs" / "notebooks"
 def execute(path: Path, folder: Path) -> nbformat.NotebookNode:
     """Run a notebook from its first cell in a fresh kernel, in `folder`; raises CellExecutionError where it fails."""
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(
-        notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(folder)}}, record_timing=False
-    ).execute()
+    place = {"metadata": {"path": str(folder)}}
+    NotebookClient(notebook, timeout=900, resources=place, record_timing=False, coalesce_streams=True).execute()
     return notebook
 
 
 def clean(notebook: nbformat.NotebookNode) -> None:
-    """Remove what differs from run to run, or from machine to machine, without being shown."""
+    """Remove what is not shown: metadata of the editor and the machine, and pictures in a second format."""
     for cell in notebook.cells:
         cell.metadata = {}
+        for output in cell.get("outputs", []):
+            if "image/jpeg" in output.get("data", {}):
+                output.data.pop("image/png", None)
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook.metadata = nbformat.from_dict({"kernelspec": kernel, "language_info": {"name": "python"}})
 
