@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from cascade_rcnn.models.checkpoint import load, save
     from cascade_rcnn.models.create import create_model
     from cascade_rcnn.models.detector import Detector
+    from cascade_rcnn.models.trace import Trace, trace
     from cascade_rcnn.passes.combine import PredictOptions
     from cascade_rcnn.recipes import DataConfig, OptimizerConfig, Recipe
     from cascade_rcnn.reporting.files import Report
@@ -67,6 +68,7 @@ __all__ = [
     "Runtime",
     "StageConfig",
     "StepEnd",
+    "Trace",
     "TrainingResult",
     "UserError",
     "app",
@@ -91,6 +93,7 @@ __all__ = [
     "save",
     "save_detectron2",
     "target_statistics",
+    "trace",
     "train",
     "write_shapes",
 ]
@@ -119,6 +122,7 @@ _HOMES = {
     "Runtime": "runtime",
     "StageConfig": "config",
     "StepEnd": "engine.training.callbacks",
+    "Trace": "models.trace",
     "TrainingResult": "api.train",
     "UserError": "errors",
     "app": "api.app",
@@ -143,6 +147,7 @@ _HOMES = {
     "save": "models.checkpoint",
     "save_detectron2": "api.convert",
     "target_statistics": "api.statistics",
+    "trace": "models.trace",
     "train": "api.train",
     "write_shapes": "data.shapes",
 }

@@ -5,6 +5,8 @@ README.md describes their origin.
 
 from pathlib import Path
 
+__all__ = ["CELLS", "PHOTO", "STARTER"]
+
 _FOLDER = Path(__file__).parent
 
 STARTER = _FOLDER / "starter.safetensors"  # detects people; meant to be fine-tuned

@@ -43,6 +43,14 @@ class Detector(nn.Module):
     >>> people = model.predict("photo.jpg")  # supervision.Detections
     >>> set(people.data["class_name"].tolist())
     {'person'}
+
+    `model.preprocess(images)` resizes, normalises and pads images into the dense batch of `features`, `propose`,
+    `detect` and `proposals_after`.
+
+    >>> batch = model.preprocess([torch.rand(3, 120, 160), torch.rand(3, 90, 200)])
+    >>> found = model.detect(batch.pixels, batch.sizes)
+    >>> found.boxes.shape == (2, found.scores.shape[1], 4)
+    True
     """
 
     def __init__(

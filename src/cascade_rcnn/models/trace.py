@@ -7,15 +7,23 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from cascade_rcnn import boxes as box_ops
+from cascade_rcnn.images import to_tensor
+from cascade_rcnn.inputs import ImageLike
 from cascade_rcnn.models.detector import Detector
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """The detections of an image, sorted by score, each with the boxes that led to it."""
+    """The detections of an image, sorted by score, each with the boxes that led to it.
+
+    >>> found = trace(load("starter"), "photo.jpg")
+    >>> found.boxes.shape == (len(found.scores), 4, 4)  # the proposal, then the box after each of three stages
+    True
+    >>> bool((found.above(0.5).scores >= 0.5).all())
+    True
+    """
 
     boxes: np.ndarray  # (D, T + 1, 4) XYXY in pixels of the image: the proposal, and the box after each stage
     stage_scores: np.ndarray  # (D, T): the class's score by each stage's own classifier
@@ -40,9 +48,16 @@ class Trace:
 
 
 @torch.inference_mode()
-def trace(model: Detector, image: Tensor) -> Trace:
-    """Run a detector in evaluation mode on an image (3, H, W) and trace its detections back to proposals."""
-    batch, cascade = model.preprocess([image]), model.roi_heads
+def trace(model: Detector, image: ImageLike) -> Trace:
+    """Detect in an image and trace each detection back through the stages to its proposal.
+
+    The detector has to be in evaluation mode; the image can have any form that `predict` accepts for one.
+
+    >>> found = trace(load("starter"), "photo.jpg").above(0.8)
+    >>> bool((found.ious[:, 0] < found.ious[:, 2]).all())  # later boxes are closer to the final one
+    True
+    """
+    batch, cascade = model.preprocess([to_tensor(image)]), model.roi_heads
     features = model.features(batch.pixels)
     proposals = model.propose(features, batch.sizes)
     found = cascade(features, proposals, batch.sizes)

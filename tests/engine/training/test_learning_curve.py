@@ -1,3 +1,4 @@
+import matplotlib as mpl
 import PIL.Image
 from matplotlib.axes import Axes
 
@@ -14,6 +15,14 @@ def test_a_picture_with_and_without_evaluation(tmp_path):
     (tmp_path / "evaluation.csv").write_text("step,ap,ap50,ap75,ap90\n10,0.1,0.2,0.1,0\n20,0.2,0.4,0.2,0.1\n")
     with PIL.Image.open(plot(tmp_path)) as picture:
         assert picture.size[0] > narrow[0]  # a second panel
+
+
+def test_the_figures_of_a_program_or_notebook_are_still_shown_where_they_were(tmp_path):
+    (tmp_path / "train.csv").write_text(f"{HEAD}\n1,1,0.1,5,4,1,1,1,1\n")
+    (tmp_path / "evaluation.csv").write_text("step,ap\n1,0.1\n")
+    with mpl.rc_context({"backend": "svg"}):
+        plot(tmp_path)
+        assert mpl.get_backend() == "svg"
 
 
 def test_every_loss_of_every_stage_has_a_line_of_its_own(tmp_path, monkeypatch):

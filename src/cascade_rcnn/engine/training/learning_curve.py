@@ -20,13 +20,11 @@ _LINES = ("-", "--", ":", "-.")  # per stage
 
 def plot(folder: Path) -> Path:
     """Plot smoothed losses, one line per stage, and AP, if evaluated, over updates to `folder/curve.png`."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure  # without pyplot, whose backend is the caller's
 
     losses, scores = read_csv(folder / "train.csv"), read_csv(folder / "evaluation.csv")
-    figure, axes = plt.subplots(1, 2 if scores else 1, figsize=(10 if scores else 5.5, 4.5), squeeze=False)
+    figure = Figure(figsize=(10 if scores else 5.5, 4.5))
+    axes = figure.subplots(1, 2 if scores else 1, squeeze=False)
     left = axes[0, 0]
     steps = np.array([row["step"] for row in losses])
     left.plot(steps, smooth(_column(losses, "loss")), label="all", color="black", linewidth=2)
@@ -47,7 +45,6 @@ def plot(folder: Path) -> Path:
     figure.tight_layout()
     with replacing(folder / "curve.png") as aside:
         figure.savefig(aside, format="png", dpi=130)
-    plt.close(figure)
     return folder / "curve.png"
 
 
