@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.against.setting import SETS
-from benchmarks.measure import fresh
 from benchmarks.presets.contestants import DEFAULT, PRESETS, switch_names
-from benchmarks.presets.training import key
+from benchmarks.presets.training import key, run
 
 
 class Planned(NamedTuple):
@@ -36,8 +35,7 @@ def main() -> None:
     given.output.mkdir(parents=True, exist_ok=True)
     for name, contender, seed in planned(given.sets, given.seeds, given.switched_seeds):
         if not (given.output / f"{key(name, contender, given.rate, seed)}.json").is_file():
-            shared = {"data": given.data, "output": given.output, "images": given.images, "rate": given.rate}
-            print(fresh("presets.training:run", name=name, contender=contender, seed=seed, **shared), flush=True)
+            print(run(given.data, given.output, name, contender, given.images, given.rate, seed), flush=True)
     if given.page:
         from benchmarks.presets.page import write_page
 

@@ -41,19 +41,19 @@ def _starter() -> dict[str, torch.Tensor]:
     return {name: value for name, value in weights.items() if name.startswith(("backbone.", "pyramid."))}
 
 
-def run(data: str, output: str, name: str, contender: str, images: int, rate: float, seed: int) -> Any:
+def run(data: Path, output: Path, name: str, contender: str, images: int, rate: float, seed: int) -> dict[str, Any]:
     """Train on `images` images, each of the set's in turn, and keep what is detected and its figures in `output`.
 
     A contender that differs from the default in detection alone is the default's training, evaluated anew.
     """
     torch.set_num_threads(1)
-    train_set, val = read_set(Path(data), name)
+    train_set, val = read_set(data, name)
     config = contestant(contender, train_set.categories)
-    folder, seconds = Path(output) / key(name, contender, rate, seed), None
+    folder, seconds = output / key(name, contender, rate, seed), None
     shutil.rmtree(folder, ignore_errors=True)  # of a training that was stopped
     folder.mkdir(parents=True)
     if untrained(contender):
-        model = load(Path(output) / key(name, DEFAULT, rate, seed) / "training" / "last.safetensors")
+        model = load(output / key(name, DEFAULT, rate, seed) / "training" / "last.safetensors")
     else:
         model, seconds = _train(config, train_set, folder, images, rate, seed)
     trained = folder / "model.safetensors"
