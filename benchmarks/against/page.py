@@ -38,7 +38,7 @@ def write_page(folder: Path, data: Path, page: Path) -> None:
     remarks = page / "against_remarks.md"  # what people say of the figures
     read = f"\n{remarks.read_text(encoding='utf-8')}" if remarks.is_file() else ""
     with replacing(page / "against.md") as aside:
-        aside.write_text(f"{introduction}\n{tables}\n{_machine()}\n{read}", encoding="utf-8")
+        aside.write_text(f"{introduction}\n{tables}\n{machine_line()}\n{read}", encoding="utf-8")
 
 
 def _with_differences(folder: Path, data: Path, name: str, found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -70,16 +70,17 @@ def table(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
     heads = ("", "AP", "AP50", "AP75", "AP90", "images seen", "training, s", "training, MB", "inference, ms")
     lead = ("behind in AP", "in AP75", "in AP90")
     budgets = " and ".join(f"{seconds:g}" for seconds in sorted({row["budget"] for row in rows}))
-    lines = [f"## `{name}`, {budgets} seconds each", "", _row(heads + lead), _row(["---"] * len(heads + lead))]
+    lines = [f"## `{name}`, {budgets} seconds each", "", row_line(heads + lead), row_line(["---"] * len(heads + lead))]
     for row in rows:
         metrics = [f"{100 * row[metric]:.1f}" for metric in METRICS]
         cost = [f"{row['images_seen']:,}", f"{row['seconds']:.0f}", f"{row['training_mb']:,.0f}"]
         leads = [_lead(row, metric) for metric in ("ap", "ap75", "ap90")]
-        lines.append(_row([NAMES[row["contender"]], *metrics, *cost, f"{row['milliseconds']:.0f}", *leads]))
+        lines.append(row_line([NAMES[row["contender"]], *metrics, *cost, f"{row['milliseconds']:.0f}", *leads]))
     return "\n".join([*lines, "", *_ratios(rows)])
 
 
-def _row(cells: Sequence[str]) -> str:
+def row_line(cells: Sequence[str]) -> str:
+    """Return a row of a table in Markdown."""
     return f"| {' | '.join(cells)} |"
 
 
@@ -102,7 +103,8 @@ def _ratios(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def _machine() -> str:
+def machine_line() -> str:
+    """Say on what the figures were measured, and when."""
     machine = describe()
     software = f"Python {machine['python']}, torch {machine['torch']}, torchvision {machine['torchvision']}"
     return f"{machine['processor']}, one thread, GPU {machine['gpu']}; {software}; {machine['date']}."

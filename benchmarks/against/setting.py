@@ -21,6 +21,7 @@ SETS = {  # the two splits, as paths (those of `cells` within the package) and t
     "cells": (("train.json", None), ("val.json", None)),
     "bccd": (("bccd", "train"), ("bccd", "val")),
     "person": (("coco_person/person_train.json", None), ("coco_person/person_val.json", None)),
+    "nuclei": (("nuclei/train.json", None), ("nuclei/val.json", None)),
     "coco80": (("coco_person/instances_train.json", None), ("coco_person/instances_val.json", None)),
 }
 _IMAGES = {"person": "coco_person/images", "coco80": "coco_person/images"}

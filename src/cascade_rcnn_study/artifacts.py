@@ -10,6 +10,7 @@ MASK_TABLE = "table-masks"  # not the paper's: for data with masks
 _LOCALIZATION = {"figure1", "figure7"}  # show localization curves
 _SAMPLES = {"figure2", "figure4"}  # show training samples
 _SPEED = {"table6"}  # shows times
+_OUTPUTS = {"figure1ab"}  # shows boxes in images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ ARTIFACTS: dict[str, Artifact] = {
         ("table5", "Comparison with the state of the art (published rows)", ()),
         ("table6", "Baseline detectors with and without cascade", ("baseline", "cascade")),
         (MASK_TABLE, "Boxes and masks by number of stages", tuple(MASKS.values())),
+        ("figure1ab", "Boxes of the detectors of u = .5 and u = .7, in images", ("baseline", "baseline-70")),
         ("figure1", "Localization and detection by IoU threshold", ("baseline", "baseline-60", "baseline-70")),
         ("figure2", "Distribution of the regression targets by stage", ("cascade",)),
         ("figure3", "The architectures, drawn from their configs", ()),
@@ -65,7 +67,7 @@ def needed(artifact: Artifact, known: Mapping[str, Variant]) -> tuple[str, ...]:
 
 
 def measurements(variant: Variant, asked: Collection[str]) -> list[str]:
-    """List what the tables and figures asked for measure of a variant: settings, `speed`, `localization`, `samples`."""
+    """List what the tables and figures asked for measure of a variant: settings, `speed`, `localization` and so on."""
     names = [setting.name for setting in variant.settings if setting.figure is None or setting.figure in asked]
     if not _SPEED.isdisjoint(asked):
         names.append("speed")
@@ -73,4 +75,6 @@ def measurements(variant: Variant, asked: Collection[str]) -> list[str]:
         names.append("localization")
     if variant.samples and not _SAMPLES.isdisjoint(asked):
         names.append("samples")
+    if variant.outputs and not _OUTPUTS.isdisjoint(asked):
+        names.append("outputs")
     return names

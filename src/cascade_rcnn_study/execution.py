@@ -17,6 +17,7 @@ from cascade_rcnn.models.detector import Detector
 from cascade_rcnn_study.devices import Job, environments, run_jobs
 from cascade_rcnn_study.evaluation import detect_and_localize
 from cascade_rcnn_study.match_files import save_matches
+from cascade_rcnn_study.outputs import detection_outputs
 from cascade_rcnn_study.preparation import PreparedStudy, prepare_study
 from cascade_rcnn_study.sample_statistics import sample_statistics
 from cascade_rcnn_study.study import PlannedRun, Study, planned_runs
@@ -99,6 +100,8 @@ def _measure(run: PlannedRun, prepared: PreparedStudy, say: Say) -> None:
         number = prepared.study.sample_images
         samples = sample_statistics(model, prepared.train_set, number, recipe.batch_size, recipe.workers)
         folder.write("samples.json", samples)
+    if "outputs" in run.missing:
+        folder.write("outputs.json", detection_outputs(model, prepared.val))
     if run.settings or run.localization_steps:
         _evaluate(run, prepared, model, cascade)
 

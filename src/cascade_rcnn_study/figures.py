@@ -10,7 +10,8 @@ from cascade_rcnn_study import curves, plots
 from cascade_rcnn_study.architectures import architectures
 from cascade_rcnn_study.curves import Panel
 from cascade_rcnn_study.diagrams import plot_architectures
-from cascade_rcnn_study.study_folder import StudyFolder
+from cascade_rcnn_study.pictures import SHOWN, plot_outputs
+from cascade_rcnn_study.study_folder import RunFolder, StudyFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Plot
@@ -49,18 +50,26 @@ _FIGURE3 = (
     "H: heads; C: classifiers, with the u they are trained with; B: regressors, from whose boxes the next head's "
     "features are pooled. Equal names share their weights."
 )
+_FIGURE1AB = (
+    "Section 1: what detectors of one stage find in validation images, trained with u = .5 and with u = .7: boxes with "
+    f"a score of at least {SHOWN:g}, coloured by their best IoU with an object of their class. The images are those "
+    "whose smallest objects are the largest."
+)
+_OUTPUTS = {"baseline": "(a) detection of u = .5", "baseline-70": "(b) detection of u = .7"}
 _SAMPLES = {
     "figure2": ("Figure 2: regression targets by stage", _FIGURE2),
     "figure4": ("Figure 4: IoU of the training samples by stage", _FIGURE4),
 }
 _OF_FIGURE4 = ("samples", "histogram", "percent_above")  # numbers of a stage; the others belong to Figure 2
-FIGURES = tuple(sorted((*_CURVES, *_SAMPLES, "figure3")))
+FIGURES = tuple(sorted((*_CURVES, *_SAMPLES, "figure1ab", "figure3")))
 
 
 def figure(folder: StudyFolder, name: str) -> Figure:
     """Make a figure from what has been measured."""
     if name == "figure3":
         return _of_architectures()
+    if name == "figure1ab":
+        return _of_outputs(folder)
     return _of_curves(folder, name) if name in _CURVES else _of_samples(folder, name)
 
 
@@ -84,6 +93,28 @@ def _of_architectures() -> Figure:
         numbers={"panels": [panel.to_dict() for panel in panels]},
         plot=lambda: plot_architectures(panels),
     )
+
+
+def _of_outputs(folder: StudyFolder) -> Figure:
+    found = {title: curves.first_measured(folder, variant, _outputs) for variant, title in _OUTPUTS.items()}
+    panels = {title: outputs for title, outputs in found.items() if outputs is not None}
+    boxes = {title: [_without_picture(output) for output in outputs] for title, outputs in panels.items()}
+    return Figure(
+        name="figure1ab",
+        title="Figure 1 (a, b): detections of u = .5 and u = .7",
+        definition=_FIGURE1AB,
+        numbers={"panels": boxes},
+        missing=tuple(f"{variant}: outputs" for variant, title in _OUTPUTS.items() if title not in panels),
+        plot=(lambda: plot_outputs(panels)) if panels else None,
+    )
+
+
+def _outputs(run: RunFolder) -> list[dict[str, Any]] | None:
+    return run.read("outputs.json")
+
+
+def _without_picture(output: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in output.items() if name != "picture"}
 
 
 def _of_curves(folder: StudyFolder, name: str) -> Figure:

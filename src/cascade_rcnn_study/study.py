@@ -38,7 +38,7 @@ class PlannedRun:
     folder: RunFolder
     variant: Variant
     recipe: Recipe
-    missing: list[str]  # settings, `localization`, `samples`, `speed`
+    missing: list[str]  # settings, `localization`, `samples`, `speed`, `outputs`
 
     @property
     def settings(self) -> list[EvaluationSetting]:

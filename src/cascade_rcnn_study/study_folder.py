@@ -5,7 +5,7 @@ OUTPUT/runs/NAME-seedS/
     training.json           settings, data, duration, size and machine; written when training ends
     detections/SETTING.npz  detections, and the IoU thresholds at which each is correct
     metrics/SETTING.json    COCO metrics
-    localization.json, samples.json, speed.json
+    localization.json, samples.json, speed.json, outputs.json
     log.txt                 what a run says that was trained beside others, on a device of its own
 
 The runs of several machines are combined by copying their folders into one `runs` folder.
@@ -22,7 +22,7 @@ from cascade_rcnn.files import read_json, write_json
 from cascade_rcnn_study.match_files import read_matches
 
 RECORD = "training.json"
-_IN_ONE_FILE = ("localization", "samples", "speed")
+_IN_ONE_FILE = ("localization", "samples", "speed", "outputs")
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class RunFolder:
         return holds_state(self.training)
 
     def has(self, measurement: str) -> bool:
-        """Tell whether a setting, or `localization`, `samples` or `speed`, has been measured."""
+        """Tell whether a setting, or `localization`, `samples`, `speed` or `outputs`, has been measured."""
         one = [self.path / f"{measurement}.json"]
         files = one if measurement in _IN_ONE_FILE else [self._metrics(measurement), self.detections(measurement)]
         return all(file.is_file() for file in files)

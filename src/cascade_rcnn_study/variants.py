@@ -48,6 +48,7 @@ class Variant:
     settings: tuple[EvaluationSetting, ...]
     localization_steps: int = 0  # how often to apply the regressors for the localization curves; 0: no curves
     samples: bool = False  # whether figures show its training samples
+    outputs: bool = False  # whether a figure shows what it detects in images
 
 
 def variants(base: Recipe, families: Mapping[str, str | None] | None = None) -> dict[str, Variant]:
@@ -102,6 +103,7 @@ def _pair(prefix: str, base: Recipe) -> list[Variant]:
         recipe=_with_model(base, "faster_rcnn", _stage_options(base.options, 1)),
         settings=(DEFAULT, ITERATIVE, WITH_TRUTH) if full else (DEFAULT,),
         localization_steps=3 if full else 0,
+        outputs=full,
     )
     return [cascade, baseline]
 
@@ -116,6 +118,7 @@ def _single(base: Recipe, stage: int) -> Variant:
         recipe=_with_model(base, "faster_rcnn", options),
         settings=(DEFAULT, WITH_TRUTH, on_cascade_inputs(stage)),
         localization_steps=1,
+        outputs=True,
     )
 
 

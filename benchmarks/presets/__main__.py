@@ -1,0 +1,59 @@
+"""Train the presets on every set, then the default with one difference at a time on the first set, and write the page.
+
+python -m benchmarks.presets --data DATA --output runs/presets --seeds 2 --page docs/results
+DATA holds `bccd`, `nuclei` (made by benchmarks/nuclei.py) and `coco_person`. What is trained already is kept.
+"""
+
+import argparse
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.against.setting import SETS
+from benchmarks.presets.contestants import DEFAULT, PRESETS, switch_names
+from benchmarks.presets.training import key, run
+
+
+class Planned(NamedTuple):
+    """A training."""
+
+    name: str  # of the set
+    contender: str
+    seed: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("runs/presets"), help="folder of the trainings")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=["bccd", "nuclei", "person"])
+    parser.add_argument("--images", type=int, default=400, help="seen by each training")
+    parser.add_argument("--rate", type=float, default=0.02, help="learning rate of SGD")
+    parser.add_argument("--seeds", type=int, default=1, help="of the presets")
+    parser.add_argument("--switched-seeds", type=int, default=1, help="of the single differences")
+    parser.add_argument("--page", type=Path, help="folder to write presets.md and presets.json to")
+    given = parser.parse_args()
+    given.output.mkdir(parents=True, exist_ok=True)
+    for name, contender, seed in planned(given.sets, given.seeds, given.switched_seeds):
+        if not (given.output / f"{key(name, contender, given.rate, seed)}.json").is_file():
+            print(run(given.data, given.output, name, contender, given.images, given.rate, seed), flush=True)
+    if given.page:
+        from benchmarks.presets.page import write_page
+
+        write_page(given.output, given.data, given.page)
+
+
+def planned(sets: list[str], seeds: int, switched_seeds: int) -> list[Planned]:
+    """List the trainings, a seed at a time; the single differences are switched on the first set."""
+    found = []
+    for seed in range(max(seeds, switched_seeds)):
+        if seed < seeds:
+            found += [Planned(name, preset, seed) for name in sets for preset in PRESETS]
+        elif switched_seeds > seed:
+            found.append(Planned(sets[0], DEFAULT, seed))  # what they are compared with
+        if seed < switched_seeds:
+            found += [Planned(sets[0], switch, seed) for switch in switch_names()]
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""The page of results, from what the trainings left."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from benchmarks.against.page import machine_line, row_line
+from benchmarks.against.setting import SETS, read_set
+from benchmarks.presets.contestants import DEFAULT, PRESETS, SWITCHES, differing, preset_config, switch_names, value
+from benchmarks.presets.differences import difference
+from benchmarks.presets.training import METRICS, key
+from cascade_rcnn.config import Category
+from cascade_rcnn.engine.environment import describe
+from cascade_rcnn.evaluation.bootstrap import RESAMPLES, Interval, resample
+from cascade_rcnn.evaluation.detections import load_detections
+from cascade_rcnn.evaluation.matches import match
+from cascade_rcnn.files import read_json, replacing, write_json
+
+Rows: TypeAlias = list[dict[str, Any]]
+_SHOWN = ("ap", "ap75", "ap90")  # of differences
+_HEADS = ("AP", "AP50", "AP75", "AP90", "seeds", "training, s", "difference in AP", "in AP75", "in AP90")
+
+
+def write_page(folder: Path, data: Path, page: Path) -> None:
+    """Write presets.json and presets.md to `page`, of the trainings in `folder`."""
+    found = [read_json(path) for path in sorted(folder.glob("*.json"))]
+    draws = _draws(folder, data, found)
+    sets = [name for name in SETS if any(row["set"] == name for row in found)]
+    presets = {name: compared(found, draws, name, PRESETS) for name in sets}
+    switched = compared(found, draws, sets[0], (DEFAULT, *switch_names()))
+    pooled = over_sets(found, draws, sets)
+    values = {"presets": presets, "over_sets": pooled, "switches": {sets[0]: switched}, "trainings": found}
+    write_json(page / "presets.json", {"machine": describe() | {"threads": 1}, "resamples": RESAMPLES} | values)
+    parts = [(Path(__file__).parent / "page.md").read_text(encoding="utf-8")]
+    parts += [f"## `{name}`\n\n{table(rows, 'preset')}\n" for name, rows in presets.items()]
+    parts += [
+        _pooled_text(pooled),
+        f"## One difference at a time, on `{sets[0]}`\n\n{table(switched, 'default, but')}\n",
+    ]
+    parts += [_not_run(switched), f"## What the presets differ in\n\n{fields()}\n", machine_line() + "\n"]
+    remarks = page / "presets_remarks.md"  # what people say of the figures
+    parts += [remarks.read_text(encoding="utf-8")] if remarks.is_file() else []
+    with replacing(page / "presets.md") as aside:
+        aside.write_text("\n".join(parts), encoding="utf-8")
+
+
+def _draws(folder: Path, data: Path, found: Rows) -> dict[tuple[str, str, int], np.ndarray]:
+    """Return each training's AP on the resamples of its set, by set, contender and seed."""
+    truths = {name: read_set(data, name)[1] for name in {row["set"] for row in found}}
+    draws = {}
+    for row in found:
+        identity = (row["set"], row["contender"], row["seed"])
+        path = folder / key(*identity[:2], row["rate"], row["seed"]) / "found.json"
+        draws[identity] = resample(match(truths[row["set"]], load_detections(path, truths[row["set"]])))
+    return draws
+
+
+def compared(found: Rows, draws: Mapping[Any, np.ndarray], name: str, contenders: Sequence[str]) -> Rows:
+    """Average each contender over its seeds, and compare it with the default over those that both have."""
+    rows = []
+    for contender in contenders:
+        own = {row["seed"]: row for row in found if (row["set"], row["contender"]) == (name, contender)}
+        if not own:
+            continue
+        row: dict[str, Any] = {"contender": contender, "seeds": sorted(own)}
+        row |= {metric: float(np.mean([one[metric] for one in own.values()])) for metric in METRICS}
+        seconds = [one["seconds"] for one in own.values() if one["seconds"] is not None]
+        row["seconds"] = float(np.mean(seconds)) if seconds else None
+        if contender != DEFAULT and (shared := _shared(draws, name, contender)):
+            pairs = _pairs(draws, {name: shared}, contender)
+            row["difference"] = {metric: list(difference(*pairs, metric)) for metric in METRICS}
+        rows.append(row)
+    return rows
+
+
+def over_sets(found: Rows, draws: Mapping[Any, np.ndarray], sets: Sequence[str]) -> dict[str, Any]:
+    """Compare each preset with the default over all sets that both have been trained on."""
+    pooled = {}
+    for preset in PRESETS:
+        seeds = {name: shared for name in sets if (shared := _shared(draws, name, preset))}
+        if preset != DEFAULT and seeds:
+            pairs = _pairs(draws, seeds, preset)
+            pooled[preset] = {"sets": list(seeds)} | {m: list(difference(*pairs, m)) for m in METRICS}
+    return pooled
+
+
+def _shared(draws: Mapping[Any, np.ndarray], name: str, contender: str) -> list[int]:
+    """List the seeds that a contender and the default have on a set."""
+    seeds = sorted({seed for _, _, seed in draws})
+    return [seed for seed in seeds if (name, contender, seed) in draws and (name, DEFAULT, seed) in draws]
+
+
+def _pairs(draws: Mapping[Any, np.ndarray], seeds: Mapping[str, list[int]], contender: str) -> Any:
+    return [
+        {name: [draws[name, who, seed] for seed in numbers] for name, numbers in seeds.items()}
+        for who in (contender, DEFAULT)
+    ]
+
+
+def table(rows: Rows, head: str) -> str:
+    """Format contenders: their metrics, and how much better than the default they are."""
+    lines = [row_line((head, *_HEADS)), row_line(["---"] * (1 + len(_HEADS)))]
+    for row in rows:
+        metrics = [f"{100 * row[metric]:.1f}" for metric in METRICS]
+        seconds = "" if row["seconds"] is None else f"{row['seconds']:.0f}"
+        apart = [_interval(row["difference"][metric]) if "difference" in row else "" for metric in _SHOWN]
+        name = " of ".join(reversed(row["contender"].split(":")))
+        lines.append(row_line([name, *metrics, str(len(row["seeds"])), seconds, *apart]))
+    return "\n".join(lines)
+
+
+def _interval(values: Sequence[float]) -> str:
+    mean, low, high = (100 * x for x in Interval(*values))
+    return f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def _pooled_text(pooled: Mapping[str, Any]) -> str:
+    lines = ["## Over the sets", ""]
+    for preset, one in pooled.items():
+        apart = ", ".join(f"{metric.upper()} {_interval(one[metric])}" for metric in METRICS)
+        sets = ", ".join(f"`{name}`" for name in one["sets"])
+        lines += [f"- `{preset}` beside `{DEFAULT}`, mean over {sets}: {apart}."]
+    return "\n".join([*lines, ""])
+
+
+def _not_run(rows: Rows) -> str:
+    done = {row["contender"] for row in rows}
+    left = [" of ".join(reversed(name.split(":"))) for name in switch_names() if name not in done]
+    return f"Not run: {', '.join(left)}.\n" if left else ""
+
+
+def fields() -> str:
+    """Tabulate what each group of fields is in each preset."""
+    configs = {preset: preset_config(preset, (Category(),)) for preset in PRESETS}
+    apart = {path for config in configs.values() for path in differing(configs[DEFAULT], config)}
+    lines = [row_line(("difference", "field", *PRESETS)), row_line(["---"] * (2 + len(PRESETS)))]
+    for switch, paths in SWITCHES.items():
+        for path in paths:
+            if any(one == path or one.startswith(f"{path}.") for one in apart):
+                lines.append(row_line([switch, f"`{path}`", *(_shown(value(c, path)) for c in configs.values())]))
+    return "\n".join(lines)
+
+
+def _shown(given: Any) -> str:
+    """Show a field's value; of stages what the presets differ in, of losses the beta."""
+    if isinstance(given, tuple) and given and hasattr(given[0], "loss_weight"):
+        weights, rates = ([f"{getattr(s, name):g}" for s in given] for name in ("loss_weight", "lr_multiplier"))
+        return f"losses x {'/'.join(weights)}, rates x {'/'.join(rates)}, last std {given[-1].std[0]:.4g}"
+    return f"beta {given.beta:.3g}" if hasattr(given, "beta") else str(given)

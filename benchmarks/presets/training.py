@@ -1,0 +1,93 @@
+"""One training of a contestant: the start, the images, SGD, and what it detects afterwards."""
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.against.setting import read_set, stream
+from benchmarks.presets.contestants import DEFAULT, contestant, preset_config, untrained
+from cascade_rcnn import OptimizerConfig, Predictor, Recipe, evaluate, load, save, train
+from cascade_rcnn.config import ModelConfig
+from cascade_rcnn.data import Annotations
+from cascade_rcnn.files import write_json
+from cascade_rcnn.models.build import build
+from cascade_rcnn.models.detector import Detector
+
+BATCH, WARMUP = 2, 30
+METRICS = ("ap", "ap50", "ap75", "ap90")
+
+
+def start(config: ModelConfig, seed: int) -> Detector:
+    """Return a detector with the backbone and the pyramid of the starter, and random weights beyond.
+
+    Whatever the configs of two contestants share begins with the same numbers: those of the default's network.
+    """
+    torch.manual_seed(seed)
+    model = build(config)
+    torch.manual_seed(seed)
+    shared = build(preset_config(DEFAULT, config.categories)).state_dict() | _starter()
+    own = model.state_dict()  # shares the model's memory
+    for name, value in shared.items():
+        if name in own and own[name].shape == value.shape:
+            own[name].copy_(value)
+    return model
+
+
+def _starter() -> dict[str, torch.Tensor]:
+    weights = load("starter").state_dict()
+    return {name: value for name, value in weights.items() if name.startswith(("backbone.", "pyramid."))}
+
+
+def run(data: Path, output: Path, name: str, contender: str, images: int, rate: float, seed: int) -> dict[str, Any]:
+    """Train on `images` images, each of the set's in turn, and keep what is detected and its figures in `output`.
+
+    A contender that differs from the default in detection alone is the default's training, evaluated anew.
+    """
+    torch.set_num_threads(1)
+    train_set, val = read_set(data, name)
+    config = contestant(contender, train_set.categories)
+    folder, seconds = output / key(name, contender, rate, seed), None
+    shutil.rmtree(folder, ignore_errors=True)  # of a training that was stopped
+    folder.mkdir(parents=True)
+    if untrained(contender):
+        model = load(output / key(name, DEFAULT, rate, seed) / "training" / "last.safetensors")
+    else:
+        model, seconds = _train(config, train_set, folder, images, rate, seed)
+    trained = folder / "model.safetensors"
+    save(_with_config(model, config), trained)
+    predictor = Predictor(trained, device="cpu", precision="bf16")
+    metrics = evaluate(predictor, val, workers=0, save_detections=folder / "found.json").to_dict()
+    figures: dict[str, Any] = {"set": name, "contender": contender, "rate": rate, "seed": seed, "images": images}
+    figures |= {"training_images": len(train_set), "seconds": seconds} | {metric: metrics[metric] for metric in METRICS}
+    write_json(folder.with_suffix(".json"), figures)
+    return figures
+
+
+def _train(
+    config: ModelConfig, train_set: Annotations, folder: Path, images: int, rate: float, seed: int
+) -> tuple[Detector, float]:
+    """Return the detector at the end of the schedule, and the seconds of the processor that it took."""
+    save(start(config, seed), folder / "start.safetensors")
+    recipe = Recipe(
+        init=str(folder / "start.safetensors"),
+        optimizer=OptimizerConfig(name="sgd", lr=rate, lr_batch=BATCH, warmup_steps=WARMUP, schedule="cosine"),
+        epochs=1, batch_size=BATCH, evaluate_every=0, workers=0, precision="bf16", accelerator="cpu", seed=seed,
+        output=str(folder / "training"),
+    )  # fmt: skip
+    began = time.process_time()
+    result = train(recipe, data=stream(train_set, images, seed, folder / "links"))
+    return result.model, time.process_time() - began
+
+
+def _with_config(model: Detector, config: ModelConfig) -> Detector:
+    changed = build(config)
+    changed.load_state_dict(model.state_dict())
+    return changed
+
+
+def key(name: str, contender: str, rate: float, seed: int) -> str:
+    """Return the name of a training's folder."""
+    return f"{name}-{contender}-{1000 * rate:g}-{seed}".replace(" ", "_").replace(":", "+")

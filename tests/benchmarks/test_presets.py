@@ -1,0 +1,118 @@
+"""The comparison of presets: what is computed without a training."""
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.presets import page
+from benchmarks.presets.__main__ import planned
+from benchmarks.presets.contestants import (
+    DEFAULT,
+    PRESETS,
+    SWITCHES,
+    contestant,
+    differing,
+    preset_config,
+    switch_names,
+    switched,
+    untrained,
+)
+from benchmarks.presets.differences import difference, drawn
+from benchmarks.presets.training import key, start
+from cascade_rcnn.config import Category
+
+CLASSES = (Category(id=1, name="a"), Category(id=2, name="b"))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_all_switches_together_make_the_default_another_preset(preset):
+    other = preset_config(preset, CLASSES)
+    paths = [path for group in SWITCHES.values() for path in group]
+    assert differing(switched(preset_config(DEFAULT, CLASSES), other, paths), other) == []
+
+
+def test_a_switch_changes_its_own_fields_alone():
+    base = preset_config(DEFAULT, CLASSES)
+    for name in switch_names():
+        found = differing(base, contestant(name, CLASSES))
+        group = SWITCHES[name.partition(":")[2]]
+        assert found
+        assert all(path.startswith(group) for path in found)
+
+
+def test_a_switch_that_two_presets_share_is_trained_once():
+    names = switch_names()
+    assert "paper:box loss of the heads" in names  # beta 1 in both
+    assert "mmdet:box loss of the heads" not in names
+    assert {"paper:RPN box loss", "mmdet:RPN box loss"} <= set(names)
+    configs = [contestant(name, CLASSES).to_json() for name in names]
+    assert len(set(configs)) == len(configs)
+
+
+def test_weights_are_shared_where_only_detection_differs():
+    base = preset_config(DEFAULT, CLASSES)
+    for name in switch_names():
+        found = differing(base, contestant(name, CLASSES))
+        of_detection = all(path.startswith(("semantics.ensemble", "inference.")) for path in found)
+        assert untrained(name) == of_detection
+
+
+def test_all_begin_with_the_same_numbers():
+    one, other = (start(preset_config(preset, CLASSES), seed=3).state_dict() for preset in (DEFAULT, "paper"))
+    shared = [name for name in one if name in other]
+    assert {name.partition(".")[0] for name in shared} >= {"backbone", "pyramid", "roi_heads"}
+    assert all(torch.equal(one[name], other[name]) for name in shared if one[name].shape == other[name].shape)
+    again = start(preset_config(DEFAULT, CLASSES), seed=4).state_dict()
+    heads = [name for name in one if name.startswith("roi_heads") and name.endswith("weight")]
+    assert all(not torch.equal(one[name], again[name]) for name in heads)
+
+
+def test_a_seed_of_everything_before_the_next():
+    found = planned(["bccd", "person"], 1, 2)
+    assert [(one.name, one.contender) for one in found[:6]] == [
+        (name, preset) for name in ("bccd", "person") for preset in PRESETS
+    ]
+    assert {one.seed for one in found[: 6 + len(switch_names())]} == {0}
+    assert (found[6 + len(switch_names())]) == ("bccd", DEFAULT, 1)  # what the switches of seed 1 are compared with
+    assert len(set(found)) == len(found)
+    assert len({key(one.name, one.contender, 0.02, one.seed) for one in found}) == len(found)
+
+
+def test_intervals_cover_images_and_seeds():
+    rng = np.random.default_rng(0)
+    theirs = [np.full((401, 10), 0.3) for _ in range(3)]
+    ours = [base + apart for base, apart in zip(theirs, (0.01, 0.02, 0.06), strict=True)]
+    values = drawn(ours, theirs, "ap", rng)
+    assert values[0] == pytest.approx(0.03)  # the set itself, with each seed once
+    assert values.min() == pytest.approx(0.01)  # a draw of one seed three times
+    assert values.max() == pytest.approx(0.06)
+    assert drawn(ours[:1], theirs[:1], "ap", rng) == pytest.approx(np.full(401, 0.01))
+    two = {"x": ours[:1], "y": ours[1:2]}, {"x": theirs[:1], "y": theirs[1:2]}
+    assert difference(*two, "ap") == pytest.approx((0.015, 0.015, 0.015))
+
+
+def _row(contender: str, seed: int, ap: float) -> dict:
+    return {"set": "bccd", "contender": contender, "seed": seed, "seconds": 60.0} | dict.fromkeys(
+        ("ap", "ap50", "ap75", "ap90"), ap
+    )
+
+
+def test_a_contender_is_compared_over_the_seeds_that_the_default_has():
+    found = [_row("paper", 0, 0.5), _row("paper", 1, 0.7), _row(DEFAULT, 0, 0.4)]
+    draws = {("bccd", row["contender"], row["seed"]): np.full((3, 10), row["ap"]) for row in found}
+    rows = page.compared(found, draws, "bccd", PRESETS)
+    assert [row["contender"] for row in rows] == ["paper", DEFAULT]
+    assert rows[0]["ap"] == pytest.approx(0.6)
+    assert rows[0]["difference"]["ap"] == pytest.approx([0.1, 0.1, 0.1])
+    assert "difference" not in rows[1]
+    text = page.table(rows, "preset")
+    assert "| paper | 60.0 | 60.0 | 60.0 | 60.0 | 2 | 60 | +10.0 (+10.0 to +10.0) |" in text
+    assert page.over_sets(found, draws, ["bccd", "person"])["paper"]["sets"] == ["bccd"]
+
+
+def test_every_field_that_differs_is_explained():
+    text = page.fields()
+    for preset in PRESETS:
+        for path in differing(preset_config(DEFAULT, CLASSES), preset_config(preset, CLASSES)):
+            assert any(f"`{shown}`" in text for shown in (path, path.rpartition(".")[0]))
+    assert "losses x 1/0.5/0.25, rates x 1/2/4" in text
