@@ -398,7 +398,7 @@ def test_predictions_evaluate_to_the_figures_of_their_checkpoint_to_the_last_dig
         assert json.loads(figures.read_text()) == expected
         mine, theirs = (load_detections(path, truth) for path in (found / "detections.json", saved))
         assert sorted(mine.tolist()) == sorted(theirs.tolist())
-    assert "not in the annotations: 2 images" in capsys.readouterr().err
+    assert "skipped 2 images: not in the annotations" in capsys.readouterr().err
     main(["predict", str(voc / "JPEGImages"), *flags, "--output", str(tmp_path / "all"), "--no-pictures"])
     capsys.readouterr()
     refused = fails(capsys, "evaluate", *split, "--detections", str(tmp_path / "all" / "detections.json"))

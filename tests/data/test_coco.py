@@ -137,7 +137,7 @@ def test_names_of_other_machines(write_coco, coco_dict, tmp_path, write_image, n
     coco_dict["images"][0]["file_name"] = name
     annotations = load_coco(write_coco(coco_dict))
     assert annotations.path(0).name == "b.png"
-    assert "1 of 2 images are matched by the end of their path" in annotations.notes[0]
+    assert "1 of 2 images were found by the end of their path" in annotations.notes[0]
     check_images(annotations)
 
 
@@ -204,7 +204,7 @@ def _broken(coco: dict, case: str) -> object:
 @pytest.mark.parametrize(
     ("case", "parts"),
     [
-        ("unknown image", ["annotations[2] has image_id 99", "1 such boxes"]),
+        ("unknown image", ["annotations[2] has image_id 99", "(1 box in total)"]),
         ("unknown category", ["annotations[1] has category_id 99", "add the category"]),
         ("results list", ["not a COCO detection file", "Expected `object`, got `array`"]),
         ("labelme", ["not a COCO detection file", "missing required field `images`"]),
@@ -213,7 +213,7 @@ def _broken(coco: dict, case: str) -> object:
         ("nan", ["not valid JSON", "[1, NaN, 3, 4]"]),
         ("null", ["Expected `float`, got `null`", "$.annotations[0].bbox[1]"]),
         ("text", ["Expected `array | null`, got `str`", "$.annotations[0].bbox"]),
-        ("three numbers", ["annotations[0] has a bbox of 3 numbers", "write x, y, width, height"]),
+        ("three numbers", ["annotations[0] has a bbox of 3 numbers", "give x, y, width, height"]),
         ("negative width", [">= 0", "$.images[0].width"]),
         ("huge id", ["$.annotations[0].image_id"]),
         ("no images", ["contains no images"]),

@@ -85,7 +85,7 @@ def test_an_image_without_objects(target):
 @pytest.mark.parametrize(
     ("item", "message"),
     [
-        (IMAGE, "not an (image, target) pair"),
+        (IMAGE, r"not an \(image, target\) pair"),
         ((IMAGE, [{"bbox": [1, 2, 3, 4]}]), "wrap_dataset_for_transforms_v2"),
         ((IMAGE, {"boxes": BOXES, "label": LABELS}), "its target has boxes, label, but no labels"),
         ((IMAGE, {"boxes": BOXES, "labels": LABELS[:1]}), r"boxes \(2, 4\) and labels \(1,\)"),
@@ -94,7 +94,7 @@ def test_an_image_without_objects(target):
         ((IMAGE, {"boxes": BOXES / 0, "labels": LABELS}), "a box is .*inf"),
         ((IMAGE, {"boxes": BOXES, "labels": ["cat", "dog"]}), "list, item 0: "),
         ((IMAGE, {"boxes": BOXES, "labels": LABELS, "area": [1]}), r"area \(1,\)"),
-        ((IMAGE, {"boxes": BOXES, "labels": LABELS, "masks": MASKS[:1]}), r"masks \(1, 20, 30\); .*, \(2, 20, 30\)"),
+        ((IMAGE, {"boxes": BOXES, "labels": LABELS, "masks": MASKS[:1]}), r"masks \(1, 20, 30\); .*: \(2, 20, 30\)"),
         ((IMAGE, {"boxes": BOXES, "labels": LABELS, "masks": MASKS[:, :9]}), r"masks \(2, 9, 30\)"),
         ((IMAGE, {"boxes": BOXES, "labels": LABELS, "masks": MASKS[0]}), r"masks \(20, 30\)"),
         ((IMAGE.long(), {"boxes": BOXES, "labels": LABELS}), "dtype torch.int64"),

@@ -179,7 +179,7 @@ def test_training_splits_of_a_folder_that_names_them(tmp_path):
         _texts(tmp_path, {f"{split}/_annotations.coco.json": _coco("a.png")})
     assert training_splits(tmp_path) == ("train", "valid")
     assert dataset_splits(tmp_path) == ["train", "valid", "test"]
-    with pytest.raises(UserError, match="which split"):
+    with pytest.raises(UserError, match="has the splits"):
         load_annotations(tmp_path)
     with pytest.raises(UserError, match=r"is a single split; give it as --data\.train"):
         training_splits(tmp_path / "train/_annotations.coco.json")

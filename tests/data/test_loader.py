@@ -121,7 +121,7 @@ def test_drop_last_never_leaves_a_small_group_out_for_good():
 def test_too_few_images_for_a_full_batch(one_line):
     with pytest.raises(UserError) as caught:
         _sampler(_sizes(2, 1), drop_last=True)
-    one_line(caught, "3 images cannot fill one batch of 4")
+    one_line(caught, "3 images cannot fill a batch of 4")
 
 
 def test_evaluation_is_in_order_without_repetition():

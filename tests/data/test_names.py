@@ -63,7 +63,7 @@ def test_locate_takes_the_folder_that_has_most_and_says_what_it_had_to_look_for(
     assert notes == []
     folder, names, notes = locate(["/x/a.png", "c.png"], folders[2:])
     assert names == ["a.png", "deep/c.png"]
-    assert "2 of 2 images are matched by the end of their path" in notes[0]
+    assert "2 of 2 images were found by the end of their path" in notes[0]
 
 
 def test_locate_without_any_folder_leaves_names_alone(tmp_path):

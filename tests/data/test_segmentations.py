@@ -52,7 +52,7 @@ def test_run_lengths_in_both_forms(compressed):
         ([], ABSENT),
         (None, ABSENT),
         ("", ABSENT),
-        ([[1, 2, 3, 4, 5, 6, 7]], "a polygon of 7 numbers"),
+        ([[1, 2, 3, 4, 5, 6, 7]], "a polygon of 7 coordinates"),
         ([[1, 2, 3, 4]], "a polygon of 2 points"),
         ([[]], "a polygon of 0 points"),
         ([[1, 2, 3, 4, 5, 1e30]], "a coordinate of 1e+30"),

@@ -25,9 +25,9 @@ def test_which_split_is_meant(splits, wanted, found):
 @pytest.mark.parametrize(
     ("splits", "wanted", "message"),
     [
-        (["train", "val"], None, "which split"),
+        (["train", "val"], None, "has the splits"),
         (["train", "val"], "trian", "no split 'trian'.*mean 'train'"),
-        (["train2014", "train2017"], "train", "which split"),
+        (["train2014", "train2017"], "train", "has the splits"),
     ],
 )
 def test_a_split_that_is_not_clear_is_asked_for(splits, wanted, message):

@@ -97,7 +97,7 @@ def test_without_images_the_file_name_is_taken(root):
         ("<annotation><size><width>wide</width></size></annotation>", ["size is 'wide'"]),
         ("<annotation><size><width>1e300</width></size></annotation>", ["size is 1e+300", "in pixels"]),
         ('<?xml version="1.0" encoding="klingon"?><annotation/>', ["cannot parse"]),
-        ("<PAMDataset/>", ["not a PASCAL VOC annotation but <PAMDataset>"]),
+        ("<PAMDataset/>", ["not a PASCAL VOC annotation (its root is <PAMDataset>)"]),
     ],
 )
 def test_each_bad_xml_is_one_line_that_names_it(root, one_line, text, parts):
@@ -113,7 +113,7 @@ def test_wrong_splits_and_classes(root, one_line):
     one_line(caught, "no split 'trainval'", "train, val")
     with pytest.raises(UserError) as caught:
         load_voc(root)
-    one_line(caught, "which split?", "train, val")
+    one_line(caught, "has the splits train, val; choose one")
     with pytest.raises(UserError) as caught:
         load_voc(root, "train", classes=["dog"])
     one_line(caught, "b.xml", "class 'cat' is not among dog")
@@ -163,7 +163,7 @@ def test_lists_of_one_class(root):
     (root / "ImageSets/Main/dog_train.txt").write_text("b  1\na -1\nc  0\n")
     annotations = load_voc(root, "dog_train")
     assert list(annotations.file_names) == ["b.png", "c.png"]
-    assert any("1 of 3 images are marked -1" in note for note in annotations.notes)
+    assert any("skipped 1 of 3 images, marked -1" in note for note in annotations.notes)
     assert voc_splits(root) == ["train", "val", "dog_train"]
 
 

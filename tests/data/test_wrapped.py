@@ -60,7 +60,7 @@ def test_labels_mean_what_they_are_said_to():
     assert [category.name for category in data.annotations.categories] == ["b", "a"]
     assert data.annotations.labels.tolist() == [2, 1, 1, 1, 1, 1]
     assert data[1, 0][1]["labels"].tolist() == [2]
-    with pytest.raises(UserError, match=r"Noisy, item 2: label 2 is not in 1 \(0 is background\)"):
+    with pytest.raises(UserError, match=r"Noisy, item 2: label 2 is not among 1 \(0 is background\)"):
         collect(Noisy(), {1: Category(id=1, name="a")})
 
 

@@ -122,9 +122,9 @@ def test_each_bad_row_is_one_line_that_names_it(root, one_line, row, parts):
         ("train: images/train\nnames: &a [cat]\nb: *a", ["cannot read", "it has aliases"]),
         ("train: images/train\nnames: " + "[" * 3000 + "]" * 3000, ["nested too deeply"]),
         ("train: images/train\nnc: 2", ["names is None"]),
-        ("val: images/val\nnames: [cat]", ["no split 'train'", "it has val"]),
+        ("val: images/val\nnames: [cat]", ["no split 'train'", "only val"]),
         ("train: images/absent\nnames: [cat]", ["images/absent does not exist"]),
-        ("train: labels\nnames: [cat]", ["labels holds no images"]),
+        ("train: labels\nnames: [cat]", ["labels contains no images"]),
         ("train: images/train\nnames:\n  0: cat\n  1:\n", ["the class with id 1 has no name"]),
         ("train: images/train\nnames: [cat, '']", ["the class with id 1 has no name"]),
     ],
@@ -139,7 +139,7 @@ def test_each_bad_yaml_is_one_line_that_names_it(root, one_line, text, parts):
 def test_missing_split_and_labels(root, one_line):
     with pytest.raises(UserError) as caught:
         load_yolo(root, None)
-    one_line(caught, "which split?", "train, val")
+    one_line(caught, "has the splits train, val; choose one")
     (root / "labels/val/c.txt").unlink()
     with pytest.raises(UserError) as caught:
         load_yolo(root, "val")

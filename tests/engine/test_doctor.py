@@ -6,7 +6,7 @@ from cascade_rcnn.engine import doctor
 def test_a_sound_install_is_well():
     lines, advice = doctor.examine()
     assert advice == []
-    assert any(line.startswith("operators on cpu: nms and roi_align give the right results") for line in lines)
+    assert any(line.startswith("operators on cpu: nms and roi_align return correct results") for line in lines)
 
 
 def test_mismatched_builds_get_the_fix(monkeypatch):
@@ -34,5 +34,5 @@ def test_masks_that_are_read_wrongly_are_noticed(monkeypatch):
     assert doctor._masks().startswith("run lengths")
     monkeypatch.setattr(hotcoco.mask, "area", lambda runs: [19])
     lines, advice = doctor.examine()
-    assert "masks: FAILED (hotcoco reads run lengths wrongly)" in lines
+    assert "masks: FAILED (hotcoco decodes run lengths incorrectly)" in lines
     assert advice == ["evaluation of masks does not work: pip install --force-reinstall hotcoco numpy"]

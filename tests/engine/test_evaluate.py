@@ -48,7 +48,7 @@ def test_other_classes_are_refused_in_one_line(detector, val, tmp_path):
     check_classes(detector.config, val, "model")
     object.__setattr__(val, "categories", (*val.categories[:-1], Category(id=4, name="moon")))
     save(detector, tmp_path / "model.safetensors")
-    with pytest.raises(UserError, match=r"they differ \(first at id 4, '(moon|star)'\)") as error:
+    with pytest.raises(UserError, match=r"which differ \(first: id 4, '(moon|star)'\)") as error:
         run_predictor(Predictor(tmp_path / "model.safetensors", device="cpu"), val, 1, 0)
     assert "\n" not in str(error.value)
 

@@ -66,9 +66,9 @@ def test_without_masks_it_is_refused(files, monkeypatch):
         del row["segmentation"]
     found.write_text(json.dumps(rows))
     monkeypatch.setattr(extras, "find_spec", lambda _: object())
-    with pytest.raises(UserError, match=r"found\.json: has no masks, and so no boundary AP"):
+    with pytest.raises(UserError, match=r"found\.json: has no masks, so boundary AP cannot be computed"):
         evaluate_detections(found, truth, boundary=True)
-    with pytest.raises(UserError, match="has no masks, and so no boundary AP"):
+    with pytest.raises(UserError, match=r"has no masks, .*boundary AP"):
         evaluate("starter", truth, boundary=True)
 
 

@@ -279,7 +279,7 @@ def test_more_objects_than_detections_that_count_are_said_and_counted_on_demand(
     assert capped.ar100 == pytest.approx(100 / 120)
     note = crowding_note(truth)
     assert note is not None
-    assert "has 120 objects" in note
+    assert "has 120 of one class" in note
     assert evaluate_boxes(truth, found, limit=120).ap == pytest.approx(1)
     assert crowding_note(truth, 120) is None
 
@@ -309,5 +309,5 @@ def test_image_ids_that_the_array_cannot_hold_are_named():
 
 
 def test_a_wrong_array_is_named():
-    with pytest.raises(UserError, match=r"detections: an array of shape \(3, 6\); give \(N, 7\)"):
+    with pytest.raises(UserError, match=r"detections: has shape \(3, 6\); give \(N, 7\)"):
         evaluate_boxes(to_annotations(dataset([], [1])), np.zeros((3, 6)))

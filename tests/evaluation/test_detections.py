@@ -89,7 +89,7 @@ def test_images_are_matched_by_name_whatever_their_ids(truth, tmp_path):
         ([{"image_id": 10, "file_name": "c.jpg"}], "c.jpg is not an image of .*truth.json; evaluate on annotations of"),
         ([{"image_id": 10, "file_name": "a.png"}], "a.png is not an image of"),
         ([{"image_id": 10, "file_name": "b.jpg"}], "b.jpg: 2 images of .* have this name"),
-        ([{"file_name": "x/a.jpg"}, {"file_name": "a.jpg"}], "a.jpg: this and x/a.jpg match the same image"),
+        ([{"file_name": "x/a.jpg"}, {"file_name": "a.jpg"}], "a.jpg: matches the same image of"),
         ([{}], "entry 0 has neither image_id nor file_name"),
         ([{"image_id": 10, "category_name": "bird"}], "entry 0 is of class 'bird', which .* does not have"),
         ([{"image_id": 10, "category_id": None}], "entry 0 has no category_id"),
@@ -181,9 +181,9 @@ def test_results_of_other_tools_have_polygons_and_no_boxes(with_masks, tmp_path)
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"segmentation": [[1, 2, 3]]}, "entry 1 has a useless segmentation: a polygon of 3 numbers"),
-        ({"segmentation": {"size": [9, 9], "counts": "1"}}, "entry 1 has a useless segmentation: run lengths of an"),
-        ({}, "entry 1 has no segmentation, which others have"),
+        ({"segmentation": [[1, 2, 3]]}, "entry 1 has an unusable segmentation, a polygon of 3 coordinates"),
+        ({"segmentation": {"size": [9, 9], "counts": "1"}}, "entry 1 has an unusable segmentation, run lengths of an"),
+        ({}, "entry 1 has no segmentation, but others have one"),
         ({"segmentation": [[1, 2, 3, 4, 5, 7]], "image_id": 7}, r"entry 1 has an image id that is not in .* \(7\)"),
     ],
 )

@@ -127,6 +127,6 @@ def test_a_training_starts_from_a_name(kept, tmp_path, capsys):
     main(["train", "small", "--init", NAME, "--data", str(data), *flags])
     config: ModelConfig = read_config(tmp_path / "run" / "last.safetensors")
     assert config.name == kept[1].name
-    assert f"{NAME} gives the architecture and the weights; 4 of 4 classes start from scratch" in "".join(
+    assert f"architecture and weights are those of {NAME}; 4 of 4 classes start from scratch" in "".join(
         capsys.readouterr()
     )

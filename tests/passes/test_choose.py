@@ -32,9 +32,9 @@ def test_classes_and_thresholds(classes, thresholds, kept):
     ("classes", "thresholds", "message"),
     [
         (["dogs"], {}, "classes: the model has no class 'dogs'; did you mean 'dog'"),
-        (["sheep"], {}, "give names of its classes: cat, dog, cow"),
+        (["sheep"], {}, "choose from its classes: cat, dog, cow"),
         ([], {"cta": 0.4}, "thresholds: the model has no class 'cta'"),
-        ([], {"cat": 40}, "thresholds: cat has 40; give a score, 0 to 1"),
+        ([], {"cat": 40}, "thresholds: cat has 40; give a score from 0 to 1"),
     ],
 )
 def test_mistakes(classes, thresholds, message):

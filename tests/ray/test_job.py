@@ -148,7 +148,7 @@ def test_mistakes(images, tmp_path):
         run(tmp_path / "wrong.parquet", tmp_path / "c")
     with pytest.raises(UserError, match="cannot be opened"):
         run("nosuch://bucket/folder", tmp_path / "d")
-    with pytest.raises(UserError, match="holds Parquet files of something else"):
+    with pytest.raises(UserError, match="contains other Parquet files"):
         run(images, tmp_path)
 
 

@@ -12,7 +12,7 @@ pytest.importorskip("litserve")
 from cascade_rcnn import rle
 from cascade_rcnn.config import Category
 from cascade_rcnn.masks import Masks
-from cascade_rcnn.serving.api import DetectionAPI, Refused
+from cascade_rcnn.serving.api import DetectionAPI, Rejection
 
 
 class Whole:
@@ -108,4 +108,4 @@ def test_without_batches():
     api = made(batch_size=1)
     one = api.predict(api.decode_request({"image": text()}))  # type: ignore[arg-type]
     assert api.encode_response(one)["width"] == 6
-    assert isinstance(api.predict(api.decode_request({})), Refused)  # type: ignore[arg-type]
+    assert isinstance(api.predict(api.decode_request({})), Rejection)  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ _TOLERANCE = 0.5
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Annotations:
-    """Annotations of N images with A boxes in M classes. Boxes are not clipped or dropped: evaluation sees them all.
+    """Annotations of N images with A boxes in M classes. Boxes are neither clipped nor dropped, for evaluation.
 
     >>> annotations = load_annotations("shapes/val.json")
     >>> len(annotations), [category.name for category in annotations.categories]

@@ -23,8 +23,8 @@ def check_images(
 ) -> Annotations:
     """Check by its header that each image exists, is readable and complete, and has the annotated size.
 
-    An image is also unusable above `max_megapixels`, or if an earlier one has the same file. Returns the annotations
-    with notes; "skip" drops the unusable images, "keep" only notes them. With "stop", raises one UserError that lists
+    An image is also unusable above `max_megapixels`, or if its file is that of an earlier one. Returns the annotations
+    with notes; "skip" drops unusable images, and "keep" only notes them. With "stop", raises one UserError that lists
     them. Also raises UserError if "skip" leaves no image.
     """
     paths = [annotations.path(i) for i in range(len(annotations))]

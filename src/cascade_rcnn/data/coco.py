@@ -271,7 +271,7 @@ def _positions(path: Path, kind: str, wanted: list[int], ids: np.ndarray) -> np.
 
 
 def _box_ids(rows: list[_Box]) -> tuple[np.ndarray, list[str]]:
-    """Return the ids in the file, or 1..A if any is missing or repeated, as evaluation needs unique ids; and notes."""
+    """Return unique ids of the boxes, as evaluation needs (1..A if the file's are missing or repeated), and notes."""
     given = [row.id for row in rows if row.id is not None]
     if len(set(given)) == len(rows):
         return np.array(given, np.int64), []

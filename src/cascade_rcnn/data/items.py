@@ -54,7 +54,7 @@ def read_item(source: DetectionData, i: int) -> tuple[Tensor, Target]:
     if not given.keys() & {"boxes", "labels"}:  # torchvision's convention for images without objects
         given = {**given, "boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
     if missing := {"boxes", "labels"} - given.keys():
-        raise UserError(f"{name}: its target has {', '.join(map(str, given))} but no {missing.pop()}; {_WRAP}")
+        raise UserError(f"{name}: its target has {', '.join(map(str, given))}, but no {missing.pop()}; {_WRAP}")
     try:
         pixels = to_tensor(image).as_subclass(Tensor)
         return pixels, _target(given, (pixels.shape[1], pixels.shape[2]))

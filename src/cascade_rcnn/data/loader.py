@@ -31,7 +31,7 @@ Draw: TypeAlias = tuple[int, int, float]  # image, seed of its augmentation, and
 
 
 class AspectBatchSampler(Sampler[list[Draw]]):
-    """A sampler of this rank's batches, lists of (index, seed, progress), in the epoch set by `set_epoch` (first: 0).
+    """A sampler of this rank's batches, lists of (index, seed, progress); `set_epoch` sets the epoch, initially 0.
 
     With shuffling (training), a batch is all landscape or all portrait, which keeps padding small. Ranks take batches
     in turn, and a few are repeated so that every rank has the same number. `drop_last` makes every batch full; if a
@@ -149,8 +149,8 @@ class DetectionLoader(DataLoader):
     def _start(self) -> Iterator[Batch | UserError]:
         """Start the workers and return an iterator over their batches, which raises if one of them dies.
 
-        torch's SIGCHLD handler is not kept: it would raise wherever the main thread happens to be, in the middle of an
-        update, or at the end of the program, when workers are killed deliberately.
+        torch's SIGCHLD handler is removed: it would raise wherever the main thread happens to be, such as in the middle
+        of an update, or at the end of the program, when workers are killed deliberately.
         """
         if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
             return super().__iter__()
@@ -211,7 +211,7 @@ def make_loader(
 
 
 def _end_workers(loader: weakref.ref[DetectionLoader]) -> None:
-    """Kill the workers: at exit in the middle of an epoch, the process would wait for them, but they ignore SIGTERM."""
+    """Kill the workers, which ignore SIGTERM: at exit in the middle of an epoch, the process would wait for them."""
     for worker in getattr(getattr(loader(), "_iterator", None), "_workers", ()):
         worker.kill()
 

@@ -36,7 +36,7 @@ class MaskRows(tv_tensors.TVTensor):
 
 
 def moves_rows(transform: object) -> bool:
-    """Return whether a transform supports `MaskRows`, since it changes masks only by torchvision's functions.
+    """Return whether a transform supports `MaskRows` because it only changes masks by torchvision's functions.
 
     These are torchvision's own transforms, and those with an attribute `moves_mask_rows` that is True.
     """
@@ -49,7 +49,7 @@ def moves_rows(transform: object) -> bool:
 
 
 def to_masks(value: Tensor) -> Masks:
-    """Return the encoded masks from what a transform returned. Raises UserError unless it has the shape (G, H, W)."""
+    """Convert masks returned by a transform to `Masks`. Raises UserError unless their shape is (G, H, W)."""
     if isinstance(value, MaskRows):
         return value.masks
     if value.ndim != 3:

@@ -38,7 +38,7 @@ class FileIndex:
     """
 
     def __init__(self, folder: Path, files: Iterable[Path], *, stems: bool = False) -> None:
-        """Index files below `folder`; `stems` leaves out their extensions, and names are given without any."""
+        """Index `files` below `folder`; with `stems`, by their names without extensions."""
         self._entries: dict[str, list[_Entry]] = {}
         for path in files:
             relative = path.relative_to(folder)
@@ -78,7 +78,7 @@ def _common(a: Sequence[str], b: Sequence[str]) -> int:
 
 
 class Located(NamedTuple):
-    """Where the images of a dataset are."""
+    """The locations of a dataset's images."""
 
     folder: Path
     names: list[str]  # relative to `folder`, or absolute; unchanged if the file was not found

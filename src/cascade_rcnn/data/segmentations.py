@@ -47,7 +47,7 @@ class Segmentations(PackedBytes):
         return self.lengths().numpy() > 0
 
     def coco(self, a: int) -> list[list[float]] | RLE | None:
-        """Return the polygons (at least one, each of three or more points) or run lengths of object a, if it has any."""
+        """Return the polygons (at least one, each of 3 or more points) or run lengths of object a, if it has them."""
         text = self.read(a)
         if not text:
             return None

@@ -33,7 +33,7 @@ def choose(source: str | Path, splits: Sequence[str], wanted: str | None) -> str
     ):
         if found := [name for name in splits if fits(name)]:
             return choose(source, found, None)
-    raise UserError(f"{source}: has no split {wanted!r}; choose one of {known}{nearest(wanted, splits)}")
+    raise UserError(f"{source}: has no split {wanted!r}, only {known}{nearest(wanted, splits)}")
 
 
 def distinct(splits: Sequence[str]) -> list[str]:

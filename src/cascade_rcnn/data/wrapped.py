@@ -50,11 +50,11 @@ def collect(
     workers: int = 0,
     advance: Callable[[int], None] = lambda images: None,
 ) -> WrappedDataset:
-    """Wrap a dataset: read every item once, in `workers` processes, for image sizes, boxes, labels and maybe masks.
+    """Wrap a dataset: read every item once, in `workers` processes, to collect image sizes, boxes and labels.
 
-    Without `labels`, these are 1 to the largest label found, and the classes are named "class 1" etc. `advance` is
-    called with the number of images just read. Raises UserError if the dataset is empty, naming an item that is
-    invalid, or one with a label that is not in `labels`.
+    With `masks`, masks are collected as well. Without `labels`, labels range from 1 to the largest one found, and the
+    classes are named "class 1" etc. `advance` is called with the number of images just read. Raises UserError if the
+    dataset is empty, or naming an item that is invalid or has a label that is not in `labels`.
     """
     items: list[_Item] = []
     for item in DataLoader(_Items(source, masks), batch_size=None, num_workers=workers, collate_fn=_unchanged):

@@ -30,7 +30,7 @@ from cascade_rcnn.text_files import read_lines
 class _Row(NamedTuple):
     category: int
     box: tuple[float, float, float, float]  # XYWH in fractions of the image
-    polygon: tuple[float, ...] = ()  # x and y in turn, in fractions of the image
+    polygon: tuple[float, ...] = ()  # alternately x and y, in fractions of the image
 
 
 def load_yolo(

@@ -1,4 +1,4 @@
-"""Training states: weights, averaged weights, optimizer, position and random state, in one file for resuming.
+"""Training states for resuming: weights, averaged weights, optimizer, position and random state in one file.
 
 Nothing is ever unpickled.
 """
@@ -18,7 +18,10 @@ __all__ = ["load", "load_state", "save", "save_state"]
 
 
 def save_state(path: str | Path, state: dict[str, Any], *, backup: str | Path | None = None) -> None:
-    """Write a training state (tensors and plain values) atomically; the previous one becomes `backup`."""
+    """Write a training state (tensors and plain values) atomically; the previous one becomes `backup`.
+
+    Raises UserError if it cannot be written.
+    """
     with replacing(path, backup=backup) as aside:
         try:
             torch.save(state, aside)
@@ -27,7 +30,7 @@ def save_state(path: str | Path, state: dict[str, Any], *, backup: str | Path | 
 
 
 def load_state(path: str | Path) -> dict[str, Any]:
-    """Read a training state to the CPU. Raises UserError if it is missing or corrupt, even in a single bit."""
+    """Load a training state to the CPU. Raises UserError if it is missing or corrupt, even by a single bit."""
     try:
         with zipfile.ZipFile(path) as archive:  # torch writes checksums, but does not verify them
             if (damaged := archive.testzip()) is not None:

@@ -1,4 +1,4 @@
-"""Data given as Python objects: annotations, or torchvision-style datasets."""
+"""Data in the form of Python objects: annotations, or torchvision-style datasets."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
@@ -27,15 +27,15 @@ def check_given(given: Any) -> None:
 
 
 def check_names(classes: Classes | None, *given: Given | None) -> None:
-    """Raise UserError if class names are given without a dataset that needs them."""
+    """Raise UserError if class names are given but none of the datasets needs them."""
     if classes is not None and all(isinstance(one, Annotations | Dataset | None) for one in given):
         raise UserError("classes: annotations have class names of their own; omit it")
 
 
 def meaning(classes: Classes | None, categories: Sequence[Category] | None) -> Labels | None:
-    """Return the meaning of a dataset's labels: by class names, else label l is the l-th category; None if unknown.
+    """Map the labels of a dataset to categories: by class names or, without these, label l to the l-th category.
 
-    Raises UserError if a name is not among the given `categories`.
+    Returns None if there are neither names nor categories. Raises UserError for a name that is not among `categories`.
     """
     if classes is None:
         return None if categories is None else dict(enumerate(categories, start=1))
@@ -44,7 +44,8 @@ def meaning(classes: Classes | None, categories: Sequence[Category] | None) -> L
         return {label: Category(id=label, name=name) for label, name in names.items()}
     known = {category.name: category for category in categories}
     if unknown := [name for name in names.values() if name not in known]:
-        raise UserError(f"classes: {unknown[0]!r} is not among {', '.join(map(repr, list(known)[:10]))}")
+        shown = ", ".join(map(repr, list(known)[:10]))
+        raise UserError(f"classes: {unknown[0]!r} is not a class of the training data; choose from {shown}")
     return {label: known[name] for label, name in names.items()}
 
 
@@ -58,9 +59,10 @@ def as_dataset(
     workers: int = 0,
     shown: bool = True,
 ) -> Dataset:
-    """Wrap data as a dataset without transforms and check every image; `labels` and `masks` are as in `collect`.
+    """Wrap data in a dataset without transforms and check every image.
 
-    Raises UserError for unusable data.
+    `labels`, `masks` and `workers` are those of `collect`, `bad_images` and `max_megapixels` those of `check_images`,
+    and `shown` displays progress. Raises UserError for data that cannot be used.
     """
     check_given(given)
     if type(given) is Dataset:

@@ -1,6 +1,6 @@
-"""Diagnosis of the installation: exercises the compiled operators and explains how to fix what is broken.
+"""Diagnosis of the installation: it runs the compiled operators and explains how to fix what is broken.
 
-Does not import modules that need torchvision, since that import may fail.
+This module does not import others that need torchvision, since that import may fail.
 """
 
 import platform
@@ -16,7 +16,7 @@ _REINSTALL = (
 
 
 def examine() -> tuple[list[str], list[str]]:
-    """Return lines to print, and advice for each thing that is broken (none if everything works)."""
+    """Return lines to print, and advice on everything that is broken (an empty list if nothing is)."""
     lines = [f"python {platform.python_version()} on {platform.platform()}"]
     advice = []
     for package in _PACKAGES:
@@ -50,8 +50,8 @@ def _operators(device: str) -> str:
     kept = nms(boxes, torch.tensor([0.9, 0.8, 0.7], device=device), 0.5).tolist()
     pooled = roi_align(torch.ones(1, 1, 32, 32, device=device), [boxes], 2, aligned=True)
     if kept != [0, 2] or not torch.allclose(pooled, torch.ones_like(pooled)):
-        raise RuntimeError("nms or roi_align gives wrong results")
-    return "nms and roi_align give the right results"
+        raise RuntimeError("nms or roi_align returns wrong results")
+    return "nms and roi_align return correct results"
 
 
 def _masks() -> str:
@@ -64,15 +64,15 @@ def _masks() -> str:
     mask[2:6, 3:8] = True
     runs = {"size": [10, 12], "counts": rle.to_string(rle.encode(mask, (0, 0, 12, 10), 10, 12))}
     if library.area([runs])[0] != 20 or not np.array_equal(library.decode(runs), mask):
-        raise RuntimeError("hotcoco reads run lengths wrongly")
-    return "run lengths decode to what was encoded"
+        raise RuntimeError("hotcoco decodes run lengths incorrectly")
+    return "run lengths are encoded and decoded correctly"
 
 
 def _gpu() -> str:
     import torch
 
     if not torch.cuda.is_available():
-        return "none that torch can use; training on the CPU works, but is slow"
+        return "none that torch can use; training works on the CPU, but is slow"
     bf16 = "with" if torch.cuda.is_bf16_supported() else "without"
     return f"{torch.cuda.get_device_name()}, {bf16} bf16; {_operators('cuda')}"
 

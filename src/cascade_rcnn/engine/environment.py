@@ -1,4 +1,4 @@
-"""The environment of a measurement, and its memory usage."""
+"""The environment of a measurement, and its peak memory."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ import torch
 
 
 def describe() -> dict[str, str | int]:
-    """Describe processor, cores, GPU, versions and today's date, to record with a measurement."""
+    """Return processor, cores, GPU, versions and today's date, to be recorded with a measurement."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
         "date": datetime.now(UTC).date().isoformat(),
@@ -26,7 +26,7 @@ def describe() -> dict[str, str | int]:
 
 
 def peak_memory_mb() -> float:
-    """Return this process's peak memory: on the GPU if it uses one, else resident."""
+    """Return the peak memory of this process in MiB: that of the GPU if it uses one, else resident memory."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return torch.cuda.max_memory_allocated() / 2**20
     import resource  # not on Windows

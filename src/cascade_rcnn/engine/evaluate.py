@@ -1,4 +1,4 @@
-"""Evaluation of a model on a dataset: detections as one array, and their COCO metrics."""
+"""Detection in all images of a dataset, for evaluation."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -31,13 +31,13 @@ def check_classes(config: ModelConfig, annotations: Annotations, checkpoint: str
     if ours != theirs:
         odd = min(ours ^ theirs, key=lambda category: (category.id, category not in theirs, category.name))
         raise UserError(
-            f"{checkpoint}: the model has {count(len(ours), 'class')}, {annotations.source} {len(theirs)}, and they "
-            f"differ (first at id {odd.id}, '{odd.name}'); evaluate on annotations with the classes that it was "
+            f"{checkpoint}: the model has {count(len(ours), 'class')} and {annotations.source} has {len(theirs)}, "
+            f"which differ (first: id {odd.id}, '{odd.name}'); evaluate on annotations with the classes it was "
             "trained on"
         )
 
 
-# torchvision's interface, in evaluation mode; "masks" may also be encoded.
+# The interface of torchvision's detectors in evaluation mode; "masks" may also be encoded.
 Predict: TypeAlias = Callable[[list[Tensor]], list[dict[str, Any]]]
 
 
@@ -49,7 +49,7 @@ def detect(
     context: Callable[[], AbstractContextManager] = nullcontext,
     shown: bool = True,
 ) -> Detected:
-    """Run a detector on the `number` images of a loader, like `collect`, and restore its mode."""
+    """Run a detector on the `number` images of a loader, in evaluation mode; see `collect`."""
 
     def predict(images: list[Tensor]) -> list[Found]:
         with torch.inference_mode(), context():
@@ -65,7 +65,7 @@ def detect(
 def collect(
     predict: Predict, config: ModelConfig, loader: DetectionLoader, number: int, *, shown: bool = True
 ) -> Detected:
-    """Collect detections in the `number` images of a loader; their masks are kept as run lengths."""
+    """Collect the detections in the `number` images of a loader, with masks as run lengths."""
     parts: list[Detected] = []
     with ProgressBar("evaluate", number, shown=shown) as bar:
         for images, targets in loader:
@@ -81,7 +81,7 @@ def _has_masks(found: list[dict[str, Any]]) -> bool:
 
 
 def coco_rows(found: list[dict[str, Any]], targets: list[dict[str, Any]], config: ModelConfig) -> np.ndarray:
-    """Convert a batch of torchvision's dicts to rows image id, x, y, w, h, score, category id: (N, 7) float64."""
+    """Convert detections in a batch, in torchvision's format, to image id, x, y, w, h, score, category id: (N, 7)."""
     categories = torch.tensor([0, *(c.id for c in config.categories)], dtype=torch.float64)
     rows = []
     for one, target in zip(found, targets, strict=True):
@@ -95,7 +95,7 @@ def coco_rows(found: list[dict[str, Any]], targets: list[dict[str, Any]], config
 def evaluation_loader(
     data: Annotations | Dataset, batch_size: int, workers: int, *, rank: int = 0, world_size: int = 1
 ) -> DetectionLoader:
-    """Make a loader of images in order, each exactly once over all ranks."""
+    """Make a loader of all images in order, each of them on exactly one rank."""
     return make_loader(
         Dataset(data) if isinstance(data, Annotations) else data,
         batch_size=batch_size,
@@ -108,7 +108,7 @@ def evaluation_loader(
 
 
 def run_predictor(predictor: Predictor, annotations: Annotations, batch_size: int, workers: int) -> Detected:
-    """Return the detections of a checkpoint or exported file on all images."""
+    """Return the detections in all images. Raises UserError unless the classes are those of the annotations."""
     check_classes(predictor.config, annotations, predictor.path)
     loader = evaluation_loader(annotations, batch_size, workers)
     return collect(predictor.detect, predictor.config, loader, len(annotations))
@@ -117,7 +117,10 @@ def run_predictor(predictor: Predictor, annotations: Annotations, batch_size: in
 def measure_targets(
     path: str | Path, annotations: Annotations, batch_size: int, workers: int, device: str | None
 ) -> RegressionTargets:
-    """Measure the regression targets of a checkpoint's stages on all images (Figure 2)."""
+    """Measure the regression targets of a checkpoint's stages on all images (Figure 2).
+
+    Raises UserError unless the classes are those of the annotations.
+    """
     place = choose_device(device)
     model = load(path, device=place)
     check_classes(model.config, annotations, path)

@@ -1,4 +1,4 @@
-"""Signals that ask a process to stop: Ctrl-C, a scheduler's SIGTERM, the SIGHUP of a closing terminal."""
+"""Signals that ask a process to stop: Ctrl-C, SIGTERM from a scheduler, and SIGHUP from a closing terminal."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 
 
 class Interrupted(Exception):  # noqa: N818  not an error: the user asked for it
-    """Stopped by Ctrl-C (or a scheduler's SIGTERM); progress is saved, and the same call continues.
+    """Raised when Ctrl-C or a scheduler's SIGTERM stops a run; its progress is saved, and the same call continues it.
 
     >>> try:
     ...     result = train("recipe.json", data="shapes", output="runs/stopped", epochs=1)
@@ -21,9 +21,10 @@ class Interrupted(Exception):  # noqa: N818  not an error: the user asked for it
 
 
 class StopRequest:
-    """Inside the block, a signal sets `asked`, so that the current step can finish.
+    """A context in which a signal only sets `asked`, so that the current step can finish.
 
-    A second Ctrl-C interrupts at once. Other signals may come twice: from a scheduler, and from what it has started.
+    A second Ctrl-C raises KeyboardInterrupt. Other signals may come twice, from a scheduler and from the launcher that
+    it started.
     """
 
     def __init__(self) -> None:
@@ -43,12 +44,14 @@ class StopRequest:
         if repeated:
             raise KeyboardInterrupt
         with suppress(OSError):  # the terminal may be gone
-            os.write(1, b"\nstopping after this step; repeat to stop immediately\n")  # print may be interrupted
+            os.write(
+                1, b"\nstopping after this step; press Ctrl-C again to stop immediately\n"
+            )  # print may be interrupted
 
 
 @contextmanager
 def ending_cleanly() -> Iterator[None]:
-    """Turn these signals into KeyboardInterrupt inside the block, so that partial files are removed."""
+    """Turn the signals into KeyboardInterrupt inside the block, so that partial files are removed."""
     before = _handle(_interrupt)
     try:
         yield
@@ -61,7 +64,7 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def _handle(handler: Callable[[int, Any], None]) -> dict[int, Any]:
-    """Set the handler and return the previous ones. Signals ignored from the start (nohup) remain ignored."""
+    """Set a handler for the signals and return the previous ones. Signals that nohup ignores remain ignored."""
     heard = [n for n in SIGNALS if n == signal.SIGINT or signal.getsignal(n) != signal.SIG_IGN]
     try:
         return {n: signal.signal(n, handler) for n in heard}

@@ -29,18 +29,18 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager:
-    """Return the autocast context of a precision."""
+    """Return the autocast context for a precision; for fp32, it does nothing."""
     return nullcontext() if precision == "fp32" else torch.autocast(device.type, DTYPES[precision])
 
 
 def choose_device(name: str | None) -> torch.device:
-    """Return the device of this name, or a GPU if there is one. Raises UserError if it is not available."""
+    """Return the named device, by default a GPU if there is one. Raises UserError if it is not available."""
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(
-            f"device {name}: not usable here ({str(error).splitlines()[0]}); give cpu, cuda or mps"
+            f"device {name}: cannot be used here ({str(error).splitlines()[0]}); give cpu, cuda or mps"
         ) from None
     return device
 
@@ -48,8 +48,8 @@ def choose_device(name: str | None) -> torch.device:
 class Predictor:
     """A detector loaded from a file: `predictor(images)` returns `supervision.Detections`, like `Detector.predict`.
 
-    It is pickled as a path and a few settings, and loads the model on its first call, so that a process pool or a Ray
-    Data pipeline can map it over shards.
+    It is pickled as a path and a few settings, and loads the model in its first call, so that process pools and Ray
+    Data can map it over shards.
 
     >>> predictor = Predictor("starter", min_size=320)
     >>> len(predictor("photo.jpg")) > 0
@@ -68,17 +68,18 @@ class Predictor:
         trust: bool = False,
         **inference: Unpack[InferenceOptions],
     ) -> None:
-        """path: a checkpoint, or a file written by `cascade-rcnn export` (.onnx, .xml, .pt2).
+        """Create a predictor for a checkpoint, or for a file written by `cascade-rcnn export` (.onnx, .xml, .pt2).
 
-        The device defaults to a GPU if there is one; `inference` are the overrides of `cascade_rcnn.load`. Exported
-        files have all of these built in; changing them raises UserError. `trust` is as in `Runtime`.
+        The device defaults to a GPU if there is one. `inference` overrides settings as in `cascade_rcnn.load`, and
+        `trust` is that of `Runtime`. Raises UserError if device, precision or settings are given for an exported file,
+        in which they are fixed.
         """
         self.path, self.device, self.inference, self.trust = Path(path), device, inference, trust
         self.precision: Precision = precision
         self._model: Detector | Runtime | None = None
         self._process = os.getpid()
         if self.path.suffix in SUFFIXES and (inference or precision != "fp32" or device not in (None, "cpu")):
-            raise UserError(f"{path}: the settings, precision and device of an exported file cannot be changed")
+            raise UserError(f"{path}: settings, precision and device of an exported file are fixed; omit them")
 
     @property
     def model(self) -> Detector | Runtime:
@@ -148,16 +149,16 @@ class Predictor:
 
     @torch.inference_mode()
     def detect(self, images: Sequence[Tensor], scale: float = 1.0) -> list[Found]:
-        """Detect in tensors (3, H, W) as one batch; returns all detections in torchvision's format, on the CPU.
+        """Detect in tensors (3, H, W) as one batch; return all detections in torchvision's format, on the CPU.
 
         These are dicts with `boxes` (N, 4), XYXY in pixels of the input image, `scores` (N,) and `labels` (N,) in 1..M,
-        sorted by score; and `masks` (`Masks`, N of them) if the model has any. `scale` multiplies the size that images
-        are resized to.
+        sorted by score, and `masks` (N `Masks`) if the model predicts them. `scale` multiplies the size to which images
+        are resized. Raises UserError for a scale other than 1 with an exported file.
         """
         model = self.model
         if isinstance(model, Runtime):
             return detect_with_runtime(model, images, scale)
-        if self._process != os.getpid():  # torch's threads do not exist in a forked child, which would hang
+        if self._process != os.getpid():  # a forked child lacks torch's threads, and would wait for them forever
             torch.set_num_threads(1)
             self._process = os.getpid()
         with autocast(model.preprocess.mean.device, self.precision):
@@ -166,9 +167,9 @@ class Predictor:
 
 
 def detect_with_runtime(runtime: Runtime, images: Sequence[Tensor], scale: float = 1.0) -> list[Found]:
-    """Detect in tensors (3, H, W) with an exported model; the output is that of `Predictor.detect`."""
+    """Detect in tensors (3, H, W) with an exported model; see `Predictor.detect` for the result and errors."""
     if scale != 1:
-        raise UserError(f"tta-scales: {runtime.path} is exported for one image size; give the checkpoint instead")
+        raise UserError(f"tta-scales: {runtime.path} was exported for one image size; give the checkpoint instead")
     found = runtime.detect([image.permute(1, 2, 0).cpu().numpy() for image in images])
     tensors = [{name: torch.from_numpy(value) for name, value in one.items()} for one in found]
     return [one | {"masks": binary(one["masks"])} if "masks" in one else one for one in tensors]

@@ -1,4 +1,4 @@
-"""Progress display: a bar on terminals, occasional lines elsewhere."""
+"""Display of progress: a bar on terminals, and occasional lines elsewhere."""
 
 import sys
 import time
@@ -8,9 +8,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class ProgressBar:
-    """Shows images done, loss, images/s and time left: a bar on terminals, elsewhere a line every 30 s and at the end.
+    """A display of images done, loss, images/s and time left: a bar on terminals, elsewhere a line every 30 s.
 
-    The time left covers the whole training run: this bar's images and `later` ones.
+    The time left is that of the images of this bar and, in training, of `later` images in the following epochs.
     """
 
     _SECONDS_BETWEEN_LINES = 30.0
@@ -30,7 +30,7 @@ class ProgressBar:
         self._bar.stop()
 
     def advance(self, images: int, text: str) -> None:
-        """Advance by a number of images; `text` is shown as status."""
+        """Advance by a number of images, and show `text` as the status."""
         self.done += images
         now = time.monotonic()
         rate = self.done / max(1e-9, now - self.started)
@@ -44,7 +44,7 @@ class ProgressBar:
 
 
 def _duration(seconds: float) -> str:
-    """Format a duration: 40 s, 12 min, 3.5 h."""
+    """Format a duration, such as 40 s, 12 min or 3.5 h."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

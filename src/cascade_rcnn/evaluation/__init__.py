@@ -1,4 +1,4 @@
-"""Evaluation of detections."""
+"""COCO metrics of detections, and files of detections."""
 
 from cascade_rcnn.evaluation.coco import ClassMetrics, Metrics, evaluate_boxes
 from cascade_rcnn.evaluation.detections import load_detections, save_detections

@@ -1,7 +1,7 @@
-"""Boundary AP (Cheng et al. 2021): AP of masks whose outlines have to fit, however large the objects are.
+"""Boundary AP (Cheng et al. 2021): mask AP that is sensitive to the outlines of objects of all sizes.
 
-IoU is the lesser of that of two masks and that of their boundaries, the pixels of a mask within 2 % of the image's
-diagonal from its outline. faster-coco-eval computes it.
+Its IoU is the smaller of mask IoU and boundary IoU, where the boundary of a mask is its pixels within 2 % of the image
+diagonal from the outline. It is computed by faster-coco-eval.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from cascade_rcnn.rle import RLE
 
 
 def check_installed() -> None:
-    """Raise UserError with the command to run if faster-coco-eval is missing."""
+    """Raise UserError with the command that installs faster-coco-eval if it is missing."""
     needs("boundary AP", "boundary", "faster_coco_eval")
 
 
@@ -24,7 +24,8 @@ def evaluate_boundaries(
 ) -> Metrics:
     """Compute COCO metrics of masks by boundary IoU.
 
-    `outlines` are the objects' segmentations in COCO's form; detections are rows (N, 7) and N masks.
+    `outlines` are the objects' segmentations in COCO's format; `rows` (N, 7) and `masks` are the N detections, of which
+    the `limit` best per image and class count. Raises UserError if faster-coco-eval is missing.
     """
     check_installed()
     from faster_coco_eval import COCO, COCOeval_faster
@@ -43,7 +44,7 @@ def evaluate_boundaries(
 
 
 def _ground_truth(truth: Annotations, outlines: list[Any]) -> dict[str, Any]:
-    """A COCO file."""
+    """Return the ground truth as a COCO dataset."""
     sizes = zip(truth.image_ids.tolist(), truth.image_sizes.tolist(), strict=True)
     ids = [category.id for category in truth.categories]
     owners = np.repeat(truth.image_ids.numpy(), np.diff(truth.first.numpy())).tolist()

@@ -1,4 +1,4 @@
-"""COCO's box metrics, equal to pycocotools' to six digits and an order of magnitude faster (hotcoco).
+"""COCO metrics of boxes by hotcoco: identical to pycocotools to six digits, and an order of magnitude faster.
 
 Detections are one array (N, 7) float64: image id, x, y, width, height, score, category id.
 """
@@ -27,7 +27,7 @@ Array: TypeAlias = np.ndarray
 IOU_THRESHOLDS = tuple(percent / 100 for percent in range(50, 100, 5))
 LIMIT = 100  # detections per image and class that count in COCO
 
-_PARTS = ("masks", "boundaries")  # of the metrics that are metrics themselves
+_PARTS = ("masks", "boundaries")  # fields of `Metrics` that are `Metrics` themselves
 _LARGEST_ID = 2**53  # larger integers are not exact in float64
 
 
@@ -80,8 +80,8 @@ class Metrics:
     per_class: tuple[ClassMetrics, ...]
     images: int
     boxes: int
-    masks: "Metrics | None" = None  # the same figures of masks, with IoU of pixels and areas of masks
-    boundaries: "Metrics | None" = None  # ... with the IoU of their boundaries, where that is less
+    masks: "Metrics | None" = None  # the same for masks, with mask IoU and areas of masks
+    boundaries: "Metrics | None" = None  # the same for masks, with boundary IoU
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to plain JSON values; NaN becomes None."""
@@ -105,7 +105,7 @@ class Metrics:
     def table(self, width: int = 80, noun: str = "box") -> Table:
         """Format the metrics, 0..1, as a table of at most `width` columns: a row for the dataset and one per class.
 
-        `noun` is what they are of: box, or mask for the table of `masks`.
+        `noun` names the objects: box, or mask for the table of `masks`.
         """
         shown = [one for one in _COLUMNS if width >= _WIDE or one.always]
         table = Table(
@@ -119,11 +119,11 @@ class Metrics:
         table.add_column(count(0, noun).removeprefix("0 "), justify="right", no_wrap=True)
         for one in shown:
             table.add_column(one.head, justify="right", no_wrap=True, min_width=5)
-        table.add_row("all", str(self.boxes), *(_figure(getattr(self, one.name)) for one in shown))
+        table.add_row("all", str(self.boxes), *(_cell(getattr(self, one.name)) for one in shown))
         table.add_section()
-        for row in self.per_class:  # names are not markup
-            figures = (_figure(getattr(row, one.name, None)) for one in shown)
-            table.add_row(Text(printable(row.name)), str(row.boxes), *figures)
+        for row in self.per_class:  # as Text, since names are not markup
+            cells = (_cell(getattr(row, one.name, None)) for one in shown)
+            table.add_row(Text(printable(row.name)), str(row.boxes), *cells)
         return table
 
 
@@ -154,13 +154,13 @@ def evaluate_boxes(
     detections = np.ascontiguousarray(detections, dtype=np.float64)
     check_detections(detections, ground_truth, source)
     reference = to_hotcoco(ground_truth)
-    return figures(ground_truth, reference, reference.load_res(detections), "bbox", limit)
+    return compute_metrics(ground_truth, reference, reference.load_res(detections), "bbox", limit)
 
 
-def figures(
+def compute_metrics(
     truth: Annotations, reference: hotcoco.COCO, found: hotcoco.COCO, kind: Literal["bbox", "segm"], limit: int
 ) -> Metrics:
-    """Compute COCO metrics of detections in hotcoco's form, of boxes or masks."""
+    """Compute COCO metrics of boxes or masks, given ground truth and detections in hotcoco's format."""
     evaluation = hotcoco.COCOeval(reference, found, kind)
     evaluation.params.max_dets = [1, 10, limit]
     evaluation.evaluate()
@@ -179,7 +179,7 @@ def crowding_note(truth: Annotations, limit: int = LIMIT) -> str | None:
         return None
     name = truth.file_names[int(cells[0, numbers.argmax()])]
     return (
-        f"only the top {limit} detections per image and class count, but {name} has {numbers.max()} objects of one; "
+        f"only the top {limit} detections per image and class count, but {name} has {numbers.max()} of one class; "
         "raise --max-detections to count them all"
     )
 
@@ -187,7 +187,7 @@ def crowding_note(truth: Annotations, limit: int = LIMIT) -> str | None:
 def check_detections(detections: Array, ground_truth: Annotations, source: str | Path) -> None:
     """Raise UserError, naming `source` and the entry, for detections (N, 7) that cannot be evaluated."""
     if detections.ndim != 2 or detections.shape[1] != COLUMNS:
-        raise UserError(f"{source}: an array of shape {detections.shape}; give (N, 7): image, x, y, w, h, score, class")
+        raise UserError(f"{source}: has shape {detections.shape}; give (N, 7): image, x, y, w, h, score, class")
     if (ground_truth.image_ids.abs() > _LARGEST_ID).any():
         raise UserError(f"{ground_truth.source}: image ids beyond 2**53 are not supported; number the images from 1")
     images, categories = detections[:, 0], detections[:, 6]
@@ -209,7 +209,7 @@ def check_detections(detections: Array, ground_truth: Annotations, source: str |
 
 
 def to_hotcoco(truth: Annotations, outlines: list[Any] | None = None) -> hotcoco.COCO:
-    """Convert the ground truth for the evaluator, with its `segmentation` in COCO's form for masks."""
+    """Convert the ground truth to hotcoco's format; masks need `outlines`, the objects' segmentations."""
     sizes = zip(truth.image_ids.tolist(), truth.image_sizes.tolist(), strict=True)
     category_ids = np.array([category.id for category in truth.categories], dtype=np.int64)
     count = len(truth.boxes)
@@ -227,9 +227,10 @@ def to_hotcoco(truth: Annotations, outlines: list[Any] | None = None) -> hotcoco
 
 
 def summarise(truth: Annotations, precision: Array, recall: Array, category_ids: Sequence[int]) -> Metrics:
-    """Average precision (10 IoUs, 101 recalls, classes, 4 areas, 3 limits) and recall (10, classes, 4, 3).
+    """Average the accumulated precision (10, 101, M, 4, 3) and recall (10, M, 4, 3) to metrics.
 
-    Areas are all, small, medium, large; limits are 1, 10 and 100 detections per image. -1 means no ground truth.
+    The axes are IoU thresholds, recalls, classes, areas (all, small, medium, large) and limits of detections per image
+    (1, 10 and that of the evaluation); -1 means no ground truth.
     """
     by_iou = tuple(_mean(at_iou) for at_iou in precision[..., 0, -1])
     at = dict(zip(range(50, 100, 5), by_iou, strict=True))
@@ -239,8 +240,8 @@ def summarise(truth: Annotations, precision: Array, recall: Array, category_ids:
     classes = []
     for category, number in zip(truth.categories, boxes, strict=True):
         mine = rows[category.id]
-        figures = {"ap": _mean(mine), "ap50": _mean(mine[0]), "ap75": _mean(mine[5])}
-        classes.append(ClassMetrics(name=category.name, boxes=number, **figures))
+        values = {"ap": _mean(mine), "ap50": _mean(mine[0]), "ap75": _mean(mine[5])}
+        classes.append(ClassMetrics(name=category.name, boxes=number, **values))
     names = ("all", "small", "medium", "large")
     ap_by_area = {name: _mean(precision[..., area, -1]) for area, name in enumerate(names)}
     ar_by_area = {name: _mean(recall[..., area, -1]) for area, name in enumerate(names)}
@@ -258,14 +259,14 @@ def _mean(values: Array) -> float:
     return float(known.mean()) if known.size else math.nan
 
 
-def _figure(value: float | None) -> str:
+def _cell(value: float | None) -> str:
     if value is None:
         return ""
     return "-" if math.isnan(value) else f"{value:.3f}"
 
 
 def nan_to_none(value: Any) -> Any:
-    """Return a value of dicts and lists for JSON, with None for every NaN in it."""
+    """Replace every NaN in nested dicts and lists by None, for JSON."""
     match value:
         case float():
             return None if math.isnan(value) else value

@@ -1,4 +1,4 @@
-"""Detections of a model in a dataset, with or without masks."""
+"""Detections of a model on a dataset, with or without masks."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Self
@@ -14,11 +14,11 @@ class Detected(NamedTuple):
     """N detections: boxes, and masks if the model has any."""
 
     rows: np.ndarray  # (N, 7) float64: image id, x, y, width, height, score, category id
-    masks: list[RLE] | None = None  # N
+    masks: list[RLE] | None = None  # one per detection
 
     @classmethod
     def join(cls, parts: Sequence[Self]) -> Self:
-        """Join parts, of which all or none have masks; empty parts may have either."""
+        """Concatenate parts; all or none of them must have masks, unless they are empty."""
         rows = np.concatenate([np.zeros((0, COLUMNS)), *(part.rows for part in parts)])
         with_masks = [part.masks for part in parts if part.masks is not None]
         return cls(rows, [mask for masks in with_masks for mask in masks] if with_masks else None)

@@ -1,9 +1,9 @@
-"""Files of detections: COCO results, a list of {"image_id", "category_id", "bbox": [x, y, width, height], "score"}.
+"""Files of COCO results: lists of {"image_id", "category_id", "bbox": [x, y, width, height], "score"}.
 
-With masks, each has a `segmentation`, run lengths in COCO's compressed form (or, from other tools, polygons).
+Detections with masks also have a `segmentation`: compressed run lengths or, from other tools, polygons.
 
-Files written here also contain `file_name` and `category_name`, which other readers (pycocotools' loadRes) ignore, and
-which match them to ground truth with different ids.
+Files written here also contain `file_name` and `category_name`, so that they can be matched to ground truth with other
+ids. Other readers, such as pycocotools' loadRes, ignore these fields.
 """
 
 import unicodedata
@@ -40,7 +40,7 @@ class Outline(msgspec.Struct, gc=False):
 
     @classmethod
     def of(cls, mask: RLE) -> Self:
-        """Convert from COCO's format."""
+        """Convert from compressed run lengths in COCO's format."""
         return cls(mask["size"], mask["counts"].decode())
 
 
@@ -57,7 +57,7 @@ class _Box(_Names, gc=False):
 
 
 class _Mask(_Names, gc=False):
-    bbox: Box | None = None  # None: that of the mask
+    bbox: Box | None = None  # None: the bounding box of the mask
     segmentation: msgspec.Raw = _ABSENT
 
 
@@ -77,8 +77,8 @@ class Result(msgspec.Struct, gc=False, omit_defaults=True):
 def load_detections(path: str | Path, truth: Annotations | None = None) -> Array:
     """Read COCO results into (N, 7) float64: image id, x, y, width, height, score, category id.
 
-    With `truth`, entries with `file_name` or `category_name` get the corresponding ids of `truth`, whatever their own
-    ids. Raises UserError for any other content, and for names that are not in `truth`.
+    With `truth`, a `file_name` or `category_name` is replaced by its id in `truth`, whatever the entry's own id. Raises
+    UserError if the file is not a list of results, or for a name that is not in `truth`.
     """
     path = Path(path)
     results = _decode(path, read_utf8(path), list[_Box])
@@ -86,10 +86,10 @@ def load_detections(path: str | Path, truth: Annotations | None = None) -> Array
 
 
 def load_detected(path: str | Path, truth: Annotations) -> Detected:
-    """Read COCO results like `load_detections`, and their masks if `truth` has masks, too.
+    """Read COCO results like `load_detections`, together with their masks if `truth` also has masks.
 
-    Entries without a `bbox` get that of their mask. Raises UserError for an entry whose mask is useless, or which has
-    none where others do.
+    Entries without a `bbox` get the bounding box of their mask. Raises UserError for an entry whose mask is unusable,
+    or missing while other entries have one.
     """
     path = Path(path)
     text = read_utf8(path)
@@ -110,7 +110,7 @@ def load_detected(path: str | Path, truth: Annotations) -> Detected:
 
 
 def have_masks(path: str | Path) -> bool:
-    """Return whether any of the results has a mask. Raises UserError if these are not results."""
+    """Return whether any result in a file has a mask. Raises UserError if the file is not a list of results."""
     path = Path(path)
     return any(one.segmentation != _ABSENT for one in _decode(path, read_utf8(path), list[_Mask]))
 
@@ -118,10 +118,10 @@ def have_masks(path: str | Path) -> bool:
 def _mask(where: str, text: bytes, height: int, width: int) -> RLE:
     wrong = problem(text, height, width)
     if wrong is not None and wrong not in EMPTY:
-        what = "no segmentation, which others have" if wrong == ABSENT else f"a useless segmentation: {wrong}"
+        what = "no segmentation, but others have one" if wrong == ABSENT else f"an unusable segmentation, {wrong}"
         raise UserError(f"{where} has {what}; give polygons or run lengths")
     found = Segmentations.of([text]).rle(0, height, width)
-    assert found is not None  # it is not absent
+    assert found is not None  # since it is not absent
     return found
 
 
@@ -142,9 +142,10 @@ def _rows(path: Path, results: Sequence[_Names], boxes: Sequence[Sequence[float]
 def save_detections(
     path: str | Path, detections: Array, truth: Annotations | None = None, masks: Sequence[RLE] | None = None
 ) -> None:
-    """Write detections (N, 7) as COCO results, atomically, with the names that `truth` has for their ids.
+    """Write detections (N, 7) as COCO results, atomically.
 
-    `masks` are those of the N detections. Raises UserError if they cannot be written.
+    `truth` provides the file and category names of their ids, and `masks` are the masks of the N detections. Raises
+    UserError if the file cannot be written.
     """
     names, classes = {}, {}
     if truth is not None:
@@ -161,20 +162,20 @@ def save_detections(
 
 
 class FileNames:
-    """Finds images of the ground truth by file names that may be relative to another folder."""
+    """An index of ground-truth images by file name, for names that may be relative to another folder."""
 
     def __init__(self, truth: Annotations) -> None:
         self.source = truth.source
         self._by_base: dict[str, list[tuple[tuple[str, ...], int]]] = defaultdict(list)
-        self._names: dict[int, str] = {}  # the names found so far, by the image that they match
+        self._names: dict[int, str] = {}  # the names found so far, by the image they match
         for i, image in enumerate(truth.image_ids.tolist()):
             parts = _parts(truth.file_names[i])
             self._by_base[parts[-1]].append((parts, image))
 
     def find(self, name: str) -> int | None:
-        """Return the id of the image with this name, else of the image such that one name is a suffix of the other.
+        """Return the id of the image with this name or, failing that, of one whose path ends in it or vice versa.
 
-        None if there is none. Raises UserError if there are several, or if another name matched the same image.
+        Returns None if no image matches. Raises UserError if several do, or if another name matched the same image.
         """
         wanted = _parts(name)
         known = self._by_base.get(wanted[-1], ())
@@ -183,10 +184,10 @@ class FileNames:
         if not found:
             return None
         if len(found) > 1:
-            raise UserError(f"{name}: {len(found)} images of {self.source} have this name; give the folder above")
+            raise UserError(f"{name}: {len(found)} images of {self.source} have this name; include its folder")
         other = self._names.setdefault(found[0], name)
         if other != name:
-            raise UserError(f"{name}: this and {other} match the same image of {self.source}; give the folder above")
+            raise UserError(f"{name}: matches the same image of {self.source} as {other}; include their folders")
         return found[0]
 
 

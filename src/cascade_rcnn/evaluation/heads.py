@@ -1,4 +1,4 @@
-"""A detector's heads with other inference options: another test stage, no ensemble, repetitions of one head."""
+"""A detector's heads with other inference options: another test stage, no ensemble, or one head applied repeatedly."""
 
 import copy
 from collections.abc import Mapping

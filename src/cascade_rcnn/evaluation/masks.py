@@ -1,4 +1,4 @@
-"""COCO's metrics of boxes and masks (segm), equal to pycocotools' to six digits."""
+"""COCO metrics of boxes and masks (segm), identical to those of pycocotools to six digits."""
 
 import dataclasses
 from pathlib import Path
@@ -13,7 +13,7 @@ from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.data.segmentations import Segmentations
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation.boundaries import evaluate_boundaries
-from cascade_rcnn.evaluation.coco import LIMIT, Metrics, evaluate_boxes, figures, to_hotcoco
+from cascade_rcnn.evaluation.coco import LIMIT, Metrics, compute_metrics, evaluate_boxes, to_hotcoco
 from cascade_rcnn.evaluation.detected import Detected
 from cascade_rcnn.rle import RLE
 
@@ -26,16 +26,16 @@ def evaluate_detected(
     limit: int = LIMIT,
     boundary: bool = False,
 ) -> Metrics:
-    """Compute the metrics of boxes, and of masks as `Metrics.masks` if detections and ground truth have them.
+    """Compute the metrics of boxes and, in `Metrics.masks`, those of masks if detections and ground truth have them.
 
-    With `boundary`, `Metrics.boundaries` are those of masks with boundary IoU; raises UserError if there are none.
-    Other arguments and errors are those of `evaluate_boxes`.
+    With `boundary`, also computes mask metrics with boundary IoU in `Metrics.boundaries`, and raises UserError if there
+    are no masks. Other arguments and errors are those of `evaluate_boxes`.
     """
     metrics = evaluate_boxes(truth, found.rows, source=source, limit=limit)
     if found.masks is None or truth.segmentations is None:
         if boundary:
             where = truth.source if found.masks is not None else source
-            raise UserError(f"{where}: has no masks, and so no boundary AP; leave the option out")
+            raise UserError(f"{where}: has no masks, so boundary AP cannot be computed; omit it")
         return metrics
     known, outlines = _outlined(truth, truth.segmentations)
     metrics = dataclasses.replace(metrics, masks=_evaluate_masks(known, outlines, found.rows, found.masks, limit))
@@ -46,9 +46,9 @@ def evaluate_detected(
 
 
 def _outlined(truth: Annotations, segmentations: Segmentations) -> tuple[Annotations, list[Any]]:
-    """Return the ground truth with an outline for every object.
+    """Return the ground truth, and an outline for every object.
 
-    One without a mask is a crowd that fills its box: what is found there is neither right nor wrong.
+    An object without a mask becomes a crowd that fills its box: detections there are neither true nor false positives.
     """
     has = segmentations.has()
     known = dataclasses.replace(truth, ignore=truth.ignore | torch.from_numpy(~has))
@@ -62,9 +62,9 @@ def _outlined(truth: Annotations, segmentations: Segmentations) -> tuple[Annotat
 def _evaluate_masks(known: Annotations, outlines: list[Any], rows: np.ndarray, masks: list[RLE], limit: int) -> Metrics:
     reference = to_hotcoco(known, outlines)
     results = reference.load_res(np.ascontiguousarray(rows), segmentation=[*masks])
-    if masks:  # sizes are told apart by the masks' areas, not the boxes'
+    if masks:  # small, medium and large are areas of masks, not of boxes
         results.update_anns(ids=np.arange(1, len(masks) + 1), area=hotcoco.mask.area(masks).astype(np.float64))
-    return figures(known, reference, results, "segm", limit)
+    return compute_metrics(known, reference, results, "segm", limit)
 
 
 def _outline(box: list[float]) -> list[float]:

@@ -1,4 +1,4 @@
-"""Matches of detections per image: enough to recompute AP quickly for any weighting of the images.
+"""Detections matched to the ground truth, from which AP is computed quickly for any weighting of the images.
 
 D detections · N images · M classes · ten IoU thresholds, .50:.05:.95
 """
@@ -16,21 +16,21 @@ _ALL = [0.0, 1e10]  # COCO's area range "all"
 
 
 class Matches(NamedTuple):
-    """Detections matched to the ground truth as in COCO, the top 100 per image and class."""
+    """Detections matched to the ground truth as in COCO; the top 100 per image and class count."""
 
     image: Array  # (D,) int64: index of the image in the annotations
     label: Array  # (D,) int64, 1..M
     score: Array  # (D,) float
     right: Array  # (D, 10) bool: matched to an object at this IoU threshold
-    wrong: Array  # (D, 10) bool: unmatched; neither: inside a crowd
-    truth: Array  # (N, M) int64: number of objects to detect
+    wrong: Array  # (D, 10) bool: unmatched; detections inside a crowd are neither right nor wrong
+    truth: Array  # (N, M) int64: number of objects per image and class
 
 
 class Pairs(NamedTuple):
-    """Matches, and the object of each detection."""
+    """Matches, and the objects that the detections are matched to."""
 
     matches: Matches
-    row: Array  # (D,) int64: of each detection, among those that were given
+    row: Array  # (D,) int64: row of each detection in the input
     object: Array  # (D, 10) int64: row of the matched object or crowd in the annotations, at each IoU; -1: none
 
 
@@ -40,7 +40,7 @@ def match(ground_truth: Annotations, detections: Array) -> Matches:
 
 
 def pair(ground_truth: Annotations, detections: Array) -> Pairs:
-    """Match detections (N, 7) to the ground truth, with pairs. Raises UserError like `evaluate_boxes`."""
+    """Match detections (N, 7) to the ground truth, with the objects. Raises UserError like `evaluate_boxes`."""
     detections = np.ascontiguousarray(detections, dtype=np.float64)
     check_detections(detections, ground_truth, "detections")
     reference = to_hotcoco(ground_truth)
@@ -50,7 +50,7 @@ def pair(ground_truth: Annotations, detections: Array) -> Pairs:
     evaluation.evaluate()
     images = {int(identity): k for k, identity in enumerate(ground_truth.image_ids.tolist())}
     labels = {category.id: k for k, category in enumerate(ground_truth.categories, start=1)}
-    columns: list[tuple[Array, ...]] = [_nothing()]
+    columns: list[tuple[Array, ...]] = [_no_detections()]
     for one in evaluation.eval_imgs:
         if one is not None and one["aRng"] == _ALL:
             columns.append(_columns(one, images[one["image_id"]], labels[one["category_id"]]))
@@ -58,7 +58,7 @@ def pair(ground_truth: Annotations, detections: Array) -> Pairs:
     return Pairs(Matches(image, label, score, right, wrong, count_objects(ground_truth)), row, matched)
 
 
-def _nothing() -> tuple[Array, ...]:
+def _no_detections() -> tuple[Array, ...]:
     none, flags = np.zeros(0, np.int64), np.zeros((0, len(IOU_THRESHOLDS)), np.bool_)
     return none, none, np.zeros(0), flags, flags, none, flags.astype(np.int64)
 
@@ -76,7 +76,7 @@ def _columns(one: dict, image: int, label: int) -> tuple[Array, ...]:
 
 
 def count_objects(truth: Annotations) -> Array:
-    """Count the objects per image and class that are not ignored, (N, M)."""
+    """Return the number of objects per image and class, (N, M), without ignored ones."""
     images, classes = len(truth), len(truth.categories)
     image = np.repeat(np.arange(images), np.diff(truth.first.numpy()))
     real = ~truth.ignore.numpy()
@@ -85,7 +85,7 @@ def count_objects(truth: Annotations) -> Array:
 
 
 class AveragePrecision:
-    """AP at the ten IoUs with weighted images: a weight of 2 counts an image twice, 0 leaves it out."""
+    """AP at the ten IoU thresholds with weighted images: 2 counts an image twice, 0 leaves it out."""
 
     def __init__(self, matches: Matches) -> None:
         self.truth = matches.truth
@@ -97,11 +97,11 @@ class AveragePrecision:
             self._classes.append((k, matches.image[rows], *flags))
 
     def __call__(self, weights: Array | None = None) -> Array:
-        """Return (10,), the mean over classes with objects, NaN if there are none. `weights` are (N,), default 1."""
+        """Return the mean AP of classes with objects, (10,), NaN if there are none; `weights` (N,) default to 1."""
         return mean_over_classes(self.classes(weights))
 
     def classes(self, weights: Array | None = None) -> Array:
-        """Return (M, 10), NaN for classes without objects."""
+        """Return the AP of each class, (M, 10), NaN for classes without objects."""
         weights = np.ones(len(self.truth)) if weights is None else weights
         objects = weights @ self.truth
         found = np.full((len(objects), len(IOU_THRESHOLDS)), np.nan)
@@ -125,6 +125,6 @@ def _of_class(right: Array, wrong: Array, objects: float) -> Array:
     hits, misses = right.cumsum(axis=1), wrong.cumsum(axis=1)
     precision = hits / np.maximum(hits + misses, 1e-12)
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    envelope = np.concatenate([envelope, np.zeros((len(right), 1))], axis=1)  # recalls that are not reached
+    envelope = np.concatenate([envelope, np.zeros((len(right), 1))], axis=1)  # for recalls that are not reached
     recall = hits / objects
     return np.array([row[np.searchsorted(r, _RECALLS)].mean() for row, r in zip(envelope, recall, strict=True)])

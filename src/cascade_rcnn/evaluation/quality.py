@@ -1,4 +1,4 @@
-"""The quality of hypotheses: their IoU at each stage, and the targets and results of each regressor.
+"""The quality of boxes through the cascade: their IoU at each stage, and the targets and results of the regressors.
 
 B images · K boxes · T stages · N_t boxes of stage t
 """
@@ -20,41 +20,41 @@ from cascade_rcnn.structures import Proposals, StageOutput, Targets, TrainedOn
 
 Batches: TypeAlias = Iterable[tuple[list[Tensor], list[dict[str, Tensor]]]]
 
-_STEADY = 1000  # positives needed for a mean and standard deviation to two digits
+_ENOUGH = 1000  # positives for a mean and standard deviation to two digits
 
 
 class RegressionTargets(NamedTuple):
-    """Regression targets of each stage, for the positives that it is trained on."""
+    """Regression targets of the positives that each stage is trained on."""
 
-    deltas: list[np.ndarray]  # T of (N_t, 4): equation 2, unnormalised
+    deltas: list[np.ndarray]  # T of (N_t, 4): unnormalised deltas (equation 2)
     ious: list[np.ndarray]  # T of (N_t,): IoU of the input box with the ground truth
 
     @property
     def mean(self) -> tuple[tuple[float, ...], ...]:
-        """The means, as values of `ModelOptions.stage_means`."""
+        """The means, for `ModelOptions.stage_means`."""
         return tuple(tuple(float(x) for x in stage.mean(axis=0)) for stage in self.deltas)
 
     @property
     def std(self) -> tuple[tuple[float, ...], ...]:
-        """The standard deviations, as values of `ModelOptions.stage_stds`."""
+        """The standard deviations, for `ModelOptions.stage_stds`."""
         return tuple(tuple(float(x) for x in stage.std(axis=0)) for stage in self.deltas)
 
     @property
     def note(self) -> str | None:
-        """Return a warning if a stage has too few positives to be reliable."""
+        """Return a warning if a stage has too few positives for reliable statistics."""
         fewest = min(len(stage) for stage in self.deltas)
-        return f"a stage has only {fewest} positives; measure on more images" if fewest < _STEADY else None
+        return f"a stage has only {fewest} positives; measure on more images" if fewest < _ENOUGH else None
 
 
 class StageSamples(NamedTuple):
-    """The boxes produced by the detector itself that each stage is trained on, without appended ground truth."""
+    """The boxes from the detector's own proposals that each stage is trained on, without appended ground truth."""
 
     ious: list[np.ndarray]  # T of (N_t,): IoU of the input box with its ground truth; 0 in an image without objects
     deltas: list[np.ndarray]  # T of (N_t, 4): unnormalised deltas to it (equation 2)
 
 
 def regression_targets(detector: Detector, batches: Batches) -> RegressionTargets:
-    """Compute equation 2 from each stage's positives to their ground truth, over (images, targets) as in training.
+    """Collect the regression targets (equation 2) of each stage's positives over batches of (images, targets).
 
     Proposals, appended ground truth and sampling are as in training. Raises UserError if a stage has no positives.
     """
@@ -74,7 +74,7 @@ def training_samples(detector: Detector, batches: Batches) -> StageSamples:
     """Collect the boxes that each stage is trained on (Figures 2 and 4): proposals, then earlier stages' outputs.
 
     Ground truth appended to the proposals, and boxes refined from it, are left out: the figures show what the detector
-    produces from its own proposals.
+    makes of its own proposals.
     """
     number = detector.roi_heads.trained
     ious = [[torch.zeros(0)] for _ in range(number)]
@@ -88,7 +88,7 @@ def training_samples(detector: Detector, batches: Batches) -> StageSamples:
 
 @torch.no_grad()
 def _trained_on(detector: Detector, batches: Batches) -> Iterator[tuple[int, TrainedOn]]:
-    """Yield what training would see with these weights, per batch and stage."""
+    """Yield each stage (from 0) and what training would use there with these weights, batch by batch."""
     with _as_in_training(detector):
         for images, targets in batches:
             batch = detector.preprocess(list(images))
@@ -100,7 +100,7 @@ def _trained_on(detector: Detector, batches: Batches) -> Iterator[tuple[int, Tra
 
 @contextmanager
 def _as_in_training(detector: Detector) -> Iterator[None]:
-    """Use as many proposals as in training, but keep batch norm's statistics."""
+    """Select as many proposals as in training, but keep batch norm in evaluation mode."""
     was_training = detector.training
     detector.eval()
     detector.rpn.train()
@@ -111,21 +111,21 @@ def _as_in_training(detector: Detector) -> Iterator[None]:
 
 
 def trajectory(cascade: Cascade, features: list[Tensor], proposals: Proposals, sizes: Tensor) -> list[Tensor]:
-    """Trace each box through the stages, T + 1 of (B, K, 4), clipped to the image: the proposal, then every output."""
+    """Return the proposals and each stage's output for them: T + 1 tensors (B, K, 4), clipped to the image."""
     return steps(cascade, cascade.run(features, proposals.boxes, sizes, len(cascade.stages)), sizes)
 
 
 def steps(cascade: Cascade, outputs: Sequence[StageOutput], sizes: Tensor) -> list[Tensor]:
-    """Return the boxes that stages 1..T received, and after the last: T + 1 of (B, K, 4), clipped to the image."""
+    """Return the inputs of stages 1..T and the output of the last: T + 1 tensors (B, K, 4), clipped to the image."""
     last_boxes = cascade.refine(len(outputs), outputs[-1], sizes)
     return [box_ops.clip(boxes, sizes) for boxes in (*(output.boxes for output in outputs), last_boxes)]
 
 
 class LocalizationCurve:
-    """Output IoU as a function of input IoU (Figures 1 (c) and 7 (a)), with proposals in `BINS` of their IoU.
+    """Output IoU as a function of input IoU (Figures 1 (c) and 7 (a)), with proposals binned by IoU (`BINS`).
 
-    For each bin and step 0 (the proposal itself), 1, ..., T: the mean IoU with the same object, and the number of
-    boxes.
+    It accumulates the number of proposals in each bin and, after steps 0 (the proposals themselves), 1, ..., T, their
+    mean IoU with the object that they match.
     """
 
     BINS = np.linspace(0.5, 1.0, 11)
@@ -135,7 +135,7 @@ class LocalizationCurve:
         self.total = np.zeros((steps + 1, len(self.BINS) - 1))
 
     def add(self, boxes: list[Tensor], valid: Tensor, targets: Targets) -> None:
-        """Add boxes as returned by `trajectory`, and their mask valid (B, K)."""
+        """Add boxes as returned by `trajectory`; `valid` (B, K) masks the proposals."""
         matches = match(boxes[0], valid, targets, positive_iou=float(self.BINS[0]))
         truth = box_ops.gather(targets.boxes, matches.matched)
         number = np.digitize(matches.iou[matches.positive].double().cpu().numpy(), self.BINS[1:-1])
@@ -146,12 +146,12 @@ class LocalizationCurve:
 
     @property
     def mean(self) -> np.ndarray:
-        """Return means (T + 1, bins), NaN for empty bins. Row 0 is the mean IoU of the inputs."""
+        """The mean IoU after each step, (T + 1, bins), NaN for empty bins; row 0 is that of the proposals."""
         with np.errstate(invalid="ignore"):
             return self.total / self.count
 
     def to_dict(self) -> dict[str, list]:
-        """Convert to plain JSON values; None for empty bins."""
+        """Convert to plain JSON values, with None for empty bins."""
         mean = [[None if np.isnan(x) else float(x) for x in row] for row in self.mean]
         return {"edges": self.BINS.tolist(), "count": self.count.tolist(), "mean": mean}
 

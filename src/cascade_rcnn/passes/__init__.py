@@ -1,4 +1,4 @@
-"""Several passes over an image: tiles, or flipped and resized copies, whose detections are merged.
+"""Several passes over an image, in tiles or flipped and resized copies, with their detections merged.
 
 Each file wraps a detector in another with the same interface (`interface.Detect`).
 """

@@ -1,4 +1,4 @@
-"""Test-time augmentation: detections in the image, mirrored, and at other scales are fused."""
+"""Test-time augmentation: detection in the image, its mirror image and other scales of both, with the results fused."""
 
 from collections.abc import Sequence
 
@@ -12,20 +12,27 @@ _SCALES = (0.1, 10.0)
 
 
 class Augmented:
-    """Detect in every view, one after another, and fuse the detections (`fuse.py`)."""
+    """A detector that processes every view of an image in turn and fuses the detections (see `fuse.py`)."""
 
-    def __init__(self, detect: Detect, flip: bool, scales: Sequence[float], nms_iou: float, most: int) -> None:
-        """scales: further scales, as factors of the model's own; most: detections to keep per image."""
+    def __init__(
+        self, detect: Detect, flip: bool, scales: Sequence[float], nms_iou: float, max_detections: int
+    ) -> None:
+        """Wrap `detect`; `flip` adds mirror images, and `scales` further multiples of the model's image size.
+
+        Up to `max_detections` are kept per image. Raises UserError for a scale out of range.
+        """
         for scale in scales:
             if not _SCALES[0] <= scale <= _SCALES[1]:
-                raise UserError(f"tta-scales has {scale:g}; give factors of the model's own size, {_SCALES[0]} to 10")
-        self.detect, self.nms_iou, self.most = detect, nms_iou, most
+                raise UserError(
+                    f"tta-scales has {scale:g}; give multiples of the model's image size, {_SCALES[0]} to 10"
+                )
+        self.detect, self.nms_iou, self.max_detections = detect, nms_iou, max_detections
         self.views = [(scale, mirror) for scale in (1.0, *scales) for mirror in ((False, True) if flip else (False,))]
 
     def __call__(self, images: list[Tensor], scale: float = 1.0) -> list[Found]:
         """Detect in all images at once, view by view."""
         views = [self._view(images, scale * factor, mirror) for factor, mirror in self.views]
-        return [fuse(list(one), self.nms_iou, self.most) for one in zip(*views, strict=True)]
+        return [fuse(list(one), self.nms_iou, self.max_detections) for one in zip(*views, strict=True)]
 
     def _view(self, images: list[Tensor], scale: float, mirror: bool) -> list[Found]:
         if not mirror:

@@ -1,4 +1,4 @@
-"""Filters of detections: selected classes, and per-class thresholds."""
+"""Filters of detections by class, and by per-class thresholds."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -10,7 +10,7 @@ from cascade_rcnn.passes.interface import Detect, Found, rows
 
 
 class Chosen:
-    """Keep the detections of selected classes (default: all) that reach the thresholds of their classes."""
+    """A detector that only returns detections of selected classes (none: all) with their classes' minimum scores."""
 
     def __init__(
         self, detect: Detect, class_names: Sequence[str], classes: Sequence[str], thresholds: Mapping[str, float]
@@ -35,11 +35,14 @@ class Chosen:
 
 
 def class_thresholds(class_names: Sequence[str], thresholds: Mapping[str, float], other: float) -> list[float]:
-    """Return the minimum score of each class, `other` if `thresholds` does not name it. Raises UserError."""
+    """Return the minimum score of each class in order, `other` for classes that `thresholds` does not name.
+
+    Raises UserError for an unknown class, or a threshold outside 0..1.
+    """
     check_names("thresholds", thresholds, class_names)
     for name, value in thresholds.items():
         if not 0 <= value <= 1:
-            raise UserError(f"thresholds: {name} has {value:g}; give a score, 0 to 1")
+            raise UserError(f"thresholds: {name} has {value:g}; give a score from 0 to 1")
     return [thresholds.get(name, other) for name in class_names]
 
 
@@ -49,4 +52,4 @@ def check_names(option: str, given: Iterable[str], class_names: Sequence[str]) -
         if name not in class_names:
             known = "" if len(class_names) > 20 else f": {', '.join(class_names)}"
             hint = nearest(name, class_names)
-            raise UserError(f"{option}: the model has no class '{name}'{hint or f'; give names of its classes{known}'}")
+            raise UserError(f"{option}: the model has no class '{name}'{hint or f'; choose from its classes{known}'}")

@@ -1,4 +1,4 @@
-"""The options of prediction that wrap a detector."""
+"""Prediction options that wrap a detector in passes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict, Unpack
@@ -11,19 +11,19 @@ from cascade_rcnn.passes.tiles import Tiled
 
 
 class PredictOptions(TypedDict, total=False):
-    """Options of how `predict` processes an image, and which detections it keeps.
+    """Options for how `predict` processes images, and which detections it keeps.
 
     >>> found = load("starter").predict("photo.jpg", tta=["flip"], classes=["person"])
     >>> set(found.data["class_name"].tolist())
     {'person'}
     """
 
-    tiles: int | None  # side of square tiles in pixels; None: the image as a whole
-    overlap: float  # least overlap of neighbouring tiles, as a fraction of their side; default: 0.2
-    tta: Sequence[Literal["flip"]]  # also detect in the mirrored image
+    tiles: int | None  # side of square tiles in pixels; None: no tiles
+    overlap: float  # minimum overlap of neighbouring tiles, as a fraction of their side; default: 0.2
+    tta: Sequence[Literal["flip"]]  # also detect in the mirror image
     tta_scales: Sequence[float]  # also detect at these multiples of the model's image size
-    classes: Sequence[str]  # keep these only
-    thresholds: Mapping[str, float]  # minimum scores by class, which replace the threshold of all
+    classes: Sequence[str]  # keep only these
+    thresholds: Mapping[str, float]  # minimum scores by class, which replace the common threshold
 
 
 def with_options(detect: Detect, config: ModelConfig, **options: Unpack[PredictOptions]) -> Detect:
@@ -42,5 +42,5 @@ def with_options(detect: Detect, config: ModelConfig, **options: Unpack[PredictO
 
 
 def given_options(options: PredictOptions) -> dict[str, Any]:
-    """Return the options that differ from their defaults, as recorded."""
+    """Return the options that differ from their defaults, for the record of a prediction."""
     return {name: value for name, value in options.items() if value or (name == "overlap" and options.get("tiles"))}

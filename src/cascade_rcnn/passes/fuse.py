@@ -1,9 +1,9 @@
-"""Fusion of detections in several views of one image: NMS with box voting.
+"""Fusion of detections in several views of an image: NMS with box voting.
 
-Class-wise NMS over all views decides which objects there are, and their scores. Each box is then the mean of the boxes
-of its class that overlap it with an IoU of 0.7 or more, its own included, weighted by their scores (Gidaris and
-Komodakis, "Object detection via a multi-region and semantic segmentation-aware CNN model", 2015). On COCO persons this
-gives more AP than NMS alone, and than weighted boxes fusion, which costs precision at high IoU.
+Class-wise NMS over all views selects detections and their scores. Each box then becomes the mean of all boxes of its
+class with an IoU of at least 0.7 to it, itself included, weighted by their scores (Gidaris and Komodakis, "Object
+detection via a multi-region and semantic segmentation-aware CNN model", 2015). On persons in COCO, this gives a higher
+AP than NMS alone, or than weighted boxes fusion, which is less precise at high IoU.
 """
 
 import torch
@@ -15,10 +15,10 @@ from cascade_rcnn.passes.interface import Found, join, rows
 _VOTES = 0.7
 
 
-def fuse(views: list[Found], nms_iou: float, most: int) -> Found:
-    """Fuse the detections of views of one image, in the image's pixels; returns at most `most`, sorted by score.
+def fuse(views: list[Found], nms_iou: float, max_detections: int) -> Found:
+    """Fuse detections from several views, in pixels of the image; return up to `max_detections`, sorted by score.
 
-    Further entries of a detection (masks, for one) are those of the view that it comes from.
+    Other fields of a detection, such as its mask, come from the view in which it was found.
     """
     if len(views) == 1:
         return views[0]
@@ -26,6 +26,6 @@ def fuse(views: list[Found], nms_iou: float, most: int) -> Found:
     boxes, scores, labels = (found[name] for name in ("boxes", "scores", "labels"))
     keep = keep_mask(boxes[None], scores[None], labels[None], torch.ones_like(scores, dtype=torch.bool)[None], nms_iou)
     order = scores.argsort(descending=True, stable=True)
-    fused = rows(found, order[keep[0][order]][:most])
+    fused = rows(found, order[keep[0][order]][:max_detections])
     votes = scores * (box_ops.iou(fused["boxes"], boxes) >= _VOTES) * (fused["labels"][:, None] == labels)
     return {**fused, "boxes": votes @ boxes / votes.sum(dim=1, keepdim=True)}

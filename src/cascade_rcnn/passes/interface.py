@@ -1,4 +1,4 @@
-"""The interface of passes: a pass wraps a detector and is one itself, in torchvision's format.
+"""The interface of passes: each wraps a detector and is a detector itself, with results in torchvision's format.
 
 N detections of an image · H, W its size
 """
@@ -12,14 +12,14 @@ from torch import Tensor
 from cascade_rcnn.masks import Masks
 
 # Tensors `boxes` (N, 4), XYXY in pixels of the image, `scores` (N,) and `labels` (N,) in 1..M, sorted by score; `masks`
-# (`Masks`) if the model has any. Further entries are tensors that have a row per detection as well.
+# (`Masks`) if the model predicts them. Other entries are tensors with a row per detection.
 Found: TypeAlias = dict[str, Any]
 
 
 class Detect(Protocol):
-    """Detect in images (3, H_i, W_i), uint8 or floating point 0..1, one result each.
+    """A detector for images (3, H_i, W_i), uint8 or floating point in 0..1, of different sizes.
 
-    `scale` multiplies the size that the model resizes its images to.
+    `scale` multiplies the size to which the model resizes its images.
     """
 
     def __call__(self, images: list[Tensor], scale: float = 1.0) -> list[Found]:
@@ -28,11 +28,11 @@ class Detect(Protocol):
 
 
 def rows(found: Found, index: Tensor) -> Found:
-    """Select detections by index or mask, with all their fields."""
+    """Return the detections selected by an index or mask, with all their fields."""
     return {name: values[index] for name, values in found.items()}
 
 
 def join(many: Sequence[Found]) -> Found:
-    """Concatenate detections in one image, with all their fields."""
+    """Concatenate detections in the same image, with all their fields."""
     columns = {name: [found[name] for found in many] for name in many[0]}
     return {name: Masks.cat(x) if isinstance(x[0], Masks) else torch.cat(x) for name, x in columns.items()}

@@ -1,15 +1,15 @@
-"""Join the detections of overlapping tiles, so that objects on a border between tiles come out whole, and once.
+"""Join the detections of overlapping tiles, so that objects on a border are detected once, and as a whole.
 
-1. Two detections of one class, from two tiles, are one object if they agree in what both tiles show: the IoU of the
-   two boxes, each clipped to the overlap of the tiles, is at least 0.5. This holds for an object that is whole in both,
-   for one that a tile cuts, and for one that is larger than the overlap and whole in neither. The pair with the highest
-   IoU times its lower score is settled first, and a group has at most one detection of each tile.
-2. Each side of the joined box is taken from the member with the highest score among those whose tile does not cut that
-   side; if all cut it, the outermost counts. Members with less than half of the best score have no say: a guess must
-   not stretch a sure box. The joined score is the highest.
-3. A box that is still cut, because the neighbour has nothing to match it, is dropped if another tile found a larger
-   object of its class that contains most of it, and with at least half of its score: it is a fragment.
-4. Class-wise NMS with the model's own threshold.
+1. Two detections of the same class in two tiles belong to the same object if they agree in the overlap of the tiles:
+   their boxes, clipped to it, have an IoU of at least 0.5. This works for objects that are complete in both tiles, cut
+   by one, or larger than the overlap and complete in neither. Pairs are grouped in descending order of their IoU times
+   the lower of their scores, and a group has at most one detection from each tile.
+2. Each side of the joined box is taken from the highest-scoring member whose tile does not cut that side or, if all
+   tiles cut it, from the outermost box. Members with less than half of the best score are ignored, so that an uncertain
+   box cannot stretch a reliable one. The joined score is the highest of the group.
+3. A box that is still cut, since it has no match in the neighbouring tile, is dropped as a fragment if another tile
+   found a larger object of its class that contains most of it and has at least half of its score.
+4. Class-wise NMS with the model's own threshold removes duplicates.
 
 N detections · T tiles · H, W size of the image
 """
@@ -24,14 +24,14 @@ from cascade_rcnn.passes.interface import Found, join, rows
 from cascade_rcnn.passes.masks import place_masks, unite_masks
 
 _SAME = 0.5  # IoU in the overlap
-_INSIDE = 0.7  # fraction of a fragment within the whole
-_MARGIN = 0.05  # of a tile: a box that ends this close to an inner border counts as cut, as no detector is exact
-_SAY = 0.5  # fraction of the best score
+_INSIDE = 0.7  # fraction of a fragment that the larger box contains
+_MARGIN = 0.05  # of a tile: a box that ends this close to an inner border counts as cut, as boxes are inexact
+_RELIABLE = 0.5  # fraction of the best score
 _CHUNK = 256  # boxes compared with all others at once
 
 
 def join_tiles(parts: list[Found], windows: Tensor, size: tuple[int, int], nms_iou: float) -> Found:
-    """Join the detections of tiles, in their own pixels, to those of the image (H, W); windows (T, 4), XYXY."""
+    """Join detections in the pixels of each tile to those of the image, of size (H, W); windows (T, 4), XYXY."""
     if len(parts) == 1:
         return parts[0]
     found, tile = _in_image(parts, windows, size)
@@ -45,7 +45,7 @@ def join_tiles(parts: list[Found], windows: Tensor, size: tuple[int, int], nms_i
 
 
 def _in_image(parts: list[Found], windows: Tensor, size: tuple[int, int]) -> tuple[Found, Tensor]:
-    """Shift the detections to their place in the image; also returns the tile of each (N,)."""
+    """Shift detections to their position in the image; also return the index of each one's tile, (N,)."""
     moved = []
     for part, window in zip(parts, windows, strict=True):
         boxes = part["boxes"] + window[:2].repeat(2).to(part["boxes"])
@@ -56,7 +56,7 @@ def _in_image(parts: list[Found], windows: Tensor, size: tuple[int, int]) -> tup
 
 
 def _cut(boxes: Tensor, windows: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return which sides of each box (N, 4) its tile cuts: they lie at a border that is not the image's."""
+    """Return which sides of each box are cut, (N, 4) bool: those at a border of its tile that is not the image's."""
     margin = _MARGIN * (windows[:, 2:] - windows[:, :2])
     height, width = size
     low = (boxes[:, :2] <= windows[:, :2] + margin) & (windows[:, :2] > 0)
@@ -65,7 +65,7 @@ def _cut(boxes: Tensor, windows: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _groups(found: Found, tile: Tensor, windows: Tensor) -> list[list[int]]:
-    """Return the detections of each object (rule 1)."""
+    """Return the rows of the detections of each object (rule 1)."""
     there = torch.arange(len(tile)).split(tile.bincount(minlength=len(windows)).tolist())
     neighbours = box_ops.nonempty(_shared(windows[:, None], windows)).triu(diagonal=1).nonzero().tolist()
     pairs = [
@@ -86,23 +86,23 @@ def _shared(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _agreeing(found: Found, a: Tensor, b: Tensor, common: Tensor) -> list[tuple[float, int, int]]:
-    """Return the pairs of two tiles' detections that agree in their overlap: how surely they do, and their rows."""
+    """Return the rows of detections of two tiles that agree in their overlap, with their IoU times the lower score."""
     if len(a) == 0 or len(b) == 0:
         return []
     boxes, scores, labels = (found[name] for name in ("boxes", "scores", "labels"))
     iou = box_ops.iou(_shared(boxes[a], common), _shared(boxes[b], common))
     i, j = ((iou >= _SAME) & (labels[a][:, None] == labels[b])).nonzero().unbind(1)
-    sure = iou[i, j] * torch.minimum(scores[a[i]], scores[b[j]])
-    return list(zip(sure.tolist(), a[i].tolist(), b[j].tolist(), strict=True))
+    agreement = iou[i, j] * torch.minimum(scores[a[i]], scores[b[j]])
+    return list(zip(agreement.tolist(), a[i].tolist(), b[j].tolist(), strict=True))
 
 
 def _join(found: Found, groups: list[list[int]], cut: Tensor) -> tuple[Found, Tensor]:
     """Return one detection per group (rule 2), and which of them are still cut."""
-    there = [_with_a_say(found["scores"], torch.tensor(members)) for members in groups]
+    reliable = [_reliable(found["scores"], torch.tensor(members)) for members in groups]
     area = box_ops.area(found["boxes"])
-    fullest = torch.stack([members[area[members].argmax()] for members in there])
+    fullest = torch.stack([members[area[members].argmax()] for members in reliable])
     joined, still_cut = rows(found, fullest), cut[fullest].any(dim=1)
-    for row, members in enumerate(there):
+    for row, members in enumerate(reliable):
         boxes, scores, hidden = found["boxes"][members], found["scores"][members], cut[members]
         best = torch.where(hidden, -1.0, scores[:, None]).argmax(dim=0)
         outermost = torch.cat([boxes[:, :2].amin(dim=0), boxes[:, 2:].amax(dim=0)])
@@ -110,16 +110,16 @@ def _join(found: Found, groups: list[list[int]], cut: Tensor) -> tuple[Found, Te
         joined["scores"][row] = scores.max()
         still_cut[row] = hidden.all(dim=0).any()
     if "masks" in joined:
-        joined["masks"] = Masks.cat([unite_masks(found["masks"][members]) for members in there])
+        joined["masks"] = Masks.cat([unite_masks(found["masks"][members]) for members in reliable])
     return joined, still_cut
 
 
-def _with_a_say(scores: Tensor, members: Tensor) -> Tensor:
-    return members[scores[members] >= _SAY * scores[members].max()]
+def _reliable(scores: Tensor, members: Tensor) -> Tensor:
+    return members[scores[members] >= _RELIABLE * scores[members].max()]
 
 
 def _fragments(joined: Found, cut: Tensor, groups: list[list[int]], tile: Tensor) -> Tensor:
-    """Return which detections are pieces of larger ones that other tiles found (rule 3)."""
+    """Return which detections are fragments of larger ones found in other tiles (rule 3)."""
     boxes, scores, labels = (joined[name] for name in ("boxes", "scores", "labels"))
     area = box_ops.area(boxes)
     tiles = [frozenset(tile[torch.tensor(members)].tolist()) for members in groups]
@@ -127,14 +127,14 @@ def _fragments(joined: Found, cut: Tensor, groups: list[list[int]], tile: Tensor
     for some in cut.nonzero()[:, 0].split(_CHUNK):
         inside = box_ops.intersection_over_area(boxes, boxes[some]).T >= _INSIDE
         inside &= (labels[some][:, None] == labels) & (area[some][:, None] < area)
-        inside &= _SAY * scores[some][:, None] <= scores
+        inside &= _RELIABLE * scores[some][:, None] <= scores
         for row, whole in zip(some.tolist(), inside, strict=True):
             fragment[row] = any(tiles[k] - tiles[row] for k in whole.nonzero()[:, 0].tolist())
     return fragment
 
 
 def _without_duplicates(found: Found, nms_iou: float) -> Found:
-    """Apply class-wise NMS, and sort by score (rule 4)."""
+    """Apply class-wise NMS and sort by score (rule 4)."""
     boxes, scores, labels = (found[name][None] for name in ("boxes", "scores", "labels"))
     keep = keep_mask(boxes, scores, labels, torch.ones_like(scores, dtype=torch.bool), nms_iou)[0]
     order = found["scores"].argsort(descending=True, stable=True)

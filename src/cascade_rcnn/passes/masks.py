@@ -1,4 +1,4 @@
-"""Masks of detections through tiles."""
+"""Masks of detections in tiles."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,12 @@ from cascade_rcnn.masks import Masks
 
 
 def place_masks(masks: Masks, window: Sequence[int], size: tuple[int, int]) -> Masks:
-    """Place the masks of a tile, whose corner is the window's x and y, in the image (H, W)."""
+    """Place the masks of a tile with `window` (x1, y1, x2, y2) in the image of size (H, W)."""
     return masks.window(-window[1], -window[0], *size)
 
 
 def unite_masks(masks: Masks) -> Masks:
-    """Merge the masks of one object in several tiles."""
+    """Return the union of an object's masks in several tiles, as a single mask."""
     real = masks[masks.areas() > 0]
     if not len(real):
         return masks[torch.tensor([0])]

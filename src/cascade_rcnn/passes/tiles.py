@@ -1,4 +1,4 @@
-"""Detection in tiles of large images; the detections of the tiles are joined (`join_tiles.py`)."""
+"""Detection in tiles of large images, with the detections of all tiles joined (`join_tiles.py`)."""
 
 import math
 
@@ -16,21 +16,21 @@ _MOST_OVERLAP = 0.9
 
 
 class Tiled:
-    """Detect in square tiles of `side` pixels that overlap by at least the fraction `overlap` of it.
+    """A detector that processes square tiles of `side` pixels, overlapping by at least the fraction `overlap`.
 
-    All tiles of an image have the same size, so that the model resizes them alike: those at the right and bottom edge
-    overlap more. An image that fits into one tile is left as it is.
+    All tiles of an image have the same size, so that the model resizes them alike; they overlap by more if necessary.
+    An image that fits into one tile is not divided. Raises UserError for a side or overlap out of range.
     """
 
     def __init__(self, detect: Detect, side: int, overlap: float, nms_iou: float) -> None:
         if side < LEAST:
             raise UserError(f"tiles is {side}; give {LEAST} pixels or more")
         if not 0 <= overlap <= _MOST_OVERLAP:
-            raise UserError(f"overlap is {overlap:g}; give a fraction of a tile, 0 to {_MOST_OVERLAP}")
+            raise UserError(f"overlap is {overlap:g}; give a fraction of a tile, from 0 to {_MOST_OVERLAP}")
         self.detect, self.side, self.overlap, self.nms_iou = detect, side, overlap, nms_iou
 
     def __call__(self, images: list[Tensor], scale: float = 1.0) -> list[Found]:
-        """Detect in tiles, as many at once as there are images."""
+        """Detect in the tiles of all images, in batches of as many tiles as there are images."""
         places = [windows(image.shape[-2], image.shape[-1], self.side, self.overlap) for image in images]
         work = [(k, window) for k, there in enumerate(places) for window in there]
         parts: list[list[Found]] = [[] for _ in images]
@@ -46,7 +46,7 @@ class Tiled:
 
 
 def windows(height: int, width: int, side: int, overlap: float) -> list[Window]:
-    """Return the tiles of an image, from left to right and top to bottom."""
+    """Return the tiles of an image, row by row from the top left, as XYXY in pixels."""
     return [
         (x, y, min(x + side, width), min(y + side, height))
         for y in _starts(height, side, overlap)
@@ -55,7 +55,7 @@ def windows(height: int, width: int, side: int, overlap: float) -> list[Window]:
 
 
 def _starts(length: int, side: int, overlap: float) -> list[int]:
-    """Spread the fewest tiles evenly over a length."""
+    """Return the starts of the fewest tiles that cover a length, evenly spread."""
     if length <= side:
         return [0]
     step = max(1, math.floor(side * (1 - overlap)))

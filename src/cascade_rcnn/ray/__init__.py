@@ -1,4 +1,4 @@
-"""Batch inference on Ray Data: a million images, on as many machines as there are (extra `ray`).
+"""Batch inference on Ray Data, for millions of images and any number of machines (extra `ray`).
 
 >>> from cascade_rcnn.ray import Predict, predict_dataset  # doctest: +SKIP
 """

@@ -1,4 +1,4 @@
-"""A whole prediction on Ray Data: images -> Parquet files, continued where an earlier one ended."""
+"""Prediction on Ray Data, from images to Parquet files; it continues where an earlier call stopped."""
 
 import json
 import logging
@@ -21,16 +21,16 @@ from cascade_rcnn.ray.storage import Place
 from cascade_rcnn.runtime import SUFFIXES
 from cascade_rcnn.text import count
 
-_SETTINGS = "_predict.json"  # readers of Parquet folders skip names that begin so
+_SETTINGS = "_predict.json"  # readers of Parquet folders skip names with a leading underscore
 
 
 @dataclass(frozen=True)
 class PredictionSummary:
-    """The number of images by outcome."""
+    """The number of images by outcome, and where their detections are."""
 
     done: int  # by this call
     before: int  # by earlier calls
-    failed: int  # rows with an error, of both
+    failed: int  # by either: rows with an error
     output: str
 
     def __str__(self) -> str:
@@ -55,21 +55,22 @@ def predict_dataset(
 ) -> PredictionSummary:
     """Detect objects in every image of `source` (see `read_images`) and write Parquet files (`SCHEMA`) to `output`.
 
-    `workers` actors hold a model each, with `cpus` threads and `gpus` GPUs (default: one if there is any). By default
-    there are as many as the cluster has room for. `batch_size` defaults to 1 on a CPU and 8 on a GPU. A cluster that
-    Ray is connected to, or that RAY_ADDRESS names, is used; otherwise Ray is started on this machine. An actor or
-    machine that dies is replaced and its images are done again. Images that `output` has rows for are left out, so the
-    same command continues what was stopped; with other settings it raises UserError.
+    Each of the `workers` actors holds a model and uses `cpus` threads and `gpus` GPUs (default: one if there are any).
+    By default, there are as many actors as the cluster has room for. `batch_size` defaults to 1 on a CPU and 8 on a
+    GPU; other arguments are those of `Predict`. If Ray is connected to a cluster, or RAY_ADDRESS names one, it is used;
+    otherwise, Ray is started on this machine. If an actor or machine dies, its images are processed again elsewhere.
+    Images with a row in `output` are skipped, so that calling the function again continues a stopped run.
+    Raises UserError if `output` holds results with other settings, or for invalid arguments.
     """
     for name, value in (("batch_size", batch_size), ("workers", workers), ("cpus", cpus)):
         if value is not None and value < 1:
             raise UserError(f"{name} is {value}; give 1 or more")
     weights, place = locate(str(checkpoint)), Place(output)
     if weights.suffix not in SUFFIXES:
-        read_config(weights)  # a mistake in its name is found here, not by every actor
+        read_config(weights)  # raises here, and not in every actor, if the file is wrong
     options = {"threshold": threshold, "precision": precision, **inference}
     settings = {"checkpoint": Path(weights).name, "bytes": Path(weights).stat().st_size, **options}
-    settings = json.loads(json.dumps(settings, default=str))  # as they come back
+    settings = json.loads(json.dumps(settings, default=str))  # as they are read back
     _check_settings(place, settings)
     before, _ = _rows(place)
     _start()
@@ -92,7 +93,7 @@ def predict_dataset(
         batch_size=(8 if gpus else 1) if batch_size is None else batch_size,
         concurrency=workers,
         num_gpus=gpus or None,
-        # What Ray counts, not what is used: one is left, or actors that never end would wait for readers without any.
+        # For Ray's scheduler only. One CPU is left for the tasks that read images, for which actors would wait forever.
         num_cpus=min(float(cpus), max(0.0, processors - 1) / workers),
     )
     found.write_parquet(place.path, filesystem=place.files)
@@ -102,26 +103,26 @@ def predict_dataset(
 
 def _start() -> None:
     if not ray.is_initialized():
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anyone
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage statistics are sent
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
 
 
 def _check_settings(place: Place, settings: dict[str, Any]) -> None:
-    """Compare the settings with those of the results that are there, if any."""
+    """Raise UserError if the output holds results with other settings, or other Parquet files."""
     if _SETTINGS in place.listing((_SETTINGS,)):
         earlier = json.loads(place.read(_SETTINGS))
         differing = sorted(k for k in {*earlier, *settings} if earlier.get(k) != settings.get(k))
         if differing:
             raise UserError(
-                f"{place.address}: holds results with other settings ({', '.join(differing)}); "
+                f"{place.address}: contains results with other settings ({', '.join(differing)}); "
                 "give another output folder"
             )
     elif place.listing((".parquet",)):
-        raise UserError(f"{place.address}: holds Parquet files of something else; give another output folder")
+        raise UserError(f"{place.address}: contains other Parquet files; give another output folder")
 
 
 def _rows(place: Place) -> tuple[set[str], int]:
-    """Return the paths that have a row, and how many of them have an error. Files cut short by a kill are removed."""
+    """Return the paths with a row, and the number of rows with an error; remove files left incomplete by a kill."""
     paths: set[str] = set()
     failed = 0
     for name in place.listing((".parquet",)):

@@ -1,4 +1,4 @@
-"""The callable that Ray Data maps over batches: encoded images in, a row of detections per image out."""
+"""The callable that Ray Data maps over batches of encoded images; it returns a row of detections per image."""
 
 from pathlib import Path
 from typing import Any, Unpack
@@ -17,7 +17,7 @@ from cascade_rcnn.models.options import InferenceOptions
 from cascade_rcnn.passes import Found
 from cascade_rcnn.text import printable
 
-# A row per image. An image that could not be used has an error, and nulls for the rest.
+# One row per image; an image that could not be processed has an error, and nulls in all other columns but path.
 SCHEMA = pa.schema(
     [
         pa.field("path", pa.string(), nullable=False),
@@ -27,7 +27,7 @@ SCHEMA = pa.schema(
         ("scores", pa.list_(pa.float32())),
         ("category_ids", pa.list_(pa.int64())),
         ("categories", pa.list_(pa.string())),
-        ("masks", pa.list_(pa.string())),  # COCO's compressed run lengths; null where the model has no masks
+        ("masks", pa.list_(pa.string())),  # COCO's compressed run lengths; null if the model has no masks
         ("error", pa.string()),
     ]
 )
@@ -35,11 +35,11 @@ _NOTHING: dict[str, Any] = dict.fromkeys(SCHEMA.names)
 
 
 class Predict:
-    """Detect objects in batches of `path` (string) and `bytes` (an encoded image); returns tables of `SCHEMA`.
+    """A detector for batches with the columns `path` (string) and `bytes` (an encoded image).
 
-    Use it as a class, which each of Ray's actors constructs once:
+    Pass the class to Ray, each of whose actors creates an instance:
     `dataset.map_batches(Predict, fn_constructor_args=["best.safetensors"], batch_format="pyarrow", concurrency=2)`.
-    A row whose image cannot be decoded, or that has an `error` already, becomes a row with its error.
+    If an image cannot be decoded, or its row already has an `error`, the result is a row with that error.
     """
 
     def __init__(
@@ -53,9 +53,10 @@ class Predict:
         trust: bool = False,
         **inference: Unpack[InferenceOptions],
     ) -> None:
-        """checkpoint: as in `Predictor`, and so are the others.
+        """Load the model, with the arguments of `Predictor`.
 
-        `threshold` is the lowest score that is kept; `threads` of the processor compute (None: as Ray sets it).
+        `threshold` is the minimum score of detections to keep, and `threads` the number of CPU threads (None: as set
+        by Ray).
         """
         if threads is not None:
             torch.set_num_threads(threads)
@@ -63,7 +64,7 @@ class Predict:
         self.threshold = threshold
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """(path, bytes, and optionally error) -> `SCHEMA`, in the same order."""
+        """Convert a table with path, bytes and, optionally, error to a table of `SCHEMA`, in the same order."""
         rows = [self._open(row) for row in batch.to_pylist()]
         images = [row["image"] for row in rows if "image" in row]
         found = iter(self._detect(images))
@@ -80,7 +81,7 @@ class Predict:
             return _failed(row["path"], _line(error))
 
     def _detect(self, images: list[Tensor]) -> list[Found | Exception]:
-        """Return each image's detections; if a batch fails, its images are tried one by one."""
+        """Return the detections in each image or its error; if a batch fails, its images are tried one by one."""
         if not images:
             return []
         try:

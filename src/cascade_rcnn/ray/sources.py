@@ -1,4 +1,4 @@
-"""Images as a Ray dataset of `path`, `bytes` and `error`: from folders, Parquet files and WebDataset archives."""
+"""Ray datasets of encoded images, from folders, Parquet files and WebDataset archives."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -13,18 +13,18 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.ray.storage import Place
 
 _ENCODED = pa.schema([("path", pa.string()), ("bytes", pa.large_binary()), ("error", pa.string())])
-_NAMES = ("path", "file_name", "filename", "key", "__key__")  # columns of Parquet files that may name the image
-_IMAGES = ("bytes", "image", "img", "jpg")  # ... and hold it: bytes, or Hugging Face's struct of bytes and path
+_NAMES = ("path", "file_name", "filename", "key", "__key__")  # columns of Parquet files with the image's name
+_IMAGES = ("bytes", "image", "img", "jpg")  # and with its content: bytes, or Hugging Face's struct of bytes and path
 
 
 def read_images(source: str | Path, *, done: Collection[str] = (), block: int = 256) -> ray.data.Dataset:
-    """Read `path` (string), `bytes` (the encoded image) and `error` (why it could not be read, or null).
+    """Return a dataset of `path` (string), `bytes` (the encoded image) and `error` (why it cannot be read, or null).
 
-    source: a folder of images or of Parquet files, an image, a .parquet file, or a .tar of WebDataset (a folder of
-    them); local, or an address that pyarrow or fsspec opens (s3://bucket/folder). `path` is relative to a folder, in a
-    Parquet file its column path, file_name or key, in an archive the member's name. Images whose path is in `done` are
-    left out, and `block` images at most are one block, which is a file of the output. Raises UserError if there is
-    nothing to read.
+    `source` is an image, a .parquet file, a .tar archive in WebDataset format, or a folder of one of these; either a
+    local path, or an address that pyarrow or fsspec opens (s3://bucket/folder). `path` is relative to the folder, or
+    the column path, file_name or key of a Parquet file, or the name of an archive's member. Images whose path is in
+    `done` are left out. A block, which becomes a file of the output, has at most `block` images. Raises UserError if
+    there is nothing to read, or if a folder mixes kinds.
     """
     place, known = Place(source), frozenset(done)
     if place.kind == fs.FileType.NotFound:
@@ -37,7 +37,7 @@ def read_images(source: str | Path, *, done: Collection[str] = (), block: int = 
     if suffixes == {".tar"}:
         return _rebatched(_archives(place, names), known, block)
     if suffixes & {".parquet", ".tar"}:
-        raise UserError(f"{source}: holds {', '.join(sorted(suffixes))}; give images, Parquet files or archives alone")
+        raise UserError(f"{source}: mixes {', '.join(sorted(suffixes))}; give images, Parquet files or archives alone")
     if not suffixes or not suffixes <= set(EXTENSIONS):
         raise UserError(f"{source}: contains no images, Parquet files or .tar archives; check the address")
     return _files(place, [name for name in names if (name or Path(place.path).name) not in known], block)
@@ -45,14 +45,14 @@ def read_images(source: str | Path, *, done: Collection[str] = (), block: int = 
 
 def _files(place: Place, names: list[str], block: int) -> ray.data.Dataset:
     paths = pa.table({"path": pa.array([name or Path(place.path).name for name in names], pa.string())})
-    block = min(block, max(8, len(paths) // 16))  # enough blocks to keep all actors busy to the end
+    block = min(block, max(8, len(paths) // 16))  # enough blocks to keep all actors busy until the end
     blocks = [paths.slice(start, block) for start in range(0, len(paths), block)] or [paths]
     inner = place if place.kind == fs.FileType.Directory else _Alone(place)
     return ray.data.from_arrow(blocks).map_batches(_Read(inner), batch_format="pyarrow", batch_size=16)
 
 
 class _Alone(NamedTuple):
-    """A single file, which has the name that it is asked for."""
+    """A single file, to be read under any name."""
 
     place: Place
 
@@ -61,7 +61,7 @@ class _Alone(NamedTuple):
 
 
 class _Read:
-    """Read the files of a batch; one that cannot be read becomes an error."""
+    """Reads the files of a batch; a file that cannot be read becomes a row with an error."""
 
     def __init__(self, place: Place | _Alone) -> None:
         self.place = place
@@ -90,7 +90,7 @@ def _parquet(place: Place, names: list[str]) -> ray.data.Dataset:
 
 
 class _Columns:
-    """Rename the columns of a Parquet file."""
+    """Renames the columns of a Parquet file."""
 
     def __init__(self, name: str, image: str) -> None:
         self.name, self.image = name, image
@@ -110,7 +110,7 @@ def _archives(place: Place, names: list[str]) -> ray.data.Dataset:
 
 
 def _member(batch: pa.Table) -> pa.Table:
-    """Take the image of each sample of an archive, named as in the archive."""
+    """Return the image of each sample in an archive, under its name there."""
     found = []
     for row in batch.to_pylist():
         kind, content = next(((k, v) for k, v in row.items() if v is not None and not k.startswith("__")), ("", None))
@@ -126,7 +126,7 @@ def _rebatched(images: ray.data.Dataset, done: frozenset[str], block: int) -> ra
 
 
 class _Undone:
-    """Leave out the images of earlier runs."""
+    """Drops the images processed by earlier runs."""
 
     def __init__(self, done: frozenset[str]) -> None:
         self.done = done

@@ -1,4 +1,4 @@
-"""Files and folders by path or address: local, s3://, gs://, hdfs:// by pyarrow, anything else by fsspec."""
+"""Files and folders by path or address: local, s3://, gs:// and hdfs:// through pyarrow, others through fsspec."""
 
 import posixpath
 from pathlib import Path
@@ -10,10 +10,10 @@ from cascade_rcnn.errors import UserError
 
 
 class Place:
-    """A file or folder in some file system; pickled with it."""
+    """A file or folder, with its file system; can be pickled."""
 
     def __init__(self, address: str | Path) -> None:
-        """Raises UserError for an address that no file system knows."""
+        """Resolve an address. Raises UserError if no file system can open it."""
         self.address = str(address)
         try:
             self.files, self.path = _resolve(self.address)
@@ -24,27 +24,27 @@ class Place:
 
     @property
     def kind(self) -> fs.FileType:
-        """Return whether there is a file, a folder or nothing."""
+        """The type of what is there: a file, a folder or nothing."""
         return self.files.get_file_info(self.path).type
 
     def listing(self, suffixes: tuple[str, ...]) -> list[str]:
-        """Return the files below this folder that end in one of these, relative to it, sorted; hidden ones left out."""
+        """Return the sorted relative paths of files in this folder with one of these suffixes, except hidden ones."""
         found = self.files.get_file_info(fs.FileSelector(self.path, recursive=True, allow_not_found=True))
         names = [posixpath.relpath(one.path, self.path) for one in found if one.type == fs.FileType.File]
         shown = (name for name in names if not any(part.startswith(".") for part in name.split("/")))
         return sorted(name for name in shown if name.lower().endswith(suffixes))
 
     def join(self, name: str) -> str:
-        """Return the path of a file below this folder; of this file itself, if name is empty."""
+        """Return the path of a file in this folder, or of this file itself if `name` is empty."""
         return posixpath.join(self.path, name) if name else self.path
 
     def read(self, name: str = "") -> bytes:
-        """Read a file below this folder, or this file."""
+        """Read a file in this folder, or this file itself if `name` is empty."""
         with self.files.open_input_stream(self.join(name)) as stream:
             return stream.read()
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a small file aside and rename it."""
+        """Write a small file in this folder, atomically."""
         aside = self.join(f"{name}.tmp")
         self.files.create_dir(self.path, recursive=True)
         with self.files.open_output_stream(aside) as stream:

@@ -1,4 +1,4 @@
-"""A detection service on LitServe (extra `serve`): images in, COCO json out."""
+"""A detection service on LitServe (extra `serve`): images in, COCO JSON out."""
 
 from cascade_rcnn.serving.api import DetectionAPI
 from cascade_rcnn.serving.server import make_server, serve

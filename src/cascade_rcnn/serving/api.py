@@ -1,6 +1,6 @@
-"""The workers of the service: from requests to images, detections and COCO json.
+"""The workers of the service, which turn requests into images, detections and COCO JSON.
 
-No request fails another one of its batch: a bad one travels through the batch as the `Refused` that answers it.
+A bad request does not affect the others in its batch: it stays in the batch as the `Rejection` that will answer it.
 """
 
 import base64
@@ -27,34 +27,34 @@ from cascade_rcnn.passes.interface import rows as select
 from cascade_rcnn.text import printable
 
 
-class Asked(NamedTuple):
-    """A request that can be answered."""
+class ImageRequest(NamedTuple):
+    """A valid request."""
 
     image: Tensor  # (3, H, W) uint8
     threshold: float
 
 
-class Refused(NamedTuple):
-    """A request that cannot be answered, and why."""
+class Rejection(NamedTuple):
+    """The answer to a request that cannot be processed."""
 
-    status: int
+    status: int  # of HTTP
     reason: str
 
 
 class Answer(NamedTuple):
-    """The detections of an image, and its request."""
+    """The detections in an image, and its request."""
 
     found: Found
-    asked: Asked
+    request: ImageRequest
 
 
 class DetectionAPI(litserve.LitAPI):
-    """Answers `POST /predict` with the detections of one image.
+    """The API that answers `POST /predict` with the detections in one image.
 
-    The request is a form with a file `image`, or JSON whose `image` is base64; both may have a `threshold` (default:
+    The request is a form with a file `image`, or JSON with `image` in base64; both may have a `threshold` (default:
     the service's). The answer is `{"width", "height", "detections": [{"bbox": [x, y, width, height], "score",
-    "category_id", "category_name"}, ...]}`, best first, each with a `segmentation` (COCO's compressed run lengths) if
-    the model has masks; or status 400 to 422 and `{"error": reason}`.
+    "category_id", "category_name"}, ...]}` in pixels, best score first, each with a `segmentation` (COCO's compressed
+    run lengths) if the model predicts masks. A bad request gets a status from 400 to 422 and `{"error": reason}`.
     """
 
     def __init__(
@@ -69,7 +69,11 @@ class DetectionAPI(litserve.LitAPI):
         batch_wait: float = 0.01,
         threads: int | None = None,
     ) -> None:
-        """`checkpoint` may be an exported file; `batch_wait`: seconds to wait for a batch to fill."""
+        """Configure the workers; nothing is loaded yet.
+
+        `checkpoint` may be an exported file. `batch_wait` is the time in seconds to wait for a batch to fill, and
+        `threads` the number of CPU threads per worker (None: torch's default).
+        """
         super().__init__(max_batch_size=batch_size, batch_timeout=batch_wait)
         self.checkpoint, self.trust = checkpoint, trust
         self.precision: Precision = precision
@@ -77,7 +81,7 @@ class DetectionAPI(litserve.LitAPI):
         self.batched = batch_size > 1
 
     def setup(self, device: str) -> None:
-        """Load the model, in each worker."""
+        """Load the model; called in each worker."""
         import torch
 
         if self.threads is not None:
@@ -88,55 +92,54 @@ class DetectionAPI(litserve.LitAPI):
         )
         self.categories: Sequence[Category] = self.predictor.config.categories
 
-    def decode_request(self, request: Request) -> Asked | Refused:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Decode the image of a form or JSON object."""
+    def decode_request(self, request: Request) -> ImageRequest | Rejection:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Decode the image in a form or JSON object."""
         try:
-            return self._decode(request)  # type: ignore[arg-type]  # what arrives here is the form or JSON object
+            return self._decode(request)  # type: ignore[arg-type]  # LitServe passes the form or JSON object
         except UserError as error:
-            return Refused(422, printable(str(error)))
-        except Exception as error:  # noqa: BLE001  whatever a decoder raises concerns this request alone
-            return Refused(422, printable(f"the image cannot be read ({type(error).__name__})"))
+            return Rejection(422, printable(str(error)))
+        except Exception as error:  # noqa: BLE001  any decoder error concerns this request alone
+            return Rejection(422, printable(f"the image cannot be read ({type(error).__name__})"))
 
-    def _decode(self, given: Any) -> Asked | Refused:
+    def _decode(self, given: Any) -> ImageRequest | Rejection:
         if not isinstance(given, Mapping) or "image" not in given:
-            return Refused(400, "send a form with a file 'image', or JSON with 'image' in base64")
+            return Rejection(400, "send a form with a file 'image', or JSON with 'image' in base64")
         threshold = _number(given.get("threshold", self.default_threshold))
         if threshold is None:
-            return Refused(400, "threshold: give a number from 0 to 1")
+            return Rejection(400, "threshold: give a number from 0 to 1")
         data = _content(given["image"])
         if data is None:
-            return Refused(400, "image: send a file, or base64 text")
-        return Asked(to_tensor(decode_image(io.BytesIO(data), max_megapixels=self.max_megapixels)), threshold)
+            return Rejection(400, "image: send a file, or base64 text")
+        return ImageRequest(to_tensor(decode_image(io.BytesIO(data), max_megapixels=self.max_megapixels)), threshold)
 
-    def batch(self, inputs: list[Asked | Refused]) -> list[Asked | Refused]:
-        """Return the batch unchanged: images may differ in size."""
+    def batch(self, inputs: list[ImageRequest | Rejection]) -> list[ImageRequest | Rejection]:
+        """Return the batch as a list, since its images may differ in size."""
         return inputs
 
     def predict(self, x: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Detect in all images of a batch that can be read; if that fails, one by one."""
-        rows: list[Asked | Refused] = x if self.batched else [x]
-        asked = [row for row in rows if isinstance(row, Asked)]
-        found = iter(self._detect(asked))
-        answers = [next(found) if isinstance(row, Asked) else row for row in rows]
+        """Detect in all valid requests of a batch together or, if that fails, one by one."""
+        batch: list[ImageRequest | Rejection] = x if self.batched else [x]
+        found = iter(self._detect([one for one in batch if isinstance(one, ImageRequest)]))
+        answers = [next(found) if isinstance(one, ImageRequest) else one for one in batch]
         return answers if self.batched else answers[0]
 
-    def _detect(self, asked: list[Asked]) -> list[Answer | Refused]:
-        if not asked:
+    def _detect(self, requests: list[ImageRequest]) -> list[Answer | Rejection]:
+        if not requests:
             return []
         try:
-            found = self.predictor.detect([one.image for one in asked])
-            return [Answer(detections, one) for detections, one in zip(found, asked, strict=True)]
+            found = self.predictor.detect([one.image for one in requests])
+            return [Answer(detections, one) for detections, one in zip(found, requests, strict=True)]
         except Exception as error:  # noqa: BLE001  for example, a large image may exhaust memory
-            if len(asked) == 1:
-                return [Refused(500, printable(f"detection failed ({type(error).__name__})"))]
-            return [answer for one in asked for answer in self._detect([one])]
+            if len(requests) == 1:
+                return [Rejection(500, printable(f"detection failed ({type(error).__name__})"))]
+            return [answer for one in requests for answer in self._detect([one])]
 
-    def encode_response(self, output: Answer | Refused) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Convert detections to COCO json."""
-        if isinstance(output, Refused):
+    def encode_response(self, output: Answer | Rejection) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Convert detections to COCO JSON."""
+        if isinstance(output, Rejection):
             return JSONResponse({"error": output.reason}, status_code=output.status)
-        found, asked = output
-        found = select(found, found["scores"] >= asked.threshold)
+        found, request = output
+        found = select(found, found["scores"] >= request.threshold)
         rows = zip(found["boxes"].tolist(), found["scores"].tolist(), found["labels"].tolist(), strict=True)
         detections = [
             {
@@ -150,7 +153,7 @@ class DetectionAPI(litserve.LitAPI):
         if "masks" in found:
             for one, mask in zip(detections, run_lengths(found["masks"]), strict=True):
                 one["segmentation"] = {"size": mask["size"], "counts": mask["counts"].decode()}
-        return {"width": asked.image.shape[2], "height": asked.image.shape[1], "detections": detections}
+        return {"width": request.image.shape[2], "height": request.image.shape[1], "detections": detections}
 
 
 def _number(given: Any) -> float | None:

@@ -1,4 +1,4 @@
-"""Middleware in front of the workers: limits on requests, and Prometheus metrics at /metrics."""
+"""Middleware in front of the workers, with limits on requests and Prometheus metrics at /metrics."""
 
 import asyncio
 import json
@@ -18,10 +18,13 @@ _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Guard:
-    """ASGI middleware: reads a request's body up to a limit, refuses what no worker could answer, and counts."""
+    """ASGI middleware that limits the size of requests, rejects those that no worker could answer, and counts them."""
 
     def __init__(self, app: App, max_bytes: int, timeout: float = 30) -> None:
-        """`max_bytes` of a request's body; `timeout` seconds for an answer, as a worker that dies gives none."""
+        """Wrap `app`; request bodies have at most `max_bytes`, and answers are due within `timeout` seconds.
+
+        The timeout is needed because a worker that dies never answers.
+        """
         self.app, self.max_bytes, self.timeout = app, max_bytes, timeout
         self.registry = CollectorRegistry()
         of = self.registry
@@ -30,7 +33,7 @@ class Guard:
         self.active = Gauge("cascade_rcnn_active_requests", "Requests being answered", registry=of)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer /metrics, guard POST, and pass everything else on."""
+        """Answer /metrics, check POST requests, and pass everything else on."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
         elif scope["path"] == "/metrics":
@@ -59,23 +62,23 @@ class Guard:
         headers = {name.lower(): value for name, value in scope["headers"]}
         kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
         if kind not in (b"application/json", b"multipart/form-data"):
-            return await _refuse(send, 415, "send multipart/form-data or application/json")
+            return await _reject(send, 415, "send multipart/form-data or application/json")
         body = await self._body(headers, receive)
         if body is None:
-            return await _refuse(send, 413, f"the request is larger than {self.max_bytes / 1e6:g} MB")
+            return await _reject(send, 413, f"the request is larger than {self.max_bytes / 1e6:g} MB")
         if kind == b"application/json" and not _is_object(body):
-            return await _refuse(send, 400, "the body is not a JSON object")
+            return await _reject(send, 400, "the body is not a JSON object")
         if kind != b"application/json" and not await _is_form(scope, body):
-            return await _refuse(send, 400, "the body is not a form")
+            return await _reject(send, 400, "the body is not a form")
         try:
             async with asyncio.timeout(self.timeout):
                 await self.app(scope, _once(body, receive), send)
         except TimeoutError:
-            await _refuse(send, 504, f"no answer within {self.timeout:g} s")
+            await _reject(send, 504, f"no answer within {self.timeout:g} s")
         return None
 
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
-        """Read the body; None if it is too large."""
+        """Return the body, None if it is too large."""
         declared = headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > self.max_bytes:
             return None
@@ -90,7 +93,7 @@ class Guard:
 
 
 def _once(body: bytes, after: Receive) -> Receive:
-    """Return a channel that replays a body, then continues with the original one."""
+    """Return a channel that replays a body and then continues with the original channel."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> Message:
@@ -105,7 +108,7 @@ async def _is_form(scope: Message, body: bytes) -> bool:
 
     try:
         await Request(scope, _once(body, ended)).form()
-    except Exception:  # noqa: BLE001  a body that its parser cannot read, however it says so
+    except Exception:  # noqa: BLE001  the parser's errors for a bad body are of many types
         return False
     return True
 
@@ -117,7 +120,7 @@ def _is_object(body: bytes) -> bool:
         return False
 
 
-async def _refuse(send: Send, status: int, reason: str) -> None:
+async def _reject(send: Send, status: int, reason: str) -> None:
     await _reply(send, status, json.dumps({"error": reason}).encode(), "application/json")
 
 

@@ -1,4 +1,4 @@
-"""The service: workers with a model each behind one HTTP server."""
+"""The service: one HTTP server in front of workers, each with its own model."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from cascade_rcnn.runtime import SUFFIXES
 from cascade_rcnn.serving.api import DetectionAPI
 from cascade_rcnn.serving.guard import Guard
 
-_HOSTS = ("127.0.0.1", "0.0.0.0", "::")  # what LitServe listens on
+_HOSTS = ("127.0.0.1", "0.0.0.0", "::")  # those that LitServe accepts
 
 
 def make_server(
@@ -32,12 +32,13 @@ def make_server(
     max_megapixels: float = 50,
     timeout: float = 30,
 ) -> litserve.LitServer:
-    """Make a LitServe server that answers `POST /predict` as `DetectionAPI` describes; `/health`, `/metrics`.
+    """Make a LitServe server for `POST /predict` (see `DetectionAPI`), `/health` and `/metrics`.
 
-    `workers` processes per device hold a model each and share the processor's cores. Requests that wait at the same
-    time are put into batches of up to `batch_size` (default: 8 on a GPU, 1 on a CPU, where batches gain nothing). A
-    request is refused if it is larger than `max_megabytes`, its image than `max_megapixels`, or if it waits longer than
-    `timeout` seconds. A worker that dies is started again. Raises UserError for a checkpoint that is missing.
+    `workers` processes per device each hold a model and share the CPU's cores. Waiting requests are processed in
+    batches of up to `batch_size` (default: 8 on a GPU, and 1 on a CPU, where batches gain nothing), after at most
+    `batch_wait` seconds. A request is rejected if it exceeds `max_megabytes`, if its image exceeds `max_megapixels`, or
+    if it waits for more than `timeout` seconds. Workers that die are restarted. Raises UserError if the checkpoint is
+    missing.
     """
     import torch
 
@@ -73,12 +74,12 @@ def make_server(
 
 
 def serve(checkpoint: str | Path, *, host: str = "127.0.0.1", port: int = 8000, **settings: Any) -> None:
-    """Serve until interrupted; `settings` are those of `make_server`. By default only this machine can connect.
+    """Serve until interrupted; `settings` are those of `make_server`. By default, only this machine can connect.
 
-    Raises UserError for an address that cannot be listened on.
+    Raises UserError for an address or port on which the server cannot listen.
     """
     if host not in _HOSTS or not 1024 <= port <= 65535:
-        raise UserError(f"{host}:{port}: give one of {', '.join(_HOSTS)} as host, and a port from 1024 to 65535")
+        raise UserError(f"{host}:{port}: give one of {', '.join(_HOSTS)} as the host, and a port from 1024 to 65535")
     with socket.socket(socket.AF_INET6 if host == "::" else socket.AF_INET) as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -97,6 +98,6 @@ def serve(checkpoint: str | Path, *, host: str = "127.0.0.1", port: int = 8000, 
 
 
 def _default_signals() -> None:
-    """Let Ctrl-C end the HTTP server's process without a traceback: it repeats the signal once it has shut down."""
+    """Let Ctrl-C end the HTTP server's process without a traceback: it raises the signal again after shutting down."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)

@@ -117,7 +117,7 @@ def test_pycocotools_reads_the_results_beside_the_annotations_that_gave_the_ids(
     truth = load_coco(tmp_path / "truth.json", folder)
     summary = predict(OneDog(), folder, tmp_path / "out", pictures=False, truth=truth)
     assert (summary.done, summary.unnamed, summary.failed) == (2, 2, 0)
-    assert summary.notes == ["skipped, not in the annotations: 2 images"]
+    assert summary.notes == ["skipped 2 images: not in the annotations"]
     assert {row["image_id"] for row in found(tmp_path / "out")} == {41, 17}
     assert not (tmp_path / "out" / "pictures").exists()
     with contextlib.redirect_stdout(io.StringIO()):

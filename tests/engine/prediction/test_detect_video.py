@@ -187,7 +187,7 @@ def test_a_video_that_breaks_off_gives_what_it_has(video, tmp_path):
     assert len(shown(tmp_path / "out" / "video.mp4")) == summary.done
 
 
-@pytest.mark.parametrize(("packets", "lines"), [(0, None), (5, ["broke off after 5 frames (Input/output error)"])])
+@pytest.mark.parametrize(("packets", "lines"), [(0, None), (5, ["ended early, after 5 frames (Input/output error)"])])
 def test_a_connection_that_is_lost(video, tmp_path, monkeypatch, packets, lines):
     class Lost:
         def __init__(self, container) -> None:

@@ -45,7 +45,7 @@ def test_a_damaged_line_is_named_unless_it_comes_after_what_is_kept(tmp_path, li
 
 def test_a_table_without_steps_is_named(tmp_path):
     (tmp_path / "train.csv").write_bytes(b"\x93NUMPY\n1,2\n")
-    with pytest.raises(UserError, match="line 1 does not name the columns"):
+    with pytest.raises(UserError, match="line 1 lacks the names of the columns"):
         MetricLog(tmp_path, "train", 1)
 
 

@@ -19,12 +19,12 @@ def _outcome(**changes) -> OverfitTest:
 @pytest.mark.parametrize(
     ("outcome", "passed", "words"),
     [
-        (_outcome(), True, "yes (loss 2 to 1 on 8 images, 60 updates, 12 s)"),
+        (_outcome(), True, "overfit test: passed (loss 2 to 1 on 8 images, 60 updates, 12 s)"),
         (_outcome(last=1.01), False, "raise --optimizer.lr"),
         (_outcome(last=2.5), False, "lower --optimizer.lr"),
         (_outcome(last=float("nan"), updates=3), False, "lower --optimizer.lr"),
-        (_outcome(last=1.5, updates=19), None, "unknown"),
-        (_outcome(last=0.5, updates=4), True, "yes"),  # few were enough
+        (_outcome(last=1.5, updates=19), None, "inconclusive"),
+        (_outcome(last=0.5, updates=4), True, "passed"),  # few were enough
     ],
 )
 def test_what_is_said(outcome, passed, words):
@@ -61,7 +61,7 @@ def test_the_training_is_the_same_to_the_bit(recipe, monkeypatch, tmp_path, caps
     for overfit in ("if long", "always"):  # six updates are not long
         output = training.train(replace(recipe, output=str(tmp_path / overfit)), overfit=overfit)
         found.append(load(Path(output) / "last.safetensors").state_dict())
-        assert ("it can overfit" in capsys.readouterr().err) == (overfit == "always")
+        assert ("overfit test" in capsys.readouterr().err) == (overfit == "always")
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
 
 

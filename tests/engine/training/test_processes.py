@@ -89,6 +89,6 @@ def test_a_rank_ends_with_the_first_process_and_one_says_so(rank):
 def test_a_notebook_cannot_be_started_once_more(monkeypatch):
     monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    with pytest.raises(UserError, match="several devices need a program"):
+    with pytest.raises(UserError, match="training on several devices starts this program"):
         processes.start(2, externally=False)
     assert "MASTER_PORT" not in os.environ

@@ -189,7 +189,7 @@ def test_a_training_resumes_where_its_data_has_moved_but_not_on_other_data(recip
     truth = json.loads(good)
     truth["annotations"][0]["bbox"][2] += 1
     there.write_text(json.dumps(truth))
-    with pytest.raises(UserError, match="the training boxes are not those that this run started with"):
+    with pytest.raises(UserError, match="the training boxes have changed since this run started"):
         train(moved, resume=True)
     there.write_text(good)
     output = train(moved, resume=True)
@@ -399,7 +399,7 @@ def test_patience_ends_a_training_that_gets_no_better_and_resuming_does_not_cont
     output = train(patient)
     assert json.loads((output / "results.json").read_text())["epochs"] == 3
     assert json.loads((output / "best.json").read_text())["epoch"] == 1
-    assert "ended after epoch 3: no better AP than 0.500 in 2 evaluations" in capsys.readouterr().err
+    assert "stopped after epoch 3: no AP above 0.500 in 2 evaluations" in capsys.readouterr().err
     train(patient, resume=True)
     assert json.loads((output / "results.json").read_text())["epochs"] == 3
     train(replace(patient, patience=3), resume=True)

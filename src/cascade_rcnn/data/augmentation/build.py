@@ -95,7 +95,7 @@ class Augmentation:
 def build_augmentation(
     augmentation: str | Sequence[str | AugmentationConfig | Mapping[str, Any]],
 ) -> Augmentation:
-    """Build a transform for a `Dataset` from configs, or names of augmentations or lists of them, in order.
+    """Build a transform for a `Dataset` from the configs or names of augmentations, or names of lists, in order.
 
     Raises UserError for an unknown name or a number out of range.
 

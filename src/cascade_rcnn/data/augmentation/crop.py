@@ -8,7 +8,7 @@ from torchvision.transforms.v2 import functional
 
 from cascade_rcnn.data.augmentation.geometry import GeometricTransform
 
-_LEAST = 8  # minimum side in pixels of images to crop
+_LEAST = 8  # minimum side of crops in pixels
 
 
 class IoUCrop(GeometricTransform, v2.RandomIoUCrop):

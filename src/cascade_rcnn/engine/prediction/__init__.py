@@ -1,1 +1,1 @@
-"""Detection in files, with results saved after every batch."""
+"""Detection in image files and videos, with results saved after every batch."""

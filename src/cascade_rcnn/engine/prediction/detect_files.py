@@ -1,7 +1,7 @@
-"""Detection in files: a stream from paths to COCO results, annotated images and other tools' formats.
+"""Detection in image files, which writes COCO results, annotated images and the formats of other tools.
 
-Every result is on disk before the next batch starts (`journal.py`): later failures lose nothing, and running the same
-command again resumes an interrupted one.
+Results are on disk before the next batch starts (`journal.py`): a later failure loses nothing, and running the same
+command again continues an interrupted one.
 """
 
 from itertools import islice
@@ -28,11 +28,12 @@ from cascade_rcnn.text import count, printable
 
 
 def detect_in_files(detect: Detect, job: PredictionJob) -> PredictionSummary:
-    """Detect batch by batch; writes `detections.json`, `images.jsonl` and `pictures/` to the output folder.
+    """Detect batch by batch, and write `detections.json`, `images.jsonl` and `pictures/` to the output folder.
 
-    Memory does not grow with the number of images, except for their names. An image that fails in any way is reported,
-    recorded in images.jsonl and skipped. On Ctrl-C, SIGTERM or SIGHUP, it finishes the batch, writes detections.json
-    and raises Interrupted. Images processed by an earlier call with the same settings are not processed again.
+    Apart from file names, memory does not grow with the number of images. An image that fails for any reason is
+    reported, recorded in images.jsonl and skipped. Images processed by an earlier call with the same settings are not
+    processed again. On Ctrl-C, SIGTERM or SIGHUP, the function finishes the batch, writes detections.json and raises
+    Interrupted. Raises UserError for a path without images, or an output folder that cannot be used.
     """
     paths = [printable(str(path)) for path in job.paths]
     settings = job.settings | {"paths": paths, "threshold": job.threshold, "pictures": job.pictures}
@@ -43,7 +44,7 @@ def detect_in_files(detect: Detect, job: PredictionJob) -> PredictionSummary:
         try:
             _run(detect, job, pending, journal, summary, stop)
         except OSError:
-            if not stop.asked:  # otherwise, the terminal with the progress bar may be gone
+            if not stop.asked:  # if stopped, the terminal with the progress bar may be gone
                 raise
         summary.before, summary.unnamed, summary.left_out = pending.before, pending.unnamed, pending.left_out
         summary.boxes = job.write_results(journal)
@@ -74,7 +75,7 @@ def _run(
 
 
 def _detect(detect: Detect, chunk: list[Chosen], job: PredictionJob) -> list[Entry]:
-    """Return the entries of a batch; if it fails as a whole, process its images one by one."""
+    """Return the entries of a batch; if the batch fails as a whole, process its images one by one."""
     opened: list[tuple[Chosen, Tensor]] = []
     entries: dict[str, Entry] = {}
     for one in chunk:
@@ -115,7 +116,7 @@ def _entry(one: Chosen, image: Tensor, found: Found, job: PredictionJob) -> Entr
         try:
             shown = to_supervision(to_numpy(found), job.class_names, job.shown)
             _save_picture(draw(image.permute(1, 2, 0).numpy(), shown), job.output / PICTURES / one.name)
-        except NoRoomError:  # neither for other pictures nor for results
+        except NoRoomError:  # there is none for other pictures and results, either
             raise
         except Exception as error:  # noqa: BLE001  for example, a name that is too long
             job.report(f"no picture of {one.path}: {_line(error)}")
@@ -124,7 +125,7 @@ def _entry(one: Chosen, image: Tensor, found: Found, job: PredictionJob) -> Entr
 
 
 def _save_picture(picture: PIL.Image.Image, path: Path) -> None:
-    """Save a picture under the image's own name; formats other than JPEG and PNG become PNG."""
+    """Save a picture under the name of its image; formats other than JPEG and PNG become PNG."""
     jpeg = path.suffix.lower() in (".jpg", ".jpeg")
     path = path if jpeg or path.suffix.lower() == ".png" else path.with_name(f"{path.name}.png")
     with replacing(path) as aside:

@@ -1,8 +1,8 @@
-"""Detection in a video: frames in, detections and an annotated video out, in constant memory.
+"""Detection in a video, which writes detections and an annotated video, using constant memory.
 
-Detections are recorded as for images (`journal.py`), one entry per frame, before the next batch begins. The annotated
-video is drawn from them, so that a call that continues an interrupted one draws the earlier frames without detecting in
-them again. Ctrl-C leaves a video of the frames so far.
+As with images, the detections of each frame are recorded before the next batch starts (`journal.py`). The annotated
+video is drawn from these records, so that a call that continues an interrupted one does not process earlier frames
+again. After Ctrl-C, there is a video of the frames so far.
 """
 
 from collections.abc import Iterator
@@ -34,11 +34,11 @@ VIDEO = "video.mp4"
 
 
 def detect_in_video(detect: Detect, job: PredictionJob, clip: Clip, *, track: bool = False) -> PredictionSummary:
-    """Detect frame by frame; writes `detections.json`, `images.jsonl` and `video.mp4` to the output folder.
+    """Detect frame by frame, and write `detections.json`, `images.jsonl` and `video.mp4` to the output folder.
 
-    The image id of a frame is its number from 0 on. On Ctrl-C, SIGTERM or SIGHUP, all files are written for the frames
-    so far; then it raises Interrupted, unless the source is live, which ends like this. Raises UserError for a video
-    that cannot be opened.
+    The image id of a frame is its number, starting at 0. `track` adds track numbers. On Ctrl-C, SIGTERM or SIGHUP, all
+    files are written for the frames so far; then Interrupted is raised, except for a live source, which can only end
+    this way. Raises UserError for a video that cannot be opened.
     """
     summary = PredictionSummary(unit="frame")
     with ExitStack() as stack:
@@ -64,15 +64,15 @@ def _report(job: PredictionJob, frames: VideoFrames, summary: PredictionSummary)
     if frames.broken and not number:
         raise UserError(f"{source}: cannot read this video ({frames.broken}); check its path and format")
     if frames.broken:
-        job.report(f"{source}: broke off after {count(number, 'frame')} ({frames.broken})")
+        job.report(f"{source}: ended early, after {count(number, 'frame')} ({frames.broken})")
     if frames.damaged:
-        job.report(f"{source}: {count(frames.damaged, 'part')} of it could not be decoded; skipped")
+        job.report(f"{source}: skipped {count(frames.damaged, 'part')} that could not be decoded")
 
 
 def _settings(job: PredictionJob, clip: Clip, track: bool) -> dict[str, object]:
     path = Path(clip.source)
     video = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None
-    live = {"recorded": datetime.now(UTC).isoformat()} if clip.is_live else {}  # never the same frames again
+    live = {"recorded": datetime.now(UTC).isoformat()} if clip.is_live else {}  # its frames are never the same again
     span = {"step": clip.step, "start": clip.start, "end": clip.end, "track": track}
     return {"video": clip.source, "its size and time": video, "threshold": job.threshold, **span, **live}
 
@@ -87,11 +87,11 @@ def _run(
     stop: StopRequest,
 ) -> None:
     name = Path(frames.clip.source).stem or "camera"
-    coming = iter(frames)
+    remaining = iter(frames)
     with ExitStack() as stack:
         bar = stack.enter_context(ProgressBar("predict", frames.total, shown=True))
         writer: VideoWriter | None = None
-        while not stop.asked and (batch := list(islice(coming, job.batch_size))):
+        while not stop.asked and (batch := list(islice(remaining, job.batch_size))):
             for frame, entry in _entries(detect, job, batch, journal, name, tracks, summary):
                 if job.pictures and writer is None:
                     aside = stack.enter_context(replacing(job.output / VIDEO))
@@ -110,7 +110,7 @@ def _entries(
     tracks: Tracks | None,
     summary: PredictionSummary,
 ) -> Iterator[tuple[Frame, Entry]]:
-    """Return the entries of a batch of frames, new ones detected and recorded."""
+    """Return the entries of a batch of frames, detecting in and recording new ones."""
     names = [f"{name}_{frame.number:06}.jpg" for frame in batch]
     fresh = [(frame, one) for frame, one in zip(batch, names, strict=True) if not journal.has(one, (0, 0))]
     found = detect([torch.from_numpy(frame.pixels).permute(2, 0, 1) for frame, _ in fresh]) if fresh else []

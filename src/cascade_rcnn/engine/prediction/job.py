@@ -1,4 +1,4 @@
-"""A prediction's settings, outcome and results: what images and videos have in common."""
+"""The settings, results and summary of a prediction, for both images and videos."""
 
 import sys
 from collections import Counter
@@ -22,11 +22,11 @@ from cascade_rcnn.files import replacing
 from cascade_rcnn.passes import Found, class_thresholds
 from cascade_rcnn.text import count, printable
 
-_SHOWN = 0.5  # default threshold of output for people (pictures, labelling tools)
+_SHOWN = 0.5  # default threshold for pictures and labelling tools
 
 
 class EntryFields(TypedDict, total=False):
-    """Optional fields of an entry."""
+    """Optional fields of an `Entry`."""
 
     stamp: tuple[int, int]
     time: float | None
@@ -36,17 +36,17 @@ class EntryFields(TypedDict, total=False):
 class PredictionJob:
     """The images or video, settings and outputs of a prediction."""
 
-    paths: Sequence[str | Path] = ()  # images, folders, glob patterns; empty: the images of `truth`
-    truth: Annotations | None = None  # provides image ids by name, other images are skipped; None: ids are 1, 2, ...
+    paths: Sequence[str | Path] = ()  # images, folders and glob patterns; empty: the images of `truth`
+    truth: Annotations | None = None  # has the ids of images by name, others are skipped; None: ids are 1, 2, ...
     categories: Sequence[Category]
     output: Path
-    threshold: float | None = None  # None: no threshold for detections.json, 0.5 for output for people
-    thresholds: Mapping[str, float] = field(default_factory=dict)  # by class; they replace `threshold`
+    threshold: float | None = None  # None: 0 for detections.json, 0.5 for pictures and other formats
+    thresholds: Mapping[str, float] = field(default_factory=dict)  # by class name, instead of `threshold`
     max_megapixels: float | None = MAX_MEGAPIXELS
     batch_size: int = 1
     pictures: bool = True
     formats: Sequence[Format] = ()
-    settings: dict[str, Any] = field(default_factory=dict)  # further settings that must be the same to resume
+    settings: dict[str, Any] = field(default_factory=dict)  # other settings that must not change when resuming
     overwrite: bool = False
     report: Callable[[str], None] = lambda line: print(printable(line), file=sys.stderr)
 
@@ -62,20 +62,20 @@ class PredictionJob:
 
     @property
     def shown(self) -> list[float]:
-        """The minimum score of each class in output for people."""
+        """The minimum score of each class in pictures and other formats."""
         return class_thresholds(self.class_names, self.thresholds, _SHOWN if self.threshold is None else self.threshold)
 
     @property
     def shown_of(self) -> dict[int, float]:
-        """The minimum score in output for people, by category id."""
+        """The minimum score in pictures and other formats, by category id."""
         return dict(zip((category.id for category in self.categories), self.shown, strict=True))
 
     def entry(
         self, found: Found, size: tuple[int, int], *, file_name: str, image_id: int, **more: Unpack[EntryFields]
     ) -> Entry:
-        """Record the detections in an image of a height and width, without those below `least`."""
+        """Return the record of the detections with at least the score `least` in an image of `size` (height, width)."""
         keep = found["scores"] >= torch.tensor([0.0, *self.least])[found["labels"]]
-        # float64 from here on, as in evaluation, so that the file has the same metrics as the model.
+        # float64 from here on, as in evaluation, so that the file gets the same metrics as the model.
         boxes = found["boxes"][keep].double()
         boxes[:, 2:] -= boxes[:, :2]
         return Entry(
@@ -91,7 +91,7 @@ class PredictionJob:
         )
 
     def write_results(self, journal: Journal) -> int:
-        """Write `detections.json` from the journal, atomically; returns the number of detections."""
+        """Write `detections.json` from the journal, atomically, and return the number of detections."""
         names = {category.id: category.name for category in self.categories}
         number = 0
         with replacing(self.output / "detections.json") as aside, aside.open("wb") as file:
@@ -107,13 +107,13 @@ class PredictionJob:
         return number
 
     def write_formats(self, journal: Journal) -> list[Path]:
-        """Write the files for other tools."""
+        """Write the files in other formats, and return their paths."""
         return write_formats(self.formats, journal, self.categories, self.output, self.shown_of)
 
 
 @dataclass
 class PredictionSummary:
-    """The number of images and detections by outcome."""
+    """The number of images by outcome, the number of detections, and the files written."""
 
     done: int = 0  # by this call
     before: int = 0  # by earlier calls
@@ -131,8 +131,8 @@ class PredictionSummary:
 
     @property
     def notes(self) -> list[str]:
-        """Return a line for each kind of image that was skipped."""
+        """A line for each kind of image that was skipped."""
         kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(self.left_out.items()))
-        unread = [f"skipped, unsupported formats: {kinds}; convert them to JPEG or PNG"] if kinds else []
-        unnamed = f"skipped, not in the annotations: {count(self.unnamed, 'image')}"
+        unread = [f"skipped images in unsupported formats: {kinds}; convert them to JPEG or PNG"] if kinds else []
+        unnamed = f"skipped {count(self.unnamed, 'image')}: not in the annotations"
         return [*unread, *([unnamed] if self.unnamed else [])]

@@ -1,7 +1,7 @@
-r"""The progress of `predict`: `images.jsonl`, one line per image, appended and synced to disk after every batch.
+r"""The record of `predict`: `images.jsonl`, with one line per image, appended and synced to disk after every batch.
 
-The first line contains the settings, so that only the same command can resume. If an image has several lines (it was
-unreadable, or has changed since), the last one counts; an incomplete line is dropped.
+The first line contains the settings, so that only the same command can resume. If an image has several lines, since it
+could not be read or has changed, the last one counts; an incomplete line is dropped.
 """
 
 import os
@@ -17,7 +17,7 @@ from cascade_rcnn.evaluation.detections import Box
 
 
 class Entry(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """The detections in one image, as columns of equal length, or the reason for its failure."""
+    """The detections in an image, as columns of equal length, or the reason why there are none."""
 
     file_name: str
     image_id: int
@@ -27,9 +27,9 @@ class Entry(msgspec.Struct, omit_defaults=True, kw_only=True):
     boxes: list[Box] = []  # x, y, width, height
     scores: list[float] = []
     category_ids: list[int] = []
-    track_ids: list[int | None] = []  # of a tracked video; None: not (yet) tracked
+    track_ids: list[int | None] = []  # in a tracked video; None: no track (yet)
     time: float | None = None  # seconds from the beginning of a video
-    masks: list[str] = []  # run lengths in COCO's compressed form; empty where the model has no masks
+    masks: list[str] = []  # compressed run lengths in COCO's format; empty if the model has no masks
     error: str | None = None
 
 
@@ -42,10 +42,13 @@ _BEGINNING = b'{"settings":'
 
 
 class Journal:
-    """The processed images, by name. Raises UserError if the folder belongs to another command or is not writable."""
+    """The images processed so far, by name, recorded in a file."""
 
     def __init__(self, path: Path, settings: dict[str, Any], *, overwrite: bool = False) -> None:
-        """Open or create the file; `overwrite` starts over."""
+        """Open or create the file; `overwrite` starts over.
+
+        Raises UserError if another command has written or is writing it, or if it is not writable.
+        """
         self.path = path
         self.done: dict[str, tuple[int, int, tuple[int, int], bool]] = {}  # name -> file position, id, stamp, success
         try:
@@ -66,7 +69,7 @@ class Journal:
     def _lock(self) -> None:
         try:
             import fcntl
-        except ImportError:  # not on this system
+        except ImportError:  # Windows
             return
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -76,7 +79,7 @@ class Journal:
             return
 
     def _read(self, settings: dict[str, Any]) -> bool:
-        """Read the existing entries; returns False if there are none."""
+        """Read the existing entries; return False if the file is empty."""
         line = self._file.readline()
         if _BEGINNING.startswith(line[: len(_BEGINNING)]) and not line.endswith(b"\n"):
             return False  # empty or truncated
@@ -86,7 +89,7 @@ class Journal:
                 if (then := before.get(name)) != (now := settings.get(name)):
                     raise UserError(
                         f"{self.path.parent}: has the results of another command ({name} {then}, not {now}); choose "
-                        "another --output, or --overwrite it"
+                        "another --output, or add --overwrite"
                     )
             place = self._file.tell()
             while (line := self._file.readline()).endswith(b"\n"):
@@ -94,7 +97,7 @@ class Journal:
                 place = self._file.tell()
         except msgspec.MsgspecError as error:
             raise UserError(
-                f"{self.path}: not a record of `predict` ({error}); choose another --output, or --overwrite it"
+                f"{self.path}: not a record of `predict` ({error}); choose another --output, or add --overwrite"
             ) from None
         self._file.truncate(place)
         return True
@@ -108,15 +111,15 @@ class Journal:
         return msgspec.json.decode(self._file.readline(), type=Entry)
 
     def has(self, name: str, stamp: tuple[int, int]) -> bool:
-        """Return whether this image has been processed, and its file is unchanged."""
+        """Return whether an image has been processed successfully, and its file is unchanged."""
         return name in self.done and self.done[name][2:] == (stamp, True)
 
     def id_of(self, name: str) -> int | None:
-        """Return the id of an image, if it has one."""
+        """Return the id of an image, None if it has not been processed."""
         return self.done[name][1] if name in self.done else None
 
     def add(self, entries: list[Entry]) -> None:
-        """Append images and sync them to disk."""
+        """Append entries and sync them to disk. Raises UserError if they cannot be written."""
         for entry, place in zip(entries, self._write(entries), strict=True):
             self._note(entry, place)
 
@@ -132,7 +135,7 @@ class Journal:
         return [place + sum(map(len, encoded[:k])) for k in range(len(encoded))]
 
     def entries(self) -> Iterator[Entry]:
-        """Yield the images one at a time, ordered by id, including failed ones."""
+        """Yield the entries of all images, including failed ones, ordered by id."""
         for name in sorted(self.done, key=lambda name: self.done[name][1]):
             yield self.entry(name)
 

@@ -1,4 +1,4 @@
-"""The images still to be processed, and their ids."""
+"""The images that are yet to be processed, and their ids."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -22,12 +22,12 @@ class Chosen(NamedTuple):
 
 
 class PendingImages:
-    """Iterates lazily, and once, over the images that are not in the journal yet; counts skipped ones."""
+    """An iterable, for a single pass, over the images that are not in the journal yet; it counts skipped ones."""
 
     def __init__(self, paths: Sequence[str | Path], truth: Annotations | None, journal: Journal) -> None:
-        """Takes files, folders and patterns (none: the images of `truth`). Ids are those of `truth`, else 1, 2, ...
+        """Expand files, folders and patterns; without any, take the images of `truth`.
 
-        Raises UserError for a path without images.
+        Image ids are those in `truth`, or 1, 2, ... without it. Raises UserError for a path without images.
         """
         self._paths, self._truth, self._journal = paths, truth, journal
         self._ids = FileNames(truth) if truth is not None else None

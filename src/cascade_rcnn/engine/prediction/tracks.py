@@ -1,4 +1,4 @@
-"""Object tracking in videos with ByteTrack, from Roboflow's `trackers`."""
+"""Object tracking in videos by ByteTrack, from Roboflow's `trackers`."""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -10,29 +10,32 @@ from cascade_rcnn.engine.prediction.journal import Entry
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.results import load_supervision
 
-_WEAK = 0.1  # minimum score of detections that continue a track, as in ByteTrack
+_WEAK = 0.1  # minimum score for continuing a track, as in ByteTrack
 
 
 class Tracks:
-    """Gives each detection of a video the number of its track, frame by frame.
+    """A tracker that assigns the detections in a video to numbered tracks, frame by frame.
 
-    Classes are followed separately: a detection never continues the track of another class. A detection that reaches
-    its class's threshold can begin a track, and is numbered from the second frame in a row on; weaker ones only
-    continue tracks. Numbers are 1, 2, ... in the order in which tracks are confirmed.
+    Classes are tracked separately: a detection never continues the track of another class. A detection that reaches the
+    threshold of its class can start a track, which has a number from its second consecutive frame on; weaker detections
+    only continue tracks. Tracks are numbered 1, 2, ... as they are confirmed.
     """
 
     def __init__(self, rate: float, thresholds: dict[int, float]) -> None:
-        """rate: frames per second; thresholds: of each category id. Raises UserError without `trackers`."""
+        """Create a tracker for `rate` frames per second, with the threshold of each category id.
+
+        Raises UserError if the package `trackers` is missing.
+        """
         self._rate, self._thresholds = rate, thresholds
         self._trackers: dict[int, Any] = {}
         self._numbers: dict[tuple[int, int], int] = {}
         try:
             self._tracker = import_module("trackers").ByteTrackTracker
         except ImportError as error:
-            raise UserError(f"--track needs trackers ({error}); pip install trackers") from None
+            raise UserError(f"--track needs trackers ({error}): pip install trackers") from None
 
     def follow(self, entry: Entry) -> list[int | None]:
-        """Return the track of each detection of the next frame, None for those without."""
+        """Return the track of each detection in the next frame, None for those without one."""
         numbers: list[int | None] = [None] * len(entry.boxes)
         categories, scores = np.array(entry.category_ids), np.array(entry.scores)
         for category in sorted({*self._trackers, *entry.category_ids}):

@@ -1,4 +1,4 @@
-"""Decoding of video files, streams and cameras, frame by frame, with PyAV."""
+"""Frame-by-frame decoding of video files, streams and cameras with PyAV, and writing of video files."""
 
 import re
 import sys
@@ -21,12 +21,12 @@ _KINDS = ("3gp", "avi", "flv", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg"
 SUFFIXES = frozenset(f".{kind}" for kind in _KINDS)
 _LIVE = ("rtsp", "rtmp", "rtmps", "rtp", "udp", "tcp", "srt")
 _URL = re.compile(r"(\w+)://")
-_USUAL_RATE = 25  # frames per second, for streams that do not state theirs
+_USUAL_RATE = 25  # frames per second, for streams that do not specify a rate
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """A video, and the part of it to process."""
+    """A video, and the part of it to process. Raises UserError for values out of range."""
 
     source: str  # a file, a URL, or the number of a camera
     step: int = 1  # process every `step`-th frame
@@ -35,19 +35,19 @@ class Clip:
 
     def __post_init__(self) -> None:
         if self.step < 1:
-            raise UserError(f"step is {self.step}; give 1 or more frames")
+            raise UserError(f"step is {self.step}; give 1 frame or more")
         if self.start < 0 or (self.end is not None and self.end <= self.start):
             raise UserError(f"start is {self.start:g} and end {self.end}; give seconds from the beginning, start < end")
 
     @property
     def is_live(self) -> bool:
-        """Whether it is a live source, which cannot be played again."""
+        """Whether this is a live source, which cannot be played again."""
         scheme = _URL.match(self.source)
         return self.source.isdigit() or (scheme is not None and scheme[1].lower() in _LIVE)
 
 
 def is_video(path: str) -> bool:
-    """Return whether this names a video rather than images: by suffix, as a URL, or as the number of a camera."""
+    """Return whether a path is a video rather than images: by its suffix, as a URL, or as the number of a camera."""
     if _URL.match(path):
         return True
     if path.isdigit():
@@ -59,17 +59,17 @@ class Frame(NamedTuple):
     """A decoded frame."""
 
     number: int  # in the video, starting at 0
-    time: float  # seconds
+    time: float  # seconds from the beginning
     pixels: np.ndarray  # (H, W, 3) RGB, upright
 
 
 class VideoFrames:
-    """Iterates over the frames of a clip. Raises UserError if it cannot be opened or has no video."""
+    """An iterable over the frames of a clip. Raises UserError if it cannot be opened or has no video."""
 
     def __init__(self, clip: Clip) -> None:
         self.clip = clip
         self.damaged = 0  # parts that could not be decoded
-        self.broken = ""  # why it ended early, such as a lost connection
+        self.broken = ""  # why decoding ended early, such as a lost connection
         try:
             self._container = _open(clip.source)
         except (FFmpegError, OSError) as error:
@@ -77,7 +77,7 @@ class VideoFrames:
             raise UserError(f"{clip.source}: cannot open this video ({reason}); check its path and format") from None
         if not self._container.streams.video:
             self._container.close()
-            raise UserError(f"{clip.source}: has no picture, only sound or data; give a video")
+            raise UserError(f"{clip.source}: contains no video, only audio or data; give a video")
         self._stream = self._container.streams.video[0]
         self._stream.thread_type = "AUTO"
         self.rate = float(self._stream.average_rate or self._stream.guessed_rate or _USUAL_RATE)
@@ -103,7 +103,7 @@ class VideoFrames:
                 yield Frame(index, seconds, _upright(frame))
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
-        """Decode from the beginning, so that frame numbers are exact; damaged parts are counted and skipped."""
+        """Decode from the beginning, so that frame numbers are exact; count and skip damaged parts."""
         packets = self._container.demux(self._stream)
         while True:
             try:
@@ -133,7 +133,7 @@ def _open(source: str) -> InputContainer:
         return av.open(source, format="avfoundation")
     if sys.platform.startswith("linux"):
         return av.open(f"/dev/video{source}", format="v4l2")
-    raise UserError(f"{source}: cameras have no numbers on this system; give the URL of a stream")
+    raise UserError(f"{source}: cameras cannot be opened by number on this system; give the URL of a stream")
 
 
 def _upright(frame: av.VideoFrame) -> np.ndarray:
@@ -142,7 +142,7 @@ def _upright(frame: av.VideoFrame) -> np.ndarray:
 
 
 class VideoWriter:
-    """Writes frames to an MP4 file that browsers play (H.264), at the given times."""
+    """A writer of MP4 files that browsers can play (H.264)."""
 
     _BASE = Fraction(1, 90_000)  # seconds
 
@@ -151,7 +151,7 @@ class VideoWriter:
         self._rate, self._stream, self._last = Fraction(rate).limit_denominator(1001), None, -1
 
     def write(self, pixels: np.ndarray, time: float) -> None:
-        """Append an RGB frame (H, W, 3); all have the same size. An odd last row or column is cut off."""
+        """Append an RGB frame (H, W, 3) at `time` seconds; all have one size. An odd last row or column is cut off."""
         height, width = (side - side % 2 for side in pixels.shape[:2])
         if self._stream is None:
             self._stream = self._container.add_stream("libx264", rate=self._rate, options={"crf": "20"})

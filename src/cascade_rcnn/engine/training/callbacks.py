@@ -25,7 +25,7 @@ class StepEnd:
     step: int  # updates done
     total_steps: int  # in the whole run
     learning_rate: float
-    losses: dict[str, float]  # their sum is what is minimised
+    losses: dict[str, float]  # their sum is minimised
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,10 +68,10 @@ class Hooks:
 
     @contextmanager
     def open(self, settings: dict[str, Any], *, active: bool) -> Iterator[None]:
-        """Log the settings at the start of the block and finalise the loggers at its end, in the first process only."""
+        """Log the settings on entering the block and finalise the loggers on leaving it, in the first process only."""
         loggers = self.loggers if active else ()
         for logger in loggers:
-            with suppress(NotImplementedError):  # Fabric's CSVLogger has none
+            with suppress(NotImplementedError):  # as in Fabric's CSVLogger
                 logger.log_hyperparams(settings)
         try:
             yield
@@ -88,6 +88,6 @@ class Hooks:
             callback.on_step_end(end)
 
     def epoch(self, end: EpochEnd) -> bool:
-        """Call `on_epoch_end` of all callbacks; return whether any of them ends the training."""
-        wishes = [callback.on_epoch_end(end) for callback in self.callbacks]
-        return any(wishes)
+        """Call `on_epoch_end` of all callbacks; return whether any of them ends training."""
+        ends = [callback.on_epoch_end(end) for callback in self.callbacks]
+        return any(ends)

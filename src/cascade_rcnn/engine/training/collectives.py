@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def gather(fabric: Fabric, mine: T) -> list[T]:
-    """Gather the values of all ranks, ordered by rank."""
+    """Return the values of all ranks, ordered by rank."""
     everyone = [mine] * fabric.world_size
     if fabric.world_size > 1:
         dist.all_gather_object(everyone, mine)
@@ -18,7 +18,7 @@ def gather(fabric: Fabric, mine: T) -> list[T]:
 
 
 def any_rank(fabric: Fabric, flag: bool) -> bool:
-    """Return whether the flag is set on any rank."""
+    """Return, on every rank, whether the flag is set on any."""
     if fabric.world_size == 1:
         return flag
     signal = torch.tensor([float(flag)], device=fabric.device)

@@ -1,4 +1,4 @@
-"""Training data, from the paths in a recipe or given as Python objects."""
+"""Training data, from the paths in a recipe or from Python objects."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Sources:
 
     train: Given | None = None
     val: Given | None = None
-    classes: Classes | None = None  # names of a dataset's labels
+    classes: Classes | None = None  # class names of the datasets' labels
     transforms: Transforms | None = None  # from torchvision.transforms.v2, instead of the recipe's
 
 
@@ -38,25 +38,26 @@ class TrainingData:
 
     @property
     def notes(self) -> list[str]:
-        """Return notes for the user."""
+        """The notes for the user."""
         train = self.train.annotations.notes
         if self.val is None:
-            return [*train, "no --data.val is given: the model will not be evaluated"]
+            return [*train, "no --data.val is given, so the model will not be evaluated"]
         found = self.val.annotations
         unmeasured = self.train.annotations.segmentations is not None and found.segmentations is None
-        more = [f"{found.source}: no object has a mask, so the AP of masks is not measured"] if unmeasured else []
+        more = [f"{found.source}: no object has a mask, so mask AP is not measured"] if unmeasured else []
         return [*train, *found.notes, *more]
 
 
 def read_data(
     recipe: Recipe, sources: Sources | None = None, *, masks: bool = False, needed: bool = True, shown: bool = True
 ) -> TrainingData:
-    """Read both datasets, with masks if they are learned (`masks`) or pasted. Raises UserError if they are unusable.
+    """Load both datasets, with masks if the model learns them (`masks`) or the augmentation pastes them.
 
-    needed: data without masks is unusable; otherwise masks are read if there are any. shown: display progress.
+    `needed` requires masks to learn from in the training data, and `shown` displays progress. Raises UserError for
+    data that cannot be used.
     """
     sources, data = sources or Sources(), recipe.data
-    learnt, masks = masks, masks or _pastes(recipe, sources)
+    learned, masks = masks, masks or _pastes(recipe, sources)
     checks: dict[str, Any] = {
         "masks": masks,
         "bad_images": data.bad_images,
@@ -65,17 +66,17 @@ def read_data(
         "shown": shown,
     }
     train = as_dataset(
-        given_train(data, sources, masks=masks, needed=learnt and needed), meaning(sources.classes, None), **checks
+        given_train(data, sources, masks=masks, needed=learned and needed), meaning(sources.classes, None), **checks
     )
     _check_boxes(train.annotations)
-    if learnt and needed:
+    if learned and needed:
         _check_masks(train.annotations)
     given = _given_val(data, sources, train.annotations, masks=masks)
     val = None
     if given is not None:
         val = as_dataset(given, meaning(sources.classes, train.annotations.categories), **checks)
         check_same_categories(train.annotations, val.annotations)
-        # Report problems with the evaluation now, not after an epoch.
+        # Data that cannot be evaluated is reported now, not after an epoch.
         evaluate_boxes(val.annotations, np.zeros((0, COLUMNS)))
     return TrainingData(train=_augmented(train, recipe, sources), val=val)
 
@@ -97,7 +98,10 @@ def _augmented(train: Dataset, recipe: Recipe, sources: Sources) -> Dataset:
 
 
 def given_train(data: DataConfig, sources: Sources, *, masks: bool = False, needed: bool = True) -> Given:
-    """Return the training data: the given object, or the annotations at the recipe's path."""
+    """Return the training data: the object in `sources`, or the annotations at the recipe's path.
+
+    Raises UserError if there is no data, or no boxes or (if `masks` are `needed`) no masks in it.
+    """
     if sources.train is not None:
         return sources.train
     if not data.train:
@@ -122,7 +126,7 @@ def _check_masks(annotations: Annotations) -> None:
     if annotations.segmentations is None:
         number = count(len(annotations.boxes), "object")
         raise UserError(
-            f"{annotations.source}: {number}, and none has a mask to learn from; give polygons or run lengths (COCO's "
+            f"{annotations.source}: none of {number} has a mask to learn from; give polygons or run lengths (COCO's "
             "`segmentation`, YOLO's polygon rows, VOC's SegmentationObject), or train a model without masks"
         )
 

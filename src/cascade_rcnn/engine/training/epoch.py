@@ -20,7 +20,7 @@ from cascade_rcnn.errors import UserError
 
 
 def run_epoch(state: TrainingState, log: MetricLog, stop: StopRequest, hooks: Hooks) -> None:
-    """Run the rest of the current epoch; raises `Interrupted`, with everything saved, if the user stops it."""
+    """Run the rest of the current epoch. Raises `Interrupted`, with everything saved, if the user stops it."""
     recipe, fabric, here = state.recipe, state.fabric, state.position
     state.model.train()
     state.loader.set_epoch(here.epoch, skip_batches=here.batch)
@@ -47,14 +47,14 @@ def run_epoch(state: TrainingState, log: MetricLog, stop: StopRequest, hooks: Ho
             here.step, here.images = here.step + 1, here.images + len(seen) * fabric.world_size
             now = time.monotonic()
             here.seconds, clock = here.seconds + now - clock, now
-            bar.advance(len(seen) * fabric.world_size, f"loss {_tell(log, hooks, state, rate, losses):.3f}")
+            bar.advance(len(seen) * fabric.world_size, f"loss {_report(log, hooks, state, rate, losses):.3f}")
             losses, seen = {}, []
             if stopped or (recipe.save_every and here.step % recipe.save_every == 0):
                 save(state, log)
             if stopped:
                 raise Interrupted(
-                    f"stopped in epoch {here.epoch + 1} after {here.step} updates; all is saved in {state.output}: "
-                    "add --resume to continue"
+                    f"stopped in epoch {here.epoch + 1} after {here.step} updates, with everything saved in "
+                    f"{state.output}; add --resume to continue"
                 )
 
 
@@ -65,7 +65,7 @@ def save(state: TrainingState, log: MetricLog) -> None:
 
 
 def _batches(state: TrainingState, log: MetricLog) -> Iterator[Batch]:
-    """Yield the loader's batches. A UserError on any rank stops all ranks together, with the state saved."""
+    """Yield the loader's batches. A UserError on any rank stops all of them together, after saving the state."""
     batches = iter(state.loader)
     while True:
         batch, error = None, ""
@@ -109,7 +109,7 @@ def _update(state: TrainingState, losses: dict[str, Tensor], seen: list[int], *,
 
 
 def _diagnosis(state: TrainingState, losses: dict[str, Tensor], mine: list[int], seen: list[int]) -> str:
-    """Describe a non-finite loss: images of the affected ranks (all, if only the gradient is not finite)."""
+    """Describe a non-finite loss with the images of the affected ranks (all, if only the gradient is not finite)."""
     everyone, all_seen = gather(state.fabric, mine), gather(state.fabric, seen)
     names = [
         state.data.train.annotations.name_of(image)
@@ -119,13 +119,13 @@ def _diagnosis(state: TrainingState, losses: dict[str, Tensor], mine: list[int],
     values = ", ".join(f"{name} {value.item():.3g}" for name, value in losses.items())
     return (
         f"the loss or its gradient is not finite at update {state.position.step + 1} ({values}) on images "
-        f"{', '.join(names)}; check their annotations, or lower --optimizer.lr; the last good state, if "
-        f"an epoch was finished, is in {state.output}"
+        f"{', '.join(names)}; check their annotations, or lower --optimizer.lr; the last good state, if any "
+        f"was saved, is in {state.output}"
     )
 
 
-def _tell(log: MetricLog, hooks: Hooks, state: TrainingState, rate: float, losses: dict[str, Tensor]) -> float:
-    """Log an update and call the callbacks, in the first process only; returns the loss."""
+def _report(log: MetricLog, hooks: Hooks, state: TrainingState, rate: float, losses: dict[str, Tensor]) -> float:
+    """Log an update and call the callbacks, in the first process only; return the loss."""
     if not state.fabric.is_global_zero:
         return math.nan
     values = {name: value.item() for name, value in losses.items()}

@@ -1,7 +1,7 @@
 """TensorBoard event files, written synchronously.
 
 torch's SummaryWriter uses a background thread, which prints a traceback if the disk is full, and loses queued data when
-killed.
+the process is killed.
 """
 
 import os
@@ -14,7 +14,7 @@ from cascade_rcnn.files import sync
 
 
 class EventFile:
-    """Scalars by step, in a new file in `folder`. Readers drop earlier files' points from `purge_step` on.
+    """A new file of scalars by step in `folder`; readers discard earlier files' points from `purge_step` on.
 
     Raises OSError if it cannot be written.
     """
@@ -32,7 +32,7 @@ class EventFile:
         self._write(Event(step=purge_step, session_log=SessionLog(status=SessionLog.START)))
 
     def add(self, step: int, values: dict[str, float]) -> None:
-        """Add a point to each curve."""
+        """Add one point to the curve of each value."""
         from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[attr-defined]
         from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
 

@@ -23,7 +23,7 @@ _FABRIC = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
 def launch(recipe: Recipe) -> Fabric:
-    """Start the processes (or join those of torchrun). Raises UserError for anything this machine does not support."""
+    """Start the processes, or join those of torchrun. Raises UserError for what this machine does not support."""
     check_numbers(recipe)
     kind = _kind(recipe)
     gpu = kind == "cuda"
@@ -32,10 +32,10 @@ def launch(recipe: Recipe) -> Fabric:
     if gpu and devices > torch.cuda.device_count():
         raise UserError(f"devices is {devices}, but there are {torch.cuda.device_count()} GPUs; give at most that many")
     if devices > 1:
-        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # six lines about joining processes
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # otherwise it prints six lines
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")  # of 1x1 kernels
     if kind == "mps" and devices > 1:
-        raise UserError(f"devices is {devices}, but an Apple GPU trains alone; give 1")
+        raise UserError(f"devices is {devices}, but only one Apple GPU is supported; give 1")
     precision = _native_precision(kind) if recipe.precision == "auto" else recipe.precision
     nodes = int(os.environ["WORLD_SIZE"]) // devices if external else 1
     fabric = Fabric(
@@ -57,7 +57,7 @@ def _connect(fabric: Fabric) -> None:
     except RuntimeError as error:
         if not is_lost_contact(error):
             raise
-        advice = "check the address, and that all machines reach each other"
+        advice = "check the address, and that all machines can reach each other"
         if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0":  # pytorch issue 135712
             advice = "start torchrun with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in its environment, or it cannot restart"
         what = str(error).partition("\n")[0]
@@ -65,28 +65,28 @@ def _connect(fabric: Fabric) -> None:
 
 
 def _kind(recipe: Recipe) -> Literal["cpu", "cuda", "mps"]:
-    """Return the device to train on. Apple's GPU has to be asked for: it lacks operators, and so does its autocast."""
+    """Return the type of device to train on; Apple's GPU only on request, as it lacks operators (and autocast)."""
     gpu = torch.cuda.is_available() and recipe.accelerator in ("auto", "cuda")
     if recipe.accelerator == "cuda" and not gpu:
         raise UserError("accelerator cuda: torch sees no GPU here; choose cpu, or run `cascade-rcnn doctor`")
     if recipe.accelerator == "mps" and not torch.backends.mps.is_available():
         raise UserError("accelerator mps: torch sees no Apple GPU here (macOS 14 or newer); choose cpu or auto")
     if recipe.accelerator == "mps" and recipe.precision not in ("auto", "fp32"):
-        raise UserError(f"precision {recipe.precision} is not for Apple's GPU; choose fp32")
+        raise UserError(f"precision {recipe.precision} is not supported on Apple's GPU; choose fp32")
     if recipe.precision == "fp16" and not gpu:
         raise UserError("precision fp16 needs a GPU; choose bf16 or fp32 on a CPU")
     return "cuda" if gpu else "mps" if recipe.accelerator == "mps" else "cpu"
 
 
 def missing_operator(error: Exception) -> UserError | None:
-    """Return one line for torch's message that Apple's GPU lacks an operator or a type; None for other errors."""
+    """Return a UserError if torch's error is that Apple's GPU lacks an operator or a type, else None."""
     text = str(error).partition("\n")[0]
     if "MPS" not in text or not isinstance(error, NotImplementedError | TypeError):
         return None
-    way = "choose --accelerator cpu"
+    advice = "choose --accelerator cpu"
     if isinstance(error, NotImplementedError):
-        way = f"set PYTORCH_ENABLE_MPS_FALLBACK=1, which runs what is missing on the CPU, or {way}"
-    return UserError(f"Apple's GPU cannot run this model with this torch ({text[:120]}); {way}")
+        advice = f"set PYTORCH_ENABLE_MPS_FALLBACK=1 to run missing operators on the CPU, or {advice}"
+    return UserError(f"Apple's GPU cannot run this model with this version of torch ({text[:120]}); {advice}")
 
 
 def _native_precision(kind: Literal["cpu", "cuda", "mps"]) -> str:
@@ -103,7 +103,11 @@ def _native_precision(kind: Literal["cpu", "cuda", "mps"]) -> str:
 
 @contextmanager
 def claim(output: Path, fabric: Fabric, *, resume: bool) -> Iterator[None]:
-    """Lock the output folder inside the block. Raises UserError if it, or the run in it, belongs to another process."""
+    """Lock the output folder inside the block.
+
+    Raises UserError if another process holds it, if there is no run to `resume`, or if it contains one that is not to
+    be resumed.
+    """
     if resume and not holds_state(output):
         raise UserError(f"{output / STATE}: there is no training run to resume; omit --resume")
     fabric.barrier()
@@ -114,7 +118,7 @@ def claim(output: Path, fabric: Fabric, *, resume: bool) -> Iterator[None]:
                 stack.enter_context(locked(output))
                 if not resume and holds_state(output):
                     raise UserError(
-                        f"{output}: already has a training run; add --resume to continue it, or choose another --output"
+                        f"{output}: contains a training run; add --resume to continue it, or choose another --output"
                     )
                 remove_leftovers(output)
             except UserError as error:

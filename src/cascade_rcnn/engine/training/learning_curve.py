@@ -1,4 +1,4 @@
-"""Plot of a training run's learning curve, from its CSV files."""
+"""Plots of the learning curve of a training run, from its CSV files."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ _LINES = ("-", "--", ":", "-.")  # per stage
 
 
 def plot(folder: Path) -> Path:
-    """Plot smoothed losses, one line per stage, and AP, if evaluated, over updates to `folder/curve.png`."""
+    """Plot the smoothed losses and, if evaluated, AP by update to `folder/curve.png`; return its path."""
     from matplotlib.figure import Figure  # without pyplot, whose backend is the caller's
 
     losses, scores = read_csv(folder / "train.csv"), read_csv(folder / "evaluation.csv")
@@ -49,13 +49,13 @@ def plot(folder: Path) -> Path:
 
 
 def _label(name: str) -> str:
-    """Convert loss_box_reg_stage2 to "boxes, stage 2"."""
+    """Return the label of a loss, such as "boxes, stage 2" for loss_box_reg_stage2."""
     kind, _, stage = name.removeprefix("loss_").partition("_stage")
     return _KINDS.get(kind, (kind, ""))[0] + (f", stage {stage}" if stage else "")
 
 
 def _style(name: str) -> dict[str, Any]:
-    """Return a colour for each kind of loss, and a line style for each stage."""
+    """Return the style of a loss: a colour for each kind, and a line style for each stage."""
     kind, _, stage = name.removeprefix("loss_").partition("_stage")
     color = _KINDS.get(kind, ("", "tab:gray"))[1]
     return {"color": color, "linewidth": 1, "linestyle": _LINES[(int(stage or 1) - 1) % len(_LINES)]}
@@ -66,7 +66,7 @@ def _column(rows: list[dict[str, float]], key: str) -> np.ndarray:
 
 
 def smooth(values: np.ndarray, width: int = 20) -> np.ndarray:
-    """Compute the running mean of the last `width` values."""
+    """Return the running mean of the last `width` values, (N,)."""
     total = np.cumsum(np.insert(values, 0, 0.0))
     last = np.arange(1, len(values) + 1)
     start = np.maximum(0, last - width)

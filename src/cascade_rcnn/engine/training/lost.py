@@ -1,7 +1,7 @@
-"""The end of a training run that has lost some of its processes: one line that names them.
+"""The error of a training run that has lost some of its processes, a single line that names them.
 
-A process that loses contact says in the store of the process group that it is still there. Whoever has not said so
-after a while is gone.
+A process that loses contact registers in the store of the process group. Those that have not registered after a while
+are gone.
 """
 
 import os
@@ -15,8 +15,8 @@ from cascade_rcnn.engine.training.processes import ADVICE, PATIENCE
 from cascade_rcnn.errors import UserError
 
 _SIGNS = ("connection closed by peer", "connection reset", "broken pipe", "gloo", "nccl")
-_LONGEST = 15.0  # seconds that a process may need to notice, as it may be in the middle of a step
-_CONNECTING = 5.0  # seconds
+_LONGEST = 15.0  # seconds until a process has noticed, as it may be in the middle of a step
+_CONNECTING = 5.0  # seconds to reach the store
 
 
 def is_lost_contact(error: RuntimeError) -> bool:
@@ -25,12 +25,12 @@ def is_lost_contact(error: RuntimeError) -> bool:
 
 
 def report_lost(error: RuntimeError, rank: int, number: int) -> UserError:
-    """Return the message that names those of `number` processes that are gone.
+    """Return an error that names those of `number` processes that are gone.
 
-    Only the first of those that remain returns; in the others, SystemExit ends the process without a message.
+    It returns only in the first of the remaining processes; the others end without a message, by SystemExit.
     """
     with StopRequest():  # torchrun asks the others to stop in the meantime
-        time.sleep(PATIENCE)  # whoever started the processes may know more, and end this one
+        time.sleep(PATIENCE)  # the process that started this one may know more, and end it
         missing = _missing(rank, number)
         if rank != min(set(range(number)) - set(missing)):
             time.sleep(PATIENCE)
@@ -43,8 +43,8 @@ def report_lost(error: RuntimeError, rank: int, number: int) -> UserError:
 
 
 def _missing(rank: int, number: int) -> list[int]:
-    """Return the processes that do not answer, as soon as it is a single one."""
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # torchrun's store remembers those before it
+    """Return the processes that have not registered, as soon as it is only one, or after `_LONGEST` seconds."""
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # torchrun's store still has the keys of earlier ones
     keys = [f"cascade_rcnn/{attempt}/{one}" for one in range(number)]
     deadline = time.monotonic() + _LONGEST
     try:
@@ -61,5 +61,5 @@ def _missing(rank: int, number: int) -> list[int]:
             if len(missing) <= 1 or time.monotonic() > deadline:
                 return missing
             time.sleep(0.2)
-    except RuntimeError:  # the first process holds the store
+    except RuntimeError:  # the store is gone, and with it the first process
         return [0] if rank else []

@@ -14,10 +14,10 @@ from cascade_rcnn.files import replacing, sync, unwritable
 
 
 class MetricLog:
-    """Logs a table of numbers by step to `folder/name.csv` and, under the same names, to TensorBoard and the `loggers`.
+    """A log of numbers by step in `folder/name.csv` and, under the same names, in TensorBoard and the `loggers`.
 
-    If opened at `step` (in a resumed run), later rows of an earlier attempt are dropped. Logs that are not `active` (on
-    all ranks but the first) write nothing. Raises UserError if it cannot write, or a row up to `step` is damaged.
+    When it is opened at `step` (in a resumed run), later rows from before are dropped. A log that is not `active` (on
+    all ranks but the first) writes nothing. Raises UserError if it cannot write, or if a row up to `step` is damaged.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class MetricLog:
         if self.path.exists():
             with replacing(self.path) as aside, aside.open("w", newline="") as file:
                 self._write(file, kept, header=bool(kept))
-        # Separate folders: at `purge_step`, readers drop later points of everything in the folder.
+        # In a folder of its own: `purge_step` makes readers drop later points of everything in the same folder.
         try:
             self.board = EventFile(folder / "tensorboard" / name, purge_step=step + 1)
         except OSError as error:
@@ -77,12 +77,12 @@ class MetricLog:
 
     def __exit__(self, *_: object) -> None:
         if self.active:
-            with suppress(OSError):  # the error has been reported by then, and the metrics are in the csv
+            with suppress(OSError):  # any error has been reported before, and the metrics are in the CSV file
                 self.board.close()
 
 
 def read_csv(path: Path) -> list[dict[str, float]]:
-    """Read rows of numbers; none if there is no file. An incomplete last line is dropped.
+    """Read the rows of a CSV file of numbers; none if there is no file. An incomplete last line is dropped.
 
     Raises UserError naming an invalid line.
     """
@@ -98,7 +98,7 @@ def _rows(path: Path) -> Iterator[dict[str, float]]:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}); check the file") from None
     columns = lines[0].decode(errors="replace").strip().split(",") if lines else ["step"]
     if "step" not in columns:
-        raise UserError(f"{path}: line 1 does not name the columns; remove the file")
+        raise UserError(f"{path}: line 1 lacks the names of the columns; remove the file")
     for number, line in enumerate(lines[1:], start=2):
         try:
             yield dict(zip(columns, map(float, line.split(b",")), strict=True))
@@ -107,7 +107,7 @@ def _rows(path: Path) -> Iterator[dict[str, float]]:
 
 
 def _until(step: int, rows: Iterator[dict[str, float]]) -> Iterator[dict[str, float]]:
-    """Yield rows up to `step`, without reading later ones: a crash may have left anything there."""
+    """Yield the rows up to `step` without reading later ones, which a crash may have damaged."""
     while step > 0 and (row := next(rows, None)) is not None and row["step"] <= step:
         yield row
         if row["step"] == step:

@@ -14,11 +14,12 @@ from cascade_rcnn.recipes import OptimizerConfig
 
 
 def parameter_groups(model: Detector, config: OptimizerConfig) -> list[dict]:
-    """Group parameters by learning-rate multiplier (per stage's head, per layer, for biases) and weight decay.
+    """Group the trainable parameters by learning-rate multiplier and weight decay.
 
-    A stage's multiplier compensates for its loss weight with SGD. AdamW's steps do not depend on the scale of the loss,
-    so it ignores these multipliers. `layer_decay` lowers the learning rate of the backbone's layers towards the input.
-    Weight decay is not applied to biases, normalisation (anything with one dimension) and the backbone's `no_decay`.
+    With SGD, a stage's head has a multiplier that compensates for its loss weight, and so have biases in some presets.
+    AdamW ignores them, as its steps do not depend on the scale of the loss. `layer_decay` lowers the learning rate of
+    the backbone's layers towards the input. Weight decay is not applied to biases and normalisation (parameters with
+    one dimension), nor to the backbone's `no_decay`.
     """
     layers = _layer_multipliers(model.backbone, config.layer_decay)
     spared = {f"backbone.{name}" for name in getattr(model.backbone, "no_decay", ())}
@@ -35,7 +36,7 @@ def parameter_groups(model: Detector, config: OptimizerConfig) -> list[dict]:
 
 
 def _multiplier(model: Detector, name: str) -> float:
-    """Return a parameter's multiplier; a head shared by several stages has that of the first."""
+    """Return a parameter's multiplier; a head shared by several stages uses that of the first one."""
     head = re.match(r"roi_heads\.heads\.(\d+)\.", name)
     stage = model.roi_heads.stages[model.roi_heads.head_of.index(int(head[1]))] if head else StageConfig()
     bias = model.config.semantics.bias_lr_multiplier if name.endswith(".bias") else 1.0
@@ -43,7 +44,7 @@ def _multiplier(model: Detector, name: str) -> float:
 
 
 def _layer_multipliers(backbone: Any, decay: float) -> dict[nn.Parameter, float]:
-    """Return the backbone's multipliers: `decay` to the power of the number of layers above, the heads being one."""
+    """Return the backbone's multipliers, `decay` to the power of the number of layers above (the heads are one)."""
     if decay == 1:
         return {}
     layers = backbone.layers()
@@ -51,9 +52,9 @@ def _layer_multipliers(backbone: Any, decay: float) -> dict[nn.Parameter, float]
 
 
 def make_optimizer(groups: list[dict], config: OptimizerConfig, *, fused: bool = True) -> torch.optim.Optimizer:
-    """Make SGD with momentum, or AdamW; `set_learning_rate` must be called before each step.
+    """Make an optimizer, SGD with momentum or AdamW; call `set_learning_rate` before each of its steps.
 
-    `fused` updates all parameters in one kernel. It must be off with fp16: gradients could not be clipped.
+    `fused` updates all parameters in one kernel; with fp16 it must be off, or gradients could not be clipped.
     """
     if config.name == "adamw":
         return torch.optim.AdamW(groups, lr=config.lr, fused=fused)
@@ -61,7 +62,7 @@ def make_optimizer(groups: list[dict], config: OptimizerConfig, *, fused: bool =
 
 
 def learning_rate(config: OptimizerConfig, step: int, total_steps: int, images_per_step: int) -> float:
-    """Return the learning rate at update `step` (from 0): linear scaling, warm-up, then step or cosine decay."""
+    """Return the learning rate of update `step` (from 0), with linear scaling, warm-up, and step or cosine decay."""
     rate = config.lr * images_per_step / config.lr_batch
     progress = step / max(1, total_steps)
     if config.schedule == "cosine":
@@ -74,15 +75,16 @@ def learning_rate(config: OptimizerConfig, step: int, total_steps: int, images_p
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of every group, with its multiplier."""
+    """Set the learning rate of every parameter group to `rate` times its multiplier."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["multiplier"]
 
 
 def moving_average(decay: float) -> Callable[..., None]:
-    """Return the update of `AveragedModel`: after n updates the average keeps min(decay, (1 + n) / (10 + n)) of itself.
+    """Return the update function of an exponential moving average, for `AveragedModel`.
 
-    A short run thus averages over its last tenth instead of keeping its random initial weights.
+    The decay after n updates is min(decay, (1 + n) / (10 + n)), so that a short run averages over about its last tenth
+    instead of keeping its random initial weights.
     """
 
     @torch.no_grad()
@@ -91,7 +93,7 @@ def moving_average(decay: float) -> Callable[..., None]:
         for mine, new in zip(averaged, current, strict=True):
             if mine.is_floating_point():
                 mine.lerp_(new.to(mine.dtype), 1 - keep)
-            else:  # counters of batches
+            else:  # batch norm's counters of batches
                 mine.copy_(new)
 
     return update

@@ -1,7 +1,7 @@
 """A test before a long training run: can the model overfit a few images?
 
-If not, the boxes or the learning rate are wrong, or the initial weights are broken. The test trains a copy of the model
-and leaves the run bit-identical.
+If not, the boxes or the learning rate are wrong, or the initial weights are unsuitable. The test trains a copy of the
+model and leaves the run bit-identical.
 """
 
 import math
@@ -21,16 +21,16 @@ from cascade_rcnn.text import count
 
 IMAGES, SECONDS = 8, 20.0
 _HALVED = 0.5  # a model that overfits brings the loss below this fraction of its first value
-_FEW = 20  # updates; after fewer, the answer is not "no"
+_FEW = 20  # updates; with fewer, the test cannot fail
 _WARM_UP = 10  # updates
 
 
 @dataclass(frozen=True, kw_only=True)
 class OverfitTest:
-    """The mean loss of the images at the beginning and the end of the test.
+    """The result of the test: the mean loss of the images in the first and the last pass.
 
     >>> print(OverfitTest(images=8, updates=60, seconds=12.3, first=2.9, last=1.4))
-    it can overfit: yes (loss 2.9 to 1.4 on 8 images, 60 updates, 12 s)
+    overfit test: passed (loss 2.9 to 1.4 on 8 images, 60 updates, 12 s)
     """
 
     images: int
@@ -41,7 +41,7 @@ class OverfitTest:
 
     @property
     def passed(self) -> bool | None:
-        """Whether the loss has halved; None if there was no time to tell."""
+        """Whether the loss has halved; None if there was too little time to tell."""
         if math.isfinite(self.last) and self.last <= _HALVED * self.first:
             return True
         return None if math.isfinite(self.last) and self.updates < _FEW else False
@@ -50,18 +50,18 @@ class OverfitTest:
         seen = f"loss {self.first:.3g} to {self.last:.3g} on {count(self.images, 'image')}"
         seen += f", {count(self.updates, 'update')}, {self.seconds:.0f} s"
         if self.passed is None:
-            return f"it can overfit: unknown, the machine is too slow to tell ({seen})"
+            return f"overfit test: inconclusive, too slow on this machine ({seen})"
         if self.passed:
-            return f"it can overfit: yes ({seen})"
+            return f"overfit test: passed ({seen})"
         rises = not self.last <= self.first  # or is not finite
         advice = "lower --optimizer.lr" if rises else "raise --optimizer.lr, or start from stronger weights (--init)"
-        return f"it can overfit: no ({seen}); check boxes and classes with `cascade-rcnn look`, or {advice}"
+        return f"overfit test: failed ({seen}); check boxes and classes with `cascade-rcnn look`, or {advice}"
 
 
 def overfit_test(state: TrainingState, *, seconds: float = SECONDS) -> OverfitTest:
     """Train a copy of the model on up to 8 images until their loss has halved, or for `seconds`.
 
-    Trains as the run will, but without augmentation, and with a constant learning rate after ten updates.
+    It trains like the run itself, but without augmentation, and with a constant learning rate after ten updates.
     """
     random = random_state()
     try:
@@ -72,7 +72,7 @@ def overfit_test(state: TrainingState, *, seconds: float = SECONDS) -> OverfitTe
 
 
 def _batches(state: TrainingState) -> list[Batch]:
-    """Return images with boxes from all over the training set, in batches."""
+    """Return up to 8 images with boxes, spread over the training set, in batches."""
     dataset = state.data.train.with_transforms(None)
     filled = np.flatnonzero(dataset.annotations.first.diff().numpy())
     places = np.linspace(0, len(filled) - 1, min(IMAGES, len(filled))).round().astype(int)
@@ -82,7 +82,7 @@ def _batches(state: TrainingState) -> list[Batch]:
 
 
 def _learn(state: TrainingState, model: Detector, batches: list[Batch], until: float) -> OverfitTest:
-    """Train on the images, pass by pass, and compare the mean losses of the first and last pass."""
+    """Train on the images, pass by pass, and return the mean losses of the first and last pass."""
     config, began, passes, updates = state.recipe.optimizer, time.monotonic(), [], 0
     optimizer = optim.make_optimizer(optim.parameter_groups(model, config), config, fused=False)
     scaler = torch.amp.GradScaler(state.fabric.device.type, enabled=state.recipe.precision == "fp16")

@@ -1,4 +1,4 @@
-"""Construction of the training state from a recipe, new or resumed."""
+"""Construction of the training state from a recipe, for a new or resumed run."""
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -31,7 +31,10 @@ from cascade_rcnn.recipes import APPLIED_TO_START, Recipe
 def prepare(
     recipe: Recipe, fabric: Fabric, *, resume: bool, sources: Sources | None = None
 ) -> tuple[TrainingState, list[str]]:
-    """Return the training state, new or resumed, and notes for the user. `claim` the output folder first."""
+    """Return the training state of a new or resumed run, and notes for the user; `claim` the output folder first.
+
+    Raises UserError if the recipe or its data cannot be used, or differs from that of the run to resume.
+    """
     output, saved, notes = Path(recipe.output), None, []
     if resume:
         saved, notes = read_state(output)
@@ -103,7 +106,7 @@ def _loader(recipe: Recipe, data: TrainingData, fabric: Fabric) -> DetectionLoad
 
 
 def _expects_masks(recipe: Recipe) -> bool:
-    """Tell whether the model will have masks; of a checkpoint that is yet to be fetched, only its name is known."""
+    """Return whether the model will predict masks; a checkpoint yet to be downloaded is judged by its name."""
     if recipe.init is None:
         return has_masks(recipe.model)
     if recipe.init == "starter" or Path(recipe.init).is_file():
@@ -115,16 +118,16 @@ def _model(recipe: Recipe, categories: tuple[Category, ...], *, masks: bool = Tr
     if recipe.init is None:
         return build_model(recipe, categories), []
     model, kept = start_from(recipe.init, categories, masks=masks, **applied_to_start(recipe.options))
-    return model, [f"{recipe.init} gives the architecture and the weights; {kept}"]
+    return model, [f"architecture and weights are those of {recipe.init}; {kept}"]
 
 
 def applied_to_start(options: ModelOptions) -> dict[str, Any]:
-    """Return the image sizes and anchors that the options change in the checkpoint that training starts from."""
+    """Return the options (image sizes and anchors) that override those of the checkpoint from which training starts."""
     default = ModelOptions()
     return {name: value for name in APPLIED_TO_START if (value := getattr(options, name)) != getattr(default, name)}
 
 
 def build_model(recipe: Recipe, categories: Sequence[Category]) -> Detector:
-    """Build the model of a recipe, with its backbone's weights."""
+    """Build the model of a recipe, with pretrained weights of the backbone if the recipe names them."""
     options = {option.name: getattr(recipe.options, option.name) for option in fields(recipe.options)}
     return create_model(recipe.model, categories=categories, weights_backbone=recipe.weights_backbone, **options)

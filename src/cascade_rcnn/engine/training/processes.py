@@ -1,6 +1,6 @@
-"""The processes of a training run on this machine: started, monitored and stopped together, with one-line errors.
+"""The processes of a training run on this machine, which are started, monitored and stopped together.
 
-Lightning's own launcher would silently kill all of them by SIGKILL if one dies.
+If one of them dies, Lightning's own launcher would kill all others (SIGKILL) without an error message.
 """
 
 import atexit
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from cascade_rcnn.errors import UserError
 
-_PARENT = "CASCADE_RCNN_PARENT"  # process id of the first rank, for the others
+_PARENT = "CASCADE_RCNN_PARENT"  # environment variable with the process id of the first rank
 PATIENCE = 5.0  # seconds to wait for a process with a better error message
 ADVICE = "it may have run out of memory; --resume continues from the last saved state"
 
@@ -23,7 +23,7 @@ ADVICE = "it may have run out of memory; --resume continues from the last saved 
 def start(devices: int, *, externally: bool) -> None:
     """Run this command again for each rank except the first, which is this process.
 
-    Does nothing in a process started this way, or if the processes are started `externally`.
+    This does nothing in a process that was started this way, or if the processes are started `externally`.
     """
     parent = int(os.environ.get(_PARENT, "0"))
     if parent and os.getppid() == parent:
@@ -40,12 +40,12 @@ def start(devices: int, *, externally: bool) -> None:
 
 
 def _this_command() -> list[str]:
-    """Return the command of this process. Raises UserError if it is not a program but, for example, a notebook."""
+    """Return the command of this process. Raises UserError if it has none, as in a notebook."""
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
     if spec is None:
         if not hasattr(main, "__file__"):
-            raise UserError("several devices need a program that can be started once per device; put this in a file")
+            raise UserError("training on several devices starts this program once per device; put it in a file")
         return [sys.executable, *sys.argv]
     return [sys.executable, "-m", spec.name.removesuffix(".__main__"), *sys.argv[1:]]
 
@@ -63,7 +63,7 @@ def _watch(ranks: Sequence[subprocess.Popen]) -> None:
             return
         time.sleep(0.2)
     number, died = next((i, value) for i, value in enumerate(code, start=1) if value)
-    if died > 0:  # it reported why, and so does this process in a moment if it hit the same error
+    if died > 0:  # it has reported why, and so will this process if it hits the same error
         time.sleep(PATIENCE)
     how = f"was killed by signal {-died}" if died < 0 else f"ended with exit code {died}"
     print(f"error: process {number} of this training run {how}; {ADVICE}", file=sys.stderr, flush=True)
@@ -78,20 +78,20 @@ def _end(ranks: Sequence[subprocess.Popen]) -> None:
 
 
 def _follow(parent: int) -> None:
-    """Exit when the first process is killed; if it ends by itself, it has ended this one before."""
+    """Exit when the first process is killed; if it exits normally, it ends this process before."""
     while os.getppid() == parent:
         time.sleep(0.5)
-    if os.environ.get("LOCAL_RANK") == "1":  # one speaks for all
+    if os.environ.get("LOCAL_RANK") == "1":  # a single message is enough
         print(f"error: process 0 of this training run was killed; {ADVICE}", file=sys.stderr, flush=True)
     os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
 def is_first() -> bool:
-    """Return whether this process reports for all."""
+    """Return whether this is the first process, which reports errors for all."""
     return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
 
 
-def let_the_first_speak() -> None:
-    """After an error on all ranks, make ranks other than the first wait until it has reported it and stopped all."""
+def wait_for_first() -> None:
+    """After an error on all ranks, wait on all but the first until it has reported the error and ended the others."""
     if not is_first():
         time.sleep(PATIENCE)

@@ -1,4 +1,4 @@
-"""Checks of a recipe: numbers within their ranges, and unchanged settings when a run is resumed."""
+"""Checks of a recipe: numbers in their ranges, and the same settings when a run is resumed."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import read_json
 from cascade_rcnn.recipes import Recipe, flattened, read_recipe
 
-# May change when resuming; the fingerprint ensures that the data is the same, wherever it is stored.
+# Settings that may change when resuming; the fingerprint ensures that the data is the same, wherever it is.
 _MAY_CHANGE = frozenset(
     {"output", "workers", "evaluate_every", "patience", "save_every"}
     | {f"data.{name}{more}" for name in ("train", "val") for more in ("", "_images", "_split")}
@@ -26,7 +26,7 @@ def as_json(recipe: Recipe) -> dict[str, Any]:
 
 
 def check_numbers(recipe: Recipe) -> None:
-    """Check that every number of the recipe is in its range, and not NaN."""
+    """Raise UserError for a number of the recipe that is out of range or NaN."""
     optimizer = recipe.optimizer
     for name in ("epochs", "batch_size", "accumulate", "devices"):
         _check(name, getattr(recipe, name), least=1)
@@ -67,18 +67,18 @@ def in_parts_as_before(recipe: Recipe) -> Recipe:
 
 
 def check_unchanged(output: Path, settings: dict[str, Any]) -> None:
-    """Raise UserError naming a setting that differs from those of the run in `output`."""
+    """Raise UserError naming a setting that differs from that of the run in `output`."""
     if not isinstance(read_json(output / "recipe.json"), dict):
-        raise UserError(f"{output / 'recipe.json'}: not a recipe; restore the file that the run wrote there")
+        raise UserError(f"{output / 'recipe.json'}: not a recipe; restore the file that the run wrote")
     before = flattened(as_json(read_recipe(output / "recipe.json")))
     for name, value in flattened(settings).items():
         if name not in _MAY_CHANGE and before.get(name) != value:
-            way = "resume it with the same settings, or start a new run in another --output"
-            if name == "epochs":  # the learning rate schedule has been following the planned epochs
+            advice = "resume it with the same settings, or start a new run in another --output"
+            if name == "epochs":  # the learning rate has followed a schedule over these epochs
                 last = output / "last.safetensors"
-                way = f"to train longer, start a new run from its result: --init {last} in another --output"
+                advice = f"to train longer, start a new run from its result: --init {last} in another --output"
             was, now = (_shown(name, one) for one in (before.get(name), value))
-            raise UserError(f"{output}: this run started with {name} {was}, not {now}; {way}")
+            raise UserError(f"{output}: this run started with {name} {was}, not {now}; {advice}")
 
 
 def _shown(name: str, value: Any) -> Any:

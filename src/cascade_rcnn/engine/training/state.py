@@ -1,9 +1,9 @@
-"""The training state: what the loop works on, and how it is saved and restored.
+"""The training state on which the loop works, and how it is saved and restored.
 
 Files in the output folder: recipe.json, last.safetensors and best.safetensors (models), best.json (metrics),
 best.detections.json (on the validation data), last.state.pt (everything needed for resuming, in one file for
-consistency) and its predecessor. The state is written last: it does not include steps that were interrupted, so they
-are repeated.
+consistency) and its predecessor, previous.state.pt. The state is written after the other files, so that an interrupted
+step is not recorded as done, and is repeated.
 """
 
 import math
@@ -50,7 +50,7 @@ class Position:
 
 @dataclass(kw_only=True)
 class TrainingState:
-    """The state that the training loop works on."""
+    """The model, optimizer, data and progress of a training run."""
 
     recipe: Recipe
     fabric: Fabric
@@ -84,12 +84,12 @@ class TrainingState:
         return self.recipe.batch_size * self.recipe.accumulate * self.fabric.world_size
 
     def save_last(self) -> None:
-        """Save the current model."""
+        """Save the current model as last.safetensors."""
         if self.fabric.is_global_zero:
             checkpoint.save(self.evaluated, self.output / "last.safetensors")
 
     def save_best(self, metrics: Metrics, found: Detected) -> None:
-        """Save the current model, its metrics and its detections if they are the best so far."""
+        """Save the current model, its metrics and its detections if its AP is the best so far."""
         if not metrics.ap > self.position.best_ap:
             self.position.stale += 1
             return
@@ -117,7 +117,7 @@ class TrainingState:
                 "data": self.fingerprint,
             }
             checkpoint.save_state(self.output / STATE, state, backup=self.output / PREVIOUS)
-        self.fabric.barrier()  # no process exits before it is written
+        self.fabric.barrier()  # no process exits before the file is written
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a saved state. Raises UserError if it does not belong to this run."""
@@ -159,14 +159,14 @@ def read_state(output: Path) -> tuple[dict[str, Any], list[str]]:
         if (output / STATE).exists():  # otherwise, the process was killed between two renames, and this is the newest
             notes.append(f"{str(error).rpartition(';')[0]}; continuing from {PREVIOUS}, the state before it")
     if state["data"] is None:
-        notes.append(f"{output}: cannot check that the data is unchanged: this run was started by an earlier version")
+        notes.append(f"{output}: cannot check that the data is unchanged, since an earlier version started this run")
     return state, notes
 
 
 def _read_state(path: Path) -> dict[str, Any]:
     state = checkpoint.load_state(path)
     position = state.get("position") if isinstance(state, dict) else None
-    if isinstance(position, dict) and "data" not in state:  # format 1 has no fingerprint; saved evaluated
+    if isinstance(position, dict) and "data" not in state:  # format 1 has no fingerprint, and saved after evaluation
         position = {**position, "evaluated": position.get("step")}
         state |= {"data": None, "position": position}
     if isinstance(position, dict):  # earlier versions did not count evaluations
@@ -196,7 +196,7 @@ def random_state() -> dict[str, torch.Tensor]:
 
 
 def set_random_state(state: dict[str, torch.Tensor]) -> None:
-    """Restore what `random_state` returned, for the generators that are here."""
+    """Restore a state returned by `random_state`, for the generators of this machine."""
     torch.set_rng_state(state["cpu"])
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])

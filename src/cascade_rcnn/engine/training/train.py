@@ -37,7 +37,7 @@ _OF_MASKS = ("ap", "ap50", "ap75", "ap90")
 
 
 Overfit: TypeAlias = Literal["never", "if long", "always"]
-_LONG = 500  # updates; a longer run is worth a test of 20 seconds
+_LONG = 500  # updates; longer runs are worth a test of 20 seconds
 
 
 def train(
@@ -49,18 +49,19 @@ def train(
     fit: bool = False,
     overfit: Overfit = "never",
 ) -> Path:
-    """Run a recipe to its end and return the folder with its checkpoints, logs and results.json.
+    """Train as described by a recipe, and return the folder with the checkpoints, logs and results.json.
 
-    Raises UserError for a mistake in the recipe or its data, `Interrupted` if stopped by the user (with the state
-    saved). `resume` continues the run in `output`; on a CPU, the weights are bit-identical to those of an uninterrupted
-    run. `fit` first tries whether a batch fits into memory, and otherwise trains it in parts, with as many images in an
-    update. `overfit` first tests for 20 seconds whether the model can overfit 8 of the images, and prints the answer:
-    always, or before a run of more than 500 updates. It does not change the result.
+    `resume` continues the run in `output`; on a CPU, the weights are bit-identical to those of an uninterrupted run.
+    `fit` first tries whether a batch fits into memory, and otherwise trains it in parts, with as many images per update.
+    `overfit` first tests for up to 20 seconds whether the model can overfit 8 of the images, always or only before runs
+    of more than 500 updates, and prints the result; this does not change the run.
+    Raises UserError for a mistake in the recipe or its data, and `Interrupted`, with the state saved, if the user stops
+    the run.
     """
     hooks = hooks or Hooks()
     fabric = launch(recipe)
     try:
-        resume = fabric.broadcast(resume)  # machines may see a shared folder differently for a moment
+        resume = fabric.broadcast(resume)  # machines may briefly see a shared folder differently
         with claim(Path(recipe.output), fabric, resume=resume):
             state = _begin(recipe, fabric, resume=resume, sources=sources, fit=fit, overfit=overfit)
             recipe = state.recipe
@@ -71,7 +72,7 @@ def train(
             fabric.barrier()  # no process continues before the files exist
             return state.output
     except (UserError, Interrupted):
-        processes.let_the_first_speak()
+        processes.wait_for_first()
         raise
     except torch.OutOfMemoryError as error:
         raise _too_large(recipe, error) from error
@@ -127,7 +128,7 @@ def _is_tested(overfit: Overfit, updates: int) -> bool:
 
 
 def _fit(state: TrainingState, hooks: Hooks) -> None:
-    """Run the remaining epochs, each saved before its evaluation, so that a failed evaluation can be repeated."""
+    """Run the remaining epochs; each is saved before its evaluation, so that a failed evaluation can be repeated."""
     here, active = state.position, state.fabric.is_global_zero
     with (
         MetricLog(state.output, "train", here.step, active=active, loggers=hooks.loggers) as log,
@@ -135,29 +136,29 @@ def _fit(state: TrainingState, hooks: Hooks) -> None:
         StopRequest() as stop,
     ):
         metrics = _evaluate(state, scores)
-        ended = metrics is not None and _tell(state, hooks, metrics)
+        ended = metrics is not None and _end_epoch(state, hooks, metrics)
         while here.epoch < state.recipe.epochs and not ended and not _is_stale(state):
             run_epoch(state, log, stop, hooks)
             here.epoch, here.batch = here.epoch + 1, 0
             state.save_last()
             save(state, log)
-            ended = _tell(state, hooks, _evaluate(state, scores))
+            ended = _end_epoch(state, hooks, _evaluate(state, scores))
 
 
 def _is_stale(state: TrainingState) -> bool:
-    """Return whether AP has not improved for `patience` evaluations; the same on every rank."""
+    """Return whether AP has not improved for `patience` evaluations, with the same result on every rank."""
     recipe, here = state.recipe, state.position
     if recipe.patience == 0 or here.stale < recipe.patience or here.epoch >= recipe.epochs:
         return False
     state.fabric.print(
-        f"ended after epoch {here.epoch}: no better AP than {here.best_ap:.3f} in {here.stale} evaluations (patience)",
+        f"stopped after epoch {here.epoch}: no AP above {here.best_ap:.3f} in {here.stale} evaluations (--patience)",
         file=sys.stderr,
     )
     return True
 
 
-def _tell(state: TrainingState, hooks: Hooks, metrics: Metrics | None) -> bool:
-    """Call the callbacks after an epoch; returns whether one of them ends the run."""
+def _end_epoch(state: TrainingState, hooks: Hooks, metrics: Metrics | None) -> bool:
+    """Call the callbacks after an epoch; return whether one of them ends the run."""
     here, ended = state.position, False
     if state.fabric.is_global_zero:
         end = EpochEnd(
@@ -173,7 +174,7 @@ def _tell(state: TrainingState, hooks: Hooks, metrics: Metrics | None) -> bool:
 
 
 def _evaluate(state: TrainingState, scores: MetricLog) -> Metrics | None:
-    """Evaluate and save the model if an epoch is complete and its evaluation is due and not done yet."""
+    """Evaluate and save the model if an epoch has ended whose evaluation is due and not done yet."""
     here = state.position
     due = here.epoch > 0 and here.batch == 0 and _is_due(state.recipe, here.epoch)
     if state.data.val is None or not due or here.evaluated == here.step:
@@ -190,14 +191,14 @@ def _is_due(recipe: Recipe, epoch: int) -> bool:
 
 
 def _validate(state: TrainingState, scores: MetricLog) -> tuple[Metrics, Detected]:
-    """Compute COCO metrics on the validation set, identical on every rank; also returns the detections."""
+    """Return COCO metrics on the validation set, identical on every rank, and the detections."""
     fabric, val, recipe = state.fabric, state.data.val, state.recipe
     assert val is not None
     loader = evaluation_loader(
         val, recipe.batch_size, recipe.workers, rank=fabric.global_rank, world_size=fabric.world_size
     )
     share = -(-len(val) // fabric.world_size)
-    if fabric.world_size > 1:  # batch statistics differ between ranks; the first rank's are saved
+    if fabric.world_size > 1:  # batch norm statistics differ between ranks; those of the first are saved
         for buffer in state.evaluated.buffers():
             dist.broadcast(buffer, src=0)
     found = detect(state.evaluated, loader, share, context=fabric.autocast, shown=fabric.is_global_zero)
@@ -214,7 +215,7 @@ def _validate(state: TrainingState, scores: MetricLog) -> tuple[Metrics, Detecte
 
 
 def _write_results(state: TrainingState) -> None:
-    """Write results.json: metrics, speed, memory and environment."""
+    """Write results.json, with metrics, speed, memory and environment."""
     best, here = state.output / "best.json", state.position
     results = {
         "model": state.recipe.model,

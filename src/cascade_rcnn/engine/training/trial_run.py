@@ -1,4 +1,4 @@
-"""Trial runs: a few updates of a recipe, to measure its training speed on this machine."""
+"""Trial runs: a few updates of a recipe, to measure the speed of training on this machine."""
 
 import time
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ _WARM_UP, _STEPS = 1, 3  # updates
 
 @contextmanager
 def trial_run(recipe: Recipe) -> Iterator[TrainingState]:
-    """Yield a training run of `recipe` at its start; its output goes to a temporary folder."""
+    """Yield the initial state of a training run of `recipe`, with its output in a temporary folder."""
     with TemporaryDirectory() as folder:
         trial = replace(recipe, output=str(Path(folder) / "trial"))
         state, _ = prepare(trial, launch(trial), resume=False)
@@ -29,7 +29,7 @@ def trial_run(recipe: Recipe) -> Iterator[TrainingState]:
 
 
 def seconds_per_update(state: TrainingState) -> float:
-    """Return the mean time of three updates after a warm-up, with a learning rate of 0; `state` cannot be reused."""
+    """Return the mean time of three updates after a warm-up, at a learning rate of 0. Use `state` for nothing else."""
     state.model.train()
     optim.set_learning_rate(state.optimizer, 0.0)
     times, batches = [], _endless(state)

@@ -1,4 +1,4 @@
-"""COCO datasets, and what hotcoco makes of them: CVAT."""
+"""COCO datasets of detections, and their conversion to CVAT's format by hotcoco."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ from cascade_rcnn.files import replacing
 
 
 def write_rows(file: IO[bytes], rows: Iterable[Any]) -> None:
-    """Write the elements of a JSON list, one per line, in constant memory."""
+    """Write the elements of a JSON list, one per line, using constant memory."""
     for number, row in enumerate(rows):
         file.write((b",\n" if number else b"\n") + msgspec.json.encode(row))
 
@@ -25,9 +25,9 @@ def write_rows(file: IO[bytes], rows: Iterable[Any]) -> None:
 def write_coco(
     path: Path, journal: Journal, categories: Sequence[Category], least: Least, *, outlined: bool = False
 ) -> Path:
-    """Write a COCO dataset whose annotations also have their scores, and `track_id` in a tracked video.
+    """Write a COCO dataset whose annotations also have a `score` and, in a tracked video, a `track_id`.
 
-    Masks are run lengths, or polygons if `outlined`.
+    Masks become run lengths, or polygons if `outlined`.
     """
     images = (
         {"id": one.image_id, "file_name": one.file_name, "width": one.width, "height": one.height}
@@ -61,7 +61,7 @@ def _polygons(mask: Outline) -> list[list[float]]:
 
 
 def write_cvat(path: Path, coco: Path) -> Path:
-    """Convert a COCO dataset with polygons."""
+    """Convert a COCO dataset with polygons to CVAT for images 1.1. Raises UserError if this is impossible."""
     data = hotcoco.COCO(str(coco))
     try:
         with replacing(path) as aside:

@@ -1,4 +1,4 @@
-"""The detections that other tools are given."""
+"""Selection of the detections that are written for other tools."""
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeAlias
@@ -10,9 +10,9 @@ Least: TypeAlias = Mapping[int, float]  # the minimum score of each category id
 
 
 class Kept(NamedTuple):
-    """A detection with at least its class's minimum score."""
+    """A detection with at least the minimum score of its class."""
 
-    box: Box  # x, y, width, height
+    box: Box  # x, y, width, height in pixels
     score: float
     category_id: int
     track_id: int | None
@@ -20,7 +20,7 @@ class Kept(NamedTuple):
 
 
 def kept(entry: Entry, least: Least) -> Iterator[Kept]:
-    """Yield the detections of an image that are good enough."""
+    """Yield the detections in an image that have the minimum score of their class."""
     tracks = entry.track_ids or [None] * len(entry.boxes)
     masks = [Outline((entry.height, entry.width), counts) for counts in entry.masks] or [None] * len(entry.boxes)
     for row in zip(entry.boxes, entry.scores, entry.category_ids, tracks, masks, strict=True):
@@ -30,5 +30,5 @@ def kept(entry: Entry, least: Least) -> Iterator[Kept]:
 
 
 def readable(journal: Journal) -> Iterator[Entry]:
-    """Yield the images that could be processed, also those without detections."""
+    """Yield the images that were processed successfully, including those without detections."""
     return (entry for entry in journal.entries() if entry.error is None)

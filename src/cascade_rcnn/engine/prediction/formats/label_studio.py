@@ -1,4 +1,4 @@
-"""Label Studio's tasks with predictions, and its labelling interface."""
+"""Label Studio tasks with predictions, and the labelling interface for them."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ from cascade_rcnn.files import replacing
 
 
 def write_label_studio(output: Path, journal: Journal, categories: Sequence[Category], least: Least) -> Path:
-    """Write `label_studio.json` and, to paste as the labelling interface, `label_studio.xml`."""
+    """Write the tasks to `label_studio.json` and the labelling interface, to be pasted, to `label_studio.xml`."""
     path = output / "label_studio.json"
     with replacing(path) as aside, aside.open("wb") as file:
         file.write(b"[")
@@ -29,7 +29,7 @@ def write_label_studio(output: Path, journal: Journal, categories: Sequence[Cate
 
 
 def _tasks(journal: Journal, categories: Sequence[Category], least: Least) -> Iterator[dict[str, Any]]:
-    """Yield the tasks, with coordinates in percent of the image, which is served from local files."""
+    """Yield the tasks, with coordinates in percent of the image; Label Studio reads the images from local files."""
     names = {category.id: category.name for category in categories}
     for entry in readable(journal):
         size = {"original_width": entry.width, "original_height": entry.height, "image_rotation": 0}
@@ -52,7 +52,7 @@ def _tasks(journal: Journal, categories: Sequence[Category], least: Least) -> It
 
 
 def _shapes(entry: Entry, least: Least) -> Iterator[tuple[Kept, str, dict[str, Any]]]:
-    """Yield a polygon per part of each mask, and the boxes of detections without any, in percent of the image."""
+    """Yield a polygon for each part of a mask, or the box of a detection without a mask, in percent of the image."""
     for one in kept(entry, least):
         percent = 100 / np.array([entry.width, entry.height])
         for points in (parts := polygons(one.mask)):

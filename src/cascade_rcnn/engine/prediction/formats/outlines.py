@@ -1,4 +1,4 @@
-"""Masks as polygons, for tools that have no run lengths."""
+"""Conversion of masks to polygons, for tools that do not support run lengths."""
 
 import numpy as np
 
@@ -8,10 +8,11 @@ from cascade_rcnn.results import load_supervision
 
 
 def polygons(mask: Outline | None, *, finer: int = 1) -> list[np.ndarray]:
-    """Return the outlines of a mask's parts and holes, (n, 2) x and y each.
+    """Return the outlines of a mask's parts and holes, polygons (n, 2) of x and y in pixels; none without a mask.
 
-    They pass through the centres of the pixels at its border; with each pixel cut `finer`, nearer to its edges: from 2
-    on, COCO's rasterisation gives the very mask, and no part is too thin to have an outline.
+    They pass through the centres of the mask's border pixels. `finer` divides each pixel into that many along each
+    axis, so that outlines are closer to the edges: from 2 on, COCO's rasterisation restores the mask exactly, and even
+    the thinnest part has an outline.
     """
     if mask is None:
         return []

@@ -14,8 +14,8 @@ from cascade_rcnn.files import replacing
 
 _GROUP = 50_000  # rows in memory at once
 
-# Corners are pixels of the image; track_id and time (seconds) are null outside of videos. A mask is COCO's compressed
-# run lengths in an image of this size, null where the model has none.
+# Corners are in pixels of the image. track_id and time (seconds) are null for images. Masks are compressed run lengths
+# in COCO's format for the size of the image, null if the model has none.
 COLUMNS = {
     "image_id": "int64",
     "file_name": "string",
@@ -35,7 +35,7 @@ COLUMNS = {
 
 
 def write_parquet(path: Path, journal: Journal, categories: Sequence[Category], least: Least) -> Path:
-    """Write the detections of all images with the columns of COLUMNS. Raises UserError without pyarrow."""
+    """Write the detections in all images, with the columns of `COLUMNS`. Raises UserError if pyarrow is missing."""
     check_parquet()
     import pyarrow
     from pyarrow import parquet
@@ -49,9 +49,9 @@ def write_parquet(path: Path, journal: Journal, categories: Sequence[Category], 
 
 
 def check_parquet() -> None:
-    """Raise UserError without pyarrow."""
+    """Raise UserError if pyarrow is missing."""
     if find_spec("pyarrow") is None:
-        raise UserError("--format parquet needs pyarrow; pip install pyarrow")
+        raise UserError("--format parquet needs pyarrow: pip install pyarrow")
 
 
 def _rows(journal: Journal, names: dict[int, str], least: Least) -> Iterator[dict[str, Any]]:

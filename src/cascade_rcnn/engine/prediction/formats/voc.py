@@ -1,6 +1,6 @@
-"""Pascal VOC: an xml file per image in `voc/Annotations`, under the image's own name.
+"""PASCAL VOC: one xml file per image in `voc/Annotations`, named after the image.
 
-Corners are written with their fractions, and each object with its score, which readers of VOC ignore.
+Corners are written with fractions of a pixel, and objects with their score, which readers of VOC ignore.
 """
 
 from collections.abc import Sequence
@@ -16,15 +16,15 @@ from cascade_rcnn.files import folder_aside
 
 
 def write_voc(folder: Path, journal: Journal, categories: Sequence[Category], least: Least) -> Path:
-    """Write the folder anew. Raises UserError if two images have the same name but for their suffixes."""
+    """Write the folder, replacing any earlier one. Raises UserError if two images would share an xml file."""
     names = {category.id: category.name for category in categories}
     with folder_aside(folder) as aside:
         for entry in readable(journal):
             path = (aside / "Annotations" / entry.file_name).with_suffix(".xml")
             if path.exists():
                 raise UserError(
-                    f"{folder}: voc cannot represent these images (two have the xml file of {entry.file_name}); choose "
-                    "another --format"
+                    f"{folder}: voc cannot represent these images (two share the xml file of {entry.file_name}); "
+                    "choose another --format"
                 )
             path.parent.mkdir(parents=True, exist_ok=True)
             ElementTree.ElementTree(_annotation(entry, list(kept(entry, least)), names)).write(path, encoding="utf-8")

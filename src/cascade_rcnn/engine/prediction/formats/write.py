@@ -1,4 +1,4 @@
-"""One function for all formats."""
+"""Writing of detections in any of the supported formats."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,20 +19,23 @@ Format: TypeAlias = Literal["coco", "cvat", "label-studio", "parquet", "voc", "y
 def write_formats(
     formats: Sequence[Format], journal: Journal, categories: Sequence[Category], output: Path, least: Least
 ) -> list[Path]:
-    """Write the detections that reach their category's minimum score in each format; returns the paths.
+    """Write the detections with the minimum score of their category in each format, and return the paths.
 
-    coco: `coco.json`, a COCO dataset (FiftyOne, CVAT, Roboflow and supervision's `DetectionDataset` read it);
-    cvat: `cvat.xml`, CVAT for images 1.1; label-studio: `label_studio.json`, tasks with predictions, and the labelling
-    interface beside it; parquet: `detections.parquet`, one row per detection; voc: the folder `voc`, xml files;
-    yolo: the folder `yolo`, label files and data.yaml. All but parquet include images without detections. Masks are run
-    lengths in coco and parquet, polygons in cvat, label-studio and yolo, and left out of voc. Raises UserError if a
-    format cannot represent the images.
+    - coco: `coco.json`, a COCO dataset, which FiftyOne, CVAT, Roboflow and supervision's `DetectionDataset` read
+    - cvat: `cvat.xml`, in the format "CVAT for images 1.1"
+    - label-studio: `label_studio.json` with tasks and predictions, and `label_studio.xml` with the labelling interface
+    - parquet: `detections.parquet`, with one row per detection
+    - voc: xml files in the folder `voc`
+    - yolo: label files and data.yaml in the folder `yolo`
+
+    All but parquet include images without detections. Masks are written as run lengths (coco, parquet) or polygons
+    (cvat, label-studio, yolo), and left out of voc. Raises UserError if a format cannot represent the images.
     """
     return [_write(form, journal, categories, output, least) for form in dict.fromkeys(formats)]
 
 
 def check_formats(formats: Sequence[Format]) -> None:
-    """Raise UserError if a format needs a library that is not installed: known before hours of work, not after."""
+    """Raise UserError if a format needs a library that is missing: before hours of detection, rather than after."""
     if "parquet" in formats:
         check_parquet()
 

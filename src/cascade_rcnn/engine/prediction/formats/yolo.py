@@ -1,7 +1,7 @@
-"""YOLO: a label file per image in `yolo`, under the image's name without folders, and data.yaml.
+"""YOLO: one label file per image in `yolo`, named after the image without its folders, and data.yaml.
 
-A row is `class cx cy w h`, or in results with masks `class x1 y1 x2 y2 ...`, an outline: one polygon that also walks to
-the other parts of the mask and to its holes, and back the same way. Everything is in fractions of the image's size.
+A row is `class cx cy w h` or, in results with masks, `class x1 y1 x2 y2 ...`: a single polygon, which goes to the other
+parts and holes of the mask and back along the same line. Coordinates are fractions of the image's size.
 """
 
 import json
@@ -21,7 +21,7 @@ from cascade_rcnn.files import folder_aside
 
 
 def write_yolo(folder: Path, journal: Journal, categories: Sequence[Category], least: Least) -> Path:
-    """Write the folder anew. Raises UserError if two images have the same name but for folder and suffix."""
+    """Write the folder, replacing any earlier one. Raises UserError if two images would share a label file."""
     ordered = sorted(categories, key=lambda category: category.id)
     numbers = {category.id: number for number, category in enumerate(ordered)}
     with folder_aside(folder) as aside:
@@ -29,7 +29,7 @@ def write_yolo(folder: Path, journal: Journal, categories: Sequence[Category], l
             path = aside / f"{Path(entry.file_name).stem}.txt"
             if path.exists():
                 raise UserError(
-                    f"{folder}: yolo cannot represent these images (two have the label file {path.name}); choose "
+                    f"{folder}: yolo cannot represent these images (two share the label file {path.name}); choose "
                     "another --format"
                 )
             path.write_text("".join(f"{numbers[one.category_id]} {_place(entry, one)}\n" for one in kept(entry, least)))
@@ -41,7 +41,7 @@ def write_yolo(folder: Path, journal: Journal, categories: Sequence[Category], l
 
 
 def _place(entry: Entry, one: Kept) -> str:
-    """Return a box, or an outline: readers take all rows of a file for outlines if one of them is."""
+    """Return a box, or an outline for all detections if one has a mask: readers expect one kind of row per file."""
     x, y, width, height = one.box
     if not entry.masks:
         points = np.array([[x + width / 2, y + height / 2], [width, height]])
@@ -54,10 +54,10 @@ def _place(entry: Entry, one: Kept) -> str:
 
 
 def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Join polygons (n, 2) by ways from the nearest point and back, which enclose nothing."""
+    """Join polygons (n, 2) by lines between their nearest points, there and back, which enclose no area."""
     whole = parts[0]
     for part in parts[1:]:
-        away = ((whole[:, None] - part[None]) ** 2).sum(axis=2)
-        i, j = np.unravel_index(away.argmin(), away.shape)
+        distances = ((whole[:, None] - part[None]) ** 2).sum(axis=2)
+        i, j = np.unravel_index(distances.argmin(), distances.shape)
         whole = np.concatenate((whole[: i + 1], part[j:], part[: j + 1], whole[i:]))
     return whole
