@@ -42,7 +42,7 @@ def test_a_few_objects_without_masks_are_noted_and_ignored(outlined):
 def test_annotations_without_any_mask_are_refused_before_training_starts(outlined):
     data = outlined(10_000)
     number = len(load_annotations(data.train, data.train_images).boxes)
-    message = f"train.json: XX; give polygons or run lengths"
+    message = f"train.json: none of its {number} objects has a mask to learn from; give polygons or run lengths"
     with pytest.raises(UserError, match=message) as caught:
         read_data(data, masks=True, shown=False)
     assert "\n" not in str(caught.value)
