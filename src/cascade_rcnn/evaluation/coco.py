@@ -179,8 +179,8 @@ def crowding_note(truth: Annotations, limit: int = LIMIT) -> str | None:
         return None
     name = truth.file_names[int(cells[0, numbers.argmax()])]
     return (
-        f"only the top {limit} detections per image and class count, but {name} has {numbers.max()} of one class; "
-        "raise --max-detections to count them all"
+        f"only the top {limit} detections per image and class count, but {name} has {numbers.max()} "
+        "objects of one class; raise --max-detections to count them all"
     )
 
 
