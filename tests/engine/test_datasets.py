@@ -27,7 +27,7 @@ def test_labels_by_position_by_name_and_unknown():
     assert meaning(["dog", "cat"], CATEGORIES) == {1: CATEGORIES[1], 2: CATEGORIES[0]}
     assert meaning({18: "dog"}, CATEGORIES) == {18: CATEGORIES[1]}
     assert meaning({18: "dog", 3: "cat"}, None) == {18: Category(id=18, name="dog"), 3: Category(id=3, name="cat")}
-    with pytest.raises(UserError, match="classes: 'cow' is not among 'cat', 'dog'"):
+    with pytest.raises(UserError, match="classes: 'cow' is not a class of the training data; choose from 'cat', 'dog'"):
         meaning(["cow"], CATEGORIES)
 
 

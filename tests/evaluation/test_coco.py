@@ -279,7 +279,7 @@ def test_more_objects_than_detections_that_count_are_said_and_counted_on_demand(
     assert capped.ar100 == pytest.approx(100 / 120)
     note = crowding_note(truth)
     assert note is not None
-    assert "has 120 of one class" in note
+    assert "has 120 objects of one class" in note
     assert evaluate_boxes(truth, found, limit=120).ap == pytest.approx(1)
     assert crowding_note(truth, 120) is None
 

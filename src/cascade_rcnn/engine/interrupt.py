@@ -44,9 +44,8 @@ class StopRequest:
         if repeated:
             raise KeyboardInterrupt
         with suppress(OSError):  # the terminal may be gone
-            os.write(
-                1, b"\nstopping after this step; press Ctrl-C again to stop immediately\n"
-            )  # print may be interrupted
+            line = b"\nstopping after this step; press Ctrl-C again to stop immediately\n"
+            os.write(1, line)  # print may be interrupted
 
 
 @contextmanager

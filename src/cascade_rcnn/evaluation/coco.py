@@ -179,8 +179,8 @@ def crowding_note(truth: Annotations, limit: int = LIMIT) -> str | None:
         return None
     name = truth.file_names[int(cells[0, numbers.argmax()])]
     return (
-        f"only the top {limit} detections per image and class count, but {name} has {numbers.max()} of one class; "
-        "raise --max-detections to count them all"
+        f"only the top {limit} detections per image and class count, but {name} has {numbers.max()} "
+        "objects of one class; raise --max-detections to count them all"
     )
 
 
@@ -197,9 +197,9 @@ def check_detections(detections: Array, ground_truth: Annotations, source: str |
         ((detections[:, 3:5] < 0).any(axis=1), "a negative width or height; give boxes as x, y, width, height"),
         (
             ~np.isin(images, ground_truth.image_ids.numpy().astype(np.float64)),
-            f"an image id that is not in {ground_truth.source}",
+            f"an image id that is not in {ground_truth.source}; remove it",
         ),
-        (~np.isin(categories, known_categories), f"a category id that is not in {ground_truth.source}"),
+        (~np.isin(categories, known_categories), f"a category id that is not in {ground_truth.source}; remove it"),
     )
     for wrong, what in problems:
         if wrong.any():

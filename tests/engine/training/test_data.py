@@ -27,9 +27,9 @@ def test_masks_are_read_when_they_are_learnt(outlined, shapes):
     _, target = read.train[0, 1]
     boxes, found = target["boxes"], target["masks"].boxes()
     assert found.equal(boxes.round())  # flipped together
-    assert not any("AP of masks" in note for note in read.notes)
+    assert not any("mask AP" in note for note in read.notes)
     without = replace(data, val=str(shapes / "val.json"))
-    assert read_data(without, masks=True, shown=False).notes[-1].endswith("so the AP of masks is not measured")
+    assert read_data(without, masks=True, shown=False).notes[-1].endswith("so mask AP is not measured")
 
 
 def test_a_few_objects_without_masks_are_noted_and_ignored(outlined):
@@ -42,11 +42,11 @@ def test_a_few_objects_without_masks_are_noted_and_ignored(outlined):
 def test_annotations_without_any_mask_are_refused_before_training_starts(outlined):
     data = outlined(10_000)
     number = len(load_annotations(data.train, data.train_images).boxes)
-    message = f"train.json: {number} objects, and none has a mask to learn from; give polygons or run lengths"
+    message = f"train.json: none of its {number} objects has a mask to learn from; give polygons or run lengths"
     with pytest.raises(UserError, match=message) as caught:
         read_data(data, masks=True, shown=False)
     assert "\n" not in str(caught.value)
-    with pytest.raises(UserError, match="none has a mask to learn from"):
+    with pytest.raises(UserError, match="has a mask to learn from"):
         read_data(replace(data, train=""), Sources(train=load_annotations(data.train, data.train_images)), masks=True)
 
 

@@ -77,7 +77,7 @@ def test_fewer_images_and_a_missing_validation_set_are_named(shapes, annotations
     (tmp_path / "fewer.json").write_text(json.dumps(truth))
     fewer = load_annotations(tmp_path / "fewer.json", shapes / "images")
     before = fingerprint(annotations, annotations)
-    with pytest.raises(UserError, match=r"training images .* \(8, then 13\)"):
+    with pytest.raises(UserError, match=r"training images .* \(now 8, then 13\)"):
         check_same(before, fingerprint(fewer, annotations), Path("run"))
     with pytest.raises(UserError, match=r"validation classes .* \(0, then 4\)"):
         check_same(before, fingerprint(annotations, None), Path("run"))
@@ -106,5 +106,5 @@ def test_masks_are_marked_where_they_are_read(outlined, tmp_path):
         check_same(before, fingerprint(load_annotations(changed, data.train_images, masks=True), None), Path("run"))
     read = load_annotations(outlined(1).train, data.train_images, masks=True)
     number = len(read.boxes)
-    with pytest.raises(UserError, match=rf"the training masks are not those .* \({number - 1}, then {number}\)"):
+    with pytest.raises(UserError, match=rf"the training masks have changed .* \(now {number - 1}, then {number}\)"):
         check_same(before, fingerprint(read, None), Path("run"))

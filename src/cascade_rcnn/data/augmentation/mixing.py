@@ -122,7 +122,9 @@ def union(targets: Sequence[Target], first: Target) -> Target:
     odd = set().union(*(per_box(target) for target in filled)) - names
     if odd:
         fields = ", ".join(sorted(odd))
-        raise UserError(f"images cannot be mixed: only some of their objects have {fields}; give it to all or to none")
+        raise UserError(
+            f"images cannot be mixed: only some of their objects have {fields}; remove it, or add it to all"
+        )
     return first | {name: _joined([one[name] for one in filled]) for name in names}
 
 

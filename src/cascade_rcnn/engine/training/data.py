@@ -126,8 +126,8 @@ def _check_masks(annotations: Annotations) -> None:
     if annotations.segmentations is None:
         number = count(len(annotations.boxes), "object")
         raise UserError(
-            f"{annotations.source}: none of {number} has a mask to learn from; give polygons or run lengths (COCO's "
-            "`segmentation`, YOLO's polygon rows, VOC's SegmentationObject), or train a model without masks"
+            f"{annotations.source}: none of its {number} has a mask to learn from; give polygons or run lengths "
+            "(COCO's `segmentation`, YOLO's polygon rows, VOC's SegmentationObject), or train a model without masks"
         )
 
 

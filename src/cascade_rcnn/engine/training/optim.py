@@ -16,10 +16,10 @@ from cascade_rcnn.recipes import OptimizerConfig
 def parameter_groups(model: Detector, config: OptimizerConfig) -> list[dict]:
     """Group the trainable parameters by learning-rate multiplier and weight decay.
 
-    With SGD, a stage's head has a multiplier that compensates for its loss weight, and so have biases in some presets.
-    AdamW ignores them, as its steps do not depend on the scale of the loss. `layer_decay` lowers the learning rate of
-    the backbone's layers towards the input. Weight decay is not applied to biases and normalisation (parameters with
-    one dimension), nor to the backbone's `no_decay`.
+    With SGD, the head of a stage has the multiplier of that stage, which compensates for its loss weight, and biases
+    have that of the preset. AdamW ignores both, as its steps do not depend on the scale of the loss. `layer_decay`
+    lowers the learning rate of the backbone's layers towards the input. Weight decay is not applied to biases and
+    normalisation (parameters with one dimension), nor to the backbone's `no_decay`.
     """
     layers = _layer_multipliers(model.backbone, config.layer_decay)
     spared = {f"backbone.{name}" for name in getattr(model.backbone, "no_decay", ())}

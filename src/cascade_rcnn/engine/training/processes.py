@@ -78,7 +78,7 @@ def _end(ranks: Sequence[subprocess.Popen]) -> None:
 
 
 def _follow(parent: int) -> None:
-    """Exit when the first process is killed; if it exits normally, it ends this process before."""
+    """Exit when the first process is killed; when it exits normally, it ends this process itself."""
     while os.getppid() == parent:
         time.sleep(0.5)
     if os.environ.get("LOCAL_RANK") == "1":  # a single message is enough

@@ -148,7 +148,7 @@ def holds_state(output: Path) -> bool:
 
 
 def read_state(output: Path) -> tuple[dict[str, Any], list[str]]:
-    """Read the newest intact state; also returns notes for the user. Raises UserError if there is none."""
+    """Return the newest intact state and notes for the user. Raises UserError if there is none."""
     notes = []
     try:
         state = _read_state(output / STATE)
