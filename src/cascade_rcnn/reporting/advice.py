@@ -203,8 +203,8 @@ def _labels(analysis: Analysis) -> Iterator[Advice]:
     if number < 0.03 * objects:
         return
     text = (
-        f"The annotations may be wrong in {number} places; {objects} objects are annotated. The most suspicious ones "
-        "are shown below, and report.json lists all. Fixing them improves both training and evaluation."
+        f"The annotations may be wrong in {number} places; {objects} objects are annotated. The report shows the most "
+        "suspicious ones, and report.json lists all. Fixing them improves both training and evaluation."
     )
     yield Advice("Check the annotations", text, min(0.1, number / objects / 2))
 
