@@ -115,7 +115,7 @@ def test_few_images_to_measure_on(analysed):
 
 def test_rare_classes(analysed):
     cats = [row for row in PERFECT if row[6] == CAT]
-    text = said(analysed([*cats, *PERFECT[1:10:2]]))["Label more rare objects"]
+    text = said(analysed([*cats, *PERFECT[1:10:2]]))["Label more objects of rare classes"]
     assert "dog (AP" in text
     assert "cat (" not in text
 

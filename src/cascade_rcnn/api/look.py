@@ -47,8 +47,9 @@ def look(
     folder; default: all.
 
     Boxes are compared with the anchors and the image size of `recipe` (a name, a recipe.json or a `Recipe`; default:
-    "finetune"), or of a `checkpoint`. The checkpoint's detections, computed on `device` with `batch_size` images per
-    step, are also compared with the labels. With `augment`, the page shows training images as augmented by that recipe.
+    `augment`, or else "finetune"), or of a `checkpoint`. The checkpoint's detections, computed on `device` with
+    `batch_size` images per step, are also compared with the labels. With `augment`, the page shows training images as
+    augmented by that recipe.
 
     `output` is a folder for index.html, a self-contained page, and look.json. Images of more than `max_megapixels` are
     findings, as are all other problems; UserError is only raised if the annotations cannot be read at all.

@@ -40,7 +40,9 @@ class RecipeOverrides(TypedDict, total=False):
 
 
 def find_recipe(name: str | Path) -> Recipe:
-    """Return a recipe by name, or read a run's recipe.json. Raises UserError for an unknown name, with the closest one.
+    """Return a recipe by name, or read it from a run's recipe.json.
+
+    Raises UserError for an unknown name, with the closest known one, or an invalid file.
 
     >>> find_recipe("small").model
     'cascade_rcnn_resnet18_fpn'
@@ -85,7 +87,9 @@ def without_effect(recipe: Recipe, given: Collection[str]) -> list[str]:
 
 
 def with_changes(config: C, changes: Mapping[str, Any], prefix: str = "") -> C:
-    """Return a copy with changes; a mapping changes fields of a nested config. Raises UserError for an invalid one.
+    """Return a copy of a config with changes; a mapping changes fields of a nested config.
+
+    Raises UserError for unknown fields and values of the wrong type.
 
     >>> with_changes(find_recipe("small"), {"epochs": 3, "optimizer": {"lr": 1e-3}}).optimizer.lr
     0.001

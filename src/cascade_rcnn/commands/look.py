@@ -27,7 +27,8 @@ def look(
         data: A dataset folder with its splits, or a file or folder for each split, the training set first.
         images: Folder of the images, if the annotations do not name it.
         splits: The splits to inspect; default: all splits of a folder.
-        recipe: Compare the boxes with the anchors and image size of this recipe or recipe.json; default: finetune.
+        recipe: Compare the boxes with the anchors and image size of this recipe or recipe.json; default: that of
+            --augment, or else finetune.
         checkpoint: Compare the boxes with those of this model instead, and the labels with its detections.
         augment: Also show training images as augmented by this recipe.
         output: Folder for the page (index.html) and look.json; default: look/NAME.

@@ -45,7 +45,7 @@ KINDS: dict[str, Kind] = {
         "image",
         "Images whose size differs from the annotated one",
         "The boxes do not fit, as the image was resized or rotated before or after it was annotated. Training stops.",
-        "Annotate the present files, or restore the annotated ones.",
+        "Annotate the current files, or restore the annotated ones.",
     ),
     "shared_file": Kind(
         "wrong",
@@ -152,7 +152,7 @@ KINDS: dict[str, Kind] = {
         "image",
         "Images with more objects than the model can output",
         "The number of detections per image is limited, so some objects are always missed.",
-        "Raise max_detections in `predict`, or cut the images into tiles.",
+        "Increase --max-detections of `predict`, or cut the images into tiles.",
     ),
     "turned_unclear": Kind(
         "look",

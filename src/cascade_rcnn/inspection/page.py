@@ -142,7 +142,7 @@ def _augmented(sample: Sample) -> Shown:
     boxes[:, 2:] -= boxes[:, :2]
     marks = [Marked(box, color_of(label)) for box, label in zip(boxes.tolist(), sample.labels.tolist(), strict=True)]
     height, width = sample.pixels.shape[:2]
-    what = "original" if sample.draw == 0 else f"augmented, {sample.draw}"
+    what = "original" if sample.draw == 0 else f"augmentation {sample.draw}"
     return _shown(drawn(sample.pixels, marks), f"{what}, {width} x {height}", sample.name, ())
 
 

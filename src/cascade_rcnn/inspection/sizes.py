@@ -113,7 +113,8 @@ def _unfit(sizes: Sizes) -> list[Finding]:
     shown = " ".join(map(str, better.sizes)), " ".join(f"{ratio:g}" for ratio in better.ratios)
     advice = (
         f"With --options.anchor-sizes {shown[0]} --options.anchor-ratios {shown[1]}, {100 * better.share:.0f} % of the "
-        f"boxes have such an anchor, instead of {100 * (1 - sizes.without(IOU)):.0f} %. `train auto` does this for you."
+        f"boxes have an anchor of IoU {IOU:g}, instead of {100 * (1 - sizes.without(IOU)):.0f} %. `train auto` does "
+        "this for you."
     )
     records = []
     for k in np.argsort(sizes.fits, kind="stable")[: int((sizes.fits < IOU).sum())].tolist():

@@ -9,7 +9,7 @@ def starter() -> Recipe:
     """The recipe of `make starter`: trains the package's narrow ResNet-18 cascade on people in COCO.
 
     cascade-rcnn train starter --data.train person_train.json --data.val person_val.json --weights-backbone FILE
-    Takes half an hour on 2 cores with bf16 for 1,392 images; docs/results/starter.md has its metrics.
+    Takes half an hour on 2 cores with bf16 for 1,392 images; see docs/results/starter.md for its metrics.
     """
     return Recipe(
         model="cascade_rcnn_resnet18_fpn",
@@ -40,7 +40,7 @@ def quickstart() -> Recipe:
     """The recipe of `cascade-rcnn quickstart`: fine-tunes the starter on the package's blood cell dataset.
 
     cascade-rcnn train quickstart --data.train train.json --data.val val.json
-    docs/results/quickstart.md has its training time and metrics.
+    See docs/results/quickstart.md for its training time and metrics.
     """
     return Recipe(
         init="starter",

@@ -35,10 +35,10 @@ class DataConfig:
 
     train: str = ""  # training annotations: a COCO .json, a VOC folder or ImageSets .txt, or a YOLO data.yaml
     train_images: str | None = None  # folder of the images, if the annotations do not name it
-    train_split: str | None = None  # split of a folder with several
+    train_split: str | None = None  # split to use, if there are several
     val: str = ""  # validation annotations; empty: no evaluation
     val_images: str | None = None  # folder of the validation images, if the annotations do not name it
-    val_split: str | None = None  # validation split of a folder with several
+    val_split: str | None = None  # validation split to use, if there are several
     # repeat images with classes that occur in less than this fraction of the images (LVIS: 0.001); 0: off
     repeat_rare: float = 0.0
     # Short forms, which a recipe moves to its `augmentation`:

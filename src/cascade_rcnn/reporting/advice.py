@@ -9,7 +9,7 @@ from cascade_rcnn.reporting.analysis import Analysis
 from cascade_rcnn.reporting.breakdown import Group
 
 _MOST = 7  # pieces of advice
-_COSTLY = 0.03  # AP lost to one kind of error before it is mentioned
+_COSTLY = 0.03  # AP lost to one type of error before it is mentioned
 _BEHIND = 0.15  # gap between a group's recall and the overall recall
 _FEW_IMAGES, _FEW_BOXES = 200, 100
 _WIDE = 0.03  # AP, half the width of the 95 % interval
@@ -42,11 +42,11 @@ def _placement(analysis: Analysis) -> Iterator[Advice]:
     if split.worst != "localization" or cost < _COSTLY:
         return
     size = analysis.training.min_size if analysis.training else None
-    now = f" (the short side is currently {max(size)} pixels)" if size else ""
+    now = f", currently {max(size)} pixels" if size else ""
     text = (
         f"Objects are found, but their boxes are not precise enough: at IoU 0.75, fixing localization errors alone "
-        f"would add {_points(cost)}, more than fixing any other kind of error. Train longer and on larger images, "
-        f"`--options.min-size`{now}. If the annotated boxes are loose, tighten them first, as no detector is more "
+        f"would add {_points(cost)}, more than fixing any other type of error. Train longer and on larger images "
+        f"(`--options.min-size`{now}). If the annotated boxes are loose, tighten them first, as no detector is more "
         "precise than its labels."
     )
     stages = analysis.stages
@@ -127,8 +127,8 @@ def _small(analysis: Analysis) -> Iterator[Advice]:
     worst = min(behind, key=lambda group: group.recall)
     text = (
         f"Recall is {100 * worst.recall:.0f} % for the {worst.objects} objects of {worst.name}, compared with "
-        f"{100 * overall:.0f} % overall. Train on larger images, `--options.min-size`, or with smaller anchors, "
-        "`--options.anchor-sizes`; cut very large images into tiles."
+        f"{100 * overall:.0f} % overall. Train on larger images (`--options.min-size`) or with smaller anchors "
+        "(`--options.anchor-sizes`); cut very large images into tiles."
     )
     yield Advice("Find small objects", text, (overall - worst.recall) * worst.objects / _objects(analysis))
 
@@ -203,8 +203,8 @@ def _labels(analysis: Analysis) -> Iterator[Advice]:
     if number < 0.03 * objects:
         return
     text = (
-        f"The annotations may be wrong in {number} places; {objects} objects are annotated. The most suspicious ones "
-        "are shown below, and report.json lists all. Fixing them improves both training and evaluation."
+        f"The annotations may be wrong in {number} places; {objects} objects are annotated. The report shows the most "
+        "suspicious ones, and report.json lists all. Fixing them improves both training and evaluation."
     )
     yield Advice("Check the annotations", text, min(0.1, number / objects / 2))
 
@@ -217,7 +217,8 @@ def _rare(analysis: Analysis) -> Iterator[Advice]:
         return
     names = ", ".join(f"{row.name} (AP {100 * row.values['ap'].mean:.1f}, {row.boxes} boxes)" for row in poor[:4])
     text = f"Rare classes lower the mean AP of {100 * overall:.1f}: {names}. Label more of their objects first."
-    yield Advice("Label more rare objects", text, overall - float(np.mean([row.values["ap"].mean for row in poor])))
+    lost = overall - float(np.mean([row.values["ap"].mean for row in poor]))
+    yield Advice("Label more objects of rare classes", text, lost)
 
 
 def _stage(analysis: Analysis) -> Iterator[Advice]:

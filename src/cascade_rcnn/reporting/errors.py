@@ -10,7 +10,7 @@ KINDS = {  # TIDE's abbreviation: (name, meaning)
     "Loc": ("localization", "correct class, but the box is not precise enough"),
     "Cls": ("class", "well-localized box, but the wrong class"),
     "Both": ("class and box", "wrong class, and the box is not precise enough"),
-    "Dupe": ("duplicates", "another detection with a higher score has the object"),
+    "Dupe": ("duplicates", "the object already has a detection with a higher score"),
     "Bkg": ("background", "no object there"),
     "Miss": ("missed", "objects without any detection near them"),
 }
