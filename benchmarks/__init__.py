@@ -1,5 +1,5 @@
-"""Measurements against the peers and against this machine's own limits: one script a question.
+"""Benchmarks against other frameworks and against the limits of the machine, with one script for each question.
 
-`make bench` runs them all and writes docs/results/performance.md; `python -m benchmarks.inference --quick` runs one, at
-a small size, in seconds. Nothing here is part of the package.
+`make bench` runs them all and writes docs/results/performance.md; `python -m benchmarks.inference --quick` runs one of
+them at a small size, in seconds. Nothing here is part of the package.
 """

@@ -1,13 +1,13 @@
-"""Do two detectors find the same?"""
+"""Compare the detections of two detectors."""
 
 import torch
 from torch import Tensor
 
-_SAME = 1.0  # pixels: two boxes of a class within this distance are one detection
+_SAME = 1.0  # pixels; two boxes of a class within this distance are the same detection
 
 
 def agreement(theirs: dict[str, Tensor], ours: dict[str, Tensor]) -> str:
-    """How many detections (torchvision's form) both have, and the largest differences among those."""
+    """Say how many detections (in torchvision's format) both have, and how much these differ at most."""
     distance = torch.cdist(theirs["boxes"].double(), ours["boxes"].double(), p=float("inf"))
     distance[theirs["labels"][:, None] != ours["labels"]] = float("inf")
     nobody = torch.full((len(distance), 1), float("inf"), dtype=distance.dtype)
@@ -15,7 +15,7 @@ def agreement(theirs: dict[str, Tensor], ours: dict[str, Tensor]) -> str:
     same = nearest <= _SAME
     number = max(len(theirs["boxes"]), len(ours["boxes"]))
     if not same.any():
-        return f"none of {number} detections is the same"
+        return f"none of {number} detections are the same"
     pair = partner[same]
     scores = (theirs["scores"][same] - ours["scores"][pair]).abs().max().item()
     counted = f"{int(same.sum())} of {number} detections"
@@ -23,11 +23,11 @@ def agreement(theirs: dict[str, Tensor], ours: dict[str, Tensor]) -> str:
     if "masks" not in theirs:
         return said
     least = min(_overlap(a, b) for a, b in zip(theirs["masks"][same], ours["masks"][pair], strict=True))
-    return f"{said}; the least IoU of their masks is {least:.3f}"
+    return f"{said}; the lowest IoU of their masks is {least:.3f}"
 
 
 def _overlap(one: Tensor, other: Tensor) -> float:
-    """The IoU of two masks: flags, or probabilities."""
+    """Return the IoU of two masks, given as booleans or probabilities."""
     one, other = one >= 0.5, other >= 0.5
     union = int((one | other).sum())
     return int((one & other).sum()) / union if union else 1.0

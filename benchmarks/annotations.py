@@ -16,7 +16,7 @@ from benchmarks.synthetic import write_truth
 from cascade_rcnn.data.dataset import Dataset
 
 _SECONDS = 5.0
-_SHARE = 0.1  # of the columns' size: more than this in a worker would be a copy
+_SHARE = 0.1  # of the columns' size; a worker that needs more has copied the data
 
 
 def main(given: Options) -> None:
@@ -33,14 +33,14 @@ def main(given: Options) -> None:
     rows.append(Row(what="size in memory", value=middle["columns"], unit="MB"))
     for method in ("fork", "spawn"):
         rows.append(
-            Row(what=f"a worker's own memory for reading it all, {method}", value=middle[method], unit="MB",
+            Row(what=f"private memory of a worker that reads everything ({method})", value=middle[method], unit="MB",
                 ratio=middle[method] / middle["columns"], against="the size in memory", bound=_SHARE)
         )  # fmt: skip
-    write("annotations", given, rows, ["the floor: scanning the JSON without keeping anything"])
+    write("annotations", given, rows, ["the floor is scanning the JSON without keeping anything"])
 
 
 def load(path: str) -> dict[str, float]:
-    """Load the file in this process; then what two kinds of worker add to their memory by reading every target."""
+    """Load the file in this process, and measure how much memory two kinds of worker need to read every target."""
     from cascade_rcnn.data.coco import load_coco
 
     start = time.perf_counter()
@@ -63,8 +63,8 @@ def load(path: str) -> dict[str, float]:
 
 
 def _read_all(dataset: Dataset, queue: "multiprocessing.SimpleQueue[float]") -> None:
-    """In a worker: by how many megabytes its private memory grows while it reads every target once."""
-    for i in range(8):  # what the first reads set up once is no copy of the data
+    """Read every target once in a worker, and report by how many megabytes its private memory grows."""
+    for i in range(8):  # the first reads allocate memory that is not a copy of the data
         dataset._target(i)
     before = _private_mb()
     for i in range(len(dataset)):

@@ -1,11 +1,11 @@
-"""What each augmentation is worth: the same fine-tuning with and without it, compared image by image.
+"""How much does each augmentation gain? The same fine-tuning with and without it, compared image by image.
 
     python -m benchmarks.augmentation --output FOLDER [--train DATA --val DATA] [--words none natural ...] [--seeds 2]
                                       [--init CHECKPOINT] [--side PIXELS]
 
-Every training is the recipe `quickstart` (the package's starter on its blood cells, unless data is given) with another
-`augmentation`; its last weights are evaluated, so that no run picks its best epoch by the images that judge it.
-Finished runs are kept, so that the command may be stopped and started again.
+Every run uses the recipe `quickstart` (the package's starter on its blood cells, unless data is given) with a different
+`augmentation`. The weights after the last epoch are evaluated, so that no run selects its best epoch on the evaluation
+images. Finished runs are kept, so the command may be stopped and started again.
 """
 
 import json
@@ -41,15 +41,15 @@ class Options:
     output: Path
     train: str = str(CELLS / "train.json")
     val: str = str(CELLS / "val.json")
-    words: tuple[str, ...] = WORDS  # one list of augmentations each; the first is what the others are compared with
+    words: tuple[str, ...] = WORDS  # each is a list of augmentations; the others are compared with the first
     seeds: int = 2
-    epochs: int | None = None  # of the recipe, unless given
-    init: str | None = None  # a checkpoint to start from, other than the recipe's
-    side: int | None = None  # short side of the images, other than the checkpoint's
+    epochs: int | None = None  # default: those of the recipe
+    init: str | None = None  # a checkpoint to start from; default: that of the recipe
+    side: int | None = None  # short side of the images; default: that of the checkpoint
 
 
 def run(options: Options) -> None:
-    """Train what is missing, a seed of all lists before the next, and print the table so far after each."""
+    """Train the missing runs, one seed of all lists before the next, and print the table so far after each run."""
     truth = load_annotations(options.val)
     resamples: dict[str, list[np.ndarray]] = {words: [] for words in options.words}
     for seed in range(options.seeds):
@@ -86,7 +86,7 @@ def _detections(options: Options, words: str, seed: int) -> Path:
 
 
 def _rows(resamples: dict[str, list[np.ndarray]], base: str) -> list[dict]:
-    """AP of each list, in percent, and its difference from the base over the seeds that both have."""
+    """Return each list's AP in percent, and its difference from the base over the seeds that both have."""
     rows = []
     for words, ours in resamples.items():
         if not ours:

@@ -1,7 +1,7 @@
 """What does a backbone cost? Rows for docs/backbones.md: parameters, GFLOPs, time and peak memory of a cascade with it.
 
-`python -m benchmarks.backbones resnet50 timm/convnext_tiny` measures each in a process of its own, on two threads;
-`--step`: the time and peak memory of a training step, without checkpointing and with it where the backbone has it.
+`python -m benchmarks.backbones resnet50 timm/convnext_tiny` measures each in a separate process, on two threads.
+`--step` measures the time and peak memory of a training step, without and with checkpointing.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def inference(backbone: str, size: tuple[int, int], threads: int, options: Any = None) -> dict[str, float]:
-    """The median seconds of an image, and the process's peak."""
+    """Return the median seconds per image, and the peak memory of the process."""
     import torch
 
     torch.set_num_threads(threads)
@@ -48,7 +48,7 @@ def inference(backbone: str, size: tuple[int, int], threads: int, options: Any =
 
 
 def cost(backbone: str, size: tuple[int, int], threads: int, options: Any = None) -> dict[str, float]:
-    """Millions of parameters, and GFLOPs (a multiplication and an addition are two) without the pooling of boxes."""
+    """Return millions of parameters, and GFLOPs without RoI pooling; a multiplication and an addition count as two."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -68,7 +68,7 @@ def cost(backbone: str, size: tuple[int, int], threads: int, options: Any = None
 def step(
     backbone: str, size: tuple[int, int], threads: int, checkpointing: bool, options: Any = None
 ) -> dict[str, float]:
-    """Seconds of the second training step of one image, and the process's peak."""
+    """Return the seconds of the second training step with one image, and the peak memory of the process."""
     import torch
 
     from cascade_rcnn import create_model
@@ -89,7 +89,7 @@ def step(
 
 
 def _model(backbone: str, options: Any) -> Any:
-    """A cascade ready to detect: random, but with statistics of normalisation that keep its values in range."""
+    """Build a cascade for inference with random weights, and normalisation statistics that keep values in range."""
     import torch
     from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -97,7 +97,7 @@ def _model(backbone: str, options: Any) -> Any:
 
     torch.manual_seed(0)
     given: dict[str, Any] = options or {}
-    if backbone.startswith("cascade_rcnn_"):  # a model whose backbone only its name chooses
+    if backbone.startswith("cascade_rcnn_"):  # a model whose backbone can only be chosen by its name
         model = create_model(backbone, _CLASSES, **given)
     else:
         model = create_model("cascade_rcnn_fpn", _CLASSES, backbone=backbone, **given)

@@ -1,7 +1,7 @@
-"""How long does COCO's evaluation take? 5,000 images and 500,000 detections of 80 classes, beside pycocotools.
+"""How long does a COCO evaluation take? 5,000 images and 500,000 detections of 80 classes, compared with pycocotools.
 
-Both start from the two files, each in a fresh process; time is that of reading, matching and accumulating, memory what
-that adds to the libraries at its peak.
+Both start from the two files, each in a fresh process. The time covers reading, matching and accumulating; the memory
+is the peak in addition to the imported libraries.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ def main(given: Options) -> None:
             ratio = None if theirs is None else middle[name, key] / theirs
             extra = {} if ratio is None else {"ratio": ratio, "against": "pycocotools", "bound": bound}
             rows.append(Row(what=f"{name}: {key}", value=middle[name, key], unit=unit, **extra))
-    notes = ["peak: of the whole process, libraries included; ours imports torch, which training and prediction need"]
+    notes = ["the peak includes the libraries; ours imports torch, which training and prediction need"]
     if "pycocotools" in runs:
         ap = [runs[name][0]["ap"] for name in candidates]
         notes.append(f"AP of ours and pycocotools differ by {abs(ap[0] - ap[1]):.1g}")
@@ -48,7 +48,7 @@ def main(given: Options) -> None:
 
 
 def ours(truth: str, found: str) -> dict[str, float]:
-    """Our evaluation in this process."""
+    """Run our evaluation in this process."""
     from cascade_rcnn.data.coco import load_coco
     from cascade_rcnn.evaluation import evaluate_boxes, load_detections
 
@@ -59,7 +59,7 @@ def ours(truth: str, found: str) -> dict[str, float]:
 
 
 def pycocotools(truth: str, found: str) -> dict[str, float]:
-    """pycocotools' evaluation in this process."""
+    """Run pycocotools' evaluation in this process."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 

@@ -1,7 +1,7 @@
-"""What does an export give away, and what does it gain? Every format and precision beside the eager detector.
+"""What does an export lose, and what does it gain? Every format and precision is compared with the eager detector.
 
-Writes docs/results/export.md: for each model and format the largest difference, the file's size, the latency, and, for
-the trained --checkpoints on person_val.json of --data, its AP.
+Writes docs/results/export.md with the largest difference, file size and latency for each model and format, and with the
+AP of the trained --checkpoints on person_val.json in --data.
 """
 
 import tempfile
@@ -42,13 +42,14 @@ _SMALL = (
 )
 _HEAD = """# Exports
 
-Written by `python -m benchmarks.export`. Latency is the median in milliseconds for one image from pixels to detections,
-at batch size 1 on two threads, with the candidates taking turns; eager is `Predictor` on the checkpoint. Trained models
-are run on images of 320 pixels: differences over ten validation images, AP over all {images}. Models with random
-weights are run on a photograph of 800 x 1216 pixels, or 320 x 480 if marked "small". Differences are the largest ones
-from the eager detector in fp32; "missing" counts detections without a counterpart.
+This page is written by `python -m benchmarks.export`. Latency is the median time in milliseconds for one image from
+pixels to detections, at batch size 1 on two threads, with the candidates taking turns; "eager" is `Predictor` with the
+checkpoint. Trained models run on images of 320 pixels; differences are measured on ten validation images, and AP on all
+{images}. Models with random weights run on a photo of 800 x 1216 pixels, or 320 x 480 if marked "small". The
+differences are the largest ones from the eager detector in fp32; "missing" counts detections without a counterpart, on
+either side.
 
-| model | format | differs: px | score | missing | MB | ms | AP |
+| model | format | largest difference, px | in score | missing | MB | ms | AP |
 |---|---|---|---|---|---|---|---|
 """
 
@@ -84,10 +85,10 @@ def _write(page: Path, lines: list[str], images: int) -> None:
 
 def _trained(given: Options) -> list[Subject]:
     if not given.checkpoints or given.data is None:
-        skip("export", "the trained models' rows need --checkpoints FILE... and --data FOLDER with person_val.json")
+        skip("export", "rows for trained models need --checkpoints FILE... and --data FOLDER with person_val.json")
         return []
     truth = load_annotations(given.data / "person_val.json", given.data / "images")
-    names = [f"{cascade_rcnn.load(path).config.name}, trained on persons" for path in given.checkpoints]
+    names = [f"{cascade_rcnn.load(path).config.name}, trained on people" for path in given.checkpoints]
     return [
         Subject(name, path, truth.path(0), truth, _PRECISIONS)
         for name, path in zip(names, given.checkpoints, strict=True)
@@ -95,7 +96,7 @@ def _trained(given: Options) -> list[Subject]:
 
 
 def _untrained(given: Options, folder: Path) -> list[Subject]:
-    """ResNet-50 at full size with weights that behave like trained ones; int8 and AP would mean nothing."""
+    """Return full-size ResNet-50 models with weights that behave like trained ones; int8 and AP need real weights."""
     task = given.inference if given.quick else Task((800, 1216))
     image = photograph(task.size, given.image)
     prepare(folder, image, task)
@@ -106,7 +107,7 @@ def _untrained(given: Options, folder: Path) -> list[Subject]:
 
 
 def _small(given: Options, folder: Path) -> list[Subject]:
-    """The other architectures, with random weights, as the small recipes have them."""
+    """Return the other architectures in the sizes of the small recipes, with random weights."""
     photo = _save_photo(photograph((320, 480), given.image), folder / "small.png")
     subjects = []
     for name in _SMALL:

@@ -1,7 +1,7 @@
-"""What this machine can do at most: its measured rate of matrix products, and of memory.
+"""The limits of this machine: the measured rates of its matrix products and of its memory.
 
-The floor of a model's time is its number of floating-point operations over that rate; no program that computes the
-same sums as matrix products can be faster here.
+The floor of a model's time is its number of floating-point operations divided by the matrix rate; no program that
+computes the same sums as matrix products can be faster on this machine.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def matrix_rates(quick: bool, repeats: int = 5, device: str = "cpu") -> dict[str, float]:
-    """Floating-point operations a second in large square matrix products, by precision."""
+    """Return the floating-point operations per second in large square matrix products, by precision."""
     n = 256 if quick else (8192 if device == "cuda" else 2048)
     operands = {name: [torch.randn(n, n, device=device).to(dtype) for _ in range(2)] for name, dtype in DTYPES.items()}
 
@@ -30,7 +30,7 @@ def matrix_rates(quick: bool, repeats: int = 5, device: str = "cpu") -> dict[str
 
 
 def bandwidth(quick: bool, repeats: int = 5) -> float:
-    """Bytes a second that c = a + b reads and writes on arrays far larger than the caches."""
+    """Return the bytes per second that c = a + b reads and writes, with arrays far larger than the caches."""
     n = 2**20 if quick else 2**26
     a, b, c = (torch.ones(n) for _ in range(3))
     taken = interleaved({"add": lambda: torch.add(a, b, out=c)}, repeats)["add"]
@@ -38,7 +38,7 @@ def bandwidth(quick: bool, repeats: int = 5) -> float:
 
 
 def operations(run: Callable[[], Any]) -> int:
-    """Floating-point operations of the convolutions and matrix products in a call, backward included."""
+    """Count the floating-point operations of the convolutions and matrix products in a call, including backward."""
     with FlopCounterMode(display=False) as counter:
         run()
     return counter.get_total_flops()
@@ -50,7 +50,7 @@ def main(given: Options) -> None:
     rows.append(Row(what="memory, read and write", value=bandwidth(given.quick, given.repeats) / 1e9, unit="GB/s"))
     known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     bf16 = [name for name, there in known.items() if there and "bf16" in name]
-    write("floor", given, rows, [f"bf16 in the processor: {', '.join(bf16) or 'none'}"])
+    write("floor", given, rows, [f"bf16 instructions of the processor: {', '.join(bf16) or 'none'}"])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Throughput on a GPU in bf16: images a second at batch 1, 8, 16, and the share of the card's measured matrix rate."""
+"""Throughput on a GPU in bf16: images per second at batch 1, 8 and 16, and the share of the measured matrix rate."""
 
 import tempfile
 from pathlib import Path
@@ -34,7 +34,8 @@ def main(given: Options) -> None:
             network.model.to(_DEVICE)
         for batch in (1, 2) if given.quick else (1, 8, 16):
             rows += _rows(kind, batch, loaded, image, target, rate, given.repeats)
-    write("gpu", given, rows, ["the floor of images/s (here a ceiling): the matrix rate over the operations an image"])
+    note = "the floor of images/s is a ceiling here: the matrix rate divided by the operations per image"
+    write("gpu", given, rows, [note])
 
 
 def _rows(

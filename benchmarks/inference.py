@@ -1,4 +1,4 @@
-"""How fast does a detector detect? Batch 1, 800 x 1216, 80 classes, 1000 proposals; and where does the time go?"""
+"""How fast is inference, and where does the time go? Batch 1, 800 x 1216, 80 classes, 1000 proposals."""
 
 import tempfile
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Does a training wait for its data? One worker's images a second, and a small training's time with two workers.
+"""Does training wait for its data? The images per second of one worker, and the waiting time with two workers.
 
 --data is a folder with person_train.json and images/.
 """
@@ -20,7 +20,7 @@ from cascade_rcnn.models.configure import model_config
 from cascade_rcnn.recipes.cpu import small
 
 _WAITING = 0.02
-_IN_FLIGHT = 4  # batches that the worker may have ready before the clock starts: they are not counted
+_IN_FLIGHT = 4  # batches that may be ready before the clock starts and are not counted
 
 
 def main(given: Options) -> None:
@@ -31,7 +31,7 @@ def main(given: Options) -> None:
     annotations = load_annotations(path)
     batches = 6 if given.quick else 60
     decoding = _decoding(annotations, 8 if given.quick else 200)
-    rows = [Row(what="Pillow's decoding alone, one process", value=decoding, unit="images/s")]
+    rows = [Row(what="decoding with Pillow alone, one process", value=decoding, unit="images/s")]
     for photometric in (0.0, 0.5):
         speed = _one_worker(annotations, photometric, batches)
         what = f"one worker, flip .5, photometric {photometric:g}"
@@ -39,7 +39,7 @@ def main(given: Options) -> None:
     share, speed = _waiting(annotations, 4 if given.quick else 40)
     rows.append(Row(what="ResNet-18 training, 2 workers: waiting", value=share, unit="of the time", bound=_WAITING))
     rows.append(Row(what="ResNet-18 training, 2 workers", value=speed, unit="images/s"))
-    write("loading", given, rows, ["the floor of loading is decoding: no loader of these files is faster with Pillow"])
+    write("loading", given, rows, ["the floor of loading is decoding; with Pillow, no loader of these files is faster"])
 
 
 def _decoding(annotations: Annotations, number: int) -> float:
@@ -50,7 +50,7 @@ def _decoding(annotations: Annotations, number: int) -> float:
 
 
 def _one_worker(annotations: Annotations, photometric: float, batches: int, size: int = 8) -> float:
-    """Images a second out of one worker process: decoded, augmented, batched and handed over."""
+    """Return the images per second that one worker process decodes, augments, batches and hands over."""
     dataset = Dataset(annotations, build_transforms(0.5, photometric))
     loader = make_loader(dataset, batch_size=size, workers=1, seed=0, shuffle=True, drop_last=True)
     stream = iter(loader)
@@ -62,7 +62,7 @@ def _one_worker(annotations: Annotations, photometric: float, batches: int, size
 
 
 def _waiting(annotations: Annotations, steps: int) -> tuple[float, float]:
-    """The recipe `small`, as it trains (random weights): share of the time spent waiting for data, and images/s."""
+    """Train the recipe `small` from random weights; return the share of time spent waiting for data, and images/s."""
     recipe = small()
     model = build(model_config(recipe.model, annotations.categories, recipe.options, pretrained=True)).train()
     groups = optim.parameter_groups(model, recipe.optimizer)

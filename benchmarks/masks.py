@@ -1,9 +1,9 @@
 """How fast are masks, and how much memory do they take? Batch 1, 800 x 1333, 80 classes, fp32.
 
-Mask R-CNN beside torchvision's, Cascade Mask R-CNN (one mask head, as detectron2 trains it) beside detectron2's, on the
-same weights: inference, a training step, the peak memory of each in a fresh process, and pasting 100 masks into the
-image. Detections come with probabilities for every pixel (torchvision's contract), or encoded, as `Detector.predict`
-and `Predictor` find them.
+Mask R-CNN is compared with torchvision's, and Cascade Mask R-CNN (with one mask head, as trained by detectron2) with
+detectron2's, on the same weights: inference, a training step, the peak memory of each in a fresh process, and pasting
+100 masks into the image. Masks are either probabilities for every pixel (torchvision's contract) or encoded, as in
+`Detector.predict` and `Predictor`.
 """
 
 import math
@@ -27,7 +27,7 @@ from benchmarks.photo import maps, objects, photograph
 from benchmarks.weights import prepare
 from cascade_rcnn.pasting import paste, paste_encoded
 
-_OURS = {"torchvision v1": "faster", "detectron2": "cascade"}  # what is compared with whom
+_OURS = {"torchvision v1": "faster", "detectron2": "cascade"}  # the model that is compared with each peer
 _NAMES = {
     "torchvision v1": "torchvision's Mask R-CNN",
     "detectron2": "detectron2's Cascade Mask R-CNN",
@@ -112,12 +112,12 @@ def _pasting(task: Task, peers: Mapping[str, PeerProcess], repeats: int) -> list
 
 
 def milliseconds(runs: Runs, repeats: int) -> dict[str, float]:
-    """The median of each candidate."""
+    """Return the median time of each candidate."""
     return {name: 1e3 * taken for name, taken in interleaved(runs, repeats).items()}
 
 
 def compared(kind: str, figures: Mapping[str, float], unit: str) -> list[Row]:
-    """A row for each peer that was measured, and for those of ours that stand beside it."""
+    """Make a row for each measured peer, and for those of our models that are compared with it."""
     rows = []
     for peer, mine in _OURS.items():
         if peer not in figures:

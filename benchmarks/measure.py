@@ -1,8 +1,8 @@
-"""How everything here is measured, and the form of the results.
+"""Common flags, timing and result files of the benchmarks.
 
-A time is the median of several runs after a warm-up. Candidates take turns (A B C A B C ...), so that whatever else the
-machine does hurts all of them alike; ratios between them are what counts. Peak memory and cold starts are measured in
-a fresh process each.
+A time is the median of several runs after a warm-up. The candidates take turns (A B C A B C ...), so that other work on
+the machine affects all of them alike; their ratios are more reliable than the times. Each peak memory and each cold
+start is measured in a fresh process.
 """
 
 import argparse
@@ -19,20 +19,20 @@ from typing import Any
 
 RESULTS = Path("docs/results/performance")
 QUICK_RESULTS = Path("runs/benchmarks")
-RESTRICTED = "-restricted"  # ends the name of what was measured so, which stands beside the machine's own figures
+RESTRICTED = "-restricted"  # suffix of result files that were measured on a restricted processor
 KINDS = ("inference", "training")
-PEERS = ("detectron2", "mmdet")  # measured where they are importable: here, or in the Python that --peer names
-# By these a processor is measured as an older one: ONEDNN_MAX_CPU_ISA=AVX2, MKL_ENABLE_INSTRUCTIONS=AVX2 and
-# ATEN_CPU_CAPABILITY=avx2 bind all of torch's products, convolutions and loops.
+PEERS = ("detectron2", "mmdet")  # measured if they can be imported here, or in the Python given by --peer
+# These variables make a processor behave like an older one: ONEDNN_MAX_CPU_ISA=AVX2, MKL_ENABLE_INSTRUCTIONS=AVX2 and
+# ATEN_CPU_CAPABILITY=avx2 restrict all of torch's matrix products, convolutions and loops.
 _RESTRICTIONS = ("ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "ATEN_CPU_CAPABILITY")
 
 
 @dataclass(frozen=True)
 class Task:
-    """What every candidate is given to do, once an image."""
+    """The work that every candidate does for an image."""
 
-    size: tuple[int, int]  # height and width of the photograph
-    proposals: int = 1000  # boxes that enter the heads at inference; half as many are trained on
+    size: tuple[int, int]  # height and width of the photo
+    proposals: int = 1000  # boxes that enter the heads at inference; training samples half as many
     classes: int = 80
     masks: bool = False  # Mask R-CNN and Cascade Mask R-CNN
 
@@ -57,7 +57,7 @@ class Options:
 
     @property
     def checkpoint(self) -> Path | None:
-        """The trained model, where one is wanted."""
+        """The trained model for parts that need only one."""
         return self.checkpoints[0] if self.checkpoints else None
 
     @property
@@ -67,36 +67,36 @@ class Options:
 
     @property
     def inference(self) -> Task:
-        """The task of detecting."""
+        """The inference task."""
         return Task((128, 192), proposals=50) if self.quick else Task((800, 1216))
 
     @property
     def training(self) -> Task:
-        """The task of a training step."""
+        """The task for a training step."""
         return Task((128, 128), proposals=50) if self.quick else Task((800, 800))
 
     @property
     def beside_peers(self) -> Task:
-        """The task beside detectron2 and mmdetection: their size of image, in both kinds of work."""
+        """The task for comparisons with detectron2 and mmdetection, with their image size for both kinds of work."""
         return Task((128, 192), proposals=50) if self.quick else Task((800, 1333))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A figure with what it is compared to. `bound` is the most that the ratio (without one, the value) may be."""
+    """A result, and what it is compared with. `bound` is the maximum of the ratio, or of the value if there is none."""
 
     what: str
     value: float
     unit: str
-    floor: float | None = None  # the least that this machine could take, in the same unit
+    floor: float | None = None  # the minimum on this machine, in the same unit
     ratio: float | None = None
-    against: str = ""  # what the ratio is taken to
+    against: str = ""  # the denominator of the ratio
     bound: float | None = None
-    least: bool = False  # the bound is a least, not a most
+    least: bool = False  # the bound is a minimum, not a maximum
 
     @property
     def met(self) -> bool | None:
-        """Whether the target is met; None where there is none."""
+        """Whether the target is met; None if there is none."""
         if self.bound is None:
             return None
         figure = self.value if self.ratio is None else self.ratio
@@ -120,14 +120,14 @@ def options(description: str | None, arguments: list[str] | None = None) -> Opti
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quick", action="store_true", help="seconds, at a small size: to see that it runs")
-    parser.add_argument("--repeats", type=int, help="timed runs a candidate (default: 7)")
-    parser.add_argument("--threads", type=int, help="of torch (default: 2)")
-    parser.add_argument("--image", type=Path, help="a photograph (default: matplotlib's sample)")
+    parser.add_argument("--quick", action="store_true", help="a trial at a small size that takes seconds")
+    parser.add_argument("--repeats", type=int, help="timed runs per candidate (default: 7)")
+    parser.add_argument("--threads", type=int, help="number of torch threads (default: 2)")
+    parser.add_argument("--image", type=Path, help="a photo (default: matplotlib's sample)")
     parser.add_argument("--data", type=Path, help="a folder with images/, person_train.json and person_val.json")
-    parser.add_argument("--checkpoints", type=Path, nargs="+", default=[], help="trained models of --data's classes")
-    parser.add_argument("--compile", action="store_true", help="a column for torch.compile")
-    parser.add_argument("--kind", choices=KINDS, help="this kind of work alone, where a part measures both")
+    parser.add_argument("--checkpoints", type=Path, nargs="+", default=[], help="models trained on --data's classes")
+    parser.add_argument("--compile", action="store_true", help="also measure torch.compile")
+    parser.add_argument("--kind", choices=KINDS, help="measure only this kind of work in parts that have both")
     parser.add_argument(
         "--peer", nargs="+", action="extend", default=[], metavar="NAME=PYTHON",
         help=f"measure {' or '.join(PEERS)} in this Python, e.g. detectron2=/path/to/venv/bin/python",
@@ -138,19 +138,20 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def _peer(text: str, parser: argparse.ArgumentParser) -> tuple[str, Path]:
     name, _, python = text.partition("=")
     if name not in PEERS or not Path(python).is_file():
-        parser.error(f"--peer {text}: give {' or '.join(f'{peer}=PYTHON' for peer in PEERS)}, a Python that is there")
+        given = " or ".join(f"{peer}=PYTHON" for peer in PEERS)
+        parser.error(f"--peer {text}: give {given}, where PYTHON is an existing interpreter")
     return name, Path(python)
 
 
 def seconds(run: Callable[[], Any]) -> float:
-    """Wall-clock seconds of one call."""
+    """Return the wall-clock seconds of one call."""
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
 
 
 def interleaved(candidates: Mapping[str, Callable[[], Any]], repeats: int, warmup: int = 2) -> dict[str, float]:
-    """Median seconds of each candidate; they take turns."""
+    """Return the median seconds of each candidate; the candidates take turns."""
     times: dict[str, list[float]] = {name: [] for name in candidates}
     for turn in range(min(warmup, repeats) + repeats):
         for name, run in candidates.items():
@@ -161,18 +162,18 @@ def interleaved(candidates: Mapping[str, Callable[[], Any]], repeats: int, warmu
 
 
 def fresh(function: str, **arguments: Any) -> Any:
-    """Call "module:function" of this package in a process of its own; arguments and result travel as JSON."""
+    """Call "module:function" of this package in a new process; arguments and result are passed as JSON."""
     module, name = function.split(":")
     code = f"import json, sys; from benchmarks.{module} import {name}; r = {name}(**json.loads(sys.argv[1]))"
     code += "; print('\\n' + json.dumps(r))"
     done = subprocess.run([sys.executable, "-c", code, json.dumps(arguments, default=str)], stdout=subprocess.PIPE)
     if done.returncode:
-        raise SystemExit(f"{function} with {arguments} failed (above)")
+        raise SystemExit(f"{function} with {arguments} failed (see above)")
     return json.loads(done.stdout.decode().splitlines()[-1])
 
 
 def peak_mb() -> float:
-    """The most resident memory that this process has held. (ru_maxrss would count the parent's, too.)"""
+    """Return the peak resident memory of this process; ru_maxrss would include the parent's."""
     status = Path("/proc/self/status")
     if status.is_file():
         lines = status.read_text().splitlines()
@@ -183,7 +184,7 @@ def peak_mb() -> float:
 
 
 def write(part: str, given: Options, rows: list[Row], notes: list[str] | None = None, **more: Any) -> None:
-    """Print the figures, and keep them as JSON beside the machine they were measured on."""
+    """Print the results, and write them as JSON with a description of the machine."""
     from cascade_rcnn.engine.environment import describe
     from cascade_rcnn.files import write_json
 
@@ -205,5 +206,10 @@ def write(part: str, given: Options, rows: list[Row], notes: list[str] | None = 
 
 
 def skip(part: str, why: str) -> None:
-    """The one line of a part that cannot be measured here."""
+    """Print why a part cannot be measured here."""
     print(f"{part}: not measured: {why}", flush=True)
+
+
+def gpu_of(machine: Mapping[str, Any]) -> str:
+    """Name the GPU of a machine described by `describe`."""
+    return "no GPU" if machine["gpu"] == "none" else machine["gpu"]

@@ -10,7 +10,7 @@ from benchmarks.measure import Options, Row, Task, fresh, options, peak_mb, writ
 from benchmarks.peers.process import PeerProcess, interpreters
 
 _STEPS = 3
-_WORK = {"inference": "detect", "training": "step"}  # what a peer's process is asked for
+_WORK = {"inference": "detect", "training": "step"}  # requests to a peer's process
 
 
 def main(given: Options) -> None:
@@ -20,14 +20,14 @@ def main(given: Options) -> None:
         wanted = [one for one in networks.names() if kind == "inference" or "rejection" not in one]
         rows += _rows(kind, *peaks(kind, tasks[kind], given, wanted, interpreters(given.peers)))
     notes = [f"{kind}: {tasks[kind]}" for kind in given.kinds]
-    notes += ["the floor: a process that imports torch and torchvision, the weights, and in training their gradients"]
+    notes += ["the floor is a process that imports torch and torchvision, plus the weights and, in training, gradients"]
     write("memory", given, rows, notes)
 
 
 def peaks(
     kind: str, task: Task, given: Options, candidates: list[str], pythons: dict[str, Path]
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """The peak of each candidate and peer, and the floor of those in this Python, in megabytes."""
+    """Return the peak memory of each candidate and peer, and the floor of each candidate, in megabytes."""
     with tempfile.TemporaryDirectory() as name:
         image = str(given.image) if given.image else None
         fresh("memory:prepare", folder=name, task=asdict(task), image=image)
@@ -45,7 +45,7 @@ def peaks(
 
 
 def _rows(kind: str, peaks: dict[str, float], floors: dict[str, float]) -> list[Row]:
-    """Against the other framework's detector that needs least."""
+    """Compare with the other frameworks' detector that needs the least memory."""
     others = {name: peak for name, peak in peaks.items() if not networks.is_ours(name)}
     smallest = min(others, key=lambda name: others[name])
     return [
@@ -63,7 +63,7 @@ def _rows(kind: str, peaks: dict[str, float], floors: dict[str, float]) -> list[
 
 
 def prepare(folder: str, task: dict[str, Any], image: str | None) -> None:
-    """Write the weights."""
+    """Write the weights to a folder."""
     from benchmarks.photo import photograph
     from benchmarks.weights import prepare
 
@@ -74,14 +74,14 @@ def prepare(folder: str, task: dict[str, Any], image: str | None) -> None:
 
 
 def imports() -> float:
-    """Peak memory of the libraries alone."""
+    """Return the peak memory of the libraries alone."""
     import torchvision  # noqa: F401
 
     return peak_mb()
 
 
 def once(candidate: str, kind: str, folder: str, task: dict[str, Any], threads: int) -> dict[str, Any]:
-    """Peak memory of one candidate in this process, and what its weights (and gradients) take, in megabytes."""
+    """Return the peak memory of a candidate in this process, and that of its weights (and gradients), in megabytes."""
     import torch
 
     from benchmarks.photo import objects

@@ -1,4 +1,4 @@
-"""The candidates in this process: our detectors and torchvision's on the same weights, behind the same two calls."""
+"""The candidates in this process: our detectors and torchvision's, with the same weights and the same two functions."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -22,14 +22,14 @@ REJECTING: dict[str, Any] = {"survivors": 200}  # early rejection
 
 @dataclass(frozen=True)
 class Network:
-    """A detector: images are uint8 (3, H, W), targets torchvision's."""
+    """A detector; images are uint8 (3, H, W), and targets have torchvision's format."""
 
     model: nn.Module
     detect: Callable[[list[Tensor]], Any]
     loss: Callable[[list[Tensor], list[dict[str, Tensor]]], Tensor]
 
     def step(self, images: list[Tensor], targets: list[dict[str, Tensor]], precision: Precision = "fp32") -> Tensor:
-        """Forward and backward."""
+        """Run forward and backward, and return the loss."""
         self.model.zero_grad(set_to_none=True)
         with precise(images[0], precision):
             loss = self.loss(images, targets)
@@ -38,23 +38,23 @@ class Network:
 
 
 def precise(image: Tensor, precision: Precision) -> AbstractContextManager:
-    """The context of this precision on the image's device."""
+    """Return the autocast context for this precision on the image's device."""
     return autocast(image.device, precision)
 
 
 def names() -> list[str]:
-    """The candidates without masks; torchvision's last."""
+    """Return the candidates without masks, torchvision's last."""
     rejecting = ["cascade, early rejection"] if set(REJECTING) <= set(INFERENCE) else []
     return ["cascade", "faster", *rejecting, "torchvision v1", "torchvision v2"]
 
 
 def is_ours(name: str) -> bool:
-    """Whether a candidate is this package's."""
+    """Return whether a candidate is from this package."""
     return name.startswith(("cascade", "faster"))
 
 
 def load(name: str, folder: Path, task: Task) -> Network:
-    """A candidate with the weights that `weights.prepare` wrote to the folder, for this task."""
+    """Load a candidate for this task with the weights that `weights.prepare` wrote to the folder."""
     match name:
         case "cascade" | "faster":
             return ours(cascade_rcnn.load(folder / f"{name}.safetensors"))
@@ -68,11 +68,11 @@ def load(name: str, folder: Path, task: Task) -> Network:
             build = torchvision_faster.v1 if name.endswith("1") else torchvision_faster.v2
             return _like_torchvision(build(folder, task), scale=1 / 255)
         case _:
-            raise SystemExit(f"no candidate is called {name}")
+            raise SystemExit(f"unknown candidate: {name}")
 
 
 def converted(origin: str, folder: Path, task: Task) -> Network:
-    """Ours from the peer's checkpoint, and from the config that the peer has written beside it."""
+    """Convert the peer's checkpoint, with the config that the peer wrote next to it."""
     config = next((folder / f"{origin}{end}" for end in (".yaml", ".py") if (folder / f"{origin}{end}").exists()), None)
     model, _ = convert_checkpoint(folder / f"{origin}.pth", origin, config)  # type: ignore[arg-type]
     rpn = replace(model.config.rpn, pre_nms_test=task.proposals, post_nms_test=task.proposals)
@@ -82,19 +82,19 @@ def converted(origin: str, folder: Path, task: Task) -> Network:
 
 
 def for_inference(network: Network, precision: Precision = "fp32") -> Network:
-    """As `Predictor` runs ours at this precision."""
+    """Prepare our detectors as `Predictor` does for this precision."""
     if isinstance(network.model, Detector):
         network.model.for_inference(DTYPES[precision])
     return network
 
 
 def ours(model: nn.Module) -> Network:
-    """A detector of this package, or anything with its contract."""
+    """Wrap a detector from this package, or anything with the same interface."""
     return _like_torchvision(model, scale=None)
 
 
 def _encoded(model: Detector) -> Network:
-    """A detector as `Detector.predict` and `Predictor` call it: masks come out encoded."""
+    """Wrap a detector as `Detector.predict` and `Predictor` use it, with encoded masks."""
     return Network(model, torch.inference_mode()(model.eval().find), ours(model).loss)
 
 

@@ -1,11 +1,11 @@
-"""Masks of real cells: the nuclei of the Data Science Bowl 2018 as COCO files, and AP of boxes and masks by stage.
+"""Masks of real cells: the nuclei of the Data Science Bowl 2018 as COCO files, and box and mask AP by stage.
 
     python -m benchmarks.nuclei data stage1_train nuclei
     python -m benchmarks.nuclei stages best.safetensors nuclei/val.json
     python -m benchmarks.nuclei picture best.safetensors nuclei
 
-The images and masks are BBBC038v1 (Caicedo et al., Nature Methods 2019; CC0), of which only those of 256 x 256 pixels
-are taken; in the order of their names, every fourth is for validation.
+The images and masks are BBBC038v1 (Caicedo et al., Nature Methods 2019; CC0). Only those of 256 x 256 pixels are used;
+in the order of their names, every fourth is for validation.
 """
 
 import json
@@ -18,12 +18,12 @@ import PIL.Image
 from cascade_rcnn import Predictor, evaluate, load, load_annotations, rle
 from cascade_rcnn.evaluation import Metrics
 
-_SIDE, _LEAST = 256, 8  # pixels of an image's side, and of a mask: smaller ones are specks
-_SHOWN, _GAP = 320, 6  # pixels of an image in the picture, and between two
+_SIDE, _LEAST = 256, 8  # pixels of an image's side; minimum number of pixels in a mask
+_SHOWN, _GAP = 320, 6  # size of the images in the picture and the gap between them, in pixels
 
 
 def data(source: Path, output: Path) -> None:
-    """Write images/, train.json and val.json from a folder NAME/images/*.png, NAME/masks/*.png for every NAME."""
+    """Write images/, train.json and val.json from a folder of NAME/images/*.png and NAME/masks/*.png."""
     (output / "images").mkdir(parents=True, exist_ok=True)
     splits: dict[str, list[tuple[str, list[dict]]]] = {"train": [], "val": []}
     number = 0
@@ -62,9 +62,9 @@ def _object(path: Path) -> dict | None:
 
 
 def stages(checkpoint: Path, annotations: Path) -> None:
-    """Print a table: AP of the boxes, masks and outlines that each stage of a cascade ends with, and all together."""
+    """Print a table with the AP of boxes, masks and boundaries for each stage of a cascade and for ensembles."""
     number = len(load(checkpoint).config.stages)
-    print("| stage | boxes: AP | AP50 | AP75 | AP90 | masks: AP | AP50 | AP75 | AP90 | outlines: AP |")
+    print("| stage | boxes: AP | AP50 | AP75 | AP90 | masks: AP | AP50 | AP75 | AP90 | boundary AP |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for stage in range(1, number + 1):
         for ensemble in (False, True) if stage > 1 else (False,):
@@ -82,7 +82,7 @@ def _figures(metrics: Metrics) -> str:
 
 
 def picture(checkpoint: Path, folder: Path) -> None:
-    """Write nuclei.webp: four validation images, enlarged, above with what is found, below with what is annotated."""
+    """Write nuclei.webp: four enlarged validation images with the detections above and the annotations below."""
     predictor, truth = Predictor(checkpoint, device="cpu"), load_annotations(folder / "val.json", masks=True)
     assert truth.segmentations is not None
     counts = np.diff(truth.first.numpy())
@@ -102,7 +102,7 @@ def picture(checkpoint: Path, folder: Path) -> None:
 
 
 def _drawn(pixels: np.ndarray, masks: np.ndarray) -> PIL.Image.Image:
-    """Draw masks (N, H, W), each in a colour of its own."""
+    """Draw masks (N, H, W) in different colours."""
     import supervision
 
     found = supervision.Detections(xyxy=supervision.mask_to_xyxy(masks).astype(float), mask=masks)

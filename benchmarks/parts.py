@@ -1,4 +1,4 @@
-"""Where a detection's time goes: clocks at the modules' doors, the rest by subtraction."""
+"""The time of each part of a detector, measured by hooks on its modules; the rest is computed by subtraction."""
 
 import re
 import statistics
@@ -31,7 +31,7 @@ _OUTER = ("preprocess", "backbone", "pyramid", "RPN convolutions", "RoI heads")
 
 
 class _Clock:
-    """Seconds spent inside some modules, summed over their calls."""
+    """A clock that sums the seconds spent inside some modules over their calls."""
 
     def __init__(self, modules: Iterable[nn.Module]) -> None:
         self.seconds, self.start = 0.0, 0.0
@@ -46,7 +46,7 @@ class _Clock:
 
 
 def breakdown(network: Network, image: Tensor, repeats: int) -> dict[str, float]:
-    """Milliseconds by part (medians); nothing for a model whose parts are not known here."""
+    """Return the median milliseconds of each part; empty for a model whose parts are not known here."""
     for layout in (_OURS, _TORCHVISION):
         modules = {part: _matching(network.model, pattern) for part, pattern in layout.items()}
         if all(modules.values()):
@@ -70,7 +70,7 @@ def breakdown(network: Network, image: Tensor, repeats: int) -> dict[str, float]
 
 
 def _matching(model: nn.Module, pattern: str) -> list[nn.Module]:
-    """The modules of such names; one that goes by several is there once."""
+    """Return the modules whose names match; a module with several names appears once."""
     return [module for name, module in model.named_modules() if re.fullmatch(pattern, name)]
 
 

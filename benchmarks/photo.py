@@ -1,4 +1,4 @@
-"""The one photograph that all candidates look at, and made-up objects on it to train on."""
+"""The photo that all candidates process, and synthetic objects on it for training."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def photograph(size: tuple[int, int], path: Path | str | None = None) -> Tensor:
-    """The photograph (matplotlib's portrait of Grace Hopper by default), resized: uint8 (3, H, W)."""
+    """Read and resize a photo (by default matplotlib's portrait of Grace Hopper): uint8 (3, H, W)."""
     height, width = size
     with PIL.Image.open(path or get_sample_data("grace_hopper.jpg", asfileobj=False)) as image:
         resized = image.convert("RGB").resize((width, height), PIL.Image.Resampling.BICUBIC)
@@ -21,7 +21,7 @@ def photograph(size: tuple[int, int], path: Path | str | None = None) -> Tensor:
 def objects(
     size: tuple[int, int], classes: int, number: int = 8, seed: int = 0, *, masks: bool = False
 ) -> dict[str, Tensor]:
-    """A target with `number` boxes of 1/16 to 1/2 of the image's sides, if asked with masks, ellipses inside them."""
+    """Make a target with `number` boxes of 1/16 to 1/2 of the image's sides, optionally with elliptical masks."""
     generator = torch.Generator().manual_seed(seed)
     sides = torch.tensor([size[1], size[0]], dtype=torch.float32)
     extent = sides * 0.5 ** (1 + 3 * torch.rand(number, 2, generator=generator))
@@ -37,7 +37,7 @@ def objects(
 
 
 def maps(size: tuple[int, int], number: int = 100, bins: int = 28, seed: int = 0) -> dict[str, Tensor]:
-    """Mask probabilities (N, S, S), smooth blobs, and the boxes (N, 4) to paste them in."""
+    """Make mask probabilities (N, S, S) in the shape of smooth blobs, and the boxes (N, 4) to paste them in."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.randn(number, 1, 7, 7, generator=generator)
     blobs = F.interpolate(coarse, size=(bins, bins), mode="bicubic")[:, 0]

@@ -1,7 +1,7 @@
-"""Prediction on Ray Data: images a second with one and two actors, and what a killed actor costs.
+"""Prediction with Ray Data: images per second with one and two actors, and the cost of a killed actor.
 
-`python -m benchmarks.ray_predict` makes 2,000 images, detects in them in one process, with one and two actors, and with
-two of which one is killed, and compares every score.
+`python -m benchmarks.ray_predict` writes 2,000 images, runs the starter on them in one process, with one and two
+actors, and with two actors of which one is killed, and compares every score.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def write_images(folder: Path, number: int) -> None:
-    """Write crops of the starter's photograph, all different."""
+    """Write different crops of the starter's photo."""
     folder.mkdir()
     photo, rng = PIL.Image.open(PHOTO), np.random.default_rng(0)
     for i in range(number):
@@ -67,7 +67,7 @@ def write_images(folder: Path, number: int) -> None:
 
 
 def alone(source: Path, min_size: int) -> dict[str, list]:
-    """Detect without Ray, on one thread as an actor does."""
+    """Predict without Ray, on one thread like an actor."""
     import torch
 
     torch.set_num_threads(1)
@@ -78,7 +78,7 @@ def alone(source: Path, min_size: int) -> dict[str, list]:
 
 
 def with_ray(source: Path, output: Path, min_size: int, workers: int, *, kill: bool) -> PredictionSummary:
-    """Detect with actors; with `kill`, the first one dies once some images are done."""
+    """Predict with actors; with `kill`, one of them is killed once some images are done."""
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     done = threading.Event()
     if kill:
@@ -88,7 +88,7 @@ def with_ray(source: Path, output: Path, min_size: int, workers: int, *, kill: b
     finally:
         ray.shutdown()
         if kill and not done.is_set():
-            raise SystemExit("no actor was killed: too few images")
+            raise SystemExit("there were too few images to kill an actor; give more --images")
 
 
 def _kill_one(output: Path, done: threading.Event) -> None:
@@ -103,23 +103,24 @@ def _kill_one(output: Path, done: threading.Event) -> None:
 
 
 def found(output: Path) -> dict[str, list]:
-    """The scores by image; an image with two rows or an error is a difference."""
+    """Return the scores by image; empty if an image has several rows."""
     rows = pq.read_table(output, columns=["path", "scores", "error"]).to_pylist()
     scores = {row["path"]: row["scores"] for row in rows}
     return scores if len(scores) == len(rows) else {}
 
 
 def render(rows: list[tuple[str, float, str, str]], images: int, min_size: int) -> str:
-    """The page."""
+    """Return the page."""
     here = describe()
     where = f"{here['processor']}, {here['cores']} cores; Python {here['python']}, torch {here['torch']}"
     lines = [
-        "# Prediction on Ray Data",
+        "# Prediction with Ray Data",
         "",
-        f"`python -m benchmarks.ray_predict --images {images} --min-size {min_size}`: {images} crops of 320 x 240,",
-        "the starter, fp32. The time includes the start of Ray and of its actors, which load the model.",
+        f"These results were measured with `python -m benchmarks.ray_predict --images {images} --min-size {min_size}`,",
+        f"running the starter in fp32 on {images} crops of 320 x 240 pixels. The time includes starting Ray and its",
+        "actors, which load the model.",
         "",
-        "| | seconds | images/s | rows | the same scores |",
+        "| | seconds | images/s | rows | same scores |",
         "|---|---|---|---|---|",
         *(f"| {what} | {taken:.1f} | {images / taken:.1f} | {done} | {same} |" for what, taken, done, same in rows),
         "",

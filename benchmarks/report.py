@@ -1,8 +1,8 @@
-"""Run all measurements, or --only one, and write the page of results: performance.md beside the folder of figures.
+"""Run all benchmarks, or --only one, and write the results page: performance.md, next to the folder of raw numbers.
 
-The figures of each part lie in a JSON file, so that one part can be measured again without the others;
-`--only page` measures nothing and writes the page anew. What was measured with the processor restricted (to AVX2:
-ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 ATEN_CPU_CAPABILITY=avx2) has a file and a table of its own.
+The numbers of each part are in a JSON file, so that a single part can be measured again; `--only page` measures nothing
+and only rewrites the page. Results for a restricted processor (to AVX2: ONEDNN_MAX_CPU_ISA=AVX2
+MKL_ENABLE_INSTRUCTIONS=AVX2 ATEN_CPU_CAPABILITY=avx2) have a separate file and table.
 """
 
 import argparse
@@ -12,36 +12,36 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import QUICK_RESULTS, RESTRICTED, RESULTS, Row, add_flags
+from benchmarks.measure import QUICK_RESULTS, RESTRICTED, RESULTS, Row, add_flags, gpu_of
 
 PARTS = {
     "floor": "The machine",
     "inference": "Inference",
     "training_step": "Training step",
-    "peers": "Beside detectron2 and mmdetection",
+    "peers": "Comparison with detectron2 and mmdetection",
     "memory": "Peak memory",
     "masks": "Masks",
-    "accuracy": "What the fast modes cost",
+    "accuracy": "The cost of the fast modes",
     "gpu": "GPU",
     "loading": "Data loading",
     "evaluation": "Evaluation",
-    "annotations": "Annotations of COCO's size",
-    "start": "Start",
+    "annotations": "COCO-sized annotations",
+    "start": "Start-up",
     "scaling": "Scaling",
 }
 _HEAD = """# Performance
 
-Written by `make bench`; the scripts are in `benchmarks/`, the raw numbers in `docs/results/performance/`. Times are
-medians after a warm-up, with the candidates taking turns; ratios are what counts. The floor is the least that this
-machine needs, in the unit of the measurement: for the networks, their floating-point operations at the rate that it
-reaches in large matrix products. Targets are the project's own. The denominator of each ratio was measured in the same
-run.
+This page is written by `make bench`. The scripts are in `benchmarks/`, and the raw numbers in
+`docs/results/performance/`. Times are medians after a warm-up, with the candidates taking turns; ratios are more
+reliable than times. The floor is the minimum that this machine needs, in the unit of the measurement. For networks, it
+is the time that their floating-point operations take at the machine's rate for large matrix products. The targets are
+the project's own. The denominator of each ratio was measured in the same run.
 """
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=[*PARTS, "page"], help="one part (page: none), in place of all")
+    parser.add_argument("--only", choices=[*PARTS, "page"], help="measure a single part (page: measure nothing)")
     add_flags(parser)
     given = parser.parse_args(arguments)
     folder = given.output or (QUICK_RESULTS if given.quick else RESULTS)
@@ -52,11 +52,11 @@ def main(arguments: list[str] | None = None) -> None:
     page.write_text(render(folder))
     print(page)
     if failed:
-        sys.exit(f"failed (above): {', '.join(failed)}")
+        sys.exit(f"failed (see above): {', '.join(failed)}")
 
 
 def _flags(given: argparse.Namespace) -> list[str]:
-    """The flags that all scripts share, as they were given."""
+    """Return the given flags that all scripts share."""
     flags = []
     for name, value in vars(given).items():
         if name != "only" and value not in (None, False, []):
@@ -66,7 +66,7 @@ def _flags(given: argparse.Namespace) -> list[str]:
 
 
 def render(folder: Path) -> str:
-    """The page: a table for each part that was measured; last the folder's remarks.md, written by hand."""
+    """Return the page: a table for each measured part, and the handwritten remarks.md of the folder."""
     lines = [_HEAD]
     for part, title in PARTS.items():
         lines.append(f"## {title}\n")
@@ -83,14 +83,14 @@ def render(folder: Path) -> str:
 
 
 def _part(content: dict[str, Any]) -> list[str]:
-    lines = ["**A trial at a small size: these figures mean nothing.**\n"] if content["quick"] else []
+    lines = ["**This was a trial at a small size; the numbers mean nothing.**\n"] if content["quick"] else []
     lines += ["| what | measured | floor | ratio | target | met |", "|---|---|---|---|---|---|"]
     lines += [_line(Row(**row)) for row in content["rows"]]
     if content.get("breakdown_ms"):
         lines += ["", *_breakdown(content["breakdown_ms"])]
     lines += ["", *(f"- {note}" for note in content["notes"])]
     here = content["machine"]
-    where = f"{here['processor']}, {here['cores']} cores, {here['threads']} threads, GPU {here['gpu']}"
+    where = f"{here['processor']}, {here['cores']} cores, {here['threads']} threads, {gpu_of(here)}"
     versions = f"Python {here['python']}, torch {here['torch']}, torchvision {here['torchvision']}"
     restrictions = ", ".join(f"{name}={value}" for name, value in here.get("restrictions", {}).items())
     where = f"{where}, **restricted by {restrictions}**" if restrictions else where
@@ -106,7 +106,7 @@ def _line(row: Row) -> str:
 
 
 def _breakdown(shares: dict[str, dict[str, float]]) -> list[str]:
-    """Milliseconds by part, a column a network."""
+    """Format the milliseconds of each part, with a column for each network."""
     known = {name: parts for name, parts in shares.items() if parts}
     lines = [f"| ms | {' | '.join(known)} |", "|---" * (1 + len(known)) + "|"]
     for part in next(iter(known.values()), {}):

@@ -1,8 +1,8 @@
-"""How do time and memory grow with the batch, proposals, stages, classes and ground-truth boxes?
+"""How do time and memory grow with the batch size, proposals, stages, classes and ground-truth boxes?
 
-Each point is a process of its own, which reads weights that another has prepared. The exponent of growth is that of
-cost = fixed + slope * x^exponent, fitted to all points by least squares: 1 is linear. Where the cost grows by under a
-tenth over the whole range, noise is all there is to fit, and the curve counts as flat.
+Each point is measured in a separate process, which reads weights that another process has prepared. The exponent of
+growth is that of cost = fixed + slope * x^exponent, fitted to all points by least squares; 1 is linear. If the cost
+grows by less than a tenth over the whole range, a fit would only fit noise, and the curve counts as flat.
 """
 
 import tempfile
@@ -20,7 +20,7 @@ _AXES: dict[str, tuple[str, list[int], list[int]]] = {  # kind of work; values; 
     "classes": ("inference", [1, 80, 400, 1203], [1, 80, 160]),
     "objects": ("training", [1, 10, 100, 1000], [1, 10, 20]),
 }
-_MOST = 1.1  # exponent that still counts as linear
+_MOST = 1.1  # the largest exponent that still counts as linear
 _FLAT = 1.1
 
 
@@ -38,22 +38,22 @@ def main(given: Options) -> None:
 
 
 def row(axis: str, curve: dict[str, list[float]], key: str) -> Row:
-    """How fast time (ms) or memory (MB) grows along an axis."""
+    """Make a row with the growth of time (ms) or memory (MB) along an axis."""
     values, costs = [int(value) for value in curve["values"]], curve[key]
-    what = f"{_AXES[axis][0]}, {axis} {values[0]} to {values[-1]} (from {costs[0]:.0f} {key}), at the last"
+    what = f"{_AXES[axis][0]}, {axis} from {values[0]} ({costs[0]:.0f} {key}) to {values[-1]}"
     power = exponent(values, costs)
     return Row(what=what, value=costs[-1], unit=key, ratio=power, against="exponent", bound=_MOST)
 
 
 def exponent(values: list[int], costs: list[float]) -> float:
-    """Of the best fit, from 0.01 to 4; 0 for a curve that is flat or falls."""
+    """Return the exponent of the best fit, from 0.01 to 4; 0 for a flat or falling curve."""
     if costs[-1] < _FLAT * costs[0]:
         return 0.0
     return min((power / 100 for power in range(1, 401)), key=lambda power: _misfit(power, values, costs))
 
 
 def _misfit(power: float, values: list[int], costs: list[float]) -> float:
-    """Sum of squares that the best fixed cost and slope leave."""
+    """Return the sum of squared residuals for the best fixed cost and slope."""
     x, y = np.array(values, dtype=float) ** power, np.array(costs)
     terms = np.stack([np.ones_like(x), x / x.max()], axis=1)
     rest = y - terms @ np.linalg.lstsq(terms, y, rcond=None)[0]
@@ -61,7 +61,7 @@ def _misfit(power: float, values: list[int], costs: list[float]) -> float:
 
 
 def _point(kind: str, size: tuple[int, int], work: dict[str, int], given: Options) -> dict[str, float]:
-    """The cost of one choice of everything."""
+    """Measure one configuration."""
     network = {name: work[name] for name in ("proposals", "classes", "stages")}
     load = {name: work[name] for name in ("classes", "batch", "objects")}
     with tempfile.TemporaryDirectory() as folder:
@@ -84,7 +84,7 @@ def prepare(file: str, size: list[int], stages: int, **task: Any) -> None:
 def once(
     kind: str, file: str, size: list[int], classes: int, batch: int, objects: int, repeats: int, threads: int
 ) -> dict[str, float]:
-    """Median milliseconds and peak megabytes of these weights in this process."""
+    """Return the median milliseconds and peak megabytes of a model in this process."""
     import torch
 
     import cascade_rcnn
@@ -101,7 +101,7 @@ def once(
 
 
 def draw(curves: dict[str, dict[str, list[float]]], path: Path) -> None:
-    """A picture: time above, memory below, one column an axis; dotted: proportional to the largest."""
+    """Plot time above memory, with a column for each axis; dotted lines show linear growth."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,7 +1,7 @@
-"""Load `cascade-rcnn serve`: requests a second, how long they take, memory over minutes, with hostile ones among them.
+"""Load test of `cascade-rcnn serve`: requests per second, response times and memory over time, with hostile requests.
 
-Clients send the starter's photograph as forms, one after the other, as fast as they are answered; one request in a
-hundred is not what it should be. The page shows them by minute: `python -m benchmarks.service --minutes 10`.
+Clients send the starter's photo as forms, each as soon as its last request is answered; one request in a hundred is
+hostile. The page shows the results by minute: `python -m benchmarks.service --minutes 10`.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.measure import gpu_of
 from cascade_rcnn.assets import PHOTO
 from cascade_rcnn.engine.environment import describe
 
@@ -26,11 +27,11 @@ _FORM = 'multipart/form-data; boundary="x"'
 
 
 def form(content: bytes) -> bytes:
-    """A request's body with an image."""
+    """Return a request body with an image."""
     return b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n' + content + b"\r\n--x--\r\n"
 
 
-# What no client should send, and what it should be answered.
+# Requests that no client should send, with the status code of the correct response.
 HOSTILE: list[tuple[bytes, str, int]] = [
     (b"{", "application/json", 400),
     (b"[" * 100_000, "application/json", 400),
@@ -44,12 +45,12 @@ HOSTILE: list[tuple[bytes, str, int]] = [
 
 @dataclass
 class Tally:
-    """What the clients have seen, by minute."""
+    """The results of the clients, by minute."""
 
     minutes: float
     taken: list[list[float]] = field(default_factory=list)  # seconds of each answered request
     hostile: int = 0
-    wrong: list[str] = field(default_factory=list)  # answers that are not what they should be
+    wrong: list[str] = field(default_factory=list)  # incorrect responses
     memory: list[float] = field(default_factory=list)  # MB of all its processes, at the end of each minute
 
 
@@ -72,7 +73,7 @@ def main() -> None:
     given.page.write_text(render(tally, " ".join(sys.argv[1:]), given.clients), encoding="utf-8")
     print(given.page)
     if tally.wrong:
-        sys.exit(f"{len(tally.wrong)} wrong answers; first: {tally.wrong[0]}")
+        sys.exit(f"{len(tally.wrong)} wrong responses; the first: {tally.wrong[0]}")
 
 
 def _wait(port: int, process: subprocess.Popen) -> None:
@@ -85,11 +86,11 @@ def _wait(port: int, process: subprocess.Popen) -> None:
                 return
         except OSError:
             continue
-    raise SystemExit("the service has not started (above)")
+    raise SystemExit("the service did not start (see above)")
 
 
 def ask(port: int, method: str, path: str, body: bytes, kind: str) -> tuple[int, bytes]:
-    """Send a request on a connection of its own."""
+    """Send a request on a new connection."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     try:
         connection.request(method, path, body, {"Content-Type": kind})
@@ -139,7 +140,7 @@ def _close(found: dict, expected: dict) -> bool:
 
 
 def _memory(pid: int) -> float:
-    """MB of a process and its descendants, shared pages counted in parts (PSS)."""
+    """Return the memory of a process and its descendants in MB, with shared pages counted proportionally (PSS)."""
     parents = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -160,17 +161,18 @@ def _memory(pid: int) -> float:
 
 
 def render(tally: Tally, flags: str, clients: int) -> str:
-    """The page."""
+    """Return the page."""
     everything = [second for minute in tally.taken for second in minute]
     lines = [
         "# Serving",
         "",
-        f"`python -m benchmarks.service {flags}`: {clients} clients send a photograph of 600 x 471 pixels to",
-        "`cascade-rcnn serve starter`, each as soon as its last request is answered. One in a hundred is hostile:",
-        "not JSON, nested 100,000 deep, no image, a damaged one, no form, 30 MB, another content type.",
+        f"These results were measured with `python -m benchmarks.service {flags}`: {clients} clients send a photo of",
+        "600 x 471 pixels to `cascade-rcnn serve starter`, each as soon as its last request is answered. One in a",
+        "hundred requests is hostile: invalid JSON, JSON nested 100,000 levels deep, no image, a damaged image, an",
+        "invalid form, 30 MB, or another content type.",
         "",
-        f"{len(everything)} answers, all with the same detections; {tally.hostile} hostile requests;",
-        f"{len(tally.wrong)} answers that were not as they should be.",
+        f"The clients received {len(everything)} responses, all with the same detections, and sent {tally.hostile}",
+        f"hostile requests. {len(tally.wrong)} responses were incorrect.",
         "",
         "| minute | requests/s | p50 | p99 | memory of all processes |",
         "|---|---|---|---|---|",
@@ -183,7 +185,7 @@ def render(tally: Tally, flags: str, clients: int) -> str:
             lines.append(f"| {minute + 1} | {len(taken) / span:.2f} | {p50:.2f} s | {p99:.2f} s | {memory:.0f} MB |")
     here = describe()
     where = (
-        f"{here['processor']}, {here['cores']} cores, GPU {here['gpu']}; Python {here['python']}, torch {here['torch']}"
+        f"{here['processor']}, {here['cores']} cores, {gpu_of(here)}; Python {here['python']}, torch {here['torch']}"
     )
     return "\n".join([*lines, "", f"{where}; {here['date']}.", ""])
 

@@ -1,6 +1,6 @@
-"""How long until something happens? `cascade-rcnn --help`, and the first prediction of a process that starts cold.
+"""How long does the start take? `cascade-rcnn --help`, and the first prediction of a cold process.
 
-Each is timed from the start of its process to its last line of output: what a person waits for.
+Each is timed from the start of the process to its last line of output.
 """
 
 import statistics
@@ -39,23 +39,23 @@ def main(given: Options) -> None:
             for name, command in commands.items():
                 times[name].append(_wait(command))
     middle = {name: statistics.median(taken[1:]) for name, taken in times.items()}
-    first = f"first prediction of a cold process, ResNet-50 cascade, {task.size[0]} x {task.size[1]}"
+    first = f"first prediction of a cold process (ResNet-50 cascade, {task.size[0]} x {task.size[1]})"
     rows = [
         Row(what="cascade-rcnn --help", value=middle["help"], unit="s", floor=middle["python"], bound=_HELP_SECONDS),
         Row(what=first, value=middle["first"], unit="s", floor=middle["torch"], bound=_FIRST_SECONDS),
     ]
-    write("start", given, rows, ["the floors: Python alone; importing torch and torchvision alone"])
+    write("start", given, rows, ["the floors are starting Python, and importing torch and torchvision"])
 
 
 def _wait(command: list[str]) -> float:
-    """Seconds from the start of a Python process to the last line that it prints."""
+    """Return the seconds from the start of a Python process to its last line of output."""
     start = last = time.perf_counter()
     with subprocess.Popen([sys.executable, "-u", *command], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         for _ in process.stdout:
             last = time.perf_counter()
     if process.returncode:
-        raise SystemExit(f"{command} failed (above)")
+        raise SystemExit(f"{command} failed (see above)")
     return last - start
 
 

@@ -1,4 +1,4 @@
-"""Made-up annotations and detections of COCO's size and form, as files."""
+"""Write synthetic annotations and detections in COCO's size and format."""
 
 from pathlib import Path
 from typing import Any
@@ -8,14 +8,14 @@ import numpy as np
 
 
 def _boxes(rng: np.random.Generator, number: int) -> np.ndarray:
-    """XYWH inside 640 x 480, small ones more often, rounded as in COCO's files."""
+    """Draw boxes (XYWH) inside 640 x 480, mostly small ones, rounded as in COCO's files."""
     size = np.array([640, 480]) * rng.uniform(0.02, 0.9, (number, 2)) ** 2
     corner = (np.array([640, 480]) - size) * rng.uniform(0, 1, (number, 2))
     return np.round(np.concatenate([corner, size], axis=1), 2)
 
 
 def write_truth(path: Path, images: int, boxes: int, *, categories: int = 80, polygon: int = 0, seed: int = 0) -> None:
-    """A COCO file; `polygon` is the number of points of each box's outline (real files have about 20; 0: none)."""
+    """Write a COCO file; `polygon` is the number of points in each outline (about 20 in real files; 0: no outlines)."""
     rng = np.random.default_rng(seed)
     box = _boxes(rng, boxes)
     owner, label = rng.integers(1, images + 1, boxes).tolist(), rng.integers(1, categories + 1, boxes).tolist()
@@ -34,7 +34,7 @@ def write_truth(path: Path, images: int, boxes: int, *, categories: int = 80, po
 
 
 def write_found(path: Path, truth: Path, number: int, seed: int = 1) -> None:
-    """A COCO results file: every box of the truth moved a little, the rest of the detections at random."""
+    """Write a COCO results file with every ground-truth box, slightly moved, and otherwise random detections."""
     rng = np.random.default_rng(seed)
     file = msgspec.json.decode(truth.read_bytes())
     rows = [(one["image_id"], one["category_id"], one["bbox"]) for one in file["annotations"]]

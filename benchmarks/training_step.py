@@ -25,7 +25,7 @@ def main(given: Options) -> None:
     for name, network in loaded.items():
         loss = network.step([image], [target])
         if not loss.isfinite():
-            raise SystemExit(f"{name}: its loss is not finite")
+            raise SystemExit(f"{name}: the loss is not finite")
     rates = matrix_rates(given.quick)
     runs = {
         f"{name} {precision}": partial(network.step, [image], [target], precision)

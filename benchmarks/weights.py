@@ -1,13 +1,13 @@
 """Random weights that behave like trained ones, the same for every framework.
 
-Timings on a plain random network mean nothing: activations overflow or vanish, and the number of proposals and
-detections is accidental. So, on a small copy of the photograph,
-- every batch norm of the backbone is given the statistics that it meets there;
-- every channel that the pyramid and the heads put out is scaled to mean 0 and a spread as in trained networks
-  (features 1, objectness 2, class logits 1.5, deltas 0.2 in the RPN and 0.5 of a standard deviation in the heads);
-- the bias of the background is set so that 1 % of the (box, class) pairs score above 0.05;
-- the last layer of masks is drawn so that their pixels come out on both sides of a half.
-`prepare` checks that all is finite.
+Timings with a plain random network are meaningless: activations overflow or vanish, and the number of proposals and
+detections is accidental. Therefore, on a small copy of the photo,
+- every batch norm of the backbone gets the statistics of its inputs;
+- every output channel of the pyramid and the heads is scaled to mean 0 and a standard deviation as in trained networks
+  (features 1, objectness 2, class logits 1.5, deltas 0.2 in the RPN and, normalised, 0.5 in the heads);
+- the bias of the background is set so that 1 % of the (box, class) pairs have a score above 0.05;
+- the last layer of the mask heads is drawn so that pixels fall on both sides of 0.5.
+`prepare` checks that all values are finite.
 """
 
 from collections.abc import Callable
@@ -37,19 +37,19 @@ _CALIBRATION_SIZE = 160  # short side in pixels
 
 
 def config(name: str, task: Task, stages: int | None = None) -> ModelConfig:
-    """An architecture by name, as with pretrained weights: batch norm fixed, stem and first layer frozen."""
+    """Return an architecture's config as with pretrained weights: batch norm fixed, stem and first layer frozen."""
     categories = tuple(Category(id=k, name=f"class {k}") for k in range(1, task.classes + 1))
     options = ModelOptions(stages=stages, min_size=None, proposals=task.proposals, rois=rois(task))
     return model_config(name, categories, options, pretrained=True)
 
 
 def rois(task: Task) -> int:
-    """Boxes an image that a stage is trained on: 512 of 1000."""
+    """Return the number of boxes per image that a stage is trained on: 512 of 1000."""
     return min(512, task.proposals)
 
 
 def calibrated(settings: ModelConfig, image: Tensor, seed: int = 0) -> Detector:
-    """A detector with random weights, scaled as described above on this image (3, H, W) uint8."""
+    """Build a detector with random weights, scaled as described above on this image (3, H, W) uint8."""
     torch.manual_seed(seed)
     learning = replace(settings.backbone.normalised("batch"), frozen_stages=0)  # frozen layers keep their statistics
     trained = build(replace(settings, backbone=learning))
@@ -86,7 +86,7 @@ def calibrated(settings: ModelConfig, image: Tensor, seed: int = 0) -> Detector:
 
 
 def take_statistics(module: nn.Module, run: Callable[[], object]) -> None:
-    """Give every batch norm the statistics that it meets in `run`."""
+    """Give every batch norm the statistics of its inputs during `run`."""
     norms = [norm for norm in module.modules() if isinstance(norm, nn.BatchNorm2d)]
     for norm in norms:
         norm.reset_running_stats()
@@ -98,7 +98,7 @@ def take_statistics(module: nn.Module, run: Callable[[], object]) -> None:
 
 
 def _outputs(layer: Layer, run: Callable[[], object]) -> Tensor:
-    """What a convolution or linear layer puts out during `run`, (N, channels)."""
+    """Return the outputs of a convolution or linear layer during `run`, (N, channels)."""
     seen: list[Tensor] = []
     handle = layer.register_forward_hook(lambda _module, _inputs, output: seen.append(output.float()))
     run()
@@ -118,7 +118,7 @@ def spread(layer: Layer, run: Callable[[], object], std: float) -> None:
 
 
 def set_background(classifier: nn.Linear, run: Callable[[], object]) -> None:
-    """Shift the background's logit (the first) so that a fixed share of the pairs scores above the threshold."""
+    """Shift the background's logit (the first) so that a fixed share of the pairs has a score above the threshold."""
     logits = _outputs(classifier, run)
     low, high = -20.0, 40.0
     for _ in range(30):
@@ -130,7 +130,7 @@ def set_background(classifier: nn.Linear, run: Callable[[], object]) -> None:
 
 
 def first_stage(cascade: Detector) -> Detector:
-    """The Faster R-CNN in a cascade: the same network with its first head alone."""
+    """Return the Faster R-CNN in a cascade: the same network with only its first head."""
     name = "mask_rcnn" if cascade.config.tasks else "faster_rcnn"
     settings = replace(cascade.config, name=name, stages=preset_stages(cascade.config.semantics.name, 1))
     faster = build(settings).eval()
@@ -140,9 +140,9 @@ def first_stage(cascade: Detector) -> Detector:
 
 
 def to_torchvision(faster: Detector) -> dict[str, Tensor]:
-    """The same network under torchvision's names; every class gets the one regressor that ours has.
+    """Convert a network to torchvision's names; every class gets our single regressor.
 
-    The background, which ours has no regressor or mask for, comes first.
+    The background, for which our heads have no regressor or mask, comes first.
     """
     regressors = faster.config.num_classes + 1
     theirs, names = {}, names_at("torchvision", faster.config)
@@ -158,14 +158,14 @@ def to_torchvision(faster: Detector) -> dict[str, Tensor]:
 
 
 def to_mmdet(model: Detector) -> dict[str, Tensor]:
-    """The same network under mmdetection's names and in its layout."""
+    """Convert a network to mmdetection's names and layout."""
     names = names_at("mmdet", model.config)
     state = relaid(model.state_dict(), model.config, layout.LAYOUT_OUT)
     return {rename(name, names) or name: value for name, value in state.items()}
 
 
 def prepare(folder: Path, image: Tensor, task: Task) -> None:
-    """Write the photograph, its objects and the networks' weights to a folder, for all candidates to read."""
+    """Write the photo, its objects and the networks' weights to a folder from which all candidates read them."""
     torch.save(image, folder / "photo.pth")
     torch.save(objects(task.size, task.classes, masks=task.masks), folder / "objects.pth")
     cascade = calibrated(config(f"cascade{'_mask' if task.masks else ''}_rcnn_resnet50_fpn", task), image)
@@ -176,9 +176,9 @@ def prepare(folder: Path, image: Tensor, task: Task) -> None:
     torch.save(to_detectron2(cascade), folder / "detectron2.pth")
     if task.masks:
         torch.save(maps(task.size), folder / "maps.pth")
-    else:  # mmdetection's cascade has a mask head a stage, another network
+    else:  # mmdetection's cascade has a mask head per stage, so it is another network
         torch.save(to_mmdet(cascade), folder / "mmdet.pth")
     for model in (cascade, faster):
         (found,) = model([image])
         if not all(value.isfinite().all() for value in found.values()) or not len(found["boxes"]):
-            raise SystemExit("the random network's detections are not finite, or there are none")
+            raise SystemExit("the random network has no detections, or some are not finite")

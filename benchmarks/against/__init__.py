@@ -1,1 +1,1 @@
-"""This package beside what a user would otherwise pick: equal data, equal processor time, equal image size."""
+"""This package compared with what a user might choose instead: same data, same processor time, same image size."""

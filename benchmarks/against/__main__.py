@@ -1,7 +1,7 @@
-"""Train every contender on every set, and write the page: what is done already is kept.
+"""Train every contender on every dataset, and write the page; finished runs are kept.
 
 python -m benchmarks.against --data DATA --weights resnet18.safetensors --output runs/against --page docs/results
-DATA holds `bccd` and `coco_person`. RT-DETR needs `transformers` to be importable, and is left out otherwise.
+DATA contains `bccd` and `coco_person`. RT-DETR needs `transformers`, and is left out if it is not installed.
 """
 
 import argparse
@@ -18,12 +18,14 @@ _SEEN = {("person", "starter"), ("coco80", "starter")}  # the starter was traine
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("runs/against"), help="folder of the trainings")
+    parser.add_argument("--output", type=Path, default=Path("runs/against"), help="folder for the training runs")
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, required=True, help="ResNet-18 of ImageNet, torchvision's names")
+    parser.add_argument(
+        "--weights", type=Path, required=True, help="ImageNet weights of a ResNet-18 (torchvision names)"
+    )
     parser.add_argument("--sets", nargs="+", choices=SETS, default=["cells", "bccd", "person"])
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
-    parser.add_argument("--seconds", type=float, default=360, help="of the processor, a training")
+    parser.add_argument("--seconds", type=float, default=360, help="processor time of each training run")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--page", type=Path, help="folder to write against.md and against.json to")
     given = parser.parse_args()
@@ -41,7 +43,7 @@ def _one(given: argparse.Namespace, name: str, contender: str) -> None:
     if (given.output / f"{name}-{contender}-{given.seed}.json").is_file() or (name, contender) in _SEEN:
         return
     if (needed := _NEEDS.get(contender)) and find_spec(needed) is None:
-        print(f"{name}, {contender}: left out, as {needed} is not installed", flush=True)
+        print(f"{name}, {contender}: left out because {needed} is not installed", flush=True)
         return
     figures = fresh(
         "against.contest:run", output=given.output, data=given.data, weights=given.weights, name=name,

@@ -1,7 +1,7 @@
-"""One training of one contender on one set: how many images fit into the time, the training, what it detects.
+"""Train one contender on one dataset: determine how many images fit into the time, train, and evaluate.
 
-Time is that of the processor, summed over the threads of the process (`time.process_time`): other work on the machine
-lengthens what a clock shows, not this.
+Time is processor time, summed over the threads of the process (`time.process_time`), so that it does not include other
+work on the machine.
 """
 
 import shutil
@@ -33,7 +33,7 @@ CONTENDERS: dict[str, Contender] = {
     "torchvision_narrow": torchvision_models.from_model(torchvision_models.narrow),
     "rtdetr": detr.contend,
 }
-_PROBE, _SETTLING = 10, 3  # updates to time, the first of which do not count
+_PROBE, _SETTLING = 10, 3  # number of updates to time, and how many of the first ones do not count
 _EVALUATED = ("ap", "ap50", "ap75", "ap90")
 
 
@@ -44,14 +44,14 @@ def fitting(ticks: list[float], seconds: float) -> int:
 
 
 def run(data: str, weights: str, output: str, name: str, contender: str, seconds: float, seed: int) -> dict[str, Any]:
-    """Train and evaluate, and keep the detections and figures in `output`."""
+    """Train and evaluate, and write detections and metrics to `output`."""
     torch.set_num_threads(1)
     train, val = read_set(Path(data), name)
     fit, folder = CONTENDERS[contender], Path(output)
     ticks: list[float] = []
 
     def trained(length: int, where: str, tick: Callable[[], None]) -> Detect:
-        shutil.rmtree(folder / where, ignore_errors=True)  # of a run that was stopped
+        shutil.rmtree(folder / where, ignore_errors=True)  # left by an interrupted run
         images = stream(train, length, seed, folder / where / "links")
         return fit(Setting(images=images, weights=Path(weights), seed=seed, folder=folder / where / "training"), tick)
 
@@ -72,7 +72,7 @@ def run(data: str, weights: str, output: str, name: str, contender: str, seconds
 
 
 def detections(detect: Detect, truth: Annotations) -> tuple[np.ndarray, float]:
-    """Detect in every image; return rows for the evaluation, (N, 7), and the median milliseconds an image takes."""
+    """Run detection on every image; return rows for the evaluation, (N, 7), and the median milliseconds per image."""
     dataset, rows, taken = Dataset(truth), [np.zeros((0, 7))], []
     for i in range(len(dataset)):
         image, target = dataset[i]
@@ -88,7 +88,7 @@ def _ids(truth: Annotations) -> np.ndarray:
 
 
 def to_rows(image: int, boxes: np.ndarray, scores: np.ndarray, categories: np.ndarray) -> np.ndarray:
-    """Bring the detections of an image, XYXY, into the form of the evaluation: id, XYWH, score, category."""
+    """Convert the detections in an image (XYXY) to the evaluation's format: id, XYWH, score, category."""
     sizes = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
     columns = (np.full(len(boxes), image), boxes[:, :2], sizes, scores, categories)
     return np.column_stack(columns).astype(np.float64)

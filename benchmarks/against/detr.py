@@ -1,6 +1,7 @@
-"""RT-DETR (Apache-2.0, of `transformers`) on the same ResNet-18; its own weights cannot be had without a network.
+"""RT-DETR (Apache-2.0, from `transformers`) on the same ResNet-18; its own weights are not available without a network.
 
-Adam with the published rates: 1e-4, and 1e-5 for the backbone, gradients clipped at .1, the frozen batch norm of DETR.
+It is trained with AdamW at the published rates (1e-4, and 1e-5 for the backbone), gradients clipped at 0.1, and DETR's
+frozen batch norm.
 """
 
 import re
@@ -78,7 +79,7 @@ def torchvision_name(name: str) -> str:
 
 
 def scale(height: int, width: int) -> float:
-    """Return by how much an image is resized: its short side to the size of all contenders, its long side limited."""
+    """Return the factor by which an image is resized, to the short side and the maximum long side of all contenders."""
     return min(MIN_SIZE / min(height, width), MAX_SIZE / max(height, width))
 
 
@@ -90,7 +91,7 @@ def _prepare(image: Tensor) -> Tensor:
 
 
 def collate(samples: list[tuple[Tensor, dict[str, Any]]]) -> tuple[Tensor, list[dict[str, Tensor]]]:
-    """Resize and pad to a multiple of the stride; boxes become centres and sizes in shares of the padded image."""
+    """Resize and pad to a multiple of the stride; boxes become centres and sizes, as fractions of the padded image."""
     images = [_prepare(image) for image, _ in samples]
     height, width = (-(-max(image.shape[k] for image in images) // _STRIDE) * _STRIDE for k in (1, 2))
     pixels = torch.stack([F.pad(i, (0, width - i.shape[2], 0, height - i.shape[1])) for i in images])

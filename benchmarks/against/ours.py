@@ -1,4 +1,4 @@
-"""This package: the cascade and its baseline from a backbone of ImageNet, and the default way, from the starter."""
+"""This package: the cascade and its baseline from an ImageNet backbone, and the default recipe, from the starter."""
 
 from dataclasses import replace
 
@@ -18,12 +18,12 @@ class _Ticks(cascade_rcnn.Callback):
 
 
 def from_recipe(name: str) -> Contender:
-    """Train by a recipe of the package, one pass over the images that are given."""
+    """Train with a recipe of the package, in one pass over the given images."""
     return _contender(cascade_rcnn.find_recipe(name))
 
 
 def from_backbone(name: str) -> Contender:
-    """Train the model of a recipe by the optimizer of `quickstart`, which is made for minutes, from the backbone."""
+    """Train a recipe's model from the backbone with the optimizer of `quickstart`, which is made for short runs."""
     recipe, quick = cascade_rcnn.find_recipe(name), cascade_rcnn.find_recipe("quickstart")
     return _contender(replace(recipe, optimizer=quick.optimizer, ema=quick.ema))
 

@@ -1,4 +1,4 @@
-"""The page of results, from what the trainings left: figures, and paired bootstrap intervals over images."""
+"""Write the results page of the training runs: metrics, and paired bootstrap intervals over images."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks.against.setting import SETS, read_set
+from benchmarks.measure import gpu_of
 from cascade_rcnn.engine.environment import describe
 from cascade_rcnn.evaluation.bootstrap import RESAMPLES, Interval, paired_difference, resample
 from cascade_rcnn.evaluation.matches import match
 from cascade_rcnn.files import read_json, replacing, write_json
 
-OURS = ("starter", "cascade")  # what the others are compared with: the first of these that a set has
+OURS = ("starter", "cascade")  # the others are compared with the first of these that a dataset has
 PEER = "torchvision"
-_LEAST = 0.001  # AP: a multiple of less says nothing
+_LEAST = 0.001  # AP; a multiple of less is meaningless
 METRICS = ("ap", "ap50", "ap75", "ap90")
 NAMES = {
     "starter": "this package, from the starter",
@@ -24,25 +25,25 @@ NAMES = {
     "torchvision": "torchvision Faster R-CNN v1",
     "torchvision_v2": "torchvision Faster R-CNN v2",
     "torchvision_narrow": "torchvision v1, as narrow as `small`",
-    "rtdetr": "RT-DETR of `transformers`",
+    "rtdetr": "RT-DETR from `transformers`",
 }
 
 
 def write_page(folder: Path, data: Path, page: Path) -> None:
-    """Write against.json and against.md to `page`, of the trainings in `folder`."""
+    """Write against.json and against.md to `page` from the runs in `folder`."""
     found = [read_json(path) for path in sorted(folder.glob("*.json"))]
     sets = {name: _with_differences(folder, data, name, found) for name in SETS if any(r["set"] == name for r in found)}
     write_json(page / "against.json", {"machine": describe() | {"threads": 1}, "resamples": RESAMPLES, "sets": sets})
     introduction = (Path(__file__).parent / "page.md").read_text(encoding="utf-8")
     tables = "\n".join(table(name, rows) for name, rows in sets.items())
-    remarks = page / "against_remarks.md"  # what people say of the figures
+    remarks = page / "against_remarks.md"  # written by hand
     read = f"\n{remarks.read_text(encoding='utf-8')}" if remarks.is_file() else ""
     with replacing(page / "against.md") as aside:
         aside.write_text(f"{introduction}\n{tables}\n{machine_line()}\n{read}", encoding="utf-8")
 
 
 def _with_differences(folder: Path, data: Path, name: str, found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a set's rows, best AP first, each with how far it is behind ours."""
+    """Return the rows of a dataset by descending AP, each with its difference to ours."""
     rows = sorted((row for row in found if row["set"] == name), key=lambda row: -row["ap"])
     truth = read_set(data, name)[1]
     draws = {_key(row): resample(match(truth, np.load(folder / f"{_key(row)}.npy"))) for row in rows}
@@ -56,7 +57,7 @@ def _with_differences(folder: Path, data: Path, name: str, found: Sequence[dict[
 
 
 def reference(rows: Sequence[Mapping[str, Any]]) -> str | None:
-    """Return which of our contenders the others of a set are compared with; None if it has none."""
+    """Return which of our contenders the others are compared with; None if there is none."""
     there = {row["contender"] for row in rows}
     return next((name for name in OURS if name in there), None)
 
@@ -66,9 +67,9 @@ def _key(row: Mapping[str, Any]) -> str:
 
 
 def table(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Format a set's rows: the metrics, what the training cost, and how far ours is ahead, with intervals."""
+    """Format the rows of a dataset: metrics, cost of training, and how far ours is ahead, with intervals."""
     heads = ("", "AP", "AP50", "AP75", "AP90", "images seen", "training, s", "training, MB", "inference, ms")
-    lead = ("behind in AP", "in AP75", "in AP90")
+    lead = ("behind by (AP)", "AP75", "AP90")
     budgets = " and ".join(f"{seconds:g}" for seconds in sorted({row["budget"] for row in rows}))
     lines = [f"## `{name}`, {budgets} seconds each", "", row_line(heads + lead), row_line(["---"] * len(heads + lead))]
     for row in rows:
@@ -92,14 +93,14 @@ def _lead(row: Mapping[str, Any], metric: str) -> str:
 
 
 def _ratios(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Say how the AP90 of ours compares to that of each of torchvision's models."""
+    """Compare our AP90 with that of each torchvision model."""
     ours = {row["seed"]: row for row in rows if row["contender"] == reference(rows)}
     lines = []
     for theirs in (row for row in rows if row["contender"].startswith(PEER) and row["seed"] in ours):
         one = ours[theirs["seed"]]
-        what = f"{100 * one['ap90']:.2f} against {100 * theirs['ap90']:.2f}"
-        times = f", {one['ap90'] / theirs['ap90']:.1f} times as much" if theirs["ap90"] >= _LEAST else ""
-        lines += [f"AP90 of {NAMES[one['contender']]} and of {NAMES[theirs['contender']]}: {what}{times}.", ""]
+        both = " and ".join(f'{100 * row["ap90"]:.2f} for "{NAMES[row["contender"]]}"' for row in (one, theirs))
+        times = f" ({one['ap90'] / theirs['ap90']:.1f} times as much)" if theirs["ap90"] >= _LEAST else ""
+        lines += [f"AP90 is {both}{times}.", ""]
     return lines
 
 
@@ -107,4 +108,4 @@ def machine_line() -> str:
     """Say on what the figures were measured, and when."""
     machine = describe()
     software = f"Python {machine['python']}, torch {machine['torch']}, torchvision {machine['torchvision']}"
-    return f"{machine['processor']}, one thread, GPU {machine['gpu']}; {software}; {machine['date']}."
+    return f"{machine['processor']}, one thread, {gpu_of(machine)}; {software}; {machine['date']}."

@@ -1,4 +1,4 @@
-"""What every contender is given: the data, the size of images, and how much time."""
+"""The data and image sizes that all contenders share."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -16,8 +16,8 @@ from cascade_rcnn.data.packed import PackedStrings
 
 BATCH = 4
 MIN_SIZE, MAX_SIZE = 240, 408
-ANCHORS = (16, 32, 64, 128, 256)  # at 240 pixels, the anchors of 800 are too large: all contenders get these
-SETS = {  # the two splits, as paths (those of `cells` within the package) and the name of a split, where it needs one
+ANCHORS = (16, 32, 64, 128, 256)  # for all contenders, as the usual anchors for 800 pixels are too large for 240
+SETS = {  # two splits each, as a path (for `cells`, within the package) and the name of the split if it needs one
     "cells": (("train.json", None), ("val.json", None)),
     "bccd": (("bccd", "train"), ("bccd", "val")),
     "person": (("coco_person/person_train.json", None), ("coco_person/person_val.json", None)),
@@ -32,12 +32,12 @@ Detect = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]  # image (3, H, W) ui
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """One training: `images` are the training set's in the order in which they are to be seen, each once."""
+    """The setting of a training run; `images` are the training images in the order of use, each to be used once."""
 
     images: Annotations
     weights: Path  # of a ResNet-18 trained on ImageNet
     seed: int
-    folder: Path  # for files, of this training only
+    folder: Path  # for files of this run only
 
 
 class Contender(Protocol):
@@ -47,7 +47,7 @@ class Contender(Protocol):
 
 
 def read_set(data: Path, name: str) -> tuple[Annotations, Annotations]:
-    """Read a set's training and validation images."""
+    """Read the training and validation images of a dataset."""
     (train, train_split), (val, val_split) = SETS[name]
     images = data / _IMAGES[name] if name in _IMAGES else None
     data = CELLS if name == "cells" else data
@@ -58,17 +58,17 @@ def read_set(data: Path, name: str) -> tuple[Annotations, Annotations]:
 
 
 def order(images: int, length: int, seed: int) -> Tensor:
-    """Return `length` indices: the images in a random order, again and again, each time another."""
+    """Return `length` indices: all images in random order, repeatedly, each time in a different order."""
     generator = torch.Generator().manual_seed(seed)
     rounds = [torch.randperm(images, generator=generator) for _ in range(-(-length // images))]
     return torch.cat(rounds)[:length]
 
 
 def stream(annotations: Annotations, length: int, seed: int, links: Path) -> Annotations:
-    """Return the images in `order`, as a set of `length` images with ids of its own.
+    """Return the images in `order`, as a dataset of `length` images with new ids.
 
-    All contenders see these once, so none of them needs to know how a training is cut into epochs. `links` gets a
-    link to the folder of images for each round: a set with one file twice would rightly be refused.
+    All contenders use each of them once, so none needs to divide the run into epochs. `links` gets a link to the image
+    folder for each round, because a dataset that contains a file twice would be refused.
     """
     indices = order(len(annotations), length, seed).tolist()
     rows = torch.cat([torch.arange(*annotations.first[i : i + 2].tolist()) for i in indices])
@@ -100,20 +100,20 @@ class Batch:
         return len(self.indices)
 
     def samples(self) -> list[tuple[Tensor, dict[str, Any]]]:
-        """Read images, uint8, and their boxes, XYXY in pixels, and labels; every other image is mirrored."""
+        """Read images (uint8) with boxes (XYXY in pixels) and labels; half of the images, at random, are mirrored."""
         read = [_with_size(*self.dataset[i]) for i in self.indices]
         return [_mirrored(*sample) if torch.rand(()) < 0.5 else sample for sample in read]
 
 
 def batches(setting: Setting) -> Iterator[Batch]:
-    """Cut the images into batches, for contenders that bring no loader of their own."""
+    """Divide the images into batches, for contenders without a data loader of their own."""
     dataset = Dataset(setting.images)
     for first in range(0, len(dataset), BATCH):
         yield Batch(dataset, range(first, min(first + BATCH, len(dataset))))
 
 
 def _with_size(image: Tensor, target: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
-    """Leave out boxes without a size, of which BCCD has one; torchvision refuses them."""
+    """Remove empty boxes, which torchvision refuses; BCCD has one."""
     left, top, right, bottom = target["boxes"].unbind(1)
     kept = (right > left) & (bottom > top)
     return image, {"boxes": target["boxes"][kept], "labels": target["labels"][kept], "image_id": target["image_id"]}

@@ -18,18 +18,18 @@ from benchmarks.against.setting import ANCHORS, MAX_SIZE, MIN_SIZE, Contender, D
 Build = Callable[[Path, int], FasterRCNN]
 _CHANNELS = [64, 128, 256, 512]
 _RATIOS = (0.5, 1.0, 2.0)
-# The reference recipe: 26 epochs, the rate divided by 10 after 16 and 22, and a warm-up of at most an epoch.
+# The reference recipe: 26 epochs, learning rate divided by 10 after epochs 16 and 22, warm-up of at most an epoch.
 _DROPS, _RATE, _RATE_BATCH, _WARMUP = (16 / 26, 22 / 26), 0.02, 16, (1000, 1 / 26)
 
 
 def version_1(weights: Path, classes: int) -> FasterRCNN:
-    """Make `fasterrcnn_resnet50_fpn` on ResNet-18: pyramid of 256 channels, head of 1,024 units."""
+    """Build `fasterrcnn_resnet50_fpn` on a ResNet-18, with a pyramid of 256 channels and a head of 1,024 units."""
     backbone = _backbone(weights, FrozenBatchNorm2d)
     return FasterRCNN(backbone, classes + 1, MIN_SIZE, MAX_SIZE, rpn_anchor_generator=_anchors())
 
 
 def version_2(weights: Path, classes: int) -> FasterRCNN:
-    """Make `fasterrcnn_resnet50_fpn_v2` on ResNet-18: RPN of two, head of four convolutions, batch norm throughout."""
+    """Build `fasterrcnn_resnet50_fpn_v2` on a ResNet-18: two RPN and four head convolutions, batch norm throughout."""
     backbone = _backbone(weights, nn.BatchNorm2d)
     backbone.fpn = FeaturePyramidNetwork(_CHANNELS, 256, LastLevelMaxPool(), norm_layer=nn.BatchNorm2d)
     head = FastRCNNConvFCHead((256, 7, 7), [256] * 4, [1024], norm_layer=nn.BatchNorm2d)
@@ -40,7 +40,7 @@ def version_2(weights: Path, classes: int) -> FasterRCNN:
 
 
 def narrow(weights: Path, classes: int) -> FasterRCNN:
-    """Make version 1 as narrow as this package's recipe `small`, with as many boxes: more updates in the same time."""
+    """Build version 1 with the widths and numbers of boxes of our recipe `small`: more updates in the same time."""
     backbone = _backbone(weights, FrozenBatchNorm2d)
     backbone.fpn, backbone.out_channels = FeaturePyramidNetwork(_CHANNELS, 64, LastLevelMaxPool()), 64
     return FasterRCNN(
@@ -63,14 +63,14 @@ def _backbone(weights: Path, norm: Callable[..., nn.Module]) -> BackboneWithFPN:
 
 
 def rate_factor(step: int, steps: int) -> float:
-    """Return what the learning rate is multiplied by at an update: the recipe's warm-up and its two drops."""
+    """Return the factor of the learning rate at an update, from the recipe's warm-up and its two drops."""
     warmup = max(1, min(_WARMUP[0], round(_WARMUP[1] * steps)))
     rising = min(1.0, 0.001 + 0.999 * step / warmup)
     return rising * 0.1 ** sum(step >= drop * steps for drop in _DROPS)
 
 
 def from_model(build: Build) -> Contender:
-    """Train by SGD with the reference recipe's rate for the batch, momentum, weight decay and flips."""
+    """Train with SGD, with the reference recipe's learning rate (scaled to the batch), momentum, decay and flips."""
 
     def contend(setting: Setting, tick: Tick) -> Detect:
         torch.manual_seed(setting.seed)

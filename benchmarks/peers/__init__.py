@@ -1,5 +1,5 @@
-"""Other frameworks' detectors: torchvision's beside ours, each other one in a process of its own Python.
+"""Detectors of other frameworks: torchvision's in this process, the others in processes of their own Python.
 
-`serve.py` and the modules of detectron2 and mmdet run over there, where nothing of cascade_rcnn need be installed;
-`process.py` asks from here; `python -m benchmarks.peers` is the measurement.
+`serve.py` and the modules for detectron2 and mmdet run there, without cascade_rcnn; `process.py` sends requests from
+here; `python -m benchmarks.peers` runs the benchmark.
 """

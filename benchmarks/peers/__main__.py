@@ -1,8 +1,8 @@
-"""How fast is a cascade beside detectron2's and mmdetection's? Batch 1, 800 x 1333, 80 classes, fp32.
+"""How fast is a cascade compared with detectron2's and mmdetection's? Batch 1, 800 x 1333, 80 classes, fp32.
 
-Inference, and a training step (forward and backward), all on the same weights. "cascade" is ours as it comes;
-"converted" is ours made from the peer's checkpoint and config, settings and sampling of regions included: what it
-finds has to be what the peer finds. Ours detects as `Predictor` does, and once more "unfolded": as loaded.
+Inference and a training step (forward and backward) are measured, all with the same weights. "cascade" is our default;
+"converted" is ours converted from the peer's checkpoint and config, including settings and RoI sampling, so that its
+detections must be the peer's. Our models run as in `Predictor`, and also "unfolded", as loaded.
 """
 
 import math
@@ -22,7 +22,7 @@ from benchmarks.peers.process import PeerProcess, interpreters
 from benchmarks.photo import objects, photograph
 from benchmarks.weights import prepare
 
-# The most that ours may take of the peer's time
+# Targets: our time as a fraction of the peer's
 _CONVERTED = {"inference": 0.75, "training": 0.90}
 _CASCADE = {("inference", "detectron2"): 0.55, ("training", "detectron2"): 0.75}
 _UNFOLDED = ", unfolded"
@@ -77,7 +77,7 @@ def _training(peers: Peers, networks: dict[str, Network], image: Tensor, task: T
 
 
 def compared(kind: str, peers: Iterable[str], times: dict[str, float]) -> list[Row]:
-    """A row for each peer, and for what is compared with it: ours as it comes, and ours made from it."""
+    """Make a row for each peer and for what is compared with it: our default, and ours converted from the peer."""
     rows = []
     for peer in peers:
         rows.append(Row(what=f"{kind}: {peer}", value=1e3 * times[peer], unit="ms"))

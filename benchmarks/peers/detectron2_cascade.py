@@ -1,4 +1,4 @@
-"""detectron2's cascade (R50-FPN), by its own config but for what our weights and the photograph ask."""
+"""detectron2's cascade (R50-FPN), with its own config except for what our weights and the photo require."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +40,7 @@ class Peer:
 
     @torch.inference_mode()
     def detect(self, image: Tensor) -> Callable[[], dict[str, Tensor]]:
-        """Detect in an image (3, H, W); what is returned puts the detections into torchvision's form."""
+        """Run detection on an image (3, H, W); return a function that converts the result to torchvision's format."""
         height, width = image.shape[1:]
         (found,) = self.model.eval()([{"image": image, "height": height, "width": width}])
         found = found["instances"]
@@ -55,7 +55,7 @@ class Peer:
         return paste_masks_in_image(masks, boxes, self.size)
 
     def loss(self, image: Tensor, target: dict[str, Tensor]) -> Tensor:
-        """The sum of the losses in training."""
+        """Return the sum of the losses in training."""
         from detectron2.structures import BitMasks, Boxes, Instances  # pyright: ignore[reportMissingImports]
         from detectron2.utils.events import EventStorage  # pyright: ignore[reportMissingImports]
 

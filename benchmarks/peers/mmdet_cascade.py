@@ -1,4 +1,4 @@
-"""mmdetection's cascade (R50-FPN), by its own config but for what the photograph asks."""
+"""mmdetection's cascade (R50-FPN), with its own config except for what the photo requires."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -35,13 +35,13 @@ class Peer:
 
     @torch.inference_mode()
     def detect(self, image: Tensor) -> Callable[[], dict[str, Tensor]]:
-        """Detect in an image (3, H, W); what is returned puts the detections into torchvision's form."""
+        """Run detection on an image (3, H, W); return a function that converts the result to torchvision's format."""
         (found,) = self.model.eval()(**self._batch(image), mode="predict")
         found = found.pred_instances
         return lambda: {"boxes": found.bboxes, "scores": found.scores, "labels": found.labels + 1}
 
     def loss(self, image: Tensor, target: dict[str, Tensor]) -> Tensor:
-        """The sum of the losses in training."""
+        """Return the sum of the losses in training."""
         losses = self.model.train()(**self._batch(image, target), mode="loss")
         return self.model.parse_losses(losses)[0]
 
@@ -53,5 +53,5 @@ class Peer:
         sample = DetDataSample(metainfo={"img_shape": shape, "ori_shape": shape, "scale_factor": (1.0, 1.0)})
         if target is not None:
             sample.gt_instances = InstanceData(bboxes=target["boxes"], labels=target["labels"] - 1)
-        bgr = {"inputs": [image.flip(0)], "data_samples": [sample]}  # as its loader reads files
+        bgr = {"inputs": [image.flip(0)], "data_samples": [sample]}  # as its data loader reads files
         return self.model.data_preprocessor(bgr, training=target is not None)

@@ -1,4 +1,4 @@
-"""The near side: detectors of detectron2 and mmdetection, each in a process of the Python that has it."""
+"""The client: detectors of detectron2 and mmdetection, each in a process of a Python that has the framework."""
 
 import json
 import os
@@ -19,7 +19,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 def interpreters(given: Mapping[str, Path]) -> dict[str, Path]:
-    """The Python of each peer that can be measured: the one given, or this one where it has the peer."""
+    """Return the Python of each peer that can be measured: the given one, or this one if it has the peer."""
     here = {name: Path(sys.executable) for name in PEERS if find_spec(name)}
     return here | dict(given)
 
@@ -37,14 +37,14 @@ class PeerProcess:
         self.versions: str = self._answer()
 
     def ask(self, what: str) -> Any:
-        """Have it "detect", take a training "step" (its loss), "paste" masks, or tell its "peak" of memory in MB."""
+        """Request "detect", a training "step" (returns the loss), "paste" (masks) or "peak" (memory in MB)."""
         assert self._process.stdin is not None
         self._process.stdin.write(what + "\n")
         self._process.stdin.flush()
         return self._answer()
 
     def found(self) -> dict[str, Tensor]:
-        """Its detections in the photograph, in torchvision's form."""
+        """Return the peer's detections on the photo, in torchvision's format."""
         self.ask("found")
         return torch.load(self.folder / f"{self.name}_found.pth", weights_only=True)
 
@@ -52,12 +52,12 @@ class PeerProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.communicate()  # closes its input, where it ends
+        self._process.communicate()  # closes its input, which ends the process
 
     def _answer(self) -> Any:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             self._process.communicate()
-            raise SystemExit(f"{self.name}: its process ended (why: above)")
+            raise SystemExit(f"{self.name}: the process ended (see above)")
         return json.loads(line)

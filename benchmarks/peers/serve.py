@@ -1,6 +1,6 @@
-"""The far side: a peer's detector in its own Python, which does what it is asked, one JSON line after the other.
+"""The server: a peer's detector in its own Python, which answers each request with a line of JSON.
 
-Nothing of cascade_rcnn is imported here.
+Nothing from cascade_rcnn is imported here.
 """
 
 import importlib
@@ -22,7 +22,7 @@ from benchmarks.measure import Task, peak_mb
 def main() -> None:
     given = json.loads(sys.argv[1])
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print must not get among the answers
+    os.dup2(2, 1)  # keep the output of libraries out of the answers
     torch.set_num_threads(given["threads"])
     folder = Path(given["folder"])
     peer = importlib.import_module(f"benchmarks.peers.{given['name']}_cascade").Peer(folder, Task(**given["task"]))
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def calls(peer: Any, name: str, folder: Path) -> dict[str, Callable[[], Any]]:
-    """What can be asked for, by name."""
+    """Return the supported requests by name."""
     image = torch.load(folder / "photo.pth", weights_only=True)
     target = torch.load(folder / "objects.pth", weights_only=True)
     maps = torch.load(folder / "maps.pth", weights_only=True) if (folder / "maps.pth").exists() else {}

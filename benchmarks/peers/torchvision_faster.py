@@ -1,4 +1,4 @@
-"""torchvision's detectors, with our weights and our numbers of proposals, classes and detections."""
+"""torchvision's detectors with our weights, and with our numbers of proposals, classes and detections."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ _FROZEN = ("conv1", "bn1", "layer1")  # as with pretrained weights
 
 
 def _settings(task: Task) -> dict[str, Any]:
-    """Ours, under torchvision's names: the same number of proposals, and the photograph at its own size."""
+    """Return our settings under torchvision's names: the same number of proposals, and the photo in its own size."""
     numbers = {f"rpn_post_nms_top_n_{phase}": task.proposals for phase in ("train", "test")}
     numbers |= {"rpn_pre_nms_top_n_train": 2 * task.proposals, "rpn_pre_nms_top_n_test": task.proposals}
     size = {"min_size": min(task.size), "max_size": max(task.size)}
@@ -23,7 +23,7 @@ def _settings(task: Task) -> dict[str, Any]:
 
 
 def v1(folder: Path, task: Task) -> FasterRCNN:
-    """`fasterrcnn_resnet50_fpn` or `maskrcnn_`, as with pretrained weights (batch norm fixed): exactly our `faster`."""
+    """Build `fasterrcnn_resnet50_fpn` or `maskrcnn_...` with fixed batch norm: exactly our `faster`."""
     backbone = resnet_fpn_backbone(
         backbone_name="resnet50", weights=None, norm_layer=FrozenBatchNorm2d, trainable_layers=3
     )
@@ -33,7 +33,7 @@ def v1(folder: Path, task: Task) -> FasterRCNN:
 
 
 def v2(folder: Path, task: Task) -> FasterRCNN:
-    """`fasterrcnn_resnet50_fpn_v2`: the same backbone; its own heads, random, scaled on the photograph likewise."""
+    """Build `fasterrcnn_resnet50_fpn_v2` with the same backbone and random heads that are scaled in the same way."""
     path = folder / "torchvision_v2.pth"
     torch.manual_seed(0)
     model: Any = fasterrcnn_resnet50_fpn_v2(

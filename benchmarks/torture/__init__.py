@@ -1,5 +1,5 @@
-"""A campaign of faults and hostile input: `python -m benchmarks.torture` (`make torture`).
+"""Stress tests with faults and hostile input: `python -m benchmarks.torture` (`make torture`).
 
-Mutated files are read in child processes, one call a case; kills and faults meet whole commands. Every case ends as one
-of `Outcome`; the last three must not occur.
+Mutated files are read in child processes, with one call per case; kills and faults are applied to whole commands. Every
+case ends in one `Outcome`, of which the last three must not occur.
 """

@@ -1,4 +1,4 @@
-"""Run the campaign, write docs/results/torture.{json,md}, and fail if anything is silently wrong, hangs or crashes."""
+"""Run the tests, write docs/results/torture.{json,md}, and fail if anything is silently wrong, hangs or crashes."""
 
 import argparse
 import os
@@ -21,14 +21,14 @@ from benchmarks.torture.images import Images, not_covered, suffixes
 from benchmarks.torture.outcomes import Tally
 from benchmarks.torture.outlines import Outlines, crowded
 from benchmarks.torture.pickles import Pickles
-from benchmarks.torture.trainings import write_data
+from benchmarks.torture.training_runs import write_data
 
 RESULTS = Path("docs/results")
-_TIMEOUT = 300.0  # seconds a command may take, which takes a few
+_TIMEOUT = 300.0  # seconds for a command that normally takes a few
 
 
 def areas() -> dict[str, tuple[Area, int, int]]:
-    """Mutated files: their number of cases, and that of a trial."""
+    """Return the kinds of mutated files by name, each with its number of cases, in full and in a trial."""
     parts: dict[str, tuple[Area, int, int]] = {kind.__name__.lower(): (kind(), 1000, 25) for kind in (Coco, Voc, Yolo)}
     parts |= {"outlines": (Outlines(), 1000, 25)}
     parts |= {suffix: (Images(suffix), 4000, 25) for suffix in suffixes()}
@@ -37,7 +37,7 @@ def areas() -> dict[str, tuple[Area, int, int]]:
 
 
 def campaigns(given: argparse.Namespace, folder: Path) -> dict[str, Callable[[], Tally]]:
-    """Everything there is, by the name that --only takes."""
+    """Return all parts by their names for --only."""
     parts: dict[str, Callable[[], Tally]] = {}
     for name, (area, full, trial) in areas().items():
         number = given.cases or (trial if given.quick else full)
@@ -56,19 +56,19 @@ def campaigns(given: argparse.Namespace, folder: Path) -> dict[str, Callable[[],
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="+", metavar="PART", help="some of the parts (an unknown one lists them)")
-    parser.add_argument("--quick", action="store_true", help="a few cases each, to see that it runs")
-    parser.add_argument("--cases", type=int, help="of each kind of mutated file")
+    parser.add_argument("--only", nargs="+", metavar="PART", help="run only these parts (an unknown name lists them)")
+    parser.add_argument("--quick", action="store_true", help="a trial with a few cases of each kind")
+    parser.add_argument("--cases", type=int, help="number of cases for each kind of mutated file")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, help=f"folder for the table (default: {RESULTS}; of a trial: runs)")
+    parser.add_argument("--output", type=Path, help=f"folder for the results (default: {RESULTS}; for a trial: runs)")
     given = parser.parse_args(arguments)
     started = time.monotonic()
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the commands that are started
-    torch.set_num_threads(1)  # the children that judge are forked, and threads do not survive that
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the commands that are started
+    torch.set_num_threads(1)  # the judging processes are forked, which threads do not survive
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
         parts = campaigns(given, Path(folder))
         if unknown := set(given.only or ()) - parts.keys():
-            parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
+            parser.error(f"unknown part {', '.join(sorted(unknown))}; known: {', '.join(parts)}")
         tallies = [_run(name, parts[name]) for name in given.only or parts]
     faults = sum(len(tally.faults) for tally in tallies)
     print(_write(given, tallies, time.monotonic() - started))
@@ -82,7 +82,7 @@ def _run(name: str, part: Callable[[], Tally]) -> Tally:
     counts = ", ".join(f"{count} {outcome}" for outcome, count in tally.counts.items() if count)
     print(f"{name}: {counts} ({time.monotonic() - started:.0f} s)", flush=True)
     for line in tally.skipped:
-        print(f"  not tried: {line}", flush=True)
+        print(f"  not tested: {line}", flush=True)
     for fault in tally.faults[:5]:
         print(f"  {fault.outcome}: {fault.case!r}: {fault.said!r}", flush=True)
     return tally
@@ -92,7 +92,7 @@ def _write(given: argparse.Namespace, tallies: list[Tally], seconds: float) -> P
     from cascade_rcnn.engine.environment import describe
 
     if missing := not_covered():
-        tallies[-1].skipped.append(f"images of {', '.join(missing)}: the campaign cannot write them")
+        tallies[-1].skipped.append(f"images of type {', '.join(missing)}: there is no way to write them here")
     content = {
         "machine": describe(),
         "quick": given.quick,

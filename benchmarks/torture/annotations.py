@@ -1,7 +1,7 @@
-"""Damaged annotation files. What a reader accepts is compared with what a plain parser finds in the same bytes.
+"""Damaged annotation files; what a reader accepts is compared with what a plain parser finds in the same bytes.
 
-A reader may leave out or renumber what it cannot use, but must say so (`Annotations.notes`); a box that it hands on
-must stand in the file, of the same class, at the same place, on the same image.
+A reader may leave out or renumber what it cannot use, but must say so (`Annotations.notes`). Every box that it returns
+must be in the file, with the same class, position and image.
 """
 
 import contextlib
@@ -40,19 +40,19 @@ def _image_name(i: int) -> str:
 
 
 def _truth() -> Iterator[tuple[int, int, tuple[float, ...]]]:
-    """Image, class and box of every object, by number."""
+    """Return the image index, class index and box of every object."""
     return ((i, (i + k) % len(_NAMES), box) for i in range(len(_SIZES)) for k, box in enumerate(_BOXES[: 2 + i]))
 
 
 def write_images(folder: Path) -> None:
-    """Three small images."""
+    """Write three small images."""
     folder.mkdir(parents=True, exist_ok=True)
     for i, size in enumerate(_SIZES):
         PIL.Image.new("RGB", size, (40 * i, 90, 200)).save(folder / _image_name(i))
 
 
 def wrong(found: Annotations, expected: Counter[_Box], expected_images: int) -> str | None:
-    """What in `found` is not in the file, or was left out without a word."""
+    """Describe what in `found` is not in the file, or was left out without a note; None if nothing is wrong."""
     got = _boxes(found)
     if extra := got - expected:
         return f"{next(iter(extra))} is not in the file"
@@ -80,12 +80,12 @@ def _key(name: str) -> str:
 
 
 def _round(box: Any) -> tuple[float, ...]:
-    """Enough digits to tell boxes apart, and no more: fractions are multiplied in different orders."""
+    """Round to just enough digits to tell boxes apart, as fractions are multiplied in different orders."""
     return tuple(float(f"{value:.6g}") + 0.0 for value in box)
 
 
 def coco_example() -> dict[str, Any]:
-    """A COCO file about the images."""
+    """Return the content of a COCO file for the images."""
     return {
         "info": {"year": 2024},
         "images": [
@@ -100,17 +100,17 @@ def coco_example() -> dict[str, Any]:
 
 
 class Coco:
-    """One COCO json."""
+    """A COCO JSON file."""
 
     name = "annotations: COCO"
 
     def prepare(self, folder: Path) -> None:
-        """Three images, and a file about them."""
+        """Write three images and prepare a file for them."""
         write_images(folder)
         self.good = coco_example()
 
     def case(self, random: Random, folder: Path) -> Case:
-        """A value made odd, or bytes changed."""
+        """Change a value or bytes of the file."""
         if random.random() < 0.6:
             what, tree = mutate_tree(random, self.good)
             data = json.dumps(tree).encode()
@@ -122,7 +122,7 @@ class Coco:
         def run() -> str | None:
             found = load_annotations(path)
             try:
-                tree = json.loads(data.decode("utf-8-sig", "replace"))  # text that nobody reads may be anything
+                tree = json.loads(data.decode("utf-8-sig", "replace"))  # unused text may have any encoding
                 return wrong(found, *coco_boxes(tree))
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 return f"accepted, but a plain reader finds {type(error).__name__}: {error}"
@@ -131,7 +131,7 @@ class Coco:
 
 
 def coco_boxes(tree: dict[str, Any]) -> tuple[Counter[_Box], int]:
-    """What a plain parser finds: the boxes that can be used, and the number of images."""
+    """Return what a plain parser finds: the usable boxes, and the number of images."""
     names = {_number(entry["id"]): entry["name"] for entry in tree["categories"]}
     files: dict[Any, set[str]] = {}
     for entry in tree["images"]:
@@ -140,7 +140,7 @@ def coco_boxes(tree: dict[str, Any]) -> tuple[Counter[_Box], int]:
     for entry in tree.get("annotations", ()):  # a test set has none
         with contextlib.suppress(
             ValueError, KeyError, TypeError, AttributeError
-        ):  # unusable: to be left out, or refused
+        ):  # unusable, so it must be left out or refused
             box = _round([_real(value) for value in entry["bbox"]])
             category = names[_number(entry["category_id"])]
             boxes.update(_Box(name, category, box) for name in files[_number(entry["image_id"])])
@@ -148,7 +148,7 @@ def coco_boxes(tree: dict[str, Any]) -> tuple[Counter[_Box], int]:
 
 
 def _number(value: Any) -> Any:
-    """Ids as people write them: 1, 1.0, "1"."""
+    """Convert ids as people write them: 1, 1.0, "1"."""
     with contextlib.suppress(TypeError, ValueError):
         if float(value).is_integer():
             return int(value) if isinstance(value, int) else int(float(value))
@@ -162,12 +162,12 @@ def _real(value: Any) -> float:
 
 
 class Voc:
-    """One xml file of a VOC folder."""
+    """An XML file in a VOC folder."""
 
     name = "annotations: VOC"
 
     def prepare(self, folder: Path) -> None:
-        """Three images, an xml file each."""
+        """Write three images, each with an XML file."""
         write_images(folder / "JPEGImages")
         (folder / "Annotations").mkdir(exist_ok=True)
         self.good = []
@@ -189,7 +189,7 @@ class Voc:
         return (folder / "Annotations" / _image_name(i)).with_suffix(".xml")
 
     def case(self, random: Random, folder: Path) -> Case:
-        """One of the files damaged; the others as they were."""
+        """Damage one of the files."""
         i = int(random.integers(len(self.good)))
         what, data = self._damaged(random, self.good[i])
         texts = [text.encode() for text in self.good]
@@ -228,7 +228,7 @@ class Voc:
                         parent.remove(element)
                 what = f"{element.tag} dropped"
             case "twice":
-                tree.append(copy.deepcopy(element))  # which may be the root
+                tree.append(copy.deepcopy(element))  # may be the root
                 what = f"{element.tag} twice"
             case _:
                 code = one(random, ("utf-16", "latin-1", "utf-7", "nonsense", "ebcdic-cp-be"))
@@ -246,12 +246,12 @@ def _voc_boxes(image: str, data: bytes) -> Counter[_Box]:
 
 
 class Yolo:
-    """The data.yaml or one label file of a YOLO folder."""
+    """The data.yaml or a label file in a YOLO folder."""
 
     name = "annotations: YOLO"
 
     def prepare(self, folder: Path) -> None:
-        """Three images, their label files, and data.yaml."""
+        """Write three images, their label files, and data.yaml."""
         write_images(folder / "images" / "train")
         (folder / "labels" / "train").mkdir(parents=True, exist_ok=True)
         names = "".join(f"  {i}: {name}\n" for i, name in enumerate(_NAMES))
@@ -267,7 +267,7 @@ class Yolo:
             path.write_text(text)
 
     def case(self, random: Random, folder: Path) -> Case:
-        """One of the files damaged; the others as they were."""
+        """Damage one of the files."""
         path = one(random, list(self.good))
         what, data = mutate_bytes(random, self.good[path].encode())
 

@@ -1,4 +1,4 @@
-"""Areas of mutated files: a number of cases each, run in a child process that may crash or hang."""
+"""Areas of mutated files; the cases of each run in a child process that may crash or hang."""
 
 import multiprocessing
 import resource
@@ -13,9 +13,9 @@ import numpy as np
 from benchmarks.torture.mutations import Random
 from benchmarks.torture.outcomes import Outcome, Tally, Verdict, judge
 
-WALL_SECONDS = 120.0  # without a word from the child: it is stuck where no signal reaches it
-_MEMORY = 12 * 2**30  # address space of a child: a bomb ends as MemoryError
-Case: TypeAlias = tuple[str, Callable[[], str | None]]  # what was done; read it and say what is wrong
+WALL_SECONDS = 120.0  # after that long without a message, the child is stuck where no signal reaches it
+_MEMORY = 12 * 2**30  # address space of a child, so that a decompression bomb ends in a MemoryError
+Case: TypeAlias = tuple[str, Callable[[], str | None]]  # what was done; a function that reads it and says what is wrong
 
 
 class Area(Protocol):
@@ -28,12 +28,12 @@ class Area(Protocol):
         ...
 
     def case(self, random: Random, folder: Path) -> Case:
-        """Damage them anew."""
+        """Damage the files in a new way."""
         ...
 
 
 def run_area(area: Area, number: int, seed: int, folder: Path) -> Tally:
-    """Judge `number` cases; case i depends on nothing but (area, seed, i)."""
+    """Judge `number` cases; case i depends only on (area, seed, i)."""
     folder.mkdir(parents=True, exist_ok=True)
     area.prepare(folder)
     tally, done = Tally(area.name), 0
@@ -45,7 +45,7 @@ def run_area(area: Area, number: int, seed: int, folder: Path) -> Tally:
 
 
 def _in_child(area: Area, cases: range, seed: int, folder: Path) -> Iterator[Verdict]:
-    """Verdicts until the child is through, crashes or hangs; at least one."""
+    """Yield verdicts until the child finishes, crashes or hangs, but at least one."""
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe(duplex=False)
     child = context.Process(target=_judge_all, args=(area, cases, seed, folder, there), daemon=True)

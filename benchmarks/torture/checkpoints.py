@@ -1,5 +1,7 @@
-"""Damaged checkpoints: headers, shapes, types and values. What loads must find what the good one finds, or what its
-config says; and a training's state must be the good one's to the bit.
+"""Damaged checkpoints: headers, shapes, types and values.
+
+A model that loads must give the good model's detections, or follow the config in its file. A training state that loads
+must be bit-identical to the good one.
 """
 
 import io
@@ -38,7 +40,7 @@ TINY: dict[str, Any] = {
 
 
 def tiny_detector() -> Detector:
-    """A detector of two classes with fixed random weights, which finds something everywhere."""
+    """Return a detector for two classes with fixed random weights, which finds something in any image."""
     torch.manual_seed(0)
     categories = (Category(id=1, name="cat"), Category(id=7, name="dog"))
     with warnings.catch_warnings():
@@ -47,12 +49,12 @@ def tiny_detector() -> Detector:
 
 
 class Checkpoints:
-    """A model's file."""
+    """A model file."""
 
     name = "checkpoints"
 
     def prepare(self, folder: Path) -> None:
-        """A good one, and what it finds."""
+        """Write a good file and run its model."""
         self.path = folder / "good.safetensors"
         save(tiny_detector(), self.path)
         self.data = self.path.read_bytes()
@@ -63,7 +65,7 @@ class Checkpoints:
         self.found = _detect(load(self.path), self.image)
 
     def case(self, random: Random, folder: Path) -> Case:
-        """Damage of one kind."""
+        """Damage the file in one way."""
         path = folder / "case.safetensors"
         damage = one(
             random, (self._header, self._header, self._config, self._config, self._tensor, self._values, self._cut)
@@ -80,7 +82,7 @@ class Checkpoints:
         near = all(
             a.shape == b.shape and torch.allclose(a, b, atol=0.05) for a, b in zip(found, self.found, strict=True)
         )
-        return None if near else "loads, and finds something else"
+        return None if near else "loads, but gives other detections"
 
     def _cut(self, random: Random, path: Path) -> tuple[str, Callable]:
         data = cut(random, self.data)
@@ -88,7 +90,7 @@ class Checkpoints:
         return f"cut at {len(data)} of {len(self.data)}", self._same
 
     def _header(self, random: Random, path: Path) -> tuple[str, Callable]:
-        """Bytes of the header, or of the eight that say how long it is."""
+        """Change bytes of the header, or of the eight bytes that contain its length."""
         length = struct.unpack("<Q", self.data[:8])[0]
         if random.random() < 0.2:
             odd = one(random, (0, 1, length - 1, length + 1, len(self.data), 2**40, 2**63))
@@ -104,7 +106,7 @@ class Checkpoints:
         return f"config {what}", lambda model: self._as_written(model, path)
 
     def _as_written(self, model: Detector, path: Path) -> str | None:
-        """The model has the config that stands in the file, and runs; with the good one's it finds the same."""
+        """Check that the model has the config in the file and runs; with the good config, also its detections."""
         with safe_open(path, framework="pt") as file:
             written = json.loads(file.metadata()[_KEY])
         has = json.loads(model.config.to_json())
@@ -112,11 +114,11 @@ class Checkpoints:
             return f"the file says {difference}"
         found = _detect(model, self.image)
         if not all(bool(torch.isfinite(x).all()) for x in found):
-            return "finds boxes that are not finite"
+            return "gives boxes that are not finite"
         return self._same(model) if has == json.loads(self.metadata[_KEY]) else _useless(found, self.found, written)
 
     def _tensor(self, random: Random, path: Path) -> tuple[str, Callable]:
-        """A tensor of another type or shape, missing, or one too many."""
+        """Change the type or shape of a tensor, remove it, or add one."""
         name = one(random, sorted(self.tensors))
         tensors, value = dict(self.tensors), self.tensors[name]
         types = (torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.int8, torch.bool, torch.complex64)
@@ -136,7 +138,7 @@ class Checkpoints:
         return what, self._same
 
     def _values(self, random: Random, path: Path) -> tuple[str, Callable]:
-        """One number, or a whole tensor, that no training leaves."""
+        """Set a number or a whole tensor to a value that training never produces."""
         name = one(random, sorted(name for name, value in self.tensors.items() if value.is_floating_point()))
         odd = one(random, (float("nan"), float("inf"), -float("inf"), 1e30))
         value = self.tensors[name].clone()
@@ -148,7 +150,7 @@ class Checkpoints:
         return f"{name} holds {odd}", self._same
 
     def _write(self, path: Path, tensors: dict[str, Tensor], config: str) -> None:
-        """With everything else that the metadata says."""
+        """Write the file, keeping the rest of the metadata."""
         others = {key: value for key, value in self.metadata.items() if key != _KEY}
         save_file({k: v.contiguous() for k, v in tensors.items()}, path, metadata={**others, _KEY: config})
 
@@ -160,11 +162,11 @@ def _detect(model: Detector, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _contradiction(written: Any, has: Any, where: str = "config") -> str | None:
-    """The first value of a file that the loaded config does not have; what the file leaves out has a default."""
+    """Describe the first value in the file that differs in the loaded config; what the file omits has a default."""
     if isinstance(written, dict) and isinstance(has, dict):
         for key, value in written.items():
             if key not in has:
-                return f"{where}.{key}, which is dropped"
+                return f"{where}.{key}, which was dropped"
             if found := _contradiction(value, has[key], f"{where}.{key}"):
                 return found
         return None
@@ -176,19 +178,19 @@ def _contradiction(written: Any, has: Any, where: str = "config") -> str | None:
 
 
 def _useless(found: tuple[Tensor, ...], good: tuple[Tensor, ...], written: dict[str, Any]) -> str | None:
-    """Nothing found, where the good model finds something and no threshold asks for nothing."""
+    """Say if there are no detections although the good model has some and no threshold explains it."""
     inference = written.get("inference", {})
     asked = inference.get("score_threshold", 0) >= 1 or inference.get("max_detections", 1) == 0
-    return "loads, and finds nothing" if len(found[0]) == 0 < len(good[0]) and not asked else None
+    return "loads, but finds nothing" if len(found[0]) == 0 < len(good[0]) and not asked else None
 
 
 class States:
-    """The file that a training is resumed from, alone or with the one before it."""
+    """The state file of a training run, alone or with the state before it."""
 
     name = "training states"
 
     def prepare(self, folder: Path) -> None:
-        """A good one."""
+        """Create a good state."""
         file = io.BytesIO()
         position = {"epoch": 1, "batch": 0, "step": 6, "evaluated": 6, "best_ap": 0.5, "stale": 0}
         position |= {"seconds": 1.0, "images": 12}
@@ -206,7 +208,7 @@ class States:
         self.data = file.getvalue()
 
     def case(self, random: Random, folder: Path) -> Case:
-        """Bytes changed, or parts missing or of another type."""
+        """Change bytes, or remove parts or change their type."""
         path, before = folder / STATE, folder / PREVIOUS
         before.unlink(missing_ok=True)
         if random.random() < 0.3:
@@ -230,11 +232,11 @@ class States:
         path.write_bytes(data)
         if random.random() < 0.3:
             before.write_bytes(self.data)
-            what += ", the one before it whole"
+            what += ", with an intact state before it"
         return what, lambda: None if identical(read_state(folder)[0], self.good) else "another state was read"
 
     def _wrong(self, state: dict[str, Any], part: str, odd: Any) -> str | None:
-        """A state with an odd part may be read where restoring it is what refuses; never without the part."""
+        """Check a state with an odd part, which may be read if restoring refuses it, but not if the part is missing."""
         if part not in state:
             return f"read without {part}"
         same = part != "position" or identical(state[part], self.good[part])

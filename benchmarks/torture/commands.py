@@ -1,6 +1,6 @@
-"""Whole commands in processes of their own, killed or disturbed at a moment that is named.
+"""Run whole commands in separate processes, and kill or disturb them at a given moment.
 
-A fork server has imported everything once: a command starts in a moment.
+A fork server imports everything once, so that commands start quickly.
 """
 
 import contextlib
@@ -22,14 +22,14 @@ _PRELOAD = "benchmarks.torture.preload"
 
 @dataclass(frozen=True, kw_only=True)
 class Disturbance:
-    """What happens to a command, and when."""
+    """What to do to a command, and when."""
 
-    renames: tuple[tuple[str, str], ...] = ()  # (file name, "before" or "after"): SIGKILL there, at the first met
-    seconds: float | None = None  # SIGNAL after so long
+    renames: tuple[tuple[str, str], ...] = ()  # (file name, "before" or "after"): SIGKILL at the first that occurs
+    seconds: float | None = None  # send `signal` after this time
     signal: int = signal.SIGKILL
-    step: int | None = None  # before this update of a training ...
-    action: Callable[..., None] | None = None  # ... this is done,
-    arguments: tuple[Any, ...] = ()  # with these
+    step: int | None = None  # before this training update ...
+    action: Callable[..., None] | None = None  # ... call this function
+    arguments: tuple[Any, ...] = ()  # with these arguments
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class Done:
 
     @property
     def lines(self) -> list[str]:
-        """What it said on stderr, notes and progress left out."""
+        """The lines on stderr, without notes and progress."""
         quiet = ("note: ", "epoch ", "evaluate ")
         return [line for line in self.error.splitlines() if line.strip() and not line.startswith(quiet)]
 
 
 class Commands:
-    """Runs commands, one at a time."""
+    """Run commands, one at a time."""
 
     def __init__(self, folder: Path, timeout: float) -> None:
         self.folder, self.timeout = folder, timeout
@@ -57,7 +57,7 @@ class Commands:
         self.context.set_forkserver_preload([_PRELOAD])
 
     def run(self, *arguments: str, disturbance: Disturbance | None = None) -> Done:
-        """Run `cascade-rcnn arguments`. TimeoutError where it does not end."""
+        """Run `cascade-rcnn arguments`. Raises TimeoutError if it does not end."""
         out, error = self.folder / "stdout", self.folder / "stderr"
         started = time.monotonic()
         process = self.context.Process(
@@ -91,7 +91,7 @@ def _kill_group(process: ForkServerProcess) -> None:
 
 
 def _main(arguments: Sequence[str], out: str, error: str, disturbance: Disturbance, mark: str) -> None:
-    """In the child: as if the command had been typed."""
+    """Run the command in the child as if it had been typed."""
     os.setsid()
     for path, number in ((out, 1), (error, 2)):
         descriptor = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)

@@ -1,4 +1,4 @@
-"""Whether two values, such as training states, are equal to the bit."""
+"""Bitwise equality of two values, such as training states."""
 
 from collections.abc import Collection
 from typing import Any

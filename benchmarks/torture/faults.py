@@ -1,7 +1,7 @@
 """Disks, folders, files and processes that fail under a running command.
 
-Each scenario disturbs a command, wants one line and exit code 1, mends what it broke, and wants the resumed training to
-end as the undisturbed one.
+Each scenario disturbs a command and expects one line and exit code 1. It then repairs what it broke, and expects the
+resumed training run to end like an undisturbed one.
 """
 
 import ctypes
@@ -15,18 +15,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.torture import trainings
+from benchmarks.torture import training_runs
 from benchmarks.torture.checkpoints import tiny_detector
 from benchmarks.torture.commands import Commands, Disturbance, Done
 from benchmarks.torture.kills import results_differ, write_pictures
 from benchmarks.torture.outcomes import Outcome, Tally, Verdict
 from cascade_rcnn.engine.checkpoint import save
 
-_STEP = 8  # in the second epoch: the state of the sixth update is on the disk
+_STEP = 8  # in the second epoch, when the state after the sixth update is on disk
 
 
 class Faults:
-    """The scenarios, their data and an undisturbed training to compare with."""
+    """The scenarios, their data, and an undisturbed training run to compare with."""
 
     def __init__(self, commands: Commands, folder: Path, data: Path) -> None:
         self.commands, self.folder, self.data = commands, folder, data
@@ -34,10 +34,10 @@ class Faults:
         self.reference = folder / "undisturbed"
         done = self._train(self.reference)
         if done.code:
-            raise SystemExit(f"training does not run undisturbed: {done.error}")
+            raise SystemExit(f"training fails even undisturbed: {done.error}")
 
     def run(self) -> Tally:
-        """All of them, one after the other."""
+        """Run all scenarios, one after the other."""
         scenarios: tuple[Callable[[], None], ...] = (
             *(self.full_disk, self.removed_folder, self.read_only_folder, self.removed_image, self.image_cut_off),
             *(self.removed_validation_image, self.killed_worker, self.killed_rank, self.loss_not_finite),
@@ -51,34 +51,34 @@ class Faults:
                 self.tally.add(Verdict(name, Outcome.HANG, str(error)))
         return self.tally
 
-    # -- what scenarios are made of ------------------------------------------------------------------------------
+    # -- building blocks of the scenarios ------------------------------------------------------------------------
 
     def _train(
         self, output: Path, *more: str, data: Path | None = None, disturbance: Disturbance | None = None
     ) -> Done:
-        command = trainings.training(data or self.data, output, *trainings.resumable(output), *more)
+        command = training_runs.training(data or self.data, output, *training_runs.resumable(output), *more)
         return self.commands.run(*command, disturbance=disturbance)
 
     def _refused(self, case: str, done: Done) -> None:
-        """Whether the command ended with exit code 1 and one line."""
+        """Check that the command ended with exit code 1 and one line."""
         lines = done.lines
         if done.code == 1 and len(lines) == 1 and lines[0].startswith("error: "):
             self.tally.add(Verdict(case, Outcome.REFUSED, lines[0]))
         elif done.code == 0:
-            self.tally.add(Verdict(case, Outcome.WRONG, "went on as if nothing had happened"))
+            self.tally.add(Verdict(case, Outcome.WRONG, "the command continued as if nothing had happened"))
         else:
             self.tally.add(
                 Verdict(case, Outcome.TRACEBACK, f"exit code {done.code}, {len(lines)} lines: {done.error[-600:]}")
             )
 
     def _recovers(self, case: str, output: Path, *more: str, data: Path | None = None) -> None:
-        """Whether a resumed training ends as the undisturbed one."""
+        """Check that the resumed run ends like the undisturbed one."""
         done = self._train(output, *more, data=data)
         if done.code:
             self.tally.add(
                 Verdict(f"{case}, resumed", Outcome.TRACEBACK, f"exit code {done.code}: {done.error[-600:]}")
             )
-        elif wrong := trainings.difference(self.reference, output):
+        elif wrong := training_runs.difference(self.reference, output):
             self.tally.add(Verdict(f"{case}, resumed", Outcome.WRONG, wrong))
         else:
             self.tally.add(Verdict(f"{case}, resumed", Outcome.RIGHT))
@@ -88,7 +88,7 @@ class Faults:
 
     @contextmanager
     def _disk(self, case: str, kilobytes: int) -> Iterator[Path | None]:
-        """A small disk of its own; None, and said, where this user may mount none."""
+        """Mount a small disk; yield None and record the case as skipped if this user may not mount."""
         place = self.folder / f"disk{time.monotonic_ns()}"
         place.mkdir()
         done = subprocess.run(
@@ -97,7 +97,7 @@ class Faults:
             check=False,
         )
         if done.returncode:
-            self.tally.skipped.append(f"{case}: mounting a small disk is root's ({done.stderr.decode().strip()})")
+            self.tally.skipped.append(f"{case}: mounting a small disk needs root ({done.stderr.decode().strip()})")
             yield None
             return
         try:
@@ -108,7 +108,7 @@ class Faults:
     # -- the scenarios -------------------------------------------------------------------------------------------
 
     def full_disk(self) -> None:
-        """The disk is full in the second epoch; then there is room again."""
+        """Fill the disk in the second epoch, then make room again."""
         with self._disk("full disk", 64_000) as disk:
             if disk is None:
                 return
@@ -119,26 +119,26 @@ class Faults:
             self._recovers("a full disk", output)
 
     def removed_folder(self) -> None:
-        """Someone deletes the output folder."""
+        """Delete the output folder."""
         output = self.folder / "removed"
         disturbance = Disturbance(step=_STEP, action=shutil.rmtree, arguments=(output,))
         self._refused("the output folder removed", self._train(output, disturbance=disturbance))
 
     def read_only_folder(self) -> None:
-        """The disk is read-only when a training that was stopped shall go on, or another begin."""
+        """Make the disk read-only before a run is resumed and before a new one is started."""
         with self._disk("read-only folder", 64_000) as disk:
             if disk is None:
                 return
             output = disk / "run"
             self._train(output, disturbance=Disturbance(step=_STEP, action=os.kill, arguments=(0, signal.SIGKILL)))
-            remount(disk, "ro")  # which takes that no file is open there
+            remount(disk, "ro")  # possible only while no file is open there
             self._refused("the output folder read-only", self._train(output))
             self._refused("a read-only output folder", self._train(disk / "another"))
             remount(disk, "rw")
             self._recovers("the output folder read-only", output)
 
     def removed_image(self) -> None:
-        """The training images vanish in the middle of an epoch, and come back."""
+        """Move the training images away in the middle of an epoch, then restore them."""
         data, output = self._own_data("removed-image"), self.folder / "removed-image-run"
         images = data / "images" / "train"
         disturbance = Disturbance(step=_STEP, action=os.rename, arguments=(images, images.with_name("away")))
@@ -149,7 +149,7 @@ class Faults:
         self._recovers("images removed in the middle of an epoch", output, data=data)
 
     def image_cut_off(self) -> None:
-        """The training images are cut off in the middle of an epoch, and mended."""
+        """Truncate the training images in the middle of an epoch, then restore them."""
         data, output = self._own_data("cut-image"), self.folder / "cut-image-run"
         disturbance = Disturbance(step=_STEP, action=halve, arguments=(data / "images" / "train",))
         self._refused(
@@ -159,19 +159,19 @@ class Faults:
         self._recovers("images cut off in the middle of an epoch", output, data=data)
 
     def removed_validation_image(self) -> None:
-        """A validation image vanishes during the epoch before it is read: the epoch must not be lost."""
+        """Move the validation images away during the epoch before they are read; the epoch must not be lost."""
         data, output = self._own_data("removed-val"), self.folder / "removed-val-run"
         images = data / "images" / "val"
         disturbance = Disturbance(step=_STEP, action=os.rename, arguments=(images, images.with_name("away")))
         self._refused("validation images removed", self._train(output, data=data, disturbance=disturbance))
         images.with_name("away").rename(images)
-        done = trainings.load_state(output / "last.state.pt")["position"]["epoch"]
+        done = training_runs.load_state(output / "last.state.pt")["position"]["epoch"]
         if done != 2:
             self.tally.add(Verdict("validation images removed", Outcome.WRONG, f"the state is of epoch {done}, not 2"))
         self._recovers("validation images removed", output, data=data)
 
     def killed_worker(self) -> None:
-        """A process that decodes images is killed."""
+        """Kill an image decoding process."""
         output = self.folder / "worker"
         disturbance = Disturbance(step=2, action=kill_child)
         done = self._train(output, "--workers", "1", disturbance=disturbance)
@@ -179,9 +179,9 @@ class Faults:
         self._recovers("a worker killed", output)
 
     def killed_rank(self) -> None:
-        """One of two training processes is killed."""
+        """Kill one of two training processes."""
         output = self.folder / "rank"
-        command = trainings.training(self.data, output, "--devices", "2", "--epochs", "50")
+        command = training_runs.training(self.data, output, "--devices", "2", "--epochs", "50")
         with (
             (self.folder / "rank-out").open("w") as out,
             (self.folder / "rank-error").open("w") as error,
@@ -198,31 +198,31 @@ class Faults:
                 code = first.wait(self.commands.timeout)
             except subprocess.TimeoutExpired:
                 os.killpg(first.pid, signal.SIGKILL)
-                raise TimeoutError("the other process went on waiting") from None
+                raise TimeoutError("the other process kept waiting") from None
         said = (self.folder / "rank-error").read_text()
         self._refused("a rank killed", Done(code, (self.folder / "rank-out").read_text(), said, 0))
 
     def loss_not_finite(self) -> None:
-        """A learning rate under which everything overflows."""
+        """Train with a learning rate that makes everything overflow."""
         output = self.folder / "infinite"
         done = self._train(output, "--optimizer.lr", "1e30", "--optimizer.name", "sgd", "--optimizer.warmup-steps", "0")
         self._refused("a loss that is not finite", done)
 
     def two_runs_in_a_folder(self) -> None:
-        """A second training starts in the folder of one that runs."""
+        """Start a second run in the folder of a running one."""
         output = self.folder / "twice"
-        again = trainings.training(self.data, output, "--resume")
+        again = training_runs.training(self.data, output, "--resume")
         report = self.folder / "second"
         disturbance = Disturbance(step=_STEP, action=start_second, arguments=(again, report))
         first = self._train(output, disturbance=disturbance)
         code, _, error = report.read_text().partition("\n")
-        self._refused("a second training in the folder", Done(int(code), "", error, 0))
-        wrong = first.error[-300:] if first.code else trainings.difference(self.reference, output)
+        self._refused("a second run in the folder", Done(int(code), "", error, 0))
+        wrong = first.error[-300:] if first.code else training_runs.difference(self.reference, output)
         outcome = Outcome.RIGHT if wrong is None else Outcome.WRONG
-        self.tally.add(Verdict("the first of two trainings", outcome, wrong or ""))
+        self.tally.add(Verdict("the first of two runs", outcome, wrong or ""))
 
     def other_data(self) -> None:
-        """A training is resumed after its annotations have changed under the same path."""
+        """Resume a run after changing its annotations under the same path."""
         data, output = self._own_data("other-data"), self.folder / "other-data-run"
         self._train(
             output,
@@ -242,7 +242,7 @@ class Faults:
         self._recovers("resumed with the data as it was", output, data=data)
 
     def moved_data(self) -> None:
-        """A training is resumed after its data and its folder have moved."""
+        """Resume a run after moving its data and its folder."""
         data, output = self._own_data("here"), self.folder / "here-run"
         self._train(
             output, data=data, disturbance=Disturbance(step=_STEP, action=os.kill, arguments=(0, signal.SIGKILL))
@@ -251,7 +251,7 @@ class Faults:
         self._recovers("resumed after data and folder have moved", output, data=data)
 
     def predict_on_a_full_disk(self) -> None:
-        """There is no room for the pictures; then there is."""
+        """Predict without room for the pictures, then with room."""
         images, model = self.folder / "images", self.folder / "model.safetensors"
         write_pictures(images, 12)
         save(tiny_detector(), model)
@@ -268,7 +268,7 @@ class Faults:
 
 
 def fill(path: Path) -> None:
-    """Write until the disk is full."""
+    """Fill the disk with a file."""
     with path.open("wb", buffering=0) as file:
         try:
             while file.write(bytes(2**16)):
@@ -278,7 +278,7 @@ def fill(path: Path) -> None:
 
 
 def halve(folder: Path) -> None:
-    """Cut every file off in its middle."""
+    """Truncate every file to half its size."""
     for path in folder.iterdir():
         os.truncate(path, path.stat().st_size // 2)
 
@@ -293,7 +293,7 @@ def remount(disk: Path, how: str) -> None:
 
 
 def children(parent: int) -> list[int]:
-    """Processes that a process has started."""
+    """List the child processes of a process."""
     found = []
     for task in Path(f"/proc/{parent}/task").iterdir():
         found += [int(child) for child in (task / "children").read_text().split()]
@@ -301,13 +301,13 @@ def children(parent: int) -> list[int]:
 
 
 def kill_child() -> None:
-    """Kill the processes that this one has started."""
+    """Kill the child processes of this process."""
     for child in children(os.getpid()):
         os.kill(child, signal.SIGKILL)
 
 
 def start_second(arguments: list[str], report: Path) -> None:
-    """Run another command while this one waits; exit code and stderr go into a file."""
+    """Run another command while this one waits; write its exit code and stderr to a file."""
     done = subprocess.run(
         [sys.executable, "-m", "cascade_rcnn", *arguments], capture_output=True, text=True, check=False
     )

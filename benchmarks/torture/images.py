@@ -1,7 +1,7 @@
-"""Damaged images of every format that is admitted, read as the loader reads them.
+"""Damaged images in every supported format, read as the data loader reads them.
 
-What is accepted must have the pixels that Pillow decodes from the same bytes; of a file that was only cut off, those of
-the whole one.
+An accepted image must have the pixels that Pillow decodes from the same bytes or, if the file was only truncated, those
+of the intact file.
 """
 
 import io
@@ -19,7 +19,7 @@ from cascade_rcnn.images import read_image
 
 _SIZE = (23, 17)  # width, height
 
-# How Pillow writes each kind of file, in its usual variants: suffix -> (mode, arguments of save).
+# Variants in which Pillow writes each kind of file: suffix -> (mode, arguments of save).
 _VARIANTS: dict[str, list[tuple[str, dict]]] = {
     ".jpg": [("RGB", {"quality": 80}), ("L", {}), ("CMYK", {}), ("RGB", {"progressive": True})],
     ".png": [(mode, {}) for mode in ("RGB", "L", "RGBA", "P", "1", "LA")],
@@ -44,7 +44,7 @@ _VARIANTS: dict[str, list[tuple[str, dict]]] = {
 }
 _SAME_AS = dict.fromkeys((".jpeg", ".jfif", ".jpe"), ".jpg") | {".tiff": ".tif", ".pnm": ".ppm"}
 _SAME_AS |= dict.fromkeys((".j2k", ".jpx", ".jpf", ".jpc", ".j2c"), ".jp2")
-_FOREIGN = {  # what a name may hide
+_FOREIGN = {  # other content under an image's name
     "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(owned) (w) file\nshowpage\n%%EOF\n",
     "xbm": b"#define a_width 8\n#define a_height 1\nstatic char a_bits[] = {\n0xff };\n",
     "text": b"hello, I am no image\n",
@@ -52,12 +52,12 @@ _FOREIGN = {  # what a name may hide
 
 
 def suffixes() -> list[str]:
-    """The kinds of files that the project opens as images, one of each."""
+    """Return the supported image formats, with one suffix for each."""
     return sorted(_VARIANTS.keys() & {_SAME_AS.get(suffix, suffix) for suffix in EXTENSIONS})
 
 
 def not_covered() -> list[str]:
-    """Kinds that are admitted, and that this campaign cannot write."""
+    """Return the supported formats that cannot be written here."""
     return sorted(suffix for suffix in EXTENSIONS if _SAME_AS.get(suffix, suffix) not in _VARIANTS)
 
 
@@ -68,7 +68,7 @@ class Images:
         self.suffix, self.name = suffix, f"images: {suffix}"
 
     def prepare(self, folder: Path) -> None:
-        """The kind's variants, some of them turned by EXIF."""
+        """Write the variants of the format, some with an EXIF orientation."""
         self.good = list(self._write())
 
     def _write(self) -> Iterator[tuple[bytes, np.ndarray | None]]:
@@ -84,7 +84,7 @@ class Images:
             yield file.getvalue(), decoded(file.getvalue())
 
     def case(self, random: Random, folder: Path) -> Case:
-        """One of them damaged, or something else under its name."""
+        """Damage one of the files, or write other content under its name."""
         good, pixels = one(random, self.good)
         path = folder / f"case{self.suffix}"
         if random.random() < 0.02:
@@ -109,7 +109,7 @@ class Images:
 
 
 def decoded(data: bytes) -> np.ndarray | None:
-    """What Pillow makes of it, upright, uint8 RGB; None where that takes a rule for more than 8 bits a pixel."""
+    """Decode with Pillow to upright uint8 RGB; None for more than 8 bits per channel, which need a scaling rule."""
     with PIL.Image.open(io.BytesIO(data)) as image:
         if image.mode.startswith(("I", "F")):
             return None
@@ -120,5 +120,5 @@ def _differs(found: np.ndarray, expected: np.ndarray | None) -> str | None:
     if expected is None or np.array_equal(found, expected):
         return None
     if found.shape != expected.shape:
-        return f"{found.shape} in place of {expected.shape}"
+        return f"{found.shape} instead of {expected.shape}"
     return f"{int((found != expected).any(axis=2).sum())} of {found.shape[0] * found.shape[1]} pixels differ"

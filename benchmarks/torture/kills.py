@@ -1,6 +1,6 @@
-"""Kills at random moments and around each rename, in training, predicting and exporting.
+"""Kill training, prediction and export at random moments and around each rename.
 
-A command is started again until it ends by itself; what is there then must be what an undisturbed one leaves.
+A command is restarted until it ends by itself; its output must then be the same as that of an undisturbed command.
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from benchmarks.torture import trainings
+from benchmarks.torture import training_runs
 from benchmarks.torture.checkpoints import tiny_detector
 from benchmarks.torture.commands import Commands, Disturbance, Done
 from benchmarks.torture.mutations import Random, one
@@ -23,29 +23,29 @@ from cascade_rcnn.errors import UserError
 _SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _MOST_STARTS = 60
 
-Command = Callable[[Path], list[str]]  # the command line that writes into this folder, or goes on there
+Command = Callable[[Path], list[str]]  # the command line that writes to this folder, or resumes there
 Check = Callable[[Path], str | None]
 
 
 class Killing:
-    """One command, killed again and again."""
+    """A command that is killed again and again."""
 
     def __init__(self, commands: Commands, folder: Path, name: str, command: Command, whole: Check) -> None:
-        """`whole` says what is broken in the folder at any moment."""
+        """`whole` says what is broken in the folder, and is called after every kill."""
         self.commands, self.folder, self.name, self.command, self.whole = commands, folder, name, command, whole
         self.tally = Tally(f"kills: {name}")
         self.reference = folder / "undisturbed"
         self.undisturbed = self._start(self.reference, Disturbance())
         if self.undisturbed.code:
-            raise SystemExit(f"{name} does not run undisturbed: {self.undisturbed.error}")
+            raise SystemExit(f"{name} fails even undisturbed: {self.undisturbed.error}")
 
     def _start(self, output: Path, disturbance: Disturbance) -> Done:
         return self.commands.run(*self.command(output), disturbance=disturbance)
 
     def around_renames(self, names: list[str], same: Check) -> None:
-        """Kill before and after the renaming to each of these names, one start after the other."""
+        """Kill before and after the renaming to each of these names, once per start."""
         pending = {(name, when) for name in names for when in ("before", "after")}
-        for chain in range(3):  # what the first did not come by, a second one may
+        for chain in range(3):  # renames that one chain did not reach may occur in the next
             output = self.folder / f"renames{chain}"
             while True:
                 done = self._start(output, Disturbance(renames=tuple(sorted(pending))))
@@ -58,11 +58,11 @@ class Killing:
             if not pending:
                 return
         self.tally.skipped += [
-            f"no kill {when} the renaming to {name}: it never came" for name, when in sorted(pending)
+            f"no kill {when} the renaming to {name}, which never happened" for name, when in sorted(pending)
         ]
 
     def at_random(self, number: int, random: Random, same: Check, *, a_chain: int = 10) -> None:
-        """`number` signals at random moments, at most `a_chain` in the course of one run."""
+        """Send `number` signals at random moments, at most `a_chain` of them during one run."""
         left, chain = number, 0
         while left > 0 and chain < number:
             output, chain, kills = self.folder / f"random{chain}", chain + 1, min(left, a_chain)
@@ -98,15 +98,15 @@ class Killing:
 
 
 def kill_train(commands: Commands, folder: Path, data: Path, number: int, random: Random) -> Tally:
-    """A training: weights, optimizer, figures and curves must be the undisturbed one's to the bit."""
+    """Kill training; weights, optimizer, metrics and curves must be bit-identical to those of an undisturbed run."""
 
     def command(output: Path) -> list[str]:
-        return trainings.training(data, output, *trainings.resumable(output))
+        return training_runs.training(data, output, *training_runs.resumable(output))
 
-    killing = Killing(commands, folder, "train", command, trainings.broken_files)
+    killing = Killing(commands, folder, "train", command, training_runs.broken_files)
 
     def same(output: Path) -> str | None:
-        return trainings.difference(killing.reference, output)
+        return training_runs.difference(killing.reference, output)
 
     files = ["last.safetensors", "best.safetensors", "last.state.pt", "previous.state.pt", "best.json"]
     killing.around_renames([*files, "recipe.json", "train.csv", "evaluation.csv", "results.json", "curve.png"], same)
@@ -115,7 +115,7 @@ def kill_train(commands: Commands, folder: Path, data: Path, number: int, random
 
 
 def kill_predict(commands: Commands, folder: Path, number: int, random: Random) -> Tally:
-    """Detecting in a folder: the same detections and pictures."""
+    """Kill prediction on a folder; detections and pictures must be the same."""
     images, model = folder / "images", folder / "model.safetensors"
     write_pictures(images, 24)
     save(tiny_detector(), model)
@@ -134,14 +134,14 @@ def kill_predict(commands: Commands, folder: Path, number: int, random: Random) 
 
 
 def write_pictures(folder: Path, number: int) -> None:
-    """Images to detect in."""
+    """Write images to predict on."""
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(number):
         PIL.Image.fromarray(draw("val", i, size=(64, 64), seed=1).pixels).save(folder / f"{i:03}.png")
 
 
 def broken_results(output: Path) -> str | None:
-    """A result that stands there and cannot be read."""
+    """Return an error about an existing result that cannot be read; None if all can."""
     try:
         if (output / "detections.json").exists():
             json.loads((output / "detections.json").read_text())
@@ -153,20 +153,20 @@ def broken_results(output: Path) -> str | None:
 
 
 def path_of(error: Exception) -> str:
-    """What was wrong, on one line."""
+    """Format an error on one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def results_differ(reference: Path, output: Path) -> str | None:
-    """Other detections or pictures than an undisturbed run's, or files left that none should see."""
+    """Describe how detections, pictures or files differ from those of an undisturbed run; None if they do not."""
     detections = [
         sorted(json.loads((folder / "detections.json").read_text()), key=json.dumps) for folder in (reference, output)
     ]
     if detections[0] != detections[1]:
-        return f"{len(detections[1])} detections, undisturbed {len(detections[0])}, or others"
+        return f"the detections differ: {len(detections[1])}, {len(detections[0])} undisturbed"
     files = [{str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} for folder in (reference, output)]
     if files[0] != files[1]:
-        return f"other files: {', '.join(sorted(files[0] ^ files[1])[:3])}"
+        return f"different files: {', '.join(sorted(files[0] ^ files[1])[:3])}"
     pictures = (
         [np.asarray(PIL.Image.open(folder / name)) for folder in (reference, output)]
         for name in sorted(files[0])
@@ -176,7 +176,7 @@ def results_differ(reference: Path, output: Path) -> str | None:
 
 
 def kill_export(commands: Commands, folder: Path, number: int, random: Random) -> Tally:
-    """An export: no file, or one that loads; nothing else left."""
+    """Kill export; there must be no file or one that loads, and nothing else."""
     folder.mkdir(parents=True, exist_ok=True)
     model = folder / "model.safetensors"
     save(tiny_detector(), model)
@@ -197,7 +197,7 @@ def kill_export(commands: Commands, folder: Path, number: int, random: Random) -
 
     def same(output: Path) -> str | None:
         left = sorted(p.name for p in output.iterdir() if p.name not in ("model.onnx", "model.json"))
-        return f"{', '.join(left)} is left" if left else whole(output)
+        return f"{', '.join(left)} was left behind" if left else whole(output)
 
     killing = Killing(commands, folder, "export", command, whole)
     killing.around_renames(["model.onnx"], same)

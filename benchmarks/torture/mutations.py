@@ -1,4 +1,4 @@
-"""What is done to files: bytes changed anywhere, or one value of a JSON tree made odd."""
+"""Mutations of files: changed bytes anywhere, or an unusual value in a JSON tree."""
 
 import copy
 import math
@@ -18,12 +18,12 @@ ODD: tuple[Any, ...] = (
 
 
 def one(random: Random, values: Any) -> Any:
-    """One of them; numpy's own `choice` would make an array of them first."""
+    """Choose one of the values; NumPy's own `choice` would convert them to an array first."""
     return values[int(random.integers(len(values)))]
 
 
 def place(random: Random, data: bytes) -> slice:
-    """A piece of the data: mostly short, sometimes up to all that follows."""
+    """Choose a piece of the data, usually a short one, sometimes up to the end."""
     start = int(random.integers(len(data) + 1))
     most = len(data) - start
     length = min(most, int(random.integers(1, 9))) if random.random() < 0.8 else int(random.integers(most + 1))
@@ -31,12 +31,12 @@ def place(random: Random, data: bytes) -> slice:
 
 
 def cut(random: Random, data: bytes) -> bytes:
-    """The beginning alone."""
+    """Keep only the beginning."""
     return data[: int(random.integers(len(data)))]
 
 
 def flip(random: Random, data: bytes) -> bytes:
-    """One to eight bits, anywhere."""
+    """Flip one to eight bits anywhere."""
     changed = bytearray(data)
     for position in random.integers(8 * len(data), size=int(random.integers(1, 9))):
         changed[position // 8] ^= 1 << (position % 8)
@@ -44,25 +44,25 @@ def flip(random: Random, data: bytes) -> bytes:
 
 
 def overwrite(random: Random, data: bytes) -> bytes:
-    """A piece becomes random bytes."""
+    """Replace a piece by random bytes."""
     where = place(random, data)
     return data[: where.start] + random.bytes(where.stop - where.start) + data[where.stop :]
 
 
 def remove(random: Random, data: bytes) -> bytes:
-    """A piece is left out."""
+    """Remove a piece."""
     where = place(random, data)
     return data[: where.start] + data[where.stop :]
 
 
 def repeat(random: Random, data: bytes) -> bytes:
-    """A piece comes twice."""
+    """Repeat a piece."""
     where = place(random, data)
     return data[: where.stop] + data[where.start :]
 
 
 def insert(random: Random, data: bytes) -> bytes:
-    """Bytes that mean something somewhere come between."""
+    """Insert bytes that have a meaning in some format."""
     words = (
         b"\x00",
         b"\xff\xfe",
@@ -83,7 +83,7 @@ def insert(random: Random, data: bytes) -> bytes:
 
 
 def digit(random: Random, data: bytes) -> bytes:
-    """A digit becomes another, a sign or a letter."""
+    """Replace a digit by another digit, a sign or a letter."""
     places = [i for i, byte in enumerate(data) if 48 <= byte <= 57]
     if not places:
         return insert(random, data)
@@ -92,7 +92,7 @@ def digit(random: Random, data: bytes) -> bytes:
 
 
 def blank_end(random: Random, data: bytes) -> bytes:
-    """The end is zeros, as a power loss leaves it."""
+    """Fill the end with zeros, as after a power loss."""
     at = int(random.integers(len(data)))
     return data[:at] + bytes(len(data) - at)
 
@@ -103,7 +103,7 @@ BYTES: tuple[Callable[[Random, bytes], bytes], ...] = (
 
 
 def mutate_bytes(random: Random, data: bytes) -> tuple[str, bytes]:
-    """Mutated one to three times, and by what."""
+    """Mutate the data one to three times; return the names of the mutations and the result."""
     names = []
     for _ in range(one(random, (1, 1, 1, 2, 3))):
         mutation = one(random, BYTES)
@@ -113,7 +113,7 @@ def mutate_bytes(random: Random, data: bytes) -> tuple[str, bytes]:
 
 
 def leaves(tree: Any, path: Path = ()) -> Iterator[Path]:
-    """The way to every value of a tree, inner ones included."""
+    """Yield the path to every value of a tree, including inner nodes."""
     if path:
         yield path
     items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
@@ -122,7 +122,7 @@ def leaves(tree: Any, path: Path = ()) -> Iterator[Path]:
 
 
 def mutate_tree(random: Random, tree: Any) -> tuple[str, Any]:
-    """One value of a tree made odd, removed, or repeated; and which."""
+    """Replace, remove, repeat or nest one value of a tree; return what was done and the result."""
     tree = copy.deepcopy(tree)
     path = one(random, list(leaves(tree)))
     parent = tree

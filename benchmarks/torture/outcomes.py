@@ -1,4 +1,4 @@
-"""How a case ends, and the one place that decides it."""
+"""The outcomes of cases, and the function that decides them."""
 
 import enum
 import signal
@@ -10,11 +10,11 @@ from typing import Any
 
 from cascade_rcnn.errors import UserError
 
-SECONDS = 10.0  # of processor time that one case may take
+SECONDS = 10.0  # limit of processor time per case
 
 
 class Outcome(enum.StrEnum):
-    """What came of a case. The last three are faults."""
+    """The outcome of a case. The last three are faults."""
 
     REFUSED = "refused in one line"
     RIGHT = "accepted and right"
@@ -24,13 +24,13 @@ class Outcome(enum.StrEnum):
 
     @property
     def is_fault(self) -> bool:
-        """Whether the campaign fails by it."""
+        """Whether it makes the tests fail."""
         return self in (Outcome.TRACEBACK, Outcome.HANG, Outcome.WRONG)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The end of one case: what was done, what came of it, and what was said."""
+    """The result of one case: what was done, the outcome, and the message."""
 
     case: str
     outcome: Outcome
@@ -39,16 +39,16 @@ class Verdict:
 
 @dataclass
 class Tally:
-    """All verdicts of an area, counted; of faults and refusals some are kept."""
+    """The counts of all verdicts of an area, with its faults and some of its refusals."""
 
     area: str
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
     faults: list[Verdict] = field(default_factory=list)
-    refusals: dict[str, str] = field(default_factory=dict)  # a line -> the first case that got it
+    refusals: dict[str, str] = field(default_factory=dict)  # message -> the first case that got it
     skipped: list[str] = field(default_factory=list)
 
     def add(self, verdict: Verdict) -> None:
-        """Count one more."""
+        """Add a verdict."""
         self.counts[verdict.outcome] += 1
         if verdict.outcome.is_fault:
             self.faults.append(verdict)
@@ -56,23 +56,23 @@ class Tally:
             self.refusals.setdefault(verdict.said, verdict.case)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Convert to plain JSON values."""
         return asdict(self)
 
 
 class Hang(BaseException):
-    """A case that took too long; not an Exception, so that no reader takes it for a damaged file."""
+    """Raised in a case that takes too long; not an Exception, so that no reader mistakes it for a damaged file."""
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise Hang after that much processor time inside the block."""
+    """Raise Hang after this much processor time inside the block."""
 
     def stop(*_: object) -> None:
         raise Hang
 
     before = signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, seconds, 1.0)  # again each second, should the first be swallowed
+    signal.setitimer(signal.ITIMER_PROF, seconds, 1.0)  # repeated every second, in case the first one is swallowed
     try:
         yield
     finally:
@@ -81,7 +81,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 def judge(case: str, run: Callable[[], str | None], *, seconds: float = SECONDS) -> Verdict:
-    """Run a case that returns what is wrong with what it got (None: nothing), or raises."""
+    """Run a case, which returns what is wrong with its result (None: nothing) or raises, and decide its outcome."""
     try:
         with time_limit(seconds):
             wrong = run()
@@ -90,7 +90,7 @@ def judge(case: str, run: Callable[[], str | None], *, seconds: float = SECONDS)
         return Verdict(case, Outcome.TRACEBACK if "\n" in said else Outcome.REFUSED, said)
     except Hang:
         return Verdict(case, Outcome.HANG, f"more than {seconds:g} s of processor time")
-    except BaseException as error:  # noqa: BLE001  that is what is counted
+    except BaseException as error:  # noqa: BLE001  any other error counts as a traceback
         where = traceback.extract_tb(error.__traceback__)[-1]
         return Verdict(case, Outcome.TRACEBACK, f"{type(error).__name__}: {error} ({where.filename}:{where.lineno})")
     return Verdict(case, Outcome.WRONG, wrong) if wrong else Verdict(case, Outcome.RIGHT)

@@ -1,7 +1,7 @@
-"""Damaged outlines in a COCO file, read as a training with masks reads them, and crowded images at bounded memory.
+"""Damaged outlines in a COCO file, read as in training with masks, and crowded images within a memory limit.
 
-What is accepted has the pixels that pycocotools gives the same polygons or run lengths; what is not was named in a
-note. An object whose outline was not touched keeps its mask.
+An accepted outline must have the same pixels as in pycocotools; others must be named in a note. An object whose outline
+is unchanged must keep its mask.
 """
 
 import copy
@@ -22,13 +22,13 @@ from benchmarks.torture.outcomes import Outcome, Tally, Verdict
 from cascade_rcnn.data import Annotations, load_annotations
 
 Form = list[list[float]] | dict[str, Any]
-reference: Any = pycocotools.mask  # whose types are those of one kind of outline
-_MOST_MB = 3000  # a crowded image's; its dense masks alone are 12 GB
+reference: Any = pycocotools.mask  # its type annotations cover only one kind of outline
+_MOST_MB = 3000  # memory limit for a crowded image, whose dense masks alone would take 12 GB
 _CROWDED = (3000, 4000, 1000)  # height, width, objects
 
 
 def _form(random: Random, box: list[float], size: tuple[int, int]) -> Form:
-    """An ellipse in a box as one or two polygons, or as run lengths, compressed or not."""
+    """Return an ellipse in a box as one or two polygons, or as run lengths, compressed or not."""
     x, y, w, h = box
     angles = np.linspace(0, 2 * np.pi, 17)[:-1]
     points = np.stack([x + w / 2 + w / 2 * np.cos(angles), y + h / 2 + h / 2 * np.sin(angles)], axis=1)
@@ -48,7 +48,7 @@ def _form(random: Random, box: list[float], size: tuple[int, int]) -> Form:
 
 
 def _pixels(form: Form, height: int, width: int) -> np.ndarray:
-    """The mask of an outline that is in order, by pycocotools."""
+    """Return the mask of a valid outline, computed by pycocotools."""
     if isinstance(form, list):
         polygons = [polygon for polygon in form if len(polygon) >= 6]
         return reference.decode(reference.merge(reference.frPyObjects(polygons, height, width)))
@@ -57,12 +57,12 @@ def _pixels(form: Form, height: int, width: int) -> np.ndarray:
 
 
 class Outlines:
-    """One COCO json whose objects have outlines."""
+    """A COCO JSON file whose objects have outlines."""
 
     name = "annotations: COCO, with masks"
 
     def prepare(self, folder: Path) -> None:
-        """Three images, and a file about them."""
+        """Write three images and prepare a file for them."""
         write_images(folder)
         random, self.good = np.random.default_rng(0), coco_example()
         sizes = {image["id"]: (image["height"], image["width"]) for image in self.good["images"]}
@@ -70,7 +70,7 @@ class Outlines:
             row["segmentation"] = _form(random, row["bbox"], sizes[row["image_id"]])
 
     def case(self, random: Random, folder: Path) -> Case:
-        """An outline made odd, or its bytes changed."""
+        """Change a value or bytes of an outline."""
         tree = copy.deepcopy(self.good)
         row = one(random, tree["annotations"])
         if random.random() < 0.6:
@@ -91,7 +91,7 @@ class Outlines:
         return f"{row['id']}: {what}", run
 
     def _wrong_masks(self, found: Annotations, tree: dict[str, Any]) -> str | None:
-        """What is wrong with the masks of objects that are found under their number."""
+        """Describe what is wrong with the masks of objects, which are identified by their ids; None if nothing is."""
         good = {row["id"]: row["segmentation"] for row in self.good["annotations"]}
         given = {row["id"]: row.get("segmentation") for row in tree["annotations"] if isinstance(row.get("id"), int)}
         if found.segmentations is None:
@@ -108,17 +108,17 @@ class Outlines:
                     continue
                 pixels = masks.dense(torch.tensor([number]))[0].numpy()
                 if (pixels != _pixels(given[key], height, width)).any():
-                    return f"object {key} has other pixels than pycocotools gives it"
+                    return f"object {key} has other pixels than in pycocotools"
         return None
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two outlines are written alike: true is no number, though Python takes it for 1."""
+    """Return whether two outlines have the same JSON; Python's == would treat true as 1."""
     return json.dumps(one) == json.dumps(other)
 
 
 def crowded(number: int) -> Tally:
-    """Large images with very many objects, each kind of work `number` times in a process of its own."""
+    """Process large images with very many objects: each kind of work `number` times, in separate processes."""
     tally = Tally("crowded images, with masks")
     for work in WORK:
         for seed in range(number):
@@ -130,12 +130,12 @@ def crowded(number: int) -> Tally:
 
 
 def crowd(work: str, seed: int) -> dict[str, Any]:
-    """Do one kind of work on a crowded image in this process: what is wrong, and the most memory in MB."""
+    """Do one kind of work on a crowded image in this process; return what is wrong, and the peak memory in MB."""
     return {"wrong": WORK[work](np.random.default_rng(seed)), "peak": peak_mb()}
 
 
 def _boxes(random: Random) -> np.ndarray:
-    """Boxes (N, 4) XYWH, most of them large and over each other."""
+    """Return boxes (N, 4) XYWH, most of them large and overlapping."""
     height, width, number = _CROWDED
     sides = random.uniform(40, 1500, (number, 2))
     corner = random.uniform(0, 1, (number, 2)) * (np.array([width, height]) - sides)
@@ -143,7 +143,7 @@ def _boxes(random: Random) -> np.ndarray:
 
 
 def _read(random: Random) -> str | None:
-    """Read, flip, scale, crop and paste."""
+    """Read the image, then flip, scale, crop and copy-paste."""
     import tempfile
 
     import PIL.Image
@@ -173,14 +173,14 @@ def _read(random: Random) -> str | None:
         whole = data[0][1]["masks"]
         for k in random.integers(0, number, 20).tolist():
             if (whole.dense(torch.tensor([k]))[0].numpy() != _pixels(forms[k], height, width)).any():
-                return f"object {k} has other pixels than pycocotools gives it"
+                return f"object {k} has other pixels than in pycocotools"
         _, target = data.with_transforms(build_augmentation(parse(list(words))))[0]
         far = (target["masks"].boxes() - target["boxes"]).abs().amax(1)[target["iscrowd"] == 0]
-        return None if float(far.median()) < 2 else "masks and boxes have come apart"
+        return None if float(far.median()) < 2 else "masks and boxes no longer match"
 
 
 def _learn(random: Random) -> str | None:
-    """Make the targets of 512 regions."""
+    """Compute the mask targets of 512 regions."""
     from cascade_rcnn.masks import Masks
     from cascade_rcnn.tasks.mask_targets import mask_targets
 
@@ -192,11 +192,11 @@ def _learn(random: Random) -> str | None:
     chosen = torch.from_numpy(random.integers(0, number, 512))
     own = torch.from_numpy(boxes).float()[chosen]
     found = mask_targets([masks], torch.zeros(512, dtype=torch.int64), chosen, own, 28, soft=False)
-    return None if bool((found == 1).all()) else "a region on an object has pixels outside of it"
+    return None if bool((found == 1).all()) else "a region inside an object has pixels outside it"
 
 
 def _paste(random: Random) -> str | None:
-    """Paste the masks of as many detections, and encode them."""
+    """Paste and encode the masks of the same number of detections."""
     from cascade_rcnn.data.segmentations import run_lengths
     from cascade_rcnn.pasting import paste_encoded
 

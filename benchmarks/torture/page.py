@@ -1,24 +1,25 @@
-"""The table of a campaign, as JSON and as a page."""
+"""Write the results of the torture tests as JSON and as a page."""
 
 import json
 import re
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measure import gpu_of
 from benchmarks.torture.outcomes import Outcome
 
 _HEAD = """# Torture
 
-Written by `make torture` (`benchmarks/torture/`): kills at random moments and around each rename, disks, files and
-processes that fail under a running command, and mutated files read as the commands read them. A case is right if the
-result equals an undisturbed run's to the bit, or what a plain parser finds in the same bytes. The three columns of
-faults, from "traceback" on, must be 0.
+This page is written by `make torture` (`benchmarks/torture/`). It kills commands at random moments and around each
+rename, makes disks, files and processes fail while a command runs, and has the commands' readers read mutated files. A
+case is right if the result is bit-identical to that of an undisturbed run, or equals what a plain parser finds in the
+same bytes. The three columns of faults, from "traceback" on, must be 0.
 """
-_SHOWN = 12  # faults and refusals of an area
+_SHOWN = 12  # number of faults and error messages shown per area
 
 
 def write(results: Path, content: dict[str, Any], *, keep: bool = False) -> Path:
-    """`results`/torture.json and, beside it, torture.md; `keep`: with the other areas that are there already."""
+    """Write torture.json and torture.md to `results`; with `keep`, keep the areas in the file that were not run."""
     results.mkdir(parents=True, exist_ok=True)
     for tally in content["areas"]:
         tally["refusals"] = {_placeless(line): case for line, case in tally["refusals"].items()}
@@ -27,7 +28,7 @@ def write(results: Path, content: dict[str, Any], *, keep: bool = False) -> Path
     if keep and (results / "torture.json").is_file():
         before = json.loads((results / "torture.json").read_text())
         dated = [tally | {"date": _date(tally, whole)} for whole in (before, content) for tally in whole["areas"]]
-        by_name = {tally["area"]: tally for tally in dated}  # the new in place of the old
+        by_name = {tally["area"]: tally for tally in dated}  # new results replace old ones
         content = {**before, "areas": list(by_name.values())}
     (results / "torture.json").write_text(json.dumps(content, indent=1) + "\n")
     page = results / "torture.md"
@@ -36,27 +37,28 @@ def write(results: Path, content: dict[str, Any], *, keep: bool = False) -> Path
 
 
 def render(content: dict[str, Any]) -> str:
-    """The page."""
+    """Return the page."""
     lines = [_HEAD]
     if content["quick"]:
-        lines.append("**A trial with a few cases: these figures mean little.**\n")
+        lines.append("**This was a trial with a few cases; the numbers mean little.**\n")
     lines += [f"| area | cases | {' | '.join(Outcome)} | date |", "|---" * (3 + len(Outcome)) + "|"]
     for tally in content["areas"]:
         counts = [tally["counts"][outcome] for outcome in Outcome]
         lines.append(f"| {tally['area']} | {sum(counts)} | {' | '.join(map(str, counts))} | {_date(tally, content)} |")
     skipped = [line for tally in content["areas"] for line in tally["skipped"]]
-    lines += ["", *(f"- Not tried: {_code(line)}" for line in skipped)]
+    lines += [""] if skipped else []
+    lines += [f"- Not tested: {_code(line)}" for line in skipped]
     for tally in content["areas"]:
         lines += _area(tally)
     here = content["machine"]
     versions = f"Python {here['python']}, torch {here['torch']}, torchvision {here['torchvision']}"
     how = f"seed {content['seed']}, {content['seconds']:.0f} seconds"
-    lines += ["", f"{here['processor']}, {here['cores']} cores, GPU {here['gpu']}; {versions}; {how}; {here['date']}."]
+    lines += ["", f"{here['processor']}, {here['cores']} cores, {gpu_of(here)}; {versions}; {how}; {here['date']}."]
     return "\n".join(lines) + "\n"
 
 
 def _date(tally: dict[str, Any], content: dict[str, Any]) -> str:
-    """When an area was tried: with the others, unless it says otherwise."""
+    """Return the date of an area; by default that of the whole run."""
     return tally.get("date", content["machine"]["date"])
 
 
@@ -66,13 +68,13 @@ def _area(tally: dict[str, Any]) -> list[str]:
         lines += [f"\n## {tally['area']}: faults\n"]
         lines += [f"- {_code(f['case'])}: {f['outcome']}: {_code(f['said'])}" for f in tally["faults"][:_SHOWN]]
     if tally["refusals"]:
-        lines += [f"\n## {tally['area']}: lines that bad input gets\n"]
+        lines += [f"\n## {tally['area']}: examples of error messages\n"]
         lines += [f"- {_code(line)}" for line in _kinds(tally["refusals"])]
     return lines
 
 
 def _kinds(refusals: dict[str, str]) -> list[str]:
-    """Some of the lines, as different as they can be: one for each that differs in more than numbers and names."""
+    """Choose a diverse sample of messages: one of those that differ only in numbers and names."""
     kinds: dict[str, str] = {}
     for line in refusals:
         words = [word for word in line.split() if word.isalpha()]
@@ -81,11 +83,11 @@ def _kinds(refusals: dict[str, str]) -> list[str]:
 
 
 def _placeless(line: str) -> str:
-    """Without the temporary folder that the campaign worked in."""
+    """Remove the temporary folder of the run."""
     return re.sub(r"/\S*?/torture-\w+/", "", line)
 
 
 def _code(text: str) -> str:
-    """On one line, readable whatever it holds."""
+    """Format any text as code on one line, with control characters escaped."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
     return f"`{shown[:300].replace('`', chr(39))}`"

@@ -1,4 +1,4 @@
-"""Mutated pickles of arrays, benign and malicious: none runs anything or makes more than the file holds."""
+"""Mutated pickles of arrays, benign and malicious; none may run anything or create more data than the file contains."""
 
 import os
 import pickle
@@ -39,7 +39,7 @@ _PIECES = (
 
 
 class _Malicious:
-    """Makes a folder when it is unpickled as Python unpickles."""
+    """An object that creates a folder when Python unpickles it."""
 
     def __init__(self, made: Path) -> None:
         self.made = str(made)
@@ -49,7 +49,7 @@ class _Malicious:
 
 
 def bases(made: Path) -> list[bytes]:
-    """Good pickles of every protocol, and some that would make the folder `made`."""
+    """Return good pickles in every protocol, and some that would create the folder `made`."""
     table = OrderedDict(weight=np.arange(6, dtype=np.float32).reshape(2, 3), bias=np.ones(2, ">f8"))
     good = {
         "model": table,
@@ -63,7 +63,7 @@ def bases(made: Path) -> list[bytes]:
 
 
 def mutate(random: Random, good: list[bytes]) -> bytes:
-    """One of them, changed: bytes anywhere, an opcode for another, a piece that means something put in."""
+    """Mutate one of them: change bytes, replace an opcode, insert a meaningful piece, or splice two together."""
     data = one(random, good)
     for _ in range(one(random, (0, 1, 1, 2, 4))):
         at = int(random.integers(len(data) + 1))
@@ -81,17 +81,17 @@ def mutate(random: Random, good: list[bytes]) -> bytes:
 
 
 class Pickles:
-    """Files as detectron2's model zoo has them; and some that would run something."""
+    """Files like those in detectron2's model zoo, and some that would run code."""
 
     name = "pickles"
 
     def prepare(self, folder: Path) -> None:
-        """Good ones and bad ones."""
+        """Create good and malicious pickles."""
         self.made = folder / "made"
         self.bases = bases(self.made)
 
     def case(self, random: Random, folder: Path) -> Case:
-        """One of them, damaged."""
+        """Damage one of them."""
         path = folder / "case.pkl"
         path.write_bytes(mutate(random, self.bases))
 

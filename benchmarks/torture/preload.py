@@ -1,4 +1,4 @@
-"""What the fork server imports, once, for every command."""
+"""Modules that the fork server imports once for all commands."""
 
 import importlib
 import warnings

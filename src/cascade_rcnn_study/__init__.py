@@ -1,1 +1,1 @@
-"""The tables and figures of the paper, reproduced with one command on any dataset."""
+"""Reproduce the tables and figures of the paper on any dataset with one command."""

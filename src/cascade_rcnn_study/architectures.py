@@ -1,4 +1,4 @@
-"""Figure 3: the four architectures, read off the configs that their models are built from."""
+"""Figure 3: the four architectures, derived from the configs of their models."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,12 +12,12 @@ METHODS = {
     "integral_loss": "(c) integral loss",
     "cascade_rcnn": "(d) Cascade R-CNN",
 }
-_BACKBONE = "resnet50_fpn"  # which one does not matter: the figure shows what comes after it
+_BACKBONE = "resnet50_fpn"  # any backbone will do, since the figure shows only what follows it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A head on pooled features, with its classifiers and its regressor; the RPN, H0, has features of its own."""
+    """A head on pooled features, with its classifiers and its regressor; the RPN, H0, uses its own features."""
 
     head: str
     classifiers: tuple[str, ...]
@@ -27,7 +27,7 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """One panel of the figure. Each column pools where the regressor of the column before it puts the boxes."""
+    """A panel of the figure. Each column pools features from the boxes of the previous column's regressor."""
 
     title: str
     columns: tuple[Column, ...]
@@ -38,7 +38,7 @@ class Architecture:
 
 
 def architectures() -> list[Architecture]:
-    """Return the four of the paper, with the stages that their models have without options."""
+    """Return the paper's four architectures, with the stages that their models have by default."""
     return [
         architecture(model_config(f"{name}_{_BACKBONE}", (Category(),), ModelOptions(), pretrained=False), title)
         for name, title in METHODS.items()
@@ -46,7 +46,7 @@ def architectures() -> list[Architecture]:
 
 
 def architecture(config: ModelConfig, title: str) -> Architecture:
-    """Read an architecture off a config: what is the same in several columns has the same name there."""
+    """Derive an architecture from a config; parts that are shared by several columns have the same name."""
     first = Column(head="H0", classifiers=("C0",), regressor="B0")
     if config.method == "integral":
         classifiers = tuple(f"C{t}" for t in range(1, len(config.stages) + 1))

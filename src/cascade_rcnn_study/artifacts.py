@@ -1,4 +1,4 @@
-"""The tables and figures of the paper: which variants each is made of, and what is measured of them."""
+"""The tables and figures of the paper: the variants that each consists of, and what is measured for them."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from cascade_rcnn.errors import UserError, nearest
 from cascade_rcnn_study.variants import BY_SGD, MASKS, TABLE3, Variant
 
-MASK_TABLE = "table-masks"  # not the paper's: for data with masks
+MASK_TABLE = "table-masks"  # not in the paper; for data with masks
 _LOCALIZATION = {"figure1", "figure7"}  # show localization curves
 _SAMPLES = {"figure2", "figure4"}  # show training samples
 _SPEED = {"table6"}  # shows times
@@ -15,7 +15,7 @@ _OUTPUTS = {"figure1ab"}  # shows boxes in images
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """A table or figure and the variants it is made of."""
+    """A table or figure, and the variants that it consists of."""
 
     name: str
     title: str
@@ -23,7 +23,7 @@ class Artifact:
 
     @property
     def every_seed(self) -> bool:
-        """Whether it is computed over all seeds, as tables are; figures show the first."""
+        """Whether it uses all seeds, as tables do; figures show the first."""
         return self.name.startswith("table")
 
 
@@ -50,24 +50,28 @@ ARTIFACTS: dict[str, Artifact] = {
 
 
 def choose(names: Iterable[str]) -> list[Artifact]:
-    """Return tables and figures by name; `all` are the paper's. Raises UserError for an unknown name."""
+    """Return tables and figures by name; `all` means the paper's. Raises UserError for an unknown name."""
     names = list(names)
     if not names:
-        raise UserError(f"say what to run: {', '.join(ARTIFACTS)}, or all")
+        raise UserError(f"give the tables and figures to run: {', '.join(ARTIFACTS)}, or all")
     for name in names:
         if name != "all" and name not in ARTIFACTS:
-            raise UserError(f"no table or figure is called '{name}'{nearest(name, list(ARTIFACTS))}; see `study list`")
+            hint = nearest(name, list(ARTIFACTS))
+            raise UserError(f"there is no table or figure '{name}'{hint}; `cascade-rcnn study list` shows them")
     papers = "all" in names
     return [one for name, one in ARTIFACTS.items() if name in names or (papers and name != MASK_TABLE)]
 
 
 def needed(artifact: Artifact, known: Mapping[str, Variant]) -> tuple[str, ...]:
-    """Return the variants of an artifact under their names in a study whose variants are `known`."""
+    """Return the names of an artifact's variants in a study whose variants are `known`."""
     return tuple("cascade" if name == BY_SGD and name not in known else name for name in artifact.variants)
 
 
 def measurements(variant: Variant, asked: Collection[str]) -> list[str]:
-    """List what the tables and figures asked for measure of a variant: settings, `speed`, `localization` and so on."""
+    """List the measurements of a variant that the tables and figures in `asked` need.
+
+    These are evaluation settings, `speed`, `localization`, `samples` and `outputs`.
+    """
     names = [setting.name for setting in variant.settings if setting.figure is None or setting.figure in asked]
     if not _SPEED.isdisjoint(asked):
         names.append("speed")

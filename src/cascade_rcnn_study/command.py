@@ -17,16 +17,16 @@ _USAGE = """usage: cascade-rcnn study COMMAND ...
 
 commands:
   list                 list the tables and figures with the models that each needs
-  plan WHAT... FLAGS   show which runs are missing and how long they will take, from a short trial of each model
-  run WHAT... FLAGS    train and measure what is missing, then write the report; --devices 4: on four devices at once
+  plan WHAT... FLAGS   list the missing runs and estimate their time from a short trial of each model
+  run WHAT... FLAGS    train and measure what is missing, then write the report; --devices 4: four models at a time
   render --output DIR  write the report from finished runs; needs no data
 
 WHAT: names from the list, or all. FLAGS: --data.train ANNOTATIONS --data.val ANNOTATIONS [--seeds 3] [--output DIR]
-[--recipe NAME, default small; and the flags of that recipe, such as --epochs: see `cascade-rcnn train NAME --help`]"""
+[--recipe NAME, default small, and the flags of that recipe, such as --epochs: see `cascade-rcnn train NAME --help`]"""
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run a subcommand. Raises UserError for a mistake, `Interrupted` when the user stops it."""
+    """Run a subcommand. Raises UserError for invalid arguments or data, and `Interrupted` when the user stops it."""
     verb, rest = (arguments[0], list(arguments[1:])) if arguments else ("--help", [])
     if verb in ("-h", "--help"):
         print(_USAGE)
@@ -52,11 +52,11 @@ def _list() -> None:
 
 
 def render(*, output: Path, resamples: int = 500) -> None:
-    """Write OUTPUT/report from OUTPUT/runs and mark what is missing.
+    """Write OUTPUT/report from OUTPUT/runs, and mark what is missing.
 
     Args:
         output: Folder of the study.
-        resamples: Resamples of the validation images for the confidence intervals.
+        resamples: Number of bootstrap resamples of the validation images for the confidence intervals.
     """
     from cascade_rcnn_study.artifacts import choose
 
@@ -93,14 +93,16 @@ def _plan_or_run(verb: str, arguments: list[str]) -> None:
 
         Args:
             recipe: The recipe that all models of the study share.
-            seeds: Training runs of each model in a table, from --seed on; figures show the first.
+            seeds: Number of training runs of each model in a table, with seeds from --seed on; figures show the first.
             families: More recipes for Table 6, such as small_vgg small_rfcn.
             family_weights: Backbone weights (a file) for each of the families; default: --weights-backbone.
-            sample_images: Training images measured for Figures 2 and 4.
-            resamples: Resamples of the validation images for the confidence intervals.
+            sample_images: Number of training images measured for Figures 2 and 4.
+            resamples: Number of bootstrap resamples of the validation images for the confidence intervals.
         """
         if family_weights and len(family_weights) != len(families):
-            raise UserError(f"{len(families)} families, but {len(family_weights)} family-weights; give one for each")
+            raise UserError(
+                f"family-weights has length {len(family_weights)}, families {len(families)}; give one file for each family"
+            )
         weights = family_weights or (recipe.weights_backbone,) * len(families)
         _check_resamples(resamples)
         found = _study(names, recipe, seeds, dict(zip(families, weights, strict=True)), sample_images)
@@ -113,7 +115,7 @@ def _plan_or_run(verb: str, arguments: list[str]) -> None:
 
 
 def _take_recipe(flags: list[str]) -> tuple[Recipe, list[str]]:
-    """Return the recipe named by `--recipe`, with the paper's semantics and another output, and the other flags."""
+    """Return the recipe given by `--recipe`, with the paper's semantics and the study's output, and the other flags."""
     name, rest = "small", []
     words = iter(flags)
     for word in words:
@@ -124,7 +126,7 @@ def _take_recipe(flags: list[str]) -> tuple[Recipe, list[str]]:
         else:
             rest.append(word)
     if name not in RECIPES:
-        raise UsageError(f"no recipe is called '{name}'{nearest(name, list(RECIPES))}; known: {', '.join(RECIPES)}")
+        raise UsageError(f"there is no recipe '{name}'{nearest(name, list(RECIPES))}; known: {', '.join(RECIPES)}")
     recipe = RECIPES[name]()
     return replace(recipe, options=replace(recipe.options, semantics="paper"), output="runs/study"), rest
 
@@ -145,7 +147,7 @@ def _plan(study: "Study") -> None:
     for one in found:
         print(f"{one.run.folder.path.name:22} {one.state:18} {one.minutes:8.1f} min  {one.run.variant.title}")
     hours, devices = sum(one.minutes for one in found) / 60, study.base.devices
-    at_once = f" if one after the other; {devices} devices share them" if devices > 1 else ""
+    at_once = f" in sequence, shared by {devices} devices" if devices > 1 else ""
     print(f"{len(found)} runs, {hours:.1f} hours on this machine{at_once}")
 
 

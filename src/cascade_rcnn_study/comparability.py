@@ -1,4 +1,4 @@
-"""Which runs one report may compare: those that differ in what it compares, and in nothing else."""
+"""Check that the runs of a report differ only in what it compares."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,10 +15,11 @@ _OF_THE_STAGES = (  # options that differ within a family
 
 
 def check_comparable(records: Sequence[Record], folder: Path) -> None:
-    """Check that runs share data, schedule and semantics; in a family the network; of a variant the stages, too.
+    """Check that the runs are comparable.
 
-    The rows of Table 3 share one optimizer, all other runs another.
-    Raises UserError with two runs and the settings in which they differ.
+    All runs must share data, schedule and semantics; those of a family must share the network, and those of a variant
+    also the stages. The rows of Table 3 share one optimizer, and all other runs another. Raises UserError that names
+    two runs and the settings in which they differ.
     """
     groups: tuple[tuple[Callable[[Record], str], Callable[[Record], Record]], ...] = (
         (lambda record: "", _shared_by_all),
@@ -34,7 +35,7 @@ def check_comparable(records: Sequence[Record], folder: Path) -> None:
             if differing := [name for name in there if there[name] != here.get(name)]:
                 names = " and ".join(f"{r['name']}-seed{r['seed']}" for r in (one, record))
                 raise UserError(
-                    f"{folder}: {names} differ in {', '.join(differing)}; keep each study in a folder of its own"
+                    f"{folder}: {names} differ in {', '.join(differing)}; use a separate folder for each study"
                 )
 
 

@@ -1,7 +1,7 @@
 """The curves of Figures 1 (c, d), 5, 6 and 7 as numbers.
 
-A figure is a list of panels, a panel a list of curves, all plain JSON values. A figure shows one seed, the first that
-has been measured.
+A figure is a list of panels and a panel a list of curves, all plain JSON values. A figure shows one seed, the first
+that has been measured.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from cascade_rcnn_study.study_folder import RunFolder, StudyFolder
 
 DETECTORS = {"baseline": "u = .5", "baseline-60": "u = .6", "baseline-70": "u = .7"}  # variants and their labels
 T = TypeVar("T")
-_FEWEST = 10  # boxes in a bin whose mean is shown
+_FEWEST = 10  # minimum number of boxes in a bin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Curve:
     y: Sequence[float] = ()
     look: int = 0  # index of its colour and marker
     dashed: bool = False
-    missing: str | None = None  # the measurement that it lacks
+    missing: str | None = None  # the measurement that is missing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Panel:
 
 
 def first_measured(folder: StudyFolder, variant: str, read: Callable[[RunFolder], T | None]) -> T | None:
-    """Return what `read` finds in the runs of a variant, from the first seed that has it."""
+    """Return what `read` finds in the runs of a variant, for the first seed that has it."""
     found = (read(run) for run in folder.of(variant))
     return next((values for values in found if values is not None), None)
 
@@ -52,7 +52,7 @@ def first_measured(folder: StudyFolder, variant: str, read: Callable[[RunFolder]
 def _detection(
     folder: StudyFolder, variant: str, setting: str, label: str, look: int, *, dashed: bool = False
 ) -> Curve:
-    """Return AP (percent) over the IoU threshold, with the COCO mean in the label."""
+    """Return AP (percent) by IoU threshold, with the COCO mean in the label."""
     metrics = first_measured(folder, variant, lambda run: run.metrics(setting))
     if metrics is None:
         return Curve(label=label, look=look, dashed=dashed, missing=f"{variant}: {setting}")
@@ -63,9 +63,10 @@ def _detection(
 def _localization(
     folder: StudyFolder, variant: str, step: int, label: str, look: int, *, dashed: bool = False
 ) -> Curve:
-    """Return the mean IoU of boxes after `step` regressions over the IoU of their RPN proposals, in bins of .05.
+    """Return the mean IoU of boxes after `step` regressions by the IoU of their RPN proposals, in bins of .05.
 
-    Both IoUs are with the object that the proposal overlaps most. Proposals of IoU >= .5 on validation images count.
+    Both IoUs are with the object that the proposal overlaps most. Only proposals with IoU >= .5 on validation images
+    count.
     """
     found = first_measured(folder, variant, lambda run: run.read("localization.json"))
     if found is None or len(found["mean"]) <= step:
@@ -77,7 +78,7 @@ def _localization(
 
 
 def _detectors(folder: StudyFolder, setting: str) -> list[Curve]:
-    """Return the AP curves of the detectors of one stage, all in one setting."""
+    """Return the AP curves of the single-stage detectors in one setting."""
     return [_detection(folder, variant, setting, label, k) for k, (variant, label) in enumerate(DETECTORS.items())]
 
 
@@ -90,9 +91,9 @@ def _localization_panel(title: str, curves: list[Curve]) -> Panel:
 
 
 def figure1(folder: StudyFolder) -> list[Panel]:
-    """Figure 1 (c, d), section 1: detectors of one stage, each trained with another u, on their own proposals.
+    """Figure 1 (c, d), section 1: single-stage detectors, each trained with a different u, on their own proposals.
 
-    (c) IoU of boxes before and after regression; above the grey line they improve. (d) AP over the IoU threshold.
+    (c) IoU of boxes before and after regression; above the grey line they improve. (d) AP by IoU threshold.
     """
     regressors = [_localization(folder, variant, 1, label, k) for k, (variant, label) in enumerate(DETECTORS.items())]
     return [
@@ -104,8 +105,8 @@ def figure1(folder: StudyFolder) -> list[Panel]:
 def figure5(folder: StudyFolder) -> list[Panel]:
     """Figure 5, section 5.2: the detectors of Figure 1 on better proposals.
 
-    (a) Solid: their own proposals. Dashed: the boxes that enter the cascade's stage of the same u, the 2nd (u = .6) or
-    the 3rd (u = .7). (b) Their own proposals and the ground truth.
+    (a) Solid lines use their own proposals; dashed lines use the boxes that enter the cascade's stage with the same u,
+    the 2nd (u = .6) or the 3rd (u = .7). (b) Their own proposals and the ground truth.
     """
     dashed = [
         _detection(folder, variant, f"on-cascade-inputs{t}", f"{DETECTORS[variant]}, stage {t}'s", t - 1, dashed=True)
@@ -132,8 +133,8 @@ def figure6(folder: StudyFolder) -> list[Panel]:
 def figure7(folder: StudyFolder) -> list[Panel]:
     """Figure 7, section 5.3.
 
-    (a) IoU of the RPN's proposals before and after one, two and three regressions: solid, by the regressors of the
-    cascade; dashed, by the one regressor of the baseline, repeated (iterative BBox). (b) The classifiers of the
+    (a) IoU of the RPN's proposals before and after one, two and three regressions. Solid lines use the regressors of
+    the cascade; dashed lines repeat the single regressor of the baseline (iterative BBox). (b) The classifiers of the
     integral loss, alone and averaged.
     """
     steps = ((1, "1st"), (2, "2nd"), (3, "3rd"))

@@ -1,6 +1,6 @@
-"""A queue of work over several devices: a process for each piece, which sees its device alone.
+"""A work queue for several devices, with a process for each job that sees only its own device.
 
-The processes write what they say to a log each. Ctrl-C reaches this process only, which then asks them to stop.
+Each process writes its output to a log. Ctrl-C reaches only the parent process, which then asks the others to stop.
 """
 
 import multiprocessing
@@ -22,19 +22,19 @@ from cascade_rcnn.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A piece of work."""
+    """A unit of work."""
 
     name: str
     title: str
     log: Path  # file for its output
     work: Callable[[], None]  # can be pickled
-    after: str | None = None  # the job that has to end before this one begins, if there is one of that name
+    after: str | None = None  # a job that must end before this one starts, if there is one with that name
 
 
 def environments(number: int, accelerator: str) -> list[dict[str, str]]:
-    """Return the environment variables by which a process sees one of the first `number` devices alone.
+    """Return environment variables that restrict a process to one device, for each of the first `number` devices.
 
-    Processors are shared: each process gets its part of the threads. Raises UserError if there are fewer GPUs.
+    CPU cores are shared: each process gets its share of the threads. Raises UserError if there are fewer GPUs.
     """
     import torch
 
@@ -43,15 +43,15 @@ def environments(number: int, accelerator: str) -> list[dict[str, str]]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
     names = visible.split(",")
     if number > len(names):
-        raise UserError(f"devices is {number}, but there are {len(names)} GPUs; give at most that many")
+        raise UserError(f"devices is {number}, but there are {len(names)} GPUs; give {len(names)} or fewer")
     return [{"CUDA_VISIBLE_DEVICES": name} for name in names[:number]]
 
 
 def run_jobs(jobs: Sequence[Job], devices: Sequence[Mapping[str, str]], say: Callable[[str], None]) -> None:
-    """Run all jobs, in order, as many at a time as there are devices.
+    """Run all jobs in order, as many at a time as there are devices.
 
-    `devices` are the environment variables of each. Raises UserError if a job fails, and `Interrupted` when the user
-    stops it, after the other processes have ended.
+    `devices` contains the environment variables of each device. Raises UserError if a job fails, and `Interrupted` when
+    the user stops it, in both cases after the other processes have ended.
     """
     waiting, busy = list(jobs), {}
     try:
@@ -71,7 +71,7 @@ def run_jobs(jobs: Sequence[Job], devices: Sequence[Mapping[str, str]], say: Cal
         raise Interrupted("stopped and saved; run the same command to continue") from None
     finally:
         for _, process in busy.values():
-            process.terminate()  # they save
+            process.terminate()  # the process saves its state before it exits
         for _, process in busy.values():
             process.join()
 
@@ -84,7 +84,7 @@ def _check(job: Job, process: SpawnProcess) -> None:
 
 
 def _start(job: Job, environment: Mapping[str, str]) -> SpawnProcess:
-    """Start the process of a job. What it works on is unpickled there, after its output and signals are in order."""
+    """Start the process of a job, which unpickles its work after setting up its output and signals."""
     job.log.parent.mkdir(parents=True, exist_ok=True)
     process = multiprocessing.get_context("spawn").Process(target=_run, args=(job.log, pickle.dumps(job.work)))
     with _changed_environment(environment), _deaf():
@@ -107,7 +107,7 @@ def _changed_environment(values: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _deaf() -> Iterator[None]:
-    """Ignore Ctrl-C inside the block, and so do the processes that are started there."""
+    """Ignore Ctrl-C inside the block; processes started there inherit this."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -119,8 +119,8 @@ def _deaf() -> Iterator[None]:
 
 
 def _run(log: Path, pickled: bytes) -> None:
-    """Work on a job in a process of its own."""
-    os.setsid()  # Ctrl-C in the terminal no longer reaches it
+    """Run a job in its process."""
+    os.setsid()  # Ctrl-C in the terminal no longer reaches this process
     threading.Thread(target=_follow, daemon=True).start()
     with log.open("wb") as file:
         for descriptor in (1, 2):
@@ -137,7 +137,7 @@ def _run(log: Path, pickled: bytes) -> None:
 
 
 def _follow() -> None:
-    """Stop, as if asked to, when the process that started this one is gone."""
+    """Stop this process as by SIGTERM when its parent process is gone."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])

@@ -1,4 +1,4 @@
-"""Figure 3 drawn: the image below, its features above it, then a column for the RPN and for each head."""
+"""Draw Figure 3: the image at the bottom, its features above it, then a column for the RPN and for each head."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ _HALF = 0.38  # from a column's middle to its classifier and its regressor
 
 
 def plot_architectures(panels: Sequence[Architecture]) -> "Figure":
-    """Plot the panels in rows of two; each column of them is as wide as its longest chain of heads."""
+    """Plot the panels in rows of two; each column of panels is as wide as its longest chain of heads."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -55,7 +55,7 @@ def _draw(axis: "Axes", panel: Architecture) -> None:
             _box(axis, middle, _LEVELS["pool"], "pool")
             _arrow(axis, (0, _LEVELS["conv"]), (middle, _LEVELS["pool"]), elbow=True)
             _arrow(axis, (middle, _LEVELS["pool"]), (middle, _LEVELS["head"]))
-            regressor = (middle - _STEP + _HALF, _LEVELS["out"])  # of the column before: its boxes are pooled
+            regressor = (middle - _STEP + _HALF, _LEVELS["out"])  # of the previous column, whose boxes are pooled
             _arrow(axis, regressor, (middle, _LEVELS["pool"]), beside=True)
         _column(axis, middle, column)
 
@@ -85,7 +85,7 @@ def _box(axis: "Axes", x: float, y: float, text: str) -> None:
 def _arrow(
     axis: "Axes", start: tuple[float, float], end: tuple[float, float], *, elbow: bool = False, beside: bool = False
 ) -> None:
-    """Draw an arrow from box to box: upward; first to the right (`elbow`); or down, then to the right (`beside`)."""
+    """Draw an arrow between boxes: upward; right, then up (`elbow`); or down, then right (`beside`)."""
     (x, y), (to_x, to_y) = start, end
     half = _HEIGHT / 2
     points = [(x, y + half), (to_x, to_y - half)]

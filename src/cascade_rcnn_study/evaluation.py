@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint in all its settings in one pass: backbone and RPN run once for all of them."""
+"""Evaluate a checkpoint in all its settings in one pass, in which the backbone and the RPN run only once."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,18 +21,18 @@ from cascade_rcnn_study.evaluation_settings import EvaluationSetting
 
 @dataclass(frozen=True)
 class Scene:
-    """A batch of images with all that is computed before the heads."""
+    """A batch of images with everything that is computed before the heads."""
 
     images: ImageBatch
     features: list[Tensor]
     proposals: Proposals  # the RPN's
     truth: Targets
     targets: list[dict[str, Tensor]]
-    stage_inputs: dict[tuple[bool, int], Proposals]  # (of the cascade? else of the model; stage) -> its inputs
+    stage_inputs: dict[tuple[bool, int], Proposals]  # (of the cascade or else of the model, stage) -> its inputs
 
 
 def scenes(model: Detector, batches: Iterable[Batch], number: int) -> Iterator[Scene]:
-    """Run backbone and RPN batch by batch, with a progress bar over `number` images (0: none)."""
+    """Run backbone and RPN batch by batch, with a progress bar for `number` images (0: no bar)."""
     with ProgressBar("measure", number, shown=number > 0) as bar:
         for images, targets in batches:
             batch = model.preprocess(images)
@@ -69,7 +69,7 @@ def detect_and_localize(
 ) -> tuple[dict[str, Detected], LocalizationCurve | None]:
     """Return the detections of each setting, with their masks, and the localization curve over `steps` steps (0: None).
 
-    `cascade` refines the boxes of settings with `of_cascade`; the progress bar counts up to `number` images.
+    `cascade` refines the boxes for settings with `of_cascade`; the progress bar counts up to `number` images.
     """
     heads = {setting.name: heads_for(model, setting.inference) for setting in settings}
     parts: dict[str, list[Detected]] = {setting.name: [] for setting in settings}

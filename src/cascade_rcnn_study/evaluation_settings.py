@@ -1,7 +1,4 @@
-"""The settings in which the checkpoints of a study are evaluated. Nothing runs here.
-
-Stages are counted from 1.
-"""
+"""The settings in which the checkpoints of a study are evaluated. Stages are counted from 1."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSetting:
-    """One way to evaluate a checkpoint: its inference options and the boxes that its heads start from."""
+    """A way to evaluate a checkpoint: inference options, and the boxes that its heads start from."""
 
     name: str
     inference: Mapping[str, Any] = field(default_factory=dict)  # options of `cascade_rcnn.load`
@@ -18,7 +15,7 @@ class EvaluationSetting:
     first: int = 1  # the stage of this model that receives them
     of_cascade: bool = False  # the boxes come from the run `cascade` of the same seed, not from the model itself
     with_truth: bool = False  # append the ground truth to the boxes
-    figure: str | None = None  # the only figure that needs the setting; None: tables do
+    figure: str | None = None  # the only figure that needs the setting; None: tables need it
 
 
 def ensemble(stage: int) -> EvaluationSetting:

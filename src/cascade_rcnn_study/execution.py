@@ -1,4 +1,4 @@
-"""Train and measure what a study lacks."""
+"""Train and measure what is missing in a study."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,9 +28,9 @@ Say = Callable[[str], None]
 
 
 def run_study(study: Study, say: Say = print) -> None:
-    """Train and measure whatever is missing, with several `devices` as many models at a time.
+    """Train and measure whatever is missing; with several `devices`, as many models at a time.
 
-    Raises `Interrupted` when the user stops it; the same call then continues from there.
+    Raises `Interrupted` when the user stops it; the same call continues from there.
     """
     prepared = prepare_study(study)
     say(f"{len(prepared.runs)} runs, {sum(run.is_done for run in prepared.runs)} of them done")
@@ -49,7 +49,7 @@ def _title(run: PlannedRun, prepared: PreparedStudy) -> str:
 
 
 def _jobs(prepared: PreparedStudy) -> list[Job]:
-    """Return all work but the measurement of speed, which waits until nothing else runs."""
+    """Return all work except measuring speed, which is done when nothing else runs."""
     jobs = []
     for run in prepared.runs:
         quick = replace(run, missing=[name for name in run.missing if name != "speed"])
@@ -121,7 +121,7 @@ def _with_cascade(
 
 
 def _evaluate(run: PlannedRun, prepared: PreparedStudy, model: Detector, cascade: Detector | None) -> None:
-    """Write localization curves, detections and metrics, all from one pass over the validation images."""
+    """Write localization curves, detections and metrics in a single pass over the validation images."""
     val, folder = prepared.val, run.folder
     loader = evaluation_loader(val, run.recipe.batch_size, run.recipe.workers)
     found, curve = detect_and_localize(

@@ -1,4 +1,4 @@
-"""The figures of the paper: their numbers in JSON, their plots in PNG and SVG, and what they show in words."""
+"""The figures of the paper: their numbers as JSON, their plots as PNG and SVG, and their definitions in words."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,18 +37,18 @@ _CURVES: dict[str, tuple[str, Callable[[StudyFolder], list[Panel]]]] = {
 }
 _FIGURE2 = (
     "Section 3.1: equation 2, not normalised, from the boxes that a stage is trained on to their ground truth, on "
-    "training images, for boxes of IoU >= .5. Red: outliers, whose IoU is below the stage's u. Mean and standard "
+    "training images, for boxes with IoU >= .5. Outliers, whose IoU is below the stage's u, are red. Mean and standard "
     "deviation are those of the other boxes. Appended ground truth is left out."
 )
 _FIGURE4 = (
     "Section 4.2: IoU of the boxes that a stage is trained on with their ground truth, on training images: at stage 1 "
-    "the sampled proposals of the RPN, at later stages the boxes that reach them. Red: percentage of all samples with "
-    "at least that IoU. Appended ground truth is left out."
+    "the sampled proposals of the RPN, at later stages the boxes that reach them. The percentages of all samples with "
+    "at least that IoU are red. Appended ground truth is left out."
 )
 _FIGURE3 = (
-    "Section 3: the architectures as the models of these names are built without options, drawn from their configs. "
-    "H: heads; C: classifiers, with the u they are trained with; B: regressors, from whose boxes the next head's "
-    "features are pooled. Equal names share their weights."
+    "Section 3: the architectures of the models with these names and default options, drawn from their configs. H are "
+    "heads, C classifiers with the u that they are trained with, and B regressors, from whose boxes the features of "
+    "the next head are pooled. Parts with the same name share their weights."
 )
 _FIGURE1AB = (
     "Section 1: what detectors of one stage find in validation images, trained with u = .5 and with u = .7: boxes with "

@@ -1,4 +1,4 @@
-"""The report as one HTML file, with its styles and figures inside; for screens and for print."""
+"""The report as one HTML file that includes its styles and figures, for screens and print."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ img { max-width: 100%; display: block; margin: .8rem 0 }
 
 
 def html_page(facts: Mapping[str, str], sections: Sequence[Section], runs: TextTable) -> str:
-    """Return the page; it needs no other file."""
+    """Return the page, which needs no other files."""
     listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts.items())
     parts = [*map(_section, sections), f"<section><h2>Training runs</h2>{_table(runs)}</section>"]
     return (
@@ -50,7 +50,7 @@ def _section(section: Section) -> str:
 
 
 def _picture(path: Path, title: str) -> str:
-    """Embed a drawing as an image, so that ids in two drawings cannot clash."""
+    """Embed a drawing as an image, so that the ids of two drawings cannot clash."""
     data = base64.b64encode(path.read_bytes()).decode()
     return f'<img alt="{escape(title)}" src="data:image/svg+xml;base64,{data}">'
 

@@ -7,7 +7,7 @@ from cascade_rcnn_study.report_sections import Section, TextTable
 
 
 def markdown_page(facts: Mapping[str, str], sections: Sequence[Section], runs: TextTable, folder: Path) -> str:
-    """Return the page as it is written to `folder`."""
+    """Return the page to write to `folder`."""
     parts = [
         "# Cascade R-CNN: the paper's tables and figures",
         "",

@@ -1,4 +1,4 @@
-"""The detections of a run, with the IoU thresholds at which each is correct, in one small file."""
+"""Store the detections of a run in a small file, with the IoU thresholds at which each is correct."""
 
 import zipfile
 from pathlib import Path
@@ -38,4 +38,4 @@ def read_matches(path: Path) -> Matches:
             image, label, truth = (file[name].astype(np.int64) for name in ("image", "label", "truth"))
             return Matches(image, label, file["score"].astype(np.float64), right, wrong, truth)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: not readable ({error}); copy it again, or delete it and run the study") from None
+        raise UserError(f"{path}: not readable ({error}); copy it again, or delete it and rerun the study") from None

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Distinguishable for the colour-blind, and by their markers in greyscale.
+# Distinguishable for colour-blind readers and, by their markers, in greyscale.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#444444")
 _MARKERS = ("o", "s", "^", "D")
 _STYLE: Any = {  # matplotlib types it as a literal of all keys
@@ -30,7 +30,7 @@ def save(figure: "Figure", path: Path) -> None:
 
     with mpl.rc_context(_STYLE):
         layout = figure.get_layout_engine()
-        if layout is not None:  # once, not each time it is drawn
+        if layout is not None:  # lay out once, not each time the figure is drawn
             layout.execute(figure)
             figure.set_layout_engine("none")
         for suffix, metadata in ((".png", None), (".svg", {"Date": None})):
@@ -49,7 +49,7 @@ def _axes(rows: int, columns: int, width: float, height: float, **shared: Any) -
 
 
 def plot_curves(panels: Sequence[Panel]) -> "Figure":
-    """Plot Figure 1, 5, 6 or 7; panels share their scale if they all show the same quantities."""
+    """Plot Figure 1, 5, 6 or 7; the panels share their scale if they all show the same quantities."""
     import matplotlib as mpl
 
     with mpl.rc_context(_STYLE):
@@ -91,12 +91,12 @@ def _draw_panel(axis: "Axes", panel: Panel, top: float) -> None:
         axis.set(xlim=(0.5, 1.0), ylim=(0.35, 1.0))
     else:
         axis.set(xlim=(0.48, 0.97), ylim=(0, max(top, 1.0)))
-    # The curves leave room there: IoU rises, AP falls.
+    # These corners are free, as IoU curves rise and AP curves fall.
     axis.legend(loc="lower right" if panel.diagonal else "upper right")
 
 
 def plot_scatter(stages: Sequence[Mapping[str, Any]]) -> "Figure":
-    """Plot Figure 2: a column for each stage, the shifts above the scales."""
+    """Plot Figure 2 with a column for each stage, and shifts above scales."""
     import matplotlib as mpl
     import numpy as np
 
@@ -130,7 +130,7 @@ def _statistics(stage: Mapping[str, Any], row: int, names: Sequence[str]) -> str
 
 
 def plot_histograms(stages: Sequence[Mapping[str, Any]], edges: Sequence[float]) -> "Figure":
-    """Plot Figure 4: IoU from .5 on; in red the percentage of all samples above each threshold."""
+    """Plot Figure 4 for IoU from .5 on, with the percentage of all samples above each threshold in red."""
     import matplotlib as mpl
 
     with mpl.rc_context(_STYLE):

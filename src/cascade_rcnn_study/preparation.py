@@ -1,4 +1,4 @@
-"""All that can be checked before hours of training: the data, finished runs, the models' weights."""
+"""Check everything that can be checked before hours of training: the data, finished runs, and the models' weights."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ class PreparedStudy:
 
 
 def prepare_study(study: Study) -> PreparedStudy:
-    """Plan the runs and read the data. Raises UserError for whatever a run would fail on later."""
+    """Plan the runs and read the data. Raises UserError for anything that would make a run fail later."""
     runs = planned_runs(study)
     if not study.base.data.train or not study.base.data.val:
         raise UserError("a study needs data: give --data.train ANNOTATIONS and --data.val ANNOTATIONS")

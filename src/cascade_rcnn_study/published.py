@@ -1,6 +1,6 @@
-"""The numbers of the paper, AP in percent. Tables 1 to 4: FPN+ with ResNet-50 on COCO val2017.
+"""The numbers of the paper, with AP in percent. Tables 1 to 4 are for FPN+ with ResNet-50 on COCO val2017.
 
-Table 6 as the authors published it: the columns of COCO val, seconds an image on a Titan Xp, MiB of fp32 weights.
+Table 6 is as the authors published it: the columns for COCO val, seconds per image on a Titan Xp, MiB of fp32 weights.
 """
 
 from typing import TypeAlias

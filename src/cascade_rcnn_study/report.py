@@ -1,6 +1,6 @@
 """Render the report of a study from its runs: report.md, report.json and report.html, with figures/ next to them.
 
-Nothing is trained or measured; what the runs lack is marked as missing.
+Nothing is trained or measured; whatever the runs do not contain is marked as missing.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,14 +25,14 @@ from cascade_rcnn_study.training_record import Record
 
 
 def render(output: Path, asked: Iterable[str] = (), resamples: int = RESAMPLES) -> Path:
-    """Write OUTPUT/report with the tables and figures asked for and all that are complete; return its HTML page.
+    """Write OUTPUT/report with the requested tables and figures and all complete ones; return the HTML page.
 
     Raises UserError if there are no runs, or runs that cannot be compared.
     """
     folder, asked, report = StudyFolder(output), set(asked), output / "report"
     records: list[Record] = [run.read(RECORD) for run in folder.trained()]  # type: ignore[misc]
     if not records:
-        raise UserError(f"{folder.runs}: there are no finished runs; make them with `cascade-rcnn study run`")
+        raise UserError(f"{folder.runs}: no finished runs; run `cascade-rcnn study run` first")
     check_comparable(records, folder.runs)
     rows = RowBuilder(folder, resamples)
     tables = [table(rows) for table in TABLES.values()]
@@ -69,7 +69,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _facts(records: Sequence[Record]) -> dict[str, str]:
-    """Describe what all runs share: data, schedule, semantics; and over which seeds, machines and dates they range."""
+    """Describe what all runs share (data, schedule, semantics), and list their seeds, machines and dates."""
     data, settings = records[0]["data"], records[0]["settings"]
     dates = sorted({record["machine"]["date"] for record in records})
     return {

@@ -42,11 +42,11 @@ class Section:
 
 
 def table_section(table: Table, resamples: int) -> Section:
-    """Show our metrics with the paper's, then the differences to the reference with their intervals."""
+    """Show our metrics next to the paper's, then the differences to the reference with their intervals."""
     tables = [("", metrics_table(table))]
     if any(row.difference for row in table.rows):
         caption = (
-            f"Difference to {table.reference} in points of AP, on the same seeds and images, with the 95 % interval "
+            f"Difference to {table.reference} in points of AP, for the same seeds and images, with the 95 % interval "
             f"over {resamples} resamples of the validation images:"
         )
         tables.append((caption, differences_table(table)))
@@ -60,7 +60,7 @@ def figure_section(figure: Figure, svg: Path | None) -> Section:
 
 
 def metrics_table(table: Table) -> TextTable:
-    """Make two lines of each row: our mean and standard deviation over seeds, and the paper's values."""
+    """Make two lines for each row: our mean and standard deviation over seeds, and the paper's values."""
     rows = []
     for row in table.rows:
         labels = row.labels
@@ -93,7 +93,7 @@ def _number(value: float, name: str) -> str:
 
 
 def differences_table(table: Table) -> TextTable:
-    """Make a line of each row that is compared with the reference."""
+    """Make a line for each row that is compared with the reference."""
     names = [name for name in table.columns if any(name in row.difference for row in table.rows)]
     rows = []
     for row in table.rows:

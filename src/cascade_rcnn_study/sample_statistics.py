@@ -1,4 +1,4 @@
-"""Figures 2 and 4 in numbers: the boxes that the stages of a cascade are trained on."""
+"""The numbers of Figures 2 and 4: statistics of the boxes that the stages of a cascade are trained on."""
 
 from itertools import islice
 from typing import Any
@@ -11,7 +11,7 @@ from cascade_rcnn.engine.evaluate import evaluation_loader
 from cascade_rcnn.evaluation.quality import training_samples
 from cascade_rcnn.models.detector import Detector
 
-_SCATTER = 2000  # points of a stage in Figure 2
+_SCATTER = 2000  # points per stage in Figure 2
 _HISTOGRAM = np.linspace(0.0, 1.0, 51)
 
 
@@ -34,8 +34,8 @@ def sample_statistics(
 def describe_stage(ious: np.ndarray, deltas: np.ndarray, u: float) -> dict[str, Any]:
     """Describe the samples of one stage by their IoU (N,) and regression targets (N, 4, equation 2).
 
-    The histogram covers all samples. Mean, std and scatter plot cover those of IoU >= .5; the outliers among them are
-    those with an IoU below `u`.
+    The histogram covers all samples. Mean, std and scatter plot cover those with IoU >= .5; the outliers among them
+    have an IoU below `u`.
     """
     near = ious >= 0.5
     ious_near, deltas_near = ious[near], deltas[near]

@@ -1,4 +1,4 @@
-"""A study as the user asks for it, and the runs that it needs."""
+"""A study as the user requests it, and the runs that it needs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,8 +17,8 @@ from cascade_rcnn_study.variants import Variant, family_of, variants
 class Study:
     """The tables and figures to make, and the recipe that their models share."""
 
-    # recipe of the cascade; `output` is the folder of the study, `seed` the first seed, and on each of the `devices`
-    # a model of its own is trained
+    # recipe of the cascade; `output` is the folder of the study and `seed` the first seed, and each of the `devices`
+    # trains a different model
     base: Recipe
     artifacts: Sequence[Artifact]
     seeds: int = 1
@@ -33,7 +33,7 @@ class Study:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run that a study needs, with the measurements that it still lacks."""
+    """A run that a study needs, with the measurements that are still missing."""
 
     folder: RunFolder
     variant: Variant
@@ -52,7 +52,7 @@ class PlannedRun:
 
     @property
     def needs_cascade(self) -> bool:
-        """Whether it is evaluated on the boxes of the cascade of its seed, which then has to be trained before."""
+        """Whether it is evaluated on the boxes of the cascade with the same seed, which must then be trained first."""
         return any(setting.of_cascade for setting in self.settings)
 
     @property
@@ -62,7 +62,7 @@ class PlannedRun:
 
 
 def planned_runs(study: Study) -> list[PlannedRun]:
-    """List the runs that the tables and figures need, each once and a cascade before those evaluated on its boxes."""
+    """List the runs that the tables and figures need, each once, with cascades before the runs that use their boxes."""
     _check(study)
     known = variants(study.base, study.families)
     found = []
@@ -76,7 +76,7 @@ def planned_runs(study: Study) -> list[PlannedRun]:
             recipe = replace(variant.recipe, seed=seed, output=str(run.training), evaluate_every=0, devices=1)
             missing = [one for one in measurements(variant, asked) if not run.has(one)]
             found.append(PlannedRun(run, variant, recipe, missing))
-    return sorted(found, key=lambda planned: planned.folder.seed)  # first whole tables with one seed
+    return sorted(found, key=lambda planned: planned.folder.seed)  # complete all tables with one seed first
 
 
 def _check(study: Study) -> None:
@@ -85,10 +85,10 @@ def _check(study: Study) -> None:
     if study.sample_images < 1:
         raise UserError(f"sample-images is {study.sample_images}; give 1 or more")
     if study.families and all(a.name != "table6" for a in study.artifacts):
-        raise UserError(f"the families {', '.join(study.families)} appear in Table 6 only; ask for table6 as well")
+        raise UserError(f"the families {', '.join(study.families)} appear only in Table 6; add table6")
     if study.base.devices < 1:
         raise UserError(f"devices is {study.base.devices}; give 1 or more")
     if not has_sibling(study.base.model, "mask_rcnn") and any(a.name == MASK_TABLE for a in study.artifacts):
         raise UserError(
-            f"{MASK_TABLE}: {study.base.model} has no feature pyramid, which masks need; choose another model"
+            f"{MASK_TABLE}: masks need a feature pyramid, which {study.base.model} does not have; choose another model"
         )

@@ -1,4 +1,4 @@
-"""The files that the runs of a study leave; small, and all that its tables and figures are made from.
+"""The files of a study's runs, which are small and contain everything that its tables and figures need.
 
 OUTPUT/runs/NAME-seedS/
     training/               output folder of the training run: checkpoint, state, logs; not needed by reports
@@ -6,7 +6,7 @@ OUTPUT/runs/NAME-seedS/
     detections/SETTING.npz  detections, and the IoU thresholds at which each is correct
     metrics/SETTING.json    COCO metrics
     localization.json, samples.json, speed.json, outputs.json
-    log.txt                 what a run says that was trained beside others, on a device of its own
+    log.txt                 output of the run, if several devices were used
 
 The runs of several machines are combined by copying their folders into one `runs` folder.
 """
@@ -40,7 +40,7 @@ class RunFolder:
 
     @property
     def checkpoint(self) -> Path:
-        """The model at the end of the schedule; the best on the validation set would be tuned on it."""
+        """The model at the end of the schedule; the best one on the validation set would be tuned on that set."""
         return self.training / "last.safetensors"
 
     @property
@@ -54,13 +54,13 @@ class RunFolder:
         return holds_state(self.training)
 
     def has(self, measurement: str) -> bool:
-        """Tell whether a setting, or `localization`, `samples`, `speed` or `outputs`, has been measured."""
+        """Return whether a setting, or `localization`, `samples`, `speed` or `outputs`, has been measured."""
         one = [self.path / f"{measurement}.json"]
         files = one if measurement in _IN_ONE_FILE else [self._metrics(measurement), self.detections(measurement)]
         return all(file.is_file() for file in files)
 
     def read(self, file: str) -> Any | None:
-        """Read a JSON file of the run; None if it is not there."""
+        """Read a JSON file of the run; None if it does not exist."""
         path = self.path / file
         return read_json(path) if path.is_file() else None
 

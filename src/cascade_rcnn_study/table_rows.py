@@ -26,25 +26,25 @@ class Value:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A row of a table; columns by name."""
+    """A row of a table, with columns by name."""
 
     labels: tuple[str, ...]
     ours: Mapping[str, Value] = field(default_factory=dict)  # empty: not measured
     paper: Mapping[str, float] = field(default_factory=dict)  # empty: not in the paper
     difference: Mapping[str, Interval] = field(default_factory=dict)  # to the reference row, on its images and seeds
-    needs: str | None = None  # the variant to train for `ours`; None: a row of the paper alone
+    needs: str | None = None  # the variant to train for `ours`; None: a row with only the paper's values
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a row is made from: a variant evaluated in a setting."""
+    """The source of a row: a variant evaluated in a setting."""
 
     variant: str
     setting: str
 
 
 class RowBuilder:
-    """Makes rows from the runs of a study, and resamples each run once."""
+    """Make rows from the runs of a study; each run is resampled once."""
 
     def __init__(self, folder: StudyFolder, resamples: int) -> None:
         self.folder = folder

@@ -18,8 +18,8 @@ class Table:
 
     name: str
     title: str
-    note: str  # the section of the paper, what the rows are and how they were measured
-    heads: tuple[str, ...]  # of the labels
+    note: str  # the section of the paper, the meaning of the rows, and how they were measured
+    heads: tuple[str, ...]  # headings of the labels
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     reference: str | None = None  # the row that the others are compared with
@@ -40,8 +40,8 @@ def table1(rows: RowBuilder) -> Table:
     return Table(
         name="table1",
         title="Table 1: comparison with iterative BBox and integral loss",
-        note="Section 5.3. Iterative BBox applies the head of the baseline's checkpoint three times. The integral loss "
-        "averages its classifiers, trained for U = {.5, .6, .7}. The cascade averages its three classifiers on the "
+        note="Section 5.3. Iterative BBox applies the head of the baseline's checkpoint three times. Integral loss "
+        "averages its classifiers, trained with U = {.5, .6, .7}. The cascade averages its three classifiers on the "
         "boxes that enter its third stage (1~3 in Table 2).",
         heads=("method",),
         columns=ABLATION,
@@ -58,8 +58,8 @@ def table2(rows: RowBuilder) -> Table:
     return Table(
         name="table2",
         title="Table 2: stage performance of the cascade",
-        note="Section 5.4. Row t: classifier and regressor of stage t on the boxes that enter it. 1~t: the mean of the "
-        "classifiers 1 to t, all on the boxes that enter stage t (as the paper's caption says of 1~3).",
+        note="Section 5.4. Row t uses the classifier and regressor of stage t on the boxes that enter it. Row 1~t uses "
+        "the mean of classifiers 1 to t, all on the boxes that enter stage t (as the paper's caption says of 1~3).",
         heads=("test stage",),
         columns=ABLATION,
         rows=tuple(rows.row([k], source, published.TABLE2[k], ABLATION, BASELINE) for k, source in sources.items()),
@@ -68,7 +68,7 @@ def table2(rows: RowBuilder) -> Table:
 
 
 def table3(rows: RowBuilder) -> Table:
-    """Train without increasing IoU thresholds, and without statistics for each stage (section 5.4)."""
+    """Train without increasing IoU thresholds, and without per-stage statistics (section 5.4)."""
     optimizers = [_optimizer(rows.folder, name) for name in TABLE3]
     one = next((found for found in optimizers if found is not None), None)
     names = {choice: name for name, choice in TABLE3.items()}
@@ -91,13 +91,13 @@ def table3(rows: RowBuilder) -> Table:
 
 
 _TABLE3 = (
-    "Section 5.4. IoU up: u = .5, .6, .7, otherwise .5 at every stage. stat: the regression targets of each stage are "
-    "normalised by its own mean and standard deviation, otherwise by those of the first stage. All rows are tested as "
-    "1~3."
+    "Section 5.4. With IoU up, u is .5, .6 and .7; without, it is .5 at every stage. With stat, the regression targets "
+    "of each stage are normalised by its own mean and standard deviation; without, by those of the first stage. All "
+    "rows are tested as 1~3."
 )
 _BY_ADAMW = (
-    "These rows were trained with AdamW, whose steps do not depend on the scale of a loss, so they show little of what "
-    "statistics do."
+    "These rows were trained with AdamW, whose steps do not depend on the scale of a loss, so they show little of the "
+    "effect of the statistics."
 )
 
 
@@ -119,7 +119,7 @@ def table4(rows: RowBuilder) -> Table:
         name="table4",
         title="Table 4: number of stages",
         note="Section 5.4. The fourth stage has u = .75. Its target statistics were not published; here they continue "
-        "the series of the first three. 1~t: as in Table 2.",
+        "the series of the first three. 1~t is the same as in Table 2.",
         heads=("stages", "test stage"),
         columns=ABLATION,
         rows=tuple(
@@ -136,9 +136,9 @@ def masks(rows: RowBuilder) -> Table:
     return Table(
         name=MASK_TABLE,
         title="Boxes and masks by number of stages",
-        note="Not a table of the paper, whose detectors had no masks. Mask R-CNN and its cascades, trained as those of "
-        "Table 4; classifiers are averaged as in its rows 1~t, and so are the mask heads of all stages that have one. "
-        "AP of boxes, then of masks, whose IoU counts pixels.",
+        note="This table is not in the paper, whose detectors have no masks. It compares Mask R-CNN and its cascades, "
+        "trained like those in Table 4. Classifiers are averaged as in its rows 1~t, and so are the mask heads of all "
+        "stages that have one. Box AP is followed by mask AP, for which IoU is computed from pixels.",
         heads=("stages",),
         columns=published.MASKS,
         rows=tuple(
@@ -157,8 +157,8 @@ def table5(rows: RowBuilder) -> Table:
     return Table(
         name="table5",
         title="Table 5: single-model detectors as published",
-        note="Section 5.5. The paper's rows were measured on COCO test-dev, those of this study on its own validation "
-        "set: the latter are comparable only with each other.",
+        note="Section 5.5. The paper's rows were measured on COCO test-dev, and those of this study on its own "
+        "validation set, so the latter can be compared only with each other.",
         heads=("detector", "backbone"),
         columns=OVERVIEW,
         rows=(*theirs, *ours),
@@ -181,10 +181,10 @@ def table6(rows: RowBuilder) -> Table:
     return Table(
         name="table6",
         title="Table 6: baseline detectors with and without cascade",
-        note="Section 5.6. Seconds an image: in training, over a few updates at the batch size of the run; at test, "
-        "the median over single images, from pixels to boxes. param: fp32 weights. The paper's times were measured on "
-        "one Titan Xp, its AP on COCO val. Detectors with another backbone or width than the paper's have rows of "
-        "their own.",
+        note="Section 5.6. Seconds per image are measured in training over a few updates at the batch size of the run, "
+        "and at test as the median over single images, from pixels to boxes. param is the size of the fp32 weights. "
+        "The paper's times were measured on one Titan Xp, and its AP on COCO val. Detectors whose backbone or width "
+        "differs from the paper's have separate rows.",
         heads=("detector", "cascade"),
         columns=columns,
         rows=(*ours, *theirs),
@@ -193,7 +193,7 @@ def table6(rows: RowBuilder) -> Table:
 
 
 def _families(folder: StudyFolder) -> list[str]:
-    """Return the prefixes of the variants' names: that of the base recipe, then those of trained families."""
+    """Return the prefixes of the variants' names: the base recipe's, then those of trained families."""
     families = {family_of(run.name) for run in folder.trained()} - {""}
     return ["", *(f"{family}-" for family in sorted(families))]
 

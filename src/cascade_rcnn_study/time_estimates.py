@@ -1,4 +1,4 @@
-"""How long the runs of a study will take on this machine, from a trial run of each model."""
+"""Estimate how long the runs of a study will take on this machine, from a trial run of each model."""
 
 import time
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _IMAGES = 4  # validation images of a trial
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """The state of a run and the minutes that it still takes."""
+    """The state of a run, and the minutes that it will still take."""
 
     run: PlannedRun
     state: str
@@ -26,7 +26,7 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """How fast a model is trained and measured on this machine."""
+    """How fast a model can be trained and measured on this machine."""
 
     seconds_per_update: float
     updates: int  # in the whole training run
@@ -34,9 +34,9 @@ class Speed:
 
 
 def estimate_times(study: Study) -> list[Estimate]:
-    """Estimate every run of a study; each model that is still to be trained or measured gets a trial run."""
+    """Estimate every run of a study, with a trial run of each model that still has to be trained or measured."""
     prepared = prepare_study(study)
-    speeds: dict[tuple[str, ...], Speed] = {}  # runs of further seeds lack fewer measurements, with times of their own
+    speeds: dict[tuple[str, ...], Speed] = {}  # runs with further seeds need fewer measurements, so their times differ
     found = []
     for run in prepared.runs:
         if run.is_done:
@@ -50,7 +50,7 @@ def estimate_times(study: Study) -> list[Estimate]:
 
 
 def estimate(run: PlannedRun, speed: Speed, images: int) -> Estimate:
-    """Extrapolate a speed to the updates left of a run and to `images` validation images."""
+    """Extrapolate a speed to the remaining updates of a run and to `images` validation images."""
     measuring = speed.seconds_per_image * images
     if run.folder.is_trained:
         return Estimate(run=run, state="to measure", minutes=measuring / 60)

@@ -1,4 +1,4 @@
-"""Seconds an image, in training and at test (Table 6)."""
+"""Seconds per image, in training and at test (Table 6)."""
 
 import statistics
 import time
@@ -16,14 +16,14 @@ _IMAGES, _WARM_UP = 30, 3
 
 
 def training_seconds_per_image(recipe: Recipe) -> float:
-    """Time a few updates; the clock of a whole training run would count its pauses as well."""
+    """Time a few updates; the duration of a whole training run would include its pauses."""
     with trial_run(recipe) as run:
         return seconds_per_update(run) / (recipe.batch_size * recipe.accumulate)
 
 
 @torch.inference_mode()
 def detection_seconds_per_image(model: Detector, truth: Annotations) -> float:
-    """Return the median time of detection in one image, from pixels to boxes, without decoding its file."""
+    """Return the median detection time for one image, from pixels to boxes, without decoding its file."""
     images = [image for (image,), _ in islice(evaluation_loader(truth, 1, 0), _IMAGES)]
     times = []
     for image in [*images[:_WARM_UP], *images]:

@@ -1,4 +1,4 @@
-"""training.json: with which settings and data a run was trained, where, and how long it took."""
+"""training.json: the settings, data and machine of a training run, and how long it took."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,13 +17,13 @@ from cascade_rcnn_study.study_folder import RECORD, RunFolder
 from cascade_rcnn_study.variants import Variant
 
 Record: TypeAlias = dict[str, Any]
-# Fields of a recipe that may differ between the runs of a table: they depend on the machine, or on the seed.
+# Fields of a recipe that may differ between the runs of a table because they depend on the machine or the seed.
 _MAY_DIFFER = ("output", "workers", "accelerator", "precision", "evaluate_every", "save_every", "seed")
 _MIB = 2**20
 
 
 def settings_of(recipe: Recipe) -> Record:
-    """Return a recipe as plain JSON values, without what may differ from machine to machine."""
+    """Return a recipe as plain JSON values, without the fields that may differ between machines."""
     values = {k: v for k, v in msgspec.json.decode(msgspec.json.encode(recipe)).items() if k not in _MAY_DIFFER}
     weights = values.pop("weights_backbone")
     data = {"repeat_rare": values["data"]["repeat_rare"]}
@@ -36,23 +36,23 @@ def data_id(truth: Annotations) -> str:
 
 
 def check_reusable(run: RunFolder, recipe: Recipe, data: Mapping[str, str]) -> None:
-    """Raise UserError if a trained run differs in its data (split -> `data_id`) or settings from those asked for."""
+    """Raise UserError if the data (split -> `data_id`) or settings of a trained run differ from those requested."""
     record = run.read(RECORD)
     if record is None:
         return
     for split, asked in data.items():
         if record["data"][split]["id"] != asked:
-            raise UserError(f"{run.path}: its {split} data differs from yours; choose another --output")
+            raise UserError(f"{run.path}: this run was trained with other {split} data; choose another --output")
     there = flattened(_current(record["settings"]))
     for name, value in flattened(settings_of(recipe)).items():
         if there.get(name) != value:
             raise UserError(
-                f"{run.path}: was trained with {name} {there.get(name)}, not {value}; choose another --output"
+                f"{run.path}: this run was trained with {name} {there.get(name)}, not {value}; choose another --output"
             )
 
 
 def _current(settings: Record) -> Record:
-    """As `settings_of` has them; before the list of augmentations there were two probabilities."""
+    """Convert older settings to the current form; earlier versions had two probabilities instead of augmentations."""
     settings = {"patience": 0} | settings
     if "augmentation" in settings:
         return settings
@@ -73,7 +73,7 @@ def write_record(run: RunFolder, variant: Variant, recipe: Recipe, train_set: An
         "settings": settings_of(recipe),
         "data": {"train": _describe(train_set), "val": _describe(val)},
         "size_mib": weights * 4 / _MIB,
-        "process_peak_memory_mb": results["peak_memory_mb"],  # since the process began, over all its runs
+        "process_peak_memory_mb": results["peak_memory_mb"],  # since the process started, over all its runs
         **{k: results[k] for k in ("epochs", "updates", "training_seconds", "precision", "machine")},
     }
     run.write(RECORD, record)

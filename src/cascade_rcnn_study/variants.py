@@ -1,4 +1,4 @@
-"""The models of a study, all derived from one recipe. Nothing runs here.
+"""The models of a study, all derived from one recipe.
 
 A variant is a training run without its seed. Tables and figures that need the same model share its variant by name.
 """
@@ -25,8 +25,8 @@ from cascade_rcnn_study.evaluation_settings import (
 
 T = TypeVar("T")
 QUALITIES = (0.5, 0.6, 0.7)  # U, section 5.1
-# The cascades of Table 3: with increasing IoU thresholds, with statistics for each stage. They are trained with SGD
-# whatever the base recipe uses; if the base uses SGD as well, its own `cascade` is the last of them.
+# The cascades of Table 3: (with increasing IoU thresholds, with per-stage statistics). They are trained with SGD even
+# if the base recipe uses another optimizer; if it uses SGD as well, its own `cascade` is the last of them.
 BY_SGD = "cascade-sgd"
 TABLE3 = {
     "cascade-plain": (False, False),
@@ -35,7 +35,7 @@ TABLE3 = {
     BY_SGD: (True, True),
 }
 
-MASKS = {stages: f"masks-{stages}" for stages in (1, 2, 3, 4)}  # the models with masks, by their number of stages
+MASKS = {stages: f"masks-{stages}" for stages in (1, 2, 3, 4)}  # models with masks, by number of stages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,16 +52,16 @@ class Variant:
 
 
 def variants(base: Recipe, families: Mapping[str, str | None] | None = None) -> dict[str, Variant]:
-    """Derive the models of the study from one recipe, by name; a model comes before those evaluated on its boxes.
+    """Derive the models of the study from one recipe, by name; a model precedes those that are evaluated on its boxes.
 
-    `families` adds recipes by name, each with its backbone weights, for Table 6. They keep their own options, but data,
-    schedule and semantics are those of `base`.
+    `families` adds recipes by name for Table 6, each with its backbone weights. They keep their own options, but use
+    the data, schedule and semantics of `base`.
     """
     if base.init is not None:
-        raise UserError(f"init is {base.init}: a study trains models by name; give --init None")
+        raise UserError(f"init is {base.init}, but a study trains its models from backbone weights; give --init None")
     for name in ("stages", "stage_ious", "iterations", "test_stage"):
         if (value := getattr(base.options, name)) is not None:
-            raise UserError(f"options.{name} is {value}: the study sets it for each model; leave it out")
+            raise UserError(f"options.{name} is {value}, but the study sets it for each model; leave it out")
     found = [
         *_pair("", base),
         *(_single(base, stage) for stage in (2, 3)),
@@ -72,7 +72,9 @@ def variants(base: Recipe, families: Mapping[str, str | None] | None = None) -> 
     ]
     for name, weights in (families or {}).items():
         if name not in RECIPES:
-            raise UserError(f"no recipe is called '{name}'{nearest(name, list(RECIPES))}; --families takes recipes")
+            raise UserError(
+                f"families: there is no recipe '{name}'{nearest(name, list(RECIPES))}; give names of recipes"
+            )
         own = RECIPES[name]()
         options = replace(own.options, semantics=base.options.semantics)
         found += _pair(f"{name}-", replace(base, model=own.model, options=options, weights_backbone=weights))
@@ -85,7 +87,7 @@ def family_of(variant: str) -> str:
 
 
 def _pair(prefix: str, base: Recipe) -> list[Variant]:
-    """Return a cascade and its baseline; those of the base recipe (no prefix) have all that figures need of them."""
+    """Return a cascade and its baseline; those of the base recipe (no prefix) include what the figures need."""
     table = (ensemble(3), single_stage(1), single_stage(2), single_stage(3), ensemble(2))
     figure6 = tuple(stage_on_inputs(t, s) for t in (1, 2, 3) for s in (1, 2, 3) if t != s)
     full = not prefix
@@ -150,7 +152,7 @@ def _table3_cascades(base: Recipe) -> list[Variant]:
 
 
 def _cascade_of(base: Recipe, stages: int) -> Variant:
-    """Return a cascade of another number of stages, for Table 4."""
+    """Return a cascade with another number of stages, for Table 4."""
     return Variant(
         name=f"cascade-{stages}",
         title=f"cascade of {stages} stages",
@@ -184,9 +186,9 @@ def _with_model(base: Recipe, method: str, options: ModelOptions) -> Recipe:
 
 
 def _stage_options(options: ModelOptions, number: int, *, iou_up: bool = True, statistics: bool = True) -> ModelOptions:
-    """Spell out the options of `number` stages; statistics given in `options` replace the preset's first ones.
+    """Set the options of `number` stages explicitly; statistics given in `options` replace the preset's first ones.
 
-    Without `iou_up` all stages have the first one's IoU threshold, without `statistics` its mean and std (Table 3).
+    Without `iou_up`, all stages use the first one's IoU threshold; without `statistics`, its mean and std (Table 3).
     """
     preset = preset_stages(options.semantics, 4)
     ious = [stage.iou for stage in preset]

@@ -111,7 +111,7 @@ def test_a_table_says_how_far_others_are_behind_and_how_ap90_compares():
     assert text.startswith("## `cells`, 60 seconds each\n")
     assert "| 50.0 | 80.0 | 60.0 | 6.0 | 1,234 | 60 | 1,000 | 50 |  |  |  |" in text
     assert "+10.0 (+5.0 to +15.0)" in text
-    assert "6.00 against 2.00, 3.0 times as much" in text
+    assert 'and 2.00 for "torchvision Faster R-CNN v1" (3.0 times as much).' in text
     assert "times" not in page.table("cells", [_row("starter", 0.06), _row("torchvision", 0.0)])
 
 

@@ -63,7 +63,7 @@ def test_agreement_of_masks_is_their_least_overlap():
     found["masks"][0, 0, :8, :8], found["masks"][1, 0, 20:28, 20:28] = 0.7, 1.0
     other = {name: value.flip(0) for name, value in found.items()}
     other["masks"] = other["masks"] >= 0.5
-    same = "2 of 2 detections are the same, within 0 pixels and 0 in score; the least IoU of their masks is "
+    same = "2 of 2 detections are the same, within 0 pixels and 0 in score; the lowest IoU of their masks is "
     assert agreement(found, other) == same + "1.000"
     other["masks"][0, 0, 20:24] = False
     assert agreement(found, other) == same + "0.500"

@@ -28,9 +28,9 @@ def test_agreement_pairs_detections_of_a_class_whatever_their_order():
     theirs, ours = found((0, 1), (50, 2), (90, 1)), found((50.25, 2), (0.5, 1), (90, 3))
     assert agreement(theirs, ours) == "2 of 3 detections are the same, within 0.5 pixels and 0.1 in score"
     assert agreement(theirs, theirs) == "3 of 3 detections are the same, within 0 pixels and 0 in score"
-    assert agreement(theirs, found((0, 3))) == "none of 3 detections is the same"
+    assert agreement(theirs, found((0, 3))) == "none of 3 detections are the same"
     assert agreement(found((0, 1)), theirs) == "1 of 3 detections are the same, within 0 pixels and 0 in score"
-    assert agreement(theirs, found()) == agreement(found(), theirs) == "none of 3 detections is the same"
+    assert agreement(theirs, found()) == agreement(found(), theirs) == "none of 3 detections are the same"
 
 
 def test_every_ratio_is_to_a_peer_that_was_measured():
@@ -82,7 +82,7 @@ def test_a_peer_that_is_importable_here_is_measured_here():
 
 @pytest.mark.skipif(find_spec("mmdet") is not None, reason="mmdet is here")
 def test_a_process_without_its_peer_is_one_line(tmp_path):
-    with pytest.raises(SystemExit, match="mmdet: its process ended"):
+    with pytest.raises(SystemExit, match="mmdet: the process ended"):
         process.PeerProcess("mmdet", Path(sys.executable), tmp_path, Task((32, 32)), threads=1)
 
 

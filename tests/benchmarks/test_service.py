@@ -12,7 +12,7 @@ def test_the_page_has_a_row_per_minute():
     page = render(tally, "--minutes 1.5", 4)
     assert "| 1 | 1.00 | 1.00 s | 1.00 s | 900 MB |" in page
     assert "| 2 | 2.00 | 2.00 s | 3.00 s | 950 MB |" in page  # 60 requests in half a minute
-    assert "120 answers, all with the same detections; 2 hostile requests;\n0 answers" in page
+    assert "received 120 responses, all with the same detections, and sent 2\nhostile requests. 0 responses" in page
 
 
 def test_hostile_requests_are_what_they_should_be():

@@ -119,7 +119,7 @@ def test_pixels_that_differ_are_found_out():
     other[1, 2] = 9
     assert images._differs(good, good) is None
     assert images._differs(other, good) == "1 of 20 pixels differ"
-    assert images._differs(good[:2], good) == "(2, 5, 3) in place of (4, 5, 3)"
+    assert images._differs(good[:2], good) == "(2, 5, 3) instead of (4, 5, 3)"
 
 
 def test_every_admitted_kind_of_image_can_be_written(tmp_path):
@@ -161,7 +161,7 @@ def test_the_page_tells_the_counts_the_faults_and_the_lines():
     assert "| annotations: COCO | 3 | 1 | 1 | 0 | 0 | 1 | x |" in text
     assert "- `coco 0/3`: silently wrong: `a box moved`" in text
     assert r"- `a.json: no\x1b[31m`" in text
-    assert "Not tried: `a full disk: not root`" in text
+    assert "Not tested: `a full disk: not root`" in text
 
 
 def test_a_campaign_fails_by_a_fault_and_writes_its_table_all_the_same(tmp_path, monkeypatch):
@@ -201,7 +201,7 @@ def test_a_mask_that_is_moved_or_lost_is_found_out(tmp_path):
     assert area._wrong_masks(lost, area.good) == "object 3 has lost its mask"
     texts[2] = b"[[0,0,5,0,5,5]]"
     moved = dataclasses.replace(good, segmentations=Segmentations.of(texts))
-    assert area._wrong_masks(moved, area.good) == "object 3 has other pixels than pycocotools gives it"
+    assert area._wrong_masks(moved, area.good) == "object 3 has other pixels than in pycocotools"
 
 
 @PYCOCOTOOLS

@@ -26,7 +26,7 @@ def test_all_is_everything_once_in_the_paper_s_order():
 def test_unknown_names_are_refused():
     with pytest.raises(UserError, match="did you mean 'table1'"):
         choose(["tabel1"])
-    with pytest.raises(UserError, match="say what to run"):
+    with pytest.raises(UserError, match="give the tables and figures to run"):
         choose([])
 
 

@@ -65,7 +65,7 @@ def test_mistakes(base):
     with pytest.raises(UserError, match="devices is 0; give 1 or more"):
         named(base, "table1", devices=0)
     study = Study(base=base, artifacts=choose(["table1"]), families={"small_vgg": None})
-    with pytest.raises(UserError, match=r"small_vgg appear in Table 6 only; ask for table6"):
+    with pytest.raises(UserError, match=r"small_vgg appear only in Table 6; add table6"):
         planned_runs(study)
     with pytest.raises(UserError, match="sample-images is -5; give 1 or more"):
         planned_runs(replace(study, sample_images=-5))

@@ -131,5 +131,5 @@ def test_mistakes():
         variants(replace(SMALL, init="model.safetensors"))
     with pytest.raises(UserError, match=r"options\.stages is 2"):
         variants(replace(SMALL, options=replace(SMALL.options, stages=2)))
-    with pytest.raises(UserError, match="no recipe is called"):
+    with pytest.raises(UserError, match="there is no recipe"):
         variants(SMALL, {"small_vg": None})

@@ -1,4 +1,4 @@
-"""A training of seconds, and whether another left exactly the same behind."""
+"""A training run of a few seconds, and the comparison of its output with that of another run."""
 
 import csv
 import io
@@ -34,24 +34,24 @@ _CLOCKS = ("images_per_s", "seconds", "training_seconds", "images_per_second", "
 
 
 def write_data(folder: Path) -> Path:
-    """12 images to train on, 4 to validate."""
+    """Write a dataset of 12 training and 4 validation images."""
     return write_shapes(folder, train=12, val=4, size=64, seed=5)
 
 
 def training(data: Path, output: Path, *more: str) -> list[str]:
-    """The command: two epochs of six updates, a state every second update, an evaluation an epoch."""
+    """Return the arguments for two epochs of six updates, saving every second update and evaluating every epoch."""
     sets = ("--data.train", str(data / "train.json"), "--data.val", str(data / "val.json"))
     often = ("--epochs", "2", "--evaluate-every", "1", "--save-every", "2", "--workers", "0", "--ema", "0.9")
     return ["train", "shapes", *sets, *often, *_TINY, "--output", str(output), *more]
 
 
 def resumable(output: Path) -> tuple[str, ...]:
-    """The flag that continues what is there, where something is."""
+    """Return the flag that resumes the run in the folder, if there is one."""
     return ("--resume",) if list(output.glob("*.state.pt")) else ()
 
 
 def broken_files(output: Path) -> str | None:
-    """A file of a training that was killed a moment ago and is not whole."""
+    """Return an error about a broken file of a run that has just been killed; None if all files are intact."""
     try:
         for path in sorted(output.glob("*.safetensors")):
             load(path)
@@ -65,10 +65,10 @@ def broken_files(output: Path) -> str | None:
 
 
 def difference(reference: Path, output: Path) -> str | None:
-    """What a training has left that an undisturbed one would not have, clocks aside."""
+    """Describe how a run's output differs from that of an undisturbed run, apart from timings; None if it does not."""
     left = [path.name for path in output.iterdir() if path.name.endswith(".tmp")]
     if left:
-        return f"{', '.join(left)} is left"
+        return f"{', '.join(left)} was left behind"
     missing = {path.name for path in reference.iterdir()} - {path.name for path in output.iterdir()}
     if missing:
         return f"{', '.join(sorted(missing))} is missing"
@@ -78,7 +78,7 @@ def difference(reference: Path, output: Path) -> str | None:
             return f"{name} differs"
     for name in ("train.csv", "evaluation.csv"):
         if (here := _rows(output / name)) != (there := _rows(reference / name)):
-            return f"{name} differs: {len(here)} rows, undisturbed {len(there)}"
+            return f"{name} differs: {len(here)} rows, {len(there)} undisturbed"
     for name in ("best.json", "results.json"):
         if not identical(*(json.loads((folder / name).read_text()) for folder in (reference, output)), ignored=_CLOCKS):
             return f"{name} differs"
@@ -99,11 +99,11 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _board_differs(output: Path) -> str | None:
-    """Whether TensorBoard's own reader finds the curves of the csv files."""
+    """Compare the curves that TensorBoard's own reader finds with the CSV files."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     for name, column in (("train", "loss"), ("evaluation", "ap")):
-        logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it tells of every resumption
+        logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it logs every resumption
         reader = EventAccumulator(str(output / "tensorboard" / name), size_guidance={"scalars": 0})
         reader.Reload()
         tag = f"{name}/{column}"
