@@ -45,7 +45,8 @@ def _starter() -> dict[str, torch.Tensor]:
 def run(data: Path, output: Path, name: str, contender: str, images: int, rate: float, seed: int) -> dict[str, Any]:
     """Train on `images` images, each of the set's in turn, and keep what is detected and its figures in `output`.
 
-    A training that was stopped goes on from its last saved update. A contender that differs from the default in detection alone is the default's training, evaluated anew.
+    A training that was stopped goes on from its last saved update. A contender that differs from the default in
+    detection alone is the default's training, evaluated anew.
     """
     torch.set_num_threads(1)
     train_set, val = read_set(data, name)
@@ -76,8 +77,8 @@ def _trained(
     recipe = Recipe(
         init=str(folder / "start.safetensors"),
         optimizer=OptimizerConfig(name="sgd", lr=rate, lr_batch=BATCH, warmup_steps=WARMUP, schedule="cosine"),
-        epochs=1, batch_size=BATCH, evaluate_every=0, save_every=40, workers=0, precision="bf16", accelerator="cpu", seed=seed,
-        output=str(folder / "training"),
+        epochs=1, batch_size=BATCH, evaluate_every=0, save_every=40, workers=0, precision="bf16", accelerator="cpu",
+        seed=seed, output=str(folder / "training"),
     )  # fmt: skip
     return train(recipe, data=stream(train_set, images, seed, folder / "links"), resume=begun).model
 
