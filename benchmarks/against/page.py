@@ -86,7 +86,7 @@ def _pair_lines(pairs: Sequence[Mapping[str, Any]]) -> str:
     for pair in pairs:
         apart = ", ".join(f"{metric.upper()} {_interval(pair[metric])}" for metric in METRICS)
         seeds = "one seed" if len(pair["seeds"]) == 1 else f"{len(pair['seeds'])} seeds"
-        lines += [f"{NAMES[pair['ours']]} beside {NAMES[pair['theirs']]}, {seeds}: {apart}.", ""]
+        lines += [f"{NAMES[pair['ours']].replace('this', 'This', 1)} beside {NAMES[pair['theirs']]}, {seeds}: {apart}.", ""]
     return "\n".join(["", *lines]) if lines else ""
 
 
