@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -13,9 +13,15 @@ from cascade_rcnn.evaluation.bootstrap import RESAMPLES, Interval, paired_differ
 from cascade_rcnn.evaluation.matches import match
 from cascade_rcnn.files import read_json, replacing, write_json
 
+PAIRS = (  # with the same initial weights
+    ("cascade", "baseline"),  # and the same optimizer: only the architecture differs
+    ("cascade", "torchvision_narrow"),
+    ("baseline", "torchvision_narrow"),
+)
 OURS = ("starter", "cascade")  # the others are compared with the first of these that a dataset has
 PEER = "torchvision"
 _LEAST = 0.001  # AP; a multiple of less is meaningless
+Draws: TypeAlias = dict[tuple[str, str, int], np.ndarray]  # by dataset, contender and seed
 METRICS = ("ap", "ap50", "ap75", "ap90")
 NAMES = {
     "starter": "this package, from the starter",
@@ -32,28 +38,60 @@ NAMES = {
 def write_page(folder: Path, data: Path, page: Path) -> None:
     """Write against.json and against.md to `page` from the runs in `folder`."""
     found = [read_json(path) for path in sorted(folder.glob("*.json"))]
-    sets = {name: _with_differences(folder, data, name, found) for name in SETS if any(r["set"] == name for r in found)}
-    write_json(page / "against.json", {"machine": describe() | {"threads": 1}, "resamples": RESAMPLES, "sets": sets})
+    there = [name for name in SETS if any(row["set"] == name for row in found)]
+    draws = _draws(folder, data, found)
+    sets = {name: with_differences([row for row in found if row["set"] == name], draws) for name in there}
+    pairs = {name: paired(name, draws) for name in there}
+    values = {"machine": describe() | {"threads": 1}, "resamples": RESAMPLES, "sets": sets, "pairs": pairs}
+    write_json(page / "against.json", values)
     introduction = (Path(__file__).parent / "page.md").read_text(encoding="utf-8")
-    tables = "\n".join(table(name, rows) for name, rows in sets.items())
+    tables = "\n".join(f"{table(name, rows)}{_pair_lines(pairs[name])}" for name, rows in sets.items())
     remarks = page / "against_remarks.md"  # written by hand
     read = f"\n{remarks.read_text(encoding='utf-8')}" if remarks.is_file() else ""
     with replacing(page / "against.md") as aside:
         aside.write_text(f"{introduction}\n{tables}\n{machine_line()}\n{read}", encoding="utf-8")
 
 
-def _with_differences(folder: Path, data: Path, name: str, found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _draws(folder: Path, data: Path, found: Sequence[Mapping[str, Any]]) -> Draws:
+    """Return the AP of each run on the resamples of its dataset."""
+    truths = {name: read_set(data, name)[1] for name in {row["set"] for row in found}}
+    return {_key(row): resample(match(truths[row["set"]], np.load(folder / _file(row)))) for row in found}
+
+
+def with_differences(rows: Sequence[dict[str, Any]], draws: Draws) -> list[dict[str, Any]]:
     """Return the rows of a dataset by descending AP, each with its difference to ours."""
-    rows = sorted((row for row in found if row["set"] == name), key=lambda row: -row["ap"])
-    truth = read_set(data, name)[1]
-    draws = {_key(row): resample(match(truth, np.load(folder / f"{_key(row)}.npy"))) for row in rows}
+    rows = sorted(rows, key=lambda row: -row["ap"])
     chosen = reference(rows)
-    ours = {row["seed"]: draws[_key(row)] for row in rows if row["contender"] == chosen}
     for row in rows:
-        if row["contender"] != chosen and row["seed"] in ours:
-            pairs = {m: paired_difference([ours[row["seed"]]], [draws[_key(row)]], m) for m in METRICS}
-            row["behind"] = {metric: list(one) for metric, one in pairs.items()}
+        ours = draws.get((row["set"], chosen or "", row["seed"]))
+        if row["contender"] != chosen and ours is not None:
+            row["behind"] = {m: list(paired_difference([ours], [draws[_key(row)]], m)) for m in METRICS}
     return rows
+
+
+def paired(name: str, draws: Draws) -> list[dict[str, Any]]:
+    """Compare the pairs of a dataset over the seeds that both were trained with."""
+    found = []
+    for ours, theirs in PAIRS:
+        seeds = sorted({seed for _, _, seed in draws if all((name, who, seed) in draws for who in (ours, theirs))})
+        if seeds:
+            both = [[draws[name, who, seed] for seed in seeds] for who in (ours, theirs)]
+            metrics = {metric: list(paired_difference(*both, metric)) for metric in METRICS}
+            found.append({"ours": ours, "theirs": theirs, "seeds": seeds} | metrics)
+    return found
+
+
+def _pair_lines(pairs: Sequence[Mapping[str, Any]]) -> str:
+    """Format the differences within pairs as lines of Markdown."""
+    lines = []
+    for pair in pairs:
+        apart = ", ".join(f"{metric.upper()} {_interval(pair[metric])}" for metric in METRICS)
+        seeds = "one seed" if len(pair["seeds"]) == 1 else f"{len(pair['seeds'])} seeds"
+        lines += [
+            f"{NAMES[pair['ours']].replace('this', 'This', 1)}, minus {NAMES[pair['theirs']]}, {seeds}: {apart}.",
+            "",
+        ]
+    return "\n".join(["", *lines]) if lines else ""
 
 
 def reference(rows: Sequence[Mapping[str, Any]]) -> str | None:
@@ -62,8 +100,12 @@ def reference(rows: Sequence[Mapping[str, Any]]) -> str | None:
     return next((name for name in OURS if name in there), None)
 
 
-def _key(row: Mapping[str, Any]) -> str:
-    return f"{row['set']}-{row['contender']}-{row['seed']}"
+def _key(row: Mapping[str, Any]) -> tuple[str, str, int]:
+    return row["set"], row["contender"], row["seed"]
+
+
+def _file(row: Mapping[str, Any]) -> str:
+    return f"{row['set']}-{row['contender']}-{row['seed']}.npy"
 
 
 def table(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
@@ -88,7 +130,11 @@ def row_line(cells: Sequence[str]) -> str:
 def _lead(row: Mapping[str, Any], metric: str) -> str:
     if "behind" not in row:
         return ""
-    mean, low, high = (100 * value for value in Interval(*row["behind"][metric]))
+    return _interval(row["behind"][metric])
+
+
+def _interval(values: Sequence[float]) -> str:
+    mean, low, high = (100 * value for value in Interval(*values))
     return f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
 
 

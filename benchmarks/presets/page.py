@@ -20,7 +20,7 @@ from cascade_rcnn.files import read_json, replacing, write_json
 
 Rows: TypeAlias = list[dict[str, Any]]
 _SHOWN = ("ap", "ap75", "ap90")  # of differences
-_HEADS = ("AP", "AP50", "AP75", "AP90", "seeds", "training, s", "difference in AP", "in AP75", "in AP90")
+_HEADS = ("AP", "AP50", "AP75", "AP90", "seeds", "difference in AP", "in AP75", "in AP90")
 
 
 def write_page(folder: Path, data: Path, page: Path) -> None:
@@ -66,8 +66,6 @@ def compared(found: Rows, draws: Mapping[Any, np.ndarray], name: str, contenders
             continue
         row: dict[str, Any] = {"contender": contender, "seeds": sorted(own)}
         row |= {metric: float(np.mean([one[metric] for one in own.values()])) for metric in METRICS}
-        seconds = [one["seconds"] for one in own.values() if one["seconds"] is not None]
-        row["seconds"] = float(np.mean(seconds)) if seconds else None
         if contender != DEFAULT and (shared := _shared(draws, name, contender)):
             pairs = _pairs(draws, {name: shared}, contender)
             row["difference"] = {metric: list(difference(*pairs, metric)) for metric in METRICS}
@@ -104,10 +102,9 @@ def table(rows: Rows, head: str) -> str:
     lines = [row_line((head, *_HEADS)), row_line(["---"] * (1 + len(_HEADS)))]
     for row in rows:
         metrics = [f"{100 * row[metric]:.1f}" for metric in METRICS]
-        seconds = "" if row["seconds"] is None else f"{row['seconds']:.0f}"
         apart = [_interval(row["difference"][metric]) if "difference" in row else "" for metric in _SHOWN]
         name = " of ".join(reversed(row["contender"].split(":")))
-        lines.append(row_line([name, *metrics, str(len(row["seeds"])), seconds, *apart]))
+        lines.append(row_line([name, *metrics, str(len(row["seeds"])), *apart]))
     return "\n".join(lines)
 
 

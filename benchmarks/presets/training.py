@@ -1,7 +1,6 @@
 """One training of a contestant: the start, the images, SGD, and what it detects afterwards."""
 
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,13 @@ from benchmarks.presets.contestants import DEFAULT, contestant, preset_config, u
 from cascade_rcnn import OptimizerConfig, Predictor, Recipe, evaluate, load, save, train
 from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.data import Annotations
+from cascade_rcnn.engine.training.state import holds_state
 from cascade_rcnn.files import write_json
 from cascade_rcnn.models.build import build
 from cascade_rcnn.models.detector import Detector
 
 BATCH, WARMUP = 2, 30
+MODEL_FILE = "model.safetensors"  # in a training's folder, once it has ended
 METRICS = ("ap", "ap50", "ap75", "ap90")
 
 
@@ -44,42 +45,42 @@ def _starter() -> dict[str, torch.Tensor]:
 def run(data: Path, output: Path, name: str, contender: str, images: int, rate: float, seed: int) -> dict[str, Any]:
     """Train on `images` images, each of the set's in turn, and keep what is detected and its figures in `output`.
 
-    A contender that differs from the default in detection alone is the default's training, evaluated anew.
+    A training that was stopped goes on from its last saved update. A contender that differs from the default in
+    detection alone is the default's training, evaluated anew.
     """
     torch.set_num_threads(1)
     train_set, val = read_set(data, name)
     config = contestant(contender, train_set.categories)
-    folder, seconds = output / key(name, contender, rate, seed), None
-    shutil.rmtree(folder, ignore_errors=True)  # of a training that was stopped
-    folder.mkdir(parents=True)
+    identity = key(name, contender, rate, seed)
+    folder, weights = output / identity, output / identity / MODEL_FILE
+    folder.mkdir(parents=True, exist_ok=True)
     if untrained(contender):
-        model = load(output / key(name, DEFAULT, rate, seed) / "training" / "last.safetensors")
-    else:
-        model, seconds = _train(config, train_set, folder, images, rate, seed)
-    trained = folder / "model.safetensors"
-    save(_with_config(model, config), trained)
-    predictor = Predictor(trained, device="cpu", precision="bf16")
+        save(_with_config(load(output / key(name, DEFAULT, rate, seed) / MODEL_FILE), config), weights)
+    elif not weights.is_file():
+        save(_trained(config, train_set, folder, images, rate, seed), weights)
+    predictor = Predictor(weights, device="cpu", precision="bf16")
     metrics = evaluate(predictor, val, workers=0, save_detections=folder / "found.json").to_dict()
     figures: dict[str, Any] = {"set": name, "contender": contender, "rate": rate, "seed": seed, "images": images}
-    figures |= {"training_images": len(train_set), "seconds": seconds} | {metric: metrics[metric] for metric in METRICS}
-    write_json(folder.with_suffix(".json"), figures)
+    figures |= {metric: metrics[metric] for metric in METRICS}
+    write_json(output / f"{identity}.json", figures)
     return figures
 
 
-def _train(
+def _trained(
     config: ModelConfig, train_set: Annotations, folder: Path, images: int, rate: float, seed: int
-) -> tuple[Detector, float]:
-    """Return the detector at the end of the schedule, and the seconds of the processor that it took."""
-    save(start(config, seed), folder / "start.safetensors")
+) -> Detector:
+    """Return the detector at the end of the schedule."""
+    begun = holds_state(folder / "training")
+    if not begun:
+        save(start(config, seed), folder / "start.safetensors")
+    shutil.rmtree(folder / "links", ignore_errors=True)
     recipe = Recipe(
         init=str(folder / "start.safetensors"),
         optimizer=OptimizerConfig(name="sgd", lr=rate, lr_batch=BATCH, warmup_steps=WARMUP, schedule="cosine"),
-        epochs=1, batch_size=BATCH, evaluate_every=0, workers=0, precision="bf16", accelerator="cpu", seed=seed,
-        output=str(folder / "training"),
+        epochs=1, batch_size=BATCH, evaluate_every=0, save_every=40, workers=0, precision="bf16", accelerator="cpu",
+        seed=seed, output=str(folder / "training"),
     )  # fmt: skip
-    began = time.process_time()
-    result = train(recipe, data=stream(train_set, images, seed, folder / "links"))
-    return result.model, time.process_time() - began
+    return train(recipe, data=stream(train_set, images, seed, folder / "links"), resume=begun).model
 
 
 def _with_config(model: Detector, config: ModelConfig) -> Detector:

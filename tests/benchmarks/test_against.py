@@ -119,3 +119,22 @@ def test_others_are_compared_with_the_starter_where_it_may_compete():
     assert page.reference([_row("cascade", 0.0), _row("starter", 0.0)]) == "starter"
     assert page.reference([_row("cascade", 0.0), _row("torchvision", 0.0)]) == "cascade"
     assert page.reference([_row("torchvision", 0.0)]) is None
+
+
+def test_pairs_of_one_start_are_compared_over_their_seeds():
+    values = {("cascade", 0): 0.5, ("cascade", 1): 0.7, ("baseline", 0): 0.4, ("baseline", 1): 0.5}
+    draws = {("cells", who, seed): np.full((3, 10), ap) for (who, seed), ap in values.items()}
+    draws |= {("bccd", "cascade", 0): np.full((3, 10), 0.1)}  # of another set, and alone there
+    (pair,) = page.paired("cells", draws)
+    assert (pair["ours"], pair["theirs"], pair["seeds"]) == ("cascade", "baseline", [0, 1])
+    assert pair["ap"] == pytest.approx([0.15, 0.15, 0.15])
+    assert page.paired("bccd", draws) == []
+
+
+def test_others_are_behind_ours_of_their_seed():
+    rows = [{"set": "cells", "contender": "torchvision", "seed": seed, "ap": 0.1 * seed} for seed in (0, 1)]
+    rows.append({"set": "cells", "contender": "cascade", "seed": 0, "ap": 0.3})
+    draws = {("cells", row["contender"], row["seed"]): np.full((3, 10), row["ap"]) for row in rows}
+    first, *rest = page.with_differences(rows, draws)
+    assert first["contender"] == "cascade"
+    assert [row.get("behind", {}).get("ap90") for row in rest] == [None, pytest.approx([0.3, 0.3, 0.3])]
