@@ -17,7 +17,7 @@ from cascade_rcnn.engine.training import optim
 from cascade_rcnn.images import read_image
 from cascade_rcnn.models.build import build
 from cascade_rcnn.models.configure import model_config
-from cascade_rcnn.recipes import small
+from cascade_rcnn.recipes.cpu import small
 
 _WAITING = 0.02
 _IN_FLIGHT = 4  # batches that the worker may have ready before the clock starts: they are not counted

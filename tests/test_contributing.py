@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 import cascade_rcnn
-from cascade_rcnn import recipes
 from cascade_rcnn.cli import main
 from cascade_rcnn.data.shapes import write_shapes
-from cascade_rcnn.recipes import RECIPES, read_recipe, small
+from cascade_rcnn.recipes import RECIPES, cpu, read_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -25,18 +24,18 @@ def example(heading: str) -> str:
 @pytest.fixture
 def added(monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of the example's recipe, which stands among the others as if it were written beside them."""
-    names = dict(vars(recipes))
+    names = dict(vars(cpu))
     exec(example("Add a recipe"), names)
-    (name,) = names.keys() - vars(recipes).keys()
+    (name,) = names.keys() - vars(cpu).keys()
     monkeypatch.setitem(RECIPES, name, names[name])
     return name
 
 
 def test_the_added_recipe_differs_from_its_model_as_it_says(added):
     recipe = RECIPES[added]()
-    assert recipe.options.anchor_sizes[0] < small().options.anchor_sizes[0]
+    assert recipe.options.anchor_sizes[0] < cpu.small().options.anchor_sizes[0]
     assert recipe.options.min_size == 640
-    assert recipe.optimizer == small().optimizer
+    assert recipe.optimizer == cpu.small().optimizer
     assert recipe.output == f"runs/{added}"
 
 

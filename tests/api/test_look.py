@@ -82,7 +82,7 @@ def test_anchors_are_those_of_the_recipe_or_checkpoint(shapes):
     assert look(shapes).sizes.anchors == (32, 64, 128, 256, 512)
     recipe = cascade_rcnn.find_recipe("shapes")
     seen = look(shapes, recipe=recipe)
-    assert (seen.sizes.anchors, seen.sizes.resized) == ((16, 32, 64, 128, 256), "images as they are")
+    assert (seen.sizes.anchors, seen.sizes.resized) == ((16, 32, 64, 128, 256), "images not resized")
     started = replace(recipe, init="starter", options=replace(recipe.options, min_size=256, anchor_ratios=(1.0,)))
     seen = look(shapes, recipe=started)
     assert (seen.sizes.anchors, seen.sizes.ratios) == ((16, 32, 64, 128, 256), (1.0,))
@@ -105,7 +105,7 @@ def test_the_command_prints_writes_and_exits(shapes, tmp_path, monkeypatch, caps
     with pytest.raises(SystemExit) as stopped:
         cli.main(["look", "val.json", "--images", folder, "--output", "seen", "--recipe", "shapes"])
     assert stopped.value.code == 1
-    assert "1 image Images that do not exist" in " ".join(capsys.readouterr().out.split())
+    assert "1 image Missing image files" in " ".join(capsys.readouterr().out.split())
     assert (tmp_path / "seen" / "index.html").is_file()
 
 

@@ -88,7 +88,7 @@ def test_trainings_on_different_data_are_not_compared(run, shapes, tmp_path):
 
 
 def test_what_is_no_run_is_refused(run, tmp_path):
-    with pytest.raises(UserError, match=r"nothing: not a training's folder \(it has no recipe.json\)"):
+    with pytest.raises(UserError, match=r"nothing: not the folder of a training run \(no recipe.json\)"):
         cascade_rcnn.report(tmp_path / "nothing")
     shutil.copy(run / "recipe.json", tmp_path)
     with pytest.raises(UserError, match="has no checkpoint yet"):
@@ -100,12 +100,12 @@ def test_what_is_no_run_is_refused(run, tmp_path):
         cascade_rcnn.report(tmp_path)
     gone = recipe["data"] | {"val": str(tmp_path / "gone.json"), "val_split": None}
     (tmp_path / "recipe.json").write_text(json.dumps(recipe | {"data": gone}))
-    with pytest.raises(UserError, match=r"its validation data cannot be read \(.*gone.json.*\); give --data"):
+    with pytest.raises(UserError, match=r"cannot read the run's validation data \(.*gone.json.*\); give --data"):
         cascade_rcnn.report(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("given", "message"), [({"threshold": 2}, "score from 0 to 1"), ({"stage_images": -1}, "give 0")]
+    ("given", "message"), [({"threshold": 2}, "score between 0 and 1"), ({"stage_images": -1}, "give 0")]
 )
 def test_numbers_out_of_their_range(run, given, message):
     with pytest.raises(UserError, match=message):

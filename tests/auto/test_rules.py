@@ -8,7 +8,9 @@ import pytest
 from cascade_rcnn.auto.rules import Machine, Start, choose
 from cascade_rcnn.auto.survey import Survey
 from cascade_rcnn.config import AnchorConfig
-from cascade_rcnn.recipes import Recipe, finetune, quickstart
+from cascade_rcnn.recipes import Recipe
+from cascade_rcnn.recipes.bundled import quickstart
+from cascade_rcnn.recipes.finetuning import finetune
 
 CPU, GPU = Machine(), Machine(gpu_memory=24.0)
 STARTER = Start(

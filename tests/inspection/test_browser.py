@@ -73,7 +73,7 @@ def test_filters_show_some_of_the_findings(opened):
     assert cards.count() == 3
     page.get_by_role("button", name="Worth a look").click()
     assert [card.is_visible() for card in cards.all()] == [False, True, False]
-    assert titles[1] == "Boxes without a size, or outside their image"
+    assert titles[1] == "Empty boxes, or boxes outside their image"
     page.get_by_role("button", name="All 3").click()
     assert all(card.is_visible() for card in cards.all())
     pictures = page.locator("#seen figure")

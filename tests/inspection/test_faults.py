@@ -44,17 +44,17 @@ def resized(data):
     data.train["images"][1] |= {"width": 2 * data.width, "height": 2 * data.height}
 
 
-@fault("size_differs", 1, image="t2.jpg", detail="96 x 128, annotated as 128 x 96: annotated before its EXIF turn")
+@fault("size_differs", 1, image="t2.jpg", detail="96 x 128, annotated as 128 x 96: annotated before the EXIF rotation")
 def annotated_before_the_turn(data):
     data.options["t2.jpg"] = {"exif": orientation(6)}
 
 
-@fault("shared_file", 1, split="train", image="t1.jpg", image_id=2, detail="also the file of image 1")
+@fault("shared_file", 1, split="train", image="t1.jpg", image_id=2, detail="same file as image 1")
 def shared(data):
     data.train["images"][1]["file_name"] = "t1.jpg"
 
 
-@fault("classes_differ", 1, split="val", label="newt", detail="id 3 in val, not so in train")
+@fault("classes_differ", 1, split="val", label="newt", detail="id 3 in val, missing or different in train")
 def another_class(data):
     data.val["categories"].append({"id": 3, "name": "newt"})
     data.box("val", category_id=3)
@@ -66,12 +66,12 @@ def nothing_to_learn_from(data):
     data.train["categories"].append({"id": 3, "name": "newt"})
 
 
-@fault("duplicate_across_splits", 1, split="val", image="v9.jpg", image_id=50, detail="like t3.jpg in train")
+@fault("duplicate_across_splits", 1, split="val", image="v9.jpg", image_id=50, detail="identical to t3.jpg in train")
 def leaked(data):
     data.add("val", "v9.jpg", data.images["t3.jpg"])
 
 
-@fault("near_duplicate_across_splits", 1, split="val", image="v9.jpg", image_id=50, detail="like t3.jpg in train")
+@fault("near_duplicate_across_splits", 1, split="val", image="v9.jpg", image_id=50, detail="similar to t3.jpg in train")
 def leaked_smaller(data):
     data.add("val", "v9.jpg", data.images["t3.jpg"].resize((96, 72)), quality=40)
     data.val["annotations"] = data.val["annotations"][:-7]  # the first box fits into the smaller image, too
@@ -87,17 +87,17 @@ def outside(data):
     data.box("val", bbox=[130, 20, 16, 16])
 
 
-@fault("reaching_box", 1, split="train", annotation_id=900, detail="by 4 pixels")
+@fault("reaching_box", 1, split="train", annotation_id=900, detail="4 pixels outside")
 def reaching(data):
     data.box(bbox=[data.width - 12, 70, 16, 16])
 
 
-@fault("repeated_box", 1, annotation_id=900, index=8, detail="IoU 1.00 with frog, box 2 of the image")
+@fault("repeated_box", 1, annotation_id=900, index=8, detail="IoU 1.00 with box 2 (frog) of the image")
 def repeated(data):
     data.box(bbox=[64, 10, 16, 16])
 
 
-@fault("two_classes", 1, annotation_id=900, label="toad", detail="IoU 1.00 with frog, box 0 of the image")
+@fault("two_classes", 1, annotation_id=900, label="toad", detail="IoU 1.00 with box 0 (frog) of the image")
 def in_two_classes(data):
     data.box(category_id=2, bbox=[4, 10, 16, 16])
 
@@ -125,29 +125,29 @@ def tiny(data):
     data.box(bbox=[70, 70, 0.8, 0.8])
 
 
-@fault("crowded_image", 1, split="train", image="t1.jpg", detail="101 objects; the model gives 100")
+@fault("crowded_image", 1, split="train", image="t1.jpg", detail="101 objects; the model outputs at most 100")
 def crowded(data):
     for k in range(93):
         data.box(id=900 + k, bbox=[2 + 12.5 * (k % 10), 1 + 9.3 * (k // 10), 12, 9], category_id=1 + k % 2)
 
 
-@fault("turned_unclear", 1, image="t2.jpg", detail="orientation 3: upside down")
+@fault("turned_unclear", 1, image="t2.jpg", detail="orientation 3: rotated by 180 degrees")
 def upside_down(data):
     data.options["t2.jpg"] = {"exif": orientation(3)}
 
 
-@fault("turned_image", 1, image="t2.jpg", detail="orientation 6: a quarter turn to the right")
+@fault("turned_image", 1, image="t2.jpg", detail="orientation 6: rotated by 90 degrees clockwise")
 def turned(data):
     data.images["t2.jpg"] = data.images["t2.jpg"].transpose(PIL.Image.Transpose.ROTATE_90)
     data.options["t2.jpg"] = {"exif": orientation(6)}
 
 
-@fault("duplicate_image", 1, split="train", image="t9.jpg", image_id=50, detail="like t3.jpg in train")
+@fault("duplicate_image", 1, split="train", image="t9.jpg", image_id=50, detail="identical to t3.jpg in train")
 def twice(data):
     data.add("train", "t9.jpg", data.images["t3.jpg"])
 
 
-@fault("near_duplicate_image", 1, split="train", image="t9.jpg", detail="like t3.jpg in train")
+@fault("near_duplicate_image", 1, split="train", image="t9.jpg", detail="similar to t3.jpg in train")
 def twice_compressed(data):
     data.add("train", "t9.jpg", data.images["t3.jpg"], quality=30)
 
@@ -185,7 +185,7 @@ def test_nothing_is_found_in_clean_data(data):
     seen = data.look()
     assert seen.findings == ()
     assert not seen.goes_wrong
-    assert seen.verdict == "Nothing is wrong with this data"
+    assert seen.verdict == "No problems found"
 
 
 @pytest.mark.parametrize("name", MAKERS)

@@ -53,7 +53,7 @@ def test_another_class(split):
     assert (finding.code, finding.count) == ("class_disagreement", 1)
     (record,) = finding.records
     assert (record.image, record.annotation_id, record.index, record.label) == ("v3.jpg", 301, 1, "toad")
-    assert record.detail == "frog for the model, score 0.70, IoU 1.00"
+    assert record.detail == "predicted as frog, score 0.70, IoU 1.00"
 
 
 def test_a_label_that_nothing_reaches_largest_first(split):

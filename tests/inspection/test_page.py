@@ -71,7 +71,7 @@ def test_names_are_text(output, page):
 
 
 def test_the_headline_counts_what_was_found(page):
-    assert "1 thing would make training go wrong, 2 are worth a look" in "".join(page.text)
+    assert "1 problem to fix before training, 2 findings worth checking" in "".join(page.text)
 
 
 def test_json_has_the_findings_with_their_records(output):

@@ -52,31 +52,31 @@ def test_loose_boxes(analysed):
 def test_confused_classes(analysed):
     swapped = [(*row[:6], DOG) if k % 4 == 0 else row for k, row in enumerate(PERFECT)]  # every second cat
     text = said(analysed(swapped))["Tell the classes apart"]
-    assert "cat is taken for dog (10 of 20)" in text
+    assert "cat is mistaken for dog (10 of 20)" in text
 
 
 def test_detections_of_nothing(analysed):
     extra = [(k, 120, 120, 40, 40, 0.95, CAT) for k in range(10)]
-    text = said(analysed([*PERFECT, *extra]))["Find less where nothing is"]
+    text = said(analysed([*PERFECT, *extra]))["Reduce false positives on background"]
     assert "10 detections" in text
-    assert "At 10 of them the label may be missing" in text
+    assert "For 10 of them, the label may be missing" in text
 
 
 def test_missed_objects(analysed):
-    text = said(analysed(PERFECT[:30]))["Find what is missed"]
+    text = said(analysed(PERFECT[:30]))["Find the missed objects"]
     assert "10 of 40 have none" in text
 
 
 def test_duplicates(analysed):
     again = [(image, x + 1, y, w, h, 0.9, label) for image, x, y, w, h, _, label in PERFECT[:20]]
     late = [(*row[:5], 0.8, row[6]) for row in PERFECT[20:]]
-    assert "found twice" in said(analysed([*PERFECT[:20], *again, *late]))["Find each object once"]
+    assert "Duplicate detections" in said(analysed([*PERFECT[:20], *again, *late]))["Find each object once"]
 
 
 def test_small_objects(analysed):
     small = [(k, 150, 150, 12, 12, CAT) for k in range(20)]
     text = said(analysed(PERFECT, truth=[*TRUTH, *small]))["Find small objects"]
-    assert "Of the 20 objects of up to 16 px, 0 % are found; of all objects 67 %" in text
+    assert "Recall is 0 % for the 20 objects of up to 16 px, compared with 67 % overall" in text
     found = [*PERFECT, *((*row[:5], 0.9, CAT) for row in small)]
     assert "Find small objects" not in said(analysed(found, truth=[*TRUTH, *small]))
 
@@ -84,16 +84,17 @@ def test_small_objects(analysed):
 def test_overlapping_objects(analysed):
     pairs = [(k, 20 + 20 * side, 120, 40, 40, CAT) for k in range(10) for side in (0, 1)]  # IoU 20/60
     found = [*PERFECT, *((*row[:5], 0.9, CAT) for row in pairs[::2])]
-    text = said(analysed(found, truth=[*TRUTH, *pairs]))["Find objects that overlap"]
+    text = said(analysed(found, truth=[*TRUTH, *pairs]))["Find overlapping objects"]
     assert "20 objects" in text
-    assert "50 % of them are found, of all objects 83 %" in text
+    assert "Recall is 50 %" in text
+    assert "83 % overall" in text
 
 
-def test_learnt_by_heart(analysed):
+def test_overfitting(analysed):
     text = said(analysed(PERFECT, training=trained([0.3, 0.5, 0.4], [3.0, 2.0, 1.0])))["Stop earlier"]
     assert "from 50.0 after epoch 2 to 40.0 at the end" in text
     assert "from 2.00 to 1.00" in text
-    diverged = trained([0.3, 0.5, 0.4], [3.0, 2.0, 4.0])  # that is not learning by heart
+    diverged = trained([0.3, 0.5, 0.4], [3.0, 2.0, 4.0])  # that is not overfitting
     assert "Stop earlier" not in said(analysed(PERFECT, training=diverged))
 
 
@@ -109,28 +110,28 @@ def test_few_images(analysed):
 
 
 def test_few_images_to_measure_on(analysed):
-    assert "With 20 images, AP" in said(analysed(PERFECT[::3]))["Measure on more images"]
+    assert "With 20 images, the 95 % interval of AP" in said(analysed(PERFECT[::3]))["Evaluate on more images"]
 
 
 def test_rare_classes(analysed):
     cats = [row for row in PERFECT if row[6] == CAT]
-    text = said(analysed([*cats, *PERFECT[1:10:2]]))["Feed the rare classes"]
+    text = said(analysed([*cats, *PERFECT[1:10:2]]))["Label more rare objects"]
     assert "dog (AP" in text
     assert "cat (" not in text
 
 
 def test_a_better_stage(analysed):
-    rows = [StageRow("stage 1 alone", 1, 0.5, 0, 0, 0), StageRow("as the model is set", None, 0.4, 0, 0, 0)]
+    rows = [StageRow("stage 1 alone", 1, 0.5, 0, 0, 0), StageRow("the model's setting", None, 0.4, 0, 0, 0)]
     stages = Stages(7, 1, [0.6, 0.7], [0.5, 1.0], [1], [[0.6], [0.7]], rows)
     text = said(analysed(PERFECT, stages=stages))["Use another stage"]
-    assert "stage 1 alone give 50.0 AP, the model as it is set 40.0 AP (on 7 images)" in text
+    assert "stage 1 alone give 50.0 AP, the model's own setting 40.0 AP (on 7 images)" in text
     level = stages._replace(rows=[rows[0], rows[1]._replace(ap=0.5)])
     assert "Use another stage" not in said(analysed(PERFECT, stages=level))
 
 
 def test_scores_that_promise_too_much(analysed):
     analysis = replace(analysed(PERFECT), calibration=Calibration(0.2, 0.2, []))
-    assert "0.20 higher" in said(analysis)["Set the threshold by this data"]
+    assert "0.20 higher" in said(analysis)["Choose the threshold on your data"]
 
 
 def test_the_most_rewarding_comes_first_and_not_too_much_is_said(analysed):

@@ -26,7 +26,7 @@ def test_one_wrong_detection(scene, found, kind):
     assert found_split.counts["missed"] == 1  # the dog of the second image
 
 
-def test_a_localization_error_costs_what_mending_it_gains(scene):
+def test_a_localization_error_costs_what_fixing_it_gains(scene):
     """The only detection has IoU 30/50 = .6: right at .5, and at .75 the whole AP is lost by placement."""
     evidence = scene([OBJECT], [(0, 20, 10, 40, 40, 0.9, CAT)])
     loose, tight = split(evidence, 0.5), split(evidence, 0.75)

@@ -22,7 +22,7 @@ FOUND = [
 ]
 STAGES = Stages(
     3, 5, [0.6, 0.7, 0.8], [0.5, 0.75, 1.0], [5, 0], [[0.6, float("nan")], [0.7, float("nan")], [0.8, float("nan")]],
-    [StageRow("stage 1 alone", 1, 0.5, 0.6, 0.4, 0.1), StageRow("as the model is set", None, 0.4, 0.5, 0.3, 0)],
+    [StageRow("stage 1 alone", 1, 0.5, 0.6, 0.4, 0.1), StageRow("the model's setting", None, 0.4, 0.5, 0.3, 0)],
 )  # fmt: skip
 CURVES = Curves(
     [1, 2, 3], {"loss": [3.0, 2, 1], "loss_box_reg_stage2": [1.0, 0.5, 0.2]}, [0.1, 0.1, 0.0],
@@ -63,7 +63,7 @@ def test_it_says_what_was_measured(analysis, html):
     assert "Label more images" in text
     assert "stage 1 alone 50.0 60.0 40.0 10.0" in text
     assert "proposal 0.600 after stage 1 0.700 +0.100 after stage 2 0.800 +0.100" in text
-    assert "1 confident detections where nothing is annotated, 1 of another class than annotated" in text
+    assert "where nothing is annotated: 1; confident detections of another class than the annotated one: 1" in text
 
 
 def test_ids_are_unique(html):

@@ -14,7 +14,8 @@ from cascade_rcnn.data import Annotations
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.checkpoint import locate, read_config
 from cascade_rcnn.models.configure import model_config
-from cascade_rcnn.recipes import RECIPES, Recipe, finetune
+from cascade_rcnn.recipes import RECIPES, Recipe
+from cascade_rcnn.recipes.finetuning import finetune
 
 
 @dataclass(frozen=True, kw_only=True)

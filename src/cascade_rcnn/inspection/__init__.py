@@ -1,1 +1,1 @@
-"""Inspection of datasets before training: what they contain, and what is wrong with them."""
+"""Dataset inspection before training: contents and problems."""

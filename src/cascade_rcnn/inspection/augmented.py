@@ -1,4 +1,4 @@
-"""Samples of the training set after a recipe's augmentation."""
+"""Samples of the training set, as augmented by a recipe."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,10 +17,10 @@ IMAGES, DRAWS = 4, 3
 
 
 class Sample(NamedTuple):
-    """An image as it is trained on, with the boxes (G, 4) XYXY and labels (G,) of its target."""
+    """A training image with the boxes (G, 4), XYXY in pixels, and labels (G,) of its target."""
 
     name: str
-    draw: int  # 0: as it is; 1, 2, ...: augmented
+    draw: int  # 0: not augmented; 1, 2, ...: number of the random augmentation
     pixels: np.ndarray  # (H, W, 3) uint8
     boxes: Tensor
     labels: Tensor
@@ -29,10 +29,9 @@ class Sample(NamedTuple):
 def samples(
     split: Split, recipe: Recipe, *, images: int = IMAGES, draws: int = DRAWS, seed: int = 0
 ) -> Iterator[Sample]:
-    """Yield images with objects, spread over the split, each as it is and in `draws` variants.
+    """Yield images with objects, evenly spaced in the split, each unchanged and with `draws` random augmentations.
 
-    Images that cannot be used are left out; without any box in the others, there are none. Raises UserError as training
-    would.
+    Unusable images are skipped; yields nothing if the others have no boxes. Raises UserError as training would.
     """
     annotations = usable(split)
     if not len(annotations.boxes):

@@ -1,4 +1,4 @@
-"""Findings about boxes: empty, outside the image, repeated, in two classes, very long."""
+"""Findings about boxes: empty, outside the image, annotated twice, in two classes, or very elongated."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,12 @@ from cascade_rcnn import boxes as box_ops
 from cascade_rcnn.inspection.findings import Finding, Record, finding
 from cascade_rcnn.inspection.splits import Split
 
-TOLERANCE = 0.5  # pixels: files round to a hundredth of a pixel and labelling tools to half a pixel
-_COINCIDE = 0.95  # IoU, as hotcoco's health check has it
+TOLERANCE = 0.5  # pixels; files round to 0.01 pixels, and labelling tools to 0.5 pixels
+_COINCIDE = 0.95  # IoU, as in hotcoco's health check
 
 
 def box_findings(splits: Sequence[Split]) -> list[Finding]:
-    """Return what is wrong with the boxes of all splits."""
+    """Return the findings about the boxes of all splits."""
     records: dict[str, list[Record]] = {
         code: [] for code in ("lost_box", "reaching_box", "repeated_box", "two_classes", "thin_box")
     }
@@ -23,13 +23,13 @@ def box_findings(splits: Sequence[Split]) -> list[Finding]:
         lost, reaching, beyond = _placed(split)
         records["lost_box"] += [split.box(row, _why_lost(split, row)) for row in np.flatnonzero(lost).tolist()]
         farthest = np.flatnonzero(reaching)[np.argsort(-beyond[reaching], kind="stable")]
-        records["reaching_box"] += [split.box(row, f"by {beyond[row]:.3g} pixels") for row in farthest.tolist()]
+        records["reaching_box"] += [split.box(row, f"{beyond[row]:.3g} pixels outside") for row in farthest.tolist()]
         health = _health(split, ~lost & split.sized)
         for first, second, overlap in _coinciding(split, health.get("near_duplicate", [])):
             labels = split.annotations.labels
             code = "repeated_box" if labels[first] == labels[second] else "two_classes"
             other = split.box(first)
-            detail = f"IoU {overlap:.2f} with {other.label}, box {other.index} of the image"
+            detail = f"IoU {overlap:.2f} with box {other.index} ({other.label}) of the image"
             records[code].append(split.box(second, detail, other))
         for row in health.get("extreme_aspect_ratio", []):
             width, height = split.annotations.boxes[row, 2:].tolist()
@@ -38,7 +38,7 @@ def box_findings(splits: Sequence[Split]) -> list[Finding]:
 
 
 def _placed(split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return which boxes are lost, which reach outside, and by how many pixels, (A,) each."""
+    """Return which boxes training drops, which extend beyond their image, and by how many pixels, (A,) each."""
     boxes, limits = split.annotations.boxes.numpy(), split.annotations.image_sizes.numpy()[split.owners, ::-1]
     low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     lost = (np.minimum(high, limits) <= np.maximum(low, 0)).any(axis=1) & split.sized
@@ -55,7 +55,7 @@ def _why_lost(split: Split, row: int) -> str:
 
 
 def _health(split: Split, wanted: np.ndarray) -> dict[str, list[int]]:
-    """Return rows by hotcoco's code of a warning. It compares boxes of one class, so all are given the same."""
+    """Return rows by hotcoco's warning code. It only compares boxes of the same class, so all get the same one."""
     truth, rows = split.annotations, np.flatnonzero(wanted & ~split.annotations.ignore.numpy())
     sizes = zip(truth.image_ids.tolist(), truth.image_sizes.tolist(), strict=True)
     data = hotcoco.COCO.from_arrays(
@@ -70,7 +70,7 @@ def _health(split: Split, wanted: np.ndarray) -> dict[str, list[int]]:
 
 
 def _coinciding(split: Split, rows: Sequence[int]) -> list[tuple[int, int, float]]:
-    """Return pairs out of these rows: each with the earlier box of its image that it coincides with most."""
+    """Return (earlier row, row, IoU) for each row that coincides with an earlier one of its image, the best match."""
     by_image: dict[int, list[int]] = {}
     for row in rows:
         by_image.setdefault(int(split.owners[row]), []).append(row)

@@ -1,4 +1,4 @@
-"""Classes: how many boxes and images each has in each split, and findings about that."""
+"""Numbers of boxes and images of each class in each split, and findings about classes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from cascade_rcnn.text import count
 
 @dataclass(frozen=True, kw_only=True)
 class ClassCount:
-    """A class: its boxes (without regions to ignore), and the images that show it, in each split."""
+    """Numbers of boxes (without ignored regions) of a class, and of images that contain it, by split."""
 
     name: str
     boxes: dict[str, int]
@@ -21,7 +21,7 @@ class ClassCount:
 
 
 def count_classes(splits: Sequence[Split]) -> list[ClassCount]:
-    """Count every class that a split declares."""
+    """Count the boxes and images of every class that any split declares."""
     names = dict.fromkeys(category.name for split in splits for category in split.annotations.categories)
     counts = []
     for name in names:
@@ -37,7 +37,7 @@ def count_classes(splits: Sequence[Split]) -> list[ClassCount]:
 
 
 def class_findings(splits: Sequence[Split], counts: Sequence[ClassCount]) -> list[Finding]:
-    """Return what is wrong with the classes, and images without objects."""
+    """Return the findings about classes, and about images without objects."""
     training = training_of(splits)
     found = _empty(splits) + _unused(splits, counts)
     if training is None:
@@ -71,7 +71,7 @@ def class_findings(splits: Sequence[Split], counts: Sequence[ClassCount]) -> lis
 
 
 def _class(split: Split, name: str, detail: str) -> Record:
-    """The record of a class; its first box, if there is one, shows it."""
+    """Return the record of a class, with its first box if it has one."""
     rows = split.boxes_of(name)
     if not len(rows):
         return Record(split=split.name, label=name, detail=detail)
@@ -89,7 +89,7 @@ def _unused(splits: Sequence[Split], counts: Sequence[ClassCount]) -> list[Findi
 
 
 def _differing(training: Split, others: Sequence[Split]) -> list[Record]:
-    """Classes, by id and name, that the training set and another do not share."""
+    """Return a record for each class (id and name) that only one of the training set and another split has."""
     records: dict[str, Record] = {}
     ours = training.annotations.categories
     for split in others:
@@ -97,6 +97,6 @@ def _differing(training: Split, others: Sequence[Split]) -> list[Record]:
         for holder, lacking, some in ((split, training, ours), (training, split, theirs)):
             for category in holder.annotations.categories:
                 if category not in some:
-                    detail = f"id {category.id} in {holder.name}, not so in {lacking.name}"
+                    detail = f"id {category.id} in {holder.name}, missing or different in {lacking.name}"
                     records.setdefault(category.name, Record(split=holder.name, label=category.name, detail=detail))
     return list(records.values())

@@ -1,7 +1,7 @@
-"""Duplicate and near-duplicate images, found without comparing all pairs.
+"""Find duplicate and near-duplicate images without comparing all pairs.
 
-Two images show the same if their difference hashes are at most 7 of 64 bits apart and their shades agree. That holds
-for a picture that was resized, compressed anew or made brighter, and not for one that was mirrored or cropped.
+Two images are near-duplicates if their difference hashes differ in at most 7 of 64 bits and their grey values (shades)
+correlate. This finds resized, recompressed and brightened copies, but not mirrored or cropped ones.
 """
 
 import math
@@ -10,26 +10,26 @@ from typing import NamedTuple
 
 import numpy as np
 
-BITS = 7  # of 64; with four bands of 16 bits, one of them differs in a single bit at most
+BITS = 7  # of 64; then at least one of the four bands of 16 bits differs in at most one bit
 _BANDS, _BAND = 4, 16
-_AGREE = 0.97  # correlation of shades. Measured: copies resized and compressed anew .995, other pictures of cells .67
-_LIKELY, _BLOCK = 0.9, 4  # ... of means of 4 x 4 shades, below which they are not compared one by one
-_PLAIN = 2.0  # shades; below it an image is of one shade, and any other of that shade shows the same
-_SHAPES = 1.05  # ratio of width / height
-_CROWD = 64  # of those alike in a band, so many are compared with each
-_PAIRS = 2**20  # of hashes, compared at a time
-_SHADES = 2**13  # ... and of shades
+_AGREE = 0.97  # correlation of shades; measured: .995 for resized and recompressed copies, .67 for other cell images
+_LIKELY, _BLOCK = 0.9, 4  # correlation of means of 4 x 4 shades that calls for comparing all shades
+_PLAIN = 2.0  # standard deviation of shades below which an image is uniform, and equals others of the same shade
+_SHAPES = 1.05  # largest ratio of two aspect ratios
+_CROWD = 64  # images compared with each image, of those with the same band
+_PAIRS = 2**20  # pairs of hashes compared at a time
+_SHADES = 2**13  # pairs of images whose shades are compared at a time
 
 
 class Alike(NamedTuple):
-    """Groups of images by index, each in order."""
+    """Groups of duplicate images, as sorted indices."""
 
     exact: list[list[int]]  # identical files
-    near: list[list[int]]  # near-duplicates; only the first image of each exact group
+    near: list[list[int]]  # near-duplicates, with only the first image of each exact group
 
 
 def find(digests: list[bytes], hashes: np.ndarray, shades: np.ndarray, sizes: np.ndarray) -> Alike:
-    """Group N images; hashes (N,) uint64, shades (N, S) uint8, sizes (N, 2). Those without a digest are left out."""
+    """Group N images; hashes (N,) uint64, shades (N, S) uint8, sizes (N, 2). Images without a digest are ignored."""
     first: dict[bytes, list[int]] = {}
     for i, digest in enumerate(digests):
         if digest:
@@ -45,7 +45,7 @@ def find(digests: list[bytes], hashes: np.ndarray, shades: np.ndarray, sizes: np
 
 
 def _candidates(hashes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield pairs of positions whose hashes are at most BITS apart; some more than once."""
+    """Yield pairs of indices whose hashes differ in at most BITS bits; some are repeated."""
     for band in range(_BANDS):
         keys = (hashes >> np.uint64(band * _BAND)).astype(np.uint16)
         order = np.lexsort((hashes, keys))
@@ -59,10 +59,10 @@ def _candidates(hashes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def _with(keys: np.ndarray, change: np.uint16) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield pairs of positions in sorted keys, the second key being the first with these bits changed."""
+    """Yield pairs of indices into sorted keys where the second key is the first with the bits `change` flipped."""
     wanted = keys ^ change
     low, high = np.searchsorted(keys, wanted, "left"), np.searchsorted(keys, wanted, "right")
-    low = np.maximum(low, np.arange(len(keys)) + 1)  # each pair once
+    low = np.maximum(low, np.arange(len(keys)) + 1)  # yield each pair once
     lengths = np.clip(high - low, 0, _CROWD)
     ends = lengths.cumsum()
     start = 0
@@ -77,7 +77,7 @@ def _with(keys: np.ndarray, change: np.uint16) -> Iterator[tuple[np.ndarray, np.
 
 
 class _Shades:
-    """Compares pictures by their shades: all of them, but first means of 4 x 4, which nearly always decide."""
+    """Compares images by their shades, after means of 4 x 4 shades, which nearly always decide."""
 
     def __init__(self, shades: np.ndarray) -> None:
         self._fine = _Compared(shades)
@@ -86,25 +86,25 @@ class _Shades:
         self._coarse = _Compared(blocks.mean(axis=(2, 4), dtype=np.float32).reshape(len(shades), -1))
 
     def __call__(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Return whether pictures a (P,) and b (P,), by index, agree, (P,)."""
+        """Return whether images a (P,) and b (P,), given by index, show the same, (P,)."""
         agree = self._coarse.agree(a, b, _LIKELY)
-        agree |= np.minimum(self._coarse.spread[a], self._coarse.spread[b]) < _PLAIN  # which do not decide
+        agree |= np.minimum(self._coarse.spread[a], self._coarse.spread[b]) < _PLAIN  # too uniform to decide
         rest = np.flatnonzero(agree)
         agree[rest] = self._fine.agree(a[rest], b[rest], _AGREE)
         return agree
 
 
 class _Compared:
-    """Values (N, S) with their mean and spread."""
+    """Values (N, S) with their mean and standard deviation, for computing correlations."""
 
     def __init__(self, values: np.ndarray) -> None:
         self.values = values
         mean = values.mean(axis=1, dtype=np.float64)
-        square = np.einsum("ns,ns->n", values, values, dtype=np.float64) / values.shape[1]  # std() would copy them all
+        square = np.einsum("ns,ns->n", values, values, dtype=np.float64) / values.shape[1]  # std() copies them
         self.mean, self.spread = mean.astype(np.float32), np.sqrt(np.maximum(square - mean**2, 0)).astype(np.float32)
 
     def agree(self, a: np.ndarray, b: np.ndarray, least: float) -> np.ndarray:
-        """Return whether they correlate, up to brightness and contrast, or are both of one shade, and that the same."""
+        """Return which pairs correlate by at least `least`, or are both uniform and of the same shade, (P,)."""
         plain = np.maximum(self.spread[a], self.spread[b]) < _PLAIN
         centred = [self.values[side] - self.mean[side, None] for side in (a, b)]
         shared = np.einsum("ps,ps->p", *centred) / self.values.shape[1]
@@ -119,7 +119,7 @@ def _same_shape(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 class _Groups:
-    """Indices 0..N-1, joined in pairs."""
+    """Disjoint sets of the indices 0..N-1 (union-find)."""
 
     def __init__(self, number: int) -> None:
         self._parents = list(range(number))
@@ -135,7 +135,7 @@ class _Groups:
         return i
 
     def groups(self) -> list[list[int]]:
-        """Return those of two and more."""
+        """Return the sets with at least two members."""
         found: dict[int, list[int]] = {}
         for i in range(len(self._parents)):
             found.setdefault(self._root(i), []).append(i)

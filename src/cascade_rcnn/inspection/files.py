@@ -10,13 +10,13 @@ from cascade_rcnn.inspection import duplicates
 from cascade_rcnn.inspection.findings import Finding, Record, finding
 from cascade_rcnn.inspection.splits import Split
 
-_SIDEWAYS = 5  # EXIF orientations from here on exchange width and height
-_TURNS = {2: "mirrored", 3: "upside down", 4: "mirrored and upside down", 6: "a quarter turn to the right",
-          8: "a quarter turn to the left"}  # fmt: skip
+_SIDEWAYS = 5  # EXIF orientations from 5 swap width and height
+_TURNS = {2: "mirrored", 3: "rotated by 180 degrees", 4: "flipped vertically", 6: "rotated by 90 degrees clockwise",
+          8: "rotated by 90 degrees counterclockwise"}  # fmt: skip
 
 
 def file_findings(splits: Sequence[Split]) -> list[Finding]:
-    """Return what is wrong with the image files of all splits."""
+    """Return the findings about the image files of all splits."""
     found: list[Finding] = []
     missing = [split.image(i) for split in splits for i in sorted(split.missing)]
     unreadable = [
@@ -36,7 +36,7 @@ def _reason(split: Split, i: int) -> str:
 
 
 def _sizes(split: Split) -> list[Record]:
-    """Images whose annotated size is another, with a guess at why."""
+    """Return the images whose size differs from the annotated one, with the likely reason."""
     annotated = split.annotations.image_sizes.numpy()
     records = []
     for i in np.flatnonzero((split.sizes > 0).all(axis=1) & ~split.usable & (annotated > 0).all(axis=1)).tolist():
@@ -44,7 +44,7 @@ def _sizes(split: Split) -> list[Record]:
         detail = f"{width} x {height}, annotated as {old_width} x {old_height}"
         if (height, width) == (old_width, old_height):
             turned = split.orientations[i] >= _SIDEWAYS
-            detail += ": annotated before its EXIF turn" if turned else ": turned, or width and height exchanged"
+            detail += ": annotated before the EXIF rotation" if turned else ": rotated, or width and height swapped"
         elif abs(height * old_width - width * old_height) <= max(width, old_width, height, old_height):
             detail += ": resized"
         records.append(split.image(i, detail))
@@ -57,7 +57,7 @@ def _shared(split: Split) -> list[Record]:
     for i in range(len(split.annotations)):
         other = first.setdefault(split.annotations.path(i), i)
         if other != i:
-            detail = f"also the file of image {int(split.annotations.image_ids[other])}"
+            detail = f"same file as image {int(split.annotations.image_ids[other])}"
             records.append(split.image(i, detail, split.image(other)))
     return records
 
@@ -66,24 +66,26 @@ def _extensions(split: Split) -> list[Record]:
     records = []
     for i, kind in enumerate(split.formats):
         suffix = split.annotations.path(i).suffix.lower()
-        same = {"MPO": "JPEG"}.get(kind, kind)  # a JPEG file with more pictures in it
+        same = {"MPO": "JPEG"}.get(kind, kind)  # a JPEG file with several images in it
         if kind and suffix not in FORMATS.get(same, (suffix,)):
             records.append(split.image(i, f"a {same} file"))
     return records
 
 
 def _turned(split: Split, unclear: bool) -> list[Record]:
-    """Images with an EXIF orientation; unclear is one whose size is the same before and after the turn."""
+    """Return images with an EXIF orientation, either those whose size does not reveal it (`unclear`) or the others."""
     records = []
     for i in np.flatnonzero((split.orientations != 1) & split.usable).tolist():
         turn, (height, width) = int(split.orientations[i]), split.sizes[i].tolist()
         if (turn < _SIDEWAYS or height == width) == unclear:
-            records.append(split.image(i, f"orientation {turn}: {_TURNS.get(turn, 'mirrored and a quarter turn')}"))
+            records.append(
+                split.image(i, f"orientation {turn}: {_TURNS.get(turn, 'mirrored and rotated by 90 degrees')}")
+            )
     return records
 
 
 def _duplicates(splits: Sequence[Split]) -> list[Finding]:
-    """The same files and pictures, within splits and across."""
+    """Return identical files and near-duplicate images, within and across splits."""
     places = [(split, i) for split in splits for i in range(len(split.annotations))]
     alike = duplicates.find(
         [digest for split in splits for digest in split.digests],
@@ -92,18 +94,18 @@ def _duplicates(splits: Sequence[Split]) -> list[Finding]:
         np.concatenate([split.sizes for split in splits]),
     )
     found = []
-    for groups, within, across in (
-        (alike.exact, "duplicate_image", "duplicate_across_splits"),
-        (alike.near, "near_duplicate_image", "near_duplicate_across_splits"),
+    for groups, relation, within, across in (
+        (alike.exact, "identical", "duplicate_image", "duplicate_across_splits"),
+        (alike.near, "similar", "near_duplicate_image", "near_duplicate_across_splits"),
     ):
         records: dict[str, list[Record]] = {within: [], across: []}
         for first, *others in groups:
             original, k = places[first]
             for split, i in (places[other] for other in others):
                 if split.annotations.path(i) == original.annotations.path(k) and split is original:
-                    continue  # a shared file, which is a finding of its own
+                    continue  # a separate finding: shared_file
                 code = within if split is original else across
-                detail = f"like {original.annotations.file_names[k]} in {original.name}"
+                detail = f"{relation} to {original.annotations.file_names[k]} in {original.name}"
                 records[code].append(split.image(i, detail, original.image(k)))
         for code, some in records.items():
             found += finding(code, some)

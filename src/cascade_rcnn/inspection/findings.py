@@ -1,4 +1,4 @@
-"""Kinds of findings, with severity, effect and advice, and the records of where they were found."""
+"""Findings: their kinds, with severity, effect and advice, and records of the affected images, boxes and classes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,20 +8,20 @@ from cascade_rcnn.text import count
 
 Severity: TypeAlias = Literal["wrong", "look", "info"]
 SEVERITIES: dict[Severity, str] = {
-    "wrong": "training would go wrong",
-    "look": "worth a look",
+    "wrong": "to fix before training",
+    "look": "worth checking",
     "info": "for information",
 }
-RECORDS = 1000  # of a finding; its count is of all
+RECORDS = 1000  # kept per finding; its count includes all
 
 
 class Kind(NamedTuple):
-    """A kind of finding; its name is stable."""
+    """A kind of finding. The codes in `KINDS` are stable."""
 
     severity: Severity
     noun: str  # what is counted
     title: str
-    effect: str  # in training
+    effect: str  # on training or metrics
     advice: str
 
 
@@ -29,36 +29,35 @@ KINDS: dict[str, Kind] = {
     "missing_image": Kind(
         "wrong",
         "image",
-        "Images that do not exist",
-        "Training stops before it begins, or, with --data.bad-images skip, does without them.",
-        "Give the right folder (--images), or remove these images from the annotations.",
+        "Missing image files",
+        "Training refuses to start, or, with --data.bad-images skip, leaves these images out.",
+        "Give the correct folder (--images), or remove these images from the annotations.",
     ),
     "unreadable_image": Kind(
         "wrong",
         "image",
-        "Images that cannot be read",
-        "Training stops before it begins, or, with --data.bad-images skip, does without them.",
+        "Unreadable images",
+        "Training refuses to start, or, with --data.bad-images skip, leaves these images out.",
         "Copy or export them again, or remove them from the annotations.",
     ),
     "size_differs": Kind(
         "wrong",
         "image",
-        "Images of another size than annotated",
-        "The boxes belong to another picture: one that was resized, or turned, after or before it was annotated. "
-        "Training stops.",
-        "Annotate the files that are there, or restore those that were annotated.",
+        "Images whose size differs from the annotated one",
+        "The boxes do not fit, as the image was resized or rotated before or after it was annotated. Training stops.",
+        "Annotate the present files, or restore the annotated ones.",
     ),
     "shared_file": Kind(
         "wrong",
         "image",
-        "Several image records with the same file",
-        "Each record has only some of the objects, and the others count as background. Training stops.",
+        "Several image records for the same file",
+        "Each record has only some of the objects; the others would be trained as background. Training stops.",
         "Merge the records.",
     ),
     "no_boxes": Kind(
         "wrong",
         "split",
-        "No box to learn from",
+        "No boxes in the training set",
         "There is nothing to train on.",
         "Check the annotations of the training set.",
     ),
@@ -66,196 +65,196 @@ KINDS: dict[str, Kind] = {
         "wrong",
         "class",
         "Classes that only some splits declare",
-        "Labels would mean different things; training stops.",
+        "The same label would mean different classes. Training stops.",
         "Give all splits the same list of classes, with the same ids.",
     ),
     "class_without_training": Kind(
         "wrong",
         "class",
-        "Classes to be found without an example to learn from",
-        "The model can never find them: their AP is 0, and lowers the mean.",
-        "Move some images with them into the training set, or remove the class.",
+        "Classes without training examples",
+        "The model cannot learn them: their AP is 0, which lowers the mean.",
+        "Move some images of these classes into the training set, or remove the classes.",
     ),
     "duplicate_across_splits": Kind(
         "wrong",
         "image",
-        "The same file in two splits",
-        "The model is measured on what it has seen in training, and AP is too high.",
-        "Remove it from one of the splits.",
+        "Identical files in different splits",
+        "The model is evaluated on images that it was trained on, so AP is too high.",
+        "Remove the file from one of the splits.",
     ),
     "near_duplicate_across_splits": Kind(
         "look",
         "image",
-        "Nearly the same picture in two splits",
-        "Copies in another size or compression, or frames of one scene: AP is too high.",
-        "Split by scene, video or patient, not by picture.",
+        "Near-duplicate images in different splits",
+        "If these are resized or recompressed copies, or frames of the same scene, AP is too high.",
+        "Split the data by scene, video or patient rather than by image.",
     ),
     "lost_box": Kind(
         "look",
         "box",
-        "Boxes without a size, or outside their image",
-        "Training leaves them out, and the object, if there is one, counts as background.",
-        "Draw them again or delete them.",
+        "Empty boxes, or boxes outside their image",
+        "Training drops them; an object there is trained as background.",
+        "Redraw or delete them.",
     ),
     "reaching_box": Kind(
         "look",
         "box",
-        "Boxes that reach outside their image",
-        "Training clips them. Many of them mean that sizes or coordinates are not what they seem.",
-        "Check the first; clip them if they are right.",
+        "Boxes that extend beyond their image",
+        "Training clips them. If there are many, the annotated sizes or coordinates are probably wrong.",
+        "Check the first ones; clip them if they are correct.",
     ),
     "repeated_box": Kind(
         "look",
         "box",
-        "The same object annotated twice",
-        "Boxes of one class that nearly coincide (IoU above 0.95). A detector gives one, and the other counts as "
-        "missed.",
+        "Objects annotated twice",
+        "Boxes of the same class nearly coincide (IoU above 0.95). A detector predicts one of them, and the other "
+        "counts as missed.",
         "Delete one of each pair.",
     ),
     "two_classes": Kind(
         "look",
         "box",
-        "The same object in two classes",
-        "Boxes of two classes that nearly coincide (IoU above 0.95): the model is taught both.",
-        "Decide for one, unless objects may have both.",
+        "Objects annotated with two classes",
+        "Boxes of different classes nearly coincide (IoU above 0.95), and the model is trained on both.",
+        "Choose one class, unless objects may have both.",
     ),
     "class_without_validation": Kind(
         "look",
         "class",
-        "Classes that are learned but not measured",
-        "No validation image shows them: AP says nothing about them.",
-        "Move some images with them into the validation set.",
+        "Classes without validation examples",
+        "No validation image contains them, so AP does not cover them.",
+        "Move some images of these classes into the validation set.",
     ),
     "rare_class": Kind(
         "look",
         "class",
-        "Classes with few boxes to learn from",
-        "Fewer than 20 boxes in the training set; expect little.",
-        "Annotate more of them, or merge the class with another.",
+        "Classes with few training boxes",
+        "They have fewer than 20 boxes in the training set; expect a low AP.",
+        "Annotate more of them, or merge them with other classes.",
     ),
     "no_anchor": Kind(
         "look",
         "box",
         "Boxes that no anchor fits",
-        "No anchor has IoU 0.5 with them at the size that training uses, so the RPN learns them only by its rule for "
-        "the best of bad anchors.",
-        "Train with the anchors given here, or with `train auto`, which chooses them.",
+        "At the training size, no anchor has an IoU of 0.5 with them, so the RPN only learns them as low-quality "
+        "matches.",
+        "Choose other anchors, or use `train auto`, which does so.",
     ),
     "tiny_box": Kind(
         "look",
         "box",
         "Boxes that are tiny in the network's input",
-        "Below 8 pixels (the root of their area) after resizing, little of an object is left to see.",
+        "After resizing, they are smaller than 8 pixels (square root of the area), too small to show many details.",
         "Train at a larger size (--options.min-size), or cut the images into tiles.",
     ),
     "crowded_image": Kind(
         "look",
         "image",
-        "Images with more objects than the model gives",
-        "The rest is missed, however good the model is.",
+        "Images with more objects than the model can output",
+        "The number of detections per image is limited, so some objects are always missed.",
         "Raise max_detections in `predict`, or cut the images into tiles.",
     ),
     "turned_unclear": Kind(
         "look",
         "image",
-        "EXIF turns that annotations may not know of",
-        "The image is read upright, as its EXIF orientation says. Its size does not tell whether the boxes were drawn "
-        "on the upright picture.",
-        "Look at the boxes on them; if they do not fit, save the images without EXIF orientation.",
+        "EXIF rotations that the annotations may ignore",
+        "Images are rotated according to their EXIF orientation. The size does not reveal whether the boxes were drawn "
+        "on the rotated image.",
+        "Check the boxes; if they do not fit, save these images without an EXIF orientation.",
     ),
     "duplicate_image": Kind(
         "look",
         "image",
-        "The same file twice in a split",
-        "It counts twice. If its annotations differ, one of them teaches the wrong thing.",
+        "Identical files within a split",
+        "The image counts twice. If the annotations differ, at least one of them is wrong.",
         "Remove the copies.",
     ),
     "missing_label": Kind(
         "look",
         "label",
-        "Objects found with confidence where none is annotated",
-        "If they are real, training teaches the model that they are background.",
-        "Look at the first of them; the most confident come first.",
+        "Confident detections where nothing is annotated",
+        "If the objects are real, training teaches the model that they are background.",
+        "Check them, starting with the most confident ones.",
     ),
     "class_disagreement": Kind(
         "look",
         "label",
-        "Objects that the model gives another class",
+        "Objects that the model assigns to another class",
         "Either the label or the model is wrong.",
-        "Look at the first of them; the most confident come first.",
+        "Check them, starting with the most confident ones.",
     ),
     "unreached_label": Kind(
         "look",
         "label",
-        "Labels where the model finds nothing",
-        "Hard objects, or boxes that do not belong there.",
-        "Look at the first of them; the largest come first.",
+        "Labels where the model detects nothing",
+        "These are difficult objects, or boxes that do not belong there.",
+        "Check them, starting with the largest ones.",
     ),
     "near_duplicate_image": Kind(
         "info",
         "image",
-        "Nearly the same picture twice in a split",
-        "Copies in another size or compression, or frames of one scene: they add little.",
-        "Nothing, or keep one of each scene.",
+        "Near-duplicate images within a split",
+        "Resized or recompressed copies and frames of the same scene add little to the training set.",
+        "You may keep one image of each scene.",
     ),
     "thin_box": Kind(
         "info",
         "box",
-        "Very long boxes",
-        "More than 20 times longer than wide: hard to learn, and often a slip of the mouse.",
-        "Check the first.",
+        "Very elongated boxes",
+        "One side is more than 20 times as long as the other. Such boxes are hard to learn, and often mistakes.",
+        "Check the first ones.",
     ),
     "empty_image": Kind(
         "info",
         "image",
         "Images without objects",
-        "They count as background, which is good where it is true.",
-        "Check that they are really empty and not just not annotated.",
+        "They are trained as background, which helps if they are really empty.",
+        "Check that their objects were not just left out.",
     ),
     "turned_image": Kind(
         "info",
         "image",
-        "Images turned by EXIF",
-        "They are read upright, and their annotations fit the upright size.",
-        "Nothing.",
+        "Images rotated by EXIF",
+        "They are rotated when they are read, and their annotations fit the rotated size.",
+        "There is nothing to do.",
     ),
     "wrong_extension": Kind(
         "info",
         "image",
-        "Files that are not what their names say",
-        "They are read by their content, so training is not affected; other programs may refuse them.",
+        "Files with a wrong extension",
+        "The format is detected from the content, so training is not affected, but other programs may refuse them.",
         "Rename them.",
     ),
     "unused_class": Kind(
         "info",
         "class",
-        "Classes without any box",
-        "They are learned as never present.",
-        "Remove them from the list of classes, unless examples will follow.",
+        "Classes without any boxes",
+        "The model learns that they never occur.",
+        "Remove them from the list of classes, unless you will add examples.",
     ),
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """Where something was found: an image, a box in it, or a class.
+    """The image, box or class that a finding is about.
 
     >>> Record(split="train", image="a.jpg", image_id=1, path="images/a.jpg", detail="of 640 x 480").annotation_id
     """
 
     split: str
-    image: str = ""  # the file's name in the annotations; empty for a class
-    path: str = ""  # ... and its path
+    image: str = ""  # file name in the annotations; empty for classes
+    path: str = ""  # path of the file
     image_id: int | None = None
-    annotation_id: int | None = None  # its id in the file; by order where the format has none
-    index: int | None = None  # the box's place among the boxes of its image, from 0
+    annotation_id: int | None = None  # id in the annotation file; a running number if the format has none
+    index: int | None = None  # of the box among the boxes of its image, from 0
     box: tuple[float, float, float, float] | None = None  # x, y, width, height in pixels
-    label: str | None = None  # the class
-    detail: str = ""  # in words
-    other: "Record | None" = None  # what it is compared with
+    label: str | None = None  # class name
+    detail: str = ""  # description
+    other: "Record | None" = None  # the image or box that it was compared with
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields that have a value, for JSON."""
+        """Return the fields that have a value, as JSON-serializable values."""
         given = {name: getattr(self, name) for name in self.__dataclass_fields__}
         given["other"] = None if self.other is None else self.other.to_dict()
         return {name: value for name, value in given.items() if value not in (None, "")}
@@ -263,16 +262,16 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """A finding of one kind, with its first records."""
+    """All findings of one kind: their number and the first records."""
 
-    code: str  # of KINDS
+    code: str  # key of KINDS
     count: int
-    records: tuple[Record, ...]  # at most RECORDS, those most worth a look first
-    advice: str = ""  # of this data; empty: the kind's own
+    records: tuple[Record, ...]  # at most RECORDS, the most important first
+    advice: str = ""  # for this data; empty: the kind's advice
 
     @property
     def kind(self) -> Kind:
-        """The title of its kind."""
+        """The kind of the finding: its severity, title, effect and advice."""
         return KINDS[self.code]
 
     @property
@@ -282,11 +281,11 @@ class Finding:
 
     @property
     def splits(self) -> list[str]:
-        """The splits of its records."""
+        """The names of the splits in which it occurs."""
         return list(dict.fromkeys(record.split for record in self.records))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it for JSON."""
+        """Return the content as JSON-serializable values."""
         kind = self.kind
         return {
             "code": self.code,
@@ -301,7 +300,7 @@ class Finding:
 
 
 def finding(code: str, records: Sequence[Record], *, number: int | None = None, advice: str = "") -> list[Finding]:
-    """Return the finding, or nothing without records; `number` counts those beyond the records."""
+    """Return a list with the finding, empty if there are no records; `number` is the count if there are more."""
     if not records:
         return []
     total = len(records) if number is None else number
@@ -309,7 +308,7 @@ def finding(code: str, records: Sequence[Record], *, number: int | None = None, 
 
 
 def sorted_findings(findings: Sequence[Finding]) -> list[Finding]:
-    """Return the worst first, in the order of KINDS."""
+    """Sort findings by severity, then by the order of KINDS."""
     order = {code: k for k, code in enumerate(KINDS)}
     severities = list(SEVERITIES)
     return sorted(findings, key=lambda one: (severities.index(one.kind.severity), order[one.code]))

@@ -1,4 +1,4 @@
-"""Suspicious labels: where a model and the annotations disagree."""
+"""Suspicious labels, where a model and the annotations disagree."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,25 +15,25 @@ from cascade_rcnn.evaluation.coco import Array, to_hotcoco
 from cascade_rcnn.inspection.findings import Finding, Record, finding
 from cascade_rcnn.inspection.splits import Split
 
-CONFIDENT = 0.5  # least score of a detection that doubts a label
+CONFIDENT = 0.5  # minimum score of a detection that makes a label suspicious
 _MATCHED = 0.5  # IoU
-_APART = 0.3  # IoU below which a box is not merely another opinion about the same object's outline
+_APART = 0.3  # IoU below which two boxes are not just different outlines of the same object
 
 
 class Found(NamedTuple):
-    """A split's detections (N, 7), as `evaluate_boxes` takes them, on the images that can be used."""
+    """The detections (N, 7) on the usable images of a split, in the format of `evaluate_boxes`."""
 
     split: Split
     detections: Array
 
 
 def usable(split: Split) -> Annotations:
-    """Return the annotations of the images that a model can be run on."""
+    """Return the annotations of the usable images, on which a model can be run."""
     return split.annotations.select(split.usable)
 
 
 def label_findings(found: Sequence[Found]) -> list[Finding]:
-    """Return confident detections without a label, of another class, and labels without a detection."""
+    """Return the confident detections without a label or with another class, and the labels without a detection."""
     scored: dict[str, list[tuple[float, Record]]] = {
         "missing_label": [],
         "class_disagreement": [],
@@ -50,14 +50,14 @@ def label_findings(found: Sequence[Found]) -> list[Finding]:
 
 
 class _Comparison:
-    """One split's labels and detections. Labels are rows of the usable annotations, detections of the array."""
+    """Labels and detections of one split; labels are numbered as in the usable annotations."""
 
     def __init__(self, split: Split, detections: Array) -> None:
         self.split, self.detections, self.truth = split, detections, usable(split)
-        self.images = np.flatnonzero(split.usable)  # of the usable ones, in the split
+        self.images = np.flatnonzero(split.usable)  # indices of the usable images in the split
         self.rows = np.flatnonzero(split.usable[split.owners])
         self.place = {int(identity): k for k, identity in enumerate(self.truth.image_ids.tolist())}
-        # The greatest IoU of each label with any detection, and of each detection with any label, of whatever class.
+        # The highest IoU of each label with any detection, and of each detection with any label, regardless of class.
         self.reached, self.explained = self._overlaps()
 
     def _overlaps(self) -> tuple[Array, Array]:
@@ -74,7 +74,7 @@ class _Comparison:
         return reached, explained
 
     def doubts(self) -> dict[str, list[tuple[float, Record]]]:
-        """Return records with their weight."""
+        """Return records by code, each with a weight to sort by."""
         reference = to_hotcoco(self.truth)
         evaluation = hotcoco.COCOeval(reference, reference.load_res(np.ascontiguousarray(self.detections)), "bbox")
         evaluation.evaluate()
@@ -99,7 +99,7 @@ class _Comparison:
         return replace(image, box=(x, y, width, height), label=error["dt_category"])
 
     def _disagreed(self, error: dict) -> Record:
-        detail = f"{error['dt_category']} for the model, score {error['dt_score']:.2f}, IoU {error['iou']:.2f}"
+        detail = f"predicted as {error['dt_category']}, score {error['dt_score']:.2f}, IoU {error['iou']:.2f}"
         return self.split.box(int(self.rows[error["gt_id"] - 1]), detail)
 
     def _unreached(self, row: int) -> tuple[float, Record]:

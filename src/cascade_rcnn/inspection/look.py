@@ -1,4 +1,4 @@
-"""A dataset looked at: splits, classes, sizes and findings, as an object, a table on the console and JSON."""
+"""The result of inspecting a dataset: splits, classes, sizes and findings, also as a console table and JSON."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _STYLES: dict[Severity, str] = {"wrong": "bold red", "look": "yellow", "info": "
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Look:
-    """What is in a dataset, and what is wrong with it.
+    """The contents and problems of a dataset.
 
     >>> seen = look("shapes")
     >>> [split.name for split in seen.splits], seen.goes_wrong
@@ -39,31 +39,30 @@ class Look:
     splits: tuple[Split, ...]
     classes: tuple[ClassCount, ...]
     sizes: Sizes
-    findings: tuple[Finding, ...]  # the worst first
+    findings: tuple[Finding, ...]  # the most serious first
 
     @property
     def goes_wrong(self) -> bool:
-        """Whether training on it would go wrong."""
+        """Whether there are problems to fix before training."""
         return any(finding.kind.severity == "wrong" for finding in self.findings)
 
     @property
     def verdict(self) -> str:
-        """The findings in a sentence."""
+        """A one-line summary of the findings."""
         numbers = {severity: sum(one.kind.severity == severity for one in self.findings) for severity in SEVERITIES}
         wrong, worth, info = (numbers[severity] for severity in ("wrong", "look", "info"))
         parts = []
         if wrong:
-            parts.append(f"{count(wrong, 'thing')} would make training go wrong")
+            parts.append(f"{count(wrong, 'problem')} to fix before training")
         if worth:
-            things = "" if wrong else " thing" if worth == 1 else " things"
-            parts.append(f"{worth}{things} {'is' if worth == 1 else 'are'} worth a look")
+            parts.append(f"{count(worth, 'finding')} worth checking")
         if not parts:
-            return "Nothing is wrong with this data" + (f"; {count(info, 'remark')}" if info else "")
+            return "No problems found" + (f"; {count(info, 'remark')}" if info else "")
         return ", ".join(parts)
 
     @property
     def notes(self) -> list[str]:
-        """What the reader of the annotations had to say, without repetitions."""
+        """Notes made while reading the annotations, without repetitions."""
         return list(dict.fromkeys(note for split in self.splits for note in split.annotations.notes))
 
     def to_dict(self) -> dict[str, Any]:
@@ -101,7 +100,7 @@ class Look:
         }
 
     def table(self) -> RenderableType:
-        """Return the classes and findings for rich's console."""
+        """Return tables of the classes and findings, to be printed with a rich console."""
         return Group(self._of_classes(), "", *self._of_sizes(), "", self._of_findings())
 
     def _of_classes(self) -> Table:
@@ -120,7 +119,7 @@ class Look:
     def _of_sizes(self) -> list[Text]:
         anchors = ", ".join(map(str, self.sizes.anchors))
         shares = f"{self.sizes.without(IOU):.1%} of the boxes have no anchor of IoU 0.5, {self.sizes.without(GOOD):.1%}"
-        return [Text(f"{shares} none of 0.7 (sizes {anchors}; {self.sizes.resized}; {self.sizes.model})")]
+        return [Text(f"{shares} none of IoU 0.7 (anchor sizes {anchors}; {self.sizes.resized}; {self.sizes.model})")]
 
     def _of_findings(self) -> RenderableType:
         verdict = Text(f"{self.verdict}.", style="bold")
@@ -137,7 +136,7 @@ class Look:
 
 
 def example(record: Record) -> str:
-    """Return a record in a line: `train/a.jpg, annotation 12 (cat): reaches outside by 3 pixels`."""
+    """Describe a record in one line: `train: a.jpg, annotation 12 (cat): 3 pixels outside`."""
     place = f"{record.split}: {record.image}" if record.image else record.split
     if record.annotation_id is not None:
         place += f", annotation {record.annotation_id}"
@@ -151,7 +150,7 @@ def _of_bin(one: Bin) -> dict[str, Any]:
 
 
 def inspect(source: str, splits: Sequence[Split], config: ModelConfig, model: str, found: Sequence[Found] = ()) -> Look:
-    """Look at splits, for a model of this config; `found` are the detections of one, if there is one."""
+    """Inspect splits for a model with this config; `found` are the detections of a model, if one was run."""
     classes = count_classes(splits)
     sizes = measure(training_of(splits) or splits[0], config, model)
     findings = [

@@ -1,4 +1,4 @@
-"""The page of a look: its values for the template, and its pictures, bounded in number and size."""
+"""The HTML page of a dataset inspection, with a limited number of small pictures."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,9 +18,9 @@ from cascade_rcnn.inspection.splits import Split
 from cascade_rcnn.pages import data_uri, render
 from cascade_rcnn.text import count
 
-PICTURES = 8  # of a finding
-_SAMPLES = 12  # of the data as it is
-_LINES = 40  # of a finding's list
+PICTURES = 8  # per finding
+_SAMPLES = 12  # images of the data, in all splits
+_LINES = 40  # records listed per finding
 _QUALITY = 72
 _KINDS = {"wrong": "bad", "look": "warn", "info": ""}
 
@@ -37,7 +37,7 @@ class Shown:
 
 
 def look_page(look: Look, *, version: str, samples: Sequence[Sample] = (), recipe: str = "") -> str:
-    """Return the page as HTML; `samples` are what training sees by a `recipe`."""
+    """Return the page as HTML; `samples` are images as augmented by `recipe`."""
     splits = {split.name: split for split in look.splits}
     findings = []
     for one in look.findings:
@@ -92,7 +92,7 @@ def _tags(one: Finding) -> list[str]:
 
 
 def _pictures(one: Finding, splits: dict[str, Split]) -> Iterator[Shown]:
-    """Yield the first records' pictures, of an image at most two; there are none of files that cannot be read."""
+    """Yield pictures of the first records, at most two per image, and none of files that cannot be read."""
     seen: Counter[str] = Counter()
     for record in one.records:
         split = splits[record.split]
@@ -121,7 +121,7 @@ def _shown(image: PIL.Image.Image, caption: str, path: str, tags: tuple[str, ...
 
 
 def _samples(splits: Sequence[Split]) -> Iterator[Shown]:
-    """Yield images with their boxes in the colours of their classes, as many of each split, spread over it."""
+    """Yield images with their boxes in the colours of their classes: the same number, evenly spaced, of each split."""
     each = max(1, _SAMPLES // len(splits))
     for split in splits[:_SAMPLES]:
         truth, usable = split.annotations, np.flatnonzero(split.usable)
@@ -142,7 +142,7 @@ def _augmented(sample: Sample) -> Shown:
     boxes[:, 2:] -= boxes[:, :2]
     marks = [Marked(box, color_of(label)) for box, label in zip(boxes.tolist(), sample.labels.tolist(), strict=True)]
     height, width = sample.pixels.shape[:2]
-    what = "as it is" if sample.draw == 0 else f"draw {sample.draw}"
+    what = "original" if sample.draw == 0 else f"augmented, {sample.draw}"
     return _shown(drawn(sample.pixels, marks), f"{what}, {width} x {height}", sample.name, ())
 
 
@@ -157,7 +157,7 @@ def _class_rows(look: Look) -> list[list[Any]]:
 
 
 def _bars(bins: Sequence[Bin]) -> list[tuple[str, list[float], str]]:
-    """Return rows of stacked bars: with an anchor of 0.7, of 0.5 only, with none."""
+    """Return rows of stacked bars: boxes whose best anchor has an IoU of at least 0.7, of at least 0.5, or less."""
     most = max(1, *(one.boxes for one in bins))
     return [
         (

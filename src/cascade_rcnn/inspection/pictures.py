@@ -1,4 +1,4 @@
-"""Small pictures of images with their boxes. Files are decoded no larger than needed."""
+"""Small pictures of images with boxes. Files are decoded at no higher a resolution than needed."""
 
 import math
 from collections.abc import Sequence
@@ -13,15 +13,15 @@ from cascade_rcnn.decoding import from_pil, open_image
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.inspection.findings import Record
 
-LONGEST = 400  # pixels of a picture's long side
-_LEAST = 96  # pixels of an image that a picture of a box shows
-_AROUND = 5.0  # sides of a box, where it is small in its image
+LONGEST = 400  # long side of a picture in pixels
+_LEAST = 96  # minimum side of a crop around a box, in pixels of the image
+_AROUND = 5.0  # side of a crop, relative to the longer side of its box
 _MARKED, _OTHERS = "#ff2d55", "#ffd60a"
 COLORS = ("#3f7bff", "#ff8a1f", "#25b86b", "#c05cff", "#ff4d6d", "#16b5c9", "#e8c21a", "#f062b8", "#8d6b4f", "#9aa3ad")
 
 
 class Marked(NamedTuple):
-    """A box, x, y, width and height in pixels of the image, and its colour."""
+    """A box (x, y, width, height in pixels of the image) to draw, with its colour."""
 
     box: Sequence[float]
     color: str
@@ -29,14 +29,14 @@ class Marked(NamedTuple):
 
 
 def color_of(label: int) -> str:
-    """Return the colour of a class, 1..M."""
+    """Return the colour of a class, given its label 1..M."""
     return COLORS[(label - 1) % len(COLORS)]
 
 
 def picture_of(record: Record, others: Sequence[Sequence[float]]) -> PIL.Image.Image | None:
-    """Return the picture of a record, None if its file cannot be read; `others` are the boxes of its image.
+    """Return a picture of a record, or None if its file cannot be read; `others` are the boxes of its image.
 
-    An image is shown whole, a small box with what is around it, and an image that is like another beside that one.
+    It shows the whole image, a crop around a small box, or two duplicate images side by side.
     """
     marks = [Marked(box, _OTHERS) for box in others]
     if record.box is None:
@@ -57,8 +57,8 @@ def _picture(path: str, marks: Sequence[Marked], around: Sequence[float] | None 
 
 
 def picture(path: str, marks: Sequence[Marked], around: Sequence[float] | None = None) -> PIL.Image.Image:
-    """Draw boxes on a reduced image, or on the part of it around a box. Raises UserError if it cannot be read."""
-    with open_image(path, None) as image:  # the scan has applied the limit
+    """Draw boxes on a reduced image, or on a crop around a box. Raises UserError if the file cannot be read."""
+    with open_image(path, None) as image:  # the scan has checked the limit
         turned = image.format != "TIFF" and image.getexif().get(PIL.ExifTags.Base.Orientation, 1) >= 5
         width, height = image.size[::-1] if turned else image.size
         window = _window(width, height, around)
@@ -78,7 +78,7 @@ def drawn(pixels: np.ndarray, marks: Sequence[Marked]) -> PIL.Image.Image:
 def _drawn(
     image: PIL.Image.Image, window: tuple[float, float, float, float], factor: float, marks: Sequence[Marked]
 ) -> PIL.Image.Image:
-    """Cut the window, in pixels of the whole image, out of one that is `factor` times as large, and draw on it."""
+    """Crop the window (in pixels of the original) from an image scaled by `factor`, and draw on it."""
     left, top, right, bottom = window
     scale = LONGEST / max(right - left, bottom - top)
     size = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
@@ -93,20 +93,20 @@ def _drawn(
             frame = (a + inset - 1, b + inset - 1, c - inset + 1, d - inset + 1)
             if frame[2] > frame[0] and frame[3] > frame[1]:
                 pen.rectangle(frame, outline=shade)
-        if c - a < 4 and d - b < 4 and bold:  # too small to see, or without a size
+        if c - a < 4 and d - b < 4 and bold:  # too small to see, or empty
             pen.ellipse((a - 9, b - 9, c + 9, d + 9), outline=color, width=2)
     return small
 
 
 def _lines(color: str, bold: bool) -> list[tuple[int, str]]:
-    """Return the lines of a frame by their distance from its border; bold ones have a dark edge."""
+    """Return the lines of a frame as (inset, colour); bold frames have a dark edge."""
     if color == _OTHERS:
         return [(1, color)]
     return [*([(0, "#000000")] if bold else []), (1, color), (2, color)]
 
 
 def _window(width: int, height: int, around: Sequence[float] | None) -> tuple[float, float, float, float]:
-    """Return left, top, right and bottom of what is shown: all, unless the box is small in it."""
+    """Return the window to show (left, top, right, bottom): the image, or a crop around a box that is small in it."""
     if around is None:
         return 0, 0, width, height
     x, y, w, h = around
@@ -120,7 +120,7 @@ def _window(width: int, height: int, around: Sequence[float] | None) -> tuple[fl
 
 
 def _beside(first: PIL.Image.Image, second: PIL.Image.Image) -> PIL.Image.Image:
-    """Return two pictures side by side, at one height."""
+    """Place two pictures side by side, at the same height."""
     height = min(first.height, second.height)
     parts = [
         part.resize((max(1, round(part.width * height / part.height)), height), PIL.Image.Resampling.LANCZOS)

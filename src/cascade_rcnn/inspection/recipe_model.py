@@ -1,4 +1,4 @@
-"""The model that a recipe trains, as far as its config tells: anchors, image sizes, and how much it detects."""
+"""The config of the model that a recipe trains: its anchors, image sizes and limits on detections."""
 
 from pathlib import Path
 
@@ -15,9 +15,9 @@ from cascade_rcnn.recipes import Recipe
 
 
 def recipe_config(recipe: Recipe, categories: tuple[Category, ...]) -> ModelConfig:
-    """Return the config of what a recipe trains. Nothing is downloaded.
+    """Return the config of the model that a recipe trains, without downloading anything.
 
-    Where it starts from a published detector that is not on this machine, that is the recipe's own architecture.
+    If the recipe starts from a published detector that is not in the cache, its `model` and `options` are used instead.
     """
     if recipe.init is None or not _is_here(recipe.init):
         pretrained = recipe.weights_backbone is not None

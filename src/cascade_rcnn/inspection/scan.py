@@ -1,4 +1,4 @@
-"""One pass over image files: what each one is, and a fingerprint of what it shows. No image is kept."""
+"""Scan image files in one pass, for their properties and fingerprints. Images are not kept in memory."""
 
 import hashlib
 import os
@@ -16,8 +16,8 @@ from cascade_rcnn.data.headers import read_header
 from cascade_rcnn.decoding import from_pil, open_image
 from cascade_rcnn.errors import UserError
 
-SIDE = 24  # pixels of a fingerprint's side
-_DRAFT = 4 * SIDE  # JPEG files are decoded at a fraction of their size, but not below this
+SIDE = 24  # side of a fingerprint in pixels
+_DRAFT = 4 * SIDE  # minimum side in pixels to which JPEG files are reduced while decoding
 _LARGE = 25e6  # pixels; larger images are decoded one at a time
 _THREADS = min(8, os.cpu_count() or 1)
 _BATCH = 256
@@ -25,20 +25,20 @@ _one_large_at_a_time = threading.Lock()
 
 
 class Seen(NamedTuple):
-    """What is known about an image file."""
+    """Properties and fingerprints of an image file."""
 
     size: tuple[int, int] = (0, 0)  # height and width of the upright image; 0 if it cannot be read
-    format: str = ""  # Pillow's name, by content
-    orientation: int = 1  # EXIF: 1 is upright, 2 to 8 are turned or mirrored
-    digest: bytes = b""  # of the file
-    difference: int = 0  # 64 bits: where brightness rises from left to right (dHash)
-    shades: np.ndarray = np.zeros(SIDE * SIDE, np.uint8)  # the image in SIDE x SIDE shades of grey
-    problem: str = ""  # the line of the error that reading it raises
+    format: str = ""  # Pillow's name of the format, detected from the content
+    orientation: int = 1  # EXIF: 1 is upright, 2 to 8 are rotated or mirrored
+    digest: bytes = b""  # SHA-256 of the file
+    difference: int = 0  # 64-bit difference hash (dHash)
+    shades: np.ndarray = np.zeros(SIDE * SIDE, np.uint8)  # the image as SIDE x SIDE grey values
+    problem: str = ""  # error message if it cannot be read
     missing: bool = False
 
 
 def scan(paths: Sequence[Path], max_megapixels: float, advance: Callable[[int], None]) -> Iterator[Seen]:
-    """Yield what is seen in each file, in order, read in parallel; `advance` is called with the progress."""
+    """Scan files in parallel and yield the results in order; `advance` is called with the number of files done."""
     with ThreadPoolExecutor(_THREADS) as pool:
         for start in range(0, len(paths), _BATCH):
             some = paths[start : start + _BATCH]
@@ -47,7 +47,7 @@ def scan(paths: Sequence[Path], max_megapixels: float, advance: Callable[[int], 
 
 
 def see(path: Path, max_megapixels: float) -> Seen:
-    """Look at a file."""
+    """Scan one file. Errors are returned in `problem`."""
     try:
         header = read_header(path, max_megapixels)
         with path.open("rb") as file:
@@ -71,11 +71,11 @@ def _grey(image: PIL.Image.Image) -> PIL.Image.Image:
 
 
 def difference_hash(grey: PIL.Image.Image) -> int:
-    """Return 64 bits: whether each of 8 x 8 cells is brighter than the one on its left."""
+    """Compute a 64-bit hash: whether each of 8 x 8 cells is brighter than its left neighbour."""
     cells = np.asarray(grey.resize((9, 8), PIL.Image.Resampling.BOX), np.int16)
     return int.from_bytes(np.packbits(cells[:, 1:] > cells[:, :-1]).tobytes(), "big")
 
 
 def shades(grey: PIL.Image.Image) -> np.ndarray:
-    """Return the mean brightness of SIDE x SIDE cells, (SIDE * SIDE,) uint8."""
+    """Compute the mean brightness of SIDE x SIDE cells, (SIDE * SIDE,) uint8."""
     return np.asarray(grey.resize((SIDE, SIDE), PIL.Image.Resampling.BOX)).ravel()

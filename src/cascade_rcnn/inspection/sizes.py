@@ -1,4 +1,4 @@
-"""The sizes and shapes of boxes in the network's input, against its anchors; and how many objects it can give."""
+"""Sizes and shapes of boxes in the network's input compared with its anchors, and findings about them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from cascade_rcnn.inspection.findings import Finding, finding
 from cascade_rcnn.inspection.splits import Split
 
 TINY = 8.0  # pixels
-_SOME = 0.01  # share of boxes below which tiny ones are nothing to tell
-_SIDES = (8, 16, 32, 64, 128, 256, 512)  # pixels: the bounds of the histogram
+_SOME = 0.01  # fraction of tiny boxes above which they are a finding
+_SIDES = (8, 16, 32, 64, 128, 256, 512)  # pixels, bounds of the histogram
 _RATIOS = (1 / 4, 1 / 2, 2 / 3, 3 / 2, 2, 4)  # height / width
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bin:
-    """Boxes of a range: how many, and how many of them have an anchor of IoU 0.7, and of 0.5."""
+    """Number of boxes in a bin, and of those with an anchor of IoU 0.7 (good) and 0.5 (fair)."""
 
     name: str
     boxes: int
@@ -31,41 +31,41 @@ class Bin:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sizes:
-    """The A boxes of the training set that are learned from, as the network sees them."""
+    """Sizes of the A boxes of the training set that are trained on, as the network sees them."""
 
     split: Split
-    model: str  # whose anchors and sizes
-    resized: str  # the images' size, in words
+    model: str  # name of the model whose anchors and image sizes apply
+    resized: str  # description of the image size
     anchors: tuple[int, ...]
     ratios: tuple[float, ...]
     rows: np.ndarray  # (A,) in the annotations
     shapes: np.ndarray  # (A, 2): width and height in the network's input
-    fits: np.ndarray  # (A,): IoU with the best anchor at the box's own centre
+    fits: np.ndarray  # (A,): IoU with the best anchor at the same centre
 
     @property
     def sides(self) -> np.ndarray:
-        """The root of each box's area, (A,)."""
+        """The square root of each box's area, (A,)."""
         return np.sqrt(self.shapes.prod(axis=1))
 
     def without(self, iou: float) -> float:
-        """Return the share of boxes without an anchor of this IoU; 0 without boxes."""
+        """Return the fraction of boxes without an anchor of this IoU; 0 if there are no boxes."""
         return float((self.fits < iou).mean()) if len(self.fits) else 0.0
 
     @property
     def by_side(self) -> list[Bin]:
-        """By the root of the area, in pixels."""
+        """The boxes by square root of the area, in pixels."""
         names = [f"below {_SIDES[0]}", *(f"{a} to {b}" for a, b in pairwise(_SIDES))]
         return self._bins(np.digitize(self.sides, _SIDES), [*names, f"{_SIDES[-1]} and more"])
 
     @property
     def by_shape(self) -> list[Bin]:
-        """By height / width."""
+        """The boxes by aspect ratio."""
         names = ("wider than 4:1", "4:1 to 2:1", "2:1 to 3:2", "about square", "2:3 to 1:2", "1:2 to 1:4")
         return self._bins(np.digitize(self.shapes[:, 1] / self.shapes[:, 0], _RATIOS), [*names, "taller than 1:4"])
 
     @property
     def by_class(self) -> list[Bin]:
-        """By class, as declared."""
+        """The boxes by class, in the order of the categories."""
         names = [category.name for category in self.split.annotations.categories]
         return self._bins(self.split.annotations.labels.numpy()[self.rows] - 1, names)
 
@@ -78,11 +78,11 @@ class Sizes:
 
 
 def measure(split: Split, config: ModelConfig, model: str) -> Sizes:
-    """Resize the boxes of a split as training does (to the last of several sizes), and compare them with anchors."""
+    """Resize the boxes of a split as training does (to the last of several sizes) and compare them with the anchors."""
     rows, shapes = learned(split.annotations)
     known = split.sized[rows]
     rows, shapes = rows[known], shapes[known]
-    sides, resized = config.preprocess.min_size, "images as they are"
+    sides, resized = config.preprocess.min_size, "images not resized"
     if sides is not None:
         longest = config.preprocess.max_size
         images = split.annotations.image_sizes.numpy()[split.owners[rows]]
@@ -102,7 +102,7 @@ def measure(split: Split, config: ModelConfig, model: str) -> Sizes:
 
 
 def size_findings(splits: Sequence[Split], sizes: Sizes, most: int) -> list[Finding]:
-    """Return boxes that anchors do not fit, tiny ones, and images with more objects than the model gives (`most`)."""
+    """Return boxes that no anchor fits, tiny boxes, and images with more than `most` objects, the model's limit."""
     return [*_unfit(sizes), *_tiny(sizes), *_crowded(splits, most)]
 
 
@@ -113,12 +113,12 @@ def _unfit(sizes: Sizes) -> list[Finding]:
     shown = " ".join(map(str, better.sizes)), " ".join(f"{ratio:g}" for ratio in better.ratios)
     advice = (
         f"With --options.anchor-sizes {shown[0]} --options.anchor-ratios {shown[1]}, {100 * better.share:.0f} % of the "
-        f"boxes have one, instead of {100 * (1 - sizes.without(IOU)):.0f} %; `train auto` chooses such by itself."
+        f"boxes have such an anchor, instead of {100 * (1 - sizes.without(IOU)):.0f} %. `train auto` does this for you."
     )
     records = []
     for k in np.argsort(sizes.fits, kind="stable")[: int((sizes.fits < IOU).sum())].tolist():
         width, height = sizes.shapes[k]
-        detail = f"{width:.0f} x {height:.0f} in the input; IoU {sizes.fits[k]:.2f} with the best anchor"
+        detail = f"{width:.0f} x {height:.0f} pixels in the input; IoU {sizes.fits[k]:.2f} with the best anchor"
         records.append(sizes.split.box(int(sizes.rows[k]), detail))
     return finding("no_anchor", records, advice=advice)
 
@@ -141,5 +141,5 @@ def _crowded(splits: Sequence[Split], most: int) -> list[Finding]:
         crowded += [(-int(numbers[i]), split, int(i)) for i in np.flatnonzero(numbers > most)]
     crowded.sort(key=lambda one: one[0])
     return finding(
-        "crowded_image", [split.image(i, f"{-n} objects; the model gives {most}") for n, split, i in crowded]
+        "crowded_image", [split.image(i, f"{-n} objects; the model outputs at most {most}") for n, split, i in crowded]
     )

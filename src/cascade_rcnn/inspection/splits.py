@@ -1,4 +1,4 @@
-"""The splits of a dataset: their annotations, and what was seen in their image files."""
+"""The splits of a dataset: their annotations, and the properties of their image files."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ from cascade_rcnn.inspection.scan import SIDE, Seen, scan
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """One split. Its images are numbered 0..N-1, its boxes 0..A-1, as in the annotations."""
+    """A split with N images and A boxes, numbered as in its annotations."""
 
     name: str
     is_training: bool
     annotations: Annotations
-    sizes: np.ndarray  # (N, 2): of the upright files; 0 where they cannot be read
+    sizes: np.ndarray  # (N, 2): height and width of the upright images; 0 if unreadable
     formats: tuple[str, ...]
     orientations: np.ndarray  # (N,)
     digests: list[bytes]
     hashes: np.ndarray  # (N,) uint64
     shades: np.ndarray  # (N, SIDE * SIDE) uint8
-    problems: dict[int, str]
-    missing: frozenset[int]
+    problems: dict[int, str]  # error message by image
+    missing: frozenset[int]  # images without a file
 
     @cached_property
     def owners(self) -> np.ndarray:
@@ -40,7 +40,7 @@ class Split:
 
     @cached_property
     def sized(self) -> np.ndarray:
-        """Whether each box is in an image of known size, (A,)."""
+        """Whether the annotated image size of each box is known, (A,)."""
         known = np.asarray((self.annotations.image_sizes.numpy() > 0).all(axis=1))
         return known[self.owners]
 
@@ -74,7 +74,7 @@ class Split:
         )
 
     def boxes_of(self, name: str) -> np.ndarray:
-        """Return the rows of a class's boxes, without those to be ignored."""
+        """Return the rows of a class's boxes, without ignored ones."""
         numbers = [k for k, category in enumerate(self.annotations.categories, start=1) if category.name == name]
         return np.flatnonzero(np.isin(self.annotations.labels.numpy(), numbers) & ~self.annotations.ignore.numpy())
 
@@ -82,7 +82,7 @@ class Split:
 def read_split(
     name: str, annotations: Annotations, *, is_training: bool, max_megapixels: float, advance: Callable[[int], None]
 ) -> Split:
-    """Scan the images of annotations."""
+    """Scan the images of a split; `advance` is called with the number of images done."""
     number = len(annotations)
     sizes, orientations = np.zeros((number, 2), np.int64), np.ones(number, np.int64)
     hashes, shades = np.zeros(number, np.uint64), np.zeros((number, SIDE * SIDE), np.uint8)
@@ -116,5 +116,5 @@ def read_split(
 
 
 def training_of(splits: Sequence[Split]) -> Split | None:
-    """Return the split that is trained on, if there is one."""
+    """Return the training split, if there is one."""
     return next((split for split in splits if split.is_training), None)

@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: one shell of styles, tables, cards and pictures for all that is shown in a browser."""
+"""Templates for self-contained HTML pages, with a common layout, style sheet and macros."""
 
 from cascade_rcnn.pages.page import data_uri, render
 

@@ -1,4 +1,4 @@
-// Filters: a button with data-show="x" shows, within data-filters="#id", what has x among its data-tags; "" shows all.
+// Filters: within data-filters="#id", a button with data-show="x" shows the elements with x in data-tags; "" shows all.
 for (const bar of document.querySelectorAll(".filters")) {
   const all = document.querySelectorAll(`${bar.dataset.filters} [data-tags]`);
   bar.hidden = false;
@@ -10,7 +10,7 @@ for (const bar of document.querySelectorAll(".filters")) {
     for (const item of all) item.hidden = wanted !== "" && !item.dataset.tags.split("|").includes(wanted);
   });
 }
-// Pictures open large.
+// Pictures open at full size.
 const large = document.getElementById("large");
 for (const picture of document.querySelectorAll(".gallery img")) {
   picture.tabIndex = 0;

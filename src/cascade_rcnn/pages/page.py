@@ -1,4 +1,4 @@
-"""Render a page, and embed pictures in it: what a page needs is inside its file, and no request leaves it."""
+"""Render self-contained pages, with their pictures embedded, that make no network requests."""
 
 import base64
 import io
@@ -12,9 +12,9 @@ from cascade_rcnn.text import printable
 
 
 def render(template: str, **values: Any) -> str:
-    """Return the HTML page of a template of this package; every value is escaped, and a missing one is an error.
+    """Render a template of this package to HTML. All values are escaped; a missing one raises jinja2.UndefinedError.
 
-    A template extends `base.html.j2` and takes its macros from `parts.html.j2`, whose comments describe them.
+    Templates extend `base.html.j2` and import macros from `parts.html.j2`; comments in both describe them.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("cascade_rcnn", "pages"),
@@ -28,12 +28,12 @@ def render(template: str, **values: Any) -> str:
 
 
 def _writable(value: Any) -> Any:
-    """Escape what a file of UTF-8 cannot hold: names of files come from anywhere."""
+    """Escape control characters and what UTF-8 cannot encode; file names come from untrusted data."""
     return "\n".join(map(printable, value.split("\n"))) if type(value) is str and not value.isprintable() else value
 
 
 def data_uri(image: PIL.Image.Image | np.ndarray, *, longest: int = 640, quality: int = 80) -> str:
-    """Return an image (PIL, or RGB (H, W, 3) uint8) as a WebP data URI, its long side reduced to `longest` pixels."""
+    """Encode an image (PIL, or RGB (H, W, 3) uint8) as a WebP data URI with a long side of at most `longest` pixels."""
     picture = PIL.Image.fromarray(image) if isinstance(image, np.ndarray) else image.convert("RGB")
     picture.thumbnail((longest, longest), PIL.Image.Resampling.LANCZOS)
     file = io.BytesIO()

@@ -1,1 +1,1 @@
-"""Reports that explain the AP of a detector, suggest what to do next, and compare two detectors."""
+"""Reports that explain a detector's AP and suggest improvements, and comparisons of two detectors."""

@@ -1,4 +1,4 @@
-"""Advice on what to do next: rules that apply only if the numbers call for it, and quote them."""
+"""Advice on what to do next. Each rule applies only if the metrics call for it, and quotes them."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -8,12 +8,12 @@ import numpy as np
 from cascade_rcnn.reporting.analysis import Analysis
 from cascade_rcnn.reporting.breakdown import Group
 
-_MOST = 7  # pieces of advice; nobody follows more
-_COSTLY = 0.03  # AP that a kind of error costs before it is worth a word
-_BEHIND = 0.15  # gap in recall between a group of objects and the others
+_MOST = 7  # pieces of advice
+_COSTLY = 0.03  # AP lost to one kind of error before it is mentioned
+_BEHIND = 0.15  # gap between a group's recall and the overall recall
 _FEW_IMAGES, _FEW_BOXES = 200, 100
-_WIDE = 0.03  # AP either side
-_RISING, _FALLEN = 0.01, 0.01  # AP between evaluations
+_WIDE = 0.03  # AP, half the width of the 95 % interval
+_RISING, _FALLEN = 0.01, 0.01  # change of AP between evaluations
 
 
 class Advice(NamedTuple):
@@ -21,11 +21,11 @@ class Advice(NamedTuple):
 
     title: str
     text: str
-    weight: float  # roughly the AP at stake; the largest comes first
+    weight: float  # roughly the AP to be gained; the largest comes first
 
 
 def advise(analysis: Analysis) -> list[Advice]:
-    """Return advice, the most rewarding first; none if nothing stands out."""
+    """Return at most seven pieces of advice, the most rewarding first; empty if nothing stands out."""
     rules = (_placement, _classes, _background, _missed, _duplicates, _small, _crowded)
     rules += (_training, _data, _labels, _rare, _stage, _scores)
     found = [advice for rule in rules for advice in rule(analysis)]
@@ -42,16 +42,16 @@ def _placement(analysis: Analysis) -> Iterator[Advice]:
     if split.worst != "localization" or cost < _COSTLY:
         return
     size = analysis.training.min_size if analysis.training else None
-    now = f" (the short side is {max(size)} pixels now)" if size else ""
+    now = f" (the short side is currently {max(size)} pixels)" if size else ""
     text = (
-        f"Objects are found, but their boxes are not tight enough: at IoU 0.75, mending placement alone would add "
-        f"{_points(cost)}, more than any other kind of error. Train longer, and with larger images, "
-        f"`--options.min-size`{now}; if annotated boxes are loose, tighten them first, as no detector is more precise "
-        "than its labels."
+        f"Objects are found, but their boxes are not precise enough: at IoU 0.75, fixing localization errors alone "
+        f"would add {_points(cost)}, more than fixing any other kind of error. Train longer and on larger images, "
+        f"`--options.min-size`{now}. If the annotated boxes are loose, tighten them first, as no detector is more "
+        "precise than its labels."
     )
     stages = analysis.stages
     if stages is not None and len(stages.iou) == 2:  # the proposals and one stage
-        text += " This detector has one stage: a cascade of three is made for this."
+        text += " This detector has a single stage; a cascade of three regresses more precise boxes."
     yield Advice("Make the boxes more precise", text, cost)
 
 
@@ -61,8 +61,9 @@ def _classes(analysis: Analysis) -> Iterator[Advice]:
         return
     true, found, number, objects = pairs[0]
     text = (
-        f"Well placed boxes of the wrong class cost {_points(cost)} at IoU 0.5. Most often {true} is taken for {found} "
-        f"({number} of {objects}). See whether the annotations agree on what divides the two, and add examples of both."
+        f"Well-localized boxes of the wrong class cost {_points(cost)} at IoU 0.5. Most often, {true} is mistaken for "
+        f"{found} ({number} of {objects}). Check that the annotations distinguish the two consistently, and add "
+        "examples of both."
     )
     yield Advice("Tell the classes apart", text, cost)
 
@@ -73,13 +74,13 @@ def _background(analysis: Analysis) -> Iterator[Advice]:
     if cost < _COSTLY:
         return
     unlabelled = sum(one.kind == "unlabelled" for one in analysis.suspects)
-    look = f" At {unlabelled} of them the label may be missing: look at these first." if unlabelled else ""
+    look = f" For {unlabelled} of them, the label may be missing; check these first." if unlabelled else ""
     text = (
-        f"{number} detections with scores of {analysis.evidence.threshold:.2f} and more lie where nothing is "
-        f"annotated; this costs {_points(cost)} at IoU 0.5.{look} Where they are wrong, add such images to the "
-        "training data, also images without any object."
+        f"{number} detections with a score of at least {analysis.evidence.threshold:.2f} lie where nothing is "
+        f"annotated, which costs {_points(cost)} at IoU 0.5.{look} If they are wrong, add similar images to the "
+        "training data, including images without any objects."
     )
-    yield Advice("Find less where nothing is", text, cost)
+    yield Advice("Reduce false positives on background", text, cost)
 
 
 def _missed(analysis: Analysis) -> Iterator[Advice]:
@@ -89,11 +90,11 @@ def _missed(analysis: Analysis) -> Iterator[Advice]:
     never = sum(one.kind == "never found" for one in analysis.suspects)
     objects = int(analysis.evidence.pairs.matches.truth.sum())
     text = (
-        f"Objects without any detection near them cost {_points(cost)} at IoU 0.5; {never} of {objects} have none of "
-        "any score. Look at them: if they are of sizes or shapes that the anchors do not fit, set "
-        "`--options.anchor-sizes` and `--options.anchor-ratios`; otherwise more examples like them are needed."
+        f"Objects without any detection near them cost {_points(cost)} at IoU 0.5; {never} of {objects} have none at "
+        "any score. Look at them: if the anchors do not fit their sizes or shapes, set `--options.anchor-sizes` and "
+        "`--options.anchor-ratios`; otherwise, add more examples like them."
     )
-    yield Advice("Find what is missed", text, cost)
+    yield Advice("Find the missed objects", text, cost)
 
 
 def _duplicates(analysis: Analysis) -> Iterator[Advice]:
@@ -101,14 +102,14 @@ def _duplicates(analysis: Analysis) -> Iterator[Advice]:
     if cost < _COSTLY:
         return
     text = (
-        f"Objects that are found twice cost {_points(cost)} at IoU 0.5. Lower the IoU of non-maximum suppression: "
-        "`predict --nms 0.4`."
+        f"Duplicate detections of the same object cost {_points(cost)} at IoU 0.5. Lower the IoU threshold of "
+        "non-maximum suppression: `predict --nms 0.4`."
     )
     yield Advice("Find each object once", text, cost)
 
 
 def _behind(groups: list[Group], wanted: range, overall: float) -> list[Group]:
-    """Return the groups at the positions `wanted` that have a lower recall and enough objects."""
+    """Return the `wanted` groups (by index) that have enough objects and a recall well below the overall one."""
     total = sum(group.objects for group in groups)
     return [
         group
@@ -125,9 +126,9 @@ def _small(analysis: Analysis) -> Iterator[Advice]:
         return
     worst = min(behind, key=lambda group: group.recall)
     text = (
-        f"Of the {worst.objects} objects of {worst.name}, {100 * worst.recall:.0f} % are found; of all objects "
-        f"{100 * overall:.0f} %. Train with larger images, `--options.min-size`, or with smaller anchors, "
-        "`--options.anchor-sizes`; very large images are better cut into tiles."
+        f"Recall is {100 * worst.recall:.0f} % for the {worst.objects} objects of {worst.name}, compared with "
+        f"{100 * overall:.0f} % overall. Train on larger images, `--options.min-size`, or with smaller anchors, "
+        "`--options.anchor-sizes`; cut very large images into tiles."
     )
     yield Advice("Find small objects", text, (overall - worst.recall) * worst.objects / _objects(analysis))
 
@@ -140,11 +141,11 @@ def _crowded(analysis: Analysis) -> Iterator[Advice]:
         return
     worst = min(behind, key=lambda group: group.recall)
     text = (
-        f"{worst.objects} objects have a neighbour close by: {worst.name}. {100 * worst.recall:.0f} % of them are "
-        f"found, of all objects {100 * overall:.0f} %. Non-maximum suppression may remove them; try "
-        "`predict --nms 0.6`, and see whether the annotations cover such groups completely."
+        f"Recall is {100 * worst.recall:.0f} % for the {worst.objects} objects in the crowding group "
+        f'"{worst.name}", compared with {100 * overall:.0f} % overall. Non-maximum suppression may remove them; try '
+        "`predict --nms 0.6`, and check that such groups are annotated completely."
     )
-    yield Advice("Find objects that overlap", text, (overall - worst.recall) * worst.objects / _objects(analysis))
+    yield Advice("Find overlapping objects", text, (overall - worst.recall) * worst.objects / _objects(analysis))
 
 
 def _objects(analysis: Analysis) -> int:
@@ -152,7 +153,7 @@ def _objects(analysis: Analysis) -> int:
 
 
 def _training(analysis: Analysis) -> Iterator[Advice]:
-    """Advise on runs that were too long or too short."""
+    """Advise on training runs that were too long or too short."""
     curves = analysis.training.curves if analysis.training else None
     if curves is None or len(curves.evaluated) < 2:
         return
@@ -164,9 +165,9 @@ def _training(analysis: Analysis) -> Iterator[Advice]:
         if curves.losses["loss"][-1] < at_best:
             text = (
                 f"AP fell from {100 * best.ap:.1f} after epoch {best.epoch} to {100 * scores[last]:.1f} at the end, "
-                f"while the training loss fell from {at_best:.2f} to {curves.losses['loss'][-1]:.2f}: it learns the "
-                f"training images by heart. Train for {best.epoch} epochs, or with more augmentation "
-                "(`--data.photometric 0.5`, `--data.jitter 0.5 1.5`)."
+                f"while the training loss fell from {at_best:.2f} to {curves.losses['loss'][-1]:.2f}: the model is "
+                f"overfitting. Train for {best.epoch} epochs, or with more augmentation (`--data.photometric 0.5`, "
+                "`--data.jitter 0.5 1.5`)."
             )
             yield Advice("Stop earlier", text, scores[top] - scores[last])
     elif top == last and scores[last] - scores[last - 1] > _RISING:
@@ -182,18 +183,19 @@ def _data(analysis: Analysis) -> Iterator[Advice]:
     """Advise on too few training or validation images."""
     if analysis.training is not None and analysis.training.images < _FEW_IMAGES:
         text = (
-            f"It was trained on about {analysis.training.images} images. With so few, more images usually help more "
-            "than any setting; until then, augment what there is (`--data.photometric 0.5`, `--data.jitter 0.5 1.5`)."
+            f"The detector was trained on about {analysis.training.images} images. With so few, more images usually "
+            "help more than any setting; until you have them, use augmentation (`--data.photometric 0.5`, "
+            "`--data.jitter 0.5 1.5`)."
         )
         yield Advice("Label more images", text, _COSTLY)
     mean, low, high = analysis.headline.overall["ap"]
     if high - low > 2 * _WIDE:
         text = (
-            f"With {len(analysis.evidence.truth)} images, AP {100 * mean:.1f} may be anything from {100 * low:.1f} to "
-            f"{100 * high:.1f}: smaller differences between trainings say nothing. Use more validation images, or "
-            "compare runs with `cascade-rcnn report A B`, which pairs them image by image."
+            f"With {len(analysis.evidence.truth)} images, the 95 % interval of AP {100 * mean:.1f} is "
+            f"{100 * low:.1f} to {100 * high:.1f}; smaller differences between training runs are not meaningful. Use "
+            "more validation images, or compare runs with `cascade-rcnn report A B`, which pairs them image by image."
         )
-        yield Advice("Measure on more images", text, _COSTLY / 2)
+        yield Advice("Evaluate on more images", text, _COSTLY / 2)
 
 
 def _labels(analysis: Analysis) -> Iterator[Advice]:
@@ -201,8 +203,8 @@ def _labels(analysis: Analysis) -> Iterator[Advice]:
     if number < 0.03 * objects:
         return
     text = (
-        f"In {number} places the annotations may be wrong; {objects} objects are annotated. The most suspicious are "
-        "shown below, report.json lists all. Each that is mended counts twice, in training and in this measure."
+        f"The annotations may be wrong in {number} places; {objects} objects are annotated. The most suspicious ones "
+        "are shown below, and report.json lists all. Fixing them improves both training and evaluation."
     )
     yield Advice("Check the annotations", text, min(0.1, number / objects / 2))
 
@@ -214,8 +216,8 @@ def _rare(analysis: Analysis) -> Iterator[Advice]:
     if not poor or len(rows) < 2:
         return
     names = ", ".join(f"{row.name} (AP {100 * row.values['ap'].mean:.1f}, {row.boxes} boxes)" for row in poor[:4])
-    text = f"The rare classes pull the mean of {100 * overall:.1f} down: {names}. Label more of them first."
-    yield Advice("Feed the rare classes", text, overall - float(np.mean([row.values["ap"].mean for row in poor])))
+    text = f"Rare classes lower the mean AP of {100 * overall:.1f}: {names}. Label more of their objects first."
+    yield Advice("Label more rare objects", text, overall - float(np.mean([row.values["ap"].mean for row in poor])))
 
 
 def _stage(analysis: Analysis) -> Iterator[Advice]:
@@ -226,9 +228,10 @@ def _stage(analysis: Analysis) -> Iterator[Advice]:
     if not best.ap > own.ap + 0.005:
         return
     text = (
-        f"The boxes and scores of {best.name} give {_points(best.ap)}, the model as it is set {_points(own.ap)} (on "
-        f"{analysis.stages.images} images): `load(..., test_stage={best.test_stage}, ensemble=False)`. If it is an "
-        "early stage, the later ones have not learnt enough yet: train longer."
+        f"The boxes and scores of stage {best.test_stage} alone give {_points(best.ap)}, the model's own setting "
+        f"{_points(own.ap)} (on {analysis.stages.images} images). Select the stage with "
+        f"`load(..., test_stage={best.test_stage}, ensemble=False)`. If it is an early stage, the later ones have not "
+        "learned enough yet; train longer."
     )
     yield Advice("Use another stage", text, best.ap - own.ap)
 
@@ -239,7 +242,7 @@ def _scores(analysis: Analysis) -> Iterator[Advice]:
         return
     word = "higher" if found.bias > 0 else "lower"
     text = (
-        f"Scores are {abs(found.bias):.2f} {word} than the share of detections that is right. Do not read them as "
-        f"probabilities; the threshold of the best F1 here is {analysis.evidence.threshold:.2f}."
+        f"On average, scores are {abs(found.bias):.2f} {word} than the fraction of correct detections. Do not read "
+        f"them as probabilities; on this data, the threshold with the best F1 is {analysis.evidence.threshold:.2f}."
     )
-    yield Advice("Set the threshold by this data", text, _COSTLY / 3)
+    yield Advice("Choose the threshold on your data", text, _COSTLY / 3)

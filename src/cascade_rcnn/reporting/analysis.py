@@ -1,4 +1,4 @@
-"""The numbers of a report on one detector."""
+"""The content of a report on one detector."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,11 +22,11 @@ from cascade_rcnn.reporting.thresholds import Operating
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """What is known about the training of a detector."""
+    """Information on the training run of a detector."""
 
     curves: Curves
     images: int  # approximate number of training images
-    min_size: tuple[int, ...] | None  # short side of the images; None: as they are
+    min_size: tuple[int, ...] | None  # short side of the images; None: not resized
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,14 +41,14 @@ class Analysis:
     precision_recall: list[PrecisionRecall]
     calibration: Calibration
     thresholds: list[Operating]
-    best: dict[str, Operating | None]  # the threshold of the highest F1 of each class
+    best: dict[str, Operating | None]  # by class, at the threshold with the highest F1
     images: ImageScores
     suspects: list[Suspect]
     stages: Stages | None = None
     training: Training | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values; NaN becomes None."""
+        """Return JSON-serializable values, with NaN as None."""
         truth = self.evidence.truth
         images = {
             truth.file_names[i]: {

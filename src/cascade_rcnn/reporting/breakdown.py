@@ -1,4 +1,4 @@
-"""AP by the size, the shape and the crowding of objects.
+"""AP by size, shape and crowding of the objects.
 
 D detections · A objects
 """
@@ -12,7 +12,7 @@ from cascade_rcnn.evaluation.matches import AveragePrecision, Matches
 from cascade_rcnn.reporting.evidence import Evidence
 
 SIZE_EDGES = (16, 32, 64, 96, 192)  # sides in pixels; COCO's small ends at 32, its medium at 96
-SHAPE_EDGES = (1 / 3, 2 / 3, 3 / 2, 3)  # width over height
+SHAPE_EDGES = (1 / 3, 2 / 3, 3 / 2, 3)  # width / height
 CROWDING_EDGES = (0.02, 0.2, 0.5)  # IoU with the nearest neighbour
 
 _SIZES = ("up to 16 px", "16 to 32 px", "32 to 64 px", "64 to 96 px", "96 to 192 px", "over 192 px")
@@ -21,18 +21,18 @@ _CROWDING = ("alone", "touching (IoU under 0.2)", "overlapping (IoU 0.2 to 0.5)"
 
 
 class Group(NamedTuple):
-    """A group of similar objects."""
+    """AP and recall of a group of similar objects, 0 to 1."""
 
     name: str
     objects: int
     ap: float
     ap50: float
     ap75: float
-    recall: float  # of the shown detections, at IoU 0.5
+    recall: float  # of the detections at the report's threshold, at IoU 0.5
 
 
 class Breakdown(NamedTuple):
-    """Groups with objects in them."""
+    """The groups that contain objects, by each property."""
 
     size: list[Group]
     shape: list[Group]
@@ -40,10 +40,10 @@ class Breakdown(NamedTuple):
 
 
 def breakdown(evidence: Evidence) -> Breakdown:
-    """Group the objects, and unmatched detections by their own properties.
+    """Compute AP and recall by group of objects.
 
-    As in COCO's AP of small objects: what is matched to objects of other groups does not count. Size and shape of a
-    detection are its own; its crowding is that of the object that it overlaps most.
+    As in COCO's AP of small objects, detections matched to objects of other groups are ignored. An unmatched detection
+    counts in the group of its own size and shape, and in the crowding group of the object that it overlaps most.
     """
     truth = evidence.truth.boxes.numpy()
     found = evidence.found[evidence.pairs.row, 1:5]
@@ -91,7 +91,7 @@ def box_iou(a: Array, b: Array) -> Array:
 
 
 def _groups(evidence: Evidence, names: tuple[str, ...], of_object: Array, of_detection: Array) -> list[Group]:
-    """Measure each group of objects (A,) and detections (D,), both by index into `names`; empty groups are left out."""
+    """Evaluate each group that has objects; objects (A,) and detections (D,) are given as indices into `names`."""
     real = ~evidence.truth.ignore.numpy()
     cell = evidence.object_image * len(evidence.names) + evidence.truth.labels.numpy() - 1
     matches, matched = evidence.pairs.matches, evidence.pairs.object

@@ -6,29 +6,29 @@ import numpy as np
 
 from cascade_rcnn.reporting.evidence import Evidence
 
-LOWEST = 0.05  # the many detections below, which nobody looks at, would outweigh all others
+LOWEST = 0.05  # the many detections with lower scores would outweigh all others
 
 
 class Bin(NamedTuple):
-    """A bin of detections with similar scores."""
+    """Detections with scores in one interval."""
 
     low: float
     high: float
     score: float  # mean
-    precision: float  # fraction that is correct at IoU 0.5
+    precision: float  # fraction of correct detections at IoU 0.5
     detections: int
 
 
 class Calibration(NamedTuple):
-    """Mean score against precision."""
+    """Mean score compared with precision, overall and by score."""
 
-    error: float  # expected calibration error: the mean gap, weighted by detections; NaN without detections
+    error: float  # expected calibration error: mean gap weighted by the number of detections; NaN without any
     bias: float  # mean score minus precision: positive if scores are too high
     bins: list[Bin]
 
 
 def calibration(evidence: Evidence) -> Calibration:
-    """Measure calibration in ten bins for scores of 0.05 and more, ignoring crowds."""
+    """Measure calibration in ten bins for scores of at least 0.05, ignoring crowds."""
     rows = evidence.pairs.row[evidence.pairs.matches.score >= LOWEST]
     found = evidence.evaluator(rows).calibration(n_bins=10, iou_threshold=0.5)
     bins = [

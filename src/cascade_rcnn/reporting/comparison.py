@@ -1,4 +1,4 @@
-"""Comparison of two detectors on the same data: differences in AP with intervals, and the images behind them."""
+"""Comparison of two detectors on the same data: differences in AP with intervals, and per image."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -15,27 +15,27 @@ from cascade_rcnn.reporting.images import ImageScores, image_scores
 
 
 class Comparison(NamedTuple):
-    """b against a."""
+    """Results of detector b compared with those of detector a."""
 
     a: Evidence
     b: Evidence
     own: tuple[Headline, Headline]
-    difference: Headline  # b minus a, on the same draws of the images
+    difference: Headline  # b minus a, on the same resamples of the images
     scores: tuple[ImageScores, ImageScores]
 
     @property
     def gains(self) -> np.ndarray:
-        """The score of each image with b minus that with a, (N,); 0 in images without objects and detections."""
-        a, b = (np.nan_to_num(one.score, nan=1.0) for one in self.scores)  # no objects and no detections: correct
+        """Each image's score with b minus its score with a, (N,); 0 for images without objects and detections."""
+        a, b = (np.nan_to_num(one.score, nan=1.0) for one in self.scores)  # neither objects nor detections: perfect
         return b - a
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values; NaN becomes None."""
+        """Return JSON-serializable values, with NaN as None."""
         truth, gains = self.a.truth, self.gains
         found = {
             "data": truth.source,
-            "ap": [_figures(one) for one in self.own],
-            "difference": _figures(self.difference),
+            "ap": [_metrics(one) for one in self.own],
+            "difference": _metrics(self.difference),
             "classes": {row.name: _intervals(row.values) for row in self.difference.classes},
             "thresholds": [self.a.threshold, self.b.threshold],
             "images": {truth.file_names[i]: float(gains[i]) for i in np.argsort(gains, kind="stable").tolist()},
@@ -44,9 +44,9 @@ class Comparison(NamedTuple):
 
 
 def compare(a: Evidence, b: Evidence) -> Comparison:
-    """Compare results on the same data, image by image."""
+    """Compare two detectors' results on the same data; their intervals are paired, image by image."""
     by_class = draws(a.pairs.matches), draws(b.pairs.matches)
-    number = min(map(len, by_class))  # one may have so many detections that it was drawn less often
+    number = min(map(len, by_class))  # a detector with very many detections has fewer resamples
     first, second = (one[:number] for one in by_class)
     truth = a.pairs.matches.truth
     own = headline(first, a.names, truth), headline(second, b.names, truth)
@@ -54,14 +54,16 @@ def compare(a: Evidence, b: Evidence) -> Comparison:
 
 
 def check_same_data(a: Annotations, b: Annotations) -> None:
-    """Raise UserError if two detectors were measured on different data."""
+    """Raise UserError if two detectors were evaluated on different data."""
     differs = difference_of_data(a, b)
     if differs is not None:
-        raise UserError(f"{a.source} and {b.source} are not the same data ({differs}); give --data to compare on one")
+        raise UserError(
+            f"{a.source} and {b.source} are not the same data ({differs}); give --data to compare both on one dataset"
+        )
 
 
 def difference_of_data(a: Annotations, b: Annotations) -> str | None:
-    """Describe how two sets of annotations differ; None if their content is the same."""
+    """Describe how two sets of annotations differ; return None if their content is the same."""
     if a.categories != b.categories:
         return "their classes differ"
     if len(a) != len(b):
@@ -80,7 +82,7 @@ def _name(path: str) -> str:
     return path.replace("\\", "/").rpartition("/")[2]
 
 
-def _figures(found: Headline) -> dict[str, Any]:
+def _metrics(found: Headline) -> dict[str, Any]:
     return _intervals(found.overall) | {"by_iou": [one._asdict() for one in found.by_iou]}
 
 

@@ -1,4 +1,4 @@
-"""The page of two detectors on the same data."""
+"""The HTML page that compares two detectors."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,13 +14,13 @@ from cascade_rcnn.reporting.page import read_pixels
 from cascade_rcnn.reporting.pictures import Picture
 from cascade_rcnn.reporting.text import percent, signed
 
-_IMAGES = 6  # won, and as many lost
-_DRAWN_WIDTH = 1100  # pixels, of two results next to the annotations
+_IMAGES = 6  # won, and the same number lost
+_DRAWN_WIDTH = 1100  # pixels, of a picture of both results and the annotations
 _METRICS = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap90": "AP90"}
 
 
 def page(comparison: Comparison, names: Sequence[str], facts: Mapping[str, str]) -> str:
-    """Return the HTML of a comparison; `names` are what the two are called."""
+    """Return the HTML of a comparison; `names` are those of the two detectors."""
     gains = comparison.gains
     plot = plots.by_iou([(name, own.by_iou) for name, own in zip(names, comparison.own, strict=True)])
     return render(
@@ -42,16 +42,16 @@ def page(comparison: Comparison, names: Sequence[str], facts: Mapping[str, str])
 
 def _answer(difference: Interval, names: Sequence[str]) -> str:
     """Say which detector is better, if the interval excludes 0."""
-    figures = f"{signed(difference.mean)} AP ({signed(difference.low)} to {signed(difference.high)})"
+    change = f"{signed(difference.mean)} AP ({signed(difference.low)} to {signed(difference.high)})"
     if difference.low > 0:
-        return f"{names[1]} is better than {names[0]}: {figures}"
+        return f"{names[1]} is better than {names[0]}: {change}"
     if difference.high < 0:
-        return f"{names[1]} is worse than {names[0]}: {figures}"
-    return f"No difference that these images can show: {figures}"
+        return f"{names[1]} is worse than {names[0]}: {change}"
+    return f"No significant difference on these images: {change}"
 
 
 def _verdict(difference: Interval) -> str:
-    return "better" if difference.low > 0 else "worse" if difference.high < 0 else "not distinguishable"
+    return "better" if difference.low > 0 else "worse" if difference.high < 0 else "not significantly different"
 
 
 def _cells(own: Sequence[Interval], difference: Interval) -> list[Any]:
@@ -72,7 +72,7 @@ def _classes(comparison: Comparison) -> list[list[Any]]:
 
 
 def _gallery(comparison: Comparison, names: Sequence[str]) -> list[Picture]:
-    """Draw the images on which b is better, and worse, by the largest margins: a, b and the annotations."""
+    """Draw a, b and the annotations on the images where b is better, and worse, by the largest margins."""
     gains = comparison.gains
     order = np.argsort(gains, kind="stable")
     lost = [int(i) for i in order if gains[i] < 0][:_IMAGES]

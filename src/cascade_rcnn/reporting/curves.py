@@ -1,4 +1,4 @@
-"""The curves of a training run, from the files in its folder."""
+"""Training curves, read from the folder of a run."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -8,11 +8,11 @@ import numpy as np
 from cascade_rcnn.engine.training.learning_curve import smooth
 from cascade_rcnn.engine.training.metric_log import read_csv
 
-_POINTS = 240  # of a curve in a report
+_POINTS = 240  # per curve in a report
 
 
 class Evaluated(NamedTuple):
-    """Validation after an epoch."""
+    """Validation AP after an epoch."""
 
     step: int
     epoch: int
@@ -21,18 +21,18 @@ class Evaluated(NamedTuple):
 
 
 class Curves(NamedTuple):
-    """Losses and rates over updates, thinned out, and AP over epochs."""
+    """Losses and learning rates by update (a subset of the updates), and AP by epoch."""
 
     steps: list[int]
-    losses: dict[str, list[float]]  # "loss" is the sum of the others; running means
-    rate: list[float]
+    losses: dict[str, list[float]]  # running means; "loss" is the sum of the others
+    rate: list[float]  # learning rates
     evaluated: list[Evaluated]
     epochs: int
     updates: int
 
 
 def read_curves(run: Path) -> Curves | None:
-    """Read train.csv and evaluation.csv; None if there are no updates. Raises UserError for a damaged file."""
+    """Read train.csv and evaluation.csv; return None before the first update. Raises UserError for a damaged file."""
     rows, scores = read_csv(run / "train.csv"), read_csv(run / "evaluation.csv")
     if not rows:
         return None

@@ -1,4 +1,4 @@
-"""Errors that cost AP: TIDE's error types, and confusion between classes."""
+"""Types of errors: the AP that each of TIDE's types costs, and confusion between classes."""
 
 from typing import NamedTuple
 
@@ -6,13 +6,13 @@ import numpy as np
 
 from cascade_rcnn.reporting.evidence import Evidence
 
-KINDS = {  # TIDE's abbreviation: name, meaning
-    "Loc": ("localization", "right class, but the box is too far off"),
-    "Cls": ("class", "well placed, but of another class"),
-    "Both": ("class and box", "another class, and the box is too far off"),
-    "Dupe": ("duplicates", "the object has been found already, by a detection of a higher score"),
-    "Bkg": ("background", "nothing there"),
-    "Miss": ("missed", "objects that no detection comes near"),
+KINDS = {  # TIDE's abbreviation: (name, meaning)
+    "Loc": ("localization", "correct class, but the box is not precise enough"),
+    "Cls": ("class", "well-localized box, but the wrong class"),
+    "Both": ("class and box", "wrong class, and the box is not precise enough"),
+    "Dupe": ("duplicates", "another detection with a higher score has the object"),
+    "Bkg": ("background", "no object there"),
+    "Miss": ("missed", "objects without any detection near them"),
 }
 
 
@@ -21,17 +21,17 @@ class Split(NamedTuple):
 
     iou: float
     ap: float  # at this IoU
-    cost: dict[str, float]  # the AP gained by fixing one kind of error, by name
-    counts: dict[str, int]  # errors among the shown detections, by name
+    cost: dict[str, float]  # AP gained by fixing this type of error alone, by name
+    counts: dict[str, int]  # number of errors at the report's threshold, by name
 
     @property
     def worst(self) -> str:
-        """The most costly kind."""
+        """The type that costs the most AP."""
         return max(self.cost, key=lambda name: self.cost[name])
 
 
 def split(evidence: Evidence, iou: float) -> Split:
-    """Split the errors at an IoU threshold; overlaps of less than 0.1 are background."""
+    """Classify the errors at an IoU threshold; detections with IoUs below 0.1 are background errors."""
     every = evidence.evaluator().tide_errors(pos_thr=iou)
     shown = evidence.evaluator(evidence.shown).tide_errors(pos_thr=iou)
     cost = {name: max(0.0, float(every["delta_ap"][key])) for key, (name, _) in KINDS.items()}
@@ -40,13 +40,13 @@ def split(evidence: Evidence, iou: float) -> Split:
 
 
 class Confusion(NamedTuple):
-    """Objects by true class (rows) and found class (columns); the last row and column are background."""
+    """Counts by true class (rows) and predicted class (columns); the last row and column are background."""
 
     names: list[str]
     matrix: np.ndarray  # (M + 1, M + 1) int64
 
     def pairs(self) -> list[tuple[str, str, int, int]]:
-        """List confused classes: true, found, how many, out of how many objects; most frequent first."""
+        """List confusions as (true class, predicted class, count, objects of the true class), most frequent first."""
         number = len(self.names)
         found = [
             (self.names[i], self.names[j], int(self.matrix[i, j]), int(self.matrix[i].sum()))
@@ -58,7 +58,7 @@ class Confusion(NamedTuple):
 
 
 def confusion(evidence: Evidence) -> Confusion:
-    """Match the detections that are shown to objects of any class at IoU 0.5."""
+    """Match the detections at the report's threshold to objects of any class at IoU 0.5."""
     found = evidence.evaluator(evidence.shown).confusion_matrix(iou_thr=0.5)
     order = [found["cat_ids"].index(category.id) for category in evidence.truth.categories]
     order.append(found["num_cats"])

@@ -12,24 +12,24 @@ from cascade_rcnn.evaluation.coco import Array, Metrics, evaluate_boxes, to_hotc
 from cascade_rcnn.evaluation.matches import Pairs, pair
 from cascade_rcnn.reporting.thresholds import Operating, best, operate
 
-_DEFAULT = 0.5  # if no threshold gives any correct detection
+_DEFAULT = 0.5  # threshold if no detection is correct
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
     """A detector's results on a dataset.
 
-    D detections count: the top 100 an image and class.
+    Of N detections, D are evaluated: the top 100 per image and class.
     """
 
     dataset: Dataset
     found: Array  # (N, 7) float64: image id, x, y, width, height, score, category id
-    threshold: float  # detections of at least this score count as shown
-    pairs: Pairs  # D of the detections, matched
+    threshold: float  # score from which detections are shown
+    pairs: Pairs  # the D evaluated detections, matched to objects
 
     @classmethod
     def of(cls, dataset: Dataset, found: Array, threshold: float | None = None) -> "Evidence":
-        """Match detections (N, 7) to the dataset; the threshold defaults to the one of the highest F1 at IoU 0.5."""
+        """Match detections (N, 7) to the dataset; the threshold defaults to the one with the highest F1 at IoU 0.5."""
         pairs = pair(dataset.annotations, found)
         if threshold is None:
             chosen = best(pairs.matches)
@@ -43,7 +43,7 @@ class Evidence:
 
     @property
     def names(self) -> list[str]:
-        """The names of labels 1..M."""
+        """The class names, of labels 1..M."""
         return [category.name for category in self.truth.categories]
 
     @cached_property
@@ -58,7 +58,7 @@ class Evidence:
 
     @cached_property
     def shown(self) -> Array:
-        """Rows of `found` (S,) with scores of at least the threshold, out of those that count."""
+        """The rows of `found` (S,) that are evaluated and have scores of at least the threshold."""
         return self.pairs.row[self.pairs.matches.score >= self.threshold]
 
     @cached_property
@@ -67,7 +67,7 @@ class Evidence:
         return np.repeat(np.arange(len(self.truth)), np.diff(self.truth.first.numpy()))
 
     def evaluator(self, rows: Array | None = None) -> hotcoco.COCOeval:
-        """Evaluate all detections, or some rows of them, with hotcoco; its ids are rows, counted from 1."""
+        """Evaluate all detections, or the given rows, with hotcoco, whose detection ids are row numbers from 1."""
         reference = to_hotcoco(self.truth)
         found = np.ascontiguousarray(self.found if rows is None else self.found[rows])
         evaluation = hotcoco.COCOeval(reference, reference.load_res(found), "bbox")

@@ -1,4 +1,4 @@
-"""The files of a report: report.html, which is self-contained, and report.json."""
+"""The files of a report: a self-contained report.html, and report.json."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +11,16 @@ PAGE, NUMBERS = "report.html", "report.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """A report that has been written.
+    """A written report.
 
     >>> made = Report(page=Path("report/report.html"), numbers=Path("report/report.json"))
     >>> made.page.name, made.advice
     ('report.html', ())
     """
 
-    page: Path  # HTML, with all that it shows inside
+    page: Path  # self-contained HTML
     numbers: Path  # JSON
-    advice: tuple[str, ...] = ()  # what to do next, the most rewarding first; none for a comparison
+    advice: tuple[str, ...] = ()  # the most rewarding first; empty for comparisons
 
 
 def write(folder: Path, html: str, numbers: dict[str, Any], advice: tuple[str, ...] = ()) -> Report:

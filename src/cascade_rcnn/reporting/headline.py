@@ -10,11 +10,11 @@ from cascade_rcnn.evaluation.coco import IOU_THRESHOLDS
 from cascade_rcnn.evaluation.matches import Matches, mean_over_classes
 
 METRICS = ("ap", "ap50", "ap75", "ap90")
-_DRAWS, _FEWER, _MANY = 300, 60, 100_000  # resamples; with more detections than this
+_DRAWS, _FEWER, _MANY = 300, 60, 100_000  # resamples, also for more than _MANY detections
 
 
 class ClassRow(NamedTuple):
-    """One class."""
+    """Metrics of one class."""
 
     name: str
     boxes: int
@@ -22,7 +22,7 @@ class ClassRow(NamedTuple):
 
 
 class Headline(NamedTuple):
-    """AP with its intervals, 0..1; NaN where there are no objects."""
+    """AP with 95 % intervals, 0 to 1; NaN where there are no objects."""
 
     overall: dict[str, Interval]  # by metric
     by_iou: list[Interval]  # at each of the ten IoU thresholds
@@ -31,12 +31,12 @@ class Headline(NamedTuple):
 
 
 def draws(matches: Matches) -> np.ndarray:
-    """Draw the images again and again, as often as time allows: AP (R + 1, M, 10), the set itself first."""
+    """Compute AP (R + 1, M, 10) by class and IoU threshold, first on all images, then on R resamples of them."""
     return resample_classes(matches, _DRAWS if len(matches.score) <= _MANY else _FEWER)
 
 
 def headline(by_class: np.ndarray, names: Sequence[str], truth: np.ndarray) -> Headline:
-    """Summarise draws (R + 1, M, 10), or the difference of two; `truth` (N, M) counts the objects."""
+    """Summarise AP (R + 1, M, 10) from `draws`, or a difference of two; `truth` (N, M) counts the objects."""
     overall = mean_over_classes(by_class)
     boxes = truth.sum(axis=0).tolist()
     classes = [

@@ -1,4 +1,4 @@
-"""Scores of images: F1, averaged over the IoU thresholds 0.5 to 0.95, so that precise boxes count."""
+"""Scores of images: F1 averaged over the IoU thresholds 0.5 to 0.95, which rewards precise boxes."""
 
 from typing import NamedTuple
 
@@ -9,16 +9,16 @@ from cascade_rcnn.reporting.evidence import Evidence
 
 
 class ImageScores(NamedTuple):
-    """Counts of the shown detections in each of N images."""
+    """Scores and counts of N images, from the detections at the report's threshold."""
 
-    score: Array  # (N,) 0..1; NaN in images without objects and detections
-    right: Array  # (N,) detections that are right at IoU 0.5
-    wrong: Array  # (N,)
-    missed: Array  # (N,) objects
+    score: Array  # (N,), 0 to 1; NaN for images without objects and detections
+    right: Array  # (N,) correct detections at IoU 0.5
+    wrong: Array  # (N,) false positives
+    missed: Array  # (N,) objects without a correct detection
 
 
 def image_scores(evidence: Evidence) -> ImageScores:
-    """Count in each image."""
+    """Compute the score of each image."""
     matches, number = evidence.pairs.matches, len(evidence.truth)
     shown = matches.score >= evidence.threshold
     image, right, wrong = matches.image[shown], matches.right[shown], matches.wrong[shown]
@@ -33,12 +33,12 @@ def image_scores(evidence: Evidence) -> ImageScores:
 
 
 def worst(scores: ImageScores, number: int) -> list[int]:
-    """Return the images with the lowest scores; ties are sorted by most errors."""
+    """Return the images with the lowest scores, among those with errors; ties go to more errors."""
     order = np.lexsort((-(scores.wrong + scores.missed), np.nan_to_num(scores.score, nan=np.inf)))
     return [int(i) for i in order if scores.wrong[i] + scores.missed[i] > 0][:number]
 
 
 def best(scores: ImageScores, number: int) -> list[int]:
-    """Return the images with the highest scores; ties are sorted by most objects."""
+    """Return the images with the highest scores; ties go to more correct detections."""
     order = np.lexsort((-scores.right, -np.nan_to_num(scores.score, nan=-1.0)))
     return [int(i) for i in order if scores.right[i] > 0][:number]

@@ -8,8 +8,8 @@ from cascade_rcnn.evaluation.coco import Array
 from cascade_rcnn.reporting.breakdown import box_iou
 from cascade_rcnn.reporting.evidence import Evidence
 
-CONFIDENT = 0.7  # a detection that is doubted less than the annotations
-_NEAR = 0.5  # IoU with an object
+CONFIDENT = 0.7  # score from which a detection makes the annotations suspect
+_NEAR = 0.5  # IoU between a detection and an object
 
 Kind = Literal["unlabelled", "class", "never found"]
 
@@ -22,14 +22,15 @@ class Suspect(NamedTuple):
     box: tuple[float, float, float, float]  # XYWH
     found: str  # class of the detection, or ""
     true: str  # class in the annotations, or ""
-    score: float  # of the detection; for objects that were never found the highest IoU that any detection has
+    score: float  # of the detection; for "never found", the highest IoU of any detection with the object
 
 
 def suspects(evidence: Evidence) -> list[Suspect]:
-    """List confident detections where nothing, or another class, is annotated, and objects that nothing comes near.
+    """List confident detections that contradict the annotations, and objects that no detection comes near.
 
-    The first two are hotcoco's candidates, of detections of at least 0.7; most confident first. An object counts as
-    never found if no detection of any class and score has an IoU of 0.5 with it.
+    The former are hotcoco's candidates among detections with scores of at least 0.7, most confident first: nothing, or
+    another class, is annotated there. An object is "never found" if no detection of any class and score has an IoU of
+    0.5 with it.
     """
     return [*_disagreements(evidence), *_never_found(evidence)]
 
@@ -48,7 +49,7 @@ def _disagreements(evidence: Evidence) -> list[Suspect]:
 
 
 def _never_found(evidence: Evidence) -> list[Suspect]:
-    """List the objects that are not ignored and have no detection near them, largest first."""
+    """List the non-ignored objects without any detection near them, largest first."""
     truth = evidence.truth
     listed = []
     for i, nearest in enumerate(_nearest(evidence)):
@@ -62,7 +63,7 @@ def _never_found(evidence: Evidence) -> list[Suspect]:
 
 
 def _nearest(evidence: Evidence) -> list[Array]:
-    """Return the highest IoU of each image's objects with any of its detections."""
+    """Return, for each image, the highest IoU of each of its objects with any detection."""
     order = np.argsort(evidence.found[:, 0], kind="stable")
     ids = evidence.found[order, 0]
     found = []

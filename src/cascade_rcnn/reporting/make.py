@@ -1,4 +1,4 @@
-"""Make a report from detections."""
+"""Write reports and comparisons from detections."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ from cascade_rcnn.reporting.files import Report, write
 from cascade_rcnn.reporting.stages import measure_stages
 from cascade_rcnn.text import count
 
-STAGE_IMAGES = 100  # on which the stages are measured: enough for their mean IoU to two digits
+STAGE_IMAGES = 100  # to measure the stages on; enough for two digits of their mean IoU
 
 
 def make(
@@ -30,14 +30,14 @@ def make(
     threshold: float | None = None,
     stage_images: int = STAGE_IMAGES,
 ) -> Report:
-    """Write the report on detections (N, 7); `model` is run on a few images to measure its stages, if it is given.
+    """Write the report on detections (N, 7); a given `model` is run on `stage_images` images to measure its stages.
 
-    Raises UserError for a threshold or number out of its range, and if the files cannot be written.
+    `facts` are shown at the top of the page. Raises UserError if a value is out of range or a file cannot be written.
     """
     if threshold is not None and not 0 <= threshold <= 1:
-        raise UserError(f"threshold is {threshold}; give a score from 0 to 1")
+        raise UserError(f"threshold is {threshold}; give a score between 0 and 1")
     if stage_images < 0:
-        raise UserError(f"stage-images is {stage_images}; give 0 (none) or more")
+        raise UserError(f"stage-images is {stage_images}; give 0 (do not measure stages) or more")
     evidence = Evidence.of(dataset, found, threshold)
     stages = measure_stages(model, dataset, stage_images) if model is not None and stage_images else None
     analysis = analyse(evidence, stages=stages, training=training)
@@ -61,7 +61,7 @@ def make_comparison(
 
 
 def describe(dataset: Dataset) -> str:
-    """Describe the data that was measured on."""
+    """Describe the evaluated data: its source and its numbers of images and objects."""
     truth = dataset.annotations
     objects = int((~truth.ignore).sum())
     return f"{truth.source} ({count(len(truth), 'image')}, {count(objects, 'object')})"

@@ -1,4 +1,4 @@
-"""The page of one detector."""
+"""The HTML page of a report on one detector."""
 
 from collections.abc import Mapping
 from typing import Any, get_args
@@ -15,20 +15,20 @@ from cascade_rcnn.reporting.label_errors import Kind, Suspect
 from cascade_rcnn.reporting.pictures import Picture
 from cascade_rcnn.reporting.text import between, decimal, percent
 
-_WORST, _BEST, _SUSPECTS = 8, 4, 8  # images; close-ups of each kind
+_WORST, _BEST, _SUSPECTS = 8, 4, 8  # images, images, close-ups of each kind of label error
 _CLASSES = 30  # in a confusion matrix
 _ANSWERS = {
     "localization": "objects are found, but their boxes are not precise enough",
-    "class": "objects are found, but taken for another class",
-    "class and box": "objects are neither named nor placed well",
+    "class": "objects are found, but assigned to the wrong class",
+    "class and box": "both classes and boxes are wrong",
     "duplicates": "objects are found more than once",
-    "background": "too much is found where nothing is annotated",
+    "background": "there are too many detections where nothing is annotated",
     "missed": "too many objects are missed",
 }
 
 
 def page(analysis: Analysis, facts: Mapping[str, str]) -> str:
-    """Return the HTML of a report; `facts` say what was measured: names and texts."""
+    """Return the HTML of a report; `facts` describe what was evaluated, as names and texts."""
     overall = analysis.headline.overall
     return render(
         "report.html.j2",
@@ -54,7 +54,7 @@ def page(analysis: Analysis, facts: Mapping[str, str]) -> str:
 
 
 def _answer(analysis: Analysis) -> str:
-    """Say which error costs most, at IoU 0.5 and 0.75 together."""
+    """Name the type of error that costs the most AP, at IoU 0.5 and 0.75 together."""
     costs = {name: sum(split.cost[name] for split in analysis.splits) for name in analysis.splits[0].cost}
     worst = max(costs, key=lambda name: costs[name])
     return _ANSWERS[worst] if costs[worst] > 0.01 else "nothing stands out"
@@ -90,13 +90,13 @@ def _classes(analysis: Analysis) -> list[list[Any]]:
         chosen = analysis.best[row.name]
         best = ("–", "–") if chosen is None else (decimal(chosen.threshold), percent(chosen.f1))
         ap = row.values
-        figures = [percent(ap["ap"].mean), between(ap["ap"]), *(percent(ap[k].mean) for k in ("ap50", "ap75", "ap90"))]
-        rows.append([row.name, row.boxes, *figures, *best])
+        metrics = [percent(ap["ap"].mean), between(ap["ap"]), *(percent(ap[k].mean) for k in ("ap50", "ap75", "ap90"))]
+        rows.append([row.name, row.boxes, *metrics, *best])
     return rows
 
 
 def _errors(analysis: Analysis) -> list[dict[str, Any]]:
-    """Return the bars of both IoUs on one scale."""
+    """Return bars and tables for both IoUs, with the bars on the same scale."""
     top = max(max(split.cost.values()) for split in analysis.splits) or 1.0
     return [
         {
@@ -112,7 +112,7 @@ def _errors(analysis: Analysis) -> list[dict[str, Any]]:
 
 
 def _confusion(analysis: Analysis) -> dict[str, Any] | None:
-    """Return the matrix with each cell's share of its row; None for one class, whose errors the table above has."""
+    """Return the matrix with each cell's share of its row; None if there is only one class."""
     found = analysis.confusion
     if len(found.names) < 2:
         return None
@@ -124,7 +124,7 @@ def _confusion(analysis: Analysis) -> dict[str, Any] | None:
     heads = [*(found.names[k] for k in kept[:-1])]
     rows = [
         (name, [(int(n), float(s), i == j) for j, (n, s) in enumerate(zip(matrix[i], share[i], strict=True))])
-        for i, name in enumerate([*heads, "nothing"])
+        for i, name in enumerate([*heads, "background"])
     ]
     return {"heads": [*heads, "missed"], "rows": rows, "left_out": len(found.names) - len(heads)}
 
@@ -157,13 +157,13 @@ def _thresholds(analysis: Analysis) -> list[list[str]]:
     rows = []
     for one in dict.fromkeys(listed):
         mark = " (chosen)" if one.threshold == analysis.evidence.threshold else ""
-        figures = map(percent, (one.precision, one.recall, one.f1))
-        rows.append([f"{one.threshold:.2f}{mark}", *figures, f"{one.detections / images:.1f}"])
+        metrics = map(percent, (one.precision, one.recall, one.f1))
+        rows.append([f"{one.threshold:.2f}{mark}", *metrics, f"{one.detections / images:.1f}"])
     return rows
 
 
 def _gallery(analysis: Analysis) -> list[Picture]:
-    """Draw the worst and the best images, predictions next to ground truth."""
+    """Draw the predictions next to the ground truth on the worst and the best images."""
     scores, evidence = analysis.images, analysis.evidence
     low = images.worst(scores, _WORST)
     high = [i for i in images.best(scores, _BEST) if i not in low]
@@ -173,15 +173,16 @@ def _gallery(analysis: Analysis) -> list[Picture]:
         left = pictures.drawn(pixels, pictures.found_boxes(evidence, i))
         right = pictures.drawn(pixels, pictures.true_boxes(evidence, i))
         text = (
-            f"{scores.right[i]} right, {scores.wrong[i]} wrong, {scores.missed[i]} missed; score {scores.score[i]:.2f}"
+            f"{scores.right[i]} correct, {scores.wrong[i]} wrong, {scores.missed[i]} missed; "
+            f"score {scores.score[i]:.2f}"
         )
-        uri = pictures.pair_picture(left, right, ("found", "annotated"))
-        shown.append(Picture(uri, f"found and annotated boxes: {text}", text, evidence.truth.file_names[i], [tag]))
+        uri = pictures.pair_picture(left, right, ("predicted", "annotated"))
+        shown.append(Picture(uri, f"predicted and annotated boxes: {text}", text, evidence.truth.file_names[i], [tag]))
     return shown
 
 
 def _suspects(analysis: Analysis) -> list[Picture]:
-    """Draw the most suspicious annotations of each kind."""
+    """Draw close-ups of the most suspicious annotations of each kind."""
     chosen: list[Suspect] = []
     for kind in get_args(Kind):
         chosen += [one for one in analysis.suspects if one.kind == kind][:_SUSPECTS]
@@ -189,7 +190,7 @@ def _suspects(analysis: Analysis) -> list[Picture]:
     shown = []
     for one in chosen:
         if one.image not in read:
-            read = {one.image: read_pixels(evidence.dataset, one.image)}  # the last one only: images may be large
+            read = {one.image: read_pixels(evidence.dataset, one.image)}  # only the last one, as images may be large
         shown.append(pictures.suspect_picture(evidence, read[one.image], one))
     return shown
 

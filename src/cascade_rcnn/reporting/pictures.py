@@ -1,4 +1,4 @@
-"""Pictures of a report: predicted and ground-truth boxes side by side, coloured by correctness, and close-ups."""
+"""Pictures for reports: predicted and ground-truth boxes side by side, coloured by correctness, and close-ups."""
 
 from typing import NamedTuple
 
@@ -14,12 +14,12 @@ from cascade_rcnn.reporting.label_errors import Suspect
 
 RIGHT, WRONG, MISSED, TRUE = "#21a366", "#e5484d", "#f5a524", "#3b82f6"
 _SIDE = 640  # pixels of the long side of an image before boxes are drawn
-_LEAST = 96  # pixels of an image that a close-up shows at least
-_ROUND = 2.4  # a close-up shows so many times the box
+_LEAST = 96  # minimum side of a close-up, in pixels of the image
+_ROUND = 2.4  # side of a close-up relative to the longer side of the box
 
 
 class Picture(NamedTuple):
-    """An entry of the page's gallery."""
+    """A picture in a gallery of the page."""
 
     uri: str
     alt: str
@@ -29,7 +29,7 @@ class Picture(NamedTuple):
 
 
 class Box(NamedTuple):
-    """A box to draw, XYWH."""
+    """A box to draw, with its label."""
 
     xywh: tuple[float, ...]
     colour: str
@@ -37,7 +37,7 @@ class Box(NamedTuple):
 
 
 def found_boxes(evidence: Evidence, i: int) -> list[Box]:
-    """Return what is shown in image i: right detections (IoU 0.5) in green, wrong ones in red and named."""
+    """Return the shown detections of image i: correct ones (IoU 0.5) in green, wrong ones in red, labelled."""
     matches = evidence.pairs.matches
     rows = np.flatnonzero((matches.image == i) & (matches.score >= evidence.threshold))
     boxes = []
@@ -49,7 +49,7 @@ def found_boxes(evidence: Evidence, i: int) -> list[Box]:
 
 
 def true_boxes(evidence: Evidence, i: int) -> list[Box]:
-    """Return the objects of image i: found ones in green, missed ones in orange and named."""
+    """Return the objects of image i: detected ones in green, missed ones in orange, labelled."""
     matches = evidence.pairs.matches
     shown = (matches.image == i) & (matches.score >= evidence.threshold)
     hit = set(evidence.pairs.object[shown, 0].tolist())
@@ -63,12 +63,12 @@ def true_boxes(evidence: Evidence, i: int) -> list[Box]:
 
 
 def pair_picture(left: PIL.Image.Image, right: PIL.Image.Image, captions: tuple[str, str]) -> str:
-    """Return two pictures of one image side by side as a data URI."""
+    """Return two pictures of the same image, side by side, as a data URI."""
     return data_uri(side_by_side([left, right], captions, left.height), longest=2 * _SIDE, quality=72)
 
 
 def drawn(pixels: np.ndarray, boxes: list[Box]) -> PIL.Image.Image:
-    """Draw boxes on an image (H, W, 3) uint8 of a size that suits a page."""
+    """Resize an image (H, W, 3) uint8 for the page and draw boxes on it."""
     scale = _SIDE / max(pixels.shape[:2])
     image = PIL.Image.fromarray(pixels)
     picture = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
@@ -76,7 +76,7 @@ def drawn(pixels: np.ndarray, boxes: list[Box]) -> PIL.Image.Image:
 
 
 def close_up(pixels: np.ndarray, boxes: list[Box]) -> PIL.Image.Image:
-    """Draw the surroundings of the first of the boxes, with all of them."""
+    """Draw all boxes on a crop around the first one."""
     x, y, w, h = boxes[0].xywh
     height, width = pixels.shape[:2]
     side = max(_LEAST, _ROUND * max(w, h))
@@ -92,7 +92,7 @@ def close_up(pixels: np.ndarray, boxes: list[Box]) -> PIL.Image.Image:
 def _draw(picture: PIL.Image.Image, boxes: list[Box], corner: tuple[float, float], scale: float) -> PIL.Image.Image:
     pen = PIL.ImageDraw.Draw(picture)
     font = PIL.ImageFont.load_default(size=16)
-    crowded = len(boxes) > 40  # names would hide the image
+    crowded = len(boxes) > 40  # labels would hide the image
     for (x, y, w, h), colour, text in boxes:
         x1, y1 = (x - corner[0]) * scale, (y - corner[1]) * scale
         x2, y2 = x1 + max(0.0, w * scale), y1 + max(0.0, h * scale)
@@ -105,14 +105,14 @@ def _draw(picture: PIL.Image.Image, boxes: list[Box], corner: tuple[float, float
 
 
 def suspect_picture(evidence: Evidence, pixels: np.ndarray, suspect: Suspect) -> Picture:
-    """Show a suspect: the detection in red, the annotations in blue, the object that was never found in orange."""
+    """Show a suspect: the detection in red, annotations in blue, an object that was never found in orange."""
     true = [box._replace(colour=TRUE) for box in true_boxes(evidence, suspect.image)]
     if suspect.kind == "never found":
         first, others = Box(suspect.box, MISSED, suspect.true), [box for box in true if box.xywh != suspect.box]
-        caption = f"{suspect.true}: no detection overlaps it by more than {suspect.score:.2f}"
+        caption = f"{suspect.true}: the highest IoU of any detection is {suspect.score:.2f}"
     else:
         first, others = Box(suspect.box, WRONG, f"{suspect.found} {suspect.score:.2f}"), true
         other = f"annotated as {suspect.true}" if suspect.true else "nothing is annotated"
-        caption = f"{suspect.found} found with {suspect.score:.2f}; {other}"
+        caption = f"{suspect.found} predicted with score {suspect.score:.2f}; {other}"
     uri = data_uri(close_up(pixels, [first, *others]), longest=_SIDE // 2)
     return Picture(uri, caption, caption, evidence.truth.file_names[suspect.image], [suspect.kind])

@@ -1,4 +1,4 @@
-"""Plots as SVG that lies within a page: text stays text, and colours follow the page, dark or light."""
+"""Plots as inline SVG: text stays text, and colours follow the page's light or dark scheme."""
 
 import io
 import re
@@ -18,7 +18,7 @@ from cascade_rcnn.reporting.thresholds import Operating
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Stand-ins for the page's colours, which matplotlib does not know.
+# Placeholders for the page's CSS colours, which matplotlib does not know.
 _COLOURS = {
     "#0000f1": "var(--one)",
     "#0000f2": "var(--two)",
@@ -52,7 +52,7 @@ _KINDS = {"classifier": "classes", "box_reg": "boxes", "objectness": "RPN object
 
 
 def _plot(draw: Callable[["Axes"], None], label: str, height: float = 2.9) -> str:
-    """Draw into one pair of axes and return the <svg> element, described by `label`."""
+    """Draw a plot and return its <svg> element, with `label` as its description."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -67,7 +67,7 @@ def _plot(draw: Callable[["Axes"], None], label: str, height: float = 2.9) -> st
 
 
 def _inline(svg: str, label: str) -> str:
-    """Turn an SVG of matplotlib into an element of a page: no declarations, no ids but those that are referred to."""
+    """Turn matplotlib's SVG into an element for a page, without declarations and unused ids."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<defs>\s*</defs>", "", svg, flags=re.DOTALL)
     used = set(re.findall(r"[\"(]#(\w+)[\")]", svg))
@@ -77,17 +77,17 @@ def _inline(svg: str, label: str) -> str:
     for stand_in, colour in _COLOURS.items():
         svg = svg.replace(stand_in, colour)
     view = re.search(r'viewBox="[^"]*"', svg)
-    assert view is not None  # matplotlib writes it
+    assert view is not None  # matplotlib always writes it
     start = f'<svg class="chart" role="img" aria-label="{label}" {view[0]} xmlns:xlink="http://www.w3.org/1999/xlink">'
     return start + svg[svg.index(">") + 1 :]
 
 
 def losses(curves: Curves) -> str:
-    """Plot the total and each stage's losses, by update."""
+    """Plot the total loss and the losses of each stage by update."""
 
     def draw(axes: "Axes") -> None:
         names = [name for name in curves.losses if name != "loss"]
-        axes.plot(curves.steps, curves.losses["loss"], color=_TEXT, label="all together")
+        axes.plot(curves.steps, curves.losses["loss"], color=_TEXT, label="total")
         for name in names:
             kind, _, stage = name.removeprefix("loss_").partition("_stage")
             text = _KINDS.get(kind, kind) + (f", stage {stage}" if stage else "")
@@ -116,7 +116,7 @@ def validation(curves: Curves) -> str:
 
 
 def rate(curves: Curves) -> str:
-    """Plot the learning rate."""
+    """Plot the learning rate by update."""
 
     def draw(axes: "Axes") -> None:
         axes.plot(curves.steps, curves.rate, color=_FOUR)
@@ -127,22 +127,22 @@ def rate(curves: Curves) -> str:
 
 
 def by_iou(intervals: Sequence[tuple[str, Sequence[Interval]]]) -> str:
-    """Plot AP over the IoU threshold with its interval, one line for each name."""
+    """Plot AP against the IoU threshold with its interval, one line per name."""
 
     def draw(axes: "Axes") -> None:
         for (name, values), colour in zip(intervals, _SERIES, strict=False):
             mean, low, high = (100 * np.array(x) for x in zip(*values, strict=True))
             axes.fill_between(IOU_THRESHOLDS, low, high, color=colour, alpha=0.18, linewidth=0)
             axes.plot(IOU_THRESHOLDS, mean, "o-", color=colour, markersize=4, label=name)
-        axes.set(xlabel="IoU that counts as found", ylabel="AP (%)", ylim=(0, 100))
+        axes.set(xlabel="IoU threshold", ylabel="AP (%)", ylim=(0, 100))
         if len(intervals) > 1:
             axes.legend()
 
-    return _plot(draw, "AP over the IoU threshold")
+    return _plot(draw, "AP by IoU threshold")
 
 
 def curves_of_precision(found: Sequence[PrecisionRecall]) -> str:
-    """Plot precision over recall."""
+    """Plot precision-recall curves."""
 
     def draw(axes: "Axes") -> None:
         for one, colour in zip(found, _SERIES, strict=False):
@@ -150,24 +150,24 @@ def curves_of_precision(found: Sequence[PrecisionRecall]) -> str:
         axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.03))
         axes.legend()
 
-    return _plot(draw, "Precision over recall at IoU 0.5, 0.75 and 0.9")
+    return _plot(draw, "Precision-recall curves at IoU 0.5, 0.75 and 0.9")
 
 
 def reliability(found: Calibration) -> str:
-    """Plot precision over score; the dotted line is perfect calibration."""
+    """Plot precision against score; the dotted line is perfect calibration."""
 
     def draw(axes: "Axes") -> None:
         axes.plot([0, 1], [0, 1], color=_TEXT, linestyle=":", linewidth=1)
         for one in found.bins:
             axes.bar(one.low, one.precision, width=one.high - one.low, align="edge", color=_ONE, alpha=0.3, linewidth=0)
         axes.plot([one.score for one in found.bins], [one.precision for one in found.bins], "o-", color=_ONE)
-        axes.set(xlabel="score", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1.03))
+        axes.set(xlabel="score", ylabel="precision", xlim=(0, 1), ylim=(0, 1.03))
 
-    return _plot(draw, "Share of right detections by score")
+    return _plot(draw, "Precision by score")
 
 
 def localization(stages: Stages) -> str:
-    """Plot the mean IoU after each stage over that of the proposals; the dotted line is no change."""
+    """Plot the mean IoU after each stage against that of the proposals; the dotted line means no change."""
 
     def draw(axes: "Axes") -> None:
         start = np.array(stages.by_bin[0])
@@ -177,11 +177,11 @@ def localization(stages: Stages) -> str:
         axes.set(xlabel="IoU of the proposal", ylabel="IoU of the box", xlim=(0.5, 1), ylim=(0.5, 1))
         axes.legend(loc="lower right")
 
-    return _plot(draw, "IoU of boxes after each stage over that of their proposals")
+    return _plot(draw, "IoU of boxes after each stage, by IoU of their proposals")
 
 
 def thresholds(found: Sequence[Operating], chosen: float) -> str:
-    """Plot precision, recall and F1 over the score threshold."""
+    """Plot precision, recall and F1 against the score threshold."""
 
     def draw(axes: "Axes") -> None:
         at = [one.threshold for one in found]
@@ -192,4 +192,4 @@ def thresholds(found: Sequence[Operating], chosen: float) -> str:
         axes.set(xlabel="score threshold", xlim=(0, 1), ylim=(0, 1.03))
         axes.legend(loc="lower center", ncols=3)
 
-    return _plot(draw, "Precision, recall and F1 over the score threshold")
+    return _plot(draw, "Precision, recall and F1 by score threshold")

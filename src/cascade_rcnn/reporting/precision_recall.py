@@ -1,4 +1,4 @@
-"""Curves of precision over recall, averaged over classes."""
+"""Precision-recall curves, averaged over classes."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ IOUS = (0.5, 0.75, 0.9)
 
 
 class PrecisionRecall(NamedTuple):
-    """Precision at 101 recalls; NaN without objects."""
+    """Precision at 101 recall levels; NaN without objects."""
 
     iou: float
     recall: list[float]
@@ -19,7 +19,7 @@ class PrecisionRecall(NamedTuple):
 
 
 def precision_recall(evidence: Evidence) -> list[PrecisionRecall]:
-    """Read the curves at IoU 0.5, 0.75 and 0.9, whose mean is COCO's AP there."""
+    """Compute the curves at IoU 0.5, 0.75 and 0.9; the mean of each is COCO's AP at that IoU."""
     evaluation = evidence.evaluator()
     evaluation.accumulate()
     results = evaluation.eval

@@ -17,32 +17,32 @@ from cascade_rcnn.reporting.curves import read_curves
 
 
 class Run(NamedTuple):
-    """A training run."""
+    """A training run, read from its folder."""
 
     folder: Path
     recipe: Recipe
-    checkpoint: Path  # of the best epoch, or of the last if none was evaluated
-    epoch: int | None  # of the best checkpoint
+    checkpoint: Path  # of the best epoch, or the last one if none was evaluated
+    epoch: int | None  # of the best checkpoint; None if none was evaluated
 
     @property
     def detections(self) -> Path:
-        """The detections of the best checkpoint on the validation data, which the run has kept."""
+        """The file with the best checkpoint's detections on the validation data."""
         return self.folder / DETECTIONS
 
     def validation(self) -> Annotations:
-        """Read the validation data. Raises UserError if there is none, or it is not where it was."""
+        """Read the validation data. Raises UserError if there is none or it cannot be read."""
         if not self.recipe.data.val:
-            raise UserError(f"{self.folder}: was trained without validation data; give --data")
+            raise UserError(f"{self.folder}: this run was trained without validation data; give --data")
         try:
             found = val_annotations(self.recipe.data, [c.name for c in read_config(self.checkpoint).categories])
         except UserError as error:
             reason = str(error).rpartition("; ")[0] or str(error)
-            raise UserError(f"{self.folder}: its validation data cannot be read ({reason}); give --data") from None
-        assert found is not None  # it is named
+            raise UserError(f"{self.folder}: cannot read the run's validation data ({reason}); give --data") from None
+        assert found is not None  # since data.val is set
         return found
 
     def training(self) -> Training | None:
-        """Return the curves, and what was trained on; None if there are none."""
+        """Return the training curves and image sizes; None before the first update."""
         curves = read_curves(self.folder)
         if curves is None:
             return None
@@ -51,25 +51,25 @@ class Run(NamedTuple):
         return Training(curves=curves, images=round(images), min_size=read_config(self.checkpoint).preprocess.min_size)
 
     def described(self) -> str:
-        """Name the run, and the epoch of its checkpoint."""
+        """Describe the run: its folder, checkpoint and epoch."""
         at = "" if self.epoch is None else f", epoch {self.epoch} of {self.recipe.epochs}"
         return f"{self.folder} ({self.checkpoint.name}{at})"
 
 
 def open_run(folder: str | Path) -> Run:
-    """Open the folder of a run. Raises UserError if it is not one, or has no checkpoint yet."""
+    """Open the folder of a training run. Raises UserError if it is not one, or has no checkpoint yet."""
     folder = Path(folder).expanduser()
     if not (folder / "recipe.json").is_file():
-        raise UserError(f"{folder}: not a training's folder (it has no recipe.json); give what train --output wrote")
+        raise UserError(f"{folder}: not the folder of a training run (no recipe.json); give the --output of `train`")
     recipe = read_recipe(folder / "recipe.json")
     best, last = folder / "best.safetensors", folder / "last.safetensors"
     if best.is_file():
         return Run(folder, recipe, best, int(read_json(folder / "best.json")["epoch"]))
     if last.is_file():
         return Run(folder, recipe, last, None)
-    raise UserError(f"{folder}: has no checkpoint yet; let it finish an epoch first")
+    raise UserError(f"{folder}: this run has no checkpoint yet; wait until it finishes an epoch")
 
 
 def kept_detections(run: Run, truth: Annotations) -> Array | None:
-    """Return the detections that the run has kept; None if there are none."""
+    """Load the detections stored by the run; return None if there are none."""
     return load_detections(run.detections, truth) if run.detections.is_file() else None

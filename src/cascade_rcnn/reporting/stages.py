@@ -1,4 +1,4 @@
-"""Stages of the cascade: the effect of each on the boxes, and the AP of each alone."""
+"""Effect of each stage of the cascade on the boxes, and AP of each stage alone."""
 
 from typing import NamedTuple
 
@@ -18,10 +18,10 @@ from cascade_rcnn.models.detector import Detector, to_list
 
 
 class StageRow(NamedTuple):
-    """Detections with the boxes of one stage, or as the model gives them."""
+    """AP with the boxes of one stage, or with the model's own setting; 0 to 1."""
 
     name: str
-    test_stage: int | None  # None: the model's own setting, with the classifiers averaged
+    test_stage: int | None  # None: the model's own setting, usually the last stage with an ensemble of classifiers
     ap: float
     ap50: float
     ap75: float
@@ -29,20 +29,20 @@ class StageRow(NamedTuple):
 
 
 class Stages(NamedTuple):
-    """Measured on some images."""
+    """Measurements of all stages on a sample of the images."""
 
     images: int
-    boxes: int  # proposals with an IoU of at least 0.5 with an object
-    iou: list[float]  # their mean IoU with their object: as proposals, then after each stage; NaN without any
-    edges: list[float]  # of bins of the proposals' IoU
+    boxes: int  # number of proposals with an IoU of at least 0.5 with an object
+    iou: list[float]  # their mean IoU with the object, as proposals and after each stage; NaN without any
+    edges: list[float]  # edges of the bins of proposal IoU
     counts: list[int]  # proposals in each bin
-    by_bin: list[list[float]]  # mean IoU: as proposals, then after each stage; by bin, NaN where it is empty
-    rows: list[StageRow]  # each stage alone, then all together
+    by_bin: list[list[float]]  # mean IoU by bin, as proposals and after each stage; NaN for empty bins
+    rows: list[StageRow]  # each stage alone, then the model's own setting
 
 
 @torch.inference_mode()
 def measure_stages(model: Detector, dataset: Dataset, most: int) -> Stages:
-    """Run the detector on at most that many images, spread over the dataset, and take the boxes of each stage."""
+    """Run the detector on at most `most` images, evenly spaced in the dataset, and evaluate the boxes of each stage."""
     number = len(model.roi_heads.stages)
     settings: dict[int | None, dict] = {t: {"test_stage": t, "ensemble": False} for t in range(1, number + 1)}
     settings[None] = {}
@@ -77,7 +77,7 @@ def _summary(truth: Annotations, curve: LocalizationCurve, rows: dict[int | None
     listed = []
     for stage, found in rows.items():
         metrics = evaluate_boxes(truth, found)
-        name = f"stage {stage} alone" if stage else "as the model is set"
+        name = f"stage {stage} alone" if stage else "the model's setting"
         listed.append(StageRow(name, stage, metrics.ap, metrics.ap50, metrics.ap75, metrics.ap90))
     return Stages(
         images=len(truth),

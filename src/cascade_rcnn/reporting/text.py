@@ -1,4 +1,4 @@
-"""Formatting of numbers for pages."""
+"""Format numbers for pages; NaN becomes a dash."""
 
 import math
 
@@ -8,20 +8,20 @@ _NONE = "–"
 
 
 def percent(value: float) -> str:
-    """Return 0..1 as 0..100 with one decimal."""
+    """Format a value in 0..1 as a percentage with one decimal, without the sign."""
     return _NONE if math.isnan(value) else f"{100 * value:.1f}"
 
 
 def signed(value: float) -> str:
-    """Return a difference in 0..1 as points with a sign."""
+    """Format a difference of values in 0..1 as percentage points with a sign."""
     return _NONE if math.isnan(value) else f"{100 * value:+.1f}".replace("-", "−")
 
 
 def between(interval: Interval) -> str:
-    """Return the bounds of an interval."""
+    """Format the bounds of an interval as percentages."""
     return _NONE if math.isnan(interval.low) else f"{percent(interval.low)} to {percent(interval.high)}"
 
 
 def decimal(value: float) -> str:
-    """Return a score, threshold or IoU."""
+    """Format a score, threshold or IoU with two decimals."""
     return _NONE if math.isnan(value) else f"{value:.2f}"

@@ -13,17 +13,17 @@ _AT_50 = 0  # column of IoU 0.5
 
 
 class Operating(NamedTuple):
-    """Detections with scores of at least `threshold`; NaN where there are no detections or no objects."""
+    """Metrics of the detections with scores of at least `threshold`; NaN without detections or objects."""
 
     threshold: float
     precision: float
     recall: float
     f1: float
-    detections: int  # of all images; without those inside crowds
+    detections: int  # in all images, except those matched to crowds
 
 
 def operate(matches: Matches, thresholds: Array, label: int | None = None) -> list[Operating]:
-    """Measure each of the thresholds for one class (1..M), or for all classes together."""
+    """Evaluate each threshold for one class (1..M), or for all classes together."""
     mine = np.full(len(matches.score), True) if label is None else matches.label == label
     counted = mine & (matches.right[:, _AT_50] | matches.wrong[:, _AT_50])
     objects = int(matches.truth.sum() if label is None else matches.truth[:, label - 1].sum())
@@ -39,7 +39,10 @@ def operate(matches: Matches, thresholds: Array, label: int | None = None) -> li
 
 
 def best(matches: Matches, label: int | None = None) -> Operating | None:
-    """Return the threshold, in hundredths, with the highest F1 (the middle of ties); None if none is correct."""
+    """Return the metrics at the threshold, in steps of 0.01, with the highest F1 (the middle of ties).
+
+    Returns None if no detection is correct.
+    """
     found = operate(matches, GRID, label)
     f1 = np.array([one.f1 for one in found])
     if not (f1 > 0).any():
