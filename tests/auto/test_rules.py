@@ -107,6 +107,15 @@ def test_image_sizes_by_the_smallest_boxes_the_images_and_the_machine(images, ma
     assert reason in why["options.min_size"]
 
 
+@pytest.mark.parametrize("shortest", [480, (336, 480)])
+def test_the_long_side_goes_with_a_short_side_of_one_s_own(shortest):
+    base = replace(finetune(), options=replace(finetune().options, min_size=shortest))
+    recipe, choices = choose(base, {"options.min_size"}, data(), CPU, STARTER)
+    assert recipe.options.min_size == shortest
+    assert recipe.options.max_size == 816  # 544 at 320; images of 640 x 480 are not made smaller
+    assert {choice.name: choice.why for choice in choices}["options.min_size"] == "given"
+
+
 def test_a_published_cascade_on_a_cpu_takes_smaller_images():
     recipe, why = chosen(data(), CPU, PUBLISHED)
     assert recipe.options.min_size == (336, 416, 480)

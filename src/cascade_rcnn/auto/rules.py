@@ -113,7 +113,9 @@ def _image_sizes(recipe: Recipe, data: Survey, machine: Machine, start: Start) -
     side, why = _short_side(data, machine, start.min_size, start.max_size)
     step = _GRAIN // 2
     sizes = (*(step * round(side * part / step) for part in (0.7, 0.85)), side)
-    longest = round(side * start.max_size / start.min_size)
+    given = recipe.options.min_size
+    largest = given if isinstance(given, int) else max(given) if isinstance(given, tuple) else side
+    longest = round(largest * start.max_size / start.min_size)
     return [
         Choice(name="options.min_size", value=sizes, why=f"{why}; one of three sizes per batch"),
         Choice(name="options.max_size", value=longest, why="in the same proportion as in the initial model"),

@@ -166,8 +166,8 @@ def _training(analysis: Analysis) -> Iterator[Advice]:
             text = (
                 f"AP fell from {100 * best.ap:.1f} after epoch {best.epoch} to {100 * scores[last]:.1f} at the end, "
                 f"while the training loss fell from {at_best:.2f} to {curves.losses['loss'][-1]:.2f}: the model is "
-                f"overfitting. Train for {best.epoch} epochs, or with more augmentation (`--data.photometric 0.5`, "
-                "`--data.jitter 0.5 1.5`)."
+                f"overfitting. Train for {best.epoch} epochs, or with more augmentation (`--augmentation "
+                "natural`, or the list for such images)."
             )
             yield Advice("Stop earlier", text, scores[top] - scores[last])
     elif top == last and scores[last] - scores[last - 1] > _RISING:
@@ -184,8 +184,8 @@ def _data(analysis: Analysis) -> Iterator[Advice]:
     if analysis.training is not None and analysis.training.images < _FEW_IMAGES:
         text = (
             f"The detector was trained on about {analysis.training.images} images. With so few, more images usually "
-            "help more than any setting; until you have them, use augmentation (`--data.photometric 0.5`, "
-            "`--data.jitter 0.5 1.5`)."
+            "help more than any setting; until you have them, use augmentation (`--augmentation natural`, "
+            "or the list for such images)."
         )
         yield Advice("Label more images", text, _COSTLY)
     mean, low, high = analysis.headline.overall["ap"]
