@@ -52,7 +52,7 @@ def train(
     """Train as described by a recipe, and return the folder with the checkpoints, logs and results.json.
 
     `resume` continues the run in `output`; on a CPU, the weights are bit-identical to those of an uninterrupted run.
-    `fit` first tries whether a batch fits into memory, and otherwise trains it in parts, with as many images per update.
+    `fit` first tries whether a batch fits into memory; if not, each update processes its images in parts.
     `overfit` first tests for up to 20 seconds whether the model can overfit 8 of the images, always or only before runs
     of more than 500 updates, and prints the result; this does not change the run.
     Raises UserError for a mistake in the recipe or its data, and `Interrupted`, with the state saved, if the user stops
