@@ -262,7 +262,7 @@ def test_report_takes_one_run_or_two(capsys, tmp_path):
     assert "0 runs are given; give the folder of one training, or two" in fails(capsys, "report")
     assert "3 runs are given" in fails(capsys, "report", run, run, run)
     assert "--threshold is for the report on one run" in fails(capsys, "report", run, run, "--threshold", "0.5")
-    assert "not a training's folder" in fails(capsys, "report", run)
+    assert "not the folder of a training run" in fails(capsys, "report", run)
 
 
 def test_predict_mistakes_are_one_line(capsys, coco):
