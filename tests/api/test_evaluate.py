@@ -58,7 +58,7 @@ def test_labels_by_their_names(detector, plain, shapes):
 
     labels = {10 * k: name for k, name in enumerate(names, start=1)}
     assert evaluate(detector, Shuffled(), classes=labels, workers=0) == expected
-    with pytest.raises(UserError, match=r"Shuffled, item 0: label \d+ is not in 1, 2, 3, 4"):
+    with pytest.raises(UserError, match=r"Shuffled, item 0: label \d+ is not among 1, 2, 3, 4"):
         evaluate(detector, Shuffled(), workers=0)
 
 

@@ -229,7 +229,7 @@ def test_mistakes_are_one_line(recipe, arguments, message):
 def test_mistakes_about_classes(recipe, shapes, plain):
     with pytest.raises(UserError, match="annotations have class names of their own"):
         train(recipe, data=shapes, classes=["a"])
-    with pytest.raises(UserError, match=r"Plain, item \d: label \d is not in 1 "):
+    with pytest.raises(UserError, match=r"Plain, item \d: label \d is not among 1 "):
         train(recipe, data=plain["train"], classes=["a"])
     with pytest.raises(UserError, match="classes: 'a' is not among 'ellipse'"):
         train(recipe, data=shapes / "train.json", val=plain["val"], classes=["a"])

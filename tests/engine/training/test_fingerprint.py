@@ -79,7 +79,7 @@ def test_fewer_images_and_a_missing_validation_set_are_named(shapes, annotations
     before = fingerprint(annotations, annotations)
     with pytest.raises(UserError, match=r"training images .* \(now 8, then 13\)"):
         check_same(before, fingerprint(fewer, annotations), Path("run"))
-    with pytest.raises(UserError, match=r"validation classes .* \(0, then 4\)"):
+    with pytest.raises(UserError, match=r"validation classes .* \(now 0, then 4\)"):
         check_same(before, fingerprint(annotations, None), Path("run"))
     check_same(before, fingerprint(annotations, annotations), Path("run"))
 
