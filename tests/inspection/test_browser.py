@@ -71,7 +71,7 @@ def test_filters_show_some_of_the_findings(opened):
     cards = page.locator("#found > .card")
     titles = cards.locator("h3").all_inner_texts()
     assert cards.count() == 3
-    page.get_by_role("button", name="Worth a look").click()
+    page.get_by_role("button", name="Worth checking").click()
     assert [card.is_visible() for card in cards.all()] == [False, True, False]
     assert titles[1] == "Empty boxes, or boxes outside their image"
     page.get_by_role("button", name="All 3").click()
