@@ -101,7 +101,7 @@ def _plan_or_run(verb: str, arguments: list[str]) -> None:
         """
         if family_weights and len(family_weights) != len(families):
             raise UserError(
-                f"family-weights has {len(family_weights)} files for {len(families)} families; give one file for each family"
+                f"{len(families)} families, but {len(family_weights)} family-weights; give one file for each family"
             )
         weights = family_weights or (recipe.weights_backbone,) * len(families)
         _check_resamples(resamples)

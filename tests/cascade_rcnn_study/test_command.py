@@ -101,7 +101,7 @@ def test_mistakes(capsys, tmp_path):
     assert "give the tables and figures to run" in fails(capsys, "run", "--seeds", "2")
     assert "there is no recipe 'smal'" in fails(capsys, "run", "all", "--recipe", "smal", code=2)
     assert "a study needs data" in fails(capsys, "run", "table1", "--recipe=small")
-    assert "family-weights has 1 files for 2 families" in fails(
+    assert "2 families, but 1 family-weights" in fails(
         capsys, "run", "table6", "--families", "small_vgg", "small_rfcn", "--family-weights", "x"
     )
     assert "resamples is 0; give 1 or more" in fails(capsys, "run", "table1", "--resamples", "0")
