@@ -183,7 +183,9 @@ def test_a_process_that_ends_in_the_middle_of_an_epoch_does_not_wait_for_its_wor
         "import sys, torch; from cascade_rcnn.data.loader import make_loader\n"
         "dataset = torch.load(sys.argv[1], weights_only=False)\n"
         "loader = make_loader(dataset, batch_size=2, workers=1, seed=0, shuffle=False)\n"
-        "batches = iter(loader); next(batches)"
+        "batches = iter(loader); next(batches)\n"
+        "iterator = loader._iterator; type(iterator)._shutdown_workers = print\n"  # as if torch had failed to end them
+        "del loader, batches"
     )
     torch.save(dataset, tmp_path / "dataset.pt")
     command = [sys.executable, "-c", program, str(tmp_path / "dataset.pt")]

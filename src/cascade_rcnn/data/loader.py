@@ -5,12 +5,14 @@ uninterrupted one would have seen, whatever the number of workers.
 """
 
 import atexit
+import os
 import signal
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from multiprocessing.process import BaseProcess
 from typing import TypeAlias
 
 import numpy as np
@@ -152,11 +154,15 @@ class DetectionLoader(DataLoader):
         torch's SIGCHLD handler is removed: it would raise wherever the main thread happens to be, such as in the middle
         of an update, or at the end of the program, when workers are killed deliberately.
         """
-        if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
-            return super().__iter__()
-        handler = signal.getsignal(signal.SIGCHLD)
-        batches = super().__iter__()
-        signal.signal(signal.SIGCHLD, handler)
+        running = getattr(self, "_iterator", None) is not None
+        if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGCHLD"):
+            handler = signal.getsignal(signal.SIGCHLD)
+            batches = super().__iter__()
+            signal.signal(signal.SIGCHLD, handler)
+        else:
+            batches = super().__iter__()
+        if not running and self.num_workers:
+            atexit.register(weakref.finalize(batches, _kill, batches._workers, os.getpid()))  # pyright: ignore
         return batches
 
 
@@ -195,7 +201,7 @@ def make_loader(
         repeats=repeats,
         epochs=epochs,
     )
-    loader = DetectionLoader(
+    return DetectionLoader(
         _Samples(dataset, replace_bad),
         batch_sampler=sampler,
         num_workers=workers,
@@ -205,15 +211,17 @@ def make_loader(
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator().manual_seed(seed),  # by default, every epoch would draw from the global one
     )
-    if workers:
-        atexit.register(_end_workers, weakref.ref(loader))
-    return loader
 
 
-def _end_workers(loader: weakref.ref[DetectionLoader]) -> None:
-    """Kill the workers, which ignore SIGTERM: at exit in the middle of an epoch, the process would wait for them."""
-    for worker in getattr(getattr(loader(), "_iterator", None), "_workers", ()):
-        worker.kill()
+def _kill(workers: Sequence[BaseProcess], parent: int) -> None:
+    """Kill workers that are left when their iterator is gone, or at exit.
+
+    They ignore SIGTERM, with which torch and multiprocessing end a worker that does not stop by itself: the process
+    would wait for it.
+    """
+    if os.getpid() == parent:  # a forked process has a copy of the iterator
+        for worker in workers:
+            worker.kill()
 
 
 def _ignore_signals(_: int) -> None:
