@@ -231,7 +231,7 @@ def test_mistakes_about_classes(recipe, shapes, plain):
         train(recipe, data=shapes, classes=["a"])
     with pytest.raises(UserError, match=r"Plain, item \d: label \d is not among 1 "):
         train(recipe, data=plain["train"], classes=["a"])
-    with pytest.raises(UserError, match="classes: 'a' is not among 'ellipse'"):
+    with pytest.raises(UserError, match="classes: 'a' is not a class of the training data; choose from 'ellipse'"):
         train(recipe, data=shapes / "train.json", val=plain["val"], classes=["a"])
     other = Path(recipe.output).parent / "other.json"
     truth = json.loads((shapes / "val.json").read_text())
