@@ -96,9 +96,9 @@ class Recipe:
     devices: int = 1  # number of processes, one per GPU (or CPU); torchrun overrides it
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"  # mps: Apple's GPU
     workers: int = 2  # data loading processes per device
-    evaluate_every: int = 1  # evaluate after every so many epochs; 0: never
+    evaluate_every: int = 1  # number of epochs between evaluations; 0: never
     patience: int = 0  # stop after this many evaluations without a better AP; 0: never
-    save_every: int = 0  # save the training state every so many updates, besides after each epoch; 0: never
+    save_every: int = 0  # number of updates between saved training states; 0: save only after each epoch
     seed: int = 0
     output: str = "runs/train"  # folder of the run
 
