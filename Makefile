@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart starter test test-slow lint docs package bench torture clean
+.PHONY: help quickstart starter test test-slow lint docs notebooks package bench torture clean
 
 help:
 	@echo "make quickstart   find people in a photo, fine-tune on blood cells, evaluate, draw; needs no data"
@@ -20,6 +20,7 @@ help:
 	@echo "make test-slow    the tests that take minutes"
 	@echo "make lint         the checks of 'make test' without the tests"
 	@echo "make docs         the documentation site in build/site; fails on a broken link"
+	@echo "make notebooks    run the notebooks of docs/notebooks and keep what they show"
 	@echo "make package      sdist and wheel in dist/; installs the wheel in a fresh environment, runs 'cascade-rcnn doctor';"
 	@echo "                  the runtime's own wheel is tried without torch: it has to find what the detector finds"
 	@echo "make bench        measure speed and memory, write docs/results/performance.md; ONLY=inference: that part;"
@@ -51,6 +52,9 @@ lint: $(READY)
 docs: $(READY)
 	@$(BIN)/python -m pip install --quiet --group docs
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+notebooks: $(READY)
+	@$(BIN)/python -m tools.notebooks
 
 package: $(READY)
 	@rm -rf dist build/installed

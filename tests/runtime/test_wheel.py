@@ -31,9 +31,9 @@ def run(*command: object, cwd: Path) -> str:
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of commands of a fresh environment with the wheel alone."""
     folder = tmp_path_factory.mktemp("installed")
-    build = (sys.executable, "-m", "build", "--wheel", "--outdir", folder / "dist", "packaging/runtime")
-    run(*build, cwd=ROOT)
-    (wheel,) = (folder / "dist").glob("cascade_rcnn_runtime-*.whl")
+    build = ("-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, "./packaging/runtime")
+    run(sys.executable, *build, cwd=ROOT)
+    (wheel,) = folder.glob("cascade_rcnn_runtime-*.whl")
     venv.create(folder / "venv", with_pip=True)
     commands = folder / "venv" / "bin"
     run(commands / "python", "-m", "pip", "install", "--quiet", wheel, cwd=folder)
