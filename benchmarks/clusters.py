@@ -135,8 +135,8 @@ They say:
 {said}
 ```
 
-With `torchrun --max-restarts 1`, `--save-every 5` and `--resume auto`, both are started again and continue from the last
-saved state. They end {again.seconds:.0f} s after the kill, with {weights} the same training undisturbed.
+With `torchrun --max-restarts 1`, `--save-every 5` and `--resume auto`, both are started again and continue from the
+last saved state. They end {again.seconds:.0f} s after the kill, with {weights} the same training undisturbed.
 
 {where}; {here["date"]}.
 """
