@@ -10,10 +10,14 @@ WORKDIR /app
 ARG TORCH="torch torchvision"
 # hadolint ignore=DL3013,SC2086
 RUN pip install --no-cache-dir ${TORCH}
-COPY pyproject.toml README.md LICENSE ./
+# Then the other dependencies, which change with pyproject.toml; the code comes last.
+COPY pyproject.toml ./
+RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+    e = p['optional-dependencies']; print(*p['dependencies'], *e['serve'], *e['export'], sep='\n')" > requirements.txt \
+    && pip install --no-cache-dir -r requirements.txt
+COPY README.md LICENSE ./
 COPY src src
-# hadolint ignore=DL3013
-RUN pip install --no-cache-dir ".[serve,export]" && rm -rf src
+RUN pip install --no-cache-dir --no-deps . && rm -rf src
 
 USER 1000
 ENV CASCADE_RCNN_CACHE=/home/detector/cache

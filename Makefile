@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart starter test test-slow lint docs package bench torture clean
+.PHONY: help quickstart starter test test-slow lint docs notebooks package bench torture clean
 
 help:
 	@echo "make quickstart   find people in a photo, fine-tune on blood cells, evaluate, draw; needs no data"
@@ -20,8 +20,9 @@ help:
 	@echo "make test-slow    the tests that take minutes"
 	@echo "make lint         the checks of 'make test' without the tests"
 	@echo "make docs         the documentation site in build/site; fails on a broken link"
+	@echo "make notebooks    run the notebooks of docs/notebooks and keep what they show"
 	@echo "make package      sdist and wheel in dist/; installs the wheel in a fresh environment, runs 'cascade-rcnn doctor';"
-	@echo "                  the same for the runtime's own wheel, which installs without torch"
+	@echo "                  the runtime's own wheel is tried without torch: it has to find what the detector finds"
 	@echo "make bench        measure speed and memory, write docs/results/performance.md; ONLY=inference: that part;"
 	@echo "                  BENCH='--data FOLDER --checkpoints FILE': flags of benchmarks/report.py (--quick: a trial)"
 	@echo "make torture      kills, failing disks, mutated files; docs/results/torture.md; fails if anything is lost or wrong;"
@@ -52,6 +53,9 @@ docs: $(READY)
 	@$(BIN)/python -m pip install --quiet --group docs
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
+notebooks: $(READY)
+	@$(BIN)/python -m tools.notebooks
+
 package: $(READY)
 	@rm -rf dist build/installed
 	@$(BIN)/python -m build
@@ -60,11 +64,7 @@ package: $(READY)
 	@build/installed/bin/python -m pip install --quiet dist/*.whl
 	@build/installed/bin/cascade-rcnn doctor
 	@$(BIN)/python -m build --wheel --outdir dist packaging/runtime
-	@$(BIN)/python -m venv build/runtime
-	@build/runtime/bin/python -m pip install --quiet dist/cascade_rcnn_runtime-*.whl
-	@build/runtime/bin/python -m pip check
-	@! build/runtime/bin/python -c "import torch" 2>/dev/null
-	@build/runtime/bin/cascade-rcnn-runtime --help >/dev/null
+	@$(BIN)/python -m pytest -m slow tests/runtime/test_wheel.py
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.report $(if $(ONLY),--only $(ONLY)) $(BENCH)

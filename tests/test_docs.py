@@ -1,5 +1,6 @@
 """Every relative link of the documentation leads somewhere: files, pictures, headings."""
 
+import json
 import re
 import unicodedata
 from pathlib import Path
@@ -10,13 +11,23 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = [ROOT / folder for folder in ("docs", "src", ".github")]
-PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in folder.rglob("*.md"))])
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(page for folder in FOLDERS for page in folder.rglob("*.md")),
+        *(ROOT / "docs" / "notebooks").glob("*.ipynb"),
+    ]
+)
 LINK = re.compile(r"(!?)\[(?:[^\[\]]|\[[^\]]*\])*\]\(\s*<?([^)\s>]+)>?[^)]*\)|^\[[^\]]+\]:\s*(\S+)", re.M)
 
 
 def text(page: Path) -> str:
     """A page without its blocks of code."""
-    return re.sub(r"^(```+|~~~+).*?^\1\s*$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    content = page.read_text(encoding="utf-8")
+    if page.suffix == ".ipynb":
+        cells = json.loads(content)["cells"]
+        content = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    return re.sub(r"^(```+|~~~+).*?^\1\s*$", "", content, flags=re.M | re.S)
 
 
 def links(page: Path) -> list[tuple[bool, str]]:

@@ -20,7 +20,7 @@ def pages(nav) -> list[str]:
 def test_every_page_is_in_the_navigation_once():
     listed = pages(CONFIG["nav"])
     elsewhere = {line.strip("/ ") for line in CONFIG["not_in_nav"].splitlines()}
-    found = {path.relative_to(ROOT / "docs") for path in (ROOT / "docs").rglob("*.md")}
+    found = {path.relative_to(ROOT / "docs") for kind in ("*.md", "*.ipynb") for path in (ROOT / "docs").rglob(kind)}
     outside = {path for path in found if any(path.match(pattern) for pattern in elsewhere)}
     assert len(listed) == len(set(listed))
     assert set(listed) == {path.as_posix() for path in found - outside}

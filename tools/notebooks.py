@@ -1,5 +1,6 @@
 """The notebooks of the documentation: run them and keep what they show, `python -m tools.notebooks [NAME ...]`."""
 
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
+_PROGRESS = re.compile(r"^(.*?(\d+)/(\d+).*?)  [\d.]+ images/s .*\n", re.M)
 FOLDER = Path(__file__).parents[1] / "docs" / "notebooks"
 
 
@@ -19,14 +21,21 @@ def execute(path: Path, folder: Path) -> nbformat.NotebookNode:
 
 
 def clean(notebook: nbformat.NotebookNode) -> None:
-    """Remove what is not shown: metadata of the editor and the machine, and pictures in a second format."""
+    """Remove metadata of the editor, pictures in a second format, and how fast the machine was."""
     for cell in notebook.cells:
         cell.metadata = {}
         for output in cell.get("outputs", []):
             if "image/jpeg" in output.get("data", {}):
                 output.data.pop("image/png", None)
+            if output.get("name") == "stderr":
+                output.text = _PROGRESS.sub(_completed, output.text)
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook.metadata = nbformat.from_dict({"kernelspec": kernel, "language_info": {"name": "python"}})
+
+
+def _completed(line: re.Match[str]) -> str:
+    """Keep a line of progress if all is done, without its speed."""
+    return f"{line[1]}\n" if line[2] == line[3] else ""
 
 
 def main(names: list[str]) -> None:
