@@ -74,8 +74,8 @@ def paired(name: str, draws: Draws) -> list[dict[str, Any]]:
     for ours, theirs in PAIRS:
         seeds = sorted({seed for _, _, seed in draws if all((name, who, seed) in draws for who in (ours, theirs))})
         if seeds:
-            both = [[draws[name, who, seed] for seed in seeds] for who in (ours, theirs)]
-            metrics = {metric: list(paired_difference(*both, metric)) for metric in METRICS}
+            one, other = ([draws[name, who, seed] for seed in seeds] for who in (ours, theirs))
+            metrics = {metric: list(paired_difference(one, other, metric)) for metric in METRICS}
             found.append({"ours": ours, "theirs": theirs, "seeds": seeds} | metrics)
     return found
 
@@ -86,7 +86,10 @@ def _pair_lines(pairs: Sequence[Mapping[str, Any]]) -> str:
     for pair in pairs:
         apart = ", ".join(f"{metric.upper()} {_interval(pair[metric])}" for metric in METRICS)
         seeds = "one seed" if len(pair["seeds"]) == 1 else f"{len(pair['seeds'])} seeds"
-        lines += [f"{NAMES[pair['ours']].replace('this', 'This', 1)} beside {NAMES[pair['theirs']]}, {seeds}: {apart}.", ""]
+        lines += [
+            f"{NAMES[pair['ours']].replace('this', 'This', 1)} beside {NAMES[pair['theirs']]}, {seeds}: {apart}.",
+            "",
+        ]
     return "\n".join(["", *lines]) if lines else ""
 
 
