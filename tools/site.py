@@ -1,6 +1,5 @@
 """Hooks of the documentation site: link files outside docs/, format examples in docstrings, and add notebooks."""
 
-
 import logging
 import posixpath
 import re

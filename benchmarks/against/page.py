@@ -75,8 +75,8 @@ def paired(name: str, draws: Draws) -> list[dict[str, Any]]:
     for ours, theirs in PAIRS:
         seeds = sorted({seed for _, _, seed in draws if all((name, who, seed) in draws for who in (ours, theirs))})
         if seeds:
-            both = [[draws[name, who, seed] for seed in seeds] for who in (ours, theirs)]
-            metrics = {metric: list(paired_difference(*both, metric)) for metric in METRICS}
+            one, other = ([draws[name, who, seed] for seed in seeds] for who in (ours, theirs))
+            metrics = {metric: list(paired_difference(one, other, metric)) for metric in METRICS}
             found.append({"ours": ours, "theirs": theirs, "seeds": seeds} | metrics)
     return found
 

@@ -11,15 +11,15 @@ DEFAULT = "detectron2"  # what new models have
 PRESETS = ("paper", DEFAULT, "mmdet")
 # What the presets differ in, in groups of fields that are one decision each.
 SWITCHES = {  # those first that may matter most
+    "scores": ("semantics.ensemble", "semantics.ensemble_rois", "inference.score_threshold"),
+    "rate of biases": ("semantics.bias_lr_multiplier",),
     "weights of the stages": ("semantics.average_pooled_gradient", "stages"),
     "box loss of the heads": ("box_loss",),
     "RPN box loss": ("rpn.box_loss", "rpn.box_normalizer"),
     "RPN by level": ("rpn.shared", "rpn.by_level", "rpn.anchors.sizes"),
     "RPN labels": ("rpn.low_quality_iou", "rpn.low_quality_reassigns", "rpn.trained_anchors"),
     "ground truth as boxes": ("semantics.append_ground_truth", "semantics.drop_near_ground_truth"),
-    "rate of biases": ("semantics.bias_lr_multiplier",),
     "resampling": ("semantics.resample",),
-    "scores": ("semantics.ensemble", "semantics.ensemble_rois", "inference.score_threshold"),
     "boxes between stages": ("semantics.clip_between_stages", "semantics.clamp_shrink"),
     "small objects": ("semantics.min_object_size", "rpn.min_size"),
     "centres of anchors": ("rpn.anchors.offset",),
@@ -82,8 +82,8 @@ def untrained(name: str) -> bool:
 def switch_names(categories: tuple[Category, ...] = (Category(),)) -> list[str]:
     """List the switches as `contestant` takes them; one that two presets share, once, under the first's name."""
     base, found = preset_config(DEFAULT, categories), {}
-    for switch in SWITCHES:
-        for preset in PRESETS:
+    for preset in PRESETS:
+        for switch in SWITCHES:
             config = contestant(f"{preset}:{switch}", categories)
             if config != base:
                 found.setdefault(config.to_json(), f"{preset}:{switch}")

@@ -12,6 +12,7 @@ from benchmarks.presets.contestants import DEFAULT, PRESETS, SWITCHES, differing
 from benchmarks.presets.differences import difference
 from benchmarks.presets.training import METRICS, key
 from cascade_rcnn.config import Category
+from cascade_rcnn.config.losses import SmoothL1Config
 from cascade_rcnn.engine.environment import describe
 from cascade_rcnn.evaluation.bootstrap import RESAMPLES, Interval, resample
 from cascade_rcnn.evaluation.detections import load_detections
@@ -67,8 +68,7 @@ def compared(found: Rows, draws: Mapping[Any, np.ndarray], name: str, contenders
         row: dict[str, Any] = {"contender": contender, "seeds": sorted(own)}
         row |= {metric: float(np.mean([one[metric] for one in own.values()])) for metric in METRICS}
         if contender != DEFAULT and (shared := _shared(draws, name, contender)):
-            pairs = _pairs(draws, {name: shared}, contender)
-            row["difference"] = {metric: list(difference(*pairs, metric)) for metric in METRICS}
+            row["difference"] = _differences(draws, {name: shared}, contender)
         rows.append(row)
     return rows
 
@@ -79,8 +79,7 @@ def over_sets(found: Rows, draws: Mapping[Any, np.ndarray], sets: Sequence[str])
     for preset in PRESETS:
         seeds = {name: shared for name in sets if (shared := _shared(draws, name, preset))}
         if preset != DEFAULT and seeds:
-            pairs = _pairs(draws, seeds, preset)
-            pooled[preset] = {"sets": list(seeds)} | {m: list(difference(*pairs, m)) for m in METRICS}
+            pooled[preset] = {"sets": list(seeds)} | _differences(draws, seeds, preset)
     return pooled
 
 
@@ -90,11 +89,15 @@ def _shared(draws: Mapping[Any, np.ndarray], name: str, contender: str) -> list[
     return [seed for seed in seeds if (name, contender, seed) in draws and (name, DEFAULT, seed) in draws]
 
 
-def _pairs(draws: Mapping[Any, np.ndarray], seeds: Mapping[str, list[int]], contender: str) -> Any:
-    return [
+def _differences(
+    draws: Mapping[Any, np.ndarray], seeds: Mapping[str, list[int]], contender: str
+) -> dict[str, list[float]]:
+    """Return the difference to the default in each metric, over the seeds of each set."""
+    ours, theirs = (
         {name: [draws[name, who, seed] for seed in numbers] for name, numbers in seeds.items()}
         for who in (contender, DEFAULT)
-    ]
+    )
+    return {metric: list(difference(ours, theirs, metric)) for metric in METRICS}
 
 
 def table(rows: Rows, head: str) -> str:
@@ -145,4 +148,4 @@ def _shown(given: Any) -> str:
     if isinstance(given, tuple) and given and hasattr(given[0], "loss_weight"):
         weights, rates = ([f"{getattr(s, name):g}" for s in given] for name in ("loss_weight", "lr_multiplier"))
         return f"losses x {'/'.join(weights)}, rates x {'/'.join(rates)}, last std {given[-1].std[0]:.4g}"
-    return f"beta {given.beta:.3g}" if hasattr(given, "beta") else str(given)
+    return f"beta {given.beta:.3g}" if isinstance(given, SmoothL1Config) else str(given)
