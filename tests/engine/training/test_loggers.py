@@ -29,7 +29,7 @@ def test_names_and_objects(tmp_path):
     given = CSVLogger(tmp_path)
     assert as_logger(given) is given
     with pytest.raises(UserError, match="there is no logger 'tensorbord'; give wandb, mlflow"):
-        as_logger("tensorbord")  # type: ignore[arg-type]
+        as_logger("tensorbord")
 
 
 @pytest.mark.parametrize(("name", "module"), [("wandb", "wandb"), ("mlflow", "alembic")])

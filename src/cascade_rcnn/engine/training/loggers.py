@@ -24,7 +24,7 @@ _IDS = "loggers.json"
 _MOST = 100  # parameters in a request to MLflow
 
 
-def as_logger(given: Logger | LoggerName) -> Logger:
+def as_logger(given: Logger | str) -> Logger:
     """Return the logger of a name, or the given object. Raises UserError for other names and missing packages."""
     if not isinstance(given, str):
         return given
