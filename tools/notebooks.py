@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
-_PROGRESS = re.compile(r"^(.*?(\d+)/(\d+).*?)  [\d.]+ images/s .*\n", re.M)
+_PROGRESS = re.compile(r"^(.*\b(\d+)/(\d+)(?:  loss \S+)?)  [\d.]+ images/s .*\n", re.M)
 FOLDER = Path(__file__).parents[1] / "docs" / "notebooks"
 
 

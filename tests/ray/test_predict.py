@@ -1,4 +1,6 @@
 import io
+import subprocess
+import sys
 
 import numpy as np
 import PIL.Image
@@ -9,6 +11,7 @@ pytest.importorskip("ray")
 
 import pyarrow as pa
 
+import cascade_rcnn.ray
 from cascade_rcnn import rle
 from cascade_rcnn.config import Category
 from cascade_rcnn.masks import Masks
@@ -95,3 +98,13 @@ def test_masks_are_run_lengths_of_the_kept_detections(predict, monkeypatch):
 
 def test_an_empty_batch(predict):
     assert predict(pa.table({"path": [], "bytes": []})).schema == SCHEMA
+
+
+def test_a_process_that_reads_images_does_without_torch():
+    assert set(cascade_rcnn.ray.__all__) <= set(dir(cascade_rcnn.ray))
+    assert all(getattr(cascade_rcnn.ray, name) is not None for name in cascade_rcnn.ray.__all__)
+    code = "import sys, cascade_rcnn.ray, cascade_rcnn.ray.sources; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = cascade_rcnn.ray.nothing
