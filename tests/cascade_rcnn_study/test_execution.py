@@ -128,7 +128,7 @@ def test_two_devices_at_once_find_what_one_finds(base, finished, tmp_path):
 def test_masks_need_a_pyramid_and_data_with_masks(base, tmp_path):
     with pytest.raises(UserError, match="table-masks: masks need a feature pyramid, which cascade_rcnn_vgg16"):
         planned_runs(study(base, "table-masks", model="cascade_rcnn_vgg16"))
-    with pytest.raises(UserError, match="none has a mask to learn from"):
+    with pytest.raises(UserError, match="none of its 25 objects has a mask to learn from"):
         run_quietly(study(base, "table-masks", output=str(tmp_path)))
 
 

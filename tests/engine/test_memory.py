@@ -67,5 +67,5 @@ def test_other_systems_do_not_say(tmp_path):
 @pytest.mark.skipif(available_memory() is None, reason="needs Linux")
 def test_memory_that_was_given_back_counts():
     wanted = 64 * 2**20
-    assert wanted < memory_of(lambda: np.ones(wanted // 8).sum()) < 1.5 * wanted
+    assert 0.9 * wanted < memory_of(lambda: np.ones(wanted // 8).sum()) < 1.5 * wanted  # Linux counts with some slack
     assert memory_of(lambda: None) < wanted / 8

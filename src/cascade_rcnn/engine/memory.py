@@ -1,8 +1,8 @@
 """The memory that is left for this process, and the memory that a computation takes. On Linux only."""
 
 import re
-import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 # Where control groups limit memory: by kind ("" is version 2), the folder, and the files with limit and usage.
@@ -10,7 +10,6 @@ _GROUPS = {
     "": (".", "memory.max", "memory.current"),
     "memory": ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
 }
-_INTERVAL = 0.002  # seconds between two looks at the memory
 
 
 def available_memory(root: Path = Path("/")) -> float | None:
@@ -43,25 +42,15 @@ def _left_by_groups(lines: list[str], root: Path) -> Iterator[float]:
 
 
 def memory_of(run: Callable[[], object]) -> float:
-    """Call `run`, and return by how many bytes this process grew at most meanwhile."""
-    before = most = _resident()
-    ended = threading.Event()
-
-    def watch() -> None:
-        nonlocal most
-        while not ended.wait(_INTERVAL):
-            most = max(most, _resident())
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        run()
-    finally:
-        ended.set()
-        watcher.join()
-    return float(max(most, _resident()) - before)
+    """Call `run`, and return by how many bytes the memory of this process grew at most meanwhile."""
+    with suppress(OSError):  # a system that does not reset the peak counts an earlier one, which errs on the safe side
+        Path("/proc/self/clear_refs").write_text("5")
+    before = _status("VmRSS")
+    run()
+    return float(max(0, _status("VmHWM") - before))
 
 
-def _resident() -> int:
-    found = re.search(r"^VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+def _status(field: str) -> int:
+    """Return the bytes of a field of this process's status."""
+    found = re.search(rf"^{field}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
     return 1024 * int(found[1]) if found else 0
