@@ -1,7 +1,8 @@
-"""Train the presets on every set, then the default with one difference at a time on the first set, and write the page.
+"""Train the presets on every dataset and the default with single differences on the first one, and write the page.
 
 python -m benchmarks.presets --data DATA --output runs/presets --seeds 2 --page docs/results
-DATA holds `bccd`, `nuclei` (made by benchmarks/nuclei.py) and `coco_person`. What is trained already is kept.
+DATA contains `bccd`, `nuclei` (made by benchmarks/nuclei.py) and `coco_person`. Finished runs are kept. For several
+learning rates, run it once for each --rate.
 """
 
 import argparse
@@ -14,19 +15,19 @@ from benchmarks.presets.training import key, run
 
 
 class Planned(NamedTuple):
-    """A training."""
+    """A run."""
 
-    name: str  # of the set
+    name: str  # of the dataset
     contender: str
     seed: int
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("runs/presets"), help="folder of the trainings")
+    parser.add_argument("--output", type=Path, default=Path("runs/presets"), help="folder for the runs")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=["bccd", "nuclei", "person"])
-    parser.add_argument("--images", type=int, default=400, help="seen by each training")
+    parser.add_argument("--images", type=int, default=400, help="number seen by each run")
     parser.add_argument("--rate", type=float, default=0.02, help="learning rate of SGD")
     parser.add_argument("--seeds", type=int, default=1, help="of the presets")
     parser.add_argument("--switched-seeds", type=int, default=1, help="of the single differences")
@@ -43,13 +44,13 @@ def main() -> None:
 
 
 def planned(sets: list[str], seeds: int, switched_seeds: int) -> list[Planned]:
-    """List the trainings, a seed at a time; the single differences are switched on the first set."""
+    """List the runs, one seed after the other; single differences are only trained on the first dataset."""
     found = []
     for seed in range(max(seeds, switched_seeds)):
         if seed < seeds:
             found += [Planned(name, preset, seed) for name in sets for preset in PRESETS]
         elif switched_seeds > seed:
-            found.append(Planned(sets[0], DEFAULT, seed))  # what they are compared with
+            found.append(Planned(sets[0], DEFAULT, seed))  # for comparison
         if seed < switched_seeds:
             found += [Planned(sets[0], switch, seed) for switch in switch_names()]
     return found

@@ -1,4 +1,4 @@
-"""The presets as configs of one network, and each difference between two of them switched alone."""
+"""The presets as configs of one network, and the default with single differences of another preset."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,10 +7,10 @@ from cascade_rcnn.config import Category, ModelConfig, ModelOptions, replace
 from cascade_rcnn.models.configure import model_config
 
 MODEL = "cascade_rcnn_resnet18_fpn"
-DEFAULT = "detectron2"  # what new models have
+DEFAULT = "detectron2"  # of new models
 PRESETS = ("paper", DEFAULT, "mmdet")
-# What the presets differ in, in groups of fields that are one decision each.
-SWITCHES = {  # those first that may matter most
+# The differences between presets, as groups of fields that belong to one decision.
+SWITCHES = {  # the most important ones first, presumably
     "scores": ("semantics.ensemble", "semantics.ensemble_rois", "inference.score_threshold"),
     "rate of biases": ("semantics.bias_lr_multiplier",),
     "weights of the stages": ("semantics.average_pooled_gradient", "stages"),
@@ -28,7 +28,7 @@ _NAME = "semantics.name"
 
 
 def preset_config(preset: Any, categories: tuple[Category, ...]) -> ModelConfig:
-    """Return the network that all share, narrow like that of the recipe `small`, with all else of a preset."""
+    """Return the config of the common network, as narrow as that of recipe `small`, with the rest from a preset."""
     options = ModelOptions(
         semantics=preset, pyramid_channels=64, head_width=256, anchor_sizes=(16, 32, 64, 128, 256), proposals=300,
         rois=128, min_size=240, max_size=408,
@@ -44,7 +44,7 @@ def value(config: Any, path: str) -> Any:
 
 
 def switched(config: Any, source: Any, paths: Sequence[str]) -> Any:
-    """Return the config with the fields at these dotted paths as `source` has them."""
+    """Return the config with the fields at these dotted paths taken from `source`."""
     for path in paths:
         config = _with(config, path.split("."), value(source, path))
     return config
@@ -56,7 +56,7 @@ def _with(config: Any, names: list[str], new: Any) -> Any:
 
 
 def differing(one: Any, other: Any, prefix: str = "") -> list[str]:
-    """Return the dotted paths at which two configs differ, without the preset's name."""
+    """Return the dotted paths at which two configs differ, except for the preset's name."""
     found: list[str] = []
     for name in one.__struct_fields__:
         here, there = getattr(one, name), getattr(other, name)
@@ -68,19 +68,19 @@ def differing(one: Any, other: Any, prefix: str = "") -> list[str]:
 
 
 def contestant(name: str, categories: tuple[Category, ...]) -> ModelConfig:
-    """Return the config of a preset, or of the default with one switch as another preset has it: `paper:resampling`."""
+    """Return the config of a preset, or of the default with one switch from another preset: `paper:resampling`."""
     preset, _, switch = name.partition(":")
     config = preset_config(preset, categories)
     return switched(preset_config(DEFAULT, categories), config, SWITCHES[switch]) if switch else config
 
 
 def untrained(name: str) -> bool:
-    """Whether a contestant differs from the default in detection alone, and so has the same weights."""
+    """Return whether a contestant differs from the default at inference only, and thus has the same weights."""
     return name.endswith(":scores")
 
 
 def switch_names(categories: tuple[Category, ...] = (Category(),)) -> list[str]:
-    """List the switches as `contestant` takes them; one that two presets share, once, under the first's name."""
+    """List the switches as `contestant` takes them; one that two presets share is listed once."""
     base, found = preset_config(DEFAULT, categories), {}
     for preset in PRESETS:
         for switch in SWITCHES:

@@ -1,4 +1,4 @@
-"""Differences between trainings with the same seeds, with intervals over images and seeds."""
+"""Differences between runs with the same seeds, with intervals over images and seeds."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,8 +12,8 @@ def drawn(
 ) -> np.ndarray:
     """Return the difference on the set itself (entry 0) and on resamples of its images and of the seeds: (R + 1,).
 
-    Both are given by seed, each (R + 1, 10) on the same draws of images. A draw of seeds holds for both: it is a
-    training and its counterpart that are drawn.
+    Both are given by seed, each (R + 1, 10) on the same draws of images. Seeds are drawn in pairs: a run and its
+    counterpart.
     """
     by_seed = np.stack([column(a, metric) - column(b, metric) for a, b in zip(ours, theirs, strict=True)])
     seeds, draws = by_seed.shape
@@ -25,6 +25,6 @@ def drawn(
 def difference(
     ours: Mapping[str, Sequence[np.ndarray]], theirs: Mapping[str, Sequence[np.ndarray]], metric: str
 ) -> Interval:
-    """Return the mean difference over sets, each of which is resampled by itself."""
+    """Return the mean difference over sets, which are resampled independently."""
     rng = np.random.default_rng(0)
     return interval(np.mean([drawn(ours[name], theirs[name], metric, rng) for name in ours], axis=0))

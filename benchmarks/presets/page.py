@@ -1,4 +1,4 @@
-"""The page of results, from what the trainings left."""
+"""The page of results, written from finished runs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,30 +25,63 @@ _HEADS = ("AP", "AP50", "AP75", "AP90", "seeds", "difference in AP", "in AP75", 
 
 
 def write_page(folder: Path, data: Path, page: Path) -> None:
-    """Write presets.json and presets.md to `page`, of the trainings in `folder`."""
+    """Write presets.json and presets.md to `page` from the runs in `folder`."""
     found = [read_json(path) for path in sorted(folder.glob("*.json"))]
-    draws = _draws(folder, data, found)
     sets = [name for name in SETS if any(row["set"] == name for row in found)]
-    presets = {name: compared(found, draws, name, PRESETS) for name in sets}
-    switched = compared(found, draws, sets[0], (DEFAULT, *switch_names()))
-    pooled = over_sets(found, draws, sets)
-    values = {"presets": presets, "over_sets": pooled, "switches": {sets[0]: switched}, "trainings": found}
+    of_presets = [row for row in found if row["contender"] in PRESETS]
+    best = at_best_rates(of_presets)
+    draws = _draws(folder, data, best)
+    presets = {name: compared(best, draws, name, PRESETS) for name in sets}
+    pooled = over_sets(best, draws, sets)
+    beside = with_their_default(found)
+    switched = compared(beside, _draws(folder, data, beside), sets[0], (DEFAULT, *switch_names()))
+    values = {"presets": presets, "over_sets": pooled, "switches": {sets[0]: switched}, "runs": found}
     write_json(page / "presets.json", {"machine": describe() | {"threads": 1}, "resamples": RESAMPLES} | values)
+    remarks = page / "presets_remarks.md"  # written by hand
     parts = [(Path(__file__).parent / "page.md").read_text(encoding="utf-8")]
-    parts += [f"## `{name}`\n\n{table(rows, 'preset')}\n" for name, rows in presets.items()]
-    parts += [
-        _pooled_text(pooled),
-        f"## One difference at a time, on `{sets[0]}`\n\n{table(switched, 'default, but')}\n",
-    ]
-    parts += [_not_run(switched), f"## What the presets differ in\n\n{fields()}\n", machine_line() + "\n"]
-    remarks = page / "presets_remarks.md"  # what people say of the figures
     parts += [remarks.read_text(encoding="utf-8")] if remarks.is_file() else []
+    parts += [f"## Learning rates\n\nAP of each seed:\n\n{rates(of_presets)}\n"]
+    parts += [f"## `{name}`\n\n{table(rows, 'preset')}\n" for name, rows in presets.items()]
+    parts += [_pooled_text(pooled)]
+    parts += [f"## One difference at a time, on `{sets[0]}`\n\n{table(switched, 'default, except')}\n"]
+    parts += [_not_run(switched), f"## Differences between the presets\n\n{fields()}\n", machine_line() + "\n"]
     with replacing(page / "presets.md") as aside:
-        aside.write_text("\n".join(parts), encoding="utf-8")
+        aside.write_text("\n".join(part for part in parts if part), encoding="utf-8")
+
+
+def at_best_rates(found: Rows) -> Rows:
+    """Return the rows of each contender on each set at the learning rate with the highest mean AP there."""
+    groups: dict[tuple[str, str], dict[float, Rows]] = {}
+    for row in found:
+        groups.setdefault((row["set"], row["contender"]), {}).setdefault(row["rate"], []).append(row)
+    return [row for rates in groups.values() for row in max(rates.values(), key=_mean_ap)]
+
+
+def with_their_default(found: Rows) -> Rows:
+    """Return the rows of the switches, and of the default at their learning rate."""
+    switches = [row for row in found if row["contender"] not in PRESETS]
+    rates = {row["rate"] for row in switches}
+    return [row for row in found if row["contender"] == DEFAULT and row["rate"] in rates] + switches
+
+
+def _mean_ap(rows: Rows) -> float:
+    return float(np.mean([row["ap"] for row in rows]))
+
+
+def rates(found: Rows) -> str:
+    """Tabulate the AP of each seed of each preset, by set and learning rate."""
+    columns = sorted({(row["set"], row["rate"]) for row in found}, key=lambda c: (list(SETS).index(c[0]), c[1]))
+    heads = ["preset", *(f"`{name}`, {rate:g}" for name, rate in columns)]
+    lines = [row_line(heads), row_line(["---"] * len(heads))]
+    for preset in PRESETS:
+        own = {(row["set"], row["rate"], row["seed"]): row["ap"] for row in found if row["contender"] == preset}
+        cells = [[f"{100 * ap:.1f}" for k, ap in sorted(own.items()) if k[:2] == column] for column in columns]
+        lines.append(row_line([preset, *(", ".join(cell) for cell in cells)]))
+    return "\n".join(lines)
 
 
 def _draws(folder: Path, data: Path, found: Rows) -> dict[tuple[str, str, int], np.ndarray]:
-    """Return each training's AP on the resamples of its set, by set, contender and seed."""
+    """Return the AP of each run on the resamples of its set, by set, contender and seed."""
     truths = {name: read_set(data, name)[1] for name in {row["set"] for row in found}}
     draws = {}
     for row in found:
@@ -74,7 +107,7 @@ def compared(found: Rows, draws: Mapping[Any, np.ndarray], name: str, contenders
 
 
 def over_sets(found: Rows, draws: Mapping[Any, np.ndarray], sets: Sequence[str]) -> dict[str, Any]:
-    """Compare each preset with the default over all sets that both have been trained on."""
+    """Compare each preset with the default over all sets on which both were trained."""
     pooled = {}
     for preset in PRESETS:
         seeds = {name: shared for name in sets if (shared := _shared(draws, name, preset))}
@@ -101,7 +134,7 @@ def _differences(
 
 
 def table(rows: Rows, head: str) -> str:
-    """Format contenders: their metrics, and how much better than the default they are."""
+    """Format the metrics of contenders, and their differences to the default."""
     lines = [row_line((head, *_HEADS)), row_line(["---"] * (1 + len(_HEADS)))]
     for row in rows:
         metrics = [f"{100 * row[metric]:.1f}" for metric in METRICS]
@@ -121,7 +154,7 @@ def _pooled_text(pooled: Mapping[str, Any]) -> str:
     for preset, one in pooled.items():
         apart = ", ".join(f"{metric.upper()} {_interval(one[metric])}" for metric in METRICS)
         sets = ", ".join(f"`{name}`" for name in one["sets"])
-        lines += [f"- `{preset}` beside `{DEFAULT}`, mean over {sets}: {apart}."]
+        lines += [f"- `{preset}` minus `{DEFAULT}`, mean over {sets}: {apart}."]
     return "\n".join([*lines, ""])
 
 
@@ -132,7 +165,7 @@ def _not_run(rows: Rows) -> str:
 
 
 def fields() -> str:
-    """Tabulate what each group of fields is in each preset."""
+    """Tabulate the fields in which the presets differ."""
     configs = {preset: preset_config(preset, (Category(),)) for preset in PRESETS}
     apart = {path for config in configs.values() for path in differing(configs[DEFAULT], config)}
     lines = [row_line(("difference", "field", *PRESETS)), row_line(["---"] * (2 + len(PRESETS)))]
@@ -144,7 +177,7 @@ def fields() -> str:
 
 
 def _shown(given: Any) -> str:
-    """Show a field's value; of stages what the presets differ in, of losses the beta."""
+    """Format a field: of stages, only what the presets differ in, and of losses the beta."""
     if isinstance(given, tuple) and given and hasattr(given[0], "loss_weight"):
         weights, rates = ([f"{getattr(s, name):g}" for s in given] for name in ("loss_weight", "lr_multiplier"))
         return f"losses x {'/'.join(weights)}, rates x {'/'.join(rates)}, last std {given[-1].std[0]:.4g}"

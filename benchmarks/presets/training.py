@@ -1,4 +1,4 @@
-"""One training of a contestant: the start, the images, SGD, and what it detects afterwards."""
+"""One run of a contestant: initial weights, images, SGD, and the detections afterwards."""
 
 import shutil
 from pathlib import Path
@@ -17,14 +17,14 @@ from cascade_rcnn.models.build import build
 from cascade_rcnn.models.detector import Detector
 
 BATCH, WARMUP = 2, 30
-MODEL_FILE = "model.safetensors"  # in a training's folder, once it has ended
+MODEL_FILE = "model.safetensors"  # in the folder of a finished run
 METRICS = ("ap", "ap50", "ap75", "ap90")
 
 
 def start(config: ModelConfig, seed: int) -> Detector:
-    """Return a detector with the backbone and the pyramid of the starter, and random weights beyond.
+    """Return a detector with the backbone and pyramid of the starter, and random weights elsewhere.
 
-    Whatever the configs of two contestants share begins with the same numbers: those of the default's network.
+    Parameters that contestants have in common start with the same numbers, those of the default's network.
     """
     torch.manual_seed(seed)
     model = build(config)
@@ -43,10 +43,10 @@ def _starter() -> dict[str, torch.Tensor]:
 
 
 def run(data: Path, output: Path, name: str, contender: str, images: int, rate: float, seed: int) -> dict[str, Any]:
-    """Train on `images` images, each of the set's in turn, and keep what is detected and its figures in `output`.
+    """Train on `images` images of the dataset, in turn, and write the detections and metrics to `output`.
 
-    A training that was stopped goes on from its last saved update. A contender that differs from the default in
-    detection alone is the default's training, evaluated anew.
+    An interrupted run continues from its last saved update. For a contender that differs from the default at inference
+    only, the default's weights are evaluated.
     """
     torch.set_num_threads(1)
     train_set, val = read_set(data, name)
@@ -69,7 +69,7 @@ def run(data: Path, output: Path, name: str, contender: str, images: int, rate: 
 def _trained(
     config: ModelConfig, train_set: Annotations, folder: Path, images: int, rate: float, seed: int
 ) -> Detector:
-    """Return the detector at the end of the schedule."""
+    """Train to the end of the schedule and return the detector."""
     begun = holds_state(folder / "training")
     if not begun:
         save(start(config, seed), folder / "start.safetensors")
@@ -90,5 +90,5 @@ def _with_config(model: Detector, config: ModelConfig) -> Detector:
 
 
 def key(name: str, contender: str, rate: float, seed: int) -> str:
-    """Return the name of a training's folder."""
+    """Return the name of a run's folder."""
     return f"{name}-{contender}-{1000 * rate:g}-{seed}".replace(" ", "_").replace(":", "+")

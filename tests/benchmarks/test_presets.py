@@ -108,6 +108,24 @@ def test_a_contender_is_compared_over_the_seeds_that_the_default_has():
     assert page.over_sets(found, draws, ["bccd", "person"])["paper"]["sets"] == ["bccd"]
 
 
+def test_each_preset_is_compared_at_its_better_rate():
+    values = {("paper", 0.02): 0.1, ("paper", 0.005): 0.3, (DEFAULT, 0.02): 0.4, (DEFAULT, 0.005): 0.2}
+    found = [_row(preset, seed, ap) | {"rate": rate} for (preset, rate), ap in values.items() for seed in (0, 1)]
+    chosen = page.at_best_rates(found)
+    assert {(row["contender"], row["rate"]) for row in chosen} == {("paper", 0.005), (DEFAULT, 0.02)}
+    assert len(chosen) == 4
+    lines = page.rates(found).splitlines()
+    assert lines[0] == "| preset | `bccd`, 0.005 | `bccd`, 0.02 |"
+    assert lines[2] == "| paper | 30.0, 30.0 | 10.0, 10.0 |"
+
+
+def test_switches_are_compared_with_the_default_at_their_rate():
+    switch = _row("paper:resampling", 0, 0.3) | {"rate": 0.02}
+    others = [_row(DEFAULT, 0, 0.4) | {"rate": rate} for rate in (0.005, 0.02)]
+    found = [*others, _row("paper", 0, 0.1) | {"rate": 0.02}, switch]
+    assert page.with_their_default(found) == [others[1], switch]
+
+
 def test_every_field_that_differs_is_explained():
     text = page.fields()
     for preset in PRESETS:
