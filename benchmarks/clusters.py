@@ -1,7 +1,7 @@
-"""Training by several processes through gloo: the time of two beside one, and what becomes of a process that is killed.
+"""Training with several processes over gloo: the speed of two compared with one, and what happens if one is killed.
 
-`python -m benchmarks.clusters` fine-tunes the starter on the blood cells of the package: with one process and with two,
-four images an update in both; with two of which one is killed; and with torchrun, which starts a killed pair again.
+`python -m benchmarks.clusters` fine-tunes the starter on the package's blood cells, with four images per update: with one
+process, with two, with two of which one is killed, and with torchrun, which restarts both.
 """
 
 import argparse
@@ -26,12 +26,12 @@ from cascade_rcnn.engine.training.metric_log import read_csv
 PAGE = Path("docs/results/clusters.md")
 TRAIN = ("train", "quickstart", "--data.train", str(CELLS / "train.json"), "--data.val", "", "--no-report")
 FLAGS = ("--epochs", "1", "--accelerator", "cpu", "--precision", "fp32", "--workers", "0")
-HALF = ("--batch-size", "2")  # of the images of an update, for each of two processes
+HALF = ("--batch-size", "2")  # per process, of two
 TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "--max-restarts", "1")
 
 
 class Ended(NamedTuple):
-    """How a training ended."""
+    """How a training run ended."""
 
     code: int
     seconds: float  # since the kill
@@ -52,11 +52,11 @@ def main() -> None:
     given.page.write_text(render(one, two, lost, again, same=same), encoding="utf-8")
     print(given.page)
     if not same or any(end.code == 0 or len(end.lines) != 1 for end in lost):
-        sys.exit("a killed process was not dealt with as promised")
+        sys.exit("a killed process was not handled as documented")
 
 
 def environment() -> dict[str, str]:
-    """One thread a process, and what torchrun's restarts need."""
+    """Return the environment: one thread per process, and the setting that torchrun's restarts need."""
     return os.environ | {"OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 
 
@@ -66,7 +66,7 @@ def start(output: Path, *flags: str, launcher: tuple[str, ...] = ()) -> subproce
 
 
 def train(output: Path, *flags: str) -> float:
-    """Train to the end, and return images a second, of all processes together."""
+    """Train to the end and return the images per second of all processes together."""
     training = start(output, *flags)
     _, said = training.communicate()
     if training.returncode:
@@ -75,7 +75,7 @@ def train(output: Path, *flags: str) -> float:
 
 
 def killed(output: Path, rank: int, *flags: str, launcher: tuple[str, ...] = ()) -> Ended:
-    """Kill the process of this rank after 8 updates, and wait for the others."""
+    """Kill the process of this rank after 8 updates and wait for the others."""
     training = start(output, *flags, launcher=launcher)
     wait(lambda: len(read_csv(output / "train.csv")) >= 8 or training.poll() is not None)
     os.kill(process_of(output, rank), signal.SIGKILL)
@@ -103,40 +103,40 @@ def process_of(output: Path, rank: int) -> int:
 
 
 def equal(one: Path, other: Path) -> bool:
-    """Compare all weights at the end, to the bit."""
+    """Return whether all final weights are bit-identical."""
     first, second = (load(folder / "last.safetensors").state_dict() for folder in (one, other))
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 def render(one: float, two: float, lost: list[Ended], again: Ended, *, same: bool) -> str:
-    """The page."""
+    """Format the page."""
     here = describe()
     where = f"{here['processor']}, {here['cores']} cores; Python {here['python']}, torch {here['torch']}"
-    weights = "the same weights, to the bit, as" if same else "other weights than"
+    weights = "bit-identical to" if same else "different from"
     said = "\n".join(line for end in lost for line in end.lines)
-    return f"""# Training on several processes
+    return f"""# Training with several processes
 
-`python -m benchmarks.clusters`: an epoch of the recipe `quickstart` on the 80 images of blood cells in the package,
-fp32, gloo on one machine without a GPU, one thread for each process, four images for each update.
+`python -m benchmarks.clusters` trains one epoch of the recipe `quickstart` on the package's 80 images of blood cells, in
+fp32, with gloo on one machine without a GPU, one thread per process and four images per update.
 
 | | images/s |
 |---|---|
 | one process | {one:.2f} |
-| two processes | {two:.2f} ({two / one:.2f} times) |
+| two processes | {two:.2f} ({two / one:.2f} times as many) |
 
-| one of two processes is killed after 8 updates | the other has ended after | exit status |
+| killed after 8 updates | the other process ends after | exit status |
 |---|---|---|
-| the first | {lost[0].seconds:.1f} s | {lost[0].code} |
-| the second | {lost[1].seconds:.1f} s | {lost[1].code} |
+| the first of two | {lost[0].seconds:.1f} s | {lost[0].code} |
+| the second of two | {lost[1].seconds:.1f} s | {lost[1].code} |
 
-They say:
+The messages:
 
 ```
 {said}
 ```
 
-With `torchrun --max-restarts 1`, `--save-every 5` and `--resume auto`, both are started again and continue from the
-last saved state. They end {again.seconds:.0f} s after the kill, with {weights} the same training undisturbed.
+With `torchrun --max-restarts 1`, `--save-every 5` and `--resume auto`, both processes are restarted and continue from
+the last saved state. They end {again.seconds:.0f} s after the kill, with weights {weights} those of an uninterrupted run.
 
 {where}; {here["date"]}.
 """
