@@ -1,7 +1,7 @@
 """Training with several processes over gloo: the speed of two compared with one, and what happens if one is killed.
 
-`python -m benchmarks.clusters` fine-tunes the starter on the package's blood cells, with four images per update: with one
-process, with two, with two of which one is killed, and with torchrun, which restarts both.
+`python -m benchmarks.clusters` fine-tunes the starter on the package's blood cells, with four images per update: with
+one process, with two, with two of which one is killed, and with torchrun, which restarts both.
 """
 
 import argparse
@@ -116,8 +116,8 @@ def render(one: float, two: float, lost: list[Ended], again: Ended, *, same: boo
     said = "\n".join(line for end in lost for line in end.lines)
     return f"""# Training with several processes
 
-`python -m benchmarks.clusters` trains one epoch of the recipe `quickstart` on the package's 80 images of blood cells, in
-fp32, with gloo on one machine without a GPU, one thread per process and four images per update.
+`python -m benchmarks.clusters` trains one epoch of the recipe `quickstart` on the package's 80 images of blood cells,
+in fp32, with gloo on one machine without a GPU, one thread per process and four images per update.
 
 | | images/s |
 |---|---|
@@ -136,7 +136,8 @@ The messages:
 ```
 
 With `torchrun --max-restarts 1`, `--save-every 5` and `--resume auto`, both processes are restarted and continue from
-the last saved state. They end {again.seconds:.0f} s after the kill, with weights {weights} those of an uninterrupted run.
+the last saved state. They end {again.seconds:.0f} s after the kill, with weights {weights} those of an uninterrupted
+run.
 
 {where}; {here["date"]}.
 """

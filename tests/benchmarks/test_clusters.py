@@ -11,11 +11,11 @@ def test_the_page_has_what_was_measured():
     lost = [Ended(1, 2.04, ["error: process 0 is gone"]), Ended(1, 3.06, ["error: process 1 is gone"])]
     page = render(4.0, 6.0, lost, Ended(0, 12.3, []), same=True)
     assert "| one process | 4.00 |" in page
-    assert "| two processes | 6.00 (1.50 times) |" in page
-    assert "| the second | 3.1 s | 1 |" in page
+    assert "| two processes | 6.00 (1.50 times as many) |" in page
+    assert "| the second of two | 3.1 s | 1 |" in page
     assert "```\nerror: process 0 is gone\nerror: process 1 is gone\n```" in page
-    assert "They end 12 s after the kill, with the same weights, to the bit, as the same training undisturbed." in page
-    assert "with other weights than the same" in render(4.0, 6.0, lost, Ended(1, 1.0, []), same=False)
+    assert "They end 12 s after the kill, with weights bit-identical to those of an uninterrupted\nrun." in page
+    assert "with weights different from those" in render(4.0, 6.0, lost, Ended(1, 1.0, []), same=False)
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")  # noqa: PTH112
