@@ -40,8 +40,14 @@ def test_halves_are_tried_until_one_fits(wanted, most, tries):
 
 
 def test_one_image_too_large():
-    with pytest.raises(UserError, match="not even one image fits into memory"):
-        largest_part(_steps_of_at_most(0, []), 4)
+    assert largest_part(_steps_of_at_most(0, []), 4) == 0
+
+
+def test_what_fits_on_another_rank_counts(recipe, monkeypatch):
+    monkeypatch.setattr(batch_fit, "available_memory", lambda: 2.0**50)
+    monkeypatch.setattr(batch_fit, "gather", lambda _, mine: [mine, 0])  # all ranks learn that one has too little
+    with trial_run(recipe) as run, pytest.raises(UserError, match="not even one image fits into memory"):
+        fit_batch(run)
 
 
 def test_other_errors_are_errors():
@@ -81,11 +87,11 @@ def test_a_real_step(recipe, monkeypatch, memory, fitting):
 def test_a_step_on_a_cpu_is_predicted_from_one_image(recipe, monkeypatch):
     monkeypatch.setattr(batch_fit, "available_memory", lambda: 1000.0)
     monkeypatch.setattr(batch_fit, "memory_of", lambda step: [step(), 400.0][1])
-    with trial_run(replace(recipe, batch_size=4)) as run:
+    with trial_run(replace(recipe, batch_size=4, accumulate=3)) as run:
         found = fit_batch(run)  # 900 of 1000 are used: two at 400 each
     assert found is not None
     assert (found.wanted, found.fitting) == (4, 2)
-    assert str(found).endswith("at once: --batch-size 2 --accumulate 2")
+    assert str(found).endswith("at once: --batch-size 2 --accumulate 6")
 
 
 def test_where_memory_is_unknown_nothing_is_tried(recipe, monkeypatch):

@@ -41,13 +41,14 @@ class BatchFit:
     fitting: int
     size: tuple[int, int]  # height and width of the largest image, as resized
     memory: float  # bytes: of the GPU, or of what is available to the process
+    accumulate: int = 1  # steps per update, before the images are split
 
     def __str__(self) -> str:
         height, width = self.size
         images = f"of up to {width} x {height} pixels fit into {self.memory / 2**30:.1f} GB"
         if self.fitting == self.wanted:
             return f"batch size: {count(self.wanted, 'image')} {images}"
-        parts = f"--batch-size {self.fitting} --accumulate {self.wanted // self.fitting}"
+        parts = f"--batch-size {self.fitting} --accumulate {self.accumulate * self.wanted // self.fitting}"
         return f"batch size: only {self.fitting} of {count(self.wanted, 'image')} {images} at once: {parts}"
 
 
@@ -76,14 +77,21 @@ def fit_batch(state: TrainingState) -> BatchFit | None:
         fitting = min(gather(state.fabric, largest_part(run, wanted)))
     finally:
         set_random_state(random)
+    if not fitting:
+        raise UserError(
+            "not even one image fits into memory; make images smaller (--options.min-size), lower --options.rois, or "
+            "choose a smaller model"
+        )
     height, width = sizes[order[0]].tolist()
-    return BatchFit(wanted=wanted, fitting=fitting, size=(height, width), memory=memory)
+    return BatchFit(
+        wanted=wanted, fitting=fitting, size=(height, width), memory=memory, accumulate=state.recipe.accumulate
+    )
 
 
 def largest_part(step: Callable[[int], None], wanted: int) -> int:
     """Return the largest divisor of `wanted`, among the whole, its half and so on, for which `step` has enough memory.
 
-    Raises UserError if one image is too much.
+    0 if one image is too much.
 
     >>> def step(images):
     ...     if images > 3:
@@ -102,10 +110,7 @@ def largest_part(step: Callable[[int], None], wanted: int) -> int:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         if part == 1:
-            raise UserError(
-                "not even one image fits into memory; make images smaller (--options.min-size), or choose a smaller "
-                "model or one of fewer --options.rois"
-            )
+            return 0
         part = max(size for size in range(1, part // 2 + 1) if wanted % size == 0)
 
 

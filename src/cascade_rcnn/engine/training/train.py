@@ -119,7 +119,7 @@ def _too_large(recipe: Recipe, error: torch.OutOfMemoryError) -> UserError:
     if recipe.batch_size > 1:
         half = max(size for size in range(1, recipe.batch_size) if recipe.batch_size % size == 0)
         accumulate = recipe.accumulate * (recipe.batch_size // half)
-        way = f"--batch-size {half} --accumulate {accumulate}, which trains alike, or {way}"
+        way = f"--batch-size {half} --accumulate {accumulate}, which is equivalent, or {way}"
     return UserError(f"out of memory ({str(error).partition('. ')[0]}); start a new run with {way}")
 
 
