@@ -7,6 +7,7 @@ import pytest
 from lightning_fabric.loggers.logger import Logger
 
 from cascade_rcnn.engine.training.callbacks import Callback, EpochEnd, Hooks, StepEnd
+from cascade_rcnn.errors import UserError
 
 
 class Log:
@@ -40,6 +41,18 @@ def test_of_an_end_before_its_time_too():
     with pytest.raises(KeyboardInterrupt), opened(told, hyperparameters=False).open({}, active=True):
         raise KeyboardInterrupt
     assert told == ["failed"]
+
+
+def test_a_logger_that_cannot_begin_fails_those_before_it():
+    class Broken(Log):
+        def log_hyperparams(self, settings: dict[str, Any]) -> None:
+            raise UserError("no server")
+
+    told: list[Any] = []
+    loggers = [cast(Logger, one) for one in (Log(told), Broken(told), Log(told))]
+    with pytest.raises(UserError, match="no server"), Hooks(loggers=loggers).open({"epochs": 1}, active=True):
+        told.append("trains")
+    assert told == [{"epochs": 1}, "failed"]
 
 
 def test_in_the_first_process_only():

@@ -95,6 +95,15 @@ def test_a_database_that_fails_does_not_end_a_training(recipe, mlflow_server, mo
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("address", ["unknown://place", "postgresql+psycopg9://host/db"])
+def test_an_address_that_cannot_be_opened_is_one_line(mlflow_server, monkeypatch, tmp_path, address):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    with pytest.raises(UserError, match=r"^mlflow: .*; check MLFLOW_TRACKING_URI$"):
+        as_logger("mlflow").log_hyperparams({"output": str(tmp_path)})
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
 def test_a_lost_run_of_mlflow_is_one_line(recipe, mlflow_server):
     train(replace(recipe, epochs=1), hooks=Hooks(loggers=[]))
     (Path(recipe.output) / "loggers.json").write_text(json.dumps({"mlflow": "0" * 32}))

@@ -69,17 +69,18 @@ class Hooks:
     @contextmanager
     def open(self, settings: dict[str, Any], *, active: bool) -> Iterator[None]:
         """Log the settings on entering the block and finalise the loggers on leaving it, in the first process only."""
-        loggers = self.loggers if active else ()
-        for logger in loggers:
-            with suppress(NotImplementedError):  # as in Fabric's CSVLogger
-                logger.log_hyperparams(settings)
+        begun: list[Logger] = []
         try:
+            for logger in self.loggers if active else ():
+                with suppress(NotImplementedError):  # as in Fabric's CSVLogger
+                    logger.log_hyperparams(settings)
+                begun.append(logger)
             yield
         except BaseException:
-            for logger in loggers:
+            for logger in begun:
                 logger.finalize("failed")
             raise
-        for logger in loggers:
+        for logger in begun:
             logger.finalize("success")
 
     def step(self, end: StepEnd) -> None:

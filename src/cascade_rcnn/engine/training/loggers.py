@@ -109,9 +109,10 @@ class MLflowLogger(_RunLogger):
     def _begin(self, output: Path, settings: dict[str, Any], known: str | None) -> str:
         from mlflow import MlflowClient, MlflowException
         from mlflow.entities import Param
+        from sqlalchemy.exc import SQLAlchemyError
 
-        self.client = MlflowClient()
         try:
+            self.client = MlflowClient()
             if known is not None:
                 self.client.update_run(known, status="RUNNING")
                 return known
@@ -123,7 +124,7 @@ class MLflowLogger(_RunLogger):
             for start in range(0, len(rows), _MOST):
                 self.client.log_batch(run, params=rows[start : start + _MOST])
             return run
-        except MlflowException as error:
+        except (MlflowException, SQLAlchemyError, ImportError) as error:  # the last: a missing driver of a database
             raise UserError(f"mlflow: {_line(error)}; check MLFLOW_TRACKING_URI") from None
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
