@@ -34,8 +34,9 @@ def write_page(folder: Path, data: Path, page: Path) -> None:
     presets = {name: compared(best, draws, name, PRESETS) for name in sets}
     pooled = over_sets(best, draws, sets)
     beside = with_their_default(found)
-    switched = compared(beside, _draws(folder, data, beside), sets[0], (DEFAULT, *switch_names()))
-    values = {"presets": presets, "over_sets": pooled, "switches": {sets[0]: switched}, "runs": found}
+    place, rate = (beside[0]["set"], beside[0]["rate"]) if beside else (sets[0], 0.0)
+    switched = compared(beside, _draws(folder, data, beside), place, (DEFAULT, *switch_names()))
+    values = {"presets": presets, "over_sets": pooled, "switches": {place: switched}, "runs": found}
     write_json(page / "presets.json", {"machine": describe() | {"threads": 1}, "resamples": RESAMPLES} | values)
     remarks = page / "presets_remarks.md"  # written by hand
     parts = [(Path(__file__).parent / "page.md").read_text(encoding="utf-8")]
@@ -43,7 +44,9 @@ def write_page(folder: Path, data: Path, page: Path) -> None:
     parts += [f"## Learning rates\n\nAP of each seed:\n\n{rates(of_presets)}\n"]
     parts += [f"## `{name}`\n\n{table(rows, 'preset')}\n" for name, rows in presets.items()]
     parts += [_pooled_text(pooled)]
-    parts += [f"## One difference at a time, on `{sets[0]}`\n\n{table(switched, 'default, except')}\n"]
+    if switched:
+        title = f"One difference at a time, on `{place}` with learning rate {rate:g}"
+        parts += [f"## {title}\n\n{table(switched, 'default, except')}\n"]
     parts += [_not_run(switched), f"## Differences between the presets\n\n{fields()}\n", machine_line() + "\n"]
     with replacing(page / "presets.md") as aside:
         aside.write_text("\n".join(part for part in parts if part), encoding="utf-8")
@@ -58,10 +61,13 @@ def at_best_rates(found: Rows) -> Rows:
 
 
 def with_their_default(found: Rows) -> Rows:
-    """Return the rows of the switches, and of the default at their learning rate."""
+    """Return the rows of the default, at its best of the switches' learning rates, and of the switches at this rate."""
     switches = [row for row in found if row["contender"] not in PRESETS]
-    rates = {row["rate"] for row in switches}
-    return [row for row in found if row["contender"] == DEFAULT and row["rate"] in rates] + switches
+    places = {(row["set"], row["rate"]) for row in switches}
+    beside = [row for row in found if row["contender"] == DEFAULT and (row["set"], row["rate"]) in places]
+    best = at_best_rates(beside)
+    kept = {(row["set"], row["rate"]) for row in best}
+    return best + [row for row in switches if (row["set"], row["rate"]) in kept]
 
 
 def _mean_ap(rows: Rows) -> float:

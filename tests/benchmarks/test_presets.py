@@ -124,6 +124,14 @@ def test_switches_are_compared_with_the_default_at_their_rate():
     others = [_row(DEFAULT, 0, 0.4) | {"rate": rate} for rate in (0.005, 0.02)]
     found = [*others, _row("paper", 0, 0.1) | {"rate": 0.02}, switch]
     assert page.with_their_default(found) == [others[1], switch]
+    elsewhere = _row("paper:resampling", 0, 0.3) | {"rate": 0.005, "set": "person"}  # without a default beside it
+    assert page.with_their_default([*found, elsewhere]) == [others[1], switch]
+
+
+def test_switches_at_several_rates_are_not_mixed():
+    rates = {0.005: 0.5, 0.02: 0.4}
+    found = [_row(who, 0, ap) | {"rate": rate} for rate, ap in rates.items() for who in (DEFAULT, "mmdet:resampling")]
+    assert page.with_their_default(found) == found[:2]  # those at 0.005, where the default has more AP
 
 
 def test_every_field_that_differs_is_explained():
