@@ -35,7 +35,7 @@ def evaluate_detected(
     if found.masks is None or truth.segmentations is None:
         if boundary:
             where = truth.source if found.masks is not None else source
-            raise UserError(f"{where}: has no masks, so boundary AP cannot be computed; omit it")
+            raise UserError(f"{where}: has no masks, so boundary AP cannot be computed; omit the option")
         return metrics
     known, outlines = _outlined(truth, truth.segmentations)
     metrics = dataclasses.replace(metrics, masks=_evaluate_masks(known, outlines, found.rows, found.masks, limit))
