@@ -9,6 +9,7 @@ import tyro
 
 from cascade_rcnn.errors import UsageError, UserError, nearest
 from cascade_rcnn.recipes import RECIPES, Recipe
+from cascade_rcnn.text import count
 
 if TYPE_CHECKING:
     from cascade_rcnn_study.study import Study
@@ -148,7 +149,7 @@ def _plan(study: "Study") -> None:
         print(f"{one.run.folder.path.name:22} {one.state:18} {one.minutes:8.1f} min  {one.run.variant.title}")
     hours, devices = sum(one.minutes for one in found) / 60, study.base.devices
     at_once = f" in sequence, shared by {devices} devices" if devices > 1 else ""
-    print(f"{len(found)} runs, {hours:.1f} hours on this machine{at_once}")
+    print(f"{count(len(found), 'run')}, {hours:.1f} hours on this machine{at_once}")
 
 
 def _run(study: "Study", resamples: int) -> None:

@@ -14,6 +14,7 @@ from cascade_rcnn.engine.training.train import train
 from cascade_rcnn.evaluation.masks import evaluate_detected
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.text import count
 from cascade_rcnn_study.devices import Job, environments, run_jobs
 from cascade_rcnn_study.evaluation import detect_and_localize
 from cascade_rcnn_study.match_files import save_matches
@@ -33,7 +34,7 @@ def run_study(study: Study, say: Say = print) -> None:
     Raises `Interrupted` when the user stops it; the same call continues from there.
     """
     prepared = prepare_study(study)
-    say(f"{len(prepared.runs)} runs, {sum(run.is_done for run in prepared.runs)} of them done")
+    say(f"{count(len(prepared.runs), 'run')}, {sum(run.is_done for run in prepared.runs)} of them done")
     if study.base.devices > 1:
         run_jobs(_jobs(prepared), environments(study.base.devices, study.base.accelerator), say)
         prepared = replace(prepared, runs=planned_runs(study))

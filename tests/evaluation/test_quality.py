@@ -72,6 +72,8 @@ def test_too_little_to_measure():
     few = RegressionTargets([np.zeros((5, 4))], [np.zeros(5)])
     assert few.note is not None
     assert "only 5 positives" in few.note
+    one = RegressionTargets([np.zeros((1, 4))], [np.zeros(1)])
+    assert one.note == "a stage has only 1 positive; measure on more images"
     assert RegressionTargets([np.zeros((5000, 4))], [np.zeros(5000)]).note is None
     with pytest.raises(UserError, match="no positives"):
         regression_targets(model(), [([IMAGE], [NOTHING])])

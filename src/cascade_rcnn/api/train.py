@@ -134,8 +134,7 @@ def train(
         chosen = _sized(chosen, given, train_set, classes)
     tell(without_effect(chosen, given) if is_first() else [])
     sources = Sources(train=train_set, val=val_set, classes=classes, transforms=transforms)
-    several = isinstance(logger, Sequence) and not isinstance(logger, str)
-    loggers: Sequence[Logger | LoggerName] = logger if several else [logger]
+    loggers = [logger] if isinstance(logger, str) or not isinstance(logger, Sequence) else logger
     hooks = Hooks(callbacks=(*callbacks, Advice()), loggers=[as_logger(one) for one in loggers])
     unasked: Overfit = "if long" if recipe == "auto" else "never"
     overfit = unasked if overfit_test is None else "always" if overfit_test else "never"

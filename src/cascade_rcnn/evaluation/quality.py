@@ -17,6 +17,7 @@ from cascade_rcnn.heads.cascade import Cascade
 from cascade_rcnn.matching import match
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.structures import Proposals, StageOutput, Targets, TrainedOn
+from cascade_rcnn.text import count
 
 Batches: TypeAlias = Iterable[tuple[list[Tensor], list[dict[str, Tensor]]]]
 
@@ -43,7 +44,7 @@ class RegressionTargets(NamedTuple):
     def note(self) -> str | None:
         """Return a warning if a stage has too few positives for reliable statistics."""
         fewest = min(len(stage) for stage in self.deltas)
-        return f"a stage has only {fewest} positives; measure on more images" if fewest < _ENOUGH else None
+        return f"a stage has only {count(fewest, 'positive')}; measure on more images" if fewest < _ENOUGH else None
 
 
 class StageSamples(NamedTuple):
