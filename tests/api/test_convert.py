@@ -1,4 +1,4 @@
-"""Checkpoints out to detectron2 and back, from Python."""
+"""Conversion of checkpoints to detectron2's format and back, from Python."""
 
 import pytest
 import torch

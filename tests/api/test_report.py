@@ -1,4 +1,4 @@
-"""Reports on trainings: what is read from their folders, what is run, and what is refused."""
+"""Reports on training runs: what is read from their folders, what is computed, and what is refused."""
 
 import json
 import shutil
@@ -15,14 +15,14 @@ from cascade_rcnn.commands import train as command
 
 @pytest.fixture(scope="module")
 def run(thin_recipe, shapes, tmp_path_factory) -> Path:
-    """A training of one epoch."""
+    """Return the folder of a training run of one epoch."""
     output = tmp_path_factory.mktemp("report") / "run"
     return cascade_rcnn.train(replace(thin_recipe, output=str(output)), data=shapes).output
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    """No plots and a short bootstrap: they have their own tests."""
+    """Skip the plots and shorten the bootstrap, which have tests of their own."""
     monkeypatch.setattr("cascade_rcnn.reporting.headline._DRAWS", 5)
     monkeypatch.setattr("cascade_rcnn.reporting.plots._plot", lambda draw, label, height=0: f"<svg>{label}</svg>")
 
@@ -56,7 +56,7 @@ def test_detections_of_another_evaluation_and_other_data(run, shapes, tmp_path, 
     cascade_rcnn.evaluate(run / "best.safetensors", shapes / "train.json", workers=0, save_detections=found)
     there = {"data": shapes / "train.json", "stage_images": 0, "workers": 0}
     ran = cascade_rcnn.report(run, output=tmp_path / "ran", **there)
-    monkeypatch.setattr(api, "_detect", None)  # not called
+    monkeypatch.setattr(api, "_detect", None)  # must not be called
     given = cascade_rcnn.report(run, detections=found, output=tmp_path / "given", threshold=0.25, **there)
     one, other = (json.loads(made.numbers.read_text()) for made in (ran, given))
     assert one["metrics"] == other["metrics"]
