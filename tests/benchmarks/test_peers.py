@@ -1,4 +1,4 @@
-"""Beside other frameworks: what goes over to them, what is made of their answers. None of them is needed here."""
+"""The comparison with other frameworks: how models and results are converted. No other framework is needed here."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ from cascade_rcnn.interop import mmdet
 
 
 def found(*rows: tuple[float, int]) -> dict[str, torch.Tensor]:
-    """Detections of boxes 10 pixels wide at these places, with these labels, scored .9, .8, ..."""
+    """Return detections of boxes 10 pixels wide at the given places, with the given labels, scored .9, .8, ..."""
     boxes = torch.tensor([[place, 0.0, place + 10, 10.0] for place, _ in rows]).view(-1, 4)
     scores = 0.9 - 0.1 * torch.arange(len(rows))
     return {"boxes": boxes, "scores": scores, "labels": torch.tensor([label for _, label in rows], dtype=torch.int64)}
