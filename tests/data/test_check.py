@@ -11,7 +11,7 @@ from cascade_rcnn.errors import UserError
 
 @pytest.fixture
 def five(make_annotations, tmp_path, write_image):
-    """0 is good, 1 is missing, 2 cut off, 3 of another size, 4 a pipe."""
+    """Write five files: 0 is good, 1 missing, 2 truncated, 3 of another size, 4 a pipe."""
     write_image(tmp_path / "0.png", 40, 30)
     write_image(tmp_path / "2.png", 40, 30)
     (tmp_path / "2.png").write_bytes((tmp_path / "2.png").read_bytes()[:-30])

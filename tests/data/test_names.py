@@ -44,7 +44,7 @@ def test_a_file_of_another_folder_is_no_match():
     assert files.find("train/1.jpg") is None
     assert files.find("train/3.jpg") is None
     assert files.find("") is None
-    assert files.find("/x/train/2.jpg") == Path("root/2.jpg")  # all of the file's name is there
+    assert files.find("/x/train/2.jpg") == Path("root/2.jpg")  # the complete path from the file exists
 
 
 def test_stems():

@@ -48,8 +48,8 @@ def test_polygons_are_kept_when_asked(root):
     assert load_yolo(root, "val").segmentations is None
     found = load_yolo(root, "val", masks=True).segmentations
     assert found is not None
-    assert found.coco(0) == [[4, 16, 24, 24, 16, 72]]  # of 40 x 80
-    assert load_yolo(root, "train", masks=True).segmentations is None  # rows of boxes alone
+    assert found.coco(0) == [[4, 16, 24, 24, 16, 72]]  # in an image of 40 x 80
+    assert load_yolo(root, "train", masks=True).segmentations is None  # a file of box rows only
     _labels(root, "b", "0 0.1 0.2 0.6 0.3 0.4 0.9\n")
     mixed = load_yolo(root, "train", masks=True)
     assert mixed.segmentations is not None
