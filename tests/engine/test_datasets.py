@@ -1,4 +1,4 @@
-"""Data given as objects: what is read anew, and what labels mean."""
+"""Data given as objects: when it is read again, and what its labels mean."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""The state of a training: which is read, and what is refused."""
+"""The training state: which file is read, and what is refused."""
 
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,6 @@ def test_a_state_of_format_1_is_read_and_what_it_does_not_tell_is_said(tmp_path)
     before["position"] = {name: value for name, value in POSITION.items() if name not in ("evaluated", "stale")}
     torch.save(before, tmp_path / STATE)
     found, notes = read_state(tmp_path)
-    assert found["position"] == POSITION  # it was saved after its evaluation
+    assert found["position"] == POSITION  # saved after its evaluation
     assert len(notes) == 1
     assert "cannot check that the data is unchanged" in notes[0]
