@@ -1,4 +1,4 @@
-"""Metrics of masks against pycocotools, to six digits."""
+"""Mask metrics against pycocotools, to six digits."""
 
 import contextlib
 import io
@@ -39,7 +39,7 @@ def run_lengths(mask: np.ndarray) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def scene() -> tuple[dict[str, Any], Detected]:
-    """Discs of two classes as polygons or run lengths, some of them crowds; detections somewhere near."""
+    """Write discs of two classes as polygons or run lengths, some of them crowds, and detections near them."""
     random = np.random.default_rng(3)
     annotations: list[dict[str, Any]] = []
     rows, masks = [], []
@@ -146,7 +146,7 @@ def test_figures_of_masks_travel_with_those_of_boxes(scene, tmp_path):
     boxes = evaluate_boxes(load_coco(path, tmp_path), found.rows)
     assert "masks" not in boxes.to_dict()
     assert str(metrics.masks.table(noun="mask").title).startswith("4 images, 51 masks;")
-    assert evaluate_detected(load_coco(path, tmp_path), found) == boxes  # ground truth without masks
+    assert evaluate_detected(load_coco(path, tmp_path), found) == boxes  # the ground truth has no masks
     assert evaluate_detected(load_coco(path, tmp_path, masks=True), Detected(found.rows)).masks is None
 
 
