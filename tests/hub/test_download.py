@@ -1,4 +1,4 @@
-"""Files come whole or not at all, whatever the server and the network do."""
+"""Downloads are complete or absent, whatever the server and the network do."""
 
 import hashlib
 import socket
@@ -30,7 +30,7 @@ def file(tmp_path) -> Path:
 
 
 def only(file: Path) -> None:
-    """Nothing but the file lies in its folder, and it is whole."""
+    """Check that the folder contains only the file, and that it is complete."""
     assert [path.name for path in file.parent.iterdir()] == [file.name]
     assert file.read_bytes() == DATA
 
@@ -187,7 +187,7 @@ def test_a_file_without_end_is_stopped(site, url, file):
 
 def test_nobody_there_is_said_at_once(file):
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        taken.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
         with pytest.raises(UnreachableError, match=r"cannot be reached .*refused"):
             download(f"http://127.0.0.1:{taken.getsockname()[1]}/x", file, patience=Patience(pause=60))
 

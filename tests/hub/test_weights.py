@@ -1,4 +1,4 @@
-"""A published detector by its name: fetched once, converted without running anything, kept, found again."""
+"""Published detectors by name: downloaded once, converted without running code, stored, and found again."""
 
 import hashlib
 import multiprocessing
@@ -25,7 +25,7 @@ LIKE = {"detectron2": "detectron2/cascade_mask_rcnn_R_50_FPN_3x", "mmdet": "mmde
 
 
 def written(origin: str, weights: Path, folder: Path) -> Path:
-    """The thin detector of the fixtures, as its publisher writes files and names them."""
+    """Write the fixtures' thin detector in its publisher's format and naming."""
     tensors = load_file(weights)
     tensors = {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
     file = folder / origin
@@ -109,7 +109,7 @@ def test_a_name_is_fetched_converted_and_kept(name, site, cache, files, capsys):
 def test_every_way_in_takes_a_name(cache, monkeypatch):
     model = create_model(weights="mmdet/thin", categories=["class 3", "new"], min_size=64)
     assert model.config.num_classes == 2
-    monkeypatch.setenv("CASCADE_RCNN_OFFLINE", "1")  # what is kept is found
+    monkeypatch.setenv("CASCADE_RCNN_OFFLINE", "1")  # the stored file is found
     assert read_config("mmdet/thin").num_classes == 20
     with pytest.raises(UserError, match="did you mean 'mmdet/thin'"):
         create_model(weights="mmdet/thinn")
