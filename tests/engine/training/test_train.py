@@ -301,7 +301,7 @@ sys.stdout.write(f"steps {step} images {images}\\n")  # in one piece, for the ot
 
 @pytest.fixture
 def uneven(shapes: Path, tmp_path: Path) -> Path:
-    """13 images for 2 processes x 2, all but 3 without ground truth: some step has a rank with none."""
+    """Return 13 images for 2 processes x 2, only 3 of them with ground truth: in some step, a rank has none."""
     for split in ("train", "val"):
         truth = json.loads((shapes / f"{split}.json").read_text())
         kept = {image["id"] for image in truth["images"][:3]} if split == "train" else None
