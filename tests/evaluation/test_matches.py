@@ -123,7 +123,7 @@ def test_nothing_found_and_what_is_refused():
 
 
 def test_pairs_say_which_detection_found_which_object():
-    """Rows are those given, objects those of the annotations; IoU 30/50 = .6 reaches the first three thresholds."""
+    """Rows are those of the input, objects those of the annotations; IoU 30/50 = .6 meets three thresholds."""
     truth = ground_truth(np.array([[0, 10, 10, 40, 40, 1, 0], [1, 10, 10, 40, 40, 2, 0]]), [4, 7])
     detections = np.array([[7, 20, 10, 40, 40, 0.5, 8], [4, 60, 60, 20, 20, 0.7, 3], [4, 10, 10, 40, 40, 0.6, 3]])
     found = pair(truth, detections)
