@@ -24,7 +24,7 @@ EVERYTHING = InferenceConfig(score_threshold=0.0)
 
 
 class Pool(nn.Module):
-    """A box's features are its coordinates; remembers the boxes it was asked for."""
+    """A pool whose features are the boxes' coordinates; remembers the boxes it was given."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -274,8 +274,8 @@ def test_mmdetection_s_stages_sample_again():
 
 
 def test_positives_at_the_ground_truth_are_not_handed_on_where_asked():
-    """Heads that move nothing. The paper's first stage drops the proposal and the truth at IoU 1, and hands on the one
-    at IoU 0.8: with the truth appended anew, the same risk over 2 inputs that is else divided by 4.
+    """Heads that move nothing. The paper's first stage drops the proposal and the ground truth at IoU 1, and hands on
+    the proposal at IoU 0.8. With the appended ground truth, the same risk is averaged over 2 inputs instead of 4.
     """
     proposals = proposals_of([20.0, 20, 60, 60], [20.0, 20, 60, 52])
     found = {}
@@ -286,16 +286,16 @@ def test_positives_at_the_ground_truth_are_not_handed_on_where_asked():
         found[limit] = losses_of(model, ONE, proposals, targets_of([20.0, 20, 60, 60]), SIZES)
     assert found[0.95]["loss_box_reg_stage1"].item() == pytest.approx(found[None]["loss_box_reg_stage1"].item())
     kept = {limit: losses["loss_box_reg_stage2"].item() for limit, losses in found.items()}
-    assert kept[0.95] / kept[None] == pytest.approx(4 / 2)  # of proposals 2, truth of stage 1, truth anew: 4
+    assert kept[0.95] / kept[None] == pytest.approx(4 / 2)  # else 2 proposals and 2 ground truths: 4
 
 
 @pytest.mark.parametrize(
     ("limit", "expected"), [(0.95, [[20.0, 20, 60, 60]]), (None, [[20.0, 20, 60, 60], [24.0, 20, 64, 60]])]
 )
 def test_a_positive_s_place_before_it_moved_tells_whether_it_is_handed_on(limit, expected):
-    """Stage 1 moves every box right by a tenth of its width. The proposal, at IoU 36 / 44 = .82, comes to lie on the
-    object, and is handed on; the appended truth, at IoU 1, comes to lie at IoU .82, and is not. (By the IoU after the
-    move it would be the other way round.)
+    """Stage 1 moves every box right by a tenth of its width. The proposal, at IoU 36 / 44 = .82, moves onto the object
+    and is handed on; the appended ground truth, at IoU 1, moves to IoU .82 and is not. (By the IoU after the move it
+    would be the other way round.)
     """
     semantics = replace(PAPER, drop_near_ground_truth=limit, append_ground_truth="first")
     model = cascade([Fixed([0.0, 0], [[1.0, 0, 0, 0]]), Fixed([0.0, 0], [[0.0] * 4])], semantics)

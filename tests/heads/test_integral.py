@@ -87,7 +87,7 @@ def test_qualities_ascend():
 
 
 def test_boxes_are_handed_on_by_the_class_that_the_classifiers_agree_on():
-    """Of two classes the first is the average's; its regressor moves by a tenth of the width, the other's by none."""
+    """The average favours the first of two classes; its regressor moves by a tenth of the width, the other by none."""
     model = method()
     likely = [0.0, 2, 1, 0, 1, 2, 0, 3, 1]  # classifier by classifier: background and the two classes
     model.heads[0].logits = nn.Parameter(torch.tensor(likely))
