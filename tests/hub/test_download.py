@@ -103,7 +103,7 @@ def test_a_file_that_changes_meanwhile_comes_anew(site, url, file):
     with pytest.raises(UnreachableError):
         download(url, file, patience=QUICK)
     site.versions["/x.pth"], site.files["/x.pth"] = '"two"', DATA
-    download(url, file, patience=QUICK)  # without a hash it is the version alone that tells
+    download(url, file, patience=QUICK)  # without a hash, only the version can tell
     only(file)
 
 
@@ -210,7 +210,7 @@ def test_a_full_disk_keeps_what_has_come(site, url, tmp_path, monkeypatch):
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", small], capture_output=True).returncode:
         pytest.skip("no file system can be mounted here")
     try:
-        monkeypatch.setattr(module.shutil, "disk_usage", lambda path: _usage(10**9))  # another process takes the room
+        monkeypatch.setattr(module.shutil, "disk_usage", lambda path: _usage(10**9))  # another process takes the space
         with pytest.raises(UserError, match="cannot be written \\(No space left on device\\); free some space, or set"):
             download(url, small / "x.pth", DIGEST, patience=QUICK)
         came = (small / "x.pth.part").stat().st_size

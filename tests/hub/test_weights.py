@@ -51,7 +51,7 @@ def name(request) -> str:
 
 @pytest.fixture(autouse=True)
 def shelf(site, cache, files, monkeypatch) -> None:
-    """The real publishers at the local host, each with one thin detector; its config is that of a real one."""
+    """Serve the real publishers' paths from the local host, each with a thin detector and the config of a real one."""
     rows = {row.name: row for row in REAL.weights}
     thin = []
     for origin, file in files.items():
