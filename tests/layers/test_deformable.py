@@ -1,4 +1,4 @@
-"""Deformable convolutions against torch's samplers and ordinary convolutions."""
+"""Deformable convolutions against torch's `grid_sample` and ordinary convolutions."""
 
 import pytest
 import torch
