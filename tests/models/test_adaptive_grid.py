@@ -1,4 +1,4 @@
-"""Which cells a bin reads, by hand; that the sums equal torchvision's kernel is tested with the pool."""
+"""The cells that a bin reads, by hand; the pooling tests compare the sums with torchvision's kernel."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""What is known about a class goes with its name, whatever its place."""
+"""The weights of a class follow its name, whatever its position."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def trained(request, tmp_path):
 
 
 def _rows(model, layer: str, classes: int) -> torch.Tensor:
-    """A head's outputs, class by class: (classes, ...), each with all its bins, classifiers and coordinates."""
+    """Return a head's outputs by class: (classes, ...), each with all bins, classifiers and coordinates."""
     weight = dict(model.named_parameters())[f"roi_heads.heads.0.{layer}.weight"]
     inner = 1 if layer == "classifier" else 4
     return weight.view(-1, classes, inner, *weight.shape[1:]).transpose(0, 1)

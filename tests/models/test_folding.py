@@ -1,4 +1,4 @@
-"""A folded network computes what it computed."""
+"""A folded network computes the same as before."""
 
 import pytest
 import torch

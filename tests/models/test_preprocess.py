@@ -21,10 +21,10 @@ def module(classes: int = 3, divisor: int = 32, extra_targets: tuple[str, ...] =
         ((480, 640), (800, 1067)),  # x 5/3: 1066.67
         ((640, 480), (1067, 800)),
         ((500, 500), (800, 800)),
-        ((300, 900), (444, 1333)),  # the long side is at its limit: x 1333/900, 444.3
+        ((300, 900), (444, 1333)),  # limited by the long side: x 1333/900, 444.3
         ((1600, 1600), (800, 800)),
         ((1, 2000), (1, 1333)),  # 0.67 rounds up
-        ((1, 9000), (1, 1333)),  # 0.15: never less than a pixel
+        ((1, 9000), (1, 1333)),  # 0.15: at least one pixel
         ((1, 1), (800, 800)),
     ],
 )
@@ -40,7 +40,7 @@ def test_batches_are_padded_with_zeros_to_a_multiple():
         assert batch.sizes.tolist() == batch.original_sizes.tolist() == [[40, 90], [70, 50]]
         inside = torch.zeros(2, *shape, dtype=torch.bool)
         inside[0, :40, :90] = inside[1, :70, :50] = True
-        assert bool((batch.pixels != 0).all(dim=1).eq(inside).all())  # the padding is the mean's value: 0
+        assert bool((batch.pixels != 0).all(dim=1).eq(inside).all())  # the padding is the mean value: 0
 
 
 def test_sizes_before_and_after():
@@ -68,7 +68,7 @@ def test_bytes_and_fractions_are_the_same_image():
 
 
 def test_bgr_turns_the_channels_and_mean_with_them():
-    """Mean and deviation are listed in the order of the network's channels."""
+    """Mean and deviation are given in the order of the network's channels."""
     image = torch.tensor([10.0, 20, 30])[:, None, None].expand(3, 32, 32) / 255
     found = module(min_size=None, bgr=True, mean=(30 / 255, 0, 0), std=PLAIN["std"])([image]).pixels
     torch.testing.assert_close(found[0, :, 5, 5], torch.tensor([0.0, 20, 10]))
@@ -87,7 +87,7 @@ def test_several_sizes_are_drawn_in_training_only():
     torch.manual_seed(0)
     drawn = [preprocess.train()(images).sizes.tolist() for _ in range(30)]
     assert {size[0][0] for size in drawn} == {32, 48, 64}
-    assert all(size[0] == size[1] for size in drawn)  # one for the batch
+    assert all(size[0] == size[1] for size in drawn)  # one size per batch
     assert {preprocess.eval()(images).sizes[0, 0].item() for _ in range(5)} == {64}
 
 
@@ -181,7 +181,7 @@ def test_what_tasks_learn_from_is_carried_along_with_the_boxes():
 
 
 def test_padding_to_a_square():
-    """Of the side that the config says, or, where an image is larger, of what holds it."""
+    """The side is that of the config or, for larger images, the smallest that holds them."""
     for size, side in (((40, 60), 64), ((40, 70), 96)):
         preprocess = Preprocess(Config(min_size=None, square=64), 1, 32)
         batch = preprocess([torch.ones(3, *size)])

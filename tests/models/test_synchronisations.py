@@ -1,4 +1,4 @@
-"""On a GPU the host waits where a shape or a number depends on data: only NMS and the border may."""
+"""On a GPU, the host waits where a shape or a number depends on data: only NMS and the model's border may do so."""
 
 from collections import Counter
 
@@ -36,7 +36,7 @@ NAMES = [
 
 
 class Waits(TorchDispatchMode):
-    """Counts the operators for whose result a host would wait, and the calls of NMS (whose inside is not seen)."""
+    """Counts operators whose result the host would wait for, and calls of NMS (whose inside is invisible)."""
 
     def __init__(self) -> None:
         super().__init__()
