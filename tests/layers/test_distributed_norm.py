@@ -12,7 +12,7 @@ from cascade_rcnn.layers.normalization import BatchNorm2d, RoIBatchNorm2d
 
 
 def norm_and_maps(kind: type[BatchNorm2d]) -> tuple[BatchNorm2d, Tensor]:
-    """A layer with weights, and four maps that differ."""
+    """Return a layer with weights, and four maps that differ."""
     torch.manual_seed(0)
     norm = kind(3)
     nn.init.normal_(norm.weight)
