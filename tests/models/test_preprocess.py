@@ -75,7 +75,7 @@ def test_bgr_turns_the_channels_and_mean_with_them():
 
 
 def test_resizing_is_bilinear_without_corners():
-    """A step from 0 to 200 at twice the size: the new pixels lie a quarter and three quarters between the old."""
+    """A step from 0 to 200 at twice the size: new pixels lie at a quarter and three quarters between the old ones."""
     image = torch.tensor([0.0, 200]).expand(3, 2, 2) / 255
     found = module(min_size=(4,), **PLAIN)([image]).pixels[0, 0, :4, :4]
     torch.testing.assert_close(found, torch.tensor([0.0, 50, 150, 200]).expand(4, 4))

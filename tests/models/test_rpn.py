@@ -213,7 +213,7 @@ def test_anchors_half_a_stride_in():
 
 def test_loss_of_the_released_code_by_hand():
     """Two levels of two anchors; one, 20 x 16, is on the object, 20 x 20: dy = 2 / 16, dh = log(20 / 16). Each level's
-    risks are averaged over its own samples, or its positive's 4 coordinates, and count half.
+    risks are averaged over its own samples, or over its positive's 4 coordinates, and weigh a half.
     """
     rpn = network(preset=PAPER)
     anchors = [

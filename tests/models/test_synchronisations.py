@@ -92,5 +92,5 @@ def test_the_border_waits_once_a_batch():
     images = [torch.rand(3, 64, 96), torch.rand(3, 50, 90), torch.rand(3, 70, 64)]
     with Waits() as waits:
         detector(images)
-    assert waits.found["aten::_local_scalar_dense"] <= len(images)  # how many detections each has, on the host by then
+    assert waits.found["aten::_local_scalar_dense"] <= len(images)  # the number of detections of each, on the host
     assert waits.found["aten::index"] == waits.found["aten::nonzero"] == 0

@@ -85,7 +85,7 @@ def test_the_largest_has_the_published_number_of_parameters():
 
 @pytest.mark.parametrize(("height", "width"), [(14, 21), (7, 9), (5, 7), (15, 30)])
 def test_what_a_shift_brings_together_is_kept_apart(height, width):
-    """By the definition: regions of the padded and shifted map are numbered, and only equal numbers meet."""
+    """By definition: regions of the padded and shifted map are numbered, and only equal numbers see each other."""
     window, shift = 7, 3
     rows, columns = (-(-side // window) for side in (height, width))
     numbers = torch.zeros(rows * window, columns * window)

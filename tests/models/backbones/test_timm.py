@@ -315,7 +315,7 @@ def test_files_of_something_else(tmp_path):
 
 
 def test_weights_by_name_without_network(monkeypatch):
-    """One line names the file; so it does for a tag without weights in timm."""
+    """One line names the file to download; a tag for which timm has no weights gets a line of its own."""
 
     def fail(*args, **kwargs):
         raise OSError("no way to the Hub\nat all")
