@@ -22,9 +22,10 @@ def _paint(height: int, width: int, boxes: list[Box]) -> Tensor:
 
 
 class Seeing:
-    """Finds every painted object as far as it is shown, with its mask.
+    """A detector that finds every painted object, as far as it is visible, with its mask.
 
-    What shows less of it gets a lower score, unless the detector is `sure`. Odd numbers are of class 1, even ones of 2.
+    The less of an object is visible, the lower its score, unless the detector is `sure`. Odd numbers are of class 1,
+    even ones of class 2.
     """
 
     def __init__(self, boxes: list[Box], sure: bool = False) -> None:
