@@ -1,4 +1,4 @@
-"""Small scenes whose figures are known."""
+"""Fixtures: small scenes with known metrics."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.reporting.evidence import Evidence
 
 CATEGORIES = (Category(id=3, name="cat"), Category(id=8, name="dog"))
-SIDE = 200  # of each image
+SIDE = 200  # of every image
 Rows = Sequence[Sequence[float]]
 MakeScene = Callable[..., Evidence]
 
@@ -41,13 +41,13 @@ def dataset(folder: Path, truth: Rows, images: int) -> Dataset:
 
 @pytest.fixture
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A quick bootstrap."""
+    """Reduce the bootstrap to a few draws."""
     monkeypatch.setattr("cascade_rcnn.reporting.headline._DRAWS", 10)
 
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> MakeScene:
-    """Evidence of rows of truth, as of `dataset`, and detections: image, x, y, w, h, score, label."""
+    """Return evidence from ground truth rows, as in `dataset`, and detections: image, x, y, w, h, score, label."""
 
     folder = tmp_path_factory.mktemp("scene")
 

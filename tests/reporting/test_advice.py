@@ -1,4 +1,4 @@
-"""Each rule speaks where its numbers say so, names them, and is silent elsewhere."""
+"""Each rule applies where its numbers demand it, states them, and is silent elsewhere."""
 
 from dataclasses import replace
 
@@ -94,7 +94,7 @@ def test_overfitting(analysed):
     text = said(analysed(PERFECT, training=trained([0.3, 0.5, 0.4], [3.0, 2.0, 1.0])))["Stop earlier"]
     assert "from 50.0 after epoch 2 to 40.0 at the end" in text
     assert "from 2.00 to 1.00" in text
-    diverged = trained([0.3, 0.5, 0.4], [3.0, 2.0, 4.0])  # that is not overfitting
+    diverged = trained([0.3, 0.5, 0.4], [3.0, 2.0, 4.0])  # which is not overfitting
     assert "Stop earlier" not in said(analysed(PERFECT, training=diverged))
 
 
