@@ -1,4 +1,4 @@
-"""Text of any tool; nothing that is waited for."""
+"""Text files written by any tool, and files that would block."""
 
 import os
 
