@@ -293,7 +293,7 @@ def test_a_torchvision_of_another_build_is_explained(capsys, monkeypatch):
     assert "cascade-rcnn doctor" in fails(capsys, "evaluate")
 
 
-def test_evaluate_detections_prints_and_writes_the_published_figures(capsys, tmp_path):
+def test_evaluate_detections_prints_and_writes_the_published_metrics(capsys, tmp_path):
     folder = SHARED / "coco_eval"
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent")
@@ -344,7 +344,7 @@ def test_train_evaluate_predict_end_to_end(capsys, tmp_path):
 
 
 @pytest.mark.parametrize("content", ["[]", '{"model": 5}', '{"epochs": "x"}', "{", '{"optimizer": {"lr": []}}'])
-def test_another_json_is_no_recipe(capsys, tmp_path, content):
+def test_another_json_is_not_a_recipe(capsys, tmp_path, content):
     path = tmp_path / "recipe.json"
     path.write_text(content)
     assert "recipe.json: not " in fails(capsys, "train", str(path))
@@ -373,7 +373,7 @@ def voc(tmp_path: Path) -> Path:
     return root
 
 
-def test_predictions_evaluate_to_the_figures_of_their_checkpoint_to_the_last_digit(capsys, tmp_path, voc):
+def test_predictions_evaluate_to_the_metrics_of_their_checkpoint_to_the_last_digit(capsys, tmp_path, voc):
     truth = load_annotations(voc, split="test")
     torch.manual_seed(0)
     sizes = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 8, "proposals": 50, "score_threshold": 0.0}

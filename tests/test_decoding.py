@@ -25,7 +25,7 @@ def test_grey_becomes_three_channels():
     assert from_pil(PIL.Image.new("L", (4, 5))).shape == (5, 4, 3)
 
 
-def test_what_is_no_image_is_refused(tmp_path):
+def test_what_is_not_an_image_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"shape \(2, 3, 5\); give \(height, width, 3\)"):
         from_array(np.zeros((2, 3, 5)))
     with pytest.raises(UserError, match="no such image"):

@@ -52,7 +52,7 @@ def test_places_that_cannot_be_written(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
 
 
-def test_values_that_are_no_json_leave_the_old_file(tmp_path):
+def test_values_that_are_not_json_leave_the_old_file(tmp_path):
     path = tmp_path / "file.json"
     write_json(path, 1)
     with pytest.raises(TypeError):

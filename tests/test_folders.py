@@ -76,7 +76,7 @@ def test_pictures_that_are_not_read_are_counted_and_other_files_not(folder):
 
 
 @pytest.mark.parametrize("wrong", ["nothing*.png", "nothing.png", "none"])
-def test_a_pattern_without_images_is_told_before_any_work(folder, wrong):
+def test_a_pattern_without_images_is_reported_before_any_work(folder, wrong):
     with pytest.raises(UserError, match="no images found"):
         expand([folder, folder / wrong])
     with pytest.raises(UserError, match="no images given"):

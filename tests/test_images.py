@@ -77,7 +77,7 @@ def test_a_photograph_on_its_side_is_turned(tmp_path):
         (PIL.Image.new("RGB", (0, 4)), "not empty"),
     ],
 )
-def test_what_is_no_image_is_one_line(image, message):
+def test_what_is_not_an_image_is_one_line(image, message):
     with pytest.raises(UserError, match=message) as caught:
         to_tensor(image)
     assert "\n" not in str(caught.value)

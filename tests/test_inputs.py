@@ -67,7 +67,7 @@ def test_other_units_by_hand():
         ({"a": 1}, "from dict"),
     ],
 )
-def test_what_is_no_image_is_one_line(image, message):
+def test_what_is_not_an_image_is_one_line(image, message):
     with pytest.raises(UserError, match=message) as caught:
         to_array(image)
     assert "\n" not in str(caught.value)

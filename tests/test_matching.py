@@ -143,7 +143,7 @@ def test_a_low_quality_match_needs_its_iou_and_never_zero():
 
 
 @pytest.mark.parametrize(("reassigns", "label"), [(False, 1), (True, 2)])
-def test_whom_a_low_quality_match_learns(reassigns, label):
+def test_which_object_a_low_quality_match_learns(reassigns, label):
     """The candidate overlaps the first object more (0.8), but is also the second object's best."""
     boxes = torch.tensor([[[0.0, 0, 10, 10], [0, 0, 10, 8]]])
     truth = targets_of([[0, 0, 10, 8], [0, 0, 12.5, 10]], labels=[1, 2])

@@ -58,7 +58,7 @@ def test_a_hand_made_mask():
         (b"o" * 8 + b"1", "beyond any image"),
     ],
 )
-def test_text_that_is_no_run_lengths(text, what):
+def test_text_that_is_not_a_run_length_encoding(text, what):
     with pytest.raises(ValueError, match=what):
         rle.from_string(text)
 

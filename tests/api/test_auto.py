@@ -89,7 +89,7 @@ def test_large_scale_jitter_is_a_setting_of_the_data(recipe, shapes):
     assert "horizontal_flip" not in [one["type"] for one in written["augmentation"]]
 
 
-def test_auto_is_no_recipe_without_data():
+def test_auto_is_not_a_recipe_without_data():
     with pytest.raises(UserError, match=r"cascade_rcnn\.auto_recipe\(annotations\)"):
         find_recipe("auto")
 

@@ -49,7 +49,7 @@ def test_mistakes_are_one_line(shapes, given, options, message):
         look(paths, **options)
 
 
-def test_objects_that_are_no_annotations_are_refused():
+def test_objects_that_are_not_annotations_are_refused():
     for given in ([(np.zeros((8, 8, 3)), {})], {"train": 7}):
         with pytest.raises(UserError, match=r"cannot inspect (list|int); give paths"):
             look(given)

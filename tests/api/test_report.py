@@ -66,7 +66,7 @@ def test_detections_of_another_evaluation_and_other_data(run, shapes, tmp_path, 
 
 
 @pytest.mark.usefixtures("quick", "without_detecting")
-def test_two_trainings(run, tmp_path):
+def test_two_training_runs(run, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(run, other)
     made = cascade_rcnn.compare(run, other, workers=0)
@@ -77,7 +77,7 @@ def test_two_trainings(run, tmp_path):
     assert set(numbers["images"].values()) == {0}
 
 
-def test_trainings_on_different_data_are_not_compared(run, shapes, tmp_path):
+def test_runs_on_different_data_are_not_compared(run, shapes, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(run, other)
     recipe = json.loads((other / "recipe.json").read_text())
@@ -87,7 +87,7 @@ def test_trainings_on_different_data_are_not_compared(run, shapes, tmp_path):
         cascade_rcnn.compare(run, other, workers=0)
 
 
-def test_what_is_no_run_is_refused(run, tmp_path):
+def test_what_is_not_a_run_is_refused(run, tmp_path):
     with pytest.raises(UserError, match=r"nothing: not the folder of a training run \(no recipe.json\)"):
         cascade_rcnn.report(tmp_path / "nothing")
     shutil.copy(run / "recipe.json", tmp_path)

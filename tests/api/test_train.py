@@ -170,7 +170,7 @@ class Failing(CSVLogger):
         self.status = status
 
 
-def test_a_logger_is_told_of_a_training_that_fails(recipe, shapes, tmp_path):
+def test_a_logger_learns_that_a_run_failed(recipe, shapes, tmp_path):
     def fail(image, target):
         raise UserError("enough")
 

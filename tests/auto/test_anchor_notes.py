@@ -35,11 +35,11 @@ def _annotations(sides: list[int]) -> Annotations:
     )
 
 
-def test_boxes_that_anchors_reach_are_nothing_to_tell():
+def test_boxes_that_anchors_reach_are_not_reported():
     assert anchor_notes(_annotations([64] * 4 + [20]), CONFIG) == []  # four of five boxes are covered: enough
 
 
-def test_boxes_that_no_anchor_reaches_are_told_with_what_would_fit():
+def test_boxes_that_no_anchor_reaches_are_reported_with_what_would_fit():
     # sizes in the network's input: 32 fits; 24 has IoU .56; 10 and 10 have .1
     (line,) = anchor_notes(_annotations([64, 48, 20, 20]), CONFIG)
     assert "75 % of them have no anchor of IoU 0.7, 50 % none of IoU 0.5" in line

@@ -104,7 +104,7 @@ def _row(contender: str, ap90: float, **more) -> dict:
     return {"contender": contender, "seed": 0, "ap": 0.5, "ap50": 0.8, "ap75": 0.6, "ap90": ap90} | figures | more
 
 
-def test_a_table_says_how_far_others_are_behind_and_how_ap90_compares():
+def test_a_table_says_how_far_the_others_are_behind_and_how_ap90_compares():
     behind = {metric: [0.1, 0.05, 0.15] for metric in page.METRICS}
     rows = [_row("starter", 0.06), _row("cascade", 0.05), _row("torchvision", 0.02, behind=behind)]
     text = page.table("cells", rows)

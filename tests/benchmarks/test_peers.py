@@ -86,7 +86,7 @@ def test_a_process_without_its_peer_is_one_line(tmp_path):
         process.PeerProcess("mmdet", Path(sys.executable), tmp_path, Task((32, 32)), threads=1)
 
 
-def test_figures_of_a_restricted_processor_lie_beside_its_own(tmp_path, monkeypatch):
+def test_results_of_a_restricted_processor_stand_next_to_its_own(tmp_path, monkeypatch):
     given = options(None, ["--quick", "--threads", "1", "--output", str(tmp_path)])
     write("floor", given, [])
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")

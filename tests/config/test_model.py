@@ -201,7 +201,7 @@ def test_json_that_does_not_fit_names_the_field(edit, where):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", b"\xff\xfe"])
-def test_text_that_is_no_config(text):
+def test_text_that_is_not_a_config(text):
     with pytest.raises(UserError, match=r"does not fit this version|is not a JSON object"):
         ModelConfig.from_json(text)
 

@@ -65,7 +65,7 @@ def test_clean_annotations_have_no_notes(make_annotations):
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_coordinates_that_are_no_numbers(make_annotations, one_line, bad):
+def test_coordinates_that_are_not_numbers(make_annotations, one_line, bad):
     with pytest.raises(UserError) as caught:
         make_annotations([(30, 40), (30, 40)], [[(0, 0, 1, 1)], [(0, bad, 1, 1)]])
     one_line(caught, "made", "1.png", f"{bad:g}")

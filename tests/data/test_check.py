@@ -20,7 +20,7 @@ def five(make_annotations, tmp_path, write_image):
     return make_annotations([(30, 40)] * 5, [[(1, 2, 3, 4)], [(5, 6, 7, 8)], [], [(1, 1, 1, 1), (2, 2, 2, 2)], []])
 
 
-def test_all_problems_are_said_together(five, one_line):
+def test_all_problems_are_reported_together(five, one_line):
     with pytest.raises(UserError) as caught:
         check_images(five)
     one_line(

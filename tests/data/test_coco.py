@@ -148,7 +148,7 @@ def test_no_boxes(write_coco, coco_dict, tmp_path):
 
 
 @pytest.mark.parametrize(("change", "note"), [("drop", "1 box without an id"), ("repeat", "some boxes share an id")])
-def test_unusable_box_ids_are_numbered_anew(write_coco, coco_dict, tmp_path, change, note):
+def test_unusable_box_ids_are_renumbered(write_coco, coco_dict, tmp_path, change, note):
     if change == "drop":
         del coco_dict["annotations"][1]["id"]
     else:

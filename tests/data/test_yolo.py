@@ -170,7 +170,7 @@ def test_lists_relative_to_another_root(root):
     assert annotations.labels.tolist() == [2, 1]
 
 
-def test_images_that_cannot_be_read_are_said_together_or_left_out(root, write_image, one_line):
+def test_images_that_cannot_be_read_are_reported_together_or_left_out(root, write_image, one_line):
     write_image(root / "images/train/0.png", 40, 80)
     for name in ("a", "b"):
         (root / f"images/train/{name}.png").write_text("text")

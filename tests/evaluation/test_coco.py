@@ -243,7 +243,7 @@ def printed(metrics: Metrics, width: int) -> list[str]:
         return [line.rstrip() for line in screen.getvalue().splitlines()]
 
 
-def test_the_table_cuts_no_figure_at_80_columns_and_tells_more_at_120():
+def test_the_table_cuts_no_number_at_80_columns_and_shows_more_at_120():
     truth = [annotation(1, 1, 7, [0, 0, 10, 10]), annotation(2, 1, 2, [0, 0, 40, 40])]
     metrics = evaluate_boxes(to_annotations(dataset(truth, [1])), np.array([[1, 0, 0, 10, 10, 0.9, 7]]))
     long = replace(metrics.per_class[0], name="a class with a name of more than forty letters", boxes=1234567)
@@ -271,7 +271,7 @@ def test_a_class_name_is_text_whatever_markup_it_looks_like(name):
     assert "\x1b" not in text
 
 
-def test_more_objects_than_detections_that_count_are_said_and_counted_on_demand():
+def test_more_objects_than_detections_that_count_are_reported_and_counted_on_demand():
     corners = [(x, y) for x in range(0, 240, 20) for y in range(0, 200, 20)]  # 120
     truth = to_annotations(dataset([annotation(k, 1, 7, [x, y, 10, 10]) for k, (x, y) in enumerate(corners, 1)], [1]))
     found = np.array([[1, x, y, 10, 10, 0.9, 7] for x, y in corners])

@@ -87,7 +87,7 @@ def stats(metrics: Metrics | None) -> list[float]:
     return [getattr(metrics, name) for name in STATS]
 
 
-def test_figures_are_pycocotools(scene, tmp_path):
+def test_metrics_equal_those_of_pycocotools(scene, tmp_path):
     coco, found = scene
     path = tmp_path / "truth.json"
     path.write_text(json.dumps(coco))
@@ -136,7 +136,7 @@ def test_objects_without_a_mask_are_neither_missed_nor_wrongly_found(scene, tmp_
     np.testing.assert_allclose(stats(metrics), pycocotools(coco, found), atol=1e-6)
 
 
-def test_figures_of_masks_travel_with_those_of_boxes(scene, tmp_path):
+def test_mask_metrics_accompany_box_metrics(scene, tmp_path):
     coco, found = scene
     path = tmp_path / "truth.json"
     path.write_text(json.dumps(coco))

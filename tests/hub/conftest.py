@@ -13,7 +13,7 @@ import pytest
 
 @dataclass
 class Site:
-    """Files by path, planned answers to the next requests (default "serve"), and a record of the requests."""
+    """A site's files by path, planned answers to the next requests (default "serve"), and a record of the requests."""
 
     host: str = ""
     files: dict[str, bytes] = field(default_factory=dict)

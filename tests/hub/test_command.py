@@ -89,7 +89,7 @@ def test_offline_nothing_is_fetched(position, cache, capsys, monkeypatch):
     )
 
 
-def test_a_name_that_is_none(cache, capsys):
+def test_a_name_that_does_not_exist(cache, capsys):
     with pytest.raises(SystemExit):
         main(["weights", "torchvision/fasterrcnn_resnet50"])
     assert "no such checkpoint; did you mean 'torchvision/fasterrcnn_resnet50_fpn'?" in capsys.readouterr().err

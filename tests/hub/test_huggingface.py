@@ -25,7 +25,7 @@ def model():
     return create_model("cascade_rcnn_resnet18_fpn", categories=["cat", "dog"], **TINY)
 
 
-def test_without_the_library_the_way_to_it_is_said(monkeypatch, model):
+def test_without_the_library_its_installation_is_described(monkeypatch, model):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     for use in (lambda: load("hf://someone/cats"), lambda: push_to_hub(model, "someone/cats")):
         with pytest.raises(UserError, match=r"the Hub needs huggingface_hub; pip install 'cascade-rcnn\[hub\]'"):

@@ -57,7 +57,7 @@ def test_hashes_stand_in_the_names_where_a_publisher_puts_them():
     assert published()["swin/cascade_mask_rcnn_swin_tiny_patch4_window7"].digest is None
 
 
-def test_figures_are_in_percent():
+def test_metrics_are_in_percent():
     assert all(20 < row.box_ap < 60 and (row.mask_ap is None or 20 < row.mask_ap < row.box_ap) for row in ROWS)
     best = max(ROWS, key=lambda row: row.box_ap)
     assert (best.name, best.box_ap, best.mask_ap) == ("detectron2/cascade_mask_rcnn_vitdet_h_75ep", 58.7, 51.0)

@@ -125,7 +125,7 @@ def test_a_file_of_that_name_comes_first(tmp_path, monkeypatch, site):
     assert site.headers == []
 
 
-def test_what_does_not_convert_is_said_before_it_is_fetched(site):
+def test_what_does_not_convert_is_reported_before_the_download(site):
     with pytest.raises(
         UserError, match=r"mmdet/htc_r50_fpn_1x_coco cannot be converted: model.type is 'HybridTaskCascade'"
     ):
@@ -133,7 +133,7 @@ def test_what_does_not_convert_is_said_before_it_is_fetched(site):
     assert site.headers == []
 
 
-def test_without_a_network_the_way_by_hand_is_said_and_works(name, site, cache, files, monkeypatch):
+def test_without_a_network_the_manual_way_is_described_and_works(name, site, cache, files, monkeypatch):
     file = files[name.split("/")[0]]
     monkeypatch.setenv("CASCADE_RCNN_OFFLINE", "1")
     with pytest.raises(UserError) as caught:
@@ -159,7 +159,7 @@ def test_a_file_brought_by_hand_that_is_not_whole_is_refused(cache, files):
         load("mmdet/thin")
 
 
-def test_an_unreachable_host_says_the_way_by_hand(site, cache):
+def test_an_unreachable_host_describes_the_manual_way(site, cache):
     site.plan = ["403"]
     with pytest.raises(
         UserError, match="the server responded with 403 Forbidden; download it by other means and put it into"

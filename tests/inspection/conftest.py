@@ -23,7 +23,7 @@ def drawing(seed: int) -> PIL.Image.Image:
 
 
 class Data:
-    """COCO files as dictionaries, and their images as bytes that `save` writes; faults change both."""
+    """A dataset as COCO dictionaries, and images as bytes that `save` writes; faults change both."""
 
     width, height = WIDTH, HEIGHT
     drawing = staticmethod(drawing)

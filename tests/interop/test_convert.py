@@ -100,7 +100,7 @@ def test_what_detectron2_lacks_is_not_given_to_it():
         to_detectron2(model)
 
 
-def test_a_panoptic_model_s_segmentation_is_left_out_and_said_to_be(tmp_path):
+def test_a_panoptic_model_s_segmentation_is_left_out_and_reported(tmp_path):
     state = to_detectron2(create_model("cascade_rcnn_resnet18_fpn", num_classes=3, **SMALL))
     save_file(contiguous(state | {"sem_seg_head.predictor.bias": torch.zeros(54)}), tmp_path / "model.safetensors")
     model, notes = convert_checkpoint(tmp_path / "model.safetensors", "detectron2")
@@ -142,7 +142,7 @@ def contiguous(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.contiguous() for name, tensor in state.items()}
 
 
-def test_a_mask_head_of_another_kind_is_left_out_and_said_to_be(checkpoint):
+def test_a_mask_head_of_another_kind_is_left_out_and_reported(checkpoint):
     file, state = checkpoint
     save_file(contiguous(state), file)
     model, notes = convert_checkpoint(file, "detectron2")
@@ -184,7 +184,7 @@ def test_what_does_not_fit_is_named_in_one_line(checkpoint):
         ("mmdet", "backbone.downsample_layers.0.0.weight", "a ConvNeXt"),
     ],
 )
-def test_what_a_foreign_tensor_belongs_to_is_said(tmp_path, origin, name, kind):
+def test_what_a_foreign_tensor_belongs_to_is_reported(tmp_path, origin, name, kind):
     """Its owner is named before anything is said about the config or its absence."""
     sign = {"detectron2": "proposal_generator.rpn_head.conv.weight", "mmdet": "rpn_head.rpn_conv.weight"}[origin]
     save_file({sign: torch.zeros(1), name: torch.zeros(1)}, tmp_path / "model.safetensors")

@@ -105,7 +105,7 @@ def test_arrays_of_any_order(tmp_path):
     same(read(tmp_path / "x.pkl").state)
 
 
-def test_a_codec_is_no_way_in(tmp_path):
+def test_a_codec_cannot_be_abused(tmp_path):
     file = tmp_path / "x.pkl"
     file.write_bytes(b"c_codecs\nencode\n(Vabc\nVzlib\ntR.")
     with pytest.raises(UserError, match="zlib"):

@@ -75,7 +75,7 @@ def test_other_anchors_of_the_same_number_keep_the_rpn(trained):
     torch.testing.assert_close(after.state_dict(), before.state_dict(), rtol=0, atol=0)
 
 
-def test_another_number_of_anchors_starts_the_rpn_s_outputs_anew_and_nothing_else(trained):
+def test_another_number_of_anchors_reinitialises_the_rpn_s_outputs_and_nothing_else(trained):
     before, path = trained
     after, note = start_from(path, before.config.categories, anchor_ratios=(0.5, 1.0, 2.0, 4.0))
     assert note.endswith("the RPN's outputs start from scratch, as their number has changed")

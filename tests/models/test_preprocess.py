@@ -128,7 +128,7 @@ def test_no_objects_leave_one_empty_slot():
         assert found.valid.tolist() == [[False]]
 
 
-def test_crowds_are_no_objects_and_degenerate_boxes_are_nothing():
+def test_crowds_are_not_objects_and_degenerate_boxes_are_nothing():
     boxes = [[0, 0, 10, 10], [20, 20, 40, 40], [5, 5, 5, 9], [9, 9, 9, 9], [50, 5, 50, 5]]
     found = dense([target(boxes, [1] * 5, iscrowd=torch.tensor([0, 1, 0, 0, 1])), target([], [])])
     assert found.valid.tolist() == [[True, False, False, False, False], [False] * 5]

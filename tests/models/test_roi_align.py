@@ -83,7 +83,7 @@ def test_unusual_boxes_equal_torchvision_too(sampling, aligned):
 
 @pytest.mark.parametrize("sampling", [2, 0])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e30])
-def test_boxes_that_are_no_boxes_disturb_no_other(sampling, value):
+def test_boxes_that_are_not_boxes_disturb_no_other(sampling, value):
     features, boxes = pyramid(1), ordinary(1, 4)
     pool = PyramidRoIAlign(RoIAlignConfig(sampling=sampling), STRIDES)
     expected = pool(features, boxes)

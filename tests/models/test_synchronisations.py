@@ -36,7 +36,7 @@ NAMES = [
 
 
 class Waits(TorchDispatchMode):
-    """Counts operators whose result the host would wait for, and calls of NMS (whose inside is invisible)."""
+    """A dispatch mode that counts operators whose result the host waits for, and calls of NMS (a black box here)."""
 
     def __init__(self) -> None:
         super().__init__()

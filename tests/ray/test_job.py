@@ -166,7 +166,7 @@ def test_the_command_line_and_an_address_of_fsspec(images, expected, tmp_path, c
     assert_same(rows(tmp_path / "found"), expected)
 
 
-def test_a_file_that_is_no_checkpoint_is_found_before_anything_starts(images, tmp_path, capsys):
+def test_a_file_that_is_not_a_checkpoint_is_found_before_anything_starts(images, tmp_path, capsys):
     (tmp_path / "broken.safetensors").write_bytes(b"no weights")
     command = ["predict", "--engine", "ray", str(images), "--output", str(tmp_path / "found")]
     with pytest.raises(SystemExit):

@@ -19,7 +19,7 @@ MakeScene = Callable[..., Evidence]
 
 
 def dataset(folder: Path, truth: Rows, images: int) -> Dataset:
-    """Rows image (0..), x, y, w, h, label (1 cat, 2 dog) and, if given, whether it is a crowd; ids are from 11 on."""
+    """Return annotations from rows image (0..), x, y, w, h, label (1 cat, 2 dog) and, optionally, crowd."""
     rows = np.array([[*row, 0][:7] for row in truth], dtype=np.float64).reshape(-1, 7)
     return Dataset(
         assemble(

@@ -11,7 +11,7 @@ DRAWN = {"path", "use", "rect", "circle", "line", "stop"}  # self-closing SVG el
 
 
 class Page(HTMLParser):
-    """Parse a page: fail on unclosed tags, and collect what matters."""
+    """A parser that fails on unclosed tags and collects what matters."""
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)

@@ -36,7 +36,7 @@ def trained(scores: list[float], losses: list[float], images: int = 1000) -> Tra
     return Training(curves=curves(scores, losses), images=images, min_size=(320,))
 
 
-def test_nothing_is_said_of_a_perfect_detector(analysed):
+def test_nothing_is_reported_of_a_perfect_detector(analysed):
     analysis = analysed(PERFECT, training=trained([0.9, 0.995, 1.0], [3.0, 2.0, 1.0]))
     assert said(analysis) == {}
 
@@ -134,7 +134,7 @@ def test_scores_that_promise_too_much(analysed):
     assert "0.20 higher" in said(analysis)["Choose the threshold on your data"]
 
 
-def test_the_most_rewarding_comes_first_and_not_too_much_is_said(analysed):
+def test_the_most_rewarding_comes_first_and_advice_is_limited(analysed):
     poor = [(image, x + 8, *rest) for image, x, *rest in PERFECT[:25]]
     found = advise(analysed([*poor, *((k, 120, 120, 40, 40, 0.95, CAT) for k in range(20))]))
     assert [one.weight for one in found] == sorted((one.weight for one in found), reverse=True)

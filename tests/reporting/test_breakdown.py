@@ -66,5 +66,5 @@ def test_crowding(scene):
     assert pair.recall == 0.5
 
 
-def test_crowds_are_no_objects(scene):
+def test_crowds_are_not_objects(scene):
     assert breakdown(scene([(0, 10, 10, 32, 32, CAT, 1)], [])).size == []

@@ -47,7 +47,7 @@ def test_crowds_are_neither_right_nor_wrong(scene):
     assert (found.precision, found.detections) == (pytest.approx(3 / 4), 4)
 
 
-def test_nothing_right_has_no_best(scene):
+def test_without_a_correct_detection_there_is_no_best(scene):
     assert best(scene(TRUTH, FOUND[1:2]).pairs.matches) is None
     assert scene(TRUTH, FOUND[1:2], threshold=None).threshold == 0.5
 

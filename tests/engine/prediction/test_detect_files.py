@@ -218,7 +218,7 @@ def test_a_decoder_that_fails_in_its_own_way_is_the_images_line(folder, tmp_path
     assert found(tmp_path / "out") == []
 
 
-def test_names_that_no_unicode_or_too_long_a_picture_name_cost_nothing(folder, tmp_path):
+def test_names_that_are_not_unicode_or_too_long_cost_nothing(folder, tmp_path):
     strange = [os.fsdecode(b"caf\xe9.png"), "n" * 251 + ".png", "esc\x1b[31m.png"]
     try:
         for name in strange:

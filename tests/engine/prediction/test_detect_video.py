@@ -220,7 +220,7 @@ def test_a_connection_that_is_lost(video, tmp_path, monkeypatch, packets, lines)
     ("content", "message"),
     [(None, "cannot open this video"), (b"", "cannot open this video"), (b"no video" * 99, "cannot open this video")],
 )
-def test_what_is_no_video(tmp_path, content, message):
+def test_what_is_not_a_video(tmp_path, content, message):
     path = tmp_path / "film.mp4"
     if content is not None:
         path.write_bytes(content)

@@ -27,7 +27,7 @@ def told() -> list[str]:
     return []
 
 
-def test_a_flat_loss_is_told_once(told):
+def test_a_flat_loss_is_reported_once(told):
     advice = Advice(told.append)
     _steps(advice, [2.0] * 199)
     assert told == []

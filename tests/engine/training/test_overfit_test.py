@@ -65,6 +65,6 @@ def test_the_training_is_the_same_to_the_bit(recipe, monkeypatch, tmp_path, caps
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
 
 
-def test_which_trainings_are_tested():
+def test_which_runs_are_tested():
     assert [training._is_tested("if long", updates) for updates in (500, 501)] == [False, True]
     assert [training._is_tested("never", 10**6), training._is_tested("always", 1)] == [False, True]

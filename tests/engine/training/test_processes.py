@@ -53,7 +53,7 @@ def alive(process: int) -> bool:
     return True
 
 
-def test_nothing_is_said_when_all_end_well():
+def test_nothing_is_printed_when_all_end_well():
     done = watch("true", "true", wait=0.5)
     assert (done.returncode, done.stderr) == (0, "")
 

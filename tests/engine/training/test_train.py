@@ -128,7 +128,7 @@ def test_an_epoch_is_saved_before_it_is_evaluated_and_the_evaluation_is_made_up_
 
 
 class Killed(BaseException):
-    """Simulates a kill: nothing catches it, and nothing cleans up after it."""
+    """A simulated kill: nothing catches it, and nothing cleans up after it."""
 
 
 def die_at(monkeypatch: pytest.MonkeyPatch, name: str, number: int, when: str) -> None:
@@ -233,7 +233,7 @@ def test_another_training_is_never_overwritten(recipe):
         train(replace(recipe, output=recipe.output + "-other"), resume=True)
 
 
-def test_fine_tuning_keeps_what_fits_and_starts_other_classes_anew(recipe, tmp_path):
+def test_fine_tuning_keeps_what_fits_and_initialises_other_classes(recipe, tmp_path):
     first = train(replace(recipe, epochs=1))
     truth = json.loads(Path(recipe.data.train).read_text())
     truth["categories"].append({"id": 9, "name": "hexagon"})
@@ -340,7 +340,7 @@ def test_ctrl_c_in_a_terminal_saves_and_ends_cleanly(shapes, tmp_path):
     assert len(read_csv(tmp_path / "run" / "train.csv")) == done
 
 
-def test_a_broken_image_ends_the_training_with_its_name_and_nothing_lost(recipe, tmp_path, monkeypatch):
+def test_a_broken_image_ends_the_run_with_its_name_and_loses_nothing(recipe, tmp_path, monkeypatch):
     truth = json.loads(Path(recipe.data.train).read_text())
     images = Path(recipe.data.train).parent / "images"
     (tmp_path / "images" / "train").mkdir(parents=True)
@@ -389,7 +389,7 @@ def test_devices_flag_trains_with_two_processes(uneven):
     assert json.loads((uneven / "run" / "results.json").read_text())["updates"] == 3
 
 
-def test_patience_ends_a_training_that_gets_no_better_and_resuming_does_not_continue_it(recipe, monkeypatch, capsys):
+def test_patience_ends_a_run_that_does_not_improve_and_resuming_does_not_continue_it(recipe, monkeypatch, capsys):
     """AP .5, .4, .5: two evaluations without improvement. The best epoch is the first."""
     from cascade_rcnn.engine.training import train as module
 

@@ -135,7 +135,7 @@ class Single(Plain):
         (Single(), "returns Tensor; return the maps as a list of tensors"),
     ],
 )
-def test_modules_that_are_no_backbones(backbone, message):
+def test_modules_that_are_not_backbones(backbone, message):
     with pytest.raises(UserError, match=message) as caught:
         make(backbone)
     assert "\n" not in str(caught.value)

@@ -330,7 +330,7 @@ def test_weights_by_name_without_network(monkeypatch):
         make("convnext_atto_rms", weights_backbone="imagenet")
 
 
-def test_weights_by_name_come_by_timm_s_own_means(monkeypatch):
+def test_weights_by_name_are_loaded_by_timm_itself(monkeypatch):
     torch.manual_seed(5)
     given = timm.create_model("test_convnext").state_dict()
     asked = []
