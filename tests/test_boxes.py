@@ -17,7 +17,7 @@ box = st.builds(lambda x, y, w, h: [x, y, x + w, y + h], corner, corner, extent,
 @given(st.lists(st.tuples(box, box), min_size=1, max_size=8))
 @settings(max_examples=60, deadline=None)
 def test_decoding_inverts_encoding(pairs):
-    """As long as no side grows more than the clamp of 62.5 times, which sides of 1 to 900 may."""
+    """Only where no side grows by more than the clamp of 62.5, which sides of 1 to 900 can exceed."""
     boxes = torch.tensor([p for p, _ in pairs])
     truth = torch.tensor([t for _, t in pairs])
     grown = (truth[:, 2:] - truth[:, :2]) / (boxes[:, 2:] - boxes[:, :2])

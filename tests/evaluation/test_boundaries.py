@@ -22,7 +22,7 @@ def runs(left: int, top: int, right: int, bottom: int) -> dict[str, object]:
 
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path]:
-    """Write a square of 40 pixels and a crowd; the square is detected one pixel off, and something inside the crowd."""
+    """Write a square of 40 pixels and a crowd, and detections: the square one pixel off, and one inside the crowd."""
     square = [10.0, 10, 50, 10, 50, 50, 10, 50]
     rows = [
         {"id": 1, "iscrowd": 0, "bbox": [10, 10, 40, 40], "area": 1600, "segmentation": [square]},

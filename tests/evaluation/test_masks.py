@@ -39,7 +39,7 @@ def run_lengths(mask: np.ndarray) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def scene() -> tuple[dict[str, Any], Detected]:
-    """Write discs of two classes as polygons or run lengths, some of them crowds, and detections near them."""
+    """Return discs of two classes as polygons or run lengths, some of them crowds, and detections near them."""
     random = np.random.default_rng(3)
     annotations: list[dict[str, Any]] = []
     rows, masks = [], []

@@ -25,7 +25,7 @@ SHARES = (slice(0, 1), slice(1, 4))  # each process's share: batches may differ 
 
 
 def step(norm: BatchNorm2d, maps: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the normalised maps, and the gradients of a loss that is a sum over them."""
+    """Return the normalised maps, and the input's gradient for a loss that is a sum over the maps."""
     maps = maps.clone().requires_grad_()
     found = norm(maps, present) if isinstance(norm, RoIBatchNorm2d) else norm(maps)
     (found.square() * maps.detach().cos()).sum().backward()

@@ -181,7 +181,7 @@ def test_what_tasks_learn_from_is_carried_along_with_the_boxes():
 
 
 def test_padding_to_a_square():
-    """The side is that of the config or, for larger images, the smallest that holds them."""
+    """Its side is that of the config or, where an image is larger, the side that holds it."""
     for size, side in (((40, 60), 64), ((40, 70), 96)):
         preprocess = Preprocess(Config(min_size=None, square=64), 1, 32)
         batch = preprocess([torch.ones(3, *size)])
