@@ -1,4 +1,4 @@
-"""All tests, and the processes that they start, run on one thread: models this small wait for other threads in vain."""
+"""Run all tests, and the processes they start, on a single thread: models this small do not gain from more."""
 
 import os
 import runpy
@@ -13,13 +13,13 @@ import pytest
 if TYPE_CHECKING:
     from cascade_rcnn.recipes import Recipe
 
-os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
-# The tests send these signals, which are ignored under nohup or in the background of a script.
+os.environ["OMP_NUM_THREADS"] = "1"  # torch reads this when it is imported
+# Tests send these signals, which are ignored under nohup or in a script's background jobs.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-TOGETHER = {"export", "cascade_rcnn_study"}  # folders whose tests share what takes long to make: one process runs them
+TOGETHER = {"export", "cascade_rcnn_study"}  # folders whose tests share expensive fixtures: one process runs each
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def peers_folder() -> Path:
-    """What detectron2 and mmdetection computed with small models."""
+    """Return the folder of what detectron2 and mmdetection computed with small models."""
     folder = Path(__file__).parent / "fixtures" / "peers"
     if not folder.is_dir():
         pytest.skip("tests/fixtures/peers is missing: a source distribution leaves it out, the repository has it")
@@ -40,7 +40,7 @@ def peers_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def peer_weights(peers_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The weights of each peer's thin detectors, with the peer's own names, as files."""
+    """Write each peer's thin detectors, under the peer's own names, to files, and return their paths."""
     from safetensors.numpy import save_file
 
     state_dict = runpy.run_path(str(peers_folder / "weights.py"))["state_dict"]
@@ -55,7 +55,7 @@ def peer_weights(peers_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def two_threads() -> Iterator[None]:
-    """For what depends on their number."""
+    """Run torch on two threads, for results that depend on their number."""
     import torch
 
     torch.set_num_threads(2)
@@ -65,7 +65,7 @@ def two_threads() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def thin_recipe() -> "Recipe":
-    """One epoch of a thin cascade on a CPU, in this process alone; `data` and `output` are left to the test."""
+    """Return a recipe of one epoch of a thin cascade on the CPU, in this process; tests set `data` and `output`."""
     from cascade_rcnn.config import ModelOptions
     from cascade_rcnn.recipes import OptimizerConfig, Recipe
 
@@ -92,7 +92,7 @@ def thin_recipe() -> "Recipe":
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """A Chromium; tests that need one are skipped where there is none."""
+    """Start Chromium, and skip the test where it is not installed."""
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if chromium is None:
         pytest.skip("needs Chromium: apt install chromium")

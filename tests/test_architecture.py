@@ -1,4 +1,4 @@
-"""What holds for the package as a whole: nothing compiled, nothing undeclared, nothing heavy before it is needed."""
+"""Properties of the package as a whole: nothing compiled, nothing undeclared, no heavy import before it is needed."""
 
 import ast
 import re
@@ -49,7 +49,7 @@ def test_what_is_imported_is_declared():
                 assert node.level == 0, f"{path}: a relative import"
                 names = [node.module or ""]
             for top in {name.split(".")[0] for name in names} - sys.stdlib_module_names - PACKAGES:
-                # A module of an extra that is not installed here is known by its own name.
+                # The module of an extra that is not installed is identified by its own name.
                 offered = {normal(distribution) for distribution in providers.get(top, [top])}
                 assert offered & declared, f"{path}: {top} is not among the dependencies"
 

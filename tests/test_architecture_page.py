@@ -1,4 +1,4 @@
-"""The examples of docs/architecture.md, each built into a detector and trained for a step."""
+"""The examples of docs/architecture.md, each built into a detector and trained for one step."""
 
 import re
 from pathlib import Path
@@ -49,12 +49,12 @@ def test_a_box_loss(names, monkeypatch):
 
 
 def test_a_task(names):
-    """It is trained on the stages' positives, and what it says of detections comes out beside the boxes."""
+    """It is trained on the stages' positives, and its predictions accompany the boxes of the detections."""
     model = create_model("cascade_rcnn_resnet18_fpn", 2, score_threshold=0.0, **TINY)
     task = names["Sizes"]()
     model.tasks.append(task)
     model.preprocess.extra_targets = task.targets
-    assert step(model)["loss_weight"].item() == pytest.approx(3.0)  # at 0, of an object of 3
+    assert step(model)["loss_weight"].item() == pytest.approx(3.0)  # at 0, for an object of 3
     assert task.guess.grad.item() == pytest.approx(-1.0)
     found = model.eval()([torch.rand(3, 64, 96)])[0]
     assert found["weight"].shape == found["scores"].shape

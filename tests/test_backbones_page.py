@@ -1,4 +1,4 @@
-"""docs/backbones.md speaks of every architecture, and of commands and networks that there are."""
+"""docs/backbones.md covers every architecture, and its commands and networks exist."""
 
 import fnmatch
 import re
@@ -13,7 +13,7 @@ PAGE = (Path(__file__).resolve().parents[1] / "docs" / "backbones.md").read_text
 
 
 def columns(heading: str) -> list[list[str]]:
-    """The rows of a section's table, without its head."""
+    """Return the rows of a section's table, without the header."""
     section = PAGE.split(f"## {heading}\n")[1].split("\n## ")[0]
     rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|")]
     return rows[2:]

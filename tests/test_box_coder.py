@@ -1,4 +1,4 @@
-"""Boxes to normalised deltas and back."""
+"""Encoding boxes as normalised deltas, and decoding."""
 
 import math
 
@@ -9,7 +9,7 @@ from cascade_rcnn.box_coder import BoxCoder
 
 
 def test_deltas_by_hand():
-    """The centre moves by (5, 0) of 10, width doubles: (.5, 0, ln 2, 0), less the mean, over the deviation."""
+    """The centre moves by (5, 0) of 10, the width doubles: (.5, 0, ln 2, 0), minus the mean, over the deviation."""
     coder = BoxCoder(mean=(0.1, 0.0, 0.0, 0.0), std=(0.1, 0.1, 0.2, 0.2))
     found = coder.encode(torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([[0.0, 0, 20, 10]]))
     torch.testing.assert_close(found, torch.tensor([[4.0, 0, math.log(2) / 0.2, 0]]))

@@ -1,4 +1,4 @@
-"""Boxes against values computed by hand, and equation 2 against its inverse."""
+"""Box operations against values computed by hand, and equation 2 against its inverse."""
 
 import math
 
@@ -17,7 +17,7 @@ box = st.builds(lambda x, y, w, h: [x, y, x + w, y + h], corner, corner, extent,
 @given(st.lists(st.tuples(box, box), min_size=1, max_size=8))
 @settings(max_examples=60, deadline=None)
 def test_decoding_inverts_encoding(pairs):
-    """As long as no side grows more than the clamp of 62.5 times; sides of 1 to 900 may."""
+    """Only where no side grows by more than the clamp of 62.5, which sides of 1 to 900 can exceed."""
     boxes = torch.tensor([p for p, _ in pairs])
     truth = torch.tensor([t for _, t in pairs])
     grown = (truth[:, 2:] - truth[:, :2]) / (boxes[:, 2:] - boxes[:, :2])
@@ -39,7 +39,7 @@ def test_iou_is_symmetric_bounded_and_one_with_itself(a, b):
 
 def test_area_by_hand():
     boxes = torch.tensor([[0.0, 0, 3, 4], [1, 1, 1, 5], [5, 5, 2, 2], [-2, -1, 2, 1]])
-    # 3 x 4; no width; turned inside out; 4 x 2
+    # 3 x 4; no width; inverted; 4 x 2
     assert box_ops.area(boxes).tolist() == [12, 0, 0, 8]
 
 
@@ -47,12 +47,12 @@ def test_iou_by_hand():
     a = torch.tensor([[0.0, 0, 10, 10]])
     b = torch.tensor(
         [
-            [5.0, 0, 15, 10],  # shares 5 x 10 = 50 of 100 + 100 - 50 = 150
+            [5.0, 0, 15, 10],  # intersection 5 x 10 = 50 of 100 + 100 - 50 = 150
             [0, 0, 10, 10],  # itself
-            [10, 0, 20, 10],  # touches: no +1, so nothing is shared
+            [10, 0, 20, 10],  # touching: without +1, the intersection is empty
             [2, 2, 4, 4],  # 4 of 100
             [3, 3, 3, 3],  # a point: 0 of 100
-            [8, 8, 4, 4],  # inside out: 0 of 100
+            [8, 8, 4, 4],  # inverted: 0 of 100
         ]
     )
     torch.testing.assert_close(box_ops.iou(a, b), torch.tensor([[1 / 3, 1, 0, 0.04, 0, 0]]))
@@ -68,7 +68,7 @@ def test_iou_of_two_empty_boxes_is_zero_and_batches_broadcast():
 
 
 def test_covered_by_hand():
-    """The fraction of the second box that lies in the first, whatever the first's size."""
+    """The fraction of the second box that lies inside the first, whatever the first's size."""
     crowd = torch.tensor([[0.0, 0, 100, 100]])
     boxes = torch.tensor([[90.0, 0, 110, 10], [10, 10, 20, 20], [200, 200, 210, 210], [7, 7, 7, 9]])
     assert box_ops.intersection_over_area(crowd, boxes).tolist() == [[0.5, 1, 0, 0]]
@@ -83,7 +83,7 @@ def test_encode_by_hand():
 
 
 def test_growth_is_clamped_and_shrinking_where_asked():
-    boxes = torch.tensor([[0.0, 0, 16, 16]])  # centre 8; 62.5 x 16 = 1000 wide at most
+    boxes = torch.tensor([[0.0, 0, 16, 16]])  # centre 8; at most 62.5 x 16 = 1000 wide
     grown = box_ops.decode(boxes, torch.tensor([[0.0, 0, 50, 50]]))
     torch.testing.assert_close(grown, torch.tensor([[-492.0, -492, 508, 508]]))
     shrink = torch.tensor([[0.0, 0, -50, -50]])

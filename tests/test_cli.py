@@ -29,7 +29,7 @@ SHARED = Path(__file__).resolve().parents[1] / "../shared/data"
 
 
 def fails(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 1) -> str:
-    """The one line on stderr of a command that a user got wrong."""
+    """Return the single stderr line of a command that a user got wrong."""
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     assert stopped.value.code == code
@@ -42,7 +42,7 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 1) ->
 
 @pytest.fixture
 def coco(tmp_path: Path) -> Path:
-    """One image, one box, one class."""
+    """Write one image with one box of one class."""
     PIL.Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
     truth = {
         "images": [{"id": 1, "file_name": "a.png", "width": 40, "height": 30}],
@@ -138,7 +138,7 @@ def test_resume_is_said_alone_or_with_auto(capsys, monkeypatch):
 
 
 def test_a_flag_that_the_start_decides_is_named(capsys):
-    with pytest.raises(SystemExit):  # for want of data
+    with pytest.raises(SystemExit):  # since the data is missing
         main(["train", "finetune", "--weights-backbone", "resnet.pth", "--data", "x.json"])
     said = capsys.readouterr().err
     assert "note: weights_backbone: no effect" in said
@@ -293,7 +293,7 @@ def test_a_torchvision_of_another_build_is_explained(capsys, monkeypatch):
     assert "cascade-rcnn doctor" in fails(capsys, "evaluate")
 
 
-def test_evaluate_detections_prints_and_writes_the_published_figures(capsys, tmp_path):
+def test_evaluate_detections_prints_and_writes_the_published_metrics(capsys, tmp_path):
     folder = SHARED / "coco_eval"
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent")
@@ -313,7 +313,7 @@ def test_train_evaluate_predict_end_to_end(capsys, tmp_path):
     flags = ["--epochs", "1", "--batch-size", "2", "--workers", "0", "--accelerator", "cpu", "--output", str(run)]
     sets = ["--data.train", str(shapes / "train.json"), "--data.val", str(shapes / "val.json")]
     main(["train", "shapes", *tiny, *flags, *sets])
-    assert "cascade-rcnn predict" in capsys.readouterr().out  # what to do next
+    assert "cascade-rcnn predict" in capsys.readouterr().out  # the next step
     assert (run / "curve.png").exists()
     assert (run / "report" / "report.html").exists()
     checkpoint = ["--checkpoint", str(run / "last.safetensors")]
@@ -329,7 +329,7 @@ def test_train_evaluate_predict_end_to_end(capsys, tmp_path):
     assert len(list((found / "pictures").iterdir())) == 3
     rows = json.loads((found / "detections.json").read_text())
     assert capsys.readouterr().out.startswith(f"3 images, {len(rows)} detection")
-    # The settings that it wrote train again, and longer trainings are shown the way.
+    # The settings that it wrote train again, and users are told how to train longer.
     again = ["train", str(run / "recipe.json"), "--data.val", "", "--output", str(tmp_path / "again")]
     main(again)
     before, after = (json.loads((folder / "recipe.json").read_text()) for folder in (run, tmp_path / "again"))
@@ -344,7 +344,7 @@ def test_train_evaluate_predict_end_to_end(capsys, tmp_path):
 
 
 @pytest.mark.parametrize("content", ["[]", '{"model": 5}', '{"epochs": "x"}', "{", '{"optimizer": {"lr": []}}'])
-def test_another_json_is_no_recipe(capsys, tmp_path, content):
+def test_another_json_is_not_a_recipe(capsys, tmp_path, content):
     path = tmp_path / "recipe.json"
     path.write_text(content)
     assert "recipe.json: not " in fails(capsys, "train", str(path))
@@ -352,7 +352,7 @@ def test_another_json_is_no_recipe(capsys, tmp_path, content):
 
 @pytest.fixture
 def voc(tmp_path: Path) -> Path:
-    """Five images of `shapes` as VOC, three of them in the split `test`, not in alphabetical order."""
+    """Write five images of `shapes` as VOC, three of them in the split `test`, not in alphabetical order."""
     truth = load_annotations(write_shapes(tmp_path / "shapes", train=5, val=1, size=64) / "train.json")
     root = tmp_path / "voc"
     for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
@@ -373,7 +373,7 @@ def voc(tmp_path: Path) -> Path:
     return root
 
 
-def test_predictions_evaluate_to_the_figures_of_their_checkpoint_to_the_last_digit(capsys, tmp_path, voc):
+def test_predictions_evaluate_to_the_metrics_of_their_checkpoint_to_the_last_digit(capsys, tmp_path, voc):
     truth = load_annotations(voc, split="test")
     torch.manual_seed(0)
     sizes = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 8, "proposals": 50, "score_threshold": 0.0}
@@ -386,7 +386,7 @@ def test_predictions_evaluate_to_the_figures_of_their_checkpoint_to_the_last_dig
           "--save-detections", str(saved)])  # fmt: skip
     expected = json.loads((tmp_path / "1.json").read_text())
     assert expected["ap"] > 0
-    only = tmp_path / "only"  # the images of the split and no others, whose ids are then 1, 2, 3 by name
+    only = tmp_path / "only"  # only the images of the split, with ids 1, 2, 3 by name
     only.mkdir()
     for name in ("0.png", "3.png", "4.png"):
         (only / name).write_bytes((voc / "JPEGImages" / name).read_bytes())
@@ -409,7 +409,7 @@ def test_predictions_evaluate_to_the_figures_of_their_checkpoint_to_the_last_dig
 
 
 def test_statistics_are_printed_as_the_flags_that_training_takes(capsys, tmp_path):
-    """A model that moves nothing, on two stages: the figures of its targets, and options that parse back to them."""
+    """A model that moves nothing, with two stages: the statistics of its targets, and flags that parse back to them."""
     shapes = write_shapes(tmp_path / "shapes", train=3, val=1, size=64, seed=0)
     truth = load_annotations(shapes / "train.json")
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Weights in 8 bits: how far they are from what they were, and what is left alone."""
+"""Weights in 8 bits: their rounding errors, and which ones are left alone."""
 
 import torch
 
@@ -9,7 +9,7 @@ def test_by_hand():
     state = {"weight": torch.tensor([[127.0, -63.5, 0.2], [0.5, 0.25, 0.0]]), "bias": torch.tensor([1.23, 4.56])}
     packed = pack(state)
     assert packed["weight"].dtype == torch.int8
-    assert packed["weight"].tolist() == [[127, -64, 0], [127, 64, 0]]  # halves to even
+    assert packed["weight"].tolist() == [[127, -64, 0], [127, 64, 0]]  # ties to even
     assert packed["bias"] is state["bias"]
     found = unpack(packed)
     assert found.keys() == state.keys()

@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md's worked examples do what it says."""
+"""The worked examples of CONTRIBUTING.md do what it says."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def example(heading: str) -> str:
-    """The Python of a section of CONTRIBUTING.md."""
+    """Return the Python code of a section of CONTRIBUTING.md."""
     section = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", (ROOT / "CONTRIBUTING.md").read_text(), re.M | re.S)
     assert section is not None
     (code,) = re.findall(r"^```python\n(.*?)^```$", section[1], re.M | re.S)
@@ -23,7 +23,7 @@ def example(heading: str) -> str:
 
 @pytest.fixture
 def added(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of the example's recipe, which stands among the others as if it were written beside them."""
+    """Return the name of the example's recipe, registered as if it had been written beside the others."""
     names = dict(vars(cpu))
     exec(example("Add a recipe"), names)
     (name,) = names.keys() - vars(cpu).keys()

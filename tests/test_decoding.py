@@ -1,4 +1,4 @@
-"""Image files are decoded by their content, and none does harm."""
+"""Image files are decoded by content, and none does harm."""
 
 import io
 import os
@@ -25,7 +25,7 @@ def test_grey_becomes_three_channels():
     assert from_pil(PIL.Image.new("L", (4, 5))).shape == (5, 4, 3)
 
 
-def test_what_is_no_image_is_refused(tmp_path):
+def test_what_is_not_an_image_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"shape \(2, 3, 5\); give \(height, width, 3\)"):
         from_array(np.zeros((2, 3, 5)))
     with pytest.raises(UserError, match="no such image"):
@@ -68,7 +68,7 @@ def test_a_palette_with_transparency_is_read_in_silence(tmp_path):
 def test_every_format_is_read_by_its_content(tmp_path, kind):
     if kind not in PIL.Image.SAVE and not PIL.Image.init() and kind not in PIL.Image.SAVE:
         pytest.skip(f"this Pillow does not write {kind}")
-    path = tmp_path / "a.jpg"  # whatever it is called
+    path = tmp_path / "a.jpg"  # whatever its extension
     with path.open("wb") as file:
         PIL.Image.new("RGB", (24, 16), (200, 100, 50)).save(file, kind)
     found = decode_image(path)
@@ -89,7 +89,7 @@ def test_the_limit_of_pixels_is_the_callers_and_needs_no_decoding(tmp_path):
     path = tmp_path / "a.png"
     PIL.Image.new("1", (2000, 1000)).save(path)
     assert decode_image(path, max_megapixels=2).shape == (1000, 2000, 3)
-    path.write_bytes(path.read_bytes()[:60])  # the header alone
+    path.write_bytes(path.read_bytes()[:60])  # only the header
     with pytest.raises(UserError, match=r"a\.png: this image has 2000 x 1000 pixels, more than 1.9 megapixels; cut it"):
         decode_image(path, max_megapixels=1.9)
     with open_image(path, max_megapixels=None) as image:

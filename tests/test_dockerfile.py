@@ -1,4 +1,4 @@
-"""The container image's description, by its linter."""
+"""The Dockerfile, checked by its linter."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ HADOLINT = Path(sys.executable).with_name("hadolint")
 
 
 def instructions() -> list[str]:
-    """The lines of the Dockerfile, those that are continued joined."""
+    """Return the lines of the Dockerfile, with continued ones joined."""
     return (ROOT / "Dockerfile").read_text().replace("\\\n", "").splitlines()
 
 
@@ -25,7 +25,7 @@ def test_the_linter_finds_nothing():
 
 
 def test_what_the_image_copies_is_sent_to_the_daemon():
-    """`.dockerignore` excludes everything but what is copied."""
+    """`.dockerignore` excludes everything except what is copied."""
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     lines = instructions()
     copied = {word for line in lines if line.startswith("COPY ") for word in line.split()[1:-1]}
@@ -35,7 +35,7 @@ def test_what_the_image_copies_is_sent_to_the_daemon():
 
 
 def test_dependencies_are_a_layer_of_their_own_before_the_code(tmp_path):
-    """A change of the code installs nothing again; what is installed is what pyproject.toml asks for."""
+    """A change to the code reinstalls nothing; the installed packages are those that pyproject.toml requires."""
     lines = instructions()
     (install,) = [number for number, line in enumerate(lines) if "requirements.txt" in line]
     before = [line for line in lines[:install] if line.startswith("COPY ")]

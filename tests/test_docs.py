@@ -1,4 +1,4 @@
-"""Every relative link of the documentation leads somewhere: files, pictures, headings."""
+"""Every relative link of the documentation has a target: files, pictures, headings."""
 
 import json
 import re
@@ -22,7 +22,7 @@ LINK = re.compile(r"(!?)\[(?:[^\[\]]|\[[^\]]*\])*\]\(\s*<?([^)\s>]+)>?[^)]*\)|^\
 
 
 def text(page: Path) -> str:
-    """A page without its blocks of code."""
+    """Return a page without its code blocks."""
     content = page.read_text(encoding="utf-8")
     if page.suffix == ".ipynb":
         cells = json.loads(content)["cells"]
@@ -31,7 +31,7 @@ def text(page: Path) -> str:
 
 
 def links(page: Path) -> list[tuple[bool, str]]:
-    """Targets within the repository, and whether they are pictures."""
+    """Return targets within the repository, and whether they are pictures."""
     found = [
         (bool(mark), inline or reference)
         for mark, inline, reference in LINK.findall(re.sub(r"`[^`\n]*`", "", text(page)))
@@ -40,7 +40,7 @@ def links(page: Path) -> list[tuple[bool, str]]:
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of a page's headings, as GitHub forms them."""
+    """Return the anchors of a page's headings, as GitHub builds them."""
     found: set[str] = set()
     for heading in re.findall(r"^#{1,6}\s+(.+?)\s*#*$", text(page), re.M):
         shown = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
@@ -88,7 +88,7 @@ def test_a_broken_link_is_found(tmp_path):
 
 
 def test_every_picture_is_shown():
-    """What no page shows is weight without use."""
+    """A picture that no page shows is dead weight."""
     shown = {(page.parent / unquote(target)).resolve() for page in PAGES for picture, target in links(page) if picture}
     pictures = {path for path in (ROOT / "docs").rglob("*") if path.suffix in (".png", ".jpg", ".svg", ".webp", ".gif")}
     assert pictures == {path for path in shown if path.is_relative_to(ROOT / "docs")}

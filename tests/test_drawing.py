@@ -1,4 +1,4 @@
-"""Detections, drawn."""
+"""Drawings of detections."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ def test_draw_marks_the_box_and_leaves_the_image(shape):
     picture = draw(image, detections)
     factor = picture.width // shape[1]
     assert picture.size == (shape[1] * factor, shape[0] * factor)
-    assert factor == {120: 5, 40: 16, 1300: 1}[shape[1]]  # small ones are enlarged towards 640
+    assert factor == {120: 5, 40: 16, 1300: 1}[shape[1]]  # small images are enlarged towards 640
     assert np.asarray(picture)[5 * factor, 5 * factor : 9 * factor].any()
     assert not image.any()
 

@@ -1,4 +1,4 @@
-"""docs/errors.md: each command that it shows ends in the line that it shows."""
+"""docs/errors.md: each command on the page ends with the line on the page."""
 
 import json
 import re

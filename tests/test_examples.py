@@ -1,4 +1,4 @@
-"""Every public name has an example in its docstring, and the examples are run."""
+"""Every public name has an example in its docstring, and the examples run."""
 
 import doctest
 import json
@@ -20,7 +20,7 @@ SLOW = {"compare", "export_model", "Runtime"}  # an export takes half a minute
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the examples find beside them."""
+    """Return a folder with the files that the examples use."""
     folder = tmp_path_factory.mktemp("examples")
     cascade_rcnn.write_shapes(folder / "shapes", train=6, val=4, size=96)
     shutil.copy(PHOTO, folder / "photo.jpg")
@@ -30,14 +30,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def thin_recipe() -> cascade_rcnn.Recipe:
-    """`shapes` in a second."""
+    """Return the recipe `shapes`, thinned to train within a second."""
     recipe = cascade_rcnn.find_recipe("shapes")
     options = ModelOptions(backbone_width=8, pyramid_channels=8, head_width=8, proposals=30, rois=16, min_size=None)
     return replace(recipe, options=options, batch_size=2, workers=0, accelerator="cpu", precision="fp32")
 
 
 def people(photo: Path) -> dict[str, object]:
-    """What the starter is sure of, as ground truth."""
+    """Return confident detections of the starter model as ground truth."""
     found = cascade_rcnn.load("starter").predict(photo, threshold=0.8)
     boxes = [[x, y, right - x, bottom - y] for x, y, right, bottom in found.xyxy.tolist()]
     _, height, width = read_image(photo).shape

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, and a folder has one writer."""
+"""Files appear complete or not at all, and a folder has a single writer."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ def test_a_file_appears_when_the_block_ends(tmp_path):
     with replacing(path) as aside:
         aside.write_text("whole")
         assert not path.exists()
-        assert aside.parent == path.parent  # the same file system, so that renaming is atomic
+        assert aside.parent == path.parent  # on the same file system, so renaming is atomic
     assert path.read_text() == "whole"
     assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
 
@@ -52,7 +52,7 @@ def test_places_that_cannot_be_written(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
 
 
-def test_values_that_are_no_json_leave_the_old_file(tmp_path):
+def test_values_that_are_not_json_leave_the_old_file(tmp_path):
     path = tmp_path / "file.json"
     write_json(path, 1)
     with pytest.raises(TypeError):
@@ -88,7 +88,7 @@ def test_the_content_is_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
     with replacing(tmp_path / "file") as aside:
         aside.write_text("whole")
     assert events[:2] == [5, "renamed"]
-    assert len(events) == 3  # and then the folder
+    assert len(events) == 3  # the file, then the folder
 
 
 def test_leftovers_of_killed_processes_are_removed_and_nothing_else(tmp_path):
@@ -120,7 +120,7 @@ def test_a_folder_aside_takes_away_those_of_the_dead_alone(tmp_path):
 
 
 def in_another_process(run) -> str:
-    """What `run` returns, or the UserError's line, in a forked process."""
+    """Return what `run` returns in a forked process, or the line of its UserError."""
     here, there = os.pipe()
     child = os.fork()
     if not child:
@@ -155,10 +155,10 @@ def test_the_lock_of_a_killed_process_is_gone_though_its_children_live(tmp_path)
     child = os.fork()
     if not child:
         with locked(tmp_path):
-            if not os.fork():  # as a process that decodes images
+            if not os.fork():  # like a process that decodes images
                 os.read(ready, 1)
                 os._exit(0)
-            os._exit(0)  # no chance to unlock
+            os._exit(0)  # without a chance to unlock
     os.waitpid(child, 0)
     with locked(tmp_path):
         pass

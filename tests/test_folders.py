@@ -1,4 +1,4 @@
-"""Which files are images, and what they are called."""
+"""Which files are images, and the names they get."""
 
 import os
 from collections import Counter
@@ -55,14 +55,14 @@ def test_hidden_files_pipes_and_what_predict_drew_are_passed_over(folder):
     image(folder / ".ipynb_checkpoints" / "a.png")
     image(folder / "._a.png")
     drawn = image(folder / "found" / "pictures" / "z.png")
-    assert "found/pictures/z.png" in names(folder)  # somebody's own
+    assert "found/pictures/z.png" in names(folder)  # the user's own
     (folder / "found" / "images.jsonl").write_text("")
     os.mkfifo(folder / "pipe.jpg")
     left_out = Counter[str]()
     assert names(folder, left_out=left_out) == ["a.png", "deep/b.jpg", "deep/c.JPG"]
     assert left_out == {}
     assert names(folder / "*.png") == ["a.png"]
-    assert names(drawn.parent) == ["z.png"]  # asked for by name
+    assert names(drawn.parent) == ["z.png"]  # requested by name
     with pytest.raises(UserError, match="no images found"):
         expand([folder / "pipe.jpg"])
 
@@ -76,7 +76,7 @@ def test_pictures_that_are_not_read_are_counted_and_other_files_not(folder):
 
 
 @pytest.mark.parametrize("wrong", ["nothing*.png", "nothing.png", "none"])
-def test_a_pattern_without_images_is_told_before_any_work(folder, wrong):
+def test_a_pattern_without_images_is_reported_before_any_work(folder, wrong):
     with pytest.raises(UserError, match="no images found"):
         expand([folder, folder / wrong])
     with pytest.raises(UserError, match="no images given"):

@@ -1,4 +1,4 @@
-"""The bare module in the loops of others: a plain one, Lightning's, Accelerate's, and compiled."""
+"""The bare module in other training loops: a plain one, Lightning's and Accelerate's, and compiled."""
 
 import warnings
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ Target = dict[str, Tensor]
 
 
 def collate(samples: list[tuple[Tensor, Target]]) -> tuple[list[Tensor], list[Target]]:
-    """Images of different sizes stay apart."""
+    """Keep images of different sizes separate."""
     images, targets = zip(*samples, strict=True)
     return list(images), list(targets)
 
@@ -42,7 +42,7 @@ def model() -> Detector:
 
 @pytest.fixture
 def moved(model: Detector) -> Iterator[None]:
-    """After the test every trainable weight has been learning, and all are numbers."""
+    """Check after the test that every trainable weight has changed and is finite."""
     before = {name: value.clone() for name, value in model.named_parameters()}
     yield
     trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
@@ -90,7 +90,7 @@ def test_lightning(model, loader, tmp_path):
 
     module = Module(model)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its advice about workers and logging
+        warnings.simplefilter("ignore")  # its advice on workers and logging
         trainer = lightning.Trainer(
             max_epochs=1,
             accelerator="cpu",
@@ -103,7 +103,7 @@ def test_lightning(model, loader, tmp_path):
         trainer.fit(module, loader, loader)
     assert trainer.global_step == 2
     assert set(trainer.logged_metrics) >= {"loss_objectness", "loss_classifier_stage3"}
-    assert len(module.found) == 4 + 4  # two batches to try it on, and an epoch
+    assert len(module.found) == 4 + 4  # two sanity-check batches, then an epoch
     assert set(module.found[0]) == {"boxes", "scores", "labels"}
 
 
@@ -121,7 +121,7 @@ def test_accelerate(model, loader):
     assert accelerator.unwrap_model(prepared) is model
 
 
-@pytest.mark.slow  # the parts of it that matter for speed are tested in models/test_compile.py
+@pytest.mark.slow  # tests/models/test_compile.py covers the parts that matter for speed
 @pytest.mark.usefixtures("moved")
 def test_compiled(model, loader):
     images, targets = next(iter(loader))

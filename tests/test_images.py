@@ -1,4 +1,4 @@
-"""Whatever a user calls an image becomes the same tensor."""
+"""Every form of image that users pass becomes the same tensor."""
 
 import numpy as np
 import PIL.Image
@@ -16,7 +16,7 @@ def test_every_form_gives_the_same_pixels(tmp_path):
     path = tmp_path / "image.png"
     picture = PIL.Image.fromarray(ARRAY)
     picture.save(path)
-    read_only = np.asarray(picture)  # as PIL hands its pixels out
+    read_only = np.asarray(picture)  # as PIL exposes its pixels
     for image in (path, str(path), picture, ARRAY, read_only, EXPECTED, ARRAY[:, ::-1][:, ::-1]):
         found = to_tensor(image)
         assert found.dtype == torch.uint8
@@ -55,7 +55,7 @@ def test_a_photograph_on_its_side_is_turned(tmp_path):
     picture = PIL.Image.new("RGB", (8, 4))
     picture.putpixel((0, 0), (255, 0, 0))
     exif = PIL.Image.Exif()
-    exif[0x0112] = 6  # shown rotated a quarter clockwise: the top left pixel comes to the top right
+    exif[0x0112] = 6  # displayed rotated a quarter clockwise: the top left pixel moves to the top right
     picture.save(tmp_path / "side.png", exif=exif)
     found = read_image(tmp_path / "side.png")
     assert found.shape == (3, 8, 4)
@@ -77,7 +77,7 @@ def test_a_photograph_on_its_side_is_turned(tmp_path):
         (PIL.Image.new("RGB", (0, 4)), "not empty"),
     ],
 )
-def test_what_is_no_image_is_one_line(image, message):
+def test_what_is_not_an_image_is_one_line(image, message):
     with pytest.raises(UserError, match=message) as caught:
         to_tensor(image)
     assert "\n" not in str(caught.value)

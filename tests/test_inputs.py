@@ -1,4 +1,4 @@
-"""One reader of everything that is an image, or several."""
+"""A single reader for everything that is one image or several."""
 
 import io
 from collections.abc import Iterator
@@ -67,14 +67,14 @@ def test_other_units_by_hand():
         ({"a": 1}, "from dict"),
     ],
 )
-def test_what_is_no_image_is_one_line(image, message):
+def test_what_is_not_an_image_is_one_line(image, message):
     with pytest.raises(UserError, match=message) as caught:
         to_array(image)
     assert "\n" not in str(caught.value)
 
 
 def brightness(batch):
-    """A detector that finds one box as wide as the image is bright."""
+    """Return a detector that finds one box, as wide as the image is bright."""
     found = []
     for image in batch:
         boxes = np.array([[0, 0, to_array(image).mean(), 1]], np.float32)

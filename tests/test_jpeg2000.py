@@ -1,4 +1,4 @@
-"""JPEG 2000 files, whole and cut off: at every length, and with boxes of every form of size."""
+"""JPEG 2000 files, complete and truncated at every length, and with every form of box length."""
 
 import io
 

@@ -11,7 +11,7 @@ from cascade_rcnn.masks import Masks
 
 @st.composite
 def dense_masks(draw):
-    """Blobs, specks, full and empty masks of a small image."""
+    """Return blobs, specks, full and empty masks of a small image."""
     height, width, number = draw(st.integers(1, 40)), draw(st.integers(1, 40)), draw(st.integers(0, 4))
     random = np.random.default_rng(draw(st.integers(0, 2**16)))
     masks = np.zeros((number, height, width), dtype=np.uint8)
@@ -22,7 +22,7 @@ def dense_masks(draw):
 
 
 def assert_tight(masks: Masks) -> None:
-    """Each rectangle touches its object on all sides, and is stored in as few bytes as its bits need."""
+    """Check that each rectangle touches its object on all sides, and takes as few bytes as its bits allow."""
     for i, (x0, y0, x1, y1) in enumerate(masks.bounds.tolist()):
         crop = masks.crop(i)
         assert crop.shape == (y1 - y0, x1 - x0)
@@ -71,7 +71,7 @@ def test_geometry_is_that_of_the_dense_masks(dense, top, left, height, width):
 
 
 def _window(dense: torch.Tensor, top: int, left: int, height: int, width: int) -> torch.Tensor:
-    """Pixel by pixel."""
+    """Return a window of each mask, with zeros beyond the image."""
     ys, xs = torch.arange(height) + top, torch.arange(width) + left
     inside = ((ys >= 0) & (ys < dense.shape[1]))[:, None] & ((xs >= 0) & (xs < dense.shape[2]))
     return dense[:, ys.clamp(0, dense.shape[1] - 1)][:, :, xs.clamp(0, dense.shape[2] - 1)] * inside

@@ -1,4 +1,4 @@
-"""Labels by IoU (equation 5) by hand and against a plain loop."""
+"""Labels by IoU (equation 5), by hand and against a plain loop."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from cascade_rcnn.structures import Targets
 
 
 def targets_of(boxes, labels=None, ignore=None) -> Targets:
-    """One image's ground truth; `ignore` marks crowd regions."""
+    """Return one image's ground truth; `ignore` marks crowd regions."""
     box = torch.tensor(boxes, dtype=torch.float32).reshape(1, -1, 4)
     label = torch.tensor([labels or [1] * box.shape[1]])
     crowd = torch.tensor([ignore or [False] * box.shape[1]])
@@ -26,7 +26,7 @@ def all_valid(boxes: torch.Tensor) -> torch.Tensor:
 
 
 def candidates(*widths: float) -> torch.Tensor:
-    """Boxes from the origin, 10 high: with an object of 10 x 10 a width w <= 10 has an IoU of w / 10."""
+    """Return boxes from the origin, 10 high: with an object of 10 x 10, a width w <= 10 has an IoU of w / 10."""
     return torch.tensor([[[0.0, 0, w, 10] for w in widths]])
 
 
@@ -111,7 +111,7 @@ def test_crowd_regions_absorb_background_but_no_objects():
                 [100, 0, 120, 20],  # inside the crowd
                 [90, 0, 110, 10],  # half in it: counts as inside
                 [89, 0, 110, 10],  # 10 / 21: background
-                [100, 0, 200, 100],  # the crowd itself is no object to find
+                [100, 0, 200, 100],  # the crowd itself, which is not an object
             ]
         ]
     )
@@ -143,8 +143,8 @@ def test_a_low_quality_match_needs_its_iou_and_never_zero():
 
 
 @pytest.mark.parametrize(("reassigns", "label"), [(False, 1), (True, 2)])
-def test_whom_a_low_quality_match_learns(reassigns, label):
-    """It overlaps the first object most (0.8), but is also the best candidate of the second."""
+def test_which_object_a_low_quality_match_learns(reassigns, label):
+    """The candidate overlaps the first object more (0.8), but is also the second object's best."""
     boxes = torch.tensor([[[0.0, 0, 10, 10], [0, 0, 10, 8]]])
     truth = targets_of([[0, 0, 10, 8], [0, 0, 12.5, 10]], labels=[1, 2])
     # IoU with the objects: candidate 1 (0.8, 0.8), candidate 2 (1, 0.64): candidate 1 is the best of object 2
@@ -162,7 +162,7 @@ def test_whom_a_low_quality_match_learns(reassigns, label):
 
 
 def test_reassignment_goes_to_the_last_of_several_objects():
-    """mmdetection overwrites object by object; 70 objects lie in two parts of the comparison."""
+    """mmdetection overwrites object by object; the comparison splits 70 objects into two parts."""
     truth = targets_of([[0, 0, 10, 10]] * 70, labels=list(range(1, 71)))
     found = match(
         candidates(6),
@@ -177,7 +177,7 @@ def test_reassignment_goes_to_the_last_of_several_objects():
 
 
 def test_a_small_object_takes_no_candidate_from_a_large_one():
-    """The candidate is the best for both; the small object, 4 x 4 inside it, is not learnt, and matches nothing."""
+    """The candidate is the best for both; the small object, 4 x 4 inside it, is not learnt and matches nothing."""
     boxes = torch.tensor([[[0.0, 0, 10, 10], [50, 50, 54, 54]]])
     truth = targets_of([[0, 0, 10, 8], [6, 6, 10, 10], [50, 50, 54, 54]], labels=[1, 2, 3])
     settings = {"positive_iou": 0.7, "negative_iou": 0.3, "low_quality_iou": 0.0, "low_quality_reassigns": True}

@@ -21,7 +21,7 @@ def random_case(seed: int, images: int, number: int, groups: int, size: float = 
 
 
 def reference(boxes, scores, group, valid, iou):
-    """torchvision's, on the valid slots of each image alone."""
+    """Run torchvision's NMS on the valid slots of each image separately."""
     kept = torch.zeros_like(valid)
     for b in range(len(boxes)):
         rows = valid[b].nonzero().squeeze(1)
@@ -44,7 +44,7 @@ def test_by_hand():
     groups = torch.tensor([[0, 0, 0, 1]])
     valid = torch.ones(1, 4, dtype=torch.bool)
     assert keep_mask(boxes, scores, groups, valid, 0.5).tolist() == [[False, True, True, True]]
-    assert keep_mask(boxes, scores, groups, valid, 0.82).tolist() == [[True, True, True, True]]  # 0.818 is not above
+    assert keep_mask(boxes, scores, groups, valid, 0.82).tolist() == [[True, True, True, True]]  # not above .82
 
 
 def test_invalid_slots_are_never_kept_and_never_suppress():
@@ -64,7 +64,7 @@ def test_rubbish_in_invalid_slots_changes_nothing(rubbish):
 
 
 def test_many_groups_and_large_coordinates_lose_no_precision():
-    """At offsets near 1e7 float32 has steps of 1 pixel: boxes half a pixel apart would fall together."""
+    """At offsets near 1e7, float32 has steps of 1 pixel: boxes half a pixel apart would coincide."""
     boxes, scores, _, valid = random_case(1, images=1, number=120, groups=1, size=4.0)
     boxes = boxes + 10_000
     group = torch.full_like(scores, 1200, dtype=torch.int64)

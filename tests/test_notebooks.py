@@ -1,4 +1,4 @@
-"""The notebooks: each runs from its first cell to its last, uses the public API alone, and shows what it computed."""
+"""The notebooks: each runs from start to end, uses only the public API, and shows what it computed."""
 
 import ast
 import re
@@ -15,7 +15,7 @@ from tools.notebooks import FOLDER, clean, execute
 
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 PUBLIC = {"cascade_rcnn.assets", "cascade_rcnn.ray", "cascade_rcnn.runtime", "cascade_rcnn.serving"}
-# Folders of someone's own:
+# A user's own folders:
 MACHINE = re.compile(r"(?<![\w.~-])/(?:home|root|opt|tmp|usr|var|work|mnt|Users)/|\b[A-Z]:\\")
 LARGEST = 200_000  # bytes
 
@@ -23,13 +23,13 @@ each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
 def code(notebook: nbformat.NotebookNode) -> ast.Module:
-    """All code of a notebook, without its magics."""
+    """Return all code of a notebook, without its magics."""
     sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     return ast.parse(re.sub(r"^%.*$", "", "\n".join(sources), flags=re.M))
 
 
 def texts(notebook: nbformat.NotebookNode) -> list[str]:
-    """All that a reader sees, except pictures."""
+    """Return everything that a reader sees, except pictures."""
     found = [cell.source for cell in notebook.cells]
     for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
         found += [output.get("text", "")]
@@ -38,7 +38,7 @@ def texts(notebook: nbformat.NotebookNode) -> list[str]:
 
 
 def offers(module: str, name: str) -> bool:
-    """Whether a module has a public name, or a submodule of that name."""
+    """Return whether a module has a public name, or a submodule of that name."""
     found = import_module(module)
     if module.partition(".")[0] == "cascade_rcnn":
         return name in found.__all__
@@ -46,7 +46,7 @@ def offers(module: str, name: str) -> bool:
 
 
 def private(tree: ast.Module) -> list[str]:
-    """What code takes from the package that is not public, and modules that are not there."""
+    """Return the non-public names of the package that the code uses, and modules that do not exist."""
     faults = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -86,7 +86,7 @@ def test_it_is_valid_small_and_was_run_in_order(path: Path):
     assert path.stat().st_size < LARGEST
     cleaned = nbformat.read(path, as_version=4)
     clean(cleaned)
-    assert cleaned == notebook  # nothing of an editor or a machine
+    assert cleaned == notebook  # nothing from an editor or a machine
 
 
 @each
@@ -124,7 +124,7 @@ def test_what_is_private_or_missing_is_found():
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # of the kernel's client
+@pytest.mark.filterwarnings("ignore")  # from the kernel's client
 @each
 def test_it_runs(path: Path, tmp_path: Path):
     before = nbformat.read(path, as_version=4)

@@ -1,4 +1,4 @@
-"""torchvision's operators without torchvision's Python."""
+"""torchvision's operators without torchvision's Python package."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ def test_two_boxes_that_overlap_by_a_third():
 
 
 def test_what_starts_often_starts_without_it_and_without_torch_s_compiler(tmp_path):
-    """Neither imports nor the first prediction wait for them."""
+    """Neither importing the package nor the first prediction waits for them."""
     save(create_model("cascade_rcnn_resnet18_fpn", 2, backbone_width=8, pyramid_channels=8), tmp_path / "x.safetensors")
     code = """
 import sys, numpy, cascade_rcnn

@@ -1,4 +1,4 @@
-"""The README as package indexes show it: with absolute links."""
+"""The README on package indexes: with absolute links."""
 
 import re
 import tomllib

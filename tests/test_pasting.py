@@ -11,7 +11,7 @@ HEIGHT, WIDTH = 60, 90
 
 @pytest.fixture(scope="module")
 def maps() -> tuple[torch.Tensor, torch.Tensor]:
-    """Probabilities, and boxes inside, across the border and of less than a pixel."""
+    """Return probabilities, and boxes inside, across the border, and smaller than a pixel."""
     draw = torch.Generator().manual_seed(0)
     corner = torch.rand(12, 2, generator=draw) * torch.tensor([80.0, 50]) - 5
     boxes = torch.cat([corner, corner + torch.rand(12, 2, generator=draw) * 60], dim=1)

@@ -1,4 +1,4 @@
-"""What several files say of the project agrees: version, address, supported Python and torch, commands."""
+"""Facts that several files state agree: version, URL, supported Python and torch, commands."""
 
 import ast
 import re

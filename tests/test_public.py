@@ -25,7 +25,7 @@ def test_dir_lists_them_before_they_are_loaded():
 
 
 def test_type_checkers_and_programs_see_the_same_names():
-    """What `TYPE_CHECKING` imports is what `_HOMES` says, from modules that hold it."""
+    """The imports under `TYPE_CHECKING` match `_HOMES`, and their modules define those names."""
     tree = ast.parse(Path(cascade_rcnn.__file__).read_text())
     (block,) = [node for node in tree.body if isinstance(node, ast.If)]
     imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]

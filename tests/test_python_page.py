@@ -15,7 +15,7 @@ FIRST, SLOW = "First steps", {"torch.compile", "Multiple processes"}
 
 
 def sections() -> dict[str, list[str]]:
-    """The code of each section that has some."""
+    """Return the code of each section that has any."""
     titles = re.split(r"^## (.+)$", PAGE.read_text(), flags=re.M)[1:]
     code = {
         title: re.findall(r"```python\n(.*?)```", text, flags=re.S)
@@ -31,7 +31,7 @@ def run(blocks: list[str], names: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """The folder and the names that the first section leaves."""
+    """Return the folder and the names that the first section defines."""
     folder = tmp_path_factory.mktemp("page")
     names: dict[str, Any] = {"__name__": "page"}
     with pytest.MonkeyPatch.context() as patch:
@@ -42,7 +42,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
 
 
 def thin(patch: pytest.MonkeyPatch) -> None:
-    """The recipe `shapes` in a second."""
+    """Make the recipe `shapes` train within a second."""
     options = ModelOptions(backbone_width=8, pyramid_channels=8, head_width=8, proposals=30, rois=8, min_size=None)
     recipe = replace(bundled.shapes(), options=options, workers=0, accelerator="cpu", evaluate_every=1)
     patch.setitem(RECIPES, "shapes", lambda: recipe)
@@ -60,7 +60,7 @@ def test_the_first_section_leaves_what_it_says(session):
     assert names["found"].xyxy.shape[1] == 4
 
 
-@pytest.mark.filterwarnings("ignore")  # of Lightning's advice
+@pytest.mark.filterwarnings("ignore")  # from Lightning's advice
 @pytest.mark.parametrize("title", others())
 def test_the_other_sections_run(session, monkeypatch, title):
     folder, names = session

@@ -1,4 +1,4 @@
-"""Resizing in NumPy is torch's interpolation."""
+"""Resizing in NumPy equals torch's interpolation."""
 
 import numpy as np
 import pytest
@@ -27,5 +27,5 @@ def test_resize_by_hand():
 
 def test_sizes_by_hand():
     assert resized_size(480, 640, 240, 1000) == (240, 320)
-    assert resized_size(480, 640, 480, 320) == (240, 320)  # the long side decides
+    assert resized_size(480, 640, 480, 320) == (240, 320)  # limited by the long side
     assert resized_size(1, 5000, 800, 1333) == (1, 1333)  # never 0

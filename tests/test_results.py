@@ -1,4 +1,4 @@
-"""Detections handed to supervision."""
+"""Conversion of detections to supervision."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def test_to_supervision_counts_classes_from_zero():
     assert found.xyxy.tolist() == FOUND["boxes"][:2].tolist()
     assert found.class_id.tolist() == [1, 0]
     assert found.data["class_name"].tolist() == ["dog", "cat"]
-    assert found.confidence.tolist() == pytest.approx([0.9, 0.5])  # the threshold itself is in
+    assert found.confidence.tolist() == pytest.approx([0.9, 0.5])  # including the threshold itself
 
 
 def test_half_precision_and_nothing_found():

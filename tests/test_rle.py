@@ -30,7 +30,7 @@ def test_encoding_and_decoding_are_pycocotools(mask):
     whole[top:bottom, left:right] = pixels
     np.testing.assert_array_equal(whole, mask)
     if mask.any():
-        assert pixels.any(axis=0)[[0, -1]].all()  # nothing smaller holds it
+        assert pixels.any(axis=0)[[0, -1]].all()  # no smaller box contains it
         assert pixels.any(axis=1)[[0, -1]].all()
         assert rle.encode(pixels, (left, top, right, bottom), height, width).tolist() == counts.tolist()
 
@@ -54,11 +54,11 @@ def test_a_hand_made_mask():
         (b"", "no run lengths"),
         (b"\x00\xff", "not in COCO's compressed form"),
         (b"02\x7f", "not in COCO's compressed form"),
-        (b"5P", "not in COCO's compressed form"),  # ends within a number
+        (b"5P", "not in COCO's compressed form"),  # truncated within a number
         (b"o" * 8 + b"1", "beyond any image"),
     ],
 )
-def test_text_that_is_no_run_lengths(text, what):
+def test_text_that_is_not_a_run_length_encoding(text, what):
     with pytest.raises(ValueError, match=what):
         rle.from_string(text)
 

@@ -1,4 +1,4 @@
-"""The training sample drawn from labelled candidates."""
+"""Training samples drawn from labelled candidates."""
 
 import torch
 
@@ -13,7 +13,7 @@ def matches_of(positive: list[bool], negative: list[bool]) -> Matches:
 
 
 def drawn(matches: Matches, number: int, fraction: float) -> tuple[int, int, int]:
-    """Numbers of positives, negatives and empty slots; what is chosen must be usable and chosen once."""
+    """Return the numbers of positives, negatives and empty slots; check that choices are valid and distinct."""
     chosen = sample(matches, number, fraction)
     rows = chosen.rows[0][chosen.valid[0]]
     assert len(set(rows.tolist())) == len(rows)
@@ -33,13 +33,13 @@ def mixed(positives: int, negatives: int, neither: int = 0) -> Matches:
 def test_quota_and_fill():
     assert drawn(mixed(50, 50, 20), 16, 0.25) == (4, 12, 0)
     assert drawn(mixed(2, 50, 20), 16, 0.25) == (2, 14, 0)  # background fills what positives leave
-    assert drawn(mixed(50, 3, 20), 16, 0.25) == (4, 3, 9)  # positives do not fill what background leaves
+    assert drawn(mixed(50, 3, 20), 16, 0.25) == (4, 3, 9)  # positives do not fill the background's place
     assert drawn(mixed(0, 50), 16, 0.25) == (0, 16, 0)
     assert drawn(mixed(0, 0, 30), 16, 0.25) == (0, 0, 16)
 
 
 def test_the_quota_is_a_fraction_of_what_was_asked_for():
-    """With fewer candidates than slots all fit, as far as the quota of 64 / 4 positives allows."""
+    """With fewer candidates than slots, all are sampled, up to the quota of 64 / 4 positives."""
     assert drawn(mixed(10, 10), 64, 0.25) == (10, 10, 0)
     assert drawn(mixed(20, 4), 64, 0.25) == (16, 4, 4)
 
@@ -51,7 +51,7 @@ def test_draws_are_uniform():
     for _ in range(600):
         chosen = sample(matches, 16, 0.25)
         count[chosen.rows[0][chosen.valid[0]]] += 1
-    # 4 of 8 positives, 12 of 24 negatives: each half of the time (standard deviation 12)
+    # 4 of 8 positives and 12 of 24 negatives: each is drawn half of the time (standard deviation 12)
     assert bool(((count[:32] - 300).abs() < 60).all())
     assert count[32:].tolist() == [0] * 4
 

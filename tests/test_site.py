@@ -1,4 +1,4 @@
-"""The documentation site: every page is in its navigation, every public name in its API page."""
+"""The documentation site: its navigation has every page, its API page every public name."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whether weights fit a module."""
+"""The check that weights fit a module."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Words for a terminal."""
+"""Text for a terminal."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from cascade_rcnn.text import count, printable
         ("\x1b[31mred\x07", "\\x1b[31mred\\x07"),
         ("two\nlines\t", "two\\nlines\\t"),
         (b"caf\xe9.jpg".decode("utf-8", "surrogateescape"), "caf\\udce9.jpg"),
-        ("\u202efdp.exe", "\\u202efdp.exe"),  # turns the direction of writing
+        ("\u202efdp.exe", "\\u202efdp.exe"),  # changes the writing direction
     ],
 )
 def test_what_steers_a_terminal_is_spelled_out(text, shown):

@@ -1,4 +1,4 @@
-"""Text of any tool; nothing that is waited for."""
+"""Text files written by any tool, and files that would block."""
 
 import os
 
@@ -16,7 +16,7 @@ def test_marks_are_read_over(tmp_path, encoding):
     assert read_lines(path) == ["Zürich", "", "b"]
 
 
-def test_names_that_are_no_unicode_survive_in_lists_and_are_refused_elsewhere(tmp_path):
+def test_names_that_are_not_unicode_survive_in_lists_and_are_refused_elsewhere(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"caf\xe9.jpg\n")
     assert os.fsencode(read_lines(path)[0]) == b"caf\xe9.jpg"
@@ -25,7 +25,7 @@ def test_names_that_are_no_unicode_survive_in_lists_and_are_refused_elsewhere(tm
 
 
 @pytest.mark.parametrize(("name", "part"), [("pipe", "a pipe"), ("folder", "a folder"), ("none", "no such file")])
-def test_what_is_no_file_is_refused_at_once(tmp_path, name, part):
+def test_what_is_not_a_file_is_refused_at_once(tmp_path, name, part):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match=part) as caught:

@@ -1,4 +1,4 @@
-"""One training script, two detectors: what runs with torchvision's runs with ours."""
+"""One training script for two detectors: what works with torchvision's works with ours."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ CLASSES = 3
 
 
 def torchvision_s() -> nn.Module:
-    """Its `num_classes` counts the background."""
+    """Return torchvision's detector, whose `num_classes` includes the background."""
     return fasterrcnn_mobilenet_v3_large_320_fpn(
         weights=None, weights_backbone=None, num_classes=CLASSES + 1, min_size=64, max_size=96
     )
@@ -32,7 +32,7 @@ def ours(name: str = "cascade_rcnn_resnet18_fpn", **options) -> nn.Module:
 
 
 def data() -> tuple[list[Tensor], list[dict[str, Tensor]]]:
-    """Grey noise with a bright and a dark rectangle; one image without any."""
+    """Return grey noise with a bright and a dark rectangle; one image has neither."""
     generator = torch.Generator().manual_seed(0)
     images = [0.4 + 0.2 * torch.rand(3, *size, generator=generator) for size in ((64, 80), (72, 64))]
     boxes = torch.tensor([[8.0, 10, 36, 42], [44, 20, 76, 58]])
@@ -52,7 +52,7 @@ def sgd(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
 def train(
     model: nn.Module, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]], steps: int, optimize=sgd
 ) -> list[float]:
-    """As in torchvision's reference scripts."""
+    """Train as torchvision's reference scripts do."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = optimize(parameters)
     model.train()
@@ -115,7 +115,7 @@ def test_one_stage_has_torchvision_s_names_of_losses(make):
 
 
 def test_images_and_targets_may_be_tuples():
-    """As torchvision's collate function, `tuple(zip(*batch))`, gives them."""
+    """torchvision's collate function, `tuple(zip(*batch))`, produces them."""
     images, targets = data()
     for make in (torchvision_s, ours):
         train(make(), tuple(images), tuple(targets), steps=1)
@@ -125,7 +125,7 @@ def test_ours_learns_an_image_by_heart():
     torch.manual_seed(0)
     images, targets = data()
     model = ours(backbone_width=16, head_width=64, rois=64)
-    # The sum of losses need not fall: later stages get more positives as the first learns.
+    # The sum of losses need not decrease: later stages get more positives as the first one learns.
     train(model, images[:1], targets[:1], steps=60, optimize=lambda p: torch.optim.AdamW(p, lr=1e-3))
     found = detect(model, images[:1])[0]
     overlap = box_iou(targets[0]["boxes"], found["boxes"])

@@ -1,4 +1,4 @@
-"""A dataset, and a training of a second on it."""
+"""Fixtures: a small dataset, and a recipe that trains on it within a second."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +13,13 @@ from cascade_rcnn.config import ModelOptions
 
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """8 training and 4 validation images of 64 pixels."""
+    """Return a dataset of 8 training and 4 validation images of 64 pixels."""
     return cascade_rcnn.write_shapes(tmp_path_factory.mktemp("api") / "shapes", train=8, val=4, size=64, seed=3)
 
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Recipe:
-    """One epoch of a thin cascade; no data."""
+    """Return a recipe of one epoch of a thin cascade, without data."""
     options = ModelOptions(
         backbone_width=8,
         pyramid_channels=8,
@@ -44,7 +44,7 @@ def recipe(tmp_path: Path) -> Recipe:
 
 
 class Plain:
-    """A dataset as people write them: nothing of ours but what it reads from."""
+    """A user's own dataset, unrelated to the package except for where it reads its data."""
 
     def __init__(self, path: Path, size: int | None = None) -> None:
         self.inner = Dataset(load_annotations(path))

@@ -1,4 +1,4 @@
-"""`auto`: what it starts from, what it keeps, and that it trains."""
+"""`auto`: which model it starts from, which settings it keeps, and that it trains."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ THIN = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 8, "proposals"
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing is fetched; an empty cache."""
+    """Disable downloads and use an empty cache."""
     monkeypatch.setenv("CASCADE_RCNN_OFFLINE", "1")
     monkeypatch.setenv("CASCADE_RCNN_CACHE", str(tmp_path / "cache"))
 
@@ -89,7 +89,7 @@ def test_large_scale_jitter_is_a_setting_of_the_data(recipe, shapes):
     assert "horizontal_flip" not in [one["type"] for one in written["augmentation"]]
 
 
-def test_auto_is_no_recipe_without_data():
+def test_auto_is_not_a_recipe_without_data():
     with pytest.raises(UserError, match=r"cascade_rcnn\.auto_recipe\(annotations\)"):
         find_recipe("auto")
 

@@ -1,4 +1,4 @@
-"""Checkpoints out to detectron2 and back, from Python."""
+"""Conversion of checkpoints to detectron2's format and back, from Python."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def test_there_and_back(detector, tmp_path):
                 torch.testing.assert_close(value, weights[key])
 
 
-def test_notes_are_told_and_mistakes_are_one_line(detector, tmp_path, capsys):
+def test_notes_are_reported_and_mistakes_are_one_line(detector, tmp_path, capsys):
     save_detectron2(detector, tmp_path / "theirs.pth")
     capsys.readouterr()
     convert_checkpoint(tmp_path / "theirs.pth", "detectron2")

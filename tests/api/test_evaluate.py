@@ -1,4 +1,4 @@
-"""A model in every form on data in every form gives the same metrics."""
+"""`evaluate` gives the same metrics for every form of model and data."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ from cascade_rcnn import (
 
 @pytest.fixture
 def detector(recipe, shapes):
-    """Untrained, and still it says something about every image."""
+    """Return an untrained detector that still detects something in every image."""
     torch.manual_seed(0)
     options = vars(recipe.options) | {"score_threshold": 0.0}
     categories = load_annotations(shapes / "val.json").categories
@@ -34,7 +34,7 @@ def test_all_forms_of_models_and_data(detector, shapes, plain, tmp_path):
     for model in (str(tmp_path / "model.safetensors"), Predictor(tmp_path / "model.safetensors")):
         assert evaluate(model, path, workers=0) == expected
     as_it_is = evaluate(detector, path, workers=0)
-    assert as_it_is.ap == pytest.approx(expected.ap, abs=1e-3)  # a file's normalisation is folded, and rounds otherwise
+    assert as_it_is.ap == pytest.approx(expected.ap, abs=1e-3)  # a model from a file is folded and rounds differently
     assert detector.training
     for data in (truth, Dataset(truth), plain["val"]):
         assert evaluate(detector, data, workers=0) == as_it_is

@@ -1,4 +1,4 @@
-"""`look`: what it takes, by what it measures boxes, and what it writes."""
+"""`look`: the arguments it takes, the size at which it measures boxes, and the files it writes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -49,7 +49,7 @@ def test_mistakes_are_one_line(shapes, given, options, message):
         look(paths, **options)
 
 
-def test_objects_that_are_no_annotations_are_refused():
+def test_objects_that_are_not_annotations_are_refused():
     for given in ([(np.zeros((8, 8, 3)), {})], {"train": 7}):
         with pytest.raises(UserError, match=r"cannot inspect (list|int); give paths"):
             look(given)
@@ -111,7 +111,7 @@ def test_the_command_prints_writes_and_exits(shapes, tmp_path, monkeypatch, caps
 
 @pytest.mark.slow
 def test_a_model_is_run_where_one_is_given(tmp_path):
-    """The people in a photo, without any label: each that the starter is sure of is told."""
+    """Unlabelled people in a photo: each one of which the starter is confident is reported."""
     from cascade_rcnn.assets import PHOTO
 
     with PIL.Image.open(PHOTO) as photo:
@@ -136,7 +136,7 @@ REAL = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 @pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="../shared/data is not here")
 def test_blood_cells_of_bccd(tmp_path):
-    """Two boxes of no size; and one field of view, at two focuses, in the training and the validation set."""
+    """BCCD has two empty boxes, and one field of view, at two focuses, in both the training and the validation set."""
     seen = look(REAL / "bccd", output=tmp_path)
     assert [(split.name, len(split.annotations)) for split in seen.splits] == [
         ("train", 205),
@@ -165,5 +165,5 @@ def test_people_of_coco():
         "unused_class": 1,
     }
     assert not seen.goes_wrong
-    record = seen.findings[0].records[0]  # a pickup, annotated as a car and as a truck
+    record = seen.findings[0].records[0]  # a pickup, annotated both as a car and as a truck
     assert (record.image, record.label, record.other.label) == ("00619.jpg", "truck", "car")

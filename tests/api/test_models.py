@@ -1,4 +1,4 @@
-"""A model in every form detects the same, and is told from another."""
+"""Models in every form give the same detections, and differing models are told apart."""
 
 import pytest
 import torch

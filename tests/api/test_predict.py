@@ -1,4 +1,4 @@
-"""What `predict` does, from Python, with a model as an object too."""
+"""`predict` from Python, including with a model given as an object."""
 
 import json
 
@@ -22,7 +22,7 @@ def test_an_object_finds_what_its_file_finds_and_goes_on(detector, shapes, tmp_p
     by_object = predict_files(detector, images, output=tmp_path / "b", pictures=False, formats=["coco"])
     assert (by_file.done, by_object.done, by_object.failed) == (4, 4, 0)
     found = [json.loads((tmp_path / name / "detections.json").read_text()) for name in "ab"]
-    for one, other in zip(*found, strict=True):  # a file's normalisation is folded, and rounds otherwise
+    for one, other in zip(*found, strict=True):  # a model from a file is folded and rounds differently
         assert one | {"bbox": 0, "score": 0} == other | {"bbox": 0, "score": 0}
         assert [*one["bbox"], one["score"]] == pytest.approx([*other["bbox"], other["score"]], abs=1e-3)
     assert by_object.boxes == len(found[0]) > 0
@@ -72,7 +72,7 @@ def test_options_do_in_files_what_they_do_in_memory(detector, shapes, tmp_path):
     corners = [[x, y, x + w, y + h] for x, y, w, h in (row["bbox"] for row in found)]
     wanted = [box for one in in_memory for box in one.xyxy.tolist()]
     for ours, theirs in zip(corners, wanted, strict=True):
-        assert ours == pytest.approx(theirs, abs=0.05)  # a stream's model is folded
+        assert ours == pytest.approx(theirs, abs=0.05)  # the model is folded for a stream
     assert {row["category_name"] for row in found} == set(detector.class_names[1:])
     plain = detector.predict(images, threshold=0.3)
     assert len(found) != sum(len(one) for one in plain)

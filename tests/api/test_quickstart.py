@@ -1,4 +1,4 @@
-"""The quickstart with a training of two steps: what it writes and prints, and how it goes on."""
+"""The quickstart, with two training steps: what it writes and prints, and how it resumes."""
 
 import shlex
 import shutil
@@ -21,7 +21,7 @@ from cascade_rcnn.recipes import RECIPES
 
 
 def few_cells(folder: Path, *, train: int, val: int) -> Path:
-    """The package's cells, but for all images beyond the first few of each split."""
+    """Reduce the packaged cell dataset to the first few images of each split."""
     for split, number in (("train", train), ("val", val)):
         content = read_json(CELLS / f"{split}.json")
         content["images"] = content["images"][:number]
@@ -41,7 +41,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def short(cells: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two updates."""
+    """Limit training to two updates."""
     recipe = RECIPES["quickstart"]()
     sizes = replace(recipe.options, min_size=120)
     recipe = replace(recipe, options=sizes, epochs=1, batch_size=2, workers=0, accelerator="cpu", precision="fp32")
@@ -53,7 +53,7 @@ def short(cells: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def done(
     short: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Path, str]:
-    """The output folder of a quickstart, and what it printed."""
+    """Return the output folder of a quickstart and what it printed."""
     monkeypatch.chdir(tmp_path)
     metrics = quickstart.run(tmp_path / "quick")
     assert 0 <= metrics.ap <= 1
@@ -67,7 +67,7 @@ def test_pictures_steps_and_a_second_run(done: tuple[Path, str], cells: Path, tm
     truth = load_annotations(cells / "val.json")
     for i in range(2):
         with PIL.Image.open(output / "cells" / truth.path(i).name) as picture:
-            assert picture.width > 2.5 * picture.height  # two images beside each other
+            assert picture.width > 2.5 * picture.height  # two images side by side
     for name in ("overview.jpg", "curve.png"):
         with PIL.Image.open(output / name) as picture:
             assert picture.width > 1000
@@ -88,7 +88,7 @@ def test_pictures_steps_and_a_second_run(done: tuple[Path, str], cells: Path, tm
 
 
 def test_each_class_is_drawn_from_its_best_score_on():
-    """Of class 1, 2 of 3 objects are found at .9 and .4; of class 2 the first is wrong; class 3 is not found."""
+    """Class 1: 2 of 3 objects are found, at .9 and .4; class 2: the first detection is wrong; class 3: no detection."""
     right = np.zeros((6, 10), bool)
     right[[0, 2, 5], 0] = True
     found = Matches(
@@ -105,7 +105,7 @@ def test_each_class_is_drawn_from_its_best_score_on():
 def test_the_starter_finds_the_three_people():
     found = Predictor("starter", device="cpu")(PHOTO, threshold=0.8)
     assert len(found) == 3
-    assert found.xyxy[:, 3].min() > 400  # all reach to the lower edge of the photo
+    assert found.xyxy[:, 3].min() > 400  # all of them reach the lower edge of the photo
 
 
 def test_what_travels_with_the_package_is_small():

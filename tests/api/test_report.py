@@ -1,4 +1,4 @@
-"""Reports on trainings: what is read from their folders, what is run, and what is refused."""
+"""Reports on training runs: what is read from their folders, what is computed, and what is refused."""
 
 import json
 import shutil
@@ -15,14 +15,14 @@ from cascade_rcnn.commands import train as command
 
 @pytest.fixture(scope="module")
 def run(thin_recipe, shapes, tmp_path_factory) -> Path:
-    """A training of one epoch."""
+    """Return the folder of a training run of one epoch."""
     output = tmp_path_factory.mktemp("report") / "run"
     return cascade_rcnn.train(replace(thin_recipe, output=str(output)), data=shapes).output
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    """No plots and a short bootstrap: they have their own tests."""
+    """Skip the plots and shorten the bootstrap, which have tests of their own."""
     monkeypatch.setattr("cascade_rcnn.reporting.headline._DRAWS", 5)
     monkeypatch.setattr("cascade_rcnn.reporting.plots._plot", lambda draw, label, height=0: f"<svg>{label}</svg>")
 
@@ -56,7 +56,7 @@ def test_detections_of_another_evaluation_and_other_data(run, shapes, tmp_path, 
     cascade_rcnn.evaluate(run / "best.safetensors", shapes / "train.json", workers=0, save_detections=found)
     there = {"data": shapes / "train.json", "stage_images": 0, "workers": 0}
     ran = cascade_rcnn.report(run, output=tmp_path / "ran", **there)
-    monkeypatch.setattr(api, "_detect", None)  # not called
+    monkeypatch.setattr(api, "_detect", None)  # must not be called
     given = cascade_rcnn.report(run, detections=found, output=tmp_path / "given", threshold=0.25, **there)
     one, other = (json.loads(made.numbers.read_text()) for made in (ran, given))
     assert one["metrics"] == other["metrics"]
@@ -66,7 +66,7 @@ def test_detections_of_another_evaluation_and_other_data(run, shapes, tmp_path, 
 
 
 @pytest.mark.usefixtures("quick", "without_detecting")
-def test_two_trainings(run, tmp_path):
+def test_two_training_runs(run, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(run, other)
     made = cascade_rcnn.compare(run, other, workers=0)
@@ -77,7 +77,7 @@ def test_two_trainings(run, tmp_path):
     assert set(numbers["images"].values()) == {0}
 
 
-def test_trainings_on_different_data_are_not_compared(run, shapes, tmp_path):
+def test_runs_on_different_data_are_not_compared(run, shapes, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(run, other)
     recipe = json.loads((other / "recipe.json").read_text())
@@ -87,7 +87,7 @@ def test_trainings_on_different_data_are_not_compared(run, shapes, tmp_path):
         cascade_rcnn.compare(run, other, workers=0)
 
 
-def test_what_is_no_run_is_refused(run, tmp_path):
+def test_what_is_not_a_run_is_refused(run, tmp_path):
     with pytest.raises(UserError, match=r"nothing: not the folder of a training run \(no recipe.json\)"):
         cascade_rcnn.report(tmp_path / "nothing")
     shutil.copy(run / "recipe.json", tmp_path)

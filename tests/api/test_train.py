@@ -1,4 +1,4 @@
-"""`train` from Python: every form of data, own transforms, callbacks, loggers, and going on."""
+"""`train` from Python: every form of data, custom transforms, callbacks, loggers, and resuming."""
 
 import json
 from dataclasses import replace
@@ -53,7 +53,7 @@ def test_a_folder_gives_both_sets_and_keywords_change_the_recipe(recipe, shapes)
 
 
 def test_every_form_of_the_same_data_trains_the_same(recipe, shapes, plain, tmp_path):
-    """Paths, annotations, our dataset and one of anybody's: the same images in the same order, to the bit."""
+    """Paths, annotations, our dataset and a user's own: the same images in the same order, bit for bit."""
     classes = [category.name for category in load_annotations(shapes / "train.json").categories]
     forms = {
         "paths": {"data": shapes / "train.json", "val": str(shapes / "val.json")},
@@ -155,11 +155,11 @@ def test_a_callback_ends_a_training_early_and_resuming_goes_on(recipe, shapes, t
 def test_a_logger_gets_settings_and_metrics(recipe, shapes, tmp_path):
     logger = CSVLogger(tmp_path, name="log", version=0)
     told: list[dict[str, object]] = []
-    logger.log_hyperparams = told.append  # type: ignore[method-assign]  # it keeps none itself
+    logger.log_hyperparams = told.append  # type: ignore[method-assign]  # the logger itself stores none
     train(recipe, data=shapes, logger=logger)
     lines = (tmp_path / "log" / "version_0" / "metrics.csv").read_text().splitlines()
     assert {"train/loss", "train/lr", "evaluation/ap", "step"} <= set(lines[0].split(","))
-    assert len(lines) == 1 + 4 + 1  # the updates, and the evaluation
+    assert len(lines) == 1 + 4 + 1  # the header, the updates and the evaluation
     assert told[0]["model"] == recipe.model
 
 
@@ -177,7 +177,7 @@ class Log:
         self.status = status
 
 
-def test_a_logger_is_told_of_a_training_that_fails(recipe, shapes):
+def test_a_logger_learns_that_a_run_failed(recipe, shapes):
     def fail(image, target):
         raise UserError("enough")
 
@@ -188,7 +188,7 @@ def test_a_logger_is_told_of_a_training_that_fails(recipe, shapes):
 
 
 def test_resume_auto_begins_a_training_and_continues_it(recipe, shapes, monkeypatch):
-    """Here, one of which "auto" has made the choices and written them down."""
+    """Includes a recipe whose settings "auto" has chosen and written down."""
     monkeypatch.setattr("cascade_rcnn.api.train.base", lambda: replace(recipe, seed=9))
     monkeypatch.setattr("cascade_rcnn.api.train.by_data", lambda chosen, *_: Chosen(replace(chosen, seed=3)))
     given = {"data": shapes, "output": recipe.output, "epochs": 1, "resume": "auto"}

@@ -1,4 +1,4 @@
-"""The warning about anchors, with shares computed by hand."""
+"""The warning about poorly fitting anchors, with coverage computed by hand."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ CONFIG = ModelConfig(
 
 
 def _annotations(sides: list[int]) -> Annotations:
-    """Square boxes in an image of 400 pixels, which the network sees at 200: half their size."""
+    """Return square boxes in a 400-pixel image, which the network sees at 200 pixels, half their size."""
     number = len(sides)
     return assemble(
         source="a.json",
@@ -35,12 +35,12 @@ def _annotations(sides: list[int]) -> Annotations:
     )
 
 
-def test_boxes_that_anchors_reach_are_nothing_to_tell():
-    assert anchor_notes(_annotations([64] * 4 + [20]), CONFIG) == []  # four of five: enough
+def test_boxes_that_anchors_reach_are_not_reported():
+    assert anchor_notes(_annotations([64] * 4 + [20]), CONFIG) == []  # four of five boxes are covered: enough
 
 
-def test_boxes_that_no_anchor_reaches_are_told_with_what_would_fit():
-    # in the input: 32 fits; 24 has IoU .56; 10 and 10 have .1
+def test_boxes_that_no_anchor_reaches_are_reported_with_what_would_fit():
+    # sizes in the network's input: 32 fits; 24 has IoU .56; 10 and 10 have .1
     (line,) = anchor_notes(_annotations([64, 48, 20, 20]), CONFIG)
     assert "75 % of them have no anchor of IoU 0.7, 50 % none of IoU 0.5" in line
     assert "train auto" in line
@@ -54,6 +54,6 @@ def test_boxes_that_no_anchor_reaches_are_told_with_what_would_fit():
 
 
 def test_where_no_anchors_fit_better_the_line_says_so():
-    """Half the boxes are met by all anchors, and the others are far from any that are tried."""
+    """Half of the boxes are covered by every set of anchors; the others are far from any that is tried."""
     (line,) = anchor_notes(_annotations([64, 2]), CONFIG)
     assert line.endswith("no others fit better; `cascade-rcnn look` shows these boxes")

@@ -10,7 +10,7 @@ SIZES, RATIOS = (32, 64, 128), (0.5, 1.0, 2.0)
     ("box", "covered"),
     [
         ((32, 32), True),
-        ((22, 23), False),  # 506 of 1024: just below a half
+        ((22, 23), False),  # 506 of 1024: just below one half
         ((23, 23), True),  # 529 of 1024
         ((90, 45), True),  # the anchor of ratio .5 at 64 is 90.5 x 45.3
         ((200, 20), False),
@@ -30,16 +30,16 @@ def test_anchors_that_cover_enough_stay():
 
 
 def test_smaller_boxes_need_smaller_anchors_and_no_others():
-    """Squares of 16: of half the area of 23, which is 32 by the root of 2, so that factor suffices."""
+    """Squares of side 16 have half the area of side 23, which is 32 / sqrt(2), so that factor suffices."""
     found = fitting(np.array([[16.0, 16]] * 10), SIZES, RATIOS)
     assert found.ratios == RATIOS
-    assert found.sizes == (16, 32, 64)  # 23 covers 256 of 529, below a half
+    assert found.sizes == (16, 32, 64)  # 23 overlaps 256 of 529: below one half
     assert found.share == 1
 
 
 def test_larger_boxes_need_larger_anchors():
     found = fitting(np.array([[400.0, 400]] * 10), SIZES, RATIOS)
-    assert found.sizes == (91, 181, 362)  # by 2 ** 1.5: 362 is of .82 of the area of 400, 256 of .41
+    assert found.sizes == (91, 181, 362)  # factor 2 ** 1.5: 362 overlaps .82 of the area of 400, 256 overlaps .41
     assert found.share == 1
 
 
@@ -50,7 +50,7 @@ def test_long_boxes_need_ratios_of_their_own_and_keep_their_number():
 
 
 def test_many_shapes_need_more_ratios():
-    """Seven shapes from 1:16 to 16:1, each a third of the logarithm apart; three ratios cover too few."""
+    """Seven shapes from 1:16 to 16:1, evenly spaced in the logarithm; three ratios cover too few of them."""
     boxes = np.array([[64 * 2.0**-k, 64 * 2.0**k] for k in np.linspace(-2, 2, 7)] * 4)
     found = fitting(boxes, SIZES, RATIOS)
     assert len(found.ratios) > 3

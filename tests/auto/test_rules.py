@@ -1,4 +1,4 @@
-"""Data and machine in, settings out: computed by hand."""
+"""Settings derived from the data and the machine, computed by hand."""
 
 from dataclasses import replace
 
@@ -36,7 +36,7 @@ PUBLISHED = Start(
 
 
 def data(images: int = 200, height: int = 480, width: int = 640, box: tuple[float, float] = (64, 64)) -> Survey:
-    """One box an image."""
+    """Return a dataset with one box per image."""
     return Survey(
         sizes=np.full((images, 2), (height, width), float),
         shapes=np.full((images, 2), box, float),
@@ -67,7 +67,7 @@ def test_the_same_on_a_gpu():
     recipe, why = chosen(data(), GPU, PUBLISHED)
     assert (recipe.options.min_size, recipe.options.max_size) == ((560, 672, 800), 1333)
     assert (recipe.batch_size, why["batch_size"]) == (8, "as in recipe `finetune`")
-    assert recipe.epochs == 60  # 25 updates an epoch, 12 of which are 300; 1500 at least
+    assert recipe.epochs == 60  # 25 updates per epoch; 12 epochs are 300 updates; the minimum is 1500
     assert why["epochs"] == "1500 updates of 8 images; 1500 to 20000 on a GPU with 24 GB"
     assert why["optimizer.lr"] == "for 8 images, as in recipe `finetune`; 0.0001 for updates of 8"
     assert recipe.optimizer.lr == 1e-4
@@ -77,11 +77,11 @@ def test_the_same_on_a_gpu():
 @pytest.mark.parametrize(
     ("images", "machine", "epochs"),
     [
-        (40, CPU, 30),  # 10 updates an epoch; 300 at least
+        (40, CPU, 30),  # 10 updates per epoch; at least 300
         (200, CPU, 12),
-        (2000, CPU, 3),  # 500 an epoch; 1500 at most
-        (40_000, CPU, 1),  # one epoch is the least
-        (8000, GPU, 10),  # 2000 an epoch; 20,000 at most
+        (2000, CPU, 3),  # 500 per epoch; at most 1500
+        (40_000, CPU, 1),  # at least one epoch
+        (8000, GPU, 10),  # 2000 per epoch; at most 20,000
         (3000, GPU, 12),
     ],
 )
@@ -92,9 +92,9 @@ def test_epochs_keep_the_updates_within_bounds(images, machine, epochs):
 @pytest.mark.parametrize(
     ("images", "machine", "sizes", "reason"),
     [
-        # at 320 of 480 boxes of 15 pixels are of 10: 16 would be at 512, a CPU's most is 480
+        # at 320 of 480, boxes of 15 pixels become 10: they would be 16 at 512, but a CPU gets at most 480
         ({"box": (15, 15)}, CPU, (336, 416, 480), "the maximum for a CPU"),
-        # of 18 they are of 12: 16 at 426.7, 448 in steps of 32
+        # boxes of 18 become 12: they are 16 at 426.7, rounded up to 448, a multiple of 32
         ({"box": (18, 18)}, CPU, (320, 384, 448), "16 is better"),
         ({"height": 96, "width": 96, "box": (40, 40)}, CPU, (128, 160, 192), "twice the images' 96 pixels"),
         ({}, CPU, (224, 272, 320), "as in the initial model"),
@@ -112,7 +112,7 @@ def test_the_long_side_goes_with_a_short_side_of_one_s_own(shortest):
     base = replace(finetune(), options=replace(finetune().options, min_size=shortest))
     recipe, choices = choose(base, {"options.min_size"}, data(), CPU, STARTER)
     assert recipe.options.min_size == shortest
-    assert recipe.options.max_size == 816  # 544 at 320; images of 640 x 480 are not made smaller
+    assert recipe.options.max_size == 816  # 544 at 320; images of 640 x 480 are not shrunk
     assert {choice.name: choice.why for choice in choices}["options.min_size"] == "given"
 
 
@@ -158,7 +158,7 @@ def test_what_is_given_stays_and_the_rest_goes_with_it():
     recipe, why = chosen(data(), CPU, STARTER, epochs=3, batch_size=8)
     assert (recipe.epochs, recipe.batch_size) == (3, 8)
     assert (why["epochs"], why["batch_size"]) == ("given", "given")
-    assert recipe.ema == 0.9  # 75 updates, 25 an epoch: a tenth would be .8667, and .9 is the least
+    assert recipe.ema == 0.9  # 75 updates, 25 per epoch: a tenth would give .8667, but .9 is the minimum
     assert recipe.optimizer.warmup_steps == 7
     assert why["optimizer.lr"].endswith("0.0016 for updates of 8")
 

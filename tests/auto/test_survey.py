@@ -9,7 +9,7 @@ from cascade_rcnn.data.annotations import Annotations, assemble
 
 
 def _annotations(boxes: list, ignore: list[bool] | None = None) -> Annotations:
-    """Two images of 100 x 50 (width, height) and 200 x 100; all boxes are in the second but the first."""
+    """Return annotations of two images, 100 x 50 and 200 x 100 (width, height); only the first box is in the first."""
     return assemble(
         source="a.json",
         images_dir=Path(),
@@ -30,10 +30,10 @@ def test_boxes_are_those_inside_their_images_that_are_learned_from():
     found = survey(
         _annotations([[90, 10, 20, 20], [0, 0, 8, 4], [0, 0, 9, 9], [300, 0, 5, 5]], [False] * 2 + [True, False])
     )
-    assert found.shapes.tolist() == [[10, 20], [8, 4]]  # clipped; ignored; outside
+    assert found.shapes.tolist() == [[10, 20], [8, 4]]  # the other boxes are clipped, ignored or outside
     assert found.classes == {"nut": 2, "bolt": 0}
     assert found.short_side == 75
-    # to a short side of 100: twice for the first, once for the second; at most 150: 1.5 and .75
+    # a short side of 100 means scales 2 and 1; with a long side of at most 150, 1.5 and .75
     assert found.resized(100, 1000).tolist() == [[20, 40], [8, 4]]
     assert found.resized(100, 150).tolist() == [[15, 30], [6, 3]]
     assert str(found) == "2 images of about 150 x 75 pixels, 2 boxes of 2 classes (nut 2, bolt 0)"

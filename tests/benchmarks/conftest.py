@@ -1,4 +1,4 @@
-"""Measured as the machine is, whatever the tests themselves run under."""
+"""Let benchmarks see the machine's own settings, not those of the tests."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The comparison with other packages: what is computed without a training."""
+"""The comparison with other packages: everything that is computed without training."""
 
 import numpy as np
 import pytest
@@ -55,7 +55,7 @@ def test_batches_hold_every_image_and_mirror_boxes_with_it(shapes, tmp_path):
 
 
 def test_as_many_images_as_fit_into_the_time():
-    ticks = [0.0, 9.0, 18.0, 27.0, 28.0, 29.0, 30.0]  # the first updates are slow: after them, one a second
+    ticks = [0.0, 9.0, 18.0, 27.0, 28.0, 29.0, 30.0]  # the first updates are slow; the rest take one second each
     assert fitting(ticks, 10.5) == 10 * 4
     assert fitting(ticks, 0.1) == 4
 
@@ -63,7 +63,7 @@ def test_as_many_images_as_fit_into_the_time():
 def test_torchvision_s_schedule_is_cut_to_the_updates():
     factors = [rate_factor(step, 260) for step in range(260)]
     assert factors[0] == pytest.approx(0.001)
-    assert factors[10:160] == [1.0] * 150  # after a warm-up of an epoch of 26
+    assert factors[10:160] == [1.0] * 150  # after a warm-up over one epoch of 26 updates
     assert factors[160:220] == pytest.approx([0.1] * 60)
     assert factors[220:] == pytest.approx([0.01] * 40)
 
@@ -92,7 +92,7 @@ def test_names_of_a_resnet(theirs, torchvision):
 def test_detr_gets_resized_padded_images_and_boxes_in_shares_of_them():
     target = {"boxes": torch.tensor([[0.0, 0.0, 100.0, 60.0]]), "labels": torch.tensor([2])}
     pixels, labels = detr.collate([(torch.zeros(3, 120, 200, dtype=torch.uint8), target)])
-    assert detr.scale(120, 200) == 2.0  # 240 x 400 of 240 x at most 408, padded to 256 x 416
+    assert detr.scale(120, 200) == 2.0  # 240 x 400, within 240 x 408, padded to 256 x 416
     assert pixels.shape == (1, 3, 256, 416)
     assert labels[0]["class_labels"].tolist() == [1]
     expected = torch.tensor([[100 / 416, 60 / 256, 200 / 416, 120 / 256]])
@@ -104,7 +104,7 @@ def _row(contender: str, ap90: float, **more) -> dict:
     return {"contender": contender, "seed": 0, "ap": 0.5, "ap50": 0.8, "ap75": 0.6, "ap90": ap90} | figures | more
 
 
-def test_a_table_says_how_far_others_are_behind_and_how_ap90_compares():
+def test_a_table_says_how_far_the_others_are_behind_and_how_ap90_compares():
     behind = {metric: [0.1, 0.05, 0.15] for metric in page.METRICS}
     rows = [_row("starter", 0.06), _row("cascade", 0.05), _row("torchvision", 0.02, behind=behind)]
     text = page.table("cells", rows)
@@ -124,7 +124,7 @@ def test_others_are_compared_with_the_starter_where_it_may_compete():
 def test_pairs_of_one_start_are_compared_over_their_seeds():
     values = {("cascade", 0): 0.5, ("cascade", 1): 0.7, ("baseline", 0): 0.4, ("baseline", 1): 0.5}
     draws = {("cells", who, seed): np.full((3, 10), ap) for (who, seed), ap in values.items()}
-    draws |= {("bccd", "cascade", 0): np.full((3, 10), 0.1)}  # of another set, and alone there
+    draws |= {("bccd", "cascade", 0): np.full((3, 10), 0.1)}  # a second dataset, which has no counterpart
     (pair,) = page.paired("cells", draws)
     assert (pair["ours"], pair["theirs"], pair["seeds"]) == ("cascade", "baseline", [0, 1])
     assert pair["ap"] == pytest.approx([0.15, 0.15, 0.15])

@@ -1,4 +1,4 @@
-"""What a backbone costs is counted as by hand; no test asserts a time."""
+"""The cost of a backbone against a count by hand; no test asserts a time."""
 
 import pytest
 
@@ -9,11 +9,11 @@ SIZE = {"size": (64, 96), "threads": 1}
 
 
 def test_the_cost_of_a_resnet():
-    """ResNet-18's 3x3 convolutions on an image of 64 x 96 pixels, and its 7x7 and 1x1 ones."""
+    """ResNet-18's 7x7, 3x3 and 1x1 convolutions on an image of 64 x 96 pixels."""
     found = backbones.cost("resnet18", **SIZE, options={"min_size": None})
     model = create_model("cascade_rcnn_resnet18_fpn", 80)
     assert found["parameters"] == pytest.approx(sum(p.numel() for p in model.parameters()) / 1e6, rel=1e-3)
-    cells = [64 * 96 // 4**k for k in range(1, 6)]  # of strides 2 to 32
+    cells = [64 * 96 // 4**k for k in range(1, 6)]  # at strides 2 to 32
     products = cells[0] * 64 * 3 * 49
     for k, channels in enumerate((64, 128, 256, 512)):
         first = channels if k == 0 else channels // 2

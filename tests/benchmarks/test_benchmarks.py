@@ -97,7 +97,7 @@ def test_the_exponent_of_growth_does_not_depend_on_a_fixed_cost(power):
     assert exponent(values, [100, 101, 104]) == 0
 
 
-def test_the_page_holds_every_part_and_its_figures(tmp_path):
+def test_the_page_holds_every_part_and_its_numbers(tmp_path):
     row = {"what": "a thing", "value": 12.5, "unit": "ms", "floor": 5.0, "ratio": 0.5, "against": "peer", "bound": 0.4}
     machine = dict.fromkeys(("processor", "cores", "threads", "gpu", "python", "torch", "torchvision", "date"), "x")
     content = {"rows": [row], "notes": ["a note"], "machine": machine, "quick": False, "repeats": 7}

@@ -1,4 +1,4 @@
-"""Masks beside other frameworks: the same network goes over, and figures are set against the right one."""
+"""The comparison of masks with other frameworks: networks are transferred, metrics compared with the right ones."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Beside other frameworks: what goes over to them, what is made of their answers. None of them is needed here."""
+"""The comparison with other frameworks: how models and results are converted. No other framework is needed here."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ from cascade_rcnn.interop import mmdet
 
 
 def found(*rows: tuple[float, int]) -> dict[str, torch.Tensor]:
-    """Detections of boxes 10 pixels wide at these places, with these labels, scored .9, .8, ..."""
+    """Return detections of boxes 10 pixels wide at the given places, with the given labels, scored .9, .8, ..."""
     boxes = torch.tensor([[place, 0.0, place + 10, 10.0] for place, _ in rows]).view(-1, 4)
     scores = 0.9 - 0.1 * torch.arange(len(rows))
     return {"boxes": boxes, "scores": scores, "labels": torch.tensor([label for _, label in rows], dtype=torch.int64)}
@@ -86,7 +86,7 @@ def test_a_process_without_its_peer_is_one_line(tmp_path):
         process.PeerProcess("mmdet", Path(sys.executable), tmp_path, Task((32, 32)), threads=1)
 
 
-def test_figures_of_a_restricted_processor_lie_beside_its_own(tmp_path, monkeypatch):
+def test_results_of_a_restricted_processor_stand_next_to_its_own(tmp_path, monkeypatch):
     given = options(None, ["--quick", "--threads", "1", "--output", str(tmp_path)])
     write("floor", given, [])
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")

@@ -1,4 +1,4 @@
-"""The comparison of presets: what is computed without a training."""
+"""The comparison of presets: everything that is computed without training."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_a_switch_changes_its_own_fields_alone():
 
 def test_a_switch_that_two_presets_share_is_trained_once():
     names = switch_names()
-    assert "paper:box loss of the heads" in names  # beta 1 in both
+    assert "paper:box loss of the heads" in names  # beta is 1 in both
     assert "mmdet:box loss of the heads" not in names
     assert {"paper:RPN box loss", "mmdet:RPN box loss"} <= set(names)
     configs = [contestant(name, CLASSES).to_json() for name in names]
@@ -73,7 +73,7 @@ def test_a_seed_of_everything_before_the_next():
         (name, preset) for name in ("bccd", "person") for preset in PRESETS
     ]
     assert {one.seed for one in found[: 6 + len(switch_names())]} == {0}
-    assert (found[6 + len(switch_names())]) == ("bccd", DEFAULT, 1)  # what the switches of seed 1 are compared with
+    assert (found[6 + len(switch_names())]) == ("bccd", DEFAULT, 1)  # the baseline of the single changes with seed 1
     assert len(set(found)) == len(found)
     assert len({key(one.name, one.contender, 0.02, one.seed) for one in found}) == len(found)
 
@@ -83,8 +83,8 @@ def test_intervals_cover_images_and_seeds():
     theirs = [np.full((401, 10), 0.3) for _ in range(3)]
     ours = [base + apart for base, apart in zip(theirs, (0.01, 0.02, 0.06), strict=True)]
     values = drawn(ours, theirs, "ap", rng)
-    assert values[0] == pytest.approx(0.03)  # the set itself, with each seed once
-    assert values.min() == pytest.approx(0.01)  # a draw of one seed three times
+    assert values[0] == pytest.approx(0.03)  # the dataset itself, with each seed once
+    assert values.min() == pytest.approx(0.01)  # a resample with one seed three times
     assert values.max() == pytest.approx(0.06)
     assert drawn(ours[:1], theirs[:1], "ap", rng) == pytest.approx(np.full(401, 0.01))
     two = {"x": ours[:1], "y": ours[1:2]}, {"x": theirs[:1], "y": theirs[1:2]}

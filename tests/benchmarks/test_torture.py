@@ -1,4 +1,4 @@
-"""The campaign finds what it is made to find, and runs."""
+"""The torture campaign runs, and finds the faults planted in it."""
 
 import dataclasses
 import json
@@ -55,7 +55,7 @@ def test_a_case_that_does_not_end_is_a_hang():
 
 
 class Odd:
-    """An area whose third case crashes, whose fourth blocks, and whose fifth is wrong."""
+    """An area whose third case crashes, whose fourth hangs and whose fifth gives a wrong result."""
 
     name = "odd"
 
@@ -63,14 +63,14 @@ class Odd:
         self.left = ["right", "right", "crash", "block", "wrong", "right"]
 
     def case(self, random, folder):
-        what = self.left[random.bit_generator.seed_seq.entropy[1]]  # the seed of case i is [seed, i]
+        what = self.left[random.bit_generator.seed_seq.entropy[1]]  # case i has the seed [seed, i]
         return what, {"right": lambda: None, "wrong": lambda: "wrong", "crash": lambda: os._exit(9), "block": block}[
             what
         ]
 
 
 def block() -> None:
-    time.sleep(1000)  # no processor time
+    time.sleep(1000)  # uses no processor time
 
 
 def test_an_area_survives_crashes_and_hangs_of_its_child(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""A whole study, as small as it can be: run once, examined by many tests."""
+"""Fixtures: a complete study, as small as possible, which runs once and which many tests examine."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from cascade_rcnn_study.study import Study
 
 @pytest.fixture(scope="session")
 def base(thin_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Recipe:
-    """One epoch of four images of 32 pixels for a thin cascade."""
+    """Return a recipe that trains a thin cascade for one epoch on four images of 32 pixels."""
     data = write_shapes(tmp_path_factory.mktemp("data") / "shapes", train=4, val=3, size=32, seed=3)
     return replace(
         thin_recipe,
@@ -28,13 +28,13 @@ def base(thin_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Recip
 
 @pytest.fixture(scope="session")
 def untrained(base: Recipe) -> Detector:
-    """The cascade of the base recipe with random weights."""
+    """Return the base recipe's cascade with random weights."""
     return build_model(base, CLASSES).eval()
 
 
 @pytest.fixture(scope="session")
 def finished(base: Recipe) -> Path:
-    """The folder of a study that has been run: everything with one seed, Table 2 with two."""
+    """Run a study, everything with one seed but Table 2 with two, and return its folder."""
     run_study(Study(base=base, artifacts=choose(["all"])), say=lambda _: None)
     run_study(Study(base=base, artifacts=choose(["table2"]), seeds=2), say=lambda _: None)
     return Path(base.output)

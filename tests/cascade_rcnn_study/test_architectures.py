@@ -1,4 +1,4 @@
-"""Figure 3 says what the configs say."""
+"""Figure 3 agrees with the model configs."""
 
 from msgspec.structs import replace
 

@@ -1,4 +1,4 @@
-"""Which variants and measurements the tables and figures need."""
+"""The variants and measurements that the tables and figures need."""
 
 import pytest
 

@@ -24,7 +24,7 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 1) ->
 
 
 def flags(base) -> list[str]:
-    """Ask for the study of the fixture as a user would."""
+    """Return the flags with which a user would ask for the fixture's study."""
     options = base.options
     return [
         *("--recipe", "shapes", "--data.train", base.data.train, "--data.val", base.data.val, "--epochs", "1"),
@@ -71,7 +71,7 @@ def test_plan_run_and_render(base, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_ctrl_c_saves_what_every_device_trains_and_the_same_command_continues(base, tmp_path):
-    """As typed in a terminal, which sends it to all processes of the group."""
+    """Ctrl-C in a terminal sends SIGINT to every process of the group."""
     words = ["study", "run", "table2", *flags(base), "--epochs", "60", "--devices", "2", "--output", str(tmp_path)]
     command = [sys.executable, "-m", "cascade_rcnn", *words]
     runs = [StudyFolder(tmp_path).run(name, 0) for name in ("cascade", "baseline")]

@@ -1,4 +1,4 @@
-"""Runs that differ in what a report does not compare are named."""
+"""Runs with differences that a report does not study are named."""
 
 import copy
 
@@ -15,7 +15,7 @@ def records(finished):
 
 
 def changed(records, name: str, seed: int, **settings):
-    """Return the records with settings of one run changed; options are given as option_NAME."""
+    """Return the records with some settings of one run changed; options are given as option_NAME."""
     found = copy.deepcopy(records)
     (record,) = (r for r in found if (r["name"], r["seed"]) == (name, seed))
     for key, value in settings.items():
@@ -26,7 +26,7 @@ def changed(records, name: str, seed: int, **settings):
 
 
 def as_family(records, name: str):
-    """Add the pair again, as that of a family."""
+    """Add the same pair of runs again as those of another family."""
     pair = [copy.deepcopy(r) | {"name": f"{name}-{r['name']}"} for r in records if r["name"] in ("baseline", "cascade")]
     return [*records, *pair]
 

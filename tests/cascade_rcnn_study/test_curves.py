@@ -1,4 +1,4 @@
-"""What the curves of the figures are."""
+"""The curves in the figures."""
 
 import pytest
 

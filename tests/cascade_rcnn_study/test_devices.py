@@ -1,4 +1,4 @@
-"""A queue of work over devices: who gets which, in what order, and what becomes of a failure or an interruption."""
+"""The queue of work for several devices: assignment, order, failures and interruptions."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Figure 3, drawn."""
+"""The drawing of Figure 3."""
 
 from matplotlib.patches import FancyBboxPatch
 
@@ -12,7 +12,7 @@ def test_every_part_is_drawn_inside_its_panel_and_covers_no_other():
     for axis, panel in zip(figure.axes, panels, strict=True):
         boxes = [patch for patch in axis.patches if isinstance(patch, FancyBboxPatch)]
         parts = sum(len(column.classifiers) + 2 for column in panel.columns)
-        assert len(boxes) == 2 + parts + len(panel.columns) - 1  # image, features; heads; pooling
+        assert len(boxes) == 2 + parts + len(panel.columns) - 1  # the image and the features; heads; pooling
         (left, right), (bottom, top) = axis.get_xlim(), axis.get_ylim()
         extents = [(b.get_x(), b.get_x() + b.get_width(), b.get_y(), b.get_y() + b.get_height()) for b in boxes]
         assert all(left <= x0 and x1 <= right and bottom <= y0 and y1 <= top for x0, x1, y0, y1 in extents)

@@ -1,4 +1,4 @@
-"""Settings evaluated in one pass give what each would give alone."""
+"""Settings evaluated in one pass give the same results as separate evaluations."""
 
 import numpy as np
 import pytest
@@ -58,7 +58,7 @@ def test_masks_are_those_of_each_setting_s_boxes(truth, tmp_path):
     whole = model("cascade_mask_rcnn_resnet18_fpn")
     with torch.no_grad():
         for head in whole.tasks[0].heads:
-            head.predictor.weight.normal_(std=30.0)  # maps with edges
+            head.predictor.weight.normal_(std=30.0)  # so that masks have edges
     save(whole, tmp_path / "model.safetensors")
     settings = [ensemble(3), ensemble(1)]
     found, _ = detect_and_localize(whole, evaluation_loader(truth, 2, 0), settings, 0)
@@ -71,7 +71,7 @@ def test_masks_are_those_of_each_setting_s_boxes(truth, tmp_path):
 
 
 def test_other_proposals(truth):
-    """A setting on the cascade's boxes is `Detector.detect` with these proposals."""
+    """Evaluating on the cascade's boxes equals `Detector.detect` with them as proposals."""
     single, cascade = model("faster_rcnn_resnet18_fpn"), model(seed=1)
     settings = [WITH_TRUTH, on_cascade_inputs(3), DEFAULT]
     found, _ = detect_and_localize(single, evaluation_loader(truth, 1, 0), settings, 0, cascade=cascade)

@@ -1,4 +1,4 @@
-"""What is missing is trained and measured, once; finished runs are left alone."""
+"""Missing runs are trained and measured once; finished ones are left alone."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def test_a_run_leaves_all_that_reports_need(finished):
     folder = finished / "runs" / "baseline-seed0"
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if "training/" not in path.as_posix()}
     assert {"metrics/iterations3.json", "detections/iterations3.npz", "localization.json", "speed.json"} <= files
-    assert not (folder / "training" / "best.safetensors").exists()  # not chosen on the validation set
+    assert not (folder / "training" / "best.safetensors").exists()  # no checkpoint is selected on the validation set
 
 
 def test_a_lost_measurement_is_made_again_without_training(base, finished, monkeypatch):
@@ -76,7 +76,7 @@ def test_without_the_cascade_s_checkpoint_only_its_boxes_are_missing(base, finis
 
 
 def test_an_interrupted_training_run_is_resumed(base, tmp_path, monkeypatch):
-    """Ctrl-C in the first update; the same call continues from there and ends where an uninterrupted one does."""
+    """Ctrl-C during the first update: the same call resumes and ends exactly like an uninterrupted run."""
     one = study(base, "figure4", output=str(tmp_path / "a"), epochs=2)
     original = epoch._update
 
@@ -122,7 +122,7 @@ def test_two_devices_at_once_find_what_one_finds(base, finished, tmp_path):
     assert "epoch 1/1" in (tmp_path / "runs/baseline-60-seed0/log.txt").read_text()
     assert run_quietly(study(base, "table6", output=str(tmp_path))) == [
         "2 runs, 2 of them done"
-    ]  # whatever the devices
+    ]  # for any number of devices
 
 
 def test_masks_need_a_pyramid_and_data_with_masks(base, tmp_path):

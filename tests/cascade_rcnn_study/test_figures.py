@@ -1,4 +1,4 @@
-"""A figure's files."""
+"""The files of a figure."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ def test_the_figures_are_the_paper_s():
 
 
 def test_nothing_measured_is_numbers_without_a_picture(tmp_path):
-    for name in set(FIGURES) - {"figure3"}:  # which needs no measurement
+    for name in set(FIGURES) - {"figure3"}:  # the only one that needs no measurement
         found = figure(StudyFolder(tmp_path), name)
         assert found.missing
         assert write(found, tmp_path / "figures") is None
@@ -25,7 +25,7 @@ def test_nothing_measured_is_numbers_without_a_picture(tmp_path):
 
 
 def test_the_scatter_is_small(finished, tmp_path):
-    """However many boxes there are: the SVG holds the points as pixels."""
+    """However many boxes there are, the points in the SVG are rasterised."""
     found = figure(StudyFolder(finished), "figure2")
     points = np.random.default_rng(0).normal(0, 0.1, (20_000, 4)).tolist()
     stages = [stage | {"scatter": points, "scatter_is_outlier": [False] * 20_000} for stage in found.numbers["stages"]]

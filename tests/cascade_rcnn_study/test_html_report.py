@@ -1,4 +1,4 @@
-"""The HTML page."""
+"""The HTML report."""
 
 from xml.etree import ElementTree
 

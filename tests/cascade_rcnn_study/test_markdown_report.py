@@ -1,4 +1,4 @@
-"""The Markdown page."""
+"""The Markdown report."""
 
 from cascade_rcnn_study.markdown_report import markdown_page
 from cascade_rcnn_study.report_sections import Section, TextTable

@@ -1,4 +1,4 @@
-"""Matched detections in a file."""
+"""Files of matched detections."""
 
 import numpy as np
 import pytest

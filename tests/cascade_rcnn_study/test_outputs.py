@@ -1,4 +1,4 @@
-"""Figure 1 (a, b) in numbers."""
+"""The values behind Figure 1 (a, b)."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ def truth(base):
 
 
 class Oracle(torch.nn.Module):
-    """Finds the first object of an image, beside it a box of half its width, and one that is too unlikely."""
+    """A detector of each image's first object, of a box of half its width beside it, and of one with a low score."""
 
     def __init__(self, truth):
         super().__init__()
@@ -41,19 +41,19 @@ def test_boxes_are_judged_by_the_best_iou_with_an_object_of_their_class(truth):
 
 def test_no_box_fits_where_nothing_is_of_its_class(truth):
     others = dataclasses.replace(truth, labels=truth.labels % 4 + 1)
-    outputs = detection_outputs(Oracle(others), truth)  # says other classes than the annotations
+    outputs = detection_outputs(Oracle(others), truth)  # its classes are not those of the annotations
     assert all(output["ious"][0] < 0.5 for output in outputs)
 
 
 def test_images_are_chosen_by_their_smallest_objects(truth):
-    """One with three objects or more before one with fewer, then the larger."""
+    """Images with three or more objects come first, then those whose smallest object is larger."""
     sizes = torch.tensor([[5.0, 9], [8, 8], [9, 9], [20, 20], [9, 9], [9, 9], [7, 9]], dtype=torch.float64)
     some = dataclasses.replace(
         truth,
         boxes=torch.cat((torch.zeros(7, 2, dtype=torch.float64), sizes), 1),
-        first=torch.tensor([0, 3, 4, 7]),  # smallest: 5, 20 (a single object), 7
+        first=torch.tensor([0, 3, 4, 7]),  # sizes of the smallest objects: 5, 20 (a single object), 7
         ignore=torch.zeros(7, dtype=torch.bool),
     )
     assert chosen_images(some) == [2, 0]
-    crowds = torch.tensor([False, False, False, False, True, True, False])  # leave one of size 7 to the last image
+    crowds = torch.tensor([False, False, False, False, True, True, False])  # leaves one, of size 7, in the last image
     assert chosen_images(dataclasses.replace(some, ignore=crowds)) == [0, 1]

@@ -1,4 +1,4 @@
-"""Figure 1 (a, b), drawn."""
+"""The drawing of Figure 1 (a, b)."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def test_likely_boxes_are_drawn_in_their_place():
         "picture": data_uri(np.zeros((20, 40, 3), np.uint8)),
         "truth": [[1, 2, 11, 12]],
         "boxes": [[1, 2, 11, 10], [20, 5, 30, 15], [0, 0, 5, 5]],
-        "scores": [0.9, 0.6, 0.4],  # the last is too unlikely
+        "scores": [0.9, 0.6, 0.4],  # the last score is below the threshold
         "ious": [0.8, 0.0, 0.0],
     }
     figure = plot_outputs({"(a)": [output, output], "(b)": [output, output]})
@@ -28,7 +28,7 @@ def test_likely_boxes_are_drawn_in_their_place():
         boxes = [(*r.get_xy(), r.get_width(), r.get_height(), to_hex(r.get_edgecolor())) for r in axis.patches]
         assert boxes == [
             (1, 2, 10, 10, "#ffffff"),
-            (20, 5, 10, 10, QUALITIES[2][1]),  # the likeliest comes last, on top
+            (20, 5, 10, 10, QUALITIES[2][1]),  # the highest score is drawn last, on top
             (1, 2, 10, 8, QUALITIES[0][1]),
         ]
         assert [text.get_text() for text in axis.texts] == ["0.60", "0.90"]

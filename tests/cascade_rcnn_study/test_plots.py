@@ -1,4 +1,4 @@
-"""Plots from numbers."""
+"""Plots of given numbers."""
 
 import numpy as np
 

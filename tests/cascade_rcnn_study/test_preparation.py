@@ -1,4 +1,4 @@
-"""What is checked before anything is trained."""
+"""Checks made before any training starts."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""`study run all`: every table and figure is there."""
+"""The report of `study run all` contains every table and figure."""
 
 import json
 import math
@@ -78,7 +78,7 @@ def test_every_json_is_strict(report):
 
 
 def test_a_report_of_one_table(finished, tmp_path):
-    """Runs copied without checkpoints: only what is asked for is reported, and what it lacks is missing."""
+    """Of runs copied without checkpoints, only the requested table is reported, with missing values marked as such."""
     source = finished / "runs" / "baseline-seed0"
     shutil.copytree(source, tmp_path / "runs" / source.name, ignore=shutil.ignore_patterns("training"))
     folder = render(tmp_path, ["table1", "figure2"], resamples=2).parent
@@ -89,7 +89,7 @@ def test_a_report_of_one_table(finished, tmp_path):
     assert "## Table 3" not in text
     assert not (folder / "figures" / "figure2.png").exists()
     assert (folder / "figures" / "figure2.json").exists()
-    assert not (folder / "figures" / "figure1.json").exists()  # not asked for, and two of its three curves are missing
+    assert not (folder / "figures" / "figure1.json").exists()  # not requested, and two of its three curves are missing
 
 
 def test_what_cannot_stand_in_one_report(finished, tmp_path):
@@ -106,6 +106,6 @@ def test_what_cannot_stand_in_one_report(finished, tmp_path):
 def test_a_figure_of_nothing_measured_is_numbers_alone(finished, tmp_path):
     shutil.copytree(finished / "runs" / "baseline-seed0", tmp_path / "runs" / "baseline-seed0")
     values = read_json(render(tmp_path, ["figure4"], resamples=1).parent / "report.json")
-    architectures, samples = values["figures"]  # the first of which needs no measurement
+    architectures, samples = values["figures"]  # the first needs no measurement
     assert (architectures["name"], architectures["missing"], architectures["drawn"]) == ("figure3", [], True)
     assert (samples["name"], samples["missing"], samples["drawn"]) == ("figure4", ["cascade: samples"], False)

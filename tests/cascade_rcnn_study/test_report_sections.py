@@ -1,4 +1,4 @@
-"""Tables as text."""
+"""Tables in text form."""
 
 from cascade_rcnn.evaluation.bootstrap import Interval
 from cascade_rcnn_study.report_sections import differences_table, metrics_table, table_section

@@ -1,4 +1,4 @@
-"""The training samples of a cascade's stages in numbers."""
+"""Statistics of the training samples of a cascade's stages."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from cascade_rcnn_study.sample_statistics import describe_stage, sample_statisti
 
 
 def test_statistics_of_a_stage_by_hand():
-    """Six samples; of four with IoU >= .5 one is an outlier at u = .6."""
+    """Six samples, four of them with IoU >= .5, of which one is an outlier at u = .6."""
     ious = np.array([0.0, 0.3, 0.55, 0.65, 0.75, 0.95])
     deltas = np.zeros((6, 4))
     deltas[2:, 0] = [0.9, 0.1, 0.2, 0.3]
@@ -35,4 +35,4 @@ def test_every_stage_is_described_on_the_first_images(base, untrained):
     found = sample_statistics(untrained, truth, number=2, batch_size=1, workers=0)
     assert found["images"] == 2
     assert [stage["u"] for stage in found["stages"]] == [0.5, 0.6, 0.7]
-    assert found == sample_statistics(untrained, truth, number=2, batch_size=1, workers=0)  # the draw is fixed
+    assert found == sample_statistics(untrained, truth, number=2, batch_size=1, workers=0)  # the random draw is fixed

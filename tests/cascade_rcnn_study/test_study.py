@@ -1,4 +1,4 @@
-"""The runs that a study needs."""
+"""The training runs that a study needs."""
 
 from dataclasses import replace
 
@@ -45,7 +45,7 @@ def test_a_run_lacks_what_has_not_been_measured(base, tmp_path):
     for name in ("stage1", "stages1-3"):
         cascade.folder.write(f"metrics/{name}.json", {})
     cascade.folder.detections("stage1").parent.mkdir()
-    cascade.folder.detections("stage1").touch()  # the other's detections are missing
+    cascade.folder.detections("stage1").touch()  # detections of the other setting are missing
     cascade = planned_runs(study)[0]
     assert [setting.name for setting in cascade.settings] == ["stages1-3", "stage2", "stage3", "stages1-2"]
     assert cascade.localization_steps == 0
@@ -53,7 +53,7 @@ def test_a_run_lacks_what_has_not_been_measured(base, tmp_path):
 
 
 def test_runs_of_other_machines_are_reused(base, finished):
-    """Workers, precision and the places of files depend on the machine."""
+    """Workers, precision and file locations depend on the machine."""
     changes = {"workers": 1, "precision": "auto", "accelerator": "auto", "save_every": 5}
     study = Study(base=replace(base, **changes), artifacts=choose(["all"]))
     assert all(run.is_done for run in planned_runs(study))

@@ -1,4 +1,4 @@
-"""The files that runs leave."""
+"""The files of a study's runs."""
 
 from cascade_rcnn.files import write_json
 from cascade_rcnn_study.study_folder import StudyFolder

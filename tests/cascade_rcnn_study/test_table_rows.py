@@ -1,4 +1,4 @@
-"""Rows of tables from runs."""
+"""Table rows made from runs."""
 
 import math
 import shutil

@@ -1,4 +1,4 @@
-"""The tables of the paper, with our rows."""
+"""The tables of the paper, filled with our results."""
 
 import math
 import shutil
@@ -61,8 +61,8 @@ def test_a_run_has_the_same_metrics_in_every_table(tables):
 
 
 def test_the_rows_of_table_3_share_their_optimizer(finished, tables, tmp_path):
-    """They are trained with SGD here, and the last is missing without a run of its own; if all rows were trained like
-    the study's cascade, that is the last row.
+    """Here they are trained with SGD, and the last row is missing until it has a run of its own; if all were trained
+    like the study's cascade, that cascade would be the last row.
     """
     assert [row.needs for row in tables["table3"].rows] == list(TABLE3)
     assert "AdamW" not in tables["table3"].note
@@ -88,7 +88,7 @@ def test_table_6_has_a_row_for_each_model_that_is_missing(tmp_path):
 
 
 def test_the_table_of_masks_has_both_kinds_of_ap(finished, tmp_path):
-    """From the runs of two models that say they have masks; the others are missing."""
+    """The rows come from the runs of two models that have masks; the other rows are missing."""
     folder = StudyFolder(tmp_path)
     for stages in (1, 3):
         run = folder.run(MASKS[stages], 0)
@@ -106,7 +106,7 @@ def test_the_table_of_masks_has_both_kinds_of_ap(finished, tmp_path):
     shown = {name: value.mean for name, value in table.rows[2].ours.items()}
     masks = {name: shown[name] for name in ("ap", "masks_ap", "masks_ap50", "masks_ap75")}
     assert masks == pytest.approx({"ap": 50.0, "masks_ap": 30.0, "masks_ap50": 25.0, "masks_ap75": 12.5})
-    assert set(table.rows[2].difference) == {"ap", "ap50", "ap75"}  # of boxes: masks are not resampled
+    assert set(table.rows[2].difference) == {"ap", "ap50", "ap75"}  # for boxes only: masks are not resampled
     assert metrics_table(table).heads[-3:] == ("mask AP", "mask AP50", "mask AP75")
     run = folder.run(MASKS[3], 0)
     run.write_metrics("stages1-3", replace(run.metrics("stages1-3"), masks=None))

@@ -1,4 +1,4 @@
-"""How long a study will take."""
+"""Estimates of a study's duration."""
 
 from dataclasses import replace
 
@@ -33,7 +33,7 @@ def test_a_trial_leaves_nothing_behind(base, tmp_path):
 
 
 def test_extrapolation_by_hand(base, tmp_path):
-    """Ten updates of 6 s and five images of 12 s; then four updates are done; then all."""
+    """Ten updates of 6 s and five images of 12 s: before the start, after four updates, and at the end."""
     (run,) = planned_runs(Study(base=replace(base, output=str(tmp_path)), artifacts=choose(["figure2"])))
 
     def estimated() -> tuple[str, float]:

@@ -1,4 +1,4 @@
-"""Seconds an image."""
+"""The time per image."""
 
 from dataclasses import replace
 

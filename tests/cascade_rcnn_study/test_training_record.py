@@ -1,4 +1,4 @@
-"""training.json, and how finished runs are recognised by it."""
+"""training.json, by which finished runs are recognised."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -37,14 +37,14 @@ def test_settings_leave_out_the_machine_and_the_seed(base):
 
 def test_a_run_that_differs_is_not_reused(base, tmp_path):
     run = StudyFolder(tmp_path).run("cascade", 0)
-    check_reusable(run, base, {"val": "a"})  # not trained
+    check_reusable(run, base, {"val": "a"})  # has not been trained
     run.write("training.json", {"settings": settings_of(base), "data": {"val": {"id": "a"}}})
     check_reusable(run, base, {"val": "a"})
     with pytest.raises(UserError, match="cascade-seed0: this run was trained with other val data"):
         check_reusable(run, base, {"val": "b"})
     older = settings_of(base)
     del older["augmentation"]
-    older["data"] = {"flip": 0.5, "photometric": 0.0}  # as records were before augmentation was a list
+    older["data"] = {"flip": 0.5, "photometric": 0.0}  # the format of records before augmentation was a list
     run.write("training.json", {"settings": older, "data": {"val": {"id": "a"}}})
     check_reusable(run, replace(base, data=replace(base.data, flip=0.5, photometric=0.0)), {"val": "a"})
     with pytest.raises(UserError, match="was trained with augmentation"):

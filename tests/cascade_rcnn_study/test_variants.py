@@ -1,4 +1,4 @@
-"""The models of a study, derived from one recipe."""
+"""The models of a study, all derived from one recipe."""
 
 from dataclasses import replace
 
@@ -36,7 +36,7 @@ def test_models_of_table_1():
 
 @pytest.mark.parametrize("base", ["small", "small_rfcn", "small_vgg_baseline", "paper_cascade_r50"])
 def test_the_cascade_is_the_recipe_s_own(base):
-    """Spelled out, the options say what they said before."""
+    """Written out in full, the options mean the same as before."""
     recipe = RECIPES[base]()
     name = variants(recipe)["cascade"].recipe.model
     assert config("cascade", recipe) == model_config(name, CATEGORIES, recipe.options, pretrained=True)
@@ -78,11 +78,11 @@ def test_only_the_model_differs():
     by_sgd = {of_table3.pop(name) for name in TABLE3}
     assert len(by_sgd) == len(set(of_table3.values())) == 1
     (row,), (other,) = by_sgd, set(of_table3.values())
-    assert replace(row, optimizer=other.optimizer) == other  # and these in the optimizer alone
+    assert replace(row, optimizer=other.optimizer) == other  # and these differ only in the optimizer
 
 
 def test_table_3_is_trained_with_sgd():
-    """AdamW divides a gradient by its own size and would hide the scale of the targets, which statistics set."""
+    """AdamW divides each gradient by its own magnitude, which would hide the scale that the target statistics set."""
     assert SMALL.optimizer.name == "adamw"
     found = variants(SMALL)
     for name in TABLE3:
@@ -123,7 +123,7 @@ def test_families_of_table_6():
     assert found["small_vgg-baseline"].recipe.weights_backbone == "vgg.safetensors"
     assert found["small_vgg-baseline"].recipe.epochs == SMALL.epochs
     assert found["small_vgg-baseline"].recipe.options.semantics == "paper"
-    assert found["small_vgg-baseline"].recipe.options.rpn_channels == 128  # the family's own
+    assert found["small_vgg-baseline"].recipe.options.rpn_channels == 128  # the family's own default
 
 
 def test_mistakes():

@@ -1,4 +1,4 @@
-"""Flags of `predict` that are more than a value, and its engines."""
+"""Flags of `predict` that take more than a plain value, and its engines."""
 
 import sys
 from pathlib import Path
@@ -44,7 +44,7 @@ def fails(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 @pytest.fixture
 def asked(monkeypatch) -> list[Any]:
-    """What is asked of Ray, which finds 5 images of which one is bad."""
+    """Record what is requested from Ray, which finds 5 images, one of them bad."""
     calls = []
 
     class Summary(SimpleNamespace):

@@ -1,4 +1,4 @@
-"""Lists of augmentations: words, configs, JSON, and the short forms of older recipes."""
+"""Lists of augmentations as words, configs and JSON, and the short forms of older recipes."""
 
 import msgspec
 import pytest

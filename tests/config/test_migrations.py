@@ -1,4 +1,4 @@
-"""Configs of older formats: every value arrives where it belongs today, and nothing that came later changes them."""
+"""Configs of older formats: every value moves to its present place, and later defaults do not change it."""
 
 import json
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.configure import model_config
 
 FORMAT1 = json.loads((Path(__file__).parents[1] / "fixtures" / "format1" / "configs.json").read_text(encoding="utf-8"))
-# Paths in format 1 -> today's, where they differ.
+# Paths in format 1 -> present paths, where they differ.
 MOVED = {
     "semantics.box_beta": "box_loss.beta",
     "semantics.rpn_box_beta": "rpn.box_loss.beta",
@@ -31,8 +31,8 @@ MOVED = {
     "head.width": "box_head.width",
     "head.class_agnostic": "box_head.class_agnostic",
 }
-RENAMED = {"two_layer": "conv_fc"}  # values
-OF_VGG = ("family", "planes", "frozen_stages")  # what a VGG had of the backbone's fields
+RENAMED = {"two_layer": "conv_fc"}  # values that were renamed
+OF_VGG = ("family", "planes", "frozen_stages")  # the fields of the backbone that applied to VGG
 
 
 def leaves(tree: object, path: str = "") -> Iterator[tuple[str, object]]:

@@ -1,4 +1,4 @@
-"""Configs as data: presets, JSON there and back, what may be changed after training."""
+"""Model configs as data: presets, the round trip through JSON, and what may be changed after training."""
 
 import json
 import math
@@ -34,7 +34,7 @@ def test_a_config_cannot_be_changed_in_place():
 
 
 def test_the_presets_by_the_published_tables():
-    """Thresholds of the paper; target scales: the released code's, and detectron2's weights (10, 20, 30)."""
+    """The paper's thresholds; target scales of the released code, and detectron2's weights (10, 20, 30)."""
     for name in PRESETS:
         assert [stage.iou for stage in preset_stages(name, 4)] == [0.5, 0.6, 0.7, 0.75]
         assert preset_stages(name, 2) == preset_stages(name, 4)[:2]
@@ -62,10 +62,10 @@ NUMBERS = ("pre_nms_train", "post_nms_train", "pre_nms_test", "post_nms_test")
         ("cascade_rcnn_resnet50_fpn", "detectron2", (2000, 2000, 1000, 1000)),
         ("faster_rcnn_resnet50_fpn", "mmdet", (2000, 1000, 1000, 1000)),
         ("cascade_rcnn_resnet50_fpn", "mmdet", (2000, 2000, 1000, 1000)),
-        # single heads are the plain baseline's
+        # single heads equal the plain baseline's
         ("iterative_bbox_resnet50_fpn", "detectron2", (2000, 1000, 1000, 1000)),
         ("integral_loss_resnet50_fpn", "mmdet", (2000, 1000, 1000, 1000)),
-        # the released code: 1,500 a level, all that survive in training
+        # the released code: 1,500 per level, and in training all that survive NMS
         ("faster_rcnn_resnet50_fpn", "paper", (1500, 6000, 1000, 1000)),
         ("cascade_rcnn_resnet50_fpn", "paper", (1500, 6000, 1000, 1000)),
         ("cascade_rcnn_vgg16", "paper", (2000, 2000, 5000, 300)),
@@ -115,7 +115,7 @@ def test_options_reach_the_config():
         score_threshold=0.2,
     )
     assert [(s.iou, s.std[0]) for s in config.stages] == [(0.4, 1.0), (0.5, 0.5)]
-    assert config.rpn.anchors.sizes == (8, 16, 32, (64, 128))  # the paper's P5 has two
+    assert config.rpn.anchors.sizes == (8, 16, 32, (64, 128))  # in the paper, P5 has two sizes
     assert (config.rpn.pre_nms_train, config.rpn.post_nms_train, config.rpn.post_nms_test) == (140, 70, 70)
     assert config.backbone.frozen_stages == 4
     assert config.preprocess.min_size == (320,)
@@ -156,7 +156,7 @@ def test_options_that_do_not_fit_are_one_line(options, message):
         (lambda c: c["backbone"].update(depth=19), "backbone.depth"),
         (lambda c: c["stages"][1].update(iou="high"), r"stages\[1\]"),
         (lambda c: c["semantics"].update(ensemble="best"), "semantics.ensemble"),
-        # fields that nothing reads
+        # unused fields
         (lambda c: c.update(stagess=[]), "unknown field `stagess`"),
         (lambda c: c["rpn"].update(nms_thresh=0.7), r"unknown field `nms_thresh` - at `\$\.rpn`"),
         (lambda c: c["stages"][2].update(u=0.7), r"unknown field `u` - at `\$\.stages\[2\]`"),
@@ -164,7 +164,7 @@ def test_options_that_do_not_fit_are_one_line(options, message):
         (lambda c: c["categories"][1].update(colour="red"), r"`colour` - at `\$\.categories\[1\]`"),
         (lambda c: c["backbone"].update(type="alexnet"), r"'alexnet' - at `\$\.backbone\.type`"),
         (lambda c: c["box_loss"].update(kind="giou"), r"unknown field `kind` - at `\$\.box_loss`"),
-        # values that no model can have
+        # invalid values
         (lambda c: c["preprocess"].update(std=[0.2, 0, 0.2]), r"std=0: give more than 0.*preprocess"),
         (lambda c: c["preprocess"].update(min_size=[0]), r"min_size=0: give 1 or more"),
         (lambda c: c["preprocess"].update(min_size=[]), "min_size: give a size"),
@@ -201,7 +201,7 @@ def test_json_that_does_not_fit_names_the_field(edit, where):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", b"\xff\xfe"])
-def test_text_that_is_no_config(text):
+def test_text_that_is_not_a_config(text):
     with pytest.raises(UserError, match=r"does not fit this version|is not a JSON object"):
         ModelConfig.from_json(text)
 
@@ -256,7 +256,7 @@ def test_a_baseline_can_be_iterated_any_number_of_times():
 
 
 def test_defaults_of_the_families():
-    """Section 5.1.1: images, heads and RoIs of each baseline; anchors and widths as released."""
+    """Section 5.1.1: images, heads and RoIs of each baseline; anchors and widths of the released code."""
     fpn, vgg, rfcn = (config_of(name) for name in ("faster_rcnn_resnet50_fpn", "faster_rcnn_vgg16", "rfcn_resnet50"))
     assert [c.box_head.width for c in (fpn, vgg, rfcn)] == [1024, 2048, 1024]
     assert [c.sampling.rois for c in (fpn, vgg, rfcn)] == [512, 128, 256]

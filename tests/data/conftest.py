@@ -34,7 +34,7 @@ def write_image() -> Callable[..., None]:
 
 @pytest.fixture
 def coco_dict() -> dict:
-    """Two images, three boxes, classes out of order: cat (7) is label 2, dog (3) is label 1."""
+    """Return two images, three boxes, and classes out of order: cat (7) is label 2, dog (3) is label 1."""
     return {
         "images": [
             {"id": 20, "file_name": "b.png", "width": 40, "height": 30},
@@ -61,7 +61,7 @@ def write_coco(tmp_path: Path) -> Callable[[object], Path]:
 
 @pytest.fixture
 def make_annotations(tmp_path: Path) -> Callable[..., Annotations]:
-    """Annotations of images of given (height, width) and, per image, rows x, y, w, h of label 1."""
+    """Return annotations of images of the given (height, width) and, per image, rows x, y, w, h of label 1."""
 
     def make(sizes: list[tuple[int, int]], boxes: list[list[tuple[float, ...]]] | None = None) -> Annotations:
         boxes = boxes or [[] for _ in sizes]
@@ -86,7 +86,7 @@ def make_annotations(tmp_path: Path) -> Callable[..., Annotations]:
 
 @pytest.fixture
 def one_line() -> Callable[..., None]:
-    """An error holds every given part, in one line."""
+    """Check that the error is a single line that contains every given part."""
 
     def check(caught: pytest.ExceptionInfo, *parts: str) -> None:
         text = str(caught.value)

@@ -43,8 +43,8 @@ def test_notes_count_each_problem_and_name_the_first(make_annotations):
     annotations = make_annotations(
         [(30, 40), (30, 40), (30, 40)],
         [
-            [(0, 0, 40.4, 30), (1, 2, 3, 4), (-3, 0, 5, 5), (1, 2, 3, 4)],  # fine, fine, reaching, repeated
-            [(5, 5, 0, 3), (50, 0, 5, 5), (30, 0, 20, 5)],  # no size, outside, reaching
+            [(0, 0, 40.4, 30), (1, 2, 3, 4), (-3, 0, 5, 5), (1, 2, 3, 4)],  # valid, valid, reaching outside, duplicate
+            [(5, 5, 0, 3), (50, 0, 5, 5), (30, 0, 20, 5)],  # empty, outside, reaching outside
             [],
         ],
     )
@@ -65,7 +65,7 @@ def test_clean_annotations_have_no_notes(make_annotations):
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_coordinates_that_are_no_numbers(make_annotations, one_line, bad):
+def test_coordinates_that_are_not_numbers(make_annotations, one_line, bad):
     with pytest.raises(UserError) as caught:
         make_annotations([(30, 40), (30, 40)], [[(0, 0, 1, 1)], [(0, bad, 1, 1)]])
     one_line(caught, "made", "1.png", f"{bad:g}")
@@ -88,7 +88,7 @@ def test_share_memory_moves_every_tensor(make_annotations):
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_two_processes_see_the_same_storage(make_annotations, method):
-    """Each process is sent the whole object and sends one column back: what it sends is this process's own memory."""
+    """Each process receives the whole object and sends one column back, all in shared memory."""
     annotations = make_annotations([(30, 40)], [[(1, 2, 3, 4)]]).share_memory()
     with torch.multiprocessing.get_context(method).Pool(2) as pool:
         tasks = [pool.apply_async(operator.attrgetter("labels", "file_names"), (annotations,)) for _ in range(2)]

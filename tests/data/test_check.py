@@ -11,7 +11,7 @@ from cascade_rcnn.errors import UserError
 
 @pytest.fixture
 def five(make_annotations, tmp_path, write_image):
-    """0 is good, 1 is missing, 2 cut off, 3 of another size, 4 a pipe."""
+    """Write five files: 0 is good, 1 missing, 2 truncated, 3 of another size, 4 a pipe."""
     write_image(tmp_path / "0.png", 40, 30)
     write_image(tmp_path / "2.png", 40, 30)
     (tmp_path / "2.png").write_bytes((tmp_path / "2.png").read_bytes()[:-30])
@@ -20,7 +20,7 @@ def five(make_annotations, tmp_path, write_image):
     return make_annotations([(30, 40)] * 5, [[(1, 2, 3, 4)], [(5, 6, 7, 8)], [], [(1, 1, 1, 1), (2, 2, 2, 2)], []])
 
 
-def test_all_problems_are_said_together(five, one_line):
+def test_all_problems_are_reported_together(five, one_line):
     with pytest.raises(UserError) as caught:
         check_images(five)
     one_line(

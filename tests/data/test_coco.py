@@ -67,7 +67,7 @@ def test_boxes_that_are_missing_come_from_polygons_or_are_left_out(write_coco, c
     boxes[0] |= {"bbox": [], "segmentation": [[1, 2, 6, 2, 6, 9], [3, 1, 4, 1, 4, 5]]}
     del boxes[1]["bbox"]
     boxes[1]["segmentation"] = {"counts": [1, 2], "size": [3, 1]}
-    boxes[2]["segmentation"] = [[0, 0, 99, 0, 99, 99]]  # has its box
+    boxes[2]["segmentation"] = [[0, 0, 99, 0, 99, 99]]  # disagrees with the box
     found = load_coco(write_coco(coco_dict), tmp_path)
     assert found.boxes.tolist() == [[1, 1, 5, 8], [5, 6, 7, 8]]
     assert found.ids.tolist() == [5, 7]
@@ -85,10 +85,10 @@ def test_roboflows_grouping_class_is_left_out(write_coco, coco_dict, tmp_path):
     assert [c.name for c in found.categories] == ["dog", "cat"]
     assert found.labels.tolist() == [1, 2, 1]
     assert "class 'pets' (id 0) only groups the others" in found.notes[0]
-    coco_dict["annotations"][0]["category_id"] = 0  # it has a box
+    coco_dict["annotations"][0]["category_id"] = 0  # used by a box
     assert len(load_coco(write_coco(coco_dict), tmp_path).categories) == 3
     coco_dict["annotations"][0]["category_id"] = 7
-    coco_dict["categories"][1]["supercategory"] = "animal"  # it does not group all
+    coco_dict["categories"][1]["supercategory"] = "animal"  # so that the supercategory does not cover all classes
     assert len(load_coco(write_coco(coco_dict), tmp_path).categories) == 3
 
 
@@ -148,7 +148,7 @@ def test_no_boxes(write_coco, coco_dict, tmp_path):
 
 
 @pytest.mark.parametrize(("change", "note"), [("drop", "1 box without an id"), ("repeat", "some boxes share an id")])
-def test_unusable_box_ids_are_numbered_anew(write_coco, coco_dict, tmp_path, change, note):
+def test_unusable_box_ids_are_renumbered(write_coco, coco_dict, tmp_path, change, note):
     if change == "drop":
         del coco_dict["annotations"][1]["id"]
     else:

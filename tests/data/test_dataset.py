@@ -22,7 +22,7 @@ def test_targets_are_clipped_and_lose_boxes_without_size_in_every_field(annotati
     image, target = Dataset(annotations)[0]
     assert image.dtype == torch.uint8
     assert image.shape == (3, 30, 40)
-    assert image[:, 7, 9].tolist() == [9, 7, 0]  # the image counts columns in red and rows in green
+    assert image[:, 7, 9].tolist() == [9, 7, 0]  # pixels count columns in red and rows in green
     assert target["boxes"].tolist() == [[0, 4, 15, 14], [1, 2, 4, 6], [30, 20, 40, 30]]
     assert target["area"].tolist() == [200, 12, 10000]
     assert target["labels"].tolist() == [1, 1, 1]

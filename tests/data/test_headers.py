@@ -37,7 +37,7 @@ def test_an_image_cut_off_is_found_without_decoding_those_that_are_whole(tmp_pat
     except (KeyError, ValueError, OSError):
         pytest.skip(f"this Pillow does not write {kind}")
     whole = path.read_bytes()
-    if kind not in ("ppm", "avif"):  # whose end shows only when they are decoded
+    if kind not in ("ppm", "avif"):  # truncation of these shows only when they are decoded
         with monkeypatch.context() as patch:
             patch.setattr(PIL.ImageFile.ImageFile, "load", lambda _: pytest.fail("decoded"))
             assert read_header(path).size == (64, 96)

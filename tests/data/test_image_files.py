@@ -26,7 +26,7 @@ def test_hidden_files_and_folders_are_never_data(tmp_path, write_image):
     for name in ("a.png", "._a.png", ".ipynb_checkpoints/a-checkpoint.png", "sub/.thumbs/b.png"):
         write_image(tmp_path / name, 4, 3)
     assert list_images(tmp_path) == [tmp_path / "a.png"]
-    assert list_images(tmp_path / ".ipynb_checkpoints") != []  # named by the user
+    assert list_images(tmp_path / ".ipynb_checkpoints") != []  # because the user named it
 
 
 def test_links_are_followed_once_and_never_in_circles(tmp_path, write_image):

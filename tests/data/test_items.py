@@ -1,4 +1,4 @@
-"""Items of datasets of others, in all the forms in which torchvision has them."""
+"""Items of other people's datasets, in every form that torchvision allows."""
 
 import numpy as np
 import PIL.Image

@@ -119,7 +119,7 @@ def _coco(file_name: str) -> str:
 
 YOLO_ROW = "0 0.15 0.4 0.25 0.6666666666666666"  # x 1..11 of 40, y 2..22 of 30
 
-# What tools export: the files, and the image's place. Every one holds the box x 1, y 2, 10 x 20 of a cat.
+# What tools export: the files, and where images lie. Each holds the box x 1, y 2, 10 x 20 of a cat.
 EXPORTS = {
     "Roboflow COCO": ({"train/_annotations.coco.json": _coco("a.png")}, "train/a.png", "train"),
     "Roboflow VOC": ({"train/a.xml": XML}, "train/a.png", "train"),

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threade
 
 
 def _sizes(landscape: int, portrait: int) -> torch.Tensor:
-    """Portrait images come first, so that grouping is not an accident of the order."""
+    """Return sizes with the portrait images first, so that grouping cannot be an accident of their order."""
     return torch.tensor([(60, 40)] * portrait + [(30, 40)] * landscape)
 
 
@@ -53,7 +53,7 @@ def test_training_batches(landscape, portrait, batch_size, world_size, epoch):
     batches = [_indices(sampler) for sampler in ranks]
     total = -(-landscape // batch_size) - (-portrait // batch_size)
     assert {len(found) for found in batches} == {len(sampler) for sampler in ranks} == {-(-total // world_size)}
-    # In the order of dealing, the first `total` batches are all images once; the rest repeats some of these batches.
+    # In dealing order, the first `total` batches contain every image once; the rest repeat some of these batches.
     dealt = [batch for step in zip(*batches, strict=True) for batch in step]
     assert sorted(index for batch in dealt[:total] for index in batch) == list(range(landscape + portrait))
     assert all(batch in dealt[:total] for batch in dealt[total:])
@@ -164,7 +164,7 @@ def test_batches_are_the_same_for_any_number_of_workers_and_after_a_resume(datas
     assert isinstance(targets, list)
     with pytest.raises(AssertionError):
         _assert_same(expected[0], expected[1])
-    # Workers persist: the second epoch's seeds must reach those of the first.
+    # Workers persist, so the second epoch's seeds must reach those of the first.
     for epoch in (0, 1):
         _assert_same(_epoch(together, epoch), expected[epoch])
     _assert_same(_epoch(together, 1, skip_batches=2), expected[1][2:])
@@ -212,7 +212,7 @@ def test_a_mistake_met_in_a_worker_arrives_as_its_one_line(dataset, tmp_path, on
 
 
 def wait_until_idle(pid: int) -> None:
-    """Wait until a process has not computed for half a second."""
+    """Wait until a process has computed nothing for half a second."""
     before, since = None, time.monotonic()
     while time.monotonic() < since + 0.5:
         time.sleep(0.05)
@@ -227,10 +227,10 @@ def test_a_killed_worker_is_one_line_where_its_batch_is_waited_for(dataset, monk
     batches = iter(make_loader(dataset, batch_size=1, workers=1, seed=0, shuffle=False))
     next(batches)
     (worker,) = set(multiprocessing.active_children()) - others
-    wait_until_idle(worker.pid)  # a process that dies while it sends a batch leaves half a message, without an end
+    wait_until_idle(worker.pid)  # a process that dies while sending a batch leaves a truncated message
     os.kill(worker.pid, signal.SIGKILL)
     worker.join()
-    assert signal.getsignal(signal.SIGCHLD) == handler  # or the next line would raise anywhere
+    assert signal.getsignal(signal.SIGCHLD) == handler  # otherwise, the next line would raise at an arbitrary place
     with pytest.raises(UserError) as caught:
         list(batches)
     one_line(caught, "a data loading process has died", "--workers")

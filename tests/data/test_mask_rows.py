@@ -1,4 +1,4 @@
-"""Encoded masks are moved as dense ones are, whatever the transform."""
+"""Encoded masks are transformed like dense ones, whatever the transform."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ BOXES = torch.tensor([[2.0, 4, 42, 34], [30, 20, 50, 38], [0, 0, 64, 48], [5, 25
 
 
 def sample(encoded: bool) -> tuple[Tensor, dict]:
-    """Random blobs, each inside its box."""
+    """Return random blobs, each inside its box."""
     generator = torch.Generator().manual_seed(5)
     dense = torch.zeros(4, *SIZE, dtype=torch.uint8)
     for mask, (left, top, right, bottom) in zip(dense, BOXES.int().tolist(), strict=True):
@@ -32,7 +32,7 @@ def sample(encoded: bool) -> tuple[Tensor, dict]:
 
 
 class Mirror(v2.Transform):
-    """A transform of a user's own."""
+    """A user's own transform."""
 
     def transform(self, inpt, params):
         return functional.horizontal_flip(inpt)
@@ -75,19 +75,19 @@ def test_encoded_masks_become_what_dense_ones_become(transforms, seed, monkeypat
     torch.manual_seed(seed)
     expected_image, expected = apply(transforms, *sample(encoded=False))
     assert image.equal(expected_image)
-    left = expected["masks"].as_subclass(Tensor).bool().flatten(1).any(1)  # those of which nothing is left are dropped
+    left = expected["masks"].as_subclass(Tensor).bool().flatten(1).any(1)  # objects without any pixel are dropped
     assert target["labels"].equal(expected["labels"][left])
     assert target["boxes"].equal(expected["boxes"][left])
     assert target["masks"].dense().bool().equal(expected["masks"].as_subclass(Tensor)[left].bool())
 
 
 def test_torchvision_has_no_other_function_of_masks():
-    """A new one would have to be registered, or it would leave encoded masks where they are."""
+    """A new one would have to be registered; otherwise it would not transform encoded masks."""
     registry = _utils._KERNEL_REGISTRY
     missing = {function.__name__ for function, kernels in registry.items() if tv_tensors.Mask in kernels} - {
         function.__name__ for function, kernels in registry.items() if MaskRows in kernels
     }
-    assert missing == {"to_dtype"}  # which is not geometry
+    assert missing == {"to_dtype"}  # not a geometric transform
 
 
 def test_who_gets_dense_masks():
@@ -114,7 +114,7 @@ def test_masks_of_another_size_than_the_image_are_refused():
 
 
 def test_an_object_is_dropped_with_the_last_of_its_mask_but_a_crowd_stays():
-    """The box of a ring reaches into a window that none of its pixels does."""
+    """The window overlaps the box of a ring but none of its pixels."""
     dense = torch.zeros(3, 20, 20, dtype=torch.uint8)
     dense[0, 0], dense[0, :, 0] = 1, 1
     dense[1] = dense[0]

@@ -39,12 +39,12 @@ def test_the_longest_end_wins_and_letters_as_they_are():
         files.find("1.jpg")
 
 
-def test_a_file_of_another_folder_is_no_match():
+def test_a_file_of_another_folder_is_not_a_match():
     files = _index("val/1.jpg", "2.jpg")
     assert files.find("train/1.jpg") is None
     assert files.find("train/3.jpg") is None
     assert files.find("") is None
-    assert files.find("/x/train/2.jpg") == Path("root/2.jpg")  # all of the file's name is there
+    assert files.find("/x/train/2.jpg") == Path("root/2.jpg")  # the complete path from the file exists
 
 
 def test_stems():

@@ -1,4 +1,4 @@
-"""Repeat factors, by hand, and how often the sampler shows each image."""
+"""Repeat factors computed by hand, and how often the sampler yields each image."""
 
 import math
 from collections import Counter
@@ -16,7 +16,7 @@ from cascade_rcnn.data.repeats import repeat_factors, repeated
 
 
 def test_factors_are_square_roots_of_how_much_too_rare_a_class_is(make_annotations):
-    """Of eight images one shows class 2; another has it only as a region to ignore, and one has no objects."""
+    """Of eight images, one shows class 2; another has it only as a region to ignore; one has no objects."""
     annotations = make_annotations([(30, 40)] * 8, [[(1, 2, 3, 4)] for _ in range(7)] + [[]])
     rare = replace(
         annotations,

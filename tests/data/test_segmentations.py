@@ -11,7 +11,7 @@ from cascade_rcnn import rle
 from cascade_rcnn.data.coco import load_coco, save_coco
 from cascade_rcnn.data.segmentations import ABSENT, Segmentations, encode, problem
 
-# pycocotools' own arrays do not know NumPy 2's `copy`.
+# pycocotools' own arrays do not support NumPy 2's `copy`.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 HEIGHT, WIDTH = 30, 40
@@ -102,7 +102,7 @@ def test_any_bytes_are_unusable_or_a_segmentation(text):
 
 @pytest.fixture
 def outlined(coco_dict):
-    """Three objects: a triangle, nothing, run lengths of another image."""
+    """Return three objects: a triangle, an empty mask, and run lengths for an image of another size."""
     for row, segmentation in zip(
         coco_dict["annotations"], ([[1, 2, 4, 2, 4, 6]], [], {"size": [9, 9], "counts": [80, 1]}), strict=True
     ):

@@ -1,4 +1,4 @@
-"""Every box against an outline rasterised independently: polygons and ellipses by point-in-region tests."""
+"""Every box against an independently rasterised outline: polygons and ellipses, by point-in-polygon tests."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ SIZES = [(32, 32), (33, 57), (96, 64), (192, 256), (64, 1024)]
 
 
 def corners(shape: Shape) -> np.ndarray:
-    """The outline's corners in the image (an ellipse as a polygon of 4,000)."""
+    """Return the outline's corners in the image (an ellipse as a polygon of 4,000)."""
     turn = np.arange(10) * math.pi / 5
     star = np.stack([np.sin(turn), -np.cos(turn)], axis=1) * np.where(np.arange(10) % 2, 0.5, 1.0)[:, None]
     circle = np.linspace(0, 2 * math.pi, 4000, endpoint=False)
@@ -32,7 +32,7 @@ def corners(shape: Shape) -> np.ndarray:
 
 
 def rasterise(polygon: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Pixels whose centre lies inside the polygon, by counting crossings to the right."""
+    """Return the pixels whose centre lies inside the polygon, by counting crossings to the right."""
     x, y = np.arange(width)[None, :] + 0.5, np.arange(height)[:, None] + 0.5
     inside = np.zeros((height, width), dtype=bool)
     for (x1, y1), (x2, y2) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
@@ -58,14 +58,14 @@ def test_boxes_are_tight_around_the_independently_rasterised_shapes(size):
 
 
 def test_a_box_is_close_to_the_continuous_outline():
-    """Sharp tips thinner than a pixel may be lost, flat sides lose at most half a pixel."""
+    """Sharp tips thinner than a pixel may be lost; flat sides lose at most half a pixel."""
     slack = []
     for index in range(40):
         scene = draw("val", index, size=(256, 256), seed=0)
         for shape, box in zip(scene.shapes, scene.boxes, strict=True):
             outline = corners(shape)
             continuous = np.concatenate([outline.min(axis=0), outline.max(axis=0)])
-            if continuous.min() >= 0 and continuous.max() <= 256:  # whole
+            if continuous.min() >= 0 and continuous.max() <= 256:  # not clipped by the image
                 slack.append(np.abs(continuous - box).max())
     assert len(slack) > 80
     assert np.median(slack) < 1
@@ -83,7 +83,7 @@ def test_no_shape_is_hidden_beyond_seven_tenths():
 
 
 def test_what_a_shape_covers_differs_from_its_surroundings():
-    """The front shape is really drawn where its box says: its mean colour is not that of a ring around it."""
+    """The front shape is really drawn inside its box: its mean colour differs from that of a ring around it."""
     differences = []
     for index in range(40):
         scene = draw("train", index, size=(160, 160), seed=2)

@@ -37,7 +37,7 @@ def test_a_split_that_is_not_clear_is_asked_for(splits, wanted, message):
 
 def test_splits_for_training():
     assert for_training("set", ["test", "train", "valid"]) == ("train", "valid")
-    assert for_training("set", ["test", "train"]) == ("train", None)  # never validated on what is kept for the end
+    assert for_training("set", ["test", "train"]) == ("train", None)  # never validate on the split reserved for testing
     assert for_training("set", ["default"]) == ("default", None)
     with pytest.raises(UserError, match="no split 'train'"):
         for_training("set", ["test", "val"])
@@ -47,7 +47,7 @@ def test_splits_for_training():
     ("splits", "kept"),
     [
         (["train", "trainval", "val"], ["train", "val"]),
-        (["test", "trainval"], ["test", "trainval"]),  # the only list of what is trained on
+        (["test", "trainval"], ["test", "trainval"]),  # the only list of training splits
         (["train", "val", "cat_train", "cat_val", "dog"], ["train", "val", "dog"]),
     ],
 )

@@ -1,4 +1,4 @@
-"""What has a row a box stays with its box, whatever transforms do."""
+"""Per-box fields stay with their boxes, whatever the transforms."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ BOXES = torch.tensor([[2.0, 4, 12, 14], [30, 20, 50, 38], [40, 2, 58, 12], [5, 2
 
 
 def sample() -> tuple[Tensor, dict[str, Tensor]]:
-    """Each box has its own colour, mask and number."""
+    """Return boxes that each have their own colour, mask and number."""
     image, masks = torch.zeros(3, *SIZE, dtype=torch.uint8), torch.zeros(4, *SIZE, dtype=torch.bool)
     for k, (left, top, right, bottom) in enumerate(BOXES.int().tolist()):
         image[:, top:bottom, left:right] = 50 * (k + 1)
@@ -32,7 +32,7 @@ def sample() -> tuple[Tensor, dict[str, Tensor]]:
 
 
 def check(image: Tensor, target: dict[str, Tensor]) -> int:
-    """Every box lies on its colour, and all its other rows are its own."""
+    """Check that every box lies on its colour and that its other fields are its own."""
     for k, box in enumerate(target["boxes"].round().int().tolist()):
         row = int(target["labels"][k]) - 1
         centre = (box[1] + box[3]) // 2, (box[0] + box[2]) // 2

@@ -43,10 +43,10 @@ def root(tmp_path, write_image) -> Path:
 def test_hand_made_folder(root):
     annotations = load_voc(root, "train")
     assert [(c.id, c.name) for c in annotations.categories] == [(1, "cat"), (2, "dog"), (3, "zebra")]
-    assert list(annotations.file_names) == ["b.png", "c.png"]  # found by stem: <filename> says x
+    assert list(annotations.file_names) == ["b.png", "c.png"]  # found by the XML file's stem; <filename> says x
     assert annotations.image_sizes.tolist() == [[30, 40], [50, 20]]
     assert annotations.first.tolist() == [0, 2, 2]
-    assert annotations.boxes.tolist() == [[1, 2, 10, 20], [0.5, 0, 39.5, 30]]  # corners as written
+    assert annotations.boxes.tolist() == [[1, 2, 10, 20], [0.5, 0, 39.5, 30]]  # the corners as written
     assert annotations.areas.tolist() == [200, 1185]
     assert annotations.labels.tolist() == [2, 1]
     assert annotations.ignore.tolist() == [False, True]
@@ -196,7 +196,7 @@ def test_masks_are_those_of_segmentation_object(root, one_line):
     assert found.segmentations is not None
     rows = found.rows(0)
     dense = found.segmentations.masks(range(rows.start, rows.stop), 30, 40).dense().numpy()
-    np.testing.assert_array_equal(dense, [numbers == 1, numbers == 2])  # in the order of the xml file
+    np.testing.assert_array_equal(dense, [numbers == 1, numbers == 2])  # in the order of the XML file
     assert load_voc(root, "val", masks=True).segmentations is None
 
     PIL.Image.fromarray(numbers[:20]).save(folder / "b.png")

@@ -1,4 +1,4 @@
-"""Datasets of others as ours: what is collected from them, and what their samples become."""
+"""Other people's datasets wrapped as ours: the annotations collected from them, and their samples."""
 
 import json
 import random
@@ -17,7 +17,7 @@ from cascade_rcnn.errors import UserError
 
 
 class Noisy:
-    """Items that differ each time, as augmentation makes them; image k has k boxes."""
+    """Items that differ at each access, as if augmented; image k has k boxes."""
 
     def __len__(self) -> int:
         return 4
@@ -39,7 +39,7 @@ def test_annotations_are_those_of_the_items(tmp_path):
     assert truth.file_names[2] == "item 2"
     torch.testing.assert_close(truth.boxes[:, 2:], torch.tensor([[8.0, 10]]).repeat(6, 1).double())
     again = collect(Noisy())
-    assert truth.boxes.equal(again.annotations.boxes)  # whatever is drawn, and by whichever process
+    assert truth.boxes.equal(again.annotations.boxes)  # independent of random draws and of the process
 
 
 def test_without_transforms_an_item_is_the_annotated_one_else_it_follows_the_seed():
@@ -129,4 +129,4 @@ def test_masks_of_the_items(tmp_path):
     assert any("1 of 2 objects have no segmentation" in note for note in data.annotations.notes)
     _, mine = data.with_transforms(v2.RandomHorizontalFlip(1))[0, 1]
     assert mine["masks"].dense().bool().equal(masks.flip(-1))
-    assert mine["iscrowd"].tolist() == [0, 1]  # without a mask, it is neither learnt nor background
+    assert mine["iscrowd"].tolist() == [0, 1]  # an object without a mask is neither learnt nor background

@@ -48,8 +48,8 @@ def test_polygons_are_kept_when_asked(root):
     assert load_yolo(root, "val").segmentations is None
     found = load_yolo(root, "val", masks=True).segmentations
     assert found is not None
-    assert found.coco(0) == [[4, 16, 24, 24, 16, 72]]  # of 40 x 80
-    assert load_yolo(root, "train", masks=True).segmentations is None  # rows of boxes alone
+    assert found.coco(0) == [[4, 16, 24, 24, 16, 72]]  # in an image of 40 x 80
+    assert load_yolo(root, "train", masks=True).segmentations is None  # a file of box rows only
     _labels(root, "b", "0 0.1 0.2 0.6 0.3 0.4 0.9\n")
     mixed = load_yolo(root, "train", masks=True)
     assert mixed.segmentations is not None
@@ -170,7 +170,7 @@ def test_lists_relative_to_another_root(root):
     assert annotations.labels.tolist() == [2, 1]
 
 
-def test_images_that_cannot_be_read_are_said_together_or_left_out(root, write_image, one_line):
+def test_images_that_cannot_be_read_are_reported_together_or_left_out(root, write_image, one_line):
     write_image(root / "images/train/0.png", 40, 80)
     for name in ("a", "b"):
         (root / f"images/train/{name}.png").write_text("text")

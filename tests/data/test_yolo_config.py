@@ -41,7 +41,7 @@ def test_a_path_that_repeats_the_folders_above(tmp_path):
 def test_two_splits_are_never_one_folder_by_mistake(tmp_path):
     with pytest.raises(UserError, match="/x/train/images and /x/valid/images are both found at"):
         _config(tmp_path, "train: /x/train/images\nval: /x/valid/images\nnames: [a]", "images")
-    assert len(_config(tmp_path, "train: images\nval: ./images\nnames: [a]").splits) == 2  # on purpose
+    assert len(_config(tmp_path, "train: images\nval: ./images\nnames: [a]").splits) == 2  # both on purpose
 
 
 def test_darknet(tmp_path):

@@ -1,4 +1,4 @@
-"""A dataset and a training small enough for a test."""
+"""Fixtures: a dataset and a recipe small enough to train in a test."""
 
 import json
 from collections.abc import Callable
@@ -13,13 +13,13 @@ from cascade_rcnn.recipes import DataConfig, Recipe
 
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """13 training and 5 validation images of 64 pixels."""
+    """Return a dataset of 13 training and 5 validation images of 64 pixels."""
     return write_shapes(tmp_path_factory.mktemp("shapes"), train=13, val=5, size=64, seed=3)
 
 
 @pytest.fixture
 def outlined(shapes: Path, tmp_path: Path) -> Callable[[int], DataConfig]:
-    """Write the shapes' files with their boxes as outlines, from object number `first` on."""
+    """Write the annotations of `shapes` with outlines equal to the boxes, from the annotation of index `first` on."""
 
     def write(first: int) -> DataConfig:
         for split in ("train", "val"):
@@ -36,14 +36,14 @@ def outlined(shapes: Path, tmp_path: Path) -> Callable[[int], DataConfig]:
 
 @pytest.fixture
 def recipe(thin_recipe: Recipe, shapes: Path, tmp_path: Path) -> Recipe:
-    """Two epochs of a thin cascade on `shapes`."""
+    """Return a recipe of two epochs of a thin cascade on `shapes`."""
     data = DataConfig(train=str(shapes / "train.json"), val=str(shapes / "val.json"), photometric=0.5)
     return replace(thin_recipe, data=data, epochs=2, output=str(tmp_path / "run"))
 
 
 @pytest.fixture
 def detector(recipe: Recipe):
-    """An untrained detector for `shapes`, which still says something about every image."""
+    """Return an untrained detector for `shapes` that still detects something in every image."""
     from dataclasses import asdict
 
     from cascade_rcnn import create_model

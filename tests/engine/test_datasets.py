@@ -1,4 +1,4 @@
-"""Data given as objects: what is read anew, and what labels mean."""
+"""Data given as objects: when it is read again, and what its labels mean."""
 
 import dataclasses
 
@@ -31,7 +31,7 @@ def test_labels_by_position_by_name_and_unknown():
         meaning(["cow"], CATEGORIES)
 
 
-def test_what_is_known_is_not_read_anew(annotations):
+def test_what_is_known_is_not_read_again(annotations):
     for given in (annotations, Dataset(annotations)):
         dataset = as_dataset(given, shown=False)
         assert type(dataset) is Dataset
@@ -53,7 +53,7 @@ def test_files_are_looked_at(annotations, tmp_path):
 
 
 @pytest.mark.parametrize("given", ["photos", {"boxes": []}, 3, None, iter([])])
-def test_what_is_no_data(given):
+def test_what_is_not_data(given):
     with pytest.raises(UserError, match="as data; give a path"):
         check_given(given)
 

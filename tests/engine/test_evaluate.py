@@ -26,7 +26,7 @@ def test_rows_are_the_models_detections_in_coco_form(detector, val):
     assert set(rows[:, 0]) <= set(val.image_ids.tolist())
     assert set(rows[:, 6]) <= {c.id for c in val.categories}
     assert (rows[:, 3:5] >= 0).all()
-    # The batch pads its images, but they are all of one size here: alone or in a batch is the same.
+    # Batches pad their images, but these all have the same size, so batching changes nothing.
     corners = np.concatenate([mine[:, 1:3], mine[:, 1:3] + mine[:, 3:5]], axis=1)
     np.testing.assert_allclose(np.sort(corners, axis=0), np.sort(image.xyxy, axis=0), atol=1e-2)
 
@@ -62,7 +62,7 @@ def test_bf16_finds_about_the_same(detector, val, tmp_path):
 
 @pytest.mark.parametrize("encoded", [False, True])
 def test_masks_are_collected_as_run_lengths(detector, val, encoded):
-    """A mask of the image's left half, and one of nothing at half the probability."""
+    """A mask of the image's left half, and one of probability .49 everywhere, hence empty."""
 
     def predict(images):
         found = []

@@ -1,4 +1,4 @@
-"""Signals: a step is finished first, or files are taken away; what is ignored stays ignored."""
+"""Signals: the current step is finished first, or files are removed; ignored signals stay ignored."""
 
 import os
 import signal
@@ -17,11 +17,11 @@ def test_the_first_signal_asks_and_a_second_ctrl_c_interrupts(number, capfd):
     with StopRequest() as stop:
         os.kill(os.getpid(), number)
         assert stop.asked
-        os.kill(os.getpid(), signal.SIGTERM)  # for the second time, it may be
+        os.kill(os.getpid(), signal.SIGTERM)  # possibly the second signal
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(number) == before
-    assert ("stopping after this step" in capfd.readouterr().out) == (number == signal.SIGINT)  # somebody typed it
+    assert ("stopping after this step" in capfd.readouterr().out) == (number == signal.SIGINT)  # typed by a user
 
 
 @pytest.mark.parametrize("number", NUMBERS)

@@ -1,4 +1,4 @@
-"""Memory that is left, from the files that Linux has on it, and memory that is taken."""
+"""Available memory, from the files in which Linux reports it, and memory in use."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ _ONE = "sys/fs/cgroup/memory"
     ("files", "left"),
     [
         ({"proc/self/cgroup": "0::/\n"}, 8_192_000),  # no group has a limit
-        (  # version 2: 5,000,000 - 2,000,000, of which 500,000 can be dropped
+        (  # version 2: 5,000,000 - 2,000,000, where 500,000 can be reclaimed
             {
                 "proc/self/cgroup": "0::/\n",
                 f"{_TWO}/memory.max": "5000000\n",
@@ -67,5 +67,5 @@ def test_other_systems_do_not_say(tmp_path):
 @pytest.mark.skipif(available_memory() is None, reason="needs Linux")
 def test_memory_that_was_given_back_counts():
     wanted = 64 * 2**20
-    assert 0.9 * wanted < memory_of(lambda: np.ones(wanted // 8).sum()) < 1.5 * wanted  # Linux counts with some slack
+    assert 0.9 * wanted < memory_of(lambda: np.ones(wanted // 8).sum()) < 1.5 * wanted  # Linux counts imprecisely
     assert memory_of(lambda: None) < wanted / 8

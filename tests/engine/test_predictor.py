@@ -1,4 +1,4 @@
-"""A predictor is its file: it pickles small, survives a fork, and finds what the model finds, in every form."""
+"""A predictor is defined by its file: it pickles small, survives a fork, and equals the model in every form."""
 
 import os
 import pickle

@@ -26,7 +26,7 @@ def test_the_time_left_is_that_of_all_epochs_and_the_last_image_always_has_a_lin
     bar = ProgressBar("epoch 1/3", 8, shown=True, later=16)
     bar.advance(4, "")
     bar.advance(4, "loss 1")
-    assert lines.getvalue() == "epoch 1/3  8/8  loss 1  0.4 images/s  40 s left\n"  # 16 more at 0.4 a second
+    assert lines.getvalue() == "epoch 1/3  8/8  loss 1  0.4 images/s  40 s left\n"  # 16 more images at 0.4 per second
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (99, "99 s"), (130, "2 min"), (9000, "2.5 h")])

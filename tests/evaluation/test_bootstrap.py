@@ -11,11 +11,11 @@ from cascade_rcnn.evaluation.matches import Matches
 
 
 def one_object_an_image(right: np.ndarray) -> Matches:
-    """An object and a detection in each image; right (N,) says whether it hits, at every IoU."""
+    """Return one object and one detection per image; right (N,) says whether it is a hit, at every IoU."""
     flags = right.astype(bool)[:, None].repeat(10, axis=1)
     number = len(right)
     image = np.arange(number)
-    score = np.where(right, 0.9, 0.1)  # hits first: precision 1 as far as recall goes
+    score = np.where(right, 0.9, 0.1)  # hits first: precision 1 up to the final recall
     return Matches(image, np.ones(number, np.int64), score, flags, ~flags, np.ones((number, 1), np.int64))
 
 
@@ -26,7 +26,7 @@ def test_the_first_row_is_the_set_itself():
 
 
 def test_the_spread_is_the_binomial_s():
-    """With one object an image AP is about the share of images that are hit: deviation sqrt(p (1 - p) / N)."""
+    """With one object per image, AP is about the fraction of images with a hit: deviation sqrt(p (1 - p) / N)."""
     right = np.arange(400) < 240
     found = column(resample(one_object_an_image(right), number=400), "ap")
     assert found[1:].std() == pytest.approx(np.sqrt(0.6 * 0.4 / 400), rel=0.15)
@@ -38,7 +38,7 @@ def test_a_model_does_not_differ_from_itself():
 
 
 def test_pairing_removes_what_both_share():
-    """Of 100 images b hits 5 more than a: the interval is of those 5, much narrower than either's own."""
+    """Of 100 images, b hits 5 more than a: the interval covers only those 5, and is much narrower than either's own."""
     a, b = (resample(one_object_an_image(np.arange(100) < hits), number=400) for hits in (60, 65))
     found = paired_difference([b], [a], "ap50")
     assert found.mean == pytest.approx(5 / 101, abs=1e-9)

@@ -1,4 +1,4 @@
-"""Boundary AP against figures computed by hand."""
+"""Boundary AP against values computed by hand."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from cascade_rcnn.api.evaluate import evaluate, evaluate_detections
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation.coco import Metrics
 
-SIZE = 100  # pixels: 2 % of the diagonal are 3
+SIZE = 100  # pixels: 2 % of the diagonal is 3
 
 
 def runs(left: int, top: int, right: int, bottom: int) -> dict[str, object]:
@@ -22,7 +22,7 @@ def runs(left: int, top: int, right: int, bottom: int) -> dict[str, object]:
 
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path]:
-    """A square of 40 pixels and a crowd; the square found a pixel aside, and something inside the crowd."""
+    """Write a square of 40 pixels and a crowd, and detections: the square one pixel off, and one inside the crowd."""
     square = [10.0, 10, 50, 10, 50, 50, 10, 50]
     rows = [
         {"id": 1, "iscrowd": 0, "bbox": [10, 10, 40, 40], "area": 1600, "segmentation": [square]},
@@ -43,7 +43,7 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_boundaries_are_stricter_than_masks(files):
-    """Two frames of 3 pixels, a pixel apart, have 370 pixels of 518 in common: 0.714. The squares, 0.951."""
+    """Two frames of 3 pixels, one pixel apart, share 370 of 518 pixels: 0.714. The squares share 0.951."""
     pytest.importorskip("faster_coco_eval")
     metrics = evaluate_detections(*files, boundary=True)
     assert metrics.masks is not None

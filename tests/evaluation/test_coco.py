@@ -1,4 +1,4 @@
-"""Every figure against pycocotools to six digits: on real results, on random ones, on ones made to hit its corners."""
+"""Every metric against pycocotools, to six digits: on real results, random ones, and ones built to hit edge cases."""
 
 import contextlib
 import io
@@ -136,22 +136,22 @@ def test_ignore_without_crowd_is_an_ordinary_box(tmp_path):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_random_sets_equal_pycocotools(seed):
-    """Boxes of all three sizes, crowds, empty images, images without detections, over 100 detections an image."""
+    """Boxes of all three sizes, crowds, empty images, images without detections, more than 100 detections per image."""
     rng = np.random.default_rng(seed)
     image_ids = rng.permutation(50)[:8].tolist()
     annotations: list[dict[str, Any]] = []
-    for image in image_ids[1:]:  # the first has none
+    for image in image_ids[1:]:  # the first image has no objects
         for _ in range(rng.integers(0, 12)):
             size = np.exp(rng.uniform(np.log(4), np.log(150), 2))
             bbox = [*rng.uniform(0, 100, 2).tolist(), *size.tolist()]
-            category = [7, 2][rng.integers(2)]  # 90 has no ground truth
+            category = [7, 2][rng.integers(2)]  # class 90 has no ground truth
             annotations.append(annotation(len(annotations) + 1, image, category, bbox, crowd=rng.random() < 0.15))
     rows = []
     for a in annotations:
         for _ in range(rng.integers(0, 3)):
             box = np.array(a["bbox"]) * rng.uniform(0.8, 1.2, 4)
             category = a["category_id"] if rng.random() < 0.9 else 90
-            rows.append([a["image_id"], *box, round(rng.random(), 1), category])  # one digit: many ties
+            rows.append([a["image_id"], *box, round(rng.random(), 1), category])  # one digit, hence many ties
     flood = rng.uniform(0, 100, (130, 4))
     rows += [[image_ids[-1], *box, rng.random(), 7] for box in flood]
     assert_equal_to_pycocotools(dataset(annotations, image_ids), np.array(rows))
@@ -178,7 +178,7 @@ def test_ties_and_empty_boxes_equal_pycocotools(truth, found):
 
 
 def test_hand_computed_values():
-    """Two boxes: one found exactly, one with IoU 0.8; a false box between them in score. No image is left out."""
+    """Two boxes: one found exactly, one with IoU 0.8; a false positive scores between them. No image is left out."""
     truth = [annotation(1, 1, 7, [0, 0, 10, 10]), annotation(2, 2, 7, [50, 50, 100, 100])]
     found = np.array([[1, 0, 0, 10, 10, 0.9, 7], [1, 60, 60, 5, 5, 0.8, 7], [2, 50, 50, 100, 80, 0.7, 7]])
     metrics = evaluate_boxes(to_annotations(dataset(truth, [1, 2, 3])), found)
@@ -196,7 +196,7 @@ def test_hand_computed_values():
 
 
 def test_annotation_id_zero_is_an_ordinary_id():
-    """pycocotools takes a match with annotation 0 for no match; here ids play no part."""
+    """pycocotools treats a match with annotation 0 as no match; here ids do not matter."""
     truth = dataset([annotation(0, 1, 7, [0, 0, 50, 50])], [1])
     found = np.array([[1, 0, 0, 50, 50, 0.9, 7]])
     assert evaluate_boxes(to_annotations(truth), found).ap == pytest.approx(1)
@@ -224,7 +224,7 @@ def test_metrics_survive_json_and_print():
     metrics = evaluate_boxes(to_annotations(dataset(truth, [1])), np.array([[1, 0, 0, 10, 10, 0.9, 7]]))
     text = json.dumps(metrics.to_dict(), allow_nan=False)
     back = Metrics.from_dict(json.loads(text))
-    assert repr(back) == repr(metrics)  # equality would stumble over NaN
+    assert repr(back) == repr(metrics)  # equality would fail on NaN
     assert json.loads(text)["ap_large"] is None
     with io.StringIO() as screen:
         Console(file=screen, width=160).print(metrics.table(160))
@@ -243,7 +243,7 @@ def printed(metrics: Metrics, width: int) -> list[str]:
         return [line.rstrip() for line in screen.getvalue().splitlines()]
 
 
-def test_the_table_cuts_no_figure_at_80_columns_and_tells_more_at_120():
+def test_the_table_cuts_no_number_at_80_columns_and_shows_more_at_120():
     truth = [annotation(1, 1, 7, [0, 0, 10, 10]), annotation(2, 1, 2, [0, 0, 40, 40])]
     metrics = evaluate_boxes(to_annotations(dataset(truth, [1])), np.array([[1, 0, 0, 10, 10, 0.9, 7]]))
     long = replace(metrics.per_class[0], name="a class with a name of more than forty letters", boxes=1234567)
@@ -271,7 +271,7 @@ def test_a_class_name_is_text_whatever_markup_it_looks_like(name):
     assert "\x1b" not in text
 
 
-def test_more_objects_than_detections_that_count_are_said_and_counted_on_demand():
+def test_more_objects_than_detections_that_count_are_reported_and_counted_on_demand():
     corners = [(x, y) for x in range(0, 240, 20) for y in range(0, 200, 20)]  # 120
     truth = to_annotations(dataset([annotation(k, 1, 7, [x, y, 10, 10]) for k, (x, y) in enumerate(corners, 1)], [1]))
     found = np.array([[1, x, y, 10, 10, 0.9, 7] for x, y in corners])

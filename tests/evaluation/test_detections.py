@@ -1,4 +1,4 @@
-"""Detections in files: exact, and matched to the ground truth by the names of images and classes."""
+"""Detections in files: exact, and matched to the ground truth by image and class names."""
 
 import contextlib
 import io
@@ -76,7 +76,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_images_are_matched_by_name_whatever_their_ids(truth, tmp_path):
-    """`predict` counts the images of a folder; 1 would be no image, or another one."""
+    """`predict` numbers the images of a folder; by id, image 1 would not exist or be a different one."""
     rows = [{"image_id": 1, "file_name": "x/b.jpg"}, {"image_id": 10, "file_name": "a.jpg"}, {"image_id": 20}]
     path = results(tmp_path, *rows, {"file_name": "photos/y/b.jpg"}, rows[1])
     assert load_detections(path, truth)[:, 0].tolist() == [20, 10, 20, 30, 10]
@@ -123,7 +123,7 @@ def test_saved_with_names_the_file_still_means_the_same_to_pycocotools(truth, tm
 
 
 def test_names_are_the_same_however_they_are_encoded(tmp_path):
-    """Umlauts of macOS are two characters, backslashes come from Windows."""
+    """macOS decomposes umlauts into two characters; backslashes come from Windows."""
     images = [{"id": k, "file_name": n, "width": 4, "height": 3} for k, n in enumerate(("u\u0308.jpg", "s/t.jpg"), 1)]
     content = {"images": images, "annotations": [], "categories": CATEGORIES}
     (tmp_path / "truth.json").write_text(json.dumps(content))
@@ -134,7 +134,7 @@ def test_names_are_the_same_however_they_are_encoded(tmp_path):
 
 @pytest.fixture
 def with_masks(tmp_path) -> Annotations:
-    """Two images of 30 x 40 with a triangle each."""
+    """Return two images of 30 x 40 with one triangle each."""
     outline = [[2, 3, 12, 3, 2, 20]]
     row = {"category_id": 1, "bbox": [2, 3, 10, 17], "segmentation": outline}
     truth = {

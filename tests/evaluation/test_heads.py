@@ -1,4 +1,4 @@
-"""A detector's heads with other options."""
+"""A detector's heads with changed options."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Metrics of masks against pycocotools, to six digits."""
+"""Mask metrics against pycocotools, to six digits."""
 
 import contextlib
 import io
@@ -39,7 +39,7 @@ def run_lengths(mask: np.ndarray) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def scene() -> tuple[dict[str, Any], Detected]:
-    """Discs of two classes as polygons or run lengths, some of them crowds; detections somewhere near."""
+    """Return discs of two classes as polygons or run lengths, some of them crowds, and detections near them."""
     random = np.random.default_rng(3)
     annotations: list[dict[str, Any]] = []
     rows, masks = [], []
@@ -87,7 +87,7 @@ def stats(metrics: Metrics | None) -> list[float]:
     return [getattr(metrics, name) for name in STATS]
 
 
-def test_figures_are_pycocotools(scene, tmp_path):
+def test_metrics_equal_those_of_pycocotools(scene, tmp_path):
     coco, found = scene
     path = tmp_path / "truth.json"
     path.write_text(json.dumps(coco))
@@ -136,7 +136,7 @@ def test_objects_without_a_mask_are_neither_missed_nor_wrongly_found(scene, tmp_
     np.testing.assert_allclose(stats(metrics), pycocotools(coco, found), atol=1e-6)
 
 
-def test_figures_of_masks_travel_with_those_of_boxes(scene, tmp_path):
+def test_mask_metrics_accompany_box_metrics(scene, tmp_path):
     coco, found = scene
     path = tmp_path / "truth.json"
     path.write_text(json.dumps(coco))
@@ -146,7 +146,7 @@ def test_figures_of_masks_travel_with_those_of_boxes(scene, tmp_path):
     boxes = evaluate_boxes(load_coco(path, tmp_path), found.rows)
     assert "masks" not in boxes.to_dict()
     assert str(metrics.masks.table(noun="mask").title).startswith("4 images, 51 masks;")
-    assert evaluate_detected(load_coco(path, tmp_path), found) == boxes  # ground truth without masks
+    assert evaluate_detected(load_coco(path, tmp_path), found) == boxes  # the ground truth has no masks
     assert evaluate_detected(load_coco(path, tmp_path, masks=True), Detected(found.rows)).masks is None
 
 

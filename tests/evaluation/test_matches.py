@@ -1,4 +1,4 @@
-"""AP from matches, for any weights of the images."""
+"""AP from matches, for arbitrary weights of the images."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ CATEGORIES = (Category(id=3, name="cat"), Category(id=8, name="dog"))
 
 
 def ground_truth(rows: np.ndarray, image_ids: list[int]) -> Annotations:
-    """Rows image position, x, y, w, h, label, ignore."""
+    """Return annotations from rows image position, x, y, w, h, label, ignore."""
     number = len(image_ids)
     return assemble(
         source="truth",
@@ -34,7 +34,7 @@ def ground_truth(rows: np.ndarray, image_ids: list[int]) -> Annotations:
 
 
 def random_set(seed: int, images: int) -> tuple[np.ndarray, np.ndarray]:
-    """Objects, a few of them crowds, and detections near them, shifted, of the other class, or anywhere."""
+    """Return objects, a few of them crowds, and detections near them, shifted, of the other class, or anywhere."""
     rng = np.random.default_rng(seed)
     truth = np.column_stack(
         [
@@ -123,7 +123,7 @@ def test_nothing_found_and_what_is_refused():
 
 
 def test_pairs_say_which_detection_found_which_object():
-    """Rows are those given, objects those of the annotations; IoU 30/50 = .6 reaches the first three thresholds."""
+    """Rows are those of the input, objects those of the annotations; IoU 30/50 = .6 meets three thresholds."""
     truth = ground_truth(np.array([[0, 10, 10, 40, 40, 1, 0], [1, 10, 10, 40, 40, 2, 0]]), [4, 7])
     detections = np.array([[7, 20, 10, 40, 40, 0.5, 8], [4, 60, 60, 20, 20, 0.7, 3], [4, 10, 10, 40, 40, 0.6, 3]])
     found = pair(truth, detections)
@@ -137,6 +137,6 @@ def test_ap_by_class_and_its_mean():
     precision = AveragePrecision(match(truth, np.array([[1, 10, 10, 20, 20, 0.5, 3]])))
     np.testing.assert_allclose(precision.classes(), [[1] * 10, [0] * 10])
     np.testing.assert_allclose(precision(), 0.5)
-    only = precision.classes(np.array([1, 0]))  # without the image of the dog
+    only = precision.classes(np.array([1, 0]))  # without the dog's image
     np.testing.assert_allclose(only, [[1] * 10, [np.nan] * 10])
     np.testing.assert_allclose(mean_over_classes(only), 1.0)

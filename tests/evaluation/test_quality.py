@@ -1,4 +1,4 @@
-"""The measured statistics of the regression targets."""
+"""Measured statistics of the regression targets."""
 
 import numpy as np
 import pytest
@@ -37,13 +37,13 @@ def test_each_trained_stage_is_measured(name, stages):
     for deltas, ious in zip(found.deltas, found.ious, strict=True):
         assert deltas.shape == (len(ious), 4)
         assert (ious >= 0.5).all()
-        assert (np.abs(deltas[:, :2]) <= 0.5).all()  # at IoU 0.5 the centre lies within half a box
+        assert (np.abs(deltas[:, :2]) <= 0.5).all()  # at IoU 0.5 the centre is off by at most half a box
     np.testing.assert_allclose(found.mean[0], found.deltas[0].mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(found.std[0], found.deltas[0].std(axis=0), rtol=1e-5)
 
 
 def test_targets_by_hand(monkeypatch):
-    """Proposals at known offsets: the deltas are equation 2's, in no stage's units; the later stage is stricter."""
+    """Proposals at known offsets: deltas follow equation 2, without any stage's normalisation; stage 2 is stricter."""
     cascade = model(semantics="paper", stages=2, stage_stds=((0.5,) * 4, (0.7,) * 4))
     for head in cascade.roi_heads.heads:
         torch.nn.init.zeros_(head.regressor.weight)  # type: ignore[union-attr]
@@ -55,7 +55,7 @@ def test_targets_by_hand(monkeypatch):
     expected = box_ops.encode(torch.cat([boxes[0, :2], truth["boxes"]]), truth["boxes"].expand(3, 4))
     order = np.argsort(found.ious[0])
     np.testing.assert_allclose(found.deltas[0][order], expected.numpy()[[1, 0, 2]], atol=1e-6)
-    assert len(found.deltas[1]) == 3  # nothing has moved: both again; of stage 1's truth and its own, IoU 1, the own
+    assert len(found.deltas[1]) == 3  # nothing moves: both again, stage 1's moved ground truth, and its own at IoU 1
 
 
 def test_the_model_is_left_as_it_was():
@@ -96,7 +96,7 @@ def test_samples_hold_background_and_no_ground_truth():
 
 
 def test_samples_by_hand(monkeypatch):
-    """Two boxes of known IoU and one beside; the appended ground truth is not counted."""
+    """Two boxes of known IoU and one away from the object; the appended ground truth is not counted."""
     cascade = model(stages=1)
     boxes = torch.tensor([[[9.0, 6, 44, 50], [5, 6, 30, 50], [50, 50, 60, 60]]])
     given = Proposals(boxes, torch.ones(1, 3, dtype=torch.bool))
@@ -106,7 +106,7 @@ def test_samples_by_hand(monkeypatch):
 
 
 def test_samples_do_not_count_what_a_stage_makes_of_ground_truth(monkeypatch):
-    """Stage 1 moves all boxes by a tenth of their width; of proposals, truth, and truth anew only the former count."""
+    """Stage 1 moves all boxes by a tenth of their width; only proposals count, not old or new ground truth."""
     cascade = model(semantics="paper", stages=3)
     for head in cascade.roi_heads.heads:
         torch.nn.init.zeros_(head.regressor.weight)  # type: ignore[union-attr]
@@ -134,7 +134,7 @@ def test_a_trajectory_is_what_each_stage_hands_on(class_agnostic):
 
 
 def test_localization_by_hand():
-    """IoU .55 becomes .75, .75 becomes .55; a box of IoU .4 and a padded one do not count."""
+    """IoU .55 becomes .75, .75 becomes .55; a box with IoU .4 and a padded one do not count."""
     truth = Targets(
         torch.tensor([[[0.0, 0, 100, 10]]]), torch.ones(1, 1, dtype=torch.int64), torch.ones(1, 1).bool(), None
     )

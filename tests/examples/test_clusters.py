@@ -1,4 +1,4 @@
-"""What starts trainings on several machines: the scripts are run, on this machine alone."""
+"""Launching training on several machines: the scripts are run on this machine alone."""
 
 import json
 import os
@@ -19,7 +19,7 @@ SCRIPTS = sorted(EXAMPLES.glob("*.sh"))
 
 @pytest.fixture
 def tools(tmp_path: Path) -> Path:
-    """`srun` and `scontrol` as on a cluster of one machine, and a `torchrun` that only tells its words."""
+    """Install `srun` and `scontrol` of a one-machine cluster, and a `torchrun` that only prints its arguments."""
     folder = tmp_path / "tools"
     folder.mkdir()
     for name, text in {
@@ -98,7 +98,7 @@ def test_a_script_trains_with_two_processes_and_the_same_again_continues(script,
             **variables,
         )
         assert done.returncode == 0, done.stderr
-        assert updates(tmp_path / "run") == 2  # 8 images, two by each of two processes
+        assert updates(tmp_path / "run") == 2  # 8 images, two for each of two processes
 
 
 @pytest.mark.slow
@@ -119,7 +119,7 @@ def test_ray_train_trains_with_two_workers_and_survives_the_death_of_one(recipe,
     assert f"weights: {tmp_path}/run/best.safetensors" in done.stdout
 
 
-# The second worker is killed once, at the third of four updates, after the first epoch was saved.
+# The second worker is killed once, at the third of four updates, after the first epoch has been saved.
 DEATH = """
     import os, pathlib, signal
     from cascade_rcnn.engine.training import optim

@@ -1,4 +1,4 @@
-"""The search with Optuna: three short trainings, one of which is ended early."""
+"""The Optuna search: three short training runs, one of them pruned."""
 
 import importlib.util
 from pathlib import Path
@@ -22,7 +22,7 @@ def tune():
     return module
 
 
-@pytest.mark.filterwarnings("ignore")  # of a library's database
+@pytest.mark.filterwarnings("ignore")  # from a library's database
 def test_a_trial_that_does_not_learn_is_pruned_and_the_search_goes_on(tune, tmp_path):
     write_shapes(tmp_path / "shapes", train=8, val=3, size=64, seed=0)
     settings = {"accelerator": "cpu", "workers": 0, "options": {"min_size": 64, "max_size": 64}}
@@ -45,5 +45,5 @@ def test_a_trial_that_does_not_learn_is_pruned_and_the_search_goes_on(tune, tmp_
     assert last < 3
     assert bad.intermediate_values[last] < good.intermediate_values[last]
     rows = (tmp_path / "runs" / "trial_1" / "evaluation.csv").read_text().splitlines()
-    assert len(rows) == 1 + last  # it really ended there
+    assert len(rows) == 1 + last  # it really stopped there
     assert other.params.keys() == {"lr", "augmentation"}

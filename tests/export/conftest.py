@@ -1,4 +1,4 @@
-"""Detectors small enough to export in a test, which still find something everywhere."""
+"""Fixtures: detectors small enough to export in a test that still detect something everywhere."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,14 +16,14 @@ OPTIONS |= {"proposals": 50, "min_size": 96, "max_size": 160, "score_threshold":
 
 
 def make(name: str, **options) -> Detector:
-    """A thin, untrained detector of a named architecture, for the classes of `shapes`."""
+    """Return a thin, untrained detector of a named architecture for the classes of `shapes`."""
     torch.manual_seed(0)
     return create_model(name, categories=CLASSES, **(OPTIONS | options)).eval()
 
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cascade, of two stages: a third is captured as the second is."""
+    """Save a cascade of two stages; a third would be captured like the second."""
     path = tmp_path_factory.mktemp("export") / "cascade.safetensors"
     save(make("cascade_rcnn_resnet18_fpn", stages=2), path)
     return path
@@ -31,7 +31,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A detector of one stage, which is captured faster: for what does not depend on the stages."""
+    """Save a detector of one stage, which is faster to capture, for tests that do not depend on the stages."""
     path = tmp_path_factory.mktemp("export") / "faster.safetensors"
     save(make("faster_rcnn_resnet18_fpn"), path)
     return path
@@ -39,5 +39,5 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def scene() -> Callable[[int, int], np.ndarray]:
-    """A generated picture (H, W, 3) of a size."""
+    """Return a generated picture (H, W, 3) of a given size."""
     return lambda height, width: draw("val", 0, size=(height, width), seed=1).pixels

@@ -1,4 +1,4 @@
-"""Exports find what the detector finds, in every format, and nothing else gets a final name."""
+"""Exports detect what the detector detects, in every format, and only complete exports get their final name."""
 
 import itertools
 import json
@@ -41,7 +41,7 @@ pytest.importorskip("openvino")
 
 @pytest.fixture(scope="session")
 def export_once(checkpoint, tmp_path_factory) -> Callable[[Format], Path]:
-    """The cascade in a format, for images of any size; captured once, and converted to ONNX once."""
+    """Export the cascade in one format for images of any size; capture and ONNX conversion happen once."""
     folder = tmp_path_factory.mktemp("exported")
 
     @cache
@@ -73,7 +73,7 @@ def export_once(checkpoint, tmp_path_factory) -> Callable[[Format], Path]:
 
 @pytest.fixture(scope="session", params=["onnx", "openvino", "torch-export"])
 def exported(request, export_once) -> Path:
-    """Each format in turn."""
+    """Return the export in each format in turn."""
     return export_once(request.param)
 
 
@@ -122,7 +122,7 @@ def test_a_damaged_file_is_refused_in_one_line(exported, tmp_path):
 
 def test_no_path_of_this_machine_is_in_the_file(exported):
     text = exported.read_bytes()
-    if exported.suffix != ".pt2":  # torch keeps its stack traces
+    if exported.suffix != ".pt2":  # torch stores its stack traces there
         assert str(Path(__file__).parents[2]).encode() not in text
         assert b"site-packages" not in text
 
@@ -151,7 +151,7 @@ def test_a_picture_without_detections(runtime):
 
 @pytest.fixture(scope="module")
 def fixed(single, tmp_path_factory) -> Path:
-    """The detector of one stage, for images that fit into 128 x 160."""
+    """Export the detector of one stage for images that fit into 128 x 160."""
     path = tmp_path_factory.mktemp("fixed") / "model.pt2"
     export(single, path, Request(format="torch-export", size=(100, 150)))
     return path
@@ -176,7 +176,7 @@ def test_half_precision_is_smaller_and_close(checkpoint, tmp_path, format_):
         sizes[precision] = export(
             checkpoint, path, Request(format=format_, precision=precision, size=(96, 128))
         ).megabytes
-    assert sizes["fp32"] - sizes["fp16"] > 0.4  # 0.26 million weights, and the graph
+    assert sizes["fp32"] - sizes["fp16"] > 0.4  # 0.26 million weights, plus the graph
 
 
 @pytest.mark.slow
@@ -199,7 +199,7 @@ def test_int8_is_calibrated_and_reports_its_ap(checkpoint, tmp_path):
 
 @pytest.mark.parametrize(("masks_in", "refused"), [("right", None), ("wrong", r"int8 loses 1\.000 of the masks' AP")])
 def test_int8_is_judged_by_boxes_and_masks(tmp_path, monkeypatch, masks_in, refused):
-    """The checkpoint finds the object as it is; of the export, the mask is right or elsewhere."""
+    """The checkpoint finds the object exactly; the export's mask is either right or elsewhere."""
     truth = {"images": [{"id": 1, "file_name": "a.png", "width": 40, "height": 40}],
              "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 20, 20], "area": 400,
                               "iscrowd": 0, "segmentation": [[0, 0, 20, 0, 20, 20, 0, 20]]}],
@@ -229,7 +229,7 @@ def test_int8_is_judged_by_boxes_and_masks(tmp_path, monkeypatch, masks_in, refu
 
 
 def _quantized_layers(path: Path) -> set[str]:
-    """The parts of the detector whose weights an .onnx file holds in int8."""
+    """Return the parts of the detector whose weights an .onnx file stores as int8."""
     graph = onnx.load(path).graph
     made_by = {output: node.op_type for node in graph.node for output in node.output}
     found = set()
@@ -243,7 +243,7 @@ def _quantized_layers(path: Path) -> set[str]:
 
 @pytest.fixture
 def writes_fixed(fixed, monkeypatch) -> None:
-    """Every export writes the same file, whatever the model."""
+    """Make every export write the same file, whatever the model."""
     monkeypatch.setattr("cascade_rcnn.export.export._write", lambda *given: shutil.copy(fixed, given[-1]))
 
 
@@ -283,7 +283,7 @@ def test_a_request_that_cannot_be_met_is_refused_at_once(checkpoint, tmp_path, r
 @pytest.mark.usefixtures("writes_fixed")
 def test_a_model_that_finds_nothing_cannot_be_verified(tmp_path):
     model = make("faster_rcnn_resnet18_fpn")
-    model.roi_heads.heads[0].classifier.bias.data[0] = 50  # all background
+    model.roi_heads.heads[0].classifier.bias.data[0] = 50  # background everywhere
     save(model, tmp_path / "blind.safetensors")
     with pytest.raises(UserError, match="detects nothing in the images to verify on"):
         export(tmp_path / "blind.safetensors", tmp_path / "blind.pt2", Request(format="torch-export", size=(128, 160)))
@@ -331,7 +331,7 @@ def test_the_runtime_pastes_the_models_masks(precision, tmp_path, scene):
     model = make("cascade_mask_rcnn_resnet18_fpn", semantics="mmdet", mask_channels=8)
     with torch.no_grad():
         for head in model.tasks[0].heads:  # type: ignore[union-attr]
-            head.predictor.weight.normal_(std=30.0)  # maps with edges
+            head.predictor.weight.normal_(std=30.0)  # so that masks have edges
     save(model, tmp_path / "model.safetensors")
     report = export(tmp_path / "model.safetensors", tmp_path / "model.onnx", Request(dynamic=True, precision=precision))
     assert report.difference.masks is not None
@@ -373,7 +373,7 @@ def test_the_command_line_exports_and_predicts(checkpoint, export_once, tmp_path
 ])  # fmt: skip
 @torch.no_grad()
 def test_windows_of_attention_fit_images_of_any_size(backbone, tmp_path):
-    """Captured once: maps of less than a window, of whole windows and of cut ones."""
+    """One capture serves maps smaller than a window, of whole windows, and of partial ones."""
     network = build_backbone(backbone).eval()
     for name, parameter in network.named_parameters():
         if re.search("rel_pos|pos_embed|relative_position", name):
@@ -392,7 +392,7 @@ def test_windows_of_attention_fit_images_of_any_size(backbone, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("format_", ["onnx", "openvino", "torch-export"])
 def test_deformable_convolutions_and_context(tmp_path, format_):
-    """Two groups of offsets with masks, which move every tap; a context that adds something."""
+    """Two groups of offsets with masks, which move every tap, and a context that contributes."""
     plain = make("faster_rcnn_resnet50_dcnv2_fpn").config
     moving = DeformableConfig(modulated=True, groups=2, layers=(4,))
     backbone = replace(plain.backbone, deformable=moving, context=ContextConfig(layers=(4,)))
@@ -421,7 +421,7 @@ def test_onnx_dimensions_have_names(export_once):
 
 
 def triton_config(text: str):
-    """Parse a config by Triton's own schema."""
+    """Parse a config with Triton's own schema."""
     schema = pytest.importorskip("tritonclient.grpc.model_config_pb2")
     from google.protobuf import text_format
 

@@ -1,4 +1,4 @@
-"""Differences by hand."""
+"""Differences between exports and checkpoints, computed by hand."""
 
 from dataclasses import replace
 
@@ -57,7 +57,7 @@ def test_masks_of_the_same_detections_are_compared():
     other = found((50, 50, 70, 90), (0, 0, 10, 10))
     assert compare([one], [other]).masks is None
     changed = maps.copy()
-    changed[1, 0] = 0.4  # of the first detection, a quarter of its map
+    changed[1, 0] = 0.4  # a quarter of the first detection's mask
     difference = compare([one._replace(masks=maps)], [other._replace(masks=changed)])
     assert difference.masks == pytest.approx(0.1)
     assert str(difference).endswith("scores 0, masks 0.1")

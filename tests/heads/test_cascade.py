@@ -1,4 +1,4 @@
-"""Equations 7 and 8 by hand, with a pool that returns the boxes themselves and heads of known output."""
+"""Equations 7 and 8 by hand, with a pool that returns the boxes themselves and heads whose output is known."""
 
 import math
 
@@ -19,12 +19,12 @@ from cascade_rcnn.structures import Proposals, Targets
 SEMANTICS = {name: preset.semantics for name, preset in PRESETS.items()}
 PAPER, DETECTRON2, MMDET = (SEMANTICS[name] for name in ("paper", "detectron2", "mmdet"))
 SIZES = torch.tensor([[100.0, 100]])
-ONE = [torch.ones(1)]  # the feature pyramid of the tests: a factor
+ONE = [torch.ones(1)]  # the feature pyramid of these tests: a factor
 EVERYTHING = InferenceConfig(score_threshold=0.0)
 
 
 class Pool(nn.Module):
-    """A box's features are its coordinates; remembers the boxes it was asked for."""
+    """A pool whose features are the boxes' coordinates; remembers the boxes it was given."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Pool(nn.Module):
 
 
 class Fixed(nn.Module):
-    """The same logits (M + 1,) and deltas (R, 4) for each box."""
+    """A head that returns the same logits (M + 1,) and deltas (R, 4) for every box."""
 
     def __init__(self, logits: list[float], deltas: list[list[float]]) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ def cascade(heads, semantics=DETECTRON2, stages=None, rois=16, inference=EVERYTH
 
 
 def losses_of(model: Cascade, *given) -> dict[str, Tensor]:
-    """Of features, proposals, targets and sizes."""
+    """Return the cascade's losses for features, proposals, targets and sizes."""
     return model.loss(list(model.train_stages(*given)))
 
 
@@ -121,7 +121,7 @@ def test_statistics_scale_and_shift_the_deltas():
 
 
 def test_a_class_s_own_regressor_moves_the_box_even_where_background_is_likelier():
-    """Class c moves by c tenths of its width; logits say background, then class 2."""
+    """Class c moves by c tenths of its width; the logits favour background, then class 2."""
     deltas = [[1.0, 0, 0, 0], [2, 0, 0, 0], [3, 0, 0, 0]]
     model = cascade([Fixed([5.0, 0, 1, -1], deltas)] * 2, stages=preset_stages("mmdet", 2), semantics=MMDET)
     outputs = model.run(ONE, torch.tensor([[[10.0, 10, 20, 20]]]), SIZES, 2)
@@ -141,7 +141,7 @@ def test_stage_and_ensemble_by_hand(semantics, ensemble, last, rois):
     model = cascade(heads, semantics, inference=inference)
     outputs = model.run(ONE, some_proposals().boxes, SIZES, last)
     logits = torch.stack([output.logits for output in outputs])
-    if rois == "last" or (rois is None and semantics is PAPER):  # all heads look at the last stage's boxes
+    if rois == "last" or (rois is None and semantics is PAPER):  # all heads classify the last stage's boxes
         logits = torch.stack([head(ONE, outputs[-1].boxes)[0] for head in heads[:last]])
     if not ensemble:
         expected = outputs[-1].logits.softmax(-1)
@@ -157,7 +157,7 @@ def test_stage_and_ensemble_by_hand(semantics, ensemble, last, rois):
 
 
 def test_the_ensembles_differ():
-    """So that the test above tells them apart."""
+    """The ensembles differ, so the test above can tell them apart."""
     outputs = [cascade(random_heads(), s)(ONE, some_proposals(), SIZES).scores for s in SEMANTICS.values()]
     assert not torch.allclose(outputs[0], outputs[1], atol=1e-4)
     assert not torch.allclose(outputs[1], outputs[2], atol=1e-4)
@@ -202,8 +202,8 @@ def test_one_stage_is_faster_rcnn():
 def test_risks_by_hand():
     """M = 2, logits ln(1, 2, 1): probabilities 1/4, 1/2, 1/4. One positive, one background, one invalid slot.
 
-    The positive (0, 0, 10, 10) lies at the object (0, 0, 10, 8): centre off by -1/10 of its height, height off by
-    ln 8/10; divided by the stage's std .1 and .2.
+    The positive (0, 0, 10, 10) is on the object (0, 0, 10, 8): the centre is off by -1/10 of its height, the height by
+    ln 8/10; both are divided by the stage's std .1 and .2.
     """
     head = Fixed([0.0, math.log(2), 0], [[0.0] * 4])
     stage = StageConfig(loss_weight=0.5)
@@ -212,7 +212,7 @@ def test_risks_by_hand():
         model.sampling = SamplingConfig(rois=16, positive_fraction=1.0)
         proposals = proposals_of([0.0, 0, 10, 10], [50, 50, 60, 60], [0, 0, 10, 8], valid=[True, True, False])
         found = losses_of(model, ONE, proposals, targets_of([0.0, 0, 10, 8], labels=[1]), SIZES)
-        # with the appended ground truth itself there are three: two positives (p = 1/2), one background (p = 1/4)
+        # with the appended ground truth there are three: two positives (p = 1/2), one background (p = 1/4)
         classifier = (2 * math.log(2) + math.log(4)) / 3
         regression = (smooth(0.1 / 0.1) + smooth(math.log(10 / 8) / 0.2)) / 3
         assert found["loss_classifier"].item() == pytest.approx(0.5 * classifier, rel=1e-5)
@@ -221,7 +221,7 @@ def test_risks_by_hand():
 
 @pytest.mark.parametrize("semantics", SEMANTICS.values(), ids=SEMANTICS)
 def test_stages_are_weighted(semantics):
-    """Heads that say nothing risk ln(M + 1) each."""
+    """Heads with constant logits have the risk ln(M + 1) each."""
     model = cascade([Fixed([0.0, 0, 0], [[0.0] * 4]) for _ in range(3)], semantics)
     found = losses_of(model, ONE, some_proposals(), targets_of([10.0, 10, 40, 40]), SIZES)
     weights = [found[f"loss_classifier_stage{t}"].item() / math.log(3) for t in (1, 2, 3)]
@@ -247,7 +247,7 @@ def test_training_stages_start_from_the_boxes_of_the_one_before():
     ids=["paper", "detectron2", "mmdet"],
 )
 def test_where_ground_truth_joins_the_inputs(semantics, truth_itself, truth_moved):
-    """Stage 1 moves every box by a tenth of its width: appended ground truth, where it is handed on, arrives moved."""
+    """Stage 1 moves every box by a tenth of its width: appended ground truth that is handed on arrives moved."""
     truth = [20.0, 20, 60, 60]
     model = cascade([Fixed([0.0, 0], [[1.0, 0, 0, 0]]), Fixed([0.0, 0], [[0.0] * 4])], semantics, rois=64)
     losses_of(model, ONE, some_proposals(), targets_of(truth), SIZES)
@@ -259,7 +259,7 @@ def test_where_ground_truth_joins_the_inputs(semantics, truth_itself, truth_move
 
 @pytest.mark.parametrize("semantics", [PAPER, DETECTRON2], ids=["paper", "detectron2"])
 def test_later_stages_keep_every_box(semantics):
-    """12 proposals and 2 objects: 14 inputs; the paper's stages add the objects anew each time."""
+    """12 proposals and 2 objects make 14 inputs; the paper's stages append the objects again each time."""
     model = cascade(random_heads(), semantics, rois=64)
     model.sampling = SamplingConfig(rois=64, positive_fraction=1.0)
     losses_of(model, ONE, some_proposals(), targets_of([20.0, 20, 60, 60], [5, 50, 30, 90]), SIZES)
@@ -274,8 +274,8 @@ def test_mmdetection_s_stages_sample_again():
 
 
 def test_positives_at_the_ground_truth_are_not_handed_on_where_asked():
-    """Heads that move nothing. The paper's first stage drops the proposal and the truth at IoU 1, and hands on the one
-    at IoU 0.8: with the truth appended anew, the same risk over 2 inputs that is else divided by 4.
+    """Heads that move nothing. The paper's first stage drops the proposal and the ground truth at IoU 1, and hands on
+    the proposal at IoU 0.8. With the appended ground truth, the same risk is averaged over 2 inputs instead of 4.
     """
     proposals = proposals_of([20.0, 20, 60, 60], [20.0, 20, 60, 52])
     found = {}
@@ -286,16 +286,16 @@ def test_positives_at_the_ground_truth_are_not_handed_on_where_asked():
         found[limit] = losses_of(model, ONE, proposals, targets_of([20.0, 20, 60, 60]), SIZES)
     assert found[0.95]["loss_box_reg_stage1"].item() == pytest.approx(found[None]["loss_box_reg_stage1"].item())
     kept = {limit: losses["loss_box_reg_stage2"].item() for limit, losses in found.items()}
-    assert kept[0.95] / kept[None] == pytest.approx(4 / 2)  # of proposals 2, truth of stage 1, truth anew: 4
+    assert kept[0.95] / kept[None] == pytest.approx(4 / 2)  # else 2 proposals and 2 ground truths: 4
 
 
 @pytest.mark.parametrize(
     ("limit", "expected"), [(0.95, [[20.0, 20, 60, 60]]), (None, [[20.0, 20, 60, 60], [24.0, 20, 64, 60]])]
 )
 def test_a_positive_s_place_before_it_moved_tells_whether_it_is_handed_on(limit, expected):
-    """Stage 1 moves every box right by a tenth of its width. The proposal, at IoU 36 / 44 = .82, comes to lie on the
-    object, and is handed on; the appended truth, at IoU 1, comes to lie at IoU .82, and is not. (By the IoU after the
-    move it would be the other way round.)
+    """Stage 1 moves every box right by a tenth of its width. The proposal, at IoU 36 / 44 = .82, moves onto the object
+    and is handed on; the appended ground truth, at IoU 1, moves to IoU .82 and is not. (By the IoU after the move it
+    would be the other way round.)
     """
     semantics = replace(PAPER, drop_near_ground_truth=limit, append_ground_truth="first")
     model = cascade([Fixed([0.0, 0], [[1.0, 0, 0, 0]]), Fixed([0.0, 0], [[0.0] * 4])], semantics)
@@ -307,7 +307,7 @@ def test_a_positive_s_place_before_it_moved_tells_whether_it_is_handed_on(limit,
 
 
 def test_a_background_box_is_handed_on_wherever_it_lies():
-    """The rule is for positives: with u = .99 a box at IoU .97 is background, and stays."""
+    """The rule applies to positives: with u = .99, a box at IoU .97 is background and stays."""
     semantics = replace(PAPER, append_ground_truth="first")
     stages = [StageConfig(iou=0.99), StageConfig(iou=0.5)]
     model = cascade([Fixed([0.0, 0], [[0.0] * 4]) for _ in range(2)], semantics, stages)
@@ -318,7 +318,7 @@ def test_a_background_box_is_handed_on_wherever_it_lies():
 
 
 def test_small_objects_are_neither_learnt_nor_background_where_asked():
-    """Two objects, 4 x 40 and 40 x 40, a box on each and one beside: two of the three are trained on."""
+    """Two objects, 4 x 40 and 40 x 40, with a box on each and one elsewhere: two of the three boxes are trained on."""
     small, large = [10.0, 10, 14, 50], [20.0, 50, 60, 90]
     for least, valid in (
         (5.0, [[20.0, 50, 60, 90], [70, 0, 90, 20]]),
@@ -337,7 +337,7 @@ def test_small_objects_are_neither_learnt_nor_background_where_asked():
 
 
 def shared(semantics=DETECTRON2, **inference) -> tuple[Cascade, Fixed, Fixed]:
-    """Stages a, a, b: a moves boxes right by a tenth of their width (in stage 1's units), b not at all."""
+    """Return stages a, a, b: a moves boxes right by a tenth of their width (in stage 1's units), b not at all."""
     a, b = Fixed([0.0, 1], [[1.0, 0, 0, 0]]), Fixed([0.0, 3], [[0.0] * 4])
     stages = [StageConfig(iou=u, std=(s, s, 0.2, 0.2)) for u, s in ((0.5, 0.1), (0.6, 0.05), (0.7, 0.01))]
     options = InferenceConfig(score_threshold=0.0, **inference)
@@ -347,7 +347,7 @@ def shared(semantics=DETECTRON2, **inference) -> tuple[Cascade, Fixed, Fixed]:
 
 
 def test_stages_that_share_a_head_are_trained_each_by_its_own_u_and_statistics():
-    """The proposal lies at IoU .57 of the object, and moves right to .70 and to .78; so does the appended truth."""
+    """The proposal has IoU .57 with the object and moves right to .70 and to .78, as does the appended ground truth."""
     model, a, b = shared(replace(DETECTRON2, append_ground_truth="first"))
     truth = targets_of([31.0, 20, 71, 60])
     seen = list(model.train_stages(ONE, proposals_of([20.0, 20, 60, 60]), truth, SIZES))
@@ -358,7 +358,7 @@ def test_stages_that_share_a_head_are_trained_each_by_its_own_u_and_statistics()
     assert ious == pytest.approx([29 / 51, 33 / 47, 35 / 45])
     found = losses_of(model, ONE, proposals_of([20.0, 20, 60, 60]), truth, SIZES)
     assert set(found) == {f"loss_{kind}_stage{t}" for kind in ("classifier", "box_reg") for t in (1, 2, 3)}
-    # of the proposal and the moved truth, each predicted 1 where b^t -> truth needs (truth - x) / 40 / std: L1
+    # L1 of the proposal and the moved ground truth: each predicts 1, where b^t -> truth needs (truth - x) / 40 / std
     x = torch.tensor([[20.0, 31], [24, 35], [26, 37]])
     for t, (std, predicted) in enumerate(((0.1, 1.0), (0.05, 1.0), (0.01, 0.0))):
         expected = ((31 - x[t]) / 40 / std - predicted).abs().mean()
@@ -419,7 +419,7 @@ def test_stages_behind_the_trained_ones_only_run():
 
 
 def test_the_class_s_regressor_refines_in_training_too():
-    """A positive moves by its own class (2: two tenths), background by the likeliest class (3)."""
+    """A positive is moved by its own class (2: two tenths), background by its most likely class (3)."""
     deltas = [[1.0, 0, 0, 0], [2, 0, 0, 0], [3, 0, 0, 0]]
     heads = [Fixed([9.0, 0, 0, 1], deltas), Fixed([0.0, 0, 0, 0], deltas)]
     model = cascade(heads, DETECTRON2)
@@ -442,12 +442,12 @@ def test_detectron2_shares_the_pooled_gradient_among_the_stages(stages):
         weights.append(model.heads[0].fc1.weight.grad)
         values.append(total.item())
     assert gradients[1] == pytest.approx(gradients[0] / stages, rel=1e-4)
-    assert values[1] == pytest.approx(values[0], rel=1e-6)  # the value is the same
-    torch.testing.assert_close(weights[1], weights[0])  # and the heads' own gradients
+    assert values[1] == pytest.approx(values[0], rel=1e-6)  # the value stays the same
+    torch.testing.assert_close(weights[1], weights[0])  # and so do the heads' own gradients
 
 
 def test_no_gradient_flows_from_stage_to_stage():
-    """The boxes of a stage are its input, not a function it trains (Fast R-CNN's approximation, in every peer)."""
+    """A stage's boxes are its input, not a function it trains (Fast R-CNN's approximation, as in every peer)."""
     model = cascade(random_heads(), DETECTRON2)
     found = losses_of(model, ONE, some_proposals(), targets_of([10.0, 10, 40, 40]), SIZES)
     (found["loss_classifier_stage3"] + found["loss_box_reg_stage3"]).backward()

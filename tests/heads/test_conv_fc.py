@@ -1,4 +1,4 @@
-"""The head of convolutions and fully connected layers by hand."""
+"""The head of convolutions and fully connected layers, by hand."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from cascade_rcnn.heads.conv_fc import ConvFCHead
 
 
 class Given(nn.Module):
-    """Pools nothing: the first of the features are the boxes' own, (B, K, C) or (B, K, C, S, S)."""
+    """A pool that pools nothing: the first feature map holds the boxes' features, (B, K, C) or (B, K, C, S, S)."""
 
     def forward(self, features: list[Tensor], boxes: Tensor) -> Tensor:
         x = features[0].flatten(0, 1)
@@ -17,7 +17,7 @@ class Given(nn.Module):
 
 
 def boxes_for(features: Tensor) -> Tensor:
-    """As many boxes as there are features, none of them empty."""
+    """Return as many boxes as there are features, none of them empty."""
     return torch.tensor([0.0, 0, 8, 8]).expand(*features.shape[:2], 4)
 
 
@@ -41,7 +41,7 @@ def test_class_c_s_deltas_are_rows_4c_to_4c_plus_3():
         head.regressor.weight.copy_(torch.arange(8.0)[:, None])
         head.regressor.bias.fill_(0.5)
         head.classifier.weight.copy_(torch.tensor([[1.0], [-1], [2]]))
-    logits, deltas = run(head, torch.tensor([[[1.0, 0, 1], [-3, 0, 1]]]))  # sums 2 and -2, which ReLU makes 0
+    logits, deltas = run(head, torch.tensor([[[1.0, 0, 1], [-3, 0, 1]]]))  # the sums are 2 and -2, which ReLU sets to 0
     assert logits.tolist() == [[[2, -2, 4], [0, 0, 0]]]
     assert deltas[0, 0].tolist() == [[0.5, 2.5, 4.5, 6.5], [8.5, 10.5, 12.5, 14.5]]
     assert deltas[0, 1].tolist() == [[0.5] * 4] * 2
@@ -78,7 +78,7 @@ def test_convolutions_keep_the_bins_and_norms_take_their_biases():
 
 
 def test_a_convolution_by_hand():
-    """The middle tap of a kernel doubles the only channel; ReLU takes what is negative; the layer sums all bins."""
+    """The centre tap of the kernel doubles the only channel; ReLU removes negative values; the layer sums all bins."""
     head = ConvFCHead(Given(), 1, 4, 1, ConvFCHeadConfig(convs=1, conv_channels=1, fcs=0))
     with torch.no_grad():
         head.conv1.weight.zero_()[0, 0, 1, 1] = 2

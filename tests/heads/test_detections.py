@@ -1,4 +1,4 @@
-"""From scored boxes to detections: threshold, NMS within a class, the best of them."""
+"""From scored boxes to detections: threshold, per-class NMS, top-k."""
 
 import math
 
@@ -17,7 +17,7 @@ def agnostic(*boxes: list[float]) -> torch.Tensor:
 
 
 def found(boxes: torch.Tensor, scores: list[list[float]], **options) -> list[tuple[int, float, list[float]]]:
-    """(label, score, box) of each detection of the one image."""
+    """Return (label, score, box) of each detection of the single image."""
     result = select(boxes, torch.tensor([scores]), SIZES, InferenceConfig(**options))
     rows = zip(result.labels[0], result.scores[0], result.boxes[0], result.valid[0], strict=True)
     return [(int(label), round(float(score), 4), box.tolist()) for label, score, box, valid in rows if valid]

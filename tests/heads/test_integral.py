@@ -1,4 +1,4 @@
-"""Equation 6 by hand: classifiers for U side by side, one regressor."""
+"""Equation 6 by hand: classifiers for U in parallel, one regressor."""
 
 import math
 
@@ -18,7 +18,7 @@ DETECTRON2, MMDET = SEMANTICS["detectron2"], SEMANTICS["mmdet"]
 L1 = SmoothL1Loss(SmoothL1Config())
 SIZES = torch.tensor([[100.0, 100]])
 STAGES = tuple(StageConfig(iou=u) for u in (0.5, 0.6, 0.7))
-# probabilities of background and the one class: 1/2 1/2, 1/4 3/4, 3/4 1/4
+# probabilities of background and the single class: 1/2 1/2, 1/4 3/4, 3/4 1/4
 LOGITS = (0.0, 0.0, 0.0, math.log(3), math.log(3), 0.0)
 
 
@@ -41,7 +41,7 @@ def losses_of(model: IntegralLoss, proposals: Proposals, targets: Targets) -> di
 
 
 def test_each_classifier_learns_by_its_own_u_and_the_regressor_by_the_lowest():
-    """Boxes at IoU 1 (appended truth), .65, .55 and 0: classifiers see 3, 2 and 1 of 4 as the object."""
+    """Boxes at IoU 1 (appended ground truth), .65, .55 and 0: classifiers see 3, 2 and 1 of the 4 as the object."""
     boxes = torch.tensor([[[0.0, 0, 10, 6.5], [0, 0, 10, 5.5], [50, 50, 60, 60]]])
     proposals = Proposals(boxes, torch.ones(1, 3, dtype=torch.bool))
     truth = Targets(torch.tensor([[[0.0, 0, 10, 10]]]), torch.ones(1, 1).long(), torch.ones(1, 1).bool(), None)
@@ -49,7 +49,7 @@ def test_each_classifier_learns_by_its_own_u_and_the_regressor_by_the_lowest():
     half, quarter, most = -math.log(1 / 2), -math.log(1 / 4), -math.log(3 / 4)
     expected = (4 * half) + (2 * most + 2 * quarter) + (1 * quarter + 3 * most)
     assert found["loss_classifier"].item() == pytest.approx(expected / 4, rel=1e-5)
-    # L1 of the deltas over their std: the centre off by (10 - h) / 2, the height by log 10 / h
+    # L1 of the deltas over their std: the centre is off by (10 - h) / 2, the height by log 10 / h
     regression = sum((10 - h) / 2 / h / 0.1 + math.log(10 / h) / 0.2 for h in (6.5, 5.5))
     assert found["loss_box_reg"].item() == pytest.approx(regression / 4, rel=1e-5)
     assert set(found) == {"loss_classifier", "loss_box_reg"}
@@ -87,9 +87,9 @@ def test_qualities_ascend():
 
 
 def test_boxes_are_handed_on_by_the_class_that_the_classifiers_agree_on():
-    """Of two classes the first is the average's; its regressor moves by a tenth of the width, the other's by none."""
+    """The average favours the first of two classes; its regressor moves by a tenth of the width, the other by none."""
     model = method()
-    likely = [0.0, 2, 1, 0, 1, 2, 0, 3, 1]  # classifier after classifier: background and the two classes
+    likely = [0.0, 2, 1, 0, 1, 2, 0, 3, 1]  # classifier by classifier: background and the two classes
     model.heads[0].logits = nn.Parameter(torch.tensor(likely))
     model.heads[0].deltas = nn.Parameter(torch.tensor([[1.0, 0, 0, 0], [0.0, 0, 0, 0]]))
     proposals = Proposals(torch.tensor([[[10.0, 10, 20, 20]]]), torch.ones(1, 1, dtype=torch.bool))

@@ -1,4 +1,4 @@
-"""Equation 3 by hand: the same head again and again."""
+"""Equation 3 by hand: the same head applied repeatedly."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ TINY = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 16, "proposals
 
 
 class Right(nn.Module):
-    """Moves each box by its width; its class is likelier the farther right it lies."""
+    """A head that moves each box right by its width; the class becomes more likely the farther right the box is."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""R-FCN's head by hand."""
+"""R-FCN's head, by hand."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def test_shapes(agnostic, regressors):
 
 
 def test_bins_vote_with_their_own_maps():
-    """Score maps that are constant: bin s says s + 10 c for class c, so that the average of 4 bins is 1.5 + 10 c."""
+    """Constant score maps: bin s has s + 10 c for class c, so the average of 4 bins is 1.5 + 10 c."""
     head = rfcn()
     with torch.no_grad():
         head.classifier.weight.zero_()

@@ -1,4 +1,4 @@
-"""A local server that plays the publishers' hosts, well and badly."""
+"""A local server that stands in for the publishers' hosts, working or failing."""
 
 import threading
 import time
@@ -13,12 +13,12 @@ import pytest
 
 @dataclass
 class Site:
-    """Files by path, how to answer the next requests ("serve" when nothing is planned), and what was asked for."""
+    """A site's files by path, planned answers to the next requests (default "serve"), and a record of the requests."""
 
     host: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
     plan: list[str] = field(default_factory=list)
-    versions: dict[str, str] = field(default_factory=dict)  # the ETag of a path
+    versions: dict[str, str] = field(default_factory=dict)  # ETags by path
     ranges: bool = True
     headers: list[Message] = field(default_factory=list)  # of the requests
     sent: int = 0  # bytes
@@ -61,7 +61,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._write(data[start:], how)
 
     def _start(self) -> int:
-        """Where the answer begins: a range counts where they are known and the file is still the same."""
+        """Return where the answer starts: ranges apply only where they are supported and the file has not changed."""
         wanted = self.headers.get("Range")
         same = self.headers.get("If-Range") in (None, self.site.versions.get(self.path))
         return int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and same and self.site.ranges else 0
@@ -80,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._out(data if how == "serve" else half)
             if how == "stall":
                 time.sleep(0.6)
-        except OSError:  # the other side has gone
+        except OSError:  # the client has disconnected
             pass
 
     def _out(self, data: bytes) -> None:
@@ -105,7 +105,7 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache folder."""
+    """Set and return an empty cache folder."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("CASCADE_RCNN_CACHE", str(folder))
     monkeypatch.delenv("CASCADE_RCNN_OFFLINE", raising=False)

@@ -1,4 +1,4 @@
-"""Where things are kept."""
+"""Locations of the cache."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from cascade_rcnn.hub.cache import cache_folder, is_offline
         ({"CASCADE_RCNN_CACHE": "/data/kept", "XDG_CACHE_HOME": "/xdg"}, "/data/kept"),
         ({"CASCADE_RCNN_CACHE": "~/kept"}, "/home/me/kept"),
         ({"XDG_CACHE_HOME": "/xdg"}, "/xdg/cascade-rcnn"),
-        ({"XDG_CACHE_HOME": "relative"}, "/home/me/.cache/cascade-rcnn"),  # as the XDG specification has it
+        ({"XDG_CACHE_HOME": "relative"}, "/home/me/.cache/cascade-rcnn"),  # as the XDG specification demands
         ({"XDG_CACHE_HOME": ""}, "/home/me/.cache/cascade-rcnn"),
         ({}, "/home/me/.cache/cascade-rcnn"),
     ],

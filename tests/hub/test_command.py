@@ -1,4 +1,4 @@
-"""`cascade-rcnn weights`, and names in the other commands."""
+"""`cascade-rcnn weights`, and names of published detectors in other commands."""
 
 import json
 
@@ -15,7 +15,7 @@ NAME = "mmdet/cascade-rcnn_r50_fpn_1x_coco"
 
 @pytest.fixture
 def kept(cache):
-    """A detector in the place of a published one, as an earlier use has left it."""
+    """Store a detector in place of a published one, as an earlier use would have."""
     tiny = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 16, "min_size": 64}
     path = cache / "weights" / str(table().conversion) / f"{NAME}.safetensors"
     model = create_model("cascade_rcnn_resnet18_fpn", categories=["cat", "dog"], **tiny)
@@ -76,7 +76,7 @@ def test_one_is_printed_by_its_path(kept, capsys):
 @pytest.mark.parametrize("position", [0, 1, 3])
 def test_offline_nothing_is_fetched(position, cache, capsys, monkeypatch):
     for name in ("CASCADE_RCNN_OFFLINE", "HF_HUB_OFFLINE"):
-        monkeypatch.setenv(name, "")  # which the command sets, and monkeypatch takes back
+        monkeypatch.setenv(name, "")  # the command sets these, and monkeypatch restores them
     arguments = ["weights", "torchvision/fasterrcnn_resnet50_fpn", "--json"]
     arguments.insert(position, "--offline")
     with pytest.raises(SystemExit):
@@ -89,7 +89,7 @@ def test_offline_nothing_is_fetched(position, cache, capsys, monkeypatch):
     )
 
 
-def test_a_name_that_is_none(cache, capsys):
+def test_a_name_that_does_not_exist(cache, capsys):
     with pytest.raises(SystemExit):
         main(["weights", "torchvision/fasterrcnn_resnet50"])
     assert "no such checkpoint; did you mean 'torchvision/fasterrcnn_resnet50_fpn'?" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Files come whole or not at all, whatever the server and the network do."""
+"""Downloads are complete or absent, whatever the server and the network do."""
 
 import hashlib
 import socket
@@ -30,7 +30,7 @@ def file(tmp_path) -> Path:
 
 
 def only(file: Path) -> None:
-    """Nothing but the file lies in its folder, and it is whole."""
+    """Check that the folder contains only the file, and that it is complete."""
     assert [path.name for path in file.parent.iterdir()] == [file.name]
     assert file.read_bytes() == DATA
 
@@ -97,13 +97,13 @@ def test_the_next_call_continues_too(site, url, file):
     assert site.sent == len(DATA)
 
 
-def test_a_file_that_changes_meanwhile_comes_anew(site, url, file):
+def test_a_file_that_changes_meanwhile_is_downloaded_again(site, url, file):
     site.versions["/x.pth"], site.files["/x.pth"] = '"one"', b"old" * 1000
     site.plan = ["cut", "503", "503"]
     with pytest.raises(UnreachableError):
         download(url, file, patience=QUICK)
     site.versions["/x.pth"], site.files["/x.pth"] = '"two"', DATA
-    download(url, file, patience=QUICK)  # without a hash it is the version alone that tells
+    download(url, file, patience=QUICK)  # without a hash, only the version can tell
     only(file)
 
 
@@ -114,7 +114,7 @@ def test_a_part_of_unknown_origin_is_found_out_by_the_hash(site, url, file):
     only(file)
 
 
-def test_a_server_without_ranges_starts_anew(site, url, file):
+def test_a_server_without_ranges_starts_over(site, url, file):
     site.ranges, site.plan = False, ["cut"]
     download(url, file, DIGEST, patience=QUICK)
     only(file)
@@ -146,7 +146,7 @@ def test_another_file_is_rejected_and_kept_aside(site, url, file):
     assert [path.name for path in file.parent.iterdir()] == ["rejected-x.pth"]
 
 
-def test_a_missing_file_is_said_at_once(site, file):
+def test_a_missing_file_is_reported_at_once(site, file):
     with pytest.raises(UnreachableError, match="the server responded with 404"):
         download(f"{site.host}/none.pth", file, patience=QUICK)
     assert len(site.headers) == 1
@@ -185,14 +185,14 @@ def test_a_file_without_end_is_stopped(site, url, file):
     assert not file.exists()
 
 
-def test_nobody_there_is_said_at_once(file):
+def test_an_absent_server_is_reported_at_once(file):
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        taken.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
         with pytest.raises(UnreachableError, match=r"cannot be reached .*refused"):
             download(f"http://127.0.0.1:{taken.getsockname()[1]}/x", file, patience=Patience(pause=60))
 
 
-def test_too_little_room_is_said_before_anything_comes(site, url, file, monkeypatch):
+def test_too_little_room_is_reported_before_the_download(site, url, file, monkeypatch):
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: _usage(1000))
     with pytest.raises(
         UserError, match=r"folder: cannot be written \(0 MB remain to be downloaded, 0 MB are free\); free some space"
@@ -210,7 +210,7 @@ def test_a_full_disk_keeps_what_has_come(site, url, tmp_path, monkeypatch):
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", small], capture_output=True).returncode:
         pytest.skip("no file system can be mounted here")
     try:
-        monkeypatch.setattr(module.shutil, "disk_usage", lambda path: _usage(10**9))  # another process takes the room
+        monkeypatch.setattr(module.shutil, "disk_usage", lambda path: _usage(10**9))  # another process takes the space
         with pytest.raises(UserError, match="cannot be written \\(No space left on device\\); free some space, or set"):
             download(url, small / "x.pth", DIGEST, patience=QUICK)
         came = (small / "x.pth.part").stat().st_size

@@ -1,4 +1,4 @@
-"""The Hub, played by a local server that answers as its pages for files do."""
+"""The Hugging Face Hub, simulated by a local server that answers like its file pages."""
 
 import hashlib
 import re
@@ -25,7 +25,7 @@ def model():
     return create_model("cascade_rcnn_resnet18_fpn", categories=["cat", "dog"], **TINY)
 
 
-def test_without_the_library_the_way_to_it_is_said(monkeypatch, model):
+def test_without_the_library_its_installation_is_described(monkeypatch, model):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     for use in (lambda: load("hf://someone/cats"), lambda: push_to_hub(model, "someone/cats")):
         with pytest.raises(UserError, match=r"the Hub needs huggingface_hub; pip install 'cascade-rcnn\[hub\]'"):
@@ -39,7 +39,7 @@ def test_odd_addresses(address):
 
 
 class FakeHub:
-    """Takes calls as the library does."""
+    """A stand-in for the hub library that records calls."""
 
     def __init__(self, answer: Any = None) -> None:
         self.calls: list[Any] = []
@@ -140,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def endpoint(monkeypatch, tmp_path, model):
-    """The real library, against a local server."""
+    """Point the real library to a local server."""
     constants = pytest.importorskip("huggingface_hub.constants")
     save(model, tmp_path / "m.safetensors")
     handler = type("Handler", (_Handler,), {"data": (tmp_path / "m.safetensors").read_bytes()})
@@ -166,7 +166,7 @@ def test_with_the_library_itself(endpoint, model, monkeypatch):
         load("hf://someone/cats/other.safetensors")
     assert len(str(caught.value).splitlines()) == 1
     monkeypatch.setenv("CASCADE_RCNN_OFFLINE", "1")
-    assert load("hf://someone/cats").config == model.config  # from its cache
+    assert load("hf://someone/cats").config == model.config  # from the library's cache
     assert huggingface.fetch("hf://someone/cats").is_file()
     with pytest.raises(UserError, match="check the name"):
         load("hf://someone/dogs")

@@ -23,7 +23,7 @@ def test_a_name_stands_for_the_settings(checkpoint, name):
     assert config.backbone.frozen_stages == 2
 
 
-def test_a_name_that_is_none_is_refused(checkpoint):
+def test_a_name_that_does_not_exist_is_refused(checkpoint):
     message = "FPN_4x: neither a file nor the name of a published detector of detectron2; did you"
     with pytest.raises(UserError, match=message):
         convert_checkpoint(checkpoint, "detectron2", config="cascade_mask_rcnn_R_50_FPN_4x")

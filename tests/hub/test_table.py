@@ -1,4 +1,4 @@
-"""The table of published detectors: complete, well-formed, and told by the converters what converts."""
+"""The table of published detectors: complete, well-formed, and consistent with what the converters support."""
 
 import re
 from collections import Counter
@@ -33,7 +33,7 @@ ROWS = list(published().values())
 
 def test_names_and_files_are_unique():
     assert len(published()) == len(table().weights)
-    assert len({row.file for row in ROWS}) == len(ROWS)  # they lie in one folder
+    assert len({row.file for row in ROWS}) == len(ROWS)  # they all lie in one folder
     assert all(row.name.partition("/")[0] in ("detectron2", "mmdet", "swin", "convnext", "torchvision") for row in ROWS)
     assert all(re.fullmatch(r"[a-z0-9]+/[\w.+-]+", row.name) for row in ROWS)
 
@@ -57,7 +57,7 @@ def test_hashes_stand_in_the_names_where_a_publisher_puts_them():
     assert published()["swin/cascade_mask_rcnn_swin_tiny_patch4_window7"].digest is None
 
 
-def test_figures_are_in_percent():
+def test_metrics_are_in_percent():
     assert all(20 < row.box_ap < 60 and (row.mask_ap is None or 20 < row.mask_ap < row.box_ap) for row in ROWS)
     best = max(ROWS, key=lambda row: row.box_ap)
     assert (best.name, best.box_ap, best.mask_ap) == ("detectron2/cascade_mask_rcnn_vitdet_h_75ep", 58.7, 51.0)
@@ -106,7 +106,7 @@ def test_configs_are_built_on_their_bases():
     assert caffe["model"]["data_preprocessor"]["std"] == [1.0, 1.0, 1.0]
     again = published()["mmdet/cascade-rcnn_r50_fpn_1x_coco"].settings()
     assert again is not None
-    assert again["model"]["backbone"]["style"] == "pytorch"  # a change does not reach the base
+    assert again["model"]["backbone"]["style"] == "pytorch"  # changing a config does not change its base
     zoo = published()["detectron2/faster_rcnn_X_101_32x8d_FPN_3x"].settings()
     assert zoo is not None
     assert (zoo["MODEL.RESNETS.STRIDE_IN_1X1"], zoo["MODEL.RESNETS.NUM_GROUPS"]) == (False, 32)
@@ -115,7 +115,7 @@ def test_configs_are_built_on_their_bases():
 
 @pytest.fixture(scope="module")
 def skeletons(peer_weights):
-    """What the shapes of a thin cascade tell, for each peer, with one stage and with three."""
+    """Return the shapes of a thin cascade's tensors for each peer, with one stage and with three."""
     found = {}
     for origin in ("detectron2", "mmdet"):
         state = load_file(peer_weights[origin])
@@ -143,7 +143,7 @@ def test_the_config_of_what_converts_makes_a_config_of_ours(row, skeletons):
     assert [stage.iou for stage in config.stages] == ([0.5, 0.6, 0.7] if "cascade" in row.name else [0.5])
 
 
-DROP_PATH = {  # as their configs have it
+DROP_PATH = {  # as in their configs
     "COCO": {"ViT-B": 0.1, "ViT-L": 0.4, "ViT-H": 0.5, "Swin-B": 0.4, "Swin-L": 0.4},
     "LVIS": {"ViT-B": 0.1, "ViT-L": 0.4, "ViT-H": 0.4, "Swin-B": 0.3, "Swin-L": 0.3},
 }
@@ -155,7 +155,7 @@ def test_the_config_of_a_transformer_makes_a_config_of_ours(row, skeletons):
     lvis = row.dataset == "LVIS"
     with config_file(row) as file:
         settings, notes = PEERS["detectron2"].read_settings(file, {})
-    norm = NormConfig(kind="group")  # what tensors tell, which are those of layer normalisation too
+    norm = NormConfig(kind="group")  # settings that tensors reveal; layer normalisation has the same ones
     head = ConvFCHeadConfig(convs=4, norm=norm, fcs=1)
     kind = row.backbone.partition("-")[0]
     plain = kind == "ViT"

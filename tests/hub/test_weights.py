@@ -1,4 +1,4 @@
-"""A published detector by its name: fetched once, converted without running anything, kept, found again."""
+"""Published detectors by name: downloaded once, converted without running code, stored, and found again."""
 
 import hashlib
 import multiprocessing
@@ -25,7 +25,7 @@ LIKE = {"detectron2": "detectron2/cascade_mask_rcnn_R_50_FPN_3x", "mmdet": "mmde
 
 
 def written(origin: str, weights: Path, folder: Path) -> Path:
-    """The thin detector of the fixtures, as its publisher writes files and names them."""
+    """Write the fixtures' thin detector in its publisher's format and naming."""
     tensors = load_file(weights)
     tensors = {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
     file = folder / origin
@@ -51,7 +51,7 @@ def name(request) -> str:
 
 @pytest.fixture(autouse=True)
 def shelf(site, cache, files, monkeypatch) -> None:
-    """The real publishers at the local host, each with one thin detector; its config is that of a real one."""
+    """Serve the real publishers' paths from the local host, each with a thin detector and the config of a real one."""
     rows = {row.name: row for row in REAL.weights}
     thin = []
     for origin, file in files.items():
@@ -109,7 +109,7 @@ def test_a_name_is_fetched_converted_and_kept(name, site, cache, files, capsys):
 def test_every_way_in_takes_a_name(cache, monkeypatch):
     model = create_model(weights="mmdet/thin", categories=["class 3", "new"], min_size=64)
     assert model.config.num_classes == 2
-    monkeypatch.setenv("CASCADE_RCNN_OFFLINE", "1")  # what is kept is found
+    monkeypatch.setenv("CASCADE_RCNN_OFFLINE", "1")  # the stored file is found
     assert read_config("mmdet/thin").num_classes == 20
     with pytest.raises(UserError, match="did you mean 'mmdet/thin'"):
         create_model(weights="mmdet/thinn")
@@ -125,7 +125,7 @@ def test_a_file_of_that_name_comes_first(tmp_path, monkeypatch, site):
     assert site.headers == []
 
 
-def test_what_does_not_convert_is_said_before_it_is_fetched(site):
+def test_what_does_not_convert_is_reported_before_the_download(site):
     with pytest.raises(
         UserError, match=r"mmdet/htc_r50_fpn_1x_coco cannot be converted: model.type is 'HybridTaskCascade'"
     ):
@@ -133,7 +133,7 @@ def test_what_does_not_convert_is_said_before_it_is_fetched(site):
     assert site.headers == []
 
 
-def test_without_a_network_the_way_by_hand_is_said_and_works(name, site, cache, files, monkeypatch):
+def test_without_a_network_the_manual_way_is_described_and_works(name, site, cache, files, monkeypatch):
     file = files[name.split("/")[0]]
     monkeypatch.setenv("CASCADE_RCNN_OFFLINE", "1")
     with pytest.raises(UserError) as caught:
@@ -159,7 +159,7 @@ def test_a_file_brought_by_hand_that_is_not_whole_is_refused(cache, files):
         load("mmdet/thin")
 
 
-def test_an_unreachable_host_says_the_way_by_hand(site, cache):
+def test_an_unreachable_host_describes_the_manual_way(site, cache):
     site.plan = ["403"]
     with pytest.raises(
         UserError, match="the server responded with 403 Forbidden; download it by other means and put it into"

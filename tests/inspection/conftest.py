@@ -1,4 +1,4 @@
-"""A small clean dataset to put single faults into, and a look at it."""
+"""Fixtures: a small, clean dataset into which single faults are put, and a way to look at it."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -17,13 +17,13 @@ WIDTH, HEIGHT, SIDE = 128, 96, 16
 
 
 def drawing(seed: int) -> PIL.Image.Image:
-    """Blurred squares, other ones for each seed."""
+    """Return blurred squares that differ for each seed."""
     cells = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return PIL.Image.fromarray(cells).resize((WIDTH, HEIGHT), PIL.Image.Resampling.BICUBIC)
 
 
 class Data:
-    """COCO files as dictionaries, and their images as bytes to be written by `save`; faults change both."""
+    """A dataset as COCO dictionaries, and images as bytes that `save` writes; faults change both."""
 
     width, height = WIDTH, HEIGHT
     drawing = staticmethod(drawing)
@@ -35,10 +35,10 @@ class Data:
         self.images = {
             one["file_name"]: drawing(seed) for seed, one in enumerate(self.train["images"] + self.val["images"])
         }
-        self.options: dict[str, dict[str, Any]] = {}  # of saving, by file name
+        self.options: dict[str, dict[str, Any]] = {}  # for saving, by file name
 
     def _split(self, prefix: str, number: int) -> dict[str, Any]:
-        """Eight boxes an image: four of each class, which anchors of 128 fit when 96 pixels become 800."""
+        """Return eight boxes per image, four of each class, which anchors of 128 fit when 96 pixels become 800."""
         images = [
             {"id": i, "file_name": f"{prefix}{i}.jpg", "width": WIDTH, "height": HEIGHT} for i in range(1, number + 1)
         ]
@@ -59,7 +59,7 @@ class Data:
         }
 
     def add(self, split: str, name: str, image: PIL.Image.Image, **options: Any) -> None:
-        """Add an image with the boxes of the split's first."""
+        """Add an image with the boxes of the split's first image."""
         data = getattr(self, split)
         data["images"].append({"id": 50, "file_name": name, "width": image.width, "height": image.height})
         rows = [deepcopy(row) for row in data["annotations"] if row["image_id"] == 1]

@@ -1,4 +1,4 @@
-"""What training sees: samples of its own dataset."""
+"""Augmented samples: the dataset as training sees it."""
 
 import torch
 
@@ -14,7 +14,7 @@ def split_of(data):
 
 
 def test_boxes_move_with_the_pixels(data):
-    """Always mirrored: x1 becomes 128 - x2."""
+    """Always flipped: x1 becomes 128 - x2."""
     drawn = list(samples(split_of(data), Recipe(data=DataConfig(flip=1.0)), images=2, draws=1))
     assert [(one.name, one.draw) for one in drawn] == [("t1.jpg", 0), ("t1.jpg", 1), ("t5.jpg", 0), ("t5.jpg", 1)]
     plain, mirrored = drawn[:2]

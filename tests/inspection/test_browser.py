@@ -1,4 +1,4 @@
-"""The page in a real browser, on a phone and a desk: everything shows, nothing is fetched, nothing scrolls sideways."""
+"""The page in a real browser, on a phone and a desktop: all is visible, nothing is fetched or scrolls sideways."""
 
 import pytest
 
@@ -12,7 +12,7 @@ def address(make):
     data = make()
     data.add("val", "v9.jpg", data.images["t3.jpg"])
     data.box(bbox=[70, 70, 0, 16])
-    for k in range(3, 19):  # a table wider than a phone, with a name that cannot be broken
+    for k in range(3, 19):  # a table wider than a phone, with a name that cannot be wrapped
         for split in data.both():
             split["categories"].append({"id": k, "name": f"a_rather_long_name_of_a_class_{k}"})
     data.look(augment="small", output=data.folder / "seen")
@@ -21,7 +21,7 @@ def address(make):
 
 @pytest.fixture
 def opened(browser, address):
-    """Open the page; what it asks for and complains about is noted."""
+    """Open the page, and record its requests and errors."""
 
     def open_page(**options):
         page = browser.new_page(**options)

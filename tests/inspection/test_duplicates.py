@@ -1,4 +1,4 @@
-"""Duplicates: what was resized, compressed anew or made brighter is found; what was mirrored or cropped is not."""
+"""Duplicates: resized, recompressed or brightened copies are found; flipped or cropped ones are not."""
 
 import io
 
@@ -36,7 +36,7 @@ def compressed(image, quality):
         (lambda image: image.transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT), False),
         (lambda image: image.transpose(PIL.Image.Transpose.FLIP_TOP_BOTTOM), False),
         (lambda image: image.crop((30, 20, 128, 96)), False),
-        (lambda image: image.resize((96, 96)), False),  # of another shape
+        (lambda image: image.resize((96, 96)), False),  # of another aspect ratio
     ],
 )
 def test_what_counts_as_the_same_picture(data, change, same):
@@ -65,7 +65,7 @@ def test_images_of_one_shade_are_the_same_if_the_shade_is():
 def test_exact_groups_are_by_digest_and_stand_for_one_image():
     same = np.zeros((4, SIDE * SIDE), np.uint8)
     found = duplicates.find([b"a", b"a", b"", b""], np.zeros(4, np.uint64), same, np.full((4, 2), 9))
-    assert found == ([[0, 1]], [])  # neither the second nor those that cannot be read are near anything
+    assert found == ([[0, 1]], [])  # neither the second nor unreadable images are near anything
 
 
 def test_every_pair_of_up_to_seven_bits_is_found_among_many():
@@ -82,7 +82,7 @@ def test_every_pair_of_up_to_seven_bits_is_found_among_many():
 
 
 def test_a_crowd_of_alike_hashes_does_not_hide_a_pair_or_join_others():
-    """2000 images with one hash, as of blank pages, which differ in what they show."""
+    """2000 images with the same hash, like blank pages, whose contents differ."""
     generator = np.random.default_rng(2)
     looks = generator.integers(0, 256, (2000, SIDE * SIDE), dtype=np.uint8)
     looks[1] = looks[0]

@@ -1,4 +1,4 @@
-"""Datasets with exactly one fault each: it is found, by count and by record, and nothing else is."""
+"""Datasets with exactly one fault each: it is found, with its count and record, and nothing else is."""
 
 import io
 from collections.abc import Callable
@@ -16,7 +16,7 @@ MAKERS: dict[str, Maker] = {}
 
 
 def fault(code: str, number: int, **first: object) -> Callable[[Maker], Maker]:
-    """Register what puts a fault in, what is found, and the first record's fields."""
+    """Register a function that adds a fault, what is found, and the fields of the first record."""
 
     def register(maker: Maker) -> Maker:
         FAULTS[maker.__name__] = (code, number, first)
@@ -74,7 +74,7 @@ def leaked(data):
 @fault("near_duplicate_across_splits", 1, split="val", image="v9.jpg", image_id=50, detail="similar to t3.jpg in train")
 def leaked_smaller(data):
     data.add("val", "v9.jpg", data.images["t3.jpg"].resize((96, 72)), quality=40)
-    data.val["annotations"] = data.val["annotations"][:-7]  # the first box fits into the smaller image, too
+    data.val["annotations"] = data.val["annotations"][:-7]  # the first box fits into the smaller image as well
 
 
 @fault("lost_box", 1, split="train", annotation_id=900, index=8, label="frog", detail="0 x 16 pixels")
@@ -216,4 +216,4 @@ def test_anchors_that_fit_are_named(data):
     long_boxes(data)
     (finding,) = data.look().findings
     assert "--options.anchor-ratios" in finding.advice
-    assert "70 %" in finding.advice  # 28 of 40 have one with those that there are
+    assert "70 %" in finding.advice  # 28 of 40 are covered by the present anchors

@@ -1,4 +1,4 @@
-"""Findings: the documentation names them all, and a record keeps what it has."""
+"""Findings: all of them are documented, and records keep their fields."""
 
 from pathlib import Path
 

@@ -10,7 +10,7 @@ from cascade_rcnn.inspection.splits import read_split
 
 @pytest.fixture
 def split(data):
-    """Three images; the second cannot be read, so that rows and images are not those of the annotations."""
+    """Return three images; the second cannot be read, so rows and images differ from those of the annotations."""
     data.val["annotations"][5]["iscrowd"] = 1
     del data.images["v2.jpg"]
     annotations = load_annotations(data.save() / "val.json")
@@ -18,7 +18,7 @@ def split(data):
 
 
 def detections(split, *changes):
-    """A perfect model's detections in images 1 and 3, score .9, with changes of rows (None: without it)."""
+    """Return a perfect model's detections in images 1 and 3, score .9, with some rows changed (None: removed)."""
     truth = split.annotations
     ids = truth.image_ids.numpy()[split.owners]
     rows = np.column_stack([ids, truth.boxes.numpy(), np.full(len(ids), 0.9), truth.labels.numpy()])
@@ -42,7 +42,7 @@ def test_an_object_without_a_label(split):
 
 
 def test_a_loose_box_is_not_another_object(split):
-    """IoU with its label 8 x 16 / (2 x 256 - 128) = 1/3."""
+    """Its IoU with the label is 8 x 16 / (2 x 256 - 128) = 1/3."""
     loose = np.array([[1, 4 + 8, 10, 16, 16, 0.8, 1]])
     assert label_findings([Found(split, np.concatenate([detections(split), loose]))]) == []
 
@@ -66,4 +66,4 @@ def test_a_label_that_nothing_reaches_largest_first(split):
 
 def test_without_any_detection_every_label_is_unreached(split):
     (finding,) = label_findings([Found(split, np.zeros((0, 7)))])
-    assert (finding.code, finding.count) == ("unreached_label", 15)  # of 16 in images that can be read, without a crowd
+    assert (finding.code, finding.count) == ("unreached_label", 15)  # of 16 in readable images, without the crowd

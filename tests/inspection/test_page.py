@@ -1,4 +1,4 @@
-"""The page: what stands in it, and that it holds all that it shows."""
+"""The HTML page: its contents, all of which it embeds."""
 
 import base64
 import io
@@ -33,7 +33,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def output(make):
-    """A look at data with three findings, one of them at a file with an odd name, and at its augmentation."""
+    """Look at data with three findings, one of them in a file with an odd name, and at its augmentation."""
     data = make()
     data.add("val", ODD, data.images["t3.jpg"])
     data.box(bbox=[70, 70, 0, 16])
@@ -50,7 +50,7 @@ def page(output):
 
 
 def test_every_picture_is_inside_the_page_and_decodes(page):
-    assert len(page.sources) == 3 + 5 + 4 + 4 * (1 + 3)  # findings; images of train and of val; augmented
+    assert len(page.sources) == 3 + 5 + 4 + 4 * (1 + 3)  # findings; train and val images; augmented samples
     for source in page.sources:
         kind, _, data = source.partition(",")
         assert kind == "data:image/webp;base64"

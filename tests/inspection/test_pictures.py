@@ -1,4 +1,4 @@
-"""Pictures of records: what part of an image they show, and where the boxes are on it."""
+"""Pictures of records: which part of an image they show, and where its boxes appear."""
 
 import numpy as np
 import PIL.ExifTags
@@ -14,13 +14,13 @@ RED = (255, 45, 85)
 
 @pytest.fixture
 def photo(tmp_path):
-    """1600 x 800 pixels of grey."""
+    """Return a grey image of 1600 x 800 pixels."""
     PIL.Image.new("RGB", (1600, 800), (90, 90, 90)).save(tmp_path / "photo.jpg")
     return str(tmp_path / "photo.jpg")
 
 
 def extent(image, color):
-    """Left, top, right and bottom of what has a colour."""
+    """Return left, top, right and bottom of the coloured pixels."""
     rows, columns = np.nonzero((np.asarray(image) == color).all(axis=2))
     return columns.min(), rows.min(), columns.max(), rows.max()
 
@@ -32,7 +32,7 @@ def test_a_whole_image_is_reduced_with_its_boxes(photo):
 
 
 def test_a_small_box_is_shown_with_its_surroundings(photo):
-    """Five sides of the box across, and three quarters of it down: 200 x 150 pixels around its centre."""
+    """Five times the box's side across, and three quarters of that down: 200 x 150 pixels around its centre."""
     box = (780, 380, 40, 40)
     image = picture(photo, [Marked(box, "#ff2d55")], box)
     assert image.size == (400, 300)
@@ -49,7 +49,7 @@ def test_a_small_box_in_a_corner_stays_in_the_picture(photo):
 
 
 def test_a_turned_image_is_drawn_upright(tmp_path):
-    """Stored 800 x 400 with a quarter turn: 400 x 800, its top half white."""
+    """Stored as 800 x 400 with a quarter turn: displayed as 400 x 800, with a white top half."""
     upright = PIL.Image.new("RGB", (400, 800), "black")
     upright.paste("white", (0, 0, 400, 400))
     exif = PIL.Image.Exif()

@@ -1,4 +1,4 @@
-"""What detectron2 and mmdetection computed with small models: `tests/fixtures/peers`, and more beside the clone."""
+"""What detectron2 and mmdetection computed with small models: `tests/fixtures/peers`, and more next to the clone."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -28,7 +28,7 @@ if WHOLE.is_dir():
 
 @dataclass(frozen=True)
 class Peer:
-    """A converted model, and what its peer computed with it."""
+    """A converted model, and what its peer computed."""
 
     origin: str
     module: ModuleType
@@ -36,11 +36,11 @@ class Peer:
     state: dict[str, Tensor]
     infer: dict[str, Tensor]
     train: dict[str, Tensor]
-    names: dict[str, list[str]]  # of the parameters whose gradients are known
-    robust: bool  # recorded with weights of which rounding decides nothing
+    names: dict[str, list[str]]  # of the parameters with recorded gradients
+    robust: bool  # recorded with weights for which rounding decides nothing
 
     def build(self, **changes: object) -> Detector:
-        """The model, images at their own size; `changes` go to its config."""
+        """Build the model for images at their own size; `changes` are applied to its config."""
         config = replace(self.config, preprocess=replace(self.config.preprocess, min_size=None))
         model = build(replace(config, **changes))
         model.load_state_dict(self.state, strict=False)
@@ -48,7 +48,7 @@ class Peer:
 
 
 def arrays(file: Path) -> tuple[dict[str, Tensor], dict[str, list[str]]]:
-    """Numbers and names of a recording; photos that it leaves out lie in the fixtures' folder."""
+    """Return arrays and names of a recording; photos that it omits are in the fixtures' folder."""
     found = dict(np.load(file))
     for name in ("image_rgb",) if file.stem.startswith("infer") else ("image0_rgb", "image1_rgb"):
         if name not in found:
@@ -79,7 +79,7 @@ def peer(request: pytest.FixtureRequest, peer_weights: dict[str, Path]) -> Peer:
 
 @pytest.fixture(scope="session")
 def sharp(peer: Peer) -> bool:
-    """Whether the tight tolerances hold: for the others, where convolutions round as where the peer ran."""
+    """Return whether the tight tolerances hold: with robust weights, or where convolutions round as for the peer."""
     if peer.robust:
         return True
     model = peer.build()

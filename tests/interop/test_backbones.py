@@ -1,4 +1,4 @@
-"""The peers' backbones: from their tensors and settings to the same maps and gradients."""
+"""The peers' backbones: their tensors and settings give the same maps and gradients."""
 
 import json
 import runpy

@@ -1,4 +1,4 @@
-"""From each peer's detector of COCO's classes to other classes: the rows that go along are those of the peer's file."""
+"""From each peer's detector of COCO's classes to other classes: the rows that are kept are those of the peer's file."""
 
 import re
 from typing import Any
@@ -24,7 +24,7 @@ NEW = ("toothbrush", "scratch", "cat", "person")
 
 
 def model(origin: str):
-    """A detector of COCO's classes whose weights are all different."""
+    """Return a detector of COCO's classes whose weights are all different."""
     name = "faster_rcnn_resnet18_fpn" if origin == "torchvision" else "cascade_rcnn_resnet18_fpn"
     known = categories.coco(with_gaps=origin == "torchvision")
     options = TINY | {"class_agnostic": origin == "detectron2"}
@@ -36,7 +36,7 @@ def model(origin: str):
 
 
 def in_the_peers_form(origin: str) -> dict[str, Tensor]:
-    """The detector as the peer names its tensors and lays them out."""
+    """Return the detector's state dict with the peer's tensor names and layouts."""
     built = model(origin)
     if origin == "detectron2":
         return to_detectron2(built)
@@ -45,10 +45,10 @@ def in_the_peers_form(origin: str) -> dict[str, Tensor]:
         return {rename(name, names_at("mmdet", built.config)) or name: value for name, value in state.items()}
     found = {}
     for name, value in built.state_dict().items():
-        if name.endswith("num_batches_tracked"):  # fixed batch norm, as in the weights that torchvision publishes
+        if name.endswith("num_batches_tracked"):  # frozen batch norm, as in the weights that torchvision publishes
             continue
         value = layout.fc1_out(value, built.config) if name.endswith("fc1.weight") else value
-        if ".regressor." in name:  # the background's come first there, unused
+        if ".regressor." in name:  # there, the background's come first and are unused
             value = torch.cat([value.new_zeros(4, *value.shape[1:]), value])
         found[rename(name, names_at("torchvision", built.config)) or name] = value
     return found
@@ -67,7 +67,7 @@ def test_classes_of_coco_go_along_by_their_names(origin, tmp_path):
     torch.save(theirs, tmp_path / "theirs.pth")
     converted, _ = convert_checkpoint(tmp_path / "theirs.pth", origin)
     names = [category.name for category in converted.config.categories]
-    first = int(origin == "torchvision")  # its rows begin with the background
+    first = int(origin == "torchvision")  # the rows start with the background
     assert all(names[place[first] - first] == name for name, place in PLACES.items())
     save(converted, tmp_path / "ours.safetensors")
     new = tuple(Category(id=k, name=name) for k, name in enumerate(NEW, start=1))
@@ -86,9 +86,9 @@ def test_classes_of_coco_go_along_by_their_names(origin, tmp_path):
             assert all(
                 torch.equal(rows[1 + NEW.index(name)], source[PLACES[name][first]]) for name in NEW if name != "scratch"
             )
-            assert rows[1 + NEW.index("scratch")].abs().max() < 0.2  # -1 to 1 if it were copied
+            assert rows[1 + NEW.index("scratch")].abs().max() < 0.2  # it would be -1 to 1 if it were copied
             boxes, source = ours[f"roi_heads.heads.{stage}.regressor.{part}"], theirs[f"{regressor}.{part}"]
-            if origin == "detectron2":  # class-agnostic: kept whole
+            if origin == "detectron2":  # class-agnostic: kept entirely
                 assert torch.equal(boxes, source)
             else:
                 place = PLACES["cat"][first]
@@ -99,7 +99,7 @@ def test_classes_of_coco_go_along_by_their_names(origin, tmp_path):
 
 
 def test_published_lists_are_cocos():
-    """The ids of COCO's annotation files, in the order of the classes that all peers have."""
+    """The ids of COCO's annotation files, in the class order that all peers share."""
     known = categories.coco()
     assert [category.id for category in known][:12] == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13]
     assert (known[-1].id, known[-1].name, len(known)) == (90, "toothbrush", 80)

@@ -1,4 +1,4 @@
-"""Every tensor finds its place, both ways; what does not is named."""
+"""Every tensor is mapped, in both directions; those that cannot be are named."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ SMALL = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 16}
 
 
 def listed(file: Path) -> dict[str, Tensor]:
-    """A state dict of the names and shapes in a listing, without storage."""
+    """Return a state dict with a listing's names and shapes, without storage."""
     state = {}
     for line in file.read_text().splitlines():
         if not line.startswith("#"):
@@ -69,7 +69,7 @@ def test_resnext_takes_its_stock_settings():
 
 @pytest.mark.parametrize("modulated", [False, True])
 def test_deformable_convolutions_and_group_norm_keep_their_kind_and_names(modulated):
-    """As in detectron2's X152-32x8d: the offsets' convolution lies beside the one that they move."""
+    """As in detectron2's X152-32x8d: the offset convolution is stored next to the convolution it shifts."""
     with torch.device("meta"):
         plain = create_model("cascade_rcnn_resnet50_fpn", num_classes=80, backbone_norm="group", norm="group").config
         deformable = DeformableConfig(modulated=modulated, layers=(3, 4), groups=2 if modulated else 1)
@@ -100,7 +100,7 @@ def test_what_detectron2_lacks_is_not_given_to_it():
         to_detectron2(model)
 
 
-def test_a_panoptic_model_s_segmentation_is_left_out_and_said_to_be(tmp_path):
+def test_a_panoptic_model_s_segmentation_is_left_out_and_reported(tmp_path):
     state = to_detectron2(create_model("cascade_rcnn_resnet18_fpn", num_classes=3, **SMALL))
     save_file(contiguous(state | {"sem_seg_head.predictor.bias": torch.zeros(54)}), tmp_path / "model.safetensors")
     model, notes = convert_checkpoint(tmp_path / "model.safetensors", "detectron2")
@@ -129,7 +129,7 @@ def test_the_peers_names_come_back_as_they_were(peers_folder, detector):
 
 @pytest.fixture
 def checkpoint(tmp_path) -> Iterator[tuple[Path, dict[str, Tensor]]]:
-    """A detectron2 checkpoint with a mask head of another kind (PointRend's) and buffers of old versions."""
+    """Return a detectron2 checkpoint with another kind of mask head (PointRend's) and buffers of old versions."""
     model = create_model("cascade_rcnn_resnet18_fpn", num_classes=3, **SMALL)
     extra = {
         "roi_heads.mask_head.coarse_head.conv1.weight": torch.zeros(8, 8, 3, 3),
@@ -142,7 +142,7 @@ def contiguous(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.contiguous() for name, tensor in state.items()}
 
 
-def test_a_mask_head_of_another_kind_is_left_out_and_said_to_be(checkpoint):
+def test_a_mask_head_of_another_kind_is_left_out_and_reported(checkpoint):
     file, state = checkpoint
     save_file(contiguous(state), file)
     model, notes = convert_checkpoint(file, "detectron2")
@@ -184,8 +184,8 @@ def test_what_does_not_fit_is_named_in_one_line(checkpoint):
         ("mmdet", "backbone.downsample_layers.0.0.weight", "a ConvNeXt"),
     ],
 )
-def test_what_a_foreign_tensor_belongs_to_is_said(tmp_path, origin, name, kind):
-    """Before what a config says, or that none is given."""
+def test_what_a_foreign_tensor_belongs_to_is_reported(tmp_path, origin, name, kind):
+    """Its owner is named before anything is said about the config or its absence."""
     sign = {"detectron2": "proposal_generator.rpn_head.conv.weight", "mmdet": "rpn_head.rpn_conv.weight"}[origin]
     save_file({sign: torch.zeros(1), name: torch.zeros(1)}, tmp_path / "model.safetensors")
     with pytest.raises(UserError, match=rf"holds '{name}' \(1,\) \(of {kind}\), which has no place") as caught:

@@ -1,4 +1,4 @@
-"""The detector's options that only the peers' models ask for."""
+"""Detector options that only the peers' models need."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def test_rounding_of_resized_sizes():
     assert resized_size(480, 641, 800, 1333) == (800, 1068)  # 1068.33
     assert resized_size(375, 500, 799, 1333) == (799, 1065)  # 1065.33
     assert resized_size(333, 500, 800, 1333) == (800, 1201)  # 1201.2
-    assert resized_size(300, 500, 800, 1333) == (800, 1333)  # the long side is at its limit: 799.8
+    assert resized_size(300, 500, 800, 1333) == (800, 1333)  # limited by the long side: 799.8
     assert resized_size(300, 500, 800, 1333, round_down=True) == (799, 1333)
 
 
@@ -49,7 +49,7 @@ def test_strides_measured_or_nominal():
 
 @pytest.mark.parametrize(("rule", "expected"), [("all", 128), ("centre-inside", 64), ("inside", 49)])
 def test_anchors_that_are_trained_on(rule, expected):
-    """A map of 8 x 16 cells of 4 pixels; the image fills the left half, 32 x 31 pixels, padded to 32 x 32."""
+    """A map of 8 x 16 cells of 4 pixels; the image fills the left half: 32 x 31 pixels, padded to 32 x 32."""
     config = RPNConfig(anchors=AnchorConfig(sizes=(4,), ratios=(1.0,)))
     rpn = rpn_of(replace(config, trained_anchors=rule), (4,))
     anchors = rpn.anchors([torch.zeros(1, 4, 8, 16)])[0][None]

@@ -1,4 +1,4 @@
-"""What a detectron2 config says comes along."""
+"""The settings of a detectron2 config are carried over."""
 
 import pytest
 

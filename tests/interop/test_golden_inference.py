@@ -1,7 +1,7 @@
 """The detector computes what detectron2 and mmdetection compute, from the image to the detections.
 
-Random weights amplify rounding: maps differ by up to 2e-4 between processors, and the tolerances allow for that. The
-last test is the sharp one. Recordings beside the repository need convolutions that round as where the peers ran for it.
+Random weights amplify rounding: maps differ by up to 2e-4 between processors, which the tolerances allow. The last
+test is the strict one. With recordings next to the repository, it needs convolutions that round as for the peers.
 """
 
 import pytest
@@ -19,7 +19,7 @@ def close(found: Tensor, expected: Tensor, tolerance: float) -> None:
 
 
 def thinned(x: Tensor, held: Tensor) -> Tensor:
-    """As the files hold it: of large maps, every so many rows and columns."""
+    """Subsample large maps in rows and columns, as the files store them."""
     step = -(-x.shape[-1] // held.shape[-1])
     return x[:, :, ::step, ::step]
 
@@ -41,7 +41,7 @@ def features(model, images) -> list[Tensor]:
 
 
 def same_detections(peer, found: dict[str, Tensor], boxes: Tensor, *, pixels: float, score: float, but: int) -> None:
-    """One to one, in any order, `but` a few: an overlap so near NMS's threshold that rounding decides."""
+    """Check that detections match one to one, in any order, except for `but` of them, which rounding decides in NMS."""
     labels, scores = peer.infer["final_labels"] + 1, peer.infer["final_scores"]
     distance = (found["boxes"][:, None] - boxes).abs().amax(-1)
     distance = distance.masked_fill(found["labels"][:, None] != labels, torch.inf)
@@ -85,7 +85,7 @@ def test_proposals(peer, model, features, images):
     proposals, scores = model.rpn.propose(model.rpn.anchors(features), logits, deltas, images.sizes)
     assert proposals.valid.all()
     distance = (peer.infer["proposal_boxes"][:, None] - proposals.boxes[0]).abs().amax(-1)
-    for nearest in (distance.amin(1), distance.amin(0)):  # but a few: NMS at overlaps near its threshold
+    for nearest in (distance.amin(1), distance.amin(0)):  # except a few, where NMS sees overlaps near its threshold
         assert float((nearest < 0.03).float().mean()) >= 0.99
     best = scores[0] if peer.origin == "detectron2" else scores[0].sigmoid()
     close(best, peer.infer["proposal_logits" if peer.origin == "detectron2" else "proposal_scores"], 5e-3)
@@ -133,7 +133,7 @@ def test_detections(peer, model, images):
 
 @torch.no_grad()
 def test_detections_to_the_last_digit(peer, sharp, two_threads):
-    """With two threads, as the peers ran."""
+    """With two threads, like the peers."""
     if not sharp:
         pytest.skip("convolutions round here otherwise than where the peers ran (another processor)")
     found = peer.build()([peer.infer["image_rgb"].permute(2, 0, 1)])[0]

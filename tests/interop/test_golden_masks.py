@@ -1,6 +1,6 @@
-"""Masks are those of detectron2 (one head) and mmdetection (one a stage): in each box, pasted, in losses and gradients.
+"""Masks equal those of detectron2 (one head) and mmdetection (one per stage): in boxes, pasted, losses and gradients.
 
-Seen on the boxes that the peers found; torchvision's are computed beside ours, in `test_torchvision.py`.
+They are computed on the boxes that the peers found; torchvision's are computed next to ours in `test_torchvision.py`.
 """
 
 import json
@@ -28,12 +28,12 @@ PHOTOS = ("coffee_192x288", "astronaut_224x240")
 
 @dataclass(frozen=True)
 class Recorded:
-    """A converted model, and what its peer computed with it."""
+    """A converted model, and what its peer computed."""
 
     origin: str
     model: Detector
     held: dict[str, Tensor]
-    names: list[str]  # of the parameters whose gradients are known
+    names: list[str]  # of the parameters with recorded gradients
     boxes: dict[str, Tensor]  # the peer's detections
     images: list[Tensor]
     targets: list[dict[str, Tensor]]
@@ -76,7 +76,7 @@ def recorded(request: pytest.FixtureRequest, peers_folder: Path, peer_weights: d
 
 
 def unpacked(bits: Tensor, height: int, width: int) -> Tensor:
-    """(N, H, W) bool."""
+    """Unpack bits into (N, H, W) bool."""
     flat = np.unpackbits(bits.numpy(), axis=1)[:, : height * width]
     return torch.from_numpy(flat.astype(np.bool_)).unflatten(1, (height, width))
 
@@ -97,7 +97,7 @@ def test_probabilities_in_each_box(recorded):
 
 
 def close_to(pasted: Tensor, expected: Tensor, margin: float) -> None:
-    """Equal pixels, but where a probability is a half within the margin."""
+    """Check that pixels are equal, except where a probability is within the margin of a half."""
     assert 0.005 < float(expected.float().mean()) < 0.9
     assert not ((pasted >= 0.5) != expected)[(pasted - 0.5).abs() > margin].any()
 

@@ -1,6 +1,6 @@
-"""Normalisation of all kinds, deformable convolutions, heads of convolutions, GIoU, ViTDet, masks: as peers have them.
+"""All kinds of normalisation, deformable convolutions, convolutional heads, GIoU, ViTDet and masks, as in the peers.
 
-What the peers computed lies beside the clone, and is too large to travel with it.
+The peers' results are next to the clone, since they are too large for the repository.
 """
 
 from functools import cache, partial
@@ -32,7 +32,7 @@ CASES = {
     "d2_cascade_mask_gn": "detectron2",
     "d2_vitdet": "detectron2",
 }
-MASKS = {  # how far probabilities may be apart: a few times the peer's own difference between one thread and two
+MASKS = {  # how far probabilities may differ: a few times the peer's own difference between one thread and two
     "d2_mask": 4e-3,
     "d2_cascade_mask": 8e-3,
     "d2_cascade_mask_gn": 6e-3,
@@ -42,11 +42,11 @@ MASKS = {  # how far probabilities may be apart: a few times the peer's own diff
     "tv_maskrcnn_v2": 2e-2,
 }
 PEER = {"d2": "detectron2", "mm": "mmdet", "tv": "torchvision"}
-# Offsets of several pixels in random maps amplify rounding in each layer. In float32, mmdetection itself does not find
-# these detections on another processor. The first maps can be compared with it, and all maps in float64 with its
+# Offsets of several pixels in random maps amplify rounding in each layer. In float32, even mmdetection does not find
+# these detections on another processor. The first maps can be compared with it, as can all maps in float64, with its
 # operations in their order.
 DEFORMABLE = ("mm_dcn_cascade", "mm_dcnv2_faster")
-STOCK = ("d2_vitdet",)  # whose settings are the peer's for such a network: no config is needed
+STOCK = ("d2_vitdet",)  # the peer's defaults for such a network apply: no config is needed
 BATCH_STATISTICS = ("mm_faster_4conv1fc_syncbn", "mm_convnext_cascade_mask", "tv_maskrcnn_v2")
 pytestmark = [
     pytest.mark.slow,
@@ -64,7 +64,7 @@ def converted(name: str) -> Detector:
 
 
 def rebuilt(name: str, **changes: object) -> Detector:
-    """The model, images at their own size; `changes` go to its config."""
+    """Rebuild the model for images at their own size; `changes` are applied to its config."""
     model = converted(name)
     preprocess = replace(model.config.preprocess, min_size=None)
     other = build(replace(model.config, preprocess=preprocess, **changes))
@@ -103,7 +103,7 @@ def test_deformable_convolutions_before_they_amplify(name, two_threads):
 
 
 def peers_resnet(weights: dict[str, Tensor], pixels: Tensor) -> list[Tensor]:
-    """The maps of mmdetection's ResNet-50 with deformable convolutions, operation by operation."""
+    """Return the maps of mmdetection's ResNet-50 with deformable convolutions, operation by operation."""
 
     def norm(x: Tensor, name: str) -> Tensor:
         values = [weights[f"backbone.{name}.{field}"] for field in ("running_mean", "running_var", "weight", "bias")]
@@ -144,7 +144,7 @@ def test_deformable_convolutions_without_rounding(name, two_threads):
 
 
 def bitmaps(held: dict[str, Tensor], name: str) -> Tensor:
-    """(N, H, W) uint8."""
+    """Convert masks to (N, H, W) uint8."""
     shape = held[f"{name}_shape"].tolist()
     bits = np.unpackbits(held[f"{name}_bits"].numpy(), axis=1)[:, : shape[1] * shape[2]]
     return torch.from_numpy(bits.reshape(shape))
@@ -153,7 +153,7 @@ def bitmaps(held: dict[str, Tensor], name: str) -> Tensor:
 @pytest.mark.parametrize("name", MASKS)
 @torch.no_grad()
 def test_masks_to_the_pixel(name, two_threads):
-    """Of detections in the same place; where a probability is about a half, rounding decides of its pixel."""
+    """Compares detections at the same place; where a probability is about a half, rounding decides the pixel."""
     model, background = rebuilt(name), 0 if name.startswith("tv") else 1
     for file in sorted((RECORDED / name).glob("infer_*.npz")):
         with np.load(file) as recorded:
@@ -172,7 +172,7 @@ def test_masks_to_the_pixel(name, two_threads):
         expected = bitmaps(held, "final_masks")[same].bool()
         values = pasted[row][same]
         wrong = (values >= 0.5) != expected
-        # A box that torchvision rounds to whole pixels moves by one of them, where the last digit decides.
+        # A box that torchvision rounds to whole pixels moves by one pixel where the last digit decides.
         elsewhere = (wrong & ((values - 0.5).abs() > 0.05)).flatten(1).any(dim=1)
         assert int(elsewhere.sum()) <= (len(elsewhere) // 50 if name.startswith("tv") else 0)
         assert float(wrong[~elsewhere].sum() / expected.sum()) < 1e-3
@@ -193,7 +193,7 @@ def test_losses_and_gradients_of_the_masks(name, two_threads):
 
 
 def gradients_apart(name: str, model: Detector, names: list[str], norms: Tensor) -> tuple[float, float]:
-    """How far the gradients' norms are from the peer's: relative, median and worst."""
+    """Return the relative deviation of gradient norms from the peer's: median and maximum."""
     own = {key: p.grad for key, p in model.named_parameters() if p.grad is not None}
     rows = names_at(PEER[name[:2]], model.config)
     ours_of = {new: key for key in own for row in rows if (new := rename(key, [row]))}
@@ -204,7 +204,7 @@ def gradients_apart(name: str, model: Detector, names: list[str], norms: Tensor)
 
 
 def forwarded(name: str) -> tuple[Detector, dict[str, list[str]], dict[str, Tensor], tuple[Any, Any, Any]]:
-    """The model in training mode, what the peer recorded, and what heads are trained on, with everything sampled."""
+    """Return the model in training mode, the peer's recording, and what the heads train on, with everything sampled."""
     base = converted(name).config
     changes = {"backbone": replace(base.backbone, drop_path=0.0)} if hasattr(base.backbone, "drop_path") else {}
     model = rebuilt(
@@ -242,8 +242,8 @@ def test_losses_and_gradients_of_the_heads(name, two_threads):
             found = losses[f"{ours}_stage{t + 1}" if stages > 1 else ours]
             torch.testing.assert_close(found, expected.float(), rtol=2e-4, atol=0)
     median, worst = gradients_apart(name, model, names["gradnorm_box_names"], held["gradnorm_box"])
-    # Batch statistics of two small images amplify rounding: convolutions by another library move these gradients by
-    # 5e-3 (median) and 6e-2 (worst).
+    # Batch statistics of two small images amplify rounding: convolutions from another library change these gradients by
+    # 5e-3 (median) and 6e-2 (maximum).
     noise = 10.0 if name in BATCH_STATISTICS else 1.0
     assert median < noise * 1e-3
     assert worst < noise * 2e-2

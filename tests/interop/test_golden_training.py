@@ -1,7 +1,7 @@
-"""Losses and gradients are those of detectron2 and mmdetection, on their fixed proposals, with everything sampled.
+"""Losses and gradients equal those of detectron2 and mmdetection, on their fixed proposals, with everything sampled.
 
-Random weights amplify rounding, so gradients of the recordings beside the repository get a ten times larger tolerance
-on a processor that does not round convolutions as the peer's did.
+Random weights amplify rounding, so for recordings next to the repository the tolerance of gradients is ten times larger
+on a processor whose convolutions round differently from the peer's.
 """
 
 from typing import NamedTuple
@@ -44,7 +44,7 @@ def batch(peer) -> Batch:
 
 
 def check_gradients(peer, model: Detector, kind: str, sharp: bool) -> None:
-    """Norms of all gradients the peer has, and the whole of some."""
+    """Compare the norms of all gradients that the peer has, and some gradients in full."""
     tolerance = 1e-3 if sharp else 1e-2
     own = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     rows = names_at(peer.origin, model.config)
@@ -66,7 +66,7 @@ def check_gradients(peer, model: Detector, kind: str, sharp: bool) -> None:
 
 @pytest.mark.parametrize("peer", ["mmdet-cascade"], indirect=True)
 def test_folded_batch_norm_has_the_same_gradients(peer):
-    """Folding changes nothing but the rounding: equal in double precision."""
+    """Folding changes only the rounding: the gradients are equal in double precision."""
     pixels = torch.randn(1, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     grads = []
     for fold in (True, False):
@@ -101,7 +101,7 @@ def test_rpn_losses_and_gradients(peer, batch, sharp):
     logits, deltas = rpn(batch.features)
     anchors = rpn.anchors(batch.features)
     found = rpn.loss(anchors, gathered(logits, deltas), batch.targets, batch.images.sizes)
-    if peer.origin == "detectron2":  # sums there; here divided by the anchors that are positive or negative
+    if peer.origin == "detectron2":  # sums there, here divided by the number of positive and negative anchors
         number = float(peer.train.get("rpn_judged", 2 * (16 + 15350.5)))
         found = {name: loss * number for name, loss in found.items()}
         expected = peer.train["loss_rpn_cls_sum"], peer.train["loss_rpn_loc_sum"]

@@ -1,4 +1,4 @@
-"""Settings are read, required, or known not to matter; whatever else is said is refused."""
+"""Settings are read, required, or known not to matter; all others are refused."""
 
 import pytest
 
@@ -24,9 +24,9 @@ def test_what_is_known_passes():
     [
         ({"a": {"type": "z"}}, "here: a.type is 'z'; only 'x' or 'y' can be converted"),
         ({"a": {"flags": [1, 3]}}, r"a\.flags is \[1, 3\]; only \[1, 2\] can be converted"),
-        ({"a": {"new": 0, "type": "z"}}, "a.type is 'z'"),  # the known fault before the unknown setting
+        ({"a": {"new": 0, "type": "z"}}, "a.type is 'z'"),  # the known fault comes before the unknown setting
         ({"a": {"new": 0}}, "a.new is 0, which has no equivalent here; .* remove it from the file"),
-        ({"b": {"groups": 1, "type": "DCN"}}, "b.type is 'DCN'"),  # what it is before how it is
+        ({"b": {"groups": 1, "type": "DCN"}}, "b.type is 'DCN'"),  # the type comes before its details
         ({"debugger": 1}, "debugger is 1"),
     ],
 )

@@ -1,4 +1,4 @@
-"""detectron2's LazyConfigs: the settings that follow from their text, and those that would be lost."""
+"""detectron2's LazyConfigs: the settings that can be read from their text, and those that would be lost."""
 
 import json
 from pathlib import Path
@@ -73,7 +73,7 @@ for head in model.heads:
     )
     target = {"_target_": "detectron2.modeling.A"}
     heads = [{"k": k, "_target_": "detectron2.modeling.B"} for k in (10, 11)]
-    assert found["model"] == {"part": {"a": 1}, "heads": heads, **target}  # unlike mmengine's, `update` is no merge
+    assert found["model"] == {"part": {"a": 1}, "heads": heads, **target}  # unlike in mmengine, `update` does not merge
     assert found["second"] == {"old": 1, "part": {"b": 2}, **target}
     assert found["schedule"] == {"steps": 90}
 

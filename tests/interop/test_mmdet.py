@@ -1,4 +1,4 @@
-"""What an mmdetection config says comes along, and nothing in it is run."""
+"""The settings of an mmdetection config are carried over, and none of its code is run."""
 
 import pytest
 
@@ -154,7 +154,7 @@ def test_a_loop_s_settings_are_not_the_model_s():
 
 
 def test_match_low_quality_of_the_heads_converts_where_it_changes_nothing():
-    """Mask R-CNN's own configs have it, from the IoU on at which a box is positive anyway."""
+    """Mask R-CNN's own configs have it, from the IoU at which a box is positive anyway."""
     assigner = "dict(match_low_quality=True, pos_iou_thr=.5, neg_iou_thr=.5, min_pos_iou={})"
     text = f"model = dict(train_cfg=dict(rcnn=dict(assigner={assigner})))"
     parse_config(text.format(0.5), "config.py")

@@ -1,4 +1,4 @@
-"""Pickles of arrays are read; no pickle runs anything, takes long or takes much memory."""
+"""Pickled arrays are read; no pickle runs code, takes long or uses much memory."""
 
 import io
 import pickle
@@ -64,7 +64,7 @@ def test_arrays(array, protocol, tmp_path):
 
 
 def test_how_python_2_wrote_arrays(tmp_path):
-    """Strings for bytes, and numpy's names of then."""
+    """Strings in place of bytes, and numpy's old names."""
     data = (
         b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01K\x02\x85"
         b"cnumpy\ndtype\nU\x02f4K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
@@ -74,19 +74,19 @@ def test_how_python_2_wrote_arrays(tmp_path):
 
 
 def _colliding(number: int) -> bytes:
-    """Keys that are multiples of what Python divides by to hash a number, and values."""
+    """Return keys that are multiples of Python's hash modulus, with values."""
     keys = (((2**61 - 1) * k).to_bytes(16, "little") for k in range(1, number + 1))
     return b"".join(b"\x8a\x10" + key + b"N" for key in keys)
 
 
 def array_of_sides(sides: bytes) -> bytes:
-    """An array without bytes that has these sides."""
+    """Return an array of these dimensions without data."""
     start = b"\x80\x03cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R(K\x01("
     return start + sides + b"tcnumpy\ndtype\nX\x02\x00\x00\x00f4K\x00K\x01\x87R\x89C\x00tb."
 
 
 def attacks() -> dict[str, bytes]:
-    """What makes Python's own unpickler run something, take hours or take all memory."""
+    """Return pickles that make Python's own unpickler run code, take hours or use up all memory."""
     doubled = b"(t" + b"q\x00h\x00\x86" * 60  # a tuple of itself twice, sixty times over
     array = pickle.dumps(np.arange(1000, dtype=">f8"), 2)
     latin1 = (
@@ -144,7 +144,7 @@ def test_attacks_end_in_one_line_at_once(what, tmp_path):
 
 
 def test_arrays_cannot_hold_more_than_the_file(tmp_path):
-    """One array's bytes, given to many arrays."""
+    """The bytes of one array are given to many arrays."""
     out = io.BytesIO()
     one = pickle.dumps(np.arange(5000, dtype=np.float64), 3)
     held = [arg for op, arg, _ in pickletools.genops(one) if op.name == "BINBYTES" and len(arg) > 100][0]  # noqa: RUF015
@@ -158,7 +158,7 @@ def test_arrays_cannot_hold_more_than_the_file(tmp_path):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_mutated_pickles_are_read_or_refused(seed, tmp_path):
-    """A thousand a seed; `make torture` does many more."""
+    """One thousand per seed; `make torture` tries many more."""
     canary = tmp_path / "made"
     random, modules = np.random.default_rng(seed), set(sys.modules)
     good = bases(canary)

@@ -1,4 +1,4 @@
-"""Configs written as Python: what their statements mean, and that nothing is run, nor too much computed."""
+"""Configs written as Python: the meaning of their statements, without running code or computing too much."""
 
 import sys
 import time

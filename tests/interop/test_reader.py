@@ -1,4 +1,4 @@
-"""Checkpoint files are read, and none of them gets anything run."""
+"""Checkpoint files are read without running anything in them."""
 
 import os
 import pickle
@@ -20,7 +20,7 @@ TENSORS = {name: torch.from_numpy(array) for name, array in ARRAYS.items()}
 
 
 class Malicious:
-    """Makes a folder when it is unpickled as Python unpickles."""
+    """An object that creates a folder when Python unpickles it."""
 
     def __init__(self, made: Path) -> None:
         self.made = str(made)
@@ -30,7 +30,7 @@ class Malicious:
 
 
 class Unknown:
-    """A class of someone's own."""
+    """A user-defined class."""
 
 
 def same(found: dict[str, torch.Tensor]) -> None:
@@ -105,7 +105,7 @@ def test_arrays_of_any_order(tmp_path):
     same(read(tmp_path / "x.pkl").state)
 
 
-def test_a_codec_is_no_way_in(tmp_path):
+def test_a_codec_cannot_be_abused(tmp_path):
     file = tmp_path / "x.pkl"
     file.write_bytes(b"c_codecs\nencode\n(Vabc\nVzlib\ntR.")
     with pytest.raises(UserError, match="zlib"):
@@ -114,7 +114,7 @@ def test_a_codec_is_no_way_in(tmp_path):
 
 @pytest.fixture
 def history():
-    """A class as mmengine's checkpoints hold it, gone when the file is read."""
+    """Yield a class like those in mmengine's checkpoints, which no longer exists when the file is read."""
     module = types.ModuleType("mmengine.history")
     module.HistoryBuffer = type("HistoryBuffer", (), {"__module__": module.__name__})  # type: ignore[attr-defined]
     sys.modules["mmengine"], sys.modules[module.__name__] = types.ModuleType("mmengine"), module

@@ -25,7 +25,7 @@ from cascade_rcnn.tasks.masks import MaskTask
 
 @pytest.fixture(scope="module")
 def peer() -> FasterRCNN:
-    """Random, with batch norm that keeps the maps finite and heads that do not say the same of every box."""
+    """Return a random model whose batch norm keeps the maps finite and whose heads tell boxes apart."""
     generator = torch.Generator().manual_seed(1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -83,7 +83,7 @@ def test_same_detections(peer, model):
         assert len(theirs["labels"].unique()) > 1
         apart = (theirs["boxes"][:, None] - ours["boxes"]).abs().amax(dim=-1)
         apart = apart.masked_fill(theirs["labels"][:, None] != ours["labels"], torch.inf)
-        rows = apart.argmin(dim=1)  # equal scores may come in either order
+        rows = apart.argmin(dim=1)  # equal scores may come in any order
         assert sorted(rows.tolist()) == list(range(len(ours["boxes"])))
         torch.testing.assert_close(ours["boxes"][rows], theirs["boxes"], rtol=0, atol=0.01)
         torch.testing.assert_close(ours["scores"][rows], theirs["scores"], rtol=0, atol=1e-4)
@@ -91,7 +91,7 @@ def test_same_detections(peer, model):
 
 
 def published(fixed: bool = True) -> dict[str, Tensor]:
-    """The names and shapes of torchvision's own COCO weights."""
+    """Return the names and shapes of torchvision's own COCO weights."""
     with torch.device("meta"):
         state = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None).state_dict()
     return {name: value for name, value in state.items() if not (fixed and name.endswith("num_batches_tracked"))}
@@ -121,7 +121,7 @@ def test_what_does_not_convert_is_named():
 
 
 def test_same_masks_and_losses():
-    """The mask head of torchvision's Mask R-CNN on features and boxes of ours."""
+    """torchvision's Mask R-CNN head on our features and boxes."""
     torch.manual_seed(0)
     head, predictor = MaskRCNNHeads(8, [8] * 4, 1), MaskRCNNPredictor(8, 8, 6)
     config = MaskConfig(channels=8, roi_align=RoIAlignConfig(resolution=14, aligned=False), targets="soft")

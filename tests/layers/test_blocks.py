@@ -1,4 +1,4 @@
-"""Stochastic depth, and blocks that are computed again."""
+"""Stochastic depth, and blocks that are recomputed in the backward pass."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def test_some_images_lose_the_branch_and_the_mean_stays():
     torch.manual_seed(0)
     found = DropPath(0.25).train()(torch.ones(4000, 2, 3))
     assert found.unique().tolist() == [0.0, pytest.approx(4 / 3)]
-    assert bool((found == found[:, :1, :1]).all())  # of an image all or nothing
+    assert bool((found == found[:, :1, :1]).all())  # all or none of an image
     assert float(found.mean()) == pytest.approx(1, abs=0.03)
     assert float(found.mean(dim=(1, 2)).eq(0).float().mean()) == pytest.approx(0.25, abs=0.03)
 
@@ -42,7 +42,7 @@ def test_computed_again_gives_the_same_gradients():
         run(block, x, again=again).sum().backward()
         gradients.append((x.grad, block.weight.grad.clone()))
         block.zero_grad()
-    assert len(calls) == 3  # once, and twice
+    assert len(calls) == 3  # once, then twice
     for one, other in zip(*gradients, strict=True):
         assert torch.equal(one, other)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Whatever the layout of its backward pass, a convolution's values and gradients are torch's own."""
+"""A convolution's values and gradients are torch's own, whatever the memory layout of its backward pass."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from cascade_rcnn.layers.convolution import Conv2d, DoublingConv2d, conv2d
 
 @pytest.fixture
 def avx2(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """A processor without AVX-512; the list grows with each backward pass in NCHW."""
+    """Simulate a processor without AVX-512; return a list that grows with each backward pass in NCHW."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     calls: list[int] = []
     backward = convolution._NCHWBackward.backward
@@ -56,7 +56,7 @@ def test_only_large_kernels_that_learn_in_float32_without_avx512(avx2, monkeypat
             layer(x).float().sum().backward()
         return len(avx2)
 
-    assert passes(1) == 0  # of stride 1
+    assert passes(1) == 0  # stride 1
     assert passes(3, dtype=torch.bfloat16) == 0
     assert passes(3) == 1
     with torch.no_grad():
@@ -82,12 +82,12 @@ def test_a_detector_s_gradients_are_the_same_on_both_processors(avx2, monkeypatc
 
 
 def test_strided_1x1_on_few_channels_always_by_nchw(avx2, monkeypatch):
-    """In channels last it is oneDNN's to crash, at sizes like these."""
+    """In channels last, oneDNN may crash at sizes like these."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     seen = []
     for channels in (8, 16):
         x = torch.randn(2, channels, 152, 256).contiguous(memory_format=torch.channels_last).requires_grad_()
-        weight = torch.randn(32, channels, 1, 1).to(memory_format=torch.channels_last)  # in either layout at once
+        weight = torch.randn(32, channels, 1, 1).to(memory_format=torch.channels_last)  # in both layouts at once
         out = conv2d(x, weight, None, (2, 2), (0, 0), (1, 1), 1)
         (out * torch.arange(out.shape[-1])).sum().backward()
         seen.append(len(avx2))

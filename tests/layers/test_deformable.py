@@ -1,4 +1,4 @@
-"""Deformable convolutions against torch's samplers and ordinary convolutions."""
+"""Deformable convolutions against torch's `grid_sample` and ordinary convolutions."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ def layer(*, modulated: bool, groups: int = 1, offset_groups: int = 1) -> Deform
 
 
 def sampled(x: torch.Tensor, conv: DeformableConv2d) -> torch.Tensor:
-    """The same by `grid_sample`, tap by tap: positions in pixels, zeros outside; one group of offsets."""
+    """Return the same convolution by `grid_sample`, tap by tap: positions in pixels, zeros outside, one group."""
     found = conv.offset(x)
     offset, mask = found[:, :18].unflatten(1, (9, 2)), found[:, 18:].sigmoid() if conv.modulated else None
     rows, columns = torch.arange(found.shape[2])[:, None] * 2 - 1, torch.arange(found.shape[3]) * 2 - 1

@@ -1,4 +1,4 @@
-"""Batch normalisation trained by two processes equals that of one which has both images."""
+"""Batch normalisation trained by two processes equals that of one process with both images."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from cascade_rcnn.layers.normalization import BatchNorm2d, RoIBatchNorm2d
 
 
 def norm_and_maps(kind: type[BatchNorm2d]) -> tuple[BatchNorm2d, Tensor]:
-    """A layer with weights, and four maps that differ."""
+    """Return a layer with weights, and four maps that differ."""
     torch.manual_seed(0)
     norm = kind(3)
     nn.init.normal_(norm.weight)
@@ -21,11 +21,11 @@ def norm_and_maps(kind: type[BatchNorm2d]) -> tuple[BatchNorm2d, Tensor]:
 
 
 PRESENT = torch.tensor([True, False, True, True])
-SHARES = (slice(0, 1), slice(1, 4))  # what each process has: batches may differ in size
+SHARES = (slice(0, 1), slice(1, 4))  # each process's share: batches may differ in size
 
 
 def step(norm: BatchNorm2d, maps: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-    """What becomes of the maps, and the gradient of some loss that is a sum over them."""
+    """Return the normalised maps, and the input's gradient for a loss that is a sum over the maps."""
     maps = maps.clone().requires_grad_()
     found = norm(maps, present) if isinstance(norm, RoIBatchNorm2d) else norm(maps)
     (found.square() * maps.detach().cos()).sum().backward()

@@ -37,7 +37,7 @@ def test_kinds(kind, layer):
 
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
 def test_group_norm_is_exact_in_any_memory_format(memory):
-    """Far from zero, where a variance taken as a difference of squares would lose its digits."""
+    """Far from zero, a variance computed as a difference of squares would lose its digits."""
     torch.manual_seed(0)
     x = (torch.randn(2, 8, 9, 7) + 300).to(memory_format=memory)
     norm, reference = GroupNorm(4, 8), nn.GroupNorm(4, 8).double()

@@ -18,7 +18,7 @@ BOX = torch.tensor([0.0, 0, 10, 10])
 
 
 def l1_of(predicted: torch.Tensor, mask: torch.Tensor, normalizer: torch.Tensor, beta: float) -> torch.Tensor:
-    """The localization risk of deltas whose targets are all 0: boxes that lie on their ground truth."""
+    """Return the localization risk of deltas whose targets are all 0: boxes that lie on their ground truth."""
     boxes = BOX.expand_as(predicted)
     loss = SmoothL1Loss(SmoothL1Config(beta=beta))
     return losses.localization(loss, predicted, boxes, boxes, BoxCoder(), mask=mask, normalizer=normalizer)
@@ -56,7 +56,7 @@ def test_classification_by_hand():
 
 
 def test_sigmoid_classification_by_hand():
-    """Each class has a binary cross-entropy; the background's logit, here 7, has no part in it."""
+    """Each class has a binary cross-entropy; the background's logit, here 7, does not enter it."""
     logits = torch.tensor([[[7.0, 0, math.log(3)], [7, math.log(3), -math.log(3)], [7, 50, 50]]])
     labels, mask = torch.tensor([[1, 0, 2]]), torch.tensor([[True, True, False]])
     found = losses.classification(losses.Sigmoid(), logits, labels, mask, torch.tensor(2))
@@ -77,7 +77,7 @@ def test_objectness_by_hand():
     positive = torch.tensor([[True, False, True]])
     mask = torch.tensor([[True, True, False]])
     found = losses.objectness(logits, positive, mask, torch.tensor(2))
-    assert found.item() == pytest.approx((math.log(2) + math.log(4)) / 2)  # 1/2 of an object; 3/4 sure where none is
+    assert found.item() == pytest.approx((math.log(2) + math.log(4)) / 2)  # 1/2 for an object; 3/4 where there is none
 
 
 @pytest.mark.parametrize("beta", [0.0, 1.0])
@@ -99,7 +99,7 @@ def test_all_masked_is_exactly_zero_with_zero_gradients(beta):
 
 
 def test_half_precision_is_computed_in_float32():
-    """In float16 the sum of 512 risks of 200 each would overflow."""
+    """In float16, the sum of 512 risks of 200 each would overflow."""
     deltas = torch.full((1, 512, 4), 200.0, dtype=torch.float16)
     mask = torch.ones(1, 512, dtype=torch.bool)
     found = l1_of(deltas, mask, torch.tensor(512), beta=1.0)
@@ -120,14 +120,14 @@ def peers_losses(peers_folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        # (0, 0, 10, 10) against (5, 0, 15, 10): IoU 1/3, hull 150, of which 150 - 150 = 0 is empty
+        # (0, 0, 10, 10) against (5, 0, 15, 10): IoU 1/3, hull 150, with an empty area of 150 - 150 = 0
         ("giou", 1 - 1 / 3),
-        # centres 5 apart, diagonal^2 of the hull 15^2 + 10^2
+        # centres 5 apart; the hull's diagonal^2 is 15^2 + 10^2
         ("diou", 1 - 1 / 3 + 25 / 325),
-        # of the same shape
+        # the same shape
         ("ciou", 1 - 1 / 3 + 25 / 325),
         ("iou", math.log(3)),
-        # 10 - 2 * 5 of 10 + 2 * 5 are shared by x alone; smooth L1 of that 1, the other coordinates fit
+        # x alone shares 10 - 2 * 5 of 10 + 2 * 5; smooth L1 of 1 minus that; the other coordinates agree
         ("bounded_iou", 1 - 0.1),
     ],
 )
@@ -138,7 +138,7 @@ def test_iou_losses_by_hand(kind, expected):
 
 
 def test_iou_losses_of_mmdetection(peers_losses):
-    """Recorded: ordinary boxes, one inside the other, apart, and shifted by a hundredth of a pixel."""
+    """Recorded: ordinary boxes, one inside the other, disjoint, and shifted by a hundredth of a pixel."""
     found, truth = torch.tensor(peers_losses["boxes"]), torch.tensor(peers_losses["truth"])
     for kind in ("iou", "bounded_iou"):
         boxes = found.clone().requires_grad_()
@@ -149,7 +149,7 @@ def test_iou_losses_of_mmdetection(peers_losses):
 
 
 def test_giou_beyond_contact_by_hand():
-    """(0, 0, 10, 10) and (20, 0, 30, 10): IoU 0, a third of the hull of 300 is empty."""
+    """(0, 0, 10, 10) and (20, 0, 30, 10): IoU 0; a third of the hull of 300 is empty."""
     loss = IoULoss(IoULossConfig())
     found = loss(torch.zeros(1, 4), BOX[None], torch.tensor([[20.0, 0, 30, 10]]), BoxCoder())
     assert found.item() == pytest.approx(1 + 1 / 3, rel=1e-5)

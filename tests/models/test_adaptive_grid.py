@@ -1,4 +1,4 @@
-"""Which cells a bin reads, by hand; that the sums equal torchvision's kernel is tested with the pool."""
+"""The cells that a bin reads, by hand; the pooling tests compare the sums with torchvision's kernel."""
 
 import torch
 
@@ -49,7 +49,7 @@ def test_beyond_the_border_nothing_is_read_and_on_it_the_last_cell():
     assert int(border.rows.max()) == 79
 
 
-def test_boxes_of_no_size_read_nothing_and_do_not_disturb_others():
+def test_empty_boxes_read_nothing_and_do_not_disturb_others():
     low, length = torch.tensor([[1.0, 1], [2, 3], [4, 4]]), torch.tensor([[0.0, 0], [1, 1], [3, 0]])
     cells = read_cells(
         low, length, grid_points(length, 1), torch.tensor([[10, 8]] * 3), torch.zeros(3, dtype=torch.int64), 1

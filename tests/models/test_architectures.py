@@ -1,4 +1,4 @@
-"""Names, and how large what they name is."""
+"""Architectures by name, and their sizes."""
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ def test_sizes_of_table_6(capsys):
 
 @pytest.mark.parametrize("prefix", ["", "iterative_bbox_", "integral_loss_"])
 def test_stages_own_their_heads_and_iterations_share_one(prefix):
-    """Of R-FCN the dilated layer is shared; a stage's own are its 1x1 convolution and score maps."""
+    """In R-FCN, stages share the dilated layer; each has its own 1x1 convolution and score maps."""
     with torch.device("meta"):
         one = create_model(f"{prefix}rfcn_resnet50", 80)
         three = create_model("cascade_rfcn_resnet50", 80)
@@ -47,7 +47,7 @@ def test_stages_own_their_heads_and_iterations_share_one(prefix):
 
 
 def test_names():
-    boxes = 76 + 4 * (4 + 5 + 5 + 1)  # Swins, ConvNeXts, MViTs and Res2Net, by each method
+    boxes = 76 + 4 * (4 + 5 + 5 + 1)  # Swins, ConvNeXts, MViTs and Res2Net, with each method
     assert len(list_models()) == boxes + len(list_models("*mask*"))
     pyramids = list_models("faster_rcnn_*_fpn") + list_models("faster_rcnn_vit_*")
     assert list_models("mask*") == sorted(name.replace("faster", "mask") for name in pyramids)

@@ -1,4 +1,4 @@
-"""One test over every backbone: it trains, in half precision too, folds, is saved, and does with less memory."""
+"""One test for every backbone: it trains, also in half precision, folds, is saved, and can train with less memory."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -76,7 +76,7 @@ TARGETS = [
 
 
 def config_of(name: str) -> ModelConfig:
-    """A detector of one stage with this backbone and narrow parts, for images of 64 pixels."""
+    """Return the config of a detector with this backbone, one stage and narrow parts, for images of 64 pixels."""
     named = {"vit": "faster_rcnn_vit_b", "vgg16": "faster_rcnn_vgg16"}.get(name, "faster_rcnn_resnet18_fpn")
     with torch.device("meta"):
         plain = create_model(named, 2, min_size=64, max_size=64, **TINY).config
@@ -96,7 +96,7 @@ def config(request: pytest.FixtureRequest) -> ModelConfig:
 
 
 def test_it_trains_in_float32_and_in_bf16_and_is_saved(config, tmp_path):
-    """A step moves what is trained and nothing else; then the checkpoint finds what the model finds."""
+    """A step moves the trainable weights and nothing else; then the checkpoint finds what the model finds."""
     model = build_seeded(config).train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half = torch.stack(list(model(list(IMAGES), TARGETS).values())).sum()
@@ -148,7 +148,7 @@ def test_blocks_computed_again_give_the_same_gradients_and_statistics(name):
     for again in (False, True):
         torch.manual_seed(0)
         backbone = build_backbone(replace(BACKBONES[name], frozen_stages=0, checkpointing=again)).train()
-        torch.manual_seed(1)  # of what is dropped
+        torch.manual_seed(1)  # for stochastic depth
         torch.stack([x.square().mean() for x in backbone(IMAGES - 0.5)]).sum().backward()
         gradients: dict[str, Tensor | None] = {k: p.grad for k, p in backbone.named_parameters()}
         found.append((gradients, {k: v.clone() for k, v in backbone.named_buffers()}))

@@ -17,7 +17,7 @@ from cascade_rcnn.models.fine_tuning import start_from
 
 @pytest.fixture
 def detector() -> Detector:
-    """An untrained detector that still says something about every image."""
+    """Return an untrained detector that still detects something in every image."""
     sizes = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 16, "min_size": None}
     anchors = {"anchor_sizes": (8, 16, 32, 64, 128), "proposals": 40, "rois": 16, "score_threshold": 0.0}
     return create_model("cascade_rcnn_resnet18_fpn", categories=CLASSES, **sizes, **anchors).eval()
@@ -39,13 +39,13 @@ def test_a_loaded_detector_is_the_saved_one(detector, tmp_path):
 
 
 def picture() -> torch.Tensor:
-    """Three patterns, 72 x 90."""
+    """Return three patterns of 72 x 90."""
     y, x = torch.meshgrid(torch.arange(72.0), torch.arange(90.0), indexing="ij")
     return torch.stack([(x * 7 + y * 3) % 256, (x * y / 9) % 256, ((x - 40) ** 2 + (y - 30) ** 2) % 256]) / 255
 
 
 def test_a_checkpoint_of_format_1_finds_what_it_found():
-    """Written by the first version; it has to load for ever."""
+    """It was written by the first version and must always load."""
     model = load(FORMAT_1 / "model.safetensors")
     assert model.class_names == ["crack", "Öse"]
     with torch.inference_mode():

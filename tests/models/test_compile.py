@@ -1,4 +1,4 @@
-"""torch.compile takes the detector whole: no graph breaks, the same detections."""
+"""torch.compile captures the whole detector: no graph breaks, the same detections."""
 
 import pytest
 import torch

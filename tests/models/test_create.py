@@ -1,4 +1,4 @@
-"""Models from weights; by name they are tested with the architectures."""
+"""Models from weights; models by name are tested with the architectures."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The detector as users meet it: torchvision's contract, and `predict`."""
+"""The detector's public behaviour: torchvision's contract, and `predict`."""
 
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
@@ -59,7 +59,7 @@ def test_detections_lie_in_their_images_best_first():
 
 @torch.no_grad()
 def test_an_image_s_detections_do_not_depend_on_its_neighbours():
-    """With equal padding: a batch is a way to be fast, not another result."""
+    """With equal padding, batching changes the speed but not the result."""
     model = tiny(score_threshold=0.0, max_detections=10, min_size=None).eval()
     images = [image(64, 96), image(50, 90), image(64, 70)]
     together = model(images)
@@ -197,7 +197,7 @@ OPTIONS = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 16, "propos
 
 
 def moving(name: str, **options):
-    """A model whose heads move boxes about, in evaluation mode."""
+    """Return a model in evaluation mode whose heads move boxes."""
     torch.manual_seed(0)
     model = create_model(name, 2, score_threshold=0.0, **(OPTIONS | options)).eval()
     for head in model.roi_heads.heads:
@@ -211,7 +211,7 @@ PIXELS, SIZES = torch.randn(2, 3, 64, 96), torch.tensor([[64.0, 96], [50, 80]])
 @pytest.mark.parametrize("name", ["cascade_rcnn_resnet18_fpn", "iterative_bbox_rfcn_resnet18", "cascade_rcnn_vgg16"])
 @torch.no_grad()
 def test_stages_run_apart_as_together(name):
-    """Handing over what stage t puts out to stage t + 1 is what the model itself does."""
+    """Passing the output of stage t to stage t + 1 by hand equals the model's own forward pass."""
     model = moving(name, ensemble=False)
     whole = model.detect(PIXELS, SIZES)
     for stage in (0, 1, 2):
@@ -222,7 +222,7 @@ def test_stages_run_apart_as_together(name):
 
 @torch.no_grad()
 def test_one_model_s_proposals_go_to_the_heads_of_another():
-    """Figure 5 (a): a detector on the proposals of a cascade's stage."""
+    """Figure 5 (a): a detector applied to the proposals of a cascade's stage."""
     cascade, baseline = moving("cascade_rcnn_resnet18_fpn"), moving("rfcn_resnet18")
     proposals = cascade.proposals_after(2, PIXELS, SIZES)
     outputs = baseline.roi_heads.run(baseline.features(PIXELS), proposals.boxes, SIZES, 1)
@@ -234,7 +234,7 @@ def test_one_model_s_proposals_go_to_the_heads_of_another():
 
 @torch.no_grad()
 def test_ground_truth_joins_the_proposals():
-    """Figure 5 (b). Heads that move nothing find the object exactly where it is."""
+    """Figure 5 (b). Heads that move nothing find the object exactly at its place."""
     model = moving("faster_rcnn_resnet18_fpn", nms_iou=1.0, max_detections=200)
     torch.nn.init.zeros_(model.roi_heads.heads[0].regressor.weight)
     truth = Targets(

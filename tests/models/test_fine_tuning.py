@@ -1,4 +1,4 @@
-"""What is known about a class goes with its name, whatever its place."""
+"""The weights of a class follow its name, whatever its position."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def trained(request, tmp_path):
 
 
 def _rows(model, layer: str, classes: int) -> torch.Tensor:
-    """A head's outputs, class by class: (classes, ...), each with all its bins, classifiers and coordinates."""
+    """Return a head's outputs by class: (classes, ...), each with all bins, classifiers and coordinates."""
     weight = dict(model.named_parameters())[f"roi_heads.heads.0.{layer}.weight"]
     inner = 1 if layer == "classifier" else 4
     return weight.view(-1, classes, inner, *weight.shape[1:]).transpose(0, 1)
@@ -75,7 +75,7 @@ def test_other_anchors_of_the_same_number_keep_the_rpn(trained):
     torch.testing.assert_close(after.state_dict(), before.state_dict(), rtol=0, atol=0)
 
 
-def test_another_number_of_anchors_starts_the_rpn_s_outputs_anew_and_nothing_else(trained):
+def test_another_number_of_anchors_reinitialises_the_rpn_s_outputs_and_nothing_else(trained):
     before, path = trained
     after, note = start_from(path, before.config.categories, anchor_ratios=(0.5, 1.0, 2.0, 4.0))
     assert note.endswith("the RPN's outputs start from scratch, as their number has changed")

@@ -1,4 +1,4 @@
-"""A folded network computes what it computed."""
+"""A folded network computes the same as before."""
 
 import pytest
 import torch
@@ -62,7 +62,7 @@ def test_a_pyramid_s_and_a_head_s_batch_norms_are_folded_too():
         proposals=20,
     ).train()
     image, target = torch.rand(3, 64, 64), {"boxes": torch.tensor([[8.0, 8, 40, 40]]), "labels": torch.tensor([1])}
-    model([image], [target])  # gives every normalisation statistics of its own
+    model([image], [target])  # gives every normalisation its own statistics
     model.eval()
     with torch.inference_mode():
         features = model.features(model.preprocess([image]).pixels)

@@ -25,7 +25,7 @@ def maps(height: int, width: int) -> list[torch.Tensor]:
 @pytest.mark.parametrize("levels", [4, 5])
 @pytest.mark.parametrize("size", [(64, 96), (72, 40)])
 def test_equals_torchvision_s(levels, size):
-    """72 x 40 is no multiple of 32: the coarse maps are stretched to uneven sizes."""
+    """72 x 40 is not a multiple of 32: the coarse maps are upsampled to odd sizes."""
     ours = pyramid_of(levels)
     theirs = FeaturePyramidNetwork(list(INPUTS), 12, extra_blocks=LastLevelMaxPool() if levels == 5 else None)
     for k in range(4):
@@ -71,7 +71,7 @@ def test_coarse_maps_reach_the_fine_ones():
     for x in features:
         x.grad = None
     pyramid_of(4)(features)[3].sum().backward()
-    assert [x.grad is not None for x in features] == [False, False, False, True]  # but not the other way
+    assert [x.grad is not None for x in features] == [False, False, False, True]  # but not the other way round
 
 
 def test_without_a_pyramid_the_maps_of_stride_16_are_kept():

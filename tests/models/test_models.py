@@ -1,4 +1,4 @@
-"""One test over every architecture, and over the options that change what a model computes."""
+"""One test for every architecture, and for the options that change what a model computes."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from cascade_rcnn.models.detector import Detector
 TINY = {"backbone_width": 16, "pyramid_channels": 16, "rpn_channels": 16, "head_width": 32}
 TINY |= {"proposals": 50, "rois": 16, "min_size": 64, "max_size": 128}
 CASCADE = "cascade_rcnn_resnet18_fpn"
-OTHERS = {  # options that mean something else to other methods and families
+OTHERS = {  # options that have another meaning for other methods and families
     "iterative_bbox_resnet18_fpn": [{"iterations": 1}, {"iterations": 5, "test_stage": 4}, {"stage_ious": (0.6,)}],
     "integral_loss_rfcn_resnet18": [
         {"stage_ious": (0.5, 0.75)},
@@ -48,14 +48,14 @@ def images() -> list[torch.Tensor]:
 
 def targets() -> list[dict[str, torch.Tensor]]:
     boxes = torch.tensor([[5.0, 6, 40, 50], [30, 8, 70, 60]])
-    masks = torch.zeros(2, 64, 80, dtype=torch.uint8)  # which models without masks ignore
+    masks = torch.zeros(2, 64, 80, dtype=torch.uint8)  # ignored by models without masks
     masks[0, 6:50, 5:30], masks[1, 20:60, 30:70] = 1, 1
     nothing = {"boxes": boxes[:0], "labels": torch.zeros(0, dtype=torch.int64), "masks": masks[:0, :50, :64]}
     return [{"boxes": boxes, "labels": torch.tensor([1, 3]), "masks": masks}, nothing]
 
 
 def check(model: Detector, folder: Path) -> None:
-    """Losses, gradients, an image without objects, a checkpoint that gives the same detections, and `predict`."""
+    """Check losses, gradients, an image without objects, a checkpoint with the same detections, and `predict`."""
     losses = model.train()(images(), targets())
     assert all(x.ndim == 0 and bool(x.isfinite()) for x in losses.values())
     trained = len(model.config.stages) if model.config.method == "cascade" else 1
@@ -79,7 +79,7 @@ def check(model: Detector, folder: Path) -> None:
 
 
 def check_export(name: str, folder: Path, **options) -> None:
-    """In one file, it finds what the detector finds."""
+    """Check that the export, in a single file, detects what the detector detects."""
     torch.manual_seed(0)
     checkpoint.save(create_model(name, 3, **(TINY | options)), folder / "model.safetensors")
     report = export(folder / "model.safetensors", folder / "model.pt2", Request(format="torch-export"))
@@ -146,7 +146,7 @@ def test_options_of_other_methods_and_families(name, options, tmp_path):
 @pytest.mark.parametrize("semantics", ["paper", "detectron2", "mmdet"])
 @pytest.mark.parametrize("name", EVERY_KIND)
 def test_a_batch_without_objects_reaches_every_parameter(name, semantics):
-    """So that no process of a distributed training waits for another."""
+    """Otherwise, processes of a distributed training run would wait for one another."""
     torch.manual_seed(0)
     model = create_model(name, 3, semantics=semantics, **TINY)
     losses = model(images(), [targets()[1]] * 2)

@@ -1,4 +1,4 @@
-"""The keywords with types are those there really are."""
+"""The typed keywords are exactly those that exist."""
 
 from typing import Any, get_args, get_type_hints
 

@@ -21,10 +21,10 @@ def module(classes: int = 3, divisor: int = 32, extra_targets: tuple[str, ...] =
         ((480, 640), (800, 1067)),  # x 5/3: 1066.67
         ((640, 480), (1067, 800)),
         ((500, 500), (800, 800)),
-        ((300, 900), (444, 1333)),  # the long side is at its limit: x 1333/900, 444.3
+        ((300, 900), (444, 1333)),  # limited by the long side: x 1333/900, 444.3
         ((1600, 1600), (800, 800)),
         ((1, 2000), (1, 1333)),  # 0.67 rounds up
-        ((1, 9000), (1, 1333)),  # 0.15: never less than a pixel
+        ((1, 9000), (1, 1333)),  # 0.15: at least one pixel
         ((1, 1), (800, 800)),
     ],
 )
@@ -40,7 +40,7 @@ def test_batches_are_padded_with_zeros_to_a_multiple():
         assert batch.sizes.tolist() == batch.original_sizes.tolist() == [[40, 90], [70, 50]]
         inside = torch.zeros(2, *shape, dtype=torch.bool)
         inside[0, :40, :90] = inside[1, :70, :50] = True
-        assert bool((batch.pixels != 0).all(dim=1).eq(inside).all())  # the padding is the mean's value: 0
+        assert bool((batch.pixels != 0).all(dim=1).eq(inside).all())  # the padding is the mean value: 0
 
 
 def test_sizes_before_and_after():
@@ -68,14 +68,14 @@ def test_bytes_and_fractions_are_the_same_image():
 
 
 def test_bgr_turns_the_channels_and_mean_with_them():
-    """Mean and deviation are listed in the order of the network's channels."""
+    """Mean and deviation are given in the order of the network's channels."""
     image = torch.tensor([10.0, 20, 30])[:, None, None].expand(3, 32, 32) / 255
     found = module(min_size=None, bgr=True, mean=(30 / 255, 0, 0), std=PLAIN["std"])([image]).pixels
     torch.testing.assert_close(found[0, :, 5, 5], torch.tensor([0.0, 20, 10]))
 
 
 def test_resizing_is_bilinear_without_corners():
-    """A step from 0 to 200 at twice the size: the new pixels lie a quarter and three quarters between the old."""
+    """A step from 0 to 200 at twice the size: new pixels lie at a quarter and three quarters between the old ones."""
     image = torch.tensor([0.0, 200]).expand(3, 2, 2) / 255
     found = module(min_size=(4,), **PLAIN)([image]).pixels[0, 0, :4, :4]
     torch.testing.assert_close(found, torch.tensor([0.0, 50, 150, 200]).expand(4, 4))
@@ -87,7 +87,7 @@ def test_several_sizes_are_drawn_in_training_only():
     torch.manual_seed(0)
     drawn = [preprocess.train()(images).sizes.tolist() for _ in range(30)]
     assert {size[0][0] for size in drawn} == {32, 48, 64}
-    assert all(size[0] == size[1] for size in drawn)  # one for the batch
+    assert all(size[0] == size[1] for size in drawn)  # one size per batch
     assert {preprocess.eval()(images).sizes[0, 0].item() for _ in range(5)} == {64}
 
 
@@ -128,7 +128,7 @@ def test_no_objects_leave_one_empty_slot():
         assert found.valid.tolist() == [[False]]
 
 
-def test_crowds_are_no_objects_and_degenerate_boxes_are_nothing():
+def test_crowds_are_not_objects_and_degenerate_boxes_are_nothing():
     boxes = [[0, 0, 10, 10], [20, 20, 40, 40], [5, 5, 5, 9], [9, 9, 9, 9], [50, 5, 50, 5]]
     found = dense([target(boxes, [1] * 5, iscrowd=torch.tensor([0, 1, 0, 0, 1])), target([], [])])
     assert found.valid.tolist() == [[True, False, False, False, False], [False] * 5]
@@ -181,7 +181,7 @@ def test_what_tasks_learn_from_is_carried_along_with_the_boxes():
 
 
 def test_padding_to_a_square():
-    """Of the side that the config says, or, where an image is larger, of what holds it."""
+    """Its side is that of the config or, where an image is larger, the side that holds it."""
     for size, side in (((40, 60), 64), ((40, 70), 96)):
         preprocess = Preprocess(Config(min_size=None, square=64), 1, 32)
         batch = preprocess([torch.ones(3, *size)])

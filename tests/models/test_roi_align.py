@@ -1,4 +1,4 @@
-"""Pooling as a gather equals torchvision's kernel: values, gradients, any box, any memory format."""
+"""Pooling by gather equals torchvision's kernel: values, gradients, any box, any memory format."""
 
 import math
 
@@ -26,7 +26,7 @@ def ordinary(images: int = 2, number: int = 40) -> torch.Tensor:
 
 
 def reference(features, boxes, config: RoIAlignConfig) -> torch.Tensor:
-    """torchvision's kernel, box by box on its own level."""
+    """Run torchvision's kernel box by box, each on its own level."""
     rows = []
     for image, of_image in enumerate(boxes):
         for box in of_image:
@@ -38,7 +38,7 @@ def reference(features, boxes, config: RoIAlignConfig) -> torch.Tensor:
 
 
 def test_levels_by_hand():
-    """P4 at 224; a level more for each doubling; clamped to P2..P5."""
+    """P4 at 224; one level higher for each doubling; clamped to P2..P5."""
     sizes = [0, 10, 111, 112, 223, 224, 447, 448, 5000]
     boxes = torch.tensor([[0.0, 0, s, s] for s in sizes])
     assert levels(boxes).tolist() == [0, 0, 0, 1, 1, 2, 2, 3, 3]
@@ -63,14 +63,14 @@ def test_unusual_boxes_equal_torchvision_too(sampling, aligned):
             [
                 [-30.0, -20, 40, 50],  # partly outside
                 [200, 230, 300, 320],
-                [-100, -100, -50, -50],  # wholly
+                [-100, -100, -50, -50],  # completely outside
                 [400, 400, 500, 500],
-                [20, 20, 20, 20],  # of no size
+                [20, 20, 20, 20],  # empty
                 [0, 0, 0, 0],
                 [50, 50, 50, 80],
                 [-2000, -3000, 4000, 2500],  # giant
-                [0, 0, 260, 256],  # the whole map: its last row and column
-                [-4, -4, 4, 4],  # the border of one cell that still counts
+                [0, 0, 260, 256],  # the whole map, including its last row and column
+                [-4, -4, 4, 4],  # at the border of one cell, which still counts
                 [30.3, 7.9, 31.1, 8.2],  # smaller than a cell
             ]
         ]
@@ -83,7 +83,7 @@ def test_unusual_boxes_equal_torchvision_too(sampling, aligned):
 
 @pytest.mark.parametrize("sampling", [2, 0])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e30])
-def test_boxes_that_are_no_boxes_disturb_no_other(sampling, value):
+def test_boxes_that_are_not_boxes_disturb_no_other(sampling, value):
     features, boxes = pyramid(1), ordinary(1, 4)
     pool = PyramidRoIAlign(RoIAlignConfig(sampling=sampling), STRIDES)
     expected = pool(features, boxes)
@@ -113,7 +113,7 @@ def test_gradients_equal_torchvision_s(sampling):
 @pytest.mark.parametrize("aligned", [True, False])
 def test_the_adaptive_gather_equals_the_kernel_which_gpus_and_compilers_take(aligned, monkeypatch):
     features, boxes = pyramid(), ordinary()
-    boxes[1, 0] = torch.tensor([-2000.0, -3000, 4000, 2500])  # more points than the gather takes
+    boxes[1, 0] = torch.tensor([-2000.0, -3000, 4000, 2500])  # more points than the gather handles
     pool = PyramidRoIAlign(RoIAlignConfig(sampling=0, aligned=aligned), STRIDES)
     assert pool.table(features).rows is not None
     gathered = pool(features, boxes)
@@ -177,7 +177,7 @@ def sensitive(bins: int, channels: int, size: int = 20) -> torch.Tensor:
 @pytest.mark.parametrize("sampling", [1, 2, 3])
 @pytest.mark.parametrize("bins", [3, 7])
 def test_position_sensitive_pooling_equals_torchvision(bins, sampling):
-    """Its kernel is half-pixel correct and has its channels the other way round: (C, S, S)."""
+    """Its kernel is aligned to half pixels and orders channels the other way round: (C, S, S)."""
     x = sensitive(bins, 5)
     boxes = torch.cat([ordinary(), torch.tensor([[[-30.0, -20, 40, 50], [20, 20, 20, 20]]]).expand(2, -1, -1)], dim=1)
     pool = PyramidRoIAlign(RoIAlignConfig(resolution=bins, sampling=sampling), (16,), position_sensitive=True)
@@ -202,11 +202,11 @@ def test_position_sensitive_gradients_equal_torchvision_s():
 
 
 def test_position_sensitive_bins_read_their_own_channels_by_hand():
-    """2 x 2 bins, 1 channel; the maps are the constants 1, 2, 3, 4, so that each bin gives its own."""
+    """2 x 2 bins, 1 channel; the maps are the constants 1, 2, 3, 4, so each bin yields its own."""
     x = torch.arange(1.0, 5)[None, :, None, None].expand(1, 4, 8, 8)
     pool = PyramidRoIAlign(RoIAlignConfig(resolution=2), (16,), position_sensitive=True)
     assert pool([x], torch.tensor([[[16.0, 16, 80, 80]]])).tolist() == [[[[1, 2], [3, 4]]]]
-    # a map that is its column number: bins of a box over columns 1..4 lie at 1.5 and 3.5, less half a pixel
+    # a map of column numbers: bins of a box over columns 1..4 are centred at 1.5 and 3.5, minus half a pixel
     ramp = torch.arange(8.0).expand(1, 4, 8, 8)
     torch.testing.assert_close(pool([ramp], torch.tensor([[[16.0, 16, 80, 80]]])), torch.tensor([[[[1.5, 3.5]] * 2]]))
 

@@ -1,4 +1,4 @@
-"""Anchors by hand, proposals' properties, and what the RPN is trained on."""
+"""The RPN: anchors by hand, properties of proposals, and training samples."""
 
 import math
 
@@ -39,7 +39,7 @@ def rpn_of(config: RPNConfig, strides: tuple[int, ...] = STRIDES, preset: Preset
 
 
 def network(config: RPNConfig = SMALL, preset: Preset = DETECTRON2) -> RegionProposalNetwork:
-    """An RPN with random weights, trained as the preset has it."""
+    """Return an RPN with random weights, configured like the preset."""
     torch.manual_seed(0)
     rpn = rpn_of(replace(config, **{name: getattr(preset.rpn, name) for name in TRAINING}), preset=preset)
     for layer in (rpn.conv, rpn.objectness, rpn.deltas):
@@ -48,7 +48,7 @@ def network(config: RPNConfig = SMALL, preset: Preset = DETECTRON2) -> RegionPro
 
 
 def test_base_anchors_by_hand():
-    """Area 32^2 each; ratio is height / width: sqrt(1/2), 1, sqrt(2)."""
+    """The area is 32^2; the ratio is height / width: sqrt(1/2), 1, sqrt(2)."""
     root = math.sqrt(2)
     expected = [
         [-16 * root, -8 * root, 16 * root, 8 * root],
@@ -64,13 +64,13 @@ def test_grid_anchors_go_row_by_row_and_ratio_by_ratio():
     base = torch.tensor([[-1.0, -2, 1, 2], [-3, -3, 3, 3]])
     found = grid_anchors(base, height=2, width=3, step_y=4, step_x=8)
     assert found.shape == (12, 4)
-    assert found[:2].tolist() == base.tolist()  # centred on the corner of the image
+    assert found[:2].tolist() == base.tolist()  # centred on the image's corner
     assert found[2].tolist() == [7, -2, 9, 2]  # the next cell lies to the right
-    assert found[6].tolist() == [-1, 2, 1, 6]  # the next row 4 below
+    assert found[6].tolist() == [-1, 2, 1, 6]  # the next row is 4 below
 
 
 def test_anchors_and_outputs_are_in_the_same_order():
-    """A bias for one ratio and a map that differs by cell: logits must line up with anchors."""
+    """One ratio has a bias and the map differs by cell: logits must be in the order of the anchors."""
     rpn = network()
     maps = features(1)
     logits, deltas = rpn(maps)
@@ -95,7 +95,7 @@ def test_proposals_are_clipped_sorted_and_apart(training):
     assert not proposals.boxes.requires_grad
     for boxes, valid, logit, (height, width) in zip(*proposals, logits, sizes.tolist(), strict=True):
         assert bool(valid.any())
-        assert valid.tolist() == sorted(valid.tolist(), reverse=True)  # the real ones first
+        assert valid.tolist() == sorted(valid.tolist(), reverse=True)  # valid ones first
         assert logit[valid].tolist() == sorted(logit[valid].tolist(), reverse=True)
         assert bool((logit[~valid] == -math.inf).all())
         assert not boxes[~valid].any()
@@ -114,7 +114,7 @@ def test_nms_is_within_a_level_and_not_between():
     boxes = proposals.boxes[proposals.valid]
     assert len(boxes) > 5
     assert bool((box_iou(boxes, boxes).fill_diagonal_(0) <= 0.7 + 1e-6).all())
-    # two levels whose best anchors decode to the same box: both stay
+    # two levels whose best anchors decode to the same box: both are kept
     anchors = [torch.tensor([[0.0, 0, 20, 20]])] * 2
     both, _ = rpn.propose(anchors, [torch.ones(1, 1)] * 2, [torch.zeros(1, 1, 4)] * 2, torch.tensor([[64.0, 64]]))
     assert both.valid.sum() == 2
@@ -178,7 +178,7 @@ def test_loss_without_objects_is_background_alone_and_reaches_every_weight():
 
 @pytest.mark.parametrize(("preset", "trained"), [(PAPER, False), (DETECTRON2, True), (MMDET, False)])
 def test_anchors_across_the_border(preset, trained):
-    """Only detectron2 takes it; the lone anchor lies half beyond the image."""
+    """Only detectron2 trains on it; the single anchor lies half outside the image."""
     rpn = network(preset=preset)
     anchors = [torch.tensor([[-5.0, 0, 5, 10]])]
     found = rpn.loss(
@@ -191,7 +191,7 @@ def test_anchors_across_the_border(preset, trained):
 
 
 def test_anchors_a_quarter_beyond_the_border_are_trained_on_where_asked():
-    """Anchors of 8 x 16 in an image 64 wide and 48 high: 2 pixels beyond at the sides, 4 above and below."""
+    """Anchors of 8 x 16 in an image 64 wide and 48 high: 2 pixels outside at the sides, 4 above and below."""
     rpn = network(preset=PAPER)
     rows = [
         [-2, 4, 6, 20],
@@ -213,7 +213,7 @@ def test_anchors_half_a_stride_in():
 
 def test_loss_of_the_released_code_by_hand():
     """Two levels of two anchors; one, 20 x 16, is on the object, 20 x 20: dy = 2 / 16, dh = log(20 / 16). Each level's
-    risks are averaged over its own samples, or its positive's 4 coordinates, and count half.
+    risks are averaged over its own samples, or over its positive's 4 coordinates, and weigh a half.
     """
     rpn = network(preset=PAPER)
     anchors = [
@@ -234,7 +234,7 @@ def test_loss_of_the_released_code_by_hand():
 
 @pytest.mark.parametrize(("by_level", "expected"), [(True, [4, 4]), (False, None)])
 def test_each_level_has_its_own_sample_where_asked(by_level, expected):
-    """8 samples of 4 background anchors on one level and 36 on the other."""
+    """8 samples each from 4 background anchors on one level and 36 on the other."""
     corners = (
         8.0 * torch.cartesian_prod(torch.arange(2.0), torch.arange(2.0)),
         8.0 * torch.cartesian_prod(torch.arange(6.0), torch.arange(6.0)),
@@ -252,7 +252,7 @@ def test_each_level_has_its_own_sample_where_asked(by_level, expected):
 
 @pytest.mark.parametrize(("preset", "trained"), [(PAPER, [3.0]), (DETECTRON2, [1.0, 3.0])])
 def test_anchors_on_small_objects(preset, trained):
-    """An anchor on an object 4 pixels wide is neither object nor background to the released code."""
+    """To the released code, an anchor on an object 4 pixels wide is neither object nor background."""
     anchors = [torch.tensor([[10.0, 10, 14, 30], [40, 40, 50, 50]])]
     found = network(preset=preset).loss(
         anchors,
@@ -277,7 +277,7 @@ def test_a_single_level_with_several_sizes():
     rpn = rpn_of(config, (16,))
     assert rpn.conv.weight.shape == (10, 6, 3, 3)  # type: ignore[union-attr]
     x = torch.randn(1, 6, 3, 5)
-    maps = [x, torch.full_like(x, math.nan)]  # what follows is the heads'
+    maps = [x, torch.full_like(x, math.nan)]  # the rest belongs to the heads
     logits, deltas = rpn(maps)
     anchors = rpn.anchors(maps)
     assert [a.shape for a in anchors] == [(3 * 5 * 12, 4)]
@@ -291,7 +291,7 @@ def test_a_single_level_with_several_sizes():
 
 
 def test_levels_with_weights_of_their_own():
-    """The released code's: an RPN for each of P2..P5, and two sizes on the last."""
+    """As in the released code: an RPN for each of P2..P5, and two sizes on the last."""
     config = replace(SMALL, anchors=AnchorConfig(sizes=(8, 16, (32, 64))), shared=False)
     rpn = rpn_of(config)
     maps = features(1)
@@ -324,7 +324,7 @@ def test_several_convolutions_follow_one_another():
     ids=["one", "two", "unshared"],
 )
 def test_some_anchors_have_the_outputs_and_gradients_that_they_have_among_all(config):
-    """On maps of 16 x 20 and less, corners included; the other anchors' part in every gradient is zero."""
+    """On maps of at most 16 x 20, including corners; the other anchors contribute zero to every gradient."""
     rpn = rpn_of(config)
     for parameter in rpn.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
@@ -353,7 +353,7 @@ def test_a_large_sample_is_read_from_all_anchors(monkeypatch):
 
 
 def test_the_weights_learn_under_autocast():
-    """Proposals are computed first, of the same weights, whose casts autocast keeps for the step."""
+    """Proposals are computed first, from the same weights, whose casts autocast caches for the step."""
     model = create_model("cascade_rcnn_resnet18_fpn", 2, backbone_width=8, pyramid_channels=16, head_width=16, rois=8)
     target = {"boxes": torch.tensor([[8.0, 8, 60, 60]]), "labels": torch.tensor([2])}
     with torch.autocast("cpu", torch.bfloat16):

@@ -17,7 +17,7 @@ def test_strides_and_shapes(levels):
     assert [tuple(x.shape) for x in maps] == [(2, 6, -(-96 // s), -(-64 // s)) for s in pyramid.strides]
 
 
-def test_each_level_is_of_the_one_map_alone():
+def test_each_level_depends_on_the_single_map():
     """Level by level from the layers themselves, without a norm."""
     torch.manual_seed(0)
     pyramid = SimplePyramid(8, 16, SimplePyramidConfig(channels=6, norm=None), 5)

@@ -1,4 +1,4 @@
-"""On a GPU the host waits where a shape or a number depends on data: only NMS and the border may."""
+"""On a GPU, the host waits where a shape or a number depends on data: only NMS and the model's border may do so."""
 
 from collections import Counter
 
@@ -36,7 +36,7 @@ NAMES = [
 
 
 class Waits(TorchDispatchMode):
-    """Counts the operators for whose result a host would wait, and the calls of NMS (whose inside is not seen)."""
+    """A dispatch mode that counts operators whose result the host waits for, and calls of NMS (a black box here)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,5 +92,5 @@ def test_the_border_waits_once_a_batch():
     images = [torch.rand(3, 64, 96), torch.rand(3, 50, 90), torch.rand(3, 70, 64)]
     with Waits() as waits:
         detector(images)
-    assert waits.found["aten::_local_scalar_dense"] <= len(images)  # how many detections each has, on the host by then
+    assert waits.found["aten::_local_scalar_dense"] <= len(images)  # the number of detections of each, on the host
     assert waits.found["aten::index"] == waits.found["aten::nonzero"] == 0

@@ -1,4 +1,4 @@
-"""What each stage did to each detection, against the model's own output."""
+"""The trace of every detection through the stages, against the model's own output."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_a_trace_ends_in_what_the_model_finds_and_goes_through_its_stages(agnost
     for stage, boxes in enumerate(after):
         inputs = (boxes * scale).clamp(min=0).minimum(torch.tensor([90.0, 60.0, 90.0, 60.0])).numpy()
         apart = np.abs(one.boxes[:, stage, None] - inputs).max(axis=-1).min(axis=1)
-        assert apart.max() < 1e-3  # every box is one that the stage before passed on
+        assert apart.max() < 1e-3  # every box was passed on by the previous stage
     assert one.stage_scores.shape == (len(one.scores), 3)
     np.testing.assert_allclose(one.ious[:, -1], 1, atol=1e-6)
     assert one.ious[:, 0].min() < 0.99

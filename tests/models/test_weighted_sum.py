@@ -15,7 +15,7 @@ from cascade_rcnn.models.weighted_sum import (
 def case(dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     index = torch.randint(7, (20, 4), generator=generator)
-    index[index == 3] = 2  # a row that nobody reads
+    index[index == 3] = 2  # a row that is never read
     table = torch.randn(7, 5, generator=generator, dtype=dtype)
     return index, table, torch.rand(20, 4, generator=generator, dtype=dtype)
 

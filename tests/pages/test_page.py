@@ -1,4 +1,4 @@
-"""The shell of pages: what it escapes, what it holds, and that a missing value is an error."""
+"""The page template: what it escapes, what it embeds, and that a missing value is an error."""
 
 import base64
 import io
@@ -13,7 +13,7 @@ from cascade_rcnn.pages import data_uri, render
 
 @pytest.fixture
 def template(monkeypatch):
-    """Render a page of a given content."""
+    """Return a function that renders a page with given content."""
 
     def page(content: str, **values: object) -> str:
         own = jinja2.DictLoader({"own": '{% extends "base.html.j2" %}{% block content %}' + content + "{% endblock %}"})

@@ -1,4 +1,4 @@
-"""A detector whose truth is known: objects are painted, and it sees exactly their pixels."""
+"""A detector with known ground truth: objects are painted, and it finds exactly their pixels."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ Box = tuple[int, int, int, int]
 
 
 def _paint(height: int, width: int, boxes: list[Box]) -> Tensor:
-    """An image (3, H, W) whose first channel is the number of the object, its second the object's area's low bits."""
+    """Paint an image (3, H, W): channel 0 holds object numbers, channel 1 the low bits of the object's area."""
     image = torch.zeros((3, height, width), dtype=torch.uint8)
     for number, (x1, y1, x2, y2) in enumerate(boxes, start=1):
         image[0, y1:y2, x1:x2] = number
@@ -22,9 +22,10 @@ def _paint(height: int, width: int, boxes: list[Box]) -> Tensor:
 
 
 class Seeing:
-    """Finds every painted object as far as it is shown, with its mask.
+    """A detector that finds every painted object, as far as it is visible, with its mask.
 
-    What shows less of it gets a lower score, unless the detector is `sure`. Odd numbers are of class 1, even ones of 2.
+    The less of an object is visible, the lower its score, unless the detector is `sure`. Odd numbers are of class 1,
+    even ones of class 2.
     """
 
     def __init__(self, boxes: list[Box], sure: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Test-time augmentation: views are undone, and fused as computed by hand."""
+"""Test-time augmentation: views are inverted, and fused as computed by hand."""
 
 import pytest
 import torch
@@ -42,7 +42,7 @@ def test_fused_as_computed_by_hand():
     found = fuse([first, second], 0.5, 100)
     assert found["boxes"].tolist() == [pytest.approx([0, 0, (0.8 * 10 + 0.4 * 12) / 1.2, 10])]
     assert found["scores"].tolist() == [pytest.approx(0.8)]
-    wide = one([0.0, 0.0, 18.0, 10.0], 0.4)  # IoU 10/18: the same object for NMS, but no vote
+    wide = one([0.0, 0.0, 18.0, 10.0], 0.4)  # IoU 10/18: the same object to NMS, but no vote
     assert fuse([first, wide], 0.5, 100)["boxes"].tolist() == [[0, 0, 10, 10]]
     apart = fuse([one([0.0, 0.0, 25.0, 10.0], 0.4), first], 0.5, 100)  # IoU 0.4: two objects, the best first
     assert apart["boxes"].tolist() == [[0, 0, 10, 10], [0, 0, 25, 10]]

@@ -1,4 +1,4 @@
-"""Chosen classes, and thresholds of their own."""
+"""Selected classes, and per-class thresholds."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Tiles: whatever crosses their borders comes out whole and once, as from the image as a whole."""
+"""Tiles: objects that cross their borders are found whole and once, as in the undivided image."""
 
 import itertools
 import random
@@ -14,17 +14,17 @@ Box = tuple[int, int, int, int]
 
 CROSSING: list[Box] = [
     (50, 40, 90, 80),  # where four tiles meet
-    (5, 5, 20, 20),  # inside one
+    (5, 5, 20, 20),  # inside a tile
     (100, 10, 230, 34),  # longer than a tile
-    (110, 60, 124, 170),  # higher than the overlap
-    (128, 60, 140, 75),  # beside it, of another class
+    (110, 60, 124, 170),  # taller than the overlap
+    (128, 60, 140, 75),  # next to it, of another class
     (0, 180, 300, 200),  # the whole width
     (250, 100, 300, 160),  # at the right edge
 ]
 
 
 def scattered(seed: int, height: int, width: int) -> list[Box]:
-    """Objects that do not touch, of 3 to 60 pixels."""
+    """Return disjoint objects of 3 to 60 pixels."""
     draw, boxes = random.Random(seed), []
     for _ in range(60):
         w, h = draw.randint(3, 60), draw.randint(3, 60)
@@ -66,7 +66,7 @@ def test_objects_smaller_than_the_overlap_are_exactly_those_of_the_whole_image(p
 def test_a_piece_that_nothing_matches_is_dropped_and_a_small_object_in_a_large_one_is_not():
     box = torch.tensor
     label = {"labels": box([1])}
-    left = {"boxes": box([[10.0, 10.0, 98.0, 90.0]]), "scores": box([0.9]), **label}  # whole, with 18 px of overlap
+    left = {"boxes": box([[10.0, 10.0, 98.0, 90.0]]), "scores": box([0.9]), **label}  # complete, with 18 px of overlap
     piece = {"boxes": box([[0.0, 40.0, 4.0, 60.0]]), "scores": box([0.8]), **label}  # at 80..84, half of what is there
     tiles = box([[0, 0, 100, 100], [80, 0, 180, 100]])
     found = join_tiles([left, piece], tiles, (100, 180), 0.5)
@@ -74,7 +74,7 @@ def test_a_piece_that_nothing_matches_is_dropped_and_a_small_object_in_a_large_o
     inner = {"boxes": box([[6.0, 40.0, 10.0, 60.0]]), "scores": box([0.8]), **label}  # nothing cuts it
     found = join_tiles([left, inner], tiles, (100, 180), 0.5)
     assert found["boxes"].tolist() == [[10, 10, 98, 90], [86, 40, 90, 60]]
-    other = {**piece, "labels": box([2])}  # not of its class
+    other = {**piece, "labels": box([2])}  # of another class
     assert len(join_tiles([left, other], tiles, (100, 180), 0.5)["boxes"]) == 2
 
 

@@ -1,4 +1,4 @@
-"""On a real Ray of this machine, with two actors."""
+"""Prediction with a real Ray on this machine, with two actors."""
 
 import io
 import logging
@@ -60,7 +60,7 @@ def expected(images):
 def rows(output) -> dict[str, dict]:
     table = pq.read_table(output)
     found = {row["path"]: row for row in table.to_pylist()}
-    assert len(found) == len(table)  # no image twice
+    assert len(found) == len(table)  # no image is predicted twice
     return found
 
 
@@ -76,7 +76,7 @@ def run(source, output, **options):
 
 
 def kill_an_actor(killed: threading.Event) -> None:
-    """Kill the first process that runs the model, once it does."""
+    """Kill the first process that runs the model as soon as it does."""
     for _ in range(2400):
         for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
             with suppress(OSError):
@@ -142,7 +142,7 @@ def test_mistakes(images, tmp_path):
     (tmp_path / "notes").mkdir()
     with pytest.raises(UserError, match="contains no images"):
         run(tmp_path / "notes", tmp_path / "b")
-    assert not (tmp_path / "b").exists()  # nothing is left of what could not begin
+    assert not (tmp_path / "b").exists()  # a job that could not start leaves nothing behind
     pq.write_table(pa.table({"name": ["a"]}), tmp_path / "wrong.parquet")
     with pytest.raises(UserError, match="has the columns name; give the image as one of"):
         run(tmp_path / "wrong.parquet", tmp_path / "c")
@@ -153,7 +153,7 @@ def test_mistakes(images, tmp_path):
 
 
 def test_the_command_line_and_an_address_of_fsspec(images, expected, tmp_path, capsys):
-    """`local` is a file system of fsspec alone."""
+    """`local` is a file system of fsspec only."""
     source, output = f"local://{images}", f"local://{tmp_path}/found"
     command = ["predict", "--engine", "ray", source, "--checkpoint", "starter", "--output", output]
     for before in ("", f" ({NUMBER + 1} of them by earlier runs)"):
@@ -166,7 +166,7 @@ def test_the_command_line_and_an_address_of_fsspec(images, expected, tmp_path, c
     assert_same(rows(tmp_path / "found"), expected)
 
 
-def test_a_file_that_is_no_checkpoint_is_found_before_anything_starts(images, tmp_path, capsys):
+def test_a_file_that_is_not_a_checkpoint_is_found_before_anything_starts(images, tmp_path, capsys):
     (tmp_path / "broken.safetensors").write_bytes(b"no weights")
     command = ["predict", "--engine", "ray", str(images), "--output", str(tmp_path / "found")]
     with pytest.raises(SystemExit):

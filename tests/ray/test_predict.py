@@ -19,7 +19,7 @@ from cascade_rcnn.ray import SCHEMA, Predict
 
 
 class Corners:
-    """A predictor that finds the whole image, and its left half, as classes 1 and 2."""
+    """A predictor that finds the whole image as class 1 and its left half as class 2."""
 
     class config:  # noqa: N801
         categories = (Category(id=7, name="whole"), Category(id=9, name="half"))
@@ -67,7 +67,7 @@ def test_a_row_per_image_in_order(predict):
     assert a["scores"] == pytest.approx([0.9, 0.4])
     assert bad["boxes"] is None
     assert "image" in bad["error"]
-    assert large["error"] == "RuntimeError: out of memory"  # and the others of its batch have their detections
+    assert large["error"] == "RuntimeError: out of memory"  # the other images of its batch get their detections
     assert (b["path"], b["boxes"][0]) == ("b.png", [0, 0, 2, 8])
 
 

@@ -1,4 +1,4 @@
-"""The recipes that fine-tune published detectors agree with the table of published detectors."""
+"""Recipes that fine-tune published detectors agree with the table of published detectors."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def test_a_start_is_published_and_its_docstring_has_its_ap(name):
 
 
 def test_the_published_rates_of_each_start():
-    """Learning rate for so many images, weight decay, layer decay."""
+    """The learning rate for a given number of images, weight decay, and layer decay."""
     found = {name: RECIPES[name]().optimizer for name in RECIPES if name.startswith("finetune_")}
     assert {name: (o.lr, o.lr_batch, o.weight_decay, o.layer_decay) for name, o in found.items()} == {
         "finetune_convnext": (2e-4, 16, 0.05, 0.7),

@@ -1,4 +1,4 @@
-"""What holds for every recipe: its model exists, its settings fit together, and its docstring explains it."""
+"""Properties of every recipe: its model exists, its settings fit together, and its docstring explains it."""
 
 from dataclasses import FrozenInstanceError
 

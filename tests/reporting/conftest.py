@@ -1,4 +1,4 @@
-"""Small scenes whose figures are known."""
+"""Fixtures: small scenes with known metrics."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,13 +13,13 @@ from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.reporting.evidence import Evidence
 
 CATEGORIES = (Category(id=3, name="cat"), Category(id=8, name="dog"))
-SIDE = 200  # of each image
+SIDE = 200  # of every image
 Rows = Sequence[Sequence[float]]
 MakeScene = Callable[..., Evidence]
 
 
 def dataset(folder: Path, truth: Rows, images: int) -> Dataset:
-    """Rows image (0..), x, y, w, h, label (1 cat, 2 dog) and, if given, whether it is a crowd; ids are from 11 on."""
+    """Return annotations from rows image (0..), x, y, w, h, label (1 cat, 2 dog) and, optionally, crowd."""
     rows = np.array([[*row, 0][:7] for row in truth], dtype=np.float64).reshape(-1, 7)
     return Dataset(
         assemble(
@@ -41,13 +41,13 @@ def dataset(folder: Path, truth: Rows, images: int) -> Dataset:
 
 @pytest.fixture
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A quick bootstrap."""
+    """Reduce the bootstrap to a few draws."""
     monkeypatch.setattr("cascade_rcnn.reporting.headline._DRAWS", 10)
 
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> MakeScene:
-    """Evidence of rows of truth, as of `dataset`, and detections: image, x, y, w, h, score, label."""
+    """Return evidence from ground truth rows, as in `dataset`, and detections: image, x, y, w, h, score, label."""
 
     folder = tmp_path_factory.mktemp("scene")
 

@@ -1,4 +1,4 @@
-"""What tests read out of a page."""
+"""A parser of report pages for tests."""
 
 import base64
 import io
@@ -7,11 +7,11 @@ from html.parser import HTMLParser
 import PIL.Image
 
 VOID = {"meta", "link", "img", "br", "input", "hr"}
-DRAWN = {"path", "use", "rect", "circle", "line", "stop"}  # of SVG, closed in themselves
+DRAWN = {"path", "use", "rect", "circle", "line", "stop"}  # self-closing SVG elements
 
 
 class Page(HTMLParser):
-    """Parses a page: fails for tags that are not closed, and collects what matters."""
+    """A parser that fails on unclosed tags and collects what matters."""
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -47,11 +47,11 @@ class Page(HTMLParser):
 
     @property
     def text(self) -> str:
-        """What is to be read."""
+        """Return the page's readable text."""
         return " ".join(" ".join(self.words).split())
 
     def pictures(self) -> list[PIL.Image.Image]:
-        """Decode every picture; the empty one that shows others at large is left out."""
+        """Decode every picture, except the empty one in which others are enlarged."""
         found = []
         for source in filter(None, self.images):
             kind, _, data = source.partition(";base64,")

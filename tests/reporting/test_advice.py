@@ -1,4 +1,4 @@
-"""Each rule speaks where its numbers say so, names them, and is silent elsewhere."""
+"""Each rule applies where its numbers demand it, states them, and is silent elsewhere."""
 
 from dataclasses import replace
 
@@ -36,7 +36,7 @@ def trained(scores: list[float], losses: list[float], images: int = 1000) -> Tra
     return Training(curves=curves(scores, losses), images=images, min_size=(320,))
 
 
-def test_nothing_is_said_of_a_perfect_detector(analysed):
+def test_nothing_is_reported_of_a_perfect_detector(analysed):
     analysis = analysed(PERFECT, training=trained([0.9, 0.995, 1.0], [3.0, 2.0, 1.0]))
     assert said(analysis) == {}
 
@@ -94,7 +94,7 @@ def test_overfitting(analysed):
     text = said(analysed(PERFECT, training=trained([0.3, 0.5, 0.4], [3.0, 2.0, 1.0])))["Stop earlier"]
     assert "from 50.0 after epoch 2 to 40.0 at the end" in text
     assert "from 2.00 to 1.00" in text
-    diverged = trained([0.3, 0.5, 0.4], [3.0, 2.0, 4.0])  # that is not overfitting
+    diverged = trained([0.3, 0.5, 0.4], [3.0, 2.0, 4.0])  # which is not overfitting
     assert "Stop earlier" not in said(analysed(PERFECT, training=diverged))
 
 
@@ -134,7 +134,7 @@ def test_scores_that_promise_too_much(analysed):
     assert "0.20 higher" in said(analysis)["Choose the threshold on your data"]
 
 
-def test_the_most_rewarding_comes_first_and_not_too_much_is_said(analysed):
+def test_the_most_rewarding_comes_first_and_advice_is_limited(analysed):
     poor = [(image, x + 8, *rest) for image, x, *rest in PERFECT[:25]]
     found = advise(analysed([*poor, *((k, 120, 120, 40, 40, 0.95, CAT) for k in range(20))]))
     assert [one.weight for one in found] == sorted((one.weight for one in found), reverse=True)

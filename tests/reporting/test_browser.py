@@ -1,4 +1,4 @@
-"""The pages in a real browser: slow, and skipped where there is no Chromium."""
+"""Report pages in a real browser: slow, and skipped where Chromium is missing."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def files(scene, tmp_path_factory) -> dict[str, Path]:
-    """A report and a comparison."""
+    """Write a report and a comparison."""
     folder = tmp_path_factory.mktemp("pages")
     evidence = scene(TRUTH, FOUND, images=4, pixels=True)
     analysis = analyse(evidence, stages=STAGES, training=Training(curves=CURVES, images=40, min_size=(320,)))
@@ -33,7 +33,7 @@ def files(scene, tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture
 def show(browser, files) -> Iterator[Any]:
-    """Open a page at a width; afterwards, it must have said no error and asked for nothing but itself."""
+    """Open a page at a given width; check afterwards that it reported no error and requested nothing but itself."""
     asked: list[str] = []
     said: list[str] = []
     contexts = []
@@ -75,7 +75,7 @@ def test_wide_tables_scroll_inside_themselves_on_a_phone(show, name):
 
 
 def test_text_of_plots_follows_the_scheme(show):
-    """What is dark on light is light on dark."""
+    """Dark text on light becomes light text on dark."""
     colours = [
         show("report", scheme=scheme).evaluate("getComputedStyle(document.querySelector('svg.chart text')).fill")
         for scheme in ("light", "dark")

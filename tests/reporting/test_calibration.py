@@ -10,7 +10,7 @@ TRUTH = [(0, 10, 10, 20, 20, 1), (1, 10, 10, 20, 20, 1)]
 
 
 def test_by_hand(scene):
-    """Score .95 and right, .85 and wrong, .85 and right: gaps .05 of one and .35 of two detections."""
+    """Score .95 correct, .85 wrong, .85 correct: a gap of .05 for one detection and of .35 for two."""
     found = [
         (0, 10, 10, 20, 20, 0.95, 1),
         (0, 100, 100, 20, 20, 0.85, 1),

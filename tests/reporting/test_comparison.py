@@ -23,7 +23,7 @@ def test_the_same_detections_do_not_differ(scene):
 
 
 def test_a_constant_shift_has_no_spread(scene):
-    """Every image with a has IoU 1, with b 32/48 = .67: AP falls by the six thresholds from .7, in every draw."""
+    """Every image has IoU 1 with a and 32/48 = .67 with b: AP loses the six thresholds from .7 up, in every draw."""
     b = scene(TRUTH, [(image, x + 8, *rest) for image, x, *rest in detections(8)], images=8)
     found = compare(scene(TRUTH, detections(8), images=8), b)
     assert found.difference.overall["ap"] == pytest.approx((-0.6, -0.6, -0.6))

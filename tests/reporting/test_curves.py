@@ -1,4 +1,4 @@
-"""Curves from a training's files."""
+"""Curves from the files of a training run."""
 
 from pathlib import Path
 

@@ -23,11 +23,11 @@ def test_one_wrong_detection(scene, found, kind):
     found_split = split(scene([OBJECT, (1, 10, 10, 40, 40, DOG)], [RIGHT, found]), 0.5)
     wrong = {name: number for name, number in found_split.counts.items() if number and name != "missed"}
     assert wrong == {kind: 1}
-    assert found_split.counts["missed"] == 1  # the dog of the second image
+    assert found_split.counts["missed"] == 1  # the dog in the second image
 
 
 def test_a_localization_error_costs_what_fixing_it_gains(scene):
-    """The only detection has IoU 30/50 = .6: right at .5, and at .75 the whole AP is lost by placement."""
+    """The only detection has IoU 30/50 = .6: correct at .5, while at .75 its localization costs the entire AP."""
     evidence = scene([OBJECT], [(0, 20, 10, 40, 40, 0.9, CAT)])
     loose, tight = split(evidence, 0.5), split(evidence, 0.75)
     assert loose.ap == pytest.approx(1)
@@ -38,7 +38,7 @@ def test_a_localization_error_costs_what_fixing_it_gains(scene):
 
 
 def test_a_missed_object_costs_its_share(scene):
-    """One of two objects is found: AP 51/101 at IoU .5; without the missed one it is 1."""
+    """One of two objects is found: AP is 51/101 at IoU .5, and would be 1 without the missed object."""
     found = split(scene([OBJECT, (1, 10, 10, 40, 40, CAT)], [RIGHT]), 0.5)
     assert found.ap == pytest.approx(51 / 101)
     assert found.cost["missed"] == pytest.approx(50 / 101)
@@ -53,9 +53,9 @@ def test_confusion_by_hand(scene):
     truth = [OBJECT, (1, 10, 10, 40, 40, DOG), (1, 100, 100, 40, 40, DOG)]
     found = [
         RIGHT,
-        (1, 10, 10, 40, 40, 0.8, CAT),  # a dog taken for a cat
-        (0, 120, 120, 40, 40, 0.7, DOG),  # nothing there
-        (1, 100, 100, 40, 40, 0.2, DOG),  # not shown: the second dog is missed
+        (1, 10, 10, 40, 40, 0.8, CAT),  # a dog classified as a cat
+        (0, 120, 120, 40, 40, 0.7, DOG),  # a false positive
+        (1, 100, 100, 40, 40, 0.2, DOG),  # below the threshold: the second dog is missed
     ]
     seen = confusion(scene(truth, found))
     assert seen.matrix.tolist() == [[1, 0, 0], [1, 0, 1], [0, 1, 0]]

@@ -1,4 +1,4 @@
-"""Intervals of AP."""
+"""Confidence intervals of AP."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Suspicious annotations: one of each kind, and none where there is nothing to suspect."""
+"""Suspicious annotations: one of each kind, and none in clean data."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def test_another_class(scene):
 
 
 def test_an_object_that_nothing_comes_near(scene):
-    """IoU 20/60 with a detection of any class and score; a crowd does not count."""
+    """Its IoU is 20/60 with a detection of any class and score; a crowd does not count."""
     truth = [*TRUTH, (1, 100, 100, 40, 40, 1), (0, 100, 100, 40, 40, 1, 1)]
     (found,) = suspects(scene(truth, [*RIGHT, (1, 120, 100, 40, 40, 0.02, 2)]))
     assert found[:3] == ("never found", 1, (100, 100, 40, 40))

@@ -1,4 +1,4 @@
-"""The pages: whole, self-contained, and of the right numbers."""
+"""Report pages: complete, self-contained, and with the right numbers."""
 
 import json
 import re
@@ -16,9 +16,9 @@ from .pages import Page
 TRUTH = [(0, 10, 10, 40, 40, 1), (0, 100, 100, 60, 60, 2), (1, 20, 20, 40, 40, 1), (2, 20, 20, 40, 40, 2)]
 FOUND = [
     (0, 12, 10, 40, 40, 0.9, 1),
-    (0, 100, 100, 60, 60, 0.8, 1),  # another class
+    (0, 100, 100, 60, 60, 0.8, 1),  # of another class
     (1, 24, 20, 40, 40, 0.7, 1),
-    (1, 120, 120, 40, 40, 0.95, 2),  # nothing there
+    (1, 120, 120, 40, 40, 0.95, 2),  # a false positive
 ]
 STAGES = Stages(
     3, 5, [0.6, 0.7, 0.8], [0.5, 0.75, 1.0], [5, 0], [[0.6, float("nan")], [0.7, float("nan")], [0.8, float("nan")]],
@@ -47,12 +47,12 @@ def html(analysis) -> str:
 
 def test_the_page_is_whole(html):
     parsed = Page(html)
-    assert len(parsed.pictures()) == 3 + 1 + 1 + 1  # images with errors; a suspect of each kind
+    assert len(parsed.pictures()) == 3 + 1 + 1 + 1  # images with errors; one suspect of each kind
     assert all(reference.startswith(("#", "data:")) for reference in parsed.references)
     assert {reference[1:] for reference in parsed.references if reference[0] == "#"} <= set(parsed.ids)
     assert html.count("<svg") == 8
     assert "DejaVu" not in html
-    assert not re.search(r"#0000f\d", html)  # stand-ins of colours
+    assert not re.search(r"#0000f\d", html)  # placeholder colours
     assert "<runs>/one" in parsed.text  # escaped
 
 
@@ -67,7 +67,7 @@ def test_it_says_what_was_measured(analysis, html):
 
 
 def test_ids_are_unique(html):
-    """Clip paths of one plot do not cut another."""
+    """Otherwise, clip paths of one plot would cut another."""
     ids = Page(html).ids
     assert len(ids) == len(set(ids))
 

@@ -1,4 +1,4 @@
-"""Precision over recall, by hand."""
+"""Precision-recall curves, by hand."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from cascade_rcnn.reporting.precision_recall import precision_recall
 
 
 def test_by_hand(scene):
-    """Right, wrong, right at IoU .5: precision 1 up to recall .5, then 2/3. At .75 the second is wrong, too."""
+    """Correct, wrong, correct at IoU .5: precision is 1 up to recall .5, then 2/3. At .75 the second is wrong, too."""
     truth = [(0, 10, 10, 40, 40, 1), (1, 10, 10, 40, 40, 1)]
     found = [(0, 10, 10, 40, 40, 0.9, 1), (0, 100, 100, 40, 40, 0.8, 1), (1, 20, 10, 40, 40, 0.7, 1)]
     half, strict, _ = precision_recall(scene(truth, found))

@@ -15,7 +15,7 @@ TINY = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 16, "proposals
 
 @pytest.fixture
 def moving(monkeypatch):
-    """A cascade that moves every box right by a tenth of its width at each stage, and has one proposal."""
+    """Return a cascade with one proposal that moves boxes right by a tenth of their width at each stage."""
     torch.manual_seed(0)
     model = create_model("cascade_rcnn_resnet18_fpn", categories=CATEGORIES, **TINY).eval()
     for t, head in enumerate(model.roi_heads.heads, start=1):
@@ -29,7 +29,7 @@ def moving(monkeypatch):
 
 
 def test_iou_by_hand(scene, moving):
-    """The object lies 12 pixels to the right of the proposal; the box, 40 wide, moves 4, 8 and 12."""
+    """The object is 12 pixels to the right of the proposal; the box, 40 wide, is moved by 4, 8 and 12."""
     evidence = scene([(0, 22, 10, 40, 40, 1), (1, 22, 10, 40, 40, 1)], [], pixels=True)
     found = measure_stages(moving, evidence.dataset, 1)
     assert (found.images, found.boxes) == (1, 1)
@@ -40,7 +40,7 @@ def test_iou_by_hand(scene, moving):
 
 
 def test_what_another_test_stage_gives(scene, moving):
-    """All classes are given alike, so each object is found once: at stage 1 with IoU .67, at the end with 1."""
+    """All classes score the same, so each object is found once: at stage 1 with IoU .67, at the last one with 1."""
     evidence = scene([(0, 22, 10, 40, 40, 1)], [], images=1, pixels=True)
     rows = measure_stages(moving, evidence.dataset, 10).rows
     assert [row.test_stage for row in rows] == [1, 2, 3, None]
@@ -54,7 +54,7 @@ def test_images_are_spread(scene, moving):
 
 
 def test_masks_are_not_needed(scene):
-    """A model with masks, on data that is read without them."""
+    """A model with masks works on data that is read without them."""
     torch.manual_seed(0)
     model = create_model("cascade_mask_rcnn_resnet18_fpn", categories=CATEGORIES, **TINY).eval()
     evidence = scene([(0, 22, 10, 40, 40, 1)], [], images=1, pixels=True)

@@ -1,4 +1,4 @@
-"""What a threshold gives, by hand."""
+"""Metrics at a score threshold, by hand."""
 
 import numpy as np
 import pytest
@@ -7,10 +7,10 @@ from cascade_rcnn.reporting.thresholds import best, operate
 
 TRUTH = [(0, 10, 10, 20, 20, 1), (0, 60, 60, 20, 20, 1), (1, 10, 10, 20, 20, 2)]
 FOUND = [
-    (0, 10, 10, 20, 20, 0.9, 1),  # right
+    (0, 10, 10, 20, 20, 0.9, 1),  # correct
     (0, 120, 120, 20, 20, 0.8, 1),  # wrong
-    (1, 10, 10, 20, 20, 0.6, 2),  # right
-    (0, 60, 60, 20, 20, 0.3, 1),  # right
+    (1, 10, 10, 20, 20, 0.6, 2),  # correct
+    (0, 60, 60, 20, 20, 0.3, 1),  # correct
     (1, 120, 120, 20, 20, 0.1, 2),  # wrong
 ]
 
@@ -26,7 +26,7 @@ def test_all_classes_together(scene):
 
 
 def test_the_best_is_in_the_middle_of_those_alike(scene):
-    """All three right and one wrong, F1 6/7, for every threshold over .1 and up to .3: .11 to .30, the middle .21."""
+    """All three correct and one wrong gives F1 6/7 for every threshold from .11 to .30; the middle is .21."""
     matches = scene(TRUTH, FOUND).pairs.matches
     found = best(matches)
     assert found is not None
@@ -35,7 +35,7 @@ def test_the_best_is_in_the_middle_of_those_alike(scene):
 
 
 def test_of_one_class(scene):
-    """Dogs: right at .6, wrong at .1: F1 is 1 for thresholds .11 to .60."""
+    """Dogs: correct at .6, wrong at .1, so F1 is 1 for thresholds .11 to .60."""
     found = best(scene(TRUTH, FOUND).pairs.matches, label=2)
     assert found is not None
     assert (found.threshold, found.f1, found.detections) == (pytest.approx(0.36), 1, 1)
@@ -47,7 +47,7 @@ def test_crowds_are_neither_right_nor_wrong(scene):
     assert (found.precision, found.detections) == (pytest.approx(3 / 4), 4)
 
 
-def test_nothing_right_has_no_best(scene):
+def test_without_a_correct_detection_there_is_no_best(scene):
     assert best(scene(TRUTH, FOUND[1:2]).pairs.matches) is None
     assert scene(TRUTH, FOUND[1:2], threshold=None).threshold == 0.5
 

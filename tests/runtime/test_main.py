@@ -1,4 +1,4 @@
-"""The command of the runtime, and the files of its own distribution."""
+"""The runtime's command, and the files of its own distribution."""
 
 import ast
 import json
@@ -42,7 +42,7 @@ def test_the_command_writes_coco_results(tmp_path, monkeypatch, capsys):
     assert (found[0]["category_id"], found[0]["category_name"], found[0]["score"]) == (9, "bolt", 0.75)
     mask = found[0]["segmentation"]
     assert mask["size"] == [8, 8]
-    assert rle.from_string(mask["counts"].encode()).tolist() == [10, 6, 2, 6, 2, 6, 32]  # column by column
+    assert rle.from_string(mask["counts"].encode()).tolist() == [10, 6, 2, 6, 2, 6, 32]  # in column order
     assert capsys.readouterr().out == f"2 detections: {tmp_path / 'd.json'}\n"
 
 
@@ -56,7 +56,7 @@ def test_a_mistake_is_one_line(tmp_path, capsys):
 
 
 def test_the_distribution_holds_what_the_runtime_imports():
-    """All files that the runtime's imports reach are in its wheel, and none of them imports torch at its top level."""
+    """All files that the runtime imports are in its wheel, and none of them imports torch at the top level."""
     project = tomllib.loads((ROOT / "packaging" / "runtime" / "pyproject.toml").read_text())
     included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
     packed = [(ROOT / "packaging" / "runtime" / source).resolve() for source in included]
@@ -75,7 +75,7 @@ def test_the_distribution_holds_what_the_runtime_imports():
 
 
 def _imports(path: Path) -> set[str]:
-    """The package's modules that a file imports, other than for type checkers."""
+    """Return the package's modules that a file imports, except those for type checkers only."""
     found: set[str] = set()
     nodes: list[ast.AST] = [ast.parse(path.read_text())]
     while nodes:

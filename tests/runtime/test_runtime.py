@@ -1,4 +1,4 @@
-"""What surrounds the graph, in numpy, is what surrounds the detector in torch."""
+"""The numpy code around the graph equals the torch code around the detector."""
 
 import os
 import pickle
@@ -61,7 +61,7 @@ def test_fitted_sizes_by_hand():
     config = PreprocessConfig(min_size=(100,), max_size=150)
     assert fitted_size(200, 400, config, None) == (75, 150)
     assert fitted_size(200, 400, config, (96, 160)) == (75, 150)
-    assert fitted_size(400, 200, config, (96, 160)) == (96, 48)  # upright, into a landscape input
+    assert fitted_size(400, 200, config, (96, 160)) == (96, 48)  # a portrait image in a landscape input
     assert fitted_size(10, 5000, PreprocessConfig(min_size=None), (96, 160)) == (1, 160)
 
 
@@ -104,7 +104,7 @@ def test_a_missing_engine_is_named_with_its_install(tmp_path, monkeypatch):
 
 
 class Marks:
-    """Unpickled, it leaves a file behind."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -115,7 +115,7 @@ class Marks:
 
 @pytest.fixture
 def hostile(tmp_path: Path) -> Path:
-    """A .pt2 file whose sample inputs are a pickle that writes the file `marker`."""
+    """Return a .pt2 file whose sample inputs are a pickle that writes the file `marker`."""
 
     class Graph(torch.nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -134,7 +134,7 @@ def hostile(tmp_path: Path) -> Path:
 
 
 def test_a_pt2_file_is_not_opened_without_trust(hostile, tmp_path, capsys):
-    """It could run anything: torch unpickles, evaluates and loads what is in it."""
+    """It could run anything, since torch unpickles, evaluates and loads its contents."""
     openers = (lambda: Runtime(hostile), lambda: Predictor(hostile).config, lambda: open_session(hostile))
     for opener in openers:
         with pytest.raises(UserError, match=r"evil\.pt2: a \.pt2 file is a program.*--trust.*trust=True") as error:
@@ -156,7 +156,7 @@ def test_the_danger_is_real(hostile, tmp_path):
 
 
 def test_a_forked_child_is_told_what_to_do(tmp_path, monkeypatch):
-    """The engine's threads stay behind in the parent: a child would wait for them for ever."""
+    """The engine's threads remain in the parent, so a child would wait for them forever."""
     description = Description(config=create_model("faster_rcnn_resnet18_fpn", 2, min_size=None).config)
     empty = (np.zeros((1, 0, 4), np.float32), np.zeros((1, 0), np.float32), np.zeros((1, 0), np.int64))
     monkeypatch.setattr("cascade_rcnn.runtime.runtime.open_session", lambda *_, **__: (description, lambda *_: empty))

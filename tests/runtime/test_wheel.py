@@ -1,4 +1,4 @@
-"""The runtime's own wheel, installed where there is no torch: it finds what the detector finds."""
+"""The runtime's own wheel, installed without torch, finds what the detector finds."""
 
 import json
 import os
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 
 def run(*command: object, cwd: Path) -> str:
-    """Run a command that knows nothing of this environment's packages, and return what it prints."""
+    """Run a command without this environment's packages, and return its output."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     done = subprocess.run([str(word) for word in command], cwd=cwd, env=clean, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -29,7 +29,7 @@ def run(*command: object, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of commands of a fresh environment with the wheel alone."""
+    """Return the command folder of a fresh environment that has only the wheel."""
     folder = tmp_path_factory.mktemp("installed")
     build = ("-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, "./packaging/runtime")
     run(sys.executable, *build, cwd=ROOT)
@@ -47,7 +47,7 @@ def test_it_finds_the_same_boxes_without_torch(environment: Path, tmp_path: Path
     assert run(environment / "python", "-c", absent, cwd=tmp_path) == "[]\n"
 
     expected = load("starter").predict(PHOTO, threshold=0.5)
-    export_model("starter", tmp_path / "starter.onnx", size=(320, 416))  # the photo's own padded size
+    export_model("starter", tmp_path / "starter.onnx", size=(320, 416))  # the padded size of the photo itself
     command = (environment / "cascade-rcnn-runtime", "starter.onnx", PHOTO, "--threshold", 0.5)
     said = run(*command, cwd=tmp_path)
     found = json.loads((tmp_path / "detections.json").read_text())

@@ -16,7 +16,7 @@ from cascade_rcnn.serving.api import DetectionAPI, Rejection
 
 
 class Whole:
-    """Finds the whole image twice, at .9 and .4, and fails on images of 13 rows."""
+    """A predictor that finds the whole image twice, at .9 and .4, and fails on images with 13 rows."""
 
     def __init__(self):
         self.batches = []

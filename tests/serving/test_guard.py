@@ -9,7 +9,7 @@ from cascade_rcnn.serving.guard import Guard
 
 
 async def echo(scope, receive, send):
-    """Answer with the body."""
+    """Echo the body."""
     message = await receive()
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": message["body"]})

@@ -1,4 +1,4 @@
-"""A real server: its workers are processes, and a client talks to it over HTTP."""
+"""A real server, with worker processes and an HTTP client."""
 
 import base64
 import json

@@ -8,7 +8,7 @@ from cascade_rcnn.tasks.mask_targets import mask_targets
 
 
 def scene(seed: int) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Dense masks of two images of different size (one object is empty), and boxes in, across and beyond them."""
+    """Return dense masks of two images of different sizes (one object is empty), and boxes in, across and beyond."""
     draw = torch.Generator().manual_seed(seed)
     dense = []
     for height, width in ((30, 47), (52, 21)):
@@ -21,12 +21,12 @@ def scene(seed: int) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor, to
     corner = torch.rand(40, 2, generator=draw) * 60 - 10
     boxes = torch.cat([corner, corner + torch.rand(40, 2, generator=draw) ** 2 * 90], dim=1)
     boxes[0, 2:] = boxes[0, :2]  # empty
-    boxes[1] += 1000  # nowhere near
+    boxes[1] += 1000  # far outside
     return dense, image, matched, boxes
 
 
 def pooled(dense: list[torch.Tensor], image: torch.Tensor, matched: torch.Tensor, boxes: torch.Tensor, aligned: bool):
-    """By torchvision, one box at a time."""
+    """Pool with torchvision, one box at a time."""
     bitmaps = [dense[i][k][None, None].float() for i, k in zip(image, matched, strict=True)]
     pairs = zip(bitmaps, boxes[:, None], strict=True)
     return torch.cat([roi_align(bitmap, [box], 28, 1.0, 0, aligned)[:, 0] for bitmap, box in pairs])
@@ -48,13 +48,13 @@ def test_they_are_those_of_roi_align_on_the_full_bitmaps(cells, monkeypatch):
 
 
 def test_a_half_lies_inside():
-    """Each bin of a 28 x 28 target is a pixel of the mask, shifted by half a pixel: its left column is half inside."""
+    """Each bin of a 28 x 28 target is one mask pixel, shifted by half a pixel: the left column is half inside."""
     dense = torch.zeros(1, 40, 40, dtype=torch.uint8)
     dense[:, 5:20, 5:20] = 1
     box = torch.tensor([[4.5, 5, 32.5, 33]])
     zero = torch.zeros(1, dtype=torch.int64)
     target = mask_targets([Masks.encode(dense)], zero, zero, box, 28, soft=False)[0]
-    assert target[:15].sum(dim=1).tolist() == [16.0] * 15  # both half columns
+    assert target[:15].sum(dim=1).tolist() == [16.0] * 15  # both half-covered columns
     assert int(target[15:].sum()) == 0
 
 

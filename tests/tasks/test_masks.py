@@ -55,7 +55,7 @@ def test_losses_of_every_stage_in_the_weights_of_the_preset(model):
     torch.manual_seed(0)
     losses = model.train()([torch.rand(3, 64, 64)] * 2, [target(), nothing()])
     found = [losses[f"loss_mask_stage{t}"].item() for t in (1, 2, 3)]
-    assert found[0] == pytest.approx(0.693, abs=0.02)  # log 2: maps of a new head are even
+    assert found[0] == pytest.approx(0.693, abs=0.02)  # log 2: a new head predicts a half everywhere
     assert found[1] == pytest.approx(found[0] / 2, rel=0.02)
     assert found[2] == pytest.approx(found[0] / 4, rel=0.02)
 
@@ -70,7 +70,7 @@ def test_without_objects_every_parameter_has_a_gradient_of_zero(model):
 
 
 def test_masks_learn_an_object(model):
-    """A few steps on one image, masks alone: the pixels inside and outside the box's object come apart."""
+    """A few steps on one image, with the mask loss alone: the pixels inside and outside the object separate."""
     pool = PyramidRoIAlign(RoIAlignConfig(resolution=14), (4,))
     torch.manual_seed(0)
     task = MaskTask(pool, 8, 2, MaskConfig(channels=8, convs=1))
@@ -138,7 +138,7 @@ def test_detections_of_resized_images_have_masks_of_the_given_size(model):
 
 
 def test_targets_scale_with_the_image(model):
-    """What is learnt from an image of half the size, enlarged to the same pixels, is the same."""
+    """An image of half the size, enlarged to the same pixels, gives the same targets."""
     pool = PyramidRoIAlign(RoIAlignConfig(resolution=14), (4,))
     torch.manual_seed(0)
     task = MaskTask(pool, 8, 3, MaskConfig(channels=8, convs=1))

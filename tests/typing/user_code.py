@@ -1,7 +1,7 @@
 # pyright: strict
-"""What users write, checked by pyright in strict mode (`make lint`): the public names are typed, wrong keywords found.
+"""User code for pyright in strict mode (`make lint`): public names are typed, and wrong keywords are found.
 
-A `pyright: ignore` that is not needed is an error here, so each of them says that a mistake is seen.
+An unnecessary `pyright: ignore` is an error here, so each of them proves that a mistake is detected.
 """
 # pyright: reportUnnecessaryTypeIgnoreComment=true, reportMissingTypeStubs=false
 
@@ -35,7 +35,7 @@ from cascade_rcnn import (
 
 
 class Cells:
-    """A dataset with nothing of ours in it."""
+    """A dataset unrelated to the package."""
 
     def __len__(self) -> int:
         return 8
@@ -45,14 +45,14 @@ class Cells:
 
 
 class Patience(Callback):
-    """Some of the methods are enough."""
+    """A callback needs only some of the methods."""
 
     def on_epoch_end(self, epoch: EpochEnd) -> bool:
         return epoch.metrics is not None and epoch.metrics.ap > 0.5
 
 
 class Printer:
-    """Or all of them, without the base class."""
+    """A callback with all of the methods, without the base class."""
 
     def on_step_end(self, step: StepEnd) -> None:
         print(step.step, sum(step.losses.values()))

@@ -1,4 +1,4 @@
-"""A model and a photo for the page."""
+"""Fixtures: a model and a photo for the page."""
 
 from pathlib import Path
 

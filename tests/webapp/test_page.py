@@ -1,4 +1,4 @@
-"""The page in a browser: upload, sliders, a video, errors, and no request to anywhere else."""
+"""The page in a browser: upload, sliders, a video, errors, and no requests to other hosts."""
 
 import json
 import socket
@@ -33,7 +33,7 @@ def test_mistakes_are_one_line(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # of gradio's dependencies
+@pytest.mark.filterwarnings("ignore")  # from gradio's dependencies
 def test_in_a_browser(browser, named, photo, tmp_path):
     pytest.importorskip("gradio")
     from playwright.sync_api import expect
@@ -59,7 +59,7 @@ def test_in_a_browser(browser, named, photo, tmp_path):
         page.close()
         assert requests
         assert [one for one in requests if not one.startswith((url, "data:", "blob:"))] == []
-        with pytest.raises(OSError, match="refused"):  # of the machine's other addresses
+        with pytest.raises(OSError, match="refused"):  # on the machine's other addresses
             urllib.request.urlopen(f"http://127.0.0.2:{port}", timeout=5)
         server.send_signal(2)
         assert server.wait(30) == 0
@@ -69,7 +69,7 @@ def test_in_a_browser(browser, named, photo, tmp_path):
 
 
 def _use(page, expect, photo: Path, text: Path, video: Path) -> None:
-    """Upload, look at both models, move the sliders, download, then give what is no image, and a video."""
+    """Upload a photo, look at both models, move the sliders, download, then upload an invalid image and a video."""
     upload = page.locator("#upload input[type=file]")
     upload.set_input_files([str(photo)])
     caption = "photo.png: stage 3, mean IoU with the final boxes 1.00"

@@ -1,4 +1,4 @@
-"""What the page computes."""
+"""The computations behind the page."""
 
 import json
 from pathlib import Path

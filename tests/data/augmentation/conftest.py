@@ -6,7 +6,7 @@ from torchvision import tv_tensors
 
 
 def _sample(height: int, width: int, boxes: list[list[int]], first_label: int = 1) -> tuple[torch.Tensor, dict]:
-    """An image whose objects are rectangles of their own grey, with every kind of per-box field."""
+    """Return an image whose objects are rectangles, each in its own grey, with every kind of per-box field."""
     image = torch.zeros(3, height, width, dtype=torch.uint8)
     masks = torch.zeros(len(boxes), height, width, dtype=torch.uint8)
     for k, (x1, y1, x2, y2) in enumerate(boxes):
@@ -19,7 +19,7 @@ def _sample(height: int, width: int, boxes: list[list[int]], first_label: int = 
         "labels": labels,
         "area": (corners[:, 2:] - corners[:, :2]).prod(1),
         "iscrowd": torch.zeros(len(boxes), dtype=torch.int64),
-        "weight": labels / 10,  # any field of one's own
+        "weight": labels / 10,  # a user's own field
         "masks": tv_tensors.Mask(masks),
         "image_id": torch.tensor(first_label),
     }
@@ -32,7 +32,7 @@ def sample() -> Callable[..., tuple[torch.Tensor, dict]]:
 
 @pytest.fixture
 def draws(monkeypatch) -> Callable[..., None]:
-    """Let `torch.rand` give these numbers, one tensor after the other."""
+    """Make `torch.rand` return these numbers, one tensor after another."""
 
     def give(*numbers: float | list[float]) -> None:
         stream = iter(numbers)
@@ -43,7 +43,7 @@ def draws(monkeypatch) -> Callable[..., None]:
 
 @pytest.fixture
 def consistent() -> Callable[[torch.Tensor, dict], None]:
-    """Check that a target fits its image: boxes inside, a row of every field for each, masks of the image's size."""
+    """Check a target against its image: boxes inside, one row per box in every field, masks of the image's size."""
 
     def check(image: torch.Tensor, target: dict) -> None:
         boxes, (height, width) = target["boxes"], image.shape[1:]

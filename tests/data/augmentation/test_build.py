@@ -1,4 +1,4 @@
-"""Whole lists on a data set: properties of any list, other images, seeds, workers, and the end of mixing."""
+"""Complete lists on a dataset: properties of any list, mixing images, seeds, workers, and the end of mixing."""
 
 import pickle
 
@@ -59,7 +59,7 @@ def _loaded(dataset: Dataset, workers: int, skip: int = 0) -> list:
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_mixtures_depend_on_index_and_seed_alone(dataset):
-    """Not on the number of workers, nor on whether the epoch is resumed in its middle."""
+    """Neither the number of workers nor resuming in the middle of an epoch changes them."""
     mixed = dataset.with_transforms(build_augmentation("aerial mosaic:probability=1 mixup:probability=1"))
     whole = _loaded(mixed, 0)
     again, rest = _loaded(mixed, 2), _loaded(mixed, 0, skip=1)

@@ -13,7 +13,7 @@ from cascade_rcnn.errors import UserError
 
 
 def _sample() -> tuple[tv_tensors.Image, dict]:
-    """A black image with one box of 200 in every channel."""
+    """Return a black image with one box whose pixels are 200 in every channel."""
     image = torch.zeros(3, 30, 40, dtype=torch.uint8)
     image[:, 4:10, 2:15] = 200
     boxes = torch.tensor([[2.0, 4, 15, 10]])

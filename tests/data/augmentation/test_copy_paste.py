@@ -1,4 +1,4 @@
-"""Copy-paste: what is pasted, what it hides, and the refusal without masks."""
+"""Copy-paste: which objects are pasted, what they hide, and the error without masks."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def test_what_is_almost_hidden_goes_and_a_box_stays_where_the_middle_is_covered(
     image, target = sample(20, 40, [[0, 0, 10, 10], [20, 0, 40, 20]])
     other = sample(20, 40, [[0, 0, 10, 9], [25, 5, 35, 15]], first_label=8)
     pasted, found = _paste().mix(image, target, lambda: other)
-    assert found["labels"].tolist() == [1, 2, 8, 9]  # a tenth of the first is left, just enough
+    assert found["labels"].tolist() == [1, 2, 8, 9]  # a tenth of the first is left: just enough
     assert found["boxes"].tolist() == [[0, 9, 10, 10], [20, 0, 40, 20], [0, 0, 10, 9], [25, 5, 35, 15]]
     assert found["area"][1].item() == 300
     consistent(pasted, found)
@@ -40,7 +40,7 @@ def test_what_is_almost_hidden_goes_and_a_box_stays_where_the_middle_is_covered(
 
 
 def test_masks_are_cut_not_boxes(sample):
-    """The object is an L: its box has a corner where the image stays."""
+    """The object is an L, so its box has a corner where the image remains visible."""
     image, target = sample(20, 40, [[30, 0, 40, 20]])
     other = sample(20, 40, [[0, 0, 10, 10]], first_label=5)
     masks = other[1]["masks"].clone()
@@ -65,7 +65,7 @@ def test_groups_are_not_pasted_and_nothing_chosen_changes_nothing(sample):
 def test_scale_and_place_are_drawn(sample, consistent, draws):
     image, target = sample(40, 40, [])
     other = sample(20, 20, [[0, 0, 10, 10]], first_label=5)
-    draws(0.5, [1.0, 0.5], [0.0])  # scale .75: 30 x 30; at the bottom, and 5 from the left; chosen
+    draws(0.5, [1.0, 0.5], [0.0])  # scale .75: 30 x 30; placed at the bottom, 5 from the left; the object is chosen
     step = CopyPaste(CopyPasteConfig(objects=1, scale=(0.5, 1.0)))
     pasted, found = step.mix(image, target, lambda: other)
     assert found["boxes"].tolist() == [[5, 10, 20, 25]]

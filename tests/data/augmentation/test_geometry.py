@@ -1,4 +1,4 @@
-"""Flips, turns and placing: hand-computed boxes, and pixels that move with them."""
+"""Flips, quarter turns and placement: boxes computed by hand, and pixels that move with them."""
 
 import pytest
 import torch
@@ -58,10 +58,10 @@ def test_four_quarter_turns_are_none_and_all_directions_are_drawn(sample, monkey
 
 
 def test_placing_scales_shifts_and_cuts(sample, consistent):
-    """An image of 20 x 40 at double size, 10 down and 30 to the left, seen through a window."""
+    """An image of 20 x 40 at double size, moved 10 down and 30 to the left, seen through a window."""
     image, target = sample(20, 40, [[10, 5, 30, 15], [36, 0, 40, 4], [0, 0, 10, 20]])
     placed, moved = apply(Place((40, 80), (10, -30), (60, 50), window=(0, 0, 60, 40)), image, target)
-    # (20, 10, 60, 30) - (30, -10) = (-10, 20, 30, 40); (72, 0, 80, 8) -> (42, 10, 50, 18), behind the window's edge
+    # (20, 10, 60, 30) - (30, -10) = (-10, 20, 30, 40); (72, 0, 80, 8) -> (42, 10, 50, 18), beyond the window's edge
     assert moved["boxes"].tolist() == [[0, 20, 30, 40]]
     assert moved["labels"].tolist() == [1]
     assert moved["area"].tolist() == [pytest.approx(20 * 10 * (30 * 20) / (20 * 10))]
@@ -90,7 +90,7 @@ def test_a_crop_keeps_objects_whose_centre_it_has(sample, consistent, draws):
     crop.options = [0.0]
     cropped, kept = apply(crop, image, target)
     assert cropped.shape == (3, 26, 52)
-    assert kept["boxes"].tolist() == [[13, 3, 33, 23], [43, 3, 52, 13]]  # the second is cut: its centre is at 55 of 59
+    assert kept["boxes"].tolist() == [[13, 3, 33, 23], [43, 3, 52, 13]]  # the second is clipped: its centre is at 55
     assert kept["labels"].tolist() == [1, 2]
     assert kept["area"].tolist() == pytest.approx([400, 90])
     assert cropped.equal(image[:, 7:33, 7:59])

@@ -1,4 +1,4 @@
-"""Mosaic and mixup: hand-computed offsets, and every field of every object."""
+"""Mosaic and mixup: offsets computed by hand, and every field of every object."""
 
 import pytest
 import torch
@@ -9,18 +9,18 @@ from cascade_rcnn.errors import UserError
 
 
 def test_a_mosaic_s_offsets(sample, consistent, draws):
-    """Four images of 40 x 80, each at half size, around the middle of the canvas."""
+    """Four images of 40 x 80, each at half size, around the centre of the canvas."""
     images = [sample(40, 80, [[60, 30, 80, 40], [0, 0, 16, 8]], first_label=1 + 2 * k) for k in range(4)]
     others = iter(images[1:])
     draws([0.5, 0.5], 0.0, 0.0, 0.0, 0.0)  # the centre: .25 + .5 * .5; scales: .5
     canvas, target = Mosaic(MosaicConfig(scale=(0.5, 1.0))).mix(*images[0], lambda: next(others))
     assert canvas.shape == (3, 40, 80)
     assert target["boxes"].tolist() == [
-        [30, 15, 40, 20],  # at half size, (60, 30, 80, 40) is (30, 15, 40, 20); top left begins at (0, 0)
+        [30, 15, 40, 20],  # at half size, (60, 30, 80, 40) is (30, 15, 40, 20); the top left image starts at (0, 0)
         [0, 0, 8, 4],
-        [70, 15, 80, 20],  # top right begins at (40, 0)
+        [70, 15, 80, 20],  # the top right image starts at (40, 0)
         [40, 0, 48, 4],
-        [30, 35, 40, 40],  # bottom left at (0, 20)
+        [30, 35, 40, 40],  # the bottom left image starts at (0, 20)
         [0, 20, 8, 24],
         [70, 35, 80, 40],
         [40, 20, 48, 24],
@@ -34,19 +34,19 @@ def test_a_mosaic_s_offsets(sample, consistent, draws):
 
 
 def test_a_mosaic_s_images_touch_the_centre_and_what_is_cut_off_goes(sample, consistent, draws):
-    """Images at full size: the first shows its lower right, the last its upper left."""
+    """Images at full size: the first shows its lower right corner, the last its upper left."""
     images = [sample(40, 80, [[0, 0, 20, 20], [40, 10, 70, 30]], first_label=1 + 2 * k) for k in range(4)]
     others = iter(images[1:])
     draws([0.0, 1.0], 1.0, 1.0, 1.0, 1.0)  # the centre: y = 10, x = 60
     canvas, target = Mosaic(MosaicConfig(scale=(0.5, 1.0))).mix(*images[0], lambda: next(others))
     found = dict(zip(target["labels"].tolist(), target["boxes"].tolist(), strict=True))
-    # The first is shifted by (60 - 80, 10 - 40): of it, y from 30 on is seen; there is no object.
+    # The first image is shifted by (60 - 80, 10 - 40), so that it is visible from y = 30 on, where it has no object.
     assert {1, 2}.isdisjoint(found)
-    # The second begins at x = 60 and ends at y = 10, shifted by (60, -30): nothing. The third by (-20, 10), y from 10.
+    # The second starts at x = 60, ends at y = 10, shifted by (60, -30): no object. The third by (-20, 10), from y = 10.
     assert {3, 4}.isdisjoint(found)
     assert 5 not in found  # of (-20, 10, 0, 30) nothing is left
     assert found[6] == [20, 20, 50, 40]
-    assert found[7] == [60, 10, 80, 30]  # the fourth begins at (60, 10)
+    assert found[7] == [60, 10, 80, 30]  # the fourth image starts at (60, 10)
     assert 8 not in found
     consistent(canvas, target)
 
@@ -57,12 +57,12 @@ def test_a_sliver_gets_no_box(sample, draws):
     others = iter(corner)
     draws([0.5, 0.5], 1.0, 1.0, 1.0, 1.0)
     _, found = Mosaic(MosaicConfig()).mix(image, target, lambda: next(others))
-    # At top right, 40 to 80 shows x from 0 to 40 of the image: 21 of 50 pixels, and y from 20 on: 21 %, which is kept.
+    # At the top right, 40 to 80 shows x from 0 to 40 of the image: 21 of 50 pixels, and from y = 20 on: 21 %, kept.
     assert 2 in found["labels"].tolist()
     others = iter([sample(40, 80, [[36, 0, 76, 40]], first_label=k) for k in (2, 3, 4)])
     draws([0.5, 0.5], 1.0, 1.0, 1.0, 1.0)
     _, found = Mosaic(MosaicConfig()).mix(image, target, lambda: next(others))
-    assert 2 not in found["labels"].tolist()  # 4 of 40 pixels, and half of the height: 5 %
+    assert 2 not in found["labels"].tolist()  # 4 of 40 pixels, and half the height: 5 %
 
 
 def test_mixup_is_the_union_on_a_canvas_for_both(sample, consistent, monkeypatch):

@@ -1,4 +1,4 @@
-"""Boxes, masks and every other field of an object stay with its pixels, whatever the scale."""
+"""Boxes, masks and all other fields of an object follow its pixels at any scale."""
 
 import pickle
 
@@ -15,7 +15,7 @@ GREY = [124, 116, 104]
 
 
 def _sample(height: int = 40, width: int = 80) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """A black image; a bright box (16, 8) to (48, 32), and two small ones in opposite corners."""
+    """Return a black image with a bright box (16, 8) to (48, 32) and two small ones in opposite corners."""
     image = torch.zeros(3, height, width, dtype=torch.uint8)
     image[:, 8:32, 16:48] = 255
     masks = torch.zeros(3, height, width, dtype=torch.uint8)
@@ -23,7 +23,7 @@ def _sample(height: int = 40, width: int = 80) -> tuple[torch.Tensor, dict[str, 
     return image, {
         "boxes": torch.tensor([[16.0, 8, 48, 32], [0, 0, 4, 4], [width - 4.0, height - 4, width, height]]),
         "labels": torch.tensor([1, 2, 3]),
-        "area": torch.tensor([768.0, 8.0, 16.0]),  # the second: half of its box, as of a triangle
+        "area": torch.tensor([768.0, 8.0, 16.0]),  # the second object fills half of its box, like a triangle
         "iscrowd": torch.tensor([0, 0, 1]),
         "weight": torch.tensor([0.1, 0.2, 0.3]),
         "masks": tv_tensors.Mask(masks),
@@ -54,11 +54,11 @@ def test_scale_one_fits_the_long_side_to_the_canvas():
 
 
 def test_what_is_larger_is_cropped_and_what_lies_outside_is_dropped_from_every_field(monkeypatch):
-    """80 x 40 -> 160 x 80, of which (24, 8) to (88, 72) is kept."""
+    """80 x 40 -> 160 x 80, cropped to (24, 8) to (88, 72)."""
     draws = iter([torch.tensor(0.0), torch.tensor([0.5, 0.25])])
     monkeypatch.setattr(torch, "rand", lambda *shape: next(draws))
     image, target = apply(LargeScaleJitter((2.5, 2.5), 64), *_sample())
-    # the top is half of 80 - 64 = 8, the left a quarter of 160 - 64 = 24; the box was (32, 16) to (96, 64)
+    # the top is half of 80 - 64 = 8, the left a quarter of 160 - 64 = 24; the box was at (32, 16) to (96, 64)
     assert image.shape == (3, 64, 64)
     assert target["boxes"].tolist() == [[8, 8, 64, 56]]
     assert _bright(image) == [8, 8, 64, 56]
@@ -74,7 +74,7 @@ def test_sizes_lie_between_the_two_scales():
     torch.manual_seed(0)
     jitter = LargeScaleJitter((0.25, 1.0), 100)
     widths = [(box[2] - box[0]).item() for box in (apply(jitter, *_sample())[1]["boxes"][0] for _ in range(60))]
-    assert 10 <= min(widths) < 13  # 32 of 80 pixels: 40 of the canvas's 100, times .25 to 1
+    assert 10 <= min(widths) < 13  # 32 of 80 pixels is 40 of the canvas's 100, times .25 to 1
     assert 36 < max(widths) <= 40.5
 
 

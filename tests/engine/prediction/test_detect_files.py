@@ -1,4 +1,4 @@
-"""A stream from files to results: exact, and nothing that was found is ever lost or done twice."""
+"""Streaming from files to results: exact, with no detection ever lost or computed twice."""
 
 import contextlib
 import io
@@ -27,7 +27,7 @@ CATEGORIES = (Category(id=7, name="cat"), Category(id=9, name="dog"))
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three images, one of them broken, and a file that is none."""
+    """Return a folder of three images, one of them broken, and a file that is not an image."""
     place = tmp_path / "images"
     (place / "deep").mkdir(parents=True)
     for number, name in enumerate(("a.png", "deep/b.jpg")):
@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 class OneDog:
-    """A detector that finds a sure dog and an unsure cat in every image, and remembers how many it saw."""
+    """A detector that finds a dog (score .9) and a cat (score .1) in every image, and counts the images it has seen."""
 
     BOX = (1.1, 2.3, 21.7, 12.9)
 
@@ -52,7 +52,7 @@ class OneDog:
 
 
 class Masked(OneDog):
-    """The same with masks: the left half of the dog's box, and nothing."""
+    """The same detector with masks: the left half of the dog's box, and an empty one."""
 
     def __call__(self, images):
         masks = torch.zeros(2, 30, 40, dtype=torch.bool)
@@ -91,7 +91,7 @@ def test_results_and_pictures_are_written_and_a_broken_image_is_reported(folder,
     }
     assert (second["category_name"], third["file_name"], third["image_id"]) == ("cat", "deep/b.jpg", 3)
     picture = np.asarray(PIL.Image.open(tmp_path / "out" / "pictures" / "a.png"))
-    assert picture.shape == (30 * 16, 40 * 16, 3)  # enlarged to be legible
+    assert picture.shape == (30 * 16, 40 * 16, 3)  # enlarged for legibility
     assert np.abs(picture.astype(int) - np.array([0, 80, 20])).max() > 60  # something is drawn
     assert (tmp_path / "out" / "pictures" / "deep" / "b.jpg").exists()
 
@@ -157,7 +157,7 @@ def test_a_process_that_is_killed_loses_one_batch_at_most(folder, tmp_path):
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     assert not (tmp_path / "out" / "detections.json").exists()
-    half = tmp_path / "out" / "pictures" / "deep" / ".b.jpg.1.tmp"  # what it might have been writing
+    half = tmp_path / "out" / "pictures" / "deep" / ".b.jpg.1.tmp"  # a file that it may have been writing
     half.parent.mkdir(parents=True)
     half.write_bytes(b"")
     rest = OneDog()
@@ -168,7 +168,7 @@ def test_a_process_that_is_killed_loses_one_batch_at_most(folder, tmp_path):
 
 
 def test_a_second_run_repeats_nothing_but_does_what_is_new_changed_or_mended(folder, tmp_path):
-    output = folder / "out"  # inside the input: its pictures are no input
+    output = folder / "out"  # inside the input folder: the pictures written there are not taken as input
     predict(OneDog(), folder, output)
     before = found(output)
     again = OneDog()
@@ -181,14 +181,14 @@ def test_a_second_run_repeats_nothing_but_does_what_is_new_changed_or_mended(fol
     predict(again, folder, output)
     assert again.seen == 3
     ids = {row["file_name"]: row["image_id"] for row in found(output)}
-    assert ids == {"a.png": 1, "broken.png": 2, "deep/b.jpg": 3, "0.png": 4}  # ids stay
+    assert ids == {"a.png": 1, "broken.png": 2, "deep/b.jpg": 3, "0.png": 4}  # ids do not change
 
 
 @pytest.mark.parametrize(
     "error", [MemoryError(), OSError("device"), RuntimeError("CUDA out of memory\nat x"), KeyError("x")]
 )
 def test_whatever_one_image_does_is_its_own_line(folder, tmp_path, error):
-    """Alone or in a batch: the others are done."""
+    """Alone or in a batch: the other images are still processed."""
     PIL.Image.new("RGB", (17, 17)).save(folder / "odd.png")
 
     def detect(images):
@@ -218,7 +218,7 @@ def test_a_decoder_that_fails_in_its_own_way_is_the_images_line(folder, tmp_path
     assert found(tmp_path / "out") == []
 
 
-def test_names_that_no_unicode_or_too_long_a_picture_name_cost_nothing(folder, tmp_path):
+def test_names_that_are_not_unicode_or_too_long_cost_nothing(folder, tmp_path):
     strange = [os.fsdecode(b"caf\xe9.png"), "n" * 251 + ".png", "esc\x1b[31m.png"]
     try:
         for name in strange:
@@ -234,7 +234,7 @@ def test_names_that_no_unicode_or_too_long_a_picture_name_cost_nothing(folder, t
 
 
 def test_it_streams(folder, tmp_path, monkeypatch):
-    """No image is read before those of the batches before it are done."""
+    """No image is read before the previous batches are finished."""
     events = []
 
     def read(path: Path, _: float | None):
@@ -296,7 +296,7 @@ def test_masks_are_run_lengths_in_the_results_and_drawn(folder, tmp_path):
     def refuses(images):
         raise AssertionError("all is done")
 
-    predict(refuses, folder, tmp_path / "out")  # resumes: nothing is left to do, and nothing is lost
+    predict(refuses, folder, tmp_path / "out")  # resuming has nothing left to do and loses nothing
     assert found(tmp_path / "out") == before
 
 

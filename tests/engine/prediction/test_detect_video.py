@@ -1,4 +1,4 @@
-"""A video in, a video and detections out: exact frames, nothing lost, constant memory."""
+"""From a video to a video and detections: exact frames, no losses, constant memory."""
 
 import itertools
 import json
@@ -26,7 +26,7 @@ FRAMES, RATE = 12, 10  # 1.2 seconds
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bright square of 16 pixels that moves right by 2 pixels a frame, from (4, 20) on."""
+    """Write a video of a bright square of 16 pixels that moves right by 2 pixels per frame, starting at (4, 20)."""
     path = tmp_path_factory.mktemp("video") / "square.mp4"
     with VideoWriter(path, RATE) as writer:
         for k in range(FRAMES):
@@ -37,7 +37,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Square:
-    """Finds the bright square, as a sure dog, and an unsure cat in a corner; counts images."""
+    """A detector that finds the bright square as a dog of high score and, in a corner, a cat of low score."""
 
     def __init__(self, stop_after: int | None = None) -> None:
         self.seen, self.stop_after = 0, stop_after
@@ -88,13 +88,13 @@ def test_every_frame_is_detected_recorded_and_drawn(video, tmp_path):
     assert [line["time"] for line in lines] == pytest.approx([k / RATE for k in range(FRAMES)])
     drawn = shown(tmp_path / "video.mp4")
     assert len(drawn) == FRAMES
-    assert drawn[0].shape == (64 * 7, 96 * 7, 3)  # enlarged to be legible
-    left = drawn[10][28 * 7, (24 - 1) * 7 : (24 + 1) * 7].astype(int)  # the square's left edge, in a colour of its own
+    assert drawn[0].shape == (64 * 7, 96 * 7, 3)  # enlarged for legibility
+    left = drawn[10][28 * 7, (24 - 1) * 7 : (24 + 1) * 7].astype(int)  # the square's left edge, in its own colour
     assert (left.max(axis=1) - left.min(axis=1)).max() > 60
 
 
 class Masked(Square):
-    """Finds the square's upper half as its mask, and nothing of the other."""
+    """The same detector with masks: the upper half of the square, and an empty one."""
 
     def find(self, image: torch.Tensor) -> dict[str, Any]:
         found = super().find(image)
@@ -116,7 +116,7 @@ def test_masks_are_recorded_and_drawn_also_those_of_an_earlier_run(video, tmp_pa
     for k in (2, 10):
         upper, lower = (shown(tmp_path / "video.mp4")[k][y * 7, (4 + 2 * k + 8) * 7].astype(int) for y in (25, 33))
         assert upper.max() - upper.min() > 45  # coloured
-        assert lower.max() - lower.min() < 30  # grey, as it was
+        assert lower.max() - lower.min() < 30  # still grey
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_track_is_one_number(video, tmp_path):
 
 
 def test_a_video_that_breaks_off_gives_what_it_has(video, tmp_path):
-    path = tmp_path / "cut.ts"  # a format that needs no index at its end
+    path = tmp_path / "cut.ts"  # a format that needs no index at the end
     with video_frames.av.open(str(video)) as source, video_frames.av.open(str(path), "w") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(video=0):
@@ -220,7 +220,7 @@ def test_a_connection_that_is_lost(video, tmp_path, monkeypatch, packets, lines)
     ("content", "message"),
     [(None, "cannot open this video"), (b"", "cannot open this video"), (b"no video" * 99, "cannot open this video")],
 )
-def test_what_is_no_video(tmp_path, content, message):
+def test_what_is_not_a_video(tmp_path, content, message):
     path = tmp_path / "film.mp4"
     if content is not None:
         path.write_bytes(content)

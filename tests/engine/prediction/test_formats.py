@@ -1,4 +1,4 @@
-"""Labelling tools' forms, read back as those tools and libraries read them."""
+"""The formats of labelling tools, read back as those tools and libraries read them."""
 
 import json
 import xml.etree.ElementTree as ET
@@ -93,7 +93,7 @@ def test_what_is_written_is_read_again(journal, tmp_path, form):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         PIL.Image.new("RGB", size).save(tmp_path / name)
     (path,) = write_formats([form], journal, CATEGORIES, tmp_path, AT[0.1])
-    if form == "yolo":  # which finds labels beside images
+    if form == "yolo":  # the reader finds labels next to images
         for label in path.glob("*.txt"):
             label.rename(next(tmp_path.rglob(f"{label.stem}.png")).with_suffix(".txt"))
         path = tmp_path
@@ -159,7 +159,7 @@ def test_each_class_has_its_own_threshold(journal, tmp_path):
 
 @pytest.fixture
 def masked(tmp_path: Path):
-    """A rectangle with a mask of pixels 5..11 of rows 3..8, and a detection without a pixel."""
+    """Return a journal of a rectangle whose mask has pixels 5..11 of rows 3..8, and a detection with an empty mask."""
     mask = np.zeros((30, 40), np.bool_)
     mask[3:9, 5:12] = True
     counts = [rle.to_string(rle.encode(one, (0, 0, 40, 30), 30, 40)).decode() for one in (mask, mask & False)]
@@ -177,7 +177,7 @@ def test_masks_are_run_lengths_in_coco_and_polygons_elsewhere(masked, tmp_path):
     assert first[3:9, 5:12].all()
 
     outline, box = next(ET.parse(tmp_path / "cvat.xml").getroot().iter("image"))
-    assert (outline.tag, box.tag) == ("polygon", "box")  # nothing to outline
+    assert (outline.tag, box.tag) == ("polygon", "box")  # an empty mask has no outline
     points = {tuple(map(float, point.split(","))) for point in str(outline.get("points")).split(";")}
     assert points == {(5.5, 3.5), (11.5, 3.5), (11.5, 8.5), (5.5, 8.5)}  # centres of the corner pixels
 
@@ -188,14 +188,14 @@ def test_masks_are_run_lengths_in_coco_and_polygons_elsewhere(masked, tmp_path):
     assert box["value"]["rectanglelabels"] == [CATEGORIES[0].name]
     assert "PolygonLabels" in (tmp_path / "label_studio.xml").read_text()
     rows = [line.split() for line in (tmp_path / "yolo/a.txt").read_text().splitlines()]
-    assert [(row[0], len(row)) for row in rows] == [("1", 9), ("0", 9)]  # a mask of four corners; a box, as an outline
+    assert [(row[0], len(row)) for row in rows] == [("1", 9), ("0", 9)]  # a mask of four corners; a box as polygon
     assert not list(tmp_path.glob(".*.json"))
 
 
 def _read_back(folder: Path) -> tuple[list[np.ndarray], list[list[float]]]:
-    """Masks and boxes of a.png, 80 x 60, by our reader of YOLO's outlines."""
+    """Return masks and boxes of a.png, 80 x 60, as our reader of YOLO polygons finds them."""
     (folder / "classes.txt").write_text("".join(f"{one.name}\n" for one in CATEGORIES))
-    (folder / "data.yaml").unlink()  # which names no images
+    (folder / "data.yaml").unlink()  # it names no images
     PIL.Image.new("RGB", (80, 60)).save(folder / "a.png")
     truth = load_annotations(folder, masks=True)
     assert truth.segmentations is not None
@@ -203,7 +203,7 @@ def _read_back(folder: Path) -> tuple[list[np.ndarray], list[list[float]]]:
 
 
 def test_masks_go_through_yolo_unharmed(tmp_path):
-    """With holes, in parts, and as thin as a pixel; a detection without a pixel comes back as its box."""
+    """Masks with holes, in parts, and one pixel thin; a detection with an empty mask comes back as its box."""
     y, x = np.mgrid[:60, :80]
     near, far = (y - 30) ** 2 + (x - 40) ** 2, (y - 50) ** 2 + (x - 70) ** 2
     masks = [near < 400, (near < 400) & (near > 100), (near < 100) | (far < 40), y == np.minimum(x, 20), near == 0]

@@ -1,4 +1,4 @@
-"""What is done stays done, whatever happens to the process."""
+"""Finished images stay finished, whatever happens to the process."""
 
 from pathlib import Path
 

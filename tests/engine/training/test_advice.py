@@ -1,4 +1,4 @@
-"""Advice from hand-made curves."""
+"""Advice from hand-made learning curves."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -27,7 +27,7 @@ def told() -> list[str]:
     return []
 
 
-def test_a_flat_loss_is_told_once(told):
+def test_a_flat_loss_is_reported_once(told):
     advice = Advice(told.append)
     _steps(advice, [2.0] * 199)
     assert told == []
@@ -43,7 +43,7 @@ def test_a_loss_that_falls_is_fine(told):
 
 
 def test_a_long_training_gets_longer_to_show_it(told):
-    """Of 10,000 updates, a twentieth is 500: 2,000 updates are waited for."""
+    """A twentieth of 10,000 updates is 500, so advice waits for 2,000 updates."""
     advice = Advice(told.append)
     _steps(advice, [1.0] * 1999, total=10_000)
     assert told == []
@@ -55,11 +55,11 @@ def test_a_long_training_gets_longer_to_show_it(told):
     ("scores", "losses", "lines"),
     [
         ((0.3, 0.5, 0.45, 0.42), (1.0, 0.8, 0.6, 0.4), 1),
-        ((0.3, 0.5, 0.45, 0.42, 0.40), (1.0, 0.8, 0.6, 0.4, 0.3), 1),  # once
-        ((0.3, 0.5, 0.45, 0.49), (1.0, 0.8, 0.6, 0.4), 0),  # it has recovered
-        ((0.3, 0.5, 0.45, 0.42), (1.0, 0.8, 0.9, 1.0), 0),  # the loss rises too: something else
-        ((0.3, 0.5, 0.49, 0.485), (1.0, 0.8, 0.6, 0.4), 0),  # within what evaluations scatter
-        ((0.3, None, 0.5, None, 0.55), (1.0, 0.8, 0.6, 0.4, 0.3), 0),  # not evaluated every epoch
+        ((0.3, 0.5, 0.45, 0.42, 0.40), (1.0, 0.8, 0.6, 0.4, 0.3), 1),  # advice is given once
+        ((0.3, 0.5, 0.45, 0.49), (1.0, 0.8, 0.6, 0.4), 0),  # AP has recovered
+        ((0.3, 0.5, 0.45, 0.42), (1.0, 0.8, 0.9, 1.0), 0),  # the loss rises as well, which has another cause
+        ((0.3, 0.5, 0.49, 0.485), (1.0, 0.8, 0.6, 0.4), 0),  # within the scatter of evaluations
+        ((0.3, None, 0.5, None, 0.55), (1.0, 0.8, 0.6, 0.4, 0.3), 0),  # not evaluated after every epoch
     ],
 )
 def test_ap_that_falls_while_the_loss_falls(told, scores, losses, lines):

@@ -1,4 +1,4 @@
-"""How many images fit: with a step that runs out of memory beyond a number of them, and with a real one."""
+"""The number of images that fit: a step that runs out of memory above a given number, and a real one."""
 
 import json
 from dataclasses import replace
@@ -36,7 +36,7 @@ def test_halves_are_tried_until_one_fits(wanted, most, tries):
     found = largest_part(_steps_of_at_most(most, tried), wanted)
     assert tried == tries
     assert found == tries[-1] <= most
-    assert wanted % found == 0  # an update sees as many
+    assert wanted % found == 0  # an update still sees the same number of images
 
 
 def test_one_image_too_large():
@@ -61,13 +61,13 @@ def test_other_errors_are_errors():
 def test_the_hardest_images():
     sizes = np.array([(25, 20), (20, 30), (20, 29), (20, 30), (10, 30)])
     boxes = np.array([99, 2, 8, 5, 9])
-    # of the wide ones: 600 pixels and 5 boxes, then 9 boxes, 600 pixels and 2, 580
+    # of the wide images: 600 pixels and 5 boxes, then 9 boxes, 600 pixels and 2 boxes, 580 pixels
     assert hardest(sizes, boxes) == [3, 4, 1, 2]
 
 
 @pytest.mark.parametrize(
     ("memory", "fitting"), [(2**50, 4), (0.0, None)]
-)  # of a real step of a thin model, which takes some of the memory that there is
+)  # a real step of a thin model needs some memory
 def test_a_real_step(recipe, monkeypatch, memory, fitting):
     monkeypatch.setattr(batch_fit, "available_memory", lambda: memory)
     options = replace(recipe.options, min_size=(96, 48), max_size=200)
@@ -88,7 +88,7 @@ def test_a_step_on_a_cpu_is_predicted_from_one_image(recipe, monkeypatch):
     monkeypatch.setattr(batch_fit, "available_memory", lambda: 1000.0)
     monkeypatch.setattr(batch_fit, "memory_of", lambda step: [step(), 400.0][1])
     with trial_run(replace(recipe, batch_size=4, accumulate=3)) as run:
-        found = fit_batch(run)  # 900 of 1000 are used: two at 400 each
+        found = fit_batch(run)  # 900 of 1000 may be used: two images at 400 each
     assert found is not None
     assert (found.wanted, found.fitting) == (4, 2)
     assert str(found).endswith("at once: --batch-size 2 --accumulate 6")
@@ -120,9 +120,9 @@ def test_a_training_in_parts_and_its_resumption(recipe, monkeypatch, capsys):
     assert "only 2 of 4 images" in capsys.readouterr().err
     written = json.loads((output / "recipe.json").read_text())
     assert (written["batch_size"], written["accumulate"]) == (2, 2)
-    assert len(read_csv(output / "train.csv")) == 6  # of 13 images, 12 in batches of 2: 3 updates an epoch
+    assert len(read_csv(output / "train.csv")) == 6  # 12 of 13 images, in batches of 2: 3 updates per epoch
     weights = load(output / "last.safetensors").state_dict()
-    assert training.train(recipe, fit=True, resume=True) == output  # finished, so nothing is left to do
+    assert training.train(recipe, fit=True, resume=True) == output  # finished: nothing is left to do
     torch.testing.assert_close(load(output / "last.safetensors").state_dict(), weights, rtol=0, atol=0)
 
 

@@ -1,4 +1,4 @@
-"""Who is told of what, and in which order."""
+"""Callbacks and loggers: what they receive, and in which order."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -11,7 +11,7 @@ from cascade_rcnn.errors import UserError
 
 
 class Log:
-    """A logger that keeps what it is told."""
+    """A logger that stores everything it receives."""
 
     def __init__(self, told: list[Any], *, hyperparameters: bool = True) -> None:
         self.told, self.hyperparameters = told, hyperparameters

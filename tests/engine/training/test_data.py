@@ -1,4 +1,4 @@
-"""The data of a training, with masks where they are learnt."""
+"""Training data, with masks where the model learns them."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ def test_masks_are_read_when_they_are_learnt(outlined, shapes):
     assert read.val.annotations.segmentations is not None
     _, target = read.train[0, 1]
     boxes, found = target["boxes"], target["masks"].boxes()
-    assert found.equal(boxes.round())  # flipped together
+    assert found.equal(boxes.round())  # image and masks are flipped together
     assert not any("mask AP" in note for note in read.notes)
     without = replace(data, val=str(shapes / "val.json"))
     assert read_data(without, masks=True, shown=False).notes[-1].endswith("so mask AP is not measured")

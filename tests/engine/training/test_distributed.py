@@ -1,4 +1,4 @@
-"""Trainings by several processes, which communicate through gloo: what they learn, and what becomes of a lost one."""
+"""Training with several processes, which communicate through gloo: what they learn, and how a lost one is handled."""
 
 import json
 import os
@@ -71,7 +71,7 @@ def program(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> list[str]:
-    """8 training and 3 validation images of one size."""
+    """Write 8 training and 3 validation images of one size."""
     folder = write_shapes(tmp_path_factory.mktemp("eight"), train=8, val=3, size=64, seed=5)
     return ["--data.train", str(folder / "train.json"), "--data.val", str(folder / "val.json")]
 
@@ -88,7 +88,7 @@ def weights(output: Path) -> dict[str, torch.Tensor]:
 
 
 def test_two_processes_learn_what_one_learns(program, data, tmp_path):
-    """Four images an update: those of two processes together, normalised together, or those of one."""
+    """Four images per update: from two processes, normalised together, or from a single one."""
     folder = Path(data[1]).parent
     truth = json.loads((folder / "train.json").read_text())
     truth["images"] = truth["images"][:4]
@@ -100,7 +100,7 @@ def test_two_processes_learn_what_one_learns(program, data, tmp_path):
         done = run(program, *flags, *more, "--output", tmp_path / name, SAME_DRAWS="1")
         assert done.returncode == 0, done.stderr
     rows = [read_csv(tmp_path / name / "train.csv") for name in ("one", "two")]
-    assert len(rows[0]) == len(rows[1]) == 4  # an update an epoch
+    assert len(rows[0]) == len(rows[1]) == 4  # one update per epoch
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-5)
     begun = load_state(tmp_path / "one" / "last.state.pt")["position"]
@@ -108,7 +108,7 @@ def test_two_processes_learn_what_one_learns(program, data, tmp_path):
 
 
 def test_fewer_images_than_the_processes_could_take(program, data, tmp_path):
-    """3 training images make one batch, which both processes have; the only validation image is the first one's."""
+    """3 training images make one batch, which both processes get; the only validation image goes to the first one."""
     folder = Path(data[1]).parent
     for split, number in (("train", 3), ("val", 1)):
         truth = json.loads((folder / f"{split}.json").read_text())
@@ -148,7 +148,7 @@ def test_when_a_process_is_killed_the_others_end_soon_with_a_line_that_names_it(
 
 
 def test_torchrun_s_restart_continues_and_ends_as_if_nothing_had_happened(program, data, tmp_path):
-    flags = [*THIN, *data, "--epochs", "3", "--save-every", "3"]  # two updates an epoch
+    flags = [*THIN, *data, "--epochs", "3", "--save-every", "3"]  # two updates per epoch
     whole = run(program, *flags, "--devices", "2", "--output", tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
     killed = tmp_path / "killed"

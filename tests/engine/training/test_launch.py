@@ -25,7 +25,7 @@ def machine(monkeypatch):
     [
         ("auto", False, False, "cpu"),
         ("auto", True, False, "cuda"),
-        ("auto", False, True, "cpu"),  # Apple's GPU has to be asked for
+        ("auto", False, True, "cpu"),  # Apple's GPU is used only on request
         ("mps", False, True, "mps"),
         ("mps", True, True, "mps"),
         ("cpu", True, True, "cpu"),

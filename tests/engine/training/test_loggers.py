@@ -1,4 +1,4 @@
-"""Weights & Biases and MLflow: what they have written, offline, is read back by their own means."""
+"""Weights & Biases and MLflow: what they write offline is read back with their own tools."""
 
 import csv
 import json
@@ -41,7 +41,7 @@ def test_a_missing_package_is_named(monkeypatch, name, module):
 
 @pytest.fixture
 def mlflow_server(monkeypatch, tmp_path):
-    """A database in a file."""
+    """Point MLflow to a database in a file."""
     mlflow = pytest.importorskip("mlflow")
     pytest.importorskip("sqlalchemy")
     pytest.importorskip("alembic")
@@ -67,7 +67,7 @@ def test_mlflow(recipe, mlflow_server):
     assert [one.value for one in scores] == pytest.approx(_values(output / "evaluation.csv", "ap50"), abs=1e-6)
     assert [one.step for one in scores] == _values(output / "evaluation.csv", "step")
     assert (run.data.params["epochs"], run.data.params["optimizer.lr"]) == ("2", "0.001")
-    again = as_logger("mlflow")  # a resumed training continues the run, with nothing left to do
+    again = as_logger("mlflow")  # a resumed training run continues the same MLflow run, with nothing left to do
     train(recipe, resume=True, hooks=Hooks(loggers=[again]))
     assert again.version == logger.version
     assert len(client.search_runs([run.info.experiment_id])) == 1
@@ -112,18 +112,18 @@ def test_a_lost_run_of_mlflow_is_one_line(recipe, mlflow_server):
 
 
 def _records(path: Path) -> Iterator[Any]:
-    """Read a file of Weights & Biases: a log of LevelDB, of blocks of 32 KiB, after a header of 7 bytes."""
+    """Read a file of Weights & Biases: a LevelDB log in blocks of 32 KiB, after a header of 7 bytes."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     data, place, parts = path.read_bytes(), 7, b""
     while place + 7 <= len(data):
-        if 32768 - place % 32768 < 7:  # too small for another header: padding
+        if 32768 - place % 32768 < 7:  # padding, too short for another header
             place += 32768 - place % 32768
             continue
         _, length, kind = struct.unpack_from("<IHB", data, place)
         parts += data[place + 7 : place + 7 + length]
         place += 7 + length
-        if kind in (1, 4):  # a whole record, or the last of its parts
+        if kind in (1, 4):  # a complete record, or the last part of one
             yield Record.FromString(parts)
             parts = b""
 

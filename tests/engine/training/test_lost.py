@@ -1,4 +1,4 @@
-"""Lost contact between processes: who is gone is found out from a store that those who are left write to."""
+"""Lost contact between processes: the missing ones are identified through a store that the others write to."""
 
 from datetime import timedelta
 
@@ -10,7 +10,7 @@ from cascade_rcnn.engine.training import lost
 
 @pytest.fixture
 def store(monkeypatch) -> dist.TCPStore:
-    """The store that a first process holds."""
+    """Start the store that the first process holds."""
     monkeypatch.setattr(lost, "PATIENCE", 0.0)
     monkeypatch.setattr(lost, "_LONGEST", 0.0)
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=5))

@@ -50,14 +50,14 @@ def test_a_table_without_steps_is_named(tmp_path):
 
 
 def curve(folder, tag: str) -> list[tuple[int, float]]:
-    """A curve as TensorBoard's own reader has it."""
+    """Return a curve as TensorBoard's own reader finds it."""
     reader = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     reader.Reload()
     return [(point.step, point.value) for point in reader.Scalars(tag)]
 
 
 def test_tensorboard_shows_both_curves_after_a_resume(tmp_path):
-    """Both logs are open at once, as in a training; the second attempt begins after step 2, evaluated at 2."""
+    """Both logs are open at once, as in training; the second attempt starts after step 2, which was evaluated."""
     for first, last in ((0, 4), (2, 6)):
         with MetricLog(tmp_path, "train", first) as train, MetricLog(tmp_path, "evaluation", first) as scores:
             for step in range(first + 1, last + 1):

@@ -54,7 +54,7 @@ def test_groups_hold_every_trained_parameter_once_with_its_multiplier_and_decay(
     assert [of[id(head.fc1.weight)]["multiplier"] for head in heads] == [1.0, 2.0, 4.0]  # the paper preset's
     assert of[id(heads[0].fc1.weight)]["weight_decay"] == 0.1
     assert of[id(heads[0].fc1.bias)]["weight_decay"] == 0.0
-    assert [of[id(head.fc1.bias)]["multiplier"] for head in heads] == [2.0, 4.0, 8.0]  # biases twice as fast
+    assert [of[id(head.fc1.bias)]["multiplier"] for head in heads] == [2.0, 4.0, 8.0]  # biases learn twice as fast
     assert of[id(model.rpn.conv[0].bias)]["multiplier"] == 2.0
     assert of[id(model.rpn.conv[0].weight)]["multiplier"] == 1.0
     assert of[id(model.backbone.bn1.weight)]["weight_decay"] == 0.0
@@ -74,7 +74,7 @@ def test_a_shared_head_has_the_multiplier_of_its_first_stage():
 
 
 def test_multipliers_make_every_head_learn_at_one_rate():
-    """Stage t's loss weighs 1 / 2^t, and its step is that of a loss of weight 1: by the multiplier or by itself."""
+    """Stage t's loss weighs 1 / 2^t; its step is that of weight 1, by the multiplier (SGD) or by itself (AdamW)."""
     model = create_model("cascade_rcnn_resnet18_fpn", 2, semantics="paper", **NARROW)
     stages = model.config.stages
     for config in (OptimizerConfig(name="sgd", lr=1.0, momentum=0.0), OptimizerConfig(name="adamw", lr=1.0)):
@@ -111,7 +111,7 @@ def test_the_moving_average_forgets_a_random_start_and_then_keeps_its_decay():
 
 
 class _Layered(torch.nn.Module):
-    """A backbone of three layers; the lowest holds a table of positions."""
+    """A backbone of three layers, the lowest of which holds a table of positions."""
 
     def __init__(self):
         super().__init__()
@@ -131,7 +131,7 @@ def _layered_model() -> torch.nn.Module:
 
 @pytest.mark.parametrize(("name", "last_head"), [("adamw", 1.0), ("sgd", 4.0)])
 def test_layers_learn_the_slower_the_nearer_they_are_to_the_pixels(name, last_head):
-    """A power of the decay for each layer above, the heads among them: .5, .25, .125."""
+    """One factor of the decay for each layer above, the heads included: .5, .25, .125."""
     model = _layered_model()
     groups = parameter_groups(model, OptimizerConfig(name=name, layer_decay=0.5, weight_decay=0.1))  # type: ignore
     of = {id(p): group for group in groups for p in group["params"]}

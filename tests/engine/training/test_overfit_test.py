@@ -1,4 +1,4 @@
-"""The test before a long training."""
+"""The overfitting test before a long training run."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ def _outcome(**changes) -> OverfitTest:
         (_outcome(last=2.5), False, "lower --optimizer.lr"),
         (_outcome(last=float("nan"), updates=3), False, "lower --optimizer.lr"),
         (_outcome(last=1.5, updates=19), None, "inconclusive"),
-        (_outcome(last=0.5, updates=4), True, "passed"),  # few were enough
+        (_outcome(last=0.5, updates=4), True, "passed"),  # a few updates were enough
     ],
 )
 def test_what_is_said(outcome, passed, words):
@@ -58,13 +58,13 @@ def test_a_rate_far_too_high_is_found_out(recipe):
 def test_the_training_is_the_same_to_the_bit(recipe, monkeypatch, tmp_path, capsys):
     recipe, found = replace(recipe, epochs=1), []
     monkeypatch.setattr(training, "overfit_test", lambda state: overfit_test(state, seconds=0.2))
-    for overfit in ("if long", "always"):  # six updates are not long
+    for overfit in ("if long", "always"):  # six updates do not make a long run
         output = training.train(replace(recipe, output=str(tmp_path / overfit)), overfit=overfit)
         found.append(load(Path(output) / "last.safetensors").state_dict())
         assert ("overfit test" in capsys.readouterr().err) == (overfit == "always")
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
 
 
-def test_which_trainings_are_tested():
+def test_which_runs_are_tested():
     assert [training._is_tested("if long", updates) for updates in (500, 501)] == [False, True]
     assert [training._is_tested("never", 10**6), training._is_tested("always", 1)] == [False, True]

@@ -1,4 +1,4 @@
-"""What is read before a training begins."""
+"""What is read before training starts."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from cascade_rcnn.recipes import Recipe
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Whether masks are wanted, each time that a file of annotations is read."""
+    """Record, for every annotation file that is read, whether masks are requested."""
     wanted: list[bool] = []
     read = data_module.load_annotations
 
@@ -36,7 +36,7 @@ def ready(recipe: Recipe):
 def test_annotations_are_read_once(recipe, outlined, reads, masks):
     name = f"{'mask' if masks else 'faster'}_rcnn_resnet18_fpn"
     state, _ = ready(replace(recipe, model=name, data=outlined(0)))
-    assert reads == [masks, masks]  # the training set, and the validation set
+    assert reads == [masks, masks]  # the training set and the validation set
     assert ("training masks" in state.fingerprint) == masks
     assert ("validation masks" in state.fingerprint) == masks
 

@@ -1,4 +1,4 @@
-"""Processes of a training that end each other, with one line."""
+"""Processes of one training run stop each other, with a single line."""
 
 import os
 import signal
@@ -53,7 +53,7 @@ def alive(process: int) -> bool:
     return True
 
 
-def test_nothing_is_said_when_all_end_well():
+def test_nothing_is_printed_when_all_end_well():
     done = watch("true", "true", wait=0.5)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -71,7 +71,7 @@ def test_the_first_process_is_known_by_its_rank(monkeypatch):
 def test_where_something_else_starts_the_processes_nothing_is_started(monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", None)
     processes.start(4, externally=True)
-    monkeypatch.setenv("CASCADE_RCNN_PARENT", "1")  # started by one that is no longer this one's parent
+    monkeypatch.setenv("CASCADE_RCNN_PARENT", "1")  # started by a process that is no longer its parent
     processes.start(4, externally=False)
 
 

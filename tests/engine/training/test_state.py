@@ -1,4 +1,4 @@
-"""The state of a training: which is read, and what is refused."""
+"""The training state: which file is read, and what is refused."""
 
 from pathlib import Path
 from typing import Any
@@ -82,19 +82,19 @@ def test_between_the_two_renames_the_one_before_is_the_last(tmp_path):
         {name: value for name, value in state().items() if name != "optimizer"},
     ],
 )
-def test_what_is_no_state_is_one_line(tmp_path: Path, odd: Any):
+def test_what_is_not_a_state_is_one_line(tmp_path: Path, odd: Any):
     torch.save(odd, tmp_path / STATE)
     with pytest.raises(UserError, match=r"last\.state\.pt: not a training state of this version") as error:
         read_state(tmp_path)
     assert "\n" not in str(error.value)
 
 
-def test_a_state_of_format_1_is_read_and_what_it_does_not_tell_is_said(tmp_path):
+def test_a_state_of_format_1_is_read_and_what_it_lacks_is_reported(tmp_path):
     before = state()
     del before["data"]
     before["position"] = {name: value for name, value in POSITION.items() if name not in ("evaluated", "stale")}
     torch.save(before, tmp_path / STATE)
     found, notes = read_state(tmp_path)
-    assert found["position"] == POSITION  # it was saved after its evaluation
+    assert found["position"] == POSITION  # saved after its evaluation
     assert len(notes) == 1
     assert "cannot check that the data is unchanged" in notes[0]

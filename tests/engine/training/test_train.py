@@ -32,7 +32,7 @@ def assert_identical(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> 
 
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """A real SIGINT to this process before update `step`."""
+    """Send a real SIGINT to this process before update `step`."""
     rate = optim.learning_rate
 
     def with_signal(config, current, total, images):
@@ -46,14 +46,14 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 def test_a_training_leaves_models_logs_and_results(recipe):
     output = train(recipe)
     results = json.loads((output / "results.json").read_text())
-    assert results["updates"] == 12  # 13 images, batches of 2 and the odd one left out: 6 an epoch
+    assert results["updates"] == 12  # 13 images in batches of 2, with a last batch of one dropped: 6 updates per epoch
     assert results["images_per_second"] > 0
     assert results["peak_memory_mb"] > 0
     assert results["machine"]["torch"] == torch.__version__
     steps = read_csv(output / "train.csv")
     assert [row["step"] for row in steps] == list(range(1, 13))
     parts = [name for name in steps[0] if name.startswith("loss_")]
-    assert len(parts) == 2 + 3 * 2  # the RPN's two, and two a stage
+    assert len(parts) == 2 + 3 * 2  # the RPN's two losses, and two per stage
     assert steps[0]["loss"] == pytest.approx(sum(steps[0][name] for name in parts), rel=1e-5)
     assert len(read_csv(output / "evaluation.csv")) == 2
     assert list((output / "tensorboard" / "train").glob("events*"))
@@ -80,7 +80,7 @@ def test_resumed_weights_equal_uninterrupted_ones_to_the_bit(recipe, monkeypatch
 def test_accumulation_makes_fewer_updates_of_more_images(recipe):
     output = train(replace(recipe, accumulate=4, epochs=1))
     rows = read_csv(output / "train.csv")
-    assert len(rows) == 2  # 6 batches: 4 and the remaining 2
+    assert len(rows) == 2  # 6 batches: 4, then the remaining 2
     assert rows[0]["lr"] == pytest.approx(1e-3 * 8 / 2 * 0.001, rel=1e-3)  # 8 images; the warm-up's first step
 
 
@@ -96,7 +96,7 @@ def test_a_loss_that_is_not_finite_stops_names_the_images_and_leaves_the_last_go
 
 
 def own_data(recipe, folder: Path):
-    """The recipe with a copy of its data that a test may damage."""
+    """Return the recipe with a copy of its data that a test may damage."""
     shutil.copytree(Path(recipe.data.train).parent, folder)
     return replace(recipe, data=replace(recipe.data, train=str(folder / "train.json"), val=str(folder / "val.json")))
 
@@ -108,7 +108,7 @@ def test_an_epoch_is_saved_before_it_is_evaluated_and_the_evaluation_is_made_up_
     rate = optim.learning_rate
 
     def vanish(config, step, total, size):
-        if step == 8:  # in the second epoch, after all was checked
+        if step == 8:  # in the second epoch, after all checks
             images.rename(tmp_path / "away")
         return rate(config, step, total, size)
 
@@ -128,11 +128,11 @@ def test_an_epoch_is_saved_before_it_is_evaluated_and_the_evaluation_is_made_up_
 
 
 class Killed(BaseException):
-    """Nothing catches it, and nothing is tidied up after it."""
+    """A simulated kill: nothing catches it, and nothing cleans up after it."""
 
 
 def die_at(monkeypatch: pytest.MonkeyPatch, name: str, number: int, when: str) -> None:
-    """End before or after the renaming to `name` of that number."""
+    """Die before or after the `number`-th renaming to `name`."""
     rename, seen = os.replace, []
 
     def dying(source, target):
@@ -157,14 +157,14 @@ def die_at(monkeypatch: pytest.MonkeyPatch, name: str, number: int, when: str) -
     ],
 )
 def test_a_kill_around_any_renaming_changes_nothing_in_the_end(recipe, monkeypatch, tmp_path, name, when):
-    """At the last renaming to `name` before results.json the process ends as if killed: its aside stays."""
+    """The process dies at the last renaming to `name` before results.json, leaving its temporary file behind."""
     recipe = replace(recipe, save_every=3, epochs=1)
     whole, output = train(replace(recipe, output=str(tmp_path / "whole"))), Path(recipe.output)
     with monkeypatch.context() as patch:
         die_at(patch, name, 1 if name.startswith("best") else 2, when)
         with pytest.raises(Killed):
             train(recipe)
-    assert bool(list(output.glob(".*.tmp"))) == (name != "best.safetensors")  # that one was renamed
+    assert bool(list(output.glob(".*.tmp"))) == (name != "best.safetensors")  # which had been renamed
     train(recipe, resume=bool(list(output.glob("*.state.pt"))))
     assert not list(output.glob(".*.tmp"))
     assert (output / "evaluation.csv").read_text() == (whole / "evaluation.csv").read_text()
@@ -233,7 +233,7 @@ def test_another_training_is_never_overwritten(recipe):
         train(replace(recipe, output=recipe.output + "-other"), resume=True)
 
 
-def test_fine_tuning_keeps_what_fits_and_starts_other_classes_anew(recipe, tmp_path):
+def test_fine_tuning_keeps_what_fits_and_initialises_other_classes(recipe, tmp_path):
     first = train(replace(recipe, epochs=1))
     truth = json.loads(Path(recipe.data.train).read_text())
     truth["categories"].append({"id": 9, "name": "hexagon"})
@@ -301,7 +301,7 @@ sys.stdout.write(f"steps {step} images {images}\\n")  # in one piece, for the ot
 
 @pytest.fixture
 def uneven(shapes: Path, tmp_path: Path) -> Path:
-    """13 images for 2 processes x 2, all but 3 without ground truth: some step has a rank with none."""
+    """Return 13 images for 2 processes x 2, only 3 of them with ground truth: in some step, a rank has none."""
     for split in ("train", "val"):
         truth = json.loads((shapes / f"{split}.json").read_text())
         kept = {image["id"] for image in truth["images"][:3]} if split == "train" else None
@@ -319,7 +319,7 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def test_ctrl_c_in_a_terminal_saves_and_ends_cleanly(shapes, tmp_path):
-    """The signal reaches the whole process group, decoding workers included."""
+    """The signal reaches the whole process group, including the decoding workers."""
     flags = ["--accelerator", "cpu", "--workers", "1", "--batch-size", "2", "--epochs", "40", "--evaluate-every", "40"]
     tiny = ["--options.backbone-width", "8", "--options.pyramid-channels", "8", "--options.head-width", "16"]
     tiny += ["--options.rois", "16"]
@@ -340,7 +340,7 @@ def test_ctrl_c_in_a_terminal_saves_and_ends_cleanly(shapes, tmp_path):
     assert len(read_csv(tmp_path / "run" / "train.csv")) == done
 
 
-def test_a_broken_image_ends_the_training_with_its_name_and_nothing_lost(recipe, tmp_path, monkeypatch):
+def test_a_broken_image_ends_the_run_with_its_name_and_loses_nothing(recipe, tmp_path, monkeypatch):
     truth = json.loads(Path(recipe.data.train).read_text())
     images = Path(recipe.data.train).parent / "images"
     (tmp_path / "images" / "train").mkdir(parents=True)
@@ -349,7 +349,7 @@ def test_a_broken_image_ends_the_training_with_its_name_and_nothing_lost(recipe,
     name = truth["images"][4]["file_name"]
     (tmp_path / "train.json").write_text(json.dumps(truth))
 
-    def prepare_and_break(*args, **kwargs):  # after all images were looked at
+    def prepare_and_break(*args, **kwargs):  # after all images have been checked
         ready = prepare(*args, **kwargs)
         (tmp_path / "images" / name).write_bytes(b"broken")
         return ready
@@ -385,12 +385,12 @@ def test_devices_flag_trains_with_two_processes(uneven):
     command = [sys.executable, "-m", "cascade_rcnn", "train", "shapes", *flags, *options, *data]
     done = run([*command, "--output", str(uneven / "run")])
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("weights: ") == 1  # said by one of the processes only
+    assert done.stdout.count("weights: ") == 1  # printed by only one of the processes
     assert json.loads((uneven / "run" / "results.json").read_text())["updates"] == 3
 
 
-def test_patience_ends_a_training_that_gets_no_better_and_resuming_does_not_continue_it(recipe, monkeypatch, capsys):
-    """AP .5, .4, .5: two evaluations without a better one. The best is that of the first epoch."""
+def test_patience_ends_a_run_that_does_not_improve_and_resuming_does_not_continue_it(recipe, monkeypatch, capsys):
+    """AP .5, .4, .5: two evaluations without improvement. The best epoch is the first."""
     from cascade_rcnn.engine.training import train as module
 
     evaluate, figures = module.evaluate_detected, iter([0.5, 0.4, 0.5, 0.9])

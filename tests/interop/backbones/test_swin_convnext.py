@@ -1,4 +1,4 @@
-"""Swin and ConvNeXt under every name that their published detectors have."""
+"""Swin and ConvNeXt under every naming of their published detectors."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from cascade_rcnn.interop.renaming import relaid, rename
 from cascade_rcnn.models.backbones.swin import _PatchMerging
 
 SMALL = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 8}
-CASES = {  # family, peer, and a name that it gives
+CASES = {  # family, peer, and one of its names
     "swin": (swin.FAMILY, "mmdet", "backbone.stages.2.blocks.5.ffn.layers.0.0.weight"),
     "swin, authors": (swin.AUTHORS, "mmdet", "backbone.layers.2.blocks.5.mlp.fc1.weight"),
     "swin, detectron2": (swin.FAMILY, "detectron2", "backbone.bottom_up.layers.1.downsample.reduction.weight"),

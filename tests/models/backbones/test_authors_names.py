@@ -1,4 +1,4 @@
-"""Names of classifiers' weights."""
+"""Names of the weights of the authors' classifiers."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""ConvNeXt equals torchvision's and timm's."""
+"""ConvNeXt against torchvision's and timm's."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def pixels(height: int = 64, width: int = 96) -> Tensor:
 
 
 def unlike(module: nn.Module) -> nn.Module:
-    """No parameter keeps a trivial value."""
+    """Give every parameter non-trivial values."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -74,14 +74,14 @@ def test_names_and_shapes_are_torchvision_s(name):
 
 
 def test_the_largest_has_the_published_number_of_parameters():
-    """350 million with its classifier's 2."""
+    """It has 350 million, including the classifier's 2."""
     with torch.device("meta"):
         number = sum(p.numel() for p in ConvNeXt(_CONVNEXTS["convnext_xlarge"]).parameters())
     assert 347e6 < number < 350e6
 
 
 def test_layers_are_those_of_the_authors_learning_rates():
-    """6 and 12 above the stem: stage 1, stage 2, three blocks each of stage 3, stage 4."""
+    """6 and 12 above the stem: stage 1, stage 2, stage 3 in groups of three blocks, stage 4."""
     assert _CONVNEXTS["convnext_tiny"].layers == 1 + 6
     assert _CONVNEXTS["convnext_small"].layers == 1 + 12
     with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""MViTv2: which blocks it has, its windows and positions, and the weights it starts from."""
+"""MViTv2: its blocks, windows and positions, and the weights it starts from."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ TINY = MViTConfig(width=8, depths=(1, 2, 2, 1), window=8, grid=8)
 
 
 def network(**changes: object) -> MViT:
-    """A tiny one with no parameter that does nothing."""
+    """Return a tiny network in which every parameter has an effect."""
     torch.manual_seed(0)
     made = build_backbone(replace(TINY, **changes))
     for parameter in made.parameters():
@@ -45,7 +45,7 @@ def test_sizes_are_the_published_ones(name, millions):
 
 
 def test_relative_positions_of_lines_of_different_lengths():
-    table = torch.arange(7.0)[:, None]  # of 4 places: distances -3 to 3
+    table = torch.arange(7.0)[:, None]  # for 4 positions: distances -3 to 3
     same = [[3, 2, 1, 0], [4, 3, 2, 1], [5, 4, 3, 2], [6, 5, 4, 3]]
     assert relative_positions(table, 4, 4, 4)[..., 0].tolist() == same
     assert relative_positions(table, 4, 2, 4)[..., 0].tolist() == [[2, 0], [3, 1], [4, 2], [5, 3]]
@@ -65,7 +65,7 @@ def test_windows_are_cut_and_joined():
 
 @torch.no_grad()
 def test_only_the_last_blocks_see_everything():
-    """A change at one corner reaches the opposite one from the second stage's last block on."""
+    """A change in one corner reaches the opposite one only from the second stage's last block on."""
     mvit = network()
     image = torch.randn(1, 3, 128, 96)
     other = image.clone()

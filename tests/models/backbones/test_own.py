@@ -1,4 +1,4 @@
-"""A module of one's own as the backbone: what it must have, and how its detectors are saved and loaded."""
+"""A user's own module as the backbone: its requirements, and how its detectors are saved and loaded."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ TINY = {"pyramid_channels": 16, "rpn_channels": 16, "head_width": 32, "proposals
 
 
 class Plain(nn.Module):
-    """Maps of stride 8 and 16, of 4 and 6 channels."""
+    """A backbone with maps of stride 8 and 16, of 4 and 6 channels."""
 
     channels, strides = (4, 6), (8, 16)
 
@@ -135,7 +135,7 @@ class Single(Plain):
         (Single(), "returns Tensor; return the maps as a list of tensors"),
     ],
 )
-def test_modules_that_are_no_backbones(backbone, message):
+def test_modules_that_are_not_backbones(backbone, message):
     with pytest.raises(UserError, match=message) as caught:
         make(backbone)
     assert "\n" not in str(caught.value)

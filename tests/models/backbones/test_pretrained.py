@@ -43,7 +43,7 @@ def test_a_file_is_read_without_its_classifier(tmp_path, suffix, dtype):
 
 
 def test_weights_of_batch_norm_fill_frozen_and_trained_ones(tmp_path):
-    """Files count batches (`num_batches_tracked`); fixed statistics do not."""
+    """Files count batches (`num_batches_tracked`); frozen statistics do not."""
     path = tmp_path / "weights.pth"
     torch.save(ResNet(Config(depth=18, norm=NormConfig(kind="batch"), **TINY)).state_dict(), path)
     for norm in ("frozen", "affine", "batch"):
@@ -88,7 +88,7 @@ def test_files_of_other_things(tmp_path):
     path = tmp_path / "nested.pth"
     torch.save({"state_dict": {"conv1.weight": torch.zeros(1)}}, path)
     assert "not a dict of tensors" in refusal(path)
-    torch.save(nn.Linear(1, 1), path)  # a pickled module: would need code to be run
+    torch.save(nn.Linear(1, 1), path)  # a pickled module, which only code could load
     assert "not a readable weights file" in refusal(path)
     assert "not a readable weights file" in refusal(tmp_path)
 

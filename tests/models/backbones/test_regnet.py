@@ -1,4 +1,4 @@
-"""RegNet equals torchvision's."""
+"""RegNet against torchvision's."""
 
 import pytest
 import torch

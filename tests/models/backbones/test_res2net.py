@@ -1,4 +1,4 @@
-"""Res2Net: the parts of its bottlenecks, folding, and the weights it starts from."""
+"""Res2Net: the splits of its bottlenecks, folding, and the weights it starts from."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ TINY = Res2NetConfig(depth=50, stem=8, planes=8, base_width=32, norm=NormConfig(
 
 
 def test_the_parts_of_a_block_build_on_one_another_except_in_the_first():
-    """A change of the first part's convolution reaches the second and third parts of later blocks alone."""
+    """A change to the first split's convolution reaches the second and third splits only in later blocks."""
     backbone = build_backbone(TINY).eval()
     for number, reached in ((0, [True, False, False]), (1, [True, True, True])):
         block, moved = backbone.layer2[number], list[torch.Tensor]()
@@ -55,7 +55,7 @@ def test_every_normalisation_folds():
     torch.manual_seed(0)
     backbone = build_backbone(TINY)
     image = torch.randn(2, 3, 64, 64)
-    backbone.train()(image)  # statistics that are not trivial
+    backbone.train()(image)  # non-trivial statistics
     expected = backbone.eval()(image)
     fold_norms(backbone)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in backbone.modules())

@@ -1,4 +1,4 @@
-"""ResNet equals torchvision's, plain and dilated."""
+"""ResNet against torchvision's, plain and dilated."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ TINY = {"stem": 8, "planes": 8}
 
 
 def random_statistics(module: nn.Module) -> nn.Module:
-    """As of a trained network: every normalisation differs, and values stay in range."""
+    """Randomise all normalisations as in a trained network, with values that stay in range."""
     generator = torch.Generator().manual_seed(0)
     for part in module.modules():
         if isinstance(getattr(part, "running_var", None), torch.Tensor):
@@ -66,7 +66,7 @@ def test_a_grouped_backbone_has_torchvision_s_shapes():
 
 
 def test_folding_fixed_statistics_equals_normalising():
-    """`affine`: fixed statistics, trained scale and shift; evaluated batch norm with the same numbers agrees."""
+    """`affine` has fixed statistics, trained scale and shift; batch norm in eval mode with the same numbers agrees."""
     torch.manual_seed(0)
     kinds = (NormConfig(kind="affine"), NormConfig(kind="batch"))
     folded, plain = (ResNet(Config(depth=18, norm=norm, **TINY)) for norm in kinds)
@@ -79,7 +79,7 @@ def test_folding_fixed_statistics_equals_normalising():
 
 
 def test_stride_in_the_first_or_the_middle_convolution():
-    """Caffe's variant strides in the 1x1: the sizes of weights and maps are the same, the values are not."""
+    """Caffe's variant strides in the 1x1: weights and maps have the same sizes, but other values."""
     torch.manual_seed(0)
     caffe = ResNet(Config(depth=50, stride_in_1x1=True, **TINY))
     usual = ResNet(Config(depth=50, **TINY))
@@ -87,7 +87,7 @@ def test_stride_in_the_first_or_the_middle_convolution():
     image = torch.randn(1, 3, 64, 64)
     ours, theirs = caffe(image), usual(image)
     assert [x.shape for x in ours] == [x.shape for x in theirs]
-    torch.testing.assert_close(ours[0], theirs[0])  # no stride in layer1
+    torch.testing.assert_close(ours[0], theirs[0])  # layer1 has no stride
     assert not torch.allclose(ours[1], theirs[1], atol=1e-3)
     assert caffe.get_submodule("layer2.0.conv1").stride == (2, 2)
     assert usual.get_submodule("layer2.0.conv2").stride == (2, 2)
@@ -125,7 +125,7 @@ def test_random_weights_keep_values_in_range(depth):
 
 @pytest.mark.parametrize("depth", [18, 50])
 def test_a_dilated_last_layer_keeps_stride_16_and_torchvision_s_names(depth):
-    """torchvision's option dilates all blocks of the layer but the first; R-FCN's dilates that too."""
+    """torchvision's option dilates every block of the layer except the first; R-FCN dilates that one, too."""
     torch.manual_seed(0)
     ours = ResNet(Config(depth=depth, norm=NormConfig(kind="batch"), dilated=True, **TINY)).eval()
     plain = ResNet(Config(depth=depth, norm=NormConfig(kind="batch"), **TINY))
@@ -143,7 +143,7 @@ def test_a_dilated_resnet_equals_torchvision_s():
     torch.manual_seed(0)
     reference = torchvision.models.resnet50(replace_stride_with_dilation=[False, False, True]).eval()
     first = reference.layer4[0].conv2
-    first.dilation = first.padding = (2, 2)  # as R-FCN has it
+    first.dilation = first.padding = (2, 2)  # as in R-FCN
     ours = ResNet(Config(depth=50, norm=NormConfig(kind="batch"), dilated=True)).eval()
     ours.load_state_dict({k: v for k, v in reference.state_dict().items() if not k.startswith("fc.")})
     x = torch.randn(1, 3, 64, 64)

@@ -1,4 +1,4 @@
-"""Swin equals torchvision's and timm's."""
+"""Swin against torchvision's and timm's."""
 
 import pytest
 import torch
@@ -18,12 +18,12 @@ THIN = SwinConfig(width=8, depths=(2, 2, 2, 2), heads=1)
 
 
 def pixels(height: int = 256, width: int = 320) -> Tensor:
-    """By default so large that every map is larger than a window."""
+    """Return an image, by default so large that every map is larger than a window."""
     return torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(1))
 
 
 def unlike(module: nn.Module) -> nn.Module:
-    """No parameter keeps a trivial value."""
+    """Give every parameter non-trivial values."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -51,7 +51,7 @@ def test_maps_equal_torchvision_s(tmp_path):
 
 @torch.no_grad()
 def test_maps_equal_timm_s(tmp_path):
-    """Of a size that needs no padding: timm shifts a map before it pads it, everybody else after."""
+    """The size needs no padding: timm shifts a map before padding it, all others after."""
     timm = pytest.importorskip("timm")
     theirs = unlike(
         timm.models.swin_transformer.SwinTransformer(
@@ -77,7 +77,7 @@ def test_names_and_shapes_are_torchvision_s(name):
 
 
 def test_the_largest_has_the_published_number_of_parameters():
-    """195 million without the classifier's."""
+    """It has 195 million without the classifier's."""
     with torch.device("meta"):
         number = sum(p.numel() for p in Swin(_SWINS["swin_l"]).parameters())
     assert 194e6 < number < 196e6
@@ -85,7 +85,7 @@ def test_the_largest_has_the_published_number_of_parameters():
 
 @pytest.mark.parametrize(("height", "width"), [(14, 21), (7, 9), (5, 7), (15, 30)])
 def test_what_a_shift_brings_together_is_kept_apart(height, width):
-    """By the definition: regions of the padded and shifted map are numbered, and only equal numbers meet."""
+    """By definition: regions of the padded and shifted map are numbered, and only equal numbers see each other."""
     window, shift = 7, 3
     rows, columns = (-(-side // window) for side in (height, width))
     numbers = torch.zeros(rows * window, columns * window)

@@ -1,4 +1,4 @@
-"""Networks of timm as backbones: what their maps, layers and options are, and how their weights come in."""
+"""timm networks as backbones: their maps, layers and options, and how their weights are loaded."""
 
 import re
 import sys
@@ -46,7 +46,7 @@ def targets() -> list[dict[str, torch.Tensor]]:
 
 
 def with_statistics(module: nn.Module) -> nn.Module:
-    """As of a trained network: no normalisation is the identity."""
+    """Randomise statistics as in a trained network: no normalisation is the identity."""
     for norm in module.modules():
         if isinstance(norm, _BatchNorm):
             norm.running_mean.uniform_(-0.2, 0.2)
@@ -77,7 +77,7 @@ def test_a_step_a_checkpoint_and_what_inference_runs(network, tmp_path):
 
 @pytest.mark.parametrize("network", [*NETWORKS, "swin_tiny_patch4_window7_224", "convformer_s18", "densenet121"])
 def test_maps_and_layers(network):
-    """The maps are timm's own, channels first; the layers hold each parameter once, the pixels' first."""
+    """The maps are timm's own, channels first; the layers contain each parameter once, starting next to the pixels."""
     with torch.device("meta"):
         backbone = build_backbone(TimmConfig(model=network))
         maps = backbone.eval()(torch.zeros(2, 3, 96, 160))
@@ -115,7 +115,7 @@ def test_memory_formats_change_no_map(network):
 
 
 def test_layers_are_those_whose_learning_rates_timm_decays():
-    """The stem, then each block, with the downsampling before it: stages of 1, 2, 4 and 2 blocks."""
+    """The stem, then each block together with the downsampling before it: stages of 1, 2, 4 and 2 blocks."""
     backbone = Timm(TimmConfig(model="test_convnext"))
     names = {id(p): name for name, p in backbone.network.named_parameters()}
     blocks = [
@@ -202,14 +202,14 @@ def test_colours_are_those_the_network_is_made_for():
 
 
 def test_an_architecture_s_backbone_can_be_changed():
-    """By a name, too; and names without a backbone have their siblings."""
+    """Also by a name; names without a backbone list their siblings."""
     assert make("test_resnet", "iterative_bbox_resnet50_fpn").config.name == "iterative_bbox_fpn"
     with torch.device("meta"):
         assert create_model("cascade_rcnn_fpn", 2, backbone="resnet34").config.name == "cascade_rcnn_resnet34_fpn"
     assert sibling("cascade_rcnn_fpn", "faster_rcnn") == "faster_rcnn_fpn"
 
 
-EXPORTS = [("test_convnext", "torch-export", False)]  # and, for images of any size:
+EXPORTS = [("test_convnext", "torch-export", False)]  # for images of any size, these as well:
 EXPORTS += [(network, form, True) for network in NETWORKS for form in ("onnx", "openvino")]
 
 
@@ -282,7 +282,7 @@ def trained(path: Path, network: str = "test_convnext", **options) -> Path:
 
 @pytest.mark.parametrize("classes", [1000, 7, 0])
 def test_a_file_of_weights_as_timm_saves_them(tmp_path, classes):
-    """With a classifier of any number of classes, or without one."""
+    """With a classifier of any number of classes, or none."""
     path = trained(tmp_path / "weights.safetensors", num_classes=classes)
     model = make("test_convnext", weights_backbone=path)
     torch.manual_seed(5)
@@ -315,7 +315,7 @@ def test_files_of_something_else(tmp_path):
 
 
 def test_weights_by_name_without_network(monkeypatch):
-    """One line that names the file; a tag of which timm has no weights is another."""
+    """One line names the file to download; a tag for which timm has no weights gets a line of its own."""
 
     def fail(*args, **kwargs):
         raise OSError("no way to the Hub\nat all")
@@ -330,7 +330,7 @@ def test_weights_by_name_without_network(monkeypatch):
         make("convnext_atto_rms", weights_backbone="imagenet")
 
 
-def test_weights_by_name_come_by_timm_s_own_means(monkeypatch):
+def test_weights_by_name_are_loaded_by_timm_itself(monkeypatch):
     torch.manual_seed(5)
     given = timm.create_model("test_convnext").state_dict()
     asked = []

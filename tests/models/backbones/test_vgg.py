@@ -1,4 +1,4 @@
-"""VGG-16 equals torchvision's, up to conv5_3."""
+"""VGG-16 against torchvision's, up to conv5_3."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def test_names_and_map_equal_torchvision_s():
         theirs = torchvision.models.vgg16().state_dict()
     assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items() if k.startswith("features.")}
     torch.manual_seed(0)
-    reference = vgg.make_layers(vgg.cfgs["D"])[:30].eval()  # VGG-16's convolutions, without its vast classifier
+    reference = vgg.make_layers(vgg.cfgs["D"])[:30].eval()  # VGG-16's convolutions, without its huge classifier
     ours = VGG(VGGConfig()).eval()
     ours.features.load_state_dict(reference.state_dict())
     x = torch.randn(1, 3, 32, 48)

@@ -18,7 +18,7 @@ TINY = ViTConfig(width=16, depth=3, heads=2, window=3, global_blocks=(1,), grid=
 
 
 def network(**changes: object) -> ViT:
-    """A tiny one with no parameter that does nothing."""
+    """Return a tiny network in which every parameter has an effect."""
     torch.manual_seed(0)
     made = build_backbone(replace(TINY, **changes))
     for parameter in made.parameters():
@@ -27,7 +27,7 @@ def network(**changes: object) -> ViT:
 
 
 def naive(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """softmax(q k / sqrt(d) + bias of the row + bias of the column) v, key by key."""
+    """Compute softmax(q k / sqrt(d) + row bias + column bias) v, key by key."""
     bias = torch.stack(
         [rows[..., n // columns.shape[-1]] + columns[..., n % columns.shape[-1]] for n in range(k.shape[2])], dim=-1
     )
@@ -54,18 +54,18 @@ def test_attention_with_and_without_gradients(by_head):
 
 
 def test_relative_positions_are_by_query_and_key():
-    table = torch.arange(5.0)[:, None]  # of a line of 3: distances -2 to 2
+    table = torch.arange(5.0)[:, None]  # for a line of 3: distances -2 to 2
     assert relative_positions(table, 3)[..., 0].tolist() == [[2, 1, 0], [3, 2, 1], [4, 3, 2]]
-    longer = relative_positions(table, 4)  # 7 entries: stretched linearly about the middle
+    longer = relative_positions(table, 4)  # 7 entries: stretched linearly around the centre
     assert longer.shape == (4, 4, 1)
     assert longer[0, 0, 0] == 2
     torch.testing.assert_close(longer[..., 0] + longer[..., 0].t(), torch.full((4, 4), 4.0))
 
 
 def test_windows_do_not_see_one_another():
-    """Blocks of windows alone: a change of one patch reaches its window of 3 x 3, and nothing else."""
+    """Blocks with windows only: a change to one patch reaches its window of 3 x 3, and nothing else."""
     vit = network(global_blocks=())
-    image = torch.randn(1, 3, 80, 112)  # 5 x 7 patches: windows at the border are not full
+    image = torch.randn(1, 3, 80, 112)  # 5 x 7 patches: windows at the border are partial
     other = image.clone()
     other[..., 16:32, 64:80] += 1  # patch (1, 4)
     with torch.no_grad():
@@ -86,7 +86,7 @@ def test_a_global_block_sees_everything():
 
 
 def test_a_border_window_holds_patches_of_zeros():
-    """What lies beyond the map is zero before the projection, so that its keys and values are the bias."""
+    """Beyond the map, values are zero before the projection, so that the keys and values there are the bias."""
     vit = network(depth=1, global_blocks=())
     attention = vit.blocks[0].attn
     x = torch.randn(1, 2, 3, 16)
@@ -143,7 +143,7 @@ def test_resizing_keeps_heads_about_as_wide():
 
 
 def test_equals_timm_s_network_on_its_own_grid():
-    """Without relative positions, and with the whole image as one window, it is the classifier's."""
+    """Without relative positions, and with the whole image as one window, it equals the classifier."""
     timm = pytest.importorskip("timm")
     torch.manual_seed(0)
     theirs = timm.create_model(
@@ -162,7 +162,7 @@ def test_equals_timm_s_network_on_its_own_grid():
 
 
 def of_mae(vit: ViT) -> dict[str, Tensor]:
-    """What an autoencoder of this size leaves: a class token first, a last norm, no relative positions."""
+    """Return the weights of an autoencoder of this size: a class token first, a final norm, no relative positions."""
     state = {name: torch.randn_like(value) for name, value in vit.state_dict().items() if "rel_pos" not in name}
     state["pos_embed"] = torch.randn(1, 1 + 3 * 3, 16)
     return state | {"cls_token": torch.zeros(1, 1, 16), "norm.weight": torch.ones(16), "norm.bias": torch.zeros(16)}
