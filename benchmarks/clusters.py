@@ -136,8 +136,8 @@ The messages:
 ```
 
 With `torchrun --max-restarts 1`, `--save-every 5` and `--resume auto`, both processes are restarted and continue from
-the last saved state. They end {again.seconds:.0f} s after the kill, with weights {weights} those of an uninterrupted
-run.
+the last saved state. They end {again.seconds:.0f} s after the kill. The final weights are {weights} those of a run
+without a kill.
 
 {where}; {here["date"]}.
 """
