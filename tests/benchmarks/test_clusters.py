@@ -15,7 +15,7 @@ def test_the_page_has_what_was_measured():
     assert "| two processes | 6.00 (1.50 times as many) |" in page
     assert "| the second of two | 3.1 s | 1 |" in page
     assert "```\nerror: process 0 is gone\nerror: process 1 is gone\n```" in page
-    assert "They end 12 s after the kill. The final weights are bit-identical to those of a run\nwithout a kill." in page
+    assert "12 s after the kill. The final weights are bit-identical to those of a run\nwithout a kill." in page
     assert "The final weights are different from those" in render(4.0, 6.0, lost, Ended(1, 1.0, []), same=False)
 
 
