@@ -4,7 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from cascade_rcnn import create_model
+from cascade_rcnn.config import DeformableConfig, replace
 from cascade_rcnn.layers.deformable import DeformableConv2d
+from cascade_rcnn.models.build import build
 
 
 def layer(*, modulated: bool, groups: int = 1, offset_groups: int = 1) -> DeformableConv2d:
@@ -75,3 +78,14 @@ def test_every_weight_learns():
     conv = layer(modulated=True)
     conv(torch.randn(1, 8, 9, 12)).square().sum().backward()
     assert all(float(p.grad.abs().max()) > 0 for p in conv.parameters())
+
+
+@pytest.mark.parametrize("deformable", [None, DeformableConfig()])
+def test_a_network_of_them_keeps_its_maps_in_nchw(deformable):
+    config = create_model("cascade_rcnn_resnet50_fpn", num_classes=2, pyramid_channels=16, head_width=16).config
+    backbone = replace(config.backbone, stem=8, planes=8, deformable=deformable)
+    model = build(replace(config, backbone=backbone))
+    pixels = torch.randn(1, 3, 64, 96).contiguous(memory_format=torch.channels_last)
+    for map_ in model.backbone(pixels):
+        assert map_.is_contiguous() == (deformable is not None)
+    assert all(map_.is_contiguous(memory_format=torch.channels_last) for map_ in model.features(pixels))

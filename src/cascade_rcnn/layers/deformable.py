@@ -13,6 +13,9 @@ class DeformableConv2d(Conv2d):
 
     If `modulated`, it predicts a weight for each tap, too (Zhu et al. 2019). `offset_groups` splits the channels into
     groups with separate offsets. It starts as an ordinary convolution (if modulated, with half its weights).
+
+    Networks with such layers are kept in NCHW memory. The operator takes no other, and the layers around it then round
+    as in mmdetection, to the bit: offsets of several pixels amplify any other rounding from layer to layer.
     """
 
     def __init__(self, *geometry: Any, offset_groups: int = 1, modulated: bool = False, **options: Any) -> None:
@@ -43,4 +46,4 @@ class DeformableConv2d(Conv2d):
         geometry = (self.stride, self.padding, self.dilation)
         with torch.autocast(input.device.type, enabled=False):
             out = deform_conv2d(input.to(exact), found, weight.to(exact), bias, *geometry, mask)  # type: ignore[arg-type]
-        return out.to(input.dtype).contiguous(memory_format=torch.channels_last)
+        return out.to(input.dtype)

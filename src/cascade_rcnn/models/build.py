@@ -35,6 +35,7 @@ from cascade_rcnn.heads.conv_fc import ConvFCHead
 from cascade_rcnn.heads.integral import IntegralLoss
 from cascade_rcnn.heads.iterative import iterative_bbox
 from cascade_rcnn.heads.rfcn import RFCNHead
+from cascade_rcnn.layers.deformable import DeformableConv2d
 from cascade_rcnn.losses import IoULoss, Sigmoid, SmoothL1Loss, Softmax
 from cascade_rcnn.models.backbones.convnext import ConvNeXt
 from cascade_rcnn.models.backbones.mvit import MViT
@@ -120,7 +121,7 @@ CLASSIFICATIONS: dict[str, Callable[[], Classification]] = {"softmax": Softmax, 
 
 
 def build(config: ModelConfig, own: Backbone | None = None) -> Detector:
-    """Build a detector from its config, with random weights, in channels_last memory.
+    """Build a detector from its config, with random weights, in channels_last memory (a deformable backbone in NCHW).
 
     `own` is the user's backbone module, if the config asks for one; it keeps its weights.
 
@@ -139,7 +140,10 @@ def build(config: ModelConfig, own: Backbone | None = None) -> Detector:
     asked = [name for task in tasks for name in task.targets]
     preprocess = Preprocess(config.preprocess, config.num_classes, divisor, asked)
     detector = Detector(config, preprocess, backbone, pyramid, rpn, roi_heads, tasks)
-    return detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if any(isinstance(layer, DeformableConv2d) for layer in backbone.modules()):
+        backbone.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return detector
 
 
 def build_backbone(config: BackboneConfig, own: Backbone | None = None) -> Any:

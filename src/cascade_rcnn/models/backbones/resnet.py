@@ -107,6 +107,7 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Map (B, 3, H, W) to [C2, C3, C4, C5]."""
+        x = x if self.config.deformable is None else x.contiguous()  # see DeformableConv2d
         x = F.max_pool2d(F.relu_(conv_norm(self.conv1, self.bn1, x)), 3, 2, 1)
         maps = []
         for k in (1, 2, 3, 4):
