@@ -20,6 +20,7 @@ PARTS = {
     "training_step": "Training step",
     "peers": "Comparison with detectron2 and mmdetection",
     "memory": "Peak memory",
+    "endurance": "Memory over many predictions",
     "masks": "Masks",
     "accuracy": "The cost of the fast modes",
     "gpu": "GPU",

@@ -1,4 +1,4 @@
-"""How do time and memory grow with the batch size, proposals, stages, classes and ground-truth boxes?
+"""How do time and memory grow with pixels, batch size, proposals, stages, classes and boxes, and with threads shrink?
 
 Each point is measured in a separate process, which reads weights that another process has prepared. The exponent of
 growth is that of cost = fixed + slope * x^exponent, fitted to all points by least squares; 1 is linear. If the cost
@@ -14,6 +14,7 @@ import numpy as np
 from benchmarks.measure import Options, Row, Task, fresh, interleaved, options, peak_mb, write
 
 _AXES: dict[str, tuple[str, list[int], list[int]]] = {  # kind of work; values; values of --quick
+    "kilopixels": ("inference", [77, 307, 691, 1229], [6, 12, 24]),
     "batch": ("inference", [1, 2, 4, 8], [1, 2, 3]),
     "proposals": ("inference", [250, 500, 1000, 2000], [20, 40, 80]),
     "stages": ("inference", [1, 2, 3, 4], [1, 2, 3]),
@@ -26,15 +27,29 @@ _FLAT = 1.1
 
 def main(given: Options) -> None:
     curves: dict[str, dict[str, list[float]]] = {}
-    size = (64, 96) if given.quick else (480, 640)
+    fixed = {"proposals": 20 if given.quick else 1000, "classes": 80, "stages": 3, "batch": 1, "objects": 8}
+    fixed |= {"kilopixels": 6 if given.quick else 307, "threads": given.threads}
     for axis, (kind, values, quick) in _AXES.items():
-        values = quick if given.quick else values
-        fixed = {"proposals": 20 if given.quick else 1000, "classes": 80, "stages": 3, "batch": 1, "objects": 8}
-        points = [_point(kind, size, fixed | {axis: value}, given) for value in values]
-        curves[axis] = {"values": values, **{key: [p[key] for p in points] for key in ("ms", "MB")}}  # type: ignore[dict-item]
+        curves[axis] = _curve(kind, axis, quick if given.quick else values, fixed, given.repeats)
     rows = [row(axis, curve, key) for axis, curve in curves.items() for key in ("ms", "MB")]
-    write("scaling", given, rows, curves=curves)
+    threads = [2**power for power in range(given.threads.bit_length())]
+    by_threads = {kind: _curve(kind, "threads", threads, fixed, given.repeats) for kind in ("inference", "training")}
+    rows += [speedup(kind, curve) for kind, curve in by_threads.items()]
+    write("scaling", given, rows, curves=curves, by_threads=by_threads)
     draw(curves, given.output / "scaling.svg")
+
+
+def _curve(kind: str, axis: str, values: list[int], fixed: dict[str, int], repeats: int) -> dict[str, list[float]]:
+    """Measure time and memory along an axis, with the rest fixed."""
+    points = [_point(kind, fixed | {axis: value}, repeats) for value in values]
+    return {"values": values, **{key: [point[key] for point in points] for key in ("ms", "MB")}}  # type: ignore[dict-item]
+
+
+def speedup(kind: str, curve: dict[str, list[float]]) -> Row:
+    """Make a row with how many times as fast the most threads are as one."""
+    one, most = curve["ms"][0], curve["ms"][-1]
+    what = f"{kind}, threads from 1 ({one:.0f} ms) to {int(curve['values'][-1])}"
+    return Row(what=what, value=most, unit="ms", ratio=one / most, against="times as fast")
 
 
 def row(axis: str, curve: dict[str, list[float]], key: str) -> Row:
@@ -60,15 +75,16 @@ def _misfit(power: float, values: list[int], costs: list[float]) -> float:
     return float(rest @ rest)
 
 
-def _point(kind: str, size: tuple[int, int], work: dict[str, int], given: Options) -> dict[str, float]:
-    """Measure one configuration."""
+def _point(kind: str, work: dict[str, int], repeats: int) -> dict[str, float]:
+    """Measure one configuration on a photo of 3:4."""
+    side = (work["kilopixels"] * 1000 / 12) ** 0.5
+    size = (round(3 * side), round(4 * side))
     network = {name: work[name] for name in ("proposals", "classes", "stages")}
-    load = {name: work[name] for name in ("classes", "batch", "objects")}
+    load = {name: work[name] for name in ("classes", "batch", "objects", "threads")}
     with tempfile.TemporaryDirectory() as folder:
         file = f"{folder}/weights.safetensors"
         fresh("scaling:prepare", file=file, size=size, **network)
-        timing = {"repeats": given.repeats, "threads": given.threads}
-        return fresh("scaling:once", kind=kind, file=file, size=size, **load, **timing)
+        return fresh("scaling:once", kind=kind, file=file, size=size, repeats=repeats, **load)
 
 
 def prepare(file: str, size: list[int], stages: int, **task: Any) -> None:

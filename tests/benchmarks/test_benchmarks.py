@@ -29,8 +29,9 @@ def run(part: str, output: Path, *flags: str) -> dict:
     return json.loads((output / f"{part}.json").read_text())
 
 
-def test_the_floor(tmp_path):
-    check(run("floor", tmp_path))
+@pytest.mark.parametrize("part", ["floor", "endurance"])
+def test_a_part_of_seconds(part, tmp_path):
+    check(run(part, tmp_path))
 
 
 @pytest.mark.slow
