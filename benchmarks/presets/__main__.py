@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/presets"), help="folder for the runs")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=["bccd", "nuclei", "person"])
-    parser.add_argument("--images", type=int, default=400, help="number seen by each run")
+    parser.add_argument("--images", type=int, default=800, help="number seen by each run")
     parser.add_argument("--rate", type=float, default=0.02, help="learning rate of SGD")
     parser.add_argument("--seeds", type=int, default=1, help="of the presets")
     parser.add_argument("--switched-seeds", type=int, default=1, help="of the single differences")
