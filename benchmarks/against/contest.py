@@ -18,6 +18,7 @@ import torch
 from benchmarks.against import detr, ours, torchvision_models
 from benchmarks.against.setting import BATCH, Contender, Detect, Setting, read_set, stream
 from benchmarks.measure import peak_mb
+from cascade_rcnn import find_recipe
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.evaluation import evaluate_boxes
@@ -31,6 +32,7 @@ CONTENDERS: dict[str, Contender] = {
     "torchvision": torchvision_models.from_model(torchvision_models.version_1),
     "torchvision_v2": torchvision_models.from_model(torchvision_models.version_2),
     "torchvision_narrow": torchvision_models.from_model(torchvision_models.narrow),
+    "torchvision_tuned": torchvision_models.from_model(torchvision_models.narrow, find_recipe("quickstart")),
     "rtdetr": detr.contend,
 }
 _PROBE, _SETTLING = 10, 3  # number of updates to time, and how many of the first ones do not count

@@ -17,6 +17,8 @@ PAIRS = (  # with the same initial weights
     ("cascade", "baseline"),  # and the same optimizer: only the architecture differs
     ("cascade", "torchvision_narrow"),
     ("baseline", "torchvision_narrow"),
+    ("cascade", "torchvision_tuned"),  # and the same optimizer
+    ("baseline", "torchvision_tuned"),
 )
 OURS = ("starter", "cascade")  # the others are compared with the first of these that a dataset has
 PEER = "torchvision"
@@ -31,6 +33,7 @@ NAMES = {
     "torchvision": "torchvision Faster R-CNN v1",
     "torchvision_v2": "torchvision Faster R-CNN v2",
     "torchvision_narrow": "torchvision v1, as narrow as `small`",
+    "torchvision_tuned": "torchvision v1, as narrow, with our optimizer",
     "rtdetr": "RT-DETR from `transformers`",
 }
 

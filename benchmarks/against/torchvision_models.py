@@ -1,4 +1,4 @@
-"""torchvision's Faster R-CNN, versions 1 and 2, trained as torchvision's reference recipe does."""
+"""torchvision's Faster R-CNN, versions 1 and 2, trained as in torchvision's reference recipe or as in ours."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN, resnet_fpn_backbone
@@ -13,9 +15,12 @@ from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCN
 from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from benchmarks.against.setting import ANCHORS, MAX_SIZE, MIN_SIZE, Contender, Detect, Setting, Tick, batches
+from benchmarks.against.setting import ANCHORS, BATCH, MAX_SIZE, MIN_SIZE, Contender, Detect, Setting, Tick, batches
+from cascade_rcnn.engine.training.optim import learning_rate, make_optimizer, moving_average
+from cascade_rcnn.recipes import Recipe
 
 Build = Callable[[Path, int], FasterRCNN]
+Factor = Callable[[int], float]  # from the number of an update to the factor of the learning rate
 _CHANNELS = [64, 128, 256, 512]
 _RATIOS = (0.5, 1.0, 2.0)
 # The reference recipe: 26 epochs, learning rate divided by 10 after epochs 16 and 22, warm-up of at most an epoch.
@@ -69,29 +74,53 @@ def rate_factor(step: int, steps: int) -> float:
     return rising * 0.1 ** sum(step >= drop * steps for drop in _DROPS)
 
 
-def from_model(build: Build) -> Contender:
-    """Train with SGD, with the reference recipe's learning rate (scaled to the batch), momentum, decay and flips."""
+def from_model(build: Build, recipe: Recipe | None = None) -> Contender:
+    """Train with the reference recipe's optimizer, or with the optimizer and averaged weights of a recipe of ours."""
 
     def contend(setting: Setting, tick: Tick) -> Detect:
         torch.manual_seed(setting.seed)
         model = build(setting.weights, len(setting.images.categories)).train()
-        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         given = list(batches(setting))
-        rate = _RATE * len(given[0]) / _RATE_BATCH
-        optimizer = torch.optim.SGD(parameters, lr=rate, momentum=0.9, weight_decay=1e-4)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(step, len(given)))
+        optimizer, factor = _like_recipe(model, recipe, len(given)) if recipe else _reference(model, len(given))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        averaged = AveragedModel(model, multi_avg_fn=moving_average(recipe.ema)) if recipe and recipe.ema else None
         for batch in given:
             samples = batch.samples()
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 losses = model([image.float() / 255 for image, _ in samples], [target for _, target in samples])
             optimizer.zero_grad()
             torch.stack(list(losses.values())).sum().backward()
+            if recipe:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.optimizer.clip_norm)
             optimizer.step()
             schedule.step()
+            if averaged is not None:
+                averaged.update_parameters(model)
             tick()
-        return _detect(model.eval())
+        return _detect((model if averaged is None else averaged.module).eval())
 
     return contend
+
+
+def _reference(model: FasterRCNN, steps: int) -> tuple[Optimizer, Factor]:
+    """Return SGD with the reference recipe's learning rate, scaled to the batch, momentum and decay."""
+    rate = _RATE * BATCH / _RATE_BATCH
+    optimizer = torch.optim.SGD(_trained(model), lr=rate, momentum=0.9, weight_decay=1e-4)
+    return optimizer, lambda step: rate_factor(step, steps)
+
+
+def _like_recipe(model: FasterRCNN, recipe: Recipe, steps: int) -> tuple[Optimizer, Factor]:
+    """Return the optimizer of a recipe; as there, biases do not decay."""
+    config, parameters = recipe.optimizer, _trained(model)
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
+    ]
+    return make_optimizer(groups, config), lambda step: learning_rate(config, step, steps, BATCH) / config.lr
+
+
+def _trained(model: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def _detect(model: FasterRCNN) -> Detect:
