@@ -7,6 +7,7 @@ Each trial is a training run that reports its AP after each epoch, and is pruned
 trials at that epoch. Finished trials are stored in `tune.db`; the same command continues an interrupted search.
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,15 +20,16 @@ import cascade_rcnn
 
 
 class Report(cascade_rcnn.Callback):
-    """Reports the AP of each epoch to a trial, and stops training if the pruner says so."""
+    """Reports the AP of each epoch to a trial, and stops training if the pruner says so. Exits without an AP."""
 
     def __init__(self, trial: optuna.Trial) -> None:
         self.trial, self.pruned = trial, False
 
     def on_epoch_end(self, epoch: cascade_rcnn.EpochEnd) -> bool:
-        if epoch.metrics is not None:
-            self.trial.report(epoch.metrics.ap, epoch.epoch)
-            self.pruned = self.trial.should_prune()
+        if epoch.metrics is None:
+            sys.exit("error: no validation data to compare trials on; give a folder with a validation split")
+        self.trial.report(epoch.metrics.ap, epoch.epoch)
+        self.pruned = self.trial.should_prune()
         return self.pruned
 
 
@@ -59,7 +61,8 @@ def tune(options: Options, study: optuna.Study) -> None:
         )
         if report.pruned:
             raise optuna.TrialPruned
-        return 0.0 if result.metrics is None else result.metrics.ap
+        assert result.metrics is not None
+        return result.metrics.ap
 
     done = sum(trial.state.is_finished() for trial in study.trials)
     study.optimize(objective, n_trials=max(0, options.trials - done))

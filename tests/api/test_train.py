@@ -24,6 +24,7 @@ from cascade_rcnn import (
     load_annotations,
     train,
 )
+from cascade_rcnn.engine.training import advice
 from cascade_rcnn.engine.training.metric_log import read_csv
 
 
@@ -50,6 +51,15 @@ def test_a_folder_gives_both_sets_and_keywords_change_the_recipe(recipe, shapes)
     written = settings(result)
     assert written["data"]["val_split"] == "val"
     assert (written["optimizer"]["lr"], written["seed"]) == (5e-4, 4)
+
+
+def test_a_run_warns_of_anchors_and_of_a_flat_loss(recipe, shapes, monkeypatch, capsys):
+    monkeypatch.setattr(advice, "_WINDOW", 1)  # update; the losses of the first and fourth are compared
+    monkeypatch.setattr(advice, "_FLAT", 0.0)  # any loss counts as flat
+    train(recipe, data=shapes, epochs=2, options={"anchor_sizes": (500, 520, 540, 560, 580)})
+    lines = capsys.readouterr().err.splitlines()
+    assert sum(line.startswith("note: the anchors do not fit the boxes: 100 %") for line in lines) == 1
+    assert sum(line.startswith("advice: the loss is flat") for line in lines) == 1
 
 
 def test_every_form_of_the_same_data_trains_the_same(recipe, shapes, plain, tmp_path):

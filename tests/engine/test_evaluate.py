@@ -5,7 +5,7 @@ import torch
 
 from cascade_rcnn.config import Category
 from cascade_rcnn.data import load_annotations
-from cascade_rcnn.engine.evaluate import check_classes, collect, detect, evaluation_loader, run_predictor
+from cascade_rcnn.engine.evaluate import check_classes, coco_rows, collect, detect, evaluation_loader, run_predictor
 from cascade_rcnn.engine.predictor import Predictor
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.masks import Masks
@@ -29,6 +29,25 @@ def test_rows_are_the_models_detections_in_coco_form(detector, val):
     # Batches pad their images, but these all have the same size, so batching changes nothing.
     corners = np.concatenate([mine[:, 1:3], mine[:, 1:3] + mine[:, 3:5]], axis=1)
     np.testing.assert_allclose(np.sort(corners, axis=0), np.sort(image.xyxy, axis=0), atol=1e-2)
+
+
+class OnDevice(torch.Tensor):
+    """A tensor on a device without float64, such as Apple's GPU."""
+
+    def double(self):
+        raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+
+    def cpu(self):
+        return self.as_subclass(torch.Tensor)
+
+
+def test_rows_of_a_device_without_float64(detector):
+    box, score, label = torch.tensor([[1.0, 2, 4, 8]]), torch.tensor([0.5]), torch.tensor([1])
+    found = {
+        name: value.as_subclass(OnDevice) for name, value in (("boxes", box), ("scores", score), ("labels", label))
+    }
+    rows = coco_rows([found], [{"image_id": torch.tensor(7)}], detector.config)
+    assert rows.tolist() == [[7, 1, 2, 3, 6, 0.5, detector.config.categories[0].id]]
 
 
 def test_ranks_share_the_images(detector, val):

@@ -35,7 +35,7 @@ def test_an_object_without_a_label(split):
     extra = np.array([[3, 40, 75, 16, 16, 0.8, 2], [3, 100, 75, 16, 16, 0.4, 2], [1, 76, 60, 16, 16, 0.95, 1]])
     found = np.concatenate([detections(split), extra])
     (finding,) = label_findings([Found(split, found)])
-    assert (finding.code, finding.count) == ("missing_label", 2)  # the one of score .4 is not confident
+    assert (finding.code, finding.amount) == ("missing_label", "2 detections")  # the one of score .4 is not confident
     first, second = finding.records
     assert (first.image, first.box, first.label, first.detail) == ("v1.jpg", (76, 60, 16, 16), "frog", "score 0.95")
     assert (second.image, second.box, second.label, second.annotation_id) == ("v3.jpg", (40, 75, 16, 16), "toad", None)

@@ -44,6 +44,8 @@ def test_the_command_writes_coco_results(tmp_path, monkeypatch, capsys):
     assert mask["size"] == [8, 8]
     assert rle.from_string(mask["counts"].encode()).tolist() == [10, 6, 2, 6, 2, 6, 32]  # in column order
     assert capsys.readouterr().out == f"2 detections: {tmp_path / 'd.json'}\n"
+    command.main(["m.onnx", str(tmp_path / "a.png"), "--threshold", "0.5", "--output", str(tmp_path / "d.json")])
+    assert capsys.readouterr().out == f"1 detection: {tmp_path / 'd.json'}\n"
 
 
 def test_a_mistake_is_one_line(tmp_path, capsys):

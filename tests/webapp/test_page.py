@@ -47,25 +47,26 @@ def test_in_a_browser(browser, named, photo, tmp_path):
             writer.write(np.full((64, 96, 3), 40 * k, np.uint8), k / 10)
     url = f"http://127.0.0.1:{(port := free_port())}"
     arguments = ["app", "--checkpoint", str(checkpoint), str(checkpoint), "--port", str(port)]
-    server = subprocess.Popen([sys.executable, "-m", "cascade_rcnn", *arguments], stdout=subprocess.PIPE, text=True)
-    try:
-        assert server.stdout is not None
-        assert url in server.stdout.readline()
-        page = browser.new_page()
-        requests: list[str] = []
-        page.on("request", lambda request: requests.append(request.url))
-        page.goto(url)
-        _use(page, expect, photo, text, video)
-        page.close()
-        assert requests
-        assert [one for one in requests if not one.startswith((url, "data:", "blob:"))] == []
-        with pytest.raises(OSError, match="refused"):  # on the machine's other addresses
-            urllib.request.urlopen(f"http://127.0.0.2:{port}", timeout=5)
-        server.send_signal(2)
-        assert server.wait(30) == 0
-        assert server.stdout.read() == "stopped\n"
-    finally:
-        server.kill()
+    command = [sys.executable, "-m", "cascade_rcnn", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            assert url in server.stdout.readline()
+            page = browser.new_page()
+            requests: list[str] = []
+            page.on("request", lambda request: requests.append(request.url))
+            page.goto(url)
+            _use(page, expect, photo, text, video)
+            page.close()
+            assert requests
+            assert [one for one in requests if not one.startswith((url, "data:", "blob:"))] == []
+            with pytest.raises(OSError, match="refused"):  # on the machine's other addresses
+                urllib.request.urlopen(f"http://127.0.0.2:{port}", timeout=5)
+            server.send_signal(2)
+            assert server.wait(30) == 0
+            assert server.stdout.read() == "stopped\n"
+        finally:
+            server.kill()
 
 
 def _use(page, expect, photo: Path, text: Path, video: Path) -> None:

@@ -18,7 +18,7 @@ def app(
         checkpoint: The model, or two to compare.
         host: Address to serve on; the default is only reachable from this machine, 0.0.0.0 also from the network.
         port: Port to serve on.
-        device: cpu, cuda, cuda:1; default: a GPU if there is one.
+        device: cpu, cuda, cuda:1 or mps; default: cuda if available, else cpu.
         min_size: Short side to resize images to; default: the model's own setting.
         video_step: Process every N-th frame of a video.
     """

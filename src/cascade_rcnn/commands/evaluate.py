@@ -43,7 +43,7 @@ def evaluate(
         report: Write report.html, which explains the AP and suggests improvements, to this folder.
         batch_size: Images per step.
         workers: Number of data loading processes.
-        device: cpu, cuda, cuda:1; default: a GPU if there is one.
+        device: cpu, cuda, cuda:1 or mps; default: cuda if available, else cpu.
         precision: Precision of the network.
         min_size: Short side to resize images to; None: no resizing; model: the model's own setting.
         bad_images: What to do with unusable images: report them and stop, or leave them out of the evaluation.

@@ -34,7 +34,7 @@ def look(
         output: Folder for the page (index.html) and look.json; default: look/NAME.
         batch_size: Images per step of the model.
         workers: Number of data loading processes.
-        device: cpu, cuda, cuda:1; default: a GPU if there is one.
+        device: cpu, cuda, cuda:1 or mps; default: cuda if available, else cpu.
         max_megapixels: Larger images are unusable.
     """
     from rich.console import Console

@@ -76,7 +76,7 @@ def predict(
         images: Folder of the annotations' images, if they do not name it.
         split: The split of the annotations, for VOC and YOLO folders.
         batch_size: Images per step; default: 1, or 8 with Ray on a GPU.
-        device: cpu, cuda, cuda:1; default: a GPU if there is one.
+        device: cpu, cuda, cuda:1 or mps; default: cuda if available, else cpu.
         precision: Precision of the network.
         min_size: Short side to resize images to; None: no resizing; model: the model's own setting.
         overwrite: Start over in a folder that contains the results of another command.

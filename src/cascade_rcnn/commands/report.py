@@ -40,7 +40,7 @@ def report(
         stage_images: Number of images to measure the effect of each stage on; 0: none; default: 100.
         batch_size: Images per step, if the model is run.
         workers: Number of data loading processes.
-        device: cpu, cuda, cuda:1; default: a GPU if there is one.
+        device: cpu, cuda, cuda:1 or mps; default: cuda if available, else cpu.
         precision: Precision of the network.
         bad_images: What to do with unusable images: report them and stop, or skip them.
     """

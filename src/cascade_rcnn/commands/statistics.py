@@ -28,7 +28,7 @@ def statistics(
         split: The split to use, if there are several.
         batch_size: Images per step.
         workers: Number of data loading processes.
-        device: cpu, cuda, cuda:1; default: a GPU if there is one.
+        device: cpu, cuda, cuda:1 or mps; default: cuda if available, else cpu.
         bad_images: What to do with unusable images: report them and stop, or skip them.
         max_megapixels: Larger images are unusable.
     """

@@ -85,9 +85,9 @@ def coco_rows(found: list[dict[str, Any]], targets: list[dict[str, Any]], config
     categories = torch.tensor([0, *(c.id for c in config.categories)], dtype=torch.float64)
     rows = []
     for one, target in zip(found, targets, strict=True):
-        box = one["boxes"].double().cpu()
+        box = one["boxes"].cpu().double()
         image = target["image_id"].double().expand(len(box), 1)
-        score, category = one["scores"].double().cpu(), categories[one["labels"].cpu()]
+        score, category = one["scores"].cpu().double(), categories[one["labels"].cpu()]
         rows.append(torch.cat([image, box[:, :2], box[:, 2:] - box[:, :2], score[:, None], category[:, None]], 1))
     return torch.cat(rows).numpy()
 

@@ -139,10 +139,10 @@ class LocalizationCurve:
         """Add boxes as returned by `trajectory`; `valid` (B, K) masks the proposals."""
         matches = match(boxes[0], valid, targets, positive_iou=float(self.BINS[0]))
         truth = box_ops.gather(targets.boxes, matches.matched)
-        number = np.digitize(matches.iou[matches.positive].double().cpu().numpy(), self.BINS[1:-1])
+        number = np.digitize(matches.iou[matches.positive].cpu().double().numpy(), self.BINS[1:-1])
         self.count += np.bincount(number, minlength=len(self.count))
         for step, box in enumerate(boxes):
-            reached = _pairwise_iou(box, truth)[matches.positive].double().cpu().numpy()
+            reached = _pairwise_iou(box, truth)[matches.positive].cpu().double().numpy()
             self.total[step] += np.bincount(number, weights=reached, minlength=len(self.count))
 
     @property

@@ -171,7 +171,7 @@ KINDS: dict[str, Kind] = {
     ),
     "missing_label": Kind(
         "look",
-        "label",
+        "detection",
         "Confident detections where nothing is annotated",
         "If the objects are real, training teaches the model that they are background.",
         "Check them, starting with the most confident ones.",

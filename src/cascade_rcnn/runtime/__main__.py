@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    print(f"{len(found)} detections: {given.output}")
+    print(f"{len(found)} detection{'' if len(found) == 1 else 's'}: {given.output}")
 
 
 def detect(runtime: Runtime, images: Sequence[str], threshold: float = 0.0) -> list[dict[str, Any]]:

@@ -94,6 +94,33 @@ def test_a_step_on_a_cpu_is_predicted_from_one_image(recipe, monkeypatch):
     assert str(found).endswith("at once: --batch-size 2 --accumulate 6")
 
 
+@pytest.mark.parametrize(("taken", "fitting"), [(1000.0, 1), (1001.0, None)])
+def test_a_single_image_may_take_all_memory(recipe, monkeypatch, taken, fitting):
+    monkeypatch.setattr(batch_fit, "available_memory", lambda: 1000.0)
+    monkeypatch.setattr(batch_fit, "memory_of", lambda step: taken)
+    with trial_run(replace(recipe, batch_size=4)) as run:
+        if fitting is None:
+            with pytest.raises(UserError, match=r"not even one image .* skip this trial with --no-fit-batch"):
+                fit_batch(run)
+        else:
+            found = fit_batch(run)
+            assert found is not None
+            assert found.fitting == fitting
+
+
+@pytest.mark.parametrize(("here", "fitting"), [("1", 4), ("2", 2)])
+def test_only_processes_on_this_machine_share_its_memory(recipe, monkeypatch, here, fitting):
+    monkeypatch.setattr(batch_fit, "available_memory", lambda: 4 * 2.0**30)
+    monkeypatch.setattr(batch_fit, "memory_of", lambda step: 0.8 * 2**30)
+    with trial_run(replace(recipe, batch_size=4)) as run:
+        monkeypatch.setattr(type(run.fabric), "world_size", 4)  # some of them on other machines
+        monkeypatch.setattr(batch_fit, "gather", lambda _, mine: [mine])
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", here)
+        found = fit_batch(run)
+    assert found is not None
+    assert (found.fitting, found.memory) == (fitting, 4 * 2**30 / int(here))
+
+
 def test_where_memory_is_unknown_nothing_is_tried(recipe, monkeypatch):
     monkeypatch.setattr(batch_fit, "available_memory", lambda: None)
     with trial_run(recipe) as run:

@@ -1,12 +1,15 @@
 """The overfitting test before a long training run."""
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from cascade_rcnn.engine.checkpoint import load
+from cascade_rcnn.engine.training import overfit_test as testing
 from cascade_rcnn.engine.training import train as training
 from cascade_rcnn.engine.training.overfit_test import OverfitTest, overfit_test
 from cascade_rcnn.engine.training.trial_run import trial_run
@@ -33,18 +36,20 @@ def test_what_is_said(outcome, passed, words):
     assert ("cascade-rcnn look" in str(outcome)) == (passed is False)
 
 
-def test_it_sees_boxes_and_learns_and_leaves_model_and_random_state(recipe):
+def test_it_sees_boxes_and_learns_and_leaves_model_and_random_state(recipe, monkeypatch):
+    ticks = itertools.count()
+    monkeypatch.setattr(testing, "time", SimpleNamespace(monotonic=lambda: next(ticks)))  # each look at it is a second
     with trial_run(recipe) as run:
         model = {name: value.clone() for name, value in run.model.state_dict().items()}
         random = torch.get_rng_state()
-        found = overfit_test(run, seconds=0.8)
+        found = overfit_test(run, seconds=20)
         assert torch.equal(torch.get_rng_state(), random)
         torch.testing.assert_close(run.model.state_dict(), model, rtol=0, atol=0)
         assert not any(p.grad is not None for p in run.model.parameters())
         assert not run.optimizer.state
     assert found.images == 8
     assert found.last < found.first
-    assert found.updates > 1
+    assert found.updates == 16  # four passes of four updates, each with a look at the clock, as has each pass
 
 
 def test_a_rate_far_too_high_is_found_out(recipe):

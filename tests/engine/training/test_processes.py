@@ -68,6 +68,13 @@ def test_the_first_process_is_known_by_its_rank(monkeypatch):
     assert processes.is_first()
 
 
+def test_the_number_of_processes_on_this_machine(monkeypatch):
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    assert processes.on_this_machine(3) == 3
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert processes.on_this_machine(1) == 2
+
+
 def test_where_something_else_starts_the_processes_nothing_is_started(monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", None)
     processes.start(4, externally=True)

@@ -19,7 +19,7 @@ from cascade_rcnn.data.augmentation.mixing import Sample
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.loader import Batch
 from cascade_rcnn.engine.memory import available_memory, memory_of
-from cascade_rcnn.engine.training import optim
+from cascade_rcnn.engine.training import optim, processes
 from cascade_rcnn.engine.training.collectives import gather
 from cascade_rcnn.engine.training.state import TrainingState, random_state, set_random_state
 from cascade_rcnn.errors import UserError
@@ -56,13 +56,16 @@ def fit_batch(state: TrainingState) -> BatchFit | None:
     """Train a copy of the model for a step on the largest images, with parts of the batch until they fit.
 
     On a GPU, a step that runs out of memory is tried again with half the images. On a CPU, where the system would end
-    the process, the memory of a step on one image is measured and multiplied. None if it cannot be measured (Apple's
-    GPU, systems other than Linux). Raises UserError if not even one image fits. The run is not affected.
+    the process, the memory of a step on one image is measured and multiplied; the processes on a machine share its
+    memory. None if it cannot be measured (Apple's GPU, systems other than Linux). Raises UserError if not even one
+    image fits. The run is not affected.
     """
     kind = state.fabric.device.type
     memory = {"cuda": _gpu_memory, "cpu": available_memory}.get(kind, lambda: None)()
     if memory is None:
         return None
+    if kind == "cpu":
+        memory /= processes.on_this_machine(state.recipe.devices)
     wanted, random = state.recipe.batch_size, random_state()
     sizes = _resized(state.data.train.annotations, state.model.config)
     order = hardest(sizes, state.data.train.annotations.first.diff().numpy())
@@ -73,14 +76,14 @@ def fit_batch(state: TrainingState) -> BatchFit | None:
         train_a_copy(state, ([image for image, _ in part], [target for _, target in part]))
 
     try:
-        run = _with_spare(step, memory) if kind == "cuda" else _predicted(step, memory / state.fabric.world_size)
+        run = _with_spare(step, memory) if kind == "cuda" else _predicted(step, memory)
         fitting = min(gather(state.fabric, largest_part(run, wanted)))
     finally:
         set_random_state(random)
     if not fitting:
         raise UserError(
-            "not even one image fits into memory; make images smaller (--options.min-size), lower --options.rois, or "
-            "choose a smaller model"
+            "not even one image fits into memory; make images smaller (--options.min-size), lower --options.rois, "
+            "choose a smaller model, or skip this trial with --no-fit-batch"
         )
     height, width = sizes[order[0]].tolist()
     return BatchFit(
@@ -172,10 +175,10 @@ def _gpu_memory() -> float:
 
 
 def _with_spare(step: Callable[[int], None], memory: float) -> Callable[[int], None]:
-    """Return the step with part of the GPU's memory taken."""
+    """Return the step with the spare part of the GPU's memory taken."""
 
     def run(images: int) -> None:
-        taken = torch.empty(int(_SPARE * memory), dtype=torch.uint8, device="cuda")
+        taken = torch.empty(int(_spare(images) * memory), dtype=torch.uint8, device="cuda")
         step(images)
         del taken
 
@@ -187,7 +190,11 @@ def _predicted(step: Callable[[int], None], memory: float) -> Callable[[int], No
     each = memory_of(lambda: step(1))
 
     def run(images: int) -> None:
-        if images * each > (1 - _SPARE) * memory:
+        if images * each > (1 - _spare(images)) * memory:
             raise torch.OutOfMemoryError
 
     return run
+
+
+def _spare(images: int) -> float:
+    return _SPARE if images > 1 else 0.0  # after a single image there is nothing smaller to try

@@ -27,8 +27,7 @@ def launch(recipe: Recipe) -> Fabric:
     check_numbers(recipe)
     kind = _kind(recipe)
     gpu = kind == "cuda"
-    external = "LOCAL_WORLD_SIZE" in os.environ  # torchrun or Ray Train has started the processes
-    devices = int(os.environ["LOCAL_WORLD_SIZE"]) if external else recipe.devices
+    devices = processes.on_this_machine(recipe.devices)
     if gpu and devices > torch.cuda.device_count():
         raise UserError(f"devices is {devices}, but there are {torch.cuda.device_count()} GPUs; give at most that many")
     if devices > 1:
@@ -37,7 +36,7 @@ def launch(recipe: Recipe) -> Fabric:
     if kind == "mps" and devices > 1:
         raise UserError(f"devices is {devices}, but only one Apple GPU is supported; give 1")
     precision = _native_precision(kind) if recipe.precision == "auto" else recipe.precision
-    nodes = int(os.environ["WORLD_SIZE"]) // devices if external else 1
+    nodes = int(os.environ["WORLD_SIZE"]) // devices if processes.are_started_externally() else 1
     fabric = Fabric(
         accelerator=kind,
         devices=devices,

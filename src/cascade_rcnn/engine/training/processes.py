@@ -86,6 +86,16 @@ def _follow(parent: int) -> None:
     os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
+def are_started_externally() -> bool:
+    """Return whether torchrun or Ray Train has started the processes."""
+    return "LOCAL_WORLD_SIZE" in os.environ
+
+
+def on_this_machine(devices: int) -> int:
+    """Return the number of processes on this machine: one per device, unless they are started externally."""
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if are_started_externally() else devices
+
+
 def is_first() -> bool:
     """Return whether this is the first process, which reports errors for all."""
     return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
