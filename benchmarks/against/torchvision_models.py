@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors.torch import load_file
@@ -97,7 +98,7 @@ def from_model(build: Build, recipe: Recipe | None = None) -> Contender:
             if averaged is not None:
                 averaged.update_parameters(model)
             tick()
-        return _detect((model if averaged is None else averaged.module).eval())
+        return _detect(cast(FasterRCNN, model if averaged is None else averaged.module).eval())
 
     return contend
 

@@ -2,7 +2,7 @@
 
 python -m benchmarks.presets --data DATA --output runs/presets --seeds 2 --page docs/results
 DATA contains `bccd`, `nuclei` (made by benchmarks/nuclei.py) and `coco_person`. Finished runs are kept. For several
-learning rates, run it once for each --rate.
+optimizers and learning rates, run it once for each --optimizer and --rate.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from benchmarks.against.setting import SETS
 from benchmarks.presets.contestants import DEFAULT, PRESETS, switch_names
-from benchmarks.presets.training import key, run
+from benchmarks.presets.training import key, optimizer_config, run
 
 
 class Planned(NamedTuple):
@@ -28,15 +28,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=["bccd", "nuclei", "person"])
     parser.add_argument("--images", type=int, default=800, help="number seen by each run")
-    parser.add_argument("--rate", type=float, default=0.02, help="learning rate of SGD")
+    parser.add_argument("--optimizer", choices=("sgd", "adamw"), default="sgd")
+    parser.add_argument("--rate", type=float, default=0.02, help="learning rate")
     parser.add_argument("--seeds", type=int, default=1, help="of the presets")
     parser.add_argument("--switched-seeds", type=int, default=1, help="of the single differences")
     parser.add_argument("--page", type=Path, help="folder to write presets.md and presets.json to")
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
+    optimizer = optimizer_config(given.optimizer, given.rate)
     for name, contender, seed in planned(given.sets, given.seeds, given.switched_seeds):
         if not (given.output / f"{key(name, contender, given.rate, seed)}.json").is_file():
-            print(run(given.data, given.output, name, contender, given.images, given.rate, seed), flush=True)
+            print(run(given.data, given.output, name, contender, given.images, optimizer, seed), flush=True)
     if given.page:
         from benchmarks.presets.page import write_page
 

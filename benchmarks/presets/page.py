@@ -20,6 +20,7 @@ from cascade_rcnn.evaluation.matches import match
 from cascade_rcnn.files import read_json, replacing, write_json
 
 Rows: TypeAlias = list[dict[str, Any]]
+OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW"}
 _SHOWN = ("ap", "ap75", "ap90")  # of differences
 _HEADS = ("AP", "AP50", "AP75", "AP90", "seeds", "difference in AP", "in AP75", "in AP90")
 
@@ -27,27 +28,30 @@ _HEADS = ("AP", "AP50", "AP75", "AP90", "seeds", "difference in AP", "in AP75", 
 def write_page(folder: Path, data: Path, page: Path) -> None:
     """Write presets.json and presets.md to `page` from the runs in `folder`."""
     found = [read_json(path) for path in sorted(folder.glob("*.json"))]
-    sets = [name for name in SETS if any(row["set"] == name for row in found)]
-    of_presets = [row for row in found if row["contender"] in PRESETS]
-    best = at_best_rates(of_presets)
-    draws = _draws(folder, data, best)
-    presets = {name: compared(best, draws, name, PRESETS) for name in sets}
-    pooled = over_sets(best, draws, sets)
-    beside = with_their_default(found)
-    place, rate = (beside[0]["set"], beside[0]["rate"]) if beside else (sets[0], 0.0)
-    switched = compared(beside, _draws(folder, data, beside), place, (DEFAULT, *switch_names()))
-    values = {"presets": presets, "over_sets": pooled, "switches": {place: switched}, "runs": found}
-    write_json(page / "presets.json", {"machine": describe() | {"threads": 1}, "resamples": RESAMPLES} | values)
+    values: dict[str, Any] = {"machine": describe() | {"threads": 1}, "resamples": RESAMPLES, "runs": found}
     remarks = page / "presets_remarks.md"  # written by hand
     parts = [(Path(__file__).parent / "page.md").read_text(encoding="utf-8")]
     parts += [remarks.read_text(encoding="utf-8")] if remarks.is_file() else []
-    parts += [f"## Learning rates\n\nAP of each seed:\n\n{rates(of_presets)}\n"]
-    parts += [f"## `{name}`\n\n{table(rows, 'preset')}\n" for name, rows in presets.items()]
-    parts += [_pooled_text(pooled)]
-    if switched:
-        title = f"One difference at a time, on `{place}` with learning rate {rate:g}"
-        parts += [f"## {title}\n\n{table(switched, 'default, except')}\n"]
-    parts += [_not_run(switched), f"## Differences between the presets\n\n{fields()}\n", machine_line() + "\n"]
+    for optimizer, title in OPTIMIZERS.items():
+        rows = [row for row in found if row["optimizer"] == optimizer and row["contender"] in PRESETS]
+        sets = [name for name in SETS if any(row["set"] == name for row in rows)]
+        best = at_best_rates(rows)
+        draws = _draws(folder, data, best)
+        presets = {name: compared(best, draws, name, PRESETS) for name in sets}
+        values[optimizer] = {"presets": presets, "over_sets": over_sets(best, draws, sets)}
+        if sets:
+            parts.append(f"## {title}\n\nAP of each seed, by learning rate:\n\n{rates(rows)}\n")
+            parts += [f"### `{name}` with {title}\n\n{table(one, 'preset')}\n" for name, one in presets.items()]
+            parts.append(_pooled_text(values[optimizer]["over_sets"], title))
+    beside = with_their_default(found)
+    if beside:
+        place, rate = beside[0]["set"], beside[0]["rate"]
+        switched = compared(beside, _draws(folder, data, beside), place, (DEFAULT, *switch_names()))
+        values["switches"] = {place: switched}
+        title = f"One difference at a time, on `{place}` with SGD and learning rate {rate:g}"
+        parts += [f"## {title}\n\n{table(switched, 'default, except')}\n", _not_run(switched)]
+    parts += [f"## Differences between the presets\n\n{fields()}\n", machine_line() + "\n"]
+    write_json(page / "presets.json", values)
     with replacing(page / "presets.md") as aside:
         aside.write_text("\n".join(part for part in parts if part), encoding="utf-8")
 
@@ -155,8 +159,8 @@ def _interval(values: Sequence[float]) -> str:
     return f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
-def _pooled_text(pooled: Mapping[str, Any]) -> str:
-    lines = ["## Over the sets", ""]
+def _pooled_text(pooled: Mapping[str, Any], title: str) -> str:
+    lines = [f"### Over the datasets with {title}", ""]
     for preset, one in pooled.items():
         apart = ", ".join(f"{metric.upper()} {_interval(one[metric])}" for metric in METRICS)
         sets = ", ".join(f"`{name}`" for name in one["sets"])

@@ -1,6 +1,7 @@
 """One run of a contestant: initial weights, images, SGD, and the detections afterwards."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 
 from benchmarks.against.setting import read_set, stream
 from benchmarks.presets.contestants import DEFAULT, contestant, preset_config, untrained
-from cascade_rcnn import OptimizerConfig, Predictor, Recipe, evaluate, load, save, train
+from cascade_rcnn import OptimizerConfig, Predictor, Recipe, evaluate, find_recipe, load, save, train
 from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.engine.training.state import holds_state
@@ -42,7 +43,17 @@ def _starter() -> dict[str, torch.Tensor]:
     return {name: value for name, value in weights.items() if name.startswith(("backbone.", "pyramid."))}
 
 
-def run(data: Path, output: Path, name: str, contender: str, images: int, rate: float, seed: int) -> dict[str, Any]:
+def optimizer_config(name: str, rate: float) -> OptimizerConfig:
+    """Return SGD with a learning rate, or AdamW as in the recipe `quickstart`; a cosine schedule after a warm-up."""
+    if name == "adamw":
+        config = find_recipe("quickstart").optimizer
+        return replace(config, lr=rate, lr_batch=BATCH, warmup_steps=WARMUP)
+    return OptimizerConfig(name="sgd", lr=rate, lr_batch=BATCH, warmup_steps=WARMUP, schedule="cosine")
+
+
+def run(
+    data: Path, output: Path, name: str, contender: str, images: int, optimizer: OptimizerConfig, seed: int
+) -> dict[str, Any]:
     """Train on `images` images of the dataset, in turn, and write the detections and metrics to `output`.
 
     An interrupted run continues from its last saved update. For a contender that differs from the default at inference
@@ -51,23 +62,25 @@ def run(data: Path, output: Path, name: str, contender: str, images: int, rate: 
     torch.set_num_threads(1)
     train_set, val = read_set(data, name)
     config = contestant(contender, train_set.categories)
+    rate = optimizer.lr
     identity = key(name, contender, rate, seed)
     folder, weights = output / identity, output / identity / MODEL_FILE
     folder.mkdir(parents=True, exist_ok=True)
     if untrained(contender):
         save(_with_config(load(output / key(name, DEFAULT, rate, seed) / MODEL_FILE), config), weights)
     elif not weights.is_file():
-        save(_trained(config, train_set, folder, images, rate, seed), weights)
+        save(_trained(config, train_set, folder, images, optimizer, seed), weights)
     predictor = Predictor(weights, device="cpu", precision="bf16")
     metrics = evaluate(predictor, val, workers=0, save_detections=folder / "found.json").to_dict()
-    figures: dict[str, Any] = {"set": name, "contender": contender, "rate": rate, "seed": seed, "images": images}
+    figures: dict[str, Any] = {"set": name, "contender": contender, "optimizer": optimizer.name, "rate": rate}
+    figures |= {"seed": seed, "images": images}
     figures |= {metric: metrics[metric] for metric in METRICS}
     write_json(output / f"{identity}.json", figures)
     return figures
 
 
 def _trained(
-    config: ModelConfig, train_set: Annotations, folder: Path, images: int, rate: float, seed: int
+    config: ModelConfig, train_set: Annotations, folder: Path, images: int, optimizer: OptimizerConfig, seed: int
 ) -> Detector:
     """Train to the end of the schedule and return the detector."""
     begun = holds_state(folder / "training")
@@ -76,7 +89,7 @@ def _trained(
     shutil.rmtree(folder / "links", ignore_errors=True)
     recipe = Recipe(
         init=str(folder / "start.safetensors"),
-        optimizer=OptimizerConfig(name="sgd", lr=rate, lr_batch=BATCH, warmup_steps=WARMUP, schedule="cosine"),
+        optimizer=optimizer,
         epochs=1, batch_size=BATCH, evaluate_every=0, save_every=40, workers=0, precision="bf16", accelerator="cpu",
         seed=seed, output=str(folder / "training"),
     )  # fmt: skip

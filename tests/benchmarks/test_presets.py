@@ -18,7 +18,7 @@ from benchmarks.presets.contestants import (
     untrained,
 )
 from benchmarks.presets.differences import difference, drawn
-from benchmarks.presets.training import key, start
+from benchmarks.presets.training import key, optimizer_config, start
 from cascade_rcnn.config import Category
 
 CLASSES = (Category(id=1, name="a"), Category(id=2, name="b"))
@@ -89,6 +89,13 @@ def test_intervals_cover_images_and_seeds():
     assert drawn(ours[:1], theirs[:1], "ap", rng) == pytest.approx(np.full(401, 0.01))
     two = {"x": ours[:1], "y": ours[1:2]}, {"x": theirs[:1], "y": theirs[1:2]}
     assert difference(*two, "ap") == pytest.approx((0.015, 0.015, 0.015))
+
+
+def test_both_optimizers_warm_up_and_decay_alike():
+    sgd, adamw = optimizer_config("sgd", 0.02), optimizer_config("adamw", 4e-4)
+    assert (sgd.name, sgd.lr, adamw.name, adamw.lr) == ("sgd", 0.02, "adamw", 4e-4)
+    for field in ("lr_batch", "warmup_steps", "warmup_factor", "schedule"):
+        assert getattr(sgd, field) == getattr(adamw, field)
 
 
 def _row(contender: str, seed: int, ap: float) -> dict:
