@@ -45,7 +45,7 @@ def _sized(recipe: Recipe) -> Recipe:
 
 def _detect(predictor: cascade_rcnn.Predictor) -> Detect:
     def detect(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        found = predictor(image)
+        found = predictor(image, threshold=0.0)  # the model's own, as in the other contenders
         boxes, scores = torch.from_numpy(found.xyxy), torch.from_numpy(found.confidence)
         return boxes, scores, torch.from_numpy(found.class_id) + 1
 

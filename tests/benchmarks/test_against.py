@@ -1,13 +1,15 @@
 """The comparison with other packages: everything that is computed without training."""
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 
-from benchmarks.against import detr, page
+from benchmarks.against import detr, ours, page
 from benchmarks.against.contest import fitting, to_rows
 from benchmarks.against.setting import Setting, batches, order, stream
 from benchmarks.against.torchvision_models import rate_factor
+from cascade_rcnn import Predictor, assets
 from cascade_rcnn.data import Annotations, load_annotations
 from cascade_rcnn.data.check import check_images
 from cascade_rcnn.data.dataset import Dataset
@@ -66,6 +68,13 @@ def test_torchvision_s_schedule_is_cut_to_the_updates():
     assert factors[10:160] == [1.0] * 150  # after a warm-up over one epoch of 26 updates
     assert factors[160:220] == pytest.approx([0.1] * 60)
     assert factors[220:] == pytest.approx([0.01] * 40)
+
+
+def test_weak_detections_of_ours_count_like_those_of_the_others():
+    image = torch.from_numpy(np.asarray(PIL.Image.open(assets.PHOTO).convert("RGB")).copy()).permute(2, 0, 1)
+    _, scores, labels = ours._detect(Predictor("starter", device="cpu"))(image)
+    assert 0.05 <= float(scores.min()) < 0.2 < 0.8 < float(scores.max())
+    assert labels.unique().tolist() == [1]
 
 
 def test_detections_in_the_form_of_the_evaluation():
