@@ -1,4 +1,4 @@
-"""Convolutions in channels-last memory, with an NCHW backward pass where that is faster.
+"""Convolutions in channels-last memory, with an NCHW backward pass where that is faster, and one case computed safely.
 
 Channels last is the fastest layout, with one exception: on CPUs without AVX-512, oneDNN's backward pass for kernels
 larger than 1x1 takes about twice as long as in NCHW. In that case, the inputs of the backward pass are copied to NCHW
@@ -21,7 +21,9 @@ def conv2d(
 ) -> Tensor:
     """Drop-in for `torch.nn.functional.conv2d`: same values and gradients, whatever the layout of the backward pass."""
     learns = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
-    if learns and _prefers_nchw(x, weight, stride):
+    if learns and _crashes(x, weight, stride, padding):
+        x, stride = x[..., :: stride[0], :: stride[1]], (1, 1)
+    if learns and _prefers_nchw(x, weight):
         return _NCHWBackward.apply(x, weight, bias, stride, padding, dilation, groups)  # type: ignore[return-value]
     return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
 
@@ -56,19 +58,25 @@ class DoublingConv2d(nn.ConvTranspose2d):
         return four.transpose(2, 3).reshape(len(input), height, width, -1).permute(0, 3, 1, 2)
 
 
-def _prefers_nchw(x: Tensor, weight: Tensor, stride: Pair) -> bool:
-    """Return whether a float32 backward pass in channels last is slow on this CPU or, for very narrow maps, crashes.
+def _crashes(x: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> bool:
+    """Return whether this is a strided 1x1 convolution of very few channels on a CPU.
 
-    It is slow for kernels larger than 1x1 if torch does not use AVX-512 (ATEN_CPU_CAPABILITY is respected). It crashes
-    with AVX-512 for strided 1x1 kernels on fewer than 16 channels, where oneDNN 3.12 writes out of bounds.
+    With AVX-512, the backward pass of oneDNN 3.12 writes out of bounds there, in float32 and bfloat16.
+    """
+    pointwise = weight.shape[-2:] == (1, 1) and padding == (0, 0)
+    return pointwise and stride[0] > 1 and x.shape[1] < _NARROW and x.device.type == "cpu"
+
+
+def _prefers_nchw(x: Tensor, weight: Tensor) -> bool:
+    """Return whether a float32 backward pass in channels last is slow on this CPU.
+
+    It is slow for kernels larger than 1x1 if torch does not use AVX-512 (ATEN_CPU_CAPABILITY is respected).
     """
     if torch.compiler.is_compiling():  # the compiler chooses its own layouts
         return False
     if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
         return False
-    if weight.shape[-1] == 1:
-        return stride[0] > 1 and x.shape[1] < _NARROW
-    return torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2")
+    return weight.shape[-1] > 1 and torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2")
 
 
 def _to_nchw(x: Tensor) -> Tensor:
