@@ -1,4 +1,4 @@
-"""Convolutions in channels-last memory, with an NCHW backward pass where that is faster, and one case computed safely.
+"""Convolutions in channels-last memory, with an NCHW backward pass where that is faster.
 
 Channels last is the fastest layout, with one exception: on CPUs without AVX-512, oneDNN's backward pass for kernels
 larger than 1x1 takes about twice as long as in NCHW. In that case, the inputs of the backward pass are copied to NCHW
