@@ -1,9 +1,8 @@
 """Does memory grow from one prediction to the next? Resident memory of a process after some and after many of them."""
 
 import random
-from pathlib import Path
 
-from benchmarks.measure import Options, Row, fresh, options, skip, write
+from benchmarks.measure import STATUS, Options, Row, fresh, options, skip, status_mb, write
 
 _COUNTS, _QUICK = (100, 500), (5, 10)  # numbers of predictions
 _SIDES = (120, 800)  # range of an image's sides, in pixels
@@ -11,8 +10,8 @@ _MOST = 1.05
 
 
 def main(given: Options) -> None:
-    if not Path("/proc/self/status").is_file():
-        skip("endurance", "resident memory is read from /proc, which this system does not have")
+    if not STATUS.is_file():
+        skip("endurance", f"resident memory is read from {STATUS}, which this system does not have")
         return
     some, many = _QUICK if given.quick else _COUNTS
     before, after = fresh("endurance:resident", counts=[some, many], threads=given.threads)
@@ -35,13 +34,8 @@ def resident(counts: list[int], threads: int) -> list[float]:
         size = (_SIDES[1], _SIDES[1]) if k == 1 else (generator.randint(*_SIDES), generator.randint(*_SIDES))
         model.predict(photograph(size))
         if k in counts:
-            found.append(_resident_mb())
+            found.append(status_mb("VmRSS"))
     return found
-
-
-def _resident_mb() -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
 
 if __name__ == "__main__":

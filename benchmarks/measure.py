@@ -21,6 +21,7 @@ RESULTS = Path("docs/results/performance")
 QUICK_RESULTS = Path("runs/benchmarks")
 RESTRICTED = "-restricted"  # suffix of result files that were measured on a restricted processor
 KINDS = ("inference", "training")
+STATUS = Path("/proc/self/status")  # on Linux
 PEERS = ("detectron2", "mmdet")  # measured if they can be imported here, or in the Python given by --peer
 # These variables make a processor behave like an older one: ONEDNN_MAX_CPU_ISA=AVX2, MKL_ENABLE_INSTRUCTIONS=AVX2 and
 # ATEN_CPU_CAPABILITY=avx2 restrict all of torch's matrix products, convolutions and loops.
@@ -174,13 +175,17 @@ def fresh(function: str, **arguments: Any) -> Any:
 
 def peak_mb() -> float:
     """Return the peak resident memory of this process; ru_maxrss would include the parent's."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        lines = status.read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+    if STATUS.is_file():
+        return status_mb("VmHWM")
     from cascade_rcnn.engine.environment import peak_memory_mb
 
     return peak_memory_mb()
+
+
+def status_mb(field: str) -> float:
+    """Return a field of the kernel's status of this process, which is given in kB."""
+    lines = STATUS.read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
 
 
 def write(part: str, given: Options, rows: list[Row], notes: list[str] | None = None, **more: Any) -> None:

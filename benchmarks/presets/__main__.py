@@ -37,7 +37,8 @@ def main() -> None:
     given.output.mkdir(parents=True, exist_ok=True)
     optimizer = optimizer_config(given.optimizer, given.rate)
     for name, contender, seed in planned(given.sets, given.seeds, given.switched_seeds):
-        if not (given.output / f"{key(name, contender, given.rate, seed)}.json").is_file():
+        identity = key(name, contender, given.optimizer, given.rate, seed)
+        if not (given.output / f"{identity}.json").is_file():
             print(run(given.data, given.output, name, contender, given.images, optimizer, seed), flush=True)
     if given.page:
         from benchmarks.presets.page import write_page

@@ -45,10 +45,10 @@ def write_page(folder: Path, data: Path, page: Path) -> None:
             parts.append(_pooled_text(values[optimizer]["over_sets"], title))
     beside = with_their_default(found)
     if beside:
-        place, rate = beside[0]["set"], beside[0]["rate"]
+        place, optimizer, rate = (beside[0][name] for name in ("set", "optimizer", "rate"))
         switched = compared(beside, _draws(folder, data, beside), place, (DEFAULT, *switch_names()))
         values["switches"] = {place: switched}
-        title = f"One difference at a time, on `{place}` with SGD and learning rate {rate:g}"
+        title = f"One difference at a time, on `{place}` with {OPTIMIZERS[optimizer]} and learning rate {rate:g}"
         parts += [f"## {title}\n\n{table(switched, 'default, except')}\n", _not_run(switched)]
     parts += [f"## Differences between the presets\n\n{fields()}\n", machine_line() + "\n"]
     write_json(page / "presets.json", values)
@@ -58,20 +58,23 @@ def write_page(folder: Path, data: Path, page: Path) -> None:
 
 def at_best_rates(found: Rows) -> Rows:
     """Return the rows of each contender on each set at the learning rate with the highest mean AP there."""
-    groups: dict[tuple[str, str], dict[float, Rows]] = {}
+    groups: dict[tuple[str, str], dict[tuple[str, str, float], Rows]] = {}
     for row in found:
-        groups.setdefault((row["set"], row["contender"]), {}).setdefault(row["rate"], []).append(row)
+        groups.setdefault((row["set"], row["contender"]), {}).setdefault(_place(row), []).append(row)
     return [row for rates in groups.values() for row in max(rates.values(), key=_mean_ap)]
 
 
 def with_their_default(found: Rows) -> Rows:
     """Return the rows of the default, at its best of the switches' learning rates, and of the switches at this rate."""
     switches = [row for row in found if row["contender"] not in PRESETS]
-    places = {(row["set"], row["rate"]) for row in switches}
-    beside = [row for row in found if row["contender"] == DEFAULT and (row["set"], row["rate"]) in places]
-    best = at_best_rates(beside)
-    kept = {(row["set"], row["rate"]) for row in best}
-    return best + [row for row in switches if (row["set"], row["rate"]) in kept]
+    places = {_place(row) for row in switches}
+    best = at_best_rates([row for row in found if row["contender"] == DEFAULT and _place(row) in places])
+    kept = {_place(row) for row in best}
+    return best + [row for row in switches if _place(row) in kept]
+
+
+def _place(row: Mapping[str, Any]) -> tuple[str, str, float]:
+    return row["set"], row["optimizer"], row["rate"]
 
 
 def _mean_ap(rows: Rows) -> float:
@@ -96,7 +99,7 @@ def _draws(folder: Path, data: Path, found: Rows) -> dict[tuple[str, str, int], 
     draws = {}
     for row in found:
         identity = (row["set"], row["contender"], row["seed"])
-        path = folder / key(*identity[:2], row["rate"], row["seed"]) / "found.json"
+        path = folder / key(*identity[:2], row["optimizer"], row["rate"], row["seed"]) / "found.json"
         draws[identity] = resample(match(truths[row["set"]], load_detections(path, truths[row["set"]])))
     return draws
 

@@ -1,4 +1,4 @@
-"""One run of a contestant: initial weights, images, SGD, and the detections afterwards."""
+"""One run of a contestant: initial weights, images, optimizer, and the detections afterwards."""
 
 import shutil
 from dataclasses import replace
@@ -62,18 +62,18 @@ def run(
     torch.set_num_threads(1)
     train_set, val = read_set(data, name)
     config = contestant(contender, train_set.categories)
-    rate = optimizer.lr
-    identity = key(name, contender, rate, seed)
+    identity = key(name, contender, optimizer.name, optimizer.lr, seed)
     folder, weights = output / identity, output / identity / MODEL_FILE
     folder.mkdir(parents=True, exist_ok=True)
     if untrained(contender):
-        save(_with_config(load(output / key(name, DEFAULT, rate, seed) / MODEL_FILE), config), weights)
+        base = key(name, DEFAULT, optimizer.name, optimizer.lr, seed)
+        save(_with_config(load(output / base / MODEL_FILE), config), weights)
     elif not weights.is_file():
         save(_trained(config, train_set, folder, images, optimizer, seed), weights)
     predictor = Predictor(weights, device="cpu", precision="bf16")
     metrics = evaluate(predictor, val, workers=0, save_detections=folder / "found.json").to_dict()
-    figures: dict[str, Any] = {"set": name, "contender": contender, "optimizer": optimizer.name, "rate": rate}
-    figures |= {"seed": seed, "images": images}
+    figures: dict[str, Any] = {"set": name, "contender": contender, "optimizer": optimizer.name}
+    figures |= {"rate": optimizer.lr, "seed": seed, "images": images}
     figures |= {metric: metrics[metric] for metric in METRICS}
     write_json(output / f"{identity}.json", figures)
     return figures
@@ -102,6 +102,6 @@ def _with_config(model: Detector, config: ModelConfig) -> Detector:
     return changed
 
 
-def key(name: str, contender: str, rate: float, seed: int) -> str:
+def key(name: str, contender: str, optimizer: str, rate: float, seed: int) -> str:
     """Return the name of a run's folder."""
-    return f"{name}-{contender}-{1000 * rate:g}-{seed}".replace(" ", "_").replace(":", "+")
+    return f"{name}-{contender}-{optimizer}-{1000 * rate:g}-{seed}".replace(" ", "_").replace(":", "+")

@@ -75,7 +75,7 @@ def test_a_seed_of_everything_before_the_next():
     assert {one.seed for one in found[: 6 + len(switch_names())]} == {0}
     assert (found[6 + len(switch_names())]) == ("bccd", DEFAULT, 1)  # the baseline of the single changes with seed 1
     assert len(set(found)) == len(found)
-    assert len({key(one.name, one.contender, 0.02, one.seed) for one in found}) == len(found)
+    assert len({key(one.name, one.contender, "sgd", 0.02, one.seed) for one in found}) == len(found)
 
 
 def test_intervals_cover_images_and_seeds():
@@ -99,7 +99,8 @@ def test_both_optimizers_warm_up_and_decay_alike():
 
 
 def _row(contender: str, seed: int, ap: float) -> dict:
-    return {"set": "bccd", "contender": contender, "seed": seed} | dict.fromkeys(("ap", "ap50", "ap75", "ap90"), ap)
+    identity = {"set": "bccd", "contender": contender, "optimizer": "sgd", "seed": seed}
+    return identity | dict.fromkeys(("ap", "ap50", "ap75", "ap90"), ap)
 
 
 def test_a_contender_is_compared_over_the_seeds_that_the_default_has():
@@ -133,6 +134,14 @@ def test_switches_are_compared_with_the_default_at_their_rate():
     assert page.with_their_default(found) == [others[1], switch]
     elsewhere = _row("paper:resampling", 0, 0.3) | {"rate": 0.005, "set": "person"}  # without a default beside it
     assert page.with_their_default([*found, elsewhere]) == [others[1], switch]
+
+
+def test_optimizers_at_the_same_rate_are_not_mixed():
+    one, other = _row(DEFAULT, 0, 0.4) | {"rate": 0.005}, _row(DEFAULT, 0, 0.5) | {"rate": 0.005, "optimizer": "adamw"}
+    assert len({key("bccd", DEFAULT, row["optimizer"], row["rate"], 0) for row in (one, other)}) == 2
+    assert page.at_best_rates([one, other]) == [other]
+    switch = _row("mmdet:resampling", 0, 0.3) | {"rate": 0.005}
+    assert page.with_their_default([one, other, switch]) == [one, switch]
 
 
 def test_switches_at_several_rates_are_not_mixed():
