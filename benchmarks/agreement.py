@@ -7,7 +7,12 @@ _SAME = 1.0  # pixels; two boxes of a class within this distance are the same de
 
 
 def agreement(theirs: dict[str, Tensor], ours: dict[str, Tensor]) -> str:
-    """Say how many detections (in torchvision's format) both have, and how much these differ at most."""
+    """Say how many detections (in torchvision's format) both have, and how much these differ at most.
+
+    Boxes without area are left out: mmdetection returns them, and this package does not.
+    """
+    real = (theirs["boxes"][:, 2:] > theirs["boxes"][:, :2]).all(dim=1)
+    theirs = {name: values[real] for name, values in theirs.items()}
     distance = torch.cdist(theirs["boxes"].double(), ours["boxes"].double(), p=float("inf"))
     distance[theirs["labels"][:, None] != ours["labels"]] = float("inf")
     nobody = torch.full((len(distance), 1), float("inf"), dtype=distance.dtype)

@@ -15,6 +15,12 @@ from benchmarks.measure import Options, Row, interleaved, options, write
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
+def bf16_instructions() -> list[str]:
+    """Return the processor's instructions for bf16."""
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return [name for name, there in known.items() if there and "bf16" in name]
+
+
 def matrix_rates(quick: bool, repeats: int = 5, device: str = "cpu") -> dict[str, float]:
     """Return the floating-point operations per second in large square matrix products, by precision."""
     n = 256 if quick else (8192 if device == "cuda" else 2048)
@@ -48,9 +54,7 @@ def main(given: Options) -> None:
     rates = matrix_rates(given.quick, given.repeats)
     rows = [Row(what=f"matrix product, {name}", value=rate / 1e9, unit="GFLOP/s") for name, rate in rates.items()]
     rows.append(Row(what="memory, read and write", value=bandwidth(given.quick, given.repeats) / 1e9, unit="GB/s"))
-    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    bf16 = [name for name, there in known.items() if there and "bf16" in name]
-    write("floor", given, rows, [f"bf16 instructions of the processor: {', '.join(bf16) or 'none'}"])
+    write("floor", given, rows, [f"bf16 instructions of the processor: {', '.join(bf16_instructions()) or 'none'}"])
 
 
 if __name__ == "__main__":

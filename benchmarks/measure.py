@@ -36,6 +36,7 @@ class Task:
     proposals: int = 1000  # boxes that enter the heads at inference; training samples half as many
     classes: int = 80
     masks: bool = False  # Mask R-CNN and Cascade Mask R-CNN
+    backbone: str = "resnet50"
 
     def __str__(self) -> str:
         return f"{self.size[0]} x {self.size[1]} pixels, batch 1"
@@ -198,16 +199,21 @@ def write(part: str, given: Options, rows: list[Row], notes: list[str] | None = 
         print(f"{part}: {row.what:50} {row.value:10.4g} {row.unit}{ratio}", flush=True)
     for note in notes or []:
         print(f"{part}: {note}", flush=True)
-    restrictions = {name: os.environ[name] for name in _RESTRICTIONS if name in os.environ}
+    restricted = restrictions()
     content = {
         "part": part,
-        "machine": describe() | {"threads": given.threads, "restrictions": restrictions},
+        "machine": describe() | {"threads": given.threads, "restrictions": restricted},
         "quick": given.quick,
         "repeats": given.repeats,
         "rows": [asdict(row) for row in rows],
         "notes": notes or [],
     }
-    write_json(given.output / f"{part}{RESTRICTED if restrictions else ''}.json", content | more)
+    write_json(given.output / f"{part}{RESTRICTED if restricted else ''}.json", content | more)
+
+
+def restrictions() -> dict[str, str]:
+    """Return the variables that restrict the processor here."""
+    return {name: os.environ[name] for name in _RESTRICTIONS if name in os.environ}
 
 
 def skip(part: str, why: str) -> None:

@@ -23,7 +23,7 @@ from benchmarks.measure import Task
 from benchmarks.photo import maps, objects
 from cascade_rcnn.config import Category, ModelConfig, ModelOptions, replace
 from cascade_rcnn.config.presets import preset_stages
-from cascade_rcnn.interop import layout
+from cascade_rcnn.interop import backbones, layout
 from cascade_rcnn.interop.convert import names_at
 from cascade_rcnn.interop.detectron2 import to_detectron2
 from cascade_rcnn.interop.renaming import relaid, rename
@@ -51,7 +51,9 @@ def rois(task: Task) -> int:
 def calibrated(settings: ModelConfig, image: Tensor, seed: int = 0) -> Detector:
     """Build a detector with random weights, scaled as described above on this image (3, H, W) uint8."""
     torch.manual_seed(seed)
-    learning = replace(settings.backbone.normalised("batch"), frozen_stages=0)  # frozen layers keep their statistics
+    backbone = settings.backbone
+    learning = backbone.normalised("batch") if hasattr(backbone, "norm") else backbone
+    learning = replace(learning, frozen_stages=0)  # frozen layers keep their statistics
     trained = build(replace(settings, backbone=learning))
     scale = _CALIBRATION_SIZE / min(image.shape[1:])
     small = F.interpolate(image[None].float(), scale_factor=scale, mode="bilinear", antialias=True)[0].byte()
@@ -160,7 +162,8 @@ def to_torchvision(faster: Detector) -> dict[str, Tensor]:
 def to_mmdet(model: Detector) -> dict[str, Tensor]:
     """Convert a network to mmdetection's names and layout."""
     names = names_at("mmdet", model.config)
-    state = relaid(model.state_dict(), model.config, layout.LAYOUT_OUT)
+    backbone = backbones.of_config("mmdet", model.config.backbone)
+    state = relaid(model.state_dict(), model.config, {**layout.LAYOUT_OUT, **backbone.layout_out})
     return {rename(name, names) or name: value for name, value in state.items()}
 
 
@@ -168,12 +171,13 @@ def prepare(folder: Path, image: Tensor, task: Task) -> None:
     """Write the photo, its objects and the networks' weights to a folder from which all candidates read them."""
     torch.save(image, folder / "photo.pth")
     torch.save(objects(task.size, task.classes, masks=task.masks), folder / "objects.pth")
-    cascade = calibrated(config(f"cascade{'_mask' if task.masks else ''}_rcnn_resnet50_fpn", task), image)
+    cascade = calibrated(config(f"cascade{'_mask' if task.masks else ''}_rcnn_{task.backbone}_fpn", task), image)
     faster = first_stage(cascade)
     cascade_rcnn.save(cascade, folder / "cascade.safetensors")
     cascade_rcnn.save(faster, folder / "faster.safetensors")
-    torch.save(to_torchvision(faster), folder / "torchvision.pth")
-    torch.save(to_detectron2(cascade), folder / "detectron2.pth")
+    if task.backbone == "resnet50":
+        torch.save(to_torchvision(faster), folder / "torchvision.pth")
+        torch.save(to_detectron2(cascade), folder / "detectron2.pth")
     if task.masks:
         torch.save(maps(task.size), folder / "maps.pth")
     else:  # mmdetection's cascade has a mask head per stage, so it is another network

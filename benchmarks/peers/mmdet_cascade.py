@@ -1,6 +1,7 @@
-"""mmdetection's cascade (R50-FPN), with its own config except for what the photo requires."""
+"""mmdetection's cascade with a ResNet-50, Swin-T or ConvNeXt-T, with its own configs except for what the photo needs."""
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.measure import Task
+
+# its configs with other backbones than a ResNet-50
+_BACKBONES = {
+    "swin_t": "swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco",
+    "convnext_tiny": "convnext/cascade-mask-rcnn_convnext-t-p4-w7_fpn_4conv1fc-giou_amp-ms-crop-3x_coco",
+}
+_COMPUTED = ("num_batches_tracked", "relative_position_index")  # not in our networks
 
 
 class Peer:
@@ -20,7 +28,12 @@ class Peer:
         from mmengine.hub import get_config  # pyright: ignore[reportMissingImports]
 
         register_all_modules()
+        if task.backbone == "convnext_tiny":
+            import_module("mmpretrain.models")  # registers the backbone
         settings = get_config("mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py").model
+        if task.backbone in _BACKBONES:
+            other = get_config(f"mmdet::{_BACKBONES[task.backbone]}.py").model
+            settings.backbone, settings.neck.in_channels = other.backbone, other.neck.in_channels
         settings.backbone.init_cfg = None
         for head in settings.roi_head.bbox_head:
             head.num_classes = task.classes
@@ -29,7 +42,7 @@ class Peer:
         self.model: Any = MODELS.build(settings).eval()
         state = torch.load(folder / "mmdet.pth", weights_only=True)
         missing, left_over = self.model.load_state_dict(state, strict=False)
-        wrong = [name for name in missing if not name.endswith("num_batches_tracked")] + left_over
+        wrong = [name for name in missing if not name.endswith(_COMPUTED)] + left_over
         if wrong:
             raise SystemExit(f"mmdet: the weights do not fit: {wrong}")
 

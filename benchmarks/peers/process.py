@@ -37,7 +37,10 @@ class PeerProcess:
         self.versions: str = self._answer()
 
     def ask(self, what: str) -> Any:
-        """Request "detect", a training "step" (returns the loss), "paste" (masks) or "peak" (memory in MB)."""
+        """Send a request: "detect", a training "step" (returns the loss), "paste" (masks) or "peak" (memory in MB).
+
+        "detect bf16" and "step bf16" run under autocast; "failing" returns those that fail, with their errors.
+        """
         assert self._process.stdin is not None
         self._process.stdin.write(what + "\n")
         self._process.stdin.flush()

@@ -9,6 +9,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -38,8 +39,9 @@ def calls(peer: Any, name: str, folder: Path) -> dict[str, Callable[[], Any]]:
     target = torch.load(folder / "objects.pth", weights_only=True)
     maps = torch.load(folder / "maps.pth", weights_only=True) if (folder / "maps.pth").exists() else {}
 
-    def detect() -> None:
-        peer.detect(image)
+    def detect(precision: torch.dtype = torch.float32) -> None:
+        with _autocast(precision):
+            peer.detect(image)
 
     def found() -> None:
         torch.save(peer.detect(image)(), folder / f"{name}_found.pth")
@@ -47,17 +49,34 @@ def calls(peer: Any, name: str, folder: Path) -> dict[str, Callable[[], Any]]:
     def paste() -> None:
         peer.paste(**maps)
 
-    def step() -> float:
+    def step(precision: torch.dtype = torch.float32) -> float:
         peer.model.zero_grad(set_to_none=True)
-        loss = peer.loss(image, target)
+        with _autocast(precision):
+            loss = peer.loss(image, target)
         loss.backward()
         return loss.item()
+
+    def failing() -> dict[str, str]:
+        """Return the first line of the error of each request that fails in bf16."""
+        said = {}
+        for name in ("detect bf16", "step bf16"):
+            try:
+                work[name]()
+            except Exception as error:  # noqa: BLE001  whatever the framework raises
+                said[name] = f"{type(error).__name__}: {error}".splitlines()[0]
+        return said
 
     def versions() -> str:
         return f"{name} {version(name)}, torch {torch.__version__}, Python {platform.python_version()}"
 
-    work = {"detect": detect, "found": found, "step": step} | ({"paste": paste} if maps else {})
-    return {**work, "versions": versions, "peak": peak_mb}
+    work: dict[str, Callable[[], Any]] = {"detect": detect, "found": found, "step": step}
+    work |= {"detect bf16": partial(detect, torch.bfloat16), "step bf16": partial(step, torch.bfloat16)}
+    work |= {"paste": paste} if maps else {}
+    return {**work, "failing": failing, "versions": versions, "peak": peak_mb}
+
+
+def _autocast(precision: torch.dtype) -> torch.autocast:
+    return torch.autocast("cpu", precision, enabled=precision is not torch.float32)
 
 
 if __name__ == "__main__":

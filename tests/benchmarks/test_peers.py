@@ -30,6 +30,9 @@ def test_agreement_pairs_detections_of_a_class_whatever_their_order():
     assert agreement(theirs, theirs) == "3 of 3 detections are the same, within 0 pixels and 0 in score"
     assert agreement(theirs, found((0, 3))) == "none of 3 detections are the same"
     assert agreement(found((0, 1)), theirs) == "1 of 3 detections are the same, within 0 pixels and 0 in score"
+    empty = found((50.25, 2), (0.5, 1), (90, 3), (20, 1))
+    empty["boxes"][3, 2] = 20
+    assert agreement(empty, ours) == agreement(ours, ours)
     assert agreement(theirs, found()) == agreement(found(), theirs) == "none of 3 detections are the same"
 
 
@@ -37,10 +40,10 @@ def test_every_ratio_is_to_a_peer_that_was_measured():
     times = {"detectron2": 2.0, "cascade": 1.0, "cascade, unfolded": 1.2, "detectron2, converted": 1.6}
     rows = measurement.compared("inference", ["detectron2"], times)
     assert {row.what: row.ratio for row in rows} == {
-        "inference: detectron2": None,
-        "inference: cascade": pytest.approx(0.5),
-        "inference: cascade, unfolded": pytest.approx(0.6),
-        "inference: detectron2, converted": pytest.approx(0.8),
+        "ResNet-50, inference: detectron2": None,
+        "ResNet-50, inference: cascade": pytest.approx(0.5),
+        "ResNet-50, inference: cascade, unfolded": pytest.approx(0.6),
+        "ResNet-50, inference: detectron2, converted": pytest.approx(0.8),
     }
     assert {row.against for row in rows if row.ratio} == {"detectron2"}
     assert [row.met for row in rows] == [None, True, None, False]
@@ -49,7 +52,7 @@ def test_every_ratio_is_to_a_peer_that_was_measured():
 def test_a_converted_model_is_compared_with_its_own_peer_alone():
     times = {"detectron2": 2.0, "mmdet": 4.0, "cascade": 1.0, "detectron2, converted": 1.0, "mmdet, converted": 1.0}
     rows = measurement.compared("training", ["detectron2", "mmdet"], times)
-    assert [(row.what.removeprefix("training: "), row.against, row.ratio) for row in rows] == [
+    assert [(row.what.removeprefix("ResNet-50, training: "), row.against, row.ratio) for row in rows] == [
         ("detectron2", "", None),
         ("cascade", "detectron2", 0.5),
         ("detectron2, converted", "detectron2", 0.5),
@@ -59,8 +62,26 @@ def test_a_converted_model_is_compared_with_its_own_peer_alone():
     ]
 
 
-def test_mmdet_gets_the_weights_that_convert_back():
-    model = create_model("cascade_rcnn_resnet18_fpn", 3, pyramid_channels=16, head_width=32)
+def test_bf16_is_compared_with_a_peer_in_bf16_if_it_ran():
+    times = {"detectron2": 2.0, "mmdet": 4.0, "cascade": 1.0, "cascade bf16": 0.5, "mmdet bf16": 2.0}
+    rows = measurement.compared("inference", ["detectron2", "mmdet"], times, "Swin-T")
+    lowered = [row for row in rows if row.what.endswith("bf16")]
+    assert [(row.what.removeprefix("Swin-T, inference: "), row.against, row.ratio) for row in lowered] == [
+        ("cascade bf16", "detectron2", 0.25),
+        ("cascade bf16", "mmdet bf16", 0.25),
+        ("mmdet bf16", "mmdet", 0.5),
+    ]
+    assert all(row.bound is None for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "width"),
+    [("resnet18", None), ("swin_t", 32), ("convnext_tiny", 32)],
+    ids=["resnet", "swin", "convnext"],
+)
+def test_mmdet_gets_the_weights_that_convert_back(backbone, width):
+    name = f"cascade_rcnn_{backbone}_fpn"
+    model = create_model(name, 3, pyramid_channels=16, head_width=32, backbone_width=width)
     _, state = mmdet.convert(to_mmdet(model), None)
     own = {name: value for name, value in model.state_dict().items() if "num_batches" not in name}
     torch.testing.assert_close(dict(state), own, rtol=0, atol=0)
