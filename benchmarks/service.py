@@ -13,6 +13,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,6 +52,7 @@ class Tally:
     minutes: float
     taken: list[list[float]] = field(default_factory=list)  # seconds of each answered request
     hostile: int = 0
+    refused: int = 0  # hostile requests with the correct response
     wrong: list[str] = field(default_factory=list)  # incorrect responses
     memory: list[float] = field(default_factory=list)  # MB of all its processes, at the end of each minute
 
@@ -63,17 +66,25 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8123)
     parser.add_argument("--page", type=Path, default=PAGE)
     given = parser.parse_args()
-    flags = ["--port", str(given.port), "--workers", str(given.workers), "--batch-size", str(given.batch_size)]
-    with subprocess.Popen([sys.executable, "-m", "cascade_rcnn", "serve", "starter", *flags]) as process:
-        try:
-            _wait(given.port, process)
-            tally = load(given.port, process.pid, given.minutes, given.clients)
-        finally:
-            process.send_signal(signal.SIGINT)
+    flags = ["--workers", str(given.workers), "--batch-size", str(given.batch_size)]
+    with serving(given.port, *flags) as process:
+        tally = load(given.port, process.pid, given.minutes, given.clients)
     given.page.write_text(render(tally, " ".join(sys.argv[1:]), given.clients), encoding="utf-8")
     print(given.page)
     if tally.wrong:
         sys.exit(f"{len(tally.wrong)} wrong responses; the first: {tally.wrong[0]}")
+
+
+@contextmanager
+def serving(port: int, *flags: str) -> Iterator[subprocess.Popen]:
+    """Run the service with the starter, which responds when the block begins and is stopped at its end."""
+    command = [sys.executable, "-m", "cascade_rcnn", "serve", "starter", "--port", str(port), *flags]
+    with subprocess.Popen(command) as process:
+        try:
+            _wait(port, process)
+            yield process
+        finally:
+            process.send_signal(signal.SIGINT)
 
 
 def _wait(port: int, process: subprocess.Popen) -> None:
@@ -100,8 +111,8 @@ def ask(port: int, method: str, path: str, body: bytes, kind: str) -> tuple[int,
         connection.close()
 
 
-def load(port: int, pid: int, minutes: float, clients: int) -> Tally:
-    """Send requests from several threads for some minutes."""
+def load(port: int, pid: int, minutes: float, clients: int, share: float = 0.01) -> Tally:
+    """Send requests from several threads for some minutes; this share of them is hostile."""
     tally, start, lock = Tally(minutes), time.perf_counter(), threading.Lock()
     body = form(Path(PHOTO).read_bytes())
     expected = json.loads(ask(port, "POST", "/predict", body, _FORM)[1])
@@ -109,7 +120,7 @@ def load(port: int, pid: int, minutes: float, clients: int) -> Tally:
     def client(seed: int) -> None:
         rng = random.Random(seed)
         while (now := time.perf_counter()) < start + 60 * minutes:
-            hostile = rng.random() < 0.01
+            hostile = rng.random() < share
             sent, kind, status = rng.choice(HOSTILE) if hostile else (body, _FORM, 200)
             try:
                 found, answer = ask(port, "POST", "/predict", sent, kind)
@@ -120,6 +131,7 @@ def load(port: int, pid: int, minutes: float, clients: int) -> Tally:
                 while len(tally.taken) <= (now - start) // 60:
                     tally.taken.append([])
                 tally.hostile += hostile
+                tally.refused += hostile and right
                 if not right:
                     tally.wrong.append(f"{status} expected, {found}: {answer[:200]!r}")
                 elif not hostile:

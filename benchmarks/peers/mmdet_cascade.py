@@ -1,4 +1,4 @@
-"""mmdetection's cascade with a ResNet-50, Swin-T or ConvNeXt-T, with its own configs except for what the photo needs."""
+"""mmdetection's cascade (ResNet-50, Swin-T or ConvNeXt-T), with its own configs except for what the photo needs."""
 
 from collections.abc import Callable
 from importlib import import_module

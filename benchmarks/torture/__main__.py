@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.torture import kills, page
+from benchmarks.torture import kills, page, services
 from benchmarks.torture.annotations import Coco, Voc, Yolo
 from benchmarks.torture.areas import Area, run_area
 from benchmarks.torture.checkpoints import Checkpoints, States
@@ -50,6 +50,8 @@ def campaigns(given: argparse.Namespace, folder: Path) -> dict[str, Callable[[],
     )
     parts["predict"] = lambda: kills.kill_predict(commands, folder / "predict", number, random)
     parts["export"] = lambda: kills.kill_export(commands, folder / "export", number // 2, random)
+    parts["service"] = lambda: services.hostile_requests(0.2 if given.quick else 1.0)
+    parts["ray"] = lambda: services.killed_actor(folder / "ray", 200 if given.quick else 1000)
     parts["faults"] = lambda: Faults(commands, folder / "faults", write_data(folder / "data")).run()
     return parts
 

@@ -11,10 +11,10 @@ from benchmarks.torture.outcomes import Outcome
 _HEAD = """# Torture
 
 This page is written by `make torture` (`benchmarks/torture/`). It kills commands at random moments and around each
-rename, makes disks, files and processes fail while a command runs, and has the commands' readers read mutated files. A
-case is right if the result is bit-identical to that of an undisturbed run, or equals what a plain parser finds in the
-same bytes. The three columns of faults, from "traceback" on, must be 0. Error messages are quoted as they were on the
-date of the test.
+rename, makes disks, files and processes fail while a command runs, has the commands' readers read mutated files, sends
+hostile requests to the service, and kills an actor of Ray. A case is right if the result is bit-identical to that of an
+undisturbed run, or equals what a plain parser finds in the same bytes (for the service: boxes within .01 pixels). The
+three columns of faults, from "traceback" on, must be 0. Error messages are quoted as they were on the date of the test.
 """
 _SHOWN = 12  # number of faults and error messages shown per area
 

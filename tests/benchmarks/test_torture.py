@@ -235,7 +235,7 @@ def test_crowded_images(tmp_path):
 
 @pytest.mark.slow
 def test_kills_and_faults(tmp_path):
-    main(["--quick", "--only", "train", "predict", "export", "faults", "--output", str(tmp_path)])
+    main(["--quick", "--only", "train", "predict", "export", "service", "ray", "faults", "--output", str(tmp_path)])
 
 
 def test_states_are_compared_to_the_bit():
