@@ -57,7 +57,7 @@ def render(*, output: Path, resamples: int = 500) -> None:
 
     Args:
         output: Folder of the study.
-        resamples: Number of bootstrap resamples of the validation images for the confidence intervals.
+        resamples: Number of bootstrap resamples (of validation images and seeds) for the confidence intervals.
     """
     from cascade_rcnn_study.artifacts import choose
 
@@ -98,7 +98,7 @@ def _plan_or_run(verb: str, arguments: list[str]) -> None:
             families: More recipes for Table 6, such as small_vgg small_rfcn.
             family_weights: Backbone weights (a file) for each of the families; default: --weights-backbone.
             sample_images: Number of training images measured for Figures 2 and 4.
-            resamples: Number of bootstrap resamples of the validation images for the confidence intervals.
+            resamples: Number of bootstrap resamples (of validation images and seeds) for the confidence intervals.
         """
         if family_weights and len(family_weights) != len(families):
             raise UserError(

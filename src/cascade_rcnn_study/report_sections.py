@@ -47,7 +47,7 @@ def table_section(table: Table, resamples: int) -> Section:
     if any(row.difference for row in table.rows):
         caption = (
             f"Difference to {table.reference} in points of AP, for the same seeds and images, with the 95 % interval "
-            f"over {resamples} resamples of the validation images:"
+            f"over {resamples} resamples of the validation images and seeds:"
         )
         tables.append((caption, differences_table(table)))
     missing = [row.needs for row in table.rows if row.needs is not None and not row.ours]

@@ -1,4 +1,4 @@
-"""The paired bootstrap over images."""
+"""The paired bootstrap over images and seeds."""
 
 import time
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.evaluation.bootstrap import column, interval, paired_difference, resample
+from cascade_rcnn.evaluation.bootstrap import column, difference_draws, interval, paired_difference, resample
 from cascade_rcnn.evaluation.matches import Matches
 
 
@@ -51,6 +51,23 @@ def test_pairing_removes_what_both_share():
 def test_seeds_are_averaged():
     a, b, c = (resample(one_object_an_image(np.arange(50) < hits), number=10) for hits in (10, 20, 30))
     assert paired_difference([b, c], [a, a], "ap").mean == pytest.approx(15 / 50, abs=0.01)
+
+
+def test_intervals_cover_images_and_seeds():
+    rng = np.random.default_rng(0)
+    theirs = [np.full((401, 10), 0.3) for _ in range(3)]
+    ours = [base + apart for base, apart in zip(theirs, (0.01, 0.02, 0.06), strict=True)]
+    values = difference_draws(ours, theirs, "ap", rng)
+    assert values[0] == pytest.approx(0.03)  # the dataset itself, with each seed once
+    assert values.min() == pytest.approx(0.01)  # a resample with one seed three times
+    assert values.max() == pytest.approx(0.06)
+    assert difference_draws(ours[:1], theirs[:1], "ap", rng) == pytest.approx(np.full(401, 0.01))
+
+
+def test_different_seeds_are_refused():
+    a = resample(one_object_an_image(np.ones(4)), number=3)
+    with pytest.raises(UserError, match="different numbers of seeds"):
+        paired_difference([a, a], [a], "ap")
 
 
 def test_columns():

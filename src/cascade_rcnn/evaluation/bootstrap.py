@@ -1,9 +1,10 @@
-"""Confidence intervals of AP and of differences in AP, by the (paired) bootstrap over images.
+"""Confidence intervals of AP and of differences in AP, by the (paired) bootstrap over images and seeds.
 
 A resample consists of as many images as the validation set has, drawn with replacement; both models are evaluated on
-the same resamples. The interval reflects the choice of images, the standard deviation over seeds that of the training.
+the same resamples. If they were trained with several seeds, each resample also draws as many seeds with replacement.
+With one seed, the interval reflects the choice of images alone, and not the randomness of training.
 
-R resamples · M classes · ten IoU thresholds
+S seeds · R resamples · M classes · ten IoU thresholds
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ _AT = {f"ap{round(100 * u)}": k for k, u in enumerate(IOU_THRESHOLDS)}
 
 
 class Interval(NamedTuple):
-    """An AP in 0..1, or a difference between two, with its 95 % interval over images."""
+    """An AP in 0..1, or a difference between two, with its 95 % interval over images and seeds."""
 
     mean: float
     low: float
@@ -51,14 +52,28 @@ def column(by_iou: np.ndarray, metric: str) -> np.ndarray:
 def paired_difference(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], metric: str) -> Interval:
     """Return the difference in a metric between two models, each given as one array (R + 1, 10) per seed.
 
-    The arrays are AP on the same resamples, averaged over seeds. Raises UserError if the numbers of resamples differ.
+    Runs at the same place have the same seed, and the arrays are AP on the same resamples of the images. Raises
+    UserError if the numbers of seeds or of resamples differ.
     """
+    return interval(difference_draws(ours, theirs, metric, np.random.default_rng(0)))
+
+
+def difference_draws(
+    ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], metric: str, rng: np.random.Generator
+) -> np.ndarray:
+    """Return the differences whose interval `paired_difference` returns, (R + 1,); the first is that of the dataset.
+
+    Seeds are drawn in pairs: a run and its counterpart.
+    """
+    if len(ours) != len(theirs):
+        raise UserError("the models were trained with different numbers of seeds; compare them on the same seeds")
     if {x.shape for x in ours} != {x.shape for x in theirs}:
         raise UserError("the models have different numbers of resamples; resample both with the same number")
-    difference = np.mean([column(a, metric) for a in ours], axis=0) - np.mean(
-        [column(b, metric) for b in theirs], axis=0
-    )
-    return interval(difference)
+    by_seed = np.stack([column(a, metric) - column(b, metric) for a, b in zip(ours, theirs, strict=True)])
+    seeds, draws = by_seed.shape
+    chosen = rng.integers(seeds, size=(seeds, draws))
+    chosen[:, 0] = np.arange(seeds)
+    return np.take_along_axis(by_seed, chosen, axis=0).mean(axis=0)
 
 
 def interval(values: np.ndarray) -> Interval:
