@@ -49,6 +49,7 @@ def main(given: Options) -> None:
             bound=bound)
         for name, bound in _OVERHEAD.items() if name in times for base in [f"faster {name.split()[-1]}"]
     ]  # fmt: skip
+    rows += [parts.outside_row(what, runs[what]) for what in ("cascade fp32", "cascade bf16")]
     shares = {name: parts.breakdown(network, image, given.repeats) for name, network in loaded.items()}
     found = {name: network.detect([image])[0] for name, network in loaded.items()}
     notes = [str(task)]

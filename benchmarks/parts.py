@@ -1,12 +1,19 @@
-"""The time of each part of a detector, measured by hooks on its modules; the rest is computed by subtraction."""
+"""The time of each part of a detector.
+
+`breakdown` measures it by hooks on the modules, and computes the rest by subtraction. `outside` is the share of the
+operators that are neither convolutions nor matrix products.
+"""
 
 import re
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.measure import Row
 from benchmarks.networks import Network
 
 _OURS = {
@@ -27,6 +34,8 @@ _TORCHVISION = {
     "RoI features": r"roi_heads\.box_roi_pool",
     "box heads": r"roi_heads\.box_(head|predictor)",
 }
+_PRODUCTS = re.compile(r"aten::.*(conv|mm)")  # of torch's operators
+_OUTSIDE = 10.0  # target, in percent
 _OUTER = ("preprocess", "backbone", "pyramid", "RPN convolutions", "RoI heads")
 
 
@@ -67,6 +76,22 @@ def breakdown(network: Network, image: Tensor, repeats: int) -> dict[str, float]
             for handle in clock.handles:
                 handle.remove()
     return {part: 1e3 * statistics.median(run[part] for run in runs) for part in runs[0]}
+
+
+def outside(run: Callable[[], Any]) -> float:
+    """Return the percentage of processor time that a call spends outside convolutions and matrix products."""
+    run()
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        run()
+    taken = {event.key: event.self_cpu_time_total for event in profiler.key_averages()}
+    products = sum(time for name, time in taken.items() if _PRODUCTS.match(name))
+    return 100 * (1 - products / sum(taken.values()))
+
+
+def outside_row(what: str, run: Callable[[], Any]) -> Row:
+    """Make a row of `outside` with its target."""
+    what = f"{what}: outside convolutions and matrix products"
+    return Row(what=what, value=outside(run), unit="%", bound=_OUTSIDE)
 
 
 def _matching(model: nn.Module, pattern: str) -> list[nn.Module]:

@@ -4,7 +4,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from benchmarks import networks
+from benchmarks import networks, parts
 from benchmarks.floor import matrix_rates, operations
 from benchmarks.measure import Options, Row, interleaved, options, write
 from benchmarks.photo import objects, photograph
@@ -46,6 +46,7 @@ def main(given: Options) -> None:
         rows.append(
             Row(what=what, value=1e3 * mine, unit="ms", ratio=mine / times[base], against=base, bound=_OVERHEAD)
         )
+    rows += [parts.outside_row(what, runs[what]) for what in ("cascade fp32", "cascade bf16")]
     write("training_step", given, rows, [str(task)], gflop={name: count / 1e9 for name, count in flops.items()})
 
 

@@ -128,3 +128,10 @@ def test_the_parts_of_a_detection_are_known_and_add_up(name: str):
         *("boxes, scores, NMS", "total"),
     }
     assert all(milliseconds > 0 for milliseconds in found.values())
+
+
+def test_only_convolutions_and_matrix_products_are_inside():
+    image, kernel, square = torch.randn(1, 8, 64, 64), torch.randn(8, 8, 3, 3), torch.randn(256, 256)
+    assert parts.outside(lambda: torch.conv2d(image, kernel)) < 20
+    assert parts.outside(lambda: square @ square) < 20
+    assert parts.outside(lambda: square.sort()) == pytest.approx(100)
