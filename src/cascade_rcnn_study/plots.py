@@ -91,6 +91,7 @@ def _draw_panel(axis: "Axes", panel: Panel, top: float) -> None:
         axis.set(xlim=(0.5, 1.0), ylim=(0.35, 1.0))
     else:
         axis.set(xlim=(0.48, 0.97), ylim=(0, max(top, 1.0)))
+        axis.set(yticks=[tick for tick in axis.get_yticks() if tick <= min(top, 100)])  # none above 100 %
     # These corners are free, as IoU curves rise and AP curves fall.
     axis.legend(loc="lower right" if panel.diagonal else "upper right")
 

@@ -32,6 +32,12 @@ def test_panels_of_one_kind_have_one_scale():
     assert scales == [13, 1]
 
 
+def test_no_tick_is_above_100_percent():
+    (axis,) = plot_curves([panel(*(Curve(label=name, x=[0.5, 0.6], y=[95, 60]) for name in "abcd"))]).axes
+    assert axis.get_ylim()[1] > 120
+    assert max(axis.get_yticks()) == 100
+
+
 def test_scatter_and_histograms_show_every_stage():
     rng = np.random.default_rng(0)
     stages = [describe_stage(rng.random(50), rng.normal(0, 0.1, (50, 4)), u) for u in (0.5, 0.6)]
