@@ -1,5 +1,6 @@
 """torchvision's Faster R-CNN, versions 1 and 2, trained as in torchvision's reference recipe or as in ours."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -91,9 +92,9 @@ def from_model(build: Build, recipe: Recipe | None = None) -> Contender:
                 losses = model([image.float() / 255 for image, _ in samples], [target for _, target in samples])
             optimizer.zero_grad()
             torch.stack(list(losses.values())).sum().backward()
-            if recipe:
-                torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.optimizer.clip_norm)
-            optimizer.step()
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.optimizer.clip_norm if recipe else math.inf)
+            if norm.isfinite():  # its box loss is sometimes NaN in bf16; such an update would ruin all weights
+                optimizer.step()
             schedule.step()
             if averaged is not None:
                 averaged.update_parameters(model)

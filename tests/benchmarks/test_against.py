@@ -4,11 +4,12 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from torch import nn
 
 from benchmarks.against import detr, ours, page
 from benchmarks.against.contest import fitting, to_rows
-from benchmarks.against.setting import Setting, batches, order, stream
-from benchmarks.against.torchvision_models import rate_factor
+from benchmarks.against.setting import BATCH, Setting, batches, order, stream
+from benchmarks.against.torchvision_models import from_model, rate_factor
 from cascade_rcnn import Predictor, assets
 from cascade_rcnn.data import Annotations, load_annotations
 from cascade_rcnn.data.check import check_images
@@ -68,6 +69,28 @@ def test_torchvision_s_schedule_is_cut_to_the_updates():
     assert factors[10:160] == [1.0] * 150  # after a warm-up over one epoch of 26 updates
     assert factors[160:220] == pytest.approx([0.1] * 60)
     assert factors[220:] == pytest.approx([0.01] * 40)
+
+
+class _SometimesNaN(nn.Module):
+    """A model whose loss is NaN in its second update, and whose only weight is the score of its detection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.updates = nn.Parameter(torch.zeros(1)), 0
+
+    def forward(self, images, targets=None):
+        if targets is None:
+            return [{"boxes": torch.zeros(1, 4), "scores": self.weight, "labels": torch.ones(1)}]
+        self.updates += 1
+        return {"loss": -self.weight.sum() * (float("nan") if self.updates == 2 else 1.0)}
+
+
+def test_an_update_that_is_not_finite_is_left_out(shapes, tmp_path):
+    images = stream(shapes, 3 * BATCH, 0, tmp_path / "links")
+    setting = Setting(images=images, weights=tmp_path, seed=0, folder=tmp_path)
+    detect = from_model(lambda weights, classes: _SometimesNaN())(setting, lambda: None)  # type: ignore[arg-type]
+    _, scores, _ = detect(torch.zeros(3, 8, 8, dtype=torch.uint8))
+    assert scores > 0
 
 
 def test_weak_detections_of_ours_count_like_those_of_the_others():
