@@ -28,6 +28,9 @@ def write(results: Path, content: dict[str, Any], *, keep: bool = False) -> Path
         tally["refusals"] = {line: tally["refusals"][line] for line in shown}
     if keep and (results / "torture.json").is_file():
         before = json.loads((results / "torture.json").read_text())
+        processor = content["machine"]["processor"]
+        if processor != before["machine"]["processor"]:  # the page names only the first one
+            content["machine"]["date"] += f", {processor}"
         dated = [tally | {"date": _date(tally, whole)} for whole in (before, content) for tally in whole["areas"]]
         by_name = {tally["area"]: tally for tally in dated}  # new results replace old ones
         content = {**before, "areas": list(by_name.values())}
