@@ -86,13 +86,14 @@ def from_model(build: Build, recipe: Recipe | None = None) -> Contender:
         optimizer, factor = _like_recipe(model, recipe, len(given)) if recipe else _reference(model, len(given))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         averaged = AveragedModel(model, multi_avg_fn=moving_average(recipe.ema)) if recipe and recipe.ema else None
+        limit = recipe.optimizer.clip_norm if recipe else math.inf
         for batch in given:
             samples = batch.samples()
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 losses = model([image.float() / 255 for image, _ in samples], [target for _, target in samples])
             optimizer.zero_grad()
             torch.stack(list(losses.values())).sum().backward()
-            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.optimizer.clip_norm if recipe else math.inf)
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), limit)
             if norm.isfinite():  # its box loss is sometimes NaN in bf16; such an update would ruin all weights
                 optimizer.step()
             schedule.step()
