@@ -71,30 +71,43 @@ def _measure(task: Task, pythons: Mapping[str, Path], given: Options) -> tuple[l
                 notes.append(f"{peer} does not run in bf16 with {label}: {next(iter(errors.values()))}")
         if "inference" in given.kinds:
             networks = _ours(peers, folder, task)
-            agreements = _agreements(peers, networks, image, label)
             folded = {what: for_inference(network) for what, network in _ours(peers, folder, task).items()}
-            agreements += _agreements(peers, folded, image, f"{label}, folded")
-            runs: Runs = {peer: partial(process.ask, "detect") for peer, process in peers.items()}
-            runs |= {what: partial(network.detect, [image]) for what, network in folded.items()}
-            runs |= {f"{what}{_UNFOLDED}": partial(network.detect, [image]) for what, network in networks.items()}
-            runs |= {f"{peer}{_BF16}": partial(peers[peer].ask, "detect bf16") for peer in peers if peer in bf16}
-            if bf16:
-                lowered = for_inference(load("cascade", folder, task), "bf16")
-                runs[f"cascade{_BF16}"] = partial(_detect_in_bf16, lowered, image)
+            lowered = for_inference(load("cascade", folder, task), "bf16") if bf16 else None
+            runs = _detections(peers, folded, networks, lowered, image, bf16)
             rows += compared("inference", peers, interleaved(runs, given.repeats), label)
-            notes += agreements
+            notes += _agreements(peers, networks, image, label)
+            notes += _agreements(peers, folded, image, f"{label}, folded")
         if "training" in given.kinds:
-            target = objects(task.size, task.classes)
-            networks = _ours(peers, folder, task)
-            runs = {peer: partial(process.ask, "step") for peer, process in peers.items()}
-            runs |= {what: partial(network.step, [image], [target]) for what, network in networks.items()}
-            runs |= {f"{peer}{_BF16}": partial(peers[peer].ask, "step bf16") for peer in peers if peer in bf16}
-            if bf16:
-                runs[f"cascade{_BF16}"] = partial(networks["cascade"].step, [image], [target], "bf16")
+            runs = _steps(peers, _ours(peers, folder, task), image, objects(task.size, task.classes), bf16)
             if not all(math.isfinite(run()) for run in runs.values()):
                 raise SystemExit("a loss is not finite")
             rows += compared("training", peers, interleaved(runs, given.repeats), label)
     return rows, notes
+
+
+def _detections(
+    peers: Peers,
+    folded: dict[str, Network],
+    unfolded: dict[str, Network],
+    lowered: Network | None,
+    image: Tensor,
+    bf16: set[str],
+) -> Runs:
+    runs: Runs = {peer: partial(process.ask, "detect") for peer, process in peers.items()}
+    runs |= {what: partial(network.detect, [image]) for what, network in folded.items()}
+    runs |= {f"{what}{_UNFOLDED}": partial(network.detect, [image]) for what, network in unfolded.items()}
+    runs |= {f"{peer}{_BF16}": partial(peers[peer].ask, "detect bf16") for peer in peers if peer in bf16}
+    return runs if lowered is None else runs | {f"cascade{_BF16}": partial(_detect_in_bf16, lowered, image)}
+
+
+def _steps(
+    peers: Peers, networks: dict[str, Network], image: Tensor, target: dict[str, Tensor], bf16: set[str]
+) -> Runs:
+    runs: Runs = {peer: partial(process.ask, "step") for peer, process in peers.items()}
+    runs |= {what: partial(network.step, [image], [target]) for what, network in networks.items()}
+    runs |= {f"{peer}{_BF16}": partial(peers[peer].ask, "step bf16") for peer in peers if peer in bf16}
+    lowered = partial(networks["cascade"].step, [image], [target], "bf16")
+    return runs | {f"cascade{_BF16}": lowered} if bf16 else runs
 
 
 def _ours(peers: Peers, folder: Path, task: Task) -> dict[str, Network]:

@@ -28,10 +28,10 @@ def write(results: Path, content: dict[str, Any], *, keep: bool = False) -> Path
         tally["refusals"] = {line: tally["refusals"][line] for line in shown}
     if keep and (results / "torture.json").is_file():
         before = json.loads((results / "torture.json").read_text())
-        processor = content["machine"]["processor"]
-        if processor != before["machine"]["processor"]:  # the page names only the first one
-            content["machine"]["date"] += f", {processor}"
-        dated = [tally | {"date": _date(tally, whole)} for whole in (before, content) for tally in whole["areas"]]
+        processors = [whole["machine"]["processor"] for whole in (before, content)]
+        other = f", {processors[1]}" if processors[0] != processors[1] else ""  # the page's last line names the first
+        dated = [tally | {"date": _date(tally, before)} for tally in before["areas"]]
+        dated += [tally | {"date": _date(tally, content) + other} for tally in content["areas"]]
         by_name = {tally["area"]: tally for tally in dated}  # new results replace old ones
         content = {**before, "areas": list(by_name.values())}
     (results / "torture.json").write_text(json.dumps(content, indent=1) + "\n")

@@ -181,11 +181,15 @@ def test_areas_that_are_tried_again_replace_those_on_the_page(tmp_path):
     machine = dict.fromkeys(("processor", "cores", "gpu", "python", "torch", "torchvision"), "x")
     areas = [Tally("one", dict.fromkeys(Outcome, k)) for k in (1, 2)]
     other = Tally("other", dict.fromkeys(Outcome, 3))
-    for date, tallies in (("monday", [areas[0], other]), ("tuesday", [areas[1]])):
-        content = {"machine": machine | {"date": date}, "quick": False, "seed": 0, "seconds": 1.0}
+    runs = (("monday", "x", [areas[0], other]), ("tuesday", "x", [areas[1]]), ("friday", "y", [Tally("third")]))
+    for date, processor, tallies in runs:
+        here = machine | {"date": date, "processor": processor}
+        content = {"machine": here, "quick": False, "seed": 0, "seconds": 1.0}
         text = page.write(tmp_path, content | {"areas": [t.to_dict() for t in tallies]}, keep=True).read_text()
     assert "| one | 10 | 2 | 2 | 2 | 2 | 2 | tuesday |" in text
     assert "| other | 15 | 3 | 3 | 3 | 3 | 3 | monday |" in text
+    assert "| third | 0 | 0 | 0 | 0 | 0 | 0 | friday, y |" in text
+    assert text.splitlines()[-1].startswith("x, x cores")
 
 
 @PYCOCOTOOLS
