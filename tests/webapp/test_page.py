@@ -1,6 +1,7 @@
 """The page in a browser: upload, sliders, a video, errors, and no requests to other hosts."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -48,7 +49,9 @@ def test_in_a_browser(browser, named, photo, tmp_path):
     url = f"http://127.0.0.1:{(port := free_port())}"
     arguments = ["app", "--checkpoint", str(checkpoint), str(checkpoint), "--port", str(port)]
     command = [sys.executable, "-m", "cascade_rcnn", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    (scratch := tmp_path / "scratch").mkdir()
+    own = os.environ | {"TMPDIR": str(scratch)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=own) as server:
         try:
             assert server.stdout is not None
             assert url in server.stdout.readline()
@@ -57,6 +60,8 @@ def test_in_a_browser(browser, named, photo, tmp_path):
             page.on("request", lambda request: requests.append(request.url))
             page.goto(url)
             _use(page, expect, photo, text, video)
+            (session,) = scratch.glob("cascade-rcnn-*/*")
+            assert {path.name for path in session.glob("*.json")} == {"detections-1.json", "detections-2.json"}
             page.close()
             assert requests
             assert [one for one in requests if not one.startswith((url, "data:", "blob:"))] == []
@@ -65,6 +70,7 @@ def test_in_a_browser(browser, named, photo, tmp_path):
             server.send_signal(2)
             assert server.wait(30) == 0
             assert server.stdout.read() == "stopped\n"
+            assert list(scratch.glob("cascade-rcnn-*")) == []
         finally:
             server.kill()
 

@@ -8,10 +8,10 @@ import numpy as np
 from cascade_rcnn.webapp.session import look, pictures, table, write_json
 
 
-def test_images_become_pictures_a_table_and_results(named, photo):
+def test_images_become_pictures_a_table_and_results(named, photo, tmp_path):
     text = photo.with_name("notes.txt")
     text.write_text("no image")
-    looked = look([named], [str(photo), str(text)], lambda *_: None)
+    looked = look([named], [str(photo), str(text)], lambda *_: None, str(tmp_path))
     assert (looked.names, len(looked.traces[0])) == (["photo.png"], 1)
     (error,) = looked.errors
     assert error.startswith("notes.txt: cannot open this image")

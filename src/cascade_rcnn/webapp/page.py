@@ -1,6 +1,7 @@
 """Layout of the page: uploads, sliders, pictures, table and download."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -38,9 +39,12 @@ def build_page(models: Sequence[Named], film: Film) -> Any:
     """Build the page (a `gradio.Blocks`) for one model, or for several side by side."""
     gr = load_gradio()
     most = max(one.stages for one in models)
+    scratch = tempfile.TemporaryDirectory(
+        prefix="cascade-rcnn-"
+    )  # with a folder for each session; gradio serves copies
     with gr.Blocks(title="Cascade R-CNN", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.Markdown(_ABOUT)
-        looked = gr.State(Looked(traces=[[] for _ in models]))
+        looked = gr.State(Looked(traces=[[] for _ in models]), delete_callback=_remove)
         with gr.Row():
             files = gr.File(label="Images or a video", file_count="multiple", elem_id="upload", height=150)
             with gr.Column():
@@ -59,19 +63,26 @@ def build_page(models: Sequence[Named], film: Film) -> Any:
                     outputs.append(gr.Dataframe(label="Boxes", interactive=False, visible=False, elem_id=f"table-{k}"))
                     outputs.append(gr.File(label="Download", visible=False, elem_id=f"json-{k}"))
 
-        def upload(paths: list[str] | None, threshold: float, progress=gr.Progress()) -> list[Any]:  # noqa: B008
-            videos = [path for path in paths or [] if is_video(path)]
-            now = look(models, [path for path in paths or [] if path not in videos], progress)
-            shown = [_film(gr, film, one, videos, threshold, now.errors) for one in models]
+        def upload(given: list[str] | None, threshold: float, old: Looked, progress=gr.Progress()) -> list[Any]:  # noqa: B008
+            videos = [path for path in given or [] if is_video(path)]
+            folder = old.folder or tempfile.mkdtemp(dir=scratch.name)
+            now = look(models, [path for path in given or [] if path not in videos], progress, folder)
+            shown = [_film(gr, film, one, videos, threshold, now) for one in models]
             text = "\n\n".join(f"⚠ {line}" for line in dict.fromkeys(now.errors))
             return [now, gr.update(value=text, visible=bool(text)), *shown]
 
         show, controls = partial(_show, gr, models), [looked, threshold, stage, every]
-        uploaded = files.change(upload, [files, threshold], [looked, errors, *films], show_progress="full")
+        uploaded = files.change(upload, [files, threshold, looked], [looked, errors, *films], show_progress="full")
         uploaded.then(show, controls, outputs, show_progress="hidden")  # sliders may have moved meanwhile
         for control in (threshold, stage, every):
             control.change(show, controls, outputs, show_progress="hidden")
     return page
+
+
+def _remove(looked: Looked) -> None:
+    """Delete the files of a session that has ended."""
+    if looked.folder:
+        shutil.rmtree(looked.folder, ignore_errors=True)
 
 
 def _legend(last: int) -> str:
@@ -91,16 +102,16 @@ def _gallery(gr: Any, k: int) -> Any:
     )
 
 
-def _film(gr: Any, film: Film, model: Named, videos: Sequence[str], threshold: float, errors: list[str]) -> Any:
+def _film(gr: Any, film: Film, model: Named, videos: Sequence[str], threshold: float, looked: Looked) -> Any:
     if not videos:
         return gr.update(value=None, visible=False)
     if len(videos) > 1:
-        errors.append("only one video at a time; the first is shown")
+        looked.errors.append("only one video at a time; the first is shown")
     try:
-        folder = tempfile.mkdtemp(prefix="cascade-rcnn-")
+        folder = tempfile.mkdtemp(dir=looked.folder)
         return gr.update(value=film(model, videos[0], threshold, folder), visible=True)
     except UserError as error:
-        errors.append(str(error).replace(videos[0], Path(videos[0]).name))
+        looked.errors.append(str(error).replace(videos[0], Path(videos[0]).name))
         return gr.update(value=None, visible=False)
 
 

@@ -1,7 +1,6 @@
 """Computations behind the page: from uploaded files to pictures, tables and results."""
 
 import json
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,11 +40,14 @@ class Looked:
     images: list[np.ndarray] = field(default_factory=list)  # (H, W, 3) RGB
     traces: list[list[Trace]] = field(default_factory=list)  # by model, by image
     errors: list[str] = field(default_factory=list)
+    folder: str = ""  # for the session's files
 
 
-def look(models: Sequence[Named], paths: Sequence[str], progress: Callable[[float, str], object]) -> Looked:
+def look(
+    models: Sequence[Named], paths: Sequence[str], progress: Callable[[float, str], object], folder: str
+) -> Looked:
     """Run the models on uploaded images; for each unreadable one, add a line to `errors`."""
-    looked = Looked(traces=[[] for _ in models])
+    looked = Looked(traces=[[] for _ in models], folder=folder)
     if len(paths) > _MOST:
         looked.errors.append(f"only the first {_MOST} of {len(paths)} images; use `cascade-rcnn predict` for folders")
     for number, path in enumerate(paths[:_MOST]):
@@ -103,7 +105,7 @@ def _between(path: np.ndarray) -> np.ndarray:
 
 
 def write_json(looked: Looked, model: Named, k: int, threshold: float) -> str:
-    """Write COCO results, with earlier boxes in `stages` (proposal first), to a temporary file and return its path."""
+    """Write COCO results, with earlier boxes in `stages` (proposal first), to the folder and return the file's path."""
     rows = []
     for number, (name, one) in enumerate(zip(looked.names, looked.traces[k], strict=True), start=1):
         shown = one.above(threshold)
@@ -121,7 +123,6 @@ def write_json(looked: Looked, model: Named, k: int, threshold: float) -> str:
                     "stages": box[:-1],
                 }
             )
-    folder = Path(tempfile.mkdtemp(prefix="cascade-rcnn-"))
-    path = folder / f"detections-{k + 1}.json"
+    path = Path(looked.folder) / f"detections-{k + 1}.json"
     path.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
     return str(path)
