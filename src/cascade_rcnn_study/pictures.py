@@ -55,7 +55,8 @@ def _draw(axis: "Axes", output: Mapping[str, Any]) -> None:
     for score, box, iou in found:
         if score >= SHOWN:
             _box(axis, box, colour(iou), linewidth=1.5)
-            text = {"color": "white", "fontsize": 6, "va": "bottom", "clip_on": True}
+            inside = box[1] < 0.04 * height  # the text would be cut off above the box
+            text = {"color": "white", "fontsize": 6, "va": "top" if inside else "bottom", "clip_on": True}
             background = {"facecolor": colour(iou), "edgecolor": "none", "pad": 0.8}
             axis.text(box[0], box[1], f"{score:.2f}", bbox=background, **text)
 

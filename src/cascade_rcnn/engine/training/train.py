@@ -1,6 +1,7 @@
 """The training loop, based on Lightning Fabric."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -16,6 +17,7 @@ from cascade_rcnn.engine.training.batch_fit import fit_batch
 from cascade_rcnn.engine.training.callbacks import EpochEnd, Hooks
 from cascade_rcnn.engine.training.collectives import gather
 from cascade_rcnn.engine.training.data import Sources
+from cascade_rcnn.engine.training.divergence import DivergenceWatch
 from cascade_rcnn.engine.training.epoch import run_epoch, save
 from cascade_rcnn.engine.training.launch import claim, launch, missing_operator
 from cascade_rcnn.engine.training.lost import is_lost_contact, report_lost
@@ -65,6 +67,7 @@ def train(
         with claim(Path(recipe.output), fabric, resume=resume):
             state = _begin(recipe, fabric, resume=resume, sources=sources, fit=fit, overfit=overfit)
             recipe = state.recipe
+            hooks = replace(hooks, callbacks=(*hooks.callbacks, DivergenceWatch(recipe.optimizer)))
             with hooks.open(as_json(recipe), active=fabric.is_global_zero):
                 _fit(state, hooks)
             if fabric.is_global_zero:
