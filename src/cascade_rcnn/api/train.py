@@ -17,7 +17,6 @@ from cascade_rcnn.data import Annotations, is_one_split, training_splits
 from cascade_rcnn.data.items import DetectionData
 from cascade_rcnn.data.targets import Transforms
 from cascade_rcnn.engine.datasets import Classes, Given, as_dataset, check_given, check_names, meaning
-from cascade_rcnn.engine.training.advice import Advice
 from cascade_rcnn.engine.training.callbacks import Callback, Hooks
 from cascade_rcnn.engine.training.data import Sources, given_train
 from cascade_rcnn.engine.training.learning_curve import plot
@@ -135,7 +134,7 @@ def train(
     tell(without_effect(chosen, given) if is_first() else [])
     sources = Sources(train=train_set, val=val_set, classes=classes, transforms=transforms)
     loggers = [logger] if isinstance(logger, str) or not isinstance(logger, Sequence) else logger
-    hooks = Hooks(callbacks=(*callbacks, Advice()), loggers=[as_logger(one) for one in loggers])
+    hooks = Hooks(callbacks=callbacks, loggers=[as_logger(one) for one in loggers])
     unasked: Overfit = "if long" if recipe == "auto" else "never"
     overfit = unasked if overfit_test is None else "always" if overfit_test else "never"
     fit = recipe == "auto" if fit_batch is None else fit_batch

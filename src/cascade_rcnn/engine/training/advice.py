@@ -2,37 +2,60 @@
 
 import sys
 from collections.abc import Callable
+from statistics import median
 
 import numpy as np
 
 from cascade_rcnn.engine.training.callbacks import Callback, EpochEnd, StepEnd
+from cascade_rcnn.engine.training.fixed_targets import fixed_target_losses
 
 _WINDOW = 50  # minimum number of updates over which losses are averaged
-_FLAT = 0.97  # a model that learns brings the loss below this fraction of its first value
+_FLAT, _RISEN = 0.97, 1.2  # a model that learns brings the loss below this fraction of its first value; rising
+_EXPLODED, _UPDATES = 10.0, 10  # the median of ten updates, relative to the highest loss of the first ten
 _FALL = 0.02  # of AP; more than the noise between evaluations
 
 
 class Advice(Callback):
-    """A callback that gives advice, once of each kind, if the loss stays flat, or AP falls although the loss falls.
+    """A callback that gives advice, once of each kind.
+
+    It does so if the loss explodes or stays flat, or if AP falls although the loss falls.
 
     >>> advice = Advice()  # `train` adds one; its argument `tell` is called with each line
     """
 
     def __init__(self, tell: Callable[[str], None] | None = None) -> None:
-        self.tell = tell or (lambda line: print(f"advice: {line}", file=sys.stderr))
-        self.losses: list[float] = []
+        self.tell = tell or (lambda line: print(f"advice: {line}", file=sys.stderr, flush=True))
+        self.losses: list[float] = []  # sums
+        self.fixed: list[float] = []  # sums of those with fixed targets
         self.scores: list[tuple[float, float]] = []  # AP of each evaluation, and the mean loss before it
         self.said: set[str] = set()
 
     def on_step_end(self, step: StepEnd) -> None:
-        """Check that the loss has fallen within the first fifth of the run."""
+        """Check that the loss does not explode, and that it has fallen within the first fifth of the run."""
         self.losses.append(sum(step.losses.values()))
+        self.fixed.append(sum(fixed_target_losses(step.losses)))
         window = max(_WINDOW, step.total_steps // 20)
-        if len(self.losses) == 4 * window and np.mean(self.losses[-window:]) > _FLAT * np.mean(self.losses[:window]):
-            first, last = np.mean(self.losses[:window]), np.mean(self.losses[-window:])
+        if not self._explodes(step.step) and len(self.fixed) == 4 * window:
+            self._judge(float(np.mean(self.fixed[:window])), float(np.mean(self.fixed[-window:])), step.step)
+
+    def _explodes(self, step: int) -> bool:
+        """Return whether the loss has exploded. It often falls again, to that of a model that finds nothing."""
+        first, now = max(self.losses[:_UPDATES]), median(self.losses[-_UPDATES:])
+        if now > _EXPLODED * first:
             self._advise(
-                f"the loss is flat ({first:.3g} at first, {last:.3g} after {step.step} updates): raise --optimizer.lr, "
-                "or check that boxes and classes belong to their images",
+                f"the loss has exploded (at first up to {first:.3g}, {now:.3g} after {step} updates), and the model "
+                "may stay useless even if it falls again: start again with a lower --optimizer.lr or more "
+                "--optimizer.warmup-steps"
+            )
+        return "the loss has exploded" in self.said
+
+    def _judge(self, first: float, last: float, step: int) -> None:
+        """Advise if the loss of the RPN and of the first classifier has not fallen."""
+        if last > _FLAT * first:
+            course, change = ("rises", "lower") if last > _RISEN * first else ("is flat", "raise")
+            self._advise(
+                f"the loss of proposals and classes {course} ({first:.3g} at first, {last:.3g} after {step} updates): "
+                f"{change} --optimizer.lr, or check that boxes and classes belong to their images",
             )
 
     def on_epoch_end(self, epoch: EpochEnd) -> None:

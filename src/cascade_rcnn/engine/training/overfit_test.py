@@ -15,6 +15,7 @@ from torch import nn
 
 from cascade_rcnn.data.loader import Batch
 from cascade_rcnn.engine.training import optim
+from cascade_rcnn.engine.training.fixed_targets import fixed_target_losses
 from cascade_rcnn.engine.training.state import TrainingState, random_state, set_random_state
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.text import count
@@ -27,7 +28,7 @@ _WARM_UP = 10  # updates
 
 @dataclass(frozen=True, kw_only=True)
 class OverfitTest:
-    """The result of the test: the mean loss of the images in the first and the last pass.
+    """The result of the test: the mean loss of proposals and classes in the first and the last pass.
 
     >>> print(OverfitTest(images=8, updates=60, seconds=12.3, first=2.9, last=1.4))
     overfit test: passed (loss 2.9 to 1.4 on 8 images, 60 updates, 12 s)
@@ -82,7 +83,7 @@ def _batches(state: TrainingState) -> list[Batch]:
 
 
 def _learn(state: TrainingState, model: Detector, batches: list[Batch], until: float) -> OverfitTest:
-    """Train on the images, pass by pass, and return the mean losses of the first and last pass."""
+    """Train on the images, pass by pass, and return the mean of the losses that tell in the first and last pass."""
     config, began, passes, updates = state.recipe.optimizer, time.monotonic(), [], 0
     optimizer = optim.make_optimizer(optim.parameter_groups(model, config), config, fused=False)
     scaler = torch.amp.GradScaler(state.fabric.device.type, enabled=state.recipe.precision == "fp16")
@@ -92,15 +93,15 @@ def _learn(state: TrainingState, model: Detector, batches: list[Batch], until: f
         for images, targets in batches:
             optim.set_learning_rate(optimizer, rate * min(1.0, (updates + 1) / _WARM_UP))
             with state.fabric.autocast():
-                loss = torch.stack(list(model(images, targets).values())).sum()
-            scaler.scale(loss).backward()
+                found = model(images, targets)
+                scaler.scale(torch.stack(list(found.values())).sum()).backward()
             scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
             scaler.step(optimizer)
             scaler.update()
             optimizer.zero_grad()
             updates += 1
-            losses.append(loss.item())
+            losses.append(sum(loss.item() for loss in fixed_target_losses(found)))
             if time.monotonic() > until:
                 break
         if len(losses) == len(batches) or not passes:  # means over other images are not comparable

@@ -13,11 +13,11 @@ from cascade_rcnn.engine import environment
 from cascade_rcnn.engine.evaluate import detect, evaluation_loader
 from cascade_rcnn.engine.interrupt import Interrupted, StopRequest
 from cascade_rcnn.engine.training import processes
+from cascade_rcnn.engine.training.advice import Advice
 from cascade_rcnn.engine.training.batch_fit import fit_batch
 from cascade_rcnn.engine.training.callbacks import EpochEnd, Hooks
 from cascade_rcnn.engine.training.collectives import gather
 from cascade_rcnn.engine.training.data import Sources
-from cascade_rcnn.engine.training.divergence import DivergenceWatch
 from cascade_rcnn.engine.training.epoch import run_epoch, save
 from cascade_rcnn.engine.training.launch import claim, launch, missing_operator
 from cascade_rcnn.engine.training.lost import is_lost_contact, report_lost
@@ -67,7 +67,7 @@ def train(
         with claim(Path(recipe.output), fabric, resume=resume):
             state = _begin(recipe, fabric, resume=resume, sources=sources, fit=fit, overfit=overfit)
             recipe = state.recipe
-            hooks = replace(hooks, callbacks=(*hooks.callbacks, DivergenceWatch(recipe.optimizer)))
+            hooks = replace(hooks, callbacks=(*hooks.callbacks, Advice()))
             with hooks.open(as_json(recipe), active=fabric.is_global_zero):
                 _fit(state, hooks)
             if fabric.is_global_zero:
