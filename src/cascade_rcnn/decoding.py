@@ -12,7 +12,7 @@ import PIL.ExifTags
 import PIL.Image
 import PIL.ImageOps
 
-from cascade_rcnn import jpeg2000
+from cascade_rcnn import ccitt, jpeg2000
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.text_files import check_regular
 
@@ -106,7 +106,7 @@ def from_pil(image: PIL.Image.Image) -> np.ndarray:
     """
     if 0 in image.size:
         raise UserError(f"an image has size {image.size}; give one that is not empty")
-    image.load()  # for TIFF, this applies the orientation
+    ccitt.load(image) if ccitt.is_fax(image) else image.load()  # for TIFF, this applies the orientation
     kind = image.format
     if image.getexif().get(PIL.ExifTags.Base.Orientation, 1) != 1:
         image = PIL.ImageOps.exif_transpose(image)

@@ -3,6 +3,8 @@
 C channels
 """
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -138,11 +140,21 @@ def _processes() -> int:
 
 def _over_processes(sums: Tensor) -> Tensor:
     """Sum over all processes, with gradients."""
-    if _processes() == 1:
-        return sums
-    from torch.distributed.nn.functional import all_reduce  # fails to import if torch is built without distributed
+    return sums if _processes() == 1 else _SumOverProcesses.apply(sums)
 
-    return all_reduce(sums)
+
+class _SumOverProcesses(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:  # pyright: ignore
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
 
 
 def conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
