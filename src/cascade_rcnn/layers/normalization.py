@@ -144,6 +144,8 @@ def _over_processes(sums: Tensor) -> Tensor:
 
 
 class _SumOverProcesses(torch.autograd.Function):
+    """The sum; its gradient is the sum of all processes' gradients."""
+
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:  # pyright: ignore
         total = values.clone()

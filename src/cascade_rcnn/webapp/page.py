@@ -39,9 +39,7 @@ def build_page(models: Sequence[Named], film: Film) -> Any:
     """Build the page (a `gradio.Blocks`) for one model, or for several side by side."""
     gr = load_gradio()
     most = max(one.stages for one in models)
-    scratch = tempfile.TemporaryDirectory(
-        prefix="cascade-rcnn-"
-    )  # with a folder for each session; gradio serves copies
+    scratch = tempfile.TemporaryDirectory(prefix="cascade-rcnn-")  # a folder for each session; gradio serves copies
     with gr.Blocks(title="Cascade R-CNN", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.Markdown(_ABOUT)
         looked = gr.State(Looked(traces=[[] for _ in models]), delete_callback=_remove)

@@ -40,6 +40,14 @@ def test_a_flat_loss_is_reported_once(told):
     )
 
 
+def test_the_losses_of_a_resumed_run_are_not_its_first(told):
+    advice = Advice(told.append)
+    for step in range(501, 1001):
+        values: Any = SimpleNamespace(losses={"loss_objectness": 2.0}, total_steps=1000, step=step)
+        advice.on_step_end(cast(StepEnd, values))
+    assert told == []
+
+
 def test_a_loss_that_falls_is_fine(told):
     _steps(Advice(told.append), [2.0 - 0.004 * k for k in range(400)])
     assert told == []

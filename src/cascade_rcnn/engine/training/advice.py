@@ -35,7 +35,7 @@ class Advice(Callback):
         self.losses.append(sum(step.losses.values()))
         self.fixed.append(sum(fixed_target_losses(step.losses)))
         window = max(_WINDOW, step.total_steps // 20)
-        if not self._explodes(step.step) and len(self.fixed) == 4 * window:
+        if not self._explodes(step.step) and len(self.fixed) == step.step == 4 * window:  # not in a resumed run
             self._judge(float(np.mean(self.fixed[:window])), float(np.mean(self.fixed[-window:])), step.step)
 
     def _explodes(self, step: int) -> bool:
