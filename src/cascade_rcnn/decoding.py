@@ -106,7 +106,10 @@ def from_pil(image: PIL.Image.Image) -> np.ndarray:
     """
     if 0 in image.size:
         raise UserError(f"an image has size {image.size}; give one that is not empty")
-    ccitt.load(image) if ccitt.is_fax(image) else image.load()  # for TIFF, this applies the orientation
+    if ccitt.is_fax(image):
+        ccitt.load(image)
+    else:
+        image.load()  # for TIFF, this applies the orientation
     kind = image.format
     if image.getexif().get(PIL.ExifTags.Base.Orientation, 1) != 1:
         image = PIL.ImageOps.exif_transpose(image)

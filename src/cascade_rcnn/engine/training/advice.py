@@ -10,7 +10,8 @@ from cascade_rcnn.engine.training.callbacks import Callback, EpochEnd, StepEnd
 from cascade_rcnn.engine.training.fixed_targets import fixed_target_losses
 
 _WINDOW = 50  # minimum number of updates over which losses are averaged
-_FLAT, _RISEN = 0.97, 1.2  # a model that learns brings the loss below this fraction of its first value; rising
+_FLAT = 0.97  # a model that learns brings the loss below this fraction of its first value
+_RISEN = 1.2  # from this multiple on, the loss is not flat, but rises
 _EXPLODED, _UPDATES = 10.0, 10  # the median of ten updates, relative to the highest loss of the first ten
 _FALL = 0.02  # of AP; more than the noise between evaluations
 

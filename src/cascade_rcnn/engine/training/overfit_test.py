@@ -83,7 +83,7 @@ def _batches(state: TrainingState) -> list[Batch]:
 
 
 def _learn(state: TrainingState, model: Detector, batches: list[Batch], until: float) -> OverfitTest:
-    """Train on the images, pass by pass, and return the mean of the losses that tell in the first and last pass."""
+    """Train on the images, pass by pass, and return the mean losses with fixed targets of the first and last pass."""
     config, began, passes, updates = state.recipe.optimizer, time.monotonic(), [], 0
     optimizer = optim.make_optimizer(optim.parameter_groups(model, config), config, fused=False)
     scaler = torch.amp.GradScaler(state.fabric.device.type, enabled=state.recipe.precision == "fp16")
