@@ -178,14 +178,22 @@ def test_an_abandoned_epoch_leaves_nothing_behind(dataset):
     _assert_same(_epoch(loader, 0), expected)
 
 
-def test_a_process_that_ends_in_the_middle_of_an_epoch_does_not_wait_for_its_workers(dataset, tmp_path):
+@pytest.mark.parametrize(
+    "run", ["work()", "process = get_context('fork').Process(target=work); process.start(); process.join()"]
+)
+def test_a_process_that_ends_in_the_middle_of_an_epoch_does_not_wait_for_its_workers(dataset, tmp_path, run):
+    """A process that multiprocessing started, such as a study's, ends without running the functions of `atexit`."""
     program = (
-        "import sys, torch; from cascade_rcnn.data.loader import make_loader\n"
+        "import sys, torch; from multiprocessing import get_context\n"
+        "from cascade_rcnn.data.loader import make_loader\n"
         "dataset = torch.load(sys.argv[1], weights_only=False)\n"
-        "loader = make_loader(dataset, batch_size=2, workers=1, seed=0, shuffle=False)\n"
-        "batches = iter(loader); next(batches)\n"
-        "iterator = loader._iterator; type(iterator)._shutdown_workers = print\n"  # as if torch had failed to end them
-        "del loader, batches"
+        "def work():\n"
+        "    global iterator\n"
+        "    loader = make_loader(dataset, batch_size=2, workers=1, seed=0, shuffle=False)\n"
+        "    batches = iter(loader); next(batches)\n"
+        "    iterator = loader._iterator\n"
+        "    type(iterator)._shutdown_workers = print\n"  # as if torch had failed to end them
+        f"{run}"
     )
     torch.save(dataset, tmp_path / "dataset.pt")
     command = [sys.executable, "-c", program, str(tmp_path / "dataset.pt")]

@@ -4,15 +4,13 @@ The images, their order and seeds are a pure function of (seed, epoch): a resume
 uninterrupted one would have seen, whatever the number of workers.
 """
 
-import atexit
-import os
 import signal
 import sys
 import threading
-import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.process import BaseProcess
+from multiprocessing.util import Finalize
 from typing import TypeAlias
 
 import numpy as np
@@ -162,7 +160,7 @@ class DetectionLoader(DataLoader):
         else:
             batches = super().__iter__()
         if not running and self.num_workers:
-            atexit.register(weakref.finalize(batches, _kill, batches._workers, os.getpid()))  # pyright: ignore
+            Finalize(batches, _kill, (batches._workers,), exitpriority=1)  # pyright: ignore
         return batches
 
 
@@ -213,15 +211,14 @@ def make_loader(
     )
 
 
-def _kill(workers: Sequence[BaseProcess], parent: int) -> None:
-    """Kill workers that are left when their iterator is gone, or at exit.
+def _kill(workers: Sequence[BaseProcess]) -> None:
+    """Kill workers that are left when their iterator is gone, or when this process ends.
 
     They ignore SIGTERM, with which torch and multiprocessing end a worker that does not stop by itself: the process
     would wait for it.
     """
-    if os.getpid() == parent:  # a forked process has a copy of the iterator
-        for worker in workers:
-            worker.kill()
+    for worker in workers:
+        worker.kill()
 
 
 def _ignore_signals(_: int) -> None:
