@@ -121,6 +121,8 @@ def _deaf() -> Iterator[None]:
 def _run(log: Path, pickled: bytes) -> None:
     """Run a job in its process."""
     os.setsid()  # Ctrl-C in the terminal no longer reaches this process
+    # Otherwise, data loading processes would be spawned as well, and import torch again, which takes seconds for each.
+    multiprocessing.set_start_method(None, force=True)
     threading.Thread(target=_follow, daemon=True).start()
     with log.open("wb") as file:
         for descriptor in (1, 2):

@@ -1,5 +1,6 @@
 """The queue of work for several devices: assignment, order, failures and interruptions."""
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -36,6 +37,12 @@ def test_every_process_sees_its_device_and_waits_for_what_it_needs(tmp_path):
     assert said[1].startswith("run 3 (device 1")
     assert said[2].startswith("run 1 (")
     assert "DEVICE" not in os.environ
+
+
+def test_data_loading_processes_start_in_the_default_way(tmp_path):
+    tell = partial(exec, "import multiprocessing; print(multiprocessing.get_start_method())")
+    run_jobs([job(tmp_path, "1", tell)], TWO, lambda _: None)
+    assert (tmp_path / "1" / "log.txt").read_text().split() == [multiprocessing.get_start_method()]
 
 
 def test_a_failure_ends_all_with_its_own_line(tmp_path):
