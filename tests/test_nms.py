@@ -6,7 +6,8 @@ import pytest
 import torch
 from torchvision.ops import batched_nms
 
-from cascade_rcnn.nms import OPERATOR, keep_mask, single_call
+from cascade_rcnn import nms
+from cascade_rcnn.nms import OPERATOR, keep_mask, single_call, survivors
 
 
 def random_case(seed: int, images: int, number: int, groups: int, size: float = 200.0):
@@ -98,3 +99,24 @@ def test_one_call_keeps_nothing_where_nothing_is_valid():
 
 def test_the_operator_is_registered_soundly():
     torch.library.opcheck(OPERATOR, (*random_case(0, images=2, number=10, groups=2), 0.5))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("at_once", [1, 2**24])
+def test_all_pairs_at_once_give_the_same(monkeypatch, seed, at_once):
+    """What a GPU computes, in parts and as a whole; scores with ties, which keep their order."""
+    monkeypatch.setattr(nms, "_PAIRS_AT_ONCE", at_once)
+    boxes, scores, groups, valid = random_case(seed, images=3, number=80, groups=2)
+    scores = (scores * 20).round() / 20
+    valid[1] = seed % 2 == 0
+    number = int(valid.sum(dim=1).max())
+    found = nms._dense(boxes, scores, groups, valid, 0.4, number)
+    assert torch.equal(found, keep_mask(boxes, scores, groups, valid, 0.4))
+
+
+def test_a_chain_in_which_each_box_overlaps_the_next():
+    """Every second one survives, after as many rounds as there are boxes."""
+    left = torch.arange(50.0)
+    boxes = torch.stack([left, torch.zeros(50), left + 2.5, torch.ones(50)], dim=1)[None]  # IoU 1.5 / 3.5 and .5 / 4.5
+    kept = survivors(boxes, torch.zeros(1, 50, dtype=torch.int64), torch.ones(1, 50, dtype=torch.bool), 0.4)
+    assert kept[0].tolist() == [k % 2 == 0 for k in range(50)]

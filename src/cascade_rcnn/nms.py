@@ -8,9 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cascade_rcnn.boxes import gather
 from cascade_rcnn.operators import define, nms
 
-_BOXES_A_CALL = 16384  # their pairwise bit mask takes 32 MB
+_MOST_DENSE = 4096  # boxes of an image whose pairs are all compared at once on a GPU
+_PAIRS_AT_ONCE = 2**24  # each takes about 20 bytes
 
 
 def keep_mask(boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, iou: float) -> Tensor:
@@ -28,14 +30,59 @@ def _keep_mask(boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, iou
         return torch.empty_like(valid)
     if boxes.device.type == "mps":  # which has no float64
         return _keep_mask(boxes.cpu(), scores.cpu(), groups.cpu(), valid.cpu(), iou).to(boxes.device)
-    # torchvision's kernels are quadratic in the number of boxes. A CPU is fastest with one call per image; on a GPU,
-    # the overhead of a call dominates up to some number of boxes.
-    images = 1 if boxes.device.type == "cpu" else max(1, _BOXES_A_CALL // valid.shape[1])
-    parts = zip(*(x.split(images) for x in (boxes, scores, groups, valid)), strict=True)
+    if boxes.device.type == "cpu" or (number := int(valid.sum(dim=1).max())) > _MOST_DENSE:
+        return _each_image(boxes, scores, groups, valid, iou)
+    return _dense(boxes, scores, groups, valid, iou, number)
+
+
+def _each_image(boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, iou: float) -> Tensor:
+    """Call torchvision's operator for one image at a time, because its time is quadratic in the number of boxes."""
+    parts = zip(*(x.split(1) for x in (boxes, scores, groups, valid)), strict=True)
     return torch.cat([single_call(b, s, g, v, iou) for b, s, g, v in parts])
 
 
-OPERATOR = define("keep_mask", _keep_mask, lambda boxes, scores, groups, valid, iou: torch.empty_like(valid))
+def _dense(boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, iou: float, number: int) -> Tensor:
+    """Compare all pairs of the up to `number` valid boxes of each image, for several images at once."""
+    order = torch.where(valid, scores, -torch.inf).argsort(dim=1, descending=True, stable=True)[:, :number]
+    ranked = (gather(boxes, order).float(), groups.gather(1, order), valid.gather(1, order))
+    rows = max(1, _PAIRS_AT_ONCE // max(1, number) ** 2)
+    kept = [survivors(*part, iou) for part in zip(*(x.split(rows) for x in ranked), strict=True)]
+    return torch.zeros_like(valid).scatter(1, order, torch.cat(kept))
+
+
+def survivors(boxes: Tensor, groups: Tensor, valid: Tensor, iou: float) -> Tensor:
+    """Return which boxes (B, N, 4), sorted by score, survive greedy NMS: groups (B, N), valid (B, N) -> (B, N) bool.
+
+    A GPU visits the boxes in parallel rather than one after the other, in rounds: every box that the current survivors
+    do not suppress survives the round. A box depends only on those before it, so that after round k at least the first
+    k are final; when a round changes nothing, the result is that of greedy NMS ("Cluster-NMS", Zheng et al. 2021). The
+    number of rounds is the length of the longest chain in which each box suppresses the next, usually about ten.
+    """
+    suppresses = _overlap(boxes, iou).logical_and_(groups[:, :, None] == groups[:, None]).triu_(1).half()
+    kept = valid
+    while True:
+        suppressed = torch.bmm(kept[:, None].half(), suppresses)[:, 0] > 0
+        after = valid & ~suppressed
+        if torch.equal(after, kept):
+            return kept
+        kept = after
+
+
+def _overlap(boxes: Tensor, iou: float) -> Tensor:
+    """Return which pairs of boxes (B, N, 4) have an IoU above `iou`: (B, N, N)."""
+    low, high = boxes[..., :2], boxes[..., 2:]
+    sides = []
+    for axis in (0, 1):
+        end = torch.minimum(high[:, :, None, axis], high[:, None, :, axis])
+        sides.append(end.sub_(torch.maximum(low[:, :, None, axis], low[:, None, :, axis])).clamp_(min=0))
+    inter = sides[0].mul_(sides[1])
+    area = (high - low).prod(dim=-1)
+    return inter.div_((area[:, :, None] + area[:, None]).sub_(inter)) > iou
+
+
+OPERATOR = define(
+    "keep_mask", _keep_mask, lambda boxes, scores, groups, valid, iou: torch.empty_like(valid), waits=True
+)
 
 
 def single_call(boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, iou: float) -> Tensor:

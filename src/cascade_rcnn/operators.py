@@ -14,12 +14,14 @@ from torch import Tensor
 _OURS = torch.library.Library("cascade_rcnn", "FRAGMENT")
 
 
-def define(name: str, function: Callable[..., Tensor], shape: Callable[..., Tensor]) -> Any:
+def define(name: str, function: Callable[..., Tensor], shape: Callable[..., Tensor], *, waits: bool = False) -> Any:
     """Register a function of tensors as an operator that is opaque to compilers; `shape` returns an empty result.
 
-    `torch.library.custom_op` does the same, but its first call imports torch's compiler, which takes a second.
+    If it `waits` for the GPU, CUDA graphs end before it and start again after it. `torch.library.custom_op` does the
+    same, but its first call imports torch's compiler, which takes a second.
     """
-    _OURS.define(name + torch.library.infer_schema(function, mutates_args=()), tags=(torch.Tag.pt2_compliant_tag,))
+    tags = (torch.Tag.pt2_compliant_tag, *([torch.Tag.cudagraph_unsafe] if waits else []))
+    _OURS.define(name + torch.library.infer_schema(function, mutates_args=()), tags=tags)
     _OURS.impl(name, function, "CompositeExplicitAutograd")
     torch.library.register_fake(f"cascade_rcnn::{name}", shape, lib=_OURS)
     return getattr(torch.ops.cascade_rcnn, name).default
