@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import Tensor, nn
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.measure import Row
@@ -78,12 +79,16 @@ def breakdown(network: Network, image: Tensor, repeats: int) -> dict[str, float]
     return {part: 1e3 * statistics.median(run[part] for run in runs) for part in runs[0]}
 
 
-def outside(run: Callable[[], Any]) -> float:
-    """Return the percentage of processor time that a call spends outside convolutions and matrix products."""
+def outside(run: Callable[[], Any], *, gpu: bool = False) -> float:
+    """Return the percentage of processor time that a call spends outside convolutions and matrix products.
+
+    With `gpu`, it is that of the GPU's time: of the kernels, without the gaps between them.
+    """
     run()
-    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+    with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]) as profiler:
         run()
-    taken = {event.key: event.self_cpu_time_total for event in profiler.key_averages()}
+    operators = [event for event in profiler.key_averages() if event.device_type == DeviceType.CPU]  # not kernels
+    taken = {event.key: event.self_device_time_total if gpu else event.self_cpu_time_total for event in operators}
     products = sum(time for name, time in taken.items() if _PRODUCTS.match(name))
     return 100 * (1 - products / sum(taken.values()))
 

@@ -19,8 +19,8 @@ def keep_mask(boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, iou:
     """Return which boxes survive greedy NMS within the same image and group.
 
     boxes (B, N, 4), scores (B, N), groups (B, N) int64 >= 0 (a class or pyramid level), valid (B, N) -> (B, N) bool.
-    Groups are separated by offsets, computed in float64 so that boxes keep their precision. All invalid slots become
-    the same box, so that the first of them suppresses the rest.
+    On a CPU, groups are separated by offsets, in float64 so that boxes keep their precision, and all invalid slots
+    become the same box, so that the first of them suppresses the rest. A GPU compares all pairs, in float32.
     """
     return OPERATOR(boxes.detach(), scores.detach(), groups, valid, iou)
 
