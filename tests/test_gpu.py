@@ -13,6 +13,7 @@ from torch import Tensor
 import cascade_rcnn
 from cascade_rcnn import Detector, Predictor, create_model, nms, pasting
 from cascade_rcnn.config import RoIAlignConfig
+from cascade_rcnn.engine.training.metric_log import read_csv
 from cascade_rcnn.models.roi_align import PyramidRoIAlign
 
 pytestmark = [
@@ -228,23 +229,24 @@ def test_training_in_every_precision(thin_recipe, shapes, tmp_path, precision):
 
 
 def test_resuming(thin_recipe, shapes, tmp_path):
-    """An interrupted run continues with the same state of the GPU's random numbers."""
+    """An interrupted run continues with the weights and the random numbers that it had."""
     data = {"train": str(shapes / "train.json")}
-    recipe = replace(thin_recipe, accelerator="cuda", batch_size=8, epochs=2)
-    whole = cascade_rcnn.train(replace(recipe, output=str(tmp_path / "whole")), data=data)
+    recipe = replace(thin_recipe, accelerator="cuda", batch_size=8, epochs=2, save_every=4)
 
     class Stop(cascade_rcnn.Callback):
         def on_step_end(self, step: cascade_rcnn.StepEnd) -> None:
-            if step.step == 24:
+            if step.step == 22:
                 raise KeyboardInterrupt
 
-    parts = replace(recipe, output=str(tmp_path / "parts"), save_every=4)
+    whole, parts = (replace(recipe, output=str(tmp_path / name)) for name in ("whole", "parts"))
+    cascade_rcnn.train(whole, data=data)
     with pytest.raises(KeyboardInterrupt):
         cascade_rcnn.train(parts, data=data, callbacks=[Stop()])
-    resumed = cascade_rcnn.train(parts, data=data, resume=True)
-    expected, found = (cascade_rcnn.load(one.weights).state_dict() for one in (whole, resumed))
-    for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=0.05, atol=2e-3)
+    cascade_rcnn.train(parts, data=data, resume=True)
+    expected, found = (read_csv(tmp_path / name / "train.csv") for name in ("whole", "parts"))
+    assert [row["step"] for row in found] == [row["step"] for row in expected] == list(range(1, 41))
+    # The kernels of a GPU add in any order, so that the runs drift apart later.
+    assert found[20]["loss"] == pytest.approx(expected[20]["loss"], rel=0.02)
 
 
 def test_images_that_do_not_fit_are_split(thin_recipe, shapes, tmp_path, monkeypatch, capfd):

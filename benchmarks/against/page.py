@@ -89,7 +89,7 @@ def _pair_lines(pairs: Sequence[Mapping[str, Any]]) -> str:
     lines = []
     for pair in pairs:
         apart = ", ".join(f"{metric.upper()} {_interval(pair[metric])}" for metric in METRICS)
-        seeds = "one seed" if len(pair["seeds"]) == 1 else f"{len(pair['seeds'])} seeds"
+        seeds = f"seed {pair['seeds'][0]}" if len(pair["seeds"]) == 1 else f"{len(pair['seeds'])} seeds"
         lines += [
             f"{NAMES[pair['ours']].replace('this', 'This', 1)}, minus {NAMES[pair['theirs']]}, {seeds}: {apart}.",
             "",
@@ -113,7 +113,9 @@ def _file(row: Mapping[str, Any]) -> str:
 
 def table(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
     """Format the rows of a dataset: metrics, cost of training, and how far ours is ahead, with intervals."""
-    heads = ("", "AP", "AP50", "AP75", "AP90", "images seen", "training, s", "training, MB", "inference, ms")
+    several = len({row["seed"] for row in rows}) > 1
+    heads = ("", *(["seed"] if several else []), "AP", "AP50", "AP75", "AP90")
+    heads += ("images seen", "training, s", "training, MB", "inference, ms")
     lead = ("behind by (AP)", "AP75", "AP90")
     budgets = " and ".join(f"{seconds:g}" for seconds in sorted({row["budget"] for row in rows}))
     lines = [f"## `{name}`, {budgets} seconds each", "", row_line(heads + lead), row_line(["---"] * len(heads + lead))]
@@ -121,7 +123,8 @@ def table(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
         metrics = [f"{100 * row[metric]:.1f}" for metric in METRICS]
         cost = [f"{row['images_seen']:,}", f"{row['seconds']:.0f}", f"{row['training_mb']:,.0f}"]
         leads = [_lead(row, metric) for metric in ("ap", "ap75", "ap90")]
-        lines.append(row_line([NAMES[row["contender"]], *metrics, *cost, f"{row['milliseconds']:.0f}", *leads]))
+        who = [NAMES[row["contender"]], *([str(row["seed"])] if several else [])]
+        lines.append(row_line([*who, *metrics, *cost, f"{row['milliseconds']:.0f}", *leads]))
     return "\n".join([*lines, "", *_ratios(rows)])
 
 
@@ -147,9 +150,10 @@ def _ratios(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = []
     for theirs in (row for row in rows if row["contender"].startswith(PEER) and row["seed"] in ours):
         one = ours[theirs["seed"]]
+        seed = f", seed {theirs['seed']}" if len(ours) > 1 else ""
         both = " and ".join(f'{100 * row["ap90"]:.2f} for "{NAMES[row["contender"]]}"' for row in (one, theirs))
         times = f" ({one['ap90'] / theirs['ap90']:.1f} times as much)" if theirs["ap90"] >= _LEAST else ""
-        lines += [f"AP90 is {both}{times}.", ""]
+        lines += [f"AP90 is {both}{times}{seed}.", ""]
     return lines
 
 

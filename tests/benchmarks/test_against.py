@@ -147,6 +147,14 @@ def test_a_table_says_how_far_the_others_are_behind_and_how_ap90_compares():
     assert "times" not in page.table("cells", [_row("starter", 0.06), _row("torchvision", 0.0)])
 
 
+def test_a_table_of_several_seeds_names_them():
+    rows = [_row(name, ap90, seed=seed) for name, ap90 in (("starter", 0.06), ("torchvision", 0.02)) for seed in (0, 1)]
+    text = page.table("cells", rows)
+    assert text.splitlines()[2].startswith("|  | seed | AP |")
+    assert "| torchvision Faster R-CNN v1 | 1 | 50.0 | 80.0 | 60.0 | 2.0 |" in text
+    assert text.count("(3.0 times as much), seed 1.") == 1
+
+
 def test_others_are_compared_with_the_starter_where_it_may_compete():
     assert page.reference([_row("cascade", 0.0), _row("starter", 0.0)]) == "starter"
     assert page.reference([_row("cascade", 0.0), _row("torchvision", 0.0)]) == "cascade"
