@@ -38,13 +38,14 @@ def main(given: Options) -> None:
             rates[precision] = matrix_rates(given.quick, device=_DEVICE)[_autocast(precision)]
     rows = [Row(what=f"matrix product, {name}", value=rate / 1e12, unit="TFLOP/s") for name, rate in rates.items()]
     notes = [_FLOOR]
-    for kind in given.kinds:
-        rows += _eager(kind, given, rates)
-        size = _tasks(given)[kind].size
-        notes.append(f"{kind}: {size[0]} x {size[1]} pixels")
-        write("gpu", given, rows, notes)  # what has been measured is kept if compilation fails
-    if given.compile:
-        rows += _compiled(given, rates)
+    try:
+        for kind in given.kinds:
+            rows += _eager(kind, given, rates)
+            size = _tasks(given)[kind].size
+            notes.append(f"{kind}: {size[0]} x {size[1]} pixels")
+        if given.compile:
+            rows += _compiled(given, rates)
+    finally:  # what has been measured is kept if compilation fails
         write("gpu", given, rows, notes)
 
 

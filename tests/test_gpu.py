@@ -235,7 +235,7 @@ def test_resuming(thin_recipe, shapes, tmp_path):
 
     class Stop(cascade_rcnn.Callback):
         def on_step_end(self, step: cascade_rcnn.StepEnd) -> None:
-            if step.step == 22:
+            if step.step == 18:
                 raise KeyboardInterrupt
 
     whole, parts = (replace(recipe, output=str(tmp_path / name)) for name in ("whole", "parts"))
@@ -246,7 +246,7 @@ def test_resuming(thin_recipe, shapes, tmp_path):
     expected, found = (read_csv(tmp_path / name / "train.csv") for name in ("whole", "parts"))
     assert [row["step"] for row in found] == [row["step"] for row in expected] == list(range(1, 41))
     # The kernels of a GPU add in any order, so that the runs drift apart later.
-    assert found[20]["loss"] == pytest.approx(expected[20]["loss"], rel=0.02)
+    assert found[16]["loss"] == pytest.approx(expected[16]["loss"], rel=0.02)
 
 
 def test_images_that_do_not_fit_are_split(thin_recipe, shapes, tmp_path, monkeypatch, capfd):

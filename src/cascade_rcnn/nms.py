@@ -12,7 +12,7 @@ from cascade_rcnn.boxes import gather
 from cascade_rcnn.operators import define, nms
 
 _MOST_DENSE = 4096  # boxes of an image whose pairs are all compared at once on a GPU
-_PAIRS_AT_ONCE = 2**24  # each takes about 20 bytes
+_PAIRS_AT_ONCE = 2**24  # each takes up to 20 bytes
 
 
 def keep_mask(boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, iou: float) -> Tensor:
@@ -20,7 +20,8 @@ def keep_mask(boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, iou:
 
     boxes (B, N, 4), scores (B, N), groups (B, N) int64 >= 0 (a class or pyramid level), valid (B, N) -> (B, N) bool.
     On a CPU, groups are separated by offsets, in float64 so that boxes keep their precision, and all invalid slots
-    become the same box, so that the first of them suppresses the rest. A GPU compares all pairs, in float32.
+    become the same box, so that the first of them suppresses the rest. A GPU compares all pairs, in float32, unless
+    an image has more than 4,096 valid boxes.
     """
     return OPERATOR(boxes.detach(), scores.detach(), groups, valid, iou)
 
@@ -28,7 +29,7 @@ def keep_mask(boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, iou:
 def _keep_mask(boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, iou: float) -> Tensor:
     if valid.numel() == 0:
         return torch.empty_like(valid)
-    if boxes.device.type == "mps":  # which has no float64
+    if boxes.device.type == "mps":  # which has no float64, and has not been tried with the dense method
         return _keep_mask(boxes.cpu(), scores.cpu(), groups.cpu(), valid.cpu(), iou).to(boxes.device)
     if boxes.device.type == "cpu" or (number := int(valid.sum(dim=1).max())) > _MOST_DENSE:
         return _each_image(boxes, scores, groups, valid, iou)
@@ -60,12 +61,13 @@ def survivors(boxes: Tensor, groups: Tensor, valid: Tensor, iou: float) -> Tenso
     """
     suppresses = _overlap(boxes, iou).logical_and_(groups[:, :, None] == groups[:, None]).triu_(1).half()
     kept = valid
-    while True:
-        suppressed = torch.bmm(kept[:, None].half(), suppresses)[:, 0] > 0
-        after = valid & ~suppressed
-        if torch.equal(after, kept):
-            return kept
-        kept = after
+    with torch.autocast(boxes.device.type, enabled=False):  # in half precision whatever the detector's is
+        while True:
+            suppressed = torch.bmm(kept[:, None].half(), suppresses)[:, 0] > 0
+            after = valid & ~suppressed
+            if torch.equal(after, kept):
+                return kept
+            kept = after
 
 
 def _overlap(boxes: Tensor, iou: float) -> Tensor:

@@ -17,8 +17,8 @@ _OURS = torch.library.Library("cascade_rcnn", "FRAGMENT")
 def define(name: str, function: Callable[..., Tensor], shape: Callable[..., Tensor], *, waits: bool = False) -> Any:
     """Register a function of tensors as an operator that is opaque to compilers; `shape` returns an empty result.
 
-    If it `waits` for the GPU, CUDA graphs end before it and start again after it. `torch.library.custom_op` does the
-    same, but its first call imports torch's compiler, which takes a second.
+    `torch.library.custom_op` does the same, but its first call imports torch's compiler, which takes a second.
+    `waits`: the function waits for the GPU, so that CUDA graphs have to end before it and start again after it.
     """
     tags = (torch.Tag.pt2_compliant_tag, *([torch.Tag.cudagraph_unsafe] if waits else []))
     _OURS.define(name + torch.library.infer_schema(function, mutates_args=()), tags=tags)

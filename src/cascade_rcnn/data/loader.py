@@ -4,6 +4,7 @@ The images, their order and seeds are a pure function of (seed, epoch): a resume
 uninterrupted one would have seen, whatever the number of workers.
 """
 
+import atexit
 import signal
 import sys
 import threading
@@ -160,7 +161,8 @@ class DetectionLoader(DataLoader):
         else:
             batches = super().__iter__()
         if not running and self.num_workers:
-            Finalize(batches, _kill, (batches._workers,), exitpriority=1)  # pyright: ignore
+            # Before torch's functions at exit, and before multiprocessing waits for its processes (priority 0 or more).
+            atexit.register(Finalize(batches, _kill, (batches._workers,), exitpriority=1))  # pyright: ignore
         return batches
 
 
