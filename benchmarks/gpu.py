@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -163,7 +164,7 @@ def _autocast(precision: str) -> Precision:
 @contextmanager
 def _products_in(precision: str) -> Iterator[None]:
     """Allow or forbid TF32 in convolutions and matrix products inside the block."""
-    places = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    places: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
     before = [place.allow_tf32 for place in places]
     for place in places:
         place.allow_tf32 = precision != "fp32"

@@ -46,8 +46,9 @@ def _dense(boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, iou: fl
     """Compare all pairs of the up to `number` valid boxes of each image, for several images at once."""
     order = torch.where(valid, scores, -torch.inf).argsort(dim=1, descending=True, stable=True)[:, :number]
     ranked = (gather(boxes, order).float(), groups.gather(1, order), valid.gather(1, order))
-    rows = max(1, _PAIRS_AT_ONCE // max(1, number) ** 2)
-    kept = [survivors(*part, iou) for part in zip(*(x.split(rows) for x in ranked), strict=True)]
+    images = max(1, _PAIRS_AT_ONCE // max(1, number) ** 2)
+    parts = zip(*(x.split(images) for x in ranked), strict=True)
+    kept = [survivors(b, g, v, iou) for b, g, v in parts]
     return torch.zeros_like(valid).scatter(1, order, torch.cat(kept))
 
 
