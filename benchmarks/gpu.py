@@ -39,14 +39,13 @@ def main(given: Options) -> None:
             rates[precision] = matrix_rates(given.quick, device=_DEVICE)[_autocast(precision)]
     rows = [Row(what=f"matrix product, {name}", value=rate / 1e12, unit="TFLOP/s") for name, rate in rates.items()]
     notes = [_FLOOR]
-    try:
-        for kind in given.kinds:
-            rows += _eager(kind, given, rates)
-            size = _tasks(given)[kind].size
-            notes.append(f"{kind}: {size[0]} x {size[1]} pixels")
-        if given.compile:
-            rows += _compiled(given, rates)
-    finally:  # what has been measured is kept if compilation fails
+    for kind in given.kinds:
+        rows += _eager(kind, given, rates)
+        size = _tasks(given)[kind].size
+        notes.append(f"{kind}: {size[0]} x {size[1]} pixels")
+        write("gpu", given, rows, notes)  # kept even if the process is killed later
+    if given.compile:
+        rows += _compiled(given, rates)
         write("gpu", given, rows, notes)
 
 
