@@ -58,7 +58,7 @@ def survivors(boxes: Tensor, groups: Tensor, valid: Tensor, iou: float) -> Tenso
     A GPU visits the boxes in parallel rather than one after the other, in rounds: every box that the current survivors
     do not suppress survives the round. A box depends only on those before it, so that after round k at least the first
     k are final; when a round changes nothing, the result is that of greedy NMS ("Cluster-NMS", Zheng et al. 2021). The
-    number of rounds is the length of the longest chain in which each box suppresses the next, usually about ten.
+    number of rounds follows the longest chain in which each box suppresses the next.
     """
     suppresses = _overlap(boxes, iou).logical_and_(groups[:, :, None] == groups[:, None]).triu_(1).half()
     kept = valid
