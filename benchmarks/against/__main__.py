@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.against.contest import CONTENDERS
-from benchmarks.against.setting import SETS
+from benchmarks.against.setting import SETS, stem
 from benchmarks.measure import fresh
 
 _NEEDS = {"rtdetr": "transformers"}
@@ -40,7 +40,8 @@ def main() -> None:
 
 
 def _one(given: argparse.Namespace, name: str, contender: str) -> None:
-    if (given.output / f"{name}-{contender}-{given.seed}.json").is_file() or (name, contender) in _SEEN:
+    finished = given.output / f"{stem(name, contender, given.seconds, given.seed)}.json"
+    if finished.is_file() or (name, contender) in _SEEN:
         return
     if (needed := _NEEDS.get(contender)) and find_spec(needed) is None:
         print(f"{name}, {contender}: left out because {needed} is not installed", flush=True)

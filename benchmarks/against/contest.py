@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from benchmarks.against import detr, ours, torchvision_models
-from benchmarks.against.setting import BATCH, Contender, Detect, Setting, read_set, stream
+from benchmarks.against.setting import BATCH, Contender, Detect, Setting, read_set, stem, stream
 from benchmarks.measure import peak_mb
 from cascade_rcnn import find_recipe
 from cascade_rcnn.data import Annotations
@@ -29,10 +29,12 @@ CONTENDERS: dict[str, Contender] = {
     "cascade": ours.from_backbone("small"),
     "baseline": ours.from_backbone("small_baseline"),
     "small": ours.from_recipe("small"),
+    "small_baseline": ours.from_recipe("small_baseline"),
     "torchvision": torchvision_models.from_model(torchvision_models.version_1),
     "torchvision_v2": torchvision_models.from_model(torchvision_models.version_2),
     "torchvision_narrow": torchvision_models.from_model(torchvision_models.narrow),
     "torchvision_tuned": torchvision_models.from_model(torchvision_models.narrow, find_recipe("quickstart")),
+    "torchvision_small": torchvision_models.from_model(torchvision_models.narrow, find_recipe("small")),
     "rtdetr": detr.contend,
 }
 _PROBE, _SETTLING = 10, 3  # number of updates to time, and how many of the first ones do not count
@@ -50,6 +52,7 @@ def run(data: str, weights: str, output: str, name: str, contender: str, seconds
     torch.set_num_threads(1)
     train, val = read_set(Path(data), name)
     fit, folder = CONTENDERS[contender], Path(output)
+    own = stem(name, contender, seconds, seed)
     ticks: list[float] = []
 
     def trained(length: int, where: str, tick: Callable[[], None]) -> Detect:
@@ -57,19 +60,19 @@ def run(data: str, weights: str, output: str, name: str, contender: str, seconds
         images = stream(train, length, seed, folder / where / "links")
         return fit(Setting(images=images, weights=Path(weights), seed=seed, folder=folder / where / "training"), tick)
 
-    trained(_PROBE * BATCH, f"{name}-{contender}-{seed}-probe", lambda: ticks.append(time.process_time()))
+    trained(_PROBE * BATCH, f"{own}-probe", lambda: ticks.append(time.process_time()))
     length = fitting(ticks, seconds)
     started = time.process_time()
-    detect = trained(length, f"{name}-{contender}-{seed}", lambda: None)
+    detect = trained(length, own, lambda: None)
     spent = time.process_time() - started
     memory = peak_mb()
     rows, milliseconds = detections(detect, val)
-    np.save(folder / f"{name}-{contender}-{seed}.npy", rows)
+    np.save(folder / f"{own}.npy", rows)
     metrics = evaluate_boxes(val, rows).to_dict()
     figures: dict[str, Any] = {"set": name, "contender": contender, "seed": seed, "budget": seconds}
     figures |= {"training_images": len(train), "images_seen": length, "seconds": spent, "training_mb": memory}
     figures |= {"milliseconds": milliseconds} | {metric: metrics[metric] for metric in _EVALUATED}
-    write_json(folder / f"{name}-{contender}-{seed}.json", figures)
+    write_json(folder / f"{own}.json", figures)
     return figures
 
 

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from benchmarks.against.setting import SETS, read_set
+from benchmarks.against.setting import SETS, read_set, stem
 from benchmarks.measure import gpu_of
 from cascade_rcnn.engine.environment import describe
 from cascade_rcnn.evaluation.bootstrap import RESAMPLES, Interval, paired_difference, resample
@@ -19,21 +19,26 @@ PAIRS = (  # with the same initial weights
     ("baseline", "torchvision_narrow"),
     ("cascade", "torchvision_tuned"),  # and the same optimizer
     ("baseline", "torchvision_tuned"),
+    ("small", "small_baseline"),
+    ("small", "torchvision_small"),
+    ("small_baseline", "torchvision_small"),
 )
-OURS = ("starter", "cascade")  # the others are compared with the first of these that a dataset has
+OURS = ("starter", "cascade", "small")  # the others are compared with the first of these that a table has
 PEER = "torchvision"
 _LEAST = 0.001  # AP; a multiple of less is meaningless
-Draws: TypeAlias = dict[tuple[str, str, int], np.ndarray]  # by dataset, contender and seed
+Draws: TypeAlias = dict[tuple[str, int], np.ndarray]  # AP on resamples of a dataset, by contender and seed
 METRICS = ("ap", "ap50", "ap75", "ap90")
 NAMES = {
     "starter": "this package, from the starter",
     "cascade": "this package, cascade from ImageNet",
     "baseline": "this package, one stage from ImageNet",
     "small": "this package, cascade, recipe `small`",
+    "small_baseline": "this package, one stage, recipe `small_baseline`",
     "torchvision": "torchvision Faster R-CNN v1",
     "torchvision_v2": "torchvision Faster R-CNN v2",
     "torchvision_narrow": "torchvision v1, as narrow as `small`",
-    "torchvision_tuned": "torchvision v1, as narrow, with our optimizer",
+    "torchvision_tuned": "torchvision v1, as narrow, with the optimizer of `quickstart`",
+    "torchvision_small": "torchvision v1, as narrow, with the optimizer of `small`",
     "rtdetr": "RT-DETR from `transformers`",
 }
 
@@ -41,44 +46,45 @@ NAMES = {
 def write_page(folder: Path, data: Path, page: Path) -> None:
     """Write against.json and against.md to `page` from the runs in `folder`."""
     found = [read_json(path) for path in sorted(folder.glob("*.json"))]
-    there = [name for name in SETS if any(row["set"] == name for row in found)]
-    draws = _draws(folder, data, found)
-    sets = {name: with_differences([row for row in found if row["set"] == name], draws) for name in there}
-    pairs = {name: paired(name, draws) for name in there}
-    values = {"machine": describe() | {"threads": 1}, "resamples": RESAMPLES, "sets": sets, "pairs": pairs}
-    write_json(page / "against.json", values)
+    keys = sorted({(row["set"], row["budget"]) for row in found}, key=lambda key: (list(SETS).index(key[0]), key[1]))
+    contests = [_contest(folder, data, [row for row in found if (row["set"], row["budget"]) == key]) for key in keys]
+    write_json(
+        page / "against.json",
+        {"machine": describe() | {"threads": 1}, "resamples": RESAMPLES, "contests": contests},
+    )
     introduction = (Path(__file__).parent / "page.md").read_text(encoding="utf-8")
-    tables = "\n".join(f"{table(name, rows)}{_pair_lines(pairs[name])}" for name, rows in sets.items())
+    tables = "\n".join(f"{table(contest['rows'])}{_pair_lines(contest['pairs'])}" for contest in contests)
     remarks = page / "against_remarks.md"  # written by hand
     read = f"\n{remarks.read_text(encoding='utf-8')}" if remarks.is_file() else ""
     with replacing(page / "against.md") as aside:
         aside.write_text(f"{introduction}\n{tables}\n{machine_line()}\n{read}", encoding="utf-8")
 
 
-def _draws(folder: Path, data: Path, found: Sequence[Mapping[str, Any]]) -> Draws:
-    """Return the AP of each run on the resamples of its dataset."""
-    truths = {name: read_set(data, name)[1] for name in {row["set"] for row in found}}
-    return {_key(row): resample(match(truths[row["set"]], np.load(folder / _file(row)))) for row in found}
+def _contest(folder: Path, data: Path, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the rows of a dataset that had the same time, and the differences within pairs of contenders."""
+    _, truth = read_set(data, rows[0]["set"])
+    draws = {_key(row): resample(match(truth, np.load(folder / _file(row)))) for row in rows}
+    return {"rows": with_differences(rows, draws), "pairs": paired(draws)}
 
 
 def with_differences(rows: Sequence[dict[str, Any]], draws: Draws) -> list[dict[str, Any]]:
-    """Return the rows of a dataset by descending AP, each with its difference to ours."""
+    """Return the rows of a table by descending AP, each with its difference to ours."""
     rows = sorted(rows, key=lambda row: -row["ap"])
     chosen = reference(rows)
     for row in rows:
-        ours = draws.get((row["set"], chosen or "", row["seed"]))
+        ours = draws.get((chosen or "", row["seed"]))
         if row["contender"] != chosen and ours is not None:
             row["behind"] = {m: list(paired_difference([ours], [draws[_key(row)]], m)) for m in METRICS}
     return rows
 
 
-def paired(name: str, draws: Draws) -> list[dict[str, Any]]:
-    """Compare the pairs of a dataset over the seeds that both were trained with."""
+def paired(draws: Draws) -> list[dict[str, Any]]:
+    """Compare each pair over the seeds that both were trained with."""
     found = []
     for ours, theirs in PAIRS:
-        seeds = sorted({seed for _, _, seed in draws if all((name, who, seed) in draws for who in (ours, theirs))})
+        seeds = sorted({seed for _, seed in draws if all((who, seed) in draws for who in (ours, theirs))})
         if seeds:
-            one, other = ([draws[name, who, seed] for seed in seeds] for who in (ours, theirs))
+            one, other = ([draws[who, seed] for seed in seeds] for who in (ours, theirs))
             metrics = {metric: list(paired_difference(one, other, metric)) for metric in METRICS}
             found.append({"ours": ours, "theirs": theirs, "seeds": seeds} | metrics)
     return found
@@ -103,22 +109,22 @@ def reference(rows: Sequence[Mapping[str, Any]]) -> str | None:
     return next((name for name in OURS if name in there), None)
 
 
-def _key(row: Mapping[str, Any]) -> tuple[str, str, int]:
-    return row["set"], row["contender"], row["seed"]
+def _key(row: Mapping[str, Any]) -> tuple[str, int]:
+    return row["contender"], row["seed"]
 
 
 def _file(row: Mapping[str, Any]) -> str:
-    return f"{row['set']}-{row['contender']}-{row['seed']}.npy"
+    return f"{stem(row['set'], row['contender'], row['budget'], row['seed'])}.npy"
 
 
-def table(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Format the rows of a dataset: metrics, cost of training, and how far ours is ahead, with intervals."""
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Format the rows of a dataset and a time: metrics, cost of training, and how far ours is ahead, with intervals."""
     several = len({row["seed"] for row in rows}) > 1
     heads = ("", *(["seed"] if several else []), "AP", "AP50", "AP75", "AP90")
     heads += ("images seen", "training, s", "training, MB", "inference, ms")
     lead = ("behind by (AP)", "AP75", "AP90")
-    budgets = " and ".join(f"{seconds:g}" for seconds in sorted({row["budget"] for row in rows}))
-    lines = [f"## `{name}`, {budgets} seconds each", "", row_line(heads + lead), row_line(["---"] * len(heads + lead))]
+    title = f"## `{rows[0]['set']}`, {rows[0]['budget']:g} seconds each"
+    lines = [title, "", row_line(heads + lead), row_line(["---"] * len(heads + lead))]
     for row in rows:
         metrics = [f"{100 * row[metric]:.1f}" for metric in METRICS]
         cost = [f"{row['images_seen']:,}", f"{row['seconds']:.0f}", f"{row['training_mb']:,.0f}"]

@@ -46,6 +46,11 @@ class Contender(Protocol):
     def __call__(self, setting: Setting, tick: Tick) -> Detect: ...
 
 
+def stem(name: str, contender: str, seconds: float, seed: int) -> str:
+    """Return the name of the files of a run, without a suffix."""
+    return f"{name}-{contender}-{seconds:g}s-{seed}"
+
+
 def read_set(data: Path, name: str) -> tuple[Annotations, Annotations]:
     """Read the training and validation images of a dataset."""
     (train, train_split), (val, val_split) = SETS[name]

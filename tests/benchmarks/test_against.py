@@ -1,5 +1,7 @@
 """The comparison with other packages: everything that is computed without training."""
 
+from pathlib import Path
+
 import numpy as np
 import PIL.Image
 import pytest
@@ -8,13 +10,14 @@ from torch import nn
 
 from benchmarks.against import detr, ours, page
 from benchmarks.against.contest import fitting, to_rows
-from benchmarks.against.setting import BATCH, Setting, batches, order, stream
+from benchmarks.against.setting import BATCH, Setting, batches, order, read_set, stem, stream
 from benchmarks.against.torchvision_models import from_model, rate_factor
 from cascade_rcnn import Predictor, assets
 from cascade_rcnn.data import Annotations, load_annotations
 from cascade_rcnn.data.check import check_images
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.shapes import write_shapes
+from cascade_rcnn.files import read_json, write_json
 
 
 @pytest.fixture(scope="module")
@@ -132,24 +135,25 @@ def test_detr_gets_resized_padded_images_and_boxes_in_shares_of_them():
 
 
 def _row(contender: str, ap90: float, **more) -> dict:
-    figures = {"images_seen": 1234, "budget": 60.0, "seconds": 59.6, "training_mb": 1000.4, "milliseconds": 50.2}
+    figures = {"set": "cells", "images_seen": 1234, "budget": 60.0, "seconds": 59.6}
+    figures |= {"training_mb": 1000.4, "milliseconds": 50.2}
     return {"contender": contender, "seed": 0, "ap": 0.5, "ap50": 0.8, "ap75": 0.6, "ap90": ap90} | figures | more
 
 
 def test_a_table_says_how_far_the_others_are_behind_and_how_ap90_compares():
     behind = {metric: [0.1, 0.05, 0.15] for metric in page.METRICS}
     rows = [_row("starter", 0.06), _row("cascade", 0.05), _row("torchvision", 0.02, behind=behind)]
-    text = page.table("cells", rows)
+    text = page.table(rows)
     assert text.startswith("## `cells`, 60 seconds each\n")
     assert "| 50.0 | 80.0 | 60.0 | 6.0 | 1,234 | 60 | 1,000 | 50 |  |  |  |" in text
     assert "+10.0 (+5.0 to +15.0)" in text
     assert 'and 2.00 for "torchvision Faster R-CNN v1" (3.0 times as much).' in text
-    assert "times" not in page.table("cells", [_row("starter", 0.06), _row("torchvision", 0.0)])
+    assert "times" not in page.table([_row("starter", 0.06), _row("torchvision", 0.0)])
 
 
 def test_a_table_of_several_seeds_names_them():
     rows = [_row(name, ap90, seed=seed) for name, ap90 in (("starter", 0.06), ("torchvision", 0.02)) for seed in (0, 1)]
-    text = page.table("cells", rows)
+    text = page.table(rows)
     assert text.splitlines()[2].startswith("|  | seed | AP |")
     assert "| torchvision Faster R-CNN v1 | 1 | 50.0 | 80.0 | 60.0 | 2.0 |" in text
     assert text.count("(3.0 times as much), seed 1.") == 1
@@ -163,18 +167,36 @@ def test_others_are_compared_with_the_starter_where_it_may_compete():
 
 def test_pairs_of_one_start_are_compared_over_their_seeds():
     values = {("cascade", 0): 0.5, ("cascade", 1): 0.7, ("baseline", 0): 0.4, ("baseline", 1): 0.5}
-    draws = {("cells", who, seed): np.full((3, 10), ap) for (who, seed), ap in values.items()}
-    draws |= {("bccd", "cascade", 0): np.full((3, 10), 0.1)}  # a second dataset, which has no counterpart
-    (pair,) = page.paired("cells", draws)
+    draws = {key: np.full((3, 10), ap) for key, ap in values.items()}
+    draws["small", 0] = np.full((3, 10), 0.1)  # has no counterpart
+    (pair,) = page.paired(draws)
     assert (pair["ours"], pair["theirs"], pair["seeds"]) == ("cascade", "baseline", [0, 1])
     assert pair["ap"] == pytest.approx([0.15, 0.15, 0.15])
-    assert page.paired("bccd", draws) == []
+    assert page.paired({("cascade", 0): np.zeros((3, 10)), ("baseline", 1): np.zeros((3, 10))}) == []
 
 
 def test_others_are_behind_ours_of_their_seed():
-    rows = [{"set": "cells", "contender": "torchvision", "seed": seed, "ap": 0.1 * seed} for seed in (0, 1)]
-    rows.append({"set": "cells", "contender": "cascade", "seed": 0, "ap": 0.3})
-    draws = {("cells", row["contender"], row["seed"]): np.full((3, 10), row["ap"]) for row in rows}
+    rows = [{"contender": "torchvision", "seed": seed, "ap": 0.1 * seed} for seed in (0, 1)]
+    rows.append({"contender": "cascade", "seed": 0, "ap": 0.3})
+    draws = {(row["contender"], row["seed"]): np.full((3, 10), row["ap"]) for row in rows}
     first, *rest = page.with_differences(rows, draws)
     assert first["contender"] == "cascade"
     assert [row.get("behind", {}).get("ap90") for row in rest] == [None, pytest.approx([0.3, 0.3, 0.3])]
+
+
+def test_runs_of_another_time_get_a_table_of_their_own(tmp_path):
+    _, truth = read_set(tmp_path, "cells")
+    images = truth.image_ids.repeat_interleave(truth.first.diff())
+    categories = torch.tensor([category.id for category in truth.categories])[truth.labels.long() - 1]
+    perfect = np.column_stack((images, truth.boxes, torch.ones(len(images)), categories))
+    for contender, seconds, ap in (("starter", 60.0, 1.0), ("baseline", 60.0, 0.1), ("starter", 240.0, 1.0)):
+        own = tmp_path / stem("cells", contender, seconds, 0)
+        np.save(f"{own}.npy", perfect if ap == 1.0 else perfect[:9])
+        write_json(Path(f"{own}.json"), _row(contender, 0.1) | {"ap": ap, "budget": seconds})
+    page.write_page(tmp_path, tmp_path, tmp_path / "page")
+    short, long = read_json(tmp_path / "page" / "against.json")["contests"]
+    assert [(row["contender"], row["budget"]) for row in short["rows"]] == [("starter", 60.0), ("baseline", 60.0)]
+    assert [(row["contender"], row["budget"]) for row in long["rows"]] == [("starter", 240.0)]
+    assert short["rows"][1]["behind"]["ap90"][0] > 0.5
+    text = (tmp_path / "page" / "against.md").read_text()
+    assert text.index("## `cells`, 60 seconds each") < text.index("## `cells`, 240 seconds each")
