@@ -44,10 +44,11 @@ def _model(weights: Path, classes: int) -> Any:
 
     resnet = ResNetConfig(
         layer_type="basic", depths=[2, 2, 2, 2], hidden_sizes=[64, 128, 256, 512], embedding_size=64,
-        out_features=["stage2", "stage3", "stage4"],
+        out_features=["stage2", "stage3", "stage4"],  # type: ignore[reportCallIssue]
     )  # fmt: skip
     config = RTDetrConfig(
-        backbone_config=resnet, encoder_in_channels=[128, 256, 512], decoder_layers=3, num_labels=classes,
+        backbone_config=resnet, encoder_in_channels=[128, 256, 512], decoder_layers=3,
+        num_labels=classes,  # type: ignore[reportCallIssue]
         num_queries=_QUERIES, freeze_backbone_batch_norms=True,
     )  # fmt: skip
     model = RTDetrForObjectDetection(config)
