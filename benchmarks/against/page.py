@@ -94,7 +94,7 @@ def _pair_lines(pairs: Sequence[Mapping[str, Any]]) -> str:
     """Format the differences within pairs as lines of Markdown."""
     lines = []
     for pair in pairs:
-        apart = ", ".join(f"{metric.upper()} {_interval(pair[metric])}" for metric in METRICS)
+        apart = ", ".join(f"{metric.upper()} {interval_text(pair[metric])}" for metric in METRICS)
         seeds = f"seed {pair['seeds'][0]}" if len(pair["seeds"]) == 1 else f"{len(pair['seeds'])} seeds"
         lines += [
             f"{NAMES[pair['ours']].replace('this', 'This', 1)}, minus {NAMES[pair['theirs']]}, {seeds}: {apart}.",
@@ -142,12 +142,18 @@ def row_line(cells: Sequence[str]) -> str:
 def _lead(row: Mapping[str, Any], metric: str) -> str:
     if "behind" not in row:
         return ""
-    return _interval(row["behind"][metric])
+    return interval_text(row["behind"][metric])
 
 
-def _interval(values: Sequence[float]) -> str:
-    mean, low, high = (100 * value for value in Interval(*values))
-    return f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
+def interval_text(values: Sequence[float]) -> str:
+    """Format a difference and its interval in points of AP, such as `+1.7 (+1.0 to +2.2)`."""
+    mean, low, high = (_points(value) for value in Interval(*values))
+    return f"{mean} ({low} to {high})"
+
+
+def _points(difference: float) -> str:
+    text = f"{100 * difference:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text
 
 
 def _ratios(rows: Sequence[Mapping[str, Any]]) -> list[str]:

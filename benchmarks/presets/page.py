@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from benchmarks.against.page import machine_line, row_line
+from benchmarks.against.page import interval_text, machine_line, row_line
 from benchmarks.against.setting import SETS, read_set
 from benchmarks.presets.contestants import DEFAULT, PRESETS, SWITCHES, differing, preset_config, switch_names, value
 from benchmarks.presets.differences import difference
@@ -14,7 +14,7 @@ from benchmarks.presets.training import METRICS, key
 from cascade_rcnn.config import Category
 from cascade_rcnn.config.losses import SmoothL1Config
 from cascade_rcnn.engine.environment import describe
-from cascade_rcnn.evaluation.bootstrap import RESAMPLES, Interval, resample
+from cascade_rcnn.evaluation.bootstrap import RESAMPLES, resample
 from cascade_rcnn.evaluation.detections import load_detections
 from cascade_rcnn.evaluation.matches import match
 from cascade_rcnn.files import read_json, replacing, write_json
@@ -151,21 +151,16 @@ def table(rows: Rows, head: str) -> str:
     lines = [row_line((head, *_HEADS)), row_line(["---"] * (1 + len(_HEADS)))]
     for row in rows:
         metrics = [f"{100 * row[metric]:.1f}" for metric in METRICS]
-        apart = [_interval(row["difference"][metric]) if "difference" in row else "" for metric in _SHOWN]
+        apart = [interval_text(row["difference"][metric]) if "difference" in row else "" for metric in _SHOWN]
         name = " of ".join(reversed(row["contender"].split(":")))
         lines.append(row_line([name, *metrics, str(len(row["seeds"])), *apart]))
     return "\n".join(lines)
 
 
-def _interval(values: Sequence[float]) -> str:
-    mean, low, high = (100 * x for x in Interval(*values))
-    return f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
-
-
 def _pooled_text(pooled: Mapping[str, Any], title: str) -> str:
     lines = [f"### Over the datasets with {title}", ""]
     for preset, one in pooled.items():
-        apart = ", ".join(f"{metric.upper()} {_interval(one[metric])}" for metric in METRICS)
+        apart = ", ".join(f"{metric.upper()} {interval_text(one[metric])}" for metric in METRICS)
         sets = ", ".join(f"`{name}`" for name in one["sets"])
         lines += [f"- `{preset}` minus `{DEFAULT}`, mean over {sets}: {apart}."]
     return "\n".join([*lines, ""])

@@ -200,3 +200,8 @@ def test_runs_of_another_time_get_a_table_of_their_own(tmp_path):
     assert short["rows"][1]["behind"]["ap90"][0] > 0.5
     text = (tmp_path / "page" / "against.md").read_text()
     assert text.index("## `cells`, 60 seconds each") < text.index("## `cells`, 240 seconds each")
+
+
+def test_an_interval_in_points_of_ap():
+    assert page.interval_text([0.017, 0.0096, 0.0221]) == "+1.7 (+1.0 to +2.2)"
+    assert page.interval_text([-0.0002, -0.001, 0.0001]) == "0.0 (-0.1 to 0.0)"
