@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 
+from benchmarks.measure import keep_settings
 from cascade_rcnn import evaluate, find_recipe, load_annotations, train
 from cascade_rcnn.assets import CELLS
 from cascade_rcnn.engine.training.state import holds_state
@@ -50,6 +51,7 @@ class Options:
 
 def run(options: Options) -> None:
     """Train the missing runs, one seed of all lists before the next, and print the table so far after each run."""
+    keep_settings(options.output, {name: getattr(options, name) for name in ("train", "val", "epochs", "init", "side")})
     truth = load_annotations(options.val)
     resamples: dict[str, list[np.ndarray]] = {words: [] for words in options.words}
     for seed in range(options.seeds):

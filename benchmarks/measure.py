@@ -211,6 +211,19 @@ def write(part: str, given: Options, rows: list[Row], notes: list[str] | None = 
     write_json(given.output / f"{part}{RESTRICTED if restricted else ''}.json", content | more)
 
 
+def keep_settings(output: Path, settings: Mapping[str, Any]) -> None:
+    """Write the settings of the runs in a folder, or stop if the runs in it, which are kept, had others."""
+    from cascade_rcnn.files import read_json, write_json
+
+    file = output / "settings"
+    before = read_json(file) if file.is_file() else settings
+    for name, value in settings.items():
+        if value != before[name]:
+            raise SystemExit(f"{output} has runs with {name} {before[name]}, not {value}; choose another --output")
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(file, dict(settings))
+
+
 def restrictions() -> dict[str, str]:
     """Return the variables that restrict the processor here."""
     return {name: os.environ[name] for name in _RESTRICTIONS if name in os.environ}

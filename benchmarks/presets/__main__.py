@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.against.setting import SETS
+from benchmarks.measure import keep_settings
 from benchmarks.presets.contestants import DEFAULT, PRESETS, switch_names
 from benchmarks.presets.training import key, optimizer_config, run
 
@@ -34,7 +35,7 @@ def main() -> None:
     parser.add_argument("--switched-seeds", type=int, default=1, help="of the single differences")
     parser.add_argument("--page", type=Path, help="folder to write presets.md and presets.json to")
     given = parser.parse_args()
-    given.output.mkdir(parents=True, exist_ok=True)
+    keep_settings(given.output, {"images": given.images})
     optimizer = optimizer_config(given.optimizer, given.rate)
     for name, contender, seed in planned(given.sets, given.seeds, given.switched_seeds):
         identity = key(name, contender, given.optimizer, given.rate, seed)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from benchmarks import accuracy, loading, networks, parts
-from benchmarks.measure import Row, Task, interleaved, options
+from benchmarks.measure import Row, Task, interleaved, keep_settings, options
 from benchmarks.report import PARTS, main, render
 from benchmarks.scaling import exponent
 from benchmarks.weights import calibrated, config
@@ -135,3 +135,10 @@ def test_only_convolutions_and_matrix_products_are_inside():
     assert parts.outside(lambda: torch.conv2d(image, kernel)) < 20
     assert parts.outside(lambda: square @ square) < 20
     assert parts.outside(lambda: square.sort()) == pytest.approx(100)
+
+
+def test_a_folder_has_runs_of_one_setting(tmp_path):
+    keep_settings(tmp_path / "runs", {"images": 800, "side": None})
+    keep_settings(tmp_path / "runs", {"images": 800, "side": None})
+    with pytest.raises(SystemExit, match="runs has runs with images 800, not 400; choose another --output"):
+        keep_settings(tmp_path / "runs", {"images": 400, "side": None})
