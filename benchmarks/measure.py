@@ -218,8 +218,8 @@ def keep_settings(output: Path, settings: Mapping[str, Any]) -> None:
     file = output / "settings"
     before = read_json(file) if file.is_file() else settings
     for name, value in settings.items():
-        if value != before[name]:
-            raise SystemExit(f"{output} has runs with {name} {before[name]}, not {value}; choose another --output")
+        if value != before.get(name):
+            raise SystemExit(f"{output} has runs with {name} {before.get(name)}, not {value}; choose another --output")
     output.mkdir(parents=True, exist_ok=True)
     write_json(file, dict(settings))
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cascade_rcnn.text import count, printable
+from cascade_rcnn.text import count, points, printable
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,10 @@ def test_nouns_agree_with_their_number():
     assert [count(n, "image") for n in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
     assert (count(1, "box"), count(2, "box"), count(3, "class")) == ("1 box", "2 boxes", "3 classes")
     assert (count(2, "epoch"), count(2, "batch")) == ("2 epochs", "2 batches")
+
+
+@pytest.mark.parametrize(
+    ("difference", "shown"), [(0.017, "+1.7"), (-0.0123, "-1.2"), (0.0004, "0.0"), (-0.0004, "0.0"), (-0.0006, "-0.1")]
+)
+def test_points_of_ap(difference, shown):
+    assert points(difference) == shown

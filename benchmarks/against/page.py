@@ -12,6 +12,7 @@ from cascade_rcnn.engine.environment import describe
 from cascade_rcnn.evaluation.bootstrap import RESAMPLES, Interval, paired_difference, resample
 from cascade_rcnn.evaluation.matches import match
 from cascade_rcnn.files import read_json, replacing, write_json
+from cascade_rcnn.text import points
 
 PAIRS = (  # with the same initial weights
     ("cascade", "baseline"),  # and the same optimizer: only the architecture differs
@@ -48,10 +49,8 @@ def write_page(folder: Path, data: Path, page: Path) -> None:
     found = [read_json(path) for path in sorted(folder.glob("*.json"))]
     keys = sorted({(row["set"], row["budget"]) for row in found}, key=lambda key: (list(SETS).index(key[0]), key[1]))
     contests = [_contest(folder, data, [row for row in found if (row["set"], row["budget"]) == key]) for key in keys]
-    write_json(
-        page / "against.json",
-        {"machine": describe() | {"threads": 1}, "resamples": RESAMPLES, "contests": contests},
-    )
+    values = {"machine": describe() | {"threads": 1}, "resamples": RESAMPLES, "contests": contests}
+    write_json(page / "against.json", values)
     introduction = (Path(__file__).parent / "page.md").read_text(encoding="utf-8")
     tables = "\n".join(f"{table(contest['rows'])}{_pair_lines(contest['pairs'])}" for contest in contests)
     remarks = page / "against_remarks.md"  # written by hand
@@ -147,13 +146,8 @@ def _lead(row: Mapping[str, Any], metric: str) -> str:
 
 def interval_text(values: Sequence[float]) -> str:
     """Format a difference and its interval in points of AP, such as `+1.7 (+1.0 to +2.2)`."""
-    mean, low, high = (_points(value) for value in Interval(*values))
+    mean, low, high = (points(value) for value in Interval(*values))
     return f"{mean} ({low} to {high})"
-
-
-def _points(difference: float) -> str:
-    text = f"{100 * difference:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text
 
 
 def _ratios(rows: Sequence[Mapping[str, Any]]) -> list[str]:

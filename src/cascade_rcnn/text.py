@@ -1,4 +1,4 @@
-"""Format text for terminals."""
+"""Format text for terminals and reports."""
 
 
 def printable(text: str) -> str:
@@ -14,3 +14,9 @@ def count(number: int, noun: str) -> str:
     hissing = noun.endswith(("x", "s", "ch")) and not noun.endswith("epoch")
     plural = f"{noun}es" if hissing else f"{noun}s"
     return f"{number} {noun if number == 1 else plural}"
+
+
+def points(difference: float) -> str:
+    """Format a difference of AP in points: 0.017 becomes `+1.7`, and what rounds to zero has no sign."""
+    text = f"{100 * difference:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text

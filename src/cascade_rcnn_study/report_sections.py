@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from cascade_rcnn.text import points
 from cascade_rcnn_study.figures import Figure
 from cascade_rcnn_study.published import ABLATION, OVERVIEW
 from cascade_rcnn_study.table_rows import Row, Value
@@ -99,11 +100,6 @@ def differences_table(table: Table) -> TextTable:
     for row in table.rows:
         if row.difference:
             cells = [row.difference[name] for name in names]
-            shown = [f"{_points(x.mean)} [{_points(x.low)}, {_points(x.high)}]" for x in cells]
+            shown = [f"{points(x.mean)} [{points(x.low)}, {points(x.high)}]" for x in cells]
             rows.append((*row.labels, *shown))
     return TextTable(heads=(*table.heads, *(_HEADS[name] for name in names)), rows=tuple(rows))
-
-
-def _points(difference: float) -> str:
-    text = f"{100 * difference:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text
