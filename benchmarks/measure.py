@@ -215,7 +215,7 @@ def keep_settings(output: Path, settings: Mapping[str, Any]) -> None:
     """Write the settings of the runs in a folder, or stop if the runs in it, which are kept, had others."""
     from cascade_rcnn.files import read_json, write_json
 
-    file = output / "settings"
+    file = output / "settings"  # not .json, which the results of the runs are
     before = read_json(file) if file.is_file() else settings
     for name, value in settings.items():
         if value != before.get(name):
