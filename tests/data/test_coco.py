@@ -1,10 +1,11 @@
+import gc
 import json
 import unicodedata
 
 import pytest
 
 from cascade_rcnn.data.check import check_images
-from cascade_rcnn.data.coco import load_coco, save_coco
+from cascade_rcnn.data.coco import _decode, _File, load_coco, save_coco
 from cascade_rcnn.errors import UserError
 
 
@@ -40,6 +41,15 @@ def test_numbers_as_spreadsheets_and_forms_write_them(write_coco, coco_dict, tmp
     found = load_coco(write_coco(coco_dict), tmp_path)
     for field in ("image_ids", "image_sizes", "boxes", "labels", "ignore"):
         assert getattr(found, field).equal(getattr(expected, field)), field
+
+
+def test_garbage_collection_does_not_visit_boxes(write_coco, coco_dict):
+    # A list for each of 860,000 boxes makes loading twice as slow.
+    path = write_coco(coco_dict)
+    file = _decode(path, path.read_bytes(), _File)
+    gc.collect()  # releases tuples of numbers
+    assert len(file.annotations) == 3
+    assert not any(gc.is_tracked(row) or gc.is_tracked(row.bbox) for row in file.annotations)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])

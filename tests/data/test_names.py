@@ -76,6 +76,13 @@ def test_locate_looks_no_deeper_than_told(tmp_path, write_image):
     assert locate(["a.png"], [(tmp_path, 2)]).names == ["1/2/a.png"]
 
 
+def test_locate_reads_odd_but_valid_names_as_the_system_does(tmp_path, write_image):
+    write_image(tmp_path / "in/a.png", 4, 3)
+    names = ["in/a.png", "in//a.png", "./in/./a.png", "in/../in/a.png", str(tmp_path / "in/a.png")]
+    assert locate(names, [(tmp_path, 1)]) == (tmp_path, names, [])
+    assert locate(["", "in/", "in/a.png\0"], [(tmp_path, 1)]) == (tmp_path, ["", "in/", "in/a.png\0"], [])
+
+
 def test_folders_are_found_by_the_longest_end(tmp_path):
     (tmp_path / "set/train").mkdir(parents=True)
     (tmp_path / "train").mkdir()

@@ -1,7 +1,7 @@
 """Checks of all image files of a dataset before they are used."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -40,20 +40,20 @@ def check_images(
     found = annotations.with_notes(_remarks(headers))
     if not problems:
         return found
-    kept, note = leave_out(annotations.source, paths, problems, bad_images)
+    kept, note = leave_out(annotations.source, annotations.path, len(annotations), problems, bad_images)
     return found.select(kept).with_notes([note])
 
 
 def leave_out(
-    source: str, paths: Sequence[Path], problems: dict[int, str], bad_images: BadImages
+    source: str, path: Callable[[int], Path], images: int, problems: dict[int, str], bad_images: BadImages
 ) -> tuple[np.ndarray, str]:
     """Return a mask (N,) of the images to keep, and a note about the unusable ones.
 
-    `problems` maps the index of each unusable image to a line that begins with its path. Raises UserError with "stop",
-    or if "skip" leaves no image; "keep" keeps all of them.
+    `path` returns the path of image i of N = `images`. `problems` maps the index of each unusable image to a line that
+    begins with its path. Raises UserError with "stop", or if "skip" leaves no image; "keep" keeps all of them.
     """
     # Not pathlib, which raises for names that are too long.
-    missing = {i: paths[i] for i in problems if not os.path.exists(paths[i])}  # noqa: PTH110
+    missing = {i: file for i in problems if not os.path.exists(file := path(i))}  # noqa: PTH110
     parts = []
     if missing:
         parts.append(
@@ -61,13 +61,13 @@ def leave_out(
         )
     others = [line for i, line in problems.items() if i not in missing]
     parts += others[:_SHOWN] + ([f"and {len(others) - _SHOWN} more"] if len(others) > _SHOWN else [])
-    count = f"{len(problems)} of {len(paths)} images cannot be used: {'; '.join(parts)}"
+    count = f"{len(problems)} of {images} images cannot be used: {'; '.join(parts)}"
     if bad_images == "keep":
-        return np.ones(len(paths), np.bool_), count
-    if bad_images == "stop" or len(problems) == len(paths):
-        hint = "give the correct images folder" if len(missing) == len(paths) else _ADVICE
+        return np.ones(images, np.bool_), count
+    if bad_images == "stop" or len(problems) == images:
+        hint = "give the correct images folder" if len(missing) == images else _ADVICE
         raise UserError(f"{source}: {count}; {hint}")
-    kept = np.ones(len(paths), np.bool_)
+    kept = np.ones(images, np.bool_)
     kept[list(problems)] = False
     return kept, f"{count}; they are skipped"
 

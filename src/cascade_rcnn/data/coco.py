@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -34,7 +35,7 @@ class _Image(Struct, gc=False):
 class _Box(Struct, gc=False):
     image_id: _Int64
     category_id: _Int64
-    bbox: list[float] | None = None
+    bbox: tuple[float, ...] | None = None  # not a list, which garbage collection would visit
     id: _Int64 | None = None
     area: float | None = None
     iscrowd: int | bool | None = None
@@ -85,13 +86,14 @@ def load_coco(
     _check_unique(path, "category", [category.id for category in file.categories])
     folder, names, found = locate([image.file_name for image in file.images], _folders(path, images))
     sizes = np.array([(image.height or 0, image.width or 0) for image in file.images], np.int64).reshape(-1, 2)
-    measured = fill_sizes(str(path), [folder / name for name in names], sizes, bad_images)
+    measured = fill_sizes(str(path), lambda i: folder / names[i], sizes, bad_images)
 
     kept = measured.kept
     image_ids = np.array([image.id for image in file.images], np.int64)
     dropped = set(image_ids[~kept].tolist())
     rows = [row for row in file.annotations if row.image_id not in dropped]
-    boxes = np.array([row.bbox for row in rows], np.float64).reshape(-1, 4)
+    numbers = chain.from_iterable(row.bbox for row in rows if row.bbox)
+    boxes = np.fromiter(numbers, np.float64, 4 * len(rows)).reshape(-1, 4)
     areas = np.array([np.nan if row.area is None else row.area for row in rows], np.float64)
     ids, renumbered = _box_ids(rows)
     category_ids = np.array([category.id for category in categories], np.int64)
@@ -180,12 +182,12 @@ def _with_boxes(path: Path, text: bytes, file: _File) -> tuple[_File, list[str]]
     return file, notes
 
 
-def _bounds(segmentation: Any) -> list[float] | None:
+def _bounds(segmentation: Any) -> tuple[float, ...] | None:
     """Return the bounding box (x, y, width, height) of a list of polygons, None for anything else."""
     try:
         points = [float(number) for polygon in segmentation for number in polygon]
         xs, ys = points[0::2], points[1::2]
-        return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
+        return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
     except (TypeError, ValueError):
         return None
 
@@ -196,7 +198,7 @@ def save_coco(annotations: Annotations, path: Path) -> None:
     image_ids = annotations.image_ids.repeat_interleave(counts).tolist()
     columns = (annotations.boxes, annotations.labels, annotations.ids, annotations.areas, annotations.ignore)
     boxes = [
-        _Box(image_id, annotations.categories[label - 1].id, box, id_, area, int(ignore))
+        _Box(image_id, annotations.categories[label - 1].id, tuple(box), id_, area, int(ignore))
         for image_id, box, label, id_, area, ignore in zip(
             image_ids, *(column.tolist() for column in columns), strict=True
         )

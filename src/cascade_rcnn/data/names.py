@@ -15,13 +15,13 @@ from urllib.parse import unquote
 from cascade_rcnn.data.image_files import is_image, walk
 from cascade_rcnn.errors import UserError
 
+_ROOT = re.compile(r"[A-Za-z]:|file:|https?:")  # drives and schemes
+
 
 def parts_of(name: str) -> tuple[str, ...]:
     """Split a path of any system into parts, without drive, `.` and `..`, in normalised Unicode form and lower case."""
     parts = re.split(r"[/\\]", name.replace("?d=", "/"))  # ?d=: Label Studio's local files
-    kept = [
-        part for part in parts if part not in ("", ".", "..") and not re.fullmatch(r"[A-Za-z]:|file:|https?:", part)
-    ]
+    kept = [part for part in parts if part not in ("", ".", "..") and not _ROOT.fullmatch(part)]
     return tuple(unicodedata.normalize("NFC", part).casefold() for part in kept)
 
 
@@ -53,12 +53,13 @@ class FileIndex:
 
     def _find(self, name: str) -> Path | None:
         parts = parts_of(name)
-        if not parts:
+        entries = self._entries.get(parts[-1]) if parts else None
+        if not entries:
             return None
         base = re.split(r"[/\\]", name)[-1]
         scored = [
             (common, entry.path.name == base, entry.path)
-            for entry in self._entries.get(parts[-1], ())
+            for entry in entries
             if (common := _common(entry.parts, parts)) in (len(entry.parts), len(parts)) or common > 1
         ]
         scored.sort(reverse=True)
@@ -92,8 +93,9 @@ def locate(names: Sequence[str], folders: Sequence[tuple[Path, int | None]]) -> 
     that matches two files.
     """
     home, absent = folders[0][0], list(range(len(names)))
+    places = [os.path.split(name) for name in names]
     for folder, _ in folders:
-        others = _absent(folder, names)
+        others = _absent(folder, places)
         if len(others) < len(absent):
             home, absent = folder, others
         if not absent:
@@ -109,20 +111,16 @@ def locate(names: Sequence[str], folders: Sequence[tuple[Path, int | None]]) -> 
     return Located(home, found, notes)
 
 
-def _absent(folder: Path, names: Sequence[str]) -> list[int]:
-    """Return the indices of names not found below a folder. Folders are listed once, as networks make look-ups slow."""
-    listings: dict[str, set[str]] = {}
-    found = []
-    for i, name in enumerate(names):
-        place, base = os.path.split(folder / name)
-        if place not in listings:
-            listings[place] = _listing(place)
-        if base not in listings[place]:
-            found.append(i)
-    return found
+def _absent(folder: Path, places: Sequence[tuple[str, str]]) -> list[int]:
+    """Return the indices of names, split into place and base, that are not found below a folder.
+
+    Places are listed once, as networks make look-ups slow.
+    """
+    listings = {place: _listing(folder / place) for place in {place for place, _ in places}}
+    return [i for i, (place, base) in enumerate(places) if base not in listings[place]]
 
 
-def _listing(folder: str) -> set[str]:
+def _listing(folder: Path) -> set[str]:
     try:
         return set(os.listdir(folder))  # noqa: PTH208  names are all that is needed
     except (OSError, ValueError):  # missing, too long, or an invalid name

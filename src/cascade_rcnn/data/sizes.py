@@ -1,6 +1,6 @@
 """Image sizes that annotation files lack, read from the images' headers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,20 +19,20 @@ class Sizes(NamedTuple):
     notes: list[str]
 
 
-def fill_sizes(source: str, paths: Sequence[Path], sizes: np.ndarray, bad_images: BadImages) -> Sizes:
+def fill_sizes(source: str, path: Callable[[int], Path], sizes: np.ndarray, bad_images: BadImages) -> Sizes:
     """Complete `sizes` (N, 2), height and width, from the headers of images whose size contains a 0.
 
-    Images that cannot be read are skipped or kept with a size of 0 x 0, depending on `bad_images`; with "stop", raises
-    one UserError that lists them.
+    `path` returns the path of image i. Images that cannot be read are skipped or kept with a size of 0 x 0, depending
+    on `bad_images`; with "stop", raises one UserError that lists them.
     """
     unknown = np.flatnonzero((sizes < 1).any(axis=1)).tolist()
     filled, problems = np.array(sizes, np.int32), {}
-    for i, header in zip(unknown, read_headers([paths[i] for i in unknown], None), strict=True):
+    for i, header in zip(unknown, read_headers([path(i) for i in unknown], None), strict=True):
         if isinstance(header, UserError):
             problems[i] = str(header)
         else:
             filled[i] = header.size
     if not problems:
-        return Sizes(filled, np.ones(len(paths), np.bool_), [])
-    kept, note = leave_out(f"{source} lacks image sizes, so images are read", paths, problems, bad_images)
+        return Sizes(filled, np.ones(len(sizes), np.bool_), [])
+    kept, note = leave_out(f"{source} lacks image sizes, so images are read", path, len(sizes), problems, bad_images)
     return Sizes(filled, kept, [note])

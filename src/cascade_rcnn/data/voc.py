@@ -157,8 +157,7 @@ def _columns(
     images = [path for path in walk(images_dir) if is_image(path)] if images_dir.is_dir() else []
     file_names = _image_names(images_dir, images, records)
     given = np.array([record.size for record in records.values()], np.int64).reshape(-1, 2)
-    paths = [images_dir / name for name in file_names]
-    sizes, kept, skipped = fill_sizes(str(source), paths, given, bad_images)
+    sizes, kept, skipped = fill_sizes(str(source), lambda i: images_dir / file_names[i], given, bad_images)
     unsized = int((given < 1).any(axis=1).sum())
     found = [record for record, keep in zip(records.values(), kept, strict=True) if keep]
     objects = [(i, item) for i, record in enumerate(found) for item in record.objects]

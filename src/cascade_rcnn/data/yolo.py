@@ -55,7 +55,7 @@ def load_yolo(
             f"{config.path}: no image of split {split} has a label file (such as {labels[0]}); check the folders"
         )
     source = f"{config.path} ({split})"
-    sizes, kept, skipped = fill_sizes(source, images, np.zeros((len(images), 2)), bad_images)
+    sizes, kept, skipped = fill_sizes(source, images.__getitem__, np.zeros((len(images), 2)), bad_images)
     images = [image for image, keep in zip(images, kept, strict=True) if keep]
     found = [_read_labels(label, config, masks) for label, keep in zip(labels, kept, strict=True) if keep]
     categories, unnamed = _categories(config, classes, found)
