@@ -25,7 +25,7 @@ def main(given: Options) -> None:
         path = Path(name) / "truth.json"
         write_truth(path, images, boxes, polygon=20)
         scanning = seconds(lambda: msgspec.json.decode(path.read_bytes(), type=msgspec.Raw))
-        runs = [fresh("annotations:load", path=str(path)) for _ in range(given.repeats)]
+        runs = [fresh(load, path=str(path)) for _ in range(given.repeats)]
         size = path.stat().st_size / 2**20
     middle = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
     what = f"loading {boxes} boxes of {images} images ({size:.0f} MB)"

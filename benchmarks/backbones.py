@@ -24,11 +24,11 @@ def main(arguments: list[str] | None = None) -> None:
     for name in given.backbones:
         if given.step:
             for checkpointing in (False, True):
-                found = fresh("backbones:step", backbone=name, checkpointing=checkpointing, **common)
+                found = fresh(step, backbone=name, checkpointing=checkpointing, **common)
                 print(f"{name}, checkpointing={checkpointing}: {found['seconds']:.1f} s, {found['peak']:.0f} MB")
             continue
-        timed = fresh("backbones:inference", backbone=name, **common)
-        size = fresh("backbones:cost", backbone=name, **common)
+        timed = fresh(inference, backbone=name, **common)
+        size = fresh(cost, backbone=name, **common)
         figures = (
             f"{size['parameters']:.1f}, {size['own_parameters']:.1f}",
             f"{size['gflops']:.0f}, {size['own']:.0f}",

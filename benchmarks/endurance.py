@@ -14,7 +14,7 @@ def main(given: Options) -> None:
         skip("endurance", f"resident memory is read from {STATUS}, which this system does not have")
         return
     some, many = _QUICK if given.quick else _COUNTS
-    before, after = fresh("endurance:resident", counts=[some, many], threads=given.threads)
+    before, after = fresh(resident, counts=[some, many], threads=given.threads)
     what = f"{many} predictions by the starter, {_SIDES[0]} to {_SIDES[1]} pixels a side"
     row = Row(what=what, value=after, unit="MB", ratio=after / before, against=f"after {some}", bound=_MOST)
     write("endurance", given, [row])

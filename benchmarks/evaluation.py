@@ -19,15 +19,15 @@ from benchmarks.synthetic import write_found, write_truth
 
 def main(given: Options) -> None:
     images, boxes, detections = (50, 360, 5_000) if given.quick else (5_000, 36_000, 500_000)
-    candidates = ["ours", *(["pycocotools"] if find_spec("pycocotools") else [])]
+    candidates = {"ours": ours} | ({"pycocotools": pycocotools} if find_spec("pycocotools") else {})
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in candidates}
     with tempfile.TemporaryDirectory() as name:
         files = {"truth": f"{name}/truth.json", "found": f"{name}/found.json"}
         write_truth(Path(files["truth"]), images, boxes)
         write_found(Path(files["found"]), Path(files["truth"]), detections)
         for _ in range(given.repeats):
-            for candidate in candidates:
-                runs[candidate].append(fresh(f"evaluation:{candidate}", **files))
+            for candidate, evaluate in candidates.items():
+                runs[candidate].append(fresh(evaluate, **files))
     middle = {
         (name, key): statistics.median(run[key] for run in made)
         for name, made in runs.items()

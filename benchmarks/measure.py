@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 RESULTS = Path("docs/results/performance")
 QUICK_RESULTS = Path("runs/benchmarks")
@@ -26,6 +26,8 @@ PEERS = ("detectron2", "mmdet")  # measured if they can be imported here, or in 
 # These variables make a processor behave like an older one: ONEDNN_MAX_CPU_ISA=AVX2, MKL_ENABLE_INSTRUCTIONS=AVX2 and
 # ATEN_CPU_CAPABILITY=avx2 restrict all of torch's matrix products, convolutions and loops.
 _RESTRICTIONS = ("ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "ATEN_CPU_CAPABILITY")
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -163,14 +165,17 @@ def interleaved(candidates: Mapping[str, Callable[[], Any]], repeats: int, warmu
     return {name: statistics.median(taken) for name, taken in times.items()}
 
 
-def fresh(function: str, **arguments: Any) -> Any:
-    """Call "module:function" of this package in a new process; arguments and result are passed as JSON."""
-    module, name = function.split(":")
-    code = f"import json, sys; from benchmarks.{module} import {name}; r = {name}(**json.loads(sys.argv[1]))"
+def fresh(function: Callable[_P, _T], *positional: _P.args, **named: _P.kwargs) -> _T:
+    """Call a function of a module in a new process; arguments and result are passed as JSON."""
+    module, name = function.__module__, function.__name__
+    if module == "__main__":
+        module = sys.modules[module].__spec__.name  # pyright: ignore[reportOptionalMemberAccess]  run with -m
+    code = f"import json, sys; from {module} import {name}; a, b = json.loads(sys.argv[1]); r = {name}(*a, **b)"
     code += "; print('\\n' + json.dumps(r))"
-    done = subprocess.run([sys.executable, "-c", code, json.dumps(arguments, default=str)], stdout=subprocess.PIPE)
+    given = json.dumps([positional, named], default=str)
+    done = subprocess.run([sys.executable, "-c", code, given], stdout=subprocess.PIPE)
     if done.returncode:
-        raise SystemExit(f"{function} with {arguments} failed (see above)")
+        raise SystemExit(f"{module}.{name} with {given} failed (see above)")
     return json.loads(done.stdout.decode().splitlines()[-1])
 
 

@@ -30,12 +30,12 @@ def peaks(
     """Return the peak memory of each candidate and peer, and the floor of each candidate, in megabytes."""
     with tempfile.TemporaryDirectory() as name:
         image = str(given.image) if given.image else None
-        fresh("memory:prepare", folder=name, task=asdict(task), image=image)
+        fresh(prepare, folder=name, task=asdict(task), image=image)
         place = {"folder": name, "task": asdict(task), "threads": given.threads}
-        measured = {one: fresh("memory:once", candidate=one, kind=kind, **place) for one in candidates}
+        measured = {one: fresh(once, candidate=one, kind=kind, **place) for one in candidates}
         most = {one: found["peak"] for one, found in measured.items()}
-        imports = fresh("memory:imports")
-        floors = {one: imports + found["weights"] for one, found in measured.items()}
+        libraries = fresh(imports)
+        floors = {one: libraries + found["weights"] for one, found in measured.items()}
         for peer, python in pythons.items():
             with PeerProcess(peer, python, Path(name), task, given.threads) as process:
                 for _ in range(_STEPS):

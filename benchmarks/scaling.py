@@ -78,13 +78,13 @@ def _misfit(power: float, values: list[int], costs: list[float]) -> float:
 def _point(kind: str, work: dict[str, int], repeats: int) -> dict[str, float]:
     """Measure one configuration on a photo of 3:4."""
     side = (work["kilopixels"] * 1000 / 12) ** 0.5
-    size = (round(3 * side), round(4 * side))
+    size = [round(3 * side), round(4 * side)]
     network = {name: work[name] for name in ("proposals", "classes", "stages")}
     load = {name: work[name] for name in ("classes", "batch", "objects", "threads")}
     with tempfile.TemporaryDirectory() as folder:
         file = f"{folder}/weights.safetensors"
-        fresh("scaling:prepare", file=file, size=size, **network)
-        return fresh("scaling:once", kind=kind, file=file, size=size, repeats=repeats, **load)
+        fresh(prepare, file=file, size=size, **network)
+        return fresh(once, kind=kind, file=file, size=size, repeats=repeats, **load)
 
 
 def prepare(file: str, size: list[int], stages: int, **task: Any) -> None:

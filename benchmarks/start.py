@@ -8,11 +8,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import PIL.Image
 
 from benchmarks.measure import Options, Row, fresh, options, write
+from benchmarks.memory import prepare
 from benchmarks.photo import photograph
 
 _FIRST = "import cascade_rcnn, sys; print(len(cascade_rcnn.load(sys.argv[1], min_size=None).predict(sys.argv[2])))"
@@ -24,7 +26,7 @@ def main(given: Options) -> None:
     image = photograph(task.size, given.image)
     with tempfile.TemporaryDirectory() as name:
         source = str(given.image) if given.image else None
-        fresh("memory:prepare", folder=name, size=task.size, proposals=task.proposals, image=source)
+        fresh(prepare, folder=name, task=asdict(task), image=source)
         photo = Path(name) / "photo.png"
         PIL.Image.fromarray(image.permute(1, 2, 0).numpy()).save(photo)
         checkpoint = str(Path(name) / "cascade.safetensors")

@@ -8,7 +8,7 @@ import argparse
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks.against.contest import CONTENDERS
+from benchmarks.against.contest import CONTENDERS, run
 from benchmarks.against.setting import SETS, stem
 from benchmarks.measure import fresh
 
@@ -47,7 +47,7 @@ def _one(given: argparse.Namespace, name: str, contender: str) -> None:
         print(f"{name}, {contender}: left out because {needed} is not installed", flush=True)
         return
     figures = fresh(
-        "against.contest:run", output=given.output, data=given.data, weights=given.weights, name=name,
+        run, output=given.output, data=given.data, weights=given.weights, name=name,
         contender=contender, seconds=given.seconds, seed=given.seed,
     )  # fmt: skip
     print(figures, flush=True)

@@ -123,7 +123,7 @@ def crowded(number: int) -> Tally:
     for work in WORK:
         for seed in range(number):
             case = f"{work} {seed}"
-            found = fresh("torture.outlines:crowd", work=work, seed=seed)
+            found = fresh(crowd, work=work, seed=seed)
             said = found["wrong"] or (f"{found['peak']:.0f} MB" if found["peak"] > _MOST_MB else "")
             tally.add(Verdict(case, Outcome.WRONG if said else Outcome.RIGHT, said))
     return tally
