@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import QUICK_RESULTS, RESTRICTED, RESULTS, Row, add_flags, gpu_of
+from cascade_rcnn.text import count
 
 PARTS = {
     "floor": "The machine",
@@ -91,7 +92,7 @@ def _part(content: dict[str, Any]) -> list[str]:
         lines += ["", *_breakdown(content["breakdown_ms"])]
     lines += ["", *(f"- {note}" for note in content["notes"])]
     here = content["machine"]
-    where = f"{here['processor']}, {here['cores']} cores, {here['threads']} threads, {gpu_of(here)}"
+    where = f"{here['processor']}, {here['cores']} cores, {count(here['threads'], 'thread')}, {gpu_of(here)}"
     versions = f"Python {here['python']}, torch {here['torch']}, torchvision {here['torchvision']}"
     restrictions = ", ".join(f"{name}={value}" for name, value in here.get("restrictions", {}).items())
     where = f"{where}, **restricted by {restrictions}**" if restrictions else where
