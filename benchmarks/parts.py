@@ -84,7 +84,8 @@ def outside(run: Callable[[], Any], *, gpu: bool = False) -> float:
     With `gpu`, it is that of the GPU's time: of the kernels, without the gaps between them.
     """
     run()
-    with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]) as profiler:
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]
+    with profile(activities=activities, acc_events=True) as profiler:  # without it, torch 2.11 warns
         run()
     operators = [event for event in profiler.key_averages() if event.device_type.name == "CPU"]  # not kernels
     taken = {event.key: event.self_device_time_total if gpu else event.self_cpu_time_total for event in operators}

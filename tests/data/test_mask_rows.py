@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torchvision
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
@@ -57,7 +58,12 @@ class Mirror(v2.Transform):
         v2.RandomRotation(30),
         v2.RandomAffine(20, translate=(0.2, 0.1)),
         v2.RandomPerspective(p=1),
-        v2.ElasticTransform(),
+        pytest.param(
+            v2.ElasticTransform(),
+            marks=pytest.mark.xfail(
+                torchvision.__version__ < "0.29", raises=IndexError, reason="torchvision fails on boxes at the border"
+            ),
+        ),
         v2.RandomPhotometricDistort(),
         v2.Compose([v2.RandomCrop((30, 30)), v2.ClampBoundingBoxes(), v2.SanitizeBoundingBoxes()]),
         v2.Compose([v2.RandomCrop((40, 40)), Mirror(), v2.Resize((50, 50))]),

@@ -3,6 +3,7 @@
 B images · D detections · S pixels per side of a mask
 """
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -78,7 +79,9 @@ def _torch_export(path: Path, threads: int | None) -> tuple[Description, Run]:
     text = {KEY: ""}
     # Guards assert the example's memory layout, which other sizes need not share. The dtype of the inputs and multiples
     # of the stride are checked nevertheless, and exports are verified on several sizes.
-    module = torch.export.load(path, extra_files=text).module(check_guards=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given buffer is not writable")  # of torch 2.11's own code
+        module = torch.export.load(path, extra_files=text).module(check_guards=False)
 
     def run(images: np.ndarray, sizes: np.ndarray) -> Any:
         with torch.inference_mode():
