@@ -84,11 +84,12 @@ def with_ray(source: Path, output: Path, min_size: int, workers: int, *, kill: b
     if kill:
         threading.Thread(target=_kill_one, args=[output, done], daemon=True).start()
     try:
-        return predict_dataset("starter", source, output, workers=workers, min_size=min_size)
+        summary = predict_dataset("starter", source, output, workers=workers, min_size=min_size)
     finally:
         ray.shutdown()
-        if kill and not done.is_set():
-            raise SystemExit("there were too few images to kill an actor; give more --images")
+    if kill and not done.is_set():
+        raise SystemExit("there were too few images to kill an actor; give more --images")
+    return summary
 
 
 def _kill_one(output: Path, done: threading.Event) -> None:

@@ -238,6 +238,7 @@ def test_crowded_images(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Ray's own code
 def test_kills_and_faults(tmp_path):
     main(["--quick", "--only", "train", "predict", "export", "service", "ray", "faults", "--output", str(tmp_path)])
 
