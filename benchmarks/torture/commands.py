@@ -44,7 +44,7 @@ class Done:
     @property
     def lines(self) -> list[str]:
         """The lines on stderr, without notes and progress."""
-        quiet = ("note: ", "epoch ", "evaluate ")
+        quiet = ("note: ", "epoch ", "evaluate ", "stages ")
         return [line for line in self.error.splitlines() if line.strip() and not line.startswith(quiet)]
 
 

@@ -42,6 +42,7 @@ class Faults:
             *(self.full_disk, self.removed_folder, self.read_only_folder, self.removed_image, self.image_cut_off),
             *(self.removed_validation_image, self.killed_worker, self.killed_rank, self.loss_not_finite),
             *(self.two_runs_in_a_folder, self.other_data, self.moved_data, self.predict_on_a_full_disk),
+            *(self.readers_gone, self.log_on_a_full_disk),
         )
         for scenario in scenarios:
             name = scenario.__name__.replace("_", " ")
@@ -82,6 +83,11 @@ class Faults:
             self.tally.add(Verdict(f"{case}, resumed", Outcome.WRONG, wrong))
         else:
             self.tally.add(Verdict(f"{case}, resumed", Outcome.RIGHT))
+
+    def _goes_on(self, case: str, done: Done, output: Path, *, code: int = 0) -> None:
+        """Check that the run has ended with this exit code, and otherwise like the undisturbed one."""
+        wrong = training_runs.difference(self.reference, output) if done.code == code else f"exit code {done.code}"
+        self.tally.add(Verdict(case, Outcome.WRONG if wrong else Outcome.RIGHT, wrong or ""))
 
     def _own_data(self, name: str) -> Path:
         return Path(shutil.copytree(self.data, self.folder / name))
@@ -217,9 +223,7 @@ class Faults:
         first = self._train(output, disturbance=disturbance)
         code, _, error = report.read_text().partition("\n")
         self._refused("a second run in the folder", Done(int(code), "", error, 0))
-        wrong = first.error[-300:] if first.code else training_runs.difference(self.reference, output)
-        outcome = Outcome.RIGHT if wrong is None else Outcome.WRONG
-        self.tally.add(Verdict("the first of two runs", outcome, wrong or ""))
+        self._goes_on("the first of two runs", first, output)
 
     def other_data(self) -> None:
         """Resume a run after changing its annotations under the same path."""
@@ -266,6 +270,22 @@ class Faults:
             wrong = done.error if done.code else results_differ(self.folder / "found", disk / "found")
             self.tally.add(Verdict("predict, with room again", Outcome.WRONG if wrong else Outcome.RIGHT, wrong or ""))
 
+    def readers_gone(self) -> None:
+        """Take away who reads stdout and stderr, as if `tee` were killed."""
+        output = self.folder / "unread"
+        done = self._train(output, disturbance=Disturbance(step=_STEP, action=lose_readers))
+        self._goes_on("nobody reads the output", done, output)
+
+    def log_on_a_full_disk(self) -> None:
+        """Send stdout and stderr to a full disk; the output folder has room."""
+        output = self.folder / "unlogged"
+        done = self._train(output, disturbance=Disturbance(step=_STEP, action=redirect, arguments=("/dev/full", 1, 2)))
+        self._goes_on("the log is on a full disk", done, output, code=1)
+        output = self.folder / "unlogged-stdout"
+        done = self._train(output, disturbance=Disturbance(step=_STEP, action=redirect, arguments=("/dev/full", 1)))
+        self._refused("stdout is on a full disk", done)
+        self._goes_on("stdout is on a full disk, the run", done, output, code=1)
+
 
 def fill(path: Path) -> None:
     """Fill the disk with a file."""
@@ -275,6 +295,21 @@ def fill(path: Path) -> None:
                 pass
         except OSError:
             pass
+
+
+def lose_readers() -> None:
+    """Connect stdout and stderr to a pipe that nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    for number in (1, 2):
+        os.dup2(writer, number)
+
+
+def redirect(path: str, *numbers: int) -> None:
+    """Redirect file descriptors to a file."""
+    descriptor = os.open(path, os.O_WRONLY)
+    for number in numbers:
+        os.dup2(descriptor, number)
 
 
 def halve(folder: Path) -> None:

@@ -24,6 +24,7 @@ from cascade_rcnn.commands.train import train
 from cascade_rcnn.commands.weights import weights
 from cascade_rcnn.engine.interrupt import Interrupted, ending_cleanly
 from cascade_rcnn.errors import UsageError, UserError, nearest
+from cascade_rcnn.streams import lasting_streams
 from cascade_rcnn.text import printable
 
 _VERBS: dict[str, Callable[..., None]] = {
@@ -37,7 +38,14 @@ _VERBS: dict[str, Callable[..., None]] = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `cascade-rcnn COMMAND ...`. A user error ends with one line on stderr and exit code 1."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        with lasting_streams():
+            _main(sys.argv[1:] if arguments is None else arguments)
+    except OSError as error:  # others are caught in _main
+        _fail(f"stdout: cannot be written ({error.strerror}); free some space, or redirect it elsewhere", 1)
+
+
+def _main(arguments: Sequence[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         _usage()
         return

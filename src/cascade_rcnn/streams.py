@@ -1,0 +1,62 @@
+"""Standard output and error that outlast their readers: `head`, a killed `tee`, a closed terminal, a full disk.
+
+A command finishes its work even if nobody can read any longer what it prints.
+"""
+
+import errno
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+
+class _Lasting(io.FileIO):
+    """A file whose writes never fail: what cannot be written is dropped, and the first error is kept."""
+
+    error: OSError | None = None
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.error = self.error or error
+            return memoryview(data).nbytes
+
+
+@contextmanager
+def lasting_streams() -> Iterator[None]:
+    """Let printing inside the block never fail.
+
+    Raises OSError at the end if what was printed on stdout could not be written, unless its reader chose to leave.
+    """
+    before = sys.stdout, sys.stderr
+    (sys.stdout, out), (sys.stderr, _) = _lasting(sys.stdout), _lasting(sys.stderr)
+    try:
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        sys.stdout, sys.stderr = before
+        if out is not None and out.error is not None and out.error.errno != errno.EPIPE:
+            raise out.error
+
+
+def _lasting(stream: TextIO) -> tuple[TextIO, _Lasting | None]:
+    """Return the same stream with lasting writes; itself if it is not a plain file (captured, or a Windows console)."""
+    buffer = getattr(stream, "buffer", None)
+    if not isinstance(stream, io.TextIOWrapper) or not isinstance(getattr(buffer, "raw", buffer), io.FileIO):
+        return stream, None
+    stream.flush()
+    file = _Lasting(stream.fileno(), "w", closefd=False)
+    lasting = io.TextIOWrapper(
+        io.BufferedWriter(file),
+        encoding=stream.encoding,
+        errors=stream.errors,
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
+    return lasting, file
