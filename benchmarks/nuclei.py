@@ -9,11 +9,12 @@ in the order of their names, every fourth is for validation.
 """
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import tyro
+from tyro.conf import Positional
 
 from cascade_rcnn import Predictor, evaluate, load, load_annotations, rle
 from cascade_rcnn.evaluation import Metrics
@@ -22,7 +23,7 @@ _SIDE, _LEAST = 256, 8  # pixels of an image's side; minimum number of pixels in
 _SHOWN, _GAP = 320, 6  # size of the images in the picture and the gap between them, in pixels
 
 
-def data(source: Path, output: Path) -> None:
+def data(source: Positional[Path], output: Positional[Path]) -> None:
     """Write images/, train.json and val.json from a folder of NAME/images/*.png and NAME/masks/*.png."""
     (output / "images").mkdir(parents=True, exist_ok=True)
     splits: dict[str, list[tuple[str, list[dict]]]] = {"train": [], "val": []}
@@ -61,7 +62,7 @@ def _object(path: Path) -> dict | None:
     return {"bbox": [x, y, x_end - x, y_end - y], "area": int(pixels.sum()), "segmentation": runs}
 
 
-def stages(checkpoint: Path, annotations: Path) -> None:
+def stages(checkpoint: Positional[Path], annotations: Positional[Path]) -> None:
     """Print a table with the AP of boxes, masks and boundaries for each stage of a cascade and for ensembles."""
     number = len(load(checkpoint).config.stages)
     print("| stage | boxes: AP | AP50 | AP75 | AP90 | masks: AP | AP50 | AP75 | AP90 | boundary AP |")
@@ -81,7 +82,7 @@ def _figures(metrics: Metrics) -> str:
     return " | ".join(f"{100 * value:.1f}" for value in values)
 
 
-def picture(checkpoint: Path, folder: Path) -> None:
+def picture(checkpoint: Positional[Path], folder: Positional[Path]) -> None:
     """Write nuclei.webp: four enlarged validation images with the detections above and the annotations below."""
     predictor, truth = Predictor(checkpoint, device="cpu"), load_annotations(folder / "val.json", masks=True)
     assert truth.segmentations is not None
@@ -111,5 +112,4 @@ def _drawn(pixels: np.ndarray, masks: np.ndarray) -> PIL.Image.Image:
 
 
 if __name__ == "__main__":
-    command, first, second = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-    {"data": data, "stages": stages, "picture": picture}[command](first, second)
+    tyro.extras.subcommand_cli_from_dict({"data": data, "stages": stages, "picture": picture}, description=__doc__)

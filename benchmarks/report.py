@@ -38,6 +38,13 @@ This page is written by `make bench`. The scripts are in `benchmarks/`, and the 
 reliable than times. The floor is the minimum that this machine needs, in the unit of the measurement. For networks, it
 is the time that their floating-point operations take at the machine's rate for large matrix products. The targets are
 the project's own. The denominator of each ratio was measured in the same run.
+
+```
+make bench BENCH="--data FOLDER --checkpoints FILE --peer detectron2=PYTHON mmdet=PYTHON --compile"
+```
+
+`FOLDER` has images/, person_train.json and person_val.json, `FILE` is a model trained on them, and each `PYTHON` that
+of an environment with the framework. Without a flag, the part that needs it is left out and says so.
 """
 
 

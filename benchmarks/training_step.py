@@ -10,7 +10,7 @@ from benchmarks.measure import Options, Row, interleaved, options, write
 from benchmarks.photo import objects, photograph
 from benchmarks.weights import prepare
 
-_REFERENCE = "torchvision v1 fp32"
+_REFERENCE = "torchvision v1"  # in the same precision
 _OVERHEAD = 1.25
 
 
@@ -30,7 +30,7 @@ def main(given: Options) -> None:
     runs = {
         f"{name} {precision}": partial(network.step, [image], [target], precision)
         for name, network in loaded.items()
-        for precision in (networks.PRECISIONS if networks.is_ours(name) else networks.PRECISIONS[:1])
+        for precision in networks.PRECISIONS
     }
     flops = {name: operations(lambda n=network: n.step([image], [target])) for name, network in loaded.items()}
     times = interleaved(runs, given.repeats)
@@ -38,8 +38,9 @@ def main(given: Options) -> None:
     for name, taken in times.items():
         network, precision = name.rsplit(" ", 1)
         floor = 1e3 * flops[network] / rates[precision]
-        ratio = taken / times[_REFERENCE]
-        rows.append(Row(what=name, value=1e3 * taken, unit="ms", floor=floor, ratio=ratio, against=_REFERENCE))
+        reference = f"{_REFERENCE} {precision}"
+        ratio = taken / times[reference]
+        rows.append(Row(what=name, value=1e3 * taken, unit="ms", floor=floor, ratio=ratio, against=reference))
     for precision in networks.PRECISIONS:
         mine, base = times[f"cascade {precision}"], f"faster {precision}"
         what = f"cascade {precision}: overhead"

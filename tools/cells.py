@@ -6,11 +6,12 @@ in `assets/cells`. Training images come from its train split, validation images 
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import PIL.Image
+import tyro
+from tyro.conf import Positional
 
 import cascade_rcnn
 from cascade_rcnn.data import Annotations, load_annotations
@@ -21,7 +22,7 @@ SIZE = (320, 240)
 _QUALITY = 85
 
 
-def main(source: Path) -> None:
+def main(source: Positional[Path]) -> None:
     """Write the images, the annotation files and BCCD's licence."""
     for ours, (theirs, number) in SPLITS.items():
         whole = load_annotations(source, split=theirs)
@@ -62,4 +63,4 @@ def _coco(whole: Annotations, chosen: list[int]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    tyro.cli(main, description=__doc__)

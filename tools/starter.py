@@ -5,8 +5,10 @@ ImageNet weights of a ResNet-18 with torchvision's names. Trains the recipe `sta
 stores the last weights in `assets/starter.safetensors` with 8 bits, and prints the AP before and after.
 """
 
-import sys
 from pathlib import Path
+
+import tyro
+from tyro.conf import Positional
 
 import cascade_rcnn
 from cascade_rcnn import Metrics, evaluate, load, save
@@ -17,7 +19,7 @@ from cascade_rcnn.files import write_json
 RESULTS = Path("docs/results/starter.json")
 
 
-def main(data: Path, backbone: Path, output: Path) -> None:
+def main(data: Positional[Path], backbone: Positional[Path], output: Positional[Path] = Path("runs/starter")) -> None:
     """Train, compress and evaluate the starter."""
     train, val = data / "person_train.json", data / "person_val.json"
     going = holds_state(output)
@@ -36,4 +38,4 @@ def _measure(checkpoint: Path, val: Path) -> Metrics:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3] if len(sys.argv) > 3 else "runs/starter"))
+    tyro.cli(main, description=__doc__)

@@ -56,8 +56,10 @@ def render(content: dict[str, Any]) -> str:
         lines += _area(tally)
     here = content["machine"]
     versions = f"Python {here['python']}, torch {here['torch']}, torchvision {here['torchvision']}"
-    how = f"seed {content['seed']}, {content['seconds']:.0f} seconds"
-    lines += ["", f"{here['processor']}, {here['cores']} cores, {gpu_of(here)}; {versions}; {how}; {here['date']}."]
+    at_once = not any("date" in tally for tally in content["areas"])
+    when = f"{content['seconds']:.0f} seconds; {here['date']}" if at_once else "on the dates in the table"
+    how = f"seed {content['seed']}, {when}"
+    lines += ["", f"{here['processor']}, {here['cores']} cores, {gpu_of(here)}; {versions}; {how}."]
     return "\n".join(lines) + "\n"
 
 

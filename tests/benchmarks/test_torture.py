@@ -162,6 +162,7 @@ def test_the_page_tells_the_counts_the_faults_and_the_lines():
     assert "- `coco 0/3`: silently wrong: `a box moved`" in text
     assert r"- `a.json: no\x1b[31m`" in text
     assert "Not tested: `a full disk: not root`" in text
+    assert text.endswith("; seed 0, 61 seconds; x.\n")
 
 
 def test_a_campaign_fails_by_a_fault_and_writes_its_table_all_the_same(tmp_path, monkeypatch):
@@ -190,6 +191,7 @@ def test_areas_that_are_tried_again_replace_those_on_the_page(tmp_path):
     assert "| other | 15 | 3 | 3 | 3 | 3 | 3 | monday |" in text
     assert "| third | 0 | 0 | 0 | 0 | 0 | 0 | friday, y |" in text
     assert text.splitlines()[-1].startswith("x, x cores")
+    assert text.endswith("; seed 0, on the dates in the table.\n")
 
 
 @PYCOCOTOOLS
