@@ -491,3 +491,37 @@ def test_bad_images_stop_an_evaluation_or_are_left_out(capsys, coco, tmp_path):
     assert "they are skipped" in written.err
     assert "1 image, 1 box" in written.out
     assert "cannot be used" in fails(capsys, *flags, "--bad-images", "skip", "--max-megapixels", "0.001")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 3 TiB"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes\nmore"),
+    ],
+)
+def test_a_command_that_is_out_of_memory_ends_with_one_line(error, monkeypatch, capsys):
+    def doctor() -> None:
+        raise error
+
+    monkeypatch.setitem(cli._VERBS, "doctor", doctor)
+    line = fails(capsys, "doctor")
+    assert line.startswith("error: out of memory (")
+    assert "allocate" in line
+    assert line.endswith("use smaller images or batches, or fewer workers")
+
+
+def test_a_folder_that_is_gone_is_reported(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert "current folder does not exist" in fails(capsys, "doctor")
+
+
+def test_help_on_a_terminal_of_a_few_columns(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "3")
+    with pytest.raises(SystemExit) as stopped:
+        main(["doctor", "--help"])
+    assert stopped.value.code == 0
+    assert "cascade-rcnn doctor" in capsys.readouterr().out

@@ -84,6 +84,30 @@ def test_streams_without_a_file_stay_as_they_are(monkeypatch):
         assert sys.stdout is captured
 
 
+def test_what_cannot_be_encoded_is_escaped(tmp_path, monkeypatch):
+    with (tmp_path / "out").open("w", encoding="cp1252") as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        with lasting_streams():
+            print("größe 写真")
+    assert (tmp_path / "out").read_bytes() == "größe \\u5199\\u771f\n".encode("cp1252")
+
+
+def test_closed_streams_lead_nowhere(tmp_path):
+    code = """
+import os, sys
+from cascade_rcnn.streams import lasting_streams
+with lasting_streams():
+    with open(sys.argv[1], "w") as file:  # must not get the number of a standard stream
+        print("out", flush=True)
+        print("error", file=sys.stderr, flush=True)
+        os.write(1, b"from C")
+        file.write(f"{file.fileno() > 2} {sys.stdout.isatty()}")
+"""
+    shell = f'"$0" -c "$1" {tmp_path / "file"} <&- >&- 2>&-'
+    assert subprocess.run(["sh", "-c", shell, sys.executable, code], check=False).returncode == 0
+    assert (tmp_path / "file").read_text() == "True False"
+
+
 def run(*arguments: str, out: int, error: int) -> int:
     command = [sys.executable, "-m", "cascade_rcnn", *arguments]
     return subprocess.run(command, stdout=out, stderr=error, check=False).returncode

@@ -1,8 +1,10 @@
 """The command line: `cascade-rcnn COMMAND ...`; the commands are in `commands`, one per file."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 import tyro
@@ -35,6 +37,8 @@ _VERBS: dict[str, Callable[..., None]] = {
     )
 }
 
+_NARROWEST = 40  # columns; tyro does not end if there are only a few
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `cascade-rcnn COMMAND ...`. A user error ends with one line on stderr and exit code 1."""
@@ -46,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _main(arguments: Sequence[str]) -> None:
+    _prepare()
     if not arguments or arguments[0] in ("-h", "--help"):
         _usage()
         return
@@ -69,12 +74,31 @@ def _main(arguments: Sequence[str]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-    except RuntimeError as error:
-        if "torchvision::" in str(error):  # mismatched builds: torchvision cannot even be imported
-            _fail(
-                f"torchvision does not match this version of torch ({error}); run `cascade-rcnn doctor` for the fix", 1
-            )
-        raise
+    except (MemoryError, RuntimeError) as error:
+        if (known := _explained(error)) is None:
+            raise
+        _fail(known, 1)
+
+
+def _prepare() -> None:
+    """Check and set what torch and tyro, which cannot cope with it, find in their environment."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        _fail("the current folder does not exist any more; change to another one (`cd`)", 1)
+    if shutil.get_terminal_size().columns < _NARROWEST:
+        os.environ["COLUMNS"] = str(_NARROWEST)
+
+
+def _explained(error: MemoryError | RuntimeError) -> str | None:
+    """Return one line on errors of torch and NumPy that are not about the command itself; None for any other."""
+    text = str(error).partition("\n")[0]
+    if "torchvision::" in text:  # mismatched builds: torchvision cannot even be imported
+        return f"torchvision does not match this version of torch ({text}); run `cascade-rcnn doctor` for the fix"
+    full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # of torch
+    if full or "not enough memory" in text or "can't allocate memory" in text:
+        return f"out of memory ({text[:120].strip() or 'no details'}); use smaller images or batches, or fewer workers"
+    return None
 
 
 def _run(name: str, arguments: Sequence[str]) -> None:

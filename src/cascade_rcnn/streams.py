@@ -1,10 +1,11 @@
 """Standard output and error that outlast their readers: `head`, a killed `tee`, a closed terminal, a full disk.
 
-A command finishes its work even if nobody can read any longer what it prints.
+A command finishes its work even if nobody can read what it prints, or if there is no way to encode it.
 """
 
 import errno
 import io
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,8 +34,9 @@ def lasting_streams() -> Iterator[None]:
 
     Raises OSError at the end if what was printed on stdout could not be written, unless its reader chose to leave.
     """
+    _fill()
     before = sys.stdout, sys.stderr
-    (sys.stdout, out), (sys.stderr, _) = _lasting(sys.stdout), _lasting(sys.stderr)
+    (sys.stdout, out), (sys.stderr, _) = _lasting(sys.stdout, 1), _lasting(sys.stderr, 2)
     try:
         yield
     finally:
@@ -45,8 +47,20 @@ def lasting_streams() -> Iterator[None]:
             raise out.error
 
 
-def _lasting(stream: TextIO) -> tuple[TextIO, _Lasting | None]:
-    """Return the same stream with lasting writes; itself if it is not a plain file (captured, or a Windows console)."""
+def _fill() -> None:
+    """Open closed standard streams (`>&-`) to nowhere, so that no other file gets their numbers and is printed into."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+
+
+def _lasting(stream: TextIO | None, number: int) -> tuple[TextIO, _Lasting | None]:
+    """Return the same stream with lasting writes; itself if it is not a plain file (captured, or a Windows console).
+
+    What it cannot encode is escaped. `stream` is None if file descriptor `number` was closed when Python started.
+    """
+    if stream is None:
+        return open(number, "w", encoding="utf-8", closefd=False), None
     buffer = getattr(stream, "buffer", None)
     if not isinstance(stream, io.TextIOWrapper) or not isinstance(getattr(buffer, "raw", buffer), io.FileIO):
         return stream, None
@@ -55,7 +69,7 @@ def _lasting(stream: TextIO) -> tuple[TextIO, _Lasting | None]:
     lasting = io.TextIOWrapper(
         io.BufferedWriter(file),
         encoding=stream.encoding,
-        errors=stream.errors,
+        errors="backslashreplace",
         line_buffering=stream.line_buffering,
         write_through=stream.write_through,
     )
