@@ -5,6 +5,7 @@ uninterrupted one would have seen, whatever the number of workers.
 """
 
 import atexit
+import errno
 import signal
 import sys
 import threading
@@ -12,17 +13,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from multiprocessing.util import Finalize
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Sampler, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.repeats import repeated
 from cascade_rcnn.data.targets import Target
+from cascade_rcnn.data.transport import Packed, pack, unpack
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.text import count
 
@@ -135,19 +137,17 @@ class DetectionLoader(DataLoader):
         while True:
             try:
                 batch = next(batches, None)
-            except RuntimeError as error:
-                if "DataLoader worker" not in str(error):
+            except (RuntimeError, OSError, EOFError) as error:
+                if (lost := _lost(error)) is None:
                     raise
-                raise UserError(
-                    "a data loading process has died (killed, or out of memory); use fewer --workers (0: none)"
-                ) from None
+                raise lost from None
             if batch is None:
                 return
             if isinstance(batch, UserError):
                 raise batch
-            yield batch
+            yield unpack(batch) if self.num_workers else batch
 
-    def _start(self) -> Iterator[Batch | UserError]:
+    def _start(self) -> Iterator[Any]:
         """Start the workers and return an iterator over their batches, which raises if one of them dies.
 
         torch's SIGCHLD handler is removed: it would raise wherever the main thread happens to be, such as in the middle
@@ -213,6 +213,15 @@ def make_loader(
     )
 
 
+def _lost(error: Exception) -> UserError | None:
+    """Return a UserError if a batch was lost because its process died, or too many files were open; else None."""
+    if "DataLoader worker" in str(error):
+        return UserError("a data loading process has died (killed, or out of memory); use fewer --workers (0: none)")
+    if isinstance(error, EOFError) or "ancdata" in str(error) or getattr(error, "errno", None) == errno.EMFILE:
+        return UserError("too many open files; raise the limit (`ulimit -n 4096`), or use fewer --workers (0: none)")
+    return None
+
+
 def _kill(workers: Sequence[BaseProcess]) -> None:
     """Kill workers that are left when their iterator is gone, or when this process ends.
 
@@ -262,8 +271,9 @@ class _Samples(TorchDataset):
             return error
 
 
-def _collate(samples: list[tuple[Tensor, Target]] | UserError) -> Batch | UserError:
+def _collate(samples: list[tuple[Tensor, Target]] | UserError) -> Batch | Packed | UserError:
     if isinstance(samples, UserError):
         return samples
     images, targets = zip(*samples, strict=True)
-    return list(images), list(targets)
+    batch = list(images), list(targets)
+    return batch if get_worker_info() is None else pack(batch)
