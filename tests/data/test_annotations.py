@@ -71,6 +71,27 @@ def test_coordinates_that_are_not_numbers(make_annotations, one_line, bad):
     one_line(caught, "made", "1.png", f"{bad:g}")
 
 
+@pytest.mark.parametrize(
+    ("image", "category", "line"), [(-5, 1, "image id -5"), (2**53 + 1, 1, "image id 9007"), (1, -2, "class id -2")]
+)
+def test_ids_that_evaluation_cannot_hold(image, category, line):
+    with pytest.raises(UserError, match=f"^file: {line}.* is not between 0 and 2"):
+        assemble(
+            source="file",
+            images_dir=Path("images"),
+            categories=[Category(id=category, name="a")],
+            image_ids=np.array([3, image]),
+            image_sizes=np.array([[10, 20]] * 2),
+            file_names=["x", "y"],
+            box_images=np.array([0]),
+            boxes=np.array([[1, 1, 1, 1]]),
+            areas=np.array([1]),
+            labels=np.array([1]),
+            ignore=np.array([False]),
+            ids=np.array([11]),
+        )
+
+
 def test_no_images(make_annotations, one_line):
     with pytest.raises(UserError) as caught:
         make_annotations([])

@@ -21,6 +21,7 @@ from cascade_rcnn.errors import UserError
 
 # Boxes may exceed their image by half a pixel without a note, since labelling tools round that coarsely.
 _TOLERANCE = 0.5
+_LARGEST_ID = 2**53  # evaluation stores ids as float64, in which larger integers are not exact
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -113,7 +114,8 @@ def assemble(
 
     `box_images` (A,) holds the index of each box's image, 0..N-1; the other shapes are those of `Annotations`.
     `segmentations` (A,) are in COCO's format, as JSON; unusable ones are dropped with a note.
-    Raises UserError if there are no images or no classes, if a class has no name, or if a coordinate is not finite.
+    Raises UserError if there are no images or no classes, if a class has no name, if the id of an image or a class is
+    negative or too large, or if a coordinate is not finite.
     """
     if not len(image_ids):
         raise UserError(f"{source}: contains no images; give a file or split with at least one")
@@ -122,6 +124,9 @@ def assemble(
     for category in categories:
         if not category.name.strip():
             raise UserError(f"{source}: the class with id {category.id} has no name; give it one")
+    for what, numbers in (("image", image_ids.tolist()), ("class", [category.id for category in categories])):
+        if (wrong := next((number for number in numbers if not 0 <= number <= _LARGEST_ID), None)) is not None:
+            raise UserError(f"{source}: {what} id {wrong} is not between 0 and 2**53; number them from 1")
     boxes = boxes.reshape(-1, 4)
     order = np.argsort(box_images, kind="stable")
     box_images, boxes, labels = box_images[order], boxes[order], labels[order]

@@ -28,7 +28,6 @@ IOU_THRESHOLDS = tuple(percent / 100 for percent in range(50, 100, 5))
 LIMIT = 100  # detections per image and class that count in COCO
 
 _PARTS = ("masks", "boundaries")  # fields of `Metrics` that are `Metrics` themselves
-_LARGEST_ID = 2**53  # larger integers are not exact in float64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,8 +187,6 @@ def check_detections(detections: Array, ground_truth: Annotations, source: str |
     """Raise UserError, naming `source` and the entry, for detections (N, 7) that cannot be evaluated."""
     if detections.ndim != 2 or detections.shape[1] != COLUMNS:
         raise UserError(f"{source}: has shape {detections.shape}; give (N, 7): image, x, y, w, h, score, class")
-    if (ground_truth.image_ids.abs() > _LARGEST_ID).any():
-        raise UserError(f"{ground_truth.source}: image ids beyond 2**53 are not supported; number the images from 1")
     images, categories = detections[:, 0], detections[:, 6]
     known_categories = np.array([category.id for category in ground_truth.categories], dtype=np.float64)
     problems = (
