@@ -20,6 +20,13 @@ def machine(monkeypatch):
     return has
 
 
+def test_a_batch_job_that_srun_has_not_started_is_one_process(machine, thin_recipe, monkeypatch):
+    machine()
+    for name, value in {"SLURM_NTASKS": "4", "SLURM_JOB_ID": "5", "SLURM_JOB_NAME": "night"}.items():
+        monkeypatch.setenv(name, value)
+    assert launch.launch(thin_recipe).world_size == 1
+
+
 @pytest.mark.parametrize(
     ("asked", "cuda", "mps", "kind"),
     [

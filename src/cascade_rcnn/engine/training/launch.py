@@ -10,6 +10,7 @@ from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
 
 from cascade_rcnn.engine.training import processes
 from cascade_rcnn.engine.training.lost import is_lost_contact
@@ -36,13 +37,15 @@ def launch(recipe: Recipe) -> Fabric:
     if kind == "mps" and devices > 1:
         raise UserError(f"devices is {devices}, but only one Apple GPU is supported; give 1")
     precision = _native_precision(kind) if recipe.precision == "auto" else recipe.precision
-    nodes = int(os.environ["WORLD_SIZE"]) // devices if processes.are_started_externally() else 1
+    externally = processes.are_started_externally()
+    nodes = int(os.environ["WORLD_SIZE"]) // devices if externally else 1
     fabric = Fabric(
         accelerator=kind,
         devices=devices,
         num_nodes=nodes,
         strategy="ddp" if devices * nodes > 1 else "auto",
         precision=_FABRIC[precision],  # type: ignore[arg-type]
+        plugins=None if externally else LightningEnvironment(),  # not Slurm's: srun has not started this process
     )
     if (cluster := getattr(fabric.strategy, "cluster_environment", None)) is not None:
         processes.start(devices, externally=cluster.creates_processes_externally)
