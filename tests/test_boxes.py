@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchvision import tv_tensors
 
 from cascade_rcnn import boxes as box_ops
 
@@ -125,3 +126,14 @@ def test_gather_takes_each_image_s_rows():
     index = torch.tensor([[2, 0], [1, 1]])
     assert box_ops.gather(values, index).tolist() == [[[4, 5], [0, 1]], [[8, 9], [8, 9]]]
     assert box_ops.gather(values[..., 0], index).tolist() == [[4, 0], [8, 8]]
+
+
+@pytest.mark.parametrize(
+    ("form", "values"), [("XYXY", [2, 4, 12, 14]), ("XYWH", [2, 4, 10, 10]), ("CXCYWH", [7, 9, 10, 10])]
+)
+def test_boxes_know_their_form(form, values):
+    boxes = tv_tensors.BoundingBoxes([values], format=form, canvas_size=(20, 30))  # pyright: ignore[reportCallIssue]
+    found = box_ops.to_xyxy(boxes)
+    assert type(found) is torch.Tensor
+    assert found.tolist() == box_ops.to_xyxy(torch.tensor([[2, 4, 12, 14]])).tolist() == [[2, 4, 12, 14]]
+    assert found.dtype == torch.float32

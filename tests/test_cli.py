@@ -278,11 +278,19 @@ def test_report_takes_one_run_or_two(capsys, tmp_path):
     assert "not the folder of a training run" in fails(capsys, "report", run)
 
 
+def test_look_needs_data(capsys):
+    assert "no data given; give a dataset folder" in fails(capsys, "look", code=2)
+
+
 def test_predict_mistakes_are_one_line(capsys, coco):
     output = str(coco.parent / "out")
     flags = ("--checkpoint", "none.safetensors", "--output", output)
     assert "no images found" in fails(capsys, "predict", str(coco.parent / "x*.png"), *flags)
     assert "no such checkpoint" in fails(capsys, "predict", str(coco.parent / "a.png"), *flags)
+    assert "a path is empty" in fails(capsys, "predict", "", *flags)
+    for threshold in ("nan", "2", "-1", "inf"):
+        given = fails(capsys, "predict", str(coco.parent / "a.png"), *flags, "--threshold", threshold)
+        assert f"threshold is {float(threshold)}; give 0 to 1" in given
 
 
 def test_a_torchvision_of_another_build_is_explained(capsys, monkeypatch):

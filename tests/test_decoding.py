@@ -28,6 +28,9 @@ def test_grey_becomes_three_channels():
 def test_what_is_not_an_image_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"shape \(2, 3, 5\); give \(height, width, 3\)"):
         from_array(np.zeros((2, 3, 5)))
+    for low, high in ((0, 255), (-1, 1), (-2, 2.5), (0, float("nan"))):
+        with pytest.raises(UserError, match=r"array of float64 has values from .*; give 0\.\.1, or uint8"):
+            from_array(np.array([[low, high]], np.float64))
     with pytest.raises(UserError, match="no such image"):
         decode_image(tmp_path / "nothing.png")
     (tmp_path / "text.png").write_text("text")

@@ -1,6 +1,11 @@
 """Files appear complete or not at all, and a folder has a single writer."""
 
+import json
 import os
+import stat
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -50,6 +55,74 @@ def test_places_that_cannot_be_written(tmp_path):
         assert str(caught.value).startswith(f"{path}: ")
         assert "\n" not in str(caught.value)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_the_target_of_a_link_is_replaced_and_the_link_stays(tmp_path):
+    (tmp_path / "store").mkdir()
+    for target in ("store/old.json", "store/new.json", "more/new.json"):  # the last two do not exist yet
+        link = tmp_path / f"{target.replace('/', '-')}"
+        link.symlink_to(target)
+        write_json(tmp_path / "store" / "old.json", "old")
+        write_json(link, "new")
+        assert link.is_symlink()
+        assert read_json(tmp_path / target) == "new"
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_a_pipe_stays_a_pipe_and_receives_the_whole_file(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    received: list[bytes] = []
+    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    write_json(pipe, [1, 2])
+    reader.join(10)
+    assert json.loads(received[0]) == [1, 2]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_a_device_stays_a_device(tmp_path):
+    device = tmp_path / "null"
+    try:
+        os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+        device.write_text("")
+    except OSError:
+        pytest.skip("only root makes devices, and not everywhere")
+    write_json(device, [1])
+    assert stat.S_ISCHR(device.stat().st_mode)
+    assert [path.name for path in tmp_path.iterdir()] == ["null"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="no link to standard output")
+@pytest.mark.parametrize("mode", ["w", "a"])
+def test_standard_output_is_written_in_order_even_to_a_file(tmp_path, mode):
+    link = tmp_path / "stdout"  # not /dev/stdout itself, which a fault would replace
+    link.symlink_to("/proc/self/fd/1")
+    code = f"from cascade_rcnn.files import write_json; print('a'); write_json({str(link)!r}, 1); print('b')"
+    (tmp_path / "log").write_text("before\n")
+    with (tmp_path / "log").open(mode) as log:
+        subprocess.run([sys.executable, "-c", code], stdout=log, check=True)
+    assert (tmp_path / "log").read_text() == ("before\n" if mode == "a" else "") + "a\n1\nb\n"
+
+
+@pytest.mark.parametrize("name", ["", ".", "/", ".."])
+def test_a_path_without_a_name_is_one_line(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="cannot be written") as caught:
+        write_json(name, 1)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_with_a_byte_order_mark_is_read_and_a_pipe_is_not(tmp_path):
+    for encoding in ("utf-8-sig", "utf-16"):
+        (tmp_path / "a.json").write_text('{"ä": 1}', encoding=encoding)
+        assert read_json(tmp_path / "a.json") == {"ä": 1}
+    os.mkfifo(tmp_path / "pipe")
+    for path, what in ((tmp_path / "pipe", "a pipe or device"), (tmp_path, "a folder")):
+        with pytest.raises(UserError, match=what):
+            read_json(path)
 
 
 def test_values_that_are_not_json_leave_the_old_file(tmp_path):

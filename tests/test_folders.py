@@ -83,6 +83,17 @@ def test_a_pattern_without_images_is_reported_before_any_work(folder, wrong):
         expand([])
 
 
+def test_an_empty_path_is_not_the_current_folder(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert "a.png" in names(".")
+    with pytest.raises(UserError, match="a path is empty, like that of an unset variable"):
+        expand(["deep", ""])
+
+
+def test_the_folder_above_is_not_hidden(folder):
+    assert names(folder / "dee*" / ".." / "*.png") == ["a.png"]
+
+
 def test_a_name_that_is_not_unicode_is_found(folder):
     try:
         image(folder / "deep" / "b.jpg").rename(os.fsdecode(os.fsencode(folder / "caf") + b"\xe9.jpg"))

@@ -4,6 +4,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+import torch.nn.functional as F
 
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images import read_image, to_tensor
@@ -71,6 +72,11 @@ def test_a_photograph_on_its_side_is_turned(tmp_path):
         (torch.zeros(3, 0, 6), "not empty"),
         (torch.zeros(3, 4, 6, dtype=torch.int64), "dtype torch.int64"),
         (torch.zeros(2, 3, 4, 6), "shape"),
+        (torch.tensor([0.0, 255]).expand(3, 4, 2), "torch.float32 has values from 0 to 255; give 0..1, or uint8"),
+        (torch.tensor([0.0, 255]).half().expand(4, 2), "torch.float16 has values from 0 to 255"),
+        (torch.tensor([-1.0, 1]).expand(3, 4, 2), r"from -1 to 1; .* \(the model normalises images itself\)"),
+        (torch.tensor([0.1, float("nan")]).expand(3, 4, 2), "from nan to nan"),
+        (torch.full((3, 4, 2), float("inf")), "from inf to inf"),
         (7, "from int"),
         (PIL.Image.new("I", (6, 4), 70000), "mode I with values from 70000 to 70000; .*16-bit"),
         (PIL.Image.new("F", (6, 4), 2.5), "mode F with values from 2.5 to 2.5; .*0..1 are supported"),
@@ -81,6 +87,21 @@ def test_what_is_not_an_image_is_one_line(image, message):
     with pytest.raises(UserError, match=message) as caught:
         to_tensor(image)
     assert "\n" not in str(caught.value)
+
+
+def test_interpolation_may_overshoot():
+    torch.manual_seed(0)
+    text = (torch.rand(1, 3, 50, 50) > 0.5).float()
+    image = F.interpolate(text, scale_factor=1.5, mode="bicubic")[0]
+    assert image.min() < -0.3
+    assert image.max() > 1.3
+    assert to_tensor(image) is image
+    assert to_tensor(image.permute(1, 2, 0).numpy()).equal(image)
+
+
+def test_values_are_not_looked_at_where_that_would_wait():
+    image = torch.full((3, 4, 6), 255.0)
+    assert to_tensor(image, check_values=False) is image
 
 
 def test_files_that_do_not_open_are_named(tmp_path):

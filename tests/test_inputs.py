@@ -128,8 +128,11 @@ def test_a_stream_gives_an_iterator_that_reads_no_further_than_it_must():
 def test_mistakes_about_several_are_one_line(tmp_path):
     with pytest.raises(UserError, match="cannot read images from int; give a path"):
         spread(7)
-    with pytest.raises(UserError, match="batch_size is 0"):
-        spread([PIXELS]).map(brightness, 0)
+    for wrong in (0, 1.5, "2"):
+        with pytest.raises(UserError, match="batch_size is "):
+            spread([PIXELS]).map(brightness, wrong)
+    with pytest.raises(UserError, match="a path is empty"):
+        spread("")
     with pytest.raises(UserError, match="no images found"):
         spread(tmp_path)
     with pytest.raises(UserError, match="no such image"):

@@ -11,6 +11,17 @@ from torch import Tensor
 MAX_LOG_SCALE = math.log(1000 / 16)  # a box grows at most 62.5x in one step
 
 
+def to_xyxy(boxes: Tensor) -> Tensor:
+    """Convert boxes to XYXY, as a plain float32 tensor; torchvision's `BoundingBoxes` know their own format."""
+    if type(boxes) is not Tensor:
+        from torchvision import tv_tensors  # imported on demand: it takes as long as importing torch
+        from torchvision.transforms.v2 import functional
+
+        if isinstance(boxes, tv_tensors.BoundingBoxes):
+            boxes = functional.convert_bounding_box_format(boxes, new_format=tv_tensors.BoundingBoxFormat.XYXY)
+    return boxes.as_subclass(Tensor).float()
+
+
 def area(boxes: Tensor) -> Tensor:
     """Compute areas, (..., 4) -> (...); 0 for boxes with x2 < x1 or y2 < y1."""
     width, height = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).unbind(-1)

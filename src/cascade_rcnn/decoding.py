@@ -32,7 +32,7 @@ FORMATS = {
 EXTENSIONS = frozenset(chain.from_iterable(FORMATS.values()))
 
 MAX_MEGAPIXELS = 179  # default limit, the same as Pillow's
-_BEYOND = 1.0  # floating point may overshoot 0..1 (ringing of filters), but not as far as 0..255
+_BEYOND = 0.5  # floating point may overshoot 0..1, with bicubic interpolation by 0.45; other ranges go further
 _STRIP = 2**22  # pixels converted at once
 
 
@@ -152,8 +152,13 @@ def from_array(image: np.ndarray) -> np.ndarray:
         return array.astype(np.float32) / 65535
     if not np.issubdtype(array.dtype, np.floating):
         raise UserError(f"an image array has dtype {array.dtype}; give uint8, uint16, or floating point 0..1")
-    if not (array.min() >= -_BEYOND and array.max() <= 1 + _BEYOND):
-        raise UserError(
-            f"an image array of {array.dtype} has values from {array.min():g} to {array.max():g}; give 0..1, or uint8"
-        )
+    check_range(f"an image array of {array.dtype}", float(array.min()), float(array.max()))
     return array.astype(np.float32, copy=False)
+
+
+def check_range(image: str, low: float, high: float) -> None:
+    """Raise UserError unless floating-point values `low` to `high` are 0..1, up to an overshoot; NaN are not."""
+    if not (low >= -_BEYOND and high <= 1 + _BEYOND):
+        raise UserError(
+            f"{image} has values from {low:g} to {high:g}; give 0..1, or uint8 (the model normalises images itself)"
+        )

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
+from typing import Any
 
 _NEAR = 0.7  # similarity out of 1: two letters of seven may differ
 
@@ -19,8 +20,10 @@ class UsageError(UserError):
     """An unknown command or subcommand; exits with code 2, like unknown flags."""
 
 
-def nearest(name: str, known: Sequence[str]) -> str:
+def nearest(name: Any, known: Sequence[str]) -> str:
     """Return the hint "; did you mean 'x'?" for an abbreviated or misspelt name, or "" if none is close."""
+    if not isinstance(name, str):
+        return ""
     match = [x for x in known if len(name) > 1 and x.startswith(name)]
     match = match or difflib.get_close_matches(name, known, n=1, cutoff=_NEAR)
     return f"; did you mean '{match[0]}'?" if match else ""

@@ -10,12 +10,15 @@ import os
 import platform
 import re
 import shutil
+import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.text_files import check_regular
 
 _LOCK = ".lock"
 _ASIDE = re.compile(r"\..+\.\d+\.tmp")
@@ -25,10 +28,22 @@ _ASIDE = re.compile(r"\..+\.\d+\.tmp")
 def replacing(path: str | Path, *, backup: str | Path | None = None) -> Iterator[Path]:
     """Yield a path to write to, which replaces `path` if the block succeeds and is deleted if it fails.
 
-    The folder is created if needed. The previous `path` becomes `backup`, if given.
+    The folder is created if needed. The previous `path` becomes `backup`, if given. Of a symbolic link, the target is
+    replaced. A pipe or device, such as /dev/stdout, stays what it is: the file is written to it when it is complete.
     Raises UserError if the path is not writable.
     """
     path = Path(path)
+    try:
+        with _streamed(path) if is_stream(path) else _renamed(Path(os.path.realpath(path)), backup) as aside:
+            yield aside
+    except OSError as error:
+        raise unwritable(path, error) from None
+
+
+@contextmanager
+def _renamed(path: Path, backup: str | Path | None) -> Iterator[Path]:
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,11 +56,34 @@ def replacing(path: str | Path, *, backup: str | Path | None = None) -> Iterator
             path.replace(backup)
         aside.replace(path)
         _sync_folder(path.parent)
-    except OSError as error:
-        raise unwritable(path, error) from None
     finally:
         with suppress(OSError):
             aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def _streamed(path: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        aside = Path(folder) / path.name
+        yield aside
+        print(end="", flush=True)  # what was printed before comes first
+        with aside.open("rb") as source, open(os.dup(1) if _is_stdout(path) else path, "ab") as target:  # noqa: PTH123
+            shutil.copyfileobj(source, target)
+
+
+def is_stream(path: Path) -> bool:
+    """Return whether a path is a pipe, a device or standard output (even if that is a file), not to be replaced."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) or _is_stdout(path)
+
+
+def _is_stdout(path: Path) -> bool:
+    with suppress(OSError):
+        return os.path.samestat(path.stat(), os.fstat(1))
+    return False
 
 
 @contextmanager
@@ -160,9 +198,10 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """Read a JSON file. Raises UserError if it is missing or invalid."""
+    """Read a JSON file, with or without a byte order mark. Raises UserError if it is missing or invalid."""
     try:
-        return json.loads(Path(path).read_text())
+        check_regular(path)
+        return json.loads(Path(path).read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; check the path") from None
     except OSError as error:

@@ -45,6 +45,8 @@ def expand(patterns: Sequence[str | Path], *, left_out: Counter[str] | None = No
     """
     if not patterns:
         raise UserError("no images given; give image files, folders or glob patterns")
+    if "" in map(str, patterns):  # to pathlib, this is the current folder
+        raise UserError("a path is empty, like that of an unset variable; write . for the current folder")
     walk = _Walk(Counter() if left_out is None else left_out)
     parts = [(pattern, _parts(Path(pattern))) for pattern in patterns]
     base = os.path.commonpath([os.path.abspath(root) for _, (root, _) in parts])  # noqa: PTH100  (without "..")
@@ -121,4 +123,4 @@ class _Walk:
 
 
 def _is_hidden(path: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(root).parts)
+    return any(part.startswith(".") and part != ".." for part in path.relative_to(root).parts)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cascade_rcnn.decoding import MAX_MEGAPIXELS, decode_image
+from cascade_rcnn.decoding import MAX_MEGAPIXELS, check_range, decode_image
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.inputs import ImageLike, to_array
 
@@ -20,13 +20,18 @@ def read_image(path: str | Path, max_megapixels: float | None = MAX_MEGAPIXELS) 
     return torch.from_numpy(decode_image(path, max_megapixels)).permute(2, 0, 1)
 
 
-def to_tensor(image: ImageLike) -> Tensor:
+def to_tensor(image: ImageLike, *, check_values: bool = True) -> Tensor:
     """Convert an image in any form listed in `inputs` to a tensor (3, H, W), uint8 0..255 or floating point 0..1.
 
-    Tensors stay on their device.
+    Tensors stay on their device; without `check_values`, their range is not checked, which would wait for a GPU.
+    Raises UserError for anything else, such as floating point 0..255 or NaN.
     """
     if isinstance(image, Tensor):
-        return _three_channels(image)
+        planes = _three_channels(image)
+        if check_values and image.is_floating_point():
+            low, high = (value.item() for value in planes.detach().aminmax())
+            check_range(f"an image tensor of {image.dtype}", low, high)
+        return planes
     copy = np.array(to_array(image), order="C")  # PIL's arrays are read-only, and the caller's must not be aliased
     return torch.from_numpy(copy).permute(2, 0, 1)
 

@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 import PIL.Image
 
+from cascade_rcnn.arguments import check_number
 from cascade_rcnn.decoding import decode_image, from_array, from_pil
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.folders import expand, has_wildcard
@@ -66,8 +67,7 @@ class Given(NamedTuple):
 
         `detect` maps a batch to its detections; `metadata["path"]` is set here for images given by path.
         """
-        if batch_size < 1:
-            raise UserError(f"batch_size is {batch_size}; give 1 or more")
+        check_number("batch_size", batch_size, 1, whole=True)
         found = _stream(self.images, detect, batch_size)
         return next(found) if self.number == "one" else list(found) if self.number == "list" else found
 
@@ -77,7 +77,7 @@ def spread(images: Any) -> Given:
     if isinstance(images, str | PathLike):
         path = Path(fspath(images))
         if path.is_dir() or (has_wildcard(path) and not path.exists()):
-            return Given((source.path for source in expand([path])), "list")
+            return Given((source.path for source in expand([fspath(images)])), "list")
         return Given(iter([images]), "one")
     if isinstance(images, np.ndarray) or is_tensor(images):
         return Given(iter(images), "list") if images.ndim == 4 else Given(iter([images]), "one")

@@ -154,6 +154,8 @@ def _plan(study: "Study") -> None:
 
 def _run(study: "Study", resamples: int) -> None:
     from cascade_rcnn_study.execution import run_study
+    from cascade_rcnn_study.report import check_report
 
+    check_report(study.folder.output)
     run_study(study)
     _render(study.folder.output, [artifact.name for artifact in study.artifacts], resamples)

@@ -6,10 +6,10 @@ from functools import partial
 
 import torch
 
+from cascade_rcnn.devices import choose_device
 from cascade_rcnn.engine import environment
 from cascade_rcnn.engine.evaluate import evaluation_loader
 from cascade_rcnn.engine.interrupt import Interrupted
-from cascade_rcnn.engine.predictor import choose_device
 from cascade_rcnn.engine.training.train import train
 from cascade_rcnn.evaluation.masks import evaluate_detected
 from cascade_rcnn.models.checkpoint import load

@@ -11,6 +11,7 @@ from typing import Any
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation.bootstrap import RESAMPLES
 from cascade_rcnn.files import replacing, write_json
+from cascade_rcnn.outputs import check_outputs
 from cascade_rcnn.text import count
 from cascade_rcnn_study import figures
 from cascade_rcnn_study.comparability import check_comparable
@@ -29,6 +30,7 @@ def render(output: Path, asked: Iterable[str] = (), resamples: int = RESAMPLES) 
 
     Raises UserError if there are no runs, or runs that cannot be compared.
     """
+    check_report(output)
     folder, asked, report = StudyFolder(output), set(asked), output / "report"
     records: list[Record] = [run.read(RECORD) for run in folder.trained()]  # type: ignore[misc]
     if not records:
@@ -52,6 +54,11 @@ def render(output: Path, asked: Iterable[str] = (), resamples: int = RESAMPLES) 
     _write(report / "report.md", markdown_page(facts, sections, runs, report))
     _write(report / "report.html", html_page(facts, sections, runs))
     return report / "report.html"
+
+
+def check_report(output: Path) -> None:
+    """Raise UserError if OUTPUT/report cannot be written."""
+    check_outputs(output / "report" / name for name in ("report.json", "report.md", "report.html"))
 
 
 def _is_complete(table: Table) -> bool:

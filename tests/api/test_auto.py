@@ -7,10 +7,11 @@ import pytest
 
 from cascade_rcnn import UserError, auto_recipe, create_model, find_recipe, load_annotations, save, train
 from cascade_rcnn.api import auto
-from cascade_rcnn.api.recipes import with_changes, without_effect
+from cascade_rcnn.api.recipes import without_effect
 from cascade_rcnn.auto.rules import Machine
 from cascade_rcnn.hub.table import published
 from cascade_rcnn.hub.weights import place
+from cascade_rcnn.recipes import with_changes
 from cascade_rcnn.recipes.finetuning import finetune
 
 THIN = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 8, "proposals": 20, "rois": 8, "min_size": 64}

@@ -1,5 +1,6 @@
 """`look`: the arguments it takes, the size at which it measures boxes, and the files it writes."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,6 +88,23 @@ def test_anchors_are_those_of_the_recipe_or_checkpoint(shapes):
     seen = look(shapes, recipe=started)
     assert (seen.sizes.anchors, seen.sizes.ratios) == ((16, 32, 64, 128, 256), (1.0,))
     assert seen.sizes.resized == "short side 256, long side at most 544 pixels"
+
+
+def test_neither_the_data_nor_the_page_of_others_is_replaced(shapes, tmp_path):
+    shutil.copy(shapes / "val.json", tmp_path / "look.json")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "index.html").write_text("mine")
+    for output, message in (
+        ("", "look.json: would replace an input"),
+        ("site", "index.html: would be replaced"),
+        ("look.json", "cannot be written"),
+    ):
+        with pytest.raises(UserError, match=message):
+            look(tmp_path / "look.json", images=shapes / "images", output=tmp_path / output)
+    assert (tmp_path / "look.json").read_bytes() == (shapes / "val.json").read_bytes()
+    assert (tmp_path / "site" / "index.html").read_text() == "mine"
+    for _ in range(2):
+        look(shapes / "val.json", output=tmp_path / "seen")
 
 
 def test_the_command_prints_writes_and_exits(shapes, tmp_path, monkeypatch, capsys):

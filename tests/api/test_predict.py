@@ -1,6 +1,8 @@
 """`predict` from Python, including with a model given as an object."""
 
 import json
+import math
+import shutil
 
 import pytest
 import torch
@@ -44,6 +46,44 @@ def test_images_and_ids_of_annotations(detector, shapes, tmp_path):
     assert {row["image_id"]: row["file_name"] for row in found} == ids
 
 
+def content(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_neither_the_input_nor_files_of_others_are_replaced(detector, shapes, tmp_path, overwrite):
+    album = tmp_path / "album"
+    shutil.copytree(shapes / "images" / "val", album / "pictures")
+    truth = tmp_path / "truth"
+    truth.mkdir()
+    shutil.copy(shapes / "val.json", truth / "coco.json")
+    (tmp_path / "link").symlink_to(album)
+    before = content(tmp_path)
+    images = album / "pictures"
+    for given, output, more in (
+        ([images], album, {}),
+        ([images], tmp_path / "link", {}),
+        ([], album, {"annotations": truth / "coco.json", "images": images}),
+        ([], truth, {"annotations": truth / "coco.json", "images": images, "formats": ["coco"]}),
+    ):
+        with pytest.raises(UserError, match="would "):
+            predict_files(detector, given, output=output, overwrite=overwrite, **more)
+        assert content(tmp_path) == before
+    predict_files(detector, [images], output=album, pictures=False)  # which replaces none of them
+    before = content(tmp_path)
+    with pytest.raises(UserError, match="would replace an input"):
+        predict_files(detector, [images], output=album, overwrite=True)
+    with pytest.raises(UserError, match="would replace an input"):
+        predict_files(
+            detector,
+            annotations=truth / "coco.json",
+            images=tmp_path / "link" / "pictures",
+            output=album,
+            overwrite=True,
+        )
+    assert content(tmp_path) == before
+
+
 def test_mistakes_are_one_line(detector, tmp_path):
     with pytest.raises(UserError, match="no images found"):
         predict_files("nowhere.safetensors", [tmp_path / "x*.png"], output=tmp_path)
@@ -53,12 +93,23 @@ def test_mistakes_are_one_line(detector, tmp_path):
         (["a.jpg"], {"track": True}, "step, start, end and track only apply to a video"),
         (["a.jpg", "b.mp4"], {}, "b.mp4: give a single video"),
         (["b.mp4"], {"step": 0}, "step is 0"),
+        (["b.mp4"], {"start": math.nan}, "start is nan"),
         (["b.mp4"], {}, "b.mp4: cannot open this video"),
     ):
         with pytest.raises(UserError, match=message):
             predict_files(detector, videos, output=tmp_path / "no", **options)
-    with pytest.raises(UserError, match="batch-size is 0"):
-        predict_files(detector, ["x"], output=tmp_path, batch_size=0)
+    for options, message in (
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"batch_size": 1.5}, "batch_size is 1.5; give a whole number"),
+        ({"threshold": math.nan}, "threshold is nan; give 0 to 1"),
+        ({"treshold": 0.9}, r"predict_files has no option 'treshold'; did you mean 'threshold'\?"),
+        ({"formats": "coco"}, r"formats is 'coco'; give a list, such as \['coco'\]"),
+        ({"formats": ["cocoo"]}, r"formats is 'cocoo'; did you mean 'coco'\?; give coco, cvat"),
+    ):
+        with pytest.raises(UserError, match=message):
+            predict_files("starter", ["x"], output=tmp_path, **options)
+    with pytest.raises(UserError, match="a path is empty"):
+        predict_files(detector, [""], output=tmp_path)
 
 
 def test_options_do_in_files_what_they_do_in_memory(detector, shapes, tmp_path):

@@ -87,6 +87,20 @@ def test_runs_on_different_data_are_not_compared(run, shapes, tmp_path):
         cascade_rcnn.compare(run, other, workers=0)
 
 
+@pytest.mark.usefixtures("without_detecting")
+def test_a_report_replaces_neither_its_input_nor_the_page_of_others(run, tmp_path):
+    (tmp_path / "report.json").write_text("[]")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "report.html").write_text("mine")
+    with pytest.raises(UserError, match=r"report\.json: would replace an input"):
+        cascade_rcnn.report(run, detections=tmp_path / "report.json", output=tmp_path)
+    for output, message in (("site", r"report\.html: would be replaced"), ("report.json", "cannot be written")):
+        with pytest.raises(UserError, match=message):
+            cascade_rcnn.report(run, output=tmp_path / output)
+        with pytest.raises(UserError, match=message):
+            cascade_rcnn.compare(run, run, output=tmp_path / output)
+
+
 def test_what_is_not_a_run_is_refused(run, tmp_path):
     with pytest.raises(UserError, match=r"nothing: not the folder of a training run \(no recipe.json\)"):
         cascade_rcnn.report(tmp_path / "nothing")
@@ -105,7 +119,7 @@ def test_what_is_not_a_run_is_refused(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "message"), [({"threshold": 2}, "score between 0 and 1"), ({"stage_images": -1}, "give 0")]
+    ("given", "message"), [({"threshold": 2}, "threshold is 2; give 0 to 1"), ({"stage_images": -1}, "give 0")]
 )
 def test_numbers_out_of_their_range(run, given, message):
     with pytest.raises(UserError, match=message):

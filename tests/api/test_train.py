@@ -1,6 +1,7 @@
 """`train` from Python: every form of data, custom transforms, callbacks, loggers, and resuming."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +27,7 @@ from cascade_rcnn import (
 )
 from cascade_rcnn.engine.training import advice
 from cascade_rcnn.engine.training.metric_log import read_csv
+from cascade_rcnn.engine.training.state import FILES
 
 
 def weights(result: TrainingResult) -> dict[str, torch.Tensor]:
@@ -214,6 +216,31 @@ def test_resume_auto_begins_a_training_and_continues_it(recipe, shapes, monkeypa
 
 class Chosen(NamedTuple):
     recipe: Recipe
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_that_no_run_has_written_are_not_replaced(recipe, shapes, tmp_path, name):
+    shutil.copytree(shapes, tmp_path / "run")
+    (tmp_path / "run" / name).write_text("mine")
+    with pytest.raises(UserError, match=f"run/{name}: would be replaced|contains a training run") as caught:
+        train(recipe, data=tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "run" / name).read_text() == "mine"
+    assert not (tmp_path / "run" / "recipe.json").exists()
+
+
+def test_a_run_begins_in_the_folder_of_its_data_or_of_a_run_that_saved_nothing(recipe, shapes, tmp_path):
+    shutil.copytree(shapes, tmp_path / "run")
+    before = set((tmp_path / "run").iterdir())
+    result = train(recipe, data=tmp_path / "run")
+    result.plot()
+    written = {path.name for path in set((tmp_path / "run").iterdir()) - before}
+    assert written <= {*FILES, "recipe.json", "tensorboard", ".lock"}
+    (result.output / "last.state.pt").unlink()
+    (result.output / "previous.state.pt").unlink()
+    with pytest.raises(UserError, match=r"best\.safetensors: would replace an input"):
+        train(recipe, data=shapes, init=str(result.weights))
+    assert train(recipe, data=shapes).metrics is not None
 
 
 def test_a_data_set_that_has_changed_is_not_resumed_on(recipe, shapes, plain):

@@ -12,7 +12,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import read_json, write_json
 from cascade_rcnn_study.artifacts import choose
 from cascade_rcnn_study.figures import FIGURES
-from cascade_rcnn_study.report import render
+from cascade_rcnn_study.report import check_report, render
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,13 @@ def test_a_report_of_one_table(finished, tmp_path):
     assert not (folder / "figures" / "figure2.png").exists()
     assert (folder / "figures" / "figure2.json").exists()
     assert not (folder / "figures" / "figure1.json").exists()  # not requested, and two of its three curves are missing
+
+
+def test_a_report_that_cannot_be_written_is_known_before_the_runs(tmp_path):
+    (tmp_path / "report" / "report.md").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"report\.md: cannot be written"):
+        check_report(tmp_path)
+    check_report(tmp_path / "another")
 
 
 def test_what_cannot_stand_in_one_report(finished, tmp_path):

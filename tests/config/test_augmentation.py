@@ -45,7 +45,7 @@ def test_every_list_is_written_and_read(name):
         ("mosaic:probabilty=0.3", ("mosaic", "probabilty", "its settings: probability, scale, until")),
         ("mosaic:0.3", ("'0.3' is not a setting",)),
         ("mosaic:probability=x", ("mosaic",)),
-        ("blur:probability=1.5", ("augmentation blur: probability=1.5: give 0",)),
+        ("blur:probability=1.5", ("augmentation blur: probability is 1.5; give 0",)),
         ("color:contrast=2..1", ("contrast is 2 to 1", "smaller one first")),
         ([{"type": "mosaik"}], ("mosaik",)),
         ([3], ("augmentation has 3", "`transforms`")),

@@ -1,3 +1,4 @@
+import math
 import os
 
 import numpy as np
@@ -63,6 +64,8 @@ def test_the_limit_of_pixels_is_a_setting(make_annotations, tmp_path, write_imag
     write_image(tmp_path / "0.png", 200, 100)
     annotations = make_annotations([(100, 200)])
     check_images(annotations, max_megapixels=0.02)
+    with pytest.raises(UserError, match="max_megapixels is nan; give 0 or more"):
+        check_images(annotations, max_megapixels=math.nan)
     with pytest.raises(UserError, match=r"more than 0\.019 megapixels"):
         check_images(annotations, max_megapixels=0.019)
 

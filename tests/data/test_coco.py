@@ -33,6 +33,25 @@ def test_optional_fields_may_be_null_or_boolean(write_coco, coco_dict, tmp_path)
     assert annotations.ignore.tolist() == [False, True, False]
 
 
+@pytest.mark.parametrize("area", [-5, 1e11])
+def test_an_area_that_no_object_in_the_box_can_have_is_that_of_the_box(write_coco, coco_dict, tmp_path, area):
+    coco_dict["annotations"][1] |= {"area": area}
+    annotations = load_coco(write_coco(coco_dict), tmp_path)
+    assert annotations.areas.tolist() == [200, 9.5, 56]
+    (note,) = annotations.notes
+    assert note.endswith(
+        f"1 of 3 boxes have an impossible area; w * h is used (first: {area:g} of [0.25, 0, 10, 20] in b.png)"
+    )
+
+
+@pytest.mark.parametrize("area", [0, 5000])
+def test_an_area_that_evaluation_can_use_is_kept(write_coco, coco_dict, tmp_path, area):
+    coco_dict["annotations"][0] |= {"area": area}
+    annotations = load_coco(write_coco(coco_dict), tmp_path)
+    assert annotations.areas.tolist() == [200, area, 56]
+    assert annotations.notes == ()
+
+
 def test_numbers_as_spreadsheets_and_forms_write_them(write_coco, coco_dict, tmp_path):
     expected = load_coco(write_coco(coco_dict), tmp_path)
     coco_dict["images"][0] |= {"id": 20.0, "width": "40", "height": 30.0}

@@ -78,6 +78,14 @@ def test_transformed_samples_are_plain_tensors(annotations):
     assert {type(value) for value in (image, *target.values())} == {torch.Tensor}
 
 
+def test_transforms_that_normalise_are_refused(annotations):
+    """The model does so itself: it would find little, and learn little."""
+    steps = [v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])]
+    assert Dataset(annotations, v2.Compose(steps[:1]))[0][0].dtype == torch.float32
+    with pytest.raises(UserError, match=r"after the transforms, an image tensor .* \(the model normalises"):
+        Dataset(annotations, v2.Compose(steps))[0]
+
+
 def test_transforms_that_crop_lose_boxes_in_every_field(annotations):
     crop = v2.Compose([v2.CenterCrop([10, 20])])  # columns 10..30, rows 10..20
     image, target = Dataset(annotations, crop)[0]

@@ -97,6 +97,9 @@ def test_an_image_without_objects(target):
         ((IMAGE, {"boxes": BOXES, "labels": LABELS, "masks": MASKS[:1]}), r"masks \(1, 20, 30\); .*: \(2, 20, 30\)"),
         ((IMAGE, {"boxes": BOXES, "labels": LABELS, "masks": MASKS[:, :9]}), r"masks \(2, 9, 30\)"),
         ((IMAGE, {"boxes": BOXES, "labels": LABELS, "masks": MASKS[0]}), r"masks \(20, 30\)"),
+        ((IMAGE + 200.0, {"boxes": BOXES, "labels": LABELS}), "values from 200 to 200; give 0..1"),
+        ((IMAGE - 2.1, {}), "the model normalises images itself"),
+        ((IMAGE / 0.0, {}), "values from nan"),
         ((IMAGE.long(), {"boxes": BOXES, "labels": LABELS}), "dtype torch.int64"),
     ],
 )

@@ -6,7 +6,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from cascade_rcnn.data.targets import apply, inside, per_box, to_xyxy
+from cascade_rcnn.data.targets import apply, inside, per_box
 from cascade_rcnn.errors import UserError
 
 SIZE = (40, 60)
@@ -103,9 +103,3 @@ def test_clipping_drops_a_row_everywhere_and_keeps_kinds():
     assert left["colour"].tolist() == [100, 150, 200]
     assert isinstance(left["masks"], tv_tensors.Mask)
     assert left["size"].tolist() == [*SIZE]
-
-
-def test_boxes_say_their_form():
-    boxes = tv_tensors.BoundingBoxes([[2, 4, 10, 10]], format="XYWH", canvas_size=SIZE)  # pyright: ignore[reportCallIssue]
-    assert to_xyxy(boxes).tolist() == [[2, 4, 12, 14]]
-    assert to_xyxy(torch.tensor([[2, 4, 12, 14]])).tolist() == [[2, 4, 12, 14]]

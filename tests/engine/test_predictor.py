@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from cascade_rcnn.engine.predictor import Predictor
-from cascade_rcnn.models.checkpoint import save
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.models.checkpoint import load, save
 
 
 @pytest.fixture
@@ -41,7 +42,16 @@ def test_forms_of_images_and_of_results_are_those_of_the_model(detector, tmp_pat
         assert isinstance(ours, list) == isinstance(theirs, list)
         for one, other in zip(ours, theirs, strict=True):
             np.testing.assert_allclose(one.xyxy, other.xyxy, atol=1e-3)
-    assert len(predictor(many, threshold=2.0)[0]) == 0
+    assert len(predictor(many, threshold=1.0)[0]) == 0
+
+
+def test_values_in_another_range_and_devices_that_do_not_compute_are_refused(detector, tmp_path, image):
+    save(detector, tmp_path / "model.safetensors")
+    pixels = torch.from_numpy(image).permute(2, 0, 1).float()
+    with pytest.raises(UserError, match=r"values from .*; give 0\.\.1, or uint8"):
+        Predictor(tmp_path / "model.safetensors", device="cpu")(pixels)
+    with pytest.raises(UserError, match="device meta: cannot be used here"):
+        Predictor(tmp_path / "model.safetensors", device="meta")(image)
 
 
 def test_a_forked_child_does_not_wait_for_threads_that_it_has_not(detector, tmp_path, image):
@@ -66,3 +76,17 @@ def test_a_forked_child_does_not_wait_for_threads_that_it_has_not(detector, tmp_
         assert os.waitstatus_to_exitcode(status) == 0
     finally:
         torch.set_num_threads(before)
+
+
+def test_mistakes_are_reported_before_anything_is_loaded(image):
+    for options, message in (
+        ({"path": None}, "checkpoint is None; give a path"),
+        ({"devise": "cpu"}, r"Predictor has no option 'devise'; did you mean 'device'\?"),
+        ({"precision": "fp8"}, "precision is 'fp8'; .*give fp32, bf16, fp16"),
+    ):
+        with pytest.raises(UserError, match=message):
+            Predictor(**{"path": "nowhere.safetensors"} | options)
+    with pytest.raises(UserError, match=r"Predictor has no option 'treshold'; did you mean 'threshold'\?"):
+        Predictor("nowhere.safetensors")(image, treshold=0.95)  # pyright: ignore[reportCallIssue]
+    with pytest.raises(UserError, match="checkpoint is None; give a path"):
+        load(None)  # pyright: ignore[reportArgumentType]

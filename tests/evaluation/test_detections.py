@@ -13,7 +13,7 @@ from pycocotools.coco import COCO
 from cascade_rcnn import rle
 from cascade_rcnn.data import Annotations, load_coco
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.evaluation.detections import load_detected, load_detections, save_detections
+from cascade_rcnn.evaluation.detections import have_masks, load_detected, load_detections, save_detections
 from cascade_rcnn.rle import RLE
 
 NAMES = {10: "x/a.jpg", 20: "x/b.jpg", 30: "y/b.jpg"}
@@ -46,6 +46,12 @@ def test_detections_survive_a_file(tmp_path):
     path.write_text('[{"image_id": "1", "category_id": 2.0, "bbox": [3, 4, 5, 6], "score": 0.5}]')  # as annotations may
     assert load_detections(path).tolist() == [[1, 3, 4, 5, 6, 0.5, 2]]
     assert [p.name for p in path.parent.iterdir()] == ["found.json"]
+
+
+def test_what_is_not_a_path_is_one_line():
+    for read in (load_detections, have_masks):
+        with pytest.raises(UserError, match=r"detections is \[\]; give a path"):
+            read([])
 
 
 @pytest.mark.parametrize(

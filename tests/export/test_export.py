@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 import torch
 from torch.export import Dim, ExportedProgram
 
-from cascade_rcnn import Predictor, UserError, load, save
+from cascade_rcnn import Predictor, UserError, export_model, load, save
 from cascade_rcnn.cli import main
 from cascade_rcnn.config import ContextConfig, DeformableConfig, MViTConfig, SwinConfig, ViTConfig, replace
 from cascade_rcnn.data import load_annotations
@@ -268,6 +269,8 @@ def test_an_export_that_differs_is_refused_and_leaves_nothing(tmp_path):
         (Request(dynamic=True, size=(96, 96)), "model.onnx", "leave out --size, or --dynamic"),
         (Request(precision="int8"), "model.onnx", "give --annotations"),
         (Request(format="torch-export", precision="int8"), "model.pt2", "only supported in onnx and openvino"),
+        (Request(calibration=0), "model.onnx", "calibration is 0; give 1 or more"),
+        (Request(max_drop=math.nan), "model.onnx", "max_drop is nan; give 0 to 1"),
         (Request(size=(0, 96)), "model.onnx", "give the height and width in pixels"),
         (Request(images=(Path("none.jpg"),)), "model.onnx", "none.jpg: no such image"),
         (Request(), "file/model.onnx", "file/model.onnx: cannot be written"),
@@ -278,6 +281,16 @@ def test_a_request_that_cannot_be_met_is_refused_at_once(checkpoint, tmp_path, r
     with pytest.raises(UserError, match=message):
         export(checkpoint, tmp_path / name, request_)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_no_file_of_an_export_replaces_the_checkpoint(checkpoint, tmp_path):
+    for name, format_ in (("m.onnx", "onnx"), ("m.bin", "openvino")):
+        path = tmp_path / name
+        shutil.copy(checkpoint, path)
+        with pytest.raises(UserError, match=f"{name}: would replace an input"):
+            export_model(path, tmp_path / f"m{SUFFIX[format_]}", format=format_)
+    with pytest.raises(UserError, match="cannot be written"):
+        export_model(checkpoint, "", format="openvino")
 
 
 @pytest.mark.usefixtures("writes_fixed")
@@ -460,3 +473,8 @@ def test_triton_does_not_batch_a_fixed_size(tmp_path):
     assert config.max_batch_size == 0
     assert not config.HasField("dynamic_batching")
     assert [list(entry.dims) for entry in (*config.input, *config.output)] == [[1, 3, 96, 160], [1, 2], [1, 100]]
+
+
+def test_a_format_that_does_not_exist_is_one_line():
+    with pytest.raises(UserError, match=r"format is 'onx'; did you mean 'onnx'\?; give onnx, torch-export"):
+        export_model("starter", format="onx")  # pyright: ignore[reportArgumentType]

@@ -77,7 +77,7 @@ def test_unknown_fields_and_impossible_values_of_the_config_are_refused(tmp_path
     config, state = read(FORMAT_1 / "model.safetensors")
     for change, message in (
         ({"colour": 1}, "unknown field `colour`; if the checkpoint is from a newer version"),
-        ({"inference": {"nms_iou": 5}}, "nms_iou=5: give 0 or more, at most 1"),
+        ({"inference": {"nms_iou": 5}}, "nms_iou is 5.0; give 0 to 1"),
         (
             {"rpn": {"anchors": {"sizes": [8, [16, 32]]}}},
             r"cannot build a model from its config \(an RPN shared",
@@ -114,6 +114,18 @@ def test_weights_that_are_none_are_refused(tmp_path, name, change, message):
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e30])
+def test_weights_that_would_not_load_are_not_saved(detector, tmp_path, value):
+    path = tmp_path / "model.safetensors"
+    save(detector, path)
+    before = path.read_bytes()
+    detector.roi_heads.heads[1].fc1.bias.data[3] = value
+    with pytest.raises(UserError, match=r"not saved, as roi_heads\.heads\.1\.fc1\.bias holds .*lower learning rate"):
+        save(detector, path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_model_in_half_precision_is_saved_so_that_it_loads(detector, tmp_path):
     save(copy.deepcopy(detector).half(), tmp_path / "model.safetensors")
     weight = load(tmp_path / "model.safetensors").backbone.conv1.weight
@@ -132,6 +144,34 @@ def test_what_does_not_touch_the_weights_can_be_overridden(detector, tmp_path):
         load(tmp_path / "model.safetensors", head_width=8)
     with pytest.raises(UserError, match="stages 1 to 3"):
         load(tmp_path / "model.safetensors", test_stage=4)
+
+
+@pytest.fixture
+def other_defaults():
+    """Set torch's defaults to float64 on the meta device."""
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    yield
+    torch.set_default_device(None)
+    torch.set_default_dtype(torch.float32)
+
+
+def test_torch_s_default_dtype_and_device_do_not_matter(detector, tmp_path, other_defaults):
+    save(detector, tmp_path / "model.safetensors")
+    model = load(tmp_path / "model.safetensors")
+    assert all(value.device.type == "cpu" for value in model.state_dict().values())
+    assert {value.dtype for value in (*model.parameters(), *model.buffers())} == {torch.float32, torch.int64}
+    image = torch.zeros(3, 64, 80, device="cpu")
+    found, expected = model.predict(image, threshold=0.0), detector.predict(image, threshold=0.0)
+    assert len(found) > 0
+    assert found.xyxy.tolist() == expected.xyxy.tolist()
+
+
+def test_a_device_that_does_not_compute_is_refused(detector, tmp_path):
+    save(detector, tmp_path / "model.safetensors")
+    for device in ("bogus", "meta"):
+        with pytest.raises(UserError, match=f"device {device}: cannot be used here"):
+            load(tmp_path / "model.safetensors", device=device)
 
 
 def broken(kind: str, good: Path, folder: Path) -> Path:

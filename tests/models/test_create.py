@@ -39,6 +39,11 @@ def test_without_classes_it_keeps_its_own_and_finds_the_same():
         ({"weights": "starter", "rois": 5}, "'rois' cannot be changed"),
         ({"weights": "nowhere.safetensors"}, "no such checkpoint"),
         ({"num_classes": 3}, "needs a name"),
+        ({"weights": "starter", "categories": "dog"}, r"categories is 'dog'; give a list, such as \['dog'\]"),
+        ({"weights": "starter", "categories": ["a", "b", "a"]}, "categories has 'a' 2 times; give each class"),
+        ({"weights": "starter", "categories": [1]}, "categories has 1; give names"),
+        ({"weights": "starter", "num_classes": 1.5}, "num_classes is 1.5; give a whole number"),
+        ({"weights": "starter", "min_sise": 64}, r"no option 'min_sise'; did you mean 'min_size'\?"),
     ],
 )
 def test_mistakes(arguments, message):

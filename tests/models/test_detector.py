@@ -112,6 +112,26 @@ def test_calls_that_cannot_be_meant():
         model.eval()([])
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_one_image_is_not_a_list_of_its_channels(training):
+    with pytest.raises(UserError, match=r"images is of shape \(3, 64, 96\); give a list"):
+        tiny().train(training)(image(), [target([5.0, 5, 40, 50])])
+    assert len(tiny().eval()(image()[None])) == 1
+
+
+def test_gradients_flow_to_images():
+    """For saliency maps and adversarial training."""
+    model, x = tiny(score_threshold=0.0), image().requires_grad_()
+    sum(model([x, image()], [target([5.0, 5, 40, 50])] * 2).values()).backward()
+    assert x.grad is not None
+    assert bool(x.grad.isfinite().all())
+    assert bool((x.grad != 0).any())
+    x.grad = None
+    model.eval()([x])[0]["scores"].sum().backward()
+    assert x.grad is not None
+    assert bool((x.grad != 0).any())
+
+
 # -- predict -------------------------------------------------------------------------------------------------------
 
 
@@ -133,6 +153,13 @@ def test_predict_takes_every_form_of_an_image(tmp_path):
     assert isinstance(many, list)
     assert [len(one) for one in many] == [len(expected)] * len(forms)
     assert model.predict([]) == []
+
+
+def test_predict_refuses_values_in_another_range():
+    model = tiny()
+    for wrong in (image() * 255, (image() - 0.45) / 0.225, image() / 0):
+        with pytest.raises(UserError, match=r"values from .*; give 0\.\.1"):
+            model.predict(wrong)
 
 
 def test_predict_names_classes_and_applies_the_threshold():

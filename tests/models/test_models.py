@@ -168,8 +168,8 @@ def test_one_class_and_one_anchor(tmp_path):
     ("call", "message"),
     [
         (lambda: create_model("cascade_rcnn_resnet51_fpn", 3), "did you mean 'cascade_rcnn_resnet50_fpn'"),
-        (lambda: create_model(CASCADE), "num_classes=None"),
-        (lambda: create_model(CASCADE, 0), "num_classes=0"),
+        (lambda: create_model(CASCADE), "num_classes is None; give a whole number, 1 or more"),
+        (lambda: create_model(CASCADE, 0), "num_classes is 0; give 1 or more"),
         (lambda: create_model(CASCADE, 2, categories=["a"]), "1 categories are given"),
         (lambda: create_model(CASCADE, 2, stage=3), "no option 'stage'; did you mean 'stages'"),
         (lambda: create_model(CASCADE, 2, semantics="caffe"), "semantics='caffe'"),

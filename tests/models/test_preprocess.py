@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torchvision import tv_tensors
 
 from cascade_rcnn.config import PreprocessConfig as Config
 from cascade_rcnn.errors import UserError
@@ -98,6 +99,41 @@ def test_images_in_other_forms_and_wrong_ones():
         module()([torch.zeros(2, 20, 30)])
 
 
+@pytest.mark.parametrize("image", [torch.full((3, 20, 30), 255.0), -torch.ones(3, 20, 30), torch.zeros(3, 20, 30) / 0])
+def test_values_in_another_range_are_refused(image):
+    with pytest.raises(UserError, match=r"values from .*; give 0\.\.1, or uint8"):
+        module()([torch.rand(3, 20, 30), image])
+
+
+def test_values_are_not_checked_in_a_compiled_model():
+    """The check depends on data, at which `fullgraph` raises."""
+    torch.compiler.reset()
+    preprocess, image = module(min_size=(32,), divisor=1), torch.rand(3, 20, 30)
+    found = torch.compile(preprocess, fullgraph=True, backend="eager")([image])
+    torch.testing.assert_close(found.pixels, preprocess([image]).pixels)
+
+
+def test_images_are_a_list_or_a_batch():
+    batch = torch.rand(2, 3, 20, 30)
+    assert module()(batch).pixels.equal(module()(list(batch)).pixels)
+    for wrong, named in ((batch[0], r"of shape \(3, 20, 30\)"), (batch[0].numpy(), "of shape"), ("a.png", "a str")):
+        with pytest.raises(UserError, match=rf"images is {named}.*; give a list of tensors \(3, height, width\)"):
+            module()(wrong)
+    for wrong in ([], batch[:0]):
+        with pytest.raises(UserError, match="empty"):
+            module()(wrong)
+
+
+def test_gradients_flow_to_the_images():
+    """For saliency maps and adversarial training; each image gets those of its own slot."""
+    images = [torch.rand(3, 20, 30, requires_grad=True), torch.rand(3, 30, 10, requires_grad=True)]
+    pixels = module(min_size=None, std=(0.5, 0.5, 0.5))(images).pixels
+    (pixels[0].sum() + 3 * pixels[1].sum()).backward()
+    for image, slope in zip(images, (2.0, 6.0), strict=True):
+        assert image.grad is not None
+        torch.testing.assert_close(image.grad, torch.full_like(image, slope))
+
+
 # -- targets -------------------------------------------------------------------------------------------------------
 
 
@@ -121,9 +157,23 @@ def test_targets_are_scaled_and_padded():
     assert found.ignore is None
 
 
+@pytest.mark.parametrize(("form", "values"), [("XYWH", [10, 20, 20, 20]), ("CXCYWH", [20, 30, 20, 20])])
+def test_boxes_of_torchvision_know_their_format(form, values):
+    boxes = tv_tensors.BoundingBoxes([values], format=form, canvas_size=(50, 100))  # pyright: ignore[reportCallIssue]
+    assert dense([{"boxes": boxes, "labels": torch.tensor([2])}]).boxes.tolist() == [[[10, 20, 30, 40]]]
+
+
+def test_lists_and_arrays_are_targets_too():
+    expected = target([[10, 20, 30, 40], [0, 0, 50, 50]], [2, 3], iscrowd=torch.tensor([0, 1]))
+    for kind in (lambda x: x.tolist(), lambda x: x.numpy()):
+        found = dense([{name: kind(value) for name, value in expected.items()}])
+        for one, other in zip(found[:4], dense([expected])[:4], strict=True):
+            assert one.equal(other)
+
+
 def test_no_objects_leave_one_empty_slot():
-    for boxes in (torch.zeros(0, 4), torch.zeros(0)):
-        found = dense([{"boxes": boxes, "labels": torch.zeros(0, dtype=torch.int64)}])
+    for boxes, labels in ((torch.zeros(0, 4), torch.zeros(0).long()), (torch.zeros(0), torch.zeros(0)), ([], [])):
+        found = dense([{"boxes": boxes, "labels": labels}])
         assert found.boxes.shape == (1, 1, 4)
         assert found.valid.tolist() == [[False]]
 
@@ -153,6 +203,13 @@ def test_crowds_are_not_objects_and_degenerate_boxes_are_nothing():
         ({"labels": torch.tensor([1])}, r"targets\[1\] has no 'boxes'"),
         ({"boxes": torch.zeros(0, 4)}, r"targets\[1\] has no 'labels'"),
         ({"boxes": torch.ones(4, 5), "labels": torch.ones(4).long()}, r"shape \(4, 5\); give \(N, 4\)"),
+        ({"boxes": [[0, 0, 9, 9]], "labels": [1.9]}, r"targets\[1\]\['labels'\] are torch.float32; give integers"),
+        ({"boxes": [[0, 0, 9, 9]] * 2, "labels": [[1], [2]]}, r"\['labels'\] has shape \(2, 1\); give one row per box"),
+        ({"boxes": [[0, 0, 9, 9]], "labels": 1}, r"\['labels'\] has shape \(\)"),
+        ({"boxes": [[0, 0, 9, 9]], "labels": [1], "iscrowd": [[0]]}, r"\['iscrowd'\] has shape \(1, 1\)"),
+        ({"boxes": [[0, 0, 9], [0]], "labels": [1, 2]}, r"\['boxes'\] cannot be read \(.*\); give a tensor"),
+        ({"boxes": [[0, 0, 9, 9]], "labels": ["cat"]}, r"\['labels'\] cannot be read"),
+        (None, r"targets\[1\] is a NoneType; give a dict"),
     ],
 )
 def test_wrong_targets_are_one_line(wrong, message):

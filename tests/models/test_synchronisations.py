@@ -89,7 +89,8 @@ def test_the_losses_wait_for_nms_alone(name: str):
 @torch.no_grad()
 def test_the_border_waits_once_a_batch():
     detector = create_model(NAMES[0], 3, **SMALL, min_size=64).eval()
-    images = [torch.rand(3, 64, 96), torch.rand(3, 50, 90), torch.rand(3, 70, 64)]
+    sizes = ((64, 96), (50, 90), (70, 64))
+    images = [torch.randint(256, (3, *size), dtype=torch.uint8) for size in sizes]  # floats are checked on a CPU alone
     with Waits() as waits:
         detector(images)
     assert waits.found["aten::_local_scalar_dense"] <= len(images)  # the number of detections of each, on the host

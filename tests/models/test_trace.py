@@ -37,6 +37,18 @@ def test_a_trace_ends_in_what_the_model_finds_and_goes_through_its_stages(agnost
     assert len(one.above(float(one.scores[1])).scores) >= 2
 
 
+def test_a_model_in_training_mode_is_traced_as_it_predicts():
+    torch.manual_seed(0)
+    model = create_model("cascade_rcnn_resnet18_fpn", 3, score_threshold=0.0, **THIN).eval()
+    image = torch.rand(3, 60, 90)
+    expected = trace(model, image)
+    modes = [module.training for module in model.train().modules()]
+    found = trace(model, image)
+    assert [module.training for module in model.modules()] == modes
+    np.testing.assert_array_equal(found.boxes, expected.boxes)
+    np.testing.assert_array_equal(found.stage_scores, expected.stage_scores)
+
+
 def test_ious_by_hand():
     path = np.array([[[0, 0, 10, 10], [0, 0, 20, 10], [0, 0, 20, 20]]], np.float32)
     one = Trace(boxes=path, stage_scores=np.zeros((1, 2)), scores=np.ones(1), labels=np.ones(1, int))

@@ -1,5 +1,7 @@
 """Test-time augmentation: views are inverted, and fused as computed by hand."""
 
+import math
+
 import pytest
 import torch
 
@@ -55,6 +57,14 @@ def test_nothing_found_in_any_view():
     assert fuse([empty, empty], 0.5, 100)["boxes"].shape == (0, 4)
 
 
-def test_a_scale_out_of_range(seeing):
-    with pytest.raises(UserError, match="tta-scales has 0;"):
-        Augmented(seeing([]), False, [0.0], 0.5, 100)
+@pytest.mark.parametrize(
+    ("scale", "message"),
+    [
+        (0, "tta_scales is 0; give 0.1 to 10"),
+        (math.nan, "tta_scales is nan"),
+        ("x", "tta_scales is 'x'; give a number"),
+    ],
+)
+def test_a_scale_out_of_range(seeing, scale, message):
+    with pytest.raises(UserError, match=message):
+        Augmented(seeing([]), False, [scale], 0.5, 100)

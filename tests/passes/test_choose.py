@@ -34,7 +34,10 @@ def test_classes_and_thresholds(classes, thresholds, kept):
         (["dogs"], {}, "classes: the model has no class 'dogs'; did you mean 'dog'"),
         (["sheep"], {}, "choose from its classes: cat, dog, cow"),
         ([], {"cta": 0.4}, "thresholds: the model has no class 'cta'"),
-        ([], {"cat": 40}, "thresholds: cat has 40; give a score from 0 to 1"),
+        ([], {"cat": 40}, "thresholds: cat is 40; give 0 to 1"),
+        ([], {"cat": "x"}, "thresholds: cat is 'x'; give a number, 0 to 1"),
+        ([0], {}, "classes: the model has no class 0; choose from its classes: cat, dog, cow"),
+        ([], ["cat=0.5"], "thresholds is a list; give scores by class"),
     ],
 )
 def test_mistakes(classes, thresholds, message):

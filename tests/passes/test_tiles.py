@@ -1,6 +1,7 @@
 """Tiles: objects that cross their borders are found whole and once, as in the undivided image."""
 
 import itertools
+import math
 import random
 
 import pytest
@@ -110,7 +111,16 @@ def test_as_many_tiles_at_once_as_images_and_small_images_whole(paint, seeing):
     assert [len(one["boxes"]) for one in found] == [0, 0]
 
 
-@pytest.mark.parametrize(("side", "overlap", "message"), [(8, 0.2, "tiles is 8"), (64, 1.0, "overlap is 1;")])
+@pytest.mark.parametrize(
+    ("side", "overlap", "message"),
+    [
+        (8, 0.2, "tiles is 8; give 32 or more"),
+        ("256", 0.2, "tiles is '256'; give a whole number, 32 or more"),
+        (256.5, 0.2, "tiles is 256.5; give a whole number, 32 or more"),
+        (64, 1.0, "overlap is 1.0; give 0 to 0.9"),
+        (64, math.nan, "overlap is nan"),
+    ],
+)
 def test_mistakes(seeing, side, overlap, message):
     with pytest.raises(UserError, match=message):
         Tiled(seeing([]), side, overlap, 0.5)

@@ -57,6 +57,18 @@ def test_a_mistake_is_one_line(tmp_path, capsys):
     assert error.count("\n") == 1
 
 
+def test_an_input_is_not_replaced(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "Runtime", lambda *_, **__: pytest.fail("the work began"))
+    model, image = tmp_path / "m.onnx", tmp_path / "a.png"
+    for path in (model, image):
+        path.write_bytes(b"content")
+    for path in (model, image):
+        with pytest.raises(SystemExit):
+            command.main([str(model), str(tmp_path), "--output", str(path)])
+        assert f"{path}: would replace an input" in capsys.readouterr().err
+        assert path.read_bytes() == b"content"
+
+
 def test_the_distribution_holds_what_the_runtime_imports():
     """All files that the runtime imports are in its wheel, and none of them imports torch at the top level."""
     project = tomllib.loads((ROOT / "packaging" / "runtime" / "pyproject.toml").read_text())

@@ -1,6 +1,8 @@
 import base64
 import io
 import json
+import math
+import socket
 
 import numpy as np
 import PIL.Image
@@ -11,7 +13,9 @@ pytest.importorskip("litserve")
 
 from cascade_rcnn import rle
 from cascade_rcnn.config import Category
+from cascade_rcnn.errors import UserError
 from cascade_rcnn.masks import Masks
+from cascade_rcnn.serving import serve
 from cascade_rcnn.serving.api import DetectionAPI, Rejection
 
 
@@ -102,6 +106,28 @@ def test_a_bad_request_does_not_fail_its_batch():
     assert "megapixels" in found[4][1]["error"]
     assert found[2][1] == {"error": "detection failed (MemoryError)"}
     assert api.predictor.batches == [3, 1, 1, 1]  # together, then one by one
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"threshold": math.nan}, "threshold is nan; give 0 to 1"),
+        ({"timeout": math.nan}, "timeout is nan; give 0.001 or more"),
+        ({"max_megabytes": -1}, "max_megabytes is -1"),
+        ({"max_megapixels": math.nan}, "max_megapixels is nan"),
+        ({"batch_wait": -1}, "batch_wait is -1"),
+        ({"workers": 0}, "workers is 0"),
+        ({"port": -1}, "port is -1; give 1024 to 65535"),
+        ({"port": 10**9}, "port is 1000000000"),
+        ({"host": "localhost"}, "host is 'localhost'; give 127"),
+    ],
+)
+def test_settings_out_of_range_are_refused_at_once(settings, message):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(UserError, match=message):
+        serve("starter", **{"port": port} | settings)
 
 
 def test_without_batches():

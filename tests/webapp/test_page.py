@@ -29,6 +29,9 @@ def test_mistakes_are_one_line(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "gradio", object())
     with pytest.raises(UserError, match="3 models given; give one, or two to compare"):
         app(["a", "b", "c"])
+    for port in (-1, 0, 65536):
+        with pytest.raises(UserError, match=f"port is {port}; give 1 to 65535"):
+            app("starter", port=port)
     with pytest.raises(UserError, match="do not provide the boxes"):
         app(tmp_path / "model.onnx")
 

@@ -6,7 +6,8 @@ from threading import Event
 from typing import Any
 
 from cascade_rcnn.api.predict import predict_files
-from cascade_rcnn.engine.predictor import choose_device
+from cascade_rcnn.arguments import check_number
+from cascade_rcnn.devices import choose_device
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
@@ -34,6 +35,8 @@ def app(
 
     >>> app(["starter", "runs/mine/best.safetensors"])  # doctest: +SKIP
     """
+    check_number("port", port, 1, 65535, whole=True)
+    check_number("video_step", video_step, 1, whole=True)
     load_gradio()
     given = [models] if isinstance(models, str | Path | Detector) else list(models)
     if not 1 <= len(given) <= 2:

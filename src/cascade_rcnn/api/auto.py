@@ -6,7 +6,8 @@ from typing import Unpack
 
 import torch
 
-from cascade_rcnn.api.recipes import RecipeOverrides, names_of, with_changes
+from cascade_rcnn.api.recipes import RecipeOverrides, names_of
+from cascade_rcnn.arguments import known_options
 from cascade_rcnn.auto.rules import Choice, Machine, Start, choose
 from cascade_rcnn.auto.survey import survey
 from cascade_rcnn.config import Category, ModelConfig
@@ -14,7 +15,7 @@ from cascade_rcnn.data import Annotations
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.checkpoint import locate, read_config
 from cascade_rcnn.models.configure import model_config
-from cascade_rcnn.recipes import RECIPES, Recipe
+from cascade_rcnn.recipes import RECIPES, Recipe, with_changes
 from cascade_rcnn.recipes.finetuning import finetune
 
 
@@ -38,6 +39,7 @@ class AutoRecipe:
         return "\n".join([f"auto: {self.data}", *lines, *(f"  {line}" for line in self.warnings)])
 
 
+@known_options
 def auto_recipe(annotations: Annotations, **overrides: Unpack[RecipeOverrides]) -> AutoRecipe:
     """Choose the initial model, image sizes, anchors, batch size, learning rate and epochs for data and machine.
 

@@ -11,6 +11,7 @@ from cascade_rcnn.hub.peers import found_config, stock_settings
 from cascade_rcnn.interop.convert import Origin
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.outputs import check_outputs
 
 
 def convert_checkpoint(source: str | Path, origin: Origin, *, config: str | Path | None = None) -> Detector:
@@ -42,5 +43,6 @@ def save_detectron2(model: Detector | str | Path, path: str | Path) -> None:
     """
     if Path(path).suffix != ".pth":
         raise UserError(f"{path}: detectron2 reads .pth files; use this suffix for the output")
+    check_outputs([path], [model])
     detector = model if isinstance(model, Detector) else load(model)
     save_state(path, {"model": interop.to_detectron2(detector)})

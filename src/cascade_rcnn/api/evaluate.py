@@ -11,7 +11,7 @@ from cascade_rcnn.api.notes import tell
 from cascade_rcnn.data import Annotations, load_annotations
 from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.data.items import DetectionData
-from cascade_rcnn.engine.datasets import Classes, as_dataset, check_names, meaning
+from cascade_rcnn.engine.datasets import Classes, as_dataset, check_names, files_of, meaning
 from cascade_rcnn.engine.evaluate import check_classes, collect, evaluation_loader
 from cascade_rcnn.engine.predictor import Precision
 from cascade_rcnn.errors import UserError
@@ -21,6 +21,8 @@ from cascade_rcnn.evaluation.boundaries import check_installed
 from cascade_rcnn.evaluation.coco import LIMIT, crowding_note
 from cascade_rcnn.evaluation.detections import have_masks, load_detected
 from cascade_rcnn.evaluation.masks import evaluate_detected
+from cascade_rcnn.outputs import check_outputs
+from cascade_rcnn.reporting.files import report_files
 from cascade_rcnn.reporting.make import make
 
 
@@ -69,6 +71,8 @@ def evaluate(
     """
     if boundary:
         check_installed()
+    outputs = (save_detections, *report_files(report))
+    check_outputs(outputs, (model, data, images))
     more = max_detections if isinstance(model, str | Path) and max_detections > LIMIT else None
     opened = open_model(model, device=device, precision=precision, min_size=min_size, trust=trust, max_detections=more)
     if boundary and not opened.config.tasks:
@@ -83,6 +87,7 @@ def evaluate(
     truth = dataset.annotations
     check_classes(opened.config, truth, opened.name)
     _tell(truth, max_detections)
+    check_outputs(outputs, files_of(truth))
     found = collect(opened.detect, opened.config, evaluation_loader(dataset, batch_size, workers), len(dataset))
     if found.masks is not None and path:  # read only now, as masks take time and memory
         truth = _same_images(read(masks=True), truth)
@@ -118,10 +123,13 @@ def evaluate_detections(
     """
     if boundary:
         check_installed()
+    outputs = (save_detections, *report_files(report))
+    check_outputs(outputs, (detections, annotations, images))
     if not isinstance(annotations, Annotations):
         masks = have_masks(detections)
         annotations = load_annotations(annotations, images, split, masks=masks, bad_images=bad_images)
     _tell(annotations, max_detections)
+    check_outputs(outputs, files_of(annotations))
     found = load_detected(detections, annotations)
     if save_detections is not None:
         write(save_detections, found.rows, annotations, found.masks)

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cascade_rcnn.api.notes import tell
+from cascade_rcnn.arguments import check_choice
 from cascade_rcnn.data import check_images, load_annotations
 from cascade_rcnn.export.export import SUFFIX, Format, Report, Request, export
 from cascade_rcnn.models.checkpoint import read_config
+from cascade_rcnn.outputs import check_outputs
 from cascade_rcnn.runtime.description import ExportPrecision
 
 
@@ -39,6 +41,14 @@ def export_model(
     >>> report.path.name, report.difference.missing
     ('exported.pt2', 0)
     """
+    check_choice("format", format, SUFFIX)
+    file = Path(checkpoint)
+    if output is None:  # the name of a published detector may contain dots and slashes
+        output = file.with_suffix(SUFFIX[format]) if file.is_file() else Path(file.name + SUFFIX[format])
+    output = Path(output)
+    if format != "triton":  # whose folder must not exist
+        weights = output.parent / f"{output.stem}.bin" if format == "openvino" else None
+        check_outputs([output, weights], [checkpoint, annotations, *images])
     validation = None
     if annotations is not None:
         config = read_config(checkpoint)
@@ -56,7 +66,4 @@ def export_model(
         calibration=calibration,
         max_drop=max_drop,
     )
-    file = Path(checkpoint)
-    if output is None:  # the name of a published detector may contain dots and slashes
-        output = file.with_suffix(SUFFIX[format]) if file.is_file() else Path(file.name + SUFFIX[format])
-    return export(file, Path(output), request)
+    return export(file, output, request)

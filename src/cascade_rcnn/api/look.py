@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from cascade_rcnn.api.models import Opened, open_model
 from cascade_rcnn.api.recipes import find_recipe
+from cascade_rcnn.arguments import check_number
 from cascade_rcnn.data import Annotations, dataset_splits, is_one_split, load_annotations
 from cascade_rcnn.data.splits import choose, rank
 from cascade_rcnn.decoding import MAX_MEGAPIXELS
@@ -19,10 +20,13 @@ from cascade_rcnn.inspection.look import Look, inspect
 from cascade_rcnn.inspection.page import look_page
 from cascade_rcnn.inspection.recipe_model import recipe_config
 from cascade_rcnn.inspection.splits import Split, read_split, training_of
+from cascade_rcnn.outputs import check_outputs, check_owned
 from cascade_rcnn.recipes import Recipe
 from cascade_rcnn.text import printable
 
 Given: TypeAlias = str | Path | Annotations
+
+_NUMBERS, _PAGE = "look.json", "index.html"
 
 
 def look(
@@ -58,8 +62,11 @@ def look(
     >>> seen.goes_wrong, len(seen.classes)
     (False, 4)
     """
+    check_number("max_megapixels", max_megapixels, 0)
     opened = None if checkpoint is None else open_model(checkpoint, device=device)
     source, named = _named(data, images, splits, None if opened is None else opened.class_names)
+    if output is not None:
+        _check(Path(output), [checkpoint, recipe, augment, *(annotations.source for annotations in named.values())])
     training = _training(list(named))
     for annotations in named.values():
         if opened is not None:
@@ -172,10 +179,15 @@ def _detect(opened: Opened, splits: Sequence[Split], batch_size: int, workers: i
     return found
 
 
+def _check(output: Path, inputs: Sequence[object]) -> None:
+    check_outputs([output / _NUMBERS, output / _PAGE], inputs)
+    check_owned(output, [_PAGE], record=_NUMBERS)
+
+
 def _write(seen: Look, output: Path, drawn: Sequence[Sample], recipe: str) -> None:
     from cascade_rcnn import __version__
 
     page = look_page(seen, version=__version__, samples=drawn, recipe=recipe)
-    write_json(output / "look.json", seen.to_dict())
-    with replacing(output / "index.html") as aside:
+    write_json(output / _NUMBERS, seen.to_dict())
+    with replacing(output / _PAGE) as aside:
         aside.write_text(page, encoding="utf-8")

@@ -1,27 +1,32 @@
 """Detection in image files, folders, glob patterns and videos."""
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Unpack
 
 from cascade_rcnn.api.models import MinSize, Model, open_model
 from cascade_rcnn.api.notes import tell
+from cascade_rcnn.arguments import as_list, check_number, known_options
 from cascade_rcnn.data import load_annotations
 from cascade_rcnn.decoding import MAX_MEGAPIXELS
+from cascade_rcnn.engine.datasets import files_of
 from cascade_rcnn.engine.prediction.detect_files import detect_in_files
-from cascade_rcnn.engine.prediction.detect_video import detect_in_video
+from cascade_rcnn.engine.prediction.detect_video import VIDEO, detect_in_video
 from cascade_rcnn.engine.prediction.formats import Format, check_formats
 from cascade_rcnn.engine.prediction.job import PredictionJob, PredictionSummary
+from cascade_rcnn.engine.prediction.output_folder import check_folder
 from cascade_rcnn.engine.prediction.video_frames import Clip, is_video
 from cascade_rcnn.engine.predictor import Precision
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.folders import expand
+from cascade_rcnn.folders import PICTURES, expand
 from cascade_rcnn.passes import PredictOptions, given_options, with_options
 from cascade_rcnn.text import printable
 
 _MAX_MEGAPIXELS_IN_TILES = 4000  # 12 GB when decoded
 
 
+@known_options
 def predict_files(
     model: Model,
     paths: Sequence[str | Path] = (),
@@ -71,12 +76,17 @@ def predict_files(
     """
     if isinstance(paths, str | Path):
         paths = [paths]
-    if batch_size < 1:
-        raise UserError(f"batch-size is {batch_size}; give 1 or more")
+    check_number("batch_size", batch_size, 1, whole=True)
+    if threshold is not None:
+        check_number("threshold", threshold, 0, 1)
+    formats = as_list("formats", formats)
     check_formats(formats)
     clip = _clip(paths, step, start, end, track=track)
+    drawn = None if not pictures else PICTURES if clip is None else VIDEO
+    given = paths
     if clip is None and (paths or annotations is None):
-        expand(paths)  # report mistakes before the model is loaded
+        given = (source.path for source in expand(paths))  # report mistakes before the model is loaded
+    check_folder(Path(output), drawn, chain((model, annotations, images), given))
     opened = open_model(
         model,
         device=device,
@@ -86,10 +96,12 @@ def predict_files(
         max_detections=max_detections,
         nms_iou=nms_iou,
     )
+    detect = with_options(opened.detect, opened.config, **options)
     truth = None
     if annotations is not None:
         truth = load_annotations(annotations, images, split, opened.class_names)
         tell(truth.notes)
+        check_folder(Path(output), drawn, files_of(truth))
     job = PredictionJob(
         paths=paths,
         truth=truth,
@@ -109,7 +121,6 @@ def predict_files(
         },
         overwrite=overwrite,
     )
-    detect = with_options(opened.detect, opened.config, **options)
     summary = detect_in_files(detect, job) if clip is None else detect_in_video(detect, job, clip, track=track)
     tell(summary.notes)
     return summary

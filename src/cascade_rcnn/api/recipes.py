@@ -1,18 +1,13 @@
-"""Find recipes by name or file, and change their fields."""
+"""Find recipes by name or file, and the keywords that change their fields."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar, get_type_hints
-
-import msgspec
+from typing import Any, Literal, TypedDict, get_type_hints
 
 from cascade_rcnn.config import ModelOptions
 from cascade_rcnn.config.augmentation import AugmentationConfig
-from cascade_rcnn.config.augmentation_lists import Augmentations, parse
-from cascade_rcnn.errors import UsageError, UserError, nearest
+from cascade_rcnn.errors import UsageError, nearest
 from cascade_rcnn.recipes import APPLIED_TO_START, RECIPES, OptimizerConfig, Recipe, read_recipe
-
-C = TypeVar("C")
 
 
 class RecipeOverrides(TypedDict, total=False):
@@ -84,36 +79,3 @@ def without_effect(recipe: Recipe, given: Collection[str]) -> list[str]:
         return []
     origin = f"no effect, as the model comes from {recipe.init}"
     return [f"{', '.join(lost)}: {origin}; to build a model with these settings, use --init None"]
-
-
-def with_changes(config: C, changes: Mapping[str, Any], prefix: str = "") -> C:
-    """Return a copy of a config with changes; a mapping changes fields of a nested config.
-
-    Raises UserError for unknown fields and values of the wrong type.
-
-    >>> with_changes(find_recipe("small"), {"epochs": 3, "optimizer": {"lr": 1e-3}}).optimizer.lr
-    0.001
-    """
-    types = get_type_hints(type(config))
-    values = {name: getattr(config, name) for name in types}
-    for name, value in changes.items():
-        if name not in types:
-            what = f"{prefix}{name}"
-            raise UserError(f"there is no setting '{what}'{nearest(name, list(types))}; known: {', '.join(types)}")
-        part = values[name]
-        if isinstance(value, Mapping) and hasattr(part, "__match_args__"):
-            values[name] = with_changes(part, value, f"{prefix}{name}.")
-        else:
-            values[name] = _converted(value, types[name], f"{prefix}{name}")
-    return type(config)(**values)
-
-
-def _converted(value: Any, kind: Any, name: str) -> Any:
-    if kind == Augmentations:
-        return parse(value)
-    if isinstance(kind, type) and isinstance(value, kind):
-        return value
-    try:
-        return msgspec.convert(str(value) if isinstance(value, Path) else value, kind)
-    except msgspec.ValidationError as error:
-        raise UserError(f"{name} is {value!r}: {error}") from None

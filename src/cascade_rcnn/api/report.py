@@ -14,8 +14,9 @@ from cascade_rcnn.engine.evaluate import check_classes, collect, evaluation_load
 from cascade_rcnn.engine.predictor import Precision
 from cascade_rcnn.evaluation import load_detections
 from cascade_rcnn.evaluation.coco import Array
+from cascade_rcnn.outputs import check_outputs
 from cascade_rcnn.reporting.comparison import check_same_data
-from cascade_rcnn.reporting.files import Report
+from cascade_rcnn.reporting.files import Report, report_files
 from cascade_rcnn.reporting.make import STAGE_IMAGES, make, make_comparison
 from cascade_rcnn.reporting.runs import Run, kept_detections, open_run
 
@@ -54,6 +55,8 @@ def report(
     ('report.html', 'report.json')
     """
     opened = open_run(run)
+    folder = Path(output) if output is not None else opened.folder / "report"
+    check_outputs(report_files(folder), (data, images, checkpoint, detections))
     model = open_model(checkpoint or opened.checkpoint, device=device, precision=precision)
     dataset = _dataset(opened, model, data, images, split, bad_images)
     own = data is None and checkpoint is None
@@ -65,7 +68,7 @@ def report(
     return make(
         dataset,
         found,
-        Path(output) if output is not None else opened.folder / "report",
+        folder,
         facts={"run": opened.described()} if checkpoint is None else {"run": str(run), "model": str(checkpoint)},
         model=model.detector,
         training=opened.training(),
@@ -101,6 +104,8 @@ def compare(
     'report_seed0'
     """
     runs = open_run(a), open_run(b)
+    folder = Path(output) if output is not None else runs[1].folder / f"report_{runs[0].folder.resolve().name}"
+    check_outputs(report_files(folder), (data, images))
     models = [open_model(run.checkpoint, device=device, precision=precision) for run in runs]
     first, second = (
         _dataset(run, model, data, images, split, bad_images) for run, model in zip(runs, models, strict=True)
@@ -110,11 +115,10 @@ def compare(
     for run, model, dataset in zip(runs, models, (first, second), strict=True):
         kept = kept_detections(run, dataset.annotations) if data is None else None
         found.append(_detect(model, dataset, batch_size, workers) if kept is None else kept)
-    folder = runs[1].folder / f"report_{runs[0].folder.resolve().name}"
     return make_comparison(
         (first, second),
         (found[0], found[1]),
-        Path(output) if output is not None else folder,
+        folder,
         names=_names(runs[0].folder, runs[1].folder),
     )
 

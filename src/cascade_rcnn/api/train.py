@@ -11,8 +11,9 @@ from lightning_fabric.loggers.logger import Logger
 
 from cascade_rcnn.api.auto import base, by_data
 from cascade_rcnn.api.notes import tell
-from cascade_rcnn.api.recipes import RecipeOverrides, find_recipe, names_of, with_changes, without_effect
+from cascade_rcnn.api.recipes import RecipeOverrides, find_recipe, names_of, without_effect
 from cascade_rcnn.api.report import report
+from cascade_rcnn.arguments import known_options
 from cascade_rcnn.data import Annotations, is_one_split, training_splits
 from cascade_rcnn.data.items import DetectionData
 from cascade_rcnn.data.targets import Transforms
@@ -29,7 +30,7 @@ from cascade_rcnn.evaluation import Metrics
 from cascade_rcnn.files import read_json
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
-from cascade_rcnn.recipes import DataConfig, Recipe, read_recipe
+from cascade_rcnn.recipes import DataConfig, Recipe, read_recipe, with_changes
 from cascade_rcnn.reporting.files import Report
 from cascade_rcnn.text import printable
 
@@ -68,6 +69,7 @@ class TrainingResult:
         return report(self.output, data=data)
 
 
+@known_options
 def train(
     recipe: Recipe | str | Path | None = None,
     *,

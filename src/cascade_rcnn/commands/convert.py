@@ -34,6 +34,7 @@ def convert(
         raise UserError("give either --from (the checkpoint's framework) or --to detectron2")
     from cascade_rcnn.api import convert as api
     from cascade_rcnn.models.checkpoint import save
+    from cascade_rcnn.outputs import check_outputs
 
     if origin is None:
         api.save_detectron2(source, output)
@@ -41,6 +42,7 @@ def convert(
         return
     if output.suffix != ".safetensors":
         raise UserError(f"{output}: a converted model is a .safetensors file; use this suffix for the output")
+    check_outputs([output], [source, config])
     model = api.convert_checkpoint(source, origin, config=config)
     save(model, output)
     print(f"{output}: {model.config.name}, {count(model.config.num_classes, 'class')}")

@@ -53,9 +53,15 @@ def evaluate(
         trust: Allow opening a .pt2 file, which can run arbitrary code.
     """
     from cascade_rcnn.api import evaluate as api
+    from cascade_rcnn.data.coco_folder import coco_files
+    from cascade_rcnn.outputs import check_outputs
+    from cascade_rcnn.reporting.files import report_files
 
     if (checkpoint is None) == (detections is None):
         raise UserError("give either --checkpoint (a model to run) or --detections (a COCO results json)")
+    splits = coco_files(annotations).values() if annotations.is_dir() else ()
+    inputs = (checkpoint, detections, annotations, images, *splits)
+    check_outputs((output, save_detections, *report_files(report)), inputs)
     if detections is not None:
         metrics = api.evaluate_detections(
             detections,
@@ -88,8 +94,8 @@ def evaluate(
             report=report,
             trust=trust,
         )
+    print_table(metrics)
     if output is not None:
         metrics.save(output)
-    print_table(metrics)
     if report is not None:
         print(f"report: {printable(str(report / 'report.html'))}")

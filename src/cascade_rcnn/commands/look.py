@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from cascade_rcnn.commands.parameters import Positional
+from cascade_rcnn.errors import UsageError
 
 
 def look(
@@ -37,6 +38,8 @@ def look(
         device: cpu, cuda, cuda:1 or mps; default: cuda if available, else cpu.
         max_megapixels: Larger images are unusable.
     """
+    if not data:
+        raise UsageError("no data given; give a dataset folder, or an annotation file for each split")
     from rich.console import Console
 
     from cascade_rcnn.api.look import look as api

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, get_args
 
 import msgspec
 
+from cascade_rcnn.arguments import as_list
 from cascade_rcnn.config.augmentation import (
     AugmentationConfig,
     BlurConfig,
@@ -46,7 +47,7 @@ def parse(given: str | Sequence[str | AugmentationConfig | Mapping[str, Any]]) -
     ['horizontal_flip', 'vertical_flip', 'rotate90', 'color', 'mosaic']
     """
     parts: list[AugmentationConfig] = []
-    for part in given.split() if isinstance(given, str) else given:
+    for part in given.split() if isinstance(given, str) else as_list("augmentation", given):
         if isinstance(part, str):
             parts += _of_word(part)
         elif isinstance(part, Mapping):
@@ -89,7 +90,7 @@ def _converted(values: dict[str, Any], *, strict: bool) -> AugmentationConfig:
     try:
         return msgspec.convert(values, AugmentationConfig, strict=strict)  # type: ignore[arg-type]
     except msgspec.ValidationError as error:
-        kind = KINDS.get(values.get("type", ""))
+        kind = KINDS.get(str(values.get("type")))
         has = f"; its settings: {', '.join(kind.__struct_fields__)}" if kind else ""
         raise UserError(f"augmentation {values.get('type')}: {error}{has}") from None
 

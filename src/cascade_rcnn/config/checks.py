@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from cascade_rcnn.errors import UserError
+from cascade_rcnn.arguments import check_number
 
 LEAST = 1e-6  # stands for "greater than 0"
 MOST = 1e6
@@ -16,15 +16,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def check(config: Any, **limits: tuple[float, float]) -> None:
-    """Raise UserError for a field with a number outside its limits (inclusive), or NaN."""
+    """Raise UserError for a field with a number outside its limits (inclusive), or with something else."""
     for name, (low, high) in limits.items():
         for number in _numbers(getattr(config, name)):
-            if not low <= number <= high:
-                least = "more than 0" if low == LEAST else f"{low:g} or more"
-                raise UserError(f"{name}={number:g}: give {least}, at most {high:g}")
+            check_number(name, number, low, high)
 
 
-def _numbers(value: Any) -> Iterable[float]:
+def _numbers(value: Any) -> Iterable[Any]:
     """Yield the numbers in a field: a single one, nested sequences, or none."""
     if isinstance(value, tuple):
         return (number for part in value for number in _numbers(part))

@@ -23,7 +23,7 @@ from cascade_rcnn.config.losses import BoxLossConfig, SmoothL1Config
 from cascade_rcnn.config.pyramids import FPNConfig, PyramidConfig
 from cascade_rcnn.config.rpn import RPNConfig
 from cascade_rcnn.config.tasks import MaskConfig, RoITaskConfig
-from cascade_rcnn.errors import UserError
+from cascade_rcnn.errors import UserError, nearest
 
 # Options of a trained model that `load` and `predict` can change.
 INFERENCE = (
@@ -181,7 +181,10 @@ class ModelConfig(Config, frozen=True, kw_only=True):
                     raise UserError(f"test_stage={value}: this model has stages 1 to {len(self.stages)}")
                 inference["stage"] = value
             else:
-                raise UserError(f"'{name}' cannot be changed after training; the options are {', '.join(INFERENCE)}")
+                hint = nearest(name, INFERENCE)
+                raise UserError(
+                    f"'{name}' cannot be changed after training{hint}; the options are {', '.join(INFERENCE)}"
+                )
         return replace(
             self, preprocess=replace(self.preprocess, **preprocess), inference=replace(self.inference, **inference)
         )

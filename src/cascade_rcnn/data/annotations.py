@@ -21,6 +21,7 @@ from cascade_rcnn.errors import UserError
 
 # Boxes may exceed their image by half a pixel without a note, since labelling tools round that coarsely.
 _TOLERANCE = 0.5
+_LARGEST_AREA = 1e10  # COCO evaluation ignores larger objects, and those with a negative area
 _LARGEST_ID = 2**53  # evaluation stores ids as float64, in which larger integers are not exact
 
 
@@ -43,7 +44,7 @@ class Annotations:
     file_names: PackedStrings  # N names relative to images_dir
     first: Tensor  # (N + 1,) int64: the boxes of image i are rows first[i]:first[i + 1]
     boxes: Tensor  # (A, 4) float64, XYWH in pixels as in the file
-    areas: Tensor  # (A,) float64, as in the file, or w * h
+    areas: Tensor  # (A,) float64, as in the file, or w * h if it has none or an impossible one
     labels: Tensor  # (A,) int32, 1..M
     ignore: Tensor  # (A,) bool: COCO's iscrowd, PASCAL's difficult
     ids: Tensor  # (A,) int64
@@ -137,6 +138,8 @@ def assemble(
     first = np.zeros(len(image_ids) + 1, np.int64)
     np.cumsum(np.bincount(box_images, minlength=len(image_ids)), out=first[1:])
     found = _problems(image_sizes, file_names, box_images, boxes, labels)
+    areas, odd = _usable_areas(areas[order], boxes, file_names, box_images)
+    found += odd
     masks = None
     if segmentations is not None:
         texts = [segmentations[k] for k in order.tolist()]
@@ -151,7 +154,7 @@ def assemble(
         file_names=PackedStrings.pack(file_names),
         first=torch.from_numpy(first),
         boxes=torch.from_numpy(boxes.astype(np.float64)),
-        areas=torch.from_numpy(areas[order].astype(np.float64)),
+        areas=torch.from_numpy(areas.astype(np.float64)),
         labels=torch.from_numpy(labels.astype(np.int32)),
         ignore=torch.from_numpy(ignore[order].astype(np.bool_)),
         ids=torch.from_numpy(ids[order].astype(np.int64)),
@@ -188,6 +191,19 @@ def _problems(
     if empty := len(sizes) - len(np.unique(box_images)):
         notes.append(f"{empty} of {len(sizes)} images have no boxes; they count as background")
     return notes
+
+
+def _usable_areas(
+    areas: np.ndarray, boxes: np.ndarray, names: Sequence[str], box_images: np.ndarray
+) -> tuple[np.ndarray, list[str]]:
+    """Replace areas with which evaluation would ignore an object, and return a note."""
+    wrong = ~((areas >= 0) & (areas <= _LARGEST_AREA))  # so written that NaN is wrong
+    if not wrong.any():
+        return areas, []
+    k = int(np.argmax(wrong))
+    example = f"{areas[k]:g} of {_show(boxes[k])} in {names[box_images[k]]}"
+    note = f"{int(wrong.sum())} of {len(boxes)} boxes have an impossible area; w * h is used (first: {example})"
+    return np.where(wrong, boxes[:, 2] * boxes[:, 3], areas), [note]
 
 
 def _show(box: np.ndarray) -> str:

@@ -3,10 +3,11 @@
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
+from cascade_rcnn.arguments import check_choice, check_number
 from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.data.headers import Header, read_headers
 from cascade_rcnn.decoding import MAX_MEGAPIXELS
@@ -27,6 +28,8 @@ def check_images(
     with notes; "skip" drops unusable images, and "keep" only notes them. With "stop", raises one UserError that lists
     them. Also raises UserError if "skip" leaves no image.
     """
+    check_choice("bad_images", bad_images, get_args(BadImages))
+    check_number("max_megapixels", max_megapixels, 0)
     paths = [annotations.path(i) for i in range(len(annotations))]
     headers = read_headers(paths, max_megapixels)
     problems: dict[int, str] = {}

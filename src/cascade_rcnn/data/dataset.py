@@ -14,7 +14,7 @@ from cascade_rcnn.data.check import size_differs
 from cascade_rcnn.data.seeding import seeded
 from cascade_rcnn.data.targets import Target, Transforms, apply, inside, masks_as_crowds, plain
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images import read_image
+from cascade_rcnn.images import read_image, to_tensor
 
 
 class Dataset(TorchDataset[tuple[Tensor, Target]]):
@@ -75,6 +75,7 @@ class Dataset(TorchDataset[tuple[Tensor, Target]]):
                 image, target = self.transforms.sample(image, target, self._draw, progress)
             elif self.transforms is not None:
                 image, target = apply(self.transforms, image, target)
+                image = _image_of(image)
         return image, plain(target)
 
     def _draw(self) -> Sample:
@@ -111,6 +112,14 @@ class Dataset(TorchDataset[tuple[Tensor, Target]]):
             "image_id": self.annotations.image_ids[i].clone(),
             **masks,
         }
+
+
+def _image_of(transformed: Tensor) -> Tensor:
+    """Return what transforms made of an image. Raises UserError if it is not one any more, such as a normalised one."""
+    try:
+        return to_tensor(transformed)
+    except UserError as error:
+        raise UserError(f"after the transforms, {error}") from None
 
 
 DetectionDataset = Dataset  # its name in version 0.1

@@ -6,7 +6,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from cascade_rcnn.data.targets import Target, to_xyxy
+from cascade_rcnn.boxes import to_xyxy
+from cascade_rcnn.data.targets import Target
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images import to_tensor
 from cascade_rcnn.masks import Masks

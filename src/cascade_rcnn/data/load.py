@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from cascade_rcnn.arguments import as_path
 from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.data.coco import load_coco
@@ -43,7 +44,8 @@ def load_annotations(
     >>> len(load_annotations("shapes/train.json")), len(load_annotations("shapes", split="val"))
     (6, 4)
     """
-    path, images_dir = Path(annotations).expanduser(), None if images is None else Path(images).expanduser()
+    path = as_path("annotations", annotations).expanduser()
+    images_dir = None if images is None else as_path("images", images).expanduser()
     if images_dir is not None and not images_dir.is_dir():
         raise UserError(f"{images_dir}: no such folder; check the path of the images")
     match _recognise(path):

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
-from torchvision.transforms.v2 import functional
 
+from cascade_rcnn.boxes import to_xyxy
 from cascade_rcnn.data.mask_rows import MaskRows, moves_rows, to_masks
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.masks import Masks
@@ -94,13 +94,6 @@ def _checked(masks: Masks, image: Tensor) -> Masks:
             f"the transforms returned an image of {sizes[0]}, but masks of {sizes[1]}; transform both alike"
         )
     return masks
-
-
-def to_xyxy(boxes: Tensor) -> Tensor:
-    """Convert boxes to XYXY, as a plain float32 tensor; torchvision's `BoundingBoxes` know their own format."""
-    if isinstance(boxes, tv_tensors.BoundingBoxes):
-        boxes = functional.convert_bounding_box_format(boxes, new_format=tv_tensors.BoundingBoxFormat.XYXY)
-    return boxes.as_subclass(Tensor).float()
 
 
 class _Labels(Tensor):

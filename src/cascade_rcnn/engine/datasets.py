@@ -1,6 +1,7 @@
 """Data in the form of Python objects: annotations, or torchvision-style datasets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from cascade_rcnn.config import Category
@@ -24,6 +25,12 @@ def check_given(given: Any) -> None:
             f"cannot use {type(given).__name__} as data; give a path, annotations (cascade_rcnn.load_annotations), or "
             "a dataset with len(data) and data[i] -> (image, target)"
         )
+
+
+def files_of(annotations: Annotations) -> Iterator[str | Path]:
+    """Yield what annotations and images were read from, which outputs must not replace."""
+    yield annotations.source
+    yield from (annotations.path(i) for i in range(len(annotations)))
 
 
 def check_names(classes: Classes | None, *given: Given | None) -> None:

@@ -14,7 +14,8 @@ from cascade_rcnn.data import Annotations
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.loader import DetectionLoader, make_loader
 from cascade_rcnn.data.segmentations import binary, run_lengths
-from cascade_rcnn.engine.predictor import Predictor, choose_device
+from cascade_rcnn.devices import choose_device
+from cascade_rcnn.engine.predictor import Predictor
 from cascade_rcnn.engine.progress import ProgressBar
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation.detected import Detected

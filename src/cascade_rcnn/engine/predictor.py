@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 import torch
 from torch import Tensor
 
+from cascade_rcnn.arguments import as_path, check_choice, known_options
 from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.data.segmentations import binary
+from cascade_rcnn.devices import choose_device
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images import to_tensor
 from cascade_rcnn.inputs import ImageLike, spread
@@ -33,18 +35,6 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     return nullcontext() if precision == "fp32" else torch.autocast(device.type, DTYPES[precision])
 
 
-def choose_device(name: str | None) -> torch.device:
-    """Return the named device, by default a GPU if there is one. Raises UserError if it is not available."""
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(
-            f"device {name}: cannot be used here ({str(error).splitlines()[0]}); give cpu, cuda or mps"
-        ) from None
-    return device
-
-
 class Predictor:
     """A detector loaded from a file: `predictor(images)` returns `supervision.Detections`, like `Detector.predict`.
 
@@ -59,6 +49,7 @@ class Predictor:
     True
     """
 
+    @known_options
     def __init__(
         self,
         path: str | Path,
@@ -74,7 +65,8 @@ class Predictor:
         `trust` is that of `Runtime`. Raises UserError if device, precision or settings are given for an exported file,
         in which they are fixed.
         """
-        self.path, self.device, self.inference, self.trust = Path(path), device, inference, trust
+        check_choice("precision", precision, DTYPES)
+        self.path, self.device, self.inference, self.trust = as_path("checkpoint", path), device, inference, trust
         self.precision: Precision = precision
         self._model: Detector | Runtime | None = None
         self._process = os.getpid()
@@ -132,6 +124,7 @@ class Predictor:
         **options: Unpack[PredictOptions],
     ) -> "Iterator[supervision.Detections]": ...
 
+    @known_options
     def __call__(
         self, images: Any, threshold: float = 0.5, batch_size: int | None = None, **options: Unpack[PredictOptions]
     ) -> Any:

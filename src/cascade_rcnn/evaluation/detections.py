@@ -16,6 +16,7 @@ import hotcoco.mask
 import msgspec
 import numpy as np
 
+from cascade_rcnn.arguments import as_path
 from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.data.segmentations import ABSENT, EMPTY, Segmentations, problem
 from cascade_rcnn.errors import UserError
@@ -80,7 +81,7 @@ def load_detections(path: str | Path, truth: Annotations | None = None) -> Array
     With `truth`, a `file_name` or `category_name` is replaced by its id in `truth`, whatever the entry's own id. Raises
     UserError if the file is not a list of results, or for a name that is not in `truth`.
     """
-    path = Path(path)
+    path = as_path("detections", path)
     results = _decode(path, read_utf8(path), list[_Box])
     return _rows(path, results, [one.bbox for one in results], truth)
 
@@ -91,7 +92,7 @@ def load_detected(path: str | Path, truth: Annotations) -> Detected:
     Entries without a `bbox` get the bounding box of their mask. Raises UserError for an entry whose mask is unusable,
     or missing while other entries have one.
     """
-    path = Path(path)
+    path = as_path("detections", path)
     text = read_utf8(path)
     results = _decode(path, text, list[_Mask])
     if truth.segmentations is None or all(one.segmentation == _ABSENT for one in results):
@@ -111,7 +112,7 @@ def load_detected(path: str | Path, truth: Annotations) -> Detected:
 
 def have_masks(path: str | Path) -> bool:
     """Return whether any result in a file has a mask. Raises UserError if the file is not a list of results."""
-    path = Path(path)
+    path = as_path("detections", path)
     return any(one.segmentation != _ABSENT for one in _decode(path, read_utf8(path), list[_Mask]))
 
 

@@ -92,7 +92,7 @@ def _trained_on(detector: Detector, batches: Batches) -> Iterator[tuple[int, Tra
     """Yield each stage (from 0) and what training would use there with these weights, batch by batch."""
     with _as_in_training(detector):
         for images, targets in batches:
-            batch = detector.preprocess(list(images))
+            batch = detector.preprocess(images)
             truth = detector.preprocess.targets(list(targets), batch, boxes_alone=True)
             features = detector.features(batch.pixels)
             proposals = detector.propose(features, batch.sizes)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 
+from cascade_rcnn.arguments import check_choice, check_number
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.data.shapes import draw
 from cascade_rcnn.decoding import decode_image
@@ -91,6 +92,9 @@ def export(checkpoint: Path, output: Path, request: Request) -> Report:
 
 
 def _check(request: Request, output: Path) -> None:
+    check_choice("precision", request.precision, get_args(ExportPrecision))
+    check_number("calibration", request.calibration, 1, whole=True)
+    check_number("max_drop", request.max_drop, 0, 1)
     suffix = SUFFIX[request.format]
     if suffix and output.suffix != suffix:
         raise UserError(f"{output}: files of format {request.format} end in {suffix}; use this suffix")

@@ -9,10 +9,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from cascade_rcnn.arguments import as_path
 from cascade_rcnn.assets import STARTER
 from cascade_rcnn.compact import pack, unpack
 from cascade_rcnn.config import ModelConfig, OwnBackboneConfig
 from cascade_rcnn.config.migrations import FORMAT
+from cascade_rcnn.devices import choose_device
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import replacing
 from cascade_rcnn.models.build import build
@@ -29,11 +31,14 @@ _ABSURD = 1e12  # far beyond any weight or activation statistic
 def save(model: Detector, path: str | Path, *, compact: bool = False) -> None:
     """Save a detector and its config atomically; `compact` stores weights in 8 bits, a quarter of the size.
 
-    Raises UserError if it cannot be written.
+    Raises UserError if it cannot be written, or for weights that `load` would refuse.
 
     >>> save(load("starter"), "copy.safetensors")
     """
     tensors = {name: _stored(value) for name, value in model.state_dict().items()}
+    for name, value in tensors.items():
+        if (wrong := _implausible(value)) is not None:
+            raise UserError(f"{path}: not saved, as {name} {wrong}: training has diverged; use a lower learning rate")
     tensors = pack(tensors) if compact else tensors
     with replacing(path) as aside:
         try:
@@ -64,16 +69,18 @@ def load(
     `score_threshold`, `nms_iou`, `max_detections`, `test_stage`, `ensemble`, `ensemble_rois`, `iterations` (of models
     with a single head), `survivors` (early rejection). If the detector was built with your own backbone module, pass
     another instance of it as `backbone`; the checkpoint's weights are loaded into it.
-    Raises UserError naming the file if it is missing, corrupt, or not a checkpoint of this package.
+    Weights are float32, whatever torch's default dtype and device are. Raises UserError naming the file if it is
+    missing, corrupt, or not a checkpoint of this package, or if the device cannot be used.
 
     >>> model = load("starter", score_threshold=0.3)
     >>> model.class_names
     ['person']
     """
+    device = choose_device(device)
     config, state = read(path)
     config = config.with_inference(**inference)
-    with _NoInit():
-        model = _built(config, path, backbone)
+    with _NoInit(), torch.device("cpu"):
+        model = _built(config, path, backbone).float()
     fill(model, state, path)
     return model.to(device).eval()
 
@@ -113,7 +120,7 @@ def locate(path: str | Path) -> Path:
 
     Raises UserError if it is missing.
     """
-    file = STARTER if str(path) == "starter" else Path(path)
+    file = STARTER if str(path) == "starter" else as_path("checkpoint", path)
     if file.is_file():
         return file
     from cascade_rcnn.hub.weights import resolve  # imported here to avoid a cycle: conversion builds models
@@ -172,11 +179,15 @@ def fill(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
 def _check_values(name: str, value: Tensor, dtype: torch.dtype, path: str | Path) -> None:
     if value.dtype != dtype:
         raise UserError(f"{path}: {name} holds {value.dtype}, expected {dtype}; save the model again")
-    if value.is_floating_point() and value.numel() > 0:
-        least, most = (x.item() for x in value.aminmax())  # NaN if any value is
-        if not -_ABSURD <= least <= most <= _ABSURD:
-            raise UserError(
-                f"{path}: {name} holds values from {least:g} to {most:g}, not weights; use another checkpoint"
-            )
-        if name.endswith("running_var") and least < 0:
-            raise UserError(f"{path}: {name} is a variance and holds {least:g}; use another checkpoint")
+    if (wrong := _implausible(value)) is not None:
+        raise UserError(f"{path}: {name} {wrong}; use another checkpoint")
+    if name.endswith("running_var") and value.numel() > 0 and (least := value.min()) < 0:
+        raise UserError(f"{path}: {name} is a variance and holds {least:g}; use another checkpoint")
+
+
+def _implausible(value: Tensor) -> str | None:
+    """Say what is wrong with a tensor that is not finite, or far from any weight."""
+    if not value.is_floating_point() or value.numel() == 0:
+        return None
+    least, most = (x.item() for x in value.aminmax())  # NaN if any value is
+    return None if -_ABSURD <= least <= most <= _ABSURD else f"holds values from {least:g} to {most:g}, not weights"

@@ -1,12 +1,12 @@
 """`create_model`: build a detector from a name or from a checkpoint."""
 
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Unpack
 
+from cascade_rcnn.arguments import as_list, check_number, known_options
 from cascade_rcnn.config import Category, ModelOptions
-from cascade_rcnn.errors import UserError, nearest
+from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.backbones.pretrained import load_pretrained
 from cascade_rcnn.models.build import build
 from cascade_rcnn.models.checkpoint import read_config
@@ -17,6 +17,7 @@ from cascade_rcnn.models.options import CreateOptions
 from cascade_rcnn.protocols import Backbone
 
 
+@known_options
 def create_model(
     name: str | None = None,
     num_classes: int | None = None,
@@ -59,10 +60,6 @@ def create_model(
         return _from_checkpoint(name, num_classes, categories, weights, backbone, dict(options))
     if name is None:
         raise UserError("create_model needs a name (see cascade_rcnn.list_models()) or weights, such as 'starter'")
-    known = [f.name for f in fields(ModelOptions)]
-    for option in options:
-        if option not in known:
-            raise UserError(f"create_model has no option '{option}'{nearest(option, known)}; it has {', '.join(known)}")
     classes, pretrained = _categories(num_classes, categories), weights_backbone is not None
     named = backbone if isinstance(backbone, str) else None
     own = None if isinstance(backbone, str) else backbone
@@ -75,10 +72,15 @@ def create_model(
 
 def _categories(number: int | None, given: Sequence[Category | str] | None) -> tuple[Category, ...]:
     if given is None:
-        if number is None or number < 1:
-            raise UserError(f"num_classes={number}: give the number of classes without background, 1 or more")
-        return tuple(Category(id=k, name=f"class {k}") for k in range(1, number + 1))
-    categories = tuple(c if isinstance(c, Category) else Category(id=k, name=c) for k, c in enumerate(given, start=1))
+        check_number("num_classes", number, 1, whole=True)  # without background
+        return tuple(Category(id=k, name=f"class {k}") for k in range(1, (number or 0) + 1))
+    entries = as_list("categories", given)
+    for entry in entries:
+        if not isinstance(entry, str | Category):
+            raise UserError(f"categories has {entry!r}; give names, or objects of type Category")
+        if isinstance(entry, str) and entries.count(entry) > 1:
+            raise UserError(f"categories has {entry!r} {entries.count(entry)} times; give each class its own name")
+    categories = tuple(c if isinstance(c, Category) else Category(id=k, name=c) for k, c in enumerate(entries, start=1))
     if number is not None and number != len(categories):
         raise UserError(f"num_classes={number}, but {len(categories)} categories are given; leave one of them out")
     return categories

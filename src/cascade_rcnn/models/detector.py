@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cascade_rcnn import boxes as box_ops
+from cascade_rcnn.arguments import known_options
 from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.heads.cascade import Cascade
@@ -80,22 +81,19 @@ class Detector(nn.Module):
 
         Images are (3, H, W), uint8 or floating point 0..1, of any size; targets have torchvision's format.
         """
-        if len(images) == 0:
-            raise UserError("the list of images is empty; pass at least one image")
-        if self.training and (targets is None or len(targets) != len(images)):
+        batch = self.preprocess(images)
+        if not self.training:
+            return to_list(self.detect(batch.pixels, batch.sizes), batch, self.config)
+        if targets is None or len(targets) != len(images):
             raise UserError("in training mode the model needs targets, one dict per image; call model.eval() to detect")
-        batch = self.preprocess(list(images))
-        if self.training:
-            assert targets is not None
-            return self.losses(batch, self.preprocess.targets(list(targets), batch))
-        return to_list(self.detect(batch.pixels, batch.sizes), batch, self.config)
+        return self.losses(batch, self.preprocess.targets(list(targets), batch))
 
     def find(self, images: Sequence[Tensor], scale: float = 1.0, min_size: MinSize = "model") -> list[Found]:
         """Detect like `forward` in evaluation mode, but return masks as `Masks`, which need little memory.
 
         `scale` multiplies the size that images (3, H, W) are resized to, and `min_size` is as in `predict`.
         """
-        batch = self.preprocess(list(images), min_size, scale)
+        batch = self.preprocess(images, min_size, scale)
         return to_list(self.detect(batch.pixels, batch.sizes), batch, self.config, encode=True)
 
     def for_inference(self, dtype: torch.dtype = torch.float32) -> Self:
@@ -175,6 +173,7 @@ class Detector(nn.Module):
         **options: Unpack[PredictOptions],
     ) -> "Iterator[supervision.Detections]": ...
 
+    @known_options
     def predict(
         self,
         images: Any,

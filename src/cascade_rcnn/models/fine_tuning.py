@@ -99,8 +99,8 @@ def _anchor_note(old: AnchorConfig, new: AnchorConfig) -> str:
 def _carry(to: Tensor, source: Tensor, rows: Sequence[tuple[int, int]], outputs: tuple[int, int]) -> None:
     """Copy output rows (from, to) in place; each bin or classifier has `outputs` rows (in `source`, in `to`)."""
     if rows:
-        old, new = (torch.tensor(column) for column in zip(*rows, strict=True))
-        theirs = source.reshape(-1, outputs[0], *source.shape[1:])
+        old, new = (torch.tensor(column, device=to.device) for column in zip(*rows, strict=True))
+        theirs = source.to(to.device).reshape(-1, outputs[0], *source.shape[1:])
         to.view(-1, outputs[1], *to.shape[1:])[:, new] = theirs[:, old]
 
 

@@ -3,8 +3,8 @@
 Resizing, normalisation and padding are part of the model, as in torchvision's detectors.
 """
 
-from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from cascade_rcnn.images import to_tensor
 from cascade_rcnn.masks import Masks
 from cascade_rcnn.resizing import padded_size, resized_size
 from cascade_rcnn.structures import ImageBatch, TargetExtras, Targets
+from cascade_rcnn.tensor_files import reason
 from cascade_rcnn.text import count
 
 MinSize: TypeAlias = int | Literal["model"] | None
@@ -38,22 +39,24 @@ class Preprocess(nn.Module):
         for name, values in (("mean", config.mean), ("std", config.std)):  # for 0..255, to keep integer pixels exact
             self.register_buffer(name, torch.tensor([255 * x for x in values])[:, None, None], persistent=False)
 
-    def forward(self, images: list[Tensor], min_size: MinSize = "model", scale: float = 1.0) -> ImageBatch:
+    def forward(self, images: Sequence[Tensor], min_size: MinSize = "model", scale: float = 1.0) -> ImageBatch:
         """Batch tensors (3, H_i, W_i), uint8 0..255 or floating point 0..1, on the model's device.
 
         `min_size` is the short side to resize to, None for no resizing, "model" for the config's value. `scale`
-        multiplies the size that this results in.
+        multiplies the size that this results in. Raises UserError for anything but images; values are only checked on a
+        CPU, as the check would wait for a GPU.
         """
         if self.mean.dtype != torch.float32:
             raise UserError(f"the model's weights are {self.mean.dtype}; keep them float32 and use torch.autocast")
         shortest = self._short_side() if min_size == "model" else min_size
-        images = [to_tensor(image) for image in images]
+        check_values = self.mean.device.type == "cpu" and not torch.compiler.is_compiling()
+        images = [to_tensor(image, check_values=check_values) for image in _listed(images)]
         resized = [self._resize(self._scale(image), shortest, scale) for image in images]
         sizes = [image.shape[-2:] for image in resized]
         height, width = padded_size(sizes, self.divisor, self.config.square)
         pixels = self.mean.new_zeros((len(images), 3, height, width)).to(memory_format=torch.channels_last)
-        for slot, image in zip(pixels, resized, strict=True):
-            slot[:, : image.shape[1], : image.shape[2]] = (image - self.mean) / self.std
+        for k, image in enumerate(resized):  # by index: gradients of images do not flow into views from an iteration
+            pixels[k, :, : image.shape[1], : image.shape[2]] = (image - self.mean) / self.std
         given = [image.shape[-2:] for image in images]
         return ImageBatch(pixels, self.mean.new_tensor(sizes), self.mean.new_tensor(given))
 
@@ -80,51 +83,40 @@ class Preprocess(nn.Module):
         antialias = self.config.antialias
         return F.interpolate(image[None], size=size, mode="bilinear", align_corners=False, antialias=antialias)[0]
 
-    def targets(self, targets: list[dict[str, Tensor]], images: ImageBatch, *, boxes_alone: bool = False) -> Targets:
+    def targets(
+        self, targets: Sequence[Mapping[str, Any]], images: ImageBatch, *, boxes_alone: bool = False
+    ) -> Targets:
         """Batch torchvision's target dicts: `boxes` (N, 4) XYXY, `labels` (N,) in 1..M, optional `iscrowd` (N,).
 
-        `masks`, if the model learns them, are (N, H, W) at the original size of the image, which they keep, or `Masks`.
-        With `boxes_alone`, whatever else the model learns is left out. Empty boxes are ignored. Raises UserError naming
-        the invalid entry.
+        Boxes may also be `tv_tensors.BoundingBoxes` of any format, and all fields lists or arrays. `masks`, if the
+        model learns them, are (N, H, W) at the original size of the image, which they keep, or `Masks`. With
+        `boxes_alone`, whatever else the model learns is left out. Empty boxes are ignored. Raises UserError naming the
+        invalid entry.
         """
         device, others = images.pixels.device, () if boxes_alone else self.extra_targets
-        for k, target in enumerate(targets):
-            self._check(k, target, others)
-        slots = max(1, *(len(target["boxes"]) for target in targets))
-        boxes = torch.zeros((len(targets), slots, 4))
-        labels = torch.zeros((len(targets), slots), dtype=torch.int64)
-        crowd = torch.zeros((len(targets), slots), dtype=torch.bool)
-        for k, target in enumerate(targets):
-            box = target["boxes"].reshape(-1, 4).float().cpu()
-            boxes[k, : len(box)], labels[k, : len(box)] = box, target["labels"].cpu()
-            if "iscrowd" in target:
-                crowd[k, : len(box)] = target["iscrowd"].cpu().bool()
+        given = [_fields(k, target, others) for k, target in enumerate(targets)]
+        slots = max(1, *(len(one["boxes"]) for one in given))
+        boxes = torch.zeros((len(given), slots, 4), dtype=torch.float32, device="cpu")
+        labels = torch.zeros((len(given), slots), dtype=torch.int64, device="cpu")
+        crowd = torch.zeros((len(given), slots), dtype=torch.bool, device="cpu")
+        for k, one in enumerate(given):
+            number = len(one["boxes"])
+            boxes[k, :number], labels[k, :number] = one["boxes"].cpu(), one["labels"].cpu()
+            if "iscrowd" in one:
+                crowd[k, :number] = one["iscrowd"].cpu().bool()
+            self._check(k, boxes[k, :number], labels[k, :number])
         scale = (images.sizes / images.original_sizes).flip(-1)
         boxes = boxes * scale.cpu().repeat(1, 2)[:, None]
         real = box_ops.nonempty(boxes)
         ignore = (real & crowd).to(device) if bool(crowd.any()) else None
-        columns = {name: [target[name] for target in targets] for name in others}
+        columns = {name: [one[name] for one in given] for name in others}
         extras: TargetExtras = {
             name: _encoded(values, images, device) if name == "masks" else _padded(values, slots, device)
             for name, values in columns.items()
         }
         return Targets(boxes.to(device), labels.to(device), (real & ~crowd).to(device), ignore, extras, scale)
 
-    def _check(self, k: int, target: dict[str, Tensor], others: Sequence[str]) -> None:
-        for name in ("boxes", "labels", *others):
-            if name not in target:
-                more = "".join(f", {other} (N, ...)" for other in others)
-                raise UserError(
-                    f"targets[{k}] has no '{name}'; give boxes (N, 4) and labels (N,){more}, with N = 0 if there are "
-                    "no objects"
-                )
-        boxes, labels = target["boxes"], target["labels"]
-        if boxes.numel() and (boxes.ndim != 2 or boxes.shape[1] != 4):
-            raise UserError(f"targets[{k}]['boxes'] has shape {tuple(boxes.shape)}; give (N, 4), XYXY pixels")
-        for name in ("labels", "iscrowd", *others):
-            if name in target and len(target[name]) != len(boxes):
-                number = count(len(boxes), "box")
-                raise UserError(f"targets[{k}] has {number} and {len(target[name])} {name}; give one per box")
+    def _check(self, k: int, boxes: Tensor, labels: Tensor) -> None:
         if not bool(boxes.isfinite().all()):
             raise UserError(f"targets[{k}]['boxes'] contains a coordinate that is not finite; give XYXY pixels")
         if boxes.numel() and bool((boxes[:, 2:] < boxes[:, :2]).any()):
@@ -138,6 +130,54 @@ class Preprocess(nn.Module):
             raise UserError(
                 f"targets[{k}]['labels'] range over {low}..{high}, but this model's are 1..{self.num_classes}; {advice}"
             )
+
+
+def _listed(images: Any) -> list[Any]:
+    """Return images given as a list or as a batch (B, ...); iterating over a single one would give its rows."""
+    shape, listed = getattr(images, "shape", ()), isinstance(images, Sequence) and not isinstance(images, str | bytes)
+    if not listed and len(shape) != 4:
+        given = f"of shape {tuple(shape)}" if shape else f"a {type(images).__name__}"
+        raise UserError(f"images is {given}; give a list of tensors (3, height, width), or a batch of them")
+    if len(images) == 0:
+        raise UserError("the list of images is empty; pass at least one image")
+    return list(images)
+
+
+def _fields(k: int, target: Mapping[str, Any], others: Sequence[str]) -> dict[str, Any]:
+    """Return the fields of target k as tensors with one row per box, boxes as XYXY. Raises UserError if they are not.
+
+    `others` are needed besides boxes and labels; masks may be encoded.
+    """
+    if not isinstance(target, Mapping):
+        raise UserError(f"targets[{k}] is a {type(target).__name__}; give a dict of boxes (N, 4) and labels (N,)")
+    for name in ("boxes", "labels", *others):
+        if name not in target:
+            more = "".join(f", {other} (N, ...)" for other in others)
+            raise UserError(
+                f"targets[{k}] has no '{name}'; give boxes (N, 4) and labels (N,){more}, with N = 0 if there are "
+                "no objects"
+            )
+    fields: dict[str, Any] = {}
+    for name in ("boxes", "labels", "iscrowd", *others):
+        if name not in target:
+            continue
+        try:
+            value = target[name] if isinstance(target[name], Masks) else torch.as_tensor(target[name])
+            fields[name] = box_ops.to_xyxy(value) if name == "boxes" else value
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise UserError(f"targets[{k}]['{name}'] cannot be read ({reason(error)}); give a tensor") from None
+    boxes, labels = fields.pop("boxes"), fields["labels"]
+    boxes = boxes if boxes.numel() else boxes.reshape(0, 4)
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise UserError(f"targets[{k}]['boxes'] has shape {tuple(boxes.shape)}; give (N, 4), XYXY pixels")
+    for name, value in fields.items():
+        if isinstance(value, Tensor) and (value.ndim == 0 or (value.ndim > 1 and name not in others)):
+            raise UserError(f"targets[{k}]['{name}'] has shape {tuple(value.shape)}; give one row per box")
+        if len(value) != len(boxes):
+            raise UserError(f"targets[{k}] has {count(len(boxes), 'box')} and {len(value)} {name}; give one per box")
+    if labels.is_floating_point() and len(labels):
+        raise UserError(f"targets[{k}]['labels'] are {labels.dtype}; give integers, torch.int64")
+    return fields | {"boxes": boxes}
 
 
 def _encoded(columns: Sequence[Tensor | Masks], images: ImageBatch, device: torch.device) -> tuple[Masks, ...]:

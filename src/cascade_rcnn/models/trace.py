@@ -3,6 +3,7 @@
 D detections · T stages that the detector runs · K proposals
 """
 
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,12 +52,13 @@ class Trace:
 def trace(model: Detector, image: ImageLike) -> Trace:
     """Detect in an image and trace each detection back through the stages to its proposal.
 
-    The detector has to be in evaluation mode; the image can have any form that `predict` accepts for one.
+    The image can have any form that `predict` accepts for one; like there, the detector itself is not modified.
 
     >>> found = trace(load("starter"), "photo.jpg").above(0.8)
     >>> bool((found.ious[:, 0] < found.ious[:, 2]).all())  # later boxes are closer to the final one
     True
     """
+    model = deepcopy(model).eval() if model.training else model
     batch, cascade = model.preprocess([to_tensor(image)]), model.roi_heads
     features = model.features(batch.pixels)
     proposals = model.propose(features, batch.sizes)

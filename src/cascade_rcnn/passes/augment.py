@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from cascade_rcnn.errors import UserError
+from cascade_rcnn.arguments import check_number
 from cascade_rcnn.passes.fuse import fuse
 from cascade_rcnn.passes.interface import Detect, Found
 
@@ -22,10 +22,7 @@ class Augmented:
         Up to `max_detections` are kept per image. Raises UserError for a scale out of range.
         """
         for scale in scales:
-            if not _SCALES[0] <= scale <= _SCALES[1]:
-                raise UserError(
-                    f"tta-scales has {scale:g}; give multiples of the model's image size, {_SCALES[0]} to 10"
-                )
+            check_number("tta_scales", scale, *_SCALES)
         self.detect, self.nms_iou, self.max_detections = detect, nms_iou, max_detections
         self.views = [(scale, mirror) for scale in (1.0, *scales) for mirror in ((False, True) if flip else (False,))]
 

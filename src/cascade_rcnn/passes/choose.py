@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from cascade_rcnn.arguments import check_number
 from cascade_rcnn.errors import UserError, nearest
 from cascade_rcnn.passes.interface import Detect, Found, rows
 
@@ -39,10 +40,12 @@ def class_thresholds(class_names: Sequence[str], thresholds: Mapping[str, float]
 
     Raises UserError for an unknown class, or a threshold outside 0..1.
     """
+    check_number("threshold", other, 0, 1)
+    if not isinstance(thresholds, Mapping):
+        raise UserError(f"thresholds is a {type(thresholds).__name__}; give scores by class, such as {{'car': 0.4}}")
     check_names("thresholds", thresholds, class_names)
     for name, value in thresholds.items():
-        if not 0 <= value <= 1:
-            raise UserError(f"thresholds: {name} has {value:g}; give a score from 0 to 1")
+        check_number(f"thresholds: {name}", value, 0, 1)
     return [thresholds.get(name, other) for name in class_names]
 
 
@@ -52,4 +55,4 @@ def check_names(option: str, given: Iterable[str], class_names: Sequence[str]) -
         if name not in class_names:
             known = "" if len(class_names) > 20 else f": {', '.join(class_names)}"
             hint = nearest(name, class_names)
-            raise UserError(f"{option}: the model has no class '{name}'{hint or f'; choose from its classes{known}'}")
+            raise UserError(f"{option}: the model has no class {name!r}{hint or f'; choose from its classes{known}'}")

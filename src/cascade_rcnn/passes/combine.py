@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict, Unpack
 
+from cascade_rcnn.arguments import as_list, check_choice, known_options
 from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.passes.augment import Augmented
 from cascade_rcnn.passes.choose import Chosen
@@ -26,15 +27,22 @@ class PredictOptions(TypedDict, total=False):
     thresholds: Mapping[str, float]  # minimum scores by class, which replace the common threshold
 
 
+@known_options
 def with_options(detect: Detect, config: ModelConfig, **options: Unpack[PredictOptions]) -> Detect:
-    """Wrap a detector: test-time augmentation within tiles, then filters by class."""
+    """Wrap a detector: test-time augmentation within tiles, then filters by class.
+
+    Raises UserError for an unknown option or value.
+    """
     inference = config.inference
-    flip, scales = bool(options.get("tta")), options.get("tta_scales", ())
+    views, scales, classes = (as_list(name, options.get(name)) for name in ("tta", "tta_scales", "classes"))
+    for view in views:
+        check_choice("tta", view, ["flip"])
+    flip = bool(views)
     if flip or scales:
         detect = Augmented(detect, flip, scales, inference.nms_iou, inference.max_detections)
     if (side := options.get("tiles")) is not None:
         detect = Tiled(detect, side, options.get("overlap", 0.2), inference.nms_iou)
-    classes, thresholds = options.get("classes", ()), options.get("thresholds", {})
+    thresholds = options.get("thresholds", {})
     if classes or thresholds:
         names = [category.name for category in config.categories]
         detect = Chosen(detect, names, classes, thresholds)

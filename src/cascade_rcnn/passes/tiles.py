@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from cascade_rcnn.errors import UserError
+from cascade_rcnn.arguments import check_number
 from cascade_rcnn.passes.interface import Detect, Found
 from cascade_rcnn.passes.join_tiles import join_tiles
 
@@ -23,10 +23,8 @@ class Tiled:
     """
 
     def __init__(self, detect: Detect, side: int, overlap: float, nms_iou: float) -> None:
-        if side < LEAST:
-            raise UserError(f"tiles is {side}; give {LEAST} pixels or more")
-        if not 0 <= overlap <= _MOST_OVERLAP:
-            raise UserError(f"overlap is {overlap:g}; give a fraction of a tile, from 0 to {_MOST_OVERLAP}")
+        check_number("tiles", side, LEAST, whole=True)
+        check_number("overlap", overlap, 0, _MOST_OVERLAP)
         self.detect, self.side, self.overlap, self.nms_iou = detect, side, overlap, nms_iou
 
     def __call__(self, images: list[Tensor], scale: float = 1.0) -> list[Found]:

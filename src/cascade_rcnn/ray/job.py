@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import ray
+from cascade_rcnn.arguments import check_number, known_options
 from cascade_rcnn.engine.predictor import Precision
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.checkpoint import locate, read_config
@@ -38,6 +39,7 @@ class PredictionSummary:
         return f"{count(self.done + self.before, 'image')}{before}: {self.output}"
 
 
+@known_options
 def predict_dataset(
     checkpoint: str | Path,
     source: str | Path,
@@ -63,8 +65,11 @@ def predict_dataset(
     Raises UserError if `output` holds results with other settings, or for invalid arguments.
     """
     for name, value in (("batch_size", batch_size), ("workers", workers), ("cpus", cpus)):
-        if value is not None and value < 1:
-            raise UserError(f"{name} is {value}; give 1 or more")
+        if value is not None:
+            check_number(name, value, 1, whole=True)
+    check_number("threshold", threshold, 0, 1)
+    if gpus is not None:
+        check_number("gpus", gpus, 0)
     weights, place = locate(str(checkpoint)), Place(output)
     if weights.suffix not in SUFFIXES:
         read_config(weights)  # raises here, and not in every actor, if the file is wrong

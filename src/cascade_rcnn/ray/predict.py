@@ -8,6 +8,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from cascade_rcnn.arguments import check_number, known_options
 from cascade_rcnn.data.segmentations import run_lengths
 from cascade_rcnn.engine.predictor import Precision, Predictor
 from cascade_rcnn.errors import UserError
@@ -42,6 +43,7 @@ class Predict:
     If an image cannot be decoded, or its row already has an `error`, the result is a row with that error.
     """
 
+    @known_options
     def __init__(
         self,
         checkpoint: str | Path,
@@ -58,6 +60,7 @@ class Predict:
         `threshold` is the minimum score of detections to keep, and `threads` the number of CPU threads (None: as set
         by Ray).
         """
+        check_number("threshold", threshold, 0, 1)
         if threads is not None:
             torch.set_num_threads(threads)
         self.predictor = Predictor(checkpoint, device=device, precision=precision, trust=trust, **inference)

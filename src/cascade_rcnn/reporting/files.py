@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade_rcnn.files import replacing, write_json
+from cascade_rcnn.outputs import check_owned
 
 PAGE, NUMBERS = "report.html", "report.json"
 
@@ -21,6 +22,14 @@ class Report:
     page: Path  # self-contained HTML
     numbers: Path  # JSON
     advice: tuple[str, ...] = ()  # the most rewarding first; empty for comparisons
+
+
+def report_files(folder: str | Path | None) -> list[Path]:
+    """Return the files of a report in this folder; none without a folder. Raises UserError if it has another page."""
+    if folder is None:
+        return []
+    check_owned(Path(folder), [PAGE], record=NUMBERS)
+    return [Path(folder) / NUMBERS, Path(folder) / PAGE]
 
 
 def write(folder: Path, html: str, numbers: dict[str, Any], advice: tuple[str, ...] = ()) -> Report:

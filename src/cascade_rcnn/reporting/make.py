@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from cascade_rcnn.arguments import check_number
 from cascade_rcnn.data.dataset import Dataset
-from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation.coco import Array
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.reporting import comparison_page, page
@@ -34,10 +34,9 @@ def make(
 
     `facts` are shown at the top of the page. Raises UserError if a value is out of range or a file cannot be written.
     """
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise UserError(f"threshold is {threshold}; give a score between 0 and 1")
-    if stage_images < 0:
-        raise UserError(f"stage-images is {stage_images}; give 0 (do not measure stages) or more")
+    if threshold is not None:
+        check_number("threshold", threshold, 0, 1)
+    check_number("stage_images", stage_images, 0, whole=True)
     evidence = Evidence.of(dataset, found, threshold)
     stages = measure_stages(model, dataset, stage_images) if model is not None and stage_images else None
     analysis = analyse(evidence, stages=stages, training=training)

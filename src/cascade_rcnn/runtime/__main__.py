@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from cascade_rcnn.decoding import decode_image
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import write_json
 from cascade_rcnn.folders import expand
+from cascade_rcnn.outputs import check_outputs
 from cascade_rcnn.runtime.runtime import Runtime
 
 
@@ -26,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, help="of the engine (default: its own choice)")
     given = parser.parse_args(arguments)
     try:
+        check_outputs([given.output], chain([given.model], (source.path for source in expand(given.images))))
         found = detect(Runtime(given.model, threads=given.threads), given.images, given.threshold)
         write_json(given.output, found)
     except (UserError, OSError) as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from cascade_rcnn.arguments import check_number
 from cascade_rcnn.config import ModelConfig, PreprocessConfig
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.inputs import ImageLike, spread, to_array
@@ -76,6 +77,7 @@ class Runtime:
 
         A file with a fixed input size processes one image at a time, whatever the `batch_size`.
         """
+        check_number("threshold", threshold, 0, 1)
 
         def detect(batch: list[ImageLike]) -> "list[supervision.Detections]":
             found = self._detect_all([to_array(image) for image in batch], threshold)

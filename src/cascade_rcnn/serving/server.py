@@ -8,6 +8,7 @@ from typing import Any
 
 import litserve
 
+from cascade_rcnn.arguments import check_choice, check_number
 from cascade_rcnn.engine.predictor import Precision
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.checkpoint import locate
@@ -16,6 +17,7 @@ from cascade_rcnn.serving.api import DetectionAPI
 from cascade_rcnn.serving.guard import Guard
 
 _HOSTS = ("127.0.0.1", "0.0.0.0", "::")  # those that LitServe accepts
+_LEAST = 1e-3  # of limits, which at 0 would refuse every request
 
 
 def make_server(
@@ -42,9 +44,13 @@ def make_server(
     """
     import torch
 
-    for name, value in (("workers", workers), ("batch_size", batch_size or 1)):
-        if value < 1:
-            raise UserError(f"{name} is {value}; give 1 or more")
+    check_number("workers", workers, 1, whole=True)
+    if batch_size is not None:
+        check_number("batch_size", batch_size, 1, whole=True)
+    check_number("batch_wait", batch_wait, 0)
+    check_number("threshold", threshold, 0, 1)
+    for name, value in (("max_megabytes", max_megabytes), ("max_megapixels", max_megapixels), ("timeout", timeout)):
+        check_number(name, value, _LEAST)
     exported = Path(checkpoint).suffix in SUFFIXES
     weights = Path(checkpoint) if exported else locate(str(checkpoint))
     if not weights.is_file():
@@ -78,8 +84,8 @@ def serve(checkpoint: str | Path, *, host: str = "127.0.0.1", port: int = 8000, 
 
     Raises UserError for an address or port on which the server cannot listen.
     """
-    if host not in _HOSTS or not 1024 <= port <= 65535:
-        raise UserError(f"{host}:{port}: give one of {', '.join(_HOSTS)} as the host, and a port from 1024 to 65535")
+    check_choice("host", host, _HOSTS)
+    check_number("port", port, 1024, 65535, whole=True)
     with socket.socket(socket.AF_INET6 if host == "::" else socket.AF_INET) as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -3,6 +3,7 @@
 import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import get_args
 
 import hotcoco
 import numpy as np
@@ -14,6 +15,7 @@ from cascade_rcnn.config import Category
 from cascade_rcnn.data import load_annotations
 from cascade_rcnn.engine.prediction.formats import write_formats
 from cascade_rcnn.engine.prediction.formats.parquet import COLUMNS
+from cascade_rcnn.engine.prediction.formats.write import NAMES, Format
 from cascade_rcnn.engine.prediction.journal import Entry, Journal
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.results import load_supervision
@@ -30,6 +32,12 @@ def journal(tmp_path: Path):
         journal.add([Entry(file_name="none.png", image_id=2, width=20, height=10)])
         journal.add([Entry(file_name="broken.png", image_id=3, error="broken")])
         yield journal
+
+
+def test_the_names_are_those_of_all_formats(journal, tmp_path):
+    before = set(tmp_path.iterdir())
+    write_formats(get_args(Format), journal, CATEGORIES, tmp_path, AT[0.5])
+    assert {path.name for path in set(tmp_path.iterdir()) - before} == set(NAMES)
 
 
 def test_coco_is_a_data_set_that_other_libraries_read(journal, tmp_path):

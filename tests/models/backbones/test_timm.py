@@ -11,7 +11,6 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cascade_rcnn import create_model, find_recipe, load, save
-from cascade_rcnn.api.recipes import with_changes
 from cascade_rcnn.config import Category, ModelConfig, TimmConfig
 from cascade_rcnn.engine.training.prepare import build_model
 from cascade_rcnn.errors import UserError
@@ -20,6 +19,7 @@ from cascade_rcnn.models.architectures import sibling
 from cascade_rcnn.models.backbones.timm import Timm, examine
 from cascade_rcnn.models.build import build_backbone
 from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.recipes import with_changes
 
 timm = pytest.importorskip("timm")
 

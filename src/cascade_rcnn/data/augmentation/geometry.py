@@ -12,8 +12,8 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
+from cascade_rcnn.boxes import to_xyxy
 from cascade_rcnn.data.mask_rows import MaskRows
-from cascade_rcnn.data.targets import to_xyxy
 
 GREY = (124, 116, 104)  # the mean colour of ImageNet: close to 0 after normalisation
 

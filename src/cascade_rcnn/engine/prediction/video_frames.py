@@ -1,5 +1,6 @@
 """Frame-by-frame decoding of video files, streams and cameras with PyAV, and writing of video files."""
 
+import math
 import re
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from av.container import InputContainer
 from av.error import EOFError as EndOfFile
 from av.error import FFmpegError, InvalidDataError
 
+from cascade_rcnn.arguments import check_number
 from cascade_rcnn.errors import UserError
 
 _KINDS = ("3gp", "avi", "flv", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "ogv", "ts", "webm", "wmv")
@@ -34,9 +36,8 @@ class Clip:
     end: float | None = None
 
     def __post_init__(self) -> None:
-        if self.step < 1:
-            raise UserError(f"step is {self.step}; give 1 frame or more")
-        if self.start < 0 or (self.end is not None and self.end <= self.start):
+        check_number("step", self.step, 1, whole=True)
+        if not 0 <= self.start < (math.inf if self.end is None else self.end):  # so written that NaN fails
             raise UserError(f"start is {self.start:g} and end {self.end}; give seconds from the beginning, start < end")
 
     @property

@@ -10,14 +10,15 @@ from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import LightningEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from cascade_rcnn.engine.training import processes
 from cascade_rcnn.engine.training.lost import is_lost_contact
 from cascade_rcnn.engine.training.settings import check_numbers
-from cascade_rcnn.engine.training.state import STATE, holds_state
+from cascade_rcnn.engine.training.state import FILES, STATE, holds_state
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import locked, remove_leftovers
+from cascade_rcnn.outputs import check_apart, check_owned
 from cascade_rcnn.recipes import Recipe
 
 _FABRIC = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -104,12 +105,13 @@ def _native_precision(kind: Literal["cpu", "cuda", "mps"]) -> str:
 
 
 @contextmanager
-def claim(output: Path, fabric: Fabric, *, resume: bool) -> Iterator[None]:
+def claim(recipe: Recipe, fabric: Fabric, *, resume: bool) -> Iterator[None]:
     """Lock the output folder inside the block.
 
-    Raises UserError if another process holds it, if there is no run to `resume`, or if it contains one that is not to
-    be resumed.
+    Raises UserError if another process holds it, if there is no run to `resume`, or if it contains a run that is not to
+    be resumed, files that a new run would replace but no run has written, or the data or weights to start from.
     """
+    output = Path(recipe.output)
     if resume and not holds_state(output):
         raise UserError(f"{output / STATE}: there is no training run to resume; omit --resume")
     fabric.barrier()
@@ -118,10 +120,8 @@ def claim(output: Path, fabric: Fabric, *, resume: bool) -> Iterator[None]:
         if fabric.is_global_zero:
             try:
                 stack.enter_context(locked(output))
-                if not resume and holds_state(output):
-                    raise UserError(
-                        f"{output}: contains a training run; add --resume to continue it, or choose another --output"
-                    )
+                if not resume:
+                    _check_new(recipe, output)
                 remove_leftovers(output)
             except UserError as error:
                 refusal = str(error)
@@ -129,3 +129,11 @@ def claim(output: Path, fabric: Fabric, *, resume: bool) -> Iterator[None]:
         if refusal:
             raise UserError(refusal)
         yield
+
+
+def _check_new(recipe: Recipe, output: Path) -> None:
+    if holds_state(output):
+        raise UserError(f"{output}: contains a training run; add --resume to continue it, or choose another --output")
+    check_owned(output, FILES, record="recipe.json")
+    inputs = (recipe.init, recipe.weights_backbone, recipe.data.train, recipe.data.val)
+    check_apart([output / name for name in FILES], inputs)

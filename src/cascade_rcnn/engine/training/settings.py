@@ -1,13 +1,13 @@
 """Checks of a recipe: numbers in their ranges, and the same settings when a run is resumed."""
 
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from cascade_rcnn.arguments import check_number
 from cascade_rcnn.config.augmentation_lists import parse, words
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import read_json
@@ -29,17 +29,19 @@ def check_numbers(recipe: Recipe) -> None:
     """Raise UserError for a number of the recipe that is out of range or NaN."""
     optimizer = recipe.optimizer
     for name in ("epochs", "batch_size", "accumulate", "devices"):
-        _check(name, getattr(recipe, name), least=1)
-    for name in ("seed", "workers", "evaluate_every", "patience", "save_every"):
-        _check(name, getattr(recipe, name), least=0)
-    _check("optimizer.lr_batch", optimizer.lr_batch, least=1)
+        check_number(name, getattr(recipe, name), 1)
+    for name in ("workers", "evaluate_every", "patience", "save_every"):
+        check_number(name, getattr(recipe, name), 0)
+    check_number("seed", recipe.seed, 0, 2**32 - 1)  # NumPy's; torch has more
+    check_number("optimizer.lr_batch", optimizer.lr_batch, 1)
     for name in ("lr", "weight_decay", "warmup_steps"):
-        _check(f"optimizer.{name}", getattr(optimizer, name), least=0)
+        check_number(f"optimizer.{name}", getattr(optimizer, name), 0)
     for name in ("momentum", "warmup_factor"):
-        _check(f"optimizer.{name}", getattr(optimizer, name), least=0, most=1)
+        check_number(f"optimizer.{name}", getattr(optimizer, name), 0, 1)
     for drop in optimizer.drops:
-        _check("optimizer.drops", drop, least=0, most=1)
-    _check("data.repeat_rare", recipe.data.repeat_rare, least=0, most=1)
+        check_number("optimizer.drops", drop, 0, 1)
+    check_number("data.repeat_rare", recipe.data.repeat_rare, 0, 1)
+    check_number("data.max_megapixels", recipe.data.max_megapixels, 0)
     if not 0 < optimizer.layer_decay <= 1:
         raise UserError(
             f"optimizer.layer_decay is {optimizer.layer_decay}; give a fraction, such as 0.7, or 1 for none"
@@ -48,13 +50,6 @@ def check_numbers(recipe: Recipe) -> None:
         raise UserError(f"optimizer.clip_norm is {optimizer.clip_norm}; give more than 0 (inf: no clipping)")
     if recipe.ema is not None and not 0 < recipe.ema < 1:
         raise UserError(f"ema is {recipe.ema}; give a decay between 0 and 1, such as 0.998, or None")
-
-
-def _check(name: str, value: float, *, least: float, most: float = math.inf) -> None:
-    if not (least <= value <= most and math.isfinite(value)):
-        raise UserError(
-            f"{name} is {value}; give " + (f"{least} or more" if most == math.inf else f"{least} to {most}")
-        )
 
 
 def in_parts_as_before(recipe: Recipe) -> Recipe:

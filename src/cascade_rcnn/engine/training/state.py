@@ -31,6 +31,11 @@ from cascade_rcnn.tensor_files import DAMAGED, reason
 
 STATE, PREVIOUS = "last.state.pt", "previous.state.pt"
 DETECTIONS = "best.detections.json"
+# What a run writes and replaces, after recipe.json.
+FILES = (
+    *("last.safetensors", "best.safetensors", "best.json", DETECTIONS, STATE, PREVIOUS),
+    *("train.csv", "evaluation.csv", "results.json", "curve.png"),
+)
 _PARTS = frozenset({"model", "averaged", "optimizer", "precision", "position", "random", "data"})
 
 

@@ -64,7 +64,7 @@ def train(
     fabric = launch(recipe)
     try:
         resume = fabric.broadcast(resume)  # machines may briefly see a shared folder differently
-        with claim(Path(recipe.output), fabric, resume=resume):
+        with claim(recipe, fabric, resume=resume):
             state = _begin(recipe, fabric, resume=resume, sources=sources, fit=fit, overfit=overfit)
             recipe = state.recipe
             hooks = replace(hooks, callbacks=(*hooks.callbacks, Advice()))

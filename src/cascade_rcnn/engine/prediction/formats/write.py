@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
+from cascade_rcnn.arguments import check_choice
 from cascade_rcnn.config import Category
 from cascade_rcnn.engine.prediction.formats.coco import write_coco, write_cvat
 from cascade_rcnn.engine.prediction.formats.kept import Least
@@ -14,6 +15,9 @@ from cascade_rcnn.engine.prediction.formats.yolo import write_yolo
 from cascade_rcnn.engine.prediction.journal import Journal
 
 Format: TypeAlias = Literal["coco", "cvat", "label-studio", "parquet", "voc", "yolo"]
+
+# Files and folders of all formats in the output folder; those that exist are replaced.
+NAMES = ("coco.json", "cvat.xml", "label_studio.json", "label_studio.xml", "detections.parquet", "voc", "yolo")
 
 
 def write_formats(
@@ -35,7 +39,9 @@ def write_formats(
 
 
 def check_formats(formats: Sequence[Format]) -> None:
-    """Raise UserError if a format needs a library that is missing: before hours of detection, rather than after."""
+    """Raise UserError for a format that is unknown or needs a missing library: before hours of detection, not after."""
+    for form in formats:
+        check_choice("formats", form, get_args(Format))
     if "parquet" in formats:
         check_parquet()
 

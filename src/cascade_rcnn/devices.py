@@ -1,0 +1,17 @@
+"""The device that a model runs on."""
+
+import torch
+
+from cascade_rcnn.errors import UserError
+
+
+def choose_device(name: str | torch.device | None) -> torch.device:
+    """Return the named device, by default a GPU if there is one. Raises UserError if it cannot compute here."""
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.zeros((), device=device).item()  # the meta device has no values
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"device {name}: cannot be used here ({str(error).splitlines()[0]}); give cpu, cuda or mps"
+        ) from None
+    return device

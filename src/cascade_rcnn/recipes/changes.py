@@ -1,0 +1,45 @@
+"""Change fields of recipes and their nested configs by name."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import msgspec
+
+from cascade_rcnn.config.augmentation_lists import Augmentations, parse
+from cascade_rcnn.errors import UserError, nearest
+
+C = TypeVar("C")
+
+
+def with_changes(config: C, changes: Mapping[str, Any], prefix: str = "") -> C:
+    """Return a copy of a config with changes; a mapping changes fields of a nested config.
+
+    Raises UserError for unknown fields and values of the wrong type.
+
+    >>> with_changes(find_recipe("small"), {"epochs": 3, "optimizer": {"lr": 1e-3}}).optimizer.lr
+    0.001
+    """
+    types = get_type_hints(type(config))
+    values = {name: getattr(config, name) for name in types}
+    for name, value in changes.items():
+        if name not in types:
+            what = f"{prefix}{name}"
+            raise UserError(f"there is no setting '{what}'{nearest(name, list(types))}; known: {', '.join(types)}")
+        part = values[name]
+        if isinstance(value, Mapping) and hasattr(part, "__match_args__"):
+            values[name] = with_changes(part, value, f"{prefix}{name}.")
+        else:
+            values[name] = _converted(value, types[name], f"{prefix}{name}")
+    return type(config)(**values)
+
+
+def _converted(value: Any, kind: Any, name: str) -> Any:
+    if kind == Augmentations:
+        return parse(value)
+    if type(value) is kind:
+        return value
+    try:
+        return msgspec.convert(str(value) if isinstance(value, Path) else value, kind)
+    except msgspec.ValidationError as error:
+        raise UserError(f"{name} is {value!r}: {error}") from None

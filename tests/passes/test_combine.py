@@ -1,0 +1,51 @@
+"""Options of prediction: only those that exist, with values of the right kind."""
+
+import math
+
+import pytest
+import torch
+
+from cascade_rcnn import UserError, load
+from cascade_rcnn.config import ModelConfig
+from cascade_rcnn.passes import with_options
+
+
+def seen_by(**options):
+    """Return the images that a detector is given."""
+    seen = []
+
+    def detect(images, scale=1.0):
+        seen.extend(images)
+        return [{"boxes": torch.zeros(0, 4), "scores": torch.zeros(0), "labels": torch.zeros(0).long()} for _ in images]
+
+    with_options(detect, ModelConfig(), **options)([torch.zeros(3, 8, 8)])
+    return seen
+
+
+def test_only_the_flip_flips():
+    assert [len(seen_by(tta=tta)) for tta in ((), [], None, ["flip"], ("flip",))] == [1, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tta": ["none"]}, "tta is 'none'; give flip"),
+        ({"tta": "no"}, "tta is 'no'; give a list"),
+        ({"tta_scales": 0.8}, "tta_scales is 0.8; give a list"),
+        ({"classes": "class 1"}, "classes is 'class 1'; give a list"),
+        ({"tiles": "256"}, "tiles is '256'; give a whole number"),
+        ({"tile": 256}, r"with_options has no option 'tile'; did you mean 'tiles'\?"),
+    ],
+)
+def test_mistakes(options, message):
+    with pytest.raises(UserError, match=message):
+        seen_by(**options)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -1, 2, "0.5", None])
+def test_a_threshold_is_a_score(wrong):
+    image = torch.zeros(3, 64, 64)
+    with pytest.raises(UserError, match=r"threshold is .*; give .*0 to 1"):
+        load("starter").predict(image, threshold=wrong)
+    with pytest.raises(UserError, match=r"Detector\.predict has no option 'treshold'; did you mean 'threshold'\?"):
+        load("starter").predict(image, treshold=0.95)

@@ -1,0 +1,19 @@
+"""A device is one that computes here, by torch's names."""
+
+import pytest
+import torch
+
+from cascade_rcnn.devices import choose_device
+from cascade_rcnn.errors import UserError
+
+
+def test_torch_s_names_and_objects():
+    assert choose_device("cpu") == choose_device(torch.device("cpu")) == torch.device("cpu")
+    assert choose_device(None).type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize("name", ["bogus", "meta", "cuda:99", "cpu:x"])
+def test_others_are_refused_in_one_line(name):
+    with pytest.raises(UserError, match=f"device {name}: cannot be used here .*; give cpu, cuda or mps") as error:
+        choose_device(name)
+    assert "\n" not in str(error.value)
