@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from cascade_rcnn.arguments import check_number
 from cascade_rcnn.errors import UsageError, UserError, nearest
 from cascade_rcnn.recipes import RECIPES, Recipe
 from cascade_rcnn.text import count
@@ -61,7 +62,7 @@ def render(*, output: Path, resamples: int = 500) -> None:
     """
     from cascade_rcnn_study.artifacts import choose
 
-    _check_resamples(resamples)
+    check_number("resamples", resamples, 1, whole=True)
     _render(output, [artifact.name for artifact in choose(["all"])], resamples)
 
 
@@ -69,11 +70,6 @@ def _render(output: Path, asked: Iterable[str], resamples: int) -> None:
     from cascade_rcnn_study.report import render as write
 
     print(f"report: {write(output, asked, resamples)}")
-
-
-def _check_resamples(number: int) -> None:
-    if number < 1:
-        raise UserError(f"resamples is {number}; give 1 or more")
 
 
 def _plan_or_run(verb: str, arguments: list[str]) -> None:
@@ -105,7 +101,7 @@ def _plan_or_run(verb: str, arguments: list[str]) -> None:
                 f"{len(families)} families, but {len(family_weights)} family-weights; give one file for each family"
             )
         weights = family_weights or (recipe.weights_backbone,) * len(families)
-        _check_resamples(resamples)
+        check_number("resamples", resamples, 1, whole=True)
         found = _study(names, recipe, seeds, dict(zip(families, weights, strict=True)), sample_images)
         if verb == "plan":
             _plan(found)

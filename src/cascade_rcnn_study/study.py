@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cascade_rcnn.arguments import check_number
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.architectures import has_sibling
 from cascade_rcnn.recipes import Recipe
@@ -80,14 +81,11 @@ def planned_runs(study: Study) -> list[PlannedRun]:
 
 
 def _check(study: Study) -> None:
-    if study.seeds < 1:
-        raise UserError(f"seeds is {study.seeds}; give 1 or more")
-    if study.sample_images < 1:
-        raise UserError(f"sample-images is {study.sample_images}; give 1 or more")
+    check_number("seeds", study.seeds, 1, whole=True)
+    check_number("sample-images", study.sample_images, 1, whole=True)
+    check_number("devices", study.base.devices, 1, whole=True)
     if study.families and all(a.name != "table6" for a in study.artifacts):
         raise UserError(f"the families {', '.join(study.families)} appear only in Table 6; add table6")
-    if study.base.devices < 1:
-        raise UserError(f"devices is {study.base.devices}; give 1 or more")
     if not has_sibling(study.base.model, "mask_rcnn") and any(a.name == MASK_TABLE for a in study.artifacts):
         raise UserError(
             f"{MASK_TABLE}: masks need a feature pyramid, which {study.base.model} does not have; choose another model"

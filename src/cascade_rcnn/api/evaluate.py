@@ -8,6 +8,7 @@ import numpy as np
 
 from cascade_rcnn.api.models import MinSize, Model, open_model
 from cascade_rcnn.api.notes import tell
+from cascade_rcnn.arguments import check_number
 from cascade_rcnn.data import Annotations, load_annotations
 from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.data.items import DetectionData
@@ -146,6 +147,5 @@ def _same_images(annotations: Annotations, others: Annotations) -> Annotations:
 
 
 def _tell(truth: Annotations, limit: int) -> None:
-    if limit < 1:
-        raise UserError(f"max-detections is {limit}; give 1 or more")
+    check_number("max-detections", limit, 1, whole=True)
     tell([*truth.notes, *filter(None, [crowding_note(truth, limit)])])

@@ -66,7 +66,9 @@ def look(
     opened = None if checkpoint is None else open_model(checkpoint, device=device)
     source, named = _named(data, images, splits, None if opened is None else opened.class_names)
     if output is not None:
-        _check(Path(output), [checkpoint, recipe, augment, *(annotations.source for annotations in named.values())])
+        _check_output(
+            Path(output), [checkpoint, recipe, augment, *(annotations.source for annotations in named.values())]
+        )
     training = _training(list(named))
     for annotations in named.values():
         if opened is not None:
@@ -179,7 +181,7 @@ def _detect(opened: Opened, splits: Sequence[Split], batch_size: int, workers: i
     return found
 
 
-def _check(output: Path, inputs: Sequence[object]) -> None:
+def _check_output(output: Path, inputs: Sequence[object]) -> None:
     check_outputs([output / _NUMBERS, output / _PAGE], inputs)
     check_owned(output, [_PAGE], record=_NUMBERS)
 

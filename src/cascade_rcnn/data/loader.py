@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
+from cascade_rcnn.arguments import check_number
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.repeats import repeated
 from cascade_rcnn.data.targets import Target
@@ -187,9 +188,8 @@ def make_loader(
     images' repeat factors (see `repeat_factors`), and `epochs` is the length of the run, as some augmentations stop
     before its end. Raises UserError for a number that is too small, or if the images cannot fill a batch.
     """
-    for name, number, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
-        if number < least:
-            raise UserError(f"{name} is {number}; give {least} or more")
+    check_number("batch_size", batch_size, 1, whole=True)
+    check_number("workers", workers, 0, whole=True)
     sampler = AspectBatchSampler(
         dataset.annotations.image_sizes,
         batch_size=batch_size,
