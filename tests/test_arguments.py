@@ -106,7 +106,7 @@ def test_lists_are_not_words():
         as_list("scales", 0.8)
 
 
-@pytest.mark.parametrize("value", [None, [], 3])
+@pytest.mark.parametrize("value", [None, [], 3, ""])
 def test_paths(value):
     assert as_path("model", "a") == as_path("model", Path("a")) == Path("a")
     with pytest.raises(UserError, match=r"model is .*; give a path"):

@@ -287,7 +287,6 @@ def test_predict_mistakes_are_one_line(capsys, coco):
     flags = ("--checkpoint", "none.safetensors", "--output", output)
     assert "no images found" in fails(capsys, "predict", str(coco.parent / "x*.png"), *flags)
     assert "no such checkpoint" in fails(capsys, "predict", str(coco.parent / "a.png"), *flags)
-    assert "a path is empty" in fails(capsys, "predict", "", *flags)
     for threshold in ("nan", "2", "-1", "inf"):
         given = fails(capsys, "predict", str(coco.parent / "a.png"), *flags, "--threshold", threshold)
         assert f"threshold is {float(threshold)}; give 0 to 1" in given
@@ -533,3 +532,22 @@ def test_help_on_a_terminal_of_a_few_columns(monkeypatch, capsys):
         main(["doctor", "--help"])
     assert stopped.value.code == 0
     assert "cascade-rcnn doctor" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "where"),
+    [
+        (["look", ""], "the first argument"),
+        (["predict", "--checkpoint", "starter", "--output", ""], "--output"),
+        (["predict", "--output=", "photo.jpg"], "--output"),
+        (["train", "small", "--output", ""], "--output"),
+    ],
+)
+def test_an_empty_value_is_not_the_current_folder(words, where, capsys):
+    line = fails(capsys, *words, code=2)
+    assert line == f"error: {where}: the value is empty, like that of an unset variable"
+
+
+def test_a_rank_that_is_no_number_is_reported(monkeypatch, capsys):
+    monkeypatch.setenv("RANK", "abc")
+    assert "the environment variable RANK is 'abc'" in fails(capsys, "train", "small")

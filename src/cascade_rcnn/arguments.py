@@ -63,8 +63,8 @@ def as_list(name: str, value: Any) -> list[Any]:
 
 
 def as_path(name: str, value: Any) -> Path:
-    """Return a path. Raises UserError for anything but a string or a path."""
-    if not isinstance(value, str | PathLike):
+    """Return a path. Raises UserError for anything else, and for "", which pathlib takes for the current folder."""
+    if not isinstance(value, str | PathLike) or value == "":
         raise UserError(f"{name} is {_shown(value)}; give a path")
     return Path(value)
 

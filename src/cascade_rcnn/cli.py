@@ -37,6 +37,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     )
 }
 
+_RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "SLURM_PROCID")  # read by Lightning and torchmetrics
 _NARROWEST = 40  # columns; tyro does not end if there are only a few
 
 
@@ -81,11 +82,14 @@ def _main(arguments: Sequence[str]) -> None:
 
 
 def _prepare() -> None:
-    """Check and set what torch and tyro, which cannot cope with it, find in their environment."""
+    """Check and set what libraries that cannot cope with it find in their environment."""
     try:
         Path.cwd()
     except FileNotFoundError:
         _fail("the current folder does not exist any more; change to another one (`cd`)", 1)
+    for name in _RANKS:
+        if not (value := os.environ.get(name, "0")).isdecimal():
+            _fail(f"the environment variable {name} is '{value}'; it must be a number: correct it, or unset it", 1)
     if shutil.get_terminal_size().columns < _NARROWEST:
         os.environ["COLUMNS"] = str(_NARROWEST)
 
@@ -104,10 +108,24 @@ def _explained(error: MemoryError | RuntimeError) -> str | None:
 def _run(name: str, arguments: Sequence[str]) -> None:
     if name not in _VERBS:
         raise UsageError(f"there is no command '{name}'{nearest(name, list(_VERBS))}; known: {', '.join(_VERBS)}")
+    _check_no_empty(arguments)
     if name in ("train", "study"):  # these parse their own first arguments
         _VERBS[name](arguments)
     else:
         tyro.cli(_VERBS[name], prog=f"cascade-rcnn {name}", args=list(arguments))
+
+
+def _check_no_empty(arguments: Sequence[str]) -> None:
+    """Raise UsageError for an empty argument, which as a path would mean the current folder.
+
+    In a recipe's data, it means none: `--data.val ""` trains without the recipe's validation set.
+    """
+    before = ""
+    for argument in arguments:
+        flag, equals, value = argument.partition("=") if argument.startswith("--") else (before, "=", argument)
+        if equals and not value and not flag.startswith("--data."):
+            raise UsageError(f"{flag or 'the first argument'}: the value is empty, like that of an unset variable")
+        before = argument
 
 
 def _usage() -> None:

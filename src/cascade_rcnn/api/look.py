@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from cascade_rcnn.api.models import Opened, open_model
 from cascade_rcnn.api.recipes import find_recipe
-from cascade_rcnn.arguments import check_number
+from cascade_rcnn.arguments import as_path, check_number
 from cascade_rcnn.data import Annotations, dataset_splits, is_one_split, load_annotations
 from cascade_rcnn.data.splits import choose, rank
 from cascade_rcnn.decoding import MAX_MEGAPIXELS
@@ -62,13 +62,12 @@ def look(
     >>> seen.goes_wrong, len(seen.classes)
     (False, 4)
     """
+    folder = None if output is None else as_path("output", output)
     check_number("max_megapixels", max_megapixels, 0)
     opened = None if checkpoint is None else open_model(checkpoint, device=device)
     source, named = _named(data, images, splits, None if opened is None else opened.class_names)
-    if output is not None:
-        _check_output(
-            Path(output), [checkpoint, recipe, augment, *(annotations.source for annotations in named.values())]
-        )
+    if folder is not None:
+        _check_output(folder, [checkpoint, recipe, augment, *(annotations.source for annotations in named.values())])
     training = _training(list(named))
     for annotations in named.values():
         if opened is not None:
@@ -85,8 +84,8 @@ def look(
     found = [] if opened is None else _detect(opened, read, batch_size, workers)
     seen = inspect(source, read, config, model, found)
     drawn = [] if shown is None else list(samples(training_of(read) or read[0], shown))
-    if output is not None:
-        _write(seen, Path(output), drawn, str(augment) if isinstance(augment, str | Path) else "the recipe")
+    if folder is not None:
+        _write(seen, folder, drawn, str(augment) if isinstance(augment, str | Path) else "the recipe")
     return seen
 
 

@@ -7,7 +7,7 @@ from typing import Unpack
 
 from cascade_rcnn.api.models import MinSize, Model, open_model
 from cascade_rcnn.api.notes import tell
-from cascade_rcnn.arguments import as_list, check_number, known_options
+from cascade_rcnn.arguments import as_list, as_path, check_number, known_options
 from cascade_rcnn.data import load_annotations
 from cascade_rcnn.decoding import MAX_MEGAPIXELS
 from cascade_rcnn.engine.datasets import files_of
@@ -74,6 +74,7 @@ def predict_files(
     >>> summary.done, summary.failed, [path.name for path in summary.files]
     (1, 0, ['detections.json'])
     """
+    folder = as_path("output", output)
     if isinstance(paths, str | Path):
         paths = [paths]
     check_number("batch_size", batch_size, 1, whole=True)
@@ -86,7 +87,7 @@ def predict_files(
     given = paths
     if clip is None and (paths or annotations is None):
         given = (source.path for source in expand(paths))  # report mistakes before the model is loaded
-    check_folder(Path(output), drawn, chain((model, annotations, images), given))
+    check_folder(folder, drawn, chain((model, annotations, images), given))
     opened = open_model(
         model,
         device=device,
@@ -101,12 +102,12 @@ def predict_files(
     if annotations is not None:
         truth = load_annotations(annotations, images, split, opened.class_names)
         tell(truth.notes)
-        check_folder(Path(output), drawn, files_of(truth))
+        check_folder(folder, drawn, files_of(truth))
     job = PredictionJob(
         paths=paths,
         truth=truth,
         categories=opened.config.categories,
-        output=Path(output),
+        output=folder,
         threshold=threshold,
         thresholds=options.get("thresholds", {}),
         max_megapixels=_MAX_MEGAPIXELS_IN_TILES if options.get("tiles") else MAX_MEGAPIXELS,

@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 from cascade_rcnn.api.models import Opened, open_model
 from cascade_rcnn.api.notes import tell
+from cascade_rcnn.arguments import as_path
 from cascade_rcnn.data import Annotations, load_annotations
 from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.data.dataset import Dataset
@@ -55,7 +56,7 @@ def report(
     ('report.html', 'report.json')
     """
     opened = open_run(run)
-    folder = Path(output) if output is not None else opened.folder / "report"
+    folder = opened.folder / "report" if output is None else as_path("output", output)
     check_outputs(report_files(folder), (data, images, checkpoint, detections))
     model = open_model(checkpoint or opened.checkpoint, device=device, precision=precision)
     dataset = _dataset(opened, model, data, images, split, bad_images)
@@ -104,7 +105,7 @@ def compare(
     'report_seed0'
     """
     runs = open_run(a), open_run(b)
-    folder = Path(output) if output is not None else runs[1].folder / f"report_{runs[0].folder.resolve().name}"
+    folder = runs[1].folder / f"report_{runs[0].folder.resolve().name}" if output is None else as_path("output", output)
     check_outputs(report_files(folder), (data, images))
     models = [open_model(run.checkpoint, device=device, precision=precision) for run in runs]
     first, second = (

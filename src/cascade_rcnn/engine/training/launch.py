@@ -12,6 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
+from cascade_rcnn.arguments import as_path
 from cascade_rcnn.engine.training import processes
 from cascade_rcnn.engine.training.lost import is_lost_contact
 from cascade_rcnn.engine.training.settings import check_numbers
@@ -111,7 +112,7 @@ def claim(recipe: Recipe, fabric: Fabric, *, resume: bool) -> Iterator[None]:
     Raises UserError if another process holds it, if there is no run to `resume`, or if it contains a run that is not to
     be resumed, files that a new run would replace but no run has written, or the data or weights to start from.
     """
-    output = Path(recipe.output)
+    output = as_path("output", recipe.output)
     if resume and not holds_state(output):
         raise UserError(f"{output / STATE}: there is no training run to resume; omit --resume")
     fabric.barrier()
