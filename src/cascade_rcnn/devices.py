@@ -2,7 +2,7 @@
 
 import torch
 
-from cascade_rcnn.errors import UserError
+from cascade_rcnn.errors import UserError, reason
 
 
 def choose_device(name: str | torch.device | None) -> torch.device:
@@ -11,7 +11,5 @@ def choose_device(name: str | torch.device | None) -> torch.device:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.zeros((), device=device).item()  # the meta device has no values
     except (RuntimeError, AssertionError) as error:
-        raise UserError(
-            f"device {name}: cannot be used here ({str(error).splitlines()[0]}); give cpu, cuda or mps"
-        ) from None
+        raise UserError(f"device {name}: cannot be used here ({reason(error)}); give cpu, cuda or mps") from None
     return device

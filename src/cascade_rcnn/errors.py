@@ -20,6 +20,11 @@ class UsageError(UserError):
     """An unknown command or subcommand; exits with code 2, like unknown flags."""
 
 
+def reason(error: BaseException) -> str:
+    """Return the first line of an error's message, or its type if it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def nearest(name: Any, known: Sequence[str]) -> str:
     """Return the hint "; did you mean 'x'?" for an abbreviated or misspelt name, or "" if none is close."""
     if not isinstance(name, str):

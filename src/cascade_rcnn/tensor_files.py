@@ -9,18 +9,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cascade_rcnn.errors import UserError
+from cascade_rcnn.errors import UserError, reason
 
 # What readers raise for damaged files. UserError is a ValueError: to let it pass, catch it first.
 DAMAGED = (
     *(SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError, MemoryError),
     *(ValueError, TypeError, AttributeError, KeyError, IndexError, ImportError),
 )
-
-
-def reason(error: BaseException) -> str:
-    """Return the first line of an error's message, or its type."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def read_state(path: Path) -> Mapping[str, Tensor]:

@@ -14,6 +14,7 @@ from torchvision import datasets
 from torchvision.transforms import v2
 
 from cascade_rcnn import (
+    Annotations,
     Callback,
     DataConfig,
     Dataset,
@@ -216,6 +217,24 @@ def test_resume_auto_begins_a_training_and_continues_it(recipe, shapes, monkeypa
 
 class Chosen(NamedTuple):
     recipe: Recipe
+
+
+def test_auto_leaves_out_bad_images_as_the_training_does(recipe, shapes, tmp_path, monkeypatch):
+    folder, seen = tmp_path / "data", []
+    shutil.copytree(shapes, folder)
+    next((folder / "images" / "train").iterdir()).write_bytes(b"damaged")
+
+    def chosen(given: Recipe, _: set[str], annotations: Annotations) -> Chosen:
+        seen.append(len(annotations))
+        return Chosen(given)
+
+    monkeypatch.setattr("cascade_rcnn.api.train.base", lambda: recipe)
+    monkeypatch.setattr("cascade_rcnn.api.train.by_data", chosen)
+    options = {"data": folder, "output": recipe.output, "overfit_test": False, "fit_batch": False}
+    with pytest.raises(UserError, match="cannot open this image"):
+        train("auto", **options)
+    train("auto", **{**options, "data": {"train": str(folder / "train.json"), "bad_images": "skip"}})
+    assert seen == [7]
 
 
 @pytest.mark.parametrize("name", FILES)

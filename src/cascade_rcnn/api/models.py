@@ -14,6 +14,7 @@ from cascade_rcnn.engine.predictor import Precision, Predictor, detect_with_runt
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.checkpoint import locate
 from cascade_rcnn.models.detector import Detector, on_cpu
+from cascade_rcnn.models.modes import evaluating
 from cascade_rcnn.passes import Detect, Found
 from cascade_rcnn.runtime import Runtime
 from cascade_rcnn.text import printable
@@ -104,8 +105,5 @@ def _digest(model: Detector) -> str:
 
 @torch.inference_mode()
 def _detect(model: Detector, images: list[Tensor], scale: float = 1.0) -> list[Found]:
-    """Run the model in evaluation mode, then restore its mode."""
-    was_training = model.training
-    found = model.eval().find(images, scale)
-    model.train(was_training)
-    return [on_cpu(one) for one in found]
+    with evaluating(model):
+        return [on_cpu(one) for one in model.find(images, scale)]

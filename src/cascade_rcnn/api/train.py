@@ -19,7 +19,7 @@ from cascade_rcnn.data.items import DetectionData
 from cascade_rcnn.data.targets import Transforms
 from cascade_rcnn.engine.datasets import Classes, Given, as_dataset, check_given, check_names, meaning
 from cascade_rcnn.engine.training.callbacks import Callback, Hooks
-from cascade_rcnn.engine.training.data import Sources, given_train
+from cascade_rcnn.engine.training.data import Sources, given_train, image_checks
 from cascade_rcnn.engine.training.learning_curve import plot
 from cascade_rcnn.engine.training.loggers import LoggerName, as_logger
 from cascade_rcnn.engine.training.processes import is_first
@@ -165,7 +165,7 @@ def _begin(
 def _sized(recipe: Recipe, given: set[str], train_set: Given | None, classes: Classes | None) -> Recipe:
     """Choose settings for the training set and print them."""
     found = given_train(recipe.data, Sources(train=train_set))
-    annotations = as_dataset(found, meaning(classes, None)).annotations
+    annotations = as_dataset(found, meaning(classes, None), **image_checks(recipe)).annotations
     chosen = by_data(recipe, given, annotations)
     if is_first():
         print(*map(printable, str(chosen).splitlines()), sep="\n", file=sys.stderr)

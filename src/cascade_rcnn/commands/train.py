@@ -11,6 +11,7 @@ import tyro
 from cascade_rcnn.api.notes import tell
 from cascade_rcnn.api.recipes import find_recipe, names_of, without_effect
 from cascade_rcnn.commands.parameters import Resume
+from cascade_rcnn.errors import reason
 from cascade_rcnn.recipes import RECIPES, Recipe
 from cascade_rcnn.text import printable
 
@@ -80,8 +81,7 @@ def _report(result: "TrainingResult") -> None:
     try:
         page = result.report().page
     except Exception as error:  # noqa: BLE001
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        tell([f"could not write the report ({reason}); try again with `cascade-rcnn report {result.output}`"])
+        tell([f"could not write the report ({reason(error)}); try again with `cascade-rcnn report {result.output}`"])
     else:
         print(f"report: {printable(str(page))} (took {time.monotonic() - started:.0f} s; --no-report skips it)")
 

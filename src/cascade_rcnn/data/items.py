@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cascade_rcnn.boxes import to_xyxy
 from cascade_rcnn.data.targets import Target
-from cascade_rcnn.errors import UserError
+from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.images import to_tensor
 from cascade_rcnn.masks import Masks
 
@@ -60,7 +60,7 @@ def read_item(source: DetectionData, i: int) -> tuple[Tensor, Target]:
         pixels = to_tensor(image).as_subclass(Tensor)
         return pixels, _target(given, (pixels.shape[1], pixels.shape[2]))
     except (UserError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{name}: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{name}: {reason(error)}") from None
 
 
 def _target(given: Mapping[Any, Any], size: tuple[int, int]) -> Target:

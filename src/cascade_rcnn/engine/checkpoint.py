@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from cascade_rcnn.errors import UserError
+from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.files import replacing
 from cascade_rcnn.models.checkpoint import load, save
-from cascade_rcnn.tensor_files import DAMAGED, reason
+from cascade_rcnn.tensor_files import DAMAGED
 
 __all__ = ["load", "load_state", "save", "save_state"]
 

@@ -7,6 +7,8 @@ import platform
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 
+from cascade_rcnn.errors import reason
+
 _PACKAGES = ("cascade-rcnn", "torch", "torchvision", "lightning-fabric", "hotcoco", "supervision", "numpy", "pillow")
 _REINSTALL = (
     "torch and torchvision are different builds. Reinstall both together, from one index:\n"
@@ -29,7 +31,7 @@ def examine() -> tuple[list[str], list[str]]:
         try:
             lines.append(f"{name}: {check()}")
         except Exception as error:  # noqa: BLE001  any error is worth showing
-            lines.append(f"{name}: FAILED ({str(error).splitlines()[0] if str(error) else type(error).__name__})")
+            lines.append(f"{name}: FAILED ({reason(error)})")
             advice.append(_advice(name, str(error)))
     return lines, list(dict.fromkeys(advice))
 

@@ -22,6 +22,7 @@ from cascade_rcnn.evaluation.detected import Detected
 from cascade_rcnn.evaluation.quality import RegressionTargets, regression_targets
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.models.modes import evaluating
 from cascade_rcnn.passes import Found
 from cascade_rcnn.text import count
 
@@ -56,11 +57,8 @@ def detect(
         with torch.inference_mode(), context():
             return model.find(images)
 
-    was_training = model.training
-    model.eval()
-    found = collect(predict, model.config, loader, number, shown=shown)
-    model.train(was_training)
-    return found
+    with evaluating(model):
+        return collect(predict, model.config, loader, number, shown=shown)
 
 
 def collect(

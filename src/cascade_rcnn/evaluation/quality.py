@@ -16,6 +16,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.heads.cascade import Cascade
 from cascade_rcnn.matching import match
 from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.models.modes import evaluating
 from cascade_rcnn.structures import Proposals, StageOutput, Targets, TrainedOn
 from cascade_rcnn.text import count
 
@@ -102,13 +103,9 @@ def _trained_on(detector: Detector, batches: Batches) -> Iterator[tuple[int, Tra
 @contextmanager
 def _as_in_training(detector: Detector) -> Iterator[None]:
     """Select as many proposals as in training, but keep batch norm in evaluation mode."""
-    was_training = detector.training
-    detector.eval()
-    detector.rpn.train()
-    try:
+    with evaluating(detector):
+        detector.rpn.train()
         yield
-    finally:
-        detector.train(was_training)
 
 
 def trajectory(cascade: Cascade, features: list[Tensor], proposals: Proposals, sizes: Tensor) -> list[Tensor]:

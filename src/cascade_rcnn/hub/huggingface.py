@@ -6,9 +6,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cascade_rcnn.errors import UserError
+from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.hub.cache import is_offline
-from cascade_rcnn.tensor_files import reason
 
 if TYPE_CHECKING:
     from cascade_rcnn.models.detector import Detector

@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cascade_rcnn.errors import UserError
+from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.interop.pickles import PickledArray, read_pickle
-from cascade_rcnn.tensor_files import DAMAGED, reason
+from cascade_rcnn.tensor_files import DAMAGED
 from cascade_rcnn.text import printable
 
 

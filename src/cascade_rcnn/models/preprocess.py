@@ -12,12 +12,11 @@ from torch import Tensor, nn
 
 from cascade_rcnn import boxes as box_ops
 from cascade_rcnn.config import PreprocessConfig
-from cascade_rcnn.errors import UserError
+from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.images import to_tensor
 from cascade_rcnn.masks import Masks
 from cascade_rcnn.resizing import padded_size, resized_size
 from cascade_rcnn.structures import ImageBatch, TargetExtras, Targets
-from cascade_rcnn.tensor_files import reason
 from cascade_rcnn.text import count
 
 MinSize: TypeAlias = int | Literal["model"] | None

@@ -11,7 +11,7 @@ from torch import Tensor
 from cascade_rcnn.arguments import check_number, known_options
 from cascade_rcnn.data.segmentations import run_lengths
 from cascade_rcnn.engine.predictor import Precision, Predictor
-from cascade_rcnn.errors import UserError
+from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.images import to_tensor
 from cascade_rcnn.masks import Masks
 from cascade_rcnn.models.options import InferenceOptions
@@ -125,5 +125,4 @@ def _failed(path: str, why: str) -> dict[str, Any]:
 
 
 def _line(error: Exception) -> str:
-    text = (str(error).strip().splitlines() or ["no details"])[0]
-    return printable(text if isinstance(error, UserError) else f"{type(error).__name__}: {text}")
+    return printable(reason(error) if isinstance(error, UserError) else f"{type(error).__name__}: {reason(error)}")

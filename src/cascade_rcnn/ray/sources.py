@@ -9,7 +9,7 @@ import ray.data
 from pyarrow import fs
 
 from cascade_rcnn.decoding import EXTENSIONS
-from cascade_rcnn.errors import UserError
+from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.ray.storage import Place
 
 _ENCODED = pa.schema([("path", pa.string()), ("bytes", pa.large_binary()), ("error", pa.string())])
@@ -73,7 +73,7 @@ class _Read:
         try:
             return {"path": path, "bytes": self.place.read(path), "error": None}
         except OSError as error:
-            return {"path": path, "bytes": None, "error": f"{path}: {error.strerror or str(error).splitlines()[0]}"}
+            return {"path": path, "bytes": None, "error": f"{path}: {error.strerror or reason(error)}"}
 
 
 def _parquet(place: Place, names: list[str]) -> ray.data.Dataset:

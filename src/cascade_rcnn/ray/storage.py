@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import fs
 
-from cascade_rcnn.errors import UserError
+from cascade_rcnn.errors import UserError, reason
 
 
 class Place:
@@ -18,9 +18,7 @@ class Place:
         try:
             self.files, self.path = _resolve(self.address)
         except (ImportError, OSError, ValueError, pa.ArrowInvalid) as error:
-            raise UserError(
-                f"{self.address}: cannot be opened ({str(error).splitlines()[0]}); check the address"
-            ) from None
+            raise UserError(f"{self.address}: cannot be opened ({reason(error)}); check the address") from None
 
     @property
     def kind(self) -> fs.FileType:

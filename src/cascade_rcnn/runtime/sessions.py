@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from cascade_rcnn.config import ModelConfig
-from cascade_rcnn.errors import UserError
+from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.runtime.description import KEY, Description
 
 # images (B, 3, H, W) float32, sizes (B, 2) float32 -> boxes (B, D, 4), scores (B, D), labels (B, D) and, if the model
@@ -121,5 +121,4 @@ def open_session(path: Path, threads: int | None = None, *, trust: bool = False)
     except UserError:
         raise
     except Exception as error:  # noqa: BLE001  each engine has its own errors for unreadable files
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path}: not a readable exported model ({line}); export it again") from None
+        raise UserError(f"{path}: not a readable exported model ({reason(error)}); export it again") from None

@@ -17,7 +17,7 @@ from cascade_rcnn.engine.prediction.job import PredictionJob, PredictionSummary
 from cascade_rcnn.engine.prediction.journal import Entry, Journal
 from cascade_rcnn.engine.prediction.pending_images import Chosen, PendingImages
 from cascade_rcnn.engine.progress import ProgressBar
-from cascade_rcnn.errors import UserError
+from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.files import NoRoomError, remove_leftovers, replacing
 from cascade_rcnn.folders import JOURNAL, PICTURES
 from cascade_rcnn.images import read_image
@@ -102,13 +102,9 @@ def _found(detect: Detect, opened: list[tuple[Chosen, Tensor]]) -> list[tuple[Ch
 
 
 def _failure(one: Chosen, error: Exception, job: PredictionJob) -> Entry:
-    text = str(error) if isinstance(error, UserError) else f"{one.path}: {type(error).__name__} ({_line(error)})"
+    text = str(error) if isinstance(error, UserError) else f"{one.path}: {type(error).__name__} ({reason(error)})"
     job.report(f"skipped: {text}")
     return Entry(file_name=one.name, image_id=one.image_id, stamp=one.stamp, error=printable(text))
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no details"])[0]
 
 
 def _entry(one: Chosen, image: Tensor, found: Found, job: PredictionJob) -> Entry:
@@ -119,7 +115,7 @@ def _entry(one: Chosen, image: Tensor, found: Found, job: PredictionJob) -> Entr
         except NoRoomError:  # there is none for other pictures and results, either
             raise
         except Exception as error:  # noqa: BLE001  for example, a name that is too long
-            job.report(f"no picture of {one.path}: {_line(error)}")
+            job.report(f"no picture of {one.path}: {reason(error)}")
     size = (image.shape[1], image.shape[2])
     return job.entry(found, size, file_name=one.name, image_id=one.image_id, stamp=one.stamp)
 

@@ -58,13 +58,7 @@ def read_data(
     """
     sources, data = sources or Sources(), recipe.data
     learned, masks = masks, masks or _pastes(recipe, sources)
-    checks: dict[str, Any] = {
-        "masks": masks,
-        "bad_images": data.bad_images,
-        "max_megapixels": data.max_megapixels,
-        "workers": recipe.workers,
-        "shown": shown,
-    }
+    checks = image_checks(recipe) | {"masks": masks, "shown": shown}
     train = as_dataset(
         given_train(data, sources, masks=masks, needed=learned and needed), meaning(sources.classes, None), **checks
     )
@@ -79,6 +73,12 @@ def read_data(
         # Data that cannot be evaluated is reported now, not after an epoch.
         evaluate_boxes(val.annotations, np.zeros((0, COLUMNS)))
     return TrainingData(train=_augmented(train, recipe, sources), val=val)
+
+
+def image_checks(recipe: Recipe) -> dict[str, Any]:
+    """Return the recipe's settings for reading a dataset, as arguments of `as_dataset`."""
+    data = recipe.data
+    return {"bad_images": data.bad_images, "max_megapixels": data.max_megapixels, "workers": recipe.workers}
 
 
 def _pastes(recipe: Recipe, sources: Sources) -> bool:

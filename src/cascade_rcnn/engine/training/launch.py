@@ -17,7 +17,7 @@ from cascade_rcnn.engine.training import processes
 from cascade_rcnn.engine.training.lost import is_lost_contact
 from cascade_rcnn.engine.training.settings import check_numbers
 from cascade_rcnn.engine.training.state import FILES, STATE, holds_state
-from cascade_rcnn.errors import UserError
+from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.files import locked, remove_leftovers
 from cascade_rcnn.outputs import check_apart, check_owned
 from cascade_rcnn.recipes import Recipe
@@ -64,8 +64,7 @@ def _connect(fabric: Fabric) -> None:
         advice = "check the address, and that all machines can reach each other"
         if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0":  # pytorch issue 135712
             advice = "start torchrun with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in its environment, or it cannot restart"
-        what = str(error).partition("\n")[0]
-        raise UserError(f"the processes of this training run cannot connect ({what}); {advice}") from None
+        raise UserError(f"the processes of this training run cannot connect ({reason(error)}); {advice}") from None
 
 
 def _kind(recipe: Recipe) -> Literal["cpu", "cuda", "mps"]:
@@ -84,7 +83,7 @@ def _kind(recipe: Recipe) -> Literal["cpu", "cuda", "mps"]:
 
 def missing_operator(error: Exception) -> UserError | None:
     """Return a UserError if torch's error is that Apple's GPU lacks an operator or a type, else None."""
-    text = str(error).partition("\n")[0]
+    text = reason(error)
     if "MPS" not in text or not isinstance(error, NotImplementedError | TypeError):
         return None
     advice = "choose --accelerator cpu"

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from lightning_fabric.loggers.logger import Logger
 
-from cascade_rcnn.errors import UserError
+from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.extras import needs
 from cascade_rcnn.files import read_json, write_json
 from cascade_rcnn.recipes import flattened
@@ -84,7 +84,8 @@ class WandbLogger(_RunLogger):
                 resume=None if known is None else "allow",
             )
         except wandb.Error as error:
-            raise UserError(f"wandb: {_line(error)}; set WANDB_MODE=offline to log without an account") from None
+            said = reason(error).rstrip(".")
+            raise UserError(f"wandb: {said}; set WANDB_MODE=offline to log without an account") from None
         return self.run.id
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
@@ -125,7 +126,7 @@ class MLflowLogger(_RunLogger):
                 self.client.log_batch(run, params=rows[start : start + _MOST])
             return run
         except (MlflowException, SQLAlchemyError, ImportError) as error:  # the last: a missing driver of a database
-            raise UserError(f"mlflow: {_line(error)}; check MLFLOW_TRACKING_URI") from None
+            raise UserError(f"mlflow: {reason(error).rstrip('.')}; check MLFLOW_TRACKING_URI") from None
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Log numbers at an update. A server that fails is noted once, as a training should survive it."""
@@ -138,7 +139,7 @@ class MLflowLogger(_RunLogger):
             self.client.log_batch(self.id, [Metric(name, value, now, step or 0) for name, value in metrics.items()])
         except MlflowException as error:
             if not self.failed:
-                print(f"note: mlflow: {printable(_line(error))}; train.csv has what it lacks", file=sys.stderr)
+                print(f"note: mlflow: {printable(reason(error))}; train.csv has what it lacks", file=sys.stderr)
             self.failed = True
 
     def finalize(self, status: str) -> None:
@@ -150,7 +151,3 @@ class MLflowLogger(_RunLogger):
             self.client.set_terminated(self.id, "FINISHED" if status == "success" else "FAILED")
         except MlflowException:
             self.failed = True
-
-
-def _line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(".")

@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 from cascade_rcnn.engine.interrupt import StopRequest
 from cascade_rcnn.engine.training.processes import ADVICE, PATIENCE
-from cascade_rcnn.errors import UserError
+from cascade_rcnn.errors import UserError, reason
 
 _SIGNS = ("connection closed by peer", "connection reset", "broken pipe", "gloo", "nccl")
 _LONGEST = 15.0  # seconds until a process has noticed, as it may be in the middle of a step
@@ -36,8 +36,7 @@ def report_lost(error: RuntimeError, rank: int, number: int) -> UserError:
             time.sleep(PATIENCE)
             raise SystemExit(1)
     if not missing:
-        what = (str(error).splitlines() or [""])[0]
-        return UserError(f"the processes of this training run lost contact ({what}); --resume continues it")
+        return UserError(f"the processes of this training run lost contact ({reason(error)}); --resume continues it")
     which = f"process {missing[0]}" if len(missing) == 1 else f"processes {', '.join(map(str, missing))}"
     return UserError(f"{which} of this training run {'is' if len(missing) == 1 else 'are'} gone; {ADVICE}")
 

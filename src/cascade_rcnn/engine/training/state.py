@@ -21,13 +21,13 @@ from cascade_rcnn.data.loader import DetectionLoader
 from cascade_rcnn.engine import checkpoint
 from cascade_rcnn.engine.training.data import TrainingData
 from cascade_rcnn.engine.training.fingerprint import Fingerprint
-from cascade_rcnn.errors import UserError
+from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.evaluation import Metrics, save_detections
 from cascade_rcnn.evaluation.detected import Detected
 from cascade_rcnn.files import write_json
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.recipes import Recipe
-from cascade_rcnn.tensor_files import DAMAGED, reason
+from cascade_rcnn.tensor_files import DAMAGED
 
 STATE, PREVIOUS = "last.state.pt", "previous.state.pt"
 DETECTIONS = "best.detections.json"

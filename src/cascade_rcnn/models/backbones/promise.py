@@ -5,8 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cascade_rcnn.errors import UserError
-from cascade_rcnn.tensor_files import reason
+from cascade_rcnn.errors import UserError, reason
 
 _SIZE = (96, 160)  # pixels for a stride of 32: not square, and unlike the sizes that networks are pretrained on
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cascade_rcnn.config import TimmConfig
-from cascade_rcnn.errors import UserError, nearest
+from cascade_rcnn.errors import UserError, nearest, reason
 from cascade_rcnn.models.backbones.promise import check_promise
-from cascade_rcnn.tensor_files import read_state, reason
+from cascade_rcnn.tensor_files import read_state
 
 _STRIDES, _LEAST = (4, 8, 16, 32), {8, 16, 32}
 _ANY_SIZE = {"dynamic_img_size": True, "strict_img_size": False}  # make networks accept any size, if they can
