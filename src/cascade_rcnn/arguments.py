@@ -41,7 +41,7 @@ def check_number(name: str, value: Any, low: float, high: float = math.inf, *, w
     """Raise UserError unless the value is a finite number, or a `whole` one, from `low` to `high`."""
     is_number = isinstance(value, Integral if whole else Real)
     number: Any = value if is_number else math.nan
-    if not (low <= number <= high and number < math.inf):  # so written that NaN fails
+    if not (low <= number <= high and number < math.inf):  # written so that NaN fails
         limits = f"{low:.12g} or more" if high == math.inf else f"{low:.12g} to {high:.12g}"
         kind = "" if is_number else "a whole number, " if whole else "a number, "
         raise UserError(f"{name} is {number if is_number else _shown(value)}; give {kind}{limits}")

@@ -38,7 +38,7 @@ _VERBS: dict[str, Callable[..., None]] = {
 }
 
 _RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "SLURM_PROCID")  # read by Lightning and torchmetrics
-_NARROWEST = 40  # columns; tyro does not end if there are only a few
+_NARROWEST = 40  # columns; tyro hangs on narrower terminals
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -82,7 +82,7 @@ def _main(arguments: Sequence[str]) -> None:
 
 
 def _prepare() -> None:
-    """Check and set what libraries that cannot cope with it find in their environment."""
+    """Reject or repair an environment in which libraries would crash or hang."""
     try:
         Path.cwd()
     except FileNotFoundError:

@@ -29,7 +29,7 @@ def replacing(path: str | Path, *, backup: str | Path | None = None) -> Iterator
     """Yield a path to write to, which replaces `path` if the block succeeds and is deleted if it fails.
 
     The folder is created if needed. The previous `path` becomes `backup`, if given. Of a symbolic link, the target is
-    replaced. A pipe or device, such as /dev/stdout, stays what it is: the file is written to it when it is complete.
+    replaced. A pipe or device, such as /dev/stdout, is not replaced: the file is written to it when it is complete.
     Raises UserError if the path is not writable.
     """
     path = Path(path)

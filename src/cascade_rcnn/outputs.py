@@ -45,7 +45,7 @@ def check_apart(outputs: Iterable[Path], inputs: Iterable[object]) -> None:
 def check_owned(folder: Path, names: Iterable[str], *, record: str) -> None:
     """Raise UserError if a folder contains one of the names, but not the record that this package writes before them.
 
-    These are then the files of somebody else.
+    Such files were not written by this package.
     """
     if (folder / record).exists():
         return

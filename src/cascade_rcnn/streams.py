@@ -1,4 +1,4 @@
-"""Standard output and error that outlast their readers: `head`, a killed `tee`, a closed terminal, a full disk.
+"""Keep running when nobody reads the output any more: `| head`, a killed `tee`, a closed terminal, a full disk.
 
 A command finishes its work even if nobody can read what it prints, or if there is no way to encode it.
 """

@@ -12,6 +12,7 @@ from cascade_rcnn.arguments import check_number
 from cascade_rcnn.data import Annotations, load_annotations
 from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.data.items import DetectionData
+from cascade_rcnn.decoding import MAX_MEGAPIXELS
 from cascade_rcnn.engine.datasets import Classes, as_dataset, check_names, files_of, meaning
 from cascade_rcnn.engine.evaluate import check_classes, collect, evaluation_loader
 from cascade_rcnn.engine.predictor import Precision
@@ -40,7 +41,7 @@ def evaluate(
     precision: Precision = "fp32",
     min_size: MinSize = "model",
     bad_images: BadImages = "stop",
-    max_megapixels: float = 179,
+    max_megapixels: float = MAX_MEGAPIXELS,
     max_detections: int = LIMIT,
     boundary: bool = False,
     save_detections: str | Path | None = None,

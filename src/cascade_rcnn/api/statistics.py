@@ -5,6 +5,7 @@ from pathlib import Path
 from cascade_rcnn.api.notes import tell
 from cascade_rcnn.data import check_images, load_annotations
 from cascade_rcnn.data.check import BadImages
+from cascade_rcnn.decoding import MAX_MEGAPIXELS
 from cascade_rcnn.engine.evaluate import measure_targets
 from cascade_rcnn.evaluation.quality import RegressionTargets
 from cascade_rcnn.models.checkpoint import read_config
@@ -20,7 +21,7 @@ def target_statistics(
     workers: int = 2,
     device: str | None = None,
     bad_images: BadImages = "stop",
-    max_megapixels: float = 179,
+    max_megapixels: float = MAX_MEGAPIXELS,
 ) -> RegressionTargets:
     """Measure the mean and standard deviation of the regression targets of each stage of a checkpoint.
 

@@ -197,7 +197,7 @@ def _usable_areas(
     areas: np.ndarray, boxes: np.ndarray, names: Sequence[str], box_images: np.ndarray
 ) -> tuple[np.ndarray, list[str]]:
     """Replace areas with which evaluation would ignore an object, and return a note."""
-    wrong = ~((areas >= 0) & (areas <= _LARGEST_AREA))  # so written that NaN is wrong
+    wrong = ~((areas >= 0) & (areas <= _LARGEST_AREA))  # written so that NaN is wrong
     if not wrong.any():
         return areas, []
     k = int(np.argmax(wrong))

@@ -64,15 +64,15 @@ def leave_out(
         )
     others = [line for i, line in problems.items() if i not in missing]
     parts += others[:_SHOWN] + ([f"and {len(others) - _SHOWN} more"] if len(others) > _SHOWN else [])
-    count = f"{len(problems)} of {images} images cannot be used: {'; '.join(parts)}"
+    summary = f"{len(problems)} of {images} images cannot be used: {'; '.join(parts)}"
     if bad_images == "keep":
-        return np.ones(images, np.bool_), count
+        return np.ones(images, np.bool_), summary
     if bad_images == "stop" or len(problems) == images:
         hint = "give the correct images folder" if len(missing) == images else _ADVICE
-        raise UserError(f"{source}: {count}; {hint}")
+        raise UserError(f"{source}: {summary}; {hint}")
     kept = np.ones(images, np.bool_)
     kept[list(problems)] = False
-    return kept, f"{count}; they are skipped"
+    return kept, f"{summary}; they are skipped"
 
 
 def size_differs(path: Path, size: tuple[int, int], annotated: tuple[int, int]) -> str:

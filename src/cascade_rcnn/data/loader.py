@@ -240,7 +240,7 @@ def _ignore_signals(_: int) -> None:
 
 
 class _Samples(TorchDataset):
-    """Batches of samples, or a UserError in place of one: raised in a worker, it would print a long traceback."""
+    """Batches of samples; a UserError is returned instead of raised, as a worker would print its traceback."""
 
     def __init__(self, dataset: Dataset, replace_bad: bool):
         self.dataset, self.replace_bad = dataset, replace_bad

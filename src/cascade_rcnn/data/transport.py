@@ -1,4 +1,4 @@
-"""Batches on their way from a loading process: one block of shared memory each, however many tensors they have.
+"""Send a batch from a loading process as one block of shared memory, however many tensors it has.
 
 torch sends every tensor as a file of its own, and a process may have only some 1,000 files open.
 """

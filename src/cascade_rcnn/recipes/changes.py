@@ -1,6 +1,7 @@
 """Change fields of recipes and their nested configs by name."""
 
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -27,7 +28,7 @@ def with_changes(config: C, changes: Mapping[str, Any], prefix: str = "") -> C:
             what = f"{prefix}{name}"
             raise UserError(f"there is no setting '{what}'{nearest(name, list(types))}; known: {', '.join(types)}")
         part = values[name]
-        if isinstance(value, Mapping) and hasattr(part, "__match_args__"):
+        if isinstance(value, Mapping) and is_dataclass(part):
             values[name] = with_changes(part, value, f"{prefix}{name}.")
         else:
             values[name] = _converted(value, types[name], f"{prefix}{name}")

@@ -24,6 +24,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.images import to_tensor
 from cascade_rcnn.passes import Found
 from cascade_rcnn.passes.interface import rows as select
+from cascade_rcnn.runtime import SUFFIXES
 from cascade_rcnn.text import printable
 
 
@@ -86,7 +87,7 @@ class DetectionAPI(litserve.LitAPI):
 
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        exported = Path(self.checkpoint).suffix in (".onnx", ".xml", ".pt2")
+        exported = Path(self.checkpoint).suffix in SUFFIXES
         self.predictor = Predictor(
             self.checkpoint, device=None if exported else device, precision=self.precision, trust=self.trust
         )

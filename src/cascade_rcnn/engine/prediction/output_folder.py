@@ -1,4 +1,4 @@
-"""The output folder of a prediction, which must contain neither the input nor the files of somebody else."""
+"""The output folder of a prediction, which must contain neither inputs nor files that a prediction did not write."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +9,7 @@ from cascade_rcnn.outputs import check_apart, check_outputs, check_owned
 
 
 def check_folder(folder: Path, drawn: str | None, inputs: Iterable[object]) -> None:
-    """Raise UserError if a prediction cannot write to the folder, or would replace an input or a file of others there.
+    """Raise UserError if a prediction cannot write to the folder, or would replace an input or another file.
 
     `drawn` is the name of the annotated pictures or video, if any. All formats count, since a later call that resumes
     this one may add them.

@@ -37,7 +37,7 @@ class Clip:
 
     def __post_init__(self) -> None:
         check_number("step", self.step, 1, whole=True)
-        if not 0 <= self.start < (math.inf if self.end is None else self.end):  # so written that NaN fails
+        if not 0 <= self.start < (math.inf if self.end is None else self.end):  # written so that NaN fails
             raise UserError(f"start is {self.start:g} and end {self.end}; give seconds from the beginning, start < end")
 
     @property

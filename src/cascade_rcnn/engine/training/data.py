@@ -58,7 +58,7 @@ def read_data(
     """
     sources, data = sources or Sources(), recipe.data
     learned, masks = masks, masks or _pastes(recipe, sources)
-    checks = image_checks(recipe) | {"masks": masks, "shown": shown}
+    checks: dict[str, Any] = {**image_checks(recipe), "masks": masks, "shown": shown}
     train = as_dataset(
         given_train(data, sources, masks=masks, needed=learned and needed), meaning(sources.classes, None), **checks
     )
