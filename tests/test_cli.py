@@ -287,6 +287,7 @@ def test_predict_mistakes_are_one_line(capsys, coco):
     flags = ("--checkpoint", "none.safetensors", "--output", output)
     assert "no images found" in fails(capsys, "predict", str(coco.parent / "x*.png"), *flags)
     assert "no such checkpoint" in fails(capsys, "predict", str(coco.parent / "a.png"), *flags)
+    assert "the value is empty, like that of an unset variable" in fails(capsys, "predict", "", *flags)
     for threshold in ("nan", "2", "-1", "inf"):
         given = fails(capsys, "predict", str(coco.parent / "a.png"), *flags, "--threshold", threshold)
         assert f"threshold is {float(threshold)}; give 0 to 1" in given
@@ -544,10 +545,23 @@ def test_help_on_a_terminal_of_a_few_columns(monkeypatch, capsys):
     ],
 )
 def test_an_empty_value_is_not_the_current_folder(words, where, capsys):
-    line = fails(capsys, *words, code=2)
-    assert line == f"error: {where}: the value is empty, like that of an unset variable"
+    line = fails(capsys, *words)
+    said = "the value is empty, like that of an unset variable; as a path, write . for the current folder"
+    assert line == f"error: {where}: {said}"
 
 
-def test_a_rank_that_is_no_number_is_reported(monkeypatch, capsys):
+def test_a_rank_that_is_no_number_is_reported_only_by_what_needs_it(monkeypatch, capsys, coco):
     monkeypatch.setenv("RANK", "abc")
-    assert "the environment variable RANK is 'abc'" in fails(capsys, "train", "small")
+    main(["study", "list"])
+    assert "table1" in capsys.readouterr().out
+    line = fails(capsys, "train", "small", "--data.train", str(coco))
+    assert line == "error: RANK is 'abc' in the environment; set it to a number, or unset it"
+
+
+def test_other_value_errors_are_not_explained_away(monkeypatch):
+    def doctor() -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setitem(cli._VERBS, "doctor", doctor)
+    with pytest.raises(ValueError, match="a bug"):
+        main(["doctor"])

@@ -75,7 +75,7 @@ def _main(arguments: Sequence[str]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, ValueError) as error:
         if (known := _explained(error)) is None:
             raise
         _fail(known, 1)
@@ -87,16 +87,16 @@ def _prepare() -> None:
         Path.cwd()
     except FileNotFoundError:
         _fail("the current folder does not exist any more; change to another one (`cd`)", 1)
-    for name in _RANKS:
-        if not (value := os.environ.get(name, "0")).isdecimal():
-            _fail(f"the environment variable {name} is '{value}'; it must be a number: correct it, or unset it", 1)
     if shutil.get_terminal_size().columns < _NARROWEST:
         os.environ["COLUMNS"] = str(_NARROWEST)
 
 
-def _explained(error: MemoryError | RuntimeError) -> str | None:
-    """Return one line on errors of torch and NumPy that are not about the command itself; None for any other."""
+def _explained(error: MemoryError | RuntimeError | ValueError) -> str | None:
+    """Return one line on errors of libraries that are not about the command itself; None for any other."""
     text = reason(error)
+    if isinstance(error, ValueError):
+        wrong = next((name for name in _RANKS if not os.environ.get(name, "0").isdecimal()), None)
+        return wrong and f"{wrong} is '{os.environ[wrong]}' in the environment; set it to a number, or unset it"
     if "torchvision::" in text:  # mismatched builds: torchvision cannot even be imported
         return f"torchvision does not match this version of torch ({text}); run `cascade-rcnn doctor` for the fix"
     full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # of torch
@@ -116,7 +116,7 @@ def _run(name: str, arguments: Sequence[str]) -> None:
 
 
 def _check_no_empty(arguments: Sequence[str]) -> None:
-    """Raise UsageError for an empty argument, which as a path would mean the current folder.
+    """Raise UserError for an empty argument, which as a path would mean the current folder.
 
     In a recipe's data, it means none: `--data.val ""` trains without the recipe's validation set.
     """
@@ -124,7 +124,8 @@ def _check_no_empty(arguments: Sequence[str]) -> None:
     for argument in arguments:
         flag, equals, value = argument.partition("=") if argument.startswith("--") else (before, "=", argument)
         if equals and not value and not flag.startswith("--data."):
-            raise UsageError(f"{flag or 'the first argument'}: the value is empty, like that of an unset variable")
+            where = f"{flag or 'the first argument'}: the value is empty, like that of an unset variable"
+            raise UserError(f"{where}; as a path, write . for the current folder")
         before = argument
 
 

@@ -58,6 +58,7 @@ TRUTH, FOUND, MODEL = "--annotations truth.json", "--detections det.json", "--ch
         (f"{TRUTH} {MODEL} --report a.png", "a.png"),
         (f"{TRUTH} {MODEL} --report theirs", "theirs/report.html"),
         (f"{TRUTH} {FOUND} --output .", "."),
+        (f"{TRUTH} {FOUND} --output=", "."),
     ],
 )
 def test_bad_outputs_are_one_line_before_anything_is_done(folder, capsys, monkeypatch, words, named):
