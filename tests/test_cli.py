@@ -559,6 +559,8 @@ def test_a_rank_that_is_no_number_is_reported_only_by_what_needs_it(monkeypatch,
 
 
 def test_other_value_errors_are_not_explained_away(monkeypatch):
+    monkeypatch.setenv("RANK", "abc")
+
     def doctor() -> None:
         raise ValueError("a bug")
 

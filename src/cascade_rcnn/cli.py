@@ -95,6 +95,8 @@ def _explained(error: MemoryError | RuntimeError | ValueError) -> str | None:
     """Return one line on errors of libraries that are not about the command itself; None for any other."""
     text = reason(error)
     if isinstance(error, ValueError):
+        if not text.startswith("invalid literal for int()"):
+            return None
         wrong = next((name for name in _RANKS if not os.environ.get(name, "0").isdecimal()), None)
         return wrong and f"{wrong} is '{os.environ[wrong]}' in the environment; set it to a number, or unset it"
     if "torchvision::" in text:  # mismatched builds: torchvision cannot even be imported
