@@ -139,7 +139,10 @@ class MLflowLogger(_RunLogger):
             self.client.log_batch(self.id, [Metric(name, value, now, step or 0) for name, value in metrics.items()])
         except MlflowException as error:
             if not self.failed:
-                print(f"note: mlflow: {printable(reason(error))}; train.csv has what it lacks", file=sys.stderr)
+                print(
+                    f"note: mlflow: {printable(reason(error).rstrip('.'))}; train.csv has what it lacks",
+                    file=sys.stderr,
+                )
             self.failed = True
 
     def finalize(self, status: str) -> None:
