@@ -19,3 +19,20 @@ def test_also_after_an_error():
     with pytest.raises(ZeroDivisionError), evaluating(module):
         raise ZeroDivisionError
     assert module.training
+
+
+class Switched(nn.Module):
+    """A part whose `train` does more than set the mode, as that of timm's networks with checkpointing."""
+
+    def train(self, mode: bool = True) -> "Switched":
+        self.on = mode
+        return super().train(mode)
+
+
+def test_what_a_part_s_own_train_has_changed_is_undone():
+    module = nn.Sequential(Switched(), nn.BatchNorm1d(1)).train()
+    module[1].eval()
+    with evaluating(module):
+        assert not module[0].on
+    assert module[0].on
+    assert [part.training for part in module.modules()] == [True, True, False]

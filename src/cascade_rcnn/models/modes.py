@@ -17,5 +17,6 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
+        module.train(before[0][1])  # also undoes what an own `train` of a part has changed, such as checkpointing
         for part, was_training in before:
             part.training = was_training
