@@ -13,9 +13,10 @@ from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.engine.predictor import Precision, Predictor, detect_with_runtime
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.checkpoint import locate
-from cascade_rcnn.models.detector import Detector, on_cpu
+from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.models.modes import evaluating
 from cascade_rcnn.passes import Detect, Found
+from cascade_rcnn.passes.interface import on_cpu
 from cascade_rcnn.runtime import Runtime
 from cascade_rcnn.text import printable
 

@@ -14,13 +14,13 @@ from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.data.segmentations import binary
 from cascade_rcnn.devices import choose_device
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images import to_tensor
 from cascade_rcnn.inputs import ImageLike, spread
 from cascade_rcnn.models.checkpoint import load
-from cascade_rcnn.models.detector import Detector, on_cpu, to_numpy
+from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.models.options import InferenceOptions
-from cascade_rcnn.passes import Found, PredictOptions, class_thresholds, with_options
-from cascade_rcnn.results import to_supervision
+from cascade_rcnn.passes import Found, PredictOptions
+from cascade_rcnn.passes.interface import on_cpu
+from cascade_rcnn.passes.predict import predict_with
 from cascade_rcnn.runtime import SUFFIXES, Runtime
 
 if TYPE_CHECKING:
@@ -129,16 +129,9 @@ class Predictor:
         self, images: Any, threshold: float = 0.5, batch_size: int | None = None, **options: Unpack[PredictOptions]
     ) -> Any:
         """Detect objects in one or several images, with the same inputs and outputs as `Detector.predict`."""
-        look = with_options(self.detect, self.config, **options)
-        least = class_thresholds(self.class_names, options.get("thresholds", {}), threshold)
-
-        def detect(batch: list[ImageLike]) -> "list[supervision.Detections]":
-            found = look([to_tensor(image) for image in batch])
-            return [to_supervision(to_numpy(one), self.class_names, least) for one in found]
-
         model = self.model
-        gpu = isinstance(model, Detector) and model.preprocess.mean.is_cuda
-        return spread(images).map(detect, (8 if gpu else 1) if batch_size is None else batch_size)
+        device = model.preprocess.mean.device if isinstance(model, Detector) else torch.device("cpu")
+        return predict_with(self.detect, model.config, spread(images), threshold, batch_size, device, options)
 
     @torch.inference_mode()
     def detect(self, images: Sequence[Tensor], scale: float = 1.0) -> list[Found]:

@@ -17,14 +17,14 @@ from cascade_rcnn.arguments import known_options
 from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.heads.cascade import Cascade
-from cascade_rcnn.images import to_tensor
 from cascade_rcnn.inputs import ImageLike, spread
 from cascade_rcnn.models.folding import fold_norms, lower_weights
 from cascade_rcnn.models.preprocess import MinSize, Preprocess
 from cascade_rcnn.models.rpn import RegionProposalNetwork
-from cascade_rcnn.passes import Found, PredictOptions, class_thresholds, with_options
+from cascade_rcnn.passes import Found, PredictOptions
+from cascade_rcnn.passes.interface import on_cpu
+from cascade_rcnn.passes.predict import predict_with
 from cascade_rcnn.pasting import paste, paste_encoded
-from cascade_rcnn.results import to_supervision
 from cascade_rcnn.structures import Detections, ImageBatch, Proposals, Targets
 
 if TYPE_CHECKING:
@@ -198,15 +198,7 @@ class Detector(nn.Module):
         def find(images: list[Tensor], scale: float = 1.0) -> list[Found]:
             return [on_cpu(one) for one in model.find(images, scale, min_size)]
 
-        look = with_options(find, self.config, **options)
-        least = class_thresholds(self.class_names, options.get("thresholds", {}), threshold)
-
-        def detect(batch: list[ImageLike]) -> "list[supervision.Detections]":
-            found = look([to_tensor(image) for image in batch])
-            return [to_supervision(to_numpy(one), self.class_names, least) for one in found]
-
-        default = 8 if self.preprocess.mean.is_cuda else 1
-        return given.map(detect, default if batch_size is None else batch_size)
+        return predict_with(find, self.config, given, threshold, batch_size, self.preprocess.mean.device, options)
 
     def _ready(self, *, fold: bool) -> Self:
         """Return this detector if it can predict as is, else a copy in evaluation mode, optionally folded for speed."""
@@ -252,19 +244,6 @@ def to_list(
         }
         for i, n in enumerate(numbers)
     ]
-
-
-def on_cpu(found: Found) -> Found:
-    """Move an image's detections to the CPU."""
-    return {name: values.to("cpu") for name, values in found.items()}
-
-
-def to_numpy(found: Found) -> dict[str, Any]:
-    """Convert an image's detections to float32 and int64 arrays; encoded masks stay as they are."""
-    return {
-        name: (x.float() if x.is_floating_point() else x).cpu().numpy() if isinstance(x, Tensor) else x
-        for name, x in found.items()
-    }
 
 
 def _restored(maps: Tensor, boxes: Tensor, size: list[float], config: ModelConfig, encode: bool) -> Any:

@@ -36,3 +36,16 @@ def join(many: Sequence[Found]) -> Found:
     """Concatenate detections in the same image, with all their fields."""
     columns = {name: [found[name] for found in many] for name in many[0]}
     return {name: Masks.cat(x) if isinstance(x[0], Masks) else torch.cat(x) for name, x in columns.items()}
+
+
+def on_cpu(found: Found) -> Found:
+    """Move an image's detections to the CPU."""
+    return {name: values.to("cpu") for name, values in found.items()}
+
+
+def to_numpy(found: Found) -> dict[str, Any]:
+    """Convert an image's detections to float32 and int64 arrays; encoded masks stay as they are."""
+    return {
+        name: (x.float() if x.is_floating_point() else x).cpu().numpy() if isinstance(x, Tensor) else x
+        for name, x in found.items()
+    }

@@ -16,6 +16,7 @@ from cascade_rcnn.images import to_tensor
 from cascade_rcnn.masks import Masks
 from cascade_rcnn.models.options import InferenceOptions
 from cascade_rcnn.passes import Found
+from cascade_rcnn.passes.isolate import detect_each
 from cascade_rcnn.text import printable
 
 # One row per image; an image that could not be processed has an error, and nulls in all other columns but path.
@@ -69,8 +70,7 @@ class Predict:
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Convert a table with path, bytes and, optionally, error to a table of `SCHEMA`, in the same order."""
         rows = [self._open(row) for row in batch.to_pylist()]
-        images = [row["image"] for row in rows if "image" in row]
-        found = iter(self._detect(images))
+        found = iter(detect_each(self.predictor.detect, [row["image"] for row in rows if "image" in row]))
         return pa.Table.from_pylist(
             [self._row(row, next(found)) if "image" in row else row for row in rows], schema=SCHEMA
         )
@@ -82,17 +82,6 @@ class Predict:
             return {"path": row["path"], "image": to_tensor(row["bytes"])}
         except Exception as error:  # noqa: BLE001  any decoder error concerns only that image
             return _failed(row["path"], _line(error))
-
-    def _detect(self, images: list[Tensor]) -> list[Found | Exception]:
-        """Return the detections in each image or its error; if a batch fails, its images are tried one by one."""
-        if not images:
-            return []
-        try:
-            return list(self.predictor.detect(images))
-        except Exception as error:  # noqa: BLE001  for example, a large image may exhaust memory
-            if len(images) == 1:
-                return [error]
-            return [found for image in images for found in self._detect([image])]
 
     def _row(self, row: dict[str, Any], found: Found | Exception) -> dict[str, Any]:
         if isinstance(found, Exception):

@@ -24,6 +24,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.images import to_tensor
 from cascade_rcnn.passes import Found
 from cascade_rcnn.passes.interface import rows as select
+from cascade_rcnn.passes.isolate import detect_each
 from cascade_rcnn.runtime import SUFFIXES
 from cascade_rcnn.text import printable
 
@@ -120,20 +121,10 @@ class DetectionAPI(litserve.LitAPI):
     def predict(self, x: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Detect in all valid requests of a batch together or, if that fails, one by one."""
         batch: list[ImageRequest | Rejection] = x if self.batched else [x]
-        found = iter(self._detect([one for one in batch if isinstance(one, ImageRequest)]))
-        answers = [next(found) if isinstance(one, ImageRequest) else one for one in batch]
+        images = [one.image for one in batch if isinstance(one, ImageRequest)]
+        found = iter(detect_each(self.predictor.detect, images))
+        answers = [_answer(one, next(found)) if isinstance(one, ImageRequest) else one for one in batch]
         return answers if self.batched else answers[0]
-
-    def _detect(self, requests: list[ImageRequest]) -> list[Answer | Rejection]:
-        if not requests:
-            return []
-        try:
-            found = self.predictor.detect([one.image for one in requests])
-            return [Answer(detections, one) for detections, one in zip(found, requests, strict=True)]
-        except Exception as error:  # noqa: BLE001  for example, a large image may exhaust memory
-            if len(requests) == 1:
-                return [Rejection(500, printable(f"detection failed ({type(error).__name__})"))]
-            return [answer for one in requests for answer in self._detect([one])]
 
     def encode_response(self, output: Answer | Rejection) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Convert detections to COCO JSON."""
@@ -155,6 +146,12 @@ class DetectionAPI(litserve.LitAPI):
             for one, mask in zip(detections, run_lengths(found["masks"]), strict=True):
                 one["segmentation"] = {"size": mask["size"], "counts": mask["counts"].decode()}
         return {"width": request.image.shape[2], "height": request.image.shape[1], "detections": detections}
+
+
+def _answer(request: ImageRequest, found: Found | Exception) -> Answer | Rejection:
+    if isinstance(found, Exception):
+        return Rejection(500, printable(f"detection failed ({type(found).__name__})"))
+    return Answer(found, request)
 
 
 def _number(given: Any) -> float | None:

@@ -6,7 +6,6 @@ command again continues an interrupted one.
 
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import PIL.Image
 from torch import Tensor
@@ -21,8 +20,9 @@ from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.files import NoRoomError, remove_leftovers, replacing
 from cascade_rcnn.folders import JOURNAL, PICTURES
 from cascade_rcnn.images import read_image
-from cascade_rcnn.models.detector import to_numpy
 from cascade_rcnn.passes import Detect, Found
+from cascade_rcnn.passes.interface import to_numpy
+from cascade_rcnn.passes.isolate import detect_each
 from cascade_rcnn.results import to_supervision
 from cascade_rcnn.text import count, printable
 
@@ -83,22 +83,12 @@ def _detect(detect: Detect, chunk: list[Chosen], job: PredictionJob) -> list[Ent
             opened.append((one, read_image(one.path, job.max_megapixels)))
         except Exception as error:  # noqa: BLE001  any decoder error concerns only that file
             entries[one.name] = _failure(one, error, job)
-    for one, image, found in _found(detect, opened):
+    for (one, image), found in zip(opened, detect_each(detect, [image for _, image in opened]), strict=True):
         if isinstance(found, Exception):
             entries[one.name] = _failure(one, found, job)
         else:
             entries[one.name] = _entry(one, image, found, job)
     return [entries[one.name] for one in chunk]
-
-
-def _found(detect: Detect, opened: list[tuple[Chosen, Tensor]]) -> list[tuple[Chosen, Tensor, Found | Exception]]:
-    try:
-        found: list[Any] = detect([image for _, image in opened]) if opened else []
-    except Exception as error:  # noqa: BLE001  for example, a large image may exhaust memory
-        if len(opened) > 1:
-            return [row for one in opened for row in _found(detect, [one])]
-        found = [error]
-    return [(one, image, result) for (one, image), result in zip(opened, found, strict=True)]
 
 
 def _failure(one: Chosen, error: Exception, job: PredictionJob) -> Entry:
