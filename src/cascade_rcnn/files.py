@@ -1,4 +1,4 @@
-"""Atomic file writes, and locks on folders.
+"""Atomic file writes.
 
 Files are written to a temporary name, synced to disk and renamed: no reader ever sees a partial file, even after a
 power loss.
@@ -7,7 +7,6 @@ power loss.
 import errno
 import json
 import os
-import platform
 import re
 import shutil
 import stat
@@ -20,7 +19,6 @@ from typing import Any
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.text_files import check_regular
 
-_LOCK = ".lock"
 _ASIDE = re.compile(r"\..+\.\d+\.tmp")
 
 
@@ -150,45 +148,6 @@ def remove_leftovers(folder: Path) -> None:
     for path in folder.rglob(".*.tmp"):
         if _ASIDE.fullmatch(path.name) and path.is_file():
             path.unlink(missing_ok=True)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Lock the folder inside the block, creating it if needed. The lock ends with the process at the latest.
-
-    Raises UserError if another process holds it. Where locks are not supported, as on Windows and some file systems,
-    there is none.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / _LOCK).open("a+")
-    except OSError as error:
-        raise unwritable(folder, error) from None
-    with file:
-        if not _lock(file.fileno()):
-            file.seek(0)
-            raise UserError(
-                f"{folder}: another process ({file.read().strip()}) is writing there; wait for it to finish, or choose "
-                "another --output"
-            )
-        with suppress(OSError):  # on a full disk, the lock works without its owner's name
-            file.truncate(0)
-            file.write(f"{os.getpid()} on {platform.node()}")
-            file.flush()
-        yield
-
-
-def _lock(descriptor: int) -> bool:
-    """Lock the file for this process, not its children. Return False if another process holds the lock."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return True
-    try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno not in (errno.EACCES, errno.EAGAIN)
-    return True
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -1,6 +1,7 @@
 import torch
-from cascade_rcnn.passes.isolate import detect_each
 from torch import Tensor
+
+from cascade_rcnn.passes.isolate import detect_each
 
 
 def detect(images: list[Tensor], scale: float = 1.0) -> list[dict]:

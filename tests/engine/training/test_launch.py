@@ -69,26 +69,6 @@ def test_an_apple_gpu_computes_in_fp32_and_alone(machine):
 
 
 @pytest.mark.parametrize(
-    ("error", "known"),
-    [
-        (NotImplementedError("The operator 'aten::x' is not currently implemented for the MPS device.\nMore"), True),
-        (TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64."), True),
-        (TypeError("f() takes no arguments"), False),
-        (NotImplementedError("abstract"), False),
-        (RuntimeError("MPS backend out of memory"), False),
-    ],
-)
-def test_an_operator_that_apple_s_gpu_lacks_is_named_with_the_way_out(error, known):
-    found = launch.missing_operator(error)
-    assert (found is not None) == known
-    if found is not None:
-        assert ("PYTORCH_ENABLE_MPS_FALLBACK=1" in str(found)) == isinstance(error, NotImplementedError)
-        assert "--accelerator cpu" in str(found)
-        assert str(error).partition("\n")[0][:60] in str(found)
-        assert "\n" not in str(found)
-
-
-@pytest.mark.parametrize(
     ("attempt", "advice"),
     [("0", "check the address"), ("1", "start torchrun with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1")],
 )

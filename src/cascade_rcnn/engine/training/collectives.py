@@ -5,6 +5,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
+from torch import Tensor, nn
 
 T = TypeVar("T")
 
@@ -21,6 +22,18 @@ def any_rank(fabric: Fabric, flag: bool) -> bool:
     """Return, on every rank, whether the flag is set on any."""
     if fabric.world_size == 1:
         return flag
-    signal = torch.tensor([float(flag)], device=fabric.device)
-    dist.all_reduce(signal, op=dist.ReduceOp.MAX)
-    return bool(signal.item())
+    return bool(maximum(fabric, torch.tensor([float(flag)], device=fabric.device)).item())
+
+
+def maximum(fabric: Fabric, values: Tensor) -> Tensor:
+    """Return, on every rank, the elementwise maximum over all ranks."""
+    if fabric.world_size > 1:
+        dist.all_reduce(values, op=dist.ReduceOp.MAX)
+    return values
+
+
+def share_buffers(fabric: Fabric, model: nn.Module) -> None:
+    """Give the model the first rank's buffers, such as batch norm statistics, on every rank."""
+    if fabric.world_size > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, src=0)

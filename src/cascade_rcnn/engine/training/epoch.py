@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from cascade_rcnn.data.loader import Batch
@@ -13,7 +12,7 @@ from cascade_rcnn.engine.interrupt import Interrupted, StopRequest
 from cascade_rcnn.engine.progress import ProgressBar
 from cascade_rcnn.engine.training import optim
 from cascade_rcnn.engine.training.callbacks import Hooks, StepEnd
-from cascade_rcnn.engine.training.collectives import any_rank, gather
+from cascade_rcnn.engine.training.collectives import any_rank, gather, maximum
 from cascade_rcnn.engine.training.metric_log import MetricLog
 from cascade_rcnn.engine.training.state import TrainingState
 from cascade_rcnn.errors import UserError
@@ -96,9 +95,7 @@ def _update(state: TrainingState, losses: dict[str, Tensor], seen: list[int], *,
     if state.recipe.precision != "fp16":  # its gradient scaler skips steps with infinite gradients
         finite = finite & torch.as_tensor(norm).isfinite()
     signals = torch.stack([(~finite).float(), torch.full_like(finite, asked, dtype=torch.float32)])
-    if state.fabric.world_size > 1:
-        dist.all_reduce(signals, op=dist.ReduceOp.MAX)
-    broken, stopped = (bool(signal) for signal in signals.tolist())
+    broken, stopped = (bool(signal) for signal in maximum(state.fabric, signals).tolist())
     if broken:
         raise UserError(_diagnosis(state, losses, mine, seen))
     state.optimizer.step()

@@ -18,7 +18,8 @@ from cascade_rcnn.engine.training.lost import is_lost_contact
 from cascade_rcnn.engine.training.settings import check_numbers
 from cascade_rcnn.engine.training.state import FILES, STATE, holds_state
 from cascade_rcnn.errors import UserError, reason
-from cascade_rcnn.files import locked, remove_leftovers
+from cascade_rcnn.files import remove_leftovers
+from cascade_rcnn.locks import locked
 from cascade_rcnn.outputs import check_apart, check_owned
 from cascade_rcnn.recipes import Recipe
 
@@ -79,17 +80,6 @@ def _kind(recipe: Recipe) -> Literal["cpu", "cuda", "mps"]:
     if recipe.precision == "fp16" and not gpu:
         raise UserError("precision fp16 needs a GPU; choose bf16 or fp32 on a CPU")
     return "cuda" if gpu else "mps" if recipe.accelerator == "mps" else "cpu"
-
-
-def missing_operator(error: Exception) -> UserError | None:
-    """Return a UserError if torch's error is that Apple's GPU lacks an operator or a type, else None."""
-    text = reason(error)
-    if "MPS" not in text or not isinstance(error, NotImplementedError | TypeError):
-        return None
-    advice = "choose --accelerator cpu"
-    if isinstance(error, NotImplementedError):
-        advice = f"set PYTORCH_ENABLE_MPS_FALLBACK=1 to run missing operators on the CPU, or {advice}"
-    return UserError(f"Apple's GPU cannot run this model with this version of torch ({text[:120]}); {advice}")
 
 
 def _native_precision(kind: Literal["cpu", "cuda", "mps"]) -> str:

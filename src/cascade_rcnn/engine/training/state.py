@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-import torch.distributed as dist
 from lightning_fabric import Fabric
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from cascade_rcnn.data.loader import DetectionLoader
 from cascade_rcnn.engine import checkpoint
+from cascade_rcnn.engine.training.collectives import gather
 from cascade_rcnn.engine.training.data import TrainingData
 from cascade_rcnn.engine.training.fingerprint import Fingerprint
 from cascade_rcnn.errors import UserError, reason
@@ -107,10 +107,7 @@ class TrainingState:
 
     def save(self) -> None:
         """Save everything needed to continue as if uninterrupted. All ranks must call it."""
-        random = random_state()
-        everyone = [random] * self.fabric.world_size
-        if self.fabric.world_size > 1:
-            dist.all_gather_object(everyone, random)
+        everyone = gather(self.fabric, random_state())
         if self.fabric.is_global_zero:
             state: dict[str, Any] = {
                 "model": self.model.state_dict(),

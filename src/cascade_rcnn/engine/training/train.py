@@ -5,28 +5,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-import torch
-import torch.distributed as dist
 from lightning_fabric import Fabric
 
 from cascade_rcnn.engine import environment
 from cascade_rcnn.engine.evaluate import detect, evaluation_loader
-from cascade_rcnn.engine.interrupt import Interrupted, StopRequest
-from cascade_rcnn.engine.training import processes
+from cascade_rcnn.engine.interrupt import StopRequest
 from cascade_rcnn.engine.training.advice import Advice
 from cascade_rcnn.engine.training.batch_fit import fit_batch
 from cascade_rcnn.engine.training.callbacks import EpochEnd, Hooks
-from cascade_rcnn.engine.training.collectives import gather
+from cascade_rcnn.engine.training.collectives import gather, share_buffers
 from cascade_rcnn.engine.training.data import Sources
 from cascade_rcnn.engine.training.epoch import run_epoch, save
-from cascade_rcnn.engine.training.launch import claim, launch, missing_operator
-from cascade_rcnn.engine.training.lost import is_lost_contact, report_lost
+from cascade_rcnn.engine.training.failures import explained
+from cascade_rcnn.engine.training.launch import claim, launch
 from cascade_rcnn.engine.training.metric_log import MetricLog
 from cascade_rcnn.engine.training.overfit_test import overfit_test
 from cascade_rcnn.engine.training.prepare import in_parts, prepare
 from cascade_rcnn.engine.training.settings import as_json, in_parts_as_before
 from cascade_rcnn.engine.training.state import TrainingState
-from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import Metrics
 from cascade_rcnn.evaluation.detected import Detected
 from cascade_rcnn.evaluation.masks import evaluate_detected
@@ -62,7 +58,7 @@ def train(
     """
     hooks = hooks or Hooks()
     fabric = launch(recipe)
-    try:
+    with explained(recipe, fabric):
         resume = fabric.broadcast(resume)  # machines may briefly see a shared folder differently
         with claim(recipe, fabric, resume=resume):
             state = _begin(recipe, fabric, resume=resume, sources=sources, fit=fit, overfit=overfit)
@@ -74,17 +70,6 @@ def train(
                 _write_results(state)
             fabric.barrier()  # no process continues before the files exist
             return state.output
-    except (UserError, Interrupted):
-        processes.wait_for_first()
-        raise
-    except torch.OutOfMemoryError as error:
-        raise _too_large(recipe, error) from error
-    except (RuntimeError, TypeError) as error:
-        if (missing := missing_operator(error)) is not None:
-            raise missing from error
-        if isinstance(error, RuntimeError) and fabric.world_size > 1 and is_lost_contact(error):
-            raise report_lost(error, fabric.global_rank, fabric.world_size) from None
-        raise
 
 
 def _begin(
@@ -114,16 +99,6 @@ def _fitted(state: TrainingState) -> TrainingState:
         return state
     state.fabric.print(found, file=sys.stderr)
     return state if found.fitting == found.wanted else in_parts(state, found.fitting)
-
-
-def _too_large(recipe: Recipe, error: torch.OutOfMemoryError) -> UserError:
-    """Return one line on a GPU whose memory is full in the middle of a run."""
-    way = "smaller images (--options.min-size)"
-    if recipe.batch_size > 1:
-        half = max(size for size in range(1, recipe.batch_size) if recipe.batch_size % size == 0)
-        accumulate = recipe.accumulate * (recipe.batch_size // half)
-        way = f"--batch-size {half} --accumulate {accumulate}, which is equivalent, or {way}"
-    return UserError(f"out of memory ({str(error).partition('. ')[0]}); start a new run with {way}")
 
 
 def _is_tested(overfit: Overfit, updates: int) -> bool:
@@ -201,9 +176,7 @@ def _validate(state: TrainingState, scores: MetricLog) -> tuple[Metrics, Detecte
         val, recipe.batch_size, recipe.workers, rank=fabric.global_rank, world_size=fabric.world_size
     )
     share = -(-len(val) // fabric.world_size)
-    if fabric.world_size > 1:  # batch norm statistics differ between ranks; those of the first are saved
-        for buffer in state.evaluated.buffers():
-            dist.broadcast(buffer, src=0)
+    share_buffers(fabric, state.evaluated)  # they differ between ranks; those of the first are saved
     found = detect(state.evaluated, loader, share, context=fabric.autocast, shown=fabric.is_global_zero)
     if fabric.world_size > 1:
         found = Detected.join(gather(fabric, found))

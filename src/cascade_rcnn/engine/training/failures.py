@@ -1,0 +1,52 @@
+"""The errors of torch that end a training run, turned into one line that says what to do."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from lightning_fabric import Fabric
+
+from cascade_rcnn.engine.interrupt import Interrupted
+from cascade_rcnn.engine.training import processes
+from cascade_rcnn.engine.training.lost import is_lost_contact, report_lost
+from cascade_rcnn.errors import UserError, reason
+from cascade_rcnn.recipes import Recipe
+
+
+@contextmanager
+def explained(recipe: Recipe, fabric: Fabric) -> Iterator[None]:
+    """Raise UserError for full memory, a missing operator or a lost process inside the block."""
+    try:
+        yield
+    except (UserError, Interrupted):
+        processes.wait_for_first()
+        raise
+    except torch.OutOfMemoryError as error:
+        raise _too_large(recipe, error) from error
+    except (RuntimeError, TypeError) as error:
+        if (missing := missing_operator(error)) is not None:
+            raise missing from error
+        if isinstance(error, RuntimeError) and fabric.world_size > 1 and is_lost_contact(error):
+            raise report_lost(error, fabric.global_rank, fabric.world_size) from None
+        raise
+
+
+def _too_large(recipe: Recipe, error: torch.OutOfMemoryError) -> UserError:
+    """Return one line on a GPU whose memory is full in the middle of a run."""
+    way = "smaller images (--options.min-size)"
+    if recipe.batch_size > 1:
+        half = max(size for size in range(1, recipe.batch_size) if recipe.batch_size % size == 0)
+        accumulate = recipe.accumulate * (recipe.batch_size // half)
+        way = f"--batch-size {half} --accumulate {accumulate}, which is equivalent, or {way}"
+    return UserError(f"out of memory ({str(error).partition('. ')[0]}); start a new run with {way}")
+
+
+def missing_operator(error: Exception) -> UserError | None:
+    """Return a UserError if torch's error is that Apple's GPU lacks an operator or a type, else None."""
+    text = reason(error)
+    if "MPS" not in text or not isinstance(error, NotImplementedError | TypeError):
+        return None
+    advice = "choose --accelerator cpu"
+    if isinstance(error, NotImplementedError):
+        advice = f"set PYTORCH_ENABLE_MPS_FALLBACK=1 to run missing operators on the CPU, or {advice}"
+    return UserError(f"Apple's GPU cannot run this model with this version of torch ({text[:120]}); {advice}")
