@@ -30,6 +30,16 @@ class Source(NamedTuple):
     name: str
 
 
+def inside(name: str) -> Path:
+    """Return a relative path, without `..`, for an image whose name may be absolute or lead out of its folder.
+
+    >>> inside("../images/1.png").as_posix(), inside("/data/1.png").as_posix()
+    ('_/images/1.png', 'data/1.png')
+    """
+    path = Path(name)
+    return Path(*("_" if part == ".." else part for part in path.parts if part != path.anchor))
+
+
 def has_wildcard(path: Path) -> bool:
     """Return whether the path is a glob pattern."""
     return any(set("*?[") & set(part) for part in path.parts)

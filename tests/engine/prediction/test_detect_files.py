@@ -125,6 +125,28 @@ def test_pycocotools_reads_the_results_beside_the_annotations_that_gave_the_ids(
     assert len(theirs.getAnnIds(imgIds=[17])) == 2
 
 
+@pytest.mark.parametrize("named", ["absolute", "outside"])
+def test_images_that_annotations_name_outside_the_folder_are_not_replaced(folder, tmp_path, named):
+    """Of output/pictures and output/voc, `/data/a.png` and `../../images/a.png` are other files, such as the image."""
+    base = str(folder) if named == "absolute" else "../../images"
+    names = [f"{base}/a.png", f"{base}/deep/b.jpg"]
+    images = [{"id": k, "file_name": name, "width": 40, "height": 30} for k, name in enumerate(names)]
+    categories = [{"id": one.id, "name": one.name} for one in CATEGORIES]
+    file = tmp_path / "deep" / "er" / "truth.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"images": images, "annotations": [], "categories": categories}))
+    (folder / "a.xml").write_text("labels")
+    truth = load_coco(file)
+    job = PredictionJob(truth=truth, categories=CATEGORIES, output=tmp_path / "out", formats=["voc"])
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert detect_in_files(OneDog(), job).done == 2
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    pictures = [path for path in (tmp_path / "out" / "pictures").rglob("*") if path.is_file()]
+    assert sorted(path.name for path in pictures) == ["a.png", "b.jpg"]
+    assert len(list((tmp_path / "out" / "voc" / "Annotations").rglob("*.xml"))) == 2
+    assert {row["file_name"] for row in found(tmp_path / "out")} == set(names)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_keeps_what_was_found_and_the_same_command_does_the_rest(folder, tmp_path, number):
     class Stopped(OneDog):

@@ -9,6 +9,7 @@ import hotcoco
 import numpy as np
 import PIL.Image
 import pytest
+import yaml
 
 from cascade_rcnn import rle
 from cascade_rcnn.config import Category
@@ -208,6 +209,13 @@ def _read_back(folder: Path) -> tuple[list[np.ndarray], list[list[float]]]:
     truth = load_annotations(folder, masks=True)
     assert truth.segmentations is not None
     return list(truth.segmentations.masks(range(len(truth.boxes)), 60, 80).dense().numpy() > 0), truth.boxes.tolist()
+
+
+def test_class_names_in_yolo_are_those_that_a_yaml_reader_returns(journal, tmp_path):
+    names = ["\N{CAT FACE}", "Zähler", 'a "b": \\n', "line\nfeed\x85\u2028"]
+    categories = [Category(id=k, name=name) for k, name in zip((1, 2, 3, 8), names, strict=True)]
+    (folder,) = write_formats(["yolo"], journal, categories, tmp_path, {k.id: 0.1 for k in categories})
+    assert yaml.safe_load((folder / "data.yaml").read_text("utf-8"))["names"] == dict(enumerate(names))
 
 
 def test_masks_go_through_yolo_unharmed(tmp_path):

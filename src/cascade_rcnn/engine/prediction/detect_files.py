@@ -18,7 +18,7 @@ from cascade_rcnn.engine.prediction.pending_images import Chosen, PendingImages
 from cascade_rcnn.engine.progress import ProgressBar
 from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.files import NoRoomError, remove_leftovers, replacing
-from cascade_rcnn.folders import JOURNAL, PICTURES
+from cascade_rcnn.folders import JOURNAL, PICTURES, inside
 from cascade_rcnn.images import read_image
 from cascade_rcnn.passes import Detect, Found
 from cascade_rcnn.passes.interface import to_numpy
@@ -101,7 +101,7 @@ def _entry(one: Chosen, image: Tensor, found: Found, job: PredictionJob) -> Entr
     if job.pictures:
         try:
             shown = to_supervision(to_numpy(found), job.class_names, job.shown)
-            _save_picture(draw(image.permute(1, 2, 0).numpy(), shown), job.output / PICTURES / one.name)
+            _save_picture(draw(image.permute(1, 2, 0).numpy(), shown), job.output / PICTURES / inside(one.name))
         except NoRoomError:  # there is none for other pictures and results, either
             raise
         except Exception as error:  # noqa: BLE001  for example, a name that is too long

@@ -13,6 +13,7 @@ from cascade_rcnn.engine.prediction.formats.kept import Kept, Least, kept, reada
 from cascade_rcnn.engine.prediction.journal import Entry, Journal
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import folder_aside
+from cascade_rcnn.folders import inside
 
 
 def write_voc(folder: Path, journal: Journal, categories: Sequence[Category], least: Least) -> Path:
@@ -20,7 +21,7 @@ def write_voc(folder: Path, journal: Journal, categories: Sequence[Category], le
     names = {category.id: category.name for category in categories}
     with folder_aside(folder) as aside:
         for entry in readable(journal):
-            path = (aside / "Annotations" / entry.file_name).with_suffix(".xml")
+            path = (aside / "Annotations" / inside(entry.file_name)).with_suffix(".xml")
             if path.exists():
                 raise UserError(
                     f"{folder}: voc cannot represent these images (two share the xml file of {entry.file_name}); "

@@ -33,11 +33,17 @@ def write_yolo(folder: Path, journal: Journal, categories: Sequence[Category], l
                     "another --format"
                 )
             path.write_text("".join(f"{numbers[one.category_id]} {_place(entry, one)}\n" for one in kept(entry, least)))
-        names = "".join(f"  {number}: {json.dumps(one.name)}\n" for number, one in enumerate(ordered))
+        names = "".join(f"  {number}: {_quoted(one.name)}\n" for number, one in enumerate(ordered))
         (aside / "data.yaml").write_text(f"nc: {len(ordered)}\nnames:\n{names}", encoding="utf-8")
         rmtree(folder, ignore_errors=True)
         aside.replace(folder)
     return folder
+
+
+def _quoted(name: str) -> str:
+    """Quote a class name for YAML, which unlike JSON has no surrogate pairs and no unprintable characters."""
+    characters = json.dumps(name, ensure_ascii=False)
+    return "".join(one if one.isprintable() else f"\\U{ord(one):08X}" for one in characters)
 
 
 def _place(entry: Entry, one: Kept) -> str:
