@@ -200,6 +200,7 @@ def test_crowds_are_not_objects_and_degenerate_boxes_are_nothing():
         (target([[0, 0, float("nan"), 9]], [1]), "not finite"),
         (target([[0, 0, float("inf"), 9]], [1]), "not finite"),
         (target([[9, 9, 3, 3]], [1]), "give XYXY, not XYWH"),
+        ({"boxes": torch.ones(1, 4, dtype=torch.bfloat16), "labels": [1]}, r"boxes'\] are torch.bfloat16.* float32"),
         ({"labels": torch.tensor([1])}, r"targets\[1\] has no 'boxes'"),
         ({"boxes": torch.zeros(0, 4)}, r"targets\[1\] has no 'labels'"),
         ({"boxes": torch.ones(4, 5), "labels": torch.ones(4).long()}, r"shape \(4, 5\); give \(N, 4\)"),

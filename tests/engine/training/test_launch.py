@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
 from cascade_rcnn.engine.training import launch
 from cascade_rcnn.errors import UserError
@@ -25,6 +26,30 @@ def test_a_batch_job_that_srun_has_not_started_is_one_process(machine, thin_reci
     for name, value in {"SLURM_NTASKS": "4", "SLURM_JOB_ID": "5", "SLURM_JOB_NAME": "night"}.items():
         monkeypatch.setenv(name, value)
     assert launch.launch(thin_recipe).world_size == 1
+
+
+class Recording(nn.Module):
+    """Records what it is called with, and the dtype of its product."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 1)
+
+    def forward(self, images, targets):
+        self.images, self.targets, self.computed = images, targets, self.layer(torch.ones(1, 2)).dtype
+        return {"loss": torch.zeros(())}
+
+
+@pytest.mark.parametrize(("precision", "computed"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
+def test_targets_reach_the_model_as_they_are_in_any_precision(machine, thin_recipe, precision, computed):
+    machine()
+    fabric = launch.launch(replace(thin_recipe, precision=precision))
+    model = Recording()
+    boxes = torch.tensor([[601.3, 777.7, 1001.2, 1203.9]])  # bf16 has 600, 776, 1000 and 1200
+    fabric.setup(model)([torch.full((3, 4, 4), 0.301)], [{"boxes": boxes}])
+    assert model.computed == computed
+    assert model.targets[0]["boxes"].equal(boxes)
+    assert model.images[0].dtype == torch.float32
 
 
 @pytest.mark.parametrize(
