@@ -46,6 +46,18 @@ def test_images_and_ids_of_annotations(detector, shapes, tmp_path):
     assert {row["image_id"]: row["file_name"] for row in found} == ids
 
 
+def test_other_ids_in_the_annotations_replace_those_of_an_earlier_call(detector, shapes, tmp_path):
+    shutil.copytree(shapes / "images", tmp_path / "images")
+    truth = json.loads((shapes / "val.json").read_text())
+    for offset, done in ((0, 4), (500, 4), (500, 0)):
+        images = [image | {"id": image["id"] + offset} for image in truth["images"]]
+        (tmp_path / "val.json").write_text(json.dumps(truth | {"images": images, "annotations": []}))
+        summary = predict_files(detector, annotations=tmp_path / "val.json", output=tmp_path / "out", pictures=False)
+        assert (summary.done, summary.before) == (done, 4 - done)
+        found = json.loads((tmp_path / "out" / "detections.json").read_text())
+        assert {row["image_id"] for row in found} == {image["id"] for image in images}
+
+
 def content(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 

@@ -19,7 +19,7 @@ import pytest
 import torch
 from torch.export import Dim, ExportedProgram
 
-from cascade_rcnn import Predictor, UserError, export_model, load, save
+from cascade_rcnn import Predictor, UserError, export_model, load, predict_files, save
 from cascade_rcnn.cli import main
 from cascade_rcnn.config import ContextConfig, DeformableConfig, MViTConfig, SwinConfig, ViTConfig, replace
 from cascade_rcnn.data import load_annotations
@@ -103,13 +103,19 @@ def test_the_runtime_finds_what_the_model_finds_in_images_of_any_size(runtime, c
         assert found.data["class_name"].tolist() == one.data["class_name"].tolist()
 
 
-def test_a_predictor_takes_it_as_it_takes_a_checkpoint(exported, checkpoint, scene):
+def test_a_predictor_takes_it_as_it_takes_a_checkpoint(exported, checkpoint, scene, tmp_path):
     image = torch.from_numpy(scene(120, 90)).permute(2, 0, 1)
     predictor = Predictor(exported, trust=True)
     agree(predictor.detect([image])[0], Predictor(checkpoint, device="cpu").detect([image])[0])
     assert predictor.config == load(checkpoint).config
     with pytest.raises(UserError, match="settings, precision and device"):
         Predictor(exported, min_size=200)
+    with pytest.raises(UserError, match=r"tta_scales: .* is an exported file"):
+        predictor([image], tta_scales=[0.5])
+    PIL.Image.fromarray(scene(120, 90)).save(tmp_path / "image.png")
+    with pytest.raises(UserError, match=r"tta_scales: .* is an exported file"):  # before anything is written
+        predict_files(predictor, [tmp_path / "image.png"], output=tmp_path / "out", tta_scales=[0.5])
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_damaged_file_is_refused_in_one_line(exported, tmp_path):

@@ -126,6 +126,14 @@ def test_weights_that_would_not_load_are_not_saved(detector, tmp_path, value):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_model_folded_for_inference_is_not_saved(detector, tmp_path):
+    with pytest.raises(UserError, match=r"not saved, as for_inference\(\) cannot be undone"):
+        save(copy.deepcopy(detector).for_inference(), tmp_path / "model.safetensors")
+    assert not list(tmp_path.iterdir())
+    detector.predict([torch.rand(3, 32, 32)] * 2)  # folds a copy
+    save(detector, tmp_path / "model.safetensors")
+
+
 def test_a_model_in_half_precision_is_saved_so_that_it_loads(detector, tmp_path):
     save(copy.deepcopy(detector).half(), tmp_path / "model.safetensors")
     weight = load(tmp_path / "model.safetensors").backbone.conv1.weight

@@ -45,6 +45,15 @@ def test_classes_keep_their_weights_by_name(trained):
     assert note == f"{start}; backbone and RPN keep theirs"
 
 
+def test_classes_that_share_a_name_are_paired_in_order(trained):
+    before, path = trained
+    after, note = start_from(path, _named("dog", "dog", "cat"))
+    old, new = _rows(before, "classifier", 4), _rows(after, "classifier", 4)
+    assert torch.equal(new[[0, 1, 3]], old[[0, 2, 1]])
+    assert new[2].abs().max() < 0.2  # the second dog
+    assert note.startswith("1 of 3 classes start from scratch ('dog'), the others keep")
+
+
 def test_as_many_other_classes_keep_nothing_of_the_old_ones(trained):
     before, path = trained
     after, note = start_from(path, _named("emu", "ant", "bee"))

@@ -98,6 +98,8 @@ def predict_files(
         nms_iou=nms_iou,
     )
     detect = with_options(opened.detect, opened.config, **options)
+    if options.get("tta_scales") and opened.detector is None:
+        raise UserError(f"tta_scales: {opened.name} is an exported file, which cannot do this; give the checkpoint")
     truth = None
     if annotations is not None:
         truth = load_annotations(annotations, images, split, opened.class_names)

@@ -155,7 +155,7 @@ class Predictor:
 def detect_with_runtime(runtime: Runtime, images: Sequence[Tensor], scale: float = 1.0) -> list[Found]:
     """Detect in tensors (3, H, W) with an exported model; see `Predictor.detect` for the result and errors."""
     if scale != 1:
-        raise UserError(f"tta-scales: {runtime.path} was exported for one image size; give the checkpoint instead")
+        raise UserError(f"tta_scales: {runtime.path} is an exported file, which cannot do this; give the checkpoint")
     found = runtime.detect([image.permute(1, 2, 0).cpu().numpy() for image in images])
     tensors = [{name: torch.from_numpy(value) for name, value in one.items()} for one in found]
     return [one | {"masks": binary(one["masks"])} if "masks" in one else one for one in tensors]

@@ -34,6 +34,8 @@ def save(model: Detector, path: str | Path, *, compact: bool = False) -> None:
 
     >>> save(load("starter"), "copy.safetensors")
     """
+    if model.folded:
+        raise UserError(f"{path}: not saved, as for_inference() cannot be undone; save the model before that call")
     tensors = {name: _stored(value) for name, value in model.state_dict().items()}
     for name, value in tensors.items():
         if (wrong := _implausible(value)) is not None:

@@ -73,6 +73,7 @@ class Detector(nn.Module):
         self.rpn = rpn
         self.roi_heads = roi_heads
         self.tasks = nn.ModuleList(tasks)
+        self.folded = False  # for inference, irreversibly
 
     def forward(
         self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]] | None = None
@@ -210,6 +211,7 @@ class Detector(nn.Module):
         return model
 
     def _fold(self) -> None:
+        self.folded = True
         for part in self.children():
             if part is not self.backbone or self.config.backbone.folds:
                 fold_norms(part)

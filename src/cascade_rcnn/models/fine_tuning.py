@@ -1,5 +1,6 @@
 """Prepare a checkpoint for fine-tuning on other classes, whose weights are carried over by name."""
 
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,12 +40,7 @@ def start_from(
     changes = {"categories": categories, "rpn": replace(config.rpn, anchors=anchors)}
     model = build(replace(config, **changes, tasks=config.tasks if masks else ()), backbone)
     own = model.state_dict()  # shares the model's memory
-    pairs = [
-        (old, new)
-        for new, category in enumerate(categories)
-        for old in [next((i for i, c in enumerate(config.categories) if c.name == category.name), None)]
-        if old is not None
-    ]
+    pairs = _same_names(config.categories, categories)
     boxes_too = True
     for name, value in trained.state_dict().items():
         if name not in own:  # a mask head's
@@ -65,6 +61,14 @@ def start_from(
     note = _note(anew, len(categories), boxes_too=boxes_too)
     left = "" if masks or not config.has_masks else "; its mask head is left out, as the annotations have no masks"
     return model.train(), note + left + _anchor_note(config.rpn.anchors, anchors)
+
+
+def _same_names(old: Sequence[Category], new: Sequence[Category]) -> list[tuple[int, int]]:
+    """Return the positions (old, new) of classes with the same name; if several share one, they are paired in order."""
+    places = defaultdict[str, deque[int]](deque)
+    for k, category in enumerate(old):
+        places[category.name].append(k)
+    return [(places[one.name].popleft(), k) for k, one in enumerate(new) if places[one.name]]
 
 
 def _class_agnostic(config: ModelConfig) -> bool:

@@ -35,7 +35,7 @@ class PendingImages:
         self.before = 0  # processed by earlier runs
         self.unnamed = 0  # not among the images of `truth`
         self.left_out = Counter[str]()  # unsupported, by suffix
-        self.total = sum(not journal.has(printable(name), _stamp(path)) for path, name in self._sources(Counter()))
+        self.total = sum(not self._is_done(name, _stamp(path)) for path, name in self._sources(Counter()))
 
     def _sources(self, left_out: Counter[str]) -> Iterator[Source]:
         truth = self._truth
@@ -46,7 +46,7 @@ class PendingImages:
     def __iter__(self) -> Iterator[Chosen]:
         for path, real in self._sources(self.left_out):
             name, stamp = printable(real), _stamp(path)
-            if self._journal.has(name, stamp):
+            if self._is_done(real, stamp):
                 self.before += 1
                 continue
             identity = self._identity(real, name)
@@ -54,6 +54,13 @@ class PendingImages:
                 self.unnamed += 1
             else:
                 yield Chosen(path, name, identity, stamp)
+
+    def _is_done(self, real: str, stamp: tuple[int, int]) -> bool:
+        """Return whether the journal has the image, unchanged and with the id that `truth`, if any, gives it now."""
+        name = printable(real)
+        if not self._journal.has(name, stamp):
+            return False
+        return self._ids is None or self._ids.find(real) == self._journal.id_of(name)
 
     def _identity(self, real: str, name: str) -> int | None:
         if self._ids is not None:
