@@ -1,11 +1,11 @@
-"""The first line of an error's message, whatever the message is."""
+"""What an error is about, and the first line of its message."""
 
 import pytest
 import torch
 
 from cascade_rcnn import UserError
 from cascade_rcnn.devices import choose_device
-from cascade_rcnn.errors import reason
+from cascade_rcnn.errors import is_out_of_memory, reason
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,21 @@ from cascade_rcnn.errors import reason
 )
 def test_the_first_line_or_else_the_type(error, line):
     assert reason(error) == line
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_a_full_memory_is_recognised_whoever_reports_it(error, full):
+    assert is_out_of_memory(error) == full
 
 
 def test_an_error_without_a_message_is_still_one_line(monkeypatch):

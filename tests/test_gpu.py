@@ -231,22 +231,23 @@ def test_training_in_every_precision(thin_recipe, shapes, tmp_path, precision):
 def test_resuming(thin_recipe, shapes, tmp_path):
     """An interrupted run continues with the weights and the random numbers that it had."""
     data = {"train": str(shapes / "train.json")}
-    recipe = replace(thin_recipe, accelerator="cuda", batch_size=8, epochs=2, save_every=4)
+    output = str(tmp_path / "run")
+    recipe = replace(thin_recipe, accelerator="cuda", batch_size=8, epochs=2, save_every=4, output=output)
 
     class Stop(cascade_rcnn.Callback):
         def on_step_end(self, step: cascade_rcnn.StepEnd) -> None:
             if step.step == 18:
                 raise KeyboardInterrupt
 
-    whole, parts = (replace(recipe, output=str(tmp_path / name)) for name in ("whole", "parts"))
-    cascade_rcnn.train(whole, data=data)
     with pytest.raises(KeyboardInterrupt):
-        cascade_rcnn.train(parts, data=data, callbacks=[Stop()])
-    cascade_rcnn.train(parts, data=data, resume=True)
-    expected, found = (read_csv(tmp_path / name / "train.csv") for name in ("whole", "parts"))
-    assert [row["step"] for row in found] == [row["step"] for row in expected] == list(range(1, 41))
-    # The kernels of a GPU add in any order, so that the runs drift apart later.
-    assert found[16]["loss"] == pytest.approx(expected[16]["loss"], rel=0.02)
+        cascade_rcnn.train(recipe, data=data, callbacks=[Stop()])
+    expected = read_csv(tmp_path / "run" / "train.csv")
+    cascade_rcnn.train(recipe, data=data, resume=True)
+    found = read_csv(tmp_path / "run" / "train.csv")
+    assert [row["step"] for row in found] == list(range(1, 41))
+    # The update after the last save; later ones drift apart, since the kernels of a GPU add in any order.
+    assert found[16]["loss"] == pytest.approx(expected[16]["loss"], rel=1e-3)
+    assert found[16]["loss"] != pytest.approx(found[15]["loss"], rel=1e-3)
 
 
 def test_images_that_do_not_fit_are_split(thin_recipe, shapes, tmp_path, monkeypatch, capfd):

@@ -25,7 +25,7 @@ from cascade_rcnn.commands.study import study
 from cascade_rcnn.commands.train import train
 from cascade_rcnn.commands.weights import weights
 from cascade_rcnn.engine.interrupt import Interrupted, ending_cleanly
-from cascade_rcnn.errors import UsageError, UserError, nearest, reason
+from cascade_rcnn.errors import UsageError, UserError, is_out_of_memory, nearest, reason
 from cascade_rcnn.streams import lasting_streams
 from cascade_rcnn.text import printable
 
@@ -101,8 +101,7 @@ def _explained(error: MemoryError | RuntimeError | ValueError) -> str | None:
         return wrong and f"{wrong} is '{os.environ[wrong]}' in the environment; set it to a number, or unset it"
     if "torchvision::" in text:  # mismatched builds: torchvision cannot even be imported
         return f"torchvision does not match this version of torch ({text}); run `cascade-rcnn doctor` for the fix"
-    full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # of torch
-    if full or "not enough memory" in text or "can't allocate memory" in text:
+    if is_out_of_memory(error):
         return f"out of memory ({text[:120]}); use smaller images or batches, or fewer workers"
     return None
 

@@ -25,6 +25,16 @@ def reason(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+_FULL = ("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED")  # of torch and its libraries
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error means that the memory of the machine or the GPU is full."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in _FULL)
+    )
+
+
 def nearest(name: Any, known: Sequence[str]) -> str:
     """Return the hint "; did you mean 'x'?" for an abbreviated or misspelt name, or "" if none is close."""
     if not isinstance(name, str):

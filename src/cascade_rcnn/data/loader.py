@@ -208,7 +208,7 @@ def make_loader(
         persistent_workers=workers > 0,
         collate_fn=_collate,
         worker_init_fn=_ignore_signals,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=torch.cuda.is_initialized(),  # not for a model on the CPU
         generator=torch.Generator().manual_seed(seed),  # by default, every epoch would draw from the global one
     )
 

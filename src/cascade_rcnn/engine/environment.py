@@ -35,6 +35,12 @@ def peak_memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
+def reset_peak_memory() -> None:
+    """Forget the peak memory of the GPU, if one is in use, so that earlier work does not count."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+
+
 def _processor() -> str:
     table = Path("/proc/cpuinfo")
     if table.is_file():

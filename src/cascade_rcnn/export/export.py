@@ -86,7 +86,7 @@ def export(checkpoint: Path, output: Path, request: Request) -> Report:
             difference.check(TOLERANCES[request.precision])
         ap, masks_ap = _average_precision(checkpoint, path, request)
         if triton:
-            (place / "config.pbtxt").write_text(config(output.name, path))
+            (place / "config.pbtxt").write_text(config(output.name, path), "utf-8")
         size = sum(file.stat().st_size for file in place.parent.rglob("*") if file.is_file())
     return Report(path=output, megabytes=size / 1e6, difference=difference, ap=ap, masks_ap=masks_ap)
 

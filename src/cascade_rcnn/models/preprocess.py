@@ -67,6 +67,7 @@ class Preprocess(nn.Module):
         return sizes[drawn]
 
     def _scale(self, image: Tensor) -> Tensor:
+        # The caller keeps pinned images until NMS has waited for the GPU, and with it for this copy.
         scaled = image.to(self.mean.device, non_blocking=True).to(self.mean.dtype)
         scaled = scaled if image.dtype == torch.uint8 else scaled * 255
         return scaled.flip(0) if self.config.bgr else scaled

@@ -101,4 +101,6 @@ class MaskTask(nn.Module):
         masks = torch.stack([head(pooled, labels.flatten()).sigmoid() for head in self.heads]).mean(dim=0)
         masks = masks.unflatten(0, labels.shape)
         masks = F.pad(masks, (0, 0, 0, 0, 0, slots - labels.shape[1]))
-        return found._replace(extras={**found.extras, "masks": masks})
+        extras = {**found.extras, "masks": masks}
+        # Not `_replace`, which torch 2.11 cannot compile.
+        return Detections(found.boxes, found.scores, found.labels, found.valid, extras)

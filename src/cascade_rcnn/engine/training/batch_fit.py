@@ -22,7 +22,7 @@ from cascade_rcnn.engine.memory import available_memory, memory_of
 from cascade_rcnn.engine.training import optim, processes
 from cascade_rcnn.engine.training.collectives import gather
 from cascade_rcnn.engine.training.state import TrainingState, random_state, set_random_state
-from cascade_rcnn.errors import UserError
+from cascade_rcnn.errors import UserError, is_out_of_memory
 from cascade_rcnn.resizing import resized_size
 from cascade_rcnn.text import count
 
@@ -98,7 +98,7 @@ def largest_part(step: Callable[[int], None], wanted: int) -> int:
 
     >>> def step(images):
     ...     if images > 3:
-    ...         raise torch.OutOfMemoryError
+    ...         raise torch.OutOfMemoryError("out of memory")
     >>> largest_part(step, 8), largest_part(step, 6), largest_part(step, 5)
     (2, 3, 1)
     """
@@ -106,8 +106,10 @@ def largest_part(step: Callable[[int], None], wanted: int) -> int:
     while True:
         try:
             step(part)
-        except torch.OutOfMemoryError:
-            pass  # and its traceback, which keeps tensors alive, is gone before the next try
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            # The traceback, which keeps tensors alive, is gone before the next try.
         else:
             return part
         if torch.cuda.is_available():
@@ -191,7 +193,7 @@ def _predicted(step: Callable[[int], None], memory: float) -> Callable[[int], No
 
     def run(images: int) -> None:
         if images * each > (1 - _spare(images)) * memory:
-            raise torch.OutOfMemoryError
+            raise torch.OutOfMemoryError("out of memory")
 
     return run
 

@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from lightning_fabric import Fabric
 
 from cascade_rcnn.engine.interrupt import Interrupted
 from cascade_rcnn.engine.training import processes
 from cascade_rcnn.engine.training.lost import is_lost_contact, report_lost
-from cascade_rcnn.errors import UserError, reason
+from cascade_rcnn.errors import UserError, is_out_of_memory, reason
 from cascade_rcnn.recipes import Recipe
 
 
@@ -21,9 +20,9 @@ def explained(recipe: Recipe, fabric: Fabric) -> Iterator[None]:
     except (UserError, Interrupted):
         processes.wait_for_first()
         raise
-    except torch.OutOfMemoryError as error:
-        raise _too_large(recipe, error) from error
     except (RuntimeError, TypeError) as error:
+        if is_out_of_memory(error):
+            raise _too_large(recipe, error) from error
         if (missing := missing_operator(error)) is not None:
             raise missing from error
         if isinstance(error, RuntimeError) and fabric.world_size > 1 and is_lost_contact(error):
@@ -31,14 +30,14 @@ def explained(recipe: Recipe, fabric: Fabric) -> Iterator[None]:
         raise
 
 
-def _too_large(recipe: Recipe, error: torch.OutOfMemoryError) -> UserError:
+def _too_large(recipe: Recipe, error: Exception) -> UserError:
     """Return one line on a GPU whose memory is full in the middle of a run."""
     way = "smaller images (--options.min-size)"
     if recipe.batch_size > 1:
         half = max(size for size in range(1, recipe.batch_size) if recipe.batch_size % size == 0)
         accumulate = recipe.accumulate * (recipe.batch_size // half)
         way = f"--batch-size {half} --accumulate {accumulate}, which is equivalent, or {way}"
-    return UserError(f"out of memory ({str(error).partition('. ')[0]}); start a new run with {way}")
+    return UserError(f"out of memory ({reason(error).partition('. ')[0]}); start a new run with {way}")
 
 
 def missing_operator(error: Exception) -> UserError | None:

@@ -190,7 +190,7 @@ def _read_state(path: Path) -> dict[str, Any]:
 def random_state() -> dict[str, torch.Tensor]:
     """Return the state of torch's generators: the CPU's, and the GPU's if there is one."""
     state = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():  # looking at its state would start it in a run on the CPU
         state["cuda"] = torch.cuda.get_rng_state()
     if torch.backends.mps.is_available():
         state["mps"] = torch.mps.get_rng_state()

@@ -64,6 +64,7 @@ def train(
             state = _begin(recipe, fabric, resume=resume, sources=sources, fit=fit, overfit=overfit)
             recipe = state.recipe
             hooks = replace(hooks, callbacks=(*hooks.callbacks, Advice()))
+            environment.reset_peak_memory()  # of the trials
             with hooks.open(as_json(recipe), active=fabric.is_global_zero):
                 _fit(state, hooks)
             if fabric.is_global_zero:

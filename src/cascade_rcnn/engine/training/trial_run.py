@@ -34,14 +34,21 @@ def seconds_per_update(state: TrainingState) -> float:
     optim.set_learning_rate(state.optimizer, 0.0)
     times, batches = [], _endless(state)
     for _ in range(_WARM_UP + _STEPS):
+        _wait(state)
         start = time.perf_counter()
         for _ in range(state.recipe.accumulate):
             images, targets = next(batches)
             state.fabric.backward(torch.stack(list(state.wrapped(images, targets).values())).sum())
         state.optimizer.step()
         state.optimizer.zero_grad()
+        _wait(state)
         times.append(time.perf_counter() - start)
     return sum(times[_WARM_UP:]) / _STEPS
+
+
+def _wait(state: TrainingState) -> None:
+    if state.fabric.device.type == "cuda":  # which works while the host goes on
+        torch.cuda.synchronize(state.fabric.device)
 
 
 def _endless(state: TrainingState) -> Iterator[Batch]:

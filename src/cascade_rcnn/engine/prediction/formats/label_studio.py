@@ -24,7 +24,7 @@ def write_label_studio(output: Path, journal: Journal, categories: Sequence[Cate
         write_rows(file, _tasks(journal, categories, least))
         file.write(b"\n]\n")
     with replacing(path.with_suffix(".xml")) as aside:
-        aside.write_text(_interface(categories, masks=any(entry.masks for entry in readable(journal))))
+        aside.write_text(_interface(categories, masks=any(entry.masks for entry in readable(journal))), "utf-8")
     return path
 
 
