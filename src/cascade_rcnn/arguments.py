@@ -3,7 +3,7 @@
 import inspect
 import math
 import reprlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import wraps
 from numbers import Integral, Real
 from os import PathLike
@@ -60,6 +60,11 @@ def as_list(name: str, value: Any) -> list[Any]:
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise UserError(f"{name} is {_shown(value)}; give a list, such as [{_shown(value)}]")
     return list(value)
+
+
+def with_tuples(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options for a config, whose sequences are tuples, from those of a user, who may give lists."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
 
 
 def as_path(name: str, value: Any) -> Path:

@@ -72,6 +72,13 @@ def test_other_classes_are_refused_in_one_line(detector, val, tmp_path):
     assert "\n" not in str(error.value)
 
 
+def test_other_ids_of_the_same_classes_are_named(detector, val):
+    first, *others = val.categories
+    object.__setattr__(val, "categories", (*others, Category(id=18, name=first.name)))
+    with pytest.raises(UserError, match=f"have the same classes with other ids .*'{first.name}', {first.id}, 18"):
+        check_classes(detector.config, val, "model")
+
+
 def test_bf16_finds_about_the_same(detector, val, tmp_path):
     save(detector, tmp_path / "model.safetensors")
     predictors = [Predictor(tmp_path / "model.safetensors", device="cpu", precision=p) for p in ("fp32", "bf16")]

@@ -23,6 +23,14 @@ def test_from_the_starter_for_other_classes():
     assert all(loss.isfinite() for loss in losses.values())
 
 
+def test_lists_are_as_good_as_tuples():
+    options = {"min_size": [48, 64], "anchor_sizes": [8, 16, 32, 64, 128], "stages": 2, "stage_ious": [0.5, 0.6]}
+    found = create_model("cascade_rcnn_resnet18_fpn", 2, backbone_width=8, head_width=8, **options).config
+    tuples = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    assert found == create_model("cascade_rcnn_resnet18_fpn", 2, backbone_width=8, head_width=8, **tuples).config
+    assert load("starter", min_size=[48, 64]).config.preprocess.min_size == (48, 64)
+
+
 def test_without_classes_it_keeps_its_own_and_finds_the_same():
     model = create_model("cascade_rcnn_resnet18_fpn", weights="starter").eval()
     assert model.class_names == ["person"]

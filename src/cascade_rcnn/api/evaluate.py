@@ -22,6 +22,7 @@ from cascade_rcnn.evaluation import save_detections as write
 from cascade_rcnn.evaluation.boundaries import check_installed
 from cascade_rcnn.evaluation.coco import LIMIT, crowding_note
 from cascade_rcnn.evaluation.detections import have_masks, load_detected
+from cascade_rcnn.evaluation.doubts import doubts
 from cascade_rcnn.evaluation.masks import evaluate_detected
 from cascade_rcnn.outputs import check_outputs
 from cascade_rcnn.reporting.files import report_files
@@ -138,7 +139,9 @@ def evaluate_detections(
     if report is not None:
         dataset = as_dataset(annotations, bad_images=bad_images)
         make(dataset, found.rows, Path(report), facts={"detections": str(detections)})
-    return evaluate_detected(annotations, found, source=detections, limit=max_detections, boundary=boundary)
+    metrics = evaluate_detected(annotations, found, source=detections, limit=max_detections, boundary=boundary)
+    tell([f"{detections}: {note}" for note in doubts(found.rows, annotations)])
+    return metrics
 
 
 def _same_images(annotations: Annotations, others: Annotations) -> Annotations:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec.structs import replace
 
+from cascade_rcnn.arguments import with_tuples
 from cascade_rcnn.config.backbones import BackboneConfig, ResNetConfig
 from cascade_rcnn.config.checks import LEAST, MOST, Config, check
 from cascade_rcnn.config.heads import (
@@ -165,7 +166,7 @@ class ModelConfig(Config, frozen=True, kw_only=True):
         if iterations is not None:
             return self._iterated(iterations).with_inference(**changes)
         preprocess, inference = {}, {}
-        for name, value in changes.items():
+        for name, value in with_tuples(changes).items():
             if name == "min_size":
                 preprocess[name] = (value,) if isinstance(value, int) else value
             elif name == "max_size":

@@ -188,6 +188,8 @@ def _problems(
             height, width = sizes[box_images[k]]
             example = f"{_show(boxes[k])} in {names[box_images[k]]}, {width} x {height}"
             notes.append(f"{count} of {len(boxes)} {text} (first: {example})")
+    if len(boxes) and (boxes <= 1).all():
+        notes.append("all boxes lie within one pixel; give pixels, not fractions of the image")
     if empty := len(sizes) - len(np.unique(box_images)):
         notes.append(f"{empty} of {len(sizes)} images have no boxes; they count as background")
     return notes

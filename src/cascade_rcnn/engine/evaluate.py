@@ -32,6 +32,12 @@ def check_classes(config: ModelConfig, annotations: Annotations, checkpoint: str
     ours, theirs = set(config.categories), set(annotations.categories)
     if ours != theirs:
         odd = min(ours ^ theirs, key=lambda category: (category.id, category not in theirs, category.name))
+        if {one.name for one in ours} == {one.name for one in theirs} and len(ours) == len(theirs):
+            which = ", ".join(str(one.id) for found in (ours, theirs) for one in found if one.name == odd.name)
+            raise UserError(
+                f"{checkpoint}: the model and {annotations.source} have the same classes with other ids (first: "
+                f"'{odd.name}', {which}); change the ids in the annotations"
+            )
         raise UserError(
             f"{checkpoint}: the model has {count(len(ours), 'class')} and {annotations.source} has {len(theirs)}, "
             f"which differ (first: id {odd.id}, '{odd.name}'); evaluate on annotations with the classes it was "

@@ -196,7 +196,10 @@ def check_detections(detections: Array, ground_truth: Annotations, source: str |
             ~np.isin(images, ground_truth.image_ids.numpy().astype(np.float64)),
             f"an image id that is not in {ground_truth.source}; remove it",
         ),
-        (~np.isin(categories, known_categories), f"a category id that is not in {ground_truth.source}; remove it"),
+        (
+            ~np.isin(categories, known_categories),
+            f"a category id that is not in {ground_truth.source}; correct the ids, or remove it",
+        ),
     )
     for wrong, what in problems:
         if wrong.any():

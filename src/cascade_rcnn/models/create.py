@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
-from cascade_rcnn.arguments import as_list, check_number, known_options
+from cascade_rcnn.arguments import as_list, check_number, known_options, with_tuples
 from cascade_rcnn.config import Category, ModelOptions
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.backbones.pretrained import load_pretrained
@@ -52,18 +52,19 @@ def create_model(
     >>> create_model(weights="starter", categories=["bolt", "nut"]).class_names
     ['bolt', 'nut']
     """
+    given = with_tuples(options)
     if weights is not None:
         if weights_backbone is not None:
             raise UserError(
                 f"weights_backbone={weights_backbone}: {weights} already has a trained backbone; leave out one of them"
             )
-        return _from_checkpoint(name, num_classes, categories, weights, backbone, dict(options))
+        return _from_checkpoint(name, num_classes, categories, weights, backbone, given)
     if name is None:
         raise UserError("create_model needs a name (see cascade_rcnn.list_models()) or weights, such as 'starter'")
     classes, pretrained = _categories(num_classes, categories), weights_backbone is not None
     named = backbone if isinstance(backbone, str) else None
     own = None if isinstance(backbone, str) else backbone
-    config = model_config(name, classes, ModelOptions(backbone=named, **options), pretrained=pretrained, own=own)
+    config = model_config(name, classes, ModelOptions(backbone=named, **given), pretrained=pretrained, own=own)
     model = build(config, own)
     if weights_backbone is not None:
         load_pretrained(model.backbone, config.backbone, weights_backbone)

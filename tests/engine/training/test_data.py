@@ -50,6 +50,13 @@ def test_annotations_without_any_mask_are_refused_before_training_starts(outline
         read_data(replace(data, train=""), Sources(train=load_annotations(data.train, data.train_images)), masks=True)
 
 
+def test_validation_on_the_training_images_is_noted(shapes):
+    train, val = str(shapes / "train.json"), str(shapes / "val.json")
+    for path, noted in ((train, True), (val, False)):
+        notes = read_data(DataConfig(train=train, val=path), shown=False).notes
+        assert any("is both training and validation data" in note for note in notes) == noted
+
+
 def test_masks_pass_through_mixed_precision():
     precision = Fabric(accelerator="cpu", precision="bf16-mixed").strategy.precision
     masks = Masks.encode(torch.ones(2, 5, 6, dtype=torch.uint8))

@@ -43,9 +43,16 @@ class TrainingData:
         if self.val is None:
             return [*train, "no --data.val is given, so the model will not be evaluated"]
         found = self.val.annotations
+        own = [f"{found.source}: is both training and validation data, so AP says nothing about new images"]
         unmeasured = self.train.annotations.segmentations is not None and found.segmentations is None
         more = [f"{found.source}: no object has a mask, so mask AP is not measured"] if unmeasured else []
-        return [*train, *found.notes, *more]
+        return [*train, *found.notes, *(own if _same_images(self.train.annotations, found) else []), *more]
+
+
+def _same_images(one: Annotations, other: Annotations) -> bool:
+    """Return whether both have the same image files; the images of a user's dataset class have none."""
+    same = (one.images_dir, len(one)) == (other.images_dir, len(other)) and one.path(0).exists()
+    return same and all(one.file_names[i] == other.file_names[i] for i in range(len(one)))
 
 
 def read_data(

@@ -1,0 +1,48 @@
+"""Signs that detections are not those of the images, or not in COCO's format."""
+
+import json
+
+import numpy as np
+import pytest
+
+from cascade_rcnn import evaluate_detections
+from cascade_rcnn.data import load_coco
+from cascade_rcnn.evaluation.doubts import doubts
+
+
+@pytest.fixture
+def truth(tmp_path):
+    images = [{"id": k, "file_name": f"{k}.png", "width": 100, "height": 50} for k in (3, 1, 2, 4)]
+    (tmp_path / "truth.json").write_text(
+        json.dumps({"images": images, "annotations": [], "categories": [{"id": 1, "name": "cat"}]})
+    )
+    return load_coco(tmp_path / "truth.json")
+
+
+def rows(*boxes, images=(1, 2, 3, 4)):
+    return np.array([(image, *box, 0.5, 1) for image in images for box in boxes], np.float64)
+
+
+def test_plausible_detections_are_not_doubted(truth):
+    assert not doubts(rows((0, 0, 100, 50), (60, 20, 45, 20)), truth)  # the last one reaches out a little
+
+
+@pytest.mark.parametrize(
+    ("detections", "note"),
+    [
+        (rows((10, 10, 20, 20), images=(1, 2, 3)), "1 of 4 images have no detections; are they of the same images?"),
+        (rows((60, 30, 90, 45), (10, 10, 40, 30), (70, 5, 95, 20)), "8 of 12 boxes reach outside their image; give x"),
+        (rows((0.1, 0.1, 0.5, 0.9)), "all boxes lie within one pixel"),
+        (np.zeros((0, 7)), "there are no detections"),
+    ],
+)
+def test_each_sign_is_noted(truth, detections, note):
+    (found,) = doubts(detections, truth)
+    assert found.startswith(note)
+
+
+def test_the_notes_are_printed(truth, tmp_path, capsys):
+    found = [{"image_id": 1, "category_id": 1, "bbox": [10, 10, 20, 20], "score": 0.5}]
+    (tmp_path / "found.json").write_text(json.dumps(found))
+    evaluate_detections(tmp_path / "found.json", truth)
+    assert "found.json: 3 of 4 images have no detections" in capsys.readouterr().err
