@@ -7,6 +7,7 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
+from cascade_rcnn.engine.prediction.job import PredictionSummary
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.folders import expand
 
@@ -73,6 +74,18 @@ def test_pictures_that_are_not_read_are_counted_and_other_files_not(folder):
     left_out = Counter[str]()
     assert len(names(folder, left_out=left_out)) == 3
     assert left_out == {".heic": 2, ".psd": 1}
+
+
+def test_links_to_missing_images_are_counted(folder):
+    (folder / "gone.png").symlink_to(folder / "nowhere.png")
+    (folder / "gone.txt").symlink_to(folder / "nowhere.txt")
+    left_out = Counter[str]()
+    assert len(names(folder, left_out=left_out)) == 3
+    assert left_out == {"links to missing files": 1}
+    assert PredictionSummary(left_out=left_out + Counter({".heic": 2})).notes == [
+        "skipped images in unsupported formats: 2 .heic; convert them to JPEG or PNG",
+        "skipped links to missing files: 1",
+    ]
 
 
 @pytest.mark.parametrize("wrong", ["nothing*.png", "nothing.png", "none"])

@@ -126,6 +126,8 @@ def test_a_stream_gives_an_iterator_that_reads_no_further_than_it_must():
 
 
 def test_mistakes_about_several_are_one_line(tmp_path):
+    with pytest.raises(UserError, match="cannot read images from dict; give a path"):
+        spread({"image": "a.png"})
     with pytest.raises(UserError, match="cannot read images from int; give a path"):
         spread(7)
     for wrong in (0, 1.5, "2"):

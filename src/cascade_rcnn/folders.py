@@ -50,8 +50,8 @@ def expand(patterns: Sequence[str | Path], *, left_out: Counter[str] | None = No
 
     Names are relative to the given folder, or to the common parent of several, so that they are unique. Hidden files
     and images written by `predict` are skipped; a folder reachable through several links is entered once.
-    `left_out` counts skipped images of unsupported formats by suffix. Raises UserError, before yielding anything, for a
-    path or pattern without images.
+    `left_out` counts what is skipped: images of unsupported formats by suffix, unreadable folders and broken links.
+    Raises UserError, before yielding anything, for a path or pattern without images.
     """
     if not patterns:
         raise UserError("no images given; give image files, folders or glob patterns")
@@ -129,6 +129,8 @@ class _Walk:
         known = suffix in EXTENSIONS
         if not known and suffix in _PICTURES:
             self.left_out[suffix] += 1
+        if known and path.is_symlink() and not path.exists():
+            self.left_out["links to missing files"] += 1
         return known and path.is_file()  # opening a pipe would block
 
 

@@ -7,7 +7,7 @@ floating point 0..1; channels are RGB, and a fourth channel (alpha) is dropped.
 """
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from os import PathLike, fspath
 from pathlib import Path
@@ -83,7 +83,7 @@ def spread(images: Any) -> Given:
         return Given(iter(images), "list") if images.ndim == 4 else Given(iter([images]), "one")
     if isinstance(images, bytes | bytearray | PIL.Image.Image) or hasattr(images, "read"):
         return Given(iter([images]), "one")  # type: ignore[list-item]
-    if isinstance(images, Iterable):
+    if isinstance(images, Iterable) and not isinstance(images, Mapping):
         return Given(iter(images), "list" if isinstance(images, Sequence) else "stream")
     raise UserError(f"cannot read images from {type(images).__name__}; {_FORMS}, or several of them")
 

@@ -119,7 +119,7 @@ class PredictionSummary:
     before: int = 0  # by earlier calls
     failed: int = 0
     unnamed: int = 0  # not in the annotations
-    left_out: Counter[str] = field(default_factory=Counter)  # unsupported formats
+    left_out: Counter[str] = field(default_factory=Counter)  # unsupported formats by suffix, and other kinds
     boxes: int = 0  # in all images
     files: list[Path] = field(default_factory=list)
     unit: str = "image"
@@ -132,7 +132,9 @@ class PredictionSummary:
     @property
     def notes(self) -> list[str]:
         """A line for each kind of image that was skipped."""
-        kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(self.left_out.items()))
+        others = sorted(self.left_out.items())
+        kinds = ", ".join(f"{number} {kind}" for kind, number in others if kind.startswith("."))
         unread = [f"skipped images in unsupported formats: {kinds}; convert them to JPEG or PNG"] if kinds else []
+        unread += [f"skipped {kind}: {number}" for kind, number in others if not kind.startswith(".")]
         unnamed = f"skipped {count(self.unnamed, 'image')}: not in the annotations"
         return [*unread, *([unnamed] if self.unnamed else [])]
