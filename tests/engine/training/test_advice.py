@@ -78,6 +78,12 @@ def test_one_line_about_a_loss_that_explodes_and_falls_again(told):
     assert line.endswith("a lower --optimizer.lr or more --optimizer.warmup-steps")
 
 
+def test_a_loss_may_explode_at_once(told):
+    _steps(Advice(told.append), [4.0, 1e5, 5e8])
+    (line,) = told
+    assert line.startswith("the loss has exploded (at first up to 40, 1e+05 after 3 updates)")
+
+
 def test_outliers_are_no_explosion(told):
     _steps(Advice(told.append), [5.0, *[4.0] * 9, *[1e6] * 4, *[3.0 - 0.005 * k for k in range(100)]])
     assert told == []

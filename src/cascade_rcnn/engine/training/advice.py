@@ -12,7 +12,8 @@ from cascade_rcnn.engine.training.fixed_targets import fixed_target_losses
 _WINDOW = 50  # minimum number of updates over which losses are averaged
 _FLAT = 0.97  # a model that learns brings the loss below this fraction of its first value
 _RISEN = 1.2  # from this multiple on, the loss is not flat, but rises
-_EXPLODED, _UPDATES = 10.0, 10  # the median of ten updates, relative to the highest loss of the first ten
+_EXPLODED, _UPDATES = 10.0, 10  # the median of ten updates, relative to the highest loss of the first ten, of which
+# none counts for more than this multiple of the very first: a loss may explode at once
 _FALL = 0.02  # of AP; more than the noise between evaluations
 
 
@@ -41,8 +42,9 @@ class Advice(Callback):
 
     def _explodes(self, step: int) -> bool:
         """Return whether the loss has exploded. It often falls again, to that of a model that finds nothing."""
-        first, now = max(self.losses[:_UPDATES]), median(self.losses[-_UPDATES:])
-        if now > _EXPLODED * first:
+        first = min(max(self.losses[:_UPDATES]), _EXPLODED * self.losses[0])
+        now = median(self.losses[-_UPDATES:])
+        if len(self.losses) > 2 and now > _EXPLODED * first:
             self._advise(
                 f"the loss has exploded (at first up to {first:.3g}, {now:.3g} after {step} updates), and the model "
                 "may stay useless even if it falls again: start again with a lower --optimizer.lr or more "
