@@ -113,3 +113,16 @@ def test_mistakes_name_the_item_in_one_line(item, message):
 def test_the_protocol_is_what_lists_and_data_sets_have():
     assert isinstance([], DetectionData)
     assert not isinstance(iter([]), DetectionData)
+
+
+def test_an_exception_of_the_dataset_says_where():
+    class Broken:
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, i: int):
+            raise KeyError("boom")
+
+    with pytest.raises(KeyError, match="boom") as caught:
+        read_item(Broken(), 2)
+    assert caught.value.__notes__ == ["(in Broken, item 2)"]

@@ -132,6 +132,8 @@ def test_a_better_stage(analysed):
 def test_scores_that_promise_too_much(analysed):
     analysis = replace(analysed(PERFECT), calibration=Calibration(0.2, 0.2, []))
     assert "0.20 higher" in said(analysis)["Choose the threshold on your data"]
+    nothing = replace(analysed(PERFECT, []), calibration=Calibration(0.2, 0.2, []))
+    assert "Choose the threshold on your data" not in said(nothing)  # without objects, there is no best one
 
 
 def test_the_most_rewarding_comes_first_and_advice_is_limited(analysed):

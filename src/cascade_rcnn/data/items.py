@@ -46,9 +46,15 @@ def read_item(source: DetectionData, i: int) -> tuple[Tensor, Target]:
     """Read item i of a dataset: its image (3, H, W) and target.
 
     The target has boxes (G, 4) XYXY, labels (G,) as in the dataset, area (G,), iscrowd (G,), and every other tensor of
-    the item. Raises UserError naming the item if it does not conform to `DetectionData`.
+    the item. Raises UserError naming the item if it does not conform to `DetectionData`; the dataset's own exceptions
+    get a note that names it.
     """
-    name, item = f"{name_of(source)}, item {i}", source[i]
+    name = f"{name_of(source)}, item {i}"
+    try:
+        item = source[i]
+    except Exception as error:
+        error.add_note(f"(in {name})")
+        raise
     if not (isinstance(item, tuple | list) and len(item) == 2 and isinstance(item[1], Mapping)):
         raise UserError(f"{name}: is not an (image, target) pair with a dict of boxes and labels; {_WRAP}")
     image, given = item

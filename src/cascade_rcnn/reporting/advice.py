@@ -239,7 +239,7 @@ def _stage(analysis: Analysis) -> Iterator[Advice]:
 
 def _scores(analysis: Analysis) -> Iterator[Advice]:
     found = analysis.calibration
-    if not abs(found.bias) > 0.1:
+    if not abs(found.bias) > 0.1 or not len(analysis.evidence.truth.boxes):
         return
     word = "higher" if found.bias > 0 else "lower"
     text = (
