@@ -21,6 +21,7 @@ from cascade_rcnn.errors import UserError
 
 # Boxes may exceed their image by half a pixel without a note, since labelling tools round that coarsely.
 _TOLERANCE = 0.5
+FRACTIONS = "all boxes lie within one pixel; give pixels, not fractions of the image"
 _LARGEST_AREA = 1e10  # COCO evaluation ignores larger objects, and those with a negative area
 _LARGEST_ID = 2**53  # evaluation stores ids as float64, in which larger integers are not exact
 
@@ -189,7 +190,7 @@ def _problems(
             example = f"{_show(boxes[k])} in {names[box_images[k]]}, {width} x {height}"
             notes.append(f"{count} of {len(boxes)} {text} (first: {example})")
     if len(boxes) and (boxes <= 1).all():
-        notes.append("all boxes lie within one pixel; give pixels, not fractions of the image")
+        notes.append(FRACTIONS)
     if empty := len(sizes) - len(np.unique(box_images)):
         notes.append(f"{empty} of {len(sizes)} images have no boxes; they count as background")
     return notes

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cascade_rcnn.data.annotations import Annotations
+from cascade_rcnn.data.annotations import FRACTIONS, Annotations
 from cascade_rcnn.evaluation.coco import Array
 from cascade_rcnn.text import count
 
@@ -26,7 +26,7 @@ def doubts(detections: Array, truth: Annotations) -> list[str]:
     limits = truth.image_sizes.numpy()[order][np.searchsorted(ids[order], detections[:, 0]), ::-1]  # (N, 2)
     beyond = (boxes[:, :2] + boxes[:, 2:] > (1 + _BEYOND) * limits).any(axis=1)
     if (boxes <= 1).all():
-        notes.append("all boxes lie within one pixel; give pixels, not fractions of the image")
+        notes.append(FRACTIONS)
     elif (far := int(beyond.sum())) > _MANY_BOXES * len(boxes):
         notes.append(
             f"{far} of {count(len(boxes), 'box')} reach outside their image; give x, y, width and height, not corners"

@@ -165,6 +165,17 @@ def test_a_run_out_of_memory_ends_with_one_line(recipe, monkeypatch, batch, advi
     assert "\n" not in str(caught.value)
 
 
+def test_a_run_out_of_the_machine_s_memory_quotes_the_reason(recipe, monkeypatch):
+    def full(*_: object) -> None:
+        raise RuntimeError(
+            "[enforce fail] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 4"
+        )
+
+    monkeypatch.setattr(training, "run_epoch", full)
+    with pytest.raises(UserError, match=r"^out of memory \(.*can't allocate memory.*start a new run with --batch-size"):
+        training.train(recipe)
+
+
 def test_unreadable_images_are_left_out_of_the_trial():
     class Some:
         def __getitem__(self, i: int) -> tuple[int, dict]:

@@ -26,7 +26,7 @@ def any_rank(fabric: Fabric, flag: bool) -> bool:
 
 
 def maximum(fabric: Fabric, values: Tensor) -> Tensor:
-    """Return, on every rank, the elementwise maximum over all ranks."""
+    """Return, on every rank, the elementwise maximum over all ranks, in the same tensor."""
     if fabric.world_size > 1:
         dist.all_reduce(values, op=dist.ReduceOp.MAX)
     return values

@@ -31,13 +31,13 @@ def explained(recipe: Recipe, fabric: Fabric) -> Iterator[None]:
 
 
 def _too_large(recipe: Recipe, error: Exception) -> UserError:
-    """Return one line on a GPU whose memory is full in the middle of a run."""
+    """Return one line on memory that is full in the middle of a run, with torch's reason."""
     way = "smaller images (--options.min-size)"
     if recipe.batch_size > 1:
         half = max(size for size in range(1, recipe.batch_size) if recipe.batch_size % size == 0)
         accumulate = recipe.accumulate * (recipe.batch_size // half)
         way = f"--batch-size {half} --accumulate {accumulate}, which is equivalent, or {way}"
-    return UserError(f"out of memory ({reason(error).partition('. ')[0]}); start a new run with {way}")
+    return UserError(f"out of memory ({reason(error).partition('. Tried')[0][:120]}); start a new run with {way}")
 
 
 def missing_operator(error: Exception) -> UserError | None:
