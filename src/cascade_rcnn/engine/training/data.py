@@ -44,14 +44,10 @@ class TrainingData:
             return [*train, "no --data.val is given, so the model will not be evaluated"]
         found = self.val.annotations
         same = _same_images(self.train.annotations, found)
-        own = (
-            [f"{found.source}: is both training and validation data, so AP says nothing about new images"]
-            if same
-            else []
-        )
+        both = [f"{found.source}: is both training and validation data, so AP says nothing about new images"]
         unmeasured = self.train.annotations.segmentations is not None and found.segmentations is None
         more = [f"{found.source}: no object has a mask, so mask AP is not measured"] if unmeasured else []
-        return [*train, *found.notes, *own, *more]
+        return [*train, *found.notes, *(both if same else []), *more]
 
 
 def _same_images(one: Annotations, other: Annotations) -> bool:
