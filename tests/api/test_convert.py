@@ -24,6 +24,14 @@ def test_there_and_back(detector, tmp_path):
                 torch.testing.assert_close(value, weights[key])
 
 
+def test_its_config_is_written_beside_it(detector, tmp_path, capsys):
+    save_detectron2(detector, tmp_path / "theirs.pth")
+    assert "theirs.yaml; use cfg.merge_from_file" in capsys.readouterr().err
+    back = convert_checkpoint(tmp_path / "theirs.pth", "detectron2", config=tmp_path / "theirs.yaml").config
+    assert back.preprocess.mean == pytest.approx(detector.config.preprocess.mean)
+    assert (back.preprocess.bgr, back.roi_align) == (False, detector.config.roi_align)
+
+
 def test_notes_are_reported_and_mistakes_are_one_line(detector, tmp_path, capsys):
     save_detectron2(detector, tmp_path / "theirs.pth")
     capsys.readouterr()

@@ -62,6 +62,18 @@ def test_settings_of_version_2_caffe_style():
     assert ModelConfig.from_json(config.to_json()) == config
 
 
+def test_what_version_3_leaves_out_has_the_defaults_of_its_classes():
+    """`DetDataPreprocessor` keeps BGR and does not normalise, and the coder's standard deviations are 1."""
+    text = "model = dict(data_preprocessor=dict(type='DetDataPreprocessor'{}))"
+    plain = to_config(FASTER, parse_config(text.format(""), "config.py")).preprocess
+    assert (plain.bgr, plain.mean, plain.std) == (True, (0.0,) * 3, (1 / 255,) * 3)
+    caffe = to_config(FASTER, parse_config(text.format(", mean=[103.53, 116.28, 123.675], std=[1, 1, 1]"), "config.py"))
+    assert caffe.preprocess.bgr
+    assert caffe.preprocess.mean[0] == pytest.approx(103.53 / 255)
+    coder = "model = dict(roi_head=dict(bbox_head=dict(bbox_coder=dict(type='DeltaXYWHBBoxCoder'))))"
+    assert to_config(FASTER, parse_config(coder, "config.py")).stages[0].std == (1.0,) * 4
+
+
 def _head(**settings: object) -> dict:
     return {"roi_head": {"bbox_head": settings}}
 

@@ -7,6 +7,7 @@ from cascade_rcnn import interop
 from cascade_rcnn.api.notes import tell
 from cascade_rcnn.engine.checkpoint import save_state
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.files import replacing
 from cascade_rcnn.hub.peers import found_config, stock_settings
 from cascade_rcnn.interop.convert import Origin
 from cascade_rcnn.models.checkpoint import load
@@ -34,15 +35,25 @@ def convert_checkpoint(source: str | Path, origin: Origin, *, config: str | Path
 
 
 def save_detectron2(model: Detector | str | Path, path: str | Path) -> None:
-    """Write a detector or checkpoint as a .pth file for detectron2's DetectionCheckpointer.
+    """Write a detector or checkpoint as a .pth file for detectron2's DetectionCheckpointer, and its config beside it.
 
-    Raises UserError if detectron2 has no equivalent of some part of the model.
+    The config has the same name with the suffix .yaml, and is complete: `cfg.merge_from_file`. Networks that detectron2
+    describes only in a LazyConfig have none. Settings that detectron2 does not have are noted. Raises UserError if it
+    has no equivalent of some part of the network.
 
     >>> model = create_model("faster_rcnn_resnet18_fpn", 80, backbone_width=8, pyramid_channels=8, head_width=8)
     >>> save_detectron2(model, "faster.pth")
     """
     if Path(path).suffix != ".pth":
         raise UserError(f"{path}: detectron2 reads .pth files; use this suffix for the output")
-    check_outputs([path], [model])
+    config = Path(path).with_suffix(".yaml")
+    check_outputs([path, config], [model])
     detector = model if isinstance(model, Detector) else load(model)
-    save_state(path, {"model": interop.to_detectron2(detector)})
+    state = interop.to_detectron2(detector)
+    text, notes = interop.config_for(detector.config, state)
+    if text is not None:
+        with replacing(config) as aside:
+            aside.write_text(text, encoding="utf-8")
+        notes = [f"its config is {config}; use cfg.merge_from_file", *notes]
+    save_state(path, {"model": state})
+    tell(notes)

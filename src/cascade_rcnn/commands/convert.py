@@ -23,7 +23,7 @@ def convert(
 
     Args:
         source: The checkpoint: a .pth, .pkl or .safetensors file.
-        output: The file to write: .safetensors with --from, .pth with --to.
+        output: The file to write: .safetensors with --from, .pth with --to (its config is written beside it: .yaml).
         origin: The framework that wrote the checkpoint.
         to: The framework to convert a checkpoint of this package to.
         config: The config it was trained with (detectron2's yaml or LazyConfig, mmdetection's py), or the name of a

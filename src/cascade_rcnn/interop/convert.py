@@ -58,7 +58,7 @@ def _check_origin(state: State, origin: str) -> None:
 
 
 def _notes(peer: ModuleType, state: State, config: ModelConfig, settings: Any) -> list[str]:
-    notes = []
+    notes = [note] if peer is torchvision and (note := torchvision.assumed(config)) else []
     masks = sum(re.match(peer.MASK, name) is not None for name in state)
     if masks and not config.tasks:
         notes.append(f"the mask or keypoint head ({masks} tensors) is left out; boxes do not depend on it")

@@ -22,7 +22,7 @@ from cascade_rcnn.config import (
 )
 from cascade_rcnn.config.presets import DETECTRON2
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.interop import backbones, categories, detectron2_config, layout, lazy_config
+from cascade_rcnn.interop import backbones, categories, detectron2_config, detectron2_settings, layout, lazy_config
 from cascade_rcnn.interop.detectron2_config import STOCK, STOCK_CASCADE
 from cascade_rcnn.interop.mmdet_files import Stock, nothing
 from cascade_rcnn.interop.norms import detectron2_norm
@@ -239,3 +239,18 @@ def to_detectron2(model: Detector) -> State:
     if missing := [name for name, other in theirs.items() if other is None]:
         raise UserError(f"{config.name}: detectron2 has no place for '{missing[0]}' ({len(missing)} such tensors)")
     return {str(theirs[name]): tensor for name, tensor in state.items()}
+
+
+def config_for(config: ModelConfig, state: State) -> tuple[str | None, list[str]]:
+    """Return detectron2's config.yaml for a model and its tensors from `to_detectron2`, with notes on what it lacks.
+
+    The config is None if only a LazyConfig can describe the network.
+    """
+    settings = detectron2_settings.settings_of(config)
+    back, _ = convert(state, settings)
+    lost = ", ".join(detectron2_settings.lost(config, back))
+    if settings is None:
+        lacks = f"; its defaults differ in {lost}" if lost else ""
+        return None, [f"detectron2 describes this network only in a LazyConfig, which has to be written by hand{lacks}"]
+    notes = [f"detectron2 has no such settings, and therefore differs in {lost}"] if lost else []
+    return detectron2_settings.to_yaml(settings), notes

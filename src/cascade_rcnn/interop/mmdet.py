@@ -141,7 +141,7 @@ def _stage(t: int, number: int, get: Settings) -> StageConfig:
     coder = get(f"model.roi_head.bbox_head.{t}.bbox_coder", get("model.roi_head.bbox_head.bbox_coder", {}))
     return StageConfig(
         iou=_rcnn(get, t, "assigner.pos_iou_thr", 0.5 + 0.1 * t),
-        std=tuple(coder.get("target_stds", _STDS[min(t, 2)])),
+        std=tuple(coder.get("target_stds", (1.0,) * 4 if coder else _STDS[min(t, 2)])),  # the class's, or the stock's
         mean=tuple(coder.get("target_means", (0.0,) * 4)),
         loss_weight=float(get(f"model.roi_head.stage_loss_weights.{t}", 0.5**t)),
     )
@@ -187,11 +187,19 @@ def _box_loss(loss: dict[str, Any] | None, default: float) -> BoxLossConfig:
 
 
 def _preprocess(get: Settings) -> PreprocessConfig:
-    """Convert `model.data_preprocessor` (3.x), or the pipeline's Normalize or `img_norm_cfg` (2.x), and Resize."""
+    """Convert `model.data_preprocessor` (3.x), or the pipeline's Normalize or `img_norm_cfg` (2.x), and Resize.
+
+    What they leave out has the defaults of their classes: 3.x neither changes the order BGR nor normalises.
+    """
     normalize = next((step for step in pipeline(get) if step.get("type") == "Normalize" and "mean" in step), None)
-    norm = get("model.data_preprocessor", normalize or get("img_norm_cfg", {}))
-    rgb = norm.get("bgr_to_rgb", norm.get("to_rgb", True))
-    mean, std = norm.get("mean", (123.675, 116.28, 103.53)), norm.get("std", (58.395, 57.12, 57.375))
+    mean: Any
+    std: Any
+    if (norm := get("model.data_preprocessor")) is not None:  # 3.x
+        rgb, mean, std = norm.get("bgr_to_rgb", False), norm.get("mean") or (0.0,) * 3, norm.get("std") or (1.0,) * 3
+    else:
+        norm = normalize or get("img_norm_cfg", {})
+        rgb = norm.get("to_rgb", True)
+        mean, std = norm.get("mean", (123.675, 116.28, 103.53)), norm.get("std", (58.395, 57.12, 57.375))
     sides = scale(get)
     return PreprocessConfig(
         min_size=(min(sides),),

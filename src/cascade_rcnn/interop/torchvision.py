@@ -53,6 +53,7 @@ LAYOUT: Layout = {
     r"tasks\.0\.heads\.0\.predictor\.(weight|bias)": lambda rows, _: rows[1:],
     r"roi_heads\.heads\.0\.regressor\.(weight|bias)": lambda rows, _: rows[4:],
 }
+_PUBLISHED = 90  # classes: COCO's ids, with gaps
 SEMANTICS = replace(DETECTRON2.semantics, name="torchvision")
 _LOSS = SmoothL1Config(beta=1 / 9)
 
@@ -107,11 +108,21 @@ def _masks(task: MaskConfig, batch_norm: bool) -> MaskConfig:
     )
 
 
+def assumed(config: ModelConfig) -> str | None:
+    """Return a note on the settings that the arguments of a user's own model may have changed."""
+    if config.num_classes == _PUBLISHED:
+        return None
+    return (
+        "the file does not tell the model's arguments: anchors of 32 to 512 pixels, images of 800 to 1333 pixels, "
+        "ImageNet's mean and standard deviation, and torchvision's default thresholds are assumed"
+    )
+
+
 def convert(state: State, settings: None = None) -> tuple[ModelConfig, State]:
     """Convert torchvision's state dict (there is no config file) to our config and state dict."""
     family, ours = layout.our_names("torchvision", state, NAMES, IGNORED, MASK)
     skeleton = layout.skeleton(ours, family)
     batch_norm = any(name.endswith("num_batches_tracked") for name in state)
-    # COCO's 90 ids indicate weights published by torchvision, whose code sets eps to 0 for those with fixed batch norm.
-    config = to_config(skeleton, own_weights=skeleton.num_classes == 90, batch_norm=batch_norm)
+    # They indicate weights published by torchvision, whose code sets eps to 0 for those with fixed batch norm.
+    config = to_config(skeleton, own_weights=skeleton.num_classes == _PUBLISHED, batch_norm=batch_norm)
     return config, layout.check(relaid(ours, config, LAYOUT), config)
