@@ -52,6 +52,14 @@ def test_fused_as_computed_by_hand():
     assert len(fuse([first, one([0.0, 0.0, 25.0, 10.0], 0.4)], 0.5, 1)["boxes"]) == 1
 
 
+def test_neighbours_that_nms_keeps_apart_do_not_vote_for_each_other():
+    """An IoU of 86 / 114 = 0.75: one object at 0.7, two at 0.8."""
+    views = [one([0.0, 0.0, 100.0, 100.0], 0.8), one([14.0, 0.0, 114.0, 100.0], 0.8)]
+    assert fuse(views, 0.7, 100)["boxes"].tolist() == [pytest.approx([7, 0, 107, 100])]
+    first, second = sorted(fuse(views, 0.8, 100)["boxes"].tolist())
+    assert (first, second) == (pytest.approx([0, 0, 100, 100]), pytest.approx([14, 0, 114, 100]))
+
+
 def test_nothing_found_in_any_view():
     empty = {name: values[:0] for name, values in one([0.0, 0.0, 1.0, 1.0], 0.1).items()}
     assert fuse([empty, empty], 0.5, 100)["boxes"].shape == (0, 4)

@@ -201,6 +201,26 @@ def test_masks_are_run_lengths_in_coco_and_polygons_elsewhere(masked, tmp_path):
     assert not list(tmp_path.glob(".*.json"))
 
 
+def test_a_mask_in_parts_and_with_a_hole_is_one_object_everywhere(tmp_path):
+    """A ring of 12 x 12 pixels around a hole of 4 x 4, and a square of 4 x 4 elsewhere."""
+    mask = np.zeros((30, 40), np.bool_)
+    mask[2:14, 2:14] = mask[20:24, 20:24] = True
+    mask[6:10, 6:10] = False
+    counts = [rle.to_string(rle.encode(mask, (0, 0, 40, 30), 30, 40)).decode()]
+    with Journal(tmp_path / "images.jsonl", {}) as journal:
+        one = {"boxes": [(2, 2, 22, 22)], "scores": [0.9], "category_ids": [8], "masks": counts}
+        journal.add([Entry(file_name="a.png", image_id=1, width=40, height=30, **one)])
+        write_formats(["cvat", "label-studio"], journal, CATEGORIES, tmp_path, AT[0.5])
+    (shape,) = next(ET.parse(tmp_path / "cvat.xml").getroot().iter("image"))
+    points = [tuple(map(float, point.split(","))) for point in str(shape.get("points")).split(";")]
+    x, y = np.array(points).T
+    enclosed = abs((x * np.roll(y, -1) - y * np.roll(x, -1)).sum()) / 2
+    assert enclosed == pytest.approx(11**2 + 3**2 - 5**2, abs=2)  # through the centres of border pixels
+    (task,) = json.loads((tmp_path / "label_studio.json").read_text())
+    (region,) = task["predictions"][0]["result"]
+    assert len(region["value"]["points"]) == len(points)
+
+
 def _read_back(folder: Path) -> tuple[list[np.ndarray], list[list[float]]]:
     """Return masks and boxes of a.png, 80 x 60, as our reader of YOLO polygons finds them."""
     (folder / "classes.txt").write_text("".join(f"{one.name}\n" for one in CATEGORIES))

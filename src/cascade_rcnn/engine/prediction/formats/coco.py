@@ -9,7 +9,7 @@ import msgspec
 
 from cascade_rcnn.config import Category
 from cascade_rcnn.engine.prediction.formats.kept import Least, kept, readable
-from cascade_rcnn.engine.prediction.formats.outlines import polygons
+from cascade_rcnn.engine.prediction.formats.outlines import outline
 from cascade_rcnn.engine.prediction.journal import Journal
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation.detections import Outline
@@ -27,7 +27,7 @@ def write_coco(
 ) -> Path:
     """Write a COCO dataset whose annotations also have a `score` and, in a tracked video, a `track_id`.
 
-    Masks become run lengths, or polygons if `outlined`.
+    Masks become run lengths, or one polygon each if `outlined`.
     """
     images = (
         {"id": one.image_id, "file_name": one.file_name, "width": one.width, "height": one.height}
@@ -57,7 +57,8 @@ def write_coco(
 
 
 def _polygons(mask: Outline) -> list[list[float]]:
-    return [points.ravel().tolist() for points in polygons(mask)]
+    points = outline(mask)
+    return [] if points is None else [points.ravel().tolist()]
 
 
 def write_cvat(path: Path, coco: Path) -> Path:

@@ -11,7 +11,7 @@ import numpy as np
 from cascade_rcnn.config import Category
 from cascade_rcnn.engine.prediction.formats.coco import write_rows
 from cascade_rcnn.engine.prediction.formats.kept import Kept, Least, kept, readable
-from cascade_rcnn.engine.prediction.formats.outlines import polygons
+from cascade_rcnn.engine.prediction.formats.outlines import outline
 from cascade_rcnn.engine.prediction.journal import Entry, Journal
 from cascade_rcnn.files import replacing
 
@@ -52,12 +52,13 @@ def _tasks(journal: Journal, categories: Sequence[Category], least: Least) -> It
 
 
 def _shapes(entry: Entry, least: Least) -> Iterator[tuple[Kept, str, dict[str, Any]]]:
-    """Yield a polygon for each part of a mask, or the box of a detection without a mask, in percent of the image."""
+    """Yield the outline of each mask, or the box of a detection without a mask, in percent of the image."""
     for one in kept(entry, least):
         percent = 100 / np.array([entry.width, entry.height])
-        for points in (parts := polygons(one.mask)):
+        points = outline(one.mask)
+        if points is not None:
             yield one, "polygonlabels", {"points": (points * percent).tolist()}
-        if not parts:
+        else:
             x, y, width, height = (np.array(one.box) * np.tile(percent, 2)).tolist()
             yield one, "rectanglelabels", {"x": x, "y": y, "width": width, "height": height, "rotation": 0}
 

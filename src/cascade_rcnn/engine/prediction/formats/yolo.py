@@ -1,7 +1,7 @@
 """YOLO: one label file per image in `yolo`, named after the image without its folders, and data.yaml.
 
-A row is `class cx cy w h` or, in results with masks, `class x1 y1 x2 y2 ...`: a single polygon, which goes to the other
-parts and holes of the mask and back along the same line. Coordinates are fractions of the image's size.
+A row is `class cx cy w h` or, in results with masks, `class x1 y1 x2 y2 ...`, the mask's outline. Coordinates are
+fractions of the image's size.
 """
 
 import json
@@ -14,7 +14,7 @@ import numpy as np
 
 from cascade_rcnn.config import Category
 from cascade_rcnn.engine.prediction.formats.kept import Kept, Least, kept, readable
-from cascade_rcnn.engine.prediction.formats.outlines import polygons
+from cascade_rcnn.engine.prediction.formats.outlines import outline
 from cascade_rcnn.engine.prediction.journal import Entry, Journal
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import folder_aside
@@ -51,19 +51,7 @@ def _place(entry: Entry, one: Kept) -> str:
     x, y, width, height = one.box
     if not entry.masks:
         points = np.array([[x + width / 2, y + height / 2], [width, height]])
-    elif parts := polygons(one.mask, finer=2):
-        points = _joined(parts)
-    else:
+    elif (points := outline(one.mask, finer=2)) is None:
         points = np.array([[x, y], [x + width, y], [x + width, y + height], [x, y + height]])
     fractions = points / (entry.width, entry.height)
     return " ".join(f"{value:.6f}" for value in chain.from_iterable(fractions.tolist()))
-
-
-def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Join polygons (n, 2) by lines between their nearest points, there and back, which enclose no area."""
-    whole = parts[0]
-    for part in parts[1:]:
-        distances = ((whole[:, None] - part[None]) ** 2).sum(axis=2)
-        i, j = np.unravel_index(distances.argmin(), distances.shape)
-        whole = np.concatenate((whole[: i + 1], part[j:], part[: j + 1], whole[i:]))
-    return whole
