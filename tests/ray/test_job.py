@@ -14,15 +14,17 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 
 ray = pytest.importorskip("ray")
 
 import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
-from cascade_rcnn import Predictor, cli  # noqa: E402
+from cascade_rcnn import Predictor, cli, load, save  # noqa: E402
 from cascade_rcnn.errors import UserError  # noqa: E402
 from cascade_rcnn.ray import predict_dataset  # noqa: E402
+from cascade_rcnn.ray.job import digest  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 NUMBER = 48
@@ -118,6 +120,17 @@ def test_it_continues_where_it_stopped(images, expected, tmp_path):
     assert run(part, tmp_path / "found").done == 0
     with pytest.raises(UserError, match=r"other settings \(threshold\)"):
         run(part, tmp_path / "found", threshold=0.5)
+
+
+def test_a_checkpoint_trained_further_is_another_one(tmp_path):
+    model = load("starter")
+    save(model, tmp_path / "before.safetensors")
+    with torch.no_grad():
+        model.roi_heads.heads[0].classifier.bias.add_(1e-4)
+    save(model, tmp_path / "after.safetensors")
+    before, after = tmp_path / "before.safetensors", tmp_path / "after.safetensors"
+    assert before.stat().st_size == after.stat().st_size
+    assert digest(before) != digest(after)
 
 
 def test_parquet_and_archives(images, expected, tmp_path):

@@ -1,14 +1,12 @@
 """Prediction on Ray Data, from images to Parquet files; it continues where an earlier call stopped."""
 
+import hashlib
 import json
 import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 import ray
 from cascade_rcnn.arguments import check_number, known_options
@@ -17,6 +15,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.checkpoint import locate, read_config
 from cascade_rcnn.models.options import InferenceOptions
 from cascade_rcnn.ray.predict import Predict
+from cascade_rcnn.ray.results import read_results
 from cascade_rcnn.ray.sources import read_images
 from cascade_rcnn.ray.storage import Place
 from cascade_rcnn.runtime import SUFFIXES
@@ -74,10 +73,10 @@ def predict_dataset(
     if weights.suffix not in SUFFIXES:
         read_config(weights)  # raises here, and not in every actor, if the file is wrong
     options = {"threshold": threshold, "precision": precision, **inference}
-    settings = {"checkpoint": Path(weights).name, "bytes": Path(weights).stat().st_size, **options}
+    settings = {"checkpoint": Path(weights).name, "sha256": digest(Path(weights)), **options}
     settings = json.loads(json.dumps(settings, default=str))  # as they are read back
     _check_settings(place, settings)
-    before, _ = _rows(place)
+    before, _ = read_results(place)
     _start()
     gpus = (1 if ray.cluster_resources().get("GPU") else 0) if gpus is None else gpus
     images = read_images(source, done=before)
@@ -102,7 +101,7 @@ def predict_dataset(
         num_cpus=min(float(cpus), max(0.0, processors - 1) / workers),
     )
     found.write_parquet(place.path, filesystem=place.files)
-    rows, failed = _rows(place)
+    rows, failed = read_results(place)
     return PredictionSummary(len(rows) - len(before), len(before), failed, place.address)
 
 
@@ -126,16 +125,11 @@ def _check_settings(place: Place, settings: dict[str, Any]) -> None:
         raise UserError(f"{place.address}: contains other Parquet files; give another output folder")
 
 
-def _rows(place: Place) -> tuple[set[str], int]:
-    """Return the paths with a row, and the number of rows with an error; remove files left incomplete by a kill."""
-    paths: set[str] = set()
-    failed = 0
-    for name in place.listing((".parquet",)):
-        try:
-            table = pq.read_table(place.join(name), columns=["path", "error"], filesystem=place.files)
-        except (pa.ArrowInvalid, OSError):
-            place.files.delete_file(place.join(name))
-            continue
-        paths.update(table["path"].to_pylist())
-        failed += len(table) - table["error"].null_count
-    return paths, failed
+def digest(weights: Path) -> str:
+    """Return what identifies a checkpoint's content; after further training, its name and size are the same."""
+    files = [weights, *filter(Path.is_file, [weights.with_suffix(".bin")] if weights.suffix == ".xml" else [])]
+    content = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            content.update(hashlib.file_digest(file, "sha256").digest())
+    return content.hexdigest()
