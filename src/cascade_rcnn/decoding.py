@@ -89,6 +89,17 @@ def _identify(file: IO[bytes]) -> PIL.Image.Image:
     raise OSError("it is none of " + ", ".join(FORMATS))
 
 
+def holds_more(image: PIL.Image.Image) -> bool:
+    """Return whether an open image has further pages or frames, which are not read.
+
+    The second picture of an MPO, a preview or the view of the other eye, does not count.
+    """
+    try:
+        return image.format != "MPO" and getattr(image, "is_animated", False)
+    except Exception:  # noqa: BLE001  damaged after the first page
+        return False
+
+
 def decode_image(path: str | Path | IO[bytes], max_megapixels: float | None = MAX_MEGAPIXELS) -> np.ndarray:
     """Decode a path or an open file to uint8 RGB (H, W, 3), with the EXIF orientation applied, like `from_pil`.
 

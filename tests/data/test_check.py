@@ -78,6 +78,13 @@ def test_deep_and_large_images_are_mentioned(make_annotations, tmp_path):
     assert any("1 of 2 images have more than 89 megapixels (largest: 90)" in note for note in notes)
 
 
+def test_pages_that_are_not_read_are_mentioned(make_annotations, tmp_path):
+    page = PIL.Image.new("RGB", (8, 6))
+    page.save(tmp_path / "0.png", "TIFF", save_all=True, append_images=[page])
+    notes = check_images(make_annotations([(6, 8)])).notes
+    assert any("1 of 1 images have several pages or frames; only the first is read" in note for note in notes)
+
+
 def test_one_file_under_two_ids_is_refused(write_coco, coco_dict, tmp_path, write_image, one_line):
     write_image(tmp_path / "b.png", 40, 30)
     coco_dict["images"][1] = coco_dict["images"][0] | {"id": 10}

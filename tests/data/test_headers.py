@@ -67,3 +67,34 @@ def test_many_come_in_order_each_with_its_own_error(tmp_path, write_image):
     found = read_headers([tmp_path / f"{i}.png" for i in range(40)])
     assert isinstance(found[7], UserError)
     assert [header.size for i, header in enumerate(found) if i != 7] == [(5, i + 1) for i in range(40) if i != 7]
+
+
+@pytest.mark.parametrize("kind", ["tif", "gif", "png", "webp"])
+def test_further_pages_and_frames_are_noticed(tmp_path, kind):
+    first, second = (PIL.Image.new("RGB", (40, 30), colour) for colour in ("red", "blue"))
+    path = tmp_path / f"a.{kind}"
+    first.save(path)
+    assert not read_header(path).more
+    first.save(path, save_all=True, append_images=[second])
+    header = read_header(path)
+    assert (header.more, header.size) == (True, (30, 40))
+    assert read_image(path)[:, 15, 20].argmax() == 0  # red
+
+
+def test_the_second_picture_of_a_camera_is_no_page(tmp_path):
+    picture = PIL.Image.new("RGB", (40, 30))
+    picture.save(tmp_path / "a.mpo", save_all=True, append_images=[picture])
+    assert not read_header(tmp_path / "a.mpo").more
+
+
+def test_a_damaged_second_page_does_not_matter(tmp_path):
+    picture, path = PIL.Image.new("RGB", (40, 30), "red"), tmp_path / "a.tif"
+    picture.save(path)
+    single = path.read_bytes()
+    assert single[:4] == b"II*\0"
+    place = int.from_bytes(single[4:8], "little")
+    number = int.from_bytes(single[place : place + 2], "little")
+    next_page = place + 2 + 12 * number  # of this directory: where the next one is
+    path.write_bytes(single[:next_page] + (10**6).to_bytes(4, "little") + single[next_page + 4 :])
+    assert read_header(path).size == (30, 40)
+    assert read_image(path)[:, 15, 20].argmax() == 0

@@ -101,6 +101,8 @@ def _remarks(headers: Sequence[Header | UserError]) -> list[str]:
             f"{deep} of {len(headers)} images are greyscale with more than 8 bits; "
             "0..65535 (floats: 0..1) is mapped to 0..255"
         )
+    if more := sum(header.more for header in read):
+        notes.append(f"{more} of {len(headers)} images have several pages or frames; only the first is read")
     megapixels = [header.size[0] * header.size[1] / 1e6 for header in read]
     if large := sum(value > _LARGE for value in megapixels):
         notes.append(

@@ -11,7 +11,7 @@ import PIL.ExifTags
 import PIL.Image
 import PIL.TiffImagePlugin
 
-from cascade_rcnn.decoding import MAX_MEGAPIXELS, from_pil, open_image
+from cascade_rcnn.decoding import MAX_MEGAPIXELS, from_pil, holds_more, open_image
 from cascade_rcnn.errors import UserError
 
 _THREADS = 16  # most of the time is spent waiting, above all on network file systems
@@ -25,6 +25,7 @@ class Header(NamedTuple):
 
     size: tuple[int, int]  # height and width of the upright image
     mode: str  # Pillow's
+    more: bool = False  # whether the file has further pages or frames
 
 
 def read_headers(paths: Sequence[Path], max_megapixels: float | None = MAX_MEGAPIXELS) -> list[Header | UserError]:
@@ -48,7 +49,8 @@ def read_header(path: Path, max_megapixels: float | None = MAX_MEGAPIXELS) -> He
     """
     with open_image(path, max_megapixels) as image:
         complete, turned = _is_complete(image, image.fp), _is_turned(image, image.fp)  # type: ignore[attr-defined]
-        header = Header((image.width, image.height) if turned else (image.height, image.width), image.mode)
+        size = (image.width, image.height) if turned else (image.height, image.width)
+        header = Header(size, image.mode, holds_more(image))
         # Values with more than 8 bits may have an unsupported range.
         if image.mode in ("I", "F") or not complete:
             with _one_at_a_time:

@@ -108,6 +108,14 @@ def test_a_threshold_means_the_same_everywhere(folder, tmp_path, monkeypatch):
         assert sum(shown) == (2 if threshold is None else boxes)
 
 
+def test_pages_that_are_not_read_are_mentioned(tmp_path):
+    page = PIL.Image.new("RGB", (40, 30))
+    page.save(tmp_path / "two.tif", save_all=True, append_images=[page])
+    page.save(tmp_path / "one.tif")
+    summary = predict(OneDog(), tmp_path, tmp_path / "out", pictures=False)
+    assert (summary.done, summary.notes) == (2, ["read only the first page or frame: 1 image"])
+
+
 def test_pycocotools_reads_the_results_beside_the_annotations_that_gave_the_ids(folder, tmp_path):
     (folder / "new.png").write_bytes((folder / "a.png").read_bytes())
     named = {"a.png": 41, "x/deep/b.jpg": 17}

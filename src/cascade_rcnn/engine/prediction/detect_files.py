@@ -10,6 +10,7 @@ from pathlib import Path
 import PIL.Image
 from torch import Tensor
 
+from cascade_rcnn.decoding import holds_more, open_image
 from cascade_rcnn.drawing import draw
 from cascade_rcnn.engine.interrupt import Interrupted, StopRequest
 from cascade_rcnn.engine.prediction.job import PredictionJob, PredictionSummary
@@ -71,6 +72,7 @@ def _run(
             journal.add(entries)
             summary.failed += sum(entry.error is not None for entry in entries)
             summary.done += sum(entry.error is None for entry in entries)
+            summary.in_part += sum(_holds_more(one.path) for one in chunk)
             bar.advance(len(chunk), "")
 
 
@@ -89,6 +91,14 @@ def _detect(detect: Detect, chunk: list[Chosen], job: PredictionJob) -> list[Ent
         else:
             entries[one.name] = _entry(one, image, found, job)
     return [entries[one.name] for one in chunk]
+
+
+def _holds_more(path: Path) -> bool:
+    try:
+        with open_image(path, None) as image:
+            return holds_more(image)
+    except UserError:
+        return False
 
 
 def _failure(one: Chosen, error: Exception, job: PredictionJob) -> Entry:

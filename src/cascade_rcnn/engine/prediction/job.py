@@ -119,6 +119,7 @@ class PredictionSummary:
     before: int = 0  # by earlier calls
     failed: int = 0
     unnamed: int = 0  # not in the annotations
+    in_part: int = 0  # only the first of several pages or frames was read
     left_out: Counter[str] = field(default_factory=Counter)  # unsupported formats by suffix, and other kinds
     boxes: int = 0  # in all images
     files: list[Path] = field(default_factory=list)
@@ -131,10 +132,11 @@ class PredictionSummary:
 
     @property
     def notes(self) -> list[str]:
-        """A line for each kind of image that was skipped."""
+        """A line for each kind of image that was skipped, or not read as a whole."""
         others = sorted(self.left_out.items())
         kinds = ", ".join(f"{number} {kind}" for kind, number in others if kind.startswith("."))
         unread = [f"skipped images in unsupported formats: {kinds}; convert them to JPEG or PNG"] if kinds else []
         unread += [f"skipped {kind}: {number}" for kind, number in others if not kind.startswith(".")]
         unnamed = f"skipped {count(self.unnamed, 'image')}: not in the annotations"
-        return [*unread, *([unnamed] if self.unnamed else [])]
+        in_part = f"read only the first page or frame: {count(self.in_part, 'image')}"
+        return [*unread, *([unnamed] if self.unnamed else []), *([in_part] if self.in_part else [])]
