@@ -55,6 +55,17 @@ def test_a_model_by_name_starts_from_its_backbone(shapes):
     assert (chosen.recipe.init, chosen.recipe.model) == (None, "cascade_rcnn_resnet18_fpn")
 
 
+def test_it_counts_the_processes_that_torchrun_has_started(shapes, monkeypatch):
+    annotations = load_annotations(shapes / "train.json")
+    expected = auto_recipe(annotations, init="starter", accelerator="cpu", devices=4)
+    for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"):
+        monkeypatch.setenv(name, "4")
+    found = auto_recipe(annotations, init="starter", accelerator="cpu")
+    assert found.recipe.epochs == expected.recipe.epochs
+    texts = [[choice.why for choice in one.choices if choice.name == "epochs"] for one in (found, expected)]
+    assert texts[0] == texts[1]
+
+
 def test_settings_of_one_s_own_are_given(shapes):
     chosen = auto_recipe(load_annotations(shapes / "train.json"), init="starter", epochs=2, options={"max_size": 99})
     why = {choice.name: choice.why for choice in chosen.choices}

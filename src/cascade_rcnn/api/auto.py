@@ -12,6 +12,7 @@ from cascade_rcnn.auto.rules import Choice, Machine, Start, choose
 from cascade_rcnn.auto.survey import survey
 from cascade_rcnn.config import Category, ModelConfig
 from cascade_rcnn.data import Annotations
+from cascade_rcnn.engine.training import processes
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.checkpoint import locate, read_config
 from cascade_rcnn.models.configure import model_config
@@ -69,9 +70,10 @@ def by_data(recipe: Recipe, given: Collection[str], annotations: Annotations) ->
 
 def _machine(recipe: Recipe) -> Machine:
     """Describe the machine by the total memory of its first GPU, as free memory differs between processes."""
+    number = processes.of_the_run(recipe.devices)
     if recipe.accelerator in ("cpu", "mps") or not torch.cuda.is_available():
-        return Machine()
-    return Machine(gpu_memory=torch.cuda.get_device_properties(0).total_memory / 2**30)
+        return Machine(processes=number)
+    return Machine(gpu_memory=torch.cuda.get_device_properties(0).total_memory / 2**30, processes=number)
 
 
 def _start(recipe: Recipe, given: Collection[str], machine: Machine, categories: tuple[Category, ...]) -> Start:

@@ -33,6 +33,7 @@ class Machine:
     """The hardware to train on."""
 
     gpu_memory: float | None = None  # of one GPU, in GB; None: a CPU
+    processes: int = 1  # that train together, each with a batch of its own
 
     def __str__(self) -> str:
         return "a CPU" if self.gpu_memory is None else f"a GPU with {self.gpu_memory:.0f} GB"
@@ -183,7 +184,7 @@ def _batch(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list
 
 def _optimizer(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[Choice]:
     """Take the optimizer settings from the recipe with the same initial model."""
-    batch = _images_a_step(recipe)
+    batch = _images_a_step(recipe, machine)
     rate = start.optimizer.lr * batch / start.optimizer.lr_batch
     why = f"for {start.optimizer.lr_batch} images, as in recipe `{start.known_as}`; {rate:g} for updates of {batch}"
     choices = [Choice(name="optimizer.lr", value=start.optimizer.lr, why=why)]
@@ -196,17 +197,17 @@ def _optimizer(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> 
 
 def _schedule(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[Choice]:
     """Choose the number of epochs that keeps the number of updates within bounds."""
-    each = _updates_an_epoch(recipe, data)
+    each = _updates_an_epoch(recipe, data, machine)
     low, high = _UPDATES["cpu" if machine.gpu_memory is None else "gpu"]
     epochs = max(1, round(min(max(_PASSES * each, low), high) / each))
-    why = f"{count(epochs * each, 'update')} of {count(_images_a_step(recipe), 'image')}"
+    why = f"{count(epochs * each, 'update')} of {count(_images_a_step(recipe, machine), 'image')}"
     why += f"; {low} to {high} on {machine}" if epochs != _PASSES else ""
     return [Choice(name="epochs", value=epochs, why=why)]
 
 
 def _pace(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> list[Choice]:
     """Choose the settings that depend on the length of the run."""
-    updates = recipe.epochs * _updates_an_epoch(recipe, data)
+    updates = recipe.epochs * _updates_an_epoch(recipe, data, machine)
     warmup = min(start.optimizer.warmup_steps, max(1, updates // 10))
     decay = round(min(max(1 - 10 / updates, 0.9), 0.9998), 4)
     return [
@@ -225,12 +226,12 @@ def _patience(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> l
     return [Choice(name="patience", value=max(_PATIENCE, math.ceil(evaluations / 2)), why=why)]
 
 
-def _images_a_step(recipe: Recipe) -> int:
-    return recipe.batch_size * recipe.accumulate * recipe.devices
+def _images_a_step(recipe: Recipe, machine: Machine) -> int:
+    return recipe.batch_size * recipe.accumulate * machine.processes
 
 
-def _updates_an_epoch(recipe: Recipe, data: Survey) -> int:
-    return max(1, data.images // _images_a_step(recipe))
+def _updates_an_epoch(recipe: Recipe, data: Survey, machine: Machine) -> int:
+    return max(1, data.images // _images_a_step(recipe, machine))
 
 
 RULES: tuple[Rule, ...] = (_init, _image_sizes, _anchors, _batch, _optimizer, _schedule, _pace, _patience)

@@ -75,6 +75,16 @@ def test_the_number_of_processes_on_this_machine(monkeypatch):
     assert processes.on_this_machine(1) == 2
 
 
+def test_the_number_of_processes_of_the_whole_run(monkeypatch):
+    for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert processes.of_the_run(3) == 3
+    monkeypatch.setenv("WORLD_SIZE", "8")  # by itself, it is somebody else's
+    assert processes.of_the_run(3) == 3
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert processes.of_the_run(1) == 8
+
+
 def test_where_something_else_starts_the_processes_nothing_is_started(monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", None)
     processes.start(4, externally=True)

@@ -48,7 +48,7 @@ def launch(recipe: Recipe) -> Fabric:
         raise UserError(f"devices is {devices}, but only one Apple GPU is supported; give 1")
     precision = _native_precision(kind) if recipe.precision == "auto" else recipe.precision
     externally = processes.are_started_externally()
-    nodes = int(os.environ["WORLD_SIZE"]) // devices if externally else 1
+    nodes = processes.of_the_run(recipe.devices) // devices
     fabric = Fabric(
         accelerator=kind,
         devices=devices,

@@ -96,6 +96,12 @@ def on_this_machine(devices: int) -> int:
     return int(os.environ["LOCAL_WORLD_SIZE"]) if are_started_externally() else devices
 
 
+def of_the_run(devices: int) -> int:
+    """Return the number of processes on all machines that train together."""
+    here = on_this_machine(devices)
+    return int(os.environ.get("WORLD_SIZE", here)) if are_started_externally() else here
+
+
 def is_first() -> bool:
     """Return whether this is the first process, which reports errors for all."""
     return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
