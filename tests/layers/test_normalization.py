@@ -1,5 +1,7 @@
 """Normalisation layers against torch's own."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -11,6 +13,7 @@ from cascade_rcnn.layers.normalization import (
     GroupNorm,
     LayerNorm2d,
     RoIBatchNorm2d,
+    keep_local,
     make_norm,
 )
 
@@ -92,3 +95,18 @@ def test_frozen_batch_norm_keeps_its_statistics_in_training(kind):
     torch.testing.assert_close(norm.train().requires_grad_(False)(x), expected)
     torch.testing.assert_close(dict(norm.state_dict()), before)
     assert not torch.allclose(norm.requires_grad_(True)(x), expected, atol=0.1)
+
+
+def test_a_local_copy_waits_for_no_other_process(monkeypatch):
+    """As if there were two processes: the statistics are those of the maps here, without any exchange."""
+    two = SimpleNamespace(is_available=lambda: True, is_initialized=lambda: True, get_world_size=lambda: 2)
+    monkeypatch.setattr("cascade_rcnn.layers.normalization.dist", two)  # which cannot sum over processes
+    model = nn.Sequential(BatchNorm2d(3), RoIBatchNorm2d(3)).train()
+    maps = torch.randn(4, 3, 5, 6)
+    with pytest.raises(AttributeError, match="all_reduce"):
+        model(maps)
+    expected = nn.Sequential(nn.BatchNorm2d(3), nn.BatchNorm2d(3)).train()(maps)
+    torch.testing.assert_close(keep_local(model)(maps), expected)
+    present = torch.tensor([True, True, True, False])
+    found = keep_local(RoIBatchNorm2d(3)).train()(maps, present)
+    torch.testing.assert_close(found[:3], nn.BatchNorm2d(3).train()(maps[:3]))

@@ -3,7 +3,7 @@
 C channels
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cascade_rcnn.config import NormConfig
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def make_norm(config: NormConfig, channels: int, *, of_rois: bool = False) -> nn.Module:
@@ -92,11 +94,13 @@ class BatchNorm2d(nn.BatchNorm2d):
     If frozen (its weights require no gradients), it uses its running statistics in training, too.
     """
 
+    local = False  # whether the statistics are those of this process alone
+
     def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Normalise (B, C, H, W)."""
         if not self._learns():
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        return super().forward(x) if _processes() == 1 else self._by_batch(x, None)
+        return super().forward(x) if self._processes() == 1 else self._by_batch(x, None)
 
     def _learns(self) -> bool:
         return self.training and self.weight.requires_grad
@@ -110,11 +114,11 @@ class BatchNorm2d(nn.BatchNorm2d):
         counted = values if weight is None else values * weight
         images = values.new_tensor(len(x)) if weight is None else weight.sum()
         sums = torch.cat([images[None] * x.shape[2] * x.shape[3], counted.sum(dim=(0, 2, 3))])
-        sums = _over_processes(sums)
+        sums = self._sum(sums)
         number = sums[0].clamp(min=1)
         mean = sums[1:] / number
         squares = (values - mean[:, None, None]).square()
-        var = _over_processes((squares if weight is None else squares * weight).sum(dim=(0, 2, 3))) / number
+        var = self._sum((squares if weight is None else squares * weight).sum(dim=(0, 2, 3))) / number
         with torch.no_grad():
             self.num_batches_tracked.add_(1)
             momentum = 0.1 if self.momentum is None else self.momentum
@@ -122,6 +126,22 @@ class BatchNorm2d(nn.BatchNorm2d):
             self.running_var.lerp_(var * number / (number - 1).clamp(min=1), momentum)
         scale = self.weight * (var + self.eps).rsqrt()
         return (values * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]).to(x.dtype)
+
+    def _processes(self) -> int:
+        together = dist.is_available() and dist.is_initialized() and not self.local
+        return dist.get_world_size() if together else 1
+
+    def _sum(self, values: Tensor) -> Tensor:
+        """Sum over all processes, with gradients."""
+        return values if self._processes() == 1 else _SumOverProcesses.apply(values)
+
+
+def keep_local(model: M) -> M:
+    """Let batch normalisation, in place, wait for no other process: for a model that only this one trains."""
+    for module in model.modules():
+        if isinstance(module, BatchNorm2d):
+            module.local = True
+    return model
 
 
 class RoIBatchNorm2d(BatchNorm2d):
@@ -132,15 +152,6 @@ class RoIBatchNorm2d(BatchNorm2d):
         if not self._learns() or present is None:
             return super().forward(x)
         return self._by_batch(x, present.to(self.weight.dtype)[:, None, None, None])
-
-
-def _processes() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def _over_processes(sums: Tensor) -> Tensor:
-    """Sum over all processes, with gradients."""
-    return sums if _processes() == 1 else _SumOverProcesses.apply(sums)
 
 
 class _SumOverProcesses(torch.autograd.Function):

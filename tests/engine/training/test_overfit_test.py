@@ -13,6 +13,7 @@ from cascade_rcnn.engine.training import overfit_test as testing
 from cascade_rcnn.engine.training import train as training
 from cascade_rcnn.engine.training.overfit_test import OverfitTest, overfit_test
 from cascade_rcnn.engine.training.trial_run import trial_run
+from cascade_rcnn.layers.normalization import BatchNorm2d
 
 
 def _outcome(**changes) -> OverfitTest:
@@ -50,6 +51,15 @@ def test_it_sees_boxes_and_learns_and_leaves_model_and_random_state(recipe, monk
     assert found.images == 8
     assert found.last < found.first
     assert found.updates == 16  # four passes of four updates, each with a look at the clock, as has each pass
+
+
+def test_the_copy_waits_for_no_other_process(recipe):
+    options = replace(recipe.options, norm="batch")
+    with trial_run(replace(recipe, options=options)) as run:
+        norms = [module for module in run.copy_of_model().modules() if isinstance(module, BatchNorm2d)]
+        assert len(norms) > 0
+        assert all(norm.local for norm in norms)
+        assert not any(getattr(module, "local", False) for module in run.model.modules())
 
 
 def test_a_rate_far_too_high_is_found_out(recipe):

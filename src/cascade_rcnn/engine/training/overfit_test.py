@@ -6,7 +6,6 @@ model and leaves the run bit-identical.
 
 import math
 import time
-from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +66,7 @@ def overfit_test(state: TrainingState, *, seconds: float = SECONDS) -> OverfitTe
     random = random_state()
     try:
         torch.manual_seed(state.recipe.seed)
-        return _learn(state, deepcopy(state.model).train(), _batches(state), time.monotonic() + seconds)
+        return _learn(state, state.copy_of_model(), _batches(state), time.monotonic() + seconds)
     finally:
         set_random_state(random)
 

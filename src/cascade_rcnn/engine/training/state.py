@@ -7,6 +7,7 @@ step is not recorded as done, and is repeated.
 """
 
 import math
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
@@ -25,6 +26,7 @@ from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.evaluation import Metrics, save_detections
 from cascade_rcnn.evaluation.detected import Detected
 from cascade_rcnn.files import write_json
+from cascade_rcnn.layers.normalization import keep_local
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.recipes import Recipe
 from cascade_rcnn.tensor_files import DAMAGED
@@ -87,6 +89,10 @@ class TrainingState:
     def images_per_step(self) -> int:
         """The number of images per update, over all ranks."""
         return self.recipe.batch_size * self.recipe.accumulate * self.fabric.world_size
+
+    def copy_of_model(self) -> Detector:
+        """Return a copy of the model that this process can train alone, in training mode."""
+        return keep_local(deepcopy(self.model)).train()
 
     def save_last(self) -> None:
         """Save the current model as last.safetensors."""
