@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from cascade_rcnn import create_model
+from cascade_rcnn.config import ConvNeXtConfig, SwinConfig, ViTConfig
 from cascade_rcnn.engine.training.optim import (
     learning_rate,
     make_optimizer,
@@ -12,6 +13,7 @@ from cascade_rcnn.engine.training.optim import (
     set_learning_rate,
 )
 from cascade_rcnn.heads.cascade import Cascade
+from cascade_rcnn.models.build import build_backbone
 from cascade_rcnn.recipes import OptimizerConfig
 
 STEP = OptimizerConfig(lr=0.02, lr_batch=16, warmup_steps=10, warmup_factor=0.1, schedule="step", drops=(0.5, 0.75))
@@ -141,6 +143,21 @@ def test_layers_learn_the_slower_the_nearer_they_are_to_the_pixels(name, last_he
     assert of[id(model.backbone.stem.positions)]["multiplier"] == 0.125
     assert [of[id(m.weight)]["multiplier"] for m in (model.rpn.conv[0], model.roi_heads.heads[0].fc1)] == [1, 1]
     assert of[id(model.roi_heads.heads[2].fc1.weight)]["multiplier"] == last_head
+
+
+@pytest.mark.parametrize(
+    ("config", "spared", "number"),
+    [
+        (ConvNeXtConfig(width=8, depths=(1, 1, 3, 1)), "layer_scale", 6),
+        (SwinConfig(width=8, depths=(1, 1, 2, 1), heads=1), "relative_position_bias_table", 5),
+        (ViTConfig(width=16, depth=2, heads=2, global_blocks=(1,)), "pos_embed", 1),
+    ],
+)
+def test_published_exceptions_from_weight_decay(config, spared, number):
+    """Scales of ConvNeXt's blocks, position biases of Swin, positions of ViT: tables, but no weights of layers."""
+    backbone = build_backbone(config)
+    assert len(backbone.no_decay) == number
+    assert {name for name, _ in backbone.named_parameters() if name.endswith(spared)} == set(backbone.no_decay)
 
 
 def test_what_a_backbone_names_does_not_decay():

@@ -64,6 +64,7 @@ class ConvNeXt(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+        self.no_decay = {name for name, _ in self.named_parameters() if name.endswith("layer_scale")}
 
     def layers(self) -> Sequence[nn.Module]:
         """Return the stem and the four stages with their downsampling, the third in groups of three blocks.

@@ -155,6 +155,7 @@ class Swin(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+        self.no_decay = {name for name, _ in self.named_parameters() if name.endswith("relative_position_bias_table")}
 
     def layers(self) -> Sequence[nn.Module]:
         """Return the patch embedding and the four stages, each with its patch merging and output normalisation."""

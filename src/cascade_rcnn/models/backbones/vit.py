@@ -22,6 +22,7 @@ class ViT(nn.Module):
     """The plain vision transformer of ViTDet (Li et al. 2022): window attention, with a few global blocks."""
 
     strides = (_PATCH,)
+    no_decay = frozenset({"pos_embed"})
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
