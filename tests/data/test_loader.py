@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascade_rcnn.data.augmentation.build import build_transforms
+from cascade_rcnn.data.augmentation.build import build_augmentation, build_transforms
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.loader import AspectBatchSampler, make_loader
 from cascade_rcnn.errors import UserError
@@ -275,3 +275,15 @@ def test_the_next_image_stands_in_for_one_that_does_not_decode(make_annotations,
         (tmp_path / f"{i}.png").unlink()
     with pytest.raises(UserError, match=r"0\.png: no such image"):
         list(make_loader(Dataset(annotations), replace_bad=True, **options))
+
+
+def test_an_image_that_does_not_decode_is_replaced_wherever_it_is_mixed_in(make_annotations, write_image, tmp_path):
+    for i in range(12):
+        write_image(tmp_path / f"{i}.png", 16, 16)
+    broken = tmp_path / "5.png"
+    broken.write_bytes(broken.read_bytes()[:-40])
+    dataset = Dataset(make_annotations([(16, 16)] * 12), build_augmentation("mosaic:probability=1"))
+    loader = make_loader(dataset, batch_size=1, workers=0, seed=0, shuffle=True, replace_bad=True, epochs=10)
+    epochs = [_epoch(loader, epoch) for epoch in range(5)]
+    assert [len(batches) for batches in epochs] == [12] * 5
+    _assert_same(_epoch(loader, 4, skip_batches=3), epochs[4][3:])

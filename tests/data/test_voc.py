@@ -167,6 +167,18 @@ def test_lists_of_one_class(root):
     assert voc_splits(root) == ["train", "val", "dog_train"]
 
 
+def test_a_name_that_ends_like_a_flag_is_a_name_where_such_an_image_exists(root):
+    for stem in ("scan", "scan 1", "scan 0", "scan -1"):
+        _write(root, stem, _object("cat", "1 2 3 4"), file_name=f"{stem}.jpg")
+    _split(root, "train", "scan", "scan 1", "scan 0", "scan -1")
+    annotations = load_voc(root, "train")
+    assert list(annotations.file_names) == ["scan.jpg", "scan 1.jpg", "scan 0.jpg", "scan -1.jpg"]
+    assert annotations.notes == ()
+    _split(root, "scan_train", "scan 1 1", "scan 0 -1", "b 1")
+    annotations = load_voc(root, "scan_train")
+    assert list(annotations.file_names) == ["scan 1.jpg", "b.png"]
+
+
 def test_byte_order_marks_are_read_over(root):
     for path in (root / "ImageSets/Main/train.txt", root / "Annotations/b.xml"):
         path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())

@@ -183,10 +183,11 @@ def make_loader(
 ) -> DetectionLoader:
     """Make a loader of this rank's batches of `batch_size` images, decoded by `workers` processes (0: this one).
 
-    With `replace_bad` (for training), an image that cannot be decoded is replaced by the next one. Call the loader's
-    `set_epoch(epoch, skip_batches)` before each epoch; otherwise, all epochs are the same. `repeats` (N,) are the
-    images' repeat factors (see `repeat_factors`), and `epochs` is the length of the run, as some augmentations stop
-    before its end. Raises UserError for a number that is too small, or if the images cannot fill a batch.
+    With `replace_bad` (for training), a sample with an image that cannot be decoded is replaced by the next image,
+    augmented with another seed. Call the loader's `set_epoch(epoch, skip_batches)` before each epoch; otherwise, all
+    epochs are the same. `repeats` (N,) are the images' repeat factors (see `repeat_factors`), and `epochs` is the
+    length of the run, as some augmentations stop before its end. Raises UserError for a number that is too small, or
+    if the images cannot fill a batch.
     """
     check_number("batch_size", batch_size, 1, whole=True)
     check_number("workers", workers, 0, whole=True)
@@ -260,8 +261,9 @@ class _Samples(TorchDataset):
     def _next(self, draw: Draw, error: UserError) -> tuple[Tensor, Target]:
         i, seed, progress = draw
         for step in range(1, min(_TRIES, len(self))):
+            # With the same seed, an augmentation would mix in the same images, among them the bad one.
             with suppress(UserError):
-                return self.dataset[(i + step) % len(self), seed, progress]
+                return self.dataset[(i + step) % len(self), (seed + step) % 2**63, progress]
         raise error
 
     def __getitems__(self, indices: list[Draw]) -> list[tuple[Tensor, Target]] | UserError:

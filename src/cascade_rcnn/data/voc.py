@@ -126,13 +126,12 @@ def _listed(path: Path, files: Mapping[str, Path]) -> tuple[list[str], list[str]
     lines = [line for line in read_lines(path) if line]
     for line in lines:
         name, _, flag = line.rpartition(" ")
-        if flag in ("-1", "0", "1") and name:
+        if flag in ("-1", "0", "1") and name and _xml(index, line) is None:  # an image may be named "scan 1"
             line = name.strip()
             if flag == "-1":
                 without += 1
                 continue
-        has_suffix = is_image(Path(line)) or line.endswith(".xml")
-        xml = index.find(line) or (index.find(str(Path(line).with_suffix(""))) if has_suffix else None)
+        xml = _xml(index, line)
         if xml is None:
             missing.append(line)
         else:
@@ -143,6 +142,12 @@ def _listed(path: Path, files: Mapping[str, Path]) -> tuple[list[str], list[str]
             "add it to Annotations or remove the name from the list"
         )
     return found, [f"skipped {without} of {len(lines)} images, marked -1 (without the class)"] if without else []
+
+
+def _xml(index: FileIndex, name: str) -> Path | None:
+    """Return the xml file of a listed name, which may have the suffix of an image or xml file."""
+    has_suffix = is_image(Path(name)) or name.endswith(".xml")
+    return index.find(name) or (index.find(str(Path(name).with_suffix(""))) if has_suffix else None)
 
 
 def _columns(

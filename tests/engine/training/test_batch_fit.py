@@ -137,6 +137,12 @@ def test_schedule_and_images_of_an_update_stay(recipe):
         assert (written["batch_size"], written["accumulate"]) == (2, 6)
 
 
+def test_parts_leave_fewer_images_over_at_the_end_of_an_epoch(recipe):
+    with trial_run(replace(recipe, batch_size=8)) as run:
+        # 8 of 13 images, then 8 and 4
+        assert (run.total_steps, in_parts(run, 2).total_steps) == (recipe.epochs, 2 * recipe.epochs)
+
+
 def test_a_training_in_parts_and_its_resumption(recipe, monkeypatch, capsys):
     def only_two(state) -> BatchFit:
         return BatchFit(wanted=4, fitting=2, size=(64, 64), memory=2.0**30)

@@ -1,6 +1,9 @@
 """Training data, with masks where the model learns them."""
 
+import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -55,6 +58,56 @@ def test_validation_on_the_training_images_is_noted(shapes):
     for path, noted in ((train, True), (val, False)):
         notes = read_data(DataConfig(train=train, val=path), shown=False).notes
         assert any("is both training and validation data" in note for note in notes) == noted
+
+
+@pytest.fixture
+def namesakes(shapes: Path, tmp_path: Path) -> DataConfig:
+    """Return two COCO files with images of the same names, in the folders train and val."""
+    for split in ("train", "val"):
+        content = json.loads((shapes / f"{split}.json").read_text())
+        (tmp_path / split).mkdir()
+        for number, image in enumerate(content["images"]):
+            name = f"{number}.png"
+            shutil.copy(shapes / "images" / image["file_name"], tmp_path / split / name)
+            image["file_name"] = name
+        (tmp_path / f"{split}.json").write_text(json.dumps(content))
+    return DataConfig(train=str(tmp_path / "train.json"), val=str(tmp_path / "val.json"))
+
+
+def _val_folders(data: DataConfig) -> tuple[set[Path], list[str]]:
+    val = read_data(data, shown=False).val
+    assert val is not None
+    found = val.annotations
+    return {found.path(i).parent for i in range(len(found))}, list(found.notes)
+
+
+def test_validation_images_are_looked_up_in_the_folder_of_the_training_images_last(namesakes, tmp_path):
+    train, val = tmp_path / "train", tmp_path / "val"
+    usual = ({val}, [])
+    assert _val_folders(namesakes) == usual
+    note = f"{namesakes.val}: images are read from {val}, not {train}; --data.val-images selects another folder"
+    data = replace(namesakes, train_images=str(train))
+    assert _val_folders(data) == ({val}, [note])
+    assert _val_folders(replace(data, val_images=str(val))) == usual
+    assert _val_folders(replace(data, val_images=str(train))) == ({train}, [])
+
+
+@pytest.mark.parametrize("sized", [True, False])
+def test_one_folder_may_hold_the_images_of_both_sets(namesakes, tmp_path, tmp_path_factory, sized):
+    shutil.rmtree(tmp_path / "val")
+    images = (tmp_path / "train").rename(tmp_path_factory.mktemp("elsewhere") / "images")
+    if not sized:
+        content = json.loads(Path(namesakes.val).read_text())
+        content["images"] = [{"id": image["id"], "file_name": image["file_name"]} for image in content["images"]]
+        Path(namesakes.val).write_text(json.dumps(content))
+    assert _val_folders(replace(namesakes, train_images=str(images))) == ({images}, [])
+
+
+def test_missing_validation_images_are_not_replaced_by_namesakes(namesakes, tmp_path, tmp_path_factory):
+    images = (tmp_path / "train").rename(tmp_path_factory.mktemp("elsewhere") / "images")
+    (tmp_path / "val" / "1.png").unlink()
+    with pytest.raises(UserError, match=r"val\.json: 1 of 5 images cannot be used.*val/1\.png"):
+        read_data(replace(namesakes, train_images=str(images)), shown=False)
 
 
 def test_masks_pass_through_mixed_precision():

@@ -41,6 +41,12 @@ def test_annotations_are_read_once(recipe, outlined, reads, masks):
     assert ("validation masks" in state.fingerprint) == masks
 
 
+@pytest.mark.parametrize(("patience", "every", "noted"), [(2, 0, True), (2, 1, False), (0, 0, False)])
+def test_patience_without_evaluations_is_noted(recipe, patience, every, noted):
+    _, notes = ready(replace(recipe, patience=patience, evaluate_every=every))
+    assert ("--patience has no effect, because the model is not evaluated" in notes) == noted
+
+
 def test_a_checkpoint_tells_whether_it_has_masks(recipe, outlined, reads, tmp_path):
     sizes = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 16}
     save(create_model("mask_rcnn_resnet18_fpn", 2, **sizes), tmp_path / "masks.safetensors")

@@ -63,9 +63,13 @@ def test_a_training_leaves_models_logs_and_results(recipe):
     assert next(c.name for c in load(output / "best.safetensors").config.categories) == "ellipse"
 
 
-@pytest.mark.parametrize("step", [3, 6, 8])  # within the first epoch, at its very end, within the second
-def test_resumed_weights_equal_uninterrupted_ones_to_the_bit(recipe, monkeypatch, tmp_path, step):
-    recipe = replace(recipe, ema=0.9, accumulate=1)
+@pytest.mark.parametrize(
+    ("accumulate", "step", "updates"),
+    # within the first epoch, at its very end, within the second, and before an incomplete update
+    [(1, 3, 12), (1, 6, 12), (1, 8, 12), (4, 0, 4)],
+)
+def test_resumed_weights_equal_uninterrupted_ones_to_the_bit(recipe, monkeypatch, tmp_path, accumulate, step, updates):
+    recipe = replace(recipe, ema=0.9, accumulate=accumulate)
     whole = weights(train(replace(recipe, output=str(tmp_path / "whole"))))
     with monkeypatch.context() as patch:
         interrupt_at(patch, step)
@@ -74,7 +78,7 @@ def test_resumed_weights_equal_uninterrupted_ones_to_the_bit(recipe, monkeypatch
     assert load_state(Path(recipe.output) / "last.state.pt")["position"]["step"] == step + 1
     output = train(recipe, resume=True)
     assert_identical(weights(output), whole)
-    assert [row["step"] for row in read_csv(output / "train.csv")] == list(range(1, 13))
+    assert [row["step"] for row in read_csv(output / "train.csv")] == list(range(1, updates + 1))
 
 
 def test_accumulation_makes_fewer_updates_of_more_images(recipe):
@@ -82,6 +86,16 @@ def test_accumulation_makes_fewer_updates_of_more_images(recipe):
     rows = read_csv(output / "train.csv")
     assert len(rows) == 2  # 6 batches: 4, then the remaining 2
     assert rows[0]["lr"] == pytest.approx(1e-3 * 8 / 2 * 0.001, rel=1e-3)  # 8 images; the warm-up's first step
+
+
+def test_the_loss_of_an_update_is_the_mean_of_its_batches(recipe, tmp_path):
+    still = replace(recipe, epochs=1, optimizer=replace(recipe.optimizer, lr=0.0))
+    losses = []
+    for accumulate in (1, 4):
+        output = train(replace(still, accumulate=accumulate, output=str(tmp_path / str(accumulate))))
+        losses.append([row["loss"] for row in read_csv(output / "train.csv")])
+    each, grouped = losses
+    assert grouped == pytest.approx([sum(each[:4]) / 4, sum(each[4:]) / 2], rel=1e-4)
 
 
 def test_a_loss_that_is_not_finite_stops_names_the_images_and_leaves_the_last_good_state(recipe, monkeypatch):

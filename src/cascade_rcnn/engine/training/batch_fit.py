@@ -1,11 +1,11 @@
 """A trial before training: how many images fit into memory at once?
 
 If not all images of a step fit, they are processed in equal parts whose gradients are added up. An update still uses as
-many images, so that the learning rate, its schedule and the number of updates stay as they are.
+many images, so that the learning rate and its schedule stay as they are. An epoch may have one or two more updates, as
+fewer images are left over at its end.
 """
 
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 from dataclasses import dataclass
 from itertools import cycle, islice
 
@@ -161,7 +161,7 @@ def _resized(annotations: Annotations, config: ModelConfig) -> np.ndarray:
 
 def train_a_copy(state: TrainingState, batch: Batch) -> None:
     """Update a copy of the model, at the largest of its image sizes."""
-    model, config = deepcopy(state.model).train(), state.recipe.optimizer
+    model, config = state.copy_of_model(), state.recipe.optimizer
     preprocess = model.config.preprocess
     if preprocess.min_size is not None:
         model.preprocess.config = msgspec.structs.replace(preprocess, min_size=(max(preprocess.min_size),))

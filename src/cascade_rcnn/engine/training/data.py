@@ -1,7 +1,9 @@
 """Training data, from the paths in a recipe or from Python objects."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -140,12 +142,35 @@ def _check_masks(annotations: Annotations) -> None:
 
 
 def val_annotations(data: DataConfig, classes: Sequence[str], *, masks: bool = False) -> Annotations | None:
-    """Read the validation data at the recipe's path, if any; `classes` are those of the training data."""
+    """Read the validation data at the recipe's path, if any; `classes` are those of the training data.
+
+    If none of a COCO file's images are where tools put them, they are looked up in the folder of the training images.
+    """
     if not data.val:
         return None
-    images = data.val_images or (data.train_images if data.val.endswith(".json") else None)
+    images, notes = data.val_images, []
+    if not images and data.train_images and data.val.endswith(".json"):
+        # The training images may have the same names, so their folder comes last.
+        usual = load_annotations(data.val, bad_images="keep")
+        i = next((i for i in range(len(usual)) if _exists(usual.path(i))), None)
+        if i is None:
+            images = data.train_images
+        else:
+            notes = _which_folder(usual, i, Path(data.train_images).expanduser())
     read: dict[str, Any] = {"masks": masks, "bad_images": data.bad_images}
-    return load_annotations(data.val, images, data.val_split, classes, **read)
+    return load_annotations(data.val, images, data.val_split, classes, **read).with_notes(notes)
+
+
+def _which_folder(annotations: Annotations, i: int, other: Path) -> list[str]:
+    """Return a note for the user if image i, which exists, has a namesake in another folder."""
+    namesake = other / annotations.file_names[i]
+    if not _exists(namesake) or namesake.samefile(annotations.path(i)):
+        return []
+    return [f"images are read from {annotations.images_dir}, not {other}; --data.val-images selects another folder"]
+
+
+def _exists(path: Path) -> bool:
+    return os.path.exists(path)  # noqa: PTH110  pathlib raises for names that are too long
 
 
 def _given_val(data: DataConfig, sources: Sources, train: Annotations, *, masks: bool) -> Given | None:

@@ -31,10 +31,12 @@ def run_epoch(state: TrainingState, log: MetricLog, stop: StopRequest, hooks: Ho
     title = f"epoch {here.epoch + 1}/{recipe.epochs}"
     with ProgressBar(title, left, shown=fabric.is_global_zero, later=later) as bar:
         for images, targets in _batches(state, log):
+            start = here.batch - here.batch % recipe.accumulate  # of this update
+            size = min(recipe.accumulate, len(state.loader) - start)  # fewer batches for an epoch's last update
             here.batch += 1
-            complete = here.batch % recipe.accumulate == 0 or here.batch == len(state.loader)
+            complete = here.batch == start + size
             with fabric.no_backward_sync(state.wrapped, enabled=not complete):  # type: ignore[arg-type]
-                batch_losses = {k: v / recipe.accumulate for k, v in state.wrapped(images, targets).items()}
+                batch_losses = {k: v / size for k, v in state.wrapped(images, targets).items()}
                 fabric.backward(torch.stack(list(batch_losses.values())).sum())
             losses = {k: v.detach() + losses.get(k, 0.0) for k, v in batch_losses.items()}
             seen += [int(target["image_id"]) for target in targets]

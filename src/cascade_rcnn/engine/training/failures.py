@@ -36,7 +36,7 @@ def _too_large(recipe: Recipe, error: Exception) -> UserError:
     if recipe.batch_size > 1:
         half = max(size for size in range(1, recipe.batch_size) if recipe.batch_size % size == 0)
         accumulate = recipe.accumulate * (recipe.batch_size // half)
-        way = f"--batch-size {half} --accumulate {accumulate}, which is equivalent, or {way}"
+        way = f"--batch-size {half} --accumulate {accumulate}, for updates of as many images, or {way}"
     return UserError(f"out of memory ({reason(error).partition('. Tried')[0][:120]}); start a new run with {way}")
 
 

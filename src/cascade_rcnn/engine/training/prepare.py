@@ -76,7 +76,8 @@ def prepare(
         state.restore(saved)
     if fabric.is_global_zero:
         write_json(output / "recipe.json", as_json(recipe))
-    return state, [*notes, *data.notes, *more, *anchor_notes(data.train.annotations, model.config)]
+    notes += [*_notes(recipe, data), *data.notes, *more, *anchor_notes(data.train.annotations, model.config)]
+    return state, notes
 
 
 def in_parts(state: TrainingState, batch_size: int) -> TrainingState:
@@ -103,6 +104,11 @@ def _loader(recipe: Recipe, data: TrainingData, fabric: Fabric) -> DetectionLoad
         repeats=repeat_factors(data.train.annotations, recipe.data.repeat_rare),
         epochs=recipe.epochs,
     )
+
+
+def _notes(recipe: Recipe, data: TrainingData) -> list[str]:
+    evaluated = data.val is not None and recipe.evaluate_every > 0
+    return [] if evaluated or recipe.patience == 0 else ["--patience has no effect, because the model is not evaluated"]
 
 
 def _expects_masks(recipe: Recipe) -> bool:
