@@ -1,5 +1,8 @@
 """`evaluate` gives the same metrics for every form of model and data."""
 
+import json
+from typing import Any
+
 import pytest
 import torch
 
@@ -42,6 +45,28 @@ def test_all_forms_of_models_and_data(detector, shapes, plain, tmp_path):
     assert evaluate_detections(found, truth) == expected
     assert evaluate_detections(str(found), path, save_detections=tmp_path / "again.json") == expected
     assert (tmp_path / "again.json").read_bytes() == found.read_bytes()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_report_has_the_metrics_that_are_returned(detector, shapes, tmp_path, monkeypatch, precision):
+    """The objects are the detections of the model itself, which runs on all images to measure its stages."""
+    monkeypatch.setattr("cascade_rcnn.reporting.headline._DRAWS", 5)
+    monkeypatch.setattr("cascade_rcnn.reporting.plots._plot", lambda draw, label, height=0: "<svg></svg>")
+    path, found, data, report = (tmp_path / name for name in ("model.safetensors", "found.json", "data.json", "report"))
+    save(detector, path)
+    options: dict[str, Any] = {"images": shapes, "workers": 0, "precision": precision}
+    evaluate(path, shapes / "val.json", save_detections=found, **options)
+    objects = [{"id": k, "iscrowd": 0, "area": 1, **one} for k, one in enumerate(json.loads(found.read_text()), 1)]
+    data.write_text(json.dumps(json.loads((shapes / "val.json").read_text()) | {"annotations": objects}))
+    metrics = evaluate(path, data, max_detections=3, report=report, **options)
+    assert 0 < metrics.ap < evaluate(path, data, **options).ap
+    numbers = json.loads((report / "report.json").read_text())
+    assert numbers["metrics"] == metrics.to_dict()
+    assert numbers["intervals"]["overall"]["ap"]["mean"] == pytest.approx(metrics.ap)
+    assert numbers["stages"]["rows"][-1]["ap"] == pytest.approx(metrics.ap)
+    assert "the top 3 detections per image and class" in (report / "report.html").read_text()
+    assert evaluate_detections(found, data, images=shapes, max_detections=3, report=report) == metrics
+    assert json.loads((report / "report.json").read_text())["metrics"] == metrics.to_dict()
 
 
 def test_labels_by_their_names(detector, plain, shapes):

@@ -132,6 +132,17 @@ def test_pairs_say_which_detection_found_which_object():
     np.testing.assert_array_equal(found.matches.score, detections[found.row, 5])
 
 
+@pytest.mark.parametrize(("limit", "counted"), [(3, 3), (100, 100), (150, 120)])
+def test_the_limit_is_per_image_and_class(limit, counted):
+    places = [(k % 11 * 9, k // 11 * 9) for k in range(120)]
+    truth = ground_truth(np.array([[0, x, y, 8, 8, label, 0] for x, y in places for label in (1, 2)]), [7])
+    detections = np.array([[7, x, y, 8, 8, 0.9, category] for x, y in places for category in (3, 8)])
+    found = pair(truth, detections, limit).matches
+    assert np.bincount(found.label).tolist() == [0, counted, counted]
+    expected = evaluate_boxes(truth, detections, limit=limit)
+    np.testing.assert_allclose(AveragePrecision(found)(), expected.precision_by_iou, atol=1e-12)
+
+
 def test_ap_by_class_and_its_mean():
     truth = ground_truth(np.array([[0, 10, 10, 20, 20, 1, 0], [1, 10, 10, 20, 20, 2, 0]]), [1, 2])
     precision = AveragePrecision(match(truth, np.array([[1, 10, 10, 20, 20, 0.5, 3]])))

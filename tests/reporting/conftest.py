@@ -10,6 +10,7 @@ import pytest
 from cascade_rcnn.config import Category
 from cascade_rcnn.data.annotations import assemble
 from cascade_rcnn.data.dataset import Dataset
+from cascade_rcnn.evaluation.coco import LIMIT
 from cascade_rcnn.reporting.evidence import Evidence
 
 CATEGORIES = (Category(id=3, name="cat"), Category(id=8, name="dog"))
@@ -52,13 +53,19 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> MakeScene:
     folder = tmp_path_factory.mktemp("scene")
 
     def make(
-        truth: Rows, found: Rows, images: int = 2, threshold: float | None = 0.5, *, pixels: bool = False
+        truth: Rows,
+        found: Rows,
+        images: int = 2,
+        threshold: float | None = 0.5,
+        *,
+        limit: int = LIMIT,
+        pixels: bool = False,
     ) -> Evidence:
         for k in range(images if pixels else 0):
             PIL.Image.effect_noise((SIDE, SIDE), 50).convert("RGB").save(folder / f"{k}.png")
         rows = np.array(found, dtype=np.float64).reshape(-1, 7).copy()
         rows[:, 0] += 11
         rows[:, 6] = np.where(rows[:, 6] == 1, 3, 8)
-        return Evidence.of(dataset(folder, truth, images), rows, threshold)
+        return Evidence.of(dataset(folder, truth, images), rows, threshold, limit=limit)
 
     return make

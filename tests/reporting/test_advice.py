@@ -113,6 +113,11 @@ def test_few_images_to_measure_on(analysed):
     assert "With 20 images, the 95 % interval of AP" in said(analysed(PERFECT[::3]))["Evaluate on more images"]
 
 
+def test_too_few_images_to_measure_on(scene):
+    analysis = analyse(scene(TRUTH[:2], PERFECT[:2], images=1))
+    assert said(analysis)["Evaluate on more images"].startswith("AP on 1 image says little: a 95 % interval")
+
+
 def test_rare_classes(analysed):
     cats = [row for row in PERFECT if row[6] == CAT]
     text = said(analysed([*cats, *PERFECT[1:10:2]]))["Label more objects of rare classes"]

@@ -60,3 +60,19 @@ def test_confusion_by_hand(scene):
     seen = confusion(scene(truth, found))
     assert seen.matrix.tolist() == [[1, 0, 0], [1, 0, 1], [0, 1, 0]]
     assert seen.pairs() == [("dog", "cat", 1, 2)]
+
+
+def test_confusion_leaves_out_crowds(scene):
+    """A detection in a crowd of its own class is neither right nor wrong, but one of another class is wrong."""
+    truth = [OBJECT, (0, 100, 100, 80, 80, CAT, 1)]
+    inside = (0, 110, 110, 20, 20, 0.8, CAT)
+    assert confusion(scene(truth, [RIGHT, inside])).matrix.tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 0]]
+    assert confusion(scene(truth, [inside])).matrix.tolist() == [[0, 0, 1], [0, 0, 0], [0, 0, 0]]
+    assert confusion(scene(truth, [(*inside[:6], DOG)])).matrix.tolist() == [[0, 0, 1], [0, 0, 0], [0, 1, 0]]
+
+
+def test_confusion_counts_all_classes_of_a_crowded_image(scene):
+    """The limit of detections is per image and class, and each class has fewer."""
+    truth = [(0, 2 + 12 * (k % 12), 2 + 12 * (k // 12), 10, 10, 1 + k % 2) for k in range(120)]
+    seen = confusion(scene(truth, [(*row[:5], 0.9, row[5]) for row in truth]))
+    assert seen.matrix.tolist() == [[60, 0, 0], [0, 60, 0], [0, 0, 0]]

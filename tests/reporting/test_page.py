@@ -59,7 +59,7 @@ def test_the_page_is_whole(html):
 def test_it_says_what_was_measured(analysis, html):
     text = Page(html).text
     overall = analysis.evidence.metrics
-    assert f"AP {100 * overall.ap:.1f}" in text
+    assert f"AP {100 * overall.ap:.1f} fewer than 10 images" in text  # instead of the interval
     assert "Label more images" in text
     assert "stage 1 alone 50.0 60.0 40.0 10.0" in text
     assert "proposal 0.600 after stage 1 0.700 +0.100 after stage 2 0.800 +0.100" in text
@@ -97,10 +97,25 @@ def test_the_numbers_are_json(analysis):
 
 @pytest.mark.slow
 def test_a_comparison(scene):
-    a, b = (scene(TRUTH, rows, images=4, pixels=True) for rows in (FOUND, [(*row[:5], 0.9, row[5]) for row in TRUTH]))
+    a, b = (scene(TRUTH, rows, images=10, pixels=True) for rows in (FOUND, [(*row[:5], 0.9, row[5]) for row in TRUTH]))
     html = comparison_page.page(compare(a, b), ["first", "<second>"], {"data": "val"})
     parsed = Page(html)
     assert parsed.text.count("<second> is better than first: +") == 2  # headline and title
     assert len(parsed.pictures()) == 3
     assert "Won by <second> 3" in parsed.text
     assert len(parsed.ids) == len(set(parsed.ids))
+
+
+def test_few_images_are_not_compared(scene, monkeypatch):
+    """One of two objects is found, then both: AP rises from 51/101 to 1, but on one image."""
+    monkeypatch.setattr("cascade_rcnn.reporting.plots._plot", lambda draw, label, height=0: "<svg></svg>")
+    truth = [(0, 10, 10, 40, 40, 1), (0, 100, 100, 60, 60, 1)]
+    both = [(*row[:5], 0.9, row[5]) for row in truth]
+    a, b = (scene(truth, found, images=1, pixels=True) for found in (both[:1], both))
+    text = Page(comparison_page.page(compare(a, b), ["first", "second"], {})).text
+    assert text.startswith("No verdict on second and first: +49.5 AP (fewer than 10 images)")
+    assert "AP 50.5 100.0 +49.5 fewer than 10 images –" in text
+    assert "cat 2 50.5 100.0 +49.5 fewer than 10 images –" in text
+    assert "dog 0 – – – – –" in text
+    assert "is better" not in text
+    assert "about one in twenty of the classes without a difference" in text

@@ -48,6 +48,17 @@ def test_what_another_test_stage_gives(scene, moving):
     assert [row.ap90 for row in rows] == pytest.approx([0, 0, 1, 1], abs=1e-6)
 
 
+def test_a_model_in_training_is_measured_as_in_evaluation_and_goes_on_training(scene):
+    torch.manual_seed(0)
+    model = create_model("cascade_rcnn_resnet18_fpn", categories=CATEGORIES, **TINY, norm="batch").eval()
+    evidence = scene([(0, 22, 10, 40, 40, 1)], [], images=1, pixels=True)
+    expected = measure_stages(model, evidence.dataset, 1)
+    found = measure_stages(model.train(), evidence.dataset, 1)
+    assert (found.rows, found.boxes) == (expected.rows, expected.boxes)
+    np.testing.assert_array_equal(found.iou, expected.iou)
+    assert model.training
+
+
 def test_images_are_spread(scene, moving):
     truth = [(k, 22, 10, 40, 40, 1) for k in (0, 2, 4)]
     assert measure_stages(moving, scene(truth, [], images=5, pixels=True).dataset, 3).boxes == 3  # images 0, 2 and 4

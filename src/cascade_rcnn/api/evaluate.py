@@ -97,7 +97,15 @@ def evaluate(
     if save_detections is not None:
         write(save_detections, found.rows, truth, found.masks)
     if report is not None:
-        make(dataset, found.rows, Path(report), facts={"model": opened.name}, model=opened.detector)
+        make(
+            dataset,
+            found.rows,
+            Path(report),
+            facts={"model": opened.name},
+            model=opened.detector,
+            precision=opened.settings["precision"],
+            limit=max_detections,
+        )
     return evaluate_detected(truth, found, source=opened.name, limit=max_detections, boundary=boundary)
 
 
@@ -138,7 +146,7 @@ def evaluate_detections(
         write(save_detections, found.rows, annotations, found.masks)
     if report is not None:
         dataset = as_dataset(annotations, bad_images=bad_images)
-        make(dataset, found.rows, Path(report), facts={"detections": str(detections)})
+        make(dataset, found.rows, Path(report), facts={"detections": str(detections)}, limit=max_detections)
     metrics = evaluate_detected(annotations, found, source=detections, limit=max_detections, boundary=boundary)
     tell([f"{detections}: {note}" for note in doubts(found.rows, annotations)])
     return metrics

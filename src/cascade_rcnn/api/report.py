@@ -72,6 +72,7 @@ def report(
         folder,
         facts={"run": opened.described()} if checkpoint is None else {"run": str(run), "model": str(checkpoint)},
         model=model.detector,
+        precision=precision,
         training=opened.training(),
         threshold=threshold,
         stage_images=stage_images,
@@ -94,11 +95,11 @@ def compare(
 ) -> Report:
     """Write report.html, which compares the best checkpoints of two training runs on the same data, and report.json.
 
-    Differences in AP are `b` minus `a`, with 95 % intervals from a paired bootstrap over images; the page also shows
-    the images on which `b` is better and worse. A model is only run if `data` is given (with `images` and `split`, as
-    in `evaluate`) or its run has not stored its detections; the other settings are as in `evaluate`. The files are
-    written to `output`; default: `b`/report_NAME, where NAME is the folder name of `a`. Raises UserError if the two
-    runs were validated on different data and no `data` is given.
+    Differences in AP are `b` minus `a`, with 95 % intervals from a paired bootstrap over images if there are at least
+    ten; the page also shows the images on which `b` is better and worse. A model is only run if `data` is given (with
+    `images` and `split`, as in `evaluate`) or its run has not stored its detections; the other settings are as in
+    `evaluate`. The files are written to `output`; default: `b`/report_NAME, where NAME is the folder name of `a`.
+    Raises UserError if the two runs were validated on different data and no `data` is given.
 
     >>> runs = [train("recipe.json", data="shapes", epochs=1, seed=k, output=f"runs/seed{k}").output for k in (0, 1)]
     >>> compare(*runs, workers=0).page.parent.name

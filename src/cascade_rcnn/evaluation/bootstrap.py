@@ -17,6 +17,7 @@ from cascade_rcnn.evaluation.coco import IOU_THRESHOLDS
 from cascade_rcnn.evaluation.matches import AveragePrecision, Matches, mean_over_classes
 
 RESAMPLES = 500
+LEAST_IMAGES = 10  # for an interval; resamples of fewer vary too little (those of one image not at all)
 _AT = {f"ap{round(100 * u)}": k for k, u in enumerate(IOU_THRESHOLDS)}
 
 

@@ -9,14 +9,14 @@ import hotcoco
 import numpy as np
 
 from cascade_rcnn.data.annotations import Annotations
-from cascade_rcnn.evaluation.coco import IOU_THRESHOLDS, Array, check_detections, to_hotcoco
+from cascade_rcnn.evaluation.coco import IOU_THRESHOLDS, LIMIT, Array, check_detections, to_hotcoco
 
 _RECALLS = np.linspace(0.0, 1.0, 101)
 _ALL = [0.0, 1e10]  # COCO's area range "all"
 
 
 class Matches(NamedTuple):
-    """Detections matched to the ground truth as in COCO; the top 100 per image and class count."""
+    """Detections matched to the ground truth as in COCO: the top ones per image and class."""
 
     image: Array  # (D,) int64: index of the image in the annotations
     label: Array  # (D,) int64, 1..M
@@ -35,16 +35,17 @@ class Pairs(NamedTuple):
 
 
 def match(ground_truth: Annotations, detections: Array) -> Matches:
-    """Match detections (N, 7) to the ground truth. Raises UserError like `evaluate_boxes`."""
+    """Match the top 100 detections (N, 7) per image and class. Raises UserError like `evaluate_boxes`."""
     return pair(ground_truth, detections).matches
 
 
-def pair(ground_truth: Annotations, detections: Array) -> Pairs:
-    """Match detections (N, 7) to the ground truth, with the objects. Raises UserError like `evaluate_boxes`."""
+def pair(ground_truth: Annotations, detections: Array, limit: int = LIMIT) -> Pairs:
+    """Match the top `limit` of detections (N, 7) per image and class. Raises UserError like `evaluate_boxes`."""
     detections = np.ascontiguousarray(detections, dtype=np.float64)
     check_detections(detections, ground_truth, "detections")
     reference = to_hotcoco(ground_truth)
     evaluation = hotcoco.COCOeval(reference, reference.load_res(detections), "bbox")
+    evaluation.params.max_dets = [limit]
     evaluation.params.area_rng = [_ALL]
     evaluation.params.area_rng_lbl = ["all"]
     evaluation.evaluate()

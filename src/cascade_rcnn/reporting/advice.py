@@ -5,8 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cascade_rcnn.evaluation.bootstrap import LEAST_IMAGES
 from cascade_rcnn.reporting.analysis import Analysis
 from cascade_rcnn.reporting.breakdown import Group
+from cascade_rcnn.text import count
 
 _MOST = 7  # pieces of advice
 _COSTLY = 0.03  # AP lost to one type of error before it is mentioned
@@ -189,9 +191,15 @@ def _data(analysis: Analysis) -> Iterator[Advice]:
         )
         yield Advice("Label more images", text, _COSTLY)
     mean, low, high = analysis.headline.overall["ap"]
-    if high - low > 2 * _WIDE:
+    if (images := len(analysis.evidence.truth)) < LEAST_IMAGES:
         text = (
-            f"With {len(analysis.evidence.truth)} images, the 95 % interval of AP {100 * mean:.1f} is "
+            f"AP on {count(images, 'image')} says little: a 95 % interval, and a comparison with another training run, "
+            f"take at least {LEAST_IMAGES}. Use more validation images."
+        )
+        yield Advice("Evaluate on more images", text, _COSTLY / 2)
+    elif high - low > 2 * _WIDE:
+        text = (
+            f"With {images} images, the 95 % interval of AP {100 * mean:.1f} is "
             f"{100 * low:.1f} to {100 * high:.1f}; smaller differences between training runs are not meaningful. Use "
             "more validation images, or compare runs with `cascade-rcnn report A B`, which pairs them image by image."
         )

@@ -1,5 +1,6 @@
 """The HTML page that compares two detectors."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from cascade_rcnn.reporting import pictures, plots
 from cascade_rcnn.reporting.comparison import Comparison
 from cascade_rcnn.reporting.page import read_pixels
 from cascade_rcnn.reporting.pictures import Picture
-from cascade_rcnn.reporting.text import percent, signed
+from cascade_rcnn.reporting.text import between, percent, signed
 
 _IMAGES = 6  # won, and the same number lost
 _DRAWN_WIDTH = 1100  # pixels, of a picture of both results and the annotations
@@ -42,7 +43,9 @@ def page(comparison: Comparison, names: Sequence[str], facts: Mapping[str, str])
 
 def _answer(difference: Interval, names: Sequence[str]) -> str:
     """Say which detector is better, if the interval excludes 0."""
-    change = f"{signed(difference.mean)} AP ({signed(difference.low)} to {signed(difference.high)})"
+    change = f"{signed(difference.mean)} AP ({between(difference, signed)})"
+    if math.isnan(difference.low):
+        return f"No verdict on {names[1]} and {names[0]}: {change}"
     if difference.low > 0:
         return f"{names[1]} is better than {names[0]}: {change}"
     if difference.high < 0:
@@ -51,12 +54,14 @@ def _answer(difference: Interval, names: Sequence[str]) -> str:
 
 
 def _verdict(difference: Interval) -> str:
+    if math.isnan(difference.low):
+        return "–"
     return "better" if difference.low > 0 else "worse" if difference.high < 0 else "not significantly different"
 
 
 def _cells(own: Sequence[Interval], difference: Interval) -> list[Any]:
-    bounds = f"{signed(difference.low)} to {signed(difference.high)}"
-    return [percent(own[0].mean), percent(own[1].mean), signed(difference.mean), bounds, _verdict(difference)]
+    change = signed(difference.mean), between(difference, signed)
+    return [percent(own[0].mean), percent(own[1].mean), *change, _verdict(difference)]
 
 
 def _row(comparison: Comparison, text: str, metric: str) -> list[Any]:

@@ -58,8 +58,11 @@ class Confusion(NamedTuple):
 
 
 def confusion(evidence: Evidence) -> Confusion:
-    """Match the detections at the report's threshold to objects of any class at IoU 0.5."""
-    found = evidence.evaluator(evidence.shown).confusion_matrix(iou_thr=0.5)
+    """Match detections at the report's threshold, except those in crowds, to objects of any class at IoU 0.5."""
+    matches = evidence.pairs.matches
+    counted = (matches.score >= evidence.threshold) & (matches.right[:, 0] | matches.wrong[:, 0])
+    rows = evidence.pairs.row[counted]
+    found = evidence.evaluator(rows).confusion_matrix(iou_thr=0.5, max_det=len(rows))  # otherwise `limit` per image
     order = [found["cat_ids"].index(category.id) for category in evidence.truth.categories]
     order.append(found["num_cats"])
     return Confusion(evidence.names, np.asarray(found["matrix"])[np.ix_(order, order)].astype(np.int64))

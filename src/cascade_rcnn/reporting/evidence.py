@@ -8,7 +8,7 @@ import numpy as np
 
 from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.data.dataset import Dataset
-from cascade_rcnn.evaluation.coco import Array, Metrics, evaluate_boxes, to_hotcoco
+from cascade_rcnn.evaluation.coco import LIMIT, Array, Metrics, evaluate_boxes, to_hotcoco
 from cascade_rcnn.evaluation.matches import Pairs, pair
 from cascade_rcnn.reporting.thresholds import Operating, best, operate
 
@@ -19,22 +19,23 @@ _DEFAULT = 0.5  # threshold if no detection is correct
 class Evidence:
     """A detector's results on a dataset.
 
-    Of N detections, D are evaluated: the top 100 per image and class.
+    Of N detections, D are evaluated: the top `limit` per image and class.
     """
 
     dataset: Dataset
     found: Array  # (N, 7) float64: image id, x, y, width, height, score, category id
+    limit: int  # detections per image and class that count
     threshold: float  # score from which detections are shown
     pairs: Pairs  # the D evaluated detections, matched to objects
 
     @classmethod
-    def of(cls, dataset: Dataset, found: Array, threshold: float | None = None) -> "Evidence":
+    def of(cls, dataset: Dataset, found: Array, threshold: float | None = None, *, limit: int = LIMIT) -> "Evidence":
         """Match detections (N, 7) to the dataset; the threshold defaults to the one with the highest F1 at IoU 0.5."""
-        pairs = pair(dataset.annotations, found)
+        pairs = pair(dataset.annotations, found, limit)
         if threshold is None:
             chosen = best(pairs.matches)
             threshold = _DEFAULT if chosen is None else chosen.threshold
-        return cls(dataset=dataset, found=found, threshold=threshold, pairs=pairs)
+        return cls(dataset=dataset, found=found, limit=limit, threshold=threshold, pairs=pairs)
 
     @property
     def truth(self) -> Annotations:
@@ -49,7 +50,7 @@ class Evidence:
     @cached_property
     def metrics(self) -> Metrics:
         """COCO's metrics."""
-        return evaluate_boxes(self.truth, self.found)
+        return evaluate_boxes(self.truth, self.found, limit=self.limit)
 
     @cached_property
     def operating(self) -> Operating:
@@ -71,5 +72,6 @@ class Evidence:
         reference = to_hotcoco(self.truth)
         found = np.ascontiguousarray(self.found if rows is None else self.found[rows])
         evaluation = hotcoco.COCOeval(reference, reference.load_res(found), "bbox")
+        evaluation.params.max_dets = [self.limit]
         evaluation.evaluate()
         return evaluation

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cascade_rcnn.evaluation.bootstrap import Interval, column, interval, resample_classes
+from cascade_rcnn.evaluation.bootstrap import LEAST_IMAGES, Interval, column, interval, resample_classes
 from cascade_rcnn.evaluation.coco import IOU_THRESHOLDS
 from cascade_rcnn.evaluation.matches import Matches, mean_over_classes
 
@@ -22,7 +22,7 @@ class ClassRow(NamedTuple):
 
 
 class Headline(NamedTuple):
-    """AP with 95 % intervals, 0 to 1; NaN where there are no objects."""
+    """AP with 95 % intervals, 0 to 1; NaN without objects, and NaN bounds with fewer than `LEAST_IMAGES` images."""
 
     overall: dict[str, Interval]  # by metric
     by_iou: list[Interval]  # at each of the ten IoU thresholds
@@ -38,14 +38,19 @@ def draws(matches: Matches) -> np.ndarray:
 def headline(by_class: np.ndarray, names: Sequence[str], truth: np.ndarray) -> Headline:
     """Summarise AP (R + 1, M, 10) from `draws`, or a difference of two; `truth` (N, M) counts the objects."""
     overall = mean_over_classes(by_class)
-    boxes = truth.sum(axis=0).tolist()
-    classes = [
-        ClassRow(name, boxes[k], {metric: interval(column(by_class[:, k], metric)) for metric in METRICS})
-        for k, name in enumerate(names)
-    ]
+    boxes, images = truth.sum(axis=0).tolist(), (truth > 0).sum(axis=0).tolist()
     return Headline(
-        overall={metric: interval(column(overall, metric)) for metric in METRICS},
-        by_iou=[interval(overall[:, k]) for k in range(len(IOU_THRESHOLDS))],
-        classes=classes,
+        overall=_metrics(overall, len(truth)),
+        by_iou=[_interval(overall[:, k], len(truth)) for k in range(len(IOU_THRESHOLDS))],
+        classes=[ClassRow(name, boxes[k], _metrics(by_class[:, k], images[k])) for k, name in enumerate(names)],
         resamples=len(by_class) - 1,
     )
+
+
+def _metrics(by_iou: np.ndarray, images: int) -> dict[str, Interval]:
+    return {metric: _interval(column(by_iou, metric), images) for metric in METRICS}
+
+
+def _interval(values: np.ndarray, images: int) -> Interval:
+    """Return the interval of values (R + 1,), with NaN as its bounds if it would rest on too few images."""
+    return interval(values if images >= LEAST_IMAGES else values[:1])

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from cascade_rcnn.arguments import check_number
 from cascade_rcnn.data.dataset import Dataset
-from cascade_rcnn.evaluation.coco import Array
+from cascade_rcnn.engine.predictor import Precision
+from cascade_rcnn.evaluation.coco import LIMIT, Array
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.reporting import comparison_page, page
 from cascade_rcnn.reporting.advice import advise
@@ -26,21 +27,27 @@ def make(
     *,
     facts: Mapping[str, str],
     model: Detector | None = None,
+    precision: Precision = "fp32",
     training: Training | None = None,
     threshold: float | None = None,
     stage_images: int = STAGE_IMAGES,
+    limit: int = LIMIT,
 ) -> Report:
     """Write the report on detections (N, 7); a given `model` is run on `stage_images` images to measure its stages.
 
-    `facts` are shown at the top of the page. Raises UserError if a value is out of range or a file cannot be written.
+    `facts` are shown at the top of the page, `precision` is that of the model, and the top `limit` detections per image
+    and class count. Raises UserError if a value is out of range or a file cannot be written.
     """
     if threshold is not None:
         check_number("threshold", threshold, 0, 1)
     check_number("stage_images", stage_images, 0, whole=True)
-    evidence = Evidence.of(dataset, found, threshold)
-    stages = measure_stages(model, dataset, stage_images) if model is not None and stage_images else None
+    evidence = Evidence.of(dataset, found, threshold, limit=limit)
+    stages = None
+    if model is not None and stage_images:
+        stages = measure_stages(model, dataset, stage_images, precision=precision, limit=limit)
     analysis = analyse(evidence, stages=stages, training=training)
-    html = page.page(analysis, {**facts, "data": describe(dataset)})
+    counted = f"the top {limit} detections per image and class"
+    html = page.page(analysis, {**facts, "data": describe(dataset), "counted": counted})
     advice = advise(analysis)
     numbers = analysis.to_dict() | {"advice": [one._asdict() for one in advice]}
     return write(folder, html, numbers, tuple(f"{one.title}. {one.text}" for one in advice))

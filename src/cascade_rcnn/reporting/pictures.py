@@ -12,7 +12,7 @@ from cascade_rcnn.pages import data_uri
 from cascade_rcnn.reporting.evidence import Evidence
 from cascade_rcnn.reporting.label_errors import Suspect
 
-RIGHT, WRONG, MISSED, TRUE = "#21a366", "#e5484d", "#f5a524", "#3b82f6"
+RIGHT, WRONG, MISSED, IGNORED, TRUE = "#21a366", "#e5484d", "#f5a524", "#8b8d98", "#3b82f6"
 _SIDE = 640  # pixels of the long side of an image before boxes are drawn
 _LEAST = 96  # minimum side of a close-up, in pixels of the image
 _ROUND = 2.4  # side of a close-up relative to the longer side of the box
@@ -37,28 +37,38 @@ class Box(NamedTuple):
 
 
 def found_boxes(evidence: Evidence, i: int) -> list[Box]:
-    """Return the shown detections of image i: correct ones (IoU 0.5) in green, wrong ones in red, labelled."""
+    """Return the shown detections of image i: correct ones (IoU 0.5) in green, wrong ones in red, ignored in grey."""
     matches = evidence.pairs.matches
     rows = np.flatnonzero((matches.image == i) & (matches.score >= evidence.threshold))
     boxes = []
     for row in rows[np.argsort(matches.score[rows])]:
         box = tuple(evidence.found[evidence.pairs.row[row], 1:5].tolist())
         text = f"{evidence.names[matches.label[row] - 1]} {matches.score[row]:.2f}"
-        boxes.append(Box(box, WRONG, text) if matches.wrong[row, 0] else Box(box, RIGHT))
+        if matches.right[row, 0]:
+            boxes.append(Box(box, RIGHT))
+        elif matches.wrong[row, 0]:
+            boxes.append(Box(box, WRONG, text))
+        else:
+            boxes.append(Box(box, IGNORED, f"{text}, ignored"))
     return boxes
 
 
 def true_boxes(evidence: Evidence, i: int) -> list[Box]:
-    """Return the objects of image i: detected ones in green, missed ones in orange, labelled."""
-    matches = evidence.pairs.matches
+    """Return the objects of image i: detected ones in green, missed ones in orange, ignored ones in grey."""
+    truth, matches = evidence.truth, evidence.pairs.matches
     shown = (matches.image == i) & (matches.score >= evidence.threshold)
     hit = set(evidence.pairs.object[shown, 0].tolist())
-    rows = evidence.truth.rows(i)
+    rows = truth.rows(i)
     boxes = []
-    for k, (box, label) in enumerate(
-        zip(evidence.truth.boxes[rows].tolist(), evidence.truth.labels[rows].tolist(), strict=True), start=rows.start
-    ):
-        boxes.append(Box(tuple(box), RIGHT) if k in hit else Box(tuple(box), MISSED, evidence.names[label - 1]))
+    columns = (column[rows].tolist() for column in (truth.boxes, truth.labels, truth.ignore))
+    for k, (box, label, ignored) in enumerate(zip(*columns, strict=True), start=rows.start):
+        name = evidence.names[label - 1]
+        if ignored:
+            boxes.append(Box(tuple(box), IGNORED, f"{name}, ignored"))
+        elif k in hit:
+            boxes.append(Box(tuple(box), RIGHT))
+        else:
+            boxes.append(Box(tuple(box), MISSED, name))
     return boxes
 
 

@@ -8,13 +8,15 @@ import torch
 from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.engine.evaluate import coco_rows
+from cascade_rcnn.engine.predictor import Precision, autocast
 from cascade_rcnn.engine.progress import ProgressBar
 from cascade_rcnn.evaluation import evaluate_boxes
-from cascade_rcnn.evaluation.coco import COLUMNS
+from cascade_rcnn.evaluation.coco import COLUMNS, LIMIT
 from cascade_rcnn.evaluation.heads import heads_for
 from cascade_rcnn.evaluation.quality import LocalizationCurve, steps
 from cascade_rcnn.heads.detections import select
 from cascade_rcnn.models.detector import Detector, to_list
+from cascade_rcnn.models.modes import evaluating
 
 
 class StageRow(NamedTuple):
@@ -41,16 +43,22 @@ class Stages(NamedTuple):
 
 
 @torch.inference_mode()
-def measure_stages(model: Detector, dataset: Dataset, most: int) -> Stages:
-    """Run the detector on at most `most` images, evenly spaced in the dataset, and evaluate the boxes of each stage."""
+def measure_stages(
+    model: Detector, dataset: Dataset, most: int, *, precision: Precision = "fp32", limit: int = LIMIT
+) -> Stages:
+    """Run the detector on at most `most` images, evenly spaced in the dataset, and evaluate the boxes of each stage.
+
+    `precision` is that of the detector's weights; the top `limit` detections per image and class count.
+    """
     number = len(model.roi_heads.stages)
     settings: dict[int | None, dict] = {t: {"test_stage": t, "ensemble": False} for t in range(1, number + 1)}
     settings[None] = {}
-    heads = {stage: heads_for(model, setting) for stage, setting in settings.items()}
     rows = {stage: [np.zeros((0, COLUMNS))] for stage in settings}
     curve = LocalizationCurve(number)
     images = np.unique(np.linspace(0, len(dataset) - 1, min(most, len(dataset))).round().astype(int))
-    with ProgressBar("stages", len(images), shown=True) as bar:
+    context = autocast(model.preprocess.mean.device, precision)
+    with evaluating(model), context, ProgressBar("stages", len(images), shown=True) as bar:
+        heads = {stage: heads_for(model, setting) for stage, setting in settings.items()}
         for i in images.tolist():
             image, target = dataset[i]
             batch = model.preprocess([image])
@@ -69,14 +77,14 @@ def measure_stages(model: Detector, dataset: Dataset, most: int) -> Stages:
             curve.add(boxes, proposals.valid, model.preprocess.targets([target], batch, boxes_alone=True))
             bar.advance(1, "")
     kept = np.isin(np.arange(len(dataset)), images)
-    return _summary(dataset.annotations.select(kept), curve, {k: np.concatenate(v) for k, v in rows.items()})
+    return _summary(dataset.annotations.select(kept), curve, {k: np.concatenate(v) for k, v in rows.items()}, limit)
 
 
-def _summary(truth: Annotations, curve: LocalizationCurve, rows: dict[int | None, np.ndarray]) -> Stages:
+def _summary(truth: Annotations, curve: LocalizationCurve, rows: dict[int | None, np.ndarray], limit: int) -> Stages:
     total = int(curve.count.sum())
     listed = []
     for stage, found in rows.items():
-        metrics = evaluate_boxes(truth, found)
+        metrics = evaluate_boxes(truth, found, limit=limit)
         name = f"stage {stage} alone" if stage else "the model's setting"
         listed.append(StageRow(name, stage, metrics.ap, metrics.ap50, metrics.ap75, metrics.ap90))
     return Stages(

@@ -1,8 +1,9 @@
 """Format numbers for pages; NaN becomes a dash."""
 
 import math
+from collections.abc import Callable
 
-from cascade_rcnn.evaluation.bootstrap import Interval
+from cascade_rcnn.evaluation.bootstrap import LEAST_IMAGES, Interval
 
 _NONE = "–"
 
@@ -17,9 +18,11 @@ def signed(value: float) -> str:
     return _NONE if math.isnan(value) else f"{100 * value:+.1f}".replace("-", "−")
 
 
-def between(interval: Interval) -> str:
-    """Format the bounds of an interval as percentages."""
-    return _NONE if math.isnan(interval.low) else f"{percent(interval.low)} to {percent(interval.high)}"
+def between(interval: Interval, write: Callable[[float], str] = percent) -> str:
+    """Format the bounds of an interval, or say why there are none."""
+    if math.isnan(interval.low):
+        return _NONE if math.isnan(interval.mean) else f"fewer than {LEAST_IMAGES} images"
+    return f"{write(interval.low)} to {write(interval.high)}"
 
 
 def decimal(value: float) -> str:
