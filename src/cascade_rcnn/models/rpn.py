@@ -156,13 +156,15 @@ class RegionProposalNetwork(nn.Module):
         """
         pre = self.config.pre_nms_train if self.training else self.config.pre_nms_test
         post = self.config.post_nms_train if self.training else self.config.post_nms_test
-        boxes, scores = [], []
+        top, moves, scores = [], [], []
         for a, s, d in zip(anchors, logits, deltas, strict=True):
             s, index = F.pad(s, (0, pre), value=-torch.inf).topk(pre, dim=1)  # a fixed number of slots
             index = index.clamp(max=a.shape[0] - 1)
-            boxes.append(self.coder.decode(a[index], box_ops.gather(d, index)))
+            top.append(a[index])
+            moves.append(box_ops.gather(d, index))
             scores.append(s)
-        box, score = box_ops.clip(torch.cat(boxes, dim=1), sizes), torch.cat(scores, dim=1)
+        box = box_ops.clip(self.coder.decode(torch.cat(top, dim=1), torch.cat(moves, dim=1)), sizes)
+        score = torch.cat(scores, dim=1)
         valid = box_ops.nonempty(box, self.config.min_size) & score.isfinite()
         valid = self._nms_within_levels(box, score, valid, len(anchors))
         score, index = torch.where(valid, score, -torch.inf).topk(min(post, pre * len(anchors)), dim=1)
