@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.models.architectures import sibling
 from cascade_rcnn_study.training_record import Record
 from cascade_rcnn_study.variants import TABLE3, family_of
 
-_OF_THE_MODEL = ("model", "options", "pretrained", "optimizer")  # settings that differ within a study
+_OF_THE_MODEL = ("model", "options", "pretrained", "weights", "optimizer")  # settings that differ within a study
 _OF_THE_STAGES = (  # options that differ within a family
     *("stages", "stage_ious", "stage_stds", "stage_means"),
     *("iterations", "test_stage", "ensemble", "ensemble_rois"),
@@ -32,11 +34,16 @@ def check_comparable(records: Sequence[Record], folder: Path) -> None:
         for record in records:
             one = first.setdefault(group(record), record)
             there, here = shared(one), shared(record)
-            if differing := [name for name in there if there[name] != here.get(name)]:
+            if differing := [name for name in there if _differ(name, there[name], here.get(name))]:
                 names = " and ".join(f"{r['name']}-seed{r['seed']}" for r in (one, record))
                 raise UserError(
                     f"{folder}: {names} differ in {', '.join(differing)}; use a separate folder for each study"
                 )
+
+
+def _differ(name: str, one: Any, other: Any) -> bool:
+    unknown = name == "weights" and None in (one, other)  # none, or a run of an earlier version
+    return one != other and not unknown
 
 
 def _shared_by_all(record: Record) -> Record:
@@ -48,7 +55,8 @@ def _shared_by_all(record: Record) -> Record:
 def _shared_by_family(record: Record) -> Record:
     options = record["settings"]["options"].items()
     shared = {f"options.{name}": value for name, value in options if name not in _OF_THE_STAGES}
-    return shared | {"pretrained": record["settings"]["pretrained"]}
+    settings, network = record["settings"], sibling(record["settings"]["model"], "faster_rcnn")
+    return shared | {"backbone": network, "pretrained": settings["pretrained"], "weights": settings.get("weights")}
 
 
 def _shared_by_variant(record: Record) -> Record:

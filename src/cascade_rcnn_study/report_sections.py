@@ -46,13 +46,19 @@ def table_section(table: Table, resamples: int) -> Section:
     """Show our metrics next to the paper's, then the differences to the reference with their intervals."""
     tables = [("", metrics_table(table))]
     if any(row.difference for row in table.rows):
-        caption = (
-            f"Difference to {table.reference} in points of AP, for the same seeds and images, with the 95 % interval "
-            f"over {resamples} resamples of the validation images and seeds:"
-        )
-        tables.append((caption, differences_table(table)))
+        tables.append((_caption(table, resamples), differences_table(table)))
     missing = [row.needs for row in table.rows if row.needs is not None and not row.ours]
     return Section(title=table.title, note=table.note, tables=tuple(tables), missing=tuple(dict.fromkeys(missing)))
+
+
+def _caption(table: Table, resamples: int) -> str:
+    seeds = {value.seeds for row in table.rows if row.difference for value in row.ours.values()}
+    of = "the validation images and seeds" if min(seeds, default=1) > 1 else "the validation images"
+    missing = "" if min(seeds, default=1) > 1 else " (of a row with one seed, without the randomness of training)"
+    return (
+        f"Difference to {table.reference} in points of AP, for the same seeds and images, with the 95 % interval over "
+        f"{resamples} resamples of {of}{missing}:"
+    )
 
 
 def figure_section(figure: Figure, svg: Path | None) -> Section:

@@ -1,5 +1,6 @@
 """training.json: the settings, data and machine of a training run, and how long it took."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -27,7 +28,15 @@ def settings_of(recipe: Recipe) -> Record:
     values = {k: v for k, v in msgspec.json.decode(msgspec.json.encode(recipe)).items() if k not in _MAY_DIFFER}
     weights = values.pop("weights_backbone")
     data = {"repeat_rare": values["data"]["repeat_rare"]}
-    return values | {"data": data, "pretrained": weights is not None}
+    return values | {"data": data, "pretrained": weights is not None, "weights": _identity(weights)}
+
+
+def _identity(weights: str | None) -> str | None:
+    """Identify pretrained weights by the content of their file, wherever it is, or else by their name."""
+    if weights is None or not Path(weights).is_file():
+        return weights
+    with Path(weights).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def data_id(truth: Annotations) -> str:
@@ -40,11 +49,12 @@ def check_reusable(run: RunFolder, recipe: Recipe, data: Mapping[str, str]) -> N
     record = run.read(RECORD)
     if record is None:
         return
-    for split, asked in data.items():
-        if record["data"][split]["id"] != asked:
+    for split, identity in data.items():
+        if record["data"][split]["id"] != identity:
             raise UserError(f"{run.path}: this run was trained with other {split} data; choose another --output")
-    there = flattened(_current(record["settings"]))
-    for name, value in flattened(settings_of(recipe)).items():
+    asked = flattened(settings_of(recipe))
+    there = {"weights": asked.get("weights")} | flattened(_current(record["settings"]))  # earlier versions lack them
+    for name, value in asked.items():
         if there.get(name) != value:
             raise UserError(
                 f"{run.path}: this run was trained with {name} {there.get(name)}, not {value}; choose another --output"

@@ -64,6 +64,7 @@ def test_a_family_has_options_of_its_own(records, tmp_path):
             r"cascade-seed1 differ in options\.stage_ious",
         ),
         ("integral", 0, {"pretrained": True}, "differ in pretrained"),
+        ("integral", 0, {"model": "integral_loss_resnet50_fpn"}, "differ in backbone"),
         ("integral", 0, {"optimizer": {"name": "sgd"}}, "and integral-seed0 differ in optimizer"),
         ("cascade-stat", 0, {"optimizer": {"name": "adamw"}}, "cascade-.* differ in optimizer"),
     ],
@@ -71,3 +72,10 @@ def test_a_family_has_options_of_its_own(records, tmp_path):
 def test_what_differs_is_named(records, tmp_path, name, seed, settings, message):
     with pytest.raises(UserError, match=message):
         check_comparable(changed(records, name, seed, **settings), tmp_path)
+
+
+def test_pretrained_weights_are_compared_where_both_are_known(records, tmp_path):
+    found = changed(records, "integral", 0, weights="0123")
+    check_comparable(found, tmp_path)  # the others may have been trained by an earlier version
+    with pytest.raises(UserError, match="differ in weights"):
+        check_comparable(changed(found, "baseline", 0, weights="4567"), tmp_path)

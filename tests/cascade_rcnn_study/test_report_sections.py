@@ -1,5 +1,7 @@
 """Tables in text form."""
 
+from dataclasses import replace
+
 from cascade_rcnn.evaluation.bootstrap import Interval
 from cascade_rcnn_study.report_sections import differences_table, metrics_table, table_section
 from cascade_rcnn_study.table_rows import Row, Value
@@ -53,4 +55,11 @@ def test_a_section_says_what_is_missing_and_what_is_compared():
     section = table_section(TABLE, resamples=7)
     assert section.missing == ("b",)
     assert "Difference to a" in section.tables[1][0]
-    assert "7 resamples" in section.tables[1][0]
+    assert "7 resamples of the validation images (of a row with one seed, without" in section.tables[1][0]
+
+
+def test_an_interval_of_several_seeds_includes_training():
+    seeds = {"ours": {"ap": Value(1.0, 0.1, 3)}, "difference": {"ap": Interval(0.01, 0.0, 0.02)}}
+    table = replace(TABLE, rows=(Row(labels=("e",), needs="e", **seeds),))  # type: ignore[arg-type]
+    caption, _ = table_section(table, resamples=7).tables[1]
+    assert caption.endswith("over 7 resamples of the validation images and seeds:")

@@ -35,6 +35,21 @@ def test_settings_leave_out_the_machine_and_the_seed(base):
     assert settings_of(replace(base, batch_size=3)) != settings_of(base)
 
 
+def test_weights_are_identified_by_their_content(base, tmp_path):
+    for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
+        (tmp_path / name).write_bytes(content)
+    one, same, other = (settings_of(replace(base, weights_backbone=str(tmp_path / name))) for name in "abc")
+    assert one == same != other
+    run = StudyFolder(tmp_path).run("cascade", 0)
+    run.write("training.json", {"settings": one, "data": {}})
+    check_reusable(run, replace(base, weights_backbone=str(tmp_path / "b")), {})
+    with pytest.raises(UserError, match="was trained with weights"):
+        check_reusable(run, replace(base, weights_backbone=str(tmp_path / "c")), {})
+    del one["weights"]  # as in records of earlier versions
+    run.write("training.json", {"settings": one, "data": {}})
+    check_reusable(run, replace(base, weights_backbone=str(tmp_path / "c")), {})
+
+
 def test_a_run_that_differs_is_not_reused(base, tmp_path):
     run = StudyFolder(tmp_path).run("cascade", 0)
     check_reusable(run, base, {"val": "a"})  # has not been trained

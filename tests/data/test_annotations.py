@@ -102,7 +102,7 @@ def test_share_memory_moves_every_tensor(make_annotations):
     annotations = make_annotations([(30, 40)])
     assert annotations.share_memory() is annotations
     tensors = [value for value in vars(annotations).values() if isinstance(value, torch.Tensor)]
-    assert len(tensors) == 8
+    assert len(tensors) == 9
     assert all(tensor.is_shared() for tensor in (*tensors, annotations.file_names.data, annotations.file_names.offsets))
 
 

@@ -42,6 +42,29 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "found.json", tmp_path / "truth.json"
 
 
+def test_few_detections_count_as_with_masks(tmp_path):
+    """Of twelve squares, each found exactly, three count."""
+    pytest.importorskip("faster_coco_eval")
+    places = [(x, y) for x in range(0, 80, 20) for y in range(0, 60, 20)]
+    rows = [
+        {"id": k, "image_id": 1, "category_id": 3, "iscrowd": 0, "bbox": [x, y, 10, 10], "area": 100, "score": 0.9,
+         "segmentation": runs(x, y, x + 10, y + 10)}
+        for k, (x, y) in enumerate(places, start=1)
+    ]  # fmt: skip
+    images = [{"id": 1, "file_name": "a.png", "width": SIZE, "height": SIZE}]
+    truth = {"images": images, "annotations": rows, "categories": [{"id": 3, "name": "square"}]}
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "found.json").write_text(json.dumps(rows))
+    for limit in (3, 12):
+        found = evaluate_detections(
+            tmp_path / "found.json", tmp_path / "truth.json", boundary=True, max_detections=limit
+        )
+        assert found.masks is not None
+        assert found.boundaries is not None
+        assert found.boundaries.ap50 == pytest.approx(found.masks.ap50)
+        assert found.boundaries.ar100 == pytest.approx(limit / 12)
+
+
 def test_boundaries_are_stricter_than_masks(files):
     """Two frames of 3 pixels, one pixel apart, share 370 of 518 pixels: 0.714. The squares share 0.951."""
     pytest.importorskip("faster_coco_eval")

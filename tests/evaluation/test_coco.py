@@ -57,6 +57,7 @@ def to_annotations(coco: dict[str, Any]) -> Annotations:
         first=torch.tensor([0, *np.cumsum([len(group) for group in groups])], dtype=torch.int64),
         boxes=torch.tensor([a["bbox"] for a in flat], dtype=torch.float64).reshape(-1, 4),
         areas=torch.tensor([a["area"] for a in flat], dtype=torch.float64),
+        without_area=torch.zeros(len(flat), dtype=torch.bool),
         labels=torch.tensor([label[a["category_id"]] for a in flat], dtype=torch.int32),
         ignore=torch.tensor([bool(a["iscrowd"]) for a in flat], dtype=torch.bool),
         ids=torch.tensor([a["id"] for a in flat], dtype=torch.int64),
@@ -280,7 +281,12 @@ def test_more_objects_than_detections_that_count_are_reported_and_counted_on_dem
     note = crowding_note(truth)
     assert note is not None
     assert "has 120 objects of one class" in note
-    assert evaluate_boxes(truth, found, limit=120).ap == pytest.approx(1)
+    whole = evaluate_boxes(truth, found, limit=120)
+    assert (whole.ap, whole.ar100) == pytest.approx((1, 1))
+    assert "AR120" in "".join(printed(whole, 120))
+    few = evaluate_boxes(truth, found, limit=5)
+    assert (few.ar1, few.ar10, few.ar100) == pytest.approx((1 / 120, 5 / 120, 5 / 120))
+    assert Metrics.from_dict(few.to_dict()).max_detections == 5
     assert crowding_note(truth, 120) is None
 
 

@@ -156,3 +156,22 @@ def test_nothing_found(scene, tmp_path):
     metrics = evaluate_detected(load_coco(path, tmp_path, masks=True), Detected(np.zeros((0, 7)), []))
     assert metrics.masks is not None
     assert metrics.masks.ap == 0
+
+
+def test_without_an_area_in_the_file_the_size_of_an_object_is_that_of_its_mask(tmp_path):
+    """A triangle of about 800 pixels in a box of 1,600: small, by the limit of 1,024; with a stated area, medium."""
+    triangle = [10.0, 10, 50, 10, 10, 50]
+    row = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 40, 40], "segmentation": [triangle]}
+    truth = {
+        "images": [{"id": 1, "file_name": "a.png", "width": SIZE, "height": SIZE}],
+        "categories": [{"id": 1, "name": "triangle"}],
+    }
+    mask = reference.merge(reference.frPyObjects([triangle], SIZE, SIZE))
+    found = Detected(np.array([[1, 10, 10, 40, 40, 0.9, 1]], np.float64), [mask])
+    for stated, small in (({}, True), ({"area": 1600.0}, False)):
+        (tmp_path / "truth.json").write_text(json.dumps(truth | {"annotations": [row | stated]}))
+        metrics = evaluate_detected(load_coco(tmp_path / "truth.json", masks=True), found)
+        assert metrics.masks is not None
+        assert np.isnan(metrics.masks.ap_small) != small
+        assert np.isnan(metrics.masks.ap_medium) == small
+        assert metrics.ap_medium == pytest.approx(1)  # of boxes

@@ -46,6 +46,7 @@ class Annotations:
     first: Tensor  # (N + 1,) int64: the boxes of image i are rows first[i]:first[i + 1]
     boxes: Tensor  # (A, 4) float64, XYWH in pixels as in the file
     areas: Tensor  # (A,) float64, as in the file, or w * h if it has none or an impossible one
+    without_area: Tensor  # (A,) bool: the file has none
     labels: Tensor  # (A,) int32, 1..M
     ignore: Tensor  # (A,) bool: COCO's iscrowd, PASCAL's difficult
     ids: Tensor  # (A,) int64
@@ -79,7 +80,8 @@ class Annotations:
         rows = torch.from_numpy(kept).repeat_interleave(counts)
         names = PackedStrings.pack([self.file_names[i] for i in images.tolist()])
         first = torch.cat((self.first[:1], counts[images].cumsum(0)))
-        columns = {name: getattr(self, name)[rows] for name in ("boxes", "areas", "labels", "ignore", "ids")}
+        names_of_columns = ("boxes", "areas", "without_area", "labels", "ignore", "ids")
+        columns = {name: getattr(self, name)[rows] for name in names_of_columns}
         sizes, ids = self.image_sizes[images], self.image_ids[images]
         masks = None if self.segmentations is None else self.segmentations.select(rows.numpy())
         changes = {"image_ids": ids, "image_sizes": sizes, "file_names": names, "first": first, "segmentations": masks}
@@ -115,7 +117,8 @@ def assemble(
     """Assemble annotations from boxes in any order: sort them by image, check them, and note suspicious ones.
 
     `box_images` (A,) holds the index of each box's image, 0..N-1; the other shapes are those of `Annotations`.
-    `segmentations` (A,) are in COCO's format, as JSON; unusable ones are dropped with a note.
+    An area is NaN if the file has none. `segmentations` (A,) are in COCO's format, as JSON; unusable ones are dropped
+    with a note.
     Raises UserError if there are no images or no classes, if a class has no name, if the id of an image or a class is
     negative or too large, or if a coordinate is not finite.
     """
@@ -139,7 +142,9 @@ def assemble(
     first = np.zeros(len(image_ids) + 1, np.int64)
     np.cumsum(np.bincount(box_images, minlength=len(image_ids)), out=first[1:])
     found = _problems(image_sizes, file_names, box_images, boxes, labels)
-    areas, odd = _usable_areas(areas[order], boxes, file_names, box_images)
+    without_area = np.isnan(areas[order])
+    areas = np.where(without_area, boxes[:, 2] * boxes[:, 3], areas[order])
+    areas, odd = _usable_areas(areas, boxes, file_names, box_images)
     found += odd
     masks = None
     if segmentations is not None:
@@ -156,6 +161,7 @@ def assemble(
         first=torch.from_numpy(first),
         boxes=torch.from_numpy(boxes.astype(np.float64)),
         areas=torch.from_numpy(areas.astype(np.float64)),
+        without_area=torch.from_numpy(without_area),
         labels=torch.from_numpy(labels.astype(np.int32)),
         ignore=torch.from_numpy(ignore[order].astype(np.bool_)),
         ids=torch.from_numpy(ids[order].astype(np.int64)),
@@ -200,7 +206,7 @@ def _usable_areas(
     areas: np.ndarray, boxes: np.ndarray, names: Sequence[str], box_images: np.ndarray
 ) -> tuple[np.ndarray, list[str]]:
     """Replace areas with which evaluation would ignore an object, and return a note."""
-    wrong = ~((areas >= 0) & (areas <= _LARGEST_AREA))  # written so that NaN is wrong
+    wrong = (areas < 0) | (areas > _LARGEST_AREA)
     if not wrong.any():
         return areas, []
     k = int(np.argmax(wrong))

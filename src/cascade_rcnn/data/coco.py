@@ -106,7 +106,7 @@ def load_coco(
         file_names=[name for name, keep in zip(names, kept, strict=True) if keep],
         box_images=_positions(path, "image", [row.image_id for row in rows], image_ids[kept]),
         boxes=boxes,
-        areas=np.where(np.isnan(areas), boxes[:, 2] * boxes[:, 3], areas),
+        areas=areas,
         labels=1 + _positions(path, "category", [row.category_id for row in rows], category_ids),
         ignore=np.array([bool(row.iscrowd) for row in rows], np.bool_),
         ids=ids,

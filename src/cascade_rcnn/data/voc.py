@@ -181,7 +181,7 @@ def _columns(
         file_names=[name for name, keep in zip(file_names, kept, strict=True) if keep],
         box_images=np.array([i for i, _ in objects], np.int64),
         boxes=boxes,
-        areas=boxes[:, 2] * boxes[:, 3],
+        areas=np.full(len(boxes), np.nan),
         labels=np.array([label[item.name] for _, item in objects], np.int32),
         ignore=np.array([item.difficult for _, item in objects], np.bool_),
         ids=np.arange(1, len(objects) + 1),

@@ -85,7 +85,7 @@ def _columns(
         file_names=[str(image.relative_to(root) if image.is_relative_to(root) else image) for image in images],
         box_images=box_images,
         boxes=boxes,
-        areas=boxes[:, 2] * boxes[:, 3],
+        areas=np.full(len(boxes), np.nan),
         labels=np.array([position[row.category] + 1 for row in flat], np.int32),
         ignore=np.zeros(len(flat), np.bool_),
         ids=np.arange(1, len(flat) + 1),

@@ -73,6 +73,8 @@ def _masks() -> str:
 def _gpu() -> str:
     import torch
 
+    if torch.backends.mps.is_available():
+        return "Apple's, which is used on request: --accelerator mps, or --device mps"
     if not torch.cuda.is_available():
         return "none that torch can use; training works on the CPU, but is slow"
     bf16 = "with" if torch.cuda.is_bf16_supported() else "without"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cascade_rcnn.data.annotations import Annotations
-from cascade_rcnn.evaluation.coco import Metrics, summarise
+from cascade_rcnn.evaluation.coco import Metrics, limits, summarise
 from cascade_rcnn.extras import needs
 from cascade_rcnn.rle import RLE
 
@@ -36,11 +36,11 @@ def evaluate_boundaries(
         for row, mask in zip(rows.tolist(), masks, strict=True)
     ]
     evaluation = COCOeval_faster(reference, reference.loadRes(results), "boundary", print_function=_silent)
-    evaluation.params.maxDets = [1, 10, limit]
+    evaluation.params.maxDets = limits(limit)
     evaluation.evaluate()
     evaluation.accumulate()
     precision, recall = (np.asarray(evaluation.eval[name]) for name in ("precision", "recall"))
-    return summarise(truth, precision, recall, [int(k) for k in evaluation.params.catIds])
+    return summarise(truth, precision, recall, [int(k) for k in evaluation.params.catIds], limit)
 
 
 def _ground_truth(truth: Annotations, outlines: list[Any]) -> dict[str, Any]:

@@ -51,7 +51,8 @@ class Metrics:
     """COCO metrics of boxes in 0..1, and those of masks in `masks`; NaN if there is no ground truth (pycocotools: -1).
 
     `ap` is the mean over IoU 0.50:0.05:0.95, `precision_by_iou` the AP at each of these ten thresholds, `ar10` the
-    average recall with ten detections per image; small, medium and large are separated at areas of 32 x 32 and 96 x 96.
+    average recall with ten detections per image and class, and `ar100` with all that count (`max_detections`); small,
+    medium and large are separated at areas of 32 x 32 and 96 x 96.
 
     >>> metrics = evaluate("starter", "people.json", workers=0)
     >>> metrics.ap <= metrics.ap50, len(metrics.precision_by_iou)
@@ -79,6 +80,7 @@ class Metrics:
     per_class: tuple[ClassMetrics, ...]
     images: int
     boxes: int
+    max_detections: int = LIMIT  # per image and class, that counted
     masks: "Metrics | None" = None  # the same for masks, with mask IoU and areas of masks
     boundaries: "Metrics | None" = None  # the same for masks, with boundary IoU
 
@@ -117,7 +119,8 @@ class Metrics:
         table.add_column("class", no_wrap=True, max_width=max(8, width - numbers))
         table.add_column(count(0, noun).removeprefix("0 "), justify="right", no_wrap=True)
         for one in shown:
-            table.add_column(one.head, justify="right", no_wrap=True, min_width=5)
+            head = f"AR{self.max_detections}" if one.name == "ar100" else one.head
+            table.add_column(head, justify="right", no_wrap=True, min_width=5)
         table.add_row("all", str(self.boxes), *(_cell(getattr(self, one.name)) for one in shown))
         table.add_section()
         for row in self.per_class:  # as Text, since names are not markup
@@ -161,12 +164,17 @@ def compute_metrics(
 ) -> Metrics:
     """Compute COCO metrics of boxes or masks, given ground truth and detections in hotcoco's format."""
     evaluation = hotcoco.COCOeval(reference, found, kind)
-    evaluation.params.max_dets = [1, 10, limit]
+    evaluation.params.max_dets = limits(limit)
     evaluation.evaluate()
     evaluation.accumulate()
     results = evaluation.eval
     assert results is not None  # accumulate() sets it
-    return summarise(truth, results["precision"], results["recall"], evaluation.params.cat_ids)
+    return summarise(truth, results["precision"], results["recall"], evaluation.params.cat_ids, limit)
+
+
+def limits(limit: int) -> list[int]:
+    """Return the three limits of detections per image and class for which recall is averaged, in ascending order."""
+    return [1, min(10, limit), limit]
 
 
 def crowding_note(truth: Annotations, limit: int = LIMIT) -> str | None:
@@ -226,11 +234,11 @@ def to_hotcoco(truth: Annotations, outlines: list[Any] | None = None) -> hotcoco
     )
 
 
-def summarise(truth: Annotations, precision: Array, recall: Array, category_ids: Sequence[int]) -> Metrics:
+def summarise(truth: Annotations, precision: Array, recall: Array, category_ids: Sequence[int], limit: int) -> Metrics:
     """Average the accumulated precision (10, 101, M, 4, 3) and recall (10, M, 4, 3) to metrics.
 
-    The axes are IoU thresholds, recalls, classes, areas (all, small, medium, large) and limits of detections per image
-    (1, 10 and that of the evaluation); -1 means no ground truth.
+    The axes are IoU thresholds, recalls, classes, areas (all, small, medium, large) and `limits(limit)`; -1 means no
+    ground truth.
     """
     by_iou = tuple(_mean(at_iou) for at_iou in precision[..., 0, -1])
     at = dict(zip(range(50, 100, 5), by_iou, strict=True))
@@ -251,6 +259,7 @@ def summarise(truth: Annotations, precision: Array, recall: Array, category_ids:
         ar1=_mean(recall[..., 0, 0]), ar10=_mean(recall[..., 0, 1]), ar100=ar_by_area["all"],
         ar_small=ar_by_area["small"], ar_medium=ar_by_area["medium"], ar_large=ar_by_area["large"],
         precision_by_iou=by_iou, per_class=tuple(classes), images=len(truth.image_ids), boxes=len(real),
+        max_detections=limit,
     )  # fmt: skip
 
 

@@ -49,9 +49,14 @@ def _outlined(truth: Annotations, segmentations: Segmentations) -> tuple[Annotat
     """Return the ground truth, and an outline for every object.
 
     An object without a mask becomes a crowd that fills its box: detections there are neither true nor false positives.
+    Where the file has no area, it is that of the mask.
     """
     has = segmentations.has()
-    known = dataclasses.replace(truth, ignore=truth.ignore | torch.from_numpy(~has))
+    areas = truth.areas.clone()
+    sizes = truth.image_sizes.repeat_interleave(truth.first.diff(), dim=0)
+    for a in np.flatnonzero(has & truth.without_area.numpy()).tolist():
+        areas[a] = float(hotcoco.mask.area([segmentations.rle(a, *sizes[a].tolist())])[0])
+    known = dataclasses.replace(truth, ignore=truth.ignore | torch.from_numpy(~has), areas=areas)
     outlines = [
         segmentations.coco(a) if one else [_outline(box)]
         for a, (one, box) in enumerate(zip(has.tolist(), truth.boxes.tolist(), strict=True))

@@ -34,8 +34,8 @@ def finetune_convnext() -> Recipe:
     """Your own data on one GPU, starting from the published ConvNeXt-T cascade (COCO AP 50.3; 4conv1fc heads, GIoU).
 
     cascade-rcnn train finetune_convnext --data FOLDER
-    Learning rate, weight decay, layer decay, warm-up and image sizes follow the published training run (16 images per
-    step, 36 epochs of COCO), without its random crops; epochs, schedule and EMA follow `finetune`. Not yet run.
+    Learning rate, weight decay, layer decay and image sizes follow the published training run (16 images per step, 36
+    epochs of COCO), without its random crops; warm-up, epochs, schedule and EMA follow `finetune`. Not yet run.
     """
     recipe = finetune()
     return replace(
@@ -54,7 +54,7 @@ def finetune_swin() -> Recipe:
 
     cascade-rcnn train finetune_swin --data FOLDER
     Learning rate, weight decay and image sizes follow the published training run (16 images per step, 36 epochs of
-    COCO), without its random crops; epochs, schedule and EMA follow `finetune`. Not yet run.
+    COCO), without its random crops; warm-up, epochs, schedule and EMA follow `finetune`. Not yet run.
     """
     recipe = finetune_convnext()
     return replace(

@@ -186,6 +186,12 @@ def test_checkpointing_gives_the_same_gradients():
     torch.testing.assert_close(*gradients)
 
 
+def test_checkpointing_would_count_a_batch_twice_in_trained_statistics():
+    with pytest.raises(UserError, match=r"checkpointing=True: timm/resnet18 trains its batch normalisation"):
+        Timm(TimmConfig(model="resnet18", norm="batch", checkpointing=True))
+    assert Timm(TimmConfig(model="resnet18", norm="affine", checkpointing=True)).training
+
+
 def test_bf16():
     model = make("test_convnext")
     with torch.autocast("cpu", torch.bfloat16):

@@ -59,6 +59,12 @@ class Timm(nn.Module):
             if self.config.norm != "batch" or not norm.weight.requires_grad:  # also those of frozen layers
                 norm.eval()
         if self.config.checkpointing:
+            if mode and any(norm.training for norm in self._norms()):
+                # The second forward pass of a block would update the running statistics once more.
+                raise UserError(
+                    f"checkpointing=True: {self.config.label} trains its batch normalisation; leave it out, or choose "
+                    "backbone_norm='frozen' or 'affine'"
+                )
             self._checkpoint(mode)
         return self
 
