@@ -129,7 +129,7 @@ def test_resume_is_said_alone_or_with_auto(capsys, monkeypatch):
     monkeypatch.setattr(api, "train", lambda recipe, **how: asked.append(how["resume"]) or sys.exit(0))
     for words in ([], ["--resume"], ["--resume", "auto"], ["--resume", "--epochs", "3"]):
         with pytest.raises(SystemExit):
-            main(["train", "small", *words, "--data", "FOLDER"])
+            main(["train", "small", *words, "--data.train", "FOLDER"])
     assert asked == [False, True, "auto", True]
     with pytest.raises(SystemExit) as stopped:
         main(["train", "small", "--resume", "always"])
@@ -267,6 +267,13 @@ def test_evaluate_needs_a_model_or_detections(capsys, coco):
     bad = coco.parent / "bad.json"
     bad.write_text('[{"image_id": 5, "category_id": 3, "bbox": [1, 1, 2, 2], "score": 1}]')
     assert "bad.json" in fails(capsys, "evaluate", "--annotations", str(coco), "--detections", str(bad))
+
+
+def test_flags_of_a_model_have_no_effect_on_detections(capsys, coco, tmp_path):
+    (tmp_path / "found.json").write_text("[]")
+    flags = ["--annotations", str(coco), "--detections", str(tmp_path / "found.json")]
+    said = fails(capsys, "evaluate", *flags, "--min-size", "99", "--trust")
+    assert "--min-size, --trust: no effect with --detections" in said
 
 
 def test_report_takes_one_run_or_two(capsys, tmp_path):
@@ -479,6 +486,28 @@ def test_train_takes_a_folder_that_names_its_splits(capsys, coco, monkeypatch):
     (data,) = given
     assert (data.train, data.train_split, data.val, data.val_split) == (folder, "train", folder, "valid")
     assert (data.flip, data.bad_images) == (None, "stop")
+
+
+def test_validation_data_may_be_given_beside_a_folder(capsys, coco, monkeypatch):
+    for split in ("train", "valid"):
+        (coco.parent / split).mkdir()
+        (coco.parent / split / "_annotations.coco.json").write_text(coco.read_text())
+    given = []
+
+    def train(recipe, **_):
+        given.append(recipe.data)
+        raise UserError("enough")
+
+    monkeypatch.setattr("cascade_rcnn.api.train.run_training", train)
+    folder, own = str(coco.parent), ("--data.val", str(coco), "--data.val-split", "x")
+    for flags in (("small", "--data", folder, *own), ("small", *own, "--data", folder)):
+        assert "enough" in fails(capsys, "train", *flags)
+        assert (given[-1].train, given[-1].train_split) == (folder, "train")
+        assert (given[-1].val, given[-1].val_split) == (str(coco), "x")
+    for flags in (("--data.train", str(coco)), ("--data.train-split", "valid"), ("--data.val_split", "x")):
+        said = fails(capsys, "train", "small", "--data", folder, *flags)
+        assert f"{flags[0].replace('_', '-')}: --data decides this; give --data.train and --data.val instead" in said
+    assert len(given) == 2
 
 
 def test_bad_images_stop_an_evaluation_or_are_left_out(capsys, coco, tmp_path):

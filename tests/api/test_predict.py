@@ -62,6 +62,41 @@ def content(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def test_overwriting_leaves_nothing_of_the_earlier_prediction(detector, shapes, tmp_path):
+    images, output = sorted((shapes / "images" / "val").iterdir()), tmp_path / "out"
+    predict_files(detector, images[:2], output=output, formats=["coco", "yolo"])
+    assert {path.name for path in output.iterdir()} >= {"coco.json", "yolo", "pictures"}
+    predict_files(detector, images[2:3], output=output, overwrite=True)
+    assert {path.name for path in output.iterdir()} == {"detections.json", "images.jsonl", "pictures"}
+    assert [path.name for path in (output / "pictures").iterdir()] == [images[2].name]
+
+
+def test_pictures_of_others_are_not_overwritten(detector, shapes, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "mine.jpg").touch()
+    with pytest.raises(UserError, match=r"pictures: would be replaced, but was not written by this command"):
+        predict_files(detector, [shapes / "images" / "val"], output=tmp_path, pictures=False, overwrite=True)
+    assert (tmp_path / "pictures" / "mine.jpg").exists()
+
+
+def test_what_has_no_effect_is_refused(detector, shapes, tmp_path):
+    images = shapes / "images" / "val"
+    for more in ({"split": "val"}, {"images": images}):
+        with pytest.raises(UserError, match="images and split are those of annotations; give annotations"):
+            predict_files(detector, images, output=tmp_path / "out", **more)
+    with pytest.raises(UserError, match="overlap is that of tiles; give tiles"):
+        predict_files(detector, images, output=tmp_path / "out", overlap=0.5)
+    assert not (tmp_path / "out").exists()
+
+
+def test_paths_may_come_from_any_iterable(detector, shapes, tmp_path):
+    images = sorted((shapes / "images" / "val").iterdir())
+    summary = predict_files(detector, (path for path in images[:2]), output=tmp_path / "out", pictures=False)
+    assert summary.done == 2
+    with pytest.raises(UserError, match="99: cannot open this video"):  # the number of a camera
+        predict_files(detector, 99, output=tmp_path / "camera")
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_neither_the_input_nor_files_of_others_are_replaced(detector, shapes, tmp_path, overwrite):
     album = tmp_path / "album"

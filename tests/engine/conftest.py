@@ -28,8 +28,9 @@ def outlined(shapes: Path, tmp_path: Path) -> Callable[[int], DataConfig]:
                 x, y, w, h = row["bbox"]
                 row["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
             (tmp_path / f"{split}.json").write_text(json.dumps(content))
+        images = str(shapes / "images")
         train, val = (str(tmp_path / f"{split}.json") for split in ("train", "val"))
-        return DataConfig(train=train, val=val, train_images=str(shapes / "images"), flip=1)
+        return DataConfig(train=train, val=val, train_images=images, val_images=images, flip=1)
 
     return write
 

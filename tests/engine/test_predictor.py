@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -76,6 +78,21 @@ def test_a_forked_child_does_not_wait_for_threads_that_it_has_not(detector, tmp_
         assert os.waitstatus_to_exitcode(status) == 0
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_forked_child_that_loads_the_model_does_not_wait_either(detector, tmp_path, image):
+    """Torch's threads were started by something else in the parent, such as reading the data."""
+    save(detector, tmp_path / "model.safetensors")
+    predictor = Predictor(tmp_path / "model.safetensors", device="cpu")
+    program = (
+        "import os, pickle, sys, numpy, torch; torch.set_num_threads(2);"
+        "torch.ones(2000, 2000).mm(torch.ones(2000, 9));"
+        "sent = sys.stdin.buffer.read(); predictor = pickle.loads(sent); child = os.fork();"
+        "image = numpy.zeros((64, 64, 3), numpy.uint8);"
+        "os._exit(predictor(image) is None) if child == 0 else sys.exit(os.waitpid(child, 0)[1])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], input=pickle.dumps(predictor), timeout=100, check=False)
+    assert done.returncode == 0
 
 
 def test_mistakes_are_reported_before_anything_is_loaded(image):

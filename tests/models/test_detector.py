@@ -207,6 +207,12 @@ def test_predict_leaves_the_mode_as_it_was(tmp_path):
     assert not model.training
 
 
+@pytest.mark.parametrize("size", [0, -5, 1.5])
+def test_predict_refuses_sizes_that_no_image_has(size):
+    with pytest.raises(UserError, match=rf"min_size is {size}; give"):
+        tiny().predict(torch.zeros(3, 64, 64), min_size=size)
+
+
 def test_predict_resizes_as_asked(monkeypatch):
     detector = create_model("cascade_rcnn_resnet18_fpn", 2, **(OPTIONS | {"min_size": 64}))
     seen = []

@@ -1,6 +1,6 @@
 """Detection in image files, folders, glob patterns and videos."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Unpack
@@ -12,15 +12,16 @@ from cascade_rcnn.data import load_annotations
 from cascade_rcnn.decoding import MAX_MEGAPIXELS
 from cascade_rcnn.engine.datasets import files_of
 from cascade_rcnn.engine.prediction.detect_files import detect_in_files
-from cascade_rcnn.engine.prediction.detect_video import VIDEO, detect_in_video
+from cascade_rcnn.engine.prediction.detect_video import detect_in_video
 from cascade_rcnn.engine.prediction.formats import Format, check_formats
 from cascade_rcnn.engine.prediction.job import PredictionJob, PredictionSummary
-from cascade_rcnn.engine.prediction.output_folder import check_folder
+from cascade_rcnn.engine.prediction.output_folder import VIDEO, check_folder
 from cascade_rcnn.engine.prediction.video_frames import Clip, is_video
 from cascade_rcnn.engine.predictor import Precision
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.folders import PICTURES, expand
 from cascade_rcnn.passes import PredictOptions, given_options, with_options
+from cascade_rcnn.passes.combine import OVERLAP
 from cascade_rcnn.text import printable
 
 _MAX_MEGAPIXELS_IN_TILES = 4000  # 12 GB when decoded
@@ -29,7 +30,7 @@ _MAX_MEGAPIXELS_IN_TILES = 4000  # 12 GB when decoded
 @known_options
 def predict_files(
     model: Model,
-    paths: Sequence[str | Path] = (),
+    paths: str | Path | int | Iterable[str | Path] = (),
     *,
     output: str | Path,
     threshold: float | None = None,
@@ -75,11 +76,14 @@ def predict_files(
     (1, 0, ['detections.json'])
     """
     folder = as_path("output", output)
-    if isinstance(paths, str | Path):
-        paths = [paths]
+    paths = [str(paths) if isinstance(paths, int) else paths] if isinstance(paths, str | Path | int) else list(paths)
     check_number("batch_size", batch_size, 1, whole=True)
     if threshold is not None:
         check_number("threshold", threshold, 0, 1)
+    if annotations is None and (images is not None or split is not None):
+        raise UserError("images and split are those of annotations; give annotations, or omit them")
+    if options.get("overlap", OVERLAP) != OVERLAP and not options.get("tiles"):
+        raise UserError("overlap is that of tiles; give tiles, or omit it")
     formats = as_list("formats", formats)
     check_formats(formats)
     clip = _clip(paths, step, start, end, track=track)
@@ -87,7 +91,7 @@ def predict_files(
     given = paths
     if clip is None and (paths or annotations is None):
         given = (source.path for source in expand(paths))  # report mistakes before the model is loaded
-    check_folder(folder, drawn, chain((model, annotations, images), given))
+    check_folder(folder, drawn, chain((model, annotations, images), given), overwrite=overwrite)
     opened = open_model(
         model,
         device=device,
@@ -104,7 +108,7 @@ def predict_files(
     if annotations is not None:
         truth = load_annotations(annotations, images, split, opened.class_names)
         tell(truth.notes)
-        check_folder(folder, drawn, files_of(truth))
+        check_folder(folder, drawn, files_of(truth), overwrite=overwrite)
     job = PredictionJob(
         paths=paths,
         truth=truth,

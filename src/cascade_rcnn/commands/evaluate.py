@@ -1,7 +1,9 @@
 """The command `cascade-rcnn evaluate`."""
 
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from cascade_rcnn.commands.parameters import Precision
 from cascade_rcnn.commands.tables import print_table
@@ -59,6 +61,8 @@ def evaluate(
 
     if (checkpoint is None) == (detections is None):
         raise UserError("give either --checkpoint (a model to run) or --detections (a COCO results json)")
+    if detections is not None:
+        _check_no_model(locals())
     splits = coco_files(annotations).values() if annotations.is_dir() else ()
     inputs = (checkpoint, detections, annotations, images, *splits)
     check_outputs((output, save_detections, *report_files(report)), inputs)
@@ -99,3 +103,15 @@ def evaluate(
         metrics.save(output)
     if report is not None:
         print(f"report: {printable(str(report / 'report.html'))}")
+
+
+def _check_no_model(given: Mapping[str, Any]) -> None:
+    """Raise UserError for a given flag that concerns only a model."""
+    defaults = inspect.signature(evaluate).parameters
+    wrong = [name for name in _OF_MODELS if given[name] != defaults[name].default]
+    if wrong:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
+        raise UserError(f"{flags}: no effect with --detections, as no model is run; leave it out")
+
+
+_OF_MODELS = ("device", "precision", "min_size", "max_megapixels", "trust")

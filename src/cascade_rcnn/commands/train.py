@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,7 +12,7 @@ import tyro
 from cascade_rcnn.api.notes import tell
 from cascade_rcnn.api.recipes import find_recipe, names_of, without_effect
 from cascade_rcnn.commands.parameters import Resume
-from cascade_rcnn.errors import reason
+from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.recipes import RECIPES, Recipe
 from cascade_rcnn.text import printable
 
@@ -41,7 +42,7 @@ def train(arguments: Sequence[str]) -> None:
 
         Args:
             recipe: The recipe and its settings.
-            folder: A dataset folder with splits, instead of data.train and data.val.
+            folder: A dataset folder with splits, instead of data.train and data.val; or, with data.val, a training set.
             resume: Resume the training run in the output folder; auto: start a new one if there is none.
             report: After training, write report/report.html on the best checkpoint.
             logger: Also log to Weights & Biases or MLflow, which their own environment variables configure.
@@ -56,13 +57,15 @@ def train(arguments: Sequence[str]) -> None:
 
         given = _given(recipe, flags)
         common: dict[str, Any] = {"resume": resume, "logger": logger, "fit_batch": fit_batch}
+        if name != "auto" and is_first():
+            tell(without_effect(recipe, names_of(given)))
+        if folder is not None:
+            recipe = replace(recipe, data=with_paths(recipe.data, folder, splits=not _has_val(flags)))
         if name == "auto":
-            data = recipe.data if folder is None else with_paths(recipe.data, folder, splits=True)
             overfit = None if overfit_test else False
-            result = run_training("auto", data=data, overfit_test=overfit, **common, **given)
+            result = run_training("auto", data=recipe.data, overfit_test=overfit, **common, **given)
         else:
-            tell(without_effect(recipe, names_of(given)) if is_first() else [])
-            result = run_training(recipe, data=folder, overfit_test=overfit_test, **common)
+            result = run_training(recipe, overfit_test=overfit_test, **common)
         if is_first():
             weights = result.weights
             print(f"learning curve: {result.plot()}")
@@ -111,6 +114,16 @@ def _given(recipe: Recipe, flags: Sequence[str]) -> dict[str, Any]:
         else:
             found[part] = value
     return found
+
+
+def _has_val(flags: Sequence[str]) -> bool:
+    """Return whether validation data is given besides --data. Raises UserError for flags that contradict --data."""
+    names = {word.partition("=")[0].replace("_", "-") for word in flags}
+    val = "--data.val" in names
+    wrong = names & {"--data.train", "--data.train-split", *([] if val else ["--data.val-split"])}
+    if wrong:
+        raise UserError(f"{', '.join(sorted(wrong))}: --data decides this; give --data.train and --data.val instead")
+    return val
 
 
 def _list_recipes() -> None:

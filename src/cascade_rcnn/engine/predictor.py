@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import supervision
 
 Precision = Literal["fp32", "bf16", "fp16"]
+_PROCESS = os.getpid()  # in which torch's threads start; a forked child lacks them, and would wait for them forever
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -69,17 +70,19 @@ class Predictor:
         self.path, self.device, self.inference, self.trust = as_path("checkpoint", path), device, inference, trust
         self.precision: Precision = precision
         self._model: Detector | Runtime | None = None
-        self._process = os.getpid()
+        self._process = _PROCESS
         if self.path.suffix in SUFFIXES and (inference or precision != "fp32" or device not in (None, "cpu")):
             raise UserError(f"{path}: settings, precision and device of an exported file are fixed; omit them")
 
     @property
     def model(self) -> Detector | Runtime:
         """The detector, loaded on first use."""
+        if self._process != os.getpid():
+            torch.set_num_threads(1)
+            self._process = os.getpid()
         if self._model is None:
             exported = self.path.suffix in SUFFIXES
             self._model = Runtime(self.path, trust=self.trust) if exported else self._load()
-            self._process = os.getpid()
         return self._model
 
     def _load(self) -> Detector:
@@ -97,7 +100,10 @@ class Predictor:
         return [category.name for category in self.config.categories]
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_model": None}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_model", "_process")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state | {"_model": None, "_process": _PROCESS}
 
     @overload
     def __call__(
@@ -144,9 +150,6 @@ class Predictor:
         model = self.model
         if isinstance(model, Runtime):
             return detect_with_runtime(model, images, scale)
-        if self._process != os.getpid():  # a forked child lacks torch's threads, and would wait for them forever
-            torch.set_num_threads(1)
-            self._process = os.getpid()
         with autocast(model.preprocess.mean.device, self.precision):
             found = model.find(images, scale)
         return [on_cpu(one) for one in found]

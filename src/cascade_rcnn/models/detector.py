@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cascade_rcnn import boxes as box_ops
-from cascade_rcnn.arguments import known_options
+from cascade_rcnn.arguments import check_number, known_options
 from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.heads.cascade import Cascade
@@ -192,6 +192,8 @@ class Detector(nn.Module):
         nothing, and to 8 on a GPU. The detector itself is not modified, so other threads may use or train it.
         `options` are the fields of `cascade_rcnn.PredictOptions`: tiles, test-time augmentation, classes.
         """
+        if isinstance(min_size, int | float):
+            check_number("min_size", min_size, 1, 1_000_000, whole=True)
         given = spread(images)
         model = self._ready(fold=given.number != "one")
 

@@ -10,6 +10,8 @@ from cascade_rcnn.passes.choose import Chosen
 from cascade_rcnn.passes.interface import Detect
 from cascade_rcnn.passes.tiles import Tiled
 
+OVERLAP = 0.2  # default, as a fraction of a tile's side
+
 
 class PredictOptions(TypedDict, total=False):
     """Options for how `predict` processes images, and which detections it keeps.
@@ -41,7 +43,7 @@ def with_options(detect: Detect, config: ModelConfig, **options: Unpack[PredictO
     if flip or scales:
         detect = Augmented(detect, flip, scales, inference.nms_iou, inference.max_detections)
     if (side := options.get("tiles")) is not None:
-        detect = Tiled(detect, side, options.get("overlap", 0.2), inference.nms_iou)
+        detect = Tiled(detect, side, options.get("overlap", OVERLAP), inference.nms_iou)
     thresholds = options.get("thresholds", {})
     if classes or thresholds:
         names = [category.name for category in config.categories]

@@ -88,7 +88,7 @@ def predict_dataset(
         Predict,
         fn_constructor_args=[str(Path(weights).absolute())],
         fn_constructor_kwargs={
-            "device": device or ("cuda" if gpus else "cpu"),
+            "device": device or (None if weights.suffix in SUFFIXES else "cuda" if gpus else "cpu"),
             "threads": cpus,
             "trust": trust,
             **options,

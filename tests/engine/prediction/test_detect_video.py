@@ -3,6 +3,7 @@
 import itertools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -244,6 +245,24 @@ def test_what_names_a_video(tmp_path, monkeypatch):
     assert Clip(source="0").is_live
     assert Clip(source="RTSP://host/cam").is_live
     assert not Clip(source="https://host/a.mp4").is_live
+
+
+def test_a_part_without_frames_is_refused(video, tmp_path):
+    with pytest.raises(UserError, match=r"square\.mp4: has no frames from 5 s on; give an earlier --start"):
+        predict(Square(), video, tmp_path / "out", clip={"start": 5.0})
+
+
+def test_a_url_is_known_by_its_extent_and_live_without_a_duration(video, monkeypatch):
+    """As if the file came from a server: what is behind a URL may change, and a stream has no end."""
+    monkeypatch.setattr(video_frames, "_open", lambda source: video_frames.av.open(str(video)))
+    with VideoFrames(Clip(source="https://host/a.mp4")) as frames:
+        assert not frames.are_live
+        size, duration = frames.extent
+        assert (size, duration) == (video.stat().st_size, FRAMES / RATE * 1e6)
+        endless = SimpleNamespace(duration=None, size=-1, close=lambda: None)
+        monkeypatch.setattr(frames, "_container", endless)
+        assert frames.are_live
+        assert frames.extent == (0, 0)
 
 
 def test_a_camera_that_is_not_there(tmp_path):

@@ -15,6 +15,7 @@ from cascade_rcnn.drawing import draw
 from cascade_rcnn.engine.interrupt import Interrupted, StopRequest
 from cascade_rcnn.engine.prediction.job import PredictionJob, PredictionSummary
 from cascade_rcnn.engine.prediction.journal import Entry, Journal
+from cascade_rcnn.engine.prediction.output_folder import remove_results
 from cascade_rcnn.engine.prediction.pending_images import Chosen, PendingImages
 from cascade_rcnn.engine.progress import ProgressBar
 from cascade_rcnn.errors import UserError, reason
@@ -41,6 +42,8 @@ def detect_in_files(detect: Detect, job: PredictionJob) -> PredictionSummary:
     summary = PredictionSummary()
     with Journal(job.output / JOURNAL, settings, overwrite=job.overwrite) as journal, StopRequest() as stop:
         remove_leftovers(job.output)  # of a killed run
+        if job.overwrite:
+            remove_results(job.output)
         pending = PendingImages(job.paths, job.truth, journal)
         try:
             _run(detect, job, pending, journal, summary, stop)

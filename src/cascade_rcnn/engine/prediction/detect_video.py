@@ -20,6 +20,7 @@ from cascade_rcnn.drawing import draw
 from cascade_rcnn.engine.interrupt import Interrupted, StopRequest
 from cascade_rcnn.engine.prediction.job import PredictionJob, PredictionSummary
 from cascade_rcnn.engine.prediction.journal import Entry, Journal
+from cascade_rcnn.engine.prediction.output_folder import VIDEO, remove_results
 from cascade_rcnn.engine.prediction.tracks import Tracks
 from cascade_rcnn.engine.prediction.video_frames import Clip, Frame, VideoFrames, VideoWriter
 from cascade_rcnn.engine.progress import ProgressBar
@@ -29,8 +30,6 @@ from cascade_rcnn.folders import JOURNAL
 from cascade_rcnn.passes import Detect
 from cascade_rcnn.results import to_supervision
 from cascade_rcnn.text import count
-
-VIDEO = "video.mp4"
 
 
 def detect_in_video(detect: Detect, job: PredictionJob, clip: Clip, *, track: bool = False) -> PredictionSummary:
@@ -44,35 +43,41 @@ def detect_in_video(detect: Detect, job: PredictionJob, clip: Clip, *, track: bo
     with ExitStack() as stack:
         frames = stack.enter_context(VideoFrames(clip))
         tracks = Tracks(frames.rate / clip.step, job.shown_of) if track else None
-        settings = job.settings | _settings(job, clip, track)
+        settings = job.settings | _settings(job, frames, track)
         journal = stack.enter_context(Journal(job.output / JOURNAL, settings, overwrite=job.overwrite))
         stop = stack.enter_context(StopRequest())
         remove_leftovers(job.output)
+        if job.overwrite:
+            remove_results(job.output)
         _run(detect, job, frames, journal, tracks, summary, stop)
-        _report(job, frames, summary)
+        _report(job, frames, summary, stopped=stop.asked)
         summary.boxes = job.write_results(journal)
-        summary.files = [job.output / "detections.json", *([job.output / VIDEO] if job.pictures else [])]
-        if stop.asked and not clip.is_live:
+        drawn = [job.output / VIDEO] if job.pictures and summary.done + summary.before else []
+        summary.files = [job.output / "detections.json", *drawn]
+        if stop.asked and not frames.are_live:
             done = count(summary.done + summary.before, "frame")
             raise Interrupted(f"stopped: {summary.files[0]} contains {done}; run the same command to continue")
         summary.files += job.write_formats(journal)
     return summary
 
 
-def _report(job: PredictionJob, frames: VideoFrames, summary: PredictionSummary) -> None:
-    source, number = frames.clip.source, summary.done + summary.before
+def _report(job: PredictionJob, frames: VideoFrames, summary: PredictionSummary, *, stopped: bool) -> None:
+    clip, number = frames.clip, summary.done + summary.before
+    source = clip.source
     if frames.broken and not number:
         raise UserError(f"{source}: cannot read this video ({frames.broken}); check its path and format")
+    if not number and not stopped:
+        raise UserError(f"{source}: has no frames from {clip.start:g} s on; give an earlier --start")
     if frames.broken:
         job.report(f"{source}: ended early, after {count(number, 'frame')} ({frames.broken})")
     if frames.damaged:
         job.report(f"{source}: skipped {count(frames.damaged, 'part')} that could not be decoded")
 
 
-def _settings(job: PredictionJob, clip: Clip, track: bool) -> dict[str, object]:
-    path = Path(clip.source)
-    video = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None
-    live = {"recorded": datetime.now(UTC).isoformat()} if clip.is_live else {}  # its frames are never the same again
+def _settings(job: PredictionJob, frames: VideoFrames, track: bool) -> dict[str, object]:
+    clip, path = frames.clip, Path(frames.clip.source)
+    video = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else frames.extent
+    live = {"recorded": datetime.now(UTC).isoformat()} if frames.are_live else {}  # they are never the same again
     span = {"step": clip.step, "start": clip.start, "end": clip.end, "track": track}
     return {"video": clip.source, "its size and time": video, "threshold": job.threshold, **span, **live}
 

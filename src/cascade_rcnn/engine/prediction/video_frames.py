@@ -84,6 +84,16 @@ class VideoFrames:
         self.rate = float(self._stream.average_rate or self._stream.guessed_rate or _USUAL_RATE)
 
     @property
+    def are_live(self) -> bool:
+        """Whether the source cannot be played again: a camera, or a stream without a duration."""
+        return self.clip.is_live or (_URL.match(self.clip.source) is not None and not self._container.duration)
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Size in bytes and duration in microseconds, which tell another video at the same URL; 0 if unknown."""
+        return max(0, self._container.size), self._container.duration or 0
+
+    @property
     def total(self) -> int:
         """The approximate number of frames; 0 if unknown."""
         length = self._stream.frames / self.rate
