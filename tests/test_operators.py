@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 import torchvision
 
@@ -39,6 +40,7 @@ print("predicted:", *({"torchvision", "torch._dynamo"} & set(sys.modules)))
     assert done.stdout.split() == ["imported:", "predicted:"]
 
 
+@pytest.mark.slow
 def test_where_the_library_is_not_found_torchvision_is_imported():
     code = """
 import importlib.util, sys

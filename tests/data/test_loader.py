@@ -179,7 +179,11 @@ def test_an_abandoned_epoch_leaves_nothing_behind(dataset):
 
 
 @pytest.mark.parametrize(
-    "run", ["work()", "process = get_context('fork').Process(target=work); process.start(); process.join()"]
+    "run",
+    [
+        pytest.param("work()", marks=pytest.mark.slow),
+        "process = get_context('fork').Process(target=work); process.start(); process.join()",
+    ],
 )
 def test_a_process_that_ends_in_the_middle_of_an_epoch_does_not_wait_for_its_workers(dataset, tmp_path, run):
     """A process that multiprocessing started, such as a study's, ends without running the functions of `atexit`."""

@@ -72,9 +72,9 @@ def export_once(checkpoint, tmp_path_factory) -> Callable[[Format], Path]:
     return exported
 
 
-@pytest.fixture(scope="session", params=["onnx", "openvino", "torch-export"])
+@pytest.fixture(scope="session", params=["onnx", "openvino", pytest.param("torch-export", marks=pytest.mark.slow)])
 def exported(request, export_once) -> Path:
-    """Return the export in each format in turn."""
+    """Return the export in each format in turn; `fixed` is a .pt2 file that takes less time to make."""
     return export_once(request.param)
 
 

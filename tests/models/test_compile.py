@@ -1,5 +1,6 @@
 """torch.compile captures the whole detector: no graph breaks, the same detections."""
 
+import pytest
 import torch
 
 from cascade_rcnn import create_model
@@ -31,6 +32,7 @@ def test_the_compiled_detector_finds_the_same():
         torch.testing.assert_close(found.extras[key][found.valid], values[expected.valid], rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_dense_part_compiles_for_training_too():
     detector = built("cascade_rcnn_resnet18_fpn")
 

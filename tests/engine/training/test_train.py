@@ -66,7 +66,7 @@ def test_a_training_leaves_models_logs_and_results(recipe):
 @pytest.mark.parametrize(
     ("accumulate", "step", "updates"),
     # within the first epoch, at its very end, within the second, and before an incomplete update
-    [(1, 3, 12), (1, 6, 12), (1, 8, 12), (4, 0, 4)],
+    [(1, 3, 12), *(pytest.param(1, step, 12, marks=pytest.mark.slow) for step in (6, 8)), (4, 0, 4)],
 )
 def test_resumed_weights_equal_uninterrupted_ones_to_the_bit(recipe, monkeypatch, tmp_path, accumulate, step, updates):
     recipe = replace(recipe, ema=0.9, accumulate=accumulate)
@@ -381,6 +381,7 @@ def test_a_broken_image_ends_the_run_with_its_name_and_loses_nothing(recipe, tmp
     assert len(read_csv(train(broken, resume=True) / "train.csv")) == 18
 
 
+@pytest.mark.slow
 def test_torchrun_trains_with_two_processes_on_uneven_batches_and_images_without_objects(uneven):
     script = uneven / "worker.py"
     script.write_text(WORKER)
@@ -396,7 +397,7 @@ def test_torchrun_trains_with_two_processes_on_uneven_batches_and_images_without
 def test_devices_flag_trains_with_two_processes(uneven):
     flags = ["--devices", "2", "--accelerator", "cpu", "--workers", "0", "--epochs", "1", "--batch-size", "2"]
     options = ["--options.backbone-width", "8", "--options.pyramid-channels", "8", "--options.head-width", "16"]
-    options += ["--options.proposals", "40", "--options.rois", "16", "--evaluate-every", "1"]
+    options += ["--options.proposals", "40", "--options.rois", "16", "--evaluate-every", "1", "--no-report"]
     data = ["--data.train", str(uneven / "train.json"), "--data.val", str(uneven / "val.json")]
     command = [sys.executable, "-m", "cascade_rcnn", "train", "shapes", *flags, *options, *data]
     done = run([*command, "--output", str(uneven / "run")])
