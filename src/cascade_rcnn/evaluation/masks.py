@@ -55,7 +55,9 @@ def _outlined(truth: Annotations, segmentations: Segmentations) -> tuple[Annotat
     areas = truth.areas.clone()
     sizes = truth.image_sizes.repeat_interleave(truth.first.diff(), dim=0)
     for a in np.flatnonzero(has & truth.without_area.numpy()).tolist():
-        areas[a] = float(hotcoco.mask.area([segmentations.rle(a, *sizes[a].tolist())])[0])
+        outline = segmentations.rle(a, *sizes[a].tolist())
+        assert outline is not None
+        areas[a] = float(hotcoco.mask.area([outline])[0])
     known = dataclasses.replace(truth, ignore=truth.ignore | torch.from_numpy(~has), areas=areas)
     outlines = [
         segmentations.coco(a) if one else [_outline(box)]
