@@ -23,7 +23,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import load_detections
 from cascade_rcnn.files import replacing
 from cascade_rcnn.models import checkpoint
-from cascade_rcnn.recipes import RECIPES
+from cascade_rcnn.recipes import RECIPES, DataConfig
 
 SHARED = Path(__file__).resolve().parents[1] / "../shared/data"
 
@@ -470,44 +470,40 @@ def test_convert_brings_in_and_takes_out(capsys, peers_folder, peer_weights, tmp
     assert "this looks like a detectron2 checkpoint: use --from detectron2" in wrong
 
 
-def test_train_takes_a_folder_that_names_its_splits(capsys, coco, monkeypatch):
+@pytest.fixture
+def trained_on(coco, monkeypatch) -> list[DataConfig]:
+    """Make splits beside the data, and record the data of each training instead of running it."""
     for split in ("train", "valid"):
         (coco.parent / split).mkdir()
         (coco.parent / split / "_annotations.coco.json").write_text(coco.read_text())
-    given = []
+    given: list[DataConfig] = []
 
     def train(recipe, **_):
         given.append(recipe.data)
         raise UserError("enough")
 
     monkeypatch.setattr("cascade_rcnn.api.train.run_training", train)
+    return given
+
+
+def test_train_takes_a_folder_that_names_its_splits(capsys, coco, trained_on):
     folder = str(coco.parent)
     assert "enough" in fails(capsys, "train", "small", "--data", folder, "--data.flip", "0")
-    (data,) = given
+    (data,) = trained_on
     assert (data.train, data.train_split, data.val, data.val_split) == (folder, "train", folder, "valid")
     assert (data.flip, data.bad_images) == (None, "stop")
 
 
-def test_validation_data_may_be_given_beside_a_folder(capsys, coco, monkeypatch):
-    for split in ("train", "valid"):
-        (coco.parent / split).mkdir()
-        (coco.parent / split / "_annotations.coco.json").write_text(coco.read_text())
-    given = []
-
-    def train(recipe, **_):
-        given.append(recipe.data)
-        raise UserError("enough")
-
-    monkeypatch.setattr("cascade_rcnn.api.train.run_training", train)
+def test_validation_data_may_be_given_beside_a_folder(capsys, coco, trained_on):
     folder, own = str(coco.parent), ("--data.val", str(coco), "--data.val-split", "x")
     for flags in (("small", "--data", folder, *own), ("small", *own, "--data", folder)):
         assert "enough" in fails(capsys, "train", *flags)
-        assert (given[-1].train, given[-1].train_split) == (folder, "train")
-        assert (given[-1].val, given[-1].val_split) == (str(coco), "x")
+        assert (trained_on[-1].train, trained_on[-1].train_split) == (folder, "train")
+        assert (trained_on[-1].val, trained_on[-1].val_split) == (str(coco), "x")
     for flags in (("--data.train", str(coco)), ("--data.train-split", "valid"), ("--data.val_split", "x")):
         said = fails(capsys, "train", "small", "--data", folder, *flags)
         assert f"{flags[0].replace('_', '-')}: --data decides this; give --data.train and --data.val instead" in said
-    assert len(given) == 2
+    assert len(trained_on) == 2
 
 
 def test_bad_images_stop_an_evaluation_or_are_left_out(capsys, coco, tmp_path):
