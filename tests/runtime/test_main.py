@@ -57,6 +57,34 @@ def test_a_mistake_is_one_line(tmp_path, capsys):
     assert error.count("\n") == 1
 
 
+def test_a_damaged_image_is_skipped_and_the_others_are_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "Runtime", Found)
+    for name in ("a.png", "c.png"):
+        PIL.Image.new("RGB", (8, 8)).save(tmp_path / name)
+    damaged, output = tmp_path / "b.png", tmp_path / "d.json"
+    damaged.write_bytes((tmp_path / "a.png").read_bytes()[:40])
+    with pytest.raises(SystemExit) as stopped:
+        command.main(["m.onnx", str(tmp_path), "--output", str(output)])
+    assert stopped.value.code == 1
+    found = json.loads(output.read_text())
+    assert [(one["image_id"], one["file_name"]) for one in found[::2]] == [(1, "a.png"), (3, "c.png")]
+    said = capsys.readouterr()
+    assert said.out == f"4 detections: {output}\n"
+    skipped, error = said.err.splitlines()
+    assert skipped.startswith(f"skipped: {damaged}: cannot open this image")
+    assert error == f"error: 1 image could not be used (see above); {output} holds the others"
+
+
+@pytest.mark.parametrize(("threshold", "shown"), [("50", "50.0"), ("nan", "nan"), ("-0.1", "-0.1")])
+def test_a_threshold_is_a_score(tmp_path, monkeypatch, capsys, threshold, shown):
+    monkeypatch.setattr(command, "Runtime", lambda *_, **__: pytest.fail("the work began"))
+    with pytest.raises(SystemExit) as stopped:
+        command.main(["m.onnx", "a.png", "--output", str(tmp_path / "d.json"), f"--threshold={threshold}"])
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err == f"error: threshold is {shown}; give 0 to 1\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_input_is_not_replaced(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "Runtime", lambda *_, **__: pytest.fail("the work began"))
     model, image = tmp_path / "m.onnx", tmp_path / "a.png"

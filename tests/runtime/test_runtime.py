@@ -155,6 +155,45 @@ def test_the_danger_is_real(hostile, tmp_path):
     assert (tmp_path / "marker").exists()
 
 
+def brightness(monkeypatch, size: tuple[int, int] | None) -> Runtime:
+    """Return a runtime that finds, in each image, one object whose score is the brightness of its first pixel."""
+    config = create_model("faster_rcnn_resnet18_fpn", 2, min_size=None).config
+
+    def run(images: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, ...]:
+        whole = np.concatenate([np.zeros_like(sizes), sizes[:, ::-1]], axis=1)[:, None]
+        return whole, images[:, :1, 0, 0] / 255, np.ones((len(images), 1), np.int64)
+
+    opened = (Description(config=config, size=size), run)
+    monkeypatch.setattr("cascade_rcnn.runtime.runtime.open_session", lambda *_, **__: opened)
+    return Runtime("model.onnx")
+
+
+@pytest.mark.parametrize("size", [None, (96, 128)])
+def test_arrays_of_every_dtype_and_shape_mean_the_same(monkeypatch, size):
+    runtime = brightness(monkeypatch, size)
+    grey = np.full((40, 60), 51, np.uint8)
+    colour = np.stack([grey] * 3, axis=2)
+    arrays = [colour, colour.astype(np.uint16) * 257, colour.astype(np.float64) / 255, grey, grey[..., None]]
+    for found in [*runtime.detect(arrays), *runtime.detect(colour), *runtime.detect(np.stack([colour] * 2))]:
+        assert found["scores"].tolist() == pytest.approx([0.2], abs=1e-4)
+        assert found["boxes"].tolist() == [[0, 0, 60, 40]]
+    assert len(runtime.detect(colour)) == 1
+    assert runtime.detect([]) == []
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((40, 60, 3), np.int64), "has dtype int64; give uint8, uint16, or floating point"),
+        (np.full((40, 60, 3), 200.0), "has values from 200 to 200; give 0..1"),
+        (np.zeros((40, 60, 2), np.uint8), r"has shape \(40, 60, 2\)"),
+    ],
+)
+def test_other_arrays_are_refused(monkeypatch, array, message):
+    with pytest.raises(UserError, match=message):
+        brightness(monkeypatch, None).detect([array])
+
+
 def test_a_forked_child_is_told_what_to_do(tmp_path, monkeypatch):
     """The engine's threads remain in the parent, so a child would wait for them forever."""
     description = Description(config=create_model("faster_rcnn_resnet18_fpn", 2, min_size=None).config)

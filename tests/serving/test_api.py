@@ -72,6 +72,10 @@ def test_forms_and_json():
         ((status, answer),) = answers(made(), {"image": image})
         assert status == 200
         assert answer == {"width": 6, "height": 4, "detections": [box]}
+    wrapped = base64.encodebytes(encoded()).decode()  # with line breaks, like the output of the command `base64`
+    assert "\n" in wrapped.strip()
+    for image in (wrapped, wrapped.replace("\n", "\r\n"), f"data:image/png;base64,{wrapped}"):
+        assert answers(made(), {"image": image})[0][0] == 200
     ((_, answer),) = answers(made(), {"image": text(), "threshold": "0.3"})
     assert len(answer["detections"]) == 2
 

@@ -37,6 +37,18 @@ def test_what_it_lets_through_is_unchanged():
     assert ask(Guard(echo, 100), b"", method="GET", path="/health") == (200, b"")
 
 
+def test_media_types_in_any_case_arrive_as_litserve_knows_them():
+    async def kinds(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        found = [value for name, value in scope["headers"] if name == b"content-type"]
+        await send({"type": "http.response.body", "body": b"|".join(found)})
+
+    form = b'--Xy\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--Xy--\r\n'
+    found = ask(Guard(kinds, 100), form, kind=b"Multipart/Form-Data; boundary=Xy")
+    assert found == (200, b"multipart/form-data; boundary=Xy")
+    assert ask(Guard(kinds, 100), b"{}", kind=b"Application/JSON") == (200, b"application/json")
+
+
 @pytest.mark.parametrize(
     ("parts", "options", "status", "reason"),
     [

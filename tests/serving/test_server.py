@@ -69,7 +69,12 @@ def test_it_finds_what_the_model_finds(served):
     photo = Path(PHOTO).read_bytes()
     found = Predictor("starter")(photo, threshold=0.6)
     as_json = json.dumps({"image": base64.b64encode(photo).decode(), "threshold": 0.6}).encode()
-    for body, kind in (form(photo, 0.6), (as_json, "application/json")):
+    fields, multipart = form(photo, 0.6)
+    for body, kind in (
+        (fields, multipart),
+        (fields, multipart.replace("multipart/form-data", "Multipart/Form-Data")),
+        (as_json, "application/json"),
+    ):
         status, answer = call(f"{url}/predict", body, kind)
         assert status == 200, answer
         detections = json.loads(answer)["detections"]

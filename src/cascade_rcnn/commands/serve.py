@@ -41,7 +41,6 @@ def serve(
     needs("`serve`", "serve", "litserve", "prometheus_client", "python_multipart")
     from cascade_rcnn.serving import serve as run
 
-    print(f"http://{host}:{port}/predict  (also /health, /metrics; Ctrl-C to stop)", flush=True)
     run(
         checkpoint,
         host=host,

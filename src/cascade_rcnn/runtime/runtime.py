@@ -85,17 +85,18 @@ class Runtime:
 
         return spread(images).map(detect, batch_size)
 
-    def detect(self, arrays: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
-        """Detect objects in RGB arrays (H, W, 3), uint8 or floating point 0..1, and return all detections.
+    def detect(self, arrays: Sequence[np.ndarray] | np.ndarray) -> list[dict[str, np.ndarray]]:
+        """Detect objects in RGB arrays (H, W, 3) or grey ones (H, W), and return all detections in each, in a list.
 
-        These are dicts as in torchvision, sorted by score, with `boxes` (N, 4), XYXY in pixels of the input image,
-        `scores` (N,), `labels` (N,) in 1..M and, if the model has masks, `masks` (N, H, W) bool.
+        Arrays are uint8, uint16 or floating point 0..1; one array counts as a list of one. Detections are dicts as in
+        torchvision, sorted by score, with `boxes` (N, 4), XYXY in pixels of the input image, `scores` (N,), `labels`
+        (N,) in 1..M and, if the model has masks, `masks` (N, H, W) bool. Raises UserError for other arrays.
         """
-        return self._detect_all(arrays, 0.0)
+        return self._detect_all([to_array(array) for array in spread(arrays).images], 0.0)
 
     def _detect_all(self, arrays: Sequence[np.ndarray], threshold: float) -> list[dict[str, np.ndarray]]:
         """Return detections with scores of at least `threshold`; a fixed input takes images one by one."""
-        if self.description.size is None:
+        if self.description.size is None and len(arrays) > 0:
             return self._detect(arrays, threshold)
         return [found for array in arrays for found in self._detect([array], threshold)]
 

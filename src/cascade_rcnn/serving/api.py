@@ -166,8 +166,9 @@ def _content(given: Any) -> bytes | None:
     if hasattr(given, "file"):  # an uploaded file
         return given.file.read()
     if isinstance(given, str):
+        text = given.partition(",")[2] if given.startswith("data:") else given
         try:
-            return base64.b64decode(given.partition(",")[2] if given.startswith("data:") else given, validate=True)
+            return base64.b64decode("".join(text.split()), validate=True)  # encoders may break lines
         except (binascii.Error, ValueError):
             return None
     return None

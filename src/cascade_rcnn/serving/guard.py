@@ -60,9 +60,13 @@ class Guard:
 
     async def _guarded(self, scope: Message, receive: Receive, send: Send) -> None:
         headers = {name.lower(): value for name, value in scope["headers"]}
-        kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        media, semicolon, parameters = headers.get(b"content-type", b"").partition(b";")
+        kind = media.strip().lower()
         if kind not in (b"application/json", b"multipart/form-data"):
             return await _reject(send, 415, "send multipart/form-data or application/json")
+        # LitServe only recognises the media type in lower case; parameters, such as the boundary, keep their case.
+        others = [(name, value) for name, value in scope["headers"] if name.lower() != b"content-type"]
+        scope = {**scope, "headers": [*others, (b"content-type", kind + semicolon + parameters)]}
         body = await self._body(headers, receive)
         if body is None:
             return await _reject(send, 413, f"the request is larger than {self.max_bytes / 1e6:g} MB")

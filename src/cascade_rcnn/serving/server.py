@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import litserve
+import torch
 
-from cascade_rcnn.arguments import check_choice, check_number
-from cascade_rcnn.engine.predictor import Precision
+from cascade_rcnn.arguments import as_path, check_choice, check_number
+from cascade_rcnn.devices import choose_device
+from cascade_rcnn.engine.predictor import Precision, Predictor
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.checkpoint import locate
 from cascade_rcnn.runtime import SUFFIXES
@@ -17,6 +19,7 @@ from cascade_rcnn.serving.api import DetectionAPI
 from cascade_rcnn.serving.guard import Guard
 
 _HOSTS = ("127.0.0.1", "0.0.0.0", "::")  # those that LitServe accepts
+_DEVICES = ("cpu", "cuda")  # kinds that the workers can use
 _LEAST = 1e-3  # of limits, which at 0 would refuse every request
 
 
@@ -39,11 +42,9 @@ def make_server(
     `workers` processes per device each hold a model and share the CPU's cores. Waiting requests are processed in
     batches of up to `batch_size` (default: 8 on a GPU, and 1 on a CPU, where batches gain nothing), after at most
     `batch_wait` seconds. A request is rejected if it exceeds `max_megabytes`, if its image exceeds `max_megapixels`, or
-    if it waits for more than `timeout` seconds. Workers that die are restarted. Raises UserError if the checkpoint is
-    missing.
+    if it waits for more than `timeout` seconds. Workers that die are restarted. Raises UserError for a model that
+    cannot be opened, and for a device that cannot be used here, or is not cpu, cuda (all GPUs) or a GPU such as cuda:1.
     """
-    import torch
-
     check_number("workers", workers, 1, whole=True)
     if batch_size is not None:
         check_number("batch_size", batch_size, 1, whole=True)
@@ -51,11 +52,11 @@ def make_server(
     check_number("threshold", threshold, 0, 1)
     for name, value in (("max_megabytes", max_megabytes), ("max_megapixels", max_megapixels), ("timeout", timeout)):
         check_number(name, value, _LEAST)
-    exported = Path(checkpoint).suffix in SUFFIXES
+    exported = as_path("checkpoint", checkpoint).suffix in SUFFIXES
+    target = torch.device("cpu") if exported else _device(device)
     weights = Path(checkpoint) if exported else locate(str(checkpoint))
-    if not weights.is_file():
-        raise UserError(f"{checkpoint}: no such file; check the path")
-    kind = "cpu" if exported else (device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    # Opened here first, on the CPU, because a worker would answer a mistake with a traceback.
+    _ = Predictor(weights, device=device if exported else "cpu", precision=precision, trust=trust).model
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     api = DetectionAPI(
         weights.absolute(),
@@ -63,14 +64,14 @@ def make_server(
         precision=precision,
         trust=trust,
         max_megapixels=max_megapixels,
-        batch_size=(1 if kind == "cpu" else 8) if batch_size is None else batch_size,
+        batch_size=(1 if target.type == "cpu" else 8) if batch_size is None else batch_size,
         batch_wait=batch_wait,
-        threads=max(1, cores // workers) if kind == "cpu" else None,
+        threads=max(1, cores // workers) if target.type == "cpu" else None,
     )
     return litserve.LitServer(
         api,
-        accelerator="cpu" if kind == "cpu" else "cuda",
-        devices=[int(kind.partition(":")[2])] if ":" in kind else ("auto" if kind != "cpu" else 1),  # type: ignore[arg-type]
+        accelerator=target.type,  # type: ignore[arg-type]
+        devices=torch.cuda.device_count() if target.index is None else [target.index],  # type: ignore[arg-type]
         workers_per_device=workers,
         timeout=timeout,
         middlewares=[(Guard, {"max_bytes": int(max_megabytes * 1e6), "timeout": timeout + 5})],
@@ -79,10 +80,18 @@ def make_server(
     )
 
 
-def serve(checkpoint: str | Path, *, host: str = "127.0.0.1", port: int = 8000, **settings: Any) -> None:
-    """Serve until interrupted; `settings` are those of `make_server`. By default, only this machine can connect.
+def _device(name: str | None) -> torch.device:
+    """Return the device of the workers; cuda without an index stands for all GPUs. Raises UserError for any other."""
+    if name is not None:
+        check_choice("device", str(name).partition(":")[0], _DEVICES)
+    return choose_device(name)
 
-    Raises UserError for an address or port on which the server cannot listen.
+
+def serve(checkpoint: str | Path, *, host: str = "127.0.0.1", port: int = 8000, **settings: Any) -> None:
+    """Print the address and serve until interrupted; `settings` are those of `make_server`.
+
+    By default, only this machine can connect. Raises UserError for an address or port on which the server cannot
+    listen.
     """
     check_choice("host", host, _HOSTS)
     check_number("port", port, 1024, 65535, whole=True)
@@ -93,6 +102,7 @@ def serve(checkpoint: str | Path, *, host: str = "127.0.0.1", port: int = 8000, 
         except OSError as error:
             raise UserError(f"port {port}: {error.strerror}; give another --port") from None
     server = make_server(checkpoint, **settings)
+    print(f"http://{host}:{port}/predict  (also /health, /metrics; Ctrl-C to stop)", flush=True)
     os.register_at_fork(after_in_child=_default_signals)
     server.run(
         host=host,

@@ -1,0 +1,92 @@
+"""Mistakes are reported in one line, before anything is printed or started."""
+
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+pytest.importorskip("litserve")
+
+import litserve
+
+from cascade_rcnn.assets import STARTER
+from cascade_rcnn.cli import main
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.serving import make_server
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """Return the only line that `serve` prints, on stderr."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(SystemExit) as stopped:
+        main(["serve", *map(str, arguments), "--port", str(port)])
+    assert stopped.value.code == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    return said.err
+
+
+@pytest.fixture(autouse=True)
+def _nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(litserve.LitServer, "run", lambda *_, **__: pytest.fail("the service started"))
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("gpu", "device is 'gpu'; give cpu, cuda"),
+        ("mps", "device is 'mps'; give cpu, cuda"),
+        ("cuda:x", "device cuda:x: cannot be used here"),
+        ("cuda:99", "device cuda:99: cannot be used here"),
+    ],
+)
+def test_devices_that_cannot_serve(capsys, device, message):
+    assert message in refused(capsys, "starter", "--device", device)
+
+
+def test_a_gpu_that_is_not_there(capsys):
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    assert "device cuda: cannot be used here" in refused(capsys, "starter", "--device", "cuda")
+
+
+def test_files_that_cannot_be_opened(capsys, tmp_path):
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(Path(STARTER).read_bytes()[:-1000])
+    assert f"{cut}: not a readable checkpoint" in refused(capsys, cut)
+    for name in ("damaged.onnx", "program.pt2"):
+        (tmp_path / name).write_bytes(b"rubbish" * 100)
+    assert "damaged.onnx: not a readable exported model" in refused(capsys, tmp_path / "damaged.onnx")
+    assert "program.pt2: a .pt2 file is a program" in refused(capsys, tmp_path / "program.pt2")
+    assert "no such file" in refused(capsys, tmp_path / "missing.onnx")
+    for setting in (("--precision", "bf16"), ("--device", "cuda:1")):
+        fixed = refused(capsys, tmp_path / "damaged.onnx", *setting)
+        assert "settings, precision and device of an exported file are fixed; omit them" in fixed
+
+
+def test_weights_that_do_not_fit_are_found_before_a_worker_loads_them(tmp_path):
+    with safe_open(STARTER, framework="pt") as file:
+        metadata = file.metadata()
+    save_file({"other": torch.zeros(1)}, tmp_path / "other.safetensors", metadata=metadata)
+    with pytest.raises(UserError, match="its weights do not fit its config"):
+        make_server(tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("device", "devices", "batch_size"),
+    [("cpu", ["cpu"], 1), ("cpu:0", ["cpu"], 1), ("cuda", ["cuda:0", "cuda:1"], 8), ("cuda:1", ["cuda:1"], 8)],
+)
+def test_the_workers_run_on_the_given_devices(monkeypatch, device, devices, batch_size):
+    monkeypatch.setattr("cascade_rcnn.serving.server.choose_device", torch.device)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    server = make_server("starter", device=device)
+    assert np.ravel(server.devices).tolist() == devices
+    (api,) = server.litapi_connector.lit_apis
+    assert api.max_batch_size == batch_size
