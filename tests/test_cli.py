@@ -129,7 +129,7 @@ def test_resume_is_said_alone_or_with_auto(capsys, monkeypatch):
     monkeypatch.setattr(api, "train", lambda recipe, **how: asked.append(how["resume"]) or sys.exit(0))
     for words in ([], ["--resume"], ["--resume", "auto"], ["--resume", "--epochs", "3"]):
         with pytest.raises(SystemExit):
-            main(["train", "small", *words, "--data.train", "FOLDER"])
+            main(["train", "small", *words, "--data", "FOLDER"])
     assert asked == [False, True, "auto", True]
     with pytest.raises(SystemExit) as stopped:
         main(["train", "small", "--resume", "always"])

@@ -57,15 +57,15 @@ def train(arguments: Sequence[str]) -> None:
 
         given = _given(recipe, flags)
         common: dict[str, Any] = {"resume": resume, "logger": logger, "fit_batch": fit_batch}
-        if name != "auto" and is_first():
-            tell(without_effect(recipe, names_of(given)))
-        if folder is not None:
-            recipe = replace(recipe, data=with_paths(recipe.data, folder, splits=not _has_val(flags)))
+        if folder is not None and _has_val(flags):
+            recipe, folder = replace(recipe, data=with_paths(recipe.data, folder, splits=False)), None
         if name == "auto":
+            data = recipe.data if folder is None else with_paths(recipe.data, folder, splits=True)
             overfit = None if overfit_test else False
-            result = run_training("auto", data=recipe.data, overfit_test=overfit, **common, **given)
+            result = run_training("auto", data=data, overfit_test=overfit, **common, **given)
         else:
-            result = run_training(recipe, overfit_test=overfit_test, **common)
+            tell(without_effect(recipe, names_of(given)) if is_first() else [])
+            result = run_training(recipe, data=folder, overfit_test=overfit_test, **common)
         if is_first():
             weights = result.weights
             print(f"learning curve: {result.plot()}")
