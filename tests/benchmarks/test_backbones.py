@@ -8,6 +8,7 @@ from cascade_rcnn import create_model
 SIZE = {"size": (64, 96), "threads": 1}
 
 
+@pytest.mark.slow
 def test_the_cost_of_a_resnet():
     """ResNet-18's 7x7, 3x3 and 1x1 convolutions on an image of 64 x 96 pixels."""
     found = backbones.cost("resnet18", **SIZE, options={"min_size": None})

@@ -29,7 +29,8 @@ def run(part: str, output: Path, *flags: str) -> dict:
     return json.loads((output / f"{part}.json").read_text())
 
 
-@pytest.mark.parametrize("part", ["floor", pytest.param("endurance", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["floor", "endurance"])
 def test_a_part_of_seconds(part, tmp_path):
     check(run(part, tmp_path))
 
