@@ -34,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     try:
         check_number("threshold", given.threshold, 0, 1)
+        if given.threads is not None:
+            check_number("threads", given.threads, 1)
         check_outputs([given.output], chain([given.model], (source.path for source in expand(given.images))))
         found, failed = detect(Runtime(given.model, threads=given.threads), given.images, given.threshold)
         write_json(given.output, found)
