@@ -53,11 +53,11 @@ def table_section(table: Table, resamples: int) -> Section:
 
 def _caption(table: Table, resamples: int) -> str:
     seeds = {value.seeds for row in table.rows if row.difference for value in row.ours.values()}
-    of = "the validation images and seeds" if min(seeds, default=1) > 1 else "the validation images"
-    missing = "" if min(seeds, default=1) > 1 else " (of a row with one seed, without the randomness of training)"
+    several = min(seeds, default=1) > 1
+    more = " and seeds" if several else " (of a row with one seed, without the randomness of training)"
     return (
         f"Difference to {table.reference} in points of AP, for the same seeds and images, with the 95 % interval over "
-        f"{resamples} resamples of {of}{missing}:"
+        f"{resamples} resamples of the validation images{more}:"
     )
 
 

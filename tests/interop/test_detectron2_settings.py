@@ -73,3 +73,11 @@ def test_a_network_of_lazy_configs_has_no_yaml():
     assert text is None
     assert "only in a LazyConfig" in note
     assert "roi_align.sampling" in note
+
+
+def test_so_has_one_of_lvis_whose_scores_its_tensors_do_not_tell():
+    with torch.device("meta"):
+        model = create_model("faster_rcnn_vit_b", 1203, classification="sigmoid")
+    text, (note,) = config_for(model.config, to_detectron2(model))
+    assert text is None
+    assert "classification" in note

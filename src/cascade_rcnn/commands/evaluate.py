@@ -1,14 +1,14 @@
 """The command `cascade-rcnn evaluate`."""
 
-import inspect
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from cascade_rcnn.commands.parameters import Precision
+from cascade_rcnn.commands.parameters import Precision, refuse
 from cascade_rcnn.commands.tables import print_table
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.text import printable
+
+_OF_MODELS = ("device", "precision", "min_size", "max_megapixels", "trust")
 
 
 def evaluate(
@@ -62,7 +62,7 @@ def evaluate(
     if (checkpoint is None) == (detections is None):
         raise UserError("give either --checkpoint (a model to run) or --detections (a COCO results json)")
     if detections is not None:
-        _check_no_model(locals())
+        refuse(evaluate, locals(), _OF_MODELS, "--detections")
     splits = coco_files(annotations).values() if annotations.is_dir() else ()
     inputs = (checkpoint, detections, annotations, images, *splits)
     check_outputs((output, save_detections, *report_files(report)), inputs)
@@ -103,15 +103,3 @@ def evaluate(
         metrics.save(output)
     if report is not None:
         print(f"report: {printable(str(report / 'report.html'))}")
-
-
-def _check_no_model(given: Mapping[str, Any]) -> None:
-    """Raise UserError for a given flag that concerns only a model."""
-    defaults = inspect.signature(evaluate).parameters
-    wrong = [name for name in _OF_MODELS if given[name] != defaults[name].default]
-    if wrong:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
-        raise UserError(f"{flags}: no effect with --detections, as no model is run; leave it out")
-
-
-_OF_MODELS = ("device", "precision", "min_size", "max_megapixels", "trust")

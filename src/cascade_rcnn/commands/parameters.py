@@ -1,9 +1,13 @@
-"""Types of flags that several commands share."""
+"""Types and checks of flags that several commands share."""
 
-from typing import Annotated, Literal, TypeAlias
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from typing import Annotated, Any, Literal, TypeAlias
 
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
+
+from cascade_rcnn.errors import UserError
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Positional = tyro.conf.Positional
@@ -26,3 +30,12 @@ Resume: TypeAlias = Annotated[
         str_from_instance=lambda given: ["auto"] if given == "auto" else [],
     ),
 ]
+
+
+def refuse(command: Callable[..., None], given: Mapping[str, Any], names: Collection[str], context: str) -> None:
+    """Raise UserError if one of the flags `names`, which have no effect in this context, differs from its default."""
+    defaults = inspect.signature(command).parameters
+    wrong = [name for name, value in given.items() if name in names and value != defaults[name].default]
+    if wrong:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
+        raise UserError(f"{flags}: no effect with {context}; leave {'it' if len(wrong) == 1 else 'them'} out")

@@ -1,11 +1,10 @@
 """The command `cascade-rcnn predict`."""
 
-import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from cascade_rcnn.commands.parameters import Positional, Precision
+from cascade_rcnn.commands.parameters import Positional, Precision, refuse
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.extras import needs
 from cascade_rcnn.files import read_json
@@ -139,15 +138,9 @@ def predict(
 
 def _check_engine(engine: Engine, given: Mapping[str, Any]) -> None:
     """Raise UserError if a given flag has no effect with this engine, or Ray is not given exactly one source."""
-    defaults = inspect.signature(predict).parameters
-    changed = [name for name, value in given.items() if value != defaults[name].default and name not in _OF_BOTH]
-    if engine == "ray":
-        wrong = [name for name in changed if name not in {*_OF_RAY, "pictures"}]  # Ray never draws pictures
-    else:
-        wrong = [name for name in changed if name in _OF_RAY]
-    if wrong:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
-        raise UserError(f"{flags}: no effect with --engine {engine}; leave {'it' if len(wrong) == 1 else 'them'} out")
+    # Ray never draws pictures.
+    others = given.keys() - {*_OF_BOTH, *_OF_RAY, "pictures"} if engine == "ray" else _OF_RAY
+    refuse(predict, given, others, f"--engine {engine}")
     if engine == "ray" and len(given["paths"]) != 1:
         raise UserError(
             f"--engine ray reads one source, not {len(given['paths'])}; give a folder, a Parquet file or a .tar"

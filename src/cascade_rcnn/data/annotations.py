@@ -80,8 +80,8 @@ class Annotations:
         rows = torch.from_numpy(kept).repeat_interleave(counts)
         names = PackedStrings.pack([self.file_names[i] for i in images.tolist()])
         first = torch.cat((self.first[:1], counts[images].cumsum(0)))
-        names_of_columns = ("boxes", "areas", "without_area", "labels", "ignore", "ids")
-        columns = {name: getattr(self, name)[rows] for name in names_of_columns}
+        of_boxes = ("boxes", "areas", "without_area", "labels", "ignore", "ids")
+        columns = {name: getattr(self, name)[rows] for name in of_boxes}
         sizes, ids = self.image_sizes[images], self.image_ids[images]
         masks = None if self.segmentations is None else self.segmentations.select(rows.numpy())
         changes = {"image_ids": ids, "image_sizes": sizes, "file_names": names, "first": first, "segmentations": masks}

@@ -247,7 +247,7 @@ def config_for(config: ModelConfig, state: State) -> tuple[str | None, list[str]
     The config is None if only a LazyConfig can describe the network.
     """
     settings = detectron2_settings.settings_of(config)
-    back, _ = convert(state, settings)
+    back, _ = convert(state, settings or {})
     lost = ", ".join(detectron2_settings.lost(config, back))
     if settings is None:
         lacks = f"; its defaults differ in {lost}" if lost else ""

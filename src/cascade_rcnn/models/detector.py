@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from cascade_rcnn import boxes as box_ops
 from cascade_rcnn.arguments import check_number, known_options
 from cascade_rcnn.config import ModelConfig
+from cascade_rcnn.config.checks import MOST
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.heads.cascade import Cascade
 from cascade_rcnn.inputs import ImageLike, spread
@@ -193,7 +194,7 @@ class Detector(nn.Module):
         `options` are the fields of `cascade_rcnn.PredictOptions`: tiles, test-time augmentation, classes.
         """
         if isinstance(min_size, int | float):
-            check_number("min_size", min_size, 1, 1_000_000, whole=True)
+            check_number("min_size", min_size, 1, MOST, whole=True)
         given = spread(images)
         model = self._ready(fold=given.number != "one")
 
