@@ -18,7 +18,6 @@ from benchmarks.measure import Options, Task, interleaved, options, skip
 from benchmarks.photo import photograph
 from benchmarks.weights import prepare
 from cascade_rcnn.data import Annotations, load_annotations
-from cascade_rcnn.decoding import decode_image
 from cascade_rcnn.engine import environment
 from cascade_rcnn.engine.evaluate import run_predictor
 from cascade_rcnn.engine.predictor import Predictor
@@ -26,7 +25,8 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import evaluate_boxes
 from cascade_rcnn.export.export import SUFFIX, Format, Request, export
 from cascade_rcnn.files import replacing
-from cascade_rcnn.images import read_image
+from cascade_rcnn.images.decoding import decode_image
+from cascade_rcnn.images.tensors import read_image
 from cascade_rcnn.runtime import Runtime
 from cascade_rcnn.runtime.description import ExportPrecision
 

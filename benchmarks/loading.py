@@ -14,7 +14,7 @@ from cascade_rcnn.data.augmentation.build import build_augmentation, build_trans
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.loader import make_loader
 from cascade_rcnn.engine.training import optim
-from cascade_rcnn.images import read_image
+from cascade_rcnn.images.tensors import read_image
 from cascade_rcnn.models.build import build
 from cascade_rcnn.models.configure import model_config
 from cascade_rcnn.recipes.cpu import small

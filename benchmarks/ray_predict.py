@@ -22,7 +22,7 @@ import ray
 from cascade_rcnn import Predictor
 from cascade_rcnn.assets import PHOTO
 from cascade_rcnn.engine.environment import describe
-from cascade_rcnn.images import read_image
+from cascade_rcnn.images.tensors import read_image
 from cascade_rcnn.ray import PredictionSummary, predict_dataset
 
 PAGE = Path("docs/results/ray.md")

@@ -13,7 +13,7 @@ import cascade_rcnn
 from cascade_rcnn.assets import PHOTO
 from cascade_rcnn.config import ModelOptions
 from cascade_rcnn.engine.training.settings import as_json
-from cascade_rcnn.images import read_image
+from cascade_rcnn.images.tensors import read_image
 
 SLOW = {"compare", "export_model", "Runtime"}  # an export takes half a minute
 

@@ -14,8 +14,8 @@ import PIL.ImageOps
 
 from benchmarks.torture.areas import Case
 from benchmarks.torture.mutations import Random, cut, mutate_bytes, one
-from cascade_rcnn.decoding import EXTENSIONS
-from cascade_rcnn.images import read_image
+from cascade_rcnn.images.decoding import EXTENSIONS
+from cascade_rcnn.images.tensors import read_image
 
 _SIZE = (23, 17)  # width, height
 

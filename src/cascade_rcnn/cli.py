@@ -21,12 +21,12 @@ from cascade_rcnn.commands.report import report
 from cascade_rcnn.commands.serve import serve
 from cascade_rcnn.commands.shapes import shapes
 from cascade_rcnn.commands.statistics import statistics
+from cascade_rcnn.commands.streams import lasting_streams
 from cascade_rcnn.commands.study import study
 from cascade_rcnn.commands.train import train
 from cascade_rcnn.commands.weights import weights
 from cascade_rcnn.engine.interrupt import Interrupted, ending_cleanly
 from cascade_rcnn.errors import UsageError, UserError, is_out_of_memory, nearest, reason
-from cascade_rcnn.streams import lasting_streams
 from cascade_rcnn.text import printable
 
 _VERBS: dict[str, Callable[..., None]] = {

@@ -4,7 +4,7 @@ import pytest
 
 from cascade_rcnn.data.headers import read_header, read_headers
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images import read_image
+from cascade_rcnn.images.tensors import read_image
 
 KINDS = ("jpg", "png", "tif", "webp", "bmp", "ppm", "gif", "avif", "jp2")
 

@@ -6,10 +6,10 @@ from torchvision.ops import roi_align
 
 from cascade_rcnn.config import AnchorConfig, RoIAlignConfig, RPNConfig, SmoothL1Config, replace
 from cascade_rcnn.config.presets import MMDET
+from cascade_rcnn.images.resizing import resized_size
 from cascade_rcnn.losses import SmoothL1Loss
 from cascade_rcnn.models.roi_align import PyramidRoIAlign
 from cascade_rcnn.models.rpn import RegionProposalNetwork
-from cascade_rcnn.resizing import resized_size
 
 
 @pytest.mark.parametrize("aligned", [True, False])

@@ -6,8 +6,8 @@ from torchvision import tv_tensors
 
 from cascade_rcnn.config import PreprocessConfig as Config
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.images.resizing import resized_size
 from cascade_rcnn.models.preprocess import Preprocess
-from cascade_rcnn.resizing import resized_size
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1 / 255, 1 / 255, 1 / 255)}  # pixel values come out as 0..255
 

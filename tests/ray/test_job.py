@@ -54,7 +54,7 @@ def images(tmp_path_factory):
 def expected(images):
     predictor = Predictor("starter", min_size=64)
     names = sorted(path.relative_to(images).as_posix() for path in images.rglob("*.png"))
-    from cascade_rcnn.images import read_image
+    from cascade_rcnn.images.tensors import read_image
 
     return {name: predictor.detect([read_image(images / name)])[0] for name in names}
 

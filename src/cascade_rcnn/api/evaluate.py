@@ -12,7 +12,6 @@ from cascade_rcnn.arguments import check_number
 from cascade_rcnn.data import Annotations, load_annotations
 from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.data.items import DetectionData
-from cascade_rcnn.decoding import MAX_MEGAPIXELS
 from cascade_rcnn.engine.datasets import Classes, as_dataset, check_names, files_of, meaning
 from cascade_rcnn.engine.evaluate import check_classes, collect, evaluation_loader
 from cascade_rcnn.engine.predictor import Precision
@@ -24,6 +23,7 @@ from cascade_rcnn.evaluation.coco import LIMIT, crowding_note
 from cascade_rcnn.evaluation.detections import have_masks, load_detected
 from cascade_rcnn.evaluation.doubts import doubts
 from cascade_rcnn.evaluation.masks import evaluate_detected
+from cascade_rcnn.images.decoding import MAX_MEGAPIXELS
 from cascade_rcnn.outputs import check_outputs
 from cascade_rcnn.reporting.files import report_files
 from cascade_rcnn.reporting.make import make

@@ -9,11 +9,11 @@ from cascade_rcnn.api.recipes import find_recipe
 from cascade_rcnn.arguments import as_path, check_number
 from cascade_rcnn.data import Annotations, dataset_splits, is_one_split, load_annotations
 from cascade_rcnn.data.splits import choose, rank
-from cascade_rcnn.decoding import MAX_MEGAPIXELS
 from cascade_rcnn.engine.evaluate import check_classes, collect, evaluation_loader
 from cascade_rcnn.engine.progress import ProgressBar
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import replacing, write_json
+from cascade_rcnn.images.decoding import MAX_MEGAPIXELS
 from cascade_rcnn.inspection.augmented import Sample, samples
 from cascade_rcnn.inspection.labels import Found, usable
 from cascade_rcnn.inspection.look import Look, inspect

@@ -9,7 +9,6 @@ from cascade_rcnn.api.models import MinSize, Model, open_model
 from cascade_rcnn.api.notes import tell
 from cascade_rcnn.arguments import as_list, as_path, check_number, known_options
 from cascade_rcnn.data import load_annotations
-from cascade_rcnn.decoding import MAX_MEGAPIXELS
 from cascade_rcnn.engine.datasets import files_of
 from cascade_rcnn.engine.prediction.detect_files import detect_in_files
 from cascade_rcnn.engine.prediction.detect_video import detect_in_video
@@ -19,7 +18,8 @@ from cascade_rcnn.engine.prediction.output_folder import VIDEO, check_folder
 from cascade_rcnn.engine.prediction.video_frames import Clip, is_video
 from cascade_rcnn.engine.predictor import Precision
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.folders import PICTURES, expand
+from cascade_rcnn.images.decoding import MAX_MEGAPIXELS
+from cascade_rcnn.images.folders import PICTURES, expand
 from cascade_rcnn.passes import PredictOptions, given_options, with_options
 from cascade_rcnn.passes.combine import OVERLAP
 from cascade_rcnn.text import printable

@@ -27,7 +27,7 @@ from cascade_rcnn.engine.training.state import holds_state
 from cascade_rcnn.evaluation.coco import Metrics
 from cascade_rcnn.evaluation.matches import Matches, match
 from cascade_rcnn.files import read_json, replacing
-from cascade_rcnn.images import read_image
+from cascade_rcnn.images.tensors import read_image
 from cascade_rcnn.passes.interface import to_numpy
 from cascade_rcnn.recipes import RECIPES
 from cascade_rcnn.results import to_supervision

@@ -5,9 +5,9 @@ from pathlib import Path
 from cascade_rcnn.api.notes import tell
 from cascade_rcnn.data import check_images, load_annotations
 from cascade_rcnn.data.check import BadImages
-from cascade_rcnn.decoding import MAX_MEGAPIXELS
 from cascade_rcnn.engine.evaluate import measure_targets
 from cascade_rcnn.evaluation.quality import RegressionTargets
+from cascade_rcnn.images.decoding import MAX_MEGAPIXELS
 from cascade_rcnn.models.checkpoint import read_config
 
 

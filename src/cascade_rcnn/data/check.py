@@ -10,8 +10,8 @@ import numpy as np
 from cascade_rcnn.arguments import check_choice, check_number
 from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.data.headers import Header, read_headers
-from cascade_rcnn.decoding import MAX_MEGAPIXELS
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.images.decoding import MAX_MEGAPIXELS
 
 BadImages: TypeAlias = Literal["stop", "skip", "keep"]  # keep: raise only when such an image is needed
 _SHOWN = 5

@@ -14,7 +14,7 @@ from cascade_rcnn.data.check import size_differs
 from cascade_rcnn.data.seeding import seeded
 from cascade_rcnn.data.targets import Target, Transforms, apply, inside, masks_as_crowds, plain
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images import read_image, to_tensor
+from cascade_rcnn.images.tensors import read_image, to_tensor
 
 
 class Dataset(TorchDataset[tuple[Tensor, Target]]):

@@ -11,8 +11,8 @@ import PIL.ExifTags
 import PIL.Image
 import PIL.TiffImagePlugin
 
-from cascade_rcnn.decoding import MAX_MEGAPIXELS, from_pil, holds_more, open_image
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.images.decoding import MAX_MEGAPIXELS, from_pil, holds_more, open_image
 
 _THREADS = 16  # most of the time is spent waiting, above all on network file systems
 _TAIL = 64  # bytes; end-of-image markers may be followed by a little padding

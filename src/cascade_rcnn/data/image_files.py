@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from cascade_rcnn.decoding import EXTENSIONS
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.images.decoding import EXTENSIONS
 
 # Image formats of cameras and tools that are not supported; files in them are skipped with a note.
 UNREAD = frozenset(

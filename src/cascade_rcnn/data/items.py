@@ -9,7 +9,7 @@ from torch import Tensor
 from cascade_rcnn.boxes import to_xyxy
 from cascade_rcnn.data.targets import Target
 from cascade_rcnn.errors import UserError, reason
-from cascade_rcnn.images import to_tensor
+from cascade_rcnn.images.tensors import to_tensor
 from cascade_rcnn.masks import Masks
 
 _WRAP = "use torchvision.datasets.wrap_dataset_for_transforms_v2(dataset) for torchvision's own datasets"

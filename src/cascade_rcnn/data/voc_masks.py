@@ -10,8 +10,8 @@ import numpy as np
 from cascade_rcnn import rle
 from cascade_rcnn.data.check import size_differs
 from cascade_rcnn.data.segmentations import encode
-from cascade_rcnn.decoding import open_image
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.images.decoding import open_image
 
 FOLDER = "SegmentationObject"
 

@@ -10,9 +10,9 @@ from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.items import DetectionData, name_of
 from cascade_rcnn.data.wrapped import Labels, collect
-from cascade_rcnn.decoding import MAX_MEGAPIXELS
 from cascade_rcnn.engine.progress import ProgressBar
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.images.decoding import MAX_MEGAPIXELS
 
 Given: TypeAlias = Annotations | DetectionData
 Classes: TypeAlias = Sequence[str] | Mapping[int, str]  # the names of labels 1, 2, ..., or names by label

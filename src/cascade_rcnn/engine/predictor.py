@@ -14,7 +14,7 @@ from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.data.segmentations import binary
 from cascade_rcnn.devices import choose_device
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.inputs import ImageLike, spread
+from cascade_rcnn.images.inputs import ImageLike, spread
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.models.options import InferenceOptions

@@ -15,7 +15,6 @@ import torch
 from cascade_rcnn.arguments import check_choice, check_number
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.data.shapes import draw
-from cascade_rcnn.decoding import decode_image
 from cascade_rcnn.engine.evaluate import run_predictor
 from cascade_rcnn.engine.predictor import Predictor
 from cascade_rcnn.errors import UserError
@@ -25,6 +24,7 @@ from cascade_rcnn.export.graph import DetectionGraph, capture
 from cascade_rcnn.export.triton import config, model_file
 from cascade_rcnn.export.verify import TOLERANCES, Difference, Found, compare
 from cascade_rcnn.files import folder_aside
+from cascade_rcnn.images.decoding import decode_image
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.runtime import Description, Runtime

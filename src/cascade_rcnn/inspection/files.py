@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cascade_rcnn.decoding import FORMATS
+from cascade_rcnn.images.decoding import FORMATS
 from cascade_rcnn.inspection import duplicates
 from cascade_rcnn.inspection.findings import Finding, Record, finding
 from cascade_rcnn.inspection.splits import Split

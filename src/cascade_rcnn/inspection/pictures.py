@@ -9,8 +9,8 @@ import PIL.ExifTags
 import PIL.Image
 import PIL.ImageDraw
 
-from cascade_rcnn.decoding import from_pil, open_image
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.images.decoding import from_pil, open_image
 from cascade_rcnn.inspection.findings import Record
 
 LONGEST = 400  # long side of a picture in pixels

@@ -13,8 +13,8 @@ import PIL.ExifTags
 import PIL.Image
 
 from cascade_rcnn.data.headers import read_header
-from cascade_rcnn.decoding import from_pil, open_image
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.images.decoding import from_pil, open_image
 
 SIDE = 24  # side of a fingerprint in pixels
 _DRAFT = 4 * SIDE  # minimum side in pixels to which JPEG files are reduced while decoding

@@ -27,7 +27,7 @@ from cascade_rcnn.interop.backbones.family import Family
 from cascade_rcnn.interop.norms import seen_norm
 from cascade_rcnn.interop.renaming import Layout, Names, State, number_of, rename
 from cascade_rcnn.models.build import build
-from cascade_rcnn.state_dicts import mismatch
+from cascade_rcnn.models.state_dicts import mismatch
 
 MASK_HEADS = "tasks.0.heads."
 _FOREIGN = {  # the network that an unexpected tensor belongs to, by the names of the backbone's tensors

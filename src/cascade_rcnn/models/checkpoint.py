@@ -11,17 +11,17 @@ from torch.overrides import TorchFunctionMode
 
 from cascade_rcnn.arguments import as_path
 from cascade_rcnn.assets import STARTER
-from cascade_rcnn.compact import pack, unpack
 from cascade_rcnn.config import ModelConfig, OwnBackboneConfig
 from cascade_rcnn.config.migrations import FORMAT
 from cascade_rcnn.devices import choose_device
 from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.files import replacing
 from cascade_rcnn.models.build import build
+from cascade_rcnn.models.compact import pack, unpack
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.models.options import InferenceOptions
+from cascade_rcnn.models.state_dicts import mismatch
 from cascade_rcnn.protocols import Backbone
-from cascade_rcnn.state_dicts import mismatch
 
 _KEY = "cascade_rcnn"
 _ABSURD = 1e12  # far beyond any weight or activation statistic

@@ -18,7 +18,7 @@ from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.config.checks import MOST
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.heads.cascade import Cascade
-from cascade_rcnn.inputs import ImageLike, spread
+from cascade_rcnn.images.inputs import ImageLike, spread
 from cascade_rcnn.models.folding import fold_norms, lower_weights
 from cascade_rcnn.models.preprocess import MinSize, Preprocess
 from cascade_rcnn.models.rpn import RegionProposalNetwork
@@ -184,7 +184,7 @@ class Detector(nn.Module):
         batch_size: int | None = None,
         **options: Unpack[PredictOptions],
     ) -> Any:
-        """Detect objects in one or several images, in any form listed in `cascade_rcnn.inputs`.
+        """Detect objects in one or several images, in any form listed in `cascade_rcnn.images.inputs`.
 
         The short side is resized to `min_size` pixels (None: no resizing; "model": the model's own setting). Returns
         `supervision.Detections` with scores of at least `threshold`: one for a single image, a list for a list, folder,

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from cascade_rcnn import boxes as box_ops
 from cascade_rcnn.config import PreprocessConfig
 from cascade_rcnn.errors import UserError, reason
-from cascade_rcnn.images import to_tensor
+from cascade_rcnn.images.resizing import padded_size, resized_size
+from cascade_rcnn.images.tensors import to_tensor
 from cascade_rcnn.masks import Masks
-from cascade_rcnn.resizing import padded_size, resized_size
 from cascade_rcnn.structures import ImageBatch, TargetExtras, Targets
 from cascade_rcnn.text import count
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from cascade_rcnn import boxes as box_ops
-from cascade_rcnn.images import to_tensor
-from cascade_rcnn.inputs import ImageLike
+from cascade_rcnn.images.inputs import ImageLike
+from cascade_rcnn.images.tensors import to_tensor
 from cascade_rcnn.models.detector import Detector
 
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from cascade_rcnn.config import ModelConfig
-from cascade_rcnn.images import to_tensor
-from cascade_rcnn.inputs import Given, ImageLike
+from cascade_rcnn.images.inputs import Given, ImageLike
+from cascade_rcnn.images.tensors import to_tensor
 from cascade_rcnn.passes.choose import class_thresholds
 from cascade_rcnn.passes.combine import PredictOptions, with_options
 from cascade_rcnn.passes.interface import Detect, to_numpy

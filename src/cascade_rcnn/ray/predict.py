@@ -12,7 +12,7 @@ from cascade_rcnn.arguments import check_number, known_options
 from cascade_rcnn.data.segmentations import run_lengths
 from cascade_rcnn.engine.predictor import Precision, Predictor
 from cascade_rcnn.errors import UserError, reason
-from cascade_rcnn.images import to_tensor
+from cascade_rcnn.images.tensors import to_tensor
 from cascade_rcnn.masks import Masks
 from cascade_rcnn.models.options import InferenceOptions
 from cascade_rcnn.passes import Found

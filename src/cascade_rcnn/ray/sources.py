@@ -8,8 +8,8 @@ import pyarrow as pa
 import ray.data
 from pyarrow import fs
 
-from cascade_rcnn.decoding import EXTENSIONS
 from cascade_rcnn.errors import UserError, reason
+from cascade_rcnn.images.decoding import EXTENSIONS
 from cascade_rcnn.ray.storage import Place
 
 _ENCODED = pa.schema([("path", pa.string()), ("bytes", pa.large_binary()), ("error", pa.string())])

@@ -11,10 +11,10 @@ import numpy as np
 
 from cascade_rcnn import rle
 from cascade_rcnn.arguments import check_number
-from cascade_rcnn.decoding import decode_image
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import write_json
-from cascade_rcnn.folders import expand
+from cascade_rcnn.images.decoding import decode_image
+from cascade_rcnn.images.folders import expand
 from cascade_rcnn.outputs import check_outputs
 from cascade_rcnn.runtime.runtime import Runtime
 from cascade_rcnn.text import count, printable

@@ -13,9 +13,9 @@ import numpy as np
 from cascade_rcnn.arguments import check_number
 from cascade_rcnn.config import ModelConfig, PreprocessConfig
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.inputs import ImageLike, spread, to_array
+from cascade_rcnn.images.inputs import ImageLike, spread, to_array
+from cascade_rcnn.images.resizing import padded_size, resize, resized_size
 from cascade_rcnn.pasting import paste_crops
-from cascade_rcnn.resizing import padded_size, resize, resized_size
 from cascade_rcnn.results import to_supervision
 from cascade_rcnn.runtime.sessions import open_session
 

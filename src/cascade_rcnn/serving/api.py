@@ -18,10 +18,10 @@ from torch import Tensor
 
 from cascade_rcnn.config import Category
 from cascade_rcnn.data.segmentations import run_lengths
-from cascade_rcnn.decoding import decode_image
 from cascade_rcnn.engine.predictor import Precision, Predictor
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images import to_tensor
+from cascade_rcnn.images.decoding import decode_image
+from cascade_rcnn.images.tensors import to_tensor
 from cascade_rcnn.passes import Found
 from cascade_rcnn.passes.interface import rows as select
 from cascade_rcnn.passes.isolate import detect_each

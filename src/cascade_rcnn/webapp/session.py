@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from cascade_rcnn.decoding import decode_image
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images import to_tensor
+from cascade_rcnn.images.decoding import decode_image
+from cascade_rcnn.images.tensors import to_tensor
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.models.trace import Trace, trace
 from cascade_rcnn.webapp.picture import draw_stages, stage_name

@@ -19,7 +19,7 @@ from cascade_rcnn.data import load_coco
 from cascade_rcnn.engine.interrupt import Interrupted
 from cascade_rcnn.engine.prediction.detect_files import PredictionJob, PredictionSummary, detect_in_files
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images import read_image
+from cascade_rcnn.images.tensors import read_image
 from cascade_rcnn.masks import Masks
 
 CATEGORIES = (Category(id=7, name="cat"), Category(id=9, name="dog"))

@@ -10,7 +10,6 @@ from pathlib import Path
 import PIL.Image
 from torch import Tensor
 
-from cascade_rcnn.decoding import holds_more, open_image
 from cascade_rcnn.drawing import draw
 from cascade_rcnn.engine.interrupt import Interrupted, StopRequest
 from cascade_rcnn.engine.prediction.job import PredictionJob, PredictionSummary
@@ -20,8 +19,9 @@ from cascade_rcnn.engine.prediction.pending_images import Chosen, PendingImages
 from cascade_rcnn.engine.progress import ProgressBar
 from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.files import NoRoomError, remove_leftovers, replacing
-from cascade_rcnn.folders import JOURNAL, PICTURES, inside
-from cascade_rcnn.images import read_image
+from cascade_rcnn.images.decoding import holds_more, open_image
+from cascade_rcnn.images.folders import JOURNAL, PICTURES, inside
+from cascade_rcnn.images.tensors import read_image
 from cascade_rcnn.passes import Detect, Found
 from cascade_rcnn.passes.interface import to_numpy
 from cascade_rcnn.passes.isolate import detect_each

@@ -26,7 +26,7 @@ from cascade_rcnn.engine.prediction.video_frames import Clip, Frame, VideoFrames
 from cascade_rcnn.engine.progress import ProgressBar
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import remove_leftovers, replacing
-from cascade_rcnn.folders import JOURNAL
+from cascade_rcnn.images.folders import JOURNAL
 from cascade_rcnn.passes import Detect
 from cascade_rcnn.results import to_supervision
 from cascade_rcnn.text import count

@@ -13,12 +13,12 @@ import torch
 from cascade_rcnn.config import Category
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.data.segmentations import run_lengths
-from cascade_rcnn.decoding import MAX_MEGAPIXELS
 from cascade_rcnn.engine.prediction.formats import Format, write_formats
 from cascade_rcnn.engine.prediction.formats.kept import kept
 from cascade_rcnn.engine.prediction.journal import Entry, Journal
 from cascade_rcnn.evaluation.detections import Result
 from cascade_rcnn.files import replacing
+from cascade_rcnn.images.decoding import MAX_MEGAPIXELS
 from cascade_rcnn.passes import Found, class_thresholds
 from cascade_rcnn.text import count, printable
 

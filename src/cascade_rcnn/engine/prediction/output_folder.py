@@ -5,7 +5,7 @@ from pathlib import Path
 from shutil import rmtree
 
 from cascade_rcnn.engine.prediction.formats.write import NAMES
-from cascade_rcnn.folders import JOURNAL, PICTURES
+from cascade_rcnn.images.folders import JOURNAL, PICTURES
 from cascade_rcnn.outputs import check_apart, check_outputs, check_owned
 
 VIDEO = "video.mp4"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.engine.prediction.journal import Journal
 from cascade_rcnn.evaluation.detections import FileNames
-from cascade_rcnn.folders import Source, expand
+from cascade_rcnn.images.folders import Source, expand
 from cascade_rcnn.text import printable
 
 

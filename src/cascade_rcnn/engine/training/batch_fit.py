@@ -23,7 +23,7 @@ from cascade_rcnn.engine.training import optim, processes
 from cascade_rcnn.engine.training.collectives import gather
 from cascade_rcnn.engine.training.state import TrainingState, random_state, set_random_state
 from cascade_rcnn.errors import UserError, is_out_of_memory
-from cascade_rcnn.resizing import resized_size
+from cascade_rcnn.images.resizing import resized_size
 from cascade_rcnn.text import count
 
 _SPARE = 0.1  # of the memory: for fragmentation, and for augmented images, which may be larger

@@ -25,7 +25,7 @@ from cascade_rcnn.config import (
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.backbones.authors_names import as_mvit_s, as_res2net_s, as_torchvision_s
 from cascade_rcnn.models.backbones.timm import Timm, load_weights
-from cascade_rcnn.state_dicts import mismatch
+from cascade_rcnn.models.state_dicts import mismatch
 from cascade_rcnn.tensor_files import read_state
 
 _CLASSIFIERS = ("fc.", "classifier.", "head.", "norm.", "cls_token")

@@ -13,7 +13,7 @@ from cascade_rcnn.engine.prediction.formats.kept import Kept, Least, kept, reada
 from cascade_rcnn.engine.prediction.journal import Entry, Journal
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import folder_aside
-from cascade_rcnn.folders import inside
+from cascade_rcnn.images.folders import inside
 
 
 def write_voc(folder: Path, journal: Journal, categories: Sequence[Category], least: Least) -> Path:

@@ -7,9 +7,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from cascade_rcnn import decoding
-from cascade_rcnn.decoding import FORMATS, decode_image, from_array, from_pil, open_image
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.images import decoding
+from cascade_rcnn.images.decoding import FORMATS, decode_image, from_array, from_pil, open_image
 
 
 def test_an_image_turned_by_exif_stands_upright(tmp_path):

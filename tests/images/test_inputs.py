@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.inputs import spread, to_array
+from cascade_rcnn.images.inputs import spread, to_array
 from cascade_rcnn.results import to_supervision
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)

@@ -9,7 +9,7 @@ import pytest
 
 from cascade_rcnn.engine.prediction.job import PredictionSummary
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.folders import expand
+from cascade_rcnn.images.folders import expand
 
 
 def image(path: Path) -> Path:

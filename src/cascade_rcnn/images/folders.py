@@ -7,8 +7,8 @@ from itertools import chain, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-from cascade_rcnn.decoding import EXTENSIONS
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.images.decoding import EXTENSIONS
 
 # Image formats that are not supported, which are reported when skipped.
 _PICTURES = frozenset(

@@ -2,7 +2,7 @@
 
 import torch
 
-from cascade_rcnn.state_dicts import mismatch
+from cascade_rcnn.models.state_dicts import mismatch
 
 OWN = {"a": torch.zeros(2, 3), "b": torch.zeros(4)}
 

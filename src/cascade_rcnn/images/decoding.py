@@ -12,8 +12,8 @@ import PIL.ExifTags
 import PIL.Image
 import PIL.ImageOps
 
-from cascade_rcnn import ccitt, jpeg2000
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.images import ccitt, jpeg2000
 from cascade_rcnn.text_files import check_regular
 
 # Supported formats, detected by content, and their file suffixes. Only those that Pillow decodes itself: others start

@@ -17,9 +17,9 @@ import numpy as np
 import PIL.Image
 
 from cascade_rcnn.arguments import check_number
-from cascade_rcnn.decoding import decode_image, from_array, from_pil
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.folders import expand, has_wildcard
+from cascade_rcnn.images.decoding import decode_image, from_array, from_pil
+from cascade_rcnn.images.folders import expand, has_wildcard
 
 if TYPE_CHECKING:
     import supervision

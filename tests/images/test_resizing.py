@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cascade_rcnn.resizing import resize, resized_size
+from cascade_rcnn.images.resizing import resize, resized_size
 
 
 @pytest.mark.parametrize("antialias", [False, True])

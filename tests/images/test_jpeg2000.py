@@ -6,8 +6,8 @@ import PIL.Image
 import pytest
 
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images import read_image
-from cascade_rcnn.jpeg2000 import is_whole
+from cascade_rcnn.images.jpeg2000 import is_whole
+from cascade_rcnn.images.tensors import read_image
 
 
 def encoded(**options) -> bytes:

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cascade_rcnn.decoding import MAX_MEGAPIXELS, check_range, decode_image
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.inputs import ImageLike, to_array
+from cascade_rcnn.images.decoding import MAX_MEGAPIXELS, check_range, decode_image
+from cascade_rcnn.images.inputs import ImageLike, to_array
 
 
 def read_image(path: str | Path, max_megapixels: float | None = MAX_MEGAPIXELS) -> Tensor:
@@ -21,7 +21,7 @@ def read_image(path: str | Path, max_megapixels: float | None = MAX_MEGAPIXELS) 
 
 
 def to_tensor(image: ImageLike, *, check_values: bool = True) -> Tensor:
-    """Convert an image in any form listed in `inputs` to a tensor (3, H, W), uint8 0..255 or floating point 0..1.
+    """Convert an image in a form that `inputs` lists to a tensor (3, H, W), uint8 0..255 or floating point 0..1.
 
     Tensors stay on their device; without `check_values`, their range is not checked, which would wait for a GPU.
     Raises UserError for anything else, such as floating point 0..255 or NaN.

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images import read_image, to_tensor
+from cascade_rcnn.images.tensors import read_image, to_tensor
 
 ARRAY = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
 EXPECTED = torch.from_numpy(ARRAY.copy()).permute(2, 0, 1)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cascade_rcnn.streams import lasting_streams
+from cascade_rcnn.commands.streams import lasting_streams
 
 FULL = Path("/dev/full")
 
@@ -95,7 +95,7 @@ def test_what_cannot_be_encoded_is_escaped(tmp_path, monkeypatch):
 def test_closed_streams_lead_nowhere(tmp_path):
     code = """
 import os, sys
-from cascade_rcnn.streams import lasting_streams
+from cascade_rcnn.commands.streams import lasting_streams
 with lasting_streams():
     with open(sys.argv[1], "w") as file:  # must not get the number of a standard stream
         print("out", flush=True)

@@ -2,7 +2,7 @@
 
 import torch
 
-from cascade_rcnn.compact import pack, unpack
+from cascade_rcnn.models.compact import pack, unpack
 
 
 def test_by_hand():

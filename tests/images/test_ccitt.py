@@ -9,9 +9,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from cascade_rcnn import ccitt
-from cascade_rcnn.decoding import decode_image
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.images import ccitt
+from cascade_rcnn.images.decoding import decode_image
 
 needs_glibc = pytest.mark.skipif(
     sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc"
