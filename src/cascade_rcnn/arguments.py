@@ -39,7 +39,7 @@ def known_options(function: F) -> F:
 
 def check_number(name: str, value: Any, low: float, high: float = math.inf, *, whole: bool = False) -> None:
     """Raise UserError unless the value is a finite number, or a `whole` one, from `low` to `high`."""
-    is_number = isinstance(value, Integral if whole else Real)
+    is_number = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
     number: Any = value if is_number else math.nan
     if not (low <= number <= high and number < math.inf):  # written so that NaN fails
         limits = f"{low:.12g} or more" if high == math.inf else f"{low:.12g} to {high:.12g}"

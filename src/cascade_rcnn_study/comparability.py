@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.architectures import sibling
@@ -33,17 +32,21 @@ def check_comparable(records: Sequence[Record], folder: Path) -> None:
         first: dict[str, Record] = {}
         for record in records:
             one = first.setdefault(group(record), record)
-            there, here = shared(one), shared(record)
-            if differing := [name for name in there if _differ(name, there[name], here.get(name))]:
-                names = " and ".join(f"{r['name']}-seed{r['seed']}" for r in (one, record))
-                raise UserError(
-                    f"{folder}: {names} differ in {', '.join(differing)}; use a separate folder for each study"
-                )
+            _check_same(one, record, shared, folder)
+            # Unknown weights, of runs without any or by an earlier version, are equal to all others.
+            if shared(record).get("weights") is not None:
+                known = first.setdefault(f"{group(record)}, weights", record)
+                _check_same(known, record, shared, folder)
 
 
-def _differ(name: str, one: Any, other: Any) -> bool:
-    unknown = name == "weights" and None in (one, other)  # none, or a run of an earlier version
-    return one != other and not unknown
+def _check_same(one: Record, other: Record, shared: Callable[[Record], Record], folder: Path) -> None:
+    there, here = shared(one), shared(other)
+    differing = [name for name in there if there[name] != here.get(name)]
+    if "weights" in differing and None in (there["weights"], here.get("weights")):
+        differing.remove("weights")
+    if differing:
+        names = " and ".join(f"{record['name']}-seed{record['seed']}" for record in (one, other))
+        raise UserError(f"{folder}: {names} differ in {', '.join(differing)}; use a separate folder for each study")
 
 
 def _shared_by_all(record: Record) -> Record:

@@ -32,6 +32,15 @@ def test_its_config_is_written_beside_it(detector, tmp_path, capsys):
     assert (back.preprocess.bgr, back.roi_align) == (False, detector.config.roi_align)
 
 
+def test_a_config_of_others_is_not_replaced(detector, tmp_path):
+    (tmp_path / "theirs.yaml").write_text("mine: 1\n")
+    with pytest.raises(UserError, match=r"theirs\.yaml: would be replaced, but was not written by this package"):
+        save_detectron2(detector, tmp_path / "theirs.pth")
+    assert [path.name for path in tmp_path.iterdir()] == ["theirs.yaml"]
+    for _ in range(2):
+        save_detectron2(detector, tmp_path / "ours.pth")
+
+
 def test_notes_are_reported_and_mistakes_are_one_line(detector, tmp_path, capsys):
     save_detectron2(detector, tmp_path / "theirs.pth")
     capsys.readouterr()

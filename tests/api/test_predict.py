@@ -82,7 +82,7 @@ def test_pictures_of_others_are_not_overwritten(detector, shapes, tmp_path):
 def test_what_has_no_effect_is_refused(detector, shapes, tmp_path):
     images = shapes / "images" / "val"
     for more in ({"split": "val"}, {"images": images}):
-        with pytest.raises(UserError, match="images and split are those of annotations; give annotations"):
+        with pytest.raises(UserError, match="can only be given with the path of an annotation file"):
             predict_files(detector, images, output=tmp_path / "out", **more)
     with pytest.raises(UserError, match="overlap is that of tiles; give tiles"):
         predict_files(detector, images, output=tmp_path / "out", overlap=0.5)

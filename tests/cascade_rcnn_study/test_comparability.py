@@ -79,3 +79,10 @@ def test_pretrained_weights_are_compared_where_both_are_known(records, tmp_path)
     check_comparable(found, tmp_path)  # the others may have been trained by an earlier version
     with pytest.raises(UserError, match="differ in weights"):
         check_comparable(changed(found, "baseline", 0, weights="4567"), tmp_path)
+
+
+def test_runs_of_an_earlier_version_do_not_hide_other_weights(records, tmp_path):
+    found = changed(changed(records, "cascade", 1, weights="0123"), "integral", 0, weights="4567")
+    assert found[0]["settings"].get("weights") is None
+    with pytest.raises(UserError, match=r"-seed. and .*-seed. differ in weights"):
+        check_comparable(found, tmp_path)

@@ -87,6 +87,15 @@ def test_the_second_picture_of_a_camera_is_no_page(tmp_path):
     assert not read_header(tmp_path / "a.mpo").more
 
 
+@pytest.mark.parametrize(("kind", "counts"), [(0, True), (1, False), (2, True), (4, False), (5, False)])
+def test_smaller_copies_and_transparency_masks_are_no_pages(tmp_path, kind, counts):
+    first, second = (PIL.Image.new("RGB", (40, 30), colour) for colour in ("red", "blue"))
+    second.encoderinfo = {"tiffinfo": {254: kind}}  # type: ignore[attr-defined]
+    first.save(tmp_path / "a.tif", save_all=True, append_images=[second])
+    assert read_header(tmp_path / "a.tif").more == counts
+    assert read_image(tmp_path / "a.tif")[:, 15, 20].argmax() == 0  # red
+
+
 def test_a_damaged_second_page_does_not_matter(tmp_path):
     picture, path = PIL.Image.new("RGB", (40, 30), "red"), tmp_path / "a.tif"
     picture.save(path)

@@ -127,6 +127,9 @@ def test_masks_of_the_items(tmp_path):
     assert segmentations.has().tolist() == [True, False]
     assert segmentations.masks([0, 1], 20, 30).dense().bool().equal(masks)
     assert any("1 of 2 objects have no segmentation" in note for note in data.annotations.notes)
+    assert data.annotations.without_area.all()  # masks then have their own areas, not those of the boxes
+    assert data.annotations.areas.tolist() == [96, 16]
     _, mine = data.with_transforms(v2.RandomHorizontalFlip(1))[0, 1]
+    assert mine["area"].tolist() == [96, 16]
     assert mine["masks"].dense().bool().equal(masks.flip(-1))
     assert mine["iscrowd"].tolist() == [0, 1]  # an object without a mask is neither learnt nor background

@@ -164,9 +164,16 @@ def test_models_that_it_has_no_names_for(name, options):
         to_detectron2(model)
 
 
+def test_several_anchor_sizes():
+    sizes = [[32, 48], [64], [128], [256], [512]]
+    found = to_config(FASTER, {"MODEL.ANCHOR_GENERATOR.SIZES": sizes})
+    assert found.rpn.anchors.sizes == ((32, 48), 64, 128, 256, 512)
+    assert to_config(FASTER, {"MODEL.ANCHOR_GENERATOR.SIZES": [[32, 64]]}).rpn.anchors.sizes == ((32, 64),) * 5
+
+
 def test_anchors_and_stages_have_to_fit():
-    with pytest.raises(UserError, match="only one size per level"):
-        to_config(FASTER, {"MODEL.ANCHOR_GENERATOR.SIZES": [[32, 64], [128]]})
+    with pytest.raises(UserError, match="anchor ratios that differ between levels"):
+        to_config(FASTER, {"MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": [[1.0], [2.0]]})
     with pytest.raises(UserError, match="the checkpoint has 3 stages, but its config has 2"):
         to_config(CASCADE, {"MODEL.ROI_BOX_CASCADE_HEAD.IOUS": [0.5, 0.6]})
 

@@ -2,11 +2,14 @@
 
 import pytest
 import torch
+from msgspec.structs import replace
 
 from cascade_rcnn import create_model
+from cascade_rcnn.config import AnchorConfig
 from cascade_rcnn.interop import config_for, detectron2, to_detectron2
 from cascade_rcnn.interop.detectron2_config import STOCK, read_config
 from cascade_rcnn.interop.detectron2_settings import lost, settings_of
+from cascade_rcnn.models.build import build
 from cascade_rcnn.models.detector import Detector
 
 SMALL = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 8}
@@ -36,6 +39,29 @@ def test_what_is_written_converts_back(name, options, tmp_path):
     (tmp_path / "config.yaml").write_text(text)
     back, _ = detectron2.convert(state, read_config(tmp_path / "config.yaml"))
     assert lost(model.config, back) == ["preprocess.antialias"]
+    assert notes == ["detectron2 has no such settings, and therefore differs in preprocess.antialias"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "part"),
+    [
+        ("faster_rcnn_resnet18_fpn", {"box_loss": "bounded_iou"}, ", box_loss (bounded_iou)"),
+        ("cascade_rcnn_resnet18_fpn", {"class_agnostic": False}, ", box_head.class_agnostic (it builds only"),
+    ],
+)
+def test_what_detectron2_would_refuse_is_named(name, options, part):
+    model = made(name, **SMALL, **options)
+    _, (note,) = config_for(model.config, to_detectron2(model))
+    assert part in note
+
+
+def test_several_anchor_sizes_per_level():
+    model = made("faster_rcnn_resnet18_fpn", **SMALL)
+    anchors = AnchorConfig(sizes=((32, 48), (64, 96), (128, 192), (256, 384), (512, 768)), ratios=(1.0,))
+    config = replace(model.config, rpn=replace(model.config.rpn, anchors=anchors))
+    text, notes = config_for(config, to_detectron2(build(config)))
+    assert text is not None
+    assert "SIZES:\n    - [32, 48]\n" in text
     assert notes == ["detectron2 has no such settings, and therefore differs in preprocess.antialias"]
 
 

@@ -34,6 +34,7 @@ def test_only_the_flip_flips():
         ({"tta_scales": 0.8}, "tta_scales is 0.8; give a list"),
         ({"classes": "class 1"}, "classes is 'class 1'; give a list"),
         ({"tiles": "256"}, "tiles is '256'; give a whole number"),
+        ({"overlap": 0.5}, "overlap is that of tiles; give tiles, or omit it"),
         ({"tile": 256}, r"with_options has no option 'tile'; did you mean 'tiles'\?"),
     ],
 )

@@ -48,6 +48,8 @@ def save_detectron2(model: Detector | str | Path, path: str | Path) -> None:
         raise UserError(f"{path}: detectron2 reads .pth files; use this suffix for the output")
     config = Path(path).with_suffix(".yaml")
     check_outputs([path, config], [model])
+    if config.is_file() and not config.read_bytes().startswith(interop.WRITTEN.encode()):
+        raise UserError(f"{config}: would be replaced, but was not written by this package; choose another output")
     detector = model if isinstance(model, Detector) else load(model)
     state = interop.to_detectron2(detector)
     text, notes = interop.config_for(detector.config, state)

@@ -12,6 +12,7 @@ from cascade_rcnn.arguments import check_number
 from cascade_rcnn.data import Annotations, load_annotations
 from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.data.items import DetectionData
+from cascade_rcnn.data.load import check_only_of_files
 from cascade_rcnn.engine.datasets import Classes, as_dataset, check_names, files_of, meaning
 from cascade_rcnn.engine.evaluate import check_classes, collect, evaluation_loader
 from cascade_rcnn.engine.predictor import Precision
@@ -74,6 +75,7 @@ def evaluate(
     """
     if boundary:
         check_installed()
+    check_only_of_files(data, images=images, split=split)
     outputs = (save_detections, *report_files(report))
     check_outputs(outputs, (model, data, images))
     more = max_detections if isinstance(model, str | Path) and max_detections > LIMIT else None
@@ -134,6 +136,7 @@ def evaluate_detections(
     """
     if boundary:
         check_installed()
+    check_only_of_files(annotations, images=images, split=split)
     outputs = (save_detections, *report_files(report))
     check_outputs(outputs, (detections, annotations, images))
     if not isinstance(annotations, Annotations):

@@ -9,19 +9,19 @@ from cascade_rcnn.api.models import MinSize, Model, open_model
 from cascade_rcnn.api.notes import tell
 from cascade_rcnn.arguments import as_list, as_path, check_number, known_options
 from cascade_rcnn.data import load_annotations
+from cascade_rcnn.data.load import check_only_of_files
 from cascade_rcnn.engine.datasets import files_of
 from cascade_rcnn.engine.prediction.detect_files import detect_in_files
 from cascade_rcnn.engine.prediction.detect_video import detect_in_video
 from cascade_rcnn.engine.prediction.formats import Format, check_formats
 from cascade_rcnn.engine.prediction.job import PredictionJob, PredictionSummary
-from cascade_rcnn.engine.prediction.output_folder import VIDEO, check_folder
+from cascade_rcnn.engine.prediction.output_folder import check_folder
 from cascade_rcnn.engine.prediction.video_frames import Clip, is_video
 from cascade_rcnn.engine.predictor import Precision
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images.decoding import MAX_MEGAPIXELS
-from cascade_rcnn.images.folders import PICTURES, expand
+from cascade_rcnn.images.folders import expand
 from cascade_rcnn.passes import PredictOptions, given_options, with_options
-from cascade_rcnn.passes.combine import OVERLAP
 from cascade_rcnn.text import printable
 
 _MAX_MEGAPIXELS_IN_TILES = 4000  # 12 GB when decoded
@@ -80,18 +80,14 @@ def predict_files(
     check_number("batch_size", batch_size, 1, whole=True)
     if threshold is not None:
         check_number("threshold", threshold, 0, 1)
-    if annotations is None and (images is not None or split is not None):
-        raise UserError("images and split are those of annotations; give annotations, or omit them")
-    if options.get("overlap", OVERLAP) != OVERLAP and not options.get("tiles"):
-        raise UserError("overlap is that of tiles; give tiles, or omit it")
+    check_only_of_files(annotations, images=images, split=split)
     formats = as_list("formats", formats)
     check_formats(formats)
     clip = _clip(paths, step, start, end, track=track)
-    drawn = None if not pictures else PICTURES if clip is None else VIDEO
     given = paths
     if clip is None and (paths or annotations is None):
         given = (source.path for source in expand(paths))  # report mistakes before the model is loaded
-    check_folder(folder, drawn, chain((model, annotations, images), given), overwrite=overwrite)
+    check_folder(folder, chain((model, annotations, images), given))
     opened = open_model(
         model,
         device=device,
@@ -108,7 +104,7 @@ def predict_files(
     if annotations is not None:
         truth = load_annotations(annotations, images, split, opened.class_names)
         tell(truth.notes)
-        check_folder(folder, drawn, files_of(truth), overwrite=overwrite)
+        check_folder(folder, files_of(truth))
     job = PredictionJob(
         paths=paths,
         truth=truth,

@@ -10,10 +10,10 @@ from cascade_rcnn.data import Annotations, load_annotations
 from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.items import DetectionData
+from cascade_rcnn.data.load import check_only_of_files
 from cascade_rcnn.engine.datasets import as_dataset, meaning
 from cascade_rcnn.engine.evaluate import check_classes, collect, evaluation_loader
 from cascade_rcnn.engine.predictor import Precision
-from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import load_detections
 from cascade_rcnn.evaluation.coco import Array
 from cascade_rcnn.outputs import check_outputs
@@ -130,8 +130,7 @@ def _dataset(
     run: Run, model: Opened, data: Data | None, images: str | Path | None, split: str | None, bad_images: BadImages
 ) -> Dataset:
     """Open the given data and print its notes, or open the run's validation data, whose notes the run has printed."""
-    if data is None and (images is not None or split is not None):
-        raise UserError("images and split are those of data; give data, or omit them")
+    check_only_of_files(data, images=images, split=split)
     if isinstance(data, str | Path):
         data = load_annotations(data, images, split, model.class_names, bad_images=bad_images)
     measured = run.validation() if data is None else data

@@ -1,7 +1,8 @@
 """The base class of all configs, which rejects unknown fields, and a check for numbers out of range."""
 
 from collections.abc import Iterable
-from typing import Any
+from functools import cache
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 
@@ -16,10 +17,22 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def check(config: Any, **limits: tuple[float, float]) -> None:
-    """Raise UserError for a field with a number outside its limits (inclusive), or with something else."""
+    """Raise UserError for a field with a number outside its limits (inclusive), or of another type than the field's."""
     for name, (low, high) in limits.items():
         for number in _numbers(getattr(config, name)):
-            check_number(name, number, low, high)
+            check_number(name, number, low, high, whole=name in _whole(type(config)))
+
+
+@cache
+def _whole(kind: type) -> frozenset[str]:
+    """Return the fields that hold only whole numbers."""
+    return frozenset(name for name, hint in get_type_hints(kind).items() if float not in _leaves(hint))
+
+
+def _leaves(hint: Any) -> list[Any]:
+    """Return the types in a hint such as `tuple[int | None, ...]`."""
+    parts = get_args(hint)
+    return [leaf for part in parts for leaf in _leaves(part)] if parts else [hint]
 
 
 def _numbers(value: Any) -> Iterable[Any]:

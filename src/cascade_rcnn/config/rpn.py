@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from cascade_rcnn.config.checks import LEAST, MOST, Config, check
+from cascade_rcnn.config.checks import MOST, Config, check
 from cascade_rcnn.config.losses import BoxLossConfig, SmoothL1Config
 from cascade_rcnn.errors import UserError
 
@@ -24,7 +24,7 @@ class AnchorConfig(Config, frozen=True, kw_only=True):
                 f"anchors: {len(self.sizes)} levels of up to {each} sizes x {len(self.ratios)} ratios; give 1 to 5 "
                 "levels and at most 256 anchors per location"
             )
-        check(self, sizes=(LEAST, MOST), ratios=(1e-3, 1e3), offset=(0, 1))
+        check(self, sizes=(1, MOST), ratios=(1e-3, 1e3), offset=(0, 1))
 
     @property
     def levels(self) -> tuple[tuple[int, ...], ...]:

@@ -142,10 +142,10 @@ def assemble(
     first = np.zeros(len(image_ids) + 1, np.int64)
     np.cumsum(np.bincount(box_images, minlength=len(image_ids)), out=first[1:])
     found = _problems(image_sizes, file_names, box_images, boxes, labels)
-    without_area = np.isnan(areas[order])
-    areas = np.where(without_area, boxes[:, 2] * boxes[:, 3], areas[order])
-    areas, odd = _usable_areas(areas, boxes, file_names, box_images)
+    areas, odd = _usable_areas(areas[order], boxes, file_names, box_images)
     found += odd
+    without_area = np.isnan(areas)
+    areas = np.where(without_area, boxes[:, 2] * boxes[:, 3], areas)
     masks = None
     if segmentations is not None:
         texts = [segmentations[k] for k in order.tolist()]
@@ -205,14 +205,15 @@ def _problems(
 def _usable_areas(
     areas: np.ndarray, boxes: np.ndarray, names: Sequence[str], box_images: np.ndarray
 ) -> tuple[np.ndarray, list[str]]:
-    """Replace areas with which evaluation would ignore an object, and return a note."""
+    """Replace areas with which evaluation would ignore an object by NaN, and return a note."""
     wrong = (areas < 0) | (areas > _LARGEST_AREA)
     if not wrong.any():
         return areas, []
     k = int(np.argmax(wrong))
     example = f"{areas[k]:g} of {_show(boxes[k])} in {names[box_images[k]]}"
-    note = f"{int(wrong.sum())} of {len(boxes)} boxes have an impossible area; w * h is used (first: {example})"
-    return np.where(wrong, boxes[:, 2] * boxes[:, 3], areas), [note]
+    what = "boxes have an impossible area; that of the box or mask is used"
+    note = f"{int(wrong.sum())} of {len(boxes)} {what} (first: {example})"
+    return np.where(wrong, np.nan, areas), [note]
 
 
 def _show(box: np.ndarray) -> str:

@@ -16,7 +16,6 @@ from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.data.names import locate
 from cascade_rcnn.data.sizes import fill_sizes
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.files import replacing
 from cascade_rcnn.text import count
 from cascade_rcnn.text_files import read_utf8
 
@@ -190,40 +189,6 @@ def _bounds(segmentation: Any) -> tuple[float, ...] | None:
         return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
     except (TypeError, ValueError):
         return None
-
-
-def save_coco(annotations: Annotations, path: Path) -> None:
-    """Write a COCO detection file, atomically. Raises UserError if it cannot be written."""
-    sizes, counts = annotations.image_sizes.tolist(), annotations.first.diff()
-    image_ids = annotations.image_ids.repeat_interleave(counts).tolist()
-    columns = (annotations.boxes, annotations.labels, annotations.ids, annotations.areas, annotations.ignore)
-    boxes = [
-        _Box(image_id, annotations.categories[label - 1].id, tuple(box), id_, area, int(ignore))
-        for image_id, box, label, id_, area, ignore in zip(
-            image_ids, *(column.tolist() for column in columns), strict=True
-        )
-    ]
-    file = _File(
-        images=[
-            _Image(id=id_, file_name=annotations.file_names[i], width=sizes[i][1], height=sizes[i][0])
-            for i, id_ in enumerate(annotations.image_ids.tolist())
-        ],
-        annotations=_with_masks(annotations, boxes),
-        categories=[_Category(category.id, category.name) for category in annotations.categories],
-    )
-    with replacing(path) as aside:
-        aside.write_bytes(msgspec.json.encode(file))
-
-
-def _with_masks(annotations: Annotations, boxes: list[_Box]) -> list[_Box]:
-    found = annotations.segmentations
-    if found is None:
-        return boxes
-    texts = (found.read(a) for a in range(len(found)))
-    return [
-        _Object(*msgspec.structs.astuple(box), segmentation=msgspec.Raw(text)) if text else box
-        for box, text in zip(boxes, texts, strict=True)
-    ]
 
 
 def _decode(path: Path, text: bytes, kind: type[_T]) -> _T:

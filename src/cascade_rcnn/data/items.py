@@ -45,9 +45,9 @@ def name_of(source: DetectionData) -> str:
 def read_item(source: DetectionData, i: int) -> tuple[Tensor, Target]:
     """Read item i of a dataset: its image (3, H, W) and target.
 
-    The target has boxes (G, 4) XYXY, labels (G,) as in the dataset, area (G,), iscrowd (G,), and every other tensor of
-    the item. Raises UserError naming the item if it does not conform to `DetectionData`; the dataset's own exceptions
-    get a note that names it.
+    The target has boxes (G, 4) XYXY, labels (G,) as in the dataset, area (G,), which is NaN if the item has none,
+    iscrowd (G,), and every other tensor of the item. Raises UserError naming the item if it does not conform to
+    `DetectionData`; the dataset's own exceptions get a note that names it.
     """
     name = f"{name_of(source)}, item {i}"
     try:
@@ -81,11 +81,10 @@ def _target(given: Mapping[Any, Any], size: tuple[int, int]) -> Target:
     others = {str(name): value for name, value in given.items() if isinstance(value, Tensor)}
     if isinstance(identity := given.get("image_id"), int):
         others["image_id"] = torch.tensor(identity)
-    area = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
     target: Target = others | {
         "boxes": boxes,
         "labels": labels.as_subclass(Tensor).long(),
-        "area": _column(given, "area", area),
+        "area": _column(given, "area", boxes.new_full((len(boxes),), torch.nan)),
         "iscrowd": _column(given, "iscrowd", torch.zeros(len(boxes), dtype=torch.int64)),
     }
     if "masks" in given:

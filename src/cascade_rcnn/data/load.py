@@ -18,6 +18,13 @@ from cascade_rcnn.errors import UserError
 _Format: TypeAlias = Literal["coco", "coco folder", "voc", "voc list", "yolo"]
 
 
+def check_only_of_files(data: object, **places: object) -> None:
+    """Raise UserError if `images` or `split`, which say where a file's images are, are given for anything else."""
+    given = [name for name, place in places.items() if place is not None]
+    if given and not isinstance(data, str | Path):
+        raise UserError(f"{' and '.join(given)} can only be given with the path of an annotation file; omit them")
+
+
 def load_annotations(
     annotations: str | Path,
     images: str | Path | None = None,

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from cascade_rcnn.boxes import area
 from cascade_rcnn.config import Category
 from cascade_rcnn.data.annotations import Annotations, assemble
 from cascade_rcnn.data.dataset import Dataset
@@ -39,7 +40,8 @@ class WrappedDataset(Dataset):
         with seeded(i if self.transforms is None else None):
             image, target = read_item(self.source, i)
         labels = torch.tensor([self._numbers[label] for label in target["labels"].tolist()], dtype=torch.int64)
-        return image, target | {"labels": labels, "image_id": self.annotations.image_ids[i].clone()}
+        areas = torch.where(target["area"].isnan(), area(target["boxes"]), target["area"])
+        return image, target | {"labels": labels, "area": areas, "image_id": self.annotations.image_ids[i].clone()}
 
 
 def collect(
@@ -75,7 +77,7 @@ class _Item(NamedTuple):
     size: tuple[int, int]  # height, width
     boxes: np.ndarray  # (G, 4) XYWH
     labels: np.ndarray
-    areas: np.ndarray
+    areas: np.ndarray  # NaN where the dataset has none
     crowd: np.ndarray
     image_id: int | None
     outlines: list[bytes]  # of G objects, if requested

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import PIL.ExifTags
@@ -33,6 +33,7 @@ EXTENSIONS = frozenset(chain.from_iterable(FORMATS.values()))
 
 MAX_MEGAPIXELS = 179  # default limit, the same as Pillow's
 _BEYOND = 0.5  # floating point may overshoot 0..1, with bicubic interpolation by 0.45; other ranges go further
+_SMALLER, _TRANSPARENCY = 0b001, 0b100  # bits of a TIFF page's type
 _STRIP = 2**22  # pixels converted at once
 
 
@@ -89,15 +90,26 @@ def _identify(file: IO[bytes]) -> PIL.Image.Image:
     raise OSError("it is none of " + ", ".join(FORMATS))
 
 
-def holds_more(image: PIL.Image.Image) -> bool:
-    """Return whether an open image has further pages or frames, which are not read.
+def holds_more(image: Any) -> bool:
+    """Return whether an open image, not decoded yet, has further pages or frames, which are not read.
 
-    The second picture of an MPO, a preview or the view of the other eye, does not count.
+    The second picture of an MPO, a preview or the view of the other eye, does not count, nor do the smaller copies and
+    transparency masks of a TIFF.
     """
     try:
-        return image.format != "MPO" and getattr(image, "is_animated", False)
+        if image.format == "MPO" or not getattr(image, "is_animated", False):
+            return False
+        return image.format != "TIFF" or any(_is_page(image, k) for k in range(1, image.n_frames))
     except Exception:  # noqa: BLE001  damaged after the first page
         return False
+    finally:
+        if image.format == "TIFF":
+            image.seek(0)
+
+
+def _is_page(image: Any, number: int) -> bool:
+    image.seek(number)
+    return not image.tag_v2.get(PIL.ExifTags.Base.NewSubfileType, 0) & (_SMALLER | _TRANSPARENCY)
 
 
 def decode_image(path: str | Path | IO[bytes], max_megapixels: float | None = MAX_MEGAPIXELS) -> np.ndarray:

@@ -181,16 +181,15 @@ def _stages(number: int, get: dict[str, Any]) -> tuple[StageConfig, ...]:
 
 def _rpn(skeleton: ModelConfig, get: dict[str, Any]) -> RPNConfig:
     sizes, ratios = get["MODEL.ANCHOR_GENERATOR.SIZES"], get["MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS"]
-    if any(len(level) != 1 for level in sizes) or any(level != ratios[0] for level in ratios):
-        raise UserError(
-            "the config has several anchor sizes per level, or ratios that differ between levels; only one size per "
-            "level and the same ratios on all levels can be converted"
-        )
+    if any(level != ratios[0] for level in ratios):
+        raise UserError("the config has anchor ratios that differ between levels; only the same ones can be converted")
+    if len(sizes) == 1:  # those of every level
+        sizes = sizes * len(get["MODEL.RPN.IN_FEATURES"])
     negative, positive = get["MODEL.RPN.IOU_THRESHOLDS"]
     return replace(
         skeleton.rpn,
         anchors=AnchorConfig(
-            sizes=tuple(level[0] for level in sizes),
+            sizes=tuple(level[0] if len(level) == 1 else tuple(level) for level in sizes),
             ratios=tuple(ratios[0]),
             offset=get["MODEL.ANCHOR_GENERATOR.OFFSET"],
         ),
@@ -248,7 +247,7 @@ def config_for(config: ModelConfig, state: State) -> tuple[str | None, list[str]
     """
     settings = detectron2_settings.settings_of(config)
     back, _ = convert(state, settings or {})
-    lost = ", ".join(detectron2_settings.lost(config, back))
+    lost = ", ".join([*detectron2_settings.lost(config, back), *detectron2_settings.refused(config)])
     if settings is None:
         lacks = f"; its defaults differ in {lost}" if lost else ""
         return None, [f"detectron2 describes this network only in a LazyConfig, which has to be written by hand{lacks}"]

@@ -11,7 +11,7 @@ from cascade_rcnn.interop.known import Known, leaves
 from cascade_rcnn.interop.python_values import Budget, tree
 
 _NORMS = ("FrozenBN", "BN", "SyncBN", "nnSyncBN", "naiveSyncBN", "GN", "LN")
-_LOSSES = ("smooth_l1", "giou", "diou", "ciou")
+LOSSES = ("smooth_l1", "giou", "diou", "ciou")
 
 # The settings to use, with the values of Base-RCNN-FPN.yaml and detectron2's defaults.
 STOCK: dict[str, Any] = {
@@ -31,6 +31,7 @@ STOCK: dict[str, Any] = {
     "MODEL.ANCHOR_GENERATOR.SIZES": [[32], [64], [128], [256], [512]],
     "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": [[0.5, 1.0, 2.0]],
     "MODEL.ANCHOR_GENERATOR.OFFSET": 0.0,
+    "MODEL.RPN.IN_FEATURES": ["p2", "p3", "p4", "p5", "p6"],
     "MODEL.RPN.PRE_NMS_TOPK_TRAIN": 2000,
     "MODEL.RPN.PRE_NMS_TOPK_TEST": 1000,
     "MODEL.RPN.POST_NMS_TOPK_TRAIN": 1000,
@@ -87,7 +88,7 @@ _REQUIRED: dict[str, tuple[Any, ...]] = {
     "MODEL.RPN.IOU_LABELS": ([0, -1, 1],),
     "MODEL.RPN.BOUNDARY_THRESH": (-1,),
     "MODEL.RPN.BBOX_REG_WEIGHTS": ([1.0, 1.0, 1.0, 1.0],),
-    "MODEL.RPN.BBOX_REG_LOSS_TYPE": _LOSSES,
+    "MODEL.RPN.BBOX_REG_LOSS_TYPE": LOSSES,
     "MODEL.RPN.LOSS_WEIGHT": (1.0,),
     "MODEL.ROI_HEADS.NAME": ("StandardROIHeads", "CascadeROIHeads"),
     "MODEL.ROI_HEADS.IN_FEATURES": (["p2", "p3", "p4", "p5"],),
@@ -95,7 +96,7 @@ _REQUIRED: dict[str, tuple[Any, ...]] = {
     "MODEL.ROI_HEADS.PROPOSAL_APPEND_GT": (True,),
     "MODEL.ROI_BOX_HEAD.NAME": ("FastRCNNConvFCHead",),
     "MODEL.ROI_BOX_HEAD.NORM": ("", *_NORMS),
-    "MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE": _LOSSES,
+    "MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE": LOSSES,
     "MODEL.ROI_BOX_HEAD.POOLER_TYPE": ("ROIAlignV2", "ROIAlign"),
     "MODEL.ROI_BOX_HEAD.TRAIN_ON_PRED_BOXES": (False,),
     "MODEL.ROI_BOX_HEAD.USE_FED_LOSS": (False, True),

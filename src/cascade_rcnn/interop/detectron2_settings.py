@@ -21,8 +21,9 @@ from cascade_rcnn.config import (
     SmoothL1Config,
 )
 from cascade_rcnn.interop import layout
-from cascade_rcnn.interop.detectron2_config import STOCK
+from cascade_rcnn.interop.detectron2_config import LOSSES, STOCK
 
+WRITTEN = "# Written by cascade-rcnn, for the weights of the same name\n"
 _NORMS = {"frozen": "FrozenBN", "affine": "FrozenBN", "batch": "BN", "group": "GN", "layer": "LN"}
 _LEVELS = ("res2", "res3", "res4", "res5")
 # What a config for detectron2 does not describe (names), or what does not affect results.
@@ -69,7 +70,7 @@ def to_yaml(settings: dict[str, Any]) -> str:
         for part in parts:
             place = place.setdefault(part, {})
         place[last] = value
-    return yaml.safe_dump(tree, sort_keys=False, default_flow_style=None)
+    return WRITTEN + yaml.safe_dump(tree, sort_keys=False, default_flow_style=None)
 
 
 def lost(config: ModelConfig, back: ModelConfig) -> list[str]:
@@ -77,6 +78,15 @@ def lost(config: ModelConfig, back: ModelConfig) -> list[str]:
     ours, theirs = (msgspec.to_builtins(one) for one in (config, back))
     names = dict.fromkeys(_differing(ours, theirs))
     return [name for name in names if name not in _ELSEWHERE and not name.endswith(_ROUNDING)]
+
+
+def refused(config: ModelConfig) -> Iterator[str]:
+    """Yield the names of settings that detectron2 can write down, but not build or train."""
+    for name, loss in (("rpn.box_loss", config.rpn.box_loss), ("box_loss", config.box_loss)):
+        if not isinstance(loss, SmoothL1Config) and loss.kind not in LOSSES:
+            yield f"{name} ({loss.kind})"
+    if len(config.stages) > 1 and not layout.parts(config)[1].class_agnostic:
+        yield "box_head.class_agnostic (it builds only cascades whose classes share their boxes)"
 
 
 def _differing(ours: Any, theirs: Any, name: str = "") -> Iterator[str]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from cascade_rcnn.arguments import check_number
 from cascade_rcnn.config import (
     BackboneConfig,
     BoxHeadConfig,
@@ -76,8 +77,7 @@ def _stages(method: str, options: ModelOptions) -> tuple[StageConfig, ...]:
         stages = _cascade_stages(default, options)
     elif kind == "iterative":
         number = default if options.iterations is None else options.iterations
-        if number < 1:
-            raise UserError(f"iterations={number}: give 1 or more")
+        check_number("iterations", number, 1, whole=True)
         stages = _cascade_stages(1, replace_options(options, stages=1)) * number
     else:
         ious = options.stage_ious or tuple(stage.iou for stage in preset_stages(options.semantics, default))
@@ -94,6 +94,7 @@ def _cascade_stages(default: int, options: ModelOptions) -> tuple[StageConfig, .
     number = options.stages
     if number is None:
         number = given.pop() if given else default
+    check_number("stages", number, 1, whole=True)
     if given - {number}:
         raise UserError(
             f"stages={number}, but stage_ious, stage_stds or stage_means have {max(given)} entries; give one per stage"

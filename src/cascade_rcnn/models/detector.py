@@ -193,7 +193,7 @@ class Detector(nn.Module):
         nothing, and to 8 on a GPU. The detector itself is not modified, so other threads may use or train it.
         `options` are the fields of `cascade_rcnn.PredictOptions`: tiles, test-time augmentation, classes.
         """
-        if isinstance(min_size, int | float):
+        if min_size not in (None, "model"):
             check_number("min_size", min_size, 1, MOST, whole=True)
         given = spread(images)
         model = self._ready(fold=given.number != "one")

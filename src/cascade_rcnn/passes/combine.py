@@ -5,6 +5,7 @@ from typing import Any, Literal, TypedDict, Unpack
 
 from cascade_rcnn.arguments import as_list, check_choice, known_options
 from cascade_rcnn.config import ModelConfig
+from cascade_rcnn.errors import UserError
 from cascade_rcnn.passes.augment import Augmented
 from cascade_rcnn.passes.choose import Chosen
 from cascade_rcnn.passes.interface import Detect
@@ -42,8 +43,11 @@ def with_options(detect: Detect, config: ModelConfig, **options: Unpack[PredictO
     flip = bool(views)
     if flip or scales:
         detect = Augmented(detect, flip, scales, inference.nms_iou, inference.max_detections)
-    if (side := options.get("tiles")) is not None:
-        detect = Tiled(detect, side, options.get("overlap", OVERLAP), inference.nms_iou)
+    side, overlap = options.get("tiles"), options.get("overlap", OVERLAP)
+    if side is not None:
+        detect = Tiled(detect, side, overlap, inference.nms_iou)
+    elif overlap != OVERLAP:
+        raise UserError("overlap is that of tiles; give tiles, or omit it")
     thresholds = options.get("thresholds", {})
     if classes or thresholds:
         names = [category.name for category in config.categories]

@@ -46,9 +46,18 @@ class Run(NamedTuple):
         curves = read_curves(self.folder)
         if curves is None:
             return None
-        recipe = self.recipe
-        images = curves.updates * recipe.batch_size * recipe.accumulate * recipe.devices / max(1, curves.epochs)
-        return Training(curves=curves, images=round(images), min_size=read_config(self.checkpoint).preprocess.min_size)
+        min_size = read_config(self.checkpoint).preprocess.min_size
+        return Training(
+            curves=curves, images=round(self._seen(curves.updates) / max(1, curves.epochs)), min_size=min_size
+        )
+
+    def _seen(self, updates: int) -> int:
+        """Return the number of images seen so far; an estimate if the run has not ended."""
+        results, recipe = self.folder / "results.json", self.recipe
+        counted = read_json(results) if results.is_file() else {}
+        if counted.get("updates") == updates and "images" in counted:
+            return int(counted["images"])
+        return updates * recipe.batch_size * recipe.accumulate * recipe.devices  # torchrun may start more processes
 
     def described(self) -> str:
         """Describe the run: its folder, checkpoint and epoch."""

@@ -248,8 +248,19 @@ def test_what_names_a_video(tmp_path, monkeypatch):
 
 
 def test_a_part_without_frames_is_refused(video, tmp_path):
-    with pytest.raises(UserError, match=r"square\.mp4: has no frames from 5 s on; give an earlier --start"):
-        predict(Square(), video, tmp_path / "out", clip={"start": 5.0})
+    message = r"square\.mp4: has no frames from 5 s to 6 s, taking every 9th frame; choose another part"
+    with pytest.raises(UserError, match=message):
+        predict(Square(), video, tmp_path / "out", clip={"start": 5.0, "end": 6.0, "step": 9})
+
+
+def test_a_video_of_which_nothing_can_be_decoded(video, tmp_path, monkeypatch):
+    def damaged(frames: VideoFrames):
+        frames.damaged = 3
+        return iter(())
+
+    monkeypatch.setattr(VideoFrames, "_decoded", damaged)
+    with pytest.raises(UserError, match=r"cannot read this video \(3 parts could not be decoded\)"):
+        predict(Square(), video, tmp_path / "out")
 
 
 def test_a_url_is_known_by_its_extent_and_live_without_a_duration(video, monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cascade_rcnn import create_model
-from cascade_rcnn.config import ConvNeXtConfig, SwinConfig, ViTConfig
+from cascade_rcnn.config import ConvNeXtConfig, MViTConfig, SwinConfig, ViTConfig
 from cascade_rcnn.engine.training.optim import (
     learning_rate,
     make_optimizer,
@@ -151,10 +151,11 @@ def test_layers_learn_the_slower_the_nearer_they_are_to_the_pixels(name, last_he
         (ConvNeXtConfig(width=8, depths=(1, 1, 3, 1)), "layer_scale", 6),
         (SwinConfig(width=8, depths=(1, 1, 2, 1), heads=1), "relative_position_bias_table", 5),
         (ViTConfig(width=16, depth=2, heads=2, global_blocks=(1,)), "pos_embed", 1),
+        (MViTConfig(width=8, depths=(1, 1, 1, 1)), ("rel_pos_h", "rel_pos_w"), 8),
     ],
 )
 def test_published_exceptions_from_weight_decay(config, spared, number):
-    """Scales of ConvNeXt's blocks, position biases of Swin, positions of ViT: tables, but no weights of layers."""
+    """Scales of ConvNeXt's blocks, positions of Swin, ViT and MViTv2: tables, but no weights of layers."""
     backbone = build_backbone(config)
     assert len(backbone.no_decay) == number
     assert {name for name, _ in backbone.named_parameters() if name.endswith(spared)} == set(backbone.no_decay)

@@ -187,9 +187,12 @@ def test_checkpointing_gives_the_same_gradients():
 
 
 def test_checkpointing_would_count_a_batch_twice_in_trained_statistics():
+    trained = Timm(TimmConfig(model="resnet18", norm="batch", checkpointing=True))
     with pytest.raises(UserError, match=r"checkpointing=True: timm/resnet18 trains its batch normalisation"):
-        Timm(TimmConfig(model="resnet18", norm="batch", checkpointing=True))
-    assert Timm(TimmConfig(model="resnet18", norm="affine", checkpointing=True)).training
+        trained(torch.rand(1, 3, 32, 32))
+    with torch.no_grad():
+        assert trained.eval()(torch.rand(1, 3, 32, 32))
+    assert Timm(TimmConfig(model="resnet18", norm="affine", checkpointing=True))(torch.rand(1, 3, 32, 32))
 
 
 def test_bf16():

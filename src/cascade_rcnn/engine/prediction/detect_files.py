@@ -75,7 +75,8 @@ def _run(
             journal.add(entries)
             summary.failed += sum(entry.error is not None for entry in entries)
             summary.done += sum(entry.error is None for entry in entries)
-            summary.in_part += sum(_holds_more(one.path) for one in chunk)
+            read = (one for one, entry in zip(chunk, entries, strict=True) if entry.error is None)
+            summary.in_part += sum(_holds_more(one.path) for one in read)
             bar.advance(len(chunk), "")
 
 

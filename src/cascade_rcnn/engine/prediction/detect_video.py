@@ -66,8 +66,13 @@ def _report(job: PredictionJob, frames: VideoFrames, summary: PredictionSummary,
     source = clip.source
     if frames.broken and not number:
         raise UserError(f"{source}: cannot read this video ({frames.broken}); check its path and format")
+    if frames.damaged and not number:
+        parts = f"{count(frames.damaged, 'part')} could not be decoded"
+        raise UserError(f"{source}: cannot read this video ({parts}); check its format")
     if not number and not stopped:
-        raise UserError(f"{source}: has no frames from {clip.start:g} s on; give an earlier --start")
+        span = f"from {clip.start:g} s" + ("" if clip.end is None else f" to {clip.end:g} s")
+        every = "" if clip.step == 1 else f", taking every {clip.step}th frame"
+        raise UserError(f"{source}: has no frames {span}{every}; choose another part with --start, --end and --step")
     if frames.broken:
         job.report(f"{source}: ended early, after {count(number, 'frame')} ({frames.broken})")
     if frames.damaged:

@@ -198,6 +198,7 @@ def _write_results(state: TrainingState) -> None:
         "model": state.recipe.model,
         "epochs": here.epoch,
         "updates": here.step,
+        "images": here.images,
         "images_per_second": here.images / max(1e-9, here.seconds),
         "training_seconds": here.seconds,
         "peak_memory_mb": environment.peak_memory_mb(),

@@ -68,6 +68,7 @@ class MViT(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
+        self.no_decay = {name for name, _ in self.named_parameters() if name.endswith(("rel_pos_h", "rel_pos_w"))}
 
     def _stages(self) -> Iterator[tuple[Sequence[nn.Module], nn.Module]]:
         """Yield the blocks and the output normalisation of each stage."""

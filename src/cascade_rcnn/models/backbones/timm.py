@@ -59,17 +59,17 @@ class Timm(nn.Module):
             if self.config.norm != "batch" or not norm.weight.requires_grad:  # also those of frozen layers
                 norm.eval()
         if self.config.checkpointing:
-            if mode and any(norm.training for norm in self._norms()):
-                # The second forward pass of a block would update the running statistics once more.
-                raise UserError(
-                    f"checkpointing=True: {self.config.label} trains its batch normalisation; leave it out, or choose "
-                    "backbone_norm='frozen' or 'affine'"
-                )
             self._checkpoint(mode)
         return self
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Map (B, 3, H, W) to maps (B, channels[l], H / strides[l], W / strides[l])."""
+        if self.config.checkpointing and torch.is_grad_enabled() and any(norm.training for norm in self._norms()):
+            # The second forward pass of a block would update the running statistics once more.
+            raise UserError(
+                f"checkpointing=True: {self.config.label} trains its batch normalisation; leave it out, or choose "
+                "backbone_norm='frozen' or 'affine'"
+            )
         maps = self.network(x)  # type: ignore[operator]
         channels_last = str(getattr(self.network, "output_fmt", "NCHW")).endswith("NHWC")
         return [x.permute(0, 3, 1, 2) if channels_last else x for x in maps]
