@@ -4,14 +4,14 @@ import ast
 import inspect
 import math
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack
 
 import numpy as np
 import pytest
 
 import cascade_rcnn
 from cascade_rcnn import UserError
-from cascade_rcnn.arguments import as_list, as_path, check_choice, check_number, known_options
+from cascade_rcnn.arguments import as_list, as_path, check_choice, check_number, converted, known_options
 
 SOURCE = Path(cascade_rcnn.__file__).parent
 
@@ -111,3 +111,35 @@ def test_paths(value):
     assert as_path("model", "a") == as_path("model", Path("a")) == Path("a")
     with pytest.raises(UserError, match=r"model is .*; give a path"):
         as_path("model", value)
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "expected"),
+    [
+        ([1, 2], tuple[int, ...], (1, 2)),
+        (np.array([0.5, 0.25]), tuple[float, ...], (0.5, 0.25)),
+        ([np.array([1.0, 2.0])], tuple[tuple[float, float], ...], ((1.0, 2.0),)),
+        (np.int64(3), int | None, 3),
+        (np.float64(0.5), float, 0.5),
+        (1, float, 1.0),
+        ({np.int64(1): np.str_("a")}, dict[int, str] | list[str], {1: "a"}),
+    ],
+)
+def test_values_of_users_get_the_types_of_options(value, hint, expected):
+    found = converted("option", value, hint)
+    assert (found, type(found)) == (expected, type(expected))
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "message"),
+    [
+        (1.5, int | None, "option is 1.5: Expected `int | None`, got `float`"),
+        ("big", Literal["small", "large"], "option is 'big': Invalid enum value 'big'; give small, large"),
+        (None, bool, "option is None: Expected `bool`, got `None`"),
+        (5, tuple[int, ...], "option is 5: Expected `list`, got `int`"),
+    ],
+)
+def test_values_of_other_types_are_one_line(value, hint, message):
+    with pytest.raises(UserError) as caught:
+        converted("option", value, hint)
+    assert str(caught.value) == message

@@ -8,7 +8,9 @@ from functools import wraps
 from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_type_hints
+
+import msgspec
 
 from cascade_rcnn.errors import UserError, nearest
 
@@ -62,9 +64,41 @@ def as_list(name: str, value: Any) -> list[Any]:
     return list(value)
 
 
-def with_tuples(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options for a config, whose sequences are tuples, from those of a user, who may give lists."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+def typed(options: Mapping[str, Any], kind: type[Any]) -> dict[str, Any]:
+    """Return options with the types of the fields of `kind`, where users may give lists, arrays or NumPy's numbers.
+
+    Raises UserError naming an option of another type.
+    """
+    hints = get_type_hints(kind)
+    return {name: converted(name, value, hints[name]) for name, value in options.items()}
+
+
+def converted(name: str, value: Any, hint: Any) -> Any:
+    """Return a value with the type of the hint. Raises UserError if it has another one."""
+    try:
+        return msgspec.convert(_plain(value), hint)
+    except msgspec.ValidationError as error:
+        kinds = [leaf for leaf in leaves(hint) if leaf is not type(None)]
+        words = f"; give {', '.join(kinds)}" if all(isinstance(leaf, str) for leaf in kinds) else ""
+        said = str(error).replace("array", "list").replace("null", "None")
+        raise UserError(f"{name} is {_shown(value)}: {said}{words}") from None
+
+
+def _plain(value: Any) -> Any:
+    """Return arrays and NumPy's numbers as Python's, and paths as strings."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_plain, value))
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, Path):
+        return str(value)
+    return _plain(value.tolist()) if type(value).__module__ == "numpy" else value
+
+
+def leaves(hint: Any) -> list[Any]:
+    """Return the types and words in a hint, such as int and "default" in `tuple[int, ...] | Literal["default"]`."""
+    parts = get_args(hint)
+    return [leaf for part in parts for leaf in leaves(part)] if parts else [hint]
 
 
 def as_path(name: str, value: Any) -> Path:

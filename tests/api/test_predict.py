@@ -116,7 +116,9 @@ def test_neither_the_input_nor_files_of_others_are_replaced(detector, shapes, tm
         with pytest.raises(UserError, match="would "):
             predict_files(detector, given, output=output, overwrite=overwrite, **more)
         assert content(tmp_path) == before
-    predict_files(detector, [images], output=album, pictures=False)  # which replaces none of them
+    with pytest.raises(UserError, match="would be replaced, but was not written by this command"):
+        predict_files(detector, [images], output=album, pictures=False, overwrite=overwrite)  # a later call would do it
+    (album / "images.jsonl").write_text("")  # of an earlier prediction
     before = content(tmp_path)
     with pytest.raises(UserError, match="would replace an input"):
         predict_files(detector, [images], output=album, overwrite=True)

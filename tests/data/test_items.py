@@ -1,6 +1,7 @@
 """Items of other people's datasets, in every form that torchvision allows."""
 
 import numpy as np
+import PIL.ExifTags
 import PIL.Image
 import pytest
 import torch
@@ -126,3 +127,23 @@ def test_an_exception_of_the_dataset_says_where():
     with pytest.raises(KeyError, match="boom") as caught:
         read_item(Broken(), 2)
     assert caught.value.__notes__ == ["(in Broken, item 2)"]
+
+
+def test_pixels_of_a_pil_image_are_those_that_its_boxes_were_drawn_on():
+    """A photo with a rotation in its EXIF data, as a dataset class opens it: torchvision does not rotate it either."""
+    photo = PIL.Image.new("RGB", (30, 20))
+    photo.getexif()[PIL.ExifTags.Base.Orientation] = 6
+    image, _ = read_item([(photo, {"boxes": BOXES, "labels": [1, 2]})], 0)
+    assert image.shape == (3, 20, 30)
+
+
+def test_boxes_of_an_image_of_another_size_are_refused():
+    boxes = tv_tensors.BoundingBoxes(BOXES, format="XYXY", canvas_size=(30, 20))  # pyright: ignore[reportCallIssue]
+    with pytest.raises(UserError, match="its boxes are those of an image of 20 x 30 pixels, but the image has 30 x 20"):
+        read_item([(IMAGE, {"boxes": boxes, "labels": [1, 2]})], 0)
+
+
+def test_gradients_doubles_and_numpy_s_ids():
+    target = {"boxes": BOXES.clone().requires_grad_(), "labels": [1, 2], "image_id": np.int64(7)}
+    image, found = read_item([(IMAGE.double() / 255, target)], 0)
+    assert (image.dtype, found["boxes"].requires_grad, found["image_id"].item()) == (torch.float32, False, 7)

@@ -103,3 +103,27 @@ def test_clipping_drops_a_row_everywhere_and_keeps_kinds():
     assert left["colour"].tolist() == [100, 150, 200]
     assert isinstance(left["masks"], tv_tensors.Mask)
     assert left["size"].tolist() == [*SIZE]
+
+
+@pytest.mark.parametrize(
+    ("transforms", "message"),
+    [
+        (lambda image, target: image, "the transforms returned .*; return an image tensor, and a dict"),
+        (lambda image, target: (image.numpy(), target), "the transforms returned ndarray and dict"),
+        (
+            lambda image, target: (image, {"boxes": target["boxes"]}),
+            "return an image tensor, and a dict with boxes",
+        ),
+    ],
+)
+def test_transforms_return_an_image_and_a_target(transforms, message):
+    target = {"boxes": torch.tensor([[1.0, 1, 5, 5]]), "labels": torch.tensor([1])}
+    with pytest.raises(UserError, match=message):
+        apply(transforms, torch.zeros(3, 8, 8, dtype=torch.uint8), target)
+
+
+def test_an_exception_in_transforms_says_where_it_happened():
+    target = {"boxes": torch.tensor([[1.0, 1, 5, 5]]), "labels": torch.tensor([1])}
+    with pytest.raises(TypeError) as caught:
+        apply(lambda image: image, torch.zeros(3, 8, 8, dtype=torch.uint8), target)
+    assert caught.value.__notes__ == ["(in the transforms; they are given an image and its target, and return both)"]

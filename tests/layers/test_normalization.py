@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from cascade_rcnn.config import NormConfig
+from cascade_rcnn.errors import UserError
 from cascade_rcnn.layers.normalization import (
     BatchNorm2d,
     FixedBatchNorm,
@@ -110,3 +111,8 @@ def test_a_local_copy_waits_for_no_other_process(monkeypatch):
     present = torch.tensor([True, True, True, False])
     found = keep_local(RoIBatchNorm2d(3)).train()(maps, present)
     torch.testing.assert_close(found[:3], nn.BatchNorm2d(3).train()(maps[:3]))
+
+
+def test_groups_have_to_divide_the_channels():
+    with pytest.raises(UserError, match="48 channels cannot be divided into the 32 groups"):
+        make_norm(NormConfig(kind="group"), 48)

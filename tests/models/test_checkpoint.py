@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.nn import DataParallel
+from torch.optim.swa_utils import AveragedModel
 
 from cascade_rcnn import create_model
 from cascade_rcnn.data.shapes import CLASSES
@@ -214,3 +216,19 @@ def test_a_bad_checkpoint_is_one_line_that_names_it(detector, tmp_path, kind, me
         load(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_wrapped_detector_is_saved_as_itself(detector, tmp_path):
+    weights = detector.state_dict()
+    for number, wrapped in enumerate((torch.compile(detector), AveragedModel(detector), DataParallel(detector))):
+        save(wrapped, tmp_path / f"{number}.safetensors")
+        loaded = load(tmp_path / f"{number}.safetensors").state_dict()
+        assert loaded.keys() == weights.keys()
+        assert all(value.equal(weights[name]) for name, value in loaded.items())
+    for wrong in (torch.nn.Linear(1, 1), "model.safetensors", None):
+        with pytest.raises(
+            UserError, match=f"a {type(wrong).__name__} cannot be saved; give a Detector, then the path"
+        ):
+            save(wrong, tmp_path / "wrong.safetensors")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="path is None; give a path"):
+        save(detector, None)  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """The detector's public behaviour: torchvision's contract, and `predict`."""
 
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 
@@ -214,7 +215,7 @@ def test_predict_refuses_sizes_that_no_image_has(size):
 
 
 def test_predict_resizes_as_asked(monkeypatch):
-    detector = create_model("cascade_rcnn_resnet18_fpn", 2, **(OPTIONS | {"min_size": 64}))
+    detector = create_model("cascade_rcnn_resnet18_fpn", 2, **(OPTIONS | {"min_size": 64})).eval()
     seen = []
     detect = detector.detect
     monkeypatch.setattr(detector, "detect", lambda pixels, sizes: seen.append(sizes.tolist()) or detect(pixels, sizes))
@@ -301,3 +302,15 @@ def test_a_detector_for_inference_finds_the_same():
     assert not any(p.requires_grad for p in model.parameters())
     for name, value in before.items():
         torch.testing.assert_close(after[name], value, rtol=1e-4, atol=1e-3)
+
+
+def test_copies_of_a_detector_detect_with_their_own_weights():
+    """Also if its `detect` was replaced by a compiled one."""
+    detector = tiny()
+    other = deepcopy(detector)
+    other.detect = detector.detect  # as torch.compile's, bound to one detector
+    assert vars(deepcopy(other)).keys() == vars(detector).keys()
+    assert deepcopy(other).detect.__self__ is not detector
+    assert "detect" not in vars(pickle.loads(pickle.dumps(other)))
+    assert other.eval()._ready(fold=True) is other
+    assert other.train()._ready(fold=True) is not other

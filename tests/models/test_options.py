@@ -3,8 +3,8 @@
 from typing import Any, get_args, get_type_hints
 
 from cascade_rcnn import create_model
-from cascade_rcnn.config import INFERENCE, ModelOptions
-from cascade_rcnn.models.options import CreateOptions, InferenceOptions
+from cascade_rcnn.config import INFERENCE, InferenceOptions, ModelOptions
+from cascade_rcnn.models.options import CreateOptions
 from cascade_rcnn.protocols import Backbone
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.create import create_model
 from cascade_rcnn.models.trace import Trace, trace
 
@@ -53,3 +54,8 @@ def test_ious_by_hand():
     path = np.array([[[0, 0, 10, 10], [0, 0, 20, 10], [0, 0, 20, 20]]], np.float32)
     one = Trace(boxes=path, stage_scores=np.zeros((1, 2)), scores=np.ones(1), labels=np.ones(1, int))
     np.testing.assert_allclose(one.ious, [[0.25, 0.5, 1.0]])
+
+
+def test_an_image_without_detections():
+    found = trace(load("starter", score_threshold=1.0), torch.zeros(3, 64, 64))
+    assert (found.boxes.shape, found.stage_scores.shape, len(found.labels)) == ((0, 4, 4), (0, 3), 0)

@@ -13,8 +13,9 @@ from cascade_rcnn.api.auto import base, by_data
 from cascade_rcnn.api.notes import tell
 from cascade_rcnn.api.recipes import RecipeOverrides, find_recipe, names_of, without_effect
 from cascade_rcnn.api.report import report
-from cascade_rcnn.arguments import known_options
+from cascade_rcnn.arguments import as_list, as_path, known_options
 from cascade_rcnn.data import Annotations, is_one_split, training_splits
+from cascade_rcnn.data.augmentation.build import Augmentation
 from cascade_rcnn.data.items import DetectionData
 from cascade_rcnn.data.targets import Transforms
 from cascade_rcnn.engine.datasets import Classes, Given, as_dataset, check_given, check_names, meaning
@@ -26,6 +27,7 @@ from cascade_rcnn.engine.training.processes import is_first
 from cascade_rcnn.engine.training.state import holds_state
 from cascade_rcnn.engine.training.train import Overfit
 from cascade_rcnn.engine.training.train import train as run_training
+from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import Metrics
 from cascade_rcnn.files import read_json
 from cascade_rcnn.models.checkpoint import load
@@ -78,7 +80,7 @@ def train(
     classes: Classes | None = None,
     transforms: Transforms | None = None,
     callbacks: Sequence[Callback] = (),
-    logger: Logger | LoggerName | Sequence[Logger | LoggerName] = (),
+    logger: Logger | LoggerName | Sequence[Logger | LoggerName] | None = None,
     resume: bool | Literal["auto"] = False,
     fit_batch: bool | None = None,
     overfit_test: bool | None = None,
@@ -121,7 +123,9 @@ def train(
     >>> result.metrics is None  # no validation set
     True
     """
-    given = names_of(overrides)
+    given, hooks = names_of(overrides), _hooks(callbacks, logger)
+    if transforms is not None and not (callable(transforms) or isinstance(transforms, Augmentation)):
+        raise UserError(f"transforms is {transforms!r}; give a transform of torchvision.transforms.v2 or a function")
     first, resume = _begin(recipe, overrides, resume=resume)
     chosen = with_changes(first, overrides)
     if isinstance(data, DataConfig | Mapping):
@@ -135,13 +139,22 @@ def train(
         chosen = _sized(chosen, given, train_set, classes)
     tell(without_effect(chosen, given) if is_first() else [])
     sources = Sources(train=train_set, val=val_set, classes=classes, transforms=transforms)
-    loggers = [logger] if isinstance(logger, str) or not isinstance(logger, Sequence) else logger
-    hooks = Hooks(callbacks=callbacks, loggers=[as_logger(one) for one in loggers])
     unasked: Overfit = "if long" if recipe == "auto" else "never"
     overfit = unasked if overfit_test is None else "always" if overfit_test else "never"
     fit = recipe == "auto" if fit_batch is None else fit_batch
     output = run_training(chosen, resume=resume, sources=sources, hooks=hooks, fit=fit, overfit=overfit)
     return _result(output)
+
+
+def _hooks(callbacks: Sequence[Callback], logger: Logger | LoggerName | Sequence[Logger | LoggerName] | None) -> Hooks:
+    logger = () if logger is None else logger
+    loggers = [logger] if isinstance(logger, str) or not isinstance(logger, Sequence) else logger
+    callbacks = as_list("callbacks", callbacks)
+    for callback in callbacks:
+        methods = [getattr(callback, name, None) for name in ("on_step_end", "on_epoch_end")]
+        if isinstance(callback, type) or not all(map(callable, methods)):
+            raise UserError(f"callbacks has {callback!r}; give objects of subclasses of cascade_rcnn.Callback")
+    return Hooks(callbacks=callbacks, loggers=[as_logger(one) for one in loggers])
 
 
 def _begin(
@@ -155,7 +168,7 @@ def _begin(
         first = recipe
     else:
         first = base() if recipe == "auto" else find_recipe("finetune" if recipe is None else recipe)
-    output = Path(overrides.get("output", first.output))
+    output = as_path("output", overrides.get("output", first.output))
     resumed = holds_state(output) if resume == "auto" else resume
     if recipe == "auto" and resumed and (output / "recipe.json").is_file():  # otherwise, training refuses to resume
         first = read_recipe(output / "recipe.json")

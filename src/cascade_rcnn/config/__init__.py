@@ -33,7 +33,14 @@ from cascade_rcnn.config.heads import (
 )
 from cascade_rcnn.config.layers import NormConfig
 from cascade_rcnn.config.losses import BoxLossConfig, IoULossConfig, SmoothL1Config
-from cascade_rcnn.config.model import INFERENCE, Category, InferenceConfig, ModelConfig, PreprocessConfig
+from cascade_rcnn.config.model import (
+    INFERENCE,
+    Category,
+    InferenceConfig,
+    InferenceOptions,
+    ModelConfig,
+    PreprocessConfig,
+)
 from cascade_rcnn.config.options import ModelOptions
 from cascade_rcnn.config.pyramids import FPNConfig, PyramidConfig, SimplePyramidConfig, SingleScaleConfig
 from cascade_rcnn.config.rpn import AnchorConfig, RPNConfig
@@ -56,6 +63,7 @@ __all__ = [
     "DeformableConfig",
     "FPNConfig",
     "InferenceConfig",
+    "InferenceOptions",
     "IoULossConfig",
     "MViTConfig",
     "MaskConfig",

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 from functools import cache
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 import msgspec
 
-from cascade_rcnn.arguments import check_number
+from cascade_rcnn.arguments import check_number, leaves
 
 LEAST = 1e-6  # stands for "greater than 0"
 MOST = 1e6
@@ -26,13 +26,7 @@ def check(config: Any, **limits: tuple[float, float]) -> None:
 @cache
 def _whole(kind: type) -> frozenset[str]:
     """Return the fields that hold only whole numbers."""
-    return frozenset(name for name, hint in get_type_hints(kind).items() if float not in _leaves(hint))
-
-
-def _leaves(hint: Any) -> list[Any]:
-    """Return the types in a hint such as `tuple[int | None, ...]`."""
-    parts = get_args(hint)
-    return [leaf for part in parts for leaf in _leaves(part)] if parts else [hint]
+    return frozenset(name for name, hint in get_type_hints(kind).items() if float not in leaves(hint))
 
 
 def _numbers(value: Any) -> Iterable[Any]:

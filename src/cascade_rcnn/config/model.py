@@ -4,12 +4,12 @@ Every field has a default, so that older checkpoints may lack newer fields. Crea
 raises UserError.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import msgspec
 from msgspec.structs import replace
 
-from cascade_rcnn.arguments import with_tuples
+from cascade_rcnn.arguments import typed
 from cascade_rcnn.config.backbones import BackboneConfig, ResNetConfig
 from cascade_rcnn.config.checks import LEAST, MOST, Config, check
 from cascade_rcnn.config.heads import (
@@ -26,11 +26,24 @@ from cascade_rcnn.config.rpn import RPNConfig
 from cascade_rcnn.config.tasks import MaskConfig, RoITaskConfig
 from cascade_rcnn.errors import UserError, nearest
 
-# Options of a trained model that `load` and `predict` can change.
-INFERENCE = (
-    *("min_size", "max_size", "score_threshold", "nms_iou", "max_detections"),
-    *("test_stage", "ensemble", "ensemble_rois", "iterations", "survivors"),
-)
+
+class InferenceOptions(TypedDict, total=False):
+    """Settings of a trained model that can be changed when it is loaded."""
+
+    min_size: int | tuple[int, ...] | None  # short side in pixels; None: no resizing
+    max_size: int  # long side
+    score_threshold: float
+    nms_iou: float
+    max_detections: int
+    test_stage: int | None  # the stage that produces the detections; None: the last
+    ensemble: bool  # average the classifiers of all stages up to `test_stage`
+    ensemble_rois: Literal["last", "own"] | None  # run them all on the last stage's boxes, or each on its own input
+    iterations: int  # how often to apply the head of a model with a single one
+    survivors: int | None  # boxes per image kept after the first stage; None: all
+
+
+INFERENCE = tuple(InferenceOptions.__annotations__)
+_OF_PREPROCESSING = ("min_size", "max_size")
 
 
 class Category(Config, frozen=True, kw_only=True):
@@ -42,6 +55,11 @@ class Category(Config, frozen=True, kw_only=True):
 
     id: int = 1
     name: str = "class 1"
+
+    def __post_init__(self) -> None:
+        """Raise UserError for an id or name of another type, which could not be saved."""
+        if type(self.id) is not int or type(self.name) is not str:
+            raise UserError(f"Category has id {self.id!r} and name {self.name!r}; give an int and a str")
 
 
 class PreprocessConfig(Config, frozen=True, kw_only=True):
@@ -162,32 +180,25 @@ class ModelConfig(Config, frozen=True, kw_only=True):
 
     def with_inference(self, **changes: Any) -> "ModelConfig":
         """Return a copy with changes to options that do not affect the weights. Raises UserError for other options."""
-        iterations = changes.pop("iterations", None)
-        if iterations is not None:
-            return self._iterated(iterations).with_inference(**changes)
-        preprocess, inference = {}, {}
-        for name, value in with_tuples(changes).items():
-            if name == "min_size":
-                preprocess[name] = (value,) if isinstance(value, int) else value
-            elif name == "max_size":
-                preprocess[name] = value
-            elif name in ("score_threshold", "nms_iou", "max_detections", "ensemble", "ensemble_rois"):
-                inference[name] = value
-            elif name == "survivors":
-                if value is not None and value < 1:
-                    raise UserError(f"survivors={value}: give 1 or more, or None for all")
-                inference[name] = value
-            elif name == "test_stage":
-                if value is not None and not 1 <= value <= len(self.stages):
-                    raise UserError(f"test_stage={value}: this model has stages 1 to {len(self.stages)}")
-                inference["stage"] = value
-            else:
+        for name in changes:
+            if name not in INFERENCE:
                 hint = nearest(name, INFERENCE)
                 raise UserError(
                     f"'{name}' cannot be changed after training{hint}; the options are {', '.join(INFERENCE)}"
                 )
+        given = typed(changes, InferenceOptions)
+        config = self._iterated(given.pop("iterations")) if "iterations" in given else self
+        preprocess = {name: given.pop(name) for name in _OF_PREPROCESSING if name in given}
+        if isinstance(preprocess.get("min_size"), int):
+            preprocess["min_size"] = (preprocess["min_size"],)
+        if "test_stage" in given:
+            stage = given["stage"] = given.pop("test_stage")
+            if stage is not None and not 1 <= stage <= len(config.stages):
+                raise UserError(f"test_stage={stage}: this model has stages 1 to {len(config.stages)}")
         return replace(
-            self, preprocess=replace(self.preprocess, **preprocess), inference=replace(self.inference, **inference)
+            config,
+            preprocess=replace(config.preprocess, **preprocess),
+            inference=replace(config.inference, **given),
         )
 
     def _iterated(self, number: int) -> "ModelConfig":

@@ -1,6 +1,7 @@
 """Conversion of the items of third-party datasets to images and targets."""
 
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -63,14 +64,19 @@ def read_item(source: DetectionData, i: int) -> tuple[Tensor, Target]:
     if missing := {"boxes", "labels"} - given.keys():
         raise UserError(f"{name}: its target has {', '.join(map(str, given))}, but no {missing.pop()}; {_WRAP}")
     try:
-        pixels = to_tensor(image).as_subclass(Tensor)
+        pixels = to_tensor(image).as_subclass(Tensor).detach().cpu()
+        pixels = pixels if pixels.dtype == torch.uint8 else pixels.float()
         return pixels, _target(given, (pixels.shape[1], pixels.shape[2]))
     except (UserError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"{name}: {reason(error)}") from None
 
 
 def _target(given: Mapping[Any, Any], size: tuple[int, int]) -> Target:
-    boxes, labels = to_xyxy(torch.as_tensor(given["boxes"])), torch.as_tensor(given["labels"])
+    boxes = to_xyxy(torch.as_tensor(given["boxes"])).detach().cpu()
+    labels = torch.as_tensor(given["labels"]).detach().cpu()
+    if (size_of_boxes := getattr(given["boxes"], "canvas_size", size)) != size:
+        sizes = [f"{width} x {height}" for height, width in (size_of_boxes, size)]
+        raise UserError(f"its boxes are those of an image of {sizes[0]} pixels, but the image has {sizes[1]}")
     if not boxes.numel() and not labels.numel():
         boxes, labels = boxes.reshape(0, 4), labels.reshape(0).long()
     if boxes.shape != (len(boxes), 4) or labels.shape != (len(boxes),) or labels.is_floating_point():
@@ -78,9 +84,9 @@ def _target(given: Mapping[Any, Any], size: tuple[int, int]) -> Target:
         raise UserError(f"its target has {shapes}; give (G, 4) and (G,) of torch.int64")
     if not boxes.isfinite().all():
         raise UserError(f"a box is {boxes[~boxes.isfinite().all(1)][0].tolist()}; give four finite numbers")
-    others = {str(name): value for name, value in given.items() if isinstance(value, Tensor)}
-    if isinstance(identity := given.get("image_id"), int):
-        others["image_id"] = torch.tensor(identity)
+    others = {str(name): value.detach().cpu() for name, value in given.items() if isinstance(value, Tensor)}
+    if isinstance(identity := given.get("image_id"), Integral):
+        others["image_id"] = torch.tensor(int(identity))
     target: Target = others | {
         "boxes": boxes,
         "labels": labels.as_subclass(Tensor).long(),
@@ -109,7 +115,7 @@ def _column(given: Mapping[Any, Any], name: str, default: Tensor) -> Tensor:
     """Return a field with one number per box, or the default if the target lacks it."""
     if name not in given:
         return default
-    column = torch.as_tensor(given[name])
+    column = torch.as_tensor(given[name]).detach().cpu()
     if column.shape != default.shape:
         raise UserError(f"its target has {name} {tuple(column.shape)}; give one per box: {tuple(default.shape)}")
     return column.as_subclass(Tensor).to(default.dtype)

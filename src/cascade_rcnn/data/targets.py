@@ -1,6 +1,6 @@
 """Detection targets, which are torchvision's dicts of boxes, labels and other per-box fields, and their transforms."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import torch
@@ -72,8 +72,7 @@ def apply(transforms: Transforms, image: Tensor, target: Target) -> tuple[Tensor
     given = target | {"boxes": boxes, "labels": labels}
     if isinstance(masks, Masks):
         given["masks"] = MaskRows.of(masks) if moves_rows(transforms) else tv_tensors.Mask(masks.dense())
-    image, changed = transforms(tv_tensors.Image(image), given)
-    changed = dict(changed)  # the transform may keep a reference to it
+    image, changed = _transformed(transforms, tv_tensors.Image(image), given)
     rows = getattr(changed["labels"], "rows", None)
     if rows is not None and len(rows) != number:
         late = [name for name in fields if len(changed[name]) == number]
@@ -85,6 +84,20 @@ def apply(transforms: Transforms, image: Tensor, target: Target) -> tuple[Tensor
     if len(set(lengths.values())) > 1:
         raise UserError(f"the transforms returned fields of lengths {lengths}; drop boxes from all of them alike")
     return image.as_subclass(Tensor), inside(changed, *image.shape[-2:])
+
+
+def _transformed(transforms: Transforms, image: Tensor, target: Target) -> tuple[Tensor, Target]:
+    """Call the transforms. Raises UserError unless they return an image and a target."""
+    try:
+        found = transforms(image, target)
+    except Exception as error:
+        error.add_note("(in the transforms; they are given an image and its target, and return both)")
+        raise
+    pair = found if isinstance(found, tuple | list) and len(found) == 2 else (found, None)
+    if not (isinstance(pair[0], Tensor) and isinstance(pair[1], Mapping) and {"boxes", "labels"} <= pair[1].keys()):
+        kinds = " and ".join(type(one).__name__ for one in pair if one is not None) or "None"
+        raise UserError(f"the transforms returned {kinds}; return an image tensor, and a dict with boxes and labels")
+    return pair[0], dict(pair[1])  # the transforms may keep a reference to the target
 
 
 def _checked(masks: Masks, image: Tensor) -> Masks:

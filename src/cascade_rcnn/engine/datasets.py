@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from cascade_rcnn.arguments import converted
 from cascade_rcnn.config import Category
 from cascade_rcnn.data import Annotations, check_images
 from cascade_rcnn.data.check import BadImages
@@ -46,7 +47,8 @@ def meaning(classes: Classes | None, categories: Sequence[Category] | None) -> L
     """
     if classes is None:
         return None if categories is None else dict(enumerate(categories, start=1))
-    names = dict(classes) if isinstance(classes, Mapping) else dict(enumerate(classes, start=1))
+    given = converted("classes", classes, dict[int, str] | list[str])
+    names: dict[int, str] = given if isinstance(given, dict) else dict(enumerate(given, start=1))
     if categories is None:
         return {label: Category(id=label, name=name) for label, name in names.items()}
     known = {category.name: category for category in categories}

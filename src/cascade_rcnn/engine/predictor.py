@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 
 from cascade_rcnn.arguments import as_path, check_choice, known_options
-from cascade_rcnn.config import ModelConfig
+from cascade_rcnn.config import InferenceOptions, ModelConfig
 from cascade_rcnn.data.segmentations import binary
 from cascade_rcnn.devices import choose_device
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images.inputs import ImageLike, spread
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
-from cascade_rcnn.models.options import InferenceOptions
 from cascade_rcnn.passes import Found, PredictOptions
 from cascade_rcnn.passes.interface import on_cpu
 from cascade_rcnn.passes.predict import predict_with

@@ -11,9 +11,9 @@ from cascade_rcnn.config import InferenceConfig
 from cascade_rcnn.nms import keep_mask
 from cascade_rcnn.structures import Detections
 
-# Top-scoring (box, class) pairs that enter NMS per detection kept. Greedy NMS on these is exact as long as
-# `max_detections` of them survive, which fails only with 40 overlapping boxes per detection.
-_CANDIDATES_PER_DETECTION = 40
+# Top-scoring (box, class) pairs that enter NMS: this many per detection kept, and at least so many in total. Greedy NMS
+# on these is exact as long as `max_detections` of them survive, which fails only with as many overlapping boxes.
+_PER_DETECTION, _LEAST = 40, 1000
 
 
 def select(boxes: Tensor, scores: Tensor, sizes: Tensor, config: InferenceConfig) -> Detections:
@@ -23,7 +23,8 @@ def select(boxes: Tensor, scores: Tensor, sizes: Tensor, config: InferenceConfig
     """
     regressors, classes = boxes.shape[2], scores.shape[2]
     score = scores.flatten(1)
-    score, index = score.topk(min(score.shape[1], config.max_detections * _CANDIDATES_PER_DETECTION), dim=1)
+    candidates = max(_LEAST, config.max_detections * _PER_DETECTION)
+    score, index = score.topk(min(score.shape[1], candidates), dim=1)
     label = index % classes
     row = index // classes * regressors + (label if regressors > 1 else 0)
     box = box_ops.gather(boxes.flatten(1, 2), row)

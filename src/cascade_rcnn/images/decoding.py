@@ -121,8 +121,8 @@ def decode_image(path: str | Path | IO[bytes], max_megapixels: float | None = MA
         return from_pil(image)
 
 
-def from_pil(image: PIL.Image.Image) -> np.ndarray:
-    """Convert a PIL image to uint8 RGB (H, W, 3), with the EXIF orientation applied and without transparency.
+def from_pil(image: PIL.Image.Image, *, upright: bool = True) -> np.ndarray:
+    """Convert a PIL image to uint8 RGB (H, W, 3) without transparency, `upright` with its EXIF orientation applied.
 
     16-bit greyscale 0..65535 is scaled to 0..255 (the high byte, as Pillow does for 16-bit colour); floating point is
     interpreted as 0..1. Raises UserError for values in an unknown range.
@@ -134,7 +134,7 @@ def from_pil(image: PIL.Image.Image) -> np.ndarray:
     else:
         image.load()  # for TIFF, this applies the orientation
     kind = image.format
-    if image.getexif().get(PIL.ExifTags.Base.Orientation, 1) != 1:
+    if upright and image.getexif().get(PIL.ExifTags.Base.Orientation, 1) != 1:
         image = PIL.ImageOps.exif_transpose(image)
     if image.mode[0] in "IF":
         return from_array(_to_bytes(np.asarray(image), image.mode, kind))

@@ -40,7 +40,7 @@ def to_array(image: ImageLike) -> np.ndarray:
         case bytes() | bytearray():
             return decode_image(io.BytesIO(image))
         case PIL.Image.Image():
-            return from_pil(image)
+            return from_pil(image, upright=False)  # boxes then fit the pixels that the caller has
         case np.ndarray():
             return from_array(image)
     if is_tensor(image):

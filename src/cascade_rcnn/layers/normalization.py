@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cascade_rcnn.config import NormConfig
+from cascade_rcnn.errors import UserError
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -21,6 +22,11 @@ def make_norm(config: NormConfig, channels: int, *, of_rois: bool = False) -> nn
         case "batch":
             return (RoIBatchNorm2d if of_rois else BatchNorm2d)(channels, eps=config.eps)
         case "group":
+            if channels % config.groups:
+                raise UserError(
+                    f"{channels} channels cannot be divided into the {config.groups} groups of group normalisation; "
+                    f"give widths that are multiples of {config.groups}"
+                )
             return GroupNorm(config.groups, channels, eps=config.eps)
         case "layer":
             return LayerNorm2d(channels, eps=config.eps)

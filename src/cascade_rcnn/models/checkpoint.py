@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from cascade_rcnn.arguments import as_path
 from cascade_rcnn.assets import STARTER
-from cascade_rcnn.config import ModelConfig, OwnBackboneConfig
+from cascade_rcnn.config import InferenceOptions, ModelConfig, OwnBackboneConfig
 from cascade_rcnn.config.migrations import FORMAT
 from cascade_rcnn.devices import choose_device
 from cascade_rcnn.errors import UserError, reason
@@ -19,7 +19,6 @@ from cascade_rcnn.files import replacing
 from cascade_rcnn.models.build import build
 from cascade_rcnn.models.compact import pack, unpack
 from cascade_rcnn.models.detector import Detector
-from cascade_rcnn.models.options import InferenceOptions
 from cascade_rcnn.models.state_dicts import mismatch
 from cascade_rcnn.protocols import Backbone
 
@@ -27,13 +26,15 @@ _KEY = "cascade_rcnn"
 _ABSURD = 1e12  # far beyond any weight or activation statistic
 
 
-def save(model: Detector, path: str | Path, *, compact: bool = False) -> None:
+def save(model: nn.Module, path: str | Path, *, compact: bool = False) -> None:
     """Save a detector and its config atomically; `compact` stores weights in 8 bits, a quarter of the size.
 
-    Raises UserError if it cannot be written, or for weights that `load` would refuse.
+    It may be wrapped by `torch.compile`, `DistributedDataParallel` or `AveragedModel`. Raises UserError if it cannot be
+    written, or for weights that `load` would refuse.
 
     >>> save(load("starter"), "copy.safetensors")
     """
+    model, path = unwrapped(model), as_path("path", path)
     if model.folded:
         raise UserError(f"{path}: not saved, as for_inference() cannot be undone; save the model before that call")
     tensors = {name: _stored(value) for name, value in model.state_dict().items()}
@@ -46,6 +47,16 @@ def save(model: Detector, path: str | Path, *, compact: bool = False) -> None:
             save_file(tensors, aside, metadata={_KEY: model.config.to_json(), "format": str(FORMAT)})
         except SafetensorError as error:  # a full disk, for example
             raise UserError(f"{path}: cannot be written ({reason(error)}); choose another output") from None
+
+
+def unwrapped(model: Any) -> Detector:
+    """Return the detector inside wrappers of torch and Fabric. Raises UserError if there is none."""
+    inner = model
+    while not isinstance(inner, Detector):
+        inner = getattr(inner, "_orig_mod", getattr(inner, "module", None))
+        if inner is None:
+            raise UserError(f"a {type(model).__name__} cannot be saved; give a Detector, then the path of the file")
+    return inner
 
 
 def _stored(value: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
 """Make a model's config from the name of an architecture and options."""
 
 from dataclasses import replace as replace_options
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from cascade_rcnn.arguments import check_number
+from cascade_rcnn.arguments import check_number, typed
 from cascade_rcnn.config import (
     BackboneConfig,
     BoxHeadConfig,
@@ -38,11 +38,14 @@ from cascade_rcnn.models.backbones.timm import examine
 from cascade_rcnn.models.build import build_backbone, layers
 from cascade_rcnn.protocols import Backbone
 
+T = TypeVar("T")
+
 
 def model_config(
     name: str, categories: tuple[Category, ...], options: ModelOptions, *, pretrained: bool, own: Backbone | None = None
 ) -> ModelConfig:
     """Make the config of a named architecture with these options; `own` is the user's backbone module, if any."""
+    options = ModelOptions(**typed(vars(options), ModelOptions))
     given = options.backbone if own is None else _described(own)
     name, family, method, backbone = choose(name, given)
     preset = find_preset(options.semantics)
@@ -61,9 +64,13 @@ def model_config(
         box_loss=_box_loss(preset, options),
         classification=options.classification,
         tasks=_tasks(method, family, preset, stages, options),
-        sampling=SamplingConfig(rois=options.rois or family.rois),
+        sampling=SamplingConfig(rois=_first(options.rois, family.rois)),
         inference=_inference(preset, options),
     )
+
+
+def _first(given: T | None, default: T) -> T:
+    return default if given is None else given
 
 
 def _stages(method: str, options: ModelOptions) -> tuple[StageConfig, ...]:
@@ -80,7 +87,7 @@ def _stages(method: str, options: ModelOptions) -> tuple[StageConfig, ...]:
         check_number("iterations", number, 1, whole=True)
         stages = _cascade_stages(1, replace_options(options, stages=1)) * number
     else:
-        ious = options.stage_ious or tuple(stage.iou for stage in preset_stages(options.semantics, default))
+        ious = _first(options.stage_ious, tuple(stage.iou for stage in preset_stages(options.semantics, default)))
         (only,) = _cascade_stages(1, replace_options(options, stages=1, stage_ious=None))
         stages = tuple(replace(only, iou=u) for u in ious)
     if options.test_stage is not None and not 1 <= options.test_stage <= len(stages):
@@ -108,7 +115,7 @@ def _cascade_stages(default: int, options: ModelOptions) -> tuple[StageConfig, .
 
 def _preprocess(family: Family, options: ModelOptions, backbone: BackboneConfig) -> PreprocessConfig:
     min_size = family.min_size if options.min_size == "default" else options.min_size
-    max_size = options.max_size or family.max_size
+    max_size = _first(options.max_size, family.max_size)
     config = PreprocessConfig(
         min_size=(min_size,) if isinstance(min_size, int) else min_size,
         max_size=max_size,
@@ -165,7 +172,7 @@ def _pyramid(pyramid: PyramidConfig, options: ModelOptions) -> PyramidConfig:
 
 
 def _box_head(name: str, head: BoxHeadConfig, options: ModelOptions) -> BoxHeadConfig:
-    head = replace(head, width=options.head_width or head.width, class_agnostic=options.class_agnostic)
+    head = replace(head, width=_first(options.head_width, head.width), class_agnostic=options.class_agnostic)
     if not isinstance(head, ConvFCHeadConfig):
         if options.head == "4conv1fc":
             raise UserError(f"head='{options.head}': {name} has a fixed head; leave out the option")
@@ -193,14 +200,14 @@ def _tasks(
                 known = " or ".join(MASKED)
                 raise UserError(f"{name}={value}: {method} models have no masks; choose a {known} model")
         return ()
-    trained = options.mask_stages or tuple(range(1, 1 + (len(stages) if preset.masks == "every" else 1)))
+    trained = _first(options.mask_stages, tuple(range(1, 1 + (len(stages) if preset.masks == "every" else 1))))
     if not all(1 <= t <= len(stages) for t in trained):
         raise UserError(f"mask_stages={trained}: this model has stages 1 to {len(stages)}")
     assert isinstance(family.box_head, ConvFCHeadConfig)
     masks = MaskConfig(
         stages=trained,
         weights=tuple(stages[t - 1].loss_weight for t in trained),
-        channels=options.mask_channels or options.pyramid_channels,
+        channels=_first(options.mask_channels, options.pyramid_channels),
         norm=_norm(options) or family.box_head.norm,
         class_agnostic=options.mask_agnostic,
         roi_align=RoIAlignConfig(resolution=14),
@@ -211,19 +218,21 @@ def _tasks(
 def _rpn(family: Family, preset: Preset, options: ModelOptions, *, several: bool) -> RPNConfig:
     """Make the RPN's config from the preset; without a pyramid, the family sets the number of proposals."""
     pyramid = not isinstance(family.pyramid, SingleScaleConfig)
-    sizes = _anchor_sizes(preset.rpn_levels, options) if pyramid else (options.anchor_sizes or (64, 128, 256, 512),)
+    sizes = (
+        _anchor_sizes(preset.rpn_levels, options) if pyramid else (_first(options.anchor_sizes, (64, 128, 256, 512)),)
+    )
     return replace(
         preset.rpn,
         anchors=replace(preset.rpn.anchors, sizes=sizes, ratios=options.anchor_ratios),
-        convs=options.rpn_convs or family.rpn_convs,
-        channels=options.rpn_channels or family.rpn_channels,
+        convs=_first(options.rpn_convs, family.rpn_convs),
+        channels=_first(options.rpn_channels, family.rpn_channels),
         shared=preset.rpn.shared or not pyramid,
         **_proposals(family, preset, options, several),
     )
 
 
 def _anchor_sizes(levels: int, options: ModelOptions) -> tuple[int | tuple[int, ...], ...]:
-    sizes = options.anchor_sizes or (32, 64, 128, 256, 512)
+    sizes = _first(options.anchor_sizes, (32, 64, 128, 256, 512))
     if len(sizes) > 5:
         raise UserError(f"anchor_sizes has {len(sizes)} entries; the pyramid has levels P2 to P6: give at most 5")
     return sizes if len(sizes) <= levels else (*sizes[: levels - 1], sizes[levels - 1 :])

@@ -1,10 +1,10 @@
 """`create_model`: build a detector from a name or from a checkpoint."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
-from cascade_rcnn.arguments import as_list, check_number, known_options, with_tuples
+from cascade_rcnn.arguments import as_list, check_number, known_options
 from cascade_rcnn.config import Category, ModelOptions
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.backbones.pretrained import load_pretrained
@@ -52,19 +52,18 @@ def create_model(
     >>> create_model(weights="starter", categories=["bolt", "nut"]).class_names
     ['bolt', 'nut']
     """
-    given = with_tuples(options)
     if weights is not None:
         if weights_backbone is not None:
             raise UserError(
                 f"weights_backbone={weights_backbone}: {weights} already has a trained backbone; leave out one of them"
             )
-        return _from_checkpoint(name, num_classes, categories, weights, backbone, given)
+        return _from_checkpoint(name, num_classes, categories, weights, backbone, options)
     if name is None:
         raise UserError("create_model needs a name (see cascade_rcnn.list_models()) or weights, such as 'starter'")
     classes, pretrained = _categories(num_classes, categories), weights_backbone is not None
     named = backbone if isinstance(backbone, str) else None
     own = None if isinstance(backbone, str) else backbone
-    config = model_config(name, classes, ModelOptions(backbone=named, **given), pretrained=pretrained, own=own)
+    config = model_config(name, classes, ModelOptions(backbone=named, **options), pretrained=pretrained, own=own)
     model = build(config, own)
     if weights_backbone is not None:
         load_pretrained(model.backbone, config.backbone, weights_backbone)
@@ -81,7 +80,12 @@ def _categories(number: int | None, given: Sequence[Category | str] | None) -> t
             raise UserError(f"categories has {entry!r}; give names, or objects of type Category")
         if isinstance(entry, str) and entries.count(entry) > 1:
             raise UserError(f"categories has {entry!r} {entries.count(entry)} times; give each class its own name")
-    categories = tuple(c if isinstance(c, Category) else Category(id=k, name=c) for k, c in enumerate(entries, start=1))
+    categories = tuple(
+        c if isinstance(c, Category) else Category(id=k, name=str(c)) for k, c in enumerate(entries, start=1)
+    )
+    ids = [category.id for category in categories]
+    if repeated := next((one for one in ids if ids.count(one) > 1), None):
+        raise UserError(f"categories has {ids.count(repeated)} classes with the id {repeated}; give each its own")
     if number is not None and number != len(categories):
         raise UserError(f"num_classes={number}, but {len(categories)} categories are given; leave one of them out")
     return categories
@@ -93,7 +97,7 @@ def _from_checkpoint(
     categories: Sequence[Category | str] | None,
     weights: str | Path,
     backbone: str | Backbone | None,
-    options: dict[str, Any],
+    options: Mapping[str, Any],
 ) -> Detector:
     config = read_config(weights)
     if name not in (None, config.name):

@@ -90,6 +90,10 @@ class Detector(nn.Module):
             raise UserError("in training mode the model needs targets, one dict per image; call model.eval() to detect")
         return self.losses(batch, self.preprocess.targets(list(targets), batch))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what copies and pickles hold: no compiled `detect`, which would run with this detector's weights."""
+        return {name: value for name, value in super().__getstate__().items() if name != "detect"}
+
     def find(self, images: Sequence[Tensor], scale: float = 1.0, min_size: MinSize = "model") -> list[Found]:
         """Detect like `forward` in evaluation mode, but return masks as `Masks`, which need little memory.
 
@@ -206,7 +210,8 @@ class Detector(nn.Module):
 
     def _ready(self, *, fold: bool) -> Self:
         """Return this detector if it can predict as is, else a copy in evaluation mode, optionally folded for speed."""
-        if not self.training and not fold:
+        compiled = "detect" in vars(self)  # with this detector's weights
+        if not self.training and (compiled or not fold):
             return self
         model = deepcopy(self).eval()
         if fold:

@@ -1,23 +1,8 @@
-"""The typed keyword arguments of `create_model` and `load`."""
+"""The typed keyword arguments of `create_model`."""
 
 from typing import Literal, TypedDict
 
 from cascade_rcnn.config import Std
-
-
-class InferenceOptions(TypedDict, total=False):
-    """Settings of a trained model that can be changed when it is loaded (`config.INFERENCE`)."""
-
-    min_size: int | tuple[int, ...] | None  # short side in pixels; None: no resizing
-    max_size: int  # long side
-    score_threshold: float
-    nms_iou: float
-    max_detections: int
-    test_stage: int | None  # the stage that produces the detections; None: the last
-    ensemble: bool  # average the classifiers of all stages up to `test_stage`
-    ensemble_rois: Literal["last", "own"] | None  # run them all on the last stage's boxes, or each on its own input
-    iterations: int  # how often to apply the head of a model with a single one
-    survivors: int | None  # boxes per image kept after the first stage; None: all
 
 
 class CreateOptions(TypedDict, total=False):

@@ -166,7 +166,7 @@ def _fields(k: int, target: Mapping[str, Any], others: Sequence[str]) -> dict[st
             fields[name] = box_ops.to_xyxy(value) if name == "boxes" else value
         except (TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"targets[{k}]['{name}'] cannot be read ({reason(error)}); give a tensor") from None
-        if name == "boxes" and value.dtype in (torch.bfloat16, torch.float16):  # type: ignore[union-attr]
+        if name == "boxes" and len(value) and value.dtype in (torch.bfloat16, torch.float16):  # type: ignore[union-attr]
             raise UserError(
                 f"targets[{k}]['boxes'] are {value.dtype}, in which pixels are rounded; keep them float32 (mixed "
                 "precision of Lightning Fabric converts a model's inputs: use torch.autocast instead)"

@@ -75,7 +75,7 @@ def trace(model: Detector, image: ImageLike) -> Trace:
     row = (apart + (scores - found.scores[0, :number, None]).abs() + ~proposals.valid[0] * 1e9).argmin(dim=1)
     path = torch.stack([*(one.boxes[0, row] for one in outputs), boxes], dim=1)
     scale = (batch.original_sizes / batch.sizes).flip(-1).repeat(1, 2)
-    path = box_ops.clip(path.flatten(0, 1)[None] * scale, batch.original_sizes).view(number, -1, 4)
+    path = box_ops.clip(path.flatten(0, 1)[None] * scale, batch.original_sizes).view(number, len(outputs) + 1, 4)
     sure = torch.stack([cascade.stage_scores(one)[0, row, labels - 1] for one in outputs], dim=1)
     return Trace(
         boxes=path.float().cpu().numpy(),

@@ -10,10 +10,10 @@ from typing import Any, Unpack
 
 import ray
 from cascade_rcnn.arguments import check_number, known_options
+from cascade_rcnn.config import InferenceOptions
 from cascade_rcnn.engine.predictor import Precision
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.checkpoint import locate, read_config
-from cascade_rcnn.models.options import InferenceOptions
 from cascade_rcnn.ray.predict import Predict
 from cascade_rcnn.ray.results import read_results
 from cascade_rcnn.ray.sources import read_images

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from cascade_rcnn.arguments import check_number, known_options
+from cascade_rcnn.config import InferenceOptions
 from cascade_rcnn.data.segmentations import run_lengths
 from cascade_rcnn.engine.predictor import Precision, Predictor
 from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.images.tensors import to_tensor
 from cascade_rcnn.masks import Masks
-from cascade_rcnn.models.options import InferenceOptions
 from cascade_rcnn.passes import Found
 from cascade_rcnn.passes.isolate import detect_each
 from cascade_rcnn.text import printable

@@ -2,11 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import is_dataclass
-from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-import msgspec
-
+from cascade_rcnn.arguments import converted
 from cascade_rcnn.config.augmentation_lists import Augmentations, parse
 from cascade_rcnn.errors import UserError, nearest
 
@@ -38,9 +36,4 @@ def with_changes(config: C, changes: Mapping[str, Any], prefix: str = "") -> C:
 def _converted(value: Any, kind: Any, name: str) -> Any:
     if kind == Augmentations:
         return parse(value)
-    if type(value) is kind:
-        return value
-    try:
-        return msgspec.convert(str(value) if isinstance(value, Path) else value, kind)
-    except msgspec.ValidationError as error:
-        raise UserError(f"{name} is {value!r}: {error}") from None
+    return value if type(value) is kind else converted(name, value, kind)

@@ -93,3 +93,21 @@ def test_lists_travel_to_worker_processes(sample, name):
         torch.manual_seed(4)
         seen.append(each.sample(image, target, lambda: sample(30, 40, [[5, 5, 30, 25]]))[0])
     assert seen[0].equal(seen[1])
+
+
+@pytest.mark.parametrize("words", SURE)
+def test_images_of_floating_point_look_like_those_of_bytes(sample, words):
+    """The same augmentation with the same random numbers, of an image 0..255 and of 0..1."""
+    (image, target), (other, its) = sample(40, 50, [[5, 5, 25, 30]]), sample(30, 45, [[2, 4, 20, 21]])
+    generator = torch.Generator().manual_seed(0)
+    smooth = torch.rand(3, 4, 5, generator=generator)[None]
+    image = (torch.nn.functional.interpolate(smooth, (40, 50), mode="bilinear")[0] * 200 + 20).to(torch.uint8)
+    found = []
+    for one in (image, image / 255):
+        torch.manual_seed(1)
+        found.append(build_augmentation(words).sample(one, dict(target), lambda: (other, dict(its))))
+    (pixels, first), (floating, second) = found
+    assert (pixels.dtype, floating.dtype) == (torch.uint8, torch.float32)
+    assert first["boxes"].equal(second["boxes"])
+    assert 0 <= floating.min() <= floating.max() <= 1
+    assert (pixels / 255 - floating).abs().mean() < 0.02

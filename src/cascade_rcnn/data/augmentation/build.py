@@ -24,7 +24,7 @@ from cascade_rcnn.config.augmentation import (
     VerticalFlipConfig,
 )
 from cascade_rcnn.config.augmentation_lists import parse, with_short_forms
-from cascade_rcnn.data.augmentation.color import blur, color, jpeg, noise
+from cascade_rcnn.data.augmentation.color import blur, color, jpeg, noise, to_kind
 from cascade_rcnn.data.augmentation.copy_paste import CopyPaste
 from cascade_rcnn.data.augmentation.crop import IoUCrop
 from cascade_rcnn.data.augmentation.geometry import Rotate90
@@ -71,7 +71,7 @@ class Augmentation:
         return any(isinstance(step, CopyPaste) for step in self.steps)
 
     def sample(self, image: Tensor, target: Target, draw: Callable[[], Sample], progress: float = 0.0) -> Sample:
-        """Augment an image (3, H, W), uint8, and its target.
+        """Augment an image (3, H, W), uint8 or floating point 0..1, and its target.
 
         `draw` returns another sample of the dataset, not augmented; `progress` is the fraction of the training run that
         has passed.
@@ -80,12 +80,13 @@ class Augmentation:
             if not isinstance(step, Mixing):
                 image, target = apply(step, image, target)
             elif progress < step.until and float(torch.rand(())) < step.probability:
-                image, target = step.mix(image, target, partial(self._drawn, draw, k))
+                image, target = step.mix(image, target, partial(self._drawn, draw, k, image.dtype))
         return image, target
 
-    def _drawn(self, draw: Callable[[], Sample], steps: int) -> Sample:
-        """Draw another sample, augmented by those of the first `steps` steps that do not mix images."""
+    def _drawn(self, draw: Callable[[], Sample], steps: int, kind: torch.dtype) -> Sample:
+        """Draw another sample of this type, augmented by those of the first `steps` steps that do not mix images."""
         image, target = draw()
+        image = to_kind(image, kind)
         for step in self.steps[:steps]:
             if not isinstance(step, Mixing):
                 image, target = apply(step, image, target)
@@ -115,8 +116,9 @@ def build_transforms(
 
     `flip` is the probability of a horizontal flip, and `photometric` that of each change in brightness, contrast,
     saturation and hue. `jitter` is the range of scales for large-scale jitter on a square canvas of `jitter_size`
-    pixels (None: no jitter). Images are tv_tensors.Image (3, H, W) uint8. All augmentations are available from
-    `build_augmentation`, whose transforms need a `Dataset`. Raises UserError for a value out of range.
+    pixels (None: no jitter). Images are tv_tensors.Image (3, H, W), uint8 or floating point 0..1. All augmentations
+    are available from `build_augmentation`, whose transforms need a `Dataset`. Raises UserError for a value out of
+    range.
 
     >>> from torchvision.transforms import v2
     >>> transforms = v2.Compose([build_transforms(flip=0.5, photometric=0.5), v2.RandomVerticalFlip()])

@@ -1,4 +1,4 @@
-"""Photometric augmentations, which leave targets unchanged."""
+"""Photometric augmentations of images, uint8 or floating point 0..1, which leave targets unchanged."""
 
 import io
 import math
@@ -48,6 +48,13 @@ def _contiguous(image: tv_tensors.Image) -> Tensor:
     return tv_tensors.Image(image.as_subclass(Tensor).contiguous())
 
 
+def to_kind(image: Tensor, kind: torch.dtype) -> Tensor:
+    """Convert an image between uint8 0..255 and floating point 0..1."""
+    if image.dtype == kind:
+        return image
+    return functional.to_dtype_image(image, kind, scale=True)
+
+
 class _Brightness:
     """Add a random offset to all pixels (torchvision's own adjustment multiplies instead)."""
 
@@ -55,9 +62,10 @@ class _Brightness:
         self.limit = limit
 
     def __call__(self, image: tv_tensors.Image) -> Tensor:
-        shift = int(torch.randint(-self.limit, self.limit + 1, ()))
-        shifted = (image.as_subclass(Tensor).short() + shift).clamp_(0, 255).to(torch.uint8)
-        return tv_tensors.Image(shifted)
+        shift, pixels = int(torch.randint(-self.limit, self.limit + 1, ())), image.as_subclass(Tensor)
+        if pixels.is_floating_point():
+            return tv_tensors.Image((pixels + shift / 255).clamp_(0, 1))
+        return tv_tensors.Image((pixels.short() + shift).clamp_(0, 255).to(torch.uint8))
 
 
 class _JPEG:
@@ -68,12 +76,11 @@ class _JPEG:
 
     def __call__(self, image: tv_tensors.Image) -> Tensor:
         quality = int(torch.randint(self.quality[0], self.quality[1] + 1, ()))
-        file = io.BytesIO()
-        Image.fromarray(image.as_subclass(Tensor).permute(1, 2, 0).contiguous().numpy()).save(
-            file, format="JPEG", quality=quality
-        )
+        pixels, file = to_kind(image.as_subclass(Tensor), torch.uint8), io.BytesIO()
+        Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(file, format="JPEG", quality=quality)
         with Image.open(file) as again:
-            return tv_tensors.Image(torch.from_numpy(np.array(again)).permute(2, 0, 1))
+            compressed = torch.from_numpy(np.array(again)).permute(2, 0, 1)
+        return tv_tensors.Image(to_kind(compressed, image.dtype))
 
 
 class _Noise:

@@ -70,7 +70,9 @@ def place(
         y1, x1, y2, x2 = window[0], window[1], window[0], window[1]
     changed = functional.resize(inpt, [height, width], antialias=True)
     changed = functional.crop(changed, y1 - top, x1 - left, y2 - y1, x2 - x1)
-    fill: Any = list(GREY) if isinstance(inpt, tv_tensors.Image) else 0
+    fill: Any = 0
+    if isinstance(inpt, tv_tensors.Image):
+        fill = [value / 255 for value in GREY] if inpt.is_floating_point() else list(GREY)
     return functional.pad(changed, [x1, y1, canvas[1] - x2, canvas[0] - y2], fill=fill)
 
 

@@ -17,7 +17,7 @@ from cascade_rcnn.data.targets import Target, apply, per_box, take_rows
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.masks import Masks
 
-Sample: TypeAlias = tuple[Tensor, Target]  # an image (3, H, W), uint8, and its target
+Sample: TypeAlias = tuple[Tensor, Target]  # an image (3, H, W), uint8 or floating point 0..1, and its target
 LEAST_VISIBLE = 0.1  # fraction of an object that must be visible to keep its box
 _CENTRE = (0.25, 0.75)  # range of the centre of a mosaic, as fractions of the canvas
 
@@ -33,7 +33,7 @@ class Mixing(Protocol):
     until: float
 
     def mix(self, image: Tensor, target: Target, another: Callable[[], Sample]) -> Sample:
-        """Mix a sample with others; each call of `another` draws one."""
+        """Mix a sample with others; each call of `another` draws one, of the same type."""
         ...
 
 
@@ -90,7 +90,8 @@ class MixUp:
             for one, target_of in ((image, target), (other, its))
         ]
         mean = weight * placed[0][0].float() + (1 - weight) * placed[1][0].float()
-        return mean.round().to(torch.uint8), union([placed[0][1], placed[1][1]], target)
+        mean = mean if image.is_floating_point() else mean.round().to(torch.uint8)
+        return mean, union([placed[0][1], placed[1][1]], target)
 
 
 def visible(step: Place, image: Tensor, target: Target) -> Sample:

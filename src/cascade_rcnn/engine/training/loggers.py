@@ -24,12 +24,15 @@ _IDS = "loggers.json"
 _MOST = 100  # parameters in a request to MLflow
 
 
+_METHODS = ("log_hyperparams", "log_metrics", "finalize")  # of Lightning's loggers
+
+
 def as_logger(given: Logger | str) -> Logger:
     """Return the logger of a name, or the given object. Raises UserError for other names and missing packages."""
-    if not isinstance(given, str):
+    if not isinstance(given, str) and all(callable(getattr(given, name, None)) for name in _METHODS):
         return given
     if given not in get_args(LoggerName):
-        raise UserError(f"there is no logger '{given}'; give wandb, mlflow, or an object with Lightning's methods")
+        raise UserError(f"there is no logger {given!r}; give wandb, mlflow, or an object with {', '.join(_METHODS)}")
     return WandbLogger() if given == "wandb" else MLflowLogger()
 
 
