@@ -18,7 +18,7 @@ def agnostic(*boxes: list[float]) -> torch.Tensor:
 
 def found(boxes: torch.Tensor, scores: list[list[float]], **options) -> list[tuple[int, float, list[float]]]:
     """Return (label, score, box) of each detection of the single image."""
-    result = select(boxes, torch.tensor([scores]), SIZES, InferenceConfig(**options))
+    result, _ = select(boxes, torch.tensor([scores]), SIZES, InferenceConfig(**options))
     rows = zip(result.labels[0], result.scores[0], result.boxes[0], result.valid[0], strict=True)
     return [(int(label), round(float(score), 4), box.tolist()) for label, score, box, valid in rows if valid]
 
@@ -46,9 +46,9 @@ def test_only_the_best_are_kept():
     scores = [[0.1 + 0.1 * ((k * 4) % 9)] for k in range(9)]
     kept = found(boxes, scores, max_detections=3)
     assert [score for _, score, _ in kept] == [0.9, 0.8, 0.7]
-    result = select(boxes, torch.tensor([scores]), SIZES, InferenceConfig(max_detections=3))
+    result, _ = select(boxes, torch.tensor([scores]), SIZES, InferenceConfig(max_detections=3))
     assert result.boxes.shape == (1, 3, 4)
-    assert select(boxes, torch.tensor([scores]), SIZES, InferenceConfig(max_detections=50)).boxes.shape == (1, 9, 4)
+    assert select(boxes, torch.tensor([scores]), SIZES, InferenceConfig(max_detections=50))[0].boxes.shape == (1, 9, 4)
 
 
 def test_each_class_has_its_own_box():
@@ -74,7 +74,7 @@ def test_small_boxes_are_dropped_where_asked():
 
 
 def test_empty_slots_hold_nothing():
-    result = select(agnostic(NEAR, FAR), torch.tensor([[[0.9], [0.01]]]), SIZES, InferenceConfig())
+    result, _ = select(agnostic(NEAR, FAR), torch.tensor([[[0.9], [0.01]]]), SIZES, InferenceConfig())
     assert result.valid.tolist() == [[True, False]]
     assert result.labels.tolist() == [[1, 0]]
     assert result.scores[0, 1].item() == 0
@@ -86,7 +86,7 @@ def test_equals_torchvision_on_random_boxes_of_a_batch():
     corners = torch.rand(2, 30, 4, 2, generator=generator) * 60
     boxes = torch.cat([corners, corners + 5 + 35 * torch.rand(2, 30, 4, 2, generator=generator)], dim=-1)
     scores = torch.rand(2, 30, 4, generator=generator)
-    result = select(boxes, scores, SIZES.expand(2, 2), InferenceConfig(score_threshold=0.3, max_detections=25))
+    result, _ = select(boxes, scores, SIZES.expand(2, 2), InferenceConfig(score_threshold=0.3, max_detections=25))
     labels = torch.arange(1, 5).expand(30, 4)
     for b in range(2):
         allowed = scores[b] > 0.3

@@ -11,10 +11,10 @@ from cascade_rcnn.models.trace import Trace, trace
 THIN = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 8, "proposals": 20, "min_size": 64}
 
 
-@pytest.mark.parametrize("agnostic", [True, False])
-def test_a_trace_ends_in_what_the_model_finds_and_goes_through_its_stages(agnostic):
+@pytest.mark.parametrize("options", [{}, {"class_agnostic": False}, {"survivors": 10}])
+def test_a_trace_ends_in_what_the_model_finds_and_goes_through_its_stages(options):
     torch.manual_seed(0)
-    model = create_model("cascade_rcnn_resnet18_fpn", 3, class_agnostic=agnostic, score_threshold=0.0, **THIN).eval()
+    model = create_model("cascade_rcnn_resnet18_fpn", 3, score_threshold=0.0, **options, **THIN).eval()
     for head in model.roi_heads.heads:
         torch.nn.init.normal_(head.regressor.weight, std=0.5)  # so that the stages move boxes
     image = torch.rand(3, 60, 90)

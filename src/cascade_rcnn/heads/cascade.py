@@ -171,12 +171,25 @@ class Cascade(nn.Module):
 
     def forward(self, features: list[Tensor], proposals: Proposals, sizes: Tensor, first: int = 1) -> Detections:
         """Turn the inputs of stage `first` into detections, in pixels of the network's input."""
+        laid_out = self.lay_out(features)
+        outputs, valid = self.run_all(laid_out, proposals, sizes, first)
+        return self.detections(laid_out, outputs, valid, sizes, first)[0]
+
+    def run_all(
+        self, features: Features, proposals: Proposals, sizes: Tensor, first: int = 1
+    ) -> tuple[list[StageOutput], Tensor]:
+        """Apply stage `first` and those up to the last; return their outputs, and which boxes (B, K) are valid."""
         self._check_stages(first, self.last)
-        features = self.lay_out(features)
         outputs, valid = self.run(features, proposals.boxes, sizes, first, first), proposals.valid
         if self.last > first:
             outputs[0], valid = self._survivors(outputs[0], valid)
             outputs += self.run(features, self.refine(first, outputs[0], sizes), sizes, self.last, first + 1)
+        return outputs, valid
+
+    def detections(
+        self, features: Features, outputs: list[StageOutput], valid: Tensor, sizes: Tensor, first: int = 1
+    ) -> tuple[Detections, Tensor]:
+        """Turn the outputs of stages `first` to `last` into detections; also return the box (B, D) of each, 0..K-1."""
         scores = self.scores(features, outputs, first).masked_fill(~valid[..., None], 0.0)
         return select(self.decode(self.last, outputs[-1]), scores, sizes, self.inference)
 

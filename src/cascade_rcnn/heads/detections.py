@@ -16,10 +16,11 @@ from cascade_rcnn.structures import Detections
 _PER_DETECTION, _LEAST = 40, 1000
 
 
-def select(boxes: Tensor, scores: Tensor, sizes: Tensor, config: InferenceConfig) -> Detections:
+def select(boxes: Tensor, scores: Tensor, sizes: Tensor, config: InferenceConfig) -> tuple[Detections, Tensor]:
     """Apply the score threshold and per-class NMS, and keep the top `max_detections`.
 
-    boxes (B, K, R, 4), scores (B, K, M), sizes (B, 2) -> D slots per image, boxes clipped to the image.
+    boxes (B, K, R, 4), scores (B, K, M), sizes (B, 2) -> D slots per image, boxes clipped to the image, and which of
+    the K boxes each is, (B, D).
     """
     regressors, classes = boxes.shape[2], scores.shape[2]
     score = scores.flatten(1)
@@ -34,4 +35,5 @@ def select(boxes: Tensor, scores: Tensor, sizes: Tensor, config: InferenceConfig
     score, order = torch.where(valid, score, 0.0).topk(min(config.max_detections, score.shape[1]), dim=1)
     valid = valid.gather(1, order)
     box = box_ops.gather(box, order).masked_fill(~valid[..., None], 0.0)
-    return Detections(box, score, torch.where(valid, label.gather(1, order) + 1, 0), valid)
+    rows = (index // classes).gather(1, order)
+    return Detections(box, score, torch.where(valid, label.gather(1, order) + 1, 0), valid), rows

@@ -62,17 +62,11 @@ def trace(model: Detector, image: ImageLike) -> Trace:
     batch, cascade = model.preprocess([to_tensor(image)]), model.roi_heads
     features = model.features(batch.pixels)
     proposals = model.propose(features, batch.sizes)
-    found = cascade(features, proposals, batch.sizes)
     laid_out = cascade.lay_out(features)
-    outputs = cascade.run(laid_out, proposals.boxes, batch.sizes, cascade.last)
+    outputs, valid = cascade.run_all(laid_out, proposals, batch.sizes)
+    found, rows = cascade.detections(laid_out, outputs, valid, batch.sizes)
     number = int(found.valid[0].sum())
-    boxes, labels = found.boxes[0, :number], found.labels[0, :number]
-    decoded = box_ops.clip(cascade.decode(cascade.last, outputs[-1]).flatten(1, 2), batch.sizes)
-    decoded = decoded.view(proposals.boxes.shape[1], -1, 4)  # (K, R, 4)
-    regressor = labels - 1 if decoded.shape[1] > 1 else torch.zeros_like(labels)
-    scores = cascade.scores(laid_out, outputs)[0][:, labels - 1].T  # (D, K)
-    apart = (decoded[:, regressor].transpose(0, 1) - boxes[:, None]).abs().sum(-1)  # (D, K), 0 at its own proposal
-    row = (apart + (scores - found.scores[0, :number, None]).abs() + ~proposals.valid[0] * 1e9).argmin(dim=1)
+    boxes, labels, row = found.boxes[0, :number], found.labels[0, :number], rows[0, :number]
     path = torch.stack([*(one.boxes[0, row] for one in outputs), boxes], dim=1)
     scale = (batch.original_sizes / batch.sizes).flip(-1).repeat(1, 2)
     path = box_ops.clip(path.flatten(0, 1)[None] * scale, batch.original_sizes).view(number, len(outputs) + 1, 4)

@@ -14,7 +14,6 @@ from cascade_rcnn.evaluation import evaluate_boxes
 from cascade_rcnn.evaluation.coco import COLUMNS, LIMIT
 from cascade_rcnn.evaluation.heads import heads_for
 from cascade_rcnn.evaluation.quality import LocalizationCurve, steps
-from cascade_rcnn.heads.detections import select
 from cascade_rcnn.models.detector import Detector, to_list
 from cascade_rcnn.models.modes import evaluating
 
@@ -70,8 +69,7 @@ def measure_stages(
                 if stage is None:
                     found = head(features, proposals, batch.sizes)
                 else:
-                    scores = head.scores(pooled, outputs[:stage]).masked_fill(~proposals.valid[..., None], 0.0)
-                    found = select(head.decode(stage, outputs[stage - 1]), scores, batch.sizes, head.inference)
+                    found, _ = head.detections(pooled, outputs[:stage], proposals.valid, batch.sizes)
                 rows[stage].append(coco_rows(to_list(found, batch, model.config), [target], model.config))
             boxes = steps(model.roi_heads, outputs, batch.sizes)
             curve.add(boxes, proposals.valid, model.preprocess.targets([target], batch, boxes_alone=True))
