@@ -44,7 +44,7 @@ def found_boxes(evidence: Evidence, i: int) -> list[Box]:
     boxes = []
     for row in rows[np.argsort(matches.score[rows])]:
         box = tuple(evidence.found[evidence.pairs.row[row], 1:5].tolist())
-        text = f"{evidence.names[matches.label[row] - 1]} {decimal(matches.score[row])}"
+        text = f"{evidence.names[matches.label[row] - 1]} {decimal(float(matches.score[row]))}"
         if matches.right[row, 0]:
             boxes.append(Box(box, RIGHT))
         elif matches.wrong[row, 0]:
