@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.evaluation.bootstrap import column, difference_draws, interval, paired_difference, resample
+from cascade_rcnn.evaluation.bootstrap import (
+    column,
+    difference_draws,
+    interval,
+    interval_of_ap,
+    paired_difference,
+    resample,
+)
 from cascade_rcnn.evaluation.matches import Matches
 
 
@@ -99,3 +106,16 @@ def test_an_interval_leaves_out_draws_without_objects():
     values = np.array([0.5, np.nan, *np.linspace(0, 1, 101)])
     assert interval(values) == pytest.approx((0.5, 0.025, 0.975))
     assert np.isnan(interval(np.array([0.5]))[1:]).all()
+
+
+def test_the_interval_of_ap_is_symmetric():
+    """Resamples lie 0 to 0.2 above an AP of 0.5, 95 % of them at most 0.19; then 0 to 0.1 away on both sides."""
+    assert interval_of_ap(np.array([0.5, *np.linspace(0.5, 0.7, 101)])) == pytest.approx((0.5, 0.31, 0.69))
+    assert interval_of_ap(np.array([0.5, np.nan, *np.linspace(0.4, 0.6, 101)])) == pytest.approx((0.5, 0.404, 0.596))
+
+
+def test_the_interval_of_ap_stays_within_its_range():
+    assert interval_of_ap(np.array([0.95, *np.linspace(0.75, 0.95, 101)])) == pytest.approx((0.95, 0.76, 1))
+    assert interval_of_ap(np.array([0.05, *np.linspace(0.05, 0.25, 101)])) == pytest.approx((0.05, 0, 0.24))
+    assert np.isnan(interval_of_ap(np.array([0.5]))[1:]).all()
+    assert np.isnan(interval_of_ap(np.full(5, np.nan))).all()

@@ -151,7 +151,7 @@ def test_stage_and_ensemble_by_hand(semantics, ensemble, last, rois):
         expected = logits.softmax(-1).mean(0)
     torch.testing.assert_close(model.scores(ONE, outputs), expected[..., 1:])
     found = model(ONE, some_proposals(), SIZES)
-    by_hand = select(model.decode(last, outputs[-1]), expected[..., 1:], SIZES, model.inference)
+    by_hand, _ = select(model.decode(last, outputs[-1]), expected[..., 1:], SIZES, model.inference)
     for a, b in zip(found, by_hand, strict=True):
         torch.testing.assert_close(a, b)
 

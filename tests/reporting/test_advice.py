@@ -65,6 +65,8 @@ def test_detections_of_nothing(analysed):
 def test_missed_objects(analysed):
     text = said(analysed(PERFECT[:30]))["Find the missed objects"]
     assert "10 of 40 have none" in text
+    text = said(analysed(PERFECT[::2]))["Find the missed objects"]  # no dogs
+    assert "cost 50.0 AP at IoU 0.5; 20 of 40 have none" in text
 
 
 def test_duplicates(analysed):

@@ -1,8 +1,9 @@
 """TIDE's kinds and the confusion matrix, one error of each kind at a time."""
 
+import numpy as np
 import pytest
 
-from cascade_rcnn.reporting.errors import confusion, split
+from cascade_rcnn.reporting.errors import confusion, missed, split
 
 CAT, DOG = 1, 2
 OBJECT = (0, 10, 10, 40, 40, CAT)
@@ -43,6 +44,55 @@ def test_a_missed_object_costs_its_share(scene):
     assert found.ap == pytest.approx(51 / 101)
     assert found.cost["missed"] == pytest.approx(50 / 101)
     assert found.counts["missed"] == 1
+
+
+def test_a_class_that_is_never_detected_costs_its_share(scene):
+    """The cat is found; AP is .5, and would be 1 with the two dogs."""
+    truth = [OBJECT, (1, 10, 10, 40, 40, DOG), (1, 100, 100, 40, 40, DOG)]
+    found = split(scene(truth, [RIGHT]), 0.5)
+    assert found.ap == pytest.approx(0.5)
+    assert found.cost["missed"] == pytest.approx(0.5)
+    assert found.counts["missed"] == 2
+    assert split(scene(truth, []), 0.5).cost["missed"] == pytest.approx(1)  # nor is the cat
+
+
+def test_missed_objects_of_a_class_without_a_right_detection_count_as_found(scene):
+    """One dog is found imprecisely (IoU 20/60) and one missed: finding either gives recall 1/2, and AP 51/101."""
+    truth = [OBJECT, (1, 10, 10, 40, 40, DOG), (1, 100, 100, 40, 40, DOG)]
+    found = split(scene(truth, [RIGHT, (1, 30, 10, 40, 40, 0.9, DOG)]), 0.5)
+    assert [found.cost[name] for name in ("localization", "missed")] == pytest.approx([51 / 101 / 2] * 2)
+    assert split(scene(truth, [RIGHT, (0, 120, 120, 40, 40, 0.9, DOG)]), 0.5).cost["missed"] == pytest.approx(0.5)
+
+
+def test_missed_objects_of_other_classes_leave_precision_as_it_is(scene):
+    """A false positive ranks first, so precision is 1/2: AP is 51/101/2, and 1/2 without the missed object."""
+    found = split(scene([OBJECT, (1, 10, 10, 40, 40, CAT)], [(0, 120, 120, 40, 40, 0.95, CAT), RIGHT]), 0.5)
+    assert found.ap == pytest.approx(51 / 101 / 2)
+    assert found.cost["missed"] == pytest.approx(50 / 101 / 2)
+
+
+def test_a_class_that_is_always_confused_costs_its_share(scene):
+    """The dog is only found as a cat: corrected, it is right. It is not missed."""
+    found = split(scene([OBJECT, (1, 10, 10, 40, 40, DOG)], [RIGHT, (1, 10, 10, 40, 40, 0.8, CAT)]), 0.5)
+    assert (found.ap, found.cost["class"], found.cost["missed"]) == (pytest.approx(0.5), pytest.approx(0.5), 0)
+
+
+def test_one_detection_corrects_one_object(scene):
+    """Two imprecise detections of one of two cats: AP 51/101 once corrected; the other cat is missed."""
+    twice = [(0, 30, 10, 40, 40, score, CAT) for score in (0.9, 0.8)]
+    evidence = scene([OBJECT, (1, 10, 10, 40, 40, CAT)], twice)
+    assert split(evidence, 0.5).cost["localization"] == pytest.approx(51 / 101)
+    assert missed(evidence, 0.5).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_as_many_objects_are_missed_as_in_tide(scene, seed):
+    rng = np.random.default_rng(seed)
+    truth = rng.integers((0, 0, 0, 20, 20, 1), (2, 80, 80, 60, 60, 3), (12, 6))
+    near = [(row[0], *row[1:5] + rng.normal(0, 8, 4), rng.random(), rng.integers(1, 3)) for row in truth]
+    evidence = scene(truth, near)
+    for iou in (0.5, 0.75):
+        assert missed(evidence, iou).sum() == evidence.evaluator().tide_errors(pos_thr=iou)["counts"]["Miss"]
 
 
 def test_only_what_is_shown_is_counted(scene):

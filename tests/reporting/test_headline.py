@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cascade_rcnn.evaluation.bootstrap import interval
 from cascade_rcnn.reporting.headline import draws, headline
 
 
@@ -24,7 +25,9 @@ def test_the_mean_is_the_evaluator_s(scene):
     assert found.overall["ap"].mean == pytest.approx(metrics.ap)
     assert found.overall["ap90"].mean == pytest.approx(metrics.ap90)
     assert [one.mean for one in found.by_iou] == pytest.approx(metrics.precision_by_iou)
-    assert found.overall["ap"].low < metrics.ap < found.overall["ap"].high
+    low, high = found.overall["ap"][1:]
+    assert 0 < low < metrics.ap < high < 1
+    assert high - metrics.ap == pytest.approx(metrics.ap - low)
     assert np.isnan(found.classes[1].values["ap"].mean)  # no dogs
 
 
@@ -42,3 +45,10 @@ def test_few_images_have_no_interval(scene):
     few = headline(draws(evidence.pairs.matches), evidence.names, nine)
     assert all(np.isnan(one[1:]).all() for one in (*few.overall.values(), *few.by_iou))
     assert few.overall["ap"].mean == 1
+
+
+def test_differences_have_quantiles_below_zero():
+    """One class in ten images: AP differs by -0.1 on the dataset, and by -0.1 to 0 on its resamples."""
+    values = np.array([-0.1, *np.linspace(-0.1, 0, 101)])[:, None, None].repeat(10, axis=2)
+    found = headline(values, ["cat"], np.ones((10, 1), int), interval)
+    assert found.overall["ap"] == found.classes[0].values["ap"] == pytest.approx((-0.1, -0.0975, -0.0025))

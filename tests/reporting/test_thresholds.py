@@ -54,3 +54,19 @@ def test_without_a_correct_detection_there_is_no_best(scene):
 
 def test_the_default_threshold_is_the_best(scene):
     assert scene(TRUTH, FOUND, threshold=None).threshold == pytest.approx(0.21)
+
+
+def test_scores_below_the_steps(scene):
+    """A thousandth of the scores above: F1 is 6/7 from the score of the third correct detection on, and 1 for dogs."""
+    low = [(*row[:5], row[5] / 1000, row[6]) for row in FOUND]
+    evidence = scene(TRUTH, low, threshold=None)
+    assert (evidence.threshold, evidence.operating.f1) == (pytest.approx(0.0003), pytest.approx(6 / 7))
+    found = best(evidence.pairs.matches, label=2)
+    assert found is not None
+    assert (found.threshold, found.f1, found.detections) == (pytest.approx(0.0006), 1, 1)
+
+
+def test_low_scores_do_not_matter_to_ordinary_ones(scene):
+    """Two hundred false positives below 0.01 leave the best threshold where it is."""
+    noise = [(k % 2, 120, 20, 20, 20, 0.00004 * (k + 1), 1 + k % 2) for k in range(200)]
+    assert scene(TRUTH, [*FOUND, *noise], threshold=None, limit=300).threshold == pytest.approx(0.21)

@@ -2,7 +2,8 @@
 
 A resample consists of as many images as the validation set has, drawn with replacement; both models are evaluated on
 the same resamples. If they were trained with several seeds, each resample also draws as many seeds with replacement.
-With one seed, the interval reflects the choice of images alone, and not the randomness of training.
+With one seed, the interval reflects the choice of images alone, and not the randomness of training. The interval of a
+difference consists of quantiles, and that of an AP is symmetric around it.
 
 S seeds · R resamples · M classes · ten IoU thresholds
 """
@@ -78,7 +79,21 @@ def difference_draws(
 
 
 def interval(values: np.ndarray) -> Interval:
-    """Return the value of the dataset itself and the 95 % interval of its resamples, from values (R + 1,)."""
+    """Return a difference on the dataset itself and the interval that contains 95 % of its resamples, from (R + 1,)."""
     draws = values[1:][~np.isnan(values[1:])]
     low, high = np.percentile(draws, [2.5, 97.5]) if len(draws) else (np.nan, np.nan)
+    return Interval(float(values[0]), float(low), float(high))
+
+
+def interval_of_ap(values: np.ndarray) -> Interval:
+    """Return an AP on the dataset itself and an interval of 95 % around it, from values (R + 1,).
+
+    Its bounds are as far from the AP as 95 % of the resamples are at most. AP is higher on few images than on many, and
+    higher still on resamples, which repeat images, above all if many classes are in only a few: quantiles of the
+    resamples would lie above the AP that many more images would give. In a difference of two models, most of this bias
+    cancels out, and quantiles (`interval`) do as well.
+    """
+    draws = values[1:][~np.isnan(values[1:])]
+    reach = np.percentile(np.abs(draws - values[0]), 95) if len(draws) else np.nan
+    low, high = np.clip((values[0] - reach, values[0] + reach), 0.0, 1.0)
     return Interval(float(values[0]), float(low), float(high))

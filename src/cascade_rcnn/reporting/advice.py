@@ -8,6 +8,7 @@ import numpy as np
 from cascade_rcnn.evaluation.bootstrap import LEAST_IMAGES
 from cascade_rcnn.reporting.analysis import Analysis
 from cascade_rcnn.reporting.breakdown import Group
+from cascade_rcnn.reporting.text import decimal
 from cascade_rcnn.text import count
 
 _MOST = 7  # pieces of advice
@@ -78,7 +79,7 @@ def _background(analysis: Analysis) -> Iterator[Advice]:
     unlabelled = sum(one.kind == "unlabelled" for one in analysis.suspects)
     look = f" For {unlabelled} of them, the label may be missing; check these first." if unlabelled else ""
     text = (
-        f"{number} detections with a score of at least {analysis.evidence.threshold:.2f} lie where nothing is "
+        f"{number} detections with a score of at least {decimal(analysis.evidence.threshold)} lie where nothing is "
         f"annotated, which costs {_points(cost)} at IoU 0.5.{look} If they are wrong, add similar images to the "
         "training data, including images without any objects."
     )
@@ -249,9 +250,9 @@ def _scores(analysis: Analysis) -> Iterator[Advice]:
     found = analysis.calibration
     if not abs(found.bias) > 0.1 or not len(analysis.evidence.truth.boxes):
         return
-    word = "higher" if found.bias > 0 else "lower"
+    word, best = "higher" if found.bias > 0 else "lower", decimal(analysis.evidence.threshold)
     text = (
         f"On average, scores are {abs(found.bias):.2f} {word} than the fraction of correct detections. Do not read "
-        f"them as probabilities; on this data, the threshold with the best F1 is {analysis.evidence.threshold:.2f}."
+        f"them as probabilities; on this data, the threshold with the best F1 is {best}."
     )
     yield Advice("Choose the threshold on your data", text, _COSTLY / 3)

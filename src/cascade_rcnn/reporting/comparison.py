@@ -7,7 +7,7 @@ import numpy as np
 
 from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.evaluation.bootstrap import Interval
+from cascade_rcnn.evaluation.bootstrap import Interval, interval
 from cascade_rcnn.evaluation.coco import nan_to_none
 from cascade_rcnn.reporting.evidence import Evidence
 from cascade_rcnn.reporting.headline import Headline, draws, headline
@@ -50,7 +50,8 @@ def compare(a: Evidence, b: Evidence) -> Comparison:
     first, second = (one[:number] for one in by_class)
     truth = a.pairs.matches.truth
     own = headline(first, a.names, truth), headline(second, b.names, truth)
-    return Comparison(a, b, own, headline(second - first, a.names, truth), (image_scores(a), image_scores(b)))
+    difference = headline(second - first, a.names, truth, interval)
+    return Comparison(a, b, own, difference, (image_scores(a), image_scores(b)))
 
 
 def check_same_data(a: Annotations, b: Annotations) -> None:

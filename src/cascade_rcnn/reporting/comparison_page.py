@@ -13,7 +13,7 @@ from cascade_rcnn.reporting import pictures, plots
 from cascade_rcnn.reporting.comparison import Comparison
 from cascade_rcnn.reporting.page import read_pixels
 from cascade_rcnn.reporting.pictures import Picture
-from cascade_rcnn.reporting.text import between, percent, signed
+from cascade_rcnn.reporting.text import between, decimal, percent, signed
 
 _IMAGES = 6  # won, and the same number lost
 _DRAWN_WIDTH = 1100  # pixels, of a picture of both results and the annotations
@@ -36,7 +36,7 @@ def page(comparison: Comparison, names: Sequence[str], facts: Mapping[str, str])
         won=int((gains > 0).sum()),
         lost=int((gains < 0).sum()),
         alike=int((gains == 0).sum()),
-        thresholds=(f"{comparison.a.threshold:.2f}", f"{comparison.b.threshold:.2f}"),
+        thresholds=(decimal(comparison.a.threshold), decimal(comparison.b.threshold)),
         gallery=_gallery(comparison, names),
     )
 

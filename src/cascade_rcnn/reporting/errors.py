@@ -4,6 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cascade_rcnn.evaluation.coco import IOU_THRESHOLDS, Array
+from cascade_rcnn.evaluation.matches import AveragePrecision, Matches
+from cascade_rcnn.reporting.breakdown import box_iou
 from cascade_rcnn.reporting.evidence import Evidence
 
 KINDS = {  # TIDE's abbreviation: (name, meaning)
@@ -14,6 +17,7 @@ KINDS = {  # TIDE's abbreviation: (name, meaning)
     "Bkg": ("background", "no object there"),
     "Miss": ("missed", "objects without any detection near them"),
 }
+_NEAR = 0.1  # IoU with an object from which a detection of its class is not background
 
 
 class Split(NamedTuple):
@@ -31,12 +35,61 @@ class Split(NamedTuple):
 
 
 def split(evidence: Evidence, iou: float) -> Split:
-    """Classify the errors at an IoU threshold; detections with IoUs below 0.1 are background errors."""
+    """Classify the errors at one of the ten IoU thresholds; detections with IoUs below 0.1 are background errors.
+
+    TIDE fixes missed objects by leaving them out of the count, which keeps precision as it is. In a class without any
+    correct detection there is no precision to keep, and AP would stay 0: there, missed objects count as found instead.
+    """
     every = evidence.evaluator().tide_errors(pos_thr=iou)
     shown = evidence.evaluator(evidence.shown).tide_errors(pos_thr=iou)
     cost = {name: max(0.0, float(every["delta_ap"][key])) for key, (name, _) in KINDS.items()}
+    cost["missed"] += _missed_in_classes_never_right(evidence, iou)
     counts = {name: int(shown["counts"][key]) for key, (name, _) in KINDS.items()}
     return Split(iou, float(every["ap_base"]), cost, counts)
+
+
+def _missed_in_classes_never_right(evidence: Evidence, iou: float) -> float:
+    """Return the AP gained if the missed objects were found in the classes whose detections are all wrong."""
+    matches, labels, k = evidence.pairs.matches, evidence.truth.labels.numpy(), IOU_THRESHOLDS.index(iou)
+    found = ~np.isin(labels, matches.label[matches.right[:, k]])
+    if found.any():
+        found &= missed(evidence, iou)
+    if not found.any():
+        return 0.0
+    right = np.full((int(found.sum()), len(IOU_THRESHOLDS)), True)
+    fixed = Matches(evidence.object_image[found], labels[found], np.ones(len(right)), right, ~right, matches.truth)
+    return float(AveragePrecision(fixed)()[k])
+
+
+def missed(evidence: Evidence, iou: float) -> Array:
+    """Return which objects (A,) TIDE counts as missed: no detection finds them, not even a corrected one.
+
+    A wrong detection is corrected to the object of its class that it overlaps most, by at least 0.1, or else to the
+    object of another class that it overlaps most, by at least the IoU threshold. Crowds are left out.
+    """
+    truth, matches, k = evidence.truth, evidence.pairs.matches, IOU_THRESHOLDS.index(iou)
+    boxes, labels = truth.boxes.numpy(), truth.labels.numpy()
+    real = ~truth.ignore.numpy()
+    left = real.copy()
+    left[evidence.pairs.object[matches.right[:, k], k]] = False
+    wrong = np.flatnonzero(matches.wrong[:, k])
+    wrong = wrong[np.argsort(matches.image[wrong], kind="stable")]
+    ends = np.searchsorted(matches.image[wrong], np.arange(len(truth) + 1))
+    for i in range(len(truth)):
+        rows, objects = wrong[ends[i] : ends[i + 1]], np.arange(len(boxes))[truth.rows(i)]
+        objects = objects[real[objects]]
+        if len(rows) and len(objects):
+            overlap = box_iou(evidence.found[evidence.pairs.row[rows], 1:5], boxes[objects])
+            left[objects[_corrected(overlap, matches.label[rows, None] == labels[objects], iou)]] = False
+    return left
+
+
+def _corrected(overlap: Array, same: Array, iou: float) -> Array:
+    """Return the objects that wrong detections are corrected to, given IoU and equality of class (D, A)."""
+    own, other = np.where(same, overlap, 0.0), np.where(same, 0.0, overlap)
+    imprecise = (own.max(axis=1) >= _NEAR) & (own.max(axis=1) <= iou)
+    confused = ~imprecise & (other.max(axis=1) >= iou)
+    return np.concatenate([own.argmax(axis=1)[imprecise], other.argmax(axis=1)[confused]])
 
 
 class Confusion(NamedTuple):

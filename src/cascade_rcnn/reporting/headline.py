@@ -1,15 +1,16 @@
 """Headline metrics: AP overall, by IoU and by class, with 95 % intervals over images."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from cascade_rcnn.evaluation.bootstrap import LEAST_IMAGES, Interval, column, interval, resample_classes
+from cascade_rcnn.evaluation.bootstrap import LEAST_IMAGES, Interval, column, interval_of_ap, resample_classes
 from cascade_rcnn.evaluation.coco import IOU_THRESHOLDS
 from cascade_rcnn.evaluation.matches import Matches, mean_over_classes
 
 METRICS = ("ap", "ap50", "ap75", "ap90")
+Bounds: TypeAlias = Callable[[np.ndarray], Interval]  # of values (R + 1,)
 _DRAWS, _FEWER, _MANY = 300, 60, 100_000  # resamples, also for more than _MANY detections
 
 
@@ -35,22 +36,29 @@ def draws(matches: Matches) -> np.ndarray:
     return resample_classes(matches, _DRAWS if len(matches.score) <= _MANY else _FEWER)
 
 
-def headline(by_class: np.ndarray, names: Sequence[str], truth: np.ndarray) -> Headline:
-    """Summarise AP (R + 1, M, 10) from `draws`, or a difference of two; `truth` (N, M) counts the objects."""
+def headline(
+    by_class: np.ndarray, names: Sequence[str], truth: np.ndarray, interval: Bounds = interval_of_ap
+) -> Headline:
+    """Summarise AP (R + 1, M, 10) from `draws`; `truth` (N, M) counts the objects.
+
+    For a difference of two such arrays, `interval` is `bootstrap.interval`.
+    """
     overall = mean_over_classes(by_class)
     boxes, images = truth.sum(axis=0).tolist(), (truth > 0).sum(axis=0).tolist()
     return Headline(
-        overall=_metrics(overall, len(truth)),
-        by_iou=[_interval(overall[:, k], len(truth)) for k in range(len(IOU_THRESHOLDS))],
-        classes=[ClassRow(name, boxes[k], _metrics(by_class[:, k], images[k])) for k, name in enumerate(names)],
+        overall=_metrics(overall, len(truth), interval),
+        by_iou=[_bounded(overall[:, k], len(truth), interval) for k in range(len(IOU_THRESHOLDS))],
+        classes=[
+            ClassRow(name, boxes[k], _metrics(by_class[:, k], images[k], interval)) for k, name in enumerate(names)
+        ],
         resamples=len(by_class) - 1,
     )
 
 
-def _metrics(by_iou: np.ndarray, images: int) -> dict[str, Interval]:
-    return {metric: _interval(column(by_iou, metric), images) for metric in METRICS}
+def _metrics(by_iou: np.ndarray, images: int, interval: Bounds) -> dict[str, Interval]:
+    return {metric: _bounded(column(by_iou, metric), images, interval) for metric in METRICS}
 
 
-def _interval(values: np.ndarray, images: int) -> Interval:
+def _bounded(values: np.ndarray, images: int, interval: Bounds) -> Interval:
     """Return the interval of values (R + 1,), with NaN as its bounds if it would rest on too few images."""
     return interval(values if images >= LEAST_IMAGES else values[:1])

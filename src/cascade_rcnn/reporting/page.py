@@ -45,7 +45,7 @@ def page(analysis: Analysis, facts: Mapping[str, str]) -> str:
         groups=_groups(analysis),
         stages=_stages(analysis),
         thresholds=_thresholds(analysis),
-        operating=analysis.evidence.operating,
+        threshold=decimal(analysis.evidence.threshold),
         calibration=analysis.calibration,
         gallery=_gallery(analysis),
         suspects=_suspects(analysis),
@@ -64,7 +64,7 @@ def _tiles(analysis: Analysis) -> list[tuple[str, str, str, str]]:
     overall, shown = analysis.headline.overall, analysis.evidence.operating
     names = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap90": "AP90"}
     tiles = [(text, percent(overall[name].mean), between(overall[name]), "") for name, text in names.items()]
-    at = f"at score {shown.threshold:.2f}"
+    at = f"at score {decimal(shown.threshold)}"
     return [*tiles, ("Precision", percent(shown.precision), at, ""), ("Recall", percent(shown.recall), at, "")]
 
 
@@ -158,7 +158,7 @@ def _thresholds(analysis: Analysis) -> list[list[str]]:
     for one in dict.fromkeys(listed):
         mark = " (chosen)" if one.threshold == analysis.evidence.threshold else ""
         metrics = map(percent, (one.precision, one.recall, one.f1))
-        rows.append([f"{one.threshold:.2f}{mark}", *metrics, f"{one.detections / images:.1f}"])
+        rows.append([f"{decimal(one.threshold)}{mark}", *metrics, f"{one.detections / images:.1f}"])
     return rows
 
 

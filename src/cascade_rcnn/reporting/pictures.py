@@ -11,6 +11,7 @@ from cascade_rcnn.drawing import side_by_side
 from cascade_rcnn.pages import data_uri
 from cascade_rcnn.reporting.evidence import Evidence
 from cascade_rcnn.reporting.label_errors import Suspect
+from cascade_rcnn.reporting.text import decimal
 
 RIGHT, WRONG, MISSED, IGNORED, TRUE = "#21a366", "#e5484d", "#f5a524", "#8b8d98", "#3b82f6"
 _SIDE = 640  # pixels of the long side of an image before boxes are drawn
@@ -43,7 +44,7 @@ def found_boxes(evidence: Evidence, i: int) -> list[Box]:
     boxes = []
     for row in rows[np.argsort(matches.score[rows])]:
         box = tuple(evidence.found[evidence.pairs.row[row], 1:5].tolist())
-        text = f"{evidence.names[matches.label[row] - 1]} {matches.score[row]:.2f}"
+        text = f"{evidence.names[matches.label[row] - 1]} {decimal(float(matches.score[row]))}"
         if matches.right[row, 0]:
             boxes.append(Box(box, RIGHT))
         elif matches.wrong[row, 0]:

@@ -26,5 +26,7 @@ def between(interval: Interval, write: Callable[[float], str] = percent) -> str:
 
 
 def decimal(value: float) -> str:
-    """Format a score, threshold or IoU with two decimals."""
-    return _NONE if math.isnan(value) else f"{value:.2f}"
+    """Format a score, threshold or IoU with two decimals, or two digits if it is below 0.01."""
+    if math.isnan(value):
+        return _NONE
+    return f"{value:.2g}" if 0 < value < 0.01 else f"{value:.2f}"

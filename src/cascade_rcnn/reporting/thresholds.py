@@ -24,11 +24,10 @@ class Operating(NamedTuple):
 
 def operate(matches: Matches, thresholds: Array, label: int | None = None) -> list[Operating]:
     """Evaluate each threshold for one class (1..M), or for all classes together."""
-    mine = np.full(len(matches.score), True) if label is None else matches.label == label
-    counted = mine & (matches.right[:, _AT_50] | matches.wrong[:, _AT_50])
+    counted = _counted(matches, label)
     objects = int(matches.truth.sum() if label is None else matches.truth[:, label - 1].sum())
     every = np.sort(matches.score[counted])
-    right = np.sort(matches.score[mine & matches.right[:, _AT_50]])
+    right = np.sort(matches.score[counted & matches.right[:, _AT_50]])
     found = []
     for threshold in thresholds:
         number = len(every) - int(np.searchsorted(every, threshold))
@@ -39,16 +38,24 @@ def operate(matches: Matches, thresholds: Array, label: int | None = None) -> li
 
 
 def best(matches: Matches, label: int | None = None) -> Operating | None:
-    """Return the metrics at the threshold, in steps of 0.01, with the highest F1 (the middle of ties).
+    """Return the metrics at the threshold with the highest F1 (the middle of ties); None if no detection is correct.
 
-    Returns None if no detection is correct.
+    Thresholds are steps of 0.01, and percentiles of the scores below 0.01, where those of some detectors lie.
     """
-    found = operate(matches, GRID, label)
+    low = matches.score[_counted(matches, label) & (matches.score < GRID[0])]
+    below = np.unique(np.percentile(low, np.arange(101), method="lower")) if len(low) else low
+    found = operate(matches, np.concatenate([below, GRID]), label)
     f1 = np.array([one.f1 for one in found])
     if not (f1 > 0).any():
         return None
     ties = np.flatnonzero(f1 >= f1.max() - 1e-9)
     return found[int(ties[len(ties) // 2])]
+
+
+def _counted(matches: Matches, label: int | None) -> Array:
+    """Return which detections (D,) of a class, or of all, are right or wrong, and not ignored."""
+    mine = np.full(len(matches.score), True) if label is None else matches.label == label
+    return mine & (matches.right[:, _AT_50] | matches.wrong[:, _AT_50])
 
 
 def _ratio(part: int, whole: int) -> float:
