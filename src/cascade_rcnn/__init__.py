@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cascade_rcnn.engine.predictor import Predictor
     from cascade_rcnn.engine.training.callbacks import Callback, EpochEnd, StepEnd
     from cascade_rcnn.errors import UserError
-    from cascade_rcnn.evaluation.coco import ClassMetrics, Metrics
+    from cascade_rcnn.evaluation.metrics import ClassMetrics, Metrics
     from cascade_rcnn.hub.huggingface import push_to_hub
     from cascade_rcnn.inspection.look import Look
     from cascade_rcnn.models.architectures import list_models
@@ -103,7 +103,7 @@ _HOMES = {
     "AutoRecipe": "api.auto",
     "Callback": "engine.training.callbacks",
     "Category": "config",
-    "ClassMetrics": "evaluation.coco",
+    "ClassMetrics": "evaluation.metrics",
     "DataConfig": "recipes",
     "Dataset": "data.dataset",
     "DetectionData": "data.items",
@@ -111,7 +111,7 @@ _HOMES = {
     "EpochEnd": "engine.training.callbacks",
     "Interrupted": "engine.interrupt",
     "Look": "inspection.look",
-    "Metrics": "evaluation.coco",
+    "Metrics": "evaluation.metrics",
     "ModelConfig": "config",
     "ModelOptions": "config",
     "OptimizerConfig": "recipes",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
-from cascade_rcnn.evaluation.coco import IOU_THRESHOLDS
+from cascade_rcnn.evaluation.metrics import IOU_THRESHOLDS
 from cascade_rcnn_study.study_folder import RunFolder, StudyFolder
 
 DETECTORS = {"baseline": "u = .5", "baseline-60": "u = .6", "baseline-70": "u = .7"}  # variants and their labels

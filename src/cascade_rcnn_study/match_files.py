@@ -7,8 +7,8 @@ import numpy as np
 
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.evaluation.coco import IOU_THRESHOLDS
 from cascade_rcnn.evaluation.matches import Matches, match
+from cascade_rcnn.evaluation.metrics import IOU_THRESHOLDS
 from cascade_rcnn.files import replacing
 
 _BITS = 1 << np.arange(len(IOU_THRESHOLDS), dtype=np.uint16)

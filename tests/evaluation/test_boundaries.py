@@ -9,7 +9,7 @@ import pytest
 from cascade_rcnn import extras, rle
 from cascade_rcnn.api.evaluate import evaluate, evaluate_detections
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.evaluation.coco import Metrics
+from cascade_rcnn.evaluation.metrics import Metrics
 
 SIZE = 100  # pixels: 2 % of the diagonal is 3
 

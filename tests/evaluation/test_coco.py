@@ -21,8 +21,9 @@ from cascade_rcnn.config import Category
 from cascade_rcnn.data.annotations import Annotations, PackedStrings
 from cascade_rcnn.data.coco import load_coco
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.evaluation.coco import Metrics, crowding_note, evaluate_boxes
+from cascade_rcnn.evaluation.coco import crowding_note, evaluate_boxes
 from cascade_rcnn.evaluation.detections import load_detections
+from cascade_rcnn.evaluation.metrics import Metrics
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 

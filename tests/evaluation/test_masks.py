@@ -14,9 +14,10 @@ from pycocotools.cocoeval import COCOeval
 
 from cascade_rcnn import rle
 from cascade_rcnn.data.coco import load_coco
-from cascade_rcnn.evaluation.coco import Metrics, evaluate_boxes
+from cascade_rcnn.evaluation.coco import evaluate_boxes
 from cascade_rcnn.evaluation.detected import Detected
 from cascade_rcnn.evaluation.masks import evaluate_detected
+from cascade_rcnn.evaluation.metrics import Metrics
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 DATA = Path(__file__).resolve().parents[2] / "../shared/data/coco_eval"

@@ -10,7 +10,7 @@ import pytest
 from cascade_rcnn.config import Category
 from cascade_rcnn.data.annotations import assemble
 from cascade_rcnn.data.dataset import Dataset
-from cascade_rcnn.evaluation.coco import LIMIT
+from cascade_rcnn.evaluation.metrics import LIMIT
 from cascade_rcnn.reporting.evidence import Evidence
 
 CATEGORIES = (Category(id=3, name="cat"), Category(id=8, name="dog"))

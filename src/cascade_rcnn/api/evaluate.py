@@ -20,10 +20,11 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import Metrics
 from cascade_rcnn.evaluation import save_detections as write
 from cascade_rcnn.evaluation.boundaries import check_installed
-from cascade_rcnn.evaluation.coco import LIMIT, crowding_note
+from cascade_rcnn.evaluation.coco import crowding_note
 from cascade_rcnn.evaluation.detections import have_masks, load_detected
 from cascade_rcnn.evaluation.doubts import doubts
 from cascade_rcnn.evaluation.masks import evaluate_detected
+from cascade_rcnn.evaluation.metrics import LIMIT
 from cascade_rcnn.images.decoding import MAX_MEGAPIXELS
 from cascade_rcnn.outputs import check_outputs
 from cascade_rcnn.reporting.files import report_files

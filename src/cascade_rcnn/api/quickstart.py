@@ -24,8 +24,8 @@ from cascade_rcnn.engine.evaluate import run_predictor
 from cascade_rcnn.engine.interrupt import Interrupted
 from cascade_rcnn.engine.predictor import Predictor
 from cascade_rcnn.engine.training.state import holds_state
-from cascade_rcnn.evaluation.coco import Metrics
 from cascade_rcnn.evaluation.matches import Matches, match
+from cascade_rcnn.evaluation.metrics import Metrics
 from cascade_rcnn.files import read_json, replacing
 from cascade_rcnn.images.tensors import read_image
 from cascade_rcnn.passes.interface import to_numpy

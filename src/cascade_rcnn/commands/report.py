@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from cascade_rcnn.commands.parameters import Positional, Precision
+from cascade_rcnn.commands.parameters import Positional, Precision, refuse
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.text import printable
 
@@ -19,7 +19,7 @@ def report(
     detections: Path | None = None,
     output: Path | None = None,
     threshold: float | None = None,
-    stage_images: int | None = None,
+    stage_images: int = 100,
     batch_size: int = 1,
     workers: int = 2,
     device: str | None = None,
@@ -37,7 +37,7 @@ def report(
         detections: A COCO results json to use instead of running the model.
         output: Folder for report.html and report.json; default: RUN/report, or B/report_A.
         threshold: Minimum score of the detections shown; default: the one with the highest F1.
-        stage_images: Number of images to measure the effect of each stage on; 0: none; default: 100.
+        stage_images: Number of images to measure the effect of each stage on; 0: none.
         batch_size: Images per step, if the model is run.
         workers: Number of data loading processes.
         device: cpu, cuda, cuda:1 or mps; default: cuda if available, else cpu.
@@ -54,19 +54,12 @@ def report(
             checkpoint=checkpoint,
             detections=detections,
             threshold=threshold,
-            stage_images=100 if stage_images is None else stage_images,
+            stage_images=stage_images,
             **common,
         )
         print(*(f"{k}. {printable(advice)}" for k, advice in enumerate(made.advice, start=1)), sep="\n")
     elif len(runs) == 2:
-        only = {
-            "checkpoint": checkpoint,
-            "detections": detections,
-            "threshold": threshold,
-            "stage-images": stage_images,
-        }
-        if given := [name for name, value in only.items() if value is not None]:
-            raise UserError(f"--{given[0]} only applies to reports on one run; omit it to compare two")
+        refuse(report, locals(), ("checkpoint", "detections", "threshold", "stage_images"), "two runs")
         made = api.compare(runs[0], runs[1], **common)
     else:
         raise UserError(f"{len(runs)} runs given; give the folder of one training run, or of two to compare")

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.evaluation.coco import IOU_THRESHOLDS
 from cascade_rcnn.evaluation.matches import AveragePrecision, Matches, mean_over_classes
+from cascade_rcnn.evaluation.metrics import IOU_THRESHOLDS
 
 RESAMPLES = 500
 LEAST_IMAGES = 10  # for an interval; resamples of fewer vary too little (those of one image not at all)

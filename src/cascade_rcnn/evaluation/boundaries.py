@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from cascade_rcnn.data.annotations import Annotations
-from cascade_rcnn.evaluation.coco import Metrics, limits, summarise
+from cascade_rcnn.evaluation.coco import limits, summarise
+from cascade_rcnn.evaluation.metrics import Metrics
 from cascade_rcnn.extras import needs
 from cascade_rcnn.rle import RLE
 

@@ -13,8 +13,9 @@ from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.data.segmentations import Segmentations
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation.boundaries import evaluate_boundaries
-from cascade_rcnn.evaluation.coco import LIMIT, Metrics, compute_metrics, evaluate_boxes, to_hotcoco
+from cascade_rcnn.evaluation.coco import compute_metrics, evaluate_boxes, to_hotcoco
 from cascade_rcnn.evaluation.detected import Detected
+from cascade_rcnn.evaluation.metrics import LIMIT, Metrics
 from cascade_rcnn.rle import RLE
 
 

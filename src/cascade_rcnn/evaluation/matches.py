@@ -9,7 +9,8 @@ import hotcoco
 import numpy as np
 
 from cascade_rcnn.data.annotations import Annotations
-from cascade_rcnn.evaluation.coco import IOU_THRESHOLDS, LIMIT, Array, check_detections, to_hotcoco
+from cascade_rcnn.evaluation.coco import Array, check_detections, to_hotcoco
+from cascade_rcnn.evaluation.metrics import IOU_THRESHOLDS, LIMIT
 
 _RECALLS = np.linspace(0.0, 1.0, 101)
 _ALL = [0.0, 1e10]  # COCO's area range "all"

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cascade_rcnn.evaluation.coco import nan_to_none
+from cascade_rcnn.evaluation.metrics import nan_to_none
 from cascade_rcnn.reporting import thresholds
 from cascade_rcnn.reporting.breakdown import Breakdown, breakdown
 from cascade_rcnn.reporting.calibration import Calibration, calibration

@@ -8,7 +8,7 @@ import numpy as np
 from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation.bootstrap import Interval, interval
-from cascade_rcnn.evaluation.coco import nan_to_none
+from cascade_rcnn.evaluation.metrics import nan_to_none
 from cascade_rcnn.reporting.evidence import Evidence
 from cascade_rcnn.reporting.headline import Headline, draws, headline
 from cascade_rcnn.reporting.images import ImageScores, image_scores

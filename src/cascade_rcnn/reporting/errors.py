@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cascade_rcnn.evaluation.coco import IOU_THRESHOLDS, Array
+from cascade_rcnn.evaluation.coco import Array
 from cascade_rcnn.evaluation.matches import AveragePrecision, Matches
+from cascade_rcnn.evaluation.metrics import IOU_THRESHOLDS
 from cascade_rcnn.reporting.breakdown import box_iou
 from cascade_rcnn.reporting.evidence import Evidence
 

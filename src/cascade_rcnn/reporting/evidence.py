@@ -8,8 +8,9 @@ import numpy as np
 
 from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.data.dataset import Dataset
-from cascade_rcnn.evaluation.coco import LIMIT, Array, Metrics, evaluate_boxes, to_hotcoco
+from cascade_rcnn.evaluation.coco import Array, evaluate_boxes, to_hotcoco
 from cascade_rcnn.evaluation.matches import Pairs, pair
+from cascade_rcnn.evaluation.metrics import LIMIT, Metrics
 from cascade_rcnn.reporting.thresholds import Operating, best, operate
 
 _DEFAULT = 0.5  # threshold if no detection is correct

@@ -6,8 +6,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from cascade_rcnn.evaluation.bootstrap import LEAST_IMAGES, Interval, column, interval_of_ap, resample_classes
-from cascade_rcnn.evaluation.coco import IOU_THRESHOLDS
 from cascade_rcnn.evaluation.matches import Matches, mean_over_classes
+from cascade_rcnn.evaluation.metrics import IOU_THRESHOLDS
 
 METRICS = ("ap", "ap50", "ap75", "ap90")
 Bounds: TypeAlias = Callable[[np.ndarray], Interval]  # of values (R + 1,)

@@ -6,7 +6,8 @@ from pathlib import Path
 from cascade_rcnn.arguments import check_number
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.engine.predictor import Precision
-from cascade_rcnn.evaluation.coco import LIMIT, Array
+from cascade_rcnn.evaluation.coco import Array
+from cascade_rcnn.evaluation.metrics import LIMIT
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.reporting import comparison_page, page
 from cascade_rcnn.reporting.advice import advise

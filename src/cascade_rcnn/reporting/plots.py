@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cascade_rcnn.evaluation.bootstrap import Interval
-from cascade_rcnn.evaluation.coco import IOU_THRESHOLDS
+from cascade_rcnn.evaluation.metrics import IOU_THRESHOLDS
 from cascade_rcnn.reporting.calibration import Calibration
 from cascade_rcnn.reporting.curves import Curves
 from cascade_rcnn.reporting.precision_recall import PrecisionRecall

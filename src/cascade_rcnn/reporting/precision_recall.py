@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cascade_rcnn.evaluation.coco import IOU_THRESHOLDS
+from cascade_rcnn.evaluation.metrics import IOU_THRESHOLDS
 from cascade_rcnn.reporting.evidence import Evidence
 
 IOUS = (0.5, 0.75, 0.9)

@@ -11,8 +11,9 @@ from cascade_rcnn.engine.evaluate import coco_rows
 from cascade_rcnn.engine.predictor import Precision, autocast
 from cascade_rcnn.engine.progress import ProgressBar
 from cascade_rcnn.evaluation import evaluate_boxes
-from cascade_rcnn.evaluation.coco import COLUMNS, LIMIT
+from cascade_rcnn.evaluation.detected import COLUMNS
 from cascade_rcnn.evaluation.heads import heads_for
+from cascade_rcnn.evaluation.metrics import LIMIT
 from cascade_rcnn.evaluation.quality import LocalizationCurve, steps
 from cascade_rcnn.models.detector import Detector, to_list
 from cascade_rcnn.models.modes import evaluating
