@@ -171,6 +171,20 @@ def test_names_of_other_machines(write_coco, coco_dict, tmp_path, write_image, n
     check_images(annotations)
 
 
+@pytest.mark.parametrize("folders", [("val/", "train/"), ("images/val/", "images/train/"), (None, "train/")])
+def test_a_missing_image_is_never_that_of_another_split(coco_dict, tmp_path, write_image, one_line, folders):
+    ours, theirs = folders
+    for name in (*([f"{ours}b.png"] if ours else []), f"{theirs}b.png", f"{theirs}a.png"):
+        write_image(tmp_path / name, 40, 30)
+    for image, name in zip(coco_dict["images"], ("b.png", "a.png"), strict=True):
+        image |= {"file_name": name, "width": 40, "height": 30}
+    (tmp_path / "val.json").write_text(json.dumps(coco_dict))
+    missing = "1 is missing" if ours else "2 are missing"
+    with pytest.raises(UserError) as caught:
+        check_images(load_coco(tmp_path / "val.json"))
+    one_line(caught, f"of 2 images cannot be used: {missing}")
+
+
 def test_no_boxes(write_coco, coco_dict, tmp_path):
     annotations = load_coco(write_coco(coco_dict | {"annotations": []}), tmp_path)
     assert annotations.boxes.shape == (0, 4)

@@ -170,6 +170,16 @@ def test_lists_relative_to_another_root(root):
     assert annotations.labels.tolist() == [2, 1]
 
 
+def test_lists_that_lead_out_of_a_relative_folder(root, tmp_path, write_image, monkeypatch):
+    write_image(tmp_path / "other/images/d.png", 40, 80)
+    (root / "set/lists").mkdir(parents=True)
+    (root / "set/data.yaml").write_text("train: lists/train.txt\nnames: [cat, dog]")
+    (root / "set/lists/train.txt").write_text("../../images/train/a.png\n../../other/images/d.png\n")
+    monkeypatch.chdir(tmp_path)
+    annotations = check_images(load_yolo(Path("set"), "train"))
+    assert [annotations.path(i) for i in range(2)] == [tmp_path / "images/train/a.png", tmp_path / "other/images/d.png"]
+
+
 def test_images_that_cannot_be_read_are_reported_together_or_left_out(root, write_image, one_line):
     write_image(root / "images/train/0.png", 40, 80)
     for name in ("a", "b"):

@@ -83,7 +83,7 @@ def load_coco(
     categories, grouping = _categories(file)
     _check_unique(path, "image", [image.id for image in file.images])
     _check_unique(path, "category", [category.id for category in file.categories])
-    folder, names, found = locate([image.file_name for image in file.images], _folders(path, images))
+    folder, names, found = locate([image.file_name for image in file.images], _folders(path, images), path.stem)
     sizes = np.array([(image.height or 0, image.width or 0) for image in file.images], np.int64).reshape(-1, 2)
     measured = fill_sizes(str(path), lambda i: folder / names[i], sizes, bad_images)
 

@@ -18,7 +18,7 @@ from cascade_rcnn.config import Category
 from cascade_rcnn.data.annotations import Annotations, assemble
 from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.data.image_files import is_image, left_out, walk
-from cascade_rcnn.data.names import locate
+from cascade_rcnn.data.names import locate, name_in
 from cascade_rcnn.data.segmentations import encode
 from cascade_rcnn.data.sizes import fill_sizes
 from cascade_rcnn.data.splits import choose
@@ -82,7 +82,7 @@ def _columns(
         categories=categories,
         image_ids=np.arange(1, len(images) + 1),
         image_sizes=sizes,
-        file_names=[str(image.relative_to(root) if image.is_relative_to(root) else image) for image in images],
+        file_names=[name_in(root, image) for image in images],
         box_images=box_images,
         boxes=boxes,
         areas=np.full(len(boxes), np.nan),
@@ -129,7 +129,7 @@ def _images(config: YoloConfig, split: str) -> tuple[list[Path], list[str]]:
         elif found.suffix != ".txt":
             raise UserError(f"{config.path}: {found} is neither a folder of images nor a .txt list of them; correct it")
         else:
-            listed, more = _listed(found, config.root)
+            listed, more = _listed(found, config.root, split)
             images, notes = images + listed, notes + more
     if not images:
         raise UserError(
@@ -138,7 +138,7 @@ def _images(config: YoloConfig, split: str) -> tuple[list[Path], list[str]]:
     return images, notes
 
 
-def _listed(path: Path, root: Path) -> tuple[list[Path], list[str]]:
+def _listed(path: Path, root: Path, split: str) -> tuple[list[Path], list[str]]:
     """Return the images listed in a text file, whose names are relative to it or the root, or from another machine."""
     lines = read_lines(path)
     if odd := [i for i, line in enumerate(lines, start=1) if line and not is_image(Path(line))]:
@@ -146,7 +146,7 @@ def _listed(path: Path, root: Path) -> tuple[list[Path], list[str]]:
     names = [line for line in lines if line]
     if not names:
         return [], []
-    folder, names, notes = locate(names, [(path.parent, 3), (root, 3)])
+    folder, names, notes = locate(names, [(path.parent, 3), (root, 3)], split)
     return [Path(os.path.normpath(folder / name)) for name in names], notes
 
 
