@@ -53,6 +53,15 @@ def test_hand_made_folder(root):
     check_images(annotations)
 
 
+@pytest.mark.parametrize(
+    ("text", "difficult"),
+    [("1", True), ("True", True), (" yes ", True), ("0", False), ("false", False), ("No", False), ("", False)],
+)
+def test_ways_to_write_that_an_object_is_difficult(root, text, difficult):
+    _write(root, "a", _object("cat", "1 2 3 4", f"<difficult>{text}</difficult>"))
+    assert load_voc(root, "val").ignore.tolist() == [difficult]
+
+
 def test_splits_have_the_same_classes(root):
     assert load_voc(root, "val").categories == load_voc(root, "train").categories
     assert load_voc(root, "val").labels.tolist() == [3]

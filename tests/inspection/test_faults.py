@@ -207,6 +207,18 @@ def test_a_training_set_without_boxes(data):
     assert seen.sizes.without(0.5) == 0.0
 
 
+def test_ignored_boxes_are_counted_apart(data):
+    data.box(iscrowd=1)
+    data.box("val", category_id=2, iscrowd=1)
+    seen = data.look().to_dict()
+    assert [(split["boxes"], split["ignored"]) for split in seen["splits"]] == [(40, 1), (24, 1)]
+    for split in seen["splits"]:
+        assert sum(one["boxes"][split["name"]] for one in seen["classes"]) == split["boxes"]
+    for row in data.train["annotations"]:
+        row["iscrowd"] = 1
+    assert [finding.code for finding in data.look().findings] == ["no_boxes"]
+
+
 def test_every_kind_of_finding_is_tested():
     by_model = {"missing_label", "class_disagreement", "unreached_label"}  # in test_labels.py
     assert {code for code, _, _ in FAULTS.values()} | by_model | {"no_boxes"} == set(KINDS)

@@ -5,6 +5,7 @@ forked (no reference counts change, so copy-on-write copies nothing) or spawned 
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,7 @@ class Annotations:
     ignore: Tensor  # (A,) bool: COCO's iscrowd, PASCAL's difficult
     ids: Tensor  # (A,) int64
     notes: tuple[str, ...]  # one line for each kind of minor problem in the data
+    unused: tuple[Category, ...] = ()  # declared, but left out, as it only groups the others and has no boxes
     segmentations: Segmentations | None = None  # of the A objects; None unless requested and present
 
     def __len__(self) -> int:
@@ -112,6 +114,7 @@ def assemble(
     ignore: np.ndarray,
     ids: np.ndarray,
     notes: Sequence[str] = (),
+    unused: Sequence[Category] = (),
     segmentations: Sequence[bytes] | None = None,
 ) -> Annotations:
     """Assemble annotations from boxes in any order: sort them by image, check them, and note suspicious ones.
@@ -141,7 +144,10 @@ def assemble(
         raise UserError(f"{source}: a box in {name} is {_show(boxes[bad])}; give four finite numbers or remove it")
     first = np.zeros(len(image_ids) + 1, np.int64)
     np.cumsum(np.bincount(box_images, minlength=len(image_ids)), out=first[1:])
-    found = _problems(image_sizes, file_names, box_images, boxes, labels)
+    found = _names_twice(categories) + _problems(image_sizes, file_names, box_images, boxes, labels)
+    if ignored := int(ignore.sum()):
+        what = "boxes are crowds or difficult; they are ignored in training and evaluation"
+        found.append(f"{ignored} of {len(boxes)} {what}")
     areas, odd = _usable_areas(areas[order], boxes, file_names, box_images)
     found += odd
     without_area = np.isnan(areas)
@@ -166,8 +172,15 @@ def assemble(
         ignore=torch.from_numpy(ignore[order].astype(np.bool_)),
         ids=torch.from_numpy(ids[order].astype(np.int64)),
         notes=tuple(f"{source}: {note}" for note in (*notes, *found)),
+        unused=tuple(unused),
         segmentations=masks,
     )
+
+
+def _names_twice(categories: Sequence[Category]) -> list[str]:
+    counts = Counter(category.name for category in categories)
+    twice = [name for name, number in counts.items() if number > 1]
+    return [f"two classes are named {twice[0]!r}; they remain separate"] if twice else []
 
 
 def _problems(

@@ -33,6 +33,7 @@ from cascade_rcnn.text_files import check_regular, read_lines
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _LARGEST = 2**31 - 1
+_YES = ("1", "true", "yes")  # PASCAL writes 1
 
 
 class _Object(NamedTuple):
@@ -252,7 +253,7 @@ def _read_object(path: Path, i: int, item: Element) -> _Object:
     if not name:
         raise UserError(f"{path}: object {i} has no name; add its class")
     corners = tuple(_number(path, f"object {i}, {key}", item.findtext(f"bndbox/{key}")) for key in _CORNERS)
-    return _Object(name, corners, (item.findtext("difficult") or "0").strip() == "1")
+    return _Object(name, corners, (item.findtext("difficult") or "").strip().lower() in _YES)
 
 
 def _number(path: Path, where: str, text: str | None) -> float:

@@ -28,6 +28,11 @@ class Split:
     problems: dict[int, str]  # error message by image
     missing: frozenset[int]  # images without a file
 
+    @property
+    def boxes(self) -> int:
+        """The number of boxes, without ignored ones."""
+        return int((~self.annotations.ignore).sum())
+
     @cached_property
     def owners(self) -> np.ndarray:
         """The image of each box, (A,)."""

@@ -53,6 +53,22 @@ def test_annotations_without_any_mask_are_refused_before_training_starts(outline
         read_data(replace(data, train=""), Sources(train=load_annotations(data.train, data.train_images)), masks=True)
 
 
+def test_boxes_that_are_all_ignored_are_nothing_to_learn_from(shapes, tmp_path):
+    content = json.loads((shapes / "train.json").read_text())
+    for row in content["annotations"]:
+        row["iscrowd"] = 1
+    path = tmp_path / "crowds.json"
+    path.write_text(json.dumps(content))
+    number = len(content["annotations"])
+    data = DataConfig(train=str(path), train_images=str(shapes / "images"))
+    with pytest.raises(UserError, match=f"crowds.json: there are no boxes to learn from, as all {number} are crowds"):
+        read_data(data, shown=False)
+    content["annotations"][0]["iscrowd"] = 0
+    path.write_text(json.dumps(content))
+    notes = read_data(data, shown=False).notes
+    assert any(f"{number - 1} of {number} boxes are crowds or difficult; they are ignored" in note for note in notes)
+
+
 def test_validation_on_the_training_images_is_noted(shapes):
     train, val = str(shapes / "train.json"), str(shapes / "val.json")
     for path, noted in ((train, True), (val, False)):

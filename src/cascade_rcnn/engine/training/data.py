@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cascade_rcnn.auto.survey import check_learned
 from cascade_rcnn.data import Annotations, check_same_categories, load_annotations
 from cascade_rcnn.data.augmentation.build import build_augmentation
 from cascade_rcnn.data.augmentation.copy_paste import check_masks
@@ -72,7 +73,7 @@ def read_data(
     train = as_dataset(
         given_train(data, sources, masks=masks, needed=learned and needed), meaning(sources.classes, None), **checks
     )
-    _check_boxes(train.annotations)
+    check_learned(train.annotations)
     if learned and needed:
         _check_masks(train.annotations)
     given = _given_val(data, sources, train.annotations, masks=masks)
@@ -121,15 +122,10 @@ def given_train(data: DataConfig, sources: Sources, *, masks: bool = False, need
         )
     read: dict[str, Any] = {"masks": masks, "bad_images": data.bad_images}
     annotations = load_annotations(data.train, data.train_images, data.train_split, **read)
-    _check_boxes(annotations)  # before the images are checked, which takes longer
+    check_learned(annotations)  # before the images are checked, which takes longer
     if masks and needed:
         _check_masks(annotations)
     return annotations
-
-
-def _check_boxes(annotations: Annotations) -> None:
-    if not len(annotations.boxes):
-        raise UserError(f"{annotations.source}: there are no boxes to learn from; check the annotations")
 
 
 def _check_masks(annotations: Annotations) -> None:
