@@ -165,9 +165,8 @@ def test_splits_agree_about_roboflows_grouping_class(write_coco, coco_dict, tmp_
     assert names == ["pet", "cat"]
     assert load_coco(write_coco(coco_dict), tmp_path, classes=names).categories == unused.categories
     boxes = coco_dict["annotations"]
-    used = load_coco(
-        write_coco(coco_dict | {"annotations": [*boxes, boxes[0] | {"id": 8, "category_id": 0}]}), tmp_path
-    )
+    more = coco_dict | {"annotations": [*boxes, boxes[0] | {"id": 8, "category_id": 0}]}
+    used = load_coco(write_coco(more), tmp_path)
     names = [c.name for c in used.categories]
     assert names == ["pet", "pet", "cat"]
     val = load_coco(write_coco(coco_dict), tmp_path, classes=names)  # no box, but a class of the training set

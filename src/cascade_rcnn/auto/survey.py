@@ -71,12 +71,9 @@ def check_learned(annotations: Annotations) -> None:
     """Raise UserError if there are no boxes to train on."""
     if len(learned(annotations)[0]):
         return
-    if not len(annotations.boxes):
-        raise UserError(f"{annotations.source}: there are no boxes to learn from; check the annotations")
-    raise UserError(
-        f"{annotations.source}: there are no boxes to learn from, as all {len(annotations.boxes)} are crowds, difficult, "
-        "empty or outside their image; check the annotations"
-    )
+    number = len(annotations.boxes)
+    why = f", as all {number} are crowds, difficult, empty or outside their image" if number else ""
+    raise UserError(f"{annotations.source}: there are no boxes to learn from{why}; check the annotations")
 
 
 def learned(annotations: Annotations) -> tuple[np.ndarray, np.ndarray]:

@@ -81,7 +81,8 @@ def load_coco(
 
     Images are looked up in `images` or, by default, where tools put them: beside the file, in `images/`, or beside the
     file's folder. Missing sizes are read from the images, missing boxes are derived from segmentations, and Roboflow's
-    grouping class is dropped if no box has it and it is not among `classes`, those of the training set. With `masks`, polygons and run lengths are kept.
+    grouping class is dropped if no box has it and it is not among `classes`, those of the training set. With `masks`,
+    polygons and run lengths are kept.
     Raises UserError naming file and entry if the file is missing, not a COCO detection file, or inconsistent.
     """
     text = read_utf8(path)

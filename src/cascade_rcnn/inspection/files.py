@@ -5,12 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cascade_rcnn.images.decoding import FORMATS
+from cascade_rcnn.images.decoding import FORMATS, SIDEWAYS
 from cascade_rcnn.inspection import duplicates
 from cascade_rcnn.inspection.findings import Finding, Record, finding
 from cascade_rcnn.inspection.splits import Split
 
-_SIDEWAYS = 5  # EXIF orientations from 5 swap width and height
 _TURNS = {2: "mirrored", 3: "rotated by 180 degrees", 4: "flipped vertically", 6: "rotated by 90 degrees clockwise",
           8: "rotated by 90 degrees counterclockwise"}  # fmt: skip
 
@@ -43,7 +42,7 @@ def _sizes(split: Split) -> list[Record]:
         (height, width), (old_height, old_width) = split.sizes[i].tolist(), annotated[i].tolist()
         detail = f"{width} x {height}, annotated as {old_width} x {old_height}"
         if (height, width) == (old_width, old_height):
-            turned = split.orientations[i] >= _SIDEWAYS
+            turned = split.orientations[i] >= SIDEWAYS
             detail += ": annotated before the EXIF rotation" if turned else ": rotated, or width and height swapped"
         elif abs(height * old_width - width * old_height) <= max(width, old_width, height, old_height):
             detail += ": resized"
@@ -77,7 +76,7 @@ def _turned(split: Split, unclear: bool) -> list[Record]:
     records = []
     for i in np.flatnonzero((split.orientations != 1) & split.usable).tolist():
         turn, (height, width) = int(split.orientations[i]), split.sizes[i].tolist()
-        if (turn < _SIDEWAYS or height == width) == unclear:
+        if (turn < SIDEWAYS or height == width) == unclear:
             records.append(
                 split.image(i, f"orientation {turn}: {_TURNS.get(turn, 'mirrored and rotated by 90 degrees')}")
             )
