@@ -177,7 +177,7 @@ def from_pil(image: PIL.Image.Image) -> np.ndarray:
 
 
 def _to_bytes(values: np.ndarray, mode: str, kind: str | None) -> np.ndarray:
-    if mode.startswith("I;16") or (mode == "I" and kind in ("PNG", "PPM")):  # these formats scale to 16 bits
+    if _has_16_bits(mode, kind):
         return (values >> 8).astype(np.uint8)
     low, high = float(values.min()), float(values.max())
     if mode == "F" and low >= 0 and high <= 1:
@@ -186,6 +186,15 @@ def _to_bytes(values: np.ndarray, mode: str, kind: str | None) -> np.ndarray:
         f"an image has mode {mode} with values from {low:g} to {high:g}; with more than 8 bits per pixel, only "
         "16-bit integers (0..65535) and floating point 0..1 are supported: convert it to one of these"
     )
+
+
+def _has_16_bits(mode: str, kind: str | None) -> bool:
+    return mode.startswith("I;16") or (mode == "I" and kind in ("PNG", "PPM"))  # which scale to 16 bits
+
+
+def peak(image: PIL.Image.Image) -> int | None:
+    """Return the largest value of an image in 16-bit greyscale, None for any other."""
+    return int(np.asarray(image).max()) if _has_16_bits(image.mode, image.format) else None
 
 
 def from_array(image: np.ndarray) -> np.ndarray:

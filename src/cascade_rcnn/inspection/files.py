@@ -13,6 +13,8 @@ from cascade_rcnn.inspection.splits import Split
 _TURNS = {2: "mirrored", 3: "rotated by 180 degrees", 4: "flipped vertically", 6: "rotated by 90 degrees clockwise",
           8: "rotated by 90 degrees counterclockwise"}  # fmt: skip
 
+_NARROW = 2**16 // 8
+
 
 def file_findings(splits: Sequence[Split]) -> list[Finding]:
     """Return the findings about the image files of all splits."""
@@ -27,7 +29,7 @@ def file_findings(splits: Sequence[Split]) -> list[Finding]:
     found += finding("wrong_extension", [record for split in splits for record in _extensions(split)])
     for code, unclear in (("turned_unclear", True), ("turned_image", False)):
         found += finding(code, [record for split in splits for record in _turned(split, unclear)])
-    return found + _duplicates(splits)
+    return found + finding("narrow_range", _narrow(splits)) + _duplicates(splits)
 
 
 def _reason(split: Split, i: int) -> str:
@@ -81,6 +83,13 @@ def _turned(split: Split, unclear: bool) -> list[Record]:
                 split.image(i, f"orientation {turn}: {_TURNS.get(turn, 'mirrored and rotated by 90 degrees')}")
             )
     return records
+
+
+def _narrow(splits: Sequence[Split]) -> list[Record]:
+    """Return the 16-bit images, if none uses more than an eighth of the range: a single one may just be dark."""
+    if max((value for split in splits for value in split.peaks.values()), default=_NARROW) >= _NARROW:
+        return []
+    return [split.image(i, f"values up to {value}") for split in splits for i, value in split.peaks.items()]
 
 
 def _duplicates(splits: Sequence[Split]) -> list[Finding]:
