@@ -66,10 +66,8 @@ def test_rows_with_a_confidence_and_a_track_are_no_triangles(root, one_line):
     _labels(root, "a", "0 0.5 0.5 0.2 0.4 0.9 1\n1 0.5 0.5 0.2 0.4 0.9 0.8\n")  # 1 is also the lower edge of an image
     annotations = load_yolo(root, "train")
     assert annotations.boxes[0].tolist() == pytest.approx([8, 32, 28, 48])
-    assert any(
-        "1 of 2 rows have 6 coordinates, the last of them 1, and count as triangles" in note
-        for note in annotations.notes
-    )
+    note = "1 of 2 rows have 6 coordinates, the last of them 1, and count as triangles"
+    assert any(note in one for one in annotations.notes)
 
 
 def test_rows_with_keypoints_keep_their_box(root):

@@ -49,12 +49,16 @@ def load_yolo(
     kept as segmentations. Raises UserError naming the file and line of invalid content.
     """
     config = read_config(data)
-    split = choose(config.path, list(config.splits), split)
+    splits = list(config.splits)
+    if len({tuple(places) for places in config.splits.values()}) == 1:  # such as train and val of predictions
+        split = split or splits[0]
+    split = choose(config.path, splits, split)
     images, notes = _images(config, split)
     labels = find_labels(images)
     if not any(labels):
+        example = label_of(images[0])
         raise UserError(
-            f"{config.path}: no image of split {split} has a label file (such as {label_of(images[0])}); check the folders"
+            f"{config.path}: no image of split {split} has a label file (such as {example}); check the folders"
         )
     source = f"{config.path} ({split})"
     sizes, kept, skipped = fill_sizes(source, images.__getitem__, np.zeros((len(images), 2)), bad_images)
@@ -66,12 +70,11 @@ def load_yolo(
 
 
 def _doubts(rows: Sequence[Sequence[_Row]]) -> list[str]:
-    number = sum(row.doubtful for found in rows for row in found)
-    what = (
-        "rows have 6 coordinates, the last of them 1, and count as triangles; if they are detections (class cx cy w h "
-    )
-    note = f"{number} of {sum(map(len, rows))} {what}confidence track), remove the last two numbers"
-    return [note] if number else []
+    if not (number := sum(row.doubtful for found in rows for row in found)):
+        return []
+    what = "rows have 6 coordinates, the last of them 1, and count as triangles; if they are detections"
+    advice = "(class cx cy w h confidence track), remove the last two numbers"
+    return [f"{number} of {sum(map(len, rows))} {what} {advice}"]
 
 
 def _columns(
@@ -203,9 +206,5 @@ def _parse(where: str, line: str, has_keypoints: bool) -> _Row:
             f"{where}: has {1 + len(values)} numbers; write class cx cy w h, or class and at least 3 pairs of x y"
         )
     xs, ys = values[0::2], values[1::2]
-    return _Row(
-        int(category),
-        (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)),
-        tuple(values),
-        len(values) == 6 and ys[2] == 1,
-    )
+    box = (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))
+    return _Row(int(category), box, tuple(values), doubtful=len(values) == 6 and ys[2] == 1)
