@@ -172,9 +172,15 @@ def test_splits_agree_about_roboflows_grouping_class(write_coco, coco_dict, tmp_
     val = load_coco(write_coco(coco_dict), tmp_path, classes=names)  # no box, but a class of the training set
     check_same_categories(used, val)
     assert val.labels.tolist() == [2, 3, 2]
-    with pytest.raises(UserError) as caught:  # nothing to learn it from
+    with pytest.raises(UserError) as caught:
         check_same_categories(unused, used)
-    one_line(caught, "has boxes of 0 'pet', which groups the others; relabel these boxes, or annotate some in both")
+    one_line(caught, "has boxes of 0 'pet', which groups the others; load both with the same classes")
+    restored = unused.declaring(used.categories)
+    check_same_categories(restored, used)
+    assert (restored.labels.tolist(), restored.labels.dtype) == ([2, 3, 2], unused.labels.dtype)
+    assert any("only groups the others" in note for note in unused.notes)
+    assert not any("only groups the others" in note for note in restored.notes)
+    assert unused.declaring(unused.categories) is unused
 
 
 def test_classes_of_one_name_are_mentioned(write_coco, coco_dict, tmp_path):

@@ -215,6 +215,18 @@ def test_a_training_set_without_boxes(data):
     assert seen.sizes.without(0.5) == 0.0
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_grouping_class_that_one_split_uses_is_a_class_of_both(data, split):
+    for one in data.both():
+        one["categories"] = [{"id": 0, "name": "all", "supercategory": "none"}] + [
+            category | {"supercategory": "all"} for category in one["categories"]
+        ]
+    assert data.look().findings == ()
+    data.box(split, category_id=0)
+    expected = {"train": {"rare_class", "class_without_validation"}, "val": {"class_without_training"}}
+    assert {finding.code for finding in data.look().findings} == expected[split]
+
+
 @pytest.mark.parametrize(("highest", "found"), [(8191, True), (8192, False)])
 def test_an_eighth_of_the_range_of_16_bits_is_little(data, highest, found):
     twelve_bits(data, highest)

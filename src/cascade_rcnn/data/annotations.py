@@ -6,7 +6,7 @@ forked (no reference counts change, so copy-on-write copies nothing) or spawned 
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -76,6 +76,17 @@ class Annotations:
         """Return a copy with additional notes, each prefixed with the source."""
         return dataclasses.replace(self, notes=(*self.notes, *(f"{self.source}: {note}" for note in notes)))
 
+    def declaring(self, categories: Iterable[Category]) -> Self:
+        """Return a copy with the class that was left out as unused, if `categories` includes it; otherwise, self."""
+        restored = tuple(sorted((*self.unused, *self.categories), key=lambda category: category.id))
+        if not self.unused or restored != tuple(categories):
+            return self
+        places = torch.tensor([restored.index(category) + 1 for category in self.categories], dtype=torch.int32)
+        wrong = {f"{self.source}: {_left_out(category)}" for category in self.unused}
+        notes = tuple(note for note in self.notes if note not in wrong)
+        labels = places[self.labels.long() - 1]
+        return dataclasses.replace(self, categories=restored, unused=(), labels=labels, notes=notes)
+
     def select(self, kept: np.ndarray) -> Self:
         """Return a copy with only the images selected by the mask `kept` (N,), and their boxes; notes are kept."""
         images, counts = torch.from_numpy(np.flatnonzero(kept)), self.first.diff()
@@ -144,7 +155,8 @@ def assemble(
         raise UserError(f"{source}: a box in {name} is {_show(boxes[bad])}; give four finite numbers or remove it")
     first = np.zeros(len(image_ids) + 1, np.int64)
     np.cumsum(np.bincount(box_images, minlength=len(image_ids)), out=first[1:])
-    found = _names_twice(categories) + _problems(image_sizes, file_names, box_images, boxes, labels)
+    found = [*map(_left_out, unused), *_names_twice(categories)]
+    found += _problems(image_sizes, file_names, box_images, boxes, labels)
     if ignored := int(ignore.sum()):
         what = "boxes are crowds or difficult; they are ignored in training and evaluation"
         found.append(f"{ignored} of {len(boxes)} {what}")
@@ -175,6 +187,10 @@ def assemble(
         unused=tuple(unused),
         segmentations=masks,
     )
+
+
+def _left_out(category: Category) -> str:
+    return f"class {category.name!r} (id {category.id}) only groups the others and has no boxes; it is ignored"
 
 
 def _names_twice(categories: Sequence[Category]) -> list[str]:

@@ -87,7 +87,7 @@ def load_coco(
     """
     text = read_utf8(path)
     file, notes = _with_boxes(path, text, _decode(path, text, _FileWithMasks if masks else _File))
-    categories, unused, grouping = _categories(file, classes)
+    categories, unused = _categories(file, classes)
     _check_unique(path, "image", [image.id for image in file.images])
     _check_unique(path, "category", [category.id for category in file.categories])
     folder, names, found = locate([image.file_name for image in file.images], _folders(path, images), path.stem)
@@ -117,7 +117,7 @@ def load_coco(
         labels=1 + _positions(path, "category", [row.category_id for row in rows], category_ids),
         ignore=np.array([bool(row.iscrowd) for row in rows], np.bool_),
         ids=ids,
-        notes=[*notes, *grouping, *_shared_names(file), *found, *measured.notes, *renumbered],
+        notes=[*notes, *_shared_names(file), *found, *measured.notes, *renumbered],
         segmentations=[bytes(row.segmentation) for row in rows if isinstance(row, _Object)] if masks else None,
     )
 
@@ -140,20 +140,19 @@ def _folders(path: Path, images: Path | None) -> list[tuple[Path, int | None]]:
     ]
 
 
-def _categories(file: _File, classes: Sequence[str] | None) -> tuple[list[Category], list[Category], list[str]]:
-    """Return the classes by id, the one that Roboflow adds for grouping if it is left out, and notes for the user."""
+def _categories(file: _File, classes: Sequence[str] | None) -> tuple[list[Category], list[Category]]:
+    """Return the classes by id, and the one that Roboflow adds for grouping if it is left out."""
     given = sorted(file.categories, key=lambda c: c.id)
     declared = [Category(id=c.id, name=c.name) for c in given]
     root, others = given[:1], given[1:]
     groups = others and all(c.id == 0 and c.supercategory in (None, "none") for c in root)
     if not groups or any(c.supercategory != root[0].name for c in others):
-        return declared, [], []
+        return declared, []
     # The training set may use it, or the model know it, where this split does not. A class may have the same name.
     known = Counter(classes or ())[root[0].name] > sum(c.name == root[0].name for c in others)
     if known or any(row.category_id == 0 for row in file.annotations):
-        return declared, [], []
-    note = f"class {root[0].name!r} (id 0) only groups the others and has no boxes; it is ignored"
-    return declared[1:], declared[:1], [note]
+        return declared, []
+    return declared[1:], declared[:1]
 
 
 def _shared_names(file: _File) -> list[str]:

@@ -157,7 +157,7 @@ def check_same_categories(train: Annotations, val: Annotations) -> None:
         only = [f"{c.id} {c.name!r}" for c in one.categories if c not in other.categories]
         if grouping := [f"{c.id} {c.name!r}" for c in one.categories if c in other.unused]:
             only = [f"boxes of {grouping[0]}, which groups the others", *(name for name in only if name != grouping[0])]
-            advice = "relabel these boxes, or annotate some in both"
+            advice = "load both with the same classes"
         if only:
             lines.append(f"only {one.source} has {', '.join(only[:5])}" + (", ..." if len(only) > 5 else ""))
     raise UserError(f"training and validation classes differ: {'; '.join(lines)}; {advice}")

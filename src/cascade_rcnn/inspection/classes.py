@@ -97,8 +97,6 @@ def _differing(training: Split, others: Sequence[Split]) -> list[Record]:
         for holder, lacking, some in ((split, training, ours), (training, split, theirs)):
             for category in holder.annotations.categories:
                 if category not in some:
-                    group = category in lacking.annotations.unused
-                    how = "only a group without boxes" if group else "missing or different"
-                    detail = f"id {category.id} in {holder.name}, {how} in {lacking.name}"
+                    detail = f"id {category.id} in {holder.name}, missing or different in {lacking.name}"
                     records.setdefault(category.name, Record(split=holder.name, label=category.name, detail=detail))
     return list(records.values())

@@ -79,6 +79,8 @@ def read_data(
     given = _given_val(data, sources, train.annotations, masks=masks)
     val = None
     if given is not None:
+        if isinstance(given, Annotations):  # either set may use a class that the other only declares
+            train = Dataset(train.annotations.declaring(given.categories), train.transforms)
         val = as_dataset(given, meaning(sources.classes, train.annotations.categories), **checks)
         check_same_categories(train.annotations, val.annotations)
         # Data that cannot be evaluated is reported now, not after an epoch.
@@ -175,5 +177,6 @@ def _given_val(data: DataConfig, sources: Sources, train: Annotations, *, masks:
         val = val_annotations(data, [category.name for category in train.categories], masks=masks)
     known = val if isinstance(val, Annotations) else getattr(val, "annotations", None)
     if isinstance(known, Annotations):
-        check_same_categories(train, known)
+        known = known.declaring(train.categories)
+        check_same_categories(train.declaring(known.categories), known)
     return val
