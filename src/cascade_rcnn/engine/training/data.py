@@ -79,7 +79,7 @@ def read_data(
     given = _given_val(data, sources, train.annotations, masks=masks)
     val = None
     if given is not None:
-        if isinstance(given, Annotations):  # either set may use a class that the other only declares
+        if isinstance(given, Annotations) and train.annotations.unused:  # here, but perhaps used there
             train = Dataset(train.annotations.declaring(given.categories), train.transforms)
         val = as_dataset(given, meaning(sources.classes, train.annotations.categories), **checks)
         check_same_categories(train.annotations, val.annotations)
