@@ -41,5 +41,5 @@ def test_boxes_are_those_inside_their_images_that_are_learned_from():
 
 
 def test_without_a_box_to_learn_from_there_is_nothing_to_choose_by():
-    with pytest.raises(UserError, match=r"a\.json: there are no boxes to train on"):
+    with pytest.raises(UserError, match=r"a\.json: there are no boxes to learn from"):
         survey(_annotations([[0, 0, 9, 9]], [True]))

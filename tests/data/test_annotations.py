@@ -48,7 +48,7 @@ def test_notes_count_each_problem_and_name_the_first(make_annotations):
             [],
         ],
     )
-    reaching, lost, repeated, empty = annotations.notes
+    reaching, lost, repeated, empty, ignored = annotations.notes
     assert reaching == (
         "made: 2 of 7 boxes reach outside their image; training clips them (first: [-3, 0, 5, 5] in 0.png, 40 x 30)"
     )
@@ -57,11 +57,30 @@ def test_notes_count_each_problem_and_name_the_first(make_annotations):
     assert repeated.startswith("made: 1 of 7 boxes are duplicates in the same image and class; they are kept")
     assert repeated.endswith("(first: [1, 2, 3, 4] in 0.png, 40 x 30)")
     assert empty == "made: 1 of 3 images have no boxes; they count as background"
+    assert ignored == "made: 3 of 7 boxes are crowds or difficult; they are ignored in training and evaluation"
     assert len(annotations.boxes) == 7
 
 
 def test_clean_annotations_have_no_notes(make_annotations):
-    assert make_annotations([(30, 40)], [[(0, 0, 40, 30), (0, 0, 40, 29)]]).notes == ()
+    assert make_annotations([(30, 40)], [[(0, 0, 40, 30)]]).notes == ()
+
+
+def test_classes_of_one_name_are_mentioned_in_any_format():
+    annotations = assemble(
+        source="file",
+        images_dir=Path("images"),
+        categories=[Category(id=k, name=name) for k, name in enumerate(("a", "b", "a"))],
+        image_ids=np.array([3]),
+        image_sizes=np.array([[10, 20]]),
+        file_names=["x"],
+        box_images=np.array([0]),
+        boxes=np.array([[1, 1, 1, 1]]),
+        areas=np.array([1]),
+        labels=np.array([1]),
+        ignore=np.array([False]),
+        ids=np.array([11]),
+    )
+    assert annotations.notes[0] == "file: two classes are named 'a'; they remain separate"
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

@@ -2,10 +2,13 @@ import gc
 import json
 import unicodedata
 
+import numpy as np
 import pytest
 
+from cascade_rcnn import rle
 from cascade_rcnn.data.check import check_images
 from cascade_rcnn.data.coco import _decode, _File, load_coco
+from cascade_rcnn.data.load import check_same_categories
 from cascade_rcnn.errors import UserError
 
 
@@ -22,7 +25,8 @@ def test_hand_made_file(write_coco, coco_dict, tmp_path):
     assert annotations.labels.tolist() == [1, 2, 1]
     assert annotations.ignore.tolist() == [False, True, False]
     assert annotations.ids.tolist() == [6, 5, 7]
-    assert annotations.notes == ()
+    crowds = "1 of 3 boxes are crowds or difficult; they are ignored in training and evaluation"
+    assert annotations.notes == (f"{tmp_path / 'boxes.json'}: {crowds}",)
 
 
 def test_optional_fields_may_be_null_or_boolean(write_coco, coco_dict, tmp_path):
@@ -38,8 +42,7 @@ def test_an_area_that_no_object_in_the_box_can_have_is_that_of_the_box(write_coc
     coco_dict["annotations"][1] |= {"area": area}
     annotations = load_coco(write_coco(coco_dict), tmp_path)
     assert annotations.areas.tolist() == [200, 9.5, 56]
-    (note,) = annotations.notes
-    assert note.endswith(
+    assert annotations.notes[-1].endswith(
         "1 of 3 boxes have an impossible area; that of the box or mask is used "
         f"(first: {area:g} of [0.25, 0, 10, 20] in b.png)"
     )
@@ -50,7 +53,7 @@ def test_an_area_that_evaluation_can_use_is_kept(write_coco, coco_dict, tmp_path
     coco_dict["annotations"][0] |= {"area": area}
     annotations = load_coco(write_coco(coco_dict), tmp_path)
     assert annotations.areas.tolist() == [200, area, 56]
-    assert annotations.notes == ()
+    assert not any("impossible" in note for note in annotations.notes)
 
 
 def test_numbers_as_spreadsheets_and_forms_write_them(write_coco, coco_dict, tmp_path):
@@ -96,13 +99,41 @@ def test_boxes_that_are_missing_come_from_polygons_or_are_left_out(write_coco, c
     boxes = coco_dict["annotations"]
     boxes[0] |= {"bbox": [], "segmentation": [[1, 2, 6, 2, 6, 9], [3, 1, 4, 1, 4, 5]]}
     del boxes[1]["bbox"]
-    boxes[1]["segmentation"] = {"counts": [1, 2], "size": [3, 1]}
+    boxes[1]["segmentation"] = {"counts": [1, 2], "size": [3, 1]}  # of another image
     boxes[2]["segmentation"] = [[0, 0, 99, 0, 99, 99]]  # disagrees with the box
     found = load_coco(write_coco(coco_dict), tmp_path)
     assert found.boxes.tolist() == [[1, 1, 5, 8], [5, 6, 7, 8]]
     assert found.ids.tolist() == [5, 7]
-    assert any("1 of 3 annotations have no bbox; their polygons are used" in note for note in found.notes)
-    assert any("1 of 3 annotations have neither bbox nor polygon (first: " in note for note in found.notes)
+    what = "1 of 3 annotations have no bbox, or one of zeros; that of their segmentation is used"
+    assert any(what in note for note in found.notes)
+    lost = "1 of 3 annotations have neither bbox nor a usable segmentation (first: annotations[1])"
+    assert any(lost in note for note in found.notes)
+
+
+@pytest.mark.parametrize("bbox", [None, [], [0, 0, 0, 0], [0.0, 0, 0, 0]])
+@pytest.mark.parametrize("form", ["polygon", "run lengths", "compressed"])
+def test_boxes_that_are_missing_or_zero_come_from_any_segmentation(write_coco, coco_dict, tmp_path, bbox, form):
+    """An object in rows 3 to 8 of columns 2 and 3, and rows 4 to 5 of column 4, of an image of 16 x 24."""
+    counts = [2 * 24 + 3, 6, 24 - 6, 6, 24 - 5, 2]
+    counts.append(16 * 24 - sum(counts))
+    text = rle.to_string(np.array(counts)).decode()
+    segmentation = {
+        "polygon": [[2, 3, 5, 3, 5, 9, 2, 9]],
+        "run lengths": {"size": [24, 16], "counts": counts},
+        "compressed": {"size": [24, 16], "counts": text},
+    }[form]
+    coco_dict["annotations"][2] |= {"bbox": bbox, "segmentation": segmentation}
+    found = load_coco(write_coco(coco_dict), tmp_path)
+    assert found.boxes[2].tolist() == [2, 3, 3, 6]
+    assert any("1 of 3 annotations have no bbox, or one of zeros" in note for note in found.notes)
+
+
+def test_a_box_of_zeros_without_a_segmentation_is_an_empty_box(write_coco, coco_dict, tmp_path):
+    coco_dict["annotations"][2] |= {"bbox": [0, 0, 0, 0], "segmentation": []}
+    found = load_coco(write_coco(coco_dict), tmp_path)
+    assert found.boxes[2].tolist() == [0, 0, 0, 0]
+    assert not any("segmentation" in note for note in found.notes)
+    assert any("1 of 3 boxes have no size" in note for note in found.notes)
 
 
 def test_roboflows_grouping_class_is_left_out(write_coco, coco_dict, tmp_path):
@@ -115,11 +146,41 @@ def test_roboflows_grouping_class_is_left_out(write_coco, coco_dict, tmp_path):
     assert [c.name for c in found.categories] == ["dog", "cat"]
     assert found.labels.tolist() == [1, 2, 1]
     assert "class 'pets' (id 0) only groups the others" in found.notes[0]
+    assert [c.name for c in found.unused] == ["pets"]
     coco_dict["annotations"][0]["category_id"] = 0  # used by a box
     assert len(load_coco(write_coco(coco_dict), tmp_path).categories) == 3
     coco_dict["annotations"][0]["category_id"] = 7
     coco_dict["categories"][1]["supercategory"] = "animal"  # so that the supercategory does not cover all classes
     assert len(load_coco(write_coco(coco_dict), tmp_path).categories) == 3
+
+
+def test_splits_agree_about_roboflows_grouping_class(write_coco, coco_dict, tmp_path, one_line):
+    coco_dict["categories"] = [
+        {"id": 0, "name": "pet", "supercategory": "none"},
+        {"id": 3, "name": "pet", "supercategory": "pet"},  # as in datasets named after their only class
+        {"id": 7, "name": "cat", "supercategory": "pet"},
+    ]
+    unused = load_coco(write_coco(coco_dict), tmp_path)
+    names = [c.name for c in unused.categories]
+    assert names == ["pet", "cat"]
+    assert load_coco(write_coco(coco_dict), tmp_path, classes=names).categories == unused.categories
+    boxes = coco_dict["annotations"]
+    more = coco_dict | {"annotations": [*boxes, boxes[0] | {"id": 8, "category_id": 0}]}
+    used = load_coco(write_coco(more), tmp_path)
+    names = [c.name for c in used.categories]
+    assert names == ["pet", "pet", "cat"]
+    val = load_coco(write_coco(coco_dict), tmp_path, classes=names)  # no box, but a class of the training set
+    check_same_categories(used, val)
+    assert val.labels.tolist() == [2, 3, 2]
+    with pytest.raises(UserError) as caught:
+        check_same_categories(unused, used)
+    one_line(caught, "has boxes of 0 'pet', which groups the others; load both with the same classes")
+    restored = unused.declaring(used.categories)
+    check_same_categories(restored, used)
+    assert (restored.labels.tolist(), restored.labels.dtype) == ([2, 3, 2], unused.labels.dtype)
+    assert any("only groups the others" in note for note in unused.notes)
+    assert not any("only groups the others" in note for note in restored.notes)
+    assert unused.declaring(unused.categories) is unused
 
 
 def test_classes_of_one_name_are_mentioned(write_coco, coco_dict, tmp_path):
@@ -171,6 +232,20 @@ def test_names_of_other_machines(write_coco, coco_dict, tmp_path, write_image, n
     check_images(annotations)
 
 
+@pytest.mark.parametrize("folders", [("val/", "train/"), ("images/val/", "images/train/"), (None, "train/")])
+def test_a_missing_image_is_never_that_of_another_split(coco_dict, tmp_path, write_image, one_line, folders):
+    ours, theirs = folders
+    for name in (*([f"{ours}b.png"] if ours else []), f"{theirs}b.png", f"{theirs}a.png"):
+        write_image(tmp_path / name, 40, 30)
+    for image, name in zip(coco_dict["images"], ("b.png", "a.png"), strict=True):
+        image |= {"file_name": name, "width": 40, "height": 30}
+    (tmp_path / "val.json").write_text(json.dumps(coco_dict))
+    missing = "1 is missing" if ours else "2 are missing"
+    with pytest.raises(UserError) as caught:
+        check_images(load_coco(tmp_path / "val.json"))
+    one_line(caught, f"of 2 images cannot be used: {missing}")
+
+
 def test_no_boxes(write_coco, coco_dict, tmp_path):
     annotations = load_coco(write_coco(coco_dict | {"annotations": []}), tmp_path)
     assert annotations.boxes.shape == (0, 4)
@@ -185,7 +260,6 @@ def test_unusable_box_ids_are_renumbered(write_coco, coco_dict, tmp_path, change
         coco_dict["annotations"][1]["id"] = 5
     annotations = load_coco(write_coco(coco_dict), tmp_path)
     assert sorted(annotations.ids.tolist()) == [1, 2, 3]
-    assert len(annotations.notes) == 1
     assert note in annotations.notes[0]
 
 

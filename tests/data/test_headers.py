@@ -1,3 +1,5 @@
+import zlib
+
 import PIL.Image
 import PIL.ImageFile
 import pytest
@@ -18,6 +20,23 @@ def test_size_is_that_of_the_upright_image(tmp_path, write_image, kind, orientat
     size = read_header(tmp_path / f"a.{kind}").size
     assert size == ((40, 30) if orientation >= 5 else (30, 40))
     assert size == tuple(read_image(tmp_path / f"a.{kind}").shape[1:])
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 9])
+@pytest.mark.parametrize("place", ["before the pixels", "after the pixels"])
+def test_the_orientation_in_a_pngs_xmp_counts_as_when_it_is_read(
+    tmp_path, write_image, monkeypatch, orientation, place
+):
+    write_image(tmp_path / "a.png", 40, 30)
+    content = b"XML:com.adobe.xmp" + bytes(5) + f'<x:xmpmeta tiff:Orientation="{orientation}"/>'.encode()
+    chunk = b"iTXt" + content
+    chunk = len(content).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+    whole = (tmp_path / "a.png").read_bytes()
+    at = whole.index(b"IDAT" if place == "before the pixels" else b"IEND") - 4
+    (tmp_path / "a.png").write_bytes(whole[:at] + chunk + whole[at:])
+    size = (40, 30) if orientation == 6 else (30, 40)
+    assert tuple(read_image(tmp_path / "a.png").shape[1:]) == size
+    assert read_header(tmp_path / "a.png").size == size
 
 
 def test_size_of_no_image(tmp_path, one_line):

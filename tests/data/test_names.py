@@ -47,6 +47,24 @@ def test_a_file_of_another_folder_is_not_a_match():
     assert files.find("/x/train/2.jpg") == Path("root/2.jpg")  # the complete path from the file exists
 
 
+def test_only_absolute_names_may_begin_with_folders_of_another_machine():
+    files = _index("images/siteB/cam1/1.jpg")
+    assert files.find("siteA/cam1/1.jpg") is None  # a relative name says which site it is
+    assert files.find("cam1/1.jpg") == files.find("/data/set/cam1/1.jpg") == Path("root/images/siteB/cam1/1.jpg")
+    assert files.find(r"D:\set\cam1\1.jpg") == Path("root/images/siteB/cam1/1.jpg")
+
+
+def test_a_folder_named_for_another_split_is_no_match():
+    files = _index("train2017/images/1.jpg", "valid/images/2.jpg")
+    assert files.find("/x/val/images/1.jpg") is None
+    assert files.find("/x/val/images/2.jpg") == Path("root/valid/images/2.jpg")  # another name of the same split
+    paths = [Path("root/train/1.jpg"), Path("root/val/1.jpg"), Path("root/train/3.jpg")]
+    files = FileIndex(Path("root"), paths, split="instances_val2017")
+    assert files.find("1.jpg") == Path("root/val/1.jpg")
+    assert files.find("3.jpg") is None
+    assert files.find("train/3.jpg") == Path("root/train/3.jpg")  # if the name says so
+
+
 def test_stems():
     files = FileIndex(Path("root"), [Path("root/sub/p.1.JPG"), Path("root/p.jpg")], stems=True)
     assert files.find("p.1") == Path("root/sub/p.1.JPG")
@@ -64,6 +82,26 @@ def test_locate_takes_the_folder_that_has_most_and_says_what_it_had_to_look_for(
     folder, names, notes = locate(["/x/a.png", "c.png"], folders[2:])
     assert names == ["a.png", "deep/c.png"]
     assert "2 of 2 images were found by the end of their path" in notes[0]
+
+
+def test_images_outside_the_folder_that_has_some_are_missing_rather_than_others_of_the_same_name(tmp_path, write_image):
+    for name in ("home/1.png", "home/deep/2.png", "other/3.png"):
+        write_image(tmp_path / name, 4, 3)
+    folders = [(tmp_path / "home", None), (tmp_path / "other", None)]
+    folder, names, notes = locate(["1.png", "2.png", "3.png"], folders)
+    assert (folder, names) == (tmp_path / "home", ["1.png", "deep/2.png", "3.png"])
+    assert "1 of 3 images were found" in notes[0]
+    there = str(tmp_path / "home/1.png")  # says nothing about the folder of the others
+    assert locate([there, "x/3.png"], folders).names == [there, str(tmp_path / "other/3.png")]
+
+
+def test_images_found_elsewhere_exist_whatever_the_current_folder(tmp_path, write_image, monkeypatch):
+    for name in ("set/list/1.png", "set/other/2.png"):
+        write_image(tmp_path / name, 4, 3)
+    monkeypatch.chdir(tmp_path)
+    folder, names, _ = locate(["x/1.png", "x/2.png"], [(Path("set/list"), 1), (Path("set/other"), 1)])
+    assert (folder, names) == (Path("set/list"), ["1.png", str(tmp_path / "set/other/2.png")])
+    assert all((folder / name).exists() for name in names)
 
 
 def test_locate_without_any_folder_leaves_names_alone(tmp_path):

@@ -53,6 +53,15 @@ def test_hand_made_folder(root):
     check_images(annotations)
 
 
+@pytest.mark.parametrize(
+    ("text", "difficult"),
+    [("1", True), ("True", True), (" yes ", True), ("0", False), ("false", False), ("No", False), ("", False)],
+)
+def test_ways_to_write_that_an_object_is_difficult(root, text, difficult):
+    _write(root, "a", _object("cat", "1 2 3 4", f"<difficult>{text}</difficult>"))
+    assert load_voc(root, "val").ignore.tolist() == [difficult]
+
+
 def test_splits_have_the_same_classes(root):
     assert load_voc(root, "val").categories == load_voc(root, "train").categories
     assert load_voc(root, "val").labels.tolist() == [3]
@@ -157,6 +166,27 @@ def test_xml_files_in_folders_of_their_own(root, write_image):
     (root / "Annotations/b.xml").rename(root / "Annotations/sub/b.xml")
     _split(root, "train", "sub/b", "c.png")
     assert list(load_voc(root, "train").file_names) == ["b.png", "c.png"]
+
+
+def test_images_found_elsewhere_are_mentioned_and_never_those_of_another_folder(tmp_path, write_image, one_line):
+    for name in ("A/1", "A/2"):
+        (tmp_path / "Annotations/A").mkdir(parents=True, exist_ok=True)
+        _write(tmp_path, name, _object("cat", "1 2 3 4"), file_name=f"{name[-1]}.jpg")
+    for name in ("1.jpg", "B/2.jpg"):
+        write_image(tmp_path / "JPEGImages" / name, 40, 30)
+    annotations = load_voc(tmp_path)
+    images = tmp_path / "JPEGImages"
+    assert [annotations.path(i) for i in range(2)] == [images / "1.jpg", images / "A/2.jpg"]
+    note = f"1 of 2 images were found by the end of their path (first: that of A/1.xml is {images / '1.jpg'})"
+    assert annotations.notes == (f"{tmp_path}: {note}", *annotations.notes[1:])
+    with pytest.raises(UserError) as caught:
+        check_images(annotations)
+    one_line(caught, "1 of 2 images cannot be used: 1 is missing", "A/2.jpg")
+    _write(tmp_path, "3", _object("cat", "1 2 3 4"), file_name="3.jpg")
+    write_image(images / "train/3.jpg", 40, 30)
+    for split, name in (("train", "train/3.jpg"), ("val", "3.jpg")):
+        _split(tmp_path, split, "3")
+        assert load_voc(tmp_path, split).path(0) == images / name
 
 
 def test_lists_of_one_class(root):

@@ -57,6 +57,19 @@ def test_polygons_are_kept_when_asked(root):
     assert any("2 of 3 objects have no segmentation" in note for note in mixed.notes)
 
 
+def test_rows_with_a_confidence_and_a_track_are_no_triangles(root, one_line):
+    for row in ("0 0.5 0.5 0.2 0.4 0.9 2", "0 0.5 0.5 0.2 0.4 0.9 17"):
+        _labels(root, "a", f"{row}\n")
+        with pytest.raises(UserError) as caught:
+            load_yolo(root, "train")
+        one_line(caught, f"a.txt:1: '{row}' looks like a detection", "remove the last two numbers")
+    _labels(root, "a", "0 0.5 0.5 0.2 0.4 0.9 1\n1 0.5 0.5 0.2 0.4 0.9 0.8\n")  # 1 is also the lower edge of an image
+    annotations = load_yolo(root, "train")
+    assert annotations.boxes[0].tolist() == pytest.approx([8, 32, 28, 48])
+    note = "1 of 2 rows have 6 coordinates, the last of them 1, and count as triangles"
+    assert any(note in one for one in annotations.notes)
+
+
 def test_rows_with_keypoints_keep_their_box(root):
     (root / "data.yaml").write_text("train: images/train\nkpt_shape: [2, 3]\nnames: {0: person}\n")
     _labels(root, "a", "0 0.5 0.5 0.25 0.125 0.1 0.1 2 0.9 0.9 2\n")
@@ -78,6 +91,13 @@ def test_ways_to_name_the_images(root, text):
     annotations = load_yolo(root, "train")
     assert [annotations.path(i) for i in range(2)] == [root / "images/train/a.png", root / "images/train/b.png"]
     assert annotations.labels.tolist() == [2, 1]
+
+
+def test_contradictions_about_classes_are_mentioned(root):
+    (root / "data.yaml").write_text("train: images/train\nnc: 4\nnames: [cat, dog, cat]")
+    notes = load_yolo(root, "train").notes
+    assert any("nc is 4, but the number of classes named is 3" in note for note in notes)
+    assert any("two classes are named 'cat'; they remain separate" in note for note in notes)
 
 
 def test_class_numbers_with_gaps(root):
@@ -170,6 +190,16 @@ def test_lists_relative_to_another_root(root):
     assert annotations.labels.tolist() == [2, 1]
 
 
+def test_lists_that_lead_out_of_a_relative_folder(root, tmp_path, write_image, monkeypatch):
+    write_image(tmp_path / "other/images/d.png", 40, 80)
+    (root / "set/lists").mkdir(parents=True)
+    (root / "set/data.yaml").write_text("train: lists/train.txt\nnames: [cat, dog]")
+    (root / "set/lists/train.txt").write_text("../../images/train/a.png\n../../other/images/d.png\n")
+    monkeypatch.chdir(tmp_path)
+    annotations = check_images(load_yolo(Path("set"), "train"))
+    assert [annotations.path(i) for i in range(2)] == [tmp_path / "images/train/a.png", tmp_path / "other/images/d.png"]
+
+
 def test_images_that_cannot_be_read_are_reported_together_or_left_out(root, write_image, one_line):
     write_image(root / "images/train/0.png", 40, 80)
     for name in ("a", "b"):
@@ -185,6 +215,29 @@ def test_images_that_cannot_be_read_are_reported_together_or_left_out(root, writ
 def test_pictures_that_are_not_read_are_mentioned(root):
     (root / "images/train/IMG_1.HEIC").touch()
     assert any("1 .heic (first: IMG_1.HEIC)" in note for note in load_yolo(root, "train").notes)
+
+
+def test_label_files_of_no_image_are_mentioned(root):
+    note = "1 label file belongs to no image (first: "
+    _labels(root, "B", "0 0.5 0.5 0.1 0.1")  # that of b.png, on Windows
+    annotations = load_yolo(root, "train")
+    assert len(annotations.boxes) == 3
+    assert not any(note in one for one in annotations.notes)
+    _labels(root, "lost", "0 0.5 0.5 0.1 0.1")
+    assert any(f"{note}{root / 'labels/train/lost.txt'})" in one for one in load_yolo(root, "train").notes)
+    assert not any(note in one for one in load_yolo(root, "val").notes)
+    (root / "images/train/lost.heic").touch()
+    assert not any(note in one for one in load_yolo(root, "train").notes)
+
+
+def test_a_list_leaves_images_and_their_labels_to_other_lists(root):
+    (root / "data.yaml").write_text("train: list.txt\nnames: [cat, dog]")
+    (root / "list.txt").write_text("images/train/a.png\n")
+    _labels(root, "b", "0 0.5 0.5 0.1 0.1")
+    assert load_yolo(root, "train").notes == ()
+    _labels(root, "lost", "0 0.5 0.5 0.1 0.1")
+    (note,) = load_yolo(root, "train").notes
+    assert "1 label file belongs to no image" in note
 
 
 @pytest.mark.parametrize("names", ["classes.txt", "obj.names", None])

@@ -19,6 +19,17 @@ def test_everything_is_text_as_written(tmp_path):
     assert _config(tmp_path, "train: a\nnames: {0: off, 7: x}").names == {0: "off", 7: "x"}
 
 
+def test_a_number_of_classes_that_contradicts_their_names_is_mentioned(tmp_path):
+    note = "nc is 3, but the number of classes named is 2; the names are used"
+    assert _config(tmp_path, "train: a\nnc: 3\nnames: [x, y]", "a").notes == (note,)
+    for text in ("nc: 2\nnames: [x, y]", "nc: 2\nnames: {0: x, 7: y}", "names: [x, y]"):
+        assert _config(tmp_path, f"train: a\n{text}").notes == ()
+    (tmp_path / "obj.names").write_text("cat\n")
+    for classes, notes in (("1", 0), ("2", 1)):
+        (tmp_path / "obj.data").write_text(f"classes = {classes}\nnames = obj.names\n")
+        assert len(read_config(tmp_path / "obj.data").notes) == notes
+
+
 def test_aliases_are_refused_before_they_unfold(tmp_path):
     lines = ["a0: &a0 [x, x]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12))]
     with pytest.raises(UserError, match="it has aliases"):

@@ -53,6 +53,14 @@ def test_sixteen_bits_and_floats_have_a_stated_range(tmp_path):
             decode_image(tmp_path / "bad.tif")
 
 
+def test_the_peak_is_that_of_16_bits_alone(tmp_path):
+    values = np.array([[7, 4095, 300]], np.uint16)
+    for name, expected in (("a.png", 4095), ("a.tif", 4095), ("a.jpg", None)):
+        PIL.Image.fromarray(values if expected else np.uint8([[7, 90]])).save(tmp_path / name)
+        with PIL.Image.open(tmp_path / name) as image:
+            assert decoding.peak(image) == expected
+
+
 def test_large_images_are_converted_strip_by_strip(monkeypatch):
     monkeypatch.setattr(decoding, "_STRIP", 20)  # 2 rows of 7 pixels
     for image in (PIL.Image.effect_noise((7, 5), 90), PIL.Image.effect_noise((7, 5), 90).convert("RGB")):

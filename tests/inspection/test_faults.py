@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import numpy as np
 import PIL.ExifTags
 import PIL.Image
 import pytest
@@ -142,6 +143,13 @@ def turned(data):
     data.options["t2.jpg"] = {"exif": orientation(6)}
 
 
+@fault("narrow_range", 1, split="train", image="t2.png", image_id=2, detail="values up to 4095")
+def twelve_bits(data, highest=4095):
+    grey = np.asarray(data.images.pop("t2.jpg").convert("L"), np.float64)
+    data.train["images"][1]["file_name"] = "t2.png"
+    PIL.Image.fromarray((grey / grey.max() * highest).astype(np.uint16)).save(data.folder / "t2.png")
+
+
 @fault("duplicate_image", 1, split="train", image="t9.jpg", image_id=50, detail="identical to t3.jpg in train")
 def twice(data):
     data.add("train", "t9.jpg", data.images["t3.jpg"])
@@ -205,6 +213,36 @@ def test_a_training_set_without_boxes(data):
     assert [(finding.code, finding.count) for finding in seen.findings] == [("no_boxes", 1), ("empty_image", 5)]
     assert seen.goes_wrong
     assert seen.sizes.without(0.5) == 0.0
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_grouping_class_that_one_split_uses_is_a_class_of_both(data, split):
+    for one in data.both():
+        one["categories"] = [{"id": 0, "name": "all", "supercategory": "none"}] + [
+            category | {"supercategory": "all"} for category in one["categories"]
+        ]
+    assert data.look().findings == ()
+    data.box(split, category_id=0)
+    expected = {"train": {"rare_class", "class_without_validation"}, "val": {"class_without_training"}}
+    assert {finding.code for finding in data.look().findings} == expected[split]
+
+
+@pytest.mark.parametrize(("highest", "found"), [(8191, True), (8192, False)])
+def test_an_eighth_of_the_range_of_16_bits_is_little(data, highest, found):
+    twelve_bits(data, highest)
+    assert [finding.code for finding in data.look().findings] == ["narrow_range"] * found
+
+
+def test_ignored_boxes_are_counted_apart(data):
+    data.box(iscrowd=1)
+    data.box("val", category_id=2, iscrowd=1)
+    seen = data.look().to_dict()
+    assert [(split["boxes"], split["ignored"]) for split in seen["splits"]] == [(40, 1), (24, 1)]
+    for split in seen["splits"]:
+        assert sum(one["boxes"][split["name"]] for one in seen["classes"]) == split["boxes"]
+    for row in data.train["annotations"]:
+        row["iscrowd"] = 1
+    assert [finding.code for finding in data.look().findings] == ["no_boxes"]
 
 
 def test_every_kind_of_finding_is_tested():

@@ -85,7 +85,7 @@ def test_json_has_the_findings_with_their_records(output):
     (record,) = seen["findings"][0]["records"]
     assert (record["split"], record["image"], record["other"]["image"]) == ("val", ODD, "t3.jpg")
     assert seen["splits"][0] | {"source": ""} == {
-        "name": "train", "source": "", "is_training": True, "images": 5, "boxes": 41,
+        "name": "train", "source": "", "is_training": True, "images": 5, "boxes": 41, "ignored": 0,
     }  # fmt: skip
     assert seen["classes"][0] == {"name": "frog", "boxes": {"train": 21, "val": 16}, "images": {"train": 5, "val": 4}}
     assert seen["anchors"]["boxes"] == 40

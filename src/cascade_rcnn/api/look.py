@@ -145,7 +145,8 @@ def _loaded(
             raise _refused(given)
         read[name] = given
         classes = classes or [category.name for category in given.categories]
-    return read
+    most = max((one.categories for one in read.values()), key=len)  # any may use a class that others only declare
+    return {name: one.declaring(most) for name, one in read.items()}
 
 
 def _training(names: Sequence[str]) -> str | None:

@@ -55,9 +55,8 @@ class Survey:
 
 def survey(annotations: Annotations) -> Survey:
     """Summarise annotations. Raises UserError if there are no boxes to train on."""
+    check_learned(annotations)
     rows, shapes = learned(annotations)
-    if not len(rows):
-        raise UserError(f"{annotations.source}: there are no boxes to train on; check the annotations")
     numbers = np.bincount(annotations.labels.numpy()[rows] - 1, minlength=len(annotations.categories))
     names = [category.name for category in annotations.categories]
     return Survey(
@@ -66,6 +65,15 @@ def survey(annotations: Annotations) -> Survey:
         owners=owners_of(annotations)[rows],
         classes=dict(zip(names, numbers.tolist(), strict=True)),
     )
+
+
+def check_learned(annotations: Annotations) -> None:
+    """Raise UserError if there are no boxes to train on."""
+    if len(learned(annotations)[0]):
+        return
+    number = len(annotations.boxes)
+    why = f", as all {number} are crowds, difficult, empty or outside their image" if number else ""
+    raise UserError(f"{annotations.source}: there are no boxes to learn from{why}; check the annotations")
 
 
 def learned(annotations: Annotations) -> tuple[np.ndarray, np.ndarray]:

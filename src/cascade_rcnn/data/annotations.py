@@ -5,7 +5,8 @@ forked (no reference counts change, so copy-on-write copies nothing) or spawned 
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -51,6 +52,7 @@ class Annotations:
     ignore: Tensor  # (A,) bool: COCO's iscrowd, PASCAL's difficult
     ids: Tensor  # (A,) int64
     notes: tuple[str, ...]  # one line for each kind of minor problem in the data
+    unused: tuple[Category, ...] = ()  # declared, but left out, as it only groups the others and has no boxes
     segmentations: Segmentations | None = None  # of the A objects; None unless requested and present
 
     def __len__(self) -> int:
@@ -73,6 +75,17 @@ class Annotations:
     def with_notes(self, notes: Sequence[str]) -> Self:
         """Return a copy with additional notes, each prefixed with the source."""
         return dataclasses.replace(self, notes=(*self.notes, *(f"{self.source}: {note}" for note in notes)))
+
+    def declaring(self, categories: Iterable[Category]) -> Self:
+        """Return a copy with the class that was left out as unused, if `categories` includes it; otherwise, self."""
+        restored = tuple(sorted((*self.unused, *self.categories), key=lambda category: category.id))
+        if not self.unused or restored != tuple(categories):
+            return self
+        places = torch.tensor([restored.index(category) + 1 for category in self.categories], dtype=torch.int32)
+        wrong = {f"{self.source}: {_left_out(category)}" for category in self.unused}
+        notes = tuple(note for note in self.notes if note not in wrong)
+        labels = places[self.labels.long() - 1]
+        return dataclasses.replace(self, categories=restored, unused=(), labels=labels, notes=notes)
 
     def select(self, kept: np.ndarray) -> Self:
         """Return a copy with only the images selected by the mask `kept` (N,), and their boxes; notes are kept."""
@@ -112,6 +125,7 @@ def assemble(
     ignore: np.ndarray,
     ids: np.ndarray,
     notes: Sequence[str] = (),
+    unused: Sequence[Category] = (),
     segmentations: Sequence[bytes] | None = None,
 ) -> Annotations:
     """Assemble annotations from boxes in any order: sort them by image, check them, and note suspicious ones.
@@ -141,7 +155,11 @@ def assemble(
         raise UserError(f"{source}: a box in {name} is {_show(boxes[bad])}; give four finite numbers or remove it")
     first = np.zeros(len(image_ids) + 1, np.int64)
     np.cumsum(np.bincount(box_images, minlength=len(image_ids)), out=first[1:])
-    found = _problems(image_sizes, file_names, box_images, boxes, labels)
+    found = [*map(_left_out, unused), *_names_twice(categories)]
+    found += _problems(image_sizes, file_names, box_images, boxes, labels)
+    if ignored := int(ignore.sum()):
+        what = "boxes are crowds or difficult; they are ignored in training and evaluation"
+        found.append(f"{ignored} of {len(boxes)} {what}")
     areas, odd = _usable_areas(areas[order], boxes, file_names, box_images)
     found += odd
     without_area = np.isnan(areas)
@@ -166,8 +184,19 @@ def assemble(
         ignore=torch.from_numpy(ignore[order].astype(np.bool_)),
         ids=torch.from_numpy(ids[order].astype(np.int64)),
         notes=tuple(f"{source}: {note}" for note in (*notes, *found)),
+        unused=tuple(unused),
         segmentations=masks,
     )
+
+
+def _left_out(category: Category) -> str:
+    return f"class {category.name!r} (id {category.id}) only groups the others and has no boxes; it is ignored"
+
+
+def _names_twice(categories: Sequence[Category]) -> list[str]:
+    counts = Counter(category.name for category in categories)
+    twice = [name for name, number in counts.items() if number > 1]
+    return [f"two classes are named {twice[0]!r}; they remain separate"] if twice else []
 
 
 def _problems(

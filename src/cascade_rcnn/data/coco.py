@@ -14,6 +14,7 @@ from cascade_rcnn.config import Category
 from cascade_rcnn.data.annotations import Annotations, assemble
 from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.data.names import locate
+from cascade_rcnn.data.segmentations import bounds
 from cascade_rcnn.data.sizes import fill_sizes
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.text import count
@@ -69,21 +70,27 @@ class _Outlines(Struct):
 
 
 def load_coco(
-    path: Path, images: Path | None = None, *, masks: bool = False, bad_images: BadImages = "stop"
+    path: Path,
+    images: Path | None = None,
+    *,
+    classes: Sequence[str] | None = None,
+    masks: bool = False,
+    bad_images: BadImages = "stop",
 ) -> Annotations:
     """Load a COCO detection file; `area` (default: w * h), `iscrowd` and `id` of annotations are optional.
 
     Images are looked up in `images` or, by default, where tools put them: beside the file, in `images/`, or beside the
-    file's folder. Missing sizes are read from the images, missing boxes are derived from polygons, and Roboflow's
-    grouping class is dropped. With `masks`, polygons and run lengths are kept.
+    file's folder. Missing sizes are read from the images, missing boxes are derived from segmentations, and Roboflow's
+    grouping class is dropped if no box has it and it is not among `classes`, those of the training set. With `masks`,
+    polygons and run lengths are kept.
     Raises UserError naming file and entry if the file is missing, not a COCO detection file, or inconsistent.
     """
     text = read_utf8(path)
     file, notes = _with_boxes(path, text, _decode(path, text, _FileWithMasks if masks else _File))
-    categories, grouping = _categories(file)
+    categories, unused = _categories(file, classes)
     _check_unique(path, "image", [image.id for image in file.images])
     _check_unique(path, "category", [category.id for category in file.categories])
-    folder, names, found = locate([image.file_name for image in file.images], _folders(path, images))
+    folder, names, found = locate([image.file_name for image in file.images], _folders(path, images), path.stem)
     sizes = np.array([(image.height or 0, image.width or 0) for image in file.images], np.int64).reshape(-1, 2)
     measured = fill_sizes(str(path), lambda i: folder / names[i], sizes, bad_images)
 
@@ -100,6 +107,7 @@ def load_coco(
         source=path,
         images_dir=folder,
         categories=categories,
+        unused=unused,
         image_ids=image_ids[kept],
         image_sizes=measured.sizes[kept],
         file_names=[name for name, keep in zip(names, kept, strict=True) if keep],
@@ -109,7 +117,7 @@ def load_coco(
         labels=1 + _positions(path, "category", [row.category_id for row in rows], category_ids),
         ignore=np.array([bool(row.iscrowd) for row in rows], np.bool_),
         ids=ids,
-        notes=[*notes, *grouping, *_shared_names(file), *found, *measured.notes, *renumbered],
+        notes=[*notes, *_shared_names(file), *found, *measured.notes, *renumbered],
         segmentations=[bytes(row.segmentation) for row in rows if isinstance(row, _Object)] if masks else None,
     )
 
@@ -132,20 +140,19 @@ def _folders(path: Path, images: Path | None) -> list[tuple[Path, int | None]]:
     ]
 
 
-def _categories(file: _File) -> tuple[list[Category], list[str]]:
-    """Return the classes by id, without the one that Roboflow adds for grouping, and notes for the user."""
-    notes = []
+def _categories(file: _File, classes: Sequence[str] | None) -> tuple[list[Category], list[Category]]:
+    """Return the classes by id, and the one that Roboflow adds for grouping if it is left out."""
     given = sorted(file.categories, key=lambda c: c.id)
-    used = {row.category_id for row in file.annotations}
-    if len(given) > 1 and given[0].id not in used and given[0].supercategory in (None, "none"):
-        root, *others = given
-        if root.id == 0 and all(category.supercategory == root.name for category in others):
-            given = others
-            notes.append(f"class {root.name!r} (id 0) only groups the others and has no boxes; it is ignored")
-    twice = [name for name, number in Counter(c.name for c in given).items() if number > 1]
-    if twice:
-        notes.append(f"two classes are named {twice[0]!r}; they remain separate")
-    return [Category(id=c.id, name=c.name) for c in given], notes
+    declared = [Category(id=c.id, name=c.name) for c in given]
+    root, others = given[:1], given[1:]
+    groups = others and all(c.id == 0 and c.supercategory in (None, "none") for c in root)
+    if not groups or any(c.supercategory != root[0].name for c in others):
+        return declared, []
+    # The training set may use it, or the model know it, where this split does not. A class may have the same name.
+    known = Counter(classes or ())[root[0].name] > sum(c.name == root[0].name for c in others)
+    if known or any(row.category_id == 0 for row in file.annotations):
+        return declared, []
+    return declared[1:], declared[:1]
 
 
 def _shared_names(file: _File) -> list[str]:
@@ -157,38 +164,35 @@ def _shared_names(file: _File) -> list[str]:
 
 
 def _with_boxes(path: Path, text: bytes, file: _File) -> tuple[_File, list[str]]:
-    """Derive missing boxes from polygons, drop annotations without either, and return notes for the user."""
+    """Derive missing boxes from segmentations, drop annotations without either, and return notes for the user.
+
+    A box of four zeros is missing, too: tools write it for objects of which they only have the outline.
+    """
     lengths = [len(row.bbox or ()) for row in file.annotations]
     if odd := [k for k, length in enumerate(lengths) if length not in (0, 4)]:
         raise UserError(
             f"{path}: annotations[{odd[0]}] has a bbox of {lengths[odd[0]]} numbers; give x, y, width, height"
         )
-    if all(lengths):
+    empty = [k for k, row in enumerate(file.annotations) if not any(row.bbox or ())]
+    if not empty:
         return file, []
     outlines = _decode(path, text, _Outlines).annotations
-    empty = [k for k, length in enumerate(lengths) if not length]
+    sizes = {image.id: (image.height or 0, image.width or 0) for image in file.images}
+    derived = 0
     for k in empty:
-        file.annotations[k].bbox = _bounds(outlines[k].segmentation)
-    lost = [k for k in empty if file.annotations[k].bbox is None]
-    file.annotations = [row for row in file.annotations if row.bbox is not None]
-    of_polygon, all_rows = len(empty) - len(lost), len(lengths)
-    notes = [f"{of_polygon} of {all_rows} annotations have no bbox; their polygons are used"] if of_polygon else []
+        row = file.annotations[k]
+        if (box := bounds(outlines[k].segmentation, sizes.get(row.image_id, (0, 0)))) is not None:
+            row.bbox, derived = box, derived + 1
+    lost = [k for k in empty if not file.annotations[k].bbox]
+    file.annotations = [row for row in file.annotations if row.bbox]
+    what = "annotations have no bbox, or one of zeros; that of their segmentation is used"
+    notes = [f"{derived} of {len(lengths)} {what}"] if derived else []
     if lost:
         notes.append(
-            f"{len(lost)} of {all_rows} annotations have neither bbox nor polygon (first: annotations[{lost[0]}]); "
-            "they are ignored"
+            f"{len(lost)} of {len(lengths)} annotations have neither bbox nor a usable segmentation (first: "
+            f"annotations[{lost[0]}]); they are ignored"
         )
     return file, notes
-
-
-def _bounds(segmentation: Any) -> tuple[float, ...] | None:
-    """Return the bounding box (x, y, width, height) of a list of polygons, None for anything else."""
-    try:
-        points = [float(number) for polygon in segmentation for number in polygon]
-        xs, ys = points[0::2], points[1::2]
-        return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
-    except (TypeError, ValueError):
-        return None
 
 
 def _decode(path: Path, text: bytes, kind: type[_T]) -> _T:

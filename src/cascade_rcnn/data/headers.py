@@ -7,17 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, NamedTuple
 
-import PIL.ExifTags
 import PIL.Image
 import PIL.TiffImagePlugin
 
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images.decoding import MAX_MEGAPIXELS, from_pil, holds_more, open_image
+from cascade_rcnn.images.decoding import MAX_MEGAPIXELS, SIDEWAYS, from_pil, holds_more, open_image, orientation
 
 _THREADS = 16  # most of the time is spent waiting, above all on network file systems
 _TAIL = 64  # bytes; end-of-image markers may be followed by a little padding
 _one_at_a_time = threading.Lock()  # decoding takes memory
-_PNG_TAIL = 2**16  # searched for EXIF data after the pixels
 
 
 class Header(NamedTuple):
@@ -48,7 +46,9 @@ def read_header(path: Path, max_megapixels: float | None = MAX_MEGAPIXELS) -> He
     limit).
     """
     with open_image(path, max_megapixels) as image:
-        complete, turned = _is_complete(image, image.fp), _is_turned(image, image.fp)  # type: ignore[attr-defined]
+        complete = _is_complete(image, image.fp)  # type: ignore[attr-defined]
+        # Pillow has already swapped the size of a TIFF.
+        turned = image.format != "TIFF" and orientation(image) >= SIDEWAYS
         size = (image.width, image.height) if turned else (image.height, image.width)
         header = Header(size, image.mode, holds_more(image))
         # Values with more than 8 bits may have an unsupported range.
@@ -56,17 +56,6 @@ def read_header(path: Path, max_megapixels: float | None = MAX_MEGAPIXELS) -> He
             with _one_at_a_time:
                 from_pil(image)
         return header
-
-
-def _is_turned(image: PIL.Image.Image, file: IO[bytes]) -> bool:
-    """Return whether width and height are swapped in the upright image."""
-    if image.format == "TIFF":  # Pillow has already swapped the size
-        return False
-    if image.format == "PNG" and "exif" not in image.info:  # Pillow decodes the pixels to look beyond them
-        tail = _tail(file, _PNG_TAIL)
-        if b"eXIf" not in tail and b"Raw profile type exif" not in tail:
-            return False
-    return image.getexif().get(PIL.ExifTags.Base.Orientation, 1) >= 5
 
 
 def _tail(file: IO[bytes], number: int) -> bytes:

@@ -42,10 +42,12 @@ def load_annotations(
       images with their xml files beside them, with or without folders for the splits.
     - YOLO: a data.yaml or obj.data, or a folder with or without one, and a split of it.
 
-    `classes` names the classes if the format does not (VOC; default: those found in its files). With `masks`,
-    `segmentations` holds the objects' polygons and run lengths (COCO), polygons (YOLO), or masks from
-    SegmentationObject (VOC). Image sizes that are not annotated are read from the images; if an image cannot be read,
-    `bad_images` decides whether to raise UserError ("stop"), or to skip it or keep it with a size of 0 x 0.
+    `classes` names the classes of the training set. They are those of this split, too, if its format does not name
+    them (VOC; default: those found in its files), and may include Roboflow's class for grouping, which is otherwise
+    left out where no box has it. With `masks`, `segmentations` holds the objects' polygons and run lengths (COCO),
+    polygons (YOLO), or masks from SegmentationObject (VOC). Image sizes that are not annotated are read from the
+    images; if an image cannot be read, `bad_images` decides whether to raise UserError ("stop"), or to skip it or keep
+    it with a size of 0 x 0.
     Raises UserError if the path is none of these, or for invalid content.
 
     >>> len(load_annotations("shapes/train.json")), len(load_annotations("shapes", split="val"))
@@ -59,10 +61,11 @@ def load_annotations(
         case "coco":
             if split is not None:
                 raise UserError(f"{path}: a COCO file is a single split; omit the split {split!r}")
-            return load_coco(path, images_dir, masks=masks, bad_images=bad_images)
+            return load_coco(path, images_dir, classes=classes, masks=masks, bad_images=bad_images)
         case "coco folder":
             files = coco_files(path)
-            return load_coco(files[choose(path, list(files), split)], images_dir, masks=masks, bad_images=bad_images)
+            path = files[choose(path, list(files), split)]
+            return load_coco(path, images_dir, classes=classes, masks=masks, bad_images=bad_images)
         case "voc list":
             if split not in (None, path.stem):
                 raise UserError(f"{path}: this file is the split {path.stem!r}; omit the split {split!r}")
@@ -149,9 +152,12 @@ def check_same_categories(train: Annotations, val: Annotations) -> None:
     """Raise UserError naming the classes, by id and name, that are in only one of the two."""
     if train.categories == val.categories:
         return
-    lines = []
+    lines, advice = [], "give both the same categories"
     for one, other in ((train, val), (val, train)):
         only = [f"{c.id} {c.name!r}" for c in one.categories if c not in other.categories]
+        if grouping := [f"{c.id} {c.name!r}" for c in one.categories if c in other.unused]:
+            only = [f"boxes of {grouping[0]}, which groups the others", *(name for name in only if name != grouping[0])]
+            advice = "load both with the same classes"
         if only:
             lines.append(f"only {one.source} has {', '.join(only[:5])}" + (", ..." if len(only) > 5 else ""))
-    raise UserError(f"training and validation classes differ: {'; '.join(lines)}; give both the same categories")
+    raise UserError(f"training and validation classes differ: {'; '.join(lines)}; {advice}")

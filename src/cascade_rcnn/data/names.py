@@ -13,6 +13,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from cascade_rcnn.data.image_files import is_image, walk
+from cascade_rcnn.data.splits import splits_of
 from cascade_rcnn.errors import UserError
 
 _ROOT = re.compile(r"[A-Za-z]:|file:|https?:")  # drives and schemes
@@ -33,12 +34,17 @@ class _Entry(NamedTuple):
 class FileIndex:
     """An index of the files below a folder, by the ends of their paths.
 
-    A name matches a file if one is a suffix of the other, or if both end in the same folder and file name. Of several
-    matches, the one with the longest common suffix is found.
+    A name matches a file if one is a suffix of the other. The first folders of an absolute name are those of another
+    machine, so that it also matches if both end in the same folder and file name. Of several matches, the one with the
+    longest common suffix is found. A file in a folder that is named for another split never matches.
     """
 
-    def __init__(self, folder: Path, files: Iterable[Path], *, stems: bool = False) -> None:
-        """Index `files` below `folder`; with `stems`, by their names without extensions."""
+    def __init__(self, folder: Path, files: Iterable[Path], *, stems: bool = False, split: str = "") -> None:
+        """Index `files` below `folder`; with `stems`, by their names without extensions.
+
+        The words of `split` say which split the names are of, if they do not say so themselves.
+        """
+        self._splits = splits_of(re.split(r"[\W_]+", split))
         self._entries: dict[str, list[_Entry]] = {}
         for path in files:
             relative = path.relative_to(folder)
@@ -56,16 +62,23 @@ class FileIndex:
         entries = self._entries.get(parts[-1]) if parts else None
         if not entries:
             return None
-        base = re.split(r"[/\\]", name)[-1]
+        base, absolute = re.split(r"[/\\]", name)[-1], name[0] in "/\\" or _ROOT.match(name) is not None
+        splits = self._splits | splits_of(parts[:-1])
         scored = [
             (common, entry.path.name == base, entry.path)
             for entry in entries
-            if (common := _common(entry.parts, parts)) in (len(entry.parts), len(parts)) or common > 1
+            if ((common := _common(entry.parts, parts)) in (len(entry.parts), len(parts)) or (absolute and common > 1))
+            and not _differ(splits, splits_of(entry.parts[:-1]))
         ]
         scored.sort(reverse=True)
         if len(scored) > 1 and scored[0][:2] == scored[1][:2]:
             raise UserError(f"{name}: could be {scored[1][2]} or {scored[0][2]}; include its folder in the name")
         return scored[0][2] if scored else None
+
+
+def _differ(wanted: frozenset[int], found: frozenset[int]) -> bool:
+    """Return whether both name splits, but none in common."""
+    return bool(wanted and found) and not wanted & found
 
 
 def _common(a: Sequence[str], b: Sequence[str]) -> int:
@@ -86,29 +99,43 @@ class Located(NamedTuple):
     notes: list[str]
 
 
-def locate(names: Sequence[str], folders: Sequence[tuple[Path, int | None]]) -> Located:
-    """Find images by name in the folder that contains most of them, and the rest by path suffix in all folders.
+def locate(names: Sequence[str], folders: Sequence[tuple[Path, int | None]], split: str = "") -> Located:
+    """Find images by name in the folder that contains most of them, and the rest by path suffix.
 
-    Each folder comes with the depth to which missing names are searched (None: unlimited). Raises UserError for a name
-    that matches two files.
+    Each folder comes with the depth to which missing names are searched (None: unlimited). If a folder contains some of
+    the images, the others are searched only there: elsewhere, files of these names may be other images. `split` is that
+    of `FileIndex`. Raises UserError for a name that matches two files.
     """
-    home, absent = folders[0][0], list(range(len(names)))
+    (home, depth), absent = folders[0], list(range(len(names)))
     places = [os.path.split(name) for name in names]
-    for folder, _ in folders:
+    for folder, deep in folders:
         others = _absent(folder, places)
         if len(others) < len(absent):
-            home, absent = folder, others
+            home, depth, absent = folder, deep, others
         if not absent:
             return Located(home, list(names), [])
-    indexes = [_index(folder, depth) for folder, depth in folders if folder.is_dir()]
-    found, first, count = list(names), None, 0
+    lacking = set(absent)
+    if any(i not in lacking and not os.path.isabs(name) for i, name in enumerate(names)):  # noqa: PTH117  any text
+        folders = [(home, depth)]
+    indexes = [_index(folder, depth, split) for folder, depth in folders if folder.is_dir()]
+    found, first, count = list(names), "", 0
     for i in absent:
         path = next((path for index in indexes if (path := index.find(names[i])) is not None), None)
         if path is not None:
-            found[i] = path.relative_to(home).as_posix() if path.is_relative_to(home) else str(path)
+            found[i] = name_in(home, path)
             first, count = first or f"{names[i]!r} is {path}", count + 1
-    notes = [f"{count} of {len(names)} images were found by the end of their path (first: {first})"] if count else []
-    return Located(home, found, notes)
+    return Located(home, found, by_end(count, len(names), first))
+
+
+def by_end(count: int, total: int, first: str) -> list[str]:
+    """Return a note about images that were found by the end of their path, if there are any."""
+    return [f"{count} of {total} images were found by the end of their path (first: {first})"] if count else []
+
+
+def name_in(folder: Path, path: Path) -> str:
+    """Return a file's name relative to a folder or, if it lies elsewhere, its absolute path."""
+    folder, path = folder.absolute(), path.absolute()
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
 
 def _absent(folder: Path, places: Sequence[tuple[str, str]]) -> list[int]:
@@ -127,9 +154,9 @@ def _listing(folder: Path) -> set[str]:
         return set()
 
 
-def _index(folder: Path, depth: int | None) -> FileIndex:
+def _index(folder: Path, depth: int | None, split: str) -> FileIndex:
     try:
-        return FileIndex(folder, [path for path in walk(folder, depth) if is_image(path)])
+        return FileIndex(folder, [path for path in walk(folder, depth) if is_image(path)], split=split)
     except UserError:  # an unreadable subfolder; files in it are reported as missing
         return FileIndex(folder, [])
 

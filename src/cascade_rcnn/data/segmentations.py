@@ -126,6 +126,25 @@ def encode(form: Any) -> bytes:
     return msgspec.json.encode(form)
 
 
+def bounds(form: Any, size: tuple[int, int]) -> tuple[float, float, float, float] | None:
+    """Return the bounding box (x, y, width, height) of polygons or run lengths, None for anything else.
+
+    `form` is decoded JSON. Run lengths must be of an image of this size (height, width), unless it is 0.
+    """
+    try:
+        form = msgspec.convert(form, _Form, strict=False)
+        if isinstance(form, _Runs):
+            if _problem_of_runs(form, *(size if all(size) else form.size)):
+                return None
+            x, y, width, height = hotcoco.mask.toBbox(_compressed(form))
+            return x, y, width, height
+        points = [number for polygon in form for number in polygon]
+        xs, ys = points[0::2], points[1::2]
+        return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
+    except ValueError:  # including msgspec's errors
+        return None
+
+
 def problem(text: bytes, height: int, width: int) -> str | None:
     """Return why a segmentation cannot be used in an image of this size, ABSENT if there is none, or None if it can."""
     if text in _NONE:

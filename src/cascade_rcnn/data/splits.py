@@ -1,6 +1,6 @@
 """Names of dataset splits, and their selection."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cascade_rcnn.errors import UserError, nearest
@@ -47,6 +47,11 @@ def rank(name: str) -> int:
     """Return a key that sorts splits in the order training, validation, test, others."""
     bare = name.lower().rstrip("0123456789_-.")
     return next((k for k, names in enumerate(_SAME) if bare in names), len(_SAME))
+
+
+def splits_of(names: Iterable[str]) -> frozenset[int]:
+    """Return the ranks of the training, validation and test sets that files or folders are named for."""
+    return frozenset(number for name in names if (number := rank(name)) < len(_SAME))
 
 
 def for_training(source: str | Path, splits: Sequence[str]) -> tuple[str, str | None]:

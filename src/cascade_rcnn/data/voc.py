@@ -23,7 +23,7 @@ from cascade_rcnn.config import Category
 from cascade_rcnn.data.annotations import Annotations, assemble
 from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.data.image_files import is_image, walk
-from cascade_rcnn.data.names import FileIndex
+from cascade_rcnn.data.names import FileIndex, by_end, parts_of
 from cascade_rcnn.data.sizes import fill_sizes
 from cascade_rcnn.data.splits import choose, is_split
 from cascade_rcnn.data.voc_masks import FOLDER, read_outlines
@@ -33,6 +33,7 @@ from cascade_rcnn.text_files import check_regular, read_lines
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _LARGEST = 2**31 - 1
+_YES = ("1", "true", "yes")  # PASCAL writes 1
 
 
 class _Object(NamedTuple):
@@ -110,7 +111,8 @@ def load_voc(
         default = root / "JPEGImages" if (root / "Annotations").is_dir() else root
         images_dir = next((root / n for n in ("JPEGImages", "images") if (root / n).is_dir()), default)
     outlines = root / FOLDER if masks else None
-    return _columns(source, images_dir, label, {name: records[name] for name in names}, notes, bad_images, outlines)
+    records = {name: records[name] for name in names}
+    return _columns(source, split or "", images_dir, label, records, notes, bad_images, outlines)
 
 
 def _listed(path: Path, files: Mapping[str, Path]) -> tuple[list[str], list[str]]:
@@ -119,7 +121,7 @@ def _listed(path: Path, files: Mapping[str, Path]) -> tuple[list[str], list[str]
     In VOC's single-class lists, a second column is 1 if the class is present, 0 if all its objects are difficult, and
     -1 if it is absent.
     """
-    index = FileIndex(Path(), [Path(name) for name in files])
+    index = FileIndex(Path(), [Path(name) for name in files], split=path.stem)
     found: list[str] = []
     missing: list[str] = []
     without = 0
@@ -152,6 +154,7 @@ def _xml(index: FileIndex, name: str) -> Path | None:
 
 def _columns(
     source: Path,
+    split: str,
     images_dir: Path,
     label: dict[str, int],
     records: dict[str, _Record],
@@ -160,7 +163,7 @@ def _columns(
     outlines: Path | None,
 ) -> Annotations:
     images = [path for path in walk(images_dir) if is_image(path)] if images_dir.is_dir() else []
-    file_names = _image_names(images_dir, images, records)
+    file_names, moved = _image_names(images_dir, images, records, split)
     given = np.array([record.size for record in records.values()], np.int64).reshape(-1, 2)
     sizes, kept, skipped = fill_sizes(str(source), lambda i: images_dir / file_names[i], given, bad_images)
     unsized = int((given < 1).any(axis=1).sum())
@@ -185,7 +188,7 @@ def _columns(
         labels=np.array([label[item.name] for _, item in objects], np.int32),
         ignore=np.array([item.difficult for _, item in objects], np.bool_),
         ids=np.arange(1, len(objects) + 1),
-        notes=[*notes, *sized, *unlabelled, *skipped],
+        notes=[*notes, *moved, *sized, *unlabelled, *skipped],
         segmentations=None
         if outlines is None
         else _outlines(outlines, list(compress(records, kept)), found, sizes[kept]),
@@ -199,14 +202,30 @@ def _outlines(folder: Path, names: Sequence[str], records: Sequence[_Record], si
     return found
 
 
-def _image_names(images_dir: Path, images: Sequence[Path], records: Mapping[str, _Record]) -> list[str]:
-    """Return the image of each xml file, found by the file's own name first: many tools write a wrong one into it."""
-    by_stem, by_name = FileIndex(images_dir, images, stems=True), FileIndex(images_dir, images)
-    names = []
+def _image_names(
+    images_dir: Path, images: Sequence[Path], records: Mapping[str, _Record], split: str
+) -> tuple[list[str], list[str]]:
+    """Return the image of each xml file, and notes for the user.
+
+    It is found by the file's own name first, as many tools write a wrong one into it.
+    """
+    by_stem = FileIndex(images_dir, images, stems=True, split=split)
+    by_name = FileIndex(images_dir, images, split=split)
+    names, first, number = [], "", 0
     for stem, record in records.items():
-        image = by_stem.find(stem) or (by_name.find(record.file_name) if record.file_name else None)
-        names.append(str(image.relative_to(images_dir)) if image else record.file_name or f"{stem}.jpg")
-    return names
+        named = _named(stem, record)
+        image = by_stem.find(stem) or (by_name.find(named) if named else None)
+        names.append(str(image.relative_to(images_dir)) if image else named or f"{stem}.jpg")
+        found = Path(names[-1])
+        if image and parts_of(named) != parts_of(str(found)) and parts_of(stem) != parts_of(str(found.with_suffix(""))):
+            first, number = first or f"that of {stem}.xml is {image}", number + 1
+    return names, by_end(number, len(names), first)
+
+
+def _named(stem: str, record: _Record) -> str:
+    """Return the name in an xml file, in the folder of the file unless it has one of its own."""
+    folder, has_folder = stem.rpartition("/")[0], {"/", "\\"} & set(record.file_name)
+    return f"{folder}/{record.file_name}" if folder and record.file_name and not has_folder else record.file_name
 
 
 def _read(path: Path) -> _Record:
@@ -234,7 +253,7 @@ def _read_object(path: Path, i: int, item: Element) -> _Object:
     if not name:
         raise UserError(f"{path}: object {i} has no name; add its class")
     corners = tuple(_number(path, f"object {i}, {key}", item.findtext(f"bndbox/{key}")) for key in _CORNERS)
-    return _Object(name, corners, (item.findtext("difficult") or "0").strip() == "1")
+    return _Object(name, corners, (item.findtext("difficult") or "").strip().lower() in _YES)
 
 
 def _number(path: Path, where: str, text: str | None) -> float:

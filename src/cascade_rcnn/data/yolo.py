@@ -17,12 +17,13 @@ import numpy as np
 from cascade_rcnn.config import Category
 from cascade_rcnn.data.annotations import Annotations, assemble
 from cascade_rcnn.data.check import BadImages
-from cascade_rcnn.data.image_files import is_image, left_out, walk
-from cascade_rcnn.data.names import locate
+from cascade_rcnn.data.image_files import is_image, is_unread, left_out, walk
+from cascade_rcnn.data.names import locate, name_in
 from cascade_rcnn.data.segmentations import encode
 from cascade_rcnn.data.sizes import fill_sizes
 from cascade_rcnn.data.splits import choose
 from cascade_rcnn.data.yolo_config import YoloConfig, read_config
+from cascade_rcnn.data.yolo_labels import find_labels, label_of, pictures, unused_labels
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.text_files import read_lines
 
@@ -31,6 +32,7 @@ class _Row(NamedTuple):
     category: int
     box: tuple[float, float, float, float]  # XYWH in fractions of the image
     polygon: tuple[float, ...] = ()  # alternately x and y, in fractions of the image
+    doubtful: bool = False  # a triangle that may be a detection with a confidence and a track number
 
 
 def load_yolo(
@@ -47,19 +49,32 @@ def load_yolo(
     kept as segmentations. Raises UserError naming the file and line of invalid content.
     """
     config = read_config(data)
-    split = choose(config.path, list(config.splits), split)
+    splits = list(config.splits)
+    if len({tuple(places) for places in config.splits.values()}) == 1:  # such as train and val of predictions
+        split = split or splits[0]
+    split = choose(config.path, splits, split)
     images, notes = _images(config, split)
-    labels = [_label_file(image) for image in images]
-    if not any(label.exists() for label in labels):
+    labels = find_labels(images)
+    if not any(labels):
+        example = label_of(images[0])
         raise UserError(
-            f"{config.path}: no image of split {split} has a label file (such as {labels[0]}); check the folders"
+            f"{config.path}: no image of split {split} has a label file (such as {example}); check the folders"
         )
     source = f"{config.path} ({split})"
     sizes, kept, skipped = fill_sizes(source, images.__getitem__, np.zeros((len(images), 2)), bad_images)
     images = [image for image, keep in zip(images, kept, strict=True) if keep]
     found = [_read_labels(label, config, masks) for label, keep in zip(labels, kept, strict=True) if keep]
     categories, unnamed = _categories(config, classes, found)
-    return _columns(source, config.root, categories, images, sizes[kept], found, [*notes, *unnamed, *skipped], masks)
+    notes = [*config.notes, *notes, *_doubts(found), *unnamed, *skipped]
+    return _columns(source, config.root, categories, images, sizes[kept], found, notes, masks)
+
+
+def _doubts(rows: Sequence[Sequence[_Row]]) -> list[str]:
+    if not (number := sum(row.doubtful for found in rows for row in found)):
+        return []
+    what = "rows have 6 coordinates, the last of them 1, and count as triangles; if they are detections"
+    advice = "(class cx cy w h confidence track), remove the last two numbers"
+    return [f"{number} of {sum(map(len, rows))} {what} {advice}"]
 
 
 def _columns(
@@ -82,7 +97,7 @@ def _columns(
         categories=categories,
         image_ids=np.arange(1, len(images) + 1),
         image_sizes=sizes,
-        file_names=[str(image.relative_to(root) if image.is_relative_to(root) else image) for image in images],
+        file_names=[name_in(root, image) for image in images],
         box_images=box_images,
         boxes=boxes,
         areas=np.full(len(boxes), np.nan),
@@ -119,26 +134,30 @@ def _images(config: YoloConfig, split: str) -> tuple[list[Path], list[str]]:
     """Return the images of a split, and notes for the user."""
     images: list[Path] = []
     notes: list[str] = []
+    folders: set[Path] = set()
+    others: list[Path] = []  # whose label files are none of this split's
     for found in config.splits[split]:
         if not found.exists():
             raise UserError(f"{config.path}: {found} does not exist; correct `path` or the split's folder")
         if found.is_dir():
             files = list(walk(found))
             images += [path for path in files if is_image(path)]
-            notes += left_out(files)
+            others += [path for path in files if is_unread(path)]
+            notes, folders = notes + left_out(files), folders | {found}
         elif found.suffix != ".txt":
             raise UserError(f"{config.path}: {found} is neither a folder of images nor a .txt list of them; correct it")
         else:
-            listed, more = _listed(found, config.root)
-            images, notes = images + listed, notes + more
+            listed, more = _listed(found, config.root, split)
+            images, notes, folders = images + listed, notes + more, folders | {path.parent for path in listed}
+            others += pictures({path.parent for path in listed})
     if not images:
         raise UserError(
             f"{config.path}: {config.splits[split][0]} contains no images; correct `path` or the split's folder"
         )
-    return images, notes
+    return images, notes + unused_labels([*images, *others], folders)
 
 
-def _listed(path: Path, root: Path) -> tuple[list[Path], list[str]]:
+def _listed(path: Path, root: Path, split: str) -> tuple[list[Path], list[str]]:
     """Return the images listed in a text file, whose names are relative to it or the root, or from another machine."""
     lines = read_lines(path)
     if odd := [i for i, line in enumerate(lines, start=1) if line and not is_image(Path(line))]:
@@ -146,23 +165,12 @@ def _listed(path: Path, root: Path) -> tuple[list[Path], list[str]]:
     names = [line for line in lines if line]
     if not names:
         return [], []
-    folder, names, notes = locate(names, [(path.parent, 3), (root, 3)])
+    folder, names, notes = locate(names, [(path.parent, 3), (root, 3)], split)
     return [Path(os.path.normpath(folder / name)) for name in names], notes
 
 
-def _label_file(image: Path) -> Path:
-    """Return the label file of an image: .../labels/train/a.txt for .../images/train/a.jpg, or the .txt beside it."""
-    parts, beside = list(image.parts), image.with_suffix(".txt")
-    for i in range(len(parts) - 2, -1, -1):
-        if parts[i] == "images":
-            parts[i] = "labels"
-            mirrored = Path(*parts).with_suffix(".txt")
-            return beside if beside.exists() and not mirrored.exists() else mirrored
-    return beside
-
-
-def _read_labels(path: Path, config: YoloConfig, masks: bool) -> list[_Row]:
-    if not path.exists():
+def _read_labels(path: Path | None, config: YoloConfig, masks: bool) -> list[_Row]:
+    if path is None:
         return []
     rows = []
     for i, line in enumerate(read_lines(path), start=1):
@@ -181,6 +189,11 @@ def _parse(where: str, line: str, has_keypoints: bool) -> _Row:
         category, *values = [float(text) for text in line.split()]
     except ValueError:
         raise UserError(f"{where}: {line[:60]!r} is not a row of numbers; write class cx cy w h") from None
+    if len(values) == 6 and not has_keypoints and values[5].is_integer() and values[5] > 1:
+        raise UserError(
+            f"{where}: {line[:60]!r} looks like a detection (class cx cy w h confidence track); remove the last two "
+            "numbers"
+        )
     if any(abs(value) > 2 for value in (values[:4] if has_keypoints else values)):
         raise UserError(f"{where}: {line[:60]!r} looks like pixels; write fractions of the image's size")
     if not category.is_integer():
@@ -193,4 +206,5 @@ def _parse(where: str, line: str, has_keypoints: bool) -> _Row:
             f"{where}: has {1 + len(values)} numbers; write class cx cy w h, or class and at least 3 pairs of x y"
         )
     xs, ys = values[0::2], values[1::2]
-    return _Row(int(category), (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)), tuple(values))
+    box = (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))
+    return _Row(int(category), box, tuple(values), doubtful=len(values) == 6 and ys[2] == 1)

@@ -27,6 +27,7 @@ class YoloConfig:
     splits: Mapping[str, list[Path]]  # folders of images, or files that list them
     names: Mapping[int, str] | None  # None: no file names the classes
     has_keypoints: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def find_config(folder: Path) -> Path | None:
@@ -80,7 +81,8 @@ def _from_yaml(path: Path) -> YoloConfig:
         root = find_folder(str(config["path"]), [path.parent]) or path.parent
     entries = {split: config[split] for split in _SPLITS if config.get(split)}
     splits = _found(path, root, {k: v if isinstance(v, list) else [v] for k, v in entries.items()})
-    return YoloConfig(path, root, splits, _names(path, config.get("names")), "kpt_shape" in config)
+    names = _names(path, config.get("names"))
+    return YoloConfig(path, root, splits, names, "kpt_shape" in config, _other_number("nc", config.get("nc"), names))
 
 
 def _from_darknet(path: Path) -> YoloConfig:
@@ -90,7 +92,8 @@ def _from_darknet(path: Path) -> YoloConfig:
     splits = _found(path, path.parent, {split: [config[split]] for split in _SPLITS if config.get(split)})
     named = find_folder(config.get("names", ""), [path.parent])
     names = None if named is None or not named.is_file() else _read_names(named)
-    return YoloConfig(path, path.parent, splits, names)
+    notes = () if names is None else _other_number("classes", config.get("classes"), names)
+    return YoloConfig(path, path.parent, splits, names, notes=notes)
 
 
 def _from_folder(folder: Path) -> YoloConfig:
@@ -152,6 +155,13 @@ def _names(path: Path, names: object) -> dict[int, str]:
         pass
     shown = repr(names)[:80]
     raise UserError(f"{path}: names is {shown}; list the class names, or map class numbers to them")
+
+
+def _other_number(key: str, number: object, names: Mapping[int, str]) -> tuple[str, ...]:
+    """Return a note if the file gives another number of classes than it names."""
+    if number is None or str(number).strip() == str(len(names)):
+        return ()
+    return (f"{key} is {number}, but the number of classes named is {len(names)}; the names are used",)
 
 
 def _read_names(path: Path) -> dict[int, str]:

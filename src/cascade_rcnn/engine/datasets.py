@@ -80,6 +80,7 @@ def as_dataset(
         else:
             labels = meaning(None, given.annotations.categories)
     if isinstance(given, Annotations):
+        given = given if labels is None else given.declaring(labels.values())
         return Dataset(check_images(given, bad_images=bad_images, max_megapixels=max_megapixels))
     with ProgressBar(f"reading {name_of(given)}", len(given), shown=shown) as bar:
         return collect(given, labels, masks=masks, workers=workers, advance=lambda images: bar.advance(images, ""))

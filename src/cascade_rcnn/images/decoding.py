@@ -1,5 +1,6 @@
 """Decode image files and convert PIL images and arrays to RGB arrays; does not import torch."""
 
+import os
 import struct
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -32,8 +33,10 @@ FORMATS = {
 EXTENSIONS = frozenset(chain.from_iterable(FORMATS.values()))
 
 MAX_MEGAPIXELS = 179  # default limit, the same as Pillow's
+SIDEWAYS = 5  # orientations from 5 on swap width and height
 _BEYOND = 0.5  # floating point may overshoot 0..1, with bicubic interpolation by 0.45; other ranges go further
 _SMALLER, _TRANSPARENCY = 0b001, 0b100  # bits of a TIFF page's type
+_PNG_TAIL = 2**16  # bytes, searched for EXIF and XMP data after the pixels
 _STRIP = 2**22  # pixels converted at once
 
 
@@ -112,6 +115,31 @@ def _is_page(image: Any, number: int) -> bool:
     return not image.tag_v2.get(PIL.ExifTags.Base.NewSubfileType, 0) & (_SMALLER | _TRANSPARENCY)
 
 
+def orientation(image: PIL.Image.Image) -> int:
+    """Return the orientation of an open image by its EXIF or XMP data: 1 is upright, 2 to 8 are mirrored or rotated.
+
+    Pixels are only decoded if such data follows them in the file, which is rare and possible in PNG.
+    """
+    if image.format == "PNG" and "exif" not in image.info and _data_follows(image):
+        image.load()
+    return _orientation(image)
+
+
+def _data_follows(image: Any) -> bool:
+    """Return whether the end of a PNG file, of which only the header was read, has EXIF or XMP data."""
+    place = image.fp.tell()
+    image.fp.seek(max(0, image.fp.seek(0, os.SEEK_END) - _PNG_TAIL))
+    tail = image.fp.read()
+    image.fp.seek(place)
+    return any(mark in tail for mark in (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp"))
+
+
+def _orientation(image: PIL.Image.Image) -> int:
+    # Not the method of PNG images, which always decodes the pixels.
+    found = PIL.Image.Image.getexif(image).get(PIL.ExifTags.Base.Orientation, 1)
+    return found if found in range(1, 9) else 1
+
+
 def decode_image(path: str | Path | IO[bytes], max_megapixels: float | None = MAX_MEGAPIXELS) -> np.ndarray:
     """Decode a path or an open file to uint8 RGB (H, W, 3), with the EXIF orientation applied, like `from_pil`.
 
@@ -134,7 +162,7 @@ def from_pil(image: PIL.Image.Image, *, upright: bool = True) -> np.ndarray:
     else:
         image.load()  # for TIFF, this applies the orientation
     kind = image.format
-    if upright and image.getexif().get(PIL.ExifTags.Base.Orientation, 1) != 1:
+    if upright and _orientation(image) != 1:
         image = PIL.ImageOps.exif_transpose(image)
     if image.mode[0] in "IF":
         return from_array(_to_bytes(np.asarray(image), image.mode, kind))
@@ -149,7 +177,7 @@ def from_pil(image: PIL.Image.Image, *, upright: bool = True) -> np.ndarray:
 
 
 def _to_bytes(values: np.ndarray, mode: str, kind: str | None) -> np.ndarray:
-    if mode.startswith("I;16") or (mode == "I" and kind in ("PNG", "PPM")):  # these formats scale to 16 bits
+    if _has_16_bits(mode, kind):
         return (values >> 8).astype(np.uint8)
     low, high = float(values.min()), float(values.max())
     if mode == "F" and low >= 0 and high <= 1:
@@ -158,6 +186,15 @@ def _to_bytes(values: np.ndarray, mode: str, kind: str | None) -> np.ndarray:
         f"an image has mode {mode} with values from {low:g} to {high:g}; with more than 8 bits per pixel, only "
         "16-bit integers (0..65535) and floating point 0..1 are supported: convert it to one of these"
     )
+
+
+def _has_16_bits(mode: str, kind: str | None) -> bool:
+    return mode.startswith("I;16") or (mode == "I" and kind in ("PNG", "PPM"))  # which scale to 16 bits
+
+
+def peak(image: PIL.Image.Image) -> int | None:
+    """Return the largest value of an image in 16-bit greyscale, None for any other."""
+    return int(np.asarray(image).max()) if _has_16_bits(image.mode, image.format) else None
 
 
 def from_array(image: np.ndarray) -> np.ndarray:

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from cascade_rcnn.images.decoding import FORMATS
+from cascade_rcnn.images.decoding import FORMATS, SIDEWAYS
 from cascade_rcnn.inspection import duplicates
 from cascade_rcnn.inspection.findings import Finding, Record, finding
 from cascade_rcnn.inspection.splits import Split
 
-_SIDEWAYS = 5  # EXIF orientations from 5 swap width and height
 _TURNS = {2: "mirrored", 3: "rotated by 180 degrees", 4: "flipped vertically", 6: "rotated by 90 degrees clockwise",
           8: "rotated by 90 degrees counterclockwise"}  # fmt: skip
+
+_NARROW = 2**16 // 8
 
 
 def file_findings(splits: Sequence[Split]) -> list[Finding]:
@@ -28,7 +29,7 @@ def file_findings(splits: Sequence[Split]) -> list[Finding]:
     found += finding("wrong_extension", [record for split in splits for record in _extensions(split)])
     for code, unclear in (("turned_unclear", True), ("turned_image", False)):
         found += finding(code, [record for split in splits for record in _turned(split, unclear)])
-    return found + _duplicates(splits)
+    return found + finding("narrow_range", _narrow(splits)) + _duplicates(splits)
 
 
 def _reason(split: Split, i: int) -> str:
@@ -43,7 +44,7 @@ def _sizes(split: Split) -> list[Record]:
         (height, width), (old_height, old_width) = split.sizes[i].tolist(), annotated[i].tolist()
         detail = f"{width} x {height}, annotated as {old_width} x {old_height}"
         if (height, width) == (old_width, old_height):
-            turned = split.orientations[i] >= _SIDEWAYS
+            turned = split.orientations[i] >= SIDEWAYS
             detail += ": annotated before the EXIF rotation" if turned else ": rotated, or width and height swapped"
         elif abs(height * old_width - width * old_height) <= max(width, old_width, height, old_height):
             detail += ": resized"
@@ -77,11 +78,18 @@ def _turned(split: Split, unclear: bool) -> list[Record]:
     records = []
     for i in np.flatnonzero((split.orientations != 1) & split.usable).tolist():
         turn, (height, width) = int(split.orientations[i]), split.sizes[i].tolist()
-        if (turn < _SIDEWAYS or height == width) == unclear:
+        if (turn < SIDEWAYS or height == width) == unclear:
             records.append(
                 split.image(i, f"orientation {turn}: {_TURNS.get(turn, 'mirrored and rotated by 90 degrees')}")
             )
     return records
+
+
+def _narrow(splits: Sequence[Split]) -> list[Record]:
+    """Return the 16-bit images, if none uses more than an eighth of the range: a single one may just be dark."""
+    if max((value for split in splits for value in split.peaks.values()), default=_NARROW) >= _NARROW:
+        return []
+    return [split.image(i, f"values up to {value}") for split in splits for i, value in split.peaks.items()]
 
 
 def _duplicates(splits: Sequence[Split]) -> list[Finding]:

@@ -162,6 +162,14 @@ KINDS: dict[str, Kind] = {
         "on the rotated image.",
         "Check the boxes; if they do not fit, save these images without an EXIF orientation.",
     ),
+    "narrow_range": Kind(
+        "look",
+        "image",
+        "16-bit images that use little of their range",
+        "No value exceeds an eighth of 65535, which becomes white: the images are nearly black and lose most of their "
+        "contrast. They were probably recorded with 12 bits or fewer.",
+        "Multiply the values of all images by the same number, such as 16 for 12 bits.",
+    ),
     "duplicate_image": Kind(
         "look",
         "image",

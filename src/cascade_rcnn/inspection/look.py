@@ -77,7 +77,8 @@ class Look:
                     "source": split.annotations.source,
                     "is_training": split.is_training,
                     "images": len(split.annotations),
-                    "boxes": len(split.annotations.boxes),
+                    "boxes": split.boxes,
+                    "ignored": len(split.annotations.boxes) - split.boxes,
                 }
                 for split in self.splits
             ],

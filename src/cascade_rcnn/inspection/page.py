@@ -60,7 +60,7 @@ def look_page(look: Look, *, version: str, samples: Sequence[Sample] = (), recip
         + (split_choices if len(look.splits) > 1 else []),
         split_choices=split_choices,
         images=_many(sum(len(split.annotations) for split in look.splits), "image"),
-        boxes=_many(sum(len(split.annotations.boxes) for split in look.splits), "box"),
+        boxes=_many(sum(split.boxes for split in look.splits), "box"),
         classes=_many(len(look.classes), "class"),
         class_heads=[
             "class",

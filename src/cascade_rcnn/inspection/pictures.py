@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import PIL.ExifTags
 import PIL.Image
 import PIL.ImageDraw
 
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images.decoding import from_pil, open_image
+from cascade_rcnn.images.decoding import SIDEWAYS, from_pil, open_image, orientation
 from cascade_rcnn.inspection.findings import Record
 
 LONGEST = 400  # long side of a picture in pixels
@@ -59,7 +58,7 @@ def _picture(path: str, marks: Sequence[Marked], around: Sequence[float] | None 
 def picture(path: str, marks: Sequence[Marked], around: Sequence[float] | None = None) -> PIL.Image.Image:
     """Draw boxes on a reduced image, or on a crop around a box. Raises UserError if the file cannot be read."""
     with open_image(path, None) as image:  # the scan has checked the limit
-        turned = image.format != "TIFF" and image.getexif().get(PIL.ExifTags.Base.Orientation, 1) >= 5
+        turned = image.format != "TIFF" and orientation(image) >= SIDEWAYS
         width, height = image.size[::-1] if turned else image.size
         window = _window(width, height, around)
         scale = LONGEST / max(window[2] - window[0], window[3] - window[1])

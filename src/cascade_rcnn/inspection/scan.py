@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import PIL.ExifTags
 import PIL.Image
 
 from cascade_rcnn.data.headers import read_header
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images.decoding import from_pil, open_image
+from cascade_rcnn.images.decoding import from_pil, open_image, orientation, peak
 
 SIDE = 24  # side of a fingerprint in pixels
 _DRAFT = 4 * SIDE  # minimum side in pixels to which JPEG files are reduced while decoding
@@ -33,6 +32,7 @@ class Seen(NamedTuple):
     digest: bytes = b""  # SHA-256 of the file
     difference: int = 0  # 64-bit difference hash (dHash)
     shades: np.ndarray = np.zeros(SIDE * SIDE, np.uint8)  # the image as SIDE x SIDE grey values
+    peak: int | None = None  # the largest value of 16-bit greyscale
     problem: str = ""  # error message if it cannot be read
     missing: bool = False
 
@@ -53,14 +53,14 @@ def see(path: Path, max_megapixels: float) -> Seen:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").digest()
         with open_image(path, max_megapixels) as image:
-            kind, orientation = image.format or "", image.getexif().get(PIL.ExifTags.Base.Orientation, 1)
+            kind, turn = image.format or "", orientation(image)
             image.draft("L", (_DRAFT, _DRAFT))
-            grey = _grey(image)
+            grey, highest = _grey(image), peak(image)
     except UserError as error:
         return Seen(problem=str(error), missing=not path.exists())
     except OSError as error:
         return Seen(problem=f"{path}: cannot be read ({error.strerror or error}); check it", missing=not path.exists())
-    return Seen(header.size, kind, int(orientation), digest, difference_hash(grey), shades(grey))
+    return Seen(header.size, kind, turn, digest, difference_hash(grey), shades(grey), highest)
 
 
 def _grey(image: PIL.Image.Image) -> PIL.Image.Image:

@@ -25,8 +25,14 @@ class Split:
     digests: list[bytes]
     hashes: np.ndarray  # (N,) uint64
     shades: np.ndarray  # (N, SIDE * SIDE) uint8
+    peaks: dict[int, int]  # the largest value of each image in 16-bit greyscale
     problems: dict[int, str]  # error message by image
     missing: frozenset[int]  # images without a file
+
+    @property
+    def boxes(self) -> int:
+        """The number of boxes, without ignored ones."""
+        return int((~self.annotations.ignore).sum())
 
     @cached_property
     def owners(self) -> np.ndarray:
@@ -88,6 +94,7 @@ def read_split(
     hashes, shades = np.zeros(number, np.uint64), np.zeros((number, SIDE * SIDE), np.uint8)
     formats: list[str] = []
     digests: list[bytes] = []
+    peaks: dict[int, int] = {}
     problems: dict[int, str] = {}
     missing: set[int] = set()
     paths = [annotations.path(i) for i in range(number)]
@@ -96,6 +103,8 @@ def read_split(
         sizes[i], orientations[i], hashes[i], shades[i] = seen.size, seen.orientation, seen.difference, seen.shades
         formats.append(seen.format)
         digests.append(seen.digest)
+        if seen.peak is not None:
+            peaks[i] = seen.peak
         if seen.problem:
             problems[i] = seen.problem
         if seen.missing:
@@ -110,6 +119,7 @@ def read_split(
         digests,
         hashes,
         shades,
+        peaks,
         problems,
         frozenset(missing),
     )

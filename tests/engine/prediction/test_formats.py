@@ -85,12 +85,16 @@ def test_label_studio_by_hand(journal, tmp_path):
 
 
 def test_yolo_by_hand_and_what_it_cannot_hold(journal, tmp_path):
+    journal.add([Entry(file_name="other/a b.png", image_id=4, width=40, height=30)])
     write_formats(["yolo"], journal, CATEGORIES, tmp_path, AT[0.5])
-    label, *numbers = (tmp_path / "yolo" / "a b.txt").read_text().split()
+    label, *numbers = (tmp_path / "yolo/labels/deep/a b.txt").read_text().split()
     assert label == "1"
     np.testing.assert_allclose([float(x) for x in numbers], [9 / 40, 6 / 30, 10 / 40, 6 / 30], atol=1e-6)
-    assert (tmp_path / "yolo" / "none.txt").read_text() == ""
-    journal.add([Entry(file_name="other/a b.png", image_id=4, width=40, height=30)])
+    assert (tmp_path / "yolo/labels/none.txt").read_text() == (tmp_path / "yolo/labels/other/a b.txt").read_text() == ""
+    config = yaml.safe_load((tmp_path / "yolo/data.yaml").read_text())
+    names = {0: CATEGORIES[0].name, 1: "dog"}
+    assert config == {"train": "images", "val": "images", "nc": 2, "names": names}
+    journal.add([Entry(file_name="other/a b.jpg", image_id=5, width=40, height=30)])
     with pytest.raises(UserError, match="yolo cannot represent these images") as caught:
         write_formats(["yolo"], journal, CATEGORIES, tmp_path, AT[0.5])
     assert "\n" not in str(caught.value)
@@ -98,15 +102,11 @@ def test_yolo_by_hand_and_what_it_cannot_hold(journal, tmp_path):
 
 @pytest.mark.parametrize("form", ["coco", "voc", "yolo"])
 def test_what_is_written_is_read_again(journal, tmp_path, form):
-    for name, size in (("deep/a b.png", (40, 30)), ("none.png", (20, 10))):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        PIL.Image.new("RGB", size).save(tmp_path / name)
     (path,) = write_formats([form], journal, CATEGORIES, tmp_path, AT[0.1])
-    if form == "yolo":  # the reader finds labels next to images
-        for label in path.glob("*.txt"):
-            label.rename(next(tmp_path.rglob(f"{label.stem}.png")).with_suffix(".txt"))
-        path = tmp_path
-        (tmp_path / "classes.txt").write_text("".join(f"{one.name}\n" for one in CATEGORIES))
+    for name, size in (("deep/a b.png", (40, 30)), ("none.png", (20, 10))):
+        image = (path / "images" if form == "yolo" else tmp_path) / name
+        image.parent.mkdir(parents=True, exist_ok=True)
+        PIL.Image.new("RGB", size).save(image)
     truth = load_annotations(path, None if form == "yolo" else tmp_path)
     names = {one.id: one.name for one in truth.categories}
     found = {
@@ -118,6 +118,22 @@ def test_what_is_written_is_read_again(journal, tmp_path, form):
     }
     assert set(names.values()) == {one.name for one in CATEGORIES}
     assert found == {"a b.png": {("dog", 4, 3, 10, 6), (CATEGORIES[0].name, 0, 0, 20, 30)}, "none.png": set()}
+
+
+def test_yolo_labels_of_nested_folders_called_images_are_found_where_readers_look(tmp_path):
+    names = ["train/images/a.png", "val/images/a.png", "images/b.png"]
+    one = {"boxes": [(4, 3, 10, 6)], "scores": [0.9], "category_ids": [8]}
+    with Journal(tmp_path / "images.jsonl", {}) as journal:
+        journal.add([Entry(file_name=n, image_id=k, width=40, height=30, **one) for k, n in enumerate(names)])
+        (path,) = write_formats(["yolo"], journal, CATEGORIES, tmp_path, AT[0.5])
+    assert (path / "images/train/labels/a.txt").exists()
+    for name in names:
+        (path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        PIL.Image.new("RGB", (40, 30)).save(path / "images" / name)
+    truth = load_annotations(path)
+    assert sorted(truth.file_names[i] for i in range(3)) == sorted(f"images/{name}" for name in names)
+    assert truth.first.tolist() == [0, 1, 2, 3]
+    assert truth.notes == ()
 
 
 def test_voc_cannot_hold_two_images_of_one_stem(journal, tmp_path):
@@ -196,7 +212,7 @@ def test_masks_are_run_lengths_in_coco_and_polygons_elsewhere(masked, tmp_path):
     assert (outline["from_name"], outline["value"]["polygonlabels"]) == ("outline", ["dog"])
     assert box["value"]["rectanglelabels"] == [CATEGORIES[0].name]
     assert "PolygonLabels" in (tmp_path / "label_studio.xml").read_text()
-    rows = [line.split() for line in (tmp_path / "yolo/a.txt").read_text().splitlines()]
+    rows = [line.split() for line in (tmp_path / "yolo/labels/a.txt").read_text().splitlines()]
     assert [(row[0], len(row)) for row in rows] == [("1", 9), ("0", 9)]  # a mask of four corners; a box as polygon
     assert not list(tmp_path.glob(".*.json"))
 
@@ -223,9 +239,8 @@ def test_a_mask_in_parts_and_with_a_hole_is_one_object_everywhere(tmp_path):
 
 def _read_back(folder: Path) -> tuple[list[np.ndarray], list[list[float]]]:
     """Return masks and boxes of a.png, 80 x 60, as our reader of YOLO polygons finds them."""
-    (folder / "classes.txt").write_text("".join(f"{one.name}\n" for one in CATEGORIES))
-    (folder / "data.yaml").unlink()  # it names no images
-    PIL.Image.new("RGB", (80, 60)).save(folder / "a.png")
+    (folder / "images").mkdir()
+    PIL.Image.new("RGB", (80, 60)).save(folder / "images/a.png")
     truth = load_annotations(folder, masks=True)
     assert truth.segmentations is not None
     return list(truth.segmentations.masks(range(len(truth.boxes)), 60, 80).dense().numpy() > 0), truth.boxes.tolist()

@@ -33,3 +33,13 @@ def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         check_folder(tmp_path / "file", [])
+
+
+def test_images_put_beside_the_labels_of_a_prediction_are_not_deleted(tmp_path):
+    (tmp_path / "images.jsonl").write_text("")
+    image = tmp_path / "yolo/images/deep/a.png"
+    image.parent.mkdir(parents=True)
+    check_folder(tmp_path, [])
+    image.write_bytes(b"")
+    with pytest.raises(UserError, match=f"^{re.escape(str(image))}: would be deleted .*; move .*yolo to another place"):
+        check_folder(tmp_path, [])

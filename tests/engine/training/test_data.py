@@ -53,6 +53,48 @@ def test_annotations_without_any_mask_are_refused_before_training_starts(outline
         read_data(replace(data, train=""), Sources(train=load_annotations(data.train, data.train_images)), masks=True)
 
 
+def test_boxes_that_are_all_ignored_are_nothing_to_learn_from(shapes, tmp_path):
+    content = json.loads((shapes / "train.json").read_text())
+    for row in content["annotations"]:
+        row["iscrowd"] = 1
+    path = tmp_path / "crowds.json"
+    path.write_text(json.dumps(content))
+    number = len(content["annotations"])
+    data = DataConfig(train=str(path), train_images=str(shapes / "images"))
+    with pytest.raises(UserError, match=f"crowds.json: there are no boxes to learn from, as all {number} are crowds"):
+        read_data(data, shown=False)
+    content["annotations"][0]["iscrowd"] = 0
+    path.write_text(json.dumps(content))
+    notes = read_data(data, shown=False).notes
+    assert any(f"{number - 1} of {number} boxes are crowds or difficult; they are ignored" in note for note in notes)
+
+
+@pytest.mark.parametrize("user", ["train", "val", "neither"])
+@pytest.mark.parametrize("loaded", [True, False])
+def test_both_sets_have_roboflows_grouping_class_if_one_uses_it(shapes, tmp_path, user, loaded):
+    paths = {}
+    for split in ("train", "val"):
+        content = json.loads((shapes / f"{split}.json").read_text())
+        for category in content["categories"]:
+            category["supercategory"] = "all"
+        content["categories"].append({"id": 0, "name": "all", "supercategory": "none"})
+        content["annotations"][0]["category_id"] = 0 if split == user else 1
+        paths[split] = tmp_path / f"{split}.json"
+        paths[split].write_text(json.dumps(content))
+    images = str(shapes / "images")
+    if loaded:
+        sets = {split: load_annotations(path, images) for split, path in paths.items()}
+        read = read_data(DataConfig(), Sources(**sets), shown=False)
+    else:
+        data = DataConfig(train=str(paths["train"]), val=str(paths["val"]), train_images=images, val_images=images)
+        read = read_data(data, shown=False)
+    assert read.val is not None
+    train, val = read.train.annotations, read.val.annotations
+    assert train.categories == val.categories
+    assert ("all" in [category.name for category in train.categories]) == (user != "neither")
+    assert any("only groups the others" in note for note in read.notes) == (user == "neither")
+
+
 def test_validation_on_the_training_images_is_noted(shapes):
     train, val = str(shapes / "train.json"), str(shapes / "val.json")
     for path, noted in ((train, True), (val, False)):

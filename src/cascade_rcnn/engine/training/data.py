@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cascade_rcnn.auto.survey import check_learned
 from cascade_rcnn.data import Annotations, check_same_categories, load_annotations
 from cascade_rcnn.data.augmentation.build import build_augmentation
 from cascade_rcnn.data.augmentation.copy_paste import check_masks
@@ -72,12 +73,14 @@ def read_data(
     train = as_dataset(
         given_train(data, sources, masks=masks, needed=learned and needed), meaning(sources.classes, None), **checks
     )
-    _check_boxes(train.annotations)
+    check_learned(train.annotations)
     if learned and needed:
         _check_masks(train.annotations)
     given = _given_val(data, sources, train.annotations, masks=masks)
     val = None
     if given is not None:
+        if isinstance(given, Annotations) and train.annotations.unused:  # here, but perhaps used there
+            train = Dataset(train.annotations.declaring(given.categories), train.transforms)
         val = as_dataset(given, meaning(sources.classes, train.annotations.categories), **checks)
         check_same_categories(train.annotations, val.annotations)
         # Data that cannot be evaluated is reported now, not after an epoch.
@@ -121,15 +124,10 @@ def given_train(data: DataConfig, sources: Sources, *, masks: bool = False, need
         )
     read: dict[str, Any] = {"masks": masks, "bad_images": data.bad_images}
     annotations = load_annotations(data.train, data.train_images, data.train_split, **read)
-    _check_boxes(annotations)  # before the images are checked, which takes longer
+    check_learned(annotations)  # before the images are checked, which takes longer
     if masks and needed:
         _check_masks(annotations)
     return annotations
-
-
-def _check_boxes(annotations: Annotations) -> None:
-    if not len(annotations.boxes):
-        raise UserError(f"{annotations.source}: there are no boxes to learn from; check the annotations")
 
 
 def _check_masks(annotations: Annotations) -> None:
@@ -179,5 +177,6 @@ def _given_val(data: DataConfig, sources: Sources, train: Annotations, *, masks:
         val = val_annotations(data, [category.name for category in train.categories], masks=masks)
     known = val if isinstance(val, Annotations) else getattr(val, "annotations", None)
     if isinstance(known, Annotations):
-        check_same_categories(train, known)
+        known = known.declaring(train.categories)
+        check_same_categories(train.declaring(known.categories), known)
     return val

@@ -30,7 +30,7 @@ def write_formats(
     - label-studio: `label_studio.json` with tasks and predictions, and `label_studio.xml` with the labelling interface
     - parquet: `detections.parquet`, with one row per detection
     - voc: xml files in the folder `voc`
-    - yolo: label files and data.yaml in the folder `yolo`
+    - yolo: label files and data.yaml in the folder `yolo`, a dataset once the images are copied to `yolo/images`
 
     All but parquet include images without detections. Masks are written as run lengths (coco, parquet) or polygons
     (cvat, label-studio, yolo), and left out of voc. Raises UserError if a format cannot represent the images.

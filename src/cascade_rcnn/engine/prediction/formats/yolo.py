@@ -1,4 +1,7 @@
-"""YOLO: one label file per image in `yolo`, named after the image without its folders, and data.yaml.
+"""YOLO: one label file per image in `yolo/labels`, named after the image, and `yolo/data.yaml`.
+
+The folder is a dataset once the images are in `yolo/images`, under the same names. Of an image in a folder that is
+itself called images, the label file lies where readers look for it: in labels, beside that folder in `yolo/images`.
 
 A row is `class cx cy w h` or, in results with masks, `class x1 y1 x2 y2 ...`, the mask's outline. Coordinates are
 fractions of the image's size.
@@ -13,11 +16,13 @@ from shutil import rmtree
 import numpy as np
 
 from cascade_rcnn.config import Category
+from cascade_rcnn.data.yolo_labels import label_of
 from cascade_rcnn.engine.prediction.formats.kept import Kept, Least, kept, readable
 from cascade_rcnn.engine.prediction.formats.outlines import outline
 from cascade_rcnn.engine.prediction.journal import Entry, Journal
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import folder_aside
+from cascade_rcnn.images.folders import inside
 
 
 def write_yolo(folder: Path, journal: Journal, categories: Sequence[Category], least: Least) -> Path:
@@ -26,15 +31,17 @@ def write_yolo(folder: Path, journal: Journal, categories: Sequence[Category], l
     numbers = {category.id: number for number, category in enumerate(ordered)}
     with folder_aside(folder) as aside:
         for entry in readable(journal):
-            path = aside / f"{Path(entry.file_name).stem}.txt"
+            path = aside / label_of("images" / inside(entry.file_name))
             if path.exists():
                 raise UserError(
-                    f"{folder}: yolo cannot represent these images (two share the label file {path.name}); choose "
-                    "another --format"
+                    f"{folder}: yolo cannot represent these images (two share the label file of {entry.file_name}); "
+                    "choose another --format"
                 )
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("".join(f"{numbers[one.category_id]} {_place(entry, one)}\n" for one in kept(entry, least)))
         names = "".join(f"  {number}: {_quoted(one.name)}\n" for number, one in enumerate(ordered))
-        (aside / "data.yaml").write_text(f"nc: {len(ordered)}\nnames:\n{names}", encoding="utf-8")
+        head = f"train: images\nval: images\nnc: {len(ordered)}\n"  # readers require both splits
+        (aside / "data.yaml").write_text(f"{head}names:\n{names}", encoding="utf-8")
         rmtree(folder, ignore_errors=True)
         aside.replace(folder)
     return folder
