@@ -280,9 +280,7 @@ def test_report_takes_one_run_or_two(capsys, tmp_path):
     run = str(tmp_path)
     assert "0 runs given; give the folder of one training run, or of two" in fails(capsys, "report")
     assert "3 runs given" in fails(capsys, "report", run, run, run)
-    assert "--threshold: no effect with two runs" in fails(
-        capsys, "report", run, run, "--threshold", "0.5"
-    )
+    assert "--threshold: no effect with two runs" in fails(capsys, "report", run, run, "--threshold", "0.5")
     assert "--stage-images: no effect with two runs" in fails(capsys, "report", run, run, "--stage-images", "0")
     assert "not the folder of a training run" in fails(capsys, "report", run)
 
