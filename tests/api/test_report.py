@@ -11,6 +11,7 @@ import cascade_rcnn
 from cascade_rcnn import UserError
 from cascade_rcnn.api import report as api
 from cascade_rcnn.commands import train as command
+from cascade_rcnn.reporting.runs import open_run
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,22 @@ def test_a_training_s_own_detections_are_taken(run):
     page = made.page.read_text()
     assert "best.safetensors, epoch 1 of 1" in page
     assert "Label more images" in page
+
+
+def test_images_of_all_processes_count(run, tmp_path):
+    """Of a run that torchrun started with four processes, whose recipe names one device."""
+    four = shutil.copytree(run, tmp_path / "four")
+    results = json.loads((four / "results.json").read_text())
+    (four / "results.json").write_text(json.dumps(results | {"images": 4 * results["images"]}))
+    one, other = (open_run(folder).training() for folder in (run, four))
+    assert one is not None
+    assert other is not None
+    assert (one.images, other.images) == (results["images"], 4 * results["images"])
+    results.pop("images")  # as of an earlier version
+    (four / "results.json").write_text(json.dumps(results))
+    estimated = open_run(four).training()
+    assert estimated is not None
+    assert estimated.images == one.images
 
 
 @pytest.mark.usefixtures("quick", "without_detecting")
