@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cascade_rcnn import create_model, list_models
-from cascade_rcnn.config import ModelConfig
+from cascade_rcnn.config import Category, ModelConfig
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.export.export import Request, export
 from cascade_rcnn.models import checkpoint
@@ -165,6 +165,7 @@ def test_one_class_and_one_anchor(tmp_path):
         (lambda: create_model(CASCADE), "num_classes is None; give a whole number, 1 or more"),
         (lambda: create_model(CASCADE, 0), "num_classes is 0; give 1 or more"),
         (lambda: create_model(CASCADE, 2, categories=["a"]), "1 categories are given"),
+        (lambda: create_model(CASCADE, categories=[Category(id=0), Category(id=0)]), "2 classes with the id 0; give"),
         (lambda: create_model(CASCADE, 2, stage=3), "no option 'stage'; did you mean 'stages'"),
         (lambda: create_model(CASCADE, 2, semantics="caffe"), "semantics is 'caffe'"),
         (lambda: create_model(CASCADE, 2, iterations=2), "only iterative_bbox models iterate"),

@@ -1,10 +1,11 @@
 """`create_model`: build a detector from a name or from a checkpoint."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
-from cascade_rcnn.arguments import as_list, check_number, known_options
+from cascade_rcnn.arguments import as_list, check_number, known_options, typed
 from cascade_rcnn.config import Category, ModelOptions
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.backbones.pretrained import load_pretrained
@@ -84,8 +85,9 @@ def _categories(number: int | None, given: Sequence[Category | str] | None) -> t
         c if isinstance(c, Category) else Category(id=k, name=str(c)) for k, c in enumerate(entries, start=1)
     )
     ids = [category.id for category in categories]
-    if repeated := next((one for one in ids if ids.count(one) > 1), None):
-        raise UserError(f"categories has {ids.count(repeated)} classes with the id {repeated}; give each its own")
+    if len(set(ids)) < len(ids):
+        twice, number = Counter(ids).most_common(1)[0]
+        raise UserError(f"categories has {number} classes with the id {twice}; give each its own")
     if number is not None and number != len(categories):
         raise UserError(f"num_classes={number}, but {len(categories)} categories are given; leave one of them out")
     return categories
@@ -106,4 +108,4 @@ def _from_checkpoint(
         raise UserError(f"backbone={backbone}: {weights} already has a backbone; leave out one of them")
     keeps = num_classes is None and categories is None
     classes = config.categories if keeps else _categories(num_classes, categories)
-    return start_from(weights, classes, backbone, **options)[0]
+    return start_from(weights, classes, backbone, **typed(options, CreateOptions))[0]
