@@ -1,11 +1,15 @@
 """Every form of image that users pass becomes the same tensor."""
 
+import subprocess
+import sys
+
 import numpy as np
 import PIL.Image
 import pytest
 import torch
 import torch.nn.functional as F
 
+from cascade_rcnn import images
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images.tensors import read_image, to_tensor
 
@@ -115,3 +119,11 @@ def test_files_that_do_not_open_are_named(tmp_path):
             read_image(path)
         assert str(caught.value).startswith(f"{path}: ")
         assert "\n" not in str(caught.value)
+
+
+def test_names_of_the_package_do_not_import_torch_until_they_are_used():
+    assert (images.read_image, images.to_tensor) == (read_image, to_tensor)
+    with pytest.raises(AttributeError, match="no attribute 'read_imag'"):
+        _ = images.read_imag
+    code = "import sys, cascade_rcnn.images.inputs as i; assert 'torch' not in sys.modules; i.spread([])"
+    subprocess.run([sys.executable, "-c", code], check=True)
