@@ -1,4 +1,5 @@
 import operator
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 import torch.multiprocessing
 
 from cascade_rcnn.config import Category
-from cascade_rcnn.data.annotations import assemble
+from cascade_rcnn.data.annotations import Annotations, assemble
 from cascade_rcnn.errors import UserError
 
 
@@ -65,14 +66,15 @@ def test_clean_annotations_have_no_notes(make_annotations):
     assert make_annotations([(30, 40)], [[(0, 0, 40, 30)]]).notes == ()
 
 
-def test_classes_of_one_name_are_mentioned_in_any_format():
-    annotations = assemble(
+def one_box(names: Sequence[str], images: Sequence[int], category: int = 1) -> Annotations:
+    """Assemble annotations with one box, in the first image; ids of classes count from `category`."""
+    return assemble(
         source="file",
         images_dir=Path("images"),
-        categories=[Category(id=k, name=name) for k, name in enumerate(("a", "b", "a"))],
-        image_ids=np.array([3]),
-        image_sizes=np.array([[10, 20]]),
-        file_names=["x"],
+        categories=[Category(id=k, name=name) for k, name in enumerate(names, start=category)],
+        image_ids=np.array(images),
+        image_sizes=np.array([[10, 20]] * len(images)),
+        file_names=["x", "y"][: len(images)],
         box_images=np.array([0]),
         boxes=np.array([[1, 1, 1, 1]]),
         areas=np.array([1]),
@@ -80,7 +82,10 @@ def test_classes_of_one_name_are_mentioned_in_any_format():
         ignore=np.array([False]),
         ids=np.array([11]),
     )
-    assert annotations.notes[0] == "file: two classes are named 'a'; they remain separate"
+
+
+def test_classes_of_one_name_are_mentioned_in_any_format():
+    assert one_box("aba", [3]).notes[0] == "file: two classes are named 'a'; they remain separate"
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -95,20 +100,7 @@ def test_coordinates_that_are_not_numbers(make_annotations, one_line, bad):
 )
 def test_ids_that_evaluation_cannot_hold(image, category, line):
     with pytest.raises(UserError, match=f"^file: {line}.* is not between 0 and 2"):
-        assemble(
-            source="file",
-            images_dir=Path("images"),
-            categories=[Category(id=category, name="a")],
-            image_ids=np.array([3, image]),
-            image_sizes=np.array([[10, 20]] * 2),
-            file_names=["x", "y"],
-            box_images=np.array([0]),
-            boxes=np.array([[1, 1, 1, 1]]),
-            areas=np.array([1]),
-            labels=np.array([1]),
-            ignore=np.array([False]),
-            ids=np.array([11]),
-        )
+        one_box("a", [3, image], category)
 
 
 def test_no_images(make_annotations, one_line):

@@ -7,7 +7,7 @@ import pytest
 
 from cascade_rcnn import rle
 from cascade_rcnn.data.check import check_images
-from cascade_rcnn.data.coco import _decode, _File, load_coco
+from cascade_rcnn.data.coco import _decode, _File, load_coco, save_coco
 from cascade_rcnn.data.load import check_same_categories
 from cascade_rcnn.errors import UserError
 
@@ -339,6 +339,18 @@ def test_missing_file(tmp_path, one_line):
     with pytest.raises(UserError) as caught:
         load_coco(tmp_path / "absent.json", tmp_path)
     one_line(caught, "absent.json", "no such file", "check the path")
+
+
+def test_save_and_load_again(write_coco, coco_dict, tmp_path):
+    annotations = load_coco(write_coco(coco_dict), tmp_path)
+    path = tmp_path / "new" / "copy.json"
+    save_coco(annotations, path)
+    again = load_coco(path, tmp_path)
+    assert again.categories == annotations.categories
+    assert list(again.file_names) == list(annotations.file_names)
+    for field in ("image_ids", "image_sizes", "first", "boxes", "areas", "labels", "ignore", "ids"):
+        assert getattr(again, field).equal(getattr(annotations, field)), field
+    assert [file.name for file in path.parent.iterdir()] == ["copy.json"]
 
 
 @pytest.mark.parametrize(

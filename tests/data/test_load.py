@@ -7,7 +7,7 @@ import pytest
 
 from cascade_rcnn.config import Category
 from cascade_rcnn.data.check import check_images
-from cascade_rcnn.data.coco import load_coco
+from cascade_rcnn.data.coco import load_coco, save_coco
 from cascade_rcnn.data.load import check_same_categories, dataset_splits, load_annotations, training_splits
 from cascade_rcnn.errors import UserError
 
@@ -53,6 +53,16 @@ def test_yolo_by_folder_or_yaml(tmp_path, write_image):
     (tmp_path / "data.yaml").write_text("val: images\nnames: [cat]")
     for path in (tmp_path, tmp_path / "data.yaml"):
         assert load_annotations(path, split="val").boxes.tolist() == [[15, 35, 10, 10]]
+
+
+def test_voc_saved_as_coco_is_the_same(shared, tmp_path):
+    voc = load_annotations(shared / "bccd/ImageSets/Main/val.txt")
+    save_coco(voc, tmp_path / "val.json")
+    coco = load_annotations(tmp_path / "val.json", voc.images_dir)
+    assert coco.categories == voc.categories
+    assert coco.boxes.equal(voc.boxes)
+    assert coco.labels.equal(voc.labels)
+    assert list(coco.file_names) == list(voc.file_names)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pycocotools import mask as reference
 from pycocotools.coco import COCO
 
 from cascade_rcnn import rle
-from cascade_rcnn.data.coco import load_coco
+from cascade_rcnn.data.coco import load_coco, save_coco
 from cascade_rcnn.data.segmentations import ABSENT, Segmentations, encode, problem
 
 # pycocotools' own arrays do not support NumPy 2's `copy`.
@@ -142,6 +142,18 @@ def test_files_without_any_mask(write_coco, coco_dict, tmp_path):
     assert found.notes[1].endswith(
         "no object has a mask; 1 of 3 segmentations are unusable (first: a polygon of 1 point, in b.png)"
     )
+
+
+def test_saved_segmentations_are_read_as_before(write_coco, outlined, tmp_path):
+    outlined["annotations"][0].pop("area", None)
+    found = load_coco(write_coco(outlined), tmp_path, masks=True)
+    save_coco(found, tmp_path / "saved.json")
+    again = load_coco(tmp_path / "saved.json", tmp_path, masks=True)
+    assert again.segmentations.data.equal(found.segmentations.data)
+    assert again.segmentations.offsets.equal(found.segmentations.offsets)
+    assert again.areas.equal(found.areas)
+    assert again.without_area[1]  # of the only object with a mask
+    assert "segmentation" not in json.loads((tmp_path / "saved.json").read_text())["annotations"][0]
 
 
 def test_real_objects_and_crowds_have_the_pixels_of_pycocotools(shared, capsys):

@@ -3,7 +3,7 @@
 from cascade_rcnn.config import Category
 from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.data.check import check_images
-from cascade_rcnn.data.coco import load_coco
+from cascade_rcnn.data.coco import load_coco, save_coco
 from cascade_rcnn.data.load import (
     check_same_categories,
     dataset_splits,
@@ -25,5 +25,6 @@ __all__ = [
     "load_coco",
     "load_voc",
     "load_yolo",
+    "save_coco",
     "training_splits",
 ]

@@ -1,5 +1,6 @@
 """Load and save annotations in COCO's JSON format: https://cocodataset.org/#format-data."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
@@ -8,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 import numpy as np
+import torch
 from msgspec import Meta, Struct
 
 from cascade_rcnn.config import Category
@@ -17,6 +19,7 @@ from cascade_rcnn.data.names import locate
 from cascade_rcnn.data.segmentations import bounds
 from cascade_rcnn.data.sizes import fill_sizes
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.files import replacing
 from cascade_rcnn.text import count
 from cascade_rcnn.text_files import read_utf8
 
@@ -32,7 +35,7 @@ class _Image(Struct, gc=False):
     height: _Length | None = None
 
 
-class _Box(Struct, gc=False):
+class _Box(Struct, gc=False, omit_defaults=True):
     image_id: _Int64
     category_id: _Int64
     bbox: tuple[float, ...] | None = None  # not a list, which garbage collection would visit
@@ -193,6 +196,50 @@ def _with_boxes(path: Path, text: bytes, file: _File) -> tuple[_File, list[str]]
             f"annotations[{lost[0]}]); they are ignored"
         )
     return file, notes
+
+
+def save_coco(annotations: Annotations, path: Path) -> None:
+    """Write a COCO detection file, atomically. Raises UserError if it cannot be written.
+
+    An object with a mask has no area if it had none: that of its box would count as that of the mask.
+    """
+    sizes, counts = annotations.image_sizes.tolist(), annotations.first.diff()
+    image_ids = annotations.image_ids.repeat_interleave(counts).tolist()
+    areas, masks = annotations.areas, annotations.segmentations
+    if masks is not None:
+        areas = areas.masked_fill(annotations.without_area & torch.from_numpy(masks.has()), torch.nan)
+    columns = (annotations.boxes, annotations.labels, annotations.ids, areas, annotations.ignore)
+    boxes = [
+        _Box(image_id, annotations.categories[label - 1].id, tuple(box), id_, _known(area), int(ignore))
+        for image_id, box, label, id_, area, ignore in zip(
+            image_ids, *(column.tolist() for column in columns), strict=True
+        )
+    ]
+    file = _File(
+        images=[
+            _Image(id=id_, file_name=annotations.file_names[i], width=sizes[i][1], height=sizes[i][0])
+            for i, id_ in enumerate(annotations.image_ids.tolist())
+        ],
+        annotations=_with_masks(annotations, boxes),
+        categories=[_Category(category.id, category.name) for category in annotations.categories],
+    )
+    with replacing(path) as aside:
+        aside.write_bytes(msgspec.json.encode(file))
+
+
+def _known(area: float) -> float | None:
+    return None if math.isnan(area) else area
+
+
+def _with_masks(annotations: Annotations, boxes: list[_Box]) -> list[_Box]:
+    found = annotations.segmentations
+    if found is None:
+        return boxes
+    texts = (found.read(a) for a in range(len(found)))
+    return [
+        _Object(*msgspec.structs.astuple(box), segmentation=msgspec.Raw(text)) if text else box
+        for box, text in zip(boxes, texts, strict=True)
+    ]
 
 
 def _decode(path: Path, text: bytes, kind: type[_T]) -> _T:

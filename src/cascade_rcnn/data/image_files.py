@@ -6,36 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images.decoding import EXTENSIONS
-
-# Image formats of cameras and tools that are not supported; files in them are skipped with a note.
-UNREAD = frozenset(
-    [
-        ".heic",
-        ".heif",
-        ".hif",
-        ".jxl",
-        ".jxr",
-        ".cr2",
-        ".cr3",
-        ".nef",
-        ".arw",
-        ".dng",
-        ".orf",
-        ".rw2",
-        ".raf",
-        ".pef",
-        ".srw",
-        ".psd",
-        ".tga",
-        ".exr",
-        ".hdr",
-        ".svg",
-        ".eps",
-        ".dcm",
-        ".ico",
-    ]
-)
+from cascade_rcnn.images.decoding import EXTENSIONS, UNSUPPORTED
 
 
 def walk(folder: Path, depth: int | None = None) -> Iterator[Path]:
@@ -78,7 +49,7 @@ def is_image(path: Path) -> bool:
 
 def is_unread(path: Path) -> bool:
     """Return whether a file name has the suffix of an unsupported image format, such as HEIC."""
-    return path.suffix.lower() in UNREAD
+    return path.suffix.lower() in UNSUPPORTED
 
 
 def left_out(paths: Iterable[Path]) -> list[str]:

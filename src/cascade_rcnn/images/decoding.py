@@ -31,6 +31,31 @@ FORMATS = {
     "JPEG2000": (".jp2", ".j2k", ".jpf", ".jpx", ".jpc", ".j2c"),
 }
 EXTENSIONS = frozenset(chain.from_iterable(FORMATS.values()))
+# Image formats of cameras and tools that are not supported; such files are skipped with a note.
+UNSUPPORTED = frozenset(
+    f".{kind}"
+    for kind in (
+        *(
+            "arw",
+            "cr2",
+            "cr3",
+            "dcm",
+            "dds",
+            "dng",
+            "eps",
+            "exr",
+            "hdr",
+            "heic",
+            "heif",
+            "hif",
+            "ico",
+            "jxl",
+            "jxr",
+            "nef",
+        ),
+        *("orf", "pcx", "pef", "pfm", "psd", "raf", "raw", "rw2", "srw", "svg", "svs", "tga", "xcf"),
+    )
+)
 
 MAX_MEGAPIXELS = 179  # default limit, the same as Pillow's
 SIDEWAYS = 5  # orientations from 5 on swap width and height

@@ -8,16 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images.decoding import EXTENSIONS
-
-# Image formats that are not supported, which are reported when skipped.
-_PICTURES = frozenset(
-    f".{kind}"
-    for kind in (
-        *("arw", "cr2", "cr3", "dcm", "dds", "dng", "eps", "exr", "hdr", "heic", "heif", "ico", "jxl", "nef", "orf"),
-        *("pcx", "pfm", "psd", "raf", "raw", "rw2", "svg", "svs", "tga", "xcf"),
-    )
-)
+from cascade_rcnn.images.decoding import EXTENSIONS, UNSUPPORTED
 
 # Names in the output folder of `predict`: the annotated images, and the journal.
 PICTURES, JOURNAL = "pictures", "images.jsonl"
@@ -127,7 +118,7 @@ class _Walk:
     def _is_image(self, path: Path) -> bool:
         suffix = path.suffix.lower()
         known = suffix in EXTENSIONS
-        if not known and suffix in _PICTURES:
+        if not known and suffix in UNSUPPORTED:
             self.left_out[suffix] += 1
         if known and path.is_symlink() and not path.exists():
             self.left_out["links to missing files"] += 1
