@@ -41,6 +41,7 @@ test: lint
 	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup
 
 test-slow: $(READY)
+	@$(BIN)/python -m pip install --quiet --group slow
 	@$(BIN)/python -m pytest -m slow --timeout 3600
 
 lint: $(READY)

@@ -67,6 +67,7 @@ def test_a_plain_loop(model, loader):
             optimizer.step()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("moved")
 def test_lightning(model, loader, tmp_path):
     import lightning  # takes a second

@@ -11,7 +11,7 @@ from cascade_rcnn.config import ModelOptions
 from cascade_rcnn.recipes import RECIPES, bundled
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "python.md"
-FIRST, SLOW = "First steps", {"torch.compile", "Multiple processes"}
+FIRST, SLOW = "First steps", {"torch.compile", "Multiple processes", "Lightning"}
 
 
 def sections() -> dict[str, list[str]]:

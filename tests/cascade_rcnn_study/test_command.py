@@ -57,7 +57,7 @@ def test_plan_run_and_render(base, tmp_path, capsys):
     output = str(tmp_path / "study")
     main(["study", "plan", "table2", *flags(base), "--output", output])
     assert "2 runs" in capsys.readouterr().out
-    main(["study", "run", "table2", "figure4", *flags(base), "--output", output])
+    main(["study", "run", "table2", *flags(base), "--output", output])
     said = capsys.readouterr().out
     assert "run 2/2: baseline" in said
     assert (tmp_path / "study/report/report.html").is_file()

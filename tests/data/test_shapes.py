@@ -33,13 +33,13 @@ def corners(shape: Shape) -> np.ndarray:
 
 def rasterise(polygon: np.ndarray, height: int, width: int) -> np.ndarray:
     """Return the pixels whose centre lies inside the polygon, by counting crossings to the right."""
-    x, y = np.arange(width)[None, :] + 0.5, np.arange(height)[:, None] + 0.5
-    inside = np.zeros((height, width), dtype=bool)
-    for (x1, y1), (x2, y2) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
-        rows = np.flatnonzero((y1 <= y[:, 0]) != (y2 <= y[:, 0]))
-        crossing = x1 + (y[rows] - y1) / (y2 - y1) * (x2 - x1) if len(rows) else np.empty((0, 1))
-        inside[rows] ^= x < crossing
-    return inside
+    x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
+    (x1, y1), (x2, y2) = polygon.T, np.roll(polygon, -1, axis=0).T
+    edges, rows = np.nonzero((y1[:, None] <= y) != (y2[:, None] <= y))
+    at = x1[edges] + (y[rows] - y1[edges]) / (y2 - y1)[edges] * (x2 - x1)[edges]
+    crossings = np.zeros((height, width), dtype=int)
+    np.add.at(crossings, rows, x < at[:, None])
+    return crossings % 2 == 1
 
 
 def tight_box(mask: np.ndarray) -> list[int]:

@@ -31,9 +31,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Save a detector of one stage, which is faster to capture, for tests that do not depend on the stages."""
-    path = tmp_path_factory.mktemp("export") / "faster.safetensors"
-    save(make("faster_rcnn_resnet18_fpn"), path)
+    """Save a detector of one stage, with position-sensitive heads and without a pyramid."""
+    path = tmp_path_factory.mktemp("export") / "rfcn.safetensors"
+    save(make("rfcn_resnet18"), path)
     return path
 
 

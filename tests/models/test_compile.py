@@ -20,10 +20,11 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @torch.no_grad()
-def test_the_compiled_detector_finds_the_same():
+@pytest.mark.parametrize("backend", ["eager", pytest.param("aot_eager", marks=pytest.mark.slow)])
+def test_the_compiled_detector_finds_the_same(backend):
     """`fullgraph` raises at a graph break."""
     detector, images = built("cascade_mask_rcnn_resnet18_fpn"), batch()
-    compiled = torch.compile(detector.detect, fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(detector.detect, fullgraph=True, backend=backend)
     expected, found = detector.detect(*images), compiled(*images)
     for one, other in zip(expected[:4], found[:4], strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-3)

@@ -165,10 +165,10 @@ def die_at(monkeypatch: pytest.MonkeyPatch, name: str, number: int, when: str) -
 @pytest.mark.parametrize(
     ("name", "when"),
     [
-        ("best.safetensors", "after"),
+        pytest.param("best.safetensors", "after", marks=pytest.mark.slow),
         ("best.json", "before"),
         ("last.state.pt", "before"),
-        ("previous.state.pt", "after"),
+        pytest.param("previous.state.pt", "after", marks=pytest.mark.slow),
     ],
 )
 def test_a_kill_around_any_renaming_changes_nothing_in_the_end(recipe, monkeypatch, tmp_path, name, when):
@@ -395,6 +395,7 @@ def test_torchrun_trains_with_two_processes_on_uneven_batches_and_images_without
     assert results["best"]["images"] == 5  # the 5 validation images, each counted once
 
 
+@pytest.mark.slow
 def test_devices_flag_trains_with_two_processes(uneven):
     flags = ["--devices", "2", "--accelerator", "cpu", "--workers", "0", "--epochs", "1", "--batch-size", "2"]
     options = ["--options.backbone-width", "8", "--options.pyramid-channels", "8", "--options.head-width", "16"]
