@@ -15,6 +15,11 @@ extent = st.floats(1, 900, width=32)
 box = st.builds(lambda x, y, w, h: [x, y, x + w, y + h], corner, corner, extent, extent)
 
 
+def test_the_corners_of_coco_s_boxes_keep_their_precision():
+    found = box_ops.from_xywh(torch.tensor([[0.1, 2, 30, 4]], dtype=torch.float64))
+    assert found.tolist() == [[0.1, 2, 30.1, 6]]
+
+
 @given(st.lists(st.tuples(box, box), min_size=1, max_size=8))
 @settings(max_examples=60, deadline=None)
 def test_decoding_inverts_encoding(pairs):

@@ -22,6 +22,12 @@ def to_xyxy(boxes: Tensor) -> Tensor:
     return boxes.as_subclass(Tensor).float()
 
 
+def from_xywh(boxes: Tensor) -> Tensor:
+    """Convert boxes (N, 4) from COCO's XYWH, keeping their precision."""
+    corner, size = boxes.split(2, dim=1)
+    return torch.cat([corner, corner + size], dim=1)
+
+
 def area(boxes: Tensor) -> Tensor:
     """Compute areas, (..., 4) -> (...); 0 for boxes with x2 < x1 or y2 < y1."""
     width, height = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).unbind(-1)

@@ -52,8 +52,7 @@ def export_model(
     validation = None
     if annotations is not None:
         config = read_config(checkpoint)
-        classes = [category.name for category in config.categories]
-        known = load_annotations(annotations, annotation_images, split, classes, masks=config.has_masks)
+        known = load_annotations(annotations, annotation_images, split, config.class_names, masks=config.has_masks)
         validation = check_images(known)
         tell(validation.notes)
     request = Request(

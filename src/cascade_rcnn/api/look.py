@@ -144,7 +144,7 @@ def _loaded(
         if not isinstance(given, Annotations):
             raise _refused(given)
         read[name] = given
-        classes = classes or [category.name for category in given.categories]
+        classes = classes or given.class_names
     most = max((one.categories for one in read.values()), key=len)  # any may use a class that others only declare
     return {name: one.declaring(most) for name, one in read.items()}
 

@@ -37,7 +37,7 @@ class Opened:
     @property
     def class_names(self) -> list[str]:
         """The class names, of labels 1..M."""
-        return [category.name for category in self.config.categories]
+        return self.config.class_names
 
 
 def open_model(

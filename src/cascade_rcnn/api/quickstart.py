@@ -80,7 +80,7 @@ def _draw_cells(output: Path, truth: Annotations) -> PIL.Image.Image:
     """
     predictor = Predictor(output / "best.safetensors", device="cpu")
     least = best_thresholds(match(truth, run_predictor(predictor, truth, 4, 0).rows))
-    names = [category.name for category in truth.categories]
+    names = truth.class_names
     most, best = -1, None
     dataset = Dataset(truth)
     for i in range(min(_PICTURES, len(dataset))):

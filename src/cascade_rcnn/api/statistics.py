@@ -33,7 +33,7 @@ def target_statistics(
     >>> len(targets.mean), len(targets.std[0])
     (3, 4)
     """
-    classes = [category.name for category in read_config(checkpoint).categories]
+    classes = read_config(checkpoint).class_names
     truth = load_annotations(annotations, images, split, classes, bad_images=bad_images)
     truth = check_images(truth, bad_images=bad_images, max_megapixels=max_megapixels)
     found = measure_targets(checkpoint, truth, batch_size, workers, device)

@@ -58,12 +58,11 @@ def survey(annotations: Annotations) -> Survey:
     check_learned(annotations)
     rows, shapes = learned(annotations)
     numbers = np.bincount(annotations.labels.numpy()[rows] - 1, minlength=len(annotations.categories))
-    names = [category.name for category in annotations.categories]
     return Survey(
         sizes=annotations.image_sizes.numpy().astype(np.float64),
         shapes=shapes,
         owners=owners_of(annotations)[rows],
-        classes=dict(zip(names, numbers.tolist(), strict=True)),
+        classes=dict(zip(annotations.class_names, numbers.tolist(), strict=True)),
     )
 
 

@@ -149,6 +149,11 @@ class ModelConfig(Config, frozen=True, kw_only=True):
         return len(self.categories)
 
     @property
+    def class_names(self) -> list[str]:
+        """The names of labels 1..M, in order."""
+        return [category.name for category in self.categories]
+
+    @property
     def has_masks(self) -> bool:
         """Whether the model predicts masks."""
         return any(isinstance(task, MaskConfig) for task in self.tasks)

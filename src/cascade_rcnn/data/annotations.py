@@ -32,7 +32,7 @@ class Annotations:
     """Annotations of N images with A boxes in M classes. Boxes are neither clipped nor dropped, for evaluation.
 
     >>> annotations = load_annotations("shapes/val.json")
-    >>> len(annotations), [category.name for category in annotations.categories]
+    >>> len(annotations), annotations.class_names
     (4, ['ellipse', 'rectangle', 'triangle', 'star'])
     >>> annotations.boxes[annotations.rows(0)].shape[1], annotations.path(0).name  # XYWH of the first image
     (4, '000001.png')
@@ -58,6 +58,11 @@ class Annotations:
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.image_ids)
+
+    @property
+    def class_names(self) -> list[str]:
+        """The names of labels 1..M, in order."""
+        return [category.name for category in self.categories]
 
     def path(self, i: int) -> Path:
         """Return the path of image i."""

@@ -96,7 +96,7 @@ class Predictor:
     @property
     def class_names(self) -> list[str]:
         """The names of labels 1..M, in order."""
-        return [category.name for category in self.config.categories]
+        return self.config.class_names
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in ("_model", "_process")}

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
+from cascade_rcnn.boxes import iou
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.text import count
 
@@ -102,7 +104,9 @@ def compare(expected: list[Found], found: list[Found]) -> Difference:
 
 
 def _pairs(one: Found, other: Found) -> list[tuple[int, int]]:
-    overlap = _iou(one.boxes, other.boxes) * (one.labels[:, None] == other.labels)
+    overlap = iou(torch.from_numpy(one.boxes), torch.from_numpy(other.boxes)).numpy() * (
+        one.labels[:, None] == other.labels
+    )
     pairs = []
     for i in range(len(overlap)):  # best first
         j = int(overlap[i].argmax()) if overlap.shape[1] else -1
@@ -110,10 +114,3 @@ def _pairs(one: Found, other: Found) -> list[tuple[int, int]]:
             pairs.append((i, j))
             overlap[:, j] = 0
     return pairs
-
-
-def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=2)
-    area_a, area_b = (np.clip(x[:, 2:] - x[:, :2], 0, None).prod(axis=1) for x in (a, b))
-    return shared / np.maximum(area_a[:, None] + area_b - shared, 1e-9)

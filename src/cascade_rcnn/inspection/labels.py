@@ -7,7 +7,6 @@ from typing import NamedTuple
 import hotcoco
 import numpy as np
 import torch
-from torch import Tensor
 
 from cascade_rcnn import boxes as box_ops
 from cascade_rcnn.data.annotations import Annotations
@@ -68,7 +67,7 @@ class _Comparison:
             if labels.start == labels.stop:
                 continue
             detected = torch.from_numpy(self.detections[mine, 1:5])
-            overlap = box_ops.iou(_corners(self.truth.boxes[labels]), _corners(detected))
+            overlap = box_ops.iou(box_ops.from_xywh(self.truth.boxes[labels]), box_ops.from_xywh(detected))
             reached[labels] = overlap.amax(dim=1).numpy()
             explained[mine] = overlap.amax(dim=0).numpy()
         return reached, explained
@@ -105,8 +104,3 @@ class _Comparison:
     def _unreached(self, row: int) -> tuple[float, Record]:
         detail = f"IoU {self.reached[row]:.2f} with the nearest detection"
         return float(self.truth.areas[row]), self.split.box(int(self.rows[row]), detail)
-
-
-def _corners(boxes: Tensor) -> Tensor:
-    corner, size = boxes.split(2, dim=1)
-    return torch.cat((corner, corner + size), dim=1)

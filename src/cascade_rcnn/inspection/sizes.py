@@ -66,8 +66,7 @@ class Sizes:
     @property
     def by_class(self) -> list[Bin]:
         """The boxes by class, in the order of the categories."""
-        names = [category.name for category in self.split.annotations.categories]
-        return self._bins(self.split.annotations.labels.numpy()[self.rows] - 1, names)
+        return self._bins(self.split.annotations.labels.numpy()[self.rows] - 1, self.split.annotations.class_names)
 
     def _bins(self, places: np.ndarray, names: Sequence[str]) -> list[Bin]:
         counts = [np.bincount(places[self.fits >= least], minlength=len(names)).tolist() for least in (0.0, GOOD, IOU)]

@@ -227,7 +227,7 @@ class Detector(nn.Module):
     @property
     def class_names(self) -> list[str]:
         """The names of labels 1..M, in order."""
-        return [category.name for category in self.config.categories]
+        return self.config.class_names
 
 
 def to_list(

@@ -50,8 +50,7 @@ def with_options(detect: Detect, config: ModelConfig, **options: Unpack[PredictO
         raise UserError("overlap is that of tiles; give tiles, or omit it")
     thresholds = options.get("thresholds", {})
     if classes or thresholds:
-        names = [category.name for category in config.categories]
-        detect = Chosen(detect, names, classes, thresholds)
+        detect = Chosen(detect, config.class_names, classes, thresholds)
     return detect
 
 

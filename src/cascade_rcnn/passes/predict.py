@@ -26,7 +26,7 @@ def predict_with(
     options: PredictOptions,
 ) -> Any:
     """Detect batch by batch, with the arguments and results of `Detector.predict`; `device` is the detector's."""
-    names = [category.name for category in config.categories]
+    names = config.class_names
     look = with_options(detect, config, **options)
     least = class_thresholds(names, options.get("thresholds", {}), threshold)
 

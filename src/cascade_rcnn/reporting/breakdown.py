@@ -6,7 +6,9 @@ D detections · A objects
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
+from cascade_rcnn import boxes as box_ops
 from cascade_rcnn.evaluation.coco import Array
 from cascade_rcnn.evaluation.matches import AveragePrecision, Matches
 from cascade_rcnn.reporting.evidence import Evidence
@@ -83,11 +85,7 @@ def _crowding(evidence: Evidence, found: Array) -> tuple[Array, Array]:
 
 def box_iou(a: Array, b: Array) -> Array:
     """Compute IoU of XYWH boxes: (N, 4), (M, 4) -> (N, M) float64; 0 if both are empty."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, :2] + a[:, None, 2:], b[None, :, :2] + b[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=2)
-    union = a[:, None, 2:].prod(axis=2) + b[None, :, 2:].prod(axis=2) - shared
-    return shared / np.maximum(union, 1e-12)
+    return box_ops.iou(*(box_ops.from_xywh(torch.from_numpy(boxes)) for boxes in (a, b))).numpy()
 
 
 def _groups(evidence: Evidence, names: tuple[str, ...], of_object: Array, of_detection: Array) -> list[Group]:

@@ -46,7 +46,7 @@ class Evidence:
     @property
     def names(self) -> list[str]:
         """The class names, of labels 1..M."""
-        return [category.name for category in self.truth.categories]
+        return self.truth.class_names
 
     @cached_property
     def metrics(self) -> Metrics:

@@ -34,7 +34,7 @@ class Run(NamedTuple):
         if not self.recipe.data.val:
             raise UserError(f"{self.folder}: this run was trained without validation data; give --data")
         try:
-            found = val_annotations(self.recipe.data, [c.name for c in read_config(self.checkpoint).categories])
+            found = val_annotations(self.recipe.data, read_config(self.checkpoint).class_names)
         except UserError as error:
             reason = str(error).rpartition("; ")[0] or str(error)
             raise UserError(f"{self.folder}: cannot read the run's validation data ({reason}); give --data") from None

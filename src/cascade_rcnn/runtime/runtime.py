@@ -59,7 +59,7 @@ class Runtime:
     @property
     def class_names(self) -> list[str]:
         """The names of labels 1..M, in order."""
-        return [category.name for category in self.config.categories]
+        return self.config.class_names
 
     @overload
     def __call__(self, images: ImageLike, threshold: float = 0.5, batch_size: int = 1) -> "supervision.Detections": ...

@@ -174,7 +174,7 @@ def _exists(path: Path) -> bool:
 def _given_val(data: DataConfig, sources: Sources, train: Annotations, *, masks: bool) -> Given | None:
     val = sources.val
     if val is None:
-        val = val_annotations(data, [category.name for category in train.categories], masks=masks)
+        val = val_annotations(data, train.class_names, masks=masks)
     known = val if isinstance(val, Annotations) else getattr(val, "annotations", None)
     if isinstance(known, Annotations):
         known = known.declaring(train.categories)
