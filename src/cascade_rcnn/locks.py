@@ -1,4 +1,4 @@
-"""Locks on folders."""
+"""Locks on folders and files. Where they are not supported, as on Windows and some file systems, there are none."""
 
 import errno
 import os
@@ -6,6 +6,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO, Any
 
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import unwritable
@@ -17,8 +18,7 @@ _LOCK = ".lock"
 def locked(folder: Path) -> Iterator[None]:
     """Lock the folder inside the block, creating it if needed. The lock ends with the process at the latest.
 
-    Raises UserError if another process holds it. Where locks are not supported, as on Windows and some file systems,
-    there is none.
+    Raises UserError if another process holds it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -37,6 +37,21 @@ def locked(folder: Path) -> Iterator[None]:
             file.write(f"{os.getpid()} on {platform.node()}")
             file.flush()
         yield
+
+
+def lock_file(file: IO[Any]) -> bool:
+    """Lock an open file until it is closed. Return False if it is locked through another opening, in any process."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _lock(descriptor: int) -> bool:

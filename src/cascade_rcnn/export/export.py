@@ -4,7 +4,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Literal, get_args
@@ -23,6 +22,7 @@ from cascade_rcnn.export import to_torch
 from cascade_rcnn.export.graph import DetectionGraph, capture
 from cascade_rcnn.export.triton import config, model_file
 from cascade_rcnn.export.verify import TOLERANCES, Difference, Found, compare
+from cascade_rcnn.extras import needs
 from cascade_rcnn.files import folder_aside
 from cascade_rcnn.images.decoding import decode_image
 from cascade_rcnn.models.checkpoint import load
@@ -34,7 +34,6 @@ from cascade_rcnn.runtime.sessions import outputs
 
 Format = Literal["onnx", "torch-export", "openvino", "triton"]
 SUFFIX: dict[Format, str] = {"onnx": ".onnx", "torch-export": ".pt2", "openvino": ".xml", "triton": ""}  # a folder
-_EXTRA = "pip install 'cascade-rcnn[export]'"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +109,7 @@ def _check(request: Request, output: Path) -> None:
     needed = {"onnx": ["onnx", "onnxscript", "onnxruntime"], "torch-export": []}
     needed |= {"openvino": [*needed["onnx"], "openvino"], "triton": needed["onnx"]}
     packages = [*needed[request.format], *(["nncf"] if request.precision == "int8" else [])]
-    missing = [name for name in packages if find_spec(name) is None]
-    if missing:
-        raise UserError(f"exporting needs {', '.join(missing)}; {_EXTRA}")
+    needs(f"--format {request.format}", "export", *packages)
 
 
 def _fixed_size(detector: Detector, wanted: tuple[int, int] | None) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cascade_rcnn.files import unwritable
+from cascade_rcnn.locks import lock_file
 
 FOLDER = "CASCADE_RCNN_CACHE"
 OFFLINE = "CASCADE_RCNN_OFFLINE"
@@ -38,23 +39,8 @@ def alone(place: Path, say: Callable[[str], None]) -> Iterator[None]:
     except OSError as error:
         raise unwritable(place, error) from None
     with file:
-        if not _lock(file.fileno()):
+        if not lock_file(file):
             say(f"{place.name} is being downloaded by another process; waiting for it")
-            while not _lock(file.fileno()):
+            while not lock_file(file):
                 time.sleep(_AGAIN)
         yield
-
-
-def _lock(descriptor: int) -> bool:
-    """Lock the open file. Return False if it is locked through another descriptor, in any process."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # locks are not supported there
-        return True
-    return True

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cascade_rcnn.errors import UserError, reason
+from cascade_rcnn.extras import needs
 from cascade_rcnn.hub.cache import is_offline
 
 if TYPE_CHECKING:
@@ -83,10 +84,8 @@ def _card(repository: str, detector: "Detector") -> str:
 
 
 def _library() -> Any:
-    try:
-        return import_module("huggingface_hub")
-    except ModuleNotFoundError:
-        raise UserError("the Hub needs huggingface_hub; pip install 'cascade-rcnn[hub]'") from None
+    needs("the Hub", "hub", "huggingface_hub")
+    return import_module("huggingface_hub")
 
 
 def _failed(what: str, error: Exception) -> UserError:

@@ -14,6 +14,7 @@ import msgspec
 
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation.detections import Box
+from cascade_rcnn.locks import lock_file
 
 
 class Entry(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -57,7 +58,8 @@ class Journal:
         except OSError as error:
             raise self._unwritable(error) from None
         try:
-            self._lock()
+            if not lock_file(self._file):
+                raise UserError(f"{self.path.parent}: another predict is writing there; choose another --output")
             settings = msgspec.json.decode(msgspec.json.encode(settings))
             if overwrite or not self._read(settings):
                 self._file.truncate(0)
@@ -65,18 +67,6 @@ class Journal:
         except UserError:
             self._file.close()
             raise
-
-    def _lock(self) -> None:
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{self.path.parent}: another predict is writing there; choose another --output") from None
-        except OSError:  # a file system without locks
-            return
 
     def _read(self, settings: dict[str, Any]) -> bool:
         """Read the existing entries; return False if the file is empty."""

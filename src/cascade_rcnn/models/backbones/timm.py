@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from cascade_rcnn.config import TimmConfig
 from cascade_rcnn.errors import UserError, nearest, reason
+from cascade_rcnn.extras import needs
 from cascade_rcnn.models.backbones.promise import check_promise
 from cascade_rcnn.tensor_files import read_state
 
@@ -143,10 +144,9 @@ def _unusable(config: TimmConfig, source: str | Path, error: Exception) -> UserE
 
 
 def _library() -> ModuleType:
-    try:
-        import timm
-    except ModuleNotFoundError:
-        raise UserError("backbones from timm need timm; pip install 'cascade-rcnn[timm]'") from None
+    needs("a backbone from timm", "timm", "timm")
+    import timm
+
     return timm
 
 

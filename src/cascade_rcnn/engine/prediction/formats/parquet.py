@@ -1,7 +1,6 @@
 """A table with one row per detection, for DuckDB, pandas, Polars and Spark."""
 
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 from cascade_rcnn.config import Category
 from cascade_rcnn.engine.prediction.formats.kept import Least, kept, readable
 from cascade_rcnn.engine.prediction.journal import Journal
-from cascade_rcnn.errors import UserError
+from cascade_rcnn.extras import needs
 from cascade_rcnn.files import replacing
 
 _GROUP = 50_000  # rows in memory at once
@@ -36,7 +35,7 @@ COLUMNS = {
 
 def write_parquet(path: Path, journal: Journal, categories: Sequence[Category], least: Least) -> Path:
     """Write the detections in all images, with the columns of `COLUMNS`. Raises UserError if pyarrow is missing."""
-    check_parquet()
+    needs_parquet()
     import pyarrow
     from pyarrow import parquet
 
@@ -48,10 +47,9 @@ def write_parquet(path: Path, journal: Journal, categories: Sequence[Category], 
     return path
 
 
-def check_parquet() -> None:
+def needs_parquet() -> None:
     """Raise UserError if pyarrow is missing."""
-    if find_spec("pyarrow") is None:
-        raise UserError("--format parquet needs pyarrow: pip install pyarrow")
+    needs("--format parquet", "parquet", "pyarrow")
 
 
 def _rows(journal: Journal, names: dict[int, str], least: Least) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,7 @@ from cascade_rcnn.config import Category
 from cascade_rcnn.engine.prediction.formats.coco import write_coco, write_cvat
 from cascade_rcnn.engine.prediction.formats.kept import Least
 from cascade_rcnn.engine.prediction.formats.label_studio import write_label_studio
-from cascade_rcnn.engine.prediction.formats.parquet import check_parquet, write_parquet
+from cascade_rcnn.engine.prediction.formats.parquet import needs_parquet, write_parquet
 from cascade_rcnn.engine.prediction.formats.voc import write_voc
 from cascade_rcnn.engine.prediction.formats.yolo import write_yolo
 from cascade_rcnn.engine.prediction.journal import Journal
@@ -43,7 +43,7 @@ def check_formats(formats: Sequence[Format]) -> None:
     for form in formats:
         check_choice("formats", form, get_args(Format))
     if "parquet" in formats:
-        check_parquet()
+        needs_parquet()
 
 
 def _write(form: Format, journal: Journal, categories: Sequence[Category], output: Path, least: Least) -> Path:
