@@ -5,6 +5,7 @@ import re
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ def test_odd_addresses(address):
 
 class FakeHub:
     """A stand-in for the hub library that records calls."""
+
+    __spec__ = ModuleSpec("huggingface_hub", None)
 
     def __init__(self, answer: Any = None) -> None:
         self.calls: list[Any] = []

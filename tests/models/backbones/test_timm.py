@@ -278,7 +278,7 @@ def test_without_timm(monkeypatch, tmp_path):
     save(make("test_resnet"), tmp_path / "model.safetensors")
     monkeypatch.setitem(sys.modules, "timm", None)
     for call in (lambda: make("test_resnet"), lambda: load(tmp_path / "model.safetensors")):
-        with pytest.raises(UserError, match=r"need timm; pip install 'cascade-rcnn\[timm\]'") as caught:
+        with pytest.raises(UserError, match=r"needs timm; pip install 'cascade-rcnn\[timm\]'") as caught:
             call()
         assert "\n" not in str(caught.value)
 
