@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cascade_rcnn.engine.training.learning_curve import Loss
 from cascade_rcnn.evaluation.bootstrap import Interval
 from cascade_rcnn.evaluation.metrics import IOU_THRESHOLDS
 from cascade_rcnn.reporting.calibration import Calibration
@@ -48,7 +49,7 @@ _STYLE: Any = {
     "legend.frameon": False,
     "lines.linewidth": 1.8,
 }
-_KINDS = {"classifier": "classes", "box_reg": "boxes", "objectness": "RPN objectness", "rpn_box_reg": "RPN boxes"}
+_OF_LOSSES = {"classifier": _ONE, "box_reg": _TWO, "objectness": _THREE, "rpn_box_reg": _FOUR}
 
 
 def _plot(draw: Callable[["Axes"], None], label: str, height: float = 2.9) -> str:
@@ -89,11 +90,9 @@ def losses(curves: Curves) -> str:
         names = [name for name in curves.losses if name != "loss"]
         axes.plot(curves.steps, curves.losses["loss"], color=_TEXT, label="total")
         for name in names:
-            kind, _, stage = name.removeprefix("loss_").partition("_stage")
-            text = _KINDS.get(kind, kind) + (f", stage {stage}" if stage else "")
-            colour = {"classifier": _ONE, "box_reg": _TWO, "objectness": _THREE, "rpn_box_reg": _FOUR}.get(kind, _FIVE)
-            dashes = ("-", "--", ":", "-.")[(int(stage or 1) - 1) % 4]
-            axes.plot(curves.steps, curves.losses[name], color=colour, linestyle=dashes, linewidth=1.2, label=text)
+            kind, label, line = Loss.named(name)
+            colour = _OF_LOSSES.get(kind, _FIVE)
+            axes.plot(curves.steps, curves.losses[name], linestyle=line, color=colour, linewidth=1.2, label=label)
         axes.set(xlabel="updates", yscale="log")
         axes.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.14))
 

@@ -2,7 +2,7 @@ import matplotlib as mpl
 import PIL.Image
 from matplotlib.axes import Axes
 
-from cascade_rcnn.engine.training.learning_curve import plot
+from cascade_rcnn.engine.training.learning_curve import Loss, plot
 
 HEAD = "step,epoch,lr,images_per_s,loss,loss_objectness,loss_rpn_box_reg,loss_classifier_stage1,loss_box_reg_stage1"
 
@@ -36,3 +36,8 @@ def test_every_loss_of_every_stage_has_a_line_of_its_own(tmp_path, monkeypatch):
     labels = ["all", "RPN objectness", *(f"{kind}, stage {t}" for t in (1, 2, 3) for kind in ("classes", "boxes"))]
     assert [label for label, _ in drawn] == labels
     assert drawn[0][1] == [3.0, 2.5]  # running means
+
+
+def test_losses_of_masks_and_of_others():
+    assert Loss.named("loss_mask_stage2") == ("mask", "masks, stage 2", "--")
+    assert Loss.named("loss_of_mine") == ("of_mine", "of_mine", "-")

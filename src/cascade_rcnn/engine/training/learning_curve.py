@@ -1,21 +1,43 @@
 """Plots of the learning curve of a training run, from its CSV files."""
 
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from cascade_rcnn.engine.training.metric_log import read_csv
 from cascade_rcnn.files import replacing
 
-_KINDS = {  # kinds of losses: label in the legend, and colour
-    "objectness": ("RPN objectness", "tab:green"),
-    "rpn_box_reg": ("RPN boxes", "tab:olive"),
-    "classifier": ("classes", "tab:blue"),
-    "box_reg": ("boxes", "tab:red"),
-    "mask": ("masks", "tab:purple"),
+_LABELS = {
+    "objectness": "RPN objectness",
+    "rpn_box_reg": "RPN boxes",
+    "classifier": "classes",
+    "box_reg": "boxes",
+    "mask": "masks",
+}
+_COLOURS = {
+    "objectness": "tab:green",
+    "rpn_box_reg": "tab:olive",
+    "classifier": "tab:blue",
+    "box_reg": "tab:red",
+    "mask": "tab:purple",
 }
 _LINES = ("-", "--", ":", "-.")  # per stage
+
+
+class Loss(NamedTuple):
+    """How plots show a loss: those of a kind have a colour in common, those of a stage a line style."""
+
+    kind: str
+    label: str  # "boxes, stage 2"
+    line: str
+
+    @classmethod
+    def named(cls, name: str) -> "Loss":
+        """Return that of a column of train.csv, such as loss_box_reg_stage2."""
+        kind, _, stage = name.removeprefix("loss_").partition("_stage")
+        label = _LABELS.get(kind, kind) + (f", stage {stage}" if stage else "")
+        return cls(kind, label, _LINES[(int(stage or 1) - 1) % len(_LINES)])
 
 
 def plot(folder: Path) -> Path:
@@ -29,7 +51,9 @@ def plot(folder: Path) -> Path:
     steps = np.array([row["step"] for row in losses])
     left.plot(steps, smooth(_column(losses, "loss")), label="all", color="black", linewidth=2)
     for name in (key for key in losses[0] if key.startswith("loss_")):
-        left.plot(steps, smooth(_column(losses, name)), label=_label(name), **_style(name))
+        kind, label, line = Loss.named(name)
+        style = {"color": _COLOURS.get(kind, "tab:gray"), "linestyle": line, "linewidth": 1}
+        left.plot(steps, smooth(_column(losses, name)), label=label, **style)
     left.set(xlabel="updates", ylabel="loss", yscale="log", title="Training loss (running mean)")
     left.legend(fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.15))
     if scores:
@@ -46,19 +70,6 @@ def plot(folder: Path) -> Path:
     with replacing(folder / "curve.png") as aside:
         figure.savefig(aside, format="png", dpi=130)
     return folder / "curve.png"
-
-
-def _label(name: str) -> str:
-    """Return the label of a loss, such as "boxes, stage 2" for loss_box_reg_stage2."""
-    kind, _, stage = name.removeprefix("loss_").partition("_stage")
-    return _KINDS.get(kind, (kind, ""))[0] + (f", stage {stage}" if stage else "")
-
-
-def _style(name: str) -> dict[str, Any]:
-    """Return the style of a loss: a colour for each kind, and a line style for each stage."""
-    kind, _, stage = name.removeprefix("loss_").partition("_stage")
-    color = _KINDS.get(kind, ("", "tab:gray"))[1]
-    return {"color": color, "linewidth": 1, "linestyle": _LINES[(int(stage or 1) - 1) % len(_LINES)]}
 
 
 def _column(rows: list[dict[str, float]], key: str) -> np.ndarray:
