@@ -23,6 +23,7 @@ USER 1000
 ENV CASCADE_RCNN_CACHE=/home/detector/cache
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health')"]
+    CMD ["python", "-c", "import os; from urllib.request import Request, urlopen; \
+    urlopen(Request('http://127.0.0.1:8000/health', headers={'X-API-Key': os.environ.get('LIT_SERVER_API_KEY', '')}))"]
 ENTRYPOINT ["cascade-rcnn", "serve", "--host", "0.0.0.0", "--port", "8000"]
 CMD ["starter"]

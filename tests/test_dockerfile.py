@@ -1,5 +1,6 @@
 """The Dockerfile, checked by its linter."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -50,3 +51,12 @@ def test_dependencies_are_a_layer_of_their_own_before_the_code(tmp_path):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     assert done.stdout.splitlines() == [*project["dependencies"], *extras["serve"], *extras["export"]]
+
+
+def test_the_health_check_is_a_program():
+    (line,) = [line for line in instructions() if line.strip().startswith("CMD") and "health" in line] or [
+        line for line in instructions() if line.startswith("HEALTHCHECK")
+    ]
+    *_, program = json.loads(line[line.index("[") :])
+    compile(program, "Dockerfile", "exec")
+    assert "X-API-Key" in program

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -178,3 +179,45 @@ def test_options_do_in_files_what_they_do_in_memory(detector, shapes, tmp_path):
     assert len(found) != sum(len(one) for one in plain)
     with pytest.raises(UserError, match=r"another command .overlap 0\.5, not 0\.25"):
         predict_files(detector, images, output=tmp_path, pictures=False, threshold=0.3, **options | {"overlap": 0.25})
+
+
+def test_images_that_are_gone_are_in_the_results_no_more(detector, shapes, tmp_path):
+    images, output = tmp_path / "images", tmp_path / "out"
+    shutil.copytree(shapes / "images" / "val", images)
+    names = sorted(path.name for path in images.iterdir())
+    predict_files(detector, images, output=output, formats=["coco", "voc"])
+    gone = (images / names[1]).read_bytes()
+    (images / names[1]).unlink()
+    summary = predict_files(detector, images, output=output)  # also brings the other formats up to date
+    found = json.loads((output / "detections.json").read_text())
+    assert {(row["image_id"], row["file_name"]) for row in found} == {(k + 1, names[k]) for k in (0, 2, 3)}
+    assert (summary.before, summary.boxes) == (3, len(found))
+    coco = json.loads((output / "coco.json").read_text())
+    assert [image["file_name"] for image in coco["images"]] == [names[0], *names[2:]]
+    assert len(list((output / "voc" / "Annotations").iterdir())) == 3
+    assert {path.name for path in summary.files} == {"detections.json", "pictures", "coco.json", "voc"}
+    (images / names[1]).write_bytes(gone)
+    (images / "zz.png").write_bytes(gone)
+    predict_files(detector, images, output=output)
+    found = json.loads((output / "detections.json").read_text())
+    assert {(row["image_id"], row["file_name"]) for row in found} == {*enumerate([*names, "zz.png"], start=1)}
+
+
+def test_images_that_the_annotations_name_no_more_are_in_the_results_no_more(detector, shapes, tmp_path):
+    """Nor are they when another image has their id now."""
+    images = shapes / "images" / "val"
+    truth = json.loads((shapes / "val.json").read_text())
+    first, second, third, _ = truth["images"]
+    for paths in ((), (images,)):
+        output = tmp_path / f"out{len(paths)}"
+        for chosen in ([first, second], [first, third | {"id": second["id"]}]):
+            (tmp_path / "val.json").write_text(json.dumps(truth | {"images": chosen, "annotations": []}))
+            predict_files(detector, paths, annotations=tmp_path / "val.json", images=images, output=output)
+            found = json.loads((output / "detections.json").read_text())
+            names = {(row["image_id"], Path(row["file_name"]).name) for row in found}
+            assert names == {(one["id"], Path(one["file_name"]).name) for one in chosen}
+
+
+def test_annotations_do_not_name_the_frames_of_a_video(detector, shapes, tmp_path):
+    with pytest.raises(UserError, match=r"annotations: film\.mp4 is a video"):
+        predict_files(detector, "film.mp4", annotations=shapes / "val.json", output=tmp_path / "out")

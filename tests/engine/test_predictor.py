@@ -107,3 +107,12 @@ def test_mistakes_are_reported_before_anything_is_loaded(image):
         Predictor("nowhere.safetensors")(image, treshold=0.95)  # pyright: ignore[reportCallIssue]
     with pytest.raises(UserError, match="checkpoint is None; give a path"):
         load(None)  # pyright: ignore[reportArgumentType]
+
+
+def test_an_exported_file_has_as_many_threads_as_asked_for_also_in_other_processes(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr("cascade_rcnn.engine.predictor.Runtime", lambda path, **options: opened.append(options))
+    predictor = Predictor(tmp_path / "m.onnx", threads=3)
+    for one in (predictor, pickle.loads(pickle.dumps(predictor))):
+        assert one.model is None
+    assert opened == [{"threads": 3, "trust": False}] * 2

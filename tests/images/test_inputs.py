@@ -139,3 +139,13 @@ def test_mistakes_about_several_are_one_line(tmp_path):
         spread(tmp_path)
     with pytest.raises(UserError, match="no such image"):
         spread(str(tmp_path / "gone.jpg")).map(brightness, 1)
+
+
+def test_images_of_a_folder_that_are_left_out_are_mentioned(png):
+    (png.parent / "b.heic").write_bytes(b"x")
+    with pytest.warns(UserWarning, match=r"skipped images in unsupported formats: 1 \.heic"):
+        assert list(spread(png.parent).images) == [png]
+
+
+def test_bfloat16_is_read():
+    assert to_array(torch.ones(3, 2, 2, dtype=torch.bfloat16)).tolist() == [[[1.0] * 3] * 2] * 2

@@ -137,3 +137,43 @@ def _file(name: str) -> Path | None:
     path = ROOT.joinpath("src", *name.split("."))
     candidates = (path / "__init__.py", path.with_suffix(".py"))
     return next((one for one in candidates if one.is_file()), None)
+
+
+def test_ctrl_c_and_an_engine_that_fails_lose_nothing(tmp_path, monkeypatch, capsys):
+    class Third(Found):
+        """A runtime that fails on the second image and is interrupted at the fourth."""
+
+        number = 0
+
+        def detect(self, arrays):
+            self.number += 1
+            if self.number == 2:
+                raise RuntimeError("no room\nat 0x7f")
+            if self.number == 4:
+                raise KeyboardInterrupt
+            return super().detect(arrays)
+
+    monkeypatch.setattr(command, "Runtime", Third)
+    for name in "abcd":
+        PIL.Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+    output = tmp_path / "d.json"
+    with pytest.raises(SystemExit) as stopped:
+        command.main(["m.onnx", str(tmp_path), "--output", str(output)])
+    assert stopped.value.code == 130
+    assert [one["file_name"] for one in json.loads(output.read_text())[::2]] == ["a.png", "c.png"]
+    assert capsys.readouterr().err.splitlines() == [
+        f"skipped: {tmp_path / 'b.png'}: no room",
+        f"interrupted: {output} holds the images before",
+    ]
+
+
+def test_what_is_left_out_is_mentioned(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "Runtime", Found)
+    pages = [PIL.Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    (tmp_path / "b.heic").write_bytes(b"x")
+    command.main(["m.onnx", str(tmp_path), "--output", str(tmp_path / "d.json")])
+    assert capsys.readouterr().err.splitlines() == [
+        "note: skipped images in unsupported formats: 1 .heic; convert them to JPEG or PNG",
+        "note: read only the first page or frame: 1 image",
+    ]

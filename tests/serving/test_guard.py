@@ -15,8 +15,9 @@ async def echo(scope, receive, send):
     await send({"type": "http.response.body", "body": message["body"]})
 
 
-def ask(guard, *parts: bytes, kind: bytes = b"application/json", method="POST", path="/predict", length=None):
+def ask(guard, *parts: bytes, kind: bytes = b"application/json", method="POST", path="/predict", length=None, key=None):
     headers = [(b"content-type", kind)] + ([(b"content-length", length)] if length else [])
+    headers += [(b"X-API-Key", key)] if key else []
     messages = [{"type": "http.request", "body": part, "more_body": i < len(parts) - 1} for i, part in enumerate(parts)]
     sent = []
 
@@ -95,3 +96,11 @@ def test_an_answer_that_does_not_come():
         await asyncio.sleep(60)
 
     assert ask(Guard(silent, 100, timeout=0.05), b"{}") == (504, b'{"error": "no answer within 0.05 s"}')
+
+
+def test_metrics_need_the_key_that_the_service_needs(monkeypatch):
+    monkeypatch.setenv("LIT_SERVER_API_KEY", "secret")
+    guard = Guard(echo, 100)
+    assert ask(guard, b"", method="GET", path="/metrics")[0] == 401
+    for key, status in ((b"wrong", 401), (b"secret", 200)):
+        assert ask(guard, b"", method="GET", path="/metrics", key=key)[0] == status

@@ -84,6 +84,8 @@ def predict_files(
     formats = as_list("formats", formats)
     check_formats(formats)
     clip = _clip(paths, step, start, end, track=track)
+    if clip is not None and annotations is not None:
+        raise UserError(f"annotations: {clip.source} is a video, whose frames have ids of their own; leave them out")
     given = paths
     if clip is None and (paths or annotations is None):
         given = (source.path for source in expand(paths))  # report mistakes before the model is loaded

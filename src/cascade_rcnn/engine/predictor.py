@@ -56,17 +56,20 @@ class Predictor:
         *,
         device: str | None = None,
         precision: Precision = "fp32",
+        threads: int | None = None,
         trust: bool = False,
         **inference: Unpack[InferenceOptions],
     ) -> None:
         """Create a predictor for a checkpoint, or for a file written by `cascade-rcnn export` (.onnx, .xml, .pt2).
 
         The device defaults to a GPU if there is one. `inference` overrides settings as in `cascade_rcnn.load`, and
-        `trust` is that of `Runtime`. Raises UserError if device, precision or settings are given for an exported file,
+        `threads` (for exported files only; otherwise, use `torch.set_num_threads`) and `trust` are those of `Runtime`.
+        Raises UserError if device, precision or settings are given for an exported file,
         in which they are fixed.
         """
         check_choice("precision", precision, DTYPES)
         self.path, self.device, self.inference, self.trust = as_path("checkpoint", path), device, inference, trust
+        self.threads = threads
         self.precision: Precision = precision
         self._model: Detector | Runtime | None = None
         self._process = _PROCESS
@@ -81,7 +84,7 @@ class Predictor:
             self._process = os.getpid()
         if self._model is None:
             exported = self.path.suffix in SUFFIXES
-            self._model = Runtime(self.path, trust=self.trust) if exported else self._load()
+            self._model = Runtime(self.path, threads=self.threads, trust=self.trust) if exported else self._load()
         return self._model
 
     def _load(self) -> Detector:

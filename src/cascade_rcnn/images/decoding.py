@@ -118,6 +118,15 @@ def _identify(file: IO[bytes]) -> PIL.Image.Image:
     raise OSError("it is none of " + ", ".join(FORMATS))
 
 
+def file_holds_more(path: Path) -> bool:
+    """Return whether an image file has further pages or frames, which are not read; False if it cannot be opened."""
+    try:
+        with open_image(path, None) as image:
+            return holds_more(image)
+    except UserError:
+        return False
+
+
 def holds_more(image: Any) -> bool:
     """Return whether an open image, not decoded yet, has further pages or frames, which are not read.
 

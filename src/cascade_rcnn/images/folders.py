@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images.decoding import EXTENSIONS, UNSUPPORTED
+from cascade_rcnn.text import count
 
 # Names in the output folder of `predict`: the annotated images, and the journal.
 PICTURES, JOURNAL = "pictures", "images.jsonl"
@@ -59,6 +60,15 @@ def expand(patterns: Sequence[str | Path], *, left_out: Counter[str] | None = No
             raise UserError(f"{pattern}: no images found; give image files, folders or glob patterns")
         found.append(chain([head], paths))
     return _named(chain.from_iterable(found), base)
+
+
+def notes_of(left_out: Counter[str], in_part: int = 0) -> list[str]:
+    """Return a line for each kind of image that `expand` left out, and for those of which only a part was read."""
+    others = sorted(left_out.items())
+    kinds = ", ".join(f"{number} {kind}" for kind, number in others if kind.startswith("."))
+    unread = [f"skipped images in unsupported formats: {kinds}; convert them to JPEG or PNG"] if kinds else []
+    unread += [f"skipped {kind}: {number}" for kind, number in others if not kind.startswith(".")]
+    return [*unread, *([f"read only the first page or frame: {count(in_part, 'image')}"] if in_part else [])]
 
 
 def _parts(path: Path) -> tuple[Path, str]:

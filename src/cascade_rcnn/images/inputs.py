@@ -7,6 +7,8 @@ floating point 0..1; channels are RGB, and a fourth channel (alpha) is dropped.
 """
 
 import io
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from os import PathLike, fspath
@@ -19,7 +21,7 @@ import PIL.Image
 from cascade_rcnn.arguments import check_number
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images.decoding import decode_image, from_array, from_pil
-from cascade_rcnn.images.folders import expand, has_wildcard
+from cascade_rcnn.images.folders import Source, expand, has_wildcard, notes_of
 
 if TYPE_CHECKING:
     import supervision
@@ -44,7 +46,8 @@ def to_array(image: ImageLike) -> np.ndarray:
         case np.ndarray():
             return from_array(image)
     if is_tensor(image):
-        array = image.detach().cpu().numpy()  # type: ignore[union-attr]
+        values = image.detach().cpu()  # type: ignore[union-attr]
+        array = (values.float() if str(values.dtype) == "torch.bfloat16" else values).numpy()  # NumPy has no bfloat16
         return from_array(array if array.ndim == 2 else np.moveaxis(array, 0, -1))
     if hasattr(image, "read"):
         return decode_image(image)  # type: ignore[arg-type]
@@ -77,7 +80,8 @@ def spread(images: Any) -> Given:
     if isinstance(images, str | PathLike):
         path = Path(fspath(images))
         if path.is_dir() or (has_wildcard(path) and not path.exists()):
-            return Given((source.path for source in expand([fspath(images)])), "list")
+            left_out = Counter[str]()
+            return Given(_paths(expand([fspath(images)], left_out=left_out), left_out), "list")
         return Given(iter([images]), "one")
     if isinstance(images, np.ndarray) or is_tensor(images):
         return Given(iter(images), "list") if images.ndim == 4 else Given(iter([images]), "one")
@@ -86,6 +90,12 @@ def spread(images: Any) -> Given:
     if isinstance(images, Iterable) and not isinstance(images, Mapping):
         return Given(iter(images), "list" if isinstance(images, Sequence) else "stream")
     raise UserError(f"cannot read images from {type(images).__name__}; {_FORMS}, or several of them")
+
+
+def _paths(sources: Iterator[Source], left_out: Counter[str]) -> Iterator[Path]:
+    yield from (source.path for source in sources)
+    for note in notes_of(left_out):
+        warnings.warn(note, stacklevel=1)
 
 
 def _stream(images: Iterator[ImageLike], detect: Detect, batch_size: int) -> "Iterator[supervision.Detections]":

@@ -64,7 +64,9 @@ class Predict:
         check_number("threshold", threshold, 0, 1)
         if threads is not None:
             torch.set_num_threads(threads)
-        self.predictor = Predictor(checkpoint, device=device, precision=precision, trust=trust, **inference)
+        self.predictor = Predictor(
+            checkpoint, device=device, precision=precision, threads=threads, trust=trust, **inference
+        )
         self.threshold = threshold
 
     def __call__(self, batch: pa.Table) -> pa.Table:

@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,10 @@ import numpy as np
 
 from cascade_rcnn import rle
 from cascade_rcnn.arguments import check_number
-from cascade_rcnn.errors import UserError
+from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.files import write_json
-from cascade_rcnn.images.decoding import decode_image
-from cascade_rcnn.images.folders import expand
+from cascade_rcnn.images.decoding import decode_image, file_holds_more
+from cascade_rcnn.images.folders import expand, notes_of
 from cascade_rcnn.outputs import check_outputs
 from cascade_rcnn.runtime.runtime import Runtime
 from cascade_rcnn.text import count, printable
@@ -37,9 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given.threads is not None:
             check_number("threads", given.threads, 1)
         check_outputs([given.output], chain([given.model], (source.path for source in expand(given.images))))
-        found, failed = detect(Runtime(given.model, threads=given.threads), given.images, given.threshold)
+        runtime = Runtime(given.model, threads=given.threads)
+        found, failed, stopped = detect(runtime, given.images, given.threshold)
         write_json(given.output, found)
         print(f"{count(len(found), 'detection')}: {given.output}")
+        if stopped:
+            print(f"interrupted: {given.output} holds the images before", file=sys.stderr)
+            sys.exit(130)
         if failed:
             raise UserError(f"{count(failed, 'image')} could not be used (see above); {given.output} holds the others")
     except (UserError, OSError) as error:
@@ -47,26 +52,39 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(1)
 
 
-def detect(runtime: Runtime, images: Sequence[str], threshold: float = 0.0) -> tuple[list[dict[str, Any]], int]:
+def detect(runtime: Runtime, images: Sequence[str], threshold: float = 0.0) -> tuple[list[dict[str, Any]], int, bool]:
     """Detect in images, folders or glob patterns, and return COCO results like those of `cascade-rcnn predict`.
 
-    Image ids count from 1. Masks are compressed run lengths. An image that cannot be read is reported on stderr and
-    skipped; the number of those is also returned.
+    Image ids count from 1. Masks are compressed run lengths. What is skipped is reported on stderr; the number of
+    images that could not be used, and whether Ctrl-C ended it, are also returned.
     """
-    results, failed = [], 0
-    for number, source in enumerate(expand(images), start=1):
-        try:
-            image = decode_image(source.path)
-        except UserError as error:
-            print(f"skipped: {printable(str(error))}", file=sys.stderr)
-            failed += 1
-            continue
-        found = runtime.detect([image])[0]
-        for k, (box, score, label) in enumerate(zip(found["boxes"], found["scores"], found["labels"], strict=True)):
-            if score >= threshold:
-                one = _result(runtime, number, source.name, box, float(score), int(label))
-                results.append(one | ({"segmentation": _run_lengths(found["masks"][k])} if "masks" in found else {}))
-    return results, failed
+    results: list[dict[str, Any]] = []
+    failed, in_part, left_out, stopped = 0, 0, Counter[str](), False
+    try:
+        for number, source in enumerate(expand(images, left_out=left_out), start=1):
+            try:
+                found = runtime.detect([decode_image(source.path)])[0]
+            except Exception as error:  # noqa: BLE001  whatever it is, it concerns only this image
+                text = str(error) if isinstance(error, UserError) else f"{source.path}: {reason(error)}"
+                print(f"skipped: {printable(text)}", file=sys.stderr)
+                failed += 1
+                continue
+            results += _results(runtime, number, source.name, found, threshold)
+            in_part += file_holds_more(source.path)
+    except KeyboardInterrupt:
+        stopped = True
+    for note in notes_of(left_out, in_part):
+        print(f"note: {printable(note)}", file=sys.stderr)
+    return results, failed, stopped
+
+
+def _results(
+    runtime: Runtime, number: int, name: str, found: dict[str, np.ndarray], threshold: float
+) -> Iterator[dict[str, Any]]:
+    for k, (box, score, label) in enumerate(zip(found["boxes"], found["scores"], found["labels"], strict=True)):
+        if score >= threshold:
+            one = _result(runtime, number, name, box, float(score), int(label))
+            yield one | ({"segmentation": _run_lengths(found["masks"][k])} if "masks" in found else {})
 
 
 def _result(runtime: Runtime, number: int, name: str, box: np.ndarray, score: float, label: int) -> dict[str, Any]:

@@ -90,7 +90,11 @@ class DetectionAPI(litserve.LitAPI):
             torch.set_num_threads(self.threads)
         exported = Path(self.checkpoint).suffix in SUFFIXES
         self.predictor = Predictor(
-            self.checkpoint, device=None if exported else device, precision=self.precision, trust=self.trust
+            self.checkpoint,
+            device=None if exported else device,
+            precision=self.precision,
+            threads=self.threads,
+            trust=self.trust,
         )
         self.categories: Sequence[Category] = self.predictor.config.categories
 
@@ -106,6 +110,9 @@ class DetectionAPI(litserve.LitAPI):
     def _decode(self, given: Any) -> ImageRequest | Rejection:
         if not isinstance(given, Mapping) or "image" not in given:
             return Rejection(400, "send a form with a file 'image', or JSON with 'image' in base64")
+        several = getattr(given, "getlist", None)  # of a form
+        if several is not None and len(several("image")) > 1:
+            return Rejection(400, "send one image per request; --batch-size batches requests")
         threshold = _number(given.get("threshold", self.default_threshold))
         if threshold is None:
             return Rejection(400, "threshold: give a number from 0 to 1")
@@ -156,7 +163,7 @@ def _answer(request: ImageRequest, found: Found | Exception) -> Answer | Rejecti
 
 def _number(given: Any) -> float | None:
     try:
-        value = float(given)
+        value = float(math.nan if isinstance(given, bool) else given)
     except (TypeError, ValueError):
         return None
     return value if math.isfinite(value) and 0 <= value <= 1 else None

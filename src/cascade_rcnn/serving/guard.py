@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
@@ -36,6 +38,8 @@ class Guard:
         """Answer /metrics, check POST requests, and pass everything else on."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
+        elif scope["path"] == "/metrics" and not _has_key(scope):
+            await _reject(send, 401, "send the key of this service in the header X-API-Key")
         elif scope["path"] == "/metrics":
             await _reply(send, 200, generate_latest(self.registry), CONTENT_TYPE_LATEST)
         elif scope["method"] == "POST":
@@ -94,6 +98,13 @@ class Guard:
                 return None
             if not message.get("more_body", False):
                 return bytes(body)
+
+
+def _has_key(scope: Message) -> bool:
+    """Return whether a request has the key that LitServe requires for everything else, if any."""
+    key = os.environ.get("LIT_SERVER_API_KEY", "")
+    given = next((value for name, value in scope["headers"] if name.lower() == b"x-api-key"), b"")
+    return not key or secrets.compare_digest(given, key.encode())
 
 
 def _once(body: bytes, after: Receive) -> Receive:

@@ -30,7 +30,7 @@ def draw_stages(image: np.ndarray, trace: Trace, class_names: list[str], stages:
     and the IoU with the final box.
     """
     scale = _SIDE / max(image.shape[:2])
-    size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     picture = PIL.Image.fromarray(image).resize(size, PIL.Image.Resampling.LANCZOS)
     pen, font = PIL.ImageDraw.Draw(picture), PIL.ImageFont.load_default(size=22)
     ious, last = trace.ious, trace.boxes.shape[1] - 1

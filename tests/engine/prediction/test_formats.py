@@ -199,6 +199,7 @@ def test_masks_are_run_lengths_in_coco_and_polygons_elsewhere(masked, tmp_path):
     truth = hotcoco.COCO(str(tmp_path / "coco.json"))
     first, second = (truth.ann_to_mask(one) for one in truth.load_anns([1, 2]))
     assert (first.sum(), second.sum()) == (42, 0)
+    assert [one["area"] for one in truth.load_anns([1, 2])] == [42, 0]
     assert first[3:9, 5:12].all()
 
     outline, box = next(ET.parse(tmp_path / "cvat.xml").getroot().iter("image"))

@@ -46,3 +46,10 @@ def test_weak_detections_continue_a_track_but_do_not_start_one(tracks):
 def test_an_object_that_returns_after_a_few_frames_keeps_its_number(tracks):
     found = [tracks.follow(frame() if 4 <= t < 7 else frame((DOG, 50.0 + t, 0.9))) for t in range(10)]
     assert found == [[None], *[[1]] * 3, *[[]] * 3, *[[1]] * 3]
+
+
+def test_a_low_threshold_starts_tracks_of_weak_detections():
+    pytest.importorskip("trackers")
+    tracks = Tracks(10.0, {DOG: 0.02})
+    found = [tracks.follow(frame((DOG, 50.0, 0.05))) for _ in range(4)]
+    assert found == [[None], [1], [1], [1]]

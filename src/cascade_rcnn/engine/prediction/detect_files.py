@@ -19,7 +19,7 @@ from cascade_rcnn.engine.prediction.pending_images import Chosen, PendingImages
 from cascade_rcnn.engine.progress import ProgressBar
 from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.files import NoRoomError, remove_leftovers, replacing
-from cascade_rcnn.images.decoding import holds_more, open_image
+from cascade_rcnn.images.decoding import file_holds_more
 from cascade_rcnn.images.folders import JOURNAL, PICTURES, inside
 from cascade_rcnn.images.tensors import read_image
 from cascade_rcnn.passes import Detect, Found
@@ -76,7 +76,7 @@ def _run(
             summary.failed += sum(entry.error is not None for entry in entries)
             summary.done += sum(entry.error is None for entry in entries)
             read = (one for one, entry in zip(chunk, entries, strict=True) if entry.error is None)
-            summary.in_part += sum(_holds_more(one.path) for one in read)
+            summary.in_part += sum(file_holds_more(one.path) for one in read)
             bar.advance(len(chunk), "")
 
 
@@ -95,14 +95,6 @@ def _detect(detect: Detect, chunk: list[Chosen], job: PredictionJob) -> list[Ent
         else:
             entries[one.name] = _entry(one, image, found, job)
     return [entries[one.name] for one in chunk]
-
-
-def _holds_more(path: Path) -> bool:
-    try:
-        with open_image(path, None) as image:
-            return holds_more(image)
-    except UserError:
-        return False
 
 
 def _failure(one: Chosen, error: Exception, job: PredictionJob) -> Entry:

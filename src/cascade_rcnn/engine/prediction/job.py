@@ -19,6 +19,7 @@ from cascade_rcnn.engine.prediction.journal import Entry, Journal
 from cascade_rcnn.evaluation.detections import Result
 from cascade_rcnn.files import replacing
 from cascade_rcnn.images.decoding import MAX_MEGAPIXELS
+from cascade_rcnn.images.folders import notes_of
 from cascade_rcnn.passes import Found, class_thresholds
 from cascade_rcnn.text import count, printable
 
@@ -133,10 +134,5 @@ class PredictionSummary:
     @property
     def notes(self) -> list[str]:
         """A line for each kind of image that was skipped, or not read as a whole."""
-        others = sorted(self.left_out.items())
-        kinds = ", ".join(f"{number} {kind}" for kind, number in others if kind.startswith("."))
-        unread = [f"skipped images in unsupported formats: {kinds}; convert them to JPEG or PNG"] if kinds else []
-        unread += [f"skipped {kind}: {number}" for kind, number in others if not kind.startswith(".")]
         unnamed = f"skipped {count(self.unnamed, 'image')}: not in the annotations"
-        in_part = f"read only the first page or frame: {count(self.in_part, 'image')}"
-        return [*unread, *([unnamed] if self.unnamed else []), *([in_part] if self.in_part else [])]
+        return [*([unnamed] if self.unnamed else []), *notes_of(self.left_out, self.in_part)]

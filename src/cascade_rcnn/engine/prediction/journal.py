@@ -5,7 +5,7 @@ could not be read or has changed, the last one counts; an incomplete line is dro
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -108,6 +108,10 @@ class Journal:
         """Return the id of an image, None if it has not been processed."""
         return self.done[name][1] if name in self.done else None
 
+    def keep(self, names: Collection[str]) -> None:
+        """Leave out the entries of all other images. They stay in the file, in case their images come back."""
+        self.done = {name: one for name, one in self.done.items() if name in names}
+
     def add(self, entries: list[Entry]) -> None:
         """Append entries and sync them to disk. Raises UserError if they cannot be written."""
         for entry, place in zip(entries, self._write(entries), strict=True):
@@ -125,7 +129,7 @@ class Journal:
         return [place + sum(map(len, encoded[:k])) for k in range(len(encoded))]
 
     def entries(self) -> Iterator[Entry]:
-        """Yield the entries of all images, including failed ones, ordered by id."""
+        """Yield the entries, including those of failed images, ordered by id."""
         for name in sorted(self.done, key=lambda name: self.done[name][1]):
             yield self.entry(name)
 

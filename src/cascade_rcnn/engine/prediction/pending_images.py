@@ -35,7 +35,11 @@ class PendingImages:
         self.before = 0  # processed by earlier runs
         self.unnamed = 0  # not among the images of `truth`
         self.left_out = Counter[str]()  # unsupported, by suffix
-        self.total = sum(not self._is_done(name, _stamp(path)) for path, name in self._sources(Counter()))
+        self.total, current = 0, set[str]()
+        for path, real in self._sources(Counter()):
+            self.total += not self._is_done(real, _stamp(path))
+            current.update([printable(real)] if self._is_named(real) else [])
+        journal.keep(current)
 
     def _sources(self, left_out: Counter[str]) -> Iterator[Source]:
         truth = self._truth
@@ -57,10 +61,11 @@ class PendingImages:
 
     def _is_done(self, real: str, stamp: tuple[int, int]) -> bool:
         """Return whether the journal has the image, unchanged and with the id that `truth`, if any, gives it now."""
-        name = printable(real)
-        if not self._journal.has(name, stamp):
-            return False
-        return self._ids is None or self._ids.find(real) == self._journal.id_of(name)
+        return self._journal.has(printable(real), stamp) and self._is_named(real)
+
+    def _is_named(self, real: str) -> bool:
+        """Return whether `truth`, if any, has the image, with the id that the journal has."""
+        return self._ids is None or self._ids.find(real) == self._journal.id_of(printable(real))
 
     def _identity(self, real: str, name: str) -> int | None:
         if self._ids is not None:

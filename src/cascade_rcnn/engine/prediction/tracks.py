@@ -39,7 +39,8 @@ class Tracks:
         numbers: list[int | None] = [None] * len(entry.boxes)
         categories, scores = np.array(entry.category_ids), np.array(entry.scores)
         for category in sorted({*self._trackers, *entry.category_ids}):
-            rows = np.flatnonzero((categories == category) & (scores >= _WEAK))
+            weak = min(_WEAK, self._thresholds[category])
+            rows = np.flatnonzero((categories == category) & (scores >= weak))
             for row, track in self._update(category, rows, entry.boxes, scores):
                 if track >= 0:
                     numbers[row] = self._numbers.setdefault((category, track), len(self._numbers) + 1)

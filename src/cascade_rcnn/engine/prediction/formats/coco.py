@@ -7,6 +7,7 @@ from typing import IO, Any
 import hotcoco
 import msgspec
 
+from cascade_rcnn import rle
 from cascade_rcnn.config import Category
 from cascade_rcnn.engine.prediction.formats.kept import Least, kept, readable
 from cascade_rcnn.engine.prediction.formats.outlines import outline
@@ -38,7 +39,7 @@ def write_coco(
             "image_id": one.image_id,
             "category_id": row.category_id,
             "bbox": row.box,
-            "area": row.box[2] * row.box[3],
+            "area": row.box[2] * row.box[3] if row.mask is None else _area(row.mask),
             "score": row.score,
             **({} if row.track_id is None else {"track_id": row.track_id}),
             **({} if row.mask is None else {"segmentation": _polygons(row.mask) if outlined else row.mask}),
@@ -54,6 +55,10 @@ def write_coco(
         write_rows(file, annotations)
         file.write(b"\n]}\n")
     return path
+
+
+def _area(mask: Outline) -> int:
+    return int(rle.from_string(mask.counts.encode())[1::2].sum())
 
 
 def _polygons(mask: Outline) -> list[list[float]]:

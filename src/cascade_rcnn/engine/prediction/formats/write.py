@@ -1,6 +1,7 @@
 """Writing of detections in any of the supported formats."""
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
@@ -16,14 +17,24 @@ from cascade_rcnn.engine.prediction.journal import Journal
 
 Format: TypeAlias = Literal["coco", "cvat", "label-studio", "parquet", "voc", "yolo"]
 
-# Files and folders of all formats in the output folder; those that exist are replaced.
-NAMES = ("coco.json", "cvat.xml", "label_studio.json", "label_studio.xml", "detections.parquet", "voc", "yolo")
+# Files and folders in the output folder; those that exist are replaced.
+_NAMES: dict[Format, tuple[str, ...]] = {
+    "coco": ("coco.json",),
+    "cvat": ("cvat.xml",),
+    "label-studio": ("label_studio.json", "label_studio.xml"),
+    "parquet": ("detections.parquet",),
+    "voc": ("voc",),
+    "yolo": ("yolo",),
+}
+NAMES = tuple(chain.from_iterable(_NAMES.values()))
 
 
 def write_formats(
     formats: Sequence[Format], journal: Journal, categories: Sequence[Category], output: Path, least: Least
 ) -> list[Path]:
     """Write the detections with the minimum score of their category in each format, and return the paths.
+
+    Formats that an earlier prediction has written there are brought up to date as well.
 
     - coco: `coco.json`, a COCO dataset, which FiftyOne, CVAT, Roboflow and supervision's `DetectionDataset` read
     - cvat: `cvat.xml`, in the format "CVAT for images 1.1"
@@ -35,7 +46,8 @@ def write_formats(
     All but parquet include images without detections. Masks are written as run lengths (coco, parquet) or polygons
     (cvat, label-studio, yolo), and left out of voc. Raises UserError if a format cannot represent the images.
     """
-    return [_write(form, journal, categories, output, least) for form in dict.fromkeys(formats)]
+    there: list[Format] = [form for form, names in _NAMES.items() if (output / names[0]).exists()]
+    return [_write(form, journal, categories, output, least) for form in dict.fromkeys([*formats, *there])]
 
 
 def check_formats(formats: Sequence[Format]) -> None:
