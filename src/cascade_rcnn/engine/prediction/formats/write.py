@@ -46,8 +46,9 @@ def write_formats(
     All but parquet include images without detections. Masks are written as run lengths (coco, parquet) or polygons
     (cvat, label-studio, yolo), and left out of voc. Raises UserError if a format cannot represent the images.
     """
-    there: list[Format] = [form for form, names in _NAMES.items() if (output / names[0]).exists()]
-    return [_write(form, journal, categories, output, least) for form in dict.fromkeys([*formats, *there])]
+    there = (form for form, names in _NAMES.items() if (output / names[0]).exists())
+    every: list[Format] = [*formats, *there]
+    return [_write(form, journal, categories, output, least) for form in dict.fromkeys(every)]
 
 
 def check_formats(formats: Sequence[Format]) -> None:
