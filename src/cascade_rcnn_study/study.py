@@ -75,9 +75,13 @@ def planned_runs(study: Study) -> list[PlannedRun]:
             asked = {a.name for a in users if a.every_seed or seed == study.base.seed}
             # No evaluation while training: the study evaluates the last checkpoint in every setting.
             recipe = replace(variant.recipe, seed=seed, output=str(run.training), evaluate_every=0, devices=1)
-            missing = [one for one in measurements(variant, asked) if not run.has(one)]
+            missing = [one for one in measurements(variant, asked) if not _has(run, one, study)]
             found.append(PlannedRun(run, variant, recipe, missing))
     return sorted(found, key=lambda planned: planned.folder.seed)  # complete all tables with one seed first
+
+
+def _has(run: RunFolder, measurement: str, study: Study) -> bool:
+    return run.has_samples(study.sample_images) if measurement == "samples" else run.has(measurement)
 
 
 def _check(study: Study) -> None:

@@ -59,6 +59,13 @@ class RunFolder:
         files = one if measurement in _IN_ONE_FILE else [self._metrics(measurement), self.detections(measurement)]
         return all(file.is_file() for file in files)
 
+    def has_samples(self, images: int) -> bool:
+        """Return whether the samples of that number of training images, or of all, have been measured."""
+        found, record = self.read("samples.json"), self.read(RECORD)
+        return found is not None and (
+            record is None or found["images"] >= min(images, record["data"]["train"]["images"])
+        )
+
     def read(self, file: str) -> Any | None:
         """Read a JSON file of the run; None if it does not exist."""
         path = self.path / file

@@ -59,8 +59,8 @@ def variants(base: Recipe, families: Mapping[str, str | None] | None = None) -> 
     """
     if base.init is not None:
         raise UserError(f"init is {base.init}, but a study trains its models from backbone weights; give --init None")
-    for name in ("stages", "stage_ious", "iterations", "test_stage"):
-        if (value := getattr(base.options, name)) is not None:
+    for name in ("stages", "stage_ious", "iterations", "test_stage", "ensemble", "ensemble_rois"):
+        if (value := getattr(base.options, name)) != getattr(ModelOptions(), name):
             raise UserError(f"options.{name} is {value}, but the study sets it for each model; leave it out")
     found = [
         *_pair("", base),
@@ -177,7 +177,8 @@ def _by_sgd(base: Recipe) -> Recipe:
     own = base.optimizer
     if own.name == "sgd":
         return base
-    sgd = replace(OptimizerConfig(), warmup_steps=own.warmup_steps, schedule=own.schedule, drops=own.drops)
+    kept = {name: getattr(own, name) for name in ("warmup_steps", "warmup_factor", "schedule", "drops")}
+    sgd = replace(OptimizerConfig(), **kept)
     return replace(base, optimizer=sgd)
 
 

@@ -52,6 +52,19 @@ def test_a_lost_measurement_is_made_again_without_training(base, finished, monke
     assert (folder / "metrics" / "stage2.json").read_text() == before
 
 
+def test_samples_of_more_images_are_measured_without_training(base, finished, tmp_path, monkeypatch):
+    shutil.copytree(finished / "runs", tmp_path / "runs")
+    samples = tmp_path / "runs" / "cascade-seed0" / "samples.json"
+    whole = samples.read_text()
+    monkeypatch.setattr(execution, "train", lambda *_, **__: pytest.fail("it is trained"))
+    samples.write_text(whole.replace('"images": 4', '"images": 2'))
+    one = study(base, "figure4", output=str(tmp_path))
+    assert planned_runs(replace(one, sample_images=2))[0].is_done
+    run_quietly(one)  # 300 images, of which there are 4
+    assert samples.read_text() == whole
+    assert planned_runs(one)[0].is_done
+
+
 def without_checkpoints(finished: Path, output: Path) -> None:
     shutil.copytree(finished / "runs", output / "runs", ignore=shutil.ignore_patterns("training"))
 

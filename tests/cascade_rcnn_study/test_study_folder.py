@@ -22,6 +22,17 @@ def test_other_measurements_are_one_file_each(tmp_path):
         assert run.has(name)
 
 
+def test_samples_are_of_as_many_images_as_asked_for_or_of_all(tmp_path):
+    run = StudyFolder(tmp_path).run("cascade", 0)
+    run.write("training.json", {"data": {"train": {"images": 500}}})
+    assert not run.has_samples(1)
+    run.write("samples.json", {"images": 304})  # whole batches
+    assert run.has_samples(300)
+    assert not run.has_samples(400)
+    run.write("samples.json", {"images": 500})
+    assert run.has_samples(1000)
+
+
 def test_what_has_not_been_measured_is_none(tmp_path):
     run = StudyFolder(tmp_path).run("cascade", 0)
     assert run.read("localization.json") is run.metrics("with-truth") is run.matches("with-truth") is None

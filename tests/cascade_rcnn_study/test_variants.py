@@ -88,6 +88,9 @@ def test_table_3_is_trained_with_sgd():
     for name in TABLE3:
         optimizer = found[name].recipe.optimizer
         assert (optimizer.name, optimizer.schedule) == ("sgd", SMALL.optimizer.schedule)
+    slow = replace(SMALL, optimizer=replace(SMALL.optimizer, warmup_steps=9, warmup_factor=0.5))
+    optimizer = variants(slow)["cascade-plain"].recipe.optimizer
+    assert (optimizer.warmup_steps, optimizer.warmup_factor) == (9, 0.5)
     options = [replace(found[name].recipe.options, score_threshold=None) for name in (BY_SGD, "cascade")]
     assert options[0] == options[1]
 
@@ -133,3 +136,13 @@ def test_mistakes():
         variants(replace(SMALL, options=replace(SMALL.options, stages=2)))
     with pytest.raises(UserError, match="there is no recipe"):
         variants(SMALL, {"small_vg": None})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("stages", 2), ("stage_ious", (0.5,)), ("test_stage", 1), ("ensemble", False), ("ensemble_rois", "own")],
+)
+def test_what_the_study_sets_for_each_model_cannot_be_asked_for(name, value):
+    base = replace(SMALL, options=replace(SMALL.options, **{name: value}))
+    with pytest.raises(UserError, match=rf"options\.{name} is .*, but the study sets it for each model; leave it out"):
+        variants(base)

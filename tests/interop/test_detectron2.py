@@ -50,7 +50,7 @@ MODEL:
   ANCHOR_GENERATOR: {SIZES: [[16], [32], [64], [128], [256]]}
   ROI_BOX_HEAD: {SMOOTH_L1_BETA: 1.0, BBOX_REG_WEIGHTS: [5, 5, 2, 2], POOLER_TYPE: ROIAlign, POOLER_SAMPLING_RATIO: 2}
   ROI_HEADS: {IOU_THRESHOLDS: [0.55], SCORE_THRESH_TEST: 0.3}
-INPUT: {FORMAT: RGB, MIN_SIZE_TEST: 640}
+INPUT: {FORMAT: RGB, MIN_SIZE_TRAIN: [640], MIN_SIZE_TEST: 640}
 TEST: {DETECTIONS_PER_IMAGE: 30}
 DATASETS: {TRAIN: [voc_2007_train]}
 """)
@@ -72,6 +72,8 @@ DATASETS: {TRAIN: [voc_2007_train]}
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("MODEL: {MASK_ON: true}\nINPUT: {FORMAT: L}", r"INPUT\.FORMAT is 'L'; only 'BGR' or 'RGB' can be converted"),
+        ("MODEL: {MASK_ON: true}\nINPUT: {FORMAT: YUV-BT.601}", r"INPUT\.FORMAT is 'YUV-BT\.601'; only 'BGR' or"),
         ("MODEL: {FPN: {NORM: IN}}", r"MODEL\.FPN\.NORM is 'IN'; only '' or 'FrozenBN'"),
         (
             "MODEL: {BACKBONE: {NAME: build_swin_backbone}}",
@@ -134,6 +136,21 @@ def test_sizes_from_a_range_and_anchors_off_the_corner(tmp_path):
     assert config.preprocess.min_size == (798, 799, 800)
 
 
+@pytest.mark.parametrize(
+    ("train", "test", "found"),
+    [
+        ([640, 800], 600, (640, 800, 600)),
+        ([800, 640], 800, (640, 800)),
+        (600, 800, (600, 800)),
+        ([640, 800], 800, (640, 800)),
+        ([640, 800], 0, None),
+    ],
+)
+def test_sizes_for_training_are_kept_before_that_for_testing(train, test, found):
+    settings = {"INPUT.MIN_SIZE_TRAIN": train, "INPUT.MIN_SIZE_TEST": test}
+    assert to_config(FASTER, settings).preprocess.min_size == found
+
+
 def test_texts_that_are_python_are_what_they_say(tmp_path):
     (tmp_path / "base.yaml").write_text("INPUT:\n  MIN_SIZE_TRAIN: (640, 800)\n  FORMAT: RGB\nMODEL: {WEIGHTS: 'é(1'}")
     (tmp_path / "config.yaml").write_text("_BASE_: ./base.yaml\nMODEL: {RPN: {SMOOTH_L1_BETA: 1e-1}}")
@@ -169,6 +186,15 @@ def test_several_anchor_sizes():
     found = to_config(FASTER, {"MODEL.ANCHOR_GENERATOR.SIZES": sizes})
     assert found.rpn.anchors.sizes == ((32, 48), 64, 128, 256, 512)
     assert to_config(FASTER, {"MODEL.ANCHOR_GENERATOR.SIZES": [[32, 64]]}).rpn.anchors.sizes == ((32, 64),) * 5
+
+
+def test_anchor_sizes_are_whole():
+    sizes = [[32.0, 48.0], [64.0], [128.0], [256.0], [512.0]]
+    config = to_config(FASTER, {"MODEL.ANCHOR_GENERATOR.SIZES": sizes})
+    assert config.rpn.anchors.sizes == ((32, 48), 64, 128, 256, 512)
+    assert ModelConfig.from_json(config.to_json()) == config
+    with pytest.raises(UserError, match=r"anchors of 32\.5 pixels; only whole numbers can be converted"):
+        to_config(FASTER, {"MODEL.ANCHOR_GENERATOR.SIZES": [[32.5], *sizes[1:]]})
 
 
 def test_anchors_and_stages_have_to_fit():

@@ -162,6 +162,7 @@ model.roi_heads.box_predictors[2].box2box_transform.weights = (40, 40, 20, 20)
     ("change", "message"),
     [
         ("model.roi_heads.box_predictors[1].test_nms_thresh = 0.4", "the stages' box heads differ in more than IoU"),
+        ("model.input_format = 'L'", r"model\.input_format is 'L'; only 'BGR' or 'RGB' can be converted"),
         ("model.backbone.fuse_type = 'avg'", r"model\.backbone\.fuse_type is 'avg'; only 'sum' can be converted"),
         ("model.roi_heads.soft_nms = L(B)(x=1)", r"model\.roi_heads\.soft_nms\._target_ is 'B', which has no equiv"),
         ("model.pixel_mean = A.MEAN", r"pixel_mean is detectron2\.modeling\.A\.MEAN, which is defined elsewhere"),

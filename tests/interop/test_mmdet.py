@@ -21,7 +21,8 @@ model = dict(
         bbox_head=dict(loss_bbox=dict(type='L1Loss'), bbox_coder=dict(target_stds=[0.2, 0.2, 0.4, 0.4]))))
 train_cfg = dict(rpn=dict(allowed_border=-1), rcnn=dict(assigner=dict(pos_iou_thr=0.6), sampler=dict(num=128)))
 test_cfg = dict(rcnn=dict(score_thr=0.01, nms=dict(type='nms', iou_threshold=0.4), max_per_img=50))
-test_pipeline = [dict(type='LoadImageFromFile'), dict(type='MultiScaleFlipAug', img_scale=(1000, 600))]
+test_pipeline = [dict(type='LoadImageFromFile'), dict(type='MultiScaleFlipAug', img_scale=(1000, 600), transforms=[
+    dict(type='Resize', keep_ratio=True), dict(type='Normalize', **img_norm_cfg), dict(type='Pad', size_divisor=32)])]
 data = dict(train=dict(type='CocoDataset', classes=('a', 'b')))
 """
 
@@ -64,7 +65,7 @@ def test_settings_of_version_2_caffe_style():
 
 def test_what_version_3_leaves_out_has_the_defaults_of_its_classes():
     """`DetDataPreprocessor` keeps BGR and does not normalise, and the coder's standard deviations are 1."""
-    text = "model = dict(data_preprocessor=dict(type='DetDataPreprocessor'{}))"
+    text = "model = dict(data_preprocessor=dict(type='DetDataPreprocessor', pad_size_divisor=32{}))"
     plain = to_config(FASTER, parse_config(text.format(""), "config.py")).preprocess
     assert (plain.bgr, plain.mean, plain.std) == (True, (0.0,) * 3, (1 / 255,) * 3)
     caffe = to_config(FASTER, parse_config(text.format(", mean=[103.53, 116.28, 123.675], std=[1, 1, 1]"), "config.py"))
@@ -102,7 +103,7 @@ def _head(**settings: object) -> dict:
         (f"model = {_head(reg_decoded_bbox=True)}", "reg_decoded_bbox is True with L1Loss; it must be True for"),
         (
             "model = dict(roi_head=dict(bbox_head=[dict(loss_bbox=dict(type='L1Loss')), dict()]))",
-            "different loss_bbox settings; only one for all",
+            "different loss_bbox settings in .*; only one for all",
         ),
         (f"model = {_head(temperature=2)}", r"bbox_head\.temperature is 2, which has no equivalent here"),
         ("model = dict(roi_head=dict(type='DoubleHeadRoIHead'))", "'DoubleHeadRoIHead'; only 'StandardRoIHead' or"),
@@ -125,6 +126,15 @@ def _head(**settings: object) -> dict:
             "the proposals' nms_iou is 0.8 in training and 0.7 in testing",
         ),
         (
+            "model = dict(train_cfg=dict(rcnn=[dict(sampler=dict(num=256)), dict(sampler=dict())]))",
+            r"\[256, None\]; only one for all",
+        ),
+        (
+            "model = dict(data_preprocessor=dict(type='DetDataPreprocessor'))",
+            r"data_preprocessor\.pad_size_divisor is 1, its default; only 32",
+        ),
+        ("model = dict(test_cfg=dict(rcnn=dict(mask_thr_binary=0.3)))", r"mask_thr_binary is 0\.3; only 0\.5 can be"),
+        (
             "model = dict()\ntest_pipeline = [dict(type='MultiScaleFlipAug', img_scale=[(1, 2), (3, 4)])]",
             "uses several scales or flips",
         ),
@@ -138,6 +148,42 @@ def test_what_does_not_convert_is_refused_in_one_line(tmp_path, text, message):
         read_config(tmp_path / "config.py")
     assert str(caught.value).startswith(str(tmp_path / "config.py"))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "one", "other", "name"),
+    [
+        ("bbox_roi_extractor", {"roi_layer": {"sampling_ratio": 2}}, {"roi_layer": {}}, "roi_layer"),
+        ("mask_roi_extractor", {"roi_layer": {"aligned": False}}, {}, "roi_layer"),
+        ("bbox_head", {"norm_cfg": {"type": "GN", "num_groups": 8}}, {"norm_cfg": {"type": "GN"}}, "norm_cfg"),
+        ("bbox_head", {"loss_bbox": {"type": "L1Loss"}}, {}, "loss_bbox"),
+        ("mask_head", {"norm_cfg": {"type": "BN", "eps": 1e-3}}, {"norm_cfg": {"type": "BN"}}, "norm_cfg"),
+        ("mask_head", {"loss_mask": {"loss_weight": 2.0}}, {"loss_mask": {}}, r"loss_mask\.loss_weight"),
+    ],
+)
+def test_what_is_read_once_is_the_same_for_all_stages(part, one, other, name):
+    text = "model = dict(roi_head={})"
+    parse_config(text.format({part: [one, one, one]}), "config.py")
+    with pytest.raises(
+        UserError, match=rf"config\.py: the stages have different {name} settings in .*{part}; only one"
+    ):
+        parse_config(text.format({part: [one, one, other]}), "config.py")
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_roi_extractors_of_each_stage_are_read_as_those_of_all(several):
+    extractor = {"roi_layer": {"type": "RoIAlign", "sampling_ratio": 2, "aligned": False}}
+    text = f"model = dict(roi_head=dict(bbox_roi_extractor={[extractor] * 3 if several else extractor}))"
+    roi_align = to_config(CASCADE, parse_config(text, "config.py")).roi_align
+    assert (roi_align.sampling, roi_align.aligned) == (2, False)
+
+
+def test_anchors_have_whole_sizes():
+    text = "model = dict(rpn_head=dict(anchor_generator=dict(scales=[{}])))"
+    sizes = to_config(FASTER, parse_config(text.format("0.1 * 30"), "config.py")).rpn.anchors.sizes
+    assert sizes == (12, 24, 48, 96, 192)
+    with pytest.raises(UserError, match=r"anchors of 10\.4 pixels; only whole numbers can be converted"):
+        to_config(FASTER, parse_config(text.format(2.6), "config.py"))
 
 
 def test_the_first_names_of_version_2():

@@ -1,15 +1,20 @@
 """A converted `fasterrcnn_resnet50_fpn` detects what torchvision's own model detects."""
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchvision.models import resnet18
 from torchvision.models.detection import FasterRCNN, fasterrcnn_resnet50_fpn
+from torchvision.models.detection._utils import overwrite_eps
+from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import maskrcnn_inference, maskrcnn_loss
 from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops.misc import FrozenBatchNorm2d
 
 from cascade_rcnn.config import MaskConfig, ModelConfig, NormConfig, RoIAlignConfig, replace
 from cascade_rcnn.errors import UserError
@@ -106,6 +111,42 @@ def test_its_own_coco_weights_are_recognised():
     assert (config.categories[-1].id, config.categories[-1].name, len(config.categories)) == (90, "toothbrush", 90)
     own, _ = interop.convert(published(fixed=False))
     assert (own.backbone.norm, own.categories[0].name) == (NormConfig(kind="batch", folded=False), "person")
+
+
+@pytest.fixture
+def fine_tuned() -> FasterRCNN:
+    """Return what `weights="COCO_V1"` builds, with another head and, as in trained networks, some small variances."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        body = resnet18(norm_layer=FrozenBatchNorm2d)
+        model = FasterRCNN(_resnet_fpn_extractor(body, 3), 3)
+    overwrite_eps(model, 0.0)
+    for module in body.modules():
+        if isinstance(module, FrozenBatchNorm2d):
+            module.running_var[::4], module.weight[::4] = 1e-4, 1e-2
+    return model.eval()
+
+
+@torch.no_grad()
+def test_models_fine_tuned_from_its_coco_weights(fine_tuned, tmp_path):
+    torch.save(fine_tuned.state_dict(), tmp_path / "model.pth")
+    image = photos()[0][None, :, :128, :128]
+    expected = fine_tuned.backbone(image)["0"]
+    model, notes = convert_checkpoint(tmp_path / "model.pth", "torchvision", Path("COCO_V1"))
+    assert not any("COCO_V1" in note for note in notes)
+    torch.testing.assert_close(model.features(image)[0], expected, rtol=1e-3, atol=1e-4)
+    other, notes = convert_checkpoint(tmp_path / "model.pth", "torchvision")
+    assert "eps of 1e-05 of frozen batch norms, which is 0 if the model was fine-tuned from weights=COCO_V1" in notes[0]
+    assert (other.features(image)[0] - expected).norm() > 0.01 * expected.norm()
+
+
+def test_what_else_is_given_as_a_config_is_refused(tmp_path):
+    with pytest.raises(
+        UserError, match="torchvision has no config files; leave out --config, or give --config COCO_V1"
+    ):
+        interop.read_settings(tmp_path / "config.yaml", {})
+    with pytest.raises(UserError, match="its batch norms are not frozen, unlike those of COCO_V1; leave out --config"):
+        interop.convert(published(fixed=False), "COCO_V1")
 
 
 def test_files_from_before_0_13_have_the_same_tensors():

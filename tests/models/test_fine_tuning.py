@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from cascade_rcnn import create_model
 from cascade_rcnn.config import Category
@@ -68,6 +69,36 @@ def test_the_same_classes_keep_all(trained):
     after, note = start_from(path, before.config.categories)
     assert note == "all classes keep their weights"
     torch.testing.assert_close(after.state_dict(), before.state_dict(), rtol=0, atol=0)
+
+
+class _Own(nn.Module):
+    """A backbone with layers of the same names as those of heads."""
+
+    channels, strides = (8, 16, 16, 16), (4, 8, 16, 32)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.classifier = nn.Conv2d(3, 8, 4, 4), nn.Sequential(nn.Conv2d(8, 8, 1))
+        self.predictor, self.regressor = nn.Conv2d(8, 16, 2, 2), nn.ModuleList(nn.Conv2d(16, 16, 2, 2) for _ in "ab")
+
+    def forward(self, x):
+        first = self.classifier[0](self.stem(x))
+        second = self.predictor(first)
+        third = self.regressor[0](second)
+        return [first, second, third, self.regressor[1](third)]
+
+    def layers(self):
+        return [self.stem, self.classifier, self.predictor, *self.regressor]
+
+
+@pytest.mark.parametrize("names", [("cow", "dog", "cat"), ("cat", "emu"), ("emu", "ant")])
+def test_layers_of_a_backbone_of_your_own_keep_their_weights_whatever_their_names(names, tmp_path):
+    options = {"pyramid_channels": 8, "head_width": 16, "class_agnostic": False, "min_size": 64}
+    before = create_model("cascade_rcnn_fpn", categories=_named("cat", "dog", "cow"), backbone=_Own(), **options)
+    save(before, tmp_path / "m.safetensors")
+    after, _ = start_from(tmp_path / "m.safetensors", _named(*names), backbone=_Own())
+    for name, value in before.backbone.state_dict().items():
+        assert torch.equal(after.backbone.state_dict()[name], value), name
 
 
 def test_other_anchors_of_the_same_number_keep_the_rpn(trained):

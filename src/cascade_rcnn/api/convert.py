@@ -20,8 +20,9 @@ def convert_checkpoint(source: str | Path, origin: Origin, *, config: str | Path
 
     `config` is the config it was trained with: detectron2's yaml or LazyConfig, mmdetection's py, or the name of a
     published detector with the same config; config files are parsed, never executed. Without it, the architecture is
-    inferred from the shapes of the weights, and the other settings are the framework's defaults. Use `save` to write
-    the result. Raises UserError if any part of the checkpoint cannot be converted.
+    inferred from the shapes of the weights, and the other settings are the framework's defaults. torchvision has no
+    configs: give "COCO_V1" for a model that was fine-tuned from `weights="COCO_V1"`. Use `save` to write the result.
+    Raises UserError if any part of the checkpoint cannot be converted.
 
     >>> ours = create_model("cascade_rcnn_resnet18_fpn", 80, backbone_width=8, pyramid_channels=8, head_width=8)
     >>> save_detectron2(ours, "detectron2.pth")

@@ -27,8 +27,9 @@ def convert(
         origin: The framework that wrote the checkpoint.
         to: The framework to convert a checkpoint of this package to.
         config: The config it was trained with (detectron2's yaml or LazyConfig, mmdetection's py), or the name of a
-            published detector with the same config; default: the architecture is inferred from the shapes of the
-            weights, and the other settings are the framework's defaults.
+            published detector with the same config, or COCO_V1 for torchvision's models fine-tuned from these weights;
+            default: the architecture is inferred from the shapes of the weights, and the other settings are the
+            framework's defaults.
     """
     if (origin is None) == (to is None):
         raise UserError("give either --from (the checkpoint's framework) or --to detectron2")

@@ -75,7 +75,7 @@ def found_config(config: str | Path, origin: str) -> Iterator[Path]:
 
     Raises UserError if it is neither.
     """
-    if Path(config).exists():
+    if Path(config).exists() or origin == "torchvision":  # which has no configs, only names of weights
         yield Path(config)
         return
     row = stock(str(config), origin)

@@ -156,12 +156,12 @@ def _box_loss(get: dict[str, Any], part: str) -> BoxLossConfig:
 
 
 def _min_size(get: dict[str, Any]) -> tuple[int, ...] | None:
-    """Return the short sides for training, the test size last; None if images keep their size."""
+    """Return the short sides for training and, last, for testing; None if images keep their size."""
     test, train = get["INPUT.MIN_SIZE_TEST"], get["INPUT.MIN_SIZE_TRAIN"]
     train = (train,) if isinstance(train, int) else tuple(train)
     if get["INPUT.MIN_SIZE_TRAIN_SAMPLING"] == "range":
         train = tuple(range(min(train), max(train) + 1))
-    return None if test == 0 else train if train[-1] == test else (test,)
+    return None if test == 0 else (*(size for size in train if size != test), test)
 
 
 def _stages(number: int, get: dict[str, Any]) -> tuple[StageConfig, ...]:
@@ -183,6 +183,7 @@ def _rpn(skeleton: ModelConfig, get: dict[str, Any]) -> RPNConfig:
     sizes, ratios = get["MODEL.ANCHOR_GENERATOR.SIZES"], get["MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS"]
     if any(level != ratios[0] for level in ratios):
         raise UserError("the config has anchor ratios that differ between levels; only the same ones can be converted")
+    sizes = [[layout.anchor_size(size) for size in level] for level in sizes]
     if len(sizes) == 1:  # those of every level
         sizes = sizes * len(get["MODEL.RPN.IN_FEATURES"])
     negative, positive = get["MODEL.RPN.IOU_THRESHOLDS"]

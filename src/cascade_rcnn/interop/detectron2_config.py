@@ -11,6 +11,7 @@ from cascade_rcnn.interop.known import Known, leaves
 from cascade_rcnn.interop.python_values import Budget, tree
 
 _NORMS = ("FrozenBN", "BN", "SyncBN", "nnSyncBN", "naiveSyncBN", "GN", "LN")
+FORMATS = ("BGR", "RGB")
 LOSSES = ("smooth_l1", "giou", "diou", "ciou")
 
 # The settings to use, with the values of Base-RCNN-FPN.yaml and detectron2's defaults.
@@ -72,6 +73,7 @@ STOCK: dict[str, Any] = {
 STOCK_CASCADE = {"MODEL.RPN.POST_NMS_TOPK_TRAIN": 2000}
 
 _REQUIRED: dict[str, tuple[Any, ...]] = {
+    "INPUT.FORMAT": FORMATS,
     "MODEL.META_ARCHITECTURE": ("GeneralizedRCNN", "PanopticFPN"),
     "MODEL.LOAD_PROPOSALS": (False,),
     "MODEL.BACKBONE.NAME": ("build_resnet_fpn_backbone",),

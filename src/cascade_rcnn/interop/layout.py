@@ -149,6 +149,13 @@ def _box_head(state: State) -> tuple[ConvFCHeadConfig, int]:
     return config, reader.shape[1]
 
 
+def anchor_size(size: float) -> int:
+    """Return a size as an integer, which configs may compute from fractions. Raises UserError if it is not one."""
+    if abs(size - round(size)) > 1e-6:
+        raise UserError(f"the config has anchors of {size:g} pixels; only whole numbers can be converted")
+    return round(size)
+
+
 def fc1_in(weight: Tensor, config: ModelConfig) -> Tensor:
     """Reorder the first layer's inputs from (channel, bin row, bin column) to our (bin row, bin column, channel)."""
     side = config.roi_align.resolution

@@ -10,6 +10,7 @@ from typing import Any
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop import lazy_files
 from cascade_rcnn.interop.backbones import lazy_type
+from cascade_rcnn.interop.detectron2_config import FORMATS
 from cascade_rcnn.interop.known import Known, leaves
 from cascade_rcnn.interop.python_config import Settings
 
@@ -61,6 +62,7 @@ _NORMS = ("", "FrozenBN", "BN", "SyncBN", "nnSyncBN", "naiveSyncBN", "GN", "LN")
 _LOSSES = ("smooth_l1", "giou", "diou", "ciou")
 _REQUIRED: dict[str, tuple[Any, ...]] = {
     "_target_": ("GeneralizedRCNN",),
+    "input_format": FORMATS,
     "backbone._target_": ("FPN", "SimpleFeaturePyramid"),
     "backbone.norm": _NORMS,
     "backbone.fuse_type": ("sum",),

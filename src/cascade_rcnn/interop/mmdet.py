@@ -22,8 +22,9 @@ from cascade_rcnn.config import (
 from cascade_rcnn.config.presets import MMDET
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop import backbones, categories, layout
-from cascade_rcnn.interop.mmdet_config import IOU_LOSSES, parse_config, pipeline, proposals, read_config, scale
+from cascade_rcnn.interop.mmdet_config import IOU_LOSSES, parse_config, proposals, read_config
 from cascade_rcnn.interop.mmdet_files import Stock, nothing
+from cascade_rcnn.interop.mmdet_pipeline import pipeline, scale
 from cascade_rcnn.interop.norms import mmdet_norm
 from cascade_rcnn.interop.python_config import Settings
 from cascade_rcnn.interop.renaming import Names, State, relaid
@@ -81,7 +82,8 @@ def to_config(skeleton: ModelConfig, settings: Settings | None) -> ModelConfig:
     backbone = backbones.of_config("mmdet", skeleton.backbone)
     pyramid, box_head = layout.parts(skeleton)
     cascade = len(skeleton.stages) > 1
-    head = Settings(get("model.roi_head.bbox_head.0", get("model.roi_head.bbox_head", {})))
+    head = Settings(_first(get, "bbox_head"))
+    layer = Settings(_first(get, "bbox_roi_extractor").get("roi_layer", {}))
     return replace(
         skeleton,
         categories=_categories(skeleton, settings),
@@ -95,8 +97,8 @@ def to_config(skeleton: ModelConfig, settings: Settings | None) -> ModelConfig:
         box_loss=_box_loss(head("loss_bbox"), 1.0 if cascade else 0.0),
         roi_align=RoIAlignConfig(
             resolution=skeleton.roi_align.resolution,
-            sampling=get("model.roi_head.bbox_roi_extractor.roi_layer.sampling_ratio", 0),
-            aligned=get("model.roi_head.bbox_roi_extractor.roi_layer.aligned", True),
+            sampling=layer("sampling_ratio", 0),
+            aligned=layer("aligned", True),
         ),
         tasks=tuple(_masks(task, get) for task in skeleton.tasks),
         sampling=SamplingConfig(
@@ -219,7 +221,7 @@ def _rpn(rpn: RPNConfig, get: Settings, *, cascade: bool) -> RPNConfig:
     return replace(
         rpn,
         anchors=AnchorConfig(
-            sizes=tuple(round(scales[0] * s) for s in strides),
+            sizes=tuple(layout.anchor_size(scales[0] * s) for s in strides),
             ratios=tuple(generator.get("ratios", (0.5, 1, 2))),
             offset=generator.get("center_offset", 0.0),
         ),

@@ -1,6 +1,5 @@
 """Check mmdetection's configs (2.x and 3.x): settings to use, those that need a certain value, and those to ignore."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,6 +7,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop import mmdet_files
 from cascade_rcnn.interop.backbones import mmdet_type
 from cascade_rcnn.interop.known import Known, leaves
+from cascade_rcnn.interop.mmdet_pipeline import check_pipeline, scale
 from cascade_rcnn.interop.python_config import Settings
 
 _STRIDES = [4, 8, 16, 32, 64]
@@ -123,6 +123,7 @@ _REQUIRED: dict[str, tuple[Any, ...]] = {
         }.items()
     },
     **{f"{part}.nms.type": ("nms",) for part in ("train_cfg.rpn_proposal", "test_cfg.rpn", "test_cfg.rcnn")},
+    "test_cfg.rcnn.mask_thr_binary": (0.5,),
     "data_preprocessor.type": ("DetDataPreprocessor",),
     "data_preprocessor.pad_size_divisor": (32,),
     "data_preprocessor.pad_value": (0,),
@@ -144,7 +145,7 @@ _INERT = "|".join(
         r"data_preprocessor\.(pad_mask|mask_pad_value|pad_seg|seg_pad_value|boxtype2tensor|non_blocking)$",
         r"data_preprocessor\.batch_augments\b",  # training only
         r"train_cfg\.(rpn|rcnn)\.assigner\.(ignore_iof_thr|gpu_assign_thr|iou_calculator\.type)$",
-        r"train_cfg\.rcnn\.mask_size$|test_cfg\.rcnn\.mask_thr_binary$",
+        r"train_cfg\.rcnn\.mask_size$",
         r"(train_cfg\.rpn_proposal|test_cfg\.rpn)\.nms_post$",  # not read by mmdetection either
     )
 )
@@ -183,6 +184,7 @@ def check(values: dict[str, Any], where: str) -> Settings:
         _check_together(settings)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
+    check_pipeline(settings, where)
     return settings
 
 
@@ -217,8 +219,8 @@ def _check_together(get: Settings) -> None:
         values = {stage(name) for stage in _stages(get("model.train_cfg.rcnn"))}
         if len(values) > 1:
             raise UserError(
-                f"model.train_cfg.rcnn has several values of {name}, {sorted(values)}; only one for all stages can be "
-                "converted"
+                f"model.train_cfg.rcnn has several values of {name}, {sorted(values, key=str)}; only one for all "
+                "stages can be converted"
             )
     for name, default in (("nms_iou", 0.7), ("min_size", 0)):
         train, test = (proposals(get, part)[name] for part in ("train_cfg.rpn_proposal", "test_cfg.rpn"))
@@ -227,22 +229,44 @@ def _check_together(get: Settings) -> None:
                 f"the proposals' {name} is {train} in training and {default if test is None else test} in testing; "
                 "only equal values can be converted"
             )
+    preprocessor = get("model.data_preprocessor")
+    if preprocessor is not None and preprocessor.get("pad_size_divisor") is None:
+        raise UserError("model.data_preprocessor.pad_size_divisor is 1, its default; only 32 can be converted")
     scale(get)
+    _check_same(get)
     _check_box_losses(get)
 
 
+# The parts of the RoI head, of which each stage may have its own, and the settings that must be the same for all
+_SAME = {
+    "bbox_head": ("loss_bbox", "reg_decoded_bbox", "norm_cfg"),
+    "mask_head": ("loss_mask.loss_weight", "norm_cfg"),
+    "bbox_roi_extractor": ("roi_layer",),
+    "mask_roi_extractor": ("roi_layer",),
+}
+
+
+def _check_same(get: Settings) -> None:
+    """Check that the stages differ only in settings that are read for each of them."""
+    for part, names in _SAME.items():
+        found = get(f"model.roi_head.{part}")
+        stages = [Settings(stage) for stage in found] if isinstance(found, list) else []
+        for name in names:
+            if any(stage(name) != stages[0](name) for stage in stages):
+                raise UserError(
+                    f"the stages have different {name} settings in model.roi_head.{part}; only one for all stages can "
+                    "be converted"
+                )
+
+
 def _check_box_losses(get: Settings) -> None:
-    """Check that all stages have the same loss, and that `reg_decoded_bbox` fits it."""
-    heads = get("model.roi_head.bbox_head", {})
-    heads = [Settings(head) for head in (heads if isinstance(heads, list) else [heads])]
-    losses = [head("loss_bbox") for head in heads]
-    if any(loss != losses[0] for loss in losses):
-        raise UserError("the stages have different loss_bbox settings; only one for all stages can be converted")
-    for head, where in ((heads[0], "roi_head.bbox_head"), (Settings(get("model.rpn_head", {})), "rpn_head")):
+    """Check that `reg_decoded_bbox` fits the loss."""
+    for part in ("roi_head.bbox_head", "rpn_head"):
+        head = Settings(get(f"model.{part}.0", get(f"model.{part}", {})))
         decoded, kind = bool(head("reg_decoded_bbox", False)), head("loss_bbox.type", "L1Loss")
         if decoded != (kind in IOU_LOSSES):
             raise UserError(
-                f"model.{where}.reg_decoded_bbox is {decoded} with {kind}; it must be True for "
+                f"model.{part}.reg_decoded_bbox is {decoded} with {kind}; it must be True for "
                 f"{', '.join(IOU_LOSSES)}, and False otherwise, to be converted"
             )
 
@@ -263,38 +287,3 @@ def proposals(get: Settings, part: str) -> dict[str, Any]:
     }
     found = {name: [get(f"model.{part}.{key}") for key in keys] for name, keys in names.items()}
     return {name: next((x for x in values if x is not None), None) for name, values in found.items()}
-
-
-def pipeline(get: Settings) -> list[dict[str, Any]]:
-    """List the steps of the test pipeline in order, nested ones included."""
-    places = ("test_dataloader.dataset.pipeline", "test_pipeline", "data.test.pipeline")
-    steps = next((get(name) for name in places if isinstance(get(name), list)), [])
-    return [inner for step in steps for inner in _flat(step)]
-
-
-def _flat(step: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(step, dict):
-        yield step
-        for inner in step.get("transforms", []):
-            yield from _flat(inner)
-
-
-def scale(get: Settings) -> tuple[int, int]:
-    """Return the sides of the rectangle that the test pipeline fits images into. Raises UserError if there is none."""
-    found = (1333, 800)
-    for step in reversed(pipeline(get)):
-        sides = step.get("scale", step.get("img_scale"))
-        if step.get("flip") or (isinstance(sides, list) and sides and isinstance(sides[0], list)):
-            raise UserError(
-                f"the test pipeline uses several scales or flips ({step.get('type')}); only a single pass can be "
-                "converted"
-            )
-        if step.get("scale_factor") or (
-            step.get("type") == "Resize" and not step.get("keep_ratio", "scale" not in step)
-        ):
-            raise UserError(
-                f"the test pipeline resizes with {step}; only a scale of two sides with keep_ratio can be converted"
-            )
-        if isinstance(sides, list) and len(sides) == 2 and all(isinstance(side, int) for side in sides):
-            found = (sides[0], sides[1])
-    return found

@@ -54,24 +54,31 @@ LAYOUT: Layout = {
     r"roi_heads\.heads\.0\.regressor\.(weight|bias)": lambda rows, _: rows[4:],
 }
 _PUBLISHED = 90  # classes: COCO's ids, with gaps
+FROM_COCO = "COCO_V1"  # with these weights, torchvision sets the eps of the fixed batch norm to 0
 SEMANTICS = replace(DETECTRON2.semantics, name="torchvision")
 _LOSS = SmoothL1Config(beta=1 / 9)
 
 
-def read_settings(config: Path | None, meta: dict[str, Any], stock: Stock = nothing) -> tuple[None, list[str]]:
-    """Return no settings: torchvision has no config files. Raises UserError if one is given."""
-    if config is not None:
-        raise UserError("torchvision has no config files; leave out --config")
-    return None, []
+def read_settings(config: Path | None, meta: dict[str, Any], stock: Stock = nothing) -> tuple[str | None, list[str]]:
+    """Return the name of the weights that the model started from, which is all that can be given for torchvision."""
+    if config is None:
+        return None, []
+    if str(config) == FROM_COCO:
+        return FROM_COCO, []
+    raise UserError(
+        f"torchvision has no config files; leave out --config, or give --config {FROM_COCO} if the model was "
+        "fine-tuned from these weights"
+    )
 
 
-def to_config(skeleton: ModelConfig, *, own_weights: bool, batch_norm: bool) -> ModelConfig:
+def to_config(skeleton: ModelConfig, *, from_coco: bool, batch_norm: bool) -> ModelConfig:
     """Complete the architecture inferred from tensor shapes with torchvision's defaults.
 
-    `own_weights`: published by torchvision, trained on COCO; `batch_norm`: batch norm was trained, otherwise its
-    statistics are fixed (with an eps of 0 in torchvision's own weights).
+    `from_coco`: the weights are COCO_V1 or were fine-tuned from them, so that fixed batch norm has an eps of 0;
+    `batch_norm`: batch norm was trained, otherwise its statistics are fixed.
     """
     assert isinstance(skeleton.backbone, ResNetConfig)
+    own_weights = skeleton.num_classes == _PUBLISHED
     norm = NormConfig(kind="batch" if batch_norm else "frozen", folded=False)
     return replace(
         skeleton,
@@ -80,7 +87,7 @@ def to_config(skeleton: ModelConfig, *, own_weights: bool, batch_norm: bool) -> 
         preprocess=PreprocessConfig(round_down=True, divisor=32),
         backbone=replace(
             skeleton.backbone,
-            norm=replace(norm, eps=0.0) if own_weights and not batch_norm else norm,
+            norm=replace(norm, eps=0.0) if from_coco and not batch_norm else norm,
             frozen_stages=0 if batch_norm else 2,
         ),
         rpn=RPNConfig(
@@ -112,17 +119,26 @@ def assumed(config: ModelConfig) -> str | None:
     """Return a note on the settings that the arguments of a user's own model may have changed."""
     if config.num_classes == _PUBLISHED:
         return None
-    return (
+    note = (
         "the file does not tell the model's arguments: anchors of 32 to 512 pixels, images of 800 to 1333 pixels, "
         "ImageNet's mean and standard deviation, and torchvision's default thresholds are assumed"
     )
+    assert isinstance(config.backbone, ResNetConfig)
+    if config.backbone.norm.kind == "frozen" and config.backbone.norm.eps:
+        note += (
+            f"; so is the eps of {config.backbone.norm.eps:g} of frozen batch norms, which is 0 if the model was "
+            f"fine-tuned from weights={FROM_COCO}: in that case, give --config {FROM_COCO}"
+        )
+    return note
 
 
-def convert(state: State, settings: None = None) -> tuple[ModelConfig, State]:
-    """Convert torchvision's state dict (there is no config file) to our config and state dict."""
+def convert(state: State, settings: str | None = None) -> tuple[ModelConfig, State]:
+    """Convert torchvision's state dict to our config and state dict; `settings` names the weights it started from."""
     family, ours = layout.our_names("torchvision", state, NAMES, IGNORED, MASK)
     skeleton = layout.skeleton(ours, family)
     batch_norm = any(name.endswith("num_batches_tracked") for name in state)
-    # They indicate weights published by torchvision, whose code sets eps to 0 for those with fixed batch norm.
-    config = to_config(skeleton, own_weights=skeleton.num_classes == _PUBLISHED, batch_norm=batch_norm)
+    if settings == FROM_COCO and batch_norm:
+        raise UserError(f"its batch norms are not frozen, unlike those of {FROM_COCO}; leave out --config")
+    from_coco = settings == FROM_COCO or skeleton.num_classes == _PUBLISHED  # the latter are the published weights
+    config = to_config(skeleton, from_coco=from_coco, batch_norm=batch_norm)
     return config, layout.check(relaid(ours, config, LAYOUT), config)

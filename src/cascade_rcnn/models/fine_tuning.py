@@ -1,5 +1,6 @@
 """Prepare a checkpoint for fine-tuning on other classes, whose weights are carried over by name."""
 
+import re
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,14 +46,15 @@ def start_from(
     for name, value in trained.state_dict().items():
         if name not in own:  # a mask head's
             continue
-        if ".classifier." in name:  # background first; useless unless a class is carried over with it
+        layer = _layer_by_class(name)
+        if layer == "classifier":  # background first; useless unless a class is carried over with it
             rows = [(0, 0), *((old + 1, new + 1) for old, new in pairs)] if pairs else []
             _carry(own[name], value, rows, (config.num_classes + 1, len(categories) + 1))
-        elif ".regressor." in name and not config.box_head.class_agnostic:
+        elif layer == "regressor" and not config.box_head.class_agnostic:
             rows = [(4 * old + k, 4 * new + k) for old, new in pairs for k in range(4)]
             _carry(own[name], value, rows, (4 * config.num_classes, 4 * len(categories)))
             boxes_too = False
-        elif name.startswith("tasks.") and ".predictor." in name and not _class_agnostic(config):
+        elif layer == "predictor" and not _class_agnostic(config):
             _carry(own[name], value, pairs, (config.num_classes, len(categories)))
         elif own[name].shape == value.shape:
             own[name].copy_(value)
@@ -69,6 +71,15 @@ def _same_names(old: Sequence[Category], new: Sequence[Category]) -> list[tuple[
     for k, category in enumerate(old):
         places[category.name].append(k)
     return [(places[one.name].popleft(), k) for k, one in enumerate(new) if places[one.name]]
+
+
+def _layer_by_class(name: str) -> str | None:
+    """Return which layer of a box or mask head a tensor belongs to, if its outputs are of classes.
+
+    Layers of a user's own backbone may have the same names.
+    """
+    found = re.match(r"roi_heads\.heads\.\d+\.(classifier|regressor)\.|tasks\.\d+\.heads\.\d+\.(predictor)\.", name)
+    return found and found[found.lastindex or 0]
 
 
 def _class_agnostic(config: ModelConfig) -> bool:
