@@ -149,7 +149,21 @@ def _open(source: str) -> InputContainer:
 
 def _upright(frame: av.VideoFrame) -> np.ndarray:
     pixels = frame.to_ndarray(format="rgb24")
-    return np.ascontiguousarray(np.rot90(pixels, frame.rotation // 90)) if frame.rotation else pixels
+    if _is_mirrored(frame):
+        pixels = pixels[::-1]  # before the rotation, which is that of the upper edge
+    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
+
+
+def _is_mirrored(frame: av.VideoFrame) -> bool:
+    """Return whether a frame is shown mirrored: if the determinant of its display matrix is negative."""
+    try:
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV does not know all kinds of side data, and then gives none
+        return False
+    if matrix is None:
+        return False
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
+    return a * d < b * c
 
 
 class VideoWriter:
