@@ -36,6 +36,12 @@ def write_archive(path: Path, names: list[str], mode: str = "w") -> Path:
     return path
 
 
+def long_name() -> bytes:
+    """Return the start of a member whose name is too long for a header and follows it, cut off within the name."""
+    member = tarfile.TarInfo("é" * 200 + ".jpg")
+    return member.tobuf(tarfile.PAX_FORMAT)[:600]
+
+
 def rows(source: Path | str, **options) -> dict[str, tuple[bytes | None, str | None]]:
     found = read_images(source, **options).take_all()
     assert len({row["path"] for row in found}) == len(found)
@@ -79,6 +85,7 @@ def test_a_damaged_archive_loses_only_what_follows_the_damage(tmp_path):
     damage = {
         "content": lambda whole, second: whole[: second + 5000],
         "header": lambda whole, second: whole[: second + 100],
+        "name": lambda whole, second: whole[:second] + long_name(),
         "between": lambda whole, second: whole[:second],
         "flipped": lambda whole, second: whole[:second] + b"!" + whole[second + 1 :],  # the header has a checksum
         "text": lambda whole, second: b"no archive" * 100,
@@ -96,7 +103,7 @@ def test_a_damaged_archive_loses_only_what_follows_the_damage(tmp_path):
         assert error is not None
         assert error.startswith(f"{name}.tar: cannot be read to its end (")
         assert "\n" not in error
-    assert found == images(*(f"{name}.jpg" for name in list(damage)[:4]), "whole.1.jpg", "whole.2.jpg")
+    assert found == images(*(f"{name}.jpg" for name in list(damage)[:5]), "whole.1.jpg", "whole.2.jpg")
 
 
 def test_a_damaged_parquet_file_loses_only_what_follows_the_damage(tmp_path):

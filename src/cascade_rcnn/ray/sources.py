@@ -160,15 +160,15 @@ def _is_image(member: tarfile.TarInfo) -> bool:
 
 
 class _Member(tarfile.TarInfo):
-    """A member of an archive, whose end is not where a header is damaged or cut off, but where there are zeros."""
+    """A member of an archive; the standard one takes damaged headers for the archive's end."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:  # pyright: ignore[reportIncompatibleMethodOverride]
         try:
-            return super().frombuf(buf, encoding, errors)
+            return super().fromtarfile(archive)
+        except tarfile.EOFHeaderError:  # pyright: ignore[reportAttributeAccessIssue]  zeros, which mark the end
+            raise
         except tarfile.HeaderError:
-            if len(buf) == tarfile.BLOCKSIZE and not any(buf):
-                raise
             raise tarfile.ReadError("damaged or cut off") from None
 
 
