@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -103,6 +104,15 @@ class Masked(Square):
         x1, y1, x2, y2 = (int(x) for x in found["boxes"][0])
         masks[0, y1 : (y1 + y2) // 2, x1:x2] = True
         return found | {"masks": Masks.encode(masks)}
+
+
+def test_the_annotated_video_has_the_aspect_of_the_source(tmp_path):
+    path = tmp_path / "dvd.mp4"
+    with VideoWriter(path, RATE, Fraction(16, 15)) as writer:
+        writer.write(np.full((64, 96, 3), 255, np.uint8), 0)
+    predict(Square(), path, tmp_path / "out")
+    with VideoFrames(Clip(source=str(tmp_path / "out" / "video.mp4"))) as frames:
+        assert [frame.aspect for frame in frames] == [Fraction(16, 15)]
 
 
 def test_masks_are_recorded_and_drawn_also_those_of_an_earlier_run(video, tmp_path):

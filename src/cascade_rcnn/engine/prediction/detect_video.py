@@ -105,7 +105,8 @@ def _run(
             for frame, entry in _entries(detect, job, batch, journal, name, tracks, summary):
                 if job.pictures and writer is None:
                     aside = stack.enter_context(replacing(job.output / VIDEO))
-                    writer = stack.enter_context(VideoWriter(aside, frames.rate / frames.clip.step))
+                    rate = frames.rate / frames.clip.step
+                    writer = stack.enter_context(VideoWriter(aside, rate, frame.aspect))
                 if writer is not None:
                     writer.write(_drawn(frame.pixels, entry, job), frame.time - frames.clip.start)
             bar.advance(len(batch), "")

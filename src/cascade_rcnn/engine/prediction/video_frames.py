@@ -15,6 +15,7 @@ import numpy as np
 from av.container import InputContainer
 from av.error import EOFError as EndOfFile
 from av.error import FFmpegError, InvalidDataError
+from av.video.reformatter import Colorspace
 
 from cascade_rcnn.arguments import check_number
 from cascade_rcnn.errors import UserError
@@ -24,6 +25,7 @@ SUFFIXES = frozenset(f".{kind}" for kind in _KINDS)
 _LIVE = ("rtsp", "rtmp", "rtmps", "rtp", "udp", "tcp", "srt")
 _URL = re.compile(r"(\w+)://")
 _USUAL_RATE = 25  # frames per second, for streams that do not specify a rate
+_BT709, _LIMITED = 1, 1  # FFmpeg's numbers of colours as in HD, and of a range of 16 to 235
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,7 @@ class Frame(NamedTuple):
     number: int  # in the video, starting at 0
     time: float  # seconds from the beginning
     pixels: np.ndarray  # (H, W, 3) RGB, upright
+    aspect: Fraction  # width of a pixel divided by its height
 
 
 class VideoFrames:
@@ -111,7 +114,7 @@ class VideoFrames:
             if self.clip.end is not None and seconds >= self.clip.end:
                 return
             if seconds >= self.clip.start and index % self.clip.step == 0:
-                yield Frame(index, seconds, _upright(frame))
+                yield Frame(index, seconds, *_upright(frame, self._stream.sample_aspect_ratio or Fraction(1)))
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         """Decode from the beginning, so that frame numbers are exact; count and skip damaged parts."""
@@ -147,28 +150,49 @@ def _open(source: str) -> InputContainer:
     raise UserError(f"{source}: cameras cannot be opened by number on this system; give the URL of a stream")
 
 
-def _upright(frame: av.VideoFrame) -> np.ndarray:
+def _upright(frame: av.VideoFrame, aspect: Fraction) -> tuple[np.ndarray, Fraction]:
+    """Return the pixels of a frame as it is shown, and their aspect."""
     pixels = frame.to_ndarray(format="rgb24")
-    return np.ascontiguousarray(np.rot90(pixels, frame.rotation // 90)) if frame.rotation else pixels
+    if _is_mirrored(frame):
+        pixels = pixels[::-1]  # before the rotation, which is that of the upper edge
+    quarters = round(frame.rotation / 90)
+    return np.ascontiguousarray(np.rot90(pixels, quarters)), 1 / aspect if quarters % 2 else aspect
+
+
+def _is_mirrored(frame: av.VideoFrame) -> bool:
+    """Return whether a frame is shown mirrored: if the determinant of its display matrix is negative."""
+    try:
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV does not know all kinds of side data, and then gives none
+        return False
+    if matrix is None:
+        return False
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
+    return a * d < b * c
 
 
 class VideoWriter:
-    """A writer of MP4 files that browsers can play (H.264)."""
+    """A writer of MP4 files that browsers can play (H.264, in the colours of HD, which players assume)."""
 
     _BASE = Fraction(1, 90_000)  # seconds
 
-    def __init__(self, path: Path, rate: float) -> None:
+    def __init__(self, path: Path, rate: float, aspect: Fraction = Fraction(1)) -> None:
+        """Open a file for frames at about `rate` per second, with pixels `aspect` times as wide as they are high."""
         self._container = av.open(str(path), "w", format="mp4", options={"movflags": "faststart"})
         self._rate, self._stream, self._last = Fraction(rate).limit_denominator(1001), None, -1
+        self._aspect = aspect
 
     def write(self, pixels: np.ndarray, time: float) -> None:
         """Append an RGB frame (H, W, 3) at `time` seconds; all have one size. An odd last row or column is cut off."""
         height, width = (side - side % 2 for side in pixels.shape[:2])
         if self._stream is None:
             self._stream = self._container.add_stream("libx264", rate=self._rate, options={"crf": "20"})
-            self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
-            self._stream.codec_context.time_base = self._BASE
+            context = self._stream.codec_context
+            context.width, context.height, context.pix_fmt, context.time_base = width, height, "yuv420p", self._BASE
+            context.colorspace = context.color_primaries = context.color_trc = _BT709
+            context.color_range, context.sample_aspect_ratio = _LIMITED, self._aspect
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels[:height, :width]), format="rgb24")
+        frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
         self._last = max(self._last + 1, round(time / self._BASE))
         frame.pts, frame.time_base = self._last, self._BASE
         self._container.mux(self._stream.encode(frame))
