@@ -1,9 +1,11 @@
 """The folder of a training run."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from cascade_rcnn.data import Annotations
+from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.engine.training.data import val_annotations
 from cascade_rcnn.engine.training.state import DETECTIONS
 from cascade_rcnn.errors import UserError
@@ -29,12 +31,19 @@ class Run(NamedTuple):
         """The file with the best checkpoint's detections on the validation data."""
         return self.folder / DETECTIONS
 
-    def validation(self) -> Annotations:
+    @property
+    def images(self) -> int | None:
+        """The number of images on which the best checkpoint was evaluated; None if it is unknown."""
+        best = self.folder / "best.json"
+        return read_json(best).get("images") if best.is_file() else None
+
+    def validation(self, bad_images: BadImages) -> Annotations:
         """Read the validation data. Raises UserError if there is none or it cannot be read."""
         if not self.recipe.data.val:
             raise UserError(f"{self.folder}: this run was trained without validation data; give --data")
+        data = replace(self.recipe.data, bad_images=bad_images)
         try:
-            found = val_annotations(self.recipe.data, read_config(self.checkpoint).class_names)
+            found = val_annotations(data, read_config(self.checkpoint).class_names)
         except UserError as error:
             reason = str(error).rpartition("; ")[0] or str(error)
             raise UserError(f"{self.folder}: cannot read the run's validation data ({reason}); give --data") from None
