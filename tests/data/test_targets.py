@@ -1,5 +1,8 @@
 """Per-box fields stay with their boxes, whatever the transforms."""
 
+import pickle
+from copy import copy, deepcopy
+
 import pytest
 import torch
 from torch import Tensor
@@ -76,6 +79,37 @@ def test_sanitizing_with_a_getter_of_one_s_own():
     image, target = apply(several, *sample())
     assert check(image, target) == 1  # the second box; the others have a side of 10
     assert target["labels"].tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("choose", "left"),
+    [
+        (lambda labels: labels != 2, [1, 3, 4]),
+        (lambda labels: torch.isin(labels, torch.tensor([2, 4])), [2, 4]),
+        (lambda labels: (labels > 1).nonzero().flatten(), [2, 3, 4]),
+        (lambda labels: labels.argsort()[:3], [1, 2, 3]),
+    ],
+)
+def test_rows_chosen_by_their_labels(choose, left):
+    def only(image: Tensor, target: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        kept = choose(target["labels"])
+        return image, target | {name: target[name][kept] for name in ("boxes", "labels")}
+
+    for transforms in (only, v2.Compose([v2.RandomHorizontalFlip(1), v2.SanitizeBoundingBoxes(), only])):
+        image, target = apply(transforms, *sample())
+        assert check(image, target) == len(left)
+        assert target["labels"].tolist() == left
+        assert type(target["labels"]) is Tensor
+
+
+@pytest.mark.parametrize("copied", [copy, deepcopy, lambda target: pickle.loads(pickle.dumps(target))])
+def test_a_transform_may_copy_the_target(copied):
+    def only(image: Tensor, target: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        target = copied(target)
+        kept = target["labels"] > 2
+        return image, target | {name: target[name][kept] for name in ("boxes", "labels")}
+
+    assert check(*apply(only, *sample())) == 2
 
 
 def test_fields_that_no_longer_fit_are_refused():

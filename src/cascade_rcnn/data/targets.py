@@ -67,9 +67,7 @@ def apply(transforms: Transforms, image: Tensor, target: Target) -> tuple[Tensor
     boxes = tv_tensors.BoundingBoxes(  # pyright: ignore[reportCallIssue]
         target["boxes"], format="XYXY", canvas_size=(image.shape[1], image.shape[2])
     )
-    labels = target["labels"].as_subclass(_Labels)
-    labels.rows = torch.arange(number)
-    given = target | {"boxes": boxes, "labels": labels}
+    given = target | {"boxes": boxes, "labels": _Labels.of(target["labels"], torch.arange(number))}
     if isinstance(masks, Masks):
         given["masks"] = MaskRows.of(masks) if moves_rows(transforms) else tv_tensors.Mask(masks.dense())
     image, changed = _transformed(transforms, tv_tensors.Image(image), given)
@@ -110,16 +108,27 @@ def _checked(masks: Masks, image: Tensor) -> Masks:
 
 
 class _Labels(Tensor):
-    """Labels that remember their rows in the target, since transforms drop boxes by indexing."""
+    """Labels that remember their rows in the target, since transforms drop and reorder boxes by indexing.
 
+    Everything else that is computed from them, such as a mask of rows, is a plain tensor.
+    """
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # pyright: ignore[reportAssignmentType]
     rows: Tensor
 
+    @classmethod
+    def of(cls, labels: Tensor, rows: Tensor) -> "_Labels":
+        """Return the labels of these rows."""
+        found = labels.as_subclass(cls)
+        found.rows = rows
+        return found
+
     def __getitem__(self, index: Any) -> Tensor:
-        kept = super().__getitem__(index)
-        if hasattr(self, "rows"):  # otherwise, these are new labels from a transform
-            kept = kept.as_subclass(_Labels)
-            kept.rows = self.rows[index]
-        return kept
+        kept = self.as_subclass(Tensor)[index]
+        return _Labels.of(kept, self.rows[index]) if kept.ndim == 1 else kept
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Labels":
+        return _Labels.of(self.clone(), self.rows)
 
 
 def take_rows(value: Any, rows: Tensor) -> Any:
