@@ -102,6 +102,31 @@ def test_rows_chosen_by_their_labels(choose, left):
         assert type(target["labels"]) is Tensor
 
 
+@pytest.mark.parametrize("others", [[], ["colour"], ["colour", "masks"]])
+@pytest.mark.parametrize("most", [4, 3])
+def test_boxes_in_another_order(others, most):
+    """Fields that the transform has reordered itself stay as they are, and the others follow."""
+
+    def largest_first(image: Tensor, target: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        sizes = (target["boxes"][:, 2:] - target["boxes"][:, :2]).prod(1)
+        order = sizes.argsort(descending=True, stable=True)[:most]
+        target |= {name: target[name][order] for name in ("boxes", "labels", *others)}
+        return image, target
+
+    image, target = apply(largest_first, *sample())
+    assert check(image, target) == most
+    assert target["labels"].tolist() == [2, 3, 1, 4][:most]  # 360, 180, 100 and 100 pixels
+
+
+def test_objects_may_get_each_other_s_labels():
+    _, before = sample()
+    _, target = apply(lambda image, target: (image, target | {"labels": target["labels"].flip(0)}), *sample())
+    _, other = apply(lambda image, target: (image, target | {"labels": target["labels"][[3, 2, 1, 0]]}), *sample())
+    assert target["labels"].tolist() == other["labels"].tolist() == [4, 3, 2, 1]
+    for name in ("boxes", "colour", "iscrowd"):
+        assert target[name].tolist() == other[name].tolist() == before[name].tolist()
+
+
 @pytest.mark.parametrize("copied", [copy, deepcopy, lambda target: pickle.loads(pickle.dumps(target))])
 def test_a_transform_may_copy_the_target(copied):
     def only(image: Tensor, target: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

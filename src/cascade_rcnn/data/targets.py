@@ -54,9 +54,9 @@ def plain(target: Target) -> Target:
 def apply(transforms: Transforms, image: Tensor, target: Target) -> tuple[Tensor, Target]:
     """Apply transforms to an image (3, H, W) and its target; the resulting boxes are XYXY and clipped to the image.
 
-    Where a transform such as `SanitizeBoundingBoxes` drops boxes and labels, the other per-box fields follow. Masks
-    stay encoded in torchvision's transforms; others receive them dense, (G, H, W) uint8. Raises UserError if the fields
-    differ in length afterwards, or masks and image in size.
+    Where a transform such as `SanitizeBoundingBoxes` drops or reorders boxes and labels, the other per-box fields
+    follow. Masks stay encoded in torchvision's transforms; others receive them dense, (G, H, W) uint8. Raises UserError
+    if the fields differ in length afterwards, or masks and image in size.
     """
     masks = target.get("masks")
     if isinstance(masks, Masks) and isinstance(transforms, v2.Compose) and not moves_rows(transforms):
@@ -70,11 +70,8 @@ def apply(transforms: Transforms, image: Tensor, target: Target) -> tuple[Tensor
     given = target | {"boxes": boxes, "labels": _Labels.of(target["labels"], torch.arange(number))}
     if isinstance(masks, Masks):
         given["masks"] = MaskRows.of(masks) if moves_rows(transforms) else tv_tensors.Mask(masks.dense())
-    image, changed = _transformed(transforms, tv_tensors.Image(image), given)
-    rows = getattr(changed["labels"], "rows", None)
-    if rows is not None and len(rows) != number:
-        late = [name for name in fields if len(changed[name]) == number]
-        changed |= {name: take_rows(changed[name], rows) for name in late}
+    image, changed = _transformed(transforms, tv_tensors.Image(image), dict(given))  # it may be changed in place
+    changed |= _followed(given, changed, fields)
     changed |= {"boxes": to_xyxy(changed["boxes"]), "labels": changed["labels"].as_subclass(Tensor)}
     if isinstance(masks, Masks):
         changed["masks"] = _checked(to_masks(changed["masks"]), image)
@@ -82,6 +79,20 @@ def apply(transforms: Transforms, image: Tensor, target: Target) -> tuple[Tensor
     if len(set(lengths.values())) > 1:
         raise UserError(f"the transforms returned fields of lengths {lengths}; drop boxes from all of them alike")
     return image.as_subclass(Tensor), inside(changed, *image.shape[-2:])
+
+
+def _followed(given: Target, changed: Target, fields: list[str]) -> Target:
+    """Return those of the per-box fields that have yet to follow when a transform has dropped or reordered rows."""
+    number, rows = len(given["boxes"]), getattr(changed["labels"], "rows", None)
+    if rows is None or rows.equal(torch.arange(number)):
+        return {}
+    if len(rows) != number:
+        late = [name for name in fields if len(changed[name]) == number]
+    elif changed["boxes"] is given["boxes"]:
+        late = []  # objects have got other labels
+    else:
+        late = [name for name in fields if changed[name] is given[name]]
+    return {name: take_rows(changed[name], rows) for name in late}
 
 
 def _transformed(transforms: Transforms, image: Tensor, target: Target) -> tuple[Tensor, Target]:
