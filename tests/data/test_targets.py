@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from cascade_rcnn.data.targets import apply, inside, per_box
+from cascade_rcnn.data.targets import PER_IMAGE, apply, inside, per_box, plain
 from cascade_rcnn.errors import UserError
 
 SIZE = (40, 60)
@@ -135,6 +135,15 @@ def test_a_transform_may_copy_the_target(copied):
         return image, target | {name: target[name][kept] for name in ("boxes", "labels")}
 
     assert check(*apply(only, *sample())) == 2
+
+
+def test_fields_of_the_image_have_no_rows():
+    image, target = sample()
+    target |= {"corners": torch.arange(4), PER_IMAGE: {"corners"}}
+    _, left = apply(lambda image, target: (image, {**target, "labels": target["labels"][[1]]}), image, target)
+    assert left["corners"].tolist() == [0, 1, 2, 3]
+    assert set(per_box(left)) == {"boxes", "labels", "iscrowd", "colour", "masks"}
+    assert plain(left).keys() == target.keys() - {PER_IMAGE}
 
 
 def test_fields_that_no_longer_fit_are_refused():

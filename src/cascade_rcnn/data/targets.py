@@ -17,11 +17,16 @@ Target: TypeAlias = dict[str, Any]  # tensors, and Masks as "masks"
 Transforms: TypeAlias = Callable[..., Any]  # from torchvision.transforms.v2: (image, target) -> (image, target)
 
 
+# An entry of targets during augmentation: the names of fields of the whole image, which may have as many rows as boxes.
+PER_IMAGE = "fields of the image"
+
+
 def per_box(target: Target) -> list[str]:
     """Return the names of the per-box fields: boxes, labels, iscrowd, area, masks, and any other with a row per box."""
-    number = len(target["boxes"])
-    rows = {name: isinstance(value, Masks) or value.ndim > 0 for name, value in target.items()}
-    return [name for name, has in rows.items() if has and len(target[name]) == number and name != "image_id"]
+    number, others = len(target["boxes"]), {"image_id", PER_IMAGE, *target.get(PER_IMAGE, ())}
+    values = {name: value for name, value in target.items() if name not in others}
+    rows = {name: isinstance(value, Masks) or value.ndim > 0 for name, value in values.items()}
+    return [name for name, has in rows.items() if has and len(values[name]) == number]
 
 
 def inside(target: Target, height: int, width: int) -> Target:
@@ -47,8 +52,9 @@ def masks_as_crowds(target: Target) -> Target:
 
 
 def plain(target: Target) -> Target:
-    """Convert torchvision's tensor subclasses to plain tensors."""
-    return {name: value.as_subclass(Tensor) if isinstance(value, Tensor) else value for name, value in target.items()}
+    """Convert torchvision's tensor subclasses to plain tensors, and leave out the names of the image's fields."""
+    left = {name: value for name, value in target.items() if name != PER_IMAGE}
+    return {name: value.as_subclass(Tensor) if isinstance(value, Tensor) else value for name, value in left.items()}
 
 
 def apply(transforms: Transforms, image: Tensor, target: Target) -> tuple[Tensor, Target]:
@@ -70,8 +76,9 @@ def apply(transforms: Transforms, image: Tensor, target: Target) -> tuple[Tensor
     given = target | {"boxes": boxes, "labels": _Labels.of(target["labels"], torch.arange(number))}
     if isinstance(masks, Masks):
         given["masks"] = MaskRows.of(masks) if moves_rows(transforms) else tv_tensors.Mask(masks.dense())
+    known = {PER_IMAGE: given.pop(PER_IMAGE)} if PER_IMAGE in given else {}
     image, changed = _transformed(transforms, tv_tensors.Image(image), dict(given))  # it may be changed in place
-    changed |= _followed(given, changed, fields)
+    changed |= known | _followed(given, changed, fields)
     changed |= {"boxes": to_xyxy(changed["boxes"]), "labels": changed["labels"].as_subclass(Tensor)}
     if isinstance(masks, Masks):
         changed["masks"] = _checked(to_masks(changed["masks"]), image)
