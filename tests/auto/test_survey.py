@@ -40,6 +40,14 @@ def test_boxes_are_those_inside_their_images_that_are_learned_from():
     assert found.warnings == ["classes with fewer than 20 boxes will hardly be learned: nut 2, bolt 0"]
 
 
+def test_repeat_factors_of_the_images():
+    boxes = _annotations([[0, 0, 9, 9], [0, 0, 8, 4]])
+    assert survey(boxes).repeats is None
+    repeats = survey(boxes, 4.0).repeats  # of a class in all images: sqrt(4 / 1)
+    assert repeats is not None
+    assert repeats.tolist() == [2, 2]
+
+
 def test_without_a_box_to_learn_from_there_is_nothing_to_choose_by():
     with pytest.raises(UserError, match=r"a\.json: there are no boxes to learn from"):
         survey(_annotations([[0, 0, 9, 9]], [True]))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cascade_rcnn.data.annotations import Annotations
+from cascade_rcnn.data.repeats import repeat_factors
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.text import count
 
@@ -20,6 +21,7 @@ class Survey:
     shapes: np.ndarray  # (A, 2): width and height of the boxes, clipped to their images; positive
     owners: np.ndarray  # (A,): the image of each box
     classes: dict[str, int]  # number of boxes by class
+    repeats: np.ndarray | None = None  # (N,): repeat factors of the images
 
     @property
     def images(self) -> int:
@@ -53,8 +55,11 @@ class Survey:
         return [f"classes with fewer than {RARE} boxes will hardly be learned: {named}"] if rare else []
 
 
-def survey(annotations: Annotations) -> Survey:
-    """Summarise annotations. Raises UserError if there are no boxes to train on."""
+def survey(annotations: Annotations, repeat_rare: float = 0.0) -> Survey:
+    """Summarise annotations, with the repeat factors for the threshold `repeat_rare`.
+
+    Raises UserError if there are no boxes to train on.
+    """
     check_learned(annotations)
     rows, shapes = learned(annotations)
     numbers = np.bincount(annotations.labels.numpy()[rows] - 1, minlength=len(annotations.categories))
@@ -63,6 +68,7 @@ def survey(annotations: Annotations) -> Survey:
         shapes=shapes,
         owners=owners_of(annotations)[rows],
         classes=dict(zip(annotations.class_names, numbers.tolist(), strict=True)),
+        repeats=repeat_factors(annotations, repeat_rare),
     )
 
 
