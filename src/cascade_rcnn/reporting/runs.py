@@ -15,7 +15,7 @@ from cascade_rcnn.files import read_json
 from cascade_rcnn.models.checkpoint import read_config
 from cascade_rcnn.recipes import Recipe, read_recipe
 from cascade_rcnn.reporting.analysis import Training
-from cascade_rcnn.reporting.curves import read_curves
+from cascade_rcnn.reporting.curves import Curves, read_curves
 
 
 class Run(NamedTuple):
@@ -56,17 +56,18 @@ class Run(NamedTuple):
         if curves is None:
             return None
         min_size = read_config(self.checkpoint).preprocess.min_size
-        return Training(
-            curves=curves, images=round(self._seen(curves.updates) / max(1, curves.epochs)), min_size=min_size
-        )
+        return Training(curves=curves, images=self._training_images(curves), min_size=min_size)
 
-    def _seen(self, updates: int) -> int:
-        """Return the number of images seen so far; an estimate if the run has not ended."""
+    def _training_images(self, curves: Curves) -> int:
+        """Return the number of training images; without that of an ended run, an estimate from the images seen."""
         results, recipe = self.folder / "results.json", self.recipe
         counted = read_json(results) if results.is_file() else {}
-        if counted.get("updates") == updates and "images" in counted:
-            return int(counted["images"])
-        return updates * recipe.batch_size * recipe.accumulate * recipe.devices  # torchrun may start more processes
+        if "training_images" in counted:
+            return int(counted["training_images"])
+        seen = curves.updates * recipe.batch_size * recipe.accumulate * recipe.devices  # torchrun may start more
+        if counted.get("updates") == curves.updates and "images" in counted:
+            seen = int(counted["images"])
+        return round(seen / max(1, curves.epochs))
 
     def described(self) -> str:
         """Describe the run: its folder, checkpoint and epoch."""
