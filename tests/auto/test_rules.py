@@ -41,7 +41,7 @@ def data(images: int = 200, height: int = 480, width: int = 640, box: tuple[floa
         sizes=np.full((images, 2), (height, width), float),
         shapes=np.full((images, 2), box, float),
         owners=np.arange(images),
-        classes={"thing": images},
+        classes=[("thing", images)],
     )
 
 
