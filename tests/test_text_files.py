@@ -16,6 +16,12 @@ def test_marks_are_read_over(tmp_path, encoding):
     assert read_lines(path) == ["Zürich", "", "b"]
 
 
+def test_lines_end_as_on_linux_windows_and_macs_but_nowhere_else(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("a\r\nb\rc\u2028d\x0ce\n\nf".encode())
+    assert read_lines(path) == ["a", "b", "c\u2028d\x0ce", "", "f"]
+
+
 def test_names_that_are_not_unicode_survive_in_lists_and_are_refused_elsewhere(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"caf\xe9.jpg\n")

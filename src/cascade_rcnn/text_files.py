@@ -2,6 +2,7 @@
 
 import codecs
 import stat
+from io import StringIO
 from pathlib import Path
 
 from cascade_rcnn.errors import UserError
@@ -55,4 +56,9 @@ def read_lines(path: str | Path) -> list[str]:
 
     Empty lines are kept, so that indices match line numbers.
     """
-    return [line.strip() for line in read_utf8(path).decode("utf-8", "surrogateescape").splitlines()]
+    return [line.strip() for line in lines_of(read_utf8(path).decode("utf-8", "surrogateescape"))]
+
+
+def lines_of(text: str) -> StringIO:
+    """Iterate over lines, which end in LF, CRLF or CR; `str.splitlines` also splits at U+2028 and form feeds."""
+    return StringIO(text, newline=None)

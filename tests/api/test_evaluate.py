@@ -13,6 +13,7 @@ from cascade_rcnn import (
     create_model,
     evaluate,
     evaluate_detections,
+    load,
     load_annotations,
     save,
 )
@@ -67,6 +68,22 @@ def test_a_report_has_the_metrics_that_are_returned(detector, shapes, tmp_path, 
     assert "the top 3 detections per image and class" in (report / "report.html").read_text()
     assert evaluate_detections(found, data, images=shapes, max_detections=3, report=report) == metrics
     assert json.loads((report / "report.json").read_text())["metrics"] == metrics.to_dict()
+
+
+def test_a_model_that_finds_fewer_objects_than_count_is_mentioned(detector, shapes, tmp_path, capsys):
+    note = "note: the model: finds at most 100 objects per image; load or export it with more max_detections"
+    save(detector, tmp_path / "model.safetensors")
+    for model, limit, told in (
+        (detector, 101, True),
+        (detector, 100, False),
+        (tmp_path / "model.safetensors", 101, False),
+    ):
+        evaluate(model, shapes / "val.json", workers=0, max_detections=limit)
+        assert (note in capsys.readouterr().err) == told
+    evaluate(
+        load(tmp_path / "model.safetensors", max_detections=101), shapes / "val.json", workers=0, max_detections=101
+    )
+    assert "finds at most" not in capsys.readouterr().err
 
 
 def test_labels_by_their_names(detector, plain, shapes):

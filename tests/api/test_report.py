@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import cascade_rcnn
 from cascade_rcnn import UserError
@@ -50,20 +51,66 @@ def test_a_training_s_own_detections_are_taken(run):
     assert "Label more images" in page
 
 
-def test_images_of_all_processes_count(run, tmp_path):
-    """Of a run that torchrun started with four processes, whose recipe names one device."""
-    four = shutil.copytree(run, tmp_path / "four")
-    results = json.loads((four / "results.json").read_text())
-    (four / "results.json").write_text(json.dumps(results | {"images": 4 * results["images"]}))
-    one, other = (open_run(folder).training() for folder in (run, four))
-    assert one is not None
-    assert other is not None
-    assert (one.images, other.images) == (results["images"], 4 * results["images"])
-    results.pop("images")  # as of an earlier version
-    (four / "results.json").write_text(json.dumps(results))
-    estimated = open_run(four).training()
-    assert estimated is not None
-    assert estimated.images == one.images
+def test_the_number_of_training_images(run, tmp_path):
+    """An earlier version wrote how many were seen; that run may be one of torchrun, whose recipe names one device."""
+    results = json.loads((run / "results.json").read_text())
+    assert _training_images(run) == results["training_images"] == 8
+    earlier = {name: value for name, value in results.items() if name != "training_images"}
+    older = shutil.copytree(run, tmp_path / "older")
+    (older / "results.json").write_text(json.dumps(earlier | {"images": 4 * results["images"]}))
+    assert _training_images(older) == 4 * results["images"]
+    earlier.pop("images")  # of a still earlier one: 4 updates of 2 images
+    (older / "results.json").write_text(json.dumps(earlier))
+    assert _training_images(older) == 8
+
+
+def _training_images(folder: Path) -> int:
+    training = open_run(folder).training()
+    assert training is not None
+    return training.images
+
+
+@pytest.fixture
+def skipping(run, shapes, tmp_path) -> Path:
+    """Return a run that skipped images above 0.006 megapixels, one of four, and was evaluated on the others."""
+    data = shutil.copytree(shapes, tmp_path / "data")
+    val = json.loads((data / "val.json").read_text())
+    image = val["images"][0] | {"width": 96, "height": 96}
+    (data / "val.json").write_text(json.dumps(val | {"images": [image, *val["images"][1:]]}))
+    Image.new("RGB", (96, 96)).save(data / "images" / "val" / Path(image["file_name"]).name)
+    folder = shutil.copytree(run, tmp_path / "skipping")
+    recipe = json.loads((folder / "recipe.json").read_text())
+    recipe["data"] |= {"val": str(data / "val.json"), "val_split": None}
+    recipe["data"] |= {"bad_images": "skip", "max_megapixels": 0.006}
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    found = json.loads((folder / "best.detections.json").read_text())
+    kept = [one for one in found if one["image_id"] != image["id"]]
+    (folder / "best.detections.json").write_text(json.dumps(kept))
+    best = json.loads((folder / "best.json").read_text())
+    (folder / "best.json").write_text(json.dumps(best | {"images": 3}))
+    return folder
+
+
+@pytest.mark.usefixtures("quick", "without_detecting")
+def test_images_that_the_run_skipped_are_not_evaluated(skipping):
+    made = cascade_rcnn.report(skipping, workers=0, stage_images=0)
+    assert json.loads(made.numbers.read_text())["metrics"]["images"] == 3
+    both = cascade_rcnn.compare(skipping, skipping, workers=0)
+    assert len(json.loads(both.numbers.read_text())["images"]) == 3
+    with pytest.raises(UserError, match=r"1 of 4 images cannot be used: .*0\.006"):
+        cascade_rcnn.report(skipping, workers=0, bad_images="stop")
+
+
+@pytest.mark.usefixtures("quick")
+def test_detections_in_another_number_of_images_are_not_taken(skipping, capsys):
+    best = json.loads((skipping / "best.json").read_text())
+    (skipping / "best.json").write_text(json.dumps(best | {"images": 4}))
+    (skipping / "best.detections.json").write_text("not read")
+    made = cascade_rcnn.report(skipping, workers=0, stage_images=0)
+    assert json.loads(made.numbers.read_text())["metrics"]["images"] == 3
+    assert "note: " + str(skipping) + ": was evaluated on 4 images, not 3, so the model is run again" in (
+        capsys.readouterr().err
+    )
 
 
 @pytest.mark.usefixtures("quick", "without_detecting")

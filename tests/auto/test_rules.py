@@ -41,7 +41,7 @@ def data(images: int = 200, height: int = 480, width: int = 640, box: tuple[floa
         sizes=np.full((images, 2), (height, width), float),
         shapes=np.full((images, 2), box, float),
         owners=np.arange(images),
-        classes={"thing": images},
+        classes=[("thing", images)],
     )
 
 
@@ -87,6 +87,26 @@ def test_the_same_on_a_gpu():
 )
 def test_epochs_keep_the_updates_within_bounds(images, machine, epochs):
     assert chosen(data(images), machine, replace(PUBLISHED, batch_size=4))[0].epochs == epochs
+
+
+@pytest.mark.parametrize(
+    ("repeats", "machine", "given", "each"),
+    [
+        (None, CPU, {}, 8),  # 15 // 4 landscape and 22 // 4 portrait
+        (2, CPU, {}, 18),  # 30 // 4 and 44 // 4
+        (None, Machine(processes=3), {}, 3),  # 8 batches, of which the third process repeats one
+        (None, CPU, {"accumulate": 3}, 3),  # the last update of an epoch has two batches
+        (None, CPU, {"batch_size": 16}, 2),  # not even one landscape batch: not grouped, 37 // 16
+    ],
+)
+def test_updates_are_those_of_the_batches_that_training_makes(repeats, machine, given, each):
+    survey = data(37)
+    survey.sizes[15:] = (640, 480)
+    survey = replace(survey, repeats=None if repeats is None else np.full(37, float(repeats)))
+    recipe, why = chosen(survey, machine, STARTER, **given)
+    assert recipe.epochs == round(300 / each)
+    assert why["epochs"].startswith(f"{recipe.epochs * each} updates")
+    assert recipe.ema == round(1 - 10 / (recipe.epochs * each), 4)
 
 
 @pytest.mark.parametrize(

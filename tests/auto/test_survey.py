@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +32,27 @@ def test_boxes_are_those_inside_their_images_that_are_learned_from():
         _annotations([[90, 10, 20, 20], [0, 0, 8, 4], [0, 0, 9, 9], [300, 0, 5, 5]], [False] * 2 + [True, False])
     )
     assert found.shapes.tolist() == [[10, 20], [8, 4]]  # the other boxes are clipped, ignored or outside
-    assert found.classes == {"nut": 2, "bolt": 0}
+    assert found.classes == [("nut", 2), ("bolt", 0)]
     assert found.short_side == 75
     # a short side of 100 means scales 2 and 1; with a long side of at most 150, 1.5 and .75
     assert found.resized(100, 1000).tolist() == [[20, 40], [8, 4]]
     assert found.resized(100, 150).tolist() == [[15, 30], [6, 3]]
     assert str(found) == "2 images of about 150 x 75 pixels, 2 boxes of 2 classes (nut 2, bolt 0)"
     assert found.warnings == ["classes with fewer than 20 boxes will hardly be learned: nut 2, bolt 0"]
+
+
+def test_classes_of_the_same_name_are_counted_apart():
+    boxes = _annotations([[0, 0, 9, 9], [0, 0, 8, 4]])
+    found = survey(replace(boxes, categories=(Category(id=1, name="nut"), Category(id=2, name="nut"))))
+    assert str(found).endswith("2 boxes of 2 classes (nut 2, nut 0)")
+
+
+def test_repeat_factors_of_the_images():
+    boxes = _annotations([[0, 0, 9, 9], [0, 0, 8, 4]])
+    assert survey(boxes).repeats is None
+    repeats = survey(boxes, 4.0).repeats  # of a class in all images: sqrt(4 / 1)
+    assert repeats is not None
+    assert repeats.tolist() == [2, 2]
 
 
 def test_without_a_box_to_learn_from_there_is_nothing_to_choose_by():

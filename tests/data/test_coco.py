@@ -270,6 +270,9 @@ def _broken(coco: dict, case: str) -> object:
             coco["annotations"][2]["image_id"] = 99
         case "unknown category":
             coco["annotations"][1]["category_id"] = 99
+        case "unknown category after one without a box":
+            del coco["annotations"][0]["bbox"]
+            coco["annotations"][1]["category_id"] = 99
         case "results list":
             return [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 0.5}]
         case "labelme":
@@ -310,6 +313,7 @@ def _broken(coco: dict, case: str) -> object:
     [
         ("unknown image", ["annotations[2] has image_id 99", "(1 box in total)"]),
         ("unknown category", ["annotations[1] has category_id 99", "add the category"]),
+        ("unknown category after one without a box", ["annotations[1] has category_id 99"]),
         ("results list", ["not a COCO detection file", "Expected `object`, got `array`"]),
         ("labelme", ["not a COCO detection file", "missing required field `images`"]),
         ("duplicate image", ["2 entries share the image id 20"]),

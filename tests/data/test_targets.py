@@ -1,12 +1,15 @@
 """Per-box fields stay with their boxes, whatever the transforms."""
 
+import pickle
+from copy import copy, deepcopy
+
 import pytest
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from cascade_rcnn.data.targets import apply, inside, per_box
+from cascade_rcnn.data.targets import PER_IMAGE, apply, inside, per_box, plain
 from cascade_rcnn.errors import UserError
 
 SIZE = (40, 60)
@@ -76,6 +79,71 @@ def test_sanitizing_with_a_getter_of_one_s_own():
     image, target = apply(several, *sample())
     assert check(image, target) == 1  # the second box; the others have a side of 10
     assert target["labels"].tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("choose", "left"),
+    [
+        (lambda labels: labels != 2, [1, 3, 4]),
+        (lambda labels: torch.isin(labels, torch.tensor([2, 4])), [2, 4]),
+        (lambda labels: (labels > 1).nonzero().flatten(), [2, 3, 4]),
+        (lambda labels: labels.argsort()[:3], [1, 2, 3]),
+    ],
+)
+def test_rows_chosen_by_their_labels(choose, left):
+    def only(image: Tensor, target: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        kept = choose(target["labels"])
+        return image, target | {name: target[name][kept] for name in ("boxes", "labels")}
+
+    for transforms in (only, v2.Compose([v2.RandomHorizontalFlip(1), v2.SanitizeBoundingBoxes(), only])):
+        image, target = apply(transforms, *sample())
+        assert check(image, target) == len(left)
+        assert target["labels"].tolist() == left
+        assert type(target["labels"]) is Tensor
+
+
+@pytest.mark.parametrize("others", [[], ["colour"], ["colour", "masks"]])
+@pytest.mark.parametrize("most", [4, 3])
+def test_boxes_in_another_order(others, most):
+    """Fields that the transform has reordered itself stay as they are, and the others follow."""
+
+    def largest_first(image: Tensor, target: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        sizes = (target["boxes"][:, 2:] - target["boxes"][:, :2]).prod(1)
+        order = sizes.argsort(descending=True, stable=True)[:most]
+        target |= {name: target[name][order] for name in ("boxes", "labels", *others)}
+        return image, target
+
+    image, target = apply(largest_first, *sample())
+    assert check(image, target) == most
+    assert target["labels"].tolist() == [2, 3, 1, 4][:most]  # 360, 180, 100 and 100 pixels
+
+
+def test_objects_may_get_each_other_s_labels():
+    _, before = sample()
+    _, target = apply(lambda image, target: (image, target | {"labels": target["labels"].flip(0)}), *sample())
+    _, other = apply(lambda image, target: (image, target | {"labels": target["labels"][[3, 2, 1, 0]]}), *sample())
+    assert target["labels"].tolist() == other["labels"].tolist() == [4, 3, 2, 1]
+    for name in ("boxes", "colour", "iscrowd"):
+        assert target[name].tolist() == other[name].tolist() == before[name].tolist()
+
+
+@pytest.mark.parametrize("copied", [copy, deepcopy, lambda target: pickle.loads(pickle.dumps(target))])
+def test_a_transform_may_copy_the_target(copied):
+    def only(image: Tensor, target: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        target = copied(target)
+        kept = target["labels"] > 2
+        return image, target | {name: target[name][kept] for name in ("boxes", "labels")}
+
+    assert check(*apply(only, *sample())) == 2
+
+
+def test_fields_of_the_image_have_no_rows():
+    image, target = sample()
+    target |= {"corners": torch.arange(4), PER_IMAGE: {"corners"}}
+    _, left = apply(lambda image, target: (image, {**target, "labels": target["labels"][[1]]}), image, target)
+    assert left["corners"].tolist() == [0, 1, 2, 3]
+    assert set(per_box(left)) == {"boxes", "labels", "iscrowd", "colour", "masks"}
+    assert plain(left).keys() == target.keys() - {PER_IMAGE}
 
 
 def test_fields_that_no_longer_fit_are_refused():

@@ -10,6 +10,7 @@ from torchvision.transforms import v2
 
 from cascade_rcnn.config import Category
 from cascade_rcnn.data import load_coco
+from cascade_rcnn.data.augmentation.build import build_augmentation
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.loader import make_loader
 from cascade_rcnn.data.wrapped import collect
@@ -113,6 +114,28 @@ def test_batches_of_it(tmp_path):
     loader.set_epoch(1)
     other = [image for images, _ in loader for image in images]
     assert not all(a.shape == b.shape and a.equal(b) for a, b in zip(epochs[0], other, strict=True))
+
+
+def test_a_field_of_the_image_may_have_as_many_rows_as_boxes():
+    """DETR's `orig_size` has two rows, which in the third item are as many as boxes."""
+
+    class Sized(Noisy):
+        def __getitem__(self, i: int):
+            image, target = super().__getitem__(i)
+            return image, target | {"orig_size": torch.tensor(image.shape[1:])}
+
+    def first_only(image, target):
+        assert set(target) == {"boxes", "labels", "row", "orig_size", "area", "iscrowd", "image_id"}
+        return image, target | {name: target[name][:1] for name in ("boxes", "labels")}
+
+    data = collect(Sized(), workers=1)
+    one = data.with_transforms(first_only)[2, 0][1]
+    assert (one["orig_size"].tolist(), one["row"].tolist()) == ([22, 30], [0])
+    mixed = data.with_transforms(build_augmentation("mosaic:probability=1"))
+    for _, target in (mixed[i, seed] for i in (2, 3) for seed in range(4)):
+        assert target["orig_size"].shape == (2,)
+        assert len(target["row"]) == len(target["boxes"])
+        assert set(target) == set(data[2][1])
 
 
 def test_masks_of_the_items(tmp_path):

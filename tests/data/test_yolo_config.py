@@ -63,6 +63,8 @@ def test_darknet(tmp_path):
     config = read_config(tmp_path)
     assert config.splits == {"train": [tmp_path / "train.txt"]}
     assert config.names == {0: "cat", 1: "dog"}
+    (tmp_path / "obj.names").write_text("\ncat\u2028a\r\n dog\n\n", encoding="utf-8")
+    assert read_config(tmp_path / "obj.data").names == {0: "", 1: "cat\u2028a", 2: "dog"}  # labels are line numbers
 
 
 @pytest.mark.parametrize(

@@ -66,5 +66,14 @@ def test_crowding(scene):
     assert pair.recall == 0.5
 
 
+def test_crowds_are_not_neighbours(scene):
+    """The false positive overlaps the crowd most, but counts with the object, which is alone."""
+    truth = [(0, 10, 10, 60, 60, CAT, 1), (0, 10, 10, 40, 40, CAT), (1, 10, 10, 40, 40, CAT)]
+    found = [(0, 10, 30, 40, 90, 0.9, CAT), (0, 10, 10, 40, 40, 0.8, CAT)]
+    (alone,) = breakdown(scene(truth, found)).crowding
+    assert (alone.name, alone.objects) == ("alone", 2)
+    assert alone.ap == pytest.approx(0.5 * 51 / 101)
+
+
 def test_crowds_are_not_objects(scene):
     assert breakdown(scene([(0, 10, 10, 32, 32, CAT, 1)], [])).size == []

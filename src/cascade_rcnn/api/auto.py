@@ -62,7 +62,7 @@ def base() -> Recipe:
 
 def by_data(recipe: Recipe, given: Collection[str], annotations: Annotations) -> AutoRecipe:
     """Choose a recipe for the data; settings whose dotted names are in `given` are kept."""
-    data, machine = survey(annotations), _machine(recipe)
+    data, machine = survey(annotations, recipe.data.repeat_rare), _machine(recipe)
     start = _start(recipe, given, machine, annotations.categories)
     chosen, choices = choose(recipe, given, data, machine, start)
     return AutoRecipe(recipe=chosen, choices=tuple(choices), data=str(data), warnings=tuple(data.warnings))

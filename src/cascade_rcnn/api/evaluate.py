@@ -93,6 +93,9 @@ def evaluate(
     truth = dataset.annotations
     check_classes(opened.config, truth, opened.name)
     _tell(truth, max_detections)
+    own = opened.config.inference.max_detections
+    if own < max_detections > LIMIT:
+        tell([f"{opened.name}: finds at most {own} objects per image; load or export it with more max_detections"])
     check_outputs(outputs, files_of(truth))
     found = collect(opened.detect, opened.config, evaluation_loader(dataset, batch_size, workers), len(dataset))
     if found.masks is not None and path:  # read only now, as masks take time and memory

@@ -1,7 +1,7 @@
 """Reports that explain the AP of a training run, and comparisons of two runs."""
 
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from cascade_rcnn.api.models import Opened, open_model
 from cascade_rcnn.api.notes import tell
@@ -17,10 +17,12 @@ from cascade_rcnn.engine.predictor import Precision
 from cascade_rcnn.evaluation import load_detections
 from cascade_rcnn.evaluation.coco import Array
 from cascade_rcnn.outputs import check_outputs
+from cascade_rcnn.recipes import DataConfig
 from cascade_rcnn.reporting.comparison import check_same_data
 from cascade_rcnn.reporting.files import Report, report_files
 from cascade_rcnn.reporting.make import STAGE_IMAGES, make, make_comparison
 from cascade_rcnn.reporting.runs import Run, kept_detections, open_run
+from cascade_rcnn.text import count
 
 Data: TypeAlias = str | Path | Annotations | DetectionData
 
@@ -40,7 +42,7 @@ def report(
     workers: int = 2,
     device: str | None = None,
     precision: Precision = "fp32",
-    bad_images: BadImages = "stop",
+    bad_images: BadImages | None = None,
 ) -> Report:
     """Write report.html, which explains the AP of a training run and suggests improvements, and report.json.
 
@@ -48,8 +50,9 @@ def report(
     `images` and `split`, as in `evaluate`) are given. If the run has stored its detections, or `detections` is a
     COCO results file, the model is only run on `stage_images` images to measure the effect of each stage (0: none).
     `threshold` is the minimum score of the detections shown; default: the one with the highest F1 at IoU 0.5.
-    `batch_size`, `workers`, `device`, `precision` and `bad_images` are as in `evaluate`. The files are written to
-    `output`; default: `run`/report. Raises UserError if anything cannot be read.
+    `batch_size`, `workers`, `device`, `precision` and `bad_images` are as in `evaluate`; by default, the images that
+    the run skipped are skipped. The files are written to `output`; default: `run`/report. Raises UserError if anything
+    cannot be read.
 
     >>> _ = train("recipe.json", data="shapes", epochs=1, output="runs/reported")
     >>> made = report("runs/reported", workers=0)
@@ -64,7 +67,7 @@ def report(
     own = data is None and checkpoint is None
     found = load_detections(detections, dataset.annotations) if detections is not None else None
     if found is None and own:
-        found = kept_detections(opened, dataset.annotations)
+        found = _kept(opened, dataset)
     if found is None:
         found = _detect(model, dataset, batch_size, workers)
     return make(
@@ -92,14 +95,14 @@ def compare(
     workers: int = 2,
     device: str | None = None,
     precision: Precision = "fp32",
-    bad_images: BadImages = "stop",
+    bad_images: BadImages | None = None,
 ) -> Report:
     """Write report.html, which compares the best checkpoints of two training runs on the same data, and report.json.
 
     Differences in AP are `b` minus `a`, with 95 % intervals from a paired bootstrap over images if there are at least
     ten; the page also shows the images on which `b` is better and worse. A model is only run if `data` is given (with
     `images` and `split`, as in `evaluate`) or its run has not stored its detections; the other settings are as in
-    `evaluate`. The files are written to `output`; default: `b`/report_NAME, where NAME is the folder name of `a`.
+    `report`. The files are written to `output`; default: `b`/report_NAME, where NAME is the folder name of `a`.
     Raises UserError if the two runs were validated on different data and no `data` is given.
 
     >>> runs = [train("recipe.json", data="shapes", epochs=1, seed=k, output=f"runs/seed{k}").output for k in (0, 1)]
@@ -116,7 +119,7 @@ def compare(
     check_same_data(first.annotations, second.annotations)
     found = []
     for run, model, dataset in zip(runs, models, (first, second), strict=True):
-        kept = kept_detections(run, dataset.annotations) if data is None else None
+        kept = _kept(run, dataset) if data is None else None
         found.append(_detect(model, dataset, batch_size, workers) if kept is None else kept)
     return make_comparison(
         (first, second),
@@ -127,17 +130,34 @@ def compare(
 
 
 def _dataset(
-    run: Run, model: Opened, data: Data | None, images: str | Path | None, split: str | None, bad_images: BadImages
+    run: Run,
+    model: Opened,
+    data: Data | None,
+    images: str | Path | None,
+    split: str | None,
+    bad_images: BadImages | None,
 ) -> Dataset:
     """Open the given data and print its notes, or open the run's validation data, whose notes the run has printed."""
     check_only_of_files(data, images=images, split=split)
+    settings = run.recipe.data if data is None else DataConfig()
+    bad_images = bad_images or settings.bad_images
     if isinstance(data, str | Path):
         data = load_annotations(data, images, split, model.class_names, bad_images=bad_images)
-    measured = run.validation() if data is None else data
-    dataset = as_dataset(measured, meaning(None, model.config.categories), bad_images=bad_images)
+    measured = run.validation(bad_images) if data is None else data
+    checks: dict[str, Any] = {"bad_images": bad_images, "max_megapixels": settings.max_megapixels}
+    dataset = as_dataset(measured, meaning(None, model.config.categories), **checks)
     check_classes(model.config, dataset.annotations, model.name)
     tell(() if data is None else dataset.annotations.notes)
     return dataset
+
+
+def _kept(run: Run, dataset: Dataset) -> Array | None:
+    """Return the detections stored by the run; None, with a note, if it was evaluated on another number of images."""
+    evaluated, images = run.images, len(dataset)
+    if evaluated in (None, images):
+        return kept_detections(run, dataset.annotations)
+    tell([f"{run.folder}: was evaluated on {count(evaluated, 'image')}, not {images}, so the model is run again"])
+    return None
 
 
 def _detect(model: Opened, dataset: Dataset, batch_size: int, workers: int) -> Array:

@@ -10,11 +10,13 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 
 from cascade_rcnn.auto.anchors import ENOUGH, IOU, fitting
 from cascade_rcnn.auto.survey import Survey
 from cascade_rcnn.config import AnchorConfig, ModelOptions
 from cascade_rcnn.config.augmentation import ScaleJitterConfig
+from cascade_rcnn.data.loader import AspectBatchSampler
 from cascade_rcnn.recipes import OptimizerConfig, Recipe
 from cascade_rcnn.text import count
 
@@ -231,7 +233,17 @@ def _images_a_step(recipe: Recipe, machine: Machine) -> int:
 
 
 def _updates_an_epoch(recipe: Recipe, data: Survey, machine: Machine) -> int:
-    return max(1, data.images // _images_a_step(recipe, machine))
+    """Count as training does, where landscape and portrait images do not share a batch and every batch is full."""
+    batches = AspectBatchSampler(
+        torch.from_numpy(data.sizes),
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        shuffle=True,
+        drop_last=True,
+        world_size=machine.processes,
+        repeats=data.repeats,
+    )
+    return math.ceil(len(batches) / recipe.accumulate)
 
 
 RULES: tuple[Rule, ...] = (_init, _image_sizes, _anchors, _batch, _optimizer, _schedule, _pace, _patience)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cascade_rcnn.data.annotations import Annotations
+from cascade_rcnn.data.repeats import repeat_factors
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.text import count
 
@@ -19,7 +20,8 @@ class Survey:
     sizes: np.ndarray  # (N, 2): height and width of the images
     shapes: np.ndarray  # (A, 2): width and height of the boxes, clipped to their images; positive
     owners: np.ndarray  # (A,): the image of each box
-    classes: dict[str, int]  # number of boxes by class
+    classes: list[tuple[str, int]]  # name and number of boxes of each class; names may occur twice
+    repeats: np.ndarray | None = None  # (N,): repeat factors of the images
 
     @property
     def images(self) -> int:
@@ -39,7 +41,7 @@ class Survey:
     def __str__(self) -> str:
         height, width = np.median(self.sizes, axis=0)
         alike = "" if (self.sizes == self.sizes[0]).all() else "about "
-        ordered = sorted(self.classes.items(), key=lambda item: -item[1])
+        ordered = sorted(self.classes, key=lambda item: -item[1])
         named = ", ".join(f"{name} {number}" for name, number in ordered[:_NAMED])
         more = ", ..." if len(ordered) > _NAMED else ""
         images = f"{count(self.images, 'image')} of {alike}{width:g} x {height:g} pixels"
@@ -48,13 +50,16 @@ class Survey:
     @property
     def warnings(self) -> list[str]:
         """Problems of the data that no setting can solve."""
-        rare = [f"{name} {number}" for name, number in self.classes.items() if number < RARE]
+        rare = [f"{name} {number}" for name, number in self.classes if number < RARE]
         named = ", ".join(rare[:_NAMED]) + (", ..." if len(rare) > _NAMED else "")
         return [f"classes with fewer than {RARE} boxes will hardly be learned: {named}"] if rare else []
 
 
-def survey(annotations: Annotations) -> Survey:
-    """Summarise annotations. Raises UserError if there are no boxes to train on."""
+def survey(annotations: Annotations, repeat_rare: float = 0.0) -> Survey:
+    """Summarise annotations, with the repeat factors for the threshold `repeat_rare`.
+
+    Raises UserError if there are no boxes to train on.
+    """
     check_learned(annotations)
     rows, shapes = learned(annotations)
     numbers = np.bincount(annotations.labels.numpy()[rows] - 1, minlength=len(annotations.categories))
@@ -62,7 +67,8 @@ def survey(annotations: Annotations) -> Survey:
         sizes=annotations.image_sizes.numpy().astype(np.float64),
         shapes=shapes,
         owners=owners_of(annotations)[rows],
-        classes=dict(zip(annotations.class_names, numbers.tolist(), strict=True)),
+        classes=list(zip(annotations.class_names, numbers.tolist(), strict=True)),
+        repeats=repeat_factors(annotations, repeat_rare),
     )
 
 

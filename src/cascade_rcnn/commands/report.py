@@ -24,7 +24,7 @@ def report(
     workers: int = 2,
     device: str | None = None,
     precision: Precision = "fp32",
-    bad_images: Literal["stop", "skip"] = "stop",
+    bad_images: Literal["stop", "skip"] | None = None,
 ) -> None:
     """Write an HTML report that explains the AP of a run (`report RUN`) or compares two runs (`report A B`).
 
@@ -42,7 +42,7 @@ def report(
         workers: Number of data loading processes.
         device: cpu, cuda, cuda:1 or mps; default: cuda if available, else cpu.
         precision: Precision of the network.
-        bad_images: What to do with unusable images: report them and stop, or skip them.
+        bad_images: What to do with unusable images: report them and stop, or skip them; default: as in the run.
     """
     from cascade_rcnn.api import report as api
 

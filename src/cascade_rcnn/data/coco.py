@@ -89,7 +89,8 @@ def load_coco(
     Raises UserError naming file and entry if the file is missing, not a COCO detection file, or inconsistent.
     """
     text = read_utf8(path)
-    file, notes = _with_boxes(path, text, _decode(path, text, _FileWithMasks if masks else _File))
+    file = _decode(path, text, _FileWithMasks if masks else _File)
+    notes = _derive_boxes(path, text, file)
     categories, unused = _categories(file, classes)
     _check_unique(path, "image", [image.id for image in file.images])
     _check_unique(path, "category", [category.id for category in file.categories])
@@ -100,7 +101,9 @@ def load_coco(
     kept = measured.kept
     image_ids = np.array([image.id for image in file.images], np.int64)
     dropped = set(image_ids[~kept].tolist())
-    rows = [row for row in file.annotations if row.image_id not in dropped]
+    given = file.annotations
+    entries = [k for k, row in enumerate(given) if row.bbox and row.image_id not in dropped]
+    rows = [given[k] for k in entries]
     numbers = chain.from_iterable(row.bbox for row in rows if row.bbox)
     boxes = np.fromiter(numbers, np.float64, 4 * len(rows)).reshape(-1, 4)
     areas = np.array([np.nan if row.area is None else row.area for row in rows], np.float64)
@@ -114,10 +117,10 @@ def load_coco(
         image_ids=image_ids[kept],
         image_sizes=measured.sizes[kept],
         file_names=[name for name, keep in zip(names, kept, strict=True) if keep],
-        box_images=_positions(path, "image", [row.image_id for row in rows], image_ids[kept]),
+        box_images=_positions(path, "image", [row.image_id for row in rows], image_ids[kept], entries),
         boxes=boxes,
         areas=areas,
-        labels=1 + _positions(path, "category", [row.category_id for row in rows], category_ids),
+        labels=1 + _positions(path, "category", [row.category_id for row in rows], category_ids, entries),
         ignore=np.array([bool(row.iscrowd) for row in rows], np.bool_),
         ids=ids,
         notes=[*notes, *_shared_names(file), *found, *measured.notes, *renumbered],
@@ -153,7 +156,7 @@ def _categories(file: _File, classes: Sequence[str] | None) -> tuple[list[Catego
         return declared, []
     # The training set may use it, or the model know it, where this split does not. A class may have the same name.
     known = Counter(classes or ())[root[0].name] > sum(c.name == root[0].name for c in others)
-    if known or any(row.category_id == 0 for row in file.annotations):
+    if known or any(row.category_id == 0 and row.bbox for row in file.annotations):
         return declared, []
     return declared[1:], declared[:1]
 
@@ -166,8 +169,8 @@ def _shared_names(file: _File) -> list[str]:
     return [f"several images share a file name (first: {shared[0]!r}); give each image its own file"]
 
 
-def _with_boxes(path: Path, text: bytes, file: _File) -> tuple[_File, list[str]]:
-    """Derive missing boxes from segmentations, drop annotations without either, and return notes for the user.
+def _derive_boxes(path: Path, text: bytes, file: _File) -> list[str]:
+    """Derive missing boxes from segmentations, and return notes for the user; annotations without either have no box.
 
     A box of four zeros is missing, too: tools write it for objects of which they only have the outline.
     """
@@ -178,7 +181,7 @@ def _with_boxes(path: Path, text: bytes, file: _File) -> tuple[_File, list[str]]
         )
     empty = [k for k, row in enumerate(file.annotations) if not any(row.bbox or ())]
     if not empty:
-        return file, []
+        return []
     outlines = _decode(path, text, _Outlines).annotations
     sizes = {image.id: (image.height or 0, image.width or 0) for image in file.images}
     derived = 0
@@ -187,7 +190,6 @@ def _with_boxes(path: Path, text: bytes, file: _File) -> tuple[_File, list[str]]
         if (box := bounds(outlines[k].segmentation, sizes.get(row.image_id, (0, 0)))) is not None:
             row.bbox, derived = box, derived + 1
     lost = [k for k in empty if not file.annotations[k].bbox]
-    file.annotations = [row for row in file.annotations if row.bbox]
     what = "annotations have no bbox, or one of zeros; that of their segmentation is used"
     notes = [f"{derived} of {len(lengths)} {what}"] if derived else []
     if lost:
@@ -195,7 +197,7 @@ def _with_boxes(path: Path, text: bytes, file: _File) -> tuple[_File, list[str]]
             f"{len(lost)} of {len(lengths)} annotations have neither bbox nor a usable segmentation (first: "
             f"annotations[{lost[0]}]); they are ignored"
         )
-    return file, notes
+    return notes
 
 
 def save_coco(annotations: Annotations, path: Path) -> None:
@@ -275,14 +277,14 @@ def _check_unique(path: Path, kind: str, ids: Sequence[int]) -> None:
         raise UserError(f"{path}: {number} entries share the {kind} id {twice}; every {kind} needs its own id")
 
 
-def _positions(path: Path, kind: str, wanted: list[int], ids: np.ndarray) -> np.ndarray:
-    """Return the position of each wanted id in `ids` (unique)."""
+def _positions(path: Path, kind: str, wanted: list[int], ids: np.ndarray, entries: list[int]) -> np.ndarray:
+    """Return the position of each wanted id, which is that of an entry of the file's annotations, in `ids` (unique)."""
     place = {id_: i for i, id_ in enumerate(ids.tolist())}
     places = np.array([place.get(id_, -1) for id_ in wanted], np.int64)
     if (unknown := np.flatnonzero(places < 0)).size:
         k = unknown[0]
         raise UserError(
-            f"{path}: annotations[{k}] has {kind}_id {wanted[k]}, which is not the id of any {kind} "
+            f"{path}: annotations[{entries[k]}] has {kind}_id {wanted[k]}, which is not the id of any {kind} "
             f"({count(unknown.size, 'box')} in total); add the {kind} or remove the box"
         )
     return places

@@ -17,11 +17,16 @@ Target: TypeAlias = dict[str, Any]  # tensors, and Masks as "masks"
 Transforms: TypeAlias = Callable[..., Any]  # from torchvision.transforms.v2: (image, target) -> (image, target)
 
 
+# An entry of targets during augmentation: the names of fields of the whole image, which may have as many rows as boxes.
+PER_IMAGE = "fields of the image"
+
+
 def per_box(target: Target) -> list[str]:
     """Return the names of the per-box fields: boxes, labels, iscrowd, area, masks, and any other with a row per box."""
-    number = len(target["boxes"])
-    rows = {name: isinstance(value, Masks) or value.ndim > 0 for name, value in target.items()}
-    return [name for name, has in rows.items() if has and len(target[name]) == number and name != "image_id"]
+    number, others = len(target["boxes"]), {"image_id", PER_IMAGE, *target.get(PER_IMAGE, ())}
+    values = {name: value for name, value in target.items() if name not in others}
+    rows = {name: isinstance(value, Masks) or value.ndim > 0 for name, value in values.items()}
+    return [name for name, has in rows.items() if has and len(values[name]) == number]
 
 
 def inside(target: Target, height: int, width: int) -> Target:
@@ -47,16 +52,17 @@ def masks_as_crowds(target: Target) -> Target:
 
 
 def plain(target: Target) -> Target:
-    """Convert torchvision's tensor subclasses to plain tensors."""
-    return {name: value.as_subclass(Tensor) if isinstance(value, Tensor) else value for name, value in target.items()}
+    """Convert torchvision's tensor subclasses to plain tensors, and leave out the names of the image's fields."""
+    left = {name: value for name, value in target.items() if name != PER_IMAGE}
+    return {name: value.as_subclass(Tensor) if isinstance(value, Tensor) else value for name, value in left.items()}
 
 
 def apply(transforms: Transforms, image: Tensor, target: Target) -> tuple[Tensor, Target]:
     """Apply transforms to an image (3, H, W) and its target; the resulting boxes are XYXY and clipped to the image.
 
-    Where a transform such as `SanitizeBoundingBoxes` drops boxes and labels, the other per-box fields follow. Masks
-    stay encoded in torchvision's transforms; others receive them dense, (G, H, W) uint8. Raises UserError if the fields
-    differ in length afterwards, or masks and image in size.
+    Where a transform such as `SanitizeBoundingBoxes` drops or reorders boxes and labels, the other per-box fields
+    follow. Masks stay encoded in torchvision's transforms; others receive them dense, (G, H, W) uint8. Raises UserError
+    if the fields differ in length afterwards, or masks and image in size.
     """
     masks = target.get("masks")
     if isinstance(masks, Masks) and isinstance(transforms, v2.Compose) and not moves_rows(transforms):
@@ -67,16 +73,12 @@ def apply(transforms: Transforms, image: Tensor, target: Target) -> tuple[Tensor
     boxes = tv_tensors.BoundingBoxes(  # pyright: ignore[reportCallIssue]
         target["boxes"], format="XYXY", canvas_size=(image.shape[1], image.shape[2])
     )
-    labels = target["labels"].as_subclass(_Labels)
-    labels.rows = torch.arange(number)
-    given = target | {"boxes": boxes, "labels": labels}
+    given = target | {"boxes": boxes, "labels": _Labels.of(target["labels"], torch.arange(number))}
     if isinstance(masks, Masks):
         given["masks"] = MaskRows.of(masks) if moves_rows(transforms) else tv_tensors.Mask(masks.dense())
-    image, changed = _transformed(transforms, tv_tensors.Image(image), given)
-    rows = getattr(changed["labels"], "rows", None)
-    if rows is not None and len(rows) != number:
-        late = [name for name in fields if len(changed[name]) == number]
-        changed |= {name: take_rows(changed[name], rows) for name in late}
+    known = {PER_IMAGE: given.pop(PER_IMAGE)} if PER_IMAGE in given else {}
+    image, changed = _transformed(transforms, tv_tensors.Image(image), dict(given))  # it may be changed in place
+    changed |= known | _followed(given, changed, fields)
     changed |= {"boxes": to_xyxy(changed["boxes"]), "labels": changed["labels"].as_subclass(Tensor)}
     if isinstance(masks, Masks):
         changed["masks"] = _checked(to_masks(changed["masks"]), image)
@@ -84,6 +86,20 @@ def apply(transforms: Transforms, image: Tensor, target: Target) -> tuple[Tensor
     if len(set(lengths.values())) > 1:
         raise UserError(f"the transforms returned fields of lengths {lengths}; drop boxes from all of them alike")
     return image.as_subclass(Tensor), inside(changed, *image.shape[-2:])
+
+
+def _followed(given: Target, changed: Target, fields: list[str]) -> Target:
+    """Return those of the per-box fields that have yet to follow when a transform has dropped or reordered rows."""
+    number, rows = len(given["boxes"]), getattr(changed["labels"], "rows", None)
+    if rows is None or rows.equal(torch.arange(number)):
+        return {}
+    if len(rows) != number:
+        late = [name for name in fields if len(changed[name]) == number]
+    elif changed["boxes"] is given["boxes"]:
+        late = []  # objects have got other labels
+    else:
+        late = [name for name in fields if changed[name] is given[name]]
+    return {name: take_rows(changed[name], rows) for name in late}
 
 
 def _transformed(transforms: Transforms, image: Tensor, target: Target) -> tuple[Tensor, Target]:
@@ -110,16 +126,27 @@ def _checked(masks: Masks, image: Tensor) -> Masks:
 
 
 class _Labels(Tensor):
-    """Labels that remember their rows in the target, since transforms drop boxes by indexing."""
+    """Labels that remember their rows in the target, since transforms drop and reorder boxes by indexing.
 
+    Everything else that is computed from them, such as a mask of rows, is a plain tensor.
+    """
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # pyright: ignore[reportAssignmentType]
     rows: Tensor
 
+    @classmethod
+    def of(cls, labels: Tensor, rows: Tensor) -> "_Labels":
+        """Return the labels of these rows."""
+        found = labels.as_subclass(cls)
+        found.rows = rows
+        return found
+
     def __getitem__(self, index: Any) -> Tensor:
-        kept = super().__getitem__(index)
-        if hasattr(self, "rows"):  # otherwise, these are new labels from a transform
-            kept = kept.as_subclass(_Labels)
-            kept.rows = self.rows[index]
-        return kept
+        kept = self.as_subclass(Tensor)[index]
+        return _Labels.of(kept, self.rows[index]) if kept.ndim == 1 else kept
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Labels":
+        return _Labels.of(self.clone(), self.rows)
 
 
 def take_rows(value: Any, rows: Tensor) -> Any:

@@ -1,6 +1,6 @@
 """A wrapper of user datasets, whose annotations are collected in one pass."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -17,7 +17,7 @@ from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.items import DetectionData, name_of, read_item
 from cascade_rcnn.data.seeding import seeded
 from cascade_rcnn.data.segmentations import encode, run_lengths
-from cascade_rcnn.data.targets import Target
+from cascade_rcnn.data.targets import PER_IMAGE, Target, per_box
 from cascade_rcnn.errors import UserError
 
 Labels: TypeAlias = Mapping[int, Category]  # the category of each label of a user's dataset
@@ -26,13 +26,14 @@ Labels: TypeAlias = Mapping[int, Category]  # the category of each label of a us
 class WrappedDataset(Dataset):
     """A `Dataset` that reads a user's dataset and keeps all fields of its targets; labels become 1..M.
 
+    `per_image` names the fields without a row per box, of which some items may by chance have as many rows as boxes.
     The sample's seed also controls randomness in the user's dataset. Without transforms, as in evaluation, item i is
     always the one from which its annotations were collected.
     """
 
-    def __init__(self, source: DetectionData, annotations: Annotations, labels: Labels) -> None:
+    def __init__(self, source: DetectionData, annotations: Annotations, labels: Labels, per_image: Set[str]) -> None:
         super().__init__(annotations)
-        self.source = source
+        self.source, self.per_image = source, frozenset(per_image)
         number = {category: k for k, category in enumerate(annotations.categories, start=1)}
         self._numbers = {label: number[category] for label, category in labels.items()}
 
@@ -41,7 +42,8 @@ class WrappedDataset(Dataset):
             image, target = read_item(self.source, i)
         labels = torch.tensor([self._numbers[label] for label in target["labels"].tolist()], dtype=torch.int64)
         areas = torch.where(target["area"].isnan(), area(target["boxes"]), target["area"])
-        return image, target | {"labels": labels, "area": areas, "image_id": self.annotations.image_ids[i].clone()}
+        changes = {"labels": labels, "area": areas, "image_id": self.annotations.image_ids[i].clone()}
+        return image, target | changes | {PER_IMAGE: self.per_image}
 
 
 def collect(
@@ -70,7 +72,8 @@ def collect(
         most = max((int(item.labels.max(initial=1)) for item in items), default=1)
         labels = {k: Category(id=k, name=f"class {k}") for k in range(1, most + 1)}
     _check_labels(source, items, labels)
-    return WrappedDataset(source, _assemble(source, items, labels, masks), labels)
+    per_image = set().union(*(item.others for item in items))
+    return WrappedDataset(source, _assemble(source, items, labels, masks), labels, per_image)
 
 
 class _Item(NamedTuple):
@@ -81,6 +84,7 @@ class _Item(NamedTuple):
     crowd: np.ndarray
     image_id: int | None
     outlines: list[bytes]  # of G objects, if requested
+    others: frozenset[str]  # names of fields without a row per box
 
 
 class _Items(TorchDataset):
@@ -108,6 +112,7 @@ class _Items(TorchDataset):
             crowd=target["iscrowd"].numpy(),
             image_id=_image_id(target),
             outlines=_outlines(target) if self.masks else [],
+            others=frozenset(target.keys() - per_box(target)),
         )
 
 

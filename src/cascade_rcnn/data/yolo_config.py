@@ -11,7 +11,7 @@ from cascade_rcnn.data.image_files import is_image, walk
 from cascade_rcnn.data.names import find_folder, parts_of
 from cascade_rcnn.data.splits import is_split
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.text_files import read_lines, read_text
+from cascade_rcnn.text_files import lines_of, read_lines, read_text
 
 _SPLITS = ("train", "val", "valid", "test")
 _YAML = (".yaml", ".yml")
@@ -165,4 +165,5 @@ def _other_number(key: str, number: object, names: Mapping[int, str]) -> tuple[s
 
 
 def _read_names(path: Path) -> dict[int, str]:
-    return dict(enumerate(line.strip() for line in read_text(path).strip().splitlines()))
+    """Read a file with a class name in each line; labels are line numbers, so that only trailing empty lines go."""
+    return dict(enumerate(line.strip() for line in lines_of(read_text(path).rstrip())))

@@ -64,15 +64,20 @@ def _shape(boxes: Array) -> Array:
 
 
 def _crowding(evidence: Evidence, found: Array) -> tuple[Array, Array]:
-    """Return each object's largest IoU with another (A,), and that of the object a detection overlaps most (D,)."""
+    """Return each object's largest IoU with another (A,), and that of the object a detection overlaps most (D,).
+
+    Ignored regions, such as crowds, are not objects.
+    """
     truth, first = evidence.truth.boxes.numpy(), evidence.truth.first.numpy()
+    real = np.flatnonzero(~evidence.truth.ignore.numpy())
+    starts = np.searchsorted(real, first)
     image = evidence.pairs.matches.image
     order = np.argsort(image, kind="stable")
     ends = np.searchsorted(image[order], np.arange(len(first)))
     of_object, of_detection = np.zeros(len(truth)), np.zeros(len(found))
     for i in range(len(evidence.truth)):
-        objects, rows = slice(first[i], first[i + 1]), order[ends[i] : ends[i + 1]]
-        if first[i] == first[i + 1]:
+        objects, rows = real[starts[i] : starts[i + 1]], order[ends[i] : ends[i + 1]]
+        if not objects.size:
             continue
         among = box_iou(truth[objects], truth[objects])
         np.fill_diagonal(among, 0.0)

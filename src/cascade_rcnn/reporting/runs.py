@@ -1,9 +1,11 @@
 """The folder of a training run."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from cascade_rcnn.data import Annotations
+from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.engine.training.data import val_annotations
 from cascade_rcnn.engine.training.state import DETECTIONS
 from cascade_rcnn.errors import UserError
@@ -13,7 +15,7 @@ from cascade_rcnn.files import read_json
 from cascade_rcnn.models.checkpoint import read_config
 from cascade_rcnn.recipes import Recipe, read_recipe
 from cascade_rcnn.reporting.analysis import Training
-from cascade_rcnn.reporting.curves import read_curves
+from cascade_rcnn.reporting.curves import Curves, read_curves
 
 
 class Run(NamedTuple):
@@ -29,12 +31,19 @@ class Run(NamedTuple):
         """The file with the best checkpoint's detections on the validation data."""
         return self.folder / DETECTIONS
 
-    def validation(self) -> Annotations:
+    @property
+    def images(self) -> int | None:
+        """The number of images on which the best checkpoint was evaluated; None if it is unknown."""
+        best = self.folder / "best.json"
+        return read_json(best).get("images") if best.is_file() else None
+
+    def validation(self, bad_images: BadImages) -> Annotations:
         """Read the validation data. Raises UserError if there is none or it cannot be read."""
         if not self.recipe.data.val:
             raise UserError(f"{self.folder}: this run was trained without validation data; give --data")
+        data = replace(self.recipe.data, bad_images=bad_images)
         try:
-            found = val_annotations(self.recipe.data, read_config(self.checkpoint).class_names)
+            found = val_annotations(data, read_config(self.checkpoint).class_names)
         except UserError as error:
             reason = str(error).rpartition("; ")[0] or str(error)
             raise UserError(f"{self.folder}: cannot read the run's validation data ({reason}); give --data") from None
@@ -47,17 +56,18 @@ class Run(NamedTuple):
         if curves is None:
             return None
         min_size = read_config(self.checkpoint).preprocess.min_size
-        return Training(
-            curves=curves, images=round(self._seen(curves.updates) / max(1, curves.epochs)), min_size=min_size
-        )
+        return Training(curves=curves, images=self._training_images(curves), min_size=min_size)
 
-    def _seen(self, updates: int) -> int:
-        """Return the number of images seen so far; an estimate if the run has not ended."""
+    def _training_images(self, curves: Curves) -> int:
+        """Return the number of training images; without that of an ended run, an estimate from the images seen."""
         results, recipe = self.folder / "results.json", self.recipe
         counted = read_json(results) if results.is_file() else {}
-        if counted.get("updates") == updates and "images" in counted:
-            return int(counted["images"])
-        return updates * recipe.batch_size * recipe.accumulate * recipe.devices  # torchrun may start more processes
+        if "training_images" in counted:
+            return int(counted["training_images"])
+        seen = curves.updates * recipe.batch_size * recipe.accumulate * recipe.devices  # torchrun may start more
+        if counted.get("updates") == curves.updates and "images" in counted:
+            seen = int(counted["images"])
+        return round(seen / max(1, curves.epochs))
 
     def described(self) -> str:
         """Describe the run: its folder, checkpoint and epoch."""

@@ -198,6 +198,7 @@ def _write_results(state: TrainingState) -> None:
         "model": state.recipe.model,
         "epochs": here.epoch,
         "updates": here.step,
+        "training_images": len(state.data.train),
         "images": here.images,
         "images_per_second": here.images / max(1e-9, here.seconds),
         "training_seconds": here.seconds,
