@@ -46,7 +46,7 @@ def write_formats(
     All but parquet include images without detections. Masks are written as run lengths (coco, parquet) or polygons
     (cvat, label-studio, yolo), and left out of voc. Raises UserError if a format cannot represent the images.
     """
-    there = [form for form, names in _NAMES.items() if form not in formats and (output / names[0]).exists()]
+    there: list[Format] = [one for one, names in _NAMES.items() if one not in formats and (output / names[0]).exists()]
     return [_write(form, journal, categories, output, least) for form in chain(dict.fromkeys(formats), there)]
 
 
