@@ -94,7 +94,7 @@ def evaluate(
     check_classes(opened.config, truth, opened.name)
     _tell(truth, max_detections)
     own = opened.config.inference.max_detections
-    if own < max_detections > LIMIT:
+    if max_detections > max(own, LIMIT):
         tell([f"{opened.name}: finds at most {own} objects per image; load or export it with more max_detections"])
     check_outputs(outputs, files_of(truth))
     found = collect(opened.detect, opened.config, evaluation_loader(dataset, batch_size, workers), len(dataset))

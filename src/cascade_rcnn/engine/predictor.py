@@ -64,8 +64,7 @@ class Predictor:
 
         The device defaults to a GPU if there is one. `inference` overrides settings as in `cascade_rcnn.load`, and
         `threads` (for exported files only; otherwise, use `torch.set_num_threads`) and `trust` are those of `Runtime`.
-        Raises UserError if device, precision or settings are given for an exported file,
-        in which they are fixed.
+        Raises UserError if device, precision or settings are given for an exported file, in which they are fixed.
         """
         check_choice("precision", precision, DTYPES)
         self.path, self.device, self.inference, self.trust = as_path("checkpoint", path), device, inference, trust

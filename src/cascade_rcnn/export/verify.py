@@ -104,9 +104,8 @@ def compare(expected: list[Found], found: list[Found]) -> Difference:
 
 
 def _pairs(one: Found, other: Found) -> list[tuple[int, int]]:
-    overlap = iou(torch.from_numpy(one.boxes), torch.from_numpy(other.boxes)).numpy() * (
-        one.labels[:, None] == other.labels
-    )
+    overlap = iou(torch.from_numpy(one.boxes), torch.from_numpy(other.boxes)).numpy()
+    overlap *= one.labels[:, None] == other.labels
     pairs = []
     for i in range(len(overlap)):  # best first
         j = int(overlap[i].argmax()) if overlap.shape[1] else -1

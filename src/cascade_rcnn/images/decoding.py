@@ -35,25 +35,8 @@ EXTENSIONS = frozenset(chain.from_iterable(FORMATS.values()))
 UNSUPPORTED = frozenset(
     f".{kind}"
     for kind in (
-        *(
-            "arw",
-            "cr2",
-            "cr3",
-            "dcm",
-            "dds",
-            "dng",
-            "eps",
-            "exr",
-            "hdr",
-            "heic",
-            "heif",
-            "hif",
-            "ico",
-            "jxl",
-            "jxr",
-            "nef",
-        ),
-        *("orf", "pcx", "pef", "pfm", "psd", "raf", "raw", "rw2", "srw", "svg", "svs", "tga", "xcf"),
+        *("arw", "cr2", "cr3", "dcm", "dds", "dng", "eps", "exr", "hdr", "heic", "heif", "hif", "ico", "jxl", "jxr"),
+        *("nef", "orf", "pcx", "pef", "pfm", "psd", "raf", "raw", "rw2", "srw", "svg", "svs", "tga", "xcf"),
     )
 )
 

@@ -38,7 +38,8 @@ class PendingImages:
         self.total, current = 0, set[str]()
         for path, real in self._sources(Counter()):
             self.total += not self._is_done(real, _stamp(path))
-            current.update([printable(real)] if self._is_named(real) else [])
+            if (name := printable(real)) in journal.done and self._is_named(real):
+                current.add(name)
         journal.keep(current)
 
     def _sources(self, left_out: Counter[str]) -> Iterator[Source]:
