@@ -107,9 +107,11 @@ def test_auto_is_not_a_recipe_without_data():
 
 
 def test_a_setting_that_the_start_decides_is_named():
-    recipe = with_changes(find_recipe("small"), {"init": "starter"})
+    recipe = with_changes(find_recipe("small"), {"init": "starter", "options": {"min_size": 320}})
     (note,) = without_effect(recipe, {"model", "options.head", "options.min_size", "epochs"})
     assert note.startswith("model, options.head: no effect, as the model comes from starter;")
     assert "--init None" in note
     assert without_effect(recipe, {"options.min_size", "epochs"}) == []
+    (note,) = without_effect(recipe, {"options.anchor_ratios"})  # the default, which means those of the start
+    assert note.startswith("options.anchor_ratios: no effect, as the model comes from starter;")
     assert without_effect(find_recipe("small"), {"model"}) == []

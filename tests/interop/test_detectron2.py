@@ -185,7 +185,10 @@ def test_several_anchor_sizes():
     sizes = [[32, 48], [64], [128], [256], [512]]
     found = to_config(FASTER, {"MODEL.ANCHOR_GENERATOR.SIZES": sizes})
     assert found.rpn.anchors.sizes == ((32, 48), 64, 128, 256, 512)
-    assert to_config(FASTER, {"MODEL.ANCHOR_GENERATOR.SIZES": [[32, 64]]}).rpn.anchors.sizes == ((32, 64),) * 5
+    for every in ([[32, 64]], [32, 64]):
+        assert to_config(FASTER, {"MODEL.ANCHOR_GENERATOR.SIZES": every}).rpn.anchors.sizes == ((32, 64),) * 5
+    ratios = to_config(FASTER, {"MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": [0.4, 2.5]}).rpn.anchors.ratios
+    assert ratios == (0.4, 2.5)
 
 
 def test_anchor_sizes_are_whole():

@@ -172,6 +172,10 @@ model.roi_heads.box_predictors[2].box2box_transform.weights = (40, 40, 20, 20)
         ),
         ("model.backbone.bottom_up.stages.dilation = 2", r"bottom_up\.stages\.dilation is 2, which has no equiv"),
         ("dataloader = dict(test=dict(mapper=dict(augmentations=[L(B)()])))", "images are transformed by B"),
+        (
+            "dataloader = dict(test=dict(mapper=dict(image_format='RGB')))",
+            r"test images are loaded as RGB .*, but model\.input_format is BGR",
+        ),
         ("model = 1", "has no `model`"),
     ],
 )

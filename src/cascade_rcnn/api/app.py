@@ -1,6 +1,7 @@
 """Local web page for trying out a detector."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -60,7 +61,7 @@ def app(
 def _open(model: str | Path | Detector, device: str | None, min_size: int | None) -> Named:
     changes: Any = {} if min_size is None else {"min_size": min_size}
     if isinstance(model, Detector):
-        return Named("the model", model.eval())
+        return Named("the model", deepcopy(model).eval() if model.training else model)
     if Path(model).suffix in SUFFIXES:
         raise UserError(f"{model}: exported files do not provide the boxes of each stage; give the checkpoint")
     return Named(str(model), load(model, device=choose_device(device), **changes).for_inference())

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypedDict, get_type_hints
 from cascade_rcnn.config import ModelOptions
 from cascade_rcnn.config.augmentation import AugmentationConfig
 from cascade_rcnn.errors import UsageError, nearest
-from cascade_rcnn.recipes import APPLIED_TO_START, RECIPES, OptimizerConfig, Recipe, read_recipe
+from cascade_rcnn.recipes import RECIPES, OptimizerConfig, Recipe, applied_to_start, read_recipe
 
 
 class RecipeOverrides(TypedDict, total=False):
@@ -74,7 +74,7 @@ def without_effect(recipe: Recipe, given: Collection[str]) -> list[str]:
     if recipe.init is None:
         return []
     decided = {"model", "weights_backbone", *(f"options.{name}" for name in get_type_hints(ModelOptions))}
-    lost = sorted(decided.intersection(given) - {f"options.{name}" for name in APPLIED_TO_START})
+    lost = sorted(decided.intersection(given) - {f"options.{name}" for name in applied_to_start(recipe.options)})
     if not lost:
         return []
     origin = f"no effect, as the model comes from {recipe.init}"

@@ -5,13 +5,12 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from cascade_rcnn.config import Category, ModelConfig
-from cascade_rcnn.engine.training.prepare import applied_to_start
 from cascade_rcnn.hub.table import published
 from cascade_rcnn.hub.weights import place
 from cascade_rcnn.models.checkpoint import read_config
 from cascade_rcnn.models.configure import model_config
 from cascade_rcnn.models.fine_tuning import other_anchors
-from cascade_rcnn.recipes import Recipe
+from cascade_rcnn.recipes import Recipe, applied_to_start
 
 
 def recipe_config(recipe: Recipe, categories: tuple[Category, ...]) -> ModelConfig:

@@ -180,7 +180,7 @@ def _stages(number: int, get: dict[str, Any]) -> tuple[StageConfig, ...]:
 
 
 def _rpn(skeleton: ModelConfig, get: dict[str, Any]) -> RPNConfig:
-    sizes, ratios = get["MODEL.ANCHOR_GENERATOR.SIZES"], get["MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS"]
+    sizes, ratios = (_by_level(get[f"MODEL.ANCHOR_GENERATOR.{name}"]) for name in ("SIZES", "ASPECT_RATIOS"))
     if any(level != ratios[0] for level in ratios):
         raise UserError("the config has anchor ratios that differ between levels; only the same ones can be converted")
     sizes = [[layout.anchor_size(size) for size in level] for level in sizes]
@@ -206,6 +206,11 @@ def _rpn(skeleton: ModelConfig, get: dict[str, Any]) -> RPNConfig:
         negative_iou=negative,
         box_loss=_box_loss(get, "MODEL.RPN"),
     )
+
+
+def _by_level(values: list[Any]) -> list[list[Any]]:
+    """Return the values of each level, or of all levels in a list of one; detectron2 also takes the latter alone."""
+    return values if isinstance(values[0], list | tuple) else [values]
 
 
 def convert(state: State, settings: dict[str, Any] | None) -> tuple[ModelConfig, State]:

@@ -199,8 +199,7 @@ def _stages(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rpn(get: Settings) -> dict[str, Any]:
-    ratios = get(f"{_RPN}.anchor_generator.aspect_ratios", [0.5, 1.0, 2.0])
-    found = {"MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": ratios if isinstance(ratios[0], list) else [ratios]}
+    found = {"MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": get(f"{_RPN}.anchor_generator.aspect_ratios", [0.5, 1.0, 2.0])}
     for when in ("pre", "post"):
         train, test = get(f"{_RPN}.{when}_nms_topk")
         found |= {f"MODEL.RPN.{when.upper()}_NMS_TOPK_TRAIN": train, f"MODEL.RPN.{when.upper()}_NMS_TOPK_TEST": test}
@@ -222,5 +221,11 @@ def _data(get: Settings) -> dict[str, Any]:
         found = {"INPUT.MIN_SIZE_TEST": short, "INPUT.MAX_SIZE_TEST": longest}
     if found:
         found["INPUT.MIN_SIZE_TRAIN"] = [found["INPUT.MIN_SIZE_TEST"]]
+    stated, loaded = get("model.input_format", "BGR"), get("dataloader.test.mapper.image_format", None)
+    if loaded not in (None, stated):
+        raise UserError(
+            f"test images are loaded as {loaded} (dataloader.test.mapper.image_format), but model.input_format is "
+            f"{stated}; give both the format that the model was trained with"
+        )
     names = get("dataloader.train.dataset.names")
     return found | {"DATASETS.TRAIN": [names] if isinstance(names, str) else names or []}

@@ -4,16 +4,13 @@ Every field is a flag of `cascade-rcnn train RECIPE --...`.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from tyro.constructors import PrimitiveConstructorSpec
 
 from cascade_rcnn.config import ModelOptions
 from cascade_rcnn.config.augmentation import HorizontalFlipConfig, ScaleJitterConfig
 from cascade_rcnn.config.augmentation_lists import Augmentations, parse, with_short_forms, words
-
-# Options that also apply if training starts from a checkpoint, which determines all other options.
-APPLIED_TO_START = ("min_size", "max_size", "anchor_sizes", "anchor_ratios")
 
 # On the command line, augmentations are given as words rather than one flag per setting.
 _WORDS = PrimitiveConstructorSpec(
@@ -111,3 +108,13 @@ class Recipe:
         short = {name: getattr(default, name) for name in ("flip", "photometric", "jitter", "jitter_size")}
         object.__setattr__(self, "augmentation", moved)
         object.__setattr__(self, "data", replace(data, **short))
+
+
+def applied_to_start(options: ModelOptions) -> dict[str, Any]:
+    """Return the options that also apply if training starts from a checkpoint, which determines all others.
+
+    Their defaults stand for the checkpoint's own values.
+    """
+    default = ModelOptions()
+    names = ("min_size", "max_size", "anchor_sizes", "anchor_ratios")
+    return {name: value for name in names if (value := getattr(options, name)) != getattr(default, name)}

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch.optim.swa_utils import AveragedModel
 
 from cascade_rcnn.auto.anchor_notes import anchor_notes
-from cascade_rcnn.config import Category, ModelOptions
+from cascade_rcnn.config import Category
 from cascade_rcnn.data.loader import DetectionLoader, make_loader
 from cascade_rcnn.data.repeats import repeat_factors
 from cascade_rcnn.engine.training import optim
@@ -25,7 +24,7 @@ from cascade_rcnn.models.checkpoint import read_config
 from cascade_rcnn.models.create import create_model
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.models.fine_tuning import start_from
-from cascade_rcnn.recipes import APPLIED_TO_START, Recipe
+from cascade_rcnn.recipes import Recipe, applied_to_start
 
 
 def prepare(
@@ -125,12 +124,6 @@ def _model(recipe: Recipe, categories: tuple[Category, ...], *, masks: bool = Tr
         return build_model(recipe, categories), []
     model, kept = start_from(recipe.init, categories, masks=masks, **applied_to_start(recipe.options))
     return model, [f"architecture and weights are those of {recipe.init}; {kept}"]
-
-
-def applied_to_start(options: ModelOptions) -> dict[str, Any]:
-    """Return the options (image sizes and anchors) that override those of the checkpoint from which training starts."""
-    default = ModelOptions()
-    return {name: value for name in APPLIED_TO_START if (value := getattr(options, name)) != getattr(default, name)}
 
 
 def build_model(recipe: Recipe, categories: Sequence[Category]) -> Detector:
