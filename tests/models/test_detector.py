@@ -11,7 +11,7 @@ import torch
 
 from cascade_rcnn import UserError, create_model
 from cascade_rcnn.models.detector import Detector
-from cascade_rcnn.structures import Targets
+from cascade_rcnn.structures import Proposals, Targets
 
 TINY = {"backbone_width": 8, "pyramid_channels": 16, "head_width": 32, "proposals": 50, "rois": 16}
 NAMES = ["cat", "dog", "hen"]
@@ -280,6 +280,15 @@ def test_ground_truth_joins_the_proposals():
     found = model.detect(PIXELS, SIZES, more)
     hits = ((found.boxes - truth.boxes).abs().amax(-1) < 1e-3) & found.valid
     assert hits.any(dim=1).tolist() == [True, False]  # the second image's slot is empty
+
+
+@pytest.mark.parametrize("name", ["cascade_mask_rcnn_resnet18_fpn", "rfcn_resnet18", "cascade_rcnn_vgg16"])
+@torch.no_grad()
+def test_without_proposals_nothing_is_found(name):
+    none = Proposals(torch.zeros(2, 0, 4), torch.zeros(2, 0, dtype=torch.bool))
+    found = moving(name).detect(PIXELS, SIZES, none)
+    assert found.boxes.shape == (2, 0, 4)
+    assert all(extra.shape[:2] == (2, 0) for extra in found.extras.values())
 
 
 def test_stages_that_there_are_not():

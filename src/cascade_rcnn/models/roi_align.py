@@ -65,10 +65,12 @@ class PyramidRoIAlign(nn.Module):
         if self.config.sampling == 0:
             if maps[0].device.type != "cpu" or torch.compiler.is_compiling():
                 return Table([_for_kernel(x) for x in maps], None)
-            return Table(maps, _rows(maps, maps[0].shape[1]).float())
-        return Table(
-            maps, _rows(maps, maps[0].shape[1] // (self.config.resolution**2 if self.position_sensitive else 1))
-        )
+            return Table(maps, _rows(maps, self._channels(maps)).float())
+        return Table(maps, _rows(maps, self._channels(maps)))
+
+    def _channels(self, maps: list[Tensor]) -> int:
+        """Return the number of pooled channels, C."""
+        return maps[0].shape[1] // (self.config.resolution**2 if self.position_sensitive else 1)
 
     def forward(self, features: list[Tensor] | Table, boxes: Tensor) -> Tensor:
         """Pool [P2..P5 (B, C, H_l, W_l)] in boxes (B, K, 4), in input pixels, to (R, C, S, S) in channels-last memory.
@@ -80,7 +82,8 @@ class PyramidRoIAlign(nn.Module):
         boxes = torch.where((boxes.abs() <= _FARTHEST).all(dim=-1, keepdim=True), boxes, 0.0)
         pooled = self._adaptive(table, boxes) if self.config.sampling == 0 else self._gather(table, boxes)
         bins = self.config.resolution
-        return pooled.view(boxes.shape[0] * boxes.shape[1], bins, bins, -1).permute(0, 3, 1, 2)
+        shape = (boxes.shape[0] * boxes.shape[1], bins, bins, self._channels(table.maps))  # R may be 0
+        return pooled.view(shape).permute(0, 3, 1, 2)
 
     def _gather(self, table: Table, boxes: Tensor) -> Tensor:
         assert table.rows is not None
