@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cascade_rcnn.api.predict import predict_files
     from cascade_rcnn.api.recipes import find_recipe
     from cascade_rcnn.api.report import compare, report
+    from cascade_rcnn.api.split import split
     from cascade_rcnn.api.statistics import target_statistics
     from cascade_rcnn.api.train import TrainingResult, train
     from cascade_rcnn.config import Category, ModelConfig, ModelOptions, StageConfig
@@ -92,6 +93,7 @@ __all__ = [
     "report",
     "save",
     "save_detectron2",
+    "split",
     "target_statistics",
     "trace",
     "train",
@@ -146,6 +148,7 @@ _HOMES = {
     "report": "api.report",
     "save": "models.checkpoint",
     "save_detectron2": "api.convert",
+    "split": "api.split",
     "target_statistics": "api.statistics",
     "trace": "models.trace",
     "train": "api.train",

@@ -20,6 +20,7 @@ from cascade_rcnn.commands.quickstart import quickstart
 from cascade_rcnn.commands.report import report
 from cascade_rcnn.commands.serve import serve
 from cascade_rcnn.commands.shapes import shapes
+from cascade_rcnn.commands.split import split
 from cascade_rcnn.commands.statistics import statistics
 from cascade_rcnn.commands.streams import lasting_streams
 from cascade_rcnn.commands.study import study
@@ -32,7 +33,7 @@ from cascade_rcnn.text import printable
 _VERBS: dict[str, Callable[..., None]] = {
     verb.__name__: verb
     for verb in (
-        *(look, train, evaluate, report, statistics, predict, app, serve),
+        *(look, split, train, evaluate, report, statistics, predict, app, serve),
         *(weights, convert, export, study, shapes, quickstart, doctor),
     )
 }

@@ -1,0 +1,128 @@
+"""Splits of a dataset into training and validation images."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from cascade_rcnn.api.notes import tell
+from cascade_rcnn.arguments import as_path, check_number
+from cascade_rcnn.data import Annotations, check_images, load_annotations, save_coco
+from cascade_rcnn.data.check import BadImages
+from cascade_rcnn.data.held_out import draw
+from cascade_rcnn.data.load import check_only_of_files
+from cascade_rcnn.data.packed import PackedStrings
+from cascade_rcnn.engine.progress import ProgressBar
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.images.decoding import MAX_MEGAPIXELS
+from cascade_rcnn.inspection import duplicates
+from cascade_rcnn.inspection.scan import scan
+from cascade_rcnn.outputs import check_outputs
+from cascade_rcnn.text import count
+
+
+def split(
+    data: str | Path | Annotations,
+    output: str | Path | None = None,
+    *,
+    fraction: float = 0.2,
+    images: str | Path | None = None,
+    split: str | None = None,
+    seed: int = 0,
+    bad_images: BadImages = "stop",
+) -> tuple[Annotations, Annotations]:
+    """Split a dataset into training and validation images, and return the annotations of both.
+
+    About a `fraction` of the images, and of those that show each class, is set aside for validation. Images that show
+    the same (duplicates, and resized or recompressed copies) stay together: a copy of a training image says nothing
+    about new images. `data`, `images` and `split` are as in `load_annotations`; `bad_images="skip"` leaves out unusable
+    images.
+
+    With an `output` folder, also writes train.json and val.json there, COCO files which refer to the images where they
+    are. Raises UserError if these files exist, if images are unusable, or if all of them show the same.
+
+    >>> training, validation = split("shapes/train.json", "halves", fraction=0.5)
+    >>> len(training), len(validation), len(load_annotations("halves", split="val"))
+    (3, 3, 3)
+    """
+    check_number("fraction", fraction, 0, 1)
+    if fraction in (0, 1):
+        raise UserError(f"fraction is {fraction}; give a number between 0 and 1, such as 0.2")
+    check_number("seed", seed, 0, whole=True)
+    check_only_of_files(data, images=images, split=split)
+    files = _files(output)
+    if not isinstance(data, Annotations):
+        data = load_annotations(data, images, split, masks=True, bad_images=bad_images)
+    data = check_images(data, bad_images=bad_images)
+    held_out = draw(_shown(data), _groups(data), fraction, seed)
+    if held_out.all() or not held_out.any():
+        raise UserError(
+            f"{data.source}: {count(len(data), 'image')} cannot be split with a fraction of {fraction:g}, since images "
+            "that show the same stay together; give other images or another fraction"
+        )
+    parts = data.select(~held_out), data.select(held_out)
+    tell([*data.notes, *_absent(parts[1])])
+    for part, path in zip(parts, files, strict=False):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_coco(_seen_from(part, path.parent), path)
+    return parts
+
+
+def _files(output: str | Path | None) -> list[Path]:
+    """Return the files to write. Raises UserError if they exist or cannot be written."""
+    if output is None:
+        return []
+    files = [as_path("output", output) / name for name in ("train.json", "val.json")]
+    if (there := next((path for path in files if path.exists()), None)) is not None:
+        raise UserError(f"{there}: exists; choose another output folder, so that nothing is lost")
+    check_outputs(files)
+    return files
+
+
+def _shown(data: Annotations) -> np.ndarray:
+    """Return which classes each image shows, (N, M) bool, ignored objects left out."""
+    found = np.zeros((len(data), len(data.categories)), np.bool_)
+    rows = np.flatnonzero(~data.ignore.numpy())
+    owners = np.repeat(np.arange(len(data)), data.first.diff().numpy())
+    found[owners[rows], data.labels.numpy()[rows] - 1] = True
+    return found
+
+
+def _groups(data: Annotations) -> np.ndarray:
+    """Number the groups of images that show the same, (N,)."""
+    paths = [data.path(i) for i in range(len(data))]
+    with ProgressBar("split", len(paths), shown=True) as bar:
+        seen = list(scan(paths, MAX_MEGAPIXELS, lambda images: bar.advance(images, "")))
+    alike = duplicates.find(
+        [one.digest for one in seen],
+        np.array([one.difference for one in seen], np.uint64),
+        np.stack([one.shades for one in seen]),
+        np.array([one.size for one in seen], np.int64),
+    )
+    first = np.arange(len(paths))
+    for group in (*alike.near, *alike.exact):  # of an exact group, only the first image is in a near one
+        first[group] = first[group[0]]
+    return np.unique(first, return_inverse=True)[1]
+
+
+def _absent(validation: Annotations) -> list[str]:
+    shown = _shown(validation).any(axis=0)
+    absent = [name for name, there in zip(validation.class_names, shown.tolist(), strict=True) if not there]
+    if not absent:
+        return []
+    others = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+    return [f"{validation.source}: no validation image shows {absent[0]!r}{others}, so its AP cannot be measured"]
+
+
+def _seen_from(data: Annotations, folder: Path) -> Annotations:
+    """Return a copy with file names relative to a folder."""
+    names = [_relative(data.path(i), folder) for i in range(len(data))]
+    return replace(data, images_dir=folder, file_names=PackedStrings.pack(names))
+
+
+def _relative(path: Path, folder: Path) -> str:
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:  # on another drive of Windows
+        return path.absolute().as_posix()
