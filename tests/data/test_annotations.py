@@ -9,6 +9,7 @@ import torch.multiprocessing
 
 from cascade_rcnn.config import Category
 from cascade_rcnn.data.annotations import Annotations, assemble
+from cascade_rcnn.data.coco import load_coco
 from cascade_rcnn.errors import UserError
 
 
@@ -130,3 +131,11 @@ def test_two_processes_see_the_same_storage(make_annotations, method):
             assert labels.tolist() == [50 + i]
             annotations.file_names.data[0] = ord("x") + i
             assert names[0] == "xy"[i] + ".png"
+
+
+@pytest.mark.parametrize(("one", "other"), [("Car", "car"), ("traffic light", " traffic  light")])
+def test_names_that_differ_only_in_case_or_spaces_are_mentioned(write_coco, coco_dict, tmp_path, one, other):
+    for category, name in zip(coco_dict["categories"], (one, other), strict=True):
+        category["name"] = name
+    notes = load_coco(write_coco(coco_dict), tmp_path).notes
+    assert any("differ only in case or spaces; they remain separate" in note and repr(one) in note for note in notes)

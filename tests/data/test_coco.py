@@ -136,6 +136,27 @@ def test_a_box_of_zeros_without_a_segmentation_is_an_empty_box(write_coco, coco_
     assert any("1 of 3 boxes have no size" in note for note in found.notes)
 
 
+def test_rotated_boxes_are_enclosed_by_upright_ones(write_coco, coco_dict, tmp_path):
+    """CVAT writes the box before its rotation; outlines are as in the image, and so are their boxes."""
+    boxes = coco_dict["annotations"]
+    boxes[0] |= {"attributes": {"occluded": False, "rotation": 90.0}, "segmentation": []}
+    boxes[1] |= {"attributes": {"rotation": 0.0}}
+    boxes[2] |= {"attributes": {"rotation": 90}, "segmentation": [[5, 6, 12, 6, 12, 14]]}
+    found = load_coco(write_coco(coco_dict), tmp_path)
+    assert found.boxes.tolist() == [[0.25, 0, 10, 20], [0.5, 2.5, 4, 3], [5, 6, 7, 8]]
+    assert any("1 of 3 boxes are rotated" in note for note in found.notes)
+
+
+def test_a_field_that_evaluation_does_not_know_is_mentioned(write_coco, coco_dict, tmp_path):
+    for box, ignore in zip(coco_dict["annotations"], (1, 0, True), strict=True):
+        box["ignore"] = ignore
+    found = load_coco(write_coco(coco_dict), tmp_path)
+    assert found.ignore.tolist() == [False, True, False]
+    (note,) = (note for note in found.notes if "`ignore`" in note)
+    assert "1 of 3 annotations have `ignore` set (first: annotations[2])" in note  # [0] is a crowd, too
+    assert "set `iscrowd`" in note
+
+
 def test_roboflows_grouping_class_is_left_out(write_coco, coco_dict, tmp_path):
     coco_dict["categories"] = [
         {"id": 0, "name": "pets", "supercategory": "none"},

@@ -102,7 +102,17 @@ def test_without_images_the_file_name_is_taken(root):
         (f"<annotation>{_object('cat', '1 2 x 4')}</annotation>", ["object 0, xmax is 'x'"]),
         (f"<annotation>{_object('cat', '1 nan 3 4')}</annotation>", ["object 0, ymin is 'nan'"]),
         ("<annotation><size><width>inf</width></size></annotation>", ["size is 'inf'"]),
-        ("<annotation><object><name>cat</name></object></annotation>", ["object 0, xmin is None"]),
+        ("<annotation><object><name>cat</name></object></annotation>", ["object 0, cat, has no bndbox; give it one"]),
+        (
+            "<annotation><object><name>cat</name><polygon><x1>1</x1></polygon></object></annotation>",
+            ["object 0, cat, has no bndbox, but a <polygon>; give it one"],
+        ),
+        (
+            f"<annotation>{_object('cat', '1 2 3 4', '<bndbox></bndbox>')}</annotation>",
+            ["object 0, cat, has 2 bndbox; give it one"],
+        ),
+        (f"<annotation><objects>{_object('cat', '1 2 3 4')}</objects></annotation>", ["a bndbox is in no <object>"]),
+        ("<annotation><item><bndbox/></item></annotation>", ["a bndbox is in no <object>"]),
         ("<annotation><size><width>wide</width></size></annotation>", ["size is 'wide'"]),
         ("<annotation><size><width>1e300</width></size></annotation>", ["size is 1e+300", "in pixels"]),
         ('<?xml version="1.0" encoding="klingon"?><annotation/>', ["cannot parse"]),
@@ -187,6 +197,99 @@ def test_images_found_elsewhere_are_mentioned_and_never_those_of_another_folder(
     for split, name in (("train", "train/3.jpg"), ("val", "3.jpg")):
         _split(tmp_path, split, "3")
         assert load_voc(tmp_path, split).path(0) == images / name
+
+
+@pytest.mark.parametrize(
+    ("xml", "image"),
+    [
+        ("annotations/{}.xml", "images/{}.png"),
+        ("ANNOTATIONS/{}.xml", "IMAGES/{}.png"),
+        ("Annotations/{}.xml", "Images/{}.png"),
+        ("xmls/{}.xml", "imgs/{}.png"),
+        ("annotations/xmls/{}.xml", "images/{}.png"),
+        ("all/annotations/{}.xml", "all/images/{}.png"),
+    ],
+)
+def test_folders_of_other_names(tmp_path, write_image, xml, image):
+    for stem in ("a", "b"):
+        (tmp_path / xml.format(stem)).parent.mkdir(parents=True, exist_ok=True)
+        text = f"<annotation><filename>x</filename>{_object('cat', '1 2 3 4')}</annotation>"
+        (tmp_path / xml.format(stem)).write_text(text)
+        write_image(tmp_path / image.format(stem), 40, 30)
+    annotations = check_images(load_voc(tmp_path))
+    assert [annotations.path(i) for i in range(2)] == [tmp_path / image.format(stem) for stem in ("a", "b")]
+
+
+@pytest.mark.parametrize(
+    ("xml", "image"),
+    [
+        ("{}/annotations/1.xml", "{}/images/1.png"),
+        ("{}/annotations/1.xml", "{}/images/scratch/1.png"),
+        ("annotations/{}/1.xml", "images/{}/1.png"),
+    ],
+)
+def test_folders_of_other_names_for_each_split(tmp_path, write_image, xml, image):
+    for split, width in (("train", 40), ("validation", 50)):
+        (tmp_path / xml.format(split)).parent.mkdir(parents=True)
+        (tmp_path / xml.format(split)).write_text(f"<annotation>{_object('cat', '1 2 3 4')}</annotation>")
+        write_image(tmp_path / image.format(split), width, 30)
+    assert voc_splits(tmp_path) == ["train", "validation"]
+    for split, width in (("train", 40), ("validation", 50)):
+        annotations = load_voc(tmp_path, split)
+        assert annotations.path(0) == tmp_path / image.format(split)
+        assert annotations.image_sizes.tolist() == [[30, width]]
+
+
+def test_an_image_is_not_guessed_from_its_name_alone(tmp_path, write_image, one_line):
+    for name in ("cam1/annotations/1", "cam2/annotations/2"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        _write(tmp_path, "x", _object("cat", "1 2 3 4"))
+        (tmp_path / "Annotations/x.xml").rename(tmp_path / f"{name}.xml")
+    (tmp_path / "Annotations").rmdir()
+    for name in ("cam1/images/2", "cam2/images/a/2", "cam2/images/b/2", "cam2/images/1"):
+        write_image(tmp_path / f"{name}.png", 40, 30)
+    with pytest.raises(UserError) as caught:
+        check_images(load_voc(tmp_path))
+    one_line(caught, "2 of 2 images cannot be used: 2 are missing")
+
+
+def test_the_folder_above_a_dataset_is_not_one(tmp_path, one_line):
+    inner = tmp_path / "VOCdevkit/VOC2012"
+    _write(inner, "a", _object("cat", "1 2 3 4"))
+    _split(inner, "train", "a")
+    for above in (tmp_path, tmp_path / "VOCdevkit"):
+        with pytest.raises(UserError) as caught:
+            load_voc(above)
+        one_line(caught, f"{above}: the PASCAL VOC dataset is in a folder below it; give {inner}")
+
+
+def test_of_two_images_of_a_name_the_file_says_which(root, write_image):
+    write_image(root / "JPEGImages/a.png", 40, 30)
+    assert list(load_voc(root, "val").file_names) == ["a.jpg"]
+    _write(root, "a", _object("zebra", "3 4 5 6"), file_name="x.jpg")
+    with pytest.raises(UserError, match="a: could be"):
+        load_voc(root, "val")
+
+
+def test_rotated_boxes_are_enclosed_by_upright_ones(root):
+    angle = "<attributes><attribute><name>{}</name><value>{}</value></attribute></attributes>"
+    _write(
+        root,
+        "a",
+        _object("cat", "10 10 30 20", angle.format("rotation", 90.0)),
+        _object("cat", "10 10 30 20", angle.format("rotation", 0.0)),
+        _object("cat", "10 10 30 20", angle.format("weight", 90.0)),
+    )
+    annotations = load_voc(root, "val")
+    assert annotations.boxes.tolist() == [[15, 5, 10, 20], [10, 10, 20, 10], [10, 10, 20, 10]]
+    assert any("1 of 3 boxes are rotated" in note for note in annotations.notes)
+
+
+def test_encodings_of_several_bytes_per_character(root):
+    for encoding in ("gb2312", "GBK", "Shift_JIS", "utf-8", "utf-16"):
+        text = f'<?xml version="1.0" encoding="{encoding}"?><annotation>{_object("人", "1 2 3 4")}</annotation>'
+        (root / "Annotations/a.xml").write_bytes(text.encode(encoding))
+        assert "人" in load_voc(root, "val").class_names
 
 
 def test_lists_of_one_class(root):

@@ -201,7 +201,13 @@ def _left_out(category: Category) -> str:
 def _names_twice(categories: Sequence[Category]) -> list[str]:
     counts = Counter(category.name for category in categories)
     twice = [name for name, number in counts.items() if number > 1]
-    return [f"two classes are named {twice[0]!r}; they remain separate"] if twice else []
+    found = [f"two classes are named {twice[0]!r}; they remain separate"] if twice else []
+    first: dict[str, str] = {}
+    alike = ((first.setdefault(" ".join(name.split()).casefold(), name), name) for name in counts)
+    if pair := next(((one, other) for one, other in alike if one != other), None):
+        what = "differ only in case or spaces; they remain separate"
+        found.append(f"the names of two classes, {pair[0]!r} and {pair[1]!r}, {what}")
+    return found
 
 
 def _problems(

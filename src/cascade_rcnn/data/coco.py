@@ -16,7 +16,8 @@ from cascade_rcnn.config import Category
 from cascade_rcnn.data.annotations import Annotations, assemble
 from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.data.names import locate
-from cascade_rcnn.data.segmentations import bounds
+from cascade_rcnn.data.rotated import degrees, rotation_note, upright
+from cascade_rcnn.data.segmentations import ABSENT, bounds, problem
 from cascade_rcnn.data.sizes import fill_sizes
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import replacing
@@ -72,6 +73,18 @@ class _Outlines(Struct):
     annotations: list[_Outline]
 
 
+class _Marks(Struct, gc=False):
+    """Fields of other tools that would change the meaning of an annotation."""
+
+    attributes: Any = None  # CVAT's: rotation
+    ignore: Any = None  # as converters from Pascal VOC write it
+    segmentation: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Marked(Struct):
+    annotations: list[_Marks] = []
+
+
 def load_coco(
     path: Path,
     images: Path | None = None,
@@ -90,7 +103,7 @@ def load_coco(
     """
     text = read_utf8(path)
     file = _decode(path, text, _FileWithMasks if masks else _File)
-    notes = _derive_boxes(path, text, file)
+    notes = [*_read_marks(path, text, file), *_derive_boxes(path, text, file)]
     categories, unused = _categories(file, classes)
     _check_unique(path, "image", [image.id for image in file.images])
     _check_unique(path, "category", [category.id for category in file.categories])
@@ -197,6 +210,25 @@ def _derive_boxes(path: Path, text: bytes, file: _File) -> list[str]:
             f"{len(lost)} of {len(lengths)} annotations have neither bbox nor a usable segmentation (first: "
             f"annotations[{lost[0]}]); they are ignored"
         )
+    return notes
+
+
+def _read_marks(path: Path, text: bytes, file: _File) -> list[str]:
+    """Make rotated boxes upright, and return notes on them and on a field that evaluation does not know."""
+    if b'"rotation"' not in text and b'"ignore"' not in text:
+        return []
+    turned, ignored = 0, []
+    for k, (row, marks) in enumerate(zip(file.annotations, _decode(path, text, _Marked).annotations, strict=True)):
+        if marks.ignore in (1, "1") and not row.iscrowd:
+            ignored.append(k)
+        angle = degrees(marks.attributes.get("rotation")) if isinstance(marks.attributes, dict) else 0
+        # Outlines are exported as they are in the image, and boxes are those of the outlines.
+        if angle % 180 and row.bbox and len(row.bbox) == 4 and problem(bytes(marks.segmentation), 0, 0) == ABSENT:
+            row.bbox, turned = upright(row.bbox, angle), turned + 1
+    notes = rotation_note(turned, len(file.annotations))
+    if ignored:
+        what = f"{len(ignored)} of {len(file.annotations)} annotations have `ignore` set (first: annotations"
+        notes.append(f"{what}[{ignored[0]}]), which COCO's evaluation does not know; set `iscrowd` to ignore them")
     return notes
 
 

@@ -1,6 +1,7 @@
 """Load PASCAL VOC datasets: Annotations/*.xml, JPEGImages/, ImageSets/Main/<split>.txt.
 
-The xml files may also be beside their images, in one folder (labelImg) or in one per split (Roboflow).
+The xml files may also be beside their images, in one folder (labelImg) or in one per split (Roboflow), and the folders
+may have other usual names (annotations/, xmls/, images/), at the top or in the folder of each split.
 
 Coordinates are used as written: boxes extend from (xmin, ymin) to (xmax, ymax), without -1 or +1. PASCAL itself counted
 pixels from 1 and included the last one, but nearly all tools that write this format today count corners from 0. On
@@ -8,56 +9,53 @@ PASCAL's own data, boxes are therefore half a pixel too far to the right and dow
 training and evaluation.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from itertools import compress
 from pathlib import Path
-from typing import NamedTuple
-from xml.etree.ElementTree import Element, ParseError
 
-import defusedxml.ElementTree
 import numpy as np
-from defusedxml.common import DefusedXmlException
 
 from cascade_rcnn.config import Category
 from cascade_rcnn.data.annotations import Annotations, assemble
 from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.data.image_files import is_image, walk
 from cascade_rcnn.data.names import FileIndex, by_end, parts_of
+from cascade_rcnn.data.rotated import rotation_note
 from cascade_rcnn.data.sizes import fill_sizes
 from cascade_rcnn.data.splits import choose, is_split
 from cascade_rcnn.data.voc_masks import FOLDER, read_outlines
+from cascade_rcnn.data.voc_xml import Record, read_xml
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.text import count
-from cascade_rcnn.text_files import check_regular, read_lines
+from cascade_rcnn.text_files import read_lines
 
-_CORNERS = ("xmin", "ymin", "xmax", "ymax")
-_LARGEST = 2**31 - 1
-_YES = ("1", "true", "yes")  # PASCAL writes 1
-
-
-class _Object(NamedTuple):
-    name: str
-    corners: tuple[float, ...]
-    difficult: bool
-
-
-class _Record(NamedTuple):
-    file_name: str
-    size: tuple[int, int]  # height and width; 0 if missing in the file
-    objects: list[_Object]
+_XML_FOLDERS = ("annotations", "annotation", "xmls", "xml")
+_IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img")
+_DEPTHS = ("[!.]*", "[!.]*/[!.]*")  # VOC2012 and VOCdevkit/VOC2012
 
 
 def xml_files(root: Path) -> dict[str, Path]:
     """Return the annotation files of a VOC folder, or of a folder with xml files beside the images, by name."""
     folder = _xml_folder(root)
-    # GDAL writes a.tif.aux.xml beside aerial images.
-    files = (path for path in walk(folder) if path.suffix.lower() == ".xml" and not path.name.endswith(".aux.xml"))
-    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in walk(folder) if _is_xml(path)}
 
 
 def _xml_folder(root: Path) -> Path:
-    return root / "Annotations" if (root / "Annotations").is_dir() else root
+    """Return Annotations/, or such a folder in another spelling if it has xml files, or else the folder itself."""
+    if (root / "Annotations").is_dir():
+        return root / "Annotations"
+    return next((path for path in _folders(root, _XML_FOLDERS) if any(map(_is_xml, walk(path)))), root)
+
+
+def _folders(root: Path, names: Sequence[str]) -> list[Path]:
+    """Return the subfolders with one of these names, in any case, in the order of the names."""
+    found = [path for path in root.glob("*") if path.name.lower() in names and path.is_dir()]
+    return sorted(found, key=lambda path: (names.index(path.name.lower()), path.name))
+
+
+def _is_xml(path: Path) -> bool:
+    # GDAL writes a.tif.aux.xml beside aerial images.
+    return path.suffix.lower() == ".xml" and not path.name.endswith(".aux.xml")
 
 
 def voc_splits(root: Path) -> list[str]:
@@ -85,6 +83,8 @@ def load_voc(
     Raises UserError naming the invalid file and object, or listing the splits if there is no such split.
     """
     files, splits, notes = xml_files(root), voc_splits(root), []
+    if not splits and (inner := [path for depth in _DEPTHS for path in sorted(root.glob(f"{depth}/ImageSets/Main"))]):
+        raise UserError(f"{root}: the PASCAL VOC dataset is in a folder below it; give {inner[0].parents[1]}")
     if splits:
         split = choose(root, splits, split)
     elif split is not None:
@@ -99,17 +99,17 @@ def load_voc(
     else:
         names = list(files)
     if classes is None:
-        records = {name: _read(path) for name, path in files.items()}
+        records = {name: read_xml(path) for name, path in files.items()}
         classes = sorted({item.name for record in records.values() for item in record.objects})
     else:
-        records = {name: _read(files[name]) for name in names}
+        records = {name: read_xml(files[name]) for name in names}
     label = {name: i + 1 for i, name in enumerate(classes)}
     for name in names:
         if unknown := [item.name for item in records[name].objects if item.name not in label]:
             raise UserError(f"{files[name]}: class {unknown[0]!r} is not among {', '.join(classes)}; add or rename it")
     if images_dir is None:
         default = root / "JPEGImages" if (root / "Annotations").is_dir() else root
-        images_dir = next((root / n for n in ("JPEGImages", "images") if (root / n).is_dir()), default)
+        images_dir = next(iter(_folders(root, _IMAGE_FOLDERS)), default)
     outlines = root / FOLDER if masks else None
     records = {name: records[name] for name in names}
     return _columns(source, split or "", images_dir, label, records, notes, bad_images, outlines)
@@ -157,7 +157,7 @@ def _columns(
     split: str,
     images_dir: Path,
     label: dict[str, int],
-    records: dict[str, _Record],
+    records: dict[str, Record],
     notes: Sequence[str],
     bad_images: BadImages,
     outlines: Path | None,
@@ -169,8 +169,8 @@ def _columns(
     unsized = int((given < 1).any(axis=1).sum())
     found = [record for record, keep in zip(records.values(), kept, strict=True) if keep]
     objects = [(i, item) for i, record in enumerate(found) for item in record.objects]
-    corners = np.array([item.corners for _, item in objects], np.float64).reshape(-1, 4)
-    boxes = np.concatenate((corners[:, :2], corners[:, 2:] - corners[:, :2]), axis=1)
+    boxes = np.array([item.box for _, item in objects], np.float64).reshape(-1, 4)
+    turned = rotation_note(sum(item.rotated for _, item in objects), len(objects))
     lonely = set(images) - {images_dir / name for name in file_names} if source.is_dir() else set()
     lonely = [path for path in lonely if path.is_relative_to(source)]
     unlabelled = [f"skipped {count(len(lonely), 'image')} without an xml file (first: {min(lonely)})"] if lonely else []
@@ -188,14 +188,14 @@ def _columns(
         labels=np.array([label[item.name] for _, item in objects], np.int32),
         ignore=np.array([item.difficult for _, item in objects], np.bool_),
         ids=np.arange(1, len(objects) + 1),
-        notes=[*notes, *moved, *sized, *unlabelled, *skipped],
+        notes=[*notes, *moved, *sized, *turned, *unlabelled, *skipped],
         segmentations=None
         if outlines is None
         else _outlines(outlines, list(compress(records, kept)), found, sizes[kept]),
     )
 
 
-def _outlines(folder: Path, names: Sequence[str], records: Sequence[_Record], sizes: np.ndarray) -> list[bytes]:
+def _outlines(folder: Path, names: Sequence[str], records: Sequence[Record], sizes: np.ndarray) -> list[bytes]:
     found = []
     for name, record, (height, width) in zip(names, records, sizes.tolist(), strict=True):
         found += read_outlines(folder / f"{name}.png", len(record.objects), (height, width))
@@ -203,7 +203,7 @@ def _outlines(folder: Path, names: Sequence[str], records: Sequence[_Record], si
 
 
 def _image_names(
-    images_dir: Path, images: Sequence[Path], records: Mapping[str, _Record], split: str
+    images_dir: Path, images: Sequence[Path], records: Mapping[str, Record], split: str
 ) -> tuple[list[str], list[str]]:
     """Return the image of each xml file, and notes for the user.
 
@@ -211,10 +211,15 @@ def _image_names(
     """
     by_stem = FileIndex(images_dir, images, stems=True, split=split)
     by_name = FileIndex(images_dir, images, split=split)
+    bases: dict[str, list[tuple[tuple[str, ...], Path]]] = {}
+    for path in images:
+        *folders, base = parts_of(str(path.relative_to(images_dir).with_suffix("")))
+        bases.setdefault(base, []).append((_without(folders, _IMAGE_FOLDERS), path))
     names, first, number = [], "", 0
     for stem, record in records.items():
         named = _named(stem, record)
-        image = by_stem.find(stem) or (by_name.find(named) if named else None)
+        image = _by_stem(by_stem, by_name, stem, named) or (by_name.find(named) if named else None)
+        image = image or _parallel(stem, bases)
         names.append(str(image.relative_to(images_dir)) if image else named or f"{stem}.jpg")
         found = Path(names[-1])
         if image and parts_of(named) != parts_of(str(found)) and parts_of(stem) != parts_of(str(found.with_suffix(""))):
@@ -222,45 +227,31 @@ def _image_names(
     return names, by_end(number, len(names), first)
 
 
-def _named(stem: str, record: _Record) -> str:
+def _by_stem(by_stem: FileIndex, by_name: FileIndex, stem: str, named: str) -> Path | None:
+    """Return the image with the name of an xml file; of a.jpg and a.png, the one that the file names."""
+    try:
+        return by_stem.find(stem)
+    except UserError:
+        if parts_of(str(Path(named).stem)) != parts_of(stem)[-1:] or (image := by_name.find(named)) is None:
+            raise
+        return image
+
+
+def _parallel(stem: str, bases: Mapping[str, list[tuple[tuple[str, ...], Path]]]) -> Path | None:
+    """Return the image of train/annotations/a.xml in train/images/ or below, None unless there is exactly one."""
+    *folders, base = parts_of(stem)
+    wanted = _without(folders, _XML_FOLDERS)
+    if len(wanted) == len(folders):
+        return None
+    found = [path for others, path in bases.get(base, ()) if others[: len(wanted)] == wanted]
+    return found[0] if len(found) == 1 else None
+
+
+def _without(folders: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(folder for folder in folders if folder not in names)
+
+
+def _named(stem: str, record: Record) -> str:
     """Return the name in an xml file, in the folder of the file unless it has one of its own."""
     folder, has_folder = stem.rpartition("/")[0], {"/", "\\"} & set(record.file_name)
     return f"{folder}/{record.file_name}" if folder and record.file_name and not has_folder else record.file_name
-
-
-def _read(path: Path) -> _Record:
-    try:
-        check_regular(path)
-        tree: Element = defusedxml.ElementTree.fromstring(path.read_bytes())
-    except (ParseError, DefusedXmlException, OSError, ValueError, LookupError) as error:  # LookupError: the encoding
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path}: cannot parse this xml file ({error}); correct or remove it") from None
-    if tree.tag.lower() != "annotation":
-        raise UserError(f"{path}: not a PASCAL VOC annotation (its root is <{tree.tag}>); remove it from the folder")
-    size = [round(_number(path, "size", tree.findtext(f"size/{name}") or "0")) for name in ("height", "width")]
-    if max(size) > _LARGEST:
-        raise UserError(f"{path}: size is {max(size):g}; write the image's height and width in pixels")
-    return _Record(
-        file_name=(tree.findtext("filename") or "").strip(),
-        size=(size[0], size[1]) if min(size) > 0 else (0, 0),
-        objects=[_read_object(path, i, item) for i, item in enumerate(tree.findall("object"))],
-    )
-
-
-def _read_object(path: Path, i: int, item: Element) -> _Object:
-    name = (item.findtext("name") or "").strip()
-    if not name:
-        raise UserError(f"{path}: object {i} has no name; add its class")
-    corners = tuple(_number(path, f"object {i}, {key}", item.findtext(f"bndbox/{key}")) for key in _CORNERS)
-    return _Object(name, corners, (item.findtext("difficult") or "").strip().lower() in _YES)
-
-
-def _number(path: Path, where: str, text: str | None) -> float:
-    try:
-        value = float(text or "")
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise UserError(f"{path}: {where} is {text!r}; write a number")
-    return value
