@@ -20,6 +20,7 @@ def _index(*names: str) -> FileIndex:
         r"C:\data\set\a\über 1.jpg",
         "/home/other/a/über 1.jpg",
         "file:///home/a/%C3%BCber%201.jpg",
+        "https://bucket.example/set/a/über 1.jpg?X-Amz-Signature=ab/c.jpg#d",
         "../a/über 1.jpg",
         "über 1.jpg",
         "A/ÜBER 1.JPG",

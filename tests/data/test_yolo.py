@@ -76,6 +76,14 @@ def test_rows_with_keypoints_keep_their_box(root):
     assert load_yolo(root, "train").boxes.tolist() == [[15, 35, 10, 10]]
 
 
+def test_rows_of_another_number_of_keypoints_are_refused(root, one_line):
+    (root / "data.yaml").write_text("train: images/train\nkpt_shape: [2, 3]\nnames: {0: person}\n")
+    _labels(root, "a", "0 0.5 0.5 0.2 0.2\n0 0.1 0.2 0.6 0.3 0.4 0.9 0.2 0.2\n")  # an outline
+    with pytest.raises(UserError) as caught:
+        load_yolo(root, "train")
+    one_line(caught, "a.txt:2: has 9 numbers", "as kpt_shape says, 6 numbers")
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -143,6 +151,8 @@ def test_each_bad_row_is_one_line_that_names_it(root, one_line, row, parts):
         ("train: images/train\nnames: " + "[" * 3000 + "]" * 3000, ["nested too deeply"]),
         ("train: images/train\nnc: 2", ["names is None"]),
         ("val: images/val\nnames: [cat]", ["no split 'train'", "only val"]),
+        ("Train: images/train\nnames: [cat]", ["names no images; add train and val"]),
+        ("train: images/train\nkpt_shape: 17\nnames: [cat]", ["kpt_shape is '17'; write the number of keypoints"]),
         ("train: images/absent\nnames: [cat]", ["images/absent does not exist"]),
         ("train: labels\nnames: [cat]", ["labels contains no images"]),
         ("train: images/train\nnames:\n  0: cat\n  1:\n", ["the class with id 1 has no name"]),
@@ -215,6 +225,13 @@ def test_images_that_cannot_be_read_are_reported_together_or_left_out(root, writ
 def test_pictures_that_are_not_read_are_mentioned(root):
     (root / "images/train/IMG_1.HEIC").touch()
     assert any("1 .heic (first: IMG_1.HEIC)" in note for note in load_yolo(root, "train").notes)
+
+
+def test_two_images_of_a_name_are_mentioned(root, write_image):
+    write_image(root / "images/train/a.jpg", 40, 80)
+    annotations = load_yolo(root, "train")
+    assert len(annotations.boxes) == 4
+    assert any("1 label file belongs to several images" in note for note in annotations.notes)
 
 
 def test_label_files_of_no_image_are_mentioned(root):

@@ -92,3 +92,13 @@ def test_a_yaml_of_another_name_is_found_and_one_of_another_kind_is_not(tmp_path
     assert find_config(tmp_path) is None
     (tmp_path / "coco8.yaml").write_text("train: images\nnames: [a]")
     assert find_config(tmp_path) == tmp_path / "coco8.yaml"
+    (tmp_path / "coco9.yaml").write_text("train: images\nnames: [b]")
+    with pytest.raises(UserError, match=r"both coco8\.yaml and coco9\.yaml describe a YOLO dataset; give one of them"):
+        find_config(tmp_path)
+    (tmp_path / "data.yaml").touch()
+    assert find_config(tmp_path) == tmp_path / "data.yaml"
+
+
+def test_validation_in_full(tmp_path):
+    config = _config(tmp_path, "train: a\nvalidation: b\nnames: [x]", "a", "b")
+    assert config.splits == {"train": [tmp_path / "a"], "validation": [tmp_path / "b"]}

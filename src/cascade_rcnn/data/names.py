@@ -17,11 +17,13 @@ from cascade_rcnn.data.splits import splits_of
 from cascade_rcnn.errors import UserError
 
 _ROOT = re.compile(r"[A-Za-z]:|file:|https?:")  # drives and schemes
+_QUERY = re.compile(r"(https?://[^?#]*)[?#].*")  # a signature that expires, for example
 
 
 def parts_of(name: str) -> tuple[str, ...]:
     """Split a path of any system into parts, without drive, `.` and `..`, in normalised Unicode form and lower case."""
-    parts = re.split(r"[/\\]", name.replace("?d=", "/"))  # ?d=: Label Studio's local files
+    name = _QUERY.sub(r"\1", name.replace("?d=", "/"))  # ?d=: Label Studio's local files
+    parts = re.split(r"[/\\]", name)
     kept = [part for part in parts if part not in ("", ".", "..") and not _ROOT.fullmatch(part)]
     return tuple(unicodedata.normalize("NFC", part).casefold() for part in kept)
 

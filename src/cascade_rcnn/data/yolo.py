@@ -23,7 +23,7 @@ from cascade_rcnn.data.segmentations import encode
 from cascade_rcnn.data.sizes import fill_sizes
 from cascade_rcnn.data.splits import choose
 from cascade_rcnn.data.yolo_config import YoloConfig, read_config
-from cascade_rcnn.data.yolo_labels import find_labels, label_of, pictures, unused_labels
+from cascade_rcnn.data.yolo_labels import find_labels, label_of, pictures, shared_labels, unused_labels
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.text_files import read_lines
 
@@ -50,6 +50,8 @@ def load_yolo(
     """
     config = read_config(data)
     splits = list(config.splits)
+    if not splits:
+        raise UserError(f"{config.path}: names no images; add train and val, with their folders")
     if len({tuple(places) for places in config.splits.values()}) == 1:  # such as train and val of predictions
         split = split or splits[0]
     split = choose(config.path, splits, split)
@@ -60,12 +62,13 @@ def load_yolo(
         raise UserError(
             f"{config.path}: no image of split {split} has a label file (such as {example}); check the folders"
         )
+    shared = shared_labels(images, labels)
     source = f"{config.path} ({split})"
     sizes, kept, skipped = fill_sizes(source, images.__getitem__, np.zeros((len(images), 2)), bad_images)
     images = [image for image, keep in zip(images, kept, strict=True) if keep]
     found = [_read_labels(label, config, masks) for label, keep in zip(labels, kept, strict=True) if keep]
     categories, unnamed = _categories(config, classes, found)
-    notes = [*config.notes, *notes, *_doubts(found), *unnamed, *skipped]
+    notes = [*config.notes, *notes, *shared, *_doubts(found), *unnamed, *skipped]
     return _columns(source, config.root, categories, images, sizes[kept], found, notes, masks)
 
 
@@ -175,7 +178,7 @@ def _read_labels(path: Path | None, config: YoloConfig, masks: bool) -> list[_Ro
     rows = []
     for i, line in enumerate(read_lines(path), start=1):
         if line:
-            row = _parse(f"{path}:{i}", line, config.has_keypoints)
+            row = _parse(f"{path}:{i}", line, config.keypoints)
             if row.category < 0 or (config.names is not None and row.category not in config.names):
                 raise UserError(
                     f"{path}:{i}: class {row.category} has no name in data.yaml; add one, or correct the class"
@@ -184,21 +187,26 @@ def _read_labels(path: Path | None, config: YoloConfig, masks: bool) -> list[_Ro
     return rows
 
 
-def _parse(where: str, line: str, has_keypoints: bool) -> _Row:
+def _parse(where: str, line: str, keypoints: int) -> _Row:
+    """Parse a row, whose box may be followed by `keypoints` numbers."""
     try:
         category, *values = [float(text) for text in line.split()]
     except ValueError:
         raise UserError(f"{where}: {line[:60]!r} is not a row of numbers; write class cx cy w h") from None
-    if len(values) == 6 and not has_keypoints and values[5].is_integer() and values[5] > 1:
+    if len(values) == 6 and not keypoints and values[5].is_integer() and values[5] > 1:
         raise UserError(
             f"{where}: {line[:60]!r} looks like a detection (class cx cy w h confidence track); remove the last two "
             "numbers"
         )
-    if any(abs(value) > 2 for value in (values[:4] if has_keypoints else values)):
+    if any(abs(value) > 2 for value in (values[:4] if keypoints else values)):
         raise UserError(f"{where}: {line[:60]!r} looks like pixels; write fractions of the image's size")
     if not category.is_integer():
         raise UserError(f"{where}: the class is {category:g}; write its number from data.yaml")
-    if len(values) == 4 or (has_keypoints and len(values) > 4):
+    if keypoints and len(values) not in (4, 4 + keypoints):
+        raise UserError(
+            f"{where}: has {1 + len(values)} numbers; write class cx cy w h and, as kpt_shape says, {keypoints} numbers"
+        )
+    if len(values) == 4 or keypoints:
         cx, cy, width, height = values[:4]
         return _Row(int(category), (cx - width / 2, cy - height / 2, width, height))
     if len(values) < 6 or len(values) % 2:

@@ -13,7 +13,7 @@ from cascade_rcnn.data.splits import is_split
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.text_files import lines_of, read_lines, read_text
 
-_SPLITS = ("train", "val", "valid", "test")
+_SPLITS = ("train", "val", "valid", "validation", "test")
 _YAML = (".yaml", ".yml")
 _NAME_FILES = ("classes.txt", "obj.names", "_darknet.labels")
 
@@ -26,17 +26,23 @@ class YoloConfig:
     root: Path
     splits: Mapping[str, list[Path]]  # folders of images, or files that list them
     names: Mapping[int, str] | None  # None: no file names the classes
-    has_keypoints: bool = False
+    keypoints: int = 0  # numbers in a row after those of the box
     notes: tuple[str, ...] = ()
 
 
 def find_config(folder: Path) -> Path | None:
-    """Find the yaml (or Darknet's .data) file that describes the dataset in a folder, if there is one."""
+    """Find the yaml (or Darknet's .data) file that describes the dataset in a folder, if there is one.
+
+    Raises UserError if there are several, of which none has the usual name.
+    """
     for name in ("data.yaml", "data.yml", "dataset.yaml", "obj.data"):
         if (folder / name).is_file():
             return folder / name
     files = [path for path in sorted(folder.glob("[!.]*.y*ml")) if path.suffix in _YAML and path.is_file()]
-    return next((path for path in files if _describes(path)), None)
+    found = [path for path in files if _describes(path)]
+    if len(found) > 1:
+        raise UserError(f"{folder}: both {found[0].name} and {found[1].name} describe a YOLO dataset; give one of them")
+    return found[0] if found else None
 
 
 def _describes(path: Path) -> bool:
@@ -82,7 +88,8 @@ def _from_yaml(path: Path) -> YoloConfig:
     entries = {split: config[split] for split in _SPLITS if config.get(split)}
     splits = _found(path, root, {k: v if isinstance(v, list) else [v] for k, v in entries.items()})
     names = _names(path, config.get("names"))
-    return YoloConfig(path, root, splits, names, "kpt_shape" in config, _other_number("nc", config.get("nc"), names))
+    notes = _other_number("nc", config.get("nc"), names)
+    return YoloConfig(path, root, splits, names, _keypoints(path, config.get("kpt_shape")), notes)
 
 
 def _from_darknet(path: Path) -> YoloConfig:
@@ -155,6 +162,17 @@ def _names(path: Path, names: object) -> dict[int, str]:
         pass
     shown = repr(names)[:80]
     raise UserError(f"{path}: names is {shown}; list the class names, or map class numbers to them")
+
+
+def _keypoints(path: Path, shape: object) -> int:
+    """Return how many numbers the keypoints of an object have: `shape` is their number, and 2 (x, y) or 3."""
+    if shape is None:
+        return 0
+    try:
+        number, each = map(int, shape) if isinstance(shape, list) else ()
+    except ValueError:
+        raise UserError(f"{path}: kpt_shape is {shape!r}; write the number of keypoints, and 2 or 3") from None
+    return number * each
 
 
 def _other_number(key: str, number: object, names: Mapping[int, str]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import os
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -11,21 +12,20 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.text import count
 from cascade_rcnn.text_files import read_lines
 
+_IMAGES = ("images", "jpegimages")  # names of folders, in any case
+_LABELS = ("labels", "Labels", "LABELS")
 _ROW = 5  # numbers: a class and a box
 
 
 def label_of(image: Path) -> Path:
     """Return where an image's label file belongs: the last folder `images` of its path becomes `labels`, if any.
 
+    So does JPEGImages, as in Darknet, and either in any case.
+
     >>> label_of(Path("set/images/train/a.jpg")).as_posix(), label_of(Path("set/a.jpg")).as_posix()
     ('set/labels/train/a.txt', 'set/a.txt')
     """
-    parts = list(image.parts)
-    for i in range(len(parts) - 2, -1, -1):
-        if parts[i] == "images":
-            parts[i] = "labels"
-            break
-    return Path(*parts).with_suffix(".txt")
+    return _places(image)[0]
 
 
 def find_labels(images: Sequence[Path]) -> list[Path | None]:
@@ -53,13 +53,25 @@ def unused_labels(images: Iterable[Path], folders: Iterable[Path]) -> list[str]:
     Other text files do not count: lists of images or classes.
     """
     owned = {_fold(path) for image in images for path in _places(image)}
-    places = {place for folder in folders for place in (folder, label_of(folder / "_").parent)}
-    texts = {path for place in places for path in _files(place, deep=True) if path.suffix.lower() == ".txt"}
-    unused = [path for path in sorted(texts) if _fold(path) not in owned and _has_rows(path)]
+    places = {place.parent for folder in folders for place in _places(folder / "_")}
+    files = (path for place in sorted(places) for path in _files(place, deep=True))
+    texts = {_fold(path): path for path in files if path.suffix.lower() == ".txt"}  # folders may differ only in case
+    unused = [path for name, path in sorted(texts.items()) if name not in owned and _has_rows(path)]
     if not unused:
         return []
     verb = "belongs" if len(unused) == 1 else "belong"
     return [f"{count(len(unused), 'label file')} {verb} to no image (first: {unused[0]}); check the names"]
+
+
+def shared_labels(images: Sequence[Path], labels: Sequence[Path | None]) -> list[str]:
+    """Return a note about label files of several images, such as a.jpg and a.png."""
+    owners = Counter(label for label, _ in {(label, image) for label, image in zip(labels, images, strict=True)})
+    shared = sorted(label for label, number in owners.items() if label is not None and number > 1)
+    if not shared:
+        return []
+    verb = "belongs" if len(shared) == 1 else "belong"
+    what = f"{count(len(shared), 'label file')} {verb} to several images (first: {shared[0]})"
+    return [f"{what}, each of which gets its boxes; remove the images that they do not fit"]
 
 
 def pictures(folders: Iterable[Path]) -> Iterator[Path]:
@@ -68,8 +80,14 @@ def pictures(folders: Iterable[Path]) -> Iterator[Path]:
         yield from (path for path in _files(folder, deep=True) if is_image(path) or is_unread(path))
 
 
-def _places(image: Path) -> tuple[Path, Path]:
-    return label_of(image), image.with_suffix(".txt")
+def _places(image: Path) -> list[Path]:
+    """Return where the label file of an image may be, most likely first."""
+    beside = image.with_suffix(".txt")
+    folders = beside.parts[:-1]
+    exact = [i for i, part in enumerate(folders) if part == "images"][-1:]
+    alike = [i for i, part in enumerate(folders) if part.lower() in _IMAGES][-1:]
+    found = [Path(*folders[:i], name, *beside.parts[i + 1 :]) for i in (*exact, *alike) for name in _LABELS]
+    return [*found, beside]
 
 
 def _fold(path: Path) -> str:
