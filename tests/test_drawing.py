@@ -51,6 +51,11 @@ def test_side_by_side_at_one_height_under_captions():
     assert sheet.getpixel((60, 1)) != (255, 0, 0)
 
 
+def test_very_wide_and_very_high_images_side_by_side():
+    assert side_by_side([PIL.Image.new("RGB", (3000, 2))] * 2, ["found", "true"], 2).size == (6000, 2)
+    assert side_by_side([PIL.Image.new("RGB", (1, 900))] * 2, ["found", "true"], 60).size == (1 + 1 + 1, 64)
+
+
 def test_masks_are_resized_like_the_picture():
     mask = np.zeros((1, 4, 6), np.bool_)
     mask[0, 1:3, 2:4] = True

@@ -37,3 +37,9 @@ def test_what_is_not_a_file_is_refused_at_once(tmp_path, name, part):
     with pytest.raises(UserError, match=part) as caught:
         read_utf8(tmp_path / name)
     assert str(caught.value).count(f"{tmp_path / name}: ") == 1
+
+
+def test_a_pointer_of_git_lfs_is_named(tmp_path):
+    (tmp_path / "a.json").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    with pytest.raises(UserError, match=r"a\.json: this is a pointer of Git LFS, .* run `git lfs pull`"):
+        read_utf8(tmp_path / "a.json")

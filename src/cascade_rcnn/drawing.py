@@ -69,8 +69,10 @@ def _resized(mask: Any, factor: float, height: int, width: int) -> Any:
 
 def side_by_side(pictures: Sequence[PIL.Image.Image], captions: Sequence[str], height: int) -> PIL.Image.Image:
     """Place images of a common height (pixels) from left to right, each below its caption."""
-    scaled = [p.resize((round(p.width * height / p.height), height), PIL.Image.Resampling.LANCZOS) for p in pictures]
-    font = PIL.ImageFont.load_default(size=height // 24)
+    scaled = [
+        p.resize((max(1, round(p.width * height / p.height)), height), PIL.Image.Resampling.LANCZOS) for p in pictures
+    ]
+    font = PIL.ImageFont.load_default(size=max(1, height // 24))  # a very wide image is low
     band, gap = height // 15, height // 60
     width = sum(p.width for p in scaled) + gap * (len(scaled) - 1)
     sheet = PIL.Image.new("RGB", (width, height + band), "white")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cascade_rcnn.errors import UserError
 
+LFS = "this is a pointer of Git LFS, not the file itself; run `git lfs pull`"
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -19,6 +20,11 @@ def check_regular(path: str | Path) -> None:
     if not stat.S_ISREG(mode):
         what = "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
         raise UserError(f"{path}: this is {what}, not a file; give a file")
+
+
+def is_lfs_pointer(data: bytes) -> bool:
+    """Return whether a file begins like the text that a clone without Git LFS has in its place."""
+    return data.startswith(b"version https://")
 
 
 def read_utf8(path: str | Path) -> bytes:
@@ -35,6 +41,8 @@ def read_utf8(path: str | Path) -> bytes:
         raise
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}); check it") from None
+    if is_lfs_pointer(data):
+        raise UserError(f"{path}: {LFS}")
     if data.startswith(_UTF16):
         try:
             return data.decode("utf-16").encode()

@@ -96,6 +96,26 @@ def test_no_program_is_started_for_an_image(tmp_path, monkeypatch):
         decode_image(path)
 
 
+def test_a_damaged_file_is_not_said_to_be_of_no_format(tmp_path):
+    path = tmp_path / "a.png"
+    PIL.Image.new("RGB", (8, 8)).save(path, dpi=(72, 72))
+    data = bytearray(path.read_bytes())
+    data[data.index(b"pHYs") + 4] ^= 1  # a checksum no longer fits
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"a\.png: cannot open .*a PNG file that is damaged or of a rare kind: broken"):
+        decode_image(path)
+    path.write_bytes(b"")
+    with pytest.raises(UserError, match=r"a\.png: cannot open this image \(the file is empty\)"):
+        decode_image(path)
+
+
+def test_a_pointer_of_git_lfs_is_named(tmp_path):
+    path = tmp_path / "a.jpg"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    with pytest.raises(UserError, match=r"a\.jpg: this is a pointer of Git LFS"):
+        decode_image(path)
+
+
 def test_the_limit_of_pixels_is_the_callers_and_needs_no_decoding(tmp_path):
     path = tmp_path / "a.png"
     PIL.Image.new("1", (2000, 1000)).save(path)

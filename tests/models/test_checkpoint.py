@@ -191,6 +191,8 @@ def broken(kind: str, good: Path, folder: Path) -> Path:
             path.write_bytes(good.read_bytes()[:-1000])
         case "text":
             path.write_text("not a checkpoint at all")
+        case "pointer":
+            path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
         case "foreign":
             save_file({"a": torch.zeros(1)}, path)
         case "mixed":  # one model's weights under another's config
@@ -205,6 +207,7 @@ def broken(kind: str, good: Path, folder: Path) -> Path:
         ("missing", "no such checkpoint"),
         ("truncated", "not a readable checkpoint"),
         ("text", "not a readable checkpoint"),
+        ("pointer", "a pointer of Git LFS"),
         ("foreign", "no cascade-rcnn config"),
         ("mixed", "do not fit its config"),
     ],

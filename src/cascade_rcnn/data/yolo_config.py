@@ -168,11 +168,9 @@ def _keypoints(path: Path, shape: object) -> int:
     """Return how many numbers the keypoints of an object have: `shape` is their number, and 2 (x, y) or 3."""
     if shape is None:
         return 0
-    try:
-        number, each = map(int, shape) if isinstance(shape, list) else ()
-    except ValueError:
-        raise UserError(f"{path}: kpt_shape is {shape!r}; write the number of keypoints, and 2 or 3") from None
-    return number * each
+    if not isinstance(shape, list) or len(shape) != 2 or not all(str(number).isdecimal() for number in shape):
+        raise UserError(f"{path}: kpt_shape is {shape!r}; write the number of keypoints, and 2 or 3")
+    return int(shape[0]) * int(shape[1])
 
 
 def _other_number(key: str, number: object, names: Mapping[int, str]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import PIL.ImageOps
 
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images import ccitt, jpeg2000
-from cascade_rcnn.text_files import check_regular
+from cascade_rcnn.text_files import LFS, check_regular, is_lfs_pointer
 
 # Supported formats, detected by content, and their file suffixes. Only those that Pillow decodes itself: others start
 # external programs, such as Ghostscript for EPS.
@@ -88,7 +88,9 @@ def _file(source: str | Path | IO[bytes]) -> AbstractContextManager[IO[bytes]]:
 def _identify(file: IO[bytes]) -> PIL.Image.Image:
     """Like PIL.Image.open(formats=FORMATS), whose pixel limit is global rather than per call."""
     PIL.Image.init()
-    prefix = file.read(16)
+    prefix, damaged = file.read(16), ""
+    if not prefix:
+        raise OSError("the file is empty")
     for name in FORMATS:
         factory, accept = PIL.Image.OPEN.get(name, (None, None))
         if factory is None or (accept is not None and len(prefix) > 1 and accept(prefix) is not True):
@@ -96,9 +98,11 @@ def _identify(file: IO[bytes]) -> PIL.Image.Image:
         file.seek(0)
         try:
             return factory(file, "")
-        except (SyntaxError, IndexError, TypeError, struct.error):  # not of this format after all
-            continue
-    raise OSError("it is none of " + ", ".join(FORMATS))
+        except (SyntaxError, IndexError, TypeError, struct.error) as error:  # not of this format after all
+            damaged = damaged or f"a {name} file that is damaged or of a rare kind: {error}"
+    if is_lfs_pointer(prefix):
+        raise UserError(LFS)
+    raise OSError(damaged or f"it is none of {', '.join(FORMATS)}")
 
 
 def file_holds_more(path: Path) -> bool:

@@ -1,5 +1,6 @@
 """Save and load detectors: one .safetensors file holds the weights and the config; nothing is ever unpickled."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -21,6 +22,7 @@ from cascade_rcnn.models.compact import pack, unpack
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.models.state_dicts import mismatch
 from cascade_rcnn.protocols import Backbone
+from cascade_rcnn.text_files import LFS, is_lfs_pointer
 
 _KEY = "cascade_rcnn"
 _ABSURD = 1e12  # far beyond any weight or activation statistic
@@ -172,6 +174,9 @@ def _format(written: str, path: str | Path) -> int:
 
 
 def _unreadable(path: str | Path, error: Exception) -> UserError:
+    with suppress(OSError), Path(path).open("rb") as file:
+        if is_lfs_pointer(file.read(64)):
+            return UserError(f"{path}: {LFS}")
     return UserError(
         f"{path}: not a readable checkpoint ({reason(error)}); it may be truncated or in another format: copy it "
         "again, or use last.safetensors of the same training run"
