@@ -9,7 +9,7 @@ import pytest
 
 from cascade_rcnn.engine.prediction.job import PredictionSummary
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images.folders import expand
+from cascade_rcnn.images.folders import expand, notes_of
 
 
 def image(path: Path) -> Path:
@@ -74,6 +74,23 @@ def test_pictures_that_are_not_read_are_counted_and_other_files_not(folder):
     left_out = Counter[str]()
     assert len(names(folder, left_out=left_out)) == 3
     assert left_out == {".heic": 2, ".psd": 1}
+
+
+def test_images_without_a_suffix_are_counted_and_may_be_given_by_name(folder):
+    for name in ("download", "a.jpg_large", "b.png.1"):
+        (folder / name).write_bytes((folder / "a.png").read_bytes())
+    for name in ("notes", "a.txt"):
+        (folder / name).write_text("text")
+    left_out = Counter[str]()
+    assert len(names(folder, left_out=left_out)) == 3
+    assert notes_of(left_out) == ["skipped images whose names have no suffix of images: 3"]
+    assert names(folder / "download") == ["download"]
+
+
+def test_a_folder_of_nothing_but_other_formats_says_so(tmp_path):
+    (tmp_path / "x.heic").write_bytes(b"")
+    with pytest.raises(UserError, match=r"no images found \(skipped images in unsupported formats: 1 \.heic; convert"):
+        expand([tmp_path])
 
 
 def test_links_to_missing_images_are_counted(folder):

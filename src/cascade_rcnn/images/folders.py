@@ -14,6 +14,9 @@ from cascade_rcnn.text import count
 # Names in the output folder of `predict`: the annotated images, and the journal.
 PICTURES, JOURNAL = "pictures", "images.jsonl"
 
+_TEXTS = (".txt", ".json", ".xml", ".csv", ".yaml")  # not opened: there may be one beside each image
+_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*")  # of most images
+
 
 class Source(NamedTuple):
     """An image file and its name in the results, relative to the given folder."""
@@ -42,7 +45,8 @@ def expand(patterns: Sequence[str | Path], *, left_out: Counter[str] | None = No
 
     Names are relative to the given folder, or to the common parent of several, so that they are unique. Hidden files
     and images written by `predict` are skipped; a folder reachable through several links is entered once.
-    `left_out` counts what is skipped: images of unsupported formats by suffix, unreadable folders and broken links.
+    `left_out` counts what is skipped: images of unsupported formats by suffix or without one, unreadable folders and
+    broken links.
     Raises UserError, before yielding anything, for a path or pattern without images.
     """
     if not patterns:
@@ -57,7 +61,8 @@ def expand(patterns: Sequence[str | Path], *, left_out: Counter[str] | None = No
         paths = walk.images(root, rest)
         head = next(paths, None)
         if head is None:
-            raise UserError(f"{pattern}: no images found; give image files, folders or glob patterns")
+            skipped = "".join(f" ({note})" for note in notes_of(walk.left_out)[:1])
+            raise UserError(f"{pattern}: no images found{skipped}; give image files, folders or glob patterns")
         found.append(chain([head], paths))
     return _named(chain.from_iterable(found), base)
 
@@ -130,9 +135,21 @@ class _Walk:
         known = suffix in EXTENSIONS
         if not known and suffix in UNSUPPORTED:
             self.left_out[suffix] += 1
+        elif not known and suffix not in _TEXTS and _begins_like_an_image(path):
+            self.left_out["images whose names have no suffix of images"] += 1
         if known and path.is_symlink() and not path.exists():
             self.left_out["links to missing files"] += 1
         return known and path.is_file()  # opening a pipe would block
+
+
+def _begins_like_an_image(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(16).startswith(_BEGINNINGS)
+    except OSError:
+        return False
 
 
 def _is_hidden(path: Path, root: Path) -> bool:
