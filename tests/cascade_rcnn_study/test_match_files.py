@@ -12,7 +12,7 @@ from cascade_rcnn_study.match_files import read_matches, save_matches
 def test_matches_survive_the_file(base, tmp_path):
     truth = load_annotations(base.data.val)
     rows = truth.boxes.numpy()[:3]
-    images = np.repeat(truth.image_ids.numpy(), np.diff(truth.first.numpy()))[:3]
+    images = truth.image_ids[truth.owners].numpy()[:3]
     category = np.array([c.id for c in truth.categories])[truth.labels.numpy()[:3] - 1]
     detections = np.column_stack([images, rows + 1, [0.5, 0.25, 0.75], category])
     save_matches(tmp_path / "a.npz", truth, detections)

@@ -66,7 +66,7 @@ def survey(annotations: Annotations, repeat_rare: float = 0.0) -> Survey:
     return Survey(
         sizes=annotations.image_sizes.numpy().astype(np.float64),
         shapes=shapes,
-        owners=owners_of(annotations)[rows],
+        owners=annotations.owners.numpy()[rows],
         classes=list(zip(annotations.class_names, numbers.tolist(), strict=True)),
         repeats=repeat_factors(annotations, repeat_rare),
     )
@@ -84,12 +84,7 @@ def check_learned(annotations: Annotations) -> None:
 def learned(annotations: Annotations) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows (A,) of the boxes to train on, and their widths and heights (A, 2), clipped to their images."""
     low, extent = np.split(annotations.boxes.numpy(), 2, axis=1)
-    limits = annotations.image_sizes.numpy().astype(np.float64)[owners_of(annotations), ::-1]
+    limits = annotations.image_sizes[annotations.owners].numpy().astype(np.float64)[:, ::-1]
     shapes = np.clip(low + extent, 0, limits) - np.clip(low, 0, limits)
     rows = np.flatnonzero((shapes > 0).all(axis=1) & ~annotations.ignore.numpy())
     return rows, shapes[rows]
-
-
-def owners_of(annotations: Annotations) -> np.ndarray:
-    """Return the index of each box's image, (A,)."""
-    return np.repeat(np.arange(len(annotations)), annotations.first.diff().numpy())

@@ -64,6 +64,11 @@ class Annotations:
         """The names of labels 1..M, in order."""
         return [category.name for category in self.categories]
 
+    @property
+    def owners(self) -> Tensor:
+        """The index 0..N-1 of each box's image, (A,) int64."""
+        return torch.arange(len(self)).repeat_interleave(self.first.diff())
+
     def path(self, i: int) -> Path:
         """Return the path of image i."""
         return self.images_dir / self.file_names[i]
@@ -94,10 +99,10 @@ class Annotations:
 
     def select(self, kept: np.ndarray) -> Self:
         """Return a copy with only the images selected by the mask `kept` (N,), and their boxes; notes are kept."""
-        images, counts = torch.from_numpy(np.flatnonzero(kept)), self.first.diff()
-        rows = torch.from_numpy(kept).repeat_interleave(counts)
+        images = torch.from_numpy(np.flatnonzero(kept))
+        rows = torch.from_numpy(kept)[self.owners]
         names = PackedStrings.pack([self.file_names[i] for i in images.tolist()])
-        first = torch.cat((self.first[:1], counts[images].cumsum(0)))
+        first = torch.cat((self.first[:1], self.first.diff()[images].cumsum(0)))
         of_boxes = ("boxes", "areas", "without_area", "labels", "ignore", "ids")
         columns = {name: getattr(self, name)[rows] for name in of_boxes}
         sizes, ids = self.image_sizes[images], self.image_ids[images]

@@ -237,8 +237,7 @@ def save_coco(annotations: Annotations, path: Path) -> None:
 
     An object with a mask has no area if it had none: that of its box would count as that of the mask.
     """
-    sizes, counts = annotations.image_sizes.tolist(), annotations.first.diff()
-    image_ids = annotations.image_ids.repeat_interleave(counts).tolist()
+    sizes, image_ids = annotations.image_sizes.tolist(), annotations.image_ids[annotations.owners].tolist()
     areas, masks = annotations.areas, annotations.segmentations
     if masks is not None:
         areas = areas.masked_fill(annotations.without_area & torch.from_numpy(masks.has()), torch.nan)

@@ -14,10 +14,9 @@ def repeat_factors(annotations: Annotations, threshold: float) -> np.ndarray | N
     if threshold <= 0:
         return None
     images, classes = len(annotations), len(annotations.categories)
-    owners = np.repeat(np.arange(images), annotations.first.diff().numpy())
     shown = np.zeros((images, classes), dtype=bool)
-    learned = ~annotations.ignore.numpy()
-    shown[owners[learned], annotations.labels.numpy()[learned] - 1] = True
+    learned = ~annotations.ignore
+    shown[annotations.owners[learned], annotations.labels[learned].long() - 1] = True
     share = np.maximum(shown.sum(axis=0), 1) / images
     each = np.maximum(1.0, np.sqrt(threshold / share))
     return np.where(shown, each, 1.0).max(axis=1, initial=1.0)

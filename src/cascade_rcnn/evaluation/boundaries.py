@@ -48,8 +48,8 @@ def _ground_truth(truth: Annotations, outlines: list[Any]) -> dict[str, Any]:
     """Return the ground truth as a COCO dataset."""
     sizes = zip(truth.image_ids.tolist(), truth.image_sizes.tolist(), strict=True)
     ids = [category.id for category in truth.categories]
-    owners = np.repeat(truth.image_ids.numpy(), np.diff(truth.first.numpy())).tolist()
-    columns = (owners, truth.labels.tolist(), truth.areas.tolist(), truth.ignore.tolist(), outlines)
+    images = truth.image_ids[truth.owners].tolist()
+    columns = (images, truth.labels.tolist(), truth.areas.tolist(), truth.ignore.tolist(), outlines)
     annotations = [
         {"id": k, "image_id": image, "category_id": ids[label - 1], "area": area, "iscrowd": int(crowd),
          "segmentation": outline}

@@ -54,8 +54,7 @@ def limits(limit: int) -> list[int]:
 
 def crowding_note(truth: Annotations, limit: int = LIMIT) -> str | None:
     """Return a warning if an image has more objects of a class than detections that count."""
-    image = np.repeat(np.arange(len(truth)), np.diff(truth.first.numpy()))
-    real = ~truth.ignore.numpy()
+    image, real = truth.owners.numpy(), ~truth.ignore.numpy()
     cells, numbers = np.unique(np.stack([image[real], truth.labels.numpy()[real]]), axis=1, return_counts=True)
     if not len(numbers) or numbers.max() <= limit:
         return None
@@ -99,7 +98,7 @@ def to_hotcoco(truth: Annotations, outlines: list[Any] | None = None) -> hotcoco
     return hotcoco.COCO.from_arrays(
         [{"id": identity, "height": height, "width": width} for identity, (height, width) in sizes],
         [{"id": category.id, "name": category.name} for category in truth.categories],
-        np.repeat(truth.image_ids.numpy(), np.diff(truth.first.numpy())),
+        truth.image_ids[truth.owners].numpy(),
         category_ids[truth.labels.numpy() - 1],
         truth.boxes.numpy(),
         ids=np.arange(1, count + 1),  # never 0, which means "unmatched" in pycocotools

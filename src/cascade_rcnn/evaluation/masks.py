@@ -54,7 +54,7 @@ def _outlined(truth: Annotations, segmentations: Segmentations) -> tuple[Annotat
     """
     has = segmentations.has()
     areas = truth.areas.clone()
-    sizes = truth.image_sizes.repeat_interleave(truth.first.diff(), dim=0)
+    sizes = truth.image_sizes[truth.owners]
     for a in np.flatnonzero(has & truth.without_area.numpy()).tolist():
         outline = segmentations.rle(a, *sizes[a].tolist())
         assert outline is not None

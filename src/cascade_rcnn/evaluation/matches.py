@@ -80,10 +80,9 @@ def _columns(one: dict, image: int, label: int) -> tuple[Array, ...]:
 def count_objects(truth: Annotations) -> Array:
     """Return the number of objects per image and class, (N, M), without ignored ones."""
     images, classes = len(truth), len(truth.categories)
-    image = np.repeat(np.arange(images), np.diff(truth.first.numpy()))
-    real = ~truth.ignore.numpy()
-    cell = image[real] * classes + truth.labels.numpy()[real] - 1
-    return np.bincount(cell, minlength=images * classes).reshape(images, classes)
+    real = ~truth.ignore
+    cell = truth.owners[real] * classes + truth.labels[real] - 1
+    return np.bincount(cell.numpy(), minlength=images * classes).reshape(images, classes)
 
 
 class AveragePrecision:

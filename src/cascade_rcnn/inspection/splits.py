@@ -6,7 +6,6 @@ from functools import cached_property
 
 import numpy as np
 
-from cascade_rcnn.auto.survey import owners_of
 from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.inspection.findings import Record
 from cascade_rcnn.inspection.scan import SIDE, Seen, scan
@@ -37,7 +36,7 @@ class Split:
     @cached_property
     def owners(self) -> np.ndarray:
         """The image of each box, (A,)."""
-        return owners_of(self.annotations)
+        return self.annotations.owners.numpy()
 
     @cached_property
     def usable(self) -> np.ndarray:

@@ -66,7 +66,7 @@ class Evidence:
     @cached_property
     def object_image(self) -> Array:
         """The image (0..N-1) of each object (A,)."""
-        return np.repeat(np.arange(len(self.truth)), np.diff(self.truth.first.numpy()))
+        return self.truth.owners.numpy()
 
     def evaluator(self, rows: Array | None = None) -> hotcoco.COCOeval:
         """Evaluate all detections, or the given rows, with hotcoco, whose detection ids are row numbers from 1."""
