@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.rle import Bounds
 
-Bounds = tuple[int, int, int, int]
 _BITS = torch.tensor([bin(byte).count("1") for byte in range(256)], dtype=torch.uint8)
 
 

@@ -88,6 +88,12 @@ def crop(counts: Array, height: int) -> tuple[Bounds, Array]:
     return (left, top, right, bottom), columns[:, top:bottom].T
 
 
+def of_mask(mask: Array) -> RLE:
+    """Encode a mask (H, W) bool."""
+    height, width = mask.shape
+    return RLE(size=(height, width), counts=to_string(encode(mask, (0, 0, width, height), height, width)))
+
+
 def encode(pixels: Array, bounds: Bounds, height: int, width: int) -> Array:
     """Encode the pixels (h, w) bool of a rectangle in an image as run lengths, (n,) int64."""
     left, top, right, bottom = bounds

@@ -35,8 +35,4 @@ def read_outlines(path: Path, number: int, size: tuple[int, int]) -> list[bytes]
 
 
 def _outline(mask: np.ndarray) -> bytes:
-    if not mask.any():
-        return b""
-    height, width = mask.shape
-    counts = rle.encode(mask, (0, 0, width, height), height, width)
-    return encode({"size": (height, width), "counts": rle.to_string(counts)})
+    return encode(rle.of_mask(mask)) if mask.any() else b""

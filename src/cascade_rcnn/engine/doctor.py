@@ -64,7 +64,7 @@ def _masks() -> str:
 
     mask = np.zeros((10, 12), dtype=bool)
     mask[2:6, 3:8] = True
-    runs = {"size": [10, 12], "counts": rle.to_string(rle.encode(mask, (0, 0, 12, 10), 10, 12))}
+    runs = rle.of_mask(mask)
     if library.area([runs])[0] != 20 or not np.array_equal(library.decode(runs), mask):
         raise RuntimeError("hotcoco decodes run lengths incorrectly")
     return "run lengths are encoded and decoded correctly"

@@ -102,9 +102,7 @@ def _result(runtime: Runtime, number: int, name: str, box: np.ndarray, score: fl
 
 def _run_lengths(mask: np.ndarray) -> dict[str, Any]:
     """Encode a mask (H, W) as COCO's compressed run lengths."""
-    height, width = mask.shape
-    counts = rle.to_string(rle.encode(mask, (0, 0, width, height), height, width))
-    return {"size": [height, width], "counts": counts.decode()}
+    return {"size": list(mask.shape), "counts": rle.of_mask(mask)["counts"].decode()}
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def write_coco(
 
 
 def _area(mask: Outline) -> int:
-    return int(rle.from_string(mask.counts.encode())[1::2].sum())
+    return rle.area(rle.from_string(mask.counts.encode()))
 
 
 def _polygons(mask: Outline) -> list[list[float]]:
