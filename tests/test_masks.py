@@ -106,6 +106,8 @@ def test_what_any_object_covers_and_what_is_left_of_each():
     over = torch.rand(12, 17, generator=torch.Generator().manual_seed(2)) > 0.5
     masks = Masks.encode(dense)
     assert masks.union().equal(dense.any(dim=0))
+    assert masks.merged().dense()[0].bool().equal(dense.any(dim=0))
     assert masks.without(over).dense().bool().equal(dense & ~over)
     assert not masks.without(over).union()[over].any()
     assert not Masks.encode(torch.zeros(0, 3, 4)).union().any()
+    assert not Masks.encode(torch.zeros(2, 3, 4)).merged().dense()[0].any()

@@ -129,6 +129,15 @@ class Masks:
             whole[y:y_end, x:x_end] |= crop
         return torch.from_numpy(whole).to(self.data.device)
 
+    def merged(self) -> Self:
+        """Return the union of the objects, of which there is at least one, as a single one."""
+        x, y, *_ = self.bounds.amin(dim=0).tolist()
+        *_, x_end, y_end = self.bounds.amax(dim=0).tolist()
+        whole = np.zeros((y_end - y, x_end - x), dtype=np.bool_)
+        for (left, top, right, bottom), crop in zip(self.bounds.tolist(), self.crops(), strict=True):
+            whole[top - y : bottom - y, left - x : right - x] |= crop
+        return self.build(self.size, [((x, y), whole)]).to(self.data.device)
+
     def without(self, pixels: Tensor) -> Self:
         """Return what is left of each object without some pixels, (H, W) bool."""
         kept = ~pixels.cpu().numpy()

@@ -21,7 +21,6 @@ from cascade_rcnn import boxes as box_ops
 from cascade_rcnn.masks import Masks
 from cascade_rcnn.nms import keep_mask
 from cascade_rcnn.passes.interface import Found, join, rows
-from cascade_rcnn.passes.masks import place_masks, unite_masks
 
 _SAME = 0.5  # IoU in the overlap
 _INSIDE = 0.7  # fraction of a fragment that the larger box contains
@@ -49,7 +48,8 @@ def _in_image(parts: list[Found], windows: Tensor, size: tuple[int, int]) -> tup
     moved = []
     for part, window in zip(parts, windows, strict=True):
         boxes = part["boxes"] + window[:2].repeat(2).to(part["boxes"])
-        masks = {"masks": place_masks(part["masks"], window.tolist(), size)} if "masks" in part else {}
+        x, y, *_ = window.tolist()
+        masks = {"masks": part["masks"].window(-y, -x, *size)} if "masks" in part else {}
         moved.append({**part, "boxes": boxes, **masks})
     tile = torch.repeat_interleave(torch.arange(len(parts)), torch.tensor([len(part["scores"]) for part in parts]))
     return join(moved), tile
@@ -110,7 +110,7 @@ def _join(found: Found, groups: list[list[int]], cut: Tensor) -> tuple[Found, Te
         joined["scores"][row] = scores.max()
         still_cut[row] = hidden.all(dim=0).any()
     if "masks" in joined:
-        joined["masks"] = Masks.cat([unite_masks(found["masks"][members]) for members in reliable])
+        joined["masks"] = Masks.cat([found["masks"][members].merged() for members in reliable])
     return joined, still_cut
 
 
