@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+RESIDUAL_GAIN = 0.25  # initial scale of residual branches, so that deep networks without statistics stay finite
+
 
 class DropPath(nn.Module):
     """Stochastic depth (Huang et al. 2016): in training, drop a residual branch for some images of the batch."""

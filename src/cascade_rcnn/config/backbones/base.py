@@ -29,8 +29,9 @@ class AnyBackboneConfig(Config, frozen=True, kw_only=True):
         raise UserError(f"backbone_width={width}: {self.label} has a fixed width; leave out the option")
 
     def untrained(self) -> Self:
-        """Return a copy for training from random weights, with nothing frozen."""
-        return replace(self, frozen_stages=0)
+        """Return a copy for training from random weights: nothing frozen, batch norm trained."""
+        unfrozen = replace(self, frozen_stages=0)
+        return unfrozen.normalised("batch") if "norm" in self.__struct_fields__ else unfrozen
 
     def normalised(self, kind: Literal["frozen", "affine", "batch", "group"]) -> Self:
         """Return a copy with another kind of normalisation."""

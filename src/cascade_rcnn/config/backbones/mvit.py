@@ -4,11 +4,11 @@ from typing import Self
 
 from msgspec.structs import replace
 
-from cascade_rcnn.config.backbones.base import MOST_DROPPED, AnyBackboneConfig
+from cascade_rcnn.config.backbones.base import MOST_DROPPED, AnyBackboneConfig, Depths
 from cascade_rcnn.config.checks import check
 from cascade_rcnn.errors import UserError
 
-MVITS: dict[str, tuple[int, int, tuple[int, int, int, int]]] = {  # published sizes: channels, heads, blocks per stage
+MVITS: dict[str, tuple[int, int, Depths]] = {  # published sizes: channels, heads, blocks per stage
     "mvitv2_t": (96, 1, (1, 2, 5, 2)),
     "mvitv2_s": (96, 1, (1, 2, 11, 2)),
     "mvitv2_b": (96, 1, (2, 3, 16, 3)),
@@ -21,7 +21,7 @@ class MViTConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="mvit"):
     """A multiscale vision transformer (MViTv2, Li et al. 2022); channels and heads double from stage to stage."""
 
     width: int = 96  # channels of the first stage
-    depths: tuple[int, int, int, int] = (2, 3, 16, 3)  # blocks of each stage
+    depths: Depths = (2, 3, 16, 3)  # blocks of each stage
     heads: int = 1  # of the first stage
     window: int = 56  # side of an attention window of the first stage, in tokens; halves from stage to stage
     kv_stride: int = 4  # stride of pooled keys and values in the first stage; halves likewise, down to 1

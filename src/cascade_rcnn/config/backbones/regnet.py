@@ -4,7 +4,7 @@ from typing import ClassVar, Self
 
 from msgspec.structs import replace
 
-from cascade_rcnn.config.backbones.base import MOST_DROPPED, AnyBackboneConfig
+from cascade_rcnn.config.backbones.base import MOST_DROPPED, AnyBackboneConfig, Depths
 from cascade_rcnn.config.checks import check
 from cascade_rcnn.config.layers import NormConfig
 from cascade_rcnn.errors import UserError
@@ -17,7 +17,7 @@ class RegNetConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="regnet"):
 
     stem: int = 32
     widths: tuple[int, int, int, int] = (96, 192, 432, 1008)  # channels of each stage
-    depths: tuple[int, int, int, int] = (2, 6, 15, 2)  # blocks of each stage
+    depths: Depths = (2, 6, 15, 2)  # blocks of each stage
     group_width: int = 48  # channels per group of the 3x3 convolutions
     norm: NormConfig = NormConfig()
     frozen_stages: int = 2  # 0: none, 1: the stem, 2: the stem and the first stage, ...
@@ -36,7 +36,3 @@ class RegNetConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="regnet"):
         group = max(1, self.group_width * width // self.stem)
         widths = tuple(max(1, round(w * width / self.stem / group)) * group for w in self.widths)
         return replace(self, stem=width, widths=widths, group_width=group)
-
-    def untrained(self) -> Self:
-        """Return a copy for training from random weights: nothing frozen, batch norm trained."""
-        return replace(self, frozen_stages=0, norm=NormConfig(kind="batch"))

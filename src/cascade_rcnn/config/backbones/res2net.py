@@ -35,7 +35,3 @@ class Res2NetConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="res2net")
 
     def resized(self, width: int) -> Self:  # noqa: D102
         return replace(self, stem=width, planes=width)
-
-    def untrained(self) -> Self:
-        """Return a copy to be trained from random weights: nothing is frozen, statistics are the batch's."""
-        return replace(self, frozen_stages=0, norm=NormConfig(kind="batch"))

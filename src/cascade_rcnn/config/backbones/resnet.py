@@ -69,7 +69,3 @@ class ResNetConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="resnet"):
 
     def resized(self, width: int) -> Self:  # noqa: D102
         return replace(self, stem=width, planes=width)
-
-    def untrained(self) -> Self:
-        """Return a copy for training from random weights: nothing frozen, batch norm trained."""
-        return replace(self, frozen_stages=0, norm=NormConfig(kind="batch"))

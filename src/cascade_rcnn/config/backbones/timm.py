@@ -33,7 +33,3 @@ class TimmConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="timm"):
         if kind == "group":
             raise UserError(f"backbone_norm=group: {self.label} has its own norms; give frozen, affine or batch")
         return replace(self, norm=kind)
-
-    def untrained(self) -> Self:
-        """Return a copy for training from random weights: nothing frozen, batch norm trained."""
-        return replace(self, frozen_stages=0, norm="batch")

@@ -7,11 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cascade_rcnn.config import NormConfig, RegNetConfig
-from cascade_rcnn.layers.blocks import DropPath, drop_rates, run
+from cascade_rcnn.layers.blocks import RESIDUAL_GAIN, DropPath, drop_rates, run
 from cascade_rcnn.layers.convolution import Conv2d
 from cascade_rcnn.layers.normalization import conv_norm, make_norm
-
-_RESIDUAL_GAIN = 0.25  # initial scale of residual branches, so that deep networks without statistics stay finite
 
 
 def _conv_norm(norm: NormConfig, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Module:
@@ -38,7 +36,7 @@ class _Block(nn.Module):
         self.f.a = _conv_norm(norm, inputs, width, 1)
         self.f.b = _conv_norm(norm, width, width, 3, stride, groups)
         self.f.c = _conv_norm(norm, width, width, 1)
-        nn.init.constant_(self.get_submodule("f.c.1").weight, _RESIDUAL_GAIN)  # type: ignore[arg-type]
+        nn.init.constant_(self.get_submodule("f.c.1").weight, RESIDUAL_GAIN)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.proj is None else _run(self.proj, x)

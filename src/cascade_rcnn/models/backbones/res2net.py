@@ -11,12 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cascade_rcnn.config import NormConfig, Res2NetConfig
-from cascade_rcnn.layers.blocks import DropPath, drop_rates, run
+from cascade_rcnn.layers.blocks import RESIDUAL_GAIN, DropPath, drop_rates, run
 from cascade_rcnn.layers.convolution import Conv2d
 from cascade_rcnn.layers.normalization import conv_norm, make_norm
 
 _BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-_RESIDUAL_GAIN = 0.25  # initial scale of residual branches, so that deep networks without statistics stay finite
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> Conv2d:
@@ -42,7 +41,7 @@ class _Block(nn.Module):
         self.convs = nn.ModuleList(_conv(self.width, self.width, 3, stride) for _ in range(parts))
         self.convs_norm = nn.ModuleList(make_norm(config.norm, self.width) for _ in range(parts))
         self.conv3, self.bn3 = _conv(inner, outputs, 1), make_norm(config.norm, outputs)
-        nn.init.constant_(self.bn3.weight, _RESIDUAL_GAIN)  # type: ignore[arg-type]
+        nn.init.constant_(self.bn3.weight, RESIDUAL_GAIN)  # type: ignore[arg-type]
         self.downsample = None  # only the first block of a layer has one
         if stride != 1 or inputs != outputs:
             self.downsample = nn.Sequential(_conv(inputs, outputs, 1), make_norm(config.norm, outputs))

@@ -6,14 +6,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cascade_rcnn.config import ResNetConfig
-from cascade_rcnn.layers.blocks import DropPath, drop_rates, run
+from cascade_rcnn.layers.blocks import RESIDUAL_GAIN, DropPath, drop_rates, run
 from cascade_rcnn.layers.context import GlobalContext
 from cascade_rcnn.layers.convolution import Conv2d
 from cascade_rcnn.layers.deformable import DeformableConv2d
 from cascade_rcnn.layers.normalization import conv_norm, make_norm
 
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-_RESIDUAL_GAIN = 0.25  # initial scale of residual branches, so that deep networks without statistics stay finite
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, dilation: int = 1) -> Conv2d:
@@ -47,7 +46,7 @@ class _Block(nn.Module):
             middle = _middle(config, layer, width, second, dilation)
             convs = [_conv(inputs, width, 1, first), middle, _conv(width, outputs, 1)]
         norms = [make_norm(config.norm, conv.out_channels) for conv in convs]
-        nn.init.constant_(norms[-1].weight, _RESIDUAL_GAIN)  # type: ignore[arg-type]
+        nn.init.constant_(norms[-1].weight, RESIDUAL_GAIN)  # type: ignore[arg-type]
         for k, (conv, norm) in enumerate(zip(convs, norms, strict=True), start=1):
             self.add_module(f"conv{k}", conv)
             self.add_module(f"bn{k}", norm)
