@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from cascade_rcnn.errors import UserError, reason
+from cascade_rcnn.models.modes import evaluating
 
 _SIZE = (96, 160)  # pixels for a stride of 32: not square, and unlike the sizes that networks are pretrained on
 
@@ -37,19 +38,14 @@ def _numbers(backbone: nn.Module, name: str, label: str) -> tuple[int, ...]:
 
 def _maps(backbone: nn.Module, label: str, height: int, width: int) -> list[Tensor]:
     place = next((parameter.device for parameter in backbone.parameters()), torch.device("cpu"))
-    modes = [(module, module.training) for module in backbone.modules()]
     try:
-        with torch.no_grad():
-            maps = backbone.eval()(torch.zeros((1, 3, height, width), device=place))
+        with torch.no_grad(), evaluating(backbone):
+            maps = backbone(torch.zeros((1, 3, height, width), device=place))
     except (RuntimeError, ValueError, TypeError, AssertionError, IndexError, AttributeError) as error:
         raise UserError(
             f"{label}: cannot take an image of {height} x {width} pixels ({reason(error)}); choose a network that "
             f"takes images of any size, padded to multiples of {height // 3}"
         ) from None
-    finally:
-        backbone.train(modes[0][1])
-        for module, training in modes:
-            module.training = training
     if not isinstance(maps, list | tuple) or not all(isinstance(x, Tensor) for x in maps):
         raise UserError(f"{label}: returns {type(maps).__name__}; return the maps as a list of tensors (B, C, H, W)")
     return list(maps)
