@@ -1,4 +1,4 @@
-"""Helpers for deep networks of repeated blocks: stochastic depth, activation checkpointing, NHWC layout."""
+"""Helpers for deep networks of repeated blocks: stochastic depth, activation checkpointing, windows, NHWC layout."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -55,6 +55,11 @@ def _without_learning(norms: Sequence[nn.BatchNorm2d]) -> Iterator[None]:
     finally:
         for norm, (momentum, number) in zip(norms, before, strict=True):
             norm.momentum, norm.num_batches_tracked = momentum, number
+
+
+def count_windows(length: int, side: int) -> int:
+    """Count the windows that cover a length. Not -(-a // b): ONNX rounds negative quotients towards zero."""
+    return (length + side - 1) // side
 
 
 class ToNHWC(nn.Module):

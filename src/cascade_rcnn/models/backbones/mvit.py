@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cascade_rcnn.config import MViTConfig
 from cascade_rcnn.layers.attention import attend
-from cascade_rcnn.layers.blocks import DropPath, drop_rates, run
+from cascade_rcnn.layers.blocks import DropPath, count_windows, drop_rates, run
 from cascade_rcnn.layers.convolution import Conv2d
 
 _EPS = 1e-6
@@ -176,7 +176,8 @@ def relative_positions(table: Tensor, queries: int, keys: int, longest: int) -> 
 def _windows(x: Tensor, side: int) -> Tensor:
     """Split maps into windows, zero-padded at the border: (n, H, W, d) -> (n * windows, side, side, d)."""
     height, width = x.shape[1:3]
-    x = F.pad(x, (0, 0, 0, _number(width, side) * side - width, 0, _number(height, side) * side - height))
+    right, below = (count_windows(length, side) * side - length for length in (width, height))
+    x = F.pad(x, (0, 0, 0, right, 0, below))
     x = x.unflatten(1, (-1, side)).unflatten(3, (-1, side)).transpose(2, 3)
     return x.flatten(0, 2)
 
@@ -184,10 +185,5 @@ def _windows(x: Tensor, side: int) -> Tensor:
 def _joined(x: Tensor, height: int, width: int) -> Tensor:
     """Invert `_windows`: (n * windows, side, side, d) -> (n, H, W, d)."""
     side = x.shape[1]
-    x = x.unflatten(0, (-1, _number(height, side), _number(width, side))).transpose(2, 3)
+    x = x.unflatten(0, (-1, count_windows(height, side), count_windows(width, side))).transpose(2, 3)
     return x.flatten(3, 4).flatten(1, 2)[:, :height, :width]
-
-
-def _number(length: int, side: int) -> int:
-    """Count the windows along a side. Not -(-a // b): ONNX rounds negative quotients towards zero."""
-    return (length + side - 1) // side

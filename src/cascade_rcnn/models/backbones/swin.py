@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cascade_rcnn.config import SwinConfig
-from cascade_rcnn.layers.blocks import DropPath, ToNHWC, drop_rates, run
+from cascade_rcnn.layers.blocks import DropPath, ToNHWC, count_windows, drop_rates, run
 from cascade_rcnn.layers.convolution import Conv2d
 
 _APART = -100.0  # attention bias between tokens that are in the same window only because of the shift
@@ -39,7 +39,7 @@ class _WindowAttention(nn.Module):
         The map is padded with zeros, which take part in the attention.
         """
         batch, height, width, channels = x.shape
-        rows, columns = (_windows(side, self.window) for side in (height, width))
+        rows, columns = (count_windows(side, self.window) for side in (height, width))
         x = F.pad(x, (0, 0, 0, columns * self.window - width, 0, rows * self.window - height))
         if self.shift:
             x = x.roll((-self.shift, -self.shift), dims=(1, 2))
@@ -65,11 +65,6 @@ class _WindowAttention(nn.Module):
         return found.transpose(1, 2).flatten(2)
 
 
-def _windows(side: int, window: int) -> int:
-    """Count the windows that cover a side. Not -(-a // b): ONNX rounds negative quotients differently."""
-    return (side + window - 1) // window
-
-
 def _relative_positions(window: int) -> Tensor:
     """Return the bias table's row for each pair of tokens in a window, (N * N,)."""
     place = torch.arange(window)
@@ -83,7 +78,7 @@ def _apart(height: int, width: int, window: int, shift: int, device: torch.devic
 
     The shift moves the map's first `shift` rows and columns to its end, into the last windows.
     """
-    rows, columns = (_windows(side, window) for side in (height, width))
+    rows, columns = (count_windows(side, window) for side in (height, width))
     moved = torch.arange(window, device=device) >= window - shift
     differ = moved[:, None] != moved  # (window, window)
     by_row = differ.repeat_interleave(window, 0).repeat_interleave(window, 1)  # (N, N)
@@ -121,7 +116,7 @@ class _PatchMerging(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H / 2, W / 2, 2 * C); an odd side is padded with zeros."""
         batch, height, width, channels = x.shape
-        rows, columns = (_windows(side, 2) for side in (height, width))
+        rows, columns = (count_windows(side, 2) for side in (height, width))
         x = F.pad(x, (0, 0, 0, columns * 2 - width, 0, rows * 2 - height))
         x = x.unflatten(1, (rows, 2)).unflatten(3, (columns, 2)).permute(0, 1, 3, 4, 2, 5)
         return self.reduction(self.norm(x.reshape(batch, rows, columns, 4 * channels)))

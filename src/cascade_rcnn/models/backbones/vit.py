@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cascade_rcnn.config import ViTConfig
 from cascade_rcnn.layers.attention import attend
-from cascade_rcnn.layers.blocks import DropPath, drop_rates, run
+from cascade_rcnn.layers.blocks import DropPath, count_windows, drop_rates, run
 from cascade_rcnn.layers.convolution import Conv2d
 
 _PATCH = 16  # side in pixels
@@ -108,7 +108,7 @@ class _Attention(nn.Module):
         assert self.window is not None
         batch, height, width, channels = x.shape
         beyond, more = self.qkv.bias.to(x.dtype), self.window - 1  # the maximum padding, a constant for exporters
-        rows, columns = (self._number(length) * self.window for length in (height, width))
+        rows, columns = (count_windows(length, self.window) * self.window for length in (height, width))
         x = torch.cat([x, beyond.expand(batch, height, more, channels)], dim=2)[:, :, :columns]
         x = torch.cat([x, beyond.expand(batch, more, columns, channels)], dim=1)[:, :rows]
         x = x.unflatten(1, (-1, self.window)).unflatten(3, (-1, self.window))
@@ -117,14 +117,9 @@ class _Attention(nn.Module):
     def _joined(self, x: Tensor, height: int, width: int) -> Tensor:
         """Invert `_windows`: (B * windows, N, C) -> (B, H, W, C)."""
         assert self.window is not None
-        rows, columns = self._number(height), self._number(width)
+        rows, columns = (count_windows(length, self.window) for length in (height, width))
         x = x.unflatten(1, (self.window, self.window)).unflatten(0, (-1, rows, columns))
         return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)[:, :height, :width]
-
-    def _number(self, length: int) -> int:
-        """Count the windows along a side. Not -(-a // b): ONNX rounds negative quotients towards zero."""
-        assert self.window is not None
-        return (length + self.window - 1) // self.window
 
 
 def relative_positions(table: Tensor, length: int) -> Tensor:
