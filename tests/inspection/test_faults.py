@@ -32,6 +32,11 @@ def missing(data):
     del data.images["t2.jpg"]
 
 
+@fault("missing_image", 1, split="train", image_id=2)
+def named_longer_than_any_file(data):
+    data.train["images"][1]["file_name"] = f"{'x' * 300}.jpg"
+
+
 @fault("unreadable_image", 1, split="val", image="v2.jpg", image_id=2)
 def damaged(data):
     del data.images["v2.jpg"]

@@ -1,6 +1,5 @@
 """Checks of all image files of a dataset before they are used."""
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
@@ -10,6 +9,7 @@ import numpy as np
 from cascade_rcnn.arguments import check_choice, check_number
 from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.data.headers import Header, read_headers
+from cascade_rcnn.data.names import exists
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images.decoding import MAX_MEGAPIXELS
 
@@ -55,8 +55,7 @@ def leave_out(
     `path` returns the path of image i of N = `images`. `problems` maps the index of each unusable image to a line that
     begins with its path. Raises UserError with "stop", or if "skip" leaves no image; "keep" keeps all of them.
     """
-    # Not pathlib, which raises for names that are too long.
-    missing = {i: file for i in problems if not os.path.exists(file := path(i))}  # noqa: PTH110
+    missing = {i: file for i in problems if not exists(file := path(i))}
     parts = []
     if missing:
         parts.append(

@@ -166,15 +166,16 @@ def _index(folder: Path, depth: int | None, split: str) -> FileIndex:
 def find_folder(name: str, bases: Sequence[Path]) -> Path | None:
     """Find a file or folder below one of the bases, by its name in a dataset or, failing that, its longest suffix."""
     for base in bases:
-        if _exists(base / name):
+        if exists(base / name):
             return base / name
     parts = [part for part in re.split(r"[/\\]", name) if part not in ("", ".", "..")]
     for start in range(len(parts)):
         for base in bases:
-            if _exists(path := base.joinpath(*parts[start:])):
+            if exists(path := base.joinpath(*parts[start:])):
                 return path
     return None
 
 
-def _exists(path: Path) -> bool:
-    return os.path.exists(path)  # noqa: PTH110  pathlib raises for names that are too long
+def exists(path: Path) -> bool:
+    """Return whether a file or folder exists, whatever its name: pathlib raises for names that are too long."""
+    return os.path.exists(path)  # noqa: PTH110

@@ -12,6 +12,7 @@ import numpy as np
 import PIL.Image
 
 from cascade_rcnn.data.headers import read_header
+from cascade_rcnn.data.names import exists
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images.decoding import from_pil, open_image, orientation, peak
 
@@ -57,9 +58,9 @@ def see(path: Path, max_megapixels: float) -> Seen:
             image.draft("L", (_DRAFT, _DRAFT))
             grey, highest = _grey(image), peak(image)
     except UserError as error:
-        return Seen(problem=str(error), missing=not path.exists())
+        return Seen(problem=str(error), missing=not exists(path))
     except OSError as error:
-        return Seen(problem=f"{path}: cannot be read ({error.strerror or error}); check it", missing=not path.exists())
+        return Seen(problem=f"{path}: cannot be read ({error.strerror or error}); check it", missing=not exists(path))
     return Seen(header.size, kind, turn, digest, difference_hash(grey), shades(grey), highest)
 
 

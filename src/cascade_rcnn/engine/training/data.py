@@ -1,6 +1,5 @@
 """Training data, from the paths in a recipe or from Python objects."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from cascade_rcnn.data import Annotations, check_same_categories, load_annotatio
 from cascade_rcnn.data.augmentation.build import build_augmentation
 from cascade_rcnn.data.augmentation.copy_paste import check_masks
 from cascade_rcnn.data.dataset import Dataset
+from cascade_rcnn.data.names import exists
 from cascade_rcnn.data.targets import Transforms
 from cascade_rcnn.engine.datasets import Classes, Given, as_dataset, meaning
 from cascade_rcnn.errors import UserError
@@ -55,7 +55,7 @@ class TrainingData:
 
 def _same_images(one: Annotations, other: Annotations) -> bool:
     """Return whether both have the same image files; the images of a user's dataset class have none."""
-    same = (one.images_dir, len(one)) == (other.images_dir, len(other)) and one.path(0).exists()
+    same = (one.images_dir, len(one)) == (other.images_dir, len(other)) and exists(one.path(0))
     return same and all(one.file_names[i] == other.file_names[i] for i in range(len(one)))
 
 
@@ -150,7 +150,7 @@ def val_annotations(data: DataConfig, classes: Sequence[str], *, masks: bool = F
     if not images and data.train_images and data.val.endswith(".json"):
         # The training images may have the same names, so their folder comes last.
         usual = load_annotations(data.val, bad_images="keep")
-        i = next((i for i in range(len(usual)) if _exists(usual.path(i))), None)
+        i = next((i for i in range(len(usual)) if exists(usual.path(i))), None)
         if i is None:
             images = data.train_images
         else:
@@ -162,13 +162,9 @@ def val_annotations(data: DataConfig, classes: Sequence[str], *, masks: bool = F
 def _which_folder(annotations: Annotations, i: int, other: Path) -> list[str]:
     """Return a note for the user if image i, which exists, has a namesake in another folder."""
     namesake = other / annotations.file_names[i]
-    if not _exists(namesake) or namesake.samefile(annotations.path(i)):
+    if not exists(namesake) or namesake.samefile(annotations.path(i)):
         return []
     return [f"images are read from {annotations.images_dir}, not {other}; --data.val-images selects another folder"]
-
-
-def _exists(path: Path) -> bool:
-    return os.path.exists(path)  # noqa: PTH110  pathlib raises for names that are too long
 
 
 def _given_val(data: DataConfig, sources: Sources, train: Annotations, *, masks: bool) -> Given | None:
