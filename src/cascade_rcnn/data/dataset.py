@@ -9,15 +9,14 @@ from torch.utils.data import Dataset as TorchDataset
 
 from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.data.augmentation.build import Augmentation
-from cascade_rcnn.data.augmentation.mixing import Sample
 from cascade_rcnn.data.check import size_differs
 from cascade_rcnn.data.seeding import seeded
-from cascade_rcnn.data.targets import Target, Transforms, apply, inside, masks_as_crowds, plain
+from cascade_rcnn.data.targets import Sample, Target, Transforms, apply, inside, masks_as_crowds, plain
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images.tensors import read_image, to_tensor
 
 
-class Dataset(TorchDataset[tuple[Tensor, Target]]):
+class Dataset(TorchDataset[Sample]):
     """Images and targets of `Annotations`, in the format of torchvision's detectors.
 
     `dataset[i]` is an image, uint8 (3, H, W), and its target, a dict of
@@ -87,7 +86,7 @@ class Dataset(TorchDataset[tuple[Tensor, Target]]):
         image, target = self._read(i)
         return image, inside(masks_as_crowds(target), *image.shape[1:])
 
-    def _read(self, i: int) -> tuple[Tensor, Target]:
+    def _read(self, i: int) -> Sample:
         """Return image and target as annotated."""
         return self._image(i), self._target(i)
 

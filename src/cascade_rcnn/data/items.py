@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cascade_rcnn.boxes import to_xyxy
-from cascade_rcnn.data.targets import Target
+from cascade_rcnn.data.targets import Sample, Target
 from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.images.tensors import to_tensor
 from cascade_rcnn.masks import Masks
@@ -43,7 +43,7 @@ def name_of(source: DetectionData) -> str:
     return type(source).__name__
 
 
-def read_item(source: DetectionData, i: int) -> tuple[Tensor, Target]:
+def read_item(source: DetectionData, i: int) -> Sample:
     """Read item i of a dataset: its image (3, H, W) and target.
 
     The target has boxes (G, 4) XYXY, labels (G,) as in the dataset, area (G,), which is NaN if the item has none,

@@ -24,7 +24,7 @@ from torch.utils.data import Dataset as TorchDataset
 from cascade_rcnn.arguments import check_number
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.repeats import repeated
-from cascade_rcnn.data.targets import Target
+from cascade_rcnn.data.targets import Sample, Target
 from cascade_rcnn.data.transport import Packed, pack, unpack
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.text import count
@@ -249,7 +249,7 @@ class _Samples(TorchDataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, draw: Draw) -> tuple[Tensor, Target]:
+    def __getitem__(self, draw: Draw) -> Sample:
         try:
             return self.dataset[draw]
         except UserError as error:
@@ -258,7 +258,7 @@ class _Samples(TorchDataset):
             print(f"skipped: {error}", file=sys.stderr)
             return self._next(draw, error)
 
-    def _next(self, draw: Draw, error: UserError) -> tuple[Tensor, Target]:
+    def _next(self, draw: Draw, error: UserError) -> Sample:
         i, seed, progress = draw
         for step in range(1, min(_TRIES, len(self))):
             # With the same seed, an augmentation would mix in the same images, among them the bad one.
@@ -266,16 +266,21 @@ class _Samples(TorchDataset):
                 return self.dataset[(i + step) % len(self), (seed + step) % 2**63, progress]
         raise error
 
-    def __getitems__(self, indices: list[Draw]) -> list[tuple[Tensor, Target]] | UserError:
+    def __getitems__(self, indices: list[Draw]) -> list[Sample] | UserError:
         try:
             return [self[index] for index in indices]
         except UserError as error:
             return error
 
 
-def _collate(samples: list[tuple[Tensor, Target]] | UserError) -> Batch | Packed | UserError:
+def _collate(samples: list[Sample] | UserError) -> Batch | Packed | UserError:
     if isinstance(samples, UserError):
         return samples
-    images, targets = zip(*samples, strict=True)
-    batch = list(images), list(targets)
+    batch = as_batch(samples)
     return batch if get_worker_info() is None else pack(batch)
+
+
+def as_batch(samples: Sequence[Sample]) -> Batch:
+    """Collate samples: a list of their images, and one of their targets."""
+    images, targets = zip(*samples, strict=True)
+    return list(images), list(targets)

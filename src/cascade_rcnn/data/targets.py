@@ -14,6 +14,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.masks import Masks
 
 Target: TypeAlias = dict[str, Any]  # tensors, and Masks as "masks"
+Sample: TypeAlias = tuple[Tensor, Target]  # an image (3, H, W), uint8 or floating point 0..1, and its target
 Transforms: TypeAlias = Callable[..., Any]  # from torchvision.transforms.v2: (image, target) -> (image, target)
 
 
@@ -57,7 +58,7 @@ def plain(target: Target) -> Target:
     return {name: value.as_subclass(Tensor) if isinstance(value, Tensor) else value for name, value in left.items()}
 
 
-def apply(transforms: Transforms, image: Tensor, target: Target) -> tuple[Tensor, Target]:
+def apply(transforms: Transforms, image: Tensor, target: Target) -> Sample:
     """Apply transforms to an image (3, H, W) and its target; the resulting boxes are XYXY and clipped to the image.
 
     Where a transform such as `SanitizeBoundingBoxes` drops or reorders boxes and labels, the other per-box fields
@@ -102,7 +103,7 @@ def _followed(given: Target, changed: Target, fields: list[str]) -> Target:
     return {name: take_rows(changed[name], rows) for name in late}
 
 
-def _transformed(transforms: Transforms, image: Tensor, target: Target) -> tuple[Tensor, Target]:
+def _transformed(transforms: Transforms, image: Tensor, target: Target) -> Sample:
     """Call the transforms. Raises UserError unless they return an image and a target."""
     try:
         found = transforms(image, target)

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
@@ -17,7 +16,7 @@ from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.items import DetectionData, name_of, read_item
 from cascade_rcnn.data.seeding import seeded
 from cascade_rcnn.data.segmentations import encode, run_lengths
-from cascade_rcnn.data.targets import PER_IMAGE, Target, per_box
+from cascade_rcnn.data.targets import PER_IMAGE, Sample, Target, per_box
 from cascade_rcnn.errors import UserError
 
 Labels: TypeAlias = Mapping[int, Category]  # the category of each label of a user's dataset
@@ -37,7 +36,7 @@ class WrappedDataset(Dataset):
         number = {category: k for k, category in enumerate(annotations.categories, start=1)}
         self._numbers = {label: number[category] for label, category in labels.items()}
 
-    def _read(self, i: int) -> tuple[Tensor, Target]:
+    def _read(self, i: int) -> Sample:
         with seeded(i if self.transforms is None else None):
             image, target = read_item(self.source, i)
         labels = torch.tensor([self._numbers[label] for label in target["labels"].tolist()], dtype=torch.int64)

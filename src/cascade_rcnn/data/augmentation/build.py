@@ -28,9 +28,9 @@ from cascade_rcnn.data.augmentation.color import blur, color, jpeg, noise, to_ki
 from cascade_rcnn.data.augmentation.copy_paste import CopyPaste
 from cascade_rcnn.data.augmentation.crop import IoUCrop
 from cascade_rcnn.data.augmentation.geometry import Rotate90
-from cascade_rcnn.data.augmentation.mixing import Mixing, MixUp, Mosaic, Sample
+from cascade_rcnn.data.augmentation.mixing import Mixing, MixUp, Mosaic
 from cascade_rcnn.data.augmentation.scale import LargeScaleJitter
-from cascade_rcnn.data.targets import Target, apply
+from cascade_rcnn.data.targets import Sample, Target, apply
 from cascade_rcnn.errors import UserError
 
 BUILDERS: dict[type[Any], Callable[[Any], v2.Transform | Mixing]] = {

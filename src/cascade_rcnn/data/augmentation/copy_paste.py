@@ -9,8 +9,8 @@ from torchvision import tv_tensors
 
 from cascade_rcnn.config.augmentation import CopyPasteConfig
 from cascade_rcnn.data.augmentation.geometry import Place
-from cascade_rcnn.data.augmentation.mixing import LEAST_VISIBLE, Sample, take, union
-from cascade_rcnn.data.targets import Target, apply
+from cascade_rcnn.data.augmentation.mixing import LEAST_VISIBLE, take, union
+from cascade_rcnn.data.targets import Sample, Target, apply
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.masks import Masks
 

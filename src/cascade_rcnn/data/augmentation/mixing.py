@@ -5,7 +5,7 @@ progress of training, whatever the number of workers.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -13,11 +13,10 @@ from torchvision import tv_tensors
 
 from cascade_rcnn.config.augmentation import MixUpConfig, MosaicConfig
 from cascade_rcnn.data.augmentation.geometry import Place, box_areas
-from cascade_rcnn.data.targets import Target, apply, per_box, take_rows
+from cascade_rcnn.data.targets import Sample, Target, apply, per_box, take_rows
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.masks import Masks
 
-Sample: TypeAlias = tuple[Tensor, Target]  # an image (3, H, W), uint8 or floating point 0..1, and its target
 LEAST_VISIBLE = 0.1  # fraction of an object that must be visible to keep its box
 _CENTRE = (0.25, 0.75)  # range of the centre of a mosaic, as fractions of the canvas
 

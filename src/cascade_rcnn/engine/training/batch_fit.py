@@ -15,9 +15,9 @@ import torch
 
 from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.data.annotations import Annotations
-from cascade_rcnn.data.augmentation.mixing import Sample
 from cascade_rcnn.data.dataset import Dataset
-from cascade_rcnn.data.loader import Batch
+from cascade_rcnn.data.loader import Batch, as_batch
+from cascade_rcnn.data.targets import Sample
 from cascade_rcnn.engine.memory import available_memory, memory_of
 from cascade_rcnn.engine.training import optim, processes
 from cascade_rcnn.engine.training.collectives import gather
@@ -72,8 +72,7 @@ def fit_batch(state: TrainingState) -> BatchFit | None:
     samples = list(islice(_readable(state.data.train.with_transforms(None), order), wanted))
 
     def step(images: int) -> None:
-        part = samples[:images]
-        train_a_copy(state, ([image for image, _ in part], [target for _, target in part]))
+        train_a_copy(state, as_batch(samples[:images]))
 
     try:
         run = _with_spare(step, memory) if kind == "cuda" else _predicted(step, memory)

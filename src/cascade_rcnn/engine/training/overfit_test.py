@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cascade_rcnn.data.loader import Batch
+from cascade_rcnn.data.loader import Batch, as_batch
 from cascade_rcnn.engine.training import optim
 from cascade_rcnn.engine.training.fixed_targets import fixed_target_losses
 from cascade_rcnn.engine.training.state import TrainingState, random_state, set_random_state
@@ -77,8 +77,7 @@ def _batches(state: TrainingState) -> list[Batch]:
     filled = np.flatnonzero(dataset.annotations.first.diff().numpy())
     places = np.linspace(0, len(filled) - 1, min(IMAGES, len(filled))).round().astype(int)
     samples, size = [dataset[int(i)] for i in filled[places]], state.recipe.batch_size
-    parts = (samples[start : start + size] for start in range(0, len(samples), size))
-    return [([image for image, _ in part], [target for _, target in part]) for part in parts]
+    return [as_batch(samples[start : start + size]) for start in range(0, len(samples), size)]
 
 
 def _learn(state: TrainingState, model: Detector, batches: list[Batch], until: float) -> OverfitTest:
