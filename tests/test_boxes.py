@@ -16,8 +16,10 @@ box = st.builds(lambda x, y, w, h: [x, y, x + w, y + h], corner, corner, extent,
 
 
 def test_the_corners_of_coco_s_boxes_keep_their_precision():
-    found = box_ops.from_xywh(torch.tensor([[0.1, 2, 30, 4]], dtype=torch.float64))
+    boxes = torch.tensor([[0.1, 2, 30, 4]], dtype=torch.float64)
+    found = box_ops.from_xywh(boxes)
     assert found.tolist() == [[0.1, 2, 30.1, 6]]
+    assert torch.allclose(box_ops.to_xywh(found), boxes, rtol=0, atol=1e-14)
 
 
 @given(st.lists(st.tuples(box, box), min_size=1, max_size=8))

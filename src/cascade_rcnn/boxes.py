@@ -28,6 +28,12 @@ def from_xywh(boxes: Tensor) -> Tensor:
     return torch.cat([corner, corner + size], dim=1)
 
 
+def to_xywh(boxes: Tensor) -> Tensor:
+    """Convert boxes (N, 4) to COCO's XYWH, keeping their precision."""
+    low, high = boxes.split(2, dim=1)
+    return torch.cat([low, high - low], dim=1)
+
+
 def area(boxes: Tensor) -> Tensor:
     """Compute areas, (..., 4) -> (...); 0 for boxes with x2 < x1 or y2 < y1."""
     width, height = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).unbind(-1)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
+from cascade_rcnn.boxes import from_xywh
 from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.data.augmentation.build import Augmentation
 from cascade_rcnn.data.check import size_differs
@@ -102,9 +103,8 @@ class Dataset(TorchDataset[Sample]):
         rows, outlines = self.annotations.rows(i), self.annotations.segmentations
         height, width = self.annotations.image_sizes[i].tolist()
         masks = {} if outlines is None else {"masks": outlines.masks(range(rows.start, rows.stop), height, width)}
-        corner, size = self.annotations.boxes[rows].split(2, dim=1)
         return {
-            "boxes": torch.cat((corner, corner + size), dim=1).float(),
+            "boxes": from_xywh(self.annotations.boxes[rows]).float(),
             "labels": self.annotations.labels[rows].long(),
             "area": self.annotations.areas[rows].float(),
             "iscrowd": self.annotations.ignore[rows].long(),

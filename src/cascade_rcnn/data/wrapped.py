@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from cascade_rcnn.boxes import area
+from cascade_rcnn.boxes import area, to_xywh
 from cascade_rcnn.config import Category
 from cascade_rcnn.data.annotations import Annotations, assemble
 from cascade_rcnn.data.dataset import Dataset
@@ -101,11 +101,9 @@ class _Items(TorchDataset):
                 image, target = read_item(self.source, i)
         except UserError as error:
             return error
-        boxes = target["boxes"].double().numpy()
-        boxes[:, 2:] -= boxes[:, :2]
         return _Item(
             size=(image.shape[1], image.shape[2]),
-            boxes=boxes,
+            boxes=to_xywh(target["boxes"].double()).numpy(),
             labels=target["labels"].numpy(),
             areas=target["area"].numpy(),
             crowd=target["iscrowd"].numpy(),

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cascade_rcnn.boxes import to_xywh
 from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.data.dataset import Dataset
@@ -90,10 +91,10 @@ def coco_rows(found: list[dict[str, Any]], targets: list[dict[str, Any]], config
     categories = torch.tensor([0, *(c.id for c in config.categories)], dtype=torch.float64)
     rows = []
     for one, target in zip(found, targets, strict=True):
-        box = one["boxes"].cpu().double()
+        box = to_xywh(one["boxes"].cpu().double())
         image = target["image_id"].double().expand(len(box), 1)
         score, category = one["scores"].cpu().double(), categories[one["labels"].cpu()]
-        rows.append(torch.cat([image, box[:, :2], box[:, 2:] - box[:, :2], score[:, None], category[:, None]], 1))
+        rows.append(torch.cat([image, box, score[:, None], category[:, None]], dim=1))
     return torch.cat(rows).numpy()
 
 

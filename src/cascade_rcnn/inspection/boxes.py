@@ -76,8 +76,7 @@ def _coinciding(split: Split, rows: Sequence[int]) -> list[tuple[int, int, float
         by_image.setdefault(int(split.owners[row]), []).append(row)
     pairs = []
     for group in by_image.values():
-        corner, size = split.annotations.boxes[torch.tensor(group)].split(2, dim=1)
-        corners = torch.cat((corner, corner + size), dim=1)
+        corners = box_ops.from_xywh(split.annotations.boxes[torch.tensor(group)])
         best, of = box_ops.iou(corners, corners).tril(-1).max(dim=1)
         pairs += [
             (group[j], row, overlap)

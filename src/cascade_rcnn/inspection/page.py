@@ -9,6 +9,7 @@ import numpy as np
 import PIL.Image
 
 from cascade_rcnn.auto.anchors import IOU
+from cascade_rcnn.boxes import to_xywh
 from cascade_rcnn.inspection.augmented import Sample
 from cascade_rcnn.inspection.findings import SEVERITIES, Finding, Record
 from cascade_rcnn.inspection.look import Look, example
@@ -138,9 +139,8 @@ def _samples(splits: Sequence[Split]) -> Iterator[Shown]:
 
 
 def _augmented(sample: Sample) -> Shown:
-    boxes = sample.boxes.clone()
-    boxes[:, 2:] -= boxes[:, :2]
-    marks = [Marked(box, color_of(label)) for box, label in zip(boxes.tolist(), sample.labels.tolist(), strict=True)]
+    pairs = zip(to_xywh(sample.boxes).tolist(), sample.labels.tolist(), strict=True)
+    marks = [Marked(box, color_of(label)) for box, label in pairs]
     height, width = sample.pixels.shape[:2]
     what = "original" if sample.draw == 0 else f"augmentation {sample.draw}"
     return _shown(drawn(sample.pixels, marks), f"{what}, {width} x {height}", sample.name, ())

@@ -10,6 +10,7 @@ from typing import Any, TypedDict, Unpack
 import msgspec
 import torch
 
+from cascade_rcnn.boxes import to_xywh
 from cascade_rcnn.config import Category
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.data.segmentations import run_lengths
@@ -77,8 +78,7 @@ class PredictionJob:
         """Return the record of the detections with at least the score `least` in an image of `size` (height, width)."""
         keep = found["scores"] >= torch.tensor([0.0, *self.least])[found["labels"]]
         # float64 from here on, as in evaluation, so that the file gets the same metrics as the model.
-        boxes = found["boxes"][keep].double()
-        boxes[:, 2:] -= boxes[:, :2]
+        boxes = to_xywh(found["boxes"][keep].double())
         return Entry(
             file_name=file_name,
             image_id=image_id,
