@@ -2,18 +2,16 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from cascade_rcnn.api.models import MinSize, Model, open_model
+from cascade_rcnn.api.models import Model, open_model
 from cascade_rcnn.api.notes import tell
 from cascade_rcnn.arguments import check_number
 from cascade_rcnn.data import Annotations, load_annotations
 from cascade_rcnn.data.check import BadImages
-from cascade_rcnn.data.items import DetectionData
 from cascade_rcnn.data.load import check_only_of_files
-from cascade_rcnn.engine.datasets import Classes, as_dataset, check_names, files_of, meaning
+from cascade_rcnn.engine.datasets import Classes, Data, as_dataset, check_names, files_of, meaning
 from cascade_rcnn.engine.evaluate import check_classes, collect, evaluation_loader
 from cascade_rcnn.engine.predictor import Precision
 from cascade_rcnn.errors import UserError
@@ -26,6 +24,7 @@ from cascade_rcnn.evaluation.doubts import doubts
 from cascade_rcnn.evaluation.masks import evaluate_detected
 from cascade_rcnn.evaluation.metrics import LIMIT
 from cascade_rcnn.images.decoding import MAX_MEGAPIXELS
+from cascade_rcnn.models.preprocess import MinSize
 from cascade_rcnn.outputs import check_outputs
 from cascade_rcnn.reporting.files import report_files
 from cascade_rcnn.reporting.make import make
@@ -33,7 +32,7 @@ from cascade_rcnn.reporting.make import make
 
 def evaluate(
     model: Model,
-    data: str | Path | Annotations | DetectionData,
+    data: Data,
     *,
     images: str | Path | None = None,
     split: str | None = None,
@@ -88,8 +87,9 @@ def evaluate(
     given = read() if given is None else given
     check_names(classes, given)
     labels = meaning(classes, opened.config.categories)
-    checks: dict[str, Any] = {"bad_images": bad_images, "max_megapixels": max_megapixels, "workers": workers}
-    dataset = as_dataset(given, labels, masks=True, **checks)
+    dataset = as_dataset(
+        given, labels, masks=True, bad_images=bad_images, max_megapixels=max_megapixels, workers=workers
+    )
     truth = dataset.annotations
     check_classes(opened.config, truth, opened.name)
     _tell(truth, max_detections)

@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,13 +15,13 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.checkpoint import locate
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.models.modes import evaluating
+from cascade_rcnn.models.preprocess import MinSize
 from cascade_rcnn.passes import Detect, Found
 from cascade_rcnn.passes.interface import on_cpu
 from cascade_rcnn.runtime import Runtime
 from cascade_rcnn.text import printable
 
 Model: TypeAlias = Detector | Predictor | Runtime | str | Path
-MinSize: TypeAlias = Literal["model"] | int | None
 
 
 @dataclass(frozen=True, kw_only=True)

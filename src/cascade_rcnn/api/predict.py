@@ -5,7 +5,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Unpack
 
-from cascade_rcnn.api.models import MinSize, Model, open_model
+from cascade_rcnn.api.models import Model, open_model
 from cascade_rcnn.api.notes import tell
 from cascade_rcnn.arguments import as_list, as_path, check_number, known_options
 from cascade_rcnn.data import load_annotations
@@ -21,6 +21,7 @@ from cascade_rcnn.engine.predictor import Precision
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images.decoding import MAX_MEGAPIXELS
 from cascade_rcnn.images.folders import expand
+from cascade_rcnn.models.preprocess import MinSize
 from cascade_rcnn.passes import PredictOptions, given_options, with_options
 from cascade_rcnn.text import printable
 

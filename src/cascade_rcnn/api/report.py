@@ -1,17 +1,15 @@
 """Reports that explain the AP of a training run, and comparisons of two runs."""
 
 from pathlib import Path
-from typing import Any, TypeAlias
 
 from cascade_rcnn.api.models import Opened, open_model
 from cascade_rcnn.api.notes import tell
 from cascade_rcnn.arguments import as_path
-from cascade_rcnn.data import Annotations, load_annotations
+from cascade_rcnn.data import load_annotations
 from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.data.dataset import Dataset
-from cascade_rcnn.data.items import DetectionData
 from cascade_rcnn.data.load import check_only_of_files
-from cascade_rcnn.engine.datasets import as_dataset, meaning
+from cascade_rcnn.engine.datasets import Data, as_dataset, meaning
 from cascade_rcnn.engine.evaluate import check_classes, collect, evaluation_loader
 from cascade_rcnn.engine.predictor import Precision
 from cascade_rcnn.evaluation import load_detections
@@ -23,8 +21,6 @@ from cascade_rcnn.reporting.files import Report, report_files
 from cascade_rcnn.reporting.make import STAGE_IMAGES, make, make_comparison
 from cascade_rcnn.reporting.runs import Run, kept_detections, open_run
 from cascade_rcnn.text import count
-
-Data: TypeAlias = str | Path | Annotations | DetectionData
 
 
 def report(
@@ -144,8 +140,8 @@ def _dataset(
     if isinstance(data, str | Path):
         data = load_annotations(data, images, split, model.class_names, bad_images=bad_images)
     measured = run.validation(bad_images) if data is None else data
-    checks: dict[str, Any] = {"bad_images": bad_images, "max_megapixels": settings.max_megapixels}
-    dataset = as_dataset(measured, meaning(None, model.config.categories), **checks)
+    labels = meaning(None, model.config.categories)
+    dataset = as_dataset(measured, labels, bad_images=bad_images, max_megapixels=settings.max_megapixels)
     check_classes(model.config, dataset.annotations, model.name)
     tell(() if data is None else dataset.annotations.notes)
     return dataset

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, Unpack
+from typing import Any, Literal, Unpack
 
 from lightning_fabric.loggers.logger import Logger
 
@@ -16,9 +16,8 @@ from cascade_rcnn.api.report import report
 from cascade_rcnn.arguments import as_list, as_path, known_options
 from cascade_rcnn.data import Annotations, is_one_split, training_splits
 from cascade_rcnn.data.augmentation.build import Augmentation
-from cascade_rcnn.data.items import DetectionData
 from cascade_rcnn.data.targets import Transforms
-from cascade_rcnn.engine.datasets import Classes, Given, as_dataset, check_given, check_names, meaning
+from cascade_rcnn.engine.datasets import Classes, Data, Given, as_dataset, check_given, check_names, meaning
 from cascade_rcnn.engine.training.callbacks import Callback, Hooks
 from cascade_rcnn.engine.training.data import Sources, given_train, image_checks
 from cascade_rcnn.engine.training.learning_curve import plot
@@ -35,8 +34,6 @@ from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.recipes import DataConfig, Recipe, read_recipe, with_changes
 from cascade_rcnn.reporting.files import Report
 from cascade_rcnn.text import printable
-
-Data: TypeAlias = str | Path | Annotations | DetectionData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,11 +182,9 @@ def _sized(recipe: Recipe, given: set[str], train_set: Given | None, classes: Cl
     return chosen.recipe
 
 
-def _sets(
-    config: DataConfig, data: Data | None, val: Data | None
-) -> tuple[DataConfig, Annotations | DetectionData | None, Annotations | DetectionData | None]:
+def _sets(config: DataConfig, data: Data | None, val: Data | None) -> tuple[DataConfig, Given | None, Given | None]:
     """Return the recipe's data config with the given paths, and the training and validation sets given as objects."""
-    objects: list[Annotations | DetectionData | None] = [None, None]
+    objects: list[Given | None] = [None, None]
     if isinstance(data, str | Path):
         config = with_paths(config, Path(data), splits=val is None)
     elif data is not None:

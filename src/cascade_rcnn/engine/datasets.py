@@ -16,6 +16,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.images.decoding import MAX_MEGAPIXELS
 
 Given: TypeAlias = Annotations | DetectionData
+Data: TypeAlias = str | Path | Given  # paths are those that `load_annotations` reads
 Classes: TypeAlias = Sequence[str] | Mapping[int, str]  # the names of labels 1, 2, ..., or names by label
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from cascade_rcnn.data import Annotations
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.loader import DetectionLoader, make_loader
 from cascade_rcnn.data.segmentations import binary, run_lengths
+from cascade_rcnn.data.targets import Target
 from cascade_rcnn.devices import choose_device
 from cascade_rcnn.engine.predictor import Predictor
 from cascade_rcnn.engine.progress import ProgressBar
@@ -46,10 +46,6 @@ def check_classes(config: ModelConfig, annotations: Annotations, checkpoint: str
         )
 
 
-# The interface of torchvision's detectors in evaluation mode; "masks" may also be encoded.
-Predict: TypeAlias = Callable[[list[Tensor]], list[dict[str, Any]]]
-
-
 def detect(
     model: Detector,
     loader: DetectionLoader,
@@ -69,9 +65,17 @@ def detect(
 
 
 def collect(
-    predict: Predict, config: ModelConfig, loader: DetectionLoader, number: int, *, shown: bool = True
+    predict: Callable[[list[Tensor]], list[Found]],
+    config: ModelConfig,
+    loader: DetectionLoader,
+    number: int,
+    *,
+    shown: bool = True,
 ) -> Detected:
-    """Collect the detections in the `number` images of a loader, with masks as run lengths."""
+    """Collect the detections in the `number` images of a loader, with masks as run lengths.
+
+    `predict` has the interface of torchvision's detectors in evaluation mode; its masks may also be encoded.
+    """
     parts: list[Detected] = []
     with ProgressBar("evaluate", number, shown=shown) as bar:
         for images, targets in loader:
@@ -82,11 +86,11 @@ def collect(
     return Detected.join(parts)
 
 
-def _has_masks(found: list[dict[str, Any]]) -> bool:
+def _has_masks(found: list[Found]) -> bool:
     return all("masks" in one for one in found)
 
 
-def coco_rows(found: list[dict[str, Any]], targets: list[dict[str, Any]], config: ModelConfig) -> np.ndarray:
+def coco_rows(found: list[Found], targets: list[Target], config: ModelConfig) -> np.ndarray:
     """Convert detections in a batch, in torchvision's format, to image id, x, y, w, h, score, category id: (N, 7)."""
     categories = torch.tensor([0, *(c.id for c in config.categories)], dtype=torch.float64)
     rows = []
