@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from cascade_rcnn.inspection.look import Look, example
 from cascade_rcnn.inspection.pictures import Marked, color_of, drawn, picture, picture_of
 from cascade_rcnn.inspection.sizes import GOOD, Bin
 from cascade_rcnn.inspection.splits import Split
-from cascade_rcnn.pages import data_uri, render
+from cascade_rcnn.pages import Picture, data_uri, render
 from cascade_rcnn.text import count
 
 PICTURES = 8  # per finding
@@ -24,17 +23,6 @@ _SAMPLES = 12  # images of the data, in all splits
 _LINES = 40  # records listed per finding
 _QUALITY = 72
 _KINDS = {"wrong": "bad", "look": "warn", "info": ""}
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A picture on the page."""
-
-    uri: str
-    alt: str
-    caption: str
-    path: str
-    tags: tuple[str, ...]
 
 
 def look_page(look: Look, *, version: str, samples: Sequence[Sample] = (), recipe: str = "") -> str:
@@ -92,7 +80,7 @@ def _tags(one: Finding) -> list[str]:
     return [one.kind.severity, *(f"split {name}" for name in one.splits)]
 
 
-def _pictures(one: Finding, splits: dict[str, Split]) -> Iterator[Shown]:
+def _pictures(one: Finding, splits: dict[str, Split]) -> Iterator[Picture]:
     """Yield pictures of the first records, at most two per image, and none of files that cannot be read."""
     seen: Counter[str] = Counter()
     for record in one.records:
@@ -105,7 +93,7 @@ def _pictures(one: Finding, splits: dict[str, Split]) -> Iterator[Shown]:
         found = picture_of(record, split.annotations.boxes[split.annotations.rows(i)].tolist())
         if found is not None:
             seen[record.path] += 1
-            yield _shown(found, _caption(record), f"{record.split}: {record.image}", ())
+            yield _shown(found, _caption(record), f"{record.split}: {record.image}")
 
 
 def _caption(record: Record) -> str:
@@ -117,11 +105,11 @@ def _caption(record: Record) -> str:
     return ": ".join(filter(None, (", ".join(parts), record.detail))) or f"image {record.image_id}"
 
 
-def _shown(image: PIL.Image.Image, caption: str, path: str, tags: tuple[str, ...]) -> Shown:
-    return Shown(data_uri(image, longest=860, quality=_QUALITY), f"{path} {caption}", caption, path, tags)
+def _shown(image: PIL.Image.Image, caption: str, path: str, tags: Sequence[str] = ()) -> Picture:
+    return Picture(data_uri(image, longest=860, quality=_QUALITY), f"{path} {caption}", caption, path, tags)
 
 
-def _samples(splits: Sequence[Split]) -> Iterator[Shown]:
+def _samples(splits: Sequence[Split]) -> Iterator[Picture]:
     """Yield images with their boxes in the colours of their classes: the same number, evenly spaced, of each split."""
     each = max(1, _SAMPLES // len(splits))
     for split in splits[:_SAMPLES]:
@@ -138,12 +126,12 @@ def _samples(splits: Sequence[Split]) -> Iterator[Shown]:
             yield _shown(image, caption, f"{split.name}: {truth.file_names[i]}", (f"split {split.name}",))
 
 
-def _augmented(sample: Sample) -> Shown:
+def _augmented(sample: Sample) -> Picture:
     pairs = zip(to_xywh(sample.boxes).tolist(), sample.labels.tolist(), strict=True)
     marks = [Marked(box, color_of(label)) for box, label in pairs]
     height, width = sample.pixels.shape[:2]
     what = "original" if sample.draw == 0 else f"augmentation {sample.draw}"
-    return _shown(drawn(sample.pixels, marks), f"{what}, {width} x {height}", sample.name, ())
+    return _shown(drawn(sample.pixels, marks), f"{what}, {width} x {height}", sample.name)
 
 
 def _class_rows(look: Look) -> list[list[Any]]:

@@ -1,5 +1,5 @@
 """Templates for self-contained HTML pages, with a common layout, style sheet and macros."""
 
-from cascade_rcnn.pages.page import data_uri, render
+from cascade_rcnn.pages.page import Picture, data_uri, render
 
-__all__ = ["data_uri", "render"]
+__all__ = ["Picture", "data_uri", "render"]

@@ -2,13 +2,24 @@
 
 import base64
 import io
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
 import PIL.Image
 
 from cascade_rcnn.text import printable
+
+
+class Picture(NamedTuple):
+    """A picture in a gallery."""
+
+    uri: str  # from `data_uri`
+    alt: str
+    caption: str
+    path: str  # shown below the caption; may be empty
+    tags: Sequence[str]  # to filter by; may be empty
 
 
 def render(template: str, **values: Any) -> str:

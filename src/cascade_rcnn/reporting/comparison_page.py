@@ -8,11 +8,10 @@ import numpy as np
 
 from cascade_rcnn.drawing import side_by_side
 from cascade_rcnn.evaluation.bootstrap import Interval
-from cascade_rcnn.pages import data_uri, render
+from cascade_rcnn.pages import Picture, data_uri, render
 from cascade_rcnn.reporting import pictures, plots
 from cascade_rcnn.reporting.comparison import Comparison
 from cascade_rcnn.reporting.page import read_pixels
-from cascade_rcnn.reporting.pictures import Picture
 from cascade_rcnn.reporting.text import between, decimal, percent, signed
 
 _IMAGES = 6  # won, and the same number lost

@@ -6,13 +6,12 @@ from typing import Any, get_args
 import numpy as np
 
 from cascade_rcnn.data.dataset import Dataset
-from cascade_rcnn.pages import render
+from cascade_rcnn.pages import Picture, render
 from cascade_rcnn.reporting import images, pictures, plots, thresholds
 from cascade_rcnn.reporting.advice import advise
 from cascade_rcnn.reporting.analysis import Analysis
 from cascade_rcnn.reporting.errors import KINDS
 from cascade_rcnn.reporting.label_errors import Kind, Suspect
-from cascade_rcnn.reporting.pictures import Picture
 from cascade_rcnn.reporting.text import between, decimal, percent
 
 _WORST, _BEST, _SUSPECTS = 8, 4, 8  # images, images, close-ups of each kind of label error

@@ -8,7 +8,7 @@ import PIL.ImageDraw
 import PIL.ImageFont
 
 from cascade_rcnn.drawing import side_by_side
-from cascade_rcnn.pages import data_uri
+from cascade_rcnn.pages import Picture, data_uri
 from cascade_rcnn.reporting.evidence import Evidence
 from cascade_rcnn.reporting.label_errors import Suspect
 from cascade_rcnn.reporting.text import decimal
@@ -17,16 +17,6 @@ RIGHT, WRONG, MISSED, IGNORED, TRUE = "#21a366", "#e5484d", "#f5a524", "#8b8d98"
 _SIDE = 640  # pixels of the long side of an image before boxes are drawn
 _LEAST = 96  # minimum side of a close-up, in pixels of the image
 _ROUND = 2.4  # side of a close-up relative to the longer side of the box
-
-
-class Picture(NamedTuple):
-    """A picture in a gallery of the page."""
-
-    uri: str
-    alt: str
-    caption: str
-    path: str
-    tags: list[str]
 
 
 class Box(NamedTuple):
