@@ -1,4 +1,4 @@
-"""Convert images in any supported form to RGB tensors (3, H, W)."""
+"""Convert images in any supported form to RGB tensors (3, H, W), and back to pixels for pictures."""
 
 from pathlib import Path
 
@@ -34,6 +34,12 @@ def to_tensor(image: ImageLike, *, check_values: bool = True) -> Tensor:
         return planes
     copy = np.array(to_array(image), order="C")  # PIL's arrays are read-only, and the caller's must not be aliased
     return torch.from_numpy(copy).permute(2, 0, 1)
+
+
+def to_pixels(image: Tensor) -> np.ndarray:
+    """Convert an image (3, H, W), uint8 or floating point 0..1, to (H, W, 3) uint8, for pictures."""
+    image = (image * 255).round().clamp(0, 255) if image.is_floating_point() else image
+    return image.byte().permute(1, 2, 0).contiguous().numpy()
 
 
 def _three_channels(image: Tensor) -> Tensor:

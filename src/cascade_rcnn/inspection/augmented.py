@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from cascade_rcnn.data.targets import Target
 from cascade_rcnn.engine.training.data import Sources, read_data
+from cascade_rcnn.images.tensors import to_pixels
 from cascade_rcnn.inspection.labels import usable
 from cascade_rcnn.inspection.splits import Split
 from cascade_rcnn.recipes import Recipe
@@ -44,12 +44,6 @@ def samples(
     chosen = with_boxes[np.linspace(0, len(with_boxes) - 1, min(images, len(with_boxes))).round().astype(np.int64)]
     for i in chosen.tolist():
         name = training.annotations.file_names[i]
-        yield _sample(name, 0, *plain[i])
-        for draw in range(1, draws + 1):
-            yield _sample(name, draw, *training[i, seed + 1000 * i + draw])
-
-
-def _sample(name: str, draw: int, image: Tensor, target: Target) -> Sample:
-    pixels = image if not image.is_floating_point() else (image * 255).round()
-    array = pixels.byte().permute(1, 2, 0).contiguous().numpy()
-    return Sample(name, draw, array, target["boxes"], target["labels"])
+        for draw in range(draws + 1):
+            image, target = training[i, seed + 1000 * i + draw] if draw else plain[i]
+            yield Sample(name, draw, to_pixels(image), target["boxes"], target["labels"])

@@ -8,10 +8,10 @@ import numpy as np
 
 from cascade_rcnn.drawing import side_by_side
 from cascade_rcnn.evaluation.bootstrap import Interval
+from cascade_rcnn.images.tensors import to_pixels
 from cascade_rcnn.pages import Picture, data_uri, render
 from cascade_rcnn.reporting import pictures, plots
 from cascade_rcnn.reporting.comparison import Comparison
-from cascade_rcnn.reporting.page import read_pixels
 from cascade_rcnn.reporting.text import between, decimal, percent, signed
 
 _IMAGES = 6  # won, and the same number lost
@@ -83,7 +83,7 @@ def _gallery(comparison: Comparison, names: Sequence[str]) -> list[Picture]:
     won = [int(i) for i in order[::-1] if gains[i] > 0][:_IMAGES]
     shown = []
     for i, tag in [*((i, "won") for i in won), *((i, "lost") for i in lost)]:
-        pixels = read_pixels(comparison.a.dataset, i)
+        pixels = to_pixels(comparison.a.dataset[i][0])
         drawn = [pictures.drawn(pixels, pictures.found_boxes(one, i)) for one in (comparison.a, comparison.b)]
         true = [box._replace(colour=pictures.TRUE) for box in pictures.true_boxes(comparison.a, i)]
         drawn.append(pictures.drawn(pixels, true))

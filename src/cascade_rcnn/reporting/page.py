@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from cascade_rcnn.data.dataset import Dataset
+from cascade_rcnn.images.tensors import to_pixels
 from cascade_rcnn.pages import Picture, render
 from cascade_rcnn.reporting import images, pictures, plots, thresholds
 from cascade_rcnn.reporting.advice import advise
@@ -168,7 +168,7 @@ def _gallery(analysis: Analysis) -> list[Picture]:
     high = [i for i in images.best(scores, _BEST) if i not in low]
     shown = []
     for i, tag in [*((i, "worst") for i in low), *((i, "best") for i in high)]:
-        pixels = read_pixels(evidence.dataset, i)
+        pixels = to_pixels(evidence.dataset[i][0])
         left = pictures.drawn(pixels, pictures.found_boxes(evidence, i))
         right = pictures.drawn(pixels, pictures.true_boxes(evidence, i))
         text = (
@@ -189,13 +189,6 @@ def _suspects(analysis: Analysis) -> list[Picture]:
     shown = []
     for one in chosen:
         if one.image not in read:
-            read = {one.image: read_pixels(evidence.dataset, one.image)}  # only the last one, as images may be large
+            read = {one.image: to_pixels(evidence.dataset[one.image][0])}  # only the last one, as images may be large
         shown.append(pictures.suspect_picture(evidence, read[one.image], one))
     return shown
-
-
-def read_pixels(dataset: Dataset, i: int) -> np.ndarray:
-    """Read image i as RGB (H, W, 3) uint8."""
-    image, _ = dataset[i]
-    image = (image * 255).round().clamp(0, 255) if image.is_floating_point() else image
-    return image.byte().permute(1, 2, 0).contiguous().numpy()
