@@ -80,7 +80,7 @@ def _window(dense: torch.Tensor, top: int, left: int, height: int, width: int) -
 def test_rectangles_larger_than_their_object_are_cut_to_it():
     crop = np.zeros((6, 8), dtype=bool)
     crop[2:4, 3:7] = True
-    masks = Masks.from_crops((20, 30), np.array([[10, 5, 18, 11], [0, 0, 2, 2]]), [crop, np.zeros((2, 2), dtype=bool)])
+    masks = Masks.build((20, 30), [((10, 5), crop), ((0, 0), np.zeros((2, 2), dtype=bool))])
     assert masks.bounds.tolist() == [[13, 7, 17, 9], [0, 0, 0, 0]]
     assert masks.boxes().dtype == torch.float32
     assert masks.areas().tolist() == [8, 0]

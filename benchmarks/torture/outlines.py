@@ -187,8 +187,8 @@ def _learn(random: Random) -> str | None:
     height, width, number = _CROWDED
     boxes = _boxes(random).astype(int)
     boxes[:, 2:] += boxes[:, :2]
-    crops = [np.ones((y_end - y, x_end - x), np.bool_) for x, y, x_end, y_end in boxes.tolist()]
-    masks = Masks.from_crops((height, width), boxes, crops)
+    crops = (((x, y), np.ones((y_end - y, x_end - x), np.bool_)) for x, y, x_end, y_end in boxes.tolist())
+    masks = Masks.build((height, width), crops)
     chosen = torch.from_numpy(random.integers(0, number, 512))
     own = torch.from_numpy(boxes).float()[chosen]
     found = mask_targets([masks], torch.zeros(512, dtype=torch.int64), chosen, own, 28, soft=False)

@@ -45,17 +45,11 @@ class Masks:
         return cls.build((int(dense.shape[1]), int(dense.shape[2])), (((0, 0), row) for row in rows))
 
     @classmethod
-    def from_crops(cls, size: tuple[int, int], bounds: Tensor | np.ndarray, crops: Sequence[np.ndarray]) -> Self:
-        """Encode the pixels (h, w) bool of rectangles (G, 4) XYXY inside the image, one per object.
-
-        Rectangles larger than their object are trimmed.
-        """
-        corners = np.asarray(bounds).reshape(-1, 4)[:, :2].tolist()
-        return cls.build(size, (((int(x), int(y)), crop) for (x, y), crop in zip(corners, crops, strict=True)))
-
-    @classmethod
     def build(cls, size: tuple[int, int], crops: Iterable[tuple[tuple[int, int], np.ndarray]]) -> Self:
-        """Encode crops, each given with the column and row of its top left corner."""
+        """Encode crops (h, w) bool inside the image, each given with the column and row of its top left corner.
+
+        Crops larger than their object are trimmed.
+        """
         bounds, packed = [], []
         for (left, top), crop in crops:
             rows, columns = (np.flatnonzero(crop.any(axis=axis)) for axis in (1, 0))
