@@ -1,17 +1,23 @@
-from cascade_rcnn.data.image_files import left_out, list_images, walk
+from pathlib import Path
+
+from cascade_rcnn.data.image_files import is_image, left_out, walk
 
 
-def test_list_images_is_sorted_recursive_and_leaves_other_files(tmp_path, write_image):
+def images_in(folder: Path) -> list[Path]:
+    return [path for path in walk(folder) if is_image(path)]
+
+
+def test_images_are_found_sorted_in_all_folders_without_other_files(tmp_path, write_image):
     for name in ("b.png", "a/c.JPG", "a/b.bmp"):
         write_image(tmp_path / name, 4, 3)
     (tmp_path / "a/notes.txt").write_text("no image")
-    assert list_images(tmp_path) == [tmp_path / "a/b.bmp", tmp_path / "a/c.JPG", tmp_path / "b.png"]
+    assert images_in(tmp_path) == [tmp_path / "a/b.bmp", tmp_path / "a/c.JPG", tmp_path / "b.png"]
 
 
 def test_kinds_that_are_read(tmp_path):
     for suffix in ("avif", "jp2", "gif", "jfif", "heic", "cr2", "txt"):
         (tmp_path / f"a.{suffix}").touch()
-    assert [path.suffix for path in list_images(tmp_path)] == [".avif", ".gif", ".jfif", ".jp2"]
+    assert [path.suffix for path in images_in(tmp_path)] == [".avif", ".gif", ".jfif", ".jp2"]
 
 
 def test_pictures_that_are_not_read_are_counted(tmp_path):
@@ -25,8 +31,8 @@ def test_pictures_that_are_not_read_are_counted(tmp_path):
 def test_hidden_files_and_folders_are_never_data(tmp_path, write_image):
     for name in ("a.png", "._a.png", ".ipynb_checkpoints/a-checkpoint.png", "sub/.thumbs/b.png"):
         write_image(tmp_path / name, 4, 3)
-    assert list_images(tmp_path) == [tmp_path / "a.png"]
-    assert list_images(tmp_path / ".ipynb_checkpoints") != []  # because the user named it
+    assert images_in(tmp_path) == [tmp_path / "a.png"]
+    assert images_in(tmp_path / ".ipynb_checkpoints") != []  # because the user named it
 
 
 def test_links_are_followed_once_and_never_in_circles(tmp_path, write_image):
@@ -41,7 +47,7 @@ def test_links_are_followed_once_and_never_in_circles(tmp_path, write_image):
         ("elsewhere/back", "../set"),
     ):
         (tmp_path / name).symlink_to(target, target_is_directory=True)
-    assert list_images(tmp_path / "set") == [tmp_path / "set/a/1.png", tmp_path / "set/out/2.png"]
+    assert images_in(tmp_path / "set") == [tmp_path / "set/a/1.png", tmp_path / "set/out/2.png"]
 
 
 def test_depth(tmp_path, write_image):

@@ -37,11 +37,6 @@ def _walk(folder: Path, root: Path, linked: set[Path], depth: int | None) -> Ite
             yield from _walk(entry, root, linked, None if depth is None else depth - 1)
 
 
-def list_images(folder: Path) -> list[Path]:
-    """Return every image file below a folder, in the order of `walk`."""
-    return [path for path in walk(folder) if is_image(path)]
-
-
 def is_image(path: Path) -> bool:
     """Return whether a file name has the suffix of a supported image format."""
     return path.suffix.lower() in EXTENSIONS
