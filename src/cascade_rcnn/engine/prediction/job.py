@@ -2,12 +2,11 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-import msgspec
 import torch
 
 from cascade_rcnn.boxes import to_xywh
@@ -15,6 +14,7 @@ from cascade_rcnn.config import Category
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.data.segmentations import run_lengths
 from cascade_rcnn.engine.prediction.formats import Format, write_formats
+from cascade_rcnn.engine.prediction.formats.coco import write_rows
 from cascade_rcnn.engine.prediction.formats.kept import kept
 from cascade_rcnn.engine.prediction.journal import Entry, Journal
 from cascade_rcnn.evaluation.detections import Result
@@ -93,19 +93,18 @@ class PredictionJob:
 
     def write_results(self, journal: Journal) -> int:
         """Write `detections.json` from the journal, atomically, and return the number of detections."""
-        names = {category.id: category.name for category in self.categories}
-        number = 0
         with replacing(self.output / "detections.json") as aside, aside.open("wb") as file:
             file.write(b"[")
-            for entry in journal.entries():
-                for row in kept(entry, dict.fromkeys(names, 0.0)):
-                    category, name = row.category_id, names[row.category_id]
-                    ids = entry.image_id, entry.file_name, category, name
-                    one = Result(row.box, row.score, *ids, segmentation=row.mask, track_id=row.track_id)
-                    file.write((b",\n" if number else b"\n") + msgspec.json.encode(one))
-                    number += 1
+            number = write_rows(file, self._results(journal))
             file.write(b"\n]\n")
         return number
+
+    def _results(self, journal: Journal) -> Iterator[Result]:
+        names = {category.id: category.name for category in self.categories}
+        for entry in journal.entries():
+            for row in kept(entry, dict.fromkeys(names, 0.0)):
+                ids = entry.image_id, entry.file_name, row.category_id, names[row.category_id]
+                yield Result(row.box, row.score, *ids, segmentation=row.mask, track_id=row.track_id)
 
     def write_formats(self, journal: Journal) -> list[Path]:
         """Write the files in other formats, and return their paths."""

@@ -17,10 +17,12 @@ from cascade_rcnn.evaluation.detections import Outline
 from cascade_rcnn.files import replacing
 
 
-def write_rows(file: IO[bytes], rows: Iterable[Any]) -> None:
-    """Write the elements of a JSON list, one per line, using constant memory."""
-    for number, row in enumerate(rows):
-        file.write((b",\n" if number else b"\n") + msgspec.json.encode(row))
+def write_rows(file: IO[bytes], rows: Iterable[Any]) -> int:
+    """Write the elements of a JSON list, one per line, using constant memory; return their number."""
+    number = 0
+    for number, row in enumerate(rows, start=1):
+        file.write((b",\n" if number > 1 else b"\n") + msgspec.json.encode(row))
+    return number
 
 
 def write_coco(
