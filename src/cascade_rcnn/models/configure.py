@@ -254,7 +254,7 @@ def _proposals(family: Family, preset: Preset, options: ModelOptions, several: b
 
 def _inference(preset: Preset, options: ModelOptions) -> InferenceConfig:
     return InferenceConfig(
-        score_threshold=preset.score_threshold if options.score_threshold is None else options.score_threshold,
+        score_threshold=_first(options.score_threshold, preset.score_threshold),
         nms_iou=options.nms_iou,
         max_detections=options.max_detections,
         stage=options.test_stage,

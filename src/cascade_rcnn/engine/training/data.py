@@ -122,8 +122,9 @@ def given_train(data: DataConfig, sources: Sources, *, masks: bool = False, need
             "nothing to train on: give --data FOLDER, or --data.train ANNOTATIONS (COCO json, VOC folder or YOLO "
             "data.yaml)"
         )
-    read: dict[str, Any] = {"masks": masks, "bad_images": data.bad_images}
-    annotations = load_annotations(data.train, data.train_images, data.train_split, **read)
+    annotations = load_annotations(
+        data.train, data.train_images, data.train_split, masks=masks, bad_images=data.bad_images
+    )
     check_learned(annotations)  # before the images are checked, which takes longer
     if masks and needed:
         _check_masks(annotations)
@@ -155,8 +156,8 @@ def val_annotations(data: DataConfig, classes: Sequence[str], *, masks: bool = F
             images = data.train_images
         else:
             notes = _which_folder(usual, i, Path(data.train_images).expanduser())
-    read: dict[str, Any] = {"masks": masks, "bad_images": data.bad_images}
-    return load_annotations(data.val, images, data.val_split, classes, **read).with_notes(notes)
+    found = load_annotations(data.val, images, data.val_split, classes, masks=masks, bad_images=data.bad_images)
+    return found.with_notes(notes)
 
 
 def _which_folder(annotations: Annotations, i: int, other: Path) -> list[str]:
