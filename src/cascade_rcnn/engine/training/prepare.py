@@ -38,16 +38,7 @@ def prepare(
     if resume:
         saved, notes = read_state(output)
         check_unchanged(output, as_json(recipe))
-    read = partial(read_data, recipe, sources, needed=recipe.init is None, shown=fabric.is_global_zero)
-    expected = _expects_masks(recipe)  # reading masks takes time and memory
-    data = read(masks=expected)
-    torch.manual_seed(recipe.seed)
-    model, more = _model(recipe, data.train.annotations.categories)
-    if model.config.has_masks and not expected:
-        data = read(masks=True)
-    if model.config.has_masks and data.train.annotations.segmentations is None:
-        torch.manual_seed(recipe.seed)
-        model, more = _model(recipe, data.train.annotations.categories, masks=False)
+    data, model, more = _data_and_model(recipe, sources, shown=fabric.is_global_zero)
     marks = fingerprint(data.train.annotations, None if data.val is None else data.val.annotations)
     if saved is not None and saved["data"] is not None:
         check_same(saved["data"], marks, output)
@@ -77,6 +68,23 @@ def prepare(
         write_json(output / "recipe.json", as_json(recipe))
     notes += [*_notes(recipe, data), *data.notes, *more, *anchor_notes(data.train.annotations, model.config)]
     return state, notes
+
+
+def _data_and_model(
+    recipe: Recipe, sources: Sources | None, *, shown: bool
+) -> tuple[TrainingData, Detector, list[str]]:
+    """Read the data and build the model, without masks if the data has none, and return notes about the model."""
+    read = partial(read_data, recipe, sources, needed=recipe.init is None, shown=shown)
+    expected = _expects_masks(recipe)  # reading masks takes time and memory
+    data = read(masks=expected)
+    torch.manual_seed(recipe.seed)
+    model, notes = _model(recipe, data.train.annotations.categories)
+    if model.config.has_masks and not expected:
+        data = read(masks=True)
+    if model.config.has_masks and data.train.annotations.segmentations is None:
+        torch.manual_seed(recipe.seed)
+        model, notes = _model(recipe, data.train.annotations.categories, masks=False)
+    return data, model, notes
 
 
 def in_parts(state: TrainingState, batch_size: int) -> TrainingState:
