@@ -146,16 +146,7 @@ def assemble(
     Raises UserError if there are no images or no classes, if a class has no name, if the id of an image or a class is
     negative or too large, or if a coordinate is not finite.
     """
-    if not len(image_ids):
-        raise UserError(f"{source}: contains no images; give a file or split with at least one")
-    if not categories:
-        raise UserError(f"{source}: contains no classes; name at least one")
-    for category in categories:
-        if not category.name.strip():
-            raise UserError(f"{source}: the class with id {category.id} has no name; give it one")
-    for what, numbers in (("image", image_ids.tolist()), ("class", [category.id for category in categories])):
-        if (wrong := next((number for number in numbers if not 0 <= number <= _LARGEST_ID), None)) is not None:
-            raise UserError(f"{source}: {what} id {wrong} is not between 0 and 2**53; number them from 1")
+    _check_images_and_classes(source, image_ids.tolist(), categories)
     boxes = boxes.reshape(-1, 4)
     order = np.argsort(box_images, kind="stable")
     box_images, boxes, labels = box_images[order], boxes[order], labels[order]
@@ -197,6 +188,19 @@ def assemble(
         unused=tuple(unused),
         segmentations=masks,
     )
+
+
+def _check_images_and_classes(source: str | Path, image_ids: Sequence[int], categories: Sequence[Category]) -> None:
+    if not image_ids:
+        raise UserError(f"{source}: contains no images; give a file or split with at least one")
+    if not categories:
+        raise UserError(f"{source}: contains no classes; name at least one")
+    for category in categories:
+        if not category.name.strip():
+            raise UserError(f"{source}: the class with id {category.id} has no name; give it one")
+    for what, numbers in (("image", image_ids), ("class", [category.id for category in categories])):
+        if (wrong := next((number for number in numbers if not 0 <= number <= _LARGEST_ID), None)) is not None:
+            raise UserError(f"{source}: {what} id {wrong} is not between 0 and 2**53; number them from 1")
 
 
 def _left_out(category: Category) -> str:
