@@ -83,9 +83,7 @@ def _files(output: str | Path | None) -> list[Path]:
 def _shown(data: Annotations) -> np.ndarray:
     """Return which classes each image shows, (N, M) bool, ignored objects left out."""
     found = np.zeros((len(data), len(data.categories)), np.bool_)
-    rows = np.flatnonzero(~data.ignore.numpy())
-    owners = np.repeat(np.arange(len(data)), data.first.diff().numpy())
-    found[owners[rows], data.labels.numpy()[rows] - 1] = True
+    found[data.owners[~data.ignore], data.labels[~data.ignore].long() - 1] = True
     return found
 
 
