@@ -75,6 +75,15 @@ def test_the_same_on_a_gpu():
 
 
 @pytest.mark.parametrize(
+    ("epochs", "patience", "length"), [(2, 3, "3 evaluations"), (5, 3, "half of the 5 evaluations"), (60, 5, "half of")]
+)
+def test_patience_is_half_of_the_evaluations_but_not_too_few(epochs, patience, length):
+    recipe, why = chosen(data(), CPU, STARTER, epochs=epochs)
+    assert recipe.patience == patience
+    assert why["patience"].startswith(f"stop after {length}")
+
+
+@pytest.mark.parametrize(
     ("images", "machine", "epochs"),
     [
         (40, CPU, 30),  # 10 updates per epoch; at least 300

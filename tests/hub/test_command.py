@@ -95,6 +95,14 @@ def test_a_name_that_does_not_exist(cache, capsys):
     assert "no such checkpoint; did you mean 'torchvision/fasterrcnn_resnet50_fpn'?" in capsys.readouterr().err
 
 
+def test_the_best_model_of_a_run_that_has_none(tmp_path, capsys):
+    last = tmp_path / "last.safetensors"
+    last.touch()
+    with pytest.raises(SystemExit):
+        main(["export", str(tmp_path / "best.safetensors"), "--format", "onnx"])
+    assert f"no such checkpoint; the run has not evaluated a model yet; give {last}" in capsys.readouterr().err
+
+
 def test_an_export_of_a_name_lies_in_the_working_folder(kept, capsys, monkeypatch, tmp_path):
     from cascade_rcnn.api import export as module
 

@@ -224,8 +224,9 @@ def _patience(recipe: Recipe, data: Survey, machine: Machine, start: Start) -> l
     if recipe.evaluate_every == 0:
         return []
     evaluations = math.ceil(recipe.epochs / recipe.evaluate_every)
-    why = f"stop after half of the {count(evaluations, 'evaluation')} without a better AP"
-    return [Choice(name="patience", value=max(_PATIENCE, math.ceil(evaluations / 2)), why=why)]
+    half = math.ceil(evaluations / 2)
+    length = f"half of the {count(evaluations, 'evaluation')}" if half >= _PATIENCE else f"{_PATIENCE} evaluations"
+    return [Choice(name="patience", value=max(_PATIENCE, half), why=f"stop after {length} without a better AP")]
 
 
 def _images_a_step(recipe: Recipe, machine: Machine) -> int:

@@ -33,6 +33,9 @@ def resolve(name: str) -> Path:
         return huggingface.fetch(name)
     if name in published():
         return fetch(published()[name])
+    last = Path(name).with_name("last.safetensors")
+    if Path(name).name == "best.safetensors" and last.is_file():
+        raise UserError(f"{name}: no such checkpoint; the run has not evaluated a model yet; give {last}")
     hint = (
         nearest(name, list(published())) or "; check the path, or give 'starter' or a name from `cascade-rcnn weights`"
     )

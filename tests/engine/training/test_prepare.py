@@ -47,6 +47,12 @@ def test_patience_without_evaluations_is_noted(recipe, patience, every, noted):
     assert ("--patience has no effect, because the model is not evaluated" in notes) == noted
 
 
+def test_without_validation_data_one_note_is_enough(recipe):
+    _, notes = ready(replace(recipe, patience=2, data=replace(recipe.data, val="")))
+    assert "no --data.val is given, so the model is not evaluated, and there will be no best.safetensors" in notes
+    assert not any("--patience" in note for note in notes)
+
+
 def test_a_checkpoint_tells_whether_it_has_masks(recipe, outlined, reads, tmp_path):
     sizes = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 16}
     save(create_model("mask_rcnn_resnet18_fpn", 2, **sizes), tmp_path / "masks.safetensors")

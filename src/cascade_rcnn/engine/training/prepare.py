@@ -114,8 +114,9 @@ def _loader(recipe: Recipe, data: TrainingData, fabric: Fabric) -> DetectionLoad
 
 
 def _notes(recipe: Recipe, data: TrainingData) -> list[str]:
-    evaluated = data.val is not None and recipe.evaluate_every > 0
-    return [] if evaluated or recipe.patience == 0 else ["--patience has no effect, because the model is not evaluated"]
+    # Without validation data, the note on that is enough: `train auto` chooses a patience for any data.
+    ignored = data.val is not None and recipe.evaluate_every == 0 and recipe.patience > 0
+    return ["--patience has no effect, because the model is not evaluated"] if ignored else []
 
 
 def _expects_masks(recipe: Recipe) -> bool:
