@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cascade_rcnn import UserError, convert_checkpoint, create_model, load, save, save_detectron2
+from cascade_rcnn import Category, UserError, convert_checkpoint, create_model, load, save, save_detectron2
 
 
 @pytest.fixture
@@ -52,3 +52,16 @@ def test_notes_are_reported_and_mistakes_are_one_line(detector, tmp_path, capsys
         save_detectron2(tmp_path / "theirs.pth", tmp_path / "theirs.pth")
     with pytest.raises(UserError, match="this looks like a detectron2"):
         convert_checkpoint(tmp_path / "theirs.pth", "mmdet")
+
+
+def test_classes_that_the_checkpoint_does_not_name(tmp_path, capsys):
+    file, dent = tmp_path / "theirs.pth", Category(id=7, name="dent")
+    save_detectron2(create_model("faster_rcnn_resnet18_fpn", 2, backbone_width=8, head_width=8), file)
+    capsys.readouterr()
+    convert_checkpoint(file, "detectron2")
+    assert "set to 'class 1' to 'class 2'; convert_checkpoint(..., categories=...)" in capsys.readouterr().err
+    named = convert_checkpoint(file, "detectron2", categories=["scratch", dent])
+    assert "class names" not in capsys.readouterr().err
+    assert named.config.categories == (Category(id=1, name="scratch"), dent)
+    with pytest.raises(UserError, match=r"theirs\.pth: has 2 classes, but 1 categories are given"):
+        convert_checkpoint(file, "detectron2", categories=["scratch"])

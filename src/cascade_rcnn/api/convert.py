@@ -1,36 +1,49 @@
 """Conversion of checkpoints from other frameworks and to detectron2."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
 from cascade_rcnn import interop
 from cascade_rcnn.api.notes import tell
+from cascade_rcnn.config import Category
 from cascade_rcnn.engine.checkpoint import save_state
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import replacing
 from cascade_rcnn.hub.peers import found_config, stock_settings
 from cascade_rcnn.interop.convert import Origin
 from cascade_rcnn.models.checkpoint import load
+from cascade_rcnn.models.create import as_categories
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.outputs import check_outputs
 
 
-def convert_checkpoint(source: str | Path, origin: Origin, *, config: str | Path | None = None) -> Detector:
+def convert_checkpoint(
+    source: str | Path,
+    origin: Origin,
+    *,
+    config: str | Path | None = None,
+    categories: Sequence[Category | str] | None = None,
+) -> Detector:
     """Convert a checkpoint of detectron2, mmdetection ("mmdet") or torchvision to a detector in evaluation mode.
 
     `config` is the config it was trained with: detectron2's yaml or LazyConfig, mmdetection's py, or the name of a
     published detector with the same config; config files are parsed, never executed. Without it, the architecture is
     inferred from the shapes of the weights, and the other settings are the framework's defaults. torchvision has no
-    configs: give "COCO_V1" for a model that was fine-tuned from `weights="COCO_V1"`. Use `save` to write the result.
-    Raises UserError if any part of the checkpoint cannot be converted.
+    configs: give "COCO_V1" for a model that was fine-tuned from `weights="COCO_V1"`. `categories` are the classes in
+    the order of training, as names or as `Category` with the dataset's ids; by default, they are taken from the
+    checkpoint or config, or numbered. Use `save` to write the result. Raises UserError if any part of the checkpoint
+    cannot be converted.
 
     >>> ours = create_model("cascade_rcnn_resnet18_fpn", 80, backbone_width=8, pyramid_channels=8, head_width=8)
     >>> save_detectron2(ours, "detectron2.pth")
-    >>> model = convert_checkpoint("detectron2.pth", "detectron2")
+    >>> names = [f"part {number}" for number in range(80)]
+    >>> model = convert_checkpoint("detectron2.pth", "detectron2", categories=names)
     >>> save(model, "model.safetensors")
     """
+    classes = None if categories is None else as_categories(None, categories)
     with nullcontext() if config is None else found_config(config, origin) as file:
-        model, notes = interop.convert_checkpoint(Path(source), origin, file, stock_settings)
+        model, notes = interop.convert_checkpoint(Path(source), origin, file, stock_settings, classes)
     tell(notes)
     return model
 

@@ -5,26 +5,32 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, TypeAlias
 
-from cascade_rcnn.config import ModelConfig
+from cascade_rcnn.config import Category, ModelConfig, replace
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop import backbones, detectron2, layout, mmdet, reader, torchvision
 from cascade_rcnn.interop.mmdet_files import Stock, nothing
 from cascade_rcnn.interop.renaming import Names, State
 from cascade_rcnn.models.build import build
 from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.text import count
 
 Origin: TypeAlias = Literal["detectron2", "mmdet", "torchvision"]
 PEERS: dict[str, ModuleType] = {"detectron2": detectron2, "mmdet": mmdet, "torchvision": torchvision}
 
 
 def convert_checkpoint(
-    source: Path, origin: Origin, config: Path | None = None, stock: Stock = nothing
+    source: Path,
+    origin: Origin,
+    config: Path | None = None,
+    stock: Stock = nothing,
+    categories: tuple[Category, ...] | None = None,
 ) -> tuple[Detector, list[str]]:
     """Build a detector, in evaluation mode, from another framework's checkpoint, with notes on what was assumed.
 
     `config` is the config that it was trained with (detectron2: config.yaml or a LazyConfig; mmdet: config.py, which
     most mmdet checkpoints contain). Without one, the architecture is inferred from tensor shapes, and all other
     settings are the framework's defaults. `stock` looks up the settings of published detectors that a config builds on.
+    `categories` are the classes in the order of the checkpoint's; otherwise, names come from its metadata or config.
     Raises UserError, in one line, for anything that cannot be converted completely.
     """
     if origin not in PEERS:
@@ -37,11 +43,12 @@ def convert_checkpoint(
         )  # reports unknown tensors before problems with the config
         settings, notes = PEERS[origin].read_settings(config, checkpoint.meta, stock)
         model_config, state = PEERS[origin].convert(checkpoint.state, settings)
-        model = build(model_config)
+        model = build(_named(model_config, categories))
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
     model.load_state_dict(state, strict=False)  # complete except for num_batches_tracked
-    return model.eval(), [*notes, *_notes(PEERS[origin], checkpoint.state, model_config, settings)]
+    about_classes = _class_notes(model_config, settings) if categories is None else []
+    return model.eval(), [*notes, *_notes(PEERS[origin], checkpoint.state, model_config), *about_classes]
 
 
 def names_at(origin: Origin, config: ModelConfig) -> Names:
@@ -57,15 +64,26 @@ def _check_origin(state: State, origin: str) -> None:
         raise UserError(f"this looks like a {found} checkpoint: use --from {found}")
 
 
-def _notes(peer: ModuleType, state: State, config: ModelConfig, settings: Any) -> list[str]:
+def _named(config: ModelConfig, categories: tuple[Category, ...] | None) -> ModelConfig:
+    if categories is None:
+        return config
+    if len(categories) != config.num_classes:
+        raise UserError(f"has {count(config.num_classes, 'class')}, but {len(categories)} categories are given")
+    return replace(config, categories=categories)
+
+
+def _class_notes(config: ModelConfig, settings: Any) -> list[str]:
+    if config.categories[0].name == "class 1":
+        made_up = f"the class names are unknown; they are set to 'class 1' to 'class {config.num_classes}'"
+        return [f"{made_up}; convert_checkpoint(..., categories=...) in Python names them"]
+    return [f"{config.num_classes} classes are assumed to be COCO's"] if settings is None else []
+
+
+def _notes(peer: ModuleType, state: State, config: ModelConfig) -> list[str]:
     notes = [note] if peer is torchvision and (note := torchvision.assumed(config)) else []
     masks = sum(re.match(peer.MASK, name) is not None for name in state)
     if masks and not config.tasks:
         notes.append(f"the mask or keypoint head ({masks} tensors) is left out; boxes do not depend on it")
     if any(name.startswith("sem_seg_head.") for name in state):
         notes.append("the semantic segmentation head is left out; boxes do not depend on it")
-    if config.categories[0].name == "class 1":
-        notes.append(f"the class names are unknown; they are set to 'class 1' to 'class {config.num_classes}'")
-    elif settings is None:
-        notes.append(f"{config.num_classes} classes are assumed to be COCO's")
     return notes

@@ -61,7 +61,7 @@ def create_model(
         return _from_checkpoint(name, num_classes, categories, weights, backbone, options)
     if name is None:
         raise UserError("create_model needs a name (see cascade_rcnn.list_models()) or weights, such as 'starter'")
-    classes, pretrained = _categories(num_classes, categories), weights_backbone is not None
+    classes, pretrained = as_categories(num_classes, categories), weights_backbone is not None
     named = backbone if isinstance(backbone, str) else None
     own = None if isinstance(backbone, str) else backbone
     config = model_config(name, classes, ModelOptions(backbone=named, **options), pretrained=pretrained, own=own)
@@ -71,7 +71,8 @@ def create_model(
     return model
 
 
-def _categories(number: int | None, given: Sequence[Category | str] | None) -> tuple[Category, ...]:
+def as_categories(number: int | None, given: Sequence[Category | str] | None) -> tuple[Category, ...]:
+    """Return the categories for names or categories, or for their number."""
     if given is None:
         check_number("num_classes", number, 1, whole=True)  # without background
         return tuple(Category(id=k, name=f"class {k}") for k in range(1, (number or 0) + 1))
@@ -107,5 +108,5 @@ def _from_checkpoint(
     if isinstance(backbone, str):
         raise UserError(f"backbone={backbone}: {weights} already has a backbone; leave out one of them")
     keeps = num_classes is None and categories is None
-    classes = config.categories if keeps else _categories(num_classes, categories)
+    classes = config.categories if keeps else as_categories(num_classes, categories)
     return start_from(weights, classes, backbone, **typed(options, CreateOptions))[0]

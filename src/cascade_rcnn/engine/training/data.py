@@ -44,7 +44,7 @@ class TrainingData:
         """The notes for the user."""
         train = self.train.annotations.notes
         if self.val is None:
-            return [*train, "no --data.val is given, so the model is not evaluated, and there will be no best.safetensors"]
+            return [*train, "no --data.val is given: the model is not evaluated, and there is no best.safetensors"]
         found = self.val.annotations
         same = _same_images(self.train.annotations, found)
         both = [f"{found.source}: is both training and validation data, so AP says nothing about new images"]
