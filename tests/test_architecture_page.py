@@ -4,10 +4,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from cascade_rcnn import create_model
+from cascade_rcnn import UserError, create_model, save
 from cascade_rcnn.config import replace
 from cascade_rcnn.models import build as builder
 from cascade_rcnn.models.detector import Detector
@@ -48,14 +49,15 @@ def test_a_box_loss(names, monkeypatch):
     assert losses["loss_box_reg"].item() > 0
 
 
-def test_a_task(names):
+def test_a_task(names, tmp_path):
     """It is trained on the stages' positives, and its predictions accompany the boxes of the detections."""
-    model = create_model("cascade_rcnn_resnet18_fpn", 2, score_threshold=0.0, **TINY)
-    task = names["Sizes"]()
-    model.tasks.append(task)
-    model.preprocess.extra_targets = task.targets
+    model = names["with_sizes"](create_model("cascade_rcnn_resnet18_fpn", 2, score_threshold=0.0, **TINY))
+    (task,) = model.tasks
     assert step(model)["loss_weight"].item() == pytest.approx(3.0)  # at 0, for an object of 3
     assert task.guess.grad.item() == pytest.approx(-1.0)
     found = model.eval()([torch.rand(3, 64, 96)])[0]
     assert found["weight"].shape == found["scores"].shape
     assert len(found["weight"]) > 0
+    assert len(model.predict(np.zeros((50, 70, 3), np.uint8), threshold=0.0)) > 0
+    with pytest.raises(UserError, match="not saved, as its config has no entry for a task"):
+        save(model, tmp_path / "model.safetensors")

@@ -13,7 +13,9 @@ PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1 / 255, 1 / 255, 1 / 255)}  # pixel v
 
 
 def module(classes: int = 3, divisor: int = 32, extra_targets: tuple[str, ...] = (), **options) -> Preprocess:
-    return Preprocess(Config(**options), classes, divisor, extra_targets).eval()
+    made = Preprocess(Config(**options), classes, divisor)
+    made.extra_targets = extra_targets
+    return made.eval()
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,8 @@ def save(model: nn.Module, path: str | Path, *, compact: bool = False) -> None:
     model, path = unwrapped(model), as_path("path", path)
     if model.folded:
         raise UserError(f"{path}: not saved, as for_inference() cannot be undone; save the model before that call")
+    if len(model.tasks) != len(model.config.tasks):
+        raise UserError(f"{path}: not saved, as its config has no entry for a task; use torch.save(model.state_dict())")
     tensors = {name: _stored(value) for name, value in model.state_dict().items()}
     for name, value in tensors.items():
         if (wrong := _implausible(value)) is not None:

@@ -74,6 +74,7 @@ class Detector(nn.Module):
         self.rpn = rpn
         self.roi_heads = roi_heads
         self.tasks = nn.ModuleList(tasks)
+        self.preprocess.extra_targets = tuple(name for task in tasks for name in task.targets)
         self.folded = False  # for inference, irreversibly
 
     def forward(

@@ -28,13 +28,11 @@ class Preprocess(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(
-        self, config: PreprocessConfig, num_classes: int, divisor: int, extra_targets: Sequence[str] = ()
-    ) -> None:
-        """Height and width are padded to multiples of `divisor`; `extra_targets` are more per-box fields to batch."""
+    def __init__(self, config: PreprocessConfig, num_classes: int, divisor: int) -> None:
+        """Height and width are padded to multiples of `divisor`."""
         super().__init__()
         self.config, self.num_classes, self.divisor = config, num_classes, divisor
-        self.extra_targets = tuple(extra_targets)
+        self.extra_targets: tuple[str, ...] = ()  # more per-box fields to batch: those of the detector's tasks
         for name, values in (("mean", config.mean), ("std", config.std)):  # for 0..255, to keep integer pixels exact
             self.register_buffer(name, torch.tensor([255 * x for x in values])[:, None, None], persistent=False)
 

@@ -46,6 +46,7 @@ def on_cpu(found: Found) -> Found:
 def to_numpy(found: Found) -> dict[str, Any]:
     """Convert an image's detections to float32 and int64 arrays; encoded masks stay as they are."""
     return {
-        name: (x.float() if x.is_floating_point() else x).cpu().numpy() if isinstance(x, Tensor) else x
+        # A view of a parameter, such as a task may return, needs gradients even in inference mode.
+        name: (x.float() if x.is_floating_point() else x).detach().cpu().numpy() if isinstance(x, Tensor) else x
         for name, x in found.items()
     }
