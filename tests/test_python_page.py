@@ -66,4 +66,4 @@ def test_the_other_sections_run(session, monkeypatch, title):
     folder, names = session
     monkeypatch.chdir(folder)
     thin(monkeypatch)
-    run(sections()[title], dict(names))
+    run(sections()[title], {**names, "__name__": "__main__"})

@@ -32,6 +32,13 @@ def test_a_cpu_without_the_published_cascade_starts_from_the_starter(shapes):
     assert words == f"--init starter {why}"
 
 
+@pytest.mark.parametrize("given", [{"epochs": 0}, {"accumulate": 0}, {"batch_size": 0}, {"devices": 0}])
+def test_numbers_out_of_range_are_one_line(shapes, given):
+    (name,) = given
+    with pytest.raises(UserError, match=f"{name} is 0; give 1"):
+        auto_recipe(load_annotations(shapes / "train.json"), init="starter", accelerator="cpu", **given)
+
+
 def test_a_cascade_in_the_cache_is_what_it_starts_from(shapes):
     name = finetune().init
     assert name is not None

@@ -221,6 +221,13 @@ def test_a_bad_checkpoint_is_one_line_that_names_it(detector, tmp_path, kind, me
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(("name", "message"), [("a.pth", "cascade-rcnn convert"), ("a.onnx", "give the checkpoint")])
+def test_files_of_other_kinds_are_named_as_such(tmp_path, name, message):
+    (tmp_path / name).write_bytes(b"PK\x03\x04" * 100)
+    with pytest.raises(UserError, match=message):
+        load(tmp_path / name)
+
+
 def test_a_wrapped_detector_is_saved_as_itself(detector, tmp_path):
     weights = detector.state_dict()
     for number, wrapped in enumerate((torch.compile(detector), AveragedModel(detector), DataParallel(detector))):

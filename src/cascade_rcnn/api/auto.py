@@ -13,6 +13,7 @@ from cascade_rcnn.auto.survey import survey
 from cascade_rcnn.config import Category, ModelConfig
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.engine.training import processes
+from cascade_rcnn.engine.training.settings import check_numbers
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.checkpoint import locate, read_config
 from cascade_rcnn.models.configure import model_config
@@ -62,6 +63,7 @@ def base() -> Recipe:
 
 def by_data(recipe: Recipe, given: Collection[str], annotations: Annotations) -> AutoRecipe:
     """Choose a recipe for the data; settings whose dotted names are in `given` are kept."""
+    check_numbers(recipe)  # the rules divide by some of them
     data, machine = survey(annotations, recipe.data.repeat_rare), _machine(recipe)
     start = _start(recipe, given, machine, annotations.categories)
     chosen, choices = choose(recipe, given, data, machine, start)

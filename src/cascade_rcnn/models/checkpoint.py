@@ -179,6 +179,11 @@ def _unreadable(path: str | Path, error: Exception) -> UserError:
     with suppress(OSError), Path(path).open("rb") as file:
         if is_lfs_pointer(file.read(64)):
             return UserError(f"{path}: {LFS}")
+    suffix = Path(path).suffix.lower()
+    if suffix in (".pth", ".pt", ".pkl"):
+        return UserError(f"{path}: is not a .safetensors file; `cascade-rcnn convert` reads those of other frameworks")
+    if suffix in (".onnx", ".xml", ".pt2"):
+        return UserError(f"{path}: is an exported file, which has no weights to train or convert; give the checkpoint")
     return UserError(
         f"{path}: not a readable checkpoint ({reason(error)}); it may be truncated or in another format: copy it "
         "again, or use last.safetensors of the same training run"
