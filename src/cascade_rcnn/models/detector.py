@@ -74,7 +74,8 @@ class Detector(nn.Module):
         self.rpn = rpn
         self.roi_heads = roi_heads
         self.tasks = nn.ModuleList(tasks)
-        self.preprocess.extra_targets = tuple(name for task in tasks for name in task.targets)
+        asked = (name for task in tasks for name in task.targets)  # type: ignore[union-attr]
+        self.preprocess.extra_targets = tuple(asked)
         self.folded = False  # for inference, irreversibly
 
     def forward(
