@@ -38,7 +38,7 @@ def scenes(model: Detector, batches: Iterable[Batch], number: int) -> Iterator[S
             batch = model.preprocess(images)
             features = model.features(batch.pixels)
             proposals = model.propose(features, batch.sizes)
-            truth = model.preprocess.targets(targets, batch, boxes_alone=True)
+            truth = model.preprocess.targets(targets, batch)
             yield Scene(batch, features, proposals, truth, targets, {(False, 1): proposals})
             bar.advance(len(images), "")
 

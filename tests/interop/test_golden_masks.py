@@ -113,7 +113,7 @@ def test_pasting(recorded):
 def test_losses_and_gradients(recorded):
     model = recorded.model.train()
     images = model.preprocess(recorded.images)
-    targets = model.preprocess.targets(recorded.targets, images)
+    targets = model.targets(recorded.targets, images)
     boxes = torch.nn.utils.rnn.pad_sequence(recorded.proposals, batch_first=True)
     valid = torch.arange(boxes.shape[1]) < torch.tensor([[len(x)] for x in recorded.proposals])
     features = model.features(images.pixels)

@@ -212,7 +212,7 @@ def forwarded(name: str) -> tuple[Detector, dict[str, list[str]], dict[str, Tens
     truth = [{"boxes": held[f"gt_boxes{i}"], "labels": held[f"gt_labels{i}"] + first} for i in (0, 1)]
     if model.tasks:
         truth = [one | {"masks": bitmaps(held, f"gt_masks{i}")} for i, one in enumerate(truth)]
-    targets = model.preprocess.targets(truth, images)
+    targets = model.targets(truth, images)
     given = [held[f"proposals{i}"] for i in (0, 1)]
     boxes = torch.nn.utils.rnn.pad_sequence(given, batch_first=True)
     valid = torch.arange(boxes.shape[1]) < torch.tensor([[len(x)] for x in given])
@@ -261,7 +261,7 @@ def test_losses_and_gradients_of_the_rpn(name, two_threads):
     truth = [one | {"masks": bitmaps(held, f"gt_masks{i}")} for i, one in enumerate(truth)]
     features = model.features(images.pixels)
     anchors = model.rpn.anchors(features)
-    targets = model.preprocess.targets(truth, images)
+    targets = model.targets(truth, images)
     losses = model.rpn.loss(anchors, partial(model.rpn.at, features), targets, images.sizes)
     number = held["loss_rpn_cls_sum"] / losses["loss_objectness"].detach()
     expected = held["loss_rpn_loc_sum"].float()

@@ -39,7 +39,7 @@ def batch(peer) -> Batch:
     given = [peer.train[f"proposals{i}"] for i in numbers]
     boxes = torch.nn.utils.rnn.pad_sequence(given, batch_first=True)
     valid = torch.arange(boxes.shape[1]) < torch.tensor([[len(x)] for x in given])
-    targets = model.preprocess.targets(truth, images)
+    targets = model.targets(truth, images)
     return Batch(model, images, targets, Proposals(boxes, valid), model.features(images.pixels))
 
 

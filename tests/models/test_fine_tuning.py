@@ -150,5 +150,4 @@ def test_masks_keep_their_weights_by_name_and_can_be_left_out(tmp_path):
     without, note = start_from(tmp_path / "m.safetensors", model.config.categories, masks=False)
     assert note == "all classes keep their weights; its mask head is left out, as the annotations have no masks"
     assert not without.tasks
-    assert without.preprocess.extra_targets == ()
     assert torch.equal(without.rpn.conv.weight, model.rpn.conv.weight)

@@ -12,10 +12,8 @@ from cascade_rcnn.models.preprocess import Preprocess
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1 / 255, 1 / 255, 1 / 255)}  # pixel values come out as 0..255
 
 
-def module(classes: int = 3, divisor: int = 32, extra_targets: tuple[str, ...] = (), **options) -> Preprocess:
-    made = Preprocess(Config(**options), classes, divisor)
-    made.extra_targets = extra_targets
-    return made.eval()
+def module(classes: int = 3, divisor: int = 32, **options) -> Preprocess:
+    return Preprocess(Config(**options), classes, divisor).eval()
 
 
 @pytest.mark.parametrize(
@@ -222,22 +220,22 @@ def test_wrong_targets_are_one_line(wrong, message):
 
 
 def test_what_tasks_learn_from_is_carried_along_with_the_boxes():
-    model = module(min_size=None, extra_targets=("names",))
+    model = module(min_size=None)
     images = model([torch.rand(3, 40, 40)] * 2)
     rows = [torch.tensor([[1, 2], [3, 4]]), torch.zeros(0, 2, dtype=torch.int64)]
     given = [
         {"boxes": torch.tensor([[0.0, 0, 9, 9]]).repeat(len(x), 1), "labels": torch.ones(len(x)).long(), "names": x}
         for x in rows
     ]
-    found = model.targets(given, images).extras["names"]
+    found = model.targets(given, images, ["names"]).extras["names"]
     assert found.tolist() == [[[1, 2], [3, 4]], [[0, 0], [0, 0]]]
     del given[1]["names"]
     with pytest.raises(UserError, match=r"targets\[1\] has no 'names'; give boxes .*, names \(N, ...\)"):
-        model.targets(given, images)
-    assert model.targets(given, images, boxes_alone=True).extras == {}
+        model.targets(given, images, ["names"])
+    assert model.targets(given, images).extras == {}
     given[1]["names"] = torch.zeros(3, 2)
     with pytest.raises(UserError, match=r"has 0 boxes and 3 names"):
-        model.targets(given, images)
+        model.targets(given, images, ["names"])
 
 
 def test_padding_to_a_square():

@@ -80,7 +80,7 @@ def test_the_losses_wait_for_nms_alone(name: str):
         {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)},
     ]
     batch = detector.preprocess(images)
-    truth = detector.preprocess.targets(targets, batch)
+    truth = detector.targets(targets, batch)
     with Waits() as waits:
         sum(detector.losses(batch, truth).values()).backward()
     assert waits.found == {"cascade_rcnn::keep_mask": 1}

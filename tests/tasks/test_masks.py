@@ -81,7 +81,7 @@ def test_masks_learn_an_object(model):
     truth["masks"][0, 16:32, 16:48] = 1
     boxes = torch.tensor([[[8.0, 8, 56, 56]]])
     batch = model.preprocess([torch.rand(3, 96, 96)])
-    targets = model.preprocess.targets([truth], batch)
+    targets = model.targets([truth], batch)
     trained = trained_on(boxes, label=2, matched=0)
     optimizer = torch.optim.Adam(task.parameters(), lr=0.02)
     for _ in range(60):
@@ -149,7 +149,7 @@ def test_targets_scale_with_the_image(model):
         truth["boxes"] = truth["boxes"] / factor
         truth["masks"] = F.interpolate(target()["masks"][None].float(), scale_factor=1 / factor)[0].byte()
         batch = model.preprocess([torch.rand(3, 64 // factor, 64 // factor)], 64)
-        losses.append(task.loss(features, [trained], model.preprocess.targets([truth], batch))["loss_mask"].item())
+        losses.append(task.loss(features, [trained], model.targets([truth], batch))["loss_mask"].item())
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 

@@ -55,7 +55,7 @@ def split(
     if not isinstance(data, Annotations):
         data = load_annotations(data, images, split, masks=True, bad_images=bad_images)
     data = check_images(data, bad_images=bad_images)
-    held_out = draw(_shown(data), _groups(data), fraction, seed)
+    held_out = draw(data.shown, _groups(data), fraction, seed)
     if held_out.all() or not held_out.any():
         raise UserError(
             f"{data.source}: {count(len(data), 'image')} cannot be split with a fraction of {fraction:g}, since images "
@@ -80,13 +80,6 @@ def _files(output: str | Path | None) -> list[Path]:
     return files
 
 
-def _shown(data: Annotations) -> np.ndarray:
-    """Return which classes each image shows, (N, M) bool, ignored objects left out."""
-    found = np.zeros((len(data), len(data.categories)), np.bool_)
-    found[data.owners[~data.ignore], data.labels[~data.ignore].long() - 1] = True
-    return found
-
-
 def _groups(data: Annotations) -> np.ndarray:
     """Number the groups of images that show the same, (N,)."""
     paths = [data.path(i) for i in range(len(data))]
@@ -105,8 +98,7 @@ def _groups(data: Annotations) -> np.ndarray:
 
 
 def _absent(validation: Annotations) -> list[str]:
-    shown = _shown(validation).any(axis=0)
-    absent = [name for name, there in zip(validation.class_names, shown.tolist(), strict=True) if not there]
+    absent = [validation.class_names[k] for k in np.flatnonzero(~validation.shown.any(axis=0))]
     if not absent:
         return []
     others = f" and {len(absent) - 1} more" if len(absent) > 1 else ""

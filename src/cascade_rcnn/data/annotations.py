@@ -69,6 +69,13 @@ class Annotations:
         """The index 0..N-1 of each box's image, (A,) int64."""
         return torch.arange(len(self)).repeat_interleave(self.first.diff())
 
+    @property
+    def shown(self) -> np.ndarray:
+        """Whether each image shows each class, (N, M) bool; ignored objects do not count."""
+        found = np.zeros((len(self), len(self.categories)), np.bool_)
+        found[self.owners[~self.ignore], self.labels[~self.ignore].long() - 1] = True
+        return found
+
     def path(self, i: int) -> Path:
         """Return the path of image i."""
         return self.images_dir / self.file_names[i]

@@ -13,11 +13,8 @@ def repeat_factors(annotations: Annotations, threshold: float) -> np.ndarray | N
     """
     if threshold <= 0:
         return None
-    images, classes = len(annotations), len(annotations.categories)
-    shown = np.zeros((images, classes), dtype=bool)
-    learned = ~annotations.ignore
-    shown[annotations.owners[learned], annotations.labels[learned].long() - 1] = True
-    share = np.maximum(shown.sum(axis=0), 1) / images
+    shown = annotations.shown
+    share = np.maximum(shown.sum(axis=0), 1) / len(annotations)
     each = np.maximum(1.0, np.sqrt(threshold / share))
     return np.where(shown, each, 1.0).max(axis=1, initial=1.0)
 

@@ -94,7 +94,7 @@ def _trained_on(detector: Detector, batches: Batches) -> Iterator[tuple[int, Tra
     with _as_in_training(detector):
         for images, targets in batches:
             batch = detector.preprocess(images)
-            truth = detector.preprocess.targets(list(targets), batch, boxes_alone=True)
+            truth = detector.preprocess.targets(list(targets), batch)
             features = detector.features(batch.pixels)
             proposals = detector.propose(features, batch.sizes)
             yield from enumerate(detector.roi_heads.train_stages(features, proposals, truth, batch.sizes))

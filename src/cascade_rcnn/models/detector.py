@@ -74,8 +74,6 @@ class Detector(nn.Module):
         self.rpn = rpn
         self.roi_heads = roi_heads
         self.tasks = nn.ModuleList(tasks)
-        asked = (name for task in tasks for name in task.targets)  # type: ignore[union-attr]
-        self.preprocess.extra_targets = tuple(asked)
         self.folded = False  # for inference, irreversibly
 
     def forward(
@@ -90,7 +88,7 @@ class Detector(nn.Module):
             return to_list(self.detect(batch.pixels, batch.sizes), batch, self.config)
         if targets is None or len(targets) != len(images):
             raise UserError("in training mode the model needs targets, one dict per image; call model.eval() to detect")
-        return self.losses(batch, self.preprocess.targets(list(targets), batch))
+        return self.losses(batch, self.targets(list(targets), batch))
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what copies and pickles hold: no compiled `detect`, which would run with this detector's weights."""
@@ -117,6 +115,10 @@ class Detector(nn.Module):
     def features(self, pixels: Tensor) -> list[Tensor]:
         """Map normalised pixels (B, 3, H, W) to the pyramid's feature maps."""
         return self.pyramid(self.backbone(pixels))
+
+    def targets(self, targets: Sequence[dict[str, Tensor]], images: ImageBatch) -> Targets:
+        """Batch targets in torchvision's format, with the fields that the tasks need."""
+        return self.preprocess.targets(targets, images, [name for task in self.tasks for name in task.targets])  # type: ignore[union-attr]
 
     def losses(self, images: ImageBatch, targets: Targets) -> dict[str, Tensor]:
         """Compute the losses of a dense batch: a dict by name."""

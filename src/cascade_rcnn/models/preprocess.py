@@ -32,7 +32,6 @@ class Preprocess(nn.Module):
         """Height and width are padded to multiples of `divisor`."""
         super().__init__()
         self.config, self.num_classes, self.divisor = config, num_classes, divisor
-        self.extra_targets: tuple[str, ...] = ()  # more per-box fields to batch: those of the detector's tasks
         for name, values in (("mean", config.mean), ("std", config.std)):  # for 0..255, to keep integer pixels exact
             self.register_buffer(name, torch.tensor([255 * x for x in values])[:, None, None], persistent=False)
 
@@ -81,18 +80,15 @@ class Preprocess(nn.Module):
         antialias = self.config.antialias
         return F.interpolate(image[None], size=size, mode="bilinear", align_corners=False, antialias=antialias)[0]
 
-    def targets(
-        self, targets: Sequence[Mapping[str, Any]], images: ImageBatch, *, boxes_alone: bool = False
-    ) -> Targets:
+    def targets(self, targets: Sequence[Mapping[str, Any]], images: ImageBatch, extras: Sequence[str] = ()) -> Targets:
         """Batch torchvision's target dicts: `boxes` (N, 4) XYXY, `labels` (N,) in 1..M, optional `iscrowd` (N,).
 
-        Boxes may also be `tv_tensors.BoundingBoxes` of any format, and all fields lists or arrays. `masks`, if the
-        model learns them, are (N, H, W) at the original size of the image, which they keep, or `Masks`. With
-        `boxes_alone`, whatever else the model learns is left out. Empty boxes are ignored. Raises UserError naming the
-        invalid entry.
+        Boxes may also be `tv_tensors.BoundingBoxes` of any format, and all fields lists or arrays. `extras` are further
+        fields to batch, with a row per box; `masks` are (N, H, W) at the original size of the image, which they keep,
+        or `Masks`. Empty boxes are ignored. Raises UserError naming the invalid entry.
         """
-        device, others = images.pixels.device, () if boxes_alone else self.extra_targets
-        given = [_fields(k, target, others) for k, target in enumerate(targets)]
+        device = images.pixels.device
+        given = [_fields(k, target, extras) for k, target in enumerate(targets)]
         slots = max(1, *(len(one["boxes"]) for one in given))
         boxes = torch.zeros((len(given), slots, 4), dtype=torch.float32, device="cpu")
         labels = torch.zeros((len(given), slots), dtype=torch.int64, device="cpu")
@@ -107,12 +103,12 @@ class Preprocess(nn.Module):
         boxes = boxes * scale.cpu().repeat(1, 2)[:, None]
         real = box_ops.nonempty(boxes)
         ignore = (real & crowd).to(device) if bool(crowd.any()) else None
-        columns = {name: [one[name] for one in given] for name in others}
-        extras: TargetExtras = {
+        columns = {name: [one[name] for one in given] for name in extras}
+        batched: TargetExtras = {
             name: _encoded(values, images, device) if name == "masks" else _padded(values, slots, device)
             for name, values in columns.items()
         }
-        return Targets(boxes.to(device), labels.to(device), (real & ~crowd).to(device), ignore, extras, scale)
+        return Targets(boxes.to(device), labels.to(device), (real & ~crowd).to(device), ignore, batched, scale)
 
     def _check(self, k: int, boxes: Tensor, labels: Tensor) -> None:
         if not bool(boxes.isfinite().all()):

@@ -73,7 +73,7 @@ def measure_stages(
                     found, _ = head.detections(pooled, outputs[:stage], proposals.valid, batch.sizes)
                 rows[stage].append(coco_rows(to_list(found, batch, model.config), [target], model.config))
             boxes = steps(model.roi_heads, outputs, batch.sizes)
-            curve.add(boxes, proposals.valid, model.preprocess.targets([target], batch, boxes_alone=True))
+            curve.add(boxes, proposals.valid, model.preprocess.targets([target], batch))
             bar.advance(1, "")
     kept = np.isin(np.arange(len(dataset)), images)
     return _summary(dataset.annotations.select(kept), curve, {k: np.concatenate(v) for k, v in rows.items()}, limit)
