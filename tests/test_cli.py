@@ -468,6 +468,25 @@ def test_convert_brings_in_and_takes_out(capsys, peers_folder, peer_weights, tmp
     torch.testing.assert_close(first.state_dict(), second.state_dict(), rtol=0, atol=0)
     wrong = fails(capsys, "convert", str(theirs), "--from", "mmdet", "--output", str(again))
     assert "this looks like a detectron2 checkpoint: use --from detectron2" in wrong
+    refused = fails(capsys, "convert", str(ours), "--to", "detectron2", *config, "--output", str(tmp_path / "x.pth"))
+    assert "--config: no effect with --to; leave it out" in refused
+
+
+def test_convert_takes_the_classes_from_annotations(capsys, peer_weights, peers_folder, tmp_path):
+    folder = cascade_rcnn.write_shapes(tmp_path / "shapes", train=2, val=1, size=64)
+    source = str(peer_weights["detectron2"])
+    flags = ("--from", "detectron2", "--config", str(peers_folder / "detectron2" / "cascade_thin" / "config.yaml"))
+    number = cascade_rcnn.convert_checkpoint(source, "detectron2", config=flags[3]).config.num_classes
+    categories = [{"id": 10 * k, "name": f"part {k}"} for k in range(1, number + 1)]
+    for name in ("train", "val"):
+        file = json.loads((folder / f"{name}.json").read_text())
+        (folder / f"{name}.json").write_text(json.dumps(file | {"categories": categories, "annotations": []}))
+    for given, output in ((folder, "a"), (folder / "val.json", "b")):
+        ours = tmp_path / f"{output}.safetensors"
+        main(["convert", source, *flags, "--annotations", str(given), "--output", str(ours)])
+        assert [one.id for one in cascade_rcnn.load(ours).config.categories] == [10 * k for k in range(1, number + 1)]
+    wrong = fails(capsys, "convert", source, *flags, "--annotations", str(tmp_path / "none"), "--output", str(ours))
+    assert "none: no such file or folder" in wrong
 
 
 @pytest.fixture

@@ -59,7 +59,10 @@ def test_classes_that_the_checkpoint_does_not_name(tmp_path, capsys):
     save_detectron2(create_model("faster_rcnn_resnet18_fpn", 2, backbone_width=8, head_width=8), file)
     capsys.readouterr()
     convert_checkpoint(file, "detectron2")
-    assert "set to 'class 1' to 'class 2'; convert_checkpoint(..., categories=...)" in capsys.readouterr().err
+    assert (
+        "set to 'class 1' to 'class 2'; `convert --annotations` (in Python, categories=...) names them"
+        in capsys.readouterr().err
+    )
     named = convert_checkpoint(file, "detectron2", categories=["scratch", dent])
     assert "class names" not in capsys.readouterr().err
     assert named.config.categories == (Category(id=1, name="scratch"), dent)

@@ -61,6 +61,7 @@ def report(
     elif len(runs) == 2:
         refuse(report, locals(), ("checkpoint", "detections", "threshold", "stage_images"), "two runs")
         made = api.compare(runs[0], runs[1], **common)
+        print(printable(made.answer))
     else:
         raise UserError(f"{len(runs)} runs given; give the folder of one training run, or of two to compare")
     print(f"report: {printable(str(made.page))}")

@@ -23,7 +23,8 @@ def choose(source: str | Path, splits: Sequence[str], wanted: str | None) -> str
         if len(splits) == 1:
             return splits[0]
         raise UserError(
-            f"{source}: has the splits {known}; choose one with --split, --data.train-split or --data.val-split"
+            f"{source}: has the splits {known}; choose one with --split (for training, --data.train-split and "
+            "--data.val-split)"
         )
     same = next((names for names in _SAME if wanted.lower() in names), (wanted.lower(),))
     for fits in (

@@ -75,7 +75,7 @@ def _named(config: ModelConfig, categories: tuple[Category, ...] | None) -> Mode
 def _class_notes(config: ModelConfig, settings: Any) -> list[str]:
     if config.categories[0].name == "class 1":
         made_up = f"the class names are unknown; they are set to 'class 1' to 'class {config.num_classes}'"
-        return [f"{made_up}; convert_checkpoint(..., categories=...) in Python names them"]
+        return [f"{made_up}; `convert --annotations` (in Python, categories=...) names them"]
     return [f"{config.num_classes} classes are assumed to be COCO's"] if settings is None else []
 
 

@@ -25,7 +25,7 @@ def page(comparison: Comparison, names: Sequence[str], facts: Mapping[str, str])
     plot = plots.by_iou([(name, own.by_iou) for name, own in zip(names, comparison.own, strict=True)])
     return render(
         "comparison.html.j2",
-        answer=_answer(comparison.difference.overall["ap"], names),
+        answer=answer(comparison.difference.overall["ap"], names),
         names=names,
         facts=facts,
         rows=[_row(comparison, text, metric) for metric, text in _METRICS.items()],
@@ -40,7 +40,7 @@ def page(comparison: Comparison, names: Sequence[str], facts: Mapping[str, str])
     )
 
 
-def _answer(difference: Interval, names: Sequence[str]) -> str:
+def answer(difference: Interval, names: Sequence[str]) -> str:
     """Say which detector is better, if the interval excludes 0."""
     change = f"{signed(difference.mean)} AP ({between(difference, signed)})"
     if math.isnan(difference.low):

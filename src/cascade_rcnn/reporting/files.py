@@ -22,6 +22,7 @@ class Report:
     page: Path  # self-contained HTML
     numbers: Path  # JSON
     advice: tuple[str, ...] = ()  # the most rewarding first; empty for comparisons
+    answer: str = ""  # of a comparison: which run is better, and by how much
 
 
 def report_files(folder: str | Path | None) -> list[Path]:
@@ -32,9 +33,9 @@ def report_files(folder: str | Path | None) -> list[Path]:
     return [Path(folder) / NUMBERS, Path(folder) / PAGE]
 
 
-def write(folder: Path, html: str, numbers: dict[str, Any], advice: tuple[str, ...] = ()) -> Report:
+def write(folder: Path, html: str, numbers: dict[str, Any], advice: tuple[str, ...] = (), answer: str = "") -> Report:
     """Write both files, the page last. Raises UserError if they cannot be written."""
     write_json(folder / NUMBERS, numbers)
     with replacing(folder / PAGE) as aside:
         aside.write_text(html, encoding="utf-8")
-    return Report(page=folder / PAGE, numbers=folder / NUMBERS, advice=advice)
+    return Report(page=folder / PAGE, numbers=folder / NUMBERS, advice=advice, answer=answer)

@@ -64,7 +64,8 @@ def make_comparison(
     """Write the comparison of two sets of detections on the same data."""
     compared = compare(Evidence.of(datasets[0], found[0]), Evidence.of(datasets[1], found[1]))
     html = comparison_page.page(compared, names, {"data": describe(datasets[0])})
-    return write(folder, html, {"runs": list(names), **compared.to_dict()})
+    numbers = {"runs": list(names), **compared.to_dict()}
+    return write(folder, html, numbers, answer=comparison_page.answer(compared.difference.overall["ap"], names))
 
 
 def describe(dataset: Dataset) -> str:

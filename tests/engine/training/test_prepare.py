@@ -49,7 +49,7 @@ def test_patience_without_evaluations_is_noted(recipe, patience, every, noted):
 
 def test_without_validation_data_one_note_is_enough(recipe):
     _, notes = ready(replace(recipe, patience=2, data=replace(recipe.data, val="")))
-    assert "no --data.val is given: the model is not evaluated, and there is no best.safetensors" in notes
+    assert any(note.startswith("no --data.val is given: the model is not evaluated") for note in notes)
     assert not any("--patience" in note for note in notes)
 
 

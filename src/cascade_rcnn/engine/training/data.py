@@ -44,7 +44,8 @@ class TrainingData:
         """The notes for the user."""
         train = self.train.annotations.notes
         if self.val is None:
-            return [*train, "no --data.val is given: the model is not evaluated, and there is no best.safetensors"]
+            missing = "no --data.val is given: the model is not evaluated, and there is no best.safetensors"
+            return [*train, f"{missing}; `cascade-rcnn split` sets images aside"]
         found = self.val.annotations
         same = _same_images(self.train.annotations, found)
         both = [f"{found.source}: is both training and validation data, so AP says nothing about new images"]
