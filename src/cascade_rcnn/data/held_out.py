@@ -16,7 +16,7 @@ def draw(shown: np.ndarray, groups: np.ndarray, fraction: float, seed: int = 0) 
     """
     columns = np.concatenate((shown, ~shown.any(axis=1, keepdims=True)), axis=1)
     number = int(groups.max()) + 1
-    counts, sizes = np.zeros((number, columns.shape[1]), np.int64), np.bincount(groups, minlength=number)
+    counts, sizes = np.zeros((number, columns.shape[1]), np.int32), np.bincount(groups, minlength=number)
     np.add.at(counts, groups, columns)
     whole = counts.sum(axis=0)
     wanted = np.where((counts > 0).sum(axis=0) > 1, np.maximum(1, fraction * whole), fraction * whole)
