@@ -178,4 +178,4 @@ def _for_kernel(x: Tensor) -> Tensor:
 
 
 def _rows(maps: list[Tensor], channels: int) -> Tensor:
-    return torch.cat([x.permute(0, 2, 3, 1).reshape(-1, channels) for x in maps])
+    return torch.cat([x.permute(0, 2, 3, 1).unflatten(3, (-1, channels)).flatten(0, 3) for x in maps])

@@ -37,11 +37,11 @@ def base_anchors(config: AnchorConfig, level: int) -> Tensor:
 
 def grid_anchors(base: Tensor, height: int, width: int, step_y: int, step_x: int, offset: float = 0.0) -> Tensor:
     """Return the anchors of a whole map, (height * width * len(base), 4), centred on (i + offset) * step."""
-    y = torch.arange(height, device=base.device, dtype=base.dtype)[:, None, None].expand(height, width, 1)
-    x = torch.arange(width, device=base.device, dtype=base.dtype)[None, :, None].expand(height, width, 1)
-    x, y = (x + offset) * step_x, (y + offset) * step_y
-    shift = torch.cat([x, y, x, y], dim=-1)
-    return (shift[:, :, None] + base).reshape(-1, 4)
+    y = (torch.arange(height, device=base.device, dtype=base.dtype) + offset) * step_y
+    x = (torch.arange(width, device=base.device, dtype=base.dtype) + offset) * step_x
+    y, x = y[:, None].expand(height, width), x.expand(height, width)
+    shift = torch.stack([x, y, x, y], dim=-1)
+    return (shift[:, :, None] + base).flatten(0, 2)
 
 
 Outputs: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]  # anchors (B, S) -> logits (B, S), deltas (B, S, 4)
@@ -106,7 +106,7 @@ class RegionProposalNetwork(nn.Module):
             for layer in convs:
                 x = F.relu_(layer(x))
             logits.append(objectness(x).permute(0, 2, 3, 1).flatten(1).float())
-            deltas.append(delta(x).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, 4)).float())
+            deltas.append(delta(x).permute(0, 2, 3, 1).unflatten(3, (-1, 4)).flatten(1, 3).float())
         return logits, deltas
 
     def at(self, features: list[Tensor], rows: Tensor) -> tuple[Tensor, Tensor]:
