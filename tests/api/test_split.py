@@ -47,6 +47,13 @@ def test_names_are_relative_so_that_the_folder_can_move(shapes, tmp_path):
     assert len(check_images(load_annotations(tmp_path / "other" / "halves", split="val"))) > 0
 
 
+def test_an_output_folder_below_a_link(shapes, tmp_path):
+    (tmp_path / "deep" / "place").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "deep" / "place")
+    split(shapes / "train.json", tmp_path / "link" / "halves")
+    assert len(check_images(load_annotations(tmp_path / "link" / "halves", split="val"))) > 0
+
+
 def test_masks_crowds_and_areas_are_kept(own, tmp_path):
     file = json.loads((own / "train.json").read_text())
     row = file["annotations"][0]

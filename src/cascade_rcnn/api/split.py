@@ -112,7 +112,8 @@ def _seen_from(data: Annotations, folder: Path) -> Annotations:
 
 
 def _relative(path: Path, folder: Path) -> str:
+    path = path.parent.resolve() / path.name  # `..` leads out of the folder that a link leads to
     try:
-        return Path(os.path.relpath(path, folder)).as_posix()
+        return Path(os.path.relpath(path, folder.resolve())).as_posix()
     except ValueError:  # on another drive of Windows
         return path.absolute().as_posix()
