@@ -139,3 +139,11 @@ def test_names_that_differ_only_in_case_or_spaces_are_mentioned(write_coco, coco
         category["name"] = name
     notes = load_coco(write_coco(coco_dict), tmp_path).notes
     assert any("differ only in case or spaces; they remain separate" in note and repr(one) in note for note in notes)
+
+
+def test_boxes_have_owners_whatever_torch_s_default_device_is(make_annotations):
+    annotations = make_annotations([(30, 40)] * 3, [[(1, 2, 3, 4)] * 2, [], [(5, 6, 7, 8)]])
+    with torch.device("meta"):
+        assert annotations.owners.tolist() == [0, 0, 2]
+        assert annotations.select(np.array([True, True, False])).boxes.tolist() == [[1, 2, 3, 4]] * 2
+    assert annotations.shown.tolist() == [[True], [False], [True]]

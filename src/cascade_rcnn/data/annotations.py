@@ -67,7 +67,7 @@ class Annotations:
     @property
     def owners(self) -> Tensor:
         """The index 0..N-1 of each box's image, (A,) int64."""
-        return torch.arange(len(self)).repeat_interleave(self.first.diff())
+        return torch.arange(len(self), device=self.first.device).repeat_interleave(self.first.diff())
 
     @property
     def shown(self) -> np.ndarray:
