@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=["cells", "bccd", "person"])
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--seconds", type=float, default=360, help="processor time of each training run")
+    parser.add_argument("--precision", choices=["bf16", "fp32"], default="bf16", help="of training and detection")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--page", type=Path, help="folder to write against.md and against.json to")
     given = parser.parse_args()
@@ -40,7 +41,7 @@ def main() -> None:
 
 
 def _one(given: argparse.Namespace, name: str, contender: str) -> None:
-    finished = given.output / f"{stem(name, contender, given.seconds, given.seed)}.json"
+    finished = given.output / f"{stem(name, contender, given.seconds, given.precision, given.seed)}.json"
     if finished.is_file() or (name, contender) in _SEEN:
         return
     if (needed := _NEEDS.get(contender)) and find_spec(needed) is None:
@@ -48,7 +49,7 @@ def _one(given: argparse.Namespace, name: str, contender: str) -> None:
         return
     figures = fresh(
         run, output=given.output, data=given.data, weights=given.weights, name=name,
-        contender=contender, seconds=given.seconds, seed=given.seed,
+        contender=contender, seconds=given.seconds, precision=given.precision, seed=given.seed,
     )  # fmt: skip
     print(figures, flush=True)
 

@@ -21,6 +21,7 @@ from benchmarks.measure import peak_mb
 from cascade_rcnn import find_recipe
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.data.dataset import Dataset
+from cascade_rcnn.engine.predictor import Precision
 from cascade_rcnn.evaluation import evaluate_boxes
 from cascade_rcnn.files import write_json
 
@@ -47,32 +48,39 @@ def fitting(ticks: list[float], seconds: float) -> int:
     return max(1, int(seconds / taken)) * BATCH
 
 
-def run(data: str, weights: str, output: str, name: str, contender: str, seconds: float, seed: int) -> dict[str, Any]:
+def run(
+    data: str, weights: str, output: str, name: str, contender: str, seconds: float, precision: Precision, seed: int
+) -> dict[str, Any]:
     """Train and evaluate, and write detections and metrics to `output`."""
     torch.set_num_threads(1)
     train, val = read_set(Path(data), name)
     fit, folder = CONTENDERS[contender], Path(output)
-    own = stem(name, contender, seconds, seed)
+    title = stem(name, contender, seconds, precision, seed)
     ticks: list[float] = []
 
     def trained(length: int, where: str, tick: Callable[[], None]) -> Detect:
-        shutil.rmtree(folder / where, ignore_errors=True)  # left by an interrupted run
-        images = stream(train, length, seed, folder / where / "links")
-        return fit(Setting(images=images, weights=Path(weights), seed=seed, folder=folder / where / "training"), tick)
+        own = folder / where
+        shutil.rmtree(own, ignore_errors=True)  # left by an interrupted run
+        setting = Setting(
+            images=stream(train, length, seed, own / "links"), weights=Path(weights), seed=seed, precision=precision,
+            folder=own / "training",
+        )  # fmt: skip
+        return fit(setting, tick)
 
-    trained(_PROBE * BATCH, f"{own}-probe", lambda: ticks.append(time.process_time()))
+    trained(_PROBE * BATCH, f"{title}-probe", lambda: ticks.append(time.process_time()))
     length = fitting(ticks, seconds)
     started = time.process_time()
-    detect = trained(length, own, lambda: None)
+    detect = trained(length, title, lambda: None)
     spent = time.process_time() - started
     memory = peak_mb()
     rows, milliseconds = detections(detect, val)
-    np.save(folder / f"{own}.npy", rows)
+    np.save(folder / f"{title}.npy", rows)
     metrics = evaluate_boxes(val, rows).to_dict()
     figures: dict[str, Any] = {"set": name, "contender": contender, "seed": seed, "budget": seconds}
-    figures |= {"training_images": len(train), "images_seen": length, "seconds": spent, "training_mb": memory}
-    figures |= {"milliseconds": milliseconds} | {metric: metrics[metric] for metric in _EVALUATED}
-    write_json(folder / f"{own}.json", figures)
+    figures |= {"precision": precision, "training_images": len(train), "images_seen": length}
+    figures |= {"seconds": spent, "training_mb": memory, "milliseconds": milliseconds}
+    figures |= {metric: metrics[metric] for metric in _EVALUATED}
+    write_json(folder / f"{title}.json", figures)
     return figures
 
 

@@ -14,7 +14,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from benchmarks.against.setting import MAX_SIZE, MIN_SIZE, Detect, Setting, Tick, batches
+from cascade_rcnn.engine.predictor import Precision, autocast
 
+_CPU = torch.device("cpu")
 _MEAN, _STD = torch.tensor([0.485, 0.456, 0.406])[:, None, None], torch.tensor([0.229, 0.224, 0.225])[:, None, None]
 _STRIDE, _QUERIES = 32, 300
 
@@ -29,14 +31,14 @@ def contend(setting: Setting, tick: Tick) -> Detect:
     optimizer = torch.optim.AdamW(groups, lr=1e-4, weight_decay=1e-4)
     for batch in batches(setting):
         pixels, labels = collate([(image, target) for image, target in batch.samples()])
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with autocast(_CPU, setting.precision):
             loss = model(pixel_values=pixels, labels=labels).loss
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
         optimizer.step()
         tick()
-    return _detect(model.eval())
+    return _detect(model.eval(), setting.precision)
 
 
 def _model(weights: Path, classes: int) -> Any:
@@ -104,11 +106,11 @@ def collate(samples: list[tuple[Tensor, dict[str, Any]]]) -> tuple[Tensor, list[
     return pixels, labels
 
 
-def _detect(model: Any) -> Detect:
+def _detect(model: Any, precision: Precision) -> Detect:
     @torch.inference_mode()
     def detect(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         pixels, _ = collate([(image, {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)})])
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with autocast(_CPU, precision):
             found = model(pixel_values=pixels)
         scores, flat = found.logits[0].float().sigmoid().flatten().topk(100)
         centre, size = found.pred_boxes[0].float()[flat // found.logits.shape[-1]].split(2, dim=1)

@@ -31,16 +31,19 @@ def from_backbone(name: str) -> Contender:
 def _contender(recipe: Recipe) -> Contender:
     def contend(setting: Setting, tick: Tick) -> Detect:
         weights = None if recipe.init else str(setting.weights)
-        chosen = replace(_sized(recipe), weights_backbone=weights, seed=setting.seed, output=str(setting.folder))
+        chosen = replace(
+            _sized(recipe), weights_backbone=weights, seed=setting.seed, precision=setting.precision,
+            output=str(setting.folder),
+        )  # fmt: skip
         result = cascade_rcnn.train(chosen, data=setting.images, callbacks=[_Ticks(tick)])
-        return _detect(cascade_rcnn.Predictor(result.weights, device="cpu", precision="bf16"))
+        return _detect(cascade_rcnn.Predictor(result.weights, device="cpu", precision=setting.precision))
 
     return contend
 
 
 def _sized(recipe: Recipe) -> Recipe:
     options = replace(recipe.options, min_size=MIN_SIZE, max_size=MAX_SIZE)
-    return replace(recipe, options=options, epochs=1, batch_size=BATCH, evaluate_every=0, workers=0, precision="bf16")
+    return replace(recipe, options=options, epochs=1, batch_size=BATCH, evaluate_every=0, workers=0)
 
 
 def _detect(predictor: cascade_rcnn.Predictor) -> Detect:

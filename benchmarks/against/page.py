@@ -28,6 +28,7 @@ OURS = ("starter", "cascade", "small")  # the others are compared with the first
 PEER = "torchvision"
 _LEAST = 0.001  # AP; a multiple of less is meaningless
 Draws: TypeAlias = dict[tuple[str, int], np.ndarray]  # AP on resamples of a dataset, by contender and seed
+_OF_A_RUN = ("set", "contender", "budget", "precision", "seed")
 METRICS = ("ap", "ap50", "ap75", "ap90")
 NAMES = {
     "starter": "this package, from the starter",
@@ -45,25 +46,44 @@ NAMES = {
 
 
 def write_page(folder: Path, data: Path, page: Path) -> None:
-    """Write against.json and against.md to `page` from the runs in `folder`."""
+    """Write against.json and against.md to `page` from the runs in `folder`, keeping other tables that are there."""
     found = [read_json(path) for path in sorted(folder.glob("*.json"))]
-    keys = sorted({(row["set"], row["budget"]) for row in found}, key=lambda key: (list(SETS).index(key[0]), key[1]))
-    contests = [_contest(folder, data, [row for row in found if (row["set"], row["budget"]) == key]) for key in keys]
-    values = {"machine": describe() | {"threads": 1}, "resamples": RESAMPLES, "contests": contests}
-    write_json(page / "against.json", values)
+    contests = {_title(contest["rows"]): contest for contest in _recorded(page / "against.json")}
+    for title in dict.fromkeys(_title([row]) for row in found):
+        contests[title] = _contest(folder, data, [row for row in found if _title([row]) == title])
+    ordered = sorted(contests.values(), key=_order)
+    write_json(page / "against.json", {"resamples": RESAMPLES, "contests": ordered})
     introduction = (Path(__file__).parent / "page.md").read_text(encoding="utf-8")
-    tables = "\n".join(f"{table(contest['rows'])}{_pair_lines(contest['pairs'])}" for contest in contests)
+    tables = "\n".join(_section(contest) for contest in ordered)
     remarks = page / "against_remarks.md"  # written by hand
     read = f"\n{remarks.read_text(encoding='utf-8')}" if remarks.is_file() else ""
     with replacing(page / "against.md") as aside:
-        aside.write_text(f"{introduction}\n{tables}\n{machine_line()}\n{read}", encoding="utf-8")
+        aside.write_text(f"{introduction}\n{tables}{read}", encoding="utf-8")
+
+
+def _recorded(path: Path) -> list[dict[str, Any]]:
+    return read_json(path)["contests"] if path.is_file() else []
+
+
+def _title(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the title of a table: what its runs have in common."""
+    return f"`{rows[0]['set']}`, {rows[0]['budget']:g} seconds each, {rows[0]['precision']}"
+
+
+def _order(contest: Mapping[str, Any]) -> tuple[int, float, str]:
+    first = contest["rows"][0]
+    return list(SETS).index(first["set"]), first["budget"], first["precision"]
+
+
+def _section(contest: Mapping[str, Any]) -> str:
+    return f"{table(contest['rows'])}{_pair_lines(contest['pairs'])}\n{machine_line(contest['machine'])}\n"
 
 
 def _contest(folder: Path, data: Path, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the rows of a dataset that had the same time, and the differences within pairs of contenders."""
+    """Return the rows of a table, the differences within pairs of contenders, and the machine."""
     _, truth = read_set(data, rows[0]["set"])
     draws = {_key(row): resample(match(truth, np.load(folder / _file(row)))) for row in rows}
-    return {"rows": with_differences(rows, draws), "pairs": paired(draws)}
+    return {"machine": describe(), "rows": with_differences(rows, draws), "pairs": paired(draws)}
 
 
 def with_differences(rows: Sequence[dict[str, Any]], draws: Draws) -> list[dict[str, Any]]:
@@ -113,7 +133,7 @@ def _key(row: Mapping[str, Any]) -> tuple[str, int]:
 
 
 def _file(row: Mapping[str, Any]) -> str:
-    return f"{stem(row['set'], row['contender'], row['budget'], row['seed'])}.npy"
+    return f"{stem(*(row[key] for key in _OF_A_RUN))}.npy"
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -122,8 +142,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     heads = ("", *(["seed"] if several else []), "AP", "AP50", "AP75", "AP90")
     heads += ("images seen", "training, s", "training, MB", "inference, ms")
     lead = ("behind by (AP)", "AP75", "AP90")
-    title = f"## `{rows[0]['set']}`, {rows[0]['budget']:g} seconds each"
-    lines = [title, "", row_line(heads + lead), row_line(["---"] * len(heads + lead))]
+    lines = [f"## {_title(rows)}", "", row_line(heads + lead), row_line(["---"] * len(heads + lead))]
     for row in rows:
         metrics = [f"{100 * row[metric]:.1f}" for metric in METRICS]
         cost = [f"{row['images_seen']:,}", f"{row['seconds']:.0f}", f"{row['training_mb']:,.0f}"]
@@ -163,8 +182,7 @@ def _ratios(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def machine_line() -> str:
+def machine_line(machine: Mapping[str, Any]) -> str:
     """Say on what the figures were measured, and when."""
-    machine = describe()
     software = f"Python {machine['python']}, torch {machine['torch']}, torchvision {machine['torchvision']}"
     return f"{machine['processor']}, one thread, {gpu_of(machine)}; {software}; {machine['date']}."

@@ -13,6 +13,7 @@ from cascade_rcnn.assets import CELLS
 from cascade_rcnn.data import Annotations, load_annotations
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.packed import PackedStrings
+from cascade_rcnn.engine.predictor import Precision
 
 BATCH = 4
 MIN_SIZE, MAX_SIZE = 240, 408
@@ -37,6 +38,7 @@ class Setting:
     images: Annotations
     weights: Path  # of a ResNet-18 trained on ImageNet
     seed: int
+    precision: Precision
     folder: Path  # for files of this run only
 
 
@@ -46,9 +48,9 @@ class Contender(Protocol):
     def __call__(self, setting: Setting, tick: Tick) -> Detect: ...
 
 
-def stem(name: str, contender: str, seconds: float, seed: int) -> str:
+def stem(name: str, contender: str, seconds: float, precision: str, seed: int) -> str:
     """Return the name of the files of a run, without a suffix."""
-    return f"{name}-{contender}-{seconds:g}s-{seed}"
+    return f"{name}-{contender}-{seconds:g}s-{precision}-{seed}"
 
 
 def read_set(data: Path, name: str) -> tuple[Annotations, Annotations]:

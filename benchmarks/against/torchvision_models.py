@@ -18,11 +18,13 @@ from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from benchmarks.against.setting import ANCHORS, BATCH, MAX_SIZE, MIN_SIZE, Contender, Detect, Setting, Tick, batches
+from cascade_rcnn.engine.predictor import Precision, autocast
 from cascade_rcnn.engine.training.optim import learning_rate, make_optimizer, moving_average
 from cascade_rcnn.recipes import Recipe
 
 Build = Callable[[Path, int], FasterRCNN]
 Factor = Callable[[int], float]  # from the number of an update to the factor of the learning rate
+_CPU = torch.device("cpu")
 _CHANNELS = [64, 128, 256, 512]
 _RATIOS = (0.5, 1.0, 2.0)
 # The reference recipe: 26 epochs, learning rate divided by 10 after epochs 16 and 22, warm-up of at most an epoch.
@@ -89,7 +91,7 @@ def from_model(build: Build, recipe: Recipe | None = None) -> Contender:
         limit = recipe.optimizer.clip_norm if recipe else math.inf
         for batch in given:
             samples = batch.samples()
-            with torch.autocast("cpu", dtype=torch.bfloat16):
+            with autocast(_CPU, setting.precision):
                 losses = model([image.float() / 255 for image, _ in samples], [target for _, target in samples])
             optimizer.zero_grad()
             torch.stack(list(losses.values())).sum().backward()
@@ -100,7 +102,8 @@ def from_model(build: Build, recipe: Recipe | None = None) -> Contender:
             if averaged is not None:
                 averaged.update_parameters(model)
             tick()
-        return _detect(cast(FasterRCNN, model if averaged is None else averaged.module).eval())
+        trained = model if averaged is None else averaged.module
+        return _detect(cast(FasterRCNN, trained).eval(), setting.precision)
 
     return contend
 
@@ -126,10 +129,10 @@ def _trained(model: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
-def _detect(model: FasterRCNN) -> Detect:
+def _detect(model: FasterRCNN, precision: Precision) -> Detect:
     @torch.inference_mode()
     def detect(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with autocast(_CPU, precision):
             (found,) = model([image.float() / 255])
         return found["boxes"].float(), found["scores"].float(), found["labels"]
 

@@ -50,7 +50,7 @@ def write_page(folder: Path, data: Path, page: Path) -> None:
         values["switches"] = {place: switched}
         title = f"One difference at a time, on `{place}` with {OPTIMIZERS[optimizer]} and learning rate {rate:g}"
         parts += [f"## {title}\n\n{table(switched, 'default, except')}\n", _not_run(switched)]
-    parts += [f"## Differences between the presets\n\n{fields()}\n", machine_line() + "\n"]
+    parts += [f"## Differences between the presets\n\n{fields()}\n", machine_line(describe()) + "\n"]
     write_json(page / "presets.json", values)
     with replacing(page / "presets.md") as aside:
         aside.write_text("\n".join(part for part in parts if part), encoding="utf-8")

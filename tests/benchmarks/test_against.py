@@ -17,6 +17,7 @@ from cascade_rcnn.data import Annotations, load_annotations
 from cascade_rcnn.data.check import check_images
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.shapes import write_shapes
+from cascade_rcnn.engine.environment import describe
 from cascade_rcnn.files import read_json, write_json
 
 
@@ -43,9 +44,13 @@ def test_a_stream_is_a_set_like_any_other(shapes, tmp_path):
         assert torch.equal(target["labels"], original["labels"])
 
 
+def _setting(images: Annotations, folder: Path) -> Setting:
+    return Setting(images=images, weights=folder, seed=0, precision="bf16", folder=folder)
+
+
 def test_batches_hold_every_image_and_mirror_boxes_with_it(shapes, tmp_path):
     torch.manual_seed(0)
-    setting = Setting(images=stream(shapes, 6, 0, tmp_path / "links"), weights=tmp_path, seed=0, folder=tmp_path)
+    setting = _setting(stream(shapes, 6, 0, tmp_path / "links"), tmp_path)
     given = list(batches(setting))
     assert [len(batch) for batch in given] == [4, 2]
     mirrored = 0
@@ -89,8 +94,7 @@ class _SometimesNaN(nn.Module):
 
 
 def test_an_update_that_is_not_finite_is_left_out(shapes, tmp_path):
-    images = stream(shapes, 3 * BATCH, 0, tmp_path / "links")
-    setting = Setting(images=images, weights=tmp_path, seed=0, folder=tmp_path)
+    setting = _setting(stream(shapes, 3 * BATCH, 0, tmp_path / "links"), tmp_path)
     detect = from_model(lambda weights, classes: _SometimesNaN())(setting, lambda: None)  # type: ignore[arg-type]
     _, scores, _ = detect(torch.zeros(3, 8, 8, dtype=torch.uint8))
     assert scores > 0
@@ -135,7 +139,7 @@ def test_detr_gets_resized_padded_images_and_boxes_in_shares_of_them():
 
 
 def _row(contender: str, ap90: float, **more) -> dict:
-    figures = {"set": "cells", "images_seen": 1234, "budget": 60.0, "seconds": 59.6}
+    figures = {"set": "cells", "images_seen": 1234, "budget": 60.0, "precision": "bf16", "seconds": 59.6}
     figures |= {"training_mb": 1000.4, "milliseconds": 50.2}
     return {"contender": contender, "seed": 0, "ap": 0.5, "ap50": 0.8, "ap75": 0.6, "ap90": ap90} | figures | more
 
@@ -144,7 +148,7 @@ def test_a_table_says_how_far_the_others_are_behind_and_how_ap90_compares():
     behind = {metric: [0.1, 0.05, 0.15] for metric in page.METRICS}
     rows = [_row("starter", 0.06), _row("cascade", 0.05), _row("torchvision", 0.02, behind=behind)]
     text = page.table(rows)
-    assert text.startswith("## `cells`, 60 seconds each\n")
+    assert text.startswith("## `cells`, 60 seconds each, bf16\n")
     assert "| 50.0 | 80.0 | 60.0 | 6.0 | 1,234 | 60 | 1,000 | 50 |  |  |  |" in text
     assert "+10.0 (+5.0 to +15.0)" in text
     assert 'and 2.00 for "torchvision Faster R-CNN v1" (3.0 times as much).' in text
@@ -190,7 +194,7 @@ def test_runs_of_another_time_get_a_table_of_their_own(tmp_path):
     categories = torch.tensor([category.id for category in truth.categories])[truth.labels.long() - 1]
     perfect = np.column_stack((images, truth.boxes, torch.ones(len(images)), categories))
     for contender, seconds, ap in (("starter", 60.0, 1.0), ("baseline", 60.0, 0.1), ("starter", 240.0, 1.0)):
-        own = tmp_path / stem("cells", contender, seconds, 0)
+        own = tmp_path / stem("cells", contender, seconds, "bf16", 0)
         np.save(f"{own}.npy", perfect if ap == 1.0 else perfect[:9])
         write_json(Path(f"{own}.json"), _row(contender, 0.1) | {"ap": ap, "budget": seconds})
     page.write_page(tmp_path, tmp_path, tmp_path / "page")
@@ -200,6 +204,22 @@ def test_runs_of_another_time_get_a_table_of_their_own(tmp_path):
     assert short["rows"][1]["behind"]["ap90"][0] > 0.5
     text = (tmp_path / "page" / "against.md").read_text()
     assert text.index("## `cells`, 60 seconds each") < text.index("## `cells`, 240 seconds each")
+
+
+def test_tables_without_runs_are_kept(tmp_path):
+    kept = [_row("cascade", 0.1, set="bccd", precision="fp32")]
+    replaced = [_row("cascade", 0.1)]
+    contests = [{"machine": describe() | {"processor": "Old"}, "rows": rows, "pairs": []} for rows in (kept, replaced)]
+    write_json(tmp_path / "page" / "against.json", {"contests": contests})
+    own = tmp_path / stem("cells", "baseline", 60.0, "bf16", 0)
+    np.save(f"{own}.npy", np.zeros((0, 7)))
+    write_json(Path(f"{own}.json"), _row("baseline", 0.0))
+    page.write_page(tmp_path, tmp_path, tmp_path / "page")
+    first, second = read_json(tmp_path / "page" / "against.json")["contests"]
+    assert [row["contender"] for row in first["rows"]] == ["baseline"]
+    assert (first["machine"], second) == (describe(), contests[0])
+    text = (tmp_path / "page" / "against.md").read_text()
+    assert text.count("Old, one thread") == text.count("## `bccd`, 60 seconds each, fp32") == 1
 
 
 def test_an_interval_in_points_of_ap():
