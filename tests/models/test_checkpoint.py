@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 from torch.nn import DataParallel
 from torch.optim.swa_utils import AveragedModel
 
@@ -126,6 +127,13 @@ def test_weights_that_would_not_load_are_not_saved(detector, tmp_path, value):
         save(detector, path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_model_with_other_modules_than_its_config_is_not_saved(detector, tmp_path):
+    detector.roi_heads.heads[1].regressor = nn.Linear(16, 8)
+    with pytest.raises(UserError, match=r"not saved, as its modules .*heads\.1\.regressor.* is \(8,\) where .* \(4,\)"):
+        save(detector, tmp_path / "model.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_model_folded_for_inference_is_not_saved(detector, tmp_path):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cascade_rcnn import boxes as box_ops
 from cascade_rcnn.config import ConvFCHeadConfig
 from cascade_rcnn.layers.convolution import Conv2d
+from cascade_rcnn.layers.initialization import he_normal_
 from cascade_rcnn.layers.normalization import RoIBatchNorm2d, make_norm
 
 
@@ -51,7 +52,7 @@ class ConvFCHead(nn.Module):
         config = self.config
         for k in range(1, config.convs + 1):
             conv = Conv2d(channels, config.conv_channels, 3, padding=1, bias=config.norm is None)
-            nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+            he_normal_(conv.weight)
             if conv.bias is not None:
                 nn.init.zeros_(conv.bias)
             self.add_module(f"conv{k}", conv)

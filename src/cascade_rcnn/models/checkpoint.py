@@ -42,6 +42,9 @@ def save(model: nn.Module, path: str | Path, *, compact: bool = False) -> None:
     if len(model.tasks) != len(model.config.tasks):
         raise UserError(f"{path}: not saved, as its config has no entry for a task; use torch.save(model.state_dict())")
     tensors = {name: _stored(value) for name, value in model.state_dict().items()}
+    if wrong := _misfit(model.config, tensors):
+        advice = "use torch.save(model.state_dict())"
+        raise UserError(f"{path}: not saved, as its modules are not those of its config ({wrong}); {advice}")
     for name, value in tensors.items():
         if (wrong := _implausible(value)) is not None:
             raise UserError(f"{path}: not saved, as {name} {wrong}: training has diverged; use a lower learning rate")
@@ -51,6 +54,17 @@ def save(model: nn.Module, path: str | Path, *, compact: bool = False) -> None:
             save_file(tensors, aside, metadata={_KEY: model.config.to_json(), "format": str(FORMAT)})
         except SafetensorError as error:  # a full disk, for example
             raise UserError(f"{path}: cannot be written ({reason(error)}); choose another output") from None
+
+
+def _misfit(config: ModelConfig, tensors: dict[str, Tensor]) -> str:
+    """Describe the first tensor that a model of this config lacks, or has in another shape; empty if there is none.
+
+    A backbone of your own is unknown to the config, so models with one are not checked.
+    """
+    if isinstance(config.backbone, OwnBackboneConfig):
+        return ""
+    with torch.device("meta"):
+        return mismatch(tensors, build(config).state_dict())
 
 
 def unwrapped(model: Any) -> Detector:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cascade_rcnn import boxes as box_ops
 from cascade_rcnn.config import MaskConfig
 from cascade_rcnn.layers.convolution import Conv2d, DoublingConv2d
+from cascade_rcnn.layers.initialization import he_normal_
 from cascade_rcnn.layers.normalization import make_norm
 from cascade_rcnn.structures import Detections, Targets, TrainedOn
 from cascade_rcnn.tasks.mask_targets import mask_targets
@@ -33,7 +34,7 @@ class MaskHead(nn.Module):
         self.predictor = nn.Conv2d(config.channels, 1 if config.class_agnostic else num_classes, 1)
         for layer in self.children():
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+                he_normal_(layer.weight)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
         nn.init.normal_(self.predictor.weight, std=0.001)

@@ -61,7 +61,7 @@ class ConvNeXt(nn.Module):
         self.output_norm = nn.ModuleList(LayerNorm2d(channels, eps=_EPS) for channels in self.channels)
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.normal_(module.weight, std=0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         self.no_decay = {name for name, _ in self.named_parameters() if name.endswith("layer_scale")}

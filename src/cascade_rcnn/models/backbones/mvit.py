@@ -66,7 +66,7 @@ class MViT(nn.Module):
         self.output_norm = nn.ModuleList(nn.LayerNorm(channels, eps=_EPS) for channels in self.channels)
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
         self.no_decay = {name for name, _ in self.named_parameters() if name.endswith(("rel_pos_h", "rel_pos_w"))}
 

@@ -9,13 +9,14 @@ from torch import Tensor, nn
 from cascade_rcnn.config import NormConfig, RegNetConfig
 from cascade_rcnn.layers.blocks import RESIDUAL_GAIN, DropPath, drop_rates, run
 from cascade_rcnn.layers.convolution import Conv2d
+from cascade_rcnn.layers.initialization import he_normal_
 from cascade_rcnn.layers.normalization import conv_norm, make_norm
 
 
 def _conv_norm(norm: NormConfig, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Module:
     """Make a convolution and its normalisation, as items 0 and 1."""
     conv = Conv2d(inputs, outputs, kernel, stride, kernel // 2, 1, groups, bias=False)
-    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    he_normal_(conv.weight)
     return nn.Sequential(conv, make_norm(norm, outputs))
 
 

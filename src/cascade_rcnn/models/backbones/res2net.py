@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cascade_rcnn.config import NormConfig, Res2NetConfig
 from cascade_rcnn.layers.blocks import RESIDUAL_GAIN, DropPath, drop_rates, run
 from cascade_rcnn.layers.convolution import Conv2d
+from cascade_rcnn.layers.initialization import he_normal_
 from cascade_rcnn.layers.normalization import conv_norm, make_norm
 
 _BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -84,7 +85,7 @@ class Res2Net(nn.Module):
             self.add_module(f"layer{k + 1}", layer)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                he_normal_(module.weight)
 
     def layers(self) -> Sequence[nn.Module]:
         """Return the stem and the four layers."""

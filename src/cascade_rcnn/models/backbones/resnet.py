@@ -10,6 +10,7 @@ from cascade_rcnn.layers.blocks import RESIDUAL_GAIN, DropPath, drop_rates, run
 from cascade_rcnn.layers.context import GlobalContext
 from cascade_rcnn.layers.convolution import Conv2d
 from cascade_rcnn.layers.deformable import DeformableConv2d
+from cascade_rcnn.layers.initialization import he_normal_
 from cascade_rcnn.layers.normalization import conv_norm, make_norm
 
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -93,7 +94,7 @@ class ResNet(nn.Module):
         self.channels = tuple(channels)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                he_normal_(module.weight)
         for module in self.modules():
             if isinstance(module, DeformableConv2d):
                 module.reset_offsets()

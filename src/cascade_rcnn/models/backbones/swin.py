@@ -30,7 +30,7 @@ class _WindowAttention(nn.Module):
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
-        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+        nn.init.normal_(self.relative_position_bias_table, std=0.02)
         self.register_buffer("relative_position_index", _relative_positions(window), persistent=False)
 
     def forward(self, x: Tensor, apart: Tensor) -> Tensor:
@@ -147,7 +147,7 @@ class Swin(nn.Module):
         self.output_norm = nn.ModuleList(nn.LayerNorm(channels) for channels in self.channels)
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.normal_(module.weight, std=0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         self.no_decay = {name for name, _ in self.named_parameters() if name.endswith("relative_position_bias_table")}

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from cascade_rcnn.config import VGGConfig
 from cascade_rcnn.layers.convolution import Conv2d
+from cascade_rcnn.layers.initialization import he_normal_
 
 _CONVOLUTIONS = (2, 2, 3, 3, 3)  # in conv1..conv5
 _WIDTHS = (1, 2, 4, 8, 8)
@@ -32,7 +33,7 @@ class VGG(nn.Module):
         self.channels = (inputs,)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                he_normal_(module.weight)
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
         self._begins = begins
 

@@ -31,10 +31,10 @@ class ViT(nn.Module):
         self.patch_embed = nn.ModuleDict({"proj": Conv2d(3, config.width, _PATCH, _PATCH)})
         (rates,) = drop_rates(config.drop_path, (config.depth,))
         self.blocks = nn.ModuleList(_Block(config, k in config.global_blocks, rate) for k, rate in enumerate(rates))
-        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        nn.init.normal_(self.pos_embed, std=0.02)
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
 
     def layers(self) -> Sequence[nn.Module]:
