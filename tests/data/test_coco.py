@@ -1,13 +1,10 @@
-import gc
 import json
 import unicodedata
 
-import numpy as np
 import pytest
 
-from cascade_rcnn import rle
 from cascade_rcnn.data.check import check_images
-from cascade_rcnn.data.coco import _decode, _File, load_coco, save_coco
+from cascade_rcnn.data.coco import load_coco, save_coco
 from cascade_rcnn.data.load import check_same_categories
 from cascade_rcnn.errors import UserError
 
@@ -66,15 +63,6 @@ def test_numbers_as_spreadsheets_and_forms_write_them(write_coco, coco_dict, tmp
         assert getattr(found, field).equal(getattr(expected, field)), field
 
 
-def test_garbage_collection_does_not_visit_boxes(write_coco, coco_dict):
-    # A list for each of 860,000 boxes makes loading twice as slow.
-    path = write_coco(coco_dict)
-    file = _decode(path, path.read_bytes(), _File)
-    gc.collect()  # releases tuples of numbers
-    assert len(file.annotations) == 3
-    assert not any(gc.is_tracked(row) or gc.is_tracked(row.bbox) for row in file.annotations)
-
-
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_byte_order_marks_are_read_over(write_coco, coco_dict, tmp_path, encoding):
     path = write_coco(coco_dict)
@@ -93,68 +81,6 @@ def test_sizes_that_are_missing_come_from_the_upright_images(write_coco, coco_di
     assert (left.image_ids.tolist(), left.boxes.tolist()) == ([20], [[0.25, 0, 10, 20]])
     write_image(tmp_path / "sub/a.png", 16, 24)
     assert load_coco(write_coco(coco_dict)).image_sizes.tolist() == [[30, 40], [24, 16]]
-
-
-def test_boxes_that_are_missing_come_from_polygons_or_are_left_out(write_coco, coco_dict, tmp_path):
-    boxes = coco_dict["annotations"]
-    boxes[0] |= {"bbox": [], "segmentation": [[1, 2, 6, 2, 6, 9], [3, 1, 4, 1, 4, 5]]}
-    del boxes[1]["bbox"]
-    boxes[1]["segmentation"] = {"counts": [1, 2], "size": [3, 1]}  # of another image
-    boxes[2]["segmentation"] = [[0, 0, 99, 0, 99, 99]]  # disagrees with the box
-    found = load_coco(write_coco(coco_dict), tmp_path)
-    assert found.boxes.tolist() == [[1, 1, 5, 8], [5, 6, 7, 8]]
-    assert found.ids.tolist() == [5, 7]
-    what = "1 of 3 annotations have no bbox, or one of zeros; that of their segmentation is used"
-    assert any(what in note for note in found.notes)
-    lost = "1 of 3 annotations have neither bbox nor a usable segmentation (first: annotations[1])"
-    assert any(lost in note for note in found.notes)
-
-
-@pytest.mark.parametrize("bbox", [None, [], [0, 0, 0, 0], [0.0, 0, 0, 0]])
-@pytest.mark.parametrize("form", ["polygon", "run lengths", "compressed"])
-def test_boxes_that_are_missing_or_zero_come_from_any_segmentation(write_coco, coco_dict, tmp_path, bbox, form):
-    """An object in rows 3 to 8 of columns 2 and 3, and rows 4 to 5 of column 4, of an image of 16 x 24."""
-    counts = [2 * 24 + 3, 6, 24 - 6, 6, 24 - 5, 2]
-    counts.append(16 * 24 - sum(counts))
-    text = rle.to_string(np.array(counts)).decode()
-    segmentation = {
-        "polygon": [[2, 3, 5, 3, 5, 9, 2, 9]],
-        "run lengths": {"size": [24, 16], "counts": counts},
-        "compressed": {"size": [24, 16], "counts": text},
-    }[form]
-    coco_dict["annotations"][2] |= {"bbox": bbox, "segmentation": segmentation}
-    found = load_coco(write_coco(coco_dict), tmp_path)
-    assert found.boxes[2].tolist() == [2, 3, 3, 6]
-    assert any("1 of 3 annotations have no bbox, or one of zeros" in note for note in found.notes)
-
-
-def test_a_box_of_zeros_without_a_segmentation_is_an_empty_box(write_coco, coco_dict, tmp_path):
-    coco_dict["annotations"][2] |= {"bbox": [0, 0, 0, 0], "segmentation": []}
-    found = load_coco(write_coco(coco_dict), tmp_path)
-    assert found.boxes[2].tolist() == [0, 0, 0, 0]
-    assert not any("segmentation" in note for note in found.notes)
-    assert any("1 of 3 boxes have no size" in note for note in found.notes)
-
-
-def test_rotated_boxes_are_enclosed_by_upright_ones(write_coco, coco_dict, tmp_path):
-    """CVAT writes the box before its rotation; outlines are as in the image, and so are their boxes."""
-    boxes = coco_dict["annotations"]
-    boxes[0] |= {"attributes": {"occluded": False, "rotation": 90.0}, "segmentation": []}
-    boxes[1] |= {"attributes": {"rotation": 0.0}}
-    boxes[2] |= {"attributes": {"rotation": 90}, "segmentation": [[5, 6, 12, 6, 12, 14]]}
-    found = load_coco(write_coco(coco_dict), tmp_path)
-    assert found.boxes.tolist() == [[0.25, 0, 10, 20], [0.5, 2.5, 4, 3], [5, 6, 7, 8]]
-    assert any("1 of 3 boxes are rotated" in note for note in found.notes)
-
-
-def test_a_field_that_evaluation_does_not_know_is_mentioned(write_coco, coco_dict, tmp_path):
-    for box, ignore in zip(coco_dict["annotations"], (1, 0, True), strict=True):
-        box["ignore"] = ignore
-    found = load_coco(write_coco(coco_dict), tmp_path)
-    assert found.ignore.tolist() == [False, True, False]
-    (note,) = (note for note in found.notes if "`ignore`" in note)
-    assert "1 of 3 annotations have `ignore` set (first: annotations[2])" in note  # [0] is a crowd, too
-    assert "set `iscrowd`" in note
 
 
 def test_roboflows_grouping_class_is_left_out(write_coco, coco_dict, tmp_path):

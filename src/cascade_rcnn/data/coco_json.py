@@ -1,0 +1,88 @@
+"""The entries of COCO's JSON files, decoded: https://cocodataset.org/#format-data."""
+
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from cascade_rcnn.errors import UserError
+
+_Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+_T = TypeVar("_T")
+_Length = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+
+
+class Image(Struct, gc=False):
+    """An image; its size may be missing."""
+
+    id: _Int64
+    file_name: str
+    width: _Length | None = None
+    height: _Length | None = None
+
+
+class Box(Struct, gc=False, omit_defaults=True):
+    """An annotation without its segmentation; `bbox` is x, y, width, height in pixels."""
+
+    image_id: _Int64
+    category_id: _Int64
+    bbox: tuple[float, ...] | None = None  # not a list, which garbage collection would visit
+    id: _Int64 | None = None
+    area: float | None = None
+    iscrowd: int | bool | None = None
+
+
+class Object(Box, gc=False):
+    """An annotation with its segmentation, as text: polygons or run lengths."""
+
+    segmentation: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class CategoryEntry(Struct, gc=False, omit_defaults=True):
+    """A class."""
+
+    id: _Int64
+    name: str
+    supercategory: Any = None
+
+
+class File(Struct):
+    """A file of detection annotations."""
+
+    images: list[Image]
+    categories: list[CategoryEntry]
+    annotations: list[Box] = []
+
+
+class FileWithMasks(File):
+    """The same, with segmentations."""
+
+    annotations: list[Object] = []  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+def decode(path: Path, text: bytes, kind: type[_T]) -> _T:
+    """Decode JSON, ignoring the fields that `kind` lacks. Raises UserError naming the file and the place in it."""
+    try:
+        # Not strict: accepts ids and sizes that some tool has turned into floats (1.0) or strings ("1").
+        return msgspec.json.decode(text, type=kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise UserError(
+            f"{path}: this is not a COCO detection file: {error}; it needs images (id, file_name, width, height), "
+            "annotations (image_id, category_id, bbox) and categories (id, name)"
+        ) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path}: this is not valid JSON: {error}{_around(text, str(error))}; export it again"
+        ) from None
+    except RecursionError:
+        raise UserError(f"{path}: this JSON is nested too deeply to be a COCO detection file; check the path") from None
+
+
+def _around(text: bytes, message: str) -> str:
+    """Quote the text around the byte named in the message, such as a NaN written by Python's json module."""
+    _, _, position = message.rpartition("(byte ")
+    if not position.rstrip(")").isdecimal():
+        return ""
+    at = int(position.rstrip(")"))
+    return f" near {text[max(at - 20, 0) : at + 20].decode(errors='replace')!r}"
