@@ -59,7 +59,7 @@ class ScaleJitterConfig(Config, frozen=True, kw_only=True, tag="scale_jitter"):
 class IoUCropConfig(Config, frozen=True, kw_only=True, tag="iou_crop"):
     """Crop a random part of the image that overlaps an object by at least a random IoU (SSD, Liu et al. 2016).
 
-    Objects whose centre lies outside the crop are dropped; the others' boxes are clipped.
+    Objects whose centre lies outside the crop are dropped, except crowds; the boxes of the others are clipped.
     """
 
     probability: float = 0.5

@@ -39,6 +39,16 @@ def test_what_is_almost_hidden_goes_and_a_box_stays_where_the_middle_is_covered(
     assert _paste().mix(image, target, lambda: other)[1]["labels"].tolist() == [2, 8]
 
 
+def test_what_is_left_of_a_crowd_is_still_ignored(sample, consistent):
+    image, target = sample(20, 40, [[0, 0, 10, 20], [20, 0, 30, 20]])
+    target["iscrowd"][:] = 1
+    other = sample(20, 40, [[0, 0, 10, 19], [20, 0, 30, 20]], first_label=8)
+    pasted, found = _paste().mix(image, target, lambda: other)
+    assert found["labels"].tolist() == [1, 8, 9]  # of the first crowd, a twentieth is left; of the second, nothing
+    assert found["boxes"][0].tolist() == [0, 19, 10, 20]
+    consistent(pasted, found)
+
+
 def test_masks_are_cut_not_boxes(sample):
     """The object is an L, so its box has a corner where the image remains visible."""
     image, target = sample(20, 40, [[30, 0, 40, 20]])

@@ -79,8 +79,9 @@ def test_what_is_wholly_outside_leaves_a_grey_canvas(sample, consistent):
     consistent(placed, moved)
 
 
-def test_a_crop_keeps_objects_whose_centre_it_has(sample, consistent, draws):
-    image, target = sample(40, 80, [[20, 10, 40, 30], [50, 10, 60, 20], [0, 0, 10, 10]])
+def test_a_crop_keeps_objects_whose_centre_it_has_and_all_of_a_crowd(sample, consistent, draws):
+    image, target = sample(40, 80, [[20, 10, 40, 30], [50, 10, 60, 20], [0, 0, 10, 10], [50, 0, 80, 40]])
+    target["iscrowd"][3] = 1
     # probability; width and height: .3 + .7 * (.5, .5) -> 52 x 26; left and top: (80 - 52) * .25, (40 - 26) * .5
     torch.manual_seed(1)
     draws(0.0, [0.5, 0.5], [0.25, 0.5])
@@ -90,9 +91,11 @@ def test_a_crop_keeps_objects_whose_centre_it_has(sample, consistent, draws):
     crop.options = [0.0]
     cropped, kept = apply(crop, image, target)
     assert cropped.shape == (3, 26, 52)
-    assert kept["boxes"].tolist() == [[13, 3, 33, 23], [43, 3, 52, 13]]  # the second is clipped: its centre is at 55
-    assert kept["labels"].tolist() == [1, 2]
-    assert kept["area"].tolist() == pytest.approx([400, 90])
+    # The second is clipped: its centre is at 55. The last is a crowd, whose centre is outside.
+    assert kept["boxes"].tolist() == [[13, 3, 33, 23], [43, 3, 52, 13], [43, 0, 52, 26]]
+    assert kept["labels"].tolist() == [1, 2, 4]
+    assert kept["iscrowd"].tolist() == [0, 0, 1]
+    assert kept["area"].tolist() == pytest.approx([400, 90, 234])
     assert cropped.equal(image[:, 7:33, 7:59])
     consistent(cropped, kept)
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from cascade_rcnn.config.augmentation import MixUpConfig, MosaicConfig
-from cascade_rcnn.data.augmentation.mixing import Mixing, MixUp, Mosaic, union
+from cascade_rcnn.data.augmentation.geometry import Place
+from cascade_rcnn.data.augmentation.mixing import Mixing, MixUp, Mosaic, union, visible
 from cascade_rcnn.errors import UserError
 
 
@@ -65,6 +66,14 @@ def test_a_sliver_gets_no_box(sample, draws):
     assert 2 not in found["labels"].tolist()  # 4 of 40 pixels, and half the height: 5 %
 
 
+def test_a_sliver_of_a_crowd_is_still_ignored(sample):
+    image, target = sample(40, 80, [[0, 0, 80, 40], [20, 5, 60, 40]])
+    target["iscrowd"][0] = 1
+    _, found = visible(Place((40, 80), (-30, -60), (40, 80), (0, 0, 10, 20)), image, target)
+    assert found["boxes"].tolist() == [[0, 0, 20, 10]]  # a sixteenth of the crowd; the object beside it is cut off
+    assert found["iscrowd"].tolist() == [1]
+
+
 def test_mixup_is_the_union_on_a_canvas_for_both(sample, consistent, monkeypatch):
     monkeypatch.setattr(torch.distributions.Beta, "sample", lambda self: torch.tensor(0.75))
     first, second = sample(20, 40, [[0, 0, 10, 10]]), sample(30, 20, [[5, 5, 15, 25]], first_label=8)
@@ -81,7 +90,8 @@ def test_mixup_is_the_union_on_a_canvas_for_both(sample, consistent, monkeypatch
 @pytest.mark.parametrize("step", [Mosaic(MosaicConfig()), MixUp(MixUpConfig())])
 def test_images_without_objects_mix(sample, consistent, step):
     assert isinstance(step, Mixing)
-    empty = (torch.zeros(3, 20, 30, dtype=torch.uint8), {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long()})
+    no_rows = {"labels": torch.zeros(0).long(), "iscrowd": torch.zeros(0).long()}
+    empty = (torch.zeros(3, 20, 30, dtype=torch.uint8), {"boxes": torch.zeros(0, 4), **no_rows})
     torch.manual_seed(0)
     image, target = step.mix(*empty, lambda: empty)
     assert target["boxes"].shape == (0, 4)

@@ -65,7 +65,7 @@ def _as(masks: Masks, like: Any) -> Any:
 
 
 def _covered(target: Target, over: Tensor) -> Target:
-    """Cut what `over` (H, W) occludes from masks and boxes, and drop objects that are almost hidden."""
+    """Cut what `over` (H, W) occludes from masks and boxes, and drop objects that are almost hidden (crowds: all)."""
     before = _encoded(target["masks"])
     left = before.without(over)
     pixels, remaining = before.areas(), left.areas()
@@ -79,4 +79,5 @@ def _covered(target: Target, over: Tensor) -> Target:
     changes = {"boxes": boxes, "masks": _as(left, target["masks"])}
     if "area" in target:
         changes["area"] = target["area"] * share.to(target["area"].dtype)
-    return take(target | changes, (share >= LEAST_VISIBLE) | (pixels == 0))
+    crowds = (target["iscrowd"] > 0) & (remaining > 0)
+    return take(target | changes, (share >= LEAST_VISIBLE) | (pixels == 0) | crowds)

@@ -94,11 +94,11 @@ class MixUp:
 
 
 def visible(step: Place, image: Tensor, target: Target) -> Sample:
-    """Place a sample, and drop objects with a visible fraction below `LEAST_VISIBLE`."""
+    """Place a sample, and drop objects with a visible fraction below `LEAST_VISIBLE`, but no part of a crowd."""
     scale = step.resized[0] * step.resized[1] / (image.shape[1] * image.shape[2])
     whole = box_areas(target["boxes"]) * scale
     placed, kept = apply(step, image, target | {_WHOLE: whole})
-    left = box_areas(kept["boxes"]) >= LEAST_VISIBLE * kept[_WHOLE]
+    left = (box_areas(kept["boxes"]) >= LEAST_VISIBLE * kept[_WHOLE]) | (kept["iscrowd"] > 0)
     return placed, {name: value for name, value in take(kept, left).items() if name != _WHOLE}
 
 
