@@ -70,4 +70,6 @@ def test_epochs_have_one_length_on_all_ranks_and_repetitions_seeds_of_their_own(
 def test_samples_know_how_much_of_the_training_is_over():
     sampler = AspectBatchSampler(torch.tensor([(30, 40)] * 4), batch_size=2, seed=0, shuffle=True, epochs=8)
     sampler.set_epoch(6)
-    assert {progress for batch in sampler for *_, progress in batch} == {0.75}
+    assert [[progress for *_, progress in batch] for batch in sampler] == [[0.75] * 2, [0.8125] * 2]
+    sampler.set_epoch(6, skip_batches=1)
+    assert [[progress for *_, progress in batch] for batch in sampler] == [[0.8125] * 2]

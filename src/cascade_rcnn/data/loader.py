@@ -88,8 +88,9 @@ class AspectBatchSampler(Sampler[list[Draw]]):
         images = self._images(rng)
         batches = self._batches(images, rng)
         seeds = rng.integers(2**63, size=len(images))
-        progress = self.epoch / self.epochs
-        for batch in batches[self.rank :: self.world_size][self.skip_batches :]:
+        mine = batches[self.rank :: self.world_size]
+        for k in range(self.skip_batches, len(mine)):
+            batch, progress = mine[k], (self.epoch + k / len(mine)) / self.epochs
             yield [(i, seed, progress) for i, seed in zip(images[batch].tolist(), seeds[batch].tolist(), strict=True)]
 
     def _images(self, rng: np.random.Generator) -> np.ndarray:
