@@ -122,3 +122,11 @@ def test_mistakes_are_one_line(detector, shapes, plain):
     two = create_model("faster_rcnn_resnet18_fpn", 2, backbone_width=8, pyramid_channels=8, head_width=8)
     with pytest.raises(UserError, match="the model: the model has 2 classes"):
         evaluate(two, path, workers=0)
+
+
+def test_more_objects_than_the_model_finds_are_noted(recipe, shapes, capsys):
+    categories = load_annotations(shapes / "val.json").categories
+    few = create_model(recipe.model, categories=categories, **vars(recipe.options) | {"max_detections": 1})
+    evaluate(few, shapes / "val.json", workers=0)
+    noted = "note: the model finds at most 1 objects per image, but "
+    assert [line.startswith(noted) for line in capsys.readouterr().err.splitlines() if "objects" in line] == [True]

@@ -281,7 +281,7 @@ def test_more_objects_than_detections_that_count_are_reported_and_counted_on_dem
     assert capped.ar100 == pytest.approx(100 / 120)
     note = crowding_note(truth)
     assert note is not None
-    assert "has 120 objects of one class" in note
+    assert note.endswith("1.jpg has 120 objects of one class; `evaluate --max-detections 120` counts them all")
     whole = evaluate_boxes(truth, found, limit=120)
     assert (whole.ap, whole.ar100) == pytest.approx((1, 1))
     assert "AR120" in "".join(printed(whole, 120))
@@ -289,6 +289,18 @@ def test_more_objects_than_detections_that_count_are_reported_and_counted_on_dem
     assert (few.ar1, few.ar10, few.ar100) == pytest.approx((1 / 120, 5 / 120, 5 / 120))
     assert Metrics.from_dict(few.to_dict()).max_detections == 5
     assert crowding_note(truth, 120) is None
+
+
+def test_more_objects_of_all_classes_than_a_model_finds_are_reported():
+    corners = [(x, y) for x in range(0, 240, 20) for y in range(0, 200, 20)]
+    objects = [annotation(k, 1, (7, 90)[k % 2], [x, y, 10, 10]) for k, (x, y) in enumerate(corners, 1)]
+    truth = to_annotations(dataset(objects, [1]))
+    assert crowding_note(truth) is None  # 60 of each class
+    assert crowding_note(truth, most=120) is None
+    note = crowding_note(truth, most=100)
+    assert note is not None
+    assert note.startswith("the model finds at most 100 objects per image, but 1.jpg has 120 objects; `evaluate --max-")
+    assert crowding_note(replace(truth, ignore=torch.ones(120, dtype=torch.bool)), most=100) is None
 
 
 @pytest.mark.parametrize(

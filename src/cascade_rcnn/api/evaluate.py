@@ -92,8 +92,8 @@ def evaluate(
     )
     truth = dataset.annotations
     check_classes(opened.config, truth, opened.name)
-    _tell(truth, max_detections)
     own = opened.config.inference.max_detections
+    _tell(truth, max_detections, own)
     if max_detections > max(own, LIMIT):
         tell([f"{opened.name}: finds at most {own} objects per image; load or export it with more max_detections"])
     check_outputs(outputs, files_of(truth))
@@ -165,6 +165,6 @@ def _same_images(annotations: Annotations, others: Annotations) -> Annotations:
     return annotations.select(np.isin(annotations.image_ids.numpy(), others.image_ids.numpy()))
 
 
-def _tell(truth: Annotations, limit: int) -> None:
+def _tell(truth: Annotations, limit: int, most: int | None = None) -> None:
     check_number("max-detections", limit, 1, whole=True)
-    tell([*truth.notes, *filter(None, [crowding_note(truth, limit)])])
+    tell([*truth.notes, *filter(None, [crowding_note(truth, limit, most)])])

@@ -13,7 +13,7 @@ from cascade_rcnn.engine.datasets import Data, as_dataset, meaning
 from cascade_rcnn.engine.evaluate import check_classes, collect, evaluation_loader
 from cascade_rcnn.engine.predictor import Precision
 from cascade_rcnn.evaluation import load_detections
-from cascade_rcnn.evaluation.coco import Array
+from cascade_rcnn.evaluation.coco import Array, crowding_note
 from cascade_rcnn.outputs import check_outputs
 from cascade_rcnn.recipes import DataConfig
 from cascade_rcnn.reporting.comparison import check_same_data
@@ -143,7 +143,9 @@ def _dataset(
     labels = meaning(None, model.config.categories)
     dataset = as_dataset(measured, labels, bad_images=bad_images, max_megapixels=settings.max_megapixels)
     check_classes(model.config, dataset.annotations, model.name)
-    tell(() if data is None else dataset.annotations.notes)
+    if data is not None:
+        crowded = crowding_note(dataset.annotations, most=model.config.inference.max_detections)
+        tell([*dataset.annotations.notes, *filter(None, [crowded])])
     return dataset
 
 

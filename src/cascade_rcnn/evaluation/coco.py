@@ -52,17 +52,28 @@ def limits(limit: int) -> list[int]:
     return [1, min(10, limit), limit]
 
 
-def crowding_note(truth: Annotations, limit: int = LIMIT) -> str | None:
-    """Return a warning if an image has more objects of a class than detections that count."""
-    image, real = truth.owners.numpy(), ~truth.ignore.numpy()
-    cells, numbers = np.unique(np.stack([image[real], truth.labels.numpy()[real]]), axis=1, return_counts=True)
-    if not len(numbers) or numbers.max() <= limit:
-        return None
-    name = truth.file_names[int(cells[0, numbers.argmax()])]
-    return (
-        f"only the top {limit} detections per image and class count, but {name} has {numbers.max()} "
-        "objects of one class; raise --max-detections to count them all"
-    )
+def crowding_note(truth: Annotations, limit: int = LIMIT, most: int | None = None) -> str | None:
+    """Return a warning if an image has more objects of a class than detections that count, or more than a model finds.
+
+    `most` is the model's `max_detections`; None: the detections are not those of a model.
+    """
+    image, label = (column.numpy()[~truth.ignore.numpy()] for column in (truth.owners, truth.labels))
+    numbers = np.bincount(image, minlength=len(truth))
+    if most is not None and numbers.max() > most:
+        return _crowded(truth, numbers, f"the model finds at most {most} objects per image", "objects")
+    cells, numbers = np.unique(np.stack([image, label]), axis=1, return_counts=True)
+    of_class = np.zeros(len(truth), np.int64)
+    np.maximum.at(of_class, cells[0], numbers)
+    if of_class.max() > limit:
+        only = f"only the top {limit} detections per image and class count"
+        return _crowded(truth, of_class, only, "objects of one class")
+    return None
+
+
+def _crowded(truth: Annotations, numbers: Array, only: str, what: str) -> str:
+    i = int(numbers.argmax())
+    advice = f"`evaluate --max-detections {numbers[i]}` counts them all"
+    return f"{only}, but {truth.file_names[i]} has {numbers[i]} {what}; {advice}"
 
 
 def check_detections(detections: Array, ground_truth: Annotations, source: str | Path) -> None:
