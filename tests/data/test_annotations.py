@@ -52,9 +52,12 @@ def test_notes_count_each_problem_and_name_the_first(make_annotations):
     )
     reaching, lost, repeated, empty, ignored = annotations.notes
     assert reaching == (
-        "made: 2 of 7 boxes reach outside their image; training clips them (first: [-3, 0, 5, 5] in 0.png, 40 x 30)"
+        "made: 2 of 7 boxes reach outside their image; training clips them, evaluation does not "
+        "(first: [-3, 0, 5, 5] in 0.png, 40 x 30)"
     )
-    assert lost.startswith("made: 2 of 7 boxes have no size or lie outside their image; training ignores them")
+    assert lost.startswith(
+        "made: 2 of 7 boxes have no size or lie outside their image; training ignores them, but evaluation does not"
+    )
     assert lost.endswith("(first: [5, 5, 0, 3] in 1.png, 40 x 30)")
     assert repeated.startswith("made: 1 of 7 boxes are duplicates in the same image and class; they are kept")
     assert repeated.endswith("(first: [1, 2, 3, 4] in 0.png, 40 x 30)")

@@ -242,8 +242,8 @@ def _problems(
 
     notes = []
     for rows, text in (
-        (reaching, "boxes reach outside their image; training clips them"),
-        (lost, "boxes have no size or lie outside their image; training ignores them"),
+        (reaching, "boxes reach outside their image; training clips them, evaluation does not"),
+        (lost, "boxes have no size or lie outside their image; training ignores them, but evaluation does not"),
         (repeated, "boxes are duplicates in the same image and class; they are kept"),
     ):
         if count := int(rows.sum()):
