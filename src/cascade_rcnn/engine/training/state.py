@@ -87,8 +87,8 @@ class TrainingState:
 
     @property
     def images_per_step(self) -> int:
-        """The number of images per update, over all ranks."""
-        return self.recipe.batch_size * self.recipe.accumulate * self.fabric.world_size
+        """The number of images per update, over all ranks; an update ends with its epoch."""
+        return self.recipe.batch_size * min(self.recipe.accumulate, len(self.loader)) * self.fabric.world_size
 
     def copy_of_model(self) -> Detector:
         """Return a copy of the model that this process can train alone, in training mode."""
