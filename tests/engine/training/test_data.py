@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,11 +96,45 @@ def test_both_sets_have_roboflows_grouping_class_if_one_uses_it(shapes, tmp_path
     assert any("only groups the others" in note for note in read.notes) == (user == "neither")
 
 
-def test_validation_on_the_training_images_is_noted(shapes):
-    train, val = str(shapes / "train.json"), str(shapes / "val.json")
-    for path, noted in ((train, True), (val, False)):
-        notes = read_data(DataConfig(train=train, val=path), shown=False).notes
-        assert any("is both training and validation data" in note for note in notes) == noted
+def test_validation_on_the_training_images_is_noted(shapes, tmp_path):
+    train, val, images = str(shapes / "train.json"), str(shapes / "val.json"), str(shapes / "images")
+    both = json.loads((shapes / "val.json").read_text())
+    both["images"].append(json.loads((shapes / "train.json").read_text())["images"][0] | {"id": 999})
+    (tmp_path / "both.json").write_text(json.dumps(both))
+    cases = ((train, "13 of 13"), (str(tmp_path / "both.json"), "1 of 6"), (val, None))
+    for path, shared in cases:
+        notes = read_data(DataConfig(train=train, val=path, val_images=images), shown=False).notes
+        found = [note for note in notes if "are also training images, so AP says" in note]
+        assert found == [] if shared is None else f"{shared} images are also" in found[0]
+
+
+def _without(shapes: Path, split: str, folder: Path, kept: Callable[[dict], bool]) -> str:
+    """Write the annotations of a split with only some of the boxes."""
+    content = json.loads((shapes / f"{split}.json").read_text())
+    content["annotations"] = [row for row in content["annotations"] if kept(row)]
+    (folder / f"{split}.json").write_text(json.dumps(content))
+    return str(folder / f"{split}.json")
+
+
+def test_classes_that_only_validation_has_are_noted(shapes, tmp_path):
+    data = DataConfig(
+        train=_without(shapes, "train", tmp_path, lambda row: row["category_id"] != 4),
+        val=str(shapes / "val.json"),
+        train_images=str(shapes / "images"),
+    )
+    found = [note for note in read_data(data, shown=False).notes if "has no boxes of" in note]
+    assert len(found) == 1
+    assert "1 class that" in found[0]
+    assert "('star'), which are not learned and lower AP" in found[0]
+    data = replace(data, val=_without(shapes, "val", tmp_path, lambda row: row["category_id"] == 1))
+    assert not any("has no boxes of" in note for note in read_data(data, shown=False).notes)
+
+
+def test_validation_data_without_objects_is_refused(shapes, tmp_path):
+    val = _without(shapes, "val", tmp_path, lambda row: False)
+    data = DataConfig(train=str(shapes / "train.json"), val=val, val_images=str(shapes / "images"))
+    with pytest.raises(UserError, match=r"val.json: has no objects to detect, so AP cannot be measured; give"):
+        read_data(data, shown=False)
 
 
 @pytest.fixture

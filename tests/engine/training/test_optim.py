@@ -11,6 +11,7 @@ from cascade_rcnn.engine.training.optim import (
     moving_average,
     parameter_groups,
     set_learning_rate,
+    warm_up_notes,
 )
 from cascade_rcnn.heads.cascade import Cascade
 from cascade_rcnn.models.build import build_backbone
@@ -171,3 +172,16 @@ def test_what_a_backbone_names_does_not_decay():
     backbone = model.backbone
     decays = [of[id(p)] for p in (backbone.stem.positions, backbone.stem.weight, backbone.stem.bias)]
     assert decays == [0.0, 0.1, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("warmup", "schedule", "noted"), [(500, "step", True), (100, "cosine", True), (10, "step", False)]
+)
+def test_a_warm_up_that_takes_too_much_of_the_run_is_noted(warmup, schedule, noted):
+    config = OptimizerConfig(lr=0.02, warmup_steps=warmup, warmup_factor=0.0, schedule=schedule)
+    notes = warm_up_notes(config, 100)
+    assert bool(notes) == noted
+    if warmup == 500:  # 66 of 500 updates, then a tenth
+        assert notes[0].startswith(
+            "the learning rate does not exceed 13 % of --optimizer.lr, as the warm-up takes 500 "
+        )

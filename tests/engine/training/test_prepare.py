@@ -53,6 +53,21 @@ def test_without_validation_data_one_note_is_enough(recipe):
     assert not any("--patience" in note for note in notes)
 
 
+def test_more_objects_than_the_model_finds_are_noted(recipe):
+    few = replace(recipe, options=replace(recipe.options, max_detections=2))
+    assert any(note.startswith("the model finds at most 2 objects per image, but ") for note in ready(few)[1])
+
+
+def test_an_update_has_no_more_images_than_an_epoch(recipe):
+    state, _ = ready(replace(recipe, accumulate=100))  # 13 images, in 6 batches of 2
+    assert (state.total_steps, state.images_per_step) == (2, 12)
+
+
+def test_a_warm_up_longer_than_the_run_is_noted(recipe):
+    longer = replace(recipe, optimizer=replace(recipe.optimizer, warmup_steps=500))
+    assert any(note.startswith("the learning rate does not exceed") for note in ready(longer)[1])
+
+
 def test_a_checkpoint_tells_whether_it_has_masks(recipe, outlined, reads, tmp_path):
     sizes = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 16}
     save(create_model("mask_rcnn_resnet18_fpn", 2, **sizes), tmp_path / "masks.safetensors")

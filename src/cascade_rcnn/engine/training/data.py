@@ -1,6 +1,6 @@
 """Training data, from the paths in a recipe or from Python objects."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from cascade_rcnn.evaluation.coco import evaluate_boxes
 from cascade_rcnn.evaluation.detected import COLUMNS
 from cascade_rcnn.recipes import DataConfig, Recipe
 from cascade_rcnn.text import count
+
+_NAMED = 5  # classes named in a note
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,17 +49,37 @@ class TrainingData:
             missing = "no --data.val is given: the model is not evaluated, and there is no best.safetensors"
             return [*train, f"{missing}; `cascade-rcnn split` sets images aside"]
         found = self.val.annotations
-        same = _same_images(self.train.annotations, found)
-        both = [f"{found.source}: is both training and validation data, so AP says nothing about new images"]
+        both = _both(self.train.annotations, found)
         unmeasured = self.train.annotations.segmentations is not None and found.segmentations is None
         more = [f"{found.source}: no object has a mask, so mask AP is not measured"] if unmeasured else []
-        return [*train, *found.notes, *(both if same else []), *more]
+        return [*train, *found.notes, *both, *_not_learned(self.train.annotations, found), *more]
 
 
-def _same_images(one: Annotations, other: Annotations) -> bool:
-    """Return whether both have the same image files; the images of a user's dataset class have none."""
-    same = (one.images_dir, len(one)) == (other.images_dir, len(other)) and exists(one.path(0))
-    return same and all(one.file_names[i] == other.file_names[i] for i in range(len(one)))
+def _both(train: Annotations, val: Annotations) -> list[str]:
+    """Return a note on image files that are in both sets; the images of a user's dataset class have none."""
+    if not exists(train.path(0)):
+        return []
+    known = set(_files(train))
+    number = sum(file in known for file in _files(val))
+    says = "nothing" if number == len(val) else "too little"
+    note = f"{val.source}: {number} of {count(len(val), 'image')} are also training images, so AP says {says} about new"
+    return [f"{note} images"] if number else []
+
+
+def _files(annotations: Annotations) -> Iterator[str]:
+    folder = annotations.images_dir.absolute()
+    return (f"{folder}/{annotations.file_names[i]}" for i in range(len(annotations)))
+
+
+def _not_learned(train: Annotations, val: Annotations) -> list[str]:
+    """Return a note on classes that have boxes in the validation data only."""
+    learned, measured = (set(one.labels[~one.ignore].unique().tolist()) for one in (train, val))
+    names = [name for label, name in enumerate(val.class_names, start=1) if label in measured - learned]
+    if not names:
+        return []
+    shown = ", ".join(map(repr, names[:_NAMED])) + (", ..." if len(names) > _NAMED else "")
+    missing = f"{train.source}: has no boxes of {count(len(names), 'class')} that {val.source} has ({shown})"
+    return [f"{missing}, which are not learned and lower AP"]
 
 
 def read_data(
@@ -84,9 +106,18 @@ def read_data(
             train = Dataset(train.annotations.declaring(given.categories), train.transforms)
         val = as_dataset(given, meaning(sources.classes, train.annotations.categories), **checks)
         check_same_categories(train.annotations, val.annotations)
-        # Data that cannot be evaluated is reported now, not after an epoch.
-        evaluate_boxes(val.annotations, np.zeros((0, COLUMNS)))
+        _check_measured(val.annotations)
     return TrainingData(train=_augmented(train, recipe, sources), val=val)
+
+
+def _check_measured(annotations: Annotations) -> None:
+    """Raise UserError for validation data that cannot be evaluated, now rather than after an epoch."""
+    if bool(annotations.ignore.all()):
+        raise UserError(
+            f"{annotations.source}: has no objects to detect, so AP cannot be measured; give validation data with "
+            "boxes that are not ignored, or none"
+        )
+    evaluate_boxes(annotations, np.zeros((0, COLUMNS)))
 
 
 def image_checks(recipe: Recipe) -> dict[str, Any]:

@@ -63,15 +63,29 @@ def make_optimizer(groups: list[dict], config: OptimizerConfig, *, fused: bool =
 
 def learning_rate(config: OptimizerConfig, step: int, total_steps: int, images_per_step: int) -> float:
     """Return the learning rate of update `step` (from 0), with linear scaling, warm-up, and step or cosine decay."""
-    rate = config.lr * images_per_step / config.lr_batch
+    return config.lr * images_per_step / config.lr_batch * _fraction(config, step, total_steps)
+
+
+def _fraction(config: OptimizerConfig, step: int, total_steps: int) -> float:
+    """Return what warm-up and decay leave of the learning rate."""
     progress = step / max(1, total_steps)
     if config.schedule == "cosine":
-        rate *= 0.5 * (1 + math.cos(math.pi * progress))
+        left = 0.5 * (1 + math.cos(math.pi * progress))
     else:
-        rate *= 0.1 ** sum(progress >= drop for drop in config.drops)
+        left = 0.1 ** sum(progress >= drop for drop in config.drops)
     if step < config.warmup_steps:
-        rate *= config.warmup_factor + (1 - config.warmup_factor) * step / config.warmup_steps
-    return rate
+        left *= config.warmup_factor + (1 - config.warmup_factor) * step / config.warmup_steps
+    return left
+
+
+def warm_up_notes(config: OptimizerConfig, total_steps: int) -> list[str]:
+    """Return a note if the warm-up takes so much of the run that the learning rate does not reach half of its value."""
+    reached = max(_fraction(config, step, total_steps) for step in range(0, total_steps, max(1, total_steps // 100)))
+    if reached >= 0.5:
+        return []
+    why = f"as the warm-up takes {config.warmup_steps} updates and the run {total_steps}"
+    advice = f"lower --optimizer.warmup-steps, such as to {total_steps // 10}, or train longer"
+    return [f"the learning rate does not exceed {100 * reached:.2g} % of --optimizer.lr, {why}; {advice}"]
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -18,6 +18,7 @@ from cascade_rcnn.engine.training.data import Sources, TrainingData, read_data
 from cascade_rcnn.engine.training.fingerprint import check_same, fingerprint
 from cascade_rcnn.engine.training.settings import as_json, check_unchanged
 from cascade_rcnn.engine.training.state import TrainingState, read_state
+from cascade_rcnn.evaluation.coco import crowding_note
 from cascade_rcnn.files import write_json
 from cascade_rcnn.models.architectures import has_masks
 from cascade_rcnn.models.checkpoint import read_config
@@ -66,7 +67,7 @@ def prepare(
         state.restore(saved)
     if fabric.is_global_zero:
         write_json(output / "recipe.json", as_json(recipe))
-    notes += [*_notes(recipe, data), *data.notes, *more, *anchor_notes(data.train.annotations, model.config)]
+    notes += [*_notes(state), *data.notes, *more, *anchor_notes(data.train.annotations, model.config)]
     return state, notes
 
 
@@ -113,10 +114,15 @@ def _loader(recipe: Recipe, data: TrainingData, fabric: Fabric) -> DetectionLoad
     )
 
 
-def _notes(recipe: Recipe, data: TrainingData) -> list[str]:
-    # Without validation data, the note on that is enough: `train auto` chooses a patience for any data.
-    ignored = data.val is not None and recipe.evaluate_every == 0 and recipe.patience > 0
-    return ["--patience has no effect, because the model is not evaluated"] if ignored else []
+def _notes(state: TrainingState) -> list[str]:
+    """Return notes on settings that do not go with each other, or with the data."""
+    recipe, notes, val = state.recipe, optim.warm_up_notes(state.recipe.optimizer, state.total_steps), state.data.val
+    if val is None:  # the note on that is enough: `train auto` chooses a patience for any data
+        return notes
+    if recipe.evaluate_every == 0 and recipe.patience > 0:
+        notes.append("--patience has no effect, because the model is not evaluated")
+    crowded = crowding_note(val.annotations, most=state.model.config.inference.max_detections)
+    return notes if crowded is None else [*notes, crowded]
 
 
 def _expects_masks(recipe: Recipe) -> bool:
