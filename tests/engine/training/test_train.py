@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,12 @@ import torch
 from cascade_rcnn.engine import checkpoint
 from cascade_rcnn.engine.checkpoint import load, load_state
 from cascade_rcnn.engine.interrupt import Interrupted
-from cascade_rcnn.engine.training import optim
+from cascade_rcnn.engine.training import launch, optim
 from cascade_rcnn.engine.training.metric_log import read_csv
 from cascade_rcnn.engine.training.prepare import prepare
 from cascade_rcnn.engine.training.train import train
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.recipes import DataConfig, OptimizerConfig
 
 
@@ -108,6 +110,22 @@ def test_a_loss_that_is_not_finite_stops_names_the_images_and_leaves_the_last_go
     assert "\n" not in str(error.value)
     assert all(value.isfinite().all() for value in weights(output).values() if value.is_floating_point())
     assert load_state(output / "last.state.pt")["position"]["epoch"] == 1
+
+
+@pytest.mark.parametrize(("precision", "update"), [("fp32", 1), ("fp16", 3)])
+def test_gradients_that_are_never_finite_stop_the_run(recipe, monkeypatch, precision, update):
+    """With fp16, updates are skipped while the scale of the gradients falls: from 2 to 1, then below."""
+    losses = Detector.losses
+
+    def odd(self: Detector, *given):
+        weight = next(one for one in self.parameters() if one.requires_grad)
+        return losses(self, *given) | {"loss_odd": (0 * weight.sum()).sqrt()}  # 0, with the gradient 0 * inf
+
+    monkeypatch.setattr(Detector, "losses", odd)
+    monkeypatch.setattr(launch, "_kind", lambda _: "cpu")  # which may not train with fp16 otherwise
+    monkeypatch.setattr(torch.amp, "GradScaler", partial(torch.amp.GradScaler, init_scale=2.0))
+    with pytest.raises(UserError, match=f"gradient is not finite at update {update} "):
+        train(replace(recipe, precision=precision))
 
 
 def own_data(recipe, folder: Path):

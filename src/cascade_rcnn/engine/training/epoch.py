@@ -94,7 +94,7 @@ def _update(state: TrainingState, losses: dict[str, Tensor], seen: list[int], *,
     )
     finite = torch.stack(list(losses.values())).isfinite().all()
     mine = [] if finite else seen
-    if state.recipe.precision != "fp16":  # its gradient scaler skips steps with infinite gradients
+    if not _may_be_skipped(state):
         finite = finite & torch.as_tensor(norm).isfinite()
     signals = torch.stack([(~finite).float(), torch.full_like(finite, asked, dtype=torch.float32)])
     broken, stopped = (bool(signal) for signal in maximum(state.fabric, signals).tolist())
@@ -105,6 +105,15 @@ def _update(state: TrainingState, losses: dict[str, Tensor], seen: list[int], *,
     if state.averaged is not None:
         state.averaged.update_parameters(state.model)
     return stopped
+
+
+def _may_be_skipped(state: TrainingState) -> bool:
+    """Return whether the gradient scaler of fp16 skips an update whose gradients are not finite, and lowers its scale.
+
+    With a scale below 1, it is not fp16 that makes them overflow, and all further updates would be skipped.
+    """
+    scaler = getattr(state.fabric.strategy.precision, "scaler", None)
+    return scaler is not None and scaler.get_scale() >= 1
 
 
 def _diagnosis(state: TrainingState, losses: dict[str, Tensor], mine: list[int], seen: list[int]) -> str:
