@@ -56,6 +56,27 @@ def test_without_transforms_an_item_is_the_annotated_one_else_it_follows_the_see
     assert moved[2, 0][1]["row"].tolist() == [0, 1]
 
 
+class Own(Noisy):
+    """Items that differ at each access, as augmented by a generator that nobody else can seed."""
+
+    def __init__(self) -> None:
+        self.rng = random.Random(0)
+
+    def __getitem__(self, i: int):
+        image, target = super().__getitem__(i)
+        return image, target | {"boxes": target["boxes"] + self.rng.random()}
+
+
+def test_items_that_are_not_the_annotated_ones_are_not_evaluated(one_line):
+    for i in range(4):
+        collect(Noisy()).for_evaluation()[i]
+    data = collect(Own()).for_evaluation()
+    data[0]  # which has no boxes
+    with pytest.raises(UserError) as caught:
+        data[2]
+    one_line(caught, "Own, item 2: has another size or other boxes than when it was first read", "augmentation")
+
+
 def test_labels_mean_what_they_are_said_to():
     data = collect(Noisy(), {1: Category(id=4, name="a"), 2: Category(id=2, name="b"), 3: Category(id=2, name="b")})
     assert [category.name for category in data.annotations.categories] == ["b", "a"]

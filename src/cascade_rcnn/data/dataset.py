@@ -62,6 +62,10 @@ class Dataset(TorchDataset[Sample]):
         other.transforms = transforms
         return other
 
+    def for_evaluation(self) -> Self:
+        """Return the dataset for an evaluation, in which its items must be those that are annotated."""
+        return self
+
     def __len__(self) -> int:
         return len(self.annotations)
 

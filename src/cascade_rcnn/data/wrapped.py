@@ -1,11 +1,13 @@
 """A wrapper of user datasets, whose annotations are collected in one pass."""
 
 from collections.abc import Callable, Mapping, Set
+from copy import copy
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
@@ -32,17 +34,33 @@ class WrappedDataset(Dataset):
 
     def __init__(self, source: DetectionData, annotations: Annotations, labels: Labels, per_image: Set[str]) -> None:
         super().__init__(annotations)
-        self.source, self.per_image = source, frozenset(per_image)
+        self.source, self.per_image, self.measured = source, frozenset(per_image), False
         number = {category: k for k, category in enumerate(annotations.categories, start=1)}
         self._numbers = {label: number[category] for label, category in labels.items()}
+
+    def for_evaluation(self) -> Self:
+        """Return a copy that raises UserError for an item that is not the one from which its annotations come."""
+        other = copy(self)
+        other.measured = True
+        return other
 
     def _read(self, i: int) -> Sample:
         with seeded(i if self.transforms is None else None):
             image, target = read_item(self.source, i)
+        if self.measured:
+            self._check_same(i, image, target)
         labels = torch.tensor([self._numbers[label] for label in target["labels"].tolist()], dtype=torch.int64)
         areas = torch.where(target["area"].isnan(), area(target["boxes"]), target["area"])
         changes = {"labels": labels, "area": areas, "image_id": self.annotations.image_ids[i].clone()}
         return image, target | changes | {PER_IMAGE: self.per_image}
+
+    def _check_same(self, i: int, image: Tensor, target: Target) -> None:
+        before, size = self.annotations.boxes[self.annotations.rows(i)], self.annotations.image_sizes[i].tolist()
+        if list(image.shape[1:]) != size or not to_xywh(target["boxes"].double()).equal(before):
+            raise UserError(
+                f"{name_of(self.source)}, item {i}: has another size or other boxes than when it was first read, so it "
+                "cannot be evaluated; leave out random augmentation"
+            )
 
 
 def collect(

@@ -107,7 +107,7 @@ def evaluation_loader(
 ) -> DetectionLoader:
     """Make a loader of all images in order, each of them on exactly one rank."""
     return make_loader(
-        Dataset(data) if isinstance(data, Annotations) else data,
+        Dataset(data) if isinstance(data, Annotations) else data.for_evaluation(),
         batch_size=batch_size,
         workers=workers,
         seed=0,
