@@ -1,7 +1,7 @@
 """Configs of training augmentations. A recipe has a list of them, applied in order.
 
 `probability` is the chance that an image is augmented. Augmentations that mix images stop at `until`, a fraction of the
-training run, so that its last epochs see unmixed images.
+training run, so that it ends with unmixed images.
 """
 
 from typing import TypeAlias
