@@ -49,6 +49,15 @@ def test_what_is_left_of_a_crowd_is_still_ignored(sample, consistent):
     consistent(pasted, found)
 
 
+def test_an_object_of_which_only_pixels_beside_its_box_are_left_goes(sample, consistent):
+    image, target = sample(20, 40, [[0, 0, 10, 2], [20, 0, 30, 10]])
+    target["boxes"][0, 3] = 0.6  # of a mask of two rows
+    other = sample(20, 40, [[0, 0, 10, 1]], first_label=8)
+    pasted, found = _paste().mix(image, target, lambda: other)
+    assert found["labels"].tolist() == [2, 8]
+    consistent(pasted, found)
+
+
 def test_masks_are_cut_not_boxes(sample):
     """The object is an L, so its box has a corner where the image remains visible."""
     image, target = sample(20, 40, [[30, 0, 40, 20]])

@@ -80,4 +80,5 @@ def _covered(target: Target, over: Tensor) -> Target:
     if "area" in target:
         changes["area"] = target["area"] * share.to(target["area"].dtype)
     crowds = (target["iscrowd"] > 0) & (remaining > 0)
-    return take(target | changes, (share >= LEAST_VISIBLE) | (pixels == 0) | crowds)
+    beside = (boxes[:, 2:] <= boxes[:, :2]).any(dim=1)  # masks consist of whole pixels, and may exceed a small box
+    return take(target | changes, ((share >= LEAST_VISIBLE) | (pixels == 0) | crowds) & ~beside)
