@@ -1,11 +1,13 @@
 """Checkpoint files are read without running anything in them."""
 
+import argparse
+import datetime
 import os
 import pickle
 import sys
 import types
-from collections import OrderedDict
-from pathlib import Path
+from collections import OrderedDict, defaultdict
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 import pytest
@@ -137,6 +139,36 @@ def test_training_logs_beside_the_tensors_become_placeholders(tmp_path, history)
     assert "mmengine" not in sys.modules
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_what_training_scripts_store_beside_the_tensors_is_skipped(tmp_path, zipped):
+    beside = {
+        "args": argparse.Namespace(output=PurePosixPath("runs"), lr=np.float64(0.1)),
+        "folder": PureWindowsPath("C:/runs"),
+        "history": defaultdict(list, {"loss": [1.0]}),
+        "started": datetime.datetime(2024, 1, 1),
+        "scheduler": torch.optim.lr_scheduler.StepLR(torch.optim.SGD([torch.zeros(1, requires_grad=True)]), 1),
+    }
+    torch.save({"model": TENSORS, **beside}, tmp_path / "x.pth", _use_new_zipfile_serialization=zipped)
+    same(read(tmp_path / "x.pth").state)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "module._orig_mod."])
+@pytest.mark.parametrize("suffix", [".pth", ".ckpt", ".pth.tar", ".bin", ".PTH"])
+def test_names_lose_the_prefixes_of_wrappers(tmp_path, prefix, suffix):
+    wrapped = {prefix + name: tensor for name, tensor in TENSORS.items()}
+    torch.save({"model": {"state_dict": wrapped}, "ema_state": wrapped}, tmp_path / f"x{suffix}")
+    found = read(tmp_path / f"x{suffix}")
+    same(found.state)
+    assert found.averages == ["ema_state"]
+
+
+def test_what_a_failed_download_leaves_is_named(tmp_path):
+    for begin, what in ((b"\n<!DOCTYPE html>", "a web page"), (b"version https://git-lfs.github.com/spec", "Git LFS")):
+        (tmp_path / "x.pth").write_bytes(begin)
+        with pytest.raises(UserError, match=rf"x\.pth: this is .*{what}"):
+            read(tmp_path / "x.pth")
+
+
 def test_no_placeholder_among_the_tensors(tmp_path, history):
     torch.save({"state_dict": {**TENSORS, "log": history()}}, tmp_path / "x.pth")
     forget()
@@ -147,7 +179,7 @@ def test_no_placeholder_among_the_tensors(tmp_path, history):
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(UserError, match="no such checkpoint"):
         read(tmp_path / "none.pth")
-    with pytest.raises(UserError, match=r"unknown kind of checkpoint; give a \.safetensors, \.pkl, \.pth, \.pt file"):
+    with pytest.raises(UserError, match=r"unknown kind of checkpoint; give a \.safetensors, \.pkl, \.pth, \.pt, "):
         read(tmp_path / "x.onnx")
     for name in ("x.pth", "x.pkl", "x.safetensors"):
         (tmp_path / name).write_bytes(b"\x80\x04no checkpoint at all")

@@ -48,7 +48,8 @@ def convert_checkpoint(
         raise UserError(f"{source}: {error}") from None
     model.load_state_dict(state, strict=False)  # complete except for num_batches_tracked
     about_classes = _class_notes(model_config, settings) if categories is None else []
-    return model.eval(), [*notes, *_notes(PEERS[origin], checkpoint.state, model_config), *about_classes]
+    about_file = _averages(checkpoint.averages) if origin != "mmdet" else []  # whose `state_dict` has the averages
+    return model.eval(), [*notes, *about_file, *_notes(PEERS[origin], checkpoint.state, model_config), *about_classes]
 
 
 def names_at(origin: Origin, config: ModelConfig) -> Names:
@@ -77,6 +78,10 @@ def _class_notes(config: ModelConfig, settings: Any) -> list[str]:
         made_up = f"the class names are unknown; they are set to 'class 1' to 'class {config.num_classes}'"
         return [f"{made_up}; `convert --annotations` (in Python, categories=...) names them"]
     return [f"{config.num_classes} classes are assumed to be COCO's"] if settings is None else []
+
+
+def _averages(names: list[str]) -> list[str]:
+    return [f"the averaged weights in '{name}' are not used; to convert them, save them to a file" for name in names]
 
 
 def _notes(peer: ModuleType, state: State, config: ModelConfig) -> list[str]:

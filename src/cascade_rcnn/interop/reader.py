@@ -1,11 +1,13 @@
 """Read other frameworks' checkpoint files without running code from them.
 
-Formats: `.safetensors`; `.pth`, `.pt` (torch.save); `.pkl` (detectron2's model zoo: a pickled dict of NumPy arrays).
+Formats: `.safetensors`; `.pth`, `.pt` and others of torch.save; `.pkl` (detectron2's model zoo: a pickled dict of NumPy
+arrays).
 """
 
 import pickle
 import re
 import warnings
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,22 +20,32 @@ from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.interop.pickles import PickledArray, read_pickle
 from cascade_rcnn.tensor_files import DAMAGED
 from cascade_rcnn.text import printable
+from cascade_rcnn.text_files import LFS, is_lfs_pointer
 
 
 class Checkpoint(NamedTuple):
-    """The tensors of a file by name, and its metadata."""
+    """The tensors of a file by name, its metadata, and the names of tables of averaged weights beside them."""
 
     state: dict[str, Tensor]
     meta: dict[str, Any]
+    averages: list[str]
+
+
+# Where training scripts put the model's state dict, and the modules that they wrap the model in.
+_TABLES = ("state_dict", "model", "model_state_dict", "model_state", "net", "weights")
+_WRAPPERS = ("module.", "_orig_mod.", "model.", "detector.", "net.")
 
 
 def read(path: Path) -> Checkpoint:
     """Read a checkpoint file. Raises UserError if it is missing, damaged or would run code."""
-    readers = {".safetensors": load_file, ".pkl": _read_pickle, ".pth": _read_torch, ".pt": _read_torch}
-    if path.suffix not in readers:
+    readers = {".safetensors": load_file, ".pkl": _read_pickle}
+    readers |= dict.fromkeys((".pth", ".pt", ".ckpt", ".bin", ".tar"), _read_torch)
+    suffix = path.suffix.lower()
+    if suffix not in readers:
         raise UserError(f"{path}: unknown kind of checkpoint; give a {', '.join(readers)} file")
     try:
-        content = readers[path.suffix](path)
+        _check_begin(path)
+        content = readers[suffix](path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint; check the path") from None
     except UserError:
@@ -43,12 +55,23 @@ def read(path: Path) -> Checkpoint:
     return _split(content, path)
 
 
+def _check_begin(path: Path) -> None:
+    """Raise UserError for what failed downloads leave: a pointer of Git LFS, or a web page."""
+    with path.open("rb") as file:
+        begin = file.read(40)
+    if is_lfs_pointer(begin):
+        raise UserError(f"{path}: {LFS}")
+    if begin.lstrip().startswith(b"<"):
+        raise UserError(f"{path}: this is a web page, not the checkpoint itself; download the file again")
+
+
 def _split(content: Any, path: Path) -> Checkpoint:
-    """Find the dict of tensors: the content itself, or its entry `state_dict` or `model`."""
+    """Find the dict of tensors: the content itself, or an entry of it; names lose the prefixes of wrappers."""
     if not isinstance(content, Mapping):
         raise UserError(f"{path}: contains a {type(content).__name__}; give a file with a dict of tensors by name")
-    key = next((k for k in ("state_dict", "model") if isinstance(content.get(k), Mapping)), None)
-    table = content if key is None else content[key]
+    table = content
+    while key := next((k for k in _TABLES if isinstance(table.get(k), Mapping)), None):
+        table = table[key]
     state = {}
     for name, value in table.items():
         tensor = torch.from_numpy(value.value) if isinstance(value, PickledArray) else value
@@ -56,15 +79,18 @@ def _split(content: Any, path: Path) -> Checkpoint:
             what = f"'{printable(str(name)[:200])}' is a {type(value).__name__}"
             raise UserError(f"{path}: {what}, not a tensor; save the model's state_dict()")
         state[name] = tensor
-    meta = content.get("meta") if key else None
-    return Checkpoint(state, dict(meta) if isinstance(meta, Mapping) else {})
+    while wrapper := next((w for w in _WRAPPERS if state and all(name.startswith(w) for name in state)), None):
+        state = {name.removeprefix(wrapper): tensor for name, tensor in state.items()}
+    meta = content.get("meta") if table is not content else None
+    averages = [str(name) for name in content if table is not content and re.search(r"(?i)(^|_)ema(_|$)", str(name))]
+    return Checkpoint(state, dict(meta) if isinstance(meta, Mapping) else {}, averages)
 
 
 # -- torch.save --------------------------------------------------------------------------------------------------
 
 
 class _Placeholder:
-    """Stands in for objects in mmdetection's training log or config: accepts anything, does nothing."""
+    """Stands in for an object beside the tensors, such as a training log: accepts anything, does nothing."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
@@ -73,8 +99,19 @@ class _Placeholder:
         pass
 
 
+class _Table:
+    """Stands in for a subclass of dict, such as a config: makes a plain one, since torch fills only those."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        return OrderedDict()
+
+
+_MOST_NAMES = 100  # in a file whose names are reported one by one
 _CODE = "'{}', which is not a tensor and might run code; save only its state_dict"
-_INERT = ("mmengine.", "mmcv.", "mmdet.", "numpy.")  # replaced by placeholders
+_INERT = re.compile(  # replaced by placeholders: the logs, configs and arguments that training scripts store
+    r"(mmengine|mmcv|mmdet|numpy|argparse|pathlib|datetime|collections|omegaconf|yacs|fvcore|detectron2|typing)\."
+    r"|torch\.optim\.|builtins\.(dict|list|set|frozenset|tuple|range|slice|int|float|str|bool|object)$"
+)
 
 
 def _read_torch(path: Path) -> Any:
@@ -82,20 +119,25 @@ def _read_torch(path: Path) -> Any:
     try:
         foreign = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
     except ValueError:
-        foreign = []  # the format before torch 1.6, which torch.load checks
-    for name in sorted(foreign):
-        if not name.startswith(_INERT):
-            raise UserError(f"{path}: refused: the file refers to {_CODE.format(name)}")
-    # One class per name, since torch looks them up by class.
-    allowed = [(type("Placeholder", (_Placeholder,), {}), name) for name in foreign]
-    try:
-        with torch.serialization.safe_globals(allowed), warnings.catch_warnings():  # type: ignore[arg-type]
-            warnings.filterwarnings("ignore", "Detected pickle protocol")
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        name = re.search(r"GLOBAL (\S+)", str(error))
-        what = _CODE.format(name[1]) if name else "more than tensors and plain values; save only its state_dict"
-        raise UserError(f"{path}: refused: the file refers to {what}") from None
+        foreign = []  # the format before torch 1.6, whose names torch.load reports one by one
+    while True:
+        for name in sorted(foreign):
+            if not _INERT.match(name):
+                raise UserError(f"{path}: refused: the file refers to {_CODE.format(name)}")
+        # One class per name, since torch looks them up by class.
+        kinds = [_Table if re.search(r"([dD]ict|CfgNode|Config)$", name) else _Placeholder for name in foreign]
+        allowed = [(type("Placeholder", (kind,), {}), name) for kind, name in zip(kinds, foreign, strict=True)]
+        try:
+            with torch.serialization.safe_globals(allowed), warnings.catch_warnings():  # type: ignore[arg-type]
+                warnings.filterwarnings("ignore", "Detected pickle protocol")
+                return torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            found = re.search(r"GLOBAL (\S+)", str(error))
+            name = found and (found[1] if "." in found[1] else f"builtins.{found[1]}")
+            if name is None or name in foreign or len(foreign) == _MOST_NAMES:
+                what = "the file refers to more than tensors and plain values; save only its state_dict"
+                raise UserError(f"{path}: refused: {what}") from None
+            foreign.append(name)
 
 
 def _read_pickle(path: Path) -> Any:
