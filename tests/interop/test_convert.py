@@ -9,10 +9,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from cascade_rcnn import create_model
-from cascade_rcnn.config import ContextConfig, DeformableConfig, NormConfig, replace
+from cascade_rcnn.config import Category, ContextConfig, DeformableConfig, NormConfig, replace
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop import convert_checkpoint, detectron2, mmdet, to_detectron2
-from cascade_rcnn.interop.convert import PEERS
+from cascade_rcnn.interop.convert import PEERS, names_at
+from cascade_rcnn.interop.renaming import rename
 from cascade_rcnn.models.build import build
 from cascade_rcnn.models.checkpoint import load, save
 
@@ -253,3 +254,40 @@ def test_masks_survive_the_way_to_detectron2_and_back(norm, tmp_path):
     assert masks.norm == (None if norm is None else NormConfig(kind="group"))
     state = again.state_dict()
     assert all(torch.equal(state[name], value) for name, value in model.state_dict().items() if "tasks" in name)
+
+
+@pytest.fixture
+def of_mmdet(tmp_path):
+    """Return a function that writes an mmdetection checkpoint with this metadata, with three classes."""
+    model = create_model("faster_rcnn_resnet18_fpn", num_classes=3, **SMALL)
+    rows = names_at("mmdet", model.config)
+    state = {rename(name, rows): tensor for name, tensor in model.state_dict().items()}
+
+    def write(**meta: object) -> Path:
+        torch.save({"state_dict": state, "meta": meta}, tmp_path / "epoch_1.pth")
+        return tmp_path / "epoch_1.pth"
+
+    return write
+
+
+def test_names_in_the_checkpoint_need_no_config(of_mmdet):
+    model, notes = convert_checkpoint(of_mmdet(dataset_meta={"classes": ("a", "b", "c"), "palette": None}), "mmdet")
+    assert model.class_names == ["a", "b", "c"]
+    assert len(notes) == 1
+    assert notes[0].startswith("no config given")
+
+
+def test_names_in_the_checkpoint_select_categories_and_another_order_is_noted(of_mmdet):
+    given = tuple(Category(id=k, name=name) for k, name in enumerate(("all", "a", "b", "c")))
+    model, notes = convert_checkpoint(of_mmdet(CLASSES=("a", "b", "c")), "mmdet", categories=given)
+    assert [(c.id, c.name) for c in model.config.categories] == [(1, "a"), (2, "b"), (3, "c")]
+    assert len(notes) == 1
+    _, notes = convert_checkpoint(of_mmdet(CLASSES=("c", "a", "b")), "mmdet", categories=given)
+    assert notes[1].startswith("the checkpoint names the same classes in another order (c, a, b)")
+    with pytest.raises(UserError, match="has 3 classes, but 4 categories are given"):
+        convert_checkpoint(of_mmdet(CLASSES=("a", "b", "z")), "mmdet", categories=given)
+
+
+def test_version_1_of_mmdetection_is_refused_by_its_name(of_mmdet):
+    with pytest.raises(UserError, match=r"epoch_1\.pth: this is of mmdetection 1\.x"):
+        convert_checkpoint(of_mmdet(mmdet_version="1.2.0+0f33c08"), "mmdet")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cascade_rcnn.config import IoULossConfig, ModelConfig, ResNetConfig, SmoothL1Config, StageConfig, replace
+from cascade_rcnn.config import Category, IoULossConfig, ModelConfig, ResNetConfig, SmoothL1Config, StageConfig, replace
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop.categories import coco
 from cascade_rcnn.interop.mmdet import parse_config, read_config, to_config
@@ -73,6 +73,52 @@ def test_what_version_3_leaves_out_has_the_defaults_of_its_classes():
     assert caffe.preprocess.mean[0] == pytest.approx(103.53 / 255)
     coder = "model = dict(roi_head=dict(bbox_head=dict(bbox_coder=dict(type='DeltaXYWHBBoxCoder'))))"
     assert to_config(FASTER, parse_config(coder, "config.py")).stages[0].std == (1.0,) * 4
+
+
+def test_a_head_without_a_coder_has_the_one_of_its_class():
+    head = {"type": "Shared2FCBBoxHead"}
+    config = to_config(CASCADE, parse_config(f"model = dict(roi_head=dict(bbox_head={[head] * 3}))", "config.py"))
+    assert {stage.std for stage in config.stages} == {(0.1, 0.1, 0.2, 0.2)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "metainfo = dict(CLASSES=('a', 'b'))",
+        "train_dataloader = dict(dataset=dict(type='RepeatDataset', dataset=dict(metainfo=dict(classes=('a', 'b')))))",
+        "train_dataloader = dict(dataset=dict(datasets=[dict(metainfo=dict(classes=['a', 'b'])), dict()]))",
+        "data = dict(train=[dict(type='CocoDataset', classes=['a', 'b'])])",
+        "data = dict(train=dict(dataset=dict(type='CocoDataset', classes=['a', 'b'])))",
+        "data = dict(test=dict(classes=['a', 'b']))",
+    ],
+)
+def test_classes_of_datasets_and_of_what_wraps_them(text):
+    two = replace(FASTER, categories=FASTER.categories[:2])
+    assert to_config(two, parse_config(f"model = dict()\n{text}", "config.py")).class_names == ["a", "b"]
+
+
+def test_other_classes_than_the_heads_have_are_not_taken_for_coco_s():
+    """Forgetting `num_classes` in the heads is common: the names are then those of the config, or none."""
+    text = "model = dict()\ndataset_type = 'CocoDataset'\ndata = dict(train=dict(classes=('scratch',)))"
+    unnamed = replace(FASTER, categories=tuple(Category(id=k, name=f"class {k}") for k in range(1, 81)))
+    assert to_config(unnamed, parse_config(text, "config.py")).class_names[0] == "class 1"
+
+
+@pytest.mark.parametrize("key", ["test", "dataset"])
+def test_the_pipeline_of_the_test_data_precedes_the_variable_of_that_name(key):
+    resize = "[dict(type='Resize', scale=({}, {}), keep_ratio=True)]"
+    data = {"test": "data = dict(test=dict(pipeline={}))", "dataset": "test_dataloader = dict(dataset={})"}[key]
+    inner = "dict(type='RepeatDataset', dataset=dict(pipeline={}))"
+    stated = (inner if key == "dataset" else "{}").format(resize.format(900, 600))
+    text = f"model = dict()\ntest_pipeline = {resize.format(400, 300)}\n{data.format(stated)}"
+    config = to_config(FASTER, parse_config(text, "config.py"))
+    assert (config.preprocess.min_size, config.preprocess.max_size) == ((600,), 900)
+
+
+def test_version_1_is_refused_by_its_name():
+    text = "model = dict(type='CascadeRCNN', num_stages=3, bbox_roi_extractor=dict(), bbox_head=[dict(num_classes=81)])"
+    with pytest.raises(UserError, match=r"config\.py: this is of mmdetection 1\.x"):
+        parse_config(text, "config.py")
 
 
 def _head(**settings: object) -> dict:
@@ -188,7 +234,9 @@ def test_anchors_have_whole_sizes():
 
 def test_the_first_names_of_version_2():
     text = """
-model = dict(rpn_head=dict(anchor_generator=dict(center_offset=0.5)))
+layer = dict(type='RoIAlign', out_size=7, sample_num=2)
+model = dict(rpn_head=dict(anchor_generator=dict(center_offset=0.5)),
+             roi_head=dict(bbox_roi_extractor=dict(roi_layer=layer)))
 train_cfg = dict(rpn_proposal=dict(nms_across_levels=False, nms_pre=1500, nms_post=1500, max_num=1200, nms_thr=0.6))
 test_cfg = dict(rpn=dict(nms_pre=900, nms_post=900, max_num=800, nms_thr=0.6),
                 rcnn=dict(nms=dict(type='nms', iou_thr=.4)))
@@ -200,7 +248,7 @@ test_pipeline = [dict(type='MultiScaleFlipAug', img_scale=(700, 400), flip=False
     config = to_config(FASTER, parse_config(text, "config.py"))
     assert (config.rpn.pre_nms_train, config.rpn.post_nms_train) == (1500, 1200)
     assert (config.rpn.pre_nms_test, config.rpn.post_nms_test, config.rpn.nms_iou) == (900, 800, 0.6)
-    assert (config.inference.nms_iou, config.rpn.anchors.offset) == (0.4, 0.5)
+    assert (config.inference.nms_iou, config.rpn.anchors.offset, config.roi_align.sampling) == (0.4, 0.5, 2)
     assert (config.preprocess.min_size, config.preprocess.max_size, config.preprocess.bgr) == ((400,), 700, True)
     assert (config.preprocess.mean, config.preprocess.std) == ((0.2, 0.2, 0.2), (1.0, 1.0, 1.0))
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 from cascade_rcnn.config import Category, ModelConfig, replace
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop import backbones, detectron2, layout, mmdet, reader, torchvision
+from cascade_rcnn.interop.mmdet_config import OF_VERSION_1
 from cascade_rcnn.interop.mmdet_files import Stock, nothing
 from cascade_rcnn.interop.renaming import Names, State
 from cascade_rcnn.models.build import build
@@ -37,17 +38,17 @@ def convert_checkpoint(
         raise UserError(f"origin '{origin}' is unknown; give {', '.join(PEERS)}")
     checkpoint = reader.read(source)
     try:
-        _check_origin(checkpoint.state, origin)
+        _check_origin(checkpoint, origin)
         layout.our_names(
             origin, checkpoint.state, PEERS[origin].NAMES, PEERS[origin].IGNORED, PEERS[origin].MASK
         )  # reports unknown tensors before problems with the config
         settings, notes = PEERS[origin].read_settings(config, checkpoint.meta, stock)
         model_config, state = PEERS[origin].convert(checkpoint.state, settings)
-        model = build(_named(model_config, categories))
+        named, about_classes = _named(model_config, settings, categories)
+        model = build(named)
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
     model.load_state_dict(state, strict=False)  # complete except for num_batches_tracked
-    about_classes = _class_notes(model_config, settings) if categories is None else []
     about_file = _averages(checkpoint.averages) if origin != "mmdet" else []  # whose `state_dict` has the averages
     return model.eval(), [*notes, *about_file, *_notes(PEERS[origin], checkpoint.state, model_config), *about_classes]
 
@@ -57,20 +58,38 @@ def names_at(origin: Origin, config: ModelConfig) -> Names:
     return (*backbones.of_config(origin, config.backbone).names, *PEERS[origin].NAMES)
 
 
-def _check_origin(state: State, origin: str) -> None:
+def _check_origin(checkpoint: reader.Checkpoint, origin: str) -> None:
+    state = checkpoint.state
     found = next((peer for peer, module in PEERS.items() if any(re.match(module.SIGN, name) for name in state)), None)
     if found is None:
         raise UserError(f"the tensor names match no detector of {', '.join(PEERS)}; only these can be converted")
     if found != origin:
         raise UserError(f"this looks like a {found} checkpoint: use --from {found}")
+    version = str(checkpoint.meta.get("mmdet_version", ""))
+    if version.startswith(("0.", "1.")) or any(re.match(mmdet.VERSION_1, name) for name in state):
+        raise UserError(OF_VERSION_1)
 
 
-def _named(config: ModelConfig, categories: tuple[Category, ...] | None) -> ModelConfig:
+def _named(
+    config: ModelConfig, settings: Any, categories: tuple[Category, ...] | None
+) -> tuple[ModelConfig, list[str]]:
+    """Return the config with the categories given, if any, and notes on the names of the classes.
+
+    Of more categories than there are classes, those that the checkpoint names are taken.
+    """
     if categories is None:
-        return config
+        return config, _class_notes(config, settings)
+    known = config.class_names
+    given = [category.name for category in categories]
+    if len(categories) > config.num_classes and set(known) <= set(given):
+        categories = tuple(category for category in categories if category.name in known)
     if len(categories) != config.num_classes:
         raise UserError(f"has {count(config.num_classes, 'class')}, but {len(categories)} categories are given")
-    return replace(config, categories=categories)
+    config = replace(config, categories=categories)
+    if sorted(known) == sorted(config.class_names) and known != config.class_names:
+        order = ", ".join(known[:3]) + (", ..." if len(known) > 3 else "")
+        return config, [f"the checkpoint names the same classes in another order ({order}); check some predictions"]
+    return config, []
 
 
 def _class_notes(config: ModelConfig, settings: Any) -> list[str]:

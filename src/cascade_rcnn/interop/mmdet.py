@@ -24,7 +24,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop import backbones, categories, layout
 from cascade_rcnn.interop.mmdet_config import IOU_LOSSES, parse_config, proposals, read_config
 from cascade_rcnn.interop.mmdet_files import Stock, nothing
-from cascade_rcnn.interop.mmdet_pipeline import pipeline, scale
+from cascade_rcnn.interop.mmdet_pipeline import datasets, pipeline, scale
 from cascade_rcnn.interop.norms import mmdet_norm
 from cascade_rcnn.interop.python_config import Settings
 from cascade_rcnn.interop.renaming import Names, State, relaid
@@ -55,6 +55,7 @@ NAMES: Names = (
     *((f"{layout.MASK_HEADS}0.{ours}", f"roi_head.mask_head.{theirs}") for ours, theirs in _MASKS),
 )
 MASK = r"roi_head\.mask_"
+VERSION_1 = r"bbox_head\.(\d+\.)?fc_cls\."
 # `ema_...`: what version 2's EMA hook keeps in the model, which testing does not use
 IGNORED = r".*\.(num_batches_tracked|relative_position_index)$|data_preprocessor\.|ema_"
 
@@ -62,19 +63,23 @@ IGNORED = r".*\.(num_batches_tracked|relative_position_index)$|data_preprocessor
 def read_settings(
     config: Path | None, meta: dict[str, Any], stock: Stock = nothing
 ) -> tuple[Settings | None, list[str]]:
-    """Return the settings of a config file, else of the checkpoint, else None, with notes on what is assumed."""
+    """Return the settings of a config file, else of the checkpoint, else None, with notes on what is assumed.
+
+    The names of the classes are the checkpoint's, if it has them.
+    """
     text = meta.get("cfg", meta.get("config"))
     if config is not None:
         settings, notes = read_config(config, stock)
     elif isinstance(text, str):
         settings, notes = parse_config(text, "the config in the checkpoint"), ["settings are those in the checkpoint"]
     else:
-        return None, ["no config given: preprocessing, thresholds and training settings are mmdet's defaults"]
+        notes = ["no config given: preprocessing, thresholds and training settings are mmdet's defaults"]
+        settings = Settings({})
     dataset = meta.get("dataset_meta", meta)
     names = dataset.get("classes", dataset.get("CLASSES")) if isinstance(dataset, dict) else None
     if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
         settings.tree["classes"] = list(names)
-    return settings, notes
+    return settings if settings.tree else None, notes
 
 
 def to_config(skeleton: ModelConfig, settings: Settings | None) -> ModelConfig:
@@ -117,6 +122,7 @@ def to_config(skeleton: ModelConfig, settings: Settings | None) -> ModelConfig:
 _STDS = ((0.1, 0.1, 0.2, 0.2), (0.05, 0.05, 0.1, 0.1), (0.033, 0.033, 0.067, 0.067))
 
 
+_NAMED = ("classes", "CLASSES")
 _ANCHORS_BY_BORDER = {0: "inside", -1: "centre-inside"}  # by allowed_border
 
 
@@ -124,10 +130,12 @@ def _categories(skeleton: ModelConfig, settings: Settings | None) -> tuple[Categ
     """Return the classes named in the checkpoint or config, else those of its dataset type."""
     if settings is None:
         return categories.of_dataset("coco", skeleton.num_classes) or skeleton.categories
-    paths = ("classes", "metainfo.classes", "train_dataloader.dataset.metainfo.classes", "data.train.classes")
-    names = next((settings(path) for path in paths if isinstance(settings(path), list)), None)
-    if names and len(names) == skeleton.num_classes:
-        return categories.named(names)
+    parts = datasets(settings, "train_dataloader.dataset", "data.train", "test_dataloader.dataset", "data.test")
+    places = (settings.tree, *({**part, **(part.get("metainfo") or {})} for part in (settings.tree, *parts)))
+    named = (place.get(key) for place in places for key in _NAMED)
+    names = next((found for found in named if isinstance(found, list)), None)
+    if names:  # else, those of COCO or VOC
+        return categories.named(names) if len(names) == skeleton.num_classes else skeleton.categories
     return categories.of_dataset(str(settings("dataset_type")), skeleton.num_classes) or skeleton.categories
 
 
@@ -137,14 +145,16 @@ def _rcnn(get: Settings, t: int, key: str, default: Any) -> Any:
 
 
 def _stage(t: int, number: int, get: Settings) -> StageConfig:
-    if number > len(_STDS) and get.tree == {}:
+    if number > len(_STDS) and get("model") is None:
         raise UserError(
             f"the checkpoint has {number} stages, but mmdet's stock models have three; give its config with --config"
         )
-    coder = get(f"model.roi_head.bbox_head.{t}.bbox_coder", get("model.roi_head.bbox_head.bbox_coder", {}))
+    head = get(f"model.roi_head.bbox_head.{t}", get("model.roi_head.bbox_head", {}))
+    coder = head.get("bbox_coder", {})
+    missing = (1.0,) * 4 if coder else _STDS[0 if head else min(t, 2)]  # the defaults of its class, or the stock's
     return StageConfig(
         iou=_rcnn(get, t, "assigner.pos_iou_thr", 0.5 + 0.1 * t),
-        std=tuple(coder.get("target_stds", (1.0,) * 4 if coder else _STDS[min(t, 2)])),  # the class's, or the stock's
+        std=tuple(coder.get("target_stds", missing)),
         mean=tuple(coder.get("target_means", (0.0,) * 4)),
         loss_weight=float(get(f"model.roi_head.stage_loss_weights.{t}", 0.5**t)),
     )

@@ -10,6 +10,9 @@ from cascade_rcnn.interop.known import Known, leaves
 from cascade_rcnn.interop.mmdet_pipeline import check_pipeline, scale
 from cascade_rcnn.interop.python_config import Settings
 
+OF_VERSION_1 = (
+    "this is of mmdetection 1.x, whose boxes and anchors follow other rules; only 2.x and 3.x can be converted"
+)
 _STRIDES = [4, 8, 16, 32, 64]
 _ONE = (1.0,)
 IOU_LOSSES: dict[str, Literal["iou", "bounded_iou", "giou", "diou", "ciou"]] = {
@@ -174,6 +177,9 @@ def check(values: dict[str, Any], where: str) -> Settings:
     """Check a config for anything that would be lost in conversion, and return its settings."""
     if not isinstance(values.get("model"), dict):
         raise UserError(f"{where}: has no `model`; give the config of a detector")
+    if "bbox_roi_extractor" in values["model"]:
+        raise UserError(f"{where}: {OF_VERSION_1}")
+    _rename_layers(values["model"].get("roi_head"))
     for key in ("train_cfg", "test_cfg"):  # outside `model` in early versions of 2.x
         outside = values.get(key)
         if isinstance(outside, dict) and "type" not in outside:  # in 3.x, it has a type and configures the loop
@@ -186,6 +192,17 @@ def check(values: dict[str, Any], where: str) -> Settings:
         raise UserError(f"{where}: {error}") from None
     check_pipeline(settings, where)
     return settings
+
+
+def _rename_layers(roi_head: Any) -> None:
+    """Rename the settings of RoIAlign that had other names in version 2.0."""
+    for part in ("bbox_roi_extractor", "mask_roi_extractor") if isinstance(roi_head, dict) else ():
+        several = roi_head.get(part)
+        for extractor in several if isinstance(several, list) else [several]:
+            layer = extractor.get("roi_layer") if isinstance(extractor, dict) else None
+            for old, new in (("out_size", "output_size"), ("sample_num", "sampling_ratio")):
+                if isinstance(layer, dict) and old in layer:
+                    layer.setdefault(new, layer.pop(old))
 
 
 def _check_known(model: dict[str, Any], where: str) -> None:

@@ -42,10 +42,25 @@ _STEPS = {
 _ORDER = ["Resize", "Normalize", "Pad"]  # where 3.x has a data_preprocessor, it does the last two
 
 
+def datasets(get: Settings, *places: str) -> Iterator[dict[str, Any]]:
+    """Yield the settings of the datasets at these paths, of wrappers such as RepeatDataset before what they wrap."""
+    for place in places:
+        found = get(place)
+        while found and isinstance(found, dict | list):
+            found = found[0] if isinstance(found, list) else found
+            if not isinstance(found, dict):
+                break
+            yield found
+            found = found.get("dataset", found.get("datasets"))
+
+
 def pipeline(get: Settings) -> list[dict[str, Any]]:
-    """List the steps of the test pipeline in order, nested ones included; their types are without modules."""
-    places = ("test_dataloader.dataset.pipeline", "test_pipeline", "data.test.pipeline")
-    steps = next((get(name) for name in places if isinstance(get(name), list)), [])
+    """List the steps of the test pipeline in order, nested ones included; their types are without modules.
+
+    `test_pipeline` is only a variable, from which mmdetection's configs make the dataset's pipeline.
+    """
+    stated = (part.get("pipeline") for part in datasets(get, "test_dataloader.dataset", "data.test"))
+    steps = next((found for found in (*stated, get("test_pipeline")) if isinstance(found, list)), [])
     return [inner for step in steps for inner in _flat(step)]
 
 
