@@ -128,6 +128,16 @@ def test_the_peers_names_come_back_as_they_were(peers_folder, detector):
     assert {name: x.shape for name, x in ours.items()} == {name: x.shape for name, x in theirs.items()}
 
 
+@pytest.mark.parametrize("name", ["faster_rcnn_resnet18_fpn", "mask_rcnn_resnet18_fpn"])
+def test_a_keypoint_head_is_left_out_and_reported(name, tmp_path):
+    state = to_detectron2(create_model(name, num_classes=1, **SMALL))
+    state["roi_heads.keypoint_head.conv_fcn1.weight"] = torch.zeros(8, 8, 3, 3)
+    save_file(contiguous(state), tmp_path / "model.safetensors")
+    model, notes = convert_checkpoint(tmp_path / "model.safetensors", "detectron2")
+    assert any(note.startswith("the mask or keypoint head (1 tensor) is left out") for note in notes)
+    assert model.config.has_masks == name.startswith("mask")
+
+
 @pytest.fixture
 def checkpoint(tmp_path) -> Iterator[tuple[Path, dict[str, Tensor]]]:
     """Return a detectron2 checkpoint with another kind of mask head (PointRend's) and buffers of old versions."""

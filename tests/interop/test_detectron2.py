@@ -54,7 +54,7 @@ INPUT: {FORMAT: RGB, MIN_SIZE_TRAIN: [640], MIN_SIZE_TEST: 640}
 TEST: {DETECTIONS_PER_IMAGE: 30}
 DATASETS: {TRAIN: [voc_2007_train]}
 """)
-    config = to_config(replace(FASTER, categories=FASTER.categories[:20]), read_config(tmp_path / "config.yaml"))
+    config = to_config(replace(FASTER, categories=FASTER.categories[:20]), read_config(tmp_path / "config.yaml")[0])
     assert config.rpn.nms_iou == 0.65
     assert (config.rpn.box_loss, config.box_loss) == (SmoothL1Config(beta=0.5), SmoothL1Config(beta=1.0))
     backbone = config.backbone
@@ -122,7 +122,7 @@ MODEL:
   RESNETS: {DEPTH: 101, NUM_GROUPS: 32}
   ROI_BOX_HEAD: {NAME: FastRCNNConvFCHead, NUM_FC: 2, POOLER_RESOLUTION: 7, CLS_AGNOSTIC_BBOX_REG: true}
 """)
-    assert to_config(CASCADE, read_config(tmp_path / "config.yaml")) == replace(
+    assert to_config(CASCADE, read_config(tmp_path / "config.yaml")[0]) == replace(
         to_config(CASCADE, None), categories=CASCADE.categories
     )
 
@@ -131,7 +131,7 @@ def test_sizes_from_a_range_and_anchors_off_the_corner(tmp_path):
     (tmp_path / "config.yaml").write_text(
         "MODEL: {ANCHOR_GENERATOR: {OFFSET: 0.5}}\nINPUT: {MIN_SIZE_TRAIN: [798, 800], MIN_SIZE_TRAIN_SAMPLING: range}"
     )
-    config = to_config(FASTER, read_config(tmp_path / "config.yaml"))
+    config = to_config(FASTER, read_config(tmp_path / "config.yaml")[0])
     assert config.rpn.anchors.offset == 0.5
     assert config.preprocess.min_size == (798, 799, 800)
 
@@ -154,7 +154,7 @@ def test_sizes_for_training_are_kept_before_that_for_testing(train, test, found)
 def test_texts_that_are_python_are_what_they_say(tmp_path):
     (tmp_path / "base.yaml").write_text("INPUT:\n  MIN_SIZE_TRAIN: (640, 800)\n  FORMAT: RGB\nMODEL: {WEIGHTS: 'é(1'}")
     (tmp_path / "config.yaml").write_text("_BASE_: ./base.yaml\nMODEL: {RPN: {SMOOTH_L1_BETA: 1e-1}}")
-    found = read_config(tmp_path / "config.yaml")
+    found, _ = read_config(tmp_path / "config.yaml")
     assert found == {
         "INPUT.MIN_SIZE_TRAIN": [640, 800],
         "INPUT.FORMAT": "RGB",
@@ -168,7 +168,7 @@ def test_a_base_below_home(tmp_path, monkeypatch):
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "base.yaml").write_text("MODEL: {RPN: {NMS_THRESH: 0.6}}")
     (tmp_path / "config.yaml").write_text("_BASE_: ~/base.yaml")
-    assert read_config(tmp_path / "config.yaml") == {"MODEL.RPN.NMS_THRESH": 0.6}
+    assert read_config(tmp_path / "config.yaml") == ({"MODEL.RPN.NMS_THRESH": 0.6}, [])
 
 
 @pytest.mark.parametrize(
@@ -212,5 +212,18 @@ def test_losses_of_decoded_boxes(tmp_path):
         "MODEL: {ROI_BOX_HEAD: {BBOX_REG_LOSS_TYPE: giou, BBOX_REG_LOSS_WEIGHT: 2.0}, RPN: {BBOX_REG_LOSS_TYPE: ciou}}"
     )
     (tmp_path / "config.yaml").write_text(text)
-    config = to_config(FASTER, read_config(tmp_path / "config.yaml"))
+    config = to_config(FASTER, read_config(tmp_path / "config.yaml")[0])
     assert (config.box_loss, config.rpn.box_loss) == (IoULossConfig(weight=2.0), IoULossConfig(kind="ciou"))
+
+
+def test_a_missing_base_of_detectron2_is_known(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text("_BASE_: ../configs/Base-RCNN-FPN.yaml\nMODEL: {ROI_HEADS: {SCORE_THRESH_TEST: 0.2}}")
+    settings, notes = read_config(file)
+    assert settings == {"MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.2}
+    assert notes == ["../configs/Base-RCNN-FPN.yaml does not exist; detectron2's settings of that name are used"]
+    file.write_text("_BASE_: COCO-Detection/mine.yaml\nMODEL: {ROI_HEADS: {SCORE_THRESH_TEST: 0.2}}")
+    known = {"mine": {"MODEL.RPN.NMS_THRESH": 0.6, "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.1}}
+    settings, notes = read_config(file, known.get)
+    assert settings == {"MODEL.RPN.NMS_THRESH": 0.6, "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.2}
+    assert len(notes) == 1

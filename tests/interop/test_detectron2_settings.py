@@ -37,7 +37,7 @@ def test_what_is_written_converts_back(name, options, tmp_path):
     text, notes = config_for(model.config, state)
     assert text is not None
     (tmp_path / "config.yaml").write_text(text)
-    back, _ = detectron2.convert(state, read_config(tmp_path / "config.yaml"))
+    back, _ = detectron2.convert(state, read_config(tmp_path / "config.yaml")[0])
     assert lost(model.config, back) == ["preprocess.antialias"]
     assert notes == ["detectron2 has no such settings, and therefore differs in preprocess.antialias"]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 from cascade_rcnn import interop
@@ -42,8 +43,9 @@ def convert_checkpoint(
     >>> save(model, "model.safetensors")
     """
     classes = None if categories is None else as_categories(None, categories)
+    stock = partial(stock_settings, origin=origin)
     with nullcontext() if config is None else found_config(config, origin) as file:
-        model, notes = interop.convert_checkpoint(Path(source), origin, file, stock_settings, classes)
+        model, notes = interop.convert_checkpoint(Path(source), origin, file, stock, classes)
     tell(notes)
     return model
 

@@ -63,9 +63,9 @@ def stock(name: str, origin: str) -> Published | None:
     return None
 
 
-def stock_settings(name: str) -> dict[str, Any] | None:
-    """Return the settings of a published detector of mmdetection by its config's name, or None."""
-    row = stock(name, "mmdet")
+def stock_settings(name: str, origin: str = "mmdet") -> dict[str, Any] | None:
+    """Return the settings of a published detector of mmdetection or `origin` by its config's name, or None."""
+    row = stock(name, origin)
     return None if row is None else row.settings()
 
 

@@ -105,9 +105,11 @@ def _averages(names: list[str]) -> list[str]:
 
 def _notes(peer: ModuleType, state: State, config: ModelConfig) -> list[str]:
     notes = [note] if peer is torchvision and (note := torchvision.assumed(config)) else []
-    masks = sum(re.match(peer.MASK, name) is not None for name in state)
-    if masks and not config.tasks:
-        notes.append(f"the mask or keypoint head ({masks} tensors) is left out; boxes do not depend on it")
+    heads = [name for name in state if re.match(peer.MASK, name) and ("keypoint_" in name or not config.tasks)]
+    if heads:
+        notes.append(
+            f"the mask or keypoint head ({count(len(heads), 'tensor')}) is left out; boxes do not depend on it"
+        )
     if any(name.startswith("sem_seg_head.") for name in state):
         notes.append("the semantic segmentation head is left out; boxes do not depend on it")
     return notes

@@ -67,11 +67,11 @@ _FEDERATED = (
 )
 SIGN = r"(backbone\.bottom_up|proposal_generator)\."
 NAMES: Names = (*_BODY, *_CASCADE, *_SINGLE, *_MASKS)
-MASK = r"roi_heads\.mask_"
+MASK = r"roi_heads\.(mask|keypoint)_"
 _COMPUTED = (
     r"pixel_(mean|std)$|proposal_generator\.anchor_generator\.|.*\.(num_batches_tracked|relative_position_index)$"
 )
-IGNORED = rf"sem_seg_head\.|{_COMPUTED}"
+IGNORED = rf"sem_seg_head\.|roi_heads\.keypoint_|{_COMPUTED}"
 
 
 def read_settings(
@@ -79,8 +79,11 @@ def read_settings(
 ) -> tuple[dict[str, Any] | None, list[str]]:
     """Return the settings of a config file (None without one) and notes on what is assumed."""
     if config is not None:
-        settings = (lazy_config if config.suffix == ".py" else detectron2_config).read_config(config)
-        return settings, [_FEDERATED] if settings.get("MODEL.ROI_BOX_HEAD.USE_FED_LOSS") else []
+        lazy = config.suffix == ".py"
+        settings, notes = (
+            (lazy_config.read_config(config), []) if lazy else detectron2_config.read_config(config, stock)
+        )
+        return settings, [*notes, *([_FEDERATED] if settings.get("MODEL.ROI_BOX_HEAD.USE_FED_LOSS") else [])]
     return None, ["no config given: preprocessing, thresholds and training settings are detectron2's defaults"]
 
 

@@ -8,6 +8,7 @@ import yaml
 
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop.known import Known, leaves
+from cascade_rcnn.interop.mmdet_files import Stock, nothing
 from cascade_rcnn.interop.python_values import Budget, tree
 
 _NORMS = ("FrozenBN", "BN", "SyncBN", "nnSyncBN", "naiveSyncBN", "GN", "LN")
@@ -128,16 +129,21 @@ _INERT = "|".join(
 _KNOWN = Known(read=STOCK.keys(), required=_REQUIRED, inert=_INERT)
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """Read a config.yaml and its bases as {"MODEL.RPN.NMS_THRESH": 0.7, ...}. Raises UserError if it is unsuitable."""
-    flat = _read(path)
+def read_config(path: Path, stock: Stock = nothing) -> tuple[dict[str, Any], list[str]]:
+    """Read a config.yaml and its bases as {"MODEL.RPN.NMS_THRESH": 0.7, ...}, with notes on missing bases.
+
+    `stock` looks up the settings of published detectors, for bases that do not exist. Raises UserError if the config is
+    unsuitable.
+    """
+    notes: list[str] = []
+    flat = _read(path, stock, notes)
     if not any(key.startswith("MODEL.") for key in flat):
         raise UserError(f"{path}: no MODEL section; give the config.yaml that detectron2 writes next to its weights")
     _KNOWN.check(flat.items(), str(path))
-    return flat
+    return flat, notes
 
 
-def _read(path: Path, depth: int = 0) -> dict[str, Any]:
+def _read(path: Path, stock: Stock, notes: list[str], depth: int = 0) -> dict[str, Any]:
     if depth > 10:
         raise UserError(f"{path}: builds on more than 10 files, or itself; give the config.yaml that detectron2 writes")
     try:
@@ -148,17 +154,19 @@ def _read(path: Path, depth: int = 0) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path}: not a mapping of settings; give detectron2's config.yaml")
     base = content.pop("_BASE_", None)
-    return (_base(path, base, depth) if base else {}) | {key: _decoded(value) for key, value in leaves(content)}
-
-
-def _base(path: Path, base: Any, depth: int) -> dict[str, Any]:
-    """Read a base config, whose path is relative to this file or starts with ~."""
+    own = {key: _decoded(value) for key, value in leaves(content)}
+    if not base:
+        return own
     if not isinstance(base, str) or "://" in base:
         raise UserError(f"{path}: builds on {str(base)[:80]}, which is not a file; put it beside this one as a file")
-    file = path.parent / Path(base).expanduser()
-    if not file.is_file():
+    file = path.parent / Path(base).expanduser()  # relative to this file, or starts with ~
+    if file.is_file():
+        return _read(file, stock, notes, depth + 1) | own
+    known = {} if file.name == "Base-RCNN-FPN.yaml" else stock(file.stem)  # {}: its settings are those of STOCK
+    if known is None:
         raise UserError(f"{path}: builds on {base}, which does not exist; put it there")
-    return _read(file, depth + 1)
+    notes.append(f"{base} does not exist; detectron2's settings of that name are used")
+    return known | own
 
 
 def _decoded(value: Any) -> Any:
