@@ -81,8 +81,6 @@ DATASETS: {TRAIN: [voc_2007_train]}
         ),
         ("MODEL: {ROI_BOX_HEAD: {NORM: IN}}", r"ROI_BOX_HEAD\.NORM is 'IN'; only '' or 'FrozenBN'"),
         ("MODEL: {ROI_HEADS: {NAME: KRCNNROIHeads}}", r"NAME is 'KRCNNROIHeads'; only 'StandardROIHeads' or"),
-        ("MODEL: {ROI_HEADS: {PROPOSAL_APPEND_GT: false}}", "PROPOSAL_APPEND_GT is False"),
-        ("MODEL: {RPN: {LOSS_WEIGHT: 2.0}}", r"LOSS_WEIGHT is 2\.0; only 1\.0 can be converted"),
         ("MODEL: {RPN: {IN_FEATURES: [p3, p4]}}", r"IN_FEATURES is \['p3', 'p4'\]"),
         ("MODEL: {RPN: {NMS_TRESH: 0.6}}", r"MODEL\.RPN\.NMS_TRESH is 0\.6, which has no equivalent here"),
         ("MODEL: {DETIC: {SCORE: 1}}", r"MODEL\.DETIC\.SCORE is 1, which has no equivalent"),
@@ -227,3 +225,13 @@ def test_a_missing_base_of_detectron2_is_known(tmp_path):
     settings, notes = read_config(file, known.get)
     assert settings == {"MODEL.RPN.NMS_THRESH": 0.6, "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.2}
     assert len(notes) == 1
+
+
+def test_what_only_training_depends_on_is_noted(tmp_path):
+    text = "MODEL: {RPN: {LOSS_WEIGHT: 2.0, BBOX_REG_LOSS_TYPE: l7}, ROI_HEADS: {PROPOSAL_APPEND_GT: false}}"
+    (tmp_path / "config.yaml").write_text(text)
+    settings, notes = read_config(tmp_path / "config.yaml")
+    assert settings == {}
+    (note,) = notes
+    assert note.startswith("no equivalent, so that training here differs (detections do not): MODEL.RPN.LOSS_WEIGHT, ")
+    assert to_config(FASTER, settings).rpn.box_loss == to_config(FASTER, {}).rpn.box_loss

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.interop.known import Known, leaves
+from cascade_rcnn.interop.known import Known, about_training, leaves
 from cascade_rcnn.interop.mmdet_files import Stock, nothing
 from cascade_rcnn.interop.python_values import Budget, tree
 
@@ -126,7 +126,11 @@ _INERT = "|".join(
         r"MODEL\.ROI_BOX_HEAD\.(NUM_CONV|NUM_FC|FC_DIM|CONV_DIM|CLS_AGNOSTIC_BBOX_REG|POOLER_RESOLUTION|FED_LOSS_\w+)$",
     )
 )
-_KNOWN = Known(read=STOCK.keys(), required=_REQUIRED, inert=_INERT)
+_TRAINING = (  # what only training depends on
+    r"MODEL\.(RPN\.(LOSS_WEIGHT|BOUNDARY_THRESH|BBOX_REG_LOSS_TYPE|IOU_LABELS)|"
+    r"ROI_HEADS\.(IOU_LABELS|PROPOSAL_APPEND_GT)|ROI_BOX_HEAD\.(TRAIN_ON_PRED_BOXES|BBOX_REG_LOSS_TYPE))"
+)
+_KNOWN = Known(read=STOCK.keys(), required=_REQUIRED, inert=_INERT, training=_TRAINING)
 
 
 def read_config(path: Path, stock: Stock = nothing) -> tuple[dict[str, Any], list[str]]:
@@ -139,8 +143,10 @@ def read_config(path: Path, stock: Stock = nothing) -> tuple[dict[str, Any], lis
     flat = _read(path, stock, notes)
     if not any(key.startswith("MODEL.") for key in flat):
         raise UserError(f"{path}: no MODEL section; give the config.yaml that detectron2 writes next to its weights")
+    lost = [name for name, value in flat.items() if _KNOWN.only_training(name, value)]
+    flat = {name: value for name, value in flat.items() if name not in lost}
     _KNOWN.check(flat.items(), str(path))
-    return flat, notes
+    return flat, [*notes, *about_training(lost)]
 
 
 def _read(path: Path, stock: Stock, notes: list[str], depth: int = 0) -> dict[str, Any]:

@@ -71,7 +71,8 @@ def read_settings(
     if config is not None:
         settings, notes = read_config(config, stock)
     elif isinstance(text, str):
-        settings, notes = parse_config(text, "the config in the checkpoint"), ["settings are those in the checkpoint"]
+        settings = parse_config(text, "the config in the checkpoint")
+        notes = ["settings are those in the checkpoint", *settings.notes]
     else:
         notes = ["no config given: preprocessing, thresholds and training settings are mmdet's defaults"]
         settings = Settings({})

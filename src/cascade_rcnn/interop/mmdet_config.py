@@ -1,12 +1,13 @@
 """Check mmdetection's configs (2.x and 3.x): settings to use, those that need a certain value, and those to ignore."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop import mmdet_files
 from cascade_rcnn.interop.backbones import mmdet_type
-from cascade_rcnn.interop.known import Known, leaves
+from cascade_rcnn.interop.known import Known, about_training, leaves
 from cascade_rcnn.interop.mmdet_pipeline import check_pipeline, scale
 from cascade_rcnn.interop.python_config import Settings
 
@@ -150,10 +151,21 @@ _INERT = "|".join(
         r"(train_cfg\.rpn_proposal|test_cfg\.rpn)\.nms_post$",  # not read by mmdetection either
     )
 )
+# What only training depends on. Boxes are decoded, and classes get softmax scores, whatever the losses are, except for
+# losses with a `custom_activation`.
+_TRAINING = "|".join(
+    (
+        r"train_cfg\.",
+        r"(rpn_head|roi_head\.(bbox|mask)_head)\.loss_(bbox|mask)\.",
+        r"rpn_head\.loss_cls\.(?!use_sigmoid)",
+        r"roi_head\.bbox_head\.loss_cls\.((?!type|num_classes)|type=(FocalLoss|GHMC)$)",
+    )
+)
 _KNOWN = Known(
     read={f"model.{name}" for name in _READ},
     required={f"model.{name}": values for name, values in _REQUIRED.items()},
     inert=rf"model\.({_INERT})",
+    training=rf"model\.({_TRAINING})",
 )
 
 
@@ -163,7 +175,8 @@ def read_config(path: Path, stock: mmdet_files.Stock = mmdet_files.nothing) -> t
     Raises UserError if that is impossible.
     """
     values, notes = mmdet_files.read(path, stock)
-    return check(values, str(path)), notes
+    settings = check(values, str(path))
+    return settings, [*notes, *settings.notes]
 
 
 def parse_config(text: str, where: str) -> Settings:
@@ -182,10 +195,12 @@ def check(values: dict[str, Any], where: str) -> Settings:
         outside = values.get(key)
         if isinstance(outside, dict) and "type" not in outside:  # in 3.x, it has a type and configures the loop
             values["model"].setdefault(key, outside)
+    values["model"], lost = _KNOWN.without_training(values["model"], "model")
     _check_known(values["model"], where)
     settings = Settings(values)
+    settings.notes = about_training([*lost, *_lost_together(settings)])
     try:
-        _check_together(settings)
+        _check_together(settings, lost)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     check_pipeline(settings, where)
@@ -216,40 +231,36 @@ def _check_known(model: dict[str, Any], where: str) -> None:
     _KNOWN.check(leaves({name: value for name, value in model.items() if name != "backbone"}, "model"), where)
 
 
-def _check_together(get: Settings) -> None:
-    """Check settings that can be converted only in certain combinations."""
+def _check_together(get: Settings, lost: list[str]) -> None:
+    """Check settings that can be converted only in certain combinations; `lost` names those that are left out."""
     strides = get("model.rpn_head.anchor_generator.strides", _STRIDES)
     if list(strides) != _STRIDES[: len(strides)]:
         raise UserError(f"model.rpn_head.anchor_generator.strides is {strides}; only {_STRIDES} can be converted")
-    for t, stage in enumerate(_stages(get("model.train_cfg.rcnn"))):
-        positive, negative = (stage(f"assigner.{name}_iou_thr") for name in ("pos", "neg"))
-        if None not in (positive, negative) and negative != positive:
-            raise UserError(
-                f"stage {t + 1} is trained with pos_iou_thr {positive} and neg_iou_thr {negative}; only equal ones can "
-                "be converted"
-            )
-        if stage("assigner.match_low_quality", False) and stage("assigner.min_pos_iou", 0.0) < positive:
-            raise UserError(f"stage {t + 1} is trained with match_low_quality, which cannot be converted")
-    for name in ("sampler.num", "sampler.pos_fraction"):
-        values = {stage(name) for stage in _stages(get("model.train_cfg.rcnn"))}
-        if len(values) > 1:
-            raise UserError(
-                f"model.train_cfg.rcnn has several values of {name}, {sorted(values, key=str)}; only one for all "
-                "stages can be converted"
-            )
-    for name, default in (("nms_iou", 0.7), ("min_size", 0)):
-        train, test = (proposals(get, part)[name] for part in ("train_cfg.rpn_proposal", "test_cfg.rpn"))
-        if train is not None and (default if test is None else test) != train:
-            raise UserError(
-                f"the proposals' {name} is {train} in training and {default if test is None else test} in testing; "
-                "only equal values can be converted"
-            )
     preprocessor = get("model.data_preprocessor")
     if preprocessor is not None and preprocessor.get("pad_size_divisor") is None:
         raise UserError("model.data_preprocessor.pad_size_divisor is 1, its default; only 32 can be converted")
     scale(get)
     _check_same(get)
-    _check_box_losses(get)
+    _check_box_losses(get, lost)
+
+
+def _lost_together(get: Settings) -> Iterator[str]:
+    """Yield the names of training settings that are lost in combination with others."""
+    part = "model.train_cfg.rcnn"
+    stages = _stages(get(part))
+    for stage in stages:
+        positive, negative = (stage(f"assigner.{name}_iou_thr") for name in ("pos", "neg"))
+        if None not in (positive, negative) and negative != positive:
+            yield f"{part}.assigner.neg_iou_thr"
+        if stage("assigner.match_low_quality", False) and stage("assigner.min_pos_iou", 0.0) < (positive or 0.5):
+            yield f"{part}.assigner.match_low_quality"
+    for name in ("sampler.num", "sampler.pos_fraction"):
+        if len({stage(name) for stage in stages}) > 1:
+            yield f"{part}.{name} (of other stages than the first)"
+    for name, default in (("nms_iou", 0.7), ("min_size", 0)):
+        train, test = (proposals(get, part)[name] for part in ("train_cfg.rpn_proposal", "test_cfg.rpn"))
+        if train is not None and (default if test is None else test) != train:
+            yield f"model.train_cfg.rpn_proposal ({name} of {train})"
 
 
 # The parts of the RoI head, of which each stage may have its own, and the settings that must be the same for all
@@ -274,9 +285,11 @@ def _check_same(get: Settings) -> None:
                 )
 
 
-def _check_box_losses(get: Settings) -> None:
+def _check_box_losses(get: Settings, lost: list[str]) -> None:
     """Check that `reg_decoded_bbox` fits the loss."""
     for part in ("roi_head.bbox_head", "rpn_head"):
+        if f"model.{part}.loss_bbox.type" in lost:
+            continue
         head = Settings(get(f"model.{part}.0", get(f"model.{part}", {})))
         decoded, kind = bool(head("reg_decoded_bbox", False)), head("loss_bbox.type", "L1Loss")
         if decoded != (kind in IOU_LOSSES):

@@ -2,7 +2,7 @@
 
 import ast
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,10 @@ _LONGEST = 4_000_000  # characters in a file
 
 
 class Settings:
-    """A nested config, accessed by dotted path: `settings("roi_head.num_stages", 1)`."""
+    """A nested config, accessed by dotted path: `settings("roi_head.num_stages", 1)`; `notes` say what it lacks."""
 
-    def __init__(self, tree: Any) -> None:
-        self.tree = tree
+    def __init__(self, tree: Any, notes: Sequence[str] = ()) -> None:
+        self.tree, self.notes = tree, notes
 
     def __call__(self, path: str, default: Any = None) -> Any:
         """Return the value at a path of keys and indices, or the default if there is none."""
