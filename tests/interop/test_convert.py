@@ -204,6 +204,15 @@ def test_what_a_foreign_tensor_belongs_to_is_reported(tmp_path, origin, name, ki
     assert "\n" not in str(caught.value)
 
 
+def test_other_anchors_than_those_assumed_are_named_as_such(checkpoint):
+    file, state = checkpoint
+    head = "proposal_generator.rpn_head."
+    shapes = {"objectness_logits.weight": (5, 8, 1, 1), "objectness_logits.bias": (5,)}
+    save_file(contiguous(state | {head + name: torch.zeros(shape) for name, shape in shapes.items()}), file)
+    with pytest.raises(UserError, match=r"its RPN has 5 anchors per position, but its config, or .* 3; give"):
+        convert_checkpoint(file, "detectron2")
+
+
 def test_another_origin_is_recognised(checkpoint):
     file, state = checkpoint
     save_file(contiguous(state), file)

@@ -193,10 +193,18 @@ LAYOUT_OUT: Layout = {
 def check(state: State, config: ModelConfig) -> State:
     """Return `state` (our names and layout) in float32 if it is exactly the state of a model with this config.
 
-    Raises UserError naming the first tensor that is missing, left over or of another shape.
+    Raises UserError if the RPN has other anchors, or naming the first tensor that is missing, left over or of another
+    shape.
     """
     with torch.device("meta"):
         own = {k: v for k, v in build(config).state_dict().items() if not k.endswith("num_batches_tracked")}
+    seen, described = (len(tensors.get("rpn.objectness.bias", ())) for tensors in (state, own))
+    if config.rpn.shared and seen != described:
+        raise UserError(
+            f"its RPN has {seen} anchors per position, but its config, or the framework's defaults without one, "
+            f"{described}; give the config it was trained with (torchvision's models have none: their anchors must be "
+            "the default ones)"
+        )
     if wrong := mismatch(state, own):
         raise UserError(f"the checkpoint does not fit the model that its shapes and config describe: {wrong}")
     return {name: state[name].float() for name in own}
