@@ -70,8 +70,8 @@ def _split(content: Any, path: Path) -> Checkpoint:
     if not isinstance(content, Mapping):
         raise UserError(f"{path}: contains a {type(content).__name__}; give a file with a dict of tensors by name")
     table = content
-    while key := next((k for k in _TABLES if isinstance(table.get(k), Mapping)), None):
-        table = table[key]
+    for _ in _TABLES:  # not endlessly: a damaged file may contain a table that contains itself
+        table = next((table[key] for key in _TABLES if isinstance(table.get(key), Mapping)), table)
     state = {}
     for name, value in table.items():
         tensor = torch.from_numpy(value.value) if isinstance(value, PickledArray) else value
