@@ -8,6 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from torchvision import tv_tensors
 
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images.inputs import spread, to_array
@@ -36,6 +37,14 @@ def test_every_form_gives_the_same_bytes(png):
         np.testing.assert_array_equal(found, PIXELS)
     with png.open("rb") as file:
         np.testing.assert_array_equal(to_array(file), PIXELS)
+
+
+def test_tensors_of_any_subclass_are_images():
+    image = tv_tensors.Image(TENSOR)
+    for form, number in ((image, 1), (image[None], 1), (torch.stack([TENSOR] * 2).as_subclass(tv_tensors.Image), 2)):
+        assert len(found := list(spread(form).images)) == number
+        assert all((to_array(one) == PIXELS).all() for one in found)
+    assert spread(image).number == "one"
 
 
 def test_one_channel_becomes_three():

@@ -7,6 +7,7 @@ floating point 0..1; channels are RGB, and a fourth channel (alpha) is dropped.
 """
 
 import io
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -55,8 +56,9 @@ def to_array(image: ImageLike) -> np.ndarray:
 
 
 def is_tensor(image: object) -> bool:
-    """Return whether the object is a torch tensor, without importing torch."""
-    return type(image).__module__.partition(".")[0] == "torch" and hasattr(image, "detach")
+    """Return whether the object is a torch tensor, of a subclass such as torchvision's too, without importing torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(image, torch.Tensor)
 
 
 class Given(NamedTuple):
