@@ -2,7 +2,7 @@
 
 import pytest
 
-from cascade_rcnn.text import count, points, printable
+from cascade_rcnn.text import count, points, printable, storable
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,19 @@ from cascade_rcnn.text import count, points, printable
 def test_what_steers_a_terminal_is_spelled_out(text, shown):
     assert printable(text) == shown
     printable(text).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "stored"),
+    [
+        ("Screenshot at 3.04\u202fPM.png", "Screenshot at 3.04\u202fPM.png"),  # as macOS names them
+        ("a\u3000b\u200d\xa0é日.jpg", "a\u3000b\u200d\xa0é日.jpg"),
+        ("a\nb\x1b\udce9.jpg", "a\\nb\\x1b\\udce9.jpg"),
+    ],
+)
+def test_names_are_stored_as_they_are_if_they_can_be(name, stored):
+    assert storable(name) == stored
+    stored.encode()
 
 
 def test_nouns_agree_with_their_number():

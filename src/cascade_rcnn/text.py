@@ -1,4 +1,6 @@
-"""Format text for terminals and reports."""
+"""Format text for terminals, reports and files."""
+
+from unicodedata import category
 
 
 def printable(text: str) -> str:
@@ -7,6 +9,15 @@ def printable(text: str) -> str:
     File and class names come from untrusted data. Names that are not valid Unicode contain surrogates.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def storable(text: str) -> str:
+    r"""Escape what a file's format may not hold: control characters, and surrogates, of which invalid Unicode consists.
+
+    Everything else is kept, as other tools look files up by their names, such as the narrow spaces (U+202F) in those of
+    macOS's screenshots.
+    """
+    return "".join(c.encode("unicode_escape").decode() if category(c) in ("Cc", "Cs") else c for c in text)
 
 
 def count(number: int, noun: str) -> str:

@@ -24,7 +24,7 @@ from cascade_rcnn.evaluation.coco import Array
 from cascade_rcnn.evaluation.detected import COLUMNS, Detected
 from cascade_rcnn.files import replacing
 from cascade_rcnn.rle import RLE
-from cascade_rcnn.text import printable
+from cascade_rcnn.text import printable, storable
 from cascade_rcnn.text_files import read_utf8
 
 Box = tuple[float, float, float, float]
@@ -150,7 +150,7 @@ def save_detections(
     """
     names, classes = {}, {}
     if truth is not None:
-        names = {image: printable(truth.file_names[i]) for i, image in enumerate(truth.image_ids.tolist())}
+        names = {image: storable(truth.file_names[i]) for i, image in enumerate(truth.image_ids.tolist())}
         classes = {category.id: category.name for category in truth.categories}
     rows = np.asarray(detections, dtype=np.float64).tolist()
     outlines = [None] * len(rows) if masks is None else map(Outline.of, masks)

@@ -18,7 +18,7 @@ from cascade_rcnn.images.decoding import decode_image, file_holds_more
 from cascade_rcnn.images.folders import expand, notes_of
 from cascade_rcnn.outputs import check_outputs
 from cascade_rcnn.runtime.runtime import Runtime
-from cascade_rcnn.text import count, printable
+from cascade_rcnn.text import count, printable, storable
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -69,7 +69,7 @@ def detect(runtime: Runtime, images: Sequence[str], threshold: float = 0.0) -> t
                 print(f"skipped: {printable(text)}", file=sys.stderr)
                 failed += 1
                 continue
-            results += _results(runtime, number, source.name, found, threshold)
+            results += _results(runtime, number, storable(source.name), found, threshold)
             in_part += file_holds_more(source.path)
     except KeyboardInterrupt:
         stopped = True

@@ -9,7 +9,7 @@ from cascade_rcnn.data import Annotations
 from cascade_rcnn.engine.prediction.journal import Journal
 from cascade_rcnn.evaluation.detections import FileNames
 from cascade_rcnn.images.folders import Source, expand
-from cascade_rcnn.text import printable
+from cascade_rcnn.text import storable
 
 
 class Chosen(NamedTuple):
@@ -38,7 +38,7 @@ class PendingImages:
         self.total, current = 0, set[str]()
         for path, real in self._sources(Counter()):
             self.total += not self._is_done(real, _stamp(path))
-            if (name := printable(real)) in journal.done and self._is_named(real):
+            if (name := storable(real)) in journal.done and self._is_named(real):
                 current.add(name)
         journal.keep(current)
 
@@ -50,7 +50,7 @@ class PendingImages:
 
     def __iter__(self) -> Iterator[Chosen]:
         for path, real in self._sources(self.left_out):
-            name, stamp = printable(real), _stamp(path)
+            name, stamp = storable(real), _stamp(path)
             if self._is_done(real, stamp):
                 self.before += 1
                 continue
@@ -62,11 +62,11 @@ class PendingImages:
 
     def _is_done(self, real: str, stamp: tuple[int, int]) -> bool:
         """Return whether the journal has the image, unchanged and with the id that `truth`, if any, gives it now."""
-        return self._journal.has(printable(real), stamp) and self._is_named(real)
+        return self._journal.has(storable(real), stamp) and self._is_named(real)
 
     def _is_named(self, real: str) -> bool:
         """Return whether `truth`, if any, has the image, with the id that the journal has."""
-        return self._ids is None or self._ids.find(real) == self._journal.id_of(printable(real))
+        return self._ids is None or self._ids.find(real) == self._journal.id_of(storable(real))
 
     def _identity(self, real: str, name: str) -> int | None:
         if self._ids is not None:
