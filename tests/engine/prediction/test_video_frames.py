@@ -1,5 +1,6 @@
 """Frames are shown as players show them, and written so that players show them the same."""
 
+import shutil
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -102,3 +103,21 @@ def test_written_videos_have_the_aspect_of_their_pixels(tmp_path):
     with VideoWriter(path, 10, Fraction(16, 11)) as writer:
         writer.write(np.zeros((48, 64, 3), np.uint8), 0)
     assert first(path).aspect == Fraction(16, 11)
+
+
+def test_files_are_not_taken_for_protocols(quadrants, tmp_path, monkeypatch):
+    shutil.copy(quadrants, tmp_path / "12:30:00.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert first(Path("12:30:00.mp4")).pixels.shape == first(quadrants).pixels.shape
+
+
+def test_times_of_joined_recordings_go_on(tmp_path):
+    part, whole = tmp_path / "part.ts", tmp_path / "whole.ts"
+    with av.open(str(part), "w") as container:
+        stream = container.add_stream("mpeg2video", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for frame in (*(av.VideoFrame(64, 48, "yuv420p") for _ in range(3)), None):
+            container.mux(stream.encode(frame))
+    whole.write_bytes(part.read_bytes() * 2)
+    with VideoFrames(Clip(source=str(whole))) as frames:
+        assert [frame.time for frame in frames] == pytest.approx([k / 25 for k in range(6)], abs=1e-3)

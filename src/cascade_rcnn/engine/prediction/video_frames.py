@@ -106,11 +106,12 @@ class VideoFrames:
         return max(0, round((end - self.clip.start) * self.rate / self.clip.step))
 
     def __iter__(self) -> Iterator[Frame]:
-        first: float | None = None
+        shift, last = 0.0, -1 / self.rate
         for index, frame in enumerate(self._decoded()):
             seconds = index / self.rate if frame.time is None else frame.time
-            first = seconds if first is None else first
-            seconds -= first
+            if index == 0 or seconds + shift < last:  # a joined recording, whose clock starts again
+                shift = last + 1 / self.rate - seconds
+            last = seconds = seconds + shift
             if self.clip.end is not None and seconds >= self.clip.end:
                 return
             if seconds >= self.clip.start and index % self.clip.step == 0:
@@ -142,7 +143,8 @@ class VideoFrames:
 
 def _open(source: str) -> InputContainer:
     if not source.isdigit():
-        return av.open(source)
+        # Of a relative path, such as "12:30.mp4", FFmpeg would take what precedes a colon for a protocol.
+        return av.open(source if _URL.match(source) else str(Path(source).absolute()))
     if sys.platform == "darwin":
         return av.open(source, format="avfoundation")
     if sys.platform.startswith("linux"):
