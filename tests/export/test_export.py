@@ -289,6 +289,20 @@ def test_a_request_that_cannot_be_met_is_refused_at_once(checkpoint, tmp_path, r
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 640}, "size is 640: Expected `list`, got `int`"),
+        ({"size": (640,)}, "size is .*: Expected `list` of length 2"),
+        ({"size": (96.5, 96)}, "size is .*: Expected `int`, got `float`"),
+        ({"images": "photo.jpg"}, r"images is 'photo.jpg'; give a list, such as \['photo.jpg'\]"),
+    ],
+)
+def test_options_of_another_kind_are_refused(checkpoint, tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        export_model(checkpoint, tmp_path / "model.onnx", **options)
+
+
 def test_no_file_of_an_export_replaces_the_checkpoint(checkpoint, tmp_path):
     for name, format_ in (("m.onnx", "onnx"), ("m.bin", "openvino")):
         path = tmp_path / name

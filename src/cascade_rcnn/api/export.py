@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cascade_rcnn.api.notes import tell
-from cascade_rcnn.arguments import as_path, check_choice
+from cascade_rcnn.arguments import as_list, as_path, check_choice, converted
 from cascade_rcnn.data import check_images, load_annotations
 from cascade_rcnn.export.export import SUFFIX, Format, Report, Request, export
 from cascade_rcnn.models.checkpoint import read_config
@@ -45,7 +45,7 @@ def export_model(
     file = Path(checkpoint)
     if output is None:  # the name of a published detector may contain dots and slashes
         output = file.with_suffix(SUFFIX[format]) if file.is_file() else Path(file.name + SUFFIX[format])
-    output = as_path("output", output)
+    output, images = as_path("output", output), as_list("images", images)
     if format != "triton":  # whose folder must not exist
         weights = output.parent / f"{output.stem}.bin" if format == "openvino" else None
         check_outputs([output, weights], [checkpoint, annotations, *images])
@@ -59,7 +59,7 @@ def export_model(
         format=format,
         precision=precision,
         dynamic=dynamic,
-        size=size,
+        size=None if size is None else converted("size", size, tuple[int, int]),
         images=tuple(Path(path) for path in images),
         validation=validation,
         calibration=calibration,
