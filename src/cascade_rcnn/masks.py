@@ -15,7 +15,7 @@ from torch import Tensor
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.rle import Bounds
 
-_BITS = torch.tensor([bin(byte).count("1") for byte in range(256)], dtype=torch.uint8)
+_BITS = torch.tensor([bin(byte).count("1") for byte in range(256)], dtype=torch.uint8, device="cpu")
 
 
 @dataclass(eq=False)  # not frozen: with mixed precision, Lightning Fabric rejects frozen dataclasses as model inputs
@@ -103,7 +103,7 @@ class Masks:
     def dense(self, rows: Tensor | None = None) -> Tensor:
         """Decode all masks, or the selected ones, to (g, H, W) uint8, torchvision's format."""
         chosen = self if rows is None else self[rows]
-        full = torch.zeros((len(chosen), *self.size), dtype=torch.uint8)
+        full = torch.zeros((len(chosen), *self.size), dtype=torch.uint8, device="cpu")
         for row, (x, y, x_end, y_end), crop in zip(full.numpy(), chosen.bounds.tolist(), chosen.crops(), strict=True):
             row[y:y_end, x:x_end] = crop
         return full.to(self.data.device)
@@ -209,4 +209,5 @@ class Masks:
 
 def _sources(old: int, new: int) -> np.ndarray:
     """Return the index of the source pixel of each new pixel, rounded like torch does."""
-    return F.interpolate(torch.arange(float(old))[None, None], size=new, mode="nearest")[0, 0].long().numpy()
+    pixels = torch.arange(float(old), device="cpu")
+    return F.interpolate(pixels[None, None], size=new, mode="nearest")[0, 0].long().numpy()

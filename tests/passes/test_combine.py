@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cascade_rcnn import UserError, load
-from cascade_rcnn.config import ModelConfig
+from cascade_rcnn.config import Category, ModelConfig
 from cascade_rcnn.passes import with_options
 
 
@@ -24,6 +24,27 @@ def seen_by(**options):
 
 def test_only_the_flip_flips():
     assert [len(seen_by(tta=tta)) for tta in ((), [], None, ["flip"], ("flip",))] == [1, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "options", [{"tiles": 64}, {"tta": ["flip"]}, {"classes": ["class 1"]}, {"thresholds": {"class 1": 0.6}}]
+)
+def test_torch_s_default_device_does_not_matter(paint, seeing, options):
+    boxes = [(10, 10, 30, 25), (50, 30, 90, 60), (100, 5, 120, 90)]
+    image, detect = paint(96, 128, boxes), seeing(boxes)
+
+    def on_cpu(images, scale=1.0):
+        with torch.device("cpu"):
+            return detect(images, scale)
+
+    config = ModelConfig(categories=(Category(id=1, name="class 1"), Category(id=2, name="class 2")))
+    expected = with_options(on_cpu, config, **options)([image])[0]
+    with torch.device("meta"):
+        found = with_options(on_cpu, config, **options)([image])[0]
+        dense = found["masks"].dense()
+    assert len(found["boxes"]) > 0
+    assert all(found[name].equal(expected[name]) for name in ("boxes", "scores", "labels"))
+    assert dense.equal(expected["masks"].dense())
 
 
 @pytest.mark.parametrize(

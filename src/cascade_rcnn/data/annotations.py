@@ -98,7 +98,7 @@ class Annotations:
         restored = tuple(sorted((*self.unused, *self.categories), key=lambda category: category.id))
         if not self.unused or restored != tuple(categories):
             return self
-        places = torch.tensor([restored.index(category) + 1 for category in self.categories], dtype=torch.int32)
+        places = self.labels.new_tensor([restored.index(category) + 1 for category in self.categories])
         wrong = {f"{self.source}: {_left_out(category)}" for category in self.unused}
         notes = tuple(note for note in self.notes if note not in wrong)
         labels = places[self.labels.long() - 1]

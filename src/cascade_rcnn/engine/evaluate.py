@@ -92,7 +92,7 @@ def _has_masks(found: list[Found]) -> bool:
 
 def coco_rows(found: list[Found], targets: list[Target], config: ModelConfig) -> np.ndarray:
     """Convert detections in a batch, in torchvision's format, to image id, x, y, w, h, score, category id: (N, 7)."""
-    categories = torch.tensor([0, *(c.id for c in config.categories)], dtype=torch.float64)
+    categories = torch.tensor([0, *(c.id for c in config.categories)], dtype=torch.float64, device="cpu")
     rows = []
     for one, target in zip(found, targets, strict=True):
         box = to_xywh(one["boxes"].cpu().double())

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import torch
 from torch import Tensor
 
 from cascade_rcnn.arguments import check_number
@@ -20,19 +19,15 @@ class Chosen:
         self.detect = detect
         least = class_thresholds(class_names, thresholds, 0.0)
         never = float("inf")
-        self.least = torch.tensor(
-            [
-                never,
-                *(x if not classes or name in classes else never for name, x in zip(class_names, least, strict=True)),
-            ]
-        )
+        wanted = [x if not classes or name in classes else never for name, x in zip(class_names, least, strict=True)]
+        self.least = [never, *wanted]
 
     def __call__(self, images: list[Tensor], scale: float = 1.0) -> list[Found]:
         """Detect, then filter."""
         return [self._choose(found) for found in self.detect(images, scale)]
 
     def _choose(self, found: Found) -> Found:
-        return rows(found, found["scores"] >= self.least.to(found["scores"].device)[found["labels"]])
+        return rows(found, found["scores"] >= found["scores"].new_tensor(self.least)[found["labels"]])
 
 
 def class_thresholds(class_names: Sequence[str], thresholds: Mapping[str, float], other: float) -> list[float]:

@@ -51,8 +51,8 @@ def _in_image(parts: list[Found], windows: Tensor, size: tuple[int, int]) -> tup
         x, y, *_ = window.tolist()
         masks = {"masks": part["masks"].window(-y, -x, *size)} if "masks" in part else {}
         moved.append({**part, "boxes": boxes, **masks})
-    tile = torch.repeat_interleave(torch.arange(len(parts)), torch.tensor([len(part["scores"]) for part in parts]))
-    return join(moved), tile
+    numbers = windows.new_tensor([len(part["scores"]) for part in parts])
+    return join(moved), numbers.new_tensor(range(len(parts))).repeat_interleave(numbers)
 
 
 def _cut(boxes: Tensor, windows: Tensor, size: tuple[int, int]) -> Tensor:
@@ -60,13 +60,13 @@ def _cut(boxes: Tensor, windows: Tensor, size: tuple[int, int]) -> Tensor:
     margin = _MARGIN * (windows[:, 2:] - windows[:, :2])
     height, width = size
     low = (boxes[:, :2] <= windows[:, :2] + margin) & (windows[:, :2] > 0)
-    high = (boxes[:, 2:] >= windows[:, 2:] - margin) & (windows[:, 2:] < torch.tensor([width, height]))
+    high = (boxes[:, 2:] >= windows[:, 2:] - margin) & (windows[:, 2:] < windows.new_tensor([width, height]))
     return torch.cat([low, high], dim=1)
 
 
 def _groups(found: Found, tile: Tensor, windows: Tensor) -> list[list[int]]:
     """Return the rows of the detections of each object (rule 1)."""
-    there = torch.arange(len(tile)).split(tile.bincount(minlength=len(windows)).tolist())
+    there = torch.arange(len(tile), device=tile.device).split(tile.bincount(minlength=len(windows)).tolist())
     neighbours = box_ops.nonempty(_shared(windows[:, None], windows)).triu(diagonal=1).nonzero().tolist()
     pairs = [
         pair for a, b in neighbours for pair in _agreeing(found, there[a], there[b], _shared(windows[a], windows[b]))
@@ -74,7 +74,7 @@ def _groups(found: Found, tile: Tensor, windows: Tensor) -> list[list[int]]:
     group = {i: [i] for i in range(len(tile))}
     for _, i, j in sorted(pairs, reverse=True):
         one, other = group[i], group[j]
-        tiles = tile[torch.tensor(one + other)]
+        tiles = tile[tile.new_tensor(one + other)]
         if one is not other and len(tiles.unique()) == len(tiles):
             one += other
             group |= dict.fromkeys(other, one)
@@ -98,7 +98,7 @@ def _agreeing(found: Found, a: Tensor, b: Tensor, common: Tensor) -> list[tuple[
 
 def _join(found: Found, groups: list[list[int]], cut: Tensor) -> tuple[Found, Tensor]:
     """Return one detection per group (rule 2), and which of them are still cut."""
-    reliable = [_reliable(found["scores"], torch.tensor(members)) for members in groups]
+    reliable = [_reliable(found["scores"], torch.tensor(members, device=cut.device)) for members in groups]
     area = box_ops.area(found["boxes"])
     fullest = torch.stack([members[area[members].argmax()] for members in reliable])
     joined, still_cut = rows(found, fullest), cut[fullest].any(dim=1)
@@ -122,7 +122,7 @@ def _fragments(joined: Found, cut: Tensor, groups: list[list[int]], tile: Tensor
     """Return which detections are fragments of larger ones found in other tiles (rule 3)."""
     boxes, scores, labels = (joined[name] for name in ("boxes", "scores", "labels"))
     area = box_ops.area(boxes)
-    tiles = [frozenset(tile[torch.tensor(members)].tolist()) for members in groups]
+    tiles = [frozenset(tile[tile.new_tensor(members)].tolist()) for members in groups]
     fragment = torch.zeros_like(cut)
     for some in cut.nonzero()[:, 0].split(_CHUNK):
         inside = box_ops.intersection_over_area(boxes, boxes[some]).T >= _INSIDE

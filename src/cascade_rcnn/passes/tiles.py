@@ -38,7 +38,7 @@ class Tiled:
             for (k, _), found in zip(batch, self.detect(tiles, scale), strict=True):
                 parts[k].append(found)
         return [
-            join_tiles(found, torch.tensor(there), (image.shape[-2], image.shape[-1]), self.nms_iou)
+            join_tiles(found, torch.tensor(there, device="cpu"), (image.shape[-2], image.shape[-1]), self.nms_iou)
             for found, there, image in zip(parts, places, images, strict=True)
         ]
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from urllib.parse import unquote
 
 import hotcoco.mask
 import numpy as np
@@ -261,6 +262,25 @@ def test_names_that_are_not_unicode_or_too_long_cost_nothing(folder, tmp_path):
     names = {row["file_name"] for row in found(tmp_path / "out")}
     assert {"caf\\udce9.png", strange[1], "esc\\x1b[31m.png"} < names
     assert predict(OneDog(), folder, tmp_path / "out").before == 5
+
+
+def test_names_with_unusual_spaces_are_kept_in_every_format(folder, tmp_path):
+    name = "at 3.04\u202fPM\u3000\u200d.png"  # such as those of macOS's screenshots
+    (folder / "a.png").rename(folder / name)
+    predict(OneDog(), folder, tmp_path / "out", formats=["coco", "label-studio", "voc", "yolo"])
+    assert name in {row["file_name"] for row in found(tmp_path / "out")}
+    assert name in load_coco(tmp_path / "out" / "coco.json", folder).file_names
+    stem = Path(name).stem
+    places = f"pictures/{name}", f"voc/Annotations/{stem}.xml", f"yolo/labels/{stem}.txt"
+    assert all((tmp_path / "out" / place).exists() for place in places)
+    tasks = json.loads((tmp_path / "out" / "label_studio.json").read_text())
+    assert name in {unquote(task["data"]["image"]).removeprefix("/data/local-files/?d=") for task in tasks}
+
+
+def test_torch_s_default_device_does_not_matter(folder, tmp_path):
+    results = OneDog()([None])
+    with torch.device("meta"):
+        assert predict(lambda _: results, folder, tmp_path / "out").boxes == 4
 
 
 def test_it_streams(folder, tmp_path, monkeypatch):

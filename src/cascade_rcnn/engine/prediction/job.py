@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-import torch
-
 from cascade_rcnn.boxes import to_xywh
 from cascade_rcnn.config import Category
 from cascade_rcnn.data import Annotations
@@ -76,7 +74,7 @@ class PredictionJob:
         self, found: Found, size: tuple[int, int], *, file_name: str, image_id: int, **more: Unpack[EntryFields]
     ) -> Entry:
         """Return the record of the detections with at least the score `least` in an image of `size` (height, width)."""
-        keep = found["scores"] >= torch.tensor([0.0, *self.least])[found["labels"]]
+        keep = found["scores"] >= found["scores"].new_tensor([0.0, *self.least])[found["labels"]]
         # float64 from here on, as in evaluation, so that the file gets the same metrics as the model.
         boxes = to_xywh(found["boxes"][keep].double())
         return Entry(
