@@ -87,6 +87,17 @@ def test_images_without_a_suffix_are_counted_and_may_be_given_by_name(folder):
     assert names(folder / "download") == ["download"]
 
 
+def test_videos_are_counted(folder, tmp_path):
+    (tmp_path / "films").mkdir()
+    for place in (folder, tmp_path / "films"):
+        (place / "film.MP4").write_bytes(b"")
+    left_out = Counter[str]()
+    assert len(names(folder, left_out=left_out)) == 3
+    assert notes_of(left_out) == ["skipped videos: 1"]
+    with pytest.raises(UserError, match=r"films: no images found \(skipped videos: 1\)"):
+        expand([tmp_path / "films"])
+
+
 def test_a_folder_of_nothing_but_other_formats_says_so(tmp_path):
     (tmp_path / "x.heic").write_bytes(b"")
     with pytest.raises(UserError, match=r"no images found \(skipped images in unsupported formats: 1 \.heic; convert"):

@@ -14,6 +14,8 @@ from cascade_rcnn.text import count
 # Names in the output folder of `predict`: the annotated images, and the journal.
 PICTURES, JOURNAL = "pictures", "images.jsonl"
 
+_VIDEOS = ("3gp", "avi", "flv", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "ogv", "ts", "webm", "wmv")
+VIDEOS = frozenset(f".{kind}" for kind in _VIDEOS)
 _TEXTS = (".txt", ".json", ".xml", ".csv", ".yaml")  # not opened: there may be one beside each image
 _BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*")  # of most images
 
@@ -45,8 +47,8 @@ def expand(patterns: Sequence[str | Path], *, left_out: Counter[str] | None = No
 
     Names are relative to the given folder, or to the common parent of several, so that they are unique. Hidden files
     and images written by `predict` are skipped; a folder reachable through several links is entered once.
-    `left_out` counts what is skipped: images of unsupported formats by suffix or without one, unreadable folders and
-    broken links.
+    `left_out` counts what is skipped: images of unsupported formats by suffix or without one, videos, unreadable
+    folders and broken links.
     Raises UserError, before yielding anything, for a path or pattern without images.
     """
     if not patterns:
@@ -135,6 +137,8 @@ class _Walk:
         known = suffix in EXTENSIONS
         if not known and suffix in UNSUPPORTED:
             self.left_out[suffix] += 1
+        elif suffix in VIDEOS:
+            self.left_out["videos"] += 1
         elif not known and suffix not in _TEXTS and _begins_like_an_image(path):
             self.left_out["images whose names have no suffix of images"] += 1
         if known and path.is_symlink() and not path.exists():

@@ -19,9 +19,8 @@ from av.video.reformatter import Colorspace
 
 from cascade_rcnn.arguments import check_number
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.images.folders import VIDEOS
 
-_KINDS = ("3gp", "avi", "flv", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "ogv", "ts", "webm", "wmv")
-SUFFIXES = frozenset(f".{kind}" for kind in _KINDS)
 _LIVE = ("rtsp", "rtmp", "rtmps", "rtp", "udp", "tcp", "srt")
 _URL = re.compile(r"(\w+)://")
 _USUAL_RATE = 25  # frames per second, for streams that do not specify a rate
@@ -55,7 +54,7 @@ def is_video(path: str) -> bool:
         return True
     if path.isdigit():
         return not Path(path).exists()
-    return Path(path).suffix.lower() in SUFFIXES and not Path(path).is_dir()
+    return Path(path).suffix.lower() in VIDEOS and not Path(path).is_dir()
 
 
 class Frame(NamedTuple):
