@@ -141,13 +141,14 @@ def test_without_batches():
     assert isinstance(api.predict(api.decode_request({})), Rejection)  # type: ignore[arg-type]
 
 
-def test_several_images_in_a_form_and_thresholds_that_are_no_numbers_are_refused():
+def test_several_images_unknown_fields_and_thresholds_that_are_no_numbers_are_refused():
     class Form(dict):
         def getlist(self, name):
             return self[name]
 
     api = made()
     for request, message in ((Form(image=[text(), text()]), "send one image per request"),
+                             ({"image": text(), "treshold": 0.9}, "treshold: send only image and threshold; did you"),
                              ({"image": text(), "threshold": True}, "give a number from 0 to 1")):  # fmt: skip
         ((status, answer),) = answers(api, request)
         assert status == 400

@@ -19,7 +19,7 @@ from torch import Tensor
 from cascade_rcnn.config import Category
 from cascade_rcnn.data.segmentations import run_lengths
 from cascade_rcnn.engine.predictor import Precision, Predictor
-from cascade_rcnn.errors import UserError
+from cascade_rcnn.errors import UserError, nearest
 from cascade_rcnn.images.decoding import decode_image
 from cascade_rcnn.images.tensors import to_tensor
 from cascade_rcnn.passes import Found
@@ -27,6 +27,8 @@ from cascade_rcnn.passes.interface import rows as select
 from cascade_rcnn.passes.isolate import detect_each
 from cascade_rcnn.runtime import SUFFIXES
 from cascade_rcnn.text import printable
+
+_FIELDS = ("image", "threshold")
 
 
 class ImageRequest(NamedTuple):
@@ -110,6 +112,8 @@ class DetectionAPI(litserve.LitAPI):
     def _decode(self, given: Any) -> ImageRequest | Rejection:
         if not isinstance(given, Mapping) or "image" not in given:
             return Rejection(400, "send a form with a file 'image', or JSON with 'image' in base64")
+        if (other := next((name for name in given if name not in _FIELDS), None)) is not None:
+            return Rejection(400, printable(f"{other}: send only {' and '.join(_FIELDS)}{nearest(other, _FIELDS)}"))
         several = getattr(given, "getlist", None)  # of a form
         if several is not None and len(several("image")) > 1:
             return Rejection(400, "send one image per request; --batch-size batches requests")
