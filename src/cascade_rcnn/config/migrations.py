@@ -56,9 +56,13 @@ FORMAT = len(_STEPS) + 1
 
 
 def migrate(config: Json, format: int) -> Json:  # noqa: A002
-    """Migrate a config from `format` to the current one. Raises UserError if it is not a config."""
+    """Migrate a config from `format` to the current one. Raises UserError if it is not a config, or a newer one."""
     if not isinstance(config, dict):
         raise UserError("the model config is not a JSON object; copy the checkpoint again")
+    if format > FORMAT:
+        raise UserError(
+            f"was written by a newer cascade-rcnn (format {format}, this one reads up to {FORMAT}); update the package"
+        )
     try:
         for step in _STEPS[format - 1 :]:
             config = step(config)

@@ -178,14 +178,9 @@ def read_config(path: str | Path) -> ModelConfig:
 
 
 def _format(written: str, path: str | Path) -> int:
-    """Parse a file's format number. Raises UserError if it is invalid, or newer than this version supports."""
+    """Parse a file's format number. Raises UserError if it is not a number."""
     if not written.isdecimal() or int(written) < 1:
         raise UserError(f"{path}: its format is '{written[:20]}', which is not a number; copy the file again")
-    if int(written) > FORMAT:
-        raise UserError(
-            f"{path}: was written by a newer cascade-rcnn (format {written[:20]}, this one reads up to {FORMAT}); "
-            "update the package"
-        )
     return int(written)
 
 
