@@ -76,15 +76,12 @@ def test_a_damaged_image_is_skipped_and_the_others_are_written(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize(("threshold", "shown"), [("50", "50.0"), ("nan", "nan"), ("-0.1", "-0.1")])
-def test_a_threshold_is_a_score_and_an_engine_has_a_thread(tmp_path, monkeypatch, capsys, threshold, shown):
+def test_a_threshold_is_a_score(tmp_path, monkeypatch, capsys, threshold, shown):
     monkeypatch.setattr(command, "Runtime", lambda *_, **__: pytest.fail("the work began"))
     with pytest.raises(SystemExit) as stopped:
         command.main(["m.onnx", "a.png", "--output", str(tmp_path / "d.json"), f"--threshold={threshold}"])
     assert stopped.value.code == 1
     assert capsys.readouterr().err == f"error: threshold is {shown}; give 0 to 1\n"
-    with pytest.raises(SystemExit):
-        command.main(["m.onnx", "a.png", "--output", str(tmp_path / "d.json"), "--threads", "0"])
-    assert capsys.readouterr().err == "error: threads is 0; give 1 or more\n"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -13,7 +13,8 @@ import torch
 
 from cascade_rcnn import Predictor, UserError, create_model
 from cascade_rcnn.cli import main
-from cascade_rcnn.config import PreprocessConfig
+from cascade_rcnn.config import ModelConfig, PreprocessConfig
+from cascade_rcnn.config.migrations import FORMAT
 from cascade_rcnn.models.preprocess import Preprocess
 from cascade_rcnn.runtime import Description, Runtime
 from cascade_rcnn.runtime.description import KEY
@@ -78,11 +79,26 @@ def test_files_that_are_not_ours_are_refused_in_one_line(tmp_path, suffix):
     with pytest.raises(UserError, match="no such file"):
         Runtime(path, trust=True)
     path.write_bytes(b"rubbish" * 100)
+    path.with_suffix(".bin").touch()
     with pytest.raises(UserError, match="not a readable exported model") as error:
         Runtime(path, trust=True)
     assert "\n" not in str(error.value)
     with pytest.raises(UserError, match="not an exported model"):
         Runtime(tmp_path / "file.txt")
+    with pytest.raises(UserError, match="path is None; give a path"):
+        Runtime(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("threads", "message"), [(0, "threads is 0; give 1 or more"), ("2", "give a whole number")])
+def test_an_engine_has_a_whole_number_of_threads(tmp_path, threads, message):
+    with pytest.raises(UserError, match=message):
+        Runtime(tmp_path / "model.onnx", threads=threads)
+
+
+def test_descriptions_of_newer_versions_are_refused():
+    newer = Description(config=ModelConfig()).to_json().replace(f'"format":{FORMAT}', '"format":99')
+    with pytest.raises(UserError, match=r"m\.onnx: was written by a newer cascade-rcnn \(format 99"):
+        Description.from_json(newer, "m.onnx")
 
 
 def test_an_onnx_file_of_somebody_else_is_refused(tmp_path):

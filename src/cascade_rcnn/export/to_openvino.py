@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from cascade_rcnn.runtime.description import KEY, Description
+from cascade_rcnn.runtime.description import KEY, WEIGHTS, Description
+from cascade_rcnn.runtime.sessions import digest
 
 
 def write(onnx_file: Path, description: Description, path: Path) -> None:
@@ -11,4 +12,7 @@ def write(onnx_file: Path, description: Description, path: Path) -> None:
 
     model = openvino.convert_model(onnx_file)
     model.set_rt_info(description.to_json(), [KEY])
-    openvino.save_model(model, path, compress_to_fp16=description.precision == "fp16")
+    half = description.precision == "fp16"
+    openvino.save_model(model, path, compress_to_fp16=half)
+    model.set_rt_info(digest(path.with_suffix(".bin")), [WEIGHTS])
+    openvino.save_model(model, path, compress_to_fp16=half)  # again, now that the weights are known

@@ -35,8 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     try:
         check_number("threshold", given.threshold, 0, 1)
-        if given.threads is not None:
-            check_number("threads", given.threads, 1)
         check_outputs([given.output], chain([given.model], (source.path for source in expand(given.images))))
         runtime = Runtime(given.model, threads=given.threads)
         found, failed, stopped = detect(runtime, given.images, given.threshold)

@@ -10,6 +10,7 @@ from cascade_rcnn.config.migrations import FORMAT, migrate
 from cascade_rcnn.errors import UserError
 
 KEY = "cascade_rcnn"
+WEIGHTS = "cascade_rcnn_weights"  # of OpenVINO: the digest of the weights, which are in a file of their own
 
 ExportPrecision = Literal["fp32", "fp16", "int8"]
 
@@ -36,5 +37,7 @@ class Description:
             given = msgspec.json.decode(text, type=dict[str, Any])
             given["config"] = migrate(given["config"], given.pop("format", 1))
             return msgspec.convert(given, cls)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
         except (msgspec.MsgspecError, KeyError, TypeError) as error:
             raise UserError(f"{path}: exported by another version of cascade-rcnn ({error}); export it again") from None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from cascade_rcnn.arguments import check_number
+from cascade_rcnn.arguments import as_path, check_number
 from cascade_rcnn.config import ModelConfig, PreprocessConfig
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images.inputs import ImageLike, spread, to_array
@@ -41,7 +41,9 @@ class Runtime:
         A .pt2 file is a program, and opening it may run any code that its author put there: pass `trust` only for files
         from sources you trust.
         """
-        self.path, self.threads, self.trust = Path(path), threads, trust
+        if threads is not None:
+            check_number("threads", threads, 1, whole=True)
+        self.path, self.threads, self.trust = as_path("path", path), threads, trust
         self.description, self._run = open_session(self.path, threads, trust=trust)
         self._process = os.getpid()
 

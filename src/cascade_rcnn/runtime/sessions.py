@@ -3,16 +3,18 @@
 B images · D detections · S pixels per side of a mask
 """
 
+import hashlib
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.errors import UserError, reason
-from cascade_rcnn.runtime.description import KEY, Description
+from cascade_rcnn.runtime.description import KEY, WEIGHTS, Description
 
 # images (B, 3, H, W) float32, sizes (B, 2) float32 -> boxes (B, D, 4), scores (B, D), labels (B, D) and, if the model
 # has masks, masks (B, D, S, S)
@@ -50,24 +52,36 @@ def _onnx(path: Path, threads: int | None) -> tuple[Description, Run]:
 def _openvino(path: Path, threads: int | None) -> tuple[Description, Run]:
     import openvino
 
+    weights = path.with_suffix(".bin")
+    if not weights.is_file():
+        raise UserError(f"{path}: its weights are missing; put {weights.name} beside it")
     core = openvino.Core()
     model = core.read_model(path)
+    if model.has_rt_info(WEIGHTS) and model.get_rt_info(WEIGHTS).astype(str) != digest(weights):
+        raise UserError(f"{path}: {weights.name} beside it has the weights of another export; copy both files again")
     text = model.get_rt_info(KEY).astype(str) if model.has_rt_info(KEY) else None
     # Some processors would choose bf16 by default; the file defines the precision.
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
     compiled = core.compile_model(model, "CPU", settings)
-    request = compiled.create_infer_request()
+    request, lock = compiled.create_infer_request(), Lock()  # it refuses a second thread
 
     description = Description.from_json(text, path)
     names = outputs(description.config)
 
     def run(images: np.ndarray, sizes: np.ndarray) -> Any:
-        found = request.infer(dict(zip(INPUTS, (images, sizes), strict=True)))
-        return tuple(np.array(found[name]) for name in names)
+        with lock:
+            found = request.infer(dict(zip(INPUTS, (images, sizes), strict=True)))
+            return tuple(np.array(found[name]) for name in names)
 
     return description, run
+
+
+def digest(weights: Path) -> str:
+    """Return what tells the weights beside an OpenVINO file from those of other exports, which may fit it as well."""
+    with weights.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _torch_export(path: Path, threads: int | None) -> tuple[Description, Run]:
