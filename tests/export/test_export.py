@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace as replaced
 from functools import cache, partial
 from pathlib import Path
@@ -21,13 +22,13 @@ from torch.export import Dim, ExportedProgram
 
 from cascade_rcnn import Predictor, UserError, export_model, load, predict_files, save
 from cascade_rcnn.cli import main
-from cascade_rcnn.config import ContextConfig, DeformableConfig, MViTConfig, SwinConfig, ViTConfig, replace
+from cascade_rcnn.config import ContextConfig, DeformableConfig, ModelConfig, MViTConfig, SwinConfig, ViTConfig, replace
 from cascade_rcnn.data import load_annotations
 from cascade_rcnn.data.segmentations import run_lengths
 from cascade_rcnn.data.shapes import write_shapes
 from cascade_rcnn.evaluation.detected import Detected
 from cascade_rcnn.export import to_onnx, triton
-from cascade_rcnn.export.export import SUFFIX, Format, Request, _average_precision, export
+from cascade_rcnn.export.export import SUFFIX, Format, Request, _average_precision, _calibration, export
 from cascade_rcnn.export.graph import DetectionGraph, capture
 from cascade_rcnn.masks import Masks
 from cascade_rcnn.models.build import build, build_backbone
@@ -121,10 +122,41 @@ def test_a_predictor_takes_it_as_it_takes_a_checkpoint(exported, checkpoint, sce
 def test_a_damaged_file_is_refused_in_one_line(exported, tmp_path):
     for size in (0, 100, exported.stat().st_size // 2):
         broken = tmp_path / f"broken{exported.suffix}"
+        broken.with_suffix(".bin").touch()
         broken.write_bytes(exported.read_bytes()[:size])
         with pytest.raises(UserError, match=r"broken.*not a readable exported model|broken.*not exported by") as error:
             Runtime(broken, trust=True)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("images", "number", "chosen"), [(7, 4, [0, 1, 3, 5]), (3, 8, [0, 1, 2]), (8, 2, [0, 4])])
+def test_calibration_takes_images_from_the_whole_set(monkeypatch, images, number, chosen):
+    seen = []
+    monkeypatch.setattr("cascade_rcnn.export.export.decode_image", lambda k: seen.append(k) or np.zeros((9, 9, 3)))
+    request = Request(
+        calibration=number, validation=type("Images", (), {"path": lambda _, k: k, "__len__": lambda _: images})()
+    )
+    assert len(list(_calibration(Description(config=ModelConfig(), size=(32, 32)), request))) == len(chosen)
+    assert seen == chosen
+
+
+def test_openvino_files_need_their_own_weights(export_once, tmp_path):
+    exported = export_once("openvino")
+    copy, weights = Path(shutil.copy(exported, tmp_path)), exported.with_suffix(".bin").read_bytes()
+    with pytest.raises(UserError, match=r"model\.xml: its weights are missing; put model\.bin beside it"):
+        Runtime(copy)
+    other = bytearray(weights)
+    other[len(other) // 2] ^= 1
+    copy.with_suffix(".bin").write_bytes(other)
+    with pytest.raises(UserError, match=r"model\.bin beside it has the weights of another export"):
+        Runtime(copy)
+
+
+def test_threads_share_a_runtime(runtime, scene):
+    images = [scene(96, 128), scene(150, 100)] * 4
+    alone = [len(runtime.detect(image)[0]["boxes"]) for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        assert [len(one[0]["boxes"]) for one in pool.map(runtime.detect, images)] == alone
 
 
 def test_no_path_of_this_machine_is_in_the_file(exported):

@@ -4,7 +4,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -173,9 +172,10 @@ def _write(detector: Detector, description: Description, request: Request, path:
 def _calibration(description: Description, request: Request) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield inputs of the graph from images spread over the validation set."""
     assert request.validation is not None
-    step = max(1, len(request.validation) // request.calibration)
-    for k in islice(range(0, len(request.validation), step), request.calibration):
-        picture = decode_image(request.validation.path(k))
+    whole = len(request.validation)
+    number = min(request.calibration, whole)
+    for k in range(number):
+        picture = decode_image(request.validation.path(k * whole // number))
         yield prepare([picture], description.config.preprocess, description.size, description.divisor)
 
 
