@@ -105,10 +105,10 @@ def test_what_is_more_than_values_is_refused(text, message, tmp_path, monkeypatc
     ],
 )
 def test_texts_that_grow_or_nest_without_end_are_refused_soon(text):
-    begin = time.perf_counter()
+    begin = time.process_time()
     with pytest.raises(UserError) as caught:
         read_text(text, "config.py")
-    assert time.perf_counter() - begin < 10
+    assert time.process_time() - begin < 10
     assert len(str(caught.value)) < 400
 
 
