@@ -169,6 +169,16 @@ def test_what_a_failed_download_leaves_is_named(tmp_path):
             read(tmp_path / "x.pth")
 
 
+def test_a_header_of_any_length_is_not_a_web_page(tmp_path):
+    """A .safetensors file begins with the length of its header: 0x3c20 is a space and "<"."""
+    save_file(TENSORS, tmp_path / "x.safetensors")
+    content = (tmp_path / "x.safetensors").read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = content[8 : 8 + length].ljust(0x3C20)
+    (tmp_path / "x.safetensors").write_bytes((0x3C20).to_bytes(8, "little") + header + content[8 + length :])
+    same(read(tmp_path / "x.safetensors").state)
+
+
 def test_no_placeholder_among_the_tensors(tmp_path, history):
     torch.save({"state_dict": {**TENSORS, "log": history()}}, tmp_path / "x.pth")
     forget()

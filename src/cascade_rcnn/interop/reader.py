@@ -34,6 +34,8 @@ class Checkpoint(NamedTuple):
 # Where training scripts put the model's state dict, and the modules that they wrap the model in.
 _TABLES = ("state_dict", "model", "model_state_dict", "model_state", "net", "weights")
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "detector.", "net.")
+# More than "<", since the first bytes of a .safetensors file are its header's length, which may be any.
+_WEB_PAGE = re.compile(rb"\s*<(!doctype|html|head|\?xml)", re.IGNORECASE)
 
 
 def read(path: Path) -> Checkpoint:
@@ -61,7 +63,7 @@ def _check_begin(path: Path) -> None:
         begin = file.read(40)
     if is_lfs_pointer(begin):
         raise UserError(f"{path}: {LFS}")
-    if begin.lstrip().startswith(b"<"):
+    if _WEB_PAGE.match(begin):
         raise UserError(f"{path}: this is a web page, not the checkpoint itself; download the file again")
 
 
@@ -135,7 +137,7 @@ def _read_torch(path: Path) -> Any:
             found = re.search(r"GLOBAL (\S+)", str(error))
             name = found and (found[1] if "." in found[1] else f"builtins.{found[1]}")
             if name is None or name in foreign or len(foreign) == _MOST_NAMES:
-                what = "the file refers to more than tensors and plain values; save only its state_dict"
+                what = "it contains more than tensors and plain values; save only its state_dict"
                 raise UserError(f"{path}: refused: {what}") from None
             foreign.append(name)
 
