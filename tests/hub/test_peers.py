@@ -1,5 +1,7 @@
 """Configs by the name of a published detector."""
 
+from functools import partial
+
 import pytest
 
 from cascade_rcnn import convert_checkpoint, create_model, save_detectron2
@@ -42,9 +44,9 @@ def test_the_published_settings_are_read_as_a_config_that_builds_on_them(tmp_pat
     (tmp_path / "mine.py").write_text(
         "_base_ = '../cascade_rcnn/cascade_rcnn_r50_fpn_1x_coco.py'\nmodel = dict(backbone=dict(depth=101))"
     )
-    expected = stock_settings("cascade-rcnn_r50_fpn_1x_coco")
+    expected = stock_settings("cascade-rcnn_r50_fpn_1x_coco", "mmdet")
     assert expected is not None
     expected["model"]["backbone"]["depth"] = 101
-    found, notes = read(tmp_path / "mine.py", stock_settings)
+    found, notes = read(tmp_path / "mine.py", partial(stock_settings, origin="mmdet"))
     assert found == expected
     assert len(notes) == 1

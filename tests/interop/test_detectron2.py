@@ -219,7 +219,7 @@ def test_a_missing_base_of_detectron2_is_known(tmp_path):
     file.write_text("_BASE_: ../configs/Base-RCNN-FPN.yaml\nMODEL: {ROI_HEADS: {SCORE_THRESH_TEST: 0.2}}")
     settings, notes = read_config(file)
     assert settings == {"MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.2}
-    assert notes == ["../configs/Base-RCNN-FPN.yaml does not exist; detectron2's settings of that name are used"]
+    assert notes == ["../configs/Base-RCNN-FPN.yaml does not exist; detectron2's own config of that name is used"]
     file.write_text("_BASE_: COCO-Detection/mine.yaml\nMODEL: {ROI_HEADS: {SCORE_THRESH_TEST: 0.2}}")
     known = {"mine": {"MODEL.RPN.NMS_THRESH": 0.6, "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.1}}
     settings, notes = read_config(file, known.get)
@@ -233,5 +233,7 @@ def test_what_only_training_depends_on_is_noted(tmp_path):
     settings, notes = read_config(tmp_path / "config.yaml")
     assert settings == {}
     (note,) = notes
-    assert note.startswith("no equivalent, so that training here differs (detections do not): MODEL.RPN.LOSS_WEIGHT, ")
+    assert note.startswith(
+        "settings that affect only training and have no equivalent are left out: MODEL.RPN.LOSS_WEIGHT, "
+    )
     assert to_config(FASTER, settings).rpn.box_loss == to_config(FASTER, {}).rpn.box_loss

@@ -117,7 +117,7 @@ def test_the_pipeline_of_the_test_data_precedes_the_variable_of_that_name(key):
 
 def test_version_1_is_refused_by_its_name():
     text = "model = dict(type='CascadeRCNN', num_stages=3, bbox_roi_extractor=dict(), bbox_head=[dict(num_classes=81)])"
-    with pytest.raises(UserError, match=r"config\.py: this is of mmdetection 1\.x"):
+    with pytest.raises(UserError, match=r"config\.py: this is from mmdetection 1\.x"):
         parse_config(text, "config.py")
 
 
@@ -203,7 +203,7 @@ def test_what_does_not_convert_is_refused_in_one_line(tmp_path, text, message):
 def test_what_only_training_depends_on_is_noted(text, names):
     settings = parse_config(f"model = {text}", "config.py")
     (note,) = settings.notes
-    assert note.startswith("no equivalent, so that training here differs (detections do not): model.")
+    assert note.startswith("settings that affect only training and have no equivalent are left out: model.")
     assert note.endswith(names)
     config = to_config(FASTER, settings)
     assert (config.classification, config.rpn.nms_iou) == ("softmax", 0.7)

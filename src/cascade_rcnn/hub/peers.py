@@ -63,8 +63,8 @@ def stock(name: str, origin: str) -> Published | None:
     return None
 
 
-def stock_settings(name: str, origin: str = "mmdet") -> dict[str, Any] | None:
-    """Return the settings of a published detector of mmdetection or `origin` by its config's name, or None."""
+def stock_settings(name: str, origin: str) -> dict[str, Any] | None:
+    """Return the settings of a published detector of this origin by its config's name, or None."""
     row = stock(name, origin)
     return None if row is None else row.settings()
 

@@ -49,7 +49,7 @@ def convert_checkpoint(
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
     model.load_state_dict(state, strict=False)  # complete except for num_batches_tracked
-    about_file = _averages(checkpoint.averages) if origin != "mmdet" else []  # whose `state_dict` has the averages
+    about_file = _averages(checkpoint.averages) if origin != "mmdet" else []  # which stores them as `state_dict`
     return model.eval(), [*notes, *about_file, *_notes(PEERS[origin], checkpoint.state, model_config), *about_classes]
 
 
@@ -100,7 +100,10 @@ def _class_notes(config: ModelConfig, settings: Any) -> list[str]:
 
 
 def _averages(names: list[str]) -> list[str]:
-    return [f"the averaged weights in '{name}' are not used; to convert them, save them to a file" for name in names]
+    return [
+        f"the averaged weights in '{name}' are not used; to convert them, save them to a file of their own"
+        for name in names
+    ]
 
 
 def _notes(peer: ModuleType, state: State, config: ModelConfig) -> list[str]:

@@ -78,13 +78,13 @@ def read_settings(
     config: Path | None, meta: dict[str, Any], stock: Stock = nothing
 ) -> tuple[dict[str, Any] | None, list[str]]:
     """Return the settings of a config file (None without one) and notes on what is assumed."""
-    if config is not None:
-        lazy = config.suffix == ".py"
-        settings, notes = (
-            (lazy_config.read_config(config), []) if lazy else detectron2_config.read_config(config, stock)
-        )
-        return settings, [*notes, *([_FEDERATED] if settings.get("MODEL.ROI_BOX_HEAD.USE_FED_LOSS") else [])]
-    return None, ["no config given: preprocessing, thresholds and training settings are detectron2's defaults"]
+    if config is None:
+        return None, ["no config given: preprocessing, thresholds and training settings are detectron2's defaults"]
+    if config.suffix == ".py":
+        settings, notes = lazy_config.read_config(config), []
+    else:
+        settings, notes = detectron2_config.read_config(config, stock)
+    return settings, [*notes, *([_FEDERATED] if settings.get("MODEL.ROI_BOX_HEAD.USE_FED_LOSS") else [])]
 
 
 def to_config(skeleton: ModelConfig, settings: dict[str, Any] | None) -> ModelConfig:

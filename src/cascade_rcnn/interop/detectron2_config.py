@@ -171,7 +171,7 @@ def _read(path: Path, stock: Stock, notes: list[str], depth: int = 0) -> dict[st
     known = {} if file.name == "Base-RCNN-FPN.yaml" else stock(file.stem)  # {}: its settings are those of STOCK
     if known is None:
         raise UserError(f"{path}: builds on {base}, which does not exist; put it there")
-    notes.append(f"{base} does not exist; detectron2's settings of that name are used")
+    notes.append(f"{base} does not exist; detectron2's own config of that name is used")
     return known | own
 
 

@@ -21,7 +21,7 @@ class Known:
     def without_training(self, tree: Any, name: str) -> tuple[Any, list[str]]:
         """Return nested settings without those that only training depends on and that would be lost, and their names.
 
-        An object whose type would be lost goes as a whole.
+        An object whose type would be lost is left out as a whole.
         """
         if isinstance(tree, list) and any(isinstance(item, dict) for item in tree):
             parts = [self.without_training(item, name) for item in tree]
@@ -79,7 +79,7 @@ class Known:
 def about_training(lost: Iterable[str]) -> list[str]:
     """Return a note on settings that only training depends on, if there are any."""
     names = ", ".join(dict.fromkeys(lost))
-    return [f"no equivalent, so that training here differs (detections do not): {names}"] if names else []
+    return [f"settings that affect only training and have no equivalent are left out: {names}"] if names else []
 
 
 NOTHING = Known(read=(), required={}, inert="(?!)")

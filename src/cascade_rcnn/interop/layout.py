@@ -198,12 +198,12 @@ def check(state: State, config: ModelConfig) -> State:
     """
     with torch.device("meta"):
         own = {k: v for k, v in build(config).state_dict().items() if not k.endswith("num_batches_tracked")}
-    seen, described = (len(tensors.get("rpn.objectness.bias", ())) for tensors in (state, own))
-    if config.rpn.shared and seen != described:
+    seen, described = (tensors.get("rpn.objectness.bias", torch.empty(0)).numel() for tensors in (state, own))
+    if seen and described and seen != described:
         raise UserError(
-            f"its RPN has {seen} anchors per position, but its config, or the framework's defaults without one, "
-            f"{described}; give the config it was trained with (torchvision's models have none: their anchors must be "
-            "the default ones)"
+            f"its RPN has {seen} anchors per position, but its config (without one, the framework's default) has "
+            f"{described}; give the config it was trained with (torchvision's models have none: only the default "
+            "anchors convert)"
         )
     if wrong := mismatch(state, own):
         raise UserError(f"the checkpoint does not fit the model that its shapes and config describe: {wrong}")

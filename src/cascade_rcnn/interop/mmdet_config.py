@@ -11,7 +11,7 @@ from cascade_rcnn.interop.known import Known, about_training, leaves
 from cascade_rcnn.interop.mmdet_pipeline import check_pipeline, scale
 from cascade_rcnn.interop.python_config import Settings
 
-OF_VERSION_1 = "this is of mmdetection 1.x, whose boxes and anchors follow other rules; only 2.x and 3.x convert"
+OF_VERSION_1 = "this is from mmdetection 1.x, which defines boxes and anchors differently; only 2.x and 3.x convert"
 _STRIDES = [4, 8, 16, 32, 64]
 _ONE = (1.0,)
 IOU_LOSSES: dict[str, Literal["iou", "bounded_iou", "giou", "diou", "ciou"]] = {

@@ -13,7 +13,7 @@ _LONGEST = 4_000_000  # characters in a file
 
 
 class Settings:
-    """A nested config, accessed by dotted path: `settings("roi_head.num_stages", 1)`; `notes` say what it lacks."""
+    """A nested config, accessed by dotted path: `settings("roi_head.num_stages", 1)`; `notes` say what is left out."""
 
     def __init__(self, tree: Any, notes: Sequence[str] = ()) -> None:
         self.tree, self.notes = tree, notes
