@@ -12,10 +12,10 @@ def printable(text: str) -> str:
 
 
 def storable(text: str) -> str:
-    r"""Escape what a file's format may not hold: control characters, and surrogates, of which invalid Unicode consists.
+    """Escape what files cannot hold: control characters, and surrogates, which stand for bytes that are not Unicode.
 
-    Everything else is kept, as other tools look files up by their names, such as the narrow spaces (U+202F) in those of
-    macOS's screenshots.
+    Everything else is kept, such as the narrow spaces (U+202F) in names of macOS's screenshots, since other tools look
+    files up by these names.
     """
     return "".join(c.encode("unicode_escape").decode() if category(c) in ("Cc", "Cs") else c for c in text)
 

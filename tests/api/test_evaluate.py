@@ -128,5 +128,5 @@ def test_more_objects_than_the_model_finds_are_noted(recipe, shapes, capsys):
     categories = load_annotations(shapes / "val.json").categories
     few = create_model(recipe.model, categories=categories, **vars(recipe.options) | {"max_detections": 1})
     evaluate(few, shapes / "val.json", workers=0)
-    noted = "note: the model finds at most 1 objects per image, but "
+    noted = "note: the model finds at most 1 object per image, but "
     assert [line.startswith(noted) for line in capsys.readouterr().err.splitlines() if "objects" in line] == [True]

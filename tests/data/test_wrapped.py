@@ -74,7 +74,7 @@ def test_items_that_are_not_the_annotated_ones_are_not_evaluated(one_line):
     data[0]  # which has no boxes
     with pytest.raises(UserError) as caught:
         data[2]
-    one_line(caught, "Own, item 2: has another size or other boxes than when it was first read", "augmentation")
+    one_line(caught, "Own, item 2: its size or boxes have changed since it was first read", "augmentation")
 
 
 def test_labels_mean_what_they_are_said_to():

@@ -148,7 +148,7 @@ def test_several_images_unknown_fields_and_thresholds_that_are_no_numbers_are_re
 
     api = made()
     for request, message in ((Form(image=[text(), text()]), "send one image per request"),
-                             ({"image": text(), "treshold": 0.9}, "treshold: send only image and threshold; did you"),
+                             ({"image": text(), "treshold": 0.9}, "'treshold'; send only image and threshold; did"),
                              ({"image": text(), "threshold": True}, "give a number from 0 to 1")):  # fmt: skip
         ((status, answer),) = answers(api, request)
         assert status == 400

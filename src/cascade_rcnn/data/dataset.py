@@ -63,7 +63,7 @@ class Dataset(TorchDataset[Sample]):
         return other
 
     def for_evaluation(self) -> Self:
-        """Return the dataset for an evaluation, in which its items must be those that are annotated."""
+        """Return the dataset for an evaluation, which compares its items with its annotations."""
         return self
 
     def __len__(self) -> int:

@@ -34,20 +34,20 @@ class WrappedDataset(Dataset):
 
     def __init__(self, source: DetectionData, annotations: Annotations, labels: Labels, per_image: Set[str]) -> None:
         super().__init__(annotations)
-        self.source, self.per_image, self.measured = source, frozenset(per_image), False
+        self.source, self.per_image, self.checked = source, frozenset(per_image), False
         number = {category: k for k, category in enumerate(annotations.categories, start=1)}
         self._numbers = {label: number[category] for label, category in labels.items()}
 
     def for_evaluation(self) -> Self:
-        """Return a copy that raises UserError for an item that is not the one from which its annotations come."""
+        """Return a copy that raises UserError for an item that has changed since its annotations were collected."""
         other = copy(self)
-        other.measured = True
+        other.checked = True
         return other
 
     def _read(self, i: int) -> Sample:
         with seeded(i if self.transforms is None else None):
             image, target = read_item(self.source, i)
-        if self.measured:
+        if self.checked:
             self._check_same(i, image, target)
         labels = torch.tensor([self._numbers[label] for label in target["labels"].tolist()], dtype=torch.int64)
         areas = torch.where(target["area"].isnan(), area(target["boxes"]), target["area"])
@@ -58,8 +58,8 @@ class WrappedDataset(Dataset):
         before, size = self.annotations.boxes[self.annotations.rows(i)], self.annotations.image_sizes[i].tolist()
         if list(image.shape[1:]) != size or not to_xywh(target["boxes"].double()).equal(before):
             raise UserError(
-                f"{name_of(self.source)}, item {i}: has another size or other boxes than when it was first read, so it "
-                "cannot be evaluated; leave out random augmentation"
+                f"{name_of(self.source)}, item {i}: its size or boxes have changed since it was first read, so "
+                "detections cannot be compared with them; leave out random augmentation"
             )
 
 

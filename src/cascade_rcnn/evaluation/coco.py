@@ -15,6 +15,7 @@ from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation.detected import COLUMNS
 from cascade_rcnn.evaluation.metrics import LIMIT, ClassMetrics, Metrics
+from cascade_rcnn.text import count
 
 Array: TypeAlias = np.ndarray
 
@@ -60,7 +61,7 @@ def crowding_note(truth: Annotations, limit: int = LIMIT, most: int | None = Non
     image, label = (column.numpy()[~truth.ignore.numpy()] for column in (truth.owners, truth.labels))
     numbers = np.bincount(image, minlength=len(truth))
     if most is not None and numbers.max() > most:
-        return _crowded(truth, numbers, f"the model finds at most {most} objects per image", "objects")
+        return _crowded(truth, numbers, f"the model finds at most {count(most, 'object')} per image", "objects")
     cells, numbers = np.unique(np.stack([image, label]), axis=1, return_counts=True)
     of_class = np.zeros(len(truth), np.int64)
     np.maximum.at(of_class, cells[0], numbers)

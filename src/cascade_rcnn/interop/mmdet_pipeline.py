@@ -43,7 +43,7 @@ _ORDER = ["Resize", "Normalize", "Pad"]  # where 3.x has a data_preprocessor, it
 
 
 def datasets(get: Settings, *places: str) -> Iterator[dict[str, Any]]:
-    """Yield the settings of the datasets at these paths, of wrappers such as RepeatDataset before what they wrap."""
+    """Yield the settings of the datasets at these paths: of wrappers such as RepeatDataset, then of what they wrap."""
     for place in places:
         found = get(place)
         while found and isinstance(found, dict | list):

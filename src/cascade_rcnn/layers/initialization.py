@@ -1,4 +1,4 @@
-"""Random initialisation; `torch.nn.init.normal_`, unlike most others there, is skipped where a checkpoint is loaded."""
+"""Random initialisation with `torch.nn.init.normal_`, which `load` can skip, unlike `kaiming_normal_`."""
 
 import math
 

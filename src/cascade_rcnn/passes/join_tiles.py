@@ -52,7 +52,7 @@ def _in_image(parts: list[Found], windows: Tensor, size: tuple[int, int]) -> tup
         masks = {"masks": part["masks"].window(-y, -x, *size)} if "masks" in part else {}
         moved.append({**part, "boxes": boxes, **masks})
     numbers = windows.new_tensor([len(part["scores"]) for part in parts])
-    return join(moved), numbers.new_tensor(range(len(parts))).repeat_interleave(numbers)
+    return join(moved), torch.arange(len(parts), device=windows.device).repeat_interleave(numbers)
 
 
 def _cut(boxes: Tensor, windows: Tensor, size: tuple[int, int]) -> Tensor:

@@ -65,7 +65,7 @@ def _openvino(path: Path, threads: int | None) -> tuple[Description, Run]:
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
     compiled = core.compile_model(model, "CPU", settings)
-    request, lock = compiled.create_infer_request(), Lock()  # it refuses a second thread
+    request, lock = compiled.create_infer_request(), Lock()  # a request refuses a second thread
 
     description = Description.from_json(text, path)
     names = outputs(description.config)
@@ -79,7 +79,7 @@ def _openvino(path: Path, threads: int | None) -> tuple[Description, Run]:
 
 
 def digest(weights: Path) -> str:
-    """Return what tells the weights beside an OpenVINO file from those of other exports, which may fit it as well."""
+    """Return the SHA-256 of the weights beside an OpenVINO file: those of another export would also load."""
     with weights.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -113,7 +113,8 @@ class DetectionAPI(litserve.LitAPI):
         if not isinstance(given, Mapping) or "image" not in given:
             return Rejection(400, "send a form with a file 'image', or JSON with 'image' in base64")
         if (other := next((name for name in given if name not in _FIELDS), None)) is not None:
-            return Rejection(400, printable(f"{other}: send only {' and '.join(_FIELDS)}{nearest(other, _FIELDS)}"))
+            only = f"send only {' and '.join(_FIELDS)}{nearest(other, _FIELDS)}"
+            return Rejection(400, printable(f"unknown field '{other}'; {only}"))
         several = getattr(given, "getlist", None)  # of a form
         if several is not None and len(several("image")) > 1:
             return Rejection(400, "send one image per request; --batch-size batches requests")

@@ -101,10 +101,18 @@ def test_validation_on_the_training_images_is_noted(shapes, tmp_path):
     both = json.loads((shapes / "val.json").read_text())
     both["images"].append(json.loads((shapes / "train.json").read_text())["images"][0] | {"id": 999})
     (tmp_path / "both.json").write_text(json.dumps(both))
-    cases = ((train, "13 of 13"), (str(tmp_path / "both.json"), "1 of 6"), (val, None))
-    for path, shared in cases:
-        notes = read_data(DataConfig(train=train, val=path, val_images=images), shown=False).notes
-        found = [note for note in notes if "are also training images, so AP says" in note]
+    for image in both["images"]:
+        image["file_name"] = str(shapes / "images" / image["file_name"])
+    (tmp_path / "absolute.json").write_text(json.dumps(both))
+    cases = (
+        (train, images, "13 of 13"),
+        (str(tmp_path / "both.json"), images, "1 of 6"),
+        (str(tmp_path / "absolute.json"), None, "1 of 6"),
+        (val, images, None),
+    )
+    for path, folder, shared in cases:
+        notes = read_data(DataConfig(train=train, val=path, val_images=folder), shown=False).notes
+        found = [note for note in notes if "are also training images, so AP is higher than on new images" in note]
         assert found == [] if shared is None else f"{shared} images are also" in found[0]
 
 
@@ -125,7 +133,7 @@ def test_classes_that_only_validation_has_are_noted(shapes, tmp_path):
     found = [note for note in read_data(data, shown=False).notes if "has no boxes of" in note]
     assert len(found) == 1
     assert "1 class that" in found[0]
-    assert "('star'), which are not learned and lower AP" in found[0]
+    assert "('star'); AP is lower, as the model cannot learn to detect such objects" in found[0]
     data = replace(data, val=_without(shapes, "val", tmp_path, lambda row: row["category_id"] == 1))
     assert not any("has no boxes of" in note for note in read_data(data, shown=False).notes)
 

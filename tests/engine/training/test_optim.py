@@ -183,5 +183,5 @@ def test_a_warm_up_that_takes_too_much_of_the_run_is_noted(warmup, schedule, not
     assert bool(notes) == noted
     if warmup == 500:  # 66 of 500 updates, then a tenth
         assert notes[0].startswith(
-            "the learning rate does not exceed 13 % of --optimizer.lr, as the warm-up takes 500 "
+            "the learning rate reaches at most 13 % of --optimizer.lr, as the warm-up takes 500 "
         )

@@ -65,7 +65,7 @@ def test_an_update_has_no_more_images_than_an_epoch(recipe):
 
 def test_a_warm_up_longer_than_the_run_is_noted(recipe):
     longer = replace(recipe, optimizer=replace(recipe.optimizer, warmup_steps=500))
-    assert any(note.startswith("the learning rate does not exceed") for note in ready(longer)[1])
+    assert any(note.startswith("the learning rate reaches at most") for note in ready(longer)[1])
 
 
 def test_a_checkpoint_tells_whether_it_has_masks(recipe, outlined, reads, tmp_path):

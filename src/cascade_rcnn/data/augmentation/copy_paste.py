@@ -65,7 +65,7 @@ def _as(masks: Masks, like: Any) -> Any:
 
 
 def _covered(target: Target, over: Tensor) -> Target:
-    """Cut what `over` (H, W) occludes from masks and boxes, and drop objects that are almost hidden (crowds: all)."""
+    """Cut what `over` (H, W) occludes from masks and boxes, and drop almost hidden objects and hidden crowds."""
     before = _encoded(target["masks"])
     left = before.without(over)
     pixels, remaining = before.areas(), left.areas()

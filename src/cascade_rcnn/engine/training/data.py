@@ -1,5 +1,6 @@
 """Training data, from the paths in a recipe or from Python objects."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,14 +62,13 @@ def _both(train: Annotations, val: Annotations) -> list[str]:
         return []
     known = set(_files(train))
     number = sum(file in known for file in _files(val))
-    says = "nothing" if number == len(val) else "too little"
-    note = f"{val.source}: {number} of {count(len(val), 'image')} are also training images, so AP says {says} about new"
-    return [f"{note} images"] if number else []
+    shared = f"{number} of {count(len(val), 'image')} are also training images"
+    return [f"{val.source}: {shared}, so AP is higher than on new images"] if number else []
 
 
 def _files(annotations: Annotations) -> Iterator[str]:
     folder = annotations.images_dir.absolute()
-    return (f"{folder}/{annotations.file_names[i]}" for i in range(len(annotations)))
+    return (os.path.join(folder, annotations.file_names[i]) for i in range(len(annotations)))  # noqa: PTH118  (fast)
 
 
 def _not_learned(train: Annotations, val: Annotations) -> list[str]:
@@ -79,7 +79,7 @@ def _not_learned(train: Annotations, val: Annotations) -> list[str]:
         return []
     shown = ", ".join(map(repr, names[:_NAMED])) + (", ..." if len(names) > _NAMED else "")
     missing = f"{train.source}: has no boxes of {count(len(names), 'class')} that {val.source} has ({shown})"
-    return [f"{missing}, which are not learned and lower AP"]
+    return [f"{missing}; AP is lower, as the model cannot learn to detect such objects"]
 
 
 def read_data(
@@ -115,7 +115,7 @@ def _check_measured(annotations: Annotations) -> None:
     if bool(annotations.ignore.all()):
         raise UserError(
             f"{annotations.source}: has no objects to detect, so AP cannot be measured; give validation data with "
-            "boxes that are not ignored, or none"
+            "boxes that are not ignored, or omit it"
         )
     evaluate_boxes(annotations, np.zeros((0, COLUMNS)))
 

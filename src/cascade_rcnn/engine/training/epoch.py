@@ -108,9 +108,10 @@ def _update(state: TrainingState, losses: dict[str, Tensor], seen: list[int], *,
 
 
 def _may_be_skipped(state: TrainingState) -> bool:
-    """Return whether the gradient scaler of fp16 skips an update whose gradients are not finite, and lowers its scale.
+    """Return whether an update with gradients that are not finite is skipped, as fp16's gradient scaler does.
 
-    With a scale below 1, it is not fp16 that makes them overflow, and all further updates would be skipped.
+    It then lowers its scale. If that is below 1, scaling is not what makes them overflow, and every update would be
+    skipped.
     """
     scaler = getattr(state.fabric.strategy.precision, "scaler", None)
     return scaler is not None and scaler.get_scale() >= 1

@@ -79,13 +79,13 @@ def _fraction(config: OptimizerConfig, step: int, total_steps: int) -> float:
 
 
 def warm_up_notes(config: OptimizerConfig, total_steps: int) -> list[str]:
-    """Return a note if the warm-up takes so much of the run that the learning rate does not reach half of its value."""
+    """Return a note if the warm-up takes so much of the run that the learning rate does not reach half of `lr`."""
     reached = max(_fraction(config, step, total_steps) for step in range(0, total_steps, max(1, total_steps // 100)))
     if reached >= 0.5:
         return []
-    why = f"as the warm-up takes {config.warmup_steps} updates and the run {total_steps}"
-    advice = f"lower --optimizer.warmup-steps, such as to {total_steps // 10}, or train longer"
-    return [f"the learning rate does not exceed {100 * reached:.2g} % of --optimizer.lr, {why}; {advice}"]
+    why = f"as the warm-up takes {config.warmup_steps} updates and the run has {total_steps}"
+    advice = f"lower --optimizer.warmup-steps, for example to {total_steps // 10}, or train longer"
+    return [f"the learning rate reaches at most {100 * reached:.2g} % of --optimizer.lr, {why}; {advice}"]
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

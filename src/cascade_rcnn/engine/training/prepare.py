@@ -115,8 +115,9 @@ def _loader(recipe: Recipe, data: TrainingData, fabric: Fabric) -> DetectionLoad
 
 
 def _notes(state: TrainingState) -> list[str]:
-    """Return notes on settings that do not go with each other, or with the data."""
-    recipe, notes, val = state.recipe, optim.warm_up_notes(state.recipe.optimizer, state.total_steps), state.data.val
+    """Return notes on settings that do not fit each other or the data."""
+    recipe, val = state.recipe, state.data.val
+    notes = optim.warm_up_notes(recipe.optimizer, state.total_steps)
     if val is None:  # the note on that is enough: `train auto` chooses a patience for any data
         return notes
     if recipe.evaluate_every == 0 and recipe.patience > 0:
