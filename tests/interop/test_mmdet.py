@@ -79,6 +79,8 @@ def test_a_head_without_a_coder_has_the_one_of_its_class():
     head = {"type": "Shared2FCBBoxHead"}
     config = to_config(CASCADE, parse_config(f"model = dict(roi_head=dict(bbox_head={[head] * 3}))", "config.py"))
     assert {stage.std for stage in config.stages} == {(0.1, 0.1, 0.2, 0.2)}
+    fewer = parse_config(f"model = dict(roi_head=dict(bbox_head={[head]}))", "config.py")
+    assert to_config(CASCADE, fewer).stages[2].std == (0.1, 0.1, 0.2, 0.2)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +92,7 @@ def test_a_head_without_a_coder_has_the_one_of_its_class():
         "data = dict(train=[dict(type='CocoDataset', classes=['a', 'b'])])",
         "data = dict(train=dict(dataset=dict(type='CocoDataset', classes=['a', 'b'])))",
         "data = dict(test=dict(classes=['a', 'b']))",
+        "import x\ndata = dict(train=dict(metainfo=x.y), test=dict(classes=['a', 'b']))",
     ],
 )
 def test_classes_of_datasets_and_of_what_wraps_them(text):

@@ -132,8 +132,8 @@ def _categories(skeleton: ModelConfig, settings: Settings | None) -> tuple[Categ
     if settings is None:
         return categories.of_dataset("coco", skeleton.num_classes) or skeleton.categories
     parts = datasets(settings, "train_dataloader.dataset", "data.train", "test_dataloader.dataset", "data.test")
-    places = (settings.tree, *({**part, **(part.get("metainfo") or {})} for part in (settings.tree, *parts)))
-    named = (place.get(key) for place in places for key in _NAMED)
+    nested = (place for part in (settings.tree, *parts) for place in (part.get("metainfo"), part))
+    named = (place.get(key) for place in (settings.tree, *nested) if isinstance(place, dict) for key in _NAMED)
     names = next((found for found in named if isinstance(found, list)), None)
     if names:  # else, those of COCO or VOC
         return categories.named(names) if len(names) == skeleton.num_classes else skeleton.categories
@@ -150,9 +150,9 @@ def _stage(t: int, number: int, get: Settings) -> StageConfig:
         raise UserError(
             f"the checkpoint has {number} stages, but mmdet's stock models have three; give its config with --config"
         )
-    head = get(f"model.roi_head.bbox_head.{t}", get("model.roi_head.bbox_head", {}))
-    coder = head.get("bbox_coder", {})
-    missing = (1.0,) * 4 if coder else _STDS[0 if head else min(t, 2)]  # the defaults of its class, or the stock's
+    coder = get(f"model.roi_head.bbox_head.{t}.bbox_coder", get("model.roi_head.bbox_head.bbox_coder")) or {}
+    stock = not get("model.roi_head.bbox_head")
+    missing = (1.0,) * 4 if coder else _STDS[min(t, 2) if stock else 0]  # of the coder's, the stock or the head's class
     return StageConfig(
         iou=_rcnn(get, t, "assigner.pos_iou_thr", 0.5 + 0.1 * t),
         std=tuple(coder.get("target_stds", missing)),
