@@ -129,4 +129,7 @@ def test_more_objects_than_the_model_finds_are_noted(recipe, shapes, capsys):
     few = create_model(recipe.model, categories=categories, **vars(recipe.options) | {"max_detections": 1})
     evaluate(few, shapes / "val.json", workers=0)
     noted = "note: the model finds at most 1 object per image, but "
-    assert [line.startswith(noted) for line in capsys.readouterr().err.splitlines() if "objects" in line] == [True]
+    assert [line.startswith(noted) for line in capsys.readouterr().err.splitlines() if "at most" in line] == [True]
+    evaluate(few, shapes / "val.json", workers=0, max_detections=101)
+    noted = "note: the model: finds at most 1 object per image; load or export it with more max_detections"
+    assert [line for line in capsys.readouterr().err.splitlines() if "at most" in line] == [noted]

@@ -28,6 +28,7 @@ from cascade_rcnn.models.preprocess import MinSize
 from cascade_rcnn.outputs import check_outputs
 from cascade_rcnn.reporting.files import report_files
 from cascade_rcnn.reporting.make import make
+from cascade_rcnn.text import count
 
 
 def evaluate(
@@ -93,9 +94,11 @@ def evaluate(
     truth = dataset.annotations
     check_classes(opened.config, truth, opened.name)
     own = opened.config.inference.max_detections
-    _tell(truth, max_detections, own)
-    if max_detections > max(own, LIMIT):
-        tell([f"{opened.name}: finds at most {own} objects per image; load or export it with more max_detections"])
+    fixed = max_detections > max(own, LIMIT)  # by whoever loaded or exported the model
+    _tell(truth, max_detections, None if fixed else own)
+    if fixed:
+        most = count(own, "object")
+        tell([f"{opened.name}: finds at most {most} per image; load or export it with more max_detections"])
     check_outputs(outputs, files_of(truth))
     found = collect(opened.detect, opened.config, evaluation_loader(dataset, batch_size, workers), len(dataset))
     if found.masks is not None and path:  # read only now, as masks take time and memory

@@ -8,8 +8,8 @@ from msgspec import Meta, Struct
 
 from cascade_rcnn.errors import UserError
 
-_Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _T = TypeVar("_T")
+_Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _Length = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
