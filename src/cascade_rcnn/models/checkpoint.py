@@ -1,6 +1,7 @@
 """Save and load detectors: one .safetensors file holds the weights and the config; nothing is ever unpickled."""
 
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -63,8 +64,14 @@ def _misfit(config: ModelConfig, tensors: dict[str, Tensor]) -> str:
     """
     if isinstance(config.backbone, OwnBackboneConfig):
         return ""
-    with torch.device("meta"):
-        return mismatch(tensors, build(config).state_dict())
+    return mismatch(tensors, _described(config))
+
+
+@lru_cache(maxsize=1)  # a training run saves often
+def _described(config: ModelConfig) -> dict[str, Tensor]:
+    """Return the tensors of a model of this config, without values."""
+    with _NoInit(), torch.device("cpu"):
+        return {name: value.to("meta") for name, value in build(config).state_dict().items()}
 
 
 def unwrapped(model: Any) -> Detector:
