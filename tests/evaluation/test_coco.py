@@ -21,7 +21,7 @@ from cascade_rcnn.config import Category
 from cascade_rcnn.data.annotations import Annotations, PackedStrings
 from cascade_rcnn.data.coco import load_coco
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.evaluation.coco import crowding_note, evaluate_boxes
+from cascade_rcnn.evaluation.coco import crowding_notes, evaluate_boxes
 from cascade_rcnn.evaluation.detections import load_detections
 from cascade_rcnn.evaluation.metrics import Metrics
 
@@ -279,8 +279,7 @@ def test_more_objects_than_detections_that_count_are_reported_and_counted_on_dem
     found = np.array([[1, x, y, 10, 10, 0.9, 7] for x, y in corners])
     capped = evaluate_boxes(truth, found)
     assert capped.ar100 == pytest.approx(100 / 120)
-    note = crowding_note(truth)
-    assert note is not None
+    (note,) = crowding_notes(truth)
     assert note.endswith("1.jpg has 120 objects of one class; `evaluate --max-detections 120` counts them all")
     whole = evaluate_boxes(truth, found, limit=120)
     assert (whole.ap, whole.ar100) == pytest.approx((1, 1))
@@ -288,19 +287,18 @@ def test_more_objects_than_detections_that_count_are_reported_and_counted_on_dem
     few = evaluate_boxes(truth, found, limit=5)
     assert (few.ar1, few.ar10, few.ar100) == pytest.approx((1 / 120, 5 / 120, 5 / 120))
     assert Metrics.from_dict(few.to_dict()).max_detections == 5
-    assert crowding_note(truth, 120) is None
+    assert crowding_notes(truth, 120) == []
 
 
 def test_more_objects_of_all_classes_than_a_model_finds_are_reported():
     corners = [(x, y) for x in range(0, 240, 20) for y in range(0, 200, 20)]
     objects = [annotation(k, 1, (7, 90)[k % 2], [x, y, 10, 10]) for k, (x, y) in enumerate(corners, 1)]
     truth = to_annotations(dataset(objects, [1]))
-    assert crowding_note(truth) is None  # 60 of each class
-    assert crowding_note(truth, most=120) is None
-    note = crowding_note(truth, most=100)
-    assert note is not None
+    assert crowding_notes(truth) == []  # 60 of each class
+    assert crowding_notes(truth, most=120) == []
+    (note,) = crowding_notes(truth, most=100)
     assert note.startswith("the model finds at most 100 objects per image, but 1.jpg has 120 objects; `evaluate --max-")
-    assert crowding_note(replace(truth, ignore=torch.ones(120, dtype=torch.bool)), most=100) is None
+    assert crowding_notes(replace(truth, ignore=torch.ones(120, dtype=torch.bool)), most=100) == []
 
 
 @pytest.mark.parametrize(

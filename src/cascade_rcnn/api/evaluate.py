@@ -18,7 +18,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import Metrics
 from cascade_rcnn.evaluation import save_detections as write
 from cascade_rcnn.evaluation.boundaries import check_installed
-from cascade_rcnn.evaluation.coco import crowding_note
+from cascade_rcnn.evaluation.coco import crowding_notes
 from cascade_rcnn.evaluation.detections import have_masks, load_detected
 from cascade_rcnn.evaluation.doubts import doubts
 from cascade_rcnn.evaluation.masks import evaluate_detected
@@ -170,4 +170,4 @@ def _same_images(annotations: Annotations, others: Annotations) -> Annotations:
 
 def _tell(truth: Annotations, limit: int, most: int | None = None) -> None:
     check_number("max-detections", limit, 1, whole=True)
-    tell([*truth.notes, *filter(None, [crowding_note(truth, limit, most)])])
+    tell([*truth.notes, *crowding_notes(truth, limit, most)])

@@ -13,7 +13,7 @@ from cascade_rcnn.engine.datasets import Data, as_dataset, meaning
 from cascade_rcnn.engine.evaluate import check_classes, collect, evaluation_loader
 from cascade_rcnn.engine.predictor import Precision
 from cascade_rcnn.evaluation import load_detections
-from cascade_rcnn.evaluation.coco import Array, crowding_note
+from cascade_rcnn.evaluation.coco import Array, crowding_notes
 from cascade_rcnn.outputs import check_outputs
 from cascade_rcnn.recipes import DataConfig
 from cascade_rcnn.reporting.comparison import check_same_data
@@ -144,8 +144,8 @@ def _dataset(
     dataset = as_dataset(measured, labels, bad_images=bad_images, max_megapixels=settings.max_megapixels)
     check_classes(model.config, dataset.annotations, model.name)
     if data is not None:
-        crowded = crowding_note(dataset.annotations, most=model.config.inference.max_detections)
-        tell([*dataset.annotations.notes, *filter(None, [crowded])])
+        most = model.config.inference.max_detections
+        tell([*dataset.annotations.notes, *crowding_notes(dataset.annotations, most=most)])
     return dataset
 
 

@@ -53,28 +53,28 @@ def limits(limit: int) -> list[int]:
     return [1, min(10, limit), limit]
 
 
-def crowding_note(truth: Annotations, limit: int = LIMIT, most: int | None = None) -> str | None:
-    """Return a warning if an image has more objects of a class than detections that count, or more than a model finds.
+def crowding_notes(truth: Annotations, limit: int = LIMIT, most: int | None = None) -> list[str]:
+    """Return a note if an image has more objects of a class than detections that count, or more than a model finds.
 
     `most` is the model's `max_detections`; None: the detections are not those of a model.
     """
     image, label = (column.numpy()[~truth.ignore.numpy()] for column in (truth.owners, truth.labels))
     numbers = np.bincount(image, minlength=len(truth))
-    if most is not None and numbers.max() > most:
+    if most is not None and numbers.max(initial=0) > most:
         return _crowded(truth, numbers, f"the model finds at most {count(most, 'object')} per image", "objects")
     cells, numbers = np.unique(np.stack([image, label]), axis=1, return_counts=True)
     of_class = np.zeros(len(truth), np.int64)
     np.maximum.at(of_class, cells[0], numbers)
-    if of_class.max() > limit:
+    if of_class.max(initial=0) > limit:
         only = f"only the top {limit} detections per image and class count"
         return _crowded(truth, of_class, only, "objects of one class")
-    return None
+    return []
 
 
-def _crowded(truth: Annotations, numbers: Array, only: str, what: str) -> str:
+def _crowded(truth: Annotations, numbers: Array, only: str, what: str) -> list[str]:
     i = int(numbers.argmax())
     advice = f"`evaluate --max-detections {numbers[i]}` counts them all"
-    return f"{only}, but {truth.file_names[i]} has {numbers[i]} {what}; {advice}"
+    return [f"{only}, but {truth.file_names[i]} has {numbers[i]} {what}; {advice}"]
 
 
 def check_detections(detections: Array, ground_truth: Annotations, source: str | Path) -> None:

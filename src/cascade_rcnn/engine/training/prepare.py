@@ -18,7 +18,7 @@ from cascade_rcnn.engine.training.data import Sources, TrainingData, read_data
 from cascade_rcnn.engine.training.fingerprint import check_same, fingerprint
 from cascade_rcnn.engine.training.settings import as_json, check_unchanged
 from cascade_rcnn.engine.training.state import TrainingState, read_state
-from cascade_rcnn.evaluation.coco import crowding_note
+from cascade_rcnn.evaluation.coco import crowding_notes
 from cascade_rcnn.files import write_json
 from cascade_rcnn.models.architectures import has_masks
 from cascade_rcnn.models.checkpoint import read_config
@@ -122,8 +122,7 @@ def _notes(state: TrainingState) -> list[str]:
         return notes
     if recipe.evaluate_every == 0 and recipe.patience > 0:
         notes.append("--patience has no effect, because the model is not evaluated")
-    crowded = crowding_note(val.annotations, most=state.model.config.inference.max_detections)
-    return notes if crowded is None else [*notes, crowded]
+    return [*notes, *crowding_notes(val.annotations, most=state.model.config.inference.max_detections)]
 
 
 def _expects_masks(recipe: Recipe) -> bool:
