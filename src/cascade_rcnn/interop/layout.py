@@ -26,7 +26,7 @@ from cascade_rcnn.interop import backbones
 from cascade_rcnn.interop.backbones.family import Family
 from cascade_rcnn.interop.norms import seen_norm
 from cascade_rcnn.interop.renaming import Layout, Names, State, number_of, rename
-from cascade_rcnn.models.build import build
+from cascade_rcnn.models.blank import described
 from cascade_rcnn.models.state_dicts import mismatch
 
 MASK_HEADS = "tasks.0.heads."
@@ -196,13 +196,12 @@ def check(state: State, config: ModelConfig) -> State:
     Raises UserError if the RPN has other anchors, or naming the first tensor that is missing, left over or of another
     shape.
     """
-    with torch.device("meta"):
-        own = {k: v for k, v in build(config).state_dict().items() if not k.endswith("num_batches_tracked")}
-    seen, described = (tensors.get("rpn.objectness.bias", torch.empty(0)).numel() for tensors in (state, own))
-    if seen and described and seen != described:
+    own = {k: v for k, v in described(config).items() if not k.endswith("num_batches_tracked")}
+    seen, expected = (tensors.get("rpn.objectness.bias", torch.empty(0)).numel() for tensors in (state, own))
+    if seen and expected and seen != expected:
         raise UserError(
             f"its RPN has {seen} anchors per position, but its config (without one, the framework's default) has "
-            f"{described}; give the config it was trained with (torchvision's models have none: only the default "
+            f"{expected}; give the config it was trained with (torchvision's models have none: only the default "
             "anchors convert)"
         )
     if wrong := mismatch(state, own):

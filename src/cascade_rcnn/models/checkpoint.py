@@ -1,7 +1,6 @@
 """Save and load detectors: one .safetensors file holds the weights and the config; nothing is ever unpickled."""
 
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -9,7 +8,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from cascade_rcnn.arguments import as_path
 from cascade_rcnn.assets import STARTER
@@ -18,7 +16,7 @@ from cascade_rcnn.config.migrations import FORMAT
 from cascade_rcnn.devices import choose_device
 from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.files import replacing
-from cascade_rcnn.models.build import build
+from cascade_rcnn.models.blank import blank, described
 from cascade_rcnn.models.compact import pack, unpack
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.models.state_dicts import mismatch
@@ -64,14 +62,7 @@ def _misfit(config: ModelConfig, tensors: dict[str, Tensor]) -> str:
     """
     if isinstance(config.backbone, OwnBackboneConfig):
         return ""
-    return mismatch(tensors, _described(config))
-
-
-@lru_cache(maxsize=1)  # a training run saves often
-def _described(config: ModelConfig) -> dict[str, Tensor]:
-    """Return the tensors of a model of this config, without values."""
-    with _NoInit(), torch.device("cpu"):
-        return {name: value.to("meta") for name, value in build(config).state_dict().items()}
+    return mismatch(tensors, described(config))
 
 
 def unwrapped(model: Any) -> Detector:
@@ -116,8 +107,7 @@ def load(
     device = choose_device(device)
     config, state = read(path)
     config = config.with_inference(**inference)
-    with _NoInit(), torch.device("cpu"):
-        model = _built(config, path, backbone).float()
+    model = _built(config, path, backbone)
     fill(model, state, path)
     return model.to(device).eval()
 
@@ -129,18 +119,9 @@ def _built(config: ModelConfig, path: str | Path, backbone: Backbone | None) -> 
     if backbone is None and isinstance(config.backbone, OwnBackboneConfig):
         raise UserError(f"{path}: its backbone is a user-defined module; pass it: load(path, backbone=module)")
     try:
-        return build(config, backbone)
+        return blank(config, backbone)
     except (ValueError, RuntimeError, MemoryError) as error:
         raise UserError(f"{path}: cannot build a model from its config ({reason(error)})") from None
-
-
-class _NoInit(TorchFunctionMode):
-    """Skip random initialisation, which takes half of the loading time: every weight is about to be overwritten."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__module__", None) == "torch.nn.init":
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **(kwargs or {}))
 
 
 def read(path: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
