@@ -86,20 +86,29 @@ class PyramidRoIAlign(nn.Module):
         return pooled.view(shape).permute(0, 3, 1, 2)
 
     def _gather(self, table: Table, boxes: Tensor) -> Tensor:
+        """Pool with a fixed grid; return (R * S * S, C)."""
         assert table.rows is not None
-        bins = self.config.resolution
-        level = levels(boxes, self.strides)
-        height, width, scale, start = self._of_level(table.maps, level)
+        bins, points = self.config.resolution, self.config.sampling
+        height, width, scale, start = self._of_level(table.maps, levels(boxes, self.strides))
+        low, high = (boxes * scale[..., None]).flatten(0, 1).split(2, dim=1)  # (R, 2): x and y, in cells
+        low, length = (low - 0.5, high - low) if self.config.aligned else (low, (high - low).clamp(min=1))
+        last = torch.stack([width, height], dim=-1).view(-1, 2, 1) - 1
+        place = (torch.arange(bins * points, device=boxes.device) + 0.5) / (bins * points)
+        position = low[..., None] + length[..., None] * place  # (R, 2, S * n)
+        inside = (position >= -1) & (position <= last + 1)
+        position = torch.minimum(position.clamp(min=0), last)
+        cell = position.to(torch.int64)
+        fraction = position - cell
+        cells = torch.stack([cell, torch.minimum(cell + 1, last)], dim=-1)
+        shares = torch.stack([1 - fraction, fraction], dim=-1) * (inside / points)[..., None]
+        x, y = cells.view(-1, 2, bins, 2 * points).unbind(1)  # (R, S, 2n): the cells that each bin reads along an axis
+        x_share, y_share = shares.view(-1, 2, bins, 2 * points).unbind(1)
         image = torch.arange(boxes.shape[0], device=boxes.device)[:, None]
-        base = (start + image * height * width).flatten()
-        y_index, y_weight = self._axis(boxes[..., 1], boxes[..., 3], height, scale)  # (R, S, 2n)
-        x_index, x_weight = self._axis(boxes[..., 0], boxes[..., 2], width, scale)
-        y_index = base[:, None, None] + y_index * width.flatten()[:, None, None]
-        index = y_index[:, :, None, :, None] + x_index[:, None, :, None, :]  # (R, S, S, 2n, 2n)
-        weight = y_weight[:, :, None, :, None] * x_weight[:, None, :, None, :]
+        y = (start + image * height * width).view(-1, 1, 1) + y * width.view(-1, 1, 1)
+        index = y[:, :, None, :, None] + x[:, None, :, None, :]  # (R, S, S, 2n, 2n)
+        weight = y_share[:, :, None, :, None] * x_share[:, None, :, None, :]
         if self.position_sensitive:  # rows are (cell, bin)
-            own = torch.arange(bins * bins, device=index.device).view(bins, bins, 1, 1)
-            index = index * (bins * bins) + own
+            index = index * bins**2 + torch.arange(bins**2, device=index.device).view(bins, bins, 1, 1)
         return weighted_sum(index.flatten(0, 2).flatten(1), table.rows, weight.flatten(0, 2).flatten(1))
 
     def _of_level(self, features: list[Tensor], level: Tensor) -> tuple[Tensor, ...]:
@@ -113,25 +122,6 @@ class PyramidRoIAlign(nn.Module):
             scale, start = torch.where(own, 1 / stride, scale), torch.where(own, total, start)
             total += x.shape[0] * x.shape[-2] * x.shape[-1]
         return height, width, scale, start
-
-    def _axis(self, low: Tensor, high: Tensor, limit: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the cells that each bin reads along one axis and their weights, (R, S, 2n) each; inputs are (B, K)."""
-        bins, points = self.config.resolution, self.config.sampling
-        low, high = low * scale, high * scale
-        if self.config.aligned:
-            low, length = low - 0.5, high - low
-        else:
-            length = (high - low).clamp(min=1)
-        place = (torch.arange(bins * points, device=low.device) + 0.5) / (bins * points)
-        position = low.flatten()[:, None] + length.flatten()[:, None] * place  # (R, S * n)
-        last = (limit - 1).flatten()[:, None]
-        inside = (position >= -1) & (position <= last + 1)
-        position = torch.minimum(position.clamp(min=0), last)
-        first = position.to(torch.int64)
-        fraction = position - first
-        index = torch.stack([first, torch.minimum(first + 1, last)], dim=-1)
-        weight = torch.stack([1 - fraction, fraction], dim=-1) * (inside / points).unsqueeze(-1)
-        return index.flatten(1).unflatten(1, (bins, -1)), weight.flatten(1).unflatten(1, (bins, -1))
 
     def _adaptive(self, table: Table, boxes: Tensor) -> Tensor:
         """Pool with an adaptive grid of ceil(size / S) points, in float32; return (R * S * S, C) in the maps' dtype."""
