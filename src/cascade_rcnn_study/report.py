@@ -10,7 +10,7 @@ from typing import Any
 
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation.bootstrap import RESAMPLES
-from cascade_rcnn.files import replacing, write_json
+from cascade_rcnn.files import write_json, write_text
 from cascade_rcnn.outputs import check_outputs
 from cascade_rcnn.text import count
 from cascade_rcnn_study import figures
@@ -51,8 +51,8 @@ def render(output: Path, asked: Iterable[str] = (), resamples: int = RESAMPLES) 
         "figures": [_summary(figure) for figure in found],
     }
     write_json(report / "report.json", values)
-    _write(report / "report.md", markdown_page(facts, sections, runs, report))
-    _write(report / "report.html", html_page(facts, sections, runs))
+    write_text(report / "report.md", markdown_page(facts, sections, runs, report))
+    write_text(report / "report.html", html_page(facts, sections, runs))
     return report / "report.html"
 
 
@@ -68,11 +68,6 @@ def _is_complete(table: Table) -> bool:
 def _summary(figure: Figure) -> dict[str, Any]:
     drawn = figure.plot is not None
     return {"name": figure.name, "title": figure.title, "missing": figure.missing, "drawn": drawn}
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as aside:
-        aside.write_text(text, encoding="utf-8")
 
 
 def _facts(records: Sequence[Record]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from cascade_rcnn.api.notes import tell
 from cascade_rcnn.config import Category
 from cascade_rcnn.engine.checkpoint import save_state
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.files import replacing
+from cascade_rcnn.files import write_text
 from cascade_rcnn.hub.peers import found_config, stock_settings
 from cascade_rcnn.interop.convert import Origin
 from cascade_rcnn.models.checkpoint import load
@@ -70,8 +70,7 @@ def save_detectron2(model: Detector | str | Path, path: str | Path) -> None:
     state = interop.to_detectron2(detector)
     text, notes = interop.config_for(detector.config, state)
     if text is not None:
-        with replacing(config) as aside:
-            aside.write_text(text, encoding="utf-8")
+        write_text(config, text)
         notes = [f"its config is {config}; use cfg.merge_from_file", *notes]
     save_state(path, {"model": state})
     tell(notes)

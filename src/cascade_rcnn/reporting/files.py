@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cascade_rcnn.files import replacing, write_json
+from cascade_rcnn.files import write_json, write_text
 from cascade_rcnn.outputs import check_owned
 
 PAGE, NUMBERS = "report.html", "report.json"
@@ -36,6 +36,5 @@ def report_files(folder: str | Path | None) -> list[Path]:
 def write(folder: Path, html: str, numbers: dict[str, Any], advice: tuple[str, ...] = (), answer: str = "") -> Report:
     """Write both files, the page last. Raises UserError if they cannot be written."""
     write_json(folder / NUMBERS, numbers)
-    with replacing(folder / PAGE) as aside:
-        aside.write_text(html, encoding="utf-8")
+    write_text(folder / PAGE, html)
     return Report(page=folder / PAGE, numbers=folder / NUMBERS, advice=advice, answer=answer)

@@ -13,7 +13,7 @@ from cascade_rcnn.engine.prediction.formats.coco import write_rows
 from cascade_rcnn.engine.prediction.formats.kept import Kept, Least, kept, readable
 from cascade_rcnn.engine.prediction.formats.outlines import outline
 from cascade_rcnn.engine.prediction.journal import Entry, Journal
-from cascade_rcnn.files import replacing
+from cascade_rcnn.files import replacing, write_text
 
 
 def write_label_studio(output: Path, journal: Journal, categories: Sequence[Category], least: Least) -> Path:
@@ -23,8 +23,8 @@ def write_label_studio(output: Path, journal: Journal, categories: Sequence[Cate
         file.write(b"[")
         write_rows(file, _tasks(journal, categories, least))
         file.write(b"\n]\n")
-    with replacing(path.with_suffix(".xml")) as aside:
-        aside.write_text(_interface(categories, masks=any(entry.masks for entry in readable(journal))), "utf-8")
+    masks = any(entry.masks for entry in readable(journal))
+    write_text(path.with_suffix(".xml"), _interface(categories, masks=masks))
     return path
 
 
