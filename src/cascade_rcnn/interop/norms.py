@@ -31,8 +31,10 @@ def mmdet_norm(seen: NormConfig | None, layer: dict[str, Any] | None) -> NormCon
     return replace(seen, groups=groups, eps=float((layer or {}).get("eps", 1e-5)), folded=False)
 
 
-def mmdet_fixed(norm: NormConfig, get: Settings) -> NormConfig:
-    """Fix the statistics of a backbone's batch normalisation, like mmdetection's `norm_eval`."""
+def mmdet_backbone_norm(seen: NormConfig, get: Settings) -> NormConfig:
+    """Complete the config of a backbone's layers; mmdetection's `norm_eval` fixes the statistics of a batch."""
+    norm = mmdet_norm(seen, get("model.backbone.norm_cfg"))
+    assert norm is not None
     if norm.kind == "group" or not get("model.backbone.norm_eval", True):
         return norm
     return replace(norm, kind="affine" if get("model.backbone.norm_cfg.requires_grad", True) else "frozen")

@@ -60,12 +60,12 @@ _KNOWN = Known(
 )
 
 
-def _from_detectron2(seen: MViTConfig, get: dict[str, Any]) -> MViTConfig:
+def _from_detectron2(seen: MViTConfig, settings: dict[str, Any]) -> MViTConfig:
     return replace(
         seen,
-        window=get.get(f"{_BODY}.adaptive_window_size", seen.window),
-        kv_stride=get.get(f"{_BODY}.adaptive_kv_stride", seen.kv_stride),
-        drop_path=float(get.get(f"{_BODY}.drop_path_rate", seen.drop_path)),
+        window=settings.get(f"{_BODY}.adaptive_window_size", seen.window),
+        kv_stride=settings.get(f"{_BODY}.adaptive_kv_stride", seen.kv_stride),
+        drop_path=float(settings.get(f"{_BODY}.drop_path_rate", seen.drop_path)),
     )
 
 

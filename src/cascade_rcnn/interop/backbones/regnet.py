@@ -3,7 +3,7 @@
 from cascade_rcnn.config import NormConfig, RegNetConfig, replace
 from cascade_rcnn.interop.backbones.family import Family, Peer
 from cascade_rcnn.interop.known import Known
-from cascade_rcnn.interop.norms import mmdet_fixed, mmdet_norm, seen_norm
+from cascade_rcnn.interop.norms import mmdet_backbone_norm, seen_norm
 from cascade_rcnn.interop.python_config import Settings
 from cascade_rcnn.interop.renaming import Names, State, number_of
 
@@ -54,13 +54,8 @@ _MMDET_KNOWN = Known(
 
 
 def _from_mmdet(seen: RegNetConfig, get: Settings) -> RegNetConfig:
-    norm = mmdet_norm(seen.norm, get("model.backbone.norm_cfg"))
-    assert norm is not None
-    return replace(
-        seen,
-        norm=mmdet_fixed(norm, get),
-        frozen_stages=get("model.backbone.frozen_stages", -1) + 1,
-    )
+    frozen = get("model.backbone.frozen_stages", -1) + 1
+    return replace(seen, norm=mmdet_backbone_norm(seen.norm, get), frozen_stages=frozen)
 
 
 FAMILY = Family(

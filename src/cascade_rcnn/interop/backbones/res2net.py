@@ -4,7 +4,7 @@ from cascade_rcnn.config import NormConfig, Res2NetConfig, replace
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop.backbones.family import Family, Peer
 from cascade_rcnn.interop.known import Known
-from cascade_rcnn.interop.norms import mmdet_fixed, mmdet_norm, seen_norm
+from cascade_rcnn.interop.norms import mmdet_backbone_norm, seen_norm
 from cascade_rcnn.interop.python_config import Settings
 from cascade_rcnn.interop.renaming import Names, State, number_of
 
@@ -59,10 +59,8 @@ _KNOWN = Known(
 
 
 def _from_mmdet(seen: Res2NetConfig, get: Settings) -> Res2NetConfig:
-    norm = mmdet_norm(seen.norm, get("model.backbone.norm_cfg"))
-    assert norm is not None
     frozen = get("model.backbone.frozen_stages", -1) + 1
-    return replace(seen, norm=mmdet_fixed(norm, get), frozen_stages=frozen)
+    return replace(seen, norm=mmdet_backbone_norm(seen.norm, get), frozen_stages=frozen)
 
 
 FAMILY = Family(

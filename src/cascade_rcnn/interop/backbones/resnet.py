@@ -6,7 +6,7 @@ from cascade_rcnn.config import ContextConfig, DeformableConfig, NormConfig, Res
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop.backbones.family import Family, Peer
 from cascade_rcnn.interop.known import Known
-from cascade_rcnn.interop.norms import detectron2_norm, mmdet_fixed, mmdet_norm, seen_norm
+from cascade_rcnn.interop.norms import detectron2_norm, mmdet_backbone_norm, seen_norm
 from cascade_rcnn.interop.python_config import Settings
 from cascade_rcnn.interop.renaming import Names, State, number_of
 
@@ -103,8 +103,8 @@ _LAZY_KNOWN = Known(
 )
 
 
-def _from_detectron2(seen: ResNetConfig, get: dict[str, Any]) -> ResNetConfig:
-    said = {name.removeprefix(_LAZY): value for name, value in get.items() if name.startswith(_LAZY)}
+def _from_detectron2(seen: ResNetConfig, settings: dict[str, Any]) -> ResNetConfig:
+    said = {name.removeprefix(_LAZY): value for name, value in settings.items() if name.startswith(_LAZY)}
     if said:  # a LazyConfig, where the defaults are those of the class
         named, stride = said.get("stages.norm", "BN"), said.get("stages.stride_in_1x1", False)
         frozen = said.get("freeze_at", 0)
@@ -114,15 +114,15 @@ def _from_detectron2(seen: ResNetConfig, get: dict[str, Any]) -> ResNetConfig:
                 "be converted"
             )
     else:
-        named, stride = get["MODEL.RESNETS.NORM"], get["MODEL.RESNETS.STRIDE_IN_1X1"]
-        frozen = get["MODEL.BACKBONE.FREEZE_AT"]
+        named, stride = settings["MODEL.RESNETS.NORM"], settings["MODEL.RESNETS.STRIDE_IN_1X1"]
+        frozen = settings["MODEL.BACKBONE.FREEZE_AT"]
     norm = detectron2_norm(named, seen.norm)
     assert norm is not None
     return replace(
         seen,
         stride_in_1x1=stride,
         norm=norm,
-        deformable=_said_of(seen.deformable, modulated=get["MODEL.RESNETS.DEFORM_MODULATED"]),
+        deformable=_said_of(seen.deformable, modulated=settings["MODEL.RESNETS.DEFORM_MODULATED"]),
         frozen_stages=frozen,
     )
 
@@ -179,12 +179,11 @@ _MMDET_KNOWN = Known(
 
 
 def _from_mmdet(seen: ResNetConfig, get: Settings) -> ResNetConfig:
-    norm, dcn = mmdet_norm(seen.norm, get("model.backbone.norm_cfg")), get("model.backbone.dcn.type")
-    assert norm is not None
+    dcn = get("model.backbone.dcn.type")
     return replace(
         seen,
         stride_in_1x1=get("model.backbone.style", "pytorch") == "caffe",
-        norm=mmdet_fixed(norm, get),
+        norm=mmdet_backbone_norm(seen.norm, get),
         deformable=_said_of(seen.deformable, modulated=dcn == "DCNv2") if dcn else seen.deformable,
         frozen_stages=get("model.backbone.frozen_stages", 1) + 1,
     )

@@ -112,8 +112,8 @@ _DETECTRON2_KNOWN = Known(
 )
 
 
-def _from_detectron2(seen: SwinConfig, get: dict[str, Any]) -> SwinConfig:
-    return replace(seen, drop_path=float(get.get("model.backbone.bottom_up.drop_path_rate", 0.2)))
+def _from_detectron2(seen: SwinConfig, settings: dict[str, Any]) -> SwinConfig:
+    return replace(seen, drop_path=float(settings.get("model.backbone.bottom_up.drop_path_rate", 0.2)))
 
 
 _AUTHORS = ("layers", "attn", "mlp.fc1", "mlp.fc2", "proj")

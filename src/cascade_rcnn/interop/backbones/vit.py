@@ -113,7 +113,7 @@ FAMILY = Family(
             names=(*_of_pyramid(), *_NAMES),
             layout_in={r"backbone\.pos_embed": _without_class},
             layout_out={r"backbone\.pos_embed": _with_class},
-            complete=lambda seen, get: replace(seen, drop_path=get.get(f"{_BODY}.drop_path_rate", seen.drop_path)),
+            complete=lambda seen, said: replace(seen, drop_path=said.get(f"{_BODY}.drop_path_rate", seen.drop_path)),
             types=("ViT",),
             known=_KNOWN,
             stock=lambda seen: stock(seen.grid * _PATCH),
