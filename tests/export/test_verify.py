@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.export.verify import TOLERANCES, Found, Tolerance, compare
+from cascade_rcnn.export.verify import TOLERANCES, ImageDetections, Tolerance, compare
 
 TOLERANCE = Tolerance(boxes=2.0, relative=True, scores=0.02, masks=0.05, missing=0.25)
 
 
-def found(*boxes: tuple[float, float, float, float], score: float = 0.9, label: int = 1) -> Found:
+def found(*boxes: tuple[float, float, float, float], score: float = 0.9, label: int = 1) -> ImageDetections:
     number = len(boxes)
-    return Found(np.array(boxes, dtype=float).reshape(-1, 4), np.full(number, score), np.full(number, label))
+    return ImageDetections(np.array(boxes, dtype=float).reshape(-1, 4), np.full(number, score), np.full(number, label))
 
 
 def test_the_largest_differences():

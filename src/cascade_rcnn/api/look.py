@@ -12,10 +12,10 @@ from cascade_rcnn.data.splits import choose, rank
 from cascade_rcnn.engine.evaluate import check_classes, collect, evaluation_loader
 from cascade_rcnn.engine.progress import ProgressBar
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.files import replacing, write_json
+from cascade_rcnn.files import write_json, write_text
 from cascade_rcnn.images.decoding import MAX_MEGAPIXELS
 from cascade_rcnn.inspection.augmented import Sample, samples
-from cascade_rcnn.inspection.labels import Found, usable
+from cascade_rcnn.inspection.labels import SplitDetections, usable
 from cascade_rcnn.inspection.look import Look, inspect
 from cascade_rcnn.inspection.page import look_page
 from cascade_rcnn.inspection.recipe_model import recipe_config
@@ -24,13 +24,13 @@ from cascade_rcnn.outputs import check_outputs, check_owned
 from cascade_rcnn.recipes import Recipe
 from cascade_rcnn.text import printable
 
-Given: TypeAlias = str | Path | Annotations
+OneSplit: TypeAlias = str | Path | Annotations
 
 _NUMBERS, _PAGE = "look.json", "index.html"
 
 
 def look(
-    data: Given | Sequence[str | Path] | Mapping[str, Given],
+    data: OneSplit | Sequence[str | Path] | Mapping[str, OneSplit],
     *,
     images: str | Path | None = None,
     splits: Sequence[str] = (),
@@ -90,7 +90,7 @@ def look(
 
 
 def _named(
-    data: Given | Sequence[str | Path] | Mapping[str, Given],
+    data: OneSplit | Sequence[str | Path] | Mapping[str, OneSplit],
     images: str | Path | None,
     splits: Sequence[str],
     classes: Sequence[str] | None,
@@ -134,7 +134,7 @@ def _by_file(paths: Sequence[Path]) -> dict[str, Path]:
 
 
 def _loaded(
-    parts: Sequence[tuple[str, Given, str | None]], images: str | Path | None, classes: Sequence[str] | None
+    parts: Sequence[tuple[str, OneSplit, str | None]], images: str | Path | None, classes: Sequence[str] | None
 ) -> dict[str, Annotations]:
     """Read splits; if the format does not name the classes, those of the first split apply."""
     read: dict[str, Annotations] = {}
@@ -171,13 +171,13 @@ def _read(named: Mapping[str, Annotations], training: str | None, max_megapixels
         ]
 
 
-def _detect(opened: Opened, splits: Sequence[Split], batch_size: int, workers: int) -> list[Found]:
+def _detect(opened: Opened, splits: Sequence[Split], batch_size: int, workers: int) -> list[SplitDetections]:
     found = []
     for split in splits:
         annotations = usable(split)
         if len(annotations):
             loader = evaluation_loader(annotations, batch_size, workers)
-            found.append(Found(split, collect(opened.detect, opened.config, loader, len(annotations)).rows))
+            found.append(SplitDetections(split, collect(opened.detect, opened.config, loader, len(annotations)).rows))
     return found
 
 
@@ -191,5 +191,4 @@ def _write(seen: Look, output: Path, drawn: Sequence[Sample], recipe: str) -> No
 
     page = look_page(seen, version=__version__, samples=drawn, recipe=recipe)
     write_json(output / _NUMBERS, seen.to_dict())
-    with replacing(output / _PAGE) as aside:
-        aside.write_text(page, encoding="utf-8")
+    write_text(output / _PAGE, page)

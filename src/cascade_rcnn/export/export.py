@@ -20,7 +20,7 @@ from cascade_rcnn.evaluation.masks import evaluate_detected
 from cascade_rcnn.export import to_torch
 from cascade_rcnn.export.graph import DetectionGraph, capture
 from cascade_rcnn.export.triton import config, model_file
-from cascade_rcnn.export.verify import TOLERANCES, Difference, Found, compare
+from cascade_rcnn.export.verify import TOLERANCES, Difference, ImageDetections, compare
 from cascade_rcnn.extras import needs
 from cascade_rcnn.files import folder_aside
 from cascade_rcnn.images.decoding import decode_image
@@ -207,9 +207,9 @@ def _eager(detector: Detector, images: np.ndarray, sizes: np.ndarray) -> tuple[n
     return tuple(x.numpy() for x in (*found[:3], *(found.extras[name] for name in names)))
 
 
-def _split(found: tuple[np.ndarray, ...]) -> list[Found]:
+def _split(found: tuple[np.ndarray, ...]) -> list[ImageDetections]:
     """Return each image's detections, without empty slots."""
-    return [Found(*(x[one[2] > 0] for x in one)) for one in zip(*found, strict=True)]
+    return [ImageDetections(*(x[one[2] > 0] for x in one)) for one in zip(*found, strict=True)]
 
 
 def _average_precision(

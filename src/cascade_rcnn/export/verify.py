@@ -17,7 +17,7 @@ _SAME = 0.8  # IoU from which detections of the same class are considered the sa
 _LARGE = 100  # long side in pixels
 
 
-class Found(NamedTuple):
+class ImageDetections(NamedTuple):
     """One image's detections."""
 
     boxes: np.ndarray  # (D, 4)
@@ -78,7 +78,7 @@ class Difference:
             )
 
 
-def compare(expected: list[Found], found: list[Found]) -> Difference:
+def compare(expected: list[ImageDetections], found: list[ImageDetections]) -> Difference:
     """Compare detections image by image; each is matched to the unmatched one of its class with the highest IoU."""
     boxes, shift, scores, masks, missing = 0.0, 0.0, 0.0, 0.0, 0
     for one, other in zip(expected, found, strict=True):
@@ -103,7 +103,7 @@ def compare(expected: list[Found], found: list[Found]) -> Difference:
     )
 
 
-def _pairs(one: Found, other: Found) -> list[tuple[int, int]]:
+def _pairs(one: ImageDetections, other: ImageDetections) -> list[tuple[int, int]]:
     overlap = iou(torch.from_numpy(one.boxes), torch.from_numpy(other.boxes)).numpy()
     overlap *= one.labels[:, None] == other.labels
     pairs = []

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 ImageLike: TypeAlias = "str | PathLike[str] | bytes | bytearray | IO[bytes] | PIL.Image.Image | np.ndarray | Tensor"
 Detect: TypeAlias = "Callable[[list[Any]], list[supervision.Detections]]"
-Found: TypeAlias = "supervision.Detections | list[supervision.Detections] | Iterator[supervision.Detections]"
 
 _FORMS = "give a path, bytes, a file object, a PIL image, an array or a tensor"
 
@@ -61,13 +60,15 @@ def is_tensor(image: object) -> bool:
     return torch is not None and isinstance(image, torch.Tensor)
 
 
-class Given(NamedTuple):
+class Inputs(NamedTuple):
     """An iterator over the user's images, and whether they are one image, a list or a stream."""
 
     images: Iterator[ImageLike]
     number: Literal["one", "list", "stream"]
 
-    def map(self, detect: Detect, batch_size: int) -> "Found":
+    def map(
+        self, detect: Detect, batch_size: int
+    ) -> "supervision.Detections | list[supervision.Detections] | Iterator[supervision.Detections]":
         """Return the detections of one image, a list for several, or an iterator for a stream, batch by batch.
 
         `detect` maps a batch to its detections; `metadata["path"]` is set here for images given by path.
@@ -77,20 +78,20 @@ class Given(NamedTuple):
         return next(found) if self.number == "one" else list(found) if self.number == "list" else found
 
 
-def spread(images: Any) -> Given:
+def spread(images: Any) -> Inputs:
     """Interpret the user's images. Raises UserError if they are not images."""
     if isinstance(images, str | PathLike):
         path = Path(fspath(images))
         if path.is_dir() or (has_wildcard(path) and not path.exists()):
             left_out = Counter[str]()
-            return Given(_paths(expand([fspath(images)], left_out=left_out), left_out), "list")
-        return Given(iter([images]), "one")
+            return Inputs(_paths(expand([fspath(images)], left_out=left_out), left_out), "list")
+        return Inputs(iter([images]), "one")
     if isinstance(images, np.ndarray) or is_tensor(images):
-        return Given(iter(images), "list") if images.ndim == 4 else Given(iter([images]), "one")
+        return Inputs(iter(images), "list") if images.ndim == 4 else Inputs(iter([images]), "one")
     if isinstance(images, bytes | bytearray | PIL.Image.Image) or hasattr(images, "read"):
-        return Given(iter([images]), "one")  # type: ignore[list-item]
+        return Inputs(iter([images]), "one")  # type: ignore[list-item]
     if isinstance(images, Iterable) and not isinstance(images, Mapping):
-        return Given(iter(images), "list" if isinstance(images, Sequence) else "stream")
+        return Inputs(iter(images), "list" if isinstance(images, Sequence) else "stream")
     raise UserError(f"cannot read images from {type(images).__name__}; {_FORMS}, or several of them")
 
 

@@ -19,7 +19,7 @@ _MATCHED = 0.5  # IoU
 _APART = 0.3  # IoU below which two boxes are not just different outlines of the same object
 
 
-class Found(NamedTuple):
+class SplitDetections(NamedTuple):
     """The detections (N, 7) on the usable images of a split, in the format of `evaluate_boxes`."""
 
     split: Split
@@ -31,7 +31,7 @@ def usable(split: Split) -> Annotations:
     return split.annotations.select(split.usable)
 
 
-def label_findings(found: Sequence[Found]) -> list[Finding]:
+def label_findings(found: Sequence[SplitDetections]) -> list[Finding]:
     """Return the confident detections without a label or with another class, and the labels without a detection."""
     scored: dict[str, list[tuple[float, Record]]] = {
         "missing_label": [],

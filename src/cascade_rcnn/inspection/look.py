@@ -14,7 +14,7 @@ from cascade_rcnn.inspection.boxes import box_findings
 from cascade_rcnn.inspection.classes import ClassCount, class_findings, count_classes
 from cascade_rcnn.inspection.files import file_findings
 from cascade_rcnn.inspection.findings import SEVERITIES, Finding, Record, Severity, sorted_findings
-from cascade_rcnn.inspection.labels import Found, label_findings
+from cascade_rcnn.inspection.labels import SplitDetections, label_findings
 from cascade_rcnn.inspection.sizes import GOOD, Bin, Sizes, measure, size_findings
 from cascade_rcnn.inspection.splits import Split, training_of
 from cascade_rcnn.text import count, printable
@@ -150,7 +150,9 @@ def _of_bin(one: Bin) -> dict[str, Any]:
     return {"name": one.name, "boxes": one.boxes, "with_iou_70": one.good, "with_iou_50": one.fair}
 
 
-def inspect(source: str, splits: Sequence[Split], config: ModelConfig, model: str, found: Sequence[Found] = ()) -> Look:
+def inspect(
+    source: str, splits: Sequence[Split], config: ModelConfig, model: str, found: Sequence[SplitDetections] = ()
+) -> Look:
     """Inspect splits for a model with this config; `found` are the detections of a model, if one was run."""
     classes = count_classes(splits)
     sizes = measure(training_of(splits) or splits[0], config, model)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from cascade_rcnn.config import ModelConfig
-from cascade_rcnn.images.inputs import Given, ImageLike
+from cascade_rcnn.images.inputs import ImageLike, Inputs
 from cascade_rcnn.images.tensors import to_tensor
 from cascade_rcnn.passes.choose import class_thresholds
 from cascade_rcnn.passes.combine import PredictOptions, with_options
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def predict_with(
     detect: Detect,
     config: ModelConfig,
-    given: Given,
+    given: Inputs,
     threshold: float,
     batch_size: int | None,
     device: torch.device,
