@@ -45,10 +45,7 @@ def small_baseline() -> Recipe:
 def _small_single(model: str, output: str, trainable_layers: int) -> Recipe:
     """`small` without an FPN, with anchors of all sizes on the stride-16 map."""
     recipe = _small(model, output)
-    options = replace(
-        recipe.options, anchor_sizes=(16, 32, 64, 128, 256), rpn_channels=128, trainable_layers=trainable_layers
-    )
-    return replace(recipe, options=options)
+    return replace(recipe, options=replace(recipe.options, rpn_channels=128, trainable_layers=trainable_layers))
 
 
 def small_rfcn() -> Recipe:
