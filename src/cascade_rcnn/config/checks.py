@@ -1,8 +1,8 @@
-"""The base class of all configs, which rejects unknown fields, and a check for numbers out of range."""
+"""The base class of all configs, which rejects unknown fields and numbers out of range."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any, get_type_hints
+from typing import Any, ClassVar, get_type_hints
 
 import msgspec
 
@@ -14,6 +14,12 @@ MOST = 1e6
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Frozen data with a default for every field; `replace` makes a changed copy."""
+
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {}  # by field: its least and greatest number
+
+    def __post_init__(self) -> None:
+        """Raise UserError for a number that is out of range."""
+        check(self, **self.limits)
 
 
 def check(config: Any, **limits: tuple[float, float]) -> None:

@@ -1,6 +1,6 @@
 """Configs of RoI pooling, box heads and cascade stages."""
 
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from cascade_rcnn.config.checks import MOST, Config, check
 from cascade_rcnn.config.layers import NormConfig
@@ -12,17 +12,17 @@ Std: TypeAlias = tuple[float, float, float, float]
 class RoIAlignConfig(Config, frozen=True, kw_only=True):
     """RoIAlign with `resolution` x `resolution` bins of `sampling` x `sampling` points each (0: adaptive)."""
 
+    limits: ClassVar = {"resolution": (1, 64), "sampling": (0, 64)}
+
     resolution: int = 7
     sampling: int = 2
     aligned: bool = True  # apply the half-pixel offset; torchvision's detectors use False
 
-    def __post_init__(self) -> None:
-        """Raise UserError for a number that is out of range."""
-        check(self, resolution=(1, 64), sampling=(0, 64))
-
 
 class ConvFCHeadConfig(Config, frozen=True, kw_only=True, tag="conv_fc"):
     """3x3 convolutions, then fully connected layers: 2fc as in FPN and Faster R-CNN, or 4conv1fc."""
+
+    limits: ClassVar = {"convs": (0, 32), "conv_channels": (1, 65536), "fcs": (0, 32), "width": (1, 65536)}
 
     convs: int = 0
     conv_channels: int = 256
@@ -31,20 +31,14 @@ class ConvFCHeadConfig(Config, frozen=True, kw_only=True, tag="conv_fc"):
     width: int = 1024  # of the fully connected layers
     class_agnostic: bool = True
 
-    def __post_init__(self) -> None:
-        """Raise UserError for a number that is out of range."""
-        check(self, convs=(0, 32), conv_channels=(1, 65536), fcs=(0, 32), width=(1, 65536))
-
 
 class RFCNHeadConfig(Config, frozen=True, kw_only=True, tag="rfcn"):
     """R-FCN's head: a 1x1 convolution of `width` channels and position-sensitive score maps (Dai et al. 2016)."""
 
+    limits: ClassVar = {"width": (1, 65536)}
+
     width: int = 1024
     class_agnostic: bool = True
-
-    def __post_init__(self) -> None:
-        """Raise UserError for a number that is out of range."""
-        check(self, width=(1, 65536))
 
 
 BoxHeadConfig: TypeAlias = ConvFCHeadConfig | RFCNHeadConfig
@@ -75,12 +69,10 @@ class StageConfig(Config, frozen=True, kw_only=True):
 class SamplingConfig(Config, frozen=True, kw_only=True):
     """The number of RoIs per image that a stage is trained on, and the fraction of positives."""
 
+    limits: ClassVar = {"rois": (1, MOST), "positive_fraction": (0, 1)}
+
     rois: int = 512
     positive_fraction: float = 0.25
-
-    def __post_init__(self) -> None:
-        """Raise UserError for a number that is out of range."""
-        check(self, rois=(1, MOST), positive_fraction=(0, 1))
 
 
 class SemanticsConfig(Config, frozen=True, kw_only=True):
@@ -88,6 +80,8 @@ class SemanticsConfig(Config, frozen=True, kw_only=True):
 
     The defaults are detectron2's; see presets.py for the choices of each preset.
     """
+
+    limits: ClassVar = {"drop_near_ground_truth": (0, 1), "min_object_size": (0, MOST), "bias_lr_multiplier": (0, MOST)}
 
     name: str = "detectron2"
     resample: bool = False  # later stages resample (True) or keep all boxes of stage 1
@@ -102,7 +96,3 @@ class SemanticsConfig(Config, frozen=True, kw_only=True):
     clip_between_stages: bool = True
     ensemble: Literal["probabilities", "logits"] = "probabilities"  # what is averaged over the stages
     ensemble_rois: Literal["last", "own"] = "own"  # apply all heads to the last stage's boxes, or each to its own
-
-    def __post_init__(self) -> None:
-        """Raise UserError for a number that is out of range."""
-        check(self, drop_near_ground_truth=(0, 1), min_object_size=(0, MOST), bias_lr_multiplier=(0, MOST))

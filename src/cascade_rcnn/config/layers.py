@@ -1,8 +1,8 @@
 """Configs of normalisation layers."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from cascade_rcnn.config.checks import Config, check
+from cascade_rcnn.config.checks import Config
 
 
 class NormConfig(Config, frozen=True, kw_only=True):
@@ -13,6 +13,8 @@ class NormConfig(Config, frozen=True, kw_only=True):
     channels at each position.
     """
 
+    limits: ClassVar = {"groups": (1, 8192), "eps": (0, 1)}
+
     kind: Literal["frozen", "affine", "batch", "group", "layer"] = "frozen"
     groups: int = 32  # `group` only
     eps: float = 1e-5  # 0 for torchvision's COCO weights
@@ -22,7 +24,3 @@ class NormConfig(Config, frozen=True, kw_only=True):
     def of(cls, kind: Literal["batch", "group", "layer"]) -> "NormConfig":
         """Make the config of a trained layer of this kind, with its usual eps."""
         return cls(kind=kind, eps=1e-6 if kind == "layer" else 1e-5)
-
-    def __post_init__(self) -> None:
-        """Raise UserError for a number that is out of range."""
-        check(self, groups=(1, 8192), eps=(0, 1))

@@ -4,7 +4,7 @@ Every field has a default, so that older checkpoints may lack newer fields. Crea
 raises UserError.
 """
 
-from typing import Any, Literal, TypedDict
+from typing import Any, ClassVar, Literal, TypedDict
 
 import msgspec
 from msgspec.structs import replace
@@ -86,6 +86,15 @@ class PreprocessConfig(Config, frozen=True, kw_only=True):
 class InferenceConfig(Config, frozen=True, kw_only=True):
     """Options of inference and postprocessing."""
 
+    limits: ClassVar = {
+        "score_threshold": (0, 1),
+        "nms_iou": (0, 1),
+        "min_size": (0, MOST),
+        "max_detections": (1, 10000),
+        "stage": (1, 100),
+        "survivors": (1, MOST),
+    }
+
     score_threshold: float = 0.05
     nms_iou: float = 0.5
     min_size: float = 0.0  # detections are dropped unless width and height exceed this
@@ -94,11 +103,6 @@ class InferenceConfig(Config, frozen=True, kw_only=True):
     ensemble: bool = True  # average the classifiers of stages 1..stage, or use only that stage's
     ensemble_rois: Literal["last", "own"] | None = None  # None: as the semantics define it
     survivors: int | None = None  # boxes per image kept after the first stage (early rejection); None: all
-
-    def __post_init__(self) -> None:
-        """Raise UserError for a number that is out of range."""
-        check(self, score_threshold=(0, 1), nms_iou=(0, 1), min_size=(0, MOST), max_detections=(1, 10000))
-        check(self, stage=(1, 100), survivors=(1, MOST))
 
 
 class ModelConfig(Config, frozen=True, kw_only=True):

@@ -1,6 +1,6 @@
 """Configs of the region proposal network (H0)."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from cascade_rcnn.config.checks import MOST, Config, check
 from cascade_rcnn.config.losses import BoxLossConfig, SmoothL1Config
@@ -35,6 +35,16 @@ class AnchorConfig(Config, frozen=True, kw_only=True):
 class RPNConfig(Config, frozen=True, kw_only=True):
     """The layers, proposals and training of the region proposal network."""
 
+    limits: ClassVar = {
+        "convs": (1, 16),
+        "channels": (1, 65536),
+        "samples": (1, MOST),
+        "min_size": (0, MOST),
+        "nms_iou": (0, 1),
+        **dict.fromkeys(("pre_nms_train", "pre_nms_test", "post_nms_train", "post_nms_test"), (1, MOST)),
+        **dict.fromkeys(("positive_fraction", "positive_iou", "negative_iou", "low_quality_iou"), (0, 1)),
+    }
+
     anchors: AnchorConfig = AnchorConfig()
     convs: int = 1  # 3x3 convolutions before the two outputs
     channels: int | None = None  # of these convolutions; None: those of the feature maps
@@ -59,9 +69,3 @@ class RPNConfig(Config, frozen=True, kw_only=True):
     box_loss: BoxLossConfig = SmoothL1Config()
     # the box loss, summed over the positives' coordinates, is divided by the number of samples or of coordinates
     box_normalizer: Literal["samples", "coordinates"] = "samples"
-
-    def __post_init__(self) -> None:
-        """Raise UserError for a number that is out of range."""
-        check(self, convs=(1, 16), channels=(1, 65536), samples=(1, MOST), min_size=(0, MOST), nms_iou=(0, 1))
-        check(self, **dict.fromkeys(("pre_nms_train", "pre_nms_test", "post_nms_train", "post_nms_test"), (1, MOST)))
-        check(self, **dict.fromkeys(("positive_fraction", "positive_iou", "negative_iou", "low_quality_iou"), (0, 1)))

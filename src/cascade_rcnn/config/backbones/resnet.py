@@ -13,24 +13,20 @@ from cascade_rcnn.errors import UserError
 class DeformableConfig(Config, frozen=True, kw_only=True):
     """Deformable 3x3 convolutions in the bottlenecks (Dai et al. 2017); `modulated` is DCNv2 (Zhu et al. 2019)."""
 
+    limits: ClassVar = {"groups": (1, 8192)}
+
     modulated: bool = False
     groups: int = 1  # groups of channels, each with its own offsets
     layers: tuple[Literal[1, 2, 3, 4], ...] = (2, 3, 4)  # of layer1 to layer4
-
-    def __post_init__(self) -> None:
-        """Raise UserError for a number that is out of range."""
-        check(self, groups=(1, 8192))
 
 
 class ContextConfig(Config, frozen=True, kw_only=True):
     """Global context blocks at the end of bottlenecks (GCNet, Cao et al. 2019); `ratio` is inner / outer width."""
 
+    limits: ClassVar = {"ratio": (0, 1)}
+
     ratio: float = 0.25
     layers: tuple[Literal[1, 2, 3, 4], ...] = (2, 3, 4)  # of layer1 to layer4
-
-    def __post_init__(self) -> None:
-        """Raise UserError for a number that is out of range."""
-        check(self, ratio=(0, 1))
 
 
 class ResNetConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="resnet"):

@@ -5,12 +5,14 @@ from typing import ClassVar, Literal, Self
 from msgspec.structs import replace
 
 from cascade_rcnn.config.backbones.base import AnyBackboneConfig
-from cascade_rcnn.config.checks import MOST, check
+from cascade_rcnn.config.checks import MOST
 from cascade_rcnn.errors import UserError
 
 
 class TimmConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="timm"):
     """A network from timm, by its name there, optionally with a tag for its weights."""
+
+    limits: ClassVar = {"drop_path": (0, 1), "frozen_stages": (0, MOST)}
 
     folds: ClassVar[bool] = False
 
@@ -19,10 +21,6 @@ class TimmConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="timm"):
     norm: Literal["frozen", "affine", "batch"] = "frozen"
     drop_path: float = 0.0  # stochastic depth: rate of the last block, rising from 0
     checkpointing: bool = False  # recompute the blocks in the backward pass: less memory, slower
-
-    def __post_init__(self) -> None:
-        """Raise UserError for a number that is out of range."""
-        check(self, drop_path=(0, 1), frozen_stages=(0, MOST))
 
     @property
     def label(self) -> str:  # noqa: D102
