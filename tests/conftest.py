@@ -29,6 +29,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(folder))
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Shorten the names of tests of long texts, which are sent and printed many times."""
+    return f"{val[:40]}..." if isinstance(val, str) and len(val) > 100 else None
+
+
 @pytest.fixture(scope="session")
 def peers_folder() -> Path:
     """Return the folder of what detectron2 and mmdetection computed with small models."""

@@ -22,6 +22,7 @@ def torchvision_s() -> nn.Module:
 
 def ours(name: str = "cascade_rcnn_resnet18_fpn", **options) -> nn.Module:
     small = {
+        "backbone_width": 16,
         "pyramid_channels": 16,
         "head_width": 32,
         "proposals": 50,
@@ -117,20 +118,19 @@ def test_one_stage_has_torchvision_s_names_of_losses(make):
 def test_images_and_targets_may_be_tuples():
     """torchvision's collate function, `tuple(zip(*batch))`, produces them."""
     images, targets = data()
-    for make in (torchvision_s, ours):
-        losses = []
-        for kind in (list, tuple):
-            torch.manual_seed(0)
-            losses.append(train(make(), kind(images), kind(targets), steps=1))
-        assert losses[0] == losses[1]
+    losses = []
+    for kind in (list, tuple):
+        torch.manual_seed(0)
+        losses.append(train(ours(), kind(images), kind(targets), steps=1))
+    assert losses[0] == losses[1]
 
 
 def test_ours_learns_an_image_by_heart():
     torch.manual_seed(0)
     images, targets = data()
-    model = ours(backbone_width=16, head_width=64, rois=64)
+    model = ours(head_width=64, rois=64)
     # The sum of losses need not decrease: later stages get more positives as the first one learns.
-    train(model, images[:1], targets[:1], steps=60, optimize=lambda p: torch.optim.AdamW(p, lr=1e-3))
+    train(model, images[:1], targets[:1], steps=40, optimize=lambda p: torch.optim.AdamW(p, lr=3e-3))
     found = detect(model, images[:1])[0]
     overlap = box_iou(targets[0]["boxes"], found["boxes"])
     right = targets[0]["labels"][:, None] == found["labels"]

@@ -9,6 +9,7 @@ from cascade_rcnn.data.shapes import CLASSES, write_shapes
 from cascade_rcnn.engine.training.prepare import build_model
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.recipes import DataConfig, Recipe
+from cascade_rcnn_study import plots
 from cascade_rcnn_study.artifacts import choose
 from cascade_rcnn_study.execution import run_study
 from cascade_rcnn_study.study import Study
@@ -30,6 +31,12 @@ def base(thin_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Recip
 def untrained(base: Recipe) -> Detector:
     """Return the base recipe's cascade with random weights."""
     return build_model(base, CLASSES).eval()
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save an empty drawing in place of each plot, which takes a second."""
+    monkeypatch.setattr(plots, "save", lambda figure, path: path.with_suffix(".svg").write_text("<svg></svg>"))
 
 
 @pytest.fixture(scope="session")

@@ -53,6 +53,7 @@ def test_run_explains_its_flags(capsys):
     assert "runs/study" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_plan_run_and_render(base, tmp_path, capsys):
     output = str(tmp_path / "study")
     main(["study", "plan", "table2", *flags(base), "--output", output])

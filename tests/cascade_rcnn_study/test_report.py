@@ -77,6 +77,7 @@ def test_every_json_is_strict(report):
         json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} in a report's JSON"))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_report_of_one_table(finished, tmp_path):
     """Of runs copied without checkpoints, only the requested table is reported, with missing values marked as such."""
     source = finished / "runs" / "baseline-seed0"
@@ -87,7 +88,7 @@ def test_a_report_of_one_table(finished, tmp_path):
     assert "Missing: integral, cascade." in text
     assert "Missing: cascade: samples." in text
     assert "## Table 3" not in text
-    assert not (folder / "figures" / "figure2.png").exists()
+    assert not (folder / "figures" / "figure2.svg").exists()
     assert (folder / "figures" / "figure2.json").exists()
     assert not (folder / "figures" / "figure1.json").exists()  # not requested, and two of its three curves are missing
 
@@ -110,6 +111,7 @@ def test_what_cannot_stand_in_one_report(finished, tmp_path):
         render(tmp_path)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_figure_of_nothing_measured_is_numbers_alone(finished, tmp_path):
     shutil.copytree(finished / "runs" / "baseline-seed0", tmp_path / "runs" / "baseline-seed0")
     values = read_json(render(tmp_path, ["figure4"], resamples=1).parent / "report.json")

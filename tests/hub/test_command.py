@@ -131,7 +131,7 @@ def test_a_training_starts_from_a_name(kept, tmp_path, capsys):
 
     write_shapes(tmp_path / "shapes", train=4, val=2, size=64, seed=0)
     data = tmp_path / "shapes"
-    flags = ["--epochs", "1", "--batch-size", "2", "--workers", "0", "--output", str(tmp_path / "run")]
+    flags = ["--epochs", "1", "--batch-size", "2", "--workers", "0", "--no-report", "--output", str(tmp_path / "run")]
     main(["train", "small", "--init", NAME, "--data", str(data), *flags])
     config: ModelConfig = read_config(tmp_path / "run" / "last.safetensors")
     assert config.name == kept[1].name
