@@ -30,9 +30,9 @@ def save(figure: "Figure", path: Path) -> None:
 
     with mpl.rc_context(_STYLE):
         layout = figure.get_layout_engine()
-        if layout is not None:  # lay out once, not each time the figure is drawn
+        if layout is not None:  # lay out once; figures with a layout engine, even "none", are drawn twice when saved
             layout.execute(figure)
-            figure.set_layout_engine("none")
+            figure.set_layout_engine(None)
         for suffix, metadata in ((".png", None), (".svg", {"Date": None})):
             with replacing(path.with_suffix(suffix)) as aside:
                 figure.savefig(aside, format=suffix[1:], dpi=200, metadata=metadata)

@@ -1,6 +1,7 @@
 """Plots of given numbers."""
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from cascade_rcnn_study.curves import Curve, Panel
 from cascade_rcnn_study.plots import plot_curves, plot_histograms, plot_scatter, save
@@ -56,7 +57,10 @@ def test_stages_without_samples_are_drawn(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"a.png", "a.svg", "b.png", "b.svg"}
 
 
-def test_the_same_numbers_give_the_same_file(tmp_path):
+def test_the_same_numbers_give_the_same_file_and_each_file_is_drawn_once(tmp_path, monkeypatch):
+    drawn, draw = [], Figure.draw
+    monkeypatch.setattr(Figure, "draw", lambda figure, renderer: drawn.append(renderer) or draw(figure, renderer))
     for name in ("a", "b"):
         save(plot_curves([panel(Curve(label="a", x=[0.5, 0.6], y=[3, 2]))]), tmp_path / name)
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    assert len(drawn) == 4  # a .png and an .svg of each
