@@ -7,8 +7,10 @@ from cascade_rcnn.engine.training.data import read_data
 from cascade_rcnn.engine.training.prepare import build_model
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.architectures import has_masks
+from cascade_rcnn_study.comparability import check_comparable
 from cascade_rcnn_study.study import PlannedRun, Study, planned_runs
-from cascade_rcnn_study.training_record import check_reusable, data_id
+from cascade_rcnn_study.study_folder import RECORD
+from cascade_rcnn_study.training_record import Record, check_reusable, data_id, planned_record
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,10 @@ def prepare_study(study: Study) -> PreparedStudy:
     data = {"train": data_id(train_set), "val": data_id(val)}
     for run in runs:
         check_reusable(run.folder, run.recipe, data)
-    untrained = {run.variant.name: run.recipe for run in runs if not run.folder.is_trained}
-    for recipe in untrained.values():
+    untrained = [run for run in runs if not run.folder.is_trained]
+    trained: list[Record] = [run.read(RECORD) for run in study.folder.trained()]  # type: ignore[misc]
+    planned = [planned_record(run.folder, run.recipe, train_set, val) for run in untrained]
+    check_comparable([*trained, *planned], study.folder.runs)  # as the report does at the end
+    for recipe in {run.variant.name: run.recipe for run in untrained}.values():
         build_model(recipe, train_set.categories)  # fails if its backbone weights do not fit
     return PreparedStudy(study, runs, train_set, val)

@@ -10,6 +10,7 @@ from typing import Any
 
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation.bootstrap import RESAMPLES
+from cascade_rcnn.evaluation.metrics import nan_to_none
 from cascade_rcnn.files import write_json, write_text
 from cascade_rcnn.outputs import check_outputs
 from cascade_rcnn.text import count
@@ -50,7 +51,7 @@ def render(output: Path, asked: Iterable[str] = (), resamples: int = RESAMPLES) 
         "tables": [asdict(table) for table in tables],
         "figures": [_summary(figure) for figure in found],
     }
-    write_json(report / "report.json", values)
+    write_json(report / "report.json", nan_to_none(values))
     write_text(report / "report.md", markdown_page(facts, sections, runs, report))
     write_text(report / "report.html", html_page(facts, sections, runs))
     return report / "report.html"

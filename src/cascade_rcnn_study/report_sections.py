@@ -1,8 +1,10 @@
 """The sections of a report as text, the same for Markdown and HTML."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from cascade_rcnn.evaluation.bootstrap import LEAST_IMAGES, Interval
 from cascade_rcnn.text import points
 from cascade_rcnn_study.figures import Figure
 from cascade_rcnn_study.published import ABLATION, OVERVIEW
@@ -52,13 +54,14 @@ def table_section(table: Table, resamples: int) -> Section:
 
 
 def _caption(table: Table, resamples: int) -> str:
-    seeds = {value.seeds for row in table.rows if row.difference for value in row.ours.values()}
+    compared = [row for row in table.rows if row.difference]
+    start = f"Difference to {table.reference} in points of AP, for the same seeds and images"
+    if all(math.isnan(one.low) for row in compared for one in row.difference.values()):
+        return f"{start}, without intervals, which take {LEAST_IMAGES} validation images:"
+    seeds = {value.seeds for row in compared for value in row.ours.values()}
     several = min(seeds, default=1) > 1
     more = " and seeds" if several else " (of a row with one seed, without the randomness of training)"
-    return (
-        f"Difference to {table.reference} in points of AP, for the same seeds and images, with the 95 % interval over "
-        f"{resamples} resamples of the validation images{more}:"
-    )
+    return f"{start}, with the 95 % interval over {resamples} resamples of the validation images{more}:"
 
 
 def figure_section(figure: Figure, svg: Path | None) -> Section:
@@ -99,13 +102,16 @@ def _number(value: float, name: str) -> str:
     return f"{value:.0f}" if name == "size" and value >= 100 else f"{value:.1f}"
 
 
+def _difference(value: Interval) -> str:
+    between = "" if math.isnan(value.low) else f" [{points(value.low)}, {points(value.high)}]"
+    return f"{points(value.mean)}{between}"
+
+
 def differences_table(table: Table) -> TextTable:
     """Make a line for each row that is compared with the reference."""
     names = [name for name in table.columns if any(name in row.difference for row in table.rows)]
     rows = []
     for row in table.rows:
         if row.difference:
-            cells = [row.difference[name] for name in names]
-            shown = [f"{points(x.mean)} [{points(x.low)}, {points(x.high)}]" for x in cells]
-            rows.append((*row.labels, *shown))
+            rows.append((*row.labels, *(_difference(row.difference[name]) for name in names)))
     return TextTable(heads=(*table.heads, *(_HEADS[name] for name in names)), rows=tuple(rows))

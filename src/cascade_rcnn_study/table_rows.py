@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from cascade_rcnn.evaluation.bootstrap import Interval, paired_difference, resample
+from cascade_rcnn.evaluation.bootstrap import LEAST_IMAGES, Interval, paired_difference, resample
 from cascade_rcnn_study.published import ABLATION, COST, MASKS, OVERVIEW
 from cascade_rcnn_study.study_folder import RECORD, RunFolder, StudyFolder
 
@@ -53,7 +53,9 @@ class RowBuilder:
 
     def _resample(self, run: RunFolder, setting: str) -> np.ndarray | None:
         matches = run.matches(setting)
-        return None if matches is None else resample(matches, self.resamples)
+        if matches is None:
+            return None
+        return resample(matches, self.resamples if len(matches.truth) >= LEAST_IMAGES else 0)
 
     def row(
         self,

@@ -71,17 +71,20 @@ def _current(settings: Record) -> Record:
     return settings | {"augmentation": list(msgspec.to_builtins(moved)), "data": {"repeat_rare": 0.0}}
 
 
+def planned_record(run: RunFolder, recipe: Recipe, train_set: Annotations, val: Annotations) -> Record:
+    """Return what is known of a run before it is trained, which decides whether it can be compared with others."""
+    data = {"train": _describe(train_set), "val": _describe(val)}
+    return {"name": run.name, "seed": run.seed, "settings": settings_of(recipe), "data": data}
+
+
 def write_record(run: RunFolder, variant: Variant, recipe: Recipe, train_set: Annotations, val: Annotations) -> None:
     """Write training.json at the end of a training run, which also marks the run as trained."""
     results = read_json(run.training / "results.json")
     weights = sum(p.numel() for p in load(run.checkpoint).parameters())
     record = {
-        "name": run.name,
+        **planned_record(run, recipe, train_set, val),
         "title": variant.title,
-        "seed": run.seed,
         "model": recipe.model,
-        "settings": settings_of(recipe),
-        "data": {"train": _describe(train_set), "val": _describe(val)},
         "size_mib": weights * 4 / _MIB,
         "process_peak_memory_mb": results["peak_memory_mb"],  # since the process started, over all its runs
         **{k: results[k] for k in ("epochs", "updates", "training_seconds", "precision", "machine")},

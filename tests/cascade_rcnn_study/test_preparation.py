@@ -38,6 +38,14 @@ def test_runs_with_other_settings_or_data_are_refused(base, finished):
         prepare_study(study(base, "table1", data=replace(base.data, val=base.data.train)))
 
 
+def test_new_runs_that_the_report_could_not_compare_with_finished_ones_are_refused(base, finished):
+    with pytest.raises(UserError, match=r"baseline-seed0 and .*-seed7 differ in epochs; use a separate folder"):
+        prepare_study(study(base, "table1", seed=7, epochs=3))
+    with pytest.raises(UserError, match=r"differ in val data"):
+        prepare_study(study(base, "table1", seed=7, data=replace(base.data, val=base.data.train)))
+    prepare_study(study(base, "table1", seed=7))
+
+
 @pytest.mark.parametrize("lacking", ["train", "val"])
 def test_both_sets_are_needed(base, tmp_path, lacking):
     data = replace(base.data, **{lacking: ""})

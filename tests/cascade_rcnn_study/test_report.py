@@ -34,6 +34,7 @@ def test_every_table_and_figure_is_in_every_form(report):
     figures = ["figure1", "figure1ab", *(f"figure{k}" for k in range(2, 8))]
     assert [figure["name"] for figure in values["figures"]] == figures
     assert len(values["runs"]) == 13
+    assert "NaN" not in (report / "report.json").read_text()  # which JSON does not have
     for text in ((report / "report.md").read_text(), (report / "report.html").read_text()):
         assert all(f"Table {k}: " in text for k in range(1, 7))
         assert all(f"Figure {k}" in text for k in range(1, 8))

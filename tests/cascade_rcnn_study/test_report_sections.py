@@ -1,5 +1,6 @@
 """Tables in text form."""
 
+import math
 from dataclasses import replace
 
 from cascade_rcnn.evaluation.bootstrap import Interval
@@ -56,6 +57,13 @@ def test_a_section_says_what_is_missing_and_what_is_compared():
     assert section.missing == ("b",)
     assert "Difference to a" in section.tables[1][0]
     assert "7 resamples of the validation images (of a row with one seed, without" in section.tables[1][0]
+
+
+def test_too_few_images_give_differences_without_intervals():
+    few = {"ours": {"ap": Value(1.0, None, 1)}, "difference": {"ap": Interval(-0.02, math.nan, math.nan)}}
+    caption, table = table_section(replace(TABLE, rows=(Row(labels=("e",), needs="e", **few),)), 7).tables[1]  # type: ignore[arg-type]
+    assert caption.endswith("without intervals, which take 10 validation images:")
+    assert table.rows == (("e", "-2.0"),)
 
 
 def test_an_interval_of_several_seeds_includes_training():

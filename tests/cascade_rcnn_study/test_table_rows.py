@@ -3,9 +3,10 @@
 import math
 import shutil
 
+import numpy as np
 import pytest
 
-from cascade_rcnn_study.study_folder import StudyFolder
+from cascade_rcnn_study.study_folder import RunFolder, StudyFolder
 from cascade_rcnn_study.table_rows import RowBuilder, Source
 
 BASELINE = Source("baseline", "default")
@@ -42,6 +43,15 @@ def test_a_difference_covers_the_seeds_that_both_have(finished):
     expected = folder.run("integral", 0).metrics("default").ap - folder.run("baseline", 0).metrics("default").ap
     assert difference.keys() == {"ap"}
     assert difference["ap"].mean == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("images", [9, 10])
+def test_differences_on_few_images_have_no_interval(finished, images, monkeypatch):
+    few = StudyFolder(finished).run("baseline", 0).matches("default")
+    truth = np.ones((images, few.truth.shape[1]), np.int64)
+    monkeypatch.setattr(RunFolder, "matches", lambda *_: few._replace(truth=truth))
+    difference = RowBuilder(StudyFolder(finished), 3).row(["x"], CASCADE, {}, ("ap",), BASELINE).difference["ap"]
+    assert difference == pytest.approx((0, math.nan, math.nan) if images < 10 else (0, 0, 0), nan_ok=True)
 
 
 def test_what_has_not_been_run_is_missing(finished, tmp_path):

@@ -31,7 +31,7 @@ def test_every_row_is_there_with_finite_numbers(name, tables):
         assert bool(row.ours) == (row.needs is not None)
         assert all(math.isfinite(value.mean) for value in row.ours.values())
         assert set(row.ours) | set(row.paper) <= set(table.columns)
-        assert all(math.isfinite(x) and d.low <= d.high for d in row.difference.values() for x in d)
+        assert all(math.isfinite(d.mean) and math.isnan(d.low) for d in row.difference.values())  # of three images
     compared = [bool(row.difference) for row in table.rows if row.ours]
     assert sum(compared) == {"table5": 0, "table6": 1}.get(name, len(compared) - 1)
 
