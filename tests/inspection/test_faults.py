@@ -9,6 +9,8 @@ import PIL.ExifTags
 import PIL.Image
 import pytest
 
+import cascade_rcnn
+from cascade_rcnn.errors import UserError
 from cascade_rcnn.inspection.findings import KINDS
 
 Maker: TypeAlias = Callable[[Any], None]  # takes the `Data` of conftest.py
@@ -218,6 +220,15 @@ def test_a_training_set_without_boxes(data):
     assert [(finding.code, finding.count) for finding in seen.findings] == [("no_boxes", 1), ("empty_image", 5)]
     assert seen.goes_wrong
     assert seen.sizes.without(0.5) == 0.0
+
+
+def test_a_validation_set_without_boxes_which_training_refuses(data):
+    data.val["annotations"] = []
+    seen = data.look()
+    (finding,) = (finding for finding in seen.findings if finding.kind.severity == "wrong")
+    assert (finding.code, finding.splits) == ("no_boxes", ["val"])
+    with pytest.raises(UserError, match="no objects to detect"):
+        cascade_rcnn.train("quickstart", data=data.folder, output=data.folder / "run")
 
 
 @pytest.mark.parametrize("split", ["train", "val"])

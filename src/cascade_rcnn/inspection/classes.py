@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cascade_rcnn.auto.survey import RARE, learned
+from cascade_rcnn.data.splits import rank
 from cascade_rcnn.inspection.findings import Finding, Record, finding
 from cascade_rcnn.inspection.splits import Split, training_of
 from cascade_rcnn.text import count
@@ -46,8 +47,10 @@ def class_findings(splits: Sequence[Split], counts: Sequence[ClassCount]) -> lis
     differ = _differing(training, others)
     undeclared = {record.label for record in differ}
     found += finding("classes_differ", differ)
-    if not len(learned(training.annotations)[0]):
-        return found + finding("no_boxes", [Record(split=training.name)])
+    without = [split for split in splits if not _has_boxes(split)]
+    found += finding("no_boxes", [Record(split=split.name) for split in without])
+    if training in without:
+        return found
     rare, unseen, unmeasured = [], [], []
     for one in counts:
         seen, elsewhere = one.boxes[training.name], {split.name: one.boxes[split.name] for split in others}
@@ -68,6 +71,13 @@ def class_findings(splits: Sequence[Split], counts: Sequence[ClassCount]) -> lis
     ):
         found += finding(code, records)
     return found
+
+
+def _has_boxes(split: Split) -> bool:
+    """Return whether a split has the boxes that training or validation needs; a test set needs none."""
+    if split.is_training:
+        return len(learned(split.annotations)[0]) > 0
+    return split.boxes > 0 or rank(split.name) != rank("val")
 
 
 def _class(split: Split, name: str, detail: str) -> Record:

@@ -57,9 +57,9 @@ KINDS: dict[str, Kind] = {
     "no_boxes": Kind(
         "wrong",
         "split",
-        "No boxes in the training set",
-        "There is nothing to train on.",
-        "Check the annotations of the training set.",
+        "No boxes in the training or validation set",
+        "There is nothing to train on, or to measure AP on. Training stops.",
+        "Check the annotations of this set.",
     ),
     "classes_differ": Kind(
         "wrong",
