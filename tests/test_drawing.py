@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import PIL.Image
+import PIL.ImageDraw
 import pytest
 
-from cascade_rcnn.drawing import _resized, draw, side_by_side
+from cascade_rcnn.drawing import _resized, draw, font_of, side_by_side
 from cascade_rcnn.results import to_supervision
 
 FOUND = {
@@ -51,9 +52,26 @@ def test_side_by_side_at_one_height_under_captions():
     assert sheet.getpixel((60, 1)) != (255, 0, 0)
 
 
+def test_long_captions_end_within_their_picture():
+    pictures = [PIL.Image.new("RGB", (100, 200), "red")] * 2
+    long, none = (np.asarray(side_by_side(pictures, [text, ""], 200)) for text in ("runs/experiment" * 9, ""))
+    assert (long != none)[:, :100].any()
+    assert not (long != none)[:, 100:].any()
+
+
 def test_very_wide_and_very_high_images_side_by_side():
     assert side_by_side([PIL.Image.new("RGB", (3000, 2))] * 2, ["found", "true"], 2).size == (6000, 2)
     assert side_by_side([PIL.Image.new("RGB", (1, 900))] * 2, ["found", "true"], 60).size == (1 + 1 + 1, 64)
+
+
+@pytest.mark.parametrize("letter", ["é", "ü", "ř", "ж", "Ω", "ك", "→"])
+def test_letters_of_many_languages_are_drawn(letter):
+    def drawn(text: str) -> bytes:
+        image = PIL.Image.new("L", (40, 40))
+        PIL.ImageDraw.Draw(image).text((5, 5), text, fill=255, font=font_of(20))
+        return image.tobytes()
+
+    assert drawn(letter) not in (drawn(" "), drawn("\uffff"))  # the latter is the box for an unknown letter
 
 
 def test_masks_are_resized_like_the_picture():

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,18 +68,33 @@ def _resized(mask: Any, factor: float, height: int, width: int) -> Any:
     return np.asarray(mask)[:, rows[:, None], columns]
 
 
+@cache
+def font_of(size: int) -> PIL.ImageFont.FreeTypeFont:
+    """Return matplotlib's DejaVu Sans, since class names in many languages have letters that Pillow's font lacks."""
+    import matplotlib as mpl
+
+    return PIL.ImageFont.truetype(f"{mpl.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
+
+
 def side_by_side(pictures: Sequence[PIL.Image.Image], captions: Sequence[str], height: int) -> PIL.Image.Image:
-    """Place images of a common height (pixels) from left to right, each below its caption."""
+    """Place images of a common height (pixels) from left to right, each below its caption or the end of a long one."""
     scaled = [
         p.resize((max(1, round(p.width * height / p.height)), height), PIL.Image.Resampling.LANCZOS) for p in pictures
     ]
-    font = PIL.ImageFont.load_default(size=max(1, height // 24))  # a very wide image is low
+    font = font_of(max(1, height // 24))  # a very wide image is low
     band, gap = height // 15, height // 60
     width = sum(p.width for p in scaled) + gap * (len(scaled) - 1)
     sheet = PIL.Image.new("RGB", (width, height + band), "white")
     pen, left = PIL.ImageDraw.Draw(sheet), 0
     for picture, caption in zip(scaled, captions, strict=True):
-        pen.text((left, band // 2), caption, fill="black", font=font, anchor="lm")
+        pen.text((left, band // 2), _shortened(caption, font, picture.width), fill="black", font=font, anchor="lm")
         sheet.paste(picture, (left, band))
         left += picture.width + gap
     return sheet
+
+
+def _shortened(text: str, font: PIL.ImageFont.FreeTypeFont, width: int) -> str:
+    """Return the longest end of a text that fits into `width` pixels."""
+    while len(text) > 1 and font.getlength(text) > width:
+        text = f"…{text[2:]}"
+    return text

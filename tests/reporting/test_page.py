@@ -106,6 +106,14 @@ def test_a_comparison(scene):
     assert len(parsed.ids) == len(set(parsed.ids))
 
 
+def test_the_legend_of_a_comparison_has_any_name(scene, monkeypatch):
+    """Names are no text of the plot, where matplotlib would hide the first and take the second for a formula."""
+    monkeypatch.setattr("cascade_rcnn.reporting.plots._plot", lambda draw, label, height=0: "<svg></svg>")
+    one = scene(TRUTH[:1], [], images=1, pixels=True)
+    html = comparison_page.page(compare(one, one), ["_first", "$second<b>"], {})
+    assert '<ul class="legend"><li><i></i>_first</li><li><i></i>$second&lt;b&gt;</li></ul>' in html
+
+
 def test_few_images_are_not_compared(scene, monkeypatch):
     """One of two objects is found, then both: AP rises from 51/101 to 1, but on one image."""
     monkeypatch.setattr("cascade_rcnn.reporting.plots._plot", lambda draw, label, height=0: "<svg></svg>")

@@ -2,7 +2,7 @@
 
 import math
 
-from cascade_rcnn.reporting.text import decimal
+from cascade_rcnn.reporting.text import decimal, signed
 
 
 def test_small_scores_keep_two_digits():
@@ -15,3 +15,7 @@ def test_small_scores_keep_two_digits():
         "1.00",
     ]
     assert decimal(math.nan) == "–"
+
+
+def test_what_rounds_to_zero_has_no_sign():
+    assert [signed(x) for x in (0.0234, -0.0234, 0.0004, -0.0004, 0.0, math.nan)] == ["+2.3", "−2.3", *["0.0"] * 3, "–"]

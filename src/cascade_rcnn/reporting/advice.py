@@ -16,6 +16,7 @@ _COSTLY = 0.03  # AP lost to one type of error before it is mentioned
 _BEHIND = 0.15  # gap between a group's recall and the overall recall
 _FEW_IMAGES, _FEW_BOXES = 200, 100
 _WIDE = 0.03  # AP, half the width of the 95 % interval
+_BLIND = 0.2  # fraction of objects never found from which on the detector is to blame, not the annotations
 _RISING, _FALLEN = 0.01, 0.01  # change of AP between evaluations
 
 
@@ -209,6 +210,8 @@ def _data(analysis: Analysis) -> Iterator[Advice]:
 
 def _labels(analysis: Analysis) -> Iterator[Advice]:
     number, objects = len(analysis.suspects), _objects(analysis)
+    if (never := sum(one.kind == "never found" for one in analysis.suspects)) > _BLIND * objects:
+        number -= never
     if number < 0.03 * objects:
         return
     text = (

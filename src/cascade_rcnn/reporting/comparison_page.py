@@ -22,7 +22,6 @@ _METRICS = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap90": "AP90"}
 def page(comparison: Comparison, names: Sequence[str], facts: Mapping[str, str]) -> str:
     """Return the HTML of a comparison; `names` are those of the two detectors."""
     gains = comparison.gains
-    plot = plots.by_iou([(name, own.by_iou) for name, own in zip(names, comparison.own, strict=True)])
     return render(
         "comparison.html.j2",
         answer=answer(comparison.difference.overall["ap"], names),
@@ -31,7 +30,7 @@ def page(comparison: Comparison, names: Sequence[str], facts: Mapping[str, str])
         rows=[_row(comparison, text, metric) for metric, text in _METRICS.items()],
         classes=_classes(comparison),
         resamples=comparison.difference.resamples,
-        plot=plot,
+        plot=plots.by_iou(*(own.by_iou for own in comparison.own)),
         won=int((gains > 0).sum()),
         lost=int((gains < 0).sum()),
         alike=int((gains == 0).sum()),

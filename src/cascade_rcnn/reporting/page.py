@@ -75,7 +75,7 @@ def _charts(analysis: Analysis) -> dict[str, str | None]:
         "losses": plots.losses(curves) if curves else None,
         "validation": plots.validation(curves) if curves and curves.evaluated else None,
         "rate": plots.rate(curves) if curves else None,
-        "by_iou": plots.by_iou([("AP", analysis.headline.by_iou)]),
+        "by_iou": plots.by_iou(analysis.headline.by_iou),
         "precision": plots.curves_of_precision(analysis.precision_recall),
         "reliability": plots.reliability(analysis.calibration),
         "localization": plots.localization(stages) if stages else None,

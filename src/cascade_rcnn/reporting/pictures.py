@@ -5,9 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
-import PIL.ImageFont
 
-from cascade_rcnn.drawing import side_by_side
+from cascade_rcnn.drawing import font_of, side_by_side
 from cascade_rcnn.pages import Picture, data_uri
 from cascade_rcnn.reporting.evidence import Evidence
 from cascade_rcnn.reporting.label_errors import Suspect
@@ -92,7 +91,7 @@ def close_up(pixels: np.ndarray, boxes: list[Box]) -> PIL.Image.Image:
 
 def _draw(picture: PIL.Image.Image, boxes: list[Box], corner: tuple[float, float], scale: float) -> PIL.Image.Image:
     pen = PIL.ImageDraw.Draw(picture)
-    font = PIL.ImageFont.load_default(size=16)
+    font = font_of(15)
     crowded = len(boxes) > 40  # labels would hide the image
     for (x, y, w, h), colour, text in boxes:
         x1, y1 = (x - corner[0]) * scale, (y - corner[1]) * scale

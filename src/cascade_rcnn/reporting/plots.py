@@ -108,7 +108,7 @@ def validation(curves: Curves) -> str:
         axes.plot(epochs, [100 * one.ap for one in curves.evaluated], "o-", color=_ONE, label="AP", markersize=4)
         axes.plot(epochs, [100 * one.ap75 for one in curves.evaluated], "s-", color=_TWO, label="AP75", markersize=4)
         axes.set(xlabel="epoch", ylabel="AP (%)", ylim=(0, None))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.legend()
 
     return _plot(draw, "AP and AP75 on the validation data by epoch")
@@ -125,17 +125,18 @@ def rate(curves: Curves) -> str:
     return _plot(draw, "Learning rate by update", 1.9)
 
 
-def by_iou(intervals: Sequence[tuple[str, Sequence[Interval]]]) -> str:
-    """Plot AP against the IoU threshold with its interval, one line per name."""
+def by_iou(*intervals: Sequence[Interval]) -> str:
+    """Plot AP against the IoU threshold with its interval, one line per detector, whose names the page shows.
+
+    Names do not belong into a plot, which takes some as formulas, hides others, and has no room for long ones.
+    """
 
     def draw(axes: "Axes") -> None:
-        for (name, values), colour in zip(intervals, _SERIES, strict=False):
+        for values, colour in zip(intervals, _SERIES, strict=False):
             mean, low, high = (100 * np.array(x) for x in zip(*values, strict=True))
             axes.fill_between(IOU_THRESHOLDS, low, high, color=colour, alpha=0.18, linewidth=0)
-            axes.plot(IOU_THRESHOLDS, mean, "o-", color=colour, markersize=4, label=name)
+            axes.plot(IOU_THRESHOLDS, mean, "o-", color=colour, markersize=4)
         axes.set(xlabel="IoU threshold", ylabel="AP (%)", ylim=(0, 100))
-        if len(intervals) > 1:
-            axes.legend()
 
     return _plot(draw, "AP by IoU threshold")
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 
 from cascade_rcnn.evaluation.bootstrap import LEAST_IMAGES, Interval
+from cascade_rcnn.text import points
 
 _NONE = "–"
 
@@ -15,7 +16,7 @@ def percent(value: float) -> str:
 
 def signed(value: float) -> str:
     """Format a difference of values in 0..1 as percentage points with a sign."""
-    return _NONE if math.isnan(value) else f"{100 * value:+.1f}".replace("-", "−")
+    return _NONE if math.isnan(value) else points(value).replace("-", "−")
 
 
 def between(interval: Interval, write: Callable[[float], str] = percent) -> str:

@@ -1,12 +1,10 @@
 """Draw the boxes of one or several stages."""
 
-from typing import Any
-
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
-import PIL.ImageFont
 
+from cascade_rcnn.drawing import font_of
 from cascade_rcnn.models.trace import Trace
 
 _COLORS = ("#7f7f7f", "#ff7f0e", "#1f77b4", "#2ca02c", "#9467bd", "#17becf")  # of stages 0, 1, 2, ...
@@ -32,7 +30,7 @@ def draw_stages(image: np.ndarray, trace: Trace, class_names: list[str], stages:
     scale = _SIDE / max(image.shape[:2])
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     picture = PIL.Image.fromarray(image).resize(size, PIL.Image.Resampling.LANCZOS)
-    pen, font = PIL.ImageDraw.Draw(picture), PIL.ImageFont.load_default(size=22)
+    pen = PIL.ImageDraw.Draw(picture)
     ious, last = trace.ious, trace.boxes.shape[1] - 1
     for stage in stages:
         for box in reversed(trace.boxes[:, stage] * scale):  # highest scores on top
@@ -42,11 +40,11 @@ def draw_stages(image: np.ndarray, trace: Trace, class_names: list[str], stages:
         sure = f" {trace.stage_scores[row, stage - 1]:.2f}" if stage else ""
         iou = f"  IoU {ious[row, stage]:.2f}" if stage < last else ""
         text = f"{class_names[trace.labels[row] - 1]}{sure}{iou}"
-        _label(pen, trace.boxes[row, stage] * scale, text, stage_color(stage), font)
+        _label(pen, trace.boxes[row, stage] * scale, text, stage_color(stage))
     return picture
 
 
-def _label(pen: PIL.ImageDraw.ImageDraw, box: np.ndarray, text: str, color: str, font: Any) -> None:
-    left, top = max(0.0, float(box[0])), max(0.0, float(box[1]) - 29)
+def _label(pen: PIL.ImageDraw.ImageDraw, box: np.ndarray, text: str, color: str) -> None:
+    left, top, font = max(0.0, float(box[0])), max(0.0, float(box[1]) - 29), font_of(20)
     pen.rectangle(pen.textbbox((left + 4, top + 2), text, font=font), fill=color, outline=color, width=4)
     pen.text((left + 4, top + 2), text, fill="white", font=font)
