@@ -88,6 +88,9 @@ def _use(page, expect, photo: Path, text: Path, video: Path) -> None:
     for k in range(2):
         expect(page.locator(f"#pictures-{k}")).to_contain_text(caption, timeout=60_000)
         expect(page.locator(f"#table-{k} tbody tr").first).to_contain_text("photo.png")
+    page.set_viewport_size({"width": 420, "height": 900})  # of a phone
+    assert page.evaluate("document.documentElement.scrollWidth") == 420
+    page.set_viewport_size({"width": 1280, "height": 900})
     before = page.locator("#pictures-0 img").first.get_attribute("src")
     page.locator("#stage input[type=number]").fill("0")
     page.locator("#stage input[type=number]").blur()

@@ -18,7 +18,7 @@ Film = Callable[[Named, str, float, str], str]  # model, video, threshold, folde
 
 _CSS = """
 footer {display: none !important}
-.gradio-container {max-width: 1400px !important; margin: auto}
+.gradio-container {width: 100%; max-width: 1400px !important; margin: auto}
 #errors {color: #b91c1c}
 """
 _ABOUT = """# Cascade R-CNN
