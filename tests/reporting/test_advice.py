@@ -125,20 +125,25 @@ def test_rare_classes(analysed):
     text = said(analysed([*cats, *PERFECT[1:10:2]]))["Label more objects of rare classes"]
     assert "dog (AP" in text
     assert "cat (" not in text
+    image, x, *rest = PERFECT[0]  # one of 20 cats, at IoU .54: no class has an AP worth comparing
+    assert "Label more objects of rare classes" not in said(analysed([(image, x + 12, *rest)]))
 
 
 def test_a_better_stage(analysed):
     rows = [StageRow("stage 1 alone", 1, 0.5, 0, 0, 0), StageRow("the model's setting", None, 0.4, 0, 0, 0)]
-    stages = Stages(7, 1, [0.6, 0.7], [0.5, 1.0], [1], [[0.6], [0.7]], rows)
+    stages = Stages(10, 1, [0.6, 0.7], [0.5, 1.0], [1], [[0.6], [0.7]], rows)
     text = said(analysed(PERFECT, stages=stages))["Use another stage"]
-    assert "stage 1 alone give 50.0 AP, the model's own setting 40.0 AP (on 7 images)" in text
+    assert "stage 1 alone give 50.0 AP, the model's own setting 40.0 AP (on 10 images)" in text
     level = stages._replace(rows=[rows[0], rows[1]._replace(ap=0.5)])
     assert "Use another stage" not in said(analysed(PERFECT, stages=level))
+    assert "Use another stage" not in said(analysed(PERFECT, stages=stages._replace(images=9)))
 
 
 def test_scores_that_promise_too_much(analysed):
     analysis = replace(analysed(PERFECT), calibration=Calibration(0.2, 0.2, []))
     assert "0.20 higher" in said(analysis)["Choose the threshold on your data"]
+    given = replace(analysis, evidence=replace(analysis.evidence, threshold=0.1))
+    assert said(given)["Choose the threshold on your data"] == said(analysis)["Choose the threshold on your data"]
     nothing = replace(analysed(PERFECT, []), calibration=Calibration(0.2, 0.2, []))
     assert "Choose the threshold on your data" not in said(nothing)  # without objects, there is no best one
 

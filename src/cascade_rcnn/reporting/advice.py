@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cascade_rcnn.evaluation.bootstrap import LEAST_IMAGES
+from cascade_rcnn.reporting import thresholds
 from cascade_rcnn.reporting.analysis import Analysis
 from cascade_rcnn.reporting.breakdown import Group
 from cascade_rcnn.reporting.text import decimal
@@ -224,7 +225,8 @@ def _labels(analysis: Analysis) -> Iterator[Advice]:
 def _rare(analysis: Analysis) -> Iterator[Advice]:
     rows = [row for row in analysis.headline.classes if row.boxes]
     overall = analysis.headline.overall["ap"].mean
-    poor = [row for row in rows if row.boxes < _FEW_BOXES and row.values["ap"].mean < 0.75 * overall]
+    low = min(0.75 * overall, overall - _COSTLY)
+    poor = [row for row in rows if row.boxes < _FEW_BOXES and row.values["ap"].mean < low]
     if not poor or len(rows) < 2:
         return
     names = ", ".join(f"{row.name} (AP {100 * row.values['ap'].mean:.1f}, {row.boxes} boxes)" for row in poor[:4])
@@ -234,7 +236,7 @@ def _rare(analysis: Analysis) -> Iterator[Advice]:
 
 
 def _stage(analysis: Analysis) -> Iterator[Advice]:
-    if analysis.stages is None:
+    if analysis.stages is None or analysis.stages.images < LEAST_IMAGES:
         return
     *single, own = analysis.stages.rows
     best = max(single, key=lambda row: row.ap)
@@ -250,12 +252,12 @@ def _stage(analysis: Analysis) -> Iterator[Advice]:
 
 
 def _scores(analysis: Analysis) -> Iterator[Advice]:
-    found = analysis.calibration
-    if not abs(found.bias) > 0.1 or not len(analysis.evidence.truth.boxes):
+    found, chosen = analysis.calibration, thresholds.best(analysis.evidence.pairs.matches)
+    if not abs(found.bias) > 0.1 or chosen is None:
         return
-    word, best = "higher" if found.bias > 0 else "lower", decimal(analysis.evidence.threshold)
+    word = "higher" if found.bias > 0 else "lower"
     text = (
         f"On average, scores are {abs(found.bias):.2f} {word} than the fraction of correct detections. Do not read "
-        f"them as probabilities; on this data, the threshold with the best F1 is {best}."
+        f"them as probabilities; on this data, the threshold with the best F1 is {decimal(chosen.threshold)}."
     )
     yield Advice("Choose the threshold on your data", text, _COSTLY / 3)
