@@ -175,7 +175,7 @@ def assemble(
     masks = None
     if segmentations is not None:
         texts = [segmentations[k] for k in order.tolist()]
-        masks, more = usable(texts, image_sizes.reshape(-1, 2), file_names, box_images)
+        masks, more = usable(texts, image_sizes.reshape(-1, 2), file_names, box_images, boxes)
         found += more
     return Annotations(
         source=str(source),

@@ -28,9 +28,11 @@ class _Runs(Struct, gc=False):
 
 
 _Form: TypeAlias = list[list[float]] | _Runs
+Extent: TypeAlias = tuple[float, float, float, float]  # the rectangle around a segmentation, XYWH
 _decoder = msgspec.json.Decoder(_Form)
 _AS_CROWDS = "training and evaluation of masks ignore these objects like crowds"
 ABSENT = "absent"
+_FORMS = "neither polygons, [[x, y, x, y, ...]], nor run lengths"
 _OUTSIDE, _NOTHING = "a polygon outside the image", "run lengths without any pixel"
 EMPTY = frozenset((_OUTSIDE, _NOTHING))  # valid, but an object without pixels
 _NONE = frozenset((b"", b"null", b"[]", b"{}", b'""'))  # what tools write if there is no segmentation
@@ -66,22 +68,25 @@ class Segmentations(PackedBytes):
 
 
 def usable(
-    texts: Sequence[bytes], image_sizes: np.ndarray, names: Sequence[str], images: np.ndarray
+    texts: Sequence[bytes], image_sizes: np.ndarray, names: Sequence[str], images: np.ndarray, boxes: np.ndarray
 ) -> tuple[Segmentations | None, list[str]]:
-    """Pack the usable segmentations of A objects (None if there are none), and return notes about the others.
+    """Pack the usable segmentations of A objects (None if there are none), and return notes about suspicious ones.
 
-    `image_sizes` (N, 2) and `names` are the sizes and names of the images; `images` (A,) is the image of each object.
+    `image_sizes` (N, 2) and `names` are the sizes and names of the images; `images` (A,) is the image of each object,
+    and `boxes` (A, 4) are their boxes, XYWH.
     """
     sizes, kept = image_sizes.tolist(), list(texts)
     absent, broken, first = 0, 0, ""
+    extents = np.full((len(texts), 4), np.nan)
     for a, (text, image) in enumerate(zip(texts, images.tolist(), strict=True)):
-        wrong = problem(text, *sizes[image])
-        if wrong is None:
+        found = _extent(text, *sizes[image])
+        if not isinstance(found, str):
+            extents[a] = found
             continue
         kept[a] = b""
-        absent += wrong == ABSENT
-        if wrong != ABSENT:
-            first = first or f"{wrong}, in {names[image]}"
+        absent += found == ABSENT
+        if found != ABSENT:
+            first = first or f"{found}, in {names[image]}"
             broken += 1
     if absent + broken == len(texts):
         whole = f"no object has a mask; {broken} of {len(texts)} segmentations are unusable (first: {first})"
@@ -89,7 +94,23 @@ def usable(
     notes = [f"{absent} of {len(texts)} objects have no segmentation; {_AS_CROWDS}"] if absent else []
     if broken:
         notes.append(f"{broken} of {len(texts)} segmentations are unusable; {_AS_CROWDS} (first: {first})")
-    return Segmentations.of(kept), notes
+    return Segmentations.of(kept), notes + _misplaced(extents, boxes, names, images)
+
+
+def _misplaced(extents: np.ndarray, boxes: np.ndarray, names: Sequence[str], images: np.ndarray) -> list[str]:
+    """Return a note on masks of which most is outside the box, both XYWH (A, 4); NaN is no mask.
+
+    Both are widened by half a pixel, as masks consist of whole pixels and may be thin.
+    """
+    (low, high), (box_low, box_high) = ((x[:, :2] - 0.5, x[:, :2] + x[:, 2:] + 0.5) for x in (extents, boxes))
+    shared = (np.minimum(high, box_high) - np.maximum(low, box_low)).clip(min=0)
+    rows = np.flatnonzero((shared / (high - low)).prod(axis=1) < 0.5)
+    if not len(rows):
+        return []
+    mask, box = (", ".join(f"{value:g}" for value in table[rows[0]]) for table in (extents, boxes))
+    what = f"{len(rows)} of {len(boxes)} masks lie mostly outside their box: one of the two is wrong"
+    first = f"mask [{mask}], box [{box}], in {names[images[rows[0]]]}"
+    return [f"{what}; polygons are x, y in pixels, and run lengths go down the columns (first: {first})"]
 
 
 def binary(masks: Masks | Tensor) -> Masks:
@@ -126,7 +147,7 @@ def encode(form: Any) -> bytes:
     return msgspec.json.encode(form)
 
 
-def bounds(form: Any, size: tuple[int, int]) -> tuple[float, float, float, float] | None:
+def bounds(form: Any, size: tuple[int, int]) -> Extent | None:
     """Return the bounding box (x, y, width, height) of polygons or run lengths, None for anything else.
 
     `form` is decoded JSON. Run lengths must be of an image of this size (height, width), unless it is 0.
@@ -136,8 +157,7 @@ def bounds(form: Any, size: tuple[int, int]) -> tuple[float, float, float, float
         if isinstance(form, _Runs):
             if _problem_of_runs(form, *(size if all(size) else form.size)):
                 return None
-            x, y, width, height = hotcoco.mask.toBbox(_compressed(form))
-            return x, y, width, height
+            return _extent_of_runs(form)
         points = [number for polygon in form for number in polygon]
         xs, ys = points[0::2], points[1::2]
         return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
@@ -147,18 +167,26 @@ def bounds(form: Any, size: tuple[int, int]) -> tuple[float, float, float, float
 
 def problem(text: bytes, height: int, width: int) -> str | None:
     """Return why a segmentation cannot be used in an image of this size, ABSENT if there is none, or None if it can."""
+    found = _extent(text, height, width)
+    return found if isinstance(found, str) else None
+
+
+def _extent(text: bytes, height: int, width: int) -> str | Extent:
+    """Return the extent of a segmentation in the image or, like `problem`, why it cannot be used."""
     if text in _NONE:
         return ABSENT
     try:
         form = _decoder.decode(text)
         if isinstance(form, _Runs):
-            return _problem_of_runs(form, height, width)
-    except ValueError as error:  # including msgspec's errors
-        return str(error).partition(" - ")[0]
-    return _problem_of_polygons(form, height, width)
+            return _problem_of_runs(form, height, width) or _extent_of_runs(form)
+    except msgspec.MsgspecError as error:
+        return f"{_FORMS} ({str(error).partition(' - ')[0]})"
+    except ValueError as error:
+        return str(error)
+    return _extent_of_polygons(form, height, width)
 
 
-def _problem_of_polygons(polygons: list[list[float]], height: int, width: int) -> str | None:
+def _extent_of_polygons(polygons: list[list[float]], height: int, width: int) -> str | Extent:
     for polygon in polygons:
         if len(polygon) % 2:
             return f"a polygon of {len(polygon)} coordinates"
@@ -172,7 +200,13 @@ def _problem_of_polygons(polygons: list[list[float]], height: int, width: int) -
         return f"a coordinate of {max(-left, right, -top, bottom):g}"
     if right <= 0 or bottom <= 0 or left >= width or top >= height:
         return _OUTSIDE
-    return None
+    x, y = max(left, 0), max(top, 0)
+    return x, y, min(right, width) - x, min(bottom, height) - y
+
+
+def _extent_of_runs(runs: _Runs) -> Extent:
+    x, y, width, height = hotcoco.mask.toBbox(_compressed(runs))
+    return x, y, width, height
 
 
 def _problem_of_runs(runs: _Runs, height: int, width: int) -> str | None:
