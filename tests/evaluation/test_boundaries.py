@@ -95,6 +95,16 @@ def test_without_masks_it_is_refused(files, monkeypatch):
         evaluate("starter", truth, boundary=True)
 
 
+def test_ground_truth_without_masks_is_named(files, monkeypatch, capsys):
+    found, truth = files
+    truth.write_text(json.dumps(json.loads(truth.read_text()) | {"annotations": []}))
+    assert evaluate_detections(found, truth).masks is None
+    assert "truth.json: has no masks, so mask AP is not measured" in capsys.readouterr().err
+    monkeypatch.setattr(extras, "find_spec", lambda _: object())
+    with pytest.raises(UserError, match=r"truth\.json: has no masks, so boundary AP cannot be computed"):
+        evaluate_detections(found, truth, boundary=True)
+
+
 def test_a_missing_extra_is_one_line(files, monkeypatch):
     monkeypatch.setattr(extras, "find_spec", lambda _: None)
     with pytest.raises(UserError, match=r"pip install 'cascade-rcnn\[boundary\]'"):

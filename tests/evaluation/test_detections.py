@@ -184,6 +184,15 @@ def test_results_of_other_tools_have_polygons_and_no_boxes(with_masks, tmp_path)
     assert found.masks[1]["counts"] == _counts(0, 30, 1170)
 
 
+@pytest.mark.parametrize("absent", [None, [], {}, ""])
+def test_results_whose_segmentations_are_all_empty_are_boxes(with_masks, tmp_path, absent):
+    box = {"image_id": 1, "category_id": 1, "score": 1, "bbox": [0, 0, 9, 9], "segmentation": absent}
+    path = results(tmp_path, box, box)
+    assert not have_masks(path)
+    found = load_detected(path, with_masks)
+    assert (found.rows.shape, found.masks) == ((2, 7), None)
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [

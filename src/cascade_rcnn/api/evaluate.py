@@ -21,7 +21,7 @@ from cascade_rcnn.evaluation.boundaries import check_installed
 from cascade_rcnn.evaluation.coco import crowding_notes
 from cascade_rcnn.evaluation.detections import have_masks, load_detected
 from cascade_rcnn.evaluation.doubts import doubts
-from cascade_rcnn.evaluation.masks import evaluate_detected
+from cascade_rcnn.evaluation.masks import evaluate_detected, unmeasured
 from cascade_rcnn.evaluation.metrics import LIMIT
 from cascade_rcnn.images.decoding import MAX_MEGAPIXELS
 from cascade_rcnn.models.preprocess import MinSize
@@ -103,6 +103,8 @@ def evaluate(
     found = collect(opened.detect, opened.config, evaluation_loader(dataset, batch_size, workers), len(dataset))
     if found.masks is not None and path:  # read only now, as masks take time and memory
         truth = _same_images(read(masks=True), truth)
+    if found.masks is not None:
+        tell(unmeasured(truth))
     if save_detections is not None:
         write(save_detections, found.rows, truth, found.masks)
     if report is not None:
@@ -146,10 +148,11 @@ def evaluate_detections(
     check_only_of_files(annotations, images=images, split=split)
     outputs = (save_detections, *report_files(report))
     check_outputs(outputs, (detections, annotations, images))
+    masks = boundary or have_masks(detections)
     if not isinstance(annotations, Annotations):
-        masks = have_masks(detections)
         annotations = load_annotations(annotations, images, split, masks=masks, bad_images=bad_images)
     _tell(annotations, max_detections)
+    tell(unmeasured(annotations) if masks else [])
     check_outputs(outputs, files_of(annotations))
     found = load_detected(detections, annotations)
     if save_detections is not None:

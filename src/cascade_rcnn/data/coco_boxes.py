@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from cascade_rcnn.data.coco_json import File, decode
 from cascade_rcnn.data.rotated import degrees, rotation_note, upright
-from cascade_rcnn.data.segmentations import ABSENT, bounds, problem
+from cascade_rcnn.data.segmentations import bounds, is_absent
 from cascade_rcnn.errors import UserError
 
 
@@ -73,7 +73,7 @@ def read_marks(path: Path, text: bytes, file: File) -> list[str]:
             ignored.append(k)
         angle = degrees(marks.attributes.get("rotation")) if isinstance(marks.attributes, dict) else 0
         # Outlines are exported as they are in the image, and boxes are those of the outlines.
-        if angle % 180 and row.bbox and len(row.bbox) == 4 and problem(bytes(marks.segmentation), 0, 0) == ABSENT:
+        if angle % 180 and row.bbox and len(row.bbox) == 4 and is_absent(bytes(marks.segmentation)):
             row.bbox, turned = upright(row.bbox, angle), turned + 1
     notes = rotation_note(turned, len(file.annotations))
     if ignored:

@@ -147,6 +147,11 @@ def encode(form: Any) -> bytes:
     return msgspec.json.encode(form)
 
 
+def is_absent(text: bytes) -> bool:
+    """Return whether JSON is what tools write in place of a segmentation if there is none."""
+    return text in _NONE
+
+
 def bounds(form: Any, size: tuple[int, int]) -> Extent | None:
     """Return the bounding box (x, y, width, height) of polygons or run lengths, None for anything else.
 
@@ -173,7 +178,7 @@ def problem(text: bytes, height: int, width: int) -> str | None:
 
 def _extent(text: bytes, height: int, width: int) -> str | Extent:
     """Return the extent of a segmentation in the image or, like `problem`, why it cannot be used."""
-    if text in _NONE:
+    if is_absent(text):
         return ABSENT
     try:
         form = _decoder.decode(text)

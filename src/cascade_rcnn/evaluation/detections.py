@@ -18,7 +18,7 @@ import numpy as np
 
 from cascade_rcnn.arguments import as_path
 from cascade_rcnn.data.annotations import Annotations
-from cascade_rcnn.data.segmentations import ABSENT, EMPTY, Segmentations, problem
+from cascade_rcnn.data.segmentations import ABSENT, EMPTY, Segmentations, is_absent, problem
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation.coco import Array
 from cascade_rcnn.evaluation.detected import COLUMNS, Detected
@@ -29,7 +29,6 @@ from cascade_rcnn.text_files import read_utf8
 
 Box = tuple[float, float, float, float]
 _T = TypeVar("_T")
-_ABSENT = msgspec.Raw(b"null")
 _FORM = 'give a JSON list of {"image_id", "category_id", "bbox": [x, y, width, height], "score"}'
 
 
@@ -59,7 +58,7 @@ class _Box(_Names, gc=False):
 
 class _Mask(_Names, gc=False):
     bbox: Box | None = None  # None: the bounding box of the mask
-    segmentation: msgspec.Raw = _ABSENT
+    segmentation: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class Result(msgspec.Struct, gc=False, omit_defaults=True):
@@ -95,7 +94,7 @@ def load_detected(path: str | Path, truth: Annotations) -> Detected:
     path = as_path("detections", path)
     text = read_utf8(path)
     results = _decode(path, text, list[_Mask])
-    if truth.segmentations is None or all(one.segmentation == _ABSENT for one in results):
+    if truth.segmentations is None or not _have_masks(results):
         return Detected(load_detections(path, truth))
     sizes = dict(zip(truth.image_ids.tolist(), truth.image_sizes.tolist(), strict=True))
     boxes, masks = [], []
@@ -113,7 +112,11 @@ def load_detected(path: str | Path, truth: Annotations) -> Detected:
 def have_masks(path: str | Path) -> bool:
     """Return whether any result in a file has a mask. Raises UserError if the file is not a list of results."""
     path = as_path("detections", path)
-    return any(one.segmentation != _ABSENT for one in _decode(path, read_utf8(path), list[_Mask]))
+    return _have_masks(_decode(path, read_utf8(path), list[_Mask]))
+
+
+def _have_masks(results: Sequence[_Mask]) -> bool:
+    return not all(is_absent(bytes(one.segmentation)) for one in results)
 
 
 def _mask(where: str, text: bytes, height: int, width: int) -> RLE:

@@ -35,7 +35,7 @@ def evaluate_detected(
     metrics = evaluate_boxes(truth, found.rows, source=source, limit=limit)
     if found.masks is None or truth.segmentations is None:
         if boundary:
-            where = truth.source if found.masks is not None else source
+            where = truth.source if truth.segmentations is None else source
             raise UserError(f"{where}: has no masks, so boundary AP cannot be computed; omit the option")
         return metrics
     known, outlines = _outlined(truth, truth.segmentations)
@@ -44,6 +44,11 @@ def evaluate_detected(
         return metrics
     boundaries = evaluate_boundaries(known, outlines, found.rows, found.masks, limit)
     return dataclasses.replace(metrics, boundaries=boundaries)
+
+
+def unmeasured(truth: Annotations) -> list[str]:
+    """Return a note for detections with masks, if the ground truth has none."""
+    return [f"{truth.source}: has no masks, so mask AP is not measured"] if truth.segmentations is None else []
 
 
 def _outlined(truth: Annotations, segmentations: Segmentations) -> tuple[Annotations, list[Any]]:

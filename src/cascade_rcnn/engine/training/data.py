@@ -19,6 +19,7 @@ from cascade_rcnn.engine.datasets import Classes, Given, as_dataset, meaning
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation.coco import evaluate_boxes
 from cascade_rcnn.evaluation.detected import COLUMNS
+from cascade_rcnn.evaluation.masks import unmeasured
 from cascade_rcnn.recipes import DataConfig, Recipe
 from cascade_rcnn.text import count
 
@@ -51,8 +52,7 @@ class TrainingData:
             return [*train, f"{missing}; `cascade-rcnn split` sets images aside"]
         found = self.val.annotations
         both = _both(self.train.annotations, found)
-        unmeasured = self.train.annotations.segmentations is not None and found.segmentations is None
-        more = [f"{found.source}: no object has a mask, so mask AP is not measured"] if unmeasured else []
+        more = [] if self.train.annotations.segmentations is None else unmeasured(found)
         return [*train, *found.notes, *both, *_not_learned(self.train.annotations, found), *more]
 
 
