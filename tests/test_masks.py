@@ -93,6 +93,12 @@ def test_memory_is_that_of_the_objects():
     assert masks.data.numel() == 50 * 16 * 16 / 8
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16, torch.bfloat16])
+def test_masks_of_floating_point_are_probabilities(kind):
+    masks = Masks.encode(torch.tensor([[[0.01, 0.49, 0.5, 1.0, 255.0, float("nan")]]], dtype=kind))
+    assert masks.dense().tolist() == [[[0, 0, 1, 1, 1, 0]]]
+
+
 def test_mistakes_get_one_line():
     with pytest.raises(UserError, match=r"give \(N, H, W\)"):
         Masks.encode(torch.zeros(2, 1, 4, 4))

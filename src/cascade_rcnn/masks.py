@@ -38,10 +38,12 @@ class Masks:
 
     @classmethod
     def encode(cls, dense: Tensor) -> Self:
-        """Encode masks (G, H, W), bool or uint8; nonzero pixels are inside."""
+        """Encode masks (G, H, W). Pixels inside are nonzero or, in floating point, at least 0.5, as probabilities."""
         if dense.ndim != 3:
             raise UserError(f"masks have shape {tuple(dense.shape)}; give (N, H, W), one for each object")
-        rows = (one.as_subclass(Tensor).cpu().numpy() != 0 for one in dense)  # one at a time, to save memory
+        plain = dense.as_subclass(Tensor)
+        inside = (one >= 0.5 if one.is_floating_point() else one != 0 for one in plain)  # one at a time, to save memory
+        rows = (one.cpu().numpy() for one in inside)
         return cls.build((int(dense.shape[1]), int(dense.shape[2])), (((0, 0), row) for row in rows))
 
     @classmethod

@@ -190,6 +190,11 @@ def test_transforms_return_an_image_and_a_target(transforms, message):
         apply(transforms, torch.zeros(3, 8, 8, dtype=torch.uint8), target)
 
 
+def test_transforms_return_every_field():
+    with pytest.raises(UserError, match="the transforms returned a target without colour, masks; return all of its"):
+        apply(lambda image, target: (image, {name: target[name] for name in ("boxes", "labels", "iscrowd")}), *sample())
+
+
 def test_an_exception_in_transforms_says_where_it_happened():
     target = {"boxes": torch.tensor([[1.0, 1, 5, 5]]), "labels": torch.tensor([1])}
     with pytest.raises(TypeError) as caught:

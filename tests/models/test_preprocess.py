@@ -7,6 +7,7 @@ from torchvision import tv_tensors
 from cascade_rcnn.config import PreprocessConfig as Config
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images.resizing import resized_size
+from cascade_rcnn.masks import Masks
 from cascade_rcnn.models.preprocess import Preprocess
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1 / 255, 1 / 255, 1 / 255)}  # pixel values come out as 0..255
@@ -236,6 +237,28 @@ def test_what_tasks_learn_from_is_carried_along_with_the_boxes():
     given[1]["names"] = torch.zeros(3, 2)
     with pytest.raises(UserError, match=r"has 0 boxes and 3 names"):
         model.targets(given, images, ["names"])
+
+
+@pytest.mark.parametrize("first", [torch.zeros(0, dtype=torch.int64), torch.zeros(0, 9), torch.tensor([3])])
+def test_fields_of_images_without_objects_may_have_any_shape_and_type(first):
+    """The type is that which holds all values: a whole number in one image does not round those of another."""
+    model = module(min_size=None)
+    images = model([torch.rand(3, 40, 40)] * 2)
+    given = [target([[0, 0, 9, 9]] * len(x), [1] * len(x), names=x) for x in (first, torch.tensor([0.5]))]
+    found = model.targets(given, images, ["names"]).extras["names"]
+    assert found.tolist() == [[float(first[0]) if len(first) else 0.0], [0.5]]
+    if len(first):
+        given[0]["names"] = torch.ones(1, 2)
+        with pytest.raises(UserError, match=r"targets\[0\]\['names'\] has shape \(1, 2\), but targets\[1\].*\(1,\)"):
+            model.targets(given, images, ["names"])
+
+
+@pytest.mark.parametrize("nothing", [torch.tensor([]), [], torch.zeros(0, 7, 7), Masks.encode(torch.zeros(0, 40, 60))])
+def test_images_without_objects_have_no_masks(nothing):
+    model = module(min_size=None)
+    images = model([torch.rand(3, 40, 60)])
+    (masks,) = model.targets([target([], [], masks=nothing)], images, ["masks"]).extras["masks"]
+    assert (len(masks), masks.size) == (0, (40, 60))
 
 
 def test_padding_to_a_square():

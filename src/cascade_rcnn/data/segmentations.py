@@ -109,20 +109,15 @@ def _misplaced(extents: np.ndarray, boxes: np.ndarray, names: Sequence[str], ima
         return []
     mask, box = (", ".join(f"{value:g}" for value in table[rows[0]]) for table in (extents, boxes))
     what = f"{len(rows)} of {len(boxes)} masks lie mostly outside their box: one of the two is wrong"
-    first = f"mask [{mask}], box [{box}], in {names[images[rows[0]]]}"
+    first = f"mask [{mask}], box [{box}], in {names[int(images[rows[0]])]}"
     return [f"{what}; polygons are x, y in pixels, and run lengths go down the columns (first: {first})"]
 
 
 def binary(masks: Masks | Tensor) -> Masks:
-    """Encode predicted masks (N, 1, H, W) or (N, H, W), probabilities with a threshold of 0.5; keep encoded masks."""
+    """Encode predicted masks (N, 1, H, W) or (N, H, W); keep encoded masks."""
     if isinstance(masks, Masks):
         return masks
-    flat = masks.flatten(0, 1) if masks.ndim == 4 else masks
-    if not flat.is_floating_point():
-        return Masks.encode(flat)
-    if not len(flat):
-        return Masks.encode(flat.bool())
-    return Masks.cat([Masks.encode((one >= 0.5)[None]) for one in flat])  # one at a time: no copy of all
+    return Masks.encode(masks.flatten(0, 1) if masks.ndim == 4 else masks)
 
 
 def decoded(counts: Iterable[bytes], height: int, width: int) -> Masks:

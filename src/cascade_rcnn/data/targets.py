@@ -79,6 +79,8 @@ def apply(transforms: Transforms, image: Tensor, target: Target) -> Sample:
         given["masks"] = MaskRows.of(masks) if moves_rows(transforms) else tv_tensors.Mask(masks.dense())
     known = {PER_IMAGE: given.pop(PER_IMAGE)} if PER_IMAGE in given else {}
     image, changed = _transformed(transforms, tv_tensors.Image(image), dict(given))  # it may be changed in place
+    if lost := [name for name in fields if name not in changed]:
+        raise UserError(f"the transforms returned a target without {', '.join(lost)}; return all of its fields")
     changed |= known | _followed(given, changed, fields)
     changed |= {"boxes": to_xyxy(changed["boxes"]), "labels": changed["labels"].as_subclass(Tensor)}
     if isinstance(masks, Masks):

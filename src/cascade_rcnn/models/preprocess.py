@@ -105,7 +105,7 @@ class Preprocess(nn.Module):
         ignore = (real & crowd).to(device) if bool(crowd.any()) else None
         columns = {name: [one[name] for one in given] for name in extras}
         batched: TargetExtras = {
-            name: _encoded(values, images, device) if name == "masks" else _padded(values, slots, device)
+            name: _encoded(values, images, device) if name == "masks" else _padded(name, values, slots, device)
             for name, values in columns.items()
         }
         return Targets(boxes.to(device), labels.to(device), (real & ~crowd).to(device), ignore, batched, scale)
@@ -181,20 +181,32 @@ def _fields(k: int, target: Mapping[str, Any], others: Sequence[str]) -> dict[st
 
 def _encoded(columns: Sequence[Tensor | Masks], images: ImageBatch, device: torch.device) -> tuple[Masks, ...]:
     """Encode the masks of each image. Raises UserError if their size differs from the image's."""
-    masks = tuple(one if isinstance(one, Masks) else Masks.encode(one) for one in columns)
-    for k, (one, size) in enumerate(zip(masks, images.original_sizes.tolist(), strict=True)):
-        if len(one) and one.size != tuple(map(int, size)):
+    sizes = images.original_sizes.int().tolist()
+    # Without objects, masks may have any shape, such as that of torch.tensor([]).
+    dense = (one if len(one) else torch.zeros(0, *size) for one, size in zip(columns, sizes, strict=True))
+    masks = tuple(one if isinstance(one, Masks) else Masks.encode(one) for one in dense)
+    for k, (one, size) in enumerate(zip(masks, sizes, strict=True)):
+        if one.size != tuple(size):
             raise UserError(
                 f"targets[{k}]['masks'] are {one.size[0]}x{one.size[1]} pixels, but the image is "
-                f"{size[0]:g}x{size[1]:g}; give masks of its size"
+                f"{size[0]}x{size[1]}; give masks of its size"
             )
     return tuple(one.to(device) for one in masks)
 
 
-def _padded(columns: list[Tensor], slots: int, device: torch.device) -> Tensor:
-    """Pad and stack one field of all targets: (N, ...) each -> (B, slots, ...)."""
-    shape = columns[0].shape[1:]
-    table = torch.zeros((len(columns), slots, *shape), dtype=columns[0].dtype, device=device)
-    for row, column in zip(table, columns, strict=True):
-        row[: len(column)] = column
+def _padded(name: str, columns: list[Tensor], slots: int, device: torch.device) -> Tensor:
+    """Pad and stack one field of all targets: (N, ...) each -> (B, slots, ...).
+
+    Without objects, a field may have any shape and type. Raises UserError if the rows of others differ in shape.
+    """
+    filled = [k for k, column in enumerate(columns) if len(column)] or [0]
+    shape, kind = columns[filled[0]].shape[1:], columns[filled[0]].dtype
+    for k in filled:
+        if columns[k].shape[1:] != shape:
+            both = [f"targets[{j}]['{name}'] has shape {tuple(columns[j].shape)}" for j in (filled[0], k)]
+            raise UserError(f"{both[0]}, but {both[1]}; give rows of one shape")
+        kind = torch.promote_types(kind, columns[k].dtype)
+    table = torch.zeros((len(columns), slots, *shape), dtype=kind, device=device)
+    for k in filled:
+        table[k, : len(columns[k])] = columns[k]
     return table
