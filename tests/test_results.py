@@ -22,6 +22,14 @@ def test_to_supervision_counts_classes_from_zero():
     assert found.confidence.tolist() == pytest.approx([0.9, 0.5])  # including the threshold itself
 
 
+def test_fields_of_a_task_become_data():
+    others = {"weight": np.array([3.0, 2.0, 1.0]), "keypoints": np.arange(12).reshape(3, 2, 2)}
+    found = to_supervision(FOUND | others, ["cat", "dog"], 0.9)
+    assert found.data["weight"].tolist() == [3.0]
+    assert found.data["keypoints"].tolist() == [[[0, 1], [2, 3]]]
+    assert to_supervision(FOUND | others, ["cat", "dog"], 0.95).data["keypoints"].shape == (0, 2, 2)
+
+
 def test_half_precision_and_nothing_found():
     half = {name: value.astype(np.float16) if value.dtype.kind == "f" else value for name, value in FOUND.items()}
     assert to_supervision(half, ["cat", "dog"], 0.0).xyxy.dtype == np.float32

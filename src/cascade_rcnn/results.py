@@ -11,6 +11,8 @@ import numpy as np
 if TYPE_CHECKING:
     import supervision
 
+_FIELDS = {"boxes", "scores", "labels", "masks", "tracks"}  # which have their own place in supervision's detections
+
 
 @cache
 def load_supervision() -> ModuleType:
@@ -28,18 +30,20 @@ def to_supervision(
 
     The threshold is one number for all classes, or one per class. `class_id` counts from 0, as supervision's tools
     expect; `data["class_name"]` holds the names. `masks`, if any, are `Masks` or an array (N, 1, H, W) or (N, H, W) of
-    probabilities or bool; `mask` is (n, H, W) bool. `tracks` (N,), of a video, are track numbers, -1 for none.
+    probabilities or bool; `mask` is (n, H, W) bool. `tracks` (N,), of a video, are track numbers, -1 for none. Other
+    fields (N, ...), of a user's tasks, are entries of `data`.
     """
     class_id = found["labels"].astype(np.int64) - 1
     keep = found["scores"] >= np.broadcast_to(threshold, len(class_names))[class_id]
     class_id = class_id[keep]
+    others = {name: values[keep] for name, values in found.items() if name not in _FIELDS}
     return load_supervision().Detections(
         xyxy=found["boxes"][keep].astype(np.float32),
         confidence=found["scores"][keep].astype(np.float32),
         class_id=class_id,
         tracker_id=found["tracks"][keep] if "tracks" in found else None,
         mask=_mask(found["masks"], keep) if "masks" in found else None,
-        data={"class_name": np.array(class_names, dtype=str)[class_id]},
+        data={"class_name": np.array(class_names, dtype=str)[class_id], **others},
     )
 
 

@@ -110,7 +110,8 @@ def best_thresholds(matches: Matches) -> np.ndarray:
 
 
 def _without_scores(target: Target, names: list[str]) -> "supervision.Detections":
-    found = to_numpy(target | {"scores": torch.ones(len(target["labels"]))})
+    shown = {name: target[name] for name in ("boxes", "labels")}
+    found = to_numpy(shown | {"scores": torch.ones(len(target["labels"]))})
     return replace(to_supervision(found, names, 0.0), confidence=None)
 
 
