@@ -168,13 +168,19 @@ def _checked(config: OwnBackboneConfig, own: Any) -> Any:
 
 
 def layers(backbone: Any, config: BackboneConfig) -> Sequence[nn.Module]:
-    """Return the layers of a backbone. Raises UserError if it has no `layers()`, or fewer than are to be frozen."""
+    """Return the layers of a backbone.
+
+    Raises UserError if it has no `layers()`, or fewer than are to be frozen, or if they lack a parameter.
+    """
     if not hasattr(backbone, "layers"):
         raise UserError(f"{config.label}: freezing needs a method layers(), which it lacks; leave out trainable_layers")
     found = backbone.layers()
     if config.frozen_stages > len(found):
         number = len(found)
         raise UserError(f"frozen_stages={config.frozen_stages}: {config.label} has {number} layers; give 0 to {number}")
+    held = {id(parameter) for layer in found for parameter in layer.parameters()}
+    if left := [name for name, parameter in backbone.named_parameters() if id(parameter) not in held]:
+        raise UserError(f"{config.label}: its layers() lack {left[0]}; return modules that contain all parameters")
     return found
 
 

@@ -102,6 +102,10 @@ def test_layers_can_be_frozen_where_it_names_them(tmp_path):
         make(Layered(), trainable_layers=3)
     with pytest.raises(UserError, match="freezing needs a method layers"):
         make(Plain(), trainable_layers=1)
+    incomplete = Layered()
+    incomplete.layers = lambda: Layered.layers(incomplete)[:1]
+    with pytest.raises(UserError, match=r"your backbone: its layers\(\) lack \w+\.weight; return modules that contain"):
+        make(incomplete, trainable_layers=0)
 
 
 def changed(**attributes) -> Plain:

@@ -14,17 +14,17 @@ from cascade_rcnn.recipes import Recipe
 
 @contextmanager
 def explained(recipe: Recipe, fabric: Fabric) -> Iterator[None]:
-    """Raise UserError for full memory, a missing operator or a lost process inside the block."""
+    """Raise UserError for full memory, a missing operator, too small a batch or a lost process inside the block."""
     try:
         yield
     except (UserError, Interrupted):
         processes.wait_for_first()
         raise
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         if is_out_of_memory(error):
             raise _too_large(recipe, error) from error
-        if (missing := missing_operator(error)) is not None:
-            raise missing from error
+        if (known := missing_operator(error) or lone_value(error)) is not None:
+            raise known from error
         if isinstance(error, RuntimeError) and fabric.world_size > 1 and is_lost_contact(error):
             raise report_lost(error, fabric.global_rank, fabric.world_size) from None
         raise
@@ -38,6 +38,17 @@ def _too_large(recipe: Recipe, error: Exception) -> UserError:
         accumulate = recipe.accumulate * (recipe.batch_size // half)
         way = f"--batch-size {half} --accumulate {accumulate}, for updates of as many images, or {way}"
     return UserError(f"out of memory ({reason(error).partition('. Tried')[0][:120]}); start a new run with {way}")
+
+
+def lone_value(error: Exception) -> UserError | None:
+    """Return a UserError if torch's error is that a batch is too small to normalise, else None."""
+    if "more than 1 value per channel" not in str(error):
+        return None
+    return UserError(
+        "batch normalisation cannot be trained on a single image where a map has only one pixel, as of small images or "
+        "in some networks' channel attention; give --batch-size 2 or more, or keep the statistics with "
+        "--options.backbone-norm affine"
+    )
 
 
 def missing_operator(error: Exception) -> UserError | None:
