@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.torture.areas import Case
 from benchmarks.torture.mutations import Random, mutate_bytes, one
-from cascade_rcnn.interop.reader import read
+from cascade_rcnn.tensor_files import read
 
 _OPCODES = bytes(range(0x28, 0x7E)) + bytes(range(0x80, 0x99))
 _PIECES = (

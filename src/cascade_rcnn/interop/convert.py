@@ -5,9 +5,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, TypeAlias
 
+from cascade_rcnn import tensor_files
 from cascade_rcnn.config import Category, ModelConfig, replace
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.interop import backbones, detectron2, layout, mmdet, reader, torchvision
+from cascade_rcnn.interop import backbones, detectron2, layout, mmdet, torchvision
 from cascade_rcnn.interop.mmdet_config import OF_VERSION_1
 from cascade_rcnn.interop.mmdet_files import Stock, nothing
 from cascade_rcnn.interop.renaming import Names, State
@@ -36,7 +37,7 @@ def convert_checkpoint(
     """
     if origin not in PEERS:
         raise UserError(f"origin '{origin}' is unknown; give {', '.join(PEERS)}")
-    checkpoint = reader.read(source)
+    checkpoint = tensor_files.read(source)
     try:
         _check_origin(checkpoint, origin)
         layout.our_names(
@@ -58,7 +59,7 @@ def names_at(origin: Origin, config: ModelConfig) -> Names:
     return (*backbones.of_config(origin, config.backbone).names, *PEERS[origin].NAMES)
 
 
-def _check_origin(checkpoint: reader.Checkpoint, origin: str) -> None:
+def _check_origin(checkpoint: tensor_files.Checkpoint, origin: str) -> None:
     state = checkpoint.state
     found = next((peer for peer, module in PEERS.items() if any(re.match(module.SIGN, name) for name in state)), None)
     if found is None:

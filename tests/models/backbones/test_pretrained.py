@@ -1,5 +1,7 @@
 """Pretrained weights: files that fit and files that do not."""
 
+import argparse
+import re
 from pathlib import Path
 from urllib.error import URLError
 
@@ -14,7 +16,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.backbones.pretrained import load_pretrained
 from cascade_rcnn.models.backbones.resnet import ResNet
 from cascade_rcnn.models.create import create_model
-from cascade_rcnn.tensor_files import read_state
+from cascade_rcnn.tensor_files import read
 
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
 TINY = {"stem": 8, "planes": 8}
@@ -35,7 +37,7 @@ def test_a_file_is_read_without_its_classifier(tmp_path, suffix, dtype):
     path = saved(tmp_path / f"weights{suffix}", dtype=dtype, **classifier)
     backbone = ResNet(Config(depth=18, **TINY))
     load_pretrained(backbone, backbone.config, path)
-    for name, value in read_state(path).items():
+    for name, value in read(path).state.items():
         if not name.startswith("fc."):
             loaded = backbone.state_dict()[name]
             assert loaded.dtype == torch.float32
@@ -61,8 +63,8 @@ def refusal(path: Path | str, depth: int = 18) -> str:
 
 
 def test_a_missing_file(tmp_path):
-    assert "no such weights file" in refusal(tmp_path / "missing.safetensors")
-    assert "no such weights file" in refusal(tmp_path / "missing.pth")
+    assert "no such checkpoint" in refusal(tmp_path / "missing.safetensors")
+    assert "no such checkpoint" in refusal(tmp_path / "missing.pth")
 
 
 def test_weights_of_another_depth(tmp_path):
@@ -77,20 +79,30 @@ def test_weights_of_another_depth(tmp_path):
 def test_corrupt_files(tmp_path, suffix):
     path = saved(tmp_path / f"cut{suffix}")
     path.write_bytes(path.read_bytes()[:3000])
-    assert "not a readable weights file" in refusal(path)
+    assert "not a readable checkpoint" in refusal(path)
     for number, rubbish in enumerate((b"", b"rubbish", bytes(range(256)) * 9)):
         path = tmp_path / f"rubbish{number}{suffix}"
         path.write_bytes(rubbish)
-        assert "not a readable weights file" in refusal(path)
+        assert re.search("not a readable checkpoint|more than tensors", refusal(path))
 
 
 def test_files_of_other_things(tmp_path):
-    path = tmp_path / "nested.pth"
-    torch.save({"state_dict": {"conv1.weight": torch.zeros(1)}}, path)
-    assert "not a dict of tensors" in refusal(path)
-    torch.save(nn.Linear(1, 1), path)  # a pickled module, which only code could load
-    assert "not a readable weights file" in refusal(path)
-    assert "not a readable weights file" in refusal(tmp_path)
+    path = tmp_path / "module.pth"
+    torch.save(nn.Linear(1, 1), path)  # which only code could load
+    assert "refused: the file refers to 'torch.nn.modules.linear.Linear'" in refusal(path)
+    torch.save([1, 2], path)
+    assert "contains a list; give a file with a dict of tensors" in refusal(path)
+    assert "unknown kind of checkpoint; give a .safetensors, " in refusal(tmp_path)
+
+
+def test_checkpoints_of_training_scripts(tmp_path):
+    """Such as timm's: the weights are in an entry, beside averages and arguments, and have a wrapper's prefix."""
+    state = {f"module.{name}": value for name, value in ResNet(Config(depth=18, **TINY)).state_dict().items()}
+    path = tmp_path / "model_best.pth.tar"
+    torch.save({"epoch": 3, "state_dict": state, "state_dict_ema": state, "args": argparse.Namespace(lr=0.1)}, path)
+    backbone = ResNet(Config(depth=18, **TINY))
+    load_pretrained(backbone, backbone.config, path)
+    assert backbone.conv1.weight.equal(state["module.conv1.weight"])
 
 
 def test_imagenet_without_network_names_the_way_out(monkeypatch):

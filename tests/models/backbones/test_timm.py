@@ -319,7 +319,7 @@ def test_files_of_something_else(tmp_path):
     with pytest.raises(UserError, match="not weights of timm/test_convnext: ") as caught:
         make("test_convnext", weights_backbone=wide)
     assert "\n" not in str(caught.value)
-    with pytest.raises(UserError, match="no such weights file"):
+    with pytest.raises(UserError, match="no such checkpoint"):
         make("test_convnext", weights_backbone=tmp_path / "none.safetensors")
 
 

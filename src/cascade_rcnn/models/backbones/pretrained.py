@@ -26,7 +26,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.backbones.authors_names import as_mvit_s, as_res2net_s, as_torchvision_s
 from cascade_rcnn.models.backbones.timm import Timm, load_weights
 from cascade_rcnn.models.state_dicts import mismatch
-from cascade_rcnn.tensor_files import read_state
+from cascade_rcnn.tensor_files import read
 
 _CLASSIFIERS = ("fc.", "classifier.", "head.", "norm.", "cls_token")
 _COMPUTED = ("num_batches_tracked", "relative_position_index", "attn_mask")
@@ -58,10 +58,10 @@ def load_pretrained(backbone: nn.Module, config: BackboneConfig, source: str | P
     if isinstance(config, OwnBackboneConfig):
         raise UserError(f"weights_backbone={source}: the backbone is your own; load its weights before you pass it")
     if isinstance(config, ViTConfig):
-        state = _mae(config) if str(source) == "imagenet" else read_state(Path(source))
+        state = _mae(config) if str(source) == "imagenet" else read(Path(source)).state
         state = _of_plain_vit(state, backbone)
     else:
-        state = _imagenet(_usual_name(config)) if str(source) == "imagenet" else read_state(Path(source))
+        state = _imagenet(_usual_name(config)) if str(source) == "imagenet" else read(Path(source)).state
         rename = _NAMES.get(type(config))
         state = state if rename is None else rename(state)
     state = {k: v.float() for k, v in state.items() if not k.startswith(_CLASSIFIERS) and not k.endswith(_COMPUTED)}

@@ -17,7 +17,7 @@ from cascade_rcnn.config import TimmConfig
 from cascade_rcnn.errors import UserError, nearest, reason
 from cascade_rcnn.extras import needs
 from cascade_rcnn.models.backbones.promise import check_promise
-from cascade_rcnn.tensor_files import read_state
+from cascade_rcnn.tensor_files import read
 
 _STRIDES, _LEAST = (4, 8, 16, 32), {8, 16, 32}
 _ANY_SIZE = {"dynamic_img_size": True, "strict_img_size": False}  # make networks accept any size, if they can
@@ -102,7 +102,7 @@ def load_weights(backbone: Timm, source: str | Path) -> None:
     """
     config, overlay = backbone.config, {}
     if str(source) != "imagenet":
-        overlay = {"state_dict": dict(read_state(Path(source)))}
+        overlay = {"state_dict": read(Path(source)).state}
     timm, options = _library(), _options(_plain(config), config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

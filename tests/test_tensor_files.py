@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.interop.reader import read
+from cascade_rcnn.tensor_files import read
 
 ARRAYS = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "a.bias": np.ones(2, np.float32)}
 TENSORS = {name: torch.from_numpy(array) for name, array in ARRAYS.items()}

@@ -15,9 +15,8 @@ import pytest
 
 from benchmarks.torture.pickles import bases, mutate
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.interop.pickles import PickledArray, read_pickle
-from cascade_rcnn.interop.reader import read
-from cascade_rcnn.tensor_files import DAMAGED
+from cascade_rcnn.pickles import PickledArray, read_pickle
+from cascade_rcnn.tensor_files import DAMAGED, read
 
 VALUES = {
     "text": "naïve \u20ac \U0001f600",
