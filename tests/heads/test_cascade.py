@@ -98,7 +98,7 @@ def contains(boxes: Tensor, box: list[float]) -> bool:
 
 @pytest.mark.parametrize("semantics", SEMANTICS.values(), ids=SEMANTICS)
 def test_each_stage_starts_from_the_boxes_of_the_one_before(semantics):
-    model = cascade(random_heads(spread=2.0), semantics)
+    model = cascade(random_heads(spread=6.0), semantics)
     outputs = model.run(ONE, some_proposals().boxes, SIZES, 3)
     assert len(outputs) == 3
     assert torch.equal(outputs[0].boxes, some_proposals().boxes)

@@ -38,10 +38,10 @@ def test_classes_keep_their_weights_by_name(trained):
     after, note = start_from(path, _named("cow", "emu", "cat", "ant"))
     old, new = _rows(before, "classifier", 4), _rows(after, "classifier", 5)
     assert torch.equal(new[[0, 1, 3]], old[[0, 3, 1]])  # background, cow, cat
-    assert new[[2, 4]].abs().max() < 0.2  # emu and ant: small random numbers, not 0 to 1
+    assert 0 < new[[2, 4]].abs().max() < 0.06  # emu and ant: small random numbers, smaller than those of new models
     old, new = _rows(before, "regressor", 3), _rows(after, "regressor", 4)
     assert torch.equal(new[[0, 2]], old[[2, 0]])
-    assert new[[1, 3]].abs().max() < 0.2
+    assert 0 < new[[1, 3]].abs().max() < 0.06
     start = "2 of 4 classes start from scratch ('emu', 'ant'), the others keep their weights"
     assert note == f"{start}; backbone and RPN keep theirs"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cascade_rcnn.config import AnchorConfig, Category, ModelConfig, replace
 from cascade_rcnn.errors import UserError
@@ -40,6 +40,7 @@ def start_from(
     anchors = other_anchors(config.rpn.anchors, anchor_sizes, anchor_ratios)
     changes = {"categories": categories, "rpn": replace(config.rpn, anchors=anchors)}
     model = build(replace(config, **changes, tasks=config.tasks if masks else ()), backbone)
+    _shrink_outputs(model)
     own = model.state_dict()  # shares the model's memory
     pairs = _same_names(config.categories, categories)
     boxes_too = True
@@ -63,6 +64,13 @@ def start_from(
     note = _note(anew, len(categories), boxes_too=boxes_too)
     left = "" if masks or not config.has_masks else "; its mask head is left out, as the annotations have no masks"
     return model.train(), note + left + _anchor_note(config.rpn.anchors, anchors)
+
+
+def _shrink_outputs(model: Detector) -> None:
+    """Give box heads small initial outputs, as random scores of new classes would disturb features that are trained."""
+    for head in model.roi_heads.heads:
+        for layer in (head.classifier, head.regressor):
+            nn.init.normal_(layer.weight, std=0.01)  # type: ignore[arg-type, union-attr]
 
 
 def _same_names(old: Sequence[Category], new: Sequence[Category]) -> list[tuple[int, int]]:
