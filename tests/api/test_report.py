@@ -145,7 +145,7 @@ def test_two_training_runs(run, tmp_path):
     assert numbers["runs"] == ["run", "other"]
     assert numbers["difference"]["ap"] == {"mean": 0, "low": None, "high": None}  # on four images
     assert set(numbers["images"].values()) == {0}
-    assert made.answer == "No verdict on other and run: +0.0 AP (fewer than 10 images)"
+    assert made.answer == "No verdict on other and run: 0.0 AP (fewer than 10 images)"
 
 
 def test_runs_on_different_data_are_not_compared(run, shapes, tmp_path):
