@@ -47,7 +47,7 @@ _WEB_PAGE = re.compile(rb"\s*<(!doctype|html|head|\?xml)", re.IGNORECASE)
 def read(path: Path) -> Checkpoint:
     """Read a checkpoint file. Raises UserError if it is missing, damaged or would run code."""
     readers = {".safetensors": load_file, ".pkl": _read_pickle}
-    readers |= dict.fromkeys((".pth", ".pt", ".ckpt", ".bin", ".tar"), _read_torch)
+    readers |= dict.fromkeys((".pth", ".pt", ".pyth", ".ckpt", ".bin", ".tar"), _read_torch)
     suffix = path.suffix.lower()
     if suffix not in readers:
         raise UserError(f"{path}: unknown kind of checkpoint; give a {', '.join(readers)} file")
