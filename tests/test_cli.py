@@ -258,7 +258,7 @@ def test_bad_training_data_is_one_line(capsys, coco):
 
 def test_weights_that_do_not_fit_are_one_line(capsys, coco):
     message = fails(capsys, "train", "small", "--weights-backbone", str(coco.parent / "none.pth"), *data(coco))
-    assert "no such weights file" in message
+    assert "no such checkpoint" in message
 
 
 def test_evaluate_needs_a_model_or_detections(capsys, coco):
