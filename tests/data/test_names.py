@@ -40,6 +40,13 @@ def test_the_longest_end_wins_and_letters_as_they_are():
         files.find("1.jpg")
 
 
+def test_a_complete_name_is_not_that_of_a_file_in_a_subfolder():
+    names = [Path("root/1.jpg"), Path("root/sub/1.jpg"), Path("root/sub/sub/1.jpg")]
+    for stems, end in ((False, ".jpg"), (True, "")):
+        files = FileIndex(Path("root"), names, stems=stems)
+        assert [files.find(f"{name}{end}") for name in ("1", "sub/1", "sub/sub/1")] == names
+
+
 def test_a_file_of_another_folder_is_not_a_match():
     files = _index("val/1.jpg", "2.jpg")
     assert files.find("train/1.jpg") is None

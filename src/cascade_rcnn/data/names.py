@@ -38,7 +38,8 @@ class FileIndex:
 
     A name matches a file if one is a suffix of the other. The first folders of an absolute name are those of another
     machine, so that it also matches if both end in the same folder and file name. Of several matches, the one with the
-    longest common suffix is found. A file in a folder that is named for another split never matches.
+    longest common suffix is found; a name that is complete is that file. A file in a folder that is named for another
+    split never matches.
     """
 
     def __init__(self, folder: Path, files: Iterable[Path], *, stems: bool = False, split: str = "") -> None:
@@ -67,15 +68,15 @@ class FileIndex:
         base, absolute = re.split(r"[/\\]", name)[-1], name[0] in "/\\" or _ROOT.match(name) is not None
         splits = self._splits | splits_of(parts[:-1])
         scored = [
-            (common, entry.path.name == base, entry.path)
+            (common, entry.parts == parts, entry.path.name == base, entry.path)
             for entry in entries
             if ((common := _common(entry.parts, parts)) in (len(entry.parts), len(parts)) or (absolute and common > 1))
             and not _differ(splits, splits_of(entry.parts[:-1]))
         ]
         scored.sort(reverse=True)
-        if len(scored) > 1 and scored[0][:2] == scored[1][:2]:
-            raise UserError(f"{name}: could be {scored[1][2]} or {scored[0][2]}; include its folder in the name")
-        return scored[0][2] if scored else None
+        if len(scored) > 1 and scored[0][:-1] == scored[1][:-1]:
+            raise UserError(f"{name}: could be {scored[1][-1]} or {scored[0][-1]}; include its folder in the name")
+        return scored[0][-1] if scored else None
 
 
 def _differ(wanted: frozenset[int], found: frozenset[int]) -> bool:
