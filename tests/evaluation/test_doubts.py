@@ -41,6 +41,26 @@ def test_each_sign_is_noted(truth, detections, note):
     assert found.startswith(note)
 
 
+def test_detections_with_other_category_ids_are_noted(tmp_path):
+    """As of a tool that counts classes from 1, where the annotations count from 0."""
+    box, ids = [10, 10, 20, 20], (0, 1, 2)
+    images = [{"id": k, "file_name": f"{k}.png", "width": 100, "height": 50} for k in ids]
+    objects = [{"image_id": k, "category_id": c, "bbox": box} for k, c in zip(ids, (0, 0, 1), strict=True)]
+    categories = [{"id": k, "name": name} for k, name in enumerate(("cat", "dog", "owl"))]
+    text = json.dumps({"images": images, "annotations": objects, "categories": categories})
+    (tmp_path / "truth.json").write_text(text)
+    truth = load_coco(tmp_path / "truth.json")
+
+    def found(*classes):  # the second detection of each image has a lower score
+        best = [(image, *box, 0.9, one) for image, one in zip(ids, classes, strict=True)]
+        return np.array(best + [(image, *box, 0.1, 0) for image in ids], np.float64)
+
+    assert not doubts(found(0, 0, 1), truth)
+    assert not doubts(found(0, 0, 2), truth)  # a mistake of the detector
+    note = "of 3 objects found, 3 are found as another class (first: 'cat' as 'dog'); do the category ids"
+    assert doubts(found(1, 1, 2), truth) == [f"{note} mean the same?"]
+
+
 def test_the_notes_are_printed(truth, tmp_path, capsys):
     found = [{"image_id": 1, "category_id": 1, "bbox": [10, 10, 20, 20], "score": 0.5}]
     (tmp_path / "found.json").write_text(json.dumps(found))

@@ -1,17 +1,20 @@
 """Notes on detections that can be evaluated, but may not be what the user thinks they are."""
 
 import numpy as np
+import torch
 
+from cascade_rcnn.boxes import from_xywh, iou
 from cascade_rcnn.data.annotations import FRACTIONS, Annotations
 from cascade_rcnn.evaluation.coco import Array
 from cascade_rcnn.text import count
 
 _MANY_IMAGES, _MANY_BOXES = 0.25, 0.5  # fractions from which on this is unlikely to be intended
 _BEYOND = 0.1  # of the side of the image
+_FOUND = 0.5  # IoU of an object and its detection
 
 
 def doubts(detections: Array, truth: Annotations) -> list[str]:
-    """Return a note for each sign that detections (N, 7) belong to other images, or have another box format.
+    """Return a note for each sign that detections (N, 7) have other images or classes, or another box format.
 
     The rows are those of `load_detections`: image id, x, y, width, height, score, category id. All ids are in `truth`.
     """
@@ -31,4 +34,25 @@ def doubts(detections: Array, truth: Annotations) -> list[str]:
         notes.append(
             f"{far} of {count(len(boxes), 'box')} reach outside their image; give x, y, width and height, not corners"
         )
-    return notes
+    return [*notes, *_other_classes(detections, truth)]
+
+
+def _other_classes(detections: Array, truth: Annotations) -> list[str]:
+    """Return a note if most of the objects that are found are found as another class."""
+    found = detections[np.lexsort((-detections[:, 5], detections[:, 0]))]  # by image, the best ones first
+    starts, ends = (np.searchsorted(found[:, 0], truth.image_ids.numpy(), side) for side in ("left", "right"))
+    boxes, true, seen = torch.from_numpy(found[:, 1:5]), [], []
+    for i in np.flatnonzero(starts < ends).tolist():
+        objects, rows = truth.rows(i), slice(starts[i], ends[i])
+        fits = (iou(from_xywh(truth.boxes[objects]), from_xywh(boxes[rows])) >= _FOUND).numpy()
+        reached = fits.any(axis=1) & ~truth.ignore[objects].numpy()
+        true += truth.labels[objects].numpy()[reached].tolist()
+        seen += found[rows, 6][fits[reached].argmax(axis=1)].tolist()
+    names = {category.id: category.name for category in truth.categories}
+    pairs = [(truth.class_names[label - 1], names[category]) for label, category in zip(true, seen, strict=True)]
+    wrong = [pair for pair in pairs if pair[0] != pair[1]]
+    if len(wrong) <= _MANY_BOXES * len(pairs):
+        return []
+    number = f"of {count(len(pairs), 'object')} found, {len(wrong)} {'is' if len(wrong) == 1 else 'are'}"
+    example = f"{wrong[0][0]!r} as {wrong[0][1]!r}"
+    return [f"{number} found as another class (first: {example}); do the category ids mean the same?"]
