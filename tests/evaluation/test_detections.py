@@ -64,7 +64,7 @@ def test_what_is_not_a_path_is_one_line():
         '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1]}]',
         '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, NaN], "score": 0.5}]',
         '{"annotations": [{"image_id": 1}]}',
-        '[{"image_id": "one", "category_id": 1, "bbox": [0, 0, 1, 1], "score": 0.5}]',
+        '[{"image_id": [1], "category_id": 1, "bbox": [0, 0, 1, 1], "score": 0.5}]',
         b"\xff\xfe",
     ],
 )
@@ -76,6 +76,13 @@ def test_a_file_of_another_form_is_named(tmp_path, text):
     assert "\n" not in str(caught.value)
 
 
+def test_a_score_that_is_no_number_is_quoted(tmp_path):
+    path = tmp_path / "found.json"  # as Python's json module writes it
+    path.write_text(json.dumps([{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1], "score": float("nan")}]))
+    with pytest.raises(UserError, match=r'found\.json: not a COCO results file \(.* near .*"score": NaN'):
+        load_detections(path)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"gone\.json: no such file"):
         load_detections(tmp_path / "gone.json")
@@ -83,7 +90,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_images_are_matched_by_name_whatever_their_ids(truth, tmp_path):
     """`predict` numbers the images of a folder; by id, image 1 would not exist or be a different one."""
-    rows = [{"image_id": 1, "file_name": "x/b.jpg"}, {"image_id": 10, "file_name": "a.jpg"}, {"image_id": 20}]
+    rows = [{"image_id": 1, "file_name": "x/b.jpg"}, {"image_id": "a", "file_name": "a.jpg"}, {"image_id": 20}]
     path = results(tmp_path, *rows, {"file_name": "photos/y/b.jpg"}, rows[1])
     assert load_detections(path, truth)[:, 0].tolist() == [20, 10, 20, 30, 10]
     assert load_detections(results(tmp_path, {"image_id": 7, "file_name": "z.jpg"}))[:, 0].tolist() == [7]
@@ -97,6 +104,7 @@ def test_images_are_matched_by_name_whatever_their_ids(truth, tmp_path):
         ([{"image_id": 10, "file_name": "b.jpg"}], "b.jpg: 2 images of .* have this name"),
         ([{"file_name": "x/a.jpg"}, {"file_name": "a.jpg"}], "a.jpg: matches the same image of"),
         ([{}], "entry 0 has neither image_id nor file_name"),
+        ([{"image_id": 10}, {"image_id": "a"}], "entry 1 has image_id 'a', which is not the number of an image"),
         ([{"image_id": 10, "category_name": "bird"}], "entry 0 is of class 'bird', which .* does not have"),
         ([{"image_id": 10, "category_id": None}], "entry 0 has no category_id"),
     ],

@@ -72,14 +72,12 @@ def decode(path: Path, text: bytes, kind: type[_T]) -> _T:
             "annotations (image_id, category_id, bbox) and categories (id, name)"
         ) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path}: this is not valid JSON: {error}{_around(text, str(error))}; export it again"
-        ) from None
+        raise UserError(f"{path}: this is not valid JSON: {error}{around(text, str(error))}; export it again") from None
     except RecursionError:
         raise UserError(f"{path}: this JSON is nested too deeply to be a COCO detection file; check the path") from None
 
 
-def _around(text: bytes, message: str) -> str:
+def around(text: bytes, message: str) -> str:
     """Quote the text around the byte named in the message, such as a NaN written by Python's json module."""
     _, _, position = message.rpartition("(byte ")
     if not position.rstrip(")").isdecimal():

@@ -18,6 +18,7 @@ import numpy as np
 
 from cascade_rcnn.arguments import as_path
 from cascade_rcnn.data.annotations import Annotations
+from cascade_rcnn.data.coco_json import around
 from cascade_rcnn.data.segmentations import ABSENT, EMPTY, Segmentations, is_absent, problem
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation.coco import Array
@@ -46,7 +47,7 @@ class Outline(msgspec.Struct, gc=False):
 
 class _Names(msgspec.Struct, gc=False, omit_defaults=True, kw_only=True):
     score: float
-    image_id: int | None = None
+    image_id: int | str | None = None  # other tools write a name beside `file_name`
     file_name: str | None = None
     category_id: int | None = None
     category_name: str | None = None
@@ -133,7 +134,8 @@ def _decode(path: Path, text: bytes, kind: type[_T]) -> _T:
     try:
         return msgspec.json.decode(text, type=kind, strict=False)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"{path}: not a COCO results file ({error}); {_FORM}") from None
+        near = around(text, str(error))
+        raise UserError(f"{path}: not a COCO results file ({error}{near}); {_FORM}") from None
 
 
 def _rows(path: Path, results: Sequence[_Names], boxes: Sequence[Sequence[float]], truth: Annotations | None) -> Array:
@@ -205,14 +207,22 @@ def _image_ids(path: Path, results: Sequence[_Names], truth: Annotations | None)
     found = []
     for number, one in enumerate(results):
         if names is None or one.file_name is None:
-            if one.image_id is None:
-                raise UserError(f"{path}: entry {number} has neither image_id nor file_name; {_FORM}")
-            found.append(one.image_id)
+            found.append(_number(f"{path}: entry {number}", one.image_id))
             continue
         if one.file_name not in ids:
             ids[one.file_name] = _id_of(path, one.file_name, names)
         found.append(ids[one.file_name])
     return found
+
+
+def _number(where: str, image_id: int | str | None) -> int:
+    if image_id is None:
+        raise UserError(f"{where} has neither image_id nor file_name; {_FORM}")
+    try:
+        return int(image_id)
+    except ValueError:
+        what = "which is not the number of an image; write it as file_name"
+        raise UserError(f"{where} has image_id {image_id!r}, {what}, with its suffix such as .jpg") from None
 
 
 def _id_of(path: Path, name: str, names: FileNames) -> int:
