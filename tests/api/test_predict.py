@@ -5,6 +5,7 @@ import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -45,6 +46,19 @@ def test_images_and_ids_of_annotations(detector, shapes, tmp_path):
     ids = {image["id"]: image["file_name"] for image in truth["images"]}
     found = json.loads((tmp_path / "detections.json").read_text())
     assert {row["image_id"]: row["file_name"] for row in found} == ids
+
+
+def test_other_ids_of_classes_in_the_annotations_are_noted(detector, shapes, tmp_path, capsys):
+    truth = json.loads((shapes / "val.json").read_text()) | {"annotations": []}
+    ours = [{"id": one.id, "name": one.name} for one in detector.config.categories]
+    for ids, noted in (((1, 2), False), ((2, 1), True)):
+        classes = [one | {"id": k} for one, k in zip(ours, ids, strict=True)]
+        (tmp_path / "val.json").write_text(json.dumps(truth | {"categories": classes}))
+        folder = tmp_path / str(ids[0])
+        given = {"annotations": tmp_path / "val.json", "images": shapes / "images", "pictures": False}
+        predict_files(detector, output=folder, **given)
+        note = f"val.json: has no class {ours[0]['name']!r} with id 1, as the model has; `category_id` in detections"
+        assert (note in capsys.readouterr().err) == noted
 
 
 def test_other_ids_in_the_annotations_replace_those_of_an_earlier_call(detector, shapes, tmp_path):
@@ -142,6 +156,9 @@ def test_mistakes_are_one_line(detector, tmp_path):
     for videos, options, message in (
         (["a.jpg"], {"track": True}, "step, start, end and track only apply to a video"),
         (["a.jpg", "b.mp4"], {}, "b.mp4: give a single video"),
+        (["https://host/a.JPG?x=1"], {}, r"a.JPG\?x=1: images are not read from URLs; download it"),
+        ([np.zeros((4, 4, 3))], {}, r"paths contains ndarray; give files, folders or patterns \(`model.predict`"),
+        (None, {}, "no images given"),
         (["b.mp4"], {"step": 0}, "step is 0"),
         (["b.mp4"], {"start": math.nan}, "start is nan"),
         (["b.mp4"], {}, "b.mp4: cannot open this video"),

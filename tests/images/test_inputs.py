@@ -148,6 +148,8 @@ def test_mistakes_about_several_are_one_line(tmp_path):
         spread(tmp_path)
     with pytest.raises(UserError, match="no such image"):
         spread(str(tmp_path / "gone.jpg")).map(brightness, 1)
+    with pytest.raises(UserError, match=r"https://host/a\.jpg: images are not read from URLs; download it"):
+        spread("https://host/a.jpg").map(brightness, 1)
 
 
 def test_images_of_a_folder_that_are_left_out_are_mentioned(png):

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import chain
+from os import PathLike
 from pathlib import Path
 from typing import Unpack
 
 from cascade_rcnn.api.models import Model, open_model
 from cascade_rcnn.api.notes import tell
 from cascade_rcnn.arguments import as_list, as_path, check_number, known_options
-from cascade_rcnn.data import load_annotations
+from cascade_rcnn.config import Category
+from cascade_rcnn.data import Annotations, load_annotations
 from cascade_rcnn.data.load import check_only_of_files
 from cascade_rcnn.engine.datasets import files_of
 from cascade_rcnn.engine.prediction.detect_files import detect_in_files
@@ -77,7 +79,7 @@ def predict_files(
     (1, 0, ['detections.json'])
     """
     folder = as_path("output", output)
-    paths = [str(paths) if isinstance(paths, int) else paths] if isinstance(paths, str | Path | int) else list(paths)
+    paths = _listed(paths)
     check_number("batch_size", batch_size, 1, whole=True)
     if threshold is not None:
         check_number("threshold", threshold, 0, 1)
@@ -106,7 +108,7 @@ def predict_files(
     truth = None
     if annotations is not None:
         truth = load_annotations(annotations, images, split, opened.class_names)
-        tell(truth.notes)
+        tell([*truth.notes, *_other_ids(opened.config.categories, truth)])
         check_folder(folder, files_of(truth))
     job = PredictionJob(
         paths=paths,
@@ -130,6 +132,25 @@ def predict_files(
     summary = detect_in_files(detect, job) if clip is None else detect_in_video(detect, job, clip, track=track)
     tell(summary.notes)
     return summary
+
+
+def _listed(paths: str | Path | int | Iterable[str | Path]) -> list[str | Path]:
+    """Return one path, or the number of a camera, as a list. Raises UserError for what is no path, such as arrays."""
+    if isinstance(paths, str | Path | int):
+        return [str(paths) if isinstance(paths, int) else paths]
+    listed = as_list("paths", paths)
+    if kinds := [type(one).__name__ for one in listed if not isinstance(one, str | PathLike)]:
+        advice = "give files, folders or patterns (`model.predict` takes images in memory)"
+        raise UserError(f"paths contains {kinds[0]}; {advice}")
+    return listed
+
+
+def _other_ids(categories: Sequence[Category], truth: Annotations) -> list[str]:
+    """Return a note if the ids of the model's classes, which detections have, are not those in the annotations."""
+    if (odd := next((one for one in categories if one not in truth.categories), None)) is None:
+        return []
+    what = f"has no class {odd.name!r} with id {odd.id}, as the model has"
+    return [f"{truth.source}: {what}; `category_id` in detections.json is the model's, so compare by `category_name`"]
 
 
 def _clip(paths: Sequence[str | Path], step: int, start: float, end: float | None, *, track: bool) -> Clip | None:

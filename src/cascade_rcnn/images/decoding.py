@@ -40,6 +40,7 @@ UNSUPPORTED = frozenset(
     )
 )
 
+ONLINE = "images are not read from URLs; download it, and give the file"
 MAX_MEGAPIXELS = 179  # default limit, the same as Pillow's
 SIDEWAYS = 5  # orientations from 5 on swap width and height
 _BEYOND = 0.5  # floating point may overshoot 0..1, with bicubic interpolation by 0.45; other ranges go further
@@ -72,7 +73,8 @@ def open_image(
     except UserError as error:
         raise error if str(error).startswith(f"{path}: ") else UserError(f"{path}: {error}") from None
     except FileNotFoundError:
-        raise UserError(f"{path}: no such image; check the path and the images folder") from None
+        reason = ONLINE if "://" in str(path) else "no such image; check the path and the images folder"
+        raise UserError(f"{path}: {reason}") from None
     except Exception as error:  # noqa: BLE001  decoders may raise anything on malformed data
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: cannot open this image ({reason}); replace it or remove it from the list") from None

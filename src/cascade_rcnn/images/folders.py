@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images.decoding import EXTENSIONS, UNSUPPORTED
+from cascade_rcnn.images.decoding import EXTENSIONS, ONLINE, UNSUPPORTED
 from cascade_rcnn.text import count
 
 # Names in the output folder of `predict`: the annotated images, and the journal.
@@ -63,6 +63,8 @@ def expand(patterns: Sequence[str | Path], *, left_out: Counter[str] | None = No
         paths = walk.images(root, rest)
         head = next(paths, None)
         if head is None:
+            if "://" in str(pattern):
+                raise UserError(f"{pattern}: {ONLINE}")
             skipped = "".join(f" ({note})" for note in notes_of(walk.left_out)[:1])
             raise UserError(f"{pattern}: no images found{skipped}; give image files, folders or glob patterns")
         found.append(chain([head], paths))

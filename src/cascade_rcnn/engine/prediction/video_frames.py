@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
+from urllib.parse import urlsplit
 
 import av
 import numpy as np
@@ -19,6 +20,7 @@ from av.video.reformatter import Colorspace
 
 from cascade_rcnn.arguments import check_number
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.images.decoding import EXTENSIONS
 from cascade_rcnn.images.folders import VIDEOS
 
 _LIVE = ("rtsp", "rtmp", "rtmps", "rtp", "udp", "tcp", "srt")
@@ -49,9 +51,12 @@ class Clip:
 
 
 def is_video(path: str) -> bool:
-    """Return whether a path is a video rather than images: by its suffix, as a URL, or as the number of a camera."""
+    """Return whether a path is a video rather than images: by its suffix, as a URL, or as the number of a camera.
+
+    The URL of a single image is none: as a video, it would be one frame.
+    """
     if _URL.match(path):
-        return True
+        return Path(urlsplit(path).path).suffix.lower() not in EXTENSIONS
     if path.isdigit():
         return not Path(path).exists()
     return Path(path).suffix.lower() in VIDEOS and not Path(path).is_dir()
