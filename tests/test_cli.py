@@ -561,7 +561,7 @@ def test_a_command_that_is_out_of_memory_ends_with_one_line(error, monkeypatch, 
     line = fails(capsys, "doctor")
     assert line.startswith("error: out of memory (")
     assert "allocate" in line
-    assert line.endswith("use smaller images or batches, or fewer workers")
+    assert line.endswith("use smaller images, a lower --batch-size or fewer --workers")
 
 
 def test_a_folder_that_is_gone_is_reported(tmp_path, monkeypatch, capsys):

@@ -103,7 +103,7 @@ def _explained(error: MemoryError | RuntimeError | ValueError) -> str | None:
     if "torchvision::" in text:  # mismatched builds: torchvision cannot even be imported
         return f"torchvision does not match this version of torch ({text}); run `cascade-rcnn doctor` for the fix"
     if is_out_of_memory(error):
-        return f"out of memory ({text[:120]}); use smaller images or batches, or fewer workers"
+        return f"out of memory ({text[:120]}); use smaller images, a lower --batch-size or fewer --workers"
     return None
 
 

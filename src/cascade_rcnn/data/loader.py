@@ -72,7 +72,7 @@ class AspectBatchSampler(Sampler[list[Draw]]):
         self.rank, self.world_size = rank, world_size
         self.set_epoch(0)
         if not self._batch_count():
-            raise UserError(f"{count(len(groups), 'image')} cannot fill a batch of {batch_size}; lower the batch size")
+            raise UserError(f"{count(len(groups), 'image')} cannot fill a batch of {batch_size}; lower --batch-size")
 
     def set_epoch(self, epoch: int, skip_batches: int = 0) -> None:
         """Set the epoch to iterate over, and how many of this rank's batches to skip at its start."""

@@ -46,7 +46,9 @@ def save(model: nn.Module, path: str | Path, *, compact: bool = False) -> None:
         raise UserError(f"{path}: not saved, as its modules are not those of its config ({wrong}); {advice}")
     for name, value in tensors.items():
         if (wrong := _implausible(value)) is not None:
-            raise UserError(f"{path}: not saved, as {name} {wrong}: training has diverged; use a lower learning rate")
+            raise UserError(
+                f"{path}: not saved, as {name} {wrong}: training has diverged; lower the learning rate (--optimizer.lr)"
+            )
     tensors = pack(tensors) if compact else tensors
     with replacing(path) as aside:
         try:

@@ -104,7 +104,10 @@ def test_validation_on_the_training_images_is_noted(shapes, tmp_path):
     for image in both["images"]:
         image["file_name"] = str(shapes / "images" / image["file_name"])
     (tmp_path / "absolute.json").write_text(json.dumps(both))
+    shutil.copytree(shapes / "images", tmp_path / "copies")
+    (tmp_path / "copies/train/000001.png").write_bytes((tmp_path / "copies/train/000002.png").read_bytes())
     cases = (
+        (train, str(tmp_path / "copies"), "12 of 13"),
         (train, images, "13 of 13"),
         (str(tmp_path / "both.json"), images, "1 of 6"),
         (str(tmp_path / "absolute.json"), None, "1 of 6"),

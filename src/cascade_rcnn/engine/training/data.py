@@ -1,5 +1,6 @@
 """Training data, from the paths in a recipe or from Python objects."""
 
+import filecmp
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -57,13 +58,23 @@ class TrainingData:
 
 
 def _both(train: Annotations, val: Annotations) -> list[str]:
-    """Return a note on image files that are in both sets; the images of a user's dataset class have none."""
+    """Return a note on images that are in both sets, as the same file or as copies with the same name.
+
+    The images of a user's dataset class have no files.
+    """
     if not exists(train.path(0)):
         return []
     known = set(_files(train))
-    number = sum(file in known for file in _files(val))
+    named = {os.path.basename(file): file for file in known}  # noqa: PTH119  (fast)
+    number = sum(file in known or _is_copy(file, named) for file in _files(val))
     shared = f"{number} of {count(len(val), 'image')} are also training images"
     return [f"{val.source}: {shared}, so AP is higher than on new images"] if number else []
+
+
+def _is_copy(file: str, named: dict[str, str]) -> bool:
+    """Return whether the file of this name is the same, byte for byte; files of another length are not read."""
+    other = named.get(os.path.basename(file))  # noqa: PTH119
+    return other is not None and filecmp.cmp(file, other, shallow=False)
 
 
 def _files(annotations: Annotations) -> Iterator[str]:
