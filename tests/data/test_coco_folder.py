@@ -14,6 +14,7 @@ COCO = json.dumps({"info": {}, "images": [], "annotations": [], "categories": []
         (["annotations/instances_train2017.json", "annotations/captions_train2017.json"], ["train2017"]),
         (["annotations/instances_default.json"], ["default"]),
         (["result.json"], ["result"]),
+        (["train/labels.json", "val2/a.json", "other/a.json", "test/a.json", "test/b.json"], ["train", "val2"]),
         (["train.json", "val.json", ".hidden.json"], ["train", "val"]),
     ],
 )

@@ -157,6 +157,7 @@ EXPORTS = {
         "all",
     ),
     "labelImg": ({"a.xml": XML}, "a.png", None),
+    "FiftyOne COCO": ({"train/labels.json": _coco("a.png")}, "train/data/a.png", "train"),
     "COCO": ({"annotations/instances_train2017.json": _coco("a.png")}, "train2017/a.png", "train2017"),
 }
 
@@ -172,6 +173,19 @@ def test_folders_as_tools_write_them(tmp_path, write_image, tool):
     assert annotations.path(0) == tmp_path / image
     assert training_splits(tmp_path) == (split, None)
     assert dataset_splits(tmp_path) == ([] if split is None else [split])
+
+
+@pytest.mark.parametrize("tool", ["Roboflow COCO", "Roboflow YOLO", "CVAT COCO", "Label Studio YOLO", "COCO"])
+def test_the_folder_above_a_dataset_is_not_one(tmp_path, write_image, one_line, tool):
+    """As an archive that is unpacked into a folder of its own name."""
+    inner = tmp_path / "above" / "set" / "set"
+    texts, image, _ = EXPORTS[tool]
+    _texts(inner, texts)
+    write_image(inner / image, 40, 30)
+    for folder in (inner.parent, inner.parent.parent):
+        with pytest.raises(UserError) as caught:
+            load_annotations(folder)
+        one_line(caught, f"{folder}: the dataset is in a folder below it; give {inner}")
 
 
 def test_training_splits_of_a_folder_that_names_them(tmp_path):

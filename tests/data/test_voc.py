@@ -260,7 +260,7 @@ def test_the_folder_above_a_dataset_is_not_one(tmp_path, one_line):
     for above in (tmp_path, tmp_path / "VOCdevkit"):
         with pytest.raises(UserError) as caught:
             load_voc(above)
-        one_line(caught, f"{above}: the PASCAL VOC dataset is in a folder below it; give {inner}")
+        one_line(caught, f"{above}: the dataset is in a folder below it; give {inner}")
 
 
 def test_of_two_images_of_a_name_the_file_says_which(root, write_image):

@@ -129,7 +129,7 @@ def test_labels_beside_the_images(tmp_path, write_image):
         ("cat 0.5 0.5 0.1 0.1", ["'cat 0.5 0.5 0.1 0.1' is not a row of numbers"]),
         ("0 0.5 0.5 0.1", ["4 numbers", "class cx cy w h"]),
         ("0 0.5 0.5 0.1 0.1 0.9", ["6 numbers"]),
-        ("2 0.5 0.5 0.1 0.1", ["class 2 has no name in data.yaml"]),
+        ("2 0.5 0.5 0.1 0.1", ["class 2 has no name; add one to those of", "data.yaml"]),
         ("0.5 0.5 0.5 0.1 0.1", ["the class is 0.5"]),
         ("0 100 200 30 40", ["looks like pixels"]),
         ("nan 0.5 0.5 0.1 0.1", ["the class is nan"]),

@@ -1,8 +1,9 @@
-"""Folders of COCO files, as exported by Roboflow, CVAT and Label Studio, laid out as in COCO, or side by side."""
+"""Folders of COCO files, as exported by Roboflow, CVAT and other tools, laid out as in COCO, or side by side."""
 
 import re
 from pathlib import Path
 
+from cascade_rcnn.data.splits import is_split
 from cascade_rcnn.text_files import check_regular
 
 _ROBOFLOW = "_annotations.coco.json"
@@ -20,7 +21,9 @@ def coco_files(folder: Path) -> dict[str, Path]:
         files = instances or [path for path in sorted(place.glob("[!.]*.json")) if _is_coco(path)]
         if files:
             return {path.stem.removeprefix("instances_"): path for path in files}
-    return {}
+    splits = [path for path in sorted(folder.glob("[!.]*")) if path.is_dir() and is_split(path.name)]
+    in_splits = {path.name: [file for file in sorted(path.glob("[!.]*.json")) if _is_coco(file)] for path in splits}
+    return {split: files[0] for split, files in in_splits.items() if len(files) == 1}
 
 
 def _is_coco(path: Path) -> bool:

@@ -10,7 +10,7 @@ from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.data.coco import load_coco
 from cascade_rcnn.data.coco_folder import coco_files
 from cascade_rcnn.data.splits import choose, distinct, for_training, rank
-from cascade_rcnn.data.voc import load_voc, voc_splits, xml_files
+from cascade_rcnn.data.voc import DEPTHS, load_voc, voc_splits, xml_files
 from cascade_rcnn.data.yolo import load_yolo
 from cascade_rcnn.data.yolo_config import find_config, is_yolo_folder, read_config
 from cascade_rcnn.errors import UserError
@@ -124,6 +124,20 @@ def _splits(path: Path) -> list[str]:
 def _recognise(path: Path) -> _Format:
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; check the path of the annotations")
+    if (found := _format(path)) is not None:
+        return found
+    if path.is_dir():
+        folders = (inner for depth in DEPTHS for inner in sorted(path.glob(depth)) if inner.is_dir())
+        if (inner := next((folder for folder in folders if _format(folder)), None)) is not None:
+            raise UserError(f"{path}: the dataset is in a folder below it; give {inner}")
+    raise UserError(
+        f"{path}: not one of the supported formats; give a COCO .json file (or a folder of them), a PASCAL VOC folder "
+        "with Annotations/ (or its ImageSets/Main/<split>.txt, or xml files beside images), or a YOLO data.yaml (or "
+        "its folder)"
+    )
+
+
+def _format(path: Path) -> _Format | None:
     if not path.is_dir():
         if path.suffix.lower() == ".json":
             return "coco"
@@ -141,11 +155,7 @@ def _recognise(path: Path) -> _Format:
         return "voc"
     elif is_yolo_folder(path):
         return "yolo"
-    raise UserError(
-        f"{path}: not one of the supported formats; give a COCO .json file (or a folder of them), a PASCAL VOC folder "
-        "with Annotations/ (or its ImageSets/Main/<split>.txt, or xml files beside images), or a YOLO data.yaml (or "
-        "its folder)"
-    )
+    return None
 
 
 def check_same_categories(train: Annotations, val: Annotations) -> None:

@@ -31,7 +31,7 @@ from cascade_rcnn.text_files import read_lines
 
 _XML_FOLDERS = ("annotations", "annotation", "xmls", "xml")
 _IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img")
-_DEPTHS = ("[!.]*", "[!.]*/[!.]*")  # VOC2012 and VOCdevkit/VOC2012
+DEPTHS = ("[!.]*", "[!.]*/[!.]*")  # of a dataset below a given folder: VOC2012 and VOCdevkit/VOC2012
 
 
 def xml_files(root: Path) -> dict[str, Path]:
@@ -83,8 +83,8 @@ def load_voc(
     Raises UserError naming the invalid file and object, or listing the splits if there is no such split.
     """
     files, splits, notes = xml_files(root), voc_splits(root), []
-    if not splits and (inner := [path for depth in _DEPTHS for path in sorted(root.glob(f"{depth}/ImageSets/Main"))]):
-        raise UserError(f"{root}: the PASCAL VOC dataset is in a folder below it; give {inner[0].parents[1]}")
+    if not splits and (inner := [path for depth in DEPTHS for path in sorted(root.glob(f"{depth}/ImageSets/Main"))]):
+        raise UserError(f"{root}: the dataset is in a folder below it; give {inner[0].parents[1]}")
     if splits:
         split = choose(root, splits, split)
     elif split is not None:

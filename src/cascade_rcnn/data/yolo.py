@@ -181,7 +181,8 @@ def _read_labels(path: Path | None, config: YoloConfig, masks: bool) -> list[_Ro
             row = _parse(f"{path}:{i}", line, config.keypoints)
             if row.category < 0 or (config.names is not None and row.category not in config.names):
                 raise UserError(
-                    f"{path}:{i}: class {row.category} has no name in data.yaml; add one, or correct the class"
+                    f"{path}:{i}: class {row.category} has no name; add one to those of {config.path}, or correct the "
+                    "class"
                 )
             rows.append(row if masks else row._replace(polygon=()))
     return rows
