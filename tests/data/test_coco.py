@@ -193,6 +193,17 @@ def test_a_missing_image_is_never_that_of_another_split(coco_dict, tmp_path, wri
     one_line(caught, f"of 2 images cannot be used: {missing}")
 
 
+def test_lvis_names_images_by_their_urls_and_annotates_some_classes(coco_dict, tmp_path, write_image):
+    for image, name in zip(coco_dict["images"], ("train2017/1.png", "val2017/1.png"), strict=True):
+        del image["file_name"]
+        image |= {"coco_url": f"http://images.cocodataset.org/{name}", "neg_category_ids": [7]}
+        write_image(tmp_path / "coco" / name, image["width"], image["height"])
+    (tmp_path / "lvis_v1_val.json").write_text(json.dumps(coco_dict))  # its images are in both folders
+    annotations = check_images(load_coco(tmp_path / "lvis_v1_val.json", tmp_path / "coco"))
+    assert list(annotations.file_names) == ["train2017/1.png", "val2017/1.png"]
+    assert any("annotated for some classes only" in note for note in annotations.notes)
+
+
 def test_no_boxes(write_coco, coco_dict, tmp_path):
     annotations = load_coco(write_coco(coco_dict | {"annotations": []}), tmp_path)
     assert annotations.boxes.shape == (0, 4)
@@ -224,6 +235,8 @@ def _broken(coco: dict, case: str) -> object:
             return [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 0.5}]
         case "labelme":
             return {"version": "5.0.1", "shapes": [], "imagePath": "a.jpg"}
+        case "nameless image":
+            first_image["file_name"] = ""
         case "duplicate image":
             coco["images"][1]["id"] = 20
         case "duplicate category":
@@ -263,6 +276,7 @@ def _broken(coco: dict, case: str) -> object:
         ("unknown category after one without a box", ["annotations[1] has category_id 99"]),
         ("results list", ["not a COCO detection file", "Expected `object`, got `array`"]),
         ("labelme", ["not a COCO detection file", "missing required field `images`"]),
+        ("nameless image", ["missing required field `file_name`", "$.images[0]"]),
         ("duplicate image", ["2 entries share the image id 20"]),
         ("duplicate category", ["2 entries share the category id 7"]),
         ("nan", ["not valid JSON", "[1, NaN, 3, 4]"]),

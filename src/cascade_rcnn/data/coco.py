@@ -74,7 +74,7 @@ def load_coco(
         labels=1 + _positions(path, "category", [row.category_id for row in rows], category_ids, entries),
         ignore=np.array([bool(row.iscrowd) for row in rows], np.bool_),
         ids=ids,
-        notes=[*notes, *_shared_names(file), *found, *measured.notes, *renumbered],
+        notes=[*notes, *_partly_annotated(text), *_shared_names(file), *found, *measured.notes, *renumbered],
         segmentations=[bytes(row.segmentation) for row in rows if isinstance(row, Object)] if masks else None,
     )
 
@@ -110,6 +110,13 @@ def _categories(file: File, classes: Sequence[str] | None) -> tuple[list[Categor
     if known or any(row.category_id == 0 and row.bbox for row in file.annotations):
         return declared, []
     return declared[1:], declared[:1]
+
+
+def _partly_annotated(text: bytes) -> list[str]:
+    if b'"neg_category_ids"' not in text:
+        return []
+    what = "images are annotated for some classes only (`neg_category_ids`, as in LVIS), but COCO's AP counts"
+    return [f"{what} detections of all others as wrong; LVIS's own evaluation does not"]
 
 
 def _shared_names(file: File) -> list[str]:

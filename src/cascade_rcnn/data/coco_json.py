@@ -13,13 +13,19 @@ _Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _Length = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
-class Image(Struct, gc=False):
-    """An image; its size may be missing."""
+class Image(Struct, gc=False, omit_defaults=True):
+    """An image; its size may be missing, and in LVIS, only its URL ends in its name."""
 
     id: _Int64
-    file_name: str
+    file_name: str = ""
     width: _Length | None = None
     height: _Length | None = None
+    coco_url: str | None = None
+
+    def __post_init__(self) -> None:
+        self.file_name = self.file_name or self.coco_url or ""
+        if not self.file_name:
+            raise ValueError("Object missing required field `file_name`")
 
 
 class Box(Struct, gc=False, omit_defaults=True):
