@@ -93,6 +93,22 @@ def test_copies_stay_together(tmp_path):
         assert not shown[0] & shown[1]
 
 
+def test_augmented_versions_of_an_image_stay_together(tmp_path):
+    """As Roboflow names them: three versions of each of four images, whose pixels differ."""
+    rng, names = np.random.default_rng(0), [f"im{k}_jpg.rf.{version}f{k}.jpg" for version in "abc" for k in range(4)]
+    for name in names:
+        PIL.Image.fromarray(rng.integers(0, 256, (48, 48, 3), np.uint8)).save(tmp_path / name)
+    file = {
+        "images": [{"id": i, "file_name": name, "width": 48, "height": 48} for i, name in enumerate(names)],
+        "annotations": [{"image_id": i, "bbox": [4, 4, 20, 20], "category_id": 1} for i in range(len(names))],
+        "categories": [{"id": 1, "name": "part"}],
+    }
+    (tmp_path / "all.json").write_text(json.dumps(file))
+    for seed in range(4):
+        shown = [{name[:3] for name in part.file_names} for part in split(tmp_path / "all.json", seed=seed)]
+        assert [len(one) for one in shown] == [3, 1]
+
+
 def test_mistakes_are_one_line(shapes, tmp_path):
     file = shapes / "train.json"
     for fraction in (0, 1):

@@ -1,6 +1,7 @@
 """Splits of a dataset into training and validation images."""
 
 import os
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,9 +36,9 @@ def split(
     """Split a dataset into training and validation images, and return the annotations of both.
 
     About a `fraction` of the images, and of those that show each class, is set aside for validation. Images that show
-    the same (duplicates, and resized or recompressed copies) stay together: a copy of a training image says nothing
-    about new images. `data`, `images` and `split` are as in `load_annotations`; `bad_images="skip"` leaves out unusable
-    images.
+    the same (duplicates, resized or recompressed copies, and Roboflow's augmented versions of an image) stay together:
+    a copy of a training image says nothing about new images. `data`, `images` and `split` are as in `load_annotations`;
+    `bad_images="skip"` leaves out unusable images.
 
     With an `output` folder, also writes train.json and val.json there, COCO files which refer to the images where they
     are. Raises UserError if these files exist, if images are unusable, or if all of them show the same.
@@ -81,7 +82,7 @@ def _files(output: str | Path | None) -> list[Path]:
 
 
 def _groups(data: Annotations) -> np.ndarray:
-    """Number the groups of images that show the same, (N,)."""
+    """Number the groups of images that show the same, or are made from the same image, (N,)."""
     paths = [data.path(i) for i in range(len(data))]
     with ProgressBar("split", len(paths), shown=True) as bar:
         seen = list(scan(paths, MAX_MEGAPIXELS, lambda images: bar.advance(images, "")))
@@ -91,10 +92,20 @@ def _groups(data: Annotations) -> np.ndarray:
         np.stack([one.shades for one in seen]),
         np.array([one.size for one in seen], np.int64),
     )
-    first = np.arange(len(paths))
-    for group in (*alike.near, *alike.exact):  # of an exact group, only the first image is in a near one
-        first[group] = first[group[0]]
-    return np.unique(first, return_inverse=True)[1]
+    groups = duplicates.Groups(len(paths))
+    for same in (*alike.near, *alike.exact, *_versions(data)):
+        groups.join(np.full(len(same), same[0]), np.array(same))
+    return groups.numbers()
+
+
+def _versions(data: Annotations) -> Collection[list[int]]:
+    """Return the images that Roboflow has made from the same one by augmentation, which only their names tell."""
+    found: dict[str, list[int]] = {}
+    for i in range(len(data)):
+        original, is_version, _ = data.file_names[i].rpartition(".rf.")
+        if is_version:
+            found.setdefault(original, []).append(i)
+    return found.values()
 
 
 def _absent(validation: Annotations) -> list[str]:

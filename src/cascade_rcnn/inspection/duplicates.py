@@ -35,7 +35,7 @@ def find(digests: list[bytes], hashes: np.ndarray, shades: np.ndarray, sizes: np
         if digest:
             first.setdefault(digest, []).append(i)
     own = np.array([group[0] for group in first.values()], np.int64)
-    near, compare = _Groups(len(digests)), _Shades(shades)
+    near, compare = Groups(len(digests)), _Shades(shades)
     for close in _candidates(hashes[own]):
         for start in range(0, len(close[0]), _SHADES):
             a, b = (own[side[start : start + _SHADES]] for side in close)
@@ -118,13 +118,14 @@ def _same_shape(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (ratio < _SHAPES) & (ratio > 1 / _SHAPES)
 
 
-class _Groups:
+class Groups:
     """Disjoint sets of the indices 0..N-1 (union-find)."""
 
     def __init__(self, number: int) -> None:
         self._parents = list(range(number))
 
     def join(self, a: np.ndarray, b: np.ndarray) -> None:
+        """Join the sets of each pair of a (P,) and b (P,)."""
         for x, y in zip(a.tolist(), b.tolist(), strict=True):
             first, second = sorted((self._root(x), self._root(y)))
             self._parents[second] = first
@@ -133,6 +134,10 @@ class _Groups:
         while self._parents[i] != i:
             self._parents[i] = i = self._parents[self._parents[i]]
         return i
+
+    def numbers(self) -> np.ndarray:
+        """Return the number of each index's set, counting from 0, (N,)."""
+        return np.unique([self._root(i) for i in range(len(self._parents))], return_inverse=True)[1]
 
     def groups(self) -> list[list[int]]:
         """Return the sets with at least two members."""
