@@ -46,13 +46,13 @@ def check_number(name: str, value: Any, low: float, high: float = math.inf, *, w
     if not (low <= number <= high and number < math.inf):  # written so that NaN fails
         limits = f"{low:.12g} or more" if high == math.inf else f"{low:.12g} to {high:.12g}"
         kind = "" if is_number else "a whole number, " if whole else "a number, "
-        raise UserError(f"{name} is {number if is_number else _shown(value)}; give {kind}{limits}")
+        raise UserError(f"{name} is {number if is_number else shown(value)}; give {kind}{limits}")
 
 
 def check_choice(name: str, value: Any, known: Collection[str]) -> None:
     """Raise UserError unless the value is one of the known words."""
     if not isinstance(value, str) or value not in known:
-        raise UserError(f"{name} is {_shown(value)}{nearest(value, list(known))}; give {', '.join(known)}")
+        raise UserError(f"{name} is {shown(value)}{nearest(value, list(known))}; give {', '.join(known)}")
 
 
 def as_list(name: str, value: Any) -> list[Any]:
@@ -60,7 +60,7 @@ def as_list(name: str, value: Any) -> list[Any]:
     if value is None:
         return []
     if isinstance(value, str) or not isinstance(value, Iterable):
-        raise UserError(f"{name} is {_shown(value)}; give a list, such as [{_shown(value)}]")
+        raise UserError(f"{name} is {shown(value)}; give a list, such as [{shown(value)}]")
     return list(value)
 
 
@@ -81,7 +81,7 @@ def converted(name: str, value: Any, hint: Any) -> Any:
         kinds = [leaf for leaf in leaves(hint) if leaf is not type(None)]
         words = f"; give {', '.join(kinds)}" if all(isinstance(leaf, str) for leaf in kinds) else ""
         said = str(error).replace("array", "list").replace("null", "None")
-        raise UserError(f"{name} is {_shown(value)}: {said}{words}") from None
+        raise UserError(f"{name} is {shown(value)}: {said}{words}") from None
 
 
 def _plain(value: Any) -> Any:
@@ -104,9 +104,10 @@ def leaves(hint: Any) -> list[Any]:
 def as_path(name: str, value: Any) -> Path:
     """Return a path. Raises UserError for anything else, and for "", which pathlib takes for the current folder."""
     if not isinstance(value, str | PathLike) or value == "":
-        raise UserError(f"{name} is {_shown(value)}; give a path")
+        raise UserError(f"{name} is {shown(value)}; give a path")
     return Path(value)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a value for a message, shortened and on one line."""
     return " ".join(reprlib.repr(value).split())  # of an array, all on one line

@@ -9,7 +9,9 @@ import torch.multiprocessing
 
 from cascade_rcnn.config import Category
 from cascade_rcnn.data.annotations import Annotations, assemble
-from cascade_rcnn.data.coco import load_coco
+from cascade_rcnn.data.check import check_images
+from cascade_rcnn.data.coco import load_coco, save_coco
+from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.errors import UserError
 
 
@@ -150,3 +152,10 @@ def test_boxes_have_owners_whatever_torch_s_default_device_is(make_annotations):
         assert annotations.owners.tolist() == [0, 0, 2]
         assert annotations.select(np.array([True, True, False])).boxes.tolist() == [[1, 2, 3, 4]] * 2
     assert annotations.shown.tolist() == [[True], [False], [True]]
+
+
+def test_a_path_is_not_taken_for_annotations(tmp_path, one_line):
+    for use in (Dataset, check_images, lambda given: save_coco(given, tmp_path / "copy.json")):
+        with pytest.raises(UserError) as caught:
+            use("train.json")
+        one_line(caught, "annotations is a str; give what cascade_rcnn.load_annotations returns")

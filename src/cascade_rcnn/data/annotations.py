@@ -127,6 +127,12 @@ class Annotations:
         return self
 
 
+def check_annotations(given: object) -> None:
+    """Raise UserError for anything else, such as the path of a file."""
+    if not isinstance(given, Annotations):
+        raise UserError(f"annotations is a {type(given).__name__}; give what cascade_rcnn.load_annotations returns")
+
+
 def assemble(
     *,
     source: str | Path,

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 
 from cascade_rcnn.arguments import check_choice, check_number
-from cascade_rcnn.data.annotations import Annotations
+from cascade_rcnn.data.annotations import Annotations, check_annotations
 from cascade_rcnn.data.headers import Header, read_headers
 from cascade_rcnn.data.names import exists
 from cascade_rcnn.errors import UserError
@@ -28,6 +28,7 @@ def check_images(
     with notes; "skip" drops unusable images, and "keep" only notes them. With "stop", raises one UserError that lists
     them. Also raises UserError if "skip" leaves no image.
     """
+    check_annotations(annotations)
     check_choice("bad_images", bad_images, get_args(BadImages))
     check_number("max_megapixels", max_megapixels, 0)
     paths = [annotations.path(i) for i in range(len(annotations))]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from cascade_rcnn.config import Category
-from cascade_rcnn.data.annotations import Annotations, assemble
+from cascade_rcnn.data.annotations import Annotations, assemble, check_annotations
 from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.data.coco_boxes import derive_boxes, read_marks
 from cascade_rcnn.data.coco_json import Box, CategoryEntry, File, FileWithMasks, Image, Object, decode
@@ -132,6 +132,7 @@ def save_coco(annotations: Annotations, path: Path) -> None:
 
     An object with a mask has no area if it had none: that of its box would count as that of the mask.
     """
+    check_annotations(annotations)
     sizes, image_ids = annotations.image_sizes.tolist(), annotations.image_ids[annotations.owners].tolist()
     areas, masks = annotations.areas, annotations.segmentations
     if masks is not None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from cascade_rcnn.boxes import from_xywh
-from cascade_rcnn.data.annotations import Annotations
+from cascade_rcnn.data.annotations import Annotations, check_annotations
 from cascade_rcnn.data.augmentation.build import Augmentation
 from cascade_rcnn.data.check import size_differs
 from cascade_rcnn.data.seeding import seeded
@@ -53,6 +53,7 @@ class Dataset(TorchDataset[Sample]):
     """
 
     def __init__(self, annotations: Annotations, transforms: Transforms | Augmentation | None = None) -> None:
+        check_annotations(annotations)
         self.annotations = annotations
         self.transforms = transforms
 

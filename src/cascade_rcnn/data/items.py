@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from cascade_rcnn.arguments import shown
 from cascade_rcnn.boxes import to_xyxy
 from cascade_rcnn.data.targets import Sample, Target
 from cascade_rcnn.errors import UserError, reason
@@ -72,8 +73,7 @@ def read_item(source: DetectionData, i: int) -> Sample:
 
 
 def _target(given: Mapping[Any, Any], size: tuple[int, int]) -> Target:
-    boxes = to_xyxy(torch.as_tensor(given["boxes"])).detach().cpu()
-    labels = torch.as_tensor(given["labels"]).detach().cpu()
+    boxes, labels = to_xyxy(_numbers(given, "boxes")).detach().cpu(), _numbers(given, "labels").detach().cpu()
     if (size_of_boxes := getattr(given["boxes"], "canvas_size", size)) != size:
         sizes = [f"{width} x {height}" for height, width in (size_of_boxes, size)]
         raise UserError(f"its boxes are those of an image of {sizes[0]} pixels, but the image has {sizes[1]}")
@@ -98,6 +98,13 @@ def _target(given: Mapping[Any, Any], size: tuple[int, int]) -> Target:
     return target
 
 
+def _numbers(given: Mapping[Any, Any], name: str) -> Tensor:
+    try:
+        return torch.as_tensor(given[name])
+    except (TypeError, ValueError, RuntimeError):  # names of classes, for example
+        raise UserError(f"its target has {name} {shown(given[name])}; give numbers") from None
+
+
 def _masks(given: Any, number: int, size: tuple[int, int]) -> Masks:
     """Encode masks (G, H, W), which must have the size of the image."""
     if isinstance(given, Masks):
@@ -115,7 +122,7 @@ def _column(given: Mapping[Any, Any], name: str, default: Tensor) -> Tensor:
     """Return a field with one number per box, or the default if the target lacks it."""
     if name not in given:
         return default
-    column = torch.as_tensor(given[name]).detach().cpu()
+    column = _numbers(given, name).detach().cpu()
     if column.shape != default.shape:
         raise UserError(f"its target has {name} {tuple(column.shape)}; give one per box: {tuple(default.shape)}")
     return column.as_subclass(Tensor).to(default.dtype)
