@@ -51,6 +51,14 @@ def test_nothing_left_is_an_error_even_then(make_annotations, one_line):
     one_line(caught, "2 of 2 images cannot be used: 2 are missing", "give the correct images folder")
 
 
+def test_a_missing_image_may_have_been_converted(make_annotations, tmp_path, write_image, one_line):
+    for name in ("0.jpg", "01.png"):
+        write_image(tmp_path / name, 4, 3)
+    with pytest.raises(UserError) as caught:
+        check_images(make_annotations([(3, 4)] * 2))
+    one_line(caught, f"2 are missing (first: {tmp_path / '0.png'}; 0.jpg is there)")
+
+
 def test_more_than_a_few_are_counted(make_annotations, tmp_path, one_line):
     for i in range(9):
         (tmp_path / f"{i}.png").write_text("text")

@@ -9,6 +9,7 @@ import numpy as np
 from cascade_rcnn.arguments import check_choice, check_number
 from cascade_rcnn.data.annotations import Annotations, check_annotations
 from cascade_rcnn.data.headers import Header, read_headers
+from cascade_rcnn.data.image_files import is_image
 from cascade_rcnn.data.names import exists
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images.decoding import MAX_MEGAPIXELS
@@ -59,9 +60,8 @@ def leave_out(
     missing = {i: file for i in problems if not exists(file := path(i))}
     parts = []
     if missing:
-        parts.append(
-            f"{len(missing)} {'is' if len(missing) == 1 else 'are'} missing (first: {next(iter(missing.values()))})"
-        )
+        first = next(iter(missing.values()))
+        parts.append(f"{len(missing)} {'is' if len(missing) == 1 else 'are'} missing (first: {first}{_instead(first)})")
     others = [line for i, line in problems.items() if i not in missing]
     parts += others[:_SHOWN] + ([f"and {len(others) - _SHOWN} more"] if len(others) > _SHOWN else [])
     summary = f"{len(problems)} of {images} images cannot be used: {'; '.join(parts)}"
@@ -73,6 +73,15 @@ def leave_out(
     kept = np.ones(images, np.bool_)
     kept[list(problems)] = False
     return kept, f"{summary}; they are skipped"
+
+
+def _instead(path: Path) -> str:
+    """Mention the image that has the name of a missing one but for its suffix, as after a conversion."""
+    try:
+        alike = sorted(file.name for file in path.parent.iterdir() if file.stem == path.stem and is_image(file))
+    except (OSError, ValueError):
+        return ""
+    return f"; {alike[0]} is there" if alike else ""
 
 
 def size_differs(path: Path, size: tuple[int, int], annotated: tuple[int, int]) -> str:
