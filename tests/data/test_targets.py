@@ -3,6 +3,7 @@
 import pickle
 from copy import copy, deepcopy
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -178,6 +179,9 @@ def test_clipping_drops_a_row_everywhere_and_keeps_kinds():
     [
         (lambda image, target: image, "the transforms returned .*; return an image tensor, and a dict"),
         (lambda image, target: (image.numpy(), target), "the transforms returned ndarray and dict"),
+        (lambda image, target: (image, target | {"boxes": BOXES / 0}), r"a box \[inf, inf, inf, inf\]; return x1, y1"),
+        (lambda image, target: (image, target | {"boxes": BOXES.flip(1)}), r"a box \[14.0, 12.0, 4.0, 2.0\]; return"),
+        (lambda image, target: (image, target | {"boxes": BOXES[:, :3]}), r"returned boxes \(4, 3\); return \(G, 4\)"),
         (
             lambda image, target: (image, {"boxes": target["boxes"]}),
             "return an image tensor, and a dict with boxes",
@@ -188,6 +192,23 @@ def test_transforms_return_an_image_and_a_target(transforms, message):
     target = {"boxes": torch.tensor([[1.0, 1, 5, 5]]), "labels": torch.tensor([1])}
     with pytest.raises(UserError, match=message):
         apply(transforms, torch.zeros(3, 8, 8, dtype=torch.uint8), target)
+
+
+@pytest.mark.parametrize("kind", [np.array, list])
+def test_fields_may_come_back_as_arrays_and_lists(kind):
+    """As from Albumentations."""
+    fields = ("boxes", "labels", "iscrowd", "colour")
+
+    def transforms(image, target):
+        return image, target | {name: kind(target[name][kept].tolist()) for name in fields}
+
+    for kept, number in ((slice(4), 4), (slice(0), 0)):
+        image, target = sample()
+        del target["masks"]
+        _, found = apply(transforms, image, target)
+        assert found["boxes"].equal(BOXES[kept])
+        assert [len(found[name]) for name in fields] == [number] * 4
+        assert found["labels"].dtype == torch.int64
 
 
 def test_transforms_return_every_field():

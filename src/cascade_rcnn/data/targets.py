@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
@@ -20,6 +21,7 @@ Transforms: TypeAlias = Callable[..., Any]  # from torchvision.transforms.v2: (i
 
 # An entry of targets during augmentation: the names of fields of the whole image, which may have as many rows as boxes.
 PER_IMAGE = "fields of the image"
+_ROUNDING = 1e-3  # pixels by which a transform may turn an empty box around
 
 
 def per_box(target: Target) -> list[str]:
@@ -81,8 +83,10 @@ def apply(transforms: Transforms, image: Tensor, target: Target) -> Sample:
     image, changed = _transformed(transforms, tv_tensors.Image(image), dict(given))  # it may be changed in place
     if lost := [name for name in fields if name not in changed]:
         raise UserError(f"the transforms returned a target without {', '.join(lost)}; return all of its fields")
+    lists = [name for name in fields if isinstance(changed[name], list | np.ndarray)]  # as from Albumentations
+    changed |= {name: torch.as_tensor(changed[name], dtype=given[name].dtype) for name in lists}
     changed |= known | _followed(given, changed, fields)
-    changed |= {"boxes": to_xyxy(changed["boxes"]), "labels": changed["labels"].as_subclass(Tensor)}
+    changed |= {"boxes": _boxes(changed["boxes"]), "labels": changed["labels"].as_subclass(Tensor)}
     if isinstance(masks, Masks):
         changed["masks"] = _checked(to_masks(changed["masks"]), image)
     lengths = {name: len(changed[name]) for name in fields}
@@ -117,6 +121,18 @@ def _transformed(transforms: Transforms, image: Tensor, target: Target) -> Sampl
         kinds = " and ".join(type(one).__name__ for one in pair if one is not None) or "None"
         raise UserError(f"the transforms returned {kinds}; return an image tensor, and a dict with boxes and labels")
     return pair[0], dict(pair[1])  # the transforms may keep a reference to the target
+
+
+def _boxes(transformed: Tensor) -> Tensor:
+    """Return boxes (G, 4) XYXY. Raises UserError for impossible ones, which would be dropped as empty."""
+    boxes = to_xyxy(transformed)
+    boxes = boxes if boxes.numel() else boxes.reshape(0, 4)
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise UserError(f"the transforms returned boxes {tuple(boxes.shape)}; return (G, 4)")
+    wrong = ~boxes.isfinite().all(dim=1) | (boxes[:, 2:] < boxes[:, :2] - _ROUNDING).any(dim=1)
+    if wrong.any():
+        raise UserError(f"the transforms returned a box {boxes[wrong][0].tolist()}; return x1, y1, x2, y2 in pixels")
+    return boxes
 
 
 def _checked(masks: Masks, image: Tensor) -> Masks:
