@@ -130,6 +130,8 @@ def test_labels_beside_the_images(tmp_path, write_image):
         ("0 0.5 0.5 0.1", ["4 numbers", "class cx cy w h"]),
         ("0 0.5 0.5 0.1 0.1 0.9", ["6 numbers"]),
         ("2 0.5 0.5 0.1 0.1", ["class 2 has no name; add one to those of", "data.yaml"]),
+        ("0 0.5 0.5 0.2 0.2 0.5 0.5 2 0.4 0.4 1", ["looks like a box with keypoints", "kpt_shape in data.yaml"]),
+        ("0 0.5 0.5 0.2 0.2 0.5 0.5 2", ["looks like a box with keypoints"]),
         ("0.5 0.5 0.5 0.1 0.1", ["the class is 0.5"]),
         ("0 100 200 30 40", ["looks like pixels"]),
         ("nan 0.5 0.5 0.1 0.1", ["the class is nan"]),

@@ -210,6 +210,10 @@ def _parse(where: str, line: str, keypoints: int) -> _Row:
     if len(values) == 4 or keypoints:
         cx, cy, width, height = values[:4]
         return _Row(int(category), (cx - width / 2, cy - height / 2, width, height))
+    if 2 in values:  # the visibility of a keypoint
+        raise UserError(
+            f"{where}: {line[:60]!r} looks like a box with keypoints; write their number as kpt_shape in data.yaml"
+        )
     if len(values) < 6 or len(values) % 2:
         raise UserError(
             f"{where}: has {1 + len(values)} numbers; write class cx cy w h, or class and at least 3 pairs of x y"
