@@ -1,5 +1,6 @@
 """Run all tests, and the processes they start, on a single thread: models this small do not gain from more."""
 
+import gc
 import os
 import runpy
 import shutil
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from cascade_rcnn.recipes import Recipe
 
 os.environ["OMP_NUM_THREADS"] = "1"  # torch reads this when it is imported
+os.fsync = os.fstat  # no test has to wait for the disk; files that are not open are still noticed
+gc.disable()  # until everything is imported
 # Tests send these signals, which are ignored under nohup or in a script's background jobs.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):
@@ -29,9 +32,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(folder))
 
 
+def pytest_collection_finish() -> None:
+    gc.freeze()  # so that no collection visits the million objects of torch and its like
+    gc.enable()
+
+
 def pytest_make_parametrize_id(val: object) -> str | None:
-    """Shorten the names of tests of long texts, which are sent and printed many times."""
-    return f"{val[:40]}..." if isinstance(val, str) and len(val) > 100 else None
+    """Shorten the names of tests of long values, which are sent and printed many times, to the beginning of a line."""
+    long = isinstance(val, str | bytes | int) and len(text := ascii(val)) > 60
+    return f"{text[:40]}..." if long else None
 
 
 @pytest.fixture(scope="session")
