@@ -27,11 +27,13 @@ from cascade_rcnn.data import load_annotations
 from cascade_rcnn.data.segmentations import run_lengths
 from cascade_rcnn.data.shapes import write_shapes
 from cascade_rcnn.evaluation.detected import Detected
-from cascade_rcnn.export import to_onnx, triton
-from cascade_rcnn.export.export import SUFFIX, Format, Request, _average_precision, _calibration, export
+from cascade_rcnn.export import to_onnx, to_torch, triton
+from cascade_rcnn.export.export import SUFFIX, Format, Request, _average_precision, _calibration, _fixed_size, export
 from cascade_rcnn.export.graph import DetectionGraph, capture
 from cascade_rcnn.masks import Masks
 from cascade_rcnn.models.build import build, build_backbone
+from cascade_rcnn.models.weighted_sum import weighted_sum
+from cascade_rcnn.nms import keep_mask
 from cascade_rcnn.runtime import Description, Runtime
 
 from .conftest import make
@@ -41,28 +43,33 @@ pytest.importorskip("onnxscript")
 pytest.importorskip("openvino")
 
 
+FIXED = (96, 128)  # an export for one size takes a third of the time
+
+
 @pytest.fixture(scope="session")
-def export_once(checkpoint, tmp_path_factory) -> Callable[[Format], Path]:
-    """Export the cascade in one format for images of any size; capture and ONNX conversion happen once."""
+def export_once(checkpoint, tmp_path_factory) -> Callable[..., Path]:
+    """Export the cascade in one format, for one size or for any; captures and ONNX conversions happen once."""
     folder = tmp_path_factory.mktemp("exported")
 
     @cache
-    def captured() -> ExportedProgram:
-        return capture(DetectionGraph(load(checkpoint)), None)
+    def captured(size: tuple[int, int] | None) -> ExportedProgram:
+        return capture(DetectionGraph(load(checkpoint)), size)
 
     @cache
-    def written(description: str) -> Path:
-        to_onnx.write(captured(), Description.from_json(description, folder), folder / "once.onnx")
-        return folder / "once.onnx"
+    def written(text: str) -> Path:
+        description = Description.from_json(text, folder)
+        path = folder / f"{description.size}.onnx"
+        to_onnx.write(captured(description.size), description, path)
+        return path
 
     @cache
-    def exported(format_: Format) -> Path:
-        path = folder / format_ / f"model{SUFFIX[format_]}"
+    def exported(format_: Format, size: tuple[int, int] | None) -> Path:
+        path = folder / str(size) / format_ / f"model{SUFFIX[format_]}"
         with pytest.MonkeyPatch.context() as patch:
             once = SimpleNamespace(write=lambda _, given, target: shutil.copy(written(given.to_json()), target))
-            patch.setattr("cascade_rcnn.export.export.capture", lambda *_: captured())
+            patch.setattr("cascade_rcnn.export.export.capture", lambda _, size: captured(size))
             patch.setattr("cascade_rcnn.export.to_onnx", once)
-            report = export(checkpoint, path, Request(format=format_, dynamic=True))
+            report = export(checkpoint, path, Request(format=format_, dynamic=size is None, size=size))
         assert report.path == path
         assert report.difference.expected > 100
         assert report.difference.missing == 0
@@ -73,10 +80,19 @@ def export_once(checkpoint, tmp_path_factory) -> Callable[[Format], Path]:
     return exported
 
 
+SIZES = [pytest.param(FIXED, id="one size"), pytest.param(None, id="any size", marks=pytest.mark.slow)]
+
+
+@pytest.fixture(scope="session", params=SIZES)
+def size(request) -> tuple[int, int] | None:
+    """Return the size of images that an export is for; None stands for any."""
+    return request.param
+
+
 @pytest.fixture(scope="session", params=["onnx", "openvino", pytest.param("torch-export", marks=pytest.mark.slow)])
-def exported(request, export_once) -> Path:
-    """Return the export in each format in turn; `fixed` is a .pt2 file that takes less time to make."""
-    return export_once(request.param)
+def exported(request, export_once, size) -> Path:
+    """Return the export in each format in turn."""
+    return export_once(request.param, size)
 
 
 @pytest.fixture(scope="session")
@@ -91,8 +107,10 @@ def agree(found, expected) -> None:
     assert found["labels"].tolist() == expected["labels"].tolist()
 
 
-def test_the_runtime_finds_what_the_model_finds_in_images_of_any_size(runtime, checkpoint, scene):
-    images = [scene(96, 128), scene(150, 100), scene(300, 500)]
+def test_the_runtime_finds_what_the_model_finds(runtime, checkpoint, scene):
+    images = [scene(96, 128), scene(300, 400)]  # they fill an input of one size, too
+    if runtime.description.size is None:
+        images += [scene(150, 100), scene(300, 500)]
     with torch.inference_mode():
         expected = load(checkpoint)([torch.from_numpy(x).permute(2, 0, 1) for x in images])
     for found, one in zip(runtime.detect(images), expected, strict=True):
@@ -105,7 +123,7 @@ def test_the_runtime_finds_what_the_model_finds_in_images_of_any_size(runtime, c
 
 
 def test_a_predictor_takes_it_as_it_takes_a_checkpoint(exported, checkpoint, scene, tmp_path):
-    image = torch.from_numpy(scene(120, 90)).permute(2, 0, 1)
+    image = torch.from_numpy(scene(120, 160)).permute(2, 0, 1)
     predictor = Predictor(exported, trust=True)
     agree(predictor.detect([image])[0], Predictor(checkpoint, device="cpu").detect([image])[0])
     assert predictor.config == load(checkpoint).config
@@ -113,7 +131,7 @@ def test_a_predictor_takes_it_as_it_takes_a_checkpoint(exported, checkpoint, sce
         Predictor(exported, min_size=200)
     with pytest.raises(UserError, match=r"tta_scales: .* is an exported file"):
         predictor([image], tta_scales=[0.5])
-    PIL.Image.fromarray(scene(120, 90)).save(tmp_path / "image.png")
+    PIL.Image.fromarray(scene(120, 160)).save(tmp_path / "image.png")
     with pytest.raises(UserError, match=r"tta_scales: .* is an exported file"):  # before anything is written
         predict_files(predictor, [tmp_path / "image.png"], output=tmp_path / "out", tta_scales=[0.5])
     assert not (tmp_path / "out").exists()
@@ -141,7 +159,7 @@ def test_calibration_takes_images_from_the_whole_set(monkeypatch, images, number
 
 
 def test_openvino_files_need_their_own_weights(export_once, tmp_path):
-    exported = export_once("openvino")
+    exported = export_once("openvino", FIXED)
     copy, weights = Path(shutil.copy(exported, tmp_path)), exported.with_suffix(".bin").read_bytes()
     with pytest.raises(UserError, match=r"model\.xml: its weights are missing; put model\.bin beside it"):
         Runtime(copy)
@@ -167,8 +185,8 @@ def test_no_path_of_this_machine_is_in_the_file(exported):
 
 
 @pytest.mark.parametrize("format_", ["onnx", "openvino"])
-def test_no_torch_is_imported(export_once, tmp_path, scene, format_):
-    path = export_once(format_)
+def test_no_torch_is_imported(export_once, size, tmp_path, scene, format_):
+    path = export_once(format_, size)
     np.save(tmp_path / "image.npy", scene(96, 128))
     program = (
         "import sys; sys.modules['torch'] = None; sys.modules['torchvision'] = None\n"
@@ -182,28 +200,77 @@ def test_no_torch_is_imported(export_once, tmp_path, scene, format_):
 
 
 def test_a_picture_without_detections(runtime):
-    found = runtime.run(np.zeros((1, 3, 96, 96), np.float32), np.zeros((1, 2), np.float32))
+    found = runtime.run(np.zeros((1, 3, *FIXED), np.float32), np.zeros((1, 2), np.float32))
     assert [x.shape[0] for x in found] == [1, 1, 1]
     assert not found[2].any()
     assert not found[0].any()
 
 
-@pytest.fixture(scope="module")
-def fixed(single, tmp_path_factory) -> Path:
-    """Export the detector of one stage for images that fit into 128 x 160."""
-    path = tmp_path_factory.mktemp("fixed") / "model.pt2"
-    export(single, path, Request(format="torch-export", size=(100, 150)))
-    return path
+@pytest.mark.parametrize(("wanted", "taken"), [((96, 128), FIXED), ((90, 100), FIXED), ((97, 128), (128, 128))])
+def test_a_fixed_size_is_of_whole_cells(checkpoint, wanted, taken):
+    assert _fixed_size(load(checkpoint), wanted) == taken  # multiples of 32
 
 
-def test_a_fixed_input_takes_images_that_fit_and_shrinks_others(fixed, scene):
-    runtime = Runtime(fixed, trust=True)
-    assert runtime.description.size == (128, 160)  # multiples of 32
+def test_a_fixed_input_takes_images_that_fit_and_shrinks_others(export_once, scene):
+    runtime = Runtime(export_once("onnx", FIXED))
+    assert runtime.description.size == FIXED
     found = runtime.detect([scene(96, 128), scene(200, 100)])
     for one, (height, width) in zip(found, ((96, 128), (200, 100)), strict=True):
         assert len(one["boxes"]) > 0
         assert (one["boxes"] <= [width, height, width, height]).all()
         assert one["boxes"][:, 2].max() > width / 2
+
+
+@torch.inference_mode()
+def test_a_capture_for_any_size_detects_the_same_in_batches_of_another(single):
+    graph = DetectionGraph(load(single))
+    captured = capture(graph, None).module(check_guards=False)
+    images, sizes = torch.rand(3, 3, 96, 160) * 255, torch.tensor([[96.0, 160], [80, 150], [96, 97]])
+    for found, expected in zip(captured(images, sizes), graph(images, sizes), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
+
+
+class ThreeBoxes(torch.nn.Module):
+    """A graph with a detector's inputs, outputs and operators that is exported in a second."""
+
+    detector = SimpleNamespace(preprocess=SimpleNamespace(divisor=32))
+
+    def forward(self, images: torch.Tensor, sizes: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Find the whole image, the same without its last row, and a corner, with scores by the image's brightness."""
+        height, width = sizes.split(1, dim=1)
+        zero, nine = torch.zeros_like(height), torch.full_like(height, 9)
+        ends = [(width, height), (width, height - 1), (nine, nine)]
+        boxes = torch.stack([torch.cat([zero, zero, *end], dim=1) for end in ends], dim=1)
+        bright = images.mean(dim=(1, 2, 3))[:, None] / 255
+        scores = weighted_sum(torch.arange(images.shape[0])[:, None], bright, torch.ones_like(bright))
+        scores = scores * torch.tensor([1, 0.5, 0.25])
+        kept = keep_mask(boxes, scores, torch.zeros_like(scores, dtype=torch.int64), scores > 0, 0.5)
+        return boxes, scores, kept.long()
+
+
+@pytest.fixture(scope="module")
+def three_boxes(tmp_path_factory) -> Callable[[str], Path]:
+    """Export the graph of three boxes for images of any size."""
+    program, folder = capture(ThreeBoxes(), None), tmp_path_factory.mktemp("three")
+
+    @cache
+    def write(suffix: str) -> Path:
+        module = {".onnx": to_onnx, ".pt2": to_torch}[suffix]
+        module.write(program, Description(config=ModelConfig()), folder / f"model{suffix}")
+        return folder / f"model{suffix}"
+
+    return write
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+def test_the_operators_of_a_detector_in_images_of_any_size(three_boxes, suffix):
+    images = np.ones((3, 3, 96, 160), np.float32) * np.array([0, 102, 255], np.float32)[:, None, None, None]
+    boxes, scores, labels = Runtime(three_boxes(suffix), trust=True).run(
+        images, np.float32([[96, 160], [80, 160]] * 2)[:3]
+    )
+    np.testing.assert_allclose(scores, [[0, 0, 0], [0.4, 0.2, 0.1], [1, 0.5, 0.25]], atol=1e-6)
+    assert labels.tolist() == [[0, 0, 0], [1, 0, 1], [1, 0, 1]]
+    assert boxes[1].tolist() == [[0, 0, 160, 80], [0, 0, 160, 79], [0, 0, 9, 9]]
 
 
 @pytest.mark.slow
@@ -281,22 +348,23 @@ def _quantized_layers(path: Path) -> set[str]:
 
 
 @pytest.fixture
-def writes_fixed(fixed, monkeypatch) -> None:
+def writes_the_same(export_once, monkeypatch) -> None:
     """Make every export write the same file, whatever the model."""
-    monkeypatch.setattr("cascade_rcnn.export.export._write", lambda *given: shutil.copy(fixed, given[-1]))
+    same = export_once("onnx", FIXED)
+    monkeypatch.setattr("cascade_rcnn.export.export._write", lambda *given: shutil.copy(same, given[-1]))
 
 
-@pytest.mark.usefixtures("writes_fixed")
+@pytest.mark.usefixtures("writes_the_same")
 def test_an_export_that_differs_is_refused_and_leaves_nothing(tmp_path):
     model = make("faster_rcnn_resnet18_fpn")
     model.rpn.deltas.weight.data.add_(0.1)
     save(model, tmp_path / "other.safetensors")
-    output = tmp_path / "exported" / "model.pt2"
+    output = tmp_path / "exported" / "model.onnx"
     output.parent.mkdir()
     output.write_text("the old one")
     with pytest.raises(UserError, match="detections differ from the model's"):
-        export(tmp_path / "other.safetensors", output, Request(format="torch-export", size=(128, 160)))
-    assert [p.name for p in output.parent.iterdir()] == ["model.pt2"]
+        export(tmp_path / "other.safetensors", output, Request(size=FIXED))
+    assert [p.name for p in output.parent.iterdir()] == ["model.onnx"]
     assert output.read_text() == "the old one"
 
 
@@ -345,13 +413,13 @@ def test_no_file_of_an_export_replaces_the_checkpoint(checkpoint, tmp_path):
         export_model(checkpoint, "", format="openvino")
 
 
-@pytest.mark.usefixtures("writes_fixed")
+@pytest.mark.usefixtures("writes_the_same")
 def test_a_model_that_finds_nothing_cannot_be_verified(tmp_path):
     model = make("faster_rcnn_resnet18_fpn")
     model.roi_heads.heads[0].classifier.bias.data[0] = 50  # background everywhere
     save(model, tmp_path / "blind.safetensors")
     with pytest.raises(UserError, match="detects nothing in the images to verify on"):
-        export(tmp_path / "blind.safetensors", tmp_path / "blind.pt2", Request(format="torch-export", size=(128, 160)))
+        export(tmp_path / "blind.safetensors", tmp_path / "blind.onnx", Request(size=FIXED))
 
 
 @pytest.mark.slow
@@ -417,7 +485,7 @@ def test_the_runtime_pastes_the_models_masks(precision, tmp_path, scene):
 
 
 def test_the_command_line_exports_and_predicts(checkpoint, export_once, tmp_path, scene, capsys):
-    exported = export_once("onnx")
+    exported = export_once("onnx", FIXED)
     PIL.Image.fromarray(scene(96, 128)).save(tmp_path / "scene.png")
     main(["predict", str(tmp_path / "scene.png"), "--checkpoint", str(exported), "--trust",
           "--output", str(tmp_path / "found")])  # fmt: skip
@@ -473,8 +541,9 @@ def test_deformable_convolutions_and_context(tmp_path, format_):
     assert report.difference.boxes < 0.01
 
 
-def test_onnx_dimensions_have_names(export_once):
-    model = onnx.load(export_once("onnx"))
+@pytest.mark.parametrize("file", ["three boxes", pytest.param("detector", marks=pytest.mark.slow)])
+def test_onnx_dimensions_have_names(three_boxes, export_once, file):
+    model = onnx.load(three_boxes(".onnx") if file == "three boxes" else export_once("onnx", None))
     images, sizes = (
         [dim.dim_param or dim.dim_value for dim in v.type.tensor_type.shape.dim] for v in model.graph.input
     )
@@ -493,38 +562,39 @@ def triton_config(text: str):
     return text_format.Parse(text, schema.ModelConfig())
 
 
-def test_a_triton_folder_describes_its_graph(export_once, scene):
-    folder = export_once("triton")
+def test_a_triton_folder_describes_its_graph(export_once, size, scene):
+    folder = export_once("triton", size)
     file = folder / "1" / "model.onnx"
     assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*")) == [
         "1/model.onnx",
         "config.pbtxt",
     ]
     config = triton_config((folder / "config.pbtxt").read_text())
-    assert (config.name, config.backend, config.max_batch_size) == (folder.name, "onnxruntime", 8)
-    assert config.dynamic_batching.max_queue_delay_microseconds > 0
+    assert (config.name, config.backend) == (folder.name, "onnxruntime")
     graph = onnx.load(file).graph
     for entries, values in ((config.input, graph.input), (config.output, graph.output)):
         assert [entry.name for entry in entries] == [value.name for value in values]
         for entry, value in zip(entries, values, strict=True):
-            assert list(entry.dims) == [dim.dim_value or -1 for dim in value.type.tensor_type.shape.dim][1:]
+            dims = [dim.dim_value or -1 for dim in value.type.tensor_type.shape.dim]
+            assert list(entry.dims) == (dims if size else dims[1:])
     assert [entry.data_type for entry in config.output] == [11, 11, 9]  # TYPE_FP32, TYPE_INT64
     picture = scene(96, 128)
-    found, expected = (Runtime(path).detect([picture])[0] for path in (file, export_once("onnx")))
+    found, expected = (Runtime(path).detect([picture])[0] for path in (file, export_once("onnx", size)))
     agree(found, expected)
     with pytest.raises(UserError, match="already exists; choose another output"):
         export(Path("starter"), folder, Request(format="triton"))
 
 
-def test_triton_does_not_batch_a_fixed_size(tmp_path):
-    value = onnx.helper.make_tensor_value_info
-    inputs = [value("images", 1, [1, 3, 96, 160]), value("sizes", 1, [1, 2])]
-    graph = onnx.helper.make_graph([], "graph", inputs, [value("labels", 7, [1, 100])])
-    onnx.save(onnx.helper.make_model(graph), tmp_path / "model.onnx")
-    config = triton_config(triton.config("fixed", tmp_path / "model.onnx"))
-    assert config.max_batch_size == 0
-    assert not config.HasField("dynamic_batching")
-    assert [list(entry.dims) for entry in (*config.input, *config.output)] == [[1, 3, 96, 160], [1, 2], [1, 100]]
+def test_triton_batches_images_of_any_size_and_not_those_of_one(export_once, three_boxes):
+    one, any_ = (
+        triton_config(triton.config("name", file)) for file in (export_once("onnx", FIXED), three_boxes(".onnx"))
+    )
+    assert (one.max_batch_size, any_.max_batch_size) == (0, 8)
+    assert not one.HasField("dynamic_batching")
+    assert any_.dynamic_batching.max_queue_delay_microseconds > 0
+    assert [list(entry.dims) for entry in one.input] == [[1, 3, *FIXED], [1, 2]]
+    assert [list(entry.dims) for entry in any_.input] == [[3, -1, -1], [2]]
+    assert [next(iter(entry.dims)) for entry in one.output] == [1, 1, 1]
 
 
 def test_a_format_that_does_not_exist_is_one_line():
