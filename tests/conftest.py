@@ -1,6 +1,8 @@
 """Run all tests, and the processes they start, on a single thread: models this small do not gain from more."""
 
+import functools
 import gc
+import importlib.metadata
 import os
 import runpy
 import shutil
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from cascade_rcnn.recipes import Recipe
 
 os.environ["OMP_NUM_THREADS"] = "1"  # torch reads this when it is imported
+importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)  # each training would search them
 os.fsync = os.fstat  # no test has to wait for the disk; files that are not open are still noticed
 gc.disable()  # until everything is imported
 # Tests send these signals, which are ignored under nohup or in a script's background jobs.

@@ -2,12 +2,15 @@
 
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import cascade_rcnn
 from cascade_rcnn.config import ModelOptions
+from cascade_rcnn.data.shapes import write_shapes
 from cascade_rcnn.recipes import RECIPES, bundled
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "python.md"
@@ -42,10 +45,11 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
 
 
 def thin(patch: pytest.MonkeyPatch) -> None:
-    """Make the recipe `shapes` train within a second."""
+    """Make the recipe `shapes` train within a second, on half of the images."""
     options = ModelOptions(backbone_width=8, pyramid_channels=8, head_width=8, proposals=30, rois=8, min_size=None)
     recipe = replace(bundled.shapes(), options=options, workers=0, accelerator="cpu", evaluate_every=1)
     patch.setitem(RECIPES, "shapes", lambda: recipe)
+    patch.setattr(cascade_rcnn, "write_shapes", partial(write_shapes, train=8, val=2, size=96))
 
 
 def others() -> list[Any]:

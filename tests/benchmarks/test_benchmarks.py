@@ -16,6 +16,7 @@ from benchmarks.report import PARTS, main, render
 from benchmarks.scaling import exponent
 from benchmarks.weights import calibrated, config
 from cascade_rcnn import create_model
+from cascade_rcnn.config import replace
 from cascade_rcnn.layers.normalization import FixedBatchNorm
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +56,9 @@ def test_data_loading(tmp_path):
 
 def test_a_random_network_has_finite_features_and_its_statistics_are_fixed():
     image = torch.randint(0, 256, (3, 96, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    model = calibrated(config("cascade_rcnn_resnet18_fpn", Task((96, 128), proposals=20, classes=3), stages=1), image)
+    whole = config("cascade_rcnn_resnet18_fpn", Task((96, 128), proposals=20, classes=3), stages=1)
+    thin = {"backbone": replace(whole.backbone, stem=16, planes=16), "pyramid": replace(whole.pyramid, channels=16)}
+    model = calibrated(replace(whole, **thin, box_head=replace(whole.box_head, width=32)), image)
     assert isinstance(model.backbone.bn1, FixedBatchNorm)
     assert float(model.backbone.bn1.running_var.std()) > 0
     assert all(bool(level.isfinite().all()) for level in model.features(torch.randn(1, 3, 96, 128)))

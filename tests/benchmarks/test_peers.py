@@ -1,6 +1,7 @@
 """The comparison with other frameworks: how models and results are converted. No other framework is needed here."""
 
 import json
+import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -102,9 +103,10 @@ def test_a_peer_that_is_importable_here_is_measured_here():
 
 
 @pytest.mark.skipif(find_spec("mmdet") is not None, reason="mmdet is here")
-def test_a_process_without_its_peer_is_one_line(tmp_path):
+@pytest.mark.parametrize("python", [shutil.which("false"), pytest.param(sys.executable, marks=pytest.mark.slow)])
+def test_a_process_without_its_peer_is_one_line(tmp_path, python):
     with pytest.raises(SystemExit, match="mmdet: the process ended"):
-        process.PeerProcess("mmdet", Path(sys.executable), tmp_path, Task((32, 32)), threads=1)
+        process.PeerProcess("mmdet", Path(python), tmp_path, Task((32, 32)), threads=1)
 
 
 def test_results_of_a_restricted_processor_stand_next_to_its_own(tmp_path, monkeypatch):

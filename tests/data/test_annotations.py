@@ -124,7 +124,7 @@ def test_share_memory_moves_every_tensor(make_annotations):
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_two_processes_see_the_same_storage(make_annotations, method):
     """The other receives the whole object and sends one column back, all in shared memory."""
     annotations = make_annotations([(30, 40)], [[(1, 2, 3, 4)]]).share_memory()

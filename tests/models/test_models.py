@@ -82,7 +82,7 @@ EVERY_KIND = [f"{method}_resnet18_fpn" for method in ("faster_rcnn", "cascade_rc
 EVERY_KIND += ["cascade_rcnn_vgg16", "cascade_rfcn_resnet18", "integral_loss_rfcn_resnet18"]
 LARGE = {
     name
-    for size in ("*swin*", "*convnext*", "*mvit*", "*res2net*", "*vit_[lh]", "*resnet152*", "*mask*")
+    for size in ("*swin*", "*convnext*", "*mvit*", "*res2net*", "*vit_[lh]", "*resnet101*", "*resnet152*", "*mask*")
     for name in list_models(size)
 }
 SMALL = {"cascade_rcnn_swin_t_fpn", "faster_rcnn_convnext_tiny_fpn", "rfcn_resnet18", "iterative_bbox_rfcn_resnet18"}
