@@ -96,7 +96,7 @@ DATASETS: {TRAIN: [voc_2007_train]}
             "b0: &b0 [1, 1]\n" + "".join(f"b{k}: &b{k} [*b{k - 1}, *b{k - 1}]\n" for k in range(1, 40)),
             "more values than any config needs",
         ),
-        ("[" * 5000, "not a readable YAML file"),
+        ("[" * 1000, "not a readable YAML file"),
         ("MODEL: !!python/object/apply:os.getcwd []", "not a readable YAML file"),
         ("- 1", "not a mapping of settings"),
     ],

@@ -354,7 +354,8 @@ def test_a_large_sample_is_read_from_all_anchors(monkeypatch):
 
 def test_the_weights_learn_under_autocast():
     """Proposals are computed first, from the same weights, whose casts autocast caches for the step."""
-    model = create_model("cascade_rcnn_resnet18_fpn", 2, backbone_width=8, pyramid_channels=16, head_width=16, rois=8)
+    thin = {"backbone_width": 8, "pyramid_channels": 16, "head_width": 16, "rois": 8, "min_size": None}
+    model = create_model("cascade_rcnn_resnet18_fpn", 2, **thin)
     target = {"boxes": torch.tensor([[8.0, 8, 60, 60]]), "labels": torch.tensor([2])}
     with torch.autocast("cpu", torch.bfloat16):
         losses = model([torch.rand(3, 128, 192)], [target])

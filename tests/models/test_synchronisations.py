@@ -26,6 +26,7 @@ SMALL = {
     "proposals": 50,
     "rois": 16,
     "score_threshold": 0.0,
+    "min_size": 64,
 }
 NAMES = [
     "cascade_rcnn_resnet18_fpn",
@@ -88,7 +89,7 @@ def test_the_losses_wait_for_nms_alone(name: str):
 
 @torch.no_grad()
 def test_the_border_waits_once_a_batch():
-    detector = create_model(NAMES[0], 3, **SMALL, min_size=64).eval()
+    detector = create_model(NAMES[0], 3, **SMALL).eval()
     sizes = ((64, 96), (50, 90), (70, 64))
     images = [torch.randint(256, (3, *size), dtype=torch.uint8) for size in sizes]  # floats are checked on a CPU alone
     with Waits() as waits:

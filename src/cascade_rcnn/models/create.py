@@ -43,7 +43,7 @@ def create_model(
     (`name` may be omitted) and provides all weights that fit the given classes, by default its own classes. The options
     are then those of `load`, such as `min_size`.
 
-    >>> model = create_model("cascade_rcnn_resnet18_fpn", num_classes=3, head_width=256)
+    >>> model = create_model("cascade_rcnn_resnet18_fpn", num_classes=3, min_size=64)
     >>> target = {"boxes": torch.tensor([[8.0, 8, 40, 40]]), "labels": torch.tensor([2])}
     >>> losses = model([torch.rand(3, 64, 64)], [target])
     >>> len(losses)  # the RPN's two, and two of each of three stages
