@@ -17,7 +17,7 @@ help:
 	@echo "make quickstart   find people in a photo, fine-tune on blood cells, evaluate, draw; needs no data"
 	@echo "make starter      train the detector that comes with the package; PERSONS=folder BACKBONE=file: its data"
 	@echo "make test         ruff, pyright, import layers, then the tests"
-	@echo "make test-slow    the tests that take minutes"
+	@echo "make test-slow    the tests that take longer"
 	@echo "make lint         the checks of 'make test' without the tests"
 	@echo "make docs         the documentation site in build/site; fails on a broken link"
 	@echo "make notebooks    run the notebooks of docs/notebooks and keep what they show"
