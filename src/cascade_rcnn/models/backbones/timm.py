@@ -5,6 +5,7 @@ This needs the extra `timm`, which is imported when such a network is built.
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -86,6 +87,7 @@ class Timm(nn.Module):
             raise UserError(f"checkpointing=True: {self.config.label} has no such option; leave it out") from None
 
 
+@cache  # a network on the meta device takes timm longer to initialise than a real one
 def examine(config: TimmConfig) -> dict[str, tuple[float, ...]]:
     """Return the mean and std (0..1) that a network expects. Raises UserError if it cannot be a backbone."""
     with torch.device("meta"):
@@ -150,6 +152,7 @@ def _library() -> ModuleType:
     return timm
 
 
+@cache
 def _plain(config: TimmConfig) -> Any:
     """Make timm's network on the meta device. Raises UserError with the nearest name if it does not exist."""
     timm, name = _library(), config.model
