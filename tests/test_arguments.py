@@ -104,6 +104,8 @@ def test_lists_are_not_words():
         as_list("tta", "no")
     with pytest.raises(UserError, match=r"scales is 0\.8; give a list, such as \[0\.8\]"):
         as_list("scales", 0.8)
+    with pytest.raises(UserError, match=r"tta is True; give a list$"):
+        as_list("tta", True)
 
 
 @pytest.mark.parametrize("value", [None, [], 3, ""])

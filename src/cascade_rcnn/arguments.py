@@ -60,7 +60,8 @@ def as_list(name: str, value: Any) -> list[Any]:
     if value is None:
         return []
     if isinstance(value, str) or not isinstance(value, Iterable):
-        raise UserError(f"{name} is {shown(value)}; give a list, such as [{shown(value)}]")
+        example = "" if isinstance(value, bool) else f", such as [{shown(value)}]"
+        raise UserError(f"{name} is {shown(value)}; give a list{example}")
     return list(value)
 
 

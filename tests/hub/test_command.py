@@ -1,13 +1,16 @@
 """`cascade-rcnn weights`, and names of published detectors in other commands."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
 from cascade_rcnn.cli import main
 from cascade_rcnn.config import ModelConfig
+from cascade_rcnn.errors import UserError
 from cascade_rcnn.hub.table import published, table
-from cascade_rcnn.models.checkpoint import save
+from cascade_rcnn.models.checkpoint import load, save
 from cascade_rcnn.models.create import create_model
 
 NAME = "mmdet/cascade-rcnn_r50_fpn_1x_coco"
@@ -101,6 +104,16 @@ def test_the_best_model_of_a_run_that_has_none(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["export", str(tmp_path / "best.safetensors"), "--format", "onnx"])
     assert f"no such checkpoint; the run has not evaluated a model yet; give {last}" in capsys.readouterr().err
+
+
+def test_a_folder_names_the_checkpoint_in_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("run").mkdir()
+    for name in ("last.safetensors", "best.safetensors"):
+        Path("run", name).touch()
+    for folder, advice in (("run", f", such as {Path('run', 'best.safetensors')}"), (".", "")):
+        with pytest.raises(UserError, match=f"^{re.escape(f'{folder}: is a folder; give a checkpoint{advice}')}$"):
+            load(folder)
 
 
 def test_an_export_of_a_name_lies_in_the_working_folder(kept, capsys, monkeypatch, tmp_path):

@@ -12,6 +12,7 @@ from torchvision import tv_tensors
 
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images.inputs import spread, to_array
+from cascade_rcnn.images.tensors import to_tensor
 from cascade_rcnn.results import to_supervision
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -60,6 +61,14 @@ def test_other_units_by_hand():
         found = to_array(np.array([[0, 0.5, 1]], kind))
         assert found.dtype == np.float32
         assert found[0, :, 2].tolist() == [0, 0.5, 1]
+
+
+@pytest.mark.parametrize("peak", [255, 4095, 8191])
+def test_ten_bits_in_sixteen_are_read_with_a_warning(peak):
+    dark = np.array([[0, 7, peak]], np.uint16)
+    for image, convert in ((dark, to_array), (torch.from_numpy(dark), to_array), (torch.from_numpy(dark), to_tensor)):
+        with pytest.warns(UserWarning, match="less than an eighth of the range 0..65535"):
+            assert float(convert(image).max()) == pytest.approx(peak / 65535)
 
 
 @pytest.mark.parametrize(

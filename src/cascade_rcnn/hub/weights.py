@@ -33,8 +33,11 @@ def resolve(name: str) -> Path:
         return huggingface.fetch(name)
     if name in published():
         return fetch(published()[name])
-    last = Path(name).with_name("last.safetensors")
-    if Path(name).name == "best.safetensors" and last.is_file():
+    path = Path(name)
+    if path.is_dir():
+        inside = [str(one) for one in sorted(path.glob("*.safetensors"))]  # of a run, the best comes first
+        raise UserError(f"{name}: is a folder; give a checkpoint" + (f", such as {inside[0]}" if inside else ""))
+    if path.name == "best.safetensors" and (last := path.parent / "last.safetensors").is_file():
         raise UserError(f"{name}: no such checkpoint; the run has not evaluated a model yet; give {last}")
     hint = (
         nearest(name, list(published())) or "; check the path, or give 'starter' or a name from `cascade-rcnn weights`"

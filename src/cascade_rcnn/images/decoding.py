@@ -2,6 +2,7 @@
 
 import os
 import struct
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain
@@ -41,6 +42,7 @@ UNSUPPORTED = frozenset(
 )
 
 ONLINE = "images are not read from URLs; download it, and give the file"
+NARROW = 2**13  # values below which 16-bit images use less than an eighth of their range
 MAX_MEGAPIXELS = 179  # default limit, the same as Pillow's
 SIDEWAYS = 5  # orientations from 5 on swap width and height
 _BEYOND = 0.5  # floating point may overshoot 0..1, with bicubic interpolation by 0.45; other ranges go further
@@ -232,11 +234,22 @@ def from_array(image: np.ndarray) -> np.ndarray:
     if array.dtype == np.uint8:
         return array
     if array.dtype == np.uint16:
+        warn_of_narrow_range(int(array.max()))
         return array.astype(np.float32) / 65535
     if not np.issubdtype(array.dtype, np.floating):
         raise UserError(f"an image array has dtype {array.dtype}; give uint8, uint16, or floating point 0..1")
     check_range(f"an image array of {array.dtype}", float(array.min()), float(array.max()))
     return array.astype(np.float32, copy=False)
+
+
+def warn_of_narrow_range(peak: int) -> None:
+    """Warn if the largest value of a uint16 image is that of 13 bits or less."""
+    if 0 < peak < NARROW:
+        warnings.warn(
+            "an image of uint16 uses less than an eighth of the range 0..65535, and is read as nearly black; if it "
+            "was recorded with 8, 10 or 12 bits, multiply it by 256, 64 or 16",
+            stacklevel=2,
+        )
 
 
 def check_range(image: str, low: float, high: float) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images.decoding import MAX_MEGAPIXELS, check_range, decode_image
+from cascade_rcnn.images.decoding import MAX_MEGAPIXELS, check_range, decode_image, warn_of_narrow_range
 from cascade_rcnn.images.inputs import ImageLike, to_array
 
 
@@ -28,6 +28,8 @@ def to_tensor(image: ImageLike, *, check_values: bool = True) -> Tensor:
     """
     if isinstance(image, Tensor):
         planes = _three_channels(image)
+        if check_values and image.dtype == torch.uint16:
+            warn_of_narrow_range(int(image.int().max()))  # torch has no maximum of uint16
         if check_values and image.is_floating_point():
             low, high = (value.item() for value in planes.detach().aminmax())
             check_range(f"an image tensor of {image.dtype}", low, high)

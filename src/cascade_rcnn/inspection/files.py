@@ -5,15 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from cascade_rcnn.images.decoding import FORMATS, SIDEWAYS
+from cascade_rcnn.images.decoding import FORMATS, NARROW, SIDEWAYS
 from cascade_rcnn.inspection import duplicates
 from cascade_rcnn.inspection.findings import Finding, Record, finding
 from cascade_rcnn.inspection.splits import Split
 
 _TURNS = {2: "mirrored", 3: "rotated by 180 degrees", 4: "flipped vertically", 6: "rotated by 90 degrees clockwise",
           8: "rotated by 90 degrees counterclockwise"}  # fmt: skip
-
-_NARROW = 2**16 // 8
 
 
 def file_findings(splits: Sequence[Split]) -> list[Finding]:
@@ -87,7 +85,7 @@ def _turned(split: Split, unclear: bool) -> list[Record]:
 
 def _narrow(splits: Sequence[Split]) -> list[Record]:
     """Return the 16-bit images, if none uses more than an eighth of the range: a single one may just be dark."""
-    if max((value for split in splits for value in split.peaks.values()), default=_NARROW) >= _NARROW:
+    if max((value for split in splits for value in split.peaks.values()), default=NARROW) >= NARROW:
         return []
     return [split.image(i, f"values up to {value}") for split in splits for i, value in split.peaks.items()]
 
