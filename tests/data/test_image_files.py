@@ -35,6 +35,13 @@ def test_hidden_files_and_folders_are_never_data(tmp_path, write_image):
     assert images_in(tmp_path / ".ipynb_checkpoints") != []  # because the user named it
 
 
+def test_annotated_images_of_predict_are_not_the_images_of_their_name(tmp_path, write_image):
+    for name in ("found/pictures/a.png", "pictures/a.png"):
+        write_image(tmp_path / name, 4, 3)
+    (tmp_path / "found/images.jsonl").touch()
+    assert images_in(tmp_path) == [tmp_path / "pictures/a.png"]
+
+
 def test_links_are_followed_once_and_never_in_circles(tmp_path, write_image):
     write_image(tmp_path / "set/a/1.png", 4, 3)
     write_image(tmp_path / "elsewhere/2.png", 4, 3)

@@ -15,7 +15,9 @@ async def echo(scope, receive, send):
     await send({"type": "http.response.body", "body": message["body"]})
 
 
-def ask(guard, *parts: bytes, kind: bytes = b"application/json", method="POST", path="/predict", length=None, key=None):
+def ask(
+    guard, *parts: bytes, kind=b"application/json", method="POST", path="/predict", length=None, key=None, query=b""
+):
     headers = [(b"content-type", kind)] + ([(b"content-length", length)] if length else [])
     headers += [(b"X-API-Key", key)] if key else []
     messages = [{"type": "http.request", "body": part, "more_body": i < len(parts) - 1} for i, part in enumerate(parts)]
@@ -27,7 +29,8 @@ def ask(guard, *parts: bytes, kind: bytes = b"application/json", method="POST", 
     async def send(message):
         sent.append(message)
 
-    asyncio.run(guard({"type": "http", "method": method, "path": path, "headers": headers}, receive, send))
+    scope = {"type": "http", "method": method, "path": path, "query_string": query, "headers": headers}
+    asyncio.run(guard(scope, receive, send))
     return sent[0]["status"], sent[1]["body"]
 
 
@@ -61,6 +64,7 @@ def test_media_types_in_any_case_arrive_as_litserve_knows_them():
         ([b"\xff"], {}, 400, "not a JSON object"),
         ([b"--x--"], {"kind": b"multipart/form-data"}, 400, "not a form"),
         ([b"--y: no form"], {"kind": b"multipart/form-data; boundary=x"}, 400, "not a form"),
+        ([b"{}"], {"query": b"threshold=0.9"}, 400, "send fields in the body"),
         ([b"GIF89a"], {"kind": b"image/gif"}, 415, "send multipart/form-data or application/json"),
     ],
 )

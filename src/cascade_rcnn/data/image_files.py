@@ -7,14 +7,15 @@ from pathlib import Path
 
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images.decoding import EXTENSIONS, UNSUPPORTED
+from cascade_rcnn.images.folders import is_drawn
 
 
 def walk(folder: Path, depth: int | None = None) -> Iterator[Path]:
     """Yield every file below a folder, sorted within each folder, down to `depth` levels of subfolders (None: all).
 
-    Names that begin with a dot are skipped: thumbnails, checkpoints and resource forks of other programs. Each symbolic
-    link is followed once, and never into the folder itself, which would be a loop. Raises UserError for a folder that
-    cannot be read.
+    Names that begin with a dot are skipped: thumbnails, checkpoints and resource forks of other programs. So are the
+    annotated images of `predict`. Each symbolic link is followed once, and never into the folder itself, which would be
+    a loop. Raises UserError for a folder that cannot be read.
     """
     yield from _walk(folder, Path(os.path.realpath(folder)), set(), depth)
 
@@ -27,6 +28,8 @@ def _walk(folder: Path, root: Path, linked: set[Path], depth: int | None) -> Ite
     for entry in entries:
         if not entry.is_dir():
             yield entry
+            continue
+        if is_drawn(entry):
             continue
         if entry.is_symlink():
             target = Path(os.path.realpath(entry))

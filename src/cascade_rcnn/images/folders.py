@@ -71,6 +71,11 @@ def expand(patterns: Sequence[str | Path], *, left_out: Counter[str] | None = No
     return _named(chain.from_iterable(found), base)
 
 
+def is_drawn(folder: Path) -> bool:
+    """Return whether a folder has the annotated images that `predict` wrote, whose names are those of the images."""
+    return folder.name == PICTURES and (folder.parent / JOURNAL).exists()
+
+
 def notes_of(left_out: Counter[str], in_part: int = 0) -> list[str]:
     """Return a line for each kind of image that `expand` left out, and for those of which only a part was read."""
     others = sorted(left_out.items())
@@ -127,7 +132,7 @@ class _Walk:
             return
         entered.add((status.st_dev, status.st_ino))
         for entry in entries:
-            if _is_hidden(entry, folder) or (entry.name == PICTURES and (folder / JOURNAL).exists()):
+            if _is_hidden(entry, folder) or is_drawn(entry):
                 continue
             if entry.is_dir():
                 yield from self._below(entry, entered)

@@ -66,6 +66,8 @@ class Guard:
         headers = {name.lower(): value for name, value in scope["headers"]}
         media, semicolon, parameters = headers.get(b"content-type", b"").partition(b";")
         kind = media.strip().lower()
+        if scope["query_string"]:
+            return await _reject(send, 400, "a query in the address (?...) is not read; send fields in the body")
         if kind not in (b"application/json", b"multipart/form-data"):
             return await _reject(send, 415, "send multipart/form-data or application/json")
         # LitServe only recognises the media type in lower case; parameters, such as the boundary, keep their case.
