@@ -57,6 +57,11 @@ def test_a_gpu_without_a_start_says_what_to_fetch(shapes, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
+def test_a_path_in_the_place_of_annotations_is_refused():
+    with pytest.raises(UserError, match="annotations is a str; give what"):
+        auto_recipe("train.json")
+
+
 def test_a_model_by_name_starts_from_its_backbone(shapes):
     chosen = auto_recipe(load_annotations(shapes / "train.json"), model="cascade_rcnn_resnet18_fpn", accelerator="cpu")
     assert (chosen.recipe.init, chosen.recipe.model) == (None, "cascade_rcnn_resnet18_fpn")

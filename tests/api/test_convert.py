@@ -50,6 +50,8 @@ def test_notes_are_reported_and_mistakes_are_one_line(detector, tmp_path, capsys
         save_detectron2(detector, tmp_path / "theirs.safetensors")
     with pytest.raises(UserError, match=r"theirs\.pth: would replace an input"):
         save_detectron2(tmp_path / "theirs.pth", tmp_path / "theirs.pth")
+    with pytest.raises(UserError, match=r"source is Detector.*; give a path"):
+        convert_checkpoint(detector, "detectron2")
     with pytest.raises(UserError, match="this looks like a detectron2"):
         convert_checkpoint(tmp_path / "theirs.pth", "mmdet")
 

@@ -173,6 +173,8 @@ def test_a_report_replaces_neither_its_input_nor_the_page_of_others(run, tmp_pat
 
 
 def test_what_is_not_a_run_is_refused(run, tmp_path):
+    with pytest.raises(UserError, match="run is None; give a path"):
+        cascade_rcnn.compare(run, None)
     with pytest.raises(UserError, match=r"nothing: not the folder of a training run \(no recipe.json\)"):
         cascade_rcnn.report(tmp_path / "nothing")
     shutil.copy(run / "recipe.json", tmp_path)

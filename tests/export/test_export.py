@@ -403,6 +403,11 @@ def test_options_of_another_kind_are_refused(checkpoint, tmp_path, options, mess
         export_model(checkpoint, tmp_path / "model.onnx", **options)
 
 
+def test_a_model_in_the_place_of_its_file_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"checkpoint is Detector.*; give a path"):
+        export_model(load("starter"), tmp_path / "model.onnx")
+
+
 def test_no_file_of_an_export_replaces_the_checkpoint(checkpoint, tmp_path):
     for name, format_ in (("m.onnx", "onnx"), ("m.bin", "openvino")):
         path = tmp_path / name

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.create import create_model
 from cascade_rcnn.models.trace import Trace, trace
@@ -54,6 +55,11 @@ def test_ious_by_hand():
     path = np.array([[[0, 0, 10, 10], [0, 0, 20, 10], [0, 0, 20, 20]]], np.float32)
     one = Trace(boxes=path, stage_scores=np.zeros((1, 2)), scores=np.ones(1), labels=np.ones(1, int))
     np.testing.assert_allclose(one.ious, [[0.25, 0.5, 1.0]])
+
+
+def test_a_path_in_the_place_of_the_detector_is_refused():
+    with pytest.raises(UserError, match="model is 'starter'; give a detector"):
+        trace("starter", torch.zeros(3, 64, 64))
 
 
 def test_an_image_without_detections():

@@ -7,7 +7,7 @@ from threading import Event
 from typing import Any
 
 from cascade_rcnn.api.predict import predict_files
-from cascade_rcnn.arguments import check_number
+from cascade_rcnn.arguments import as_list, check_number
 from cascade_rcnn.devices import choose_device
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.checkpoint import load
@@ -39,7 +39,7 @@ def app(
     check_number("port", port, 1, 65535, whole=True)
     check_number("video_step", video_step, 1, whole=True)
     load_gradio()
-    given = [models] if isinstance(models, str | Path | Detector) else list(models)
+    given = [models] if isinstance(models, str | Path | Detector) else as_list("models", models)
     if not 1 <= len(given) <= 2:
         raise UserError(f"{len(given)} models given; give one, or two to compare")
     named = [_open(model, device, min_size) for model in given]

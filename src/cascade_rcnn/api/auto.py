@@ -12,6 +12,7 @@ from cascade_rcnn.auto.rules import Choice, Machine, Start, choose
 from cascade_rcnn.auto.survey import survey
 from cascade_rcnn.config import Category, ModelConfig
 from cascade_rcnn.data import Annotations
+from cascade_rcnn.data.annotations import check_annotations
 from cascade_rcnn.engine.training import processes
 from cascade_rcnn.engine.training.settings import check_numbers
 from cascade_rcnn.errors import UserError
@@ -53,6 +54,7 @@ def auto_recipe(annotations: Annotations, **overrides: Unpack[RecipeOverrides]) 
     >>> auto_recipe(annotations, init="starter", accelerator="cpu").recipe.optimizer.lr
     0.0008
     """
+    check_annotations(annotations)
     return by_data(with_changes(base(), overrides), names_of(overrides), annotations)
 
 

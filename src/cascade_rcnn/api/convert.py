@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cascade_rcnn import interop
 from cascade_rcnn.api.notes import tell
+from cascade_rcnn.arguments import as_path
 from cascade_rcnn.config import Category
 from cascade_rcnn.engine.checkpoint import save_state
 from cascade_rcnn.errors import UserError
@@ -45,7 +46,7 @@ def convert_checkpoint(
     classes = None if categories is None else as_categories(None, categories)
     stock = partial(stock_settings, origin=origin)
     with nullcontext() if config is None else found_config(config, origin) as file:
-        model, notes = interop.convert_checkpoint(Path(source), origin, file, stock, classes)
+        model, notes = interop.convert_checkpoint(as_path("source", source), origin, file, stock, classes)
     tell(notes)
     return model
 

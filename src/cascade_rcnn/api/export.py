@@ -42,7 +42,7 @@ def export_model(
     ('exported.pt2', 0)
     """
     check_choice("format", format, SUFFIX)
-    file = Path(checkpoint)
+    file = as_path("checkpoint", checkpoint)
     if output is None:  # the name of a published detector may contain dots and slashes
         output = file.with_suffix(SUFFIX[format]) if file.is_file() else Path(file.name + SUFFIX[format])
     output, images = as_path("output", output), as_list("images", images)

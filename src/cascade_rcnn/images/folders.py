@@ -14,7 +14,10 @@ from cascade_rcnn.text import count
 # Names in the output folder of `predict`: the annotated images, and the journal.
 PICTURES, JOURNAL = "pictures", "images.jsonl"
 
-_VIDEOS = ("3gp", "avi", "flv", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "ogv", "ts", "webm", "wmv")
+_VIDEOS = (
+    *("3gp", "asf", "avi", "flv", "h264", "h265", "hevc", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts"),
+    *("mxf", "ogv", "ts", "vob", "webm", "wmv"),
+)
 VIDEOS = frozenset(f".{kind}" for kind in _VIDEOS)
 _TEXTS = (".txt", ".json", ".xml", ".csv", ".yaml")  # not opened: there may be one beside each image
 _BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*")  # of most images

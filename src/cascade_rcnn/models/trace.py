@@ -10,6 +10,8 @@ import numpy as np
 import torch
 
 from cascade_rcnn import boxes as box_ops
+from cascade_rcnn.arguments import shown
+from cascade_rcnn.errors import UserError
 from cascade_rcnn.images.inputs import ImageLike
 from cascade_rcnn.images.tensors import to_tensor
 from cascade_rcnn.models.detector import Detector
@@ -52,12 +54,15 @@ class Trace:
 def trace(model: Detector, image: ImageLike) -> Trace:
     """Detect in an image and trace each detection back through the stages to its proposal.
 
-    The image can have any form that `predict` accepts for one; like there, the detector itself is not modified.
+    The image can have any form that `predict` accepts for one; like there, the detector itself is not modified. Raises
+    UserError for a path in the place of the detector.
 
     >>> found = trace(load("starter"), "photo.jpg").above(0.8)
     >>> bool((found.ious[:, 0] < found.ious[:, 2]).all())  # later boxes are closer to the final one
     True
     """
+    if not isinstance(model, Detector):
+        raise UserError(f"model is {shown(model)}; give a detector, as cascade_rcnn.load returns")
     model = deepcopy(model).eval() if model.training else model
     batch, cascade = model.preprocess([to_tensor(image)]), model.roi_heads
     features = model.features(batch.pixels)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from cascade_rcnn.arguments import as_path
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.engine.training.data import val_annotations
@@ -77,7 +78,7 @@ class Run(NamedTuple):
 
 def open_run(folder: str | Path) -> Run:
     """Open the folder of a training run. Raises UserError if it is not one, or has no checkpoint yet."""
-    folder = Path(folder).expanduser()
+    folder = as_path("run", folder).expanduser()
     if not (folder / "recipe.json").is_file():
         raise UserError(f"{folder}: not the folder of a training run (no recipe.json); give the --output of `train`")
     recipe = read_recipe(folder / "recipe.json")

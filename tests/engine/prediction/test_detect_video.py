@@ -250,7 +250,7 @@ def test_impossible_parts(clip):
 def test_what_names_a_video(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("7").mkdir()
-    assert all(is_video(one) for one in ("a.MP4", "rtsp://host/cam", "0"))
+    assert all(is_video(one) for one in ("a.MP4", "a.h264", "rtsp://host/cam", "0"))
     assert not any(is_video(one) for one in ("7", "a.jpg", "photos", "https://host/a.jpg?x=b.mp4"))
     assert Clip(source="0").is_live
     assert Clip(source="RTSP://host/cam").is_live
