@@ -156,6 +156,7 @@ def test_a_training_in_parts_and_its_resumption(recipe, monkeypatch, capsys):
     assert len(read_csv(output / "train.csv")) == 6  # 12 of 13 images, in batches of 2: 3 updates per epoch
     weights = load(output / "last.safetensors").state_dict()
     assert training.train(recipe, fit=True, resume=True) == output  # finished: nothing is left to do
+    assert f"all {recipe.epochs} epochs of this run are done; to train longer" in capsys.readouterr().err
     torch.testing.assert_close(load(output / "last.safetensors").state_dict(), weights, rtol=0, atol=0)
 
 

@@ -16,7 +16,7 @@ from cascade_rcnn.data.repeats import repeat_factors
 from cascade_rcnn.engine.training import optim
 from cascade_rcnn.engine.training.data import Sources, TrainingData, read_data
 from cascade_rcnn.engine.training.fingerprint import check_same, fingerprint
-from cascade_rcnn.engine.training.settings import as_json, check_unchanged
+from cascade_rcnn.engine.training.settings import as_json, check_unchanged, to_train_longer
 from cascade_rcnn.engine.training.state import TrainingState, read_state
 from cascade_rcnn.evaluation.coco import crowding_notes
 from cascade_rcnn.files import write_json
@@ -65,6 +65,8 @@ def prepare(
     torch.manual_seed(recipe.seed + 1 + fabric.global_rank)  # each rank draws different samples
     if saved is not None:
         state.restore(saved)
+        if state.position.epoch >= recipe.epochs:
+            notes.append(f"{output}: all {recipe.epochs} epochs of this run are done; {to_train_longer(output)}")
     if fabric.is_global_zero:
         write_json(output / "recipe.json", as_json(recipe))
     notes += [*_notes(state), *data.notes, *more, *anchor_notes(data.train.annotations, model.config)]

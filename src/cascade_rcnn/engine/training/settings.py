@@ -70,10 +70,15 @@ def check_unchanged(output: Path, settings: dict[str, Any]) -> None:
         if name not in _MAY_CHANGE and before.get(name) != value:
             advice = "resume it with the same settings, or start a new run in another --output"
             if name == "epochs":  # the learning rate has followed a schedule over these epochs
-                last = output / "last.safetensors"
-                advice = f"to train longer, start a new run from its result: --init {last} in another --output"
+                advice = to_train_longer(output)
             was, now = (_shown(name, one) for one in (before.get(name), value))
             raise UserError(f"{output}: this run started with {name} {was}, not {now}; {advice}")
+
+
+def to_train_longer(output: Path) -> str:
+    """Return the advice on training for more epochs than the run in `output` was started with."""
+    last = output / "last.safetensors"
+    return f"to train longer, start a new run from its result: --init {last} in another --output"
 
 
 def _shown(name: str, value: Any) -> Any:
