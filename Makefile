@@ -11,12 +11,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart starter test test-slow lint docs notebooks package bench torture clean
+.PHONY: help quickstart starter test tests test-slow lint style types docs notebooks package bench torture clean
 
 help:
 	@echo "make quickstart   find people in a photo, fine-tune on blood cells, evaluate, draw; needs no data"
 	@echo "make starter      train the detector that comes with the package; PERSONS=folder BACKBONE=file: its data"
-	@echo "make test         ruff, pyright, import layers, then the tests"
+	@echo "make test         ruff, import layers, then pyright beside the tests"
 	@echo "make test-slow    the tests that take longer"
 	@echo "make lint         the checks of 'make test' without the tests"
 	@echo "make docs         the documentation site in build/site; fails on a broken link"
@@ -37,18 +37,25 @@ BACKBONE ?= ../shared/weights/resnet18.safetensors
 starter: $(READY)
 	$(BIN)/python -m tools.starter $(PERSONS) $(BACKBONE)
 
-test: lint
+test: style
+	@$(MAKE) --no-print-directory --jobs 2 types tests
+
+tests: $(READY)
 	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup
 
 test-slow: $(READY)
 	@$(BIN)/python -m pip install --quiet --group slow
 	@$(BIN)/python -m pytest -m slow --timeout 3600
 
-lint: $(READY)
+lint: style types
+
+style: $(READY)
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
-	@$(BIN)/pyright --pythonpath $(BIN)/python
 	@$(BIN)/lint-imports
+
+types: $(READY)
+	@$(BIN)/pyright --pythonpath $(BIN)/python
 
 docs: $(READY)
 	@$(BIN)/python -m pip install --quiet --group docs
