@@ -210,12 +210,20 @@ def test_no_boxes(write_coco, coco_dict, tmp_path):
     assert annotations.first.tolist() == [0, 0, 0]
 
 
-@pytest.mark.parametrize(("change", "note"), [("drop", "1 box without an id"), ("repeat", "some boxes share an id")])
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        ("drop", "1 box without an id"),
+        (5, "some boxes share an id"),
+        ("0b9e-4c1d", "ids of boxes are not all numbers (first: '0b9e-4c1d')"),
+        ("", "ids of boxes are not all numbers (first: '')"),
+    ],
+)
 def test_unusable_box_ids_are_renumbered(write_coco, coco_dict, tmp_path, change, note):
     if change == "drop":
         del coco_dict["annotations"][1]["id"]
     else:
-        coco_dict["annotations"][1]["id"] = 5
+        coco_dict["annotations"][1]["id"] = change
     annotations = load_coco(write_coco(coco_dict), tmp_path)
     assert sorted(annotations.ids.tolist()) == [1, 2, 3]
     assert note in annotations.notes[0]

@@ -192,11 +192,17 @@ def _positions(path: Path, kind: str, wanted: list[int], ids: np.ndarray, entrie
 
 
 def _box_ids(rows: list[Box]) -> tuple[np.ndarray, list[str]]:
-    """Return unique ids of the boxes, as evaluation needs (1..A if the file's are missing or repeated), and notes."""
-    given = [row.id for row in rows if row.id is not None]
+    """Return unique ids of the boxes, as evaluation needs, and notes.
+
+    They are 1..A if the file's are missing, repeated, or texts such as UUIDs.
+    """
+    given = [row.id for row in rows if isinstance(row.id, int)]
     if len(set(given)) == len(rows):
         return np.array(given, np.int64), []
-    why = (
-        f"{count(len(rows) - len(given), 'box')} without an id" if len(given) < len(rows) else "some boxes share an id"
-    )
+    if texts := [row.id for row in rows if isinstance(row.id, str)]:
+        why = f"ids of boxes are not all numbers (first: {texts[0]!r})"
+    elif len(given) < len(rows):
+        why = f"{count(len(rows) - len(given), 'box')} without an id"
+    else:
+        why = "some boxes share an id"
     return np.arange(1, len(rows) + 1), [f"{why}; all are renumbered from 1"]

@@ -34,7 +34,7 @@ class Box(Struct, gc=False, omit_defaults=True):
     image_id: _Int64
     category_id: _Int64
     bbox: tuple[float, ...] | None = None  # not a list, which garbage collection would visit
-    id: _Int64 | None = None
+    id: _Int64 | str | None = None  # some tools write UUIDs
     area: float | None = None
     iscrowd: int | bool | None = None
 
