@@ -45,6 +45,19 @@ def test_or_left_out_with_their_boxes(five):
     assert kept.notes[-1].endswith("they are skipped")
 
 
+def test_damage_within_a_file_shows_only_when_it_is_decoded(make_annotations, tmp_path, write_image):
+    for name in ("0.png", "1.png"):
+        write_image(tmp_path / name, 40, 30)
+    whole = (tmp_path / "1.png").read_bytes()
+    at = whole.index(b"IDAT") + 12
+    (tmp_path / "1.png").write_bytes(whole[:at] + bytes(8) + whole[at + 8 :])
+    both = make_annotations([(30, 40)] * 2)
+    assert len(check_images(both, bad_images="skip")) == 2
+    kept = check_images(both, bad_images="skip", decode=True)
+    assert list(kept.file_names) == ["0.png"]
+    assert "1.png: cannot open this image" in kept.notes[-1]
+
+
 def test_nothing_left_is_an_error_even_then(make_annotations, one_line):
     with pytest.raises(UserError) as caught:
         check_images(make_annotations([(3, 4)] * 2), bad_images="skip")

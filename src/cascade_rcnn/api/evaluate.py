@@ -89,7 +89,13 @@ def evaluate(
     check_names(classes, given)
     labels = meaning(classes, opened.config.categories)
     dataset = as_dataset(
-        given, labels, masks=True, bad_images=bad_images, max_megapixels=max_megapixels, workers=workers
+        given,
+        labels,
+        masks=True,
+        bad_images=bad_images,
+        max_megapixels=max_megapixels,
+        workers=workers,
+        evaluated=True,
     )
     truth = dataset.annotations
     check_classes(opened.config, truth, opened.name)
@@ -158,7 +164,7 @@ def evaluate_detections(
     if save_detections is not None:
         write(save_detections, found.rows, annotations, found.masks)
     if report is not None:
-        dataset = as_dataset(annotations, bad_images=bad_images)
+        dataset = as_dataset(annotations, bad_images=bad_images, evaluated=True)
         make(dataset, found.rows, Path(report), facts={"detections": str(detections)}, limit=max_detections)
     metrics = evaluate_detected(annotations, found, source=detections, limit=max_detections, boundary=boundary)
     tell([f"{detections}: {note}" for note in doubts(found.rows, annotations)])

@@ -141,7 +141,9 @@ def _dataset(
         data = load_annotations(data, images, split, model.class_names, bad_images=bad_images)
     measured = run.validation(bad_images) if data is None else data
     labels = meaning(None, model.config.categories)
-    dataset = as_dataset(measured, labels, bad_images=bad_images, max_megapixels=settings.max_megapixels)
+    dataset = as_dataset(
+        measured, labels, bad_images=bad_images, max_megapixels=settings.max_megapixels, evaluated=True
+    )
     check_classes(model.config, dataset.annotations, model.name)
     if data is not None:
         most = model.config.inference.max_detections

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from cascade_rcnn.api.notes import tell
-from cascade_rcnn.data import check_images, load_annotations
+from cascade_rcnn.data import load_annotations
 from cascade_rcnn.data.check import BadImages
+from cascade_rcnn.engine.datasets import as_dataset
 from cascade_rcnn.engine.evaluate import measure_targets
 from cascade_rcnn.evaluation.quality import RegressionTargets
 from cascade_rcnn.images.decoding import MAX_MEGAPIXELS
@@ -35,7 +36,7 @@ def target_statistics(
     """
     classes = read_config(checkpoint).class_names
     truth = load_annotations(annotations, images, split, classes, bad_images=bad_images)
-    truth = check_images(truth, bad_images=bad_images, max_megapixels=max_megapixels)
+    truth = as_dataset(truth, bad_images=bad_images, max_megapixels=max_megapixels, evaluated=True).annotations
     found = measure_targets(checkpoint, truth, batch_size, workers, device)
     tell([*truth.notes, *([found.note] if found.note else [])])
     return found

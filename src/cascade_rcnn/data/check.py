@@ -21,19 +21,24 @@ _ADVICE = "fix or remove them, or skip them (bad-images skip)"
 
 
 def check_images(
-    annotations: Annotations, *, bad_images: BadImages = "stop", max_megapixels: float = MAX_MEGAPIXELS
+    annotations: Annotations,
+    *,
+    bad_images: BadImages = "stop",
+    max_megapixels: float = MAX_MEGAPIXELS,
+    decode: bool = False,
 ) -> Annotations:
     """Check by its header that each image exists, is readable and complete, and has the annotated size.
 
     An image is also unusable above `max_megapixels`, or if its file is that of an earlier one. Returns the annotations
     with notes; "skip" drops unusable images, and "keep" only notes them. With "stop", raises one UserError that lists
-    them. Also raises UserError if "skip" leaves no image.
+    them. Also raises UserError if "skip" leaves no image. With `decode`, the images are decoded as well, which takes
+    longer and also finds damage within a file.
     """
     check_annotations(annotations)
     check_choice("bad_images", bad_images, get_args(BadImages))
     check_number("max_megapixels", max_megapixels, 0)
     paths = [annotations.path(i) for i in range(len(annotations))]
-    headers = read_headers(paths, max_megapixels)
+    headers = read_headers(paths, max_megapixels, decode=decode)
     problems: dict[int, str] = {}
     for i, (header, annotated) in enumerate(zip(headers, annotations.image_sizes.tolist(), strict=True)):
         if isinstance(header, UserError):

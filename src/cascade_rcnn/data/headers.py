@@ -26,12 +26,17 @@ class Header(NamedTuple):
     more: bool = False  # whether the file has further pages or frames
 
 
-def read_headers(paths: Sequence[Path], max_megapixels: float | None = MAX_MEGAPIXELS) -> list[Header | UserError]:
-    """Return the header of each file, or the error that reading the image would raise."""
+def read_headers(
+    paths: Sequence[Path], max_megapixels: float | None = MAX_MEGAPIXELS, *, decode: bool = False
+) -> list[Header | UserError]:
+    """Return the header of each file, or the error that reading the image would raise.
+
+    Without `decode`, that is only what the header, the file's end and its length reveal.
+    """
 
     def read(path: Path) -> Header | UserError:
         try:
-            return read_header(path, max_megapixels)
+            return read_header(path, max_megapixels, decode=decode)
         except UserError as error:
             return error
 
@@ -39,8 +44,8 @@ def read_headers(paths: Sequence[Path], max_megapixels: float | None = MAX_MEGAP
         return list(pool.map(read, paths))
 
 
-def read_header(path: Path, max_megapixels: float | None = MAX_MEGAPIXELS) -> Header:
-    """Read the header of an image file; if the file looks incomplete, decode it to be sure.
+def read_header(path: Path, max_megapixels: float | None = MAX_MEGAPIXELS, *, decode: bool = False) -> Header:
+    """Read the header of an image file; if the file looks incomplete, or with `decode`, decode it to be sure.
 
     Raises UserError naming the file if it is missing, not an image, truncated, or exceeds `max_megapixels` (None: no
     limit).
@@ -52,7 +57,7 @@ def read_header(path: Path, max_megapixels: float | None = MAX_MEGAPIXELS) -> He
         size = (image.width, image.height) if turned else (image.height, image.width)
         header = Header(size, image.mode, holds_more(image))
         # Values with more than 8 bits may have an unsupported range.
-        if image.mode in ("I", "F") or not complete:
+        if decode or image.mode in ("I", "F") or not complete:
             with _one_at_a_time:
                 from_pil(image)
         return header

@@ -68,11 +68,13 @@ def as_dataset(
     max_megapixels: float = MAX_MEGAPIXELS,
     workers: int = 0,
     shown: bool = True,
+    evaluated: bool = False,
 ) -> Dataset:
     """Wrap data in a dataset without transforms and check every image.
 
     `labels`, `masks` and `workers` are those of `collect`, `bad_images` and `max_megapixels` those of `check_images`,
-    and `shown` displays progress. Raises UserError for data that cannot be used.
+    and `shown` displays progress. Images to be `evaluated` are also decoded if unusable ones are to be skipped: unlike
+    training, an evaluation cannot take others instead. Raises UserError for data that cannot be used.
     """
     check_given(given)
     if type(given) is Dataset:
@@ -82,6 +84,7 @@ def as_dataset(
             labels = meaning(None, given.annotations.categories)
     if isinstance(given, Annotations):
         given = given if labels is None else given.declaring(labels.values())
-        return Dataset(check_images(given, bad_images=bad_images, max_megapixels=max_megapixels))
+        decode = evaluated and bad_images == "skip"
+        return Dataset(check_images(given, bad_images=bad_images, max_megapixels=max_megapixels, decode=decode))
     with ProgressBar(f"reading {name_of(given)}", len(given), shown=shown) as bar:
         return collect(given, labels, masks=masks, workers=workers, advance=lambda images: bar.advance(images, ""))

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from itertools import islice
+from itertools import cycle, islice
 
 import numpy as np
 import pytest
@@ -191,7 +191,7 @@ def test_unreadable_images_are_left_out_of_the_trial():
             return i, {}
 
     def first(order: list[int], number: int) -> list[int]:
-        return [image for image, _ in islice(batch_fit._readable(Some(), order), number)]
+        return [image for image, _ in islice(cycle(batch_fit.readable(Some(), order)), number)]
 
     assert first([0, 1, 2], 5) == [0, 2, 0, 2, 0]
     with pytest.raises(UserError, match="image 1"):

@@ -54,6 +54,23 @@ def test_annotations_without_any_mask_are_refused_before_training_starts(outline
         read_data(replace(data, train=""), Sources(train=load_annotations(data.train, data.train_images)), masks=True)
 
 
+def test_a_validation_image_that_does_not_decode_is_left_out_like_any_other_bad_one(shapes, tmp_path):
+    folder = tmp_path / "shapes"
+    shutil.copytree(shapes, folder)
+    for split in ("train", "val"):
+        file = folder / "images" / split / "000002.png"
+        whole = file.read_bytes()
+        at = whole.index(b"IDAT") + 12
+        file.write_bytes(whole[:at] + bytes(8) + whole[at + 8 :])
+    data = DataConfig(train=str(folder / "train.json"), val=str(folder / "val.json"), bad_images="skip")
+    read = read_data(data, shown=False)
+    assert read.val is not None
+    assert len(read.train) == 13  # the next one stands in for it
+    assert len(read.val) == 4
+    assert "000002.png: cannot open" in read.val.annotations.notes[-1]
+    assert len(read_data(replace(data, bad_images="stop"), shown=False).val or ()) == 5
+
+
 def test_boxes_that_are_all_ignored_are_nothing_to_learn_from(shapes, tmp_path):
     content = json.loads((shapes / "train.json").read_text())
     for row in content["annotations"]:

@@ -13,6 +13,7 @@ from cascade_rcnn.engine.training import overfit_test as testing
 from cascade_rcnn.engine.training import train as training
 from cascade_rcnn.engine.training.overfit_test import OverfitTest, overfit_test
 from cascade_rcnn.engine.training.trial_run import trial_run
+from cascade_rcnn.errors import UserError
 from cascade_rcnn.layers.normalization import BatchNorm2d
 
 
@@ -51,6 +52,22 @@ def test_it_sees_boxes_and_learns_and_leaves_model_and_random_state(recipe, monk
     assert found.images == 8
     assert found.last < found.first
     assert found.updates == 16  # four passes of four updates, each with a look at the clock, as has each pass
+
+
+def test_an_image_that_cannot_be_read_is_left_out(recipe, monkeypatch):
+    monkeypatch.setattr(testing, "IMAGES", 2)
+    with trial_run(recipe) as run:
+        dataset = run.data.train.with_transforms(None)
+        first = int(dataset.annotations.first.diff().nonzero()[0])
+
+        def read(self, i: int):
+            if i == first:
+                raise UserError("broken")
+            return original(self, i)
+
+        original = type(dataset).__getitem__
+        monkeypatch.setattr(type(dataset), "__getitem__", read)
+        assert [len(images) for images, _ in testing._batches(run)] == [1]
 
 
 def test_the_copy_waits_for_no_other_process(recipe):

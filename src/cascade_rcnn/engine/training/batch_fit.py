@@ -69,7 +69,7 @@ def fit_batch(state: TrainingState) -> BatchFit | None:
     wanted, random = state.recipe.batch_size, random_state()
     sizes = _resized(state.data.train.annotations, state.model.config)
     order = hardest(sizes, state.data.train.annotations.first.diff().numpy())
-    samples = list(islice(_readable(state.data.train.with_transforms(None), order), wanted))
+    samples = list(islice(cycle(readable(state.data.train.with_transforms(None), order)), wanted))
 
     def step(images: int) -> None:
         train_a_copy(state, as_batch(samples[:images]))
@@ -133,20 +133,20 @@ def hardest(sizes: np.ndarray, boxes: np.ndarray) -> list[int]:
     return list(dict.fromkeys((int(order[0]), int(crowded), *order.tolist())))
 
 
-def _readable(dataset: Dataset, order: list[int]) -> Iterator[Sample]:
-    """Yield samples in this order, again and again. Raises UserError for the last image if none can be read."""
-    first: list[Sample] = []
+def readable(dataset: Dataset, order: list[int]) -> Iterator[Sample]:
+    """Yield the samples that can be read, in this order. Raises UserError for the last image if none can."""
     error: UserError | None = None
+    found = False
     for i in order:
         try:
-            first.append(dataset[i])
+            sample = dataset[i]
         except UserError as unreadable:
             error = unreadable
         else:
-            yield first[-1]
-    if error is not None and not first:
+            found = True
+            yield sample
+    if error is not None and not found:
         raise error
-    yield from cycle(first)
 
 
 def _resized(annotations: Annotations, config: ModelConfig) -> np.ndarray:

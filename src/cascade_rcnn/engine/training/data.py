@@ -115,7 +115,7 @@ def read_data(
     if given is not None:
         if isinstance(given, Annotations) and train.annotations.unused:  # here, but perhaps used there
             train = Dataset(train.annotations.declaring(given.categories), train.transforms)
-        val = as_dataset(given, meaning(sources.classes, train.annotations.categories), **checks)
+        val = as_dataset(given, meaning(sources.classes, train.annotations.categories), evaluated=True, **checks)
         check_same_categories(train.annotations, val.annotations)
         _check_measured(val.annotations)
     return TrainingData(train=_augmented(train, recipe, sources), val=val)

@@ -14,6 +14,7 @@ from torch import nn
 
 from cascade_rcnn.data.loader import Batch, as_batch
 from cascade_rcnn.engine.training import optim
+from cascade_rcnn.engine.training.batch_fit import readable
 from cascade_rcnn.engine.training.fixed_targets import fixed_target_losses
 from cascade_rcnn.engine.training.state import TrainingState, random_state, set_random_state
 from cascade_rcnn.models.detector import Detector
@@ -72,11 +73,11 @@ def overfit_test(state: TrainingState, *, seconds: float = SECONDS) -> OverfitTe
 
 
 def _batches(state: TrainingState) -> list[Batch]:
-    """Return up to 8 images with boxes, spread over the training set, in batches."""
+    """Return up to 8 readable images with boxes, spread over the training set, in batches."""
     dataset = state.data.train.with_transforms(None)
     filled = np.flatnonzero(dataset.annotations.first.diff().numpy())
     places = np.linspace(0, len(filled) - 1, min(IMAGES, len(filled))).round().astype(int)
-    samples, size = [dataset[int(i)] for i in filled[places]], state.recipe.batch_size
+    samples, size = list(readable(dataset, filled[places].tolist())), state.recipe.batch_size
     return [as_batch(samples[start : start + size]) for start in range(0, len(samples), size)]
 
 
