@@ -90,3 +90,9 @@ def test_a_crowd_of_alike_hashes_does_not_hide_a_pair_or_join_others():
         [str(k).encode() for k in range(2000)], np.zeros(2000, np.uint64), looks, np.full((2000, 2), 9)
     )
     assert found.near == [[0, 1]]
+
+
+def test_versions_made_by_augmentation_are_known_by_their_names():
+    names = ["train/a_jpg.rf.0a.jpg", "a.jpg", "valid\\a_jpg.rf.1b.jpg", "b_jpg.rf.2c.jpg", "c.rf.d_png.rf.3d.png"]
+    assert duplicates.versions(names) == [[0, 2]]
+    assert duplicates.versions([*names, "c.rf.d_png.rf.4e.png"]) == [[0, 2], [4, 5]]

@@ -85,6 +85,20 @@ def leaked_smaller(data):
     data.val["annotations"] = data.val["annotations"][:-7]  # the first box fits into the smaller image as well
 
 
+@fault(
+    "version_across_splits",
+    1,
+    split="val",
+    image="f_jpg.rf.2b.jpg",
+    detail="made from the same image as f_jpg.rf.1a.jpg in train",
+)
+def leaked_mirrored(data):
+    data.images["f_jpg.rf.1a.jpg"] = data.images.pop("t3.jpg")
+    data.train["images"][2]["file_name"] = "f_jpg.rf.1a.jpg"
+    data.add("train", "f_jpg.rf.3c.jpg", data.drawing(20))  # within a split, they are wanted
+    data.add("val", "f_jpg.rf.2b.jpg", data.images["f_jpg.rf.1a.jpg"].transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT))
+
+
 @fault("lost_box", 1, split="train", annotation_id=900, index=8, label="frog", detail="0 x 16 pixels")
 def without_width(data):
     data.box(bbox=[70, 70, 0, 16])

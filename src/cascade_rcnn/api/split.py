@@ -1,7 +1,6 @@
 """Splits of a dataset into training and validation images."""
 
 import os
-from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,19 +92,9 @@ def _groups(data: Annotations) -> np.ndarray:
         np.array([one.size for one in seen], np.int64),
     )
     groups = duplicates.Groups(len(paths))
-    for same in (*alike.near, *alike.exact, *_versions(data)):
+    for same in (*alike.near, *alike.exact, *duplicates.versions(data.file_names)):
         groups.join(np.full(len(same), same[0]), np.array(same))
     return groups.numbers()
-
-
-def _versions(data: Annotations) -> Collection[list[int]]:
-    """Return the images that Roboflow has made from the same one by augmentation, which only their names tell."""
-    found: dict[str, list[int]] = {}
-    for i in range(len(data)):
-        original, is_version, _ = data.file_names[i].rpartition(".rf.")
-        if is_version:
-            found.setdefault(original, []).append(i)
-    return found.values()
 
 
 def _absent(validation: Annotations) -> list[str]:

@@ -5,7 +5,8 @@ correlate. This finds resized, recompressed and brightened copies, but not mirro
 """
 
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +43,20 @@ def find(digests: list[bytes], hashes: np.ndarray, shades: np.ndarray, sizes: np
             same = compare(a, b) & _same_shape(sizes[a], sizes[b])
             near.join(a[same], b[same])
     return Alike([group for group in first.values() if len(group) > 1], near.groups())
+
+
+def versions(names: Iterable[str]) -> list[list[int]]:
+    """Group files that Roboflow has made from the same image by augmentation, which only their names tell.
+
+    >>> versions(["train/cat_jpg.rf.0a1b.jpg", "cat.jpg", "valid/cat_jpg.rf.2c3d.jpg", "dog_jpg.rf.4e5f.jpg"])
+    [[0, 2]]
+    """
+    found: dict[str, list[int]] = {}
+    for i, name in enumerate(names):
+        original, is_version, _ = re.split(r"[/\\]", name)[-1].rpartition(".rf.")
+        if is_version:
+            found.setdefault(original, []).append(i)
+    return [group for group in found.values() if len(group) > 1]
 
 
 def _candidates(hashes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -1,6 +1,6 @@
 """Findings about image files: missing, damaged, of the wrong size or type, rotated by EXIF, or duplicated."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -115,4 +115,16 @@ def _duplicates(splits: Sequence[Split]) -> list[Finding]:
                 records[code].append(split.image(i, detail, original.image(k)))
         for code, some in records.items():
             found += finding(code, some)
-    return found
+    copies = {i for group in (*alike.exact, *alike.near) for i in group[1:]}
+    return found + finding("version_across_splits", list(_versions(places, copies)))
+
+
+def _versions(places: Sequence[tuple[Split, int]], copies: Collection[int]) -> Iterator[Record]:
+    """Yield the images, other than `copies`, that Roboflow has made from one in an earlier split."""
+    for first, *others in duplicates.versions(split.annotations.file_names[i] for split, i in places):
+        original, k = places[first]
+        for other in others:
+            split, i = places[other]
+            if split is not original and other not in copies:
+                detail = f"made from the same image as {original.annotations.file_names[k]} in {original.name}"
+                yield split.image(i, detail, original.image(k))

@@ -89,6 +89,13 @@ KINDS: dict[str, Kind] = {
         "If these are resized or recompressed copies, or frames of the same scene, AP is too high.",
         "Split the data by scene, video or patient rather than by image.",
     ),
+    "version_across_splits": Kind(
+        "look",
+        "image",
+        "Augmented versions of an image in different splits",
+        "Roboflow made them from images of the same name. If that was one image, AP is too high.",
+        "Split the images before augmenting them, or with `cascade-rcnn split`, which keeps versions together.",
+    ),
     "lost_box": Kind(
         "look",
         "box",
