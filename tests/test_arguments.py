@@ -68,7 +68,7 @@ def test_numbers_in_range_pass(value):
     ("value", "limits", "message"),
     [
         (math.nan, (0, 1), "score is nan; give 0 to 1"),
-        (math.inf, (0,), "score is inf; give 0 or more"),
+        (math.inf, (0,), "score is inf; give a finite number, 0 or more"),
         (-math.inf, (0,), "score is -inf; give"),
         (-1, (0, 2**32 - 1), "score is -1; give 0 to 4294967295"),
         (10**400, (0, 65535), "score is 10*; give 0 to 65535"),

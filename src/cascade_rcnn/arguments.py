@@ -45,7 +45,10 @@ def check_number(name: str, value: Any, low: float, high: float = math.inf, *, w
     number: Any = value if is_number else math.nan
     if not (low <= number <= high and number < math.inf):  # written so that NaN fails
         limits = f"{low:.12g} or more" if high == math.inf else f"{low:.12g} to {high:.12g}"
-        kind = "" if is_number else "a whole number, " if whole else "a number, "
+        if number == math.inf:
+            kind = "a finite number, "
+        else:
+            kind = "" if is_number else "a whole number, " if whole else "a number, "
         raise UserError(f"{name} is {number if is_number else shown(value)}; give {kind}{limits}")
 
 

@@ -138,8 +138,14 @@ class Record(Callback):
         return epoch.epoch == self.last
 
 
+class Trying(Record):
+    def on_step_end(self, step: StepEnd) -> None:
+        super().on_step_end(step)
+        step.model.eval()  # and left so
+
+
 def test_callbacks_are_told_what_the_log_says(recipe, shapes):
-    record = Record()
+    record = Trying()
     result = train(recipe, data=shapes, callbacks=[record], epochs=3, evaluate_every=2)
     rows = read_csv(result.output / "train.csv")
     assert [step.step for step in record.steps] == [row["step"] for row in rows] == list(range(1, 13))
@@ -154,8 +160,9 @@ def test_callbacks_are_told_what_the_log_says(recipe, shapes):
     assert result.metrics.ap == best.ap
 
 
-def test_a_callback_ends_a_training_early_and_resuming_goes_on(recipe, shapes, tmp_path):
+def test_a_callback_ends_a_training_early_and_resuming_goes_on(recipe, shapes, tmp_path, capsys):
     result = train(recipe, data=shapes, callbacks=[Record(), Record(last=1)], epochs=2)
+    assert "stopped after epoch 1 by on_epoch_end of Record\n" in capsys.readouterr().err
     assert json.loads((result.output / "results.json").read_text())["epochs"] == 1
     record = Record()
     resumed = train(recipe, data=shapes, callbacks=[record], epochs=2, resume=True)

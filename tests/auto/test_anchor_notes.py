@@ -53,6 +53,14 @@ def test_boxes_that_no_anchor_reaches_are_reported_with_what_would_fit():
     assert share > 0.5
 
 
+def test_boxes_too_small_for_any_anchor_call_for_larger_images():
+    (line,) = anchor_notes(_annotations([2, 8, 14, 64]), CONFIG)  # 1, 4, 7 and 32 pixels
+    assert line == (
+        "half of the boxes are smaller than 5.5 pixels in resized images, too small for anchors; raise "
+        "--options.min-size and --options.max-size, or train on tiles"
+    )
+
+
 def test_where_no_anchors_fit_better_the_line_says_so():
     """Half of the boxes are covered by every set of anchors; the others are far from any that is tried."""
     (line,) = anchor_notes(_annotations([64, 2]), CONFIG)

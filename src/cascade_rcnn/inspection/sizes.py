@@ -6,14 +6,13 @@ from itertools import pairwise
 
 import numpy as np
 
-from cascade_rcnn.auto.anchor_notes import GOOD
+from cascade_rcnn.auto.anchor_notes import GOOD, TINY
 from cascade_rcnn.auto.anchors import ENOUGH, IOU, best_iou, fitting
 from cascade_rcnn.auto.survey import learned
 from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.inspection.findings import Finding, finding
 from cascade_rcnn.inspection.splits import Split
 
-TINY = 8.0  # pixels
 _SOME = 0.01  # fraction of tiny boxes above which they are a finding
 _SIDES = (8, 16, 32, 64, 128, 256, 512)  # pixels, bounds of the histogram
 _RATIOS = (1 / 4, 1 / 2, 2 / 3, 3 / 2, 2, 4)  # height / width

@@ -243,6 +243,7 @@ def _proposals(family: Family, preset: Preset, options: ModelOptions, several: b
     number = options.proposals
     if number is None:
         return family.proposals or ({"post_nms_train": preset.cascade_proposals} if several else {})
+    check_number("proposals", number, 1, whole=True)
     into, kept = family.train_proposals
     return {
         "pre_nms_train": into * number,

@@ -10,6 +10,7 @@ from cascade_rcnn.engine.training.optim import (
     make_optimizer,
     moving_average,
     parameter_groups,
+    rate_notes,
     set_learning_rate,
     warm_up_notes,
 )
@@ -172,6 +173,16 @@ def test_what_a_backbone_names_does_not_decay():
     backbone = model.backbone
     decays = [of[id(p)] for p in (backbone.stem.positions, backbone.stem.weight, backbone.stem.bias)]
     assert decays == [0.0, 0.1, 0.0]
+
+
+def test_settings_with_which_nothing_is_learnt_are_noted():
+    config = OptimizerConfig(lr=0.02, lr_batch=16, weight_decay=0.05, warmup_steps=5)
+    assert rate_notes(config, 100, 16) == []
+    assert rate_notes(replace(config, lr=0.0, warmup_steps=500), 100, 16) == [
+        "--optimizer.lr is 0, so the model learns nothing"
+    ]
+    (note,) = rate_notes(replace(config, weight_decay=20.0), 100, 8)  # half of lr
+    assert note.startswith("each update removes 20 % of the weights")
 
 
 @pytest.mark.parametrize(

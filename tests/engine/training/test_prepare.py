@@ -59,8 +59,23 @@ def test_more_objects_than_the_model_finds_are_noted(recipe):
 
 
 def test_an_update_has_no_more_images_than_an_epoch(recipe):
-    state, _ = ready(replace(recipe, accumulate=100))  # 13 images, in 6 batches of 2
+    state, notes = ready(replace(recipe, accumulate=100))  # 13 images, in 6 batches of 2
     assert (state.total_steps, state.images_per_step) == (2, 12)
+    assert "each update uses 12 images, as an epoch has only 6 steps (--accumulate 100)" in notes
+
+
+@pytest.mark.parametrize(
+    ("sizes", "noted"),
+    [
+        ({"min_size": (32, 800), "max_size": 544}, ["800, as --options.max-size 544 limits the long one"]),
+        ({"min_size": 64, "max_size": 64}, []),
+        ({"min_size": None, "max_size": 10}, []),
+    ],
+)
+def test_a_short_side_that_no_image_reaches_is_noted(recipe, sizes, noted):
+    _, notes = ready(replace(recipe, options=replace(recipe.options, **sizes)))
+    first = "the short side of images does not reach --options.min-size "
+    assert [note.removeprefix(first) for note in notes if note.startswith(first)] == noted
 
 
 def test_a_warm_up_longer_than_the_run_is_noted(recipe):

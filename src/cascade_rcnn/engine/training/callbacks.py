@@ -88,7 +88,7 @@ class Hooks:
         for callback in self.callbacks:
             callback.on_step_end(end)
 
-    def epoch(self, end: EpochEnd) -> bool:
-        """Call `on_epoch_end` of all callbacks; return whether any of them ends training."""
-        ends = [callback.on_epoch_end(end) for callback in self.callbacks]
-        return any(ends)
+    def epoch(self, end: EpochEnd) -> list[str]:
+        """Call `on_epoch_end` of all callbacks; return the names of those that end training."""
+        ends = [(type(callback).__name__, callback.on_epoch_end(end)) for callback in self.callbacks]
+        return [name for name, ended in ends if ended]

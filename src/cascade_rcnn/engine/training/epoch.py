@@ -151,4 +151,6 @@ def _report(log: MetricLog, hooks: Hooks, state: TrainingState, rate: float, los
             losses=values,
         )
         hooks.step(end)
+        if not state.model.training:  # left so by a callback that has tried the model
+            state.model.train()
     return loss

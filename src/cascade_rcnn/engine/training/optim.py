@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from cascade_rcnn.config import StageConfig
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.recipes import OptimizerConfig
+
+_DECAYS = 0.1  # share of the weights lost in an update to weight decay, usually about 1e-5
 
 
 def parameter_groups(model: Detector, config: OptimizerConfig) -> list[dict]:
@@ -76,6 +79,18 @@ def _fraction(config: OptimizerConfig, step: int, total_steps: int) -> float:
     if step < config.warmup_steps:
         left *= config.warmup_factor + (1 - config.warmup_factor) * step / config.warmup_steps
     return left
+
+
+def rate_notes(config: OptimizerConfig, total_steps: int, images_per_step: int) -> list[str]:
+    """Return notes on a learning rate of 0, on weight decay that leaves nothing to learn, and on the warm-up."""
+    if config.lr == 0:
+        return ["--optimizer.lr is 0, so the model learns nothing"]
+    lost = learning_rate(replace(config, warmup_steps=0), 0, total_steps, images_per_step) * config.weight_decay
+    notes = warm_up_notes(config, total_steps)
+    if lost < _DECAYS:
+        return notes
+    why = "the learning rate times --optimizer.weight-decay"
+    return [*notes, f"each update removes {100 * lost:.3g} % of the weights ({why}); lower it, for example to 0.0001"]
 
 
 def warm_up_notes(config: OptimizerConfig, total_steps: int) -> list[str]:

@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 from torch.optim.swa_utils import AveragedModel
 
 from cascade_rcnn.auto.anchor_notes import anchor_notes
-from cascade_rcnn.config import Category
+from cascade_rcnn.config import Category, PreprocessConfig
 from cascade_rcnn.data.loader import DetectionLoader, make_loader
 from cascade_rcnn.data.repeats import repeat_factors
 from cascade_rcnn.engine.training import optim
@@ -26,6 +26,7 @@ from cascade_rcnn.models.create import create_model
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.models.fine_tuning import start_from
 from cascade_rcnn.recipes import Recipe, applied_to_start
+from cascade_rcnn.text import count
 
 
 def prepare(
@@ -119,12 +120,24 @@ def _loader(recipe: Recipe, data: TrainingData, fabric: Fabric) -> DetectionLoad
 def _notes(state: TrainingState) -> list[str]:
     """Return notes on settings that do not fit each other or the data."""
     recipe, val = state.recipe, state.data.val
-    notes = optim.warm_up_notes(recipe.optimizer, state.total_steps)
+    notes = optim.rate_notes(recipe.optimizer, state.total_steps, state.images_per_step)
+    if (batches := len(state.loader)) < recipe.accumulate:
+        less = f"each update uses {count(state.images_per_step, 'image')}"
+        notes.append(f"{less}, as an epoch has only {count(batches, 'step')} (--accumulate {recipe.accumulate})")
+    notes += _size_notes(state.model.config.preprocess)
     if val is None:  # the note on that is enough: `train auto` chooses a patience for any data
         return notes
     if recipe.evaluate_every == 0 and recipe.patience > 0:
         notes.append("--patience has no effect, because the model is not evaluated")
     return [*notes, *crowding_notes(val.annotations, most=state.model.config.inference.max_detections)]
+
+
+def _size_notes(config: PreprocessConfig) -> list[str]:
+    """Return a note if no image reaches the short side that it is to be resized to."""
+    if config.min_size is None or max(config.min_size) <= config.max_size:
+        return []
+    why = f"as --options.max-size {config.max_size} limits the long one"
+    return [f"the short side of images does not reach --options.min-size {max(config.min_size)}, {why}"]
 
 
 def _expects_masks(recipe: Recipe) -> bool:

@@ -137,8 +137,8 @@ def _is_stale(state: TrainingState) -> bool:
 
 
 def _end_epoch(state: TrainingState, hooks: Hooks, metrics: Metrics | None) -> bool:
-    """Call the callbacks after an epoch; return whether one of them ends the run."""
-    here, ended = state.position, False
+    """Call the callbacks after an epoch; return whether one of them ends the run, and say so."""
+    here, ended = state.position, []
     if state.fabric.is_global_zero:
         end = EpochEnd(
             model=state.evaluated,
@@ -149,7 +149,9 @@ def _end_epoch(state: TrainingState, hooks: Hooks, metrics: Metrics | None) -> b
             output=state.output,
         )
         ended = hooks.epoch(end)
-    return state.fabric.broadcast(ended)
+    if ended and here.epoch < state.recipe.epochs:
+        print(f"stopped after epoch {here.epoch} by on_epoch_end of {', '.join(ended)}", file=sys.stderr)
+    return state.fabric.broadcast(bool(ended))
 
 
 def _evaluate(state: TrainingState, scores: MetricLog) -> Metrics | None:
