@@ -283,7 +283,7 @@ def _broken(coco: dict, case: str) -> object:
         ("unknown category", ["annotations[1] has category_id 99", "add the category"]),
         ("unknown category after one without a box", ["annotations[1] has category_id 99"]),
         ("results list", ["not a COCO detection file", "Expected `object`, got `array`"]),
-        ("labelme", ["not a COCO detection file", "missing required field `images`"]),
+        ("labelme", ["labelme's own format is not read"]),
         ("nameless image", ["missing required field `file_name`", "$.images[0]"]),
         ("duplicate image", ["2 entries share the image id 20"]),
         ("duplicate category", ["2 entries share the category id 7"]),

@@ -153,7 +153,7 @@ def test_each_bad_row_is_one_line_that_names_it(root, one_line, row, parts):
         ("train: images/train\nnames: " + "[" * 1000 + "]" * 1000, ["nested too deeply"]),
         ("train: images/train\nnc: 2", ["names is None"]),
         ("val: images/val\nnames: [cat]", ["no split 'train'", "only val"]),
-        ("Train: images/train\nnames: [cat]", ["names no images; add train and val"]),
+        ("train: \npath: labels\nnames: [cat]", ["names no images; add train and val"]),
         ("train: images/train\nkpt_shape: 17\nnames: [cat]", ["kpt_shape is '17'; write the number of keypoints"]),
         ("train: images/absent\nnames: [cat]", ["images/absent does not exist"]),
         ("train: labels\nnames: [cat]", ["labels contains no images"]),

@@ -13,6 +13,21 @@ def _config(folder: Path, text: str, *folders: str):
     return read_config(folder)
 
 
+def test_subsets_as_cvat_names_them(tmp_path):
+    config = _config(tmp_path, "Validation: v\nTrain: t\nnames: {0: cat}\npath: .", "t", "v")
+    assert config.splits == {"Train": [tmp_path / "t"], "Validation": [tmp_path / "v"]}
+    (tmp_path / "data.yaml").rename(tmp_path / "other.yaml")
+    assert find_config(tmp_path) == tmp_path / "other.yaml"
+
+
+def test_a_file_of_the_classes_alone_describes_the_folders_beside_it(tmp_path):
+    (tmp_path / "images/val").mkdir(parents=True)
+    (tmp_path / "images/val/a.png").touch()
+    config = _config(tmp_path, "nc: 1\nnames: [cat]", "images/train")
+    assert config.splits == {"val": [tmp_path / "images/val"]}
+    assert config.names == {0: "cat"}
+
+
 def test_everything_is_text_as_written(tmp_path):
     names = _config(tmp_path, "train: a\nnames: [no, 2020-01-01, 1e3, ~]", "a").names
     assert names == {0: "no", 1: "2020-01-01", 2: "1e3", 3: "~"}

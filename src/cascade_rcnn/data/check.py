@@ -8,6 +8,7 @@ import numpy as np
 
 from cascade_rcnn.arguments import check_choice, check_number
 from cascade_rcnn.data.annotations import Annotations, check_annotations
+from cascade_rcnn.data.foreign import imported_name
 from cascade_rcnn.data.headers import Header, read_headers
 from cascade_rcnn.data.image_files import is_image
 from cascade_rcnn.data.names import exists
@@ -66,7 +67,8 @@ def leave_out(
     parts = []
     if missing:
         first = next(iter(missing.values()))
-        parts.append(f"{len(missing)} {'is' if len(missing) == 1 else 'are'} missing (first: {first}{_instead(first)})")
+        hint = _instead(first) + imported_name(first.name)
+        parts.append(f"{len(missing)} {'is' if len(missing) == 1 else 'are'} missing (first: {first}{hint})")
     others = [line for i, line in problems.items() if i not in missing]
     parts += others[:_SHOWN] + ([f"and {len(others) - _SHOWN} more"] if len(others) > _SHOWN else [])
     summary = f"{len(problems)} of {images} images cannot be used: {'; '.join(parts)}"

@@ -3,12 +3,11 @@
 import re
 from pathlib import Path
 
+from cascade_rcnn.data.foreign import head_of, tool_of
 from cascade_rcnn.data.splits import is_split
-from cascade_rcnn.text_files import check_regular
 
 _ROBOFLOW = "_annotations.coco.json"
-_KEYS = re.compile(rb'"(images|annotations)"\s*:\s*\[')
-_HEAD = 2**20  # bytes within which a COCO file has one of these keys
+_KEYS = re.compile(rb'"(images|annotations)"\s*:\s*\[')  # in the head of a COCO file
 
 
 def coco_files(folder: Path) -> dict[str, Path]:
@@ -28,10 +27,6 @@ def coco_files(folder: Path) -> dict[str, Path]:
 
 def _is_coco(path: Path) -> bool:
     """Return whether a file begins like a COCO file: there may be other JSON files beside it (results, settings)."""
-    try:
-        check_regular(path)
-        with path.open("rb") as file:
-            head = file.read(_HEAD)
-    except (OSError, ValueError):
-        return False
-    return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") and _KEYS.search(head) is not None
+    head = head_of(path)
+    is_object = head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
+    return is_object and _KEYS.search(head) is not None and tool_of(head) is None

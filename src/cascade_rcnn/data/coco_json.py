@@ -6,6 +6,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from cascade_rcnn.data.foreign import HEAD, tool_of
 from cascade_rcnn.errors import UserError
 
 _T = TypeVar("_T")
@@ -73,6 +74,8 @@ def decode(path: Path, text: bytes, kind: type[_T]) -> _T:
         # Not strict: accepts ids and sizes that some tool has turned into floats (1.0) or strings ("1").
         return msgspec.json.decode(text, type=kind, strict=False)
     except msgspec.ValidationError as error:
+        if (said := tool_of(text[:HEAD])) is not None:
+            raise UserError(f"{path}: {said}") from None
         raise UserError(
             f"{path}: this is not a COCO detection file: {error}; it needs images (id, file_name, width, height), "
             "annotations (image_id, category_id, bbox) and categories (id, name)"

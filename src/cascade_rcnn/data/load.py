@@ -9,6 +9,7 @@ from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.data.coco import load_coco
 from cascade_rcnn.data.coco_folder import coco_files
+from cascade_rcnn.data.foreign import advice_on
 from cascade_rcnn.data.splits import choose, distinct, for_training, rank
 from cascade_rcnn.data.voc import DEPTHS, load_voc, voc_splits, xml_files
 from cascade_rcnn.data.yolo import load_yolo
@@ -130,6 +131,8 @@ def _recognise(path: Path) -> _Format:
         folders = (inner for depth in DEPTHS for inner in sorted(path.glob(depth)) if inner.is_dir())
         if (inner := next((folder for folder in folders if _format(folder)), None)) is not None:
             raise UserError(f"{path}: the dataset is in a folder below it; give {inner}")
+    if (said := advice_on(path)) is not None:
+        raise UserError(f"{path}: {said}")
     raise UserError(
         f"{path}: not one of the supported formats; give a COCO .json file (or a folder of them), a PASCAL VOC folder "
         "with Annotations/ (or its ImageSets/Main/<split>.txt, or xml files beside images), or a YOLO data.yaml (or "

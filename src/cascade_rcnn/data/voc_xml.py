@@ -48,6 +48,8 @@ def read_xml(path: Path) -> Record:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path}: cannot parse this xml file ({error}); correct or remove it") from None
+    if tree.tag == "annotations" and {"image", "track"}.intersection(child.tag for child in tree):
+        raise UserError(f"{path}: CVAT's own format is not read; export COCO 1.0 or Pascal VOC 1.1 from it instead")
     if tree.tag.lower() != "annotation":
         raise UserError(f"{path}: not a PASCAL VOC annotation (its root is <{tree.tag}>); remove it from the folder")
     if len(tree.findall(".//bndbox")) > len(tree.findall("object//bndbox")):

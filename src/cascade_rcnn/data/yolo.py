@@ -8,6 +8,7 @@ image's width and height. An image without a label file is background.
 
 import os
 from collections.abc import Sequence
+from glob import escape
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,7 @@ import numpy as np
 from cascade_rcnn.config import Category
 from cascade_rcnn.data.annotations import Annotations, assemble
 from cascade_rcnn.data.check import BadImages
+from cascade_rcnn.data.foreign import imported_name
 from cascade_rcnn.data.image_files import is_image, is_unread, left_out, walk
 from cascade_rcnn.data.names import locate, name_in
 from cascade_rcnn.data.segmentations import encode
@@ -59,8 +61,10 @@ def load_yolo(
     labels = find_labels(images)
     if not any(labels):
         example = label_of(images[0])
+        near = (path.name for path in sorted(example.parent.glob(f"*-{escape(example.name)}")))
+        there = next((f"; {name} is there{said}" for name in near if (said := imported_name(name))), "")
         raise UserError(
-            f"{config.path}: no image of split {split} has a label file (such as {example}); check the folders"
+            f"{config.path}: no image of split {split} has a label file (such as {example}{there}); check the folders"
         )
     shared = shared_labels(images, labels)
     source = f"{config.path} ({split})"

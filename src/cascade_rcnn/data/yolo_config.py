@@ -50,7 +50,7 @@ def _describes(path: Path) -> bool:
         config = _read_yaml(path)
     except UserError:
         return False
-    return "names" in config and any(split in config for split in _SPLITS)
+    return "names" in config and bool(_split_entries(config))
 
 
 def is_yolo_folder(folder: Path) -> bool:
@@ -85,11 +85,18 @@ def _from_yaml(path: Path) -> YoloConfig:
     root = path.parent / str(config.get("path") or ".")
     if not root.is_dir():  # `path` often refers to the machine or working folder where the file was written
         root = find_folder(str(config["path"]), [path.parent]) or path.parent
-    entries = {split: config[split] for split in _SPLITS if config.get(split)}
-    splits = _found(path, root, {k: v if isinstance(v, list) else [v] for k, v in entries.items()})
+    splits = _found(path, root, {k: v if isinstance(v, list) else [v] for k, v in _split_entries(config).items()})
+    if not splits:  # a file of the classes alone
+        splits = {name: [place] for name, place in _folders(root).items() if any(map(is_image, walk(place)))}
     names = _names(path, config.get("names"))
     notes = _other_number("nc", config.get("nc"), names)
     return YoloConfig(path, root, splits, names, _keypoints(path, config.get("kpt_shape")), notes)
+
+
+def _split_entries(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of the splits, the training set first; CVAT's subsets are named Train and Validation."""
+    found = {key: value for key, value in config.items() if key.lower() in _SPLITS and value}
+    return dict(sorted(found.items(), key=lambda entry: _SPLITS.index(entry[0].lower())))
 
 
 def _from_darknet(path: Path) -> YoloConfig:
