@@ -5,7 +5,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 
 from cascade_rcnn.data.augmentation.build import build_augmentation, build_transforms
 from cascade_rcnn.data.dataset import Dataset
-from cascade_rcnn.data.loader import AspectBatchSampler, make_loader
+from cascade_rcnn.data.loader import AspectBatchSampler, make_loader, readable
 from cascade_rcnn.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -295,3 +297,17 @@ def test_an_image_that_does_not_decode_is_replaced_wherever_it_is_mixed_in(make_
     epochs = [_epoch(loader, epoch) for epoch in range(5)]
     assert [len(batches) for batches in epochs] == [12] * 5
     _assert_same(_epoch(loader, 4, skip_batches=3), epochs[4][3:])
+
+
+def test_readable_samples_in_the_given_order():
+    class Some:
+        def __getitem__(self, i: int) -> tuple[int, dict]:
+            if i == 1:
+                raise UserError("image 1 cannot be read")
+            return i, {}
+
+    samples: Any = Some()
+    assert [image for image, _ in readable(samples, [2, 1, 0])] == [2, 0]
+    assert [image for image, _ in islice(cycle(readable(samples, [0, 1, 2])), 5)] == [0, 2, 0, 2, 0]
+    with pytest.raises(UserError, match="image 1"):
+        list(readable(samples, [1]))

@@ -92,7 +92,7 @@ def _groups(data: Annotations) -> np.ndarray:
         np.array([one.size for one in seen], np.int64),
     )
     groups = duplicates.Groups(len(paths))
-    for same in (*alike.near, *alike.exact, *duplicates.versions(data.file_names)):
+    for same in (*alike.near, *alike.exact, *duplicates.versions([*data.file_names])):
         groups.join(np.full(len(same), same[0]), np.array(same))
     return groups.numbers()
 

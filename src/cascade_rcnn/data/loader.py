@@ -285,3 +285,19 @@ def as_batch(samples: Sequence[Sample]) -> Batch:
     """Collate samples: a list of their images, and one of their targets."""
     images, targets = zip(*samples, strict=True)
     return list(images), list(targets)
+
+
+def readable(dataset: Dataset, order: list[int]) -> Iterator[Sample]:
+    """Yield the samples that can be read, in this order. Raises UserError for the last image if none can."""
+    error: UserError | None = None
+    found = False
+    for i in order:
+        try:
+            sample = dataset[i]
+        except UserError as unreadable:
+            error = unreadable
+        else:
+            found = True
+            yield sample
+    if error is not None and not found:
+        raise error

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from itertools import cycle, islice
 
 import numpy as np
 import pytest
@@ -181,18 +180,3 @@ def test_a_run_out_of_the_machine_s_memory_quotes_the_reason(recipe, monkeypatch
     monkeypatch.setattr(training, "run_epoch", full)
     with pytest.raises(UserError, match=r"^out of memory \(.*can't allocate memory.*start a new run with --batch-size"):
         training.train(recipe)
-
-
-def test_unreadable_images_are_left_out_of_the_trial():
-    class Some:
-        def __getitem__(self, i: int) -> tuple[int, dict]:
-            if i == 1:
-                raise UserError("image 1 cannot be read")
-            return i, {}
-
-    def first(order: list[int], number: int) -> list[int]:
-        return [image for image, _ in islice(cycle(batch_fit.readable(Some(), order)), number)]
-
-    assert first([0, 1, 2], 5) == [0, 2, 0, 2, 0]
-    with pytest.raises(UserError, match="image 1"):
-        first([1], 1)

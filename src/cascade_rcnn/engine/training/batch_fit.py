@@ -5,7 +5,7 @@ many images, so that the learning rate and its schedule stay as they are. An epo
 fewer images are left over at its end.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle, islice
 
@@ -15,9 +15,7 @@ import torch
 
 from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.data.annotations import Annotations
-from cascade_rcnn.data.dataset import Dataset
-from cascade_rcnn.data.loader import Batch, as_batch
-from cascade_rcnn.data.targets import Sample
+from cascade_rcnn.data.loader import Batch, as_batch, readable
 from cascade_rcnn.engine.memory import available_memory, memory_of
 from cascade_rcnn.engine.training import optim, processes
 from cascade_rcnn.engine.training.collectives import gather
@@ -131,22 +129,6 @@ def hardest(sizes: np.ndarray, boxes: np.ndarray) -> list[int]:
     order = order[tall[order] == tall[order[0]]]
     crowded = order[np.argmax(boxes[order])]
     return list(dict.fromkeys((int(order[0]), int(crowded), *order.tolist())))
-
-
-def readable(dataset: Dataset, order: list[int]) -> Iterator[Sample]:
-    """Yield the samples that can be read, in this order. Raises UserError for the last image if none can."""
-    error: UserError | None = None
-    found = False
-    for i in order:
-        try:
-            sample = dataset[i]
-        except UserError as unreadable:
-            error = unreadable
-        else:
-            found = True
-            yield sample
-    if error is not None and not found:
-        raise error
 
 
 def _resized(annotations: Annotations, config: ModelConfig) -> np.ndarray:

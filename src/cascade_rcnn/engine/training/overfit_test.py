@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from cascade_rcnn.data.loader import Batch, as_batch
+from cascade_rcnn.data.loader import Batch, as_batch, readable
 from cascade_rcnn.engine.training import optim
-from cascade_rcnn.engine.training.batch_fit import readable
 from cascade_rcnn.engine.training.fixed_targets import fixed_target_losses
 from cascade_rcnn.engine.training.state import TrainingState, random_state, set_random_state
 from cascade_rcnn.models.detector import Detector
