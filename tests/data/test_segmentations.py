@@ -9,7 +9,7 @@ from pycocotools.coco import COCO
 
 from cascade_rcnn import rle
 from cascade_rcnn.data.coco import load_coco, save_coco
-from cascade_rcnn.data.segmentations import ABSENT, Segmentations, encode, problem, usable
+from cascade_rcnn.data.segmentations import ABSENT, Segmentations, bounds, encode, problem, usable
 
 # pycocotools' own arrays do not support NumPy 2's `copy`.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -36,6 +36,16 @@ def test_polygons_of_too_few_points_are_left_out_beside_others():
     np.testing.assert_array_equal(as_dense([[1, 1, 30, 25], [], triangle]), as_dense([triangle]))
 
 
+def test_a_single_polygon_may_lack_the_list_around_it():
+    triangle = [2, 3, 12, 3, 2, 20]
+    assert problem(json.dumps(triangle).encode(), HEIGHT, WIDTH) is None
+    np.testing.assert_array_equal(as_dense(triangle), as_dense([triangle]))
+    assert bounds(triangle, (HEIGHT, WIDTH)) == (2, 3, 10, 17)
+    for mixed in ([triangle, 1], [1, triangle]):
+        assert problem(json.dumps(mixed).encode(), HEIGHT, WIDTH) == NEITHER
+        assert bounds(mixed, (HEIGHT, WIDTH)) is None
+
+
 @pytest.mark.parametrize("compressed", [False, True])
 def test_run_lengths_in_both_forms(compressed):
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
@@ -60,7 +70,8 @@ def test_run_lengths_in_both_forms(compressed):
         ([[1, 2, 3, 4, 5, 1e30]], "a coordinate of 1e+30"),
         ([[-9, 2, -3, 4, 0, 6]], "a polygon outside the image"),
         ([[1, 30, 3, 40, 5, 60]], "a polygon outside the image"),
-        ([1, 2, 3, 4, 5, 6], f"{NEITHER} (Expected `array`, got `int`)"),
+        ([1, 2, 3, 4], "a polygon of 2 points"),
+        ([[1, 2, 3, 4, 5, 6], 7], NEITHER),
         ([["1", "2"]], f"{NEITHER} (Expected `float`, got `str`)"),
         ({"size": [HEIGHT, WIDTH]}, f"{NEITHER} (Object missing required field `counts`)"),
         ({"size": [WIDTH, HEIGHT], "counts": [1200]}, "run lengths of an image of 30 x 40"),

@@ -29,7 +29,8 @@ class _Runs(Struct, gc=False):
 
 _Form: TypeAlias = list[list[float]] | _Runs
 Extent: TypeAlias = tuple[float, float, float, float]  # the rectangle around a segmentation, XYWH
-_decoder = msgspec.json.Decoder(_Form)
+_Written: TypeAlias = list[list[float] | float] | _Runs
+_decoder = msgspec.json.Decoder(_Written)
 _AS_CROWDS = "training and evaluation of masks ignore these objects like crowds"
 ABSENT = "absent"
 _FORMS = "neither polygons, [[x, y, x, y, ...]], nor run lengths"
@@ -53,7 +54,7 @@ class Segmentations(PackedBytes):
         text = self.read(a)
         if not text:
             return None
-        form = _decoder.decode(text)
+        form = _formed(_decoder.decode(text))
         return _polygons(form) if isinstance(form, list) else _compressed(form)
 
     def rle(self, a: int, height: int, width: int) -> RLE | None:
@@ -153,7 +154,7 @@ def bounds(form: Any, size: tuple[int, int]) -> Extent | None:
     `form` is decoded JSON. Run lengths must be of an image of this size (height, width), unless it is 0.
     """
     try:
-        form = msgspec.convert(form, _Form, strict=False)
+        form = _formed(msgspec.convert(form, _Written, strict=False))
         if isinstance(form, _Runs):
             if _problem_of_runs(form, *(size if all(size) else form.size)):
                 return None
@@ -176,7 +177,7 @@ def _extent(text: bytes, height: int, width: int) -> str | Extent:
     if is_absent(text):
         return ABSENT
     try:
-        form = _decoder.decode(text)
+        form = _formed(_decoder.decode(text))
         if isinstance(form, _Runs):
             return _problem_of_runs(form, height, width) or _extent_of_runs(form)
     except msgspec.MsgspecError as error:
@@ -184,6 +185,18 @@ def _extent(text: bytes, height: int, width: int) -> str | Extent:
     except ValueError as error:
         return str(error)
     return _extent_of_polygons(form, height, width)
+
+
+def _formed(written: _Written) -> _Form:
+    """Return polygons or run lengths; some tools write a single polygon without the list around it."""
+    if isinstance(written, _Runs):
+        return written
+    polygons = [part for part in written if isinstance(part, list)]
+    if len(polygons) == len(written):
+        return polygons
+    if polygons:
+        raise ValueError(_FORMS)
+    return [[number for number in written if not isinstance(number, list)]]
 
 
 def _extent_of_polygons(polygons: list[list[float]], height: int, width: int) -> str | Extent:
