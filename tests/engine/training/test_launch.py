@@ -28,6 +28,13 @@ def test_a_batch_job_that_srun_has_not_started_is_one_process(machine, thin_reci
     assert launch.launch(thin_recipe).world_size == 1
 
 
+def test_a_cpu_has_only_so_many_processes(machine, thin_recipe, monkeypatch):
+    machine()
+    monkeypatch.setattr(launch.os, "cpu_count", lambda: 4)
+    with pytest.raises(UserError, match="devices is 5, but this machine has 4 CPU cores; give at most that many"):
+        launch.launch(replace(thin_recipe, devices=5))
+
+
 class Recording(nn.Module):
     """Records what it is called with, and the dtype of its product."""
 

@@ -41,13 +41,16 @@ def launch(recipe: Recipe) -> Fabric:
     devices = processes.on_this_machine(recipe.devices)
     if gpu and devices > torch.cuda.device_count():
         raise UserError(f"devices is {devices}, but there are {torch.cuda.device_count()} GPUs; give at most that many")
+    externally = processes.are_started_externally()
+    cores = max(2, os.cpu_count() or 1)  # on one core, two processes are good for a trial
+    if kind == "cpu" and not externally and devices > cores:
+        raise UserError(f"devices is {devices}, but this machine has {cores} CPU cores; give at most that many")
     if devices > 1:
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # otherwise it prints six lines
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")  # of 1x1 kernels
     if kind == "mps" and devices > 1:
         raise UserError(f"devices is {devices}, but only one Apple GPU is supported; give 1")
     precision = _native_precision(kind) if recipe.precision == "auto" else recipe.precision
-    externally = processes.are_started_externally()
     nodes = processes.of_the_run(recipe.devices) // devices
     fabric = Fabric(
         accelerator=kind,

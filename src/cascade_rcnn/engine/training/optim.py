@@ -90,7 +90,7 @@ def rate_notes(config: OptimizerConfig, total_steps: int, images_per_step: int) 
     if lost < _DECAYS:
         return notes
     why = "the learning rate times --optimizer.weight-decay"
-    return [*notes, f"each update removes {100 * lost:.3g} % of the weights ({why}); lower it, for example to 0.0001"]
+    return [*notes, f"each update removes {100 * lost:.0f} % of the weights ({why}); lower it, for example to 0.0001"]
 
 
 def warm_up_notes(config: OptimizerConfig, total_steps: int) -> list[str]:
