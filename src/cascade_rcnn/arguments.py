@@ -45,7 +45,7 @@ def check_number(name: str, value: Any, low: float, high: float = math.inf, *, w
     number: Any = value if is_number else math.nan
     if not (low <= number <= high and number < math.inf):  # written so that NaN fails
         limits = f"{low:.12g} or more" if high == math.inf else f"{low:.12g} to {high:.12g}"
-        if number == math.inf:
+        if number == high == math.inf:
             kind = "a finite number, "
         else:
             kind = "" if is_number else "a whole number, " if whole else "a number, "

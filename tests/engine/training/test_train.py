@@ -293,7 +293,7 @@ def test_fine_tuning_keeps_what_fits_and_initialises_other_classes(recipe, tmp_p
         ({"save_every": -1}, "save_every is -1"),
         ({"model": "cascade_rcnn_resnet18"}, "did you mean 'cascade_rcnn_resnet18_fpn'"),
         ({"optimizer": OptimizerConfig(lr=math.nan)}, r"optimizer\.lr is nan; give 0 or more"),
-        ({"optimizer": OptimizerConfig(lr=math.inf)}, r"optimizer\.lr is inf; give 0 or more"),
+        ({"optimizer": OptimizerConfig(lr=math.inf)}, r"optimizer\.lr is inf; give a finite number, 0 or more"),
         ({"optimizer": OptimizerConfig(lr_batch=0)}, r"optimizer\.lr_batch is 0; give 1 or more"),
         ({"optimizer": OptimizerConfig(momentum=2)}, r"optimizer\.momentum is 2; give 0 to 1"),
         ({"optimizer": OptimizerConfig(weight_decay=math.nan)}, r"optimizer\.weight_decay is nan"),

@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -85,7 +84,7 @@ def rate_notes(config: OptimizerConfig, total_steps: int, images_per_step: int) 
     """Return notes on a learning rate of 0, on weight decay that leaves nothing to learn, and on the warm-up."""
     if config.lr == 0:
         return ["--optimizer.lr is 0, so the model learns nothing"]
-    lost = learning_rate(replace(config, warmup_steps=0), 0, total_steps, images_per_step) * config.weight_decay
+    lost = config.lr * images_per_step / config.lr_batch * config.weight_decay
     notes = warm_up_notes(config, total_steps)
     if lost < _DECAYS:
         return notes
