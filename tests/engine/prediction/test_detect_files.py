@@ -109,6 +109,31 @@ def test_a_threshold_means_the_same_everywhere(folder, tmp_path, monkeypatch):
         assert sum(shown) == (2 if threshold is None else boxes)
 
 
+def test_names_that_a_format_cannot_represent_are_refused_before_detection(folder, tmp_path):
+    predict(OneDog(), folder, tmp_path / "out", formats=["voc"])
+    PIL.Image.new("RGB", (40, 30)).save(folder / "a.jpg")
+    dog = OneDog()
+    for options in ({}, {"formats": ["voc"], "overwrite": True}):  # files that are there are brought up to date
+        with pytest.raises(UserError, match=r"a\.jpg and a\.png would share the file a\.xml"):
+            predict(dog, folder, tmp_path / "out", **options)
+    assert dog.seen == 0
+    assert len(found(tmp_path / "out")) == 4
+    assert predict(dog, folder, tmp_path / "out", overwrite=True).done == 3
+
+
+def test_names_that_are_ambiguous_in_the_annotations_are_refused_before_detection(folder, tmp_path):
+    one = {"width": 40, "height": 30}
+    images = [{"id": 1, "file_name": "a.png", **one}, {"id": 2, "file_name": "x/b.jpg", **one}]
+    images += [{"id": 3, "file_name": "y/b.jpg", **one}]
+    categories = [{"id": category.id, "name": category.name} for category in CATEGORIES]
+    (tmp_path / "truth.json").write_text(json.dumps({"images": images, "annotations": [], "categories": categories}))
+    (folder / "deep" / "b.jpg").rename(folder / "b.jpg")
+    dog = OneDog()
+    with pytest.raises(UserError, match=r"b\.jpg: 2 images of .* have this name"):
+        predict(dog, folder, tmp_path / "out", truth=load_coco(tmp_path / "truth.json"))
+    assert dog.seen == 0
+
+
 def test_pages_that_are_not_read_are_mentioned(tmp_path):
     page = PIL.Image.new("RGB", (40, 30))
     page.save(tmp_path / "two.tif", save_all=True, append_images=[page])

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import os
+import signal
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,9 +49,6 @@ class Square:
     def __call__(self, images, scale=1.0):
         self.seen += len(images)
         if self.stop_after is not None and self.seen >= self.stop_after:
-            import os
-            import signal
-
             os.kill(os.getpid(), signal.SIGINT)
         return [self.find(image) for image in images]
 
@@ -255,6 +254,19 @@ def test_what_names_a_video(tmp_path, monkeypatch):
     assert Clip(source="0").is_live
     assert Clip(source="RTSP://host/cam").is_live
     assert not Clip(source="https://host/a.mp4").is_live
+
+
+def test_the_name_in_results():
+    names = {"0": "0", "rtsp://host/cam?key=a/b.c": "cam", "https://host/v/a.mp4?x=1": "a", "udp://@:1234": "camera"}
+    names |= {"v/a b.mp4": "a b", "\udcff\n.mp4": r"\udcff\n"}
+    assert {source: Clip(source=source).name for source in names} == names
+
+
+def test_a_name_that_is_not_unicode(video, tmp_path):
+    named = tmp_path / os.fsdecode(b"\xff.mp4")
+    named.symlink_to(video)
+    assert predict(Square(), named, tmp_path / "out", clip={"end": 0.1}).done == 1
+    assert rows(tmp_path / "out")[0]["file_name"] == r"\udcff_000000.jpg"
 
 
 def test_a_part_without_frames_is_refused(video, tmp_path):

@@ -14,7 +14,7 @@ import yaml
 from cascade_rcnn import rle
 from cascade_rcnn.config import Category
 from cascade_rcnn.data import load_annotations
-from cascade_rcnn.engine.prediction.formats import write_formats
+from cascade_rcnn.engine.prediction.formats import check_names, write_formats
 from cascade_rcnn.engine.prediction.formats.parquet import COLUMNS
 from cascade_rcnn.engine.prediction.formats.write import NAMES, Format
 from cascade_rcnn.engine.prediction.journal import Entry, Journal
@@ -143,6 +143,27 @@ def test_voc_cannot_hold_two_images_of_one_stem(journal, tmp_path):
         write_formats(["voc"], journal, CATEGORIES, tmp_path, AT[0.5])
     assert "\n" not in str(caught.value)
     assert sorted(path.name for path in (tmp_path / "voc" / "Annotations").rglob("*.xml")) == ["a b.xml", "none.xml"]
+
+
+@pytest.mark.parametrize("form", ["voc", "yolo"])
+def test_two_images_that_would_share_a_file_are_named(tmp_path, form):
+    fine, shared = (
+        ["a.png", "deep/a.png", "deep/a.b.png"],
+        "format .*: a.png and a.jpg would share the file a.(xml|txt),",
+    )
+    check_names([form], fine)
+    check_names(["coco", "cvat", "label-studio", "parquet"], [*fine, "a.jpg"])
+    with pytest.raises(UserError, match=shared) as caught:
+        check_names(["coco", form], [*fine, "a.jpg"])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["cvat", "label-studio", "voc"])
+def test_xml_of_class_names_with_control_characters_is_valid(journal, tmp_path, form):
+    categories = (Category(id=3, name="cat"), Category(id=8, name="d\x01og"))
+    write_formats([form], journal, categories, tmp_path, AT[0.5])
+    texts = [ET.tostring(ET.parse(path).getroot(), "unicode") for path in tmp_path.rglob("*.xml")]
+    assert any(r"d\x01og" in text for text in texts)
 
 
 def test_parquet_by_hand(tmp_path):

@@ -105,6 +105,19 @@ def test_written_videos_have_the_aspect_of_their_pixels(tmp_path):
     assert first(path).aspect == Fraction(16, 11)
 
 
+def test_frames_of_another_size_keep_their_shape(tmp_path):
+    path, white = tmp_path / "turned.mp4", np.full((96, 48, 3), 255, np.uint8)
+    with VideoWriter(path, 10) as writer:
+        for k, pixels in enumerate((np.zeros((48, 64, 3), np.uint8), white, white[:48, :].repeat(2, 1))):
+            writer.write(pixels, k / 10)
+    with VideoFrames(Clip(source=str(path))) as frames:
+        _, tall, wide = (frame.pixels.mean(2) for frame in frames)
+    assert tall.shape == wide.shape == (48, 64)
+    for lines, first, end in ((tall[24], 20, 44), (wide[:, 32], 8, 40)):  # 24 columns of 64, and 32 rows of 48
+        assert lines[first + 1 : end - 1].min() > 240
+        assert max(lines[: first - 1].max(), lines[end + 1 :].max()) < 15
+
+
 def test_files_are_not_taken_for_protocols(quadrants, tmp_path, monkeypatch):
     shutil.copy(quadrants, tmp_path / "12:30:00.mp4")
     monkeypatch.chdir(tmp_path)

@@ -15,7 +15,7 @@ from cascade_rcnn.engine.interrupt import Interrupted, StopRequest
 from cascade_rcnn.engine.prediction.job import PredictionJob, PredictionSummary
 from cascade_rcnn.engine.prediction.journal import Entry, Journal
 from cascade_rcnn.engine.prediction.output_folder import remove_results
-from cascade_rcnn.engine.prediction.pending_images import Chosen, PendingImages
+from cascade_rcnn.engine.prediction.pending_images import Chosen, PendingImages, names_of
 from cascade_rcnn.engine.progress import ProgressBar
 from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.files import NoRoomError, remove_leftovers, replacing
@@ -35,8 +35,10 @@ def detect_in_files(detect: Detect, job: PredictionJob) -> PredictionSummary:
     Apart from file names, memory does not grow with the number of images. An image that fails for any reason is
     reported, recorded in images.jsonl and skipped. Images processed by an earlier call with the same settings are not
     processed again. On Ctrl-C, SIGTERM or SIGHUP, the function finishes the batch, writes detections.json and raises
-    Interrupted. Raises UserError for a path without images, or an output folder that cannot be used.
+    Interrupted. Raises UserError for a path without images, an output folder that cannot be used, or names that a
+    format cannot represent.
     """
+    job.check_names(names_of(job.paths, job.truth))
     paths = [printable(str(path)) for path in job.paths]
     settings = job.settings | {"paths": paths, "threshold": job.threshold, "pictures": job.pictures}
     summary = PredictionSummary()

@@ -29,7 +29,7 @@ from cascade_rcnn.files import remove_leftovers, replacing
 from cascade_rcnn.images.folders import JOURNAL
 from cascade_rcnn.passes import Detect
 from cascade_rcnn.results import to_supervision
-from cascade_rcnn.text import count
+from cascade_rcnn.text import count, printable
 
 
 def detect_in_video(detect: Detect, job: PredictionJob, clip: Clip, *, track: bool = False) -> PredictionSummary:
@@ -84,7 +84,7 @@ def _settings(job: PredictionJob, frames: VideoFrames, track: bool) -> dict[str,
     video = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else frames.extent
     live = {"recorded": datetime.now(UTC).isoformat()} if frames.are_live else {}  # they are never the same again
     span = {"step": clip.step, "start": clip.start, "end": clip.end, "track": track}
-    return {"video": clip.source, "its size and time": video, "threshold": job.threshold, **span, **live}
+    return {"video": printable(clip.source), "its size and time": video, "threshold": job.threshold, **span, **live}
 
 
 def _run(
@@ -96,7 +96,7 @@ def _run(
     summary: PredictionSummary,
     stop: StopRequest,
 ) -> None:
-    name = Path(frames.clip.source).stem or "camera"
+    name = frames.clip.name
     remaining = iter(frames)
     with ExitStack() as stack:
         bar = stack.enter_context(ProgressBar("predict", frames.total, shown=True))

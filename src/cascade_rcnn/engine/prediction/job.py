@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -11,7 +11,7 @@ from cascade_rcnn.boxes import to_xywh
 from cascade_rcnn.config import Category
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.data.segmentations import run_lengths
-from cascade_rcnn.engine.prediction.formats import Format, write_formats
+from cascade_rcnn.engine.prediction.formats import Format, all_formats, check_names, write_formats
 from cascade_rcnn.engine.prediction.formats.coco import write_rows
 from cascade_rcnn.engine.prediction.formats.kept import kept
 from cascade_rcnn.engine.prediction.journal import Entry, Journal
@@ -103,6 +103,10 @@ class PredictionJob:
             for row in kept(entry, dict.fromkeys(names, 0.0)):
                 ids = entry.image_id, entry.file_name, row.category_id, names[row.category_id]
                 yield Result(row.box, row.score, *ids, segmentation=row.mask, track_id=row.track_id)
+
+    def check_names(self, names: Iterable[str]) -> None:
+        """Raise UserError if a format to be written cannot represent images of these names; iterate over all."""
+        check_names(self.formats if self.overwrite else all_formats(self.formats, self.output), names)
 
     def write_formats(self, journal: Journal) -> list[Path]:
         """Write the files in other formats, and return their paths."""

@@ -21,6 +21,23 @@ class Chosen(NamedTuple):
     stamp: tuple[int, int]  # size and modification time of its file
 
 
+def names_of(paths: Sequence[str | Path], truth: Annotations | None) -> Iterator[str]:
+    """Yield the names, in the results, of the images that `PendingImages` will yield or has as done.
+
+    Raises UserError for a path without images, and for names that are ambiguous in `truth`.
+    """
+    ids = FileNames(truth) if truth is not None else None
+    for _, real in _sources(paths, truth, Counter()):
+        if ids is None or ids.find(real) is not None:
+            yield storable(real)
+
+
+def _sources(paths: Sequence[str | Path], truth: Annotations | None, left_out: Counter[str]) -> Iterator[Source]:
+    if truth is None or paths:
+        return expand(paths, left_out=left_out)
+    return (Source(truth.path(i), truth.file_names[i]) for i in range(len(truth)))
+
+
 class PendingImages:
     """An iterable, for a single pass, over the images that are not in the journal yet; it counts skipped ones."""
 
@@ -36,20 +53,14 @@ class PendingImages:
         self.unnamed = 0  # not among the images of `truth`
         self.left_out = Counter[str]()  # unsupported, by suffix
         self.total, current = 0, set[str]()
-        for path, real in self._sources(Counter()):
+        for path, real in _sources(paths, truth, Counter()):
             self.total += not self._is_done(real, _stamp(path))
             if (name := storable(real)) in journal.done and self._is_named(real):
                 current.add(name)
         journal.keep(current)
 
-    def _sources(self, left_out: Counter[str]) -> Iterator[Source]:
-        truth = self._truth
-        if truth is None or self._paths:
-            return expand(self._paths, left_out=left_out)
-        return (Source(truth.path(i), truth.file_names[i]) for i in range(len(truth)))
-
     def __iter__(self) -> Iterator[Chosen]:
-        for path, real in self._sources(self.left_out):
+        for path, real in _sources(self._paths, self._truth, self.left_out):
             name, stamp = storable(real), _stamp(path)
             if self._is_done(real, stamp):
                 self.before += 1

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 import av
 import numpy as np
+import PIL.Image
+import PIL.ImageOps
 from av.container import InputContainer
 from av.error import EOFError as EndOfFile
 from av.error import FFmpegError, InvalidDataError
@@ -22,6 +24,7 @@ from cascade_rcnn.arguments import check_number
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images.decoding import EXTENSIONS
 from cascade_rcnn.images.folders import VIDEOS
+from cascade_rcnn.text import storable
 
 _LIVE = ("rtsp", "rtmp", "rtmps", "rtp", "udp", "tcp", "srt")
 _URL = re.compile(r"(\w+)://")
@@ -42,6 +45,12 @@ class Clip:
         check_number("step", self.step, 1, whole=True)
         if not 0 <= self.start < (math.inf if self.end is None else self.end):  # written so that NaN fails
             raise UserError(f"start is {self.start:g} and end {self.end}; give seconds from the beginning, start < end")
+
+    @property
+    def name(self) -> str:
+        """The name of the video in results: without folder, suffix and, of a URL, its query."""
+        path = urlsplit(self.source).path if _URL.match(self.source) else self.source
+        return storable(Path(path).stem) or "camera"
 
     @property
     def is_live(self) -> bool:
@@ -186,12 +195,18 @@ class VideoWriter:
         """Open a file for frames at about `rate` per second, with pixels `aspect` times as wide as they are high."""
         self._container = av.open(str(path), "w", format="mp4", options={"movflags": "faststart"})
         self._rate, self._stream, self._last = Fraction(rate).limit_denominator(1001), None, -1
-        self._aspect = aspect
+        self._aspect, self._shape = aspect, ()
 
     def write(self, pixels: np.ndarray, time: float) -> None:
-        """Append an RGB frame (H, W, 3) at `time` seconds; all have one size. An odd last row or column is cut off."""
+        """Append an RGB frame (H, W, 3) at `time` seconds. An odd last row or column is cut off.
+
+        The first frame has the size of the video. Others are resized to fit into it, between black bars.
+        """
+        if self._stream is not None and pixels.shape != self._shape:
+            pixels = np.asarray(PIL.ImageOps.pad(PIL.Image.fromarray(pixels), (self._shape[1], self._shape[0])))
         height, width = (side - side % 2 for side in pixels.shape[:2])
         if self._stream is None:
+            self._shape = pixels.shape
             self._stream = self._container.add_stream("libx264", rate=self._rate, options={"crf": "20"})
             context = self._stream.codec_context
             context.width, context.height, context.pix_fmt, context.time_base = width, height, "yuv420p", self._BASE

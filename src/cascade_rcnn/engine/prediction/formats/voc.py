@@ -21,7 +21,7 @@ def write_voc(folder: Path, journal: Journal, categories: Sequence[Category], le
     names = {category.id: category.name for category in categories}
     with folder_aside(folder) as aside:
         for entry in readable(journal):
-            path = (aside / "Annotations" / inside(entry.file_name)).with_suffix(".xml")
+            path = aside / xml_of(entry.file_name)
             if path.exists():
                 raise UserError(
                     f"{folder}: voc cannot represent these images (two share the xml file of {entry.file_name}); "
@@ -33,6 +33,11 @@ def write_voc(folder: Path, journal: Journal, categories: Sequence[Category], le
         (aside / "Annotations").mkdir(exist_ok=True)
         aside.replace(folder)
     return folder
+
+
+def xml_of(name: str) -> Path:
+    """Return the file of an image in the folder."""
+    return ("Annotations" / inside(name)).with_suffix(".xml")
 
 
 def _annotation(entry: Entry, found: Sequence[Kept], names: dict[int, str]) -> ElementTree.Element:

@@ -1,6 +1,6 @@
 """Writing of detections in any of the supported formats."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
@@ -11,9 +11,11 @@ from cascade_rcnn.engine.prediction.formats.coco import write_coco, write_cvat
 from cascade_rcnn.engine.prediction.formats.kept import Least
 from cascade_rcnn.engine.prediction.formats.label_studio import write_label_studio
 from cascade_rcnn.engine.prediction.formats.parquet import needs_parquet, write_parquet
-from cascade_rcnn.engine.prediction.formats.voc import write_voc
-from cascade_rcnn.engine.prediction.formats.yolo import write_yolo
+from cascade_rcnn.engine.prediction.formats.voc import write_voc, xml_of
+from cascade_rcnn.engine.prediction.formats.yolo import text_of, write_yolo
 from cascade_rcnn.engine.prediction.journal import Journal
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.text import storable
 
 Format: TypeAlias = Literal["coco", "cvat", "label-studio", "parquet", "voc", "yolo"]
 
@@ -26,6 +28,8 @@ _NAMES: dict[Format, tuple[str, ...]] = {
     "voc": ("voc",),
     "yolo": ("yolo",),
 }
+_FILES: dict[Format, Callable[[str], Path]] = {"voc": xml_of, "yolo": text_of}  # one for each image
+_XML = ("cvat", "label-studio", "voc")
 NAMES = tuple(chain.from_iterable(_NAMES.values()))
 
 
@@ -46,8 +50,13 @@ def write_formats(
     All but parquet include images without detections. Masks are written as run lengths (coco, parquet) or polygons
     (cvat, label-studio, yolo), and left out of voc. Raises UserError if a format cannot represent the images.
     """
-    there: list[Format] = [one for one, names in _NAMES.items() if one not in formats and (output / names[0]).exists()]
-    return [_write(form, journal, categories, output, least) for form in chain(dict.fromkeys(formats), there)]
+    return [_write(form, journal, categories, output, least) for form in all_formats(formats, output)]
+
+
+def all_formats(formats: Sequence[Format], output: Path) -> list[Format]:
+    """Return the formats, without duplicates, followed by those that an earlier prediction has written."""
+    there: list[Format] = [one for one, names in _NAMES.items() if (output / names[0]).exists()]
+    return list(dict.fromkeys((*formats, *there)))
 
 
 def check_formats(formats: Sequence[Format]) -> None:
@@ -58,7 +67,22 @@ def check_formats(formats: Sequence[Format]) -> None:
         needs_parquet()
 
 
+def check_names(formats: Sequence[Format], names: Iterable[str]) -> None:
+    """Raise UserError if two of these images would share a file in one of the formats: before detection, not after."""
+    owners: dict[tuple[Format, Path], str] = {}
+    for name in names:
+        for form in set(formats) & _FILES.keys():
+            path = _FILES[form](name)
+            if (other := owners.setdefault((form, path), name)) != name:
+                raise UserError(
+                    f"format {form}: {other} and {name} would share the file {path.name}, which is named after the "
+                    "image without its suffix; rename one of them, or choose another format"
+                )
+
+
 def _write(form: Format, journal: Journal, categories: Sequence[Category], output: Path, least: Least) -> Path:
+    if form in _XML:  # which has no control characters
+        categories = [Category(id=one.id, name=storable(one.name)) for one in categories]
     match form:
         case "coco":
             return write_coco(output / "coco.json", journal, categories, least)

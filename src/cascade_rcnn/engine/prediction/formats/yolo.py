@@ -31,7 +31,7 @@ def write_yolo(folder: Path, journal: Journal, categories: Sequence[Category], l
     numbers = {category.id: number for number, category in enumerate(ordered)}
     with folder_aside(folder) as aside:
         for entry in readable(journal):
-            path = aside / label_of("images" / inside(entry.file_name))
+            path = aside / text_of(entry.file_name)
             if path.exists():
                 raise UserError(
                     f"{folder}: yolo cannot represent these images (two share the label file of {entry.file_name}); "
@@ -45,6 +45,11 @@ def write_yolo(folder: Path, journal: Journal, categories: Sequence[Category], l
         rmtree(folder, ignore_errors=True)
         aside.replace(folder)
     return folder
+
+
+def text_of(name: str) -> Path:
+    """Return the label file of an image in the folder."""
+    return label_of("images" / inside(name))
 
 
 def _quoted(name: str) -> str:
