@@ -82,7 +82,9 @@ def test_without_a_training_and_a_model(scene):
 @pytest.mark.parametrize(("truth", "found"), [(TRUTH, []), ([], FOUND), ([], [])])
 def test_nothing_found_or_nothing_there(scene, truth, found):
     analysis = analyse(scene(truth, found, images=3, pixels=True))
-    Page(page.page(analysis, {})).pictures()
+    parsed = Page(page.page(analysis, {}))
+    parsed.pictures()
+    assert not re.search(r"\bnan\b", parsed.text)
     assert "NaN" not in json.dumps(analysis.to_dict())
 
 

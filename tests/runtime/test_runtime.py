@@ -210,6 +210,33 @@ def test_other_arrays_are_refused(monkeypatch, array, message):
         brightness(monkeypatch, None).detect([array])
 
 
+@pytest.mark.parametrize(
+    ("size", "images", "sizes"),
+    [
+        (None, np.zeros((1, 3, 112, 96), np.float32), [[96, 96]]),  # no multiple of 32
+        (None, np.zeros((1, 3, 64, 96), np.float32), [[64, 96]]),
+        (None, np.zeros((1, 3, 96, 96), np.float32), [[96, 97]]),
+        (None, np.zeros((2, 3, 96, 96), np.float32), [[96, 96]]),
+        (None, np.zeros((0, 3, 96, 96), np.float32), np.zeros((0, 2))),
+        (None, np.zeros((1, 3, 96, 96)), [[96, 96]]),
+        ((96, 128), np.zeros((1, 3, 96, 96), np.float32), [[96, 96]]),
+        ((96, 128), np.zeros((2, 3, 96, 128), np.float32), [[96, 96]] * 2),
+    ],
+)
+def test_inputs_that_the_graph_does_not_take_are_refused(monkeypatch, size, images, sizes):
+    runtime = brightness(monkeypatch, size)
+    with pytest.raises(UserError, match=r"images and sizes are \(.*\) of float(32|64) and .*; this graph takes"):
+        runtime.run(images, np.array(sizes, np.float32))
+    good = np.zeros((1, 3, 96, 128), np.float32)
+    assert len(runtime.run(good, np.array([[90, 128]], np.float32))) == 3
+
+
+def test_tiny_images_are_padded_to_multiples_of_the_divisor():
+    images, sizes = prepare([np.zeros((10, 130, 3), np.uint8)], PreprocessConfig(min_size=None), None, divisor=64)
+    assert images.shape == (1, 3, 128, 192)
+    assert sizes.tolist() == [[10, 130]]
+
+
 def test_a_forked_child_is_told_what_to_do(tmp_path, monkeypatch):
     """The engine's threads remain in the parent, so a child would wait for them forever."""
     description = Description(config=create_model("faster_rcnn_resnet18_fpn", 2, min_size=None).config)

@@ -28,7 +28,7 @@ from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.runtime import Description, Runtime
 from cascade_rcnn.runtime.description import ExportPrecision
-from cascade_rcnn.runtime.runtime import LEAST, prepare
+from cascade_rcnn.runtime.runtime import least, prepare
 from cascade_rcnn.runtime.sessions import outputs
 
 Format = Literal["onnx", "torch-export", "openvino", "triton"]
@@ -121,7 +121,8 @@ def _fixed_size(detector: Detector, wanted: tuple[int, int] | None) -> tuple[int
     if min(wanted) < 1:
         raise UserError(f"--size {wanted[0]} {wanted[1]}: give the height and width in pixels")
     stride = detector.preprocess.divisor
-    return max(LEAST, -(-wanted[0] // stride) * stride), max(LEAST, -(-wanted[1] // stride) * stride)
+    height, width = (max(least(stride), -(-side // stride) * stride) for side in wanted)
+    return height, width
 
 
 def _default_pictures() -> list[np.ndarray]:

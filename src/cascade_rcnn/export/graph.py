@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from cascade_rcnn.models.detector import Detector
-from cascade_rcnn.runtime.runtime import LEAST
+from cascade_rcnn.runtime.runtime import least
 from cascade_rcnn.runtime.sessions import outputs
 
 
@@ -60,8 +60,8 @@ def capture(graph: DetectionGraph, size: tuple[int, int] | None) -> ExportedProg
     example = (torch.zeros(batch, 3, height, width), torch.tensor([[height, width]] * batch, dtype=torch.float32))
     shapes = None
     if dynamic:
-        least = -(-LEAST // stride)
-        dims = {0: Dim("batch", min=1), 2: stride * Dim("height", min=least), 3: stride * Dim("width", min=least)}
+        steps = least(stride) // stride
+        dims = {0: Dim("batch", min=1), 2: stride * Dim("height", min=steps), 3: stride * Dim("width", min=steps)}
         shapes = (dims, {0: dims[0]})
     with torch.no_grad(), quiet():
         return torch.export.export(graph, example, dynamic_shapes=shapes)

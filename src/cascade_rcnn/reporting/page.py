@@ -45,7 +45,7 @@ def page(analysis: Analysis, facts: Mapping[str, str]) -> str:
         stages=_stages(analysis),
         thresholds=_thresholds(analysis),
         threshold=decimal(analysis.evidence.threshold),
-        calibration=analysis.calibration,
+        calibration_error=decimal(analysis.calibration.error),
         gallery=_gallery(analysis),
         suspects=_suspects(analysis),
         counts={kind: sum(one.kind == kind for one in analysis.suspects) for kind in get_args(Kind)},

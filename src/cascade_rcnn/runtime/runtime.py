@@ -17,12 +17,13 @@ from cascade_rcnn.images.inputs import ImageLike, spread, to_array
 from cascade_rcnn.images.resizing import padded_size, resize, resized_size
 from cascade_rcnn.pasting import paste_crops
 from cascade_rcnn.results import to_supervision
+from cascade_rcnn.runtime.description import Description
 from cascade_rcnn.runtime.sessions import open_session
 
 if TYPE_CHECKING:
     import supervision
 
-LEAST = 96  # minimum height and width of dynamic graphs, in pixels
+_LEAST = 96  # minimum height and width of dynamic graphs, in pixels, before rounding up to the divisor
 
 
 class Runtime:
@@ -127,14 +128,35 @@ class Runtime:
         """Run the graph on images (B, 3, H, W), float32 RGB 0..255, padded with the mean; sizes (B, 2) before padding.
 
         Returns boxes (B, D, 4) in pixels of this input, scores (B, D), labels (B, D); label 0 marks empty slots. If
-        the model has masks, the fourth output is their probabilities in each box: (B, D, S, S).
+        the model has masks, the fourth output is their probabilities in each box: (B, D, S, S). Raises UserError for
+        other inputs, as some engines compute something from them.
         """
+        check_input(images, sizes, self.description)
         if self._process != os.getpid():
             raise UserError(
                 f"{self.path}: was opened before this process was forked, which does not copy the engine's threads; "
                 "start processes with 'spawn' (multiprocessing.get_context('spawn'))"
             )
         return self._run(images, sizes)
+
+
+def check_input(images: np.ndarray, sizes: np.ndarray, description: Description) -> None:
+    """Raise UserError unless the arrays are what the graph takes."""
+    fixed, step = description.size, description.divisor
+    arrays = (images, sizes)
+    right = all(isinstance(one, np.ndarray) and one.dtype == np.float32 for one in arrays)
+    right = right and images.ndim == 4 and images.shape[1] == 3 and len(images) > 0 and sizes.shape == (len(images), 2)
+    if right:
+        shape = images.shape[2:]
+        known = all(side % step == 0 and side >= least(step) for side in shape) if fixed is None else shape == fixed
+        right = known and (fixed is None or len(images) == 1) and bool((sizes >= 1).all() and (sizes <= shape).all())
+    if not right:
+        given = " and ".join(f"{np.shape(one)} of {getattr(one, 'dtype', type(one).__name__)}" for one in arrays)
+        sides = f"multiples of {step} from {least(step)} on" if fixed is None else f"{fixed[0]} and {fixed[1]}, and B 1"
+        raise UserError(
+            f"images and sizes are {given}; this graph takes (B, 3, H, W) and (B, 2) of float32, with H and W "
+            f"{sides}, and sizes of at most H and W; `detector.detect(arrays)` prepares them"
+        )
 
 
 def prepare(
@@ -144,13 +166,18 @@ def prepare(
     scaled = [array.astype(np.float32) * (1 if array.dtype == np.uint8 else 255) for array in arrays]
     resized = [resize(x, fitted_size(x.shape[0], x.shape[1], config, fixed), config.antialias) for x in scaled]
     padded = padded_size([x.shape for x in resized], divisor, config.square)
-    height, width = fixed or (max(LEAST, side) for side in padded)
+    height, width = fixed or (max(least(divisor), side) for side in padded)
     fill = np.array(config.mean if not config.bgr else config.mean[::-1]) * 255
     images = np.empty((len(arrays), 3, height, width), dtype=np.float32)
     images[:] = fill.astype(np.float32)[:, None, None]
     for slot, x in zip(images, resized, strict=True):
         slot[:, : x.shape[0], : x.shape[1]] = x.transpose(2, 0, 1)
     return images, np.array([x.shape[:2] for x in resized], dtype=np.float32)
+
+
+def least(divisor: int) -> int:
+    """Return the minimum height and width of dynamic graphs for images padded to multiples of `divisor`."""
+    return -(-_LEAST // divisor) * divisor
 
 
 def fitted_size(height: int, width: int, config: PreprocessConfig, fixed: tuple[int, int] | None) -> tuple[int, int]:

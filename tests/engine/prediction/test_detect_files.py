@@ -198,6 +198,18 @@ def test_a_signal_keeps_what_was_found_and_the_same_command_does_the_rest(folder
     assert found(tmp_path / "out") == found(tmp_path / "whole")
 
 
+def test_a_signal_before_the_images_of_an_earlier_run(folder, tmp_path):
+    def stopped(images):
+        os.kill(os.getpid(), signal.SIGINT)
+        return OneDog()(images)
+
+    predict(OneDog(), folder, tmp_path / "out", pictures=False)
+    PIL.Image.new("RGB", (40, 30)).save(folder / "_.png")  # the first in order
+    with pytest.raises(Interrupted, match="contains 3 images; run the same command"):
+        predict(stopped, folder, tmp_path / "out", pictures=False)
+    assert len(found(tmp_path / "out")) == 6
+
+
 def test_a_process_that_is_killed_loses_one_batch_at_most(folder, tmp_path):
     child = os.fork()
     if child == 0:

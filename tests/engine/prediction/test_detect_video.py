@@ -17,7 +17,7 @@ from av.error import FFmpegError
 from cascade_rcnn import rle
 from cascade_rcnn.config import Category
 from cascade_rcnn.engine.interrupt import Interrupted
-from cascade_rcnn.engine.prediction import video_frames
+from cascade_rcnn.engine.prediction import detect_video, video_frames
 from cascade_rcnn.engine.prediction.detect_video import detect_in_video
 from cascade_rcnn.engine.prediction.job import PredictionJob, PredictionSummary
 from cascade_rcnn.engine.prediction.video_frames import Clip, VideoFrames, VideoWriter, is_video
@@ -157,6 +157,15 @@ def test_ctrl_c_leaves_a_video_so_far_and_the_same_call_does_the_rest(video, tmp
     assert len(list((part / "voc" / "Annotations").glob("*.xml"))) == FRAMES
     with pytest.raises(UserError, match="has the results of another command"):
         predict(Square(), video, part, clip={"step": 2})
+
+
+def test_ctrl_c_while_earlier_frames_are_drawn_again(video, tmp_path, monkeypatch):
+    with pytest.raises(Interrupted):
+        predict(Square(stop_after=7), video, tmp_path)
+    monkeypatch.setattr(detect_video, "_drawn", lambda pixels, *_: os.kill(os.getpid(), signal.SIGINT) or pixels)
+    with pytest.raises(Interrupted, match="contains 7 frames"):
+        predict(Square(), video, tmp_path)
+    assert len(rows(tmp_path)) == 7
 
 
 def test_a_live_source_ends_with_ctrl_c_and_is_never_continued(video, tmp_path, monkeypatch):

@@ -56,7 +56,7 @@ def detect_in_files(detect: Detect, job: PredictionJob) -> PredictionSummary:
         summary.boxes = job.write_results(journal)
         summary.files = [job.output / "detections.json", *([job.output / PICTURES] if job.pictures else [])]
         if stop.asked:
-            done = count(summary.done + summary.before, "image")
+            done = count(journal.number, "image")
             raise Interrupted(f"stopped: {summary.files[0]} contains {done}; run the same command to continue")
         summary.files += job.write_formats(journal)
     return summary

@@ -55,7 +55,7 @@ def detect_in_video(detect: Detect, job: PredictionJob, clip: Clip, *, track: bo
         drawn = [job.output / VIDEO] if job.pictures and summary.done + summary.before else []
         summary.files = [job.output / "detections.json", *drawn]
         if stop.asked and not frames.are_live:
-            done = count(summary.done + summary.before, "frame")
+            done = count(journal.number, "frame")
             raise Interrupted(f"stopped: {summary.files[0]} contains {done}; run the same command to continue")
         summary.files += job.write_formats(journal)
     return summary

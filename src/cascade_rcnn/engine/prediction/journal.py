@@ -104,6 +104,11 @@ class Journal:
         """Return whether an image has been processed successfully, and its file is unchanged."""
         return name in self.done and self.done[name][2:] == (stamp, True)
 
+    @property
+    def number(self) -> int:
+        """The number of images that have been processed successfully."""
+        return sum(success for *_, success in self.done.values())
+
     def id_of(self, name: str) -> int | None:
         """Return the id of an image, None if it has not been processed."""
         return self.done[name][1] if name in self.done else None

@@ -195,7 +195,7 @@ class VideoWriter:
         """Open a file for frames at about `rate` per second, with pixels `aspect` times as wide as they are high."""
         self._container = av.open(str(path), "w", format="mp4", options={"movflags": "faststart"})
         self._rate, self._stream, self._last = Fraction(rate).limit_denominator(1001), None, -1
-        self._aspect, self._shape = aspect, ()
+        self._aspect, self._shape = aspect, (0, 0, 0)
 
     def write(self, pixels: np.ndarray, time: float) -> None:
         """Append an RGB frame (H, W, 3) at `time` seconds. An odd last row or column is cut off.
