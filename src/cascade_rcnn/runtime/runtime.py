@@ -149,7 +149,7 @@ def check_input(images: np.ndarray, sizes: np.ndarray, description: Description)
     if right:
         shape = images.shape[2:]
         known = all(side % step == 0 and side >= least(step) for side in shape) if fixed is None else shape == fixed
-        right = known and (fixed is None or len(images) == 1) and bool((sizes >= 1).all() and (sizes <= shape).all())
+        right = known and (fixed is None or len(images) == 1) and bool(((sizes >= 0) & (sizes <= shape)).all())
     if not right:
         given = " and ".join(f"{np.shape(one)} of {getattr(one, 'dtype', type(one).__name__)}" for one in arrays)
         sides = f"multiples of {step} from {least(step)} on" if fixed is None else f"{fixed[0]} and {fixed[1]}, and B 1"

@@ -124,8 +124,8 @@ def open_session(path: Path, threads: int | None = None, *, trust: bool = False)
         raise UserError(f"{path}: no such file; check the path")
     if path.suffix == ".pt2" and not trust:
         raise UserError(
-            f"{path}: a .pt2 file is a program, and opening it can run arbitrary code; if you trust its author, pass "
-            "--trust (in Python: trust=True), otherwise use .onnx or .xml, which are data"
+            f"{path}: a .pt2 file is a program, and opening it can run arbitrary code; use .onnx or .xml, which are "
+            "data or, if you trust its author, `predict`, `evaluate` or `serve` with --trust (in Python: trust=True)"
         )
     opener, packages = _OPENERS[path.suffix]
     try:

@@ -249,7 +249,9 @@ def test_what_is_not_a_video(tmp_path, content, message):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("clip", [{"step": 0}, {"start": -1.0}, {"start": 2.0, "end": 1.0}])
+@pytest.mark.parametrize(
+    "clip", [{"step": 0}, {"start": -1.0}, {"start": 2.0, "end": 1.0}, {"start": "1:00"}, {"end": "2"}]
+)
 def test_impossible_parts(clip):
     with pytest.raises(UserError, match="; give "):
         Clip(source="x.mp4", **clip)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cascade_rcnn.engine.prediction.journal import Entry, Journal
@@ -58,6 +59,13 @@ def test_another_command_is_refused_unless_it_overwrites(tmp_path):
         assert list(journal.entries()) == []
     with pytest.raises(UserError, match=r"threshold 0.4, not 0.5"):
         Journal(path, SETTINGS)
+
+
+def test_settings_may_be_of_numpy(tmp_path):
+    path, given = tmp_path / "images.jsonl", {"threshold": np.float32(0.5), "tiles": np.int64(64), "of": np.arange(2)}
+    for settings in (given, {"threshold": 0.5, "tiles": 64, "of": [0, 1]}):  # the second is the same command
+        with Journal(path, settings):
+            pass
 
 
 def test_two_at_once_are_refused(tmp_path):

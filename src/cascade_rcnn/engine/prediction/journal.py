@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import msgspec
+import numpy as np
 
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation.detections import Box
@@ -42,6 +43,13 @@ class _Header(msgspec.Struct):
 _BEGINNING = b'{"settings":'
 
 
+def _plain(value: Any) -> Any:
+    """Return NumPy's numbers and arrays, which users may give as settings, as Python's."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is not a setting")
+
+
 class Journal:
     """The images processed so far, by name, recorded in a file."""
 
@@ -60,7 +68,7 @@ class Journal:
         try:
             if not lock_file(self._file):
                 raise UserError(f"{self.path.parent}: another predict is writing there; choose another --output")
-            settings = msgspec.json.decode(msgspec.json.encode(settings))
+            settings = msgspec.json.decode(msgspec.json.encode(settings, enc_hook=_plain))
             if overwrite or not self._read(settings):
                 self._file.truncate(0)
                 self._write([_Header(settings)])

@@ -1,6 +1,5 @@
 """Frame-by-frame decoding of video files, streams and cameras with PyAV, and writing of video files."""
 
-import math
 import re
 import sys
 from collections.abc import Iterator
@@ -43,7 +42,10 @@ class Clip:
 
     def __post_init__(self) -> None:
         check_number("step", self.step, 1, whole=True)
-        if not 0 <= self.start < (math.inf if self.end is None else self.end):  # written so that NaN fails
+        check_number("start", self.start, 0)
+        if self.end is not None:
+            check_number("end", self.end, 0)
+        if self.end is not None and self.start >= self.end:
             raise UserError(f"start is {self.start:g} and end {self.end}; give seconds from the beginning, start < end")
 
     @property
