@@ -525,6 +525,27 @@ def test_validation_data_may_be_given_beside_a_folder(capsys, coco, trained_on):
     assert len(trained_on) == 2
 
 
+def test_new_paths_do_not_keep_the_images_and_splits_of_a_runs_recipe(capsys, coco, tmp_path, trained_on):
+    places = {"train_images": "old", "train_split": "train", "val_images": "old", "val_split": "valid"}
+    before = {"train": "old", "val": "old", "repeat_rare": 0.1, **places}
+    (tmp_path / "recipe.json").write_text(json.dumps({"data": before}))
+    new, file = ("--data.train", str(coco)), str(tmp_path / "recipe.json")
+    for flags, kept in (
+        (new, {"val_images": "old", "val_split": "valid"}),
+        ((*new, "--data.train-images", "b"), {"train_images": "b", "val_images": "old", "val_split": "valid"}),
+        ((*new, "--data.val", str(coco)), {}),
+        (("--data", str(coco.parent)), {"train_split": "train", "val_split": "valid"}),
+        ((), places),
+    ):
+        assert "enough" in fails(capsys, "train", file, *flags)
+        assert {name: getattr(trained_on[-1], name) for name in places} == dict.fromkeys(places) | kept
+        assert trained_on[-1].repeat_rare == 0.1
+    for data, kept in (({"train": str(coco)}, {"val_images": "old", "val_split": "valid"}), (str(coco), {})):
+        with pytest.raises(UserError, match="enough"):
+            cascade_rcnn.train(file, data=data)
+        assert {name: getattr(trained_on[-1], name) for name in places} == dict.fromkeys(places) | kept
+
+
 def test_bad_images_stop_an_evaluation_or_are_left_out(capsys, coco, tmp_path):
     from cascade_rcnn import create_model
     from cascade_rcnn.config import Category

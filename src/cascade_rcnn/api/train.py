@@ -31,7 +31,7 @@ from cascade_rcnn.evaluation import Metrics
 from cascade_rcnn.files import read_json
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
-from cascade_rcnn.recipes import DataConfig, Recipe, read_recipe, with_changes
+from cascade_rcnn.recipes import DataConfig, Recipe, for_new_paths, read_recipe, with_changes
 from cascade_rcnn.reporting.files import Report
 from cascade_rcnn.text import printable
 
@@ -124,6 +124,9 @@ def train(
     if transforms is not None and not (callable(transforms) or isinstance(transforms, Augmentation)):
         raise UserError(f"transforms is {transforms!r}; give a transform of torchvision.transforms.v2 or a function")
     first, resume = _begin(recipe, overrides, resume=resume)
+    if not isinstance(recipe, Recipe):
+        new = set(data) if isinstance(data, Mapping) else {"train"} if val is not None else {"train", "val"}
+        first = replace(first, data=for_new_paths(first.data, new if data is not None else ()))
     chosen = with_changes(first, overrides)
     if isinstance(data, DataConfig | Mapping):
         chosen, data = with_changes(chosen, {"data": data}), None

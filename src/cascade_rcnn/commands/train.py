@@ -13,7 +13,7 @@ from cascade_rcnn.api.notes import tell
 from cascade_rcnn.api.recipes import find_recipe, names_of, without_effect
 from cascade_rcnn.commands.parameters import Resume
 from cascade_rcnn.errors import UserError, reason
-from cascade_rcnn.recipes import RECIPES, Recipe
+from cascade_rcnn.recipes import RECIPES, Recipe, for_new_paths
 from cascade_rcnn.text import printable
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def train(arguments: Sequence[str]) -> None:
         sys.exit(0 if arguments and arguments[0] in ("-h", "--help") else 2)
     name, *flags = arguments
     default = _auto_base() if name == "auto" else find_recipe(name)
+    default = replace(default, data=for_new_paths(default.data, _new_paths(flags)))
 
     def run(
         recipe: Annotated[Recipe, tyro.conf.arg(name="")] = default,
@@ -118,12 +119,22 @@ def _given(recipe: Recipe, flags: Sequence[str]) -> dict[str, Any]:
 
 def _has_val(flags: Sequence[str]) -> bool:
     """Return whether validation data is given besides --data. Raises UserError for flags that contradict --data."""
-    names = {word.partition("=")[0].replace("_", "-") for word in flags}
+    names = _names(flags)
     val = "--data.val" in names
     wrong = names & {"--data.train", "--data.train-split", *([] if val else ["--data.val-split"])}
     if wrong:
         raise UserError(f"{', '.join(sorted(wrong))}: --data decides this; give --data.train and --data.val instead")
     return val
+
+
+def _new_paths(flags: Sequence[str]) -> set[str]:
+    """Return which of "train" and "val" flags give a path."""
+    names = _names(flags)
+    return {part for part in ("train", "val") if names & {"--data", f"--data.{part}"}}
+
+
+def _names(flags: Sequence[str]) -> set[str]:
+    return {word.partition("=")[0].replace("_", "-") for word in flags}
 
 
 def _list_recipes() -> None:

@@ -115,7 +115,8 @@ def _check_settings(place: Place, settings: dict[str, Any]) -> None:
     """Raise UserError if the output holds results with other settings, or other Parquet files."""
     if _SETTINGS in place.listing((_SETTINGS,)):
         earlier = json.loads(place.read(_SETTINGS))
-        differing = sorted(k for k in {*earlier, *settings} if earlier.get(k) != settings.get(k))
+        # Unset is not None: `min_size` None turns resizing off.
+        differing = sorted(k for k in {*earlier, *settings} if earlier.get(k, "unset") != settings.get(k, "unset"))
         if differing:
             raise UserError(
                 f"{place.address}: contains results with other settings ({', '.join(differing)}); "

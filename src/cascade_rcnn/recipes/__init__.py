@@ -1,6 +1,6 @@
 """Training recipes: one function per recipe, which returns a frozen config; its docstring says what to expect."""
 
-from cascade_rcnn.recipes.changes import with_changes
+from cascade_rcnn.recipes.changes import for_new_paths, with_changes
 from cascade_rcnn.recipes.config import DataConfig, OptimizerConfig, Recipe, applied_to_start
 from cascade_rcnn.recipes.files import flattened, read_recipe
 from cascade_rcnn.recipes.table import RECIPES
@@ -12,6 +12,7 @@ __all__ = [
     "Recipe",
     "applied_to_start",
     "flattened",
+    "for_new_paths",
     "read_recipe",
     "with_changes",
 ]

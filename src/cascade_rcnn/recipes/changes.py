@@ -1,12 +1,13 @@
 """Change fields of recipes and their nested configs by name."""
 
-from collections.abc import Mapping
-from dataclasses import is_dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import is_dataclass, replace
 from typing import Any, TypeVar, get_type_hints
 
 from cascade_rcnn.arguments import converted
 from cascade_rcnn.config.augmentation_lists import Augmentations, parse
 from cascade_rcnn.errors import UserError, nearest
+from cascade_rcnn.recipes.config import DataConfig
 
 C = TypeVar("C")
 
@@ -31,6 +32,16 @@ def with_changes(config: C, changes: Mapping[str, Any], prefix: str = "") -> C:
         else:
             values[name] = _converted(value, types[name], f"{prefix}{name}")
     return type(config)(**values)
+
+
+def for_new_paths(data: DataConfig, names: Collection[str]) -> DataConfig:
+    """Drop what belonged to the earlier paths of "train" or "val": the folder of their images, and their split.
+
+    >>> for_new_paths(DataConfig(train="data", train_split="train", val="data", val_split="val"), {"val"}).train_split
+    'train'
+    """
+    parts = [part for part in ("train", "val") if part in names]
+    return replace(data, **{f"{part}_{what}": None for part in parts for what in ("images", "split")})
 
 
 def _converted(value: Any, kind: Any, name: str) -> Any:

@@ -68,6 +68,13 @@ def test_settings_may_be_of_numpy(tmp_path):
             pass
 
 
+def test_none_is_not_the_default(tmp_path):
+    """`--min-size None` turns resizing off; without it, the model's own size applies."""
+    path = filled(tmp_path / "images.jsonl")
+    with pytest.raises(UserError, match=r"another command \(min_size unset, not None\)"):
+        Journal(path, SETTINGS | {"min_size": None})
+
+
 def test_two_at_once_are_refused(tmp_path):
     with Journal(tmp_path / "images.jsonl", SETTINGS), pytest.raises(UserError, match="another predict is writing"):
         Journal(tmp_path / "images.jsonl", SETTINGS)

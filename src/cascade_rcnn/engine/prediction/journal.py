@@ -84,7 +84,8 @@ class Journal:
         try:
             before = msgspec.json.decode(line, type=_Header).settings
             for name in sorted(before.keys() | settings.keys()):
-                if (then := before.get(name)) != (now := settings.get(name)):
+                # Unset is not None: `min_size` None turns resizing off.
+                if (then := before.get(name, "unset")) != (now := settings.get(name, "unset")):
                     raise UserError(
                         f"{self.path.parent}: has the results of another command ({name} {then}, not {now}); choose "
                         "another --output, or add --overwrite"
