@@ -127,3 +127,5 @@ def test_a_setting_that_the_start_decides_is_named():
     (note,) = without_effect(recipe, {"options.anchor_ratios"})  # the default, which means those of the start
     assert note.startswith("options.anchor_ratios: no effect, as the model comes from starter;")
     assert without_effect(find_recipe("small"), {"model"}) == []
+    memory = with_changes(recipe, {"options": {"checkpointing": True}})
+    assert without_effect(memory, {"options.checkpointing"}) == []

@@ -128,6 +128,17 @@ def test_another_number_of_anchors_reinitialises_the_rpn_s_outputs_and_nothing_e
     assert len(after.eval()([torch.rand(3, 64, 64)])) == 1
 
 
+def test_how_the_backbone_is_trained_can_be_changed(tmp_path):
+    path, options = tmp_path / "m.safetensors", {"backbone_width": 8, "pyramid_channels": 8, "head_width": 16}
+    save(create_model("cascade_rcnn_resnet18_fpn", 2, **options, trainable_layers=2), path)
+    kept, _ = start_from(path, _named("cat"))
+    assert (kept.config.backbone.frozen_stages, kept.config.backbone.checkpointing) == (3, False)
+    changed = create_model(weights=path, trainable_layers=4, checkpointing=True, drop_path=0.1).config.backbone
+    assert (changed.frozen_stages, changed.checkpointing, changed.drop_path) == (1, True, 0.1)
+    with pytest.raises(UserError, match="trainable_layers=9: the backbone has 5 layers"):
+        start_from(path, _named("cat"), trainable_layers=9)
+
+
 def test_too_few_anchor_sizes_are_refused(tmp_path):
     model = create_model("faster_rcnn_resnet18_fpn", 1, backbone_width=8, pyramid_channels=8, head_width=16)
     save(model, tmp_path / "m.safetensors")

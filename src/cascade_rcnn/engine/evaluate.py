@@ -41,8 +41,7 @@ def check_classes(config: ModelConfig, annotations: Annotations, checkpoint: str
             )
         raise UserError(
             f"{checkpoint}: the model has {count(len(ours), 'class')} and {annotations.source} has {len(theirs)}, "
-            f"which differ (first: id {odd.id}, '{odd.name}'); evaluate on annotations with the classes it was "
-            "trained on"
+            f"which differ (first: id {odd.id}, '{odd.name}'); give annotations with the classes it was trained on"
         )
 
 

@@ -137,20 +137,43 @@ def _backbone(
         backbone = backbone.resized(options.backbone_width)
     if not pretrained:
         backbone = backbone.untrained()
-    changes = {"drop_path": options.drop_path, "checkpointing": options.checkpointing or None}
-    for name, value in {**changes, "backbone_norm": options.backbone_norm}.items():
-        if value is not None and name.removeprefix("backbone_") not in backbone.__struct_fields__:
-            raise UserError(f"{name}={value}: {backbone.label} has no such option; leave it out")
-    backbone = replace(backbone, **{name: value for name, value in changes.items() if value is not None})
     if options.backbone_norm is not None:
+        _check_has(backbone, "norm", f"backbone_norm={options.backbone_norm}")
         backbone = backbone.normalised(options.backbone_norm)
-    trainable = options.trainable_layers
-    if trainable is None:
+    return trained_with(
+        backbone,
+        own,
+        drop_path=options.drop_path,
+        checkpointing=options.checkpointing,
+        trainable_layers=options.trainable_layers,
+    )
+
+
+def trained_with(
+    backbone: BackboneConfig,
+    own: Backbone | None = None,
+    *,
+    drop_path: float | None = None,
+    checkpointing: bool = False,
+    trainable_layers: int | None = None,
+) -> BackboneConfig:
+    """Change how a backbone is trained, as in `ModelOptions`, whose defaults stand for its own settings."""
+    changes: dict[str, Any] = {"drop_path": drop_path, "checkpointing": checkpointing or None}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    for name, value in changes.items():
+        _check_has(backbone, name, f"{name}={value}")
+    backbone = replace(backbone, **changes)
+    if trainable_layers is None:
         return backbone
     number = _count_layers(backbone, own)
-    if not 0 <= trainable <= number:
-        raise UserError(f"trainable_layers={trainable}: the backbone has {number} layers; give 0 to {number}")
-    return replace(backbone, frozen_stages=number - trainable)
+    if not 0 <= trainable_layers <= number:
+        raise UserError(f"trainable_layers={trainable_layers}: the backbone has {number} layers; give 0 to {number}")
+    return replace(backbone, frozen_stages=number - trainable_layers)
+
+
+def _check_has(backbone: BackboneConfig, field: str, given: str) -> None:
+    if field not in backbone.__struct_fields__:
+        raise UserError(f"{given}: {backbone.label} has no such option; leave it out")
 
 
 def _count_layers(backbone: BackboneConfig, own: Backbone | None) -> int:

@@ -41,7 +41,8 @@ def create_model(
 
     `weights` is a detector to fine-tune instead: a checkpoint or a name, as for `load`. It determines the architecture
     (`name` may be omitted) and provides all weights that fit the given classes, by default its own classes. The options
-    are then those of `load`, such as `min_size`.
+    are then those of `load`, such as `min_size`, and those of anchors and of training the backbone, such as
+    `trainable_layers`.
 
     >>> model = create_model("cascade_rcnn_resnet18_fpn", num_classes=3, min_size=64)
     >>> target = {"boxes": torch.tensor([[8.0, 8, 40, 40]]), "labels": torch.tensor([2])}

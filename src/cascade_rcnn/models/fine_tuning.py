@@ -13,6 +13,7 @@ from cascade_rcnn.config import AnchorConfig, Category, ModelConfig, replace
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.build import build
 from cascade_rcnn.models.checkpoint import load
+from cascade_rcnn.models.configure import trained_with
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.protocols import Backbone
 
@@ -24,21 +25,32 @@ def start_from(
     *,
     anchor_sizes: tuple[int, ...] | None = None,
     anchor_ratios: tuple[float, ...] | None = None,
+    drop_path: float | None = None,
+    checkpointing: bool = False,
+    trainable_layers: int | None = None,
     masks: bool = True,
     **sizes: Any,
 ) -> tuple[Detector, str]:
     """Return a checkpoint's detector for other classes, ready to fine-tune, and a note on what was reinitialised.
 
-    `sizes` (`min_size`, `max_size`) and the anchors override the checkpoint's, as in `ModelOptions`; `backbone` is as
-    in `load`. Without `masks`, mask heads are dropped, since they cannot learn from annotations without masks.
-    Class-specific weights (of the classifiers, class-specific regressors and mask heads) are carried over by class
-    name, and reinitialised for new classes. The RPN's output layers are reinitialised if the number of anchors per
-    position changes. All other weights are kept.
+    `sizes` (`min_size`, `max_size`), the anchors and how the backbone is trained (`drop_path`, `checkpointing`,
+    `trainable_layers`) override the checkpoint's, as in `ModelOptions`; `backbone` is as in `load`. Without `masks`,
+    mask heads are dropped, since they cannot learn from annotations without masks. Class-specific weights (of the
+    classifiers, class-specific regressors and mask heads) are carried over by class name, and reinitialised for new
+    classes. The RPN's output layers are reinitialised if the number of anchors per position changes. All other weights
+    are kept.
     """
     trained = load(path, backbone=backbone, **sizes)
     config = trained.config
     anchors = other_anchors(config.rpn.anchors, anchor_sizes, anchor_ratios)
-    changes = {"categories": categories, "rpn": replace(config.rpn, anchors=anchors)}
+    network = trained_with(
+        config.backbone,
+        backbone,
+        drop_path=drop_path,
+        checkpointing=checkpointing,
+        trainable_layers=trainable_layers,
+    )
+    changes = {"categories": categories, "rpn": replace(config.rpn, anchors=anchors), "backbone": network}
     model = build(replace(config, **changes, tasks=config.tasks if masks else ()), backbone)
     _shrink_outputs(model)
     own = model.state_dict()  # shares the model's memory

@@ -116,5 +116,5 @@ def applied_to_start(options: ModelOptions) -> dict[str, Any]:
     Their defaults stand for the checkpoint's own values.
     """
     default = ModelOptions()
-    names = ("min_size", "max_size", "anchor_sizes", "anchor_ratios")
+    names = ("min_size", "max_size", "anchor_sizes", "anchor_ratios", "drop_path", "checkpointing", "trainable_layers")
     return {name: value for name in names if (value := getattr(options, name)) != getattr(default, name)}

@@ -32,7 +32,8 @@ def explained(recipe: Recipe, fabric: Fabric) -> Iterator[None]:
 
 def _too_large(recipe: Recipe, error: Exception) -> UserError:
     """Return one line on memory that is full in the middle of a run, with torch's reason."""
-    way = "smaller images (--options.min-size)"
+    again = "" if recipe.options.checkpointing else ", or --options.checkpointing"
+    way = f"smaller images (--options.min-size){again}"
     if recipe.batch_size > 1:
         half = max(size for size in range(1, recipe.batch_size) if recipe.batch_size % size == 0)
         accumulate = recipe.accumulate * (recipe.batch_size // half)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from cascade_rcnn.config import StageConfig
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.recipes import OptimizerConfig
+from cascade_rcnn.text import count
 
 _DECAYS = 0.1  # share of the weights lost in an update to weight decay, usually about 1e-5
 
@@ -97,7 +98,7 @@ def warm_up_notes(config: OptimizerConfig, total_steps: int) -> list[str]:
     reached = max(_fraction(config, step, total_steps) for step in range(0, total_steps, max(1, total_steps // 100)))
     if reached >= 0.5:
         return []
-    why = f"as the warm-up takes {config.warmup_steps} updates and the run has {total_steps}"
+    why = f"as the warm-up takes {count(config.warmup_steps, 'update')} and the run has {total_steps}"
     advice = f"lower --optimizer.warmup-steps, for example to {total_steps // 10}, or train longer"
     return [f"the learning rate reaches at most {100 * reached:.2g} % of --optimizer.lr, {why}; {advice}"]
 
