@@ -1,8 +1,10 @@
 """A single reader for everything that is one image or several."""
 
 import io
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -69,6 +71,21 @@ def test_ten_bits_in_sixteen_are_read_with_a_warning(peak):
     for image, convert in ((dark, to_array), (torch.from_numpy(dark), to_array), (torch.from_numpy(dark), to_tensor)):
         with pytest.warns(UserWarning, match="less than an eighth of the range 0..65535"):
             assert float(convert(image).max()) == pytest.approx(peak / 65535)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_so_are_files_and_pil_images(tmp_path, kind):
+    def forms(peak: int) -> tuple[Any, ...]:
+        image = PIL.Image.fromarray(np.array([[0, 7, peak]], np.uint16))
+        image.save(file := tmp_path / f"{peak}.{kind.lower()}")
+        return image, file, file.read_bytes()
+
+    for image in forms(4095):
+        with pytest.warns(UserWarning, match="of 16 bits uses less than an eighth"):
+            assert int(to_array(image).max()) == 15
+    with warnings.catch_warnings(action="error"):
+        for image in forms(8192):
+            assert int(to_array(image).max()) == 32
 
 
 @pytest.mark.parametrize(

@@ -169,8 +169,11 @@ def test_what_is_left_out_is_mentioned(tmp_path, monkeypatch, capsys):
     pages = [PIL.Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
     (tmp_path / "b.heic").write_bytes(b"x")
+    PIL.Image.fromarray(np.full((8, 8), 1023, np.uint16)).save(tmp_path / "c.png")
     command.main(["m.onnx", str(tmp_path), "--output", str(tmp_path / "d.json")])
+    advice = "if recorded with 8, 10 or 12 bits, multiply by 256, 64 or 16"
     assert capsys.readouterr().err.splitlines() == [
         "note: skipped images in unsupported formats: 1 .heic; convert them to JPEG or PNG",
         "note: read only the first page or frame: 1 image",
+        f"note: read as nearly black: 1 image of 16 bits with values below an eighth of 65535; {advice}",
     ]

@@ -165,20 +165,23 @@ def _orientation(image: PIL.Image.Image) -> int:
     return found if found in range(1, 9) else 1
 
 
-def decode_image(path: str | Path | IO[bytes], max_megapixels: float | None = MAX_MEGAPIXELS) -> np.ndarray:
+def decode_image(
+    path: str | Path | IO[bytes], max_megapixels: float | None = MAX_MEGAPIXELS, *, warn: bool = False
+) -> np.ndarray:
     """Decode a path or an open file to uint8 RGB (H, W, 3), with the EXIF orientation applied, like `from_pil`.
 
     Raises UserError naming the file if it is missing, cannot be decoded, or exceeds `max_megapixels` (None: no limit).
     """
     with open_image(path, max_megapixels) as image:
-        return from_pil(image)
+        return from_pil(image, warn=warn)
 
 
-def from_pil(image: PIL.Image.Image, *, upright: bool = True) -> np.ndarray:
+def from_pil(image: PIL.Image.Image, *, upright: bool = True, warn: bool = False) -> np.ndarray:
     """Convert a PIL image to uint8 RGB (H, W, 3) without transparency, `upright` with its EXIF orientation applied.
 
-    16-bit greyscale 0..65535 is scaled to 0..255 (the high byte, as Pillow does for 16-bit colour); floating point is
-    interpreted as 0..1. Raises UserError for values in an unknown range.
+    16-bit greyscale 0..65535 is scaled to 0..255 (the high byte, as Pillow does for 16-bit colour), with `warn` with a
+    warning if it is nearly black; floating point is interpreted as 0..1. Raises UserError for values in an unknown
+    range.
     """
     if 0 in image.size:
         raise UserError(f"an image has size {image.size}; give one that is not empty")
@@ -190,7 +193,10 @@ def from_pil(image: PIL.Image.Image, *, upright: bool = True) -> np.ndarray:
     if upright and _orientation(image) != 1:
         image = PIL.ImageOps.exif_transpose(image)
     if image.mode[0] in "IF":
-        return from_array(_to_bytes(np.asarray(image), image.mode, kind))
+        values = np.asarray(image)
+        if warn and _has_16_bits(image.mode, kind):
+            warn_of_narrow_range(int(values.max()))
+        return from_array(_to_bytes(values, image.mode, kind))
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # converting straight to RGB makes Pillow warn about transparency
     pixels = np.empty((image.height, image.width, 3), np.uint8)
@@ -215,6 +221,15 @@ def _to_bytes(values: np.ndarray, mode: str, kind: str | None) -> np.ndarray:
 
 def _has_16_bits(mode: str, kind: str | None) -> bool:
     return mode.startswith("I;16") or (mode == "I" and kind in ("PNG", "PPM"))  # which scale to 16 bits
+
+
+def file_is_dark(path: Path) -> bool:
+    """Return whether a file has 16-bit greyscale that is read as nearly black; False if it cannot be opened."""
+    try:
+        with open_image(path, None) as image:
+            return 0 < (peak(image) or 0) < NARROW
+    except UserError:
+        return False
 
 
 def peak(image: PIL.Image.Image) -> int | None:
@@ -246,7 +261,7 @@ def warn_of_narrow_range(peak: int) -> None:
     """Warn if the largest value of a uint16 image is that of 13 bits or less."""
     if 0 < peak < NARROW:
         warnings.warn(
-            "an image of uint16 uses less than an eighth of the range 0..65535, and is read as nearly black; if it "
+            "an image of 16 bits uses less than an eighth of the range 0..65535, and is read as nearly black; if it "
             "was recorded with 8, 10 or 12 bits, multiply it by 256, 64 or 16",
             stacklevel=2,
         )

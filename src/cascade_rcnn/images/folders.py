@@ -79,13 +79,16 @@ def is_drawn(folder: Path) -> bool:
     return folder.name == PICTURES and (folder.parent / JOURNAL).exists()
 
 
-def notes_of(left_out: Counter[str], in_part: int = 0) -> list[str]:
-    """Return a line for each kind of image that `expand` left out, and for those of which only a part was read."""
+def notes_of(left_out: Counter[str], in_part: int = 0, dark: int = 0) -> list[str]:
+    """Return a line for each kind of image that `expand` left out, that was read in part, or as nearly black."""
     others = sorted(left_out.items())
     kinds = ", ".join(f"{number} {kind}" for kind, number in others if kind.startswith("."))
     unread = [f"skipped images in unsupported formats: {kinds}; convert them to JPEG or PNG"] if kinds else []
     unread += [f"skipped {kind}: {number}" for kind, number in others if not kind.startswith(".")]
-    return [*unread, *([f"read only the first page or frame: {count(in_part, 'image')}"] if in_part else [])]
+    unread += [f"read only the first page or frame: {count(in_part, 'image')}"] if in_part else []
+    advice = "if recorded with 8, 10 or 12 bits, multiply by 256, 64 or 16"
+    black = f"read as nearly black: {count(dark, 'image')} of 16 bits with values below an eighth of 65535; {advice}"
+    return [*unread, *([black] if dark else [])]
 
 
 def _parts(path: Path) -> tuple[Path, str]:

@@ -38,11 +38,11 @@ def to_array(image: ImageLike) -> np.ndarray:
     """Convert an image to RGB (H, W, 3), uint8 0..255 or float32 0..1. Raises UserError for anything else."""
     match image:
         case str() | PathLike():
-            return decode_image(fspath(image))
+            return decode_image(fspath(image), warn=True)
         case bytes() | bytearray():
-            return decode_image(io.BytesIO(image))
+            return decode_image(io.BytesIO(image), warn=True)
         case PIL.Image.Image():
-            return from_pil(image, upright=False)  # boxes then fit the pixels that the caller has
+            return from_pil(image, upright=False, warn=True)  # boxes then fit the pixels that the caller has
         case np.ndarray():
             return from_array(image)
     if is_tensor(image):
@@ -50,7 +50,7 @@ def to_array(image: ImageLike) -> np.ndarray:
         array = (values.float() if str(values.dtype) == "torch.bfloat16" else values).numpy()  # NumPy has no bfloat16
         return from_array(array if array.ndim == 2 else np.moveaxis(array, 0, -1))
     if hasattr(image, "read"):
-        return decode_image(image)  # type: ignore[arg-type]
+        return decode_image(image, warn=True)  # type: ignore[arg-type]
     raise UserError(f"cannot read an image from {type(image).__name__}; {_FORMS}")
 
 

@@ -14,7 +14,7 @@ from cascade_rcnn import rle
 from cascade_rcnn.arguments import check_number
 from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.files import write_json
-from cascade_rcnn.images.decoding import decode_image, file_holds_more
+from cascade_rcnn.images.decoding import decode_image, file_holds_more, file_is_dark
 from cascade_rcnn.images.folders import expand, notes_of
 from cascade_rcnn.outputs import check_outputs
 from cascade_rcnn.runtime.runtime import Runtime
@@ -57,7 +57,7 @@ def detect(runtime: Runtime, images: Sequence[str], threshold: float = 0.0) -> t
     images that could not be used, and whether Ctrl-C ended it, are also returned.
     """
     results: list[dict[str, Any]] = []
-    failed, in_part, left_out, stopped = 0, 0, Counter[str](), False
+    failed, in_part, dark, left_out, stopped = 0, 0, 0, Counter[str](), False
     try:
         for number, source in enumerate(expand(images, left_out=left_out), start=1):
             try:
@@ -69,9 +69,10 @@ def detect(runtime: Runtime, images: Sequence[str], threshold: float = 0.0) -> t
                 continue
             results += _results(runtime, number, storable(source.name), found, threshold)
             in_part += file_holds_more(source.path)
+            dark += file_is_dark(source.path)
     except KeyboardInterrupt:
         stopped = True
-    for note in notes_of(left_out, in_part):
+    for note in notes_of(left_out, in_part, dark):
         print(f"note: {printable(note)}", file=sys.stderr)
     return results, failed, stopped
 

@@ -142,6 +142,14 @@ def test_pages_that_are_not_read_are_mentioned(tmp_path):
     assert (summary.done, summary.notes) == (2, ["read only the first page or frame: 1 image"])
 
 
+def test_images_that_are_read_as_nearly_black_are_mentioned(tmp_path):
+    for name, peak in (("twelve.png", 4095), ("sixteen.png", 65535), ("black.png", 0)):
+        PIL.Image.fromarray(np.full((30, 40), peak, np.uint16)).save(tmp_path / name)
+    summary = predict(OneDog(), tmp_path, tmp_path / "out", pictures=False)
+    assert (summary.done, summary.dark) == (3, 1)
+    assert summary.notes[0].startswith("read as nearly black: 1 image of 16 bits with values below an eighth of 65535")
+
+
 def test_pycocotools_reads_the_results_beside_the_annotations_that_gave_the_ids(folder, tmp_path):
     (folder / "new.png").write_bytes((folder / "a.png").read_bytes())
     named = {"a.png": 41, "x/deep/b.jpg": 17}

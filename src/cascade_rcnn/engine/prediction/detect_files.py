@@ -19,7 +19,7 @@ from cascade_rcnn.engine.prediction.pending_images import Chosen, PendingImages,
 from cascade_rcnn.engine.progress import ProgressBar
 from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.files import NoRoomError, remove_leftovers, replacing
-from cascade_rcnn.images.decoding import file_holds_more
+from cascade_rcnn.images.decoding import file_holds_more, file_is_dark
 from cascade_rcnn.images.folders import JOURNAL, PICTURES, inside
 from cascade_rcnn.images.tensors import read_image
 from cascade_rcnn.passes import Detect, Found
@@ -77,8 +77,9 @@ def _run(
             journal.add(entries)
             summary.failed += sum(entry.error is not None for entry in entries)
             summary.done += sum(entry.error is None for entry in entries)
-            read = (one for one, entry in zip(chunk, entries, strict=True) if entry.error is None)
-            summary.in_part += sum(file_holds_more(one.path) for one in read)
+            read = [one.path for one, entry in zip(chunk, entries, strict=True) if entry.error is None]
+            summary.in_part += sum(map(file_holds_more, read))
+            summary.dark += sum(map(file_is_dark, read))
             bar.advance(len(chunk), "")
 
 

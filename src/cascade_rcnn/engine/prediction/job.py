@@ -122,6 +122,7 @@ class PredictionSummary:
     failed: int = 0
     unnamed: int = 0  # not in the annotations
     in_part: int = 0  # only the first of several pages or frames was read
+    dark: int = 0  # 16-bit images that use little of their range
     left_out: Counter[str] = field(default_factory=Counter)  # unsupported formats by suffix, and other kinds
     boxes: int = 0  # in all images
     files: list[Path] = field(default_factory=list)
@@ -134,6 +135,6 @@ class PredictionSummary:
 
     @property
     def notes(self) -> list[str]:
-        """A line for each kind of image that was skipped, or not read as a whole."""
+        """A line for each kind of image that was skipped, not read as a whole, or read as nearly black."""
         unnamed = f"skipped {count(self.unnamed, 'image')}: not in the annotations"
-        return [*([unnamed] if self.unnamed else []), *notes_of(self.left_out, self.in_part)]
+        return [*([unnamed] if self.unnamed else []), *notes_of(self.left_out, self.in_part, self.dark)]
