@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
 from torchvision.ops import box_iou
 
-from cascade_rcnn import create_model
+from cascade_rcnn import UserError, create_model
 
 CLASSES = 3
 
@@ -123,6 +123,25 @@ def test_images_and_targets_may_be_tuples():
         torch.manual_seed(0)
         losses.append(train(ours(), kind(images), kind(targets), steps=1))
     assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "advice"),
+    [
+        ("roi_heads", "score_thresh", "score_threshold to `create_model` or `load`"),
+        ("roi_heads", "nms_thresh", "nms_iou to `create_model` or `load`"),
+        ("roi_heads", "detections_per_img", "max_detections to `create_model` or `load`"),
+        ("roi_heads", "box_predictor", "num_classes to `create_model`, and weights to keep those of a trained model"),
+        ("", "transform", "min_size and max_size to `create_model` or `load`"),
+        ("", "score_threshold", "score_threshold to `create_model` or `load`"),
+    ],
+)
+def test_what_torchvision_s_users_assign_is_refused_where_it_would_do_nothing(part, name, advice):
+    module = ours().get_submodule(part)
+    with pytest.raises(UserError) as caught:
+        setattr(module, name, nn.Identity())
+    assert str(caught.value) == f"assigning {name} to a model has no effect on its detections; give {advice}"
+    assert not hasattr(module, name)
 
 
 def test_ours_learns_an_image_by_heart():

@@ -17,6 +17,7 @@ from cascade_rcnn.box_coder import BoxCoder
 from cascade_rcnn.config import InferenceConfig, SamplingConfig, SemanticsConfig, StageConfig
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.heads.detections import select
+from cascade_rcnn.layers.settings import FixedSettings
 from cascade_rcnn.matching import Matches, match
 from cascade_rcnn.protocols import BoxLoss, Classification
 from cascade_rcnn.sampling import Sample, keep_all, sample
@@ -27,7 +28,7 @@ Features: TypeAlias = Any  # feature maps, plain or as returned by `lay_out`; he
 LayOut: TypeAlias = Callable[[list[Tensor]], Features]
 
 
-class Cascade(nn.Module):
+class Cascade(FixedSettings):
     """Run T stages in sequence. A head maps (features, boxes (B, K, 4)) to logits and deltas.
 
     Stages may share a head; each trains it with its own u and statistics. Only the first `trained` stages are trained

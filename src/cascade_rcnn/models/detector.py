@@ -19,6 +19,7 @@ from cascade_rcnn.config.checks import MOST
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.heads.cascade import Cascade
 from cascade_rcnn.images.inputs import ImageLike, spread
+from cascade_rcnn.layers.settings import FixedSettings
 from cascade_rcnn.models.folding import fold_norms, lower_weights
 from cascade_rcnn.models.preprocess import MinSize, Preprocess
 from cascade_rcnn.models.rpn import RegionProposalNetwork
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     import supervision
 
 
-class Detector(nn.Module):
+class Detector(FixedSettings):
     """A two-stage detector with the interface of torchvision's detection models.
 
     In training mode, `model(images, targets)` returns a dict of losses. In evaluation mode, `model(images)` returns a
