@@ -11,7 +11,22 @@ import numpy as np
 if TYPE_CHECKING:
     import supervision
 
+_DEFAULT = 0.5  # threshold of `predict`
 _FIELDS = {"boxes", "scores", "labels", "masks", "tracks"}  # which have their own place in supervision's detections
+
+
+def check_reach(threshold: float, own: float) -> list[str]:
+    """Return a note if a threshold asks for detections that the model, whose `score_threshold` is `own`, leaves out."""
+    if not 0 < threshold < own:
+        return []
+    advice = f"`load` it with score_threshold={threshold:g}, and `save` it for commands and exports"
+    return [f"a threshold of {threshold:g} finds no more than {own:g}, the model's own score_threshold; {advice}"]
+
+
+def warn_of_reach(threshold: float, own: float) -> None:
+    """Give the note of `check_reach` as a warning, if the threshold is not the default or above it."""
+    for note in check_reach(threshold, own) if threshold < _DEFAULT else ():
+        warnings.warn(note, stacklevel=3)
 
 
 @cache

@@ -3,13 +3,14 @@
 import json
 import math
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from cascade_rcnn import UserError, create_model, predict_files, save
+from cascade_rcnn import UserError, create_model, load, predict_files, save
 
 
 @pytest.fixture
@@ -17,6 +18,26 @@ def detector():
     torch.manual_seed(0)
     sizes = {"backbone_width": 8, "pyramid_channels": 8, "head_width": 8, "proposals": 20, "min_size": 64}
     return create_model("faster_rcnn_resnet18_fpn", 2, score_threshold=0.0, **sizes)
+
+
+def test_a_threshold_below_the_model_s_own_is_mentioned(detector, shapes, tmp_path, capsys):
+    image = shapes / "images" / "val"
+    save(detector, tmp_path / "model.safetensors")
+    model = load(tmp_path / "model.safetensors", score_threshold=0.05)
+    note = (
+        "a threshold of 0.01 finds no more than 0.05, the model's own score_threshold; `load` it with "
+        "score_threshold=0.01, and `save` it for commands and exports"
+    )
+    for options in ({"threshold": 0.01}, {"thresholds": {"class 1": 0.01}}):
+        predict_files(model, image, output=tmp_path / "out", pictures=False, overwrite=True, **options)
+        assert f"note: {note}" in capsys.readouterr().err.splitlines()
+        with pytest.warns(UserWarning, match=note):
+            model.predict(np.zeros((8, 8, 3), np.uint8), **options)
+    for options in ({}, {"threshold": 0.05}):
+        predict_files(model, image, output=tmp_path / "out", pictures=False, overwrite=True, **options)
+        assert "finds no more" not in capsys.readouterr().err
+    with warnings.catch_warnings(action="error"):
+        load(tmp_path / "model.safetensors", score_threshold=0.6).predict(np.zeros((8, 8, 3), np.uint8))
 
 
 def test_an_object_finds_what_its_file_finds_and_goes_on(detector, shapes, tmp_path):

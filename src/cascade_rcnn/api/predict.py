@@ -25,6 +25,7 @@ from cascade_rcnn.images.decoding import MAX_MEGAPIXELS
 from cascade_rcnn.images.folders import expand
 from cascade_rcnn.models.preprocess import MinSize
 from cascade_rcnn.passes import PredictOptions, given_options, with_options
+from cascade_rcnn.results import check_reach
 from cascade_rcnn.text import printable
 
 _MAX_MEGAPIXELS_IN_TILES = 4000  # 12 GB when decoded
@@ -105,6 +106,8 @@ def predict_files(
     detect = with_options(opened.detect, opened.config, **options)
     if options.get("tta_scales") and opened.detector is None:
         raise UserError(f"tta_scales: {opened.name} is an exported file, which cannot do this; give the checkpoint")
+    lowest = min([*([] if threshold is None else [threshold]), *options.get("thresholds", {}).values()], default=0.0)
+    tell(check_reach(lowest, opened.config.inference.score_threshold))
     truth = None
     if annotations is not None:
         truth = load_annotations(annotations, images, split, opened.class_names)

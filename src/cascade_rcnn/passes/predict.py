@@ -10,7 +10,7 @@ from cascade_rcnn.images.tensors import to_tensor
 from cascade_rcnn.passes.choose import class_thresholds
 from cascade_rcnn.passes.combine import PredictOptions, with_options
 from cascade_rcnn.passes.interface import Detect, to_numpy
-from cascade_rcnn.results import to_supervision
+from cascade_rcnn.results import to_supervision, warn_of_reach
 
 if TYPE_CHECKING:
     import supervision
@@ -29,6 +29,7 @@ def predict_with(
     names = config.class_names
     look = with_options(detect, config, **options)
     least = class_thresholds(names, options.get("thresholds", {}), threshold)
+    warn_of_reach(min(least), config.inference.score_threshold)
 
     def detect_batch(batch: list[ImageLike]) -> "list[supervision.Detections]":
         found = look([to_tensor(image) for image in batch])

@@ -16,7 +16,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.images.inputs import ImageLike, spread, to_array
 from cascade_rcnn.images.resizing import padded_size, resize, resized_size
 from cascade_rcnn.pasting import paste_crops
-from cascade_rcnn.results import to_supervision
+from cascade_rcnn.results import to_supervision, warn_of_reach
 from cascade_rcnn.runtime.description import Description
 from cascade_rcnn.runtime.sessions import open_session
 
@@ -81,6 +81,7 @@ class Runtime:
         A file with a fixed input size processes one image at a time, whatever the `batch_size`.
         """
         check_number("threshold", threshold, 0, 1)
+        warn_of_reach(threshold, self.config.inference.score_threshold)
 
         def detect(batch: list[ImageLike]) -> "list[supervision.Detections]":
             found = self._detect_all([to_array(image) for image in batch], threshold)
