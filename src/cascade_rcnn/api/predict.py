@@ -106,8 +106,8 @@ def predict_files(
     detect = with_options(opened.detect, opened.config, **options)
     if options.get("tta_scales") and opened.detector is None:
         raise UserError(f"tta_scales: {opened.name} is an exported file, which cannot do this; give the checkpoint")
-    lowest = min([*([] if threshold is None else [threshold]), *options.get("thresholds", {}).values()], default=0.0)
-    tell(check_reach(lowest, opened.config.inference.score_threshold))
+    wanted = list(options.get("thresholds", {}).values()) + ([] if threshold is None else [threshold])
+    tell(check_reach(min(wanted, default=0.0), opened.config.inference.score_threshold))
     truth = None
     if annotations is not None:
         truth = load_annotations(annotations, images, split, opened.class_names)
