@@ -30,9 +30,10 @@ def test_a_batch_job_that_srun_has_not_started_is_one_process(machine, thin_reci
 
 def test_a_cpu_has_only_so_many_processes(machine, thin_recipe, monkeypatch):
     machine()
-    monkeypatch.setattr(launch.os, "cpu_count", lambda: 4)
-    with pytest.raises(UserError, match="devices is 5, but this machine has 4 CPU cores; give at most that many"):
-        launch.launch(replace(thin_recipe, devices=5))
+    for cores, most in ((4, 4), (1, 2)):
+        monkeypatch.setattr(launch.os, "cpu_count", lambda cores=cores: cores)
+        with pytest.raises(UserError, match=f"devices is 5; give at most {most} on the CPU of this machine"):
+            launch.launch(replace(thin_recipe, devices=5))
 
 
 class Recording(nn.Module):

@@ -42,9 +42,9 @@ def launch(recipe: Recipe) -> Fabric:
     if gpu and devices > torch.cuda.device_count():
         raise UserError(f"devices is {devices}, but there are {torch.cuda.device_count()} GPUs; give at most that many")
     externally = processes.are_started_externally()
-    cores = max(2, os.cpu_count() or 1)  # on one core, two processes are good for a trial
-    if kind == "cpu" and not externally and devices > cores:
-        raise UserError(f"devices is {devices}, but this machine has {cores} CPU cores; give at most that many")
+    most = max(2, os.cpu_count() or 1)  # on one core, two processes are good for a trial
+    if kind == "cpu" and not externally and devices > most:
+        raise UserError(f"devices is {devices}; give at most {most} on the CPU of this machine")
     if devices > 1:
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # otherwise it prints six lines
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")  # of 1x1 kernels
