@@ -98,6 +98,15 @@ def test_frozen_batch_norm_keeps_its_statistics_in_training(kind):
     assert not torch.allclose(norm.requires_grad_(True)(x), expected, atol=0.1)
 
 
+@pytest.mark.parametrize("kind", ["frozen", "affine", "batch"])
+def test_statistics_can_be_exact(kind):
+    """As with torchvision's weights on COCO, whose eps is 0; torch 2.11 refuses it."""
+    norm = make_norm(NormConfig(kind=kind, eps=0.0), 1).eval()
+    assert norm.running_var is not None
+    norm.running_var.fill_(1e-6)
+    torch.testing.assert_close(norm(torch.full((1, 1, 1, 1), 0.002)).item(), 2.0)
+
+
 def test_a_local_copy_waits_for_no_other_process(monkeypatch):
     """As if there were two processes: the statistics are those of the maps here, without any exchange."""
     two = SimpleNamespace(is_available=lambda: True, is_initialized=lambda: True, get_world_size=lambda: 2)

@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cascade_rcnn.config import NormConfig
@@ -58,12 +57,18 @@ class FixedBatchNorm(nn.Module):
         if x.requires_grad and not self.weight.requires_grad:
             scale, shift = (value[:, None, None] for value in self.affine())
             return x * scale + shift
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return _with_statistics(x, self)
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """Return the equivalent scale (C,) and shift (C,)."""
         scale = self.weight * (self.running_var + self.eps).rsqrt()
         return scale, self.bias - self.running_mean * scale
+
+
+def _with_statistics(x: Tensor, norm: "FixedBatchNorm | BatchNorm2d") -> Tensor:
+    """Normalise by the running statistics. `F.batch_norm` of torch 2.11 refuses torchvision's eps of 0."""
+    mean, var, cudnn = norm.running_mean, norm.running_var, torch.backends.cudnn.enabled
+    return torch.batch_norm(x, norm.weight, norm.bias, mean, var, False, 0.0, norm.eps, cudnn)
 
 
 class LayerNorm2d(nn.LayerNorm):
@@ -105,7 +110,7 @@ class BatchNorm2d(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Normalise (B, C, H, W)."""
         if not self._learns():
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+            return _with_statistics(x, self)
         return super().forward(x) if self._processes() == 1 else self._by_batch(x, None)
 
     def _learns(self) -> bool:
