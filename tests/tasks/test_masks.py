@@ -69,6 +69,15 @@ def test_without_objects_every_parameter_has_a_gradient_of_zero(model):
     model.zero_grad()
 
 
+def test_batch_norm_learns_from_objects_only():
+    model = create_model("cascade_mask_rcnn_resnet18_fpn", 2, norm="batch", **TINY).train()
+    norm = model.tasks[0].heads[0].bn1
+    model([torch.rand(3, 64, 64)], [nothing()])
+    assert norm.running_var.tolist() == [1] * 8
+    model([torch.rand(3, 64, 64)], [target()])
+    assert norm.running_var.tolist() != [1] * 8
+
+
 def test_masks_learn_an_object(model):
     """A few steps on one image, with the mask loss alone: the pixels inside and outside the object separate."""
     pool = PyramidRoIAlign(RoIAlignConfig(resolution=14), (4,))

@@ -132,7 +132,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         var = self._sum((squares if weight is None else squares * weight).sum(dim=(0, 2, 3))) / number
         with torch.no_grad():
             self.num_batches_tracked.add_(1)
-            momentum = 0.1 if self.momentum is None else self.momentum
+            momentum = (0.1 if self.momentum is None else self.momentum) * sums[0].clamp(max=1)  # 0 if all are empty
             self.running_mean.lerp_(mean, momentum)
             self.running_var.lerp_(var * number / (number - 1).clamp(min=1), momentum)
         scale = self.weight * (var + self.eps).rsqrt()

@@ -13,7 +13,7 @@ from cascade_rcnn import boxes as box_ops
 from cascade_rcnn.config import MaskConfig
 from cascade_rcnn.layers.convolution import Conv2d, DoublingConv2d
 from cascade_rcnn.layers.initialization import he_normal_
-from cascade_rcnn.layers.normalization import make_norm
+from cascade_rcnn.layers.normalization import RoIBatchNorm2d, make_norm
 from cascade_rcnn.structures import Detections, Targets, TrainedOn
 from cascade_rcnn.tasks.mask_targets import mask_targets
 
@@ -28,7 +28,7 @@ class MaskHead(nn.Module):
         for k in range(1, config.convs + 1):
             self.add_module(f"conv{k}", Conv2d(channels, config.channels, 3, padding=1, bias=config.norm is None))
             if config.norm is not None:
-                self.add_module(f"bn{k}", make_norm(config.norm, config.channels))
+                self.add_module(f"bn{k}", make_norm(config.norm, config.channels, of_rois=True))
             channels = config.channels
         self.deconv = DoublingConv2d(channels, config.channels)
         self.predictor = nn.Conv2d(config.channels, 1 if config.class_agnostic else num_classes, 1)
@@ -39,11 +39,17 @@ class MaskHead(nn.Module):
                     nn.init.zeros_(layer.bias)
         nn.init.normal_(self.predictor.weight, std=0.001)
 
-    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
-        """Map pooled features (R, C, S / 2, S / 2) and labels (R,) in 1..M to float32 mask logits (R, S, S)."""
+    def forward(self, x: Tensor, labels: Tensor, present: Tensor | None = None) -> Tensor:
+        """Map pooled features (R, C, S / 2, S / 2) and labels (R,) in 1..M to float32 mask logits (R, S, S).
+
+        `present` (R,) bool marks the rows that batch normalisation counts; None: all.
+        """
         for k in range(1, self.config.convs + 1):
             x = getattr(self, f"conv{k}")(x)
-            x = F.relu_(getattr(self, f"bn{k}")(x) if self.config.norm is not None else x)
+            if self.config.norm is not None:
+                norm = getattr(self, f"bn{k}")
+                x = norm(x, present) if isinstance(norm, RoIBatchNorm2d) else norm(x)
+            x = F.relu_(x)
         x = F.relu_(self.deconv(x))
         row = torch.zeros_like(labels) if self.config.class_agnostic else (labels - 1).clamp(min=0)
         weight = self.predictor.weight.flatten(1)[row]  # compute only the map of the label
@@ -78,9 +84,10 @@ class MaskTask(nn.Module):
         rows = positive.byte().topk(number, dim=1).indices  # each image's positives, or one row of weight 0
         chosen = positive.gather(1, rows)
         boxes, labels = box_ops.gather(trained.output.boxes, rows), trained.labels.gather(1, rows)
-        keep = chosen.flatten().nonzero()[:, 0] if bool(chosen.any()) else torch.zeros_like(rows[0, :1])
+        some = bool(chosen.any())
+        keep = chosen.flatten().nonzero()[:, 0] if some else torch.zeros_like(rows[0, :1])
         pooled = self.pool(table, boxes.masked_fill(~chosen[..., None], 0.0))[keep]
-        logits = head(pooled, labels.flatten()[keep])
+        logits = head(pooled, labels.flatten()[keep], None if some else chosen.flatten()[keep])
         with torch.no_grad():
             image = torch.arange(len(boxes), device=keep.device)[:, None].expand_as(rows).flatten()[keep]
             matched = trained.matched.gather(1, rows).flatten()[keep]

@@ -101,6 +101,7 @@ def test_two_processes_learn_what_one_learns(program, data, tmp_path):
         assert done.returncode == 0, done.stderr
     rows = [read_csv(tmp_path / name / "train.csv") for name in ("one", "two")]
     assert len(rows[0]) == len(rows[1]) == 4  # one update per epoch
+    assert [row["loss"] for row in rows[1]] == pytest.approx([row["loss"] for row in rows[0]], rel=1e-4)
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-5)
     begun = load_state(tmp_path / "one" / "last.state.pt")["position"]

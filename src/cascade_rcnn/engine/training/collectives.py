@@ -32,6 +32,15 @@ def maximum(fabric: Fabric, values: Tensor) -> Tensor:
     return values
 
 
+def mean(fabric: Fabric, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return, on every rank, the mean of each value over all ranks, which have the same names."""
+    if fabric.world_size == 1:
+        return values
+    total = torch.stack(list(values.values()))
+    dist.all_reduce(total)
+    return dict(zip(values, total / fabric.world_size, strict=True))
+
+
 def share_buffers(fabric: Fabric, model: nn.Module) -> None:
     """Give the model the first rank's buffers, such as batch norm statistics, on every rank."""
     if fabric.world_size > 1:

@@ -12,7 +12,7 @@ from cascade_rcnn.engine.interrupt import Interrupted, StopRequest
 from cascade_rcnn.engine.progress import ProgressBar
 from cascade_rcnn.engine.training import optim
 from cascade_rcnn.engine.training.callbacks import Hooks, StepEnd
-from cascade_rcnn.engine.training.collectives import any_rank, gather, maximum
+from cascade_rcnn.engine.training.collectives import any_rank, gather, maximum, mean
 from cascade_rcnn.engine.training.metric_log import MetricLog
 from cascade_rcnn.engine.training.state import TrainingState
 from cascade_rcnn.errors import UserError
@@ -24,7 +24,7 @@ def run_epoch(state: TrainingState, log: MetricLog, stop: StopRequest, hooks: Ho
     state.model.train()
     state.loader.set_epoch(here.epoch, skip_batches=here.batch)
     left = (len(state.loader) - here.batch) * recipe.batch_size * fabric.world_size
-    losses: dict[str, Tensor] = {}  # of this update, averaged over its batches
+    losses: dict[str, Tensor] = {}  # of this update, averaged over its batches (and then over the ranks)
     seen: list[int] = []  # ids of its images
     clock = time.monotonic()
     later = (recipe.epochs - here.epoch - 1) * len(state.loader) * recipe.batch_size * fabric.world_size
@@ -48,6 +48,7 @@ def run_epoch(state: TrainingState, log: MetricLog, stop: StopRequest, hooks: Ho
             here.step, here.images = here.step + 1, here.images + len(seen) * fabric.world_size
             now = time.monotonic()
             here.seconds, clock = here.seconds + now - clock, now
+            losses = mean(fabric, losses)
             bar.advance(len(seen) * fabric.world_size, f"loss {_report(log, hooks, state, rate, losses):.3f}")
             losses, seen = {}, []
             if stopped or (recipe.save_every and here.step % recipe.save_every == 0):

@@ -28,7 +28,7 @@ from cascade_rcnn.evaluation.detected import Detected
 from cascade_rcnn.evaluation.masks import evaluate_detected
 from cascade_rcnn.files import read_json, write_json
 from cascade_rcnn.recipes import Recipe
-from cascade_rcnn.text import printable
+from cascade_rcnn.text import count, printable
 
 _HEADLINE = ("ap", "ap50", "ap60", "ap70", "ap75", "ap80", "ap90", "ap_small", "ap_medium", "ap_large", "ar100")
 _OF_MASKS = ("ap", "ap50", "ap75", "ap90")
@@ -130,7 +130,8 @@ def _is_stale(state: TrainingState) -> bool:
     if recipe.patience == 0 or here.stale < recipe.patience or here.epoch >= recipe.epochs:
         return False
     state.fabric.print(
-        f"stopped after epoch {here.epoch}: no AP above {here.best_ap:.3f} in {here.stale} evaluations (--patience)",
+        f"stopped after epoch {here.epoch}: no AP above {here.best_ap:.3f} in {count(here.stale, 'evaluation')} "
+        "(--patience)",
         file=sys.stderr,
     )
     return True
