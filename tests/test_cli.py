@@ -437,7 +437,9 @@ def test_statistics_are_printed_as_the_flags_that_training_takes(capsys, tmp_pat
     flags = ["--checkpoint", str(tmp_path / "model.safetensors"), "--annotations", str(shapes / "train.json")]
     main(["statistics", *flags, "--workers", "0", "--device", "cpu"])
     first, second, *options = capsys.readouterr().out.splitlines()
+    before = torch.get_rng_state()
     expected = measure_targets(tmp_path / "model.safetensors", truth, 1, 0, "cpu")
+    assert torch.equal(torch.get_rng_state(), before)
     assert first.startswith("stage 1: mean ")
     assert f"({len(expected.deltas[1])} positives)" in second
     words = " ".join(options).replace("--options.", "--").split()

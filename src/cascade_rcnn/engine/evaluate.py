@@ -133,5 +133,6 @@ def measure_targets(
     place = choose_device(device)
     model = load(path, device=place)
     check_classes(model.config, annotations, path)
-    torch.manual_seed(0)  # the first stage samples randomly
-    return regression_targets(model, evaluation_loader(annotations, batch_size, workers))
+    with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
+        torch.manual_seed(0)  # the first stage samples randomly
+        return regression_targets(model, evaluation_loader(annotations, batch_size, workers))
