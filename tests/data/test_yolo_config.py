@@ -102,6 +102,26 @@ def test_folders_alone(tmp_path, images, labels, splits):
     assert list(read_config(tmp_path).splits) == splits
 
 
+@pytest.mark.parametrize(
+    ("notes", "names"),
+    [
+        ('[{"id": "1", "name": "cat"}, {"id": "2", "name": "dog"}]', {1: "cat", 2: "dog"}),  # set by the user
+        ('[{"id": 1, "name": "cat"}, {"id": 0, "name": "dog"}]', {1: "cat", 0: "dog"}),
+        ('[{"id": 0, "name": "cat"}, {"id": 1, "name": "dog"}]', None),
+        ("[]", None),
+        ('["cat"]', None),
+        ("[", None),
+    ],
+)
+def test_label_studio_numbers_classes_in_its_notes(tmp_path, notes, names):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    (tmp_path / "notes.json").write_text(f'{{"categories": {notes}, "info": {{}}}}')
+    config = read_config(tmp_path)
+    assert config.names == (names or {0: "cat", 1: "dog"})
+    assert len(config.notes) == (names is not None)
+
+
 def test_a_yaml_of_another_name_is_found_and_one_of_another_kind_is_not(tmp_path):
     (tmp_path / "settings.yaml").write_text("lr: 1")
     assert find_config(tmp_path) is None

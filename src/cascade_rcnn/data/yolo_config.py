@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 
 from cascade_rcnn.data.image_files import is_image, walk
 from cascade_rcnn.data.names import find_folder, parts_of
 from cascade_rcnn.data.splits import is_split
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.text_files import lines_of, read_lines, read_text
+from cascade_rcnn.text_files import lines_of, read_lines, read_text, read_utf8
 
 _SPLITS = ("train", "val", "valid", "validation", "test")
 _YAML = (".yaml", ".yml")
@@ -114,7 +115,13 @@ def _from_folder(folder: Path) -> YoloConfig:
     files = (place / name for place in (folder, *_folders(folder).values()) for name in _NAME_FILES)
     named = next((path for path in files if path.is_file()), None)
     splits = {name: [path] for name, path in _folders(folder).items()}
-    return YoloConfig(folder, folder, splits, None if named is None else _read_names(named))
+    if named is None:
+        return YoloConfig(folder, folder, splits, None)
+    names, numbers = _read_names(named), _read_numbers(named.with_name("notes.json"))
+    if not numbers or numbers == names:
+        return YoloConfig(folder, folder, splits, names)
+    note = f"{named.name} has the classes in another order than Label Studio's notes.json, whose numbers are used"
+    return YoloConfig(folder, folder, splits, numbers, notes=(note,))
 
 
 def _folders(folder: Path) -> dict[str, Path]:
@@ -190,3 +197,24 @@ def _other_number(key: str, number: object, names: Mapping[int, str]) -> tuple[s
 def _read_names(path: Path) -> dict[int, str]:
     """Read a file with a class name in each line; labels are line numbers, so that only trailing empty lines go."""
     return dict(enumerate(line.strip() for line in lines_of(read_text(path).rstrip())))
+
+
+class _Class(msgspec.Struct):
+    id: int
+    name: str
+
+
+class _Notes(msgspec.Struct):
+    categories: list[_Class]
+
+
+def _read_numbers(path: Path) -> dict[int, str]:
+    """Read the classes of Label Studio's notes.json by their numbers in label files; empty for any other file.
+
+    If classes have a `category` in the labelling interface, it is their number, and classes.txt is only a list.
+    """
+    try:
+        notes = msgspec.json.decode(read_utf8(path), type=_Notes, strict=False)
+    except (UserError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return {}
+    return {category.id: category.name for category in notes.categories}
