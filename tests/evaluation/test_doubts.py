@@ -20,7 +20,7 @@ def truth(tmp_path):
 
 
 def rows(*boxes, images=(1, 2, 3, 4)):
-    return np.array([(image, *box, 0.5, 1) for image in images for box in boxes], np.float64)
+    return np.array([(image, *box, image / 5, 1) for image in images for box in boxes], np.float64)
 
 
 def test_plausible_detections_are_not_doubted(truth):
@@ -33,12 +33,34 @@ def test_plausible_detections_are_not_doubted(truth):
         (rows((10, 10, 20, 20), images=(1, 2, 3)), "1 of 4 images have no detections; are they of the same images?"),
         (rows((60, 30, 90, 45), (10, 10, 40, 30), (70, 5, 95, 20)), "8 of 12 boxes reach outside their image; give x"),
         (rows((0.1, 0.1, 0.5, 0.9)), "all boxes lie within one pixel"),
+        (rows((10, 10, 20, 20)) * (1, 1, 1, 1, 1, 0, 1), "all detections have the same score, so that AP depends on"),
         (np.zeros((0, 7)), "there are no detections"),
     ],
 )
 def test_each_sign_is_noted(truth, detections, note):
     (found,) = doubts(detections, truth)
     assert found.startswith(note)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "form"),
+    [
+        ([(10, 10, 20, 20), (50, 20, 40, 20)], None),
+        ([(10, 10, 30, 30), (50, 20, 90, 40)], "corners (x1, y1, x2, y2)"),
+        ([(20, 20, 20, 20), (70, 30, 40, 20)], "the centre, width and height"),
+        ([(10, 10, 20, 20), (70, 30, 40, 20)], None),  # half of them are right
+        ([(30, 30, 60, 60), (150, 60, 120, 60)], None),  # of an image of another size
+    ],
+)
+def test_boxes_in_another_form_are_noted(tmp_path, boxes, form):
+    objects = [(10, 10, 20, 20), (50, 20, 40, 20)]
+    images = [{"id": k, "file_name": f"{k}.png", "width": 100, "height": 50} for k in (1, 2)]
+    given = [{"image_id": k, "category_id": 1, "bbox": box} for k in (1, 2) for box in objects]
+    text = json.dumps({"images": images, "annotations": given, "categories": [{"id": 1, "name": "cat"}]})
+    (tmp_path / "truth.json").write_text(text)
+    notes = doubts(rows(*boxes, images=(1, 2)), load_coco(tmp_path / "truth.json"))
+    expected = f"of 4 objects, 4 are found if boxes are read as {form}, and 0 as they are; give x, y, width and height"
+    assert [note for note in notes if "are read as" in note] == ([] if form is None else [expected])
 
 
 def test_detections_with_other_category_ids_are_noted(tmp_path):
