@@ -26,7 +26,8 @@ def test_names_that_are_not_unicode_survive_in_lists_and_are_refused_elsewhere(t
     path = tmp_path / "a.txt"
     path.write_bytes(b"caf\xe9.jpg\n")
     assert os.fsencode(read_lines(path)[0]) == b"caf\xe9.jpg"
-    with pytest.raises(UserError, match=r"a\.txt: this is not UTF-8"):
+    message = r"a\.txt: this is not UTF-8 text \(invalid continuation byte near 'caf�\.jpg\\n'\); save it as UTF-8"
+    with pytest.raises(UserError, match=message):
         read_text(path)
 
 

@@ -53,10 +53,22 @@ def read_utf8(path: str | Path) -> bytes:
 
 def read_text(path: str | Path) -> str:
     """Read a text file like `read_utf8`. Raises UserError naming the file if it is not UTF-8."""
+    data = read_utf8(path)
+    if (said := not_utf8(data)) is not None:
+        raise UserError(f"{path}: {said}")
+    return data.decode()
+
+
+def not_utf8(data: bytes) -> str | None:
+    """Return what is wrong with text that is not UTF-8, and where; None if it is, or is UTF-16."""
+    if data.startswith(_UTF16):
+        return None
     try:
-        return read_utf8(path).decode()
+        data.decode()
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: this is not UTF-8 text ({error.reason}); save it as UTF-8") from None
+        near = data[max(error.start - 20, 0) : error.start + 20].decode(errors="replace")
+        return f"this is not UTF-8 text ({error.reason} near {near!r}); save it as UTF-8"
+    return None
 
 
 def read_lines(path: str | Path) -> list[str]:

@@ -58,9 +58,11 @@ def test_numbers_as_spreadsheets_and_forms_write_them(write_coco, coco_dict, tmp
     coco_dict["images"][0] |= {"id": 20.0, "width": "40", "height": 30.0}
     coco_dict["images"][1] |= {"id": "10"}
     coco_dict["annotations"][0] |= {"image_id": "10", "category_id": 7.0, "iscrowd": "1", "bbox": ["1", 2, 3, "4.0"]}
+    coco_dict["categories"][0] |= {"name": 5}
     found = load_coco(write_coco(coco_dict), tmp_path)
     for field in ("image_ids", "image_sizes", "boxes", "labels", "ignore"):
         assert getattr(found, field).equal(getattr(expected, field)), field
+    assert sorted(found.class_names) == sorted(["5", coco_dict["categories"][1]["name"]])
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
@@ -306,6 +308,18 @@ def test_each_mistake_is_one_line_that_names_the_file_and_entry(write_coco, coco
     with pytest.raises(UserError) as caught:
         load_coco(path, tmp_path)
     one_line(caught, str(path), *parts)
+
+
+def test_text_that_is_not_utf8_is_described_as_such(tmp_path, one_line):
+    path = tmp_path / "boxes.json"
+    for text, parts in (
+        ('{"categories": [{"id": 1, "name": "Müll"}]}', ["not UTF-8 text", '"name": "M�ll"', "save it as UTF-8"]),
+        ("PKü", ["not valid JSON"]),
+    ):
+        path.write_text(text, encoding="latin-1")
+        with pytest.raises(UserError) as caught:
+            load_coco(path)
+        one_line(caught, str(path), *parts)
 
 
 def test_missing_file(tmp_path, one_line):

@@ -1,10 +1,11 @@
-"""Boxes that are missing or rotated."""
+"""Boxes that are missing, rotated or corners."""
 
 import numpy as np
 import pytest
 
 from cascade_rcnn import rle
 from cascade_rcnn.data.coco import load_coco
+from cascade_rcnn.data.coco_boxes import corners_note
 
 
 def test_boxes_that_are_missing_come_from_polygons_or_are_left_out(write_coco, coco_dict, tmp_path):
@@ -67,3 +68,27 @@ def test_a_field_that_evaluation_does_not_know_is_mentioned(write_coco, coco_dic
     (note,) = (note for note in found.notes if "`ignore`" in note)
     assert "1 of 3 annotations have `ignore` set (first: annotations[2])" in note  # [0] is a crowd, too
     assert "set `iscrowd`" in note
+
+
+@pytest.mark.parametrize(
+    ("boxes", "noted"),
+    [
+        ([(10, 10, 30, 30), (50, 20, 90, 40), (60, 5, 100, 50)], True),
+        ([(10, 10, 20, 20), (50, 20, 40, 20), (60, 5, 40, 45)], False),  # the same as x, y, width, height
+        ([(10, 10, 30, 30), (50, 20, 60, 40), (60, 5, 20, 50)], False),  # some reach outside, but cannot be corners
+        ([(10, 5, 50, 25), (1, 2, 30, 40), (1, 1, 9, 9), (5, 5, 9, 9), (9, 6, 99, 50)], False),  # one reaches outside
+        ([(0.1, 0.2, 0.3, 0.9)], False),
+        ([], False),
+    ],
+)
+def test_boxes_that_seem_to_be_corners_are_noted(boxes, noted):
+    boxes = np.array(boxes, np.float64).reshape(-1, 4)
+    notes = corners_note(boxes, np.tile((100, 50), (len(boxes), 1)))
+    assert [note.startswith("the boxes seem to be corners (x1, y1, x2, y2)") for note in notes] == [True] * noted
+
+
+def test_corners_are_noted_where_annotations_are_read(write_coco, coco_dict, tmp_path):
+    for row, box in zip(coco_dict["annotations"], ([8, 9, 15, 20], [12, 10, 38, 29], [9, 2, 16, 24]), strict=True):
+        row["bbox"] = box
+    notes = load_coco(write_coco(coco_dict), tmp_path).notes
+    assert sum("the boxes seem to be corners" in note for note in notes) == 1

@@ -126,6 +126,15 @@ def test_each_bad_xml_is_one_line_that_names_it(root, one_line, text, parts):
     one_line(caught, "a.xml", *parts)
 
 
+@pytest.mark.parametrize("declaration", ["", '<?xml version="1.0" encoding="UTF-8"?>'])
+def test_an_encoding_that_is_not_declared_is_described_as_such(root, one_line, declaration):
+    text = f"{declaration}<annotation>{_object('Müll', '1 2 3 4')}</annotation>"
+    (root / "Annotations/a.xml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError) as caught:
+        load_voc(root, "train")
+    one_line(caught, "a.xml", "not UTF-8 text", "<name>M�ll</name>", "save it as UTF-8")
+
+
 def test_wrong_splits_and_classes(root, one_line):
     with pytest.raises(UserError) as caught:
         load_voc(root, "trainval")

@@ -83,6 +83,13 @@ def test_a_score_that_is_no_number_is_quoted(tmp_path):
         load_detections(path)
 
 
+def test_text_that_is_not_utf8_is_described_as_such(tmp_path):
+    path = tmp_path / "found.json"
+    path.write_bytes(b'[{"file_name": "M\xfcll.png"}]')
+    with pytest.raises(UserError, match=r"found\.json: this is not UTF-8 text \(.*M.ll\.png.*\); save it as UTF-8"):
+        load_detections(path)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"gone\.json: no such file"):
         load_detections(tmp_path / "gone.json")

@@ -13,7 +13,7 @@ import torch
 from cascade_rcnn.config import Category
 from cascade_rcnn.data.annotations import Annotations, assemble, check_annotations
 from cascade_rcnn.data.check import BadImages
-from cascade_rcnn.data.coco_boxes import derive_boxes, read_marks
+from cascade_rcnn.data.coco_boxes import corners_note, derive_boxes, read_marks
 from cascade_rcnn.data.coco_json import Box, CategoryEntry, File, FileWithMasks, Image, Object, decode
 from cascade_rcnn.data.names import locate
 from cascade_rcnn.data.sizes import fill_sizes
@@ -60,6 +60,8 @@ def load_coco(
     areas = np.array([np.nan if row.area is None else row.area for row in rows], np.float64)
     ids, renumbered = _box_ids(rows)
     category_ids = np.array([category.id for category in categories], np.int64)
+    box_images = _positions(path, "image", [row.image_id for row in rows], image_ids[kept], entries)
+    form = corners_note(boxes, measured.sizes[kept][box_images][:, ::-1])
     return assemble(
         source=path,
         images_dir=folder,
@@ -68,13 +70,13 @@ def load_coco(
         image_ids=image_ids[kept],
         image_sizes=measured.sizes[kept],
         file_names=[name for name, keep in zip(names, kept, strict=True) if keep],
-        box_images=_positions(path, "image", [row.image_id for row in rows], image_ids[kept], entries),
+        box_images=box_images,
         boxes=boxes,
         areas=areas,
         labels=1 + _positions(path, "category", [row.category_id for row in rows], category_ids, entries),
         ignore=np.array([bool(row.iscrowd) for row in rows], np.bool_),
         ids=ids,
-        notes=[*notes, *_partly_annotated(text), *_shared_names(file), *found, *measured.notes, *renumbered],
+        notes=[*notes, *form, *_partly_annotated(text), *_shared_names(file), *found, *measured.notes, *renumbered],
         segmentations=[bytes(row.segmentation) for row in rows if isinstance(row, Object)] if masks else None,
     )
 
@@ -100,13 +102,13 @@ def _folders(path: Path, images: Path | None) -> list[tuple[Path, int | None]]:
 def _categories(file: File, classes: Sequence[str] | None) -> tuple[list[Category], list[Category]]:
     """Return the classes by id, and the one that Roboflow adds for grouping if it is left out."""
     given = sorted(file.categories, key=lambda c: c.id)
-    declared = [Category(id=c.id, name=c.name) for c in given]
+    declared = [Category(id=c.id, name=str(c.name)) for c in given]
     root, others = given[:1], given[1:]
     groups = others and all(c.id == 0 and c.supercategory in (None, "none") for c in root)
     if not groups or any(c.supercategory != root[0].name for c in others):
         return declared, []
     # The training set may use it, or the model know it, where this split does not. A class may have the same name.
-    known = Counter(classes or ())[root[0].name] > sum(c.name == root[0].name for c in others)
+    known = Counter(classes or ())[declared[0].name] > sum(c.name == root[0].name for c in others)
     if known or any(row.category_id == 0 and row.bbox for row in file.annotations):
         return declared, []
     return declared[1:], declared[:1]

@@ -1,15 +1,18 @@
-"""Boxes in COCO files that are missing, or rotated, as some tools write them."""
+"""Boxes in COCO files that are missing, rotated or in another form, as some tools write them."""
 
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 from msgspec import Struct
 
 from cascade_rcnn.data.coco_json import File, decode
 from cascade_rcnn.data.rotated import degrees, rotation_note, upright
 from cascade_rcnn.data.segmentations import bounds, is_absent
 from cascade_rcnn.errors import UserError
+
+_MANY = 0.25  # of the boxes, with which it is no accident
 
 
 class _Outline(Struct, gc=False):
@@ -80,3 +83,17 @@ def read_marks(path: Path, text: bytes, file: File) -> list[str]:
         what = f"{len(ignored)} of {len(file.annotations)} annotations have `ignore` set (first: annotations"
         notes.append(f"{what}[{ignored[0]}]), which COCO's evaluation does not know; set `iscrowd` to ignore them")
     return notes
+
+
+def corners_note(boxes: np.ndarray, limits: np.ndarray) -> list[str]:
+    """Return a note if boxes (A, 4) seem to be x1, y1, x2, y2, given the width and height (A, 2) of their images.
+
+    All lie in their images if they are read so, and otherwise many reach outside: those whose centre is not in the
+    upper left quarter, by more than the rounding of tools.
+    """
+    outside = (boxes[:, :2] + boxes[:, 2:] > limits + 1).any(axis=1)
+    corners = (boxes[:, 2:] >= boxes[:, :2]).all(axis=1) & (boxes[:, 2:] <= limits + 1).all(axis=1)
+    if not len(boxes) or outside.mean() < _MANY or not corners.all():
+        return []
+    what = "the boxes seem to be corners (x1, y1, x2, y2), since as such all of them lie in their images"
+    return [f"{what}; write x, y, width, height"]

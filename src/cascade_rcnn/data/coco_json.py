@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 from cascade_rcnn.data.foreign import HEAD, tool_of
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.text_files import not_utf8
 
 _T = TypeVar("_T")
 _Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
@@ -47,10 +48,10 @@ class Object(Box, gc=False):
 
 
 class CategoryEntry(Struct, gc=False, omit_defaults=True):
-    """A class."""
+    """A class; names such as digits may be written as numbers."""
 
     id: _Int64
-    name: str
+    name: str | int
     supercategory: Any = None
 
 
@@ -81,9 +82,15 @@ def decode(path: Path, text: bytes, kind: type[_T]) -> _T:
             "annotations (image_id, category_id, bbox) and categories (id, name)"
         ) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: this is not valid JSON: {error}{around(text, str(error))}; export it again") from None
+        said = wrong_encoding(text) or f"this is not valid JSON: {error}{around(text, str(error))}; export it again"
+        raise UserError(f"{path}: {said}") from None
     except RecursionError:
         raise UserError(f"{path}: this JSON is nested too deeply to be a COCO detection file; check the path") from None
+
+
+def wrong_encoding(text: bytes) -> str | None:
+    """Return what is wrong with JSON that is not UTF-8; None if it is, or if it is no JSON, such as an archive."""
+    return not_utf8(text) if text.lstrip().startswith((b"{", b"[")) else None
 
 
 def around(text: bytes, message: str) -> str:

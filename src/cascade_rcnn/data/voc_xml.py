@@ -12,7 +12,7 @@ from defusedxml.common import DefusedXmlException
 
 from cascade_rcnn.data.rotated import Box, degrees, upright
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.text_files import check_regular
+from cascade_rcnn.text_files import check_regular, not_utf8
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _LARGEST = 2**31 - 1
@@ -41,13 +41,17 @@ class Record(NamedTuple):
 
 def read_xml(path: Path) -> Record:
     """Read an annotation file. Raises UserError naming the file and the invalid object."""
+    data = b""
     try:
         check_regular(path)
-        tree: Element = defusedxml.ElementTree.fromstring(_decoded(path.read_bytes()))
+        data = path.read_bytes()
+        tree: Element = defusedxml.ElementTree.fromstring(_decoded(data))
     except (ParseError, DefusedXmlException, OSError, ValueError, LookupError) as error:  # LookupError: the encoding
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{path}: cannot parse this xml file ({error}); correct or remove it") from None
+        declared = _ENCODING.match(data)
+        said = not_utf8(data) if declared is None or declared[1].lower() == b"utf-8" else None
+        raise UserError(f"{path}: {said or f'cannot parse this xml file ({error}); correct or remove it'}") from None
     if tree.tag == "annotations" and {"image", "track"}.intersection(child.tag for child in tree):
         raise UserError(f"{path}: CVAT's own format is not read; export COCO 1.0 or Pascal VOC 1.1 from it instead")
     if tree.tag.lower() != "annotation":

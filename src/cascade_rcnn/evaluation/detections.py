@@ -18,7 +18,7 @@ import numpy as np
 
 from cascade_rcnn.arguments import as_path
 from cascade_rcnn.data.annotations import Annotations
-from cascade_rcnn.data.coco_json import around
+from cascade_rcnn.data.coco_json import around, wrong_encoding
 from cascade_rcnn.data.segmentations import ABSENT, EMPTY, Segmentations, is_absent, problem
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation.coco import Array
@@ -134,8 +134,8 @@ def _decode(path: Path, text: bytes, kind: type[_T]) -> _T:
     try:
         return msgspec.json.decode(text, type=kind, strict=False)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        near = around(text, str(error))
-        raise UserError(f"{path}: not a COCO results file ({error}{near}); {_FORM}") from None
+        said = wrong_encoding(text) or f"not a COCO results file ({error}{around(text, str(error))}); {_FORM}"
+        raise UserError(f"{path}: {said}") from None
 
 
 def _rows(path: Path, results: Sequence[_Names], boxes: Sequence[Sequence[float]], truth: Annotations | None) -> Array:
