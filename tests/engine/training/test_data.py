@@ -155,7 +155,11 @@ def test_classes_that_only_validation_has_are_noted(shapes, tmp_path):
     assert "1 class that" in found[0]
     assert "('star'); AP is lower, as the model cannot learn to detect such objects" in found[0]
     data = replace(data, val=_without(shapes, "val", tmp_path, lambda row: row["category_id"] == 1))
-    assert not any("has no boxes of" in note for note in read_data(data, shown=False).notes)
+    notes = read_data(data, shown=False).notes
+    assert not any("has no boxes of" in note for note in notes)
+    unused = f"{data.train}: 1 class without boxes ('star'); the model learns to find none"  # a background class?
+    assert [note for note in notes if "without boxes" in note] == [unused]
+    assert unused in read_data(replace(data, val=""), shown=False).notes
 
 
 def test_validation_data_without_objects_is_refused(shapes, tmp_path):
