@@ -93,6 +93,7 @@ def test_an_image_without_objects(target):
         ((IMAGE, {"boxes": BOXES, "labels": LABELS.float()}), "torch.float32"),
         ((IMAGE, {"boxes": BOXES[:, :3], "labels": LABELS}), r"boxes \(2, 3\)"),
         ((IMAGE, {"boxes": BOXES / 0, "labels": LABELS}), "a box is .*inf"),
+        ((IMAGE, {"boxes": BOXES.flip(1), "labels": LABELS}), "x2 < x1 or y2 < y1; give XYXY, not XYWH"),
         ((IMAGE, {"boxes": BOXES, "labels": ["cat", "dog"]}), r"its target has labels \['cat', 'dog'\]"),
         ((IMAGE, {"boxes": BOXES, "labels": LABELS, "area": [1]}), r"area \(1,\)"),
         ((IMAGE, {"boxes": BOXES, "labels": LABELS, "masks": MASKS[:1]}), r"masks \(1, 20, 30\); .*: \(2, 20, 30\)"),

@@ -96,6 +96,10 @@ def test_a_bad_item_is_one_line(workers):
         collect(Bad(), workers=workers)
     with pytest.raises(UserError, match="list: the dataset is empty"):
         collect([])
+    named = [(torch.rand(3, 5, 5), {"image_id": 1, "objects": {"bbox": [[1, 1, 2, 2]]}})]
+    with pytest.raises(UserError, match=r"list: no target has boxes and labels \(that of item 0 has objects\); give"):
+        collect(named)
+    assert len(collect([(torch.rand(3, 5, 5), {"image_id": 1})])) == 1
 
 
 def test_torchvision_s_coco_gives_what_our_reader_gives(make_annotations, write_image, tmp_path):

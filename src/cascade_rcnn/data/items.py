@@ -84,6 +84,8 @@ def _target(given: Mapping[Any, Any], size: tuple[int, int]) -> Target:
         raise UserError(f"its target has {shapes}; give (G, 4) and (G,) of torch.int64")
     if not boxes.isfinite().all():
         raise UserError(f"a box is {boxes[~boxes.isfinite().all(1)][0].tolist()}; give four finite numbers")
+    if (turned := (boxes[:, 2:] < boxes[:, :2]).any(1)).any():
+        raise UserError(f"a box is {boxes[turned][0].tolist()}, with x2 < x1 or y2 < y1; give XYXY, not XYWH")
     others = {str(name): value.detach().cpu() for name, value in given.items() if isinstance(value, Tensor)}
     if isinstance(identity := given.get("image_id"), Integral):
         others["image_id"] = torch.tensor(int(identity))

@@ -85,12 +85,24 @@ def collect(
         advance(1)
     if not items:
         raise UserError(f"{name_of(source)}: the dataset is empty; give one with at least one image")
+    if not any(len(item.boxes) for item in items):
+        _check_keys(source)
     if labels is None:
         most = max((int(item.labels.max(initial=1)) for item in items), default=1)
         labels = {k: Category(id=k, name=f"class {k}") for k in range(1, most + 1)}
     _check_labels(source, items, labels)
     per_image = set().union(*(item.others for item in items))
     return WrappedDataset(source, _assemble(source, items, labels, masks), labels, per_image)
+
+
+def _check_keys(source: DetectionData) -> None:
+    """Raise UserError if the objects have other names, without which images count as those without objects."""
+    keys = source[0][1].keys()
+    if "boxes" not in keys and (others := sorted(map(str, keys - {"image_id"}))):
+        raise UserError(
+            f"{name_of(source)}: no target has boxes and labels (that of item 0 has {', '.join(others)}); give boxes "
+            "(G, 4), XYXY in pixels, and labels (G,), which start at 1"
+        )
 
 
 class _Item(NamedTuple):
