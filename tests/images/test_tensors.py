@@ -54,6 +54,8 @@ def test_palette_and_alpha_are_converted(tmp_path):
         path = tmp_path / f"{mode}.tif"
         PIL.Image.new(mode, (6, 4)).save(path)
         assert read_image(path).shape == (3, 4, 6)
+    half = PIL.Image.new("LA", (6, 4), (200, 128)).convert("La")  # premultiplied, as while Pillow resizes
+    assert to_tensor(half).unique().tolist() == [199]
 
 
 def test_a_photograph_on_its_side_is_turned(tmp_path):

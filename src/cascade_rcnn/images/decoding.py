@@ -199,6 +199,8 @@ def from_pil(image: PIL.Image.Image, *, upright: bool = True, warn: bool = False
         return from_array(_to_bytes(values, image.mode, kind))
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # converting straight to RGB makes Pillow warn about transparency
+    if image.mode == "La":  # premultiplied, which Pillow converts to nothing else
+        image = image.convert("LA")
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     rows = max(1, _STRIP // max(1, image.width))
     for top in range(0, image.height, rows):  # converting the whole image at once would hold three copies of it
