@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from itertools import cycle, islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from cascade_rcnn.data.augmentation.build import build_augmentation, build_transforms
 from cascade_rcnn.data.dataset import Dataset
-from cascade_rcnn.data.loader import AspectBatchSampler, make_loader, readable
+from cascade_rcnn.data.loader import AspectBatchSampler, _lost, make_loader, readable
 from cascade_rcnn.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -311,3 +312,37 @@ def test_readable_samples_in_the_given_order():
     assert [image for image, _ in islice(cycle(readable(samples, [0, 1, 2])), 5)] == [0, 2, 0, 2, 0]
     with pytest.raises(UserError, match="image 1"):
         list(readable(samples, [1]))
+
+
+def test_a_script_that_its_processes_run_again_is_explained(dataset, monkeypatch, one_line):
+    monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)  # as they import it
+    with pytest.raises(UserError) as caught:
+        next(iter(make_loader(dataset, batch_size=1, workers=1, seed=0, shuffle=False)))
+    one_line(caught, "this script is run again by each process that it starts", '`if __name__ == "__main__":`')
+
+
+@pytest.mark.parametrize(("code", "parts"), [(1, ["could not start", "__main__"]), (-9, ["has died", "out of memory"])])
+def test_a_worker_that_failed_is_told_from_one_that_was_killed(code, parts):
+    """One that failed could not import the script, or a class of a notebook."""
+    worker: Any = SimpleNamespace(exitcode=code)
+    lost = _lost(RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"), [worker])
+    assert isinstance(lost, UserError)
+    assert all(part in str(lost) for part in parts)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_script_without_a_guard_ends_with_advice(dataset, tmp_path, method):
+    torch.save(dataset, tmp_path / "dataset.pt")
+    (tmp_path / "script.py").write_text(
+        "import multiprocessing, sys, torch\n"
+        "from cascade_rcnn.data.loader import make_loader\n"
+        f"multiprocessing.set_start_method({method!r}, force=True)\n"
+        "dataset = torch.load(sys.argv[1], weights_only=False)\n"
+        "list(make_loader(dataset, batch_size=1, workers=1, seed=0, shuffle=False))\n"
+    )
+    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "dataset.pt")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "UserError: this script is run again by each process that it starts; put its code below" in done.stderr
+    assert "UserError: a data loading process could not start" in done.stderr.splitlines()[-1]

@@ -16,6 +16,7 @@ from cascade_rcnn.api.report import report
 from cascade_rcnn.arguments import as_list, as_path, known_options
 from cascade_rcnn.data import Annotations, is_one_split, training_splits
 from cascade_rcnn.data.augmentation.build import Augmentation
+from cascade_rcnn.data.loader import check_first_run
 from cascade_rcnn.data.targets import Transforms
 from cascade_rcnn.engine.datasets import Classes, Data, Given, as_dataset, check_given, check_names, meaning
 from cascade_rcnn.engine.training.callbacks import Callback, Hooks
@@ -120,6 +121,7 @@ def train(
     >>> result.metrics is None  # no validation set
     True
     """
+    check_first_run()
     given, hooks = names_of(overrides), _hooks(callbacks, logger)
     if transforms is not None and not (callable(transforms) or isinstance(transforms, Augmentation)):
         raise UserError(f"transforms is {transforms!r}; give a transform of torchvision.transforms.v2 or a function")

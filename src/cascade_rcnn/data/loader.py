@@ -6,6 +6,7 @@ uninterrupted one would have seen, whatever the number of workers.
 
 import atexit
 import errno
+import multiprocessing
 import signal
 import sys
 import threading
@@ -30,6 +31,11 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.text import count
 
 _TRIES = 10  # replacements to try for a bad image
+_GUARD = 'put its code below `if __name__ == "__main__":`, or use --workers 0 (workers=0)'
+_NOT_STARTED = (
+    "a data loading process could not start (its error is printed above); put the code of a script below "
+    '`if __name__ == "__main__":` and classes of a notebook into a module, or use --workers 0 (workers=0)'
+)
 Batch: TypeAlias = tuple[list[Tensor], list[Target]]
 Draw: TypeAlias = tuple[int, int, float]  # image, seed of its augmentation, and training progress in 0..1
 
@@ -140,7 +146,7 @@ class DetectionLoader(DataLoader):
             try:
                 batch = next(batches, None)
             except (RuntimeError, OSError, EOFError) as error:
-                if (lost := _lost(error)) is None:
+                if (lost := _lost(error, getattr(batches, "_workers", ()))) is None:
                     raise
                 raise lost from None
             if batch is None:
@@ -156,16 +162,33 @@ class DetectionLoader(DataLoader):
         of an update, or at the end of the program, when workers are killed deliberately.
         """
         running = getattr(self, "_iterator", None) is not None
+        check_first_run()
         if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGCHLD"):
             handler = signal.getsignal(signal.SIGCHLD)
-            batches = super().__iter__()
+            batches = self._iterate()
             signal.signal(signal.SIGCHLD, handler)
         else:
-            batches = super().__iter__()
+            batches = self._iterate()
         if not running and self.num_workers:
             # Before torch's functions at exit, and before multiprocessing waits for its processes (priority 0 or more).
             atexit.register(Finalize(batches, _kill, (batches._workers,), exitpriority=1))  # pyright: ignore
         return batches
+
+    def _iterate(self) -> Iterator[Any]:
+        try:
+            return super().__iter__()
+        except (EOFError, ConnectionError):  # of the process that starts the others, which has run the script first
+            raise UserError(_NOT_STARTED) from None
+
+
+def check_first_run() -> None:
+    """Raise UserError where a process that a script has started runs the script again, as it is not guarded.
+
+    All start methods but fork do this: spawn, the default on Windows and macOS, and forkserver, elsewhere that of
+    Python 3.14.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise UserError(f"this script is run again by each process that it starts; {_GUARD}")
 
 
 def make_loader(
@@ -215,9 +238,11 @@ def make_loader(
     )
 
 
-def _lost(error: Exception) -> UserError | None:
+def _lost(error: Exception, workers: Sequence[BaseProcess]) -> UserError | None:
     """Return a UserError if a batch was lost because its process died, or too many files were open; else None."""
     if "DataLoader worker" in str(error):
+        if any((worker.exitcode or 0) > 0 for worker in workers):  # not killed
+            return UserError(_NOT_STARTED)
         return UserError("a data loading process has died (killed, or out of memory); use fewer --workers (0: none)")
     if isinstance(error, EOFError) or "ancdata" in str(error) or getattr(error, "errno", None) == errno.EMFILE:
         return UserError("too many open files; raise the limit (`ulimit -n 4096`), or use fewer --workers (0: none)")
