@@ -229,7 +229,7 @@ def test_a_bad_checkpoint_is_one_line_that_names_it(detector, tmp_path, kind, me
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(("name", "message"), [("a.pth", "cascade-rcnn convert"), ("a.onnx", "give the checkpoint")])
+@pytest.mark.parametrize(("name", "message"), [("a.pth", "load_state_dict"), ("a.onnx", "give the checkpoint")])
 def test_files_of_other_kinds_are_named_as_such(tmp_path, name, message):
     (tmp_path / name).write_bytes(b"PK\x03\x04" * 100)
     with pytest.raises(UserError, match=message):

@@ -180,7 +180,10 @@ def _unreadable(path: str | Path, error: Exception) -> UserError:
             return UserError(f"{path}: {LFS}")
     suffix = Path(path).suffix.lower()
     if suffix in (".pth", ".pt", ".pkl"):
-        return UserError(f"{path}: is not a .safetensors file; `cascade-rcnn convert` reads those of other frameworks")
+        return UserError(
+            f"{path}: is not a .safetensors file; `cascade-rcnn convert` reads those of other frameworks, and "
+            "model.load_state_dict(torch.load(path)) weights of a model of this package that torch.save has written"
+        )
     if suffix in (".onnx", ".xml", ".pt2"):
         return UserError(f"{path}: is an exported file, which has no weights to train or convert; give the checkpoint")
     return UserError(
