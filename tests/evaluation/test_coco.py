@@ -226,7 +226,9 @@ def test_metrics_survive_json_and_print():
     metrics = evaluate_boxes(to_annotations(dataset(truth, [1])), np.array([[1, 0, 0, 10, 10, 0.9, 7]]))
     text = json.dumps(metrics.to_dict(), allow_nan=False)
     back = Metrics.from_dict(json.loads(text))
-    assert repr(back) == repr(metrics)  # equality would fail on NaN
+    assert (back, hash(back)) == (metrics, hash(metrics))  # with NaN
+    assert back != replace(back, ap=0.0)
+    assert back.per_class[0] != replace(back.per_class[0], name="b")
     assert json.loads(text)["ap_large"] is None
     with io.StringIO() as screen:
         Console(file=screen, width=160).print(metrics.table(160))

@@ -19,8 +19,18 @@ LIMIT = 100  # detections per image and class that count in COCO
 _PARTS = ("masks", "boundaries")  # fields of `Metrics` that are `Metrics` themselves
 
 
-@dataclass(frozen=True, kw_only=True)
-class ClassMetrics:
+class _Compared:
+    """Equal if all values are, NaN to NaN too; what a dataclass does itself depends on the version of Python."""
+
+    def __eq__(self, other: object) -> bool:
+        return nan_to_none(vars(self)) == nan_to_none(vars(other)) if type(other) is type(self) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClassMetrics(_Compared):
     """Metrics of one class: AP in 0..1 (NaN without ground truth) and number of ground-truth boxes, without crowds.
 
     >>> person = evaluate("starter", "people.json", workers=0).per_class[0]
@@ -35,8 +45,8 @@ class ClassMetrics:
     boxes: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Metrics:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Metrics(_Compared):
     """COCO metrics of boxes in 0..1, and those of masks in `masks`; NaN if there is no ground truth (pycocotools: -1).
 
     `ap` is the mean over IoU 0.50:0.05:0.95, `precision_by_iou` the AP at each of these ten thresholds, `ar10` the
