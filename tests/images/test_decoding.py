@@ -9,7 +9,7 @@ import pytest
 
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images import decoding
-from cascade_rcnn.images.decoding import FORMATS, decode_image, from_array, from_pil, open_image
+from cascade_rcnn.images.decoding import FORMATS, decode_image, file_holds_more, from_array, from_pil, open_image
 
 
 def test_an_image_turned_by_exif_stands_upright(tmp_path):
@@ -146,3 +146,14 @@ def test_whatever_a_decoder_raises_is_one_line_with_the_files_name(tmp_path, mon
         decode_image(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("kinds", "more"), [([1], False), ([1, 4, 0], True), ([1] * 80 + [0], False)])
+def test_copies_are_no_further_pages_and_only_so_many_are_looked_at(tmp_path, kinds, more):
+    """Pillow needs quadratic time for many pages, which are small in a file."""
+    path = tmp_path / "a.tif"
+    pages = [PIL.Image.new("RGB", (8, 8)) for _ in kinds]
+    for page, kind in zip(pages, kinds, strict=True):
+        page.encoderinfo = {"tiffinfo": {254: kind}}
+    PIL.Image.new("RGB", (8, 8)).save(path, save_all=True, append_images=pages)
+    assert file_holds_more(path) == more

@@ -3,6 +3,7 @@ import io
 import json
 import math
 import socket
+from types import SimpleNamespace
 
 import numpy as np
 import PIL.Image
@@ -21,6 +22,8 @@ from cascade_rcnn.serving.api import DetectionAPI, Rejection
 
 class Whole:
     """A predictor that finds the whole image twice, at .9 and .4, and fails on images with 13 rows."""
+
+    config = SimpleNamespace(inference=SimpleNamespace(score_threshold=0.25))
 
     def __init__(self):
         self.batches = []
@@ -148,8 +151,29 @@ def test_several_images_unknown_fields_and_thresholds_that_are_no_numbers_are_re
 
     api = made()
     for request, message in ((Form(image=[text(), text()]), "send one image per request"),
+                             (Form(image=[text()], threshold=[0.9, 0.1]), "give one number per request"),
                              ({"image": text(), "treshold": 0.9}, "'treshold'; send only image and threshold; did"),
                              ({"image": text(), "threshold": True}, "give a number from 0 to 1")):  # fmt: skip
         ((status, answer),) = answers(api, request)
         assert status == 400
         assert message in answer["error"]
+
+
+def test_the_answer_notes_what_may_not_be_meant(tmp_path):
+    grey = np.arange(24, dtype=np.uint16).reshape(4, 6)
+    PIL.Image.fromarray(grey * 100).save(tmp_path / "dark.png")
+    PIL.Image.fromarray(grey * 2700).save(tmp_path / "bright.png")
+    first, second = (PIL.Image.new("RGB", (6, 4), colour) for colour in ("red", "blue"))
+    first.save(tmp_path / "pages.tif", save_all=True, append_images=[second])
+
+    def notes(name: str, **fields):
+        ((status, answer),) = answers(made(), {"image": Upload((tmp_path / name).read_bytes()), **fields})
+        assert (status, answer["width"], answer["height"]) == (200, 6, 4)
+        return answer.get("notes")
+
+    assert notes("bright.png", threshold=0.3) is None
+    (dark,) = notes("dark.png")
+    assert dark.startswith("read as nearly black: 1 image of 16 bits")
+    assert notes("pages.tif") == ["read only the first page or frame: 1 image"]
+    (reach,) = notes("bright.png", threshold=0.1)
+    assert reach.startswith("a threshold of 0.1 finds no more than 0.25, the model's own")

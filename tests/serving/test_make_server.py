@@ -1,5 +1,6 @@
 """Mistakes are reported in one line, before anything is printed or started."""
 
+import os
 import socket
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import litserve
 from cascade_rcnn.assets import STARTER
 from cascade_rcnn.cli import main
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.serving import make_server
+from cascade_rcnn.serving import make_server, serve
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
@@ -90,3 +91,46 @@ def test_the_workers_run_on_the_given_devices(monkeypatch, device, devices, batc
     assert np.ravel(server.devices).tolist() == devices
     (api,) = server.litapi_connector.lit_apis
     assert api.max_batch_size == batch_size
+
+
+def test_a_threshold_out_of_the_models_reach_is_noted(capsys):
+    make_server("starter", threshold=1e-4)
+    assert "note: a threshold of 0.0001 finds no more than 0.001, the model's own" in capsys.readouterr().err
+    make_server("starter", threshold=0.5)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_port_is_taken_before_the_model_is_loaded(monkeypatch, capsys):
+    """Otherwise, of two services that start together, the second one would print the address of the first."""
+
+    def slow(*_, **__):
+        with socket.create_connection(("127.0.0.1", port)):
+            pass
+        with pytest.raises(UserError, match=f"port {port}: .*; give another --port"):
+            serve("starter", port=port)
+        raise UserError("done")
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setattr("cascade_rcnn.serving.server.make_server", slow)
+    for _ in range(2):  # and it is free again after a failure
+        with pytest.raises(UserError, match="done"):
+            serve("starter", port=port)
+    assert capsys.readouterr().out == ""
+
+
+def test_the_http_server_gets_the_port_that_was_taken(monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def run(_, *, fd, **__):
+        with socket.socket(fileno=os.dup(fd)) as taken:
+            assert taken.getsockname() == ("127.0.0.1", port)
+            with socket.create_connection(("127.0.0.1", port)), taken.accept()[0] as connection:
+                assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+    monkeypatch.setattr(litserve.LitServer, "run", run)
+    monkeypatch.setattr(os, "register_at_fork", lambda **_: None)
+    serve("starter", port=port)

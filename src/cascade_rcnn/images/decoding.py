@@ -47,6 +47,7 @@ MAX_MEGAPIXELS = 179  # default limit, the same as Pillow's
 SIDEWAYS = 5  # orientations from 5 on swap width and height
 _BEYOND = 0.5  # floating point may overshoot 0..1, with bicubic interpolation by 0.45; other ranges go further
 _SMALLER, _TRANSPARENCY = 0b001, 0b100  # bits of a TIFF page's type
+_COPIES = 64  # pages of a TIFF that may precede a second image; without a limit, a small file could take hours
 _PNG_TAIL = 2**16  # bytes, searched for EXIF and XMP data after the pixels
 _STRIP = 2**22  # pixels converted at once
 
@@ -127,8 +128,8 @@ def holds_more(image: Any) -> bool:
     try:
         if image.format == "MPO" or not getattr(image, "is_animated", False):
             return False
-        return image.format != "TIFF" or any(_is_page(image, k) for k in range(1, image.n_frames))
-    except Exception:  # noqa: BLE001  damaged after the first page
+        return image.format != "TIFF" or any(_is_page(image, k) for k in range(1, _COPIES))
+    except Exception:  # noqa: BLE001  damaged after the first page, or no further one
         return False
     finally:
         if image.format == "TIFF":
@@ -229,9 +230,14 @@ def file_is_dark(path: Path) -> bool:
     """Return whether a file has 16-bit greyscale that is read as nearly black; False if it cannot be opened."""
     try:
         with open_image(path, None) as image:
-            return 0 < (peak(image) or 0) < NARROW
+            return is_dark(image)
     except UserError:
         return False
+
+
+def is_dark(image: PIL.Image.Image) -> bool:
+    """Return whether an image in 16-bit greyscale is read as nearly black."""
+    return 0 < (peak(image) or 0) < NARROW
 
 
 def peak(image: PIL.Image.Image) -> int | None:

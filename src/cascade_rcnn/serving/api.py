@@ -7,6 +7,8 @@ import base64
 import binascii
 import io
 import math
+import signal
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,11 +22,13 @@ from cascade_rcnn.config import Category
 from cascade_rcnn.data.segmentations import run_lengths
 from cascade_rcnn.engine.predictor import Precision, Predictor
 from cascade_rcnn.errors import UserError, nearest
-from cascade_rcnn.images.decoding import decode_image
+from cascade_rcnn.images.decoding import from_pil, holds_more, is_dark, open_image
+from cascade_rcnn.images.folders import notes_of
 from cascade_rcnn.images.tensors import to_tensor
 from cascade_rcnn.passes import Found
 from cascade_rcnn.passes.interface import rows as select
 from cascade_rcnn.passes.isolate import detect_each
+from cascade_rcnn.results import check_reach
 from cascade_rcnn.runtime import SUFFIXES
 from cascade_rcnn.text import printable
 
@@ -36,6 +40,7 @@ class ImageRequest(NamedTuple):
 
     image: Tensor  # (3, H, W) uint8
     threshold: float
+    notes: list[str]
 
 
 class Rejection(NamedTuple):
@@ -58,7 +63,8 @@ class DetectionAPI(litserve.LitAPI):
     The request is a form with a file `image`, or JSON with `image` in base64; both may have a `threshold` (default:
     the service's). The answer is `{"width", "height", "detections": [{"bbox": [x, y, width, height], "score",
     "category_id", "category_name"}, ...]}` in pixels, best score first, each with a `segmentation` (COCO's compressed
-    run lengths) if the model predicts masks. A bad request gets a status from 400 to 422 and `{"error": reason}`.
+    run lengths) if the model predicts masks. If something was not done as may have been meant, it also has `notes`, a
+    list of texts. A bad request gets a status from 400 to 422 and `{"error": reason}`.
     """
 
     def __init__(
@@ -88,6 +94,8 @@ class DetectionAPI(litserve.LitAPI):
         """Load the model; called in each worker."""
         import torch
 
+        # Ctrl-C in a terminal reaches all processes: that of the server ends the workers, once they have answered.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         exported = Path(self.checkpoint).suffix in SUFFIXES
@@ -118,13 +126,21 @@ class DetectionAPI(litserve.LitAPI):
         several = getattr(given, "getlist", None)  # of a form
         if several is not None and len(several("image")) > 1:
             return Rejection(400, "send one image per request; --batch-size batches requests")
+        if several is not None and len(several("threshold")) > 1:
+            return Rejection(400, "threshold: give one number per request")
         threshold = _number(given.get("threshold", self.default_threshold))
         if threshold is None:
             return Rejection(400, "threshold: give a number from 0 to 1")
         data = _content(given["image"])
         if data is None:
             return Rejection(400, "image: send a file, or base64 text")
-        return ImageRequest(to_tensor(decode_image(io.BytesIO(data), max_megapixels=self.max_megapixels)), threshold)
+        with open_image(io.BytesIO(data), self.max_megapixels) as image:
+            in_part = holds_more(image)
+            pixels = from_pil(image)
+            notes = notes_of(Counter(), int(in_part), int(is_dark(image)))
+        if "threshold" in given:  # the service's own was noted when it started
+            notes += check_reach(threshold, self.predictor.config.inference.score_threshold)
+        return ImageRequest(to_tensor(pixels), threshold, notes)
 
     def batch(self, inputs: list[ImageRequest | Rejection]) -> list[ImageRequest | Rejection]:
         """Return the batch as a list, since its images may differ in size."""
@@ -157,7 +173,8 @@ class DetectionAPI(litserve.LitAPI):
         if "masks" in found:
             for one, mask in zip(detections, run_lengths(found["masks"]), strict=True):
                 one["segmentation"] = {"size": mask["size"], "counts": mask["counts"].decode()}
-        return {"width": request.image.shape[2], "height": request.image.shape[1], "detections": detections}
+        answer = {"width": request.image.shape[2], "height": request.image.shape[1], "detections": detections}
+        return answer | ({"notes": request.notes} if request.notes else {})
 
 
 def _answer(request: ImageRequest, found: Found | Exception) -> Answer | Rejection:

@@ -1,8 +1,10 @@
 """The service: one HTTP server in front of workers, each with its own model."""
 
+import logging
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,14 @@ from cascade_rcnn.devices import choose_device
 from cascade_rcnn.engine.predictor import Precision, Predictor
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.checkpoint import locate
+from cascade_rcnn.results import check_reach
 from cascade_rcnn.runtime import SUFFIXES
 from cascade_rcnn.serving.api import DetectionAPI
 from cascade_rcnn.serving.guard import Guard
 
 _HOSTS = ("127.0.0.1", "0.0.0.0", "::")  # those that LitServe accepts
 _DEVICES = ("cpu", "cuda")  # kinds that the workers can use
+_WAITING = 2048  # connections before they are accepted, as in uvicorn
 _LEAST = 1e-3  # of limits, which at 0 would refuse every request
 
 
@@ -56,7 +60,9 @@ def make_server(
     target = torch.device("cpu") if exported else _device(device)
     weights = Path(checkpoint) if exported else locate(str(checkpoint))
     # Opened here first, on the CPU, because a worker would answer a mistake with a traceback.
-    _ = Predictor(weights, device=device if exported else "cpu", precision=precision, trust=trust).model
+    opened = Predictor(weights, device=device if exported else "cpu", precision=precision, trust=trust)
+    for note in check_reach(threshold, opened.config.inference.score_threshold):
+        print(f"note: {note}", file=sys.stderr)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     api = DetectionAPI(
         weights.absolute(),
@@ -95,22 +101,35 @@ def serve(checkpoint: str | Path, *, host: str = "127.0.0.1", port: int = 8000, 
     """
     check_choice("host", host, _HOSTS)
     check_number("port", port, 1024, 65535, whole=True)
-    with socket.socket(socket.AF_INET6 if host == "::" else socket.AF_INET) as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with _listening(host, port) as taken:
+        server = make_server(checkpoint, **settings)
+        print(f"http://{host}:{port}/predict  (also /health, /metrics; Ctrl-C to stop)", flush=True)
+        os.register_at_fork(after_in_child=_default_signals)
         try:
-            trial.bind((host, port))
-        except OSError as error:
-            raise UserError(f"port {port}: {error.strerror}; give another --port") from None
-    server = make_server(checkpoint, **settings)
-    print(f"http://{host}:{port}/predict  (also /health, /metrics; Ctrl-C to stop)", flush=True)
-    os.register_at_fork(after_in_child=_default_signals)
-    server.run(
-        host=host,
-        port=port,
-        num_api_servers=1,
-        log_level="warning",
-        generate_client_file=False,
-    )
+            server.run(
+                host=host,
+                port=port,
+                num_api_servers=1,
+                log_level="warning",
+                generate_client_file=False,
+                fd=taken.fileno(),  # of uvicorn
+            )
+        finally:  # LitServe watches the workers in a thread, which reports an error when it outlives what it asks
+            logging.getLogger("litserve").setLevel(logging.CRITICAL)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """Take a port before the model is loaded: a second service would find it free until the first one listens."""
+    taken = socket.socket(socket.AF_INET6 if host == "::" else socket.AF_INET)
+    try:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # connections inherit it
+        taken.bind((host, port))
+        taken.listen(_WAITING)
+    except OSError as error:
+        taken.close()
+        raise UserError(f"port {port}: {error.strerror}; give another --port") from None
+    return taken
 
 
 def _default_signals() -> None:
