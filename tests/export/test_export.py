@@ -9,8 +9,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace as replaced
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,8 +29,9 @@ from cascade_rcnn.data.segmentations import run_lengths
 from cascade_rcnn.data.shapes import write_shapes
 from cascade_rcnn.evaluation.detected import Detected
 from cascade_rcnn.export import to_onnx, to_torch, triton
-from cascade_rcnn.export.export import SUFFIX, Format, Request, _average_precision, _calibration, _fixed_size, export
+from cascade_rcnn.export.export import SUFFIX, Format, Request, _calibration, _fixed_size, _judge, _measure, export
 from cascade_rcnn.export.graph import DetectionGraph, capture
+from cascade_rcnn.export.quantize import quantize
 from cascade_rcnn.masks import Masks
 from cascade_rcnn.models.build import build, build_backbone
 from cascade_rcnn.models.weighted_sum import weighted_sum
@@ -307,6 +309,22 @@ def test_int8_is_calibrated_and_reports_its_ap(checkpoint, tmp_path, monkeypatch
     assert not (tmp_path / "worse.onnx").exists()
 
 
+def test_int8_is_calibrated_on_all_the_images_it_is_given(three_boxes, tmp_path, monkeypatch):
+    """By itself, nncf takes the first 300, which leaves out the end of a set."""
+    given = {}
+    nncf = SimpleNamespace(
+        set_log_level=lambda _: None,
+        Dataset=list,
+        quantize=lambda model, dataset, **options: given.update(options, dataset=dataset) or model,
+        QuantizationPreset=SimpleNamespace(MIXED="mixed"),
+        IgnoredScope=lambda **_: None,
+    )
+    monkeypatch.setitem(sys.modules, "nncf", nncf)  # type: ignore[arg-type]
+    image = np.zeros((1, 3, 32, 32), np.float32), np.full((1, 2), 32, np.float32)
+    quantize(three_boxes(".onnx"), [image] * 400, 400, tmp_path / "int8.onnx")
+    assert (len(given["dataset"]), given["subset_size"]) == (400, 400)
+
+
 @pytest.mark.parametrize(("masks_in", "refused"), [("right", None), ("wrong", r"int8 loses 1\.000 of the masks' AP")])
 def test_int8_is_judged_by_boxes_and_masks(tmp_path, monkeypatch, masks_in, refused):
     """The checkpoint finds the object exactly; the export's mask is either right or elsewhere."""
@@ -328,14 +346,30 @@ def test_int8_is_judged_by_boxes_and_masks(tmp_path, monkeypatch, masks_in, refu
     monkeypatch.setattr("cascade_rcnn.export.export.run_predictor", found)
     monkeypatch.setattr("cascade_rcnn.export.export.Predictor", lambda path, **_: str(path))
     request = Request(precision="int8", validation=val)
-    judge = partial(_average_precision, Path("checkpoint"), Path("export"))
-    if refused is None:
-        np.testing.assert_allclose(judge(request), ((1, 1), (1, 1)))
-        return
-    with pytest.raises(UserError, match=refused):
-        judge(request)
-    np.testing.assert_allclose(judge(replaced(request, precision="fp16")), ((1, 1), (1, 0)))
-    assert judge(replaced(request, validation=None)) == (None, None)
+    before, after = _measure(Path("checkpoint"), "cpu", request), _measure(Path("export"), None, request)
+    np.testing.assert_allclose((*before, *after), (1, 1, 1, 1 if refused is None else 0))
+    with nullcontext() if refused is None else pytest.raises(UserError, match=refused):
+        _judge(before, after, request)
+    _judge(before, after, replaced(request, precision="fp16"))
+    assert _measure(Path("export"), None, replaced(request, validation=None)) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"annotations": []}, "val.json: has no objects to measure the AP of int8 on"),
+        ({"categories": [{"id": 1, "name": "cat"}]}, "the model has 4 classes and .* has 1"),
+    ],
+)
+def test_annotations_that_cannot_judge_int8_are_refused_before_the_work(
+    checkpoint, tmp_path, monkeypatch, changed, message
+):
+    monkeypatch.setattr("cascade_rcnn.export.export._write", lambda *_: pytest.fail("too late"))
+    truth = write_shapes(tmp_path, train=1, val=1, size=96) / "val.json"
+    kept = {"annotations": []} | changed
+    truth.write_text(json.dumps(json.loads(truth.read_text()) | kept))
+    with pytest.raises(UserError, match=message):
+        export(checkpoint, tmp_path / "a.onnx", Request(precision="int8", validation=load_annotations(truth)))
 
 
 def _quantized_layers(path: Path) -> set[str]:

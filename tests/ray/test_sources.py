@@ -135,3 +135,9 @@ def test_the_images_of_a_parquet_file_as_bytes_and_as_structs(tmp_path):
     pq.write_table(pa.table({"file_name": ["a", "b"], "image": structs, "n": [1, 2]}), tmp_path / "1.parquet")
     pq.write_table(pa.table({"file_name": ["c", "d"], "image": [b"3", b"4"]}), tmp_path / "2.parquet")
     assert rows(tmp_path, done=["b"]) == {"a": (b"1", None), "c": (b"3", None), "d": (b"4", None)}
+
+
+def test_an_image_without_a_name_in_a_parquet_file_is_a_row_with_an_error(tmp_path):
+    pq.write_table(pa.table({"path": ["a", None], "bytes": [b"1", b"2"]}), tmp_path / "1.parquet")
+    why = "1.parquet: has an image without a name (null in path); give it one"
+    assert rows(tmp_path) == rows(tmp_path / "1.parquet") == {"a": (b"1", None), "1.parquet": (b"2", why)}

@@ -149,6 +149,7 @@ def _check_engine(engine: Engine, given: Mapping[str, Any]) -> None:
 
 def _predict_on_ray(given: Mapping[str, Any]) -> None:
     needs("`predict --engine ray`", "ray", "ray", "pyarrow", "fsspec")
+    from cascade_rcnn.api.notes import tell
     from cascade_rcnn.ray import predict_dataset
 
     inference = {"max_detections": given["max_detections"], "nms_iou": given["nms"]}
@@ -164,6 +165,7 @@ def _predict_on_ray(given: Mapping[str, Any]) -> None:
         **inference,
     )
     print(printable(str(summary)))
+    tell(summary.notes)
     if summary.failed:
         whole = count(summary.done + summary.before, "image")
         raise UserError(

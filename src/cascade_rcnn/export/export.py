@@ -1,5 +1,6 @@
 """Export a checkpoint: capture its graph, write it to a temporary file, verify that, and rename it."""
 
+import math
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,6 +75,7 @@ def export(checkpoint: Path, output: Path, request: Request) -> Report:
         size=None if request.dynamic else _fixed_size(detector, request.size),
     )
     pictures = [decode_image(path) for path in request.images] or _default_pictures()
+    before = _measure(checkpoint, "cpu", request)  # first, as the annotations may not fit
     triton = request.format == "triton"
     with _aside(output) as place:
         path = model_file(place) if triton else place
@@ -82,10 +84,12 @@ def export(checkpoint: Path, output: Path, request: Request) -> Report:
         difference = _difference(detector, Runtime(path, trust=True), pictures)
         if request.precision != "int8":  # int8 detections differ, and are judged by their AP
             difference.check(TOLERANCES[request.precision])
-        ap, masks_ap = _average_precision(checkpoint, path, request)
+        after = _measure(path, None, request)
+        _judge(before, after, request)
         if triton:
             (place / "config.pbtxt").write_text(config(output.name, path), "utf-8")
         size = sum(file.stat().st_size for file in place.parent.rglob("*") if file.is_file())
+    ap, masks_ap = map(_pair, before, after)
     return Report(path=output, megabytes=size / 1e6, difference=difference, ap=ap, masks_ap=masks_ap)
 
 
@@ -160,7 +164,8 @@ def _write(detector: Detector, description: Description, request: Request, path:
         if request.precision == "int8":
             from cascade_rcnn.export.quantize import quantize
 
-            steps.append(lambda target: quantize(Path(folder) / "0.onnx", _calibration(description, request), target))
+            inputs, number = _calibration(description, request), _calibrated(request)
+            steps.append(lambda target: quantize(Path(folder) / "0.onnx", inputs, number, target))
         if request.format == "openvino":
             from cascade_rcnn.export import to_openvino
 
@@ -170,11 +175,16 @@ def _write(detector: Detector, description: Description, request: Request, path:
             step(path if number == len(steps) - 1 else Path(folder) / f"{number}.onnx")
 
 
+def _calibrated(request: Request) -> int:
+    """Return the number of images that int8 is calibrated on."""
+    assert request.validation is not None
+    return min(request.calibration, len(request.validation))
+
+
 def _calibration(description: Description, request: Request) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield inputs of the graph from images spread over the validation set."""
     assert request.validation is not None
-    whole = len(request.validation)
-    number = min(request.calibration, whole)
+    whole, number = len(request.validation), _calibrated(request)
     for k in range(number):
         picture = decode_image(request.validation.path(k * whole // number))
         yield prepare([picture], description.config.preprocess, description.size, description.divisor)
@@ -213,26 +223,30 @@ def _split(found: tuple[np.ndarray, ...]) -> list[ImageDetections]:
     return [ImageDetections(*(x[one[2] > 0] for x in one)) for one in zip(*found, strict=True)]
 
 
-def _average_precision(
-    checkpoint: Path, path: Path, request: Request
-) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
-    """Return the AP of checkpoint and export on the validation set, of boxes and of masks.
+def _measure(model: Path, device: str | None, request: Request) -> tuple[float | None, float | None]:
+    """Return the AP on the validation set of boxes and of masks, None for what is not measured.
 
-    Raises UserError if int8 loses too much of either.
+    Raises UserError if there are none, and int8 is to be judged by it.
     """
     truth = request.validation
     if truth is None:
         return None, None
-    before, after = (
-        evaluate_detected(truth, run_predictor(Predictor(file, device=device, trust=True), truth, 1, 1))
-        for file, device in ((checkpoint, "cpu"), (path, None))
-    )
-    boxes = before.ap, after.ap
-    masks = None if before.masks is None or after.masks is None else (before.masks.ap, after.masks.ap)
-    for what, pair in (("AP", boxes), ("the masks' AP", masks)):
+    found = evaluate_detected(truth, run_predictor(Predictor(model, device=device, trust=True), truth, 1, 1))
+    ap = found.ap, None if found.masks is None else found.masks.ap
+    if request.precision == "int8" and any(one is not None and math.isnan(one) for one in ap):
+        raise UserError(f"{truth.source}: has no objects to measure the AP of int8 on; give annotations with objects")
+    return ap
+
+
+def _judge(before: tuple[float | None, ...], after: tuple[float | None, ...], request: Request) -> None:
+    """Raise UserError if int8 loses too much AP, of boxes or of masks."""
+    for what, pair in zip(("AP", "the masks' AP"), map(_pair, before, after), strict=True):
         if request.precision == "int8" and pair is not None and pair[0] - pair[1] > request.max_drop:
             raise UserError(
                 f"int8 loses {pair[0] - pair[1]:.3f} of {what} {pair[0]:.3f}, more than --max-drop {request.max_drop}; "
                 "nothing was written: calibrate on more images (--calibration), or use fp16"
             )
-    return boxes, masks
+
+
+def _pair(before: float | None, after: float | None) -> tuple[float, float] | None:
+    return None if before is None or after is None else (before, after)

@@ -17,8 +17,8 @@ _LAYERS = re.compile(
 )
 
 
-def quantize(path: Path, inputs: Iterable[tuple[np.ndarray, np.ndarray]], output: Path) -> None:
-    """Quantize an fp32 .onnx file to int8; `inputs` are values of the graph's `images` and `sizes`.
+def quantize(path: Path, inputs: Iterable[tuple[np.ndarray, np.ndarray]], number: int, output: Path) -> None:
+    """Quantize an fp32 .onnx file to int8; `inputs` are `number` values of the graph's `images` and `sizes`.
 
     Hidden convolutions and fully connected layers become int8. The output layers for scores and deltas stay in float32
     (they are small, and in int8 they would cost a tenth of the AP), as do the decoding of boxes and the gathers of
@@ -35,6 +35,7 @@ def quantize(path: Path, inputs: Iterable[tuple[np.ndarray, np.ndarray]], output
             model,
             dataset,
             preset=nncf.QuantizationPreset.MIXED,
+            subset_size=number,  # by default, only the first 300
             fast_bias_correction=True,
             ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
         )

@@ -32,10 +32,18 @@ class PredictionSummary:
     before: int  # by earlier calls
     failed: int  # by either: rows with an error
     output: str
+    alike: int = 0  # rows whose image has the name of another
 
     def __str__(self) -> str:
         before = f" ({self.before} of them by earlier runs)" if self.before else ""
         return f"{count(self.done + self.before, 'image')}{before}: {self.output}"
+
+    @property
+    def notes(self) -> list[str]:
+        """A line if images share their names, so that their rows cannot be told apart."""
+        which = f"{count(self.alike, 'row')} of images with the name of another one"
+        why = "their detections cannot be told apart, and a continued run skips them; give unique names"
+        return [f"{which}: {why}"] if self.alike else []
 
 
 @known_options
@@ -102,7 +110,8 @@ def predict_dataset(
     )
     found.write_parquet(place.path, filesystem=place.files)
     rows, failed = read_results(place)
-    return PredictionSummary(len(rows) - len(before), len(before), failed, place.address)
+    total, earlier = rows.total(), before.total()
+    return PredictionSummary(total - earlier, earlier, failed, place.address, total - len(rows))
 
 
 def _start() -> None:

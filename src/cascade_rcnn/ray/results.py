@@ -1,5 +1,7 @@
 """What a folder of results already contains, so that a job can continue."""
 
+from collections import Counter
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -9,12 +11,12 @@ from cascade_rcnn.ray.storage import Place
 _END = b"PAR1"  # of a Parquet file
 
 
-def read_results(place: Place) -> tuple[set[str], int]:
-    """Return the images with a row, and the number of rows with an error; remove files left incomplete by a kill.
+def read_results(place: Place) -> tuple[Counter[str], int]:
+    """Return the number of rows of each image, and of those with an error; remove files left incomplete by a kill.
 
     Raises UserError for a file that is complete but cannot be read, or holds something else.
     """
-    images: set[str] = set()
+    images = Counter[str]()
     failed = 0
     for name in place.listing((".parquet",)):
         try:

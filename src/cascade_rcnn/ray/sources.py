@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import ray.data
 from pyarrow import fs
@@ -115,7 +116,10 @@ class _Rows:
                 image = rows[self.image]
                 image = image.field("bytes") if pa.types.is_struct(image.type) else image
                 names, images = rows[self.name].cast(pa.string()), image.cast(pa.large_binary())
-                yield pa.table([names, images, pa.nulls(len(rows), pa.string())], schema=_ENCODED)
+                own = name or Path(place.path).name
+                unnamed = f"{own}: has an image without a name (null in {self.name}); give it one"
+                errors = pc.if_else(names.is_null(), pa.scalar(unnamed), pa.scalar(None, pa.string()))
+                yield pa.table([names.fill_null(own), images, errors], schema=_ENCODED)
 
 
 def _each(place: Place, names: list[str], images: Callable[[Place, str], Iterator[pa.Table]]) -> ray.data.Dataset:
