@@ -6,7 +6,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, Self
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import ray.data
 from pyarrow import fs
@@ -118,7 +117,7 @@ class _Rows:
                 names, images = rows[self.name].cast(pa.string()), image.cast(pa.large_binary())
                 own = name or Path(place.path).name
                 unnamed = f"{own}: has an image without a name (null in {self.name}); give it one"
-                errors = pc.if_else(names.is_null(), pa.scalar(unnamed), pa.scalar(None, pa.string()))
+                errors = pa.array([unnamed if one is None else None for one in names.to_pylist()], pa.string())
                 yield pa.table([names.fill_null(own), images, errors], schema=_ENCODED)
 
 
