@@ -53,7 +53,8 @@ def asked(monkeypatch) -> list[Any]:
 
     def predict_dataset(*given, **settings):
         calls.append((given, settings))
-        return Summary(done=3, before=2, failed=int("bad" in given[1]))
+        notes = ["2 rows alike"] if "alike" in given[1] else []
+        return Summary(done=3, before=2, failed=int("bad" in given[1]), notes=notes)
 
     monkeypatch.setattr(module, "needs", lambda *_: None)
     monkeypatch.setitem(sys.modules, "cascade_rcnn.ray", SimpleNamespace(predict_dataset=predict_dataset))
@@ -78,6 +79,11 @@ def test_ray_is_asked_for_what_the_flags_say(asked, capsys):
         "nms_iou": 0.6,
         "min_size": None,
     }
+
+
+def test_notes_of_ray_are_told(asked, capsys):
+    predict("alike", "--engine", "ray")
+    assert capsys.readouterr().err == "note: 2 rows alike\n"
 
 
 def test_images_that_ray_could_not_use_are_counted_at_the_end(asked, capsys):
