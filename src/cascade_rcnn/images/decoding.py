@@ -80,7 +80,7 @@ def open_image(
         raise UserError(f"{path}: {reason}") from None
     except Exception as error:  # noqa: BLE001  decoders may raise anything on malformed data
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path}: cannot open this image ({reason}); replace it or remove it from the list") from None
+        raise UserError(f"{path}: cannot open this image ({reason}); replace or remove it") from None
 
 
 def _file(source: str | Path | IO[bytes]) -> AbstractContextManager[IO[bytes]]:
