@@ -1,5 +1,6 @@
 """Drawings of detections."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import PIL.Image
 import PIL.ImageDraw
 import pytest
 
-from cascade_rcnn.drawing import _resized, draw, font_of, side_by_side
+from cascade_rcnn.drawing import _file_with, _resized, draw, font_of, ink_on, side_by_side
 from cascade_rcnn.results import to_supervision
 
 FOUND = {
@@ -72,6 +73,30 @@ def test_letters_of_many_languages_are_drawn(letter):
         return image.tobytes()
 
     assert drawn(letter) not in (drawn(" "), drawn("\uffff"))  # the latter is the box for an unknown letter
+
+
+def test_a_system_font_draws_letters_that_dejavu_lacks(monkeypatch, tmp_path):
+    """As for Chinese; here, it is a letter in a circle. A font that has a box for every letter does not count."""
+    from matplotlib import get_data_path
+
+    own, boxes, other = (
+        f"{get_data_path()}/fonts/ttf/{name}.ttf" for name in ("DejaVuSans", "LastResortHE-Regular", "STIXGeneral")
+    )
+    (tmp_path / "damaged-Regular.ttf").write_bytes(b"no font")
+    found = [str(tmp_path / "damaged-Regular.ttf"), *filter(os.path.exists, (boxes,)), other]  # new in matplotlib 3.11
+    monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", lambda: found)
+    _file_with.cache_clear()
+    assert [font_of(20, text).path for text in ("cat", "ж 0.9", "cat Ⓐ", "犬")] == [own, own, other, own]
+    _file_with.cache_clear()
+
+
+def test_text_on_a_colour_is_legible():
+    assert [ink_on(color) for color in ("#f5a524", "#ff7f0e", "#e5484d", "#3b82f6")] == [
+        "black",
+        "black",
+        "white",
+        "white",
+    ]
 
 
 def test_masks_are_resized_like_the_picture():

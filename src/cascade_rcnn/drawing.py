@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import PIL.Image
+import PIL.ImageColor
 import PIL.ImageDraw
 import PIL.ImageFont
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _OPACITY = 0.4  # of masks
 _LEGIBLE = 640  # pixels; images with a shorter long side are enlarged towards it
 _LARGEST = 8192  # pixels; images with a longer side are shrunk below it
+_ASCII = frozenset(range(ord(" "), ord("~") + 1))
 # Ten easily distinguished colours (Tableau's).
 _COLORS = ["#d62728", "#1f77b4", "#2ca02c", "#ff7f0e", "#9467bd", "#17becf", "#e377c2", "#bcbd22", "#8c564b", "#7f7f7f"]
 
@@ -68,12 +70,46 @@ def _resized(mask: Any, factor: float, height: int, width: int) -> Any:
     return np.asarray(mask)[:, rows[:, None], columns]
 
 
-@cache
-def font_of(size: int) -> PIL.ImageFont.FreeTypeFont:
-    """Return matplotlib's DejaVu Sans, since class names in many languages have letters that Pillow's font lacks."""
-    import matplotlib as mpl
+def font_of(size: int, text: str = "") -> PIL.ImageFont.FreeTypeFont:
+    """Return matplotlib's DejaVu Sans, which has more letters than Pillow's font, or else a system font for the text.
 
-    return PIL.ImageFont.truetype(f"{mpl.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
+    A text in Chinese, Japanese or Korean, for example, needs such a font; without one, its letters become boxes.
+    """
+    return _font(_file_with(frozenset(map(ord, text)) - _ASCII), size)
+
+
+@cache
+def _font(file: str, size: int) -> PIL.ImageFont.FreeTypeFont:
+    return PIL.ImageFont.truetype(file, size)
+
+
+@cache
+def _file_with(letters: frozenset[int]) -> str:
+    """Return the file of DejaVu Sans, or if it lacks some of the letters, of the first font that has all of them."""
+    import matplotlib as mpl
+    from matplotlib.font_manager import findSystemFonts
+
+    own = f"{mpl.get_data_path()}/fonts/ttf/DejaVuSans.ttf"
+    if not letters or _has(own, letters):
+        return own
+    others = sorted(findSystemFonts(), key=lambda file: ("Regular" not in file, file))  # rather than bold or thin
+    return next((file for file in others if _has(file, letters | _ASCII)), own)
+
+
+def _has(file: str, letters: frozenset[int]) -> bool:
+    from matplotlib.ft2font import FT2Font
+
+    try:
+        font = FT2Font(file)
+    except (OSError, RuntimeError):
+        return False
+    return all(map(font.get_char_index, letters)) and not font.get_char_index(0xFFFF)  # a font of boxes has that, too
+
+
+def ink_on(color: str) -> str:
+    """Return black or white, whichever is easier to read on a colour."""
+    red, green, blue = PIL.ImageColor.getrgb(color)[:3]
+    return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 150 else "white"
 
 
 def side_by_side(pictures: Sequence[PIL.Image.Image], captions: Sequence[str], height: int) -> PIL.Image.Image:
@@ -81,12 +117,13 @@ def side_by_side(pictures: Sequence[PIL.Image.Image], captions: Sequence[str], h
     scaled = [
         p.resize((max(1, round(p.width * height / p.height)), height), PIL.Image.Resampling.LANCZOS) for p in pictures
     ]
-    font = font_of(max(1, height // 24))  # a very wide image is low
+    size = max(1, height // 24)  # a very wide image is low
     band, gap = height // 15, height // 60
     width = sum(p.width for p in scaled) + gap * (len(scaled) - 1)
     sheet = PIL.Image.new("RGB", (width, height + band), "white")
     pen, left = PIL.ImageDraw.Draw(sheet), 0
     for picture, caption in zip(scaled, captions, strict=True):
+        font = font_of(size, caption)
         pen.text((left, band // 2), _shortened(caption, font, picture.width), fill="black", font=font, anchor="lm")
         sheet.paste(picture, (left, band))
         left += picture.width + gap

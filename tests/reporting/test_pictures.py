@@ -1,7 +1,20 @@
 """Colours and labels of the boxes in pictures."""
 
+import numpy as np
+import PIL.ImageColor
+
 from cascade_rcnn.reporting.images import image_scores
-from cascade_rcnn.reporting.pictures import IGNORED, MISSED, RIGHT, WRONG, found_boxes, true_boxes
+from cascade_rcnn.reporting.pictures import (
+    IGNORED,
+    MISSED,
+    RIGHT,
+    TRUE,
+    WRONG,
+    Box,
+    close_up,
+    found_boxes,
+    true_boxes,
+)
 
 CROWD = (0, 100, 100, 80, 80, 1, 1)
 
@@ -20,3 +33,10 @@ def test_what_is_ignored_is_neither(scene):
     for one in (evidence, scene([CROWD], [])):
         assert [box[1:] for box in true_boxes(one, 0)] == [(IGNORED, "cat, ignored")]
         assert image_scores(one).missed.tolist() == [0, 0]
+
+
+def test_the_box_of_a_close_up_is_drawn_over_the_others():
+    """Both are 40 pixels wide, from (20, 20); enlarged to 320 / 96, their upper edges are at 67."""
+    box = (20.0, 20.0, 40.0, 40.0)
+    picture = close_up(np.zeros((96, 96, 3), np.uint8), [Box(box, WRONG), Box(box, TRUE)])
+    assert picture.getpixel((130, 67)) == PIL.ImageColor.getrgb(WRONG)

@@ -6,7 +6,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 
-from cascade_rcnn.drawing import font_of, side_by_side
+from cascade_rcnn.drawing import font_of, ink_on, side_by_side
 from cascade_rcnn.pages import Picture, data_uri
 from cascade_rcnn.reporting.evidence import Evidence
 from cascade_rcnn.reporting.label_errors import Suspect
@@ -86,21 +86,20 @@ def close_up(pixels: np.ndarray, boxes: list[Box]) -> PIL.Image.Image:
     scale = 0.5 * _SIDE / max(crop.shape[:2])
     image = PIL.Image.fromarray(np.ascontiguousarray(crop))
     picture = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
-    return _draw(picture, boxes, corner, scale)
+    return _draw(picture, boxes[::-1], corner, scale)  # the first one on top
 
 
 def _draw(picture: PIL.Image.Image, boxes: list[Box], corner: tuple[float, float], scale: float) -> PIL.Image.Image:
     pen = PIL.ImageDraw.Draw(picture)
-    font = font_of(15)
     crowded = len(boxes) > 40  # labels would hide the image
     for (x, y, w, h), colour, text in boxes:
         x1, y1 = (x - corner[0]) * scale, (y - corner[1]) * scale
         x2, y2 = x1 + max(0.0, w * scale), y1 + max(0.0, h * scale)
         pen.rectangle((x1, y1, x2, y2), outline=colour, width=2)
         if text and not crowded:
-            place = (max(x1, 0), y1 - 19 if y1 >= 19 else max(y1, 0))
+            place, font = (max(x1, 0), y1 - 19 if y1 >= 19 else max(y1, 0)), font_of(15, text)
             pen.rectangle(pen.textbbox(place, text, font=font), fill=colour)
-            pen.text(place, text, fill="white", font=font)
+            pen.text(place, text, fill=ink_on(colour), font=font)
     return picture
 
 
