@@ -1,9 +1,11 @@
 """Report pages in a real browser: slow, and skipped where Chromium is missing."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cascade_rcnn.reporting import comparison_page, page
@@ -92,6 +94,53 @@ def test_filters_show_the_worst_or_the_best(show):
     assert shown.evaluate(visible) == [tag for tag in before if tag == "worst"]
     shown.click("[data-filters='#image-list'] button[data-show='']")
     assert shown.evaluate(visible) == before
+
+
+def test_filters_offer_what_there_is(show):
+    """No image of the comparison is lost."""
+    shown = show("comparison")
+    enabled = "[...document.querySelectorAll('.filters button')].filter(x => !x.disabled).map(x => x.dataset.show)"
+    assert shown.evaluate(enabled) == ["", "won"]
+
+
+def test_printed_text_is_dark(show):
+    shown = show("report", scheme="dark")
+    ink = "getComputedStyle(document.body).color"
+    assert shown.evaluate(ink) == "rgb(232, 235, 240)"
+    shown.emulate_media(media="print")
+    assert shown.evaluate(ink) == "rgb(22, 25, 31)"
+
+
+@pytest.mark.parametrize("kind", ["hit", "slip"])
+def test_full_cells_of_the_confusion_matrix_are_legible_in_the_dark(show, kind):
+    """The contrast of the text is at least 4.5, as WCAG demands."""
+    cell = "document.querySelector('.matrix td')"
+    shown = show("report", scheme="dark")
+    shown.evaluate(f"{cell}.className = '{kind}'; {cell}.style.setProperty('--share', 1)")
+    ink, cover = (
+        np.array([float(x) for x in re.findall(r"[\d.]+", shown.evaluate(f"getComputedStyle({cell}).{name}"))])
+        for name in ("color", "backgroundColor")
+    )
+    card = np.array([24, 28, 35]) / 255
+    ground = cover[3] * cover[:3] + (1 - cover[3]) * card
+    assert (luminance(ink / 255) + 0.05) / (luminance(ground) + 0.05) >= 4.5
+
+
+def luminance(rgb: np.ndarray) -> float:
+    """Return the relative luminance of a colour, 0 to 1."""
+    linear = np.where(rgb <= 0.03928, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
+
+
+def test_intervals_sort_as_numbers(show):
+    """Classes in too few images have none, and come last."""
+    shown = show("report")
+    rows = "[...document.querySelectorAll('#thresholds tbody tr')]"
+    texts = ["9.4 to 33.4", "fewer than 10 images", "12.5 to 28.7"]
+    shown.evaluate(f"texts => {rows}.forEach((row, k) => {{ row.cells[1].textContent = texts[k % 3] }})", texts)
+    shown.locator("#thresholds th", has_text="precision").click()
+    sorted_texts = list(dict.fromkeys(shown.evaluate(f"{rows}.map(row => row.cells[1].textContent)")))
+    assert sorted_texts == ["12.5 to 28.7", "9.4 to 33.4", "fewer than 10 images"]
 
 
 def test_tables_sort_both_ways(show):

@@ -88,6 +88,13 @@ def test_nothing_found_or_nothing_there(scene, truth, found):
     assert "NaN" not in json.dumps(analysis.to_dict())
 
 
+def test_each_threshold_has_one_row(scene):
+    """Without a detection above it, precision is NaN, which equals nothing, itself included."""
+    rows = page._thresholds(analyse(scene(TRUTH, [], images=3)))
+    assert [row[0] for row in rows].count("0.50 (chosen)") == 1
+    assert len({row[0].split()[0] for row in rows}) == len(rows)
+
+
 def test_the_numbers_are_json(analysis):
     values = json.loads(json.dumps(analysis.to_dict(), allow_nan=False))
     assert values["metrics"]["ap"] == pytest.approx(analysis.evidence.metrics.ap)

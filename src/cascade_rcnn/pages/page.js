@@ -1,13 +1,14 @@
 // Filters: within data-filters="#id", a button with data-show="x" shows the elements with x in data-tags; "" shows all.
+const shows = (wanted, item) => wanted === "" || item.dataset.tags.split("|").includes(wanted);
 for (const bar of document.querySelectorAll(".filters")) {
-  const all = document.querySelectorAll(`${bar.dataset.filters} [data-tags]`);
-  bar.hidden = false;
+  const all = [...document.querySelectorAll(`${bar.dataset.filters} [data-tags]`)];
+  for (const button of bar.querySelectorAll("button")) button.disabled = !all.some((item) => shows(button.dataset.show, item));
+  bar.hidden = all.length === 0;
   bar.addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (!button) return;
     for (const other of bar.querySelectorAll("button")) other.setAttribute("aria-pressed", String(other === button));
-    const wanted = button.dataset.show;
-    for (const item of all) item.hidden = wanted !== "" && !item.dataset.tags.split("|").includes(wanted);
+    for (const item of all) item.hidden = !shows(button.dataset.show, item);
   });
 }
 // Pictures open at full size.

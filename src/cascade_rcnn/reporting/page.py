@@ -140,7 +140,10 @@ def _stages(analysis: Analysis) -> dict[str, Any] | None:
     if found is None:
         return None
     names = ["proposal", *(f"after stage {t}" for t in range(1, len(found.iou)))]
-    gains = ["", *(f"{after - before:+.3f}" for before, after in zip(found.iou, found.iou[1:], strict=False))]
+    gains = [
+        "",
+        *(f"{after - before:+.3f}".replace("-", "−") for before, after in zip(found.iou, found.iou[1:], strict=False)),
+    ]
     return {
         "images": found.images,
         "boxes": found.boxes,
@@ -152,9 +155,9 @@ def _stages(analysis: Analysis) -> dict[str, Any] | None:
 
 def _thresholds(analysis: Analysis) -> list[list[str]]:
     images = max(1, len(analysis.evidence.truth))
-    listed = sorted([*analysis.thresholds, analysis.evidence.operating], key=lambda one: one.threshold)
+    listed = {one.threshold: one for one in [*analysis.thresholds, analysis.evidence.operating]}
     rows = []
-    for one in dict.fromkeys(listed):
+    for _, one in sorted(listed.items()):
         mark = " (chosen)" if one.threshold == analysis.evidence.threshold else ""
         metrics = map(percent, (one.precision, one.recall, one.f1))
         rows.append([f"{decimal(one.threshold)}{mark}", *metrics, f"{one.detections / images:.1f}"])

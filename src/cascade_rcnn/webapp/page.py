@@ -19,7 +19,6 @@ Film = Callable[[Named, str, float, str], str]  # model, video, threshold, folde
 _CSS = """
 footer {display: none !important}
 .gradio-container {width: 100%; max-width: 1400px !important; margin: auto}
-#errors {color: #b91c1c}
 """
 _ABOUT = """# Cascade R-CNN
 Upload images or a video. Stage 0 shows the proposals that led to the detections, and each stage refines the boxes of
@@ -84,7 +83,7 @@ def _remove(looked: Looked) -> None:
 
 
 def _legend(last: int) -> str:
-    swatch = '<span style="color: {}; font-weight: bold">&#9632; {}</span>'
+    swatch = '<span style="color: {}">&#9632;</span> {}'
     return " &nbsp; ".join(swatch.format(stage_color(stage), stage_name(stage)) for stage in range(last + 1))
 
 
