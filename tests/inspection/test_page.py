@@ -90,3 +90,22 @@ def test_json_has_the_findings_with_their_records(output):
     assert seen["classes"][0] == {"name": "frog", "boxes": {"train": 21, "val": 16}, "images": {"train": 5, "val": 4}}
     assert seen["anchors"]["boxes"] == 40
     assert sum(one["boxes"] for one in seen["anchors"]["by_side"]) == 40
+
+
+def test_a_page_of_many_classes(make):
+    """Ten colours serve twelve classes, a caption names four classes, and commands in advice are code."""
+    data = make()
+    for split in data.both():
+        split["categories"] += [{"id": k, "name": f"class {k}"} for k in range(3, 13)]
+    for k, row in enumerate(data.train["annotations"][:8]):
+        row["category_id"] = 1 + k
+    for row in data.train["annotations"][8:16]:
+        row["bbox"][2:] = [30, 2]
+    data.look(output=data.folder / "seen")
+    html = (data.folder / "seen" / "index.html").read_text(encoding="utf-8")
+    legend = html[html.index('<ul class="swatches">') :].split("</ul>")[0]
+    assert legend.count("<svg") == 10
+    assert "and 2 more, in the same colours" in legend
+    assert "1 frog, 1 toad, 1 class 3, 1 class 4, 4 more" in html
+    assert "<code>train auto</code>" in html
+    assert not any("`" in text for text in Page(html.split("<script>")[0]).text)

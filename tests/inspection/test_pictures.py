@@ -48,6 +48,12 @@ def test_a_small_box_in_a_corner_stays_in_the_picture(photo):
     assert top > 240
 
 
+def test_a_box_without_a_width_is_circled(photo):
+    """Its own frame would be a black line; the image is shown at a quarter of its size."""
+    image = picture(photo, [Marked((800, 200, 0, 400), "#ff2d55", True)])
+    assert extent(image, RED) == pytest.approx((191, 41, 209, 159), abs=1.5)
+
+
 def test_a_turned_image_is_drawn_upright(tmp_path):
     """Stored as 800 x 400 with a quarter turn: displayed as 400 x 800, with a white top half."""
     upright = PIL.Image.new("RGB", (400, 800), "black")

@@ -12,7 +12,7 @@ from cascade_rcnn.boxes import to_xywh
 from cascade_rcnn.inspection.augmented import Sample
 from cascade_rcnn.inspection.findings import SEVERITIES, Finding, Record
 from cascade_rcnn.inspection.look import Look, example
-from cascade_rcnn.inspection.pictures import Marked, color_of, drawn, picture, picture_of
+from cascade_rcnn.inspection.pictures import COLORS, Marked, color_of, drawn, picture, picture_of
 from cascade_rcnn.inspection.sizes import GOOD, Bin
 from cascade_rcnn.inspection.splits import Split
 from cascade_rcnn.pages import Picture, data_uri, render
@@ -21,6 +21,7 @@ from cascade_rcnn.text import count
 PICTURES = 8  # per finding
 _SAMPLES = 12  # images of the data, in all splits
 _LINES = 40  # records listed per finding
+_NAMED = 4  # classes named below an image, the most frequent ones
 _QUALITY = 72
 _KINDS = {"wrong": "bad", "look": "warn", "info": ""}
 
@@ -35,6 +36,7 @@ def look_page(look: Look, *, version: str, samples: Sequence[Sample] = (), recip
         shown = {"kind": _KINDS[one.kind.severity], "tags": _tags(one), "pictures": pictures, "pairs": pairs}
         findings.append({"one": one, **shown})
     numbers = Counter(one.kind.severity for one in look.findings)
+    categories = look.sizes.split.annotations.categories
     split_choices = [(f"split {split.name}", split.name) for split in look.splits]
     return render(
         "look.html.j2",
@@ -63,10 +65,8 @@ def look_page(look: Look, *, version: str, samples: Sequence[Sample] = (), recip
         without_50=look.sizes.without(IOU),
         without_70=look.sizes.without(GOOD),
         samples=list(_samples(look.splits)),
-        palette=[
-            (category.name, color_of(k))
-            for k, category in enumerate(look.sizes.split.annotations.categories[:_SAMPLES], start=1)
-        ],
+        palette=[(category.name, color_of(k)) for k, category in enumerate(categories[: len(COLORS)], start=1)],
+        uncoloured=max(0, len(categories) - len(COLORS)),
         augmented=[_augmented(one) for one in samples],
         recipe=recipe,
     )
@@ -121,7 +121,11 @@ def _samples(splits: Sequence[Split]) -> Iterator[Picture]:
                 for box, label in zip(truth.boxes[rows].tolist(), truth.labels[rows].tolist(), strict=True)
             ]
             names = Counter(truth.categories[label - 1].name for label in truth.labels[rows].tolist())
-            caption = ", ".join(f"{number} {name}" for name, number in names.most_common(4)) or "no objects"
+            most = names.most_common(_NAMED)
+            listed = [f"{number} {name}" for name, number in most]
+            if others := names.total() - sum(number for _, number in most):
+                listed.append(f"{others} more")
+            caption = ", ".join(listed) or "no objects"
             image = picture(str(truth.path(i)), marks)
             yield _shown(image, caption, f"{split.name}: {truth.file_names[i]}", (f"split {split.name}",))
 

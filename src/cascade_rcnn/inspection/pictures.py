@@ -92,7 +92,7 @@ def _drawn(
             frame = (a + inset - 1, b + inset - 1, c - inset + 1, d - inset + 1)
             if frame[2] > frame[0] and frame[3] > frame[1]:
                 pen.rectangle(frame, outline=shade)
-        if c - a < 4 and d - b < 4 and bold:  # too small to see, or empty
+        if bold and (c - a < 4 or d - b < 4):  # too small or thin to see, or empty
             pen.ellipse((a - 9, b - 9, c + 9, d + 9), outline=color, width=2)
     return small
 
