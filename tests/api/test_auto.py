@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cascade_rcnn import UserError, auto_recipe, create_model, find_recipe, load_annotations, save, train
+from cascade_rcnn import UserError, auto_recipe, create_model, find_recipe, load, load_annotations, save, train
 from cascade_rcnn.api import auto
 from cascade_rcnn.api.recipes import without_effect
 from cascade_rcnn.auto.rules import Machine
@@ -48,6 +48,12 @@ def test_a_cascade_in_the_cache_is_what_it_starts_from(shapes):
     chosen = auto_recipe(load_annotations(shapes / "train.json"), accelerator="cpu")
     assert chosen.recipe.init == name
     assert chosen.recipe.optimizer.lr == finetune().optimizer.lr
+
+
+def test_a_model_of_an_earlier_run_learns_as_the_starter_did(shapes, tmp_path):
+    save(load("starter"), tmp_path / "best.safetensors")
+    chosen = auto_recipe(load_annotations(shapes / "train.json"), init=str(tmp_path / "best.safetensors"))
+    assert chosen.recipe.optimizer.lr == find_recipe("quickstart").optimizer.lr
 
 
 def test_a_gpu_without_a_start_says_what_to_fetch(shapes, monkeypatch):

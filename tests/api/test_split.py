@@ -152,3 +152,25 @@ def test_the_command(shapes, tmp_path, capsys):
     said = capsys.readouterr().out
     assert f"{tmp_path / 'halves' / 'val'}.json: 4 images" in said
     assert f"next: cascade-rcnn train auto --data {tmp_path / 'halves'}" in said
+
+
+def test_images_of_a_fixed_camera_are_divided(tmp_path, capsys):
+    """Twelve of 16 images look the same; two of these are the same file, and count once."""
+    rng, names = np.random.default_rng(0), [f"{k:02d}.png" for k in range(16)]
+    still = PIL.Image.fromarray(rng.integers(0, 256, (6, 6, 3), np.uint8)).resize((96, 96))
+    for k, name in enumerate(names):
+        pixels = np.array(still) if k < 12 else rng.integers(0, 256, (96, 96, 3), np.uint8)
+        pixels[10:14, 5 * k : 5 * k + 4] = 255
+        PIL.Image.fromarray(pixels).save(tmp_path / name)
+    shutil.copy(tmp_path / "00.png", tmp_path / "01.png")
+    file = {
+        "images": [{"id": i, "file_name": name, "width": 96, "height": 96} for i, name in enumerate(names)],
+        "annotations": [{"image_id": i, "bbox": [4, 4, 20, 20], "category_id": 1} for i in range(len(names))],
+        "categories": [{"id": 1, "name": "part"}],
+    }
+    (tmp_path / "all.json").write_text(json.dumps(file))
+    for seed in range(4):
+        parts = split(tmp_path / "all.json", fraction=0.25, seed=seed)
+        assert [len(part) for part in parts] == [12, 4]
+        assert sum(not {"00.png", "01.png"}.isdisjoint(part.file_names) for part in parts) == 1
+    assert "11 of 16 images look nearly the same, as with a fixed camera, and were divided" in capsys.readouterr().err

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cascade_rcnn.auto.anchors import coverage, fitting
+from cascade_rcnn.auto.anchors import coverage, extents, fitting
 
 SIZES, RATIOS = (32, 64, 128), (0.5, 1.0, 2.0)
 
@@ -22,6 +22,10 @@ def test_a_box_is_covered_from_an_iou_of_a_half_on(box, covered):
 
 def test_coverage_is_a_share():
     assert coverage(np.array([[32.0, 32], [64, 64], [128, 128], [4, 4]]), SIZES, RATIOS) == 0.75
+
+
+def test_the_size_of_a_thin_box_is_twice_its_short_side():
+    assert extents(np.array([[32.0, 32], [16, 64], [10, 40], [600, 4]])).tolist() == [32, 32, 20, 8]
 
 
 def test_anchors_that_cover_enough_stay():

@@ -125,6 +125,8 @@ def test_updates_are_those_of_the_batches_that_training_makes(repeats, machine, 
         ({"box": (15, 15)}, CPU, (336, 416, 480), "the maximum for a CPU"),
         # boxes of 18 become 12: they are 16 at 426.7, rounded up to 448, a multiple of 32
         ({"box": (18, 18)}, CPU, (320, 384, 448), "16 is better"),
+        # at 320, lines of 320 x 9 are 6 pixels across: 8 need 427
+        ({"box": (320, 9)}, CPU, (320, 384, 448), "16 is better"),
         ({"height": 96, "width": 96, "box": (40, 40)}, CPU, (128, 160, 192), "twice the images' 96 pixels"),
         ({}, CPU, (224, 272, 320), "as in the initial model"),
     ],

@@ -35,6 +35,11 @@ VOTT = {"asset": {"name": "a.jpg"}, "regions": []}
         ("annotations/a.json", DARWIN, "V7 Darwin's own format is not read; export COCO from it instead"),
         ("a-asset.json", VOTT, "VoTT's own format is not read; export Pascal VOC from it instead"),
         ("train/_annotations.csv", "", ".csv files are not read; export or convert the annotations to COCO"),
+        (
+            "labelTxt/a.txt",
+            "gsd:0.3\n1.0 2.0 9.0 2.0 9.0 6.0 1.0 6.0 car 0\n",
+            "DOTA's own format is not read;",
+        ),
         ("task.zip", "", "this is an archive; unpack it, and give its folder"),
     ],
 )

@@ -36,7 +36,7 @@ def test_the_longest_end_wins_and_letters_as_they_are():
     files = _index("train/1.jpg", "val/1.jpg", "a.jpg", "A.jpg")
     assert files.find("/x/val/1.jpg") == Path("root/val/1.jpg")
     assert files.find("A.jpg") == Path("root/A.jpg")
-    with pytest.raises(UserError, match=r"1\.jpg: could be .*train.* or .*val"):
+    with pytest.raises(UserError, match=r"1\.jpg: could be .*train.* or .*val.*, or give the folder of the images"):
         files.find("1.jpg")
 
 

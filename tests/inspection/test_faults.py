@@ -147,6 +147,12 @@ def tiny(data):
     data.box(bbox=[70, 70, 0.8, 0.8])
 
 
+def test_thin_boxes_are_tiny_by_their_short_side(data):
+    data.box(bbox=[2, 80, 40, 0.4])
+    (found,) = (finding for finding in data.look().findings if finding.code == "tiny_box")
+    assert [record.detail for record in found.records] == ["333.3 x 3.3 pixels in the input"]
+
+
 @fault("crowded_image", 1, split="train", image="t1.jpg", detail="101 objects; the model outputs at most 100")
 def crowded(data):
     for k in range(93):

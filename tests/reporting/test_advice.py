@@ -117,7 +117,9 @@ def test_few_images_to_measure_on(analysed):
 
 def test_too_few_images_to_measure_on(scene):
     analysis = analyse(scene(TRUTH[:2], PERFECT[:2], images=1))
-    assert said(analysis)["Evaluate on more images"].startswith("AP on 1 image says little: a 95 % interval")
+    assert said(analysis)["Evaluate on more images"].startswith(
+        "AP on 1 image with objects says little: a 95 % interval"
+    )
 
 
 def test_rare_classes(analysed):

@@ -47,6 +47,13 @@ def test_few_images_have_no_interval(scene):
     assert few.overall["ap"].mean == 1
 
 
+def test_images_without_objects_do_not_count(scene):
+    truth = [(k, 10, 10, 40, 40, 1) for k in range(9)]
+    evidence = scene(truth, [(*row[:5], 0.9, row[5]) for row in truth], images=20)
+    found = headline(draws(evidence.pairs.matches), evidence.names, evidence.pairs.matches.truth)
+    assert np.isnan(found.overall["ap"][1:]).all()
+
+
 def test_differences_have_quantiles_below_zero():
     """One class in ten images: AP differs by -0.1 on the dataset, and by -0.1 to 0 on its resamples."""
     values = np.array([-0.1, *np.linspace(-0.1, 0, 101)])[:, None, None].repeat(10, axis=2)

@@ -103,7 +103,10 @@ def _start(recipe: Recipe, given: Collection[str], machine: Machine, categories:
 
 def _of(init: str | None, config: ModelConfig, why: str) -> Start:
     recipes = {name: make() for name, make in RECIPES.items()}
-    known = next((name for name, recipe in recipes.items() if init is not None and recipe.init == init), "finetune")
+    alike = init
+    if init is not None and _architecture(config) == _architecture(read_config("starter")):
+        alike = "starter"  # of an earlier run, for example
+    known = next((name for name, recipe in recipes.items() if init is not None and recipe.init == alike), "finetune")
     sizes = config.preprocess.min_size
     return Start(
         why=why,
@@ -115,3 +118,8 @@ def _of(init: str | None, config: ModelConfig, why: str) -> Start:
         optimizer=recipes[known].optimizer,
         batch_size=recipes[known].batch_size,
     )
+
+
+def _architecture(config: ModelConfig) -> tuple[object, ...]:
+    """Return what the learning rate depends on, which is the same whatever parts of the backbone are trained."""
+    return type(config.backbone), getattr(config.backbone, "depth", None), config.pyramid

@@ -21,6 +21,8 @@ from cascade_rcnn.inspection.scan import scan
 from cascade_rcnn.outputs import check_outputs
 from cascade_rcnn.text import count
 
+_COPIES = 10  # near-duplicates that may be copies of an image in a small dataset
+
 
 def split(
     data: str | Path | Annotations,
@@ -36,7 +38,8 @@ def split(
 
     About a `fraction` of the images, and of those that show each class, is set aside for validation. Images that show
     the same (duplicates, resized or recompressed copies, and Roboflow's augmented versions of an image) stay together:
-    a copy of a training image says nothing about new images. `data`, `images` and `split` are as in `load_annotations`;
+    a copy of a training image says nothing about new images. If more look the same than are set aside, as with a fixed
+    camera, they are divided, with a note. `data`, `images` and `split` are as in `load_annotations`;
     `bad_images="skip"` leaves out unusable images.
 
     With an `output` folder, also writes train.json and val.json there, COCO files which refer to the images where they
@@ -55,14 +58,15 @@ def split(
     if not isinstance(data, Annotations):
         data = load_annotations(data, images, split, masks=True, bad_images=bad_images)
     data = check_images(data, bad_images=bad_images)
-    held_out = draw(data.shown, _groups(data), fraction, seed)
+    groups, notes = _groups(data, fraction)
+    held_out = draw(data.shown, groups, fraction, seed)
     if held_out.all() or not held_out.any():
         raise UserError(
             f"{data.source}: {count(len(data), 'image')} cannot be split with a fraction of {fraction:g}, since images "
             "that show the same stay together; give other images or another fraction"
         )
     parts = data.select(~held_out), data.select(held_out)
-    tell([*data.notes, *_absent(parts[1])])
+    tell([*data.notes, *notes, *_absent(parts[1])])
     for part, path in zip(parts, files, strict=False):
         path.parent.mkdir(parents=True, exist_ok=True)
         save_coco(_seen_from(part, path.parent), path)
@@ -80,8 +84,12 @@ def _files(output: str | Path | None) -> list[Path]:
     return files
 
 
-def _groups(data: Annotations) -> np.ndarray:
-    """Number the groups of images that show the same, or are made from the same image, (N,)."""
+def _groups(data: Annotations, fraction: float) -> tuple[np.ndarray, list[str]]:
+    """Number the groups of images that show the same, or are made from the same image, (N,); with notes.
+
+    More near-duplicates than could be set aside are not copies of an image: a fixed camera, a blank surface or a form
+    looks the same in every image.
+    """
     paths = [data.path(i) for i in range(len(data))]
     with ProgressBar("split", len(paths), shown=True) as bar:
         seen = list(scan(paths, MAX_MEGAPIXELS, lambda images: bar.advance(images, "")))
@@ -91,10 +99,17 @@ def _groups(data: Annotations) -> np.ndarray:
         np.stack([one.shades for one in seen]),
         np.array([one.size for one in seen], np.int64),
     )
+    most = max(_COPIES, fraction * len(paths))
+    copies = [same for same in alike.near if len(same) <= most]
     groups = duplicates.Groups(len(paths))
-    for same in (*alike.near, *alike.exact, *duplicates.versions([*data.file_names])):
+    for same in (*copies, *alike.exact, *duplicates.versions([*data.file_names])):
         groups.join(np.full(len(same), same[0]), np.array(same))
-    return groups.numbers()
+    number = sum(len(same) for same in alike.near if len(same) > most)
+    note = (
+        f"{data.source}: {number} of {count(len(paths), 'image')} look nearly the same, as with a fixed camera, and "
+        "were divided as different images; if they are copies, or frames of one recording, divide them yourself"
+    )
+    return groups.numbers(), [note] if number else []
 
 
 def _absent(validation: Annotations) -> list[str]:

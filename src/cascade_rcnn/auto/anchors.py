@@ -35,6 +35,14 @@ def best_iou(shapes: np.ndarray, sizes: Sequence[float], ratios: Sequence[float]
     return best
 
 
+def extents(shapes: np.ndarray) -> np.ndarray:
+    """Compute one size for each box (A, 2), (A,): the square root of its area, or twice its short side if that is less.
+
+    The latter is the case for boxes longer than 4:1, whose IoU depends on the pixels across.
+    """
+    return np.minimum(np.sqrt(shapes.prod(axis=1)), 2 * shapes.min(axis=1))
+
+
 def fitting(shapes: np.ndarray, sizes: tuple[int, ...], ratios: tuple[float, ...]) -> Anchors:
     """Return the given anchors if they cover enough boxes, else the first candidates that do, or the best ones.
 

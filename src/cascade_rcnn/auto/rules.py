@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from cascade_rcnn.auto.anchors import ENOUGH, IOU, fitting
+from cascade_rcnn.auto.anchors import ENOUGH, IOU, extents, fitting
 from cascade_rcnn.auto.survey import Survey
 from cascade_rcnn.config import AnchorConfig, ModelOptions
 from cascade_rcnn.config.augmentation import ScaleJitterConfig
@@ -127,7 +127,7 @@ def _image_sizes(recipe: Recipe, data: Survey, machine: Machine, start: Start) -
 
 def _short_side(data: Survey, machine: Machine, usual: int, longest: int) -> tuple[int, str]:
     shapes = data.resized(usual, longest)
-    small = float(np.quantile(np.sqrt(shapes.prod(axis=1)), 0.05))
+    small = float(np.quantile(extents(shapes), 0.05))
     if machine.gpu_memory is None:
         most = _CPU_SIDE
     else:

@@ -13,6 +13,8 @@ _IMAGES = re.compile(rb'"images"\s*:\s*\[')  # of COCO
 _IMPORTED = re.compile(r"([0-9a-f]{8}-).+")
 _FILES, _JSON_FILES = 1000, 20  # in a folder
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+_DOTA = re.compile(rb"(-?[0-9.]+\s+){8}\S+\s+[0-9]\s*")  # four corners, class, difficult
+_DOTA_LINES = 3  # two of them may be a header
 _TABLES = (".csv", ".jsonl", ".ndjson", ".manifest", ".tfrecord", ".record", ".parquet")
 _EXPORT = "export COCO from it instead"
 # Keys that occur together in the JSON of one tool only; the tool, and how to go on.
@@ -85,6 +87,10 @@ def head_of(path: Path) -> bytes:
 def _of_suffix(path: Path) -> str | None:
     if path.suffix.lower() in _ARCHIVES:
         return "this is an archive; unpack it, and give its folder"
+    if path.suffix.lower() == ".txt" and any(map(_DOTA.fullmatch, head_of(path).splitlines()[:_DOTA_LINES])):
+        return (
+            "DOTA's own format is not read; convert it to COCO, or to YOLO with ultralytics' `convert_dota_to_yolo_obb`"
+        )
     if path.suffix.lower() in _TABLES:
         return f"{path.suffix} files are not read; export or convert the annotations to COCO, Pascal VOC or YOLO"
     return None

@@ -75,7 +75,10 @@ class FileIndex:
         ]
         scored.sort(reverse=True)
         if len(scored) > 1 and scored[0][:-1] == scored[1][:-1]:
-            raise UserError(f"{name}: could be {scored[1][-1]} or {scored[0][-1]}; include its folder in the name")
+            both = f"{scored[1][-1]} or {scored[0][-1]}"
+            raise UserError(
+                f"{name}: could be {both}; include its folder in the name, or give the folder of the images"
+            )
         return scored[0][-1] if scored else None
 
 

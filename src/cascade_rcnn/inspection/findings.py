@@ -151,7 +151,7 @@ KINDS: dict[str, Kind] = {
         "look",
         "box",
         "Boxes that are tiny in the network's input",
-        "After resizing, they are smaller than 8 pixels (square root of the area), too small to show many details.",
+        "After resizing, they are smaller than 8 pixels (square root of the area), or 4 across, too small for details.",
         "Train at a larger size (--options.min-size), or cut the images into tiles.",
     ),
     "crowded_image": Kind(

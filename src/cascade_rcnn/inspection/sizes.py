@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from cascade_rcnn.auto.anchor_notes import GOOD, TINY
-from cascade_rcnn.auto.anchors import ENOUGH, IOU, best_iou, fitting
+from cascade_rcnn.auto.anchors import ENOUGH, IOU, best_iou, extents, fitting
 from cascade_rcnn.auto.survey import learned
 from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.inspection.findings import Finding, finding
@@ -123,7 +123,7 @@ def _unfit(sizes: Sizes) -> list[Finding]:
 
 
 def _tiny(sizes: Sizes) -> list[Finding]:
-    sides = sizes.sides
+    sides = extents(sizes.shapes)
     if not len(sides) or (sides < TINY).mean() <= _SOME:
         return []
     smallest = np.argsort(sides, kind="stable")[: int((sides < TINY).sum())].tolist()

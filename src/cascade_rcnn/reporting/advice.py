@@ -171,7 +171,7 @@ def _training(analysis: Analysis) -> Iterator[Advice]:
             text = (
                 f"AP fell from {100 * best.ap:.1f} after epoch {best.epoch} to {100 * scores[last]:.1f} at the end, "
                 f"while the training loss fell from {at_best:.2f} to {curves.losses['loss'][-1]:.2f}: the model is "
-                f"overfitting. Train for {best.epoch} epochs, or with more augmentation (`--augmentation "
+                f"overfitting. Train for {count(best.epoch, 'epoch')}, or with more augmentation (`--augmentation "
                 "natural`, or the list for such images)."
             )
             yield Advice("Stop earlier", text, scores[top] - scores[last])
@@ -194,19 +194,24 @@ def _data(analysis: Analysis) -> Iterator[Advice]:
         )
         yield Advice("Label more images", text, _COSTLY)
     mean, low, high = analysis.headline.overall["ap"]
-    if (images := len(analysis.evidence.truth)) < LEAST_IMAGES:
+    if (shown := _shown(analysis)) < LEAST_IMAGES:
         text = (
-            f"AP on {count(images, 'image')} says little: a 95 % interval, and a comparison with another training run, "
-            f"take at least {LEAST_IMAGES}. Use more validation images."
+            f"AP on {count(shown, 'image')} with objects says little: a 95 % interval, and a comparison with another "
+            f"training run, take at least {LEAST_IMAGES}. Use more validation images."
         )
         yield Advice("Evaluate on more images", text, _COSTLY / 2)
     elif high - low > 2 * _WIDE:
         text = (
-            f"With {images} images, the 95 % interval of AP {100 * mean:.1f} is "
+            f"With {len(analysis.evidence.truth)} images, the 95 % interval of AP {100 * mean:.1f} is "
             f"{100 * low:.1f} to {100 * high:.1f}; smaller differences between training runs are not meaningful. Use "
             "more validation images, or compare runs with `cascade-rcnn report A B`, which pairs them image by image."
         )
         yield Advice("Evaluate on more images", text, _COSTLY / 2)
+
+
+def _shown(analysis: Analysis) -> int:
+    """Return the number of images with objects."""
+    return int((analysis.evidence.pairs.matches.truth > 0).any(axis=1).sum())
 
 
 def _labels(analysis: Analysis) -> Iterator[Advice]:
@@ -229,14 +234,16 @@ def _rare(analysis: Analysis) -> Iterator[Advice]:
     poor = [row for row in rows if row.boxes < _FEW_BOXES and row.values["ap"].mean < low]
     if not poor or len(rows) < 2:
         return
-    names = ", ".join(f"{row.name} (AP {100 * row.values['ap'].mean:.1f}, {row.boxes} boxes)" for row in poor[:4])
+    names = ", ".join(
+        f"{row.name} (AP {100 * row.values['ap'].mean:.1f}, {count(row.boxes, 'box')})" for row in poor[:4]
+    )
     text = f"Rare classes lower the mean AP of {100 * overall:.1f}: {names}. Label more of their objects first."
     lost = overall - float(np.mean([row.values["ap"].mean for row in poor]))
     yield Advice("Label more objects of rare classes", text, lost)
 
 
 def _stage(analysis: Analysis) -> Iterator[Advice]:
-    if analysis.stages is None or analysis.stages.images < LEAST_IMAGES:
+    if analysis.stages is None or min(analysis.stages.images, _shown(analysis)) < LEAST_IMAGES:
         return
     *single, own = analysis.stages.rows
     best = max(single, key=lambda row: row.ap)

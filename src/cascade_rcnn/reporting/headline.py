@@ -23,7 +23,9 @@ class ClassRow(NamedTuple):
 
 
 class Headline(NamedTuple):
-    """AP with 95 % intervals, 0 to 1; NaN without objects, and NaN bounds with fewer than `LEAST_IMAGES` images."""
+    """AP with 95 % intervals, 0 to 1; NaN without objects, and NaN bounds with fewer than `LEAST_IMAGES` images that
+    show objects.
+    """
 
     overall: dict[str, Interval]  # by metric
     by_iou: list[Interval]  # at each of the ten IoU thresholds
@@ -45,9 +47,10 @@ def headline(
     """
     overall = mean_over_classes(by_class)
     boxes, images = truth.sum(axis=0).tolist(), (truth > 0).sum(axis=0).tolist()
+    shown = int((truth > 0).any(axis=1).sum())
     return Headline(
-        overall=_metrics(overall, len(truth), interval),
-        by_iou=[_bounded(overall[:, k], len(truth), interval) for k in range(len(IOU_THRESHOLDS))],
+        overall=_metrics(overall, shown, interval),
+        by_iou=[_bounded(overall[:, k], shown, interval) for k in range(len(IOU_THRESHOLDS))],
         classes=[
             ClassRow(name, boxes[k], _metrics(by_class[:, k], images[k], interval)) for k, name in enumerate(names)
         ],

@@ -78,6 +78,18 @@ def test_a_short_side_that_no_image_reaches_is_noted(recipe, sizes, noted):
     assert [note.removeprefix(first) for note in notes if note.startswith(first)] == noted
 
 
+def test_a_threshold_that_repeats_nothing_is_noted(recipe):
+    def noted(threshold: float) -> list[str]:
+        changed = replace(recipe, output=f"{recipe.output}_{threshold:g}")
+        notes = ready(replace(changed, data=replace(recipe.data, repeat_rare=threshold)))[1]
+        return [note for note in notes if note.startswith("--data.repeat-rare")]
+
+    (line,) = noted(0.001)
+    least = float(line.split()[-1])
+    assert line.startswith(f"--data.repeat-rare 0.001 has no effect, as each class is in at least {100 * least:.2g} %")
+    assert noted(least / 2) != [] == noted(min(1, least * 1.1)) == noted(0)
+
+
 def test_a_warm_up_longer_than_the_run_is_noted(recipe):
     longer = replace(recipe, optimizer=replace(recipe.optimizer, warmup_steps=500))
     assert any(note.startswith("the learning rate reaches at most") for note in ready(longer)[1])

@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from cascade_rcnn.auto.anchor_notes import anchor_notes
 from cascade_rcnn.config import Category, PreprocessConfig
+from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.data.loader import DetectionLoader, make_loader
 from cascade_rcnn.data.repeats import repeat_factors
 from cascade_rcnn.engine.training import optim
@@ -125,11 +126,23 @@ def _notes(state: TrainingState) -> list[str]:
         less = f"each update uses {count(state.images_per_step, 'image')}"
         notes.append(f"{less}, as an epoch has only {count(batches, 'step')} (--accumulate {recipe.accumulate})")
     notes += _size_notes(state.model.config.preprocess)
+    notes += _repeat_notes(state.data.train.annotations, recipe.data.repeat_rare)
     if val is None:  # the note on that is enough: `train auto` chooses a patience for any data
         return notes
     if recipe.evaluate_every == 0 and recipe.patience > 0:
         notes.append("--patience has no effect, because the model is not evaluated")
     return [*notes, *crowding_notes(val.annotations, most=state.model.config.inference.max_detections)]
+
+
+def _repeat_notes(train: Annotations, threshold: float) -> list[str]:
+    """Return a note if no class is rare enough for its images to be repeated."""
+    factors = repeat_factors(train, threshold)
+    if factors is None or factors.max() > 1:
+        return []
+    images = train.shown.sum(axis=0)
+    rarest = images[images > 0].min() / len(train)
+    why = f"as each class is in at least {100 * rarest:.2g} % of the images"
+    return [f"--data.repeat-rare {threshold:g} has no effect, {why}; give more than {rarest:.2g}"]
 
 
 def _size_notes(config: PreprocessConfig) -> list[str]:
