@@ -23,9 +23,7 @@ class ClassRow(NamedTuple):
 
 
 class Headline(NamedTuple):
-    """AP with 95 % intervals, 0 to 1; NaN without objects, and NaN bounds with fewer than `LEAST_IMAGES` images that
-    show objects.
-    """
+    """AP with 95 % intervals, 0 to 1; NaN without objects, NaN bounds if fewer than `LEAST_IMAGES` images show some."""
 
     overall: dict[str, Interval]  # by metric
     by_iou: list[Interval]  # at each of the ten IoU thresholds
